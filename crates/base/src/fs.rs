@@ -1,0 +1,80 @@
+//! Files that are either wholly there or not at all.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+/// Replaces the file at `path` by `bytes`, readable as `mode` (for example `0o600`).
+///
+/// A reader sees the old content or the new, never a part, also across a crash: the content is
+/// written beside the file, flushed to disk, renamed over it, and the directory is flushed.
+pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let staged = staged_path(path)?;
+    let result = write_staged(&staged, bytes, mode, true).and_then(|()| fs::rename(&staged, path));
+    if let Err(error) = result {
+        let _ = fs::remove_file(&staged);
+        return Err(error);
+    }
+    sync_dir(path.parent().unwrap_or(Path::new("/")))
+}
+
+/// As [`write_atomic`], but without waiting for the disk.
+///
+/// For files that need not outlive a crash of the machine (below a run directory) or that are
+/// rebuilt from elsewhere; a reader still never sees a part.
+pub fn write_atomic_unsynced(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let staged = staged_path(path)?;
+    let result = write_staged(&staged, bytes, mode, false).and_then(|()| fs::rename(&staged, path));
+    if result.is_err() {
+        let _ = fs::remove_file(&staged);
+    }
+    result
+}
+
+/// Flushes a directory, so that the names created in it survive a crash.
+pub fn sync_dir(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+fn staged_path(path: &Path) -> io::Result<std::path::PathBuf> {
+    let name = path.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "path has no file name"))?;
+    let mut staged = std::ffi::OsString::from(".");
+    staged.push(name);
+    let unique: u64 = crate::random::Random::next_u64(&crate::random::SystemRandom);
+    staged.push(format!(".{unique:016x}"));
+    Ok(path.with_file_name(staged))
+}
+
+fn write_staged(staged: &Path, bytes: &[u8], mode: u32, sync: bool) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(staged)?;
+    file.write_all(bytes)?;
+    if sync { file.sync_all() } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_replaced_file_has_the_new_content_and_mode_and_leaves_nothing_beside_it() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let path = dir.path().join("state.json");
+        write_atomic(&path, b"old", 0o644).expect("first write");
+        write_atomic(&path, b"new", 0o600).expect("second write");
+        assert_eq!(fs::read(&path).expect("read back"), b"new");
+        assert_eq!(fs::metadata(&path).expect("stat").permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(dir.path()).expect("list").count(), 1);
+    }
+
+    #[test]
+    fn a_failed_write_leaves_the_old_content_and_nothing_beside_it() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let path = dir.path().join("taken");
+        fs::create_dir(&path).expect("a directory in the way");
+        fs::write(path.join("file"), b"x").expect("make it not empty");
+        assert!(write_atomic(&path, b"new", 0o600).is_err());
+        assert_eq!(fs::read_dir(dir.path()).expect("list").count(), 1);
+    }
+}

@@ -1,0 +1,16 @@
+//! What std lacks: error chains, typed ids, atomic files, back-off, an injected clock.
+//!
+//! The lowest row of the house: every crate may use it, and it knows none of them. No tokio, no
+//! format, no policy. Clock and randomness are traits, so that planners and state machines can be
+//! tested without waiting and without luck.
+#![forbid(unsafe_code)]
+
+pub mod backoff;
+pub mod clock;
+pub mod error;
+pub mod fs;
+pub mod id;
+pub mod random;
+
+pub use clock::{Clock, SystemClock, Timestamp};
+pub use random::{Random, SystemRandom};

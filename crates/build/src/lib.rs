@@ -1,0 +1,2 @@
+//! Dockerfile to steps to cached layers to image.
+#![forbid(unsafe_code)]

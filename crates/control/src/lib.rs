@@ -1,0 +1,2 @@
+//! Scheduler and controllers.
+#![forbid(unsafe_code)]

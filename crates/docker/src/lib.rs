@@ -1,0 +1,2 @@
+//! Docker Engine HTTP API over the engine.
+#![forbid(unsafe_code)]

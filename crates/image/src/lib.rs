@@ -1,0 +1,2 @@
+//! Images on disk: content by digest, layers, snapshots, pull, load, save, import, garbage collection.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! Node agent: pods to engine, services to net, probes, status.
+#![forbid(unsafe_code)]

@@ -1,0 +1,1 @@
+//! OCI runtime and shim: synchronous, single-threaded, no tokio.
