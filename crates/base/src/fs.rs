@@ -38,7 +38,9 @@ pub fn sync_dir(path: &Path) -> io::Result<()> {
 }
 
 fn staged_path(path: &Path) -> io::Result<std::path::PathBuf> {
-    let name = path.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "path has no file name"))?;
+    let name = path
+        .file_name()
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "path has no file name"))?;
     let mut staged = std::ffi::OsString::from(".");
     staged.push(name);
     let unique: u64 = crate::random::Random::next_u64(&crate::random::SystemRandom);

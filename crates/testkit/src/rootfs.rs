@@ -24,7 +24,8 @@ pub fn busybox(root: &Path) {
     }
     let users = "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/home:/bin/sh\n";
     fs::write(root.join("etc/passwd"), users).expect("write /etc/passwd");
-    fs::write(root.join("etc/group"), "root:x:0:\nstaff:x:50:nobody\nnogroup:x:65534:\n").expect("write /etc/group");
+    fs::write(root.join("etc/group"), "root:x:0:\nstaff:x:50:nobody\nnogroup:x:65534:\n")
+        .expect("write /etc/group");
 }
 
 /// The same root file system as the bytes of a tar archive, as `docker import` takes it.
