@@ -1,2 +1,78 @@
 //! Multi-version key-value store with revisions, transactions, watch, leases and compaction.
+//!
+//! The meaning is etcd's: one global [`Revision`] that every writing transaction raises by one,
+//! per key a create revision, a modification revision and a version, reads at any revision that is
+//! not compacted yet, transactions that compare before they write, watches from a revision on.
+//! Everything durable in the cluster lives behind the [`Store`] trait.
+//!
+//! [`Embedded`] is the backend inside the process: acknowledged means flushed to disk, reads and
+//! watches never touch the disk. A backend that is added must pass the suite in `tests/suite`.
+//!
+//! ```
+//! # async fn example(store: &dyn store::Store) -> Result<(), store::Error> {
+//! use store::{Expect, KeyRange, Range, StoreExt, Watch};
+//! let revision = store.put_if("pods/a", "{}", Expect::Absent).await?.expect("it was absent");
+//! let listed = store.range(Range::new(KeyRange::prefix("pods/"))).await?;
+//! assert_eq!(listed.items[0].mod_revision, revision);
+//! let mut watch = store.watch(Watch::new(KeyRange::prefix("pods/")).after(listed.revision)).await?;
+//! store.put("pods/a", "{\"x\":1}").await?;
+//! let _message = watch.next().await;
+//! # Ok(())
+//! # }
+//! ```
 #![forbid(unsafe_code)]
+
+pub mod embedded;
+mod error;
+mod ext;
+mod kv;
+mod request;
+mod watch;
+
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+
+pub use embedded::{Embedded, OpenError, Options};
+pub use error::Error;
+pub use ext::StoreExt;
+pub use kv::{Event, EventKind, Key, KeyRange, KeyValue, Revision};
+pub use request::{
+    Compare, CompareTarget, Conflict, Expect, LeaseId, Op, OpResult, Put, Range, RangeResult, Status, Txn,
+    TxnResult,
+};
+pub use watch::{Watch, WatchError, WatchMessage, Watcher};
+
+/// A multi-version key-value store, as a backend implements it; [`StoreExt`] adds what callers like.
+///
+/// All futures may be dropped at any point; a write whose future is dropped may or may not happen.
+pub trait Store: Send + Sync + 'static {
+    /// Reads a range of keys, at the current or an earlier revision.
+    fn range(&self, request: Range) -> BoxFuture<'_, Result<RangeResult, Error>>;
+
+    /// Compares, then writes and reads, as one step at one revision.
+    ///
+    /// When it returns, what was written is on disk (but for [`Put::ephemeral`] values).
+    fn txn(&self, txn: Txn) -> BoxFuture<'_, Result<TxnResult, Error>>;
+
+    /// Follows the changes of a range of keys, in the order of their revisions.
+    fn watch(&self, request: Watch) -> BoxFuture<'_, Result<Watcher, Error>>;
+
+    /// Forgets what was superseded before `revision`: reads and watches from before it fail with
+    /// [`Error::Compacted`] from now on.
+    fn compact(&self, revision: Revision) -> BoxFuture<'_, Result<(), Error>>;
+
+    /// Makes a lease: the keys put with it are deleted unless it is renewed every `ttl`.
+    ///
+    /// The lease outlives a restart, which counts as a renewal.
+    fn lease_grant(&self, ttl: Duration) -> BoxFuture<'_, Result<LeaseId, Error>>;
+
+    /// Begins the time to live of a lease anew. Costs no disk access.
+    fn lease_renew(&self, lease: LeaseId) -> BoxFuture<'_, Result<(), Error>>;
+
+    /// Ends a lease and deletes its keys.
+    fn lease_revoke(&self, lease: LeaseId) -> BoxFuture<'_, Result<(), Error>>;
+
+    /// How the store fares: revisions, number of keys, whether it can be written.
+    fn status(&self) -> BoxFuture<'_, Result<Status, Error>>;
+}

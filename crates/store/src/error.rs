@@ -1,0 +1,64 @@
+//! Why a store did not do what it was asked.
+
+use std::io;
+use std::sync::Arc;
+
+use crate::{LeaseId, Revision};
+
+/// Why a store did not do what it was asked. Cloned to every caller that the failure concerns.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Error {
+    /// The history no longer reaches back so far: read or list anew.
+    #[error("revision {requested} is compacted, the oldest left is {oldest}")]
+    Compacted {
+        /// The revision that was asked for.
+        requested: Revision,
+        /// The oldest one that can be asked for.
+        oldest: Revision,
+    },
+    /// The revision does not exist yet.
+    #[error("revision {requested} is in the future, the current one is {current}")]
+    Future {
+        /// The revision that was asked for.
+        requested: Revision,
+        /// The newest there is.
+        current: Revision,
+    },
+    /// A transaction sets one key more than once.
+    #[error("the transaction sets the key `{key}` twice")]
+    DuplicateKey {
+        /// The key.
+        key: String,
+    },
+    /// No such lease: it was revoked, or not renewed in time.
+    #[error("lease {} does not exist", lease.0)]
+    LeaseNotFound {
+        /// The lease that was named.
+        lease: LeaseId,
+    },
+    /// The key or value is larger than the store takes.
+    #[error("{what} of {size} bytes is larger than the {limit} bytes that the store takes")]
+    TooLarge {
+        /// `key` or `value`.
+        what: &'static str,
+        /// Its size.
+        size: usize,
+        /// The most that is taken.
+        limit: usize,
+    },
+    /// The disk is full: nothing can be written until there is space, reads go on.
+    #[error("the disk that holds the store is full, it is read-only until there is space")]
+    DiskFull {
+        /// What the disk said.
+        source: Arc<io::Error>,
+    },
+    /// The disk fails: nothing can be written until it works again, reads go on.
+    #[error("the disk that holds the store fails, it is read-only until it works again")]
+    Disk {
+        /// What the disk said.
+        source: Arc<dyn std::error::Error + Send + Sync>,
+    },
+    /// The store is being closed.
+    #[error("the store is closed")]
+    Closed,
+}

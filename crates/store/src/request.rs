@@ -1,0 +1,239 @@
+//! What a store is asked, and what it answers.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::kv::Key;
+use crate::{KeyRange, KeyValue, Revision};
+
+/// Names a lease of one store.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct LeaseId(pub u64);
+
+/// A read of a range of keys.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Range {
+    /// Which keys.
+    pub keys: KeyRange,
+    /// As of which revision; `None` for the current one.
+    pub revision: Option<Revision>,
+    /// How many items at most; `None` for all.
+    pub limit: Option<usize>,
+    /// Only count, give no items.
+    pub count_only: bool,
+}
+
+impl Range {
+    /// All of `keys` as they are now.
+    pub fn new(keys: KeyRange) -> Self {
+        Self { keys, revision: None, limit: None, count_only: false }
+    }
+
+    /// As of an earlier revision.
+    pub fn at(mut self, revision: Revision) -> Self {
+        self.revision = Some(revision);
+        self
+    }
+
+    /// The first `limit` items only.
+    pub fn limit(mut self, limit: usize) -> Self {
+        self.limit = Some(limit);
+        self
+    }
+
+    /// No items, only their number.
+    pub fn count_only(mut self) -> Self {
+        self.count_only = true;
+        self
+    }
+}
+
+/// What a [`Range`] found.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct RangeResult {
+    /// The items, in the order of their keys.
+    pub items: Vec<Arc<KeyValue>>,
+    /// How many keys the range holds in all, whatever the limit.
+    pub count: usize,
+    /// Whether the limit cut items off; go on with [`KeyRange::after`] the last key, at
+    /// [`RangeResult::revision`].
+    pub more: bool,
+    /// The revision that was read.
+    pub revision: Revision,
+}
+
+/// Compares, then does one of two lists of operations, as one step.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Txn {
+    /// What must hold, all of it.
+    pub compare: Vec<Compare>,
+    /// What is done if it holds.
+    pub success: Vec<Op>,
+    /// What is done if it does not.
+    pub failure: Vec<Op>,
+}
+
+impl Txn {
+    /// A transaction that does nothing yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a condition.
+    pub fn when(mut self, compare: Compare) -> Self {
+        self.compare.push(compare);
+        self
+    }
+
+    /// Adds what is done if all conditions hold.
+    pub fn then(mut self, op: Op) -> Self {
+        self.success.push(op);
+        self
+    }
+
+    /// Adds what is done if a condition does not hold.
+    pub fn otherwise(mut self, op: Op) -> Self {
+        self.failure.push(op);
+        self
+    }
+}
+
+/// A condition on one key; an absent key has all numbers 0.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Compare {
+    /// The key.
+    pub key: Bytes,
+    /// Which of its numbers must equal what.
+    pub target: CompareTarget,
+}
+
+impl Compare {
+    /// The key must have been set last at `revision`; 0 if it must be absent.
+    pub fn mod_revision(key: impl Into<Key>, revision: Revision) -> Self {
+        Self { key: key.into().0, target: CompareTarget::ModRevision(revision) }
+    }
+
+    /// The key must be absent.
+    pub fn absent(key: impl Into<Key>) -> Self {
+        Self::mod_revision(key, 0)
+    }
+}
+
+/// The number that a [`Compare`] looks at, and the value it must have.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CompareTarget {
+    /// When the value was last set.
+    ModRevision(Revision),
+    /// When the key came into being.
+    CreateRevision(Revision),
+    /// How often the value has been set.
+    Version(u64),
+}
+
+/// One operation of a transaction.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Op {
+    /// Sets a key. No transaction may set the same key twice.
+    Put(Put),
+    /// Deletes the keys of a range.
+    Delete(KeyRange),
+    /// Reads, seeing what the operations before it in the transaction wrote.
+    Get(Range),
+}
+
+/// Sets one key.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Put {
+    /// The key.
+    pub key: Bytes,
+    /// Its new value.
+    pub value: Bytes,
+    /// The lease that the key is deleted with.
+    pub lease: Option<LeaseId>,
+    /// Kept in memory only: acknowledged without waiting for the disk, and gone after a restart,
+    /// when the key has the last value again that was set without this. For what is set anew all
+    /// the time, such as heartbeats.
+    pub ephemeral: bool,
+}
+
+impl Put {
+    /// Sets `key` to `value`, durably.
+    pub fn new(key: impl Into<Key>, value: impl Into<Bytes>) -> Self {
+        Self { key: key.into().0, value: value.into(), lease: None, ephemeral: false }
+    }
+
+    /// Ties the key to a lease.
+    pub fn lease(mut self, lease: LeaseId) -> Self {
+        self.lease = Some(lease);
+        self
+    }
+
+    /// Keeps the value out of the durable log.
+    pub fn ephemeral(mut self) -> Self {
+        self.ephemeral = true;
+        self
+    }
+}
+
+/// What a [`Txn`] did.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TxnResult {
+    /// Whether all conditions held.
+    pub succeeded: bool,
+    /// One result for each operation that was done, in their order.
+    pub results: Vec<OpResult>,
+    /// The store's revision after the transaction; its own one if it wrote.
+    pub revision: Revision,
+}
+
+/// What one [`Op`] did.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum OpResult {
+    /// What was set, and what was there before.
+    Put {
+        /// The key with its new value and revisions.
+        kv: Arc<KeyValue>,
+        /// What was there before.
+        previous: Option<Arc<KeyValue>>,
+    },
+    /// What was deleted; empty if nothing was there.
+    Deleted(Vec<Arc<KeyValue>>),
+    /// What was read.
+    Range(RangeResult),
+}
+
+/// What a conditional write expects to find.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Expect {
+    /// No such key.
+    Absent,
+    /// The key as it was set at this revision.
+    Revision(Revision),
+}
+
+/// A conditional write found something else than it expected.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Conflict {
+    /// What is there; `None` if the key is absent.
+    pub current: Option<Arc<KeyValue>>,
+    /// The store's revision when it was found.
+    pub revision: Revision,
+}
+
+/// How a store fares.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Status {
+    /// The current revision.
+    pub revision: Revision,
+    /// Reads from before this revision fail; 0 if nothing was ever compacted.
+    pub compacted: Revision,
+    /// How many keys there are.
+    pub keys: usize,
+    /// Bytes of keys and values held in memory, the history included.
+    pub memory_bytes: usize,
+    /// How many watches are open.
+    pub watchers: usize,
+    /// Why nothing can be written at the moment; `None` if all is well.
+    pub read_only: Option<String>,
+}
