@@ -1,0 +1,43 @@
+//! Containers: what they should be, what they are, and every operation on them.
+
+mod archive;
+mod attach;
+mod changes;
+mod commit;
+mod create;
+mod export;
+mod find;
+mod inspect;
+mod kill;
+mod list;
+mod logs;
+mod pause;
+mod prune;
+mod remove;
+mod rename;
+mod resize;
+pub mod resources;
+mod restart;
+pub mod spec;
+mod start;
+mod stats;
+mod stop;
+mod top;
+mod update;
+pub mod view;
+mod wait;
+
+pub use archive::{ArchivePut, PathStat};
+pub use changes::{Change, ChangeKind};
+pub use commit::CommitSpec;
+pub use create::Created;
+pub use logs::{LogLine, LogQuery, LogStream};
+pub use prune::{PruneFilter, Pruned};
+pub use remove::RemoveOptions;
+pub use resources::{Device, Resources, Throttle, Ulimit};
+pub use spec::*;
+pub use stats::{BlockIo, CpuStats, MemoryStats, NetworkStats, PidStats, Stats};
+pub use top::Processes;
+pub use update::ContainerUpdate;
+pub use view::*;
+pub use wait::{WaitCondition, Waiting};

@@ -1,0 +1,151 @@
+//! The one error of the engine: a kind that a caller can act on, and a message for its user.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+/// The few kinds of failure that a caller can act on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// The thing that was named does not exist.
+    NotFound,
+    /// The thing is in a state, or is used by something, that forbids the operation.
+    Conflict,
+    /// The request makes no sense, whatever the state.
+    Invalid,
+    /// A registry or the host refuses it.
+    Denied,
+    /// Something outside cannot be reached, or a limit such as disk space is reached; trying later may help.
+    Unavailable,
+    /// The thing is already as asked (started, stopped): nothing was done.
+    NotModified,
+    /// The platform cannot do this.
+    Unsupported,
+    /// The engine's own fault.
+    Internal,
+}
+
+/// Why an operation failed.
+///
+/// The message is a whole sentence fit for the user (it has Docker's wording where Docker has
+/// one); the causes hang on it as sources and are not repeated in it.
+pub struct Error {
+    kind: Kind,
+    message: String,
+    exit_code: Option<i32>,
+    source: Option<Box<dyn StdError + Send + Sync + 'static>>,
+}
+
+/// What every operation returns.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// An error of `kind` that says `message`.
+    pub fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), exit_code: None, source: None }
+    }
+
+    /// [`Kind::NotFound`].
+    pub fn not_found(message: impl Into<String>) -> Self {
+        Self::new(Kind::NotFound, message)
+    }
+
+    /// [`Kind::Conflict`].
+    pub fn conflict(message: impl Into<String>) -> Self {
+        Self::new(Kind::Conflict, message)
+    }
+
+    /// [`Kind::Invalid`].
+    pub fn invalid(message: impl Into<String>) -> Self {
+        Self::new(Kind::Invalid, message)
+    }
+
+    /// [`Kind::NotModified`].
+    pub fn not_modified(message: impl Into<String>) -> Self {
+        Self::new(Kind::NotModified, message)
+    }
+
+    /// [`Kind::Unavailable`].
+    pub fn unavailable(message: impl Into<String>) -> Self {
+        Self::new(Kind::Unavailable, message)
+    }
+
+    /// [`Kind::Internal`].
+    pub fn internal(message: impl Into<String>) -> Self {
+        Self::new(Kind::Internal, message)
+    }
+
+    /// The same error with its cause.
+    pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync + 'static>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// The same error with the exit code that a process which could not be started is given:
+    /// 125 (the engine's fault), 126 (not executable) or 127 (not found).
+    pub fn with_exit_code(mut self, code: i32) -> Self {
+        self.exit_code = Some(code);
+        self
+    }
+
+    /// What a caller can act on.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The message without its causes.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// The exit code of a process that could not be started, if that is what failed.
+    pub fn exit_code(&self) -> Option<i32> {
+        self.exit_code
+    }
+
+    /// The message with all its causes, as a user should read it.
+    pub fn full_message(&self) -> String {
+        base::error::chain(self).to_string()
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {}", self.kind, base::error::chain(self))
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source.as_deref().map(|source| source as &(dyn StdError + 'static))
+    }
+}
+
+/// Adds what was being tried to a failed system call or other cause.
+pub(crate) trait Context<T> {
+    /// Wraps the cause in an internal error, or in an unavailable one where the disk is full.
+    fn context(self, tried: impl FnOnce() -> String) -> Result<T>;
+}
+
+impl<T> Context<T> for std::io::Result<T> {
+    fn context(self, tried: impl FnOnce() -> String) -> Result<T> {
+        self.map_err(|source| {
+            let kind = match source.kind() {
+                std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Kind::Unavailable,
+                _ => Kind::Internal,
+            };
+            Error::new(kind, tried()).with_source(source)
+        })
+    }
+}
+
+impl<T> Context<T> for Result<T, rustix::io::Errno> {
+    fn context(self, tried: impl FnOnce() -> String) -> Result<T> {
+        self.map_err(std::io::Error::from).context(tried)
+    }
+}

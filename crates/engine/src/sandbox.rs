@@ -1,0 +1,124 @@
+//! Sandboxes: what several containers share, and what holds them while the engine is away.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use base::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::container::{Dns, HostEntry, PortBinding, PublishedPort};
+use crate::engine::Engine;
+use crate::error::Result;
+use crate::id::{ContainerId, SandboxId};
+use crate::network::{Endpoint, EndpointSpec};
+
+/// What a sandbox should be.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SandboxSpec {
+    /// A name for listings; need not be unique.
+    pub name: String,
+    /// The host name of all its containers.
+    pub hostname: String,
+    /// How it is connected.
+    pub network: SandboxNetwork,
+    /// One process namespace for all containers.
+    pub share_pid: bool,
+    /// The host's process namespace for all containers.
+    pub host_pid: bool,
+    /// The host's IPC namespace instead of a shared one of its own.
+    pub host_ipc: bool,
+    /// Name resolution.
+    pub dns: Dns,
+    /// Lines for `/etc/hosts`.
+    pub hosts: Vec<HostEntry>,
+    /// Ports of its address that are reachable from the host.
+    pub ports: Vec<PortBinding>,
+    /// The cgroup below which its containers' are made; `None` is the engine's own.
+    pub cgroup_parent: Option<String>,
+    /// Namespaced kernel parameters.
+    pub sysctls: BTreeMap<String, String>,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// Notes of its maker; kept and returned, unread.
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// How a sandbox is connected.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SandboxNetwork {
+    /// Loopback only.
+    #[default]
+    None,
+    /// The host's own.
+    Host,
+    /// In these networks (name or id), the first of which gives the default route.
+    Networks(Vec<(String, EndpointSpec)>),
+}
+
+/// A sandbox.
+#[derive(Clone, Debug)]
+pub struct Sandbox {
+    /// Its id.
+    pub id: SandboxId,
+    /// What was asked for.
+    pub spec: Arc<SandboxSpec>,
+    /// When it was made.
+    pub created: Timestamp,
+    /// Whether its shim and network are there.
+    pub ready: bool,
+    /// Its networks, while it is ready.
+    pub networks: BTreeMap<String, Endpoint>,
+    /// Its addresses, while it is ready; the host's are not told.
+    pub addresses: Vec<IpAddr>,
+    /// Its published ports, while it is ready.
+    pub ports: Vec<PublishedPort>,
+    /// Its containers, in any state.
+    pub containers: Vec<ContainerId>,
+    /// The shim's process id, while it is ready: `/proc/<pid>/ns/net` is its network.
+    pub pid: Option<u32>,
+}
+
+/// Which sandboxes to list.
+#[derive(Clone, Debug, Default)]
+pub struct SandboxFilter {
+    /// Labels (`key` or `key=value`), all of.
+    pub labels: Vec<String>,
+    /// Whether it is ready.
+    pub ready: Option<bool>,
+}
+
+impl Engine {
+    /// Makes a sandbox: its shim runs and its network is up when this returns.
+    pub async fn sandbox_create(&self, spec: SandboxSpec) -> Result<SandboxId> {
+        let _ = spec;
+        todo!()
+    }
+
+    /// Stops all containers of a sandbox at once (with no grace) and takes its network down.
+    /// Does nothing where that is done.
+    pub async fn sandbox_stop(&self, id: &SandboxId) -> Result<()> {
+        let _ = id;
+        todo!()
+    }
+
+    /// Stops and removes a sandbox and its containers.
+    pub async fn sandbox_remove(&self, id: &SandboxId) -> Result<()> {
+        let _ = id;
+        todo!()
+    }
+
+    /// A sandbox. `No such sandbox: …` where there is none.
+    pub fn sandbox_inspect(&self, id: &SandboxId) -> Result<Arc<Sandbox>> {
+        let _ = id;
+        todo!()
+    }
+
+    /// The sandboxes made by [`Engine::sandbox_create`] that `filter` lets through, newest first.
+    pub fn sandbox_list(&self, filter: &SandboxFilter) -> Vec<Arc<Sandbox>> {
+        let _ = filter;
+        todo!()
+    }
+}
