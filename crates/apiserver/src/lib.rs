@@ -1,2 +1,27 @@
 //! Kubernetes REST machinery: resource table, admission, authentication, watch cache, discovery, OpenAPI.
+//!
+//! [`Server`] serves a Kubernetes API over TLS from what is in a [`store::Store`]; [`Handle`] is the
+//! same service for callers inside the process, without TLS. Every resource, built in or custom, is
+//! an entry of one table (`resource`), and every request takes one path: read what is asked
+//! (`request`), establish who asks (`authentication`) and whether they may (`authorisation`), decode,
+//! default, admit, validate, store, answer. Reads and watches come from memory (`cache`), where each
+//! object is encoded once and its bytes are shared by all who read it.
 #![forbid(unsafe_code)]
+
+pub mod body;
+mod config;
+pub mod error;
+mod handle;
+mod identity;
+pub mod node;
+pub mod pki;
+pub mod request;
+mod server;
+
+pub use body::Body;
+pub use config::{Config, ParseServiceCidrError, ServiceCidr};
+pub use error::{Error, Result};
+pub use handle::Handle;
+pub use identity::{ADMINISTRATORS, AUTHENTICATED, Identity};
+pub use node::NodeTransport;
+pub use server::{Server, StartError};

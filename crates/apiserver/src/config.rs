@@ -1,0 +1,133 @@
+//! What the binary tells the server.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use base::{Clock, Random};
+
+use crate::node::NodeTransport;
+
+/// Everything that the server is told from outside.
+#[derive(Clone)]
+pub struct Config {
+    /// Where certificates and keys live; made at first start, mode 0700.
+    pub pki_directory: PathBuf,
+    /// The address to listen on, for example `0.0.0.0:6443`; port 0 takes a free one.
+    pub address: SocketAddr,
+    /// Names and addresses, besides those found out by itself, that clients may use for the server.
+    pub extra_names: Vec<String>,
+    /// Where the administrator's kubeconfig is kept up to date, if anywhere.
+    pub kubeconfig: Option<PathBuf>,
+    /// Cluster addresses of services are taken from here; the first is the API's own.
+    pub service_cidr: ServiceCidr,
+    /// Ports of NodePort services are taken from here.
+    pub node_ports: std::ops::RangeInclusive<u16>,
+    /// The domain of the cluster's DNS names, for example `cluster.local`.
+    pub cluster_domain: String,
+    /// The way to the nodes.
+    pub nodes: Arc<dyn NodeTransport>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// The source of uids, name suffixes, keys' serials.
+    pub random: Arc<dyn Random>,
+}
+
+/// An IPv4 network from which cluster addresses are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServiceCidr {
+    network: Ipv4Addr,
+    prefix: u8,
+}
+
+/// Why a text is no usable service network.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is not an IPv4 network of 12 to 28 bits prefix such as 10.43.0.0/16")]
+pub struct ParseServiceCidrError {
+    text: String,
+}
+
+impl Config {
+    /// The contract's defaults, to be changed field by field.
+    pub fn new(pki_directory: PathBuf, nodes: Arc<dyn NodeTransport>) -> Self {
+        Self {
+            pki_directory,
+            address: SocketAddr::from(([0, 0, 0, 0], 6443)),
+            extra_names: Vec::new(),
+            kubeconfig: None,
+            service_cidr: ServiceCidr { network: Ipv4Addr::new(10, 43, 0, 0), prefix: 16 },
+            node_ports: 30000..=32767,
+            cluster_domain: "cluster.local".to_owned(),
+            nodes,
+            clock: Arc::new(base::SystemClock::new()),
+            random: Arc::new(base::SystemRandom),
+        }
+    }
+}
+
+impl ServiceCidr {
+    /// The address `index` places into the network, if it lies inside.
+    pub fn nth(&self, index: u32) -> Option<Ipv4Addr> {
+        (index < self.size()).then(|| Ipv4Addr::from(u32::from(self.network) + index))
+    }
+
+    /// The API server's own service address: the first of the network.
+    pub fn api(&self) -> Ipv4Addr {
+        self.nth(1).expect("the prefix leaves room for 16 addresses")
+    }
+
+    /// The cluster DNS server's address: the tenth of the network.
+    pub fn dns(&self) -> Ipv4Addr {
+        self.nth(10).expect("the prefix leaves room for 16 addresses")
+    }
+
+    /// Whether `address` lies inside.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        match address {
+            IpAddr::V4(v4) => u32::from(v4).wrapping_sub(u32::from(self.network)) < self.size(),
+            IpAddr::V6(_) => false,
+        }
+    }
+
+    /// How many addresses the network has.
+    pub fn size(&self) -> u32 {
+        1 << (32 - self.prefix)
+    }
+}
+
+impl std::str::FromStr for ServiceCidr {
+    type Err = ParseServiceCidrError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let refuse = || ParseServiceCidrError { text: text.to_owned() };
+        let (address, prefix) = text.split_once('/').ok_or_else(refuse)?;
+        let address: Ipv4Addr = address.parse().map_err(|_| refuse())?;
+        let prefix: u8 = prefix.parse().map_err(|_| refuse())?;
+        if !(12..=28).contains(&prefix) {
+            return Err(refuse());
+        }
+        let mask = u32::MAX << (32 - prefix);
+        Ok(Self { network: Ipv4Addr::from(u32::from(address) & mask), prefix })
+    }
+}
+
+impl std::fmt::Display for ServiceCidr {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.network, self.prefix)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_network_knows_its_fixed_addresses_and_its_bounds() {
+        let cidr: ServiceCidr = "10.43.7.1/16".parse().expect("a network");
+        assert_eq!(cidr.to_string(), "10.43.0.0/16");
+        assert_eq!((cidr.api(), cidr.dns()), (Ipv4Addr::new(10, 43, 0, 1), Ipv4Addr::new(10, 43, 0, 10)));
+        assert!(cidr.contains("10.43.255.255".parse().expect("an address")));
+        assert!(!cidr.contains("10.44.0.0".parse().expect("an address")));
+        assert!("10.43.0.0/8".parse::<ServiceCidr>().is_err());
+    }
+}

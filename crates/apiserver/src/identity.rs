@@ -1,0 +1,62 @@
+//! Who makes a request.
+
+use std::collections::BTreeMap;
+
+/// A caller whose identity has been established.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// The user's name, for example `system:serviceaccount:default:builder`.
+    pub user: String,
+    /// A unique id, where the source of the identity has one.
+    pub uid: String,
+    /// The groups, `system:authenticated` included.
+    pub groups: Vec<String>,
+    /// What else the source of the identity says, such as the pod that a token is bound to.
+    pub extra: BTreeMap<String, Vec<String>>,
+}
+
+/// The group whose members may do everything.
+pub const ADMINISTRATORS: &str = "system:masters";
+/// The group of everybody who is known.
+pub const AUTHENTICATED: &str = "system:authenticated";
+
+impl Identity {
+    /// A user with `groups`; `system:authenticated` is added.
+    pub fn new(user: impl Into<String>, groups: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        let mut groups: Vec<String> = groups.into_iter().map(Into::into).collect();
+        if !groups.iter().any(|g| g == AUTHENTICATED) {
+            groups.push(AUTHENTICATED.to_owned());
+        }
+        Self { user: user.into(), groups, ..Self::default() }
+    }
+
+    /// The administrator of this installation.
+    pub fn administrator() -> Self {
+        Self::new("admin", [ADMINISTRATORS])
+    }
+
+    /// A component of Gantry's own control plane, for example `scheduler`.
+    pub fn component(name: &str) -> Self {
+        Self::new(format!("system:gantry:{name}"), ["system:gantry"])
+    }
+
+    /// The agent of the node `name`.
+    pub fn node(name: &str) -> Self {
+        Self::new(format!("system:node:{name}"), ["system:nodes"])
+    }
+
+    /// The server itself, when it makes the objects that must always be there.
+    pub(crate) fn server() -> Self {
+        Self::new("system:apiserver", [ADMINISTRATORS])
+    }
+
+    /// Whether the caller is in `group`.
+    pub fn is_in(&self, group: &str) -> bool {
+        self.groups.iter().any(|g| g == group)
+    }
+
+    /// Whether the caller may do everything.
+    pub fn is_administrator(&self) -> bool {
+        self.is_in(ADMINISTRATORS)
+    }
+}

@@ -1,0 +1,130 @@
+//! How the server reaches the node that runs a pod: logs, exec, attach, port-forward.
+//!
+//! The binary plugs an implementation in: a direct call where the node agent shares the process,
+//! a connection where it does not. What travels is the same for every client protocol: the
+//! [`crate::stream`] module has taken WebSocket and SPDY apart before it comes here.
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::mpsc;
+
+use crate::error::Error;
+
+/// A pod on its node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodTarget {
+    /// The pod's namespace.
+    pub namespace: String,
+    /// The pod's name.
+    pub name: String,
+    /// The pod's uid: a pod made again under the same name is another one.
+    pub uid: String,
+    /// The node that the pod is bound to.
+    pub node: String,
+}
+
+/// What part of a container's log is wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LogOptions {
+    /// The container; always set, the only one of the pod where the client named none.
+    pub container: String,
+    /// Go on as the container writes.
+    pub follow: bool,
+    /// The log of the instance before the current one.
+    pub previous: bool,
+    /// Begin with lines at most this old, in seconds.
+    pub since_seconds: Option<i64>,
+    /// Begin with lines written at or after this moment.
+    pub since_time: Option<base::Timestamp>,
+    /// Put the time before each line.
+    pub timestamps: bool,
+    /// Only this many lines from the end.
+    pub tail_lines: Option<u64>,
+    /// Stop after so many bytes.
+    pub limit_bytes: Option<u64>,
+    /// `Stdout` or `Stderr` alone; both where absent.
+    pub stream: Option<String>,
+}
+
+/// A command to run in a container, or the container's own streams to join.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StreamOptions {
+    /// The container; always set.
+    pub container: String,
+    /// The command and its arguments; empty for attach.
+    pub command: Vec<String>,
+    /// Whether a terminal is wanted: then there is no separate stderr.
+    pub tty: bool,
+}
+
+/// The client's end of an exec or attach.
+///
+/// Dropping a sender ends that stream for the client. A closed receiver means that the client has
+/// closed it or is gone.
+#[derive(Debug)]
+pub struct Streams {
+    /// What the client types; the end of the channel is the end of input.
+    pub stdin: Option<mpsc::Receiver<Bytes>>,
+    /// Where output goes.
+    pub stdout: Option<mpsc::Sender<Bytes>>,
+    /// Where error output goes; absent with a terminal.
+    pub stderr: Option<mpsc::Sender<Bytes>>,
+    /// Sizes of the client's terminal, as they change.
+    pub resize: Option<mpsc::Receiver<TerminalSize>>,
+}
+
+/// The size of a terminal in characters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+pub struct TerminalSize {
+    /// Columns.
+    #[serde(rename = "Width", alias = "width")]
+    pub width: u16,
+    /// Rows.
+    #[serde(rename = "Height", alias = "height")]
+    pub height: u16,
+}
+
+/// A two-way byte connection.
+pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin + ?Sized> Duplex for T {}
+
+/// How the server reaches the nodes.
+///
+/// Each call is made on behalf of one client; dropping the returned future or stream means that
+/// the client is gone, and the implementation must then let go of whatever it holds.
+pub trait NodeTransport: Send + Sync + 'static {
+    /// The log of a container; the stream goes on for as long as `follow` asks.
+    fn logs(
+        &self,
+        pod: PodTarget,
+        options: LogOptions,
+    ) -> BoxFuture<'static, Result<BoxStream<'static, Bytes>, Error>>;
+
+    /// Runs a command in a container until it ends; gives its exit code.
+    fn exec(
+        &self,
+        pod: PodTarget,
+        options: StreamOptions,
+        streams: Streams,
+    ) -> BoxFuture<'static, Result<i32, Error>>;
+
+    /// Joins the streams of a running container until the client leaves or the container ends; in
+    /// the latter case gives its exit code.
+    fn attach(
+        &self,
+        pod: PodTarget,
+        options: StreamOptions,
+        streams: Streams,
+    ) -> BoxFuture<'static, Result<i32, Error>>;
+
+    /// Connects `connection` to a TCP port inside the pod until one side closes.
+    fn port_forward(
+        &self,
+        pod: PodTarget,
+        port: u16,
+        connection: Box<dyn Duplex>,
+    ) -> BoxFuture<'static, Result<(), Error>>;
+}

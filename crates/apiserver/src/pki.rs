@@ -1,0 +1,65 @@
+//! Certificates and keys: made at first start, kept in one directory, renewed by themselves.
+//!
+//! | file | what |
+//! | --- | --- |
+//! | `ca.crt`, `ca.key` | the installation's own authority, good for twenty years |
+//! | `server.crt`, `server.key` | what the server shows; good for a year, renewed in its last third |
+//! | `admin.crt`, `admin.key` | the administrator's client certificate; likewise |
+//! | `service-account.key` | signs service-account tokens |
+//!
+//! A certificate can be made again from its key, and a key is written before its certificate, so a
+//! crash in between heals at the next start. All files are 0600 and appear whole.
+
+mod addresses;
+mod authority;
+mod files;
+mod kubeconfig;
+mod serving;
+mod token_key;
+
+use std::path::PathBuf;
+
+pub use authority::{Authority, Issued};
+pub use kubeconfig::kubeconfig;
+pub(crate) use serving::Serving;
+pub use token_key::{TokenKey, VerifyError};
+
+/// Why a certificate or key could not be read, made or kept.
+#[derive(Debug, thiserror::Error)]
+pub enum PkiError {
+    /// The directory or a file in it could not be used.
+    #[error("{doing} `{}`", path.display())]
+    File {
+        /// What was being tried.
+        doing: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A file does not hold what it should.
+    #[error("`{}` is damaged ({what}); restore it from a backup, or remove it to have a new one made", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// A certificate could not be made.
+    #[error("make a certificate for `{name}`")]
+    Make {
+        /// The certificate's common name.
+        name: String,
+        /// What the library said.
+        source: rcgen::Error,
+    },
+    /// A key could not be made or used.
+    #[error("use the key for {what}")]
+    Key {
+        /// What the key is for.
+        what: &'static str,
+    },
+    /// The TLS library refused a certificate.
+    #[error("prepare TLS")]
+    Tls(#[from] rustls::Error),
+}

@@ -1,0 +1,277 @@
+//! The options that verbs take, from the query or from a body.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::Query;
+use crate::error::{Error, Result};
+
+/// How a list or watch relates to the revision that the client names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VersionMatch {
+    /// At least as new.
+    NotOlderThan,
+    /// Exactly that revision.
+    Exact,
+}
+
+/// Options of list, watch and deletecollection.
+#[derive(Clone, Debug, Default)]
+pub struct ListOptions {
+    /// Label selector text.
+    pub label_selector: String,
+    /// Field selector text.
+    pub field_selector: String,
+    /// The revision named by the client; empty where none.
+    pub resource_version: String,
+    /// How it is meant.
+    pub version_match: Option<VersionMatch>,
+    /// At most so many objects; 0 for all.
+    pub limit: usize,
+    /// Where to go on, from an earlier answer.
+    pub continue_token: String,
+    /// How long a watch may go on.
+    pub timeout: Option<Duration>,
+    /// Whether a watch wants bookmarks.
+    pub bookmarks: bool,
+    /// Whether a watch begins with the current objects.
+    pub initial_events: Option<bool>,
+}
+
+/// What to do about fields that the schema does not know.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FieldValidation {
+    /// Drop them silently.
+    Ignore,
+    /// Drop them and say so in `Warning` headers.
+    #[default]
+    Warn,
+    /// Refuse the request.
+    Strict,
+}
+
+/// Options of create, update and patch.
+#[derive(Clone, Debug, Default)]
+pub struct WriteOptions {
+    /// Do everything but store it.
+    pub dry_run: bool,
+    /// Who is to own the fields; found from the user agent where the client does not say.
+    pub field_manager: String,
+    /// Whether the client named the manager itself.
+    pub explicit_manager: bool,
+    /// What to do about unknown fields.
+    pub field_validation: FieldValidation,
+    /// Server-side apply takes fields over from their owners.
+    pub force: bool,
+}
+
+/// What happens to the objects that an object owns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub enum Propagation {
+    /// They lose their owner and stay.
+    Orphan,
+    /// They go after it.
+    Background,
+    /// They go before it.
+    Foreground,
+}
+
+/// What must still hold of an object that is to be deleted.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Preconditions {
+    /// It is still that object.
+    pub uid: Option<String>,
+    /// It is still at that revision.
+    pub resource_version: Option<String>,
+}
+
+/// Options of delete, in the body or the query.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct DeleteOptions {
+    /// How long the object may take to end, in seconds.
+    pub grace_period_seconds: Option<i64>,
+    /// What must still hold.
+    pub preconditions: Option<Preconditions>,
+    /// What happens to what it owns.
+    pub propagation_policy: Option<Propagation>,
+    /// The old form of `propagationPolicy: Orphan`.
+    pub orphan_dependents: Option<bool>,
+    /// `["All"]`: do everything but delete it.
+    pub dry_run: Vec<String>,
+}
+
+impl ListOptions {
+    /// Reads and checks the query.
+    pub fn parse(query: &Query) -> Result<Self> {
+        let text = |key: &str| query.get(key).unwrap_or_default().to_owned();
+        let number = |key: &str| -> Result<Option<u64>> {
+            match query.filled(key) {
+                Some(v) => v
+                    .parse()
+                    .map(Some)
+                    .map_err(|_| Error::bad_request(format!("invalid value {v:?} for parameter {key}"))),
+                None => Ok(None),
+            }
+        };
+        let version_match = match query.filled("resourceVersionMatch") {
+            None => None,
+            Some("NotOlderThan") => Some(VersionMatch::NotOlderThan),
+            Some("Exact") => Some(VersionMatch::Exact),
+            Some(other) => {
+                return Err(Error::bad_request(format!("invalid resourceVersionMatch {other:?}")));
+            }
+        };
+        let options = Self {
+            label_selector: text("labelSelector"),
+            field_selector: text("fieldSelector"),
+            resource_version: text("resourceVersion"),
+            version_match,
+            limit: usize::try_from(number("limit")?.unwrap_or(0)).unwrap_or(usize::MAX),
+            continue_token: text("continue"),
+            timeout: number("timeoutSeconds")?.filter(|s| *s > 0).map(Duration::from_secs),
+            bookmarks: query.flag("allowWatchBookmarks"),
+            initial_events: query.filled("sendInitialEvents").map(|_| query.flag("sendInitialEvents")),
+        };
+        options.check()?;
+        Ok(options)
+    }
+
+    /// The named revision as a number; none where the client names none.
+    pub fn revision(&self) -> Result<Option<u64>> {
+        match self.resource_version.as_str() {
+            "" => Ok(None),
+            text => text.parse().map(Some).map_err(|_| {
+                Error::bad_request(format!(
+                    "resourceVersion: Invalid value: {text:?}: must be a whole number"
+                ))
+            }),
+        }
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.version_match.is_some() && self.initial_events.is_none() {
+            if self.resource_version.is_empty() {
+                return Err(Error::bad_request(
+                    "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided",
+                ));
+            }
+            if self.version_match == Some(VersionMatch::Exact) && self.resource_version == "0" {
+                return Err(Error::bad_request(
+                    "resourceVersionMatch: Forbidden: resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
+                ));
+            }
+        }
+        if !self.continue_token.is_empty() && self.version_match.is_some() {
+            return Err(Error::bad_request(
+                "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden when continue is provided",
+            ));
+        }
+        if !self.continue_token.is_empty() && !matches!(self.resource_version.as_str(), "" | "0") {
+            return Err(Error::bad_request("specifying resource version is not allowed when using continue"));
+        }
+        if self.initial_events.is_some() && self.version_match != Some(VersionMatch::NotOlderThan) {
+            return Err(Error::bad_request(
+                "sendInitialEvents: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+            ));
+        }
+        self.revision().map(drop)
+    }
+}
+
+impl WriteOptions {
+    /// Reads and checks the query; the manager falls back to the program in the user agent.
+    pub fn parse(query: &Query, user_agent: &str) -> Result<Self> {
+        let named = query.filled("fieldManager");
+        if named.is_some_and(|m| m.chars().count() > 128 || m.chars().any(char::is_control)) {
+            return Err(Error::bad_request(
+                "fieldManager: Invalid value: must be at most 128 printable characters",
+            ));
+        }
+        let program = || user_agent.split('/').next().unwrap_or_default().trim();
+        let manager = named.unwrap_or_else(|| Some(program()).filter(|p| !p.is_empty()).unwrap_or("unknown"));
+        Ok(Self {
+            dry_run: dry_run(query.all("dryRun"))?,
+            field_manager: manager.chars().take(128).collect(),
+            explicit_manager: named.is_some(),
+            field_validation: match query.filled("fieldValidation") {
+                None | Some("Warn") => FieldValidation::Warn,
+                Some("Ignore") => FieldValidation::Ignore,
+                Some("Strict") => FieldValidation::Strict,
+                Some(other) => {
+                    return Err(Error::bad_request(format!(
+                        "fieldValidation: Unsupported value: {other:?}: supported values: \"\", \"Ignore\", \"Strict\", \"Warn\""
+                    )));
+                }
+            },
+            force: query.flag("force"),
+        })
+    }
+}
+
+impl DeleteOptions {
+    /// Reads the query, for requests without a body.
+    pub fn parse(query: &Query) -> Result<Self> {
+        let mut options = Self::default();
+        if let Some(text) = query.filled("gracePeriodSeconds") {
+            let seconds = text
+                .parse()
+                .map_err(|_| Error::bad_request(format!("invalid gracePeriodSeconds {text:?}")))?;
+            options.grace_period_seconds = Some(seconds);
+        }
+        options.propagation_policy = match query.filled("propagationPolicy") {
+            None => None,
+            Some("Orphan") => Some(Propagation::Orphan),
+            Some("Background") => Some(Propagation::Background),
+            Some("Foreground") => Some(Propagation::Foreground),
+            Some(other) => return Err(Error::bad_request(format!("invalid propagationPolicy {other:?}"))),
+        };
+        options.dry_run = query.all("dryRun").map(str::to_owned).collect();
+        Ok(options)
+    }
+
+    /// Checks what a body or query said.
+    pub fn check(&self) -> Result<()> {
+        if self.grace_period_seconds.is_some_and(|s| s < 0) {
+            return Err(Error::bad_request(
+                "gracePeriodSeconds: Invalid value: must be greater than or equal to 0",
+            ));
+        }
+        if self.propagation_policy.is_some() && self.orphan_dependents.is_some() {
+            return Err(Error::bad_request("orphanDependents and deletionPropagation cannot be both set"));
+        }
+        self.is_dry_run().map(drop)
+    }
+
+    /// Whether nothing is to be deleted in earnest.
+    pub fn is_dry_run(&self) -> Result<bool> {
+        dry_run(self.dry_run.iter().map(String::as_str))
+    }
+
+    /// What happens to what the object owns, in whichever form it was given.
+    pub fn propagation(&self) -> Option<Propagation> {
+        self.propagation_policy.or(match self.orphan_dependents {
+            Some(true) => Some(Propagation::Orphan),
+            Some(false) => Some(Propagation::Background),
+            None => None,
+        })
+    }
+}
+
+fn dry_run<'a>(values: impl Iterator<Item = &'a str>) -> Result<bool> {
+    let mut dry = false;
+    for value in values {
+        match value {
+            "All" => dry = true,
+            "" => {}
+            other => {
+                return Err(Error::bad_request(format!(
+                    "dryRun: Unsupported value: {other:?}: supported values: \"All\""
+                )));
+            }
+        }
+    }
+    Ok(dry)
+}
