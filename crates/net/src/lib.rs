@@ -1,1 +1,33 @@
-//! Bridges, veths, addresses, NAT, published ports, service proxy and DNS: from plain tables to kernel state.
+//! Networks of containers and pods: from plain tables to kernel state.
+//!
+//! [`Network`] is the handle. It owns the bridges of one instance, the addresses on them, the
+//! instance's own nftables table (published ports, masquerade, isolation, services) and the name
+//! servers behind `127.0.0.11` and the cluster's DNS address. What is wanted is kept as plain
+//! tables, turned into a ruleset by pure planners, and put into the kernel as one atomic
+//! netlink transaction. No external program is run.
+//!
+//! What always holds:
+//! - Traffic needs no daemon: everything but name resolution is in the kernel, so a daemon that is
+//!   stopped, killed or replaced interrupts no connection.
+//! - Every kernel object carries the instance's name; tables, links and addresses of the host, of
+//!   another engine or of a second instance are never changed. The one exception is the switch
+//!   `net.ipv4.ip_forward`, without which no container network works.
+//! - All methods may be called again with the same arguments.
+
+mod attach;
+mod config;
+mod dns;
+mod error;
+mod files;
+mod finding;
+mod network;
+mod services;
+
+pub use attach::{Endpoint, EndpointSpec, PortBinding, PortSpec, Protocol};
+pub use config::{AddressPool, Config, Subnet};
+pub use dns::{DnsAddress, DnsEndpoint, DnsPort, DnsService, DnsTable};
+pub use error::{AttachError, KernelError, NetworkError, OpenError, PortError};
+pub use files::{HostsFile, ResolvConf};
+pub use finding::{Finding, Severity};
+pub use network::{Network, NetworkId, NetworkKind, NetworkSpec, NetworkView};
+pub use services::{ServiceEndpoint, ServicePort, ServiceTable};
