@@ -1,0 +1,30 @@
+//! One small process per sandbox that holds its containers, whatever happens to the daemon.
+//!
+//! A shim lives in the sandbox's shared namespaces, so `/proc/<shim>/ns/net` is the sandbox's
+//! network; containers inherit what they do not ask to be new. It keeps their standard streams,
+//! writes their logs, waits for them and keeps how they ended. It goes on until it is told
+//! [`protocol::Request::Shutdown`]; if it is killed, its containers are killed by the kernel.
+//!
+//! The engine starts one with [`launch`] and talks to it over its socket in the words of
+//! [`protocol`]; [`Client`] does so synchronously.
+
+pub mod protocol;
+
+mod client;
+mod launch;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+pub use client::{Client, ClientError, Connection};
+pub use launch::{LaunchError, LaunchSpec, Network, ShimHandle, launch};
+
+/// The file below `<state dir>/<container>/` that says how a container ended, as
+/// [`protocol::ExitStatus`]; written before the exit is announced.
+pub const EXIT_FILE: &str = "exit.json";
+
+/// The program `gantry shim …`; `args` are those after `shim`.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let _ = args.into_iter();
+    todo!()
+}
