@@ -1,2 +1,35 @@
 //! Images on disk: content by digest, layers, snapshots, pull, load, save, import, garbage collection.
+//!
+//! [`Store`] owns one directory. What always holds:
+//!
+//! - A digest is verified while its bytes are written; what does not match is never stored.
+//! - A layer is unpacked once, into a directory of its own named by chain id, and never changed
+//!   afterwards. Its archive is not kept: headers and order are, so that the archive can be put
+//!   together again, bit for bit, from the unpacked files (see `docs/decisions`).
+//! - Whatever was interrupted leaves nothing behind: unfinished work lives under `ingest/`, which
+//!   is emptied when the store opens.
+//! - Nothing that an image, a container's snapshot or running work needs is collected.
+//!
+//! Methods block on the disk, except where they are `async`; call the former from a blocking thread.
 #![forbid(unsafe_code)]
+
+pub mod error;
+mod image;
+mod layer;
+mod load;
+mod progress;
+pub mod registry;
+mod remove;
+mod snapshot;
+mod store;
+mod transfer;
+
+pub use error::Kind;
+pub use image::{FindError, HistoryEntry, Image, ImageId, NewImage};
+pub use layer::{Layer, LayerError};
+pub use load::{ImportError, ImportOptions, LoadError, Loaded, SaveError};
+pub use progress::{Action, Event, Progress};
+pub use remove::{Conflict, DiskUsage, Pruned, Removal, RemoveError, RemoveOptions};
+pub use snapshot::{Change, ChangeKind, Snapshot, SnapshotError};
+pub use store::{OpenError, Store, WriteError};
+pub use transfer::{PullError, PullOptions, Pulled, PushError};

@@ -1,2 +1,24 @@
 //! Digests, references, and the image, runtime and distribution documents: parse and print only.
+//!
+//! Nothing here touches a disk or a network. The image documents are ours rather than those of
+//! `oci-spec`: an image's id is the digest of its configuration's bytes, so maps must print in a
+//! stable order, and Docker's superset (`Healthcheck`, `OnBuild`, `Shell`) must survive a round
+//! trip. The runtime documents are `oci-spec`'s, under [`runtime`].
 #![forbid(unsafe_code)]
+
+pub mod archive;
+pub mod config;
+pub mod digest;
+pub mod distribution;
+pub mod manifest;
+pub mod media_type;
+pub mod platform;
+pub mod reference;
+mod serde_shapes;
+
+pub use config::{ContainerConfig, Healthcheck, History, ImageConfig, RootFs};
+pub use digest::{Algorithm, Digest, Hasher};
+pub use manifest::{Descriptor, Document, Index, Manifest};
+pub use oci_spec::runtime;
+pub use platform::Platform;
+pub use reference::Reference;

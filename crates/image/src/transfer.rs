@@ -1,0 +1,187 @@
+//! Pull and push.
+
+use oci::manifest::ParseDocumentError;
+use oci::{Digest, Platform, Reference};
+
+use crate::error::Kind;
+use crate::image::{FindError, ImageId};
+use crate::layer::LayerError;
+use crate::progress::Progress;
+use crate::registry::{Client, Credentials};
+use crate::store::{Store, WriteError};
+
+/// What to pull, and as whom.
+#[derive(Clone, Debug, Default)]
+pub struct PullOptions {
+    /// The platform; without one the host's.
+    pub platform: Option<Platform>,
+    /// Who asks.
+    pub credentials: Credentials,
+}
+
+/// What a pull brought.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Pulled {
+    /// The image.
+    pub id: ImageId,
+    /// The digest that the name led to: a manifest's or an index's.
+    pub digest: Digest,
+    /// Whether the name leads elsewhere than before.
+    pub changed: bool,
+}
+
+/// Why an image could not be pulled.
+#[derive(Debug, thiserror::Error)]
+pub enum PullError {
+    /// The registry has no such repository, tag or content.
+    #[error("{what} not found in the registry: {message}")]
+    NotFound {
+        /// What was asked for.
+        what: String,
+        /// What the registry says.
+        message: String,
+    },
+    /// The registry refuses.
+    #[error("access to {what} denied: {message}")]
+    Denied {
+        /// What was asked for.
+        what: String,
+        /// What the registry says.
+        message: String,
+    },
+    /// The registry could not be reached, or the connection broke too often.
+    #[error("reach registry for {what}")]
+    Unreachable {
+        /// What was asked for.
+        what: String,
+        /// What went wrong.
+        source: reqwest::Error,
+    },
+    /// The registry answers with a failure.
+    #[error("registry answers {status} for {what}: {message}")]
+    Status {
+        /// What was asked for.
+        what: String,
+        /// The HTTP status.
+        status: u16,
+        /// What the registry says.
+        message: String,
+    },
+    /// No image for this platform is offered.
+    #[error("{name} has no image for platform {platform}")]
+    Platform {
+        /// The image.
+        name: String,
+        /// The wanted platform.
+        platform: Platform,
+    },
+    /// The manifest cannot be understood.
+    #[error("manifest of {name}")]
+    Manifest {
+        /// The image.
+        name: String,
+        /// What is wrong with it.
+        source: ParseDocumentError,
+    },
+    /// A document is broken, or does not fit another.
+    #[error("{name} is malformed: {problem}")]
+    Malformed {
+        /// The image.
+        name: String,
+        /// What does not fit.
+        problem: String,
+    },
+    /// Content is not what its digest promised.
+    #[error("verify {what}")]
+    Mismatch {
+        /// What was asked for.
+        what: String,
+        /// What was promised and what came.
+        source: oci::digest::Mismatch,
+    },
+    /// A layer could not be unpacked.
+    #[error("layer {digest}")]
+    Layer {
+        /// The layer's digest in the registry.
+        digest: Digest,
+        /// What went wrong.
+        source: LayerError,
+    },
+    /// The image could not be stored.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+}
+
+/// Why an image could not be pushed.
+#[derive(Debug, thiserror::Error)]
+pub enum PushError {
+    /// There is no image of this name.
+    #[error(transparent)]
+    Find(#[from] FindError),
+    /// The conversation with the registry failed.
+    #[error(transparent)]
+    Registry(#[from] PullError),
+    /// A layer cannot be put together again.
+    #[error("read layer {digest}")]
+    Layer {
+        /// The layer's diff id.
+        digest: Digest,
+        /// What went wrong.
+        source: std::io::Error,
+    },
+}
+
+impl PullError {
+    /// What sort of failure this is.
+    pub fn kind(&self) -> Kind {
+        match self {
+            PullError::NotFound { .. } | PullError::Platform { .. } => Kind::NotFound,
+            PullError::Denied { .. } => Kind::Denied,
+            PullError::Unreachable { .. } | PullError::Status { .. } => Kind::Unavailable,
+            PullError::Manifest { .. } | PullError::Malformed { .. } | PullError::Mismatch { .. } => {
+                Kind::Invalid
+            }
+            PullError::Layer { source, .. } => source.kind(),
+            PullError::Write(error) => error.kind(),
+        }
+    }
+}
+
+impl PushError {
+    /// What sort of failure this is.
+    pub fn kind(&self) -> Kind {
+        match self {
+            PushError::Find(error) => error.kind(),
+            PushError::Registry(error) => error.kind(),
+            PushError::Layer { .. } => Kind::Internal,
+        }
+    }
+}
+
+impl Store {
+    /// Brings an image from a registry. Dropping the future ends the pull and leaves nothing behind
+    /// but layers that another running pull waits for.
+    pub async fn image_pull(
+        &self,
+        client: &Client,
+        reference: &Reference,
+        options: &PullOptions,
+        progress: &Progress,
+    ) -> Result<Pulled, PullError> {
+        let _ = (client, reference, options, progress);
+        todo!()
+    }
+
+    /// Sends the image named `reference` to its registry; without a tag, all tags of the repository.
+    /// Gives the digest of the last manifest.
+    pub async fn image_push(
+        &self,
+        client: &Client,
+        reference: &Reference,
+        credentials: &Credentials,
+        progress: &Progress,
+    ) -> Result<Digest, PushError> {
+        let _ = (client, reference, credentials, progress);
+        todo!()
+    }
+}

@@ -1,0 +1,248 @@
+//! The image configuration: Docker's superset of OCI's. Its digest is the image's id.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+use crate::platform::Platform;
+use crate::serde_shapes::{null_default, set};
+
+/// An image's configuration document.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct ImageConfig {
+    /// The processor architecture that the layers' programs are for.
+    #[serde(default, deserialize_with = "null_default")]
+    pub architecture: String,
+    /// The architecture's variant.
+    #[serde(default, deserialize_with = "null_default", skip_serializing_if = "String::is_empty")]
+    pub variant: String,
+    /// Who made the image.
+    #[serde(default, deserialize_with = "null_default", skip_serializing_if = "String::is_empty")]
+    pub author: String,
+    /// What a container made from the image runs, and how.
+    #[serde(default, deserialize_with = "null_default")]
+    pub config: ContainerConfig,
+    /// When the image was made; kept as written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created: Option<String>,
+    /// How the image came about, oldest step first.
+    #[serde(default, deserialize_with = "null_default", skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<History>,
+    /// The operating system.
+    #[serde(default, deserialize_with = "null_default")]
+    pub os: String,
+    /// The operating system's version (Windows).
+    #[serde(
+        rename = "os.version",
+        default,
+        deserialize_with = "null_default",
+        skip_serializing_if = "String::is_empty"
+    )]
+    pub os_version: String,
+    /// The layers, by the digests of their uncompressed archives.
+    pub rootfs: RootFs,
+}
+
+/// The layers of an image.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct RootFs {
+    /// Always `layers`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Digests of the uncompressed layer archives, lowest first.
+    #[serde(default, deserialize_with = "null_default")]
+    pub diff_ids: Vec<Digest>,
+}
+
+/// One step in an image's making.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct History {
+    /// When; kept as written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created: Option<String>,
+    /// The command or instruction.
+    #[serde(default, deserialize_with = "null_default", skip_serializing_if = "String::is_empty")]
+    pub created_by: String,
+    /// Who.
+    #[serde(default, deserialize_with = "null_default", skip_serializing_if = "String::is_empty")]
+    pub author: String,
+    /// A message.
+    #[serde(default, deserialize_with = "null_default", skip_serializing_if = "String::is_empty")]
+    pub comment: String,
+    /// The step made no layer.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub empty_layer: bool,
+}
+
+/// How a container runs: the defaults that an image gives to its containers.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ContainerConfig {
+    /// User and perhaps group, by name or number: `www-data`, `1000:50`.
+    #[serde(default, deserialize_with = "null_default", skip_serializing_if = "String::is_empty")]
+    pub user: String,
+    /// Ports that the program listens on: `80/tcp`.
+    #[serde(default, with = "set", skip_serializing_if = "BTreeSet::is_empty")]
+    pub exposed_ports: BTreeSet<String>,
+    /// Environment, `NAME=value`.
+    #[serde(default, deserialize_with = "null_default")]
+    pub env: Vec<String>,
+    /// Arguments before [`ContainerConfig::cmd`] that stay when the command is replaced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entrypoint: Option<Vec<String>>,
+    /// The default command, or the entrypoint's default arguments.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cmd: Option<Vec<String>>,
+    /// How to find out whether the container is well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub healthcheck: Option<Healthcheck>,
+    /// Directories that get an anonymous volume.
+    #[serde(default, with = "set", skip_serializing_if = "BTreeSet::is_empty")]
+    pub volumes: BTreeSet<String>,
+    /// Where the program starts.
+    #[serde(default, deserialize_with = "null_default", skip_serializing_if = "String::is_empty")]
+    pub working_dir: String,
+    /// Instructions for a build that starts from this image.
+    #[serde(default, deserialize_with = "null_default", skip_serializing_if = "Vec::is_empty")]
+    pub on_build: Vec<String>,
+    /// Labels.
+    #[serde(default, deserialize_with = "null_default", skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// The signal that asks the program to end: `SIGTERM`, `15`.
+    #[serde(default, deserialize_with = "null_default", skip_serializing_if = "String::is_empty")]
+    pub stop_signal: String,
+    /// Seconds to wait after that signal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop_timeout: Option<i64>,
+    /// What runs the shell form of instructions.
+    #[serde(default, deserialize_with = "null_default", skip_serializing_if = "Vec::is_empty")]
+    pub shell: Vec<String>,
+}
+
+/// How to find out whether a container is well. Durations are nanoseconds; 0 means the default.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Healthcheck {
+    /// `["NONE"]`, `["CMD", …]` or `["CMD-SHELL", command]`; empty inherits.
+    #[serde(default, deserialize_with = "null_default", skip_serializing_if = "Vec::is_empty")]
+    pub test: Vec<String>,
+    /// Time between two checks.
+    #[serde(default, deserialize_with = "null_default", skip_serializing_if = "is_zero")]
+    pub interval: i64,
+    /// How long a check may take.
+    #[serde(default, deserialize_with = "null_default", skip_serializing_if = "is_zero")]
+    pub timeout: i64,
+    /// How long failures do not count after the start.
+    #[serde(default, deserialize_with = "null_default", skip_serializing_if = "is_zero")]
+    pub start_period: i64,
+    /// Time between two checks during the start period.
+    #[serde(default, deserialize_with = "null_default", skip_serializing_if = "is_zero")]
+    pub start_interval: i64,
+    /// Failures in a row until the container counts as unwell.
+    #[serde(default, deserialize_with = "null_default", skip_serializing_if = "is_zero")]
+    pub retries: i64,
+}
+
+impl Default for RootFs {
+    fn default() -> Self {
+        Self { kind: "layers".to_owned(), diff_ids: Vec::new() }
+    }
+}
+
+impl ImageConfig {
+    /// A configuration without layers for `platform`.
+    pub fn for_platform(platform: &Platform) -> Self {
+        Self {
+            architecture: platform.architecture.clone(),
+            variant: platform.variant.clone(),
+            os: platform.os.clone(),
+            os_version: platform.os_version.clone(),
+            ..Self::default()
+        }
+    }
+
+    /// Reads the document.
+    pub fn parse(bytes: &[u8]) -> Result<Self, serde_json::Error> {
+        serde_json::from_slice(bytes)
+    }
+
+    /// Prints the document as it is stored and hashed.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("a tree of strings and numbers always prints")
+    }
+
+    /// The platform that the image is for.
+    pub fn platform(&self) -> Platform {
+        Platform {
+            architecture: self.architecture.clone(),
+            os: self.os.clone(),
+            os_version: self.os_version.clone(),
+            os_features: Vec::new(),
+            variant: self.variant.clone(),
+        }
+    }
+
+    /// The chain ids of the layers, lowest first.
+    pub fn chain_ids(&self) -> Vec<Digest> {
+        let mut chains: Vec<Digest> = Vec::with_capacity(self.rootfs.diff_ids.len());
+        for diff_id in &self.rootfs.diff_ids {
+            chains.push(Digest::chain(chains.last(), diff_id));
+        }
+        chains
+    }
+}
+
+impl ContainerConfig {
+    /// The value of the environment variable `name`.
+    pub fn env_get(&self, name: &str) -> Option<&str> {
+        self.env.iter().find_map(|entry| entry.strip_prefix(name)?.strip_prefix('='))
+    }
+
+    /// Sets the environment variable `name`, in place if it exists.
+    pub fn env_set(&mut self, name: &str, value: &str) {
+        let entry = format!("{name}={value}");
+        let same = |known: &&mut String| known.split('=').next() == Some(name);
+        match self.env.iter_mut().find(same) {
+            Some(known) => *known = entry,
+            None => self.env.push(entry),
+        }
+    }
+}
+
+fn is_zero(number: &i64) -> bool {
+    *number == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_docker_writes_reads_and_prints_without_loss() {
+        let text = r#"{
+            "architecture": "amd64", "os": "linux", "created": "2024-01-01T00:00:00Z", "docker_version": "20.10",
+            "config": {"Env": ["PATH=/bin"], "Cmd": ["sh"], "Entrypoint": null, "Labels": null, "OnBuild": null,
+                "ExposedPorts": {"80/tcp": {}}, "Volumes": {"/data": {}}, "Hostname": "", "Tty": false,
+                "Healthcheck": {"Test": ["CMD-SHELL", "true"], "Interval": 1000000000}, "Shell": ["/bin/bash", "-c"]},
+            "history": [{"created_by": "ADD", "empty_layer": true}],
+            "rootfs": {"type": "layers", "diff_ids": null}
+        }"#;
+        let config = ImageConfig::parse(text.as_bytes()).expect("Docker's document");
+        assert_eq!(config.config.exposed_ports.iter().collect::<Vec<_>>(), ["80/tcp"]);
+        assert_eq!(config.config.entrypoint, None);
+        let printed = config.to_bytes();
+        assert_eq!(ImageConfig::parse(&printed).expect("our document"), config);
+        assert_eq!(ImageConfig::parse(&printed).expect("our document").to_bytes(), printed);
+    }
+
+    #[test]
+    fn setting_a_variable_replaces_only_the_same_name() {
+        let mut config = ContainerConfig { env: vec!["A=1".into(), "AB=2".into()], ..Default::default() };
+        config.env_set("A", "3");
+        config.env_set("C", "4");
+        assert_eq!(config.env, ["A=3", "AB=2", "C=4"]);
+        assert_eq!(config.env_get("AB"), Some("2"));
+        assert_eq!(config.env_get("B"), None);
+    }
+}
