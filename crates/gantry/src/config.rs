@@ -1,0 +1,490 @@
+//! The effective configuration: one table of keys, four layers, each value with its origin.
+//!
+//! Precedence: flag, `GANTRY_*` environment, file, default. The table [`KEYS`] is the only place
+//! that names a key; flags, variables, file keys and `gantry config show` all follow from it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use ipnet::Ipv4Net;
+
+/// One configuration key.
+pub struct Key {
+    /// Its name in the file and, with two dashes before it, on the command line.
+    pub name: &'static str,
+    /// What the help calls its value.
+    pub value_name: &'static str,
+    /// One line of help.
+    pub help: &'static str,
+    /// What holds when nobody says otherwise.
+    default: Default,
+}
+
+enum Default {
+    Text(&'static str),
+    /// A path below the root directory.
+    BelowRoot(&'static str),
+    /// A path below the run directory.
+    BelowRun(&'static str),
+    /// Made from the host or from other keys.
+    Derived(fn(&Layers<'_>) -> String),
+}
+
+/// Every key, in the order in which `gantry config show` prints them.
+pub const KEYS: &[Key] = &[
+    Key { name: "root", value_name: "DIR", help: "Durable state", default: Default::Text("/var/lib/gantry") },
+    Key {
+        name: "run",
+        value_name: "DIR",
+        help: "Sockets and state that a reboot may erase",
+        default: Default::Text("/run/gantry"),
+    },
+    Key {
+        name: "instance",
+        value_name: "NAME",
+        help: "Name that this instance's cgroups, nftables table and bridges carry",
+        default: Default::Derived(instance_name),
+    },
+    Key {
+        name: "node-name",
+        value_name: "NAME",
+        help: "Name of this machine in the cluster",
+        default: Default::Derived(node_name),
+    },
+    Key {
+        name: "docker-socket",
+        value_name: "PATH",
+        help: "Where the Docker API listens",
+        default: Default::BelowRun("docker.sock"),
+    },
+    Key {
+        name: "cri-socket",
+        value_name: "PATH",
+        help: "Where the container runtime interface listens",
+        default: Default::BelowRun("cri.sock"),
+    },
+    Key {
+        name: "api-address",
+        value_name: "ADDRESS",
+        help: "Where the Kubernetes API listens (TLS)",
+        default: Default::Text("0.0.0.0:6443"),
+    },
+    Key {
+        name: "write-kubeconfig",
+        value_name: "PATH",
+        help: "Where the administrator's kubeconfig is written",
+        default: Default::BelowRoot("kubeconfig"),
+    },
+    Key {
+        name: "registry-address",
+        value_name: "ADDRESS",
+        help: "Where the image registry listens",
+        default: Default::Text("127.0.0.1:5000"),
+    },
+    Key {
+        name: "pod-cidr",
+        value_name: "CIDR",
+        help: "Addresses of pods",
+        default: Default::Text("10.42.0.0/16"),
+    },
+    Key {
+        name: "service-cidr",
+        value_name: "CIDR",
+        help: "Addresses of services; the tenth is the cluster DNS",
+        default: Default::Text("10.43.0.0/16"),
+    },
+    Key {
+        name: "cluster-domain",
+        value_name: "DOMAIN",
+        help: "DNS domain of the cluster",
+        default: Default::Text("cluster.local"),
+    },
+    Key {
+        name: "bridge",
+        value_name: "NAME",
+        help: "Docker's default bridge",
+        default: Default::Derived(bridge_name),
+    },
+    Key {
+        name: "bip",
+        value_name: "CIDR",
+        help: "Subnet of Docker's default bridge",
+        default: Default::Text("172.17.0.0/16"),
+    },
+    Key {
+        name: "insecure-registries",
+        value_name: "HOST[,HOST]",
+        help: "Registries to speak to without verified TLS",
+        default: Default::Text(""),
+    },
+    Key {
+        name: "log",
+        value_name: "FILTER",
+        help: "What the daemon logs, for example `info` or `info,net=debug`",
+        default: Default::Text("info"),
+    },
+];
+
+/// Where a value came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A flag on the command line.
+    Flag,
+    /// An environment variable.
+    Environment,
+    /// The configuration file.
+    File(PathBuf),
+    /// Nobody said anything.
+    Default,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flag => f.write_str("flag"),
+            Self::Environment => f.write_str("environment"),
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Default => f.write_str("default"),
+        }
+    }
+}
+
+/// Why there is no effective configuration. All of these are wrong usage.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file that `--config` names cannot be read.
+    #[error("read the configuration file {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What reading it gave.
+        source: std::io::Error,
+    },
+    /// The file is no TOML.
+    #[error("parse the configuration file {}", path.display())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        source: Box<toml::de::Error>,
+    },
+    /// A key that does not exist.
+    #[error("unknown key `{key}` in {place}; known keys: {}", known_keys())]
+    UnknownKey {
+        /// The key.
+        key: String,
+        /// The file, or the environment.
+        place: String,
+    },
+    /// A value that its key does not take.
+    #[error("`{key}` is `{value}` (from {origin}): {why}")]
+    Value {
+        /// The key.
+        key: &'static str,
+        /// What was given.
+        value: String,
+        /// Where it came from.
+        origin: Origin,
+        /// What would be right.
+        why: String,
+    },
+}
+
+fn known_keys() -> String {
+    KEYS.iter().map(|key| key.name).collect::<Vec<_>>().join(", ")
+}
+
+/// What was said, by layer, before defaults and parsing.
+pub struct Layers<'a> {
+    /// Values of flags by key.
+    pub flags: BTreeMap<&'a str, String>,
+    /// Values of `GANTRY_*` variables by key.
+    pub environment: BTreeMap<&'a str, String>,
+    /// The file's path and its values by key.
+    pub file: Option<(PathBuf, BTreeMap<String, String>)>,
+}
+
+impl Layers<'_> {
+    /// The value of a key and its origin.
+    fn value(&self, key: &Key) -> (String, Origin) {
+        if let Some(value) = self.flags.get(key.name) {
+            return (value.clone(), Origin::Flag);
+        }
+        if let Some(value) = self.environment.get(key.name) {
+            return (value.clone(), Origin::Environment);
+        }
+        if let Some((path, values)) = &self.file
+            && let Some(value) = values.get(key.name)
+        {
+            return (value.clone(), Origin::File(path.clone()));
+        }
+        let below = |directory: &str, rest: &str| format!("{}/{rest}", directory.trim_end_matches('/'));
+        let value = match key.default {
+            Default::Text(text) => text.to_owned(),
+            Default::BelowRoot(rest) => below(&self.named("root"), rest),
+            Default::BelowRun(rest) => below(&self.named("run"), rest),
+            Default::Derived(derive) => derive(self),
+        };
+        (value, Origin::Default)
+    }
+
+    fn named(&self, name: &str) -> String {
+        let key =
+            KEYS.iter().find(|key| key.name == name).expect("the table has the keys that the code names");
+        self.value(key).0
+    }
+}
+
+/// Reads a configuration file: a flat TOML table whose keys are those of [`KEYS`].
+///
+/// A file that is absent is an error only if it was asked for by name (`required`).
+pub fn read_file(
+    path: &Path,
+    required: bool,
+) -> Result<Option<(PathBuf, BTreeMap<String, String>)>, ConfigError> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !required => return Ok(None),
+        Err(source) => return Err(ConfigError::Read { path: path.to_owned(), source }),
+    };
+    let table: toml::Table = text
+        .parse()
+        .map_err(|source| ConfigError::Parse { path: path.to_owned(), source: Box::new(source) })?;
+    let mut values = BTreeMap::new();
+    for (key, value) in table {
+        if !KEYS.iter().any(|known| known.name == key) {
+            return Err(ConfigError::UnknownKey { key, place: path.display().to_string() });
+        }
+        let text = match value {
+            toml::Value::String(text) => text,
+            toml::Value::Array(items) => {
+                let texts: Vec<_> =
+                    items.iter().map(|item| item.as_str().map_or(item.to_string(), str::to_owned)).collect();
+                texts.join(",")
+            }
+            other => other.to_string(),
+        };
+        values.insert(key, text);
+    }
+    Ok(Some((path.to_owned(), values)))
+}
+
+/// The variable of a key: `GANTRY_POD_CIDR` for `pod-cidr`.
+pub fn variable(key: &str) -> String {
+    format!("GANTRY_{}", key.to_uppercase().replace('-', "_"))
+}
+
+/// Takes the `GANTRY_*` variables; one that names no key is an error.
+pub fn read_environment(
+    variables: impl Iterator<Item = (String, String)>,
+) -> Result<BTreeMap<&'static str, String>, ConfigError> {
+    let mut values = BTreeMap::new();
+    for (name, value) in variables.filter(|(name, _)| name.starts_with("GANTRY_") && name != "GANTRY_CONFIG")
+    {
+        let key = KEYS.iter().find(|key| variable(key.name) == name);
+        let key =
+            key.ok_or_else(|| ConfigError::UnknownKey { key: name, place: "the environment".to_owned() })?;
+        values.insert(key.name, value);
+    }
+    Ok(values)
+}
+
+/// The effective configuration, parsed.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Durable state.
+    pub root: PathBuf,
+    /// Sockets and volatile state.
+    pub run: PathBuf,
+    /// What this instance's kernel objects are named after.
+    pub instance: String,
+    /// This machine's name in the cluster.
+    pub node_name: String,
+    /// The Docker API's socket.
+    pub docker_socket: PathBuf,
+    /// The Kubernetes API's address.
+    pub api_address: SocketAddr,
+    /// Where the administrator's kubeconfig goes.
+    pub kubeconfig: PathBuf,
+    /// Addresses of pods.
+    pub pod_cidr: Ipv4Net,
+    /// Addresses of services.
+    pub service_cidr: Ipv4Net,
+    /// DNS domain of the cluster.
+    pub cluster_domain: String,
+    /// Docker's default bridge.
+    pub bridge: String,
+    /// Its subnet.
+    pub bip: Ipv4Net,
+    /// Whether the subnet was asked for; otherwise a free one may be taken instead.
+    pub bip_is_default: bool,
+    /// Registries spoken to without verified TLS.
+    pub insecure_registries: Vec<String>,
+    /// The log filter.
+    pub log: String,
+    /// Every key with its text and origin, for `gantry config show`.
+    pub origins: Vec<(&'static str, String, Origin)>,
+}
+
+impl Config {
+    /// Merges the layers and parses every value.
+    pub fn new(layers: &Layers<'_>) -> Result<Self, ConfigError> {
+        let origins: Vec<_> = KEYS
+            .iter()
+            .map(|key| {
+                let (value, origin) = layers.value(key);
+                (key.name, value, origin)
+            })
+            .collect();
+        let read = Reader { origins: &origins };
+        let config = Self {
+            root: read.directory("root")?,
+            run: read.directory("run")?,
+            instance: read.checked("instance", check_instance)?,
+            node_name: read.checked("node-name", check_node_name)?,
+            docker_socket: read.directory("docker-socket")?,
+            api_address: read.parsed("api-address", "an address and a port, for example `0.0.0.0:6443`")?,
+            kubeconfig: read.directory("write-kubeconfig")?,
+            pod_cidr: read.parsed("pod-cidr", CIDR)?,
+            service_cidr: read.parsed("service-cidr", CIDR)?,
+            cluster_domain: read.checked("cluster-domain", check_domain)?,
+            bridge: read.checked("bridge", check_interface)?,
+            bip: read.parsed("bip", CIDR)?,
+            bip_is_default: read.raw("bip").1 == Origin::Default,
+            insecure_registries: read.list("insecure-registries"),
+            log: read.raw("log").0,
+            origins: Vec::new(),
+        };
+        // Served by later crates; a mistyped value is an error today already.
+        read.directory("cri-socket")?;
+        read.parsed::<SocketAddr>("registry-address", "an address and a port, for example `127.0.0.1:5000`")?;
+        Ok(Self { origins, ..config })
+    }
+}
+
+const CIDR: &str = "an IPv4 network, for example `10.42.0.0/16`";
+
+/// Reads typed values out of the merged texts.
+struct Reader<'a> {
+    origins: &'a [(&'static str, String, Origin)],
+}
+
+impl Reader<'_> {
+    fn raw(&self, name: &str) -> (String, Origin) {
+        let (_, value, origin) = self
+            .origins
+            .iter()
+            .find(|(key, ..)| *key == name)
+            .expect("the table has the keys that the code names");
+        (value.clone(), origin.clone())
+    }
+
+    fn wrong(&self, name: &'static str, why: impl Into<String>) -> ConfigError {
+        let (value, origin) = self.raw(name);
+        ConfigError::Value { key: name, value, origin, why: why.into() }
+    }
+
+    fn parsed<T: std::str::FromStr>(&self, name: &'static str, expected: &str) -> Result<T, ConfigError> {
+        self.raw(name).0.parse().map_err(|_| self.wrong(name, format!("must be {expected}")))
+    }
+
+    fn checked(
+        &self,
+        name: &'static str,
+        check: fn(&str) -> Result<(), String>,
+    ) -> Result<String, ConfigError> {
+        let value = self.raw(name).0;
+        check(&value).map_err(|why| self.wrong(name, why))?;
+        Ok(value)
+    }
+
+    fn directory(&self, name: &'static str) -> Result<PathBuf, ConfigError> {
+        let path = PathBuf::from(self.raw(name).0);
+        if path.is_absolute() {
+            return Ok(path);
+        }
+        std::path::absolute(&path).map_err(|error| self.wrong(name, error.to_string()))
+    }
+
+    fn list(&self, name: &'static str) -> Vec<String> {
+        self.raw(name)
+            .0
+            .split(',')
+            .map(str::trim)
+            .filter(|item| !item.is_empty())
+            .map(str::to_owned)
+            .collect()
+    }
+}
+
+fn check_instance(name: &str) -> Result<(), String> {
+    let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if name.is_empty() || name.len() > 24 || !name.chars().all(good) {
+        return Err("must be 1 to 24 lower-case letters, digits and dashes".to_owned());
+    }
+    Ok(())
+}
+
+fn check_node_name(name: &str) -> Result<(), String> {
+    let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
+    let ends = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    if name.is_empty()
+        || name.len() > 253
+        || !name.chars().all(good)
+        || !name.starts_with(ends)
+        || !name.ends_with(ends)
+    {
+        return Err("must be a DNS name: lower-case letters, digits, `-` and `.`".to_owned());
+    }
+    Ok(())
+}
+
+fn check_domain(name: &str) -> Result<(), String> {
+    check_node_name(name)
+}
+
+fn check_interface(name: &str) -> Result<(), String> {
+    if name.is_empty() || name.len() > 15 || name.contains(['/', ' ']) || name == "." || name == ".." {
+        return Err("must be an interface name of 1 to 15 characters".to_owned());
+    }
+    Ok(())
+}
+
+/// `gantry` for the default root; another root gets a name of its own, so that two instances never
+/// meet in the kernel.
+fn instance_name(layers: &Layers<'_>) -> String {
+    let root = layers.named("root");
+    if root.trim_end_matches('/') == "/var/lib/gantry" {
+        "gantry".to_owned()
+    } else {
+        format!("gantry-{:06x}", short_hash(&root))
+    }
+}
+
+fn bridge_name(layers: &Layers<'_>) -> String {
+    let instance = layers.named("instance");
+    if instance == "gantry" { "gantry0".to_owned() } else { format!("gantry-{:06x}", short_hash(&instance)) }
+}
+
+/// The host's name as a cluster can use it: lower case, other characters as dashes.
+fn node_name(_: &Layers<'_>) -> String {
+    let name = rustix::system::uname().nodename().to_string_lossy().to_lowercase();
+    let name: String =
+        name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' }).collect();
+    let name = name.trim_matches(['-', '.']);
+    if name.is_empty() { "localhost".to_owned() } else { name.to_owned() }
+}
+
+/// 24 bits of FNV-1a: enough to tell the instances of one machine apart, and stable for ever.
+fn short_hash(text: &str) -> u32 {
+    let hash = text
+        .trim_end_matches('/')
+        .bytes()
+        .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    (hash >> 8) ^ (hash & 0xff_ffff)
+}
+
+#[cfg(test)]
+mod tests;

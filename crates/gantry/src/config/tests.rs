@@ -1,0 +1,93 @@
+//! Layers in, effective values and errors out.
+
+use super::*;
+
+fn layers<'a>(
+    flags: &[(&'a str, &str)],
+    environment: &[(&'a str, &str)],
+    file: &[(&str, &str)],
+) -> Layers<'a> {
+    let texts =
+        |pairs: &[(&'a str, &str)]| pairs.iter().map(|&(key, value)| (key, value.to_owned())).collect();
+    let file = file.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect();
+    Layers {
+        flags: texts(flags),
+        environment: texts(environment),
+        file: Some((PathBuf::from("/etc/gantry/gantry.toml"), file)),
+    }
+}
+
+#[track_caller]
+fn check(layers: &Layers<'_>, key: &str, value: &str, origin: &str) {
+    let config = Config::new(layers).expect("a valid configuration");
+    let (_, found, from) = config.origins.iter().find(|(name, ..)| *name == key).expect("the key is shown");
+    assert_eq!((found.as_str(), from.to_string().as_str()), (value, origin));
+}
+
+#[test]
+fn a_flag_wins_over_the_environment_the_file_and_the_default() {
+    let all = layers(&[("bip", "10.1.0.0/16")], &[("bip", "10.2.0.0/16")], &[("bip", "10.3.0.0/16")]);
+    check(&all, "bip", "10.1.0.0/16", "flag");
+    check(
+        &layers(&[], &[("bip", "10.2.0.0/16")], &[("bip", "10.3.0.0/16")]),
+        "bip",
+        "10.2.0.0/16",
+        "environment",
+    );
+    check(&layers(&[], &[], &[("bip", "10.3.0.0/16")]), "bip", "10.3.0.0/16", "/etc/gantry/gantry.toml");
+    check(&layers(&[], &[], &[]), "bip", "172.17.0.0/16", "default");
+}
+
+#[test]
+fn paths_follow_the_root_and_run_directories() {
+    let moved = layers(&[("root", "/srv/g/"), ("run", "/tmp/g")], &[], &[]);
+    check(&moved, "write-kubeconfig", "/srv/g/kubeconfig", "default");
+    check(&moved, "docker-socket", "/tmp/g/docker.sock", "default");
+}
+
+#[test]
+fn another_root_gets_kernel_names_of_its_own() {
+    check(&layers(&[], &[], &[]), "instance", "gantry", "default");
+    check(&layers(&[], &[], &[]), "bridge", "gantry0", "default");
+    let one = Config::new(&layers(&[("root", "/srv/one")], &[], &[])).expect("valid");
+    let two = Config::new(&layers(&[("root", "/srv/two")], &[], &[])).expect("valid");
+    assert_ne!(one.instance, two.instance);
+    assert_ne!(one.bridge, two.bridge);
+    assert!(one.bridge.len() <= 15);
+}
+
+#[test]
+fn a_wrong_value_names_its_key_its_origin_and_what_would_be_right() {
+    let error = Config::new(&layers(&[], &[("pod-cidr", "ten")], &[])).expect_err("not a network");
+    assert_eq!(
+        error.to_string(),
+        "`pod-cidr` is `ten` (from environment): must be an IPv4 network, for example `10.42.0.0/16`"
+    );
+}
+
+#[test]
+fn an_unknown_key_is_an_error_wherever_it_stands() {
+    let variables = [("GANTRY_POD_CIRD".to_owned(), "x".to_owned())];
+    let error = read_environment(variables.into_iter()).expect_err("a misspelt variable");
+    assert!(
+        error
+            .to_string()
+            .starts_with("unknown key `GANTRY_POD_CIRD` in the environment; known keys: root, run")
+    );
+
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let path = dir.path().join("gantry.toml");
+    std::fs::write(&path, "pod-cird = \"10.0.0.0/8\"\n").expect("write");
+    let error = read_file(&path, true).expect_err("a misspelt key");
+    assert!(error.to_string().starts_with("unknown key `pod-cird` in /"), "{error}");
+}
+
+#[test]
+fn a_file_is_missed_only_when_it_was_named() {
+    let absent = Path::new("/nonexistent/gantry.toml");
+    assert!(read_file(absent, false).expect("silently absent").is_none());
+    assert_eq!(
+        read_file(absent, true).expect_err("named but absent").to_string(),
+        "read the configuration file /nonexistent/gantry.toml"
+    );
+}
