@@ -12,11 +12,12 @@ mod config;
 mod services;
 
 fn main() -> ExitCode {
-    let arguments: Vec<std::ffi::OsString> = std::env::args_os().collect();
-    match arguments.get(1).and_then(|role| role.to_str()) {
-        Some("shim") => runtime::shim::main(&arguments[2..]),
-        Some("init") => runtime::init::main(&arguments[2..]),
-        Some("runtime") => runtime::cli::main(&arguments[2..]),
+    let role = std::env::args_os().nth(1);
+    let rest = std::env::args_os().skip(2);
+    match role.as_ref().and_then(|role| role.to_str()) {
+        Some("shim") => runtime::shim::main(rest),
+        Some("init") => runtime::init::main(rest),
+        Some("runtime") => runtime::cli::main(rest),
         _ => cli::main(),
     }
 }
