@@ -1,16 +1,47 @@
 //! The backend inside the process: current values and recent history in memory, a log on disk.
+//!
+//! One thread writes ([`commit`]); reads and watches are answered from [`memory`] by whoever asks.
+//! The directory of a store holds `lock` (one process at a time), `format` (the version of the
+//! layout), and `log` (a fjall database, see [`disk`]).
 
+mod commit;
+mod disk;
+mod inbox;
+mod lease;
+mod memory;
+mod plan;
+mod record;
+
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use base::Clock;
+use futures::FutureExt;
 use futures::future::BoxFuture;
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::oneshot;
 
-use crate::{Error, LeaseId, Range, RangeResult, Revision, Status, Store, Txn, TxnResult, Watch, Watcher};
+use self::commit::{Answer, Committer, Request};
+use self::disk::{Batch, Disk};
+use self::inbox::Inbox;
+use self::lease::Leases;
+use self::memory::Memory;
+use crate::watch::{self, Sender};
+use crate::{
+    Error, KeyRange, LeaseId, Range, RangeResult, Revision, Status, Store, Txn, TxnResult, Watch, Watcher,
+};
 
 /// A store in one directory, opened by one process at a time.
-pub struct Embedded {}
+///
+/// Dropping it lets what waits be written, closes the log and ends all watches; this blocks for
+/// about one flush.
+pub struct Embedded {
+    shared: Arc<Shared>,
+    writer: Option<JoinHandle<()>>,
+}
 
 /// How an [`Embedded`] store keeps its history.
 #[derive(Clone, Debug)]
@@ -38,46 +69,192 @@ pub enum OpenError {
         /// The store's directory.
         path: PathBuf,
     },
+    /// The directory could not be made ready.
+    #[error("prepare the directory `{}` of the store", path.display())]
+    Prepare {
+        /// The store's directory.
+        path: PathBuf,
+        /// What failed.
+        source: io::Error,
+    },
+    /// The directory holds something else, or a store of a later version.
+    #[error("`{}` holds `{found}`, not a store that this version can open", path.display())]
+    Format {
+        /// The store's directory.
+        path: PathBuf,
+        /// What its file `format` says.
+        found: String,
+    },
+    /// The log could not be opened or read.
+    #[error("open the log of the store in `{}`", path.display())]
+    Database {
+        /// The store's directory.
+        path: PathBuf,
+        /// What failed.
+        source: fjall::Error,
+    },
+    /// The log holds a record that cannot be read.
+    #[error("the log of the store in `{}` has an unreadable record {key}: restore it from a backup", path.display())]
+    Corrupt {
+        /// The store's directory.
+        path: PathBuf,
+        /// The record's key, in hexadecimal.
+        key: String,
+    },
+    /// The writing thread could not be started.
+    #[error("start the writing thread of the store")]
+    Thread {
+        /// What failed.
+        source: io::Error,
+    },
+}
+
+/// What the writing thread and the callers share.
+struct Shared {
+    inbox: Inbox,
+    /// Locked before `memory` where both are.
+    watchers: Mutex<Vec<Sender>>,
+    memory: RwLock<Memory>,
+    leases: Mutex<Leases>,
+    /// Why nothing can be written, as text for people.
+    read_only: Mutex<Option<String>>,
+    clock: Arc<dyn Clock>,
 }
 
 impl Embedded {
-    /// Opens the store in the directory `path`, which is made if it is not there. Blocks.
+    /// Opens the store in the directory `path`, which is made if it is not there.
+    ///
+    /// Blocks until everything is in memory. A store that was killed opens with all that it
+    /// acknowledged; its leases begin their time to live anew.
     pub fn open(path: &Path, options: Options, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
-        let _ = (path, options, clock);
-        todo!()
+        let (mut disk, loaded) = Disk::open(path)?;
+        let mut numbers = loaded.numbers;
+        let mut memory = Memory::default();
+        memory.apply(loaded.changes, numbers.ceiling.max(numbers.compacted));
+        memory.compact(numbers.compacted);
+        let mut unneeded = Vec::new();
+        while let Some(records) = memory.compact_step(usize::MAX) {
+            unneeded.extend(records);
+        }
+        let mut leases = Leases::default();
+        let now = clock.elapsed();
+        for (lease, ttl) in loaded.leases {
+            leases.grant(lease, ttl, now);
+            numbers.last_lease = numbers.last_lease.max(lease.0);
+        }
+        memory.current(&KeyRange::prefix("")).for_each(|kv| leases.attach(kv));
+        if !unneeded.is_empty()
+            && let Err(error) = disk.write(&Batch { unneeded, ..Batch::default() }, false)
+        {
+            // It will be seen, and retried, with the first write that matters.
+            tracing::debug!(error = %base::error::chain(&error), "cannot take superseded records out of the log");
+        }
+        tracing::debug!(path = %path.display(), revision = memory.revision(), keys = memory.live(), "opened the store");
+        let shared = Arc::new(Shared {
+            inbox: Inbox::default(),
+            watchers: Mutex::default(),
+            memory: RwLock::new(memory),
+            leases: Mutex::new(leases),
+            read_only: Mutex::default(),
+            clock,
+        });
+        let committer = Committer::new(shared.clone(), options, disk, numbers);
+        let writer = std::thread::Builder::new()
+            .name("store".to_owned())
+            .spawn(move || committer.run())
+            .map_err(|source| OpenError::Thread { source })?;
+        Ok(Self { shared, writer: Some(writer) })
+    }
+
+    /// Looks at the clock now: which leases have run out, what history is too old. Needed only
+    /// where the clock is moved by hand.
+    pub fn wake(&self) {
+        self.shared.inbox.wake();
+    }
+
+    /// Sends a request to the writing thread and waits for its answer.
+    fn request<T: Send + 'static>(
+        &self,
+        make: impl FnOnce(Answer<T>) -> Request,
+    ) -> BoxFuture<'static, Result<T, Error>> {
+        let (answer, answered) = oneshot::channel();
+        let sent = self.shared.inbox.push(make(answer));
+        async move {
+            sent?;
+            answered.await.map_err(|_| Error::Closed)?
+        }
+        .boxed()
+    }
+
+    fn watch_now(&self, request: Watch) -> Result<Watcher, Error> {
+        let mut watchers = self.shared.watchers.lock();
+        let memory = self.shared.memory.read();
+        let current = memory.revision();
+        let start = request.start.unwrap_or(current + 1);
+        if start > current + 1 {
+            return Err(Error::Future { requested: start, current });
+        }
+        let replay = memory
+            .changes(&request.keys, start)
+            .map_err(|oldest| Error::Compacted { requested: start, oldest })?;
+        let (sender, watcher) = watch::channel(request, replay, start.saturating_sub(1), current);
+        watchers.push(sender);
+        Ok(watcher)
+    }
+}
+
+impl Drop for Embedded {
+    fn drop(&mut self) {
+        self.shared.inbox.close();
+        if let Some(writer) = self.writer.take()
+            && writer.join().is_err()
+        {
+            tracing::error!("the writing thread of the store panicked");
+        }
     }
 }
 
 impl Store for Embedded {
-    fn range(&self, _request: Range) -> BoxFuture<'_, Result<RangeResult, Error>> {
-        todo!()
+    fn range(&self, request: Range) -> BoxFuture<'_, Result<RangeResult, Error>> {
+        std::future::ready(self.shared.memory.read().range(&request)).boxed()
     }
 
-    fn txn(&self, _txn: Txn) -> BoxFuture<'_, Result<TxnResult, Error>> {
-        todo!()
+    fn txn(&self, txn: Txn) -> BoxFuture<'_, Result<TxnResult, Error>> {
+        self.request(|answer| Request::Txn(txn, answer))
     }
 
-    fn watch(&self, _request: Watch) -> BoxFuture<'_, Result<Watcher, Error>> {
-        todo!()
+    fn watch(&self, request: Watch) -> BoxFuture<'_, Result<Watcher, Error>> {
+        std::future::ready(self.watch_now(request)).boxed()
     }
 
-    fn compact(&self, _revision: Revision) -> BoxFuture<'_, Result<(), Error>> {
-        todo!()
+    fn compact(&self, revision: Revision) -> BoxFuture<'_, Result<(), Error>> {
+        self.request(|answer| Request::Compact(revision, answer))
     }
 
-    fn lease_grant(&self, _ttl: Duration) -> BoxFuture<'_, Result<LeaseId, Error>> {
-        todo!()
+    fn lease_grant(&self, ttl: Duration) -> BoxFuture<'_, Result<LeaseId, Error>> {
+        self.request(|answer| Request::LeaseGrant(ttl, answer))
     }
 
-    fn lease_renew(&self, _lease: LeaseId) -> BoxFuture<'_, Result<(), Error>> {
-        todo!()
+    fn lease_renew(&self, lease: LeaseId) -> BoxFuture<'_, Result<(), Error>> {
+        let renewed = self.shared.leases.lock().renew(lease, self.shared.clock.elapsed());
+        std::future::ready(if renewed { Ok(()) } else { Err(Error::LeaseNotFound { lease }) }).boxed()
     }
 
-    fn lease_revoke(&self, _lease: LeaseId) -> BoxFuture<'_, Result<(), Error>> {
-        todo!()
+    fn lease_revoke(&self, lease: LeaseId) -> BoxFuture<'_, Result<(), Error>> {
+        self.request(|answer| Request::LeaseRevoke(lease, answer))
     }
 
     fn status(&self) -> BoxFuture<'_, Result<Status, Error>> {
-        todo!()
+        let watchers = self.shared.watchers.lock().iter().filter(|watcher| !watcher.is_abandoned()).count();
+        let memory = self.shared.memory.read();
+        let status = Status {
+            revision: memory.revision(),
+            compacted: memory.compacted(),
+            keys: memory.live(),
+            memory_bytes: memory.bytes(),
+            watchers,
+            read_only: self.shared.read_only.lock().clone(),
+        };
+        std::future::ready(Ok(status)).boxed()
     }
 }

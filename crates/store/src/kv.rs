@@ -69,6 +69,9 @@ pub struct KeyRange {
     end: RangeEnd,
 }
 
+/// The bounds of a [`KeyRange`] for an ordered map.
+pub(crate) type Bounds<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
+
 /// Where a [`KeyRange`] ends.
 #[derive(Clone, PartialEq, Eq, Debug)]
 enum RangeEnd {
@@ -124,7 +127,7 @@ impl KeyRange {
     }
 
     /// The bounds for an ordered map; `None` if no key can lie between them.
-    pub(crate) fn bounds(&self) -> Option<(Bound<&[u8]>, Bound<&[u8]>)> {
+    pub(crate) fn bounds(&self) -> Option<Bounds<'_>> {
         let start = &self.start[..];
         let end = match &self.end {
             RangeEnd::Single => Bound::Included(start),

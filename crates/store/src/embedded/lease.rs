@@ -1,0 +1,86 @@
+//! Which leases there are, which keys hang on them, and when they run out. Memory only.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::{Event, EventKind, KeyValue, LeaseId};
+
+/// The leases of a store. Times are those of a steady clock.
+#[derive(Debug, Default)]
+pub(crate) struct Leases {
+    leases: HashMap<LeaseId, Lease>,
+    deadlines: BTreeSet<(Duration, LeaseId)>,
+}
+
+#[derive(Debug)]
+struct Lease {
+    ttl: Duration,
+    deadline: Duration,
+    keys: HashSet<Bytes>,
+}
+
+impl Leases {
+    pub(crate) fn grant(&mut self, id: LeaseId, ttl: Duration, now: Duration) {
+        let deadline = now.saturating_add(ttl);
+        self.deadlines.insert((deadline, id));
+        self.leases.insert(id, Lease { ttl, deadline, keys: HashSet::new() });
+    }
+
+    /// Begins the time to live anew; false if there is no such lease.
+    pub(crate) fn renew(&mut self, id: LeaseId, now: Duration) -> bool {
+        let Some(lease) = self.leases.get_mut(&id) else { return false };
+        self.deadlines.remove(&(lease.deadline, id));
+        lease.deadline = now.saturating_add(lease.ttl);
+        self.deadlines.insert((lease.deadline, id));
+        true
+    }
+
+    pub(crate) fn remove(&mut self, id: LeaseId) {
+        if let Some(lease) = self.leases.remove(&id) {
+            self.deadlines.remove(&(lease.deadline, id));
+        }
+    }
+
+    pub(crate) fn exists(&self, id: LeaseId) -> bool {
+        self.leases.contains_key(&id)
+    }
+
+    /// The keys that hang on a lease.
+    pub(crate) fn keys(&self, id: LeaseId) -> impl Iterator<Item = &Bytes> {
+        self.leases.get(&id).into_iter().flat_map(|lease| &lease.keys)
+    }
+
+    /// The leases that have run out.
+    pub(crate) fn expired(&self, now: Duration) -> Vec<LeaseId> {
+        self.deadlines.iter().take_while(|&&(deadline, _)| deadline <= now).map(|&(_, id)| id).collect()
+    }
+
+    /// When the next lease runs out.
+    pub(crate) fn next_deadline(&self) -> Option<Duration> {
+        self.deadlines.first().map(|&(deadline, _)| deadline)
+    }
+
+    /// Ties a key to its lease, if it has one.
+    pub(crate) fn attach(&mut self, kv: &KeyValue) {
+        if let Some(lease) = kv.lease.and_then(|lease| self.leases.get_mut(&lease)) {
+            lease.keys.insert(kv.key.clone());
+        }
+    }
+
+    /// Ties keys to leases and unties them, as a change says.
+    pub(crate) fn apply(&mut self, event: &Event) {
+        let old = event.previous.as_ref().and_then(|previous| previous.lease);
+        let new = event.kv.lease.filter(|_| event.kind == EventKind::Put);
+        if old == new {
+            return;
+        }
+        if let Some(lease) = old.and_then(|old| self.leases.get_mut(&old)) {
+            lease.keys.remove(&event.kv.key);
+        }
+        if event.kind == EventKind::Put {
+            self.attach(&event.kv);
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! What the store holds in memory: current values, and the history that is not compacted yet.
+//!
+//! Pure: no clock, no disk, no locks. A revision is visible here only once it is on disk.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::{Error, Event, EventKind, KeyValue, Range, RangeResult, Revision};
+
+/// Where a change lies in the durable log: its revision, and its place in the transaction.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct RecordId {
+    pub(crate) revision: Revision,
+    pub(crate) place: u32,
+}
+
+/// A change with the place of its record in the log; none for what is kept in memory only.
+#[derive(Clone, Debug)]
+pub(crate) struct Change {
+    pub(crate) event: Event,
+    pub(crate) record: Option<RecordId>,
+}
+
+/// Current values and recent history.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    keys: BTreeMap<Bytes, Entry>,
+    /// The changes since the revision `compacted`, that one included.
+    history: VecDeque<Event>,
+    /// Records of the log that are not needed once the revision beside them is compacted.
+    superseded: VecDeque<(Revision, RecordId)>,
+    revision: Revision,
+    compacted: Revision,
+    live: usize,
+    live_bytes: usize,
+    history_bytes: usize,
+}
+
+/// The versions of one key, oldest first, never none.
+#[derive(Debug, Default)]
+struct Entry {
+    versions: Vec<Version>,
+    /// The record that gives the key its value after a restart.
+    record: Option<RecordId>,
+}
+
+#[derive(Debug)]
+struct Version {
+    revision: Revision,
+    /// `None` where the key was deleted.
+    kv: Option<Arc<KeyValue>>,
+}
+
+impl Memory {
+    pub(crate) fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    pub(crate) fn compacted(&self) -> Revision {
+        self.compacted
+    }
+
+    /// How many keys have a value.
+    pub(crate) fn live(&self) -> usize {
+        self.live
+    }
+
+    /// Bytes of all keys and values, the history included.
+    pub(crate) fn bytes(&self) -> usize {
+        self.live_bytes + self.history_bytes
+    }
+
+    /// The revision up to which to compact so that at most `events` changes and about `bytes` of
+    /// superseded values are left; `None` if the history is within both already.
+    ///
+    /// Goes an eighth below the limits, so that compaction comes in portions.
+    pub(crate) fn excess(&self, events: usize, bytes: usize) -> Option<Revision> {
+        if self.history.len() <= events && self.history_bytes <= bytes {
+            return None;
+        }
+        let (events, bytes) = (events - events / 8, bytes - bytes / 8);
+        let mut left = self.history_bytes;
+        let excess = self.history.len().saturating_sub(events);
+        let last = self.history.iter().enumerate().find(|(index, event)| {
+            left = left.saturating_sub(superseded_bytes(event));
+            index + 1 >= excess && left <= bytes
+        });
+        // Up to the next one, since the changes of the compacted revision itself stay.
+        last.map(|(_, event)| (event.revision() + 1).min(self.revision))
+    }
+
+    /// The current value of a key.
+    pub(crate) fn get(&self, key: &[u8]) -> Option<&Arc<KeyValue>> {
+        self.keys.get(key)?.current()
+    }
+
+    /// Whether the log gives the key a value after a restart.
+    pub(crate) fn is_durable(&self, key: &[u8]) -> bool {
+        self.keys.get(key).is_some_and(|entry| entry.record.is_some())
+    }
+
+    /// The keys of a range that have a value now.
+    pub(crate) fn current<'a>(
+        &'a self,
+        keys: &crate::KeyRange,
+    ) -> impl Iterator<Item = &'a Arc<KeyValue>> + use<'a> {
+        let entries = keys.bounds().map(|bounds| self.keys.range::<[u8], _>(bounds));
+        entries.into_iter().flatten().filter_map(|(_, entry)| entry.current())
+    }
+
+    pub(crate) fn range(&self, request: &Range) -> Result<RangeResult, Error> {
+        let revision = self.check_revision(request.revision)?;
+        let mut result = RangeResult { revision, ..RangeResult::default() };
+        let Some(bounds) = request.keys.bounds() else { return Ok(result) };
+        let limit = if request.count_only { 0 } else { request.limit.unwrap_or(usize::MAX) };
+        for (_, entry) in self.keys.range::<[u8], _>(bounds) {
+            let Some(kv) = entry.at(revision) else { continue };
+            result.count += 1;
+            if result.items.len() < limit {
+                result.items.push(kv.clone());
+            }
+        }
+        result.more = !request.count_only && result.count > result.items.len();
+        Ok(result)
+    }
+
+    /// The revision to read, if it can be read.
+    pub(crate) fn check_revision(&self, requested: Option<Revision>) -> Result<Revision, Error> {
+        match requested {
+            None => Ok(self.revision),
+            Some(requested) if requested < self.compacted => {
+                Err(Error::Compacted { requested, oldest: self.compacted })
+            }
+            Some(requested) if requested > self.revision => {
+                Err(Error::Future { requested, current: self.revision })
+            }
+            Some(requested) => Ok(requested),
+        }
+    }
+
+    /// The changes of a range from the revision `start` on; the error says the oldest that works.
+    pub(crate) fn changes(
+        &self,
+        keys: &crate::KeyRange,
+        start: Revision,
+    ) -> Result<VecDeque<Event>, Revision> {
+        if start < self.compacted {
+            return Err(self.compacted);
+        }
+        let first = self.history.partition_point(|event| event.revision() < start);
+        Ok(self.history.range(first..).filter(|event| keys.contains(&event.kv.key)).cloned().collect())
+    }
+
+    /// Takes the changes of one or more transactions in; the store is at `revision` then.
+    pub(crate) fn apply(&mut self, changes: impl IntoIterator<Item = Change>, revision: Revision) {
+        for change in changes {
+            self.apply_one(change);
+        }
+        self.revision = self.revision.max(revision);
+    }
+
+    /// Refuses all that lies before `revision` from now on; [`Memory::compact_step`] frees it.
+    pub(crate) fn compact(&mut self, revision: Revision) {
+        self.compacted = self.compacted.max(revision);
+    }
+
+    /// Frees what lies before the compacted revision, at most `steps` changes of it. Gives the
+    /// records that the log no longer needs; nothing is left to do when it gives `None`.
+    pub(crate) fn compact_step(&mut self, steps: usize) -> Option<Vec<RecordId>> {
+        let mut done = 0;
+        while done < steps && self.history.front().is_some_and(|event| event.revision() < self.compacted) {
+            let Some(event) = self.history.pop_front() else { break };
+            self.history_bytes -= superseded_bytes(&event);
+            self.prune(&event.kv.key);
+            done += 1;
+        }
+        let mut records = Vec::new();
+        while records.len() < steps && self.superseded.front().is_some_and(|&(by, _)| by <= self.compacted) {
+            records.extend(self.superseded.pop_front().map(|(_, record)| record));
+        }
+        (done > 0 || !records.is_empty()).then_some(records)
+    }
+
+    fn apply_one(&mut self, Change { mut event, record }: Change) {
+        let revision = event.revision();
+        let entry = self.keys.entry(event.kv.key.clone()).or_default();
+        let previous = entry.current().cloned();
+        if let Some(previous) = &previous {
+            self.live -= 1;
+            self.live_bytes -= previous.key.len() + previous.value.len();
+        }
+        if let Some(record) = record {
+            self.superseded.extend(entry.record.replace(record).map(|old| (revision, old)));
+        }
+        let kv = match event.kind {
+            EventKind::Put => {
+                self.live += 1;
+                self.live_bytes += event.kv.key.len() + event.kv.value.len();
+                Some(event.kv.clone())
+            }
+            EventKind::Delete => {
+                // The record of a deletion is itself only needed until it is compacted.
+                self.superseded.extend(entry.record.take().map(|tombstone| (revision, tombstone)));
+                None
+            }
+        };
+        entry.versions.push(Version { revision, kv });
+        event.previous = previous;
+        self.history_bytes += superseded_bytes(&event);
+        self.history.push_back(event);
+        self.revision = self.revision.max(revision);
+    }
+
+    /// Drops the versions of a key that no revision from the compacted one on shows.
+    fn prune(&mut self, key: &Bytes) {
+        let Some(entry) = self.keys.get_mut(key) else { return };
+        let visible =
+            entry.versions.partition_point(|version| version.revision <= self.compacted).saturating_sub(1);
+        entry.versions.drain(..visible);
+        if entry.versions.len() == 1
+            && entry.versions[0].kv.is_none()
+            && entry.versions[0].revision < self.compacted
+        {
+            self.keys.remove(key);
+        } else {
+            entry.versions.shrink_to_fit();
+        }
+    }
+}
+
+impl Entry {
+    fn current(&self) -> Option<&Arc<KeyValue>> {
+        self.versions.last()?.kv.as_ref()
+    }
+
+    fn at(&self, revision: Revision) -> Option<&Arc<KeyValue>> {
+        self.versions.iter().rev().find(|version| version.revision <= revision)?.kv.as_ref()
+    }
+}
+
+fn superseded_bytes(event: &Event) -> usize {
+    event.previous.as_ref().map_or(0, |previous| previous.value.len())
+}

@@ -1,0 +1,210 @@
+//! Deciding what transactions do, before any of it is done.
+//!
+//! A batch of transactions is planned one after another, each seeing what those before it in the
+//! batch will have written; then the batch is written to disk as one, and applied to memory.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::memory::{Change, Memory, RecordId};
+use crate::{
+    Compare, CompareTarget, Error, Event, EventKind, KeyRange, KeyValue, Op, OpResult, Put, Range,
+    RangeResult, Revision, Txn, TxnResult,
+};
+
+/// The longest key that is taken, in bytes.
+pub(crate) const KEY_LIMIT: usize = 8 << 10;
+/// The largest value that is taken, in bytes.
+pub(crate) const VALUE_LIMIT: usize = 8 << 20;
+
+/// A batch of transactions in the making.
+pub(crate) struct Plan<'a> {
+    memory: &'a Memory,
+    pending: BTreeMap<Bytes, Pending>,
+    changes: Vec<Change>,
+    revision: Revision,
+    /// Why nothing may be written to disk, if so.
+    read_only: Option<Error>,
+}
+
+/// What a key will be once the batch is applied.
+struct Pending {
+    kv: Option<Arc<KeyValue>>,
+    durable: bool,
+}
+
+impl<'a> Plan<'a> {
+    /// An empty batch on top of `memory`; durable writes fail with `read_only`, if given.
+    pub(crate) fn new(memory: &'a Memory, read_only: Option<Error>) -> Self {
+        Self { memory, pending: BTreeMap::new(), changes: Vec::new(), revision: memory.revision(), read_only }
+    }
+
+    /// Adds a transaction. If it fails, the batch is as if it had not been added.
+    pub(crate) fn add(
+        &mut self,
+        txn: Txn,
+        lease_exists: impl Fn(crate::LeaseId) -> bool,
+    ) -> Result<TxnResult, Error> {
+        let succeeded = txn.compare.iter().all(|compare| self.holds(compare));
+        let ops = if succeeded { txn.success } else { txn.failure };
+        self.check(&ops, lease_exists)?;
+        let revision = self.revision + 1;
+        let first_change = self.changes.len();
+        let results =
+            ops.into_iter().map(|op| self.perform(op, revision, first_change)).collect::<Result<_, _>>()?;
+        if self.changes.len() > first_change {
+            self.revision = revision;
+        }
+        Ok(TxnResult { succeeded, results, revision: self.revision })
+    }
+
+    /// The changes of the whole batch and the revision that it ends with.
+    pub(crate) fn finish(self) -> (Vec<Change>, Revision) {
+        (self.changes, self.revision)
+    }
+
+    fn get(&self, key: &[u8]) -> Option<&Arc<KeyValue>> {
+        match self.pending.get(key) {
+            Some(pending) => pending.kv.as_ref(),
+            None => self.memory.get(key),
+        }
+    }
+
+    fn is_durable(&self, key: &[u8]) -> bool {
+        self.pending.get(key).map_or_else(|| self.memory.is_durable(key), |pending| pending.durable)
+    }
+
+    fn holds(&self, compare: &Compare) -> bool {
+        let kv = self.get(&compare.key);
+        match compare.target {
+            CompareTarget::ModRevision(expected) => kv.map_or(0, |kv| kv.mod_revision) == expected,
+            CompareTarget::CreateRevision(expected) => kv.map_or(0, |kv| kv.create_revision) == expected,
+            CompareTarget::Version(expected) => kv.map_or(0, |kv| kv.version) == expected,
+        }
+    }
+
+    /// Refuses what cannot be done, so that performing never stops half-way.
+    fn check(&self, ops: &[Op], lease_exists: impl Fn(crate::LeaseId) -> bool) -> Result<(), Error> {
+        let mut set = HashSet::new();
+        for op in ops {
+            match op {
+                Op::Put(put) => {
+                    check_size("key", put.key.len(), KEY_LIMIT)?;
+                    check_size("value", put.value.len(), VALUE_LIMIT)?;
+                    if let Some(lease) = put.lease.filter(|&lease| !lease_exists(lease)) {
+                        return Err(Error::LeaseNotFound { lease });
+                    }
+                    if ops.len() > 1 && !set.insert(&put.key) {
+                        return Err(Error::DuplicateKey {
+                            key: String::from_utf8_lossy(&put.key).into_owned(),
+                        });
+                    }
+                    self.check_writable(!put.ephemeral)?;
+                }
+                Op::Delete(keys) => {
+                    self.check_writable(self.list(keys).any(|kv| self.is_durable(&kv.key)))?
+                }
+                Op::Get(range) => drop(self.memory.check_revision(range.revision)?),
+            }
+        }
+        Ok(())
+    }
+
+    fn check_writable(&self, durable: bool) -> Result<(), Error> {
+        match &self.read_only {
+            Some(error) if durable => Err(error.clone()),
+            _ => Ok(()),
+        }
+    }
+
+    fn perform(&mut self, op: Op, revision: Revision, first_change: usize) -> Result<OpResult, Error> {
+        Ok(match op {
+            Op::Put(put) => self.put(put, revision, first_change),
+            Op::Delete(keys) => {
+                let deleted: Vec<_> = self.list(&keys).cloned().collect();
+                for kv in &deleted {
+                    self.delete(kv, revision, first_change);
+                }
+                OpResult::Deleted(deleted)
+            }
+            Op::Get(range) => OpResult::Range(self.read(&range)?),
+        })
+    }
+
+    fn put(&mut self, put: Put, revision: Revision, first_change: usize) -> OpResult {
+        let previous = self.get(&put.key).cloned();
+        let kv = Arc::new(KeyValue {
+            key: put.key,
+            value: put.value,
+            create_revision: previous.as_ref().map_or(revision, |previous| previous.create_revision),
+            mod_revision: revision,
+            version: previous.as_ref().map_or(0, |previous| previous.version) + 1,
+            lease: put.lease,
+        });
+        let durable = !put.ephemeral || self.is_durable(&kv.key);
+        self.pending.insert(kv.key.clone(), Pending { kv: Some(kv.clone()), durable });
+        self.push(EventKind::Put, kv.clone(), previous.clone(), !put.ephemeral, first_change);
+        OpResult::Put { kv, previous }
+    }
+
+    fn delete(&mut self, previous: &Arc<KeyValue>, revision: Revision, first_change: usize) {
+        let durable = self.is_durable(&previous.key);
+        self.pending.insert(previous.key.clone(), Pending { kv: None, durable: false });
+        let kv = Arc::new(KeyValue { mod_revision: revision, ..KeyValue::clone(previous) });
+        self.push(EventKind::Delete, kv, Some(previous.clone()), durable, first_change);
+    }
+
+    fn push(
+        &mut self,
+        kind: EventKind,
+        kv: Arc<KeyValue>,
+        previous: Option<Arc<KeyValue>>,
+        durable: bool,
+        first_change: usize,
+    ) {
+        let place = u32::try_from(self.changes.len() - first_change)
+            .expect("no transaction has four billion changes");
+        let record = durable.then_some(RecordId { revision: kv.mod_revision, place });
+        self.changes.push(Change { event: Event { kind, kv, previous }, record });
+    }
+
+    /// The keys of a range as they will be, in order.
+    fn list(&self, keys: &KeyRange) -> impl Iterator<Item = &Arc<KeyValue>> {
+        // Batches touch few keys, so merging by a map costs less than it looks.
+        let pending = keys.bounds().map(|bounds| self.pending.range::<[u8], _>(bounds)).into_iter().flatten();
+        let mut merged: BTreeMap<&[u8], &Arc<KeyValue>> = BTreeMap::new();
+        match keys.single() {
+            Some(key) => merged.extend(self.memory.get(key).map(|kv| (&kv.key[..], kv))),
+            None => merged.extend(self.memory.current(keys).map(|kv| (&kv.key[..], kv))),
+        }
+        for (key, pending) in pending {
+            match &pending.kv {
+                Some(kv) => drop(merged.insert(key, kv)),
+                None => drop(merged.remove(&key[..])),
+            }
+        }
+        merged.into_values()
+    }
+
+    fn read(&self, range: &Range) -> Result<RangeResult, Error> {
+        if range.revision.is_some() {
+            return self.memory.range(range);
+        }
+        let mut result = RangeResult { revision: self.revision, ..RangeResult::default() };
+        let limit = if range.count_only { 0 } else { range.limit.unwrap_or(usize::MAX) };
+        for kv in self.list(&range.keys) {
+            result.count += 1;
+            if result.items.len() < limit {
+                result.items.push(kv.clone());
+            }
+        }
+        result.more = !range.count_only && result.count > result.items.len();
+        Ok(result)
+    }
+}
+
+fn check_size(what: &'static str, size: usize, limit: usize) -> Result<(), Error> {
+    if size > limit { Err(Error::TooLarge { what, size, limit }) } else { Ok(()) }
+}

@@ -1,0 +1,105 @@
+//! Watches: order, completeness, progress, slow consumers.
+
+use std::time::Duration;
+
+use store::{EventKind, KeyRange, Op, Put, StoreExt, Txn, Watch, WatchError, WatchMessage};
+
+use super::{Subject, next};
+
+pub(crate) async fn a_watch_tells_every_change_after_its_start_in_order(store: Subject) {
+    let first = store.put("a", "1").await.expect("put");
+    store.put("a", "2").await.expect("put");
+    let mut past = store.watch(Watch::new(KeyRange::prefix("")).after(first)).await.expect("watch");
+    let mut now = store.watch(Watch::new(KeyRange::prefix(""))).await.expect("watch");
+    let txn = Txn::new().then(Op::Put(Put::new("c", "1"))).then(Op::Put(Put::new("b", "1")));
+    store.txn(txn).await.expect("txn");
+    store.delete("a").await.expect("delete");
+    assert_eq!(next(&mut past).await, format!("put a=2@{}", first + 1));
+    for watcher in [&mut past, &mut now] {
+        assert_eq!(next(watcher).await, format!("put c=1@{}", first + 2));
+        assert_eq!(next(watcher).await, format!("put b=1@{}", first + 2));
+        assert_eq!(next(watcher).await, format!("delete a=2@{}", first + 3));
+        assert_eq!(watcher.try_next(), None);
+    }
+}
+
+pub(crate) async fn a_watch_tells_what_was_there_before_and_the_last_value_of_the_deleted(store: Subject) {
+    let mut watcher = store.watch(Watch::new(KeyRange::key("a"))).await.expect("watch");
+    store.put("a", "1").await.expect("put");
+    store.put("a", "2").await.expect("put");
+    store.delete("a").await.expect("delete");
+    let mut told = Vec::new();
+    for _ in 0..3 {
+        let Ok(WatchMessage::Event(event)) = watcher.next().await else { panic!("an event") };
+        let previous = event.previous.map(|kv| kv.value.clone());
+        told.push((event.kind, event.kv.value.clone(), previous));
+    }
+    let expected = [
+        (EventKind::Put, "1".into(), None),
+        (EventKind::Put, "2".into(), Some("1".into())),
+        (EventKind::Delete, "2".into(), Some("2".into())),
+    ];
+    assert_eq!(told, expected);
+}
+
+pub(crate) async fn a_watch_tells_only_its_range(store: Subject) {
+    let mut watcher = store.watch(Watch::new(KeyRange::prefix("pods/"))).await.expect("watch");
+    store.put("nodes/a", "1").await.expect("put");
+    store.put("pods/a", "1").await.expect("put");
+    store.put("podsx", "1").await.expect("put");
+    let last = store.put("pods/b", "1").await.expect("put");
+    assert_eq!(next(&mut watcher).await, format!("put pods/a=1@{}", last - 2));
+    assert_eq!(next(&mut watcher).await, format!("put pods/b=1@{last}"));
+    assert_eq!(watcher.try_next(), None);
+}
+
+pub(crate) async fn a_watch_reports_progress_past_changes_elsewhere(store: Subject) {
+    let every = Duration::from_millis(1);
+    let mut watcher =
+        store.watch(Watch::new(KeyRange::prefix("pods/")).progress(every)).await.expect("watch");
+    let mut asked = store.watch(Watch::new(KeyRange::prefix("pods/"))).await.expect("watch");
+    let pod = store.put("pods/a", "1").await.expect("put");
+    let node = store.put("nodes/a", "1").await.expect("put");
+    asked.request_progress();
+    for watcher in [&mut watcher, &mut asked] {
+        assert_eq!(next(watcher).await, format!("put pods/a=1@{pod}"));
+        assert_eq!(next(watcher).await, format!("progress {node}"));
+        assert_eq!(watcher.told(), node);
+    }
+}
+
+pub(crate) async fn a_slow_watch_is_cut_off_and_holds_up_nobody(store: Subject) {
+    let mut slow = store.watch(Watch::new(KeyRange::prefix("")).buffer(3)).await.expect("watch");
+    let mut quick = store.watch(Watch::new(KeyRange::prefix(""))).await.expect("watch");
+    let first = store.put("a", "0").await.expect("put");
+    for value in 1..10 {
+        store.put("a", value.to_string()).await.expect("put");
+    }
+    for value in 0..10 {
+        assert_eq!(next(&mut quick).await, format!("put a={value}@{}", first + value));
+    }
+    let mut last = first - 1;
+    let error = loop {
+        match slow.next().await {
+            Ok(WatchMessage::Event(event)) => {
+                assert_eq!(event.revision(), last + 1, "no change is left out before the cut");
+                last = event.revision();
+            }
+            Ok(message) => panic!("unexpected {message:?}"),
+            Err(error) => break error,
+        }
+    };
+    let WatchError::Lagged { told } = error else { panic!("unexpected {error:?}") };
+    assert!(told <= last && last < first + 9, "told {told}, last {last}");
+    // It goes on where it was cut.
+    let mut resumed = store.watch(Watch::new(KeyRange::prefix("")).after(last)).await.expect("watch");
+    assert_eq!(next(&mut resumed).await, format!("put a={}@{}", last + 1 - first, last + 1));
+}
+
+pub(crate) async fn a_dropped_watch_is_forgotten(store: Subject) {
+    let watcher = store.watch(Watch::new(KeyRange::prefix(""))).await.expect("watch");
+    assert_eq!(store.status().await.expect("status").watchers, 1);
+    drop(watcher);
+    store.put("a", "1").await.expect("put");
+    assert_eq!(store.status().await.expect("status").watchers, 0);
+}
