@@ -1,4 +1,4 @@
-//! Repository chores: `cargo xtask tidy`.
+//! Repository chores: `cargo xtask tidy`, `cargo xtask codegen`.
 #![forbid(unsafe_code)]
 
 use std::path::PathBuf;
@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
+mod codegen;
 mod tidy;
 
 /// Chores of this repository.
@@ -21,11 +22,15 @@ struct Cli {
 enum Command {
     /// Check the rows of the house, file sizes, inherited lints, forbidden dependencies, links in documents
     Tidy,
+    /// Make committed files that are generated
+    #[command(subcommand)]
+    Codegen(codegen::Target),
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Tidy => tidy::run(),
+        Command::Codegen(target) => codegen::run(&target),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

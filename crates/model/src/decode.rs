@@ -1,9 +1,19 @@
 //! From a request's text to an object of its kind: types checked, unknown and duplicate fields found.
+//!
+//! What comes out is what a Kubernetes server would store: unknown fields are gone and `null` means
+//! absent (unless a custom kind says otherwise), quantities and times are in canonical form. Messages
+//! are those of Kubernetes' own decoder, down to the names of its Go types, since people search for them.
 
-use serde_json::Value;
+mod duplicates;
 
+use base64::Engine as _;
+use serde_json::{Map, Number, Value};
+
+use crate::field::{Path, quote};
 use crate::object::Object;
-use crate::schema::Schema;
+use crate::quantity::{Quantity, QuantityError};
+use crate::schema::{Scalar, Schema, Type, TypeRef};
+use crate::time;
 
 /// What decoding gave.
 #[derive(Clone, Debug)]
@@ -25,14 +35,23 @@ pub struct DecodeError(
 
 /// Decodes JSON text.
 pub fn slice(schema: &Schema, text: &[u8]) -> Result<Decoded, DecodeError> {
-    let _ = (schema, text);
-    todo!()
+    let (document, duplicates) = duplicates::parse(text).map_err(|error| DecodeError(syntax(&error)))?;
+    let mut decoded = value(schema, document)?;
+    decoded.problems.splice(0..0, duplicates);
+    Ok(decoded)
 }
 
 /// Decodes a document that was parsed already: YAML, or the outcome of a patch.
 pub fn value(schema: &Schema, value: Value) -> Result<Decoded, DecodeError> {
-    let _ = (schema, value);
-    todo!()
+    let mut walk = Walk { problems: Vec::new(), structure: "", fields: Vec::new() };
+    let root = schema.root();
+    let Value::Object(fields) = value else {
+        let message =
+            format!("json: cannot unmarshal {} into Go value of type {}", kind_of(&value), go_type(root));
+        return Err(DecodeError(message));
+    };
+    let fields = walk.structure(root, fields, &Path::EMPTY)?;
+    Ok(Decoded { object: Object::from_fields(fields), problems: walk.problems })
 }
 
 /// The message of a request refused under `fieldValidation=Strict`:
@@ -40,3 +59,226 @@ pub fn value(schema: &Schema, value: Value) -> Result<Decoded, DecodeError> {
 pub fn strict_error(problems: &[String]) -> String {
     format!("strict decoding error: {}", problems.join(", "))
 }
+
+/// The message of a request whose body is no object of the kind that the path asks for:
+/// `Pod in version "v1" cannot be handled as a Pod: …`.
+pub fn cannot_be_handled(kind: &str, version: &str, why: impl std::fmt::Display) -> String {
+    format!("{kind} in version {} cannot be handled as a {kind}: {why}", quote(version))
+}
+
+struct Walk<'a> {
+    problems: Vec<String>,
+    /// The Go name of the innermost object type.
+    structure: &'a str,
+    /// The names of the fields from the root to here, list and map levels left out.
+    fields: Vec<&'a str>,
+}
+
+impl<'a> Walk<'a> {
+    fn structure(
+        &mut self,
+        ty: TypeRef<'a>,
+        fields: Map<String, Value>,
+        path: &Path<'_>,
+    ) -> Result<Map<String, Value>, DecodeError> {
+        let Some(structure) = ty.structure() else { return Ok(fields) };
+        let outer = std::mem::replace(&mut self.structure, last_part(&structure.name));
+        let mut kept = Map::with_capacity(fields.len());
+        for (name, value) in fields {
+            let Some(field) = structure.field(&name) else {
+                if structure.preserve_unknown {
+                    kept.insert(name, value);
+                } else {
+                    self.problems.push(format!("unknown field {}", quote(&path.child(&name).to_string())));
+                }
+                continue;
+            };
+            if value.is_null() {
+                if field.nullable {
+                    kept.insert(name, value);
+                }
+                continue;
+            }
+            self.fields.push(&field.name);
+            let value = self.value(ty.of(field.ty), value, &path.child(&name))?;
+            self.fields.pop();
+            kept.insert(name, value);
+        }
+        self.structure = outer;
+        Ok(kept)
+    }
+
+    fn value(&mut self, ty: TypeRef<'a>, value: Value, path: &Path<'_>) -> Result<Value, DecodeError> {
+        match (ty.get(), value) {
+            (Type::Any, value) => Ok(value),
+            (Type::Raw(_), value @ (Value::Object(_) | Value::Null)) => Ok(value),
+            (Type::Struct { .. }, Value::Object(fields)) => Ok(self.structure(ty, fields, path)?.into()),
+            (Type::Struct { .. }, Value::Null) => Ok(Map::new().into()),
+            (Type::Map { .. }, Value::Object(fields)) => {
+                let element = ty.element().expect("a map has values");
+                let mut entries = Map::with_capacity(fields.len());
+                for (key, value) in fields {
+                    let value = self.value(element, value, &path.child(&key))?;
+                    entries.insert(key, value);
+                }
+                Ok(entries.into())
+            }
+            (Type::List { .. }, Value::Array(items)) => {
+                let element = ty.element().expect("a list has items");
+                let items = items.into_iter().enumerate();
+                items
+                    .map(|(at, item)| self.value(element, item, &path.index(at)))
+                    .collect::<Result<Vec<_>, _>>()
+                    .map(Value::Array)
+            }
+            (Type::Map { .. }, Value::Null) => Ok(Map::new().into()),
+            (Type::List { .. }, Value::Null) => Ok(Value::Array(Vec::new())),
+            (Type::Scalar(scalar), value) => self.scalar(*scalar, value),
+            (_, value) => Err(self.mismatch(&value, &go_type(ty))),
+        }
+    }
+
+    fn scalar(&self, scalar: Scalar, value: Value) -> Result<Value, DecodeError> {
+        match (scalar, value) {
+            (Scalar::String, value @ Value::String(_)) | (Scalar::Boolean, value @ Value::Bool(_)) => {
+                Ok(value)
+            }
+            (Scalar::Int32, Value::Number(number)) => match number.as_i64() {
+                Some(whole) if i32::try_from(whole).is_ok() => Ok(Value::Number(number)),
+                _ => Err(self.out_of_range(&number, "int32")),
+            },
+            (Scalar::Int64, Value::Number(number)) if number.is_i64() => Ok(Value::Number(number)),
+            (Scalar::Int64, Value::Number(number)) => Err(self.out_of_range(&number, "int64")),
+            (Scalar::Number, value @ Value::Number(_)) => Ok(value),
+            (Scalar::IntOrString, value @ Value::String(_)) => Ok(value),
+            (Scalar::IntOrString, Value::Number(number)) => match number.as_i64() {
+                Some(whole) if i32::try_from(whole).is_ok() => Ok(Value::Number(number)),
+                _ => Err(DecodeError(format!(
+                    "json: cannot unmarshal number {number} into Go value of type int32"
+                ))),
+            },
+            (Scalar::IntOrString, value) => Err(DecodeError(format!(
+                "json: cannot unmarshal {} into Go value of type int32",
+                kind_of(&value)
+            ))),
+            (Scalar::Quantity, value @ (Value::String(_) | Value::Number(_))) => {
+                let text = match &value {
+                    Value::String(text) => text.trim().to_owned(),
+                    other => other.to_string(),
+                };
+                let quantity = text.parse::<Quantity>().map_err(|error| DecodeError(error.to_string()))?;
+                Ok(quantity.to_string().into())
+            }
+            (Scalar::Quantity, Value::Null) => Ok("0".into()),
+            (Scalar::Quantity, _) => Err(DecodeError(QuantityError::Format.to_string())),
+            (Scalar::Bytes, Value::String(text)) => bytes(text),
+            (Scalar::Time, Value::String(text)) => moment(&text, time::format),
+            (Scalar::MicroTime, Value::String(text)) => moment(&text, time::format_micro),
+            (Scalar::Time | Scalar::MicroTime, value) => Err(DecodeError(format!(
+                "json: cannot unmarshal {} into Go value of type string",
+                kind_of(&value)
+            ))),
+            // As an item of a list or a map, null is the zero value.
+            (Scalar::String | Scalar::Bytes, Value::Null) => Ok("".into()),
+            (Scalar::Int32 | Scalar::Int64 | Scalar::Number, Value::Null) => Ok(0.into()),
+            (Scalar::Boolean, Value::Null) => Ok(false.into()),
+            (scalar, value) => Err(self.mismatch(&value, go_scalar(scalar))),
+        }
+    }
+
+    fn out_of_range(&self, number: &Number, go: &str) -> DecodeError {
+        DecodeError(format!("json: cannot unmarshal number {number} into {} of type {go}", self.place()))
+    }
+
+    fn mismatch(&self, value: &Value, go: &str) -> DecodeError {
+        DecodeError(format!("json: cannot unmarshal {} into {} of type {go}", kind_of(value), self.place()))
+    }
+
+    fn place(&self) -> String {
+        format!("Go struct field {}.{}", self.structure, self.fields.join("."))
+    }
+}
+
+fn bytes(text: String) -> Result<Value, DecodeError> {
+    use base64::DecodeError as Base64;
+    // Line breaks are allowed inside, as Go's decoder has it.
+    let clean: String = text.chars().filter(|c| !matches!(c, '\n' | '\r')).collect();
+    match base64::engine::general_purpose::STANDARD.decode(&clean) {
+        Ok(_) => Ok(clean.into()),
+        Err(error) => {
+            let at = match error {
+                Base64::InvalidByte(at, _) | Base64::InvalidLastSymbol(at, _) => at,
+                Base64::InvalidLength(length) => length,
+                Base64::InvalidPadding => clean.trim_end_matches('=').len(),
+            };
+            Err(DecodeError(format!("illegal base64 data at input byte {at}")))
+        }
+    }
+}
+
+fn moment(text: &str, format: fn(time::Timestamp) -> String) -> Result<Value, DecodeError> {
+    if let Some(at) = time::parse(text) {
+        return Ok(format(at).into());
+    }
+    let text = quote(text);
+    Err(DecodeError(format!(
+        "parsing time {text} as \"2006-01-02T15:04:05Z07:00\": cannot parse {text} as \"2006\""
+    )))
+}
+
+fn syntax(error: &serde_json::Error) -> String {
+    // Go's wording depends on its parser's states; the place is what helps.
+    format!("couldn't get version/kind; json parse error: {error}")
+}
+
+fn kind_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    }
+}
+
+/// The Go type that Kubernetes declares for a type: `[]v1.Container`, `map[string]string`.
+fn go_type(ty: TypeRef<'_>) -> String {
+    let element = || ty.element().map(go_type).unwrap_or_default();
+    match ty.get() {
+        Type::Any | Type::Raw(_) => "map[string]interface {}".to_owned(),
+        Type::Scalar(scalar) => go_scalar(*scalar).to_owned(),
+        Type::Map { .. } => format!("map[string]{}", element()),
+        Type::List { .. } => format!("[]{}", element()),
+        Type::Struct { .. } => {
+            let name = ty.structure().map_or("", |structure| structure.name.as_ref());
+            let mut parts = name.rsplitn(3, '.');
+            match (parts.next(), parts.next()) {
+                (Some(kind), Some(package)) => format!("{package}.{kind}"),
+                _ => name.to_owned(),
+            }
+        }
+    }
+}
+
+fn go_scalar(scalar: Scalar) -> &'static str {
+    match scalar {
+        Scalar::String => "string",
+        Scalar::Bytes => "[]uint8",
+        Scalar::Time => "v1.Time",
+        Scalar::MicroTime => "v1.MicroTime",
+        Scalar::Int32 => "int32",
+        Scalar::Int64 => "int64",
+        Scalar::Number => "float64",
+        Scalar::Boolean => "bool",
+        Scalar::IntOrString => "intstr.IntOrString",
+        Scalar::Quantity => "resource.Quantity",
+    }
+}
+
+fn last_part(name: &str) -> &str {
+    name.rsplit('.').next().unwrap_or(name)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,6 @@
 //! Kubernetes' two ways of writing a moment: `Time` to the second and `MicroTime` to the microsecond.
 
-use jiff::Timestamp;
+pub use jiff::Timestamp;
 
 /// Writes a moment as `metav1.Time` does: `2026-01-02T03:04:05Z`.
 pub fn format(at: Timestamp) -> String {

@@ -1,6 +1,8 @@
 //! JSON Patch, RFC 6902.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
+
+use crate::field::quote;
 
 /// Why a patch could not be applied.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -13,8 +15,246 @@ pub enum JsonPatchError {
     Failed(String),
 }
 
+/// What one patch may hold, as in Kubernetes.
+const MAX_OPERATIONS: usize = 10_000;
+
 /// Applies the operations in order; if one fails, nothing is changed.
 pub fn apply(document: &Value, patch: &Value) -> Result<Value, JsonPatchError> {
-    let _ = (document, patch);
-    todo!()
+    let operations = patch.as_array().ok_or_else(|| malformed("a JSON patch is a list of operations"))?;
+    if operations.len() > MAX_OPERATIONS {
+        return Err(malformed(format!(
+            "The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {}",
+            operations.len()
+        )));
+    }
+    let mut document = document.clone();
+    for operation in operations {
+        step(&mut document, operation)?;
+    }
+    Ok(document)
+}
+
+fn step(document: &mut Value, operation: &Value) -> Result<(), JsonPatchError> {
+    let fields =
+        operation.as_object().ok_or_else(|| malformed("an operation of a JSON patch is an object"))?;
+    let name = text(fields, "op")?;
+    let path = text(fields, "path")?;
+    let parts = pointer(path)?;
+    let value =
+        || fields.get("value").cloned().ok_or_else(|| malformed(format!("{name} operation has no value")));
+    match name {
+        "add" => add(document, &parts, value()?, path),
+        "remove" => remove(document, &parts, path).map(drop),
+        "replace" => {
+            let place = find_mut(document, &parts).ok_or_else(|| missing("replace", path))?;
+            *place = value()?;
+            Ok(())
+        }
+        "move" => {
+            let from = text(fields, "from")?;
+            let source = pointer(from)?;
+            if parts.len() > source.len() && parts.starts_with(&source) {
+                return Err(malformed(format!("cannot move {} into itself", quote(from))));
+            }
+            let moved = remove(document, &source, from)?;
+            add(document, &parts, moved, path)
+        }
+        "copy" => {
+            let from = text(fields, "from")?;
+            let copied = find(document, &pointer(from)?).ok_or_else(|| missing("copy", from))?.clone();
+            add(document, &parts, copied, path)
+        }
+        "test" => {
+            // An absent `value` tests for absence or null, as Kubernetes' library has it.
+            let wanted = fields.get("value").unwrap_or(&Value::Null);
+            match find(document, &parts) {
+                Some(found) if equal(found, wanted) => Ok(()),
+                None if wanted.is_null() => Ok(()),
+                _ => Err(JsonPatchError::Failed(format!("testing path {path} failed: test failed"))),
+            }
+        }
+        other => Err(malformed(format!("Unexpected kind: {other}"))),
+    }
+}
+
+fn add(document: &mut Value, parts: &[String], value: Value, path: &str) -> Result<(), JsonPatchError> {
+    let Some((last, parents)) = parts.split_last() else {
+        *document = value;
+        return Ok(());
+    };
+    match find_mut(document, parents) {
+        Some(Value::Object(fields)) => {
+            fields.insert(last.clone(), value);
+            Ok(())
+        }
+        Some(Value::Array(items)) if last == "-" => {
+            items.push(value);
+            Ok(())
+        }
+        Some(Value::Array(items)) => {
+            let at =
+                index(last).filter(|at| *at <= items.len()).ok_or_else(|| bad_index("add", path, last))?;
+            items.insert(at, value);
+            Ok(())
+        }
+        _ => Err(missing("add", path)),
+    }
+}
+
+fn remove(document: &mut Value, parts: &[String], path: &str) -> Result<Value, JsonPatchError> {
+    let Some((last, parents)) = parts.split_last() else {
+        return Err(malformed("the whole document cannot be removed"));
+    };
+    match find_mut(document, parents) {
+        Some(Value::Object(fields)) => fields.shift_remove(last).ok_or_else(|| {
+            JsonPatchError::Failed(format!(
+                "error in remove for path: '{path}': Unable to remove nonexistent key: {last}: missing value"
+            ))
+        }),
+        Some(Value::Array(items)) => {
+            let at =
+                index(last).filter(|at| *at < items.len()).ok_or_else(|| bad_index("remove", path, last))?;
+            Ok(items.remove(at))
+        }
+        _ => Err(missing("remove", path)),
+    }
+}
+
+fn find<'a>(document: &'a Value, parts: &[String]) -> Option<&'a Value> {
+    parts.iter().try_fold(document, |value, part| match value {
+        Value::Object(fields) => fields.get(part),
+        Value::Array(items) => items.get(index(part)?),
+        _ => None,
+    })
+}
+
+fn find_mut<'a>(document: &'a mut Value, parts: &[String]) -> Option<&'a mut Value> {
+    parts.iter().try_fold(document, |value, part| match value {
+        Value::Object(fields) => fields.get_mut(part),
+        Value::Array(items) => items.get_mut(index(part)?),
+        _ => None,
+    })
+}
+
+/// Whether two values are equal as the RFC means it: 1 and 1.0 are.
+fn equal(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::Number(a), Value::Number(b)) => a == b || a.as_f64() == b.as_f64(),
+        (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| equal(a, b)),
+        (Value::Object(a), Value::Object(b)) => {
+            a.len() == b.len()
+                && a.iter().all(|(key, value)| b.get(key).is_some_and(|other| equal(value, other)))
+        }
+        _ => a == b,
+    }
+}
+
+fn pointer(path: &str) -> Result<Vec<String>, JsonPatchError> {
+    if path.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rest = path
+        .strip_prefix('/')
+        .ok_or_else(|| malformed(format!("path {} does not begin with /", quote(path))))?;
+    Ok(rest.split('/').map(|part| part.replace("~1", "/").replace("~0", "~")).collect())
+}
+
+fn index(part: &str) -> Option<usize> {
+    let plain = part == "0" || (!part.starts_with('0') && part.bytes().all(|byte| byte.is_ascii_digit()));
+    if plain { part.parse().ok() } else { None }
+}
+
+fn text<'a>(fields: &'a Map<String, Value>, name: &str) -> Result<&'a str, JsonPatchError> {
+    let found = fields.get(name).and_then(Value::as_str);
+    found.ok_or_else(|| malformed(format!("an operation of a JSON patch has no {}", quote(name))))
+}
+
+fn missing(operation: &str, path: &str) -> JsonPatchError {
+    JsonPatchError::Failed(format!(
+        "{operation} operation does not apply: doc is missing path: {}: missing value",
+        quote(path)
+    ))
+}
+
+fn bad_index(operation: &str, path: &str, index: &str) -> JsonPatchError {
+    JsonPatchError::Failed(format!(
+        "error in {operation} for path: '{path}': Unable to access invalid index: {index}: invalid index referenced"
+    ))
+}
+
+fn malformed(message: impl Into<String>) -> JsonPatchError {
+    JsonPatchError::Malformed(message.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn check(document: Value, patch: Value, expected: Option<Value>) {
+        let before = document.clone();
+        assert_eq!(apply(&document, &patch).ok(), expected, "{before} patched with {patch}");
+        assert_eq!(document, before);
+    }
+
+    #[test]
+    fn every_operation_works_on_objects_and_lists() {
+        check(json!({}), json!([{"op": "add", "path": "/a", "value": 1}]), Some(json!({"a": 1})));
+        check(
+            json!({"a": [1]}),
+            json!([{"op": "add", "path": "/a/0", "value": 0}]),
+            Some(json!({"a": [0, 1]})),
+        );
+        check(
+            json!({"a": [1]}),
+            json!([{"op": "add", "path": "/a/-", "value": 2}]),
+            Some(json!({"a": [1, 2]})),
+        );
+        check(json!({"a": 1, "b": 2}), json!([{"op": "remove", "path": "/a"}]), Some(json!({"b": 2})));
+        check(json!({"a": [1, 2]}), json!([{"op": "remove", "path": "/a/0"}]), Some(json!({"a": [2]})));
+        check(
+            json!({"a": 1}),
+            json!([{"op": "replace", "path": "/a", "value": null}]),
+            Some(json!({"a": null})),
+        );
+        check(json!({"a": 1}), json!([{"op": "replace", "path": "", "value": []}]), Some(json!([])));
+        check(
+            json!({"a": {"b": 1}}),
+            json!([{"op": "move", "from": "/a/b", "path": "/c"}]),
+            Some(json!({"a": {}, "c": 1})),
+        );
+        check(
+            json!({"a": [1]}),
+            json!([{"op": "copy", "from": "/a", "path": "/b"}]),
+            Some(json!({"a": [1], "b": [1]})),
+        );
+        check(json!({"a": 1}), json!([{"op": "test", "path": "/a", "value": 1.0}]), Some(json!({"a": 1})));
+        check(
+            json!({"a/b": {"c~d": 1}}),
+            json!([{"op": "replace", "path": "/a~1b/c~0d", "value": 2}]),
+            Some(json!({"a/b": {"c~d": 2}})),
+        );
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        for patch in [
+            json!({}),
+            json!([1]),
+            json!([{"op": "jump", "path": "/a"}]),
+            json!([{"op": "add", "path": "/a"}]),
+            json!([{"op": "add", "path": "a", "value": 1}]),
+            json!([{"op": "add", "path": "/x/y", "value": 1}]),
+            json!([{"op": "add", "path": "/l/3", "value": 1}]),
+            json!([{"op": "add", "path": "/l/01", "value": 1}]),
+            json!([{"op": "remove", "path": "/x"}]),
+            json!([{"op": "replace", "path": "/x", "value": 1}]),
+            json!([{"op": "move", "from": "/o", "path": "/o/p"}]),
+            json!([{"op": "copy", "from": "/x", "path": "/y"}]),
+            json!([{"op": "test", "path": "/a", "value": 2}]),
+        ] {
+            check(json!({"a": 1, "l": [1, 2], "o": {}}), patch, None);
+        }
+    }
 }
