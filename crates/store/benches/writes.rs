@@ -32,8 +32,10 @@ fn main() {
         let rate = latencies.len() as f64 / RUN.as_secs_f64();
         println!("{writers:>8} {rate:>12.0} {:>12.2} {:>12.2}", at(0.5), at(0.99));
     }
+    let start = Instant::now();
     let store = Embedded::open(&dir.path().join("64"), Options::default(), Arc::new(SystemClock::new()))
         .expect("open the store again");
+    println!("open again: {:.0} ms", start.elapsed().as_secs_f64() * 1e3);
     runtime.block_on(read(store));
 }
 
