@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use base::Timestamp;
 use oci::reference::ParseReferenceError;
-use oci::{ContainerConfig, Digest, ImageConfig, Platform, Reference};
+use oci::{ContainerConfig, Digest, History, ImageConfig, Platform, Reference};
 
 use crate::error::Kind;
 use crate::layer::Layer;
-use crate::store::{Store, WriteError};
+use crate::state::ImageRecord;
+use crate::store::{Durability, Inner, Store, Tables, WriteError};
 
 /// Names an image: the digest of its configuration, as Docker's classic store has it.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, serde::Serialize, serde::Deserialize)]
@@ -160,39 +161,284 @@ impl FindError {
 
 impl Store {
     /// All images, newest first. Intermediate images of builds are among them: those have a child
-    /// and no name.
+    /// and no name. An image that cannot be read is left out, and the log says why.
     pub fn image_list(&self) -> Vec<Image> {
-        todo!()
+        let ids: Vec<ImageId> = self.inner.tables.lock().images.keys().cloned().collect();
+        let mut images = Vec::with_capacity(ids.len());
+        for id in ids {
+            match self.inner.image(&id) {
+                Ok(image) => images.push(image),
+                // Removed meanwhile.
+                Err(FindError::NotFound { .. }) => {}
+                Err(error) => {
+                    tracing::warn!(error = %base::error::chain(&error), "an image is left out of a list")
+                }
+            }
+        }
+        images.sort_by(|a, b| b.config.created.cmp(&a.config.created).then_with(|| a.id.cmp(&b.id)));
+        images
     }
 
     /// Finds an image by name, by name with digest, by id or by the beginning of an id.
     pub fn image_get(&self, name: &str) -> Result<Image, FindError> {
-        let _ = name;
-        todo!()
+        let id = self.inner.tables.lock().resolve(name)?;
+        self.inner.image(&id)
     }
 
     /// The images whose parent is `id`.
     pub fn image_children(&self, id: &ImageId) -> Vec<ImageId> {
-        let _ = id;
-        todo!()
+        self.inner.tables.lock().children_of(id).cloned().collect()
     }
 
     /// The history of an image, newest step first.
     pub fn image_history(&self, name: &str) -> Result<Vec<HistoryEntry>, FindError> {
-        let _ = name;
-        todo!()
+        let image = self.image_get(name)?;
+        let mut ancestors: Vec<ImageId> = Vec::new();
+        let mut layers = image.layers.iter();
+        let tables = self.inner.tables.lock();
+        let mut next = Some(image.id.clone());
+        while let Some(id) = next {
+            next = tables.images.get(&id).and_then(|record| record.parent.clone());
+            ancestors.push(id);
+        }
+        let mut entries: Vec<HistoryEntry> = image
+            .config
+            .history
+            .iter()
+            .map(|step| HistoryEntry {
+                id: None,
+                created: step.created.clone(),
+                created_by: step.created_by.clone(),
+                comment: step.comment.clone(),
+                size: match step.empty_layer {
+                    true => 0,
+                    false => {
+                        layers.next().and_then(|chain| tables.layer(chain)).map_or(0, |layer| layer.size)
+                    }
+                },
+                tags: Vec::new(),
+            })
+            .collect();
+        entries.reverse();
+        if entries.is_empty() {
+            // Some tools write no history at all; the image itself is still one step.
+            entries.push(HistoryEntry {
+                id: None,
+                created: image.config.created.clone(),
+                created_by: String::new(),
+                comment: String::new(),
+                size: image.size,
+                tags: Vec::new(),
+            });
+        }
+        for (entry, id) in entries.iter_mut().zip(&ancestors) {
+            entry.tags = tables.names_of(id).filter(|name| name.tag().is_some()).cloned().collect();
+            entry.id = Some(id.clone());
+        }
+        Ok(entries)
     }
 
     /// Gives the image `source` the name `target`, with the tag `latest` unless it has one.
     /// The name is taken from the image that had it.
     pub fn image_tag(&self, source: &str, target: &Reference) -> Result<Image, WriteError> {
-        let _ = (source, target);
-        todo!()
+        let id = {
+            let mut tables = self.inner.tables.lock();
+            let id = tables.resolve(source)?;
+            self.inner.name_set(&mut tables, &id, target)?;
+            id
+        };
+        Ok(self.inner.image(&id)?)
     }
 
     /// Makes an image.
     pub fn image_create(&self, new: NewImage) -> Result<Image, WriteError> {
-        let _ = new;
-        todo!()
+        let mut config = match &new.parent {
+            Some(parent) => {
+                let mut config = (*self.inner.image(parent)?.config).clone();
+                if let Some(platform) = &new.platform {
+                    config.architecture = platform.architecture.clone();
+                    config.variant = platform.variant.clone();
+                    config.os = platform.os.clone();
+                }
+                config
+            }
+            None => ImageConfig::for_platform(&new.platform.clone().unwrap_or_else(Platform::host)),
+        };
+        let created = new.created.to_string();
+        config.config = new.config;
+        config.author.clone_from(&new.author);
+        config.created = Some(created.clone());
+        config.history.push(History {
+            created: Some(created),
+            created_by: new.created_by,
+            author: new.author,
+            comment: new.comment,
+            empty_layer: new.layer.is_none(),
+        });
+        config.rootfs.diff_ids.extend(new.layer.iter().map(|layer| layer.diff_id().clone()));
+        let bytes = config.to_bytes();
+        let names: Vec<Reference> = new.name.into_iter().collect();
+        // A build's intermediate step can be done again; what has a name was promised to somebody.
+        let durability = if names.is_empty() { Durability::Cached } else { Durability::Synced };
+        let id = self.inner.image_put(&bytes, &config, new.parent, &names, durability)?;
+        Ok(self.inner.image(&id)?)
+    }
+
+    /// Makes sure that an image that was made without a name outlives a crash of the machine, as
+    /// the last step of a build does.
+    pub fn image_sync(&self, id: &ImageId) -> Result<(), WriteError> {
+        let tables = self.inner.tables.lock();
+        self.inner.blob_sync(id)?;
+        self.inner.persist(&tables, Durability::Synced)
+    }
+}
+
+impl Inner {
+    /// The image `id` with its configuration.
+    pub(crate) fn image(&self, id: &ImageId) -> Result<Image, FindError> {
+        let (record, size, names) = {
+            let tables = self.tables.lock();
+            let record = tables.images.get(id).ok_or_else(|| FindError::NotFound { name: id.to_string() })?;
+            let names: Vec<Reference> = tables.names_of(id).cloned().collect();
+            (record.clone(), tables.image_size(record), names)
+        };
+        let read_error = |source| FindError::Read { id: id.0.clone(), source };
+        let bytes = std::fs::read(self.blob_path(&id.0)).map_err(read_error)?;
+        let config = ImageConfig::parse(&bytes).map_err(|error| read_error(error.into()))?;
+        let (tags, digests) = names.into_iter().partition(|name| name.tag().is_some());
+        Ok(Image {
+            id: id.clone(),
+            config: Arc::new(config),
+            tags,
+            digests,
+            layers: record.layers,
+            size,
+            parent: record.parent,
+            tagged_at: record.tagged_at,
+        })
+    }
+
+    /// Records an image whose layers are in the store, held by the caller, and names it.
+    pub(crate) fn image_put(
+        &self,
+        bytes: &[u8],
+        config: &ImageConfig,
+        parent: Option<ImageId>,
+        names: &[Reference],
+        durability: Durability,
+    ) -> Result<ImageId, WriteError> {
+        let layers = config.chain_ids();
+        let mut tables = self.tables.lock();
+        let id = ImageId(self.blob_write(bytes, durability)?);
+        let is_new = !tables.images.contains_key(&id);
+        if is_new {
+            if let Some(top) = layers.last() {
+                tables.acquire(top);
+            }
+            tables.images.insert(id.clone(), ImageRecord { parent, tagged_at: None, layers });
+        }
+        let mut displaced = Vec::new();
+        for name in names {
+            displaced.push((name.clone(), tables.name_put(name, &id)));
+            if name.tag().is_some()
+                && let Some(record) = tables.images.get_mut(&id)
+            {
+                record.tagged_at = Some(self.clock.now());
+            }
+        }
+        if !is_new && names.is_empty() && durability == Durability::Cached {
+            return Ok(id);
+        }
+        if let Err(error) = self.persist(&tables, durability) {
+            for (name, before) in displaced.into_iter().rev() {
+                match before {
+                    Some(before) => tables.names.insert(name, before),
+                    None => tables.names.remove(&name),
+                };
+            }
+            if is_new {
+                self.image_forget(&mut tables, &id);
+            }
+            return Err(error);
+        }
+        Ok(id)
+    }
+
+    /// Takes an image out of the tables, and its files away. The caller persists.
+    pub(crate) fn image_forget(&self, tables: &mut Tables, id: &ImageId) {
+        let Some(record) = tables.images.remove(id) else { return };
+        tables.names.retain(|_, named| named != id);
+        if let Err(error) = std::fs::remove_file(self.blob_path(&id.0)) {
+            tracing::warn!(image = %id, %error, "the configuration of a removed image could not be removed");
+        }
+        self.layer_release(tables, record.layers.last());
+    }
+
+    /// Points a name at an image, on disk.
+    pub(crate) fn name_set(
+        &self,
+        tables: &mut Tables,
+        id: &ImageId,
+        name: &Reference,
+    ) -> Result<(), WriteError> {
+        let name = name.with_default_tag();
+        let before = tables.name_put(&name, id);
+        let tagged_before = tables.images.get(id).and_then(|record| record.tagged_at);
+        if let Some(record) = tables.images.get_mut(id) {
+            record.tagged_at = Some(self.clock.now());
+        }
+        let stored = self.blob_sync(id).and_then(|()| self.persist(tables, Durability::Synced));
+        if stored.is_err() {
+            match before {
+                Some(before) => tables.names.insert(name, before),
+                None => tables.names.remove(&name),
+            };
+            if let Some(record) = tables.images.get_mut(id) {
+                record.tagged_at = tagged_before;
+            }
+        }
+        stored
+    }
+}
+
+impl Tables {
+    /// Points a name at an image; gives the image that it pointed at before.
+    pub(crate) fn name_put(&mut self, name: &Reference, id: &ImageId) -> Option<ImageId> {
+        self.names.insert(name.with_default_tag(), id.clone())
+    }
+
+    /// What a person means by `text`: a name first, then the beginning of an id.
+    pub(crate) fn resolve(&self, text: &str) -> Result<ImageId, FindError> {
+        let not_found = || FindError::NotFound { name: text.to_owned() };
+        if let Ok(digest) = Digest::parse(text) {
+            let id = ImageId(digest);
+            return if self.images.contains_key(&id) { Ok(id) } else { Err(not_found()) };
+        }
+        let named = match Reference::parse(text) {
+            Ok(reference) => {
+                let found = match reference.digest() {
+                    Some(digest) => self.names.get(&reference.with_digest(digest.clone())),
+                    None => self.names.get(&reference.with_default_tag()),
+                };
+                if let Some(id) = found {
+                    return Ok(id.clone());
+                }
+                Ok(())
+            }
+            Err(error) => Err(error),
+        };
+        let prefix = text.strip_prefix("sha256:").unwrap_or(text);
+        if !prefix.is_empty() && prefix.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+            let mut matching = self.images.keys().filter(|id| id.0.hex().starts_with(prefix));
+            match (matching.next(), matching.next()) {
+                (Some(id), None) => return Ok(id.clone()),
+                (Some(_), Some(_)) => return Err(FindError::Ambiguous { prefix: prefix.to_owned() }),
+                (None, _) => {}
+            }
+        }
+        match named {
+            Err(ParseReferenceError::LooksLikeId(_)) | Ok(()) => Err(not_found()),
+            Err(source) => Err(FindError::Name { name: text.to_owned(), source }),
+        }
     }
 }

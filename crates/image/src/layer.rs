@@ -1,16 +1,33 @@
 //! Layers: made from archives or from what a container changed.
 
-use std::io::{self, Read};
-use std::path::PathBuf;
+mod attributes;
+pub(crate) mod inflate;
+pub(crate) mod ingest;
+mod pack;
+mod place;
+pub(crate) mod settle;
+mod skeleton;
+mod unpack;
 
-use oci::Digest;
+use std::io::{self, Read, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use oci::{Digest, Hasher};
 
 use crate::error::Kind;
-use crate::store::Store;
+use crate::store::{Inner, Store, Tables};
+use ingest::{Expected, ingest};
+use settle::settle;
+
+pub(crate) use pack::{changes, pack, seal};
+pub(crate) use place::clean;
+pub(crate) use unpack::Unpacked;
 
 /// A layer in the store. While it is held it is not collected.
 #[derive(Debug)]
 pub struct Layer {
+    inner: Arc<Inner>,
     chain_id: Digest,
     diff_id: Digest,
     size: u64,
@@ -55,6 +72,9 @@ pub enum LayerError {
     /// The content is not what its digest promised.
     #[error("verify layer")]
     Mismatch(#[from] oci::digest::Mismatch),
+    /// There is no such snapshot to make a layer of.
+    #[error("no such snapshot: {0}")]
+    Snapshot(String),
     /// The layer to build on is not in the store.
     #[error("layer {0} is not in the store")]
     MissingParent(Digest),
@@ -69,6 +89,27 @@ pub enum LayerError {
 }
 
 impl Layer {
+    /// Holds the layer `chain_id`, if it is there.
+    pub(crate) fn hold(inner: &Arc<Inner>, chain_id: &Digest) -> Option<Layer> {
+        Self::hold_in(inner, &mut inner.tables.lock(), chain_id)
+    }
+
+    /// As [`Layer::hold`], for a caller that has the tables.
+    pub(crate) fn hold_in(inner: &Arc<Inner>, tables: &mut Tables, chain_id: &Digest) -> Option<Layer> {
+        let record = tables.layer(chain_id)?;
+        let (diff_id, size) = (record.diff_id.clone(), record.size);
+        tables.acquire(chain_id);
+        Some(Layer { inner: inner.clone(), chain_id: chain_id.clone(), diff_id, size })
+    }
+
+    /// Writes the layer's uncompressed archive, and checks that it is still what it was.
+    pub(crate) fn write_archive(&self, out: &mut dyn Write) -> io::Result<()> {
+        let mut hashed = HashedWriter { out, hasher: self.diff_id.algorithm().hasher() };
+        skeleton::reassemble(&self.inner.layer_dir(&self.chain_id), &mut hashed)?;
+        let actual = hashed.hasher.finish();
+        self.diff_id.expect(actual).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    }
+
     /// The layer's place: what it is and all that it lies on.
     pub fn chain_id(&self) -> &Digest {
         &self.chain_id
@@ -90,6 +131,7 @@ impl LayerError {
     pub fn kind(&self) -> Kind {
         match self {
             LayerError::Entry { source, .. } | LayerError::Store { source, .. } => Kind::of_io(source),
+            LayerError::Snapshot(_) | LayerError::MissingParent(_) => Kind::NotFound,
             _ => Kind::Invalid,
         }
     }
@@ -102,7 +144,38 @@ impl Store {
         parent: Option<&Digest>,
         archive: impl Read + Send,
     ) -> Result<Layer, LayerError> {
-        let _ = (parent, archive);
-        todo!()
+        let parent = match parent {
+            Some(chain_id) => Some(
+                Layer::hold(&self.inner, chain_id)
+                    .ok_or_else(|| LayerError::MissingParent(chain_id.clone()))?,
+            ),
+            None => None,
+        };
+        let ingested = ingest(&self.inner, archive, &Expected::default(), &|_| {})?;
+        settle(&self.inner, ingested, parent.as_ref(), None)
+    }
+}
+
+impl Drop for Layer {
+    fn drop(&mut self) {
+        let mut tables = self.inner.tables.lock();
+        self.inner.layer_release(&mut tables, Some(&self.chain_id));
+    }
+}
+
+struct HashedWriter<'a> {
+    out: &'a mut dyn Write,
+    hasher: Hasher,
+}
+
+impl Write for HashedWriter<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.out.write(bytes)?;
+        self.hasher.update(&bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
     }
 }

@@ -21,6 +21,7 @@ mod progress;
 pub mod registry;
 mod remove;
 mod snapshot;
+mod state;
 mod store;
 mod transfer;
 

@@ -1,11 +1,14 @@
 //! Images from and to archives: load, save, import.
 
+mod read;
+mod write;
+
 use std::io::{self, Read, Write};
 
 use oci::{ContainerConfig, Platform, Reference};
 
 use crate::error::Kind;
-use crate::image::{FindError, Image, ImageId};
+use crate::image::{FindError, Image, ImageId, NewImage};
 use crate::layer::LayerError;
 use crate::progress::Progress;
 use crate::store::{Store, WriteError};
@@ -139,15 +142,13 @@ impl Store {
         archive: impl Read + Send,
         progress: &Progress,
     ) -> Result<Vec<Loaded>, LoadError> {
-        let _ = (archive, progress);
-        todo!()
+        read::load(&self.inner, archive, progress)
     }
 
     /// Writes an archive that Docker and OCI tools load. `names` are names, ids, or repositories
     /// without tag, which stand for all their tags.
     pub fn image_save(&self, names: &[String], archive: impl Write) -> Result<(), SaveError> {
-        let _ = (names, archive);
-        todo!()
+        write::save(&self.inner, names, archive)
     }
 
     /// Makes an image of one layer from the archive of a root file system.
@@ -156,7 +157,19 @@ impl Store {
         archive: impl Read + Send,
         options: ImportOptions,
     ) -> Result<Image, ImportError> {
-        let _ = (archive, options);
-        todo!()
+        let layer = self.layer_unpack(None, archive)?;
+        let created = self.inner.clock.now();
+        let new = NewImage {
+            layer: Some(layer),
+            comment: options.message,
+            platform: options.platform,
+            name: options.name.clone(),
+            ..NewImage::on(None, options.config, created, "")
+        };
+        let image = self.image_create(new)?;
+        if options.name.is_none() {
+            self.image_sync(&image.id)?;
+        }
+        Ok(image)
     }
 }

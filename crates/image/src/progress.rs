@@ -15,6 +15,7 @@ pub struct Event {
 }
 
 /// A step of a transfer. Sizes are bytes; a total of 0 is unknown.
+#[expect(missing_docs, reason = "the variants say what their fields are")]
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Action {
     /// The pull of a repository begins.

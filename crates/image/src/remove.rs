@@ -1,12 +1,13 @@
 //! Taking images away: untag, delete, prune, and what the disk holds.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
-use oci::Reference;
+use oci::{Digest, Reference};
 
 use crate::error::Kind;
 use crate::image::{FindError, Image, ImageId};
-use crate::store::{Store, WriteError};
+use crate::state::ImageRecord;
+use crate::store::{Durability, Inner, Store, Tables, WriteError};
 
 /// How an image is to be removed.
 #[derive(Clone, Debug, Default)]
@@ -97,9 +98,68 @@ impl RemoveError {
 
 impl Store {
     /// Removes a name, and the image with its last name; by id, the image with its names.
+    ///
+    /// As Docker has it: an image with several names in one repository goes when it is removed by
+    /// id; with names in several repositories only by force; an image that others are built on only
+    /// loses its names.
     pub fn image_remove(&self, name: &str, options: &RemoveOptions) -> Result<Vec<Removal>, RemoveError> {
-        let _ = (name, options);
-        todo!()
+        let conflict = |source| RemoveError::Conflict { name: name.to_owned(), source };
+        let mut tables = self.inner.tables.lock();
+        let id = tables.resolve(name)?;
+        let by_name = Reference::parse(name).ok().map(|reference| reference.with_default_tag());
+        let by_name = by_name.filter(|reference| tables.names.get(reference) == Some(&id));
+        let names: Vec<Reference> = tables.names_of(&id).cloned().collect();
+        let mut removed = Vec::new();
+        let untag: Vec<Reference> = match &by_name {
+            Some(reference) => {
+                let others = names.iter().any(|other| other.tag().is_some() && other != reference);
+                if others {
+                    // The digest stays known as long as a tag of the same repository leads here.
+                    let same_repository = names.iter().any(|other| {
+                        other.tag().is_some() && other != reference && same_name(other, reference)
+                    });
+                    names
+                        .iter()
+                        .filter(|other| {
+                            *other == reference
+                                || (!same_repository && other.tag().is_none() && same_name(other, reference))
+                        })
+                        .cloned()
+                        .collect()
+                } else {
+                    names.clone()
+                }
+            }
+            None => {
+                let repositories: HashSet<String> = names.iter().map(Reference::name).collect();
+                if repositories.len() > 1 && !options.force {
+                    return Err(conflict(Conflict::ManyNames(id)));
+                }
+                names.clone()
+            }
+        };
+        let deletes = untag.len() == names.len();
+        if deletes {
+            if options.running.contains(&id) && (by_name.is_none() || !options.force) {
+                return Err(conflict(Conflict::Running(id)));
+            }
+            if options.stopped.contains(&id) && !options.force {
+                return Err(conflict(Conflict::Stopped(id)));
+            }
+            if by_name.is_none() && tables.children_of(&id).next().is_some() {
+                return Err(conflict(Conflict::Children(id)));
+            }
+        }
+        for name in untag {
+            tables.names.remove(&name);
+            removed.push(Removal::Untagged(name));
+        }
+        if deletes {
+            let in_use = |id: &ImageId| options.running.contains(id);
+            self.inner.forget_with_parents(&mut tables, id, options.keep_parents, &in_use, &mut removed);
+        }
+        self.inner.persist(&tables, Durability::Synced)?;
+        Ok(removed)
     }
 
     /// Removes every image that `wanted` lets go and nothing else needs. With `unnamed_only`, named
@@ -110,12 +170,88 @@ impl Store {
         in_use: &HashSet<ImageId>,
         wanted: impl Fn(&Image) -> bool,
     ) -> Result<Pruned, RemoveError> {
-        let _ = (unnamed_only, in_use, wanted);
-        todo!()
+        let candidates: Vec<ImageId> = self
+            .image_list()
+            .into_iter()
+            .filter(|image| !in_use.contains(&image.id))
+            .filter(|image| !unnamed_only || image.tags.is_empty())
+            .filter(|image| wanted(image))
+            .map(|image| image.id)
+            .collect();
+        let mut tables = self.inner.tables.lock();
+        let before: u64 = tables.layers().map(|layer| layer.size).sum();
+        let mut pruned = Pruned::default();
+        for id in candidates {
+            // It may be gone as the parent of another, got a name, or have images built on it.
+            let named = tables.names_of(&id).any(|name| name.tag().is_some());
+            let has_children = tables.children_of(&id).next().is_some();
+            if !tables.images.contains_key(&id) || has_children || (unnamed_only && named) {
+                continue;
+            }
+            let names: Vec<Reference> = tables.names_of(&id).cloned().collect();
+            for name in names {
+                tables.names.remove(&name);
+                pruned.removed.push(Removal::Untagged(name));
+            }
+            let in_use = |id: &ImageId| in_use.contains(id);
+            self.inner.forget_with_parents(&mut tables, id, false, &in_use, &mut pruned.removed);
+        }
+        let after: u64 = tables.layers().map(|layer| layer.size).sum();
+        pruned.reclaimed = before.saturating_sub(after);
+        if !pruned.removed.is_empty() {
+            self.inner.persist(&tables, Durability::Synced)?;
+        }
+        Ok(pruned)
     }
 
     /// What the images take on disk.
     pub fn disk_usage(&self) -> DiskUsage {
-        todo!()
+        let tables = self.inner.tables.lock();
+        let mut users: HashMap<&Digest, usize> = HashMap::new();
+        for record in tables.images.values() {
+            for chain_id in &record.layers {
+                *users.entry(chain_id).or_default() += 1;
+            }
+        }
+        let shared_size = |record: &ImageRecord| {
+            let shared = record.layers.iter().filter(|chain_id| users.get(chain_id).is_some_and(|&n| n > 1));
+            shared.filter_map(|chain_id| tables.layer(chain_id)).map(|layer| layer.size).sum()
+        };
+        DiskUsage {
+            layers: tables.layers().map(|layer| layer.size).sum(),
+            shared: tables.images.iter().map(|(id, record)| (id.clone(), shared_size(record))).collect(),
+        }
     }
+}
+
+impl Inner {
+    /// Takes an image away unless others are built on it, then its parents that nothing holds.
+    fn forget_with_parents(
+        &self,
+        tables: &mut Tables,
+        id: ImageId,
+        keep_parents: bool,
+        in_use: &dyn Fn(&ImageId) -> bool,
+        removed: &mut Vec<Removal>,
+    ) {
+        let mut next = Some(id);
+        while let Some(id) = next {
+            if tables.children_of(&id).next().is_some() {
+                return;
+            }
+            let parent = tables.images.get(&id).and_then(|record| record.parent.clone());
+            self.image_forget(tables, &id);
+            removed.push(Removal::Deleted(id));
+            next = parent.filter(|parent| {
+                !keep_parents
+                    && !in_use(parent)
+                    && tables.images.contains_key(parent)
+                    && tables.names_of(parent).next().is_none()
+            });
+        }
+    }
+}
+
+fn same_name(a: &Reference, b: &Reference) -> bool {
+    a.domain() == b.domain() && a.path() == b.path()
 }

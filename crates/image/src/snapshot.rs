@@ -1,14 +1,21 @@
 //! Snapshots: the writable layers of containers.
 
+use std::collections::HashSet;
+use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 
 use oci::Digest;
 
 use crate::error::Kind;
 use crate::image::{FindError, ImageId};
-use crate::layer::{Layer, LayerError};
-use crate::store::Store;
+use crate::layer::inflate::Compression;
+use crate::layer::ingest::{Expected, Ingested, ingest};
+use crate::layer::settle::settle;
+use crate::layer::{Layer, LayerError, Unpacked, changes, pack, seal};
+use crate::state::{self, SnapshotRecord};
+use crate::store::{IngestDir, Inner, Store, Tables};
 
 /// Where a container's root file system lies, as overlayfs takes it.
 ///
@@ -88,50 +95,199 @@ impl SnapshotError {
 impl Store {
     /// Makes the writable layer `id` (a container's id) over `image`, or over nothing.
     pub fn snapshot_create(&self, id: &str, image: Option<&ImageId>) -> Result<Snapshot, SnapshotError> {
-        let _ = (id, image);
-        todo!()
+        let chain_id = match image {
+            None => None,
+            Some(image) => {
+                let tables = self.inner.tables.lock();
+                let record = tables.images.get(image);
+                let record = record.ok_or_else(|| FindError::NotFound { name: image.to_string() })?;
+                record.layers.last().cloned()
+            }
+        };
+        self.snapshot_create_on(id, chain_id.as_ref())
+    }
+
+    /// As [`Store::snapshot_create`], over the layer `chain_id`.
+    pub fn snapshot_create_on(&self, id: &str, chain_id: Option<&Digest>) -> Result<Snapshot, SnapshotError> {
+        check_name(id)?;
+        let directory = self.inner.snapshot_dir(id);
+        let error = |source| SnapshotError::Io { path: directory.clone(), source };
+        let record = SnapshotRecord { version: state::VERSION, chain_id: chain_id.cloned() };
+        // Nobody may take the layer away while the snapshot is being made.
+        let mut tables = self.inner.tables.lock();
+        if tables.snapshots.contains_key(id) {
+            return Err(SnapshotError::Exists(id.to_owned()));
+        }
+        let lower = lower_links(&self.inner, &tables, chain_id)?;
+        let staged = IngestDir::new(&self.inner).map_err(error)?;
+        let make = || -> io::Result<()> {
+            for (name, mode) in [("fs", 0o755), ("work", 0o700)] {
+                let path = staged.path().join(name);
+                fs::create_dir(&path)?;
+                fs::set_permissions(&path, fs::Permissions::from_mode(mode))?;
+            }
+            if let Some(below) = lower.first() {
+                copy_root_attributes(below, &staged.path().join("fs"))?;
+            }
+            let bytes = serde_json::to_vec(&record).expect("a tree of strings always prints");
+            base::fs::write_atomic_unsynced(&staged.path().join("snapshot.json"), &bytes, 0o600)
+        };
+        make().map_err(error)?;
+        staged.move_to(&directory).map_err(error)?;
+        if let Some(chain_id) = chain_id {
+            tables.acquire(chain_id);
+        }
+        tables.snapshots.insert(id.to_owned(), record);
+        Ok(place(&directory, lower))
     }
 
     /// Finds a snapshot again, for example after a restart.
     pub fn snapshot_get(&self, id: &str) -> Result<Snapshot, SnapshotError> {
-        let _ = id;
-        todo!()
+        let tables = self.inner.tables.lock();
+        let record = tables.snapshots.get(id).ok_or_else(|| SnapshotError::NotFound(id.to_owned()))?;
+        let lower = lower_links(&self.inner, &tables, record.chain_id.as_ref())?;
+        Ok(place(&self.inner.snapshot_dir(id), lower))
     }
 
     /// The ids of all snapshots, so that those whose containers are gone can be removed.
     pub fn snapshot_list(&self) -> Vec<String> {
-        todo!()
+        self.inner.tables.lock().snapshots.keys().cloned().collect()
     }
 
     /// Removes a snapshot with all that the container wrote. It must not be mounted.
     pub fn snapshot_remove(&self, id: &str) -> Result<(), SnapshotError> {
-        let _ = id;
-        todo!()
+        let directory = self.inner.snapshot_dir(id);
+        let mut tables = self.inner.tables.lock();
+        let record = tables.snapshots.get(id).ok_or_else(|| SnapshotError::NotFound(id.to_owned()))?.clone();
+        self.inner.discard(&directory).map_err(|source| SnapshotError::Io { path: directory, source })?;
+        tables.snapshots.remove(id);
+        self.inner.layer_release(&mut tables, record.chain_id.as_ref());
+        Ok(())
     }
 
     /// What the container changed, sorted by path (`docker diff`).
     pub fn snapshot_changes(&self, id: &str) -> Result<Vec<Change>, SnapshotError> {
-        let _ = id;
-        todo!()
+        let snapshot = self.snapshot_get(id)?;
+        changes(&snapshot.upper, &snapshot.lower)
+            .map_err(|source| SnapshotError::Io { path: snapshot.upper, source })
     }
 
     /// Bytes that the container wrote (`docker ps --size`).
     pub fn snapshot_size(&self, id: &str) -> Result<u64, SnapshotError> {
-        let _ = id;
-        todo!()
+        let snapshot = self.snapshot_get(id)?;
+        usage(&snapshot.upper).map_err(|source| SnapshotError::Io { path: snapshot.upper, source })
     }
 
     /// Makes a layer of what the container changed so far; the snapshot stays (`docker commit`).
     /// The caller pauses the container if the copy is to be of one moment.
     pub fn snapshot_capture(&self, id: &str) -> Result<Layer, LayerError> {
-        let _ = id;
-        todo!()
+        let (parent, upper) = self.snapshot_below(id)?;
+        let (reader, writer) = io::pipe().map_err(LayerError::Read)?;
+        let ingested = std::thread::scope(|scope| {
+            let packing = scope.spawn(|| pack(&upper, io::BufWriter::with_capacity(256 * 1024, writer)));
+            let ingested = ingest(&self.inner, reader, &Expected::default(), &|_| {});
+            let packed = packing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            match (ingested, packed) {
+                (Ok(ingested), Ok(())) => Ok(ingested),
+                // A packer that stopped makes the archive end early, so its error says more.
+                (Ok(_), Err(error)) => Err(LayerError::Read(error)),
+                (Err(error), _) => Err(error),
+            }
+        })?;
+        settle(&self.inner, ingested, parent.as_ref(), None)
     }
 
     /// Turns the snapshot itself into a layer, without copying; the snapshot is gone afterwards.
     /// It must not be mounted. For builds. `None` if nothing was changed (the snapshot is gone too).
     pub fn snapshot_seal(&self, id: &str) -> Result<Option<Layer>, LayerError> {
-        let _ = id;
-        todo!()
+        let (parent, upper) = self.snapshot_below(id)?;
+        let error = |source| LayerError::Store { path: upper.clone(), source };
+        let staged = IngestDir::new(&self.inner).map_err(error)?;
+        let skeleton = fs::File::create_new(staged.path().join("archive")).map_err(error)?;
+        let sealed = seal(&upper, io::BufWriter::new(skeleton)).map_err(error)?;
+        let Some(sealed) = sealed else {
+            self.snapshot_remove(id).map_err(|source| error(io::Error::other(source)))?;
+            return Ok(None);
+        };
+        fs::rename(&upper, staged.path().join("fs")).map_err(error)?;
+        let ingested = Ingested {
+            directory: staged,
+            blob: sealed.diff_id.clone(),
+            diff_id: sealed.diff_id,
+            blob_size: sealed.archive_size,
+            compression: Compression::None,
+            archive_size: sealed.archive_size,
+            unpacked: Unpacked { size: sealed.size, ..Unpacked::default() },
+        };
+        let layer = settle(&self.inner, ingested, parent.as_ref(), None)?;
+        self.snapshot_remove(id).map_err(|source| error(io::Error::other(source)))?;
+        Ok(Some(layer))
     }
+
+    /// The layer that a snapshot lies on, held, and its upper directory.
+    fn snapshot_below(&self, id: &str) -> Result<(Option<Layer>, PathBuf), LayerError> {
+        let mut tables = self.inner.tables.lock();
+        let record = tables.snapshots.get(id).cloned();
+        let record = record.ok_or_else(|| LayerError::Snapshot(id.to_owned()))?;
+        let parent = match &record.chain_id {
+            None => None,
+            Some(chain_id) => Some(
+                Layer::hold_in(&self.inner, &mut tables, chain_id)
+                    .ok_or_else(|| LayerError::MissingParent(chain_id.clone()))?,
+            ),
+        };
+        Ok((parent, self.inner.snapshot_dir(id).join("fs")))
+    }
+}
+
+fn place(directory: &Path, lower: Vec<PathBuf>) -> Snapshot {
+    Snapshot { lower, upper: directory.join("fs"), work: directory.join("work") }
+}
+
+/// The short links to a layer and those below it, topmost first. Overlayfs wants at least one
+/// lower directory, so an empty one stands in for no layer at all.
+fn lower_links(
+    inner: &Inner,
+    tables: &Tables,
+    chain_id: Option<&Digest>,
+) -> Result<Vec<PathBuf>, SnapshotError> {
+    let stack = tables.layer_stack(chain_id).map_err(SnapshotError::MissingLayer)?;
+    if stack.is_empty() {
+        return Ok(vec![inner.root.join("empty")]);
+    }
+    Ok(stack.iter().map(|record| inner.link_path(&record.key)).collect())
+}
+
+/// The root directory of a container is the upper one, so it has to look like the image's.
+fn copy_root_attributes(below: &Path, upper: &Path) -> io::Result<()> {
+    let metadata = fs::metadata(below)?;
+    std::os::unix::fs::chown(upper, Some(metadata.uid()), Some(metadata.gid()))?;
+    fs::set_permissions(upper, fs::Permissions::from_mode(metadata.mode() & 0o7777))
+}
+
+fn usage(directory: &Path) -> io::Result<u64> {
+    let mut total = 0;
+    let mut seen = HashSet::new();
+    let mut pending = vec![directory.to_owned()];
+    while let Some(path) = pending.pop() {
+        for entry in fs::read_dir(&path)? {
+            let entry = entry?;
+            // Files come and go while a container runs.
+            let Ok(metadata) = entry.metadata() else { continue };
+            if metadata.is_dir() {
+                pending.push(entry.path());
+            } else if metadata.nlink() == 1 || seen.insert(metadata.ino()) {
+                total += metadata.len();
+            }
+        }
+    }
+    Ok(total)
+}
+
+fn check_name(id: &str) -> Result<(), SnapshotError> {
+    let ok = !id.is_empty()
+        && id.len() <= 128
+        && !id.starts_with('.')
+        && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'));
+    if ok { Ok(()) } else { Err(SnapshotError::Name(id.to_owned())) }
 }

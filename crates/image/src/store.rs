@@ -1,21 +1,64 @@
 //! The store: one directory, one process.
+//!
+//! ```text
+//! lock             held while the store is open
+//! state.json       images and names
+//! blobs/sha256/    configurations
+//! layers/<chain>/  fs/ (unpacked), layer.json, archive (how to put the tar together again)
+//! l/<key>          short links to layers/<chain>/fs, for mount options
+//! snapshots/<id>/  fs/ (upper), work/, snapshot.json
+//! ingest/          unfinished work; emptied when the store opens
+//! ```
 
+mod janitor;
+mod open;
+mod tables;
+
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use base::{Clock, SystemClock};
+use oci::Digest;
+use parking_lot::Mutex;
+
 use crate::error::Kind;
-use crate::image::FindError;
+use crate::image::{FindError, ImageId};
+use janitor::Janitor;
+pub(crate) use tables::Tables;
 
 /// Images, layers and snapshots under one directory. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Store {
-    #[expect(dead_code, reason = "the fields come with the implementation")]
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
+pub(crate) struct Inner {
+    pub(crate) root: PathBuf,
+    pub(crate) tables: Mutex<Tables>,
+    pub(crate) clock: Box<dyn Clock>,
+    pub(crate) janitor: Janitor,
+    // Last, so that the lock is given back after everything else has ended.
+    _lock: File,
+}
+
+/// A directory under `ingest/` that goes away unless it is moved into place.
 #[derive(Debug)]
-struct Inner {}
+pub(crate) struct IngestDir {
+    inner: Arc<Inner>,
+    path: PathBuf,
+    moved: bool,
+}
+
+/// Whether a change must be on disk before it is reported as done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Durability {
+    /// On disk.
+    Synced,
+    /// Losing it costs work that can be done again, such as a build step.
+    Cached,
+}
 
 /// Why a store could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -75,13 +118,129 @@ impl WriteError {
             WriteError::Io { source, .. } => Kind::of_io(source),
         }
     }
+
+    pub(crate) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| WriteError::Io { path, source }
+    }
 }
 
 impl Store {
     /// Opens the store at `root`, which is made if it is not there, and clears away what an
     /// earlier process left unfinished.
     pub fn open(root: &Path) -> Result<Self, OpenError> {
-        let _ = root;
-        todo!()
+        Ok(Self { inner: open::open(root, Box::new(SystemClock::new()))? })
     }
+}
+
+impl Inner {
+    pub(crate) fn blob_path(&self, digest: &Digest) -> PathBuf {
+        self.root.join("blobs").join(digest.algorithm().as_str()).join(digest.hex())
+    }
+
+    pub(crate) fn layer_dir(&self, chain_id: &Digest) -> PathBuf {
+        self.root.join("layers").join(chain_id.hex())
+    }
+
+    pub(crate) fn link_path(&self, key: &str) -> PathBuf {
+        self.root.join("l").join(key)
+    }
+
+    pub(crate) fn snapshot_dir(&self, id: &str) -> PathBuf {
+        self.root.join("snapshots").join(id)
+    }
+
+    /// Stores a document under its digest.
+    pub(crate) fn blob_write(&self, content: &[u8], durability: Durability) -> Result<Digest, WriteError> {
+        let digest = Digest::sha256_of(content);
+        let path = self.blob_path(&digest);
+        if !path.exists() {
+            durability.write(&path, content).map_err(WriteError::io(&path))?;
+        } else if durability == Durability::Synced {
+            // It may have been written as cached only.
+            File::open(&path).and_then(|file| file.sync_all()).map_err(WriteError::io(&path))?;
+        }
+        Ok(digest)
+    }
+
+    /// Writes images and names to disk.
+    pub(crate) fn persist(&self, tables: &Tables, durability: Durability) -> Result<(), WriteError> {
+        let path = self.root.join("state.json");
+        let bytes = serde_json::to_vec(&tables.to_state()).expect("a tree of strings always prints");
+        durability.write(&path, &bytes).map_err(WriteError::io(&path))
+    }
+
+    /// Makes the configuration of `id` as durable as the state that names it.
+    pub(crate) fn blob_sync(&self, id: &ImageId) -> Result<(), WriteError> {
+        let path = self.blob_path(&id.0);
+        File::open(&path).and_then(|file| file.sync_all()).map_err(WriteError::io(&path))
+    }
+
+    /// Moves `path` out of the way and leaves its removal to the janitor.
+    pub(crate) fn discard(&self, path: &Path) -> io::Result<()> {
+        let trash = self.root.join("ingest").join(unique_name());
+        fs::rename(path, &trash)?;
+        self.janitor.remove(trash);
+        Ok(())
+    }
+
+    /// Gives up one use of a layer; layers that nobody uses any more go away, lowest last.
+    pub(crate) fn layer_release(&self, tables: &mut Tables, chain_id: Option<&Digest>) {
+        let mut next = chain_id.cloned();
+        while let Some(chain_id) = next {
+            let Some(layer) = tables.release(&chain_id) else { return };
+            let _ = fs::remove_file(self.link_path(&layer.key));
+            if let Err(error) = self.discard(&self.layer_dir(&chain_id)) {
+                tracing::warn!(%chain_id, %error, "an unused layer could not be removed");
+            }
+            next = layer.parent;
+        }
+    }
+}
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("root", &self.root).finish_non_exhaustive()
+    }
+}
+
+impl Durability {
+    fn write(self, path: &Path, content: &[u8]) -> io::Result<()> {
+        match self {
+            Durability::Synced => base::fs::write_atomic(path, content, 0o600),
+            Durability::Cached => base::fs::write_atomic_unsynced(path, content, 0o600),
+        }
+    }
+}
+
+impl IngestDir {
+    /// A fresh directory for unfinished work.
+    pub(crate) fn new(inner: &Arc<Inner>) -> io::Result<Self> {
+        let path = inner.root.join("ingest").join(unique_name());
+        fs::create_dir(&path)?;
+        Ok(Self { inner: inner.clone(), path, moved: false })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Moves the directory to its final place.
+    pub(crate) fn move_to(mut self, target: &Path) -> io::Result<()> {
+        fs::rename(&self.path, target)?;
+        self.moved = true;
+        Ok(())
+    }
+}
+
+impl Drop for IngestDir {
+    fn drop(&mut self) {
+        if !self.moved {
+            self.inner.janitor.remove(std::mem::take(&mut self.path));
+        }
+    }
+}
+
+fn unique_name() -> String {
+    format!("{:016x}", base::Random::next_u64(&base::SystemRandom))
 }

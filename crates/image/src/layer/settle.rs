@@ -1,0 +1,210 @@
+//! Giving an unpacked layer its place on top of others.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::fs;
+use std::io;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use oci::Digest;
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Timespec, Timestamps};
+
+use super::attributes::{list_xattrs_at, set_xattr_at};
+use super::ingest::Ingested;
+use super::place::Root;
+use super::unpack::is_whiteout;
+use super::{Layer, LayerError};
+use crate::state::{self, LayerRecord, Origin};
+use crate::store::Inner;
+
+/// Moves an unpacked layer into place on top of `parent`. If the same layer came another way
+/// meanwhile, that one is taken.
+pub(crate) fn settle(
+    inner: &Arc<Inner>,
+    ingested: Ingested,
+    parent: Option<&Layer>,
+    origin: Option<Origin>,
+) -> Result<Layer, LayerError> {
+    let parent_id = parent.map(|parent| parent.chain_id.clone());
+    let chain_id = Digest::chain(parent_id.as_ref(), &ingested.diff_id);
+    if let Some(layer) = Layer::hold(inner, &chain_id) {
+        return Ok(layer);
+    }
+    let path = ingested.directory.path().to_owned();
+    let store_error = |path: &Path| {
+        let path = path.to_owned();
+        move |source| LayerError::Store { path, source }
+    };
+    let lower = lower_directories(inner, parent_id.as_ref())?;
+    let copied = complete(&path.join("fs"), &lower, &ingested)?;
+    let mut tables = inner.tables.lock();
+    if let Some(layer) = Layer::hold_in(inner, &mut tables, &chain_id) {
+        return Ok(layer);
+    }
+    let record = LayerRecord {
+        version: state::VERSION,
+        chain_id: chain_id.clone(),
+        diff_id: ingested.diff_id,
+        parent: parent_id,
+        size: ingested.unpacked.size + copied,
+        archive_size: ingested.archive_size,
+        key: tables.take_key(),
+        origins: origin.into_iter().collect(),
+    };
+    record_write(&path, &record).map_err(store_error(&path))?;
+    let target = inner.layer_dir(&chain_id);
+    ingested.directory.move_to(&target).map_err(store_error(&target))?;
+    let link = inner.link_path(&record.key);
+    let _ = fs::remove_file(&link);
+    symlink(Path::new("../layers").join(chain_id.hex()).join("fs"), &link).map_err(store_error(&link))?;
+    tables.layer_insert(record);
+    Ok(Layer::hold_in(inner, &mut tables, &chain_id).expect("it was inserted just now"))
+}
+
+/// Writes a layer's record into its directory.
+pub(crate) fn record_write(directory: &Path, record: &LayerRecord) -> io::Result<()> {
+    let bytes = serde_json::to_vec(record).expect("a tree of strings always prints");
+    base::fs::write_atomic_unsynced(&directory.join("layer.json"), &bytes, 0o600)
+}
+
+/// The unpacked directories of `chain_id` and what is below, topmost first.
+fn lower_directories(inner: &Inner, chain_id: Option<&Digest>) -> Result<Vec<PathBuf>, LayerError> {
+    let tables = inner.tables.lock();
+    let stack = tables.layer_stack(chain_id).map_err(LayerError::MissingParent)?;
+    Ok(stack.iter().map(|record| inner.layer_dir(&record.chain_id).join("fs")).collect())
+}
+
+/// Settles what could not be known while unpacking: how directories look that the archive only
+/// implied, and files that it links to but does not bring. Gives the bytes that were copied.
+fn complete(files: &Path, lower: &[PathBuf], ingested: &Ingested) -> Result<u64, LayerError> {
+    let entry_error = |path: &Path| {
+        let path = path.to_owned();
+        move |source| LayerError::Entry { path, source }
+    };
+    if ingested.unpacked.implied.is_empty() && ingested.unpacked.foreign_links.is_empty() {
+        return Ok(0);
+    }
+    let root = Root::open(files).map_err(entry_error(files))?;
+    let mut below = Vec::new();
+    for path in lower {
+        below.push(Root::open(path).map_err(entry_error(path))?);
+    }
+    let mut copied = 0;
+    let mut implied: BTreeSet<PathBuf> = ingested.unpacked.implied.clone();
+    for (link, target) in &ingested.unpacked.foreign_links {
+        let missing = || LayerError::LinkTarget { path: link.clone(), target: target.clone() };
+        let source = find(&below, target).map_err(entry_error(link))?.ok_or_else(missing)?;
+        let size = copy_up(&root, &source, target, &mut implied).map_err(entry_error(link))?;
+        copied += size;
+        let make = || -> io::Result<()> {
+            let from = root.open_following(target.parent().unwrap_or(Path::new("")))?;
+            let to = root.open_following(link.parent().unwrap_or(Path::new("")))?;
+            let (from_name, to_name) = (file_name(target)?, file_name(link)?);
+            Ok(rustix::fs::linkat(&from.fd, from_name, &to.fd, to_name, AtFlags::empty())?)
+        };
+        make().map_err(entry_error(link))?;
+    }
+    // Deepest first: changing what is inside a directory changes its times.
+    for path in implied.iter().rev() {
+        if let Some(found) = find(&below, path).map_err(entry_error(path))?
+            && found.kind == FileType::Directory
+        {
+            copy_attributes(&found, &root, path).map_err(entry_error(path))?;
+        }
+    }
+    Ok(copied)
+}
+
+/// Something found in a layer below.
+pub(super) struct Found<'a> {
+    root: &'a Root,
+    path: PathBuf,
+    pub(super) kind: FileType,
+    pub(super) stat: rustix::fs::Stat,
+}
+
+/// Looks for `path` in the layers, topmost first, as overlayfs would.
+pub(super) fn find<'a>(layers: &'a [Root], path: &Path) -> io::Result<Option<Found<'a>>> {
+    let name = file_name(path)?;
+    for root in layers {
+        let parent = match root.open_following(path.parent().unwrap_or(Path::new(""))) {
+            Ok(parent) => parent,
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        match rustix::fs::statat(&parent.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) if is_whiteout(&stat) => return Ok(None),
+            Ok(stat) => {
+                let kind = FileType::from_raw_mode(stat.st_mode);
+                return Ok(Some(Found { root, path: parent.path.join(name), kind, stat }));
+            }
+            Err(rustix::io::Errno::NOENT) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(None)
+}
+
+/// Copies a file of a layer below to the same path in this one.
+fn copy_up(root: &Root, source: &Found<'_>, path: &Path, implied: &mut BTreeSet<PathBuf>) -> io::Result<u64> {
+    let name = file_name(path)?;
+    let parent = root.directory(path.parent().unwrap_or(Path::new("")), &mut |made| {
+        implied.insert(made.to_owned());
+    })?;
+    if rustix::fs::statat(&parent.fd, name, AtFlags::SYMLINK_NOFOLLOW).is_ok() {
+        return Ok(0);
+    }
+    let from = source.root.open_following(source.path.parent().unwrap_or(Path::new("")))?;
+    let size = match source.kind {
+        FileType::RegularFile => {
+            let read = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let write = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+            let mut input = fs::File::from(rustix::fs::openat(&from.fd, name, read, Mode::empty())?);
+            let mut output =
+                fs::File::from(rustix::fs::openat(&parent.fd, name, write, Mode::from_raw_mode(0o600))?);
+            io::copy(&mut input, &mut output)?
+        }
+        FileType::Symlink => {
+            let target = rustix::fs::readlinkat(&from.fd, name, Vec::new())?;
+            rustix::fs::symlinkat(&target, &parent.fd, name)?;
+            0
+        }
+        _ => {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "a hard link to neither file nor symbolic link",
+            ));
+        }
+    };
+    copy_attributes(source, root, path)?;
+    Ok(size)
+}
+
+fn copy_attributes(source: &Found<'_>, root: &Root, path: &Path) -> io::Result<()> {
+    let name = file_name(path)?;
+    let to = root.open_following(path.parent().unwrap_or(Path::new("")))?;
+    let from = source.root.open_following(source.path.parent().unwrap_or(Path::new("")))?;
+    let stat = &source.stat;
+    let (uid, gid) = (rustix::fs::Uid::from_raw(stat.st_uid), rustix::fs::Gid::from_raw(stat.st_gid));
+    rustix::fs::chownat(&to.fd, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
+    if source.kind != FileType::Symlink {
+        rustix::fs::chmodat(&to.fd, name, Mode::from_raw_mode(stat.st_mode & 0o7777), AtFlags::empty())?;
+    }
+    for (attribute, value) in list_xattrs_at(&from, file_name(&source.path)?)? {
+        set_xattr_at(&to, name, &attribute, &value)?;
+    }
+    let time = |seconds: i64, nanos: u64| Timespec { tv_sec: seconds, tv_nsec: nanos.cast_signed() };
+    let times = Timestamps {
+        last_access: time(stat.st_atime, stat.st_atime_nsec),
+        last_modification: time(stat.st_mtime, stat.st_mtime_nsec),
+    };
+    Ok(rustix::fs::utimensat(&to.fd, name, &times, AtFlags::SYMLINK_NOFOLLOW)?)
+}
+
+fn file_name(path: &Path) -> io::Result<&OsStr> {
+    path.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "a path without file name"))
+}

@@ -1,0 +1,364 @@
+//! Reading image archives as they stream in.
+//!
+//! The documents that say what the layers are mostly come last, and the stream cannot be wound
+//! back. So every member that looks like a layer is unpacked as it passes, and its place is found
+//! when the documents are known; the archive itself never touches the disk.
+
+use std::collections::HashMap;
+use std::io::{self, Cursor, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use oci::archive::{
+    ANNOTATION_IMAGE_NAME, ANNOTATION_REF_NAME, DOCKER_MANIFEST_FILE, DockerManifestEntry, OCI_INDEX_FILE,
+};
+use oci::digest::Algorithm;
+use oci::{Descriptor, Digest, Document, ImageConfig, Index, Platform, Reference};
+use serde::de::DeserializeOwned;
+use tar::EntryType;
+
+use super::{LoadError, Loaded};
+use crate::layer::inflate::{Compression, Inflated};
+use crate::layer::ingest::{Expected, Ingested, ingest};
+use crate::layer::settle::settle;
+use crate::layer::{Layer, LayerError};
+use crate::progress::{Action, Progress};
+use crate::store::{Durability, Inner};
+
+/// Documents are small; what is larger and no layer is not worth keeping.
+const DOCUMENT_MAX: u64 = 8 * 1024 * 1024;
+/// Where a tar header says that it is one.
+const TAR_MAGIC_AT: usize = 257;
+const TAR_BLOCK: usize = 512;
+
+/// The members of an archive, by path.
+#[derive(Default)]
+struct Members {
+    documents: HashMap<PathBuf, Vec<u8>>,
+    layers: HashMap<PathBuf, MemberLayer>,
+    links: HashMap<PathBuf, PathBuf>,
+}
+
+/// A layer that was unpacked as it passed, and what became of it.
+enum MemberLayer {
+    Unplaced(Ingested),
+    Placed(Digest),
+}
+
+/// An image that the documents describe.
+struct Described {
+    config: PathBuf,
+    /// Paths of the layers, lowest first.
+    layers: Vec<PathBuf>,
+    names: Vec<Reference>,
+}
+
+pub(super) fn load(
+    inner: &Arc<Inner>,
+    archive: impl Read,
+    progress: &Progress,
+) -> Result<Vec<Loaded>, LoadError> {
+    let archive = Inflated::new(archive).map_err(LoadError::Read)?;
+    let mut members = read_members(inner, archive, progress)?;
+    let described = match members.docker_images()? {
+        Some(described) => described,
+        None => members.oci_images()?.ok_or_else(|| {
+            LoadError::Shape(format!("it has neither {DOCKER_MANIFEST_FILE} nor {OCI_INDEX_FILE}"))
+        })?,
+    };
+    // Everything is checked and placed before the first image is recorded. The layers are held until then.
+    let mut ready = Vec::new();
+    for image in described {
+        let bytes = members.document(&image.config)?.to_vec();
+        let path = image.config.display().to_string();
+        let config = ImageConfig::parse(&bytes).map_err(|source| LoadError::Document { path, source })?;
+        let held = members.place(inner, &config, &image)?;
+        ready.push((bytes, config, image.names, held));
+    }
+    let mut loaded = Vec::new();
+    for (bytes, config, names, _held) in &ready {
+        let id = inner.image_put(bytes, config, None, names, Durability::Synced)?;
+        if names.is_empty() {
+            progress.tell(None, Action::LoadedImage { name: None, id: id.0.clone() });
+        }
+        for name in names {
+            progress.tell(None, Action::LoadedImage { name: Some(name.familiar()), id: id.0.clone() });
+        }
+        loaded.push(Loaded { id, names: names.clone() });
+    }
+    Ok(loaded)
+}
+
+fn read_members(inner: &Arc<Inner>, archive: impl Read, progress: &Progress) -> Result<Members, LoadError> {
+    let mut members = Members::default();
+    let mut archive = tar::Archive::new(io::BufReader::with_capacity(256 * 1024, archive));
+    for entry in archive.entries().map_err(LoadError::Read)? {
+        let mut entry = entry.map_err(LoadError::Read)?;
+        let Some(path) = member_path(&entry.path().map_err(LoadError::Read)?) else { continue };
+        match entry.header().entry_type() {
+            EntryType::Symlink | EntryType::Link => {
+                // Old versions of `docker save` write a repeated layer as a link to the first.
+                let Some(target) = entry.link_name().map_err(LoadError::Read)? else { continue };
+                let base = match entry.header().entry_type() {
+                    EntryType::Symlink => path.parent().unwrap_or(Path::new("")),
+                    _ => Path::new(""),
+                };
+                if let Some(target) = member_path(&base.join(target)) {
+                    members.links.insert(path, target);
+                }
+            }
+            EntryType::Regular | EntryType::Continuous => {
+                let size = entry.size();
+                let start = peek(&mut entry, size).map_err(LoadError::Read)?;
+                if looks_like_layer(&start) {
+                    let layer = member_layer(inner, &path, &start, &mut entry, size, progress)?;
+                    members.layers.insert(path, MemberLayer::Unplaced(layer));
+                } else if size <= DOCUMENT_MAX {
+                    let mut bytes = start;
+                    entry.read_to_end(&mut bytes).map_err(LoadError::Read)?;
+                    verify_name(&path, &bytes)?;
+                    members.documents.insert(path, bytes);
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(members)
+}
+
+/// Unpacks a member as it passes. In an OCI layout the name says what the content has to be.
+fn member_layer(
+    inner: &Arc<Inner>,
+    path: &Path,
+    start: &[u8],
+    entry: &mut impl Read,
+    size: u64,
+    progress: &Progress,
+) -> Result<Ingested, LoadError> {
+    let expected = Expected { blob: name_digest(path), diff_id: None };
+    let subject = subject(path);
+    let told = |current: u64| progress.tell(Some(&subject), Action::LoadingLayer { current, total: size });
+    ingest(inner, Cursor::new(start).chain(entry), &expected, &told)
+        .map_err(|source| LoadError::Layer { path: path.display().to_string(), source })
+}
+
+impl Members {
+    /// The images of a `docker save` archive, if it is one.
+    fn docker_images(&self) -> Result<Option<Vec<Described>>, LoadError> {
+        let Some(bytes) = self.documents.get(Path::new(DOCKER_MANIFEST_FILE)) else { return Ok(None) };
+        let entries: Vec<DockerManifestEntry> = parse(DOCKER_MANIFEST_FILE, bytes)?;
+        let described = entries.into_iter().map(|entry| {
+            let mut names = Vec::new();
+            for tag in &entry.repo_tags {
+                names.push(parse_name(tag)?);
+            }
+            Ok(Described {
+                config: inside(&entry.config)?,
+                layers: entry.layers.iter().map(|layer| inside(layer)).collect::<Result<_, _>>()?,
+                names,
+            })
+        });
+        described.collect::<Result<_, _>>().map(Some)
+    }
+
+    /// The images of an OCI layout, if it is one.
+    fn oci_images(&self) -> Result<Option<Vec<Described>>, LoadError> {
+        let Some(bytes) = self.documents.get(Path::new(OCI_INDEX_FILE)) else { return Ok(None) };
+        let index: Index = parse(OCI_INDEX_FILE, bytes)?;
+        let mut described = Vec::new();
+        for entry in &index.manifests {
+            let name = [ANNOTATION_IMAGE_NAME, ANNOTATION_REF_NAME]
+                .iter()
+                .filter_map(|key| entry.annotations.get(*key))
+                // A bare tag, which the specification allows, names no repository.
+                .find(|name| name.contains(['/', ':']));
+            let names = name.map(|name| parse_name(name)).transpose()?;
+            if let Some((config, layers)) = self.oci_manifest(entry, 0)? {
+                described.push(Described { config, layers, names: names.into_iter().collect() });
+            }
+        }
+        Ok(Some(described))
+    }
+
+    /// Configuration and layers behind a descriptor; `None` if it is for another platform.
+    fn oci_manifest(
+        &self,
+        descriptor: &Descriptor,
+        depth: usize,
+    ) -> Result<Option<(PathBuf, Vec<PathBuf>)>, LoadError> {
+        let path = blob_path(&descriptor.digest);
+        let shown = path.display().to_string();
+        let document = Document::parse(self.document(&path)?, Some(&descriptor.media_type))
+            .map_err(|error| LoadError::Shape(format!("`{shown}`: {}", base::error::chain(&error))))?;
+        match document {
+            Document::Manifest(manifest) => {
+                let layers = manifest.layers.iter().map(|layer| blob_path(&layer.digest)).collect();
+                Ok(Some((blob_path(&manifest.config.digest), layers)))
+            }
+            Document::Index(_) if depth > 2 => {
+                Err(LoadError::Shape(format!("`{shown}` is an index in an index")))
+            }
+            Document::Index(index) => match index.select(&Platform::host()) {
+                Some(chosen) => self.oci_manifest(chosen, depth + 1),
+                None => Ok(None),
+            },
+        }
+    }
+
+    fn document(&self, path: &Path) -> Result<&[u8], LoadError> {
+        self.documents
+            .get(self.follow(path))
+            .map(Vec::as_slice)
+            .ok_or_else(|| LoadError::Shape(format!("`{}` is missing", path.display())))
+    }
+
+    fn follow<'a>(&'a self, path: &'a Path) -> &'a Path {
+        self.links.get(path).map_or(path, PathBuf::as_path)
+    }
+
+    /// Gives an image's layers their place, one on top of the other. What is given back holds them.
+    fn place(
+        &mut self,
+        inner: &Arc<Inner>,
+        config: &ImageConfig,
+        image: &Described,
+    ) -> Result<Vec<Layer>, LoadError> {
+        let diff_ids = &config.rootfs.diff_ids;
+        if diff_ids.len() != image.layers.len() {
+            let (have, want) = (image.layers.len(), diff_ids.len());
+            let path = image.config.display();
+            return Err(LoadError::Shape(format!("`{path}` names {want} layers, the manifest {have}")));
+        }
+        let mut held: Vec<Layer> = Vec::new();
+        for (path, diff_id) in image.layers.iter().zip(diff_ids) {
+            let shown = path.display().to_string();
+            let chain_id = Digest::chain(held.last().map(Layer::chain_id), diff_id);
+            let member = self.follow(path).to_owned();
+            let layer = match self.layers.remove(&member) {
+                Some(MemberLayer::Unplaced(ingested)) => {
+                    diff_id
+                        .expect(ingested.diff_id.clone())
+                        .map_err(|source| LoadError::Mismatch { path: shown.clone(), source })?;
+                    settle(inner, ingested, held.last(), None)
+                        .map_err(|source| LoadError::Layer { path: shown.clone(), source })?
+                }
+                Some(MemberLayer::Placed(placed)) if placed == chain_id => hold(inner, &placed, &shown)?,
+                // The same archive on top of another layer: copied out of the one that is placed.
+                Some(MemberLayer::Placed(placed)) => {
+                    copy_layer(inner, &placed, held.last(), diff_id, &shown)?
+                }
+                // `docker save` may leave out what the other side is known to have.
+                None => Layer::hold(inner, &chain_id)
+                    .ok_or_else(|| LoadError::Shape(format!("layer `{shown}` is missing")))?,
+            };
+            self.layers.insert(member, MemberLayer::Placed(layer.chain_id().clone()));
+            held.push(layer);
+        }
+        Ok(held)
+    }
+}
+
+fn hold(inner: &Arc<Inner>, chain_id: &Digest, shown: &str) -> Result<Layer, LoadError> {
+    Layer::hold(inner, chain_id).ok_or_else(|| LoadError::Layer {
+        path: shown.to_owned(),
+        source: LayerError::MissingParent(chain_id.clone()),
+    })
+}
+
+fn copy_layer(
+    inner: &Arc<Inner>,
+    chain_id: &Digest,
+    parent: Option<&Layer>,
+    diff_id: &Digest,
+    shown: &str,
+) -> Result<Layer, LoadError> {
+    let source = hold(inner, chain_id, shown)?;
+    let layer_error = |source| LoadError::Layer { path: shown.to_owned(), source };
+    let (reader, mut writer) = io::pipe().map_err(LoadError::Read)?;
+    let expected = Expected { blob: None, diff_id: Some(diff_id.clone()) };
+    let ingested = std::thread::scope(|scope| {
+        scope.spawn(move || source.write_archive(&mut writer));
+        ingest(inner, reader, &expected, &|_| {})
+    });
+    settle(inner, ingested.map_err(layer_error)?, parent, None).map_err(layer_error)
+}
+
+/// A member's path without `.` and leading slashes; `None` for what cannot matter.
+fn member_path(path: &Path) -> Option<PathBuf> {
+    crate::layer::clean(path).filter(|path| !path.as_os_str().is_empty())
+}
+
+fn inside(path: &str) -> Result<PathBuf, LoadError> {
+    member_path(Path::new(path)).ok_or_else(|| LoadError::Shape(format!("`{path}` leads out of the archive")))
+}
+
+fn parse_name(text: &str) -> Result<Reference, LoadError> {
+    let name = Reference::parse(text).map_err(|error| LoadError::Shape(error.to_string()))?;
+    Ok(name.with_default_tag())
+}
+
+fn parse<T: DeserializeOwned>(path: &str, bytes: &[u8]) -> Result<T, LoadError> {
+    serde_json::from_slice(bytes).map_err(|source| LoadError::Document { path: path.to_owned(), source })
+}
+
+fn blob_path(digest: &Digest) -> PathBuf {
+    Path::new("blobs").join(digest.algorithm().as_str()).join(digest.hex())
+}
+
+/// The digest in a name such as `blobs/sha256/<hex>`.
+fn name_digest(path: &Path) -> Option<Digest> {
+    let mut parts = path.iter().map(|part| part.to_str());
+    if parts.next()?? != "blobs" {
+        return None;
+    }
+    Digest::parse(&format!("{}:{}", parts.next()??, parts.next()??)).ok()
+}
+
+fn verify_name(path: &Path, bytes: &[u8]) -> Result<(), LoadError> {
+    let expected = name_digest(path).or_else(|| {
+        // The configuration in an archive of an old `docker save` is called after its digest.
+        let name = path.to_str()?.strip_suffix(".json")?;
+        (name.len() == Algorithm::Sha256.hex_len()).then(|| Digest::from_sha256_hex(name).ok())?
+    });
+    match expected {
+        None => Ok(()),
+        Some(digest) => digest
+            .verify(bytes)
+            .map_err(|source| LoadError::Mismatch { path: path.display().to_string(), source }),
+    }
+}
+
+/// What progress calls a member: the short form of the digest in its path, if there is one.
+fn subject(path: &Path) -> String {
+    let longest =
+        path.iter().filter_map(|part| part.to_str()).max_by_key(|part| part.len()).unwrap_or_default();
+    longest.chars().take(12).collect()
+}
+
+/// The first block of a member, or all of it if it is shorter.
+fn peek(entry: &mut impl Read, size: u64) -> io::Result<Vec<u8>> {
+    let mut start = Vec::with_capacity(TAR_BLOCK);
+    entry.take(size.min(TAR_BLOCK as u64)).read_to_end(&mut start)?;
+    Ok(start)
+}
+
+fn looks_like_layer(start: &[u8]) -> bool {
+    let is_tar = start.get(TAR_MAGIC_AT..TAR_MAGIC_AT + 5) == Some(b"ustar");
+    let is_empty_tar = start.len() == TAR_BLOCK && start.iter().all(|&b| b == 0);
+    Compression::of(start) != Compression::None || is_tar || is_empty_tar || is_old_tar(start)
+}
+
+/// A header from before there was a magic: its checksum tells.
+fn is_old_tar(start: &[u8]) -> bool {
+    if start.len() < TAR_BLOCK {
+        return false;
+    }
+    let mut block = [0u8; TAR_BLOCK];
+    block.copy_from_slice(&start[..TAR_BLOCK]);
+    let sum: u32 = block
+        .iter()
+        .enumerate()
+        .map(|(at, &b)| if (148..156).contains(&at) { 32 } else { u32::from(b) })
+        .sum();
+    tar::Header::from_byte_slice(&block).cksum().is_ok_and(|stored| stored == sum)
+}

@@ -1,0 +1,74 @@
+//! What the store keeps on disk: versioned types of its own, nothing foreign.
+//!
+//! `state.json` holds images and names, `layers/<chain>/layer.json` one layer,
+//! `snapshots/<id>/snapshot.json` one snapshot. A later version of this program must read all of
+//! these; a change of meaning takes a new version number.
+
+use std::collections::BTreeMap;
+
+use base::Timestamp;
+use oci::{Digest, Reference};
+use serde::{Deserialize, Serialize};
+
+use crate::image::ImageId;
+
+/// The version that this program writes.
+pub(crate) const VERSION: u32 = 1;
+
+/// `state.json`.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct State {
+    pub(crate) version: u32,
+    pub(crate) images: BTreeMap<ImageId, ImageRecord>,
+    /// Names with tags, and names with digests.
+    pub(crate) names: BTreeMap<Reference, ImageId>,
+}
+
+/// One image; everything else about it is in its configuration.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct ImageRecord {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) parent: Option<ImageId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) tagged_at: Option<Timestamp>,
+    /// Chain ids, lowest first.
+    pub(crate) layers: Vec<Digest>,
+}
+
+/// `layer.json`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct LayerRecord {
+    pub(crate) version: u32,
+    pub(crate) chain_id: Digest,
+    pub(crate) diff_id: Digest,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) parent: Option<Digest>,
+    /// Bytes of the files in it.
+    pub(crate) size: u64,
+    /// Length of the uncompressed archive.
+    pub(crate) archive_size: u64,
+    /// The short name under `l/`.
+    pub(crate) key: String,
+    /// The compressed forms under which registries know it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) origins: Vec<Origin>,
+}
+
+/// A layer's form in a registry.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct Origin {
+    pub(crate) digest: Digest,
+    pub(crate) size: u64,
+    pub(crate) media_type: String,
+    /// The repository that has it, as `host/path`.
+    pub(crate) repository: String,
+}
+
+/// `snapshot.json`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct SnapshotRecord {
+    pub(crate) version: u32,
+    /// The layer that it lies on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) chain_id: Option<Digest>,
+}
