@@ -11,13 +11,13 @@ use std::path::{Path, PathBuf};
 use ipnet::Ipv4Net;
 
 /// One configuration key.
-pub struct Key {
+pub(crate) struct Key {
     /// Its name in the file and, with two dashes before it, on the command line.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// What the help calls its value.
-    pub value_name: &'static str,
+    pub(crate) value_name: &'static str,
     /// One line of help.
-    pub help: &'static str,
+    pub(crate) help: &'static str,
     /// What holds when nobody says otherwise.
     default: Default,
 }
@@ -33,7 +33,7 @@ enum Default {
 }
 
 /// Every key, in the order in which `gantry config show` prints them.
-pub const KEYS: &[Key] = &[
+pub(crate) const KEYS: &[Key] = &[
     Key { name: "root", value_name: "DIR", help: "Durable state", default: Default::Text("/var/lib/gantry") },
     Key {
         name: "run",
@@ -129,7 +129,7 @@ pub const KEYS: &[Key] = &[
 
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Origin {
+pub(crate) enum Origin {
     /// A flag on the command line.
     Flag,
     /// An environment variable.
@@ -153,7 +153,7 @@ impl fmt::Display for Origin {
 
 /// Why there is no effective configuration. All of these are wrong usage.
 #[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
+pub(crate) enum ConfigError {
     /// The file that `--config` names cannot be read.
     #[error("read the configuration file {}", path.display())]
     Read {
@@ -197,13 +197,13 @@ fn known_keys() -> String {
 }
 
 /// What was said, by layer, before defaults and parsing.
-pub struct Layers<'a> {
+pub(crate) struct Layers<'a> {
     /// Values of flags by key.
-    pub flags: BTreeMap<&'a str, String>,
+    pub(crate) flags: BTreeMap<&'a str, String>,
     /// Values of `GANTRY_*` variables by key.
-    pub environment: BTreeMap<&'a str, String>,
+    pub(crate) environment: BTreeMap<&'a str, String>,
     /// The file's path and its values by key.
-    pub file: Option<(PathBuf, BTreeMap<String, String>)>,
+    pub(crate) file: Option<(PathBuf, BTreeMap<String, String>)>,
 }
 
 impl Layers<'_> {
@@ -240,7 +240,7 @@ impl Layers<'_> {
 /// Reads a configuration file: a flat TOML table whose keys are those of [`KEYS`].
 ///
 /// A file that is absent is an error only if it was asked for by name (`required`).
-pub fn read_file(
+pub(crate) fn read_file(
     path: &Path,
     required: bool,
 ) -> Result<Option<(PathBuf, BTreeMap<String, String>)>, ConfigError> {
@@ -272,12 +272,12 @@ pub fn read_file(
 }
 
 /// The variable of a key: `GANTRY_POD_CIDR` for `pod-cidr`.
-pub fn variable(key: &str) -> String {
+pub(crate) fn variable(key: &str) -> String {
     format!("GANTRY_{}", key.to_uppercase().replace('-', "_"))
 }
 
 /// Takes the `GANTRY_*` variables; one that names no key is an error.
-pub fn read_environment(
+pub(crate) fn read_environment(
     variables: impl Iterator<Item = (String, String)>,
 ) -> Result<BTreeMap<&'static str, String>, ConfigError> {
     let mut values = BTreeMap::new();
@@ -293,44 +293,44 @@ pub fn read_environment(
 
 /// The effective configuration, parsed.
 #[derive(Clone, Debug)]
-pub struct Config {
+pub(crate) struct Config {
     /// Durable state.
-    pub root: PathBuf,
+    pub(crate) root: PathBuf,
     /// Sockets and volatile state.
-    pub run: PathBuf,
+    pub(crate) run: PathBuf,
     /// What this instance's kernel objects are named after.
-    pub instance: String,
+    pub(crate) instance: String,
     /// This machine's name in the cluster.
-    pub node_name: String,
+    pub(crate) node_name: String,
     /// The Docker API's socket.
-    pub docker_socket: PathBuf,
+    pub(crate) docker_socket: PathBuf,
     /// The Kubernetes API's address.
-    pub api_address: SocketAddr,
+    pub(crate) api_address: SocketAddr,
     /// Where the administrator's kubeconfig goes.
-    pub kubeconfig: PathBuf,
+    pub(crate) kubeconfig: PathBuf,
     /// Addresses of pods.
-    pub pod_cidr: Ipv4Net,
+    pub(crate) pod_cidr: Ipv4Net,
     /// Addresses of services.
-    pub service_cidr: Ipv4Net,
+    pub(crate) service_cidr: Ipv4Net,
     /// DNS domain of the cluster.
-    pub cluster_domain: String,
+    pub(crate) cluster_domain: String,
     /// Docker's default bridge.
-    pub bridge: String,
+    pub(crate) bridge: String,
     /// Its subnet.
-    pub bip: Ipv4Net,
+    pub(crate) bip: Ipv4Net,
     /// Whether the subnet was asked for; otherwise a free one may be taken instead.
-    pub bip_is_default: bool,
+    pub(crate) bip_is_default: bool,
     /// Registries spoken to without verified TLS.
-    pub insecure_registries: Vec<String>,
+    pub(crate) insecure_registries: Vec<String>,
     /// The log filter.
-    pub log: String,
+    pub(crate) log: String,
     /// Every key with its text and origin, for `gantry config show`.
-    pub origins: Vec<(&'static str, String, Origin)>,
+    pub(crate) origins: Vec<(&'static str, String, Origin)>,
 }
 
 impl Config {
     /// Merges the layers and parses every value.
-    pub fn new(layers: &Layers<'_>) -> Result<Self, ConfigError> {
+    pub(crate) fn new(layers: &Layers<'_>) -> Result<Self, ConfigError> {
         let origins: Vec<_> = KEYS
             .iter()
             .map(|key| {
@@ -420,9 +420,9 @@ impl Reader<'_> {
 }
 
 fn check_instance(name: &str) -> Result<(), String> {
-    let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    if name.is_empty() || name.len() > 24 || !name.chars().all(good) {
-        return Err("must be 1 to 24 lower-case letters, digits and dashes".to_owned());
+    let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    if name.is_empty() || name.len() > 10 || !name.chars().all(good) {
+        return Err("must be 1 to 10 lower-case letters and digits".to_owned());
     }
     Ok(())
 }
@@ -459,13 +459,12 @@ fn instance_name(layers: &Layers<'_>) -> String {
     if root.trim_end_matches('/') == "/var/lib/gantry" {
         "gantry".to_owned()
     } else {
-        format!("gantry-{:06x}", short_hash(&root))
+        format!("g{:05x}", short_hash(&root))
     }
 }
 
 fn bridge_name(layers: &Layers<'_>) -> String {
-    let instance = layers.named("instance");
-    if instance == "gantry" { "gantry0".to_owned() } else { format!("gantry-{:06x}", short_hash(&instance)) }
+    format!("{}0", layers.named("instance"))
 }
 
 /// The host's name as a cluster can use it: lower case, other characters as dashes.
@@ -477,13 +476,13 @@ fn node_name(_: &Layers<'_>) -> String {
     if name.is_empty() { "localhost".to_owned() } else { name.to_owned() }
 }
 
-/// 24 bits of FNV-1a: enough to tell the instances of one machine apart, and stable for ever.
+/// 20 bits of FNV-1a: enough to tell the instances of one machine apart, and stable for ever.
 fn short_hash(text: &str) -> u32 {
     let hash = text
         .trim_end_matches('/')
         .bytes()
         .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
-    (hash >> 8) ^ (hash & 0xff_ffff)
+    (hash >> 20) ^ (hash & 0xf_ffff)
 }
 
 #[cfg(test)]

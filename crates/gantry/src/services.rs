@@ -12,7 +12,7 @@ use tracing::{error, info, warn};
 
 /// The running services, in the order in which they were started.
 #[derive(Default)]
-pub struct Services {
+pub(crate) struct Services {
     running: Vec<Service>,
 }
 
@@ -27,7 +27,7 @@ impl Services {
     /// Starts a service. It must return soon after the token that it gets is cancelled; after
     /// `grace` it is dropped where it stands. Returning earlier, with or without an error, stops
     /// all the others.
-    pub fn start<F>(
+    pub(crate) fn start<F>(
         &mut self,
         name: &'static str,
         grace: Duration,
@@ -43,7 +43,10 @@ impl Services {
     /// Waits for `signal` or for the first service to end, then stops all, last started first.
     ///
     /// The result is the failure that began it, if one did.
-    pub async fn run_until(mut self, signal: impl Future<Output = &'static str>) -> anyhow::Result<()> {
+    pub(crate) async fn run_until(
+        mut self,
+        signal: impl Future<Output = &'static str>,
+    ) -> anyhow::Result<()> {
         let failure = tokio::select! {
             name = signal => {
                 info!(signal = name, "stopping; containers keep running");
@@ -63,7 +66,7 @@ impl Services {
     }
 
     /// Stops all, last started first, each within its grace time.
-    pub async fn stop_all(self) {
+    pub(crate) async fn stop_all(self) {
         for mut service in self.running.into_iter().rev() {
             service.stop.cancel();
             match tokio::time::timeout(service.grace, &mut service.task).await {
