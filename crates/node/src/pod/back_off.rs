@@ -1,0 +1,94 @@
+//! When a container that keeps ending may be started again.
+//!
+//! The first restart is immediate, the next ones wait 10 s, 20 s, … up to five minutes, counted from
+//! the moment at which the container ended. One that ran for ten minutes begins anew. The same
+//! delays space out pulls of an image that cannot be pulled.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use base::Timestamp;
+
+/// The first delay.
+pub const FIRST: Duration = Duration::from_secs(10);
+/// The longest delay.
+pub const MOST: Duration = Duration::from_secs(300);
+/// After so long without a failure everything is forgotten.
+const FORGIVEN: Duration = Duration::from_secs(600);
+
+/// Back-offs by key: a container's name, or an image's.
+#[derive(Clone, Debug, Default)]
+pub struct BackOffs {
+    entries: BTreeMap<String, Entry>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    delay: Duration,
+    failed_at: Timestamp,
+}
+
+impl BackOffs {
+    /// When `key`, which failed at `failed_at`, may be tried again; `None` is at once.
+    pub fn not_before(&self, key: &str, failed_at: Timestamp) -> Option<Timestamp> {
+        let entry = self.entries.get(key)?;
+        if since(entry.failed_at, failed_at) > FORGIVEN {
+            return None;
+        }
+        failed_at.checked_add(entry.delay).ok()
+    }
+
+    /// Notes a new try of `key`, which failed at `failed_at`: the next delay is twice as long.
+    pub fn tried(&mut self, key: &str, failed_at: Timestamp) {
+        let delay = match self.entries.get(key) {
+            Some(entry) if since(entry.failed_at, failed_at) <= FORGIVEN => (entry.delay * 2).min(MOST),
+            _ => FIRST,
+        };
+        self.entries.insert(key.to_owned(), Entry { delay, failed_at });
+    }
+
+    /// The delay that holds for `key` now.
+    pub fn delay(&self, key: &str) -> Option<Duration> {
+        self.entries.get(key).map(|entry| entry.delay)
+    }
+
+    /// Forgets the failures of `key`.
+    pub fn reset(&mut self, key: &str) {
+        self.entries.remove(key);
+    }
+}
+
+fn since(earlier: Timestamp, later: Timestamp) -> Duration {
+    later.duration_since(earlier).unsigned_abs()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_restart_is_immediate_and_later_ones_wait_ever_longer() {
+        let mut back_offs = BackOffs::default();
+        let mut moment = Timestamp::from_second(1_000_000).expect("in range");
+        let mut delays = Vec::new();
+        for _ in 0..8 {
+            let delay = back_offs.not_before("c", moment).map_or(0, |until| until.as_second() - moment.as_second());
+            delays.push(delay);
+            back_offs.tried("c", moment);
+            moment += Duration::from_secs(1 + delay.unsigned_abs());
+        }
+        assert_eq!(delays, [0, 10, 20, 40, 80, 160, 300, 300]);
+    }
+
+    #[test]
+    fn a_container_that_ran_long_begins_anew() {
+        let mut back_offs = BackOffs::default();
+        let moment = Timestamp::from_second(1_000_000).expect("in range");
+        back_offs.tried("c", moment);
+        back_offs.tried("c", moment);
+        let later = moment + Duration::from_secs(601);
+        assert_eq!(back_offs.not_before("c", later), None);
+        back_offs.tried("c", later);
+        assert_eq!(back_offs.delay("c"), Some(FIRST));
+    }
+}

@@ -1,0 +1,115 @@
+//! A pod as a line of text in, what is done next as a line of text out.
+
+use super::*;
+
+fn now() -> Timestamp {
+    Timestamp::from_second(1_800_000_000).expect("in range")
+}
+
+/// One container a word: `i:` init, `s:` sidecar, `m:` main; then `-` never started, `+` running,
+/// a number: ended with that code, `!` running and found dead by a probe, `~N` ended with `N` and
+/// backing off for ten seconds, `^` running in a sandbox that is gone.
+fn container(word: &str) -> ContainerView {
+    let (role, state) = word.split_once(':').expect("role:state");
+    let role = match role {
+        "i" => Role::Init,
+        "s" => Role::Sidecar,
+        "m" => Role::Main,
+        other => panic!("unknown role {other}"),
+    };
+    let exited = |text: &str| InstanceState::Exited(text.parse().expect("an exit code"));
+    let state = match state {
+        "-" => None,
+        "+" | "!" | "^" => Some(InstanceState::Running),
+        text => Some(exited(text.trim_start_matches('~'))),
+    };
+    let id = ContainerId::parse(&"a".repeat(64)).expect("an id");
+    ContainerView {
+        name: word.to_owned(),
+        role,
+        next_attempt: u32::from(state.is_some()),
+        latest: state.map(|state| Instance { id, in_current_sandbox: !word.ends_with('^'), state }),
+        not_before: word.contains('~').then(|| now() + std::time::Duration::from_secs(10)),
+        condemned: word.ends_with('!'),
+        started: true,
+    }
+}
+
+#[track_caller]
+fn check(restart: RestartPolicy, sandbox: SandboxState, containers: &str, expected: &str) {
+    let containers = containers.split_whitespace().map(container).collect();
+    let plan = plan(&View { now: now(), restart, sandbox, containers });
+    let mut words: Vec<String> = plan
+        .steps
+        .iter()
+        .map(|step| match step {
+            Step::CreateSandbox => "sandbox".to_owned(),
+            Step::Start { container, attempt } => format!("start {container}#{attempt}"),
+            Step::Kill { container, .. } => format!("kill {container}"),
+            Step::StopSandbox => "stop".to_owned(),
+        })
+        .collect();
+    if let Some(wake) = plan.wake {
+        words.push(format!("wake {}", wake.as_second() - now().as_second()));
+    }
+    if plan.ended {
+        words.push("ended".to_owned());
+    }
+    assert_eq!(words.join(", "), expected);
+}
+
+use RestartPolicy::{Always, Never, OnFailure};
+use SandboxState::{Down, Missing, Ready};
+
+#[test]
+fn a_new_pod_gets_a_sandbox_then_its_init_containers_in_order_then_all_others() {
+    check(Always, Missing, "i:- i:- m:- m:-", "sandbox");
+    check(Always, Ready, "i:- i:- m:- m:-", "start 0#0");
+    check(Always, Ready, "i:+ i:- m:- m:-", "");
+    check(Always, Ready, "i:0 i:- m:- m:-", "start 1#0");
+    check(Always, Ready, "i:0 i:0 m:- m:-", "start 2#0, start 3#0");
+    check(Always, Ready, "i:0 i:0 m:+ m:+", "");
+}
+
+#[test]
+fn a_sidecar_runs_on_beside_the_others_and_ends_with_them() {
+    check(Always, Ready, "s:- m:-", "start 0#0");
+    check(Always, Ready, "s:+ m:-", "start 1#0");
+    check(Always, Ready, "s:1 m:+", "start 0#1");
+    check(Never, Ready, "s:+ m:0", "kill 0, ended");
+    check(Never, Ready, "s:0 m:0", "stop, ended");
+}
+
+#[test]
+fn the_restart_policy_decides_who_is_started_again() {
+    check(Always, Ready, "m:0", "start 0#1");
+    check(OnFailure, Ready, "m:1", "start 0#1");
+    check(OnFailure, Ready, "m:0 m:+", "");
+    check(OnFailure, Ready, "m:0", "stop, ended");
+    check(Never, Ready, "m:1", "stop, ended");
+    check(Never, Down, "m:1", "ended");
+}
+
+#[test]
+fn a_failed_init_container_is_tried_again_unless_the_policy_forbids() {
+    check(Always, Ready, "i:1 m:-", "start 0#1");
+    check(OnFailure, Ready, "i:1 m:-", "start 0#1");
+    check(Never, Ready, "i:1 m:-", "stop, ended");
+}
+
+#[test]
+fn a_container_that_keeps_failing_is_started_after_its_back_off() {
+    check(Always, Ready, "m:~1 m:+", "wake 10");
+    check(Always, Ready, "m:~1 m:0", "start 1#1, wake 10");
+}
+
+#[test]
+fn a_container_that_a_probe_found_dead_is_killed() {
+    check(Always, Ready, "m:! m:+", "kill 0");
+}
+
+#[test]
+fn a_lost_sandbox_is_made_again_and_everything_begins_anew() {
+    check(Always, Down, "i:0 m:+", "sandbox");
+    check(Always, Ready, "i:^ m:^", "start 0#1");
+}

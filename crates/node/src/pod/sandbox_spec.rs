@@ -1,0 +1,197 @@
+//! A pod's sandbox, in the engine's words.
+
+use std::net::IpAddr;
+
+use engine::container::{Dns, HostEntry, Port, PortBinding};
+use engine::sandbox::{SandboxNetwork, SandboxSpec};
+use k8s_openapi::api::core::v1::{Pod, PodSpec};
+
+use super::container_spec::protocol;
+use crate::labels;
+
+/// What a sandbox is made from, besides the pod.
+pub struct Context<'a> {
+    /// The engine's network for pods.
+    pub network: &'a str,
+    /// The cluster's DNS server.
+    pub cluster_dns: IpAddr,
+    /// The cluster's domain.
+    pub cluster_domain: &'a str,
+    /// The host's own name resolution.
+    pub host_dns: &'a Dns,
+    /// The cgroup below which all pods are.
+    pub cgroup_parent: Option<String>,
+}
+
+/// The engine's spec of the sandbox of `pod`.
+pub fn sandbox_spec(context: &Context<'_>, pod: &Pod) -> SandboxSpec {
+    let spec = pod.spec.clone().unwrap_or_default();
+    let host_network = spec.host_network.unwrap_or(false);
+    let name = pod.metadata.name.clone().unwrap_or_default();
+    let namespace = pod.metadata.namespace.clone().unwrap_or_default();
+    let hostname = hostname(&spec, &name);
+    SandboxSpec {
+        hosts: hosts(&spec, &hostname, &namespace, context.cluster_domain),
+        hostname: if host_network { String::new() } else { hostname },
+        network: if host_network {
+            SandboxNetwork::Host
+        } else {
+            SandboxNetwork::Networks(vec![(context.network.to_owned(), Default::default())])
+        },
+        host_pid: spec.host_pid.unwrap_or(false),
+        share_pid: spec.share_process_namespace.unwrap_or(false),
+        host_ipc: spec.host_ipc.unwrap_or(false),
+        dns: dns(context, &spec, &namespace),
+        ports: if host_network { Vec::new() } else { host_ports(&spec) },
+        cgroup_parent: context.cgroup_parent.clone(),
+        sysctls: sysctls(&spec),
+        labels: labels::of_pod(pod),
+        name,
+        ..SandboxSpec::default()
+    }
+}
+
+/// The pod's host name: its own wish, or its name cut to what the kernel takes.
+pub fn hostname(spec: &PodSpec, name: &str) -> String {
+    let wanted = spec.hostname.as_deref().filter(|hostname| !hostname.is_empty()).unwrap_or(name);
+    let cut = &wanted[..wanted.len().min(63)];
+    cut.trim_end_matches(['-', '.']).to_owned()
+}
+
+/// `hostAliases`, and the full name of a pod with a subdomain. The engine adds the pod's own line.
+fn hosts(spec: &PodSpec, hostname: &str, namespace: &str, domain: &str) -> Vec<HostEntry> {
+    let mut entries: Vec<_> = spec
+        .host_aliases
+        .iter()
+        .flatten()
+        .filter_map(|alias| {
+            Some(HostEntry { names: alias.hostnames.clone().unwrap_or_default(), address: Some(alias.ip.parse().ok()?) })
+        })
+        .collect();
+    if let Some(subdomain) = spec.subdomain.as_deref().filter(|subdomain| !subdomain.is_empty()) {
+        let full = format!("{hostname}.{subdomain}.{namespace}.svc.{domain}");
+        entries.push(HostEntry { names: vec![full, hostname.to_owned()], address: None });
+    }
+    entries
+}
+
+/// Name resolution by `dnsPolicy`, with `dnsConfig` on top.
+fn dns(context: &Context<'_>, spec: &PodSpec, namespace: &str) -> Dns {
+    let host_network = spec.host_network.unwrap_or(false);
+    let mut dns = match spec.dns_policy.as_deref() {
+        Some("None") => Dns::default(),
+        Some("Default") => context.host_dns.clone(),
+        Some("ClusterFirstWithHostNet") => cluster_dns(context, namespace),
+        _ if host_network => context.host_dns.clone(),
+        _ => cluster_dns(context, namespace),
+    };
+    if let Some(extra) = &spec.dns_config {
+        let servers = extra.nameservers.iter().flatten().filter_map(|server| server.parse().ok());
+        dns.servers = unique(dns.servers.into_iter().chain(servers));
+        dns.search = unique(dns.search.into_iter().chain(extra.searches.iter().flatten().cloned()));
+        for option in extra.options.iter().flatten() {
+            let name = option.name.clone().unwrap_or_default();
+            dns.options.retain(|known| known.split(':').next() != Some(name.as_str()));
+            dns.options.push(match &option.value {
+                Some(value) => format!("{name}:{value}"),
+                None => name,
+            });
+        }
+    }
+    dns
+}
+
+fn cluster_dns(context: &Context<'_>, namespace: &str) -> Dns {
+    let domain = context.cluster_domain;
+    let cluster = [format!("{namespace}.svc.{domain}"), format!("svc.{domain}"), domain.to_owned()];
+    Dns {
+        servers: vec![context.cluster_dns],
+        search: unique(cluster.into_iter().chain(context.host_dns.search.iter().cloned())),
+        options: vec!["ndots:5".to_owned()],
+    }
+}
+
+fn unique<T: PartialEq>(items: impl Iterator<Item = T>) -> Vec<T> {
+    items.fold(Vec::new(), |mut seen, item| {
+        if !seen.contains(&item) {
+            seen.push(item);
+        }
+        seen
+    })
+}
+
+fn host_ports(spec: &PodSpec) -> Vec<PortBinding> {
+    let ports = spec.containers.iter().flat_map(|container| container.ports.iter().flatten());
+    ports
+        .filter_map(|port| {
+            let host_port = u16::try_from(port.host_port?).ok().filter(|&port| port > 0)?;
+            Some(PortBinding {
+                container: Port {
+                    number: u16::try_from(port.container_port).ok()?,
+                    protocol: protocol(port.protocol.as_deref()),
+                },
+                host_address: port.host_ip.as_deref().and_then(|ip| ip.parse().ok()),
+                host_port: Some(host_port),
+                host_port_end: None,
+            })
+        })
+        .collect()
+}
+
+fn sysctls(spec: &PodSpec) -> std::collections::BTreeMap<String, String> {
+    let listed = spec.security_context.as_ref().and_then(|security| security.sysctls.as_ref());
+    listed.into_iter().flatten().map(|sysctl| (sysctl.name.clone(), sysctl.value.clone())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn spec(spec: serde_json::Value) -> SandboxSpec {
+        let mut spec = spec;
+        spec["containers"] = spec.get("containers").cloned().unwrap_or(json!([]));
+        let pod = json!({"metadata": {"name": "web-0", "namespace": "shop", "uid": "u"}, "spec": spec});
+        let pod: Pod = serde_json::from_value(pod).expect("a pod");
+        let host = Dns { servers: vec!["9.9.9.9".parse().expect("an address")], search: vec!["lan".to_owned()], options: vec![] };
+        let context = Context {
+            network: "pods",
+            cluster_dns: "10.43.0.10".parse().expect("an address"),
+            cluster_domain: "cluster.local",
+            host_dns: &host,
+            cgroup_parent: None,
+        };
+        sandbox_spec(&context, &pod)
+    }
+
+    fn dns_text(dns: &Dns) -> String {
+        let servers: Vec<_> = dns.servers.iter().map(ToString::to_string).collect();
+        format!("{} | {} | {}", servers.join(" "), dns.search.join(" "), dns.options.join(" "))
+    }
+
+    #[test]
+    fn names_resolve_by_the_dns_policy() {
+        let cluster = "10.43.0.10 | shop.svc.cluster.local svc.cluster.local cluster.local lan | ndots:5";
+        assert_eq!(dns_text(&spec(json!({})).dns), cluster);
+        assert_eq!(dns_text(&spec(json!({"dnsPolicy": "Default"})).dns), "9.9.9.9 | lan | ");
+        assert_eq!(dns_text(&spec(json!({"hostNetwork": true})).dns), "9.9.9.9 | lan | ");
+        assert_eq!(dns_text(&spec(json!({"hostNetwork": true, "dnsPolicy": "ClusterFirstWithHostNet"})).dns), cluster);
+        let config = json!({"dnsPolicy": "None", "dnsConfig": {"nameservers": ["1.1.1.1"], "options": [{"name": "ndots", "value": "2"}]}});
+        assert_eq!(dns_text(&spec(config).dns), "1.1.1.1 |  | ndots:2");
+    }
+
+    #[test]
+    fn a_pod_with_a_subdomain_knows_its_full_name() {
+        let found = spec(json!({"subdomain": "web"}));
+        assert_eq!(found.hosts[0].names, ["web-0.web.shop.svc.cluster.local", "web-0"]);
+        assert_eq!(found.hostname, "web-0");
+    }
+
+    #[test]
+    fn only_ports_with_a_host_port_are_published() {
+        let ports = json!([{"containerPort": 80}, {"containerPort": 53, "protocol": "UDP", "hostPort": 5353, "hostIP": "127.0.0.1"}]);
+        let found = spec(json!({"containers": [{"name": "c", "ports": ports}]}));
+        assert_eq!(found.ports.len(), 1);
+        assert_eq!((found.ports[0].container.number, found.ports[0].host_port), (53, Some(5353)));
+    }
+}
