@@ -3,3 +3,5 @@
 
 pub mod labels;
 pub mod pod;
+pub mod probe;
+pub mod services;

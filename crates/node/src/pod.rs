@@ -10,3 +10,4 @@ pub mod resources;
 pub mod sandbox_spec;
 pub mod status;
 pub mod subpath;
+pub mod volumes;

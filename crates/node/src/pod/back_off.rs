@@ -72,7 +72,8 @@ mod tests {
         let mut moment = Timestamp::from_second(1_000_000).expect("in range");
         let mut delays = Vec::new();
         for _ in 0..8 {
-            let delay = back_offs.not_before("c", moment).map_or(0, |until| until.as_second() - moment.as_second());
+            let delay =
+                back_offs.not_before("c", moment).map_or(0, |until| until.as_second() - moment.as_second());
             delays.push(delay);
             back_offs.tried("c", moment);
             moment += Duration::from_secs(1 + delay.unsigned_abs());

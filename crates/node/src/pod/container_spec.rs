@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use engine::container::{
-    ContainerSpec, LogOptions, Mount, MountSource, NamespaceMode, Namespaces, Port, Propagation, Protocol, Seccomp,
-    Security,
+    ContainerSpec, LogOptions, Mount, MountSource, NamespaceMode, Namespaces, Port, Propagation, Protocol,
+    Seccomp, Security,
 };
 use engine::{ContainerId, SandboxId};
 use k8s_openapi::api::core::v1::{Container, Pod, SeccompProfile, SecurityContext};
@@ -47,7 +47,9 @@ pub enum SpecError {
     #[error("container has runAsNonRoot and image will run as root")]
     RunsAsRoot,
     /// It must not run as root, and nobody can tell whether it would.
-    #[error("container has runAsNonRoot and image has non-numeric user ({user}), cannot verify user is non-root")]
+    #[error(
+        "container has runAsNonRoot and image has non-numeric user ({user}), cannot verify user is non-root"
+    )]
     UserNotNumeric {
         /// The image's user.
         user: String,
@@ -80,7 +82,8 @@ pub fn container_spec(context: &Context<'_>, container: &Container) -> Result<Co
     let pod_spec = context.pod.spec.as_ref().cloned().unwrap_or_default();
     let security = Effective::new(&pod_spec, container);
     security.check_non_root(context.image_user)?;
-    let value = |name: &str| context.env.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
+    let value =
+        |name: &str| context.env.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
     let words = |list: &Option<Vec<String>>| {
         list.as_ref()
             .filter(|list| !list.is_empty())
@@ -113,13 +116,20 @@ pub fn container_spec(context: &Context<'_>, container: &Container) -> Result<Co
             ..Namespaces::default()
         },
         exposed_ports: container.ports.iter().flatten().filter_map(exposed_port).collect(),
-        log: Some(LogOptions { path: Some(context.log.clone()), max_size: Some(10 << 20), ..LogOptions::default() }),
+        log: Some(LogOptions {
+            path: Some(context.log.clone()),
+            max_size: Some(10 << 20),
+            ..LogOptions::default()
+        }),
         ..ContainerSpec::default()
     })
 }
 
 fn exposed_port(port: &k8s_openapi::api::core::v1::ContainerPort) -> Option<Port> {
-    Some(Port { number: u16::try_from(port.container_port).ok()?, protocol: protocol(port.protocol.as_deref()) })
+    Some(Port {
+        number: u16::try_from(port.container_port).ok()?,
+        protocol: protocol(port.protocol.as_deref()),
+    })
 }
 
 /// The engine's word for the API's protocol; TCP where it says nothing.
@@ -133,9 +143,11 @@ pub fn protocol(text: Option<&str>) -> Protocol {
 
 fn mounts(context: &Context<'_>, container: &Container) -> Result<Vec<Mount>, SpecError> {
     let mut mounts = Vec::new();
-    let value = |name: &str| context.env.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
+    let value =
+        |name: &str| context.env.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
     for wanted in container.volume_mounts.iter().flatten() {
-        let volume = context.volumes.get(&wanted.name).ok_or_else(|| SpecError::NoVolume(wanted.name.clone()))?;
+        let volume =
+            context.volumes.get(&wanted.name).ok_or_else(|| SpecError::NoVolume(wanted.name.clone()))?;
         let sub_path = match (&wanted.sub_path_expr, &wanted.sub_path) {
             (Some(expression), _) if !expression.is_empty() => Some(expand(expression, value)),
             (_, Some(path)) if !path.is_empty() => Some(path.clone()),

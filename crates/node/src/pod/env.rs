@@ -147,7 +147,11 @@ fn from_source(
         let optional = reference.optional.unwrap_or(false);
         let Some(object) = config_map(context, &reference.name, optional)? else { return Ok(None) };
         let value = object.data.as_ref().and_then(|data| data.get(&reference.key)).cloned();
-        return if value.is_some() || optional { Ok(value) } else { Err(missing("ConfigMap", &reference.key, &reference.name)) };
+        return if value.is_some() || optional {
+            Ok(value)
+        } else {
+            Err(missing("ConfigMap", &reference.key, &reference.name))
+        };
     }
     if let Some(reference) = &source.secret_key_ref {
         let optional = reference.optional.unwrap_or(false);
@@ -161,7 +165,11 @@ fn from_source(
     Ok(Some(String::new()))
 }
 
-fn config_map<'a>(context: &Context<'a>, name: &str, optional: bool) -> Result<Option<&'a ConfigMap>, EnvError> {
+fn config_map<'a>(
+    context: &Context<'a>,
+    name: &str,
+    optional: bool,
+) -> Result<Option<&'a ConfigMap>, EnvError> {
     match context.sources.config_maps.get(name).and_then(Option::as_ref) {
         Some(object) => Ok(Some(object)),
         None if optional => Ok(None),
@@ -200,7 +208,9 @@ fn service_variables(context: &Context<'_>) -> BTreeMap<String, String> {
 
 fn add_service(values: &mut BTreeMap<String, String>, service: &Service) {
     let Some(spec) = &service.spec else { return };
-    let Some(address) = spec.cluster_ip.as_deref().filter(|ip| !ip.is_empty() && *ip != "None") else { return };
+    let Some(address) = spec.cluster_ip.as_deref().filter(|ip| !ip.is_empty() && *ip != "None") else {
+        return;
+    };
     let ports = spec.ports.as_deref().unwrap_or_default();
     let Some(first) = ports.first() else { return };
     let name = service.metadata.name.as_deref().unwrap_or_default().to_uppercase().replace('-', "_");
@@ -214,7 +224,9 @@ fn add_service(values: &mut BTreeMap<String, String>, service: &Service) {
         }
     }
     let url = |protocol: &str, port: i32| format!("{}://{address}:{port}", protocol.to_lowercase());
-    let protocol = |port: &k8s_openapi::api::core::v1::ServicePort| port.protocol.clone().unwrap_or_else(|| "TCP".to_owned());
+    let protocol = |port: &k8s_openapi::api::core::v1::ServicePort| {
+        port.protocol.clone().unwrap_or_else(|| "TCP".to_owned())
+    };
     values.insert(format!("{name}_PORT"), url(&protocol(first), first.port));
     for port in ports {
         let protocol = protocol(port);
@@ -235,7 +247,10 @@ mod tests {
         let config = json!({"data": {"color": "blue", "size": "xl"}});
         let secret = json!({"data": {"password": "aHVudGVyMg==", "raw": "/w=="}});
         Sources {
-            config_maps: BTreeMap::from([("c".to_owned(), serde_json::from_value(config).expect("a ConfigMap"))]),
+            config_maps: BTreeMap::from([(
+                "c".to_owned(),
+                serde_json::from_value(config).expect("a ConfigMap"),
+            )]),
             secrets: BTreeMap::from([("s".to_owned(), serde_json::from_value(secret).expect("a Secret"))]),
         }
     }
@@ -249,7 +264,8 @@ mod tests {
         });
         let pod: Pod = serde_json::from_value(pod).expect("a pod");
         let sources = sources();
-        let context = Context { pod: &pod, sources: &sources, services: &[], node: downward::NodeCapacity::default() };
+        let context =
+            Context { pod: &pod, sources: &sources, services: &[], node: downward::NodeCapacity::default() };
         let found = environment(&context, &pod.spec.as_ref().expect("a spec").containers[0]);
         match (found, expected) {
             (Ok(found), Ok(expected)) => {
@@ -285,9 +301,7 @@ mod tests {
 
     #[test]
     fn a_missing_source_is_an_error_unless_it_is_optional() {
-        let key = |name: &str, key: &str, optional| {
-            json!({"name": "c", "env": [{"name": "A", "valueFrom": {"configMapKeyRef": {"name": name, "key": key, "optional": optional}}}]})
-        };
+        let key = |name: &str, key: &str, optional| json!({"name": "c", "env": [{"name": "A", "valueFrom": {"configMapKeyRef": {"name": name, "key": key, "optional": optional}}}]});
         check(key("c", "none", true), Ok(&[]));
         check(key("none", "x", true), Ok(&[]));
         check(key("c", "none", false), Err("couldn't find key none in ConfigMap n/c"));

@@ -208,7 +208,8 @@ fn end(view: &View) -> Plan {
         .iter()
         .enumerate()
         .filter_map(|(container, view)| {
-            let instance = view.latest.as_ref().filter(|instance| instance.state == InstanceState::Running)?;
+            let instance =
+                view.latest.as_ref().filter(|instance| instance.state == InstanceState::Running)?;
             Some(Step::Kill { container, id: instance.id.clone() })
         })
         .collect();

@@ -12,7 +12,8 @@ use model::quantity::Quantity;
 pub fn of_container(pod: &Pod, container: &Container, node_memory: i64) -> Resources {
     let requirements = container.resources.as_ref();
     let limit = |name| quantity(requirements.and_then(|r| r.limits.as_ref()), name);
-    let request = |name| quantity(requirements.and_then(|r| r.requests.as_ref()), name).or_else(|| limit(name));
+    let request =
+        |name| quantity(requirements.and_then(|r| r.requests.as_ref()), name).or_else(|| limit(name));
 
     let cpu_limit = limit("cpu").map(|cpu| cpu.millis()).filter(|&millis| millis > 0);
     let memory_limit = limit("memory").map(|memory| memory.value()).filter(|&bytes| bytes > 0);
@@ -23,7 +24,11 @@ pub fn of_container(pod: &Pod, container: &Container, node_memory: i64) -> Resou
         cpu_shares: Some(shares(request("cpu").map_or(0, |cpu| cpu.millis()))),
         cpu_period: cpu_limit.map(|_| PERIOD),
         cpu_quota: cpu_limit.map(quota),
-        oom_score_adj: Some(oom_score(pod, request("memory").map_or(0, |memory| memory.value()), node_memory)),
+        oom_score_adj: Some(oom_score(
+            pod,
+            request("memory").map_or(0, |memory| memory.value()),
+            node_memory,
+        )),
         ..Resources::default()
     }
 }
@@ -49,7 +54,8 @@ fn oom_score(pod: &Pod, memory_request: i64, node_memory: i64) -> i32 {
         "BestEffort" => 1000,
         _ if node_memory <= 0 => 999,
         _ => {
-            let promised = i64::try_from(i128::from(memory_request) * 1000 / i128::from(node_memory)).unwrap_or(1000);
+            let promised =
+                i64::try_from(i128::from(memory_request) * 1000 / i128::from(node_memory)).unwrap_or(1000);
             i32::try_from((1000 - promised).clamp(3, 999)).expect("a clamped score")
         }
     }
@@ -75,7 +81,8 @@ pub fn quality_of_service(pod: &Pod) -> &'static str {
 }
 
 fn request_and_limit(requirements: Option<&ResourceRequirements>, name: &str) -> (Option<i64>, Option<i64>) {
-    let positive = |list: Option<&BTreeMap<String, Text>>| quantity(list, name).map(|q| q.millis()).filter(|&m| m > 0);
+    let positive =
+        |list: Option<&BTreeMap<String, Text>>| quantity(list, name).map(|q| q.millis()).filter(|&m| m > 0);
     (
         positive(requirements.and_then(|r| r.requests.as_ref())),
         positive(requirements.and_then(|r| r.limits.as_ref())),
@@ -97,7 +104,14 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(resources: serde_json::Value, class: &str, memory: Option<i64>, quota: Option<i64>, shares: u64, oom: i32) {
+    fn check(
+        resources: serde_json::Value,
+        class: &str,
+        memory: Option<i64>,
+        quota: Option<i64>,
+        shares: u64,
+        oom: i32,
+    ) {
         let pod = pod(resources);
         let container = &pod.spec.as_ref().expect("a spec").containers[0];
         let found = of_container(&pod, container, 1 << 30);

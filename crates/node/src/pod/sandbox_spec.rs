@@ -65,7 +65,10 @@ fn hosts(spec: &PodSpec, hostname: &str, namespace: &str, domain: &str) -> Vec<H
         .iter()
         .flatten()
         .filter_map(|alias| {
-            Some(HostEntry { names: alias.hostnames.clone().unwrap_or_default(), address: Some(alias.ip.parse().ok()?) })
+            Some(HostEntry {
+                names: alias.hostnames.clone().unwrap_or_default(),
+                address: Some(alias.ip.parse().ok()?),
+            })
         })
         .collect();
     if let Some(subdomain) = spec.subdomain.as_deref().filter(|subdomain| !subdomain.is_empty()) {
@@ -153,7 +156,11 @@ mod tests {
         spec["containers"] = spec.get("containers").cloned().unwrap_or(json!([]));
         let pod = json!({"metadata": {"name": "web-0", "namespace": "shop", "uid": "u"}, "spec": spec});
         let pod: Pod = serde_json::from_value(pod).expect("a pod");
-        let host = Dns { servers: vec!["9.9.9.9".parse().expect("an address")], search: vec!["lan".to_owned()], options: vec![] };
+        let host = Dns {
+            servers: vec!["9.9.9.9".parse().expect("an address")],
+            search: vec!["lan".to_owned()],
+            options: vec![],
+        };
         let context = Context {
             network: "pods",
             cluster_dns: "10.43.0.10".parse().expect("an address"),
@@ -175,7 +182,10 @@ mod tests {
         assert_eq!(dns_text(&spec(json!({})).dns), cluster);
         assert_eq!(dns_text(&spec(json!({"dnsPolicy": "Default"})).dns), "9.9.9.9 | lan | ");
         assert_eq!(dns_text(&spec(json!({"hostNetwork": true})).dns), "9.9.9.9 | lan | ");
-        assert_eq!(dns_text(&spec(json!({"hostNetwork": true, "dnsPolicy": "ClusterFirstWithHostNet"})).dns), cluster);
+        assert_eq!(
+            dns_text(&spec(json!({"hostNetwork": true, "dnsPolicy": "ClusterFirstWithHostNet"})).dns),
+            cluster
+        );
         let config = json!({"dnsPolicy": "None", "dnsConfig": {"nameservers": ["1.1.1.1"], "options": [{"name": "ndots", "value": "2"}]}});
         assert_eq!(dns_text(&spec(config).dns), "1.1.1.1 |  | ndots:2");
     }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use base::Timestamp;
 use k8s_openapi::api::core::v1::{
-    ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus, HostIP,
-    Pod, PodCondition, PodIP, PodStatus,
+    ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus,
+    HostIP, Pod, PodCondition, PodIP, PodStatus,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
@@ -90,15 +90,21 @@ pub fn status(view: &View<'_>) -> PodStatus {
     let initialised = view.ended
         || inits.iter().zip(&roles).all(|(container, role)| is_initialised(*role, facts(&container.name)))
         || spec.containers.iter().any(|container| facts(&container.name).current.is_some());
-    let waiting_reason = if initialised || inits.is_empty() { "ContainerCreating" } else { "PodInitializing" };
+    let waiting_reason =
+        if initialised || inits.is_empty() { "ContainerCreating" } else { "PodInitializing" };
 
     let init_statuses: Vec<_> = inits
         .iter()
         .zip(&roles)
         .map(|(container, role)| {
             let facts = facts(&container.name);
-            let complete = facts.current.as_ref().is_some_and(|run| run.end.as_ref().is_some_and(|end| end.code == 0));
-            let ready = if *role == Role::Init { complete } else { is_running(facts) && facts.started && facts.ready };
+            let complete =
+                facts.current.as_ref().is_some_and(|run| run.end.as_ref().is_some_and(|end| end.code == 0));
+            let ready = if *role == Role::Init {
+                complete
+            } else {
+                is_running(facts) && facts.started && facts.ready
+            };
             container_status(container, facts, ready, "PodInitializing")
         })
         .collect();
@@ -107,7 +113,12 @@ pub fn status(view: &View<'_>) -> PodStatus {
         .iter()
         .map(|container| {
             let facts = facts(&container.name);
-            container_status(container, facts, is_running(facts) && facts.started && facts.ready, waiting_reason)
+            container_status(
+                container,
+                facts,
+                is_running(facts) && facts.started && facts.ready,
+                waiting_reason,
+            )
         })
         .collect();
 
@@ -165,7 +176,13 @@ fn init_failed(
     })
 }
 
-fn phase(ended: bool, initialised: bool, policy: RestartPolicy, mains: &[&Facts], init_failed: &bool) -> &'static str {
+fn phase(
+    ended: bool,
+    initialised: bool,
+    policy: RestartPolicy,
+    mains: &[&Facts],
+    init_failed: &bool,
+) -> &'static str {
     let exit = |facts: &Facts| facts.current.as_ref().and_then(|run| run.end.as_ref()).map(|end| end.code);
     if ended {
         let failed = (*init_failed && policy == RestartPolicy::Never)
@@ -192,14 +209,19 @@ fn container_status(
     };
     // A run that has ended and waits for its next one is shown as the state before.
     let (state, last_state) = match (&facts.current, &facts.waiting) {
-        (Some(run), Some((reason, message))) if run.end.is_some() => (waits(reason, message), Some(state_of(run))),
+        (Some(run), Some((reason, message))) if run.end.is_some() => {
+            (waits(reason, message), Some(state_of(run)))
+        }
         (Some(run), _) => (state_of(run), facts.previous.as_ref().map(state_of)),
         (None, Some((reason, message))) => (waits(reason, message), facts.previous.as_ref().map(state_of)),
         (None, None) => (waits(waiting_reason, ""), facts.previous.as_ref().map(state_of)),
     };
     ContainerStatus {
         name: container.name.clone(),
-        image: shown.map(|run| run.image.clone()).filter(|image| !image.is_empty()).unwrap_or_else(|| container.image.clone().unwrap_or_default()),
+        image: shown
+            .map(|run| run.image.clone())
+            .filter(|image| !image.is_empty())
+            .unwrap_or_else(|| container.image.clone().unwrap_or_default()),
         image_id: shown.map(|run| run.image_id.clone()).unwrap_or_default(),
         container_id: shown.map(|run| format!("{RUNTIME}://{}", run.id)),
         ready,
@@ -234,14 +256,25 @@ fn state_of(run: &Run) -> ContainerState {
     }
 }
 
-fn conditions(view: &View<'_>, old: &PodStatus, new: &PodStatus, initialised: bool, terminal: bool) -> Vec<PodCondition> {
+fn conditions(
+    view: &View<'_>,
+    old: &PodStatus,
+    new: &PodStatus,
+    initialised: bool,
+    terminal: bool,
+) -> Vec<PodCondition> {
     let statuses = new.container_statuses.as_deref().unwrap_or_default();
     let unready: Vec<&str> = statuses.iter().filter(|s| !s.ready).map(|s| s.name.as_str()).collect();
     let incomplete: Vec<&str> = new
         .init_container_statuses
         .iter()
         .flatten()
-        .filter(|s| !s.ready && s.state.as_ref().is_none_or(|state| state.terminated.as_ref().is_none_or(|t| t.exit_code != 0)))
+        .filter(|s| {
+            !s.ready
+                && s.state
+                    .as_ref()
+                    .is_none_or(|state| state.terminated.as_ref().is_none_or(|t| t.exit_code != 0))
+        })
         .map(|s| s.name.as_str())
         .collect();
     let succeeded = new.phase.as_deref() == Some("Succeeded");
@@ -255,7 +288,10 @@ fn conditions(view: &View<'_>, old: &PodStatus, new: &PodStatus, initialised: bo
     let initialised = match () {
         () if initialised && terminal && succeeded => Ok(Some("PodCompleted")),
         () if initialised => Ok(None),
-        () => Err(("ContainersNotInitialized", format!("containers with incomplete status: [{}]", incomplete.join(" ")))),
+        () => Err((
+            "ContainersNotInitialized",
+            format!("containers with incomplete status: [{}]", incomplete.join(" ")),
+        )),
     };
     let sandbox = if view.sandbox_ready { Ok(()) } else { Err(("", String::new())) };
 
@@ -268,7 +304,8 @@ fn conditions(view: &View<'_>, old: &PodStatus, new: &PodStatus, initialised: bo
     ];
     // Conditions that others set stay: readiness gates, disruption.
     let ours = |kind: &str| conditions.iter().any(|condition| condition.type_ == kind);
-    let others: Vec<_> = old.conditions.iter().flatten().filter(|condition| !ours(&condition.type_)).cloned().collect();
+    let others: Vec<_> =
+        old.conditions.iter().flatten().filter(|condition| !ours(&condition.type_)).cloned().collect();
     conditions.extend(others);
     conditions
 }
@@ -286,7 +323,10 @@ fn gates(pod: &Pod, old: &PodStatus) -> Result<(), (&'static str, String)> {
     if closed.is_empty() {
         return Ok(());
     }
-    let messages: Vec<_> = closed.iter().map(|kind| format!("corresponding condition of pod readiness gate \"{kind}\" does not exist.")).collect();
+    let messages: Vec<_> = closed
+        .iter()
+        .map(|kind| format!("corresponding condition of pod readiness gate \"{kind}\" does not exist."))
+        .collect();
     Err(("ReadinessGatesNotReady", messages.join(", ")))
 }
 
@@ -299,9 +339,11 @@ fn condition(
 ) -> PodCondition {
     let (status, reason, message) = match outcome {
         Ok(reason) => ("True", reason.map(str::to_owned), None),
-        Err((reason, message)) => {
-            ("False", (!reason.is_empty()).then(|| reason.to_owned()), (!message.is_empty()).then_some(message))
-        }
+        Err((reason, message)) => (
+            "False",
+            (!reason.is_empty()).then(|| reason.to_owned()),
+            (!message.is_empty()).then_some(message),
+        ),
     };
     let before = old.conditions.iter().flatten().find(|condition| condition.type_ == kind);
     let unchanged = before.filter(|condition| condition.status == status);

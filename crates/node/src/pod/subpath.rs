@@ -47,8 +47,8 @@ pub fn prepare(volume: &Path, sub_path: &str) -> Result<PathBuf, SubPathError> {
         source => SubPathError::Io { path: path.to_owned(), source },
     };
     let flags = OFlags::PATH | OFlags::CLOEXEC;
-    let mut current: OwnedFd =
-        rustix::fs::open(volume, flags | OFlags::DIRECTORY, Mode::empty()).map_err(|error| fail(volume, error))?;
+    let mut current: OwnedFd = rustix::fs::open(volume, flags | OFlags::DIRECTORY, Mode::empty())
+        .map_err(|error| fail(volume, error))?;
     let mut walked = PathBuf::new();
     for name in steps {
         walked.push(name);

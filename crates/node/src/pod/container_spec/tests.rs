@@ -73,18 +73,24 @@ fn a_container_that_must_not_be_root_is_not_started_as_root() {
     check_user(
         json!({"runAsNonRoot": true}),
         json!({}),
-        Err("container has runAsNonRoot and image has non-numeric user (daemon), cannot verify user is non-root"),
+        Err(
+            "container has runAsNonRoot and image has non-numeric user (daemon), cannot verify user is non-root",
+        ),
     );
 }
 
 #[test]
 fn volumes_are_mounted_from_where_they_were_prepared() {
-    let found = spec(json!({}), json!({"volumeMounts": [{"name": "data", "mountPath": "/d", "readOnly": true}]}));
+    let found =
+        spec(json!({}), json!({"volumeMounts": [{"name": "data", "mountPath": "/d", "readOnly": true}]}));
     let mounts = found.expect("valid").mounts;
     assert_eq!((mounts[0].target.as_str(), mounts[0].read_only), ("/d", true));
     assert!(matches!(&mounts[0].source, MountSource::Bind { path, .. } if path == Path::new("/pods/u/data")));
     assert_eq!(mounts[1].target, "/dev/termination-log");
 
     let missing = spec(json!({}), json!({"volumeMounts": [{"name": "none", "mountPath": "/d"}]}));
-    assert_eq!(missing.expect_err("no such volume").to_string(), "volumeMounts names the volume \"none\", which is not prepared");
+    assert_eq!(
+        missing.expect_err("no such volume").to_string(),
+        "volumeMounts names the volume \"none\", which is not prepared"
+    );
 }

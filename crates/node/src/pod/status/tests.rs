@@ -25,7 +25,11 @@ fn waiting(facts: Facts, reason: &str) -> Facts {
 #[track_caller]
 fn check(policy: &str, ended: bool, facts: &[(&str, Facts)], expected: &str) {
     let names = |prefix: &str| -> Vec<_> {
-        facts.iter().filter(|(name, _)| name.starts_with(prefix)).map(|(name, _)| json!({"name": name, "image": "x"})).collect()
+        facts
+            .iter()
+            .filter(|(name, _)| name.starts_with(prefix))
+            .map(|(name, _)| json!({"name": name, "image": "x"}))
+            .collect()
     };
     let pod = json!({"metadata": {"generation": 3}, "spec": {
         "restartPolicy": policy, "initContainers": names("init"), "containers": names("main")}});
@@ -44,7 +48,9 @@ fn check(policy: &str, ended: bool, facts: &[(&str, Facts)], expected: &str) {
     for condition in status.conditions.iter().flatten().filter(|c| c.status != "True") {
         words.push(format!("!{}:{}", condition.type_, condition.reason.as_deref().unwrap_or("-")));
     }
-    for container in status.init_container_statuses.iter().flatten().chain(status.container_statuses.iter().flatten()) {
+    for container in
+        status.init_container_statuses.iter().flatten().chain(status.container_statuses.iter().flatten())
+    {
         let state = container.state.clone().expect("a state");
         let state = match (state.waiting, state.running, state.terminated) {
             (Some(waiting), ..) => waiting.reason.expect("a reason"),
@@ -59,7 +65,12 @@ fn check(policy: &str, ended: bool, facts: &[(&str, Facts)], expected: &str) {
 
 #[test]
 fn a_pod_is_pending_until_every_container_has_run() {
-    check("Always", false, &[("main", Facts::default())], "Pending, !Ready:ContainersNotReady, !ContainersReady:ContainersNotReady, main=ContainerCreating");
+    check(
+        "Always",
+        false,
+        &[("main", Facts::default())],
+        "Pending, !Ready:ContainersNotReady, !ContainersReady:ContainersNotReady, main=ContainerCreating",
+    );
     check(
         "Always",
         false,
@@ -72,7 +83,12 @@ fn a_pod_is_pending_until_every_container_has_run() {
 #[test]
 fn a_container_that_is_not_ready_makes_the_pod_not_ready() {
     let unready = Facts { ready: false, ..running() };
-    check("Always", false, &[("main", unready)], "Running, !Ready:ContainersNotReady, !ContainersReady:ContainersNotReady, main=running");
+    check(
+        "Always",
+        false,
+        &[("main", unready)],
+        "Running, !Ready:ContainersNotReady, !ContainersReady:ContainersNotReady, main=running",
+    );
 }
 
 #[test]
@@ -97,8 +113,18 @@ fn an_image_that_cannot_be_pulled_keeps_the_pod_pending() {
 
 #[test]
 fn a_pod_that_has_ended_succeeded_or_failed_by_its_exit_codes() {
-    check("Never", true, &[("main", exited(0))], "Succeeded, !Ready:PodCompleted, !ContainersReady:PodCompleted, main=ended 0");
-    check("Never", true, &[("main1", exited(0)), ("main2", exited(2))], "Failed, !Ready:PodFailed, !ContainersReady:PodFailed, main1=ended 0, main2=ended 2");
+    check(
+        "Never",
+        true,
+        &[("main", exited(0))],
+        "Succeeded, !Ready:PodCompleted, !ContainersReady:PodCompleted, main=ended 0",
+    );
+    check(
+        "Never",
+        true,
+        &[("main1", exited(0)), ("main2", exited(2))],
+        "Failed, !Ready:PodFailed, !ContainersReady:PodFailed, main1=ended 0, main2=ended 2",
+    );
 }
 
 #[test]
@@ -111,7 +137,15 @@ fn a_condition_keeps_the_time_at_which_it_last_changed() {
     let pod: Pod = serde_json::from_value(pod).expect("a pod");
     let check = |facts: Facts| {
         let containers = BTreeMap::from([("main".to_owned(), facts)]);
-        let view = View { pod: &pod, now: now(), host_ip: "", pod_ips: &[], sandbox_ready: true, containers: &containers, ended: false };
+        let view = View {
+            pod: &pod,
+            now: now(),
+            host_ip: "",
+            pod_ips: &[],
+            sandbox_ready: true,
+            containers: &containers,
+            ended: false,
+        };
         status(&view).conditions.expect("conditions")
     };
     let time_of = |conditions: &[PodCondition]| {

@@ -1,0 +1,220 @@
+//! A pod's volumes on the host: made before its first container, kept current, removed with it.
+//!
+//! Everything lies below `<root>/pods/<uid>/volumes/<name>`. What a volume shows is worked out by
+//! the pure [`payload`]; [`atomic`] puts it on disk so that a container never sees half of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use k8s_openapi::api::core::v1::{EmptyDirVolumeSource, HostPathVolumeSource, Pod, Volume};
+use rustix::mount::{MountFlags, UnmountFlags};
+
+pub mod atomic;
+pub mod payload;
+
+use payload::{PayloadError, Tokens};
+
+use super::downward::NodeCapacity;
+use super::env::Sources;
+use super::resources::quantity;
+
+/// Why a volume cannot be made. The kubelet calls this `FailedMount`.
+#[derive(Debug, thiserror::Error)]
+pub enum VolumeError {
+    /// What it should show is not there.
+    #[error("MountVolume.SetUp failed for volume \"{name}\"")]
+    Payload {
+        /// The volume.
+        name: String,
+        /// What is missing.
+        source: PayloadError,
+    },
+    /// The disk or the kernel refused.
+    #[error("MountVolume.SetUp failed for volume \"{name}\": {tried} {}", path.display())]
+    Io {
+        /// The volume.
+        name: String,
+        /// What was tried.
+        tried: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A `hostPath` that is not what its type says.
+    #[error("MountVolume.SetUp failed for volume \"{name}\": hostPath type check failed: {} is not {expected}", path.display())]
+    HostPathType {
+        /// The volume.
+        name: String,
+        /// The path.
+        path: PathBuf,
+        /// What it should be.
+        expected: &'static str,
+    },
+    /// A kind of volume that this node does not have.
+    #[error(
+        "volume \"{name}\" is of a kind that this node does not support; use emptyDir, hostPath, configMap, secret, downwardAPI or projected"
+    )]
+    Unsupported {
+        /// The volume.
+        name: String,
+    },
+}
+
+/// What volumes are made from, besides the pod.
+pub struct Context<'a> {
+    /// The pod, with the addresses in its status filled in.
+    pub pod: &'a Pod,
+    /// ConfigMaps and Secrets that it refers to.
+    pub sources: &'a Sources,
+    /// Service-account tokens by volume and path.
+    pub tokens: &'a Tokens,
+    /// What the node can give.
+    pub node: NodeCapacity,
+    /// Where the pod's volumes are.
+    pub directory: &'a Path,
+}
+
+/// Makes all volumes of the pod, or brings them up to date; returns their paths by name.
+///
+/// May be called any number of times: memory stays mounted, files that did not change stay.
+pub fn prepare(context: &Context<'_>) -> Result<BTreeMap<String, PathBuf>, VolumeError> {
+    let volumes = context.pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+    volumes.map(|volume| Ok((volume.name.clone(), prepare_one(context, volume)?))).collect()
+}
+
+/// Unmounts and removes all volumes below `directory`; nothing happens where there are none.
+pub fn remove(directory: &Path) -> io::Result<()> {
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    for entry in entries {
+        // Not a mount point, for most: then there is nothing to unmount.
+        let _ = rustix::mount::unmount(entry?.path(), UnmountFlags::DETACH | UnmountFlags::NOFOLLOW);
+    }
+    fs::remove_dir_all(directory)
+}
+
+/// The names of ConfigMaps and Secrets that the pod's volumes show.
+pub fn references(pod: &Pod) -> (BTreeSet<String>, BTreeSet<String>) {
+    let (mut config_maps, mut secrets) = (BTreeSet::new(), BTreeSet::new());
+    for volume in pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten()) {
+        config_maps.extend(volume.config_map.as_ref().map(|source| source.name.clone()));
+        secrets.extend(volume.secret.as_ref().and_then(|source| source.secret_name.clone()));
+        let projected = volume.projected.iter().flat_map(|projected| projected.sources.iter().flatten());
+        for source in projected {
+            config_maps.extend(source.config_map.as_ref().map(|source| source.name.clone()));
+            secrets.extend(source.secret.as_ref().map(|source| source.name.clone()));
+        }
+    }
+    (config_maps, secrets)
+}
+
+fn prepare_one(context: &Context<'_>, volume: &Volume) -> Result<PathBuf, VolumeError> {
+    let path = context.directory.join(&volume.name);
+    if let Some(source) = &volume.host_path {
+        return host_path(&volume.name, source);
+    }
+    if let Some(source) = &volume.empty_dir {
+        empty_dir(context, &volume.name, &path, source)?;
+        return Ok(path);
+    }
+    let payload = payload::payload(context, volume)
+        .map_err(|source| VolumeError::Payload { name: volume.name.clone(), source })?
+        .ok_or_else(|| VolumeError::Unsupported { name: volume.name.clone() })?;
+    atomic::write(&path, &payload, fs_group(context.pod)).map_err(|source| VolumeError::Io {
+        name: volume.name.clone(),
+        tried: "write",
+        path: path.clone(),
+        source,
+    })?;
+    Ok(path)
+}
+
+fn empty_dir(
+    context: &Context<'_>,
+    name: &str,
+    path: &Path,
+    source: &EmptyDirVolumeSource,
+) -> Result<(), VolumeError> {
+    let fail = |tried: &'static str| {
+        move |source: io::Error| VolumeError::Io {
+            name: name.to_owned(),
+            tried,
+            path: path.to_owned(),
+            source,
+        }
+    };
+    if path.exists() {
+        return Ok(());
+    }
+    fs::create_dir_all(path).map_err(fail("create"))?;
+    if source.medium.as_deref() == Some("Memory") {
+        let size =
+            source.size_limit.as_ref().and_then(|limit| limit.0.parse::<model::quantity::Quantity>().ok());
+        let size = size.map_or_else(|| memory_limit(context.pod), |size| Some(size.value()));
+        let options = size.map_or_else(|| "mode=1777".to_owned(), |bytes| format!("mode=1777,size={bytes}"));
+        let options = std::ffi::CString::new(options).expect("numbers have no NUL");
+        let flags = MountFlags::NOSUID | MountFlags::NODEV;
+        let mounted = rustix::mount::mount("tmpfs", path, "tmpfs", flags, Some(options.as_c_str()));
+        if let Err(error) = mounted {
+            let _ = fs::remove_dir(path);
+            return Err(fail("mount memory at")(error.into()));
+        }
+    }
+    fs::set_permissions(path, fs::Permissions::from_mode(0o777)).map_err(fail("open up"))?;
+    if let Some(group) = fs_group(context.pod) {
+        std::os::unix::fs::chown(path, None, Some(group)).map_err(fail("give to the pod's group"))?;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o2777)).map_err(fail("open up"))?;
+    }
+    Ok(())
+}
+
+/// What all containers may take together, if each is limited: the bound of memory volumes.
+fn memory_limit(pod: &Pod) -> Option<i64> {
+    let containers = &pod.spec.as_ref()?.containers;
+    let limit = |container: &k8s_openapi::api::core::v1::Container| {
+        quantity(container.resources.as_ref()?.limits.as_ref(), "memory").map(|memory| memory.value())
+    };
+    containers.iter().map(limit).sum()
+}
+
+fn fs_group(pod: &Pod) -> Option<u32> {
+    u32::try_from(pod.spec.as_ref()?.security_context.as_ref()?.fs_group?).ok()
+}
+
+fn host_path(name: &str, source: &HostPathVolumeSource) -> Result<PathBuf, VolumeError> {
+    let path = PathBuf::from(&source.path);
+    let fail = |tried: &'static str| {
+        let path = path.clone();
+        move |source: io::Error| VolumeError::Io { name: name.to_owned(), tried, path, source }
+    };
+    let wrong = |expected| VolumeError::HostPathType { name: name.to_owned(), path: path.clone(), expected };
+    let kind = fs::metadata(&path).ok().map(|metadata| metadata.file_type());
+    use std::os::unix::fs::FileTypeExt as _;
+    let holds = |test: fn(&fs::FileType) -> bool| kind.as_ref().is_some_and(test);
+    match source.type_.as_deref().unwrap_or("") {
+        "DirectoryOrCreate" if kind.is_none() => {
+            fs::create_dir_all(&path).map_err(fail("create"))?;
+        }
+        "FileOrCreate" if kind.is_none() => {
+            fs::File::create(&path).map_err(fail("create"))?;
+        }
+        "Directory" | "DirectoryOrCreate" if !holds(fs::FileType::is_dir) => {
+            return Err(wrong("a directory"));
+        }
+        "File" | "FileOrCreate" if !holds(fs::FileType::is_file) => return Err(wrong("a file")),
+        "Socket" if !holds(fs::FileType::is_socket) => return Err(wrong("a socket file")),
+        "CharDevice" if !holds(fs::FileType::is_char_device) => return Err(wrong("a character device")),
+        "BlockDevice" if !holds(fs::FileType::is_block_device) => return Err(wrong("a block device")),
+        // No type, no check: what is not there becomes a directory, as containers expect.
+        "" if kind.is_none() => fs::create_dir_all(&path).map_err(fail("create"))?,
+        _ => {}
+    }
+    Ok(path)
+}

@@ -1,0 +1,106 @@
+//! Which addresses and ports lead to which endpoints.
+
+use std::net::Ipv4Addr;
+
+use k8s_openapi::api::core::v1::{ServicePort, ServiceSpec};
+use k8s_openapi::api::discovery::v1::Endpoint;
+
+use super::{Backed, protocol};
+
+/// Every port of every service with an address of its own. `node` is this node's name.
+pub fn service_table(services: &[Backed<'_>], node: &str) -> net::ServiceTable {
+    let mut ports = Vec::new();
+    for backed in services {
+        let Some(spec) = &backed.service.spec else { continue };
+        let addresses = addresses(backed, spec);
+        if addresses.is_empty() {
+            continue;
+        }
+        for port in spec.ports.iter().flatten() {
+            ports.extend(service_port(backed, spec, port, &addresses, node));
+        }
+    }
+    net::ServiceTable { ports }
+}
+
+fn service_port(
+    backed: &Backed<'_>,
+    spec: &ServiceSpec,
+    port: &ServicePort,
+    addresses: &[Ipv4Addr],
+    node: &str,
+) -> Option<net::ServicePort> {
+    let metadata = &backed.service.metadata;
+    Some(net::ServicePort {
+        name: format!(
+            "{}/{}:{}",
+            metadata.namespace.as_deref().unwrap_or_default(),
+            metadata.name.as_deref().unwrap_or_default(),
+            port.name.as_deref().unwrap_or_default()
+        ),
+        addresses: addresses.to_vec(),
+        protocol: protocol(port.protocol.as_deref()),
+        port: u16::try_from(port.port).ok()?,
+        node_port: port.node_port.and_then(|port| u16::try_from(port).ok()).filter(|&port| port != 0),
+        client_affinity: spec.session_affinity.as_deref() == Some("ClientIP"),
+        external_local: spec.external_traffic_policy.as_deref() == Some("Local"),
+        internal_local: spec.internal_traffic_policy.as_deref() == Some("Local"),
+        endpoints: endpoints(backed, port, node),
+    })
+}
+
+/// The cluster address, external addresses and those of load balancers; none for headless services
+/// and mere names.
+fn addresses(backed: &Backed<'_>, spec: &ServiceSpec) -> Vec<Ipv4Addr> {
+    if spec.type_.as_deref() == Some("ExternalName") {
+        return Vec::new();
+    }
+    let Some(cluster) = spec.cluster_ip.as_deref().and_then(|ip| ip.parse().ok()) else { return Vec::new() };
+    let external = spec.external_ips.iter().flatten().filter_map(|ip| ip.parse().ok());
+    let balancers = backed.service.status.iter().filter_map(|status| status.load_balancer.as_ref());
+    let ingress = balancers.flat_map(|balancer| balancer.ingress.iter().flatten());
+    let ingress = ingress.filter_map(|ingress| ingress.ip.as_deref()?.parse().ok());
+    std::iter::once(cluster).chain(external).chain(ingress).collect()
+}
+
+/// The endpoints of one port: the ready ones, or while there is none, those that still serve while
+/// they end.
+fn endpoints(backed: &Backed<'_>, port: &ServicePort, node: &str) -> Vec<net::ServiceEndpoint> {
+    let all = |usable: fn(&Endpoint) -> bool| {
+        let mut found: Vec<net::ServiceEndpoint> = Vec::new();
+        for slice in &backed.slices {
+            let Some(number) = slice
+                .ports
+                .iter()
+                .flatten()
+                .find(|candidate| {
+                    candidate.name.as_deref().unwrap_or_default() == port.name.as_deref().unwrap_or_default()
+                        && protocol(candidate.protocol.as_deref()) == protocol(port.protocol.as_deref())
+                })
+                .and_then(|candidate| u16::try_from(candidate.port?).ok())
+            else {
+                continue;
+            };
+            for endpoint in slice.endpoints.iter().flatten().filter(|endpoint| usable(endpoint)) {
+                let local = endpoint.node_name.as_deref() == Some(node);
+                let addresses = endpoint.addresses.iter().filter_map(|address| address.parse().ok());
+                found.extend(addresses.map(|address| net::ServiceEndpoint { address, port: number, local }));
+            }
+        }
+        found.sort_unstable();
+        found.dedup();
+        found
+    };
+    let ready = all(is_ready);
+    if ready.is_empty() { all(serves_while_ending) } else { ready }
+}
+
+/// Whether an endpoint takes new connections; saying nothing means yes.
+pub(super) fn is_ready(endpoint: &Endpoint) -> bool {
+    endpoint.conditions.as_ref().and_then(|conditions| conditions.ready).unwrap_or(true)
+}
+
+fn serves_while_ending(endpoint: &Endpoint) -> bool {
+    let conditions = endpoint.conditions.clone().unwrap_or_default();
+    conditions.serving.unwrap_or(false) && conditions.terminating.unwrap_or(false)
+}

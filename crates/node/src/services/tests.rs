@@ -1,0 +1,114 @@
+//! Services and slices in, one line per port or name out.
+
+use super::*;
+use serde_json::{Value, json};
+
+fn parse<T: serde::de::DeserializeOwned>(value: Value) -> T {
+    serde_json::from_value(value).expect("a valid object")
+}
+
+fn service(spec: Value) -> Vec<Service> {
+    vec![parse(json!({"metadata": {"name": "web", "namespace": "shop"}, "spec": spec}))]
+}
+
+/// A slice of endpoints, each `address` or `address:condition`.
+fn slice(port_name: &str, port: u16, endpoints: &[&str]) -> Vec<EndpointSlice> {
+    let endpoints: Vec<Value> = endpoints
+        .iter()
+        .map(|text| {
+            let (address, state) = text.split_once(':').unwrap_or((text, "ready"));
+            json!({"addresses": [address], "nodeName": if address.ends_with(".1") { "here" } else { "there" },
+                   "hostname": address.ends_with(".9").then_some("nine"),
+                   "conditions": {"ready": state == "ready", "serving": state != "down", "terminating": state == "ending"}})
+        })
+        .collect();
+    vec![parse(json!({
+        "metadata": {"name": "web-x", "namespace": "shop", "labels": {"kubernetes.io/service-name": "web"}},
+        "addressType": "IPv4", "endpoints": endpoints, "ports": [{"name": port_name, "port": port, "protocol": "TCP"}],
+    }))]
+}
+
+#[track_caller]
+fn check_proxy(spec: Value, slices: &[EndpointSlice], expected: &[&str]) {
+    let services = service(spec);
+    let table = service_table(&join(&services, slices), "here");
+    let lines: Vec<String> = table
+        .ports
+        .iter()
+        .map(|port| {
+            let to: Vec<_> = port
+                .endpoints
+                .iter()
+                .map(|e| format!("{}:{}{}", e.address, e.port, if e.local { "*" } else { "" }))
+                .collect();
+            let node = port.node_port.map(|port| format!(" node {port}")).unwrap_or_default();
+            format!("{:?}:{}{node} -> {}", port.addresses, port.port, to.join(" "))
+        })
+        .collect();
+    assert_eq!(lines, expected);
+}
+
+#[test]
+fn a_service_leads_to_its_ready_endpoints() {
+    let spec = json!({"clusterIP": "10.43.0.5", "ports": [{"name": "http", "port": 80, "nodePort": 30080}]});
+    check_proxy(
+        spec,
+        &slice("http", 8080, &["10.42.0.1", "10.42.0.2:down", "10.42.0.3"]),
+        &["[10.43.0.5]:80 node 30080 -> 10.42.0.1:8080* 10.42.0.3:8080"],
+    );
+}
+
+#[test]
+fn while_none_is_ready_those_that_end_still_serve() {
+    let spec = json!({"clusterIP": "10.43.0.5", "ports": [{"port": 80}]});
+    check_proxy(
+        spec.clone(),
+        &slice("", 80, &["10.42.0.2:ending", "10.42.0.3:down"]),
+        &["[10.43.0.5]:80 -> 10.42.0.2:80"],
+    );
+    check_proxy(spec, &slice("", 80, &["10.42.0.3:down"]), &["[10.43.0.5]:80 -> "]);
+}
+
+#[test]
+fn a_service_without_an_address_is_not_balanced() {
+    check_proxy(json!({"clusterIP": "None", "ports": [{"port": 80}]}), &slice("", 80, &["10.42.0.1"]), &[]);
+    check_proxy(json!({"type": "ExternalName", "externalName": "example.org"}), &[], &[]);
+}
+
+#[track_caller]
+fn check_dns(spec: Value, slices: &[EndpointSlice], expected: &str) {
+    let services = service(spec);
+    let table = dns_table(&join(&services, slices));
+    let found = &table.services[0];
+    let ports: Vec<_> =
+        found.ports.iter().map(|p| format!("{}/{}", p.name.as_deref().unwrap_or("-"), p.port)).collect();
+    let address = match &found.address {
+        DnsAddress::Cluster(ip) => ip.to_string(),
+        DnsAddress::External(name) => name.clone(),
+        DnsAddress::Headless(all) => all
+            .iter()
+            .map(|e| format!("{}={}", e.hostname.as_deref().unwrap_or("-"), e.address))
+            .collect::<Vec<_>>()
+            .join(" "),
+    };
+    assert_eq!(format!("{}.{} {address} {}", found.name, found.namespace, ports.join(",")), expected);
+}
+
+use net::DnsAddress;
+
+#[test]
+fn names_stand_for_cluster_addresses_endpoints_or_other_names() {
+    let ports = json!([{"name": "http", "port": 80}]);
+    check_dns(json!({"clusterIP": "10.43.0.5", "ports": ports}), &[], "web.shop 10.43.0.5 http/80");
+    check_dns(
+        json!({"clusterIP": "None", "ports": ports}),
+        &slice("http", 8080, &["10.42.0.9", "10.42.0.2:down"]),
+        "web.shop nine=10.42.0.9 http/8080",
+    );
+    check_dns(
+        json!({"clusterIP": "None", "publishNotReadyAddresses": true}),
+        &slice("", 80, &["10.42.0.2:down"]),
+        "web.shop -=10.42.0.2 -/80",
+    );
+    check_dns(json!({"type": "ExternalName", "externalName": "example.org"}), &[], "web.shop example.org ");
+}
