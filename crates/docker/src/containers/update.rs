@@ -1,0 +1,23 @@
+//! `POST /containers/{name}/update`: limits and restart policy.
+
+use engine::container::ContainerUpdate;
+
+use crate::answer::{self, Answer};
+use crate::call::Call;
+use crate::convert::{resources, restart};
+use crate::wire::container::{Update, Updated};
+
+/// Changes limits and the restart policy.
+pub(crate) async fn update(mut call: Call) -> Answer {
+    let document: Update = call.json().await?;
+    let id = call.container()?;
+    resources::validate_update(&document.resources)?;
+    let restart = match document.restart_policy.name.as_str() {
+        "" => None,
+        _ => Some(restart::policy(&document.restart_policy)?),
+    };
+    let update = ContainerUpdate { resources: resources::limits(&document.resources, 0), restart };
+    let engine = call.engine().clone();
+    let warnings = call.complete(async move { Ok(engine.container_update(&id, update).await?) }).await?;
+    answer::json(&Updated { warnings })
+}

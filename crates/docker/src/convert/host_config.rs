@@ -1,0 +1,113 @@
+//! The host's half of a container's configuration, as clients read it back.
+//!
+//! Clients expect what they sent, down to the spelling of their `-v` arguments. It is kept as a
+//! note on the container, and what the engine may have changed since is written over it; a
+//! container that was not made here has no note, and is described from its specification.
+
+use std::collections::BTreeMap;
+
+use engine::Container;
+use engine::container::{MountSource, NamespaceMode};
+
+use super::{logging, namespaces, ports, resources, restart};
+use crate::fault::Fault;
+use crate::wire::container::HostConfig;
+use crate::wire::container::config::Words;
+
+/// The name of the note.
+const NOTE: &str = "docker/host-config";
+
+/// What is kept on the container.
+pub(crate) fn note(document: &HostConfig) -> Result<BTreeMap<String, String>, Fault> {
+    let text = serde_json::to_string(document)
+        .map_err(|error| Fault::internal(format!("keep the host configuration: {error}")))?;
+    Ok(BTreeMap::from([(NOTE.to_owned(), text)]))
+}
+
+/// What clients read back.
+pub(crate) fn document(container: &Container) -> HostConfig {
+    let spec = &container.spec;
+    let kept = spec.annotations.get(NOTE).and_then(|text| serde_json::from_str::<HostConfig>(text).ok());
+    let mut document = kept.unwrap_or_else(|| described(container));
+    resources::write(&spec.resources, &mut document.resources);
+    let ties = &mut document.ties;
+    ties.restart_policy = restart::document(spec.restart);
+    ties.log_config = logging::document(&container.resolved.log);
+    ties.network_mode = namespaces::network_text(&spec.namespaces.network);
+    ties.auto_remove = spec.auto_remove;
+    ties.shm_size = spec.shm_size.and_then(|size| i64::try_from(size).ok()).unwrap_or(64 << 20);
+    if ties.runtime.is_empty() {
+        ties.runtime = "gantry".to_owned();
+    }
+    for (mode, own) in [(&mut ties.ipc_mode, "private"), (&mut ties.cgroupns_mode, "private")] {
+        if mode.is_empty() {
+            *mode = own.to_owned();
+        }
+    }
+    if !ties.privileged {
+        document.rest.masked_paths.get_or_insert_with(|| MASKED.map(str::to_owned).to_vec());
+        document.rest.readonly_paths.get_or_insert_with(|| READ_ONLY.map(str::to_owned).to_vec());
+    }
+    document
+}
+
+/// What is hidden where nobody says otherwise, as Docker and the OCI runtime specification have it.
+const MASKED: [&str; 12] = [
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+];
+
+/// What can only be read where nobody says otherwise.
+const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+
+fn described(container: &Container) -> HostConfig {
+    let spec = &container.spec;
+    let mut document = HostConfig::default();
+    let some = |list: &[String]| (!list.is_empty()).then(|| list.to_vec());
+    let mode = |mode: &NamespaceMode| namespaces::text(mode, "");
+    let ties = &mut document.ties;
+    let binds: Vec<String> = spec.mounts.iter().filter_map(bind).collect();
+    ties.binds = some(&binds);
+    ties.port_bindings = ports::wanted(&spec.ports);
+    ties.publish_all_ports = spec.publish_all;
+    ties.privileged = spec.security.privileged;
+    ties.readonly_rootfs = spec.read_only_rootfs;
+    ties.cap_add = some(&spec.security.cap_add).map(Words);
+    ties.cap_drop = some(&spec.security.cap_drop).map(Words);
+    ties.security_opt = some(&spec.security.options);
+    ties.group_add = some(&spec.groups);
+    ties.dns = spec.dns.servers.iter().map(ToString::to_string).collect();
+    ties.dns_search = spec.dns.search.clone();
+    ties.dns_options = spec.dns.options.clone();
+    ties.sysctls = spec.sysctls.clone();
+    ties.pid_mode = mode(&spec.namespaces.pid);
+    ties.ipc_mode = mode(&spec.namespaces.ipc);
+    ties.uts_mode = mode(&spec.namespaces.uts);
+    ties.userns_mode = mode(&spec.namespaces.user);
+    ties.cgroupns_mode = mode(&spec.namespaces.cgroup);
+    ties.oom_score_adj = spec.resources.oom_score_adj.map_or(0, i64::from);
+    document.resources.cgroup_parent = spec.cgroup_parent.clone().unwrap_or_default();
+    document.rest.masked_paths = spec.security.masked_paths.clone();
+    document.rest.readonly_paths = spec.security.read_only_paths.clone();
+    document.rest.init = spec.init.then_some(true);
+    document
+}
+
+fn bind(mount: &engine::container::Mount) -> Option<String> {
+    let mode = if mount.read_only { ":ro" } else { "" };
+    match &mount.source {
+        MountSource::Bind { path, .. } => Some(format!("{}:{}{mode}", path.display(), mount.target)),
+        MountSource::Volume { name: Some(name), .. } => Some(format!("{name}:{}{mode}", mount.target)),
+        MountSource::Volume { name: None, .. } | MountSource::Tmpfs { .. } => None,
+    }
+}

@@ -1,0 +1,104 @@
+//! The long form: a document with a type.
+
+use engine::container::{Mount, MountSource};
+
+use super::{check_target, propagation};
+use crate::fault::Fault;
+use crate::wire::container::MountSpec;
+use crate::wire::container::mount::{BindOptions, TmpfsOptions, VolumeOptions};
+
+/// Reads the long form.
+pub(super) fn read(document: &MountSpec) -> Result<Mount, Fault> {
+    let invalid =
+        |why: &str| Fault::invalid(format!("invalid mount config for type \"{}\": {why}", document.kind));
+    let foreign = [
+        ("VolumeOptions", document.volume_options.is_some(), "volume"),
+        ("BindOptions", document.bind_options.is_some(), "bind"),
+        ("TmpfsOptions", document.tmpfs_options.is_some(), "tmpfs"),
+        ("ImageOptions", document.image_options.is_some(), "image"),
+    ];
+    for (name, given, kind) in foreign {
+        if given && kind != document.kind {
+            return Err(Fault::invalid(format!(
+                "{name} must not be specified on mount type \"{}\"",
+                document.kind
+            )));
+        }
+    }
+    if document.target.is_empty() {
+        return Err(invalid("field Target must not be empty"));
+    }
+    check_target(&document.target, &document.target)?;
+    let source = match document.kind.as_str() {
+        "bind" => bind(document, &invalid)?,
+        "volume" => volume(document)?,
+        "tmpfs" => {
+            if !document.source.is_empty() {
+                return Err(invalid("field Source must not be specified"));
+            }
+            tmpfs(document.tmpfs_options.as_ref())
+        }
+        "image" | "npipe" | "cluster" => {
+            return Err(Fault::unsupported(format!("mount type \"{}\" is not supported", document.kind)));
+        }
+        _ => return Err(invalid("mount type unknown")),
+    };
+    Ok(Mount { target: document.target.clone(), read_only: document.read_only, source })
+}
+
+fn bind(document: &MountSpec, invalid: &dyn Fn(&str) -> Fault) -> Result<MountSource, Fault> {
+    if document.source.is_empty() {
+        return Err(invalid("field Source must not be empty"));
+    }
+    if !document.source.starts_with('/') {
+        return Err(invalid(&format!(
+            "invalid mount path: '{}' mount path must be absolute",
+            document.source
+        )));
+    }
+    let usual = BindOptions::default();
+    let options = document.bind_options.as_ref().unwrap_or(&usual);
+    let propagation = match options.propagation.as_str() {
+        "" => Default::default(),
+        text => propagation(text).ok_or_else(|| invalid(&format!("invalid propagation mode: {text}")))?,
+    };
+    if !options.create_mountpoint && !std::path::Path::new(&document.source).exists() {
+        return Err(invalid(&format!("bind source path does not exist: {}", document.source)));
+    }
+    Ok(MountSource::Bind {
+        path: document.source.as_str().into(),
+        propagation,
+        create: options.create_mountpoint,
+        non_recursive: options.non_recursive,
+    })
+}
+
+fn volume(document: &MountSpec) -> Result<MountSource, Fault> {
+    let usual = VolumeOptions::default();
+    let options = document.volume_options.as_ref().unwrap_or(&usual);
+    let driver = options.driver_config.clone().unwrap_or_default();
+    if options.subpath.starts_with('/') || options.subpath.split('/').any(|part| part == "..") {
+        return Err(Fault::invalid(
+            "invalid mount config for type \"volume\": subpath must be a relative path within the volume",
+        ));
+    }
+    let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    Ok(MountSource::Volume {
+        name: some(&document.source),
+        no_copy: options.no_copy,
+        subpath: some(&options.subpath),
+        driver: some(&driver.name),
+        labels: options.labels.clone(),
+        options: driver.options,
+    })
+}
+
+fn tmpfs(options: Option<&TmpfsOptions>) -> MountSource {
+    let usual = TmpfsOptions::default();
+    let options = options.unwrap_or(&usual);
+    MountSource::Tmpfs {
+        size: u64::try_from(options.size_bytes).ok().filter(|&size| size > 0),
+        mode: Some(options.mode).filter(|&mode| mode != 0),
+        options: options.options.iter().map(|words| words.join("=")).collect(),
+    }
+}

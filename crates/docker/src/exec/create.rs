@@ -1,0 +1,43 @@
+//! `POST /containers/{name}/exec`: prepares a process.
+
+use engine::TerminalSize;
+use engine::container::AttachFlags;
+use engine::exec::ExecSpec;
+use http::StatusCode;
+
+use crate::answer::{self, Answer};
+use crate::call::Call;
+use crate::detach::DetachKeys;
+use crate::fault::Fault;
+use crate::wire::exec::{Create, Created};
+
+/// Prepares a process in a running container.
+pub(crate) async fn create(mut call: Call) -> Answer {
+    let document: Create = call.json().await?;
+    if document.cmd.0.is_empty() {
+        return Err(Fault::invalid("No exec command specified"));
+    }
+    DetachKeys::parse(&document.detach_keys)?;
+    let some = |text: String| (!text.is_empty()).then_some(text);
+    let spec = ExecSpec {
+        command: document.cmd.0,
+        env: document.env,
+        workdir: some(document.working_dir),
+        user: some(document.user),
+        tty: document.tty,
+        size: document.console_size.and_then(size),
+        privileged: document.privileged,
+        attach: AttachFlags {
+            stdin: document.attach_stdin,
+            stdout: document.attach_stdout,
+            stderr: document.attach_stderr,
+        },
+    };
+    let id = call.engine().exec_create(&call.container()?, spec).await?;
+    answer::json_with(StatusCode::CREATED, &Created { id: id.to_string() })
+}
+
+/// Height and width; all zero is none.
+pub(super) fn size([rows, columns]: [u16; 2]) -> Option<TerminalSize> {
+    (rows > 0 && columns > 0).then_some(TerminalSize { columns, rows })
+}

@@ -1,0 +1,68 @@
+//! Failures of requests: a status code and the sentence that the client prints.
+
+use http::StatusCode;
+
+/// Why a request failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Fault {
+    /// The status of the answer.
+    pub(crate) status: StatusCode,
+    /// The sentence that goes into `{"message": …}`.
+    pub(crate) message: String,
+}
+
+impl Fault {
+    fn new(status: StatusCode, message: impl Into<String>) -> Self {
+        Self { status, message: message.into() }
+    }
+
+    /// The request makes no sense.
+    pub(crate) fn invalid(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, message)
+    }
+
+    /// The thing or the page does not exist.
+    pub(crate) fn not_found(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, message)
+    }
+
+    /// Nobody may do this.
+    pub(crate) fn forbidden(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, message)
+    }
+
+    /// This daemon has no part that could do it.
+    pub(crate) fn unavailable(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, message)
+    }
+
+    /// The daemon's own fault.
+    pub(crate) fn internal(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, message)
+    }
+
+    /// This daemon does not do it.
+    pub(crate) fn unsupported(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_IMPLEMENTED, message)
+    }
+}
+
+/// The one function from the engine's kinds of failure to status codes.
+fn status(kind: engine::Kind) -> StatusCode {
+    match kind {
+        engine::Kind::NotFound => StatusCode::NOT_FOUND,
+        engine::Kind::Conflict => StatusCode::CONFLICT,
+        engine::Kind::Invalid => StatusCode::BAD_REQUEST,
+        engine::Kind::Denied => StatusCode::FORBIDDEN,
+        engine::Kind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        engine::Kind::NotModified => StatusCode::NOT_MODIFIED,
+        engine::Kind::Unsupported => StatusCode::NOT_IMPLEMENTED,
+        engine::Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+impl From<engine::Error> for Fault {
+    fn from(error: engine::Error) -> Self {
+        Self::new(status(error.kind()), error.full_message())
+    }
+}

@@ -1,0 +1,229 @@
+//! Sessions: a request that becomes a two-way stream to a process.
+//!
+//! A client that asks for `Upgrade: tcp` is answered 101 and gets the connection; closing its
+//! sending half closes the process's input while the output goes on. One that does not ask is
+//! answered 200 with the output as the body, the request's own body being the input.
+
+use std::io;
+
+use bytes::Bytes;
+use engine::container::LogStream;
+use engine::{Attached, OutputKind};
+use futures::StreamExt;
+use http::header::{CONNECTION, CONTENT_TYPE, HeaderValue, UPGRADE};
+use http::{Response, StatusCode};
+use hyper::ext::ReasonPhrase;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio_util::io::ReaderStream;
+
+use crate::answer::{self, Answer};
+use crate::body;
+use crate::call::Call;
+use crate::detach::{DetachKeys, Typed};
+use crate::framing::{Framing, MULTIPLEXED, RAW};
+use crate::version::ApiVersion;
+
+/// How much is read from a client at once.
+const PIECE: usize = 32 << 10;
+
+/// What flows between a client and a process.
+pub(crate) struct Session {
+    /// The process's streams.
+    pub(crate) attached: Attached,
+    /// How its output travels.
+    pub(crate) framing: Framing,
+    /// What the client types reaches the process.
+    pub(crate) stdin: bool,
+    /// The client sees the output.
+    pub(crate) stdout: bool,
+    /// The client sees the errors.
+    pub(crate) stderr: bool,
+    /// Keys that end the session, where the process has a terminal.
+    pub(crate) detach: Option<DetachKeys>,
+    /// The end of the client's input ends the process's.
+    pub(crate) close_stdin: bool,
+    /// What the process wrote before, to be sent first.
+    pub(crate) earlier: Option<LogStream>,
+}
+
+/// Why no more comes from the client.
+#[derive(PartialEq)]
+enum InputEnd {
+    Closed,
+    Detached,
+}
+
+impl Session {
+    /// Carries everything both ways until the process has ended, the client has gone or detached.
+    pub(crate) async fn run<R, W>(self, reader: R, mut writer: W)
+    where
+        R: AsyncRead + Unpin,
+        W: AsyncWrite + Unpin,
+    {
+        let Attached { input, mut output, .. } = self.attached;
+        let (framing, shown) = (self.framing, (self.stdout, self.stderr));
+        let outward = async {
+            if let Some(mut earlier) = self.earlier {
+                while let Some(line) = earlier.next().await {
+                    let Ok(line) = line else { break };
+                    writer.write_all(&framing.wrap(line.stream, line.text)).await?;
+                }
+                writer.flush().await?;
+            }
+            while let Some(piece) = output.next().await {
+                match piece {
+                    Ok((kind, bytes)) if is_shown(shown, kind) => {
+                        writer.write_all(&framing.wrap(kind, bytes)).await?;
+                        writer.flush().await?;
+                    }
+                    Ok(_) => {}
+                    Err(error) => {
+                        writer.write_all(&framing.failure(&error.full_message())).await?;
+                        break;
+                    }
+                }
+            }
+            writer.shutdown().await
+        };
+        let inward = async {
+            if !self.stdin {
+                // Only the end of the session is of interest.
+                return InputEnd::Closed;
+            }
+            let end = carry_input(reader, &input, self.detach).await;
+            if end == InputEnd::Closed && self.close_stdin {
+                // The process may have ended meanwhile, and then needs no telling.
+                let _ = input.close().await;
+            }
+            end
+        };
+        tokio::pin!(outward, inward);
+        let ended: io::Result<()> = tokio::select! {
+            ended = &mut outward => ended,
+            end = &mut inward => match end {
+                InputEnd::Closed => outward.await,
+                InputEnd::Detached => Ok(()),
+            },
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%error, "the client of an attached session has gone");
+        }
+    }
+}
+
+/// Answers `call` with the session.
+pub(crate) fn answer(mut call: Call, session: Session) -> Answer {
+    let closing = call.api.closing.clone();
+    if let Some(upgrade) = call.upgrade.take() {
+        let kind = content_type(session.framing, call.version);
+        call.api.sessions.spawn(async move {
+            match upgrade.await {
+                Ok(connection) => {
+                    let (reader, writer) = tokio::io::split(TokioIo::new(connection));
+                    tokio::select! {
+                        () = session.run(reader, writer) => {}
+                        () = closing.cancelled() => {}
+                    }
+                }
+                Err(error) => tracing::debug!(%error, "a connection was not handed over"),
+            }
+        });
+        return Ok(upgraded(kind, "tcp"));
+    }
+    let pieces = body::incoming(call.take_body()?);
+    let reader = tokio_util::io::StreamReader::new(Box::pin(pieces));
+    respond(&call, session, reader)
+}
+
+/// As [`answer`], where the request's body has been read and holds no input.
+pub(crate) fn answer_without_input(mut call: Call, mut session: Session) -> Answer {
+    if call.upgrade.is_some() {
+        return answer(call, session);
+    }
+    call.upgrade = None;
+    session.stdin = false;
+    respond(&call, session, tokio::io::empty())
+}
+
+/// Answers `call` with a stream that holds nothing but `text`.
+pub(crate) fn answer_text(mut call: Call, framing: Framing, text: Bytes) -> Answer {
+    let Some(upgrade) = call.upgrade.take() else {
+        return Ok(answer::with_type(StatusCode::OK, RAW, body::full(text)));
+    };
+    call.api.sessions.spawn(async move {
+        if let Ok(connection) = upgrade.await {
+            let mut connection = TokioIo::new(connection);
+            if let Err(error) = connection.write_all(&text).await.and(connection.shutdown().await) {
+                tracing::debug!(%error, "the client of an attached session has gone");
+            }
+        }
+    });
+    Ok(upgraded(content_type(framing, call.version), "tcp"))
+}
+
+/// The answer that hands the connection over.
+pub(crate) fn upgraded(kind: &'static str, protocol: &'static str) -> Response<body::Body> {
+    let mut response = answer::with_type(StatusCode::SWITCHING_PROTOCOLS, kind, body::empty());
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    response.headers_mut().insert(UPGRADE, HeaderValue::from_static(protocol));
+    response.extensions_mut().insert(ReasonPhrase::from_static(b"UPGRADED"));
+    response
+}
+
+fn respond(call: &Call, session: Session, reader: impl AsyncRead + Unpin + Send + 'static) -> Answer {
+    let (near, far) = tokio::io::duplex(PIECE);
+    let closing = call.api.closing.clone();
+    call.api.sessions.spawn(async move {
+        tokio::select! {
+            () = session.run(reader, near) => {}
+            () = closing.cancelled() => {}
+        }
+    });
+    let mut response = answer::with_type(StatusCode::OK, RAW, body::stream(ReaderStream::new(far)));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(RAW));
+    Ok(response)
+}
+
+/// Older clients know one content type only, whatever the framing.
+fn content_type(framing: Framing, version: ApiVersion) -> &'static str {
+    match framing {
+        Framing::Multiplexed if version >= ApiVersion(1, 42) => MULTIPLEXED,
+        _ => RAW,
+    }
+}
+
+fn is_shown((stdout, stderr): (bool, bool), kind: OutputKind) -> bool {
+    match kind {
+        OutputKind::Stdout => stdout,
+        OutputKind::Stderr => stderr,
+    }
+}
+
+async fn carry_input(
+    mut reader: impl AsyncRead + Unpin,
+    input: &engine::stream::Input,
+    mut detach: Option<DetachKeys>,
+) -> InputEnd {
+    let mut buffer = vec![0; PIECE];
+    loop {
+        // A broken connection ends the input like a closed one.
+        let read = match reader.read(&mut buffer).await {
+            Ok(0) | Err(_) => return InputEnd::Closed,
+            Ok(read) => read,
+        };
+        let (bytes, detached) = match &mut detach {
+            None => (Bytes::copy_from_slice(&buffer[..read]), false),
+            Some(keys) => match keys.read(&buffer[..read]) {
+                Typed::Input(bytes) => (bytes, false),
+                Typed::Detach(bytes) => (bytes, true),
+            },
+        };
+        if !bytes.is_empty() && input.write(bytes).await.is_err() {
+            return InputEnd::Closed;
+        }
+        if detached {
+            return InputEnd::Detached;
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! `POST /images/load`: images from an archive.
+
+use super::progress::{self, Form};
+use crate::answer::Answer;
+use crate::call::Call;
+
+/// Loads the images of an archive.
+pub(crate) async fn load(mut call: Call) -> Answer {
+    let quiet = call.query.flag_or("quiet", true);
+    let archive = call.body_stream()?;
+    progress::answer(call.engine().image_load(archive), Form::Load { quiet }, String::new()).await
+}

@@ -1,0 +1,25 @@
+//! `GET /images/get` and `GET /images/{name}/get`: images as an archive.
+
+use crate::answer::{self, Answer};
+use crate::call::Call;
+use crate::fault::Fault;
+
+/// The images that the query names.
+pub(crate) async fn save_several(call: Call) -> Answer {
+    let names = call.query.all("names");
+    if names.is_empty() {
+        return Err(Fault::invalid("no images named"));
+    }
+    save(call, names).await
+}
+
+/// The image that the path names.
+pub(crate) async fn save_one(call: Call) -> Answer {
+    let names = vec![call.name.clone()];
+    save(call, names).await
+}
+
+async fn save(call: Call, names: Vec<String>) -> Answer {
+    let archive = call.engine().image_save(&names).await?;
+    answer::stream("application/x-tar", archive)
+}

@@ -1,0 +1,8 @@
+//! Endpoints about networks.
+
+pub(crate) mod connect;
+pub(crate) mod create;
+pub(crate) mod inspect;
+pub(crate) mod list;
+pub(crate) mod prune;
+pub(crate) mod remove;

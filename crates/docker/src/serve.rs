@@ -1,0 +1,154 @@
+//! The service itself: connections, common headers, shutting down.
+
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::Timestamp;
+use engine::Engine;
+use http::header::HeaderValue;
+use http::{Method, Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::answer;
+use crate::body::Body;
+use crate::router;
+
+/// How long what is under way may take when the service is told to end.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// What the service tells about the program it is part of.
+#[derive(Clone, Debug)]
+pub struct About {
+    /// The program's version.
+    pub version: String,
+    /// The commit that it was built from, empty where unknown.
+    pub commit: String,
+    /// When it was built, as RFC 3339; empty where unknown.
+    pub built: String,
+}
+
+/// A Docker Engine API before an engine.
+#[derive(Clone)]
+pub struct Service {
+    api: Arc<Api>,
+}
+
+/// What all requests share.
+pub(crate) struct Api {
+    pub(crate) engine: Engine,
+    pub(crate) about: About,
+    /// Operations that go on when their client has gone.
+    pub(crate) operations: TaskTracker,
+    /// Connections that have become streams.
+    pub(crate) sessions: TaskTracker,
+    /// Ends the streams.
+    pub(crate) closing: CancellationToken,
+    server: HeaderValue,
+}
+
+impl Api {
+    /// The time of day, for queries that say how long ago.
+    pub(crate) fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
+}
+
+impl Service {
+    /// A service before `engine`.
+    pub fn new(engine: Engine, about: About) -> Self {
+        let server = HeaderValue::try_from(format!("Gantry/{} (linux)", about.version))
+            .unwrap_or_else(|_| HeaderValue::from_static("Gantry (linux)"));
+        let api = Api {
+            engine,
+            about,
+            operations: TaskTracker::new(),
+            sessions: TaskTracker::new(),
+            closing: CancellationToken::new(),
+            server,
+        };
+        Self { api: Arc::new(api) }
+    }
+
+    /// Answers one request.
+    async fn call(self, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+        let head = request.method() == Method::HEAD;
+        let server = self.api.server.clone();
+        let mut response = router::route(self.api, request).await.unwrap_or_else(answer::failure);
+        answer::add_common_headers(response.headers_mut(), &server);
+        if head {
+            *response.body_mut() = crate::body::empty();
+        }
+        Ok(response)
+    }
+}
+
+/// Serves every connection of `listener` until `shutdown`, then ends all streams, lets operations
+/// that were begun finish within a few seconds, and returns. Containers are not touched.
+pub async fn serve(listener: UnixListener, service: Service, shutdown: CancellationToken) -> io::Result<()> {
+    let api = Arc::clone(&service.api);
+    let mut connections = JoinSet::new();
+    let result = loop {
+        tokio::select! {
+            () = shutdown.cancelled() => break Ok(()),
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => { connections.spawn(connection(stream, service.clone())); }
+                Err(error) if is_passing(&error) => {
+                    tracing::warn!(%error, "could not accept a connection");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+                Err(error) => break Err(error),
+            },
+            Some(_) = connections.join_next() => {}
+        }
+    };
+    api.closing.cancel();
+    api.operations.close();
+    api.sessions.close();
+    let finish = async {
+        while connections.join_next().await.is_some() {}
+        api.operations.wait().await;
+        api.sessions.wait().await;
+    };
+    if tokio::time::timeout(GRACE, finish).await.is_err() {
+        tracing::warn!("requests were still under way when the service ended");
+    }
+    result
+}
+
+async fn connection(stream: UnixStream, service: Service) {
+    let closing = service.api.closing.clone();
+    let answering = service_fn(move |request| service.clone().call(request));
+    let connection = http1::Builder::new()
+        // Clients keep connections for later; one that waits costs next to nothing.
+        .header_read_timeout(None)
+        .serve_connection(TokioIo::new(stream), answering)
+        .with_upgrades();
+    tokio::pin!(connection);
+    let ended = tokio::select! {
+        ended = &mut connection => ended,
+        () = closing.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection broke off");
+    }
+}
+
+/// Whether accepting may work again: the fault lies in one connection or in a passing shortage.
+fn is_passing(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted, OutOfMemory};
+    matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted | OutOfMemory)
+        // Too many open files, in this process or on the host.
+        || matches!(error.raw_os_error(), Some(23 | 24))
+}

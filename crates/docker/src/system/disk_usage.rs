@@ -1,0 +1,39 @@
+//! `GET /system/df`: what takes how much disk.
+
+use std::collections::BTreeMap;
+
+use crate::answer::{self, Answer};
+use crate::call::Call;
+use crate::convert::{image, summary, volume};
+use crate::fault::Fault;
+use crate::wire::system::DiskUsage;
+
+/// What takes how much disk; with `type` only of the kinds that it names.
+pub(crate) async fn disk_usage(call: Call) -> Answer {
+    let types = call.query.all("type");
+    if let Some(unknown) =
+        types.iter().find(|kind| !matches!(kind.as_str(), "container" | "image" | "volume" | "build-cache"))
+    {
+        return Err(Fault::invalid(format!("unknown object type: {unknown}")));
+    }
+    let wanted = |kind: &str| types.is_empty() || types.iter().any(|given| given == kind);
+    let usage = call.engine().disk_usage().await?;
+    let mut users: BTreeMap<&str, i64> = BTreeMap::new();
+    for (container, _) in &usage.containers {
+        *users.entry(container.resolved.image_id.as_str()).or_default() += 1;
+    }
+    let now = call.api.now();
+    let images = usage.images.iter().map(|found| {
+        let containers = users.get(found.id.as_str()).copied().unwrap_or_default();
+        image::summary(found, containers, 0, call.version)
+    });
+    let containers =
+        usage.containers.iter().map(|(container, size)| summary::line(container, Some(*size), now));
+    answer::json(&DiskUsage {
+        layers_size: usage.layers,
+        images: wanted("image").then(|| images.collect()),
+        containers: wanted("container").then(|| containers.collect()),
+        volumes: wanted("volume").then(|| usage.volumes.iter().map(volume::volume).collect()),
+        build_cache: wanted("build-cache").then(Vec::new),
+    })
+}

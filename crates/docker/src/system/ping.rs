@@ -1,0 +1,20 @@
+//! `GET` and `HEAD /_ping`: whether the daemon is there, and what it speaks.
+
+use http::StatusCode;
+use http::header::{CACHE_CONTROL, HeaderValue, PRAGMA};
+
+use crate::answer::{self, Answer};
+use crate::body;
+use crate::call::Call;
+
+/// `OK`, with the headers by which clients choose version and builder.
+pub(crate) async fn ping(_call: Call) -> Answer {
+    let mut response = answer::with_type(StatusCode::OK, "text/plain; charset=utf-8", body::full("OK"));
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, no-store, must-revalidate"));
+    headers.insert(PRAGMA, HeaderValue::from_static("no-cache"));
+    headers.insert("Swarm", HeaderValue::from_static("inactive"));
+    // 1 is the builder behind `POST /build`; 2 would make clients open BuildKit sessions.
+    headers.insert("Builder-Version", HeaderValue::from_static("1"));
+    Ok(response)
+}
