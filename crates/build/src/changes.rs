@@ -1,0 +1,16 @@
+//! Dockerfile instructions that change an image's configuration only (`docker commit --change`).
+
+use engine::image::ImageConfig;
+
+/// Why a change could not be applied.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct ChangeError(String);
+
+/// Applies instructions such as `CMD ["sh"]` or `ENV A=b` to a configuration. Only those that need
+/// no file system and no base image are allowed: CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL,
+/// ONBUILD, STOPSIGNAL, USER, VOLUME, WORKDIR.
+pub fn apply_changes(config: &mut ImageConfig, changes: &[String]) -> Result<(), ChangeError> {
+    let _ = (config, changes);
+    todo!()
+}
