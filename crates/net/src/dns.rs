@@ -4,6 +4,12 @@ use std::net::Ipv4Addr;
 
 use crate::Protocol;
 
+mod listener;
+mod zone;
+
+pub(crate) use listener::Listener;
+pub(crate) use zone::SharedZone;
+
 /// Everything that the cluster's DNS answers for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DnsTable {

@@ -19,6 +19,13 @@ pub struct KernelError {
     pub source: io::Error,
 }
 
+impl KernelError {
+    /// `action` says what was being tried, on what.
+    pub(crate) fn new(action: impl Into<String>, source: io::Error) -> Self {
+        Self { action: action.into(), source }
+    }
+}
+
 /// Why the network could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {

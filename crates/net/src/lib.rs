@@ -14,14 +14,24 @@
 //!   `net.ipv4.ip_forward`, without which no container network works.
 //! - All methods may be called again with the same arguments.
 
+mod address;
 mod attach;
 mod config;
+mod conntrack;
 mod dns;
 mod error;
 mod files;
 mod finding;
+mod link;
+mod namespace;
+mod netlink;
 mod network;
+mod nft;
+mod plan;
+mod ports;
+mod sandbox;
 mod services;
+mod state;
 
 pub use attach::{Endpoint, EndpointSpec, PortBinding, PortSpec, Protocol};
 pub use config::{AddressPool, Config, Subnet};

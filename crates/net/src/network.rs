@@ -5,18 +5,34 @@ use std::net::Ipv4Addr;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-use ipnet::Ipv4Net;
-use serde::{Deserialize, Serialize};
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
+use crate::link::Links;
+use crate::namespace::Pool;
+use crate::nft::{Table, Target};
+use crate::ports::Ports;
+use crate::state::StateDir;
 use crate::{
     AttachError, Config, DnsTable, Endpoint, EndpointSpec, Finding, KernelError, NetworkError, OpenError,
-    ResolvConf, ServiceTable,
+    ResolvConf, ServiceTable, dns,
 };
 
-base::hex_id! {
-    /// Names a network.
-    pub struct NetworkId;
-}
+mod attach;
+mod create;
+mod detach;
+mod doctor;
+mod find;
+mod open;
+mod remove;
+mod resolver;
+mod rules;
+mod spec;
+mod teardown;
+mod watch;
+
+pub use spec::{NetworkId, NetworkKind, NetworkSpec, NetworkView};
 
 /// An instance's networks; cheap to clone.
 ///
@@ -24,144 +40,102 @@ base::hex_id! {
 /// [`Network::teardown`].
 #[derive(Clone)]
 pub struct Network {
-    #[expect(dead_code, reason = "filled in with the first operation")]
-    inner: Arc<Config>,
+    inner: Arc<Inner>,
 }
 
-/// What is wanted of a network.
-#[derive(Clone, Debug, Default)]
-pub struct NetworkSpec {
-    /// Its name.
-    pub name: String,
-    /// Its subnet, or the next free one of the pools.
-    pub subnet: Option<Ipv4Net>,
-    /// Addresses given out without being asked for come from here (`--ip-range`).
-    pub range: Option<Ipv4Net>,
-    /// Address of the bridge, or the first of the subnet.
-    pub gateway: Option<Ipv4Addr>,
-    /// Addresses never given out (`--aux-address`), by name.
-    pub reserved: BTreeMap<String, Ipv4Addr>,
-    /// Whether it is cut off from everything outside it.
-    pub internal: bool,
-    /// Largest packet, or the kernel's choice.
-    pub mtu: Option<u32>,
-    /// Whether its containers may talk to each other.
-    pub isolate_endpoints: bool,
-    /// Whether addresses are hidden behind the host's on the way out.
-    pub no_masquerade: bool,
-    /// Link name of the bridge, or one made from the instance's name.
-    pub bridge: Option<String>,
-    /// The host's address that ports are published at unless told otherwise.
-    pub host_address: Option<Ipv4Addr>,
-    /// Kept and given back.
-    pub options: BTreeMap<String, String>,
-    /// Kept and given back.
-    pub labels: BTreeMap<String, String>,
+/// What all clones share. Locks are taken in the order of the fields, and never over an `.await`.
+pub(crate) struct Inner {
+    config: Config,
+    disk: StateDir,
+    pool: Arc<Pool>,
+    table: Mutex<Table>,
+    links: Mutex<Links>,
+    state: Mutex<State>,
+    zone: dns::SharedZone,
+    stop: CancellationToken,
+    tasks: TaskTracker,
 }
 
-/// A network as it is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NetworkView {
-    /// Its id.
-    pub id: NetworkId,
-    /// Its name.
-    pub name: String,
-    /// Which of the kinds it is.
-    pub kind: NetworkKind,
-    /// When it was made.
-    pub created: base::Timestamp,
-    /// Its subnet.
-    pub subnet: Ipv4Net,
-    /// Addresses given out without being asked for come from here.
-    pub range: Option<Ipv4Net>,
-    /// Address of the bridge.
-    pub gateway: Ipv4Addr,
-    /// Addresses never given out, by name.
-    pub reserved: BTreeMap<String, Ipv4Addr>,
-    /// Whether it is cut off from everything outside it.
-    pub internal: bool,
-    /// Largest packet, or the kernel's choice.
-    pub mtu: Option<u32>,
-    /// Whether its containers may not talk to each other.
-    pub isolate_endpoints: bool,
-    /// Whether addresses stay visible on the way out.
-    pub no_masquerade: bool,
-    /// Link name of the bridge.
-    pub bridge: String,
-    /// The host's address that ports are published at unless told otherwise.
-    pub host_address: Option<Ipv4Addr>,
-    /// As given.
-    pub options: BTreeMap<String, String>,
-    /// As given.
-    pub labels: BTreeMap<String, String>,
-}
-
-/// The kinds of network.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum NetworkKind {
-    /// Docker's default network, named `bridge`: no names are resolved in it.
-    Default,
-    /// Made by a user: containers find each other by name.
-    User,
-    /// The pods' network of this node, named `pods`.
-    Pods,
+/// The tables as they are wanted.
+#[derive(Default)]
+struct State {
+    networks: BTreeMap<NetworkId, NetworkView>,
+    /// Number of each network's bridge.
+    bridges: BTreeMap<NetworkId, u32>,
+    endpoints: BTreeMap<(String, NetworkId), Endpoint>,
+    /// The address that each network gave out last.
+    last: BTreeMap<NetworkId, Ipv4Addr>,
+    ports: Ports,
+    services: ServiceTable,
+    /// Where names are answered.
+    names: Option<Target>,
 }
 
 impl Network {
     /// Opens the instance's networks: brings up what the state directory tells of, forgets endpoints
     /// that no longer live, puts the rules in place and begins to answer names.
     pub async fn open(config: Config) -> Result<Self, OpenError> {
-        let _ = config;
-        todo!()
+        open::open(config).await
     }
 
     /// Stops answering names and watching the rules; traffic goes on.
     pub async fn close(&self) {
-        todo!()
+        self.inner.stop.cancel();
+        self.inner.tasks.close();
+        self.inner.tasks.wait().await;
+        self.inner.pool.drain();
     }
 
     /// Takes everything of this instance out of the kernel and forgets it. The handle is of no use afterwards.
     pub async fn teardown(&self) -> Result<(), KernelError> {
-        todo!()
+        self.close().await;
+        self.blocking(teardown::teardown).await
     }
 
     /// A fresh network namespace with its loopback up.
     pub async fn netns_take(&self) -> Result<OwnedFd, KernelError> {
-        todo!()
+        let taken = self.blocking(|inner| inner.pool.take()).await;
+        let inner = self.inner.clone();
+        self.inner.tasks.spawn_blocking(move || {
+            if inner.stop.is_cancelled() {
+                return;
+            }
+            if let Err(error) = inner.pool.fill() {
+                tracing::warn!(%error, "no namespace could be made in advance");
+            }
+        });
+        taken.map_err(|source| KernelError::new("make a network namespace", source))
     }
 
     /// Creates a user-defined network.
     pub async fn network_create(&self, spec: NetworkSpec) -> Result<NetworkView, NetworkError> {
-        let _ = spec;
-        todo!()
+        self.blocking(move |inner| create::create(inner, spec)).await
     }
 
     /// Removes a user-defined network that has no endpoints.
     pub async fn network_remove(&self, id: &NetworkId) -> Result<(), NetworkError> {
-        let _ = id;
-        todo!()
+        let id = id.clone();
+        self.blocking(move |inner| remove::remove(inner, &id)).await
     }
 
     /// All networks: the default one and the pods' first, then by name.
     pub fn network_list(&self) -> Vec<NetworkView> {
-        todo!()
+        find::list(&self.inner.state.lock())
     }
 
     /// The network with this name, id or unambiguous beginning of an id.
     pub fn network_find(&self, name: &str) -> Result<NetworkView, NetworkError> {
-        let _ = name;
-        todo!()
+        find::find(&self.inner.state.lock(), name)
     }
 
     /// Docker's default network.
     pub fn network_default(&self) -> NetworkView {
-        todo!()
+        find::of_kind(&self.inner.state.lock(), NetworkKind::Default)
     }
 
     /// The pods' network; its subnet tells what addresses pods get.
     pub fn network_pods(&self) -> NetworkView {
-        todo!()
+        find::of_kind(&self.inner.state.lock(), NetworkKind::Pods)
     }
 
     /// Puts the namespace `netns` into a network: link, address, routes, names, published ports.
@@ -173,65 +147,76 @@ impl Network {
         network: &NetworkId,
         spec: EndpointSpec,
     ) -> Result<Endpoint, AttachError> {
-        let _ = (netns, network, spec);
-        todo!()
+        let netns = netns
+            .try_clone_to_owned()
+            .map_err(|source| KernelError::new("keep the network namespace open", source))?;
+        let network = network.clone();
+        self.blocking(move |inner| attach::attach(inner, &netns, &network, spec)).await
     }
 
     /// Takes `owner` out of a network; nothing happens if it is not in it. The namespace may be gone.
     pub async fn endpoint_detach(&self, network: &NetworkId, owner: &str) -> Result<(), AttachError> {
-        let _ = (network, owner);
-        todo!()
+        let (network, owner) = (network.clone(), owner.to_owned());
+        self.blocking(move |inner| detach::detach(inner, &owner, Some(&network))).await
     }
 
     /// Takes `owner` out of all networks; nothing happens if it is in none.
     pub async fn endpoint_detach_all(&self, owner: &str) -> Result<(), AttachError> {
-        let _ = owner;
-        todo!()
+        let owner = owner.to_owned();
+        self.blocking(move |inner| detach::detach(inner, &owner, None)).await
     }
 
     /// All endpoints.
     pub fn endpoint_list(&self) -> Vec<Endpoint> {
-        todo!()
+        self.inner.state.lock().endpoints.values().cloned().collect()
     }
 
-    /// Changes the names of an endpoint, as renaming the container does.
+    /// Changes the name of an owner's endpoints, as renaming the container does.
     pub async fn endpoint_rename(&self, owner: &str, name: &str) -> Result<(), AttachError> {
-        let _ = (owner, name);
-        todo!()
+        let (owner, name) = (owner.to_owned(), name.to_owned());
+        self.blocking(move |inner| attach::rename(inner, &owner, &name)).await
     }
 
     /// The resolver configuration for a container in `network`; explicit settings go over it.
     pub fn resolv_conf(&self, network: &NetworkId) -> ResolvConf {
-        let _ = network;
-        todo!()
+        resolver::container(&self.inner, network)
     }
 
     /// The resolver configuration for a pod with `dnsPolicy: ClusterFirst` in `namespace`.
     pub fn resolv_conf_pod(&self, namespace: &str) -> ResolvConf {
-        let _ = namespace;
-        todo!()
+        resolver::pod(&self.inner, namespace)
     }
 
     /// The host's own resolver configuration (`dnsPolicy: Default`, `--network host`).
     pub fn resolv_conf_host(&self) -> ResolvConf {
-        todo!()
+        resolver::host(&self.inner)
     }
 
     /// Makes the services be exactly `table`; the kernel sees one transaction with the differences.
     pub async fn services_apply(&self, table: ServiceTable) -> Result<(), KernelError> {
-        let _ = table;
-        todo!()
+        self.blocking(move |inner| rules::services(inner, table)).await
     }
 
     /// Makes the cluster's DNS answer for exactly `table`.
     pub fn dns_apply(&self, table: DnsTable) {
-        let _ = table;
-        todo!()
+        self.inner.zone.replace(&self.inner.config.cluster_domain, &table);
     }
 
     /// What on this host stands in the way of the networks.
     pub async fn doctor(&self) -> Vec<Finding> {
-        todo!()
+        self.blocking(doctor::examine).await
+    }
+
+    /// Netlink and files are quick but block; they get a thread where that hurts nobody.
+    async fn blocking<T: Send + 'static>(&self, work: impl FnOnce(&Inner) -> T + Send + 'static) -> T {
+        let inner = self.inner.clone();
+        match tokio::task::spawn_blocking(move || work(&inner)).await {
+            Ok(result) => result,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(error) => panic!("the runtime is shutting down: {error}"),
+            },
+        }
     }
 }
 
@@ -241,9 +226,7 @@ pub(crate) fn tag(instance: &str) -> String {
         return instance.to_owned();
     }
     // FNV-1a: short, and the same in every version.
-    let hash = instance
-        .bytes()
-        .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    let hash = instance.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
     let start: String = instance.chars().filter(char::is_ascii).take(2).collect();
     format!("{start}{:04x}", (hash >> 16) ^ (hash & 0xffff))
 }

@@ -1,0 +1,388 @@
+//! Links, addresses and routes, by the kernel's route protocol.
+
+use std::io;
+use std::net::Ipv4Addr;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use ipnet::Ipv4Net;
+
+use crate::netlink::{Attributes, Family, Message, Socket, attribute_text, attribute_u32};
+
+const RTM_NEWLINK: u16 = 16;
+const RTM_DELLINK: u16 = 17;
+const RTM_GETLINK: u16 = 18;
+const RTM_SETLINK: u16 = 19;
+const RTM_NEWADDR: u16 = 20;
+const RTM_GETADDR: u16 = 22;
+const RTM_NEWROUTE: u16 = 24;
+const RTM_GETROUTE: u16 = 26;
+const NLM_F_REPLACE: u16 = 0x100;
+const NLM_F_EXCL: u16 = 0x200;
+const NLM_F_CREATE: u16 = 0x400;
+
+const IFLA_ADDRESS: u16 = 1;
+const IFLA_IFNAME: u16 = 3;
+const IFLA_MTU: u16 = 4;
+const IFLA_MASTER: u16 = 10;
+const IFLA_PROTINFO: u16 = 12;
+const IFLA_LINKINFO: u16 = 18;
+const IFLA_IFALIAS: u16 = 20;
+const IFLA_AF_SPEC: u16 = 26;
+const IFLA_NET_NS_FD: u16 = 28;
+const IFLA_INFO_KIND: u16 = 1;
+const IFLA_INFO_DATA: u16 = 2;
+const VETH_INFO_PEER: u16 = 1;
+const IFLA_INET_CONF: u16 = 1;
+const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
+const IN6_ADDR_GEN_MODE_NONE: u8 = 1;
+const IFLA_BRPORT_ISOLATED: u16 = 33;
+const IFLA_BR_MCAST_SNOOPING: u16 = 23;
+
+/// Index of a setting in `IFLA_INET_CONF`: the names under `net.ipv4.conf.<link>`.
+const CONF_FORWARDING: u16 = 1;
+const CONF_SEND_REDIRECTS: u16 = 6;
+const CONF_ROUTE_LOCALNET: u16 = 26;
+
+const IFA_ADDRESS: u16 = 1;
+const IFA_LOCAL: u16 = 2;
+const IFA_BROADCAST: u16 = 4;
+
+const RTA_DST: u16 = 1;
+const RTA_OIF: u16 = 4;
+const RTA_GATEWAY: u16 = 5;
+const RTA_PRIORITY: u16 = 6;
+const RTA_TABLE: u16 = 15;
+const RT_TABLE_MAIN: u8 = 254;
+const RTPROT_STATIC: u8 = 4;
+const RT_SCOPE_UNIVERSE: u8 = 0;
+const RT_SCOPE_LINK: u8 = 253;
+const RTN_UNICAST: u8 = 1;
+
+/// A socket for links, addresses and routes of one network namespace.
+pub(crate) struct Links {
+    socket: Socket,
+}
+
+/// A link as it is.
+#[derive(Clone, Debug)]
+pub(crate) struct Link {
+    /// Its number in its namespace.
+    pub(crate) index: u32,
+    /// Its name.
+    pub(crate) name: String,
+    /// The text that its owner left on it.
+    pub(crate) alias: String,
+    /// What it is, as `bridge` or `veth`; empty for hardware.
+    pub(crate) kind: String,
+    /// The bridge that it is a port of.
+    pub(crate) master: Option<u32>,
+}
+
+/// The two ends of a veth to be made.
+#[derive(Clone, Debug)]
+pub(crate) struct Veth<'a> {
+    /// Name of the end that stays here.
+    pub(crate) host: &'a str,
+    /// The bridge that it becomes a port of.
+    pub(crate) bridge: u32,
+    /// Whether other isolated ports of the bridge cannot be reached through it.
+    pub(crate) isolated: bool,
+    /// Where the other end goes.
+    pub(crate) netns: BorrowedFd<'a>,
+    /// Name of the other end.
+    pub(crate) inside: &'a str,
+    /// Hardware address of the other end.
+    pub(crate) mac: [u8; 6],
+    /// Largest packet.
+    pub(crate) mtu: Option<u32>,
+}
+
+/// A route to be made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Route {
+    /// Where to; everything if the prefix is 0.
+    pub(crate) destination: Ipv4Net,
+    /// Through whom; directly if none.
+    pub(crate) gateway: Option<Ipv4Addr>,
+    /// Out of which link.
+    pub(crate) link: u32,
+    /// Tells routes to the same destination apart; the lowest is used.
+    pub(crate) metric: u32,
+}
+
+impl Links {
+    /// Opens a socket in the network namespace of this thread.
+    pub(crate) fn open() -> io::Result<Self> {
+        Ok(Self { socket: Socket::open(Family::Route, 0)? })
+    }
+
+    /// All links.
+    pub(crate) fn list(&mut self) -> io::Result<Vec<Link>> {
+        let replies = self.socket.dump(&Message::new(RTM_GETLINK, 0, &link_header(0, 0, 0)))?;
+        Ok(replies.iter().filter_map(|reply| parse_link(&reply.payload)).collect())
+    }
+
+    /// The link with this name, if there is one.
+    pub(crate) fn find(&mut self, name: &str) -> io::Result<Option<Link>> {
+        let mut message = Message::new(RTM_GETLINK, 0, &link_header(0, 0, 0));
+        message.text(IFLA_IFNAME, name);
+        match self.socket.get(&message) {
+            Ok(reply) => Ok(parse_link(&reply.payload)),
+            Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Makes a bridge with `alias` on it, up, that may carry packets for 127.0.0.0/8.
+    pub(crate) fn bridge_add(&mut self, name: &str, alias: &str, mac: [u8; 6], mtu: Option<u32>) -> io::Result<u32> {
+        let mut message = Message::new(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, &link_header(0, 0, 0));
+        message.text(IFLA_IFNAME, name).bytes(IFLA_ADDRESS, &mac);
+        if let Some(mtu) = mtu {
+            message.u32(IFLA_MTU, mtu);
+        }
+        message.nest(IFLA_LINKINFO, |info| {
+            info.text(IFLA_INFO_KIND, "bridge");
+            // Snooping delays multicast on ports that have just come up, and nobody queries here.
+            info.nest(IFLA_INFO_DATA, |bridge| {
+                bridge.bytes(IFLA_BR_MCAST_SNOOPING, &[0]);
+            });
+        });
+        self.socket.request(&[message])?;
+        let link = self.find(name)?.ok_or(io::ErrorKind::NotFound)?;
+        self.bridge_set(link.index, alias)?;
+        Ok(link.index)
+    }
+
+    /// Puts a bridge into the state that all our bridges have.
+    pub(crate) fn bridge_set(&mut self, index: u32, alias: &str) -> io::Result<()> {
+        let mut message = Message::new(RTM_NEWLINK, 0, &link_header(index, libc::IFF_UP, libc::IFF_UP));
+        message.text(IFLA_IFALIAS, alias);
+        message.nest(IFLA_AF_SPEC, |families| {
+            families.nest(libc::AF_INET as u16, |inet| {
+                inet.nest(IFLA_INET_CONF, |conf| {
+                    // Ports published at 127.0.0.1 lead from the loopback to the bridge.
+                    conf.u32(CONF_ROUTE_LOCALNET, 1);
+                    conf.u32(CONF_FORWARDING, 1);
+                    // Pods talk to each other through the bridge's address; a redirect would undo that.
+                    conf.u32(CONF_SEND_REDIRECTS, 0);
+                });
+            });
+        });
+        self.socket.request(&[message, no_ipv6(index)]).or_else(ignore_missing_ipv6)
+    }
+
+    /// Gives a link an address; nothing happens if it has it.
+    pub(crate) fn address_add(&mut self, link: u32, address: Ipv4Net) -> io::Result<()> {
+        self.socket.request(&[address_message(link, address)]).or_else(ignore_exists)
+    }
+
+    /// All addresses with the links that have them.
+    pub(crate) fn address_list(&mut self) -> io::Result<Vec<(u32, Ipv4Net)>> {
+        let header = [libc::AF_INET as u8, 0, 0, 0, 0, 0, 0, 0];
+        let replies = self.socket.dump(&Message::new(RTM_GETADDR, 0, &header))?;
+        Ok(replies
+            .iter()
+            .filter_map(|reply| {
+                let index = attribute_u32(reply.payload.get(4..)?)?;
+                let local = Attributes::after(&reply.payload, 8).find(IFA_LOCAL)?;
+                Some((index, Ipv4Net::new(ipv4(local)?, *reply.payload.get(1)?).ok()?))
+            })
+            .collect())
+    }
+
+    /// Makes a route, in place of another to the same destination.
+    pub(crate) fn route_replace(&mut self, route: Route) -> io::Result<()> {
+        self.socket.request(&[route_message(route)])
+    }
+
+    /// All routes of the main table: destination and link.
+    pub(crate) fn route_list(&mut self) -> io::Result<Vec<(Ipv4Net, u32)>> {
+        let mut header = [0; 12];
+        header[0] = libc::AF_INET as u8;
+        let replies = self.socket.dump(&Message::new(RTM_GETROUTE, 0, &header))?;
+        Ok(replies
+            .iter()
+            .filter_map(|reply| {
+                let attributes = Attributes::after(&reply.payload, 12);
+                let table = attributes.find(RTA_TABLE).and_then(attribute_u32)?;
+                if table != u32::from(RT_TABLE_MAIN) {
+                    return None;
+                }
+                let destination = attributes.find(RTA_DST).and_then(ipv4).unwrap_or(Ipv4Addr::UNSPECIFIED);
+                let net = Ipv4Net::new(destination, *reply.payload.get(1)?).ok()?;
+                Some((net, attributes.find(RTA_OIF).and_then(attribute_u32)?))
+            })
+            .collect())
+    }
+
+    /// Makes a veth between a bridge and a namespace; the end in the namespace is not up yet.
+    pub(crate) fn veth_add(&mut self, veth: &Veth<'_>) -> io::Result<()> {
+        let up = link_header(0, libc::IFF_UP, libc::IFF_UP);
+        let mut message = Message::new(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, &up);
+        message.text(IFLA_IFNAME, veth.host).u32(IFLA_MASTER, veth.bridge);
+        if let Some(mtu) = veth.mtu {
+            message.u32(IFLA_MTU, mtu);
+        }
+        message.nest(IFLA_LINKINFO, |info| {
+            info.text(IFLA_INFO_KIND, "veth");
+            info.nest(IFLA_INFO_DATA, |data| {
+                data.nest(VETH_INFO_PEER, |peer| {
+                    // It comes up later: the kernel refuses to while the two are not connected yet.
+                    peer.raw(&link_header(0, 0, 0)).text(IFLA_IFNAME, veth.inside).bytes(IFLA_ADDRESS, &veth.mac);
+                    if let Some(mtu) = veth.mtu {
+                        peer.u32(IFLA_MTU, mtu);
+                    }
+                    peer.u32(IFLA_NET_NS_FD, veth.netns.as_raw_fd() as u32);
+                });
+            });
+        });
+        self.socket.request(&[message])?;
+        if veth.isolated {
+            let link = self.find(veth.host)?.ok_or(io::ErrorKind::NotFound)?;
+            let mut header = link_header(link.index, 0, 0);
+            header[0] = libc::AF_BRIDGE as u8;
+            let mut message = Message::new(RTM_SETLINK, 0, &header);
+            message.nest(IFLA_PROTINFO, |port| {
+                port.bytes(IFLA_BRPORT_ISOLATED, &[1]);
+            });
+            self.socket.request(&[message])?;
+        }
+        Ok(())
+    }
+
+    /// Brings up the link `index` inside a sandbox with its address and routes, in one exchange.
+    pub(crate) fn configure(&mut self, index: u32, address: Ipv4Net, routes: &[Route]) -> io::Result<()> {
+        let up = Message::new(RTM_NEWLINK, 0, &link_header(index, libc::IFF_UP, libc::IFF_UP));
+        let mut messages = vec![up, address_message(index, address)];
+        messages.extend(routes.iter().copied().map(route_message));
+        self.socket.request(&messages)
+    }
+
+    /// Lets a link carry packets for 127.0.0.0/8.
+    pub(crate) fn route_localnet(&mut self, index: u32) -> io::Result<()> {
+        let mut message = Message::new(RTM_NEWLINK, 0, &link_header(index, 0, 0));
+        message.nest(IFLA_AF_SPEC, |families| {
+            families.nest(libc::AF_INET as u16, |inet| {
+                inet.nest(IFLA_INET_CONF, |conf| {
+                    conf.u32(CONF_ROUTE_LOCALNET, 1);
+                });
+            });
+        });
+        self.socket.request(&[message])
+    }
+
+    /// Makes a link a port of a bridge.
+    pub(crate) fn master_set(&mut self, index: u32, bridge: u32) -> io::Result<()> {
+        let mut message = Message::new(RTM_NEWLINK, 0, &link_header(index, 0, 0));
+        message.u32(IFLA_MASTER, bridge);
+        self.socket.request(&[message])
+    }
+
+    /// Brings a link up.
+    pub(crate) fn up(&mut self, index: u32) -> io::Result<()> {
+        self.socket.request(&[Message::new(RTM_NEWLINK, 0, &link_header(index, libc::IFF_UP, libc::IFF_UP))])
+    }
+
+    /// Removes a link; nothing happens if it is gone.
+    pub(crate) fn remove(&mut self, name: &str) -> io::Result<()> {
+        let mut message = Message::new(RTM_DELLINK, 0, &link_header(0, 0, 0));
+        message.text(IFLA_IFNAME, name);
+        match self.socket.request(&[message]) {
+            Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(()),
+            result => result,
+        }
+    }
+}
+
+fn link_header(index: u32, flags: i32, change: i32) -> [u8; 16] {
+    let mut header = [0; 16];
+    header[4..8].copy_from_slice(&index.to_ne_bytes());
+    header[8..12].copy_from_slice(&flags.to_ne_bytes());
+    header[12..16].copy_from_slice(&change.to_ne_bytes());
+    header
+}
+
+/// Keeps a link from getting an IPv6 address of its own: networks have IPv4 only, and a link with
+/// an address that nobody asked for is a way around isolation.
+fn no_ipv6(index: u32) -> Message {
+    let mut message = Message::new(RTM_NEWLINK, 0, &link_header(index, 0, 0));
+    message.nest(IFLA_AF_SPEC, |families| {
+        families.nest(libc::AF_INET6 as u16, |inet6| {
+            inet6.bytes(IFLA_INET6_ADDR_GEN_MODE, &[IN6_ADDR_GEN_MODE_NONE]);
+        });
+    });
+    message
+}
+
+fn ignore_missing_ipv6(error: io::Error) -> io::Result<()> {
+    match error.raw_os_error() {
+        Some(libc::EAFNOSUPPORT | libc::EPROTONOSUPPORT) => Ok(()),
+        _ => Err(error),
+    }
+}
+
+fn ignore_exists(error: io::Error) -> io::Result<()> {
+    if error.kind() == io::ErrorKind::AlreadyExists { Ok(()) } else { Err(error) }
+}
+
+fn address_message(link: u32, address: Ipv4Net) -> Message {
+    let mut header = [libc::AF_INET as u8, address.prefix_len(), 0, RT_SCOPE_UNIVERSE, 0, 0, 0, 0];
+    header[4..8].copy_from_slice(&link.to_ne_bytes());
+    let mut message = Message::new(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, &header);
+    let octets = address.addr().octets();
+    message.bytes(IFA_LOCAL, &octets).bytes(IFA_ADDRESS, &octets);
+    if address.prefix_len() < 31 {
+        message.bytes(IFA_BROADCAST, &address.broadcast().octets());
+    }
+    message
+}
+
+fn route_message(route: Route) -> Message {
+    let scope = if route.gateway.is_some() { RT_SCOPE_UNIVERSE } else { RT_SCOPE_LINK };
+    let header = [
+        libc::AF_INET as u8,
+        route.destination.prefix_len(),
+        0,
+        0,
+        RT_TABLE_MAIN,
+        RTPROT_STATIC,
+        scope,
+        RTN_UNICAST,
+        0,
+        0,
+        0,
+        0,
+    ];
+    let mut message = Message::new(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, &header);
+    if route.destination.prefix_len() > 0 {
+        message.bytes(RTA_DST, &route.destination.network().octets());
+    }
+    if let Some(gateway) = route.gateway {
+        message.bytes(RTA_GATEWAY, &gateway.octets());
+    }
+    message.u32(RTA_OIF, route.link);
+    if route.metric > 0 {
+        message.u32(RTA_PRIORITY, route.metric);
+    }
+    message
+}
+
+fn parse_link(payload: &[u8]) -> Option<Link> {
+    let attributes = Attributes::after(payload, 16);
+    let kind = attributes
+        .find(IFLA_LINKINFO)
+        .and_then(|info| Attributes::new(info).find(IFLA_INFO_KIND))
+        .map(attribute_text)
+        .unwrap_or_default();
+    Some(Link {
+        index: attribute_u32(payload.get(4..)?)?,
+        name: attributes.find(IFLA_IFNAME).map(attribute_text)?,
+        alias: attributes.find(IFLA_IFALIAS).map(attribute_text).unwrap_or_default(),
+        kind,
+        master: attributes.find(IFLA_MASTER).and_then(attribute_u32),
+    })
+}
+
+fn ipv4(value: &[u8]) -> Option<Ipv4Addr> {
+    Some(Ipv4Addr::from(<[u8; 4]>::try_from(value.get(..4)?).ok()?))
+}

@@ -1,0 +1,176 @@
+//! Creating a network: its subnet, its bridge.
+
+use std::io;
+use std::net::Ipv4Addr;
+
+use base::{Clock, SystemClock, SystemRandom};
+use ipnet::Ipv4Net;
+
+use super::{Inner, NetworkId, NetworkKind, NetworkSpec, NetworkView, rules, tag};
+use crate::link::{Link, Links};
+use crate::{KernelError, NetworkError, address};
+
+/// Creates a user-defined network.
+pub(super) fn create(inner: &Inner, spec: NetworkSpec) -> Result<NetworkView, NetworkError> {
+    let mut links = inner.links.lock();
+    let view = {
+        let state = inner.state.lock();
+        if spec.name.is_empty() {
+            return Err(NetworkError::Invalid { message: "network name cannot be empty".to_owned() });
+        }
+        if state.networks.values().any(|network| network.name == spec.name) {
+            return Err(NetworkError::Exists { name: spec.name });
+        }
+        let taken = subnets_taken(&mut links, state.networks.values())?;
+        let id = NetworkId::random(&SystemRandom);
+        plan(inner, id, NetworkKind::User, spec, &taken)?
+    };
+    if let Some(other) = inner.state.lock().networks.values().find(|network| network.bridge == view.bridge) {
+        let message = format!("bridge name {} is already used by network {}", view.bridge, other.name);
+        return Err(NetworkError::Invalid { message });
+    }
+    let index = bridge(inner, &mut links, &view)?;
+    drop(links);
+    let kept = {
+        let mut state = inner.state.lock();
+        state.bridges.insert(view.id.clone(), index);
+        state.networks.insert(view.id.clone(), view.clone());
+        inner.disk.networks_write(state.networks.values())
+    };
+    let result = match kept {
+        Ok(()) => rules::apply(inner).map_err(NetworkError::from),
+        Err(error) => Err(NetworkError::State { path: error.path, source: error.source }),
+    };
+    if let Err(error) = result {
+        super::remove::undo(inner, &view);
+        return Err(error);
+    }
+    tracing::info!(network = view.name, subnet = %view.subnet, bridge = view.bridge, "network created");
+    Ok(view)
+}
+
+/// The network that `spec` asks for, or why there cannot be one.
+pub(super) fn plan(
+    inner: &Inner,
+    id: NetworkId,
+    kind: NetworkKind,
+    spec: NetworkSpec,
+    taken: &[(Ipv4Net, String)],
+) -> Result<NetworkView, NetworkError> {
+    let invalid = |message: String| Err(NetworkError::Invalid { message });
+    let subnet = match spec.subnet {
+        Some(subnet) => subnet,
+        None => {
+            let taken: Vec<_> = taken.iter().map(|(net, _)| *net).collect();
+            address::free_subnet(&inner.config.address_pools, &taken).ok_or(NetworkError::PoolsExhausted)?
+        }
+    };
+    if let Some((_, with)) = taken.iter().find(|(net, _)| address::overlap(*net, subnet)) {
+        return Err(NetworkError::Overlap { subnet, with: with.clone() });
+    }
+    let Some(gateway) = spec.gateway.or_else(|| address::default_gateway(subnet)) else {
+        return invalid(format!("subnet {subnet} has no address for a gateway"));
+    };
+    let subnet = subnet.trunc();
+    if subnet.prefix_len() > 30 {
+        return invalid(format!("subnet {subnet} is too small for a network: at most /30"));
+    }
+    let outside = |address: &Ipv4Addr| !subnet.contains(address);
+    if outside(&gateway) || spec.reserved.values().any(outside) {
+        return invalid(format!("no matching subnet for gateway {gateway} or a reserved address in {subnet}"));
+    }
+    if spec.range.is_some_and(|range| !subnet.contains(&range)) {
+        return invalid(format!("no matching subnet for range {}", spec.range.unwrap_or(subnet)));
+    }
+    let bridge = spec.bridge.unwrap_or_else(|| format!("{}-{}", tag(&inner.config.instance), &id.as_str()[..8]));
+    if !link_name_fits(&bridge) {
+        return invalid(format!("`{bridge}` cannot name a link: at most 15 bytes, without `/` and spaces"));
+    }
+    Ok(NetworkView {
+        id,
+        name: spec.name,
+        kind,
+        created: SystemClock::new().now(),
+        subnet,
+        range: spec.range,
+        gateway,
+        reserved: spec.reserved,
+        internal: spec.internal,
+        mtu: spec.mtu,
+        isolate_endpoints: spec.isolate_endpoints,
+        no_masquerade: spec.no_masquerade,
+        bridge,
+        host_address: spec.host_address,
+        options: spec.options,
+        labels: spec.labels,
+    })
+}
+
+/// Brings up the bridge of a network, made if there is none; returns its number.
+pub(super) fn bridge(inner: &Inner, links: &mut Links, network: &NetworkView) -> Result<u32, KernelError> {
+    let failed = |what: &str| {
+        let action = format!("{what} bridge `{}`", network.bridge);
+        move |source| KernelError::new(action, source)
+    };
+    let alias = alias(inner);
+    let index = match links.find(&network.bridge).map_err(failed("find"))? {
+        Some(link) if is_own(&link, &alias) => {
+            links.bridge_set(link.index, &alias).map_err(failed("configure"))?;
+            link.index
+        }
+        Some(link) => {
+            let kind = if link.kind.is_empty() { "hardware" } else { &link.kind };
+            let message = format!("a link of that name (kind {kind}) exists and is not this instance's");
+            return Err(failed("make")(io::Error::new(io::ErrorKind::AlreadyExists, message)));
+        }
+        None => links
+            .bridge_add(&network.bridge, &alias, address::mac_of(network.gateway), network.mtu)
+            .map_err(failed("make"))?,
+    };
+    let address = Ipv4Net::new(network.gateway, network.subnet.prefix_len()).expect("a subnet's prefix is valid");
+    links.address_add(index, address).map_err(failed("give an address to"))?;
+    Ok(index)
+}
+
+/// What the bridges of an instance are marked with.
+pub(super) fn alias(inner: &Inner) -> String {
+    format!("gantry:{}", inner.config.instance)
+}
+
+/// Whether a link is a bridge of this instance.
+pub(super) fn is_own(link: &Link, alias: &str) -> bool {
+    link.kind == "bridge" && link.alias == alias
+}
+
+/// Subnets that a new network must not overlap with, and what has them: the other networks, and
+/// whatever the host has a route to.
+pub(super) fn subnets_taken<'a>(
+    links: &mut Links,
+    networks: impl Iterator<Item = &'a NetworkView>,
+) -> Result<Vec<(Ipv4Net, String)>, KernelError> {
+    let failed = |source| KernelError::new("list the host's routes", source);
+    let mut taken: Vec<_> =
+        networks.map(|network| (network.subnet, format!("network {}", network.name))).collect();
+    let names: Vec<_> = links.list().map_err(failed)?;
+    let name = |index| names.iter().find(|link| link.index == index).map_or("?", |link| &link.name);
+    let routes = links.route_list().map_err(failed)?;
+    let addresses = links.address_list().map_err(failed)?.into_iter().map(|(index, net)| (net.trunc(), index));
+    // The default route leads everywhere; it takes nothing.
+    taken.extend(
+        routes
+            .into_iter()
+            .chain(addresses)
+            .filter(|(net, _)| net.prefix_len() > 0)
+            .map(|(net, index)| (net, format!("link {}", name(index)))),
+    );
+    Ok(taken)
+}
+
+/// Whether the kernel takes `name` for a link.
+pub(super) fn link_name_fits(name: &str) -> bool {
+    !name.is_empty()
+        && name.len() < libc::IFNAMSIZ
+        && !name.contains(|c: char| c == '/' || c == ':' || c.is_whitespace())
+        && name != "."
+        && name != ".."
+}

@@ -1,0 +1,34 @@
+//! Taking a sandbox out of its networks.
+
+use super::{Inner, NetworkId, rules};
+use crate::{AttachError, Endpoint, KernelError, conntrack};
+
+/// Takes `owner` out of `network`, or out of all; what is not there is no error.
+pub(super) fn detach(inner: &Inner, owner: &str, network: Option<&NetworkId>) -> Result<(), AttachError> {
+    let endpoints: Vec<Endpoint> = {
+        let state = inner.state.lock();
+        let mine = state.endpoints.values().filter(|endpoint| endpoint.owner == owner);
+        mine.filter(|endpoint| network.is_none_or(|network| endpoint.network == *network)).cloned().collect()
+    };
+    for endpoint in &endpoints {
+        // First the link, last the address: nobody gets the address while packets still reach its last owner.
+        inner
+            .links
+            .lock()
+            .remove(&endpoint.host_interface)
+            .map_err(|source| KernelError::new(format!("remove link `{}`", endpoint.host_interface), source))?;
+        inner
+            .disk
+            .endpoint_remove(&endpoint.id)
+            .map_err(|error| AttachError::State { path: error.path, source: error.source })?;
+        let mut state = inner.state.lock();
+        state.endpoints.remove(&(endpoint.owner.clone(), endpoint.network.clone()));
+        state.ports.release(&endpoint.ports);
+    }
+    let ports: Vec<_> = endpoints.iter().flat_map(|endpoint| endpoint.ports.iter().copied()).collect();
+    if !ports.is_empty() {
+        rules::apply(inner)?;
+        conntrack::forget_ports(&ports);
+    }
+    Ok(())
+}

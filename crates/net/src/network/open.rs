@@ -1,0 +1,266 @@
+//! Opening an instance's networks: what is kept on disk, what lives, what is wanted.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use base::SystemRandom;
+use ipnet::Ipv4Net;
+use parking_lot::Mutex;
+use tokio::io::unix::AsyncFd;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::{Inner, Network, NetworkId, NetworkKind, NetworkSpec, NetworkView, State, create, rules, tag, watch};
+use crate::config::Subnet;
+use crate::link::{Link, Links, Route};
+use crate::namespace::Pool;
+use crate::nft::{Table, TableEvents, Target};
+use crate::state::{StateDir, StateError};
+use crate::{AddressPool, Config, KernelError, NetworkError, OpenError, address, dns};
+
+/// What the blocking half of opening hands to the other.
+struct Opened {
+    inner: Inner,
+    listener: dns::Listener,
+    events: TableEvents,
+}
+
+/// Opens the networks and starts answering names and watching the rules.
+pub(super) async fn open(config: Config) -> Result<Network, OpenError> {
+    let opened = match tokio::task::spawn_blocking(move || prepare(config)).await {
+        Ok(opened) => opened?,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(error) => panic!("the runtime is shutting down: {error}"),
+        },
+    };
+    let inner = Arc::new(opened.inner);
+    let events = AsyncFd::new(opened.events).map_err(|source| KernelError::new("watch nftables", source))?;
+    inner.tasks.spawn(watch::watch(inner.clone(), events));
+    let pool = inner.pool.clone();
+    inner.tasks.spawn_blocking(move || {
+        if let Err(error) = pool.fill() {
+            tracing::warn!(%error, "no namespace could be made in advance");
+        }
+    });
+    Ok(Network { inner })
+}
+
+fn prepare(config: Config) -> Result<Opened, OpenError> {
+    for name in [&config.instance, &config.bridge] {
+        if !create::link_name_fits(name) && (name == &config.bridge || !name.is_ascii() || name.is_empty()) {
+            return Err(OpenError::BadName { name: name.clone() });
+        }
+    }
+    let failed = |what: &'static str| move |source| KernelError::new(what, source);
+    let disk = StateDir::open(&config.state_dir).map_err(state)?;
+    let links = Links::open().map_err(failed("open a netlink socket for links"))?;
+    let table = Table::open(&config.instance).map_err(failed("open a netlink socket for nftables"))?;
+    let inner = Inner {
+        pool: Pool::new(config.ready_namespaces),
+        zone: dns::SharedZone::default(),
+        disk,
+        table: Mutex::new(table),
+        links: Mutex::new(links),
+        state: Mutex::default(),
+        stop: CancellationToken::new(),
+        tasks: TaskTracker::new(),
+        config,
+    };
+    forward()?;
+    networks(&inner)?;
+    endpoints(&inner)?;
+    services(&inner)?;
+    let gateway = super::find::of_kind(&inner.state.lock(), NetworkKind::Pods).gateway;
+    let listener = dns::Listener::bind(gateway).map_err(|source| {
+        KernelError::new(format!("listen for names at {gateway}"), source)
+    })?;
+    inner.state.lock().names = Some(Target { address: gateway, port: listener.port() });
+    let events = inner.table.lock().events().map_err(failed("watch nftables"))?;
+    rules::replace(&inner)?;
+    Ok(Opened { inner, listener, events })
+}
+
+/// Lets the host pass packets on, without which no container reaches anything.
+fn forward() -> Result<(), KernelError> {
+    const SWITCH: &str = "/proc/sys/net/ipv4/ip_forward";
+    let failed = |source| KernelError::new(format!("turn on `{SWITCH}`"), source);
+    if std::fs::read(SWITCH).map_err(failed)?.first() != Some(&b'1') {
+        tracing::info!("turning on forwarding of packets (net.ipv4.ip_forward)");
+        std::fs::write(SWITCH, "1").map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// Brings up the kept networks and makes those that there always are.
+fn networks(inner: &Inner) -> Result<(), OpenError> {
+    let mut kept: BTreeMap<NetworkId, NetworkView> =
+        inner.disk.networks().map_err(state)?.into_iter().map(|network| (network.id.clone(), network)).collect();
+    let mut links = inner.links.lock();
+    let config = &inner.config;
+    let wanted = [(NetworkKind::Default, config.bip), (NetworkKind::Pods, config.pod_cidr)];
+    let attached = |links: &[Link], name: &str| {
+        let index = links.iter().find(|link| link.name == name).map(|link| link.index);
+        index.is_some_and(|index| links.iter().any(|link| link.master == Some(index)))
+    };
+    let all = links.list().map_err(|source| KernelError::new("list links", source))?;
+    for (kind, subnet) in wanted {
+        let outdated = |network: &NetworkView| {
+            let subnet = matches!(subnet, Subnet::Exactly(subnet) if subnet.trunc() != network.subnet);
+            network.kind == kind && (subnet || network.bridge != bridge_name(config, kind))
+        };
+        if let Some(network) = kept.values().find(|network| outdated(network)).cloned() {
+            if attached(&all, &network.bridge) {
+                tracing::warn!(network = network.name, "other settings wait until no container is attached");
+            } else {
+                kept.remove(&network.id);
+            }
+        }
+    }
+    // Bridges that nobody remembers: of a network whose removal was cut short, or of a lost state directory.
+    let alias = create::alias(inner);
+    for link in all.iter().filter(|link| create::is_own(link, &alias)) {
+        if !kept.values().any(|network| network.bridge == link.name) {
+            links
+                .remove(&link.name)
+                .map_err(|source| KernelError::new(format!("remove bridge `{}`", link.name), source))?;
+        }
+    }
+    for (kind, subnet) in wanted {
+        if !kept.values().any(|network| network.kind == kind) {
+            let network = predefined(inner, &mut links, kind, subnet, &kept)?;
+            kept.insert(network.id.clone(), network);
+        }
+    }
+    inner.disk.networks_write(kept.values()).map_err(state)?;
+    let mut bridges = BTreeMap::new();
+    for network in kept.values() {
+        bridges.insert(network.id.clone(), create::bridge(inner, &mut links, network)?);
+    }
+    let mut state = inner.state.lock();
+    state.networks = kept;
+    state.bridges = bridges;
+    Ok(())
+}
+
+fn bridge_name(config: &Config, kind: NetworkKind) -> String {
+    match kind {
+        NetworkKind::Pods => format!("{}-pods", tag(&config.instance)),
+        NetworkKind::Default | NetworkKind::User => config.bridge.clone(),
+    }
+}
+
+fn predefined(
+    inner: &Inner,
+    links: &mut Links,
+    kind: NetworkKind,
+    subnet: Subnet,
+    others: &BTreeMap<NetworkId, NetworkView>,
+) -> Result<NetworkView, OpenError> {
+    let name = if kind == NetworkKind::Pods { "pods" } else { "bridge" };
+    let mut taken = create::subnets_taken(links, others.values())?;
+    taken.push((inner.config.service_cidr, "the services".to_owned()));
+    let pod_cidr = inner.config.pod_cidr.wanted();
+    if kind == NetworkKind::Default {
+        // The pods' network is made after this one and must not find its place taken.
+        taken.push((pod_cidr, "the pods".to_owned()));
+    }
+    let clash = taken.iter().find(|(net, _)| address::overlap(*net, subnet.wanted()));
+    let chosen = match (subnet, clash) {
+        (subnet, None) => subnet.wanted(),
+        (Subnet::Exactly(subnet), Some((_, link))) => {
+            return Err(OpenError::SubnetTaken { subnet, link: link.clone() });
+        }
+        (Subnet::Preferably(_), Some((_, link))) => {
+            let free: Vec<_> = taken.iter().map(|(net, _)| *net).collect();
+            let found = address::free_subnet(&pools(inner, kind), &free);
+            let found = found.ok_or_else(|| OpenError::NoSubnet { network: name.to_owned() })?;
+            tracing::info!(network = name, wanted = %subnet.wanted(), with = link, chosen = %found, "subnet is taken");
+            found
+        }
+    };
+    let spec = NetworkSpec {
+        name: name.to_owned(),
+        subnet: Some(chosen),
+        bridge: Some(bridge_name(&inner.config, kind)),
+        ..NetworkSpec::default()
+    };
+    create::plan(inner, NetworkId::random(&SystemRandom), kind, spec, &[]).map_err(|error| match error {
+        NetworkError::Kernel(error) => OpenError::Kernel(error),
+        error => OpenError::Kernel(KernelError::new(
+            format!("make network `{name}`"),
+            std::io::Error::new(std::io::ErrorKind::InvalidInput, error.to_string()),
+        )),
+    })
+}
+
+fn pools(inner: &Inner, kind: NetworkKind) -> Vec<AddressPool> {
+    match kind {
+        // Where clusters usually have their pods, in pieces as large as the one asked for.
+        NetworkKind::Pods => {
+            let size = inner.config.pod_cidr.wanted().prefix_len();
+            let base = Ipv4Net::new_assert(Ipv4Addr::new(10, 0, 0, 0), 8);
+            vec![AddressPool { base, size: size.max(base.prefix_len()) }]
+        }
+        NetworkKind::Default | NetworkKind::User => inner.config.address_pools.clone(),
+    }
+}
+
+/// Forgets endpoints whose link is gone with their namespace, and removes links that nobody remembers.
+fn endpoints(inner: &Inner) -> Result<(), OpenError> {
+    let mut links = inner.links.lock();
+    let all = links.list().map_err(|source| KernelError::new("list links", source))?;
+    let prefix = format!("{}_", tag(&inner.config.instance));
+    let mut state_guard = inner.state.lock();
+    let kept = inner.disk.endpoints().map_err(state)?;
+    for link in all.iter().filter(|link| link.kind == "veth" && link.name.starts_with(&prefix)) {
+        if !kept.iter().any(|endpoint| endpoint.host_interface == link.name) {
+            links
+                .remove(&link.name)
+                .map_err(|source| KernelError::new(format!("remove link `{}`", link.name), source))?;
+        }
+    }
+    for endpoint in kept {
+        let link = all.iter().find(|link| link.name == endpoint.host_interface);
+        let bridge = state_guard.bridges.get(&endpoint.network).copied();
+        let (Some(link), Some(bridge)) = (link, bridge) else {
+            tracing::info!(owner = endpoint.owner, address = %endpoint.address, "endpoint is gone, forgotten");
+            inner.disk.endpoint_remove(&endpoint.id).map_err(state)?;
+            continue;
+        };
+        if link.master != Some(bridge) {
+            links.master_set(link.index, bridge).map_err(|source| {
+                KernelError::new(format!("put link `{}` back on its bridge", link.name), source)
+            })?;
+        }
+        state_guard.ports.restore(&endpoint.ports);
+        state_guard.last.insert(endpoint.network.clone(), endpoint.address);
+        state_guard.endpoints.insert((endpoint.owner.clone(), endpoint.network.clone()), endpoint);
+    }
+    Ok(())
+}
+
+/// Takes up the last service table, and gives the host a route to services: without one it would
+/// not get as far as having the address translated.
+fn services(inner: &Inner) -> Result<(), OpenError> {
+    let services = inner.disk.services();
+    let mut links = inner.links.lock();
+    let mut state = inner.state.lock();
+    state.services = services;
+    let pods = super::find::of_kind(&state, NetworkKind::Pods);
+    let bridge = state.bridges[&pods.id];
+    let destination = inner.config.service_cidr;
+    let failed = |source| KernelError::new(format!("route services {destination}"), source);
+    let other = links.route_list().map_err(failed)?.into_iter().find(|(net, link)| *net == destination && *link != bridge);
+    if let Some((_, link)) = other {
+        tracing::warn!(%destination, link, "services are already routed elsewhere: this host itself may not reach them");
+        return Ok(());
+    }
+    links.route_replace(Route { destination, gateway: None, link: bridge, metric: 0 }).map_err(failed)?;
+    Ok(())
+}
+
+fn state(error: StateError) -> OpenError {
+    OpenError::State { path: error.path, source: error.source }
+}

@@ -1,0 +1,63 @@
+//! Removing a network.
+
+use super::{Inner, NetworkId, NetworkKind, NetworkView, rules};
+use crate::{KernelError, NetworkError};
+
+/// Removes a user-defined network without endpoints.
+pub(super) fn remove(inner: &Inner, id: &NetworkId) -> Result<(), NetworkError> {
+    let mut links = inner.links.lock();
+    let view = {
+        let mut state = inner.state.lock();
+        let Some(network) = state.networks.get(id).cloned() else {
+            return Err(NetworkError::NotFound { name: id.to_string() });
+        };
+        if network.kind != NetworkKind::User {
+            return Err(NetworkError::Predefined { name: network.name });
+        }
+        let endpoints: Vec<_> = state
+            .endpoints
+            .values()
+            .filter(|endpoint| endpoint.network == *id)
+            .map(|endpoint| if endpoint.name.is_empty() { endpoint.owner.clone() } else { endpoint.name.clone() })
+            .collect();
+        if !endpoints.is_empty() {
+            let endpoints = endpoints.join(", ");
+            return Err(NetworkError::InUse { name: network.name, id: id.to_string(), endpoints });
+        }
+        // On disk first: a network that is still written down would come back.
+        let others = state.networks.values().filter(|network| network.id != *id);
+        inner
+            .disk
+            .networks_write(others)
+            .map_err(|error| NetworkError::State { path: error.path, source: error.source })?;
+        state.networks.remove(id);
+        state.bridges.remove(id);
+        state.last.remove(id);
+        network
+    };
+    links
+        .remove(&view.bridge)
+        .map_err(|source| KernelError::new(format!("remove bridge `{}`", view.bridge), source))?;
+    drop(links);
+    rules::apply(inner)?;
+    tracing::info!(network = view.name, "network removed");
+    Ok(())
+}
+
+/// Takes back a network whose creation failed half-way; what cannot be taken back is logged.
+pub(super) fn undo(inner: &Inner, view: &NetworkView) {
+    {
+        let mut state = inner.state.lock();
+        state.networks.remove(&view.id);
+        state.bridges.remove(&view.id);
+        if let Err(error) = inner.disk.networks_write(state.networks.values()) {
+            tracing::warn!(path = %error.path.display(), error = %error.source, "network state not kept");
+        }
+    }
+    if let Err(error) = inner.links.lock().remove(&view.bridge) {
+        tracing::warn!(bridge = view.bridge, %error, "bridge left behind");
+    }
+    if let Err(error) = rules::apply(inner) {
+        tracing::warn!(error = %base::error::chain(&error), "rules left behind");
+    }
+}

@@ -1,0 +1,27 @@
+//! Taking everything of an instance out of the kernel.
+
+use super::{Inner, State, create, tag};
+use crate::KernelError;
+
+/// Removes links, rules and what is kept on disk.
+pub(super) fn teardown(inner: &Inner) -> Result<(), KernelError> {
+    let name = &inner.config.instance;
+    let failed = |what: String| move |source| KernelError::new(what, source);
+    inner.table.lock().remove().map_err(failed(format!("remove nftables table `{name}`")))?;
+    let mut links = inner.links.lock();
+    let prefix = format!("{}_", tag(name));
+    let alias = create::alias(inner);
+    let mut all = links.list().map_err(failed("list links".to_owned()))?;
+    // Ports before their bridge.
+    all.sort_by_key(|link| link.kind == "bridge");
+    for link in all {
+        if create::is_own(&link, &alias) || (link.kind == "veth" && link.name.starts_with(&prefix)) {
+            links.remove(&link.name).map_err(failed(format!("remove link `{}`", link.name)))?;
+        }
+    }
+    inner.disk.clear().map_err(|error| {
+        KernelError::new(format!("remove network state `{}`", error.path.display()), error.source)
+    })?;
+    *inner.state.lock() = State::default();
+    Ok(())
+}

@@ -1,0 +1,16 @@
+//! nftables: a ruleset as plain values, its text, its difference to another, and the kernel's own form of it.
+//!
+//! Only what this crate's planners need exists here. A ruleset is one table of the `ip` family;
+//! tables of others are never named, so they cannot be touched.
+
+mod diff;
+mod encode;
+mod expression;
+mod ruleset;
+mod table;
+mod text;
+
+pub(crate) use diff::{Change, create, difference};
+pub(crate) use encode::{BATCH_BEGIN, MESSAGE_BASE};
+pub(crate) use ruleset::{Chain, Content, Field, Hook, HookType, Leads, Point, Rule, Ruleset, Set, Statement, Target, Value, rule};
+pub(crate) use table::{Table, TableEvents};

@@ -1,0 +1,218 @@
+//! The messages of a transaction.
+
+use super::diff::{Change, Element};
+use super::expression::{self, DATA_VALUE};
+use super::ruleset::{Content, Hook, HookType, Leads, Point, Rule, Set, Value};
+use crate::netlink::Message;
+
+/// Types of messages begin with the number of the subsystem.
+pub(crate) const MESSAGE_BASE: u16 = 10 << 8;
+/// Begins a transaction.
+pub(crate) const BATCH_BEGIN: u16 = 16;
+/// Ends a transaction.
+pub(crate) const BATCH_END: u16 = 17;
+
+pub(super) const NEWTABLE: u16 = MESSAGE_BASE;
+pub(super) const GETTABLE: u16 = MESSAGE_BASE | 1;
+pub(super) const DELTABLE: u16 = MESSAGE_BASE | 2;
+const NEWCHAIN: u16 = MESSAGE_BASE | 3;
+pub(super) const DELCHAIN: u16 = MESSAGE_BASE | 5;
+const NEWRULE: u16 = MESSAGE_BASE | 6;
+pub(super) const DELRULE: u16 = MESSAGE_BASE | 8;
+const NEWSET: u16 = MESSAGE_BASE | 9;
+pub(super) const DELSET: u16 = MESSAGE_BASE | 11;
+const NEWSETELEM: u16 = MESSAGE_BASE | 12;
+pub(super) const DELSETELEM: u16 = MESSAGE_BASE | 14;
+
+const NLM_F_CREATE: u16 = 0x400;
+const NLM_F_APPEND: u16 = 0x800;
+
+const SET_MAP: u32 = 8;
+const SET_INTERVAL: u32 = 4;
+const ELEM_INTERVAL_END: u32 = 1;
+const DATA_TYPE_VERDICT: u32 = 0xffff_ff00;
+/// Key and data in network byte order, for `nft list`.
+const USERDATA: [u8; 12] = [0, 4, 2, 0, 0, 0, 1, 4, 2, 0, 0, 0];
+
+/// Elements in one message: each is below 120 bytes, and an attribute ends at 64 KiB.
+const ELEMENTS_PER_MESSAGE: usize = 256;
+
+/// Header of the family `ip`.
+pub(super) const HEADER_IP: [u8; 4] = [libc::NFPROTO_IPV4 as u8, 0, 0, 0];
+
+/// A mark around a transaction.
+pub(super) fn mark(kind: u16) -> Message {
+    // The subsystem's number, in network byte order.
+    Message::new(kind, 0, &[0, 0, 0, 10])
+}
+
+/// Makes the table, or removes it.
+pub(super) fn table(kind: u16, name: &str) -> Message {
+    let mut message = Message::new(kind, if kind == NEWTABLE { NLM_F_CREATE } else { 0 }, &HEADER_IP);
+    message.text(1, name);
+    message
+}
+
+/// Appends the messages for `changes` to the table named `table`.
+pub(super) fn changes(table: &str, changes: &[Change<'_>], messages: &mut Vec<Message>) {
+    for (index, change) in changes.iter().enumerate() {
+        match change {
+            Change::ChainAdd(name, chain) => {
+                let mut message = Message::new(NEWCHAIN, NLM_F_CREATE, &HEADER_IP);
+                message.text(1, table).text(3, name);
+                if let Some(hook) = chain.hook {
+                    write_hook(&mut message, hook);
+                }
+                messages.push(message);
+            }
+            Change::ChainFlush(name) => {
+                let mut message = Message::new(DELRULE, 0, &HEADER_IP);
+                message.text(1, table).text(2, name);
+                messages.push(message);
+            }
+            Change::ChainRemove(name) => {
+                let mut message = Message::new(DELCHAIN, 0, &HEADER_IP);
+                message.text(1, table).text(3, name);
+                messages.push(message);
+            }
+            Change::RuleAdd(chain, rule) => messages.push(rule_add(table, chain, rule)),
+            Change::SetAdd(name, set) => {
+                let id = u32::try_from(index + 1).expect("a transaction has far fewer than 2^32 steps");
+                messages.push(set_add(table, name, set, id));
+            }
+            Change::SetRemove(name) => {
+                let mut message = Message::new(DELSET, 0, &HEADER_IP);
+                message.text(1, table).text(2, name);
+                messages.push(message);
+            }
+            Change::ElementsAdd(set, elements) => {
+                write_elements(Message::new(NEWSETELEM, NLM_F_CREATE, &HEADER_IP), table, set, elements, messages);
+            }
+            Change::ElementsRemove(set, elements) => {
+                write_elements(Message::new(DELSETELEM, 0, &HEADER_IP), table, set, elements, messages);
+            }
+        }
+    }
+}
+
+fn write_hook(message: &mut Message, hook: Hook) {
+    let point = match hook.point {
+        Point::Prerouting => 0,
+        Point::Input => 1,
+        Point::Forward => 2,
+        Point::Output => 3,
+        Point::Postrouting => 4,
+    };
+    message.nest(4, |nest| {
+        nest.be32(1, point).be32(2, hook.priority as u32);
+    });
+    message.text(
+        7,
+        match hook.kind {
+            HookType::Filter => "filter",
+            HookType::Nat => "nat",
+        },
+    );
+}
+
+fn rule_add(table: &str, chain: &str, rule: &Rule) -> Message {
+    let mut message = Message::new(NEWRULE, NLM_F_CREATE | NLM_F_APPEND, &HEADER_IP);
+    message.text(1, table).text(2, chain).nest(4, |list| {
+        for statement in rule {
+            expression::write(list, statement);
+        }
+    });
+    message
+}
+
+fn set_add(table: &str, name: &str, set: &Set, id: u32) -> Message {
+    let mut message = Message::new(NEWSET, NLM_F_CREATE, &HEADER_IP);
+    let flags = match set.content {
+        Content::Nothing => 0,
+        Content::Subnets => SET_INTERVAL,
+        Content::Chains | Content::Targets => SET_MAP,
+    };
+    let key_type = set.key.iter().fold(0, |joined, field| joined << 6 | field.data_type());
+    let key_length: usize = match set.key.as_slice() {
+        // A key of one field is as long as the field; in a longer one each takes whole registers.
+        [field] => field.width(),
+        fields => fields.iter().map(|field| field.width().next_multiple_of(4)).sum(),
+    };
+    message.text(1, table).text(2, name).be32(3, flags).be32(4, key_type);
+    message.be32(5, u32::try_from(key_length).expect("a key has at most 64 bytes"));
+    match set.content {
+        Content::Nothing | Content::Subnets => {}
+        Content::Chains => {
+            message.be32(6, DATA_TYPE_VERDICT).be32(7, 16);
+        }
+        Content::Targets => {
+            message.be32(6, 7 << 6 | 13).be32(7, 8);
+        }
+    }
+    message.be32(10, id).bytes(13, &USERDATA);
+    message
+}
+
+fn write_elements(
+    empty: Message,
+    table: &str,
+    set: &str,
+    elements: &[Element<'_>],
+    messages: &mut Vec<Message>,
+) {
+    for chunk in elements.chunks(ELEMENTS_PER_MESSAGE) {
+        let mut message = empty.clone();
+        message.text(1, table).text(2, set).nest(3, |list| {
+            for (key, leads) in chunk {
+                write_element(list, key, leads);
+            }
+        });
+        messages.push(message);
+    }
+}
+
+fn write_element(list: &mut Message, key: &[Value], leads: &Leads) {
+    if let [Value::Subnet(subnet)] = key {
+        write_interval(list, subnet.network(), false);
+        // The interval ends before the first address after it; the last of all has no end.
+        if let Some(end) = u32::from(subnet.broadcast()).checked_add(1) {
+            write_interval(list, end.into(), true);
+        }
+        return;
+    }
+    let bytes = match key {
+        [value] => value.bytes(),
+        values => values.iter().fold(Vec::with_capacity(32), |mut bytes, value| {
+            bytes.extend_from_slice(&value.bytes());
+            bytes.resize(bytes.len().next_multiple_of(4), 0);
+            bytes
+        }),
+    };
+    list.nest(1, |element| {
+        element.nest(1, |data| {
+            data.bytes(DATA_VALUE, &bytes);
+        });
+        match leads {
+            Leads::Nowhere => {}
+            Leads::Chain(chain) => {
+                element.nest(2, |data| expression::goto(data, chain));
+            }
+            Leads::Target(target) => {
+                element.nest(2, |data| {
+                    data.bytes(DATA_VALUE, &target.bytes());
+                });
+            }
+        }
+    });
+}
+
+fn write_interval(list: &mut Message, address: std::net::Ipv4Addr, end: bool) {
+    list.nest(1, |element| {
+        element.nest(1, |data| {
+            data.bytes(DATA_VALUE, &address.octets());
+        });
+        if end {
+            element.be32(3, ELEM_INTERVAL_END);
+        }
+    });
+}

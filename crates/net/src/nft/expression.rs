@@ -1,0 +1,268 @@
+//! The kernel's expressions for the parts of a rule.
+//!
+//! A rule is a list of small instructions over sixteen registers of four bytes; a key made of
+//! several fields is loaded into registers that follow each other, each field on a whole number of them.
+
+use super::ruleset::{Field, Statement, Target, Value};
+use crate::netlink::Message;
+
+const LIST_ELEM: u16 = 1;
+const EXPR_NAME: u16 = 1;
+const EXPR_DATA: u16 = 2;
+pub(super) const DATA_VALUE: u16 = 1;
+pub(super) const DATA_VERDICT: u16 = 2;
+const VERDICT_CODE: u16 = 1;
+const VERDICT_CHAIN: u16 = 2;
+
+const REGISTER_VERDICT: u32 = 0;
+/// The first of the sixteen registers.
+const FIRST: u32 = 8;
+
+const NF_DROP: i32 = 0;
+const NF_ACCEPT: i32 = 1;
+const NFT_JUMP: i32 = -3;
+const NFT_GOTO: i32 = -4;
+const NFT_RETURN: i32 = -5;
+
+const META_IIFNAME: u32 = 6;
+const META_OIFNAME: u32 = 7;
+const META_L4PROTO: u32 = 16;
+const BASE_NETWORK: u32 = 1;
+const BASE_TRANSPORT: u32 = 2;
+const CT_STATE: u32 = 0;
+const CT_STATUS: u32 = 2;
+const CT_STATE_ESTABLISHED_RELATED: u32 = 2 | 4;
+const CT_STATUS_DST_NAT: u32 = 1 << 5;
+const FIB_RESULT_ADDRTYPE: u32 = 3;
+const FIB_DADDR: u32 = 2;
+const RTN_LOCAL: u32 = 2;
+const REJECT_ICMP_UNREACH: u32 = 0;
+const REJECT_TCP_RST: u32 = 1;
+const ICMP_PORT_UNREACH: u8 = 3;
+
+impl Field {
+    /// Bytes of its value.
+    pub(super) fn width(self) -> usize {
+        match self {
+            Self::InLink | Self::OutLink => libc::IFNAMSIZ,
+            Self::Source | Self::Destination | Self::AnyAddress | Self::Random(_) | Self::SourceHash(_) => 4,
+            Self::Port => 2,
+            Self::Protocol | Self::IcmpType => 1,
+        }
+    }
+
+    /// The number by which `nft` knows the type, so that it can list our sets.
+    pub(super) fn data_type(self) -> u32 {
+        match self {
+            Self::InLink | Self::OutLink => 41,
+            Self::Source | Self::Destination | Self::AnyAddress => 7,
+            Self::Random(_) | Self::SourceHash(_) => 19,
+            Self::Port => 13,
+            Self::Protocol => 12,
+            Self::IcmpType => 14,
+        }
+    }
+}
+
+impl Value {
+    /// The bytes that the kernel compares with.
+    pub(super) fn bytes(&self) -> Vec<u8> {
+        match self {
+            Self::Link(name) => {
+                let mut bytes = name.as_bytes().to_vec();
+                bytes.resize(libc::IFNAMSIZ, 0);
+                bytes
+            }
+            Self::Address(address) => address.octets().to_vec(),
+            Self::Subnet(subnet) => subnet.network().octets().to_vec(),
+            Self::Protocol(protocol) => vec![protocol.number()],
+            Self::Port(port) => port.to_be_bytes().to_vec(),
+            Self::Byte(number) => vec![*number],
+            Self::Number(number) => number.to_ne_bytes().to_vec(),
+        }
+    }
+}
+
+impl Target {
+    /// The two registers that the kernel reads it from.
+    pub(super) fn bytes(self) -> Vec<u8> {
+        let mut bytes = self.address.octets().to_vec();
+        bytes.extend_from_slice(&self.port.to_be_bytes());
+        bytes.extend_from_slice(&[0, 0]);
+        bytes
+    }
+}
+
+/// Appends the verdict "go to `chain`".
+pub(super) fn goto(message: &mut Message, chain: &str) {
+    verdict(message, NFT_GOTO, Some(chain));
+}
+
+/// Appends the instructions for one part of a rule.
+pub(super) fn write(message: &mut Message, statement: &Statement) {
+    match statement {
+        Statement::In { fields, set, negate } => {
+            load(message, fields);
+            lookup(message, set, None, *negate);
+        }
+        Statement::Is { field, value, negate } => {
+            load(message, &[*field]);
+            compare(message, &value.bytes(), *negate);
+        }
+        Statement::InSubnet { field, subnet, negate } => {
+            load(message, &[*field]);
+            mask(message, &subnet.netmask().octets());
+            compare(message, &subnet.network().octets(), *negate);
+        }
+        Statement::ToHost { negate } => {
+            expression(message, "fib", |fib| {
+                fib.be32(1, FIRST).be32(2, FIB_RESULT_ADDRTYPE).be32(3, FIB_DADDR);
+            });
+            compare(message, &RTN_LOCAL.to_ne_bytes(), *negate);
+        }
+        Statement::Established => connection(message, CT_STATE, CT_STATE_ESTABLISHED_RELATED),
+        Statement::Translated => connection(message, CT_STATUS, CT_STATUS_DST_NAT),
+        Statement::Dispatch { fields, map } => {
+            load(message, fields);
+            lookup(message, map, Some(REGISTER_VERDICT), false);
+        }
+        Statement::Translate { fields, map } => {
+            load(message, fields);
+            lookup(message, map, Some(FIRST), false);
+            translate(message);
+        }
+        Statement::TranslateTo(target) => {
+            immediate(message, FIRST, &target.bytes());
+            translate(message);
+        }
+        Statement::Masquerade => expression(message, "masq", |_| {}),
+        Statement::Jump(chain) => decide(message, NFT_JUMP, Some(chain)),
+        Statement::Return => decide(message, NFT_RETURN, None),
+        Statement::Accept => decide(message, NF_ACCEPT, None),
+        Statement::Drop => decide(message, NF_DROP, None),
+        Statement::RejectTcp => expression(message, "reject", |reject| {
+            reject.be32(1, REJECT_TCP_RST);
+        }),
+        Statement::RejectPort => expression(message, "reject", |reject| {
+            reject.be32(1, REJECT_ICMP_UNREACH).bytes(2, &[ICMP_PORT_UNREACH]);
+        }),
+    }
+}
+
+fn load(message: &mut Message, fields: &[Field]) {
+    let mut register = FIRST;
+    for field in fields {
+        match field {
+            Field::InLink => meta(message, META_IIFNAME, register),
+            Field::OutLink => meta(message, META_OIFNAME, register),
+            Field::Protocol => meta(message, META_L4PROTO, register),
+            Field::Source => payload(message, BASE_NETWORK, 12, 4, register),
+            Field::Destination => payload(message, BASE_NETWORK, 16, 4, register),
+            Field::Port => payload(message, BASE_TRANSPORT, 2, 2, register),
+            Field::IcmpType => payload(message, BASE_TRANSPORT, 0, 1, register),
+            Field::AnyAddress => immediate(message, register, &[0; 4]),
+            Field::Random(modulus) => expression(message, "numgen", |numgen| {
+                const RANDOM: u32 = 1;
+                numgen.be32(1, register).be32(2, *modulus).be32(3, RANDOM);
+            }),
+            Field::SourceHash(modulus) => {
+                payload(message, BASE_NETWORK, 12, 4, register);
+                expression(message, "hash", |hash| {
+                    const JENKINS: u32 = 0;
+                    // A fixed seed: a client must find its endpoint again after a restart.
+                    const SEED: u32 = 0x6761_6e74;
+                    hash.be32(1, register).be32(2, register).be32(3, 4).be32(4, *modulus).be32(5, SEED).be32(7, JENKINS);
+                });
+            }
+        }
+        register += u32::try_from(field.width().div_ceil(4)).expect("a field is at most sixteen bytes");
+    }
+}
+
+fn expression(message: &mut Message, name: &str, write: impl FnOnce(&mut Message)) {
+    message.nest(LIST_ELEM, |element| {
+        element.text(EXPR_NAME, name).nest(EXPR_DATA, write);
+    });
+}
+
+fn meta(message: &mut Message, key: u32, register: u32) {
+    expression(message, "meta", |meta| {
+        meta.be32(1, register).be32(2, key);
+    });
+}
+
+fn payload(message: &mut Message, base: u32, offset: u32, length: u32, register: u32) {
+    expression(message, "payload", |payload| {
+        payload.be32(1, register).be32(2, base).be32(3, offset).be32(4, length);
+    });
+}
+
+fn lookup(message: &mut Message, set: &str, destination: Option<u32>, negate: bool) {
+    expression(message, "lookup", |lookup| {
+        lookup.text(1, set).be32(2, FIRST);
+        if let Some(register) = destination {
+            lookup.be32(3, register);
+        }
+        if negate {
+            lookup.be32(5, 1);
+        }
+    });
+}
+
+fn compare(message: &mut Message, value: &[u8], negate: bool) {
+    expression(message, "cmp", |cmp| {
+        cmp.be32(1, FIRST).be32(2, u32::from(negate)).nest(3, |data| {
+            data.bytes(DATA_VALUE, value);
+        });
+    });
+}
+
+fn mask(message: &mut Message, mask: &[u8; 4]) {
+    expression(message, "bitwise", |bitwise| {
+        bitwise.be32(1, FIRST).be32(2, FIRST).be32(3, 4);
+        bitwise.nest(4, |data| {
+            data.bytes(DATA_VALUE, mask);
+        });
+        bitwise.nest(5, |data| {
+            data.bytes(DATA_VALUE, &[0; 4]);
+        });
+    });
+}
+
+fn immediate(message: &mut Message, register: u32, value: &[u8]) {
+    expression(message, "immediate", |immediate| {
+        immediate.be32(1, register).nest(2, |data| {
+            data.bytes(DATA_VALUE, value);
+        });
+    });
+}
+
+fn connection(message: &mut Message, key: u32, bits: u32) {
+    expression(message, "ct", |ct| {
+        ct.be32(1, FIRST).be32(2, key);
+    });
+    mask(message, &bits.to_ne_bytes());
+    compare(message, &[0; 4], true);
+}
+
+fn translate(message: &mut Message) {
+    expression(message, "nat", |nat| {
+        const DESTINATION: u32 = 1;
+        nat.be32(1, DESTINATION).be32(2, libc::NFPROTO_IPV4 as u32).be32(3, FIRST).be32(5, FIRST + 1);
+    });
+}
+
+fn decide(message: &mut Message, code: i32, chain: Option<&str>) {
+    expression(message, "immediate", |immediate| {
+        immediate.be32(1, REGISTER_VERDICT).nest(2, |data| verdict(data, code, chain));
+    });
+}
+
+fn verdict(message: &mut Message, code: i32, chain: Option<&str>) {
+    message.nest(DATA_VERDICT, |verdict| {
+        verdict.be32(VERDICT_CODE, code as u32);
+        if let Some(chain) = chain {
+            verdict.text(VERDICT_CHAIN, chain);
+        }
+    });
+}

@@ -1,0 +1,201 @@
+//! A ruleset as plain values.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+
+use crate::Protocol;
+
+/// Everything in one table.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Ruleset {
+    /// Chains by name.
+    pub(crate) chains: BTreeMap<String, Chain>,
+    /// Sets and maps by name.
+    pub(crate) sets: BTreeMap<String, Set>,
+}
+
+/// Rules that are gone through in order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Chain {
+    /// Where packets enter it; without, only other rules lead to it.
+    pub(crate) hook: Option<Hook>,
+    /// Its rules.
+    pub(crate) rules: Vec<Rule>,
+}
+
+/// Where packets enter a chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Hook {
+    /// What the chain does.
+    pub(crate) kind: HookType,
+    /// At which point of a packet's way.
+    pub(crate) point: Point,
+    /// Order among the chains at the same point.
+    pub(crate) priority: i32,
+}
+
+/// What a base chain does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HookType {
+    /// Accepts and drops.
+    Filter,
+    /// Translates addresses of the first packet of a connection.
+    Nat,
+}
+
+/// A point of a packet's way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Point {
+    /// Come in, not routed yet.
+    Prerouting,
+    /// Going to a process of the host.
+    Input,
+    /// Passing through.
+    Forward,
+    /// Sent by a process of the host.
+    Output,
+    /// Going out.
+    Postrouting,
+}
+
+/// A rule: matches, then what to do if all hold.
+pub(crate) type Rule = Vec<Statement>;
+
+/// A part of a rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Statement {
+    /// The fields together are in a set, or are not.
+    In { fields: Vec<Field>, set: &'static str, negate: bool },
+    /// The field has this value, or has not.
+    Is { field: Field, value: Value, negate: bool },
+    /// The address is in this subnet, or is not.
+    InSubnet { field: Field, subnet: Ipv4Net, negate: bool },
+    /// The destination is an address of this host, or is not.
+    ToHost { negate: bool },
+    /// The packet belongs to a connection that was let through before.
+    Established,
+    /// The packet belongs to a connection whose destination was translated.
+    Translated,
+    /// Goes to the chain that the map names for the fields; goes on if there is none.
+    Dispatch { fields: Vec<Field>, map: &'static str },
+    /// Translates the destination to what the map has for the fields; goes on if there is nothing.
+    Translate { fields: Vec<Field>, map: &'static str },
+    /// Translates the destination to this one.
+    TranslateTo(Target),
+    /// Translates the source to the address of the outgoing link.
+    Masquerade,
+    /// Goes on in a chain and comes back.
+    Jump(&'static str),
+    /// Leaves the chain.
+    Return,
+    /// Lets pass.
+    Accept,
+    /// Lets vanish.
+    Drop,
+    /// Refuses a TCP connection.
+    RejectTcp,
+    /// Refuses by telling that nobody listens at the port.
+    RejectPort,
+}
+
+/// Something of a packet, or made up for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Field {
+    /// Name of the link that it came in by.
+    InLink,
+    /// Name of the link that it goes out by.
+    OutLink,
+    /// Source address.
+    Source,
+    /// Destination address.
+    Destination,
+    /// Transport protocol.
+    Protocol,
+    /// Destination port.
+    Port,
+    /// Type of an ICMP message.
+    IcmpType,
+    /// The address 0.0.0.0, where a key has a place for an address but any is meant.
+    AnyAddress,
+    /// A random number below this one.
+    Random(u32),
+    /// A number below this one that is always the same for a source address.
+    SourceHash(u32),
+}
+
+/// A named set, or a map if its elements lead to something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Set {
+    /// What its keys are made of.
+    pub(crate) key: Vec<Field>,
+    /// What its elements lead to.
+    pub(crate) content: Content,
+    /// The elements and what they lead to.
+    pub(crate) elements: BTreeMap<Vec<Value>, Leads>,
+}
+
+/// What one element leads to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Leads {
+    /// Nothing: being in the set is all.
+    Nowhere,
+    /// A chain.
+    Chain(String),
+    /// An address and a port.
+    Target(Target),
+}
+
+/// What the elements of a set lead to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Content {
+    /// Nothing: it is a plain set.
+    Nothing,
+    /// Nothing, and each element is a subnet.
+    Subnets,
+    /// A chain.
+    Chains,
+    /// An address and a port.
+    Targets,
+}
+
+/// Where a destination is translated to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Target {
+    /// The address.
+    pub(crate) address: Ipv4Addr,
+    /// The port.
+    pub(crate) port: u16,
+}
+
+/// A value of a field.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Value {
+    /// A link's name.
+    Link(String),
+    /// An address.
+    Address(Ipv4Addr),
+    /// A subnet.
+    Subnet(Ipv4Net),
+    /// A transport protocol.
+    Protocol(Protocol),
+    /// A port.
+    Port(u16),
+    /// A small number.
+    Byte(u8),
+    /// A number.
+    Number(u32),
+}
+
+impl Set {
+    /// An empty set.
+    pub(crate) fn new(key: impl Into<Vec<Field>>, content: Content) -> Self {
+        Self { key: key.into(), content, elements: BTreeMap::new() }
+    }
+}
+
+/// A rule of these parts.
+pub(crate) fn rule<const N: usize>(statements: [Statement; N]) -> Rule {
+    statements.into()
+}

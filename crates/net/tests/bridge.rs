@@ -1,0 +1,96 @@
+//! Containers on bridges: traffic between them, to the outside and back.
+
+use net::{EndpointSpec, NetworkSpec};
+use std::os::fd::AsFd;
+
+mod host;
+use host::*;
+
+#[test]
+fn containers_of_a_network_reach_each_other_and_the_outside_behind_the_hosts_address() {
+    on_host(|host| async move {
+        let network = host.open().await;
+        let bridge = network.network_default();
+        let one = sandbox(&network, &bridge.id, "one", &[]).await;
+        let two = sandbox(&network, &bridge.id, "two", &[]).await;
+        assert_eq!(one.endpoint.address.to_string(), "172.17.0.2");
+        assert_eq!(one.endpoint.mac_text(), "02:42:ac:11:00:02");
+        assert_eq!(two.endpoint.interface, "eth0");
+        tcp_server(&two.netns, 80, "two");
+        assert_eq!(ask(&one.netns, two.endpoint.address, 80).expect("same network"), "two 172.17.0.2");
+        tcp_server(&host.outside, 80, "outside");
+        assert_eq!(ask(&one.netns, OUTSIDE, 80).expect("outside"), format!("outside {HOST}"));
+        assert_eq!(ask_here(two.endpoint.address, 80).expect("from the host"), "two 172.17.0.1");
+        network.close().await;
+    });
+}
+
+#[test]
+fn networks_are_isolated_from_each_other_and_internal_ones_from_everything() {
+    on_host(|host| async move {
+        let network = host.open().await;
+        let bridge = network.network_default();
+        let user = network.network_create(NetworkSpec { name: "user".into(), ..NetworkSpec::default() }).await;
+        let user = user.expect("create");
+        assert_eq!(user.subnet.to_string(), "172.18.0.0/16");
+        let cut = NetworkSpec { name: "cut".into(), internal: true, ..NetworkSpec::default() };
+        let cut = network.network_create(cut).await.expect("create");
+        let one = sandbox(&network, &bridge.id, "one", &[]).await;
+        let two = sandbox(&network, &user.id, "two", &[]).await;
+        let (three, four) =
+            (sandbox(&network, &cut.id, "three", &[]).await, sandbox(&network, &cut.id, "four", &[]).await);
+        tcp_server(&two.netns, 80, "two");
+        tcp_server(&four.netns, 80, "four");
+        tcp_server(&host.outside, 80, "outside");
+        ask(&one.netns, two.endpoint.address, 80).expect_err("another network");
+        ask(&three.netns, two.endpoint.address, 80).expect_err("from an internal network");
+        ask(&three.netns, OUTSIDE, 80).expect_err("outside from an internal network");
+        assert_eq!(ask(&three.netns, four.endpoint.address, 80).expect("within"), "four 172.19.0.2");
+        assert!(ask(&two.netns, OUTSIDE, 80).is_ok());
+        // Nor from outside, even if somebody there knows the way.
+        inside(&host.outside, || command("ip route add 172.16.0.0/12 via 192.0.2.1"));
+        ask(&host.outside, two.endpoint.address, 80).expect_err("not published");
+        network.close().await;
+    });
+}
+
+#[test]
+fn a_container_in_two_networks_reaches_both_and_loses_one_when_detached() {
+    on_host(|host| async move {
+        let network = host.open().await;
+        let spec = |name: &str| NetworkSpec { name: name.into(), ..NetworkSpec::default() };
+        let a = network.network_create(spec("a")).await.expect("create");
+        let b = network.network_create(spec("b")).await.expect("create");
+        let both = sandbox(&network, &a.id, "both", &[]).await;
+        let second = EndpointSpec { owner: "both-id".into(), name: "both".into(), ..EndpointSpec::default() };
+        let second = network.endpoint_attach(both.netns.as_fd(), &b.id, second).await.expect("attach");
+        assert_eq!(second.interface, "eth1");
+        let in_b = sandbox(&network, &b.id, "in-b", &[]).await;
+        tcp_server(&in_b.netns, 80, "in-b");
+        assert!(ask(&both.netns, in_b.endpoint.address, 80).is_ok());
+        let again = EndpointSpec { owner: "both-id".into(), name: "both".into(), ..EndpointSpec::default() };
+        let error = network.endpoint_attach(both.netns.as_fd(), &b.id, again).await.expect_err("twice");
+        assert_eq!(error.to_string(), "endpoint with name both already exists in network b");
+        network.endpoint_detach(&b.id, "both-id").await.expect("detach");
+        network.endpoint_detach(&b.id, "both-id").await.expect("detach again");
+        ask(&both.netns, in_b.endpoint.address, 80).expect_err("detached");
+        let error = network.network_remove(&b.id).await.expect_err("in use").to_string();
+        assert!(error.ends_with("has active endpoints (in-b)"), "{error}");
+        network.endpoint_detach_all("in-b-id").await.expect("detach");
+        network.network_remove(&b.id).await.expect("remove");
+        assert!(!command("ip -br link").contains(&b.bridge));
+        network.close().await;
+    });
+}
+
+#[test]
+fn teardown_leaves_nothing_behind() {
+    on_host(|host| async move {
+        let network = host.open().await;
+        let _one = sandbox(&network, &network.network_default().id, "one", &[]).await;
+        assert!(command("nft list tables").contains("table ip gantry"));
+        network.teardown().await.expect("teardown");
+        assert_eq!(command("nft list tables"), "");
+        assert!(!command("ip -br link").contains("gantry"));
+    });
+}

@@ -1,0 +1,218 @@
+//! A host of its own for each test: network namespaces that only the test knows.
+//!
+//! The test's thread moves into a fresh namespace and starts a runtime there; every thread of that
+//! runtime is born in it, so the code under test takes it for the machine's. A second namespace,
+//! connected by a cable, plays everybody outside. Nothing of the machine itself is touched.
+#![allow(dead_code, reason = "each test target uses a part of it")]
+
+use std::fs::File;
+use std::future::Future;
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::{AsFd, OwnedFd};
+use std::process::Command;
+use std::time::Duration;
+
+use net::{Config, EndpointSpec, Network, NetworkId, PortSpec, Protocol};
+use rustix::thread::{LinkNameSpaceType, UnshareFlags};
+
+/// The host's address on the cable.
+pub const HOST: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+/// Everybody outside.
+pub const OUTSIDE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
+
+const PATIENCE: Duration = Duration::from_millis(1500);
+
+/// What a test has: its state directory and the namespace outside.
+pub struct Host {
+    pub state: tempfile::TempDir,
+    pub outside: OwnedFd,
+}
+
+/// Runs `test` on a host of its own.
+pub fn on_host<F: Future<Output = ()>>(test: impl FnOnce(Host) -> F + Send) {
+    testkit::require_root();
+    let run = || {
+        unshare();
+        command("ip link set lo up");
+        let outside = namespace();
+        command("ip link add eth0 type veth peer name cable");
+        command("ip addr add 192.0.2.1/24 dev eth0");
+        command("ip link set eth0 up");
+        move_link("cable", &outside);
+        inside(&outside, || {
+            command("ip addr add 192.0.2.2/24 dev cable");
+            command("ip link set cable up");
+            command("ip link set lo up");
+        });
+        // Who sends to an address that nobody outside knows must not think that it is unreachable.
+        command("ip route add default via 192.0.2.2");
+        let host = Host { state: tempfile::tempdir().expect("temporary directory"), outside };
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .expect("start a runtime");
+        runtime.block_on(test(host));
+    };
+    std::thread::scope(|scope| {
+        let result = scope.spawn(run).join();
+        if let Err(panic) = result {
+            std::panic::resume_unwind(panic);
+        }
+    });
+}
+
+impl Host {
+    /// The configuration of the instance `name`.
+    pub fn config(&self, name: &str) -> Config {
+        let resolv = self.state.path().join("resolv.conf");
+        if !resolv.exists() {
+            std::fs::write(&resolv, format!("nameserver {OUTSIDE}\nsearch example.org\n")).expect("write resolv.conf");
+        }
+        Config { host_resolv_conf: resolv, ..Config::new(name, self.state.path().join(name)) }
+    }
+
+    /// Opens the instance named `gantry`.
+    pub async fn open(&self) -> Network {
+        Network::open(self.config("gantry")).await.expect("open the network")
+    }
+}
+
+/// A sandbox attached to one network.
+pub struct Sandbox {
+    pub netns: OwnedFd,
+    pub endpoint: net::Endpoint,
+}
+
+/// Attaches a new namespace to `network`.
+pub async fn sandbox(network: &Network, id: &NetworkId, name: &str, ports: &[PortSpec]) -> Sandbox {
+    let netns = network.netns_take().await.expect("take a namespace");
+    let spec = EndpointSpec {
+        owner: format!("{name}-id"),
+        name: name.to_owned(),
+        ports: ports.to_vec(),
+        default_route: true,
+        ..EndpointSpec::default()
+    };
+    let endpoint = network.endpoint_attach(netns.as_fd(), id, spec).await.expect("attach");
+    Sandbox { netns, endpoint }
+}
+
+/// A port to publish everywhere.
+pub fn publish(protocol: Protocol, host: u16, container: u16) -> PortSpec {
+    PortSpec {
+        protocol,
+        host_address: Ipv4Addr::UNSPECIFIED,
+        host_ports: (host, host),
+        container_port: container,
+    }
+}
+
+/// Runs `work` on a thread in `netns`.
+pub fn inside<T: Send>(netns: &OwnedFd, work: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            rustix::thread::move_into_link_name_space(netns.as_fd(), Some(LinkNameSpaceType::Network))
+                .expect("enter the namespace");
+            work()
+        });
+        match thread.join() {
+            Ok(result) => result,
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
+}
+
+/// Answers every TCP connection to `port` in `netns` with `name` and the client's address.
+pub fn tcp_server(netns: &OwnedFd, port: u16, name: &str) {
+    let listener = inside(netns, || TcpListener::bind(("0.0.0.0", port)).expect("listen"));
+    let name = name.to_owned();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { return };
+            let peer = stream.peer_addr().expect("a connected stream has a peer").ip();
+            let _ = write!(stream, "{name} {peer}");
+        }
+    });
+}
+
+/// Answers every UDP packet to `port` in `netns` with `name` and the client's address.
+pub fn udp_server(netns: &OwnedFd, port: u16, name: &str) {
+    let socket = inside(netns, || UdpSocket::bind(("0.0.0.0", port)).expect("listen"));
+    let name = name.to_owned();
+    std::thread::spawn(move || {
+        let mut buffer = [0; 512];
+        while let Ok((_, peer)) = socket.recv_from(&mut buffer) {
+            let _ = socket.send_to(format!("{name} {}", peer.ip()).as_bytes(), peer);
+        }
+    });
+}
+
+/// What a TCP server at `address` says to somebody in `netns`.
+pub fn ask(netns: &OwnedFd, address: Ipv4Addr, port: u16) -> io::Result<String> {
+    inside(netns, || ask_here(address, port))
+}
+
+/// What a TCP server at `address` says to the host itself.
+pub fn ask_here(address: Ipv4Addr, port: u16) -> io::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&SocketAddr::from((address, port)), PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
+/// What a UDP server at `address` says to somebody in `netns`.
+pub fn ask_udp(netns: &OwnedFd, address: Ipv4Addr, port: u16) -> io::Result<String> {
+    inside(netns, || ask_udp_here(address, port))
+}
+
+/// What a UDP server at `address` says to the host itself.
+pub fn ask_udp_here(address: Ipv4Addr, port: u16) -> io::Result<String> {
+    let socket = UdpSocket::bind(("0.0.0.0", 0))?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.connect((address, port))?;
+    socket.send(b"hello")?;
+    let mut buffer = [0; 512];
+    let length = socket.recv(&mut buffer)?;
+    Ok(String::from_utf8_lossy(&buffer[..length]).into_owned())
+}
+
+/// The namespace of the test's own thread.
+pub fn here() -> OwnedFd {
+    File::open("/proc/thread-self/ns/net").expect("procfs is mounted").into()
+}
+
+/// A new namespace.
+pub fn namespace() -> OwnedFd {
+    std::thread::scope(|scope| {
+        let made = scope.spawn(|| {
+            unshare();
+            here()
+        });
+        made.join().expect("the thread does not panic")
+    })
+}
+
+/// Runs a command line on this thread's host and returns what it prints.
+pub fn command(line: &str) -> String {
+    let mut words = line.split_whitespace();
+    let output = Command::new(words.next().expect("a command line is not empty"))
+        .args(words)
+        .output()
+        .unwrap_or_else(|error| panic!("`{line}`: {error}"));
+    assert!(output.status.success(), "`{line}`: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn unshare() {
+    // SAFETY: only the network namespace is unshared, never the table of descriptors.
+    unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) }.expect("make a network namespace");
+}
+
+/// Moves a link into another namespace, which `ip` can name by a thread that is in it.
+fn move_link(link: &str, netns: &OwnedFd) {
+    use std::os::fd::AsRawFd;
+    command(&format!("ip link set {link} netns /proc/{}/fd/{}", std::process::id(), netns.as_raw_fd()));
+}

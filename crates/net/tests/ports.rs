@@ -1,0 +1,159 @@
+//! Published ports: from outside, from the host, from 127.0.0.1, from containers, across restarts.
+
+use std::net::{Ipv4Addr, TcpListener};
+
+use net::{EndpointSpec, Network, PortSpec, Protocol};
+use std::os::fd::AsFd;
+
+mod host;
+use host::*;
+
+#[test]
+fn a_published_port_is_reached_from_everywhere_and_sees_the_clients_address() {
+    on_host(|host| async move {
+        let network = host.open().await;
+        let bridge = network.network_default().id;
+        let ports = [publish(Protocol::Tcp, 8080, 80), publish(Protocol::Udp, 8080, 80)];
+        let web = sandbox(&network, &bridge, "web", &ports).await;
+        let other = sandbox(&network, &bridge, "other", &[]).await;
+        tcp_server(&web.netns, 80, "web");
+        udp_server(&web.netns, 80, "web");
+        assert_eq!(ask(&host.outside, HOST, 8080).expect("outside"), format!("web {OUTSIDE}"));
+        assert_eq!(ask_udp(&host.outside, HOST, 8080).expect("outside, udp"), format!("web {OUTSIDE}"));
+        assert_eq!(ask_here(HOST, 8080).expect("the host"), format!("web {HOST}"));
+        assert_eq!(ask_here(Ipv4Addr::LOCALHOST, 8080).expect("127.0.0.1"), "web 172.17.0.1");
+        assert_eq!(ask_udp_here(Ipv4Addr::LOCALHOST, 8080).expect("127.0.0.1, udp"), "web 172.17.0.1");
+        assert_eq!(ask(&other.netns, HOST, 8080).expect("a neighbour"), "web 172.17.0.1");
+        assert_eq!(ask(&web.netns, HOST, 8080).expect("itself"), "web 172.17.0.1");
+        assert_eq!(ask(&web.netns, web.endpoint.gateway.expect("has one"), 8080).expect("by the gateway"), "web 172.17.0.1");
+        network.endpoint_detach_all("web-id").await.expect("detach");
+        ask(&host.outside, HOST, 8080).expect_err("not published any more");
+        network.close().await;
+    });
+}
+
+#[test]
+fn a_port_published_at_one_address_is_not_reached_at_another() {
+    on_host(|host| async move {
+        let network = host.open().await;
+        let bridge = network.network_default().id;
+        let local = PortSpec { host_address: Ipv4Addr::LOCALHOST, ..publish(Protocol::Tcp, 8080, 80) };
+        let web = sandbox(&network, &bridge, "web", &[local]).await;
+        let other = sandbox(&network, &bridge, "other", &[]).await;
+        tcp_server(&web.netns, 80, "web");
+        assert!(ask_here(Ipv4Addr::LOCALHOST, 8080).is_ok());
+        ask_here(HOST, 8080).expect_err("another address");
+        ask(&host.outside, HOST, 8080).expect_err("outside");
+        // A container that sends to the host's loopback over the bridge.
+        TcpListener::bind(("127.0.0.1", 9000)).map(|listener| std::thread::spawn(move || listener.accept())).expect("listen");
+        inside(&other.netns, || command("ip route add 127.0.0.1/32 via 172.17.0.1 table 9"));
+        inside(&other.netns, || std::fs::write("/proc/sys/net/ipv4/conf/eth0/route_localnet", "1").expect("set"));
+        inside(&other.netns, || command("ip rule add pref 0 ipproto tcp lookup 9"));
+        ask(&other.netns, Ipv4Addr::LOCALHOST, 9000).expect_err("the host's loopback");
+        network.close().await;
+    });
+}
+
+#[test]
+fn a_taken_port_is_refused_with_its_name_and_nothing_is_left_behind() {
+    on_host(|host| async move {
+        let network = host.open().await;
+        let bridge = network.network_default().id;
+        let _web = sandbox(&network, &bridge, "web", &[publish(Protocol::Tcp, 8080, 80)]).await;
+        let process = TcpListener::bind(("0.0.0.0", 9090)).expect("a process of the host listens");
+        let refused = |port| {
+            let network = network.clone();
+            let bridge = bridge.clone();
+            async move {
+                let netns = network.netns_take().await.expect("take");
+                let spec = EndpointSpec {
+                    owner: "late".into(),
+                    ports: vec![publish(Protocol::Tcp, 7000, 80), publish(Protocol::Tcp, port, 80)],
+                    ..EndpointSpec::default()
+                };
+                network.endpoint_attach(netns.as_fd(), &bridge, spec).await.expect_err("taken").to_string()
+            }
+        };
+        assert_eq!(refused(8080).await, "Bind for 0.0.0.0:8080 failed: port is already allocated");
+        assert_eq!(refused(9090).await, "listen tcp4 0.0.0.0:9090: bind: address already in use");
+        drop(process);
+        TcpListener::bind(("0.0.0.0", 7000)).expect("given back");
+        TcpListener::bind(("0.0.0.0", 8080)).expect_err("a process cannot take a published port");
+        assert_eq!(network.endpoint_list().len(), 1);
+        let any = PortSpec { host_ports: (0, 0), ..publish(Protocol::Tcp, 0, 80) };
+        let chosen = sandbox(&network, &bridge, "any", &[any]).await;
+        assert!((32768..=60999).contains(&chosen.endpoint.ports[0].host_port));
+        network.close().await;
+    });
+}
+
+#[test]
+fn traffic_goes_on_without_the_daemon_and_a_restart_finds_what_lives() {
+    on_host(|host| async move {
+        let network = host.open().await;
+        let bridge = network.network_default();
+        let web = sandbox(&network, &bridge.id, "web", &[publish(Protocol::Tcp, 8080, 80)]).await;
+        let gone = sandbox(&network, &bridge.id, "gone", &[publish(Protocol::Tcp, 8081, 80)]).await;
+        tcp_server(&web.netns, 80, "web");
+        network.close().await;
+        drop(network);
+        assert!(ask(&host.outside, HOST, 8080).is_ok(), "without the daemon");
+
+        let gone_link = gone.endpoint.host_interface.clone();
+        drop(gone);
+        testkit::wait_until("the link to go with its namespace", || {
+            let links = command("ip -br link");
+            if links.contains(&gone_link) { Err(links) } else { Ok(()) }
+        });
+        let network = host.open().await;
+        assert_eq!(network.network_default(), bridge);
+        assert_eq!(network.endpoint_list(), [web.endpoint.clone()]);
+        assert!(ask(&host.outside, HOST, 8080).is_ok(), "after the restart");
+        TcpListener::bind(("0.0.0.0", 8080)).expect_err("the port is held again");
+        let next = sandbox(&network, &bridge.id, "next", &[publish(Protocol::Tcp, 8081, 80)]).await;
+        assert_ne!(next.endpoint.address, web.endpoint.address);
+        network.close().await;
+    });
+}
+
+#[test]
+fn flushed_rules_come_back() {
+    on_host(|host| async move {
+        let network = host.open().await;
+        let bridge = network.network_default().id;
+        let web = sandbox(&network, &bridge, "web", &[publish(Protocol::Tcp, 8080, 80)]).await;
+        tcp_server(&web.netns, 80, "web");
+        for flush in ["nft flush ruleset", "nft flush table ip gantry", "nft flush map ip gantry ports-any"] {
+            command(flush);
+            testkit::wait_until("the rules to come back", || {
+                let rules = command("nft list ruleset");
+                let back = rules.contains("tcp . 8080 : 172.17.0.2 . 80") && rules.contains("masquerade");
+                if back { Ok(()) } else { Err(rules) }
+            });
+            assert!(ask(&host.outside, HOST, 8080).is_ok(), "after `{flush}`");
+        }
+        network.close().await;
+    });
+}
+
+#[test]
+fn a_second_instance_lives_beside_the_first() {
+    on_host(|host| async move {
+        let first = host.open().await;
+        let second = Network::open(host.config("gantry-two")).await.expect("open a second one");
+        assert_ne!(first.network_default().subnet, second.network_default().subnet);
+        assert_ne!(first.network_pods().subnet, second.network_pods().subnet);
+        let one = sandbox(&first, &first.network_default().id, "one", &[publish(Protocol::Tcp, 8080, 80)]).await;
+        let two = sandbox(&second, &second.network_default().id, "two", &[publish(Protocol::Tcp, 8081, 80)]).await;
+        tcp_server(&one.netns, 80, "one");
+        tcp_server(&two.netns, 80, "two");
+        assert!(ask(&host.outside, HOST, 8080).expect("first").starts_with("one"));
+        assert!(ask(&host.outside, HOST, 8081).expect("second").starts_with("two"));
+        assert!(ask_here(Ipv4Addr::LOCALHOST, 8081).expect("second, locally").starts_with("two"));
+        second.teardown().await.expect("teardown");
+        assert!(ask(&host.outside, HOST, 8080).is_ok(), "the first goes on");
+        ask(&host.outside, HOST, 8081).expect_err("the second is gone");
+        assert_eq!(command("nft list tables").trim(), "table ip gantry");
+        first.close().await;
+    });
+}
