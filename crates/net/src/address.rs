@@ -37,7 +37,8 @@ pub(crate) fn free_address(
     taken: &BTreeSet<Ipv4Addr>,
 ) -> Option<Ipv4Addr> {
     let usable = |address: &Ipv4Addr| {
-        let edge = subnet.prefix_len() < 31 && (*address == subnet.network() || *address == subnet.broadcast());
+        let edge =
+            subnet.prefix_len() < 31 && (*address == subnet.network() || *address == subnet.broadcast());
         subnet.contains(address) && !edge && !taken.contains(address)
     };
     let (first, end) = (u32::from(range.network()), u32::from(range.broadcast()));

@@ -71,7 +71,8 @@ pub(crate) fn forget_services(old: &ServiceTable, new: &ServiceTable) {
     if !fronts.is_empty() {
         forget(|flow| {
             fronts.iter().any(|((address, port), target)| {
-                let front = address.is_none_or(|address| address == flow.destination.0) && *port == flow.destination.1;
+                let front = address.is_none_or(|address| address == flow.destination.0)
+                    && *port == flow.destination.1;
                 front && (*target == flow.answers || flow.answers == flow.destination)
             })
         });
@@ -116,7 +117,12 @@ fn parse(reply: &Reply) -> Option<Flow> {
     let (protocol, client, destination) = ends(tuple)?;
     let (_, answers, answered) = ends(attributes.find(CTA_TUPLE_REPLY)?)?;
     let masqueraded = client != answered;
-    (protocol == Protocol::Udp.number()).then(|| Flow { destination, answers, masqueraded, tuple: tuple.to_vec() })
+    (protocol == Protocol::Udp.number()).then(|| Flow {
+        destination,
+        answers,
+        masqueraded,
+        tuple: tuple.to_vec(),
+    })
 }
 
 type End = (Ipv4Addr, u16);

@@ -11,7 +11,6 @@ use crate::netlink::{Attributes, Family, Message, Socket, attribute_text, attrib
 const RTM_NEWLINK: u16 = 16;
 const RTM_DELLINK: u16 = 17;
 const RTM_GETLINK: u16 = 18;
-const RTM_SETLINK: u16 = 19;
 const RTM_NEWADDR: u16 = 20;
 const RTM_GETADDR: u16 = 22;
 const RTM_NEWROUTE: u16 = 24;
@@ -24,17 +23,19 @@ const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
 const IFLA_MASTER: u16 = 10;
-const IFLA_PROTINFO: u16 = 12;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_IFALIAS: u16 = 20;
 const IFLA_AF_SPEC: u16 = 26;
 const IFLA_NET_NS_FD: u16 = 28;
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;
+const IFLA_INFO_SLAVE_KIND: u16 = 4;
+const IFLA_INFO_SLAVE_DATA: u16 = 5;
 const VETH_INFO_PEER: u16 = 1;
 const IFLA_INET_CONF: u16 = 1;
 const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
 const IN6_ADDR_GEN_MODE_NONE: u8 = 1;
+const IFLA_BRPORT_MODE: u16 = 4;
 const IFLA_BRPORT_ISOLATED: u16 = 33;
 const IFLA_BR_MCAST_SNOOPING: u16 = 23;
 
@@ -134,7 +135,13 @@ impl Links {
     }
 
     /// Makes a bridge with `alias` on it, up, that may carry packets for 127.0.0.0/8.
-    pub(crate) fn bridge_add(&mut self, name: &str, alias: &str, mac: [u8; 6], mtu: Option<u32>) -> io::Result<u32> {
+    pub(crate) fn bridge_add(
+        &mut self,
+        name: &str,
+        alias: &str,
+        mac: [u8; 6],
+        mtu: Option<u32>,
+    ) -> io::Result<u32> {
         let mut message = Message::new(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, &link_header(0, 0, 0));
         message.text(IFLA_IFNAME, name).bytes(IFLA_ADDRESS, &mac);
         if let Some(mtu) = mtu {
@@ -228,7 +235,9 @@ impl Links {
             info.nest(IFLA_INFO_DATA, |data| {
                 data.nest(VETH_INFO_PEER, |peer| {
                     // It comes up later: the kernel refuses to while the two are not connected yet.
-                    peer.raw(&link_header(0, 0, 0)).text(IFLA_IFNAME, veth.inside).bytes(IFLA_ADDRESS, &veth.mac);
+                    peer.raw(&link_header(0, 0, 0))
+                        .text(IFLA_IFNAME, veth.inside)
+                        .bytes(IFLA_ADDRESS, &veth.mac);
                     if let Some(mtu) = veth.mtu {
                         peer.u32(IFLA_MTU, mtu);
                     }
@@ -236,18 +245,15 @@ impl Links {
                 });
             });
         });
-        self.socket.request(&[message])?;
-        if veth.isolated {
-            let link = self.find(veth.host)?.ok_or(io::ErrorKind::NotFound)?;
-            let mut header = link_header(link.index, 0, 0);
-            header[0] = libc::AF_BRIDGE as u8;
-            let mut message = Message::new(RTM_SETLINK, 0, &header);
-            message.nest(IFLA_PROTINFO, |port| {
-                port.bytes(IFLA_BRPORT_ISOLATED, &[1]);
+        let mut port = Message::new(RTM_NEWLINK, 0, &link_header(0, 0, 0));
+        port.text(IFLA_IFNAME, veth.host).nest(IFLA_LINKINFO, |info| {
+            info.text(IFLA_INFO_SLAVE_KIND, "bridge").nest(IFLA_INFO_SLAVE_DATA, |data| {
+                // Where the host filters bridged packets (bridge-nf-call-iptables), what a container
+                // sends to a port that it has published itself is turned round inside the bridge.
+                data.bytes(IFLA_BRPORT_MODE, &[1]).bytes(IFLA_BRPORT_ISOLATED, &[u8::from(veth.isolated)]);
             });
-            self.socket.request(&[message])?;
-        }
-        Ok(())
+        });
+        self.socket.request(&[message, port])
     }
 
     /// Brings up the link `index` inside a sandbox with its address and routes, in one exchange.

@@ -65,7 +65,10 @@ pub(crate) fn create() -> io::Result<OwnedFd> {
 }
 
 /// Runs `work` on a thread inside the network namespace `netns`.
-pub(crate) fn inside<T: Send>(netns: BorrowedFd<'_>, work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+pub(crate) fn inside<T: Send>(
+    netns: BorrowedFd<'_>,
+    work: impl FnOnce() -> io::Result<T> + Send,
+) -> io::Result<T> {
     on_own_thread(|| {
         rustix::thread::move_into_link_name_space(netns.as_fd(), Some(LinkNameSpaceType::Network))?;
         work()

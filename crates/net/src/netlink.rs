@@ -6,5 +6,5 @@
 mod message;
 mod socket;
 
-pub(crate) use message::{Attributes, Message, attribute_u32, attribute_text};
+pub(crate) use message::{Attributes, Message, attribute_text, attribute_u32};
 pub(crate) use socket::{Family, Reply, Socket};

@@ -12,5 +12,7 @@ mod text;
 
 pub(crate) use diff::{Change, create, difference};
 pub(crate) use encode::{BATCH_BEGIN, MESSAGE_BASE};
-pub(crate) use ruleset::{Chain, Content, Field, Hook, HookType, Leads, Point, Rule, Ruleset, Set, Statement, Target, Value, rule};
+pub(crate) use ruleset::{
+    Chain, Content, Field, Hook, HookType, Leads, Point, Rule, Ruleset, Set, Statement, Target, Value, rule,
+};
 pub(crate) use table::{Table, TableEvents};

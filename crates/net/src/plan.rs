@@ -17,7 +17,9 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
-use crate::nft::{Chain, Content, Field, Hook, HookType, Leads, Point, Rule, Ruleset, Set, Statement, Target, Value, rule};
+use crate::nft::{
+    Chain, Content, Field, Hook, HookType, Leads, Point, Rule, Ruleset, Set, Statement, Target, Value, rule,
+};
 use crate::{NetworkKind, NetworkView, PortBinding, Protocol, ServiceTable};
 
 mod services;
@@ -70,7 +72,9 @@ fn networks(ruleset: &mut Ruleset, networks: &[NetworkView]) {
         let link = Value::Link(network.bridge.clone());
         let subnet = vec![Value::Subnet(network.subnet.trunc())];
         bridges.elements.insert(vec![link.clone()], Leads::Nowhere);
-        linked.elements.insert(vec![link.clone(), link.clone()], Leads::Nowhere);
+        if !network.isolate_endpoints {
+            linked.elements.insert(vec![link.clone(), link.clone()], Leads::Nowhere);
+        }
         local.elements.insert(subnet.clone(), Leads::Nowhere);
         if network.internal {
             internal.elements.insert(vec![link], Leads::Nowhere);
@@ -112,11 +116,14 @@ fn ports(ruleset: &mut Ruleset, tables: &Tables<'_>) {
             names.elements.insert(key, Leads::Target(*target));
         }
     }
-    ruleset.sets.extend([("ports", one), ("ports-any", any), ("names", names)].map(|(name, set)| (name.to_owned(), set)));
+    ruleset.sets.extend(
+        [("ports", one), ("ports-any", any), ("names", names)].map(|(name, set)| (name.to_owned(), set)),
+    );
 }
 
 fn chains(ruleset: &mut Ruleset, tables: &Tables<'_>) {
-    let services = || Statement::InSubnet { field: Field::Destination, subnet: tables.service_cidr, negate: false };
+    let services =
+        || Statement::InSubnet { field: Field::Destination, subnet: tables.service_cidr, negate: false };
     let base = |kind, point, priority, rules| Chain { hook: Some(Hook { kind, point, priority }), rules };
     let plain = |rules| Chain { hook: None, rules };
     let chains = [
@@ -199,7 +206,11 @@ fn sent(services: impl Fn() -> Statement) -> Vec<Rule> {
         // Pods reach each other through the bridge's address, so that answers of a service come back
         // the same way and are translated; a redirect would teach them the short cut.
         rule([
-            Statement::Is { field: Field::Protocol, value: Value::Byte(libc::IPPROTO_ICMP as u8), negate: false },
+            Statement::Is {
+                field: Field::Protocol,
+                value: Value::Byte(libc::IPPROTO_ICMP as u8),
+                negate: false,
+            },
             Statement::Is { field: Field::IcmpType, value: Value::Byte(REDIRECT), negate: false },
             out_link("bridges"),
             Statement::Drop,
@@ -237,7 +248,11 @@ fn postrouting() -> Vec<Rule> {
             Statement::In { fields: FRONT.to_vec(), set: "remote", negate: false },
             Statement::Masquerade,
         ]),
-        rule([within(Field::Source, "hidden", false), within(Field::Destination, "local", true), Statement::Masquerade]),
+        rule([
+            within(Field::Source, "hidden", false),
+            within(Field::Destination, "local", true),
+            Statement::Masquerade,
+        ]),
     ]
 }
 

@@ -91,10 +91,9 @@ impl Ports {
     fn take(&mut self, binding: PortBinding) -> Result<(), PortError> {
         let PortBinding { protocol, host_address: address, host_port: port, .. } = binding;
         let all = (protocol, port, Ipv4Addr::UNSPECIFIED)..=(protocol, port, Ipv4Addr::BROADCAST);
-        let clash = self
-            .claims
-            .range(all)
-            .any(|((_, _, other), _)| *other == address || other.is_unspecified() || address.is_unspecified());
+        let clash = self.claims.range(all).any(|((_, _, other), _)| {
+            *other == address || other.is_unspecified() || address.is_unspecified()
+        });
         if clash {
             return Err(PortError::Allocated { address, port });
         }
@@ -125,7 +124,12 @@ mod tests {
     use super::*;
 
     fn spec(address: [u8; 4], ports: (u16, u16)) -> PortSpec {
-        PortSpec { protocol: Protocol::Tcp, host_address: address.into(), host_ports: ports, container_port: 80 }
+        PortSpec {
+            protocol: Protocol::Tcp,
+            host_address: address.into(),
+            host_ports: ports,
+            container_port: 80,
+        }
     }
 
     #[test]
@@ -136,7 +140,10 @@ mod tests {
         let again = ports.claim(&[spec(loopback, (port, port))]).expect_err("taken");
         assert_eq!(again.to_string(), format!("Bind for 127.0.0.1:{port} failed: port is already allocated"));
         let everywhere = ports.claim(&[spec([0, 0, 0, 0], (port, port))]).expect_err("taken at one address");
-        assert_eq!(everywhere.to_string(), format!("Bind for 0.0.0.0:{port} failed: port is already allocated"));
+        assert_eq!(
+            everywhere.to_string(),
+            format!("Bind for 0.0.0.0:{port} failed: port is already allocated")
+        );
         ports.claim(&[spec([127, 0, 0, 2], (port, port))]).expect("free at another address");
     }
 

@@ -6,10 +6,10 @@ use std::os::fd::BorrowedFd;
 
 use ipnet::Ipv4Net;
 
+use crate::Protocol;
 use crate::link::{Links, Route};
 use crate::namespace;
 use crate::nft::{Chain, Field, Hook, HookType, Point, Ruleset, Statement, Table, Target, Value, rule};
-use crate::Protocol;
 
 /// Where Docker's containers ask for names.
 pub(crate) const RESOLVER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 11);
@@ -72,7 +72,8 @@ fn names_ruleset(names: Ipv4Addr) -> Ruleset {
         ])
     };
     let loopback = Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8);
-    let output = Chain { hook: hook(Point::Output, -100), rules: vec![query(Protocol::Udp), query(Protocol::Tcp)] };
+    let output =
+        Chain { hook: hook(Point::Output, -100), rules: vec![query(Protocol::Udp), query(Protocol::Tcp)] };
     let postrouting = Chain {
         hook: hook(Point::Postrouting, 100),
         rules: vec![rule([

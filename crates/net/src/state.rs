@@ -143,7 +143,8 @@ impl StateDir {
 }
 
 fn encode<T: Serialize>(content: T) -> Vec<u8> {
-    serde_json::to_vec(&Versioned { version: VERSION, content }).expect("these types have no map with odd keys")
+    serde_json::to_vec(&Versioned { version: VERSION, content })
+        .expect("these types have no map with odd keys")
 }
 
 fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, StateError> {

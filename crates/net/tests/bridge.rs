@@ -30,7 +30,8 @@ fn networks_are_isolated_from_each_other_and_internal_ones_from_everything() {
     on_host(|host| async move {
         let network = host.open().await;
         let bridge = network.network_default();
-        let user = network.network_create(NetworkSpec { name: "user".into(), ..NetworkSpec::default() }).await;
+        let user =
+            network.network_create(NetworkSpec { name: "user".into(), ..NetworkSpec::default() }).await;
         let user = user.expect("create");
         assert_eq!(user.subnet.to_string(), "172.18.0.0/16");
         let cut = NetworkSpec { name: "cut".into(), internal: true, ..NetworkSpec::default() };

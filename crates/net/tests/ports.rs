@@ -10,7 +10,17 @@ use host::*;
 
 #[test]
 fn a_published_port_is_reached_from_everywhere_and_sees_the_clients_address() {
+    published(false);
+}
+
+#[test]
+fn a_published_port_is_reached_from_everywhere_where_the_host_filters_bridged_packets() {
+    published(true);
+}
+
+fn published(filter_bridged: bool) {
     on_host(|host| async move {
+        filter_bridged_packets(filter_bridged);
         let network = host.open().await;
         let bridge = network.network_default().id;
         let ports = [publish(Protocol::Tcp, 8080, 80), publish(Protocol::Udp, 8080, 80)];
@@ -25,7 +35,10 @@ fn a_published_port_is_reached_from_everywhere_and_sees_the_clients_address() {
         assert_eq!(ask_udp_here(Ipv4Addr::LOCALHOST, 8080).expect("127.0.0.1, udp"), "web 172.17.0.1");
         assert_eq!(ask(&other.netns, HOST, 8080).expect("a neighbour"), "web 172.17.0.1");
         assert_eq!(ask(&web.netns, HOST, 8080).expect("itself"), "web 172.17.0.1");
-        assert_eq!(ask(&web.netns, web.endpoint.gateway.expect("has one"), 8080).expect("by the gateway"), "web 172.17.0.1");
+        assert_eq!(
+            ask(&web.netns, web.endpoint.gateway.expect("has one"), 8080).expect("by the gateway"),
+            "web 172.17.0.1"
+        );
         network.endpoint_detach_all("web-id").await.expect("detach");
         ask(&host.outside, HOST, 8080).expect_err("not published any more");
         network.close().await;
@@ -45,9 +58,13 @@ fn a_port_published_at_one_address_is_not_reached_at_another() {
         ask_here(HOST, 8080).expect_err("another address");
         ask(&host.outside, HOST, 8080).expect_err("outside");
         // A container that sends to the host's loopback over the bridge.
-        TcpListener::bind(("127.0.0.1", 9000)).map(|listener| std::thread::spawn(move || listener.accept())).expect("listen");
+        TcpListener::bind(("127.0.0.1", 9000))
+            .map(|listener| std::thread::spawn(move || listener.accept()))
+            .expect("listen");
         inside(&other.netns, || command("ip route add 127.0.0.1/32 via 172.17.0.1 table 9"));
-        inside(&other.netns, || std::fs::write("/proc/sys/net/ipv4/conf/eth0/route_localnet", "1").expect("set"));
+        inside(&other.netns, || {
+            std::fs::write("/proc/sys/net/ipv4/conf/eth0/route_localnet", "1").expect("set")
+        });
         inside(&other.netns, || command("ip rule add pref 0 ipproto tcp lookup 9"));
         ask(&other.netns, Ipv4Addr::LOCALHOST, 9000).expect_err("the host's loopback");
         network.close().await;
@@ -143,8 +160,10 @@ fn a_second_instance_lives_beside_the_first() {
         let second = Network::open(host.config("gantry-two")).await.expect("open a second one");
         assert_ne!(first.network_default().subnet, second.network_default().subnet);
         assert_ne!(first.network_pods().subnet, second.network_pods().subnet);
-        let one = sandbox(&first, &first.network_default().id, "one", &[publish(Protocol::Tcp, 8080, 80)]).await;
-        let two = sandbox(&second, &second.network_default().id, "two", &[publish(Protocol::Tcp, 8081, 80)]).await;
+        let one =
+            sandbox(&first, &first.network_default().id, "one", &[publish(Protocol::Tcp, 8080, 80)]).await;
+        let two =
+            sandbox(&second, &second.network_default().id, "two", &[publish(Protocol::Tcp, 8081, 80)]).await;
         tcp_server(&one.netns, 80, "one");
         tcp_server(&two.netns, 80, "two");
         assert!(ask(&host.outside, HOST, 8080).expect("first").starts_with("one"));

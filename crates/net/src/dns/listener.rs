@@ -21,7 +21,9 @@ impl Listener {
         let mut result = Self::bind_port(address, 53);
         for _ in 0..TRIES {
             match &result {
-                Err(error) if error.kind() == io::ErrorKind::AddrInUse => result = Self::bind_port(address, 0),
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                    result = Self::bind_port(address, 0)
+                }
                 _ => break,
             }
         }

@@ -57,10 +57,16 @@ impl Socket {
             Family::Route => None,
             Family::Netfilter => Some(netlink::NETFILTER),
         };
-        let fd = rustix::net::socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, protocol)?;
+        let fd = rustix::net::socket_with(
+            AddressFamily::NETLINK,
+            SocketType::RAW,
+            SocketFlags::CLOEXEC,
+            protocol,
+        )?;
         rustix::net::bind(&fd, &SocketAddrNetlink::new(0, groups))?;
-        let address: SocketAddrNetlink =
-            rustix::net::getsockname(&fd)?.try_into().map_err(|_| io::Error::other("not a netlink address"))?;
+        let address: SocketAddrNetlink = rustix::net::getsockname(&fd)?
+            .try_into()
+            .map_err(|_| io::Error::other("not a netlink address"))?;
         // The kernel answers at once; a limit turns a lost answer into an error instead of a hang.
         sockopt::set_socket_timeout(&fd, sockopt::Timeout::Recv, Some(Duration::from_secs(10)))?;
         option_on(&fd, libc::NETLINK_EXT_ACK)?;
@@ -87,7 +93,9 @@ impl Socket {
         let mut refusal = None;
         while missing > 0 {
             self.receive(|header, payload| {
-                let Some(answer) = header.sequence.checked_sub(first).and_then(|at| answers.get_mut(at as usize)) else {
+                let Some(answer) =
+                    header.sequence.checked_sub(first).and_then(|at| answers.get_mut(at as usize))
+                else {
                     return;
                 };
                 if header.kind == NLMSG_ERROR && answer.is_none() {
@@ -121,7 +129,12 @@ impl Socket {
     }
 
     /// Sends an nftables transaction: `messages` between its two marks, all or nothing.
-    pub(crate) fn transaction(&mut self, begin: &Message, messages: &[Message], end: &Message) -> io::Result<()> {
+    pub(crate) fn transaction(
+        &mut self,
+        begin: &Message,
+        messages: &[Message],
+        end: &Message,
+    ) -> io::Result<()> {
         if messages.is_empty() {
             return Ok(());
         }
@@ -276,7 +289,9 @@ fn each(mut bytes: &[u8], mut visit: impl FnMut(Header, &[u8])) {
 
 /// What an acknowledgement says: the code, and the kernel's own words where it has some.
 fn verdict(flags: u16, payload: &[u8]) -> io::Result<()> {
-    let code = payload.get(..4).map_or(0, |code| i32::from_ne_bytes(code.try_into().expect("four bytes were sliced")));
+    let code = payload
+        .get(..4)
+        .map_or(0, |code| i32::from_ne_bytes(code.try_into().expect("four bytes were sliced")));
     if code == 0 {
         return Ok(());
     }

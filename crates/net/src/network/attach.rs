@@ -54,7 +54,8 @@ pub(super) fn rename(inner: &Inner, owner: &str, name: &str) -> Result<(), Attac
 fn decide(inner: &Inner, id: &NetworkId, spec: EndpointSpec) -> Result<Decision, AttachError> {
     let mut guard = inner.state.lock();
     let state = &mut *guard;
-    let (Some(network), Some(bridge)) = (state.networks.get(id).cloned(), state.bridges.get(id).copied()) else {
+    let (Some(network), Some(bridge)) = (state.networks.get(id).cloned(), state.bridges.get(id).copied())
+    else {
         return Err(AttachError::NoNetwork { id: id.to_string() });
     };
     if state.endpoints.contains_key(&(spec.owner.clone(), id.clone())) {

@@ -77,12 +77,15 @@ pub(super) fn plan(
     }
     let outside = |address: &Ipv4Addr| !subnet.contains(address);
     if outside(&gateway) || spec.reserved.values().any(outside) {
-        return invalid(format!("no matching subnet for gateway {gateway} or a reserved address in {subnet}"));
+        return invalid(format!(
+            "no matching subnet for gateway {gateway} or a reserved address in {subnet}"
+        ));
     }
     if spec.range.is_some_and(|range| !subnet.contains(&range)) {
         return invalid(format!("no matching subnet for range {}", spec.range.unwrap_or(subnet)));
     }
-    let bridge = spec.bridge.unwrap_or_else(|| format!("{}-{}", tag(&inner.config.instance), &id.as_str()[..8]));
+    let bridge =
+        spec.bridge.unwrap_or_else(|| format!("{}-{}", tag(&inner.config.instance), &id.as_str()[..8]));
     if !link_name_fits(&bridge) {
         return invalid(format!("`{bridge}` cannot name a link: at most 15 bytes, without `/` and spaces"));
     }
@@ -127,7 +130,8 @@ pub(super) fn bridge(inner: &Inner, links: &mut Links, network: &NetworkView) ->
             .bridge_add(&network.bridge, &alias, address::mac_of(network.gateway), network.mtu)
             .map_err(failed("make"))?,
     };
-    let address = Ipv4Net::new(network.gateway, network.subnet.prefix_len()).expect("a subnet's prefix is valid");
+    let address =
+        Ipv4Net::new(network.gateway, network.subnet.prefix_len()).expect("a subnet's prefix is valid");
     links.address_add(index, address).map_err(failed("give an address to"))?;
     Ok(index)
 }
@@ -154,7 +158,8 @@ pub(super) fn subnets_taken<'a>(
     let names: Vec<_> = links.list().map_err(failed)?;
     let name = |index| names.iter().find(|link| link.index == index).map_or("?", |link| &link.name);
     let routes = links.route_list().map_err(failed)?;
-    let addresses = links.address_list().map_err(failed)?.into_iter().map(|(index, net)| (net.trunc(), index));
+    let addresses =
+        links.address_list().map_err(failed)?.into_iter().map(|(index, net)| (net.trunc(), index));
     // The default route leads everywhere; it takes nothing.
     taken.extend(
         routes

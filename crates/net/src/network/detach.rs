@@ -12,11 +12,9 @@ pub(super) fn detach(inner: &Inner, owner: &str, network: Option<&NetworkId>) ->
     };
     for endpoint in &endpoints {
         // First the link, last the address: nobody gets the address while packets still reach its last owner.
-        inner
-            .links
-            .lock()
-            .remove(&endpoint.host_interface)
-            .map_err(|source| KernelError::new(format!("remove link `{}`", endpoint.host_interface), source))?;
+        inner.links.lock().remove(&endpoint.host_interface).map_err(|source| {
+            KernelError::new(format!("remove link `{}`", endpoint.host_interface), source)
+        })?;
         inner
             .disk
             .endpoint_remove(&endpoint.id)

@@ -6,7 +6,8 @@ use crate::NetworkError;
 /// All networks, in the order of listings.
 pub(super) fn list(state: &State) -> Vec<NetworkView> {
     let mut networks: Vec<_> = state.networks.values().cloned().collect();
-    networks.sort_by(|a, b| (a.kind == NetworkKind::User, &a.name).cmp(&(b.kind == NetworkKind::User, &b.name)));
+    networks
+        .sort_by(|a, b| (a.kind == NetworkKind::User, &a.name).cmp(&(b.kind == NetworkKind::User, &b.name)));
     networks
 }
 

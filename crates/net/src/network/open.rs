@@ -11,7 +11,9 @@ use tokio::io::unix::AsyncFd;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{Inner, Network, NetworkId, NetworkKind, NetworkSpec, NetworkView, State, create, rules, tag, watch};
+use super::{
+    Inner, Network, NetworkId, NetworkKind, NetworkSpec, NetworkView, State, create, rules, tag, watch,
+};
 use crate::config::Subnet;
 use crate::link::{Link, Links, Route};
 use crate::namespace::Pool;
@@ -73,9 +75,8 @@ fn prepare(config: Config) -> Result<Opened, OpenError> {
     endpoints(&inner)?;
     services(&inner)?;
     let gateway = super::find::of_kind(&inner.state.lock(), NetworkKind::Pods).gateway;
-    let listener = dns::Listener::bind(gateway).map_err(|source| {
-        KernelError::new(format!("listen for names at {gateway}"), source)
-    })?;
+    let listener = dns::Listener::bind(gateway)
+        .map_err(|source| KernelError::new(format!("listen for names at {gateway}"), source))?;
     inner.state.lock().names = Some(Target { address: gateway, port: listener.port() });
     let events = inner.table.lock().events().map_err(failed("watch nftables"))?;
     rules::replace(&inner)?;
@@ -95,8 +96,13 @@ fn forward() -> Result<(), KernelError> {
 
 /// Brings up the kept networks and makes those that there always are.
 fn networks(inner: &Inner) -> Result<(), OpenError> {
-    let mut kept: BTreeMap<NetworkId, NetworkView> =
-        inner.disk.networks().map_err(state)?.into_iter().map(|network| (network.id.clone(), network)).collect();
+    let mut kept: BTreeMap<NetworkId, NetworkView> = inner
+        .disk
+        .networks()
+        .map_err(state)?
+        .into_iter()
+        .map(|network| (network.id.clone(), network))
+        .collect();
     let mut links = inner.links.lock();
     let config = &inner.config;
     let wanted = [(NetworkKind::Default, config.bip), (NetworkKind::Pods, config.pod_cidr)];
@@ -252,7 +258,11 @@ fn services(inner: &Inner) -> Result<(), OpenError> {
     let bridge = state.bridges[&pods.id];
     let destination = inner.config.service_cidr;
     let failed = |source| KernelError::new(format!("route services {destination}"), source);
-    let other = links.route_list().map_err(failed)?.into_iter().find(|(net, link)| *net == destination && *link != bridge);
+    let other = links
+        .route_list()
+        .map_err(failed)?
+        .into_iter()
+        .find(|(net, link)| *net == destination && *link != bridge);
     if let Some((_, link)) = other {
         tracing::warn!(%destination, link, "services are already routed elsewhere: this host itself may not reach them");
         return Ok(());

@@ -18,7 +18,11 @@ pub(super) fn remove(inner: &Inner, id: &NetworkId) -> Result<(), NetworkError> 
             .endpoints
             .values()
             .filter(|endpoint| endpoint.network == *id)
-            .map(|endpoint| if endpoint.name.is_empty() { endpoint.owner.clone() } else { endpoint.name.clone() })
+            .map(
+                |endpoint| {
+                    if endpoint.name.is_empty() { endpoint.owner.clone() } else { endpoint.name.clone() }
+                },
+            )
             .collect();
         if !endpoints.is_empty() {
             let endpoints = endpoints.join(", ");

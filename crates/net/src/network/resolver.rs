@@ -11,7 +11,8 @@ const BEHIND_RESOLVED: &str = "/run/systemd/resolve/resolv.conf";
 
 /// For a container: by name through us in user-defined networks, otherwise what the host asks.
 pub(super) fn container(inner: &Inner, network: &NetworkId) -> ResolvConf {
-    let user = inner.state.lock().networks.get(network).is_some_and(|network| network.kind == NetworkKind::User);
+    let user =
+        inner.state.lock().networks.get(network).is_some_and(|network| network.kind == NetworkKind::User);
     let mut conf = host(inner);
     if user {
         conf.nameservers = vec![sandbox::RESOLVER.into()];

@@ -74,8 +74,12 @@ pub(crate) fn difference<'a>(old: &'a Ruleset, new: &'a Ruleset) -> Vec<Change<'
         changes.extend(chain.rules.iter().map(|rule| Change::RuleAdd(name, rule)));
     }
     let gone = || old.chains.iter().filter(|(name, _)| !new.chains.contains_key(*name));
-    changes.extend(gone().filter(|(_, chain)| !chain.rules.is_empty()).map(|(name, _)| Change::ChainFlush(name)));
-    changes.extend(old.sets.keys().filter(|name| !new.sets.contains_key(*name)).map(|name| Change::SetRemove(name)));
+    changes.extend(
+        gone().filter(|(_, chain)| !chain.rules.is_empty()).map(|(name, _)| Change::ChainFlush(name)),
+    );
+    changes.extend(
+        old.sets.keys().filter(|name| !new.sets.contains_key(*name)).map(|name| Change::SetRemove(name)),
+    );
     changes.extend(gone().map(|(name, _)| Change::ChainRemove(name)));
     changes
 }

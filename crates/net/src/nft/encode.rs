@@ -86,7 +86,13 @@ pub(super) fn changes(table: &str, changes: &[Change<'_>], messages: &mut Vec<Me
                 messages.push(message);
             }
             Change::ElementsAdd(set, elements) => {
-                write_elements(Message::new(NEWSETELEM, NLM_F_CREATE, &HEADER_IP), table, set, elements, messages);
+                write_elements(
+                    Message::new(NEWSETELEM, NLM_F_CREATE, &HEADER_IP),
+                    table,
+                    set,
+                    elements,
+                    messages,
+                );
             }
             Change::ElementsRemove(set, elements) => {
                 write_elements(Message::new(DELSETELEM, 0, &HEADER_IP), table, set, elements, messages);

@@ -171,7 +171,12 @@ fn load(message: &mut Message, fields: &[Field]) {
                     const JENKINS: u32 = 0;
                     // A fixed seed: a client must find its endpoint again after a restart.
                     const SEED: u32 = 0x6761_6e74;
-                    hash.be32(1, register).be32(2, register).be32(3, 4).be32(4, *modulus).be32(5, SEED).be32(7, JENKINS);
+                    hash.be32(1, register)
+                        .be32(2, register)
+                        .be32(3, 4)
+                        .be32(4, *modulus)
+                        .be32(5, SEED)
+                        .be32(7, JENKINS);
                 });
             }
         }

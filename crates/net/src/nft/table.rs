@@ -3,7 +3,9 @@
 use std::io;
 
 use super::diff::{create, difference};
-use super::encode::{self, BATCH_BEGIN, BATCH_END, DELCHAIN, DELRULE, DELSET, DELSETELEM, DELTABLE, GETTABLE, NEWTABLE};
+use super::encode::{
+    self, BATCH_BEGIN, BATCH_END, DELCHAIN, DELRULE, DELSET, DELSETELEM, DELTABLE, GETTABLE, NEWTABLE,
+};
 use super::ruleset::Ruleset;
 use crate::netlink::{Attributes, Family, Message, Socket, attribute_text};
 
@@ -27,7 +29,11 @@ pub(crate) struct TableEvents {
 impl Table {
     /// Opens a socket for the table in the network namespace of this thread; changes nothing.
     pub(crate) fn open(name: &str) -> io::Result<Self> {
-        Ok(Self { name: name.to_owned(), socket: Socket::open(Family::Netfilter, 0)?, applied: Ruleset::default() })
+        Ok(Self {
+            name: name.to_owned(),
+            socket: Socket::open(Family::Netfilter, 0)?,
+            applied: Ruleset::default(),
+        })
     }
 
     /// Replaces whatever the table holds by `ruleset`, in one transaction: no packet sees it half.

@@ -2,7 +2,9 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use super::ruleset::{Chain, Content, Field, Hook, HookType, Leads, Point, Ruleset, Set, Statement, Target, Value};
+use super::ruleset::{
+    Chain, Content, Field, Hook, HookType, Leads, Point, Ruleset, Set, Statement, Target, Value,
+};
 
 impl Display for Ruleset {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {

@@ -101,8 +101,12 @@ impl Maps {
         }
         dispatch.elements.insert(key, Leads::Chain(pick(ruleset, front, choice, count)));
         for (number, endpoint) in (0u32..).zip(endpoints) {
-            let key =
-                vec![address.clone(), Value::Protocol(service.protocol), Value::Port(port), Value::Number(number)];
+            let key = vec![
+                address.clone(),
+                Value::Protocol(service.protocol),
+                Value::Port(port),
+                Value::Number(number),
+            ];
             let target = Target { address: endpoint.address, port: endpoint.port };
             self.endpoints.elements.insert(key, Leads::Target(target));
         }

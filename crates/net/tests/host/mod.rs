@@ -68,7 +68,8 @@ impl Host {
     pub fn config(&self, name: &str) -> Config {
         let resolv = self.state.path().join("resolv.conf");
         if !resolv.exists() {
-            std::fs::write(&resolv, format!("nameserver {OUTSIDE}\nsearch example.org\n")).expect("write resolv.conf");
+            std::fs::write(&resolv, format!("nameserver {OUTSIDE}\nsearch example.org\n"))
+                .expect("write resolv.conf");
         }
         Config { host_resolv_conf: resolv, ..Config::new(name, self.state.path().join(name)) }
     }
@@ -193,6 +194,15 @@ pub fn namespace() -> OwnedFd {
         });
         made.join().expect("the thread does not panic")
     })
+}
+
+/// Whether packets between ports of a bridge pass the host's rules, as other engines switch on.
+pub fn filter_bridged_packets(on: bool) {
+    // Without the kernel's module nothing is ever filtered there.
+    let switch = std::path::Path::new("/proc/sys/net/bridge/bridge-nf-call-iptables");
+    if switch.exists() {
+        std::fs::write(switch, if on { "1" } else { "0" }).expect("set the switch of this namespace");
+    }
 }
 
 /// Runs a command line on this thread's host and returns what it prints.
