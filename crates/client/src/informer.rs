@@ -1,0 +1,139 @@
+//! A copy of a kind's objects in memory, kept true by list and watch, with handlers for changes.
+
+mod index;
+mod reflector;
+mod set;
+mod store;
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use self::index::Index;
+pub use self::set::Informers;
+pub use self::store::Store;
+use crate::api::{Api, ListOptions};
+use crate::resource::{Resource, ResourceKind};
+
+/// Keeps a [`Store`] of the objects that an [`Api`] lists, and tells handlers of every change.
+///
+/// Cheap to clone; all clones are the same informer. Nothing happens until [`Informer::run`].
+pub struct Informer<K> {
+    shared: Arc<Shared<K>>,
+}
+
+/// What happened to an object in the copy.
+#[derive(Clone, Debug)]
+pub enum Change<K> {
+    /// It is new to the copy.
+    Added(Arc<K>),
+    /// It changed.
+    Updated {
+        /// As it was.
+        old: Arc<K>,
+        /// As it is.
+        new: Arc<K>,
+    },
+    /// It is gone; as it was last.
+    Deleted(Arc<K>),
+}
+
+type Handler<K> = Box<dyn Fn(&Change<K>) + Send + Sync>;
+
+struct Shared<K> {
+    api: Api<K>,
+    options: ListOptions,
+    store: Store<K>,
+    /// Locked while a change is put into the store and told, so that a handler that joins late
+    /// misses nothing and is told nothing twice.
+    handlers: Mutex<Vec<Handler<K>>>,
+}
+
+impl<K: Resource> Informer<K> {
+    /// An informer of what `api` lists, restricted by the selectors of `options`.
+    pub fn new(api: Api<K>, options: ListOptions) -> Self {
+        let store = Store::default();
+        Self { shared: Arc::new(Shared { api, options, store, handlers: Mutex::default() }) }
+    }
+
+    /// The copy.
+    pub fn store(&self) -> Store<K> {
+        self.shared.store.clone()
+    }
+
+    /// Which kind of objects.
+    pub fn kind(&self) -> &ResourceKind {
+        self.shared.api.kind()
+    }
+
+    /// Makes the copy searchable by what `keys_of` gives for an object, with [`Store::by_index`].
+    /// Does nothing if there is an index of that name already.
+    pub fn index(
+        &self,
+        name: &'static str,
+        keys_of: impl Fn(&K) -> Vec<String> + Send + Sync + 'static,
+    ) -> &Self {
+        self.shared.store.add_index(Index::new(name, keys_of));
+        self
+    }
+
+    /// Calls `handler` for every change from now on, and first for every object that is there.
+    ///
+    /// Handlers run one after another in the informer's own task: they must be quick, and must not
+    /// add handlers. Most put a key into a queue.
+    pub fn on_change(&self, handler: impl Fn(&Change<K>) + Send + Sync + 'static) {
+        let mut handlers = self.shared.handlers.lock();
+        for object in self.shared.store.list() {
+            handler(&Change::Added(object));
+        }
+        handlers.push(Box::new(handler));
+    }
+
+    /// Keeps the copy true until `shutdown` is cancelled. Never fails: what goes wrong is tried
+    /// again, later and later up to half a minute. One run at a time.
+    pub async fn run(&self, shutdown: CancellationToken) {
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            () = reflector::reflect(&self.shared) => {}
+        }
+    }
+}
+
+impl<K> Clone for Informer<K> {
+    fn clone(&self) -> Self {
+        Self { shared: self.shared.clone() }
+    }
+}
+
+impl<K> Change<K> {
+    /// The object as it is, or was last.
+    pub fn object(&self) -> &Arc<K> {
+        match self {
+            Self::Added(object) | Self::Deleted(object) | Self::Updated { new: object, .. } => object,
+        }
+    }
+
+    /// The object as it was before, if it was changed.
+    pub fn old(&self) -> Option<&Arc<K>> {
+        match self {
+            Self::Updated { old, .. } => Some(old),
+            Self::Added(_) | Self::Deleted(_) => None,
+        }
+    }
+
+    /// Whether the object is gone.
+    pub fn is_deletion(&self) -> bool {
+        matches!(self, Self::Deleted(_))
+    }
+}
+
+impl<K: Resource> Shared<K> {
+    /// Changes the store and tells the handlers.
+    fn change(&self, change: impl FnOnce(&Store<K>) -> Vec<Change<K>>) {
+        let handlers = self.handlers.lock();
+        for change in change(&self.store) {
+            handlers.iter().for_each(|handler| handler(&change));
+        }
+    }
+}
