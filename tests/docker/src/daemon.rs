@@ -1,0 +1,251 @@
+//! A daemon on a temporary root, and its end.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::client::{self, Ran, Running};
+
+/// The image that every daemon starts with: busybox alone.
+pub const IMAGE: &str = "busybox:test";
+
+/// A running daemon. Its containers and files go with it.
+pub struct Daemon {
+    directory: tempfile::TempDir,
+    instance: String,
+    process: Option<Child>,
+}
+
+impl Daemon {
+    /// Starts a daemon that has [`IMAGE`].
+    #[track_caller]
+    pub fn start() -> Self {
+        let daemon = Self::start_empty();
+        daemon.import_image();
+        daemon
+    }
+
+    /// Starts a daemon that has nothing yet.
+    #[track_caller]
+    pub fn start_empty() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        testkit::require_root();
+        let directory = tempfile::Builder::new().prefix("gantry-docker-").tempdir().expect("temporary directory");
+        let instance = format!("t{}x{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let mut daemon = Self { directory, instance, process: None };
+        daemon.launch();
+        daemon
+    }
+
+    /// Starts the daemon's process, which must not run.
+    #[track_caller]
+    pub fn launch(&mut self) {
+        assert!(self.process.is_none(), "the daemon runs already");
+        let path = |name: &str| self.directory.path().join(name);
+        let log = File::options().create(true).append(true).open(path("log")).expect("open the daemon's log");
+        let mut command = match self.holder() {
+            // The namespaces of the first start live on in what holds them.
+            Some(holder) => {
+                let mut command = Command::new("nsenter");
+                command.args(["--net", "--mount", "--target", &holder.to_string(), "--"]);
+                command
+            }
+            None => {
+                let mut command = Command::new("unshare");
+                command.args(["--net", "--mount", "--propagation", "private", "--"]);
+                command
+            }
+        };
+        command
+            // The first process of the namespaces stays behind the daemon and keeps them.
+            .args(["sh", "-c", START, "start"])
+            .arg(path("holder"))
+            .arg(binary())
+            .arg("up")
+            .arg("--root")
+            .arg(path("root"))
+            .arg("--run")
+            .arg(path("run"))
+            .args(["--instance", &self.instance, "--bridge", "gantry0", "--bip", "172.17.0.0/16"])
+            .args(["--api-address", "127.0.0.1:6443"])
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("share the log"))
+            .stderr(log);
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("GANTRY_")) {
+            command.env_remove(name);
+        }
+        self.process = Some(command.spawn().expect("start the daemon"));
+        testkit::wait_until("the daemon to answer", || {
+            let ended = self.process.as_mut().and_then(|process| process.try_wait().expect("look after the daemon"));
+            if let Some(status) = ended {
+                panic!("the daemon ended with {status}:\n{}", self.log());
+            }
+            match self.raw("GET", "/_ping", "") {
+                Ok(answer) if answer.status == 200 => Ok(()),
+                other => Err((format!("{other:?}"), self.log())),
+            }
+        });
+    }
+
+    /// Kills the daemon as a crash would; its containers go on.
+    pub fn kill(&mut self) {
+        let mut process = self.process.take().expect("the daemon runs");
+        process.kill().expect("kill the daemon");
+        process.wait().expect("bury the daemon");
+    }
+
+    /// Asks the daemon to end, as the machine does when it stops a service.
+    pub fn stop(&mut self) {
+        let mut process = self.process.take().expect("the daemon runs");
+        let pid = rustix::process::Pid::from_child(&process);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("stop the daemon");
+        testkit::wait_until("the daemon to end", || match process.try_wait().expect("look after the daemon") {
+            Some(status) => Ok(status),
+            None => Err("it still runs"),
+        });
+    }
+
+    /// Runs `docker` to its end.
+    #[track_caller]
+    pub fn docker(&self, arguments: &[&str]) -> Ran {
+        client::run(self.client(arguments), "")
+    }
+
+    /// Runs `docker` to its end with `input`.
+    #[track_caller]
+    pub fn docker_with(&self, input: &str, arguments: &[&str]) -> Ran {
+        client::run(self.client(arguments), input)
+    }
+
+    /// Runs `docker`, which must succeed; gives its output without blanks around it.
+    #[track_caller]
+    pub fn ok(&self, arguments: &[&str]) -> String {
+        let ran = self.docker(arguments);
+        assert_eq!(ran.code, 0, "docker {}: {ran:?}\n{}", arguments.join(" "), self.log());
+        ran.stdout.trim().to_owned()
+    }
+
+    /// Runs `docker`, which must fail and say `message`.
+    #[track_caller]
+    pub fn fails(&self, arguments: &[&str], message: &str) {
+        let ran = self.docker(arguments);
+        assert_ne!(ran.code, 0, "docker {}: {ran:?}", arguments.join(" "));
+        assert!(ran.stderr.contains(message), "docker {}: {ran:?} does not say {message}", arguments.join(" "));
+    }
+
+    /// Starts `docker` and lets it run.
+    #[track_caller]
+    pub fn docker_running(&self, arguments: &[&str]) -> Running {
+        Running::start(self.client(arguments))
+    }
+
+    /// A `docker` command for this daemon.
+    pub fn client(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new("docker");
+        command
+            .args(arguments)
+            .env("DOCKER_HOST", format!("unix://{}", self.socket().display()))
+            .env("DOCKER_CONFIG", self.directory.path().join("client"))
+            .env("DOCKER_BUILDKIT", "0")
+            .env_remove("DOCKER_CONTEXT");
+        command
+    }
+
+    /// A command in the daemon's network, as programs on its host would run.
+    pub fn on_host(&self, program: &str, arguments: &[&str]) -> Command {
+        let holder = self.holder().expect("the daemon was started");
+        let mut command = Command::new("nsenter");
+        command.args(["--net", "--target", &holder.to_string(), "--", program]).args(arguments);
+        command
+    }
+
+    /// What `docker inspect` says of a thing in the words of `format`.
+    #[track_caller]
+    pub fn inspect(&self, name: &str, format: &str) -> String {
+        self.ok(&["inspect", "--format", format, name])
+    }
+
+    /// The socket of the Docker API.
+    pub fn socket(&self) -> PathBuf {
+        self.directory.path().join("run/docker.sock")
+    }
+
+    /// A directory for the test's own files.
+    pub fn scratch(&self, name: &str) -> PathBuf {
+        let path = self.directory.path().join("scratch").join(name);
+        std::fs::create_dir_all(&path).expect("create a directory");
+        path
+    }
+
+    /// What the daemon logged so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
+    }
+
+    #[track_caller]
+    fn import_image(&self) {
+        static ARCHIVE: std::sync::OnceLock<Vec<u8>> = std::sync::OnceLock::new();
+        let archive = ARCHIVE.get_or_init(testkit::rootfs::busybox_tar);
+        let mut client = self.client(&["import", "--change", "CMD [\"sh\"]", "--change", "ENV PATH=/bin", "-", IMAGE]);
+        let mut process =
+            client.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("run docker");
+        process.stdin.take().expect("a pipe").write_all(archive).expect("send the archive");
+        let output = process.wait_with_output().expect("wait for docker");
+        assert!(output.status.success(), "docker import: {output:?}\n{}", self.log());
+    }
+
+    /// The process that keeps the namespaces.
+    fn holder(&self) -> Option<u32> {
+        std::fs::read_to_string(self.directory.path().join("holder")).ok()?.trim().parse().ok()
+    }
+}
+
+/// Brings up loopback, leaves a process behind that keeps the namespaces, and becomes the daemon.
+const START: &str = r#"
+if [ ! -e "$1" ]; then
+    busybox ip link set lo up || exit 1
+    setsid busybox sleep 86400 </dev/null >/dev/null 2>&1 &
+    echo $! > "$1"
+fi
+shift
+exec "$@"
+"#;
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- the daemon's log ---\n{}", self.log());
+        }
+        if self.process.is_none() && std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.launch())).is_err() {
+            eprintln!("the daemon did not start again to remove its containers");
+        }
+        let left = client::run(self.client(&["ps", "--all", "--quiet"]), "");
+        for id in left.stdout.lines() {
+            client::run(self.client(&["rm", "--force", "--volumes", id]), "");
+        }
+        if let Some(mut process) = self.process.take() {
+            let pid = rustix::process::Pid::from_child(&process);
+            // What cannot be stopped is reported by the wait.
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+            let _ = process.wait();
+        }
+        let holder = self.holder().and_then(|pid| rustix::process::Pid::from_raw(i32::try_from(pid).ok()?));
+        if let Some(holder) = holder {
+            let _ = rustix::process::kill_process(holder, rustix::process::Signal::KILL);
+        }
+    }
+}
+
+/// The binary under test: beside the test's own program, or where `TEST_GANTRY` says.
+#[track_caller]
+fn binary() -> PathBuf {
+    if let Some(path) = std::env::var_os("TEST_GANTRY") {
+        return path.into();
+    }
+    let own = std::env::current_exe().expect("the path of this program");
+    let built = own.ancestors().nth(2).unwrap_or(Path::new("/")).join("gantry");
+    assert!(built.exists(), "{} is missing: run `cargo build -p gantry` first", built.display());
+    built
+}

@@ -1,0 +1,148 @@
+//! What becomes of a container: created, started, stopped, renamed, updated, removed.
+
+use docker_tests::{Daemon, IMAGE};
+
+/// A shell that ends cleanly when asked to.
+const POLITE: &[&str] = &["sh", "-c", "trap 'exit 5' TERM; trap 'echo hup' HUP; echo ready; while :; do sleep 0.05; done"];
+
+#[test]
+fn a_container_goes_through_its_life() {
+    let daemon = Daemon::start();
+    daemon.ok(&[&["create", "--name", "a", IMAGE], POLITE].concat());
+    assert_eq!(daemon.inspect("a", "{{.State.Status}}"), "created");
+    daemon.ok(&["start", "a"]);
+    assert_eq!(daemon.inspect("a", "{{.State.Status}} {{.State.Running}}"), "running true");
+    daemon.ok(&["start", "a"]);
+    wait_for_log(&daemon, "a", "ready");
+    daemon.ok(&["kill", "--signal", "HUP", "a"]);
+    wait_for_log(&daemon, "a", "hup");
+    daemon.ok(&["stop", "a"]);
+    assert_eq!(daemon.inspect("a", "{{.State.Status}} {{.State.ExitCode}}"), "exited 5");
+    assert_eq!(daemon.ok(&["wait", "a"]), "5");
+    daemon.ok(&["stop", "a"]);
+    daemon.fails(&["kill", "a"], "is not running");
+    daemon.ok(&["restart", "a"]);
+    assert_eq!(daemon.inspect("a", "{{.State.Running}}"), "true");
+    daemon.fails(&["rm", "a"], "container is running: stop the container before removing or force remove");
+    daemon.ok(&["kill", "a"]);
+    assert_eq!(daemon.inspect("a", "{{.State.ExitCode}}"), "137");
+    daemon.ok(&["rm", "a"]);
+    daemon.fails(&["start", "a"], "No such container: a");
+}
+
+#[test]
+fn a_container_that_does_not_stop_is_killed_after_its_grace() {
+    let daemon = Daemon::start();
+    daemon.ok(&["run", "-d", "--name", "deaf", IMAGE, "sh", "-c", "trap '' TERM; echo ready; while :; do sleep 0.05; done"]);
+    wait_for_log(&daemon, "deaf", "ready");
+    let begun = std::time::Instant::now();
+    daemon.ok(&["stop", "--time", "1", "deaf"]);
+    assert!(begun.elapsed().as_secs_f32() < 5.0, "took {:?}", begun.elapsed());
+    assert_eq!(daemon.inspect("deaf", "{{.State.ExitCode}}"), "137");
+}
+
+#[test]
+fn waiting_ends_with_the_container() {
+    let daemon = Daemon::start();
+    daemon.ok(&["run", "-d", "--name", "a", IMAGE, "sh", "-c", "read line < /tmp/pipe 2>/dev/null; sleep 0.3; exit 9"]);
+    let waiting = daemon.docker_running(&["wait", "a"]);
+    assert_eq!(waiting.finish(), (0, "9\n".to_owned()));
+}
+
+#[test]
+fn a_container_can_be_frozen() {
+    let daemon = Daemon::start();
+    daemon.ok(&["run", "-d", "--name", "a", IMAGE, "sleep", "1000"]);
+    daemon.ok(&["pause", "a"]);
+    assert_eq!(daemon.inspect("a", "{{.State.Status}} {{.State.Paused}}"), "paused true");
+    daemon.fails(&["pause", "a"], "is already paused");
+    daemon.fails(&["exec", "a", "true"], "is paused");
+    assert!(daemon.ok(&["ps", "--format", "{{.Status}}"]).ends_with("(Paused)"));
+    daemon.ok(&["unpause", "a"]);
+    daemon.ok(&["exec", "a", "true"]);
+    daemon.fails(&["unpause", "a"], "is not paused");
+}
+
+#[test]
+fn names_can_be_changed_but_not_taken() {
+    let daemon = Daemon::start();
+    daemon.ok(&["create", "--name", "a", IMAGE]);
+    daemon.ok(&["create", "--name", "b", IMAGE]);
+    daemon.fails(&["rename", "a", "b"], "is already in use by container");
+    daemon.ok(&["rename", "a", "c"]);
+    assert_eq!(daemon.inspect("c", "{{.Name}}"), "/c");
+    daemon.fails(&["inspect", "--type", "container", "a"], "No such container: a");
+    daemon.fails(&["rename", "c", "-x"], "Invalid container name");
+    daemon.fails(&["create", "--name", "x/y", IMAGE], "only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed");
+    let id = daemon.inspect("c", "{{.Id}}");
+    assert_eq!(daemon.inspect(&id[..6], "{{.Name}}"), "/c", "a unique prefix names it too");
+}
+
+#[test]
+fn limits_can_be_changed_while_it_runs() {
+    let daemon = Daemon::start();
+    daemon.ok(&["run", "-d", "--name", "a", "-m", "64m", "--cpus", "0.5", IMAGE, "sleep", "1000"]);
+    assert_eq!(daemon.inspect("a", "{{.HostConfig.Memory}} {{.HostConfig.NanoCpus}}"), "67108864 500000000");
+    daemon.ok(&["update", "--memory", "128m", "--memory-swap", "256m", "--restart", "always", "a"]);
+    assert_eq!(daemon.inspect("a", "{{.HostConfig.Memory}} {{.HostConfig.RestartPolicy.Name}}"), "134217728 always");
+    let limit = daemon.ok(&[
+        "exec", "a", "sh", "-c",
+        "cat /sys/fs/cgroup/memory/memory.limit_in_bytes 2>/dev/null || cat /sys/fs/cgroup/memory.max",
+    ]);
+    assert_eq!(limit, "134217728");
+    assert!(daemon.ok(&["stats", "--no-stream", "--format", "{{.Name}} {{.MemUsage}}", "a"]).ends_with("/ 128MiB"));
+}
+
+#[test]
+fn restart_policies_bring_a_container_back() {
+    let daemon = Daemon::start();
+    daemon.ok(&["run", "-d", "--name", "a", "--restart", "on-failure:2", IMAGE, "sh", "-c", "echo run; exit 3"]);
+    testkit::wait_until("the last try", || {
+        let state = daemon.inspect("a", "{{.State.Status}} {{.RestartCount}}");
+        if state == "exited 2" { Ok(()) } else { Err(state) }
+    });
+    assert_eq!(daemon.ok(&["logs", "a"]), "run\nrun\nrun");
+    daemon.ok(&["run", "-d", "--name", "b", "--restart", "always", IMAGE, "sh", "-c", "sleep 0.2"]);
+    testkit::wait_until("a restart", || {
+        let count = daemon.inspect("b", "{{.RestartCount}}");
+        if count != "0" { Ok(()) } else { Err(count) }
+    });
+    daemon.ok(&["stop", "--time", "0", "b"]);
+    assert_eq!(daemon.inspect("b", "{{.State.Running}}"), "false", "what is stopped by hand stays stopped");
+}
+
+#[test]
+fn lists_can_be_narrowed() {
+    let daemon = Daemon::start();
+    daemon.ok(&["run", "-d", "--name", "up", "--label", "tier=front", IMAGE, "sleep", "1000"]);
+    daemon.docker(&["run", "--name", "down", "--label", "tier=back", IMAGE, "sh", "-c", "exit 4"]);
+    daemon.ok(&["create", "--name", "new", IMAGE]);
+    let names = |filters: &[&str]| {
+        let mut arguments = vec!["ps", "--all", "--format", "{{.Names}}"];
+        arguments.extend(filters.iter().flat_map(|filter| ["--filter", filter]));
+        daemon.ok(&arguments)
+    };
+    assert_eq!(names(&[]), "new\ndown\nup");
+    assert_eq!(names(&["status=running"]), "up");
+    assert_eq!(names(&["status=created"]), "new");
+    assert_eq!(names(&["exited=4"]), "down");
+    assert_eq!(names(&["label=tier"]), "down\nup");
+    assert_eq!(names(&["label=tier=front"]), "up");
+    assert_eq!(names(&["name=ow"]), "down");
+    assert_eq!(names(&["before=down"]), "up");
+    assert_eq!(names(&["since=down"]), "new");
+    assert_eq!(names(&["ancestor=busybox:test", "status=exited"]), "down");
+    assert_eq!(daemon.ok(&["ps", "--last", "1", "--format", "{{.Names}}"]), "new");
+    daemon.fails(&["ps", "--filter", "colour=red"], "invalid filter 'colour'");
+    assert!(daemon.ok(&["ps", "--size", "--format", "{{.Size}}"]).contains("virtual"));
+    assert_eq!(daemon.ok(&["container", "prune", "--force"]).lines().filter(|line| line.len() == 64).count(), 2);
+    assert_eq!(names(&[]), "up");
+}
+
+#[track_caller]
+fn wait_for_log(daemon: &Daemon, name: &str, text: &str) {
+    testkit::wait_until(text, || {
+        let log = daemon.ok(&["logs", name]);
+        if log.contains(text) { Ok(()) } else { Err(log) }
+    });
+}
