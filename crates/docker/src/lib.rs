@@ -13,6 +13,7 @@
 
 mod answer;
 mod body;
+mod build;
 mod call;
 mod containers;
 mod convert;

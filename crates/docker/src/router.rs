@@ -14,7 +14,7 @@ use crate::call::Call;
 use crate::fault::Fault;
 use crate::serve::Api;
 use crate::version::ApiVersion;
-use crate::{containers, events, exec, images, networks, swarm, system, volumes};
+use crate::{build, containers, events, exec, images, networks, swarm, system, volumes};
 
 /// An endpoint, ready to be called.
 type Endpoint = fn(Call) -> BoxFuture<'static, Answer>;
@@ -96,6 +96,9 @@ static ROUTES: &[Route] = routes! {
     POST "/images/{name}/tag" => images::tag::tag,
     DELETE "/images/{name}" => images::remove::remove,
 
+
+    POST "/build" => build::run::build,
+    POST "/build/prune" since 1 . 31 => build::prune::prune,
 
     GET "/volumes" => volumes::list::list,
     POST "/volumes/create" => volumes::create::create,

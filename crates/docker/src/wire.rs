@@ -17,6 +17,7 @@ macro_rules! wire {
     };
 }
 
+pub(crate) mod build;
 pub(crate) mod container;
 pub(crate) mod event;
 pub(crate) mod exec;

@@ -32,7 +32,8 @@ impl Daemon {
     pub fn start_empty() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         testkit::require_root();
-        let directory = tempfile::Builder::new().prefix("gantry-docker-").tempdir().expect("temporary directory");
+        let directory =
+            tempfile::Builder::new().prefix("gantry-docker-").tempdir().expect("temporary directory");
         let instance = format!("t{}x{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let mut daemon = Self { directory, instance, process: None };
         daemon.launch();
@@ -78,7 +79,8 @@ impl Daemon {
         }
         self.process = Some(command.spawn().expect("start the daemon"));
         testkit::wait_until("the daemon to answer", || {
-            let ended = self.process.as_mut().and_then(|process| process.try_wait().expect("look after the daemon"));
+            let ended =
+                self.process.as_mut().and_then(|process| process.try_wait().expect("look after the daemon"));
             if let Some(status) = ended {
                 panic!("the daemon ended with {status}:\n{}", self.log());
             }
@@ -101,9 +103,11 @@ impl Daemon {
         let mut process = self.process.take().expect("the daemon runs");
         let pid = rustix::process::Pid::from_child(&process);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("stop the daemon");
-        testkit::wait_until("the daemon to end", || match process.try_wait().expect("look after the daemon") {
-            Some(status) => Ok(status),
-            None => Err("it still runs"),
+        testkit::wait_until("the daemon to end", || {
+            match process.try_wait().expect("look after the daemon") {
+                Some(status) => Ok(status),
+                None => Err("it still runs"),
+            }
         });
     }
 
@@ -132,7 +136,11 @@ impl Daemon {
     pub fn fails(&self, arguments: &[&str], message: &str) {
         let ran = self.docker(arguments);
         assert_ne!(ran.code, 0, "docker {}: {ran:?}", arguments.join(" "));
-        assert!(ran.stderr.contains(message), "docker {}: {ran:?} does not say {message}", arguments.join(" "));
+        assert!(
+            ran.stderr.contains(message),
+            "docker {}: {ran:?} does not say {message}",
+            arguments.join(" ")
+        );
     }
 
     /// Starts `docker` and lets it run.
@@ -188,9 +196,14 @@ impl Daemon {
     fn import_image(&self) {
         static ARCHIVE: std::sync::OnceLock<Vec<u8>> = std::sync::OnceLock::new();
         let archive = ARCHIVE.get_or_init(testkit::rootfs::busybox_tar);
-        let mut client = self.client(&["import", "--change", "CMD [\"sh\"]", "--change", "ENV PATH=/bin", "-", IMAGE]);
-        let mut process =
-            client.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("run docker");
+        let mut client =
+            self.client(&["import", "--change", "CMD [\"sh\"]", "--change", "ENV PATH=/bin", "-", IMAGE]);
+        let mut process = client
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("run docker");
         process.stdin.take().expect("a pipe").write_all(archive).expect("send the archive");
         let output = process.wait_with_output().expect("wait for docker");
         assert!(output.status.success(), "docker import: {output:?}\n{}", self.log());
@@ -218,7 +231,9 @@ impl Drop for Daemon {
         if std::thread::panicking() {
             eprintln!("--- the daemon's log ---\n{}", self.log());
         }
-        if self.process.is_none() && std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.launch())).is_err() {
+        if self.process.is_none()
+            && std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.launch())).is_err()
+        {
             eprintln!("the daemon did not start again to remove its containers");
         }
         let left = client::run(self.client(&["ps", "--all", "--quiet"]), "");

@@ -24,7 +24,8 @@ impl Daemon {
         let mut stream = self.connect(method, path, body, "Connection: close\r\n")?;
         let mut bytes = Vec::new();
         stream.read_to_end(&mut bytes)?;
-        parse(&bytes).ok_or_else(|| io::Error::other(format!("no answer: {}", String::from_utf8_lossy(&bytes))))
+        parse(&bytes)
+            .ok_or_else(|| io::Error::other(format!("no answer: {}", String::from_utf8_lossy(&bytes))))
     }
 
     /// Sends one request that asks for the connection itself.
@@ -37,7 +38,10 @@ impl Daemon {
         stream.set_read_timeout(Some(Duration::from_secs(20)))?;
         let length = body.len();
         let kind = if body.is_empty() { "" } else { "Content-Type: application/json\r\n" };
-        write!(stream, "{method} {path} HTTP/1.1\r\nHost: docker\r\n{kind}Content-Length: {length}\r\n{more}\r\n{body}")?;
+        write!(
+            stream,
+            "{method} {path} HTTP/1.1\r\nHost: docker\r\n{kind}Content-Length: {length}\r\n{more}\r\n{body}"
+        )?;
         Ok(stream)
     }
 }

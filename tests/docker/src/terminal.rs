@@ -21,13 +21,15 @@ impl Terminal {
     /// Starts `command` in a terminal of the given size.
     #[track_caller]
     pub fn start(command: &Command, rows: u16, columns: u16) -> Self {
-        let controller = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).expect("a terminal");
+        let controller =
+            openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).expect("a terminal");
         grantpt(&controller).expect("grant the terminal");
         unlockpt(&controller).expect("unlock the terminal");
         set_size(&controller, rows, columns);
         let name = ptsname(&controller, Vec::new()).expect("the terminal's name");
         let side = || -> OwnedFd {
-            rustix::fs::open(&name, OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty()).expect("open the terminal")
+            rustix::fs::open(&name, OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty())
+                .expect("open the terminal")
         };
         // Signals of the terminal reach only programs that it controls.
         let mut started = Command::new("setsid");
@@ -38,7 +40,13 @@ impl Terminal {
                 None => started.env_remove(name),
             };
         }
-        let process = started.env("TERM", "xterm").stdin(side()).stdout(side()).stderr(side()).spawn().expect("run docker");
+        let process = started
+            .env("TERM", "xterm")
+            .stdin(side())
+            .stdout(side())
+            .stderr(side())
+            .spawn()
+            .expect("run docker");
         drop(started);
         let keyboard = File::from(controller);
         let screen = Arc::new(Mutex::new(String::new()));

@@ -7,9 +7,19 @@ use docker_tests::{Daemon, IMAGE};
 #[test]
 fn the_daemon_describes_itself() {
     let daemon = Daemon::start();
-    assert_eq!(daemon.ok(&["version", "--format", "{{.Server.APIVersion}} {{.Server.MinAPIVersion}} {{.Server.Os}}"]), "1.51 1.24 linux");
+    assert_eq!(
+        daemon.ok(&[
+            "version",
+            "--format",
+            "{{.Server.APIVersion}} {{.Server.MinAPIVersion}} {{.Server.Os}}"
+        ]),
+        "1.51 1.24 linux"
+    );
     daemon.ok(&["run", "-d", "--name", "a", IMAGE, "sleep", "1000"]);
-    assert_eq!(daemon.ok(&["info", "--format", "{{.ContainersRunning}} {{.Images}} {{.OSType}} {{.Driver}}"]), "1 1 linux overlay2");
+    assert_eq!(
+        daemon.ok(&["info", "--format", "{{.ContainersRunning}} {{.Images}} {{.OSType}} {{.Driver}}"]),
+        "1 1 linux overlay2"
+    );
     let usage = daemon.ok(&["system", "df", "--format", "{{.Type}} {{.TotalCount}} {{.Active}}"]);
     assert!(usage.contains("Images 1 1") && usage.contains("Containers 1 1"), "{usage}");
     daemon.fails(&["node", "ls"], "This node is not a swarm manager");
@@ -26,7 +36,8 @@ fn every_answer_carries_the_headers_by_which_clients_negotiate() {
         let answer = daemon.raw(method, path, "").expect("an answer");
         assert_eq!(answer.status, status, "{method} {path}: {answer:?}");
         assert!(answer.body.contains(body), "{method} {path}: {answer:?}");
-        for (name, value) in [("api-version", "1.51"), ("ostype", "linux"), ("docker-experimental", "false")] {
+        for (name, value) in [("api-version", "1.51"), ("ostype", "linux"), ("docker-experimental", "false")]
+        {
             assert_eq!(answer.headers.get(name).map(String::as_str), Some(value), "{method} {path}: {name}");
         }
         assert!(answer.headers.contains_key("server"), "{method} {path}");
@@ -46,7 +57,9 @@ fn every_answer_carries_the_headers_by_which_clients_negotiate() {
 fn a_session_is_upgraded_framed_and_half_closed() {
     let daemon = Daemon::start();
     daemon.ok(&["create", "--name", "a", "-i", IMAGE, "sh", "-c", "cat; echo end >&2"]);
-    let mut session = daemon.upgrade("/v1.51/containers/a/attach?stream=1&stdin=1&stdout=1&stderr=1", "").expect("a session");
+    let mut session = daemon
+        .upgrade("/v1.51/containers/a/attach?stream=1&stdin=1&stdout=1&stderr=1", "")
+        .expect("a session");
     let mut head = [0; 23];
     session.read_exact(&mut head).expect("the status");
     assert_eq!(String::from_utf8_lossy(&head), "HTTP/1.1 101 UPGRADED\r\n");
@@ -64,7 +77,9 @@ fn a_session_is_upgraded_framed_and_half_closed() {
 fn a_session_without_upgrade_is_the_body_of_the_answer() {
     let daemon = Daemon::start();
     daemon.ok(&["run", "-d", "--name", "a", IMAGE, "sleep", "1000"]);
-    let created = daemon.raw("POST", "/containers/a/exec", r#"{"Cmd":["echo","hi"],"AttachStdout":true}"#).expect("an exec");
+    let created = daemon
+        .raw("POST", "/containers/a/exec", r#"{"Cmd":["echo","hi"],"AttachStdout":true}"#)
+        .expect("an exec");
     let id: serde_json::Value = serde_json::from_str(&created.body).expect("JSON");
     let path = format!("/exec/{}/start", id["Id"].as_str().expect("an id"));
     let answer = daemon.raw("POST", &path, "{}").expect("an answer");
@@ -87,7 +102,10 @@ fn containers_outlive_a_crash_of_the_daemon() {
     assert!(std::path::Path::new(&format!("/proc/{pid}")).exists(), "the clock goes on");
     daemon.launch();
     assert_eq!(daemon.inspect("clock", "{{.State.Pid}} {{.State.Status}}"), format!("{pid} running"));
-    testkit::wait_until("more ticks", || if ticks(&daemon) > before + 3 { Ok(()) } else { Err(ticks(&daemon)) });
+    testkit::wait_until(
+        "more ticks",
+        || if ticks(&daemon) > before + 3 { Ok(()) } else { Err(ticks(&daemon)) },
+    );
     assert_eq!(daemon.ok(&["wait", "brief"]), "12", "an exit while the daemon is away is not lost");
     assert_eq!(daemon.ok(&["exec", "loyal", "echo", "here"]), "here");
     daemon.stop();

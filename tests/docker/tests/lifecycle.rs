@@ -3,7 +3,8 @@
 use docker_tests::{Daemon, IMAGE};
 
 /// A shell that ends cleanly when asked to.
-const POLITE: &[&str] = &["sh", "-c", "trap 'exit 5' TERM; trap 'echo hup' HUP; echo ready; while :; do sleep 0.05; done"];
+const POLITE: &[&str] =
+    &["sh", "-c", "trap 'exit 5' TERM; trap 'echo hup' HUP; echo ready; while :; do sleep 0.05; done"];
 
 #[test]
 fn a_container_goes_through_its_life() {
@@ -33,7 +34,16 @@ fn a_container_goes_through_its_life() {
 #[test]
 fn a_container_that_does_not_stop_is_killed_after_its_grace() {
     let daemon = Daemon::start();
-    daemon.ok(&["run", "-d", "--name", "deaf", IMAGE, "sh", "-c", "trap '' TERM; echo ready; while :; do sleep 0.05; done"]);
+    daemon.ok(&[
+        "run",
+        "-d",
+        "--name",
+        "deaf",
+        IMAGE,
+        "sh",
+        "-c",
+        "trap '' TERM; echo ready; while :; do sleep 0.05; done",
+    ]);
     wait_for_log(&daemon, "deaf", "ready");
     let begun = std::time::Instant::now();
     daemon.ok(&["stop", "--time", "1", "deaf"]);
@@ -44,7 +54,16 @@ fn a_container_that_does_not_stop_is_killed_after_its_grace() {
 #[test]
 fn waiting_ends_with_the_container() {
     let daemon = Daemon::start();
-    daemon.ok(&["run", "-d", "--name", "a", IMAGE, "sh", "-c", "read line < /tmp/pipe 2>/dev/null; sleep 0.3; exit 9"]);
+    daemon.ok(&[
+        "run",
+        "-d",
+        "--name",
+        "a",
+        IMAGE,
+        "sh",
+        "-c",
+        "read line < /tmp/pipe 2>/dev/null; sleep 0.3; exit 9",
+    ]);
     let waiting = daemon.docker_running(&["wait", "a"]);
     assert_eq!(waiting.finish(), (0, "9\n".to_owned()));
 }
@@ -84,19 +103,40 @@ fn limits_can_be_changed_while_it_runs() {
     daemon.ok(&["run", "-d", "--name", "a", "-m", "64m", "--cpus", "0.5", IMAGE, "sleep", "1000"]);
     assert_eq!(daemon.inspect("a", "{{.HostConfig.Memory}} {{.HostConfig.NanoCpus}}"), "67108864 500000000");
     daemon.ok(&["update", "--memory", "128m", "--memory-swap", "256m", "--restart", "always", "a"]);
-    assert_eq!(daemon.inspect("a", "{{.HostConfig.Memory}} {{.HostConfig.RestartPolicy.Name}}"), "134217728 always");
+    assert_eq!(
+        daemon.inspect("a", "{{.HostConfig.Memory}} {{.HostConfig.RestartPolicy.Name}}"),
+        "134217728 always"
+    );
     let limit = daemon.ok(&[
-        "exec", "a", "sh", "-c",
+        "exec",
+        "a",
+        "sh",
+        "-c",
         "cat /sys/fs/cgroup/memory/memory.limit_in_bytes 2>/dev/null || cat /sys/fs/cgroup/memory.max",
     ]);
     assert_eq!(limit, "134217728");
-    assert!(daemon.ok(&["stats", "--no-stream", "--format", "{{.Name}} {{.MemUsage}}", "a"]).ends_with("/ 128MiB"));
+    assert!(
+        daemon
+            .ok(&["stats", "--no-stream", "--format", "{{.Name}} {{.MemUsage}}", "a"])
+            .ends_with("/ 128MiB")
+    );
 }
 
 #[test]
 fn restart_policies_bring_a_container_back() {
     let daemon = Daemon::start();
-    daemon.ok(&["run", "-d", "--name", "a", "--restart", "on-failure:2", IMAGE, "sh", "-c", "echo run; exit 3"]);
+    daemon.ok(&[
+        "run",
+        "-d",
+        "--name",
+        "a",
+        "--restart",
+        "on-failure:2",
+        IMAGE,
+        "sh",
+        "-c",
+        "echo run; exit 3",
+    ]);
     testkit::wait_until("the last try", || {
         let state = daemon.inspect("a", "{{.State.Status}} {{.RestartCount}}");
         if state == "exited 2" { Ok(()) } else { Err(state) }
@@ -135,7 +175,10 @@ fn lists_can_be_narrowed() {
     assert_eq!(daemon.ok(&["ps", "--last", "1", "--format", "{{.Names}}"]), "new");
     daemon.fails(&["ps", "--filter", "colour=red"], "invalid filter 'colour'");
     assert!(daemon.ok(&["ps", "--size", "--format", "{{.Size}}"]).contains("virtual"));
-    assert_eq!(daemon.ok(&["container", "prune", "--force"]).lines().filter(|line| line.len() == 64).count(), 2);
+    assert_eq!(
+        daemon.ok(&["container", "prune", "--force"]).lines().filter(|line| line.len() == 64).count(),
+        2
+    );
     assert_eq!(names(&[]), "up");
 }
 

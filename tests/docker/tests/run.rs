@@ -45,11 +45,26 @@ fn a_container_gets_what_it_is_given() {
     check(&["--entrypoint", "echo", IMAGE, "a", "b"], "a b");
     check(&["--tmpfs", "/t:size=1m", IMAGE, "sh", "-c", "df -k /t | tail -1 | awk '{print $2}'"], "1024");
     check(&["--ulimit", "nofile=123:456", IMAGE, "sh", "-c", "ulimit -n; ulimit -Hn"], "123\n456");
-    check(&["--add-host", "db:10.1.2.3", IMAGE, "sh", "-c", "grep db /etc/hosts | awk '{print $1}'"], "10.1.2.3");
-    check(&["--dns", "10.9.8.7", "--network", "bridge", IMAGE, "sh", "-c", "grep -c 10.9.8.7 /etc/resolv.conf"], "1");
+    check(
+        &["--add-host", "db:10.1.2.3", IMAGE, "sh", "-c", "grep db /etc/hosts | awk '{print $1}'"],
+        "10.1.2.3",
+    );
+    check(
+        &["--dns", "10.9.8.7", "--network", "bridge", IMAGE, "sh", "-c", "grep -c 10.9.8.7 /etc/resolv.conf"],
+        "1",
+    );
     check(&["--network", "none", IMAGE, "ls", "/sys/class/net"], "lo");
     check(&["--init", IMAGE, "sh", "-c", "echo $$ | grep -vx 1 >/dev/null && echo child"], "child");
-    check(&["--sysctl", "net.ipv4.ip_unprivileged_port_start=77", IMAGE, "cat", "/proc/sys/net/ipv4/ip_unprivileged_port_start"], "77");
+    check(
+        &[
+            "--sysctl",
+            "net.ipv4.ip_unprivileged_port_start=77",
+            IMAGE,
+            "cat",
+            "/proc/sys/net/ipv4/ip_unprivileged_port_start",
+        ],
+        "77",
+    );
 }
 
 #[test]
@@ -62,8 +77,22 @@ fn a_container_is_held_back() {
     fails(&["--read-only", IMAGE, "touch", "/x"]);
     fails(&[IMAGE, "mount", "-t", "tmpfs", "none", "/tmp"]);
     fails(&["--cap-drop", "CHOWN", IMAGE, "chown", "1", "/tmp"]);
-    assert_eq!(daemon.ok(&["run", "--rm", "--privileged", IMAGE, "sh", "-c", "mount -t tmpfs none /tmp && echo ok"]), "ok");
-    let out_of_memory = daemon.docker(&["run", "--name", "eater", "-m", "16m", "--memory-swap", "16m", IMAGE, "tail", "/dev/zero"]);
+    assert_eq!(
+        daemon.ok(&["run", "--rm", "--privileged", IMAGE, "sh", "-c", "mount -t tmpfs none /tmp && echo ok"]),
+        "ok"
+    );
+    let out_of_memory = daemon.docker(&[
+        "run",
+        "--name",
+        "eater",
+        "-m",
+        "16m",
+        "--memory-swap",
+        "16m",
+        IMAGE,
+        "tail",
+        "/dev/zero",
+    ]);
     assert_eq!(out_of_memory.code, 137, "{out_of_memory:?}");
     assert_eq!(daemon.inspect("eater", "{{.State.OOMKilled}}"), "true");
 }
@@ -90,7 +119,10 @@ fn a_detached_container_runs_alone_and_is_removed_when_asked_for() {
     let daemon = Daemon::start();
     let id = daemon.ok(&["run", "-d", "--name", "web", IMAGE, "sleep", "1000"]);
     assert_eq!(id.len(), 64);
-    assert_eq!(daemon.ok(&["ps", "--format", "{{.Names}} {{.Image}} {{.State}}"]), format!("web {IMAGE} running"));
+    assert_eq!(
+        daemon.ok(&["ps", "--format", "{{.Names}} {{.Image}} {{.State}}"]),
+        format!("web {IMAGE} running")
+    );
     daemon.fails(&["run", "-d", "--name", "web", IMAGE, "true"], "is already in use by container");
     daemon.ok(&["run", "-d", "--rm", "--name", "short", IMAGE, "true"]);
     testkit::wait_until("the short container to go", || {

@@ -29,7 +29,17 @@ fn logs_are_kept_and_followed() {
 #[test]
 fn attach_carries_input_output_and_the_exit_status() {
     let daemon = Daemon::start();
-    daemon.ok(&["run", "-d", "-i", "--name", "a", IMAGE, "sh", "-c", "while read line; do echo got $line; done; exit 6"]);
+    daemon.ok(&[
+        "run",
+        "-d",
+        "-i",
+        "--name",
+        "a",
+        IMAGE,
+        "sh",
+        "-c",
+        "while read line; do echo got $line; done; exit 6",
+    ]);
     let mut attached = daemon.docker_running(&["attach", "a"]);
     attached.send("this\n");
     attached.wait_for("got this");
@@ -59,7 +69,22 @@ fn exec_runs_further_commands() {
     daemon.ok(&["run", "-d", "--name", "a", "-e", "WHO=world", IMAGE, "sleep", "1000"]);
     let both = daemon.docker(&["exec", "a", "sh", "-c", "echo hello $WHO; echo oops >&2; exit 3"]);
     assert_eq!((both.code, both.stdout.as_str(), both.stderr.as_str()), (3, "hello world\n", "oops\n"));
-    assert_eq!(daemon.ok(&["exec", "-w", "/tmp", "-u", "nobody", "-e", "X=1", "a", "sh", "-c", "echo $PWD $(id -un) $X"]), "/tmp nobody 1");
+    assert_eq!(
+        daemon.ok(&[
+            "exec",
+            "-w",
+            "/tmp",
+            "-u",
+            "nobody",
+            "-e",
+            "X=1",
+            "a",
+            "sh",
+            "-c",
+            "echo $PWD $(id -un) $X"
+        ]),
+        "/tmp nobody 1"
+    );
     let piped = daemon.docker_with("a\nb\nc\n", &["exec", "-i", "a", "wc", "-l"]);
     assert_eq!((piped.code, piped.stdout.trim()), (0, "3"));
     assert_eq!(daemon.docker(&["exec", "a", "no-such-program"]).code, 127);
@@ -142,8 +167,21 @@ fn events_are_told_as_they_happen() {
     daemon.ok(&["rm", "a"]);
     watcher.wait_for("container destroy a\n");
     let seen = watcher.seen();
-    let actions: Vec<&str> = seen.lines().filter_map(|line| line.strip_suffix(" a")?.strip_prefix("container ")).collect();
+    let actions: Vec<&str> =
+        seen.lines().filter_map(|line| line.strip_suffix(" a")?.strip_prefix("container ")).collect();
     assert_eq!(actions, ["create", "attach", "start", "die", "destroy"]);
-    let past = daemon.ok(&["events", "--since", "1", "--until", "0s", "--filter", "event=die", "--filter", "container=a", "--format", "{{index .Actor.Attributes \"exitCode\"}}"]);
+    let past = daemon.ok(&[
+        "events",
+        "--since",
+        "1",
+        "--until",
+        "0s",
+        "--filter",
+        "event=die",
+        "--filter",
+        "container=a",
+        "--format",
+        "{{index .Actor.Attributes \"exitCode\"}}",
+    ]);
     assert_eq!(past, "0", "what happened is remembered for a while");
 }

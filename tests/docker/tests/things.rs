@@ -23,7 +23,10 @@ fn images_are_tagged_listed_saved_loaded_and_removed() {
     assert_eq!(daemon.ok(&["images", "--quiet"]), "");
     daemon.fails(&["rmi", IMAGE], "No such image: busybox:test");
     let loaded = daemon.ok(&["load", "--input", &path]);
-    assert!(loaded.contains("Loaded image: busybox:test") && loaded.contains("Loaded image: other/name:v1"), "{loaded}");
+    assert!(
+        loaded.contains("Loaded image: busybox:test") && loaded.contains("Loaded image: other/name:v1"),
+        "{loaded}"
+    );
     assert_eq!(daemon.inspect(IMAGE, "{{.Id}}"), id, "the same image came back");
     assert_eq!(daemon.ok(&["run", "--rm", "other/name:v1", "echo", "works"]), "works");
     daemon.fails(&["load", "--input", "/etc/passwd"], "");
@@ -45,7 +48,16 @@ fn unnamed_images_are_pruned() {
 #[test]
 fn files_are_copied_both_ways() {
     let daemon = Daemon::start();
-    daemon.ok(&["run", "-d", "--name", "a", IMAGE, "sh", "-c", "mkdir -p /d/sub; echo deep > /d/sub/file; ln -s sub/file /d/link; exec sleep 1000"]);
+    daemon.ok(&[
+        "run",
+        "-d",
+        "--name",
+        "a",
+        IMAGE,
+        "sh",
+        "-c",
+        "mkdir -p /d/sub; echo deep > /d/sub/file; ln -s sub/file /d/link; exec sleep 1000",
+    ]);
     let host = daemon.scratch("cp");
     let path = |name: &str| host.join(name).display().to_string();
     testkit::wait_until("the files", || {
@@ -74,7 +86,19 @@ fn files_are_copied_both_ways() {
 fn a_container_becomes_an_image() {
     let daemon = Daemon::start();
     daemon.docker(&["run", "--name", "a", IMAGE, "sh", "-c", "echo baked > /cake"]);
-    let id = daemon.ok(&["commit", "--change", "CMD [\"cat\", \"/cake\"]", "--change", "ENV SWEET=yes", "--author", "me", "--message", "baking", "a", "cake:1"]);
+    let id = daemon.ok(&[
+        "commit",
+        "--change",
+        "CMD [\"cat\", \"/cake\"]",
+        "--change",
+        "ENV SWEET=yes",
+        "--author",
+        "me",
+        "--message",
+        "baking",
+        "a",
+        "cake:1",
+    ]);
     assert_eq!(daemon.inspect("cake:1", "{{.Id}} {{.Author}} {{.Comment}}"), format!("{id} me baking"));
     assert_eq!(daemon.ok(&["run", "--rm", "cake:1"]), "baked");
     assert_eq!(daemon.ok(&["run", "--rm", "cake:1", "sh", "-c", "echo $SWEET"]), "yes");
@@ -88,11 +112,20 @@ fn a_container_becomes_an_image() {
 fn volumes_live_longer_than_containers() {
     let daemon = Daemon::start();
     assert_eq!(daemon.ok(&["volume", "create", "--label", "a=b", "data"]), "data");
-    assert_eq!(daemon.ok(&["volume", "inspect", "--format", "{{.Driver}} {{index .Labels \"a\"}}", "data"]), "local b");
+    assert_eq!(
+        daemon.ok(&["volume", "inspect", "--format", "{{.Driver}} {{index .Labels \"a\"}}", "data"]),
+        "local b"
+    );
     daemon.ok(&["run", "-d", "--name", "user", "-v", "data:/d", "-v", "/anonymous", IMAGE, "sleep", "1000"]);
     daemon.fails(&["volume", "rm", "data"], "volume is in use");
     assert_eq!(daemon.ok(&["volume", "ls", "--quiet"]).lines().count(), 2);
-    assert_eq!(daemon.inspect("user", "{{range .Mounts}}{{if eq .Destination \"/d\"}}{{.Type}} {{.Name}} {{.RW}}{{end}}{{end}}"), "volume data true");
+    assert_eq!(
+        daemon.inspect(
+            "user",
+            "{{range .Mounts}}{{if eq .Destination \"/d\"}}{{.Type}} {{.Name}} {{.RW}}{{end}}{{end}}"
+        ),
+        "volume data true"
+    );
     daemon.ok(&["rm", "--force", "--volumes", "user"]);
     assert_eq!(daemon.ok(&["volume", "ls", "--quiet"]), "data", "the anonymous one went with its container");
     assert_eq!(daemon.ok(&["volume", "ls", "--quiet", "--filter", "dangling=true"]), "data");
@@ -107,18 +140,40 @@ fn volumes_live_longer_than_containers() {
 fn a_published_port_is_reachable_from_the_host() {
     let daemon = Daemon::start();
     let serve = "echo hello > /tmp/index.html; exec httpd -f -p 80 -h /tmp";
-    daemon.ok(&["run", "-d", "--name", "web", "-p", "127.0.0.1:8080:80", "-p", "9090:80/tcp", IMAGE, "sh", "-c", serve]);
+    daemon.ok(&[
+        "run",
+        "-d",
+        "--name",
+        "web",
+        "-p",
+        "127.0.0.1:8080:80",
+        "-p",
+        "9090:80/tcp",
+        IMAGE,
+        "sh",
+        "-c",
+        serve,
+    ]);
     assert_eq!(daemon.ok(&["port", "web", "80"]).lines().next(), Some("127.0.0.1:8080"));
     let address = daemon.inspect("web", "{{.NetworkSettings.Networks.bridge.IPAddress}}");
     for target in ["127.0.0.1:8080", &format!("{address}:80"), "172.17.0.1:9090"] {
         testkit::wait_until(target, || {
-            let output = daemon.on_host("busybox", &["wget", "-q", "-O", "-", "-T", "2", &format!("http://{target}/index.html")]).output();
+            let output = daemon
+                .on_host(
+                    "busybox",
+                    &["wget", "-q", "-O", "-", "-T", "2", &format!("http://{target}/index.html")],
+                )
+                .output();
             let output = output.expect("run wget");
             if output.stdout == b"hello\n" { Ok(()) } else { Err(output) }
         });
     }
     daemon.fails(&["run", "-d", "-p", "127.0.0.1:8080:80", IMAGE, "true"], "8080");
-    assert!(daemon.ok(&["ps", "--format", "{{.Ports}}", "--filter", "name=web"]).contains("127.0.0.1:8080->80/tcp"));
+    assert!(
+        daemon
+            .ok(&["ps", "--format", "{{.Ports}}", "--filter", "name=web"])
+            .contains("127.0.0.1:8080->80/tcp")
+    );
     daemon.ok(&["run", "-d", "--name", "any", "--expose", "70", "-P", IMAGE, "sleep", "1000"]);
     assert!(daemon.ok(&["port", "any"]).starts_with("70/tcp -> 0.0.0.0:"));
 }
@@ -129,22 +184,59 @@ fn networks_give_names_to_their_containers() {
     let id = daemon.ok(&["network", "create", "--subnet", "10.77.0.0/24", "--label", "x=y", "front"]);
     assert_eq!(id.len(), 64);
     let serve = "echo by-name > /tmp/index.html; exec httpd -f -p 80 -h /tmp";
-    daemon.ok(&["run", "-d", "--name", "web", "--network", "front", "--network-alias", "www", "--ip", "10.77.0.50", IMAGE, "sh", "-c", serve]);
+    daemon.ok(&[
+        "run",
+        "-d",
+        "--name",
+        "web",
+        "--network",
+        "front",
+        "--network-alias",
+        "www",
+        "--ip",
+        "10.77.0.50",
+        IMAGE,
+        "sh",
+        "-c",
+        serve,
+    ]);
     assert_eq!(daemon.inspect("web", "{{.NetworkSettings.Networks.front.IPAddress}}"), "10.77.0.50");
     for name in ["web", "www"] {
         testkit::wait_until(name, || {
-            let ran = daemon.docker(&["run", "--rm", "--network", "front", IMAGE, "wget", "-q", "-O", "-", "-T", "2", &format!("http://{name}/index.html")]);
+            let ran = daemon.docker(&[
+                "run",
+                "--rm",
+                "--network",
+                "front",
+                IMAGE,
+                "wget",
+                "-q",
+                "-O",
+                "-",
+                "-T",
+                "2",
+                &format!("http://{name}/index.html"),
+            ]);
             if ran.stdout == "by-name\n" { Ok(()) } else { Err(ran) }
         });
     }
     daemon.fails(&["network", "rm", "front"], "has active endpoints");
     daemon.ok(&["run", "-d", "--name", "guest", IMAGE, "sleep", "1000"]);
     daemon.ok(&["network", "connect", "front", "guest"]);
-    assert_eq!(daemon.ok(&["exec", "guest", "wget", "-q", "-O", "-", "-T", "2", "http://web/index.html"]), "by-name");
-    let members = daemon.ok(&["network", "inspect", "--format", "{{range .Containers}}{{.Name}} {{end}}", "front"]);
+    assert_eq!(
+        daemon.ok(&["exec", "guest", "wget", "-q", "-O", "-", "-T", "2", "http://web/index.html"]),
+        "by-name"
+    );
+    let members =
+        daemon.ok(&["network", "inspect", "--format", "{{range .Containers}}{{.Name}} {{end}}", "front"]);
     assert!(members.contains("web") && members.contains("guest"), "{members}");
     daemon.ok(&["network", "disconnect", "front", "guest"]);
-    assert_ne!(daemon.docker(&["exec", "guest", "wget", "-q", "-O", "-", "-T", "1", "http://10.77.0.50/index.html"]).code, 0);
+    assert_ne!(
+        daemon
+            .docker(&["exec", "guest", "wget", "-q", "-O", "-", "-T", "1", "http://10.77.0.50/index.html"])
+            .code,
+        0
+    );
     daemon.fails(&["network", "create", "host"], "operation is not permitted on predefined host network");
     daemon.fails(&["network", "rm", "bridge"], "is a pre-defined network and cannot be removed");
     daemon.fails(&["run", "--rm", "--network", "nowhere", IMAGE, "true"], "network nowhere not found");

@@ -1,5 +1,7 @@
 //! Who one is at a registry, as clients say it in a header.
 
+use std::collections::BTreeMap;
+
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
@@ -21,11 +23,27 @@ pub(crate) fn of_call(call: &Call) -> Result<Option<RegistryAuth>, Fault> {
     }
 }
 
+/// The header `X-Registry-Config` of a build: credentials by registry.
+pub(crate) fn of_build(call: &Call) -> Result<BTreeMap<String, RegistryAuth>, Fault> {
+    let invalid = |why: String| Fault::invalid(format!("invalid X-Registry-Config header: {why}"));
+    let Some(text) = call.header("X-Registry-Config").filter(|text| !text.is_empty()) else {
+        return Ok(BTreeMap::new());
+    };
+    let bytes = base64(text).map_err(|error| invalid(error.to_string()))?;
+    let documents: BTreeMap<String, AuthConfig> =
+        serde_json::from_slice(&bytes).map_err(|error| invalid(error.to_string()))?;
+    documents.into_iter().map(|(registry, document)| Ok((registry, auth(&document)?))).collect()
+}
+
+/// Decodes base64 in either of its alphabets.
+fn base64(text: &str) -> Result<Vec<u8>, base64::DecodeError> {
+    let alphabet = if text.contains(['+', '/']) { &alphabet::STANDARD } else { &alphabet::URL_SAFE };
+    GeneralPurpose::new(alphabet, LENIENT).decode(text)
+}
+
 fn decode(text: &str) -> Result<Option<RegistryAuth>, Fault> {
     let invalid = |why: String| Fault::invalid(format!("invalid X-Registry-Auth header: {why}"));
-    let alphabet = if text.contains(['+', '/']) { &alphabet::STANDARD } else { &alphabet::URL_SAFE };
-    let bytes =
-        GeneralPurpose::new(alphabet, LENIENT).decode(text).map_err(|error| invalid(error.to_string()))?;
+    let bytes = base64(text).map_err(|error| invalid(error.to_string()))?;
     let document: AuthConfig = match bytes.trim_ascii() {
         b"" | b"null" => return Ok(None),
         bytes => serde_json::from_slice(bytes).map_err(|error| invalid(error.to_string()))?,

@@ -11,7 +11,7 @@ use crate::wire::progress::Progress as Line;
 
 /// Which lines an operation's progress becomes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Form {
+pub(crate) enum Form {
     /// Status lines, with the layers.
     Transfer,
     /// The lines of a push: those of a transfer, and at the end what was pushed under which tag.
@@ -44,7 +44,8 @@ fn lines(
     })
 }
 
-fn line(step: Progress, form: Form, tag: &str) -> Option<Line> {
+/// What one step is on the way to the client; none where it is not told.
+pub(crate) fn line(step: Progress, form: Form, tag: &str) -> Option<Line> {
     match (step, form) {
         (Progress::Message { text, .. }, Form::Load { .. }) => Some(Line::stream(format!("{text}\n"))),
         (Progress::Message { id, text }, _) => Some(Line { id, ..Line::status(text) }),

@@ -1,0 +1,5 @@
+//! Endpoints about builds.
+
+mod options;
+pub(crate) mod prune;
+pub(crate) mod run;
