@@ -1,14 +1,22 @@
 //! What happened: a stream of events with a short memory.
 
+mod bus;
+
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
 
 use base::Timestamp;
-use futures::Stream;
+use futures::{Stream, StreamExt};
+use tokio::sync::broadcast;
 
 use crate::engine::Engine;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::filter;
+
+pub(crate) use bus::EventBus;
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq)]
@@ -82,7 +90,120 @@ pub type EventStream = Pin<Box<dyn Stream<Item = Result<Event>> + Send>>;
 impl Engine {
     /// Subscribes to events: nothing that happens after this call is missed.
     pub fn events(&self, query: EventQuery) -> EventStream {
-        let _ = query;
-        todo!()
+        let (past, receiver) = self.inner.events.subscribe(query.since);
+        let now = self.inner.clock.now();
+        let closing = self.inner.closing.clone();
+        let wait = query.until.map(|until| Duration::try_from(until.duration_since(now)).unwrap_or_default());
+        let feed = Feed { query, past: past.into(), receiver };
+        let deadline = async move {
+            match wait {
+                Some(wait) => tokio::time::sleep(wait).await,
+                None => std::future::pending().await,
+            }
+        };
+        let ended = async move {
+            tokio::select! {
+                () = deadline => {}
+                () = closing.cancelled_owned() => {}
+            }
+        };
+        Box::pin(futures::stream::unfold(feed, Feed::next).take_until(ended))
+    }
+}
+
+/// What one subscriber still has to see.
+struct Feed {
+    query: EventQuery,
+    past: VecDeque<Arc<Event>>,
+    receiver: broadcast::Receiver<Arc<Event>>,
+}
+
+impl Feed {
+    async fn next(mut self) -> Option<(Result<Event>, Self)> {
+        loop {
+            let event = match self.past.pop_front() {
+                Some(event) => event,
+                None => match self.receiver.recv().await {
+                    Ok(event) => event,
+                    Err(broadcast::error::RecvError::Lagged(missed)) => {
+                        let error = Error::unavailable(format!("{missed} events were missed: the reader is too slow"));
+                        return Some((Err(error), self));
+                    }
+                    Err(broadcast::error::RecvError::Closed) => return None,
+                },
+            };
+            if self.query.until.is_some_and(|until| event.at > until) {
+                return None;
+            }
+            if self.query.admits(&event) {
+                return Some((Ok(Event::clone(&event)), self));
+            }
+        }
+    }
+}
+
+impl EventQuery {
+    /// Whether `event` is one of those asked for.
+    fn admits(&self, event: &Event) -> bool {
+        let attribute = |key: &str| event.attributes.get(key).map(String::as_str);
+        let names = |wanted: &[String], kind: EventKind, key: &str| {
+            wanted.is_empty()
+                || wanted.iter().any(|wanted| {
+                    let of_kind = event.kind == kind
+                        && (event.id.starts_with(wanted.as_str()) || attribute("name") == Some(wanted));
+                    of_kind || attribute(key).is_some_and(|value| value.starts_with(wanted.as_str()))
+                })
+        };
+        (self.kinds.is_empty() || self.kinds.contains(&event.kind))
+            && (self.actions.is_empty() || self.actions.iter().any(|wanted| action_matches(wanted, &event.action)))
+            && names(&self.containers, EventKind::Container, "container")
+            && names(&self.images, EventKind::Image, "image")
+            && names(&self.volumes, EventKind::Volume, "volume")
+            && names(&self.networks, EventKind::Network, "network")
+            && self.labels.iter().all(|wanted| filter::label_matches(wanted, &event.attributes))
+    }
+}
+
+fn action_matches(wanted: &str, action: &str) -> bool {
+    action.strip_prefix(wanted).is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(query: EventQuery, expected: bool) {
+        let attributes = [("name", "web"), ("image", "nginx"), ("tier", "front")];
+        let event = Event {
+            at: Timestamp::UNIX_EPOCH,
+            kind: EventKind::Container,
+            action: "health_status: healthy".into(),
+            id: "abc123".to_owned(),
+            attributes: attributes.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
+        };
+        assert_eq!(query.admits(&event), expected);
+    }
+
+    fn one(text: &str) -> Vec<String> {
+        vec![text.to_owned()]
+    }
+
+    #[test]
+    fn a_query_admits_only_what_meets_all_its_conditions() {
+        check(EventQuery::default(), true);
+        check(EventQuery { containers: one("web"), labels: one("tier=front"), ..Default::default() }, true);
+        check(EventQuery { containers: one("web"), labels: one("tier=back"), ..Default::default() }, false);
+        check(EventQuery { containers: one("abc"), ..Default::default() }, true);
+        check(EventQuery { containers: one("db"), ..Default::default() }, false);
+        check(EventQuery { kinds: vec![EventKind::Image], ..Default::default() }, false);
+        check(EventQuery { images: one("nginx"), ..Default::default() }, true);
+    }
+
+    #[test]
+    fn an_action_is_matched_by_its_name_without_its_detail() {
+        check(EventQuery { actions: one("health_status"), ..Default::default() }, true);
+        check(EventQuery { actions: one("health_status: healthy"), ..Default::default() }, true);
+        check(EventQuery { actions: one("health"), ..Default::default() }, false);
     }
 }

@@ -1,0 +1,276 @@
+//! What the engine knows of its containers and sandboxes while it runs.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::container::Status;
+use crate::error::{Error, Result};
+use crate::id::{ContainerId, SandboxId};
+use crate::network::Endpoint;
+use crate::container::PublishedPort;
+use crate::sandbox::SandboxSpec;
+use crate::shim::Shim;
+use crate::state::ContainerRecord;
+use crate::stream::{ExitStatus, InputFrame, OutputKind};
+
+/// One container.
+pub(crate) struct ContainerCell {
+    pub(crate) id: ContainerId,
+    /// Held by an operation that changes the container. Never held while waiting for its program.
+    pub(crate) operation: Arc<tokio::sync::Mutex<()>>,
+    record: RwLock<Arc<ContainerRecord>>,
+    pulse: watch::Sender<Pulse>,
+    pub(crate) sandbox: Arc<SandboxCell>,
+    /// Those who attached before the start.
+    pub(crate) waiting: Mutex<Vec<WaitingClient>>,
+    /// Wakes the health checks when it is dropped or replaced.
+    pub(crate) health: Mutex<Option<tokio_util::sync::DropGuard>>,
+}
+
+/// What those who wait for a container see.
+#[derive(Clone, Debug)]
+pub(crate) struct Pulse {
+    pub(crate) status: Status,
+    /// Counts the ends of its runs.
+    pub(crate) exits: u64,
+    pub(crate) last_exit: ExitStatus,
+    pub(crate) removed: bool,
+}
+
+/// A client that attached to a container before its start.
+pub(crate) struct WaitingClient {
+    pub(crate) pieces: mpsc::Sender<Result<(OutputKind, bytes::Bytes)>>,
+    pub(crate) frames: mpsc::Receiver<InputFrame>,
+    pub(crate) exit: oneshot::Sender<ExitStatus>,
+    pub(crate) stdin: bool,
+}
+
+/// One sandbox, made as such or for one container.
+pub(crate) struct SandboxCell {
+    pub(crate) id: SandboxId,
+    pub(crate) created: base::Timestamp,
+    pub(crate) operation: tokio::sync::Mutex<()>,
+    /// What it was asked to be; `None` where it was made for one container.
+    pub(crate) spec: Option<Arc<SandboxSpec>>,
+    pub(crate) live: RwLock<Live>,
+}
+
+/// The living side of a sandbox.
+#[derive(Clone, Default)]
+pub(crate) struct Live {
+    pub(crate) shim: Option<Arc<Shim>>,
+    pub(crate) endpoints: BTreeMap<String, Endpoint>,
+    pub(crate) ports: Vec<PublishedPort>,
+}
+
+/// All containers and sandboxes.
+#[derive(Default)]
+pub(crate) struct Registry {
+    containers: RwLock<Containers>,
+    sandboxes: RwLock<HashMap<SandboxId, Arc<SandboxCell>>>,
+}
+
+#[derive(Default)]
+struct Containers {
+    by_id: BTreeMap<ContainerId, Arc<ContainerCell>>,
+    by_name: HashMap<String, ContainerId>,
+}
+
+impl ContainerCell {
+    pub(crate) fn new(record: ContainerRecord, sandbox: Arc<SandboxCell>) -> Self {
+        let pulse = Pulse {
+            status: record.life.status,
+            exits: 0,
+            last_exit: ExitStatus { code: record.life.exit_code, error: None },
+            removed: false,
+        };
+        Self {
+            id: record.id.clone(),
+            operation: Arc::default(),
+            record: RwLock::new(Arc::new(record)),
+            pulse: watch::Sender::new(pulse),
+            sandbox,
+            waiting: Mutex::default(),
+            health: Mutex::default(),
+        }
+    }
+
+    /// The record as it is now.
+    pub(crate) fn record(&self) -> Arc<ContainerRecord> {
+        Arc::clone(&self.record.read())
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        self.record.read().life.status
+    }
+
+    /// Changes the record in memory and returns it.
+    pub(crate) fn change(&self, change: impl FnOnce(&mut ContainerRecord)) -> Arc<ContainerRecord> {
+        let mut record = self.record.write();
+        change(Arc::make_mut(&mut record));
+        Arc::clone(&record)
+    }
+
+    /// Wakes those who wait.
+    pub(crate) fn tell(&self, tell: impl FnOnce(&mut Pulse)) {
+        let status = self.status();
+        self.pulse.send_modify(|pulse| {
+            pulse.status = status;
+            tell(pulse);
+        });
+    }
+
+    pub(crate) fn pulse(&self) -> watch::Receiver<Pulse> {
+        self.pulse.subscribe()
+    }
+
+    /// The shim that holds it, or an error that says that it does not run.
+    pub(crate) fn shim(&self) -> Result<Arc<Shim>> {
+        self.sandbox.shim().filter(|_| self.status().is_active()).ok_or_else(|| self.not_running())
+    }
+
+    pub(crate) fn not_running(&self) -> Error {
+        Error::conflict(format!("container {} is not running", self.id))
+    }
+}
+
+impl SandboxCell {
+    /// The sandbox of one container.
+    pub(crate) fn of_container(id: &ContainerId, created: base::Timestamp) -> Arc<Self> {
+        Arc::new(Self {
+            id: SandboxId::of_container(id),
+            created,
+            operation: tokio::sync::Mutex::default(),
+            spec: None,
+            live: RwLock::default(),
+        })
+    }
+
+    pub(crate) fn made_as_such(id: SandboxId, created: base::Timestamp, spec: SandboxSpec) -> Arc<Self> {
+        Arc::new(Self {
+            id,
+            created,
+            operation: tokio::sync::Mutex::default(),
+            spec: Some(Arc::new(spec)),
+            live: RwLock::default(),
+        })
+    }
+
+    pub(crate) fn shim(&self) -> Option<Arc<Shim>> {
+        self.live.read().shim.clone()
+    }
+}
+
+impl Registry {
+    /// Adds a container; its name must be free.
+    pub(crate) fn add(&self, cell: Arc<ContainerCell>) -> Result<()> {
+        let mut containers = self.containers.write();
+        let name = cell.record().name.clone();
+        if let Some(holder) = containers.by_name.get(&name) {
+            return Err(name_taken(&name, holder));
+        }
+        containers.by_name.insert(name, cell.id.clone());
+        containers.by_id.insert(cell.id.clone(), cell);
+        Ok(())
+    }
+
+    /// Forgets a container and its name.
+    pub(crate) fn forget(&self, id: &ContainerId) {
+        let mut containers = self.containers.write();
+        if containers.by_id.remove(id).is_some() {
+            containers.by_name.retain(|_, holder| holder != id);
+        }
+    }
+
+    /// Gives a container another name, which must be free; returns the old one.
+    pub(crate) fn rename(&self, id: &ContainerId, name: &str) -> Result<String> {
+        let mut containers = self.containers.write();
+        if let Some(holder) = containers.by_name.get(name) {
+            return Err(name_taken(name, holder));
+        }
+        let cell = containers.by_id.get(id).cloned().ok_or_else(|| no_such_container(id.as_str()))?;
+        let old = cell.record().name.clone();
+        containers.by_name.remove(&old);
+        containers.by_name.insert(name.to_owned(), id.clone());
+        cell.change(|record| record.name = name.to_owned());
+        Ok(old)
+    }
+
+    /// Whether a name is free, or whose it is.
+    pub(crate) fn check_name(&self, name: &str) -> Result<()> {
+        match self.containers.read().by_name.get(name) {
+            Some(holder) => Err(name_taken(name, holder)),
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) fn get(&self, id: &ContainerId) -> Result<Arc<ContainerCell>> {
+        self.containers.read().by_id.get(id).cloned().ok_or_else(|| no_such_container(id.as_str()))
+    }
+
+    /// Finds a container by id, name, or unique prefix of an id.
+    pub(crate) fn find(&self, reference: &str) -> Result<ContainerId> {
+        let containers = self.containers.read();
+        if let Ok(id) = ContainerId::parse(reference)
+            && containers.by_id.contains_key(&id)
+        {
+            return Ok(id);
+        }
+        if let Some(id) = containers.by_name.get(reference.strip_prefix('/').unwrap_or(reference)) {
+            return Ok(id.clone());
+        }
+        if reference.is_empty() {
+            return Err(no_such_container(reference));
+        }
+        let mut matches = containers.by_id.keys().filter(|id| id.as_str().starts_with(reference));
+        match (matches.next(), matches.next()) {
+            (Some(id), None) => Ok(id.clone()),
+            (Some(_), Some(_)) => {
+                Err(Error::invalid(format!("multiple IDs found with provided prefix: {reference}")))
+            }
+            (None, _) => Err(no_such_container(reference)),
+        }
+    }
+
+    /// All containers.
+    pub(crate) fn all(&self) -> Vec<Arc<ContainerCell>> {
+        self.containers.read().by_id.values().cloned().collect()
+    }
+
+    /// The containers of a sandbox.
+    pub(crate) fn of_sandbox(&self, id: &SandboxId) -> Vec<Arc<ContainerCell>> {
+        self.containers.read().by_id.values().filter(|cell| cell.sandbox.id == *id).cloned().collect()
+    }
+
+    pub(crate) fn sandbox_add(&self, cell: Arc<SandboxCell>) {
+        self.sandboxes.write().insert(cell.id.clone(), cell);
+    }
+
+    pub(crate) fn sandbox_forget(&self, id: &SandboxId) {
+        self.sandboxes.write().remove(id);
+    }
+
+    /// A sandbox that was made as such.
+    pub(crate) fn sandbox(&self, id: &SandboxId) -> Result<Arc<SandboxCell>> {
+        let found = self.sandboxes.read().get(id).cloned();
+        found.ok_or_else(|| Error::not_found(format!("No such sandbox: {id}")))
+    }
+
+    pub(crate) fn sandboxes(&self) -> Vec<Arc<SandboxCell>> {
+        self.sandboxes.read().values().cloned().collect()
+    }
+}
+
+pub(crate) fn no_such_container(reference: &str) -> Error {
+    Error::not_found(format!("No such container: {reference}"))
+}
+
+fn name_taken(name: &str, holder: &ContainerId) -> Error {
+    Error::conflict(format!(
+        "Conflict. The container name \"/{name}\" is already in use by container \"{holder}\". \
+         You have to remove (or rename) that container to be able to reuse that name."
+    ))
+}

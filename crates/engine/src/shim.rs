@@ -1,0 +1,131 @@
+//! Speaking with shims over tokio.
+
+mod attach;
+mod connection;
+
+use std::path::Path;
+
+use runtime::shim::ShimHandle;
+use runtime::shim::protocol::{Event, ExitStatus, Failure, FailureKind, Request, Response, Sandbox};
+
+use crate::error::{Error, Kind, Result};
+
+pub(crate) use attach::{Client, pump};
+pub(crate) use connection::Connection;
+
+/// A shim that runs; every request takes a connection of its own, so that a slow one holds up no
+/// other.
+#[derive(Debug)]
+pub(crate) struct Shim {
+    pub(crate) handle: ShimHandle,
+}
+
+impl Shim {
+    /// The shim that listens at `socket`, if one does.
+    pub(crate) async fn find(socket: &Path) -> Result<(Self, Sandbox)> {
+        let mut connection = Connection::open(socket).await?;
+        match connection.ask(&Request::State).await? {
+            Response::Sandbox(sandbox) => {
+                let handle = ShimHandle {
+                    id: sandbox.id.clone(),
+                    socket: socket.to_owned(),
+                    pid: sandbox.pid,
+                    start_time: sandbox.start_time,
+                    init_pid: sandbox.init_pid,
+                };
+                Ok((Self { handle }, sandbox))
+            }
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    pub(crate) async fn connect(&self) -> Result<Connection> {
+        Connection::open(&self.handle.socket).await
+    }
+
+    /// Asks and expects no more than that it is done.
+    pub(crate) async fn tell(&self, request: &Request) -> Result<()> {
+        self.connect().await?.ask(request).await.map(drop)
+    }
+
+    /// Asks for something that is answered with a process id.
+    pub(crate) async fn pid(&self, request: &Request) -> Result<u32> {
+        match self.connect().await?.ask(request).await? {
+            Response::Pid(pid) => Ok(pid),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Forgets a container or added process; how it ended, if it did.
+    pub(crate) async fn delete(&self, container: &str, exec: Option<&str>) -> Result<Option<ExitStatus>> {
+        let request =
+            Request::Delete { container: container.to_owned(), exec: exec.map(str::to_owned), force: true };
+        match self.connect().await?.ask(&request).await? {
+            Response::Exit(status) => Ok(status),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Sends a signal to a container's first process, or to an added one.
+    pub(crate) async fn kill(&self, container: &str, exec: Option<&str>, signal: i32) -> Result<()> {
+        let exec = exec.map(str::to_owned);
+        self.tell(&Request::Kill { container: container.to_owned(), exec, signal, all: false }).await
+    }
+
+    /// A connection on which events come.
+    pub(crate) async fn subscribe(&self) -> Result<Connection> {
+        let mut connection = self.connect().await?;
+        connection.ask(&Request::Subscribe).await?;
+        Ok(connection)
+    }
+
+    /// Ends the shim, with all that is left in it.
+    pub(crate) async fn shut_down(&self) -> Result<()> {
+        self.tell(&Request::Shutdown).await
+    }
+
+    /// Which containers it holds, and how they are.
+    pub(crate) async fn state(&self) -> Result<Sandbox> {
+        Ok(Self::find(&self.handle.socket).await?.1)
+    }
+}
+
+/// The next event, or `None` where the shim is gone.
+pub(crate) async fn next_event(connection: &mut Connection) -> Option<Event> {
+    loop {
+        match connection.receive().await {
+            Ok(Some(frame)) => match frame.json() {
+                Ok(event) => return Some(event),
+                // A newer shim may know more events.
+                Err(error) => tracing::debug!(error = %base::error::chain(&error), "unknown event of a shim"),
+            },
+            Ok(None) => return None,
+            Err(error) => {
+                tracing::debug!(error = %base::error::chain(&error), "the connection to a shim broke");
+                return None;
+            }
+        }
+    }
+}
+
+pub(crate) fn unexpected(response: &Response) -> Error {
+    Error::internal(format!("the shim gave an unexpected answer: {response:?}"))
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        let (kind, code) = match failure.kind {
+            FailureKind::NotFound => (Kind::NotFound, None),
+            FailureKind::Exists | FailureKind::State => (Kind::Conflict, None),
+            FailureKind::Invalid => (Kind::Invalid, Some(125)),
+            FailureKind::ProgramNotFound => (Kind::Invalid, Some(127)),
+            FailureKind::ProgramNotExecutable => (Kind::Invalid, Some(126)),
+            FailureKind::Internal => (Kind::Internal, Some(125)),
+        };
+        let error = Error::new(kind, failure.message);
+        match code {
+            Some(code) => error.with_exit_code(code),
+            None => error,
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! The records themselves.
+
+use base::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::container::life::Life;
+use crate::container::{ContainerSpec, Health, MountPoint, ResolvedSpec};
+use crate::id::{ContainerId, SandboxId};
+use crate::network::EndpointSpec;
+use crate::sandbox::SandboxSpec;
+use crate::volume::VolumeSpec;
+
+/// The version that is written; older ones are read too.
+pub(crate) const VERSION: u32 = 1;
+
+/// The engine as such.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct EngineRecord {
+    pub(crate) version: u32,
+    pub(crate) id: String,
+}
+
+/// A container.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct ContainerRecord {
+    pub(crate) version: u32,
+    pub(crate) id: ContainerId,
+    pub(crate) name: String,
+    pub(crate) created: Timestamp,
+    /// The sandbox it lives in; its own, where `spec.sandbox` is absent.
+    pub(crate) sandbox: SandboxId,
+    pub(crate) spec: ContainerSpec,
+    pub(crate) resolved: ResolvedSpec,
+    pub(crate) life: Life,
+    #[serde(default)]
+    pub(crate) health: Option<Health>,
+    pub(crate) mounts: Vec<MountPoint>,
+    /// Volumes made for it alone.
+    pub(crate) anonymous_volumes: Vec<String>,
+    /// The networks that it joins when it starts, by name, in order of the first one first.
+    pub(crate) networks: Vec<(String, EndpointSpec)>,
+    /// The image store's directories: lower ones topmost first, then its own.
+    pub(crate) layers: Layers,
+    /// The boot of the machine in which it was last started.
+    #[serde(default)]
+    pub(crate) boot: String,
+}
+
+/// The directories of a container's root file system.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Layers {
+    pub(crate) lower: Vec<std::path::PathBuf>,
+    pub(crate) upper: std::path::PathBuf,
+    pub(crate) work: std::path::PathBuf,
+}
+
+/// A sandbox that was made as such.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct SandboxRecord {
+    pub(crate) version: u32,
+    pub(crate) id: SandboxId,
+    pub(crate) created: Timestamp,
+    pub(crate) spec: SandboxSpec,
+    /// It was stopped, or lost its shim: it does not come back.
+    #[serde(default)]
+    pub(crate) stopped: bool,
+}
+
+/// A volume.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct VolumeRecord {
+    pub(crate) version: u32,
+    pub(crate) name: String,
+    pub(crate) created: Timestamp,
+    pub(crate) spec: VolumeSpec,
+    pub(crate) anonymous: bool,
+    /// What is in it was taken from an image, or it is not to be filled.
+    #[serde(default)]
+    pub(crate) filled: bool,
+}
