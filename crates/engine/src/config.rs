@@ -16,10 +16,8 @@ pub struct Config {
     /// The name that all kernel objects of this engine carry (cgroups, nftables, bridges): lower-case
     /// letters and digits, ten at most.
     pub instance: String,
-    /// The default bridge's interface name.
-    pub bridge: String,
-    /// The default bridge's own address with its prefix, for example `172.17.0.1/16`.
-    pub bridge_address: ipnet::Ipv4Net,
+    /// The networks, with the default bridge.
+    pub network: net::Config,
     /// The program that has the `shim` and `init` roles as its first argument: usually this very binary.
     pub binary: PathBuf,
     /// How logs are kept where a container does not say.

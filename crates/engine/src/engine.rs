@@ -1,11 +1,24 @@
 //! The engine itself: opening, sharing and closing it.
 
+mod effects;
+mod reopen;
+
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use base::{Clock, Random};
+use base::{Clock, Random, Timestamp};
+use parking_lot::{Mutex, RwLock};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
-use crate::error::Result;
+use crate::error::{Context, Error, Kind, Result};
+use crate::event::{EventBus, EventKind};
+use crate::exec::ExecCell;
+use crate::id::ExecId;
+use crate::registry::{ContainerCell, Registry};
+use crate::state::{self, ContainerRecord, EngineRecord, Layout, RootLock};
+use crate::volume::Volumes;
 
 /// A handle to the engine; cheap to clone.
 #[derive(Clone)]
@@ -15,6 +28,23 @@ pub struct Engine {
 
 pub(crate) struct Inner {
     pub(crate) config: Config,
+    pub(crate) layout: Layout,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) random: Arc<dyn Random>,
+    pub(crate) id: String,
+    pub(crate) boot: String,
+    pub(crate) started: Timestamp,
+    pub(crate) images: image::Store,
+    pub(crate) registries: image::registry::Client,
+    pub(crate) network: net::Network,
+    pub(crate) registry: Registry,
+    pub(crate) execs: RwLock<HashMap<ExecId, Arc<ExecCell>>>,
+    pub(crate) volumes: Volumes,
+    pub(crate) events: EventBus,
+    pub(crate) tasks: TaskTracker,
+    pub(crate) closing: CancellationToken,
+    /// Let go of last, when the engine is closed.
+    pub(crate) lock: Mutex<Option<RootLock>>,
 }
 
 impl Engine {
@@ -23,17 +53,133 @@ impl Engine {
     ///
     /// Fails with [`crate::Kind::Conflict`] while another process has the same root open.
     pub async fn open(config: Config, clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Result<Self> {
-        let _ = (config, clock, random);
-        todo!()
+        let layout = Layout::new(&config.root, &config.run);
+        state::make_directory(&config.root, 0o711)?;
+        state::make_directory(&config.run, 0o711)?;
+        let lock = RootLock::take(&config.root)?;
+        layout.prepare()?;
+        let id = engine_id(&config, random.as_ref())?;
+        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
+            .context(|| "read the boot's id".to_owned())?
+            .trim()
+            .to_owned();
+        let image_root = layout.images();
+        let images = blocking(move || {
+            image::Store::open(&image_root).map_err(|source| Error::internal("open the image store").with_source(source))
+        })
+        .await?;
+        let registries = image::registry::Client::new(image::registry::Config {
+            insecure: config.insecure_registries.clone(),
+            user_agent: format!("gantry/{}", env!("CARGO_PKG_VERSION")),
+            ..image::registry::Config::default()
+        })
+        .map_err(|source| Error::internal("prepare to speak with registries").with_source(source))?;
+        let network = net::Network::open(config.network.clone()).await.map_err(|source| {
+            let kind = match &source {
+                net::OpenError::SubnetTaken { .. } | net::OpenError::NoSubnet { .. } => Kind::Conflict,
+                net::OpenError::BadName { .. } => Kind::Invalid,
+                _ => Kind::Internal,
+            };
+            Error::new(kind, "open the network").with_source(source)
+        })?;
+        let volumes = Volumes::open(&layout)?;
+        let started = clock.now();
+        let engine = Self {
+            inner: Arc::new(Inner {
+                events: EventBus::new(Arc::clone(&clock)),
+                config,
+                layout,
+                clock,
+                random,
+                id,
+                boot,
+                started,
+                images,
+                registries,
+                network,
+                registry: Registry::default(),
+                execs: RwLock::default(),
+                volumes,
+                tasks: TaskTracker::new(),
+                closing: CancellationToken::new(),
+                lock: Mutex::new(Some(lock)),
+            }),
+        };
+        engine.reopen().await?;
+        Ok(engine)
     }
 
     /// Closes the engine: ends its tasks and lets go of the root. Stops no container.
     pub async fn close(&self) {
-        todo!()
+        self.inner.closing.cancel();
+        self.inner.tasks.close();
+        self.inner.tasks.wait().await;
+        self.inner.network.close().await;
+        self.inner.lock.lock().take();
     }
 
     /// What the engine was opened with.
     pub fn config(&self) -> &Config {
         &self.inner.config
     }
+
+    /// The images, for those who build them.
+    pub fn images(&self) -> &image::Store {
+        &self.inner.images
+    }
+
+    /// The networks, for those who program services and names.
+    pub fn network(&self) -> &net::Network {
+        &self.inner.network
+    }
+
+    /// Runs `task` as one of the engine's own: closing waits for it.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.inner.tasks.spawn(task);
+    }
+
+    /// Writes a container's record down.
+    pub(crate) fn save(&self, record: &ContainerRecord) -> Result<()> {
+        state::save(&self.inner.layout.container(&record.id).join(state::STATE_FILE), record)
+    }
+
+    /// Tells subscribers that something happened to a container.
+    pub(crate) fn emit(
+        &self,
+        cell: &ContainerCell,
+        action: impl Into<std::borrow::Cow<'static, str>>,
+        more: &[(&str, String)],
+    ) {
+        let record = cell.record();
+        let mut attributes: BTreeMap<String, String> = record.resolved.labels.clone();
+        attributes.insert("name".to_owned(), record.name.clone());
+        attributes.insert("image".to_owned(), record.spec.image.clone());
+        attributes.extend(more.iter().map(|(key, value)| ((*key).to_owned(), value.clone())));
+        self.inner.events.emit(EventKind::Container, action, cell.id.as_str(), attributes);
+    }
+}
+
+/// Runs `work`, which blocks on the disk or the kernel, where it holds up nobody.
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(error) => Err(Error::unavailable("the engine is shutting down").with_source(error)),
+        },
+    }
+}
+
+/// The name of this engine, made up at its first start.
+fn engine_id(config: &Config, random: &dyn Random) -> Result<String> {
+    let path = config.root.join("engine.json");
+    if path.exists() {
+        return Ok(state::load::<EngineRecord>(&path)?.id);
+    }
+    let mut bytes = [0; 16];
+    random.fill(&mut bytes);
+    let hex = hex::encode(bytes);
+    let id = format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]);
+    state::save_durably(&path, &EngineRecord { version: state::VERSION, id: id.clone() })?;
+    Ok(id)
 }

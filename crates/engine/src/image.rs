@@ -1,5 +1,13 @@
 //! Images, as fronts see them: everything here is done by the image store.
 
+mod archive;
+mod convert;
+mod inspect;
+mod list;
+mod remove;
+mod tag;
+mod transfer;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::pin::Pin;
@@ -8,10 +16,10 @@ use base::Timestamp;
 use futures::Stream;
 use serde::{Deserialize, Serialize};
 
-use crate::container::{Healthcheck, Port, PruneFilter, Pruned};
-use crate::engine::Engine;
+use crate::container::{Healthcheck, Port};
 use crate::error::Result;
-use crate::stream::ByteStream;
+
+pub(crate) use convert::{config_from_oci, config_to_oci, healthcheck_from_oci, host_architecture, kind, parse_port, with_tag};
 
 /// Names an image: the digest of its configuration (`sha256:…`).
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
@@ -160,7 +168,7 @@ pub enum Progress {
         /// The layer's short id.
         id: String,
         /// `Pulling fs layer`, `Downloading`, `Extracting`, `Pull complete`, `Already exists`, `Pushed` …
-        status: &'static str,
+        status: String,
         /// Bytes done so far, and all, where it is under way.
         bytes: Option<(u64, u64)>,
     },
@@ -212,87 +220,3 @@ pub enum ImageRemoved {
     Deleted(String),
 }
 
-impl Engine {
-    /// Pulls an image; nothing is left of a pull that is broken off.
-    pub fn image_pull(&self, reference: &str, options: PullOptions) -> Result<ProgressStream> {
-        let _ = (reference, options);
-        todo!()
-    }
-
-    /// Pushes an image, or with `all_tags` every tag of its repository.
-    pub fn image_push(
-        &self,
-        reference: &str,
-        auth: Option<RegistryAuth>,
-        all_tags: bool,
-    ) -> Result<ProgressStream> {
-        let _ = (reference, auth, all_tags);
-        todo!()
-    }
-
-    /// The images that `filter` lets through, newest first.
-    pub fn image_list(&self, filter: &ImageFilter) -> Result<Vec<Image>> {
-        let _ = filter;
-        todo!()
-    }
-
-    /// The image that `reference` names: reference, id, or unique prefix of an id.
-    /// `No such image: …` where it is not here.
-    pub fn image_inspect(&self, reference: &str) -> Result<Image> {
-        let _ = reference;
-        todo!()
-    }
-
-    /// How an image was made, newest step first.
-    pub fn image_history(&self, reference: &str) -> Result<Vec<HistoryEntry>> {
-        let _ = reference;
-        todo!()
-    }
-
-    /// Gives an image one more name.
-    pub fn image_tag(&self, reference: &str, name: &str) -> Result<()> {
-        let _ = (reference, name);
-        todo!()
-    }
-
-    /// Removes a name of an image, and the image with its last one.
-    pub async fn image_remove(
-        &self,
-        reference: &str,
-        force: bool,
-        prune_parents: bool,
-    ) -> Result<Vec<ImageRemoved>> {
-        let _ = (reference, force, prune_parents);
-        todo!()
-    }
-
-    /// Loads images of an archive (Docker's or OCI's layout, also compressed).
-    pub fn image_load(&self, archive: ByteStream) -> ProgressStream {
-        let _ = archive;
-        todo!()
-    }
-
-    /// The named images as one archive.
-    pub async fn image_save(&self, references: &[String]) -> Result<ByteStream> {
-        let _ = references;
-        todo!()
-    }
-
-    /// Makes an image of a root file system's archive (also compressed).
-    pub async fn image_import(&self, archive: ByteStream, spec: ImportSpec) -> Result<ImageId> {
-        let _ = (archive, spec);
-        todo!()
-    }
-
-    /// Removes images that no container uses: those without a name, or with `all` every one.
-    pub async fn image_prune(&self, filter: PruneFilter, all: bool) -> Result<Pruned> {
-        let _ = (filter, all);
-        todo!()
-    }
-
-    /// Checks who one is at a registry; returns an identity token where it gives one.
-    pub async fn registry_login(&self, registry: &str, auth: RegistryAuth) -> Result<Option<String>> {
-        let _ = (registry, auth);
-        todo!()
-    }
-}

@@ -24,6 +24,17 @@ pub mod sandbox;
 pub mod stream;
 pub mod volume;
 
+mod bridge;
+mod cgroup;
+mod filter;
+mod registry;
+mod rootfs;
+mod shim;
+mod signal;
+mod spec;
+mod state;
+mod users;
+
 pub use config::Config;
 pub use container::{Container, ContainerSpec};
 pub use engine::Engine;

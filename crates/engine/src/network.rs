@@ -1,16 +1,20 @@
 //! Networks that containers join.
 
+mod connect;
+mod create;
+mod list;
+pub(crate) mod ports;
+mod prune;
+mod remove;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::Arc;
 
 use base::Timestamp;
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use serde::{Deserialize, Serialize};
 
-use crate::container::{PruneFilter, Pruned};
-use crate::engine::Engine;
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::id::{ContainerId, NetworkId};
 
 /// What a network should be.
@@ -130,63 +134,66 @@ pub struct NetworkFilter {
     pub dangling: Option<bool>,
 }
 
-impl Engine {
-    /// Makes a network.
-    pub async fn network_create(&self, spec: NetworkSpec) -> Result<Arc<Network>> {
-        let _ = spec;
-        todo!()
+/// What the network says of an endpoint, in the engine's terms.
+pub(crate) fn endpoint(network: &net::NetworkView, spec: EndpointSpec, made: &net::Endpoint) -> Endpoint {
+    let mut names = vec![made.name.clone()];
+    names.extend(made.aliases.iter().filter(|alias| **alias != made.name).cloned());
+    Endpoint {
+        spec,
+        network_id: network.id.to_string(),
+        endpoint_id: made.id.clone(),
+        container_name: made.name.clone(),
+        ipv4: Ipv4Net::new(made.address, made.prefix).ok(),
+        gateway: made.gateway,
+        ipv6: None,
+        gateway_ipv6: None,
+        mac_address: made.mac_text(),
+        names,
     }
+}
 
-    /// The network that `reference` names: a name, an id, or a prefix of an id that no other has.
-    /// `network … not found` otherwise.
-    pub fn network_find(&self, reference: &str) -> Result<NetworkId> {
-        let _ = reference;
-        todo!()
+/// Reads `02:42:ac:11:00:02`.
+pub(crate) fn parse_mac(text: &str) -> Result<[u8; 6]> {
+    let invalid = || Error::invalid(format!("invalid MAC address: {text}"));
+    let mut bytes = [0; 6];
+    let mut parts = text.split([':', '-']);
+    for byte in &mut bytes {
+        *byte = parts.next().and_then(|part| u8::from_str_radix(part, 16).ok()).ok_or_else(invalid)?;
     }
+    if parts.next().is_some() { Err(invalid()) } else { Ok(bytes) }
+}
 
-    /// A network with the containers in it.
-    pub fn network_inspect(&self, id: &NetworkId) -> Result<Arc<Network>> {
-        let _ = id;
-        todo!()
-    }
+/// A failure of a network as such.
+pub(crate) fn error(error: net::NetworkError) -> Error {
+    let kind = match &error {
+        net::NetworkError::NotFound { .. } => Kind::NotFound,
+        net::NetworkError::Exists { .. } | net::NetworkError::InUse { .. } => Kind::Conflict,
+        net::NetworkError::Ambiguous { .. } | net::NetworkError::Invalid { .. } => Kind::Invalid,
+        net::NetworkError::Predefined { .. } | net::NetworkError::Overlap { .. } => Kind::Denied,
+        net::NetworkError::PoolsExhausted => Kind::Unavailable,
+        _ => Kind::Internal,
+    };
+    wrap(kind, error)
+}
 
-    /// The networks that `filter` lets through, by name.
-    pub fn network_list(&self, filter: &NetworkFilter) -> Vec<Arc<Network>> {
-        let _ = filter;
-        todo!()
-    }
+/// A failure of an endpoint.
+pub(crate) fn attach_error(error: net::AttachError) -> Error {
+    let kind = match &error {
+        net::AttachError::NoNetwork { .. } => Kind::NotFound,
+        net::AttachError::Exists { .. } => Kind::Conflict,
+        net::AttachError::AddressTaken { .. } => Kind::Denied,
+        net::AttachError::AddressOutside { .. } => Kind::Invalid,
+        net::AttachError::AddressesExhausted { .. } => Kind::Unavailable,
+        _ => Kind::Internal,
+    };
+    wrap(kind, error)
+}
 
-    /// Removes a network that no running container is in.
-    pub async fn network_remove(&self, id: &NetworkId) -> Result<()> {
-        let _ = id;
-        todo!()
-    }
-
-    /// Puts a container, running or not, into one more network.
-    pub async fn network_connect(
-        &self,
-        id: &NetworkId,
-        container: &ContainerId,
-        endpoint: EndpointSpec,
-    ) -> Result<()> {
-        let _ = (id, container, endpoint);
-        todo!()
-    }
-
-    /// Takes a container out of a network.
-    pub async fn network_disconnect(
-        &self,
-        id: &NetworkId,
-        container: &ContainerId,
-        force: bool,
-    ) -> Result<()> {
-        let _ = (id, container, force);
-        todo!()
-    }
-
-    /// Removes networks that no container uses.
-    pub async fn network_prune(&self, filter: PruneFilter) -> Result<Pruned> {
-        let _ = filter;
-        todo!()
+/// An error whose message is the whole of `error`'s first sentence.
+fn wrap(kind: Kind, error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    let message = error.to_string();
+    match error.source() {
+        Some(source) => Error::new(kind, message).with_source(base::error::chain(source).to_string()),
+        None => Error::new(kind, message),
     }
 }

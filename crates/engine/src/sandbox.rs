@@ -1,5 +1,12 @@
 //! Sandboxes: what several containers share, and what holds them while the engine is away.
 
+mod create;
+pub(crate) mod files;
+pub(crate) mod launch;
+mod list;
+mod remove;
+mod stop;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -8,8 +15,6 @@ use base::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::container::{Dns, HostEntry, PortBinding, PublishedPort};
-use crate::engine::Engine;
-use crate::error::Result;
 use crate::id::{ContainerId, SandboxId};
 use crate::network::{Endpoint, EndpointSpec};
 
@@ -88,37 +93,4 @@ pub struct SandboxFilter {
     pub labels: Vec<String>,
     /// Whether it is ready.
     pub ready: Option<bool>,
-}
-
-impl Engine {
-    /// Makes a sandbox: its shim runs and its network is up when this returns.
-    pub async fn sandbox_create(&self, spec: SandboxSpec) -> Result<SandboxId> {
-        let _ = spec;
-        todo!()
-    }
-
-    /// Stops all containers of a sandbox at once (with no grace) and takes its network down.
-    /// Does nothing where that is done.
-    pub async fn sandbox_stop(&self, id: &SandboxId) -> Result<()> {
-        let _ = id;
-        todo!()
-    }
-
-    /// Stops and removes a sandbox and its containers.
-    pub async fn sandbox_remove(&self, id: &SandboxId) -> Result<()> {
-        let _ = id;
-        todo!()
-    }
-
-    /// A sandbox. `No such sandbox: …` where there is none.
-    pub fn sandbox_inspect(&self, id: &SandboxId) -> Result<Arc<Sandbox>> {
-        let _ = id;
-        todo!()
-    }
-
-    /// The sandboxes made by [`Engine::sandbox_create`] that `filter` lets through, newest first.
-    pub fn sandbox_list(&self, filter: &SandboxFilter) -> Vec<Arc<Sandbox>> {
-        let _ = filter;
-        todo!()
-    }
 }

@@ -10,7 +10,7 @@ use runtime::shim::protocol::{Event, ExitStatus, Failure, FailureKind, Request, 
 
 use crate::error::{Error, Kind, Result};
 
-pub(crate) use attach::{Client, pump};
+pub(crate) use attach::{Client, connect, pump, streams};
 pub(crate) use connection::Connection;
 
 /// A shim that runs; every request takes a connection of its own, so that a slow one holds up no

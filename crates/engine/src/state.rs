@@ -10,7 +10,8 @@
 //! <root>/images/                        the image store's
 //! <root>/network/                       the network's
 //! <run>/shims/<sandbox>.sock            the shims' sockets
-//! <run>/sandboxes/<sandbox>/            the shims' own state, bundles
+//! <run>/sandboxes/<sandbox>/            the shims' own state
+//! <run>/bundles/<container>/            OCI bundles
 //! ```
 //!
 //! A directory without a readable state file is one that was being made or removed when the engine
@@ -81,13 +82,13 @@ impl Layout {
         self.run.join("shims")
     }
 
-    /// The run directory of a sandbox: the shim's state, its log, and its containers' bundles.
+    /// The run directory of a sandbox: the shim's state and its log.
     pub(crate) fn sandbox_run(&self, id: &SandboxId) -> PathBuf {
         self.run.join("sandboxes").join(id.as_str())
     }
 
-    pub(crate) fn bundle(&self, sandbox: &SandboxId, container: &ContainerId) -> PathBuf {
-        self.sandbox_run(sandbox).join("bundles").join(container.as_str())
+    pub(crate) fn bundle(&self, container: &ContainerId) -> PathBuf {
+        self.run.join("bundles").join(container.as_str())
     }
 
     /// Where a sandbox's shim keeps how its containers ended.
@@ -97,7 +98,7 @@ impl Layout {
 
     /// The directories that must be there, made.
     pub(crate) fn prepare(&self) -> Result<()> {
-        for directory in [self.containers(), self.sandboxes(), self.volumes(), self.shims(), self.run.join("sandboxes")] {
+        for directory in [self.containers(), self.sandboxes(), self.volumes(), self.shims(), self.run.join("sandboxes"), self.run.join("bundles")] {
             make_directory(&directory, 0o711)?;
         }
         Ok(())

@@ -1,15 +1,22 @@
 //! Volumes: directories of the host that outlive containers.
 
+mod copy;
+mod create;
+mod fill;
+pub(crate) mod list;
+mod prune;
+mod remove;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use base::Timestamp;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
-use crate::container::{PruneFilter, Pruned};
-use crate::engine::Engine;
-use crate::error::Result;
+use crate::error::{Context, Result};
+use crate::state::{self, Layout, VolumeRecord};
 
 /// What a volume should be.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -68,34 +75,59 @@ pub struct VolumeFilter {
     pub dangling: Option<bool>,
 }
 
-impl Engine {
-    /// Makes a volume; the one that exists where its name is taken.
-    pub async fn volume_create(&self, spec: VolumeSpec) -> Result<Arc<Volume>> {
-        let _ = spec;
-        todo!()
-    }
+/// All volumes, by name.
+pub(crate) struct Volumes {
+    known: Mutex<BTreeMap<String, Known>>,
+}
 
-    /// A volume by its name. `get …: no such volume` where there is none.
-    pub fn volume_inspect(&self, name: &str) -> Result<Arc<Volume>> {
-        let _ = name;
-        todo!()
-    }
+struct Known {
+    record: VolumeRecord,
+    view: Arc<Volume>,
+    /// Held while an empty volume is filled from an image.
+    filling: Arc<Mutex<()>>,
+}
 
-    /// The volumes that `filter` lets through, by name.
-    pub fn volume_list(&self, filter: &VolumeFilter) -> Vec<Arc<Volume>> {
-        let _ = filter;
-        todo!()
-    }
+/// The file with a volume's record.
+const RECORD: &str = "volume.json";
+/// The directory with a volume's files.
+const DATA: &str = "_data";
 
-    /// Removes a volume that no container has; with `force` one that is not there counts as removed.
-    pub async fn volume_remove(&self, name: &str, force: bool) -> Result<()> {
-        let _ = (name, force);
-        todo!()
+impl Volumes {
+    /// Reads the volumes that there are; what was half made or half removed is cleared away.
+    pub(crate) fn open(layout: &Layout) -> Result<Self> {
+        let mut known = BTreeMap::new();
+        let directory = layout.volumes();
+        let tried = || format!("read `{}`", directory.display());
+        for entry in std::fs::read_dir(&directory).context(tried)? {
+            let path = entry.context(tried)?.path();
+            if !path.join(RECORD).exists() {
+                crate::container::remove_directory(&path)?;
+                continue;
+            }
+            match state::load::<VolumeRecord>(&path.join(RECORD)) {
+                Ok(record) => {
+                    known.insert(record.name.clone(), Known::new(layout, record));
+                }
+                // One that cannot be read must not hide the others, nor be removed.
+                Err(error) => tracing::error!(error = %base::error::chain(&error), "a volume is left out"),
+            }
+        }
+        Ok(Self { known: Mutex::new(known) })
     }
+}
 
-    /// Removes volumes that no container has: anonymous ones, or with `all` every one.
-    pub async fn volume_prune(&self, filter: PruneFilter, all: bool) -> Result<Pruned> {
-        let _ = (filter, all);
-        todo!()
+impl Known {
+    fn new(layout: &Layout, record: VolumeRecord) -> Self {
+        let view = Arc::new(Volume {
+            name: record.name.clone(),
+            driver: "local".to_owned(),
+            path: layout.volume(&record.name).join(DATA),
+            created: record.created,
+            labels: record.spec.labels.clone(),
+            options: record.spec.options.clone(),
+            anonymous: record.anonymous,
+            usage: None,
+        });
+        Self { record, view, filling: Arc::default() }
     }
 }

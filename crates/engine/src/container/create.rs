@@ -1,9 +1,18 @@
 //! Creating a container.
 
-use super::spec::ContainerSpec;
-use crate::engine::Engine;
-use crate::error::Result;
+use std::sync::Arc;
+
+use super::life::Life;
+use super::mounts::Volumes;
+use super::names;
+use super::resolve;
+use super::spec::{ContainerSpec, NetworkMode};
+use crate::engine::{Engine, blocking};
+use crate::error::{Error, Kind, Result};
 use crate::id::ContainerId;
+use crate::network::EndpointSpec;
+use crate::registry::{ContainerCell, SandboxCell};
+use crate::state::{self, ContainerRecord, Layers};
 
 /// A container that was made.
 #[derive(Clone, Debug)]
@@ -18,7 +27,203 @@ impl Engine {
     /// Makes a container of `spec`, ready to be started. The image must be present
     /// ([`crate::Kind::NotFound`], `No such image: …`, otherwise).
     pub async fn container_create(&self, spec: ContainerSpec) -> Result<Created> {
-        let _ = spec;
-        todo!()
+        let engine = self.clone();
+        blocking(move || engine.create(spec)).await
     }
+
+    fn create(&self, spec: ContainerSpec) -> Result<Created> {
+        let inner = &self.inner;
+        check_spec(&spec)?;
+        let image = self.image_present(&spec.image)?;
+        let id = ContainerId::random(inner.random.as_ref());
+        let created = inner.clock.now();
+        let sandbox = match &spec.sandbox {
+            Some(sandbox) => inner.registry.sandbox(sandbox)?,
+            None => SandboxCell::of_container(&id, created),
+        };
+        let name = match &spec.name {
+            Some(name) => names::check(name)?.to_owned(),
+            None => names::make_up(inner.random.as_ref(), |name| inner.registry.check_name(name).is_ok()),
+        };
+        inner.registry.check_name(&name)?;
+        let host = self.host_name(&spec, &sandbox, &id)?;
+        let (resolved, warnings) = resolve::resolve(&spec, &image, host, &inner.config.log)?;
+        let half_made = HalfMade { engine: self, id: &id, volumes: Vec::new(), done: false };
+        let record = self.furnish(half_made, &id, name, created, &sandbox, spec, resolved, &image)?;
+        let cell = Arc::new(ContainerCell::new(record, sandbox));
+        if let Err(taken) = inner.registry.add(Arc::clone(&cell)) {
+            // Somebody was quicker with the name.
+            HalfMade { engine: self, id: &id, volumes: cell.record().anonymous_volumes.clone(), done: false }.clear();
+            return Err(taken);
+        }
+        self.emit(&cell, "create", &[]);
+        Ok(Created { id, warnings })
+    }
+
+    /// Makes what a container has on disk; all of it is taken away again if a part cannot be made.
+    #[expect(clippy::too_many_arguments, reason = "one caller, which has just worked each of them out")]
+    fn furnish(
+        &self,
+        mut half_made: HalfMade<'_>,
+        id: &ContainerId,
+        name: String,
+        created: base::Timestamp,
+        sandbox: &SandboxCell,
+        spec: ContainerSpec,
+        resolved: super::ResolvedSpec,
+        image: &image::Image,
+    ) -> Result<ContainerRecord> {
+        let directory = self.inner.layout.container(id);
+        state::make_directory(&directory, 0o710)?;
+        let snapshot = self.inner.images.snapshot_create(id.as_str(), Some(&image.id)).map_err(|source| {
+            Error::new(crate::image::kind(source.kind()), "make the container's root file system").with_source(source)
+        })?;
+        let mut volumes = Volumes::new(self, &snapshot.lower);
+        let mounts = volumes.resolve(&spec, &resolved);
+        half_made.volumes.clone_from(&volumes.made);
+        let mounts = mounts?;
+        let record = ContainerRecord {
+            version: state::VERSION,
+            id: id.clone(),
+            name,
+            created,
+            sandbox: sandbox.id.clone(),
+            networks: networks(&spec),
+            spec,
+            resolved,
+            life: Life::default(),
+            health: None,
+            mounts,
+            anonymous_volumes: half_made.volumes.clone(),
+            layers: Layers { lower: snapshot.lower, upper: snapshot.upper, work: snapshot.work },
+            boot: String::new(),
+        };
+        // A created container is acknowledged: it must outlive a crash of the machine.
+        state::save_durably(&directory.join(state::STATE_FILE), &record)?;
+        half_made.done = true;
+        Ok(record)
+    }
+
+    /// The image that `reference` names.
+    pub(crate) fn image_present(&self, reference: &str) -> Result<image::Image> {
+        self.inner.images.image_get(reference).map_err(|source| match crate::image::kind(source.kind()) {
+            Kind::NotFound => Error::not_found(format!("No such image: {}", crate::image::with_tag(reference))),
+            kind => Error::new(kind, format!("look up the image `{reference}`")).with_source(source),
+        })
+    }
+
+    /// What a container calls its host.
+    fn host_name(&self, spec: &ContainerSpec, sandbox: &SandboxCell, id: &ContainerId) -> Result<String> {
+        if let Some(of) = &sandbox.spec {
+            let own = rustix::system::uname().nodename().to_string_lossy().into_owned();
+            return Ok(if of.hostname.is_empty() { own } else { of.hostname.clone() });
+        }
+        if let Some(name) = spec.hostname.as_ref().filter(|name| !name.is_empty()) {
+            return Ok(name.clone());
+        }
+        Ok(match &spec.namespaces.network {
+            NetworkMode::Host => rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            NetworkMode::Container(other) => self.inner.registry.get(other)?.record().resolved.hostname.clone(),
+            _ => id.short().to_owned(),
+        })
+    }
+}
+
+/// What must be taken away again unless the making is completed.
+struct HalfMade<'a> {
+    engine: &'a Engine,
+    id: &'a ContainerId,
+    volumes: Vec<String>,
+    done: bool,
+}
+
+impl HalfMade<'_> {
+    fn clear(self) {
+        drop(self);
+    }
+}
+
+impl Drop for HalfMade<'_> {
+    fn drop(&mut self) {
+        if self.done {
+            return;
+        }
+        let inner = &self.engine.inner;
+        // The error that led here is what the user must see; leftovers are cleared at the next opening.
+        let _ = std::fs::remove_dir_all(inner.layout.container(self.id));
+        let _ = inner.images.snapshot_remove(self.id.as_str());
+        for name in &self.volumes {
+            let _ = self.engine.volume_delete(name);
+        }
+    }
+}
+
+/// The networks that a container joins, the first of which has the default route.
+fn networks(spec: &ContainerSpec) -> Vec<(String, EndpointSpec)> {
+    let first = match &spec.namespaces.network {
+        _ if spec.sandbox.is_some() => return Vec::new(),
+        NetworkMode::Bridge => "bridge",
+        NetworkMode::Network(name) => name,
+        NetworkMode::None | NetworkMode::Host | NetworkMode::Container(_) => return Vec::new(),
+    };
+    let mut own = spec.networks.get(first).cloned().unwrap_or_default();
+    if own.mac_address.is_none() {
+        own.mac_address.clone_from(&spec.mac_address);
+    }
+    let mut networks = vec![(first.to_owned(), own)];
+    let further = spec.networks.iter().filter(|(name, _)| *name != first);
+    networks.extend(further.map(|(name, endpoint)| (name.clone(), endpoint.clone())));
+    networks
+}
+
+/// What can be refused before anything is made.
+fn check_spec(spec: &ContainerSpec) -> Result<()> {
+    if spec.image.is_empty() {
+        return Err(Error::invalid("no image was named"));
+    }
+    if spec.auto_remove && spec.restart != super::RestartPolicy::No {
+        return Err(Error::invalid("can't create 'AutoRemove' container with restart policy"));
+    }
+    if let Some(memory) = spec.resources.memory
+        && memory != 0
+        && memory < (6 << 20)
+    {
+        return Err(Error::invalid("Minimum memory limit allowed is 6MB"));
+    }
+    if let (Some(memory), Some(swap)) = (spec.resources.memory, spec.resources.memory_swap)
+        && memory > 0
+        && swap > 0
+        && swap < memory
+    {
+        return Err(Error::invalid(
+            "Minimum memoryswap limit should be larger than memory limit, see usage",
+        ));
+    }
+    if spec.resources.nano_cpus.is_some_and(|cpus| cpus < 0) {
+        return Err(Error::invalid("range of CPUs is from 0.01 upwards"));
+    }
+    if let Some(signal) = &spec.stop_signal {
+        crate::signal::parse(signal)?;
+    }
+    if let Some(runtime) = spec.runtime.as_deref()
+        && !matches!(runtime, "" | "runc" | "gantry" | "io.containerd.runc.v2")
+    {
+        return Err(Error::invalid(format!("unknown or invalid runtime name: {runtime}")));
+    }
+    // These are read again at the start; to be told now is kinder.
+    crate::spec::capability_names(&spec.security)?;
+    for mount in &spec.mounts {
+        if !mount.target.starts_with('/') {
+            return Err(Error::invalid(format!(
+                "invalid mount config: invalid mount path: '{}' mount path must be absolute",
+                mount.target
+            )));
+        }
+    }
+    let mut targets: Vec<&str> = spec.mounts.iter().map(|mount| mount.target.trim_end_matches('/')).collect();
+    targets.sort_unstable();
+    if let Some(pair) = targets.windows(2).find(|pair| pair[0] == pair[1]) {
+        return Err(Error::invalid(format!("Duplicate mount point: {}", pair[0])));
+    }
+    Ok(())
 }

@@ -8,7 +8,6 @@ impl Engine {
     /// The container that `reference` names: an id, a name (with or without a leading slash), or a
     /// prefix of an id that no other has. `No such container: …` otherwise.
     pub fn container_find(&self, reference: &str) -> Result<ContainerId> {
-        let _ = reference;
-        todo!()
+        self.inner.registry.find(reference)
     }
 }

@@ -2,21 +2,83 @@
 
 use std::sync::Arc;
 
-use super::view::{Container, ContainerSize};
-use crate::engine::Engine;
-use crate::error::Result;
+use super::view::{Container, ContainerFiles, ContainerSize, ContainerState, PublishedPort};
+use crate::engine::{Engine, blocking};
+use crate::error::{Error, Result};
 use crate::id::ContainerId;
+use crate::network::Endpoint;
+use crate::registry::ContainerCell;
 
 impl Engine {
     /// Everything that is known of a container.
     pub fn container_inspect(&self, id: &ContainerId) -> Result<Arc<Container>> {
-        let _ = id;
-        todo!()
+        self.inner.registry.get(id).map(|cell| Arc::new(self.view(&cell)))
     }
 
     /// How much disk a container takes: walks its files, so it is slow.
     pub async fn container_size(&self, id: &ContainerId) -> Result<ContainerSize> {
-        let _ = id;
-        todo!()
+        let record = self.inner.registry.get(id)?.record();
+        let engine = self.clone();
+        blocking(move || {
+            let snapshot = engine.inner.images.snapshot_size(record.id.as_str());
+            let writable = snapshot
+                .map_err(|source| Error::internal("measure a container's files").with_source(source))?;
+            let of_image = engine.inner.images.image_get(&record.resolved.image_id).map_or(0, |image| image.size);
+            Ok(ContainerSize { writable, root: writable + of_image })
+        })
+        .await
+    }
+
+    /// What is told of a container.
+    pub(crate) fn view(&self, cell: &ContainerCell) -> Container {
+        let record = cell.record();
+        let live = cell.sandbox.live.read().clone();
+        let life = &record.life;
+        let mut networks = live.endpoints;
+        for (name, spec) in &record.networks {
+            networks.entry(name.clone()).or_insert_with(|| Endpoint { spec: spec.clone(), ..Endpoint::default() });
+        }
+        let mut ports = live.ports;
+        for port in &record.resolved.exposed_ports {
+            if !ports.iter().any(|published| published.container == *port) {
+                ports.push(PublishedPort { container: *port, host: None });
+            }
+        }
+        let files = self.files_directory(cell).unwrap_or_else(|_| self.inner.layout.container(&cell.id));
+        let mut execs: Vec<_> = {
+            let known = self.inner.execs.read();
+            known.values().filter(|exec| exec.container.id == cell.id && !exec.quiet).map(|exec| exec.id.clone()).collect()
+        };
+        execs.sort();
+        Container {
+            id: cell.id.clone(),
+            name: record.name.clone(),
+            sandbox: cell.sandbox.id.clone(),
+            created: record.created,
+            spec: Arc::new(record.spec.clone()),
+            resolved: Arc::new(record.resolved.clone()),
+            state: ContainerState {
+                status: life.status,
+                pid: life.pid,
+                exit_code: life.exit_code,
+                error: life.error.clone(),
+                oom_killed: life.oom_killed,
+                started_at: life.started_at,
+                finished_at: life.finished_at,
+                health: record.health.clone(),
+            },
+            mounts: record.mounts.clone(),
+            networks,
+            ports,
+            execs,
+            restart_count: life.restart_count,
+            files: ContainerFiles {
+                log: record.resolved.log.is_kept().then(|| self.log_path(&record)),
+                hosts: files.join("hosts"),
+                hostname: files.join("hostname"),
+                resolv_conf: files.join("resolv.conf"),
+            },
+            layers: std::iter::once(&record.layers.upper).chain(&record.layers.lower).cloned().collect(),
+        }
     }
 }

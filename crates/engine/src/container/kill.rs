@@ -1,14 +1,43 @@
 //! Sending a signal to a container.
 
+use super::life::Input;
 use crate::engine::Engine;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::id::ContainerId;
+use crate::signal;
 
 impl Engine {
     /// Sends `signal` (name or number; `None` is SIGKILL) to a container's process 1. After
     /// SIGKILL it returns when the container has ended.
     pub async fn container_kill(&self, id: &ContainerId, signal: Option<&str>) -> Result<()> {
-        let _ = (id, signal);
-        todo!()
+        let cell = self.inner.registry.get(id)?;
+        let number = match signal.filter(|signal| !signal.is_empty()) {
+            Some(text) => signal::parse(text)?,
+            None => signal::KILL,
+        };
+        let engine = self.clone();
+        self.detached(async move {
+            {
+                let _operation = cell.operation.lock().await;
+                if !cell.status().is_active() {
+                    return Err(Error::conflict(format!(
+                        "Cannot kill container: {}: container {} is not running",
+                        cell.id, cell.id
+                    )));
+                }
+                let stop = cell.record().resolved.stop_signal.clone();
+                let stop = if stop.is_empty() { signal::TERM } else { signal::parse(&stop)? };
+                // Who is told to end, and does, is not to be started again by its policy.
+                if number == signal::KILL || number == stop {
+                    let effects = engine.step(&cell, &Input::Halted)?;
+                    engine.perform(&cell, effects);
+                }
+                if number != signal::KILL {
+                    return engine.send(&cell, number).await;
+                }
+            }
+            engine.end(&cell).await
+        })
+        .await
     }
 }

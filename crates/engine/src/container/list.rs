@@ -2,14 +2,99 @@
 
 use std::sync::Arc;
 
-use super::view::{Container, ContainerFilter};
+use base::Timestamp;
+
+use super::spec::Port;
+use super::view::{Container, ContainerFilter, PublishedPort, Status};
 use crate::engine::Engine;
 use crate::error::Result;
+use crate::filter;
 
 impl Engine {
     /// The containers that `filter` lets through, newest first.
     pub fn container_list(&self, filter: &ContainerFilter) -> Result<Vec<Arc<Container>>> {
-        let _ = filter;
-        todo!()
+        let created = |reference: &Option<String>| match reference {
+            Some(reference) => {
+                let id = self.inner.registry.find(reference)?;
+                Ok(Some(self.inner.registry.get(&id)?.record().created))
+            }
+            None => Ok(None),
+        };
+        let bounds = Bounds {
+            before: created(&filter.before)?,
+            since: created(&filter.since)?,
+            ancestors: filter.ancestors.iter().flat_map(|name| self.ancestors(name)).collect(),
+        };
+        let mut cells = self.inner.registry.all();
+        cells.sort_by_cached_key(|cell| std::cmp::Reverse((cell.record().created, cell.id.clone())));
+        let views = cells.iter().map(|cell| Arc::new(self.view(cell))).filter(|view| admits(filter, &bounds, view));
+        Ok(match filter.limit {
+            Some(limit) => views.take(limit).collect(),
+            None => views.collect(),
+        })
     }
+
+    /// The ids of the images that `name` stands for; `name` itself where there are none, for
+    /// containers whose image is gone.
+    fn ancestors(&self, name: &str) -> Vec<String> {
+        match self.inner.images.image_get(name) {
+            Ok(image) => vec![image.id.to_string(), name.to_owned()],
+            Err(_) => vec![name.to_owned()],
+        }
+    }
+}
+
+/// What was looked up before the containers are looked through.
+struct Bounds {
+    before: Option<Timestamp>,
+    since: Option<Timestamp>,
+    ancestors: Vec<String>,
+}
+
+fn admits(filter: &ContainerFilter, bounds: &Bounds, view: &Container) -> bool {
+    let status = view.state.status;
+    let shown = filter.all
+        || filter.limit.is_some()
+        || !filter.statuses.is_empty()
+        || !filter.exit_codes.is_empty()
+        || status.is_active()
+        || status == Status::Restarting;
+    let health = match &view.state.health {
+        Some(health) => health.status.as_str(),
+        None => "none",
+    };
+    let named = |wanted: &[String], names: &dyn Fn(&str) -> bool| wanted.is_empty() || wanted.iter().any(|one| names(one));
+    let port = |wanted: &str, published: bool| {
+        let one = |port: &PublishedPort| (!published || port.host.is_some()) && port_matches(wanted, port.container);
+        view.ports.iter().any(one)
+    };
+    shown
+        && filter::id_matches(&filter.ids, view.id.as_str())
+        && filter::name_matches(&filter.names, &view.name)
+        && filter::labels_match(&filter.labels, &view.resolved.labels)
+        && (filter.statuses.is_empty() || filter.statuses.contains(&status))
+        && (filter.exit_codes.is_empty()
+            || (status == Status::Exited && filter.exit_codes.contains(&view.state.exit_code)))
+        && (bounds.ancestors.is_empty()
+            || bounds.ancestors.iter().any(|one| *one == view.resolved.image_id || *one == view.spec.image))
+        && named(&filter.volumes, &|wanted| {
+            view.mounts.iter().any(|point| point.volume.as_deref() == Some(wanted) || point.target == wanted)
+        })
+        && named(&filter.networks, &|wanted| {
+            view.networks.iter().any(|(name, endpoint)| name == wanted || endpoint.network_id.starts_with(wanted))
+        })
+        && named(&filter.health, &|wanted| wanted == health)
+        && named(&filter.published, &|wanted| port(wanted, true))
+        && named(&filter.exposed, &|wanted| port(wanted, false))
+        && filter.sandbox.as_ref().is_none_or(|sandbox| *sandbox == view.sandbox)
+        && bounds.before.is_none_or(|before| view.created < before)
+        && bounds.since.is_none_or(|since| view.created > since)
+}
+
+/// Whether `port` is one of `wanted`: `80`, `80/udp`, `80-90/tcp`.
+fn port_matches(wanted: &str, port: Port) -> bool {
+    let (numbers, protocol) = wanted.split_once('/').unwrap_or((wanted, "tcp"));
+    let (first, last) = numbers.split_once('-').unwrap_or((numbers, numbers));
+    let (Ok(first), Ok(last)) = (first.parse::<u16>(), last.parse::<u16>()) else { return false };
+    protocol == port.protocol.as_str() && (first..=last).contains(&port.number)
 }

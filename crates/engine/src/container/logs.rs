@@ -1,13 +1,17 @@
 //! Reading a container's log.
 
+mod follow;
+mod line;
+mod read;
+
 use std::pin::Pin;
 
 use base::Timestamp;
 use bytes::Bytes;
-use futures::Stream;
+use futures::{Stream, StreamExt};
 
-use crate::engine::Engine;
-use crate::error::Result;
+use crate::engine::{Engine, blocking};
+use crate::error::{Error, Kind, Result};
 use crate::id::ContainerId;
 use crate::stream::OutputKind;
 
@@ -45,7 +49,20 @@ pub type LogStream = Pin<Box<dyn Stream<Item = Result<LogLine>> + Send>>;
 impl Engine {
     /// The log of a container.
     pub async fn container_logs(&self, id: &ContainerId, query: LogQuery) -> Result<LogStream> {
-        let _ = (id, query);
-        todo!()
+        let cell = self.inner.registry.get(id)?;
+        let record = cell.record();
+        if !record.resolved.log.is_kept() {
+            return Err(Error::new(Kind::Unsupported, "configured logging driver does not support reading"));
+        }
+        let path = self.log_path(&record);
+        // Begun before the state is looked at: an end that comes between is seen as one.
+        let pulse = cell.pulse();
+        let follow = query.follow.then(|| follow::Watch::new(&path)).transpose()?;
+        let wanted = query.clone();
+        let (lines, reader) = blocking(move || read::history(&path, &wanted)).await?;
+        let history = futures::stream::iter(lines.into_iter().map(Ok));
+        let Some(watch) = follow else { return Ok(Box::pin(history)) };
+        let following = follow::stream(reader, watch, pulse, query, self.inner.closing.clone());
+        Ok(Box::pin(history.chain(following)))
     }
 }

@@ -1,14 +1,303 @@
 //! Starting a container.
 
-use crate::engine::Engine;
-use crate::error::Result;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use runtime::Rootfs;
+use runtime::shim::protocol::{LogSpec, Request, Stdio};
+
+use super::life::Input;
+use super::spec::{NamespaceMode, NetworkMode};
+use super::view::Status;
+use super::{devices, mounts};
+use crate::engine::{Engine, blocking};
+use crate::error::{Error, Kind, Result};
 use crate::id::ContainerId;
+use crate::registry::ContainerCell;
+use crate::rootfs::RootFs;
+use crate::shim::Shim;
+use crate::spec::{self, Joined, Surroundings};
+use crate::state;
+use crate::users;
 
 impl Engine {
     /// Starts a container. [`crate::Kind::NotModified`] where it runs already; a program that
     /// cannot be started gives an error with its exit code (126, 127).
     pub async fn container_start(&self, id: &ContainerId) -> Result<()> {
-        let _ = id;
-        todo!()
+        let cell = self.inner.registry.get(id)?;
+        // The operation goes on although the caller may go away: half a start helps nobody.
+        let engine = self.clone();
+        self.detached(async move {
+            let _operation = cell.operation.lock().await;
+            match cell.status() {
+                Status::Running => {
+                    return Err(Error::not_modified(format!("container {} is already running", cell.id)));
+                }
+                Status::Paused => {
+                    return Err(Error::conflict("cannot start a paused container, try unpause instead"));
+                }
+                Status::Removing | Status::Dead => {
+                    return Err(Error::conflict("container is marked for removal and cannot be started"));
+                }
+                Status::Created | Status::Exited | Status::Restarting => {}
+            }
+            engine.start_locked(&cell, false).await
+        })
+        .await
     }
+
+    /// Runs `operation` to its end whether or not the caller waits for it.
+    pub(crate) async fn detached<T: Send + 'static>(
+        &self,
+        operation: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        match self.inner.tasks.spawn(operation).await {
+            Ok(result) => result,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(error) => Err(Error::unavailable("the engine is shutting down").with_source(error)),
+            },
+        }
+    }
+
+    /// Starts a container whose operation lock is held.
+    pub(crate) async fn start_locked(&self, cell: &Arc<ContainerCell>, by_policy: bool) -> Result<()> {
+        match self.try_start(cell).await {
+            Ok(pid) => {
+                cell.change(|record| {
+                    record.boot.clone_from(&self.inner.boot);
+                    record.health = None;
+                });
+                let input = Input::Started { pid, at: self.inner.clock.now(), by_policy };
+                let effects = self.step(cell, &input)?;
+                cell.tell(|_| {});
+                self.perform(cell, effects);
+                self.watch_health(cell);
+                Ok(())
+            }
+            Err(error) => {
+                self.take_down(cell).await;
+                let code = error.exit_code().unwrap_or(125);
+                let message = error.full_message();
+                let input = Input::StartFailed { code, message, at: self.inner.clock.now(), by_policy };
+                // Who attached beforehand sees the streams end.
+                cell.waiting.lock().clear();
+                let effects = self.step(cell, &input)?;
+                let exit = crate::stream::ExitStatus { code, error: Some(error.full_message()) };
+                cell.tell(|pulse| {
+                    pulse.exits += 1;
+                    pulse.last_exit = exit;
+                });
+                self.perform(cell, effects);
+                Err(error)
+            }
+        }
+    }
+
+    async fn try_start(&self, cell: &Arc<ContainerCell>) -> Result<u32> {
+        let record = cell.record();
+        let host_network = self.is_in_host_network(cell);
+        let joined = self.joined(cell).await?;
+        let files = self.files_directory(cell)?;
+        let engine = self.clone();
+        let bundle = self.inner.layout.bundle(&cell.id);
+        let (spec_record, spec_bundle) = (Arc::clone(&record), bundle.clone());
+        let prepared = blocking(move || engine.write_bundle(&spec_record, spec_bundle, joined, host_network, files));
+        // The sandbox comes up while the container's configuration is made.
+        let (shim, prepared) = if cell.sandbox.spec.is_some() {
+            (self.sandbox_shim(cell), prepared.await)
+        } else {
+            tokio::join!(self.bring_up(cell), prepared)
+        };
+        let shim = shim?;
+        prepared?;
+        self.run_in(cell, &shim, bundle).await
+    }
+
+    /// Writes the container's OCI bundle.
+    fn write_bundle(
+        &self,
+        record: &state::ContainerRecord,
+        bundle: PathBuf,
+        joined: Joined,
+        host_network: bool,
+        files: PathBuf,
+    ) -> Result<()> {
+        let root = RootFs::read_only(&record.layers)?;
+        let identity = users::look_up(std::os::fd::AsFd::as_fd(&root), &record.resolved.user, &record.spec.groups)?;
+        drop(root);
+        let mut around = Surroundings {
+            identity,
+            mounts: mounts::prepare(self, record, &files)?,
+            devices: devices::of_container(&record.spec)?,
+            block_devices: devices::block_numbers(&record.spec.resources)?,
+            cgroup: self.cgroup_of(record),
+            joined,
+            host_network,
+            sysctls: Default::default(),
+        };
+        if let Some(sandbox) = &record.spec.sandbox
+            && let Some(of) = &self.inner.registry.sandbox(sandbox)?.spec
+            && !host_network
+        {
+            around.sysctls.clone_from(&of.sysctls);
+        }
+        let document = spec::generate(&record.spec, &record.resolved, &around)?;
+        state::make_directory(&bundle, 0o700)?;
+        document
+            .save(&bundle.join("config.json"))
+            .map_err(|source| Error::internal("write the container's bundle").with_source(source))
+    }
+
+    /// Makes and starts the container in `shim`; returns its first process.
+    async fn run_in(&self, cell: &Arc<ContainerCell>, shim: &Arc<Shim>, bundle: PathBuf) -> Result<u32> {
+        let record = cell.record();
+        let container = cell.id.to_string();
+        let log = record.resolved.log.is_kept().then(|| LogSpec {
+            path: self.log_path(&record),
+            max_size: record.resolved.log.max_size.unwrap_or(0),
+            max_files: record.resolved.log.max_files.unwrap_or(1),
+        });
+        let create = Request::CreateContainer {
+            container: container.clone(),
+            bundle,
+            rootfs: Rootfs::Overlay {
+                lower: record.layers.lower.clone(),
+                upper: Some(record.layers.upper.clone()),
+                work: Some(record.layers.work.clone()),
+                volatile: false,
+            },
+            stdio: Stdio {
+                terminal: record.spec.tty,
+                stdin: record.spec.stdin_open,
+                stdin_once: record.spec.stdin_once,
+                log,
+            },
+        };
+        let started = async {
+            let mut connection = shim.connect().await?;
+            connection.ask(&create).await?;
+            self.connect_waiting(cell, shim).await?;
+            match connection.ask(&Request::StartContainer { container }).await? {
+                runtime::shim::protocol::Response::Pid(pid) => Ok(pid),
+                other => Err(crate::shim::unexpected(&other)),
+            }
+        };
+        started.await.map_err(|error: Error| explain(error, &record.resolved.args))
+    }
+
+    /// Connects those who attached before the start, so that nothing of the output is missed.
+    async fn connect_waiting(&self, cell: &Arc<ContainerCell>, shim: &Arc<Shim>) -> Result<()> {
+        let waiting: Vec<_> = std::mem::take(&mut *cell.waiting.lock());
+        for client in waiting.into_iter().filter(|client| !client.pieces.is_closed()) {
+            let connection = crate::shim::connect(shim, cell.id.as_str(), &client).await?;
+            self.spawn_pump(connection, client);
+        }
+        Ok(())
+    }
+
+    /// Whose namespaces a container uses besides its own.
+    async fn joined(&self, cell: &Arc<ContainerCell>) -> Result<Joined> {
+        let record = cell.record();
+        let modes = &record.spec.namespaces;
+        let mut joined = Joined {
+            pid: self.namespace_of(&modes.pid, "pid")?,
+            ipc: self.namespace_of(&modes.ipc, "ipc")?,
+            uts: self.namespace_of(&modes.uts, "uts")?,
+            user: self.namespace_of(&modes.user, "user")?,
+            cgroup: self.namespace_of(&modes.cgroup, "cgroup")?,
+            ..Joined::default()
+        };
+        if let Some(of) = &cell.sandbox.spec {
+            joined.sandbox_ipc = !of.host_ipc;
+            joined.sandbox_uts = of.network != crate::sandbox::SandboxNetwork::Host;
+            joined.host_pid = of.host_pid;
+            joined.shared_memory = Some(if of.host_ipc {
+                "/dev/shm".into()
+            } else {
+                self.inner.layout.sandbox_run(&cell.sandbox.id).join("shm")
+            });
+            if of.share_pid {
+                let shim = self.sandbox_shim(cell)?;
+                joined.sandbox_pid = shim.handle.init_pid.map(|pid| format!("/proc/{pid}/ns/pid").into());
+            }
+        }
+        Ok(joined)
+    }
+
+    fn namespace_of(&self, mode: &NamespaceMode, kind: &str) -> Result<Option<PathBuf>> {
+        let NamespaceMode::Container(other) = mode else { return Ok(None) };
+        let other = self.inner.registry.get(other)?;
+        let pid = other.record().life.pid.filter(|_| other.status().is_active());
+        match pid {
+            Some(pid) => Ok(Some(format!("/proc/{pid}/ns/{kind}").into())),
+            None => Err(Error::conflict(format!("cannot join {kind} of a non running container: {}", other.id))),
+        }
+    }
+
+    /// Whether a container is in the host's network, directly or by way of another.
+    pub(crate) fn is_in_host_network(&self, cell: &ContainerCell) -> bool {
+        if let Some(of) = &cell.sandbox.spec {
+            return of.network == crate::sandbox::SandboxNetwork::Host;
+        }
+        match &cell.record().spec.namespaces.network {
+            NetworkMode::Host => true,
+            NetworkMode::Container(other) => {
+                self.inner.registry.get(other).is_ok_and(|other| self.is_in_host_network(&other))
+            }
+            _ => false,
+        }
+    }
+
+    /// The directory with the files that a container sees in its `/etc`.
+    pub(crate) fn files_directory(&self, cell: &ContainerCell) -> Result<PathBuf> {
+        if cell.sandbox.spec.is_some() {
+            return Ok(self.inner.layout.sandbox(&cell.sandbox.id));
+        }
+        match &cell.record().spec.namespaces.network {
+            // What shares a network shares its names.
+            NetworkMode::Container(other) => self.files_directory(&*self.inner.registry.get(other)?),
+            _ => Ok(self.inner.layout.container(&cell.id)),
+        }
+    }
+
+    /// A container's cgroup, from the root of the hierarchy.
+    pub(crate) fn cgroup_of(&self, record: &state::ContainerRecord) -> PathBuf {
+        let own = PathBuf::from("/").join(&self.inner.config.instance);
+        let asked = |parent: &Option<String>| {
+            let parent = parent.as_deref().filter(|parent| !parent.is_empty())?;
+            Some(PathBuf::from("/").join(parent.trim_start_matches('/')))
+        };
+        let of_sandbox = record.spec.sandbox.as_ref().map(|sandbox| {
+            let parent = self.inner.registry.sandbox(sandbox).ok().and_then(|cell| asked(&cell.spec.as_ref()?.cgroup_parent));
+            parent.unwrap_or_else(|| own.join(sandbox.as_str()))
+        });
+        asked(&record.spec.cgroup_parent).or(of_sandbox).unwrap_or(own).join(record.id.as_str())
+    }
+
+    /// Where a container's log is.
+    pub(crate) fn log_path(&self, record: &state::ContainerRecord) -> PathBuf {
+        match &record.resolved.log.path {
+            Some(path) => path.clone(),
+            None => self.inner.layout.container(&record.id).join("container.log"),
+        }
+    }
+}
+
+/// Says which program could not be started, in the words that Docker's command line looks for.
+fn explain(error: Error, args: &[String]) -> Error {
+    let Some(code @ (126 | 127)) = error.exit_code() else { return error };
+    let detail = error.full_message();
+    let program = args.first().map(String::as_str).unwrap_or_default();
+    let message = if detail.contains("exec: ") {
+        detail
+    } else if code == 126 {
+        format!("exec: \"{program}\": permission denied: {detail}")
+    } else if program.contains('/') {
+        format!("exec: \"{program}\": stat {program}: no such file or directory")
+    } else {
+        format!("exec: \"{program}\": executable file not found in $PATH")
+    };
+    Error::new(Kind::Invalid, format!("failed to create task for container: unable to start container process: {message}"))
+        .with_exit_code(code)
 }

@@ -1,22 +1,128 @@
 //! Stopping a container.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::life::Input;
+use super::view::Status;
 use crate::engine::Engine;
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::id::ContainerId;
+use crate::registry::ContainerCell;
+use crate::signal;
+
+/// How long a container may take to stop where nobody says.
+const GRACE: i64 = 10;
+/// How long the kernel may take to end a process that was killed.
+const DEATH: Duration = Duration::from_secs(30);
 
 impl Engine {
     /// Asks a container to stop (with `signal`, or its own stop signal) and kills it after `grace`
     /// (its own stop timeout where `None`). Returns when it has ended; [`crate::Kind::NotModified`]
     /// where it does not run.
-    pub async fn container_stop(
-        &self,
-        id: &ContainerId,
-        signal: Option<&str>,
-        grace: Option<Duration>,
-    ) -> Result<()> {
-        let _ = (id, signal, grace);
-        todo!()
+    pub async fn container_stop(&self, id: &ContainerId, signal: Option<&str>, grace: Option<Duration>) -> Result<()> {
+        let cell = self.inner.registry.get(id)?;
+        let (signal, grace) = how(&cell, signal, grace)?;
+        let engine = self.clone();
+        self.detached(async move {
+            engine.halt(&cell, signal, grace).await?;
+            engine.emit(&cell, "stop", &[]);
+            Ok(())
+        })
+        .await
     }
+
+    /// Makes a container end. The operation lock is not held while it takes its time.
+    pub(crate) async fn halt(&self, cell: &Arc<ContainerCell>, signal: i32, grace: Option<Duration>) -> Result<()> {
+        let mut pulse = cell.pulse();
+        {
+            let _operation = cell.operation.lock().await;
+            match cell.status() {
+                Status::Running | Status::Paused => {}
+                Status::Restarting => {
+                    let effects = self.step(cell, &Input::Halted)?;
+                    cell.tell(|pulse| pulse.exits += 1);
+                    self.perform(cell, effects);
+                    return Ok(());
+                }
+                _ => return Err(Error::not_modified(format!("container {} is not running", cell.id))),
+            }
+            let effects = self.step(cell, &Input::Halted)?;
+            self.perform(cell, effects);
+            pulse.mark_unchanged();
+            if cell.status() == Status::Paused {
+                // A frozen process hears no signal.
+                self.thaw(cell).await?;
+            }
+            if grace != Some(Duration::ZERO) {
+                self.send(cell, signal).await?;
+            }
+        }
+        if grace != Some(Duration::ZERO) {
+            let ended = pulse.wait_for(|pulse| !pulse.status.is_active());
+            match grace {
+                Some(grace) => {
+                    if tokio::time::timeout(grace, ended).await.is_ok() {
+                        return Ok(());
+                    }
+                    tracing::info!(container = %cell.id, "container did not stop in time and is killed");
+                }
+                None => {
+                    let _ = ended.await;
+                    return Ok(());
+                }
+            }
+        }
+        self.end(cell).await
+    }
+
+    /// Kills a container and waits until it has ended.
+    pub(crate) async fn end(&self, cell: &Arc<ContainerCell>) -> Result<()> {
+        let mut pulse = cell.pulse();
+        if cell.status().is_active() {
+            self.send(cell, signal::KILL).await?;
+        }
+        let ended = pulse.wait_for(|pulse| !pulse.status.is_active());
+        match tokio::time::timeout(DEATH, ended).await {
+            Ok(_) => Ok(()),
+            Err(_) => Err(Error::internal(format!(
+                "tried to kill container, but did not receive an exit event: {}",
+                cell.id
+            ))),
+        }
+    }
+
+    /// Sends a signal to process 1; one that has just ended is no failure.
+    pub(crate) async fn send(&self, cell: &ContainerCell, signal: i32) -> Result<()> {
+        let Some(shim) = cell.sandbox.shim() else { return Ok(()) };
+        match shim.kill(cell.id.as_str(), None, signal).await {
+            Ok(()) => {}
+            Err(error) if matches!(error.kind(), Kind::NotFound | Kind::Conflict) => {}
+            // The shim is gone: its end is being dealt with.
+            Err(error) if error.kind() == Kind::Unavailable => {}
+            Err(error) => return Err(error),
+        }
+        self.emit(cell, "kill", &[("signal", signal.to_string())]);
+        Ok(())
+    }
+}
+
+/// The signal and the grace of a stop; `None` waits for ever.
+pub(super) fn how(
+    cell: &ContainerCell,
+    signal: Option<&str>,
+    grace: Option<Duration>,
+) -> Result<(i32, Option<Duration>)> {
+    let record = cell.record();
+    let own = Some(record.resolved.stop_signal.as_str()).filter(|signal| !signal.is_empty());
+    let signal = match signal.filter(|signal| !signal.is_empty()).or(own) {
+        Some(text) => signal::parse(text)?,
+        None => signal::TERM,
+    };
+    let grace = match grace {
+        // Nobody waits for centuries: it means for ever.
+        Some(grace) => Some(grace).filter(|grace| grace.as_secs() < u64::from(u32::MAX)),
+        None => u64::try_from(record.spec.stop_timeout.unwrap_or(GRACE)).ok().map(Duration::from_secs),
+    };
+    Ok((signal, grace))
 }

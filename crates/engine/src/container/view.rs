@@ -40,7 +40,7 @@ pub struct Container {
     pub restart_count: u32,
     /// Where its files are.
     pub files: ContainerFiles,
-    /// The lower directories of its root file system, topmost first, and its own upper one.
+    /// The directories of its root file system, topmost first: its own, then its image's.
     pub layers: Vec<PathBuf>,
 }
 

@@ -3,9 +3,11 @@
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use super::view::Status;
 use crate::engine::Engine;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::id::ContainerId;
+use crate::registry::Pulse;
 use crate::stream::ExitStatus;
 
 /// What to wait for.
@@ -34,7 +36,21 @@ impl Future for Waiting {
 impl Engine {
     /// Begins to wait; the future that it returns gives how the container ended.
     pub fn container_wait(&self, id: &ContainerId, condition: WaitCondition) -> Result<Waiting> {
-        let _ = (id, condition);
-        todo!()
+        let cell = self.inner.registry.get(id)?;
+        let mut pulse = cell.pulse();
+        let before = pulse.borrow().exits;
+        let is_over = move |pulse: &Pulse| match condition {
+            WaitCondition::NotRunning => {
+                pulse.removed || !(pulse.status.is_active() || pulse.status == Status::Restarting)
+            }
+            WaitCondition::NextExit => pulse.removed || pulse.exits > before,
+            WaitCondition::Removed => pulse.removed,
+        };
+        // The cell goes along: without it nobody would tell.
+        Ok(Waiting(Box::pin(async move {
+            let seen = pulse.wait_for(is_over).await.map(|pulse| pulse.last_exit.clone());
+            drop(cell);
+            seen.map_err(|_| Error::unavailable("the engine is shutting down"))
+        })))
     }
 }

@@ -1,13 +1,16 @@
 //! Running a process to its end: for probes, health checks and builds.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::ExecSpec;
+use super::{ExecCell, ExecSpec};
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::id::ContainerId;
+use crate::signal;
+use crate::stream::{Attached, OutputKind};
 
 /// What a process that ran to its end left.
 #[derive(Clone, Debug)]
@@ -30,7 +33,47 @@ impl Engine {
         timeout: Option<Duration>,
         limit: usize,
     ) -> Result<ExecOutput> {
-        let _ = (container, spec, timeout, limit);
-        todo!()
+        let cell = self.exec_prepare(container, spec, true)?;
+        cell.progress.lock().started = true;
+        self.inner.execs.write().insert(cell.id.clone(), Arc::clone(&cell));
+        let output = self.exec_to_end(&cell, timeout, limit).await;
+        self.inner.execs.write().remove(&cell.id);
+        output
+    }
+
+    async fn exec_to_end(&self, cell: &Arc<ExecCell>, timeout: Option<Duration>, limit: usize) -> Result<ExecOutput> {
+        let Attached { input, mut output, resize, exit } = self.exec_launch(cell).await?;
+        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+        let run = async {
+            if cell.spec.attach.stdin {
+                input.close().await?;
+            }
+            while let Some(piece) = output.next().await {
+                let (kind, bytes) = piece?;
+                let kept = match kind {
+                    OutputKind::Stdout => &mut stdout,
+                    OutputKind::Stderr => &mut stderr,
+                };
+                let room = limit.saturating_sub(kept.len()).min(bytes.len());
+                kept.extend_from_slice(&bytes[..room]);
+            }
+            exit.await
+        };
+        let status = match timeout {
+            None => Some(run.await?),
+            Some(timeout) => match tokio::time::timeout(timeout, run).await {
+                Ok(status) => Some(status?),
+                Err(_) => {
+                    let shim = cell.container.shim()?;
+                    let killed = shim.kill(cell.container.id.as_str(), Some(cell.id.as_str()), signal::KILL).await;
+                    if let Err(error) = killed {
+                        tracing::debug!(error = %base::error::chain(&error), "kill a process that took too long");
+                    }
+                    None
+                }
+            },
+        };
+        drop(resize);
+        Ok(ExecOutput { exit_code: status.map(|status| status.code), stdout: stdout.into(), stderr: stderr.into() })
     }
 }

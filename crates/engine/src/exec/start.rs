@@ -1,14 +1,131 @@
 //! Starting a further process.
 
-use crate::engine::Engine;
-use crate::error::Result;
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use runtime::shim::protocol::{Request, Response, Stdio};
+use runtime::spec::Process;
+
+use super::ExecCell;
+use crate::engine::{Engine, blocking};
+use crate::error::{Error, Kind, Result};
 use crate::id::ExecId;
+use crate::rootfs::RootFs;
+use crate::shim::{self, Client, Connection};
+use crate::spec;
 use crate::stream::Attached;
+use crate::users;
 
 impl Engine {
     /// Starts a prepared process and attaches to it; drop the streams to let it run alone.
     pub async fn exec_start(&self, id: &ExecId) -> Result<Attached> {
-        let _ = id;
-        todo!()
+        let cell = self.exec_cell(id)?;
+        {
+            let mut progress = cell.progress.lock();
+            if progress.started {
+                return Err(Error::conflict(format!("exec command {id} is already running")));
+            }
+            progress.started = true;
+        }
+        let command = cell.spec.command.join(" ");
+        self.emit(&cell.container, format!("exec_start: {command}"), &[("execID", id.to_string())]);
+        self.exec_launch(&cell).await
     }
+
+    /// Starts a process that is marked as started.
+    pub(super) async fn exec_launch(&self, cell: &Arc<ExecCell>) -> Result<Attached> {
+        let Client { attached, side } = Client::new(cell.spec.attach.stdin);
+        match self.exec_connect(cell).await {
+            Ok((connection, pid)) => {
+                cell.progress.lock().pid = Some(pid);
+                let (engine, cell) = (self.clone(), Arc::clone(cell));
+                let closing = self.inner.closing.clone();
+                self.spawn(async move {
+                    tokio::select! {
+                        () = shim::pump(connection, side, |status| engine.exec_ended(&cell, status)) => {}
+                        () = closing.cancelled() => {}
+                    }
+                });
+                Ok(attached)
+            }
+            Err(error) => {
+                let mut progress = cell.progress.lock();
+                progress.exit_code = Some(error.exit_code().unwrap_or(126));
+                progress.ended = Some(self.inner.clock.elapsed());
+                drop(progress);
+                Err(error)
+            }
+        }
+    }
+
+    async fn exec_connect(&self, cell: &Arc<ExecCell>) -> Result<(Connection, u32)> {
+        let container = &cell.container;
+        let shim = container.shim()?;
+        let process = self.exec_process(cell).await?;
+        let request = Request::Exec {
+            container: container.id.to_string(),
+            exec: cell.id.to_string(),
+            process,
+            stdio: Stdio { terminal: cell.spec.tty, stdin: cell.spec.attach.stdin, stdin_once: true, log: None },
+            attach: Some(shim::streams(cell.spec.attach.stdin)),
+        };
+        let mut connection = shim.connect().await?;
+        match connection.ask(&request).await.map_err(|error| explain(error, &cell.spec.command))? {
+            Response::Pid(pid) => Ok((connection, pid)),
+            other => Err(shim::unexpected(&other)),
+        }
+    }
+
+    /// What the runtime is told of the process.
+    async fn exec_process(&self, cell: &ExecCell) -> Result<Process> {
+        let record = cell.container.record();
+        let pid = record.life.pid.ok_or_else(|| cell.container.not_running())?;
+        let user = cell.spec.user.clone().filter(|user| !user.is_empty()).unwrap_or_else(|| record.resolved.user.clone());
+        let groups = record.spec.groups.clone();
+        let identity = blocking(move || {
+            let root = RootFs::of_process(pid)?;
+            users::look_up(root.as_fd(), &user, &groups)
+        })
+        .await?;
+        let mut security = record.spec.security.clone();
+        security.privileged |= cell.spec.privileged;
+        let names = spec::capability_names(&security)?;
+        let workdir = cell.spec.workdir.clone().filter(|dir| !dir.is_empty());
+        let mut base = vec![format!("HOSTNAME={}", record.resolved.hostname)];
+        base.extend(record.resolved.env.iter().cloned());
+        Ok(Process {
+            terminal: cell.spec.tty,
+            console_size: cell.spec.size.map(Into::into),
+            user: identity.to_oci(),
+            args: cell.spec.command.clone(),
+            env: spec::exec_env(&base, &cell.spec.env, cell.spec.tty, &identity),
+            cwd: PathBuf::from(workdir.unwrap_or_else(|| match record.resolved.workdir.as_str() {
+                "" => "/".to_owned(),
+                own => own.to_owned(),
+            })),
+            capabilities: Some(spec::capability_sets(&names, identity.uid)),
+            no_new_privileges: record.spec.security.no_new_privileges,
+            ..Process::default()
+        })
+    }
+
+    pub(super) fn exec_cell(&self, id: &ExecId) -> Result<Arc<ExecCell>> {
+        self.inner.execs.read().get(id).cloned().ok_or_else(|| Error::not_found(format!("No such exec instance: {id}")))
+    }
+}
+
+/// Says which program could not be started, in the words that Docker's command line looks for.
+fn explain(error: Error, command: &[String]) -> Error {
+    let Some(code @ (126 | 127)) = error.exit_code() else { return error };
+    let detail = error.full_message();
+    let program = command.first().map(String::as_str).unwrap_or_default();
+    let detail = match code {
+        _ if detail.contains("exec: ") => detail,
+        127 if program.contains('/') => format!("exec: \"{program}\": stat {program}: no such file or directory"),
+        127 => format!("exec: \"{program}\": executable file not found in $PATH"),
+        _ => format!("exec: \"{program}\": permission denied: {detail}"),
+    };
+    Error::new(Kind::Invalid, format!("OCI runtime exec failed: exec failed: unable to start container process: {detail}"))
+        .with_exit_code(code)
 }

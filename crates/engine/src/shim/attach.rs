@@ -94,7 +94,7 @@ fn encode(frame: &InputFrame) -> Vec<u8> {
         }
         InputFrame::Close => protocol::encode(Kind::StdinClosed, &[]),
         InputFrame::Resize(size) => {
-            protocol::encode_json(Kind::Resize, &ConsoleSize { height: size.rows, width: size.columns })
+            protocol::encode_json(Kind::Resize, &ConsoleSize::from(*size))
         }
     }
 }

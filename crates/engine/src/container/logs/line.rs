@@ -1,0 +1,67 @@
+//! One line of a log file: `<RFC 3339 time> <stdout|stderr> <F|P>[:…] <text>`.
+
+use base::Timestamp;
+use bytes::Bytes;
+
+use super::{LogLine, LogQuery};
+use crate::stream::OutputKind;
+
+/// Reads one line, without its line end. What is no log line gives nothing: a file that was cut
+/// off by a full disk must not hide the rest.
+pub(super) fn parse(line: &[u8]) -> Option<LogLine> {
+    let mut parts = line.splitn(4, |&byte| byte == b' ');
+    let at: Timestamp = std::str::from_utf8(parts.next()?).ok()?.parse().ok()?;
+    let stream = match parts.next()? {
+        b"stdout" => OutputKind::Stdout,
+        b"stderr" => OutputKind::Stderr,
+        _ => return None,
+    };
+    let tags = parts.next()?;
+    let text = parts.next().unwrap_or_default();
+    let mut bytes = Vec::with_capacity(text.len() + 1);
+    bytes.extend_from_slice(text);
+    match tags.split(|&byte| byte == b':').next()? {
+        b"F" => bytes.push(b'\n'),
+        b"P" => {}
+        _ => return None,
+    }
+    Some(LogLine { at, stream, text: Bytes::from(bytes) })
+}
+
+impl LogQuery {
+    /// Whether `line` is one of those asked for, the count of the last ones aside.
+    pub(super) fn admits(&self, line: &LogLine) -> bool {
+        let stream = match line.stream {
+            OutputKind::Stdout => self.stdout,
+            OutputKind::Stderr => self.stderr,
+        };
+        stream && self.since.is_none_or(|since| line.at >= since) && self.until.is_none_or(|until| line.at <= until)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(line: &str, expected: Option<(OutputKind, &str)>) {
+        let parsed = parse(line.as_bytes()).map(|line| (line.stream, String::from_utf8_lossy(&line.text).into_owned()));
+        assert_eq!(parsed, expected.map(|(stream, text)| (stream, text.to_owned())));
+    }
+
+    #[test]
+    fn a_line_is_read_with_its_spaces_and_gets_its_line_end_back() {
+        let time = "2026-01-01T00:00:00.000000001Z";
+        check(&format!("{time} stdout F  a b"), Some((OutputKind::Stdout, " a b\n")));
+        check(&format!("{time} stderr F "), Some((OutputKind::Stderr, "\n")));
+        check(&format!("{time} stdout P part"), Some((OutputKind::Stdout, "part")));
+    }
+
+    #[test]
+    fn what_is_no_line_is_left_out() {
+        check("", None);
+        check("2026-01-01T00:00:00Z stdin F x", None);
+        check("yesterday stdout F x", None);
+        check("2026-01-01T00:00:00Z stdout", None);
+    }
+}

@@ -1,0 +1,117 @@
+//! The shell around [`crate::container::life`]: stepping a container and performing what follows.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use runtime::shim::protocol;
+
+use crate::container::life::{self, Effect, Input, Life, Wishes};
+use crate::container::{RemoveOptions, Status};
+use crate::engine::Engine;
+use crate::error::Result;
+use crate::registry::ContainerCell;
+use crate::stream::ExitStatus;
+
+impl Engine {
+    /// Takes one step of a container's life: the new state is written down before anything that
+    /// follows happens. The caller holds the container's operation lock.
+    pub(crate) fn step(&self, cell: &Arc<ContainerCell>, input: &Input) -> Result<Vec<Effect>> {
+        let mut effects = Vec::new();
+        let record = cell.change(|record| {
+            let wishes = Wishes { restart: record.spec.restart, auto_remove: record.spec.auto_remove };
+            let (next, follows) = life::step(&record.life, input, wishes);
+            record.life = next;
+            effects = follows;
+        });
+        self.save(&record)?;
+        Ok(effects)
+    }
+
+    /// Performs what a step asked for.
+    pub(crate) fn perform(&self, cell: &Arc<ContainerCell>, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Emit(action) => {
+                    let life = &cell.record().life;
+                    let more = match action {
+                        "die" => vec![
+                            ("exitCode", life.exit_code.to_string()),
+                            ("execDuration", run_seconds(life).to_string()),
+                        ],
+                        _ => Vec::new(),
+                    };
+                    self.emit(cell, action, &more);
+                }
+                Effect::RestartAfter(delay) => self.restart_later(Arc::clone(cell), delay),
+                Effect::Remove => self.remove_later(Arc::clone(cell)),
+            }
+        }
+    }
+
+    /// A container's program has ended: writes down how, takes down what served it, and tells.
+    pub(crate) async fn on_exit(&self, cell: &Arc<ContainerCell>, status: &protocol::ExitStatus, error: Option<String>) {
+        let _operation = cell.operation.lock().await;
+        if !cell.status().is_active() {
+            return;
+        }
+        cell.health.lock().take();
+        let input = Input::Exited { code: status.code, oom_killed: status.oom_killed, error: error.clone(), at: status.at };
+        let effects = match self.step(cell, &input) {
+            Ok(effects) => effects,
+            Err(error) => {
+                // The state in memory is right; what is on disk is put right by the shim's own
+                // record when the engine is opened next.
+                tracing::error!(container = %cell.id, error = %base::error::chain(&error), "write down how a container ended");
+                Vec::new()
+            }
+        };
+        self.take_down(cell).await;
+        self.forget_execs(cell);
+        tracing::debug!(container = %cell.id, code = status.code, "container ended");
+        let exit = ExitStatus { code: status.code, error };
+        cell.tell(|pulse| {
+            pulse.exits += 1;
+            pulse.last_exit = exit;
+        });
+        self.perform(cell, effects);
+    }
+
+    /// Starts a container after a while, unless its state has changed by then.
+    fn restart_later(&self, cell: Arc<ContainerCell>, delay: Duration) {
+        let engine = self.clone();
+        self.spawn(async move {
+            tokio::select! {
+                () = tokio::time::sleep(delay) => {}
+                () = engine.inner.closing.cancelled() => return,
+            }
+            let operation = cell.operation.lock().await;
+            if cell.status() != Status::Restarting || engine.inner.closing.is_cancelled() {
+                return;
+            }
+            if let Err(error) = engine.start_locked(&cell, true).await {
+                tracing::warn!(container = %cell.id, error = %base::error::chain(&error), "restart a container");
+            }
+            drop(operation);
+        });
+    }
+
+    /// Removes a container that asked to be removed at its end.
+    fn remove_later(&self, cell: Arc<ContainerCell>) {
+        let engine = self.clone();
+        self.spawn(async move {
+            let options = RemoveOptions { force: false, volumes: true };
+            if let Err(error) = engine.container_remove(&cell.id, options).await
+                && error.kind() != crate::Kind::NotFound
+            {
+                tracing::warn!(container = %cell.id, error = %base::error::chain(&error), "remove a container that ended");
+            }
+        });
+    }
+}
+
+fn run_seconds(life: &Life) -> i64 {
+    match (life.started_at, life.finished_at) {
+        (Some(start), Some(end)) => end.duration_since(start).as_secs().max(0),
+        _ => 0,
+    }
+}

@@ -1,0 +1,79 @@
+//! Images from and to archives.
+
+use super::transfer::parse_platform;
+use super::{ImageId, ImportSpec, Progress, ProgressStream, convert};
+use crate::bridge::BlockingReader;
+use crate::engine::{Engine, blocking};
+use crate::error::{Error, Kind, Result};
+use crate::stream::ByteStream;
+
+impl Engine {
+    /// Loads images of an archive (Docker's or OCI's layout, also compressed).
+    pub fn image_load(&self, archive: ByteStream) -> ProgressStream {
+        let engine = self.clone();
+        self.progress(move |sink, progress| async move {
+            let reader = BlockingReader::new(archive);
+            let loaded = blocking(move || {
+                let loaded = engine
+                    .inner
+                    .images
+                    .image_load(reader, &progress)
+                    .map_err(|source| convert::error(source.kind(), source))?;
+                for image in &loaded {
+                    let id = image.id.to_string();
+                    engine.emit_image("load", &id, &image.names.first().map(oci::Reference::familiar).unwrap_or(id.clone()));
+                }
+                Ok(loaded)
+            })
+            .await?;
+            let id = loaded.first().map(|image| ImageId(image.id.to_string()));
+            let _ = sink.send(Ok(Progress::Done { id, digest: None, size: 0 }));
+            Ok(())
+        })
+    }
+
+    /// The named images as one archive.
+    pub async fn image_save(&self, references: &[String]) -> Result<ByteStream> {
+        // What is not there is told now, not in the middle of the archive.
+        for reference in references {
+            let present = self.inner.images.image_get(reference).is_ok();
+            if !present && !self.is_repository(reference) {
+                return Err(Error::not_found(format!("No such image: {}", convert::with_tag(reference))));
+            }
+        }
+        let (store, names) = (self.inner.images.clone(), references.to_vec());
+        for name in references {
+            self.emit_image("save", name, name);
+        }
+        Ok(self.stream_from(move |out| {
+            store.image_save(&names, out).map_err(|error| std::io::Error::other(base::error::chain(&error).to_string()))
+        }))
+    }
+
+    fn is_repository(&self, reference: &str) -> bool {
+        let Ok(wanted) = convert::reference(reference) else { return false };
+        self.inner.images.image_list().iter().any(|image| image.tags.iter().any(|tag| tag.name() == wanted.name()))
+    }
+
+    /// Makes an image of a root file system's archive (also compressed).
+    pub async fn image_import(&self, archive: ByteStream, spec: ImportSpec) -> Result<ImageId> {
+        let name = spec.reference.as_deref().filter(|name| !name.is_empty());
+        let name = name.map(convert::reference).transpose()?.map(|name| name.with_default_tag());
+        let options = image::ImportOptions {
+            name: name.clone(),
+            message: spec.message,
+            config: convert::config_to_oci(&spec.config),
+            platform: spec.platform.as_deref().filter(|text| !text.is_empty()).map(parse_platform).transpose()?,
+        };
+        let (store, reader) = (self.inner.images.clone(), BlockingReader::new(archive));
+        let image = blocking(move || {
+            store.image_import(reader, options).map_err(|source| match convert::kind(source.kind()) {
+                Kind::Internal => Error::internal("import the root file system").with_source(source),
+                _ => convert::error(source.kind(), source),
+            })
+        })
+        .await?;
+        self.emit_image("import", &image.id.to_string(), &name.map(|name| name.familiar()).unwrap_or_default());
+        Ok(ImageId(image.id.to_string()))
+    }
+}

@@ -1,0 +1,32 @@
+//! Telling all about one image.
+
+use super::{HistoryEntry, Image, ImageId, convert};
+use crate::engine::Engine;
+use crate::error::{Error, Kind, Result};
+
+impl Engine {
+    /// The image that `reference` names: reference, id, or unique prefix of an id.
+    /// `No such image: …` where it is not here.
+    pub fn image_inspect(&self, reference: &str) -> Result<Image> {
+        self.image_present(reference).map(|image| convert::image(&image))
+    }
+
+    /// How an image was made, newest step first.
+    pub fn image_history(&self, reference: &str) -> Result<Vec<HistoryEntry>> {
+        let steps = self.inner.images.image_history(reference).map_err(|source| {
+            match convert::kind(source.kind()) {
+                Kind::NotFound => Error::not_found(format!("No such image: {}", convert::with_tag(reference))),
+                _ => convert::error(source.kind(), source),
+            }
+        })?;
+        let entry = |step: image::HistoryEntry| HistoryEntry {
+            id: step.id.map(|id| ImageId(id.to_string())),
+            created: step.created.as_deref().and_then(|text| text.parse().ok()),
+            created_by: step.created_by,
+            comment: step.comment,
+            size: step.size,
+            tags: step.tags.iter().map(oci::Reference::familiar).collect(),
+        };
+        Ok(steps.into_iter().map(entry).collect())
+    }
+}

@@ -1,0 +1,111 @@
+//! Removing images.
+
+use std::collections::HashSet;
+
+use super::{ImageRemoved, convert};
+use crate::container::{PruneFilter, Pruned};
+use crate::engine::{Engine, blocking};
+use crate::error::{Error, Kind, Result};
+
+impl Engine {
+    /// Removes a name of an image, and the image with its last one.
+    pub async fn image_remove(&self, reference: &str, force: bool, prune_parents: bool) -> Result<Vec<ImageRemoved>> {
+        let (engine, reference) = (self.clone(), reference.to_owned());
+        blocking(move || {
+            let (running, stopped) = engine.images_in_use();
+            let options = image::RemoveOptions { force, keep_parents: !prune_parents, running, stopped };
+            let removed = engine.inner.images.image_remove(&reference, &options).map_err(|source| {
+                match convert::kind(source.kind()) {
+                    Kind::NotFound => Error::not_found(format!("No such image: {}", convert::with_tag(&reference))),
+                    Kind::Conflict => Error::conflict(conflict(&engine, &reference, &source)),
+                    _ => convert::error(source.kind(), source),
+                }
+            })?;
+            Ok(engine.tell_removed(removed))
+        })
+        .await
+    }
+
+    /// Removes images that no container uses: those without a name, or with `all` every one.
+    pub async fn image_prune(&self, filter: PruneFilter, all: bool) -> Result<Pruned> {
+        let engine = self.clone();
+        blocking(move || {
+            let (mut in_use, stopped) = engine.images_in_use();
+            in_use.extend(stopped);
+            let wanted = |image: &image::Image| {
+                let created = image.config.created.as_deref().and_then(|text| text.parse().ok());
+                filter.admits(created, &image.config.config.labels)
+            };
+            let pruned = engine
+                .inner
+                .images
+                .image_prune(!all, &in_use, wanted)
+                .map_err(|source| convert::error(source.kind(), source))?;
+            let removed = engine.tell_removed(pruned.removed);
+            let text = |removed: ImageRemoved| match removed {
+                ImageRemoved::Untagged(name) => format!("untagged: {name}"),
+                ImageRemoved::Deleted(id) => format!("deleted: {id}"),
+            };
+            Ok(Pruned { removed: removed.into_iter().map(text).collect(), reclaimed: pruned.reclaimed })
+        })
+        .await
+    }
+
+    /// The images of running containers, and those of the others.
+    fn images_in_use(&self) -> (HashSet<image::ImageId>, HashSet<image::ImageId>) {
+        let (mut running, mut stopped) = (HashSet::new(), HashSet::new());
+        for cell in self.inner.registry.all() {
+            let record = cell.record();
+            let Ok(digest) = oci::Digest::parse(&record.resolved.image_id) else { continue };
+            let id = image::ImageId(digest);
+            if cell.status().is_active() { running.insert(id) } else { stopped.insert(id) };
+        }
+        (running, stopped)
+    }
+
+    fn tell_removed(&self, removed: Vec<image::Removal>) -> Vec<ImageRemoved> {
+        removed
+            .into_iter()
+            .map(|removal| match removal {
+                image::Removal::Untagged(name) => {
+                    self.emit_image("untag", &name.familiar(), &name.familiar());
+                    ImageRemoved::Untagged(name.familiar())
+                }
+                image::Removal::Deleted(id) => {
+                    self.emit_image("delete", &id.to_string(), "");
+                    ImageRemoved::Deleted(id.to_string())
+                }
+            })
+            .collect()
+    }
+}
+
+/// Why an image is not removed, with the container that needs it.
+fn conflict(engine: &Engine, reference: &str, error: &image::RemoveError) -> String {
+    let image::RemoveError::Conflict { source, .. } = error else { return error.to_string() };
+    let user = |id: &image::ImageId| {
+        let cells = engine.inner.registry.all();
+        let cell = cells.iter().find(|cell| cell.record().resolved.image_id == id.to_string());
+        cell.map(|cell| cell.id.short().to_owned()).unwrap_or_default()
+    };
+    let by_name = convert::with_tag(reference);
+    match source {
+        image::Conflict::Running(id) => format!(
+            "conflict: unable to remove repository reference \"{by_name}\" (must force) - container {} is using its referenced image {}",
+            user(id),
+            id.short()
+        ),
+        image::Conflict::Stopped(id) => format!(
+            "conflict: unable to delete {} (must be forced) - image is being used by stopped container {}",
+            id.short(),
+            user(id)
+        ),
+        image::Conflict::ManyNames(id) => format!(
+            "conflict: unable to delete {} (must be forced) - image is referenced in multiple repositories",
+            id.short()
+        ),
+        image::Conflict::Children(id) => {
+            format!("conflict: unable to delete {} (cannot be forced) - image has dependent child images", id.short())
+        }
+    }
+}

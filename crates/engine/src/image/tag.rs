@@ -1,0 +1,36 @@
+//! Naming images.
+
+use std::collections::BTreeMap;
+
+use super::convert;
+use crate::engine::Engine;
+use crate::error::{Error, Kind, Result};
+use crate::event::EventKind;
+
+impl Engine {
+    /// Gives an image one more name.
+    pub fn image_tag(&self, reference: &str, name: &str) -> Result<()> {
+        let target = convert::reference(name)?;
+        if target.digest().is_some() {
+            return Err(Error::invalid("refusing to create a tag with a digest reference"));
+        }
+        let target = target.with_default_tag();
+        let image = self.inner.images.image_tag(reference, &target).map_err(|source| {
+            match convert::kind(source.kind()) {
+                Kind::NotFound => Error::not_found(format!("No such image: {}", convert::with_tag(reference))),
+                _ => convert::error(source.kind(), source),
+            }
+        })?;
+        self.emit_image("tag", &image.id.to_string(), &target.familiar());
+        Ok(())
+    }
+
+    /// Tells subscribers that something happened to the image `id`, which is called `name`.
+    pub(crate) fn emit_image(&self, action: &'static str, id: &str, name: &str) {
+        let mut attributes = BTreeMap::new();
+        if !name.is_empty() {
+            attributes.insert("name".to_owned(), name.to_owned());
+        }
+        self.inner.events.emit(EventKind::Image, action, id, attributes);
+    }
+}

@@ -1,0 +1,153 @@
+//! Moving images between here and registries.
+
+use image::registry::Credentials;
+use oci::Platform;
+use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::{ImageId, Progress, ProgressStream, PullOptions, RegistryAuth, convert};
+use crate::engine::Engine;
+use crate::error::{Error, Kind, Result};
+
+impl Engine {
+    /// Pulls an image; nothing is left of a pull that is broken off.
+    pub fn image_pull(&self, reference: &str, options: PullOptions) -> Result<ProgressStream> {
+        if options.all_tags {
+            return Err(Error::new(Kind::Unsupported, "pulling all tags of a repository is not supported: name a tag"));
+        }
+        let wanted = convert::reference(reference)?.with_default_tag();
+        let platform = options.platform.as_deref().filter(|text| !text.is_empty()).map(parse_platform).transpose()?;
+        let engine = self.clone();
+        let options = image::PullOptions { platform, credentials: credentials(options.auth) };
+        Ok(self.progress(move |sink, progress| async move {
+            let inner = &engine.inner;
+            let pulled = inner
+                .images
+                .image_pull(&inner.registries, &wanted, &options, &progress)
+                .await
+                .map_err(|source| pull_error(&wanted, source))?;
+            engine.emit_image("pull", &wanted.familiar(), &wanted.familiar());
+            let done = Progress::Done {
+                id: Some(ImageId(pulled.id.to_string())),
+                digest: Some(pulled.digest.to_string()),
+                size: 0,
+            };
+            let _ = sink.send(Ok(done));
+            Ok(())
+        }))
+    }
+
+    /// Pushes an image, or with `all_tags` every tag of its repository.
+    pub fn image_push(&self, reference: &str, auth: Option<RegistryAuth>, all_tags: bool) -> Result<ProgressStream> {
+        let named = convert::reference(reference)?;
+        let wanted = if all_tags { named.without_suffix() } else { named.with_default_tag() };
+        let engine = self.clone();
+        let credentials = credentials(auth);
+        Ok(self.progress(move |sink, progress| async move {
+            let inner = &engine.inner;
+            let digest = inner
+                .images
+                .image_push(&inner.registries, &wanted, &credentials, &progress)
+                .await
+                .map_err(|source| match source.kind() {
+                    image::Kind::NotFound => Error::not_found(format!(
+                        "An image does not exist locally with the tag: {}",
+                        wanted.familiar_name()
+                    )),
+                    kind => convert::error(kind, source),
+                })?;
+            engine.emit_image("push", &wanted.familiar(), &wanted.familiar());
+            let _ = sink.send(Ok(Progress::Done { id: None, digest: Some(digest.to_string()), size: 0 }));
+            Ok(())
+        }))
+    }
+
+    /// Checks who one is at a registry; returns an identity token where it gives one.
+    pub async fn registry_login(&self, registry: &str, auth: RegistryAuth) -> Result<Option<String>> {
+        let host = registry.split_once("://").map_or(registry, |(_, rest)| rest);
+        let host = host.split('/').next().unwrap_or(host);
+        let host = if matches!(host, "" | "index.docker.io") { "docker.io" } else { host };
+        let token = self.inner.registries.login(host, &credentials(Some(auth))).await;
+        token.map_err(|source| convert::error(source.kind(), source))
+    }
+
+    /// Runs `operation` while its progress is read; dropping the stream aborts it.
+    pub(super) fn progress<Operation>(
+        &self,
+        operation: impl FnOnce(mpsc::UnboundedSender<Result<Progress>>, image::Progress) -> Operation,
+    ) -> ProgressStream
+    where
+        Operation: Future<Output = Result<()>> + Send + 'static,
+    {
+        // Unbounded: the sink must not block, and there are few events for many bytes.
+        let (sink, events) = mpsc::unbounded_channel();
+        let events_sink = sink.clone();
+        let progress = image::Progress::new(move |event| {
+            let _ = events_sink.send(Ok(from_store(event)));
+        });
+        let running = operation(sink.clone(), progress);
+        let task = AbortOnDropHandle::new(self.inner.tasks.spawn(async move {
+            if let Err(error) = running.await {
+                let _ = sink.send(Err(error));
+            }
+        }));
+        Box::pin(futures::stream::unfold((events, task), |(mut events, task)| async move {
+            let event = events.recv().await?;
+            Some((event, (events, task)))
+        }))
+    }
+}
+
+fn from_store(event: image::Event) -> Progress {
+    use image::Action;
+    match &event.action {
+        Action::PullingFrom(_)
+        | Action::Digest(_)
+        | Action::Status(_)
+        | Action::PushedManifest { .. }
+        | Action::LoadedImage { .. } => Progress::Message { id: event.subject, text: event.action.text() },
+        action => Progress::Layer {
+            id: event.subject.clone().unwrap_or_default(),
+            status: action.text(),
+            bytes: action.progress(),
+        },
+    }
+}
+
+fn pull_error(wanted: &oci::Reference, source: image::PullError) -> Error {
+    let name = wanted.familiar_name();
+    match source.kind() {
+        image::Kind::NotFound if matches!(source, image::PullError::NotFound { .. }) => {
+            Error::not_found(format!("manifest for {} not found", wanted.familiar())).with_source(source)
+        }
+        image::Kind::Denied => Error::new(
+            Kind::Denied,
+            format!("pull access denied for {name}, repository does not exist or may require 'docker login'"),
+        )
+        .with_source(source),
+        kind => convert::error(kind, source),
+    }
+}
+
+fn credentials(auth: Option<RegistryAuth>) -> Credentials {
+    match auth {
+        Some(auth) if !auth.registry_token.is_empty() => Credentials::RegistryToken(auth.registry_token),
+        Some(auth) if !auth.identity_token.is_empty() => Credentials::IdentityToken(auth.identity_token),
+        Some(auth) if !auth.username.is_empty() => {
+            Credentials::Password { user: auth.username, password: auth.password }
+        }
+        _ => Credentials::Anonymous,
+    }
+}
+
+/// Reads `os/arch[/variant]`.
+pub(super) fn parse_platform(text: &str) -> Result<Platform> {
+    let mut parts = text.split('/');
+    match (parts.next(), parts.next(), parts.next(), parts.next()) {
+        (Some(os), Some(architecture), variant, None) if !os.is_empty() && !architecture.is_empty() => {
+            Ok(Platform::new(os, architecture, variant.unwrap_or_default()).normalised())
+        }
+        (Some(os), None, None, None) if os == "linux" => Ok(Platform::host()),
+        _ => Err(Error::invalid(format!("\"{text}\" is an invalid platform: it is os/architecture[/variant]"))),
+    }
+}

@@ -1,0 +1,110 @@
+//! Making a sandbox.
+
+use std::net::IpAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
+
+use runtime::shim::Network;
+
+use super::files::{self, EtcFiles};
+use super::launch::{Shape, Wiring};
+use super::{SandboxNetwork, SandboxSpec};
+use crate::engine::Engine;
+use crate::error::{Context, Error, Result};
+use crate::event::EventKind;
+use crate::id::SandboxId;
+use crate::network::ports;
+use crate::registry::SandboxCell;
+use crate::state::{self, SandboxRecord};
+
+impl Engine {
+    /// Makes a sandbox: its shim runs and its network is up when this returns.
+    pub async fn sandbox_create(&self, spec: SandboxSpec) -> Result<SandboxId> {
+        let engine = self.clone();
+        self.detached(async move {
+            let id = SandboxId::random(engine.inner.random.as_ref());
+            let cell = SandboxCell::made_as_such(id.clone(), engine.inner.clock.now(), spec);
+            let directory = engine.inner.layout.sandbox(&id);
+            if let Err(error) = engine.sandbox_furnish(&cell).await {
+                engine.tear_down(&cell).await;
+                // The error that led here is what the caller must see.
+                let _ = crate::container::remove_directory(&directory);
+                let _ = crate::container::remove_directory(&engine.inner.layout.sandbox_run(&id));
+                return Err(error);
+            }
+            engine.inner.registry.sandbox_add(Arc::clone(&cell));
+            engine.emit_sandbox("create", &cell);
+            Ok(id)
+        })
+        .await
+    }
+
+    async fn sandbox_furnish(&self, cell: &Arc<SandboxCell>) -> Result<()> {
+        let spec = cell.spec.clone().ok_or_else(|| Error::internal("a sandbox without a specification"))?;
+        let directory = self.inner.layout.sandbox(&cell.id);
+        state::make_directory(&directory, 0o710)?;
+        let own = spec.network != SandboxNetwork::Host;
+        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let hostname = if spec.hostname.is_empty() { host } else { spec.hostname.clone() };
+        let shape = Shape { ipc: !spec.host_ipc, hostname: own.then(|| hostname.clone()), pid: spec.share_pid };
+        match &spec.network {
+            SandboxNetwork::Host => {
+                self.launch(cell, Network::Host, shape).await?;
+            }
+            SandboxNetwork::None => {
+                let netns = self.take_netns().await?;
+                self.launch(cell, Network::Fd(netns), shape).await?;
+            }
+            SandboxNetwork::Networks(networks) => {
+                let netns = self.take_netns().await?;
+                let fd = netns.try_clone().context(|| "share a network namespace".to_owned())?;
+                let wiring = Wiring {
+                    networks: networks.clone(),
+                    name: spec.name.clone(),
+                    ports: ports::bindings(&spec.ports),
+                    default_route: true,
+                };
+                let (wired, shim) = tokio::join!(self.wire(cell, &netns, &wiring), self.launch(cell, Network::Fd(fd), shape));
+                shim?;
+                wired?;
+            }
+        }
+        self.sandbox_files(cell, &spec, &hostname)?;
+        let shm = self.inner.layout.sandbox_run(&cell.id).join("shm");
+        state::make_directory(&shm, 0o755)?;
+        std::fs::set_permissions(&shm, std::fs::Permissions::from_mode(0o1777))
+            .context(|| format!("open up `{}`", shm.display()))?;
+        let record = SandboxRecord {
+            version: state::VERSION,
+            id: cell.id.clone(),
+            created: cell.created,
+            spec: SandboxSpec::clone(&spec),
+            stopped: false,
+        };
+        state::save(&directory.join(state::STATE_FILE), &record)
+    }
+
+    /// Writes the files that all its containers see in `/etc`.
+    fn sandbox_files(&self, cell: &SandboxCell, spec: &SandboxSpec, hostname: &str) -> Result<()> {
+        let live = cell.live.read().clone();
+        let own = live.endpoints.values().filter_map(|at| at.ipv4).map(|net| IpAddr::V4(net.addr()));
+        let gateway = live.endpoints.values().find_map(|at| at.gateway);
+        let etc = EtcFiles {
+            hostname: hostname.to_owned(),
+            own: own.map(|address| (address, vec![hostname.to_owned()])).collect(),
+            hosts: &spec.hosts,
+            gateway: gateway.unwrap_or(std::net::Ipv4Addr::LOCALHOST),
+            // Whoever makes a sandbox says how names are resolved in it, or has the host's way.
+            resolv: files::resolv(self.inner.network.resolv_conf_host(), &spec.dns, &self.inner.config.dns),
+            of_host: spec.network == SandboxNetwork::Host,
+        };
+        etc.write(&self.inner.layout.sandbox(&cell.id))
+    }
+
+    pub(super) fn emit_sandbox(&self, action: &'static str, cell: &SandboxCell) {
+        let Some(spec) = &cell.spec else { return };
+        let mut attributes = spec.labels.clone();
+        attributes.insert("name".to_owned(), spec.name.clone());
+        self.inner.events.emit(EventKind::Sandbox, action, cell.id.as_str(), attributes);
+    }
+}

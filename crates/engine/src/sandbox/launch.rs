@@ -1,0 +1,336 @@
+//! Bringing a sandbox up: its network and its shim; and taking it down.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use runtime::shim::protocol::{Event, ExitStatus};
+use runtime::shim::{LaunchSpec, Network};
+
+use crate::container::{NetworkMode, PublishedPort};
+use crate::engine::{Engine, blocking};
+use crate::error::{Context, Error, Kind, Result};
+use crate::network::{Endpoint, EndpointSpec, ports};
+use crate::registry::{ContainerCell, Live, SandboxCell};
+use crate::sandbox::files::{self, EtcFiles};
+use crate::shim::{self, Shim};
+
+/// What a shim is launched with, besides its network.
+#[derive(Default)]
+pub(crate) struct Shape {
+    pub(crate) ipc: bool,
+    pub(crate) hostname: Option<String>,
+    pub(crate) pid: bool,
+}
+
+/// What a sandbox's network is asked to be.
+pub(crate) struct Wiring {
+    /// Networks by name, the first of which has the default route and the ports.
+    pub(crate) networks: Vec<(String, EndpointSpec)>,
+    /// What it is called there.
+    pub(crate) name: String,
+    pub(crate) ports: Vec<net::PortSpec>,
+    /// Whether the first of them gives the default route.
+    pub(crate) default_route: bool,
+}
+
+impl Engine {
+    /// Brings up the sandbox of one container: network, files of `/etc`, shim.
+    pub(crate) async fn bring_up(&self, cell: &Arc<ContainerCell>) -> Result<Arc<Shim>> {
+        let record = cell.record();
+        let shape = Shape { pid: record.spec.init, ..Shape::default() };
+        let network = match &record.spec.namespaces.network {
+            NetworkMode::Host => {
+                self.write_files(cell, &[]).await?;
+                Network::Host
+            }
+            NetworkMode::Container(other) => Network::Fd(self.network_of(other)?),
+            NetworkMode::None => {
+                let (netns, written) = tokio::join!(self.take_netns(), self.write_files(cell, &[]));
+                written?;
+                Network::Fd(netns?)
+            }
+            NetworkMode::Bridge | NetworkMode::Network(_) => {
+                let netns = self.take_netns().await?;
+                let fd = netns.try_clone().context(|| "share a network namespace".to_owned())?;
+                let ports = ports::wanted(&record.spec, &record.resolved);
+                let wiring = Wiring {
+                    networks: record.networks.clone(),
+                    name: record.name.clone(),
+                    ports,
+                    default_route: true,
+                };
+                let (wired, shim) = tokio::join!(
+                    self.wire(&cell.sandbox, &netns, &wiring),
+                    self.launch(&cell.sandbox, Network::Fd(fd), shape)
+                );
+                // The shim is known to the cell already, so that it is taken down if the wiring failed.
+                let (shim, ()) = (shim?, wired?);
+                let endpoints = cell.sandbox.live.read().endpoints.clone();
+                let endpoints: Vec<(String, Endpoint)> = endpoints.into_iter().collect();
+                self.write_files(cell, &endpoints).await?;
+                return Ok(shim);
+            }
+        };
+        self.launch(&cell.sandbox, network, shape).await
+    }
+
+    /// The shim of a sandbox that was made as such, which must be ready.
+    pub(crate) fn sandbox_shim(&self, cell: &ContainerCell) -> Result<Arc<Shim>> {
+        cell.sandbox.shim().ok_or_else(|| Error::conflict(format!("sandbox {} is not ready", cell.sandbox.id)))
+    }
+
+    /// Starts a sandbox's shim and listens to it.
+    pub(crate) async fn launch(&self, sandbox: &Arc<SandboxCell>, network: Network, shape: Shape) -> Result<Arc<Shim>> {
+        let layout = &self.inner.layout;
+        let run = layout.sandbox_run(&sandbox.id);
+        let spec = LaunchSpec {
+            id: sandbox.id.to_string(),
+            run_dir: layout.run().to_owned(),
+            state_dir: layout.shim_state(&sandbox.id),
+            network,
+            ipc: shape.ipc,
+            hostname: shape.hostname,
+            pid: shape.pid,
+            cgroup: Some(self.shims_cgroup()),
+            log: run.join("shim.log"),
+            program: Some(self.inner.config.binary.clone()),
+        };
+        let id = sandbox.id.clone();
+        let handle = blocking(move || {
+            // What an earlier life of the sandbox left would be taken for this one's.
+            match std::fs::remove_dir_all(&run) {
+                Ok(()) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error).context(|| format!("clear `{}`", run.display())),
+            }
+            crate::state::make_directory(&spec.state_dir, 0o700)?;
+            runtime::shim::launch(&spec)
+                .map_err(|source| Error::internal(format!("start the shim of sandbox {id}")).with_source(source))
+        })
+        .await?;
+        let shim = Arc::new(Shim { handle });
+        sandbox.live.write().shim = Some(Arc::clone(&shim));
+        self.listen(Arc::clone(sandbox), Arc::clone(&shim)).await?;
+        Ok(shim)
+    }
+
+    /// Listens to a shim until it or the engine ends.
+    pub(crate) async fn listen(&self, sandbox: Arc<SandboxCell>, shim: Arc<Shim>) -> Result<()> {
+        let mut connection = shim.subscribe().await?;
+        let engine = self.clone();
+        self.spawn(async move {
+            loop {
+                let event = tokio::select! {
+                    event = shim::next_event(&mut connection) => event,
+                    () = engine.inner.closing.cancelled() => return,
+                };
+                match event {
+                    Some(event) => engine.on_shim_event(&sandbox, event),
+                    None => break,
+                }
+            }
+            engine.on_shim_gone(&sandbox, &shim).await;
+        });
+        Ok(())
+    }
+
+    fn on_shim_event(&self, _sandbox: &Arc<SandboxCell>, event: Event) {
+        match event {
+            Event::Exited { container, exec: Some(exec), status } => self.on_exec_exit(&container, &exec, &status),
+            Event::Exited { container, exec: None, status } => {
+                let Ok(cell) = self.inner.registry.find(&container).and_then(|id| self.inner.registry.get(&id)) else {
+                    return;
+                };
+                let engine = self.clone();
+                self.spawn(async move { engine.on_exit(&cell, &status, None).await });
+            }
+            // These are told by whoever caused them, or with the exit.
+            Event::Started { .. } | Event::OutOfMemory { .. } | Event::Paused { .. } | Event::Resumed { .. } => {}
+        }
+    }
+
+    /// A shim went away: its containers are dead, and nobody may believe otherwise.
+    async fn on_shim_gone(&self, sandbox: &Arc<SandboxCell>, shim: &Arc<Shim>) {
+        let is_current = sandbox.shim().is_some_and(|current| Arc::ptr_eq(&current, shim));
+        if !is_current {
+            return;
+        }
+        for cell in self.inner.registry.of_sandbox(&sandbox.id) {
+            if !cell.status().is_active() {
+                continue;
+            }
+            let status = self.lost_exit(&cell);
+            tracing::warn!(container = %cell.id, "the shim of a container is gone");
+            let engine = self.clone();
+            let error = "the process that held the container was killed".to_owned();
+            self.spawn(async move { engine.on_exit(&cell, &status.0, status.1.then_some(error)).await });
+        }
+        if sandbox.spec.is_some() {
+            self.sandbox_lost(sandbox).await;
+        }
+    }
+
+    /// How a container ended that nobody saw ending: what its shim wrote down, or a violent death.
+    /// The flag says that it is a guess.
+    pub(crate) fn lost_exit(&self, cell: &ContainerCell) -> (ExitStatus, bool) {
+        let path = self
+            .inner
+            .layout
+            .shim_state(&cell.sandbox.id)
+            .join(cell.id.as_str())
+            .join(runtime::shim::EXIT_FILE);
+        let written: Option<ExitStatus> =
+            std::fs::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        let started = cell.record().life.started_at;
+        match written {
+            Some(status) if started.is_none_or(|started| status.at >= started) => (status, false),
+            _ => {
+                let status =
+                    ExitStatus { code: 137, signal: Some(crate::signal::KILL), at: self.inner.clock.now(), oom_killed: false };
+                (status, true)
+            }
+        }
+    }
+
+    /// Takes down what served a container that does not run any more.
+    pub(crate) async fn take_down(&self, cell: &Arc<ContainerCell>) {
+        let sandbox = &cell.sandbox;
+        if let Some(shim) = sandbox.shim() {
+            if let Err(error) = shim.delete(cell.id.as_str(), None).await
+                && error.kind() != Kind::NotFound
+            {
+                tracing::debug!(container = %cell.id, error = %base::error::chain(&error), "forget a container in its shim");
+                self.kill_cgroup(cell).await;
+            }
+        } else {
+            self.kill_cgroup(cell).await;
+        }
+        if sandbox.spec.is_none() {
+            self.tear_down(sandbox).await;
+        }
+    }
+
+    /// Ends a sandbox's shim and gives its network back. Does nothing where that is done.
+    pub(crate) async fn tear_down(&self, sandbox: &Arc<SandboxCell>) {
+        let live = std::mem::take(&mut *sandbox.live.write());
+        let shim = async {
+            if let Some(shim) = &live.shim
+                && let Err(error) = shim.shut_down().await
+            {
+                tracing::debug!(sandbox = %sandbox.id, error = %base::error::chain(&error), "end a shim");
+            }
+        };
+        let network = async {
+            if !live.endpoints.is_empty()
+                && let Err(error) = self.inner.network.endpoint_detach_all(sandbox.id.as_str()).await
+            {
+                tracing::warn!(sandbox = %sandbox.id, error = %base::error::chain(&error), "give a network address back");
+            }
+        };
+        tokio::join!(shim, network);
+    }
+
+    /// Kills whatever is left in a container's cgroup, and removes it.
+    async fn kill_cgroup(&self, cell: &ContainerCell) {
+        let path = self.cgroup_of(&cell.record());
+        let killed = blocking(move || crate::cgroup::kill(&path)).await;
+        if let Err(error) = killed {
+            tracing::warn!(container = %cell.id, error = %base::error::chain(&error), "clear a container's cgroup");
+        }
+    }
+
+    /// Puts a network namespace into networks.
+    pub(crate) async fn wire(&self, sandbox: &SandboxCell, netns: &OwnedFd, wiring: &Wiring) -> Result<()> {
+        for (index, (name, asked)) in wiring.networks.iter().enumerate() {
+            let network = self.inner.network.network_find(name).map_err(crate::network::error)?;
+            let ports = if index == 0 { wiring.ports.clone() } else { Vec::new() };
+            let endpoint = net::EndpointSpec {
+                owner: sandbox.id.to_string(),
+                name: wiring.name.clone(),
+                aliases: aliases(asked, &sandbox.id.as_str()[..12]),
+                address: asked.ipv4,
+                mac: asked.mac_address.as_deref().map(crate::network::parse_mac).transpose()?,
+                interface: None,
+                ports,
+                default_route: wiring.default_route && index == 0,
+            };
+            let made = self
+                .inner
+                .network
+                .endpoint_attach(netns.as_fd(), &network.id, endpoint)
+                .await
+                .map_err(crate::network::attach_error)?;
+            remember(&mut sandbox.live.write(), &network, asked.clone(), &made);
+        }
+        Ok(())
+    }
+
+    /// The network namespace of another container, which must run.
+    fn network_of(&self, other: &crate::ContainerId) -> Result<OwnedFd> {
+        let other = self.inner.registry.get(other)?;
+        let not_running =
+            || Error::conflict(format!("cannot join network of a non running container: {}", other.id));
+        let shim = other.shim().map_err(|_| not_running())?;
+        shim.handle.network_namespace().map_err(|source| not_running().with_source(source))
+    }
+
+    /// Writes the files that a container of its own sandbox sees in `/etc`.
+    async fn write_files(&self, cell: &ContainerCell, endpoints: &[(String, Endpoint)]) -> Result<()> {
+        let record = cell.record();
+        let first = record.networks.first().map(|(name, _)| name.as_str());
+        let of_host = self.is_in_host_network(cell);
+        let gateway = endpoints.iter().find(|(name, _)| Some(name.as_str()) == first).and_then(|(_, at)| at.gateway);
+        let mut names = Vec::new();
+        if let Some(domain) = record.spec.domainname.as_ref().filter(|domain| !domain.is_empty()) {
+            names.push(format!("{}.{domain}", record.resolved.hostname));
+        }
+        names.push(record.resolved.hostname.clone());
+        let addresses = endpoints.iter().filter_map(|(_, at)| at.ipv4).map(|net| IpAddr::V4(net.addr()));
+        let resolv = match first {
+            _ if of_host => self.inner.network.resolv_conf_host(),
+            Some(first) => {
+                let network = self.inner.network.network_find(first).map_err(crate::network::error)?;
+                self.inner.network.resolv_conf(&network.id)
+            }
+            None => self.inner.network.resolv_conf_host(),
+        };
+        let etc = EtcFiles {
+            hostname: record.resolved.hostname.clone(),
+            own: addresses.map(|address| (address, names.clone())).collect(),
+            hosts: &record.spec.extra_hosts,
+            gateway: gateway.unwrap_or(Ipv4Addr::LOCALHOST),
+            resolv: files::resolv(resolv, &record.spec.dns, &self.inner.config.dns),
+            of_host,
+        };
+        etc.write(&self.inner.layout.container(&cell.id))
+    }
+
+    /// A network namespace with nothing in it but its loopback.
+    pub(crate) async fn take_netns(&self) -> Result<OwnedFd> {
+        let taken = self.inner.network.netns_take().await;
+        taken.map_err(|source| Error::internal("make a network namespace").with_source(source))
+    }
+
+    fn shims_cgroup(&self) -> PathBuf {
+        PathBuf::from("/").join(&self.inner.config.instance).join("shims")
+    }
+}
+
+fn aliases(asked: &EndpointSpec, short: &str) -> Vec<String> {
+    let mut aliases = asked.aliases.clone();
+    if !aliases.iter().any(|alias| alias == short) {
+        aliases.push(short.to_owned());
+    }
+    aliases
+}
+
+/// Keeps what the network made of an endpoint.
+pub(crate) fn remember(live: &mut Live, network: &net::NetworkView, spec: EndpointSpec, made: &net::Endpoint) {
+    live.endpoints.insert(network.name.clone(), crate::network::endpoint(network, spec, made));
+    live.ports.extend(made.ports.iter().map(|port| PublishedPort {
+        container: crate::container::Port { number: port.container_port, protocol: ports::protocol(port.protocol) },
+        host: Some((port.host_address, port.host_port).into()),
+    }));
+}

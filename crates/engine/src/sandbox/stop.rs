@@ -1,0 +1,72 @@
+//! Stopping a sandbox.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::engine::Engine;
+use crate::error::{Kind, Result};
+use crate::id::SandboxId;
+use crate::registry::SandboxCell;
+use crate::signal;
+use crate::state::{self, SandboxRecord};
+
+impl Engine {
+    /// Stops all containers of a sandbox at once (with no grace) and takes its network down.
+    /// Does nothing where that is done.
+    pub async fn sandbox_stop(&self, id: &SandboxId) -> Result<()> {
+        let cell = self.inner.registry.sandbox(id)?;
+        let engine = self.clone();
+        self.detached(async move {
+            let _operation = cell.operation.lock().await;
+            engine.sandbox_halt(&cell).await
+        })
+        .await
+    }
+
+    /// Stops a sandbox whose operation lock is held.
+    pub(super) async fn sandbox_halt(&self, cell: &Arc<SandboxCell>) -> Result<()> {
+        let containers = self.inner.registry.of_sandbox(&cell.id);
+        let halts = containers.iter().map(|container| self.halt(container, signal::KILL, Some(Duration::ZERO)));
+        for halted in futures::future::join_all(halts).await {
+            match halted {
+                Ok(()) => {}
+                Err(error) if error.kind() == Kind::NotModified => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if cell.shim().is_none() {
+            return Ok(());
+        }
+        self.sandbox_mark_stopped(cell)?;
+        self.tear_down(cell).await;
+        crate::cgroup::remove(&self.sandbox_cgroup(cell));
+        self.emit_sandbox("stop", cell);
+        Ok(())
+    }
+
+    /// A sandbox lost its shim: what was there of it is taken down.
+    pub(crate) async fn sandbox_lost(&self, cell: &Arc<SandboxCell>) {
+        if let Err(error) = self.sandbox_mark_stopped(cell) {
+            tracing::error!(sandbox = %cell.id, error = %base::error::chain(&error), "write down that a sandbox is lost");
+        }
+        self.tear_down(cell).await;
+        self.emit_sandbox("die", cell);
+    }
+
+    fn sandbox_mark_stopped(&self, cell: &SandboxCell) -> Result<()> {
+        let Some(spec) = &cell.spec else { return Ok(()) };
+        let record = SandboxRecord {
+            version: state::VERSION,
+            id: cell.id.clone(),
+            created: cell.created,
+            spec: super::SandboxSpec::clone(spec),
+            stopped: true,
+        };
+        state::save(&self.inner.layout.sandbox(&cell.id).join(state::STATE_FILE), &record)
+    }
+
+    /// The cgroup that holds those of a sandbox's containers, where the engine chose it.
+    pub(super) fn sandbox_cgroup(&self, cell: &SandboxCell) -> std::path::PathBuf {
+        std::path::PathBuf::from("/").join(&self.inner.config.instance).join(cell.id.as_str())
+    }
+}

@@ -1,0 +1,103 @@
+//! Mounts: the default ones, those that are shared by a sandbox, those that were asked for.
+
+use runtime::defaults;
+use runtime::spec::Mount;
+
+use super::{PreparedMount, Surroundings};
+use crate::container::{ContainerSpec, NamespaceMode, Propagation};
+
+pub(super) fn mounts(spec: &ContainerSpec, around: &Surroundings, privileged: bool) -> Vec<Mount> {
+    let wanted = |target: &str| around.mounts.iter().any(|mount| mount.target() == target);
+    let mut mounts: Vec<Mount> = defaults::mounts(spec.shm_size.unwrap_or(defaults::SHM_SIZE))
+        .into_iter()
+        // What is asked for at the same place replaces the default.
+        .filter(|mount| !mount.destination.to_str().is_some_and(wanted))
+        .collect();
+    for mount in &mut mounts {
+        match mount.destination.to_str() {
+            Some("/dev/shm") => share_memory(mount, spec, around),
+            Some("/dev/mqueue") if spec.namespaces.ipc == NamespaceMode::Host => {
+                *mount = Mount::bind("/dev/mqueue", "/dev/mqueue", &["rprivate", "nosuid", "noexec", "nodev"]);
+            }
+            Some("/sys") if privileged => writable(mount),
+            // A sysfs shows the network namespace of who mounts it, which must be its owner.
+            Some("/sys") if around.host_network => {
+                *mount = Mount::bind("/sys", "/sys", &["rprivate", "nosuid", "noexec", "nodev", "ro"]);
+            }
+            Some("/sys/fs/cgroup") if privileged => writable(mount),
+            _ => {}
+        }
+    }
+    let mut asked: Vec<&PreparedMount> = around.mounts.iter().collect();
+    // A mount that lies in another comes after it, whatever the order they were asked for in.
+    asked.sort_by_key(|mount| mount.target().split('/').filter(|part| !part.is_empty()).count());
+    mounts.extend(asked.into_iter().map(to_oci));
+    mounts
+}
+
+fn share_memory(mount: &mut Mount, spec: &ContainerSpec, around: &Surroundings) {
+    let source = match &spec.namespaces.ipc {
+        NamespaceMode::Host => Some("/dev/shm".into()),
+        NamespaceMode::Default | NamespaceMode::Container(_) => around.joined.shared_memory.clone(),
+        NamespaceMode::Private => None,
+    };
+    if let Some(source) = source {
+        *mount = Mount::bind(source, "/dev/shm", &["rprivate", "nosuid", "noexec", "nodev"]);
+    }
+}
+
+fn writable(mount: &mut Mount) {
+    mount.options.retain(|option| option != "ro");
+    mount.options.push("rw".to_owned());
+}
+
+fn to_oci(mount: &PreparedMount) -> Mount {
+    match mount {
+        PreparedMount::Bind { source, target, read_only, propagation, recursive } => Mount {
+            destination: target.into(),
+            kind: Some("bind".to_owned()),
+            source: Some(source.clone()),
+            options: vec![
+                if *recursive { "rbind" } else { "bind" }.to_owned(),
+                propagation.as_str().to_owned(),
+                if *read_only { "ro" } else { "rw" }.to_owned(),
+            ],
+            ..Mount::default()
+        },
+        PreparedMount::Filesystem { kind, source, target, options } => Mount {
+            destination: target.into(),
+            kind: Some(kind.clone()),
+            source: Some(source.into()),
+            options: options.clone(),
+            ..Mount::default()
+        },
+    }
+}
+
+/// What the root must be, so that mounts can travel the way that was asked for.
+pub(super) fn rootfs_propagation(mounts: &[PreparedMount]) -> Option<String> {
+    let is = |wanted: &[Propagation]| {
+        mounts.iter().any(|mount| matches!(mount, PreparedMount::Bind { propagation, .. } if wanted.contains(propagation)))
+    };
+    if is(&[Propagation::Shared, Propagation::Rshared]) {
+        Some("rshared".to_owned())
+    } else if is(&[Propagation::Slave, Propagation::Rslave]) {
+        Some("rslave".to_owned())
+    } else {
+        None
+    }
+}
+
+impl Propagation {
+    /// As `mount` names it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Propagation::Rprivate => "rprivate",
+            Propagation::Private => "private",
+            Propagation::Rslave => "rslave",
+            Propagation::Slave => "slave",
+            Propagation::Rshared => "rshared",
+            Propagation::Shared => "shared",
+        }
+    }
+}

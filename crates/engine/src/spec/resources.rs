@@ -1,0 +1,99 @@
+//! Limits in OCI's terms.
+
+use runtime::spec::{self as oci, BlockIo, Cpu, Memory, Pids, Rlimit, ThrottleDevice};
+
+use crate::container::{Resources, Throttle, Ulimit};
+use crate::error::{Error, Result};
+
+/// The scheduling period where only a number of processors is given, in microseconds.
+const PERIOD: u64 = 100_000;
+
+/// Limits as the runtime takes them; `devices` gives the numbers of block devices by path.
+pub(crate) fn to_oci(resources: &Resources, devices: &[(String, i64, i64)]) -> oci::Resources {
+    let memory = Memory {
+        limit: resources.memory.filter(|&limit| limit != 0),
+        reservation: resources.memory_reservation.filter(|&limit| limit != 0),
+        swap: swap(resources),
+        swappiness: resources.memory_swappiness.and_then(|value| u64::try_from(value).ok()),
+        disable_oom_killer: resources.oom_kill_disable.then_some(true),
+        ..Memory::default()
+    };
+    let (quota, period) = match resources.nano_cpus.filter(|&cpus| cpus > 0) {
+        Some(cpus) => (Some(cpus.saturating_mul(PERIOD as i64) / 1_000_000_000), Some(PERIOD)),
+        None => (resources.cpu_quota.filter(|&quota| quota != 0), resources.cpu_period.filter(|&period| period != 0)),
+    };
+    let cpu = Cpu {
+        shares: resources.cpu_shares.filter(|&shares| shares != 0),
+        quota,
+        period,
+        realtime_runtime: resources.cpu_realtime_runtime.filter(|&time| time != 0),
+        realtime_period: resources.cpu_realtime_period.filter(|&time| time != 0),
+        cpus: resources.cpuset_cpus.clone().filter(|set| !set.is_empty()),
+        mems: resources.cpuset_mems.clone().filter(|set| !set.is_empty()),
+        ..Cpu::default()
+    };
+    let throttles = |throttles: &[Throttle]| -> Vec<ThrottleDevice> {
+        let found = |throttle: &Throttle| {
+            let (_, major, minor) = devices.iter().find(|(path, ..)| *path == throttle.path)?;
+            Some(ThrottleDevice { major: *major, minor: *minor, rate: throttle.rate })
+        };
+        throttles.iter().filter_map(found).collect()
+    };
+    let block_io = BlockIo {
+        weight: resources.blkio_weight.filter(|&weight| weight != 0),
+        throttle_read_bps_device: throttles(&resources.blkio_read_bps),
+        throttle_write_bps_device: throttles(&resources.blkio_write_bps),
+        throttle_read_iops_device: throttles(&resources.blkio_read_iops),
+        throttle_write_iops_device: throttles(&resources.blkio_write_iops),
+        ..BlockIo::default()
+    };
+    oci::Resources {
+        memory: (memory != Memory::default()).then_some(memory),
+        cpu: (cpu != Cpu::default()).then_some(cpu),
+        pids: resources.pids.filter(|&limit| limit != 0).map(|limit| Pids { limit }),
+        block_io: (block_io != BlockIo::default()).then_some(block_io),
+        ..oci::Resources::default()
+    }
+}
+
+/// Where only memory is limited, as much swap again may be used.
+fn swap(resources: &Resources) -> Option<i64> {
+    let memory = resources.memory.filter(|&limit| limit > 0);
+    match (resources.memory_swap.filter(|&limit| limit != 0), memory) {
+        (Some(limit), _) => Some(limit),
+        (None, Some(memory)) => Some(memory.saturating_mul(2)),
+        (None, None) => None,
+    }
+}
+
+/// The paths of all block devices that limits name.
+pub(crate) fn throttled(resources: &Resources) -> impl Iterator<Item = &str> {
+    [
+        &resources.blkio_read_bps,
+        &resources.blkio_write_bps,
+        &resources.blkio_read_iops,
+        &resources.blkio_write_iops,
+    ]
+    .into_iter()
+    .flatten()
+    .map(|throttle| throttle.path.as_str())
+}
+
+pub(super) fn rlimits(ulimits: &[Ulimit]) -> Result<Vec<Rlimit>> {
+    const KNOWN: [&str; 15] = [
+        "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss", "rtprio",
+        "rttime", "sigpending", "stack",
+    ];
+    let value = |limit: i64| u64::try_from(limit).unwrap_or(u64::MAX);
+    ulimits
+        .iter()
+        .map(|limit| {
+            let name = limit.name.to_ascii_lowercase();
+            if !KNOWN.contains(&name.as_str()) {
+                return Err(Error::invalid(format!("invalid ulimit type: {}", limit.name)));
+            }
+            let kind = format!("RLIMIT_{}", name.to_ascii_uppercase());
+            Ok(Rlimit { kind, hard: value(limit.hard), soft: value(limit.soft) })
+        })
+        .collect()
+}

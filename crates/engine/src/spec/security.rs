@@ -1,0 +1,135 @@
+//! Capabilities, the system call filter, hidden paths, device rules.
+
+use std::path::PathBuf;
+
+use runtime::defaults;
+use runtime::spec::{Capabilities, DeviceRule, LinuxDevice};
+
+use crate::container::{ContainerSpec, Seccomp, Security};
+use crate::error::{Error, Result};
+
+/// The capabilities that a container has, by name (`CAP_CHOWN`).
+pub(crate) fn capability_names(security: &Security) -> Result<Vec<String>> {
+    let all = defaults::all_capabilities();
+    if security.privileged {
+        return Ok(all);
+    }
+    let read = |names: &[String]| -> Result<Vec<String>> {
+        names
+            .iter()
+            .map(|name| {
+                let upper = name.to_ascii_uppercase();
+                let full = if upper == "ALL" || upper.starts_with("CAP_") { upper } else { format!("CAP_{upper}") };
+                if full == "ALL" || all.contains(&full) {
+                    Ok(full)
+                } else {
+                    Err(Error::invalid(format!("invalid CapAdd: unknown capability: \"{full}\"")))
+                }
+            })
+            .collect()
+    };
+    let (add, drop) = (read(&security.cap_add)?, read(&security.cap_drop)?);
+    let has = |list: &[String], name: &str| list.iter().any(|have| have == name);
+    let every = |list: &[String]| has(list, "ALL");
+    // Taking all and giving some gives those; giving all and taking some leaves the others.
+    let base = if every(&add) {
+        all
+    } else if every(&drop) {
+        Vec::new()
+    } else {
+        defaults::capabilities()
+    };
+    let mut names: Vec<String> = base.into_iter().filter(|name| !has(&drop, name)).collect();
+    for name in add {
+        if name != "ALL" && !has(&names, &name) {
+            names.push(name);
+        }
+    }
+    Ok(names)
+}
+
+/// The sets of a process: one that is not root has them only in reach of set-user-id programs.
+pub(crate) fn capability_sets(names: &[String], uid: u32) -> Capabilities {
+    if uid == 0 {
+        Capabilities::of(names)
+    } else {
+        Capabilities { bounding: names.to_vec(), ..Capabilities::default() }
+    }
+}
+
+pub(super) fn seccomp(security: &Security, capabilities: &[String]) -> Result<Option<runtime::spec::Seccomp>> {
+    match &security.seccomp {
+        _ if security.privileged => Ok(None),
+        Seccomp::Unconfined => Ok(None),
+        Seccomp::Default => Ok(Some(runtime::seccomp::docker_default(capabilities))),
+        Seccomp::Profile(text) => {
+            let invalid = |source: serde_json::Error| Error::invalid("decode the seccomp profile").with_source(source);
+            Ok(Some(serde_json::from_str(text).map_err(invalid)?))
+        }
+    }
+}
+
+pub(super) fn masked_paths(security: &Security) -> Vec<PathBuf> {
+    match &security.masked_paths {
+        _ if security.privileged => Vec::new(),
+        Some(paths) => paths.iter().map(PathBuf::from).collect(),
+        None => defaults::masked_paths(),
+    }
+}
+
+pub(super) fn read_only_paths(security: &Security) -> Vec<PathBuf> {
+    match &security.read_only_paths {
+        _ if security.privileged => Vec::new(),
+        Some(paths) => paths.iter().map(PathBuf::from).collect(),
+        None => defaults::readonly_paths(),
+    }
+}
+
+pub(super) fn device_rules(spec: &ContainerSpec, devices: &[LinuxDevice]) -> Result<Vec<DeviceRule>> {
+    if spec.security.privileged {
+        return Ok(vec![DeviceRule { allow: true, access: Some("rwm".to_owned()), ..DeviceRule::default() }]);
+    }
+    let mut rules = defaults::device_rules();
+    for device in devices {
+        let asked = spec.resources.devices.iter().find(|asked| {
+            device.path.to_str().is_some_and(|path| path.starts_with(asked.container_path.as_str()))
+        });
+        rules.push(DeviceRule {
+            allow: true,
+            kind: Some(device.kind.clone()),
+            major: Some(device.major),
+            minor: Some(device.minor),
+            access: Some(asked.map_or_else(|| "rwm".to_owned(), |asked| asked.permissions.clone())),
+        });
+    }
+    for text in &spec.resources.device_rules {
+        rules.push(parse_rule(text)?);
+    }
+    Ok(rules)
+}
+
+/// Reads a rule of the device cgroup: `c 13:* rwm`.
+fn parse_rule(text: &str) -> Result<DeviceRule> {
+    let bad = || Error::invalid(format!("invalid device cgroup rule format: '{text}'"));
+    let mut words = text.split_whitespace();
+    let (Some(kind @ ("a" | "b" | "c")), Some(numbers), Some(access), None) =
+        (words.next(), words.next(), words.next(), words.next())
+    else {
+        return Err(bad());
+    };
+    let (major, minor) = numbers.split_once(':').ok_or_else(bad)?;
+    let number = |text: &str| match text {
+        "*" => Ok(None),
+        digits => digits.parse().map(Some).map_err(|_| bad()),
+    };
+    if access.is_empty() || !access.bytes().all(|byte| b"rwm".contains(&byte)) {
+        return Err(bad());
+    }
+    Ok(DeviceRule {
+        allow: true,
+        kind: Some(kind.to_owned()),
+        major: number(major)?,
+        minor: number(minor)?,
+        access: Some(access.to_owned()),
+    })
+}

@@ -1,0 +1,161 @@
+//! Who a user is, by the image's own `/etc/passwd` and `/etc/group`.
+
+use std::io::Read;
+use std::os::fd::BorrowedFd;
+
+use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
+
+use crate::error::{Error, Result};
+
+/// Databases are read up to this size: an image must not fill the engine's memory.
+const LONGEST: u64 = 4 << 20;
+
+/// A process's identity.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Identity {
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) groups: Vec<u32>,
+    /// The home directory; `/` where the user has none.
+    pub(crate) home: String,
+}
+
+impl Identity {
+    pub(crate) fn to_oci(&self) -> runtime::spec::User {
+        runtime::spec::User { uid: self.uid, gid: self.gid, umask: None, additional_gids: self.groups.clone() }
+    }
+}
+
+/// Looks `user` (`name`, `uid`, either with `:group`; empty is root) and `groups` up in the root
+/// file system `root`.
+pub(crate) fn look_up(root: BorrowedFd<'_>, user: &str, groups: &[String]) -> Result<Identity> {
+    identify(user, groups, &read(root, "etc/passwd"), &read(root, "etc/group"))
+}
+
+/// The thinking half: from the texts of both databases to an identity.
+pub(crate) fn identify(user: &str, groups: &[String], passwd: &str, group: &str) -> Result<Identity> {
+    let (user, group_name) = match user.split_once(':') {
+        Some((user, group)) => (user, Some(group).filter(|group| !group.is_empty())),
+        None => (user, None),
+    };
+    let user = if user.is_empty() { "0" } else { user };
+    let number: Option<u32> = user.parse().ok();
+    let entry = passwd.lines().filter_map(User::parse).find(|entry| entry.name == user || Some(entry.uid) == number);
+    let entry = match (entry, number) {
+        (Some(entry), _) => entry,
+        (None, Some(uid)) => User { name: "", uid, gid: 0, home: "/" },
+        (None, None) => {
+            return Err(Error::invalid(format!("unable to find user {user}: no matching entries in passwd file")));
+        }
+    };
+    let all: Vec<Group<'_>> = group.lines().filter_map(Group::parse).collect();
+    let find = |name: &str| -> Result<u32> {
+        if let Some(found) = all.iter().find(|group| group.name == name) {
+            return Ok(found.gid);
+        }
+        name.parse().map_err(|_| Error::invalid(format!("unable to find group {name}: no matching entries in group file")))
+    };
+    let mut identity = Identity { uid: entry.uid, gid: entry.gid, groups: Vec::new(), home: entry.home.to_owned() };
+    if identity.home.is_empty() {
+        identity.home = "/".to_owned();
+    }
+    match group_name {
+        Some(name) => identity.gid = find(name)?,
+        // The databases say which further groups one is in, unless one was asked for.
+        None => {
+            let member = |group: &&Group<'_>| !entry.name.is_empty() && group.members.split(',').any(|name| name == entry.name);
+            identity.groups.extend(all.iter().filter(member).map(|group| group.gid));
+        }
+    }
+    for name in groups {
+        identity.groups.push(find(name)?);
+    }
+    let gid = identity.gid;
+    identity.groups.sort_unstable();
+    identity.groups.dedup();
+    identity.groups.retain(|&group| group != gid || group_name.is_none());
+    Ok(identity)
+}
+
+struct User<'a> {
+    name: &'a str,
+    uid: u32,
+    gid: u32,
+    home: &'a str,
+}
+
+impl<'a> User<'a> {
+    fn parse(line: &'a str) -> Option<Self> {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        let uid = fields.nth(1)?.parse().ok()?;
+        let gid = fields.next()?.parse().ok()?;
+        Some(Self { name, uid, gid, home: fields.nth(1).unwrap_or("/") })
+    }
+}
+
+struct Group<'a> {
+    name: &'a str,
+    gid: u32,
+    members: &'a str,
+}
+
+impl<'a> Group<'a> {
+    fn parse(line: &'a str) -> Option<Self> {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        let gid = fields.nth(1)?.parse().ok()?;
+        Some(Self { name, gid, members: fields.next().unwrap_or("") })
+    }
+}
+
+/// A file of the root file system; empty where it cannot be read: many images have none.
+fn read(root: BorrowedFd<'_>, path: &str) -> String {
+    // Without the confinement a symbolic link in the image could show a file of the host.
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let opened = openat2(root, path, flags, Mode::empty(), ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS);
+    let mut bytes = Vec::new();
+    if let Ok(fd) = opened {
+        let _ = std::fs::File::from(fd).take(LONGEST).read_to_end(&mut bytes);
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nweb:x:101:102::/srv/web:/bin/false\nbroken\n";
+    const GROUP: &str = "root:x:0:\nweb:x:102:\nlogs:x:103:other,web\nbin:x:1:root,daemon\n";
+
+    #[track_caller]
+    fn check(user: &str, groups: &[&str], expected: &str) {
+        let groups: Vec<String> = groups.iter().map(|&group| group.to_owned()).collect();
+        let text = match identify(user, &groups, PASSWD, GROUP) {
+            Ok(Identity { uid, gid, groups, home }) => format!("{uid}:{gid} {groups:?} {home}"),
+            Err(error) => error.to_string(),
+        };
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn names_and_numbers_are_looked_up() {
+        check("", &[], "0:0 [1] /root");
+        check("web", &[], "101:102 [103] /srv/web");
+        check("101", &[], "101:102 [103] /srv/web");
+        check("web:logs", &[], "101:103 [] /srv/web");
+        check("web:7", &[], "101:7 [] /srv/web");
+    }
+
+    #[test]
+    fn a_number_needs_no_entry_and_a_name_does() {
+        check("4711", &[], "4711:0 [] /");
+        check("nobody", &[], "unable to find user nobody: no matching entries in passwd file");
+        check("web:nogroup", &[], "unable to find group nogroup: no matching entries in group file");
+    }
+
+    #[test]
+    fn further_groups_are_added() {
+        check("web", &["7", "root"], "101:102 [0, 7, 103] /srv/web");
+    }
+}

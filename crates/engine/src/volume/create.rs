@@ -1,0 +1,92 @@
+//! Making and finding volumes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::{DATA, Known, RECORD, Volume, VolumeSpec};
+use crate::engine::{Engine, blocking};
+use crate::error::{Error, Result};
+use crate::event::EventKind;
+use crate::state::{self, VolumeRecord};
+
+impl Engine {
+    /// Makes a volume; the one that exists where its name is taken.
+    pub async fn volume_create(&self, spec: VolumeSpec) -> Result<Arc<Volume>> {
+        let engine = self.clone();
+        blocking(move || engine.volume_make(spec)).await
+    }
+
+    /// A volume by its name. `get …: no such volume` where there is none.
+    pub fn volume_inspect(&self, name: &str) -> Result<Arc<Volume>> {
+        let found = self.inner.volumes.known.lock().get(name).map(|known| Arc::clone(&known.view));
+        found.ok_or_else(|| no_such_volume(name))
+    }
+
+    /// As [`Engine::volume_create`], for threads that may block.
+    pub(crate) fn volume_make(&self, spec: VolumeSpec) -> Result<Arc<Volume>> {
+        if !matches!(spec.driver.as_str(), "" | "local") {
+            return Err(Error::not_found(format!("error looking up volume plugin {0}: plugin \"{0}\" not found", spec.driver)));
+        }
+        for key in spec.options.keys() {
+            if !matches!(key.as_str(), "type" | "o" | "device" | "size") {
+                return Err(Error::invalid(format!("invalid option: \"{key}\"")));
+            }
+        }
+        let anonymous = spec.name.is_none();
+        let name = match &spec.name {
+            Some(name) => check_name(name)?.to_owned(),
+            None => {
+                let mut bytes = [0; 32];
+                self.inner.random.fill(&mut bytes);
+                hex::encode(bytes)
+            }
+        };
+        // The lock is held while the directory is made: a second request for the same name must
+        // not see half a volume.
+        let mut known = self.inner.volumes.known.lock();
+        if let Some(known) = known.get(&name) {
+            return Ok(Arc::clone(&known.view));
+        }
+        let directory = self.inner.layout.volume(&name);
+        let record = VolumeRecord {
+            version: state::VERSION,
+            name: name.clone(),
+            created: self.inner.clock.now(),
+            spec,
+            anonymous,
+            filled: false,
+        };
+        let made = state::make_directory(&directory.join(DATA), 0o755)
+            .and_then(|()| state::save(&directory.join(RECORD), &record));
+        if let Err(error) = made {
+            let _ = std::fs::remove_dir_all(&directory);
+            return Err(error);
+        }
+        let made = Known::new(&self.inner.layout, record);
+        let view = Arc::clone(&made.view);
+        known.insert(name.clone(), made);
+        drop(known);
+        self.emit_volume("create", &name);
+        Ok(view)
+    }
+
+    pub(super) fn emit_volume(&self, action: &'static str, name: &str) {
+        let attributes = BTreeMap::from([("driver".to_owned(), "local".to_owned())]);
+        self.inner.events.emit(EventKind::Volume, action, name, attributes);
+    }
+}
+
+pub(super) fn no_such_volume(name: &str) -> Error {
+    Error::not_found(format!("get {name}: no such volume"))
+}
+
+fn check_name(name: &str) -> Result<&str> {
+    let first = name.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
+    let rest = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-'));
+    if first && rest && (2..=255).contains(&name.len()) {
+        return Ok(name);
+    }
+    Err(Error::invalid(format!(
+        "create {name}: \"{name}\" includes invalid characters for a local volume name, only \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed. If you intended to pass a host directory, use absolute path"
+    )))
+}

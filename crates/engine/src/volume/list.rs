@@ -1,0 +1,54 @@
+//! Listing volumes and who has them.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::{Volume, VolumeFilter};
+use crate::engine::Engine;
+use crate::filter;
+
+impl Engine {
+    /// The volumes that `filter` lets through, by name.
+    pub fn volume_list(&self, filter: &VolumeFilter) -> Vec<Arc<Volume>> {
+        let all: Vec<Arc<Volume>> =
+            self.inner.volumes.known.lock().values().map(|known| Arc::clone(&known.view)).collect();
+        let admitted = |volume: &Arc<Volume>| {
+            filter::name_matches(&filter.names, &volume.name)
+                && filter::labels_match(&filter.labels, &volume.labels)
+                && (filter.drivers.is_empty() || filter.drivers.contains(&volume.driver))
+                && filter.dangling.is_none_or(|dangling| self.volume_users(&volume.name).is_empty() == dangling)
+        };
+        all.into_iter().filter(admitted).collect()
+    }
+
+    /// The ids of the containers that have a volume, in whatever state they are.
+    pub(crate) fn volume_users(&self, name: &str) -> Vec<String> {
+        let cells = self.inner.registry.all();
+        let has = |cell: &&Arc<crate::registry::ContainerCell>| {
+            cell.record().mounts.iter().any(|point| point.volume.as_deref() == Some(name))
+        };
+        cells.iter().filter(has).map(|cell| cell.id.to_string()).collect()
+    }
+}
+
+/// Bytes that the files below `path` take, each counted once; those that vanish meanwhile count nothing.
+pub(crate) fn disk_use(path: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    let mut seen = std::collections::HashSet::new();
+    let mut total = 0;
+    let mut open = vec![path.to_owned()];
+    while let Some(directory) = open.pop() {
+        let Ok(entries) = std::fs::read_dir(&directory) else { continue };
+        for entry in entries.flatten() {
+            let Ok(meta) = entry.metadata() else { continue };
+            if meta.nlink() > 1 && !meta.is_dir() && !seen.insert((meta.dev(), meta.ino())) {
+                continue;
+            }
+            total += meta.len();
+            if meta.is_dir() {
+                open.push(entry.path());
+            }
+        }
+    }
+    total
+}
