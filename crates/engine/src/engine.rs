@@ -65,7 +65,8 @@ impl Engine {
             .to_owned();
         let image_root = layout.images();
         let images = blocking(move || {
-            image::Store::open(&image_root).map_err(|source| Error::internal("open the image store").with_source(source))
+            image::Store::open(&image_root)
+                .map_err(|source| Error::internal("open the image store").with_source(source))
         })
         .await?;
         let registries = image::registry::Client::new(image::registry::Config {
@@ -160,7 +161,9 @@ impl Engine {
 }
 
 /// Runs `work`, which blocks on the disk or the kernel, where it holds up nobody.
-pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         Err(error) => match error.try_into_panic() {

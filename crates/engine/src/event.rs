@@ -126,7 +126,9 @@ impl Feed {
                 None => match self.receiver.recv().await {
                     Ok(event) => event,
                     Err(broadcast::error::RecvError::Lagged(missed)) => {
-                        let error = Error::unavailable(format!("{missed} events were missed: the reader is too slow"));
+                        let error = Error::unavailable(format!(
+                            "{missed} events were missed: the reader is too slow"
+                        ));
                         return Some((Err(error), self));
                     }
                     Err(broadcast::error::RecvError::Closed) => return None,
@@ -155,7 +157,8 @@ impl EventQuery {
                 })
         };
         (self.kinds.is_empty() || self.kinds.contains(&event.kind))
-            && (self.actions.is_empty() || self.actions.iter().any(|wanted| action_matches(wanted, &event.action)))
+            && (self.actions.is_empty()
+                || self.actions.iter().any(|wanted| action_matches(wanted, &event.action)))
             && names(&self.containers, EventKind::Container, "container")
             && names(&self.images, EventKind::Image, "image")
             && names(&self.volumes, EventKind::Volume, "volume")

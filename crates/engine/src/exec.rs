@@ -110,7 +110,13 @@ impl Engine {
                 cell.container.sandbox.shim()
             }
             // One of an earlier daemon's: nobody asks for it any more.
-            None => self.inner.registry.find(container).and_then(|id| self.inner.registry.get(&id)).ok().and_then(|cell| cell.sandbox.shim()),
+            None => self
+                .inner
+                .registry
+                .find(container)
+                .and_then(|id| self.inner.registry.get(&id))
+                .ok()
+                .and_then(|cell| cell.sandbox.shim()),
         };
         let Some(shim) = shim else { return };
         let (container, exec) = (container.to_owned(), exec.to_owned());
@@ -130,8 +136,14 @@ impl Engine {
             at: self.inner.clock.now(),
             oom_killed: false,
         };
-        let gone: Vec<Arc<ExecCell>> =
-            self.inner.execs.read().values().filter(|cell| cell.container.id == container.id).cloned().collect();
+        let gone: Vec<Arc<ExecCell>> = self
+            .inner
+            .execs
+            .read()
+            .values()
+            .filter(|cell| cell.container.id == container.id)
+            .cloned()
+            .collect();
         for cell in gone {
             if cell.progress.lock().started {
                 self.exec_ended(&cell, &status);

@@ -19,7 +19,9 @@ use serde::{Deserialize, Serialize};
 use crate::container::{Healthcheck, Port};
 use crate::error::Result;
 
-pub(crate) use convert::{config_from_oci, config_to_oci, healthcheck_from_oci, host_architecture, kind, parse_port, with_tag};
+pub(crate) use convert::{
+    config_from_oci, config_to_oci, healthcheck_from_oci, host_architecture, kind, parse_port, with_tag,
+};
 
 /// Names an image: the digest of its configuration (`sha256:…`).
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
@@ -219,4 +221,3 @@ pub enum ImageRemoved {
     /// An image or layer is gone.
     Deleted(String),
 }
-

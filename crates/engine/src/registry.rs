@@ -6,11 +6,11 @@ use std::sync::Arc;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::container::PublishedPort;
 use crate::container::Status;
 use crate::error::{Error, Result};
 use crate::id::{ContainerId, SandboxId};
 use crate::network::Endpoint;
-use crate::container::PublishedPort;
 use crate::sandbox::SandboxSpec;
 use crate::shim::Shim;
 use crate::state::ContainerRecord;

@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_fd, fsconfig_set_string, fsmount, fsopen,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_fd, fsconfig_set_string,
+    fsmount, fsopen,
 };
 
 use crate::error::{Context, Result};
@@ -43,7 +44,8 @@ impl RootFs {
         match lower {
             [one] => {
                 let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-                let root = openat(CWD, one, flags, Mode::empty()).context(|| format!("open `{}`", one.display()))?;
+                let root =
+                    openat(CWD, one, flags, Mode::empty()).context(|| format!("open `{}`", one.display()))?;
                 Ok(Self { root })
             }
             _ => Self::overlay(&lower.iter().map(PathBuf::as_path).collect::<Vec<_>>(), None),
@@ -68,7 +70,8 @@ impl RootFs {
             set_directory(context.as_fd(), "workdir", work)?;
         }
         fsconfig_create(context.as_fd()).context(tried)?;
-        let root = fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty()).context(tried)?;
+        let root = fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
+            .context(tried)?;
         Ok(Self { root })
     }
 
@@ -104,7 +107,8 @@ impl AsFd for RootFs {
 
 fn set_directory(context: BorrowedFd<'_>, key: &str, path: &Path) -> Result<()> {
     let tried = || format!("use `{}` as a layer", path.display());
-    let directory = openat(CWD, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).context(tried)?;
+    let directory = openat(CWD, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .context(tried)?;
     match fsconfig_set_fd(context, key, directory.as_fd()) {
         Ok(()) => Ok(()),
         // Kernels before 6.13 take paths only.
@@ -117,6 +121,7 @@ fn set_directory(context: BorrowedFd<'_>, key: &str, path: &Path) -> Result<()> 
 pub(crate) fn reopen(file: &OwnedFd, flags: OFlags) -> Result<File> {
     use std::os::fd::AsRawFd;
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-    let fd = openat(CWD, &path, flags | OFlags::CLOEXEC, Mode::empty()).context(|| "open a file of a container".to_owned())?;
+    let fd = openat(CWD, &path, flags | OFlags::CLOEXEC, Mode::empty())
+        .context(|| "open a file of a container".to_owned())?;
     Ok(fd.into())
 }

@@ -47,7 +47,13 @@ pub(crate) struct Surroundings {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum PreparedMount {
     /// A path of the host.
-    Bind { source: PathBuf, target: String, read_only: bool, propagation: crate::container::Propagation, recursive: bool },
+    Bind {
+        source: PathBuf,
+        target: String,
+        read_only: bool,
+        propagation: crate::container::Propagation,
+        recursive: bool,
+    },
     /// A file system of its own.
     Filesystem { kind: String, source: String, target: String, options: Vec<String> },
 }

@@ -29,7 +29,7 @@ use crate::error::{Context, Error, Result};
 use crate::id::{ContainerId, SandboxId};
 
 pub(crate) use lock::RootLock;
-pub(crate) use record::{ContainerRecord, EngineRecord, SandboxRecord, VERSION, VolumeRecord};
+pub(crate) use record::{ContainerRecord, EngineRecord, Layers, SandboxRecord, VERSION, VolumeRecord};
 
 /// Where everything is.
 #[derive(Clone, Debug)]
@@ -98,7 +98,14 @@ impl Layout {
 
     /// The directories that must be there, made.
     pub(crate) fn prepare(&self) -> Result<()> {
-        for directory in [self.containers(), self.sandboxes(), self.volumes(), self.shims(), self.run.join("sandboxes"), self.run.join("bundles")] {
+        for directory in [
+            self.containers(),
+            self.sandboxes(),
+            self.volumes(),
+            self.shims(),
+            self.run.join("sandboxes"),
+            self.run.join("bundles"),
+        ] {
             make_directory(&directory, 0o711)?;
         }
         Ok(())

@@ -22,7 +22,12 @@ pub(crate) struct Identity {
 
 impl Identity {
     pub(crate) fn to_oci(&self) -> runtime::spec::User {
-        runtime::spec::User { uid: self.uid, gid: self.gid, umask: None, additional_gids: self.groups.clone() }
+        runtime::spec::User {
+            uid: self.uid,
+            gid: self.gid,
+            umask: None,
+            additional_gids: self.groups.clone(),
+        }
     }
 }
 
@@ -40,12 +45,15 @@ pub(crate) fn identify(user: &str, groups: &[String], passwd: &str, group: &str)
     };
     let user = if user.is_empty() { "0" } else { user };
     let number: Option<u32> = user.parse().ok();
-    let entry = passwd.lines().filter_map(User::parse).find(|entry| entry.name == user || Some(entry.uid) == number);
+    let entry =
+        passwd.lines().filter_map(User::parse).find(|entry| entry.name == user || Some(entry.uid) == number);
     let entry = match (entry, number) {
         (Some(entry), _) => entry,
         (None, Some(uid)) => User { name: "", uid, gid: 0, home: "/" },
         (None, None) => {
-            return Err(Error::invalid(format!("unable to find user {user}: no matching entries in passwd file")));
+            return Err(Error::invalid(format!(
+                "unable to find user {user}: no matching entries in passwd file"
+            )));
         }
     };
     let all: Vec<Group<'_>> = group.lines().filter_map(Group::parse).collect();
@@ -53,9 +61,12 @@ pub(crate) fn identify(user: &str, groups: &[String], passwd: &str, group: &str)
         if let Some(found) = all.iter().find(|group| group.name == name) {
             return Ok(found.gid);
         }
-        name.parse().map_err(|_| Error::invalid(format!("unable to find group {name}: no matching entries in group file")))
+        name.parse().map_err(|_| {
+            Error::invalid(format!("unable to find group {name}: no matching entries in group file"))
+        })
     };
-    let mut identity = Identity { uid: entry.uid, gid: entry.gid, groups: Vec::new(), home: entry.home.to_owned() };
+    let mut identity =
+        Identity { uid: entry.uid, gid: entry.gid, groups: Vec::new(), home: entry.home.to_owned() };
     if identity.home.is_empty() {
         identity.home = "/".to_owned();
     }
@@ -63,7 +74,9 @@ pub(crate) fn identify(user: &str, groups: &[String], passwd: &str, group: &str)
         Some(name) => identity.gid = find(name)?,
         // The databases say which further groups one is in, unless one was asked for.
         None => {
-            let member = |group: &&Group<'_>| !entry.name.is_empty() && group.members.split(',').any(|name| name == entry.name);
+            let member = |group: &&Group<'_>| {
+                !entry.name.is_empty() && group.members.split(',').any(|name| name == entry.name)
+            };
             identity.groups.extend(all.iter().filter(member).map(|group| group.gid));
         }
     }
@@ -113,7 +126,8 @@ impl<'a> Group<'a> {
 fn read(root: BorrowedFd<'_>, path: &str) -> String {
     // Without the confinement a symbolic link in the image could show a file of the host.
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    let opened = openat2(root, path, flags, Mode::empty(), ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS);
+    let opened =
+        openat2(root, path, flags, Mode::empty(), ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS);
     let mut bytes = Vec::new();
     if let Ok(fd) = opened {
         let _ = std::fs::File::from(fd).take(LONGEST).read_to_end(&mut bytes);

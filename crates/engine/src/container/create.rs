@@ -53,7 +53,8 @@ impl Engine {
         let cell = Arc::new(ContainerCell::new(record, sandbox));
         if let Err(taken) = inner.registry.add(Arc::clone(&cell)) {
             // Somebody was quicker with the name.
-            HalfMade { engine: self, id: &id, volumes: cell.record().anonymous_volumes.clone(), done: false }.clear();
+            HalfMade { engine: self, id: &id, volumes: cell.record().anonymous_volumes.clone(), done: false }
+                .clear();
             return Err(taken);
         }
         self.emit(&cell, "create", &[]);
@@ -76,7 +77,8 @@ impl Engine {
         let directory = self.inner.layout.container(id);
         state::make_directory(&directory, 0o710)?;
         let snapshot = self.inner.images.snapshot_create(id.as_str(), Some(&image.id)).map_err(|source| {
-            Error::new(crate::image::kind(source.kind()), "make the container's root file system").with_source(source)
+            Error::new(crate::image::kind(source.kind()), "make the container's root file system")
+                .with_source(source)
         })?;
         let mut volumes = Volumes::new(self, &snapshot.lower);
         let mounts = volumes.resolve(&spec, &resolved);
@@ -107,7 +109,9 @@ impl Engine {
     /// The image that `reference` names.
     pub(crate) fn image_present(&self, reference: &str) -> Result<image::Image> {
         self.inner.images.image_get(reference).map_err(|source| match crate::image::kind(source.kind()) {
-            Kind::NotFound => Error::not_found(format!("No such image: {}", crate::image::with_tag(reference))),
+            Kind::NotFound => {
+                Error::not_found(format!("No such image: {}", crate::image::with_tag(reference)))
+            }
             kind => Error::new(kind, format!("look up the image `{reference}`")).with_source(source),
         })
     }
@@ -123,7 +127,9 @@ impl Engine {
         }
         Ok(match &spec.namespaces.network {
             NetworkMode::Host => rustix::system::uname().nodename().to_string_lossy().into_owned(),
-            NetworkMode::Container(other) => self.inner.registry.get(other)?.record().resolved.hostname.clone(),
+            NetworkMode::Container(other) => {
+                self.inner.registry.get(other)?.record().resolved.hostname.clone()
+            }
             _ => id.short().to_owned(),
         })
     }
@@ -195,9 +201,7 @@ fn check_spec(spec: &ContainerSpec) -> Result<()> {
         && swap > 0
         && swap < memory
     {
-        return Err(Error::invalid(
-            "Minimum memoryswap limit should be larger than memory limit, see usage",
-        ));
+        return Err(Error::invalid("Minimum memoryswap limit should be larger than memory limit, see usage"));
     }
     if spec.resources.nano_cpus.is_some_and(|cpus| cpus < 0) {
         return Err(Error::invalid("range of CPUs is from 0.01 upwards"));

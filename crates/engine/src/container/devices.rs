@@ -27,8 +27,11 @@ pub(super) fn of_container(spec: &ContainerSpec) -> Result<Vec<LinuxDevice>> {
         }
         let before = devices.len();
         let source = fs::canonicalize(source).map_err(|error| {
-            Error::invalid(format!("error gathering device information while adding custom device \"{}\"", asked.host_path))
-                .with_source(error)
+            Error::invalid(format!(
+                "error gathering device information while adding custom device \"{}\"",
+                asked.host_path
+            ))
+            .with_source(error)
         })?;
         if source.is_dir() {
             collect(&source, target, &mut devices);
@@ -49,7 +52,8 @@ pub(super) fn of_container(spec: &ContainerSpec) -> Result<Vec<LinuxDevice>> {
 pub(super) fn block_numbers(resources: &Resources) -> Result<Vec<(String, i64, i64)>> {
     throttled(resources)
         .map(|path| {
-            let meta = fs::metadata(path).map_err(|error| Error::invalid(format!("no such device: {path}")).with_source(error))?;
+            let meta = fs::metadata(path)
+                .map_err(|error| Error::invalid(format!("no such device: {path}")).with_source(error))?;
             let (major, minor) = numbers(meta.rdev());
             Ok((path.to_owned(), major, minor))
         })
@@ -67,7 +71,9 @@ fn collect(source: &Path, target: &Path, devices: &mut Vec<LinuxDevice>) {
         let (source, target) = (entry.path(), target.join(&name));
         match entry.file_type() {
             Ok(kind) if kind.is_dir() => collect(&source, &target, devices),
-            Ok(kind) if kind.is_char_device() || kind.is_block_device() => devices.extend(device(&source, &target)),
+            Ok(kind) if kind.is_char_device() || kind.is_block_device() => {
+                devices.extend(device(&source, &target))
+            }
             _ => {}
         }
     }

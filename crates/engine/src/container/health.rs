@@ -99,7 +99,8 @@ impl Engine {
             HealthTest::Command(words) => words.clone(),
             HealthTest::Shell(line) => {
                 let shell = cell.record().resolved.shell.clone();
-                let mut words = if shell.is_empty() { vec!["/bin/sh".to_owned(), "-c".to_owned()] } else { shell };
+                let mut words =
+                    if shell.is_empty() { vec!["/bin/sh".to_owned(), "-c".to_owned()] } else { shell };
                 words.push(line.clone());
                 words
             }
@@ -154,6 +155,10 @@ mod tests {
 
     #[test]
     fn failures_in_the_start_period_do_not_count() {
-        check(&[1, 1, 1, 1, 1, 1], 3, &["starting", "starting", "starting", "starting", "starting", "unhealthy"]);
+        check(
+            &[1, 1, 1, 1, 1, 1],
+            3,
+            &["starting", "starting", "starting", "starting", "starting", "unhealthy"],
+        );
     }
 }

@@ -23,7 +23,8 @@ impl Engine {
             let snapshot = engine.inner.images.snapshot_size(record.id.as_str());
             let writable = snapshot
                 .map_err(|source| Error::internal("measure a container's files").with_source(source))?;
-            let of_image = engine.inner.images.image_get(&record.resolved.image_id).map_or(0, |image| image.size);
+            let of_image =
+                engine.inner.images.image_get(&record.resolved.image_id).map_or(0, |image| image.size);
             Ok(ContainerSize { writable, root: writable + of_image })
         })
         .await
@@ -36,7 +37,9 @@ impl Engine {
         let life = &record.life;
         let mut networks = live.endpoints;
         for (name, spec) in &record.networks {
-            networks.entry(name.clone()).or_insert_with(|| Endpoint { spec: spec.clone(), ..Endpoint::default() });
+            networks
+                .entry(name.clone())
+                .or_insert_with(|| Endpoint { spec: spec.clone(), ..Endpoint::default() });
         }
         let mut ports = live.ports;
         for port in &record.resolved.exposed_ports {
@@ -47,7 +50,11 @@ impl Engine {
         let files = self.files_directory(cell).unwrap_or_else(|_| self.inner.layout.container(&cell.id));
         let mut execs: Vec<_> = {
             let known = self.inner.execs.read();
-            known.values().filter(|exec| exec.container.id == cell.id && !exec.quiet).map(|exec| exec.id.clone()).collect()
+            known
+                .values()
+                .filter(|exec| exec.container.id == cell.id && !exec.quiet)
+                .map(|exec| exec.id.clone())
+                .collect()
         };
         execs.sort();
         Container {

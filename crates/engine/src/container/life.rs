@@ -131,7 +131,9 @@ pub(crate) fn step(life: &Life, input: &Input, wishes: Wishes) -> (Life, Vec<Eff
             if !life.status.is_active() {
                 return (next, effects);
             }
-            let long = life.started_at.is_some_and(|start| Duration::try_from(at.duration_since(start)).unwrap_or_default() >= LONG_RUN);
+            let long = life.started_at.is_some_and(|start| {
+                Duration::try_from(at.duration_since(start)).unwrap_or_default() >= LONG_RUN
+            });
             if long {
                 next.short_runs = 0;
             }
@@ -182,7 +184,9 @@ fn end(next: &mut Life, effects: &mut Vec<Effect>, wishes: Wishes, code: i32) {
     let again = !next.halted
         && match wishes.restart {
             RestartPolicy::No => false,
-            RestartPolicy::OnFailure { retries } => code != 0 && retries.is_none_or(|most| next.restart_count < most),
+            RestartPolicy::OnFailure { retries } => {
+                code != 0 && retries.is_none_or(|most| next.restart_count < most)
+            }
             RestartPolicy::Always | RestartPolicy::UnlessStopped => true,
         };
     if again {

@@ -13,12 +13,14 @@ use crate::filter;
 impl Engine {
     /// The containers that `filter` lets through, newest first.
     pub fn container_list(&self, filter: &ContainerFilter) -> Result<Vec<Arc<Container>>> {
-        let created = |reference: &Option<String>| match reference {
-            Some(reference) => {
-                let id = self.inner.registry.find(reference)?;
-                Ok(Some(self.inner.registry.get(&id)?.record().created))
+        let created = |reference: &Option<String>| -> Result<Option<Timestamp>> {
+            match reference {
+                Some(reference) => {
+                    let id = self.inner.registry.find(reference)?;
+                    Ok(Some(self.inner.registry.get(&id)?.record().created))
+                }
+                None => Ok(None),
             }
-            None => Ok(None),
         };
         let bounds = Bounds {
             before: created(&filter.before)?,
@@ -27,7 +29,8 @@ impl Engine {
         };
         let mut cells = self.inner.registry.all();
         cells.sort_by_cached_key(|cell| std::cmp::Reverse((cell.record().created, cell.id.clone())));
-        let views = cells.iter().map(|cell| Arc::new(self.view(cell))).filter(|view| admits(filter, &bounds, view));
+        let views =
+            cells.iter().map(|cell| Arc::new(self.view(cell))).filter(|view| admits(filter, &bounds, view));
         Ok(match filter.limit {
             Some(limit) => views.take(limit).collect(),
             None => views.collect(),
@@ -63,9 +66,13 @@ fn admits(filter: &ContainerFilter, bounds: &Bounds, view: &Container) -> bool {
         Some(health) => health.status.as_str(),
         None => "none",
     };
-    let named = |wanted: &[String], names: &dyn Fn(&str) -> bool| wanted.is_empty() || wanted.iter().any(|one| names(one));
+    let named = |wanted: &[String], names: &dyn Fn(&str) -> bool| {
+        wanted.is_empty() || wanted.iter().any(|one| names(one))
+    };
     let port = |wanted: &str, published: bool| {
-        let one = |port: &PublishedPort| (!published || port.host.is_some()) && port_matches(wanted, port.container);
+        let one = |port: &PublishedPort| {
+            (!published || port.host.is_some()) && port_matches(wanted, port.container)
+        };
         view.ports.iter().any(one)
     };
     shown
@@ -81,7 +88,9 @@ fn admits(filter: &ContainerFilter, bounds: &Bounds, view: &Container) -> bool {
             view.mounts.iter().any(|point| point.volume.as_deref() == Some(wanted) || point.target == wanted)
         })
         && named(&filter.networks, &|wanted| {
-            view.networks.iter().any(|(name, endpoint)| name == wanted || endpoint.network_id.starts_with(wanted))
+            view.networks
+                .iter()
+                .any(|(name, endpoint)| name == wanted || endpoint.network_id.starts_with(wanted))
         })
         && named(&filter.health, &|wanted| wanted == health)
         && named(&filter.published, &|wanted| port(wanted, true))

@@ -26,13 +26,18 @@ impl<'a> Volumes<'a> {
     }
 
     /// The mount points: those asked for, in order, then the volumes that only the image declares.
-    pub(super) fn resolve(&mut self, spec: &ContainerSpec, resolved: &ResolvedSpec) -> Result<Vec<MountPoint>> {
+    pub(super) fn resolve(
+        &mut self,
+        spec: &ContainerSpec,
+        resolved: &ResolvedSpec,
+    ) -> Result<Vec<MountPoint>> {
         let mut points = Vec::with_capacity(spec.mounts.len());
         for mount in &spec.mounts {
             points.push(self.mount_point(mount)?);
         }
         for target in &resolved.image_volumes {
-            let same = |point: &MountPoint| point.target.trim_end_matches('/') == target.trim_end_matches('/');
+            let same =
+                |point: &MountPoint| point.target.trim_end_matches('/') == target.trim_end_matches('/');
             if !points.iter().any(same) {
                 points.push(self.mount_point(&anonymous(target))?);
             }
@@ -161,7 +166,8 @@ fn volume(engine: &Engine, point: &MountPoint, subpath: Option<&str>) -> Result<
     let volume = engine.volume_inspect(name)?;
     let option = |key: &str| volume.options.get(key).map(String::as_str).filter(|value| !value.is_empty());
     let kind = option("type").filter(|&kind| kind != "none" && kind != "bind");
-    let words: Vec<String> = option("o").map(|words| words.split(',').map(str::to_owned).collect()).unwrap_or_default();
+    let words: Vec<String> =
+        option("o").map(|words| words.split(',').map(str::to_owned).collect()).unwrap_or_default();
     if let Some(kind) = kind {
         let mut options: Vec<String> = words;
         if !point.writable {
@@ -180,7 +186,9 @@ fn volume(engine: &Engine, point: &MountPoint, subpath: Option<&str>) -> Result<
     };
     if let Some(subpath) = subpath {
         if Path::new(subpath).components().any(|part| !matches!(part, std::path::Component::Normal(_))) {
-            return Err(Error::invalid(format!("subpath must be a relative path within the volume: {subpath}")));
+            return Err(Error::invalid(format!(
+                "subpath must be a relative path within the volume: {subpath}"
+            )));
         }
         // The runtime opens bind sources as they are; a link in the volume must not lead it out.
         let mut confined = source.clone();

@@ -5,17 +5,19 @@ use base::Random;
 use crate::error::{Error, Result};
 
 const ADJECTIVES: [&str; 48] = [
-    "able", "airy", "amber", "azure", "bold", "brave", "brisk", "calm", "clever", "cosy", "crisp", "daring", "deft",
-    "eager", "early", "fair", "fleet", "fond", "frank", "fresh", "gentle", "glad", "golden", "grand", "happy", "hardy",
-    "jolly", "keen", "kind", "lively", "loyal", "lucid", "merry", "mild", "neat", "noble", "plucky", "proud", "quick",
-    "quiet", "sharp", "silver", "steady", "sunny", "swift", "tidy", "warm", "witty",
+    "able", "airy", "amber", "azure", "bold", "brave", "brisk", "calm", "clever", "cosy", "crisp", "daring",
+    "deft", "eager", "early", "fair", "fleet", "fond", "frank", "fresh", "gentle", "glad", "golden", "grand",
+    "happy", "hardy", "jolly", "keen", "kind", "lively", "loyal", "lucid", "merry", "mild", "neat", "noble",
+    "plucky", "proud", "quick", "quiet", "sharp", "silver", "steady", "sunny", "swift", "tidy", "warm",
+    "witty",
 ];
 
 const NOUNS: [&str; 48] = [
-    "anchor", "barge", "beacon", "boom", "bosun", "bow", "bridge", "buoy", "cable", "capstan", "cargo", "chart",
-    "clipper", "compass", "crane", "cutter", "deck", "dinghy", "dock", "ferry", "fleet", "galley", "gull", "harbour",
-    "hawser", "helm", "hoist", "hull", "jetty", "keel", "ketch", "lagoon", "lantern", "mast", "mooring", "paddle",
-    "pier", "pilot", "prow", "quay", "reef", "rudder", "sail", "sextant", "sloop", "tide", "tug", "wharf",
+    "anchor", "barge", "beacon", "boom", "bosun", "bow", "bridge", "buoy", "cable", "capstan", "cargo",
+    "chart", "clipper", "compass", "crane", "cutter", "deck", "dinghy", "dock", "ferry", "fleet", "galley",
+    "gull", "harbour", "hawser", "helm", "hoist", "hull", "jetty", "keel", "ketch", "lagoon", "lantern",
+    "mast", "mooring", "paddle", "pier", "pilot", "prow", "quay", "reef", "rudder", "sail", "sextant",
+    "sloop", "tide", "tug", "wharf",
 ];
 
 /// The name without its leading slash, if it may be one.
@@ -27,7 +29,9 @@ pub(super) fn check(name: &str) -> Result<&str> {
     if first && rest && bare.len() > 1 {
         return Ok(bare);
     }
-    Err(Error::invalid(format!("Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")))
+    Err(Error::invalid(format!(
+        "Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"
+    )))
 }
 
 /// A name that is free.

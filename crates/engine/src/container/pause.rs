@@ -19,7 +19,10 @@ impl Engine {
         match cell.status() {
             Status::Running => self.freeze(&cell).await,
             Status::Paused => Err(Error::conflict(format!("container {} is already paused", cell.id))),
-            Status::Restarting => Err(Error::conflict(format!("container {} is restarting, wait until the container is running", cell.id))),
+            Status::Restarting => Err(Error::conflict(format!(
+                "container {} is restarting, wait until the container is running",
+                cell.id
+            ))),
             _ => Err(cell.not_running()),
         }
     }

@@ -78,7 +78,9 @@ impl Engine {
         match inner.images.snapshot_remove(id.as_str()) {
             Ok(()) | Err(image::SnapshotError::NotFound(_)) => {}
             Err(source) => {
-                return Err(Error::internal(format!("unable to remove filesystem for {id}")).with_source(source));
+                return Err(
+                    Error::internal(format!("unable to remove filesystem for {id}")).with_source(source)
+                );
             }
         }
         for directory in [inner.layout.bundle(id), inner.layout.sandbox_run(&SandboxId::of_container(id))] {

@@ -25,12 +25,14 @@ pub(super) fn resolve(
     spec::overlay_env(&mut env, &wishes.env);
     let mut labels = of_image.labels.clone();
     labels.extend(wishes.labels.clone());
-    let mut exposed_ports: Vec<Port> = of_image.exposed_ports.iter().filter_map(|text| image::parse_port(text)).collect();
+    let mut exposed_ports: Vec<Port> =
+        of_image.exposed_ports.iter().filter_map(|text| image::parse_port(text)).collect();
     exposed_ports.extend(wishes.exposed_ports.iter().copied());
     exposed_ports.extend(wishes.ports.iter().map(|binding| binding.container));
     exposed_ports.sort_unstable();
     exposed_ports.dedup();
-    let workdir = wishes.workdir.clone().filter(|dir| !dir.is_empty()).unwrap_or_else(|| of_image.working_dir.clone());
+    let workdir =
+        wishes.workdir.clone().filter(|dir| !dir.is_empty()).unwrap_or_else(|| of_image.working_dir.clone());
     if !workdir.is_empty() && !workdir.starts_with('/') {
         return Err(Error::invalid(format!(
             "the working directory '{workdir}' is invalid, it needs to be an absolute path"
@@ -78,7 +80,9 @@ fn command(wishes: &ContainerSpec, of_image: &ContainerConfig) -> (Vec<String>, 
         None => (of_image.entrypoint.clone().unwrap_or_default(), own.unwrap_or(image_command)),
         Some(entrypoint) if entrypoint.is_empty() => (Vec::new(), own.unwrap_or(image_command)),
         // What the command line sends for `--entrypoint ""`.
-        Some(entrypoint) if entrypoint.len() == 1 && entrypoint[0].is_empty() => (Vec::new(), own.unwrap_or_default()),
+        Some(entrypoint) if entrypoint.len() == 1 && entrypoint[0].is_empty() => {
+            (Vec::new(), own.unwrap_or_default())
+        }
         Some(entrypoint) => (entrypoint.clone(), own.unwrap_or_default()),
     }
 }

@@ -9,7 +9,12 @@ use crate::id::ContainerId;
 
 impl Engine {
     /// Stops a container as [`Engine::container_stop`] does, if it runs, and starts it.
-    pub async fn container_restart(&self, id: &ContainerId, signal: Option<&str>, grace: Option<Duration>) -> Result<()> {
+    pub async fn container_restart(
+        &self,
+        id: &ContainerId,
+        signal: Option<&str>,
+        grace: Option<Duration>,
+    ) -> Result<()> {
         let cell = self.inner.registry.get(id)?;
         let (signal, grace) = stop::how(&cell, signal, grace)?;
         let engine = self.clone();

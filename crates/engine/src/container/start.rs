@@ -102,7 +102,8 @@ impl Engine {
         let engine = self.clone();
         let bundle = self.inner.layout.bundle(&cell.id);
         let (spec_record, spec_bundle) = (Arc::clone(&record), bundle.clone());
-        let prepared = blocking(move || engine.write_bundle(&spec_record, spec_bundle, joined, host_network, files));
+        let prepared =
+            blocking(move || engine.write_bundle(&spec_record, spec_bundle, joined, host_network, files));
         // The sandbox comes up while the container's configuration is made.
         let (shim, prepared) = if cell.sandbox.spec.is_some() {
             (self.sandbox_shim(cell), prepared.await)
@@ -124,7 +125,8 @@ impl Engine {
         files: PathBuf,
     ) -> Result<()> {
         let root = RootFs::read_only(&record.layers)?;
-        let identity = users::look_up(std::os::fd::AsFd::as_fd(&root), &record.resolved.user, &record.spec.groups)?;
+        let identity =
+            users::look_up(std::os::fd::AsFd::as_fd(&root), &record.resolved.user, &record.spec.groups)?;
         drop(root);
         let mut around = Surroundings {
             identity,
@@ -231,7 +233,9 @@ impl Engine {
         let pid = other.record().life.pid.filter(|_| other.status().is_active());
         match pid {
             Some(pid) => Ok(Some(format!("/proc/{pid}/ns/{kind}").into())),
-            None => Err(Error::conflict(format!("cannot join {kind} of a non running container: {}", other.id))),
+            None => {
+                Err(Error::conflict(format!("cannot join {kind} of a non running container: {}", other.id)))
+            }
         }
     }
 
@@ -269,7 +273,12 @@ impl Engine {
             Some(PathBuf::from("/").join(parent.trim_start_matches('/')))
         };
         let of_sandbox = record.spec.sandbox.as_ref().map(|sandbox| {
-            let parent = self.inner.registry.sandbox(sandbox).ok().and_then(|cell| asked(&cell.spec.as_ref()?.cgroup_parent));
+            let parent = self
+                .inner
+                .registry
+                .sandbox(sandbox)
+                .ok()
+                .and_then(|cell| asked(&cell.spec.as_ref()?.cgroup_parent));
             parent.unwrap_or_else(|| own.join(sandbox.as_str()))
         });
         asked(&record.spec.cgroup_parent).or(of_sandbox).unwrap_or(own).join(record.id.as_str())
@@ -298,6 +307,9 @@ fn explain(error: Error, args: &[String]) -> Error {
     } else {
         format!("exec: \"{program}\": executable file not found in $PATH")
     };
-    Error::new(Kind::Invalid, format!("failed to create task for container: unable to start container process: {message}"))
-        .with_exit_code(code)
+    Error::new(
+        Kind::Invalid,
+        format!("failed to create task for container: unable to start container process: {message}"),
+    )
+    .with_exit_code(code)
 }

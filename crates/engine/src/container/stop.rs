@@ -20,7 +20,12 @@ impl Engine {
     /// Asks a container to stop (with `signal`, or its own stop signal) and kills it after `grace`
     /// (its own stop timeout where `None`). Returns when it has ended; [`crate::Kind::NotModified`]
     /// where it does not run.
-    pub async fn container_stop(&self, id: &ContainerId, signal: Option<&str>, grace: Option<Duration>) -> Result<()> {
+    pub async fn container_stop(
+        &self,
+        id: &ContainerId,
+        signal: Option<&str>,
+        grace: Option<Duration>,
+    ) -> Result<()> {
         let cell = self.inner.registry.get(id)?;
         let (signal, grace) = how(&cell, signal, grace)?;
         let engine = self.clone();
@@ -33,7 +38,12 @@ impl Engine {
     }
 
     /// Makes a container end. The operation lock is not held while it takes its time.
-    pub(crate) async fn halt(&self, cell: &Arc<ContainerCell>, signal: i32, grace: Option<Duration>) -> Result<()> {
+    pub(crate) async fn halt(
+        &self,
+        cell: &Arc<ContainerCell>,
+        signal: i32,
+        grace: Option<Duration>,
+    ) -> Result<()> {
         let mut pulse = cell.pulse();
         {
             let _operation = cell.operation.lock().await;

@@ -38,8 +38,10 @@ impl Engine {
         resources.overlay(update.resources);
         if resources != record.spec.resources && cell.status().is_active() {
             let devices = devices::block_numbers(&resources)?;
-            let request =
-                Request::Update { container: id.to_string(), resources: spec::resources_to_oci(&resources, &devices) };
+            let request = Request::Update {
+                container: id.to_string(),
+                resources: spec::resources_to_oci(&resources, &devices),
+            };
             cell.shim()?.tell(&request).await?;
         }
         let record = cell.change(|record| {
@@ -67,7 +69,8 @@ impl Resources {
                 *have = over;
             }
         }
-        if over.cpu_quota.is_some_and(|quota| quota != 0) || over.cpu_period.is_some_and(|period| period != 0) {
+        if over.cpu_quota.is_some_and(|quota| quota != 0) || over.cpu_period.is_some_and(|period| period != 0)
+        {
             self.nano_cpus = None;
         }
         if over.nano_cpus.is_some_and(|cpus| cpus != 0) {

@@ -49,13 +49,23 @@ impl Engine {
     }
 
     /// A container's program has ended: writes down how, takes down what served it, and tells.
-    pub(crate) async fn on_exit(&self, cell: &Arc<ContainerCell>, status: &protocol::ExitStatus, error: Option<String>) {
+    pub(crate) async fn on_exit(
+        &self,
+        cell: &Arc<ContainerCell>,
+        status: &protocol::ExitStatus,
+        error: Option<String>,
+    ) {
         let _operation = cell.operation.lock().await;
         if !cell.status().is_active() {
             return;
         }
         cell.health.lock().take();
-        let input = Input::Exited { code: status.code, oom_killed: status.oom_killed, error: error.clone(), at: status.at };
+        let input = Input::Exited {
+            code: status.code,
+            oom_killed: status.oom_killed,
+            error: error.clone(),
+            at: status.at,
+        };
         let effects = match self.step(cell, &input) {
             Ok(effects) => effects,
             Err(error) => {

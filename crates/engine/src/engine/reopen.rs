@@ -67,8 +67,12 @@ impl Engine {
         let tried = || format!("read `{}`", directory.display());
         for entry in std::fs::read_dir(&directory).context(tried)? {
             let path = entry.context(tried)?.path();
-            let id = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| SandboxId::parse(stem).ok());
-            let (Some(id), Some("sock")) = (id, path.extension().and_then(|extension| extension.to_str())) else { continue };
+            let id =
+                path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| SandboxId::parse(stem).ok());
+            let (Some(id), Some("sock")) = (id, path.extension().and_then(|extension| extension.to_str()))
+            else {
+                continue;
+            };
             match Shim::find(&path).await {
                 Ok((shim, state)) => {
                     found.insert(id, (Arc::new(shim), state));
@@ -125,7 +129,11 @@ impl Engine {
 
     fn asked_of(&self, cell: &SandboxCell, network: &str) -> crate::network::EndpointSpec {
         let of = |networks: &[(String, crate::network::EndpointSpec)]| {
-            networks.iter().find(|(name, _)| name == network).map(|(_, spec)| spec.clone()).unwrap_or_default()
+            networks
+                .iter()
+                .find(|(name, _)| name == network)
+                .map(|(_, spec)| spec.clone())
+                .unwrap_or_default()
         };
         match &cell.spec {
             Some(spec) => match &spec.network {
@@ -133,7 +141,9 @@ impl Engine {
                 _ => Default::default(),
             },
             None => {
-                let container = ContainerId::parse(cell.id.as_str()).ok().and_then(|id| self.inner.registry.get(&id).ok());
+                let container = ContainerId::parse(cell.id.as_str())
+                    .ok()
+                    .and_then(|id| self.inner.registry.get(&id).ok());
                 container.map(|container| of(&container.record().networks)).unwrap_or_default()
             }
         }

@@ -61,7 +61,10 @@ impl EventBus {
     }
 
     /// The remembered events from `since` on, and all that follow: none is missed, none comes twice.
-    pub(crate) fn subscribe(&self, since: Option<Timestamp>) -> (Vec<Arc<Event>>, broadcast::Receiver<Arc<Event>>) {
+    pub(crate) fn subscribe(
+        &self,
+        since: Option<Timestamp>,
+    ) -> (Vec<Arc<Event>>, broadcast::Receiver<Arc<Event>>) {
         let state = self.state.lock();
         let past = match since {
             Some(since) => state.ring.iter().filter(|event| event.at >= since).cloned().collect(),

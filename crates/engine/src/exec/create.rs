@@ -21,12 +21,20 @@ impl Engine {
         Ok(id)
     }
 
-    pub(super) fn exec_prepare(&self, container: &ContainerId, spec: ExecSpec, quiet: bool) -> Result<Arc<ExecCell>> {
+    pub(super) fn exec_prepare(
+        &self,
+        container: &ContainerId,
+        spec: ExecSpec,
+        quiet: bool,
+    ) -> Result<Arc<ExecCell>> {
         let container = self.inner.registry.get(container)?;
         match container.status() {
             Status::Running => {}
             Status::Paused => {
-                return Err(Error::conflict(format!("container {} is paused, unpause the container before exec", container.id)));
+                return Err(Error::conflict(format!(
+                    "container {} is paused, unpause the container before exec",
+                    container.id
+                )));
             }
             Status::Restarting => {
                 return Err(Error::conflict(format!(

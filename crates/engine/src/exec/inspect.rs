@@ -24,7 +24,8 @@ impl Engine {
     /// The process whose id is `reference`, or begins with it. `No such exec instance: …` otherwise.
     pub fn exec_find(&self, reference: &str) -> Result<ExecId> {
         let execs = self.inner.execs.read();
-        let mut matches = execs.keys().filter(|id| !reference.is_empty() && id.as_str().starts_with(reference));
+        let mut matches =
+            execs.keys().filter(|id| !reference.is_empty() && id.as_str().starts_with(reference));
         match (matches.next(), matches.next()) {
             (Some(id), None) => Ok(id.clone()),
             _ => Err(Error::not_found(format!("No such exec instance: {reference}"))),

@@ -41,7 +41,12 @@ impl Engine {
         output
     }
 
-    async fn exec_to_end(&self, cell: &Arc<ExecCell>, timeout: Option<Duration>, limit: usize) -> Result<ExecOutput> {
+    async fn exec_to_end(
+        &self,
+        cell: &Arc<ExecCell>,
+        timeout: Option<Duration>,
+        limit: usize,
+    ) -> Result<ExecOutput> {
         let Attached { input, mut output, resize, exit } = self.exec_launch(cell).await?;
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
         let run = async {
@@ -65,7 +70,8 @@ impl Engine {
                 Ok(status) => Some(status?),
                 Err(_) => {
                     let shim = cell.container.shim()?;
-                    let killed = shim.kill(cell.container.id.as_str(), Some(cell.id.as_str()), signal::KILL).await;
+                    let killed =
+                        shim.kill(cell.container.id.as_str(), Some(cell.id.as_str()), signal::KILL).await;
                     if let Err(error) = killed {
                         tracing::debug!(error = %base::error::chain(&error), "kill a process that took too long");
                     }
@@ -74,6 +80,10 @@ impl Engine {
             },
         };
         drop(resize);
-        Ok(ExecOutput { exit_code: status.map(|status| status.code), stdout: stdout.into(), stderr: stderr.into() })
+        Ok(ExecOutput {
+            exit_code: status.map(|status| status.code),
+            stdout: stdout.into(),
+            stderr: stderr.into(),
+        })
     }
 }

@@ -67,7 +67,12 @@ impl Engine {
             container: container.id.to_string(),
             exec: cell.id.to_string(),
             process,
-            stdio: Stdio { terminal: cell.spec.tty, stdin: cell.spec.attach.stdin, stdin_once: true, log: None },
+            stdio: Stdio {
+                terminal: cell.spec.tty,
+                stdin: cell.spec.attach.stdin,
+                stdin_once: true,
+                log: None,
+            },
             attach: Some(shim::streams(cell.spec.attach.stdin)),
         };
         let mut connection = shim.connect().await?;
@@ -81,7 +86,12 @@ impl Engine {
     async fn exec_process(&self, cell: &ExecCell) -> Result<Process> {
         let record = cell.container.record();
         let pid = record.life.pid.ok_or_else(|| cell.container.not_running())?;
-        let user = cell.spec.user.clone().filter(|user| !user.is_empty()).unwrap_or_else(|| record.resolved.user.clone());
+        let user = cell
+            .spec
+            .user
+            .clone()
+            .filter(|user| !user.is_empty())
+            .unwrap_or_else(|| record.resolved.user.clone());
         let groups = record.spec.groups.clone();
         let identity = blocking(move || {
             let root = RootFs::of_process(pid)?;
@@ -111,7 +121,12 @@ impl Engine {
     }
 
     pub(super) fn exec_cell(&self, id: &ExecId) -> Result<Arc<ExecCell>> {
-        self.inner.execs.read().get(id).cloned().ok_or_else(|| Error::not_found(format!("No such exec instance: {id}")))
+        self.inner
+            .execs
+            .read()
+            .get(id)
+            .cloned()
+            .ok_or_else(|| Error::not_found(format!("No such exec instance: {id}")))
     }
 }
 
@@ -122,10 +137,15 @@ fn explain(error: Error, command: &[String]) -> Error {
     let program = command.first().map(String::as_str).unwrap_or_default();
     let detail = match code {
         _ if detail.contains("exec: ") => detail,
-        127 if program.contains('/') => format!("exec: \"{program}\": stat {program}: no such file or directory"),
+        127 if program.contains('/') => {
+            format!("exec: \"{program}\": stat {program}: no such file or directory")
+        }
         127 => format!("exec: \"{program}\": executable file not found in $PATH"),
         _ => format!("exec: \"{program}\": permission denied: {detail}"),
     };
-    Error::new(Kind::Invalid, format!("OCI runtime exec failed: exec failed: unable to start container process: {detail}"))
-        .with_exit_code(code)
+    Error::new(
+        Kind::Invalid,
+        format!("OCI runtime exec failed: exec failed: unable to start container process: {detail}"),
+    )
+    .with_exit_code(code)
 }

@@ -21,7 +21,11 @@ impl Engine {
                     .map_err(|source| convert::error(source.kind(), source))?;
                 for image in &loaded {
                     let id = image.id.to_string();
-                    engine.emit_image("load", &id, &image.names.first().map(oci::Reference::familiar).unwrap_or(id.clone()));
+                    engine.emit_image(
+                        "load",
+                        &id,
+                        &image.names.first().map(oci::Reference::familiar).unwrap_or(id.clone()),
+                    );
                 }
                 Ok(loaded)
             })
@@ -46,13 +50,19 @@ impl Engine {
             self.emit_image("save", name, name);
         }
         Ok(self.stream_from(move |out| {
-            store.image_save(&names, out).map_err(|error| std::io::Error::other(base::error::chain(&error).to_string()))
+            store
+                .image_save(&names, out)
+                .map_err(|error| std::io::Error::other(base::error::chain(&error).to_string()))
         }))
     }
 
     fn is_repository(&self, reference: &str) -> bool {
         let Ok(wanted) = convert::reference(reference) else { return false };
-        self.inner.images.image_list().iter().any(|image| image.tags.iter().any(|tag| tag.name() == wanted.name()))
+        self.inner
+            .images
+            .image_list()
+            .iter()
+            .any(|image| image.tags.iter().any(|tag| tag.name() == wanted.name()))
     }
 
     /// Makes an image of a root file system's archive (also compressed).
@@ -63,7 +73,12 @@ impl Engine {
             name: name.clone(),
             message: spec.message,
             config: convert::config_to_oci(&spec.config),
-            platform: spec.platform.as_deref().filter(|text| !text.is_empty()).map(parse_platform).transpose()?,
+            platform: spec
+                .platform
+                .as_deref()
+                .filter(|text| !text.is_empty())
+                .map(parse_platform)
+                .transpose()?,
         };
         let (store, reader) = (self.inner.images.clone(), BlockingReader::new(archive));
         let image = blocking(move || {
@@ -73,7 +88,11 @@ impl Engine {
             })
         })
         .await?;
-        self.emit_image("import", &image.id.to_string(), &name.map(|name| name.familiar()).unwrap_or_default());
+        self.emit_image(
+            "import",
+            &image.id.to_string(),
+            &name.map(|name| name.familiar()).unwrap_or_default(),
+        );
         Ok(ImageId(image.id.to_string()))
     }
 }

@@ -80,7 +80,12 @@ pub(super) fn image(image: &image::Image) -> Image {
     let config = &image.config;
     Image {
         id: ImageId(image.id.to_string()),
-        manifest: image.digests.first().and_then(|name| name.digest()).map(ToString::to_string).unwrap_or_default(),
+        manifest: image
+            .digests
+            .first()
+            .and_then(|name| name.digest())
+            .map(ToString::to_string)
+            .unwrap_or_default(),
         tags: image.tags.iter().map(Reference::familiar).collect(),
         digests: image.digests.iter().map(Reference::familiar).collect(),
         parent: image.parent.as_ref().map(|parent| ImageId(parent.to_string())),
@@ -133,7 +138,9 @@ pub(crate) fn config_to_oci(config: &ImageConfig) -> ContainerConfig {
 }
 
 pub(crate) fn healthcheck_from_oci(check: &oci::Healthcheck) -> Healthcheck {
-    let time = |nanoseconds: i64| u64::try_from(nanoseconds).ok().filter(|&time| time != 0).map(Duration::from_nanos);
+    let time = |nanoseconds: i64| {
+        u64::try_from(nanoseconds).ok().filter(|&time| time != 0).map(Duration::from_nanos)
+    };
     let rest = || check.test.get(1..).unwrap_or_default();
     Healthcheck {
         test: match check.test.first().map(String::as_str) {
@@ -152,12 +159,15 @@ pub(crate) fn healthcheck_from_oci(check: &oci::Healthcheck) -> Healthcheck {
 }
 
 fn healthcheck_to_oci(check: &Healthcheck) -> oci::Healthcheck {
-    let time = |time: Option<Duration>| time.map_or(0, |time| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX));
+    let time =
+        |time: Option<Duration>| time.map_or(0, |time| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX));
     oci::Healthcheck {
         test: match &check.test {
             HealthTest::Inherit => Vec::new(),
             HealthTest::Disabled => vec!["NONE".to_owned()],
-            HealthTest::Command(words) => std::iter::once("CMD".to_owned()).chain(words.iter().cloned()).collect(),
+            HealthTest::Command(words) => {
+                std::iter::once("CMD".to_owned()).chain(words.iter().cloned()).collect()
+            }
             HealthTest::Shell(line) => vec!["CMD-SHELL".to_owned(), line.clone()],
         },
         interval: time(check.interval),

@@ -15,7 +15,9 @@ impl Engine {
     pub fn image_history(&self, reference: &str) -> Result<Vec<HistoryEntry>> {
         let steps = self.inner.images.image_history(reference).map_err(|source| {
             match convert::kind(source.kind()) {
-                Kind::NotFound => Error::not_found(format!("No such image: {}", convert::with_tag(reference))),
+                Kind::NotFound => {
+                    Error::not_found(format!("No such image: {}", convert::with_tag(reference)))
+                }
                 _ => convert::error(source.kind(), source),
             }
         })?;

@@ -2,6 +2,8 @@
 
 use std::collections::HashSet;
 
+use base::Timestamp;
+
 use super::{Image, ImageFilter, convert};
 use crate::engine::Engine;
 use crate::error::Result;
@@ -10,18 +12,22 @@ use crate::filter;
 impl Engine {
     /// The images that `filter` lets through, newest first.
     pub fn image_list(&self, filter: &ImageFilter) -> Result<Vec<Image>> {
-        let time_of = |reference: &Option<String>| match reference {
-            Some(reference) => Ok(self.image_inspect(reference)?.created),
-            None => Ok(None),
+        let time_of = |reference: &Option<String>| -> Result<Option<Timestamp>> {
+            match reference {
+                Some(reference) => Ok(self.image_inspect(reference)?.created),
+                None => Ok(None),
+            }
         };
         let (before, since) = (time_of(&filter.before)?, time_of(&filter.since)?);
         let all = self.inner.images.image_list();
         let parents: HashSet<String> =
             all.iter().filter_map(|image| image.parent.as_ref().map(ToString::to_string)).collect();
         let admitted = |image: &Image| {
-            let is_step = image.tags.is_empty() && image.digests.is_empty() && parents.contains(image.id.as_str());
+            let is_step =
+                image.tags.is_empty() && image.digests.is_empty() && parents.contains(image.id.as_str());
             (filter.all || !is_step)
-                && (filter.references.is_empty() || filter.references.iter().any(|wanted| is_named(image, wanted)))
+                && (filter.references.is_empty()
+                    || filter.references.iter().any(|wanted| is_named(image, wanted)))
                 && filter::labels_match(&filter.labels, &image.config.labels)
                 && filter.dangling.is_none_or(|dangling| image.tags.is_empty() == dangling)
                 && before.is_none_or(|before| image.created.is_some_and(|created| created < before))
@@ -52,9 +58,9 @@ fn matches(pattern: &[u8], text: &[u8]) -> bool {
             let most = text.iter().position(|&byte| byte == b'/').unwrap_or(text.len());
             (0..=most).any(|skipped| matches(rest, &text[skipped..]))
         }
-        Some((first, rest)) => {
-            text.split_first().is_some_and(|(byte, after)| (*first == b'?' || first == byte) && matches(rest, after))
-        }
+        Some((first, rest)) => text
+            .split_first()
+            .is_some_and(|(byte, after)| (*first == b'?' || first == byte) && matches(rest, after)),
     }
 }
 

@@ -9,18 +9,26 @@ use crate::error::{Error, Kind, Result};
 
 impl Engine {
     /// Removes a name of an image, and the image with its last one.
-    pub async fn image_remove(&self, reference: &str, force: bool, prune_parents: bool) -> Result<Vec<ImageRemoved>> {
+    pub async fn image_remove(
+        &self,
+        reference: &str,
+        force: bool,
+        prune_parents: bool,
+    ) -> Result<Vec<ImageRemoved>> {
         let (engine, reference) = (self.clone(), reference.to_owned());
         blocking(move || {
             let (running, stopped) = engine.images_in_use();
             let options = image::RemoveOptions { force, keep_parents: !prune_parents, running, stopped };
-            let removed = engine.inner.images.image_remove(&reference, &options).map_err(|source| {
-                match convert::kind(source.kind()) {
-                    Kind::NotFound => Error::not_found(format!("No such image: {}", convert::with_tag(&reference))),
-                    Kind::Conflict => Error::conflict(conflict(&engine, &reference, &source)),
-                    _ => convert::error(source.kind(), source),
-                }
-            })?;
+            let removed =
+                engine.inner.images.image_remove(&reference, &options).map_err(
+                    |source| match convert::kind(source.kind()) {
+                        Kind::NotFound => {
+                            Error::not_found(format!("No such image: {}", convert::with_tag(&reference)))
+                        }
+                        Kind::Conflict => Error::conflict(conflict(&engine, &reference, &source)),
+                        _ => convert::error(source.kind(), source),
+                    },
+                )?;
             Ok(engine.tell_removed(removed))
         })
         .await
@@ -58,7 +66,11 @@ impl Engine {
             let record = cell.record();
             let Ok(digest) = oci::Digest::parse(&record.resolved.image_id) else { continue };
             let id = image::ImageId(digest);
-            if cell.status().is_active() { running.insert(id) } else { stopped.insert(id) };
+            if cell.status().is_active() {
+                running.insert(id)
+            } else {
+                stopped.insert(id)
+            };
         }
         (running, stopped)
     }
@@ -105,7 +117,10 @@ fn conflict(engine: &Engine, reference: &str, error: &image::RemoveError) -> Str
             id.short()
         ),
         image::Conflict::Children(id) => {
-            format!("conflict: unable to delete {} (cannot be forced) - image has dependent child images", id.short())
+            format!(
+                "conflict: unable to delete {} (cannot be forced) - image has dependent child images",
+                id.short()
+            )
         }
     }
 }

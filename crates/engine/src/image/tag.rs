@@ -15,12 +15,15 @@ impl Engine {
             return Err(Error::invalid("refusing to create a tag with a digest reference"));
         }
         let target = target.with_default_tag();
-        let image = self.inner.images.image_tag(reference, &target).map_err(|source| {
-            match convert::kind(source.kind()) {
-                Kind::NotFound => Error::not_found(format!("No such image: {}", convert::with_tag(reference))),
-                _ => convert::error(source.kind(), source),
-            }
-        })?;
+        let image =
+            self.inner.images.image_tag(reference, &target).map_err(|source| {
+                match convert::kind(source.kind()) {
+                    Kind::NotFound => {
+                        Error::not_found(format!("No such image: {}", convert::with_tag(reference)))
+                    }
+                    _ => convert::error(source.kind(), source),
+                }
+            })?;
         self.emit_image("tag", &image.id.to_string(), &target.familiar());
         Ok(())
     }

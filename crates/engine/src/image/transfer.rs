@@ -13,10 +13,14 @@ impl Engine {
     /// Pulls an image; nothing is left of a pull that is broken off.
     pub fn image_pull(&self, reference: &str, options: PullOptions) -> Result<ProgressStream> {
         if options.all_tags {
-            return Err(Error::new(Kind::Unsupported, "pulling all tags of a repository is not supported: name a tag"));
+            return Err(Error::new(
+                Kind::Unsupported,
+                "pulling all tags of a repository is not supported: name a tag",
+            ));
         }
         let wanted = convert::reference(reference)?.with_default_tag();
-        let platform = options.platform.as_deref().filter(|text| !text.is_empty()).map(parse_platform).transpose()?;
+        let platform =
+            options.platform.as_deref().filter(|text| !text.is_empty()).map(parse_platform).transpose()?;
         let engine = self.clone();
         let options = image::PullOptions { platform, credentials: credentials(options.auth) };
         Ok(self.progress(move |sink, progress| async move {
@@ -38,24 +42,28 @@ impl Engine {
     }
 
     /// Pushes an image, or with `all_tags` every tag of its repository.
-    pub fn image_push(&self, reference: &str, auth: Option<RegistryAuth>, all_tags: bool) -> Result<ProgressStream> {
+    pub fn image_push(
+        &self,
+        reference: &str,
+        auth: Option<RegistryAuth>,
+        all_tags: bool,
+    ) -> Result<ProgressStream> {
         let named = convert::reference(reference)?;
         let wanted = if all_tags { named.without_suffix() } else { named.with_default_tag() };
         let engine = self.clone();
         let credentials = credentials(auth);
         Ok(self.progress(move |sink, progress| async move {
             let inner = &engine.inner;
-            let digest = inner
-                .images
-                .image_push(&inner.registries, &wanted, &credentials, &progress)
-                .await
-                .map_err(|source| match source.kind() {
-                    image::Kind::NotFound => Error::not_found(format!(
-                        "An image does not exist locally with the tag: {}",
-                        wanted.familiar_name()
-                    )),
-                    kind => convert::error(kind, source),
-                })?;
+            let digest =
+                inner.images.image_push(&inner.registries, &wanted, &credentials, &progress).await.map_err(
+                    |source| match source.kind() {
+                        image::Kind::NotFound => Error::not_found(format!(
+                            "An image does not exist locally with the tag: {}",
+                            wanted.familiar_name()
+                        )),
+                        kind => convert::error(kind, source),
+                    },
+                )?;
             engine.emit_image("push", &wanted.familiar(), &wanted.familiar());
             let _ = sink.send(Ok(Progress::Done { id: None, digest: Some(digest.to_string()), size: 0 }));
             Ok(())
@@ -148,6 +156,8 @@ pub(super) fn parse_platform(text: &str) -> Result<Platform> {
             Ok(Platform::new(os, architecture, variant.unwrap_or_default()).normalised())
         }
         (Some(os), None, None, None) if os == "linux" => Ok(Platform::host()),
-        _ => Err(Error::invalid(format!("\"{text}\" is an invalid platform: it is os/architecture[/variant]"))),
+        _ => {
+            Err(Error::invalid(format!("\"{text}\" is an invalid platform: it is os/architecture[/variant]")))
+        }
     }
 }

@@ -15,13 +15,21 @@ use crate::sandbox::launch::Wiring;
 
 impl Engine {
     /// Puts a container, running or not, into one more network.
-    pub async fn network_connect(&self, id: &NetworkId, container: &ContainerId, endpoint: EndpointSpec) -> Result<()> {
+    pub async fn network_connect(
+        &self,
+        id: &NetworkId,
+        container: &ContainerId,
+        endpoint: EndpointSpec,
+    ) -> Result<()> {
         let network = self.network_inspect(id)?;
         let cell = self.inner.registry.get(container)?;
         let _operation = cell.operation.lock().await;
         check_mode(&cell)?;
         if network.interface.is_none() {
-            return Err(Error::invalid(format!("container cannot be connected to the network {}", network.name)));
+            return Err(Error::invalid(format!(
+                "container cannot be connected to the network {}",
+                network.name
+            )));
         }
         let record = cell.record();
         if record.networks.iter().any(|(name, _)| *name == network.name) {
@@ -31,7 +39,11 @@ impl Engine {
             ));
         }
         if cell.status().is_active() {
-            let netns = cell.shim()?.handle.network_namespace().context(|| "open a container's network".to_owned())?;
+            let netns = cell
+                .shim()?
+                .handle
+                .network_namespace()
+                .context(|| "open a container's network".to_owned())?;
             let is_first = cell.sandbox.live.read().endpoints.is_empty();
             let wiring = Wiring {
                 networks: vec![(network.name.clone(), endpoint.clone())],
@@ -48,7 +60,12 @@ impl Engine {
     }
 
     /// Takes a container out of a network.
-    pub async fn network_disconnect(&self, id: &NetworkId, container: &ContainerId, force: bool) -> Result<()> {
+    pub async fn network_disconnect(
+        &self,
+        id: &NetworkId,
+        container: &ContainerId,
+        force: bool,
+    ) -> Result<()> {
         let network = self.network_inspect(id)?;
         let cell = self.inner.registry.get(container)?;
         let _operation = cell.operation.lock().await;
@@ -93,9 +110,9 @@ fn check_mode(cell: &ContainerCell) -> Result<()> {
         NetworkMode::Host => Err(Error::invalid(
             "container cannot be disconnected from host network or connected to host network",
         )),
-        NetworkMode::Container(_) => {
-            Err(Error::invalid("container sharing network namespace with another container or host cannot be connected to any other network"))
-        }
+        NetworkMode::Container(_) => Err(Error::invalid(
+            "container sharing network namespace with another container or host cannot be connected to any other network",
+        )),
         NetworkMode::None => Err(Error::invalid(
             "container cannot be connected to multiple networks with one of the networks in private (none) mode",
         )),

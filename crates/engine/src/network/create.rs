@@ -33,10 +33,13 @@ impl Engine {
         }
         let wanted = to_net(&spec)?;
         let made = self.inner.network.network_create(wanted).await.map_err(error)?;
-        let attributes =
-            BTreeMap::from([("name".to_owned(), made.name.clone()), ("type".to_owned(), "bridge".to_owned())]);
+        let attributes = BTreeMap::from([
+            ("name".to_owned(), made.name.clone()),
+            ("type".to_owned(), "bridge".to_owned()),
+        ]);
         self.inner.events.emit(EventKind::Network, "create", made.id.as_str(), attributes);
-        let id = NetworkId::parse(made.id.as_str()).map_err(|error| Error::internal("read a network's id").with_source(error))?;
+        let id = NetworkId::parse(made.id.as_str())
+            .map_err(|error| Error::internal("read a network's id").with_source(error))?;
         self.network_inspect(&id)
     }
 }
@@ -46,7 +49,10 @@ fn to_net(spec: &NetworkSpec) -> Result<net::NetworkSpec> {
     let option = |key: &str| spec.options.get(key).map(String::as_str);
     let number = |key: &str| -> Result<Option<u32>> {
         let bad = |text: &str| Error::invalid(format!("invalid value for {key}: {text}"));
-        option(key).filter(|text| !text.is_empty()).map(|text| text.parse().map_err(|_| bad(text))).transpose()
+        option(key)
+            .filter(|text| !text.is_empty())
+            .map(|text| text.parse().map_err(|_| bad(text)))
+            .transpose()
     };
     let ipv4 = |address: IpAddr| match address {
         IpAddr::V4(address) => Ok(address),
@@ -72,7 +78,8 @@ fn to_net(spec: &NetworkSpec) -> Result<net::NetworkSpec> {
         isolate_endpoints: option("com.docker.network.bridge.enable_icc") == Some("false"),
         no_masquerade: option("com.docker.network.bridge.enable_ip_masquerade") == Some("false"),
         bridge: option("com.docker.network.bridge.name").map(str::to_owned),
-        host_address: option("com.docker.network.bridge.host_binding_ipv4").and_then(|text| text.parse().ok()),
+        host_address: option("com.docker.network.bridge.host_binding_ipv4")
+            .and_then(|text| text.parse().ok()),
         options: spec.options.clone(),
         labels: spec.labels.clone(),
     })

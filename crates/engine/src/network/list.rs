@@ -71,7 +71,8 @@ impl Engine {
 
     /// The containers that are in a network, or will be when they start.
     pub(crate) fn network_users(&self, network: &Network) -> Vec<ContainerId> {
-        let names = |name: &str| name == network.name || (name.len() >= 12 && network.id.as_str().starts_with(name));
+        let names =
+            |name: &str| name == network.name || (name.len() >= 12 && network.id.as_str().starts_with(name));
         let cells = self.inner.registry.all();
         cells
             .iter()
@@ -87,7 +88,7 @@ impl Engine {
             .network
             .network_list()
             .into_iter()
-            .filter_map(|view| self.view(&view, containers.remove(&view.name).unwrap_or_default()))
+            .filter_map(|view| self.network_view(&view, containers.remove(&view.name).unwrap_or_default()))
             .collect();
         for (name, driver) in WITHOUT_BRIDGE {
             networks.push(self.without_bridge(name, driver));
@@ -118,7 +119,11 @@ impl Engine {
         found
     }
 
-    fn view(&self, view: &net::NetworkView, containers: BTreeMap<ContainerId, Endpoint>) -> Option<Network> {
+    fn network_view(
+        &self,
+        view: &net::NetworkView,
+        containers: BTreeMap<ContainerId, Endpoint>,
+    ) -> Option<Network> {
         let pool = AddressPool {
             subnet: IpNet::V4(view.subnet),
             range: view.range.map(IpNet::V4),

@@ -20,13 +20,16 @@ impl Engine {
         }
         let own = net_id(id)?;
         self.inner.network.network_remove(&own).await.map_err(error)?;
-        let attributes =
-            BTreeMap::from([("name".to_owned(), network.name.clone()), ("type".to_owned(), "bridge".to_owned())]);
+        let attributes = BTreeMap::from([
+            ("name".to_owned(), network.name.clone()),
+            ("type".to_owned(), "bridge".to_owned()),
+        ]);
         self.inner.events.emit(EventKind::Network, "destroy", id.as_str(), attributes);
         Ok(())
     }
 }
 
 pub(super) fn net_id(id: &NetworkId) -> Result<net::NetworkId> {
-    net::NetworkId::parse(id.as_str()).map_err(|error| Error::internal("read a network's id").with_source(error))
+    net::NetworkId::parse(id.as_str())
+        .map_err(|error| Error::internal("read a network's id").with_source(error))
 }

@@ -46,7 +46,8 @@ impl Engine {
         let own = spec.network != SandboxNetwork::Host;
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let hostname = if spec.hostname.is_empty() { host } else { spec.hostname.clone() };
-        let shape = Shape { ipc: !spec.host_ipc, hostname: own.then(|| hostname.clone()), pid: spec.share_pid };
+        let shape =
+            Shape { ipc: !spec.host_ipc, hostname: own.then(|| hostname.clone()), pid: spec.share_pid };
         match &spec.network {
             SandboxNetwork::Host => {
                 self.launch(cell, Network::Host, shape).await?;
@@ -64,7 +65,8 @@ impl Engine {
                     ports: ports::bindings(&spec.ports),
                     default_route: true,
                 };
-                let (wired, shim) = tokio::join!(self.wire(cell, &netns, &wiring), self.launch(cell, Network::Fd(fd), shape));
+                let (wired, shim) =
+                    tokio::join!(self.wire(cell, &netns, &wiring), self.launch(cell, Network::Fd(fd), shape));
                 shim?;
                 wired?;
             }

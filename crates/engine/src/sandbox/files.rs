@@ -33,15 +33,19 @@ impl EtcFiles<'_> {
         entries.extend(self.own.iter().cloned());
         let hosts = match std::fs::read_to_string("/etc/hosts") {
             Ok(of_host) if self.of_host => {
-                let lines: String =
-                    entries.iter().map(|(address, names)| format!("{address}\t{}\n", names.join(" "))).collect();
+                let lines: String = entries
+                    .iter()
+                    .map(|(address, names)| format!("{address}\t{}\n", names.join(" ")))
+                    .collect();
                 of_host + &lines
             }
             _ => net::HostsFile { entries }.to_string(),
         };
-        for (name, text) in
-            [("hosts", hosts), ("hostname", format!("{}\n", self.hostname)), ("resolv.conf", self.resolv.to_string())]
-        {
+        for (name, text) in [
+            ("hosts", hosts),
+            ("hostname", format!("{}\n", self.hostname)),
+            ("resolv.conf", self.resolv.to_string()),
+        ] {
             let path = directory.join(name);
             std::fs::write(&path, text).context(|| format!("write `{}`", path.display()))?;
         }

@@ -78,11 +78,18 @@ impl Engine {
 
     /// The shim of a sandbox that was made as such, which must be ready.
     pub(crate) fn sandbox_shim(&self, cell: &ContainerCell) -> Result<Arc<Shim>> {
-        cell.sandbox.shim().ok_or_else(|| Error::conflict(format!("sandbox {} is not ready", cell.sandbox.id)))
+        cell.sandbox
+            .shim()
+            .ok_or_else(|| Error::conflict(format!("sandbox {} is not ready", cell.sandbox.id)))
     }
 
     /// Starts a sandbox's shim and listens to it.
-    pub(crate) async fn launch(&self, sandbox: &Arc<SandboxCell>, network: Network, shape: Shape) -> Result<Arc<Shim>> {
+    pub(crate) async fn launch(
+        &self,
+        sandbox: &Arc<SandboxCell>,
+        network: Network,
+        shape: Shape,
+    ) -> Result<Arc<Shim>> {
         let layout = &self.inner.layout;
         let run = layout.sandbox_run(&sandbox.id);
         let spec = LaunchSpec {
@@ -106,8 +113,9 @@ impl Engine {
                 Err(error) => return Err(error).context(|| format!("clear `{}`", run.display())),
             }
             crate::state::make_directory(&spec.state_dir, 0o700)?;
-            runtime::shim::launch(&spec)
-                .map_err(|source| Error::internal(format!("start the shim of sandbox {id}")).with_source(source))
+            runtime::shim::launch(&spec).map_err(|source| {
+                Error::internal(format!("start the shim of sandbox {id}")).with_source(source)
+            })
         })
         .await?;
         let shim = Arc::new(Shim { handle });
@@ -138,16 +146,23 @@ impl Engine {
 
     fn on_shim_event(&self, _sandbox: &Arc<SandboxCell>, event: Event) {
         match event {
-            Event::Exited { container, exec: Some(exec), status } => self.on_exec_exit(&container, &exec, &status),
+            Event::Exited { container, exec: Some(exec), status } => {
+                self.on_exec_exit(&container, &exec, &status)
+            }
             Event::Exited { container, exec: None, status } => {
-                let Ok(cell) = self.inner.registry.find(&container).and_then(|id| self.inner.registry.get(&id)) else {
+                let Ok(cell) =
+                    self.inner.registry.find(&container).and_then(|id| self.inner.registry.get(&id))
+                else {
                     return;
                 };
                 let engine = self.clone();
                 self.spawn(async move { engine.on_exit(&cell, &status, None).await });
             }
             // These are told by whoever caused them, or with the exit.
-            Event::Started { .. } | Event::OutOfMemory { .. } | Event::Paused { .. } | Event::Resumed { .. } => {}
+            Event::Started { .. }
+            | Event::OutOfMemory { .. }
+            | Event::Paused { .. }
+            | Event::Resumed { .. } => {}
         }
     }
 
@@ -187,8 +202,12 @@ impl Engine {
         match written {
             Some(status) if started.is_none_or(|started| status.at >= started) => (status, false),
             _ => {
-                let status =
-                    ExitStatus { code: 137, signal: Some(crate::signal::KILL), at: self.inner.clock.now(), oom_killed: false };
+                let status = ExitStatus {
+                    code: 137,
+                    signal: Some(crate::signal::KILL),
+                    at: self.inner.clock.now(),
+                    oom_killed: false,
+                };
                 (status, true)
             }
         }
@@ -281,7 +300,8 @@ impl Engine {
         let record = cell.record();
         let first = record.networks.first().map(|(name, _)| name.as_str());
         let of_host = self.is_in_host_network(cell);
-        let gateway = endpoints.iter().find(|(name, _)| Some(name.as_str()) == first).and_then(|(_, at)| at.gateway);
+        let gateway =
+            endpoints.iter().find(|(name, _)| Some(name.as_str()) == first).and_then(|(_, at)| at.gateway);
         let mut names = Vec::new();
         if let Some(domain) = record.spec.domainname.as_ref().filter(|domain| !domain.is_empty()) {
             names.push(format!("{}.{domain}", record.resolved.hostname));
@@ -327,10 +347,18 @@ fn aliases(asked: &EndpointSpec, short: &str) -> Vec<String> {
 }
 
 /// Keeps what the network made of an endpoint.
-pub(crate) fn remember(live: &mut Live, network: &net::NetworkView, spec: EndpointSpec, made: &net::Endpoint) {
+pub(crate) fn remember(
+    live: &mut Live,
+    network: &net::NetworkView,
+    spec: EndpointSpec,
+    made: &net::Endpoint,
+) {
     live.endpoints.insert(network.name.clone(), crate::network::endpoint(network, spec, made));
     live.ports.extend(made.ports.iter().map(|port| PublishedPort {
-        container: crate::container::Port { number: port.container_port, protocol: ports::protocol(port.protocol) },
+        container: crate::container::Port {
+            number: port.container_port,
+            protocol: ports::protocol(port.protocol),
+        },
         host: Some((port.host_address, port.host_port).into()),
     }));
 }

@@ -19,7 +19,8 @@ impl Engine {
     /// The sandboxes made by [`Engine::sandbox_create`] that `filter` lets through, newest first.
     pub fn sandbox_list(&self, filter: &SandboxFilter) -> Vec<Arc<Sandbox>> {
         let admitted = |view: &Arc<Sandbox>| {
-            filter::labels_match(&filter.labels, &view.spec.labels) && filter.ready.is_none_or(|ready| view.ready == ready)
+            filter::labels_match(&filter.labels, &view.spec.labels)
+                && filter.ready.is_none_or(|ready| view.ready == ready)
         };
         let cells = self.inner.registry.sandboxes();
         let mut views: Vec<Arc<Sandbox>> =
@@ -37,7 +38,12 @@ impl Engine {
             spec: cell.spec.clone().unwrap_or_default(),
             created: cell.created,
             ready: live.shim.is_some(),
-            addresses: live.endpoints.values().filter_map(|at| at.ipv4).map(|net| IpAddr::V4(net.addr())).collect(),
+            addresses: live
+                .endpoints
+                .values()
+                .filter_map(|at| at.ipv4)
+                .map(|net| IpAddr::V4(net.addr()))
+                .collect(),
             networks: live.endpoints,
             ports: live.ports,
             containers: containers.iter().map(|container| container.id.clone()).collect(),

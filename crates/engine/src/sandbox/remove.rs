@@ -23,7 +23,8 @@ impl Engine {
                     Err(error) => return Err(error),
                 }
             }
-            let directories = [engine.inner.layout.sandbox_run(&cell.id), engine.inner.layout.sandbox(&cell.id)];
+            let directories =
+                [engine.inner.layout.sandbox_run(&cell.id), engine.inner.layout.sandbox(&cell.id)];
             let group = engine.sandbox_cgroup(&cell);
             blocking(move || {
                 crate::cgroup::remove(&group);

@@ -38,7 +38,11 @@ impl Client {
 
 /// Moves frames until the process has ended or the client has gone. `ended` is called with how it
 /// ended before the client learns of it.
-pub(crate) async fn pump(connection: Connection, client: WaitingClient, ended: impl FnOnce(&protocol::ExitStatus)) {
+pub(crate) async fn pump(
+    connection: Connection,
+    client: WaitingClient,
+    ended: impl FnOnce(&protocol::ExitStatus),
+) {
     let Connection { mut reader, mut writer } = connection;
     let WaitingClient { pieces, mut frames, exit, stdin: _ } = client;
     let input = async {
@@ -89,13 +93,12 @@ pub(crate) async fn pump(connection: Connection, client: WaitingClient, ended: i
 
 fn encode(frame: &InputFrame) -> Vec<u8> {
     match frame {
-        InputFrame::Bytes(bytes) => {
-            bytes.chunks(protocol::STREAM_CHUNK).flat_map(|chunk| protocol::encode(Kind::Stdin, chunk)).collect()
-        }
+        InputFrame::Bytes(bytes) => bytes
+            .chunks(protocol::STREAM_CHUNK)
+            .flat_map(|chunk| protocol::encode(Kind::Stdin, chunk))
+            .collect(),
         InputFrame::Close => protocol::encode(Kind::StdinClosed, &[]),
-        InputFrame::Resize(size) => {
-            protocol::encode_json(Kind::Resize, &ConsoleSize::from(*size))
-        }
+        InputFrame::Resize(size) => protocol::encode_json(Kind::Resize, &ConsoleSize::from(*size)),
     }
 }
 
@@ -105,9 +108,15 @@ pub(crate) fn streams(stdin: bool) -> protocol::Streams {
 }
 
 /// Connects a client that waits to a container's first process.
-pub(crate) async fn connect(shim: &super::Shim, container: &str, client: &WaitingClient) -> Result<Connection> {
+pub(crate) async fn connect(
+    shim: &super::Shim,
+    container: &str,
+    client: &WaitingClient,
+) -> Result<Connection> {
     let mut connection = shim.connect().await?;
     let streams = streams(client.stdin);
-    connection.ask(&protocol::Request::Attach { container: container.to_owned(), exec: None, streams }).await?;
+    connection
+        .ask(&protocol::Request::Attach { container: container.to_owned(), exec: None, streams })
+        .await?;
     Ok(connection)
 }

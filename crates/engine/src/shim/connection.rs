@@ -24,9 +24,9 @@ pub(crate) struct Reader {
 
 impl Connection {
     pub(crate) async fn open(socket: &Path) -> Result<Self> {
-        let stream = UnixStream::connect(socket)
-            .await
-            .map_err(|source| Error::unavailable(format!("connect to the shim at `{}`", socket.display())).with_source(source))?;
+        let stream = UnixStream::connect(socket).await.map_err(|source| {
+            Error::unavailable(format!("connect to the shim at `{}`", socket.display())).with_source(source)
+        })?;
         let (half, writer) = stream.into_split();
         Ok(Self { reader: Reader { half, decoder: Decoder::default(), buffer: Vec::new() }, writer })
     }
@@ -35,8 +35,12 @@ impl Connection {
     pub(crate) async fn ask(&mut self, request: &Request) -> Result<Response> {
         let bytes = protocol::encode_json(Kind::Request, request);
         self.writer.write_all(&bytes).await.context(|| "write to a shim".to_owned())?;
-        let frame = self.receive().await?.ok_or_else(|| Error::unavailable("the shim closed the connection"))?;
-        match frame.json().map_err(|source| Error::internal("the shim answered nonsense").with_source(source))? {
+        let frame =
+            self.receive().await?.ok_or_else(|| Error::unavailable("the shim closed the connection"))?;
+        match frame
+            .json()
+            .map_err(|source| Error::internal("the shim answered nonsense").with_source(source))?
+        {
             Response::Error(failure) => Err(failure.into()),
             response => Ok(response),
         }
@@ -53,12 +57,15 @@ impl Reader {
     pub(crate) async fn receive(&mut self) -> Result<Option<Frame>> {
         loop {
             let frame = self.decoder.next_frame();
-            if let Some(frame) = frame.map_err(|source| Error::internal("the shim sent nonsense").with_source(source))? {
+            if let Some(frame) =
+                frame.map_err(|source| Error::internal("the shim sent nonsense").with_source(source))?
+            {
                 return Ok(Some(frame));
             }
             self.buffer.clear();
             self.buffer.reserve(16 << 10);
-            let count = self.half.read_buf(&mut self.buffer).await.context(|| "read from a shim".to_owned())?;
+            let count =
+                self.half.read_buf(&mut self.buffer).await.context(|| "read from a shim".to_owned())?;
             if count == 0 {
                 return Ok(None);
             }

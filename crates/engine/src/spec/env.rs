@@ -6,7 +6,11 @@ use crate::container::{ContainerSpec, ResolvedSpec};
 use crate::users::Identity;
 
 /// The environment of a container's first process.
-pub(super) fn container_env(spec: &ContainerSpec, resolved: &ResolvedSpec, identity: &Identity) -> Vec<String> {
+pub(super) fn container_env(
+    spec: &ContainerSpec,
+    resolved: &ResolvedSpec,
+    identity: &Identity,
+) -> Vec<String> {
     let mut env = vec![format!("PATH={}", defaults::PATH), format!("HOSTNAME={}", resolved.hostname)];
     if spec.tty {
         env.push("TERM=xterm".to_owned());

@@ -17,7 +17,8 @@ pub(super) fn mounts(spec: &ContainerSpec, around: &Surroundings, privileged: bo
         match mount.destination.to_str() {
             Some("/dev/shm") => share_memory(mount, spec, around),
             Some("/dev/mqueue") if spec.namespaces.ipc == NamespaceMode::Host => {
-                *mount = Mount::bind("/dev/mqueue", "/dev/mqueue", &["rprivate", "nosuid", "noexec", "nodev"]);
+                *mount =
+                    Mount::bind("/dev/mqueue", "/dev/mqueue", &["rprivate", "nosuid", "noexec", "nodev"]);
             }
             Some("/sys") if privileged => writable(mount),
             // A sysfs shows the network namespace of who mounts it, which must be its owner.
@@ -77,7 +78,9 @@ fn to_oci(mount: &PreparedMount) -> Mount {
 /// What the root must be, so that mounts can travel the way that was asked for.
 pub(super) fn rootfs_propagation(mounts: &[PreparedMount]) -> Option<String> {
     let is = |wanted: &[Propagation]| {
-        mounts.iter().any(|mount| matches!(mount, PreparedMount::Bind { propagation, .. } if wanted.contains(propagation)))
+        mounts.iter().any(
+            |mount| matches!(mount, PreparedMount::Bind { propagation, .. } if wanted.contains(propagation)),
+        )
     };
     if is(&[Propagation::Shared, Propagation::Rshared]) {
         Some("rshared".to_owned())

@@ -20,7 +20,10 @@ pub(crate) fn to_oci(resources: &Resources, devices: &[(String, i64, i64)]) -> o
     };
     let (quota, period) = match resources.nano_cpus.filter(|&cpus| cpus > 0) {
         Some(cpus) => (Some(cpus.saturating_mul(PERIOD as i64) / 1_000_000_000), Some(PERIOD)),
-        None => (resources.cpu_quota.filter(|&quota| quota != 0), resources.cpu_period.filter(|&period| period != 0)),
+        None => (
+            resources.cpu_quota.filter(|&quota| quota != 0),
+            resources.cpu_period.filter(|&period| period != 0),
+        ),
     };
     let cpu = Cpu {
         shares: resources.cpu_shares.filter(|&shares| shares != 0),
@@ -81,8 +84,21 @@ pub(crate) fn throttled(resources: &Resources) -> impl Iterator<Item = &str> {
 
 pub(super) fn rlimits(ulimits: &[Ulimit]) -> Result<Vec<Rlimit>> {
     const KNOWN: [&str; 15] = [
-        "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss", "rtprio",
-        "rttime", "sigpending", "stack",
+        "core",
+        "cpu",
+        "data",
+        "fsize",
+        "locks",
+        "memlock",
+        "msgqueue",
+        "nice",
+        "nofile",
+        "nproc",
+        "rss",
+        "rtprio",
+        "rttime",
+        "sigpending",
+        "stack",
     ];
     let value = |limit: i64| u64::try_from(limit).unwrap_or(u64::MAX);
     ulimits

@@ -19,7 +19,8 @@ pub(crate) fn capability_names(security: &Security) -> Result<Vec<String>> {
             .iter()
             .map(|name| {
                 let upper = name.to_ascii_uppercase();
-                let full = if upper == "ALL" || upper.starts_with("CAP_") { upper } else { format!("CAP_{upper}") };
+                let full =
+                    if upper == "ALL" || upper.starts_with("CAP_") { upper } else { format!("CAP_{upper}") };
                 if full == "ALL" || all.contains(&full) {
                     Ok(full)
                 } else {
@@ -57,13 +58,17 @@ pub(crate) fn capability_sets(names: &[String], uid: u32) -> Capabilities {
     }
 }
 
-pub(super) fn seccomp(security: &Security, capabilities: &[String]) -> Result<Option<runtime::spec::Seccomp>> {
+pub(super) fn seccomp(
+    security: &Security,
+    capabilities: &[String],
+) -> Result<Option<runtime::spec::Seccomp>> {
     match &security.seccomp {
         _ if security.privileged => Ok(None),
         Seccomp::Unconfined => Ok(None),
         Seccomp::Default => Ok(Some(runtime::seccomp::docker_default(capabilities))),
         Seccomp::Profile(text) => {
-            let invalid = |source: serde_json::Error| Error::invalid("decode the seccomp profile").with_source(source);
+            let invalid =
+                |source: serde_json::Error| Error::invalid("decode the seccomp profile").with_source(source);
             Ok(Some(serde_json::from_str(text).map_err(invalid)?))
         }
     }

@@ -42,7 +42,8 @@ fn an_unknown_capability_is_refused() {
 
 #[test]
 fn a_user_who_is_not_root_has_no_capability_in_force() {
-    let around = Surroundings { identity: Identity { uid: 1000, ..Identity::default() }, ..Surroundings::default() };
+    let around =
+        Surroundings { identity: Identity { uid: 1000, ..Identity::default() }, ..Surroundings::default() };
     let process = generated(&ContainerSpec::default(), &around).process.expect("a process");
     let sets = process.capabilities.expect("sets");
     assert!(sets.effective.is_empty() && !sets.bounding.is_empty());
@@ -102,7 +103,8 @@ fn the_host_s_namespaces_are_not_named() {
     spec.namespaces.pid = NamespaceMode::Host;
     spec.namespaces.uts = NamespaceMode::Host;
     let generated = generated(&spec, &Surroundings::default());
-    let kinds: Vec<&str> = generated.linux.iter().flat_map(|linux| &linux.namespaces).map(|ns| ns.kind.file()).collect();
+    let kinds: Vec<&str> =
+        generated.linux.iter().flat_map(|linux| &linux.namespaces).map(|ns| ns.kind.file()).collect();
     assert_eq!(kinds, ["mnt", "ipc", "cgroup"]);
     assert_eq!(generated.hostname, None);
 }

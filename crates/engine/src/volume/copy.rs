@@ -7,8 +7,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{
-    AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, chownat, fchmod, futimens, mkdirat,
-    mknodat, openat, readlinkat, statat, symlinkat, utimensat,
+    AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, chownat, fchmod, futimens,
+    mkdirat, mknodat, openat, readlinkat, statat, symlinkat, utimensat,
 };
 
 /// Copies what is in `source` (a descriptor that names a directory) into the directory `target`,

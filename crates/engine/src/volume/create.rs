@@ -25,7 +25,10 @@ impl Engine {
     /// As [`Engine::volume_create`], for threads that may block.
     pub(crate) fn volume_make(&self, spec: VolumeSpec) -> Result<Arc<Volume>> {
         if !matches!(spec.driver.as_str(), "" | "local") {
-            return Err(Error::not_found(format!("error looking up volume plugin {0}: plugin \"{0}\" not found", spec.driver)));
+            return Err(Error::not_found(format!(
+                "error looking up volume plugin {0}: plugin \"{0}\" not found",
+                spec.driver
+            )));
         }
         for key in spec.options.keys() {
             if !matches!(key.as_str(), "type" | "o" | "device" | "size") {

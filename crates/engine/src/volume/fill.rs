@@ -14,7 +14,12 @@ use crate::state;
 impl Engine {
     /// Copies what the image `root` has at `target` into the volume, once in its life, unless
     /// there is something in it already.
-    pub(crate) fn volume_fill(&self, name: &str, root: impl FnOnce() -> Result<RootFs>, target: &str) -> Result<()> {
+    pub(crate) fn volume_fill(
+        &self,
+        name: &str,
+        root: impl FnOnce() -> Result<RootFs>,
+        target: &str,
+    ) -> Result<()> {
         let known = &self.inner.volumes.known;
         let filling = match known.lock().get(name) {
             Some(volume) if volume.record.filled => return Ok(()),
@@ -27,7 +32,8 @@ impl Engine {
         }
         let directory = self.inner.layout.volume(name);
         let data = directory.join(DATA);
-        let is_empty = std::fs::read_dir(&data).context(|| format!("read `{}`", data.display()))?.next().is_none();
+        let is_empty =
+            std::fs::read_dir(&data).context(|| format!("read `{}`", data.display()))?.next().is_none();
         if is_empty {
             match root()?.open(target, OFlags::PATH | OFlags::DIRECTORY) {
                 Ok(source) => {
@@ -35,7 +41,8 @@ impl Engine {
                     copied.map_err(|source| {
                         let full = source.kind() == std::io::ErrorKind::StorageFull;
                         let kind = if full { crate::Kind::Unavailable } else { crate::Kind::Internal };
-                        Error::new(kind, format!("fill the volume {name} from the image's {target}")).with_source(source)
+                        Error::new(kind, format!("fill the volume {name} from the image's {target}"))
+                            .with_source(source)
                     })?;
                 }
                 // The image has nothing there.

@@ -16,7 +16,9 @@ impl Engine {
             filter::name_matches(&filter.names, &volume.name)
                 && filter::labels_match(&filter.labels, &volume.labels)
                 && (filter.drivers.is_empty() || filter.drivers.contains(&volume.driver))
-                && filter.dangling.is_none_or(|dangling| self.volume_users(&volume.name).is_empty() == dangling)
+                && filter
+                    .dangling
+                    .is_none_or(|dangling| self.volume_users(&volume.name).is_empty() == dangling)
         };
         all.into_iter().filter(admitted).collect()
     }

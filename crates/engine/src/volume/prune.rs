@@ -1,7 +1,7 @@
 //! Removing volumes that nobody has.
 
-use super::{DATA, VolumeFilter};
 use super::list::disk_use;
+use super::{DATA, VolumeFilter};
 use crate::container::{PruneFilter, Pruned};
 use crate::engine::{Engine, blocking};
 use crate::error::{Kind, Result};
@@ -12,7 +12,9 @@ impl Engine {
         let engine = self.clone();
         blocking(move || {
             let mut pruned = Pruned::default();
-            for volume in engine.volume_list(&VolumeFilter { dangling: Some(true), ..VolumeFilter::default() }) {
+            for volume in
+                engine.volume_list(&VolumeFilter { dangling: Some(true), ..VolumeFilter::default() })
+            {
                 if !(all || volume.anonymous) || !filter.admits(Some(volume.created), &volume.labels) {
                     continue;
                 }

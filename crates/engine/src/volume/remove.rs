@@ -12,7 +12,10 @@ impl Engine {
         let removed = blocking(move || {
             let users = engine.volume_users(&name);
             if !users.is_empty() {
-                return Err(Error::conflict(format!("remove {name}: volume is in use - [{}]", users.join(", "))));
+                return Err(Error::conflict(format!(
+                    "remove {name}: volume is in use - [{}]",
+                    users.join(", ")
+                )));
             }
             engine.volume_delete(&name)
         })

@@ -41,7 +41,12 @@ fn without_a_policy_a_container_that_ends_stays_ended() {
 
 #[test]
 fn with_auto_remove_a_container_that_ends_is_removed() {
-    check(RestartPolicy::No, true, &[started(7, 0), exited(0, 1)], &["running [start]", "exited [die, remove]"]);
+    check(
+        RestartPolicy::No,
+        true,
+        &[started(7, 0), exited(0, 1)],
+        &["running [start]", "exited [die, remove]"],
+    );
 }
 
 #[test]
@@ -120,7 +125,8 @@ fn the_kernel_killing_for_memory_is_told_before_the_end() {
 
 #[test]
 fn a_container_that_cannot_be_started_by_hand_stays_as_it_was() {
-    let failed = Input::StartFailed { code: 127, message: "no such program".to_owned(), at: at(0), by_policy: false };
+    let failed =
+        Input::StartFailed { code: 127, message: "no such program".to_owned(), at: at(0), by_policy: false };
     check(RestartPolicy::Always, false, &[failed], &["created []"]);
 }
 

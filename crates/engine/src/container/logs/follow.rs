@@ -32,7 +32,7 @@ impl Watch {
         let events = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).context(tried)?;
         let what = WatchFlags::MODIFY | WatchFlags::CREATE | WatchFlags::MOVED_TO;
         inotify::add_watch(&events, directory, what).context(tried)?;
-        Ok(Self { events: AsyncFd::new(events).context(tried)? })
+        Ok(Self { events: AsyncFd::register(events).context(tried)? })
     }
 
     /// Waits until something has happened since the last call. Safe to drop.
@@ -66,8 +66,15 @@ pub(super) fn stream(
     query: LogQuery,
     closing: CancellationToken,
 ) -> impl Stream<Item = Result<LogLine>> + Send {
-    let following =
-        Following { reader: Some(reader), watch, pulse, query: Arc::new(query), closing, ready: VecDeque::new(), over: false };
+    let following = Following {
+        reader: Some(reader),
+        watch,
+        pulse,
+        query: Arc::new(query),
+        closing,
+        ready: VecDeque::new(),
+        over: false,
+    };
     futures::stream::unfold(Some(following), |following| async {
         let mut following = following?;
         match following.next().await {

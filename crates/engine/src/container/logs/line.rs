@@ -35,7 +35,9 @@ impl LogQuery {
             OutputKind::Stdout => self.stdout,
             OutputKind::Stderr => self.stderr,
         };
-        stream && self.since.is_none_or(|since| line.at >= since) && self.until.is_none_or(|until| line.at <= until)
+        stream
+            && self.since.is_none_or(|since| line.at >= since)
+            && self.until.is_none_or(|until| line.at <= until)
     }
 }
 
@@ -45,7 +47,8 @@ mod tests {
 
     #[track_caller]
     fn check(line: &str, expected: Option<(OutputKind, &str)>) {
-        let parsed = parse(line.as_bytes()).map(|line| (line.stream, String::from_utf8_lossy(&line.text).into_owned()));
+        let parsed = parse(line.as_bytes())
+            .map(|line| (line.stream, String::from_utf8_lossy(&line.text).into_owned()));
         assert_eq!(parsed, expected.map(|(stream, text)| (stream, text.to_owned())));
     }
 

@@ -143,7 +143,8 @@ mod tests {
     use super::*;
     use std::io::Write;
 
-    const QUERY: LogQuery = LogQuery { stdout: true, stderr: true, since: None, until: None, tail: None, follow: false };
+    const QUERY: LogQuery =
+        LogQuery { stdout: true, stderr: true, since: None, until: None, tail: None, follow: false };
 
     fn written(number: u32) -> String {
         let stream = if number % 2 == 0 { "stdout" } else { "stderr" };
