@@ -40,7 +40,7 @@ pub(super) async fn session(
         false => None,
     };
     // What is logged between the two is sent twice at worst, never lost.
-    let attached = call.engine().container_attach(&id).await?;
+    let attached = call.engine().container_attach(&id, stdin && spec.stdin_open).await?;
     let earlier = match call.query.flag("logs") {
         true => {
             Some(call.engine().container_logs(&id, LogQuery { stdout, stderr, ..LogQuery::default() }).await?)

@@ -94,7 +94,7 @@ mod tests {
 
     #[test]
     fn layers_are_silent_in_a_quiet_load() {
-        let layer = Progress::Layer { id: "abc".to_owned(), status: "Waiting", bytes: None };
+        let layer = Progress::Layer { id: "abc".to_owned(), status: "Waiting".to_owned(), bytes: None };
         check(layer.clone(), Form::Load { quiet: true }, None);
         check(layer, Form::Transfer, Some(r#"{"status":"Waiting","progressDetail":{},"id":"abc"}"#));
     }

@@ -32,7 +32,12 @@ impl Watch {
         let events = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).context(tried)?;
         let what = WatchFlags::MODIFY | WatchFlags::CREATE | WatchFlags::MOVED_TO;
         inotify::add_watch(&events, directory, what).context(tried)?;
-        Ok(Self { events: AsyncFd::register(events).context(tried)? })
+        #[expect(
+            deprecated,
+            reason = "its replacement is unsafe, and an owned descriptor keeps what that asks for"
+        )]
+        let events = AsyncFd::new(events).context(tried)?;
+        Ok(Self { events })
     }
 
     /// Waits until something has happened since the last call. Safe to drop.
