@@ -1,20 +1,36 @@
 //! The way in for callers that share the process.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{Request, Response};
 
 use crate::body::Body;
 use crate::identity::Identity;
+use crate::service;
+use crate::state::State;
 
 /// Calls the API without a connection. Cheap to clone; ends with the server it came from.
 #[derive(Clone)]
-pub struct Handle {}
+pub struct Handle {
+    state: Arc<State>,
+}
 
 impl Handle {
+    pub(crate) fn new(state: Arc<State>) -> Self {
+        Self { state }
+    }
+
     /// Answers `request`, made by `identity`: the same service that the listener offers.
     ///
     /// The URI needs path and query only. Never fails: errors are answers with a `Status` body.
-    pub async fn call(&self, _request: Request<Bytes>, _identity: Identity) -> Response<Body> {
-        todo!("follows in this crate's next landing")
+    pub async fn call(&self, request: Request<Bytes>, identity: Identity) -> Response<Body> {
+        service::answer(&self.state, request, Some(identity)).await
+    }
+}
+
+impl std::fmt::Debug for Handle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Handle").finish_non_exhaustive()
     }
 }

@@ -45,6 +45,15 @@ impl Identity {
         Self::new(format!("system:node:{name}"), ["system:nodes"])
     }
 
+    /// Someone unknown, who may read what is public.
+    pub(crate) fn anonymous() -> Self {
+        Self {
+            user: "system:anonymous".to_owned(),
+            groups: vec!["system:unauthenticated".to_owned()],
+            ..Self::default()
+        }
+    }
+
     /// The server itself, when it makes the objects that must always be there.
     pub(crate) fn server() -> Self {
         Self::new("system:apiserver", [ADMINISTRATORS])

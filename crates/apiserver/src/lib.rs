@@ -8,15 +8,36 @@
 //! object is encoded once and its bytes are shared by all who read it.
 #![forbid(unsafe_code)]
 
+mod allocation;
+mod authentication;
+mod authorisation;
 pub mod body;
+mod bootstrap;
+mod cache;
+mod call;
+mod compress;
 mod config;
+mod decode;
 pub mod error;
+mod flight;
 mod handle;
 mod identity;
+mod listener;
+mod negotiate;
 pub mod node;
+mod paths;
 pub mod pki;
 pub mod request;
+mod resource;
+mod review;
+mod selection;
 mod server;
+mod service;
+mod state;
+mod storage;
+mod stream;
+mod subresource;
+mod verbs;
 
 pub use body::Body;
 pub use config::{Config, ParseServiceCidrError, ServiceCidr};
@@ -24,4 +45,5 @@ pub use error::{Error, Result};
 pub use handle::Handle;
 pub use identity::{ADMINISTRATORS, AUTHENTICATED, Identity};
 pub use node::NodeTransport;
+pub use resource::{Resource, Subresource, Table};
 pub use server::{Server, StartError};

@@ -21,7 +21,7 @@ use std::path::PathBuf;
 
 pub use authority::{Authority, Issued};
 pub use kubeconfig::kubeconfig;
-pub(crate) use serving::Serving;
+pub(crate) use serving::{Names, Serving};
 pub use token_key::{TokenKey, VerifyError};
 
 /// Why a certificate or key could not be read, made or kept.

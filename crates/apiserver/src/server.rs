@@ -1,16 +1,33 @@
 //! The server: what it is made of, and its life from start to shutdown.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
+use crate::allocation::Allocations;
+use crate::authorisation::Coarse;
+use crate::bootstrap;
+use crate::cache::Cache;
 use crate::config::Config;
+use crate::flight::Flight;
 use crate::handle::Handle;
-use crate::pki::{Authority, Issued, PkiError};
+use crate::listener::Listener;
+use crate::pki::{Authority, Issued, Names, PkiError, Serving, TokenKey, kubeconfig};
+use crate::resource::{Table, builtin, held, partition};
+use crate::state::State;
 
 /// A Kubernetes API server over a store.
-pub struct Server {}
+pub struct Server {
+    state: Arc<State>,
+    serving: Arc<Serving>,
+    listener: Listener,
+    kubeconfig: Option<PathBuf>,
+}
 
 /// Why the server could not start.
 #[derive(Debug, thiserror::Error)]
@@ -29,43 +46,164 @@ pub enum StartError {
     /// What is stored could not be read.
     #[error("read what is stored")]
     Store(#[from] store::Error),
+    /// The kubeconfig file could not be written.
+    #[error("write the kubeconfig `{}`", path.display())]
+    Kubeconfig {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
 }
+
+/// How often certificates are looked at.
+const RENEWAL: Duration = Duration::from_secs(3600);
+/// How long requests in flight may take to end at shutdown.
+const GRACE: Duration = Duration::from_secs(10);
 
 impl Server {
     /// Makes or opens the certificates, binds the address, reads what is stored, and makes the
     /// objects that must always be there. Requests by [`Server::handle`] work from here on.
-    pub async fn start(_config: Config, _store: Arc<dyn store::Store>) -> Result<Self, StartError> {
-        todo!("follows in this crate's next landing")
+    pub async fn start(config: Config, store: Arc<dyn store::Store>) -> Result<Self, StartError> {
+        let directory = &config.pki_directory;
+        let authority = Arc::new(Authority::open(directory, config.clock.clone(), config.random.clone())?);
+        let token_key = TokenKey::open(directory)?;
+        let names = Names::new(&config.cluster_domain, config.service_cidr.api(), &config.extra_names);
+        let serving = Arc::new(Serving::open(directory, authority.clone(), config.clock.clone(), names)?);
+        let socket = TcpListener::bind(config.address)
+            .await
+            .map_err(|source| StartError::Listen { address: config.address, source })?;
+        let address =
+            socket.local_addr().map_err(|source| StartError::Listen { address: config.address, source })?;
+        let (cache, watcher) = Cache::load(&*store).await?;
+        let stop = CancellationToken::new();
+        let allocations =
+            Allocations::new(config.service_cidr, config.node_ports.clone(), config.random.clone());
+        let state = Arc::new(State {
+            store,
+            cache,
+            table: Table::new(builtin()),
+            authorizer: Arc::new(Coarse),
+            authority,
+            token_key,
+            issuer: format!("https://kubernetes.default.svc.{}", config.cluster_domain),
+            allocations,
+            service_cidr: config.service_cidr,
+            node_ports: config.node_ports.clone(),
+            nodes: config.nodes.clone(),
+            clock: config.clock.clone(),
+            random: config.random.clone(),
+            flight: Flight::new(),
+            stop: stop.clone(),
+            tasks: TaskTracker::new(),
+            lifetimes: crate::state::Lifetimes::default(),
+        });
+        load_allocations(&state);
+        let follower = state.clone();
+        state.tasks.spawn(async move {
+            follower.cache.follow(&*follower.store, watcher, follower.stop.clone()).await;
+        });
+        let listener = Listener::new(socket, address, state.clone(), serving.clone())?;
+        let server = Self { state, serving, listener, kubeconfig: config.kubeconfig };
+        write_kubeconfig(server.kubeconfig.as_ref(), &server.kubeconfig())?;
+        bootstrap::ensure(&server.state, &server.handle(), server.advertised(), address.port()).await;
+        Ok(server)
     }
 
     /// The way in for callers that share the process.
     pub fn handle(&self) -> Handle {
-        todo!("follows in this crate's next landing")
+        Handle::new(self.state.clone())
     }
 
     /// The address that is listened on.
     pub fn address(&self) -> SocketAddr {
-        todo!("follows in this crate's next landing")
+        self.listener.address()
     }
 
     /// The installation's certificate authority.
     pub fn authority(&self) -> Arc<Authority> {
-        todo!("follows in this crate's next landing")
+        self.state.authority.clone()
     }
 
     /// The administrator's client certificate.
     pub fn administrator(&self) -> Issued {
-        todo!("follows in this crate's next landing")
+        self.serving.administrator()
     }
 
     /// The administrator's kubeconfig, for the server at its own address on this host.
     pub fn kubeconfig(&self) -> String {
-        todo!("follows in this crate's next landing")
+        kubeconfig(&self.state.authority, &self.serving.administrator(), &local_url(self.address()))
     }
 
     /// Serves until `shutdown` is cancelled, then lets requests in flight end: watches at once, the
     /// others within ten seconds.
-    pub async fn serve(self, _shutdown: CancellationToken) {
-        todo!("follows in this crate's next landing")
+    pub async fn serve(self, shutdown: CancellationToken) {
+        let renewal = self.renew_certificates();
+        tokio::select! {
+            () = self.listener.accept(&self.state.tasks) => {}
+            () = renewal => {}
+            () = shutdown.cancelled() => {}
+        }
+        self.state.stop.cancel();
+        self.state.tasks.close();
+        if tokio::time::timeout(GRACE, self.state.tasks.wait()).await.is_err() {
+            tracing::warn!(left = self.state.tasks.len(), "requests in flight did not end in time");
+        }
+    }
+
+    async fn renew_certificates(&self) {
+        loop {
+            tokio::time::sleep(RENEWAL).await;
+            match self.serving.renew() {
+                Ok(false) => {}
+                Ok(true) => {
+                    if let Err(error) = write_kubeconfig(self.kubeconfig.as_ref(), &self.kubeconfig()) {
+                        tracing::error!(error = %base::error::chain(&error), "kubeconfig is out of date");
+                    }
+                }
+                // Tried again in an hour, for months before anything expires.
+                Err(error) => {
+                    tracing::error!(error = %base::error::chain(&error), "cannot renew certificates")
+                }
+            }
+        }
+    }
+
+    /// The address by which pods reach the server.
+    fn advertised(&self) -> IpAddr {
+        match self.address().ip() {
+            ip if !ip.is_unspecified() => ip,
+            _ => self.serving.host_address().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        }
+    }
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server").field("address", &self.address()).finish_non_exhaustive()
+    }
+}
+
+fn load_allocations(state: &State) {
+    let services = state.cache.partition(&partition("", "services"));
+    for stored in &services.snapshot(0, "", 0, |_| true).objects {
+        let service = stored.object();
+        let (addresses, ports) = held(&service);
+        state.allocations.settle(service.uid(), &addresses, &ports);
+    }
+}
+
+fn write_kubeconfig(path: Option<&PathBuf>, text: &str) -> Result<(), StartError> {
+    let Some(path) = path else { return Ok(()) };
+    base::fs::write_atomic(path, text.as_bytes(), 0o600)
+        .map_err(|source| StartError::Kubeconfig { path: path.clone(), source })
+}
+
+/// Where clients on this host find a server that listens on `address`.
+fn local_url(address: SocketAddr) -> String {
+    if address.ip().is_unspecified() {
+        format!("https://127.0.0.1:{}", address.port())
+    } else {
+        format!("https://{address}")
     }
 }

@@ -92,6 +92,11 @@ impl Serving {
         self.administrator.read().clone()
     }
 
+    /// An address of this host that others can reach it by.
+    pub(crate) fn host_address(&self) -> Option<IpAddr> {
+        addresses::host_addresses().into_iter().find(|a| a.is_ipv4() && !a.is_loopback())
+    }
+
     /// Renews what is due, the host's addresses as they are now included; says whether the
     /// administrator's certificate changed.
     pub(crate) fn renew(&self) -> Result<bool, PkiError> {

@@ -1,0 +1,38 @@
+//! Establishing who makes a request: by client certificate, or by service-account token.
+
+pub(crate) mod certificate;
+pub(crate) mod token;
+
+use http::{HeaderMap, header};
+use model::Status;
+
+use crate::error::Result;
+use crate::identity::Identity;
+use crate::state::State;
+
+/// The caller behind a connection with `certificate` and a request with `headers`; none where
+/// nothing was shown. Whatever was shown must be good.
+pub(crate) fn authenticate(
+    state: &State,
+    certificate: Option<&Identity>,
+    headers: &HeaderMap,
+) -> Result<Option<Identity>> {
+    if let Some(identity) = certificate {
+        return Ok(Some(identity.clone()));
+    }
+    let Some(value) = headers.get(header::AUTHORIZATION) else { return Ok(None) };
+    let token = value
+        .to_str()
+        .ok()
+        .and_then(|v| v.split_once(' '))
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+        .map(|(_, token)| token.trim());
+    let Some(token) = token else { return Err(Status::unauthorized().into()) };
+    match token::authenticate(state, token, std::slice::from_ref(&state.issuer)) {
+        Ok(accepted) => Ok(Some(accepted.identity)),
+        Err(error) => {
+            tracing::debug!(error = %base::error::chain(&error), "a token was refused");
+            Err(Status::unauthorized().into())
+        }
+    }
+}

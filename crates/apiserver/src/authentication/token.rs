@@ -1,0 +1,143 @@
+//! Service-account tokens: signed by this installation, for an audience, until they expire, and only
+//! while the account and what they are bound to exist.
+//! Source: Kubernetes documentation, "Managing Service Accounts", and RFC 7519.
+
+use std::time::Duration;
+
+use base::Timestamp;
+use model::Object;
+use serde_json::{Value, json};
+
+use crate::error::{Error, Result};
+use crate::identity::Identity;
+use crate::pki::VerifyError;
+use crate::resource::partition;
+use crate::state::{State, object_name};
+
+const CLAIMS: &str = "kubernetes.io";
+
+/// A token that was found good.
+#[derive(Debug)]
+pub(crate) struct Accepted {
+    pub(crate) identity: Identity,
+    /// Those of the asked-for audiences that it is meant for.
+    pub(crate) audiences: Vec<String>,
+}
+
+/// Why a token is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum TokenError {
+    #[error("the token cannot be verified")]
+    Verify(#[source] VerifyError),
+    #[error("the token lacks the claim `{0}`")]
+    Claim(&'static str),
+    #[error("the token is from another issuer")]
+    Issuer,
+    #[error("the token is for another audience")]
+    Audience,
+    #[error("the token is not valid at this time")]
+    Time,
+    #[error("the {0} that the token belongs to is gone")]
+    Gone(&'static str),
+}
+
+/// What a token is bound to besides its account.
+pub(crate) struct Bound {
+    /// `pod` or `secret` or `node`.
+    pub(crate) kind: &'static str,
+    pub(crate) name: String,
+    pub(crate) uid: String,
+}
+
+/// Checks a token for any of `audiences`.
+pub(crate) fn authenticate(state: &State, token: &str, audiences: &[String]) -> Result<Accepted, TokenError> {
+    let claims = state.token_key.verify(token).map_err(TokenError::Verify)?;
+    if claims["iss"] != state.issuer.as_str() {
+        return Err(TokenError::Issuer);
+    }
+    let meant: Vec<&str> = match &claims["aud"] {
+        Value::String(one) => vec![one],
+        Value::Array(many) => many.iter().filter_map(Value::as_str).collect(),
+        _ => return Err(TokenError::Claim("aud")),
+    };
+    let audiences: Vec<String> = audiences.iter().filter(|a| meant.contains(&a.as_str())).cloned().collect();
+    if audiences.is_empty() {
+        return Err(TokenError::Audience);
+    }
+    let now = state.clock.now().as_second();
+    let expires = claims["exp"].as_i64().ok_or(TokenError::Claim("exp"))?;
+    if now >= expires || claims["nbf"].as_i64().is_some_and(|from| now < from) {
+        return Err(TokenError::Time);
+    }
+    Ok(Accepted { identity: identity(state, &claims[CLAIMS])?, audiences })
+}
+
+/// Makes a token for an account.
+pub(crate) fn issue(
+    state: &State,
+    account: &Object,
+    audiences: &[String],
+    lifetime: Duration,
+    bound: Option<&Bound>,
+    now: Timestamp,
+) -> Result<String> {
+    let namespace = account.namespace().unwrap_or_default();
+    let seconds = now.as_second();
+    let mut private = json!({
+        "namespace": namespace,
+        "serviceaccount": {"name": account.name(), "uid": account.uid()},
+    });
+    if let Some(bound) = bound {
+        private[bound.kind] = json!({"name": bound.name, "uid": bound.uid});
+    }
+    let claims = json!({
+        "aud": audiences,
+        "exp": seconds + lifetime.as_secs().cast_signed(),
+        "iat": seconds,
+        "iss": state.issuer,
+        "jti": state.new_uid(),
+        CLAIMS: private,
+        "nbf": seconds,
+        "sub": format!("system:serviceaccount:{namespace}:{}", account.name()),
+    });
+    state.token_key.sign(&claims).map_err(|e| Error::internal(&e))
+}
+
+fn identity(state: &State, claims: &Value) -> Result<Identity, TokenError> {
+    let namespace = claims["namespace"].as_str().ok_or(TokenError::Claim("namespace"))?;
+    let account = &claims["serviceaccount"];
+    let name = account["name"].as_str().ok_or(TokenError::Claim("serviceaccount"))?;
+    check_exists(state, "serviceaccounts", "service account", namespace, account)?;
+    let mut identity = Identity::new(
+        format!("system:serviceaccount:{namespace}:{name}"),
+        ["system:serviceaccounts".to_owned(), format!("system:serviceaccounts:{namespace}")],
+    );
+    account["uid"].as_str().unwrap_or_default().clone_into(&mut identity.uid);
+    for (kind, plural) in [("pod", "pods"), ("secret", "secrets")] {
+        let bound = &claims[kind];
+        if bound.is_null() {
+            continue;
+        }
+        check_exists(state, plural, kind, namespace, bound)?;
+        for part in ["name", "uid"] {
+            let value = bound[part].as_str().unwrap_or_default().to_owned();
+            identity.extra.insert(format!("authentication.kubernetes.io/{kind}-{part}"), vec![value]);
+        }
+    }
+    Ok(identity)
+}
+
+fn check_exists(
+    state: &State,
+    plural: &str,
+    what: &'static str,
+    namespace: &str,
+    claim: &Value,
+) -> Result<(), TokenError> {
+    let name = claim["name"].as_str().unwrap_or_default();
+    let found = state.cache.partition(&partition("", plural)).get(&object_name(namespace, name));
+    match found {
+        Some(stored) if stored.selectable().uid() == claim["uid"] => Ok(()),
+        _ => Err(TokenError::Gone(what)),
+    }
+}

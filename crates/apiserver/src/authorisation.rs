@@ -1,0 +1,181 @@
+//! Whether a caller may do what it asks.
+//!
+//! [`Coarse`] is what stands until role-based access control comes: administrators may do everything,
+//! Gantry's own components and nodes what they need, everybody else nothing but ask who they are. A
+//! finer authorizer takes its place by implementing [`Authorizer`].
+
+use model::{GroupResource, Status};
+
+use crate::error::Error;
+use crate::identity::{AUTHENTICATED, Identity};
+use crate::request::{ResourceTarget, Verb};
+
+/// What is to be authorised.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Attributes<'a> {
+    /// Something done to a resource.
+    Resource(&'a ResourceTarget),
+    /// A request to another path, with its method in lower case.
+    Path {
+        /// The method.
+        verb: &'a str,
+        /// The path.
+        path: &'a str,
+    },
+}
+
+/// Decides whether a caller may do something.
+pub(crate) trait Authorizer: Send + Sync + 'static {
+    /// Why it is allowed; none where it is not.
+    fn allow(&self, identity: &Identity, attributes: Attributes<'_>) -> Option<&'static str>;
+}
+
+/// Administrators everything, components what they need, others nothing.
+pub(crate) struct Coarse;
+
+impl Authorizer for Coarse {
+    fn allow(&self, identity: &Identity, attributes: Attributes<'_>) -> Option<&'static str> {
+        if identity.is_administrator() {
+            return Some("the administrators' group may do everything");
+        }
+        match attributes {
+            Attributes::Path { verb, path } => allow_path(identity, verb, path),
+            Attributes::Resource(target) => allow_resource(identity, target),
+        }
+    }
+}
+
+/// Paths that everybody may read, whether known or not.
+pub(crate) fn is_public_path(path: &str) -> bool {
+    matches!(path, "/healthz" | "/livez" | "/readyz" | "/version" | "/version/")
+        || ["/healthz/", "/livez/", "/readyz/"].iter().any(|p| path.starts_with(p))
+}
+
+/// The refusal, in Kubernetes' words.
+pub(crate) fn refusal(identity: &Identity, attributes: Attributes<'_>) -> Error {
+    let user = model::field::quote(&identity.user);
+    match attributes {
+        Attributes::Path { verb, path } => {
+            let nowhere = GroupResource::new("", "");
+            let why = format!("User {user} cannot {verb} path {}", model::field::quote(path));
+            Status::forbidden(&nowhere, "", why).into()
+        }
+        Attributes::Resource(target) => {
+            let scope = if target.namespace.is_empty() || target.resource == "namespaces" {
+                " at the cluster scope".to_owned()
+            } else {
+                format!(" in the namespace {}", model::field::quote(&target.namespace))
+            };
+            let why = format!(
+                "User {user} cannot {} resource {} in API group {}{scope}",
+                target.verb.as_str(),
+                model::field::quote(&target.resource_path()),
+                model::field::quote(&target.group),
+            );
+            let resource = GroupResource::new(target.group.as_str(), target.resource.as_str());
+            Status::forbidden(&resource, &target.name, why).into()
+        }
+    }
+}
+
+fn allow_path(identity: &Identity, verb: &str, path: &str) -> Option<&'static str> {
+    if verb != "get" && verb != "head" {
+        return None;
+    }
+    if is_public_path(path) {
+        return Some("everybody may ask for health and version");
+    }
+    let discovery = ["/api", "/apis", "/openapi", "/.well-known/openid-configuration", "/openid/v1/jwks"];
+    let known = identity.is_in(AUTHENTICATED);
+    let below =
+        |root: &str| path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    (known && discovery.iter().any(|root| below(root))).then_some("everybody known may discover")
+}
+
+fn allow_resource(identity: &Identity, target: &ResourceTarget) -> Option<&'static str> {
+    let reviews_self = target.verb == Verb::Create
+        && matches!(
+            target.resource.as_str(),
+            "selfsubjectreviews" | "selfsubjectaccessreviews" | "selfsubjectrulesreviews"
+        );
+    if reviews_self && identity.is_in(AUTHENTICATED) {
+        return Some("everybody known may ask about themselves");
+    }
+    if identity.is_in("system:gantry") {
+        return Some("a component of the control plane");
+    }
+    if identity.is_in("system:nodes") {
+        return allow_node(target).then_some("a node's agent");
+    }
+    None
+}
+
+/// What a node's agent needs: to read what its pods name, and to tell how they fare.
+fn allow_node(target: &ResourceTarget) -> bool {
+    let resource = target.resource_path();
+    match (target.group.as_str(), resource.as_str()) {
+        ("", "services" | "endpoints" | "configmaps" | "secrets" | "serviceaccounts" | "namespaces")
+        | ("discovery.k8s.io", "endpointslices") => target.verb.is_read(),
+        ("", "nodes" | "nodes/status" | "pods/status") => {
+            target.verb.is_read() || matches!(target.verb, Verb::Create | Verb::Update | Verb::Patch)
+        }
+        ("", "pods") => target.verb.is_read() || matches!(target.verb, Verb::Create | Verb::Delete),
+        ("", "serviceaccounts/token") => target.verb == Verb::Create,
+        ("" | "events.k8s.io", "events") => {
+            matches!(target.verb, Verb::Create | Verb::Update | Verb::Patch)
+        }
+        ("coordination.k8s.io", "leases") => {
+            target.verb.is_read() || !matches!(target.verb, Verb::DeleteCollection)
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(identity: &Identity, verb: Verb, group: &str, path: &str, expected: bool) {
+        let (resource, subresource) = path.split_once('/').unwrap_or((path, ""));
+        let target = ResourceTarget {
+            group: group.to_owned(),
+            version: "v1".to_owned(),
+            namespace: "a".to_owned(),
+            resource: resource.to_owned(),
+            subresource: subresource.to_owned(),
+            verb,
+            ..ResourceTarget::default()
+        };
+        let found = Coarse.allow(identity, Attributes::Resource(&target)).is_some();
+        assert_eq!(found, expected, "{} {path} by {}", verb.as_str(), identity.user);
+    }
+
+    #[test]
+    fn administrators_may_everything_components_what_they_need_others_nothing() {
+        let stranger = Identity::new("jane", ["developers"]);
+        let node = Identity::node("n1");
+        check(&Identity::administrator(), Verb::Delete, "apps", "deployments", true);
+        check(&Identity::component("scheduler"), Verb::Create, "", "pods/binding", true);
+        check(&node, Verb::Update, "", "pods/status", true);
+        check(&node, Verb::Create, "apps", "deployments", false);
+        check(&node, Verb::Update, "", "secrets", false);
+        check(&stranger, Verb::Get, "", "pods", false);
+        check(&stranger, Verb::Create, "authentication.k8s.io", "selfsubjectreviews", true);
+    }
+
+    #[test]
+    fn a_refusal_reads_as_kubernetes_writes_it() {
+        let target = ResourceTarget {
+            version: "v1".to_owned(),
+            namespace: "a".to_owned(),
+            resource: "pods".to_owned(),
+            verb: Verb::List,
+            ..ResourceTarget::default()
+        };
+        let error = refusal(&Identity::new("jane", ["x"]), Attributes::Resource(&target));
+        assert_eq!(
+            error.to_string(),
+            "pods is forbidden: User \"jane\" cannot list resource \"pods\" in API group \"\" in the namespace \"a\""
+        );
+    }
+}

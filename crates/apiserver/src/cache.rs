@@ -1,0 +1,196 @@
+//! All objects in memory: the source of every read and watch.
+//!
+//! One task follows the store and applies its changes in the order of their revisions. Keys are
+//! grouped into partitions, one per stored resource; each keeps its objects, encoded once with their
+//! `resourceVersion`, and its latest changes in a ring. A watcher holds nothing but a position: it
+//! reads from the ring at its own pace and starts over (410) when the ring has moved past it, so no
+//! slow client costs memory.
+//!
+//! Reads are never stale: a write is acknowledged only after it has been applied here, and nobody
+//! else writes below [`ROOT`].
+
+mod partition;
+mod stored;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::RwLock;
+use store::{EventKind, KeyRange, KeyValue, Range, Store, Watch, WatchError, WatchMessage, Watcher};
+use tokio_util::sync::CancellationToken;
+
+pub(crate) use partition::{Change, Partition, frame};
+pub(crate) use stored::{Stored, encode};
+
+/// All keys of the API lie below this one.
+pub(crate) const ROOT: &str = "/registry/";
+
+/// How many changes may wait for the task that applies them.
+const BUFFER: usize = 1 << 16;
+/// How long a read waits for a revision that has not been applied yet.
+const CATCH_UP: Duration = Duration::from_secs(3);
+
+/// All objects in memory.
+pub(crate) struct Cache {
+    partitions: RwLock<HashMap<String, Arc<Partition>>>,
+    /// All changes up to here are in the partitions.
+    applied: tokio::sync::watch::Sender<u64>,
+    /// Where history begins for partitions that are made later.
+    origin: AtomicU64,
+}
+
+impl Cache {
+    /// Reads everything there is; gives the watcher from which [`Cache::follow`] goes on.
+    pub(crate) async fn load(store: &dyn Store) -> Result<(Self, Watcher), store::Error> {
+        let cache = Self {
+            partitions: RwLock::default(),
+            applied: tokio::sync::watch::Sender::new(0),
+            origin: AtomicU64::new(0),
+        };
+        let watcher = cache.reload(store).await?;
+        Ok((cache, watcher))
+    }
+
+    /// Applies the store's changes until `stop`. Begins anew by itself after a gap.
+    pub(crate) async fn follow(&self, store: &dyn Store, mut watcher: Watcher, stop: CancellationToken) {
+        loop {
+            let message = tokio::select! {
+                () = stop.cancelled() => return,
+                message = watcher.next() => message,
+            };
+            let mut message = Some(message);
+            // Everything that is there already is applied before anyone is told.
+            let mut reached = 0;
+            let mut failed = None;
+            while let Some(next) = message {
+                match next {
+                    Ok(WatchMessage::Event(event)) => {
+                        reached = event.revision();
+                        self.apply(event.kind, &event.kv);
+                    }
+                    Ok(WatchMessage::Progress(revision)) => reached = revision,
+                    Err(error) => {
+                        failed = Some(error);
+                        break;
+                    }
+                }
+                message = watcher.try_next();
+            }
+            self.advance(reached);
+            match failed {
+                None => {}
+                Some(WatchError::Closed) => return,
+                Some(error) => {
+                    tracing::warn!(error = %base::error::chain(&error), "begin to follow the store anew");
+                    tokio::select! {
+                        () = stop.cancelled() => return,
+                        new = self.resume(store, watcher.told()) => watcher = new,
+                    }
+                }
+            }
+        }
+    }
+
+    /// The partition of a stored resource, for example `core/pods`; made if it is new.
+    pub(crate) fn partition(&self, name: &str) -> Arc<Partition> {
+        if let Some(partition) = self.partitions.read().get(name) {
+            return partition.clone();
+        }
+        let mut partitions = self.partitions.write();
+        partitions
+            .entry(name.to_owned())
+            .or_insert_with(|| Arc::new(Partition::new(self.origin.load(Ordering::Acquire))))
+            .clone()
+    }
+
+    /// All changes up to this revision are visible.
+    pub(crate) fn revision(&self) -> u64 {
+        *self.applied.borrow()
+    }
+
+    /// Waits a little until `revision` is visible; on failure gives the revision that is.
+    pub(crate) async fn wait_for(&self, revision: u64) -> Result<(), u64> {
+        if self.revision() >= revision {
+            return Ok(());
+        }
+        let mut applied = self.applied.subscribe();
+        let reached = tokio::time::timeout(CATCH_UP, applied.wait_for(|r| *r >= revision)).await;
+        match reached {
+            Ok(Ok(_)) => Ok(()),
+            _ => Err(self.revision()),
+        }
+    }
+
+    fn apply(&self, kind: EventKind, kv: &KeyValue) {
+        if let Some((partition, name)) = split_key(kv.key_str()) {
+            self.partition(partition).apply(kind, name, kv);
+        }
+    }
+
+    fn advance(&self, revision: u64) {
+        self.applied.send_if_modified(|applied| {
+            let news = revision > *applied;
+            *applied = (*applied).max(revision);
+            news
+        });
+    }
+
+    /// Goes on after `told` if the store's history reaches back so far, else reads everything anew.
+    async fn resume(&self, store: &dyn Store, told: u64) -> Watcher {
+        let mut backoff = base::backoff::Backoff::new(Duration::from_millis(50), Duration::from_secs(5));
+        loop {
+            let request = Watch::new(KeyRange::prefix(ROOT)).after(told).buffer(BUFFER);
+            let error = match store.watch(request).await {
+                Ok(watcher) => return watcher,
+                Err(store::Error::Compacted { .. }) => match self.reload(store).await {
+                    Ok(watcher) => return watcher,
+                    Err(error) => error,
+                },
+                Err(error) => error,
+            };
+            tracing::error!(error = %base::error::chain(&error), "the store cannot be followed");
+            tokio::time::sleep(backoff.next_delay()).await;
+        }
+    }
+
+    async fn reload(&self, store: &dyn Store) -> Result<Watcher, store::Error> {
+        let all = store.range(Range::new(KeyRange::prefix(ROOT))).await?;
+        let mut found: HashMap<&str, Vec<(&str, &KeyValue)>> = HashMap::new();
+        for kv in &all.items {
+            if let Some((partition, name)) = split_key(kv.key_str()) {
+                found.entry(partition).or_default().push((name, kv));
+            }
+        }
+        self.origin.store(all.revision, Ordering::Release);
+        for name in found.keys() {
+            self.partition(name);
+        }
+        let partitions: Vec<(String, Arc<Partition>)> =
+            self.partitions.read().iter().map(|(n, p)| (n.clone(), p.clone())).collect();
+        for (name, partition) in partitions {
+            partition.replace(found.get(name.as_str()).map(Vec::as_slice).unwrap_or_default(), all.revision);
+        }
+        self.advance(all.revision);
+        store.watch(Watch::new(KeyRange::prefix(ROOT)).after(all.revision).buffer(BUFFER)).await
+    }
+}
+
+/// The key of an object: `/registry/GROUP/RESOURCE/NAMESPACE/NAME`, without the namespace for what is
+/// cluster-wide. The core group is called `core`.
+pub(crate) fn key(partition: &str, namespace: &str, name: &str) -> String {
+    if namespace.is_empty() {
+        format!("{ROOT}{partition}/{name}")
+    } else {
+        format!("{ROOT}{partition}/{namespace}/{name}")
+    }
+}
+
+/// Partition and the rest of a key.
+fn split_key(key: &str) -> Option<(&str, &str)> {
+    let rest = key.strip_prefix(ROOT)?;
+    let group_end = rest.find('/')?;
+    let resource_end = group_end + 1 + rest[group_end + 1..].find('/')?;
+    Some((&rest[..resource_end], &rest[resource_end + 1..]))
+}

@@ -1,0 +1,134 @@
+//! One request to a resource, on its way through the server.
+
+use std::sync::Arc;
+
+use base::Timestamp;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use model::{GroupResource, Object, Status};
+
+use crate::body::Body;
+use crate::cache::{Partition, Stored};
+use crate::error::{Error, Result};
+use crate::identity::Identity;
+use crate::negotiate::View;
+use crate::request::{Query, ResourceTarget};
+use crate::resource::{Context, Resource};
+use crate::state::State;
+
+/// One request to a resource.
+pub(crate) struct Call {
+    pub(crate) state: Arc<State>,
+    pub(crate) identity: Identity,
+    pub(crate) target: ResourceTarget,
+    pub(crate) resource: Arc<Resource>,
+    pub(crate) query: Query,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+    pub(crate) view: View,
+    pub(crate) upgrade: Option<hyper::upgrade::OnUpgrade>,
+    pub(crate) now: Timestamp,
+}
+
+impl Call {
+    /// What strategies may look at.
+    pub(crate) fn context(&self) -> Context<'_> {
+        Context { state: &self.state, resource: &self.resource, namespace: self.namespace(), now: self.now }
+    }
+
+    /// The namespace of the objects; empty for what is cluster-wide, namespaces themselves included.
+    pub(crate) fn namespace(&self) -> &str {
+        if self.resource.namespaced { &self.target.namespace } else { "" }
+    }
+
+    /// The objects of this resource.
+    pub(crate) fn partition(&self) -> Arc<Partition> {
+        self.state.cache.partition(&self.resource.storage.partition)
+    }
+
+    /// The object that the path names.
+    pub(crate) fn live(&self) -> Result<Arc<Stored>> {
+        let name = crate::state::object_name(self.namespace(), &self.target.name);
+        self.partition().get(&name).ok_or_else(|| self.not_found())
+    }
+
+    /// The same request for one object of the collection.
+    pub(crate) fn of_object(&self, namespace: &str, name: &str) -> Self {
+        let mut target = self.target.clone();
+        namespace.clone_into(&mut target.namespace);
+        name.clone_into(&mut target.name);
+        Self {
+            state: self.state.clone(),
+            identity: self.identity.clone(),
+            target,
+            resource: self.resource.clone(),
+            query: self.query.clone(),
+            headers: self.headers.clone(),
+            body: self.body.clone(),
+            view: self.view,
+            upgrade: None,
+            now: self.now,
+        }
+    }
+
+    pub(crate) fn group_resource(&self) -> GroupResource {
+        self.resource.group_resource()
+    }
+
+    pub(crate) fn not_found(&self) -> Error {
+        Status::not_found(&self.group_resource(), &self.target.name).into()
+    }
+
+    pub(crate) fn user_agent(&self) -> &str {
+        self.headers.get(header::USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or_default()
+    }
+
+    /// The media type of the body, without parameters, in lower case.
+    pub(crate) fn content_type(&self) -> String {
+        let value = self.headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+        value.split(';').next().unwrap_or_default().trim().to_lowercase()
+    }
+
+    /// The answer with one object, in the form that the client asked for.
+    pub(crate) fn answer(&self, code: StatusCode, stored: &Stored, warnings: &[String]) -> Response<Body> {
+        let bytes = self.view.object_bytes(&self.resource, stored, self.now);
+        with_warnings(json_response(code, Body::full(bytes)), warnings)
+    }
+
+    /// As [`Call::answer`], for an object that is not stored.
+    pub(crate) fn answer_object(
+        &self,
+        code: StatusCode,
+        object: &Object,
+        warnings: &[String],
+    ) -> Response<Body> {
+        let bytes = self.view.render(&self.resource, object, self.now);
+        with_warnings(json_response(code, Body::full(bytes)), warnings)
+    }
+}
+
+/// An object that is not the resource's own kind, such as a `Scale`.
+pub(crate) fn plain_object(code: StatusCode, object: &Object, warnings: &[String]) -> Response<Body> {
+    with_warnings(json_response(code, Body::full(object.encoded())), warnings)
+}
+
+/// An answer of JSON text.
+pub(crate) fn json_response(code: StatusCode, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    *response.status_mut() = code;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
+    response
+}
+
+/// Adds warnings (RFC 7234, section 5.5) that kubectl shows.
+fn with_warnings(mut response: Response<Body>, warnings: &[String]) -> Response<Body> {
+    for warning in warnings {
+        let text = format!("299 - {}", model::field::quote(warning));
+        if let Ok(value) = HeaderValue::from_str(&text) {
+            response.headers_mut().append(header::WARNING, value);
+        }
+    }
+    response
+}

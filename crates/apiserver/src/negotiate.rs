@@ -1,0 +1,150 @@
+//! In which form a client wants its answer.
+//!
+//! Everything is JSON; what differs is whether whole objects, their metadata, or rows of a table are
+//! wanted. Source: Kubernetes API concepts, "Receiving resources as Tables", "Metadata only".
+
+use base::Timestamp;
+use bytes::Bytes;
+use http::{HeaderMap, header};
+use model::{Object, Status};
+use serde_json::{Value, json};
+
+use crate::cache::Stored;
+use crate::error::{Error, Result};
+use crate::resource::Resource;
+
+/// The form of an answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum View {
+    /// Whole objects.
+    #[default]
+    Full,
+    /// Only their metadata.
+    Metadata,
+}
+
+/// The media types that can be given.
+pub(crate) const OFFERED: [&str; 1] = ["application/json"];
+
+impl View {
+    /// Picks the first form that the client names and that can be given.
+    pub(crate) fn negotiate(headers: &HeaderMap) -> Result<Self> {
+        let ranges = accepted(headers);
+        if ranges.is_empty() {
+            return Ok(Self::Full);
+        }
+        ranges.iter().find_map(Self::of_range).ok_or_else(|| Status::not_acceptable(&OFFERED).into())
+    }
+
+    /// The text of one stored object.
+    pub(crate) fn object_bytes(self, resource: &Resource, stored: &Stored, now: Timestamp) -> Bytes {
+        if self == Self::Full && resource.storage.conversion.is_none() {
+            return stored.bytes().clone();
+        }
+        self.render(resource, &from_stored(resource, stored), now)
+    }
+
+    /// The text of one object.
+    pub(crate) fn render(self, _resource: &Resource, object: &Object, _now: Timestamp) -> Bytes {
+        match self {
+            Self::Full => object.encoded(),
+            Self::Metadata => metadata_only(object).to_string().into(),
+        }
+    }
+
+    /// Kind and version of a list in this form.
+    pub(crate) fn list_kind(self, resource: &Resource) -> (String, String) {
+        match self {
+            Self::Full => (format!("{}List", resource.kind), resource.api_version()),
+            Self::Metadata => ("PartialObjectMetadataList".to_owned(), "meta.k8s.io/v1".to_owned()),
+        }
+    }
+
+    fn of_range(range: &Range<'_>) -> Option<Self> {
+        if !matches!(range.media_type, "application/json" | "application/*" | "*/*") {
+            return None;
+        }
+        let meta = range.parameter("g") == Some("meta.k8s.io") && range.parameter("v") == Some("v1");
+        match range.parameter("as") {
+            None => Some(Self::Full),
+            Some("PartialObjectMetadata" | "PartialObjectMetadataList") if meta => Some(Self::Metadata),
+            Some(_) => None,
+        }
+    }
+}
+
+/// One entry of an `Accept` header.
+#[derive(Debug)]
+pub(crate) struct Range<'a> {
+    pub(crate) media_type: &'a str,
+    parameters: Vec<(&'a str, &'a str)>,
+}
+
+impl Range<'_> {
+    pub(crate) fn parameter(&self, name: &str) -> Option<&str> {
+        self.parameters.iter().find(|(n, _)| *n == name).map(|(_, v)| *v)
+    }
+}
+
+/// The entries of the `Accept` headers, in the client's order.
+pub(crate) fn accepted(headers: &HeaderMap) -> Vec<Range<'_>> {
+    headers
+        .get_all(header::ACCEPT)
+        .iter()
+        .filter_map(|v| v.to_str().ok())
+        .flat_map(|v| v.split(','))
+        .filter_map(|entry| {
+            let mut parts = entry.split(';').map(str::trim);
+            let media_type = parts.next().filter(|t| !t.is_empty())?;
+            let parameters = parts.filter_map(|p| p.split_once('=')).collect();
+            Some(Range { media_type, parameters })
+        })
+        .collect()
+}
+
+/// The object as its resource shows it, whatever the stored version.
+pub(crate) fn from_stored(resource: &Resource, stored: &Stored) -> Object {
+    let mut object = stored.object();
+    if let Some(conversion) = resource.storage.conversion {
+        (conversion.from_stored)(&mut object);
+    }
+    object
+}
+
+fn metadata_only(object: &Object) -> Value {
+    json!({
+        "kind": "PartialObjectMetadata",
+        "apiVersion": "meta.k8s.io/v1",
+        "metadata": object.get(&["metadata"]).cloned().unwrap_or_else(|| json!({})),
+    })
+}
+
+/// Refuses a body of a type that is not read.
+pub(crate) fn unsupported(accepted: &[&str]) -> Error {
+    Status::unsupported_media_type(accepted).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    fn check(accept: &str, expected: Option<View>) {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::ACCEPT, HeaderValue::from_str(accept).expect("a header"));
+        assert_eq!(View::negotiate(&headers).ok(), expected, "{accept}");
+    }
+
+    #[test]
+    fn the_first_form_that_can_be_given_is_taken() {
+        check("application/json", Some(View::Full));
+        check("application/vnd.kubernetes.protobuf, application/json", Some(View::Full));
+        check("application/vnd.kubernetes.protobuf", None);
+        check("*/*", Some(View::Full));
+        check(
+            "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1, application/json",
+            Some(View::Metadata),
+        );
+        check("application/json;as=Novel;g=meta.k8s.io;v=v1,application/json", Some(View::Full));
+    }
+}

@@ -1,0 +1,83 @@
+//! Everything that is no resource: discovery, health, version, keys.
+
+mod discovery;
+mod health;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode};
+use model::Status;
+use serde_json::{Value, json};
+
+use crate::body::Body;
+use crate::call::json_response;
+use crate::error::Result;
+use crate::request::Query;
+use crate::state::State;
+
+/// The Kubernetes release whose API this is.
+const MAJOR: &str = "1";
+const MINOR: &str = "36";
+const RELEASE: &str = "v1.36.2";
+
+/// Answers a request to a path.
+pub(crate) fn handle(
+    state: &Arc<State>,
+    request: &Request<Bytes>,
+    path: &str,
+    query: &Query,
+) -> Result<Response<Body>> {
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        return Err(Status::method_not_allowed().into());
+    }
+    let segments: Vec<&str> = path.split('/').filter(|s| !s.is_empty()).collect();
+    match segments.as_slice() {
+        ["version"] => Ok(document(&version())),
+        ["healthz" | "livez" | "readyz", ..] => Ok(health::answer(state, &segments, query)),
+        ["api" | "apis", ..] => discovery::answer(state, request.headers(), &segments),
+        ["openid", "v1", "jwks"] => Ok(document(&state.token_key.key_set())),
+        [".well-known", "openid-configuration"] => Ok(document(&json!({
+            "issuer": state.issuer,
+            "jwks_uri": format!("{}/openid/v1/jwks", state.issuer),
+            "response_types_supported": ["id_token"],
+            "subject_types_supported": ["public"],
+            "id_token_signing_alg_values_supported": ["ES256"],
+        }))),
+        [] => Ok(document(&json!({"paths": [
+            "/api", "/api/v1", "/apis", "/healthz", "/livez", "/openapi/v3", "/openid/v1/jwks", "/readyz", "/version",
+        ]}))),
+        _ => Err(Status::no_such_resource().into()),
+    }
+}
+
+fn document(value: &Value) -> Response<Body> {
+    json_response(StatusCode::OK, Body::full(value.to_string()))
+}
+
+fn version() -> Value {
+    json!({
+        "major": MAJOR,
+        "minor": MINOR,
+        "emulationMajor": MAJOR,
+        "emulationMinor": MINOR,
+        "minCompatibilityMajor": MAJOR,
+        "minCompatibilityMinor": MINOR,
+        "gitVersion": format!("{RELEASE}+gantry"),
+        "gitCommit": "",
+        "gitTreeState": "clean",
+        "buildDate": "1970-01-01T00:00:00Z",
+        "goVersion": "",
+        "compiler": "rustc",
+        "platform": format!("linux/{}", architecture()),
+    })
+}
+
+/// The machine's architecture by its name in Go, which is what clients know.
+fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}

@@ -1,0 +1,278 @@
+//! What is served: the documents by which clients find resources, in the old and the new form.
+//! Source: Kubernetes documentation, "The Kubernetes API", section "Discovery API".
+
+use std::collections::BTreeMap;
+
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use model::{GroupVersionKind, Status};
+use serde_json::{Value, json};
+
+use super::document;
+use crate::body::Body;
+use crate::call::json_response;
+use crate::error::{Error, Result};
+use crate::negotiate::accepted;
+use crate::resource::VERBS;
+use crate::review::REVIEWS;
+use crate::state::State;
+
+/// One resource, as discovery shows it.
+struct Entry {
+    plural: String,
+    singular: String,
+    kind: GroupVersionKind,
+    namespaced: bool,
+    verbs: Vec<&'static str>,
+    short_names: Vec<String>,
+    categories: Vec<String>,
+    subresources: Vec<Sub>,
+}
+
+struct Sub {
+    name: String,
+    kind: GroupVersionKind,
+    verbs: Vec<&'static str>,
+}
+
+/// Versions of a group with their resources, most preferred first.
+type Versions = Vec<(String, Vec<Entry>)>;
+
+/// Answers `/api`, `/apis` and what lies below them.
+pub(super) fn answer(state: &State, headers: &HeaderMap, segments: &[&str]) -> Result<Response<Body>> {
+    let groups = groups(state);
+    match segments {
+        ["api"] => match aggregated(headers) {
+            Some(kind) => Ok(aggregate(&groups, |group| group.is_empty(), kind)),
+            None => Ok(document(&json!({
+                "kind": "APIVersions",
+                "versions": ["v1"],
+                "serverAddressByClientCIDRs": [],
+            }))),
+        },
+        ["apis"] => match aggregated(headers) {
+            Some(kind) => Ok(aggregate(&groups, |group| !group.is_empty(), kind)),
+            None => {
+                let named = groups.iter().filter(|(name, _)| !name.is_empty());
+                let list: Vec<Value> = named.map(|(name, versions)| group_document(name, versions)).collect();
+                Ok(document(&json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": list})))
+            }
+        },
+        ["api", version] => resources(&groups, "", version),
+        ["apis", group] => {
+            let versions = groups.get(*group).ok_or_else(missing)?;
+            let mut found = group_document(group, versions);
+            found["kind"] = json!("APIGroup");
+            found["apiVersion"] = json!("v1");
+            Ok(document(&found))
+        }
+        ["apis", group, version] => resources(&groups, group, version),
+        _ => Err(missing()),
+    }
+}
+
+fn missing() -> Error {
+    Status::no_such_resource().into()
+}
+
+/// The aggregated form's version, if the client prefers it.
+fn aggregated(headers: &HeaderMap) -> Option<&'static str> {
+    accepted(headers).iter().find_map(|range| {
+        let plain = matches!(range.media_type, "application/json" | "*/*" | "application/*");
+        match (range.parameter("as"), range.parameter("g"), range.parameter("v")) {
+            (Some("APIGroupDiscoveryList"), Some("apidiscovery.k8s.io"), Some(version)) if plain => {
+                Some(match version {
+                    "v2" => Some("v2"),
+                    "v2beta1" => Some("v2beta1"),
+                    _ => None,
+                })
+            }
+            (None, _, _) if plain => Some(None),
+            _ => None,
+        }
+    })?
+}
+
+fn groups(state: &State) -> BTreeMap<String, Versions> {
+    let mut groups: BTreeMap<String, BTreeMap<String, Vec<Entry>>> = BTreeMap::new();
+    for resource in state.table.all() {
+        let gvk = resource.gvk();
+        let subresources = resource.subresources.iter().map(|s| Sub {
+            name: s.name.clone(),
+            kind: s.kind.clone().unwrap_or_else(|| gvk.clone()),
+            verbs: s.verbs.clone(),
+        });
+        let entry = Entry {
+            plural: resource.plural.clone(),
+            singular: resource.singular.clone(),
+            namespaced: resource.namespaced,
+            verbs: VERBS.to_vec(),
+            short_names: resource.short_names.clone(),
+            categories: resource.categories.clone(),
+            subresources: subresources.collect(),
+            kind: gvk,
+        };
+        let versions = groups.entry(resource.group.clone()).or_default();
+        versions.entry(resource.version.clone()).or_default().push(entry);
+    }
+    for review in &REVIEWS {
+        let entry = Entry {
+            plural: review.plural.to_owned(),
+            singular: review.kind.to_lowercase(),
+            kind: GroupVersionKind::new(review.group, review.version, review.kind),
+            namespaced: false,
+            verbs: vec!["create"],
+            short_names: Vec::new(),
+            categories: Vec::new(),
+            subresources: Vec::new(),
+        };
+        let versions = groups.entry(review.group.to_owned()).or_default();
+        versions.entry(review.version.to_owned()).or_default().push(entry);
+    }
+    groups.into_iter().map(|(group, versions)| (group, preferred_first(versions))).collect()
+}
+
+/// Stable before beta before alpha, higher before lower.
+fn preferred_first(versions: BTreeMap<String, Vec<Entry>>) -> Versions {
+    let mut versions: Versions = versions.into_iter().collect();
+    versions.sort_by_key(|(version, _)| std::cmp::Reverse(rank(version)));
+    versions
+}
+
+/// `v2` is 2, stable, 0; `v1beta3` is 1, beta, 3; anything else comes last.
+fn rank(version: &str) -> (u8, u32, u32) {
+    let Some(rest) = version.strip_prefix('v') else { return (0, 0, 0) };
+    let (major, stage, minor) = match (rest.split_once("beta"), rest.split_once("alpha")) {
+        (Some((major, minor)), _) => (major, 2, minor),
+        (None, Some((major, minor))) => (major, 1, minor),
+        (None, None) => (rest, 3, "0"),
+    };
+    match (major.parse(), minor.parse()) {
+        (Ok(major), Ok(minor)) => (stage, major, minor),
+        _ => (0, 0, 0),
+    }
+}
+
+fn group_document(name: &str, versions: &Versions) -> Value {
+    let describe = |version: &str| json!({"groupVersion": format!("{name}/{version}"), "version": version});
+    let all: Vec<Value> = versions.iter().map(|(v, _)| describe(v)).collect();
+    json!({"name": name, "versions": all, "preferredVersion": all.first().cloned().unwrap_or_default()})
+}
+
+fn resources(groups: &BTreeMap<String, Versions>, group: &str, version: &str) -> Result<Response<Body>> {
+    let versions = groups.get(group).ok_or_else(missing)?;
+    let entries = &versions.iter().find(|(v, _)| v == version).ok_or_else(missing)?.1;
+    let group_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
+    let mut list = Vec::new();
+    for entry in entries {
+        let mut shown = json!({
+            "name": entry.plural,
+            "singularName": entry.singular,
+            "namespaced": entry.namespaced,
+            "kind": entry.kind.kind,
+            "verbs": entry.verbs,
+        });
+        if !entry.short_names.is_empty() {
+            shown["shortNames"] = json!(entry.short_names);
+        }
+        if !entry.categories.is_empty() {
+            shown["categories"] = json!(entry.categories);
+        }
+        list.push(shown);
+        for sub in &entry.subresources {
+            let mut shown = json!({
+                "name": format!("{}/{}", entry.plural, sub.name),
+                "singularName": "",
+                "namespaced": entry.namespaced,
+                "kind": sub.kind.kind,
+                "verbs": sub.verbs,
+            });
+            if sub.kind.group != group || sub.kind.version != version {
+                shown["group"] = json!(sub.kind.group);
+                shown["version"] = json!(sub.kind.version);
+            }
+            list.push(shown);
+        }
+    }
+    Ok(document(&json!({
+        "kind": "APIResourceList",
+        "apiVersion": "v1",
+        "groupVersion": group_version,
+        "resources": list,
+    })))
+}
+
+fn aggregate(
+    groups: &BTreeMap<String, Versions>,
+    wanted: impl Fn(&str) -> bool,
+    form: &'static str,
+) -> Response<Body> {
+    let items: Vec<Value> = groups
+        .iter()
+        .filter(|(name, _)| wanted(name))
+        .map(|(name, versions)| {
+            let versions: Vec<Value> = versions
+                .iter()
+                .map(|(version, entries)| {
+                    let resources: Vec<Value> = entries.iter().map(aggregate_entry).collect();
+                    json!({"version": version, "resources": resources, "freshness": "Current"})
+                })
+                .collect();
+            let metadata = if name.is_empty() { json!({}) } else { json!({"name": name}) };
+            json!({"metadata": metadata, "versions": versions})
+        })
+        .collect();
+    let list = json!({
+        "kind": "APIGroupDiscoveryList",
+        "apiVersion": format!("apidiscovery.k8s.io/{form}"),
+        "metadata": {},
+        "items": items,
+    });
+    let mut response = json_response(StatusCode::OK, Body::full(list.to_string()));
+    let content_type = match form {
+        "v2beta1" => "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList",
+        _ => "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList",
+    };
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(header::VARY, HeaderValue::from_static("Accept"));
+    response
+}
+
+fn aggregate_entry(entry: &Entry) -> Value {
+    let kind =
+        |kind: &GroupVersionKind| json!({"group": kind.group, "version": kind.version, "kind": kind.kind});
+    let mut shown = json!({
+        "resource": entry.plural,
+        "responseKind": kind(&entry.kind),
+        "scope": if entry.namespaced { "Namespaced" } else { "Cluster" },
+        "singularResource": entry.singular,
+        "verbs": entry.verbs,
+    });
+    if !entry.short_names.is_empty() {
+        shown["shortNames"] = json!(entry.short_names);
+    }
+    if !entry.categories.is_empty() {
+        shown["categories"] = json!(entry.categories);
+    }
+    if !entry.subresources.is_empty() {
+        let subs: Vec<Value> = entry
+            .subresources
+            .iter()
+            .map(|s| json!({"subresource": s.name, "responseKind": kind(&s.kind), "verbs": s.verbs}))
+            .collect();
+        shown["subresources"] = json!(subs);
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stable_versions_are_preferred_and_then_higher_ones() {
+        let mut versions = ["v1alpha1", "v2", "v1beta2", "v10", "v1", "foo"];
+        versions.sort_by_key(|v| std::cmp::Reverse(rank(v)));
+        assert_eq!(versions, ["v10", "v2", "v1", "v1beta2", "v1alpha1", "foo"]);
+    }
+}

@@ -1,0 +1,221 @@
+//! Services: cluster addresses and node ports are allocated while they are admitted.
+
+use std::net::Ipv4Addr;
+
+use model::field::{FieldError, Path};
+use model::{Object, Status};
+use serde_json::{Value, json};
+
+use super::{Context, Resource, Strategy};
+use crate::allocation::Refusal;
+use crate::error::{Error, Result};
+
+pub(super) fn resource() -> Resource {
+    Resource::builtin("", "v1", "Service", "services")
+        .short(&["svc"])
+        .category("all")
+        .status()
+        .strategy(Services)
+}
+
+struct Services;
+
+impl Strategy for Services {
+    fn admit_create(&self, context: &Context<'_>, object: &mut Object) -> Result<()> {
+        object.set(&["status"], json!({"loadBalancer": {}}));
+        allocate(context, object)
+    }
+
+    fn admit_update(&self, context: &Context<'_>, object: &mut Object, old: &Object) -> Result<()> {
+        keep_allocated(object, old);
+        allocate(context, object)
+    }
+
+    fn settled(&self, context: &Context<'_>, uid: &str, object: Option<&Object>) {
+        let (addresses, ports) = object.map(held).unwrap_or_default();
+        context.state.allocations.settle(uid, &addresses, &ports);
+    }
+
+    fn answers_deleted_object(&self) -> bool {
+        true
+    }
+}
+
+/// What a service holds: its addresses and node ports.
+pub(crate) fn held(service: &Object) -> (Vec<Ipv4Addr>, Vec<u16>) {
+    let address = service.get_str(&["spec", "clusterIP"]).and_then(|a| a.parse().ok());
+    let mut ports: Vec<u16> =
+        service.get_list(&["spec", "ports"]).iter().filter_map(|p| port_number(p, "nodePort")).collect();
+    ports.extend(
+        service
+            .get_i64(&["spec", "healthCheckNodePort"])
+            .and_then(|p| u16::try_from(p).ok())
+            .filter(|p| *p > 0),
+    );
+    (address.into_iter().collect(), ports)
+}
+
+fn kind(service: &Object) -> &str {
+    service.get_str(&["spec", "type"]).unwrap_or("ClusterIP")
+}
+
+fn has_node_ports(service: &Object) -> bool {
+    match kind(service) {
+        "NodePort" => true,
+        "LoadBalancer" => {
+            service.get(&["spec", "allocateLoadBalancerNodePorts"]).and_then(Value::as_bool).unwrap_or(true)
+        }
+        _ => false,
+    }
+}
+
+/// What was allocated stays where the new form does not mention it.
+fn keep_allocated(service: &mut Object, old: &Object) {
+    if kind(service) == "ExternalName" {
+        if kind(old) != "ExternalName"
+            && service.get(&["spec", "clusterIP"]) == old.get(&["spec", "clusterIP"])
+        {
+            for field in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
+                service.remove(&["spec", field]);
+            }
+        }
+        return;
+    }
+    if service.get_str(&["spec", "clusterIP"]).is_none_or(str::is_empty) {
+        for field in ["clusterIP", "clusterIPs"] {
+            if let Some(value) = old.get(&["spec", field]) {
+                service.set(&["spec", field], value.clone());
+            }
+        }
+    }
+    let was = old.get_list(&["spec", "ports"]).to_vec();
+    let drop_ports = !has_node_ports(service) && has_node_ports(old);
+    let keep_ports = has_node_ports(service) && has_node_ports(old);
+    let Some(Value::Array(ports)) = service.fields_mut().get_mut("spec").and_then(|s| s.get_mut("ports"))
+    else {
+        return;
+    };
+    for port in ports {
+        let before = was.iter().find(|w| w["port"] == port["port"] && w["protocol"] == port["protocol"]);
+        let Some(number) = before.and_then(|b| port_number(b, "nodePort")) else { continue };
+        let Some(port) = port.as_object_mut() else { continue };
+        if drop_ports && port.get("nodePort") == Some(&json!(number)) {
+            port.shift_remove("nodePort");
+        } else if keep_ports && port.get("nodePort").is_none_or(|p| p == &json!(0)) {
+            port.insert("nodePort".to_owned(), json!(number));
+        }
+    }
+}
+
+fn allocate(context: &Context<'_>, service: &mut Object) -> Result<()> {
+    allocate_address(context, service)?;
+    allocate_ports(context, service)
+}
+
+fn allocate_address(context: &Context<'_>, service: &mut Object) -> Result<()> {
+    if kind(service) == "ExternalName" {
+        return Ok(());
+    }
+    let uid = service.uid().to_owned();
+    let wanted = service
+        .get_str(&["spec", "clusterIP"])
+        .filter(|a| !a.is_empty())
+        .or_else(|| service.get_list(&["spec", "clusterIPs"]).first().and_then(Value::as_str))
+        .map(str::to_owned);
+    let spec = Path::root("spec");
+    let path = spec.child("clusterIPs");
+    let address = match wanted {
+        Some(none) if none == "None" => none,
+        Some(text) => {
+            let address: Ipv4Addr = text.parse().map_err(|_| {
+                invalid(service, FieldError::invalid(&path, json!([text]), "must be an IPv4 address"))
+            })?;
+            context.state.allocations.take_address(&uid, address).map_err(|refusal| {
+                let why = match refusal {
+                    Refusal::Outside => {
+                        format!(
+                            "the provided IP ({address}) is not in the valid range {}",
+                            context.state.service_cidr
+                        )
+                    }
+                    Refusal::Taken => {
+                        "failed to allocate IP ".to_owned() + &text + ": provided IP is already allocated"
+                    }
+                };
+                invalid(service, FieldError::invalid(&path, json!([text]), why))
+            })?;
+            text
+        }
+        None => context
+            .state
+            .allocations
+            .any_address(&uid)
+            .ok_or_else(|| Error::from(Status::internal("failed to allocate a serviceIP: range is full")))?
+            .to_string(),
+    };
+    service.set(&["spec", "clusterIP"], address.as_str());
+    service.set(&["spec", "clusterIPs"], json!([address]));
+    if service.get_list(&["spec", "ipFamilies"]).is_empty() {
+        service.set(&["spec", "ipFamilies"], json!(["IPv4"]));
+    }
+    if service.get(&["spec", "ipFamilyPolicy"]).is_none() {
+        service.set(&["spec", "ipFamilyPolicy"], "SingleStack");
+    }
+    Ok(())
+}
+
+fn allocate_ports(context: &Context<'_>, service: &mut Object) -> Result<()> {
+    if !has_node_ports(service) {
+        return Ok(());
+    }
+    let uid = service.uid().to_owned();
+    let mut ports = service.get_list(&["spec", "ports"]).to_vec();
+    // Those that are named come first, lest one that is free to choose takes their place.
+    for (index, port) in ports.iter().enumerate() {
+        if let Some(number) = port_number(port, "nodePort") {
+            context.state.allocations.take_port(&uid, number).map_err(|refusal| {
+                let spec = Path::root("spec");
+                let list = spec.child("ports");
+                let item = list.index(index);
+                let why = match refusal {
+                    Refusal::Outside => format!(
+                        "provided port is not in the valid range. The range of valid ports is {}-{}",
+                        context.state.node_ports.start(),
+                        context.state.node_ports.end()
+                    ),
+                    Refusal::Taken => "provided port is already allocated".to_owned(),
+                };
+                invalid(service, FieldError::invalid(&item.child("nodePort"), json!(number), why))
+            })?;
+        }
+    }
+    // One number serves a port in several protocols, as DNS needs it.
+    let mut chosen: Vec<(u64, u16)> = Vec::new();
+    for port in &mut ports {
+        let number = port["port"].as_u64().unwrap_or_default();
+        if port_number(port, "nodePort").is_some() {
+            continue;
+        }
+        let same = chosen.iter().find(|(p, _)| *p == number).map(|(_, node)| *node);
+        let node_port = match same {
+            Some(node_port) => node_port,
+            None => context.state.allocations.any_port(&uid).ok_or_else(|| {
+                Error::from(Status::internal("failed to allocate a nodePort: range is full"))
+            })?,
+        };
+        chosen.push((number, node_port));
+        if let Some(port) = port.as_object_mut() {
+            port.insert("nodePort".to_owned(), json!(node_port));
+        }
+    }
+    service.set(&["spec", "ports"], ports);
+    Ok(())
+}
+
+fn port_number(port: &Value, field: &str) -> Option<u16> {
+    port.get(field).and_then(Value::as_u64).and_then(|p| u16::try_from(p).ok()).filter(|p| *p > 0)
+}
+
+fn invalid(service: &Object, error: FieldError) -> Error {
+    Status::invalid(&model::GroupKind::new("", "Service"), service.name(), &[error]).into()
+}

@@ -1,0 +1,118 @@
+//! What one resource does differently from the others.
+
+use model::Object;
+use model::field::FieldError;
+use serde_json::Value;
+
+use super::Context;
+use crate::error::Result;
+use crate::request::DeleteOptions;
+
+/// What one resource does differently from the others. Each method has what most resources do.
+///
+/// Defaults, prune and field rules come from `model` and are applied to every resource alike; here
+/// stands what needs the request, other objects, or the subresources' division of the object.
+pub(crate) trait Strategy: Send + Sync + 'static {
+    /// Admits an object that is to be made and fills in what depends on other objects. It has its
+    /// name, and a wiped status. May be called for a request that fails afterwards.
+    fn admit_create(&self, _context: &Context<'_>, _object: &mut Object) -> Result<()> {
+        Ok(())
+    }
+
+    /// Admits a new form of an object; the status is still the old one.
+    fn admit_update(&self, _context: &Context<'_>, _object: &mut Object, _old: &Object) -> Result<()> {
+        Ok(())
+    }
+
+    /// What is wrong with an object besides what its kind's rules find.
+    fn validate(&self, _object: &Object) -> Vec<FieldError> {
+        Vec::new()
+    }
+
+    /// Whether an object may bring its status along when it is made.
+    fn keeps_status_on_create(&self) -> bool {
+        false
+    }
+
+    /// Whether `metadata.generation` counts the changes of what is wanted.
+    fn counts_generations(&self) -> bool {
+        false
+    }
+
+    /// Takes from `new` only what the status subresource may change; the rest is from `old`.
+    fn status_update(&self, new: Object, old: &Object) -> Object {
+        status_only(new, old)
+    }
+
+    /// How long an object may take to end after it was deleted, and what changes when that begins.
+    fn begin_delete(
+        &self,
+        _context: &Context<'_>,
+        _object: &mut Object,
+        _options: &DeleteOptions,
+    ) -> Result<Graceful> {
+        Ok(Graceful::AtOnce)
+    }
+
+    /// Whether something of the resource's own still holds an object that is being deleted.
+    fn is_held(&self, _object: &Object) -> bool {
+        false
+    }
+
+    /// The partition whose next change may make an object admissible that is not yet.
+    fn awaits(&self, _context: &Context<'_>, _object: &Object) -> Option<String> {
+        None
+    }
+
+    /// A request is over, well or not: `object` is what there is now under `uid`. Lets go of whatever
+    /// else was taken for it.
+    fn settled(&self, _context: &Context<'_>, _uid: &str, _object: Option<&Object>) {}
+
+    /// The answer to a deletion is the object, not a `Status`.
+    fn answers_deleted_object(&self) -> bool {
+        false
+    }
+}
+
+/// How a deletion goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Graceful {
+    /// The object may go now.
+    AtOnce,
+    /// Someone else deletes it, at the latest after so many seconds.
+    Within(i64),
+    /// It stays until [`Strategy::is_held`] says no more.
+    Held,
+}
+
+/// Resources with nothing particular.
+pub(crate) struct Plain;
+
+impl Strategy for Plain {}
+
+/// `old` with the status of `new`, and those parts of its metadata that keep the books.
+pub(crate) fn status_only(mut new: Object, old: &Object) -> Object {
+    let mut updated = old.clone();
+    match new.fields_mut().shift_remove("status") {
+        Some(status) => drop(updated.fields_mut().insert("status".to_owned(), status)),
+        None => drop(updated.fields_mut().shift_remove("status")),
+    }
+    for key in ["managedFields", "resourceVersion"] {
+        match new.metadata_mut().shift_remove(key) {
+            Some(value) => drop(updated.metadata_mut().insert(key.to_owned(), value)),
+            None => drop(updated.metadata_mut().shift_remove(key)),
+        }
+    }
+    updated
+}
+
+/// Whether what is wanted differs: everything but metadata and status.
+pub(crate) fn wants_differ(a: &Object, b: &Object) -> bool {
+    fn wanted(object: &Object) -> impl Iterator<Item = (&String, &Value)> {
+        object
+            .fields()
+            .iter()
+            .filter(|(k, _)| !matches!(k.as_str(), "metadata" | "status" | "kind" | "apiVersion"))
+    }
+    wanted(a).count() != wanted(b).count() || wanted(a).any(|(k, v)| b.fields().get(k) != Some(v))
+}

@@ -1,0 +1,52 @@
+//! The table itself: entries by group, version and name, replaced as a whole when one is added.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+
+use super::Resource;
+
+/// All resources that are served. Reading takes a snapshot; adding an entry makes a new table.
+#[derive(Debug, Default)]
+pub struct Table {
+    entries: RwLock<Arc<Entries>>,
+}
+
+/// By group, version and plural name.
+pub(crate) type Entries = BTreeMap<(String, String, String), Arc<Resource>>;
+
+impl Table {
+    /// A table of `resources`.
+    pub fn new(resources: impl IntoIterator<Item = Resource>) -> Self {
+        let table = Self::default();
+        for resource in resources {
+            table.insert(resource);
+        }
+        table
+    }
+
+    /// Adds an entry, or replaces the one of the same group, version and plural name.
+    pub fn insert(&self, resource: Resource) {
+        let mut entries = self.entries.write();
+        let key = (resource.group.clone(), resource.version.clone(), resource.plural.clone());
+        Arc::make_mut(&mut entries).insert(key, Arc::new(resource));
+    }
+
+    /// Removes an entry.
+    pub fn remove(&self, group: &str, version: &str, plural: &str) {
+        let key = (group.to_owned(), version.to_owned(), plural.to_owned());
+        Arc::make_mut(&mut *self.entries.write()).remove(&key);
+    }
+
+    /// The entry of that group, version and plural name.
+    pub fn get(&self, group: &str, version: &str, plural: &str) -> Option<Arc<Resource>> {
+        let key = (group.to_owned(), version.to_owned(), plural.to_owned());
+        self.entries.read().get(&key).cloned()
+    }
+
+    /// All entries, in the order of group, version and plural name.
+    pub fn all(&self) -> Vec<Arc<Resource>> {
+        self.entries.read().values().cloned().collect()
+    }
+}

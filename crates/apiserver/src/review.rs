@@ -1,0 +1,157 @@
+//! Questions that callers ask about themselves: who am I, and may I.
+//!
+//! They are made like objects but never stored, so they are no entries of the resource table; what
+//! discovery shows of them stands here too.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use model::{Object, Status};
+use serde_json::{Value, json};
+
+use crate::authorisation::Attributes;
+use crate::body::Body;
+use crate::call::plain_object;
+use crate::error::{Error, Result};
+use crate::identity::Identity;
+use crate::request::{ResourceTarget, Verb};
+use crate::state::State;
+
+/// A kind of question.
+pub(crate) struct Review {
+    pub(crate) group: &'static str,
+    pub(crate) version: &'static str,
+    pub(crate) kind: &'static str,
+    pub(crate) plural: &'static str,
+}
+
+/// All kinds of questions.
+pub(crate) const REVIEWS: [Review; 3] = [
+    Review {
+        group: "authentication.k8s.io",
+        version: "v1",
+        kind: "SelfSubjectReview",
+        plural: "selfsubjectreviews",
+    },
+    Review { group: "authentication.k8s.io", version: "v1", kind: "TokenReview", plural: "tokenreviews" },
+    Review {
+        group: "authorization.k8s.io",
+        version: "v1",
+        kind: "SelfSubjectAccessReview",
+        plural: "selfsubjectaccessreviews",
+    },
+];
+
+/// Whether a request asks such a question.
+pub(crate) fn is_one(target: &ResourceTarget) -> bool {
+    find(target).is_some()
+}
+
+/// Answers one.
+pub(crate) fn handle(
+    state: &Arc<State>,
+    request: &Request<Bytes>,
+    identity: &Identity,
+    target: &ResourceTarget,
+) -> Result<Response<Body>> {
+    let review = find(target).ok_or_else(|| Error::from(Status::no_such_resource()))?;
+    if target.verb != Verb::Create {
+        return Err(Status::method_not_allowed().into());
+    }
+    let document = crate::decode::document(request.body())?;
+    let mut object = Object::from_value(document).map_err(|e| Error::bad_request(e.to_string()))?;
+    let gvk = model::GroupVersionKind::new(review.group, review.version, review.kind);
+    object.set_gvk(&gvk);
+    object.metadata_mut().insert("creationTimestamp".to_owned(), Value::Null);
+    let status = match review.kind {
+        "SelfSubjectReview" => {
+            object.set_creation_timestamp(state.clock.now());
+            json!({"userInfo": user_info(identity)})
+        }
+        "TokenReview" => review_token(state, &object),
+        _ => review_access(state, identity, &object)?,
+    };
+    object.set(&["status"], status);
+    Ok(plain_object(StatusCode::CREATED, &object, &[]))
+}
+
+fn find(target: &ResourceTarget) -> Option<&'static Review> {
+    REVIEWS
+        .iter()
+        .find(|r| r.group == target.group && r.version == target.version && r.plural == target.resource)
+}
+
+fn user_info(identity: &Identity) -> Value {
+    let mut user = json!({"username": identity.user});
+    if !identity.uid.is_empty() {
+        user["uid"] = json!(identity.uid);
+    }
+    user["groups"] = json!(identity.groups);
+    if !identity.extra.is_empty() {
+        user["extra"] = json!(identity.extra);
+    }
+    user
+}
+
+fn review_token(state: &State, review: &Object) -> Value {
+    let token = review.get_str(&["spec", "token"]).unwrap_or_default();
+    let audiences: Vec<String> = review
+        .get_list(&["spec", "audiences"])
+        .iter()
+        .filter_map(|a| a.as_str().map(str::to_owned))
+        .collect();
+    let audiences = if audiences.is_empty() { vec![state.issuer.clone()] } else { audiences };
+    match crate::authentication::token::authenticate(state, token, &audiences) {
+        Ok(accepted) => json!({
+            "authenticated": true,
+            "user": user_info(&accepted.identity),
+            "audiences": accepted.audiences,
+        }),
+        Err(error) => json!({"authenticated": false, "user": {}, "error": error.to_string()}),
+    }
+}
+
+fn review_access(state: &State, identity: &Identity, review: &Object) -> Result<Value> {
+    let text = |path: &[&str]| review.get_str(path).unwrap_or_default().to_owned();
+    let reason = if review.get(&["spec", "nonResourceAttributes"]).is_some() {
+        let verb = text(&["spec", "nonResourceAttributes", "verb"]);
+        let path = text(&["spec", "nonResourceAttributes", "path"]);
+        state.authorizer.allow(identity, Attributes::Path { verb: &verb, path: &path })
+    } else if review.get(&["spec", "resourceAttributes"]).is_some() {
+        let attribute = |name: &str| text(&["spec", "resourceAttributes", name]);
+        let known = VERBS.iter().find(|v| v.as_str() == attribute("verb"));
+        let target = ResourceTarget {
+            group: attribute("group"),
+            version: attribute("version"),
+            namespace: attribute("namespace"),
+            resource: attribute("resource"),
+            name: attribute("name"),
+            subresource: attribute("subresource"),
+            verb: known.copied().unwrap_or_default(),
+            ..ResourceTarget::default()
+        };
+        // Verbs that are no requests (`*`, `impersonate`) are for administrators alone.
+        let may_ask = known.is_some() || identity.is_administrator();
+        may_ask.then(|| state.authorizer.allow(identity, Attributes::Resource(&target))).flatten()
+    } else {
+        return Err(Error::bad_request(
+            "exactly one of nonResourceAttributes or resourceAttributes must be specified",
+        ));
+    };
+    Ok(match reason {
+        Some(reason) => json!({"allowed": true, "reason": reason}),
+        None => json!({"allowed": false}),
+    })
+}
+
+const VERBS: [Verb; 8] = [
+    Verb::Get,
+    Verb::List,
+    Verb::Watch,
+    Verb::Create,
+    Verb::Update,
+    Verb::Patch,
+    Verb::Delete,
+    Verb::DeleteCollection,
+];

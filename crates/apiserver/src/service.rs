@@ -1,0 +1,178 @@
+//! The path that every request takes, whether it came by TLS or from inside the process.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response};
+use model::Status;
+use tracing::Instrument;
+
+use crate::authorisation::{Attributes, is_public_path, refusal};
+use crate::body::Body;
+use crate::call::Call;
+use crate::error::{Error, Result};
+use crate::identity::Identity;
+use crate::negotiate::View;
+use crate::request::{Query, ResourceTarget, Target, Verb};
+use crate::state::State;
+use crate::{compress, paths, review, subresource, verbs};
+
+/// What a request may take, watches, logs and streams excepted.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The address that a request came from, where it came by a connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Remote(pub(crate) IpAddr);
+
+/// Answers a request of `identity`; none where the caller is not known.
+pub(crate) async fn answer(
+    state: &Arc<State>,
+    request: Request<Bytes>,
+    identity: Option<Identity>,
+) -> Response<Body> {
+    let id = state.new_uid();
+    let span = tracing::debug_span!(
+        "request",
+        id,
+        method = %request.method(),
+        path = request.uri().path(),
+        user = identity.as_ref().map_or("", |i| i.user.as_str()),
+    );
+    let started = state.clock.elapsed();
+    // Within the host, compressing costs more than it saves.
+    let far = request.extensions().get::<Remote>().is_some_and(|r| !r.0.is_loopback());
+    let gzip = far && compress::is_accepted(request.headers());
+    let head = request.method() == Method::HEAD;
+    let future = route(state, request, identity);
+    let mut response = async {
+        let response = future.await.unwrap_or_else(|error| error.response());
+        let took = state.clock.elapsed().saturating_sub(started);
+        tracing::debug!(code = response.status().as_u16(), ?took, "answered");
+        response
+    }
+    .instrument(span)
+    .await;
+    if let Ok(id) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert("audit-id", id);
+    }
+    if head {
+        *response.body_mut() = Body::empty();
+    } else if gzip {
+        response = compress::compress(response);
+    }
+    response
+}
+
+async fn route(
+    state: &Arc<State>,
+    request: Request<Bytes>,
+    identity: Option<Identity>,
+) -> Result<Response<Body>> {
+    let query = Query::parse(request.uri().query().unwrap_or_default());
+    let target = Target::parse(request.method(), request.uri().path(), &query)
+        .ok_or_else(|| Error::from(Status::method_not_allowed()))?;
+    match target {
+        Target::Path(path) => {
+            let identity = match identity {
+                Some(identity) => identity,
+                None if is_public_path(&path) => Identity::anonymous(),
+                None => return Err(Status::unauthorized().into()),
+            };
+            let verb = request.method().as_str().to_lowercase();
+            authorize(state, &identity, Attributes::Path { verb: &verb, path: &path })?;
+            paths::handle(state, &request, &path, &query)
+        }
+        Target::Resource(target) => {
+            let identity = identity.ok_or_else(|| Error::from(Status::unauthorized()))?;
+            authorize(state, &identity, Attributes::Resource(&target))?;
+            resource(state, request, identity, target, query).await
+        }
+    }
+}
+
+fn authorize(state: &State, identity: &Identity, attributes: Attributes<'_>) -> Result<()> {
+    match state.authorizer.allow(identity, attributes) {
+        Some(_) => Ok(()),
+        None => Err(refusal(identity, attributes)),
+    }
+}
+
+async fn resource(
+    state: &Arc<State>,
+    mut request: Request<Bytes>,
+    identity: Identity,
+    target: ResourceTarget,
+    query: Query,
+) -> Result<Response<Body>> {
+    if review::is_one(&target) {
+        return review::handle(state, &request, &identity, &target);
+    }
+    let resource = state
+        .table
+        .get(&target.group, &target.version, &target.resource)
+        .ok_or_else(|| Error::from(Status::no_such_resource()))?;
+    check_shape(&resource, &target)?;
+    let upgrade = request.extensions_mut().remove::<hyper::upgrade::OnUpgrade>();
+    let waits = target.verb == Verb::Watch || subresource::is_stream(&target.subresource);
+    let (parts, body) = request.into_parts();
+    // What a stream sends is no object: whoever opens one need not accept any.
+    let view =
+        if waits && target.verb != Verb::Watch { View::Full } else { View::negotiate(&parts.headers)? };
+    let call = Call {
+        state: state.clone(),
+        identity,
+        resource,
+        query,
+        headers: parts.headers,
+        body,
+        view,
+        upgrade,
+        now: state.clock.now(),
+        target,
+    };
+    if waits {
+        return dispatch(call).await;
+    }
+    let _place = state.flight.board(call.target.verb.is_read())?;
+    match tokio::time::timeout(TIMEOUT, dispatch(call)).await {
+        Ok(answer) => answer,
+        Err(_) => Err(Status::timeout("request did not complete within the allotted timeout", 1).into()),
+    }
+}
+
+/// Whether the resource has such paths at all.
+fn check_shape(resource: &crate::resource::Resource, target: &ResourceTarget) -> Result<()> {
+    if !resource.namespaced && !target.namespace.is_empty() && target.resource != "namespaces" {
+        return Err(Status::no_such_resource().into());
+    }
+    if !target.subresource.is_empty() && !resource.has_subresource(&target.subresource) {
+        return Err(Status::no_such_resource().into());
+    }
+    if !target.name.is_empty()
+        && resource.namespaced
+        && target.namespace.is_empty()
+        && target.verb != Verb::Watch
+    {
+        return Err(Status::no_such_resource().into());
+    }
+    let allowed = if target.subresource.is_empty() {
+        match target.verb {
+            Verb::Create => target.name.is_empty(),
+            Verb::Update | Verb::Patch => !target.name.is_empty(),
+            _ => true,
+        }
+    } else {
+        let found = resource.subresources.iter().find(|s| s.name == target.subresource);
+        found.is_some_and(|s| s.verbs.contains(&target.verb.as_str()))
+    };
+    if allowed { Ok(()) } else { Err(Status::method_not_allowed().into()) }
+}
+
+async fn dispatch(call: Call) -> Result<Response<Body>> {
+    match call.target.subresource.as_str() {
+        "" | "status" => verbs::handle(call).await,
+        _ => subresource::handle(call).await,
+    }
+}

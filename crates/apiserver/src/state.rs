@@ -1,0 +1,84 @@
+//! The parts of a running server, shared by all requests.
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::{Clock, Random};
+use parking_lot::Mutex;
+use store::{LeaseId, Store};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::allocation::Allocations;
+use crate::authorisation::Authorizer;
+use crate::cache::Cache;
+use crate::config::ServiceCidr;
+use crate::error::{Error, Result};
+use crate::flight::Flight;
+use crate::node::NodeTransport;
+use crate::pki::{Authority, TokenKey};
+use crate::resource::Table;
+
+/// The parts of a running server.
+pub(crate) struct State {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) cache: Cache,
+    pub(crate) table: Table,
+    pub(crate) authorizer: Arc<dyn Authorizer>,
+    pub(crate) authority: Arc<Authority>,
+    pub(crate) token_key: TokenKey,
+    /// Who issues service-account tokens, and whom they are for unless asked otherwise.
+    pub(crate) issuer: String,
+    pub(crate) allocations: Allocations,
+    pub(crate) service_cidr: ServiceCidr,
+    pub(crate) node_ports: RangeInclusive<u16>,
+    pub(crate) nodes: Arc<dyn NodeTransport>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) random: Arc<dyn Random>,
+    pub(crate) flight: Flight,
+    /// Cancelled when the server stops: watches and streams end.
+    pub(crate) stop: CancellationToken,
+    /// Everything that runs beside the requests, streams mostly; waited for at the end.
+    pub(crate) tasks: TaskTracker,
+    pub(crate) lifetimes: Lifetimes,
+}
+
+/// The store's lease for objects that go by themselves, shared by all of the next few minutes.
+#[derive(Default)]
+pub(crate) struct Lifetimes {
+    current: Mutex<Option<(LeaseId, Duration)>>,
+}
+
+/// Objects made within this time share a lease, and so go at the same moment.
+const LEASE_SHARE: Duration = Duration::from_secs(300);
+
+impl State {
+    /// A new random uid (RFC 9562, version 4).
+    pub(crate) fn new_uid(&self) -> String {
+        let mut b = [0u8; 16];
+        self.random.fill(&mut b);
+        b[6] = b[6] & 0x0f | 0x40;
+        b[8] = b[8] & 0x3f | 0x80;
+        let hex = hex::encode(b);
+        format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+    }
+
+    /// A lease that ends after about `lifetime`.
+    pub(crate) async fn lease(&self, lifetime: Duration) -> Result<LeaseId> {
+        let now = self.clock.elapsed();
+        if let Some((lease, granted)) = *self.lifetimes.current.lock()
+            && now.saturating_sub(granted) < LEASE_SHARE
+        {
+            return Ok(lease);
+        }
+        let lease = self.store.lease_grant(lifetime + LEASE_SHARE).await.map_err(|e| Error::store(&e))?;
+        *self.lifetimes.current.lock() = Some((lease, now));
+        Ok(lease)
+    }
+}
+
+/// The name of an object in its partition.
+pub(crate) fn object_name(namespace: &str, name: &str) -> String {
+    if namespace.is_empty() { name.to_owned() } else { format!("{namespace}/{name}") }
+}

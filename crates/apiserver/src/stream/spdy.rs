@@ -1,0 +1,284 @@
+//! SPDY/3.1 from the server's side: many two-way streams, opened by the client, over one connection.
+//!
+//! There is no flow control: the clients that speak this (Kubernetes' own library) neither keep nor
+//! grant windows, and whoever waited for one would wait for ever. Slow readers are held up by the
+//! connection itself.
+
+mod dictionary;
+mod frame;
+mod headers;
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures::future::BoxFuture;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::mpsc;
+
+use self::frame::Frame;
+use self::headers::{Deflater, Inflater};
+use super::outcome;
+use super::remote_command::{Ends, Outputs, Wanted, next_output, parse_size};
+use crate::error::Error;
+
+/// Pieces of one stream, or frames of the session, that may wait.
+const QUEUE: usize = 64;
+/// Streams of one session; port-forward uses two for each connection.
+const STREAMS: usize = 2000;
+/// Pieces of data are cut to this size.
+const PIECE: usize = 32 << 10;
+/// How long a client may take to open the streams that it has asked for.
+const OPENING: Duration = Duration::from_secs(30);
+/// The status of a stream that was refused.
+const REFUSED: u32 = 3;
+
+/// A stream that the client has opened.
+pub(super) struct Stream {
+    headers: Vec<(String, String)>,
+    /// What the client sends; ends when the client has finished.
+    pub(super) incoming: mpsc::Receiver<Bytes>,
+    pub(super) outgoing: Outgoing,
+}
+
+/// Our half of a stream.
+#[derive(Clone)]
+pub(super) struct Outgoing {
+    stream: u32,
+    frames: mpsc::Sender<Frame>,
+}
+
+/// The session is over.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Over;
+
+impl Stream {
+    /// A header's value; names are in lower case.
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.as_str())
+    }
+}
+
+impl Outgoing {
+    /// Sends bytes.
+    pub(super) async fn send(&self, mut bytes: Bytes) -> Result<(), Over> {
+        while !bytes.is_empty() {
+            let piece = bytes.split_to(bytes.len().min(PIECE));
+            let frame = Frame::Data { stream: self.stream, fin: false, bytes: piece };
+            self.frames.send(frame).await.map_err(|_| Over)?;
+        }
+        Ok(())
+    }
+
+    /// Ends our half.
+    pub(super) async fn finish(&self) -> Result<(), Over> {
+        let frame = Frame::Data { stream: self.stream, fin: true, bytes: Bytes::new() };
+        self.frames.send(frame).await.map_err(|_| Over)
+    }
+}
+
+/// Runs a session over `connection`. Gives the streams that the client opens, and what has to be run
+/// meanwhile; that ends with the connection, or when all that was sent is written and nobody holds a
+/// stream any more.
+pub(super) fn session<S>(connection: S) -> (mpsc::Receiver<Stream>, impl Future<Output = ()>)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin,
+{
+    let (opened, streams) = mpsc::channel(QUEUE);
+    let (frames, queue) = mpsc::channel(QUEUE);
+    let (reader, writer) = tokio::io::split(connection);
+    let work = async move {
+        let reading = async {
+            let mut session = Reader {
+                streams: HashMap::new(),
+                inflater: Inflater::new(),
+                deflater: Deflater::new(),
+                frames,
+                opened,
+            };
+            if let Err(why) = session.run(reader).await {
+                tracing::debug!(why, "SPDY session ended");
+            }
+        };
+        let writing = write(writer, queue);
+        tokio::pin!(reading, writing);
+        tokio::select! {
+            // What is queued by then is still written, as long as streams are held.
+            () = &mut reading => writing.await,
+            () = &mut writing => {}
+        }
+    };
+    (streams, work)
+}
+
+/// Serves one command: the client opens a stream for each channel, and says which is which.
+pub(super) async fn remote_command<S>(
+    connection: S,
+    wanted: Wanted,
+    ends: Ends,
+    run: BoxFuture<'static, Result<i32, Error>>,
+) where
+    S: AsyncRead + AsyncWrite + Send + Unpin,
+{
+    let (mut streams, session) = session(connection);
+    let work = async move {
+        let opening = collect(&mut streams, wanted);
+        let Ok(Some(mut opened)) = tokio::time::timeout(OPENING, opening).await else { return };
+        let Ends { stdin, stdout, stderr, resize } = ends;
+        let (out, err) = (opened.remove("stdout"), opened.remove("stderr"));
+        let (input, sizes) = (opened.remove("stdin"), opened.remove("resize"));
+        let Some(error) = opened.remove("error") else { return };
+        let typing = async {
+            let (Some(mut input), Some(stdin)) = (input, stdin) else { return };
+            while let Some(bytes) = input.incoming.recv().await {
+                if stdin.send(bytes).await.is_err() {
+                    break;
+                }
+            }
+        };
+        let resizing = async {
+            let (Some(mut sizes), Some(resize)) = (sizes, resize) else { return };
+            let mut text = BytesMut::new();
+            while let Some(bytes) = sizes.incoming.recv().await {
+                // One size a line, however they were cut.
+                text.extend_from_slice(&bytes);
+                while let Some(end) = text.iter().position(|b| *b == b'}') {
+                    let line = text.split_to(end + 1);
+                    if let Some(size) = parse_size(&line) {
+                        let _ = resize.send(size).await;
+                    }
+                }
+            }
+        };
+        let mut outputs = Outputs { stdout, stderr };
+        let working = async {
+            let (outcome, ()) = tokio::join!(run, async {
+                while let Some((is_error, piece)) = next_output(&mut outputs).await {
+                    let stream = if is_error { &err } else { &out };
+                    if let Some(stream) = stream
+                        && stream.outgoing.send(piece).await.is_err()
+                    {
+                        return;
+                    }
+                }
+            });
+            let _ = error.outgoing.send(outcome::status(&outcome).into()).await;
+            for stream in [Some(&error), out.as_ref(), err.as_ref()].into_iter().flatten() {
+                let _ = stream.outgoing.finish().await;
+            }
+        };
+        // The command's end is the end; input that ends is only that.
+        tokio::select! {
+            () = working => {}
+            () = async { tokio::join!(typing, resizing); std::future::pending::<()>().await } => {}
+        }
+    };
+    let work = async {
+        work.await;
+    };
+    tokio::pin!(session, work);
+    tokio::select! {
+        () = &mut session => {}
+        () = &mut work => session.await,
+    }
+}
+
+/// Waits until the client has opened a stream for each channel that it wants.
+async fn collect(streams: &mut mpsc::Receiver<Stream>, wanted: Wanted) -> Option<HashMap<String, Stream>> {
+    let expected = 1
+        + usize::from(wanted.stdin)
+        + usize::from(wanted.stdout)
+        + usize::from(wanted.stderr && !wanted.tty)
+        + usize::from(wanted.tty);
+    let mut opened = HashMap::new();
+    while opened.len() < expected {
+        let stream = streams.recv().await?;
+        let kind = stream.header("streamtype").unwrap_or_default().to_lowercase();
+        opened.insert(kind, stream);
+    }
+    Some(opened)
+}
+
+struct Reader {
+    streams: HashMap<u32, mpsc::Sender<Bytes>>,
+    inflater: Inflater,
+    deflater: Deflater,
+    frames: mpsc::Sender<Frame>,
+    opened: mpsc::Sender<Stream>,
+}
+
+impl Reader {
+    async fn run(&mut self, mut connection: impl AsyncRead + Unpin) -> Result<(), String> {
+        let mut buffer = BytesMut::with_capacity(PIECE);
+        loop {
+            while let Some(frame) = Frame::decode(&mut buffer).map_err(|e| e.to_string())? {
+                if !self.handle(frame).await? {
+                    return Ok(());
+                }
+            }
+            let read = connection.read_buf(&mut buffer).await.map_err(|e| e.to_string())?;
+            if read == 0 {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Acts on one frame; false at the session's end.
+    async fn handle(&mut self, frame: Frame) -> Result<bool, String> {
+        match frame {
+            Frame::SynStream { stream, fin, headers } => {
+                let headers = self.inflater.read(&headers).map_err(|e| e.to_string())?;
+                return Ok(self.open(stream, fin, headers).await);
+            }
+            Frame::Data { stream, fin, bytes } => {
+                if let Some(sender) = self.streams.get(&stream)
+                    && !bytes.is_empty()
+                    && sender.send(bytes).await.is_err()
+                {
+                    // Nobody listens: the rest of the stream is dropped as it comes.
+                    self.streams.remove(&stream);
+                }
+                if fin {
+                    self.streams.remove(&stream);
+                }
+            }
+            Frame::Reset { stream, .. } => drop(self.streams.remove(&stream)),
+            // Odd ones are the client's questions, even ones would be answers to ours.
+            Frame::Ping { id } if id % 2 == 1 => {
+                return Ok(self.frames.send(Frame::Ping { id }).await.is_ok());
+            }
+            Frame::GoAway { .. } => return Ok(!self.streams.is_empty()),
+            Frame::SynReply { .. } | Frame::Ping { .. } | Frame::Other => {}
+        }
+        Ok(true)
+    }
+
+    async fn open(&mut self, stream: u32, fin: bool, headers: Vec<(String, String)>) -> bool {
+        if self.streams.len() >= STREAMS || self.streams.contains_key(&stream) {
+            return self.frames.send(Frame::Reset { stream, status: REFUSED }).await.is_ok();
+        }
+        let (sender, incoming) = mpsc::channel(QUEUE);
+        if !fin {
+            self.streams.insert(stream, sender);
+        }
+        let reply = Frame::SynReply { stream, fin: false, headers: self.deflater.write(&[]) };
+        if self.frames.send(reply).await.is_err() {
+            return false;
+        }
+        let outgoing = Outgoing { stream, frames: self.frames.clone() };
+        self.opened.send(Stream { headers, incoming, outgoing }).await.is_ok()
+    }
+}
+
+/// Writes frames until nobody can send any more.
+async fn write(mut connection: impl AsyncWrite + Unpin, mut queue: mpsc::Receiver<Frame>) {
+    while let Some(frame) = queue.recv().await {
+        if connection.write_all(&frame.encode()).await.is_err() {
+            return;
+        }
+        if queue.is_empty() && connection.flush().await.is_err() {
+            return;
+        }
+    }
+    let _ = connection.shutdown().await;
+}

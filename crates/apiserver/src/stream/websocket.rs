@@ -1,0 +1,176 @@
+//! Streams over a WebSocket: each message begins with a byte that names its channel.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use futures::future::BoxFuture;
+use futures::stream::{SplitSink, SplitStream};
+use futures::{SinkExt, StreamExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
+
+use super::outcome;
+use super::remote_command::{Ends, Outputs, Wanted, next_output, parse_size};
+use crate::error::Error;
+
+const STDIN: u8 = 0;
+const STDOUT: u8 = 1;
+const STDERR: u8 = 2;
+const ERROR: u8 = 3;
+const RESIZE: u8 = 4;
+/// In version 5: the channel in the next byte has ended.
+const CLOSE: u8 = 255;
+
+/// The largest message that is read.
+const MESSAGE: usize = 4 << 20;
+/// Pieces of a tunnel are sent as messages of at most this size.
+const PIECE: usize = 32 << 10;
+
+type Socket<S> = WebSocketStream<S>;
+
+/// Serves one command over a WebSocket.
+pub(super) async fn remote_command<S>(
+    connection: S,
+    protocol: &str,
+    wanted: Wanted,
+    ends: Ends,
+    run: BoxFuture<'static, Result<i32, Error>>,
+) where
+    S: AsyncRead + AsyncWrite + Send + Unpin,
+{
+    let (mut sink, source) = open(connection).await.split();
+    let hello = if wanted.stdout {
+        STDOUT
+    } else if wanted.stderr {
+        STDERR
+    } else {
+        ERROR
+    };
+    // An empty message tells the client that the streams are there.
+    if send(&mut sink, hello, &[]).await.is_err() {
+        return;
+    }
+    let Ends { stdin, stdout, stderr, resize } = ends;
+    let can_close = protocol == "v5.channel.k8s.io";
+    let reading = read(source, stdin, resize, can_close);
+    let mut outputs = Outputs { stdout, stderr };
+    let working = async {
+        let (outcome, ()) = tokio::join!(run, async {
+            while let Some((is_error, piece)) = next_output(&mut outputs).await {
+                if send(&mut sink, if is_error { STDERR } else { STDOUT }, &piece).await.is_err() {
+                    return;
+                }
+            }
+        });
+        let _ = send(&mut sink, ERROR, &outcome::status(&outcome)).await;
+        let end = CloseFrame { code: CloseCode::Normal, reason: "".into() };
+        let _ = sink.send(Message::Close(Some(end))).await;
+    };
+    tokio::pin!(working);
+    tokio::select! {
+        () = &mut working => {}
+        // The client is gone: the command is let go of.
+        () = reading => {}
+    }
+}
+
+/// A two-way byte stream whose pieces travel as messages, for SPDY inside a WebSocket. Gives our end,
+/// and what has to be run meanwhile.
+pub(super) async fn tunnel<S>(connection: S) -> (DuplexStream, impl Future<Output = ()>)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin,
+{
+    let (mut sink, mut source) = open(connection).await.split();
+    let (ours, theirs) = tokio::io::duplex(PIECE * 4);
+    let (mut from_us, mut to_us) = tokio::io::split(theirs);
+    let work = async move {
+        let inward = async {
+            while let Some(Ok(message)) = source.next().await {
+                match message {
+                    Message::Binary(bytes) if to_us.write_all(&bytes).await.is_err() => break,
+                    Message::Close(_) => break,
+                    _ => {}
+                }
+            }
+            let _ = to_us.shutdown().await;
+        };
+        let outward = async {
+            let mut buffer = BytesMut::with_capacity(PIECE);
+            loop {
+                match from_us.read_buf(&mut buffer).await {
+                    Ok(0) | Err(_) => break,
+                    Ok(_) => {
+                        let piece = buffer.split().freeze();
+                        if sink.send(Message::Binary(piece)).await.is_err() {
+                            return;
+                        }
+                        buffer.reserve(PIECE);
+                    }
+                }
+            }
+            let end = CloseFrame { code: CloseCode::Normal, reason: "".into() };
+            let _ = sink.send(Message::Close(Some(end))).await;
+        };
+        tokio::join!(inward, outward);
+    };
+    (ours, work)
+}
+
+async fn open<S>(connection: S) -> Socket<S>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin,
+{
+    let config = WebSocketConfig::default().max_message_size(Some(MESSAGE)).max_frame_size(Some(MESSAGE));
+    WebSocketStream::from_raw_socket(connection, Role::Server, Some(config)).await
+}
+
+/// Hands on what the client sends, until it leaves.
+async fn read<S>(
+    mut source: SplitStream<Socket<S>>,
+    mut stdin: Option<tokio::sync::mpsc::Sender<Bytes>>,
+    resize: Option<tokio::sync::mpsc::Sender<crate::node::TerminalSize>>,
+    can_close: bool,
+) where
+    S: AsyncRead + AsyncWrite + Send + Unpin,
+{
+    while let Some(Ok(message)) = source.next().await {
+        let Message::Binary(bytes) = message else {
+            if message.is_close() {
+                return;
+            }
+            continue;
+        };
+        match bytes.split_first() {
+            Some((&STDIN, rest)) if !rest.is_empty() => {
+                if let Some(sender) = &stdin
+                    && sender.send(bytes.slice(1..)).await.is_err()
+                {
+                    // Nobody reads any more; what else comes is dropped.
+                    stdin = None;
+                }
+            }
+            Some((&RESIZE, rest)) => {
+                if let (Some(sender), Some(size)) = (&resize, parse_size(rest)) {
+                    let _ = sender.send(size).await;
+                }
+            }
+            Some((&CLOSE, [STDIN, ..])) if can_close => stdin = None,
+            _ => {}
+        }
+    }
+}
+
+async fn send<S>(
+    sink: &mut SplitSink<Socket<S>, Message>,
+    channel: u8,
+    bytes: &[u8],
+) -> Result<(), tokio_tungstenite::tungstenite::Error>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin,
+{
+    let mut message = BytesMut::with_capacity(bytes.len() + 1);
+    message.put_u8(channel);
+    message.extend_from_slice(bytes);
+    sink.send(Message::Binary(message.freeze())).await
+}

@@ -1,0 +1,62 @@
+//! The log of a container.
+
+use futures::StreamExt;
+use http::{HeaderValue, Response, header};
+use model::Object;
+
+use super::pod;
+use crate::body::Body;
+use crate::call::Call;
+use crate::error::{Error, Result};
+use crate::node::LogOptions;
+
+pub(super) async fn handle(call: &Call) -> Result<Response<Body>> {
+    let pod = call.live()?.object();
+    let options = options(call, &pod)?;
+    let target = pod::target(call, &pod)?;
+    let lines = call.state.nodes.logs(target, options).await?;
+    let stop = call.state.stop.clone();
+    let mut response = Response::new(Body::stream(lines.take_until(async move { stop.cancelled().await })));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
+    Ok(response)
+}
+
+fn options(call: &Call, pod: &Object) -> Result<LogOptions> {
+    let query = &call.query;
+    let number = |key: &str| -> Result<Option<i64>> {
+        match query.filled(key) {
+            None => Ok(None),
+            Some(text) => match text.parse::<i64>() {
+                Ok(n) if n >= 0 => Ok(Some(n)),
+                _ => Err(Error::bad_request(format!(
+                    "{key}: Invalid value: {text:?}: must be a whole number of at least 0"
+                ))),
+            },
+        }
+    };
+    let unsigned = |n: Option<i64>| n.map(i64::unsigned_abs);
+    let since_seconds = number("sinceSeconds")?;
+    let since_time = match query.filled("sinceTime") {
+        None => None,
+        Some(text) => Some(
+            model::time::parse(text)
+                .ok_or_else(|| Error::bad_request(format!("sinceTime: Invalid value: {text:?}")))?,
+        ),
+    };
+    if since_seconds.is_some() && since_time.is_some() {
+        return Err(Error::bad_request("at most one of `sinceTime` or `sinceSeconds` may be specified"));
+    }
+    Ok(LogOptions {
+        container: pod::container(pod, query.filled("container"))?,
+        follow: query.flag("follow"),
+        previous: query.flag("previous"),
+        since_seconds,
+        since_time,
+        timestamps: query.flag("timestamps"),
+        tail_lines: unsigned(number("tailLines")?),
+        limit_bytes: unsigned(number("limitBytes")?),
+        stream: query.filled("stream").filter(|s| *s != "All").map(str::to_owned),
+    })
+}

@@ -1,0 +1,41 @@
+//! What can be done to every resource, a file a verb.
+
+mod create;
+mod delete;
+mod delete_collection;
+mod get;
+mod list;
+mod modify;
+mod patch;
+mod update;
+mod watch;
+
+use http::Response;
+
+use crate::body::Body;
+use crate::call::Call;
+use crate::error::Result;
+use crate::request::Verb;
+
+pub(crate) use create::{Created, create_object};
+pub(crate) use delete::delete_object;
+pub(crate) use modify::{Part, modify};
+pub(crate) use patch::patched_document;
+
+/// Does to the resource itself, or to its status, what the request asks.
+pub(crate) async fn handle(call: Call) -> Result<Response<Body>> {
+    let part = match call.target.subresource.as_str() {
+        "" => Part::Whole,
+        _ => Part::Status,
+    };
+    match call.target.verb {
+        Verb::Get => get::handle(&call),
+        Verb::List => list::handle(&call).await,
+        Verb::Watch => watch::handle(call).await,
+        Verb::Create => create::handle(&call).await,
+        Verb::Update => update::handle(&call, part).await,
+        Verb::Patch => patch::handle(&call, part).await,
+        Verb::Delete => delete::handle(&call).await,
+        Verb::DeleteCollection => delete_collection::handle(&call).await,
+    }
+}

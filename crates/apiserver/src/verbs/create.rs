@@ -1,0 +1,167 @@
+//! Making an object.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Response, StatusCode};
+use model::merge::apply::{Manager, track};
+use model::{Object, Status};
+
+use crate::body::Body;
+use crate::cache::Stored;
+use crate::call::Call;
+use crate::error::{Error, Result};
+use crate::request::WriteOptions;
+use crate::{decode, storage};
+
+/// How often a name is made up before giving up.
+const NAME_TRIES: usize = 8;
+/// How long an object waits for what makes it admissible.
+const ADMISSION_WAIT: Duration = Duration::from_secs(1);
+
+/// A new object.
+pub(crate) enum Created {
+    /// It is stored.
+    Stored(Arc<Stored>),
+    /// It would have been.
+    DryRun(Object),
+}
+
+pub(super) async fn handle(call: &Call) -> Result<Response<Body>> {
+    let options = WriteOptions::parse(&call.query, call.user_agent())?;
+    let (object, warnings) = decode::object(call, options.field_validation)?;
+    Ok(match create_object(call, &options, object).await? {
+        Created::Stored(stored) => call.answer(StatusCode::CREATED, &stored, &warnings),
+        Created::DryRun(object) => call.answer_object(StatusCode::CREATED, &object, &warnings),
+    })
+}
+
+/// Makes `object`, which has been decoded and nothing else.
+pub(crate) async fn create_object(call: &Call, options: &WriteOptions, object: Object) -> Result<Created> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let made_up = object.name().is_empty() && !object.generate_name().is_empty();
+        match try_create(call, options, object.clone()).await {
+            Err(error) if made_up && error.status().is_already_exists() => {
+                if tries == NAME_TRIES {
+                    let resource = call.group_resource();
+                    return Err(Status::generate_name_conflict(&resource, object.generate_name(), 1).into());
+                }
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+async fn try_create(call: &Call, options: &WriteOptions, mut object: Object) -> Result<Created> {
+    check_identity(call, &object)?;
+    begin_metadata(call, &mut object);
+    model::default::apply(&mut object);
+    let uid = object.uid().to_owned();
+    let outcome = admit_and_store(call, options, object).await;
+    let kept = match &outcome {
+        Ok(Created::Stored(stored)) => Some(stored.object()),
+        _ => None,
+    };
+    call.resource.strategy.settled(&call.context(), &uid, kept.as_ref());
+    outcome
+}
+
+async fn admit_and_store(call: &Call, options: &WriteOptions, mut object: Object) -> Result<Created> {
+    let strategy = &*call.resource.strategy;
+    let context = call.context();
+    context.admit_into_namespace(&object)?;
+    wait_until_admissible(call, &object).await;
+    if call.resource.has_subresource("status") && !strategy.keeps_status_on_create() {
+        object.fields_mut().shift_remove("status");
+    }
+    if strategy.counts_generations() {
+        object.set_generation(1);
+    }
+    strategy.admit_create(&context, &mut object)?;
+    let mut errors = model::validate::create(&object, call.resource.scope());
+    errors.extend(strategy.validate(&object));
+    if !errors.is_empty() {
+        return Err(Status::invalid(&call.resource.group_kind(), object.name(), &errors).into());
+    }
+    if let Some(schema) = &call.resource.schema
+        && object.managed_fields().is_empty()
+    {
+        let manager = Manager {
+            name: &options.field_manager,
+            subresource: "",
+            ignored: super::modify::ignored_fields(&call.resource, super::Part::Whole),
+            now: call.now,
+        };
+        object = track(schema, None, object, manager);
+    }
+    let key = crate::state::object_name(call.namespace(), object.name());
+    if call.partition().get(&key).is_some() {
+        return Err(Status::already_exists(&call.group_resource(), object.name()).into());
+    }
+    if options.dry_run {
+        return Ok(Created::DryRun(object));
+    }
+    storage::create(&call.state, &call.resource, &object).await.map(Created::Stored)
+}
+
+/// Name and namespace must agree with the path, and nothing may be claimed that the server decides.
+fn check_identity(call: &Call, object: &Object) -> Result<()> {
+    check_namespace(call, object)?;
+    if !call.target.name.is_empty() && object.name() != call.target.name && !object.name().is_empty() {
+        return Err(Error::bad_request(format!(
+            "the name of the object ({}) does not match the name on the URL ({})",
+            object.name(),
+            call.target.name
+        )));
+    }
+    if !object.resource_version().is_empty() {
+        return Err(Error::bad_request("resourceVersion should not be set on objects to be created"));
+    }
+    Ok(())
+}
+
+/// The object's namespace, where it names one, must be that of the path.
+pub(super) fn check_namespace(call: &Call, object: &Object) -> Result<()> {
+    let named = object.namespace().unwrap_or_default();
+    if call.resource.namespaced && call.target.namespace.is_empty() {
+        return Err(Error::bad_request("an empty namespace may not be set during creation"));
+    }
+    if call.resource.namespaced && !named.is_empty() && named != call.target.namespace {
+        return Err(Error::bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request",
+        ));
+    }
+    Ok(())
+}
+
+fn begin_metadata(call: &Call, object: &mut Object) {
+    if object.name().is_empty() && !object.generate_name().is_empty() {
+        let name = model::names::generate(object.generate_name(), call.state.random.next_u64());
+        object.set_name(&name);
+    }
+    object.set_namespace(Some(call.namespace()).filter(|n| !n.is_empty()));
+    object.set_uid(&call.state.new_uid());
+    object.set_creation_timestamp(call.now);
+    let metadata = object.metadata_mut();
+    for field in ["selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"] {
+        metadata.shift_remove(field);
+    }
+}
+
+/// Gives others a moment to make what the object needs, such as a new namespace's default account.
+async fn wait_until_admissible(call: &Call, object: &Object) {
+    let context = call.context();
+    let Some(partition) = call.resource.strategy.awaits(&context, object) else { return };
+    let mut changes = call.state.cache.partition(&partition).subscribe();
+    let waiting = async {
+        while call.resource.strategy.awaits(&context, object).is_some() {
+            if changes.changed().await.is_err() {
+                return;
+            }
+        }
+    };
+    // Without it, admission says what is missing.
+    let _ = tokio::time::timeout(ADMISSION_WAIT, waiting).await;
+}

@@ -1,0 +1,133 @@
+//! Deleting an object: at once, after a grace period, or when its finalizers are done.
+
+use http::{Response, StatusCode};
+use model::status::Details;
+use model::{Object, Status};
+
+use super::modify::is_free;
+use crate::body::Body;
+use crate::call::{Call, json_response};
+use crate::decode;
+use crate::error::{Error, Result};
+use crate::negotiate::from_stored;
+use crate::request::{DeleteOptions, Propagation};
+use crate::resource::Graceful;
+use crate::storage::{self, Raced};
+
+/// The finalizers of the garbage collector.
+const ORPHAN: &str = "orphan";
+const FOREGROUND: &str = "foregroundDeletion";
+/// How often a deletion is tried again after others were faster.
+const TRIES: usize = 16;
+
+/// What became of an object that was to be deleted.
+pub(crate) enum Deleted {
+    /// It is gone; this is how it was last.
+    Gone(Object),
+    /// It waits for someone.
+    Pending(Object),
+}
+
+pub(super) async fn handle(call: &Call) -> Result<Response<Body>> {
+    let options = decode::delete_options(call)?;
+    let deleted = delete_object(call, &options).await?;
+    Ok(match deleted {
+        Deleted::Gone(object) if call.resource.strategy.answers_deleted_object() => {
+            call.answer_object(StatusCode::OK, &object, &[])
+        }
+        Deleted::Gone(object) => json_response(StatusCode::OK, Body::full(success(call, &object))),
+        Deleted::Pending(object) => call.answer_object(StatusCode::OK, &object, &[]),
+    })
+}
+
+/// Deletes the object that the path names.
+pub(crate) async fn delete_object(call: &Call, options: &DeleteOptions) -> Result<Deleted> {
+    let dry_run = options.is_dry_run()?;
+    for _ in 0..TRIES {
+        let live = call.live()?;
+        let old = from_stored(&call.resource, &live);
+        check_preconditions(call, options, &old)?;
+        let mut new = old.clone();
+        let graceful = call.resource.strategy.begin_delete(&call.context(), &mut new, options)?;
+        propagate(&mut new, options);
+        if is_free(&call.resource, &new, graceful) {
+            if dry_run {
+                return Ok(Deleted::Gone(old));
+            }
+            match storage::delete(&call.state, &call.resource, &live).await? {
+                Ok(_) => {
+                    call.resource.strategy.settled(&call.context(), old.uid(), None);
+                    return Ok(Deleted::Gone(old));
+                }
+                Err(Raced) => continue,
+            }
+        }
+        begin(call, &mut new, graceful);
+        if dry_run || new == old {
+            return Ok(Deleted::Pending(new));
+        }
+        match storage::replace(&call.state, &call.resource, &new, live.revision).await? {
+            Ok(stored) => return Ok(Deleted::Pending(from_stored(&call.resource, &stored))),
+            Err(Raced) => continue,
+        }
+    }
+    Err(Status::modified(&call.group_resource(), &call.target.name).into())
+}
+
+/// Marks an object that somebody still has to let go of.
+fn begin(call: &Call, object: &mut Object, graceful: Graceful) {
+    let waits_for_grace = matches!(graceful, Graceful::Within(_));
+    if !object.is_being_deleted() {
+        object.set_deletion_timestamp(call.now);
+        if object.generation() > 0 {
+            object.set_generation(object.generation() + 1);
+        }
+    }
+    if !waits_for_grace {
+        object.metadata_mut().insert("deletionGracePeriodSeconds".to_owned(), 0.into());
+    }
+}
+
+fn propagate(object: &mut Object, options: &DeleteOptions) {
+    let Some(propagation) = options.propagation() else { return };
+    let wanted = match propagation {
+        Propagation::Orphan => Some(ORPHAN),
+        Propagation::Foreground => Some(FOREGROUND),
+        Propagation::Background => None,
+    };
+    let mut finalizers: Vec<String> = object.finalizers().map(str::to_owned).collect();
+    finalizers.retain(|f| (f != ORPHAN && f != FOREGROUND) || Some(f.as_str()) == wanted);
+    if let Some(wanted) = wanted
+        && !finalizers.iter().any(|f| f == wanted)
+    {
+        finalizers.push(wanted.to_owned());
+    }
+    object.set_finalizers(finalizers);
+}
+
+fn check_preconditions(call: &Call, options: &DeleteOptions, old: &Object) -> Result<()> {
+    let Some(wanted) = &options.preconditions else { return Ok(()) };
+    let conflict = |what: &str, wanted: &str, found: &str| -> Error {
+        let why =
+            format!("Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {found}");
+        Status::conflict(&call.group_resource(), &call.target.name, why).into()
+    };
+    if let Some(uid) = wanted.uid.as_deref().filter(|u| *u != old.uid()) {
+        return Err(conflict("UID", uid, old.uid()));
+    }
+    if let Some(version) = wanted.resource_version.as_deref().filter(|v| *v != old.resource_version()) {
+        return Err(conflict("ResourceVersion", version, old.resource_version()));
+    }
+    Ok(())
+}
+
+fn success(call: &Call, object: &Object) -> Vec<u8> {
+    let status = Status::success(Some(Details {
+        name: object.name().to_owned(),
+        group: call.resource.group.clone(),
+        kind: call.resource.plural.clone(),
+        uid: object.uid().to_owned(),
+        ..Details::default()
+    }));
+    serde_json::to_vec(&status).expect("a status always has a text")
+}

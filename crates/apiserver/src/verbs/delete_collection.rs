@@ -1,0 +1,29 @@
+//! Deleting all objects that a list would show.
+
+use http::Response;
+
+use super::delete_object;
+use crate::body::Body;
+use crate::call::Call;
+use crate::decode;
+use crate::error::Result;
+use crate::request::ListOptions;
+use crate::selection::Selection;
+
+pub(super) async fn handle(call: &Call) -> Result<Response<Body>> {
+    let options = decode::delete_options(call)?;
+    let list = ListOptions::parse(&call.query)?;
+    let selection = Selection::parse(call, &list)?;
+    let snapshot = call
+        .partition()
+        .snapshot(call.state.cache.revision(), &selection.prefix, 0, |stored| selection.takes(stored));
+    for stored in &snapshot.objects {
+        let (namespace, name) = stored.name.split_once('/').unwrap_or(("", &stored.name));
+        let one = call.of_object(namespace, name);
+        match delete_object(&one, &options).await {
+            Err(error) if !error.status().is_not_found() => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(super::list::respond(call, &snapshot.objects, snapshot.revision, None))
+}

@@ -1,0 +1,263 @@
+//! Changing an object: what update, patch and the subresources have in common.
+//!
+//! Read from memory, change, admit, store on condition that nobody was faster; where somebody was,
+//! start over with the newer object, unless the client has said which one it means.
+
+use std::sync::Arc;
+
+use http::{Response, StatusCode};
+use model::merge::apply::{Manager, track};
+use model::{Object, Status};
+
+use crate::body::Body;
+use crate::cache::Stored;
+use crate::call::Call;
+use crate::error::{Error, Result};
+use crate::negotiate::from_stored;
+use crate::request::WriteOptions;
+use crate::resource::{Graceful, Resource, wants_differ};
+use crate::storage::{self, Raced};
+
+/// How often a change is tried again after others were faster.
+const TRIES: usize = 16;
+
+/// The metadata that only the server decides.
+const KEPT: [&str; 8] = [
+    "name",
+    "namespace",
+    "uid",
+    "resourceVersion",
+    "creationTimestamp",
+    "generation",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+];
+
+/// Which part of an object a request may change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// What is wanted, and metadata.
+    Whole,
+    /// Its status.
+    Status,
+    /// The number of replicas.
+    Scale,
+    /// What holds a namespace.
+    Finalize,
+    /// The node of a pod, and the condition that tells of it.
+    Binding,
+}
+
+/// What became of an object.
+pub(crate) enum Modified {
+    /// It is stored in its new form, or was so already.
+    Stored(Arc<Stored>),
+    /// It was waiting to go and nothing holds it any more: this is how it went.
+    Gone(Object),
+    /// It would have this form.
+    DryRun(Object),
+}
+
+impl Part {
+    fn subresource(self) -> &'static str {
+        match self {
+            Self::Whole => "",
+            Self::Status => "status",
+            Self::Scale => "scale",
+            Self::Finalize => "finalize",
+            Self::Binding => "binding",
+        }
+    }
+}
+
+impl Modified {
+    /// The answer to the client.
+    pub(crate) fn answer(&self, call: &Call, warnings: &[String]) -> Response<Body> {
+        match self {
+            Self::Stored(stored) => call.answer(StatusCode::OK, stored, warnings),
+            Self::Gone(object) | Self::DryRun(object) => call.answer_object(StatusCode::OK, object, warnings),
+        }
+    }
+
+    /// The object as it is now.
+    pub(crate) fn object(&self, resource: &Resource) -> Object {
+        match self {
+            Self::Stored(stored) => from_stored(resource, stored),
+            Self::Gone(object) | Self::DryRun(object) => object.clone(),
+        }
+    }
+}
+
+/// Changes the object that the path names. `change` makes the new form from the one there is; it is
+/// called anew when somebody was faster. It says itself who manages which fields if `tracked`.
+pub(crate) async fn modify(
+    call: &Call,
+    options: &WriteOptions,
+    part: Part,
+    tracked: bool,
+    change: impl Fn(&Object) -> Result<Object>,
+) -> Result<Modified> {
+    for _ in 0..TRIES {
+        let live = call.live()?;
+        let old = from_stored(&call.resource, &live);
+        let new = change(&old)?;
+        check_preconditions(call, &new, &old)?;
+        let outcome = attempt(call, options, part, tracked, new, &old, &live).await;
+        if part == Part::Whole {
+            settle_claims(call, &old, &outcome);
+        }
+        match outcome? {
+            Ok(modified) => return Ok(modified),
+            // The client meant that very revision.
+            Err(Raced) => continue,
+        }
+    }
+    Err(Status::modified(&call.group_resource(), &call.target.name).into())
+}
+
+/// Fields that a part gives nobody as theirs, since its endpoint does not write them.
+pub(super) fn ignored_fields(resource: &Resource, part: Part) -> &'static [&'static [&'static str]] {
+    match part {
+        Part::Whole | Part::Scale if resource.has_subresource("status") => &[&["status"]],
+        Part::Status => &[&["spec"], &["metadata", "labels"], &["metadata", "annotations"]],
+        _ => &[],
+    }
+}
+
+async fn attempt(
+    call: &Call,
+    options: &WriteOptions,
+    part: Part,
+    tracked: bool,
+    new: Object,
+    old: &Object,
+    live: &Arc<Stored>,
+) -> Result<Result<Modified, Raced>> {
+    let mut new = prepare(call, part, new, old)?;
+    if !tracked && let Some(schema) = &call.resource.schema {
+        let manager = Manager {
+            name: &options.field_manager,
+            subresource: part.subresource(),
+            ignored: ignored_fields(&call.resource, part),
+            now: call.now,
+        };
+        new = track(schema, Some(old), new, manager);
+    }
+    if goes_now(&call.resource, &new) {
+        if options.dry_run {
+            return Ok(Ok(Modified::DryRun(new)));
+        }
+        let deleted = storage::delete(&call.state, &call.resource, live).await?;
+        if deleted.is_ok() {
+            call.resource.strategy.settled(&call.context(), old.uid(), None);
+        }
+        return Ok(deleted.map(|_| Modified::Gone(new)));
+    }
+    if new == *old {
+        return Ok(Ok(Modified::Stored(live.clone())));
+    }
+    if options.dry_run {
+        return Ok(Ok(Modified::DryRun(new)));
+    }
+    let stored = storage::replace(&call.state, &call.resource, &new, live.revision).await?;
+    Ok(stored.map(Modified::Stored))
+}
+
+/// The new form as it may be stored: what this part may not change is as it was, defaults are filled
+/// in, and the rules hold.
+fn prepare(call: &Call, part: Part, mut new: Object, old: &Object) -> Result<Object> {
+    let resource = &*call.resource;
+    let strategy = &*resource.strategy;
+    keep_identity(&mut new, old);
+    match part {
+        Part::Whole | Part::Scale => {
+            if resource.has_subresource("status") {
+                match old.get(&["status"]) {
+                    Some(status) => new.set(&["status"], status.clone()),
+                    None => drop(new.fields_mut().shift_remove("status")),
+                }
+            }
+        }
+        Part::Status => new = strategy.status_update(new, old),
+        Part::Finalize => {
+            let finalizers = new.get_list(&["spec", "finalizers"]).to_vec();
+            let managed = new.managed_fields().to_vec();
+            new = old.clone();
+            new.set(&["spec", "finalizers"], finalizers);
+            new.metadata_mut().insert("managedFields".to_owned(), managed.into());
+        }
+        Part::Binding => {}
+    }
+    model::default::apply(&mut new);
+    let context = call.context();
+    let errors = match part {
+        Part::Whole | Part::Scale => {
+            strategy.admit_update(&context, &mut new, old)?;
+            let mut errors = model::validate::update(&new, old, resource.scope());
+            errors.extend(strategy.validate(&new));
+            errors
+        }
+        Part::Status => model::validate::update_status(&new, old, resource.scope()),
+        Part::Finalize | Part::Binding => Vec::new(),
+    };
+    if !errors.is_empty() {
+        return Err(Status::invalid(&resource.group_kind(), new.name(), &errors).into());
+    }
+    if strategy.counts_generations() && wants_differ(&new, old) {
+        new.set_generation(old.generation() + 1);
+    }
+    Ok(new)
+}
+
+/// What an object is never changes, whatever the request says.
+fn keep_identity(new: &mut Object, old: &Object) {
+    for field in KEPT {
+        match old.get(&["metadata", field]) {
+            Some(value) => drop(new.metadata_mut().insert(field.to_owned(), value.clone())),
+            None => drop(new.metadata_mut().shift_remove(field)),
+        }
+    }
+}
+
+fn check_preconditions(call: &Call, new: &Object, old: &Object) -> Result<()> {
+    let conflict =
+        |why: String| -> Error { Status::conflict(&call.group_resource(), &call.target.name, why).into() };
+    if !new.uid().is_empty() && new.uid() != old.uid() {
+        return Err(conflict(format!(
+            "Precondition failed: UID in precondition: {}, UID in object meta: {}",
+            new.uid(),
+            old.uid()
+        )));
+    }
+    let named = new.resource_version();
+    if !named.is_empty() && named != "0" && named != old.resource_version() {
+        return Err(Status::modified(&call.group_resource(), &call.target.name).into());
+    }
+    Ok(())
+}
+
+/// Whether an object that is being deleted has nothing left to wait for.
+fn goes_now(resource: &Resource, object: &Object) -> bool {
+    object.is_being_deleted()
+        && object.finalizers().next().is_none()
+        && object.deletion_grace_period_seconds().unwrap_or(0) == 0
+        && !resource.strategy.is_held(object)
+}
+
+/// Whatever an attempt took for the new form but did not store is given back.
+fn settle_claims(call: &Call, old: &Object, outcome: &Result<Result<Modified, Raced>>) {
+    let strategy = &*call.resource.strategy;
+    let context = call.context();
+    match outcome {
+        Ok(Ok(Modified::Stored(stored))) => {
+            strategy.settled(&context, old.uid(), Some(&from_stored(&call.resource, stored)));
+        }
+        Ok(Ok(Modified::Gone(_))) => {}
+        _ => strategy.settled(&context, old.uid(), Some(old)),
+    }
+}
+
+/// Whether a deletion may go on at once.
+pub(super) fn is_free(resource: &Resource, object: &Object, graceful: Graceful) -> bool {
+    graceful == Graceful::AtOnce && object.finalizers().next().is_none() && !resource.strategy.is_held(object)
+}

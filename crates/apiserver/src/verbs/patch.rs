@@ -1,0 +1,154 @@
+//! Changing a part of an object by a patch, of four kinds.
+
+use http::{Response, StatusCode};
+use model::field::{FieldError, Path};
+use model::merge::apply::{self, ApplyError, Manager};
+use model::merge::json_patch::JsonPatchError;
+use model::merge::strategic::StrategicError;
+use model::merge::{json_patch, merge_patch, strategic};
+use model::{GroupKind, Object, Schema, Status};
+use parking_lot::Mutex;
+use serde_json::Value;
+
+use super::modify::ignored_fields;
+use super::{Created, Part, create_object, modify};
+use crate::body::Body;
+use crate::call::Call;
+use crate::decode;
+use crate::error::{Error, Result};
+use crate::negotiate::unsupported;
+use crate::request::WriteOptions;
+
+/// The media types of patches.
+const KINDS: [&str; 4] = [
+    "application/json-patch+json",
+    "application/merge-patch+json",
+    "application/strategic-merge-patch+json",
+    "application/apply-patch+yaml",
+];
+const APPLY: &str = "application/apply-patch+yaml";
+
+pub(super) async fn handle(call: &Call, part: Part) -> Result<Response<Body>> {
+    let options = WriteOptions::parse(&call.query, call.user_agent())?;
+    let kind = call.content_type();
+    if kind == APPLY || kind == "application/apply-patch+cbor" {
+        return apply_configuration(call, &options, part).await;
+    }
+    if call.query.get("force").is_some() {
+        let path = Path::root("force");
+        return Err(bad_options(FieldError::forbidden(&path, "may not be specified for non-apply patch")));
+    }
+    let warnings = Mutex::new(Vec::new());
+    let modified = modify(call, &options, part, false, |old| {
+        let document = patched_document(call, old.value(), call.resource.schema.as_ref())?;
+        let (object, found) = decode::value(&call.resource, document, options.field_validation)?;
+        *warnings.lock() = found;
+        Ok(object)
+    })
+    .await?;
+    Ok(modified.answer(call, &warnings.into_inner()))
+}
+
+/// The document after the patch in the body, of whichever kind but apply.
+pub(crate) fn patched_document(call: &Call, document: &Value, schema: Option<&Schema>) -> Result<Value> {
+    let kind = call.content_type();
+    if !KINDS.contains(&kind.as_str()) {
+        return Err(unsupported(&KINDS));
+    }
+    let patch: Value = serde_json::from_slice(&call.body)
+        .map_err(|e| Error::bad_request(format!("the patch is not valid JSON: {e}")))?;
+    match kind.as_str() {
+        "application/json-patch+json" => json_patch::apply(document, &patch).map_err(|error| match error {
+            JsonPatchError::Malformed(why) => Error::bad_request(why),
+            JsonPatchError::Failed(why) => Status::failure(422, "Invalid", why).into(),
+        }),
+        "application/merge-patch+json" => {
+            require_object(&patch)?;
+            Ok(merge_patch::apply(document, &patch))
+        }
+        _ => {
+            require_object(&patch)?;
+            let Some(schema) = schema else { return Err(unsupported(&[KINDS[0], KINDS[1], KINDS[3]])) };
+            strategic::apply(schema, document, &patch).map_err(|error| match error {
+                StrategicError::Malformed(why) => Error::bad_request(why),
+                StrategicError::Unsupported => unsupported(&[KINDS[0], KINDS[1], KINDS[3]]),
+            })
+        }
+    }
+}
+
+/// Server-side apply: makes the object where there is none.
+async fn apply_configuration(call: &Call, options: &WriteOptions, part: Part) -> Result<Response<Body>> {
+    if !options.explicit_manager {
+        let path = Path::root("fieldManager");
+        return Err(bad_options(FieldError::required(&path, "is required for apply patch")));
+    }
+    let Some(schema) = &call.resource.schema else { return Err(unsupported(&KINDS[..3])) };
+    let document = decode::document(&call.body)?;
+    let (applied, warnings) = decode::value(&call.resource, document, options.field_validation)?;
+    check_applied(call, &applied)?;
+    let manager = Manager {
+        name: &options.field_manager,
+        subresource: if part == Part::Status { "status" } else { "" },
+        ignored: ignored_fields(&call.resource, part),
+        now: call.now,
+    };
+    let merge = |live: Option<&Object>| {
+        let merged = apply::apply(schema, live, &applied, manager, options.force).map_err(apply_error)?;
+        // What the client names as its revision is a condition, not a field to own.
+        let mut merged = merged;
+        merged.set_resource_version(applied.resource_version());
+        Ok(merged)
+    };
+    loop {
+        let missing = match modify(call, options, part, true, |old| merge(Some(old))).await {
+            Ok(modified) => return Ok(modified.answer(call, &warnings)),
+            Err(error) if error.status().is_not_found() && part == Part::Whole => error,
+            Err(error) => return Err(error),
+        };
+        if !applied.uid().is_empty() || !applied.resource_version().is_empty() {
+            return Err(if applied.uid().is_empty() {
+                missing
+            } else {
+                Status::modified(&call.group_resource(), &call.target.name).into()
+            });
+        }
+        return match create_object(call, options, merge(None)?).await {
+            Ok(Created::Stored(stored)) => Ok(call.answer(StatusCode::CREATED, &stored, &warnings)),
+            Ok(Created::DryRun(object)) => Ok(call.answer_object(StatusCode::CREATED, &object, &warnings)),
+            // Somebody made it in between: apply to that.
+            Err(error) if error.status().is_already_exists() => continue,
+            Err(error) => Err(error),
+        };
+    }
+}
+
+fn check_applied(call: &Call, applied: &Object) -> Result<()> {
+    super::create::check_namespace(call, applied)?;
+    if !applied.name().is_empty() && applied.name() != call.target.name {
+        return Err(Error::bad_request(format!(
+            "the name of the object ({}) does not match the name on the URL ({})",
+            applied.name(),
+            call.target.name
+        )));
+    }
+    if !applied.managed_fields().is_empty() {
+        return Err(Error::bad_request("metadata.managedFields must be nil"));
+    }
+    Ok(())
+}
+
+fn apply_error(error: ApplyError) -> Error {
+    match error {
+        ApplyError::Conflict { message, causes } => Status::apply_conflict(message, causes).into(),
+        ApplyError::Malformed(why) => Error::bad_request(why),
+    }
+}
+
+fn bad_options(error: FieldError) -> Error {
+    Status::invalid(&GroupKind::new("meta.k8s.io", "PatchOptions"), "", &[error]).into()
+}
+
+fn require_object(patch: &Value) -> Result<()> {
+    if patch.is_object() { Ok(()) } else { Err(Error::bad_request("the patch is not a JSON object")) }
+}

@@ -1,0 +1,12 @@
+//! The API as clients see it: a whole server on a temporary root, asked in process and over TLS.
+#![forbid(unsafe_code)]
+#![allow(unreachable_pub, reason = "the test's modules share the server among themselves")]
+
+#[path = "api/cluster.rs"]
+mod cluster;
+#[path = "api/nodes.rs"]
+mod nodes;
+#[path = "api/verbs.rs"]
+mod verbs;
+#[path = "api/watch.rs"]
+mod watch;

@@ -1,0 +1,182 @@
+//! A server on a temporary root, and ways to ask it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use apiserver::{Body, Config, Handle, Identity, Server};
+use bytes::Bytes;
+use http::{Request, Response, header};
+use http_body_util::BodyExt;
+use serde_json::Value;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::nodes;
+
+/// A running server; stops when it is dropped.
+pub struct Cluster {
+    pub handle: Handle,
+    pub kubeconfig: PathBuf,
+    pub address: std::net::SocketAddr,
+    shutdown: CancellationToken,
+    serving: Option<JoinHandle<()>>,
+    root: Option<tempfile::TempDir>,
+}
+
+impl Cluster {
+    /// A server on an empty root, with what pods need in the default namespace.
+    pub async fn start() -> Self {
+        let cluster = Self::open(tempfile::tempdir().expect("temporary directory")).await;
+        let account = named("ServiceAccount", "default");
+        cluster.ok("POST", "/api/v1/namespaces/default/serviceaccounts", &account).await;
+        cluster
+    }
+
+    /// Stops the server as SIGTERM does, and starts another on what it left.
+    pub async fn restart(mut self) -> Self {
+        self.shutdown.cancel();
+        let serving = self.serving.take().expect("it was running");
+        serving.await.expect("serving ends without a panic");
+        let root = self.root.take().expect("it had a root");
+        // The store is closed with its last holder.
+        drop(self);
+        Self::open(root).await
+    }
+
+    async fn open(root: tempfile::TempDir) -> Self {
+        let clock = Arc::new(base::SystemClock::new());
+        let path = root.path().join("store");
+        let store = testkit::wait_until_async("the store to be free", || {
+            let opened = store::Embedded::open(&path, store::Options::default(), clock.clone());
+            async move { opened.map_err(|e| e.to_string()) }
+        })
+        .await;
+        let mut config = Config::new(root.path().join("pki"), Arc::new(nodes::Echo));
+        config.address = "127.0.0.1:0".parse().expect("an address");
+        let kubeconfig = root.path().join("kubeconfig");
+        config.kubeconfig = Some(kubeconfig.clone());
+        let server = Server::start(config, Arc::new(store)).await.expect("start the server");
+        let (handle, address) = (server.handle(), server.address());
+        let shutdown = CancellationToken::new();
+        let serving = tokio::spawn(server.serve(shutdown.clone()));
+        Self { handle, kubeconfig, address, shutdown, serving: Some(serving), root: Some(root) }
+    }
+
+    /// Sends a JSON request as the administrator; gives status code and answer.
+    pub async fn send(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
+        let kind = if method == "PATCH" { "application/merge-patch+json" } else { "application/json" };
+        self.send_as(method, path, kind, body.to_string().into()).await
+    }
+
+    /// As [`Cluster::send`], for a body of another type.
+    pub async fn send_as(&self, method: &str, path: &str, kind: &str, body: Bytes) -> (u16, Value) {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::CONTENT_TYPE, kind)
+            .header(header::USER_AGENT, "test/1")
+            .body(body)
+            .expect("a well-formed request");
+        let response = self.handle.call(request, Identity::administrator()).await;
+        let code = response.status().as_u16();
+        let bytes = response.into_body().collect().await.expect("bodies never fail").to_bytes();
+        (code, serde_json::from_slice(&bytes).unwrap_or(Value::Null))
+    }
+
+    /// Reads a path.
+    pub async fn get(&self, path: &str) -> (u16, Value) {
+        self.send_as("GET", path, "", Bytes::new()).await
+    }
+
+    /// Sends what must succeed.
+    #[track_caller]
+    pub fn ok<'a>(
+        &'a self,
+        method: &'a str,
+        path: &'a str,
+        body: &'a Value,
+    ) -> impl Future<Output = Value> + 'a {
+        async move {
+            let (code, answer) = self.send(method, path, body).await;
+            assert!((200..300).contains(&code), "{method} {path}: {code} {answer}");
+            answer
+        }
+    }
+
+    /// Opens a watch.
+    pub async fn watch(&self, path: &str) -> Watch {
+        let request = Request::builder().uri(path).body(Bytes::new()).expect("a well-formed request");
+        let response = self.handle.call(request, Identity::administrator()).await;
+        assert_eq!(response.status(), 200, "{path}");
+        Watch { response, buffer: Vec::new() }
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.shutdown.cancel();
+    }
+}
+
+/// An open watch.
+pub struct Watch {
+    response: Response<Body>,
+    buffer: Vec<u8>,
+}
+
+impl Watch {
+    /// The next event as `TYPE NAME`, within half a minute; `end` at the end.
+    pub async fn next(&mut self) -> String {
+        match self.next_event().await {
+            None => "end".to_owned(),
+            Some(event) => {
+                let name = event["object"]["metadata"]["name"].as_str().unwrap_or_default();
+                let reason = event["object"]["reason"].as_str().unwrap_or_default();
+                format!("{} {name}{reason}", event["type"].as_str().unwrap_or_default()).trim_end().to_owned()
+            }
+        }
+    }
+
+    /// The next event.
+    pub async fn next_event(&mut self) -> Option<Value> {
+        loop {
+            if let Some(end) = self.buffer.iter().position(|b| *b == b'\n') {
+                let line: Vec<u8> = self.buffer.drain(..=end).collect();
+                return Some(serde_json::from_slice(&line).expect("an event is JSON"));
+            }
+            let waiting =
+                tokio::time::timeout(std::time::Duration::from_secs(30), self.response.body_mut().frame());
+            let frame = waiting.await.expect("an event within half a minute")?;
+            let bytes = frame.expect("bodies never fail").into_data().expect("only data is sent");
+            self.buffer.extend_from_slice(&bytes);
+        }
+    }
+}
+
+/// An object with a name and nothing else.
+pub fn named(kind: &str, name: &str) -> Value {
+    serde_json::json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": name}})
+}
+
+/// A pod with one container.
+pub fn pod(name: &str) -> Value {
+    serde_json::json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name},
+        "spec": {"containers": [{"name": "main", "image": "app"}]},
+    })
+}
+
+/// A deployment of one container.
+pub fn deployment(name: &str, replicas: i64) -> Value {
+    serde_json::json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name},
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": {"app": name}},
+            "template": {
+                "metadata": {"labels": {"app": name}},
+                "spec": {"containers": [{"name": "main", "image": "app"}]},
+            },
+        },
+    })
+}

@@ -1,0 +1,101 @@
+//! A node of another kind: it runs no containers, but answers streams in ways that a test can tell.
+
+use apiserver::Error;
+use apiserver::node::{Duplex, LogOptions, NodeTransport, PodTarget, StreamOptions, Streams};
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+use futures::{FutureExt, StreamExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+/// Tells the log options as a log; runs `cat`, `fail CODE` and `size`; echoes what is sent to a port.
+pub struct Echo;
+
+impl NodeTransport for Echo {
+    fn logs(
+        &self,
+        pod: PodTarget,
+        options: LogOptions,
+    ) -> BoxFuture<'static, Result<BoxStream<'static, Bytes>, Error>> {
+        let line =
+            format!("{}/{} {} follow={}\n", pod.namespace, pod.name, options.container, options.follow);
+        async move { Ok(futures::stream::iter([Bytes::from(line)]).boxed()) }.boxed()
+    }
+
+    fn exec(
+        &self,
+        _: PodTarget,
+        options: StreamOptions,
+        streams: Streams,
+    ) -> BoxFuture<'static, Result<i32, Error>> {
+        run(options.command, streams).boxed()
+    }
+
+    fn attach(
+        &self,
+        _: PodTarget,
+        _: StreamOptions,
+        streams: Streams,
+    ) -> BoxFuture<'static, Result<i32, Error>> {
+        run(vec!["cat".to_owned()], streams).boxed()
+    }
+
+    fn port_forward(
+        &self,
+        _: PodTarget,
+        port: u16,
+        mut connection: Box<dyn Duplex>,
+    ) -> BoxFuture<'static, Result<(), Error>> {
+        async move {
+            if port == 1 {
+                return Err(Error::bad_request("nobody listens on port 1"));
+            }
+            let mut buffer = vec![0; 64 << 10];
+            loop {
+                match connection.read(&mut buffer).await {
+                    Ok(0) | Err(_) => break,
+                    Ok(n) if connection.write_all(&buffer[..n]).await.is_err() => break,
+                    Ok(_) => {}
+                }
+            }
+            let _ = connection.shutdown().await;
+            Ok(())
+        }
+        .boxed()
+    }
+}
+
+async fn run(command: Vec<String>, mut streams: Streams) -> Result<i32, Error> {
+    let words: Vec<&str> = command.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["cat"] => {
+            let (Some(stdin), Some(stdout)) = (&mut streams.stdin, &streams.stdout) else { return Ok(2) };
+            while let Some(bytes) = stdin.recv().await {
+                if stdout.send(bytes).await.is_err() {
+                    break;
+                }
+            }
+            Ok(0)
+        }
+        ["size"] => {
+            let (Some(resize), Some(stdout)) = (&mut streams.resize, &streams.stdout) else { return Ok(2) };
+            if let Some(size) = resize.recv().await {
+                let text = format!("{}x{}\n", size.width, size.height);
+                let _ = stdout.send(text.into()).await;
+            }
+            Ok(0)
+        }
+        ["fail", code] => {
+            if let Some(stderr) = &streams.stderr {
+                let _ = stderr.send(Bytes::from_static(b"failing\n")).await;
+            }
+            Ok(code.parse().unwrap_or(1))
+        }
+        other => {
+            if let Some(stdout) = &streams.stdout {
+                let _ = stdout.send(format!("{}\n", other.join(" ")).into()).await;
+            }
+            Ok(0)
+        }
+    }
+}

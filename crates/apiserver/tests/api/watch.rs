@@ -1,0 +1,126 @@
+//! Watches: from where, of what, and how they end.
+
+use serde_json::json;
+
+use crate::cluster::{Cluster, named};
+
+const MAPS: &str = "/api/v1/namespaces/default/configmaps";
+
+#[tokio::test]
+async fn a_watch_goes_on_from_the_revision_of_a_list() {
+    let cluster = Cluster::start().await;
+    cluster.ok("POST", MAPS, &named("ConfigMap", "before")).await;
+    let list = cluster.get(MAPS).await.1;
+    let revision = list["metadata"]["resourceVersion"].as_str().expect("a revision");
+    let mut watch = cluster.watch(&format!("{MAPS}?watch=true&resourceVersion={revision}")).await;
+    let made = cluster.ok("POST", MAPS, &named("ConfigMap", "a")).await;
+    cluster.ok("PATCH", &format!("{MAPS}/a"), &json!({"data": {"k": "v"}})).await;
+    cluster.ok("DELETE", &format!("{MAPS}/a"), &json!({})).await;
+    let added = watch.next_event().await.expect("an event");
+    assert_eq!((added["type"].as_str(), &added["object"]), (Some("ADDED"), &made));
+    assert_eq!(watch.next().await, "MODIFIED a");
+    let deleted = watch.next_event().await.expect("an event");
+    assert_eq!(deleted["object"]["data"]["k"], "v");
+    let revision = |event: &serde_json::Value| {
+        event["object"]["metadata"]["resourceVersion"].as_str().and_then(|r| r.parse::<u64>().ok())
+    };
+    assert!(revision(&deleted) > revision(&added));
+}
+
+#[tokio::test]
+async fn a_watch_without_a_revision_begins_with_what_there_is() {
+    let cluster = Cluster::start().await;
+    cluster.ok("POST", MAPS, &named("ConfigMap", "a")).await;
+    let mut watch = cluster.watch(&format!("{MAPS}?watch=1")).await;
+    assert_eq!(watch.next().await, "ADDED a");
+    cluster.ok("POST", MAPS, &named("ConfigMap", "b")).await;
+    assert_eq!(watch.next().await, "ADDED b");
+}
+
+#[tokio::test]
+async fn a_watch_list_marks_the_end_of_what_there_is_by_a_bookmark() {
+    let cluster = Cluster::start().await;
+    cluster.ok("POST", MAPS, &named("ConfigMap", "a")).await;
+    let mut watch = cluster
+        .watch(&format!(
+            "{MAPS}?watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true"
+        ))
+        .await;
+    assert_eq!(watch.next().await, "ADDED a");
+    let mark = watch.next_event().await.expect("an event");
+    assert_eq!(mark["type"], "BOOKMARK");
+    assert_eq!(mark["object"]["metadata"]["annotations"]["k8s.io/initial-events-end"], "true");
+    let revision = mark["object"]["metadata"]["resourceVersion"].as_str().expect("a revision").to_owned();
+    cluster.ok("POST", MAPS, &named("ConfigMap", "b")).await;
+    assert_eq!(watch.next().await, "ADDED b");
+    let mut again = cluster.watch(&format!("{MAPS}?watch=1&resourceVersion={revision}")).await;
+    assert_eq!(again.next().await, "ADDED b");
+}
+
+#[tokio::test]
+async fn objects_that_enter_or_leave_a_selection_are_added_or_deleted() {
+    let cluster = Cluster::start().await;
+    let mut watch = cluster.watch(&format!("{MAPS}?watch=1&labelSelector=app%3Dweb")).await;
+    cluster.ok("POST", MAPS, &named("ConfigMap", "a")).await;
+    let label = |value: serde_json::Value| json!({"metadata": {"labels": {"app": value}}});
+    cluster.ok("PATCH", &format!("{MAPS}/a"), &label(json!("web"))).await;
+    assert_eq!(watch.next().await, "ADDED a");
+    cluster.ok("PATCH", &format!("{MAPS}/a"), &json!({"data": {"k": "v"}})).await;
+    assert_eq!(watch.next().await, "MODIFIED a");
+    let away = cluster.ok("PATCH", &format!("{MAPS}/a"), &label(json!("db"))).await;
+    let event = watch.next_event().await.expect("an event");
+    assert_eq!(event["type"], "DELETED");
+    assert_eq!(event["object"]["metadata"]["labels"]["app"], "web");
+    assert_eq!(event["object"]["metadata"]["resourceVersion"], away["metadata"]["resourceVersion"]);
+}
+
+#[tokio::test]
+async fn one_object_can_be_watched_by_its_name() {
+    let cluster = Cluster::start().await;
+    let mut watch = cluster.watch(&format!("{MAPS}?watch=1&fieldSelector=metadata.name%3Db")).await;
+    for name in ["a", "b"] {
+        cluster.ok("POST", MAPS, &named("ConfigMap", name)).await;
+    }
+    assert_eq!(watch.next().await, "ADDED b");
+}
+
+#[tokio::test]
+async fn a_revision_that_is_no_longer_known_has_expired() {
+    let cluster = Cluster::start().await.restart().await;
+    let mut watch = cluster.watch(&format!("{MAPS}?watch=1&resourceVersion=1")).await;
+    let event = watch.next_event().await.expect("an event");
+    assert_eq!(event["type"], "ERROR");
+    assert_eq!(
+        (event["object"]["code"].as_i64(), event["object"]["reason"].as_str()),
+        (Some(410), Some("Expired"))
+    );
+    assert_eq!(watch.next().await, "end");
+}
+
+#[tokio::test]
+async fn a_watch_ends_when_its_time_is_over_with_a_bookmark_if_wanted() {
+    let cluster = Cluster::start().await;
+    let mut watch = cluster.watch(&format!("{MAPS}?watch=1&timeoutSeconds=1&allowWatchBookmarks=true")).await;
+    assert_eq!(watch.next().await, "BOOKMARK");
+    assert_eq!(watch.next().await, "end");
+}
+
+#[tokio::test]
+async fn events_are_the_same_objects_in_both_of_their_groups() {
+    let cluster = Cluster::start().await;
+    let mut watch = cluster.watch("/apis/events.k8s.io/v1/namespaces/default/events?watch=1").await;
+    let event = json!({
+        "apiVersion": "v1", "kind": "Event", "metadata": {"name": "e", "namespace": "default"},
+        "involvedObject": {"kind": "Pod", "name": "p", "namespace": "default"},
+        "reason": "Started", "message": "hello", "type": "Normal",
+    });
+    cluster.ok("POST", "/api/v1/namespaces/default/events", &event).await;
+    let seen = watch.next_event().await.expect("an event");
+    assert_eq!(seen["object"]["apiVersion"], "events.k8s.io/v1");
+    assert_eq!(
+        (seen["object"]["note"].as_str(), seen["object"]["regarding"]["name"].as_str()),
+        (Some("hello"), Some("p"))
+    );
+    let path = "/apis/events.k8s.io/v1/namespaces/default/events/e";
+    assert_eq!(cluster.get(path).await.1["note"], "hello");
+}
