@@ -1,5 +1,7 @@
 //! Capabilities by name and as the kernel's bit sets.
 
+use crate::spec::Capabilities;
+
 /// Names by number.
 pub(crate) const NAMES: [&str; 41] = [
     "CAP_CHOWN",
@@ -44,3 +46,81 @@ pub(crate) const NAMES: [&str; 41] = [
     "CAP_BPF",
     "CAP_CHECKPOINT_RESTORE",
 ];
+
+/// The five sets as the kernel's bits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct CapabilitySets {
+    pub(crate) bounding: u64,
+    pub(crate) effective: u64,
+    pub(crate) inheritable: u64,
+    pub(crate) permitted: u64,
+    pub(crate) ambient: u64,
+    /// The highest capability that the kernel knows.
+    pub(crate) last: u32,
+}
+
+/// A capability's bit.
+pub(crate) fn bit(name: &str) -> Option<u64> {
+    NAMES.iter().position(|&known| known == name).map(|number| 1 << number)
+}
+
+impl CapabilitySets {
+    /// Translates names; those that this runtime or this kernel does not know, and those outside
+    /// `available`, come back as the second value.
+    pub(crate) fn from_spec(capabilities: &Capabilities, available: u64, last: u32) -> (Self, Vec<String>) {
+        let known = (1u64 << (last + 1)) - 1;
+        let mut lacking: Vec<String> = Vec::new();
+        let mut set = |names: &[String]| {
+            let mut bits = 0;
+            for name in names {
+                match bit(name).filter(|bit| bit & known & available != 0) {
+                    Some(bit) => bits |= bit,
+                    None if lacking.contains(name) => {}
+                    None => lacking.push(name.clone()),
+                }
+            }
+            bits
+        };
+        let sets = Self {
+            bounding: set(&capabilities.bounding),
+            effective: set(&capabilities.effective),
+            inheritable: set(&capabilities.inheritable),
+            permitted: set(&capabilities.permitted),
+            ambient: set(&capabilities.ambient),
+            last,
+        };
+        (sets, lacking)
+    }
+}
+
+/// What this process itself may hand on.
+pub(crate) fn available() -> u64 {
+    let permitted = rustix::thread::capabilities(None).map_or(0, |sets| sets.permitted.bits());
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let bounding = status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapBnd:"))
+        .and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok())
+        .unwrap_or(u64::MAX);
+    permitted & bounding
+}
+
+/// The highest capability that the kernel knows.
+pub(crate) fn last() -> u32 {
+    let text = std::fs::read_to_string("/proc/sys/kernel/cap_last_cap").unwrap_or_default();
+    text.trim().parse().map_or(NAMES.len() as u32 - 1, |last: u32| last.min(NAMES.len() as u32 - 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_runtime_does_not_have_is_left_out_and_named() {
+        let names = ["CAP_CHOWN", "CAP_SYS_RESOURCE", "CAP_INVENTED"].map(ToOwned::to_owned);
+        let available = !(1 << 24);
+        let (sets, lacking) = CapabilitySets::from_spec(&Capabilities::of(&names), available, 40);
+        assert_eq!((sets.bounding, sets.effective, sets.permitted), (1, 1, 1));
+        assert_eq!(lacking, ["CAP_SYS_RESOURCE", "CAP_INVENTED"]);
+    }
+}

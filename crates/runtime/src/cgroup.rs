@@ -11,9 +11,14 @@ mod stats;
 mod v1;
 mod v2;
 
-use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
+
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::spec::Resources;
 
@@ -86,73 +91,239 @@ impl Cgroup {
 
     /// As [`Cgroup::at`], with hierarchies that were found before.
     pub fn within(hierarchies: Hierarchies, path: &Path) -> Result<Self, CgroupError> {
-        todo!()
+        let mut plain = PathBuf::new();
+        for component in path.components() {
+            match component {
+                Component::Normal(name) => plain.push(name),
+                Component::RootDir | Component::CurDir => {}
+                Component::ParentDir | Component::Prefix(_) => {
+                    return Err(CgroupError::Path(path.to_owned()));
+                }
+            }
+        }
+        if plain.as_os_str().is_empty() {
+            return Err(CgroupError::Path(path.to_owned()));
+        }
+        Ok(Self { hierarchies, path: plain })
     }
 
-    /// Where the group is, from the root of the hierarchies.
+    /// Where the group is, from the root of the hierarchies, without leading slash.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
+    /// The hierarchies of the host.
+    pub fn hierarchies(&self) -> &Hierarchies {
+        &self.hierarchies
+    }
+
     /// Makes the group and those above it, in every hierarchy.
     pub fn create(&self) -> Result<(), CgroupError> {
-        todo!()
+        if self.is_v2() { v2::create(self) } else { v1::create(self) }
     }
 
     /// Whether it exists.
     pub fn exists(&self) -> bool {
-        todo!()
+        self.directories().iter().any(|directory| directory.exists())
     }
 
     /// Puts limits in force; what `resources` leaves open stays as it is.
     pub fn apply(&self, resources: &Resources) -> Result<(), CgroupError> {
-        todo!()
+        if self.is_v2() { v2::apply(self, resources) } else { v1::apply(self, resources) }
     }
 
     /// Moves a process into the group.
     pub fn add(&self, pid: u32) -> Result<(), CgroupError> {
-        todo!()
+        self.directories().iter().try_for_each(|directory| write(directory, "cgroup.procs", &pid.to_string()))
     }
 
     /// The processes in the group and those below it.
     pub fn pids(&self) -> Result<Vec<u32>, CgroupError> {
-        todo!()
+        let mut pids = Vec::new();
+        if let Some(directory) = self.process_directory() {
+            collect_pids(&directory, &mut pids)?;
+        }
+        pids.sort_unstable();
+        pids.dedup();
+        Ok(pids)
     }
 
     /// What it has used.
     pub fn stats(&self) -> Result<Stats, CgroupError> {
-        todo!()
+        Ok(if self.is_v2() { v2::stats(self) } else { v1::stats(self) })
     }
 
     /// Stops its processes from running; returns once they stand still.
     pub fn freeze(&self) -> Result<(), CgroupError> {
-        todo!()
+        if self.is_v2() { v2::set_frozen(self, true) } else { v1::set_frozen(self, true) }
     }
 
     /// Lets them run again.
     pub fn thaw(&self) -> Result<(), CgroupError> {
-        todo!()
+        if self.is_v2() { v2::set_frozen(self, false) } else { v1::set_frozen(self, false) }
+    }
+
+    /// Sends a signal to every process in the group and those below it.
+    pub fn signal_all(&self, signal: i32) -> Result<(), CgroupError> {
+        for pid in self.pids()? {
+            let Some(number) = Pid::from_raw(pid as i32) else { continue };
+            let Ok(pidfd) = pidfd_open(number, PidfdFlags::empty()) else { continue };
+            // Looked at again with the process held: the number may have gone to another meanwhile.
+            if self.pids()?.contains(&pid) {
+                let _ = crate::sys::signal::send(pidfd.as_fd(), signal);
+            }
+        }
+        Ok(())
     }
 
     /// Kills every process in the group and those below it, those included that are being born.
     pub fn kill_all(&self) -> Result<(), CgroupError> {
-        todo!()
+        if self.is_v2() { v2::kill_all(self) } else { v1::kill_all(self) }
     }
 
     /// Removes the group and those below it; it must have no processes. One that is not there is
     /// no error.
     pub fn remove(&self) -> Result<(), CgroupError> {
-        todo!()
+        self.directories().iter().try_for_each(|directory| remove(directory))
     }
 
     /// How often the kernel killed a process of it for want of memory.
     pub fn oom_kills(&self) -> u64 {
-        todo!()
+        oom::kills(self)
     }
 
     /// Something to poll that becomes readable when memory runs out; `None` where the kernel has
     /// nothing to offer.
     pub fn oom_watch(&self) -> Option<OomWatch> {
-        todo!()
+        oom::watch(self)
+    }
+
+    /// The group's directory in a v1 hierarchy.
+    pub(crate) fn directory_in(&self, hierarchy: &hierarchy::V1Hierarchy) -> PathBuf {
+        hierarchy.mount.join(&self.path)
+    }
+
+    /// The group's directory in the unified hierarchy.
+    pub(crate) fn unified_directory(&self) -> Option<PathBuf> {
+        self.hierarchies.unified.as_ref().map(|mount| mount.join(&self.path))
+    }
+
+    /// The directory that a clone can begin in, on hosts with v2 alone.
+    pub(crate) fn clone_directory(&self) -> Result<Option<OwnedFd>, CgroupError> {
+        if !self.is_v2() {
+            return Ok(None);
+        }
+        let Some(path) = self.unified_directory() else { return Ok(None) };
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        match openat(CWD, &path, flags, Mode::empty()) {
+            Ok(fd) => Ok(Some(fd)),
+            Err(error) => Err(CgroupError::File { what: "open", path, source: error.into() }),
+        }
+    }
+
+    fn is_v2(&self) -> bool {
+        self.hierarchies.version() == Version::V2
+    }
+
+    /// The directory of a v1 controller.
+    fn controller(&self, name: &str) -> Option<PathBuf> {
+        let has =
+            |hierarchy: &&hierarchy::V1Hierarchy| hierarchy.controllers.iter().any(|known| known == name);
+        self.hierarchies.v1.iter().find(has).map(|hierarchy| self.directory_in(hierarchy))
+    }
+
+    /// Every directory of the group.
+    fn directories(&self) -> Vec<PathBuf> {
+        let v1 = self.hierarchies.v1.iter().map(|hierarchy| self.directory_in(hierarchy));
+        v1.chain(self.unified_directory()).collect()
+    }
+
+    /// The directory whose `cgroup.procs` is believed.
+    fn process_directory(&self) -> Option<PathBuf> {
+        ["freezer", "pids", "memory"]
+            .iter()
+            .find_map(|controller| self.controller(controller))
+            .or_else(|| self.directories().pop())
     }
 }
+
+/// Writes one file of a group.
+fn write(directory: &Path, file: &str, value: &str) -> Result<(), CgroupError> {
+    let path = directory.join(file);
+    // Opened without creating: a file that is not there is an error, not a new file.
+    let result = std::fs::OpenOptions::new()
+        .write(true)
+        .open(&path)
+        .and_then(|mut file| file.write_all(value.as_bytes()));
+    result.map_err(|source| CgroupError::Write { value: value.to_owned(), path, source })
+}
+
+/// Reads one number; what is not there or `max` is `None`.
+fn read_number(directory: &Path, file: &str) -> Option<u64> {
+    std::fs::read_to_string(directory.join(file)).ok()?.trim().parse().ok()
+}
+
+/// Reads lines of a name and a number.
+fn read_pairs(directory: &Path, file: &str) -> BTreeMap<String, u64> {
+    let text = std::fs::read_to_string(directory.join(file)).unwrap_or_default();
+    text.lines()
+        .filter_map(|line| {
+            let (name, value) = line.split_once(' ')?;
+            Some((name.to_owned(), value.trim().parse().ok()?))
+        })
+        .collect()
+}
+
+fn make_directory(path: &Path) -> Result<(), CgroupError> {
+    match std::fs::create_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => std::fs::create_dir_all(path),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        result => result,
+    }
+    .map_err(|source| CgroupError::File { what: "create cgroup", path: path.to_owned(), source })
+}
+
+/// The directories below `directory`, which cgroups made for themselves inside.
+fn children(directory: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    entries
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .map(|entry| entry.path())
+        .collect()
+}
+
+fn collect_pids(directory: &Path, pids: &mut Vec<u32>) -> Result<(), CgroupError> {
+    let path = directory.join("cgroup.procs");
+    match std::fs::read_to_string(&path) {
+        Ok(text) => pids.extend(text.lines().filter_map(|line| line.parse::<u32>().ok())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        // A threaded v2 group has no list of processes; its root has them.
+        Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {}
+        Err(source) => return Err(CgroupError::File { what: "read", path, source }),
+    }
+    children(directory).iter().try_for_each(|child| collect_pids(child, pids))
+}
+
+/// Removes a directory and those below it. A group that has just lost its last process can be busy
+/// for a moment.
+fn remove(directory: &Path) -> Result<(), CgroupError> {
+    for round in 0..REMOVE_ROUNDS {
+        match std::fs::remove_dir(directory) {
+            Ok(()) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {
+                children(directory).iter().try_for_each(|child| remove(child))?;
+                if round > 0 {
+                    std::thread::sleep(Duration::from_millis(1 << round.min(5)));
+                }
+            }
+            Err(source) => {
+                return Err(CgroupError::File { what: "remove cgroup", path: directory.to_owned(), source });
+            }
+        }
+    }
+    Err(CgroupError::Busy(directory.to_owned()))
+}
+
+/// How often a busy group is tried again: about a third of a second in all.
+const REMOVE_ROUNDS: u32 = 14;

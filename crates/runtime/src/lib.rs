@@ -3,7 +3,7 @@
 //! Three programs share this crate, and the binary picks one by its first argument before it does
 //! anything else: [`cli`] is an OCI runtime as runc and crun are, [`shim`] holds the containers of
 //! one sandbox, [`init`] is process 1 of a shared process namespace. All of them start processes
-//! through [`launch`], the only place that clones.
+//! through the module `launch`, the only place that clones.
 //!
 //! Nothing here may be called from a process with more than one thread, except
 //! [`shim::launch`], [`shim::protocol`], [`spec`], [`defaults`], [`seccomp`], [`features`] and
@@ -14,13 +14,13 @@ pub mod cli;
 pub mod defaults;
 pub mod features;
 pub mod init;
-pub mod launch;
 pub mod rootfs;
 pub mod seccomp;
 pub mod shim;
 pub mod spec;
 
 mod capability;
+mod launch;
 mod sealed;
 mod sys;
 

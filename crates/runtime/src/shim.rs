@@ -10,8 +10,15 @@
 
 pub mod protocol;
 
+mod become_shim;
 mod client;
+mod container;
 mod launch;
+mod log;
+mod peer;
+mod process;
+mod requests;
+mod server;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -25,6 +32,5 @@ pub const EXIT_FILE: &str = "exit.json";
 
 /// The program `gantry shim …`; `args` are those after `shim`.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let _ = args.into_iter();
-    todo!()
+    become_shim::main(args)
 }

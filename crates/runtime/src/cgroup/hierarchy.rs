@@ -51,6 +51,10 @@ impl Hierarchies {
         if self.v1.is_empty() { Version::V2 } else { Version::V1 { hybrid: self.unified.is_some() } }
     }
 
+    pub(crate) fn v1(&self) -> &[V1Hierarchy] {
+        &self.v1
+    }
+
     /// Reads `/proc/<pid>/mountinfo`. The first mount of a hierarchy counts, others are ignored,
     /// and so are mounts that show only a part of one.
     pub(crate) fn parse(mountinfo: &str) -> Self {

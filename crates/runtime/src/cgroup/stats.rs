@@ -85,3 +85,15 @@ pub struct BlockDeviceStats {
     /// Writes.
     pub writes: u64,
 }
+
+/// The entry of one device, made if it is not there.
+pub(super) fn device(devices: &mut Vec<BlockDeviceStats>, major: u64, minor: u64) -> &mut BlockDeviceStats {
+    let index = devices
+        .iter()
+        .position(|device| (device.major, device.minor) == (major, minor))
+        .unwrap_or_else(|| {
+            devices.push(BlockDeviceStats { major, minor, ..BlockDeviceStats::default() });
+            devices.len() - 1
+        });
+    &mut devices[index]
+}

@@ -1,0 +1,65 @@
+//! Hooks that run inside the container's namespaces.
+
+use std::os::fd::AsFd;
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Signal, WaitId, WaitIdOptions, waitid};
+use rustix::time::Timespec;
+
+use super::super::channel::{Failed, Tried};
+use super::super::plan::HookPlan;
+use crate::sys::clone::{Cloned, clone3, exit_now};
+use crate::sys::{exec, signal};
+
+/// Runs hooks one after another; the first that fails ends the container.
+pub(super) fn run_all(hooks: &[HookPlan], state: &[u8]) -> Result<(), Failed> {
+    hooks.iter().try_for_each(|hook| run(hook, state))
+}
+
+fn run(hook: &HookPlan, state: &[u8]) -> Result<(), Failed> {
+    let text = &hook.text;
+    let (read, write) = pipe_with(PipeFlags::CLOEXEC).tried(format_args!("make a pipe for hook `{text}`"))?;
+    // SAFETY: this process has one thread, and the child only makes system calls until it executes.
+    let (pidfd, _) = match unsafe { clone3(0, None) }.tried(format_args!("fork for hook `{text}`"))? {
+        Cloned::Child => {
+            signal::reset_all();
+            let connected = rustix::stdio::dup2_stdin(&read).and_then(|()| {
+                exec::close_on_exec_from(3).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
+            });
+            if connected.is_ok() {
+                exec::execve(&hook.path, &hook.argv, &hook.envp);
+            }
+            exit_now(127)
+        }
+        Cloned::Parent { pid, pidfd } => (pidfd.expect("asked for a pidfd"), pid),
+    };
+    drop(read);
+    // The state fits into an empty pipe; a hook that does not read it has closed its end at most.
+    let _ = rustix::fs::fcntl_setfl(&write, OFlags::NONBLOCK);
+    let _ = rustix::io::write(&write, state);
+    drop(write);
+    let timeout = hook.timeout.map(|milliseconds| Timespec {
+        tv_sec: i64::from(milliseconds / 1000),
+        tv_nsec: i64::from(milliseconds % 1000) * 1_000_000,
+    });
+    let ready = poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], timeout.as_ref());
+    let timed_out = ready == Ok(0);
+    if timed_out {
+        let _ = rustix::process::pidfd_send_signal(&pidfd, Signal::KILL);
+    }
+    let status = waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED)
+        .tried(format_args!("wait for hook `{text}`"))?;
+    if timed_out {
+        return Err(Failed::new(Errno::TIMEDOUT, format_args!("run hook `{text}`")));
+    }
+    match status.and_then(|status| status.exit_status()) {
+        Some(0) => Ok(()),
+        Some(code) => {
+            Err(Failed::new(Errno::CANCELED, format_args!("run hook `{text}`, which ended with code {code}")))
+        }
+        None => Err(Failed::new(Errno::CANCELED, format_args!("run hook `{text}`, which was killed"))),
+    }
+}

@@ -1,0 +1,211 @@
+//! The last steps, the same for a container's first process and for those that join it: identity,
+//! rights, filter, program.
+
+use std::ffi::CStr;
+use std::os::fd::AsFd;
+
+use rustix::fs::{Access, AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, openat2};
+use rustix::io::Errno;
+use rustix::process::{Gid, Uid};
+use rustix::thread::{CapabilitySet, CapabilitySets as ThreadCapabilities};
+
+use super::super::channel::{Channel, Failed, FailedKind, FromChild, FromParent, Tried};
+use super::super::plan::{HookPlan, ProcessPlan, StdioPlan};
+use super::{Never, console, die_with_parent, hear, home, hooks, mounts};
+use crate::sys::{exec, schedule, seccomp, signal};
+
+const CAP_SYS_ADMIN: u64 = 1 << 21;
+
+/// Becomes the program; returns only on failure.
+pub(super) fn run(
+    plan: &mut ProcessPlan,
+    start_hooks: &[HookPlan],
+    channel: &Channel,
+) -> Result<Never, Failed> {
+    if let StdioPlan::Fds(fds) = &plan.stdio {
+        console::set_stdio([fds[0].as_fd(), fds[1].as_fd(), fds[2].as_fd()])
+            .tried(format_args!("connect the standard streams"))?;
+    }
+    own_stdio(plan);
+    if let Some(name) = &plan.keyring {
+        match exec::join_session_keyring(name) {
+            // A kernel without keys has none to protect.
+            Err(error) if error.raw_os_error() != Some(libc::ENOSYS) => {
+                return Err(error).tried(format_args!("make a session keyring"));
+            }
+            _ => {}
+        }
+    }
+    if let Some((module, label)) = &plan.label {
+        set_label(module, label)?;
+    }
+    if let Some(buffer) = &mut plan.home {
+        home::complete(buffer, plan.uid);
+        let home = CStr::from_bytes_until_nul(buffer).expect("a null byte was appended");
+        plan.envp.push_borrowed(home);
+    }
+    // As root if it can be, since the user may not reach it; checked again below.
+    let entered = rustix::process::chdir(plan.cwd.as_c_str());
+    if let Some(domain) = plan.personality {
+        exec::personality(domain).tried(format_args!("set the execution domain"))?;
+    }
+    if let Some(policy) = &plan.schedule {
+        schedule::set_policy(policy).tried(format_args!("set the scheduling policy"))?;
+    }
+    if let Some((class, level)) = plan.io_priority {
+        schedule::set_io_priority(class, level).tried(format_args!("set the disk priority"))?;
+    }
+    drop_rights(plan)?;
+    if entered.is_err() {
+        let cwd = plan.cwd.to_str().unwrap_or("working directory");
+        rustix::process::chdir(plan.cwd.as_c_str()).tried(format_args!("enter working directory `{cwd}`"))?;
+    }
+    check_cwd(&plan.cwd)?;
+    if plan.die_with_parent {
+        // Changing the user has undone it. Whether the parent lives shows when it is next heard.
+        die_with_parent()?;
+    }
+    let program = find_program(plan)?;
+    exec::close_on_exec_from(3 + plan.preserve_fds)
+        .tried(format_args!("keep descriptors from the program"))?;
+    signal::reset_all();
+    if plan.wait {
+        channel.tell_parent(&FromChild::Created).tried(format_args!("report to the runtime"))?;
+        match &plan.release {
+            None => drop(hear(channel, FromParent::Release, &mut [])?),
+            Some(release) => {
+                let count = rustix::io::retry_on_intr(|| rustix::io::read(release, &mut [0u8; 1]))
+                    .tried(format_args!("wait to be started"))?;
+                if count == 0 {
+                    return Err(Failed::new(Errno::CANCELED, format_args!("wait to be started")));
+                }
+            }
+        }
+    }
+    hooks::run_all(start_hooks, &plan.state)?;
+    // With a release of its own the process no longer has a parent to talk to.
+    let _ = channel.tell_parent(&FromChild::Executing);
+    if let Some(filter) = &plan.seccomp {
+        seccomp::load(&filter.instructions, filter.flags)
+            .tried(format_args!("load the system call filter"))?;
+    }
+    let error = exec::execve(program, &plan.argv, &plan.envp);
+    let kind = match error.raw_os_error() {
+        Some(libc::ENOENT) => FailedKind::ProgramNotFound,
+        _ => FailedKind::ProgramNotExecutable,
+    };
+    let name = program.to_str().unwrap_or("program");
+    Err(error).tried(format_args!("execute `{name}`")).map_err(|failed| failed.of_kind(kind))
+}
+
+/// Lets the user open its own standard streams again by name, as `/dev/stderr` does.
+fn own_stdio(plan: &ProcessPlan) {
+    let fds = [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()];
+    for fd in fds {
+        let Ok(stat) = rustix::fs::fstat(fd) else { continue };
+        let kind = FileType::from_raw_mode(stat.st_mode);
+        let ours = match &plan.stdio {
+            // What the caller opened on files and devices stays the caller's.
+            StdioPlan::Inherit => matches!(kind, FileType::Fifo),
+            StdioPlan::Fds(_) => matches!(kind, FileType::Fifo | FileType::Socket),
+            StdioPlan::Terminal(_) => false,
+        };
+        if ours && (stat.st_uid, stat.st_gid) != (plan.uid, plan.gid) {
+            // A stream that cannot be given away still works through the open descriptor.
+            let _ = rustix::fs::fchown(fd, Some(Uid::from_raw(plan.uid)), Some(Gid::from_raw(plan.gid)));
+        }
+    }
+}
+
+/// Asks the security module to put the program under `label`, through a procfs of our own that
+/// cannot have been replaced (CVE-2019-19921).
+fn set_label(module: &CStr, label: &[u8]) -> Result<(), Failed> {
+    let proc =
+        mounts::filesystem(c"proc", &[], 0).tried(format_args!("open procfs for the security label"))?;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+    openat2(&proc, module, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty(), resolve)
+        .and_then(|file| rustix::io::write(&file, label))
+        .map(drop)
+        .tried(format_args!("set the security label"))
+}
+
+fn drop_rights(plan: &ProcessPlan) -> Result<(), Failed> {
+    let sets = plan.capabilities;
+    for number in 0..=sets.last {
+        let bit = 1u64 << number;
+        if sets.bounding & bit == 0 {
+            rustix::thread::remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(bit))
+                .tried(format_args!("drop capability {number}"))?;
+        }
+    }
+    rustix::thread::set_keep_capabilities(true).tried(format_args!("keep capabilities for now"))?;
+    match rustix::thread::set_thread_groups(&plan.groups) {
+        // In a user namespace without groups there are none to drop.
+        Err(Errno::PERM) if plan.groups.is_empty() => {}
+        result => result.tried(format_args!("set the further groups"))?,
+    }
+    let gid = Gid::from_raw(plan.gid);
+    rustix::thread::set_thread_res_gid(gid, gid, gid).tried(format_args!("become group {}", plan.gid))?;
+    let uid = Uid::from_raw(plan.uid);
+    rustix::thread::set_thread_res_uid(uid, uid, uid).tried(format_args!("become user {}", plan.uid))?;
+    rustix::thread::set_keep_capabilities(false).tried(format_args!("keep no capabilities"))?;
+    if plan.no_new_privileges {
+        rustix::thread::set_no_new_privs(true).tried(format_args!("forbid new privileges"))?;
+    }
+    // Without no_new_privs a filter can only be loaded by an administrator. The exec that follows
+    // at once takes this away again: what a program gets depends on the other sets only.
+    let loader = if plan.seccomp.is_some() && !plan.no_new_privileges { CAP_SYS_ADMIN } else { 0 };
+    let set = |bits| CapabilitySet::from_bits_retain(bits);
+    let capabilities = ThreadCapabilities {
+        effective: set(sets.effective | loader),
+        permitted: set(sets.permitted | loader),
+        inheritable: set(sets.inheritable),
+    };
+    rustix::thread::set_capabilities(None, capabilities).tried(format_args!("set capabilities"))?;
+    rustix::thread::clear_ambient_capability_set().tried(format_args!("clear ambient capabilities"))?;
+    for number in 0..=sets.last {
+        let bit = 1u64 << number;
+        if sets.ambient & bit != 0 {
+            rustix::thread::configure_capability_in_ambient_set(set(bit), true)
+                .tried(format_args!("make capability {number} ambient"))?;
+        }
+    }
+    rustix::process::umask(Mode::from_raw_mode(plan.umask));
+    Ok(())
+}
+
+/// Makes sure that the working directory is inside the container: a magic link or an open
+/// directory of the host could have led elsewhere (CVE-2024-21626).
+fn check_cwd(cwd: &CStr) -> Result<(), Failed> {
+    let text = cwd.to_str().unwrap_or("working directory");
+    let mut buffer = [0u8; 4096];
+    let name = exec::getcwd(&mut buffer).tried(format_args!("verify working directory `{text}`"))?;
+    if name.first() == Some(&b'/') {
+        return Ok(());
+    }
+    Err(Failed::new(
+        Errno::PERM,
+        format_args!("enter working directory `{text}`, which is outside the container"),
+    ))
+}
+
+/// The first candidate that the user may execute.
+fn find_program(plan: &ProcessPlan) -> Result<&CStr, Failed> {
+    let mut denied = false;
+    for candidate in &plan.candidates {
+        let is_file = rustix::fs::stat(candidate.as_c_str())
+            .map(|stat| FileType::from_raw_mode(stat.st_mode) != FileType::Directory);
+        let allowed = rustix::fs::accessat(CWD, candidate.as_c_str(), Access::EXEC_OK, AtFlags::EACCESS);
+        match (is_file, allowed) {
+            (Ok(true), Ok(())) => return Ok(candidate),
+            (Ok(_), _) | (Err(Errno::ACCESS), _) => denied = true,
+            _ => {}
+        }
+    }
+    let name = plan.argv.strings()[0].to_str().unwrap_or("program");
+    Err(if denied {
+        Failed::new(Errno::ACCESS, format_args!("execute `{name}`")).of_kind(FailedKind::ProgramNotExecutable)
+    } else {
+        Failed::new(Errno::NOENT, format_args!("find program `{name}`")).of_kind(FailedKind::ProgramNotFound)
+    })
+}

@@ -1,0 +1,122 @@
+//! From a configuration to a plan: every decision, every string, every descriptor of the host.
+
+mod cgroup_mounts;
+mod devices;
+mod mounts;
+mod namespaces;
+mod options;
+mod paths;
+mod process;
+mod root;
+
+use std::ffi::CString;
+use std::io;
+use std::path::Path;
+
+use super::plan::{ContainerPlan, HookPlan, ProcessPlan, StdioPlan};
+use super::{Container, ProcessError};
+use crate::spec::{Hook, Linux, NamespaceKind};
+use crate::sys::exec::StringVector;
+
+pub(super) use namespaces::id_map;
+pub(super) use process::prepare as process;
+
+/// Plans a container's first process.
+pub(super) fn container(
+    container: &mut Container<'_>,
+    process: ProcessPlan,
+) -> Result<ContainerPlan, ProcessError> {
+    let spec = container.spec;
+    let default = Linux::default();
+    let linux = spec.linux.as_ref().unwrap_or(&default);
+    refuse_unknown(linux)?;
+    let namespaces = namespaces::prepare(spec, linux, container.inherited)?;
+    let userns = linux.namespace(NamespaceKind::User).is_some();
+    let root = root::prepare(container, linux)?;
+    let mounts = mounts::prepare(container, linux)?;
+    let device_plans = if devices::are_wanted(&spec.mounts) {
+        devices::prepare(linux, userns)?
+    } else {
+        (Vec::new(), Vec::new())
+    };
+    let hooks = spec.hooks.clone().unwrap_or_default();
+    let has_proc = mounts.iter().any(|mount| mount.target.text == "/proc");
+    Ok(ContainerPlan {
+        namespaces,
+        root,
+        mounts,
+        devices: device_plans.0,
+        links: device_plans.1,
+        masked: paths::listed(&linux.masked_paths, has_proc)?,
+        readonly: paths::listed(&linux.readonly_paths, has_proc)?,
+        null: devices::null()?,
+        sysctls: namespaces::sysctls(linux, container.inherited)?,
+        pause_for_hooks: !hooks.prestart.is_empty() || !hooks.create_runtime.is_empty(),
+        create_container: inner_hooks(&hooks.create_container)?,
+        start_container: inner_hooks(&hooks.start_container)?,
+        process,
+    })
+}
+
+/// What this runtime does not do is refused, never left out in silence.
+fn refuse_unknown(linux: &Linux) -> Result<(), ProcessError> {
+    if linux.intel_rdt.is_some() {
+        return Err(ProcessError::invalid("`linux.intelRdt` is not supported"));
+    }
+    if linux.mount_label.as_deref().is_some_and(|label| !label.is_empty()) && !process::has_selinux() {
+        return Err(ProcessError::invalid("`linux.mountLabel` is set, but this host has no SELinux"));
+    }
+    Ok(())
+}
+
+fn inner_hooks(hooks: &[Hook]) -> Result<Vec<HookPlan>, ProcessError> {
+    hooks
+        .iter()
+        .map(|hook| {
+            if !hook.path.is_absolute() {
+                return Err(ProcessError::invalid(format!(
+                    "hook `{}` is not an absolute path",
+                    hook.path.display()
+                )));
+            }
+            let text = hook.path.display().to_string();
+            let args = if hook.args.is_empty() { vec![text.clone()] } else { hook.args.clone() };
+            Ok(HookPlan {
+                path: c_string(&hook.path)?,
+                argv: strings(&args)?,
+                envp: strings(&hook.env)?,
+                timeout: hook
+                    .timeout
+                    .map(|seconds| i32::try_from(seconds.saturating_mul(1000)).unwrap_or(i32::MAX)),
+                text,
+            })
+        })
+        .collect()
+}
+
+pub(super) fn strings(texts: &[String]) -> Result<StringVector, ProcessError> {
+    Ok(StringVector::new(texts.iter().map(c_string).collect::<Result<_, _>>()?))
+}
+
+pub(super) fn c_string(text: impl AsRef<std::ffi::OsStr>) -> Result<CString, ProcessError> {
+    use std::os::unix::ffi::OsStrExt;
+    let text = text.as_ref();
+    CString::new(text.as_bytes())
+        .map_err(|_| ProcessError::invalid(format!("`{}` has a null byte in it", text.display())))
+}
+
+fn host(what: &str, path: &Path, error: impl Into<io::Error>) -> ProcessError {
+    ProcessError::Host { what: format!("{what} `{}`", path.display()), source: error.into() }
+}
+
+/// Checks that a terminal is asked for on both sides or on none.
+pub(super) fn check_terminal(terminal: bool, stdio: &StdioPlan) -> Result<(), ProcessError> {
+    if terminal == matches!(stdio, StdioPlan::Terminal(_)) {
+        return Ok(());
+    }
+    Err(ProcessError::invalid(if terminal {
+        "the process wants a terminal, but there is nobody to give it to"
+    } else {
+        "there is a taker for a terminal, but the process wants none"
+    }))
+}

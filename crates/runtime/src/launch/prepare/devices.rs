@@ -1,0 +1,116 @@
+//! Device nodes: the default ones and those of the configuration.
+
+use std::ffi::CString;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use rustix::fs::{CWD, FileType, Mode, OFlags, makedev, openat};
+use rustix::mount::{OpenTreeFlags, open_tree};
+
+use super::super::ProcessError;
+use super::super::plan::DevicePlan;
+use super::{host, options, paths};
+use crate::spec::{Linux, LinuxDevice, Mount};
+
+/// Path, major and minor number of what every container has.
+const DEFAULT: [(&str, i64, i64); 6] = [
+    ("/dev/null", 1, 3),
+    ("/dev/zero", 1, 5),
+    ("/dev/full", 1, 7),
+    ("/dev/random", 1, 8),
+    ("/dev/urandom", 1, 9),
+    ("/dev/tty", 5, 0),
+];
+
+/// Content and name below `/dev` of what every container has.
+const LINKS: [(&str, &str); 6] = [
+    ("/proc/self/fd", "fd"),
+    ("/proc/self/fd/0", "stdin"),
+    ("/proc/self/fd/1", "stdout"),
+    ("/proc/self/fd/2", "stderr"),
+    ("/proc/kcore", "core"),
+    ("pts/ptmx", "ptmx"),
+];
+
+/// Whether `/dev` is the container's own; a `/dev` of the host's is not filled.
+pub(super) fn are_wanted(mounts: &[Mount]) -> bool {
+    !mounts.iter().any(|mount| {
+        let options = options::parse(&mount.options);
+        mount.destination == Path::new("/dev")
+            && (options.bind.is_some() || mount.kind.as_deref() == Some("bind"))
+    })
+}
+
+/// Nodes and links. Where the container has a user namespace it may not make nodes, and gets the
+/// host's by bind mounts.
+pub(super) fn prepare(
+    linux: &Linux,
+    userns: bool,
+) -> Result<(Vec<DevicePlan>, Vec<(CString, CString)>), ProcessError> {
+    let defaults = DEFAULT.iter().map(|&(path, major, minor)| LinuxDevice {
+        path: path.into(),
+        kind: "c".to_owned(),
+        major,
+        minor,
+        file_mode: Some(0o666),
+        ..LinuxDevice::default()
+    });
+    let mut plans = Vec::new();
+    for device in defaults.filter(|default| !linux.devices.iter().any(|device| device.path == default.path)) {
+        plans.push(plan(&device, userns)?);
+    }
+    for device in &linux.devices {
+        plans.push(plan(device, userns)?);
+    }
+    let links = LINKS
+        .iter()
+        .map(|&(content, name)| Ok((super::c_string(content)?, super::c_string(name)?)))
+        .collect::<Result<_, ProcessError>>()?;
+    Ok((plans, links))
+}
+
+/// The host's `/dev/null` as a mount that is attached nowhere, after making sure that it is one
+/// (CVE-2025-31133).
+pub(super) fn null() -> Result<OwnedFd, ProcessError> {
+    let path = Path::new("/dev/null");
+    let fd = openat(CWD, path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|error| host("open", path, error))?;
+    let stat = rustix::fs::fstat(&fd).map_err(|error| host("look at", path, error))?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::CharacterDevice || stat.st_rdev != makedev(1, 3) {
+        return Err(ProcessError::invalid("the host's `/dev/null` is not the null device"));
+    }
+    let flags =
+        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    open_tree(&fd, c"", flags).map_err(|error| host("clone", path, error))
+}
+
+fn plan(device: &LinuxDevice, userns: bool) -> Result<DevicePlan, ProcessError> {
+    let text = device.path.display().to_string();
+    let kind = match device.kind.as_str() {
+        "c" | "u" => FileType::CharacterDevice,
+        "b" => FileType::BlockDevice,
+        "p" => FileType::Fifo,
+        other => return Err(ProcessError::invalid(format!("device `{text}` has unknown type `{other}`"))),
+    };
+    let number = |value: i64| {
+        u32::try_from(value).map_err(|_| ProcessError::invalid(format!("device `{text}` has number {value}")))
+    };
+    let (parent, name) = paths::split(&device.path)?;
+    let fifo = kind == FileType::Fifo;
+    let bind = if userns && !fifo {
+        let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+        Some(open_tree(CWD, &device.path, flags).map_err(|error| host("clone device", &device.path, error))?)
+    } else {
+        None
+    };
+    let (major, minor) = if fifo { (0, 0) } else { (number(device.major)?, number(device.minor)?) };
+    Ok(DevicePlan {
+        parent,
+        name,
+        mode: kind.as_raw_mode() | (device.file_mode.unwrap_or(0o666) & 0o7777),
+        device: makedev(major, minor),
+        owner: (device.uid.unwrap_or(0), device.gid.unwrap_or(0)),
+        bind,
+        text,
+    })
+}

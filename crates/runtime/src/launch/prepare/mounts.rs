@@ -1,0 +1,218 @@
+//! The configuration's mounts.
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use rustix::fs::{CWD, FileType, Mode, OFlags, openat};
+use rustix::mount::{OpenTreeFlags, open_tree};
+
+use super::super::plan::{MountPlan, MountSource};
+use super::super::{Container, ProcessError, idmap};
+use super::options::{self, MountOptions};
+use super::{c_string, cgroup_mounts, host, paths};
+use crate::spec::{Linux, Mount};
+use crate::sys::mount::{MountAttr, attr, set_attributes};
+
+const PROC_MAGIC: u64 = 0x9fa0;
+
+/// Files of procfs that something else may be mounted over: they only inform. Any other place
+/// there would let a container fool the runtime or other programs (CVE-2019-16884).
+const PROC_TARGETS: [&str; 11] = [
+    "/proc/cpuinfo",
+    "/proc/diskstats",
+    "/proc/meminfo",
+    "/proc/stat",
+    "/proc/swaps",
+    "/proc/uptime",
+    "/proc/loadavg",
+    "/proc/slabinfo",
+    "/proc/net/dev",
+    "/proc/sys/kernel/ns_last_pid",
+    "/proc/sys/crypto/fips_enabled",
+];
+
+pub(super) fn prepare(container: &Container<'_>, linux: &Linux) -> Result<Vec<MountPlan>, ProcessError> {
+    let mut plans = Vec::with_capacity(container.spec.mounts.len());
+    for mount in &container.spec.mounts {
+        let options = options::parse(&mount.options);
+        let kind = mount.kind.as_deref().unwrap_or("bind");
+        if options.bind.is_some() || kind == "bind" {
+            plans.push(bind(mount, &options, container.bundle, linux)?);
+        } else if kind == "cgroup" || kind == "cgroup2" {
+            cgroup_mounts::prepare(mount, &options, container.cgroup, linux, &mut plans)?;
+        } else {
+            plans.push(filesystem(mount, kind, &options)?);
+        }
+    }
+    Ok(plans)
+}
+
+/// A plan for a file system of this kind; also for those that the cgroup mounts need.
+pub(super) fn filesystem(
+    mount: &Mount,
+    kind: &str,
+    options: &MountOptions,
+) -> Result<MountPlan, ProcessError> {
+    let target = paths::inside(&mount.destination)?;
+    refuse_root(mount, &target.text)?;
+    let proc_or_sys = kind == "proc" || kind == "sysfs";
+    if kind == "proc" && target.text != "/proc" && target.text.starts_with("/proc/") {
+        return Err(ProcessError::invalid(format!("`{}` is part of procfs", target.text)));
+    }
+    let mut parameters = Vec::with_capacity(options.rest.len() + 1);
+    if let Some(source) = mount.source.as_deref().filter(|source| !source.as_os_str().is_empty()) {
+        parameters.push((c_string("source")?, Some(c_string(source)?)));
+    }
+    for (key, value) in &options.rest {
+        let value = value.as_ref().map(c_string).transpose()?;
+        parameters.push((c_string(key)?, value));
+    }
+    let attributes = options.attributes.set | options.recursive.set;
+    let on_proc = may_cover(&target.text, kind == "proc");
+    Ok(MountPlan {
+        source: MountSource::Filesystem { kind: c_string(kind)?, options: parameters, attributes },
+        target,
+        directory: true,
+        no_symlinks: proc_or_sys,
+        on_proc,
+        propagation: options.propagation,
+        // What is made read-only from the start could not be filled (devices, links, old content).
+        seal: kind == "tmpfs" && attributes & attr::RDONLY != 0,
+        copy_up: options.copy_up && kind == "tmpfs",
+        links: Vec::new(),
+    })
+}
+
+/// A plan for a clone of a part of the host's tree.
+pub(super) fn tree(destination: &Path, tree: OwnedFd, directory: bool) -> Result<MountPlan, ProcessError> {
+    Ok(MountPlan {
+        source: MountSource::Tree(tree),
+        target: paths::inside(destination)?,
+        directory,
+        no_symlinks: false,
+        on_proc: false,
+        propagation: None,
+        seal: false,
+        copy_up: false,
+        links: Vec::new(),
+    })
+}
+
+fn bind(
+    mount: &Mount,
+    options: &MountOptions,
+    bundle: &Path,
+    linux: &Linux,
+) -> Result<MountPlan, ProcessError> {
+    let destination = &mount.destination;
+    let source = mount.source.as_deref().ok_or_else(|| {
+        ProcessError::invalid(format!("bind mount on `{}` has no source", destination.display()))
+    })?;
+    if let Some((unknown, _)) = options.rest.first() {
+        let text = destination.display();
+        return Err(ProcessError::invalid(format!("bind mount on `{text}` has unknown option `{unknown}`")));
+    }
+    let source = bundle.join(source);
+    let fd = openat(CWD, &source, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|error| host("open source of a bind mount", &source, error))?;
+    let stat = rustix::fs::fstat(&fd).map_err(|error| host("look at", &source, error))?;
+    let directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+    let is_proc = rustix::fs::fstatfs(&fd).is_ok_and(|stat| stat.f_type as u64 == PROC_MAGIC);
+    let recursive = options.bind.unwrap_or(false);
+    let mut flags =
+        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    if recursive {
+        flags |= OpenTreeFlags::AT_RECURSIVE;
+    }
+    let clone = open_tree(&fd, c"", flags).map_err(|error| host("clone", &source, error))?;
+    give_attributes(&clone, options, recursive, &source)?;
+    if options.idmap.is_some() || !mount.uid_mappings.is_empty() {
+        let (uids, gids) = if mount.uid_mappings.is_empty() {
+            (&linux.uid_mappings, &linux.gid_mappings)
+        } else {
+            (&mount.uid_mappings, &mount.gid_mappings)
+        };
+        let userns = idmap::namespace(uids, gids)?;
+        let attributes = MountAttr {
+            set: attr::IDMAP,
+            userns_fd: std::os::fd::AsRawFd::as_raw_fd(&userns) as u64,
+            ..MountAttr::default()
+        };
+        set_attributes(&clone, options.idmap == Some(true), attributes)
+            .map_err(|error| host("map the ids of", &source, error))?;
+    }
+    let mut plan = tree(destination, clone, directory)?;
+    refuse_root(mount, &plan.target.text)?;
+    plan.on_proc = may_cover(&plan.target.text, is_proc);
+    if plan.target.text == "/proc" && !is_proc {
+        return Err(ProcessError::invalid("only a procfs may be mounted on `/proc`"));
+    }
+    Ok(plan)
+}
+
+fn give_attributes(
+    clone: &OwnedFd,
+    options: &MountOptions,
+    recursive: bool,
+    source: &Path,
+) -> Result<(), ProcessError> {
+    let failed = |error| host("set the attributes of", source, error);
+    // Whatever is asked for, mounts made inside must not go out to the host first.
+    let (propagation, deep) = options.propagation.unwrap_or((options::SLAVE, true));
+    if propagation != options::SHARED {
+        set_attributes(clone, deep && recursive, MountAttr { propagation, ..MountAttr::default() })
+            .map_err(failed)?;
+    } else {
+        set_attributes(clone, deep, MountAttr { propagation, ..MountAttr::default() }).map_err(failed)?;
+    }
+    if !options.recursive.is_empty() {
+        let attributes =
+            MountAttr { set: options.recursive.set, clear: options.recursive.clear, ..MountAttr::default() };
+        set_attributes(clone, true, attributes).map_err(failed)?;
+    }
+    if !options.attributes.is_empty() {
+        let attributes = MountAttr {
+            set: options.attributes.set,
+            clear: options.attributes.clear,
+            ..MountAttr::default()
+        };
+        set_attributes(clone, false, attributes).map_err(failed)?;
+    }
+    Ok(())
+}
+
+fn refuse_root(mount: &Mount, text: &str) -> Result<(), ProcessError> {
+    if text == "/" {
+        let written = mount.destination.display();
+        return Err(ProcessError::invalid(format!(
+            "mount on `{written}`, which is the root file system itself"
+        )));
+    }
+    Ok(())
+}
+
+/// Whether a mount may lie on procfs.
+fn may_cover(target: &str, is_proc: bool) -> bool {
+    (target == "/proc" && is_proc) || PROC_TARGETS.contains(&target)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_informing_files_of_procfs_may_be_covered() {
+        assert!(may_cover("/proc/meminfo", false));
+        assert!(may_cover("/proc", true));
+        assert!(!may_cover("/proc", false));
+        assert!(!may_cover("/proc/self/attr", false));
+        assert!(!may_cover("/proc/sys", true));
+    }
+
+    #[test]
+    fn a_read_only_tmpfs_is_sealed_only_after_it_is_filled() {
+        let mount = Mount::filesystem("tmpfs", "/dev", &["ro", "mode=755"]);
+        let plan = filesystem(&mount, "tmpfs", &options::parse(&mount.options)).expect("good mount");
+        assert!(plan.seal);
+    }
+}

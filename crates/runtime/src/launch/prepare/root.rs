@@ -1,0 +1,162 @@
+//! The root file system's mount, made before there is a container and attached nowhere.
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::io::Errno;
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags, fsconfig_create, fsconfig_set_flag,
+    fsconfig_set_string, fsmount, fsopen, open_tree,
+};
+
+use super::super::plan::RootPlan;
+use super::super::{Container, ProcessError};
+use super::{c_string, host, options};
+use crate::Rootfs;
+use crate::spec::Linux;
+use crate::sys::mount::{MountAttr, set_attributes};
+
+/// The kernel takes no longer strings as parameters of a file system.
+const PARAMETER: usize = 255;
+
+pub(super) fn prepare(container: &Container<'_>, linux: &Linux) -> Result<RootPlan, ProcessError> {
+    let asked = linux.rootfs_propagation.as_deref().filter(|name| !name.is_empty());
+    let propagation = asked
+        .map(|name| {
+            options::propagation(name)
+                .or_else(|| options::propagation(&format!("r{name}")))
+                .ok_or_else(|| ProcessError::invalid(format!("unknown root propagation `{name}`")))
+        })
+        .transpose()?;
+    // Mounts must never go out to the host; whether they may come in is the configuration's choice.
+    let outer = match propagation {
+        Some((options::PRIVATE, _)) => options::PRIVATE,
+        _ => options::SLAVE,
+    };
+    let inner = propagation.map(|(flag, recursive)| flag | if recursive { options::MS_REC } else { 0 });
+    let (mount, attach) = match container.rootfs {
+        Rootfs::Path(path) => {
+            let path = container.bundle.join(path);
+            (directory(&path, outer)?, path)
+        }
+        Rootfs::Overlay { lower, upper, work, volatile } => {
+            let attach = container.bundle.join("rootfs");
+            match std::fs::create_dir(&attach) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                    return Err(host("create directory", &attach, error));
+                }
+                _ => {}
+            }
+            let writable = match (upper, work) {
+                (Some(upper), Some(work)) => Some((upper.as_path(), work.as_path())),
+                (None, None) => None,
+                _ => {
+                    return Err(ProcessError::invalid(
+                        "an overlay has an upper and a work directory, or neither",
+                    ));
+                }
+            };
+            (overlay(lower, writable, *volatile)?, attach)
+        }
+    };
+    let readonly = container.spec.root.as_ref().is_some_and(|root| root.readonly);
+    Ok(RootPlan {
+        mount,
+        attach: c_string(&attach)?,
+        outer_propagation: outer | options::MS_REC,
+        inner_propagation: inner,
+        readonly,
+        pivot: !container.no_pivot,
+    })
+}
+
+/// A clone of the directory's mounts. A symbolic link is refused: who can change it could make
+/// any directory of the host the root.
+fn directory(path: &Path, propagation: u64) -> Result<OwnedFd, ProcessError> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let fd = openat(CWD, path, flags, Mode::empty()).map_err(|error| match error {
+        Errno::LOOP | Errno::NOTDIR => {
+            host("open root file system (no directory, or a symbolic link)", path, error)
+        }
+        error => host("open root file system", path, error),
+    })?;
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_EMPTY_PATH
+        | OpenTreeFlags::AT_RECURSIVE;
+    let tree = open_tree(&fd, c"", flags).map_err(|error| host("clone root file system", path, error))?;
+    set_attributes(&tree, true, MountAttr { propagation, ..MountAttr::default() })
+        .map_err(|error| host("cut loose root file system", path, error))?;
+    Ok(tree)
+}
+
+fn overlay(
+    lower: &[PathBuf],
+    writable: Option<(&Path, &Path)>,
+    volatile: bool,
+) -> Result<OwnedFd, ProcessError> {
+    let failed =
+        |what: &str, error: Errno| ProcessError::Host { what: what.to_owned(), source: error.into() };
+    if lower.is_empty() {
+        return Err(ProcessError::invalid("an overlay needs at least one lower directory"));
+    }
+    let mut kept = Vec::new();
+    let context =
+        fsopen(c"overlay", FsOpenFlags::FSOPEN_CLOEXEC).map_err(|error| failed("make an overlay", error))?;
+    let mut layers = lower.iter();
+    let first = layers.next().expect("checked not to be empty");
+    match fsconfig_set_string(&context, c"lowerdir+", short(first, &mut kept)?) {
+        Ok(()) => {
+            for layer in layers {
+                fsconfig_set_string(&context, c"lowerdir+", short(layer, &mut kept)?)
+                    .map_err(|error| host("add layer", layer, error))?;
+            }
+        }
+        // Before Linux 6.5 all layers are one parameter.
+        Err(Errno::INVAL) => {
+            let all = lower
+                .iter()
+                .map(|layer| numbered(layer, &mut kept))
+                .collect::<Result<Vec<_>, _>>()?
+                .join(":");
+            if all.len() > PARAMETER {
+                return Err(failed("put this many layers together (Linux 6.5 can)", Errno::TOOBIG));
+            }
+            fsconfig_set_string(&context, c"lowerdir", all)
+                .map_err(|error| failed("add the layers", error))?;
+        }
+        Err(error) => return Err(host("add layer", first, error)),
+    }
+    if let Some((upper, work)) = writable {
+        fsconfig_set_string(&context, c"upperdir", short(upper, &mut kept)?)
+            .map_err(|error| host("add upper directory", upper, error))?;
+        fsconfig_set_string(&context, c"workdir", short(work, &mut kept)?)
+            .map_err(|error| host("add work directory", work, error))?;
+        if volatile {
+            fsconfig_set_flag(&context, c"volatile")
+                .map_err(|error| failed("make the overlay volatile", error))?;
+        }
+    }
+    fsconfig_create(&context)
+        .and_then(|()| fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty()))
+        .map_err(|error| failed("put the overlay together", error))
+}
+
+/// The path itself if the kernel takes it as a parameter, else a short name for it.
+fn short(path: &Path, kept: &mut Vec<OwnedFd>) -> Result<PathBuf, ProcessError> {
+    if path.as_os_str().len() <= PARAMETER {
+        Ok(path.to_owned())
+    } else {
+        numbered(path, kept).map(PathBuf::from)
+    }
+}
+
+fn numbered(path: &Path, kept: &mut Vec<OwnedFd>) -> Result<String, ProcessError> {
+    let fd = openat(CWD, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|error| host("open layer", path, error))?;
+    let name = format!("/proc/self/fd/{}", fd.as_raw_fd());
+    kept.push(fd);
+    Ok(name)
+}

@@ -1,0 +1,183 @@
+//! From a program just started to a shim that listens.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::process::ExitCode;
+
+use base::error::chain;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
+
+use super::launch::{NetworkOrder, Orders, Report};
+use super::server::{Identity, Server};
+use crate::cgroup::{Cgroup, CgroupError};
+use crate::launch::Inherited;
+use crate::spec::NamespaceKind;
+use crate::sys::clone::{Cloned, clone3, exit_now, setns, unshare};
+use crate::sys::exec::{StringVector, execve};
+use crate::sys::{network, process, signal};
+
+/// Why a shim could not come to be.
+#[derive(Debug, thiserror::Error)]
+enum BecomeError {
+    #[error("usage: shim ORDERS (started by the engine)")]
+    Usage,
+    #[error("read the orders")]
+    Orders(#[source] serde_json::Error),
+    #[error("{what}")]
+    System { what: &'static str, source: io::Error },
+    #[error("enter the shim's cgroup")]
+    Cgroup(#[source] CgroupError),
+    #[error("another shim already listens at `{0}`")]
+    Taken(String),
+    #[error("listen at `{path}`")]
+    Listen { path: String, source: io::Error },
+}
+
+pub(super) fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    match prepare(args) {
+        Ok(Some(server)) => server.run(),
+        // The process that was started: the shim proper has left it.
+        Ok(None) => ExitCode::SUCCESS,
+        Err(error) => {
+            report(&Report::Failed(chain(&error).to_string()));
+            eprintln!("gantry shim: {}", chain(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn prepare(args: impl IntoIterator<Item = OsString>) -> Result<Option<Server>, BecomeError> {
+    let system = |what| move |source: io::Error| BecomeError::System { what, source };
+    let orders =
+        args.into_iter().next().and_then(|text| text.into_string().ok()).ok_or(BecomeError::Usage)?;
+    let orders: Orders = serde_json::from_str(&orders).map_err(BecomeError::Orders)?;
+    // A terminal that goes away or a shutdown's signal to all must not end containers before the
+    // engine does; whoever means it kills.
+    signal::ignore(&[libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM, libc::SIGPIPE]);
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    if let Some(path) = &orders.cgroup {
+        let cgroup = Cgroup::at(path).map_err(BecomeError::Cgroup)?;
+        cgroup.create().and_then(|()| cgroup.add(std::process::id())).map_err(BecomeError::Cgroup)?;
+    }
+    let inherited = enter_namespaces(&orders)?;
+    let path = orders.socket.display().to_string();
+    if UnixStream::connect(&orders.socket).is_ok() {
+        return Err(BecomeError::Taken(path));
+    }
+    match std::fs::remove_file(&orders.socket) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(BecomeError::Listen { path, source: error });
+        }
+        _ => {}
+    }
+    let listener = UnixListener::bind(&orders.socket)
+        .map_err(|source| BecomeError::Listen { path: path.clone(), source })?;
+    listener.set_nonblocking(true).map_err(|source| BecomeError::Listen { path, source })?;
+
+    // SAFETY: this program has one thread; the child is the shim and goes on as this code does.
+    match unsafe { clone3(0, None) }.map_err(system("fork the shim"))? {
+        Cloned::Parent { .. } => return Ok(None),
+        Cloned::Child => {}
+    }
+    rustix::process::setsid()
+        .map_err(|error| BecomeError::System { what: "begin a session", source: error.into() })?;
+    let init = if orders.pid { Some(start_init()?) } else { None };
+    let pid = std::process::id();
+    let identity = Identity {
+        id: orders.id,
+        pid,
+        start_time: process::start_time(pid).unwrap_or(0),
+        init_pid: init.as_ref().map(|(pid, _)| *pid),
+        socket: orders.socket,
+        state_dir: orders.state_dir,
+        inherited,
+    };
+    let ready = Report::Ready { pid, start_time: identity.start_time, init_pid: identity.init_pid };
+    let server =
+        Server::new(identity, listener, init.map(|(_, pidfd)| pidfd)).map_err(system("prepare to listen"))?;
+    report(&ready);
+    leave_streams().map_err(system("leave the caller's streams"))?;
+    Ok(Some(server))
+}
+
+/// Enters or makes the sandbox's shared namespaces.
+fn enter_namespaces(orders: &Orders) -> Result<Inherited, BecomeError> {
+    let system = |what| move |source: io::Error| BecomeError::System { what, source };
+    match orders.network {
+        NetworkOrder::Host => {}
+        NetworkOrder::Stdin => {
+            let flag = NamespaceKind::Network.flag();
+            setns(rustix::stdio::stdin(), flag).map_err(system("enter the sandbox's network namespace"))?;
+        }
+        NetworkOrder::New => {
+            unshare(NamespaceKind::Network.flag()).map_err(system("make a network namespace"))?;
+            network::loopback_up().map_err(system("set the loopback interface up"))?;
+        }
+    }
+    let mut flags = 0;
+    if orders.ipc {
+        flags |= NamespaceKind::Ipc.flag();
+    }
+    if orders.hostname.is_some() {
+        flags |= NamespaceKind::Uts.flag();
+    }
+    if flags != 0 {
+        unshare(flags).map_err(system("make the sandbox's namespaces"))?;
+    }
+    if let Some(name) = &orders.hostname {
+        rustix::system::sethostname(name.as_bytes()).map_err(|error| BecomeError::System {
+            what: "set the sandbox's host name",
+            source: error.into(),
+        })?;
+    }
+    Ok(Inherited {
+        network: !matches!(orders.network, NetworkOrder::Host),
+        ipc: orders.ipc,
+        uts: orders.hostname.is_some(),
+    })
+}
+
+/// Starts process 1 of the sandbox's process namespace, from this same sealed program.
+fn start_init() -> Result<(u32, OwnedFd), BecomeError> {
+    let system = |what| move |source: io::Error| BecomeError::System { what, source };
+    let argv = StringVector::new(vec![c"gantry-init".to_owned(), c"init".to_owned()]);
+    let envp = StringVector::new(Vec::new());
+    // SAFETY: this program has one thread; the child only makes system calls until it executes.
+    match unsafe { clone3(NamespaceKind::Pid.flag(), None) }.map_err(system("make a process namespace"))? {
+        Cloned::Child => {
+            let tied = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
+            if tied.is_ok() && leave_streams().is_ok() {
+                signal::reset_all();
+                execve(c"/proc/self/exe", &argv, &envp);
+            }
+            exit_now(127)
+        }
+        Cloned::Parent { pid, pidfd } => {
+            let number = Pid::from_raw(pid as i32).expect("process ids are positive");
+            let pidfd = match pidfd {
+                Some(pidfd) => pidfd,
+                None => pidfd_open(number, PidfdFlags::empty())
+                    .map_err(|error| system("hold init")(error.into()))?,
+            };
+            Ok((pid, pidfd))
+        }
+    }
+}
+
+/// Tells the launcher, on standard output.
+fn report(report: &Report) {
+    let text = serde_json::to_string(report).expect("a report has only string keys");
+    // A launcher that has gone finds the shim by its socket.
+    let _ = io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush());
+}
+
+/// Gives up standard input and output, which belong to the launcher; errors still go to the log.
+fn leave_streams() -> io::Result<()> {
+    let null = File::options().read(true).write(true).open("/dev/null")?;
+    rustix::stdio::dup2_stdin(null.as_fd())?;
+    rustix::stdio::dup2_stdout(null.as_fd())?;
+    Ok(())
+}

@@ -1,0 +1,156 @@
+//! A container's output on disk, in CRI's format.
+//!
+//! One line of output is one line of the log: `<time> <stdout|stderr> <F|P> <text>`. A line longer
+//! than 16 KiB comes in parts, all but the last marked `P`. What came in together is written
+//! together; a file that has grown too long is put aside and a new one begun.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use base::Timestamp;
+
+use super::protocol::LogSpec;
+
+/// The longest part of a line.
+const PART: usize = 16 << 10;
+
+/// Which stream a text came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stream {
+    Stdout = 0,
+    Stderr = 1,
+}
+
+/// The log of one process.
+#[derive(Debug)]
+pub(super) struct Log {
+    spec: LogSpec,
+    file: File,
+    size: u64,
+    /// By stream: the beginning of a line whose end has not come yet.
+    begun: [Vec<u8>; 2],
+}
+
+impl Stream {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Stdout => "stdout",
+            Self::Stderr => "stderr",
+        }
+    }
+}
+
+impl Log {
+    /// Opens the log, which may be there from an earlier run of the container.
+    pub(super) fn open(spec: LogSpec) -> io::Result<Self> {
+        let file = append_to(&spec.path)?;
+        let size = file.metadata()?.len();
+        Ok(Self { spec, file, size, begun: [Vec::new(), Vec::new()] })
+    }
+
+    /// Writes what came from a stream at `now`.
+    pub(super) fn write(&mut self, stream: Stream, bytes: &[u8], now: Timestamp) -> io::Result<()> {
+        let time = now.strftime("%Y-%m-%dT%H:%M:%S.%9fZ").to_string();
+        let begun = &mut self.begun[stream as usize];
+        let mut out = Vec::with_capacity(bytes.len() + 64);
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let room = PART - begun.len();
+            // One further than there is room: a line that just fits is whole.
+            match rest.iter().take(room + 1).position(|&byte| byte == b'\n') {
+                Some(end) => {
+                    entry(&mut out, &time, stream, true, begun, &rest[..end]);
+                    begun.clear();
+                    rest = &rest[end + 1..];
+                }
+                None if rest.len() > room => {
+                    entry(&mut out, &time, stream, false, begun, &rest[..room]);
+                    begun.clear();
+                    rest = &rest[room..];
+                }
+                None => {
+                    begun.extend_from_slice(rest);
+                    rest = &[];
+                }
+            }
+        }
+        self.put(&out)
+    }
+
+    /// Writes the beginning of a line that will never end.
+    pub(super) fn finish(&mut self, now: Timestamp) -> io::Result<()> {
+        let time = now.strftime("%Y-%m-%dT%H:%M:%S.%9fZ").to_string();
+        let mut out = Vec::new();
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            let begun = std::mem::take(&mut self.begun[stream as usize]);
+            if !begun.is_empty() {
+                entry(&mut out, &time, stream, false, &begun, &[]);
+            }
+        }
+        self.put(&out)
+    }
+
+    /// Begins again at the log's path, after somebody has moved the file away.
+    pub(super) fn reopen(&mut self) -> io::Result<()> {
+        self.file = append_to(&self.spec.path)?;
+        self.size = self.file.metadata()?.len();
+        Ok(())
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        if self.spec.max_size > 0 && self.size > 0 && self.size + bytes.len() as u64 > self.spec.max_size {
+            self.rotate()?;
+        }
+        self.file.write_all(bytes)?;
+        self.size += bytes.len() as u64;
+        Ok(())
+    }
+
+    fn rotate(&mut self) -> io::Result<()> {
+        let kept = self.spec.max_files.max(1);
+        for number in (1..kept).rev() {
+            let older = numbered(&self.spec.path, number);
+            let newer =
+                if number == 1 { self.spec.path.clone() } else { numbered(&self.spec.path, number - 1) };
+            match std::fs::rename(newer, older) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        if kept == 1 {
+            // Nothing is kept beside it, so it is emptied in place: those who read it see it shrink.
+            self.file.set_len(0)?;
+            self.size = 0;
+            return Ok(());
+        }
+        self.reopen()
+    }
+}
+
+fn append_to(path: &Path) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    OpenOptions::new().append(true).create(true).mode(0o640).open(path)
+}
+
+fn numbered(path: &Path, number: u32) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{number}"));
+    name.into()
+}
+
+fn entry(out: &mut Vec<u8>, time: &str, stream: Stream, whole: bool, begun: &[u8], rest: &[u8]) {
+    out.extend_from_slice(time.as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(stream.name().as_bytes());
+    out.extend_from_slice(if whole { b" F " } else { b" P " });
+    out.extend_from_slice(begun);
+    out.extend_from_slice(rest);
+    out.push(b'\n');
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,101 @@
+//! One connection to the shim's socket.
+
+use std::collections::VecDeque;
+use std::io::{self, Read, Write};
+use std::os::unix::net::UnixStream;
+
+use super::protocol::{self, Decoder, Kind, Streams};
+
+/// Output that may wait for a client before the process that makes it is held up.
+pub(super) const OUTPUT_LIMIT: usize = 256 << 10;
+
+/// What a connection is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// Requests and answers.
+    Control,
+    /// The streams of a process.
+    Stream { process: u32, streams: Streams },
+    /// Events only.
+    Events,
+}
+
+/// One connection.
+#[derive(Debug)]
+pub(super) struct Peer {
+    pub(super) socket: UnixStream,
+    pub(super) mode: Mode,
+    pub(super) decoder: Decoder,
+    /// What could not be sent yet.
+    out: VecDeque<u8>,
+    /// Whether it is closed once all is sent.
+    pub(super) closing: bool,
+    /// Whether nothing is read from it until its input has gone on.
+    pub(super) held: bool,
+    /// Whether it gave input to its process.
+    pub(super) gave_input: bool,
+    /// What is registered with epoll: reading, writing.
+    pub(super) interest: (bool, bool),
+}
+
+impl Peer {
+    pub(super) fn new(socket: UnixStream) -> Self {
+        Self {
+            socket,
+            mode: Mode::Control,
+            decoder: Decoder::default(),
+            out: VecDeque::new(),
+            closing: false,
+            held: false,
+            gave_input: false,
+            interest: (true, false),
+        }
+    }
+
+    /// Queues a frame.
+    pub(super) fn push(&mut self, kind: Kind, payload: &[u8]) {
+        self.out.extend(protocol::header(kind, payload.len()));
+        self.out.extend(payload);
+    }
+
+    /// How much waits to be sent.
+    pub(super) fn waiting(&self) -> usize {
+        self.out.len()
+    }
+
+    /// What epoll should tell about this connection.
+    pub(super) fn wanted(&self) -> (bool, bool) {
+        (!self.held && !self.closing, !self.out.is_empty())
+    }
+
+    /// Sends as much as the socket takes.
+    pub(super) fn flush(&mut self) -> io::Result<()> {
+        while !self.out.is_empty() {
+            let (front, _) = self.out.as_slices();
+            match self.socket.write(front) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => drop(self.out.drain(..count)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.out.shrink_to(4 << 10);
+        Ok(())
+    }
+
+    /// Takes in what has come; `false` once the other side has closed.
+    pub(super) fn fill(&mut self, buffer: &mut [u8]) -> io::Result<bool> {
+        match self.socket.read(buffer) {
+            Ok(0) => Ok(false),
+            Ok(count) => {
+                self.decoder.push(&buffer[..count]);
+                Ok(true)
+            }
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+                Ok(true)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}

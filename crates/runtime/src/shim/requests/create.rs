@@ -1,0 +1,164 @@
+//! Making a container and starting its program.
+
+use std::path::{Path, PathBuf};
+
+use base::Clock;
+use base::error::chain;
+use rustix::event::epoll::EventFlags;
+
+use super::super::container::{Container, Profile};
+use super::super::log::Log;
+use super::super::process::{Held, Pipes};
+use super::super::protocol::{Failure, FailureKind, Stdio};
+use super::super::server::{Server, Wake};
+use super::{internal, not_found, wrong_state};
+use crate::Rootfs;
+use crate::cgroup::Cgroup;
+use crate::launch::{self, Pending, ProcessError, Started};
+use crate::seccomp::{self, Filter};
+use crate::spec::Spec;
+
+impl Server {
+    pub(super) fn create_container(
+        &mut self,
+        id: String,
+        bundle: PathBuf,
+        rootfs: &Rootfs,
+        stdio: Stdio,
+    ) -> Result<u32, Failure> {
+        if self.containers.contains_key(&id) {
+            let message = format!("there is already a container {id} in this sandbox");
+            return Err(Failure { kind: FailureKind::Exists, message });
+        }
+        let spec = Spec::load(&bundle.join("config.json"))
+            .map_err(|error| Failure { kind: FailureKind::Invalid, message: chain(&error).to_string() })?;
+        let linux = spec.linux.clone().unwrap_or_default();
+        let filter =
+            linux.seccomp.as_ref().map(seccomp::compile).transpose().map_err(ProcessError::Seccomp)?;
+        let path = linux.cgroups_path.clone().unwrap_or_else(|| Path::new("/gantry").join(&id));
+        let cgroup = Cgroup::at(&path)?;
+        let log = stdio
+            .log
+            .clone()
+            .map(Log::open)
+            .transpose()
+            .map_err(|error| internal(format!("open the log of container {id}: {error}")))?;
+        let pipes = Pipes::make(&stdio).map_err(|error| internal(format!("make pipes: {error}")))?;
+        let (theirs, input, outputs) = (pipes.theirs, pipes.input, pipes.outputs);
+        let made = cgroup
+            .create()
+            .and_then(|()| cgroup.apply(&linux.resources.unwrap_or_default()))
+            .map_err(Failure::from)
+            .and_then(|()| {
+                self.launch(&id, &spec, &bundle, rootfs, filter.as_ref(), &cgroup, theirs)
+                    .map_err(Failure::from)
+            });
+        let (mut started, pending) = made.inspect_err(|_| drop(cgroup.remove()))?;
+        for warning in &started.warnings {
+            eprintln!("gantry shim: container {id}: {warning}");
+        }
+        let (input, outputs) = match started.terminal.take() {
+            None => (input, outputs),
+            Some(outer) => Pipes::of_terminal(outer, stdio.stdin)
+                .map_err(|error| internal(format!("hold the terminal of container {id}: {error}")))?,
+        };
+        let number = self.next_number();
+        let pid = started.pid;
+        let held = Held {
+            container: id.clone(),
+            exec: None,
+            pid,
+            start_time: started.start_time,
+            pidfd: started.pidfd,
+            started_at: None,
+            input,
+            outputs,
+            terminal: stdio.terminal,
+            stdin_once: stdio.stdin_once,
+            log,
+            attached: Vec::new(),
+            waiting: Vec::new(),
+            ended: None,
+            exit: None,
+            deadline: None,
+        };
+        let watched = self.watch(&held.pidfd, Wake::Exit(number), EventFlags::IN);
+        let oom = cgroup.oom_watch();
+        if let Some(oom) = &oom {
+            // Only for events: how a process ended is found out without it.
+            let _ = self.watch(oom, Wake::OutOfMemory(number), EventFlags::IN);
+        }
+        self.processes.insert(number, held);
+        let profile = Profile::of(spec, filter);
+        let container = Container {
+            bundle,
+            process: number,
+            execs: std::collections::BTreeMap::new(),
+            cgroup,
+            oom,
+            pending: Some(pending),
+            paused: false,
+            profile,
+        };
+        self.containers.insert(id.clone(), container);
+        if let Err(error) = watched {
+            let _ = self.delete(&id, None, true);
+            return Err(internal(format!("watch container {id}: {error}")));
+        }
+        give_memory_back();
+        Ok(pid)
+    }
+
+    pub(super) fn start_container(&mut self, id: &str) -> Result<u32, Failure> {
+        let container = self.containers.get_mut(id).ok_or_else(|| not_found(id, None))?;
+        let number = container.process;
+        let pending = container
+            .pending
+            .take()
+            .ok_or_else(|| wrong_state(format!("container {id} was started before")))?;
+        pending.release()?;
+        let held = self.processes.get_mut(&number).expect("a container has its first process");
+        held.started_at = Some(self.clock.now());
+        let pid = held.pid;
+        self.run_hooks(id, |hooks| hooks.poststart.as_slice());
+        self.started(id, None, pid);
+        Ok(pid)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "each is a field of the container that is made of them")]
+    fn launch(
+        &self,
+        id: &str,
+        spec: &Spec,
+        bundle: &Path,
+        rootfs: &Rootfs,
+        filter: Option<&Filter>,
+        cgroup: &Cgroup,
+        stdio: launch::Stdio,
+    ) -> Result<(Started, Pending), ProcessError> {
+        launch::create(launch::Container {
+            id,
+            spec,
+            bundle,
+            rootfs,
+            filter,
+            cgroup,
+            stdio,
+            inherited: self.identity.inherited,
+            die_with_parent: true,
+            preserve_fds: 0,
+            no_pivot: false,
+            no_new_keyring: false,
+            release: None,
+        })
+    }
+}
+
+/// Gives memory that reading a configuration took back to the kernel: shims are many and idle.
+pub(super) fn give_memory_back() {
+    // SAFETY: only returns free pages of the allocator.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}

@@ -1,0 +1,81 @@
+//! Replacing the program, and what is only needed just before.
+
+use std::ffi::{CStr, CString, c_char};
+use std::io;
+use std::ptr;
+
+/// Strings in the form that `execve(2)` takes: an array of pointers that ends with null.
+#[derive(Debug)]
+pub(crate) struct StringVector {
+    strings: Vec<CString>,
+    pointers: Vec<*const c_char>,
+}
+
+impl StringVector {
+    pub(crate) fn new(strings: Vec<CString>) -> Self {
+        let mut vector = Self { pointers: Vec::with_capacity(strings.len() + 2), strings };
+        vector.pointers.extend(vector.strings.iter().map(|string| string.as_ptr()));
+        vector.pointers.push(ptr::null());
+        vector
+    }
+
+    pub(crate) fn strings(&self) -> &[CString] {
+        &self.strings
+    }
+
+    /// The array with one more string, without allocating. `extra` must outlive the exec.
+    pub(crate) fn push_borrowed(&mut self, extra: &CStr) {
+        debug_assert!(self.pointers.len() < self.pointers.capacity(), "room for one was reserved");
+        self.pointers.pop();
+        self.pointers.push(extra.as_ptr());
+        self.pointers.push(ptr::null());
+    }
+}
+
+/// Replaces the program; returns only on failure. Does not allocate.
+pub(crate) fn execve(program: &CStr, argv: &StringVector, envp: &StringVector) -> io::Error {
+    // SAFETY: all three are strings and arrays of strings that end with null, alive in this frame.
+    unsafe {
+        libc::syscall(libc::SYS_execve, program.as_ptr(), argv.pointers.as_ptr(), envp.pointers.as_ptr())
+    };
+    io::Error::last_os_error()
+}
+
+/// Marks every descriptor from `first` up to be closed by the next exec.
+pub(crate) fn close_on_exec_from(first: u32) -> io::Result<()> {
+    const CLOSE_RANGE_CLOEXEC: u32 = 4;
+    // SAFETY: takes numbers only; descriptors stay open until the exec.
+    let result = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, CLOSE_RANGE_CLOEXEC) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Leaves the caller's keys behind for a new session keyring.
+pub(crate) fn join_session_keyring(name: &CStr) -> io::Result<()> {
+    const KEYCTL_JOIN_SESSION_KEYRING: i32 = 1;
+    // SAFETY: the name is a string that lives through the call.
+    let result = unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, name.as_ptr()) };
+    if result >= 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Sets the execution domain.
+pub(crate) fn personality(domain: u64) -> io::Result<()> {
+    // SAFETY: takes a number only.
+    if unsafe { libc::syscall(libc::SYS_personality, domain) } >= 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// The working directory as the kernel names it, into `buffer`; does not allocate.
+///
+/// A directory outside the process's root comes as `(unreachable)…`.
+pub(crate) fn getcwd(buffer: &mut [u8]) -> io::Result<&[u8]> {
+    // SAFETY: the kernel writes at most as many bytes as the buffer is said to have.
+    let result = unsafe { libc::syscall(libc::SYS_getcwd, buffer.as_mut_ptr(), buffer.len()) };
+    match usize::try_from(result) {
+        // The count includes the final null byte.
+        Ok(count) => Ok(&buffer[..count.saturating_sub(1)]),
+        Err(_) => Err(io::Error::last_os_error()),
+    }
+}
