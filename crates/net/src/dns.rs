@@ -1,13 +1,23 @@
 //! Names: what containers and pods can resolve.
+//!
+//! One server at the pods' gateway answers everybody of the instance; the rules lead questions to the
+//! cluster's DNS address there, and inside containers those to `127.0.0.11`. Who asks is told by the
+//! source address: containers find those that share a user-defined network with them, everybody
+//! finds the cluster's names, and every other name is asked of the host's own resolvers.
 
+use std::fmt;
 use std::net::Ipv4Addr;
 
 use crate::Protocol;
 
+mod forward;
 mod listener;
+mod message;
+mod server;
 mod zone;
 
 pub(crate) use listener::Listener;
+pub(crate) use server::Server;
 pub(crate) use zone::SharedZone;
 
 /// Everything that the cluster's DNS answers for.
@@ -59,4 +69,63 @@ pub struct DnsPort {
     pub protocol: Protocol,
     /// Port number.
     pub port: u16,
+}
+
+/// The kinds of record that we have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Address,
+    Service,
+    Pointer,
+    Alias,
+    Text,
+    /// Whatever there is.
+    Any,
+    /// A kind that we never have.
+    Other,
+}
+
+/// A record without its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Data {
+    Address(Ipv4Addr),
+    Service { port: u16, target: String },
+    Alias(String),
+    Pointer(String),
+    Text(String),
+}
+
+/// What we know about a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Answer {
+    /// It exists; with these records of the kind asked for.
+    Records(Vec<Data>),
+    /// It is ours to say that it does not exist.
+    NoSuchName,
+    /// It is ours, but nobody has told us the names yet: whoever asks should ask again.
+    NotYet,
+    /// It is not ours: somebody else has to be asked.
+    Elsewhere,
+}
+
+impl Data {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Address(_) => Kind::Address,
+            Self::Service { .. } => Kind::Service,
+            Self::Alias(_) => Kind::Alias,
+            Self::Pointer(_) => Kind::Pointer,
+            Self::Text(_) => Kind::Text,
+        }
+    }
+}
+
+impl fmt::Display for Data {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+            Self::Service { port, target } => write!(f, "{port} {target}"),
+            Self::Alias(text) | Self::Pointer(text) | Self::Text(text) => f.write_str(text),
+        }
+    }
 }

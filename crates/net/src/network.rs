@@ -24,6 +24,7 @@ mod create;
 mod detach;
 mod doctor;
 mod find;
+mod names;
 mod open;
 mod remove;
 mod resolver;
@@ -32,6 +33,7 @@ mod spec;
 mod teardown;
 mod watch;
 
+pub(crate) use names::Place;
 pub use spec::{NetworkId, NetworkKind, NetworkSpec, NetworkView};
 
 /// An instance's networks; cheap to clone.
@@ -199,7 +201,7 @@ impl Network {
 
     /// Makes the cluster's DNS answer for exactly `table`.
     pub fn dns_apply(&self, table: DnsTable) {
-        self.inner.zone.replace(&self.inner.config.cluster_domain, &table);
+        self.inner.zone.replace(&table);
     }
 
     /// What on this host stands in the way of the networks.

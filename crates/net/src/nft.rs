@@ -10,8 +10,6 @@ mod ruleset;
 mod table;
 mod text;
 
-pub(crate) use diff::{Change, create, difference};
-pub(crate) use encode::{BATCH_BEGIN, MESSAGE_BASE};
 pub(crate) use ruleset::{
     Chain, Content, Field, Hook, HookType, Leads, Point, Rule, Ruleset, Set, Statement, Target, Value, rule,
 };

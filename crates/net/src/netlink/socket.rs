@@ -44,8 +44,6 @@ pub(crate) enum Family {
 pub(crate) struct Reply {
     /// The message's type.
     pub(crate) kind: u16,
-    /// Who asked for the change that a notification tells of.
-    pub(crate) port: u32,
     /// Everything after the header.
     pub(crate) payload: Vec<u8>,
 }
@@ -77,6 +75,23 @@ impl Socket {
     /// The address of this socket, which notifications name.
     pub(crate) fn port(&self) -> u32 {
         self.port
+    }
+
+    /// Keeps notifications of what the socket with the address `port` did from being queued here: one's
+    /// own large transactions would fill the queue, and what others do would be lost.
+    pub(crate) fn ignore_port(&self, port: u32) -> io::Result<()> {
+        const PORT_OFFSET: u32 = 12;
+        let instruction = |code: u32, jt, jf, k| libc::sock_filter { code: code as u16, jt, jf, k };
+        // Loading turns the bytes round as if they came from the network.
+        let port = u32::from_be_bytes(port.to_ne_bytes());
+        let mut program = [
+            instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, PORT_OFFSET),
+            instruction(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, port),
+            instruction(libc::BPF_RET | libc::BPF_K, 0, 0, 0),
+            instruction(libc::BPF_RET | libc::BPF_K, 0, 0, u32::MAX),
+        ];
+        let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
+        option(&self.fd, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &filter)
     }
 
     /// Sends `messages` at once and waits for an answer to each; the first refusal is the result,
@@ -259,12 +274,11 @@ struct Header {
     kind: u16,
     flags: u16,
     sequence: u32,
-    port: u32,
 }
 
 impl Header {
     fn reply(self, payload: &[u8]) -> Reply {
-        Reply { kind: self.kind, port: self.port, payload: payload.to_vec() }
+        Reply { kind: self.kind, payload: payload.to_vec() }
     }
 }
 
@@ -280,7 +294,6 @@ fn each(mut bytes: &[u8], mut visit: impl FnMut(Header, &[u8])) {
             kind: u16::from_ne_bytes([kinds[0], kinds[1]]),
             flags: u16::from_ne_bytes([kinds[2], kinds[3]]),
             sequence: word(bytes, 8),
-            port: word(bytes, 12),
         };
         visit(header, payload);
         bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
@@ -312,17 +325,15 @@ fn verdict(flags: u16, payload: &[u8]) -> io::Result<()> {
     Err(error)
 }
 
-fn option_on(fd: &OwnedFd, option: i32) -> io::Result<()> {
-    let on: i32 = 1;
-    // SAFETY: `fd` is open for the time of the call, and the pointer and length describe `on`.
-    let result = unsafe {
-        libc::setsockopt(
-            fd.as_raw_fd(),
-            libc::SOL_NETLINK,
-            option,
-            (&raw const on).cast(),
-            std::mem::size_of::<i32>() as libc::socklen_t,
-        )
-    };
+fn option_on(fd: &OwnedFd, name: i32) -> io::Result<()> {
+    option(fd, libc::SOL_NETLINK, name, &1_i32)
+}
+
+fn option<T>(fd: &OwnedFd, level: i32, name: i32, value: &T) -> io::Result<()> {
+    let length = std::mem::size_of::<T>() as libc::socklen_t;
+    // SAFETY: `fd` is open for the time of the call, and pointer and length describe `value`, which
+    // the kernel copies (as it does a program that the value points to).
+    let result =
+        unsafe { libc::setsockopt(fd.as_raw_fd(), level, name, std::ptr::from_ref(value).cast(), length) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

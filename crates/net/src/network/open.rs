@@ -11,9 +11,7 @@ use tokio::io::unix::AsyncFd;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{
-    Inner, Network, NetworkId, NetworkKind, NetworkSpec, NetworkView, State, create, rules, tag, watch,
-};
+use super::{Inner, Network, NetworkId, NetworkKind, NetworkSpec, NetworkView, create, rules, tag, watch};
 use crate::config::Subnet;
 use crate::link::{Link, Links, Route};
 use crate::namespace::Pool;
@@ -38,8 +36,14 @@ pub(super) async fn open(config: Config) -> Result<Network, OpenError> {
         },
     };
     let inner = Arc::new(opened.inner);
-    let events = AsyncFd::new(opened.events).map_err(|source| KernelError::new("watch nftables", source))?;
+    // SAFETY: the events own their socket, name the same one as long as they live, and are never
+    // taken out of the registration.
+    let events = unsafe { AsyncFd::register(opened.events) };
+    let events = events.map_err(|error| KernelError::new("watch nftables", error.into()))?;
+    let server = dns::Server::new(opened.listener, inner.clone());
+    let server = server.map_err(|source| KernelError::new("listen for names", source))?;
     inner.tasks.spawn(watch::watch(inner.clone(), events));
+    server.start(&inner.tasks, &inner.stop);
     let pool = inner.pool.clone();
     inner.tasks.spawn_blocking(move || {
         if let Err(error) = pool.fill() {
@@ -61,7 +65,7 @@ fn prepare(config: Config) -> Result<Opened, OpenError> {
     let table = Table::open(&config.instance).map_err(failed("open a netlink socket for nftables"))?;
     let inner = Inner {
         pool: Pool::new(config.ready_namespaces),
-        zone: dns::SharedZone::default(),
+        zone: dns::SharedZone::new(&config.cluster_domain),
         disk,
         table: Mutex::new(table),
         links: Mutex::new(links),

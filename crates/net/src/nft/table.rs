@@ -23,7 +23,6 @@ pub(crate) struct Table {
 pub(crate) struct TableEvents {
     name: String,
     socket: Socket,
-    own_port: u32,
 }
 
 impl Table {
@@ -90,11 +89,9 @@ impl Table {
 
     /// A listener for changes to this table that others make.
     pub(crate) fn events(&self) -> io::Result<TableEvents> {
-        Ok(TableEvents {
-            name: self.name.clone(),
-            socket: Socket::open(Family::Netfilter, GROUP_NFTABLES)?,
-            own_port: self.socket.port(),
-        })
+        let socket = Socket::open(Family::Netfilter, GROUP_NFTABLES)?;
+        socket.ignore_port(self.socket.port())?;
+        Ok(TableEvents { name: self.name.clone(), socket })
     }
 
     fn commit(&mut self, messages: &[Message]) -> io::Result<()> {
@@ -121,7 +118,7 @@ impl TableEvents {
                 let removes = [DELTABLE, DELCHAIN, DELRULE, DELSET, DELSETELEM].contains(&reply.kind);
                 // In all of these messages the table's name is the first attribute.
                 let table = Attributes::after(&reply.payload, 4).find(1).map(attribute_text);
-                removes && reply.port != self.own_port && table.as_deref() == Some(&self.name)
+                removes && table.as_deref() == Some(&self.name)
             });
         }
     }

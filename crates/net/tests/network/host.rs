@@ -3,7 +3,6 @@
 //! The test's thread moves into a fresh namespace and starts a runtime there; every thread of that
 //! runtime is born in it, so the code under test takes it for the machine's. A second namespace,
 //! connected by a cable, plays everybody outside. Nothing of the machine itself is touched.
-#![allow(dead_code, reason = "each test target uses a part of it")]
 
 use std::fs::File;
 use std::future::Future;
@@ -17,20 +16,20 @@ use net::{Config, EndpointSpec, Network, NetworkId, PortSpec, Protocol};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags};
 
 /// The host's address on the cable.
-pub const HOST: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+pub(crate) const HOST: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 /// Everybody outside.
-pub const OUTSIDE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
+pub(crate) const OUTSIDE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
 
 const PATIENCE: Duration = Duration::from_millis(1500);
 
 /// What a test has: its state directory and the namespace outside.
-pub struct Host {
-    pub state: tempfile::TempDir,
-    pub outside: OwnedFd,
+pub(crate) struct Host {
+    pub(crate) state: tempfile::TempDir,
+    pub(crate) outside: OwnedFd,
 }
 
 /// Runs `test` on a host of its own.
-pub fn on_host<F: Future<Output = ()>>(test: impl FnOnce(Host) -> F + Send) {
+pub(crate) fn on_host<F: Future<Output = ()>>(test: impl FnOnce(Host) -> F + Send) {
     testkit::require_root();
     let run = || {
         unshare();
@@ -65,7 +64,7 @@ pub fn on_host<F: Future<Output = ()>>(test: impl FnOnce(Host) -> F + Send) {
 
 impl Host {
     /// The configuration of the instance `name`.
-    pub fn config(&self, name: &str) -> Config {
+    pub(crate) fn config(&self, name: &str) -> Config {
         let resolv = self.state.path().join("resolv.conf");
         if !resolv.exists() {
             std::fs::write(&resolv, format!("nameserver {OUTSIDE}\nsearch example.org\n"))
@@ -75,19 +74,19 @@ impl Host {
     }
 
     /// Opens the instance named `gantry`.
-    pub async fn open(&self) -> Network {
+    pub(crate) async fn open(&self) -> Network {
         Network::open(self.config("gantry")).await.expect("open the network")
     }
 }
 
 /// A sandbox attached to one network.
-pub struct Sandbox {
-    pub netns: OwnedFd,
-    pub endpoint: net::Endpoint,
+pub(crate) struct Sandbox {
+    pub(crate) netns: OwnedFd,
+    pub(crate) endpoint: net::Endpoint,
 }
 
 /// Attaches a new namespace to `network`.
-pub async fn sandbox(network: &Network, id: &NetworkId, name: &str, ports: &[PortSpec]) -> Sandbox {
+pub(crate) async fn sandbox(network: &Network, id: &NetworkId, name: &str, ports: &[PortSpec]) -> Sandbox {
     let netns = network.netns_take().await.expect("take a namespace");
     let spec = EndpointSpec {
         owner: format!("{name}-id"),
@@ -101,7 +100,7 @@ pub async fn sandbox(network: &Network, id: &NetworkId, name: &str, ports: &[Por
 }
 
 /// A port to publish everywhere.
-pub fn publish(protocol: Protocol, host: u16, container: u16) -> PortSpec {
+pub(crate) fn publish(protocol: Protocol, host: u16, container: u16) -> PortSpec {
     PortSpec {
         protocol,
         host_address: Ipv4Addr::UNSPECIFIED,
@@ -111,7 +110,7 @@ pub fn publish(protocol: Protocol, host: u16, container: u16) -> PortSpec {
 }
 
 /// Runs `work` on a thread in `netns`.
-pub fn inside<T: Send>(netns: &OwnedFd, work: impl FnOnce() -> T + Send) -> T {
+pub(crate) fn inside<T: Send>(netns: &OwnedFd, work: impl FnOnce() -> T + Send) -> T {
     std::thread::scope(|scope| {
         let thread = scope.spawn(|| {
             rustix::thread::move_into_link_name_space(netns.as_fd(), Some(LinkNameSpaceType::Network))
@@ -126,7 +125,7 @@ pub fn inside<T: Send>(netns: &OwnedFd, work: impl FnOnce() -> T + Send) -> T {
 }
 
 /// Answers every TCP connection to `port` in `netns` with `name` and the client's address.
-pub fn tcp_server(netns: &OwnedFd, port: u16, name: &str) {
+pub(crate) fn tcp_server(netns: &OwnedFd, port: u16, name: &str) {
     let listener = inside(netns, || TcpListener::bind(("0.0.0.0", port)).expect("listen"));
     let name = name.to_owned();
     std::thread::spawn(move || {
@@ -139,7 +138,7 @@ pub fn tcp_server(netns: &OwnedFd, port: u16, name: &str) {
 }
 
 /// Answers every UDP packet to `port` in `netns` with `name` and the client's address.
-pub fn udp_server(netns: &OwnedFd, port: u16, name: &str) {
+pub(crate) fn udp_server(netns: &OwnedFd, port: u16, name: &str) {
     let socket = inside(netns, || UdpSocket::bind(("0.0.0.0", port)).expect("listen"));
     let name = name.to_owned();
     std::thread::spawn(move || {
@@ -151,12 +150,12 @@ pub fn udp_server(netns: &OwnedFd, port: u16, name: &str) {
 }
 
 /// What a TCP server at `address` says to somebody in `netns`.
-pub fn ask(netns: &OwnedFd, address: Ipv4Addr, port: u16) -> io::Result<String> {
+pub(crate) fn ask(netns: &OwnedFd, address: Ipv4Addr, port: u16) -> io::Result<String> {
     inside(netns, || ask_here(address, port))
 }
 
 /// What a TCP server at `address` says to the host itself.
-pub fn ask_here(address: Ipv4Addr, port: u16) -> io::Result<String> {
+pub(crate) fn ask_here(address: Ipv4Addr, port: u16) -> io::Result<String> {
     let mut stream = TcpStream::connect_timeout(&SocketAddr::from((address, port)), PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     let mut answer = String::new();
@@ -165,12 +164,12 @@ pub fn ask_here(address: Ipv4Addr, port: u16) -> io::Result<String> {
 }
 
 /// What a UDP server at `address` says to somebody in `netns`.
-pub fn ask_udp(netns: &OwnedFd, address: Ipv4Addr, port: u16) -> io::Result<String> {
+pub(crate) fn ask_udp(netns: &OwnedFd, address: Ipv4Addr, port: u16) -> io::Result<String> {
     inside(netns, || ask_udp_here(address, port))
 }
 
 /// What a UDP server at `address` says to the host itself.
-pub fn ask_udp_here(address: Ipv4Addr, port: u16) -> io::Result<String> {
+pub(crate) fn ask_udp_here(address: Ipv4Addr, port: u16) -> io::Result<String> {
     let socket = UdpSocket::bind(("0.0.0.0", 0))?;
     socket.set_read_timeout(Some(PATIENCE))?;
     socket.connect((address, port))?;
@@ -181,12 +180,12 @@ pub fn ask_udp_here(address: Ipv4Addr, port: u16) -> io::Result<String> {
 }
 
 /// The namespace of the test's own thread.
-pub fn here() -> OwnedFd {
+pub(crate) fn here() -> OwnedFd {
     File::open("/proc/thread-self/ns/net").expect("procfs is mounted").into()
 }
 
 /// A new namespace.
-pub fn namespace() -> OwnedFd {
+pub(crate) fn namespace() -> OwnedFd {
     std::thread::scope(|scope| {
         let made = scope.spawn(|| {
             unshare();
@@ -197,7 +196,7 @@ pub fn namespace() -> OwnedFd {
 }
 
 /// Whether packets between ports of a bridge pass the host's rules, as other engines switch on.
-pub fn filter_bridged_packets(on: bool) {
+pub(crate) fn filter_bridged_packets(on: bool) {
     // Without the kernel's module nothing is ever filtered there.
     let switch = std::path::Path::new("/proc/sys/net/bridge/bridge-nf-call-iptables");
     if switch.exists() {
@@ -206,7 +205,7 @@ pub fn filter_bridged_packets(on: bool) {
 }
 
 /// Runs a command line on this thread's host and returns what it prints.
-pub fn command(line: &str) -> String {
+pub(crate) fn command(line: &str) -> String {
     let mut words = line.split_whitespace();
     let output = Command::new(words.next().expect("a command line is not empty"))
         .args(words)

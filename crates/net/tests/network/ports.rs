@@ -5,8 +5,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use net::{EndpointSpec, Network, PortSpec, Protocol};
 use std::os::fd::AsFd;
 
-mod host;
-use host::*;
+use crate::host::*;
 
 #[test]
 fn a_published_port_is_reached_from_everywhere_and_sees_the_clients_address() {

@@ -3,8 +3,7 @@
 use net::{EndpointSpec, NetworkSpec};
 use std::os::fd::AsFd;
 
-mod host;
-use host::*;
+use crate::host::*;
 
 #[test]
 fn containers_of_a_network_reach_each_other_and_the_outside_behind_the_hosts_address() {

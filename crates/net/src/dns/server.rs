@@ -1,0 +1,290 @@
+//! The server: takes questions over UDP and TCP and answers them, or passes them on.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::forward::Upstream;
+use super::message::{Outcome, Question, answers};
+use super::zone::parse_reverse;
+use super::{Answer, Data, Kind, Listener};
+use crate::network::{Inner, Place};
+
+/// How many questions are passed on at the same time; more are dropped, and asked again.
+const PENDING: usize = 1024;
+/// How many TCP connections are served at the same time.
+const CONNECTIONS: usize = 256;
+const IDLE: Duration = Duration::from_secs(10);
+/// How many names an alias may lead over.
+const ALIASES: usize = 8;
+
+/// A server that has not started yet.
+pub(crate) struct Server {
+    udp: UdpSocket,
+    tcp: TcpListener,
+    desk: Arc<Desk>,
+}
+
+/// What answering needs.
+struct Desk {
+    inner: Arc<Inner>,
+    upstream: Upstream,
+    pending: Arc<Semaphore>,
+    connections: Arc<Semaphore>,
+    /// Turns the order of several addresses round, so that clients that take the first spread.
+    turn: AtomicUsize,
+}
+
+/// An answer, or a question that others have to be asked.
+enum Reply {
+    Now(Vec<u8>),
+    Later(Question, Vec<Data>, String),
+    PassOn(Question),
+    Silence,
+}
+
+impl Server {
+    /// A server at the sockets of `listener`; call it from inside a runtime.
+    pub(crate) fn new(listener: Listener, inner: Arc<Inner>) -> io::Result<Self> {
+        let upstream = Upstream::new(inner.config().host_resolv_conf.clone(), inner.own_name_servers());
+        let desk = Desk {
+            inner,
+            upstream,
+            pending: Arc::new(Semaphore::new(PENDING)),
+            connections: Arc::new(Semaphore::new(CONNECTIONS)),
+            turn: AtomicUsize::new(0),
+        };
+        Ok(Self {
+            udp: UdpSocket::from_std(listener.udp)?,
+            tcp: TcpListener::from_std(listener.tcp)?,
+            desk: Arc::new(desk),
+        })
+    }
+
+    /// Serves until `stop`; `tasks` owns what runs.
+    pub(crate) fn start(self, tasks: &TaskTracker, stop: &CancellationToken) {
+        let Self { udp, tcp, desk } = self;
+        tasks.spawn(stop.clone().run_until_cancelled_owned(serve_udp(
+            Arc::new(udp),
+            desk.clone(),
+            tasks.clone(),
+            stop.clone(),
+        )));
+        tasks.spawn(stop.clone().run_until_cancelled_owned(serve_tcp(
+            tcp,
+            desk,
+            tasks.clone(),
+            stop.clone(),
+        )));
+    }
+}
+
+async fn serve_udp(socket: Arc<UdpSocket>, desk: Arc<Desk>, tasks: TaskTracker, stop: CancellationToken) {
+    let mut buffer = vec![0; 4096];
+    loop {
+        let (length, client) = match socket.recv_from(&mut buffer).await {
+            Ok(received) => received,
+            Err(error) => {
+                // An earlier answer could not be delivered; that is no reason to stop.
+                tracing::debug!(%error, "receive a question");
+                continue;
+            }
+        };
+        let question = &buffer[..length];
+        match desk.reply(client, question, true) {
+            Reply::Now(answer) => send(&socket, &answer, client).await,
+            Reply::Silence => {}
+            reply => {
+                let Ok(permit) = desk.pending.clone().try_acquire_owned() else { continue };
+                let (socket, desk, question) = (socket.clone(), desk.clone(), question.to_vec());
+                tasks.spawn(stop.clone().run_until_cancelled_owned(async move {
+                    let _permit = permit;
+                    if let Some(answer) = desk.complete(reply, &question, true).await {
+                        send(&socket, &answer, client).await;
+                    }
+                }));
+            }
+        }
+    }
+}
+
+async fn send(socket: &UdpSocket, answer: &[u8], client: SocketAddr) {
+    if let Err(error) = socket.send_to(answer, client).await {
+        tracing::debug!(%client, %error, "send an answer");
+    }
+}
+
+async fn serve_tcp(listener: TcpListener, desk: Arc<Desk>, tasks: TaskTracker, stop: CancellationToken) {
+    loop {
+        let Ok(permit) = desk.connections.clone().acquire_owned().await else { return };
+        match listener.accept().await {
+            Ok((stream, client)) => {
+                let desk = desk.clone();
+                tasks.spawn(stop.clone().run_until_cancelled_owned(async move {
+                    let _permit = permit;
+                    if let Err(error) = serve_connection(stream, client, &desk).await {
+                        tracing::debug!(%client, %error, "connection for names ended");
+                    }
+                }));
+            }
+            Err(error) => {
+                tracing::warn!(%error, "accept a connection for names");
+                // Out of descriptors: some are given back when connections end.
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+async fn serve_connection(mut stream: TcpStream, client: SocketAddr, desk: &Desk) -> io::Result<()> {
+    loop {
+        let Ok(length) = timeout(IDLE, stream.read_u16()).await? else { return Ok(()) };
+        let mut question = vec![0; usize::from(length)];
+        timeout(IDLE, stream.read_exact(&mut question)).await??;
+        let answer = match desk.reply(client, &question, false) {
+            Reply::Now(answer) => Some(answer),
+            Reply::Silence => None,
+            reply => desk.complete(reply, &question, false).await,
+        };
+        let Some(answer) = answer else { return Ok(()) };
+        let length = u16::try_from(answer.len()).map_err(io::Error::other)?;
+        timeout(IDLE, stream.write_all(&[&length.to_be_bytes()[..], &answer].concat())).await??;
+    }
+}
+
+impl Desk {
+    /// What we can say at once.
+    fn reply(&self, client: SocketAddr, bytes: &[u8], udp: bool) -> Reply {
+        let IpAddr::V4(client) = client.ip() else { return Reply::Silence };
+        // Nobody else is served: an open resolver is used to flood others.
+        let Some(place) = self.inner.place_of(client) else { return Reply::Silence };
+        let Some(question) = Question::parse(bytes) else { return Reply::Silence };
+        if let Some(data) = self.container(&place, &question) {
+            return done(question.answer(
+                Outcome::Found,
+                &data,
+                Vec::new(),
+                Some(""),
+                udp.then(|| question.udp_limit()),
+            ));
+        }
+        let zone = self.inner.zone().now();
+        let limit = udp.then(|| question.udp_limit());
+        match zone.answer(&question.name, question.kind) {
+            Answer::Records(mut data) => {
+                if let Some(Data::Alias(target)) = data.first().filter(|_| question.kind != Kind::Alias) {
+                    let target = target.clone();
+                    return Reply::Later(question, data, target);
+                }
+                self.turn(&mut data);
+                done(question.answer(Outcome::Found, &data, Vec::new(), Some(zone.domain()), limit))
+            }
+            Answer::NoSuchName => {
+                done(question.answer(Outcome::NoSuchName, &[], Vec::new(), Some(zone.domain()), limit))
+            }
+            Answer::NotYet => done(question.answer(Outcome::Failed, &[], Vec::new(), None, limit)),
+            // Who is cut off from everything else must not get word out by asking for names either.
+            Answer::Elsewhere if place.internal => {
+                done(question.answer(Outcome::NoSuchName, &[], Vec::new(), None, limit))
+            }
+            Answer::Elsewhere => Reply::PassOn(question),
+        }
+    }
+
+    /// The answer of others.
+    async fn complete(&self, reply: Reply, bytes: &[u8], udp: bool) -> Option<Vec<u8>> {
+        match reply {
+            Reply::Now(answer) => Some(answer),
+            Reply::Silence => None,
+            Reply::PassOn(question) => match self.upstream.ask(bytes, !udp).await {
+                Ok(answer) => Some(answer),
+                Err(error) => {
+                    tracing::debug!(name = question.name, %error, "nobody answers");
+                    question.answer(Outcome::Failed, &[], Vec::new(), None, udp.then(|| question.udp_limit()))
+                }
+            },
+            Reply::Later(question, data, target) => {
+                let (outcome, more) = self.follow(&question, target).await;
+                question.answer(outcome, &data, more, None, udp.then(|| question.udp_limit()))
+            }
+        }
+    }
+
+    /// The records at the end of an alias: clients want the whole way in one answer.
+    async fn follow(
+        &self,
+        question: &Question,
+        mut target: String,
+    ) -> (Outcome, Vec<hickory_proto::rr::Record>) {
+        let failed = (Outcome::Failed, Vec::new());
+        let mut way = Vec::new();
+        for _ in 0..ALIASES {
+            let answer = self.inner.zone().now().answer(&target, question.kind);
+            let Some(asked) = question.question_for(&target) else { return failed };
+            match answer {
+                Answer::Records(data) => {
+                    let Some(inside) = Question::parse(&asked) else { return failed };
+                    let bytes = inside.answer(Outcome::Found, &data, Vec::new(), None, None);
+                    let Some((_, records)) = bytes.as_deref().and_then(answers) else { return failed };
+                    way.extend(records);
+                    let Some(Data::Alias(next)) = data.into_iter().next() else {
+                        return (Outcome::Found, way);
+                    };
+                    target = next;
+                }
+                Answer::NoSuchName => return (Outcome::NoSuchName, way),
+                Answer::NotYet => return failed,
+                Answer::Elsewhere => {
+                    let Ok(bytes) = self.upstream.ask(&asked, true).await else { return failed };
+                    let Some((outcome, records)) = answers(&bytes) else { return failed };
+                    way.extend(records);
+                    return (outcome, way);
+                }
+            }
+        }
+        failed
+    }
+
+    /// What containers in the asker's networks the name means; `None` if it is no container's.
+    fn container(&self, place: &Place, question: &Question) -> Option<Vec<Data>> {
+        if place.networks.is_empty() {
+            return None;
+        }
+        if let Some(address) = parse_reverse(&question.name) {
+            let name = self.inner.name_of(place, address)?;
+            return Some(if question.kind == Kind::Pointer { vec![Data::Pointer(name)] } else { Vec::new() });
+        }
+        let addresses: Vec<Ipv4Addr> = self.inner.addresses_of(place, &question.name);
+        if addresses.is_empty() {
+            return None;
+        }
+        // The name exists, but has no record of another kind: saying that it does not exist would
+        // make clients that ask for IPv6 first give up.
+        if !matches!(question.kind, Kind::Address | Kind::Any) {
+            return Some(Vec::new());
+        }
+        let mut data: Vec<_> = addresses.into_iter().map(Data::Address).collect();
+        self.turn(&mut data);
+        Some(data)
+    }
+
+    fn turn(&self, data: &mut [Data]) {
+        if data.len() > 1 {
+            let by = self.turn.fetch_add(1, Ordering::Relaxed) % data.len();
+            data.rotate_left(by);
+        }
+    }
+}
+
+fn done(answer: Option<Vec<u8>>) -> Reply {
+    answer.map_or(Reply::Silence, Reply::Now)
+}

@@ -1,0 +1,95 @@
+//! Who may find whom by name.
+
+use std::net::Ipv4Addr;
+
+use super::{Inner, NetworkId, NetworkKind};
+use crate::{Config, dns};
+
+/// Where somebody who asks for a name is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// The user-defined networks that it is in.
+    pub(crate) networks: Vec<NetworkId>,
+    /// Whether it is in internal networks only.
+    pub(crate) internal: bool,
+}
+
+impl Inner {
+    /// What the network was opened with.
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The cluster's zone.
+    pub(crate) fn zone(&self) -> &dns::SharedZone {
+        &self.zone
+    }
+
+    /// Addresses at which we answer ourselves.
+    pub(crate) fn own_name_servers(&self) -> Vec<Ipv4Addr> {
+        let names = self.state.lock().names;
+        [self.config.cluster_dns].into_iter().chain(names.map(|target| target.address)).collect()
+    }
+
+    /// Where the asker with this address is; `None` for strangers.
+    pub(crate) fn place_of(&self, address: Ipv4Addr) -> Option<Place> {
+        let state = self.state.lock();
+        if !address.is_loopback() && !state.networks.values().any(|network| network.subnet.contains(&address))
+        {
+            return None;
+        }
+        let Some(asker) = state.endpoints.values().find(|endpoint| endpoint.address == address) else {
+            return Some(Place::default());
+        };
+        let mine: Vec<_> = state
+            .endpoints
+            .values()
+            .filter(|endpoint| endpoint.owner == asker.owner)
+            .filter_map(|endpoint| state.networks.get(&endpoint.network))
+            .collect();
+        let networks = mine
+            .iter()
+            .filter(|network| network.kind == NetworkKind::User)
+            .map(|network| network.id.clone())
+            .collect();
+        Some(Place { networks, internal: mine.iter().all(|network| network.internal) })
+    }
+
+    /// The addresses of the containers called `name` in the asker's networks.
+    ///
+    /// A container is called by its name, its aliases and the beginning of its id, each also with
+    /// the network's name after a dot.
+    pub(crate) fn addresses_of(&self, place: &Place, name: &str) -> Vec<Ipv4Addr> {
+        const SHORT_ID: usize = 12;
+        let state = self.state.lock();
+        let mut found = Vec::new();
+        for id in &place.networks {
+            let Some(network) = state.networks.get(id) else { continue };
+            let network_name = network.name.to_ascii_lowercase();
+            let plain = name.strip_suffix(&network_name).and_then(|rest| rest.strip_suffix('.'));
+            let called = |candidate: &str| {
+                candidate.eq_ignore_ascii_case(name)
+                    || plain.is_some_and(|plain| candidate.eq_ignore_ascii_case(plain))
+            };
+            for endpoint in state.endpoints.values().filter(|endpoint| endpoint.network == *id) {
+                let short = endpoint.owner.get(..SHORT_ID).unwrap_or(&endpoint.owner);
+                let by_name = !endpoint.name.is_empty() && called(&endpoint.name);
+                if by_name || called(short) || endpoint.aliases.iter().any(|alias| called(alias)) {
+                    found.push(endpoint.address);
+                }
+            }
+        }
+        found
+    }
+
+    /// The name of the container with this address in the asker's networks, with the network's.
+    pub(crate) fn name_of(&self, place: &Place, address: Ipv4Addr) -> Option<String> {
+        let state = self.state.lock();
+        let endpoint = state
+            .endpoints
+            .values()
+            .find(|endpoint| endpoint.address == address && place.networks.contains(&endpoint.network))?;
+        let network = state.networks.get(&endpoint.network)?;
+        (!endpoint.name.is_empty()).then(|| format!("{}.{}", endpoint.name, network.name))
+    }
+}

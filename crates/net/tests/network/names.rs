@@ -1,0 +1,245 @@
+//! Names: of containers, of services, of everybody else; asked as containers and pods ask.
+
+use std::io;
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use hickory_proto::op::{Message, OpCode, Query, ResponseCode};
+use hickory_proto::rr::rdata::A;
+use hickory_proto::rr::{Name, RData, Record, RecordType};
+use net::{DnsAddress, DnsEndpoint, DnsPort, DnsService, DnsTable, EndpointSpec, NetworkSpec, Protocol};
+
+use crate::host::*;
+
+const DOCKER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 11);
+const CLUSTER: Ipv4Addr = Ipv4Addr::new(10, 43, 0, 10);
+/// What the resolver outside says to everything.
+const SOMEWHERE: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 7);
+
+fn question(name: &str, kind: RecordType) -> Vec<u8> {
+    let mut message = Message::query();
+    message.metadata.recursion_desired = true;
+    message.add_query(Query::query(Name::from_ascii(name).expect("a name"), kind));
+    message.to_vec().expect("encode")
+}
+
+fn text(bytes: &[u8]) -> String {
+    let message = Message::from_vec(bytes).expect("decode");
+    match message.metadata.response_code {
+        ResponseCode::NoError => {
+            let mut data: Vec<_> = message.answers.iter().map(|record| record.data.to_string()).collect();
+            data.sort();
+            data.join(", ")
+        }
+        code => code.to_string(),
+    }
+}
+
+/// Asks `server` from inside `netns`, as `dig` does.
+fn dig(netns: &OwnedFd, server: Ipv4Addr, name: &str, kind: RecordType) -> io::Result<String> {
+    inside(netns, || {
+        let socket = UdpSocket::bind(("0.0.0.0", 0))?;
+        socket.set_read_timeout(Some(Duration::from_secs(4)))?;
+        socket.connect((server, 53))?;
+        socket.send(&question(name, kind))?;
+        let mut buffer = [0; 4096];
+        let length = socket.recv(&mut buffer)?;
+        Ok(text(&buffer[..length]))
+    })
+}
+
+/// The same over TCP.
+fn dig_tcp(netns: &OwnedFd, server: Ipv4Addr, name: &str, kind: RecordType) -> io::Result<String> {
+    inside(netns, || {
+        let mut stream = TcpStream::connect_timeout(&SocketAddr::from((server, 53)), Duration::from_secs(4))?;
+        let question = question(name, kind);
+        stream.write_all(&(question.len() as u16).to_be_bytes())?;
+        stream.write_all(&question)?;
+        let mut length = [0; 2];
+        stream.read_exact(&mut length)?;
+        let mut answer = vec![0; usize::from(u16::from_be_bytes(length))];
+        stream.read_exact(&mut answer)?;
+        Ok(text(&answer))
+    })
+}
+
+/// A resolver outside that knows every name.
+fn resolver(netns: &OwnedFd) {
+    let socket = inside(netns, || UdpSocket::bind(("0.0.0.0", 53)).expect("listen"));
+    std::thread::spawn(move || {
+        let mut buffer = [0; 4096];
+        while let Ok((length, client)) = socket.recv_from(&mut buffer) {
+            let asked = Message::from_vec(&buffer[..length]).expect("a question");
+            let mut answer = Message::response(asked.metadata.id, OpCode::Query);
+            let query = asked.queries[0].clone();
+            answer.add_query(query.clone());
+            answer.add_answer(Record::from_rdata(query.name().clone(), 60, RData::A(A(SOMEWHERE))));
+            let _ = socket.send_to(&answer.to_vec().expect("encode"), client);
+        }
+    });
+}
+
+#[test]
+fn containers_of_a_user_defined_network_find_each_other_by_name() {
+    on_host(|host| async move {
+        resolver(&host.outside);
+        let network = host.open().await;
+        let spec = |name: &str| NetworkSpec { name: name.into(), ..NetworkSpec::default() };
+        let shop = network.network_create(spec("shop")).await.expect("create");
+        let other = network.network_create(spec("other")).await.expect("create");
+        let web = sandbox(&network, &shop.id, "web", &[]).await;
+        let db = network.netns_take().await.expect("take");
+        let db_spec = EndpointSpec {
+            owner: "0123456789abcdef".into(),
+            name: "shop-db-1".into(),
+            aliases: vec!["db".into()],
+            ..EndpointSpec::default()
+        };
+        let db = network.endpoint_attach(db.as_fd(), &shop.id, db_spec).await.expect("attach");
+        let stranger = sandbox(&network, &other.id, "stranger", &[]).await;
+        let conf = network.resolv_conf(&shop.id);
+        assert_eq!(conf.to_string(), "nameserver 127.0.0.11\nsearch example.org\noptions ndots:0\n");
+        let address = db.address.to_string();
+        for name in ["shop-db-1", "DB", "0123456789ab", "db.shop"] {
+            assert_eq!(dig(&web.netns, DOCKER, name, RecordType::A).expect(name), address, "{name}");
+        }
+        assert_eq!(dig_tcp(&web.netns, DOCKER, "db", RecordType::A).expect("tcp"), address);
+        assert_eq!(dig(&web.netns, DOCKER, "db", RecordType::AAAA).expect("no IPv6"), "");
+        let reverse = format!("{}.in-addr.arpa", address.split('.').rev().collect::<Vec<_>>().join("."));
+        assert_eq!(dig(&web.netns, DOCKER, &reverse, RecordType::PTR).expect("reverse"), "shop-db-1.shop.");
+        // In another network it is not a container's name: it is asked of the host's resolver.
+        let outside = SOMEWHERE.to_string();
+        assert_eq!(dig(&stranger.netns, DOCKER, "db", RecordType::A).expect("stranger"), outside);
+        assert_eq!(dig(&web.netns, DOCKER, "www.example.org", RecordType::A).expect("outside"), outside);
+        network.endpoint_rename("web-id", "front").await.expect("rename");
+        let front = dig(&web.netns, DOCKER, "front", RecordType::A).expect("renamed");
+        assert_eq!(front, web.endpoint.address.to_string());
+        network.close().await;
+    });
+}
+
+#[test]
+fn names_work_in_internal_networks_but_lead_nowhere_else_and_come_back_with_the_daemon() {
+    on_host(|host| async move {
+        resolver(&host.outside);
+        let network = host.open().await;
+        let cut = NetworkSpec { name: "cut".into(), internal: true, ..NetworkSpec::default() };
+        let cut = network.network_create(cut).await.expect("create");
+        let one = sandbox(&network, &cut.id, "one", &[]).await;
+        let two = sandbox(&network, &cut.id, "two", &[]).await;
+        let address = two.endpoint.address.to_string();
+        assert_eq!(dig(&one.netns, DOCKER, "two", RecordType::A).expect("within"), address);
+        let secret = dig(&one.netns, DOCKER, "secret.example.org", RecordType::A).expect("an answer");
+        assert_eq!(secret, "Non-Existent Domain");
+        network.close().await;
+        drop(network);
+        let network = host.open().await;
+        assert_eq!(dig(&one.netns, DOCKER, "two", RecordType::A).expect("after a restart"), address);
+        network.close().await;
+    });
+}
+
+#[test]
+fn a_container_in_two_networks_keeps_names_when_it_leaves_the_first() {
+    on_host(|host| async move {
+        let network = host.open().await;
+        let spec = |name: &str| NetworkSpec { name: name.into(), ..NetworkSpec::default() };
+        let a = network.network_create(spec("a")).await.expect("create");
+        let b = network.network_create(spec("b")).await.expect("create");
+        let one = sandbox(&network, &a.id, "one", &[]).await;
+        let second = EndpointSpec { owner: "one-id".into(), name: "one".into(), ..EndpointSpec::default() };
+        network.endpoint_attach(one.netns.as_fd(), &b.id, second).await.expect("attach");
+        let two = sandbox(&network, &b.id, "two", &[]).await;
+        let address = two.endpoint.address.to_string();
+        assert_eq!(dig(&one.netns, DOCKER, "two", RecordType::A).expect("in both"), address);
+        network.endpoint_detach(&a.id, "one-id").await.expect("detach");
+        assert_eq!(dig(&one.netns, DOCKER, "two", RecordType::A).expect("in the second"), address);
+        network.close().await;
+    });
+}
+
+#[test]
+fn pods_find_services_and_everybody_else() {
+    on_host(|host| async move {
+        resolver(&host.outside);
+        let network = host.open().await;
+        let pods = network.network_pods();
+        let pod = sandbox(&network, &pods.id, "", &[]).await;
+        let conf = network.resolv_conf_pod("default");
+        assert_eq!(
+            conf.to_string(),
+            "nameserver 10.43.0.10\nsearch default.svc.cluster.local svc.cluster.local cluster.local example.org\n\
+             options ndots:5\n"
+        );
+        let name = "web.default.svc.cluster.local";
+        assert_eq!(dig(&pod.netns, CLUSTER, name, RecordType::A).expect("too early"), "Server Failure");
+        let service = |name: &str, address| DnsService {
+            namespace: "default".into(),
+            name: name.into(),
+            address,
+            ports: vec![DnsPort { name: Some("http".into()), protocol: Protocol::Tcp, port: 80 }],
+        };
+        let headless = (1..=60).map(|last| DnsEndpoint {
+            address: Ipv4Addr::new(10, 42, 9, last),
+            hostname: Some(format!("db-{last}")),
+        });
+        network.dns_apply(DnsTable {
+            services: vec![
+                service("web", DnsAddress::Cluster(Ipv4Addr::new(10, 43, 0, 7))),
+                service("db", DnsAddress::Headless(headless.collect())),
+                service("far", DnsAddress::External("www.example.org".into())),
+            ],
+        });
+        assert_eq!(dig(&pod.netns, CLUSTER, name, RecordType::A).expect("service"), "10.43.0.7");
+        assert_eq!(dig(&pod.netns, CLUSTER, name, RecordType::AAAA).expect("no IPv6"), "");
+        let missing = dig(&pod.netns, CLUSTER, "no.default.svc.cluster.local", RecordType::A);
+        assert_eq!(missing.expect("an answer"), "Non-Existent Domain");
+        let srv = dig(&pod.netns, CLUSTER, "_http._tcp.web.default.svc.cluster.local", RecordType::SRV);
+        assert_eq!(srv.expect("srv"), "0 100 80 web.default.svc.cluster.local.");
+        let far = dig(&pod.netns, CLUSTER, "far.default.svc.cluster.local", RecordType::A).expect("alias");
+        assert_eq!(far, format!("{SOMEWHERE}, www.example.org."));
+        let outside = dig(&pod.netns, CLUSTER, "www.example.org", RecordType::A).expect("outside");
+        assert_eq!(outside, SOMEWHERE.to_string());
+        // Too many for a packet: cut short over UDP, whole over TCP.
+        let many = "db.default.svc.cluster.local";
+        assert_eq!(dig(&pod.netns, CLUSTER, many, RecordType::A).expect("cut"), "");
+        let whole = dig_tcp(&pod.netns, CLUSTER, many, RecordType::A).expect("whole");
+        assert_eq!(whole.split(", ").count(), 60);
+        // The host itself asks the same.
+        assert_eq!(dig(&here(), CLUSTER, name, RecordType::A).expect("the host"), "10.43.0.7");
+        // Strangers are not served.
+        let gateway = pods.gateway;
+        inside(&host.outside, || command("ip route add 10.42.0.0/16 via 192.0.2.1"));
+        let error = dig(&host.outside, gateway, "www.example.org", RecordType::A).expect_err("a stranger");
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+        network.close().await;
+    });
+}
+
+#[test]
+fn names_work_beside_a_name_server_of_the_host() {
+    on_host(|host| async move {
+        resolver(&host.outside);
+        let other = UdpSocket::bind(("0.0.0.0", 53)).expect("the host has a name server");
+        let network = host.open().await;
+        let pod = sandbox(&network, &network.network_pods().id, "", &[]).await;
+        let found = dig(&pod.netns, CLUSTER, "www.example.org", RecordType::A).expect("an answer");
+        assert_eq!(found, SOMEWHERE.to_string());
+        drop(other);
+        network.close().await;
+    });
+}
+
+#[test]
+fn containers_of_the_default_network_ask_what_the_host_asks_or_us_if_the_host_asks_itself() {
+    on_host(|host| async move {
+        let network = host.open().await;
+        let bridge = network.network_default().id;
+        assert_eq!(network.resolv_conf(&bridge).nameservers, [IpAddr::V4(OUTSIDE)]);
+        std::fs::write(host.state.path().join("resolv.conf"), "nameserver 127.0.0.53\n").expect("write");
+        assert_eq!(network.resolv_conf(&bridge).nameservers, [IpAddr::V4(CLUSTER)]);
+        network.close().await;
+    });
+}

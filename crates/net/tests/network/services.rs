@@ -1,0 +1,217 @@
+//! Services: balancing, node ports, refusal, stickiness, pods that ask themselves.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::os::fd::OwnedFd;
+
+use net::{Protocol, ServiceEndpoint, ServicePort, ServiceTable};
+
+use crate::host::*;
+
+const VIP: Ipv4Addr = Ipv4Addr::new(10, 43, 0, 7);
+
+fn service(endpoints: &[&Sandbox]) -> ServicePort {
+    ServicePort {
+        name: "default/web:http".into(),
+        addresses: vec![VIP],
+        protocol: Protocol::Tcp,
+        port: 80,
+        node_port: Some(30080),
+        client_affinity: false,
+        external_local: false,
+        internal_local: false,
+        endpoints: endpoints
+            .iter()
+            .map(|pod| ServiceEndpoint { address: pod.endpoint.address, port: 8080, local: true })
+            .collect(),
+    }
+}
+
+fn table(ports: Vec<ServicePort>) -> ServiceTable {
+    ServiceTable { ports }
+}
+
+/// How often each server answered, of `times` questions.
+fn tally(netns: &OwnedFd, address: Ipv4Addr, port: u16, times: usize) -> BTreeMap<String, usize> {
+    let mut tally = BTreeMap::new();
+    for _ in 0..times {
+        let answer = ask(netns, address, port).expect("an answer");
+        *tally.entry(answer.split(' ').next().unwrap_or_default().to_owned()).or_default() += 1;
+    }
+    tally
+}
+
+#[test]
+fn a_service_is_balanced_over_its_endpoints_and_refuses_without_any() {
+    balanced(false);
+}
+
+#[test]
+fn a_service_is_balanced_where_the_host_filters_bridged_packets() {
+    balanced(true);
+}
+
+fn balanced(filter_bridged: bool) {
+    on_host(|host| async move {
+        filter_bridged_packets(filter_bridged);
+        let network = host.open().await;
+        let pods = network.network_pods().id;
+        let bridge = network.network_default().id;
+        let client = sandbox(&network, &pods, "client", &[]).await;
+        let container = sandbox(&network, &bridge, "container", &[]).await;
+        let names = ["a", "b", "c"];
+        let mut servers = Vec::new();
+        for name in names {
+            let pod = sandbox(&network, &pods, name, &[]).await;
+            tcp_server(&pod.netns, 8080, name);
+            udp_server(&pod.netns, 8080, name);
+            servers.push(pod);
+        }
+        let all: Vec<_> = servers.iter().collect();
+        // Pods reach each other by address, and are seen with their own.
+        let direct = ask(&client.netns, servers[0].endpoint.address, 8080).expect("pod to pod");
+        assert_eq!(direct, format!("a {}", client.endpoint.address));
+        let udp = ServicePort { protocol: Protocol::Udp, ..service(&all[..1]) };
+        network.services_apply(table(vec![service(&all), udp.clone()])).await.expect("apply");
+        let seen = tally(&client.netns, VIP, 80, 60);
+        assert_eq!(seen.len(), 3, "{seen:?}");
+        assert!(seen.values().all(|count| *count >= 5), "{seen:?}");
+        let answer = ask(&client.netns, VIP, 80).expect("an answer");
+        assert!(answer.ends_with(&client.endpoint.address.to_string()), "the client's own address: {answer}");
+        assert_eq!(tally(&here(), VIP, 80, 40).len(), 3, "from the host");
+        assert_eq!(tally(&container.netns, VIP, 80, 40).len(), 3, "from a container");
+        assert_eq!(tally(&servers[0].netns, VIP, 80, 40).len(), 3, "from an endpoint, itself included");
+        assert_eq!(tally(&host.outside, HOST, 30080, 40).len(), 3, "by the node port");
+        assert!(ask_here(Ipv4Addr::LOCALHOST, 30080).is_ok(), "by the node port of 127.0.0.1");
+        let outside = ask(&host.outside, HOST, 30080).expect("an answer");
+        assert!(outside.ends_with(&OUTSIDE.to_string()), "the client's own address: {outside}");
+        assert!(ask_udp(&client.netns, VIP, 80).expect("udp").starts_with("a "));
+
+        // One endpoint less: it is not led to any more; the UDP service moves to another.
+        let udp = ServicePort { endpoints: service(&all[1..2]).endpoints, ..udp };
+        network.services_apply(table(vec![service(&all[1..]), udp])).await.expect("apply");
+        assert_eq!(tally(&client.netns, VIP, 80, 30).len(), 2);
+        assert!(ask_udp(&client.netns, VIP, 80).expect("udp").starts_with("b "));
+
+        // None: refused at once, from everywhere.
+        network.services_apply(table(vec![service(&[])])).await.expect("apply");
+        let refused = |result: std::io::Result<String>| result.expect_err("nobody is there").kind();
+        assert_eq!(refused(ask(&client.netns, VIP, 80)), std::io::ErrorKind::ConnectionRefused);
+        assert_eq!(refused(ask(&container.netns, VIP, 80)), std::io::ErrorKind::ConnectionRefused);
+        assert_eq!(refused(ask_here(VIP, 80)), std::io::ErrorKind::ConnectionRefused);
+        assert_eq!(refused(ask(&host.outside, HOST, 30080)), std::io::ErrorKind::ConnectionRefused);
+        assert_eq!(
+            refused(ask(&client.netns, VIP, 81)),
+            std::io::ErrorKind::ConnectionRefused,
+            "no such port"
+        );
+        // The kernel sends few errors a second to one address, so the first may not come.
+        testkit::wait_until("UDP to be refused", || match ask_udp(&client.netns, VIP, 80) {
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => Ok(()),
+            other => Err(other),
+        });
+        network.close().await;
+    });
+}
+
+#[test]
+fn a_client_keeps_its_endpoint_if_the_service_says_so() {
+    on_host(|host| async move {
+        let network = host.open().await;
+        let pods = network.network_pods().id;
+        let mut servers = Vec::new();
+        for name in ["a", "b", "c", "d"] {
+            let pod = sandbox(&network, &pods, name, &[]).await;
+            tcp_server(&pod.netns, 8080, name);
+            servers.push(pod);
+        }
+        let all: Vec<_> = servers.iter().collect();
+        let sticky = ServicePort { client_affinity: true, ..service(&all) };
+        network.services_apply(table(vec![sticky])).await.expect("apply");
+        let mut chosen = std::collections::BTreeSet::new();
+        for number in 0..8 {
+            let client = sandbox(&network, &pods, &format!("client-{number}"), &[]).await;
+            let seen = tally(&client.netns, VIP, 80, 10);
+            assert_eq!(seen.len(), 1, "{seen:?}");
+            chosen.extend(seen.into_keys());
+        }
+        assert!(chosen.len() > 1, "eight clients do not all get the same endpoint");
+        network.close().await;
+    });
+}
+
+#[test]
+fn services_work_while_the_daemon_is_away_and_after_it_is_back() {
+    on_host(|host| async move {
+        let network = host.open().await;
+        let pods = network.network_pods().id;
+        let pod = sandbox(&network, &pods, "a", &[]).await;
+        tcp_server(&pod.netns, 8080, "a");
+        network.services_apply(table(vec![service(&[&pod])])).await.expect("apply");
+        network.close().await;
+        drop(network);
+        assert!(ask_here(VIP, 80).is_ok(), "while the daemon is away");
+        let network = host.open().await;
+        assert!(ask_here(VIP, 80).is_ok(), "before anybody tells the services again");
+        command("nft delete table ip gantry");
+        testkit::wait_until("the service to come back", || ask_here(VIP, 80));
+        network.close().await;
+    });
+}
+
+#[test]
+fn an_endpoint_elsewhere_answers_through_this_node() {
+    on_host(|host| async move {
+        tcp_server(&host.outside, 8080, "elsewhere");
+        let network = host.open().await;
+        let pod = sandbox(&network, &network.network_pods().id, "pod", &[]).await;
+        let mut remote = service(&[]);
+        remote.endpoints = vec![ServiceEndpoint { address: OUTSIDE, port: 8080, local: false }];
+        let local = ServicePort {
+            addresses: vec![Ipv4Addr::new(10, 43, 0, 8)],
+            node_port: Some(30081),
+            external_local: true,
+            internal_local: true,
+            ..remote.clone()
+        };
+        network.services_apply(table(vec![remote, local])).await.expect("apply");
+        assert_eq!(ask(&pod.netns, VIP, 80).expect("from a pod"), format!("elsewhere {HOST}"));
+        assert_eq!(ask_here(VIP, 80).expect("from the host"), format!("elsewhere {HOST}"));
+        assert_eq!(ask(&host.outside, HOST, 30080).expect("by the node port"), format!("elsewhere {HOST}"));
+        ask(&host.outside, HOST, 30081).expect_err("only local endpoints, and there are none");
+        ask(&pod.netns, Ipv4Addr::new(10, 43, 0, 8), 80)
+            .expect_err("only local endpoints, and there are none");
+        network.close().await;
+    });
+}
+
+#[test]
+fn a_thousand_services_are_one_transaction_and_a_change_to_one_is_small() {
+    on_host(|host| async move {
+        let network = host.open().await;
+        let port = |number: u16, last: u8| ServicePort {
+            addresses: vec![Ipv4Addr::from(u32::from(Ipv4Addr::new(10, 43, 1, 0)) + u32::from(number))],
+            node_port: None,
+            endpoints: (1..=last)
+                .map(|host| ServiceEndpoint {
+                    address: Ipv4Addr::new(10, 42, 1, host),
+                    port: 8080,
+                    local: true,
+                })
+                .collect(),
+            ..service(&[])
+        };
+        let mut ports: Vec<_> = (0..1000).map(|number| port(number, 10)).collect();
+        network.services_apply(table(ports.clone())).await.expect("apply");
+        let elements = || command("nft list map ip gantry endpoints").matches(" . 8080").count();
+        assert_eq!(elements(), 10_000);
+        ports[500] = port(500, 3);
+        network.services_apply(table(ports.clone())).await.expect("apply");
+        assert_eq!(elements(), 9_993);
+        ports.truncate(1);
+        network.services_apply(table(ports)).await.expect("apply");
+        assert_eq!(elements(), 10);
+        assert!(!command("nft list table ip gantry").contains("pick-3"), "no chain is left behind");
+        network.close().await;
+    });
+}
