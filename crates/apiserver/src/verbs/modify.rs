@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use http::{Response, StatusCode};
-use model::merge::apply::{Manager, track};
+use model::merge::apply::{Manager, settle, track};
 use model::{Object, Status};
 
 use crate::body::Body;
@@ -153,7 +153,7 @@ async fn attempt(
         }
         return Ok(deleted.map(|_| Modified::Gone(new)));
     }
-    if new == *old {
+    if !settle(old, &mut new) {
         return Ok(Ok(Modified::Stored(live.clone())));
     }
     if options.dry_run {

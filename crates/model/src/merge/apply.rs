@@ -1,9 +1,22 @@
 //! Server-side apply, and keeping track of who set what.
+//!
+//! Every field has managers: who applied a configuration that names it, or who changed it by another
+//! request. Applying sets the named fields, refuses to change what others manage unless forced, and
+//! removes what the same manager named before and no longer does, if nobody else manages it. The types
+//! say what a field is: items of keyed lists are fields of their own, atomic values are taken whole.
+//! See Kubernetes' page on server-side apply, and its structured-merge-diff for `fieldsV1`.
+
+mod field_set;
+mod managed;
+mod typed;
 
 use jiff::Timestamp;
+use serde_json::{Map, Value};
 
+use self::field_set::FieldSet;
+use self::managed::{Managed, ManagerId, Owned};
 use crate::object::Object;
-use crate::schema::Schema;
+use crate::schema::{Schema, TypeRef};
 use crate::status::Cause;
 
 /// Who makes a request, and by which endpoint.
@@ -36,6 +49,25 @@ pub enum ApplyError {
     Malformed(String),
 }
 
+/// Fields that the server sets or that name the object: nobody's.
+const NOBODYS: [&[&str]; 12] = [
+    &["apiVersion"],
+    &["kind"],
+    &["metadata"],
+    &["metadata", "name"],
+    &["metadata", "namespace"],
+    &["metadata", "creationTimestamp"],
+    &["metadata", "selfLink"],
+    &["metadata", "uid"],
+    &["metadata", "clusterName"],
+    &["metadata", "generation"],
+    &["metadata", "managedFields"],
+    &["metadata", "resourceVersion"],
+];
+
+/// The manager of what was there before anybody was kept track of.
+const BEFORE_FIRST_APPLY: &str = "before-first-apply";
+
 /// Merges an applied configuration into the live object, or makes the object where there is none.
 /// `applied` is decoded but not defaulted. The outcome has its `managedFields` brought up to date and
 /// wants defaulting; [`settle`] tells afterwards whether anything really changed.
@@ -46,20 +78,237 @@ pub fn apply(
     manager: Manager<'_>,
     force: bool,
 ) -> Result<Object, ApplyError> {
-    let _ = (schema, live, applied, manager, force);
-    todo!()
+    if applied.get(&["metadata", "managedFields"]).is_some() {
+        return Err(ApplyError::Malformed("metadata.managedFields must be nil".into()));
+    }
+    let ty = Some(schema.root());
+    let version = applied.api_version().to_owned();
+    let mut managers = live.map(Managed::of).unwrap_or_default();
+    let old = live.map_or_else(|| blank(applied), without_managers);
+    if managers.0.is_empty() && live.is_some() {
+        let before = Manager { name: BEFORE_FIRST_APPLY, subresource: "", ..manager };
+        record(ty, &blank(applied), &old, &mut managers, &version, before);
+    }
+
+    let malformed = |error: typed::ListError| {
+        let namespace = applied.namespace().unwrap_or_default();
+        ApplyError::Malformed(format!(
+            "failed to create typed patch object ({namespace}/{}; {}): {error}",
+            applied.name(),
+            applied.gvk()
+        ))
+    };
+    let id = ManagerId {
+        applied: true,
+        name: named(manager.name),
+        api_version: String::new(),
+        subresource: manager.subresource.into(),
+    };
+    let set = typed::fields_of(ty, applied.value()).map_err(malformed)?.without(manager.ignored);
+    let merged = typed::merge(ty, &old, applied.value()).map_err(malformed)?;
+    let last = managers.0.get(&id).cloned().unwrap_or_default();
+    managers.0.insert(id.clone(), Owned { set, api_version: version, time: last.time.clone() });
+    let new = prune(ty, merged, &managers, &last.set).map_err(malformed)?;
+
+    let difference = typed::compare(ty, &old, &new);
+    let changed = difference.modified.union(&difference.added).without(manager.ignored);
+    let conflicts = conflicts(&managers, &id, &changed);
+    if !force && !conflicts.is_empty() {
+        return Err(conflict_error(&conflicts));
+    }
+    managers.take(Some(&id), &changed);
+    managers.take(Some(&id), &difference.removed.without(manager.ignored));
+    if let Some(own) = managers.0.get_mut(&id) {
+        own.set = own.set.difference(&nobodys());
+        if old != new {
+            own.time = managed::written(manager.now);
+        }
+    }
+    managers.drop_empty();
+    let mut object = Object::from_fields(into_fields(new));
+    managers.write(&mut object);
+    Ok(object)
 }
 
 /// Brings `managedFields` up to date after a create, an update or a patch other than apply. `new` is
 /// decoded and defaulted.
 pub fn track(schema: &Schema, live: Option<&Object>, new: Object, manager: Manager<'_>) -> Object {
-    let _ = (schema, live, manager);
+    let ty = Some(schema.root());
+    let live_managers = || live.map(Managed::of).unwrap_or_default();
+    let mut managers = if !manager.subresource.is_empty() {
+        live_managers()
+    } else if Managed::is_reset(&new) {
+        Managed::default()
+    } else {
+        // Clients send back what they read, and may edit it; those that know nothing of managers lose none.
+        let sent = Managed::of(&new);
+        if sent.0.is_empty() { live_managers() } else { sent }
+    };
+    let mut new = new;
+    // What was there before managers were kept track of stays nobody's until it is applied.
+    if managers.0.is_empty() && live.is_some() {
+        new.remove(&["metadata", "managedFields"]);
+        return new;
+    }
+    let version = new.api_version().to_owned();
+    let old = live.map_or_else(|| blank(&new), without_managers);
+    record(ty, &old, &without_managers(&new), &mut managers, &version, manager);
+    managers.cap();
+    managers.write(&mut new);
     new
 }
 
 /// Undoes changes of nothing but `managedFields` timestamps: an object that is as it was stays as it
 /// was, byte for byte. Returns whether it changed. Call it last, before the store.
 pub fn settle(live: &Object, new: &mut Object) -> bool {
-    let _ = (live, new);
-    todo!()
+    if live == new {
+        return false;
+    }
+    let timeless = |object: &Object| {
+        let mut managers = Managed::of(object);
+        for owned in managers.0.values_mut() {
+            owned.time = None;
+        }
+        managers
+    };
+    let rest = |object: &Object| {
+        let mut value = without_managers(object);
+        if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
+            metadata.shift_remove("resourceVersion");
+        }
+        value
+    };
+    if timeless(live) == timeless(new) && rest(live) == rest(new) {
+        *new = live.clone();
+        return false;
+    }
+    true
 }
+
+/// Gives a manager by update what it changed, and takes that from all others.
+fn record(
+    ty: Option<TypeRef<'_>>,
+    old: &Value,
+    new: &Value,
+    managers: &mut Managed,
+    version: &str,
+    manager: Manager<'_>,
+) {
+    let difference = typed::compare(ty, old, new);
+    let changed = difference.added.union(&difference.modified).without(manager.ignored);
+    managers.take(None, &changed);
+    managers.take(None, &difference.removed.without(manager.ignored));
+    managers.drop_empty();
+    let set = changed.difference(&nobodys());
+    if set.is_empty() {
+        return;
+    }
+    let id = ManagerId {
+        applied: false,
+        name: named(manager.name),
+        api_version: version.into(),
+        subresource: manager.subresource.into(),
+    };
+    let owned = managers.0.entry(id).or_default();
+    owned.set = owned.set.union(&set);
+    owned.api_version = version.into();
+    owned.time = managed::written(manager.now);
+}
+
+/// Removes what the manager applied last time and no longer does, unless somebody else manages it.
+/// Fields that nobody manages stay.
+fn prune(
+    ty: Option<TypeRef<'_>>,
+    merged: Value,
+    managers: &Managed,
+    last: &FieldSet,
+) -> Result<Value, typed::ListError> {
+    if last.is_empty() {
+        return Ok(merged);
+    }
+    let nothing = || Value::Object(Map::new());
+    let with_parents = |set: &FieldSet| typed::with_parents(ty, set);
+    let all_fields = |value: &Value| fields_of_live(ty, value).map(|set| with_parents(&set));
+    let last = with_parents(last);
+    let everything = all_fields(&merged)?;
+    // First all that was applied goes, then what is somebody's comes back, then what was nobody's.
+    let without_last = typed::remove(ty, &merged, &last).unwrap_or_else(nothing);
+    let owned = managers.0.values().fold(FieldSet::default(), |all, owned| all.union(&owned.set));
+    let kept = all_fields(&without_last)?.union(&with_parents(&owned));
+    let with_owned = typed::remove(ty, &merged, &everything.difference(&kept)).unwrap_or_else(nothing);
+    let gone = everything.difference(&all_fields(&with_owned)?).intersection(&last);
+    Ok(typed::remove(ty, &merged, &gone).unwrap_or_else(nothing))
+}
+
+/// The fields of a document that may hold what an applied one may not, such as items that occur twice.
+fn fields_of_live(ty: Option<TypeRef<'_>>, value: &Value) -> Result<FieldSet, typed::ListError> {
+    match typed::fields_of(ty, value) {
+        Ok(set) => Ok(set),
+        // The difference from nothing names the same fields and takes what is malformed as it is.
+        Err(_) => Ok(typed::compare(ty, &Value::Object(Map::new()), value).added),
+    }
+}
+
+fn conflicts(managers: &Managed, own: &ManagerId, changed: &FieldSet) -> Vec<(ManagerId, FieldSet)> {
+    let others = managers.0.iter().filter(|(id, _)| *id != own);
+    let overlaps = others.map(|(id, owned)| (id.clone(), owned.set.intersection(changed)));
+    overlaps.filter(|(_, set)| !set.is_empty()).collect()
+}
+
+fn conflict_error(conflicts: &[(ManagerId, FieldSet)]) -> ApplyError {
+    let mut causes = Vec::new();
+    let mut lines = Vec::new();
+    for (id, set) in conflicts {
+        lines.push(format!("conflicts with {}:", id.describe()));
+        for path in set.paths() {
+            let field = managed::print(&path);
+            lines.push(format!("- {field}"));
+            causes.push(Cause {
+                reason: "FieldManagerConflict".into(),
+                message: format!("conflict with {}", id.describe()),
+                field,
+            });
+        }
+    }
+    let message = match causes.as_slice() {
+        [one] => format!("Apply failed with 1 conflict: {}: {}", one.message, one.field),
+        many => format!("Apply failed with {} conflicts: {}", many.len(), lines.join("\n")),
+    };
+    ApplyError::Conflict { message, causes }
+}
+
+fn nobodys() -> FieldSet {
+    let mut set = FieldSet::default();
+    for path in NOBODYS {
+        let path: Vec<_> = path.iter().map(|name| field_set::Element::field(name)).collect();
+        set.insert(&path);
+    }
+    set
+}
+
+/// An object of the same kind with nothing in it.
+fn blank(like: &Object) -> Value {
+    serde_json::json!({"apiVersion": like.api_version(), "kind": like.kind(), "metadata": {}})
+}
+
+fn without_managers(object: &Object) -> Value {
+    let mut value = object.value().clone();
+    if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.shift_remove("managedFields");
+    }
+    value
+}
+
+fn into_fields(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(fields) => fields,
+        _ => Map::new(),
+    }
+}
+
+fn named(manager: &str) -> String {
+    if manager.is_empty() { "unknown".into() } else { manager.into() }
+}
+
+#[cfg(test)]
+mod tests;

@@ -182,10 +182,8 @@ fn variable_source(source: &Value, variable: &Value, path: &Path<'_>, errors: &m
         let path = path.child(name);
         match name {
             "fieldRef" => field_reference(reference, &path, &VARIABLE_FIELDS, errors),
-            "resourceFieldRef" => {
-                if text(reference, "resource").is_empty() {
-                    errors.push(FieldError::required(&path.child("resource"), ""));
-                }
+            "resourceFieldRef" if text(reference, "resource").is_empty() => {
+                errors.push(FieldError::required(&path.child("resource"), ""));
             }
             "configMapKeyRef" | "secretKeyRef" => {
                 if text(reference, "name").is_empty() {

@@ -48,10 +48,8 @@ pub(super) fn handler(handler: &Value, path: &Path<'_>, errors: &mut Errors) {
             continue;
         }
         match name {
-            "exec" => {
-                if list(action, "command").is_empty() {
-                    errors.push(FieldError::required(&path.child("command"), ""));
-                }
+            "exec" if list(action, "command").is_empty() => {
+                errors.push(FieldError::required(&path.child("command"), ""));
             }
             "httpGet" => {
                 if text(action, "path").is_empty() {

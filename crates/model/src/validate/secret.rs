@@ -33,11 +33,9 @@ pub(super) fn object(object: &Object, errors: &mut Errors) {
             document(content(".dockerconfigjson"), ".dockerconfigjson", errors)
         }
         "kubernetes.io/dockercfg" => document(content(".dockercfg"), ".dockercfg", errors),
-        "kubernetes.io/basic-auth" => {
-            if content("username").is_none() && content("password").is_none() {
-                for key in ["username", "password"] {
-                    need(key, errors);
-                }
+        "kubernetes.io/basic-auth" if content("username").is_none() && content("password").is_none() => {
+            for key in ["username", "password"] {
+                need(key, errors);
             }
         }
         "kubernetes.io/ssh-auth" => need("ssh-privatekey", errors),

@@ -100,10 +100,8 @@ fn source(volume: &Value, path: &Path<'_>, errors: &mut Errors) {
                 downward_files(source, &path, errors);
             }
             "projected" => projected(source, &path, errors),
-            "persistentVolumeClaim" => {
-                if text(source, "claimName").is_empty() {
-                    errors.push(FieldError::required(&path.child("claimName"), ""));
-                }
+            "persistentVolumeClaim" if text(source, "claimName").is_empty() => {
+                errors.push(FieldError::required(&path.child("claimName"), ""));
             }
             "nfs" => {
                 for name in ["server", "path"] {

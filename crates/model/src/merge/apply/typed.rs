@@ -1,0 +1,421 @@
+//! Walks over documents along their types: which fields they set, how two differ, merging, removing.
+
+use serde_json::{Map, Value};
+
+use super::field_set::{Element, FieldSet};
+use crate::schema::{ListKind, Type, TypeRef};
+
+/// How two documents differ.
+#[derive(Debug, Default)]
+pub(super) struct Difference {
+    pub(super) added: FieldSet,
+    pub(super) modified: FieldSet,
+    pub(super) removed: FieldSet,
+}
+
+/// A list whose items cannot be told apart, and where.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{path}: {message}")]
+pub(super) struct ListError {
+    path: String,
+    message: String,
+}
+
+type Result<T> = std::result::Result<T, ListError>;
+
+/// The type at a place; [`None`] is a place without a schema, where types follow from the values.
+type At<'a> = Option<TypeRef<'a>>;
+
+/// What a value is to server-side apply.
+enum Shape<'a> {
+    /// One value, whatever it holds.
+    Leaf,
+    /// An object whose fields stand for themselves.
+    Map,
+    /// A list whose items stand for themselves.
+    List(&'a ListKind),
+}
+
+/// Objects that Kubernetes' Go types hold by value: they are never absent there, so nobody owns
+/// their being there.
+const ALWAYS_THERE: [&str; 6] = ["containers", "metadata", "spec", "status", "strategy", "template"];
+
+/// The fields that an applied document sets.
+pub(super) fn fields_of(ty: At<'_>, value: &Value) -> Result<FieldSet> {
+    let mut set = FieldSet::default();
+    collect(ty, value, &mut Vec::new(), &mut set)?;
+    Ok(set)
+}
+
+/// How `new` differs from `old`.
+pub(super) fn compare(ty: At<'_>, old: &Value, new: &Value) -> Difference {
+    let mut difference = Difference::default();
+    walk(ty, Some(old), Some(new), &mut Vec::new(), &mut difference);
+    difference
+}
+
+/// `live` with `applied` merged in.
+pub(super) fn merge(ty: At<'_>, live: &Value, applied: &Value) -> Result<Value> {
+    merge_at(ty, live, applied, &mut Vec::new())
+}
+
+/// Without the fields of a set. [`None`] if nothing is left.
+pub(super) fn remove(ty: At<'_>, value: &Value, set: &FieldSet) -> Option<Value> {
+    match (shape(ty, value), value) {
+        (Shape::Map, Value::Object(fields)) => {
+            let mut kept = Map::new();
+            for (name, value) in fields {
+                let element = Element::field(name);
+                if set.has(&element) {
+                    continue;
+                }
+                let value = match set.below(&element) {
+                    Some(inside) => remove(child(ty, name), value, inside),
+                    None => Some(value.clone()),
+                };
+                if let Some(value) = value {
+                    kept.insert(name.clone(), value);
+                }
+            }
+            (!kept.is_empty()).then_some(Value::Object(kept))
+        }
+        (Shape::List(kind), Value::Array(items)) => {
+            let mut kept = Vec::new();
+            for item in items {
+                let element = element_of(ty, kind, item).ok();
+                if element.as_ref().is_some_and(|element| set.has(element)) {
+                    continue;
+                }
+                let inside = element.as_ref().and_then(|element| set.below(element));
+                kept.extend(match inside {
+                    Some(inside) => remove(item_type(ty), item, inside),
+                    None => Some(item.clone()),
+                });
+            }
+            (!kept.is_empty()).then_some(Value::Array(kept))
+        }
+        _ => None,
+    }
+}
+
+/// The set with every known field that leads to a member as a member too.
+pub(super) fn with_parents(ty: At<'_>, set: &FieldSet) -> FieldSet {
+    set.map(|element, member, children| {
+        let (known, inner) = match element {
+            Element::Field(name) => {
+                let known = ty.is_some_and(|ty| ty.field(name).is_some());
+                (known && !children.is_empty(), child(ty, name))
+            }
+            _ => (false, item_type(ty)),
+        };
+        (member || known, with_parents(inner, children))
+    })
+}
+
+fn collect(ty: At<'_>, value: &Value, path: &mut Vec<Element>, set: &mut FieldSet) -> Result<()> {
+    match (shape(ty, value), value) {
+        (Shape::Map, Value::Object(fields)) => {
+            for (name, value) in fields {
+                path.push(Element::field(name));
+                collect(child(ty, name), value, path, set)?;
+                let known = ty.is_some_and(|ty| ty.field(name).is_some());
+                let empty = value.is_null() || value.as_object().is_some_and(Map::is_empty);
+                if empty || !known {
+                    set.insert(path);
+                }
+                path.pop();
+            }
+            Ok(())
+        }
+        (Shape::List(kind), Value::Array(items)) => {
+            for (index, element) in elements(ty, kind, items, path, false)?.into_iter().enumerate() {
+                path.push(element);
+                collect(item_type(ty), &items[index], path, set)?;
+                set.insert(path);
+                path.pop();
+            }
+            Ok(())
+        }
+        _ => {
+            set.insert(path);
+            Ok(())
+        }
+    }
+}
+
+fn walk(ty: At<'_>, old: Option<&Value>, new: Option<&Value>, path: &mut Vec<Element>, out: &mut Difference) {
+    let Some(sample) = new.or(old) else { return };
+    let empty = |value: Option<&Value>| match value {
+        None | Some(Value::Null) => true,
+        Some(Value::Object(fields)) => fields.is_empty(),
+        Some(Value::Array(items)) => items.is_empty(),
+        Some(_) => false,
+    };
+    let both_alike = match (old, new) {
+        (Some(old), Some(new)) => std::mem::discriminant(old) == std::mem::discriminant(new),
+        _ => true,
+    };
+    let shape = shape(ty, sample);
+    if matches!(shape, Shape::Leaf) || (empty(old) && empty(new)) || !both_alike {
+        match (old, new) {
+            (None, _) => out.added.insert(path),
+            (_, None) => out.removed.insert(path),
+            (Some(old), Some(new)) if old != new => out.modified.insert(path),
+            _ => {}
+        }
+        return;
+    }
+    match shape {
+        Shape::Leaf => {}
+        Shape::Map => walk_map(ty, old, new, path, out),
+        Shape::List(kind) => walk_list(ty, kind, old, new, path, out),
+    }
+    let implied = matches!(path.last(), Some(Element::Field(name)) if ALWAYS_THERE.contains(&name.as_str()));
+    match (old, new) {
+        (None, Some(_)) if !implied => out.added.insert(path),
+        (Some(_), None) if !implied => out.removed.insert(path),
+        _ => {}
+    }
+}
+
+fn walk_map(
+    ty: At<'_>,
+    old: Option<&Value>,
+    new: Option<&Value>,
+    path: &mut Vec<Element>,
+    out: &mut Difference,
+) {
+    let none = Map::new();
+    let fields = |value: Option<&'_ Value>| value.and_then(Value::as_object).cloned();
+    let (old, new) = (fields(old), fields(new));
+    let (old, new) = (old.as_ref().unwrap_or(&none), new.as_ref().unwrap_or(&none));
+    let names = old.keys().chain(new.keys().filter(|name| !old.contains_key(*name)));
+    for name in names {
+        path.push(Element::field(name));
+        walk(child(ty, name), old.get(name), new.get(name), path, out);
+        path.pop();
+    }
+}
+
+fn walk_list(
+    ty: At<'_>,
+    kind: &ListKind,
+    old: Option<&Value>,
+    new: Option<&Value>,
+    path: &mut Vec<Element>,
+    out: &mut Difference,
+) {
+    let items = |value: Option<&'_ Value>| value.and_then(Value::as_array).cloned().unwrap_or_default();
+    let (old, new) = (items(old), items(new));
+    let index = |items: &[Value]| {
+        let mut index: Vec<(Element, Vec<Value>)> = Vec::new();
+        for item in items {
+            // An item without its key cannot be owned: it is left out here as it is there.
+            let Ok(element) = element_of(ty, kind, item) else { continue };
+            match index.iter_mut().find(|(known, _)| *known == element) {
+                Some((_, same)) => same.push(item.clone()),
+                None => index.push((element, vec![item.clone()])),
+            }
+        }
+        index
+    };
+    let (old, new) = (index(&old), index(&new));
+    let find = |index: &[(Element, Vec<Value>)], wanted: &Element| {
+        index
+            .iter()
+            .find(|(element, _)| element == wanted)
+            .map(|(_, items)| items.clone())
+            .unwrap_or_default()
+    };
+    let elements: Vec<&Element> = old
+        .iter()
+        .map(|(element, _)| element)
+        .chain(
+            new.iter()
+                .map(|(element, _)| element)
+                .filter(|element| !old.iter().any(|(known, _)| known == *element)),
+        )
+        .collect();
+    for element in elements {
+        let (before, after) = (find(&old, element), find(&new, element));
+        path.push(element.clone());
+        match (before.as_slice(), after.as_slice()) {
+            (before, after) if before.len() <= 1 && after.len() <= 1 => {
+                walk(item_type(ty), before.first(), after.first(), path, out);
+            }
+            // Items that occur more than once are one value together.
+            (before, after) if before.len() >= 2 && after.len() >= 2 => {
+                if before != after {
+                    out.modified.insert(path);
+                }
+            }
+            (before, after) if before.len() >= 2 => {
+                walk(item_type(ty), None, after.first(), path, out);
+                out.removed.insert(path);
+            }
+            (before, _) => {
+                walk(item_type(ty), before.first(), None, path, out);
+                out.added.insert(path);
+            }
+        }
+        path.pop();
+    }
+}
+
+fn merge_at(ty: At<'_>, live: &Value, applied: &Value, path: &mut Vec<Element>) -> Result<Value> {
+    match (shape(ty, applied), live, applied) {
+        (Shape::Map, Value::Object(live), Value::Object(applied)) => {
+            let mut merged = live.clone();
+            for (name, value) in applied {
+                path.push(Element::field(name));
+                let value = match live.get(name) {
+                    Some(current) => merge_at(child(ty, name), current, value, path)?,
+                    None => merge_at(child(ty, name), &nothing_like(value), value, path)?,
+                };
+                path.pop();
+                merged.insert(name.clone(), value);
+            }
+            Ok(Value::Object(merged))
+        }
+        (Shape::List(kind), Value::Array(live), Value::Array(applied)) => {
+            merge_list(ty, kind, live, applied, path)
+        }
+        _ => Ok(applied.clone()),
+    }
+}
+
+/// Applied items in their order; the others where they were, before the shared item that they stood before.
+fn merge_list(
+    ty: At<'_>,
+    kind: &ListKind,
+    live: &[Value],
+    applied: &[Value],
+    path: &mut Vec<Element>,
+) -> Result<Value> {
+    let applied_keys = elements(ty, kind, applied, path, false)?;
+    let live_keys = elements(ty, kind, live, path, true)?;
+    let mut merged = Vec::with_capacity(live.len().max(applied.len()));
+    let mut done = 0;
+    let mut emit = |upto: usize, merged: &mut Vec<Value>, path: &mut Vec<Element>| -> Result<()> {
+        while done < upto {
+            let key = &applied_keys[done];
+            // Of items that occur more than once none is merged: they are replaced together.
+            let mut same = live_keys.iter().zip(live).filter(|(other, _)| *other == key);
+            let current = match (same.next(), same.next()) {
+                (Some((_, item)), None) => item.clone(),
+                _ => nothing_like(&applied[done]),
+            };
+            path.push(key.clone());
+            merged.push(merge_at(item_type(ty), &current, &applied[done], path)?);
+            path.pop();
+            done += 1;
+        }
+        Ok(())
+    };
+    let mut next_shared =
+        applied_keys.iter().enumerate().filter(|(_, key)| live_keys.contains(key)).peekable();
+    for (key, item) in live_keys.iter().zip(live) {
+        if !applied_keys.contains(key) {
+            merged.push(item.clone());
+        } else if let Some((at, _)) = next_shared.next_if(|(_, next)| *next == key) {
+            emit(at + 1, &mut merged, path)?;
+        }
+    }
+    emit(applied_keys.len(), &mut merged, path)?;
+    Ok(Value::Array(merged))
+}
+
+/// The element of each item. Items that occur twice are an error unless the list is the live one.
+fn elements(
+    ty: At<'_>,
+    kind: &ListKind,
+    items: &[Value],
+    path: &[Element],
+    duplicates: bool,
+) -> Result<Vec<Element>> {
+    let place = || path.iter().map(ToString::to_string).collect::<String>();
+    let mut all: Vec<Element> = Vec::with_capacity(items.len());
+    for (index, item) in items.iter().enumerate() {
+        match element_of(ty, kind, item) {
+            Ok(element) if !duplicates && all.contains(&element) => {
+                return Err(ListError {
+                    path: place(),
+                    message: format!("duplicate entries for key {element}"),
+                });
+            }
+            Ok(element) => all.push(element),
+            Err(_) if duplicates => all.push(Element::Index(index as i64)),
+            Err(message) => {
+                return Err(ListError { path: place(), message: format!("element {index}: {message}") });
+            }
+        }
+    }
+    Ok(all)
+}
+
+fn element_of(ty: At<'_>, kind: &ListKind, item: &Value) -> std::result::Result<Element, String> {
+    match (kind, item) {
+        (ListKind::Map(keys), Value::Object(fields)) => {
+            let mut values = Vec::with_capacity(keys.len());
+            for key in keys {
+                let default = || item_type(ty)?.field(key)?.0.default();
+                if let Some(value) = fields.get(key.as_ref()).or_else(default) {
+                    values.push((key.to_string(), value.clone()));
+                }
+            }
+            if values.is_empty() {
+                let keys: Vec<String> = keys.iter().map(|key| crate::field::quote(key)).collect();
+                return Err(format!(
+                    "associative list with keys has an element that omits all key fields [{}] \
+                     (and doesn't have default values for any key fields)",
+                    keys.join(" ")
+                ));
+            }
+            values.sort_by(|(a, _), (b, _)| a.cmp(b));
+            Ok(Element::Key(values))
+        }
+        (ListKind::Map(_), Value::Null) => {
+            Err("associative list with keys may not have a null element".into())
+        }
+        (ListKind::Map(_), _) => Err("associative list with keys may not have non-map elements".into()),
+        (_, Value::Object(_)) => Err("associative list without keys has an element that's a map type".into()),
+        (_, Value::Array(_)) => Err("not supported: associative list with lists as elements".into()),
+        (_, Value::Null) => {
+            Err("associative list without keys has an element that's an explicit null".into())
+        }
+        (_, scalar) => Ok(Element::Value(scalar.clone())),
+    }
+}
+
+fn shape<'a>(ty: At<'a>, value: &Value) -> Shape<'a> {
+    let Some(ty) = ty else {
+        // Without a schema objects are merged and lists are one value.
+        return if value.is_object() { Shape::Map } else { Shape::Leaf };
+    };
+    match ty.get() {
+        Type::Struct { atomic: false, .. } | Type::Map { atomic: false, .. } => Shape::Map,
+        Type::List { kind: kind @ (ListKind::Set | ListKind::Map(_)), .. } => Shape::List(kind),
+        Type::Any
+        | Type::Raw(_)
+        | Type::Scalar(_)
+        | Type::Struct { .. }
+        | Type::Map { .. }
+        | Type::List { .. } => Shape::Leaf,
+    }
+}
+
+fn child<'a>(ty: At<'a>, name: &str) -> At<'a> {
+    ty?.child(name)
+}
+
+fn item_type(ty: At<'_>) -> At<'_> {
+    ty?.element()
+}
+
+fn nothing_like(value: &Value) -> Value {
+    match value {
+        Value::Object(_) => Value::Object(Map::new()),
+        Value::Array(_) => Value::Array(Vec::new()),
+        _ => Value::Null,
+    }
+}
