@@ -1,7 +1,21 @@
 //! Node agent: pods to engine, services to net, probes, status.
+//!
+//! [`Agent`] runs the pods that the API binds to this node: one worker per pod looks at what the
+//! engine has, asks the pure [`pod::plan`] what to do next, does it, and publishes the status that
+//! [`pod::status`] makes of it. Beside them it keeps the node's own object and lease, and the
+//! network's service and name tables. It knows the API by a [`client::Client`] only; whether that
+//! is a call inside the process or a connection is the binary's affair.
 #![forbid(unsafe_code)]
 
+mod agent;
+mod config;
+pub mod images;
 pub mod labels;
 pub mod pod;
 pub mod probe;
+mod registration;
 pub mod services;
+pub mod streams;
+
+pub use agent::Agent;
+pub use config::Config;

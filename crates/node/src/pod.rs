@@ -1,13 +1,22 @@
 //! Pods: from the API's object to a sandbox and containers of the engine, and back to a status.
 
+use std::path::{Path, PathBuf};
+
 pub mod back_off;
 pub mod container_spec;
 pub mod downward;
 pub mod env;
 pub mod expand;
+pub mod observe;
 pub mod plan;
 pub mod resources;
 pub mod sandbox_spec;
 pub mod status;
 pub mod subpath;
 pub mod volumes;
+pub(crate) mod worker;
+
+/// Where the log of instance `number` of a container is, below the pod's directory.
+pub fn log_path(directory: &Path, container: &str, number: u32) -> PathBuf {
+    directory.join("logs").join(container).join(format!("{number}.log"))
+}

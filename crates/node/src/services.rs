@@ -1,10 +1,14 @@
-//! Services and their endpoints, as the network and its DNS take them: pure.
+//! Services and their endpoints, as the network and its DNS take them: pure, but for [`program`].
 
 mod dns;
+mod program;
 mod proxy;
 
 pub use dns::dns_table;
+pub(crate) use program::program;
 pub use proxy::service_table;
+
+use std::collections::HashMap;
 
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -21,32 +25,22 @@ pub struct Backed<'a> {
 }
 
 /// Puts services and slices together; slices of no service are left out.
-pub fn join<'a>(services: &'a [Service], slices: &'a [EndpointSlice]) -> Vec<Backed<'a>> {
-    let belongs = |slice: &EndpointSlice, service: &Service| {
-        let name = slice.metadata.labels.as_ref().and_then(|labels| labels.get(SERVICE_NAME));
-        slice.metadata.namespace == service.metadata.namespace
-            && name.is_some()
-            && name == service.metadata.name.as_ref()
-            && slice.address_type == "IPv4"
-    };
-    let mut by_service: std::collections::HashMap<(&str, &str), Vec<&EndpointSlice>> = Default::default();
-    for slice in slices {
+pub fn join<'a>(
+    services: impl IntoIterator<Item = &'a Service>,
+    slices: impl IntoIterator<Item = &'a EndpointSlice>,
+) -> Vec<Backed<'a>> {
+    let mut by_service: HashMap<(&str, &str), Vec<&EndpointSlice>> = HashMap::new();
+    for slice in slices.into_iter().filter(|slice| slice.address_type == "IPv4") {
         let name = slice.metadata.labels.as_ref().and_then(|labels| labels.get(SERVICE_NAME));
         if let (Some(namespace), Some(name)) = (slice.metadata.namespace.as_deref(), name) {
             by_service.entry((namespace, name)).or_default().push(slice);
         }
     }
-    services
-        .iter()
-        .map(|service| {
-            let key = (
-                service.metadata.namespace.as_deref().unwrap_or_default(),
-                service.metadata.name.as_deref().unwrap_or_default(),
-            );
-            let slices = by_service.get(&key).cloned().unwrap_or_default();
-            Backed { service, slices: slices.into_iter().filter(|slice| belongs(slice, service)).collect() }
-        })
-        .collect()
+    let slices_of = |service: &Service| {
+        let metadata = &service.metadata;
+        by_service.get(&(metadata.namespace.as_deref()?, metadata.name.as_deref()?)).cloned()
+    };
+    services.into_iter().map(|service| Backed { service, slices: slices_of(service).unwrap_or_default() }).collect()
 }
 
 /// The protocol of a service or endpoint port.

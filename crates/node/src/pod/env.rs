@@ -1,6 +1,7 @@
 //! The environment of a container: from its spec, ConfigMaps, Secrets, the pod itself and services.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Container, EnvVarSource, Pod, Secret, Service};
 
@@ -57,7 +58,7 @@ pub struct Context<'a> {
     /// What it refers to.
     pub sources: &'a Sources,
     /// Services of its namespace, and `kubernetes` of the default one.
-    pub services: &'a [Service],
+    pub services: &'a [Arc<Service>],
     /// What the node can give, for `resourceFieldRef` of containers without limits.
     pub node: downward::NodeCapacity,
 }

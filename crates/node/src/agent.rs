@@ -1,0 +1,254 @@
+//! The node agent: one worker per pod of this node, the node's own object, services and names.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::Clock;
+use client::api::ListOptions;
+use client::recorder::{EventType, EventWriter, Recorder};
+use client::{Api, Change, Client, Informer, Store};
+use engine::event::{EventKind, EventQuery};
+use engine::{Engine, container::Dns};
+use futures::StreamExt as _;
+use k8s_openapi::api::core::v1::{ObjectReference, Pod, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use parking_lot::Mutex;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::config::Config;
+use crate::labels;
+use crate::pod::downward::NodeCapacity;
+use crate::pod::worker::{Mailbox, Message, Worker};
+use crate::registration::Registration;
+
+/// What all parts of the agent use.
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) engine: Engine,
+    pub(crate) client: Client,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) recorder: Recorder,
+    pub(crate) capacity: NodeCapacity,
+    /// The engine's network for pods.
+    pub(crate) pod_network: String,
+    pub(crate) host_dns: Dns,
+    services: Store<Service>,
+}
+
+impl Shared {
+    /// All services, for environments.
+    pub(crate) fn services(&self) -> Vec<Arc<Service>> {
+        self.services.list()
+    }
+
+    /// Tells what happened to a pod.
+    pub(crate) fn pod_event(&self, pod: &Pod, warning: bool, reason: &str, message: String) {
+        let kind = if warning { EventType::Warning } else { EventType::Normal };
+        self.recorder.event(pod, kind, reason, message);
+    }
+
+    /// Tells what happened to a container of a pod.
+    pub(crate) fn container_event(&self, pod: &Pod, container: &str, warning: bool, reason: &str, message: String) {
+        let kind = if warning { EventType::Warning } else { EventType::Normal };
+        let metadata = &pod.metadata;
+        let inits = pod.spec.iter().flat_map(|spec| spec.init_containers.iter().flatten());
+        let list = if inits.into_iter().any(|init| init.name == container) { "initContainers" } else { "containers" };
+        let object = ObjectReference {
+            api_version: Some("v1".to_owned()),
+            kind: Some("Pod".to_owned()),
+            name: metadata.name.clone(),
+            namespace: metadata.namespace.clone(),
+            uid: metadata.uid.clone(),
+            resource_version: metadata.resource_version.clone(),
+            field_path: Some(format!("spec.{list}{{{container}}}")),
+        };
+        self.recorder.event_on(object, kind, reason, message);
+    }
+}
+
+/// The agent of one node. [`Agent::run`] does everything; the streams of pods
+/// ([`Agent::pod_logs`](crate::streams) and its neighbours) work whether it runs or not.
+pub struct Agent {
+    pub(crate) shared: Arc<Shared>,
+    pods: Informer<Pod>,
+    services: Informer<Service>,
+    slices: Informer<EndpointSlice>,
+    events: Mutex<Option<EventWriter>>,
+}
+
+impl Agent {
+    /// An agent that runs pods on `engine` and talks to the API by `client`.
+    pub fn new(config: Config, engine: Engine, client: &Client, clock: Arc<dyn Clock>) -> Self {
+        let of_node = format!("spec.nodeName={}", config.name).parse().expect("a node's name is a value of a field selector");
+        let pods = Informer::new(Api::all(client), ListOptions::default().fields(of_node));
+        let services: Informer<Service> = Informer::new(Api::all(client), ListOptions::default());
+        let slices = Informer::new(Api::all(client), ListOptions::default());
+        let (recorder, writer) = Recorder::new(client, "kubelet", Some(&config.name), Arc::clone(&clock));
+        let facts = engine.host_facts();
+        let capacity = NodeCapacity {
+            cpu_millis: i64::from(facts.cpus) * 1000,
+            memory: i64::try_from(facts.memory).unwrap_or(i64::MAX),
+        };
+        let resolver = engine.network().resolv_conf_host();
+        let host_dns = Dns { servers: resolver.nameservers, search: resolver.search, options: resolver.options };
+        let shared = Shared {
+            pod_network: engine.network().network_pods().name,
+            config,
+            engine,
+            client: client.clone(),
+            clock,
+            recorder,
+            capacity,
+            host_dns,
+            services: services.store(),
+        };
+        Self { shared: Arc::new(shared), pods, services, slices, events: Mutex::new(Some(writer)) }
+    }
+
+    /// Registers the node and runs its pods until `stop` is cancelled; pods go on running then.
+    /// May be called once.
+    pub async fn run(&self, stop: CancellationToken) {
+        let Some(events) = self.events.lock().take() else { return };
+        let registration = Registration::new(Arc::clone(&self.shared));
+        let parts = async {
+            tokio::join!(
+                events.run(stop.clone()),
+                self.pods.run(stop.clone()),
+                self.services.run(stop.clone()),
+                self.slices.run(stop.clone()),
+                registration.run(stop.clone()),
+                crate::services::program(&self.shared, &self.services, &self.slices, stop.clone()),
+                self.run_pods(stop.clone()),
+            )
+        };
+        parts.await;
+    }
+
+    /// Starts a worker for each pod, hands on what concerns it, and waits for all in the end.
+    async fn run_pods(&self, stop: CancellationToken) {
+        let (sender, mut changes) = tokio::sync::mpsc::unbounded_channel();
+        self.pods.on_change(move |change| {
+            let _ = sender.send(change.clone());
+        });
+        tokio::select! {
+            () = self.pods.store().synced() => {}
+            () = stop.cancelled() => return,
+        }
+        self.clear_unknown().await;
+        let mut workers = Workers { shared: Arc::clone(&self.shared), stop: stop.clone(), mailboxes: HashMap::new(), tasks: JoinSet::new() };
+        let mut events = self.subscribe();
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                change = changes.recv() => match change {
+                    Some(change) => workers.change(&change),
+                    None => break,
+                },
+                event = events.next() => match event {
+                    Some(Ok(event)) => workers.wake(event.attributes.get(labels::POD_UID)),
+                    // Too slow, or the engine is closing: begin anew and let every worker look.
+                    Some(Err(_)) | None => {
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                        events = self.subscribe();
+                        workers.wake(None);
+                    }
+                },
+                Some(ended) = workers.tasks.join_next() => workers.reap(ended),
+            }
+        }
+        while let Some(ended) = workers.tasks.join_next().await {
+            workers.reap(ended);
+        }
+    }
+
+    fn subscribe(&self) -> engine::event::EventStream {
+        let actions = ["die", "start", "oom"].map(str::to_owned).to_vec();
+        let kinds = vec![EventKind::Container];
+        self.shared.engine.events(EventQuery { kinds, actions, ..EventQuery::default() })
+    }
+
+    /// Removes what the engine still has of pods that the API no longer knows.
+    async fn clear_unknown(&self) {
+        let known: std::collections::HashSet<String> =
+            self.pods.store().list().iter().filter_map(|pod| pod.metadata.uid.clone()).collect();
+        let filter = engine::sandbox::SandboxFilter { labels: vec![labels::POD_UID.to_owned()], ready: None };
+        for sandbox in self.shared.engine.sandbox_list(&filter) {
+            let Some(uid) = sandbox.spec.labels.get(labels::POD_UID).filter(|uid| !known.contains(*uid)) else { continue };
+            info!(uid, "removing a pod that the API does not know");
+            if let Err(error) = self.shared.engine.sandbox_remove(&sandbox.id).await {
+                warn!(uid, error = %error.full_message(), "cannot remove the pod");
+                continue;
+            }
+            let directory = self.shared.config.pod_directory(uid);
+            let _ = crate::pod::volumes::remove(&directory.join("volumes"));
+            let _ = std::fs::remove_dir_all(directory);
+        }
+    }
+}
+
+/// The workers of all pods, by uid.
+struct Workers {
+    shared: Arc<Shared>,
+    stop: CancellationToken,
+    mailboxes: HashMap<String, Mailbox>,
+    tasks: JoinSet<String>,
+}
+
+impl Workers {
+    fn change(&mut self, change: &Change<Pod>) {
+        let pod = change.object();
+        let Some(uid) = pod.metadata.uid.clone() else { return };
+        // Deleted and made again under the same name between two looks: the old one is gone.
+        if let Some(old) = change.old().and_then(|old| old.metadata.uid.as_ref()).filter(|old| **old != uid)
+            && let Some(mailbox) = self.mailboxes.get(old)
+        {
+            mailbox.send(Message::Gone);
+        }
+        if change.is_deletion() {
+            if let Some(mailbox) = self.mailboxes.get(&uid) {
+                mailbox.send(Message::Gone);
+            }
+            return;
+        }
+        match self.mailboxes.get(&uid) {
+            Some(mailbox) => mailbox.send(Message::Changed(Arc::clone(pod))),
+            None => {
+                let (worker, mailbox) = Worker::new(Arc::clone(&self.shared), Arc::clone(pod));
+                if pod.metadata.deletion_timestamp.is_some() {
+                    mailbox.send(Message::Changed(Arc::clone(pod)));
+                }
+                let stop = self.stop.clone();
+                let name = uid.clone();
+                self.tasks.spawn(async move {
+                    worker.run(stop).await;
+                    name
+                });
+                self.mailboxes.insert(uid, mailbox);
+            }
+        }
+    }
+
+    /// Wakes the worker of one pod, or of all.
+    fn wake(&self, uid: Option<&String>) {
+        match uid {
+            Some(uid) => {
+                if let Some(mailbox) = self.mailboxes.get(uid) {
+                    mailbox.send(Message::Engine);
+                }
+            }
+            None => self.mailboxes.values().for_each(|mailbox| mailbox.send(Message::Engine)),
+        }
+    }
+
+    fn reap(&mut self, ended: Result<String, tokio::task::JoinError>) {
+        match ended {
+            Ok(uid) => {
+                self.mailboxes.remove(&uid);
+            }
+            Err(error) => warn!(%error, "a pod's worker panicked"),
+        }
+    }
+}

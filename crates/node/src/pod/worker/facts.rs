@@ -1,0 +1,139 @@
+//! From what the engine has to what the status says.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use engine::container::{Container as Engine, Status};
+use k8s_openapi::api::core::v1::Container;
+
+use super::Worker;
+use crate::pod::observe::{Observation, attempt};
+use crate::pod::plan::{RestartPolicy, Role};
+use crate::pod::status::{End, Facts, Run};
+
+/// So much of a termination message is kept.
+const MESSAGE: usize = 4096;
+/// So much of the log stands in for one.
+const MESSAGE_FROM_LOG: usize = 2048;
+
+impl Worker {
+    /// Facts about every container of the pod.
+    pub(super) fn facts(&self, observation: &Observation) -> BTreeMap<String, Facts> {
+        self.containers().map(|(container, role)| (container.name.clone(), self.fact(observation, container, role))).collect()
+    }
+
+    fn fact(&self, observation: &Observation, container: &Container, role: Role) -> Facts {
+        let name = &container.name;
+        let latest = observation.latest(name);
+        let in_current_sandbox = observation.instance(name).is_some_and(|instance| instance.in_current_sandbox);
+        let ended_for_good = self.ended || observation.sandbox.is_none();
+        let current = latest.filter(|_| in_current_sandbox || ended_for_good);
+        let previous = if current.is_some() { observation.previous(name) } else { latest };
+        Facts {
+            restarts: latest.map_or_else(|| self.known_restarts(name).saturating_sub(1), |latest| attempt(latest)),
+            current: current.map(|instance| self.run_of(container, instance)),
+            previous: previous.map(|instance| self.run_of(container, instance)),
+            waiting: self.waiting_reason(container, role, current),
+            ready: self.probes.is_ready(name),
+            started: self.probes.is_started(name),
+        }
+    }
+
+    fn run_of(&self, container: &Container, instance: &Engine) -> Run {
+        let state = &instance.state;
+        let end = match state.status {
+            Status::Running | Status::Paused | Status::Restarting => None,
+            // The program could not be started.
+            Status::Created => Some(End {
+                code: if state.exit_code == 0 { 128 } else { state.exit_code },
+                at: state.finished_at.or(Some(instance.created)),
+                reason: "StartError".to_owned(),
+                message: state.error.clone(),
+            }),
+            Status::Exited | Status::Dead | Status::Removing => Some(End {
+                code: state.exit_code,
+                at: state.finished_at,
+                reason: reason(state.exit_code, state.oom_killed).to_owned(),
+                message: self.termination_message(container, instance),
+            }),
+        };
+        Run {
+            id: instance.id.to_string(),
+            image: instance.spec.image.clone(),
+            image_id: instance.resolved.image_id.clone(),
+            started_at: state.started_at,
+            end,
+        }
+    }
+
+    /// Why a container that is to run does not.
+    fn waiting_reason(&self, container: &Container, role: Role, current: Option<&std::sync::Arc<Engine>>) -> Option<(String, String)> {
+        let now = self.shared.clock.now();
+        if let Some(waiting) = self.waiting.get(&container.name) {
+            return Some((waiting.reason.to_owned(), waiting.message.clone()));
+        }
+        let ended = current.filter(|instance| instance.state.status == Status::Exited)?;
+        let at = ended.state.finished_at?;
+        let until = self.back_offs.not_before(&container.name, at)?;
+        let policy = RestartPolicy::parse(self.pod.spec.as_ref().and_then(|spec| spec.restart_policy.as_deref()));
+        let failed = ended.state.exit_code != 0;
+        let again = match (role, policy) {
+            (Role::Sidecar, _) => true,
+            (Role::Main, RestartPolicy::Always) => true,
+            (Role::Init, RestartPolicy::Always | RestartPolicy::OnFailure) | (Role::Main, RestartPolicy::OnFailure) => failed,
+            (_, RestartPolicy::Never) => false,
+        };
+        if self.ended || !again || until <= now {
+            return None;
+        }
+        let delay = self.back_offs.delay(&container.name).unwrap_or_default();
+        let message = format!(
+            "back-off {}s restarting failed container={} pod={}_{}({})",
+            delay.as_secs(),
+            container.name,
+            self.pod.metadata.name.as_deref().unwrap_or_default(),
+            self.pod.metadata.namespace.as_deref().unwrap_or_default(),
+            self.uid
+        );
+        Some(("CrashLoopBackOff".to_owned(), message))
+    }
+
+    /// What the container left in its message file, or the end of its log where it asks for that.
+    fn termination_message(&self, container: &Container, instance: &Engine) -> String {
+        let path = self.message_path(&container.name, attempt(instance));
+        let left = read_end(&path, MESSAGE);
+        let from_log = container.termination_message_policy.as_deref() == Some("FallbackToLogsOnError")
+            && instance.state.exit_code != 0;
+        if !left.is_empty() || !from_log {
+            return left;
+        }
+        let log = read_end(&self.log_path(&container.name, attempt(instance)), 4 * MESSAGE_FROM_LOG);
+        // Each line begins with its time, stream and tag.
+        let lines: Vec<&str> = log.lines().filter_map(|line| line.splitn(4, ' ').nth(3)).collect();
+        let text = lines.join("\n");
+        let cut = text.char_indices().rev().map(|(place, _)| place).take_while(|place| text.len() - place <= MESSAGE_FROM_LOG).last();
+        text[cut.unwrap_or(0)..].to_owned()
+    }
+}
+
+/// The kubelet's word for how a container ended.
+fn reason(code: i32, oom_killed: bool) -> &'static str {
+    match (oom_killed, code) {
+        (true, _) => "OOMKilled",
+        (false, 0) => "Completed",
+        (false, _) => "Error",
+    }
+}
+
+/// The last `limit` bytes of a file as text; nothing where there is none.
+fn read_end(path: &Path, limit: usize) -> String {
+    use std::io::{Read as _, Seek as _, SeekFrom};
+    let Ok(mut file) = std::fs::File::open(path) else { return String::new() };
+    let length = file.metadata().map_or(0, |metadata| metadata.len());
+    let from = length.saturating_sub(limit as u64);
+    let mut bytes = Vec::new();
+    match file.seek(SeekFrom::Start(from)).and_then(|_| file.take(limit as u64).read_to_end(&mut bytes)) {
+        Ok(_) => String::from_utf8_lossy(&bytes).into_owned(),
+        Err(_) => String::new(),
+    }
+}

@@ -1,0 +1,70 @@
+//! Telling the API how the pod fares.
+
+use client::api::{Patch, PatchOptions};
+use client::{Api, Error};
+use k8s_openapi::api::core::v1::Pod;
+use tracing::{debug, warn};
+
+use super::Worker;
+use crate::pod::observe::Observation;
+use crate::pod::status::{self, View};
+
+impl Worker {
+    /// Publishes the status if it differs from what was published last.
+    pub(super) async fn publish(&mut self, observation: &Observation) {
+        let mut pod = Pod::clone(&self.pod);
+        pod.status = Some(self.merged_status());
+        let host_ip = self.shared.config.address.to_string();
+        let host_network = pod.spec.as_ref().and_then(|spec| spec.host_network).unwrap_or(false);
+        let pod_ips: Vec<String> = match &observation.sandbox {
+            Some(_) if host_network => vec![host_ip.clone()],
+            Some(sandbox) => sandbox.addresses.iter().map(ToString::to_string).collect(),
+            None => Vec::new(),
+        };
+        let next = status::status(&View {
+            pod: &pod,
+            now: self.shared.clock.now(),
+            host_ip: &host_ip,
+            pod_ips: &pod_ips,
+            sandbox_ready: observation.sandbox.is_some(),
+            containers: &self.facts(observation),
+            ended: self.ended,
+        });
+        if next == self.published {
+            return;
+        }
+        let patch = serde_json::json!({ "metadata": { "uid": self.uid }, "status": next });
+        let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+        let api: Api<Pod> = Api::namespaced(&self.shared.client, namespace);
+        let name = pod.metadata.name.as_deref().unwrap_or_default();
+        match api.patch_status(name, &Patch::Merge(patch), &PatchOptions::default()).await {
+            Ok(_) => {
+                debug!(pod = %self.name(), phase = next.phase.as_deref(), "status published");
+                self.published = next;
+            }
+            // Gone, or made anew under the same name: the informer will say so.
+            Err(Error::NotFound(_) | Error::Conflict(_)) => {}
+            Err(error) => {
+                warn!(pod = %self.name(), error = %base::error::chain(&error), "cannot publish the status; trying again");
+            }
+        }
+    }
+
+    /// The status as published, with the conditions that others have set since.
+    fn merged_status(&self) -> k8s_openapi::api::core::v1::PodStatus {
+        let mut merged = self.published.clone();
+        let theirs = self.pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+        let conditions = merged.conditions.get_or_insert_default();
+        for condition in theirs {
+            match conditions.iter_mut().find(|known| known.type_ == condition.type_) {
+                Some(_) if OURS.contains(&condition.type_.as_str()) => {}
+                Some(known) => *known = condition.clone(),
+                None => conditions.push(condition.clone()),
+            }
+        }
+        merged
+    }
+}
+
+/// Conditions that this node decides.
+const OURS: [&str; 5] = ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];

@@ -1,0 +1,147 @@
+//! Fetching what a pod refers to: ConfigMaps, Secrets, service-account tokens.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use base::Timestamp;
+use client::{Api, Error, OptionalExt as _, Resource};
+use k8s_openapi::api::authentication::v1::TokenRequest;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret, ServiceAccount};
+use serde_json::json;
+
+use super::Worker;
+use crate::pod::env::{self, Sources};
+use crate::pod::volumes::payload::Tokens;
+use crate::pod::volumes::{self, VolumeError};
+
+/// How often volumes made of API objects are brought up to date.
+const REFRESH: Duration = Duration::from_secs(60);
+
+/// Tokens that were fetched, and when each is to be replaced.
+#[derive(Default)]
+pub(super) struct TokenCache {
+    tokens: Tokens,
+    renew_at: BTreeMap<(String, String), Timestamp>,
+}
+
+/// Why a pod's volumes could not be made.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum PrepareError {
+    /// What it refers to could not be fetched.
+    #[error("fetch what the pod refers to")]
+    Fetch(#[from] Error),
+    /// A volume could not be made.
+    #[error(transparent)]
+    Volume(#[from] VolumeError),
+    /// The disk refused.
+    #[error("make {}", path.display())]
+    Directory {
+        /// What could not be made.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+impl Worker {
+    /// Everything that environments and volumes refer to, as it is now.
+    pub(super) async fn fetch_sources(&self) -> Result<Sources, Error> {
+        let (mut config_maps, mut secrets) = env::references(&self.pod);
+        let (more_config_maps, more_secrets) = volumes::references(&self.pod);
+        config_maps.extend(more_config_maps);
+        secrets.extend(more_secrets);
+        let mut sources = Sources::default();
+        for name in config_maps {
+            let found = self.fetch::<ConfigMap>(&name).await?;
+            sources.config_maps.insert(name, found);
+        }
+        for name in secrets {
+            let found = self.fetch::<Secret>(&name).await?;
+            sources.secrets.insert(name, found);
+        }
+        Ok(sources)
+    }
+
+    pub(super) async fn fetch<K: client::resource::Typed>(&self, name: &str) -> Result<Option<K>, Error> {
+        let namespace = self.pod.metadata.namespace.as_deref().unwrap_or_default();
+        Api::<K>::namespaced(&self.shared.client, namespace).get(name).await.optional()
+    }
+
+    /// Makes the pod's volumes or brings them up to date, at most once a minute unless `now`.
+    pub(super) async fn prepare_volumes(&mut self, sources: &Sources) -> Result<(), PrepareError> {
+        self.fetch_tokens().await?;
+        let directory = self.directory().join("volumes");
+        std::fs::create_dir_all(&directory)
+            .map_err(|source| PrepareError::Directory { path: directory.clone(), source })?;
+        let pod = self.pod_with_addresses();
+        let context = volumes::Context {
+            pod: &pod,
+            sources,
+            tokens: &self.tokens.tokens,
+            node: self.shared.capacity,
+            directory: &directory,
+        };
+        self.volumes = volumes::prepare(&context)?;
+        let refreshes = self.pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten()).any(|volume| {
+            volume.config_map.is_some() || volume.secret.is_some() || volume.projected.is_some() || volume.downward_api.is_some()
+        });
+        self.volumes_refresh = refreshes.then(|| self.shared.clock.now().checked_add(REFRESH).ok()).flatten();
+        Ok(())
+    }
+
+    /// Brings volumes up to date when that is due.
+    pub(super) async fn refresh_volumes(&mut self) {
+        let now = self.shared.clock.now();
+        if self.ended || self.volumes.is_empty() || self.volumes_refresh.is_none_or(|due| due > now) {
+            return;
+        }
+        self.volumes_refresh = now.checked_add(REFRESH).ok();
+        let refreshed = match self.fetch_sources().await {
+            Ok(sources) => self.prepare_volumes(&sources).await,
+            Err(error) => Err(error.into()),
+        };
+        if let Err(error) = refreshed {
+            self.event(true, "FailedMount", base::error::chain(&error).to_string());
+        }
+    }
+
+    /// Asks for the tokens that projected volumes show, where they are missing or old.
+    async fn fetch_tokens(&mut self) -> Result<(), Error> {
+        let now = self.shared.clock.now();
+        let spec = self.pod.spec.clone().unwrap_or_default();
+        let account = spec.service_account_name.as_deref().filter(|name| !name.is_empty()).unwrap_or("default");
+        for volume in spec.volumes.iter().flatten() {
+            let projected = volume.projected.iter().flat_map(|projected| projected.sources.iter().flatten());
+            for wanted in projected.filter_map(|source| source.service_account_token.as_ref()) {
+                let key = (volume.name.clone(), wanted.path.clone());
+                if self.tokens.renew_at.get(&key).is_some_and(|&due| due > now) {
+                    continue;
+                }
+                let seconds = wanted.expiration_seconds.unwrap_or(3600);
+                let audience = wanted.audience.clone().filter(|audience| !audience.is_empty());
+                let request: serde_json::Value = json!({
+                    "apiVersion": "authentication.k8s.io/v1",
+                    "kind": "TokenRequest",
+                    "spec": {
+                        "audiences": audience.into_iter().collect::<Vec<_>>(),
+                        "expirationSeconds": seconds,
+                        "boundObjectRef": {
+                            "kind": "Pod", "apiVersion": "v1",
+                            "name": self.pod.name(), "uid": self.uid,
+                        },
+                    },
+                });
+                let namespace = self.pod.metadata.namespace.as_deref().unwrap_or_default();
+                let api: Api<ServiceAccount> = Api::namespaced(&self.shared.client, namespace);
+                let answer: TokenRequest = api.create_subresource(account, "token", &request).await?;
+                let token = answer.status.map(|status| status.token).unwrap_or_default();
+                // Replaced when four fifths of its life are over, as clients expect.
+                let life = Duration::from_secs(u64::try_from(seconds).unwrap_or(3600) * 4 / 5);
+                self.tokens.renew_at.insert(key.clone(), now.checked_add(life).unwrap_or(now));
+                self.tokens.tokens.insert(key, token);
+            }
+        }
+        Ok(())
+    }
+}

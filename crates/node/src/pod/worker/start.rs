@@ -1,0 +1,316 @@
+//! Starting what a pod consists of: its sandbox, then its containers one by one.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use engine::container::{NamespaceMode, RemoveOptions};
+use engine::{ContainerId, Error, Kind};
+use k8s_openapi::api::core::v1::{Container, Pod, Secret};
+use tracing::{info, warn};
+
+use super::{Waiting, Worker};
+use crate::images::{self, PullPolicy};
+use crate::pod::observe::{Observation, attempt};
+use crate::pod::{back_off, container_spec, env, sandbox_spec};
+
+/// So many ended instances of a container are kept, for their logs and their last state.
+const KEPT_INSTANCES: usize = 2;
+
+/// Why a container could not be started: the reason as statuses have it, and what to say.
+struct Refusal {
+    reason: &'static str,
+    message: String,
+}
+
+impl Worker {
+    /// Makes the pod's sandbox, after clearing away what is left of earlier ones.
+    pub(super) async fn create_sandbox(&mut self, observation: &Observation) {
+        for instance in observation.running() {
+            let _ = self.shared.engine.container_kill(&instance.id, None).await;
+        }
+        let directory = self.directory();
+        if let Err(error) = std::fs::create_dir_all(&directory) {
+            self.fail_all("CreatePodSandboxError", format!("make {}: {error}", directory.display()));
+            return;
+        }
+        let spec = sandbox_spec::sandbox_spec(
+            &sandbox_spec::Context {
+                network: &self.shared.pod_network,
+                cluster_dns: self.shared.config.cluster_dns,
+                cluster_domain: &self.shared.config.cluster_domain,
+                host_dns: &self.shared.host_dns,
+                cgroup_parent: self.shared.config.cgroup_parent.clone(),
+            },
+            &self.pod,
+        );
+        match self.shared.engine.sandbox_create(spec).await {
+            Ok(sandbox) => {
+                info!(pod = %self.name(), sandbox = %sandbox, "sandbox created");
+                self.waiting.clear();
+            }
+            Err(error) => {
+                let message = format!("Failed to create pod sandbox: {}", error.full_message());
+                self.event(true, "FailedCreatePodSandBox", message.clone());
+                self.fail_all("ContainerCreating", message);
+            }
+        }
+    }
+
+    /// Every container waits for the same reason; it is tried again after a moment.
+    fn fail_all(&mut self, reason: &'static str, message: String) {
+        let names: Vec<String> = self.containers().map(|(container, _)| container.name.clone()).collect();
+        for name in names {
+            self.wait(&name, Refusal { reason, message: message.clone() });
+        }
+    }
+
+    /// Makes and starts instance `number` of a container.
+    pub(super) async fn start(&mut self, container: &Container, number: u32, observation: &Observation) {
+        let interrupt = self.interrupt.clone();
+        let outcome = tokio::select! {
+            outcome = self.try_start(container, number, observation) => outcome,
+            () = interrupt.cancelled() => return,
+        };
+        if let Some(ended_at) = observation.latest(&container.name).and_then(|latest| latest.state.finished_at) {
+            self.back_offs.tried(&container.name, ended_at);
+        }
+        match outcome {
+            Ok(id) => {
+                self.waiting.remove(&container.name);
+                self.back_offs.reset(&image_key(container));
+                self.forget_old_instances(&container.name).await;
+                self.run_post_start(container, &id).await;
+            }
+            Err(refusal) => self.wait(&container.name, refusal),
+        }
+    }
+
+    async fn try_start(
+        &mut self,
+        container: &Container,
+        number: u32,
+        observation: &Observation,
+    ) -> Result<ContainerId, Refusal> {
+        let Some(sandbox) = observation.sandbox.clone() else {
+            return Err(Refusal { reason: "ContainerCreating", message: "the pod's sandbox is gone".to_owned() });
+        };
+        let sources = self.fetch_sources().await.map_err(|error| Refusal {
+            reason: "CreateContainerConfigError",
+            message: base::error::chain(&error).to_string(),
+        })?;
+        if let Err(error) = self.prepare_volumes(&sources).await {
+            let message = base::error::chain(&error).to_string();
+            self.event(true, "FailedMount", message.clone());
+            return Err(Refusal { reason: "ContainerCreating", message });
+        }
+        let present = self.ensure_image(container).await?;
+        self.container_event(container, false, "Pulled", present.message);
+
+        let pod = self.pod_with_addresses_of(observation);
+        let services = self.shared.services();
+        let config_error = |message: String| Refusal { reason: "CreateContainerConfigError", message };
+        let variables = env::environment(
+            &env::Context { pod: &pod, sources: &sources, services: &services, node: self.shared.capacity },
+            container,
+        );
+        let variables = match variables {
+            Ok(variables) => variables,
+            Err(error) => return Err(self.failed(container, config_error(error.to_string()))),
+        };
+        let (message, log) = (self.message_path(&container.name, number), self.log_path(&container.name, number));
+        if let Err(error) = prepare_files(&message, &log) {
+            return Err(Refusal { reason: "CreateContainerError", message: error.to_string() });
+        }
+        let spec = container_spec::container_spec(
+            &container_spec::Context {
+                pod: &pod,
+                sandbox: sandbox.id.clone(),
+                attempt: number,
+                env: variables,
+                volumes: &self.volumes,
+                termination_message: message,
+                log,
+                image_user: &present.user,
+                node_memory: self.shared.capacity.memory,
+                seccomp_directory: &self.shared.config.seccomp_directory(),
+                process_namespace: None,
+            },
+            container,
+        );
+        let spec = match spec {
+            Ok(spec) => spec,
+            Err(error) => return Err(self.failed(container, config_error(base::error::chain(&error).to_string()))),
+        };
+        debug_assert_ne!(spec.namespaces.pid, NamespaceMode::Private);
+        let created = match self.shared.engine.container_create(spec).await {
+            Ok(created) => created,
+            Err(error) => {
+                let refusal = Refusal { reason: "CreateContainerError", message: error.full_message() };
+                return Err(self.failed(container, refusal));
+            }
+        };
+        for warning in &created.warnings {
+            warn!(pod = %self.name(), container = container.name, warning, "container created");
+        }
+        self.container_event(container, false, "Created", format!("Container created: {}", container.name));
+        if let Err(error) = self.shared.engine.container_start(&created.id).await {
+            let refusal = Refusal { reason: "RunContainerError", message: error.full_message() };
+            return Err(self.failed(container, refusal));
+        }
+        self.container_event(container, false, "Started", format!("Container started: {}", container.name));
+        Ok(created.id)
+    }
+
+    async fn ensure_image(&mut self, container: &Container) -> Result<images::Present, Refusal> {
+        let image = container.image.clone().unwrap_or_default();
+        let policy = PullPolicy::of(container.image_pull_policy.as_deref(), &image);
+        let secrets = self.pull_secrets().await;
+        let (shared, pod, name) = (Arc::clone(&self.shared), Arc::clone(&self.pod), container.name.clone());
+        let announced = image.clone();
+        let pulling = move || {
+            shared.container_event(&pod, &name, false, "Pulling", format!("Pulling image \"{announced}\""));
+        };
+        match images::ensure(&self.shared.engine, &image, policy, &secrets, pulling).await {
+            Ok(present) => Ok(present),
+            Err(missing) => {
+                let message = format!("Failed to pull image \"{image}\": {}", missing.message);
+                self.container_event(container, true, "Failed", message);
+                self.container_event(container, true, "Failed", format!("Error: {}", missing.reason));
+                self.back_offs.tried(&image_key(container), self.shared.clock.now());
+                Err(Refusal { reason: missing.reason, message: missing.message })
+            }
+        }
+    }
+
+    async fn pull_secrets(&self) -> Vec<Secret> {
+        let names = self.pod.spec.iter().flat_map(|spec| spec.image_pull_secrets.iter().flatten());
+        let mut secrets = Vec::new();
+        for reference in names {
+            // A missing secret is no error: the image may be public.
+            if let Ok(Some(secret)) = self.fetch::<Secret>(&reference.name).await {
+                secrets.push(secret);
+            }
+        }
+        secrets
+    }
+
+    /// Tells of a failure in an event.
+    fn failed(&self, container: &Container, refusal: Refusal) -> Refusal {
+        self.container_event(container, true, "Failed", format!("Error: {}", refusal.message));
+        refusal
+    }
+
+    /// Notes why a container waits, and until when.
+    fn wait(&mut self, name: &str, refusal: Refusal) {
+        let since = self.shared.clock.now();
+        let delay = match refusal.reason {
+            "ErrImagePull" | "InvalidImageName" | "ErrImageNeverPull" => self
+                .containers()
+                .find(|(container, _)| container.name == name)
+                .and_then(|(container, _)| self.back_offs.delay(&image_key(container)))
+                .unwrap_or(back_off::FIRST),
+            "RunContainerError" => back_off::FIRST,
+            _ => Duration::from_secs(2),
+        };
+        let until = since.checked_add(delay).unwrap_or(since);
+        self.waiting.insert(name.to_owned(), Waiting { reason: refusal.reason, message: refusal.message, since, until });
+    }
+
+    /// Says `ImagePullBackOff` where `ErrImagePull` has been shown long enough.
+    pub(super) fn age_messages(&mut self) {
+        let now = self.shared.clock.now();
+        let images: std::collections::BTreeMap<String, String> = self
+            .containers()
+            .map(|(container, _)| (container.name.clone(), container.image.clone().unwrap_or_default()))
+            .collect();
+        for (name, waiting) in &mut self.waiting {
+            let shown = waiting.since.checked_add(super::ERROR_SHOWN).is_ok_and(|moment| moment <= now);
+            if waiting.reason == "ErrImagePull" && shown {
+                let image = images.get(name).map(String::as_str).unwrap_or_default();
+                waiting.reason = "ImagePullBackOff";
+                waiting.message = format!("Back-off pulling image \"{image}\": ErrImagePull: {}", waiting.message);
+            }
+        }
+    }
+
+    /// Removes all but the newest instances of a container, with their logs.
+    async fn forget_old_instances(&self, name: &str) {
+        let Ok(observation) = Observation::new(&self.shared.engine, &self.uid) else { return };
+        let instances = observation.instances.get(name).map(Vec::as_slice).unwrap_or_default();
+        for old in instances.iter().rev().skip(KEPT_INSTANCES).filter(|old| !old.state.status.is_active()) {
+            let options = RemoveOptions { force: false, volumes: true };
+            match self.shared.engine.container_remove(&old.id, options).await {
+                Ok(()) => {
+                    let _ = std::fs::remove_file(self.log_path(name, attempt(old)));
+                    let _ = std::fs::remove_file(self.message_path(name, attempt(old)));
+                }
+                Err(error) if error.kind() == Kind::NotFound => {}
+                Err(error) => warn!(pod = %self.name(), error = %error.full_message(), "cannot remove an old container"),
+            }
+        }
+    }
+
+    /// The pod with the sandbox's addresses, for the downward API.
+    pub(super) fn pod_with_addresses(&self) -> Pod {
+        match Observation::new(&self.shared.engine, &self.uid) {
+            Ok(observation) => self.pod_with_addresses_of(&observation),
+            Err(_) => Pod::clone(&self.pod),
+        }
+    }
+
+    fn pod_with_addresses_of(&self, observation: &Observation) -> Pod {
+        let mut pod = Pod::clone(&self.pod);
+        let host = self.shared.config.address.to_string();
+        let host_network = pod.spec.as_ref().and_then(|spec| spec.host_network).unwrap_or(false);
+        let addresses: Vec<String> = match &observation.sandbox {
+            _ if host_network => vec![host.clone()],
+            Some(sandbox) => sandbox.addresses.iter().map(ToString::to_string).collect(),
+            None => Vec::new(),
+        };
+        let status = pod.status.get_or_insert_default();
+        status.host_ip = Some(host.clone());
+        status.host_ips = Some(vec![k8s_openapi::api::core::v1::HostIP { ip: host }]);
+        status.pod_ip = addresses.first().cloned();
+        status.pod_ips = Some(addresses.into_iter().map(|ip| k8s_openapi::api::core::v1::PodIP { ip }).collect());
+        pod
+    }
+
+    pub(super) fn log_path(&self, container: &str, number: u32) -> PathBuf {
+        crate::pod::log_path(&self.directory(), container, number)
+    }
+
+    pub(super) fn message_path(&self, container: &str, number: u32) -> PathBuf {
+        self.directory().join("messages").join(format!("{container}.{number}"))
+    }
+
+    pub(super) fn container_event(&self, container: &Container, warning: bool, reason: &str, message: String) {
+        self.shared.container_event(&self.pod, &container.name, warning, reason, message);
+    }
+
+    pub(super) fn event(&self, warning: bool, reason: &str, message: String) {
+        self.shared.pod_event(&self.pod, warning, reason, message);
+    }
+
+    /// The error of an operation that may find its work done already.
+    pub(super) fn tolerate(result: Result<(), Error>) -> Result<(), Error> {
+        match result {
+            Err(error) if matches!(error.kind(), Kind::NotFound | Kind::NotModified) => Ok(()),
+            other => other,
+        }
+    }
+}
+
+fn image_key(container: &Container) -> String {
+    format!("image {}", container.image.as_deref().unwrap_or_default())
+}
+
+fn prepare_files(message: &std::path::Path, log: &std::path::Path) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    for file in [message, log] {
+        std::fs::create_dir_all(file.parent().expect("a file in the pod's directory"))?;
+    }
+    std::fs::File::create(message)?;
+    // Whatever user the container runs as may leave a message.
+    std::fs::set_permissions(message, std::fs::Permissions::from_mode(0o666))
+}

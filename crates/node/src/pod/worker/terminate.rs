@@ -1,0 +1,231 @@
+//! Ending a pod, or one container of it: hooks, signals, grace periods, and clearing away.
+
+use std::time::Duration;
+
+use client::api::{DeleteOptions, Preconditions};
+use client::{Api, Error};
+use engine::ContainerId;
+use engine::exec::ExecSpec;
+use futures::future::join_all;
+use k8s_openapi::api::core::v1::{Container, LifecycleHandler, Pod};
+use tracing::{info, warn};
+
+use super::{Message, Worker};
+use crate::pod::observe::Observation;
+use crate::pod::plan::Role;
+use crate::pod::volumes;
+use crate::probe::{self, Target};
+
+impl Worker {
+    /// Ends the whole pod, clears away everything that was made for it, and tells the API.
+    pub(super) async fn terminate(&mut self) {
+        self.probes.stop();
+        let Ok(observation) = Observation::new(&self.shared.engine, &self.uid) else { return };
+        info!(pod = %self.name(), "ending");
+        // What has ended by itself counts as it ended, whatever the policy would have done next.
+        self.ended = true;
+        self.waiting.clear();
+        self.stop_containers(&observation).await;
+        let was_gone = self.gone;
+        if !was_gone && let Ok(observation) = Observation::new(&self.shared.engine, &self.uid) {
+            self.publish(&observation).await;
+        }
+        if let Err(message) = self.clear_away().await {
+            warn!(pod = %self.name(), error = message, "cannot clear the pod away");
+        }
+        if !was_gone {
+            self.confirm_deletion().await;
+        }
+        self.gone = true;
+    }
+
+    /// Stops the main containers together, then sidecars from the last to the first.
+    async fn stop_containers(&mut self, observation: &Observation) {
+        let grace = self.grace();
+        let running = |role: Role| -> Vec<(Container, ContainerId)> {
+            let of_role = self.containers().filter(|(_, found)| *found == role).map(|(container, _)| container.clone());
+            of_role
+                .filter_map(|container| {
+                    let latest = observation.latest(&container.name)?;
+                    latest.state.status.is_active().then(|| (container, latest.id.clone()))
+                })
+                .collect()
+        };
+        let (mut mains, inits, sidecars) = (running(Role::Main), running(Role::Init), running(Role::Sidecar));
+        mains.extend(inits);
+        let address = observation.sandbox.as_ref().and_then(|sandbox| sandbox.addresses.first().copied());
+        let target = |container: &Container, id: &ContainerId| Target {
+            engine: self.shared.engine.clone(),
+            container: id.clone(),
+            address: address.unwrap_or(self.shared.config.address),
+            ports: probe::named_ports(container),
+        };
+        let all: Vec<_> = mains
+            .iter()
+            .map(|(container, id)| (container.clone(), target(container, id)))
+            .chain(sidecars.iter().rev().map(|(container, id)| (container.clone(), target(container, id))))
+            .collect();
+        let first = mains.len();
+        for (container, _) in &all {
+            let message = format!("Stopping container {}", container.name);
+            self.container_event(container, false, "Killing", message);
+        }
+        let shared = std::sync::Arc::clone(&self.shared);
+        let pod = std::sync::Arc::clone(&self.pod);
+        let clock = std::sync::Arc::clone(&shared);
+        let began = clock.clock.elapsed();
+        let left = move || grace.saturating_sub(clock.clock.elapsed().saturating_sub(began));
+        let stopping = async {
+            let stop = |(container, target): &(Container, Target)| {
+                let (container, target, shared, pod) = (container.clone(), target.clone(), shared.clone(), pod.clone());
+                let grace = left();
+                async move { stop_one(&shared, &pod, &container, &target, grace).await }
+            };
+            join_all(all[..first].iter().map(stop)).await;
+            for sidecar in &all[first..] {
+                stop(sidecar).await;
+            }
+        };
+        tokio::pin!(stopping);
+        let mut grace_left = grace;
+        loop {
+            tokio::select! {
+                () = &mut stopping => return,
+                message = self.messages.recv() => {
+                    // A second deletion may shorten the grace period; a removal ends it.
+                    match message {
+                        Some(Message::Changed(pod)) => self.pod = pod,
+                        Some(Message::Gone) => self.gone = true,
+                        Some(Message::Engine | Message::Verdict(_)) => continue,
+                        None => return (&mut stopping).await,
+                    }
+                    let shorter = if self.gone { Duration::ZERO } else { self.grace() };
+                    if shorter < grace_left {
+                        grace_left = shorter;
+                        tokio::time::timeout(shorter, &mut stopping).await.ok();
+                        for (_, target) in &all {
+                            let _ = self.shared.engine.container_kill(&target.container, None).await;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Ends one running container that a probe found dead; the plan starts it again.
+    pub(super) async fn kill(&mut self, container: &Container, id: &ContainerId) {
+        let message = format!("Container {} failed liveness probe, will be restarted", container.name);
+        self.container_event(container, false, "Killing", message);
+        let Ok(observation) = Observation::new(&self.shared.engine, &self.uid) else { return };
+        let address = observation.sandbox.as_ref().and_then(|sandbox| sandbox.addresses.first().copied());
+        let target = Target {
+            engine: self.shared.engine.clone(),
+            container: id.clone(),
+            address: address.unwrap_or(self.shared.config.address),
+            ports: probe::named_ports(container),
+        };
+        let own = container.liveness_probe.as_ref().and_then(|probe| probe.termination_grace_period_seconds);
+        let grace = own.and_then(|seconds| u64::try_from(seconds).ok()).map_or_else(|| self.grace(), Duration::from_secs);
+        stop_one(&self.shared, &self.pod, container, &target, grace).await;
+    }
+
+    /// Runs the `postStart` hook; a container whose hook fails is killed.
+    pub(super) async fn run_post_start(&mut self, container: &Container, id: &ContainerId) {
+        let hook = container.lifecycle.as_ref().and_then(|lifecycle| lifecycle.post_start.clone());
+        let Some(hook) = hook else { return };
+        let Ok(observation) = Observation::new(&self.shared.engine, &self.uid) else { return };
+        let address = observation.sandbox.as_ref().and_then(|sandbox| sandbox.addresses.first().copied());
+        let target = Target {
+            engine: self.shared.engine.clone(),
+            container: id.clone(),
+            address: address.unwrap_or(self.shared.config.address),
+            ports: probe::named_ports(container),
+        };
+        if let Err(reason) = run_hook(&target, &hook, None).await {
+            self.container_event(container, true, "FailedPostStartHook", format!("PostStartHook failed: {reason}"));
+            stop_one(&self.shared, &self.pod, container, &target, self.grace()).await;
+        }
+    }
+
+    /// How long containers may take to end.
+    fn grace(&self) -> Duration {
+        let metadata = &self.pod.metadata;
+        let spec = self.pod.spec.as_ref().and_then(|spec| spec.termination_grace_period_seconds);
+        let seconds = metadata.deletion_grace_period_seconds.or(spec).unwrap_or(30);
+        Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
+    }
+
+    /// Removes containers, sandboxes, volumes and logs.
+    async fn clear_away(&mut self) -> Result<(), String> {
+        let observation = Observation::new(&self.shared.engine, &self.uid).map_err(|error| error.full_message())?;
+        let sandboxes = observation.sandbox.iter().map(|sandbox| sandbox.id.clone()).chain(observation.remains.iter().cloned());
+        for sandbox in sandboxes.collect::<Vec<_>>() {
+            Self::tolerate(self.shared.engine.sandbox_remove(&sandbox).await).map_err(|error| error.full_message())?;
+        }
+        let directory = self.directory();
+        let volumes_directory = directory.join("volumes");
+        volumes::remove(&volumes_directory).map_err(|error| format!("remove {}: {error}", volumes_directory.display()))?;
+        match std::fs::remove_dir_all(&directory) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(format!("remove {}: {error}", directory.display()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Tells the API that nothing of the pod is left: it may go.
+    async fn confirm_deletion(&self) {
+        let metadata = &self.pod.metadata;
+        let api: Api<Pod> = Api::namespaced(&self.shared.client, metadata.namespace.as_deref().unwrap_or_default());
+        let options = DeleteOptions {
+            grace_period_seconds: Some(0),
+            preconditions: Preconditions { uid: Some(self.uid.clone()), ..Preconditions::default() },
+            ..DeleteOptions::default()
+        };
+        match api.delete(metadata.name.as_deref().unwrap_or_default(), &options).await {
+            Ok(()) | Err(Error::NotFound(_) | Error::Conflict(_)) => {}
+            Err(error) => warn!(pod = %self.name(), error = %base::error::chain(&error), "cannot confirm the deletion"),
+        }
+    }
+}
+
+/// Stops one container: its `preStop` hook and its signal share the grace period.
+async fn stop_one(shared: &crate::agent::Shared, pod: &Pod, container: &Container, target: &Target, grace: Duration) {
+    let began = shared.clock.elapsed();
+    let hook = container.lifecycle.as_ref().and_then(|lifecycle| lifecycle.pre_stop.as_ref());
+    if let Some(hook) = hook.filter(|_| !grace.is_zero())
+        && let Err(reason) = run_hook(target, hook, Some(grace)).await
+    {
+        let message = format!("PreStopHook failed: {reason}");
+        shared.container_event(pod, &container.name, true, "FailedPreStopHook", message);
+    }
+    let spent = shared.clock.elapsed().saturating_sub(began);
+    // A container gets two seconds to end even if its hook took all the time.
+    let least = Duration::from_secs(2).min(grace);
+    let left = grace.saturating_sub(spent).max(least);
+    let stopped = shared.engine.container_stop(&target.container, None, Some(left)).await;
+    if let Err(error) = Worker::tolerate(stopped) {
+        warn!(container = container.name, error = %error.full_message(), "cannot stop the container");
+    }
+}
+
+async fn run_hook(target: &Target, hook: &LifecycleHandler, limit: Option<Duration>) -> Result<(), String> {
+    if let Some(action) = &hook.exec {
+        let spec = ExecSpec { command: action.command.clone().unwrap_or_default(), ..ExecSpec::default() };
+        let output = target.engine.exec_run(&target.container, spec, limit, 4096).await;
+        let output = output.map_err(|error| error.full_message())?;
+        return match output.exit_code {
+            Some(0) => Ok(()),
+            Some(code) => Err(format!("command exited with {code}: {}", String::from_utf8_lossy(&output.stderr))),
+            None => Err("command took longer than the grace period".to_owned()),
+        };
+    }
+    if let Some(action) = &hook.http_get {
+        return probe::http_get(target, action, limit.unwrap_or(Duration::from_secs(30))).await;
+    }
+    if let Some(action) = &hook.sleep {
+        let wanted = Duration::from_secs(u64::try_from(action.seconds).unwrap_or(0));
+        tokio::time::sleep(limit.map_or(wanted, |limit| wanted.min(limit))).await;
+    }
+    Ok(())
+}

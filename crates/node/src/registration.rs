@@ -1,0 +1,266 @@
+//! The node's own object in the API, its status, and the lease that shows that it lives.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::Timestamp;
+use client::api::{Patch, PatchOptions};
+use client::{Api, Error};
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::api::core::v1::{ContainerImage, Node, NodeAddress, NodeCondition, NodeDaemonEndpoints, NodeStatus, NodeSystemInfo};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, Time};
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::agent::Shared;
+
+/// How often the lease is renewed.
+const LEASE_PERIOD: Duration = Duration::from_secs(10);
+/// For how long a renewal holds.
+const LEASE_SECONDS: i32 = 40;
+/// How often the status is looked at; it is written when it changed, or after five minutes.
+const STATUS_PERIOD: Duration = Duration::from_secs(10);
+const STATUS_AT_LEAST: Duration = Duration::from_secs(300);
+/// Less free disk than this share makes the node say `DiskPressure`.
+const DISK_PRESSURE: f64 = 0.05;
+
+/// Keeps the node known to the API.
+pub(crate) struct Registration {
+    shared: Arc<Shared>,
+}
+
+impl Registration {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    /// Registers the node, then renews its lease and status until `stop` is cancelled.
+    pub(crate) async fn run(&self, stop: CancellationToken) {
+        let lasting = async {
+            self.register().await;
+            tokio::join!(self.keep_lease(), self.keep_status());
+        };
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = lasting => {}
+        }
+    }
+
+    /// Makes the node's object or brings its labels up to date; tries until it works.
+    async fn register(&self) {
+        loop {
+            match self.try_register().await {
+                Ok(()) => return,
+                Err(error) => {
+                    warn!(error = %base::error::chain(&error), "cannot register the node; trying again");
+                    tokio::time::sleep(Duration::from_millis(500)).await;
+                }
+            }
+        }
+    }
+
+    async fn try_register(&self) -> Result<(), Error> {
+        let api: Api<Node> = Api::all(&self.shared.client);
+        let name = &self.shared.config.name;
+        let node = Node {
+            metadata: ObjectMeta { name: Some(name.clone()), labels: Some(self.labels()), ..ObjectMeta::default() },
+            ..Node::default()
+        };
+        match api.create(&node).await {
+            Ok(_) => info!(node = name, "registered"),
+            Err(error) if error.is_already_exists() => {
+                let labels = json!({ "metadata": { "labels": self.labels() } });
+                api.patch(name, &Patch::Merge(labels), &PatchOptions::default()).await?;
+            }
+            Err(error) => return Err(error),
+        }
+        let current = api.get(name).await?;
+        self.write_status(&current).await.map(drop)
+    }
+
+    fn labels(&self) -> BTreeMap<String, String> {
+        let facts = self.shared.engine.host_facts();
+        let labels = [
+            ("kubernetes.io/hostname", self.shared.config.name.clone()),
+            ("kubernetes.io/os", facts.os.clone()),
+            ("kubernetes.io/arch", facts.architecture.clone()),
+            ("beta.kubernetes.io/os", facts.os),
+            ("beta.kubernetes.io/arch", facts.architecture),
+            ("node-role.kubernetes.io/control-plane", String::new()),
+        ];
+        labels.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+    }
+
+    async fn keep_status(&self) {
+        let api: Api<Node> = Api::all(&self.shared.client);
+        let mut written_at = self.shared.clock.elapsed();
+        let mut written: Option<NodeStatus> = None;
+        loop {
+            tokio::time::sleep(STATUS_PERIOD).await;
+            let current = match api.get(&self.shared.config.name).await {
+                Ok(node) => node,
+                Err(error) if error.is_not_found() => {
+                    self.register().await;
+                    continue;
+                }
+                Err(error) => {
+                    warn!(error = %base::error::chain(&error), "cannot read the node");
+                    continue;
+                }
+            };
+            let now = self.shared.clock.elapsed();
+            let next = self.status(current.status.as_ref());
+            let same = written.as_ref().is_some_and(|written| without_heartbeats(written) == without_heartbeats(&next));
+            if same && now.saturating_sub(written_at) < STATUS_AT_LEAST {
+                continue;
+            }
+            match self.write_status(&current).await {
+                Ok(status) => (written_at, written) = (now, Some(status)),
+                Err(error) => warn!(error = %base::error::chain(&error), "cannot write the node's status"),
+            }
+        }
+    }
+
+    async fn write_status(&self, current: &Node) -> Result<NodeStatus, Error> {
+        let api: Api<Node> = Api::all(&self.shared.client);
+        let status = self.status(current.status.as_ref());
+        let patch = json!({ "status": status });
+        api.patch_status(&self.shared.config.name, &Patch::Merge(patch), &PatchOptions::default()).await?;
+        Ok(status)
+    }
+
+    /// The status as it is now; conditions that did not change keep their times.
+    fn status(&self, old: Option<&NodeStatus>) -> NodeStatus {
+        let facts = self.shared.engine.host_facts();
+        let disk = rustix::fs::statvfs(&self.shared.config.root).ok();
+        let disk_bytes = disk.as_ref().map_or(0, |disk| disk.f_blocks * disk.f_frsize);
+        let free = disk.as_ref().map_or(1.0, |disk| disk.f_bavail as f64 / disk.f_blocks.max(1) as f64);
+        let capacity = BTreeMap::from([
+            ("cpu".to_owned(), Quantity(facts.cpus.to_string())),
+            ("memory".to_owned(), Quantity(format!("{}Ki", facts.memory / 1024))),
+            ("ephemeral-storage".to_owned(), Quantity(format!("{}Ki", disk_bytes / 1024))),
+            ("pods".to_owned(), Quantity(self.shared.config.pods.to_string())),
+        ]);
+        let now = self.shared.clock.now();
+        let condition = |kind: &str, holds: bool, reason: &str, message: &str| {
+            let status = if holds { "True" } else { "False" };
+            let before = old.into_iter().flat_map(|old| old.conditions.iter().flatten()).find(|c| c.type_ == kind);
+            let since = before.filter(|c| c.status == status).and_then(|c| c.last_transition_time.clone());
+            NodeCondition {
+                type_: kind.to_owned(),
+                status: status.to_owned(),
+                reason: Some(reason.to_owned()),
+                message: Some(message.to_owned()),
+                last_heartbeat_time: Some(seconds(now)),
+                last_transition_time: since.or_else(|| Some(seconds(now))),
+            }
+        };
+        let full = free < DISK_PRESSURE;
+        let disk_condition = if full {
+            condition("DiskPressure", true, "KubeletHasDiskPressure", "kubelet has disk pressure")
+        } else {
+            condition("DiskPressure", false, "KubeletHasNoDiskPressure", "kubelet has no disk pressure")
+        };
+        NodeStatus {
+            addresses: Some(vec![
+                address("InternalIP", self.shared.config.address.to_string()),
+                address("Hostname", self.shared.config.name.clone()),
+            ]),
+            allocatable: Some(capacity.clone()),
+            capacity: Some(capacity),
+            conditions: Some(vec![
+                condition("MemoryPressure", false, "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
+                disk_condition,
+                condition("PIDPressure", false, "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
+                condition("Ready", true, "KubeletReady", "kubelet is posting ready status"),
+            ]),
+            daemon_endpoints: Some(NodeDaemonEndpoints::default()),
+            images: Some(self.images()),
+            node_info: Some(NodeSystemInfo {
+                architecture: facts.architecture,
+                boot_id: read("/proc/sys/kernel/random/boot_id"),
+                container_runtime_version: format!("gantry://{}", env!("CARGO_PKG_VERSION")),
+                kernel_version: facts.kernel,
+                kubelet_version: self.shared.config.kubernetes_version.clone(),
+                machine_id: read("/etc/machine-id"),
+                operating_system: facts.os,
+                os_image: facts.operating_system,
+                system_uuid: read("/etc/machine-id"),
+                ..NodeSystemInfo::default()
+            }),
+            ..NodeStatus::default()
+        }
+    }
+
+    /// The largest images, as many as kubelets report.
+    fn images(&self) -> Vec<ContainerImage> {
+        const REPORTED: usize = 50;
+        let mut images = self.shared.engine.image_list(&engine::image::ImageFilter::default()).unwrap_or_default();
+        images.sort_by_key(|image| std::cmp::Reverse(image.size));
+        let named = images.into_iter().filter(|image| !image.tags.is_empty() || !image.digests.is_empty());
+        named
+            .take(REPORTED)
+            .map(|image| ContainerImage {
+                names: Some(image.digests.into_iter().chain(image.tags).collect()),
+                size_bytes: i64::try_from(image.size).ok(),
+            })
+            .collect()
+    }
+
+    async fn keep_lease(&self) {
+        loop {
+            if let Err(error) = self.renew_lease().await {
+                warn!(error = %base::error::chain(&error), "cannot renew the node's lease");
+            }
+            tokio::time::sleep(LEASE_PERIOD).await;
+        }
+    }
+
+    async fn renew_lease(&self) -> Result<(), Error> {
+        let api: Api<Lease> = Api::namespaced(&self.shared.client, "kube-node-lease");
+        let name = &self.shared.config.name;
+        let now = MicroTime(self.shared.clock.now());
+        match api.find(name).await? {
+            Some(mut lease) => {
+                lease.spec.get_or_insert_default().renew_time = Some(now);
+                match api.update(&lease).await {
+                    Err(error) if error.is_conflict() => Ok(()),
+                    other => other.map(drop),
+                }
+            }
+            None => {
+                let spec = LeaseSpec {
+                    holder_identity: Some(name.clone()),
+                    lease_duration_seconds: Some(LEASE_SECONDS),
+                    renew_time: Some(now),
+                    ..LeaseSpec::default()
+                };
+                let metadata = ObjectMeta { name: Some(name.clone()), namespace: Some("kube-node-lease".to_owned()), ..ObjectMeta::default() };
+                api.create(&Lease { metadata, spec: Some(spec) }).await.map(drop)
+            }
+        }
+    }
+}
+
+fn without_heartbeats(status: &NodeStatus) -> NodeStatus {
+    let mut status = status.clone();
+    for condition in status.conditions.iter_mut().flatten() {
+        condition.last_heartbeat_time = None;
+    }
+    status
+}
+
+fn address(kind: &str, address: String) -> NodeAddress {
+    NodeAddress { type_: kind.to_owned(), address }
+}
+
+fn seconds(at: Timestamp) -> Time {
+    Time(Timestamp::from_second(at.as_second()).expect("cutting a time stays in range"))
+}
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default()
+}

@@ -1,0 +1,174 @@
+//! What people ask of running pods: logs, exec, attach, port-forward.
+//!
+//! Transport-neutral: the binary puts these behind whatever reaches the node.
+
+use std::sync::Arc;
+
+use base::Timestamp;
+use bytes::Bytes;
+use engine::container::{AttachFlags, Container, LogQuery};
+use engine::exec::ExecSpec;
+use engine::{Attached, OutputKind};
+use futures::StreamExt as _;
+use futures::stream::BoxStream;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::Agent;
+use crate::pod::observe::Observation;
+
+/// Why a stream cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum StreamError {
+    /// The pod does not run here, or has no such container.
+    #[error("container \"{container}\" in pod \"{pod}\" is not available")]
+    NoContainer {
+        /// The pod.
+        pod: String,
+        /// The container.
+        container: String,
+    },
+    /// There was no run before the current one.
+    #[error("previous terminated container \"{container}\" in pod \"{pod}\" not found")]
+    NoPrevious {
+        /// The pod.
+        pod: String,
+        /// The container.
+        container: String,
+    },
+    /// The container does not run.
+    #[error("container not running ({0})")]
+    NotRunning(String),
+    /// The pod's port does not answer.
+    #[error("failed to connect to localhost:{port} inside the pod")]
+    Port {
+        /// The port.
+        port: u16,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The engine refused.
+    #[error("{}", .0.full_message())]
+    Engine(engine::Error),
+}
+
+impl From<engine::Error> for StreamError {
+    fn from(error: engine::Error) -> Self {
+        Self::Engine(error)
+    }
+}
+
+/// Which container of which pod.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// The pod's name, for messages.
+    pub pod: String,
+    /// The pod's uid.
+    pub uid: String,
+    /// The container.
+    pub container: String,
+}
+
+/// Which part of a log.
+#[derive(Clone, Debug, Default)]
+pub struct LogOptions {
+    /// The run before the current one.
+    pub previous: bool,
+    /// Go on as the container writes.
+    pub follow: bool,
+    /// Not older.
+    pub since: Option<Timestamp>,
+    /// So many lines from the end.
+    pub tail: Option<u64>,
+    /// Put the time before each line.
+    pub timestamps: bool,
+    /// So many bytes at most.
+    pub limit_bytes: Option<u64>,
+    /// One output alone.
+    pub stream: Option<OutputKind>,
+}
+
+impl Agent {
+    /// The log of a container.
+    pub async fn pod_logs(&self, target: &Target, options: &LogOptions) -> Result<BoxStream<'static, Bytes>, StreamError> {
+        let instance = self.instance(target, options.previous)?;
+        let query = LogQuery {
+            stdout: options.stream != Some(OutputKind::Stderr),
+            stderr: options.stream != Some(OutputKind::Stdout),
+            since: options.since,
+            until: None,
+            tail: options.tail.and_then(|lines| usize::try_from(lines).ok()),
+            follow: options.follow && instance.state.status.is_active(),
+        };
+        let lines = self.shared.engine.container_logs(&instance.id, query).await?;
+        let timestamps = options.timestamps;
+        let mut at_line_start = true;
+        let mut left = options.limit_bytes.unwrap_or(u64::MAX);
+        let text = lines.filter_map(move |line| {
+            let piece = line.ok().map(|line| {
+                let mut piece = Vec::with_capacity(line.text.len() + 32);
+                if timestamps && at_line_start {
+                    piece.extend_from_slice(format!("{:.9} ", line.at).as_bytes());
+                }
+                at_line_start = line.text.ends_with(b"\n");
+                piece.extend_from_slice(&line.text);
+                piece.truncate(usize::try_from(left).unwrap_or(usize::MAX));
+                left -= piece.len() as u64;
+                (Bytes::from(piece), left)
+            });
+            futures::future::ready(piece)
+        });
+        // The piece that reaches the limit is the last.
+        let mut done = false;
+        let bounded = text.take_while(move |(piece, left)| {
+            let go_on = !done && !piece.is_empty();
+            done = *left == 0;
+            futures::future::ready(go_on)
+        });
+        Ok(bounded.map(|(piece, _)| piece).boxed())
+    }
+
+    /// Starts a command in a container.
+    pub async fn pod_exec(&self, target: &Target, command: Vec<String>, tty: bool, streams: AttachFlags) -> Result<Attached, StreamError> {
+        let instance = self.running(target)?;
+        let spec = ExecSpec { command, tty, attach: streams, ..ExecSpec::default() };
+        let exec = self.shared.engine.exec_create(&instance.id, spec).await?;
+        Ok(self.shared.engine.exec_start(&exec).await?)
+    }
+
+    /// Joins the streams of a running container.
+    pub async fn pod_attach(&self, target: &Target) -> Result<Attached, StreamError> {
+        let instance = self.running(target)?;
+        Ok(self.shared.engine.container_attach(&instance.id).await?)
+    }
+
+    /// Carries bytes between `connection` and a TCP port inside the pod until both sides close.
+    pub async fn pod_port_forward<C>(&self, target: &Target, port: u16, mut connection: C) -> Result<(), StreamError>
+    where
+        C: AsyncRead + AsyncWrite + Send + Unpin,
+    {
+        let no_pod = || StreamError::NoContainer { pod: target.pod.clone(), container: target.container.clone() };
+        let observation = Observation::new(&self.shared.engine, &target.uid)?;
+        let sandbox = observation.sandbox.ok_or_else(no_pod)?;
+        let mut inside = self.shared.engine.sandbox_connect(&sandbox.id, port).await.map_err(|source| StreamError::Port { port, source })?;
+        // A side that breaks off ends the connection; there is nobody left to tell.
+        let _ = tokio::io::copy_bidirectional(&mut connection, &mut inside).await;
+        Ok(())
+    }
+
+    fn instance(&self, target: &Target, previous: bool) -> Result<Arc<Container>, StreamError> {
+        let observation = Observation::new(&self.shared.engine, &target.uid)?;
+        let (pod, container) = (target.pod.clone(), target.container.clone());
+        if previous {
+            return observation.previous(&container).cloned().ok_or(StreamError::NoPrevious { pod, container });
+        }
+        observation.latest(&container).cloned().ok_or(StreamError::NoContainer { pod, container })
+    }
+
+    fn running(&self, target: &Target) -> Result<Arc<Container>, StreamError> {
+        let instance = self.instance(target, false)?;
+        if instance.state.status.is_active() {
+            return Ok(instance);
+        }
+        Err(StreamError::NotRunning(target.container.clone()))
+    }
+}
