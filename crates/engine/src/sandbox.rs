@@ -6,6 +6,7 @@ pub(crate) mod launch;
 mod list;
 mod remove;
 mod stop;
+mod connect;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

@@ -133,8 +133,9 @@ impl Agent {
         self.pods.on_change(move |change| {
             let _ = sender.send(change.clone());
         });
+        let pods = self.pods.store();
         tokio::select! {
-            () = self.pods.store().synced() => {}
+            () = pods.synced() => {}
             () = stop.cancelled() => return,
         }
         self.clear_unknown().await;

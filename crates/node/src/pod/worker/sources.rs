@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use base::Timestamp;
-use client::{Api, Error, OptionalExt as _, Resource};
+use client::{Api, Error, Resource, WriteOptions};
 use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, ServiceAccount};
 use serde_json::json;
@@ -63,9 +63,9 @@ impl Worker {
         Ok(sources)
     }
 
-    pub(super) async fn fetch<K: client::resource::Typed>(&self, name: &str) -> Result<Option<K>, Error> {
+    pub(super) async fn fetch<K: client::Typed>(&self, name: &str) -> Result<Option<K>, Error> {
         let namespace = self.pod.metadata.namespace.as_deref().unwrap_or_default();
-        Api::<K>::namespaced(&self.shared.client, namespace).get(name).await.optional()
+        Api::<K>::namespaced(&self.shared.client, namespace).find(name).await
     }
 
     /// Makes the pod's volumes or brings them up to date, at most once a minute unless `now`.
@@ -134,8 +134,8 @@ impl Worker {
                 });
                 let namespace = self.pod.metadata.namespace.as_deref().unwrap_or_default();
                 let api: Api<ServiceAccount> = Api::namespaced(&self.shared.client, namespace);
-                let answer: TokenRequest = api.create_subresource(account, "token", &request).await?;
-                let token = answer.status.map(|status| status.token).unwrap_or_default();
+                let answer: TokenRequest = api.create_subresource(account, "token", &request, &WriteOptions::default()).await?;
+                let token = answer.status.and_then(|status| status.token).unwrap_or_default();
                 // Replaced when four fifths of its life are over, as clients expect.
                 let life = Duration::from_secs(u64::try_from(seconds).unwrap_or(3600) * 4 / 5);
                 self.tokens.renew_at.insert(key.clone(), now.checked_add(life).unwrap_or(now));
