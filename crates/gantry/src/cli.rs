@@ -11,7 +11,9 @@ use clap::{Arg, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use crate::config::{self, Config, ConfigError, Layers};
 
 mod config_show;
+mod kubeconfig;
 mod output;
+mod up;
 
 const DEFAULT_FILE: &str = "/etc/gantry/gantry.toml";
 
@@ -28,6 +30,10 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Run control plane and node in the foreground; prints how to reach them with docker and kubectl
+    Up,
+    /// Print the administrator's kubeconfig
+    Kubeconfig,
     /// The effective configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -54,6 +60,8 @@ pub(crate) fn main() -> ExitCode {
         }
     };
     let result = match cli.command {
+        Command::Up => up::run(&config),
+        Command::Kubeconfig => kubeconfig::run(&config),
         Command::Config(ConfigCommand::Show(arguments)) => config_show::run(&config, arguments),
         Command::Runtime => unreachable!("main takes this role before the command line is parsed"),
     };

@@ -9,6 +9,8 @@ use std::process::ExitCode;
 
 mod cli;
 mod config;
+mod plugs;
+mod serve;
 mod services;
 
 fn main() -> ExitCode {

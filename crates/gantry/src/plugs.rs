@@ -1,0 +1,8 @@
+//! What joins the crates that do not know each other: calls inside the process where another
+//! program would have connections.
+
+mod api;
+mod nodes;
+
+pub(crate) use api::InProcess;
+pub(crate) use nodes::LocalNode;

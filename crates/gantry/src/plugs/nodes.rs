@@ -1,0 +1,165 @@
+//! The node of this process as the API server reaches it: by a call.
+
+use std::sync::{Arc, OnceLock};
+
+use apiserver::node::{Duplex, LogOptions, NodeTransport, PodTarget, StreamOptions, Streams};
+use bytes::Bytes;
+use engine::container::AttachFlags;
+use engine::{Attached, OutputKind, TerminalSize};
+use futures::future::{BoxFuture, FutureExt as _};
+use futures::stream::BoxStream;
+use node::streams::{StreamError, Target};
+
+/// The agent of this process's node. The API server starts before the agent, which needs it.
+#[derive(Clone, Default)]
+pub(crate) struct LocalNode {
+    agent: Arc<OnceLock<Arc<node::Agent>>>,
+}
+
+impl LocalNode {
+    /// Puts the agent in place.
+    pub(crate) fn set(&self, agent: Arc<node::Agent>) {
+        let _ = self.agent.set(agent);
+    }
+
+    fn agent(&self) -> Result<Arc<node::Agent>, apiserver::Error> {
+        self.agent.get().cloned().ok_or_else(|| apiserver::Error::bad_request("the node agent is not running yet"))
+    }
+}
+
+impl NodeTransport for LocalNode {
+    fn logs(
+        &self,
+        pod: PodTarget,
+        options: LogOptions,
+    ) -> BoxFuture<'static, Result<BoxStream<'static, Bytes>, apiserver::Error>> {
+        let agent = self.agent();
+        async move {
+            let wanted = node::streams::LogOptions {
+                previous: options.previous,
+                follow: options.follow,
+                since: options.since_time.or_else(|| since(options.since_seconds)),
+                tail: options.tail_lines,
+                timestamps: options.timestamps,
+                limit_bytes: options.limit_bytes,
+                stream: match options.stream.as_deref() {
+                    Some("Stdout") => Some(OutputKind::Stdout),
+                    Some("Stderr") => Some(OutputKind::Stderr),
+                    _ => None,
+                },
+            };
+            agent?.pod_logs(&target(&pod, &options.container), &wanted).await.map_err(refused)
+        }
+        .boxed()
+    }
+
+    fn exec(
+        &self,
+        pod: PodTarget,
+        options: StreamOptions,
+        streams: Streams,
+    ) -> BoxFuture<'static, Result<i32, apiserver::Error>> {
+        let agent = self.agent();
+        async move {
+            let flags = AttachFlags {
+                stdin: streams.stdin.is_some(),
+                stdout: streams.stdout.is_some(),
+                stderr: streams.stderr.is_some(),
+            };
+            let target = target(&pod, &options.container);
+            let attached = agent?.pod_exec(&target, options.command, options.tty, flags).await.map_err(refused)?;
+            carry(attached, streams).await
+        }
+        .boxed()
+    }
+
+    fn attach(
+        &self,
+        pod: PodTarget,
+        options: StreamOptions,
+        streams: Streams,
+    ) -> BoxFuture<'static, Result<i32, apiserver::Error>> {
+        let agent = self.agent();
+        async move {
+            let attached = agent?.pod_attach(&target(&pod, &options.container)).await.map_err(refused)?;
+            carry(attached, streams).await
+        }
+        .boxed()
+    }
+
+    fn port_forward(
+        &self,
+        pod: PodTarget,
+        port: u16,
+        connection: Box<dyn Duplex>,
+    ) -> BoxFuture<'static, Result<(), apiserver::Error>> {
+        let agent = self.agent();
+        async move { agent?.pod_port_forward(&target(&pod, ""), port, connection).await.map_err(refused) }.boxed()
+    }
+}
+
+fn target(pod: &PodTarget, container: &str) -> Target {
+    Target { pod: pod.name.clone(), uid: pod.uid.clone(), container: container.to_owned() }
+}
+
+fn since(seconds: Option<i64>) -> Option<base::Timestamp> {
+    let seconds = u64::try_from(seconds?).ok()?;
+    base::Timestamp::now().checked_sub(std::time::Duration::from_secs(seconds)).ok()
+}
+
+fn refused(error: StreamError) -> apiserver::Error {
+    let message = base::error::chain(&error).to_string();
+    match error {
+        StreamError::Engine(_) => apiserver::Error::internal(&std::io::Error::other(message)),
+        _ => apiserver::Error::bad_request(message),
+    }
+}
+
+/// Carries bytes both ways until the process ends; gives its exit code.
+async fn carry(attached: Attached, streams: Streams) -> Result<i32, apiserver::Error> {
+    let Attached { input, mut output, resize, exit } = attached;
+    let Streams { stdin, stdout, stderr, resize: sizes } = streams;
+    let towards = async move {
+        if let Some(mut stdin) = stdin {
+            while let Some(bytes) = stdin.recv().await {
+                if input.write(bytes).await.is_err() {
+                    return;
+                }
+            }
+        }
+        // The client has closed its end: so does the process's input.
+        let _ = input.close().await;
+    };
+    let sizing = async move {
+        let Some(mut sizes) = sizes else { return };
+        while let Some(size) = sizes.recv().await {
+            if resize.resize(TerminalSize { columns: size.width, rows: size.height }).await.is_err() {
+                return;
+            }
+        }
+    };
+    let back = async move {
+        while let Some(piece) = output.next().await {
+            let (kind, bytes) = piece.map_err(|error| apiserver::Error::internal(&error))?;
+            let sender = match kind {
+                OutputKind::Stdout => &stdout,
+                OutputKind::Stderr => &stderr,
+            };
+            if let Some(sender) = sender
+                && sender.send(bytes).await.is_err()
+            {
+                // The client is gone; the process is not waited for.
+                return Ok(None);
+            }
+        }
+        let status = exit.await.map_err(|error| apiserver::Error::internal(&error))?;
+        Ok(Some(status.code))
+    };
+    let input = futures::future::join(towards, sizing);
+    tokio::pin!(back);
+    let code: Result<Option<i32>, apiserver::Error> = tokio::select! {
+        code = &mut back => code,
+        _ = input => back.await,
+    };
+    Ok(code?.unwrap_or(0))
+}

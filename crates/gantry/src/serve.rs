@@ -1,0 +1,239 @@
+//! The daemon: one function that lists every service in order. Read it first.
+
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use apiserver::Identity;
+use base::{Clock, Random, SystemClock, SystemRandom};
+use client::Client;
+use engine::Engine;
+use k8s_openapi::api::core::v1::Node;
+use tokio::net::UnixListener;
+use tracing::info;
+
+use crate::config::Config;
+use crate::plugs::{InProcess, LocalNode};
+use crate::services::Services;
+
+/// The version of Kubernetes whose API is served.
+const KUBERNETES_VERSION: &str = "v1.36.0";
+
+/// How long each service may take to stop.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Runs the control plane and the node until `signal`, or until the first service fails.
+pub(crate) async fn serve(config: &Config, signal: impl Future<Output = &'static str>) -> anyhow::Result<()> {
+    let began = Instant::now();
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let random: Arc<dyn Random> = Arc::new(SystemRandom);
+
+    // 1. Containers, images, networks: what ran goes on running. The engine holds the root's lock.
+    let engine = Engine::open(engine_config(config)?, Arc::clone(&clock), Arc::clone(&random)).await.map_err(into_anyhow)?;
+    let docker_socket = bind_docker(&config.docker_socket)?;
+
+    // 2. The store, and the API over it.
+    let store = open_store(config, Arc::clone(&clock)).await?;
+    let nodes = LocalNode::default();
+    let server = apiserver::Server::start(api_config(config, &nodes, &clock, &random)?, store)
+        .await
+        .context("start the Kubernetes API")?;
+    let api = server.handle();
+    let api_address = server.address();
+    let client = |identity: Identity| Client::new(InProcess::new(api.clone(), identity));
+
+    // 3. Everything that acts.
+    let mut services = Services::default();
+    services.start("engine", GRACE, {
+        let engine = engine.clone();
+        async move |stop| {
+            stop.cancelled().await;
+            engine.close().await;
+            Ok(())
+        }
+    });
+    services.start("api", GRACE, async move |stop| {
+        server.serve(stop).await;
+        Ok(())
+    });
+    services.start("control", GRACE, {
+        let config = control::Config { service_accounts_ca: authority_certificate(config)? };
+        let client = client(Identity::component("controllers"));
+        let clock = Arc::clone(&clock);
+        async move |stop| {
+            control::run(config, client, clock, stop).await;
+            Ok(())
+        }
+    });
+    let agent = node::Agent::new(node_config(config), engine.clone(), &client(Identity::node(&config.node_name)), Arc::clone(&clock));
+    let agent = Arc::new(agent);
+    nodes.set(Arc::clone(&agent));
+    services.start("node", GRACE, async move |stop| {
+        agent.run(stop).await;
+        Ok(())
+    });
+    services.start("docker", GRACE, {
+        let about = docker::About {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            commit: option_env!("GANTRY_COMMIT").unwrap_or_default().to_owned(),
+            built: String::new(),
+        };
+        async move |stop| docker::serve(docker_socket, engine, about, stop).await.context("serve the Docker API")
+    });
+    services.start("readiness", GRACE, {
+        let client = client(Identity::administrator());
+        let name = config.node_name.clone();
+        async move |stop| {
+            tokio::select! {
+                () = announce_ready(&client, &name, began) => {}
+                () = stop.cancelled() => {}
+            }
+            stop.cancelled().await;
+            Ok(())
+        }
+    });
+
+    info!(root = %config.root.display(), api = %api_address, docker = %config.docker_socket.display(), "serving");
+    println!("export DOCKER_HOST=unix://{}", config.docker_socket.display());
+    println!("export KUBECONFIG={}", config.kubeconfig.display());
+    services.run_until(signal).await
+}
+
+/// Prints one more line when the node is Ready; a comment, so that the output can be evaluated.
+async fn announce_ready(client: &Client, name: &str, began: Instant) {
+    let api: client::Api<Node> = client::Api::all(client);
+    loop {
+        if let Ok(Some(node)) = api.find(name).await {
+            let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
+            if conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True") {
+                println!("# node {name} is Ready after {} ms", began.elapsed().as_millis());
+                return;
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+fn engine_config(config: &Config) -> anyhow::Result<engine::Config> {
+    let cluster_dns = cluster_dns(config);
+    let network = net::Config {
+        bridge: config.bridge.clone(),
+        bip: if config.bip_is_default { net::Subnet::Preferably(config.bip) } else { net::Subnet::Exactly(config.bip) },
+        pod_cidr: net::Subnet::Exactly(config.pod_cidr),
+        service_cidr: config.service_cidr,
+        cluster_dns,
+        cluster_domain: config.cluster_domain.clone(),
+        ..net::Config::new(config.instance.clone(), config.root.join("network"))
+    };
+    Ok(engine::Config {
+        root: config.root.clone(),
+        run: config.run.clone(),
+        instance: config.instance.clone(),
+        network,
+        binary: std::env::current_exe().context("find this program's own file")?,
+        log: engine::container::LogOptions::default(),
+        dns: Vec::new(),
+        insecure_registries: config.insecure_registries.clone(),
+    })
+}
+
+fn api_config(
+    config: &Config,
+    nodes: &LocalNode,
+    clock: &Arc<dyn Clock>,
+    random: &Arc<dyn Random>,
+) -> anyhow::Result<apiserver::Config> {
+    Ok(apiserver::Config {
+        address: config.api_address,
+        kubeconfig: Some(config.kubeconfig.clone()),
+        service_cidr: config.service_cidr.to_string().parse().context("use the service network")?,
+        cluster_domain: config.cluster_domain.clone(),
+        extra_names: vec![node_address(config).to_string(), config.node_name.clone()],
+        clock: Arc::clone(clock),
+        random: Arc::clone(random),
+        ..apiserver::Config::new(config.root.join("pki"), Arc::new(nodes.clone()))
+    })
+}
+
+fn node_config(config: &Config) -> node::Config {
+    node::Config {
+        name: config.node_name.clone(),
+        address: node_address(config),
+        root: config.root.join("pods"),
+        cluster_dns: IpAddr::V4(cluster_dns(config)),
+        cluster_domain: config.cluster_domain.clone(),
+        kubernetes_version: KUBERNETES_VERSION.to_owned(),
+        cgroup_parent: None,
+        pods: 110,
+    }
+}
+
+/// The tenth address of the service network.
+fn cluster_dns(config: &Config) -> std::net::Ipv4Addr {
+    std::net::Ipv4Addr::from(u32::from(config.service_cidr.network()) + 10)
+}
+
+/// The address at which others reach this machine: the one that the API listens on, or the one
+/// that leads out.
+fn node_address(config: &Config) -> IpAddr {
+    let listens = config.api_address.ip();
+    if !listens.is_unspecified() && !listens.is_loopback() {
+        return listens;
+    }
+    // Connecting a datagram socket sends nothing: it only asks the kernel for a route.
+    let route = || -> std::io::Result<IpAddr> {
+        let socket = UdpSocket::bind("0.0.0.0:0")?;
+        socket.connect(SocketAddr::from(([192, 0, 2, 1], 9)))?;
+        Ok(socket.local_addr()?.ip())
+    };
+    route().unwrap_or(IpAddr::from([127, 0, 0, 1]))
+}
+
+async fn open_store(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Arc<dyn store::Store>> {
+    let path = config.root.join("store");
+    let shown = path.display().to_string();
+    let opened = tokio::task::spawn_blocking(move || store::Embedded::open(&path, store::Options::default(), clock)).await?;
+    Ok(Arc::new(opened.with_context(|| format!("open the store at {shown}"))?))
+}
+
+/// Binds the Docker API's socket: mode 0660, group `docker` where there is one.
+fn bind_docker(path: &Path) -> anyhow::Result<UnixListener> {
+    let shown = path.display();
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent).with_context(|| format!("make {}", parent.display()))?;
+    }
+    // Whoever holds the root's lock owns its socket: what lies there is left over, unless it answers.
+    if std::os::unix::net::UnixStream::connect(path).is_ok() {
+        anyhow::bail!("another daemon already listens on {shown}: stop it, or give another --docker-socket");
+    }
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(error).with_context(|| format!("remove the old socket {shown}"));
+        }
+        _ => {}
+    }
+    let listener = UnixListener::bind(path).with_context(|| format!("listen on {shown}"))?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660)).with_context(|| format!("protect {shown}"))?;
+    if let Some(group) = docker_group() {
+        std::os::unix::fs::chown(path, None, Some(group)).with_context(|| format!("give {shown} to the group docker"))?;
+    }
+    Ok(listener)
+}
+
+fn docker_group() -> Option<u32> {
+    let groups = std::fs::read_to_string("/etc/group").ok()?;
+    let mut fields = groups.lines().find(|line| line.starts_with("docker:"))?.split(':');
+    fields.nth(2)?.parse().ok()
+}
+
+fn authority_certificate(config: &Config) -> anyhow::Result<String> {
+    let path = config.root.join("pki/ca.crt");
+    std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))
+}
+
+fn into_anyhow(error: engine::Error) -> anyhow::Error {
+    anyhow::Error::msg(error.full_message())
+}
