@@ -11,8 +11,11 @@ use clap::{Arg, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use crate::config::{self, Config, ConfigError, Layers};
 
 mod config_show;
+mod doctor;
 mod kubeconfig;
 mod output;
+mod reset;
+mod status;
 mod up;
 
 const DEFAULT_FILE: &str = "/etc/gantry/gantry.toml";
@@ -32,6 +35,12 @@ struct Cli {
 enum Command {
     /// Run control plane and node in the foreground; prints how to reach them with docker and kubectl
     Up,
+    /// What runs and how it fares
+    Status(output::Arguments),
+    /// What the kernel and the host lack, with the cure
+    Doctor(output::Arguments),
+    /// Remove an instance with everything in it
+    Reset(reset::Arguments),
     /// Print the administrator's kubeconfig
     Kubeconfig,
     /// The effective configuration
@@ -61,6 +70,9 @@ pub(crate) fn main() -> ExitCode {
     };
     let result = match cli.command {
         Command::Up => up::run(&config),
+        Command::Status(arguments) => status::run(&config, arguments),
+        Command::Doctor(arguments) => doctor::run(&config, arguments),
+        Command::Reset(arguments) => reset::run(&config, &arguments),
         Command::Kubeconfig => kubeconfig::run(&config),
         Command::Config(ConfigCommand::Show(arguments)) => config_show::run(&config, arguments),
         Command::Runtime => unreachable!("main takes this role before the command line is parsed"),

@@ -117,7 +117,7 @@ async fn announce_ready(client: &Client, name: &str, began: Instant) {
     }
 }
 
-fn engine_config(config: &Config) -> anyhow::Result<engine::Config> {
+pub(crate) fn engine_config(config: &Config) -> anyhow::Result<engine::Config> {
     let cluster_dns = cluster_dns(config);
     let network = net::Config {
         bridge: config.bridge.clone(),

@@ -1,0 +1,182 @@
+//! `gantry doctor`: what the kernel and the host lack, with the cure.
+
+use std::path::Path;
+use std::process::{Command, ExitCode};
+
+use serde::Serialize;
+
+use super::output;
+use crate::config::Config;
+
+/// One thing that was looked at.
+#[derive(Serialize)]
+struct Finding {
+    check: &'static str,
+    state: State,
+    message: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    cure: String,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum State {
+    Ok,
+    Notice,
+    Problem,
+}
+
+impl Finding {
+    fn ok(check: &'static str, message: impl Into<String>) -> Self {
+        Self { check, state: State::Ok, message: message.into(), cure: String::new() }
+    }
+
+    fn notice(check: &'static str, message: impl Into<String>, cure: impl Into<String>) -> Self {
+        Self { check, state: State::Notice, message: message.into(), cure: cure.into() }
+    }
+
+    fn problem(check: &'static str, message: impl Into<String>, cure: impl Into<String>) -> Self {
+        Self { check, state: State::Problem, message: message.into(), cure: cure.into() }
+    }
+}
+
+pub(super) fn run(config: &Config, arguments: output::Arguments) -> anyhow::Result<ExitCode> {
+    let mut findings = vec![privileges(), kernel()];
+    findings.extend(["overlay", "tmpfs", "proc"].map(file_system));
+    findings.push(cgroups());
+    findings.extend(["net", "pid", "ipc", "uts", "mnt", "user", "cgroup"].map(namespace));
+    findings.push(seccomp());
+    findings.push(nftables());
+    findings.push(forwarding());
+    findings.push(disk(&config.root));
+    findings.extend(["docker", "kubectl"].map(client));
+    output::print(&arguments, &["CHECK", "STATE", "FOUND", "CURE"], &findings, |finding| {
+        let state = match finding.state {
+            State::Ok => "ok",
+            State::Notice => "notice",
+            State::Problem => "PROBLEM",
+        };
+        vec![finding.check.to_owned(), state.to_owned(), finding.message.clone(), finding.cure.clone()]
+    })?;
+    let broken = findings.iter().any(|finding| finding.state == State::Problem);
+    Ok(if broken { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn privileges() -> Finding {
+    if rustix::process::geteuid().is_root() {
+        Finding::ok("privileges", "root")
+    } else {
+        Finding::problem("privileges", "not root", "run gantry as root: it makes namespaces, mounts and networks")
+    }
+}
+
+/// The oldest kernel with everything that the runtime uses: detached mounts whose attributes can
+/// be set (5.12), and resolution of paths inside a root (5.6).
+const OLDEST_KERNEL: (u32, u32) = (5, 12);
+
+fn kernel() -> Finding {
+    let release = rustix::system::uname().release().to_string_lossy().into_owned();
+    let mut numbers = release.split(['.', '-']).map(|part| part.parse().unwrap_or(0));
+    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    if version >= OLDEST_KERNEL {
+        Finding::ok("kernel", release)
+    } else {
+        Finding::problem("kernel", release, format!("use Linux {}.{} or later", OLDEST_KERNEL.0, OLDEST_KERNEL.1))
+    }
+}
+
+fn file_system(name: &'static str) -> Finding {
+    let known = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
+    if known.split_whitespace().any(|word| word == name) {
+        return Finding::ok("file system", name);
+    }
+    // A module may be loaded at first use.
+    let loadable = Command::new("modprobe").args(["--dry-run", "--quiet", name]).status();
+    if loadable.is_ok_and(|status| status.success()) {
+        Finding::ok("file system", format!("{name} (as a module)"))
+    } else {
+        Finding::problem("file system", format!("{name} is missing"), format!("modprobe {name}, or use a kernel that has it"))
+    }
+}
+
+fn cgroups() -> Finding {
+    const NEEDED: [&str; 4] = ["cpu", "memory", "pids", "cpuset"];
+    let (version, found): (&str, Vec<String>) = match std::fs::read_to_string("/sys/fs/cgroup/cgroup.controllers") {
+        Ok(controllers) => ("2", controllers.split_whitespace().map(str::to_owned).collect()),
+        Err(_) => {
+            let listed = std::fs::read_to_string("/proc/cgroups").unwrap_or_default();
+            let lines = listed.lines().filter(|line| !line.starts_with('#') && line.ends_with('1'));
+            let names = lines.filter_map(|line| line.split_whitespace().next().map(str::to_owned));
+            ("1", names.filter(|name| Path::new("/sys/fs/cgroup").join(name).exists()).collect())
+        }
+    };
+    let missing: Vec<&str> = NEEDED.into_iter().filter(|name| !found.iter().any(|known| known == name)).collect();
+    if missing.is_empty() {
+        Finding::ok("cgroups", format!("version {version}: {}", found.join(" ")))
+    } else {
+        let cure = "mount /sys/fs/cgroup and enable the controllers; limits of these kinds do not hold until then";
+        Finding::notice("cgroups", format!("version {version} without {}", missing.join(", ")), cure)
+    }
+}
+
+fn namespace(name: &'static str) -> Finding {
+    if Path::new("/proc/self/ns").join(name).exists() {
+        Finding::ok("namespace", name)
+    } else {
+        Finding::problem("namespace", format!("{name} is missing"), "use a kernel with all namespaces")
+    }
+}
+
+fn seccomp() -> Finding {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    if status.contains("Seccomp_filters:") || status.contains("Seccomp:") {
+        Finding::ok("seccomp", "filters work")
+    } else {
+        let cure = "use a kernel with CONFIG_SECCOMP_FILTER; containers need --security-opt seccomp=unconfined until then";
+        Finding::problem("seccomp", "the kernel has no system call filters", cure)
+    }
+}
+
+fn nftables() -> Finding {
+    let there = Path::new("/proc/sys/net/netfilter").exists() || Path::new("/sys/module/nf_tables").exists();
+    let loadable = || Command::new("modprobe").args(["--dry-run", "--quiet", "nf_tables"]).status().is_ok_and(|s| s.success());
+    if there || loadable() {
+        Finding::ok("nftables", "the kernel has it")
+    } else {
+        Finding::problem("nftables", "the kernel lacks it", "modprobe nf_tables, or use a kernel with CONFIG_NF_TABLES")
+    }
+}
+
+fn forwarding() -> Finding {
+    let on = std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward").is_ok_and(|text| text.trim() == "1");
+    if on {
+        Finding::ok("forwarding", "net.ipv4.ip_forward is on")
+    } else {
+        Finding::ok("forwarding", "net.ipv4.ip_forward is off; gantry up switches it on")
+    }
+}
+
+fn disk(root: &Path) -> Finding {
+    const LEAST: u64 = 2 << 30;
+    // The root may not exist yet: what counts is the disk that it will be on.
+    let there = root.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
+    let Ok(facts) = rustix::fs::statvfs(there) else {
+        return Finding::problem("disk", format!("cannot look at {}", there.display()), "give another --root");
+    };
+    let free = facts.f_bavail * facts.f_frsize;
+    let message = format!("{:.1} GiB free at {}", free as f64 / f64::from(1 << 30), there.display());
+    if free >= LEAST {
+        Finding::ok("disk", message)
+    } else {
+        Finding::notice("disk", message, "remove what is not needed (docker system prune), or give another --root")
+    }
+}
+
+fn client(name: &'static str) -> Finding {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    if std::env::split_paths(&path).any(|folder| folder.join(name).is_file()) {
+        Finding::ok("client", name)
+    } else {
+        Finding::notice("client", format!("{name} is not installed"), format!("install {name} to drive gantry with it"))
+    }
+}

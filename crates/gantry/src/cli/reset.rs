@@ -1,0 +1,83 @@
+//! `gantry reset`: takes an instance away, with its containers, networks and files.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use base::{SystemClock, SystemRandom};
+use engine::container::{ContainerFilter, RemoveOptions};
+use engine::sandbox::SandboxFilter;
+
+use crate::config::Config;
+
+/// `--yes`.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+}
+
+pub(super) fn run(config: &Config, arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    if !config.root.exists() {
+        eprintln!("there is no instance at {}", config.root.display());
+        return Ok(ExitCode::SUCCESS);
+    }
+    if !arguments.yes && !confirmed(config)? {
+        eprintln!("nothing was removed");
+        return Ok(ExitCode::FAILURE);
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")?;
+    runtime.block_on(take_down(config))?;
+    for directory in [&config.run, &config.root] {
+        remove(directory)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn confirmed(config: &Config) -> anyhow::Result<bool> {
+    anyhow::ensure!(std::io::stdin().is_terminal(), "this removes everything below {}: give --yes", config.root.display());
+    eprint!("remove all containers, images, volumes and cluster state below {}? [y/N] ", config.root.display());
+    std::io::stderr().flush()?;
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
+/// Ends everything that runs. Fails while a daemon holds the root.
+async fn take_down(config: &Config) -> anyhow::Result<()> {
+    let opened = engine::Engine::open(crate::serve::engine_config(config)?, Arc::new(SystemClock::new()), Arc::new(SystemRandom));
+    let engine = opened.await.map_err(|error| anyhow::Error::msg(error.full_message()))?;
+    let everything = ContainerFilter { all: true, ..ContainerFilter::default() };
+    for container in engine.container_list(&everything).map_err(|error| anyhow::Error::msg(error.full_message()))? {
+        let options = RemoveOptions { force: true, volumes: false };
+        if let Err(error) = engine.container_remove(&container.id, options).await {
+            eprintln!("remove the container {}: {}", container.name, error.full_message());
+        }
+    }
+    for sandbox in engine.sandbox_list(&SandboxFilter::default()) {
+        if let Err(error) = engine.sandbox_remove(&sandbox.id).await {
+            eprintln!("remove the sandbox {}: {}", sandbox.id, error.full_message());
+        }
+    }
+    let network = engine.network().clone();
+    engine.close().await;
+    network.teardown().await.context("take the networks down")
+}
+
+/// Unmounts what is mounted below `directory` and removes it.
+fn remove(directory: &Path) -> anyhow::Result<()> {
+    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let below = mounts.lines().filter_map(|line| line.split_whitespace().nth(1)).filter(|path| Path::new(path).starts_with(directory));
+    for path in below.collect::<Vec<_>>().into_iter().rev() {
+        let _ = rustix::mount::unmount(path, rustix::mount::UnmountFlags::DETACH);
+    }
+    match std::fs::remove_dir_all(directory) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("remove {}", directory.display()))
+        }
+        _ => Ok(()),
+    }
+}
