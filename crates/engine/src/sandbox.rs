@@ -1,12 +1,12 @@
 //! Sandboxes: what several containers share, and what holds them while the engine is away.
 
+mod connect;
 mod create;
 pub(crate) mod files;
 pub(crate) mod launch;
 mod list;
 mod remove;
 mod stop;
-mod connect;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

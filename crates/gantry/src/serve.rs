@@ -32,7 +32,9 @@ pub(crate) async fn serve(config: &Config, signal: impl Future<Output = &'static
     let random: Arc<dyn Random> = Arc::new(SystemRandom);
 
     // 1. Containers, images, networks: what ran goes on running. The engine holds the root's lock.
-    let engine = Engine::open(engine_config(config)?, Arc::clone(&clock), Arc::clone(&random)).await.map_err(into_anyhow)?;
+    let engine = Engine::open(engine_config(config)?, Arc::clone(&clock), Arc::clone(&random))
+        .await
+        .map_err(into_anyhow)?;
     let docker_socket = bind_docker(&config.docker_socket)?;
 
     // 2. The store, and the API over it.
@@ -59,16 +61,12 @@ pub(crate) async fn serve(config: &Config, signal: impl Future<Output = &'static
         server.serve(stop).await;
         Ok(())
     });
-    services.start("control", GRACE, {
-        let config = control::Config { service_accounts_ca: authority_certificate(config)? };
-        let client = client(Identity::component("controllers"));
-        let clock = Arc::clone(&clock);
-        async move |stop| {
-            control::run(config, client, clock, stop).await;
-            Ok(())
-        }
-    });
-    let agent = node::Agent::new(node_config(config), engine.clone(), &client(Identity::node(&config.node_name)), Arc::clone(&clock));
+    let agent = node::Agent::new(
+        node_config(config),
+        engine.clone(),
+        &client(Identity::node(&config.node_name)),
+        Arc::clone(&clock),
+    );
     let agent = Arc::new(agent);
     nodes.set(Arc::clone(&agent));
     services.start("node", GRACE, async move |stop| {
@@ -81,7 +79,11 @@ pub(crate) async fn serve(config: &Config, signal: impl Future<Output = &'static
             commit: option_env!("GANTRY_COMMIT").unwrap_or_default().to_owned(),
             built: String::new(),
         };
-        async move |stop| docker::serve(docker_socket, engine, about, stop).await.context("serve the Docker API")
+        async move |stop| {
+            docker::serve(docker_socket, docker::Service::new(engine, about), stop)
+                .await
+                .context("serve the Docker API")
+        }
     });
     services.start("readiness", GRACE, {
         let client = client(Identity::administrator());
@@ -108,7 +110,10 @@ async fn announce_ready(client: &Client, name: &str, began: Instant) {
     loop {
         if let Ok(Some(node)) = api.find(name).await {
             let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
-            if conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True") {
+            if conditions
+                .into_iter()
+                .any(|condition| condition.type_ == "Ready" && condition.status == "True")
+            {
                 println!("# node {name} is Ready after {} ms", began.elapsed().as_millis());
                 return;
             }
@@ -121,7 +126,11 @@ pub(crate) fn engine_config(config: &Config) -> anyhow::Result<engine::Config> {
     let cluster_dns = cluster_dns(config);
     let network = net::Config {
         bridge: config.bridge.clone(),
-        bip: if config.bip_is_default { net::Subnet::Preferably(config.bip) } else { net::Subnet::Exactly(config.bip) },
+        bip: if config.bip_is_default {
+            net::Subnet::Preferably(config.bip)
+        } else {
+            net::Subnet::Exactly(config.bip)
+        },
         pod_cidr: net::Subnet::Exactly(config.pod_cidr),
         service_cidr: config.service_cidr,
         cluster_dns,
@@ -195,7 +204,9 @@ fn node_address(config: &Config) -> IpAddr {
 async fn open_store(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Arc<dyn store::Store>> {
     let path = config.root.join("store");
     let shown = path.display().to_string();
-    let opened = tokio::task::spawn_blocking(move || store::Embedded::open(&path, store::Options::default(), clock)).await?;
+    let opened =
+        tokio::task::spawn_blocking(move || store::Embedded::open(&path, store::Options::default(), clock))
+            .await?;
     Ok(Arc::new(opened.with_context(|| format!("open the store at {shown}"))?))
 }
 
@@ -216,9 +227,11 @@ fn bind_docker(path: &Path) -> anyhow::Result<UnixListener> {
         _ => {}
     }
     let listener = UnixListener::bind(path).with_context(|| format!("listen on {shown}"))?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660)).with_context(|| format!("protect {shown}"))?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))
+        .with_context(|| format!("protect {shown}"))?;
     if let Some(group) = docker_group() {
-        std::os::unix::fs::chown(path, None, Some(group)).with_context(|| format!("give {shown} to the group docker"))?;
+        std::os::unix::fs::chown(path, None, Some(group))
+            .with_context(|| format!("give {shown} to the group docker"))?;
     }
     Ok(listener)
 }
@@ -227,11 +240,6 @@ fn docker_group() -> Option<u32> {
     let groups = std::fs::read_to_string("/etc/group").ok()?;
     let mut fields = groups.lines().find(|line| line.starts_with("docker:"))?.split(':');
     fields.nth(2)?.parse().ok()
-}
-
-fn authority_certificate(config: &Config) -> anyhow::Result<String> {
-    let path = config.root.join("pki/ca.crt");
-    std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))
 }
 
 fn into_anyhow(error: engine::Error) -> anyhow::Error {

@@ -51,11 +51,22 @@ impl Shared {
     }
 
     /// Tells what happened to a container of a pod.
-    pub(crate) fn container_event(&self, pod: &Pod, container: &str, warning: bool, reason: &str, message: String) {
+    pub(crate) fn container_event(
+        &self,
+        pod: &Pod,
+        container: &str,
+        warning: bool,
+        reason: &str,
+        message: String,
+    ) {
         let kind = if warning { EventType::Warning } else { EventType::Normal };
         let metadata = &pod.metadata;
         let inits = pod.spec.iter().flat_map(|spec| spec.init_containers.iter().flatten());
-        let list = if inits.into_iter().any(|init| init.name == container) { "initContainers" } else { "containers" };
+        let list = if inits.into_iter().any(|init| init.name == container) {
+            "initContainers"
+        } else {
+            "containers"
+        };
         let object = ObjectReference {
             api_version: Some("v1".to_owned()),
             kind: Some("Pod".to_owned()),
@@ -82,7 +93,9 @@ pub struct Agent {
 impl Agent {
     /// An agent that runs pods on `engine` and talks to the API by `client`.
     pub fn new(config: Config, engine: Engine, client: &Client, clock: Arc<dyn Clock>) -> Self {
-        let of_node = format!("spec.nodeName={}", config.name).parse().expect("a node's name is a value of a field selector");
+        let of_node = format!("spec.nodeName={}", config.name)
+            .parse()
+            .expect("a node's name is a value of a field selector");
         let pods = Informer::new(Api::all(client), ListOptions::default().fields(of_node));
         let services: Informer<Service> = Informer::new(Api::all(client), ListOptions::default());
         let slices = Informer::new(Api::all(client), ListOptions::default());
@@ -93,7 +106,8 @@ impl Agent {
             memory: i64::try_from(facts.memory).unwrap_or(i64::MAX),
         };
         let resolver = engine.network().resolv_conf_host();
-        let host_dns = Dns { servers: resolver.nameservers, search: resolver.search, options: resolver.options };
+        let host_dns =
+            Dns { servers: resolver.nameservers, search: resolver.search, options: resolver.options };
         let shared = Shared {
             pod_network: engine.network().network_pods().name,
             config,
@@ -139,7 +153,12 @@ impl Agent {
             () = stop.cancelled() => return,
         }
         self.clear_unknown().await;
-        let mut workers = Workers { shared: Arc::clone(&self.shared), stop: stop.clone(), mailboxes: HashMap::new(), tasks: JoinSet::new() };
+        let mut workers = Workers {
+            shared: Arc::clone(&self.shared),
+            stop: stop.clone(),
+            mailboxes: HashMap::new(),
+            tasks: JoinSet::new(),
+        };
         let mut events = self.subscribe();
         loop {
             tokio::select! {
@@ -177,7 +196,10 @@ impl Agent {
             self.pods.store().list().iter().filter_map(|pod| pod.metadata.uid.clone()).collect();
         let filter = engine::sandbox::SandboxFilter { labels: vec![labels::POD_UID.to_owned()], ready: None };
         for sandbox in self.shared.engine.sandbox_list(&filter) {
-            let Some(uid) = sandbox.spec.labels.get(labels::POD_UID).filter(|uid| !known.contains(*uid)) else { continue };
+            let Some(uid) = sandbox.spec.labels.get(labels::POD_UID).filter(|uid| !known.contains(*uid))
+            else {
+                continue;
+            };
             info!(uid, "removing a pod that the API does not know");
             if let Err(error) = self.shared.engine.sandbox_remove(&sandbox.id).await {
                 warn!(uid, error = %error.full_message(), "cannot remove the pod");

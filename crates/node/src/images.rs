@@ -83,7 +83,9 @@ pub async fn ensure(
     };
     match (local, policy) {
         (Some(found), PullPolicy::IfNotPresent | PullPolicy::Never) => Ok(present(image, found.config.user)),
-        (Some(found), PullPolicy::Always) if found.digests.is_empty() => Ok(present(image, found.config.user)),
+        (Some(found), PullPolicy::Always) if found.digests.is_empty() => {
+            Ok(present(image, found.config.user))
+        }
         (None, PullPolicy::Never) => {
             let message = format!("Container image \"{image}\" is not present with pull policy of Never");
             Err(Missing { reason: "ErrImageNeverPull", message })
@@ -110,15 +112,23 @@ async fn pull(engine: &Engine, image: &str, secrets: &[Secret]) -> Result<Presen
     for auth in attempts {
         match pull_once(engine, image, auth).await {
             Ok(()) => {
-                let found = engine.image_inspect(image).map_err(|error| Missing { reason: "ErrImagePull", message: error.full_message() })?;
+                let found = engine
+                    .image_inspect(image)
+                    .map_err(|error| Missing { reason: "ErrImagePull", message: error.full_message() })?;
                 let took = began.elapsed().as_millis();
-                let message = format!("Successfully pulled image \"{image}\" in {took}ms. Image size: {} bytes.", found.size);
+                let message = format!(
+                    "Successfully pulled image \"{image}\" in {took}ms. Image size: {} bytes.",
+                    found.size
+                );
                 return Ok(Present { user: found.config.user, message });
             }
             Err(error) => message = error.full_message(),
         }
     }
-    Err(Missing { reason: "ErrImagePull", message: format!("failed to pull and unpack image \"{image}\": {message}") })
+    Err(Missing {
+        reason: "ErrImagePull",
+        message: format!("failed to pull and unpack image \"{image}\": {message}"),
+    })
 }
 
 async fn pull_once(engine: &Engine, image: &str, auth: Option<RegistryAuth>) -> engine::Result<()> {
@@ -215,7 +225,10 @@ mod tests {
         let config = base64::engine::general_purpose::STANDARD.encode(config.to_string());
         let secret = serde_json::json!({"data": {".dockerconfigjson": config}});
         let secret: Secret = serde_json::from_value(secret).expect("a secret");
-        let names: Vec<_> = credentials("registry.example.org/team/app:1", &[secret]).into_iter().map(|a| a.username).collect();
+        let names: Vec<_> = credentials("registry.example.org/team/app:1", &[secret])
+            .into_iter()
+            .map(|a| a.username)
+            .collect();
         assert_eq!(names, ["narrow", "wide"]);
         assert!(covers("https://index.docker.io/v1/", "nginx"));
         assert!(!covers("registry.example.or", "registry.example.org/app"));

@@ -8,7 +8,9 @@ use base::Timestamp;
 use client::api::{Patch, PatchOptions};
 use client::{Api, Error};
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
-use k8s_openapi::api::core::v1::{ContainerImage, Node, NodeAddress, NodeCondition, NodeDaemonEndpoints, NodeStatus, NodeSystemInfo};
+use k8s_openapi::api::core::v1::{
+    ContainerImage, Node, NodeAddress, NodeCondition, NodeDaemonEndpoints, NodeStatus, NodeSystemInfo,
+};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, Time};
 use serde_json::json;
@@ -66,7 +68,11 @@ impl Registration {
         let api: Api<Node> = Api::all(&self.shared.client);
         let name = &self.shared.config.name;
         let node = Node {
-            metadata: ObjectMeta { name: Some(name.clone()), labels: Some(self.labels()), ..ObjectMeta::default() },
+            metadata: ObjectMeta {
+                name: Some(name.clone()),
+                labels: Some(self.labels()),
+                ..ObjectMeta::default()
+            },
             ..Node::default()
         };
         match api.create(&node).await {
@@ -113,7 +119,9 @@ impl Registration {
             };
             let now = self.shared.clock.elapsed();
             let next = self.status(current.status.as_ref());
-            let same = written.as_ref().is_some_and(|written| without_heartbeats(written) == without_heartbeats(&next));
+            let same = written
+                .as_ref()
+                .is_some_and(|written| without_heartbeats(written) == without_heartbeats(&next));
             if same && now.saturating_sub(written_at) < STATUS_AT_LEAST {
                 continue;
             }
@@ -147,7 +155,8 @@ impl Registration {
         let now = self.shared.clock.now();
         let condition = |kind: &str, holds: bool, reason: &str, message: &str| {
             let status = if holds { "True" } else { "False" };
-            let before = old.into_iter().flat_map(|old| old.conditions.iter().flatten()).find(|c| c.type_ == kind);
+            let before =
+                old.into_iter().flat_map(|old| old.conditions.iter().flatten()).find(|c| c.type_ == kind);
             let since = before.filter(|c| c.status == status).and_then(|c| c.last_transition_time.clone());
             NodeCondition {
                 type_: kind.to_owned(),
@@ -172,9 +181,19 @@ impl Registration {
             allocatable: Some(capacity.clone()),
             capacity: Some(capacity),
             conditions: Some(vec![
-                condition("MemoryPressure", false, "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
+                condition(
+                    "MemoryPressure",
+                    false,
+                    "KubeletHasSufficientMemory",
+                    "kubelet has sufficient memory available",
+                ),
                 disk_condition,
-                condition("PIDPressure", false, "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
+                condition(
+                    "PIDPressure",
+                    false,
+                    "KubeletHasSufficientPID",
+                    "kubelet has sufficient PID available",
+                ),
                 condition("Ready", true, "KubeletReady", "kubelet is posting ready status"),
             ]),
             daemon_endpoints: Some(NodeDaemonEndpoints::default()),
@@ -198,7 +217,8 @@ impl Registration {
     /// The largest images, as many as kubelets report.
     fn images(&self) -> Vec<ContainerImage> {
         const REPORTED: usize = 50;
-        let mut images = self.shared.engine.image_list(&engine::image::ImageFilter::default()).unwrap_or_default();
+        let mut images =
+            self.shared.engine.image_list(&engine::image::ImageFilter::default()).unwrap_or_default();
         images.sort_by_key(|image| std::cmp::Reverse(image.size));
         let named = images.into_iter().filter(|image| !image.tags.is_empty() || !image.digests.is_empty());
         named
@@ -238,7 +258,11 @@ impl Registration {
                     renew_time: Some(now),
                     ..LeaseSpec::default()
                 };
-                let metadata = ObjectMeta { name: Some(name.clone()), namespace: Some("kube-node-lease".to_owned()), ..ObjectMeta::default() };
+                let metadata = ObjectMeta {
+                    name: Some(name.clone()),
+                    namespace: Some("kube-node-lease".to_owned()),
+                    ..ObjectMeta::default()
+                };
                 api.create(&Lease { metadata, spec: Some(spec) }).await.map(drop)
             }
         }

@@ -40,7 +40,10 @@ pub fn join<'a>(
         let metadata = &service.metadata;
         by_service.get(&(metadata.namespace.as_deref()?, metadata.name.as_deref()?)).cloned()
     };
-    services.into_iter().map(|service| Backed { service, slices: slices_of(service).unwrap_or_default() }).collect()
+    services
+        .into_iter()
+        .map(|service| Backed { service, slices: slices_of(service).unwrap_or_default() })
+        .collect()
 }
 
 /// The protocol of a service or endpoint port.

@@ -89,7 +89,11 @@ pub struct LogOptions {
 
 impl Agent {
     /// The log of a container.
-    pub async fn pod_logs(&self, target: &Target, options: &LogOptions) -> Result<BoxStream<'static, Bytes>, StreamError> {
+    pub async fn pod_logs(
+        &self,
+        target: &Target,
+        options: &LogOptions,
+    ) -> Result<BoxStream<'static, Bytes>, StreamError> {
         let instance = self.instance(target, options.previous)?;
         let query = LogQuery {
             stdout: options.stream != Some(OutputKind::Stderr),
@@ -128,28 +132,45 @@ impl Agent {
     }
 
     /// Starts a command in a container.
-    pub async fn pod_exec(&self, target: &Target, command: Vec<String>, tty: bool, streams: AttachFlags) -> Result<Attached, StreamError> {
+    pub async fn pod_exec(
+        &self,
+        target: &Target,
+        command: Vec<String>,
+        tty: bool,
+        streams: AttachFlags,
+    ) -> Result<Attached, StreamError> {
         let instance = self.running(target)?;
         let spec = ExecSpec { command, tty, attach: streams, ..ExecSpec::default() };
         let exec = self.shared.engine.exec_create(&instance.id, spec).await?;
         Ok(self.shared.engine.exec_start(&exec).await?)
     }
 
-    /// Joins the streams of a running container.
-    pub async fn pod_attach(&self, target: &Target) -> Result<Attached, StreamError> {
+    /// Joins the streams of a running container; `stdin` says whether anything will be written.
+    pub async fn pod_attach(&self, target: &Target, stdin: bool) -> Result<Attached, StreamError> {
         let instance = self.running(target)?;
-        Ok(self.shared.engine.container_attach(&instance.id).await?)
+        Ok(self.shared.engine.container_attach(&instance.id, stdin).await?)
     }
 
     /// Carries bytes between `connection` and a TCP port inside the pod until both sides close.
-    pub async fn pod_port_forward<C>(&self, target: &Target, port: u16, mut connection: C) -> Result<(), StreamError>
+    pub async fn pod_port_forward<C>(
+        &self,
+        target: &Target,
+        port: u16,
+        mut connection: C,
+    ) -> Result<(), StreamError>
     where
         C: AsyncRead + AsyncWrite + Send + Unpin,
     {
-        let no_pod = || StreamError::NoContainer { pod: target.pod.clone(), container: target.container.clone() };
+        let no_pod =
+            || StreamError::NoContainer { pod: target.pod.clone(), container: target.container.clone() };
         let observation = Observation::new(&self.shared.engine, &target.uid)?;
         let sandbox = observation.sandbox.ok_or_else(no_pod)?;
-        let mut inside = self.shared.engine.sandbox_connect(&sandbox.id, port).await.map_err(|source| StreamError::Port { port, source })?;
+        let mut inside = self
+            .shared
+            .engine
+            .sandbox_connect(&sandbox.id, port)
+            .await
+            .map_err(|source| StreamError::Port { port, source })?;
         // A side that breaks off ends the connection; there is nobody left to tell.
         let _ = tokio::io::copy_bidirectional(&mut connection, &mut inside).await;
         Ok(())
@@ -159,7 +180,10 @@ impl Agent {
         let observation = Observation::new(&self.shared.engine, &target.uid)?;
         let (pod, container) = (target.pod.clone(), target.container.clone());
         if previous {
-            return observation.previous(&container).cloned().ok_or(StreamError::NoPrevious { pod, container });
+            return observation
+                .previous(&container)
+                .cloned()
+                .ok_or(StreamError::NoPrevious { pod, container });
         }
         observation.latest(&container).cloned().ok_or(StreamError::NoContainer { pod, container })
     }

@@ -66,7 +66,11 @@ fn privileges() -> Finding {
     if rustix::process::geteuid().is_root() {
         Finding::ok("privileges", "root")
     } else {
-        Finding::problem("privileges", "not root", "run gantry as root: it makes namespaces, mounts and networks")
+        Finding::problem(
+            "privileges",
+            "not root",
+            "run gantry as root: it makes namespaces, mounts and networks",
+        )
     }
 }
 
@@ -81,7 +85,11 @@ fn kernel() -> Finding {
     if version >= OLDEST_KERNEL {
         Finding::ok("kernel", release)
     } else {
-        Finding::problem("kernel", release, format!("use Linux {}.{} or later", OLDEST_KERNEL.0, OLDEST_KERNEL.1))
+        Finding::problem(
+            "kernel",
+            release,
+            format!("use Linux {}.{} or later", OLDEST_KERNEL.0, OLDEST_KERNEL.1),
+        )
     }
 }
 
@@ -95,26 +103,33 @@ fn file_system(name: &'static str) -> Finding {
     if loadable.is_ok_and(|status| status.success()) {
         Finding::ok("file system", format!("{name} (as a module)"))
     } else {
-        Finding::problem("file system", format!("{name} is missing"), format!("modprobe {name}, or use a kernel that has it"))
+        Finding::problem(
+            "file system",
+            format!("{name} is missing"),
+            format!("modprobe {name}, or use a kernel that has it"),
+        )
     }
 }
 
 fn cgroups() -> Finding {
     const NEEDED: [&str; 4] = ["cpu", "memory", "pids", "cpuset"];
-    let (version, found): (&str, Vec<String>) = match std::fs::read_to_string("/sys/fs/cgroup/cgroup.controllers") {
-        Ok(controllers) => ("2", controllers.split_whitespace().map(str::to_owned).collect()),
-        Err(_) => {
-            let listed = std::fs::read_to_string("/proc/cgroups").unwrap_or_default();
-            let lines = listed.lines().filter(|line| !line.starts_with('#') && line.ends_with('1'));
-            let names = lines.filter_map(|line| line.split_whitespace().next().map(str::to_owned));
-            ("1", names.filter(|name| Path::new("/sys/fs/cgroup").join(name).exists()).collect())
-        }
-    };
-    let missing: Vec<&str> = NEEDED.into_iter().filter(|name| !found.iter().any(|known| known == name)).collect();
+    let (version, found): (&str, Vec<String>) =
+        match std::fs::read_to_string("/sys/fs/cgroup/cgroup.controllers") {
+            Ok(controllers) => ("2", controllers.split_whitespace().map(str::to_owned).collect()),
+            Err(_) => {
+                let listed = std::fs::read_to_string("/proc/cgroups").unwrap_or_default();
+                let lines = listed.lines().filter(|line| !line.starts_with('#') && line.ends_with('1'));
+                let names = lines.filter_map(|line| line.split_whitespace().next().map(str::to_owned));
+                ("1", names.filter(|name| Path::new("/sys/fs/cgroup").join(name).exists()).collect())
+            }
+        };
+    let missing: Vec<&str> =
+        NEEDED.into_iter().filter(|name| !found.iter().any(|known| known == name)).collect();
     if missing.is_empty() {
         Finding::ok("cgroups", format!("version {version}: {}", found.join(" ")))
     } else {
-        let cure = "mount /sys/fs/cgroup and enable the controllers; limits of these kinds do not hold until then";
+        let cure =
+            "mount /sys/fs/cgroup and enable the controllers; limits of these kinds do not hold until then";
         Finding::notice("cgroups", format!("version {version} without {}", missing.join(", ")), cure)
     }
 }
@@ -139,11 +154,20 @@ fn seccomp() -> Finding {
 
 fn nftables() -> Finding {
     let there = Path::new("/proc/sys/net/netfilter").exists() || Path::new("/sys/module/nf_tables").exists();
-    let loadable = || Command::new("modprobe").args(["--dry-run", "--quiet", "nf_tables"]).status().is_ok_and(|s| s.success());
+    let loadable = || {
+        Command::new("modprobe")
+            .args(["--dry-run", "--quiet", "nf_tables"])
+            .status()
+            .is_ok_and(|s| s.success())
+    };
     if there || loadable() {
         Finding::ok("nftables", "the kernel has it")
     } else {
-        Finding::problem("nftables", "the kernel lacks it", "modprobe nf_tables, or use a kernel with CONFIG_NF_TABLES")
+        Finding::problem(
+            "nftables",
+            "the kernel lacks it",
+            "modprobe nf_tables, or use a kernel with CONFIG_NF_TABLES",
+        )
     }
 }
 
@@ -161,14 +185,22 @@ fn disk(root: &Path) -> Finding {
     // The root may not exist yet: what counts is the disk that it will be on.
     let there = root.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
     let Ok(facts) = rustix::fs::statvfs(there) else {
-        return Finding::problem("disk", format!("cannot look at {}", there.display()), "give another --root");
+        return Finding::problem(
+            "disk",
+            format!("cannot look at {}", there.display()),
+            "give another --root",
+        );
     };
     let free = facts.f_bavail * facts.f_frsize;
     let message = format!("{:.1} GiB free at {}", free as f64 / f64::from(1 << 30), there.display());
     if free >= LEAST {
         Finding::ok("disk", message)
     } else {
-        Finding::notice("disk", message, "remove what is not needed (docker system prune), or give another --root")
+        Finding::notice(
+            "disk",
+            message,
+            "remove what is not needed (docker system prune), or give another --root",
+        )
     }
 }
 
@@ -177,6 +209,10 @@ fn client(name: &'static str) -> Finding {
     if std::env::split_paths(&path).any(|folder| folder.join(name).is_file()) {
         Finding::ok("client", name)
     } else {
-        Finding::notice("client", format!("{name} is not installed"), format!("install {name} to drive gantry with it"))
+        Finding::notice(
+            "client",
+            format!("{name} is not installed"),
+            format!("install {name} to drive gantry with it"),
+        )
     }
 }

@@ -29,7 +29,8 @@ pub(super) fn run(config: &Config, arguments: &Arguments) -> anyhow::Result<Exit
         eprintln!("nothing was removed");
         return Ok(ExitCode::FAILURE);
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")?;
     runtime.block_on(take_down(config))?;
     for directory in [&config.run, &config.root] {
         remove(directory)?;
@@ -38,8 +39,15 @@ pub(super) fn run(config: &Config, arguments: &Arguments) -> anyhow::Result<Exit
 }
 
 fn confirmed(config: &Config) -> anyhow::Result<bool> {
-    anyhow::ensure!(std::io::stdin().is_terminal(), "this removes everything below {}: give --yes", config.root.display());
-    eprint!("remove all containers, images, volumes and cluster state below {}? [y/N] ", config.root.display());
+    anyhow::ensure!(
+        std::io::stdin().is_terminal(),
+        "this removes everything below {}: give --yes",
+        config.root.display()
+    );
+    eprint!(
+        "remove all containers, images, volumes and cluster state below {}? [y/N] ",
+        config.root.display()
+    );
     std::io::stderr().flush()?;
     let mut answer = String::new();
     std::io::stdin().read_line(&mut answer)?;
@@ -48,10 +56,16 @@ fn confirmed(config: &Config) -> anyhow::Result<bool> {
 
 /// Ends everything that runs. Fails while a daemon holds the root.
 async fn take_down(config: &Config) -> anyhow::Result<()> {
-    let opened = engine::Engine::open(crate::serve::engine_config(config)?, Arc::new(SystemClock::new()), Arc::new(SystemRandom));
+    let opened = engine::Engine::open(
+        crate::serve::engine_config(config)?,
+        Arc::new(SystemClock::new()),
+        Arc::new(SystemRandom),
+    );
     let engine = opened.await.map_err(|error| anyhow::Error::msg(error.full_message()))?;
     let everything = ContainerFilter { all: true, ..ContainerFilter::default() };
-    for container in engine.container_list(&everything).map_err(|error| anyhow::Error::msg(error.full_message()))? {
+    for container in
+        engine.container_list(&everything).map_err(|error| anyhow::Error::msg(error.full_message()))?
+    {
         let options = RemoveOptions { force: true, volumes: false };
         if let Err(error) = engine.container_remove(&container.id, options).await {
             eprintln!("remove the container {}: {}", container.name, error.full_message());
@@ -70,7 +84,10 @@ async fn take_down(config: &Config) -> anyhow::Result<()> {
 /// Unmounts what is mounted below `directory` and removes it.
 fn remove(directory: &Path) -> anyhow::Result<()> {
     let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
-    let below = mounts.lines().filter_map(|line| line.split_whitespace().nth(1)).filter(|path| Path::new(path).starts_with(directory));
+    let below = mounts
+        .lines()
+        .filter_map(|line| line.split_whitespace().nth(1))
+        .filter(|path| Path::new(path).starts_with(directory));
     for path in below.collect::<Vec<_>>().into_iter().rev() {
         let _ = rustix::mount::unmount(path, rustix::mount::UnmountFlags::DETACH);
     }

@@ -33,9 +33,17 @@ pub(super) fn run(config: &Config, arguments: output::Arguments) -> anyhow::Resu
             rows.push(Row {
                 part: "containers",
                 state: format!("{} running", number(&info, "ContainersRunning")),
-                detail: format!("{} paused, {} stopped", number(&info, "ContainersPaused"), number(&info, "ContainersStopped")),
+                detail: format!(
+                    "{} paused, {} stopped",
+                    number(&info, "ContainersPaused"),
+                    number(&info, "ContainersStopped")
+                ),
             });
-            rows.push(Row { part: "images", state: number(&info, "Images").to_string(), detail: String::new() });
+            rows.push(Row {
+                part: "images",
+                state: number(&info, "Images").to_string(),
+                detail: String::new(),
+            });
             for warning in info.get("Warnings").and_then(Value::as_array).into_iter().flatten() {
                 let detail = warning.as_str().unwrap_or_default().to_owned();
                 rows.push(Row { part: "warning", state: String::new(), detail });
@@ -43,7 +51,11 @@ pub(super) fn run(config: &Config, arguments: output::Arguments) -> anyhow::Resu
             true
         }
         Err(error) => {
-            rows.push(Row { part: "docker api", state: "not serving".to_owned(), detail: format!("{error:#}") });
+            rows.push(Row {
+                part: "docker api",
+                state: "not serving".to_owned(),
+                detail: format!("{error:#}"),
+            });
             false
         }
     };
@@ -67,12 +79,16 @@ fn local(address: std::net::SocketAddr) -> std::net::SocketAddr {
 
 /// The engine's own account of itself, as `docker info` gets it.
 fn info(socket: &Path) -> anyhow::Result<Value> {
-    let mut stream = UnixStream::connect(socket).with_context(|| format!("connect to {}; is `gantry up` running?", socket.display()))?;
+    let mut stream = UnixStream::connect(socket)
+        .with_context(|| format!("connect to {}; is `gantry up` running?", socket.display()))?;
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
     stream.write_all(b"GET /info HTTP/1.0\r\nHost: gantry\r\nConnection: close\r\n\r\n")?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;
-    let body = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").context("the daemon's answer has no body")?;
+    let body = answer
+        .windows(4)
+        .position(|bytes| bytes == b"\r\n\r\n")
+        .context("the daemon's answer has no body")?;
     serde_json::from_slice(&answer[body + 4..]).context("read the daemon's answer")
 }
 

@@ -10,8 +10,12 @@ use tracing_subscriber::EnvFilter;
 use crate::config::Config;
 
 pub(super) fn run(config: &Config) -> anyhow::Result<ExitCode> {
-    anyhow::ensure!(rustix::process::geteuid().is_root(), "gantry up makes namespaces, mounts and networks: run it as root");
-    let filter = EnvFilter::try_new(&config.log).with_context(|| format!("read the log filter `{}`", config.log))?;
+    anyhow::ensure!(
+        rustix::process::geteuid().is_root(),
+        "gantry up makes namespaces, mounts and networks: run it as root"
+    );
+    let filter =
+        EnvFilter::try_new(&config.log).with_context(|| format!("read the log filter `{}`", config.log))?;
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
@@ -19,7 +23,8 @@ pub(super) fn run(config: &Config) -> anyhow::Result<ExitCode> {
         .init();
     // One provider of cryptography for all of TLS, before anything uses it.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")?;
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;

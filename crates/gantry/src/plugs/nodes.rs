@@ -23,7 +23,10 @@ impl LocalNode {
     }
 
     fn agent(&self) -> Result<Arc<node::Agent>, apiserver::Error> {
-        self.agent.get().cloned().ok_or_else(|| apiserver::Error::bad_request("the node agent is not running yet"))
+        self.agent
+            .get()
+            .cloned()
+            .ok_or_else(|| apiserver::Error::bad_request("the node agent is not running yet"))
     }
 }
 
@@ -67,7 +70,8 @@ impl NodeTransport for LocalNode {
                 stderr: streams.stderr.is_some(),
             };
             let target = target(&pod, &options.container);
-            let attached = agent?.pod_exec(&target, options.command, options.tty, flags).await.map_err(refused)?;
+            let attached =
+                agent?.pod_exec(&target, options.command, options.tty, flags).await.map_err(refused)?;
             carry(attached, streams).await
         }
         .boxed()
@@ -81,7 +85,10 @@ impl NodeTransport for LocalNode {
     ) -> BoxFuture<'static, Result<i32, apiserver::Error>> {
         let agent = self.agent();
         async move {
-            let attached = agent?.pod_attach(&target(&pod, &options.container)).await.map_err(refused)?;
+            let attached = agent?
+                .pod_attach(&target(&pod, &options.container), streams.stdin.is_some())
+                .await
+                .map_err(refused)?;
             carry(attached, streams).await
         }
         .boxed()
@@ -94,7 +101,8 @@ impl NodeTransport for LocalNode {
         connection: Box<dyn Duplex>,
     ) -> BoxFuture<'static, Result<(), apiserver::Error>> {
         let agent = self.agent();
-        async move { agent?.pod_port_forward(&target(&pod, ""), port, connection).await.map_err(refused) }.boxed()
+        async move { agent?.pod_port_forward(&target(&pod, ""), port, connection).await.map_err(refused) }
+            .boxed()
     }
 }
 

@@ -212,7 +212,9 @@ impl Worker {
                 name: name.clone(),
                 role,
                 latest: observation.instance(name),
-                next_attempt: observation.latest(name).map_or_else(|| self.known_restarts(name), |latest| attempt(latest) + 1),
+                next_attempt: observation
+                    .latest(name)
+                    .map_or_else(|| self.known_restarts(name), |latest| attempt(latest) + 1),
                 not_before: waits.max(backs_off),
                 condemned: self.probes.is_condemned(name),
                 started: self.probes.is_started(name),
@@ -231,13 +233,17 @@ impl Worker {
         match step {
             Step::CreateSandbox => self.create_sandbox(observation).await,
             Step::Start { container, attempt } => {
-                let Some(container) = self.containers().nth(container).map(|(container, _)| container.clone()) else {
+                let Some(container) =
+                    self.containers().nth(container).map(|(container, _)| container.clone())
+                else {
                     return;
                 };
                 self.start(&container, attempt, observation).await;
             }
             Step::Kill { container, id } => {
-                let Some(container) = self.containers().nth(container).map(|(container, _)| container.clone()) else {
+                let Some(container) =
+                    self.containers().nth(container).map(|(container, _)| container.clone())
+                else {
                     return;
                 };
                 self.kill(&container, &id).await;
@@ -257,7 +263,9 @@ impl Worker {
         let spec = self.pod.spec.as_ref();
         let inits = spec.into_iter().flat_map(|spec| spec.init_containers.iter().flatten());
         let mains = spec.into_iter().flat_map(|spec| &spec.containers);
-        inits.map(|container| (container, status::role(container))).chain(mains.map(|container| (container, Role::Main)))
+        inits
+            .map(|container| (container, status::role(container)))
+            .chain(mains.map(|container| (container, Role::Main)))
     }
 
     /// The moment at which something is due: a back-off ends, a message changes, volumes are old.
@@ -286,7 +294,11 @@ impl Worker {
     /// `namespace/name`, for logs.
     fn name(&self) -> String {
         let metadata = &self.pod.metadata;
-        format!("{}/{}", metadata.namespace.as_deref().unwrap_or_default(), metadata.name.as_deref().unwrap_or_default())
+        format!(
+            "{}/{}",
+            metadata.namespace.as_deref().unwrap_or_default(),
+            metadata.name.as_deref().unwrap_or_default()
+        )
     }
 
     fn directory(&self) -> PathBuf {

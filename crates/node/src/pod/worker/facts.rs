@@ -19,18 +19,22 @@ const MESSAGE_FROM_LOG: usize = 2048;
 impl Worker {
     /// Facts about every container of the pod.
     pub(super) fn facts(&self, observation: &Observation) -> BTreeMap<String, Facts> {
-        self.containers().map(|(container, role)| (container.name.clone(), self.fact(observation, container, role))).collect()
+        self.containers()
+            .map(|(container, role)| (container.name.clone(), self.fact(observation, container, role)))
+            .collect()
     }
 
     fn fact(&self, observation: &Observation, container: &Container, role: Role) -> Facts {
         let name = &container.name;
         let latest = observation.latest(name);
-        let in_current_sandbox = observation.instance(name).is_some_and(|instance| instance.in_current_sandbox);
+        let in_current_sandbox =
+            observation.instance(name).is_some_and(|instance| instance.in_current_sandbox);
         let ended_for_good = self.ended || observation.sandbox.is_none();
         let current = latest.filter(|_| in_current_sandbox || ended_for_good);
         let previous = if current.is_some() { observation.previous(name) } else { latest };
         Facts {
-            restarts: latest.map_or_else(|| self.known_restarts(name).saturating_sub(1), |latest| attempt(latest)),
+            restarts: latest
+                .map_or_else(|| self.known_restarts(name).saturating_sub(1), |latest| attempt(latest)),
             current: current.map(|instance| self.run_of(container, instance)),
             previous: previous.map(|instance| self.run_of(container, instance)),
             waiting: self.waiting_reason(container, role, current),
@@ -67,7 +71,12 @@ impl Worker {
     }
 
     /// Why a container that is to run does not.
-    fn waiting_reason(&self, container: &Container, role: Role, current: Option<&std::sync::Arc<Engine>>) -> Option<(String, String)> {
+    fn waiting_reason(
+        &self,
+        container: &Container,
+        role: Role,
+        current: Option<&std::sync::Arc<Engine>>,
+    ) -> Option<(String, String)> {
         let now = self.shared.clock.now();
         if let Some(waiting) = self.waiting.get(&container.name) {
             return Some((waiting.reason.to_owned(), waiting.message.clone()));
@@ -75,12 +84,14 @@ impl Worker {
         let ended = current.filter(|instance| instance.state.status == Status::Exited)?;
         let at = ended.state.finished_at?;
         let until = self.back_offs.not_before(&container.name, at)?;
-        let policy = RestartPolicy::parse(self.pod.spec.as_ref().and_then(|spec| spec.restart_policy.as_deref()));
+        let policy =
+            RestartPolicy::parse(self.pod.spec.as_ref().and_then(|spec| spec.restart_policy.as_deref()));
         let failed = ended.state.exit_code != 0;
         let again = match (role, policy) {
             (Role::Sidecar, _) => true,
             (Role::Main, RestartPolicy::Always) => true,
-            (Role::Init, RestartPolicy::Always | RestartPolicy::OnFailure) | (Role::Main, RestartPolicy::OnFailure) => failed,
+            (Role::Init, RestartPolicy::Always | RestartPolicy::OnFailure)
+            | (Role::Main, RestartPolicy::OnFailure) => failed,
             (_, RestartPolicy::Never) => false,
         };
         if self.ended || !again || until <= now {
@@ -111,7 +122,12 @@ impl Worker {
         // Each line begins with its time, stream and tag.
         let lines: Vec<&str> = log.lines().filter_map(|line| line.splitn(4, ' ').nth(3)).collect();
         let text = lines.join("\n");
-        let cut = text.char_indices().rev().map(|(place, _)| place).take_while(|place| text.len() - place <= MESSAGE_FROM_LOG).last();
+        let cut = text
+            .char_indices()
+            .rev()
+            .map(|(place, _)| place)
+            .take_while(|place| text.len() - place <= MESSAGE_FROM_LOG)
+            .last();
         text[cut.unwrap_or(0)..].to_owned()
     }
 }

@@ -45,11 +45,18 @@ impl Probes {
     }
 
     /// Begins to probe what runs now and leaves what no longer does.
-    pub(super) fn follow(&mut self, shared: &Arc<Shared>, pod: &Pod, observation: &Observation, published: &PodStatus) {
+    pub(super) fn follow(
+        &mut self,
+        shared: &Arc<Shared>,
+        pod: &Pod,
+        observation: &Observation,
+        published: &PodStatus,
+    ) {
         while self.tasks.try_join_next().is_some() {}
         let spec = pod.spec.clone().unwrap_or_default();
         for container in spec.containers.iter().chain(spec.init_containers.iter().flatten()) {
-            let running = observation.latest(&container.name).filter(|latest| latest.state.status.is_active());
+            let running =
+                observation.latest(&container.name).filter(|latest| latest.state.status.is_active());
             let Some(latest) = running else {
                 self.followed.remove(&container.name);
                 continue;
@@ -66,9 +73,10 @@ impl Probes {
             };
             // A container that was found ready before the daemon was restarted is ready until a
             // probe says otherwise: restarting the daemon takes nobody out of a service.
-            let known = published.container_statuses.iter().flatten().find(|status| {
-                status.container_id.as_deref() == Some(&format!("{RUNTIME}://{}", latest.id))
-            });
+            let known =
+                published.container_statuses.iter().flatten().find(|status| {
+                    status.container_id.as_deref() == Some(&format!("{RUNTIME}://{}", latest.id))
+                });
             let was_started = known.and_then(|status| status.started).unwrap_or(false);
             let mut followed = Followed {
                 instance: latest.id.clone(),
@@ -89,7 +97,9 @@ impl Probes {
 
     /// Takes a verdict. One on an instance that is gone does not count.
     pub(super) fn take(&mut self, verdict: &Verdict) {
-        let Some(followed) = self.followed.get_mut(&verdict.container).filter(|f| f.instance == verdict.instance) else {
+        let Some(followed) =
+            self.followed.get_mut(&verdict.container).filter(|f| f.instance == verdict.instance)
+        else {
             return;
         };
         match (verdict.kind, verdict.good) {
@@ -206,7 +216,11 @@ impl Prober {
     /// soon as it can serve, whatever its period.
     fn pause(&self, kind: Kind, timing: &Timing, success: bool) -> Duration {
         const EAGER: Duration = Duration::from_millis(100);
-        if success || kind == Kind::Liveness { timing.period } else { timing.period.min(EAGER.max(timing.period / 10)) }
+        if success || kind == Kind::Liveness {
+            timing.period
+        } else {
+            timing.period.min(EAGER.max(timing.period / 10))
+        }
     }
 
     fn tell_failure(&self, kind: Kind, reason: &str) {

@@ -84,7 +84,10 @@ impl Worker {
         };
         self.volumes = volumes::prepare(&context)?;
         let refreshes = self.pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten()).any(|volume| {
-            volume.config_map.is_some() || volume.secret.is_some() || volume.projected.is_some() || volume.downward_api.is_some()
+            volume.config_map.is_some()
+                || volume.secret.is_some()
+                || volume.projected.is_some()
+                || volume.downward_api.is_some()
         });
         self.volumes_refresh = refreshes.then(|| self.shared.clock.now().checked_add(REFRESH).ok()).flatten();
         Ok(())
@@ -110,7 +113,8 @@ impl Worker {
     async fn fetch_tokens(&mut self) -> Result<(), Error> {
         let now = self.shared.clock.now();
         let spec = self.pod.spec.clone().unwrap_or_default();
-        let account = spec.service_account_name.as_deref().filter(|name| !name.is_empty()).unwrap_or("default");
+        let account =
+            spec.service_account_name.as_deref().filter(|name| !name.is_empty()).unwrap_or("default");
         for volume in spec.volumes.iter().flatten() {
             let projected = volume.projected.iter().flat_map(|projected| projected.sources.iter().flatten());
             for wanted in projected.filter_map(|source| source.service_account_token.as_ref()) {
@@ -134,7 +138,8 @@ impl Worker {
                 });
                 let namespace = self.pod.metadata.namespace.as_deref().unwrap_or_default();
                 let api: Api<ServiceAccount> = Api::namespaced(&self.shared.client, namespace);
-                let answer: TokenRequest = api.create_subresource(account, "token", &request, &WriteOptions::default()).await?;
+                let answer: TokenRequest =
+                    api.create_subresource(account, "token", &request, &WriteOptions::default()).await?;
                 let token = answer.status.and_then(|status| status.token).unwrap_or_default();
                 // Replaced when four fifths of its life are over, as clients expect.
                 let life = Duration::from_secs(u64::try_from(seconds).unwrap_or(3600) * 4 / 5);

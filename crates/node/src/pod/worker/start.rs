@@ -72,7 +72,9 @@ impl Worker {
             outcome = self.try_start(container, number, observation) => outcome,
             () = interrupt.cancelled() => return,
         };
-        if let Some(ended_at) = observation.latest(&container.name).and_then(|latest| latest.state.finished_at) {
+        if let Some(ended_at) =
+            observation.latest(&container.name).and_then(|latest| latest.state.finished_at)
+        {
             self.back_offs.tried(&container.name, ended_at);
         }
         match outcome {
@@ -93,7 +95,10 @@ impl Worker {
         observation: &Observation,
     ) -> Result<ContainerId, Refusal> {
         let Some(sandbox) = observation.sandbox.clone() else {
-            return Err(Refusal { reason: "ContainerCreating", message: "the pod's sandbox is gone".to_owned() });
+            return Err(Refusal {
+                reason: "ContainerCreating",
+                message: "the pod's sandbox is gone".to_owned(),
+            });
         };
         let sources = self.fetch_sources().await.map_err(|error| Refusal {
             reason: "CreateContainerConfigError",
@@ -118,7 +123,8 @@ impl Worker {
             Ok(variables) => variables,
             Err(error) => return Err(self.failed(container, config_error(error.to_string()))),
         };
-        let (message, log) = (self.message_path(&container.name, number), self.log_path(&container.name, number));
+        let (message, log) =
+            (self.message_path(&container.name, number), self.log_path(&container.name, number));
         if let Err(error) = prepare_files(&message, &log) {
             return Err(Refusal { reason: "CreateContainerError", message: error.to_string() });
         }
@@ -140,7 +146,9 @@ impl Worker {
         );
         let spec = match spec {
             Ok(spec) => spec,
-            Err(error) => return Err(self.failed(container, config_error(base::error::chain(&error).to_string()))),
+            Err(error) => {
+                return Err(self.failed(container, config_error(base::error::chain(&error).to_string())));
+            }
         };
         debug_assert_ne!(spec.namespaces.pid, NamespaceMode::Private);
         let created = match self.shared.engine.container_create(spec).await {
@@ -214,7 +222,10 @@ impl Worker {
             _ => Duration::from_secs(2),
         };
         let until = since.checked_add(delay).unwrap_or(since);
-        self.waiting.insert(name.to_owned(), Waiting { reason: refusal.reason, message: refusal.message, since, until });
+        self.waiting.insert(
+            name.to_owned(),
+            Waiting { reason: refusal.reason, message: refusal.message, since, until },
+        );
     }
 
     /// Says `ImagePullBackOff` where `ErrImagePull` has been shown long enough.
@@ -229,7 +240,8 @@ impl Worker {
             if waiting.reason == "ErrImagePull" && shown {
                 let image = images.get(name).map(String::as_str).unwrap_or_default();
                 waiting.reason = "ImagePullBackOff";
-                waiting.message = format!("Back-off pulling image \"{image}\": ErrImagePull: {}", waiting.message);
+                waiting.message =
+                    format!("Back-off pulling image \"{image}\": ErrImagePull: {}", waiting.message);
             }
         }
     }
@@ -246,7 +258,9 @@ impl Worker {
                     let _ = std::fs::remove_file(self.message_path(name, attempt(old)));
                 }
                 Err(error) if error.kind() == Kind::NotFound => {}
-                Err(error) => warn!(pod = %self.name(), error = %error.full_message(), "cannot remove an old container"),
+                Err(error) => {
+                    warn!(pod = %self.name(), error = %error.full_message(), "cannot remove an old container")
+                }
             }
         }
     }
@@ -272,7 +286,8 @@ impl Worker {
         status.host_ip = Some(host.clone());
         status.host_ips = Some(vec![k8s_openapi::api::core::v1::HostIP { ip: host }]);
         status.pod_ip = addresses.first().cloned();
-        status.pod_ips = Some(addresses.into_iter().map(|ip| k8s_openapi::api::core::v1::PodIP { ip }).collect());
+        status.pod_ips =
+            Some(addresses.into_iter().map(|ip| k8s_openapi::api::core::v1::PodIP { ip }).collect());
         pod
     }
 
@@ -284,7 +299,13 @@ impl Worker {
         self.directory().join("messages").join(format!("{container}.{number}"))
     }
 
-    pub(super) fn container_event(&self, container: &Container, warning: bool, reason: &str, message: String) {
+    pub(super) fn container_event(
+        &self,
+        container: &Container,
+        warning: bool,
+        reason: &str,
+        message: String,
+    ) {
         self.shared.container_event(&self.pod, &container.name, warning, reason, message);
     }
 

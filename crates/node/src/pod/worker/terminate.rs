@@ -43,7 +43,8 @@ impl Worker {
     async fn stop_containers(&mut self, observation: &Observation) {
         let grace = self.grace();
         let running = |role: Role| -> Vec<(Container, ContainerId)> {
-            let of_role = self.containers().filter(|(_, found)| *found == role).map(|(container, _)| container.clone());
+            let of_role =
+                self.containers().filter(|(_, found)| *found == role).map(|(container, _)| container.clone());
             of_role
                 .filter_map(|container| {
                     let latest = observation.latest(&container.name)?;
@@ -77,7 +78,8 @@ impl Worker {
         let left = move || grace.saturating_sub(clock.clock.elapsed().saturating_sub(began));
         let stopping = async {
             let stop = |(container, target): &(Container, Target)| {
-                let (container, target, shared, pod) = (container.clone(), target.clone(), shared.clone(), pod.clone());
+                let (container, target, shared, pod) =
+                    (container.clone(), target.clone(), shared.clone(), pod.clone());
                 let grace = left();
                 async move { stop_one(&shared, &pod, &container, &target, grace).await }
             };
@@ -125,7 +127,9 @@ impl Worker {
             ports: probe::named_ports(container),
         };
         let own = container.liveness_probe.as_ref().and_then(|probe| probe.termination_grace_period_seconds);
-        let grace = own.and_then(|seconds| u64::try_from(seconds).ok()).map_or_else(|| self.grace(), Duration::from_secs);
+        let grace = own
+            .and_then(|seconds| u64::try_from(seconds).ok())
+            .map_or_else(|| self.grace(), Duration::from_secs);
         stop_one(&self.shared, &self.pod, container, &target, grace).await;
     }
 
@@ -142,7 +146,12 @@ impl Worker {
             ports: probe::named_ports(container),
         };
         if let Err(reason) = run_hook(&target, &hook, None).await {
-            self.container_event(container, true, "FailedPostStartHook", format!("PostStartHook failed: {reason}"));
+            self.container_event(
+                container,
+                true,
+                "FailedPostStartHook",
+                format!("PostStartHook failed: {reason}"),
+            );
             stop_one(&self.shared, &self.pod, container, &target, self.grace()).await;
         }
     }
@@ -157,14 +166,21 @@ impl Worker {
 
     /// Removes containers, sandboxes, volumes and logs.
     async fn clear_away(&mut self) -> Result<(), String> {
-        let observation = Observation::new(&self.shared.engine, &self.uid).map_err(|error| error.full_message())?;
-        let sandboxes = observation.sandbox.iter().map(|sandbox| sandbox.id.clone()).chain(observation.remains.iter().cloned());
+        let observation =
+            Observation::new(&self.shared.engine, &self.uid).map_err(|error| error.full_message())?;
+        let sandboxes = observation
+            .sandbox
+            .iter()
+            .map(|sandbox| sandbox.id.clone())
+            .chain(observation.remains.iter().cloned());
         for sandbox in sandboxes.collect::<Vec<_>>() {
-            Self::tolerate(self.shared.engine.sandbox_remove(&sandbox).await).map_err(|error| error.full_message())?;
+            Self::tolerate(self.shared.engine.sandbox_remove(&sandbox).await)
+                .map_err(|error| error.full_message())?;
         }
         let directory = self.directory();
         let volumes_directory = directory.join("volumes");
-        volumes::remove(&volumes_directory).map_err(|error| format!("remove {}: {error}", volumes_directory.display()))?;
+        volumes::remove(&volumes_directory)
+            .map_err(|error| format!("remove {}: {error}", volumes_directory.display()))?;
         match std::fs::remove_dir_all(&directory) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 Err(format!("remove {}: {error}", directory.display()))
@@ -176,7 +192,8 @@ impl Worker {
     /// Tells the API that nothing of the pod is left: it may go.
     async fn confirm_deletion(&self) {
         let metadata = &self.pod.metadata;
-        let api: Api<Pod> = Api::namespaced(&self.shared.client, metadata.namespace.as_deref().unwrap_or_default());
+        let api: Api<Pod> =
+            Api::namespaced(&self.shared.client, metadata.namespace.as_deref().unwrap_or_default());
         let options = DeleteOptions {
             grace_period_seconds: Some(0),
             preconditions: Preconditions { uid: Some(self.uid.clone()), ..Preconditions::default() },
@@ -184,13 +201,21 @@ impl Worker {
         };
         match api.delete(metadata.name.as_deref().unwrap_or_default(), &options).await {
             Ok(()) | Err(Error::NotFound(_) | Error::Conflict(_)) => {}
-            Err(error) => warn!(pod = %self.name(), error = %base::error::chain(&error), "cannot confirm the deletion"),
+            Err(error) => {
+                warn!(pod = %self.name(), error = %base::error::chain(&error), "cannot confirm the deletion")
+            }
         }
     }
 }
 
 /// Stops one container: its `preStop` hook and its signal share the grace period.
-async fn stop_one(shared: &crate::agent::Shared, pod: &Pod, container: &Container, target: &Target, grace: Duration) {
+async fn stop_one(
+    shared: &crate::agent::Shared,
+    pod: &Pod,
+    container: &Container,
+    target: &Target,
+    grace: Duration,
+) {
     let began = shared.clock.elapsed();
     let hook = container.lifecycle.as_ref().and_then(|lifecycle| lifecycle.pre_stop.as_ref());
     if let Some(hook) = hook.filter(|_| !grace.is_zero())
@@ -216,7 +241,9 @@ async fn run_hook(target: &Target, hook: &LifecycleHandler, limit: Option<Durati
         let output = output.map_err(|error| error.full_message())?;
         return match output.exit_code {
             Some(0) => Ok(()),
-            Some(code) => Err(format!("command exited with {code}: {}", String::from_utf8_lossy(&output.stderr))),
+            Some(code) => {
+                Err(format!("command exited with {code}: {}", String::from_utf8_lossy(&output.stderr)))
+            }
             None => Err("command took longer than the grace period".to_owned()),
         };
     }
