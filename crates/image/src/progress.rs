@@ -48,6 +48,8 @@ pub enum Action {
     Pushed,
     /// The registry has the layer already.
     LayerAlreadyExists,
+    /// The registry took the layer from another of its repositories.
+    MountedFrom(String),
     /// The tag now points at this manifest, which has this size.
     PushedManifest { tag: String, digest: Digest, size: u64 },
     /// Bytes of a layer have been read from an archive.
@@ -80,6 +82,7 @@ impl Action {
             Action::Pushing { .. } => "Pushing".into(),
             Action::Pushed => "Pushed".into(),
             Action::LayerAlreadyExists => "Layer already exists".into(),
+            Action::MountedFrom(repository) => format!("Mounted from {repository}"),
             Action::PushedManifest { tag, digest, size } => format!("{tag}: digest: {digest} size: {size}"),
             Action::LoadingLayer { .. } => "Loading layer".into(),
             Action::LoadedImage { name: Some(name), .. } => format!("Loaded image: {name}"),

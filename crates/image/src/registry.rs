@@ -1,10 +1,32 @@
 //! The client side of the distribution protocol.
 
+mod auth;
+mod repository;
+mod tls;
+
+use std::collections::HashMap;
 use std::fmt;
+use std::net::IpAddr;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use oci::Reference;
+use parking_lot::Mutex;
+
+use crate::transfer::PullError;
+pub(crate) use repository::{Access, Mount, Repository};
+
+/// Where the images of `docker.io` really are.
+const DOCKER_HUB: &str = "registry-1.docker.io";
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long a connection may be silent.
+const READ_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Speaks to registries; keeps connections and tokens. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Client {}
+pub struct Client {
+    inner: Arc<Inner>,
+}
 
 /// How registries are reached.
 #[derive(Clone, Debug, Default)]
@@ -19,7 +41,7 @@ pub struct Config {
 }
 
 /// Who asks.
-#[derive(Clone, PartialEq, Eq, Default)]
+#[derive(Clone, PartialEq, Eq, Hash, Default)]
 pub enum Credentials {
     /// Nobody in particular.
     #[default]
@@ -42,28 +64,117 @@ pub enum Credentials {
 pub enum ClientError {
     /// A certificate authority cannot be read.
     #[error("read a configured certificate authority")]
-    Authority(#[source] reqwest::Error),
-    /// TLS could not be set up.
-    #[error("set up TLS")]
-    Tls(#[source] reqwest::Error),
+    Authority(#[source] rustls::pki_types::pem::Error),
+    /// A certificate authority is no certificate.
+    #[error("trust a configured certificate authority")]
+    Certificate(#[source] rustls::Error),
+}
+
+struct Inner {
+    config: Config,
+    authorities: Vec<rustls::pki_types::CertificateDer<'static>>,
+    /// Made when first needed: the system's certificates take memory that an idle daemon need not.
+    verified: OnceLock<Result<reqwest::Client, Arc<reqwest::Error>>>,
+    unverified: OnceLock<Result<reqwest::Client, Arc<reqwest::Error>>>,
+    /// The address (`https://host`) at which each registry answered.
+    bases: Mutex<HashMap<String, String>>,
+    tokens: Mutex<HashMap<auth::TokenKey, auth::Token>>,
 }
 
 impl Client {
     /// A client.
     pub fn new(config: Config) -> Result<Self, ClientError> {
-        let _ = config;
-        todo!()
+        let authorities = tls::read_authorities(&config.authorities)?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                config,
+                authorities,
+                verified: OnceLock::new(),
+                unverified: OnceLock::new(),
+                bases: Mutex::default(),
+                tokens: Mutex::default(),
+            }),
+        })
     }
 
     /// Checks credentials against the registry `host` (`docker login`). Gives an identity token if
     /// the registry hands one out.
-    pub async fn login(
+    pub async fn login(&self, host: &str, credentials: &Credentials) -> Result<Option<String>, PullError> {
+        // Docker's own registry is known by many addresses, most of them historical.
+        let host = host.trim_start_matches("https://").trim_start_matches("http://");
+        let host = host.split('/').next().unwrap_or(host);
+        let host = if host == "index.docker.io" { oci::reference::DEFAULT_DOMAIN } else { host };
+        auth::login(self, host, credentials).await
+    }
+
+    /// All tags of a repository.
+    pub async fn tags(
         &self,
-        host: &str,
+        reference: &Reference,
         credentials: &Credentials,
-    ) -> Result<Option<String>, crate::transfer::PullError> {
-        let _ = (host, credentials);
-        todo!()
+    ) -> Result<Vec<String>, PullError> {
+        Repository::new(self, reference, credentials, Access::Pull).tags().await
+    }
+
+    /// The HTTP client for a registry, and the address at which it answers.
+    async fn reach(&self, domain: &str) -> Result<(reqwest::Client, String), PullError> {
+        let host = if domain == oci::reference::DEFAULT_DOMAIN { DOCKER_HUB } else { domain };
+        if !self.is_insecure(domain) {
+            return Ok((self.http(true, host)?, format!("https://{host}")));
+        }
+        let http = self.http(false, host)?;
+        if let Some(base) = self.inner.bases.lock().get(host) {
+            return Ok((http, base.clone()));
+        }
+        // Whichever of the two answers is the one.
+        let mut failure = None;
+        for scheme in ["https", "http"] {
+            let base = format!("{scheme}://{host}");
+            match http.get(format!("{base}/v2/")).send().await {
+                Ok(_) => {
+                    self.inner.bases.lock().insert(host.to_owned(), base.clone());
+                    return Ok((http, base));
+                }
+                Err(error) => failure = Some(error),
+            }
+        }
+        let source = failure.map(Arc::new).expect("two addresses were tried");
+        Err(PullError::Unreachable { what: host.to_owned(), source })
+    }
+
+    fn http(&self, verified: bool, host: &str) -> Result<reqwest::Client, PullError> {
+        let cell = if verified { &self.inner.verified } else { &self.inner.unverified };
+        let made = cell.get_or_init(|| {
+            reqwest::Client::builder()
+                .tls_backend_preconfigured(tls::config(&self.inner.authorities, verified))
+                .connect_timeout(CONNECT_TIMEOUT)
+                .read_timeout(READ_TIMEOUT)
+                .pool_idle_timeout(READ_TIMEOUT)
+                .user_agent(self.inner.config.user_agent.as_str())
+                .build()
+                .map_err(Arc::new)
+        });
+        made.clone().map_err(|source| PullError::Unreachable { what: host.to_owned(), source })
+    }
+
+    fn is_insecure(&self, domain: &str) -> bool {
+        let host = without_port(domain);
+        let is_loopback = host == "localhost"
+            || host.trim_matches(['[', ']']).parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
+        is_loopback || self.inner.config.insecure.iter().any(|entry| entry == domain || entry == host)
+    }
+}
+
+fn without_port(domain: &str) -> &str {
+    match domain.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => host,
+        _ => domain,
+    }
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("config", &self.config).finish_non_exhaustive()
     }
 }
 

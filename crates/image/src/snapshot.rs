@@ -10,7 +10,6 @@ use oci::Digest;
 
 use crate::error::Kind;
 use crate::image::{FindError, ImageId};
-use crate::layer::inflate::Compression;
 use crate::layer::ingest::{Expected, Ingested, ingest};
 use crate::layer::settle::settle;
 use crate::layer::{Layer, LayerError, Unpacked, changes, pack, seal};
@@ -212,10 +211,8 @@ impl Store {
         fs::rename(&upper, staged.path().join("fs")).map_err(error)?;
         let ingested = Ingested {
             directory: staged,
-            blob: sealed.diff_id.clone(),
             diff_id: sealed.diff_id,
             blob_size: sealed.archive_size,
-            compression: Compression::None,
             archive_size: sealed.archive_size,
             unpacked: Unpacked { size: sealed.size, ..Unpacked::default() },
         };

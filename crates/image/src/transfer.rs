@@ -1,5 +1,10 @@
 //! Pull and push.
 
+mod pull;
+mod push;
+
+use std::sync::Arc;
+
 use oci::manifest::ParseDocumentError;
 use oci::{Digest, Platform, Reference};
 
@@ -55,7 +60,17 @@ pub enum PullError {
         /// What was asked for.
         what: String,
         /// What went wrong.
-        source: reqwest::Error,
+        source: Arc<reqwest::Error>,
+    },
+    /// The connection ended before the content did.
+    #[error("{what} ended after {have} of {want} bytes")]
+    CutOff {
+        /// What was asked for.
+        what: String,
+        /// Bytes that came.
+        have: u64,
+        /// Bytes that were promised.
+        want: u64,
     },
     /// The registry answers with a failure.
     #[error("registry answers {status} for {what}: {message}")]
@@ -137,7 +152,9 @@ impl PullError {
         match self {
             PullError::NotFound { .. } | PullError::Platform { .. } => Kind::NotFound,
             PullError::Denied { .. } => Kind::Denied,
-            PullError::Unreachable { .. } | PullError::Status { .. } => Kind::Unavailable,
+            PullError::Unreachable { .. } | PullError::CutOff { .. } | PullError::Status { .. } => {
+                Kind::Unavailable
+            }
             PullError::Manifest { .. } | PullError::Malformed { .. } | PullError::Mismatch { .. } => {
                 Kind::Invalid
             }
@@ -168,8 +185,7 @@ impl Store {
         options: &PullOptions,
         progress: &Progress,
     ) -> Result<Pulled, PullError> {
-        let _ = (client, reference, options, progress);
-        todo!()
+        pull::pull(&self.inner, client, reference, options, progress).await
     }
 
     /// Sends the image named `reference` to its registry; without a tag, all tags of the repository.
@@ -181,7 +197,6 @@ impl Store {
         credentials: &Credentials,
         progress: &Progress,
     ) -> Result<Digest, PushError> {
-        let _ = (client, reference, credentials, progress);
-        todo!()
+        push::push(&self.inner, client, reference, credentials, progress).await
     }
 }

@@ -22,10 +22,8 @@ const CHUNKS_AHEAD: usize = 16;
 pub(crate) struct Ingested {
     pub(crate) directory: IngestDir,
     pub(crate) diff_id: Digest,
-    /// Digest and length of the stream as it came, which may be compressed.
-    pub(crate) blob: Digest,
+    /// Length of the stream as it came, which may be compressed.
     pub(crate) blob_size: u64,
-    pub(crate) compression: Compression,
     pub(crate) archive_size: u64,
     pub(crate) unpacked: Unpacked,
 }
@@ -140,14 +138,14 @@ pub(crate) fn ingest(
     }
     let diff_id = match archive_hash {
         Some(hasher) => hasher.finish(),
-        None => blob.clone(),
+        None => blob,
     };
     if let Some(expected) = &expected.diff_id {
         expected.expect(diff_id.clone())?;
     }
     // Most layers replace nothing of their own.
     let _ = fs::remove_dir(&spill);
-    Ok(Ingested { directory, diff_id, blob, blob_size: measured.size, compression, archive_size, unpacked })
+    Ok(Ingested { directory, diff_id, blob_size: measured.size, archive_size, unpacked })
 }
 
 /// Inflates and hashes until the end, or until the unpacker gives up. Without compression the

@@ -1,0 +1,332 @@
+//! One repository of a registry: its manifests, blobs, tags and uploads.
+
+use std::sync::Arc;
+
+use futures::StreamExt;
+use oci::distribution::ErrorBody;
+use oci::manifest::Descriptor;
+use oci::{Digest, Reference, media_type};
+use reqwest::header::{
+    ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, LINK, LOCATION, RANGE,
+};
+use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
+use serde::Deserialize;
+
+use super::auth::{TokenKey, answer, challenges};
+use super::{Client, Credentials};
+use crate::transfer::PullError;
+
+/// The longest manifest or configuration that is taken.
+const DOCUMENT_MAX: u64 = 8 * 1024 * 1024;
+/// The longest error text that is read.
+const ERROR_MAX: usize = 64 * 1024;
+
+/// What is to be done in a repository.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Access {
+    Pull,
+    Push,
+}
+
+/// A repository, as somebody.
+#[derive(Clone)]
+pub(crate) struct Repository {
+    client: Client,
+    domain: String,
+    path: String,
+    credentials: Credentials,
+    access: Access,
+    /// Another repository of the same registry to read from, for mounting its blobs.
+    also_from: Option<String>,
+}
+
+/// What became of an offer to mount a blob.
+pub(crate) enum Mount {
+    Mounted,
+    /// The blob has to be sent, to this address.
+    Upload(Url),
+}
+
+impl Repository {
+    pub(crate) fn new(
+        client: &Client,
+        reference: &Reference,
+        credentials: &Credentials,
+        access: Access,
+    ) -> Self {
+        Self {
+            client: client.clone(),
+            domain: reference.domain().to_owned(),
+            path: reference.path().to_owned(),
+            credentials: credentials.clone(),
+            access,
+            also_from: None,
+        }
+    }
+
+    /// The repository as `domain/path`.
+    pub(crate) fn name(&self) -> String {
+        format!("{}/{}", self.domain, self.path)
+    }
+
+    pub(crate) async fn tags(&self) -> Result<Vec<String>, PullError> {
+        #[derive(Deserialize)]
+        struct TagList {
+            #[serde(default)]
+            tags: Option<Vec<String>>,
+        }
+        let mut tags = Vec::new();
+        let mut next = Some(format!("/v2/{}/tags/list?n=1000", self.path));
+        while let Some(target) = next {
+            let response = self.send(&self.name(), Method::GET, &target, |request| request).await?;
+            next = next_page(&response);
+            let body = self.document(&self.name(), response).await?;
+            let list: TagList = serde_json::from_slice(&body).map_err(|error| PullError::Malformed {
+                name: self.name(),
+                problem: format!("its list of tags: {error}"),
+            })?;
+            tags.extend(list.tags.unwrap_or_default());
+        }
+        Ok(tags)
+    }
+
+    /// A manifest by tag or digest, with what the registry says it is.
+    pub(crate) async fn manifest(&self, tag_or_digest: &str) -> Result<(Vec<u8>, Option<String>), PullError> {
+        let what = format!("{}:{tag_or_digest}", self.name());
+        let target = format!("/v2/{}/manifests/{tag_or_digest}", self.path);
+        let accept = media_type::MANIFEST_ACCEPT.join(", ");
+        let response =
+            self.send(&what, Method::GET, &target, |request| request.header(ACCEPT, &accept)).await?;
+        let content_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let content_type =
+            content_type.map(|value| value.split(';').next().unwrap_or(value).trim().to_owned());
+        Ok((self.document(&what, response).await?, content_type))
+    }
+
+    /// A small blob, whole and verified.
+    pub(crate) async fn blob_document(&self, digest: &Digest) -> Result<Vec<u8>, PullError> {
+        let what = format!("{}@{digest}", self.name());
+        let response = self.send(&what, Method::GET, &self.blob_target(digest), |request| request).await?;
+        let body = self.document(&what, response).await?;
+        digest.verify(&body).map_err(|source| PullError::Mismatch { what, source })?;
+        Ok(body)
+    }
+
+    /// A blob from the byte `offset` on. The answer may begin at 0 all the same: see its status.
+    pub(crate) async fn blob(&self, digest: &Digest, offset: u64) -> Result<Response, PullError> {
+        let what = format!("{}@{digest}", self.name());
+        self.send(&what, Method::GET, &self.blob_target(digest), |request| match offset {
+            0 => request,
+            _ => request.header(RANGE, format!("bytes={offset}-")),
+        })
+        .await
+    }
+
+    /// The size of a blob, if the registry has it.
+    pub(crate) async fn blob_size(&self, digest: &Digest) -> Result<Option<u64>, PullError> {
+        let what = format!("{}@{digest}", self.name());
+        match self.send(&what, Method::HEAD, &self.blob_target(digest), |request| request).await {
+            Ok(response) => {
+                let length = response.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+                Ok(Some(length.and_then(|length| length.parse().ok()).unwrap_or(0)))
+            }
+            Err(PullError::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Begins to send a blob, offering to take it from another repository of the registry.
+    pub(crate) async fn upload_begin(&self, mount: Option<(&Digest, &str)>) -> Result<Mount, PullError> {
+        let mut target = format!("/v2/{}/blobs/uploads/", self.path);
+        let mut repository = self.clone();
+        if let Some((digest, from)) = mount {
+            target = format!("{target}?mount={digest}&from={from}");
+            repository.also_from = Some(from.to_owned());
+        }
+        let what = self.name();
+        let response = repository
+            .send(&what, Method::POST, &target, |request| request.header(CONTENT_LENGTH, 0))
+            .await?;
+        if response.status() == StatusCode::CREATED && mount.is_some() {
+            return Ok(Mount::Mounted);
+        }
+        Ok(Mount::Upload(self.location(&response)?))
+    }
+
+    /// Sends content of unknown length to an upload's address; gives the address to finish at.
+    pub(crate) async fn upload_stream(&self, url: Url, body: reqwest::Body) -> Result<Url, PullError> {
+        let what = self.name();
+        let (http, _) = self.client.reach(&self.domain).await?;
+        // A stream cannot be sent twice, so the token is got beforehand rather than on refusal.
+        let request =
+            http.request(Method::PATCH, url).header(CONTENT_TYPE, "application/octet-stream").body(body);
+        let request = match self.token() {
+            Some(token) => request.header(AUTHORIZATION, token),
+            None => request,
+        };
+        let response = request.send().await.map_err(unreachable(&what))?;
+        if !response.status().is_success() {
+            return Err(answer_error(&what, response).await);
+        }
+        self.location(&response)
+    }
+
+    /// Ends an upload: the registry checks the digest and keeps the blob.
+    pub(crate) async fn upload_end(
+        &self,
+        mut url: Url,
+        digest: &Digest,
+        body: Vec<u8>,
+    ) -> Result<(), PullError> {
+        url.query_pairs_mut().append_pair("digest", &digest.to_string());
+        let what = format!("{}@{digest}", self.name());
+        self.send_to(&what, Method::PUT, url, |request| {
+            request.header(CONTENT_TYPE, "application/octet-stream").body(body.clone())
+        })
+        .await
+        .map(drop)
+    }
+
+    pub(crate) async fn manifest_put(
+        &self,
+        tag: &str,
+        descriptor: &Descriptor,
+        body: &[u8],
+    ) -> Result<(), PullError> {
+        let what = format!("{}:{tag}", self.name());
+        let target = format!("/v2/{}/manifests/{tag}", self.path);
+        self.send(&what, Method::PUT, &target, |request| {
+            request.header(CONTENT_TYPE, &descriptor.media_type).body(body.to_vec())
+        })
+        .await
+        .map(drop)
+    }
+
+    fn blob_target(&self, digest: &Digest) -> String {
+        format!("/v2/{}/blobs/{digest}", self.path)
+    }
+
+    async fn send(
+        &self,
+        what: &str,
+        method: Method,
+        target: &str,
+        change: impl Fn(RequestBuilder) -> RequestBuilder,
+    ) -> Result<Response, PullError> {
+        let (_, base) = self.client.reach(&self.domain).await?;
+        let url = Url::parse(&format!("{base}{target}"))
+            .map_err(|error| PullError::Malformed { name: self.name(), problem: error.to_string() })?;
+        self.send_to(what, method, url, change).await
+    }
+
+    /// Sends a request; once more with credentials if the registry asks for them.
+    async fn send_to(
+        &self,
+        what: &str,
+        method: Method,
+        url: Url,
+        change: impl Fn(RequestBuilder) -> RequestBuilder,
+    ) -> Result<Response, PullError> {
+        let (http, base) = self.client.reach(&self.domain).await?;
+        let request = |token: Option<HeaderValue>| {
+            let request = change(http.request(method.clone(), url.clone()));
+            match token {
+                Some(token) => request.header(AUTHORIZATION, token),
+                None => request,
+            }
+        };
+        let mut response = request(self.token()).send().await.map_err(unreachable(what))?;
+        if response.status() == StatusCode::UNAUTHORIZED {
+            let key = self.token_key();
+            self.client.inner.tokens.lock().remove(&key);
+            let secure = base.starts_with("https");
+            let token = answer(&self.client, &http, &key, &challenges(&response), secure).await?;
+            if let Some(token) = token {
+                let header = token.header();
+                self.client.inner.tokens.lock().insert(key, token);
+                response = request(header).send().await.map_err(unreachable(what))?;
+            }
+        }
+        if response.status().is_success() { Ok(response) } else { Err(answer_error(what, response).await) }
+    }
+
+    fn token(&self) -> Option<HeaderValue> {
+        self.client.inner.tokens.lock().get(&self.token_key())?.header()
+    }
+
+    fn token_key(&self) -> TokenKey {
+        let actions = match self.access {
+            Access::Pull => "pull",
+            Access::Push => "pull,push",
+        };
+        let mut scope = format!("repository:{}:{actions}", self.path);
+        if let Some(from) = &self.also_from {
+            scope.push_str(&format!(" repository:{from}:pull"));
+        }
+        TokenKey { domain: self.domain.clone(), scope, credentials: self.credentials.clone() }
+    }
+
+    /// A small body, whole.
+    async fn document(&self, what: &str, response: Response) -> Result<Vec<u8>, PullError> {
+        let mut body = Vec::new();
+        let mut stream = response.bytes_stream();
+        while let Some(piece) = stream.next().await {
+            body.extend_from_slice(&piece.map_err(unreachable(what))?);
+            if body.len() as u64 > DOCUMENT_MAX {
+                let problem = format!("a document is larger than {DOCUMENT_MAX} bytes");
+                return Err(PullError::Malformed { name: what.to_owned(), problem });
+            }
+        }
+        Ok(body)
+    }
+
+    /// Where an answer says to go on; may be relative to where it came from.
+    fn location(&self, response: &Response) -> Result<Url, PullError> {
+        let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
+        location.and_then(|location| response.url().join(location).ok()).ok_or_else(|| PullError::Malformed {
+            name: self.name(),
+            problem: "an upload got no address".into(),
+        })
+    }
+}
+
+/// The path and query of the next page of a list (RFC 8288).
+fn next_page(response: &Response) -> Option<String> {
+    let link = response.headers().get(LINK)?.to_str().ok()?;
+    let (target, rest) = link.trim().strip_prefix('<')?.split_once('>')?;
+    if !rest.contains("next") {
+        return None;
+    }
+    let url = response.url().join(target).ok()?;
+    Some(match url.query() {
+        Some(query) => format!("{}?{query}", url.path()),
+        None => url.path().to_owned(),
+    })
+}
+
+pub(super) fn unreachable(what: &str) -> impl FnOnce(reqwest::Error) -> PullError + use<> {
+    let what = what.to_owned();
+    move |source| PullError::Unreachable { what, source: Arc::new(source) }
+}
+
+/// What an answer that is no success means.
+pub(super) async fn answer_error(what: &str, response: Response) -> PullError {
+    let status = response.status();
+    let mut body = Vec::new();
+    let mut stream = response.bytes_stream();
+    while let Some(Ok(piece)) = stream.next().await {
+        body.extend_from_slice(&piece);
+        if body.len() > ERROR_MAX {
+            break;
+        }
+    }
+    let said = serde_json::from_slice::<ErrorBody>(&body).map(|body| body.to_string()).unwrap_or_default();
+    let reason = status.canonical_reason().unwrap_or("unknown").to_lowercase();
+    let message = if said.is_empty() { reason } else { said };
+    let what = what.to_owned();
+    match status {
+        StatusCode::NOT_FOUND => PullError::NotFound { what, message },
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => PullError::Denied { what, message },
+        _ => PullError::Status { what, status: status.as_u16(), message },
+    }
+}

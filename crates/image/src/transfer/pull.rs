@@ -1,0 +1,360 @@
+//! Pull: documents first, then all missing layers at once, each unpacked while it arrives.
+
+use std::io::{self, Read};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use oci::{Descriptor, Digest, Document, ImageConfig, Manifest, Platform, Reference};
+use reqwest::StatusCode;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinHandle;
+
+use super::{PullError, PullOptions, Pulled};
+use crate::image::ImageId;
+use crate::layer::ingest::{Expected, Ingested, ingest};
+use crate::layer::settle::settle;
+use crate::layer::{Layer, LayerError};
+use crate::progress::{Action, Progress};
+use crate::registry::{Access, Client, Repository};
+use crate::state::Origin;
+use crate::store::{Durability, Inner};
+
+/// As many layers as Docker fetches at once.
+const LAYERS_AT_ONCE: usize = 3;
+/// How often a broken connection is taken up again without a byte of progress.
+const TRIES: u32 = 5;
+/// Pieces that may wait between the network and the disk.
+const PIECES_AHEAD: usize = 64;
+/// Progress is told at most every so many bytes.
+const TELL_EVERY: u64 = 512 * 1024;
+const DOCUMENT_DEPTH: usize = 3;
+
+/// A piece of a blob, or that it is complete; without that, it is not.
+enum Piece {
+    Bytes(Bytes),
+    End,
+}
+
+/// The reading end, for the threads that unpack.
+struct PieceReader {
+    pieces: mpsc::Receiver<Piece>,
+    current: Bytes,
+    ended: bool,
+}
+
+/// A layer's way here; stopped when the pull is dropped.
+struct Fetch {
+    download: JoinHandle<Result<(), PullError>>,
+    unpack: JoinHandle<Result<Ingested, LayerError>>,
+}
+
+/// What the name led to.
+struct Resolved {
+    /// The digest that the name has: an index's, or the manifest's own.
+    digest: Digest,
+    manifest: Manifest,
+}
+
+pub(super) async fn pull(
+    inner: &Arc<Inner>,
+    client: &Client,
+    reference: &Reference,
+    options: &PullOptions,
+    progress: &Progress,
+) -> Result<Pulled, PullError> {
+    let reference = reference.with_default_tag();
+    let repository = Repository::new(client, &reference, &options.credentials, Access::Pull);
+    let tag = reference.tag().map(str::to_owned);
+    let resolved = resolve(&repository, &reference, options).await?;
+    let repository_path = reference.path().to_owned();
+    let shown = tag.clone().unwrap_or_else(|| resolved.digest.to_string());
+    progress.tell(Some(&shown), Action::PullingFrom(repository_path));
+
+    let bytes = repository.blob_document(&resolved.manifest.config.digest).await?;
+    let name = reference.familiar();
+    let malformed = |problem: String| PullError::Malformed { name: name.clone(), problem };
+    let config =
+        ImageConfig::parse(&bytes).map_err(|error| malformed(format!("its configuration: {error}")))?;
+    let (layers, diff_ids) = (&resolved.manifest.layers, &config.rootfs.diff_ids);
+    if layers.len() != diff_ids.len() {
+        return Err(malformed(format!("{} layers, but {} of them configured", layers.len(), diff_ids.len())));
+    }
+    let held = fetch_layers(inner, &repository, layers, &config, progress).await?;
+
+    let mut names = vec![reference.with_digest(resolved.digest.clone())];
+    if let Some(tag) = tag.as_deref().and_then(|tag| reference.with_tag(tag).ok()) {
+        names.push(tag);
+    }
+    let id = ImageId(resolved.manifest.config.digest.clone());
+    let changed = {
+        let tables = inner.tables.lock();
+        names.iter().any(|name| tables.names.get(name) != Some(&id))
+    };
+    let store = inner.clone();
+    let stored = tokio::task::spawn_blocking(move || {
+        let _held = held;
+        store.image_put(&bytes, &config, None, &names, Durability::Synced)
+    });
+    let id = stored.await.map_err(|_| malformed("storing it was broken off".into()))??;
+    progress.tell(None, Action::Digest(resolved.digest.clone()));
+    let status = match changed {
+        true => format!("Downloaded newer image for {name}"),
+        false => format!("Image is up to date for {name}"),
+    };
+    progress.tell(None, Action::Status(status));
+    Ok(Pulled { id, digest: resolved.digest, changed })
+}
+
+/// Follows the name to the manifest for the platform.
+async fn resolve(
+    repository: &Repository,
+    reference: &Reference,
+    options: &PullOptions,
+) -> Result<Resolved, PullError> {
+    let platform = options.platform.clone().unwrap_or_else(Platform::host);
+    let name = reference.familiar();
+    let first = match (reference.digest(), reference.tag()) {
+        (Some(digest), _) => digest.to_string(),
+        (None, Some(tag)) => tag.to_owned(),
+        (None, None) => oci::reference::DEFAULT_TAG.to_owned(),
+    };
+    let mut wanted = first;
+    let mut expected = reference.digest().cloned();
+    let mut top = None;
+    for _ in 0..DOCUMENT_DEPTH {
+        let (bytes, content_type) = repository.manifest(&wanted).await?;
+        let digest = match &expected {
+            Some(digest) => {
+                digest.verify(&bytes).map_err(|source| PullError::Mismatch { what: name.clone(), source })?;
+                digest.clone()
+            }
+            None => Digest::sha256_of(&bytes),
+        };
+        let top_digest = top.get_or_insert(digest).clone();
+        let document = Document::parse(&bytes, content_type.as_deref())
+            .map_err(|source| PullError::Manifest { name: name.clone(), source })?;
+        match document {
+            Document::Manifest(manifest) => return Ok(Resolved { digest: top_digest, manifest }),
+            Document::Index(index) => {
+                let chosen = index.select(&platform);
+                let chosen = chosen
+                    .ok_or_else(|| PullError::Platform { name: name.clone(), platform: platform.clone() })?;
+                wanted = chosen.digest.to_string();
+                expected = Some(chosen.digest.clone());
+            }
+        }
+    }
+    Err(PullError::Malformed { name, problem: "its indexes are nested too deeply".into() })
+}
+
+/// Brings the layers that are not here yet; gives all, held.
+async fn fetch_layers(
+    inner: &Arc<Inner>,
+    repository: &Repository,
+    layers: &[Descriptor],
+    config: &ImageConfig,
+    progress: &Progress,
+) -> Result<Vec<Layer>, PullError> {
+    let chain_ids = config.chain_ids();
+    for layer in layers {
+        progress.tell(Some(layer.digest.short()), Action::PullingFsLayer);
+    }
+    let mut held: Vec<Layer> = Vec::new();
+    for (chain_id, layer) in chain_ids.iter().zip(layers) {
+        let Some(found) = Layer::hold(inner, chain_id) else { break };
+        progress.tell(Some(layer.digest.short()), Action::AlreadyExists);
+        held.push(found);
+    }
+    let turns = Arc::new(Semaphore::new(LAYERS_AT_ONCE));
+    let mut fetches = Vec::new();
+    let missing = layers.iter().zip(&config.rootfs.diff_ids).skip(held.len());
+    for (at, (layer, diff_id)) in missing.enumerate() {
+        if at >= LAYERS_AT_ONCE {
+            progress.tell(Some(layer.digest.short()), Action::Waiting);
+        }
+        fetches.push((layer, Fetch::start(inner, repository, layer, diff_id, &turns, progress)));
+    }
+    for (layer, fetch) in fetches {
+        let ingested = fetch.finish(&layer.digest).await?;
+        let subject = layer.digest.short();
+        progress.tell(Some(subject), Action::Extracting { current: layer.size, total: layer.size });
+        let origin = Origin {
+            digest: layer.digest.clone(),
+            size: ingested.blob_size,
+            media_type: layer.media_type.clone(),
+            repository: repository.name(),
+        };
+        let (store, parent) = (inner.clone(), held.pop());
+        let placed = tokio::task::spawn_blocking(move || {
+            let layer = settle(&store, ingested, parent.as_ref(), Some(origin));
+            (parent, layer)
+        });
+        let (parent, settled) = placed.await.map_err(|_| broken_off(&layer.digest))?;
+        held.extend(parent);
+        held.push(settled.map_err(|source| PullError::Layer { digest: layer.digest.clone(), source })?);
+        progress.tell(Some(subject), Action::PullComplete);
+    }
+    Ok(held)
+}
+
+impl Fetch {
+    fn start(
+        inner: &Arc<Inner>,
+        repository: &Repository,
+        layer: &Descriptor,
+        diff_id: &Digest,
+        turns: &Arc<Semaphore>,
+        progress: &Progress,
+    ) -> Self {
+        let (sender, pieces) = mpsc::channel(PIECES_AHEAD);
+        let expected = Expected { blob: Some(layer.digest.clone()), diff_id: Some(diff_id.clone()) };
+        let store = inner.clone();
+        let (started, start) = tokio::sync::oneshot::channel::<()>();
+        let unpack = tokio::task::spawn(async move {
+            // The blocking thread is taken only when bytes are going to come.
+            if start.await.is_err() {
+                return Err(LayerError::Read(io::ErrorKind::ConnectionAborted.into()));
+            }
+            let reader = PieceReader { pieces, current: Bytes::new(), ended: false };
+            tokio::task::spawn_blocking(move || ingest(&store, reader, &expected, &|_| {}))
+                .await
+                .unwrap_or_else(|_| Err(LayerError::Read(io::Error::other("unpacking was broken off"))))
+        });
+        let (repository, layer) = (repository.clone(), layer.clone());
+        let (turns, progress) = (turns.clone(), progress.clone());
+        let download = tokio::task::spawn(async move {
+            let _turn = turns.acquire_owned().await.map_err(|_| broken_off(&layer.digest))?;
+            // If the other side is gone, its error is the one that counts.
+            let _ = started.send(());
+            download(&repository, &layer, &sender, &progress).await
+        });
+        Self { download, unpack }
+    }
+
+    async fn finish(mut self, digest: &Digest) -> Result<Ingested, PullError> {
+        let downloaded = (&mut self.download).await.map_err(|_| broken_off(digest))?;
+        let unpacked = (&mut self.unpack).await.map_err(|_| broken_off(digest))?;
+        match (downloaded, unpacked) {
+            (Err(error), _) => Err(error),
+            (Ok(()), Ok(ingested)) => Ok(ingested),
+            (Ok(()), Err(LayerError::Mismatch(source))) => {
+                Err(PullError::Mismatch { what: format!("layer {digest}"), source })
+            }
+            (Ok(()), Err(source)) => Err(PullError::Layer { digest: digest.clone(), source }),
+        }
+    }
+}
+
+impl Drop for Fetch {
+    fn drop(&mut self) {
+        // The unpacking thread sees the end of its stream without the word that it is complete.
+        self.download.abort();
+    }
+}
+
+/// Sends a blob's bytes on; takes a broken connection up again where it broke.
+async fn download(
+    repository: &Repository,
+    layer: &Descriptor,
+    pieces: &mpsc::Sender<Piece>,
+    progress: &Progress,
+) -> Result<(), PullError> {
+    let subject = layer.digest.short();
+    let mut offset = 0;
+    let mut failures = 0;
+    loop {
+        let before = offset;
+        match download_once(repository, layer, pieces, progress, &mut offset).await {
+            Ok(()) => break,
+            Err(error) if !is_transient(&error) => return Err(error),
+            Err(error) => {
+                failures = if offset > before { 1 } else { failures + 1 };
+                if failures >= TRIES {
+                    return Err(error);
+                }
+                let seconds = 1 << failures;
+                tracing::debug!(layer = %layer.digest, offset, error = %base::error::chain(&error), "a download broke");
+                progress.tell(Some(subject), Action::Retrying { seconds });
+                tokio::time::sleep(Duration::from_secs(seconds)).await;
+            }
+        }
+    }
+    progress.tell(Some(subject), Action::DownloadComplete);
+    // Without a reader there is an error that says more.
+    let _ = pieces.send(Piece::End).await;
+    Ok(())
+}
+
+async fn download_once(
+    repository: &Repository,
+    layer: &Descriptor,
+    pieces: &mpsc::Sender<Piece>,
+    progress: &Progress,
+    offset: &mut u64,
+) -> Result<(), PullError> {
+    let what = format!("{}@{}", repository.name(), layer.digest);
+    let response = repository.blob(&layer.digest, *offset).await?;
+    // A registry that knows no ranges begins again at the start.
+    let mut skip = if response.status() == StatusCode::PARTIAL_CONTENT { 0 } else { *offset };
+    let mut told = *offset;
+    let mut stream = response.bytes_stream();
+    while let Some(piece) = stream.next().await {
+        let piece = piece
+            .map_err(|source| PullError::Unreachable { what: what.clone(), source: Arc::new(source) })?;
+        let skipped = usize::try_from(skip).unwrap_or(usize::MAX).min(piece.len());
+        skip -= skipped as u64;
+        let piece = piece.slice(skipped..);
+        *offset += piece.len() as u64;
+        if *offset > layer.size {
+            let problem = format!("layer {} is longer than its {} bytes", layer.digest, layer.size);
+            return Err(PullError::Malformed { name: repository.name(), problem });
+        }
+        if !piece.is_empty() && pieces.send(Piece::Bytes(piece)).await.is_err() {
+            return Ok(());
+        }
+        if *offset - told >= TELL_EVERY || *offset == layer.size {
+            told = *offset;
+            let action = Action::Downloading { current: *offset, total: layer.size };
+            progress.tell(Some(layer.digest.short()), action);
+        }
+    }
+    if *offset < layer.size {
+        let (have, want) = (*offset, layer.size);
+        return Err(PullError::CutOff { what, have, want });
+    }
+    Ok(())
+}
+
+fn is_transient(error: &PullError) -> bool {
+    match error {
+        PullError::Unreachable { .. } | PullError::CutOff { .. } => true,
+        PullError::Status { status, .. } => *status == 429 || *status >= 500,
+        _ => false,
+    }
+}
+
+fn broken_off(digest: &Digest) -> PullError {
+    PullError::Malformed { name: format!("layer {digest}"), problem: "its transfer was broken off".into() }
+}
+
+impl Read for PieceReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.current.is_empty() && !self.ended {
+            match self.pieces.blocking_recv() {
+                Some(Piece::Bytes(bytes)) => self.current = bytes,
+                Some(Piece::End) => self.ended = true,
+                None => {
+                    return Err(io::Error::new(
+                        io::ErrorKind::ConnectionAborted,
+                        "the transfer was broken off",
+                    ));
+                }
+            }
+        }
+        let got = buffer.len().min(self.current.len());
+        buffer[..got].copy_from_slice(&self.current.split_to(got));
+        Ok(got)
+    }
+}

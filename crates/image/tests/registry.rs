@@ -1,0 +1,227 @@
+//! Pull and push against a real registry: plain, with TLS, with passwords, with a bad line.
+
+mod support;
+#[path = "support/registry.rs"]
+mod support_registry;
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+
+use image::registry::{Client, Config, Credentials};
+use image::{Kind, Progress, PullOptions};
+use oci::{Digest, Reference};
+use support::{Archive, TestStore, in_container, reference};
+use support_registry::{Registry, Setup, cutting_front, token_front};
+
+fn client(config: Config) -> Client {
+    Client::new(config).expect("client")
+}
+
+fn password() -> Credentials {
+    Credentials::Password { user: "user".into(), password: "secret".into() }
+}
+
+/// An image of two layers, the upper one large enough to be cut in the middle.
+fn image(test: &TestStore, name: &Reference) {
+    let base = test.import(&testkit::rootfs::busybox_tar(), "base");
+    let noise: Vec<u8> = (0..5_000u32)
+        .flat_map(|n| Digest::sha256_of(&n.to_le_bytes()).hex()[..8].to_owned().into_bytes())
+        .collect();
+    let archive = Archive::new().file("hello", b"world\n").file("noise", &noise).finish();
+    let layer = test.store.layer_unpack(base.layers.last(), &archive[..]).expect("unpack");
+    let new = image::NewImage {
+        layer: Some(layer),
+        name: Some(name.clone()),
+        ..image::NewImage::on(
+            Some(base.id),
+            base.config.config.clone(),
+            base::Timestamp::UNIX_EPOCH,
+            "ADD noise",
+        )
+    };
+    test.store.image_create(new).expect("create");
+}
+
+async fn push(
+    test: &TestStore,
+    client: &Client,
+    name: &Reference,
+    credentials: &Credentials,
+) -> Result<Digest, String> {
+    let pushed = test.store.image_push(client, name, credentials, &Progress::none()).await;
+    pushed.map_err(|error| base::error::chain(&error).to_string())
+}
+
+async fn pull(
+    test: &TestStore,
+    client: &Client,
+    name: &Reference,
+    credentials: &Credentials,
+) -> Result<String, String> {
+    let words = Arc::new(Mutex::new(Vec::new()));
+    let sink = words.clone();
+    let progress =
+        Progress::new(move |event| sink.lock().expect("no holder panics").push(event.action.text()));
+    let options = PullOptions { credentials: credentials.clone(), platform: None };
+    let pulled = test.store.image_pull(client, name, &options, &progress).await;
+    pulled.map_err(|error| base::error::chain(&error).to_string())?;
+    Ok(words.lock().expect("no holder panics").join("\n"))
+}
+
+/// Pushes an image, pulls it into another store, and compares.
+async fn check_round_trip(registry: &Registry, config: Config, credentials: &Credentials) {
+    let name = registry.image("team/app:1");
+    let (here, there) = (TestStore::new(), TestStore::new());
+    image(&here, &name);
+    let client = client(config);
+    let digest = push(&here, &client, &name, credentials).await.expect("push");
+    let words = pull(&there, &client, &name, credentials).await.expect("pull");
+    assert!(words.contains(&format!("Digest: {digest}")), "{words}");
+    assert!(words.ends_with(&format!("Status: Downloaded newer image for {}", name.familiar())), "{words}");
+    let (a, b) = (here.store.image_get(&name.to_string()), there.store.image_get(&name.to_string()));
+    let (a, b) = (a.expect("pushed image"), b.expect("pulled image"));
+    assert_eq!((&a.id, &a.layers, a.size), (&b.id, &b.layers, b.size));
+    assert_eq!(b.digests, [name.with_digest(digest)]);
+    let snapshot = there.store.snapshot_create("c", Some(&b.id)).expect("snapshot");
+    assert_eq!(in_container(&snapshot, "chroot . /bin/cat /hello"), "world");
+    let again = pull(&there, &client, &name, credentials).await.expect("pull again");
+    assert!(again.contains("Already exists") && again.contains("Image is up to date"), "{again}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_travels_over_a_plain_local_registry() {
+    let registry = Registry::start(&Setup::default());
+    check_round_trip(&registry, Config::default(), &Credentials::Anonymous).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_travels_with_tls_and_a_password() {
+    let registry = Registry::start(&Setup { tls: true, basic_auth: true });
+    let config = Config { authorities: vec![registry.certificate()], ..Config::default() };
+    check_round_trip(&registry, config, &password()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_password_is_refused_and_a_right_one_logs_in() {
+    let registry = Registry::start(&Setup { basic_auth: true, ..Setup::default() });
+    let host = format!("localhost:{}", registry.address.port());
+    let client = client(Config::default());
+    assert_eq!(client.login(&host, &password()).await.expect("login"), None);
+    let wrong = Credentials::Password { user: "user".into(), password: "wrong".into() };
+    assert_eq!(client.login(&host, &wrong).await.expect_err("wrong password").kind(), Kind::Denied);
+    let test = TestStore::new();
+    let error = test
+        .store
+        .image_pull(&client, &registry.image("app"), &PullOptions::default(), &Progress::none())
+        .await
+        .expect_err("no password");
+    assert_eq!(error.kind(), Kind::Denied);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_are_fetched_with_the_password_and_used_again() {
+    let registry = Registry::start(&Setup::default());
+    let name = registry.image("app:1");
+    let test = TestStore::new();
+    image(&test, &name);
+    let client = client(Config::default());
+    push(&test, &client, &name, &Credentials::Anonymous).await.expect("push");
+    let (front, given) = token_front(registry.address).await;
+    let name = reference(&format!("127.0.0.1:{}/app:1", front.port()));
+    let other = TestStore::new();
+    pull(&other, &client, &name, &password()).await.expect("pull with a token");
+    assert_eq!(given.load(Ordering::SeqCst), 1);
+    // Another client, since the first still has a connection that is past the front's check.
+    let stranger = self::client(Config::default());
+    let error = pull(&other, &stranger, &name, &Credentials::Anonymous).await.expect_err("no password");
+    assert!(error.contains("wrong password"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_connection_is_taken_up_where_it_broke() {
+    let registry = Registry::start(&Setup::default());
+    let name = registry.image("app:1");
+    let test = TestStore::new();
+    image(&test, &name);
+    let client = client(Config::default());
+    push(&test, &client, &name, &Credentials::Anonymous).await.expect("push");
+    let front = cutting_front(registry.address, 150_000).await;
+    let name = reference(&format!("127.0.0.1:{}/app:1", front.port()));
+    let other = TestStore::new();
+    let words = pull(&other, &client, &name, &Credentials::Anonymous).await.expect("pull over a bad line");
+    assert!(words.contains("Retrying in"), "{words}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_registry_lacks_is_not_found_and_leaves_nothing() {
+    let registry = Registry::start(&Setup::default());
+    let test = TestStore::new();
+    let client = client(Config::default());
+    let options = PullOptions::default();
+    let error =
+        test.store.image_pull(&client, &registry.image("no/such:1"), &options, &Progress::none()).await;
+    let error = error.expect_err("no such image");
+    assert_eq!(error.kind(), Kind::NotFound);
+    assert!(error.to_string().contains("manifest unknown"), "{error}");
+    test.wait_until_clean();
+    let nobody = reference("127.0.0.1:1/app:1");
+    let error =
+        test.store.image_pull(&client, &nobody, &options, &Progress::none()).await.expect_err("nobody there");
+    assert_eq!(error.kind(), Kind::Unavailable);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dropped_pull_leaves_nothing() {
+    let registry = Registry::start(&Setup::default());
+    let name = registry.image("app:1");
+    let test = TestStore::new();
+    image(&test, &name);
+    let client = client(Config::default());
+    push(&test, &client, &name, &Credentials::Anonymous).await.expect("push");
+    let other = TestStore::new();
+    let (begun, mut wait) = tokio::sync::mpsc::unbounded_channel();
+    let progress = Progress::new(move |event| {
+        if matches!(event.action, image::Action::Downloading { .. }) {
+            let _ = begun.send(());
+        }
+    });
+    let options = PullOptions::default();
+    {
+        let pull = other.store.image_pull(&client, &name, &options, &progress);
+        tokio::select! {
+            _ = pull => {}
+            _ = wait.recv() => {}
+        }
+    }
+    if other.store.image_list().is_empty() {
+        other.wait_until_clean();
+        assert_eq!(other.names("layers"), [""; 0]);
+        assert_eq!(other.names("blobs/sha256"), [""; 0]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_layer_that_the_registry_has_is_not_sent_again() {
+    let registry = Registry::start(&Setup::default());
+    let (first, second) = (registry.image("one:1"), registry.image("two:1"));
+    let test = TestStore::new();
+    image(&test, &first);
+    test.store.image_tag(&first.to_string(), &second).expect("tag");
+    let client = client(Config::default());
+    let digest = push(&test, &client, &first, &Credentials::Anonymous).await.expect("push");
+    let words = Arc::new(Mutex::new(Vec::new()));
+    let sink = words.clone();
+    let progress =
+        Progress::new(move |event| sink.lock().expect("no holder panics").push(event.action.text()));
+    for (name, word) in [(&first, "Layer already exists"), (&second, "Mounted from one")] {
+        words.lock().expect("no holder panics").clear();
+        let pushed = test
+            .store
+            .image_push(&client, name, &Credentials::Anonymous, &progress)
+            .await
+            .expect("push again");
+        assert_eq!(pushed, digest);
+        let words = words.lock().expect("no holder panics");
+        assert_eq!(words.iter().filter(|said| *said == word).count(), 2, "{words:?}");
+    }
+}
