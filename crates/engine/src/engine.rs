@@ -35,7 +35,8 @@ pub(crate) struct Inner {
     pub(crate) boot: String,
     pub(crate) started: Timestamp,
     pub(crate) images: image::Store,
-    pub(crate) registries: image::registry::Client,
+    /// Made when it is first needed: it reads the host's certificates.
+    registries: Mutex<Option<image::registry::Client>>,
     pub(crate) network: net::Network,
     pub(crate) registry: Registry,
     pub(crate) execs: RwLock<HashMap<ExecId, Arc<ExecCell>>>,
@@ -69,12 +70,6 @@ impl Engine {
                 .map_err(|source| Error::internal("open the image store").with_source(source))
         })
         .await?;
-        let registries = image::registry::Client::new(image::registry::Config {
-            insecure: config.insecure_registries.clone(),
-            user_agent: format!("gantry/{}", env!("CARGO_PKG_VERSION")),
-            ..image::registry::Config::default()
-        })
-        .map_err(|source| Error::internal("prepare to speak with registries").with_source(source))?;
         let network = net::Network::open(config.network.clone()).await.map_err(|source| {
             let kind = match &source {
                 net::OpenError::SubnetTaken { .. } | net::OpenError::NoSubnet { .. } => Kind::Conflict,
@@ -96,7 +91,7 @@ impl Engine {
                 boot,
                 started,
                 images,
-                registries,
+                registries: Mutex::new(None),
                 network,
                 registry: Registry::default(),
                 execs: RwLock::default(),
@@ -132,6 +127,22 @@ impl Engine {
     /// The networks, for those who program services and names.
     pub fn network(&self) -> &net::Network {
         &self.inner.network
+    }
+
+    /// What speaks with registries.
+    pub(crate) fn registries(&self) -> Result<image::registry::Client> {
+        let mut known = self.inner.registries.lock();
+        if let Some(client) = &*known {
+            return Ok(client.clone());
+        }
+        let client = image::registry::Client::new(image::registry::Config {
+            insecure: self.inner.config.insecure_registries.clone(),
+            user_agent: format!("gantry/{}", env!("CARGO_PKG_VERSION")),
+            ..image::registry::Config::default()
+        })
+        .map_err(|source| Error::internal("prepare to speak with registries").with_source(source))?;
+        *known = Some(client.clone());
+        Ok(client)
     }
 
     /// Runs `task` as one of the engine's own: closing waits for it.

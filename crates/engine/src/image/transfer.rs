@@ -21,13 +21,13 @@ impl Engine {
         let wanted = convert::reference(reference)?.with_default_tag();
         let platform =
             options.platform.as_deref().filter(|text| !text.is_empty()).map(parse_platform).transpose()?;
-        let engine = self.clone();
+        let (engine, registries) = (self.clone(), self.registries()?);
         let options = image::PullOptions { platform, credentials: credentials(options.auth) };
         Ok(self.progress(move |sink, progress| async move {
-            let inner = &engine.inner;
-            let pulled = inner
+            let pulled = engine
+                .inner
                 .images
-                .image_pull(&inner.registries, &wanted, &options, &progress)
+                .image_pull(&registries, &wanted, &options, &progress)
                 .await
                 .map_err(|source| pull_error(&wanted, source))?;
             engine.emit_image("pull", &wanted.familiar(), &wanted.familiar());
@@ -50,12 +50,11 @@ impl Engine {
     ) -> Result<ProgressStream> {
         let named = convert::reference(reference)?;
         let wanted = if all_tags { named.without_suffix() } else { named.with_default_tag() };
-        let engine = self.clone();
+        let (engine, registries) = (self.clone(), self.registries()?);
         let credentials = credentials(auth);
         Ok(self.progress(move |sink, progress| async move {
-            let inner = &engine.inner;
             let digest =
-                inner.images.image_push(&inner.registries, &wanted, &credentials, &progress).await.map_err(
+                engine.inner.images.image_push(&registries, &wanted, &credentials, &progress).await.map_err(
                     |source| match source.kind() {
                         image::Kind::NotFound => Error::not_found(format!(
                             "An image does not exist locally with the tag: {}",
@@ -75,7 +74,7 @@ impl Engine {
         let host = registry.split_once("://").map_or(registry, |(_, rest)| rest);
         let host = host.split('/').next().unwrap_or(host);
         let host = if matches!(host, "" | "index.docker.io") { "docker.io" } else { host };
-        let token = self.inner.registries.login(host, &credentials(Some(auth))).await;
+        let token = self.registries()?.login(host, &credentials(Some(auth))).await;
         token.map_err(|source| convert::error(source.kind(), source))
     }
 

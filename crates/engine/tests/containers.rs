@@ -1,0 +1,177 @@
+//! Containers from their creation to their removal, with real processes.
+
+mod support;
+
+use std::time::Duration;
+
+use engine::container::{RemoveOptions, RestartPolicy, Status, WaitCondition};
+use engine::{ContainerSpec, Kind};
+use support::{create, logs, on_host, output, remove_all, shell, start, wait};
+
+#[test]
+fn a_container_runs_its_program_and_its_log_and_exit_code_are_kept() {
+    on_host(|_, engine| async move {
+        let id = start(&engine, shell("echo out; echo err >&2; exit 3")).await;
+        assert_eq!(wait(&engine, &id).await.code, 3);
+        assert_eq!(logs(&engine, &id).await, ("out\n".to_owned(), "err\n".to_owned()));
+        let container = engine.container_inspect(&id).expect("inspect");
+        assert_eq!((container.state.status, container.state.exit_code), (Status::Exited, 3));
+        engine.container_remove(&id, RemoveOptions::default()).await.expect("remove");
+        assert_eq!(engine.container_inspect(&id).expect_err("it is gone").kind(), Kind::NotFound);
+    });
+}
+
+#[test]
+fn a_container_sees_what_was_asked_for() {
+    on_host(|host, engine| async move {
+        let mut spec = shell(
+            "hostname; id -u; pwd; echo $A; cat /etc/hostname; cat /data/file; test -w / || echo read-only",
+        );
+        spec.hostname = Some("box".to_owned());
+        spec.user = Some("nobody".to_owned());
+        spec.workdir = Some("/home".to_owned());
+        spec.env = vec!["A=b c".to_owned()];
+        spec.read_only_rootfs = true;
+        std::fs::create_dir(host.path("shared")).expect("make a directory");
+        std::fs::write(host.path("shared/file"), "content\n").expect("write a file");
+        spec.mounts.push(engine::container::Mount {
+            target: "/data".to_owned(),
+            read_only: true,
+            source: engine::container::MountSource::Bind {
+                path: host.path("shared"),
+                propagation: Default::default(),
+                create: false,
+                non_recursive: false,
+            },
+        });
+        assert_eq!(output(&engine, spec).await, "box\n65534\n/home\nb c\nbox\ncontent\nread-only\n");
+    });
+}
+
+#[test]
+fn a_program_that_does_not_exist_is_told_with_its_exit_code() {
+    on_host(|_, engine| async move {
+        let missing = ContainerSpec { command: Some(vec!["nope".to_owned()]), ..shell("") };
+        let id = create(&engine, missing).await;
+        let error = engine.container_start(&id).await.expect_err("there is no such program");
+        assert_eq!(error.exit_code(), Some(127));
+        assert!(error.message().contains("exec: \"nope\": executable file not found in $PATH"), "{error:?}");
+        let denied = ContainerSpec { command: Some(vec!["/etc/passwd".to_owned()]), ..shell("") };
+        let id = create(&engine, denied).await;
+        let error = engine.container_start(&id).await.expect_err("this is no program");
+        assert_eq!(error.exit_code(), Some(126), "{error:?}");
+        assert!(error.message().contains("permission denied"), "{error:?}");
+        remove_all(&engine).await;
+    });
+}
+
+#[test]
+fn a_name_is_taken_once_and_free_after_the_removal() {
+    on_host(|_, engine| async move {
+        let named = || ContainerSpec { name: Some("web".to_owned()), ..shell("true") };
+        let id = create(&engine, named()).await;
+        let error = engine.container_create(named()).await.expect_err("the name is taken");
+        assert_eq!(error.kind(), Kind::Conflict);
+        assert!(
+            error.message().starts_with("Conflict. The container name \"/web\" is already in use"),
+            "{error}"
+        );
+        engine.container_rename(&id, "site").await.expect("rename");
+        assert_eq!(engine.container_find("/site").expect("its new name"), id);
+        assert_eq!(engine.container_find(id.short()).expect("the beginning of its id"), id);
+        let other = create(&engine, named()).await;
+        engine.container_remove(&other, RemoveOptions::default()).await.expect("remove");
+        create(&engine, named()).await;
+        remove_all(&engine).await;
+    });
+}
+
+#[test]
+fn an_image_that_is_not_here_is_told_in_docker_s_words() {
+    on_host(|_, engine| async move {
+        let spec = ContainerSpec { image: "nothing".to_owned(), ..shell("true") };
+        let error = engine.container_create(spec).await.expect_err("there is no such image");
+        assert_eq!((error.kind(), error.message()), (Kind::NotFound, "No such image: nothing:latest"));
+    });
+}
+
+#[test]
+fn a_container_that_ignores_the_stop_signal_is_killed_after_its_grace() {
+    on_host(|_, engine| async move {
+        let id = start(&engine, shell("trap '' TERM; echo ready; while :; do sleep 1; done")).await;
+        engine.container_stop(&id, None, Some(Duration::from_millis(200))).await.expect("stop");
+        let container = engine.container_inspect(&id).expect("inspect");
+        assert_eq!((container.state.status, container.state.exit_code), (Status::Exited, 137));
+        let error = engine.container_stop(&id, None, None).await.expect_err("it does not run");
+        assert_eq!(error.kind(), Kind::NotModified);
+        remove_all(&engine).await;
+    });
+}
+
+#[test]
+fn a_container_that_hears_the_stop_signal_ends_by_itself() {
+    on_host(|_, engine| async move {
+        let spec = ContainerSpec {
+            stop_signal: Some("USR1".to_owned()),
+            ..shell("trap 'exit 7' USR1; echo up; while :; do sleep 0.02; done")
+        };
+        let id = start(&engine, spec).await;
+        testkit::wait_until_async("the trap", || async {
+            let (out, _) = logs(&engine, &id).await;
+            if out == "up\n" { Ok(()) } else { Err(out) }
+        })
+        .await;
+        engine.container_stop(&id, None, None).await.expect("stop");
+        assert_eq!(engine.container_inspect(&id).expect("inspect").state.exit_code, 7);
+        remove_all(&engine).await;
+    });
+}
+
+#[test]
+fn a_failing_container_is_restarted_as_often_as_its_policy_says() {
+    on_host(|_, engine| async move {
+        let restart = RestartPolicy::OnFailure { retries: Some(2) };
+        let id = start(&engine, ContainerSpec { restart, ..shell("echo run; exit 1") }).await;
+        wait(&engine, &id).await;
+        assert_eq!(logs(&engine, &id).await.0, "run\nrun\nrun\n");
+        assert_eq!(engine.container_inspect(&id).expect("inspect").restart_count, 2);
+        remove_all(&engine).await;
+    });
+}
+
+#[test]
+fn a_container_that_removes_itself_is_gone_after_its_end() {
+    on_host(|_, engine| async move {
+        let id = create(&engine, ContainerSpec { auto_remove: true, ..shell("exit 5") }).await;
+        let removed = engine.container_wait(&id, WaitCondition::Removed).expect("begin to wait");
+        engine.container_start(&id).await.expect("start");
+        assert_eq!(removed.await.expect("wait").code, 5);
+        assert_eq!(engine.container_inspect(&id).expect_err("it is gone").kind(), Kind::NotFound);
+    });
+}
+
+#[test]
+fn a_running_container_is_removed_only_by_force() {
+    on_host(|_, engine| async move {
+        let id = start(&engine, shell("sleep 1000")).await;
+        let error = engine.container_remove(&id, RemoveOptions::default()).await.expect_err("it runs");
+        assert_eq!(error.kind(), Kind::Conflict);
+        let force = RemoveOptions { force: true, volumes: false };
+        engine.container_remove(&id, force).await.expect("remove by force");
+    });
+}
+
+#[test]
+fn a_paused_container_stands_still_and_goes_on() {
+    on_host(|_, engine| async move {
+        let id = start(&engine, shell("sleep 1000")).await;
+        engine.container_pause(&id).await.expect("pause");
+        assert_eq!(engine.container_inspect(&id).expect("inspect").state.status, Status::Paused);
+        assert_eq!(engine.container_pause(&id).await.expect_err("it is paused").kind(), Kind::Conflict);
+        engine.container_unpause(&id).await.expect("unpause");
+        assert_eq!(engine.container_inspect(&id).expect("inspect").state.status, Status::Running);
+        engine.container_pause(&id).await.expect("pause again");
+        engine.container_stop(&id, None, Some(Duration::ZERO)).await.expect("stop a paused one");
+        remove_all(&engine).await;
+    });
+}

@@ -1,0 +1,194 @@
+//! An engine of its own for each test, on a host of its own: a network namespace that only the
+//! test knows, a temporary root, cgroups with a name of their own. All is taken away at the end.
+#![allow(dead_code, reason = "each test target uses a part of it")]
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use base::{SystemClock, SystemRandom};
+use engine::container::{ContainerFilter, LogOptions, LogQuery, RemoveOptions, WaitCondition};
+use engine::image::ImportSpec;
+use engine::sandbox::SandboxFilter;
+use engine::{Config, ContainerId, ContainerSpec, Engine, ExitStatus, OutputKind};
+use futures::StreamExt;
+use rustix::thread::UnshareFlags;
+
+/// The image that every test has.
+pub(crate) const IMAGE: &str = "busybox:latest";
+
+/// The program that holds the tests' containers.
+const PROGRAM: &str = env!("CARGO_BIN_EXE_engine-roles");
+
+static COUNTER: AtomicU32 = AtomicU32::new(0);
+
+/// A place for engines, with an image in it.
+pub(crate) struct Host {
+    pub(crate) directory: tempfile::TempDir,
+    instance: String,
+}
+
+/// Runs `test` on a host of its own, with an engine that has the image [`IMAGE`].
+pub(crate) fn on_host<F: Future<Output = ()>>(test: impl FnOnce(Arc<Host>, Engine) -> F + Send) {
+    testkit::require_root();
+    let run = || {
+        // SAFETY: nothing of this thread's file descriptors or memory is unshared.
+        unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) }
+            .expect("a network namespace of one's own");
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .expect("start a runtime");
+        let host = Arc::new(Host::new());
+        let guard = CleanUp(Arc::clone(&host));
+        runtime.block_on(async {
+            let engine = host.open().await;
+            import(&engine).await;
+            test(Arc::clone(&host), engine.clone()).await;
+            engine.close().await;
+        });
+        drop(guard);
+    };
+    std::thread::scope(|scope| {
+        if let Err(panic) = scope.spawn(run).join() {
+            std::panic::resume_unwind(panic);
+        }
+    });
+}
+
+impl Host {
+    fn new() -> Self {
+        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+        let instance = format!("e{:x}n{number}", std::process::id() & 0xffff);
+        Self { directory: tempfile::tempdir().expect("temporary directory"), instance }
+    }
+
+    /// What an engine here is opened with.
+    pub(crate) fn config(&self) -> Config {
+        let root = self.directory.path().join("root");
+        let resolv = self.directory.path().join("resolv.conf");
+        std::fs::write(&resolv, "nameserver 192.0.2.53\n").expect("write resolv.conf");
+        Config {
+            run: self.directory.path().join("run"),
+            instance: self.instance.clone(),
+            network: net::Config {
+                host_resolv_conf: resolv,
+                ..net::Config::new(&self.instance, root.join("network"))
+            },
+            binary: PROGRAM.into(),
+            log: LogOptions::default(),
+            dns: Vec::new(),
+            insecure_registries: Vec::new(),
+            root,
+        }
+    }
+
+    /// Opens the engine, perhaps once more.
+    pub(crate) async fn open(&self) -> Engine {
+        let opened = Engine::open(self.config(), Arc::new(SystemClock::new()), Arc::new(SystemRandom)).await;
+        opened.expect("open the engine")
+    }
+
+    /// The path `name` below the test's directory.
+    pub(crate) fn path(&self, name: &str) -> std::path::PathBuf {
+        self.directory.path().join(name)
+    }
+}
+
+/// Removes whatever a test left, also when it failed.
+struct CleanUp(Arc<Host>);
+
+impl Drop for CleanUp {
+    fn drop(&mut self) {
+        let shims = self.0.directory.path().join("run/shims");
+        for entry in std::fs::read_dir(shims).into_iter().flatten().flatten() {
+            if let Ok((_, _)) = runtime::shim::ShimHandle::find(&entry.path())
+                && let Ok(mut client) = runtime::shim::Client::connect(&entry.path())
+            {
+                let _ = client.ask(&runtime::shim::protocol::Request::Shutdown);
+            }
+        }
+        if let Ok(group) = runtime::cgroup::Cgroup::at(&Path::new("/").join(&self.0.instance)) {
+            let _ = group.kill_all();
+            let _ = group.remove();
+        }
+    }
+}
+
+async fn import(engine: &Engine) {
+    let archive = tokio::task::spawn_blocking(testkit::rootfs::busybox_tar).await.expect("make an archive");
+    let archive = futures::stream::iter([Ok(bytes::Bytes::from(archive))]).boxed();
+    let mut spec = ImportSpec { reference: Some(IMAGE.to_owned()), ..ImportSpec::default() };
+    spec.config.env = vec!["PATH=/bin".to_owned()];
+    spec.config.command = Some(vec!["/bin/sh".to_owned()]);
+    engine.image_import(archive, spec).await.expect("import the image");
+}
+
+/// A container without a network that runs a line of shell.
+pub(crate) fn shell(line: &str) -> ContainerSpec {
+    let mut spec = ContainerSpec {
+        image: IMAGE.to_owned(),
+        command: Some(["sh", "-c", line].map(str::to_owned).into()),
+        ..ContainerSpec::default()
+    };
+    spec.namespaces.network = engine::container::NetworkMode::None;
+    spec
+}
+
+/// Makes a container.
+#[track_caller]
+pub(crate) fn create(engine: &Engine, spec: ContainerSpec) -> impl Future<Output = ContainerId> {
+    let engine = engine.clone();
+    async move { engine.container_create(spec).await.expect("create the container").id }
+}
+
+/// Makes and starts a container.
+pub(crate) async fn start(engine: &Engine, spec: ContainerSpec) -> ContainerId {
+    let id = create(engine, spec).await;
+    engine.container_start(&id).await.expect("start the container");
+    id
+}
+
+/// Waits until a container does not run.
+pub(crate) async fn wait(engine: &Engine, id: &ContainerId) -> ExitStatus {
+    let waiting = engine.container_wait(id, WaitCondition::NotRunning).expect("begin to wait");
+    tokio::time::timeout(std::time::Duration::from_secs(30), waiting).await.expect("it ends").expect("wait")
+}
+
+/// All that a container wrote: standard output, standard error.
+pub(crate) async fn logs(engine: &Engine, id: &ContainerId) -> (String, String) {
+    let query = LogQuery { stdout: true, stderr: true, ..LogQuery::default() };
+    let mut lines = engine.container_logs(id, query).await.expect("read the log");
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    while let Some(line) = lines.next().await {
+        let line = line.expect("a log line");
+        match line.stream {
+            OutputKind::Stdout => out.extend_from_slice(&line.text),
+            OutputKind::Stderr => err.extend_from_slice(&line.text),
+        }
+    }
+    (String::from_utf8_lossy(&out).into_owned(), String::from_utf8_lossy(&err).into_owned())
+}
+
+/// Runs a container to its end; what it wrote to standard output.
+pub(crate) async fn output(engine: &Engine, spec: ContainerSpec) -> String {
+    let id = start(engine, spec).await;
+    let status = wait(engine, &id).await;
+    let (out, err) = logs(engine, &id).await;
+    assert_eq!(status.code, 0, "{out}{err}");
+    engine.container_remove(&id, RemoveOptions::default()).await.expect("remove the container");
+    out
+}
+
+/// Removes all that is left.
+pub(crate) async fn remove_all(engine: &Engine) {
+    let all = ContainerFilter { all: true, ..ContainerFilter::default() };
+    for container in engine.container_list(&all).expect("list") {
+        let options = RemoveOptions { force: true, volumes: true };
+        engine.container_remove(&container.id, options).await.expect("remove a container");
+    }
+    for sandbox in engine.sandbox_list(&SandboxFilter::default()) {
+        engine.sandbox_remove(&sandbox.id).await.expect("remove a sandbox");
+    }
+}
