@@ -25,6 +25,7 @@ mod identity;
 mod listener;
 mod negotiate;
 pub mod node;
+pub mod openapi;
 mod paths;
 pub mod pki;
 pub mod request;
@@ -37,6 +38,7 @@ mod state;
 mod storage;
 mod stream;
 mod subresource;
+pub mod table;
 mod verbs;
 
 pub use body::Body;

@@ -270,6 +270,11 @@ impl Definitions {
         Some(self.structure(*self.names.get(name)?))
     }
 
+    /// The type of a struct by its OpenAPI name.
+    pub fn type_of(&self, name: &str) -> Option<TypeRef<'_>> {
+        Some(self.get(self.struct_type(*self.names.get(name)?)))
+    }
+
     /// A type by its id.
     pub fn get(&self, id: TypeId) -> TypeRef<'_> {
         TypeRef { definitions: self, id }

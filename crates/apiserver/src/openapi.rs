@@ -1,0 +1,163 @@
+//! What the API offers, as OpenAPI: a version 3 document for each group version, and one of version 2.
+//!
+//! Types come from the schemas that decoding goes by, descriptions from k8s-openapi while a document is
+//! made; a document is made when it is first asked for and kept as text. Clients cache documents by the
+//! hash in their address, so a hash must be known before its document is made: it covers what the
+//! document is made from. `kubectl explain` and the client's check for strict validation read these.
+
+mod components;
+mod descriptions;
+mod operations;
+mod paths;
+mod v2;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use model::gvk::GroupVersion;
+use model::{GroupVersionKind, Schema};
+use parking_lot::Mutex;
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+
+/// A resource, as far as documents tell of it.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// What its objects are.
+    pub kind: GroupVersionKind,
+    /// Its name in paths.
+    pub plural: String,
+    /// Whether its objects live in namespaces.
+    pub namespaced: bool,
+    /// What is below its objects.
+    pub subresources: Vec<SubresourceEntry>,
+    /// The types of its fields; without, its objects may hold anything.
+    pub schema: Option<Schema>,
+    /// Changes whenever `schema` does: a custom definition's uid and generation, nothing for built-in kinds.
+    pub revision: String,
+}
+
+/// A subresource, as far as documents tell of it.
+#[derive(Clone, Debug)]
+pub struct SubresourceEntry {
+    /// Its name in paths.
+    pub name: String,
+    /// What it takes and gives; the resource's own kind where absent.
+    pub kind: Option<GroupVersionKind>,
+    /// Verbs, such as `get` and `patch`.
+    pub verbs: Vec<&'static str>,
+}
+
+/// A document, ready to be sent.
+#[derive(Clone, Debug)]
+pub struct Document {
+    /// JSON text.
+    pub body: Bytes,
+    /// The hash of its address and the value of its `ETag` (without quotes).
+    pub etag: String,
+}
+
+/// Makes documents and keeps them. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Documents {
+    made: Arc<Mutex<HashMap<String, Document>>>,
+}
+
+impl Documents {
+    /// Nothing made yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The document at `/openapi/v3`: where the others are.
+    pub fn index(&self, entries: &[Entry]) -> Document {
+        let mut paths = Map::new();
+        for (version, entries) in by_version(entries) {
+            let path = version_path(&version);
+            let url = format!("/openapi/v3/{path}?hash={}", etag("v3", &entries));
+            paths.insert(path, json!({ "serverRelativeURL": url }));
+        }
+        let body = json!({ "paths": paths }).to_string();
+        let etag = hash(body.as_bytes());
+        Document { body: body.into(), etag }
+    }
+
+    /// The document of one group version; [`None`] if it has no resources.
+    pub fn group_version(&self, version: &GroupVersion, entries: &[Entry]) -> Option<Document> {
+        let entries = by_version(entries).remove(version)?;
+        Some(self.get_or_make(etag("v3", &entries), || document(version, &entries)))
+    }
+
+    /// The document of version 2, which has all group versions in one.
+    pub fn v2(&self, entries: &[Entry]) -> Document {
+        let all: Vec<&Entry> = entries.iter().collect();
+        self.get_or_make(etag("v2", &all), || v2::document(&all))
+    }
+
+    fn get_or_make(&self, etag: String, make: impl FnOnce() -> Value) -> Document {
+        if let Some(known) = self.made.lock().get(&etag) {
+            return known.clone();
+        }
+        // Made outside the lock: two callers at once cost a little work, a held lock would cost both their time.
+        let document = Document { body: make().to_string().into(), etag: etag.clone() };
+        self.made.lock().entry(etag).or_insert(document).clone()
+    }
+}
+
+/// The part of a path that names a group version: `api/v1`, `apis/apps/v1`.
+pub fn version_path(version: &GroupVersion) -> String {
+    if version.group.is_empty() { format!("api/{version}") } else { format!("apis/{version}") }
+}
+
+/// Reads what [`version_path`] writes.
+pub fn parse_version_path(path: &str) -> Option<GroupVersion> {
+    match path.split('/').collect::<Vec<_>>().as_slice() {
+        ["api", version] => Some(GroupVersion::new("", *version)),
+        ["apis", group, version] => Some(GroupVersion::new(*group, *version)),
+        _ => None,
+    }
+}
+
+fn document(version: &GroupVersion, entries: &[&Entry]) -> Value {
+    json!({
+        "openapi": "3.0.0",
+        "info": {"title": "Kubernetes", "version": "v1.36.0"},
+        "paths": paths::of(version, entries),
+        "components": {
+            "schemas": components::of(entries, components::Form::V3),
+            "securitySchemes": {
+                "BearerToken": {
+                    "type": "apiKey",
+                    "description": "Bearer Token authentication",
+                    "name": "authorization",
+                    "in": "header",
+                },
+            },
+        },
+    })
+}
+
+fn by_version(entries: &[Entry]) -> BTreeMap<GroupVersion, Vec<&Entry>> {
+    let mut versions: BTreeMap<GroupVersion, Vec<&Entry>> = BTreeMap::new();
+    for entry in entries {
+        versions.entry(entry.kind.group_version()).or_default().push(entry);
+    }
+    versions
+}
+
+fn etag(form: &str, entries: &[&Entry]) -> String {
+    let mut inputs = format!("{form} {}", env!("CARGO_PKG_VERSION"));
+    for entry in entries {
+        let Entry { kind, plural, namespaced, subresources, schema: _, revision } = entry;
+        inputs.push_str(&format!("\n{kind} {plural} {namespaced} {revision} {subresources:?}"));
+    }
+    hash(inputs.as_bytes())
+}
+
+fn hash(bytes: &[u8]) -> String {
+    hex::encode_upper(Sha256::digest(bytes))
+}
+
+#[cfg(test)]
+mod tests;
