@@ -37,12 +37,8 @@ pub(super) fn of(entries: &[&Entry], form: Form) -> Map<String, Value> {
         kinds.push(entry.kind.clone());
         kinds.extend(entry.subresources.iter().filter_map(|subresource| subresource.kind.clone()));
     }
-    let mut writer = Writer {
-        form,
-        descriptions: Descriptions::of(&kinds),
-        schemas: Map::new(),
-        seen: BTreeSet::new(),
-    };
+    let mut writer =
+        Writer { form, descriptions: Descriptions::of(&kinds), schemas: Map::new(), seen: BTreeSet::new() };
     for name in ["DeleteOptions", "Status", "ListMeta"] {
         if let Some(definition) = schema::builtin_definitions().by_name(&format!("{META}.{name}")) {
             writer.builtin(definition);
@@ -189,7 +185,8 @@ impl Writer {
             schema.insert("nullable".into(), true.into());
         }
         let patch = field.patch();
-        let strategies = [(patch.merge, "merge"), (patch.retain_keys, "retainKeys"), (patch.replace, "replace")];
+        let strategies =
+            [(patch.merge, "merge"), (patch.retain_keys, "retainKeys"), (patch.replace, "replace")];
         let strategies: Vec<&str> = strategies.iter().filter(|(is, _)| *is).map(|(_, name)| *name).collect();
         if !strategies.is_empty() {
             schema.insert("x-kubernetes-patch-strategy".into(), strategies.join(",").into());

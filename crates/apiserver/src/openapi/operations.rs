@@ -63,7 +63,11 @@ pub(super) fn places(base: &str, entry: &Entry) -> Vec<Place> {
     if entry.namespaced {
         let mut everywhere = operation("get", "list", true);
         everywhere.id.push_str("ForAllNamespaces");
-        places.push(Place { path: format!("{base}/{plural}"), names: Vec::new(), operations: vec![everywhere] });
+        places.push(Place {
+            path: format!("{base}/{plural}"),
+            names: Vec::new(),
+            operations: vec![everywhere],
+        });
     }
     for subresource in &entry.subresources {
         let kind = subresource.kind.clone().unwrap_or_else(|| entry.kind.clone());

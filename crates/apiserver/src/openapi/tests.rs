@@ -12,7 +12,8 @@ fn entry(group: &str, kind: &str, plural: &str) -> Entry {
 }
 
 fn entries() -> Vec<Entry> {
-    let namespaces = Entry { namespaced: false, subresources: Vec::new(), ..entry("", "Namespace", "namespaces") };
+    let namespaces =
+        Entry { namespaced: false, subresources: Vec::new(), ..entry("", "Namespace", "namespaces") };
     vec![entry("", "Pod", "pods"), namespaces, entry("apps", "Deployment", "deployments")]
 }
 
@@ -50,7 +51,9 @@ fn check_references(document: &Value) {
 fn the_index_leads_to_each_group_version_by_its_hash() {
     let documents = Documents::new();
     let index = read(&documents.index(&entries()));
-    for (path, version) in [("api/v1", GroupVersion::new("", "v1")), ("apis/apps/v1", GroupVersion::new("apps", "v1"))] {
+    for (path, version) in
+        [("api/v1", GroupVersion::new("", "v1")), ("apis/apps/v1", GroupVersion::new("apps", "v1"))]
+    {
         let etag = documents.group_version(&version, &entries()).expect("a document").etag;
         assert_eq!(index["paths"][path]["serverRelativeURL"], format!("/openapi/v3/{path}?hash={etag}"));
         assert_eq!(parse_version_path(path), Some(version));
@@ -73,14 +76,22 @@ fn a_change_of_a_custom_schema_changes_the_hash() {
 
 #[test]
 fn types_carry_what_clients_merge_and_explain_by() {
-    let document = read(&Documents::new().group_version(&GroupVersion::new("", "v1"), &entries()).expect("a document"));
+    let document =
+        read(&Documents::new().group_version(&GroupVersion::new("", "v1"), &entries()).expect("a document"));
     check_references(&document);
     let schemas = &document["components"]["schemas"];
     let pod = &schemas["io.k8s.api.core.v1.Pod"];
-    assert_eq!(pod["x-kubernetes-group-version-kind"], json!([{"group": "", "kind": "Pod", "version": "v1"}]));
+    assert_eq!(
+        pod["x-kubernetes-group-version-kind"],
+        json!([{"group": "", "kind": "Pod", "version": "v1"}])
+    );
     let containers = &schemas["io.k8s.api.core.v1.PodSpec"]["properties"]["containers"];
     assert_eq!(
-        [&containers["x-kubernetes-list-type"], &containers["x-kubernetes-patch-strategy"], &containers["x-kubernetes-patch-merge-key"]],
+        [
+            &containers["x-kubernetes-list-type"],
+            &containers["x-kubernetes-patch-strategy"],
+            &containers["x-kubernetes-patch-merge-key"]
+        ],
         [&json!("map"), &json!("merge"), &json!("name")]
     );
     assert_eq!(containers["x-kubernetes-list-map-keys"], json!(["name"]));
@@ -93,13 +104,21 @@ fn types_carry_what_clients_merge_and_explain_by() {
 
 #[test]
 fn patches_tell_that_strict_validation_is_done() {
-    let document = read(&Documents::new().group_version(&GroupVersion::new("apps", "v1"), &entries()).expect("a document"));
+    let document = read(
+        &Documents::new().group_version(&GroupVersion::new("apps", "v1"), &entries()).expect("a document"),
+    );
     let paths = &document["paths"];
     let patch = &paths["/apis/apps/v1/namespaces/{namespace}/deployments/{name}"]["patch"];
-    assert_eq!(patch["x-kubernetes-group-version-kind"], json!({"group": "apps", "kind": "Deployment", "version": "v1"}));
+    assert_eq!(
+        patch["x-kubernetes-group-version-kind"],
+        json!({"group": "apps", "kind": "Deployment", "version": "v1"})
+    );
     let parameters = patch["parameters"].as_array().expect("parameters");
     for name in ["fieldValidation", "dryRun"] {
-        assert!(parameters.iter().any(|parameter| parameter["name"] == name && parameter["in"] == "query"), "{name}");
+        assert!(
+            parameters.iter().any(|parameter| parameter["name"] == name && parameter["in"] == "query"),
+            "{name}"
+        );
     }
     assert_eq!(paths["/apis/apps/v1/deployments"]["get"]["x-kubernetes-action"], "list");
     let scale = &paths["/apis/apps/v1/namespaces/{namespace}/deployments/{name}/scale"]["get"];
@@ -112,7 +131,9 @@ fn custom_kinds_have_documents_too() {
     let mut thing = entry("example.com", "Thing", "things");
     thing.subresources.clear();
     assert!(thing.schema.is_none());
-    let document = Documents::new().group_version(&GroupVersion::new("example.com", "v1"), &[thing]).expect("a document");
+    let document = Documents::new()
+        .group_version(&GroupVersion::new("example.com", "v1"), &[thing])
+        .expect("a document");
     let document = read(&document);
     check_references(&document);
     assert!(document["components"]["schemas"]["com.example.v1.Thing"].is_object());
