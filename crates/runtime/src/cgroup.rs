@@ -163,6 +163,11 @@ impl Cgroup {
         if self.is_v2() { v2::set_frozen(self, false) } else { v1::set_frozen(self, false) }
     }
 
+    /// Whether its processes stand still.
+    pub fn is_frozen(&self) -> bool {
+        if self.is_v2() { v2::is_frozen(self) } else { v1::is_frozen(self) }
+    }
+
     /// Sends a signal to every process in the group and those below it.
     pub fn signal_all(&self, signal: i32) -> Result<(), CgroupError> {
         for pid in self.pids()? {

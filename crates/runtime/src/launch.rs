@@ -27,7 +27,7 @@ mod plan;
 mod prepare;
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use crate::Rootfs;
@@ -191,12 +191,5 @@ impl ProcessError {
 
     fn host(what: &str, source: impl Into<io::Error>) -> Self {
         Self::Host { what: what.to_owned(), source: source.into() }
-    }
-}
-
-impl Started {
-    /// The process for good.
-    pub(crate) fn pidfd(&self) -> BorrowedFd<'_> {
-        self.pidfd.as_fd()
     }
 }

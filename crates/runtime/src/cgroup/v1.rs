@@ -116,6 +116,13 @@ pub(super) fn set_frozen(cgroup: &Cgroup, frozen: bool) -> Result<(), CgroupErro
     Err(CgroupError::Busy(directory))
 }
 
+pub(super) fn is_frozen(cgroup: &Cgroup) -> bool {
+    let state = cgroup
+        .controller("freezer")
+        .and_then(|path| std::fs::read_to_string(path.join("freezer.state")).ok());
+    state.is_some_and(|state| state.trim() != "THAWED")
+}
+
 pub(super) fn kill_all(cgroup: &Cgroup) -> Result<(), CgroupError> {
     // Frozen processes cannot fork away; the signal takes effect when they are let go.
     let frozen = cgroup.controller("freezer").is_some() && set_frozen(cgroup, true).is_ok();

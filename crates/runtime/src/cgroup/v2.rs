@@ -121,6 +121,10 @@ pub(super) fn set_frozen(cgroup: &Cgroup, frozen: bool) -> Result<(), CgroupErro
     Err(CgroupError::Busy(directory))
 }
 
+pub(super) fn is_frozen(cgroup: &Cgroup) -> bool {
+    directory(cgroup).is_ok_and(|directory| read_pairs(&directory, "cgroup.events").get("frozen") == Some(&1))
+}
+
 pub(super) fn kill_all(cgroup: &Cgroup) -> Result<(), CgroupError> {
     let directory = directory(cgroup)?;
     if directory.join("cgroup.kill").exists() {

@@ -20,8 +20,8 @@ pub(super) struct ContainerPlan {
     pub(super) root: RootPlan,
     pub(super) mounts: Vec<MountPlan>,
     pub(super) devices: Vec<DevicePlan>,
-    /// Symbolic links below `/dev`: content and name.
-    pub(super) links: Vec<(CString, CString)>,
+    /// Symbolic links below `/dev`.
+    pub(super) links: Vec<LinkPlan>,
     pub(super) masked: Vec<PathPlan>,
     pub(super) readonly: Vec<PathPlan>,
     /// The host's `/dev/null`, verified; mounted over masked files.
@@ -87,8 +87,8 @@ pub(super) struct MountPlan {
     pub(super) seal: bool,
     /// Filled with what was at the target before.
     pub(super) copy_up: bool,
-    /// Symbolic links made in it: content and name.
-    pub(super) links: Vec<(CString, CString)>,
+    /// Symbolic links made in it.
+    pub(super) links: Vec<LinkPlan>,
 }
 
 /// What is mounted.
@@ -115,6 +115,9 @@ pub(super) struct PathPlan {
     /// Whether it lies below `/proc` and so must turn out to be on procfs.
     pub(super) must_be_proc: bool,
 }
+
+/// A symbolic link: content and name.
+pub(super) type LinkPlan = (CString, CString);
 
 /// A device node.
 #[derive(Debug)]

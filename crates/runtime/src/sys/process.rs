@@ -5,6 +5,12 @@ pub(crate) fn start_time(pid: u32) -> Option<u64> {
     parse_start_time(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
+/// Whether process `pid` has ended and only waits for its parent to notice.
+pub(crate) fn is_zombie(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with(['Z', 'X']))
+}
+
 fn parse_start_time(stat: &str) -> Option<u64> {
     // The command may hold blanks and parentheses; what follows the last one is regular.
     let (_, rest) = stat.rsplit_once(") ")?;

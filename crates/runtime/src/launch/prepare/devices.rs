@@ -1,6 +1,5 @@
 //! Device nodes: the default ones and those of the configuration.
 
-use std::ffi::CString;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
@@ -8,7 +7,7 @@ use rustix::fs::{CWD, FileType, Mode, OFlags, makedev, openat};
 use rustix::mount::{OpenTreeFlags, open_tree};
 
 use super::super::ProcessError;
-use super::super::plan::DevicePlan;
+use super::super::plan::{DevicePlan, LinkPlan};
 use super::{host, options, paths};
 use crate::spec::{Linux, LinuxDevice, Mount};
 
@@ -43,10 +42,7 @@ pub(super) fn are_wanted(mounts: &[Mount]) -> bool {
 
 /// Nodes and links. Where the container has a user namespace it may not make nodes, and gets the
 /// host's by bind mounts.
-pub(super) fn prepare(
-    linux: &Linux,
-    userns: bool,
-) -> Result<(Vec<DevicePlan>, Vec<(CString, CString)>), ProcessError> {
+pub(super) fn prepare(linux: &Linux, userns: bool) -> Result<(Vec<DevicePlan>, Vec<LinkPlan>), ProcessError> {
     let defaults = DEFAULT.iter().map(|&(path, major, minor)| LinuxDevice {
         path: path.into(),
         kind: "c".to_owned(),
