@@ -164,3 +164,75 @@ async fn a_directory_in_use_or_of_another_format_is_refused() {
     let file = dir.path().join("lock");
     assert!(matches!(again(&file), Err(OpenError::Prepare { .. })), "a file is no directory");
 }
+
+/// A crash leaves the log cut at any byte, with or without the zeros that it was made with behind.
+#[tokio::test]
+async fn a_log_that_is_cut_anywhere_opens_with_the_writes_before_the_cut() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let store = open(&dir.path().join("store"));
+    let first = store.put("key/0", "value").await.expect("put");
+    let mut ends = vec![journal_end(&dir.path().join("store"))];
+    for number in 1..6 {
+        store.put(&format!("key/{number}"), "value").await.expect("put");
+        ends.push(journal_end(&dir.path().join("store")));
+    }
+    let whole = *ends.last().expect("several writes");
+    for (round, cut) in (ends[1]..=whole).step_by(5).chain([whole]).enumerate() {
+        let copy = dir.path().join("copy");
+        copy_store(&dir.path().join("store"), &copy);
+        let journal = std::fs::File::options().write(true).open(journal(&copy)).expect("open the journal");
+        let length = journal.metadata().expect("stat").len();
+        journal.set_len(cut).expect("cut the journal");
+        if round % 2 == 0 {
+            journal.set_len(length).expect("put zeros behind");
+        }
+        let reopened = open(&copy);
+        let kept = ends.iter().filter(|&&end| end <= cut).count() as u64;
+        let status = reopened.status().await.expect("status");
+        assert_eq!(
+            (status.keys as u64, status.revision),
+            (kept, first + kept - 1),
+            "cut at {cut} of {whole}"
+        );
+        assert_eq!(reopened.put("more", "1").await.expect("put"), first + kept);
+        drop(reopened);
+        assert_eq!(
+            open(&copy).status().await.expect("status").keys as u64,
+            kept + 1,
+            "cut at {cut} of {whole}"
+        );
+        std::fs::remove_dir_all(&copy).expect("remove the copy");
+    }
+}
+
+fn journal(store: &Path) -> std::path::PathBuf {
+    store.join("log/0.jnl")
+}
+
+/// Where the journal's data ends: what follows is the zeros that it was made with.
+fn journal_end(store: &Path) -> u64 {
+    use std::io::Read;
+    // All that these tests write lies within the first part.
+    let mut start = Vec::new();
+    let file = std::fs::File::open(journal(store)).expect("open the journal");
+    file.take(64 << 10).read_to_end(&mut start).expect("read the journal");
+    start.iter().rposition(|&byte| byte != 0).map_or(0, |last| last as u64 + 1)
+}
+
+fn copy_store(from: &Path, to: &Path) {
+    std::fs::create_dir(to).expect("create the copy");
+    for entry in std::fs::read_dir(from).expect("list") {
+        let entry = entry.expect("list");
+        let target = to.join(entry.file_name());
+        if entry.file_type().expect("stat").is_dir() {
+            copy_store(&entry.path(), &target);
+        } else {
+            // Keeps the journal's holes: it is mostly holes.
+            std::io::copy(
+                &mut std::fs::File::open(entry.path()).expect("open"),
+                &mut std::fs::File::create(&target).expect("create"),
+            )
+            .expect("copy");
+        }
+    }
+}
