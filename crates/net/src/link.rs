@@ -15,6 +15,7 @@ const RTM_NEWADDR: u16 = 20;
 const RTM_GETADDR: u16 = 22;
 const RTM_NEWROUTE: u16 = 24;
 const RTM_GETROUTE: u16 = 26;
+const RTM_NEWNEIGH: u16 = 28;
 const NLM_F_REPLACE: u16 = 0x100;
 const NLM_F_EXCL: u16 = 0x200;
 const NLM_F_CREATE: u16 = 0x400;
@@ -42,11 +43,16 @@ const IFLA_BR_MCAST_SNOOPING: u16 = 23;
 /// Index of a setting in `IFLA_INET_CONF`: the names under `net.ipv4.conf.<link>`.
 const CONF_FORWARDING: u16 = 1;
 const CONF_SEND_REDIRECTS: u16 = 6;
+const CONF_RP_FILTER: u16 = 8;
 const CONF_ROUTE_LOCALNET: u16 = 26;
 
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
 const IFA_BROADCAST: u16 = 4;
+
+const NDA_DST: u16 = 1;
+const NDA_LLADDR: u16 = 2;
+const NUD_PERMANENT: u8 = 0x80;
 
 const RTA_DST: u16 = 1;
 const RTA_OIF: u16 = 4;
@@ -77,6 +83,8 @@ pub(crate) struct Link {
     pub(crate) kind: String,
     /// The bridge that it is a port of.
     pub(crate) master: Option<u32>,
+    /// Its hardware address; zero if it has none of six bytes.
+    pub(crate) mac: [u8; 6],
 }
 
 /// The two ends of a veth to be made.
@@ -277,6 +285,42 @@ impl Links {
         self.socket.request(&[message])
     }
 
+    /// Makes a cable with both ends here.
+    pub(crate) fn cable_add(&mut self, one: &str, other: &str) -> io::Result<()> {
+        let mut message = Message::new(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, &link_header(0, 0, 0));
+        message.text(IFLA_IFNAME, one).nest(IFLA_LINKINFO, |info| {
+            info.text(IFLA_INFO_KIND, "veth").nest(IFLA_INFO_DATA, |data| {
+                data.nest(VETH_INFO_PEER, |peer| {
+                    peer.raw(&link_header(0, 0, 0)).text(IFLA_IFNAME, other);
+                });
+            });
+        });
+        self.socket.request(&[message])
+    }
+
+    /// Brings up an end of a cable that takes packets from anybody, without an address of its own.
+    pub(crate) fn cable_up(&mut self, index: u32) -> io::Result<()> {
+        let mut message = Message::new(RTM_NEWLINK, 0, &link_header(index, libc::IFF_UP, libc::IFF_UP));
+        message.nest(IFLA_AF_SPEC, |families| {
+            families.nest(libc::AF_INET as u16, |inet| {
+                inet.nest(IFLA_INET_CONF, |conf| {
+                    conf.u32(CONF_FORWARDING, 1).u32(CONF_RP_FILTER, 0);
+                });
+            });
+        });
+        self.socket.request(&[no_ipv6(index)]).or_else(ignore_missing_ipv6)?;
+        self.socket.request(&[message])
+    }
+
+    /// Says for good which hardware address a neighbour on a link has.
+    pub(crate) fn neighbour_set(&mut self, link: u32, address: Ipv4Addr, mac: [u8; 6]) -> io::Result<()> {
+        let mut header = [libc::AF_INET as u8, 0, 0, 0, 0, 0, 0, 0, NUD_PERMANENT, 0, 0, 0];
+        header[4..8].copy_from_slice(&link.to_ne_bytes());
+        let mut message = Message::new(RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, &header);
+        message.bytes(NDA_DST, &address.octets()).bytes(NDA_LLADDR, &mac);
+        self.socket.request(&[message])
+    }
+
     /// Makes a link a port of a bridge.
     pub(crate) fn master_set(&mut self, index: u32, bridge: u32) -> io::Result<()> {
         let mut message = Message::new(RTM_NEWLINK, 0, &link_header(index, 0, 0));
@@ -386,6 +430,7 @@ fn parse_link(payload: &[u8]) -> Option<Link> {
         alias: attributes.find(IFLA_IFALIAS).map(attribute_text).unwrap_or_default(),
         kind,
         master: attributes.find(IFLA_MASTER).and_then(attribute_u32),
+        mac: attributes.find(IFLA_ADDRESS).and_then(|mac| mac.try_into().ok()).unwrap_or_default(),
     })
 }
 

@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 use crate::link::Links;
 use crate::namespace::Pool;
 use crate::nft::{Table, Target};
+use crate::plan::Gate;
 use crate::ports::Ports;
 use crate::state::StateDir;
 use crate::{
@@ -24,6 +25,7 @@ mod create;
 mod detach;
 mod doctor;
 mod find;
+mod gate;
 mod names;
 mod open;
 mod remove;
@@ -71,6 +73,8 @@ struct State {
     services: ServiceTable,
     /// Where names are answered.
     names: Option<Target>,
+    /// The way for connections from outside, if this host can have it.
+    gate: Option<Gate>,
 }
 
 impl Network {

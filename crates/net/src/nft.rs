@@ -6,10 +6,12 @@
 mod diff;
 mod encode;
 mod expression;
+mod foreign;
 mod ruleset;
 mod table;
 mod text;
 
+pub(crate) use foreign::{ForeignChain, foreign_chains};
 pub(crate) use ruleset::{
     Chain, Content, Field, Hook, HookType, Leads, Point, Rule, Ruleset, Set, Statement, Target, Value, rule,
 };

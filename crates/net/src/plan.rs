@@ -8,6 +8,13 @@
 //!                   output ──────► the same, for what the host itself sends ──► postrouting
 //! ```
 //!
+//! What comes from outside for a published port or a node port takes a detour, so that the host's own
+//! input rules judge it as they judge everything else (other engines translate such packets first
+//! and thereby let them pass every firewall). It is not translated on its way in; the chain `admit`
+//! sees it after all other input rules have accepted it, sends a copy round a cable whose both ends
+//! are here (the gate), and only what comes out of the gate is translated. That happens to the first
+//! packet of a connection; all others follow its translation by themselves.
+//!
 //! Every published port, service port and network is one element or a few elements of a set; the
 //! rules themselves are the same for every instance. A service with `n` endpoints leads to the
 //! chain `pick-n`, shared by all services with as many, which draws a number below `n` and looks up
@@ -34,15 +41,31 @@ pub(crate) struct Tables<'a> {
     pub(crate) services: &'a ServiceTable,
     /// Addresses of services: what is not translated is refused.
     pub(crate) service_cidr: Ipv4Net,
+    /// The way for connections from outside; without, they are translated at once.
+    pub(crate) gate: Option<&'a Gate>,
     /// Addresses at which names are asked for (port 53), and where the answers come from.
     pub(crate) names: &'a [(Ipv4Addr, Target)],
 }
+
+/// A cable whose both ends are on this host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Gate {
+    /// Number of the link that copies go out by.
+    pub(crate) out: u32,
+    /// Name of the link that they come in by.
+    pub(crate) back: String,
+}
+
+/// The neighbour at the other end of the gate. Nobody has this address; it only stands for the link.
+pub(crate) const GATE_NEIGHBOUR: Ipv4Addr = Ipv4Addr::new(169, 254, 77, 77);
 
 /// Priorities that the kernel gives names to.
 const RAW: i32 = -300;
 const DSTNAT: i32 = -100;
 const FILTER: i32 = 0;
 const SRCNAT: i32 = 100;
+/// After everybody else's, and before the kernel keeps the connection in mind.
+const LAST: i32 = i32::MAX - 1;
 
 /// What identifies a virtual address: destination, protocol and port.
 const FRONT: [Field; 3] = [Field::Destination, Field::Protocol, Field::Port];
@@ -54,21 +77,21 @@ const LOOPBACK: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8);
 /// The ruleset for `tables`.
 pub(crate) fn ruleset(tables: &Tables<'_>) -> Ruleset {
     let mut ruleset = Ruleset::default();
-    networks(&mut ruleset, tables.networks);
+    networks(&mut ruleset, tables);
     ports(&mut ruleset, tables);
     services::plan(&mut ruleset, tables.services);
     chains(&mut ruleset, tables);
     ruleset
 }
 
-fn networks(ruleset: &mut Ruleset, networks: &[NetworkView]) {
+fn networks(ruleset: &mut Ruleset, tables: &Tables<'_>) {
     let mut bridges = Set::new([Field::InLink], Content::Nothing);
     let mut internal = Set::new([Field::InLink], Content::Nothing);
     let mut linked = Set::new([Field::InLink, Field::OutLink], Content::Nothing);
     let mut local = Set::new([Field::Source], Content::Subnets);
     let mut bridged = Set::new([Field::Source], Content::Subnets);
     let mut hidden = Set::new([Field::Source], Content::Subnets);
-    for network in networks {
+    for network in tables.networks {
         let link = Value::Link(network.bridge.clone());
         let subnet = vec![Value::Subnet(network.subnet.trunc())];
         bridges.elements.insert(vec![link.clone()], Leads::Nowhere);
@@ -85,8 +108,14 @@ fn networks(ruleset: &mut Ruleset, networks: &[NetworkView]) {
             bridged.elements.insert(subnet, Leads::Nowhere);
         }
     }
+    // What comes in by these has been judged, or is not to be.
+    let mut trusted = bridges.clone();
+    if let Some(gate) = tables.gate {
+        trusted.elements.insert(vec![Value::Link(gate.back.clone())], Leads::Nowhere);
+    }
     let sets = [
         ("bridges", bridges),
+        ("trusted", trusted),
         ("internal", internal),
         ("linked", linked),
         ("local", local),
@@ -126,6 +155,10 @@ fn chains(ruleset: &mut Ruleset, tables: &Tables<'_>) {
         || Statement::InSubnet { field: Field::Destination, subnet: tables.service_cidr, negate: false };
     let base = |kind, point, priority, rules| Chain { hook: Some(Hook { kind, point, priority }), rules };
     let plain = |rules| Chain { hook: None, rules };
+    let to_host = match tables.gate {
+        Some(_) => rule([in_link("trusted"), Statement::Jump("host")]),
+        None => rule([Statement::Jump("host")]),
+    };
     let chains = [
         ("guard", base(HookType::Filter, Point::Prerouting, RAW, guard())),
         (
@@ -134,7 +167,7 @@ fn chains(ruleset: &mut Ruleset, tables: &Tables<'_>) {
                 HookType::Nat,
                 Point::Prerouting,
                 DSTNAT,
-                vec![rule([in_link("bridges"), Statement::Jump("virtual")]), rule([Statement::Jump("host")])],
+                vec![rule([in_link("bridges"), Statement::Jump("virtual")]), to_host],
             ),
         ),
         (
@@ -153,6 +186,30 @@ fn chains(ruleset: &mut Ruleset, tables: &Tables<'_>) {
         ("postrouting", base(HookType::Nat, Point::Postrouting, SRCNAT, postrouting())),
     ];
     ruleset.chains.extend(chains.map(|(name, chain)| (name.to_owned(), chain)));
+    if let Some(gate) = tables.gate {
+        let admit = base(HookType::Filter, Point::Input, LAST, admit());
+        let detour = rule([Statement::Copy { to: GATE_NEIGHBOUR, link: gate.out }]);
+        ruleset.chains.insert("admit".to_owned(), admit);
+        ruleset.chains.insert("detour".to_owned(), plain(vec![detour, rule([Statement::Drop])]));
+    }
+}
+
+/// What everybody else's input rules have let pass.
+fn admit() -> Vec<Rule> {
+    let loopback = Statement::Is { field: Field::InLink, value: Value::Link("lo".to_owned()), negate: false };
+    vec![
+        rule([Statement::Established, Statement::Return]),
+        rule([in_link("trusted"), Statement::Return]),
+        // What the host sends to itself is translated where it is sent.
+        rule([loopback, Statement::Return]),
+        rule([Statement::ToHost { negate: true }, Statement::Return]),
+        rule([Statement::Known { fields: FRONT.to_vec(), map: "ports" }, Statement::Jump("detour")]),
+        rule([Statement::Known { fields: HOST_FRONT.to_vec(), map: "ports-any" }, Statement::Jump("detour")]),
+        rule([
+            Statement::In { fields: HOST_FRONT.to_vec(), set: "node-ports-open", negate: false },
+            Statement::Jump("detour"),
+        ]),
+    ]
 }
 
 /// Bridges carry packets for 127.0.0.0/8 so that ports published there lead to containers; nothing

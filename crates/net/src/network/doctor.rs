@@ -1,9 +1,105 @@
-//! What on this host stands in the way.
+//! What on this host stands in the way of the networks.
 
-use super::Inner;
-use crate::Finding;
+use super::{Inner, gate};
+use crate::nft::{ForeignChain, Point, foreign_chains};
+use crate::{Finding, Severity};
 
 /// Looks at the host.
-pub(super) fn examine(_inner: &Inner) -> Vec<Finding> {
-    Vec::new()
+pub(super) fn examine(inner: &Inner) -> Vec<Finding> {
+    let chains = foreign_chains(&inner.config.instance).unwrap_or_else(|error| {
+        tracing::warn!(%error, "the host's rules cannot be read");
+        Vec::new()
+    });
+    let is_on = |path: &str| std::fs::read_to_string(path).is_ok_and(|value| value.trim() != "0");
+    let host = Host {
+        chains,
+        forwards: is_on("/proc/sys/net/ipv4/ip_forward"),
+        filters_bridged: is_on("/proc/sys/net/bridge/bridge-nf-call-iptables"),
+        strict: gate::strict(),
+        gate: inner.state.lock().gate.is_some(),
+        legacy: std::fs::read_to_string("/proc/net/ip_tables_names")
+            .is_ok_and(|names| names.contains("filter")),
+    };
+    findings(&host)
+}
+
+/// What is looked at.
+struct Host {
+    chains: Vec<ForeignChain>,
+    forwards: bool,
+    filters_bridged: bool,
+    strict: bool,
+    gate: bool,
+    legacy: bool,
+}
+
+fn findings(host: &Host) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut add = |severity, message: String, cure: &str| {
+        findings.push(Finding { severity, message, cure: cure.to_owned() });
+    };
+    if !host.forwards {
+        add(
+            Severity::Problem,
+            "net.ipv4.ip_forward is 0: containers reach nothing outside, and nobody reaches them".to_owned(),
+            "set net.ipv4.ip_forward to 1 (something has turned it off after Gantry turned it on)",
+        );
+    }
+    for chain in host.chains.iter().filter(|chain| chain.drops) {
+        let ForeignChain { table, name, .. } = chain;
+        match chain.point {
+            Point::Forward => {
+                let bridged = if host.filters_bridged {
+                    ", and containers of one network do not reach each other"
+                } else {
+                    ""
+                };
+                add(
+                    Severity::Problem,
+                    format!(
+                        "chain `{name}` of table `{table}` drops forwarded packets that it does not know: containers \
+                         do not reach the outside, published ports are not reached{bridged}"
+                    ),
+                    "accept there what comes in by or goes out to Gantry's bridges (for Docker's rules: in chain \
+                     DOCKER-USER)",
+                );
+            }
+            Point::Input => add(
+                Severity::Notice,
+                format!(
+                    "chain `{name}` of table `{table}` drops incoming packets that it does not know: published ports \
+                     are reached from outside only where it accepts them, and containers ask for names only if it \
+                     accepts port 53 from Gantry's bridges"
+                ),
+                "accept there the published ports that are meant for others, and UDP and TCP port 53 from Gantry's \
+                 bridges",
+            ),
+            Point::Prerouting | Point::Output | Point::Postrouting => {}
+        }
+    }
+    if host.legacy {
+        add(
+            Severity::Notice,
+            "rules of the old iptables are in use, which cannot be examined here".to_owned(),
+            "see `iptables-legacy -S`: policies of DROP for FORWARD or INPUT stop containers' traffic",
+        );
+    }
+    if host.strict {
+        add(
+            Severity::Notice,
+            "net.ipv4.conf.all.rp_filter is 1: published ports cannot be made subject to the host's input rules, and \
+             are open to everybody who reaches this host"
+                .to_owned(),
+            "set it to 2 or 0 and restart Gantry, or publish ports at 127.0.0.1",
+        );
+    } else if !host.gate {
+        add(
+            Severity::Notice,
+            "this kernel cannot copy packets (nft_dup_ipv4): published ports are not subject to the host's input \
+             rules"
+                .to_owned(),
+            "load or build that module and restart Gantry, or publish ports at 127.0.0.1",
+        );
+    }
+    findings
 }

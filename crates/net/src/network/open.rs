@@ -11,7 +11,9 @@ use tokio::io::unix::AsyncFd;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{Inner, Network, NetworkId, NetworkKind, NetworkSpec, NetworkView, create, rules, tag, watch};
+use super::{
+    Inner, Network, NetworkId, NetworkKind, NetworkSpec, NetworkView, create, gate, rules, tag, watch,
+};
 use crate::config::Subnet;
 use crate::link::{Link, Links, Route};
 use crate::namespace::Pool;
@@ -83,7 +85,15 @@ fn prepare(config: Config) -> Result<Opened, OpenError> {
         .map_err(|source| KernelError::new(format!("listen for names at {gateway}"), source))?;
     inner.state.lock().names = Some(Target { address: gateway, port: listener.port() });
     let events = inner.table.lock().events().map_err(failed("watch nftables"))?;
-    rules::replace(&inner)?;
+    gate::open(&inner)?;
+    if let Err(error) = rules::replace(&inner) {
+        // A kernel without packet copying; the rest must work all the same.
+        if inner.state.lock().gate.take().is_none() {
+            return Err(error.into());
+        }
+        rules::replace(&inner)?;
+        tracing::warn!(error = %base::error::chain(&error), "published ports are not subject to the host's input rules");
+    }
     Ok(Opened { inner, listener, events })
 }
 

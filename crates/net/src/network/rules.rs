@@ -56,6 +56,7 @@ fn wanted(inner: &Inner, state: &State) -> Ruleset {
         ports: &ports,
         services: &state.services,
         service_cidr: inner.config.service_cidr,
+        gate: state.gate.as_ref(),
         names: &names,
     })
 }

@@ -1,6 +1,6 @@
 //! Taking everything of an instance out of the kernel.
 
-use super::{Inner, State, create, tag};
+use super::{Inner, State, create, gate, tag};
 use crate::KernelError;
 
 /// Removes links, rules and what is kept on disk.
@@ -11,11 +11,13 @@ pub(super) fn teardown(inner: &Inner) -> Result<(), KernelError> {
     let mut links = inner.links.lock();
     let prefix = format!("{}_", tag(name));
     let alias = create::alias(inner);
+    let gate = gate::names(inner).0;
     let mut all = links.list().map_err(failed("list links".to_owned()))?;
     // Ports before their bridge.
     all.sort_by_key(|link| link.kind == "bridge");
     for link in all {
-        if create::is_own(&link, &alias) || (link.kind == "veth" && link.name.starts_with(&prefix)) {
+        let veth = link.kind == "veth" && (link.name.starts_with(&prefix) || link.name == gate);
+        if veth || create::is_own(&link, &alias) {
             links.remove(&link.name).map_err(failed(format!("remove link `{}`", link.name)))?;
         }
     }

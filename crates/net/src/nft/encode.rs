@@ -6,16 +6,17 @@ use super::ruleset::{Content, Hook, HookType, Leads, Point, Rule, Set, Value};
 use crate::netlink::Message;
 
 /// Types of messages begin with the number of the subsystem.
-pub(crate) const MESSAGE_BASE: u16 = 10 << 8;
+const MESSAGE_BASE: u16 = 10 << 8;
 /// Begins a transaction.
-pub(crate) const BATCH_BEGIN: u16 = 16;
+pub(super) const BATCH_BEGIN: u16 = 16;
 /// Ends a transaction.
-pub(crate) const BATCH_END: u16 = 17;
+pub(super) const BATCH_END: u16 = 17;
 
 pub(super) const NEWTABLE: u16 = MESSAGE_BASE;
 pub(super) const GETTABLE: u16 = MESSAGE_BASE | 1;
 pub(super) const DELTABLE: u16 = MESSAGE_BASE | 2;
-const NEWCHAIN: u16 = MESSAGE_BASE | 3;
+pub(super) const NEWCHAIN: u16 = MESSAGE_BASE | 3;
+pub(super) const GETCHAIN: u16 = MESSAGE_BASE | 4;
 pub(super) const DELCHAIN: u16 = MESSAGE_BASE | 5;
 const NEWRULE: u16 = MESSAGE_BASE | 6;
 pub(super) const DELRULE: u16 = MESSAGE_BASE | 8;

@@ -135,6 +135,18 @@ pub(super) fn write(message: &mut Message, statement: &Statement) {
             immediate(message, FIRST, &target.bytes());
             translate(message);
         }
+        Statement::Known { fields, map } => {
+            load(message, fields);
+            // A map cannot be asked without taking the answer, which nobody reads here.
+            lookup(message, map, Some(FIRST), false);
+        }
+        Statement::Copy { to, link } => {
+            immediate(message, FIRST, &to.octets());
+            immediate(message, FIRST + 1, &link.to_ne_bytes());
+            expression(message, "dup", |dup| {
+                dup.be32(1, FIRST).be32(2, FIRST + 1);
+            });
+        }
         Statement::Masquerade => expression(message, "masq", |_| {}),
         Statement::Jump(chain) => decide(message, NFT_JUMP, Some(chain)),
         Statement::Return => decide(message, NFT_RETURN, None),

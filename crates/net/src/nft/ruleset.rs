@@ -84,6 +84,10 @@ pub(crate) enum Statement {
     Translate { fields: Vec<Field>, map: &'static str },
     /// Translates the destination to this one.
     TranslateTo(Target),
+    /// The map has something for the fields.
+    Known { fields: Vec<Field>, map: &'static str },
+    /// Sends a copy to a neighbour out of a link, given by its number.
+    Copy { to: Ipv4Addr, link: u32 },
     /// Translates the source to the address of the outgoing link.
     Masquerade,
     /// Goes on in a chain and comes back.

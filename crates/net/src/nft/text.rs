@@ -31,6 +31,8 @@ impl Display for Statement {
             Self::Dispatch { fields, map } => write!(f, "{} vmap @{map}", joined(fields)),
             Self::Translate { fields, map } => write!(f, "dnat to {} map @{map}", joined(fields)),
             Self::TranslateTo(target) => write!(f, "dnat to {target}"),
+            Self::Known { fields, map } => write!(f, "{} @{map}", joined(fields)),
+            Self::Copy { to, link } => write!(f, "dup to {to} device {link}"),
             Self::Masquerade => f.write_str("masquerade"),
             Self::Jump(chain) => write!(f, "jump {chain}"),
             Self::Return => f.write_str("return"),

@@ -56,7 +56,11 @@ pub(super) fn plan(ruleset: &mut Ruleset, table: &ServiceTable) {
             }
         }
     }
+    // The kernel cannot ask a map of chains without following it.
+    let mut open = Set::new(HOST_FRONT, Content::Nothing);
+    open.elements.extend(maps.node_ports.elements.keys().map(|key| (key.clone(), Leads::Nowhere)));
     let sets = [
+        ("node-ports-open", open),
         ("services", maps.services),
         ("node-ports", maps.node_ports),
         ("endpoints", maps.endpoints),

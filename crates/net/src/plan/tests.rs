@@ -51,6 +51,7 @@ fn text(networks: &[NetworkView], ports: &[(Ipv4Addr, PortBinding)], services: V
         networks,
         ports,
         services: &ServiceTable { ports: services },
+        gate: Some(&Gate { out: 7, back: "gantry-gated".to_owned() }),
         service_cidr: "10.43.0.0/16".parse().expect("a subnet"),
         names: &[(Ipv4Addr::new(10, 43, 0, 10), gateway)],
     };
@@ -177,7 +178,24 @@ fn of_two_services_with_one_address_the_first_stays_whole() {
 fn the_rules_do_not_depend_on_the_tables() {
     let text = text(&[], &[], Vec::new());
     assert_eq!(part(&text, "chain guard"), ["iifname @bridges ip daddr 127.0.0.0/8 drop"]);
-    assert_eq!(part(&text, "chain prerouting"), ["iifname @bridges jump virtual", "jump host"]);
+    assert_eq!(
+        part(&text, "chain prerouting"),
+        ["iifname @bridges jump virtual", "iifname @trusted jump host"]
+    );
+    assert_eq!(part(&text, "set trusted:"), [r#""gantry-gated""#]);
+    assert_eq!(
+        part(&text, "chain admit"),
+        [
+            "ct state established,related return",
+            "iifname @trusted return",
+            "iifname \"lo\" return",
+            "fib daddr type != local return",
+            "ip daddr . meta l4proto . th dport @ports jump detour",
+            "meta l4proto . th dport @ports-any jump detour",
+            "meta l4proto . th dport @node-ports-open jump detour",
+        ]
+    );
+    assert_eq!(part(&text, "chain detour"), ["dup to 169.254.77.77 device 7", "drop"]);
     assert_eq!(
         part(&text, "chain forward"),
         [

@@ -215,6 +215,12 @@ pub(crate) fn command(line: &str) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
+/// Runs one command of `nft`.
+pub(crate) fn nft(text: &str) {
+    let output = Command::new("nft").arg(text).output().expect("run nft");
+    assert!(output.status.success(), "`{text}`: {}", String::from_utf8_lossy(&output.stderr));
+}
+
 fn unshare() {
     // SAFETY: only the network namespace is unshared, never the table of descriptors.
     unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) }.expect("make a network namespace");

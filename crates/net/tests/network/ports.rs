@@ -123,7 +123,7 @@ fn traffic_goes_on_without_the_daemon_and_a_restart_finds_what_lives() {
         });
         let network = host.open().await;
         assert_eq!(network.network_default(), bridge);
-        assert_eq!(network.endpoint_list(), [web.endpoint.clone()]);
+        assert_eq!(network.endpoint_list(), std::slice::from_ref(&web.endpoint));
         assert!(ask(&host.outside, HOST, 8080).is_ok(), "after the restart");
         TcpListener::bind(("0.0.0.0", 8080)).expect_err("the port is held again");
         let next = sandbox(&network, &bridge.id, "next", &[publish(Protocol::Tcp, 8081, 80)]).await;
@@ -173,5 +173,65 @@ fn a_second_instance_lives_beside_the_first() {
         ask(&host.outside, HOST, 8081).expect_err("the second is gone");
         assert_eq!(command("nft list tables").trim(), "table ip gantry");
         first.close().await;
+    });
+}
+
+#[test]
+fn published_ports_obey_the_hosts_input_rules_whoever_the_client_is() {
+    on_host(|host| async move {
+        let network = host.open().await;
+        let bridge = network.network_default().id;
+        let ports = [publish(Protocol::Tcp, 8080, 80), publish(Protocol::Udp, 8080, 80)];
+        let web = sandbox(&network, &bridge, "web", &ports).await;
+        tcp_server(&web.netns, 80, "web");
+        udp_server(&web.netns, 80, "web");
+        command("nft add table ip firewall");
+        nft("add chain ip firewall input { type filter hook input priority 0; policy drop; }");
+        nft("add rule ip firewall input ct state established,related accept");
+        nft("add rule ip firewall input iifname lo accept");
+        ask(&host.outside, HOST, 8080).expect_err("the host lets nobody in");
+        ask_udp(&host.outside, HOST, 8080).expect_err("the host lets nobody in");
+        assert!(ask_here(HOST, 8080).is_ok(), "the host itself");
+        nft("add rule ip firewall input ip saddr 192.0.2.2 tcp dport 8080 accept");
+        nft("add rule ip firewall input ip saddr 192.0.2.2 udp dport 8080 accept");
+        assert_eq!(ask(&host.outside, HOST, 8080).expect("let in"), format!("web {OUTSIDE}"));
+        assert_eq!(ask_udp(&host.outside, HOST, 8080).expect("let in"), format!("web {OUTSIDE}"));
+        // The daemon has no part in it.
+        network.close().await;
+        assert!(ask(&host.outside, HOST, 8080).is_ok(), "without the daemon");
+    });
+}
+
+#[test]
+fn where_packets_cannot_take_the_detour_ports_are_published_all_the_same_and_the_doctor_says_so() {
+    on_host(|host| async move {
+        std::fs::write("/proc/sys/net/ipv4/conf/all/rp_filter", "1")
+            .expect("set the switch of this namespace");
+        let network = host.open().await;
+        let web =
+            sandbox(&network, &network.network_default().id, "web", &[publish(Protocol::Tcp, 8080, 80)])
+                .await;
+        tcp_server(&web.netns, 80, "web");
+        assert!(ask(&host.outside, HOST, 8080).is_ok());
+        let findings = network.doctor().await;
+        assert!(findings.iter().any(|finding| finding.message.contains("rp_filter")), "{findings:?}");
+        network.close().await;
+    });
+}
+
+#[test]
+fn the_doctor_names_rules_of_others_that_stop_our_traffic() {
+    on_host(|host| async move {
+        let network = host.open().await;
+        assert_eq!(network.doctor().await, []);
+        command("nft add table ip filter");
+        nft("add chain ip filter FORWARD { type filter hook forward priority 0; policy drop; }");
+        nft("add chain ip filter INPUT { type filter hook input priority 0; policy drop; }");
+        filter_bridged_packets(true);
+        let findings = network.doctor().await;
+        let says = |text: &str| findings.iter().any(|finding| finding.message.contains(text));
+        assert!(says("chain `FORWARD` of table `ip filter`"), "{findings:?}");
+        assert!(says("chain `INPUT` of table `ip filter`"), "{findings:?}");
+        network.close().await;
     });
 }
