@@ -27,8 +27,8 @@ pub fn human_duration(seconds: i64) -> String {
     };
     match seconds {
         // Clocks of two machines may differ by a moment.
-        ..-1 => "<invalid>".to_owned(),
-        ..0 => "0s".to_owned(),
+        i64::MIN..=-2 => "<invalid>".to_owned(),
+        -1 => "0s".to_owned(),
         _ if seconds < 2 * MINUTE => format!("{seconds}s"),
         _ if seconds < 10 * MINUTE => two(MINUTE, "m", 1, "s"),
         _ if seconds < 3 * HOUR => format!("{}m", seconds / MINUTE),

@@ -151,8 +151,9 @@ pub fn track(schema: &Schema, live: Option<&Object>, new: Object, manager: Manag
         return new;
     }
     let version = new.api_version().to_owned();
-    let old = live.map_or_else(|| blank(&new), without_managers);
-    record(ty, &old, &without_managers(&new), &mut managers, &version, manager);
+    let nothing = blank(&new);
+    let old = live.map_or(&nothing, Object::value);
+    record(ty, old, new.value(), &mut managers, &version, manager);
     managers.cap();
     managers.write(&mut new);
     new
@@ -164,6 +165,9 @@ pub fn settle(live: &Object, new: &mut Object) -> bool {
     if live == new {
         return false;
     }
+    if !same_content(live, new) {
+        return true;
+    }
     let timeless = |object: &Object| {
         let mut managers = Managed::of(object);
         for owned in managers.0.values_mut() {
@@ -171,18 +175,27 @@ pub fn settle(live: &Object, new: &mut Object) -> bool {
         }
         managers
     };
-    let rest = |object: &Object| {
-        let mut value = without_managers(object);
-        if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
-            metadata.shift_remove("resourceVersion");
-        }
-        value
-    };
-    if timeless(live) == timeless(new) && rest(live) == rest(new) {
-        *new = live.clone();
-        return false;
+    if timeless(live) != timeless(new) {
+        return true;
     }
-    true
+    *new = live.clone();
+    false
+}
+
+/// Whether two objects are the same but for their managers and their revisions.
+fn same_content(a: &Object, b: &Object) -> bool {
+    let same = |a: &Map<String, Value>, b: &Map<String, Value>, besides: &[&str]| {
+        let counted = |fields: &Map<String, Value>| {
+            fields.keys().filter(|name| !besides.contains(&name.as_str())).count()
+        };
+        let mut fields = a.iter().filter(|(name, _)| !besides.contains(&name.as_str()));
+        counted(a) == counted(b) && fields.all(|(name, value)| b.get(name) == Some(value))
+    };
+    let empty = Map::new();
+    let a_metadata = a.fields().get("metadata").and_then(Value::as_object).unwrap_or(&empty);
+    let b_metadata = b.fields().get("metadata").and_then(Value::as_object).unwrap_or(&empty);
+    same(a.fields(), b.fields(), &["metadata"])
+        && same(a_metadata, b_metadata, &["managedFields", "resourceVersion"])
 }
 
 /// Gives a manager by update what it changed, and takes that from all others.

@@ -1,5 +1,7 @@
 //! Walks over documents along their types: which fields they set, how two differ, merging, removing.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value};
 
 use super::field_set::{Element, FieldSet};
@@ -185,14 +187,18 @@ fn walk_map(
     path: &mut Vec<Element>,
     out: &mut Difference,
 ) {
-    let none = Map::new();
-    let fields = |value: Option<&'_ Value>| value.and_then(Value::as_object).cloned();
-    let (old, new) = (fields(old), fields(new));
-    let (old, new) = (old.as_ref().unwrap_or(&none), new.as_ref().unwrap_or(&none));
-    let names = old.keys().chain(new.keys().filter(|name| !old.contains_key(*name)));
-    for name in names {
+    let (old, new) = (old.and_then(Value::as_object), new.and_then(Value::as_object));
+    let known = |name: &str| old.is_some_and(|old| old.contains_key(name));
+    let added = new.into_iter().flat_map(Map::keys).filter(|name| !known(name));
+    for name in old.into_iter().flat_map(Map::keys).chain(added) {
         path.push(Element::field(name));
-        walk(child(ty, name), old.get(name), new.get(name), path, out);
+        walk(
+            child(ty, name),
+            old.and_then(|old| old.get(name)),
+            new.and_then(|new| new.get(name)),
+            path,
+            out,
+        );
         path.pop();
     }
 }
@@ -205,43 +211,16 @@ fn walk_list(
     path: &mut Vec<Element>,
     out: &mut Difference,
 ) {
-    let items = |value: Option<&'_ Value>| value.and_then(Value::as_array).cloned().unwrap_or_default();
-    let (old, new) = (items(old), items(new));
-    let index = |items: &[Value]| {
-        let mut index: Vec<(Element, Vec<Value>)> = Vec::new();
-        for item in items {
-            // An item without its key cannot be owned: it is left out here as it is there.
-            let Ok(element) = element_of(ty, kind, item) else { continue };
-            match index.iter_mut().find(|(known, _)| *known == element) {
-                Some((_, same)) => same.push(item.clone()),
-                None => index.push((element, vec![item.clone()])),
-            }
-        }
-        index
-    };
-    let (old, new) = (index(&old), index(&new));
-    let find = |index: &[(Element, Vec<Value>)], wanted: &Element| {
-        index
-            .iter()
-            .find(|(element, _)| element == wanted)
-            .map(|(_, items)| items.clone())
-            .unwrap_or_default()
-    };
-    let elements: Vec<&Element> = old
-        .iter()
-        .map(|(element, _)| element)
-        .chain(
-            new.iter()
-                .map(|(element, _)| element)
-                .filter(|element| !old.iter().any(|(known, _)| known == *element)),
-        )
-        .collect();
-    for element in elements {
-        let (before, after) = (find(&old, element), find(&new, element));
+    let (old, new) = (index(ty, kind, old), index(ty, kind, new));
+    let empty: &[&Value] = &[];
+    let added = new.iter().filter(|(element, _)| !old.contains_key(element)).map(|(element, _)| element);
+    for element in old.keys().chain(added) {
+        let before = old.get(element).map_or(empty, Vec::as_slice);
+        let after = new.get(element).map_or(empty, Vec::as_slice);
         path.push(element.clone());
-        match (before.as_slice(), after.as_slice()) {
+        match (before, after) {
             (before, after) if before.len() <= 1 && after.len() <= 1 => {
-                walk(item_type(ty), before.first(), after.first(), path, out);
+                walk(item_type(ty), before.first().copied(), after.first().copied(), path, out);
             }
             // Items that occur more than once are one value together.
             (before, after) if before.len() >= 2 && after.len() >= 2 => {
@@ -250,16 +229,27 @@ fn walk_list(
                 }
             }
             (before, after) if before.len() >= 2 => {
-                walk(item_type(ty), None, after.first(), path, out);
+                walk(item_type(ty), None, after.first().copied(), path, out);
                 out.removed.insert(path);
             }
             (before, _) => {
-                walk(item_type(ty), before.first(), None, path, out);
+                walk(item_type(ty), before.first().copied(), None, path, out);
                 out.added.insert(path);
             }
         }
         path.pop();
     }
+}
+
+/// The items of a list by their elements. An item without its key cannot be owned: it is left out.
+fn index<'v>(ty: At<'_>, kind: &ListKind, list: Option<&'v Value>) -> BTreeMap<Element, Vec<&'v Value>> {
+    let mut index: BTreeMap<Element, Vec<&Value>> = BTreeMap::new();
+    for item in list.and_then(Value::as_array).into_iter().flatten() {
+        if let Ok(element) = element_of(ty, kind, item) {
+            index.entry(element).or_default().push(item);
+        }
+    }
+    index
 }
 
 fn merge_at(ty: At<'_>, live: &Value, applied: &Value, path: &mut Vec<Element>) -> Result<Value> {
