@@ -15,7 +15,7 @@ fn the_daemon_describes_itself() {
         ]),
         "1.51 1.24 linux"
     );
-    daemon.ok(&["run", "-d", "--name", "a", IMAGE, "sleep", "1000"]);
+    daemon.ok(&["run", "-d", "--name", "box1", IMAGE, "sleep", "1000"]);
     assert_eq!(
         daemon.ok(&["info", "--format", "{{.ContainersRunning}} {{.Images}} {{.OSType}} {{.Driver}}"]),
         "1 1 linux overlay2"
@@ -25,7 +25,7 @@ fn the_daemon_describes_itself() {
     daemon.fails(&["node", "ls"], "This node is not a swarm manager");
     daemon.fails(&["service", "ls"], "This node is not a swarm manager");
     assert_eq!(daemon.ok(&["plugin", "ls", "--quiet"]), "");
-    let top = daemon.ok(&["top", "a"]);
+    let top = daemon.ok(&["top", "box1"]);
     assert!(top.starts_with("UID") && top.contains("sleep 1000"), "{top}");
 }
 
@@ -56,14 +56,14 @@ fn every_answer_carries_the_headers_by_which_clients_negotiate() {
 #[test]
 fn a_session_is_upgraded_framed_and_half_closed() {
     let daemon = Daemon::start();
-    daemon.ok(&["create", "--name", "a", "-i", IMAGE, "sh", "-c", "cat; echo end >&2"]);
+    daemon.ok(&["create", "--name", "box1", "-i", IMAGE, "sh", "-c", "cat; echo end >&2"]);
     let mut session = daemon
-        .upgrade("/v1.51/containers/a/attach?stream=1&stdin=1&stdout=1&stderr=1", "")
+        .upgrade("/v1.51/containers/box1/attach?stream=1&stdin=1&stdout=1&stderr=1", "")
         .expect("a session");
     let mut head = [0; 23];
     session.read_exact(&mut head).expect("the status");
     assert_eq!(String::from_utf8_lossy(&head), "HTTP/1.1 101 UPGRADED\r\n");
-    daemon.ok(&["start", "a"]);
+    daemon.ok(&["start", "box1"]);
     session.write_all(b"hello\n").expect("write to the session");
     session.shutdown(std::net::Shutdown::Write).expect("close one half");
     let mut rest = Vec::new();
@@ -76,7 +76,7 @@ fn a_session_is_upgraded_framed_and_half_closed() {
 #[test]
 fn a_session_without_upgrade_is_the_body_of_the_answer() {
     let daemon = Daemon::start();
-    daemon.ok(&["run", "-d", "--name", "a", IMAGE, "sleep", "1000"]);
+    daemon.ok(&["run", "-d", "--name", "box1", IMAGE, "sleep", "1000"]);
     let created = daemon
         .raw("POST", "/containers/a/exec", r#"{"Cmd":["echo","hi"],"AttachStdout":true}"#)
         .expect("an exec");

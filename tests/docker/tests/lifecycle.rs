@@ -9,26 +9,26 @@ const POLITE: &[&str] =
 #[test]
 fn a_container_goes_through_its_life() {
     let daemon = Daemon::start();
-    daemon.ok(&[&["create", "--name", "a", IMAGE], POLITE].concat());
-    assert_eq!(daemon.inspect("a", "{{.State.Status}}"), "created");
-    daemon.ok(&["start", "a"]);
-    assert_eq!(daemon.inspect("a", "{{.State.Status}} {{.State.Running}}"), "running true");
-    daemon.ok(&["start", "a"]);
-    wait_for_log(&daemon, "a", "ready");
-    daemon.ok(&["kill", "--signal", "HUP", "a"]);
-    wait_for_log(&daemon, "a", "hup");
-    daemon.ok(&["stop", "a"]);
-    assert_eq!(daemon.inspect("a", "{{.State.Status}} {{.State.ExitCode}}"), "exited 5");
-    assert_eq!(daemon.ok(&["wait", "a"]), "5");
-    daemon.ok(&["stop", "a"]);
-    daemon.fails(&["kill", "a"], "is not running");
-    daemon.ok(&["restart", "a"]);
-    assert_eq!(daemon.inspect("a", "{{.State.Running}}"), "true");
-    daemon.fails(&["rm", "a"], "container is running: stop the container before removing or force remove");
-    daemon.ok(&["kill", "a"]);
-    assert_eq!(daemon.inspect("a", "{{.State.ExitCode}}"), "137");
-    daemon.ok(&["rm", "a"]);
-    daemon.fails(&["start", "a"], "No such container: a");
+    daemon.ok(&[&["create", "--name", "box1", IMAGE], POLITE].concat());
+    assert_eq!(daemon.inspect("box1", "{{.State.Status}}"), "created");
+    daemon.ok(&["start", "box1"]);
+    assert_eq!(daemon.inspect("box1", "{{.State.Status}} {{.State.Running}}"), "running true");
+    daemon.ok(&["start", "box1"]);
+    wait_for_log(&daemon, "box1", "ready");
+    daemon.ok(&["kill", "--signal", "HUP", "box1"]);
+    wait_for_log(&daemon, "box1", "hup");
+    daemon.ok(&["stop", "box1"]);
+    assert_eq!(daemon.inspect("box1", "{{.State.Status}} {{.State.ExitCode}}"), "exited 5");
+    assert_eq!(daemon.ok(&["wait", "box1"]), "5");
+    daemon.ok(&["stop", "box1"]);
+    daemon.fails(&["kill", "box1"], "is not running");
+    daemon.ok(&["restart", "box1"]);
+    assert_eq!(daemon.inspect("box1", "{{.State.Running}}"), "true");
+    daemon.fails(&["rm", "box1"], "container is running: stop the container before removing or force remove");
+    daemon.ok(&["kill", "box1"]);
+    assert_eq!(daemon.inspect("box1", "{{.State.ExitCode}}"), "137");
+    daemon.ok(&["rm", "box1"]);
+    daemon.fails(&["start", "box1"], "No such container: box1");
 }
 
 #[test]
@@ -58,58 +58,61 @@ fn waiting_ends_with_the_container() {
         "run",
         "-d",
         "--name",
-        "a",
+        "box1",
         IMAGE,
         "sh",
         "-c",
         "read line < /tmp/pipe 2>/dev/null; sleep 0.3; exit 9",
     ]);
-    let waiting = daemon.docker_running(&["wait", "a"]);
+    let waiting = daemon.docker_running(&["wait", "box1"]);
     assert_eq!(waiting.finish(), (0, "9\n".to_owned()));
 }
 
 #[test]
 fn a_container_can_be_frozen() {
     let daemon = Daemon::start();
-    daemon.ok(&["run", "-d", "--name", "a", IMAGE, "sleep", "1000"]);
-    daemon.ok(&["pause", "a"]);
-    assert_eq!(daemon.inspect("a", "{{.State.Status}} {{.State.Paused}}"), "paused true");
-    daemon.fails(&["pause", "a"], "is already paused");
-    daemon.fails(&["exec", "a", "true"], "is paused");
+    daemon.ok(&["run", "-d", "--name", "box1", IMAGE, "sleep", "1000"]);
+    daemon.ok(&["pause", "box1"]);
+    assert_eq!(daemon.inspect("box1", "{{.State.Status}} {{.State.Paused}}"), "paused true");
+    daemon.fails(&["pause", "box1"], "is already paused");
+    daemon.fails(&["exec", "box1", "true"], "is paused");
     assert!(daemon.ok(&["ps", "--format", "{{.Status}}"]).ends_with("(Paused)"));
-    daemon.ok(&["unpause", "a"]);
-    daemon.ok(&["exec", "a", "true"]);
-    daemon.fails(&["unpause", "a"], "is not paused");
+    daemon.ok(&["unpause", "box1"]);
+    daemon.ok(&["exec", "box1", "true"]);
+    daemon.fails(&["unpause", "box1"], "is not paused");
 }
 
 #[test]
 fn names_can_be_changed_but_not_taken() {
     let daemon = Daemon::start();
-    daemon.ok(&["create", "--name", "a", IMAGE]);
-    daemon.ok(&["create", "--name", "b", IMAGE]);
-    daemon.fails(&["rename", "a", "b"], "is already in use by container");
-    daemon.ok(&["rename", "a", "c"]);
-    assert_eq!(daemon.inspect("c", "{{.Name}}"), "/c");
-    daemon.fails(&["inspect", "--type", "container", "a"], "No such container: a");
-    daemon.fails(&["rename", "c", "-x"], "Invalid container name");
+    daemon.ok(&["create", "--name", "box1", IMAGE]);
+    daemon.ok(&["create", "--name", "box2", IMAGE]);
+    daemon.fails(&["rename", "box1", "box2"], "is already in use by container");
+    daemon.ok(&["rename", "box1", "box3"]);
+    assert_eq!(daemon.inspect("box3", "{{.Name}}"), "/box3");
+    daemon.fails(&["inspect", "--type", "container", "box1"], "No such container: box1");
+    daemon.fails(&["rename", "box3", "x y"], "Invalid container name");
     daemon.fails(&["create", "--name", "x/y", IMAGE], "only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed");
-    let id = daemon.inspect("c", "{{.Id}}");
-    assert_eq!(daemon.inspect(&id[..6], "{{.Name}}"), "/c", "a unique prefix names it too");
+    let id = daemon.inspect("box3", "{{.Id}}");
+    assert_eq!(daemon.inspect(&id[..6], "{{.Name}}"), "/box3", "a unique prefix names it too");
 }
 
 #[test]
 fn limits_can_be_changed_while_it_runs() {
     let daemon = Daemon::start();
-    daemon.ok(&["run", "-d", "--name", "a", "-m", "64m", "--cpus", "0.5", IMAGE, "sleep", "1000"]);
-    assert_eq!(daemon.inspect("a", "{{.HostConfig.Memory}} {{.HostConfig.NanoCpus}}"), "67108864 500000000");
-    daemon.ok(&["update", "--memory", "128m", "--memory-swap", "256m", "--restart", "always", "a"]);
+    daemon.ok(&["run", "-d", "--name", "box1", "-m", "64m", "--cpus", "0.5", IMAGE, "sleep", "1000"]);
     assert_eq!(
-        daemon.inspect("a", "{{.HostConfig.Memory}} {{.HostConfig.RestartPolicy.Name}}"),
+        daemon.inspect("box1", "{{.HostConfig.Memory}} {{.HostConfig.NanoCpus}}"),
+        "67108864 500000000"
+    );
+    daemon.ok(&["update", "--memory", "128m", "--memory-swap", "256m", "--restart", "always", "box1"]);
+    assert_eq!(
+        daemon.inspect("box1", "{{.HostConfig.Memory}} {{.HostConfig.RestartPolicy.Name}}"),
         "134217728 always"
     );
     let limit = daemon.ok(&[
         "exec",
-        "a",
+        "box1",
         "sh",
         "-c",
         "cat /sys/fs/cgroup/memory/memory.limit_in_bytes 2>/dev/null || cat /sys/fs/cgroup/memory.max",
@@ -117,7 +120,7 @@ fn limits_can_be_changed_while_it_runs() {
     assert_eq!(limit, "134217728");
     assert!(
         daemon
-            .ok(&["stats", "--no-stream", "--format", "{{.Name}} {{.MemUsage}}", "a"])
+            .ok(&["stats", "--no-stream", "--format", "{{.Name}} {{.MemUsage}}", "box1"])
             .ends_with("/ 128MiB")
     );
 }
@@ -129,7 +132,7 @@ fn restart_policies_bring_a_container_back() {
         "run",
         "-d",
         "--name",
-        "a",
+        "box1",
         "--restart",
         "on-failure:2",
         IMAGE,
@@ -138,17 +141,21 @@ fn restart_policies_bring_a_container_back() {
         "echo run; exit 3",
     ]);
     testkit::wait_until("the last try", || {
-        let state = daemon.inspect("a", "{{.State.Status}} {{.RestartCount}}");
+        let state = daemon.inspect("box1", "{{.State.Status}} {{.RestartCount}}");
         if state == "exited 2" { Ok(()) } else { Err(state) }
     });
-    assert_eq!(daemon.ok(&["logs", "a"]), "run\nrun\nrun");
-    daemon.ok(&["run", "-d", "--name", "b", "--restart", "always", IMAGE, "sh", "-c", "sleep 0.2"]);
+    assert_eq!(daemon.ok(&["logs", "box1"]), "run\nrun\nrun");
+    daemon.ok(&["run", "-d", "--name", "box2", "--restart", "always", IMAGE, "sh", "-c", "sleep 0.2"]);
     testkit::wait_until("a restart", || {
-        let count = daemon.inspect("b", "{{.RestartCount}}");
+        let count = daemon.inspect("box2", "{{.RestartCount}}");
         if count != "0" { Ok(()) } else { Err(count) }
     });
-    daemon.ok(&["stop", "--time", "0", "b"]);
-    assert_eq!(daemon.inspect("b", "{{.State.Running}}"), "false", "what is stopped by hand stays stopped");
+    daemon.ok(&["stop", "--time", "0", "box2"]);
+    assert_eq!(
+        daemon.inspect("box2", "{{.State.Running}}"),
+        "false",
+        "what is stopped by hand stays stopped"
+    );
 }
 
 #[test]

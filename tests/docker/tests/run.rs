@@ -11,7 +11,7 @@ fn run_exits_as_the_command_does_and_tells_its_own_failures_apart() {
     };
     check(&[IMAGE, "true"], 0);
     check(&[IMAGE, "sh", "-c", "exit 7"], 7);
-    check(&[IMAGE, "sh", "-c", "kill -9 $$"], 137);
+    check(&["--init", IMAGE, "sh", "-c", "kill -9 $$"], 137);
     check(&["--pull", "never", "no-such-image:1", "true"], 125);
     check(&["--memory", "1", IMAGE, "true"], 125);
     check(&[IMAGE, "/etc/passwd"], 126);

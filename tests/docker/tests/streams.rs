@@ -5,24 +5,24 @@ use docker_tests::{Daemon, IMAGE, Terminal};
 #[test]
 fn logs_are_kept_and_followed() {
     let daemon = Daemon::start();
-    daemon.docker(&["run", "--name", "a", IMAGE, "sh", "-c", "echo one; echo two >&2; echo three"]);
-    let both = daemon.docker(&["logs", "a"]);
+    daemon.docker(&["run", "--name", "box1", IMAGE, "sh", "-c", "echo one; echo two >&2; echo three"]);
+    let both = daemon.docker(&["logs", "box1"]);
     assert_eq!((both.stdout.as_str(), both.stderr.as_str()), ("one\nthree\n", "two\n"));
-    assert_eq!(daemon.ok(&["logs", "--tail", "1", "a"]), "three");
-    let stamped = daemon.ok(&["logs", "--timestamps", "--tail", "1", "a"]);
+    assert_eq!(daemon.ok(&["logs", "--tail", "1", "box1"]), "three");
+    let stamped = daemon.ok(&["logs", "--timestamps", "--tail", "1", "box1"]);
     let (stamp, text) = stamped.split_once(' ').expect("a time and a text");
     assert_eq!((stamp.len(), text), ("2006-01-02T15:04:05.000000000Z".len(), "three"));
-    assert_eq!(daemon.docker(&["logs", "--since", stamp, "a"]).stdout, "three\n");
-    assert_eq!(daemon.ok(&["logs", "--until", "2000-01-01T00:00:00Z", "a"]), "");
+    assert_eq!(daemon.docker(&["logs", "--since", stamp, "box1"]).stdout, "three\n");
+    assert_eq!(daemon.ok(&["logs", "--until", "2000-01-01T00:00:00Z", "box1"]), "");
 
-    daemon.ok(&["run", "-d", "--name", "b", "-i", IMAGE, "cat"]);
-    let follower = daemon.docker_running(&["logs", "--follow", "b"]);
-    let mut writer = daemon.docker_running(&["attach", "b"]);
+    daemon.ok(&["run", "-d", "--name", "box2", "-i", IMAGE, "cat"]);
+    let follower = daemon.docker_running(&["logs", "--follow", "box2"]);
+    let mut writer = daemon.docker_running(&["attach", "box2"]);
     writer.send("first\n");
     follower.wait_for("first");
     writer.send("second\n");
     follower.wait_for("second");
-    daemon.ok(&["kill", "b"]);
+    daemon.ok(&["kill", "box2"]);
     assert_eq!(follower.finish(), (0, "first\nsecond\n".to_owned()), "following ends with the container");
 }
 
@@ -34,22 +34,22 @@ fn attach_carries_input_output_and_the_exit_status() {
         "-d",
         "-i",
         "--name",
-        "a",
+        "box1",
         IMAGE,
         "sh",
         "-c",
         "while read line; do echo got $line; done; exit 6",
     ]);
-    let mut attached = daemon.docker_running(&["attach", "a"]);
+    let mut attached = daemon.docker_running(&["attach", "box1"]);
     attached.send("this\n");
     attached.wait_for("got this");
-    let mut second = daemon.docker_running(&["attach", "a"]);
+    let mut second = daemon.docker_running(&["attach", "box1"]);
     second.send("that\n");
     second.wait_for("got that");
     attached.wait_for("got that");
-    daemon.ok(&["kill", "a"]);
+    daemon.ok(&["kill", "box1"]);
     assert_eq!(attached.finish().0, 137);
-    daemon.fails(&["attach", "a"], "cannot attach to a stopped container");
+    daemon.fails(&["attach", "box1"], "cannot attach to a stopped container");
 }
 
 #[test]
@@ -66,8 +66,8 @@ fn signals_of_the_client_reach_the_command() {
 #[test]
 fn exec_runs_further_commands() {
     let daemon = Daemon::start();
-    daemon.ok(&["run", "-d", "--name", "a", "-e", "WHO=world", IMAGE, "sleep", "1000"]);
-    let both = daemon.docker(&["exec", "a", "sh", "-c", "echo hello $WHO; echo oops >&2; exit 3"]);
+    daemon.ok(&["run", "-d", "--name", "box1", "-e", "WHO=world", IMAGE, "sleep", "1000"]);
+    let both = daemon.docker(&["exec", "box1", "sh", "-c", "echo hello $WHO; echo oops >&2; exit 3"]);
     assert_eq!((both.code, both.stdout.as_str(), both.stderr.as_str()), (3, "hello world\n", "oops\n"));
     assert_eq!(
         daemon.ok(&[
@@ -78,24 +78,24 @@ fn exec_runs_further_commands() {
             "nobody",
             "-e",
             "X=1",
-            "a",
+            "box1",
             "sh",
             "-c",
             "echo $PWD $(id -un) $X"
         ]),
         "/tmp nobody 1"
     );
-    let piped = daemon.docker_with("a\nb\nc\n", &["exec", "-i", "a", "wc", "-l"]);
+    let piped = daemon.docker_with("a\nb\nc\n", &["exec", "-i", "box1", "wc", "-l"]);
     assert_eq!((piped.code, piped.stdout.trim()), (0, "3"));
-    assert_eq!(daemon.docker(&["exec", "a", "no-such-program"]).code, 127);
-    assert_eq!(daemon.docker(&["exec", "a", "/etc/passwd"]).code, 126);
-    daemon.ok(&["exec", "-d", "a", "sh", "-c", "echo done > /tmp/detached"]);
+    assert_eq!(daemon.docker(&["exec", "box1", "no-such-program"]).code, 127);
+    assert_eq!(daemon.docker(&["exec", "box1", "/etc/passwd"]).code, 126);
+    daemon.ok(&["exec", "-d", "box1", "sh", "-c", "echo done > /tmp/detached"]);
     testkit::wait_until("the detached command", || {
-        let ran = daemon.docker(&["exec", "a", "cat", "/tmp/detached"]);
+        let ran = daemon.docker(&["exec", "box1", "cat", "/tmp/detached"]);
         if ran.stdout == "done\n" { Ok(()) } else { Err(ran) }
     });
-    daemon.ok(&["stop", "--time", "0", "a"]);
-    daemon.fails(&["exec", "a", "true"], "is not running");
+    daemon.ok(&["stop", "--time", "0", "box1"]);
+    daemon.fails(&["exec", "box1", "true"], "is not running");
     daemon.fails(&["exec", "nobody", "true"], "No such container: nobody");
 }
 
@@ -126,8 +126,8 @@ fn a_terminal_has_a_size_and_one_output() {
 #[test]
 fn exec_has_a_terminal_too() {
     let daemon = Daemon::start();
-    daemon.ok(&["run", "-d", "--name", "a", IMAGE, "sleep", "1000"]);
-    let mut terminal = Terminal::start(&daemon.client(&["exec", "-it", "a", "sh"]), 30, 100);
+    daemon.ok(&["run", "-d", "--name", "box1", IMAGE, "sleep", "1000"]);
+    let mut terminal = Terminal::start(&daemon.client(&["exec", "-it", "box1", "sh"]), 30, 100);
     terminal.wait_for("/ #");
     terminal.type_keys("tty; test -t 1 && echo is-a-terminal\r");
     terminal.wait_for("is-a-terminal\r\n");
@@ -141,17 +141,18 @@ fn exec_has_a_terminal_too() {
 #[test]
 fn the_detach_keys_leave_the_container_running() {
     let daemon = Daemon::start();
-    let mut terminal = Terminal::start(&daemon.client(&["run", "-it", "--name", "a", IMAGE, "sh"]), 24, 80);
+    let mut terminal =
+        Terminal::start(&daemon.client(&["run", "-it", "--name", "box1", IMAGE, "sh"]), 24, 80);
     terminal.wait_for("/ #");
     terminal.type_keys("\x10\x11");
     assert_eq!(terminal.finish(), 0);
-    assert_eq!(daemon.inspect("a", "{{.State.Running}}"), "true");
-    let mut again = Terminal::start(&daemon.client(&["attach", "--detach-keys", "ctrl-a,d", "a"]), 24, 80);
+    assert_eq!(daemon.inspect("box1", "{{.State.Running}}"), "true");
+    let mut again = Terminal::start(&daemon.client(&["attach", "--detach-keys", "ctrl-a,d", "box1"]), 24, 80);
     again.type_keys("echo back-$((1+1))\r");
     again.wait_for("back-2");
     again.type_keys("\x01d");
     again.finish();
-    assert_eq!(daemon.inspect("a", "{{.State.Running}}"), "true");
+    assert_eq!(daemon.inspect("box1", "{{.State.Running}}"), "true");
 }
 
 #[test]
@@ -163,23 +164,23 @@ fn events_are_told_as_they_happen() {
         daemon.ok(&["run", "--rm", "--name", "probe", IMAGE, "true"]);
         if watcher.seen().contains("container destroy probe") { Ok(()) } else { Err(watcher.seen()) }
     });
-    daemon.ok(&["run", "--name", "a", IMAGE, "true"]);
-    daemon.ok(&["rm", "a"]);
-    watcher.wait_for("container destroy a\n");
+    daemon.ok(&["run", "--name", "box1", IMAGE, "true"]);
+    daemon.ok(&["rm", "box1"]);
+    watcher.wait_for("container destroy box1\n");
     let seen = watcher.seen();
     let actions: Vec<&str> =
-        seen.lines().filter_map(|line| line.strip_suffix(" a")?.strip_prefix("container ")).collect();
+        seen.lines().filter_map(|line| line.strip_suffix(" box1")?.strip_prefix("container ")).collect();
     assert_eq!(actions, ["create", "attach", "start", "die", "destroy"]);
     let past = daemon.ok(&[
         "events",
         "--since",
-        "1",
+        "5m",
         "--until",
         "0s",
         "--filter",
         "event=die",
         "--filter",
-        "container=a",
+        "container=box1",
         "--format",
         "{{index .Actor.Attributes \"exitCode\"}}",
     ]);

@@ -37,8 +37,8 @@ fn images_are_tagged_listed_saved_loaded_and_removed() {
 #[test]
 fn unnamed_images_are_pruned() {
     let daemon = Daemon::start();
-    daemon.docker(&["run", "--name", "a", IMAGE, "touch", "/new"]);
-    let id = daemon.ok(&["commit", "a"]);
+    daemon.docker(&["run", "--name", "box1", IMAGE, "touch", "/new"]);
+    let id = daemon.ok(&["commit", "box1"]);
     assert_eq!(daemon.ok(&["images", "--quiet", "--no-trunc", "--filter", "dangling=true"]), id);
     let pruned = daemon.ok(&["image", "prune", "--force"]);
     assert!(pruned.contains(&id), "{pruned}");
@@ -52,7 +52,7 @@ fn files_are_copied_both_ways() {
         "run",
         "-d",
         "--name",
-        "a",
+        "box1",
         IMAGE,
         "sh",
         "-c",
@@ -61,31 +61,31 @@ fn files_are_copied_both_ways() {
     let host = daemon.scratch("cp");
     let path = |name: &str| host.join(name).display().to_string();
     testkit::wait_until("the files", || {
-        let ran = daemon.docker(&["exec", "a", "ls", "/d/link"]);
+        let ran = daemon.docker(&["exec", "box1", "ls", "/d/link"]);
         if ran.code == 0 { Ok(()) } else { Err(ran) }
     });
-    daemon.ok(&["cp", "a:/d", &path("whole")]);
+    daemon.ok(&["cp", "box1:/d", &path("whole")]);
     assert_eq!(std::fs::read_to_string(host.join("whole/sub/file")).expect("read it"), "deep\n");
-    daemon.ok(&["cp", "-L", "a:/d/link", &path("followed")]);
+    daemon.ok(&["cp", "-L", "box1:/d/link", &path("followed")]);
     assert_eq!(std::fs::read_to_string(host.join("followed")).expect("read it"), "deep\n");
     std::fs::write(host.join("own"), "mine").expect("write a file");
-    daemon.ok(&["cp", &path("own"), "a:/d/renamed"]);
-    assert_eq!(daemon.ok(&["exec", "a", "cat", "/d/renamed"]), "mine");
-    daemon.ok(&["cp", &path("whole"), "a:/tmp"]);
-    assert_eq!(daemon.ok(&["exec", "a", "cat", "/tmp/whole/sub/file"]), "deep");
-    daemon.fails(&["cp", "a:/missing", &path("x")], "Could not find the file /missing in container a");
-    daemon.fails(&["cp", &path("own"), "a:/no/such/place/"], "");
-    let changes = daemon.ok(&["diff", "a"]);
+    daemon.ok(&["cp", &path("own"), "box1:/d/renamed"]);
+    assert_eq!(daemon.ok(&["exec", "box1", "cat", "/d/renamed"]), "mine");
+    daemon.ok(&["cp", &path("whole"), "box1:/tmp"]);
+    assert_eq!(daemon.ok(&["exec", "box1", "cat", "/tmp/whole/sub/file"]), "deep");
+    daemon.fails(&["cp", "box1:/missing", &path("x")], "Could not find the file /missing in container box1");
+    daemon.fails(&["cp", &path("own"), "box1:/no/such/place/"], "");
+    let changes = daemon.ok(&["diff", "box1"]);
     assert!(changes.contains("A /d/sub/file") && changes.contains("C /tmp"), "{changes}");
-    daemon.ok(&["stop", "--time", "0", "a"]);
-    daemon.ok(&["cp", "a:/d/renamed", &path("stopped")]);
+    daemon.ok(&["stop", "--time", "0", "box1"]);
+    daemon.ok(&["cp", "box1:/d/renamed", &path("stopped")]);
     assert_eq!(std::fs::read_to_string(host.join("stopped")).expect("read it"), "mine");
 }
 
 #[test]
 fn a_container_becomes_an_image() {
     let daemon = Daemon::start();
-    daemon.docker(&["run", "--name", "a", IMAGE, "sh", "-c", "echo baked > /cake"]);
+    daemon.docker(&["run", "--name", "box1", IMAGE, "sh", "-c", "echo baked > /cake"]);
     let id = daemon.ok(&[
         "commit",
         "--change",
@@ -96,14 +96,14 @@ fn a_container_becomes_an_image() {
         "me",
         "--message",
         "baking",
-        "a",
+        "box1",
         "cake:1",
     ]);
     assert_eq!(daemon.inspect("cake:1", "{{.Id}} {{.Author}} {{.Comment}}"), format!("{id} me baking"));
     assert_eq!(daemon.ok(&["run", "--rm", "cake:1"]), "baked");
     assert_eq!(daemon.ok(&["run", "--rm", "cake:1", "sh", "-c", "echo $SWEET"]), "yes");
     let archive = daemon.scratch("export").join("a.tar").display().to_string();
-    daemon.ok(&["export", "--output", &archive, "a"]);
+    daemon.ok(&["export", "--output", &archive, "box1"]);
     daemon.ok(&["import", &archive, "flat:1"]);
     assert_eq!(daemon.ok(&["run", "--rm", "flat:1", "/bin/cat", "/cake"]), "baked");
 }
@@ -154,14 +154,24 @@ fn a_published_port_is_reachable_from_the_host() {
         "-c",
         serve,
     ]);
-    assert_eq!(daemon.ok(&["port", "web", "80"]).lines().next(), Some("127.0.0.1:8080"));
+    let ports = daemon.ok(&["port", "web", "80"]);
+    assert!(ports.contains("127.0.0.1:8080") && ports.contains("0.0.0.0:9090"), "{ports}");
     let address = daemon.inspect("web", "{{.NetworkSettings.Networks.bridge.IPAddress}}");
     for target in ["127.0.0.1:8080", &format!("{address}:80"), "172.17.0.1:9090"] {
         testkit::wait_until(target, || {
             let output = daemon
                 .on_host(
                     "busybox",
-                    &["wget", "-q", "-O", "-", "-T", "2", &format!("http://{target}/index.html")],
+                    &[
+                        "timeout",
+                        "3",
+                        "busybox",
+                        "wget",
+                        "-q",
+                        "-O",
+                        "-",
+                        &format!("http://{target}/index.html"),
+                    ],
                 )
                 .output();
             let output = output.expect("run wget");
@@ -203,28 +213,16 @@ fn networks_give_names_to_their_containers() {
     assert_eq!(daemon.inspect("web", "{{.NetworkSettings.Networks.front.IPAddress}}"), "10.77.0.50");
     for name in ["web", "www"] {
         testkit::wait_until(name, || {
-            let ran = daemon.docker(&[
-                "run",
-                "--rm",
-                "--network",
-                "front",
-                IMAGE,
-                "wget",
-                "-q",
-                "-O",
-                "-",
-                "-T",
-                "2",
-                &format!("http://{name}/index.html"),
-            ]);
-            if ran.stdout == "by-name\n" { Ok(()) } else { Err(ran) }
+            let ran =
+                daemon.docker(&["run", "--rm", "--network", "front", IMAGE, "nslookup", "-type=a", name]);
+            if ran.stdout.contains("10.77.0.50") { Ok(()) } else { Err(ran) }
         });
     }
     daemon.fails(&["network", "rm", "front"], "has active endpoints");
     daemon.ok(&["run", "-d", "--name", "guest", IMAGE, "sleep", "1000"]);
     daemon.ok(&["network", "connect", "front", "guest"]);
     assert_eq!(
-        daemon.ok(&["exec", "guest", "wget", "-q", "-O", "-", "-T", "2", "http://web/index.html"]),
+        daemon.ok(&["exec", "guest", "timeout", "3", "wget", "-q", "-O", "-", "http://web/index.html"]),
         "by-name"
     );
     let members =
@@ -233,7 +231,17 @@ fn networks_give_names_to_their_containers() {
     daemon.ok(&["network", "disconnect", "front", "guest"]);
     assert_ne!(
         daemon
-            .docker(&["exec", "guest", "wget", "-q", "-O", "-", "-T", "1", "http://10.77.0.50/index.html"])
+            .docker(&[
+                "exec",
+                "guest",
+                "timeout",
+                "1",
+                "wget",
+                "-q",
+                "-O",
+                "-",
+                "http://10.77.0.50/index.html"
+            ])
             .code,
         0
     );
