@@ -130,6 +130,7 @@ async fn connection(stream: UnixStream, service: Service) {
     let connection = http1::Builder::new()
         // Clients keep connections for later; one that waits costs next to nothing.
         .header_read_timeout(None)
+        .title_case_headers(true)
         .serve_connection(TokioIo::new(stream), answering)
         .with_upgrades();
     tokio::pin!(connection);

@@ -78,7 +78,7 @@ fn a_session_without_upgrade_is_the_body_of_the_answer() {
     let daemon = Daemon::start();
     daemon.ok(&["run", "-d", "--name", "box1", IMAGE, "sleep", "1000"]);
     let created = daemon
-        .raw("POST", "/containers/a/exec", r#"{"Cmd":["echo","hi"],"AttachStdout":true}"#)
+        .raw("POST", "/containers/box1/exec", r#"{"Cmd":["echo","hi"],"AttachStdout":true}"#)
         .expect("an exec");
     let id: serde_json::Value = serde_json::from_str(&created.body).expect("JSON");
     let path = format!("/exec/{}/start", id["Id"].as_str().expect("an id"));

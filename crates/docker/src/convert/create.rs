@@ -26,8 +26,7 @@ pub(crate) fn spec(
     version: ApiVersion,
 ) -> Result<(ContainerSpec, Vec<String>), Fault> {
     let Create { config, mut host_config, networking_config } = document;
-    let facts = engine.host_facts();
-    let mut warnings = check(&config, &host_config, facts.cpus)?;
+    let mut warnings = check(&config, &host_config, &|| engine.host_facts().cpus)?;
     let endpoints = networking_config.endpoints_config;
     if version < ApiVersion(1, 44) && endpoints.len() > 1 {
         let names = endpoints.keys().cloned().collect::<Vec<_>>().join(", ");
@@ -99,7 +98,7 @@ pub(crate) fn spec(
 }
 
 /// The checks that look at the documents alone; gives warnings.
-fn check(config: &Config, host: &HostConfig, cpus: u32) -> Result<Vec<String>, Fault> {
+fn check(config: &Config, host: &HostConfig, cpus: &dyn Fn() -> u32) -> Result<Vec<String>, Fault> {
     let invalid = |message: String| Err(Fault::invalid(message));
     let mut warnings = Vec::new();
     let ties = &host.ties;
@@ -231,7 +230,7 @@ mod tests {
     #[track_caller]
     fn check_document(document: &str, expected: Result<usize, &str>) {
         let document: Create = serde_json::from_str(document).expect("a create request");
-        let read = check(&document.config, &document.host_config, 2).map(|warnings| warnings.len());
+        let read = check(&document.config, &document.host_config, &|| 2).map(|warnings| warnings.len());
         assert_eq!(read.map_err(|fault| fault.message), expected.map_err(str::to_owned));
     }
 

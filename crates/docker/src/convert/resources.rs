@@ -8,8 +8,9 @@ use crate::wire::container::{Resources as Wire, host_config as wire};
 /// The least memory that a container can run in.
 const LEAST_MEMORY: i64 = 6 << 20;
 
-/// Checks the limits of a new container.
-pub(crate) fn validate(limits: &Wire, cpus: u32) -> Result<(), Fault> {
+/// Checks the limits of a new container; `cpus` is asked only where it matters, for it looks at
+/// the host.
+pub(crate) fn validate(limits: &Wire, cpus: &dyn Fn() -> u32) -> Result<(), Fault> {
     let invalid = |message: &str| Err(Fault::invalid(message));
     if limits.memory > 0 && limits.memory < LEAST_MEMORY {
         return invalid("Minimum memory limit allowed is 6MB");
@@ -27,8 +28,11 @@ pub(crate) fn validate(limits: &Wire, cpus: u32) -> Result<(), Fault> {
     if limits.memory > 0 && limits.memory_reservation > limits.memory {
         return invalid("Minimum memory limit can not be less than memory reservation limit, see usage");
     }
-    let most = i64::from(cpus) * 1_000_000_000;
-    if limits.nano_cpus < 0 || limits.nano_cpus > most {
+    if limits.nano_cpus == 0 {
+        return Ok(());
+    }
+    let cpus = cpus();
+    if !(1..=i64::from(cpus) * 1_000_000_000).contains(&limits.nano_cpus) {
         return invalid(&format!(
             "range of CPUs is from 0.01 to {cpus}.00, as there are only {cpus} CPUs available"
         ));
@@ -193,7 +197,7 @@ mod tests {
     fn check(document: &str, expected: Result<(), &str>) {
         let limits: Wire = serde_json::from_str(document).expect("limits");
         assert_eq!(
-            validate(&limits, 2).map_err(|fault| fault.message),
+            validate(&limits, &|| 2).map_err(|fault| fault.message),
             expected.map_err(str::to_owned),
             "{document}"
         );
