@@ -223,6 +223,9 @@ impl Engine {
                 let shim = self.sandbox_shim(cell)?;
                 joined.sandbox_pid = shim.handle.init_pid.map(|pid| format!("/proc/{pid}/ns/pid").into());
             }
+        } else if record.spec.init {
+            // The sandbox of this container alone has a process 1 that reaps.
+            joined.sandbox_pid = cell.shim()?.handle.init_pid.map(|pid| format!("/proc/{pid}/ns/pid").into());
         }
         Ok(joined)
     }

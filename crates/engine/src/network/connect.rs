@@ -55,6 +55,9 @@ impl Engine {
         }
         let record = cell.change(|record| record.networks.push((network.name.clone(), endpoint)));
         self.save(&record)?;
+        if cell.status().is_active() {
+            self.rewrite_files(&cell).await?;
+        }
         self.emit_network("connect", id, &network.name, &cell);
         Ok(())
     }
@@ -88,6 +91,9 @@ impl Engine {
         }
         let record = cell.change(|record| record.networks.retain(|(name, _)| *name != network.name));
         self.save(&record)?;
+        if cell.status().is_active() {
+            self.rewrite_files(&cell).await?;
+        }
         self.emit_network("disconnect", id, &network.name, &cell);
         Ok(())
     }

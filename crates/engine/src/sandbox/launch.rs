@@ -15,6 +15,7 @@ use crate::network::{Endpoint, EndpointSpec, ports};
 use crate::registry::{ContainerCell, Live, SandboxCell};
 use crate::sandbox::files::{self, EtcFiles};
 use crate::shim::{self, Shim};
+use crate::state::ContainerRecord;
 
 /// What a shim is launched with, besides its network.
 #[derive(Default)]
@@ -295,6 +296,27 @@ impl Engine {
         shim.handle.network_namespace().map_err(|source| not_running().with_source(source))
     }
 
+    /// Who is asked for names: the first network that knows its containers' names, else the first.
+    fn resolv_of(&self, record: &ContainerRecord) -> Result<net::ResolvConf> {
+        let mut usual = None;
+        for (name, _) in &record.networks {
+            let network = self.inner.network.network_find(name).map_err(crate::network::error)?;
+            let conf = self.inner.network.resolv_conf(&network.id);
+            if conf.nameservers.iter().any(IpAddr::is_loopback) {
+                return Ok(conf);
+            }
+            usual.get_or_insert(conf);
+        }
+        Ok(usual.unwrap_or_else(|| self.inner.network.resolv_conf_host()))
+    }
+
+    /// Writes the files again for a running container whose networks have changed.
+    pub(crate) async fn rewrite_files(&self, cell: &ContainerCell) -> Result<()> {
+        let endpoints = cell.sandbox.live.read().endpoints.clone();
+        let endpoints: Vec<(String, Endpoint)> = endpoints.into_iter().collect();
+        self.write_files(cell, &endpoints).await
+    }
+
     /// Writes the files that a container of its own sandbox sees in `/etc`.
     async fn write_files(&self, cell: &ContainerCell, endpoints: &[(String, Endpoint)]) -> Result<()> {
         let record = cell.record();
@@ -308,14 +330,7 @@ impl Engine {
         }
         names.push(record.resolved.hostname.clone());
         let addresses = endpoints.iter().filter_map(|(_, at)| at.ipv4).map(|net| IpAddr::V4(net.addr()));
-        let resolv = match first {
-            _ if of_host => self.inner.network.resolv_conf_host(),
-            Some(first) => {
-                let network = self.inner.network.network_find(first).map_err(crate::network::error)?;
-                self.inner.network.resolv_conf(&network.id)
-            }
-            None => self.inner.network.resolv_conf_host(),
-        };
+        let resolv = if of_host { self.inner.network.resolv_conf_host() } else { self.resolv_of(&record)? };
         let etc = EtcFiles {
             hostname: record.resolved.hostname.clone(),
             own: addresses.map(|address| (address, names.clone())).collect(),
