@@ -46,7 +46,7 @@ fn a_container_gets_what_it_is_given() {
     check(&["--tmpfs", "/t:size=1m", IMAGE, "sh", "-c", "df -k /t | tail -1 | awk '{print $2}'"], "1024");
     check(&["--ulimit", "nofile=123:456", IMAGE, "sh", "-c", "ulimit -n; ulimit -Hn"], "123\n456");
     check(
-        &["--add-host", "db:10.1.2.3", IMAGE, "sh", "-c", "grep db /etc/hosts | awk '{print $1}'"],
+        &["--add-host", "zzz:10.1.2.3", IMAGE, "sh", "-c", "grep zzz /etc/hosts | awk '{print $1}'"],
         "10.1.2.3",
     );
     check(

@@ -97,7 +97,13 @@ impl Engine {
     async fn try_start(&self, cell: &Arc<ContainerCell>) -> Result<u32> {
         let record = cell.record();
         let host_network = self.is_in_host_network(cell);
-        let joined = self.joined(cell).await?;
+        let mut joined = self.joined(cell).await?;
+        // A reaper is made with the sandbox, and the container is made to live with it.
+        let with_reaper = record.spec.init && cell.sandbox.spec.is_none();
+        let early = if with_reaper { Some(self.bring_up(cell).await?) } else { None };
+        if let Some(shim) = &early {
+            joined.sandbox_pid = shim.handle.init_pid.map(|pid| format!("/proc/{pid}/ns/pid").into());
+        }
         let files = self.files_directory(cell)?;
         let engine = self.clone();
         let bundle = self.inner.layout.bundle(&cell.id);
@@ -105,7 +111,9 @@ impl Engine {
         let prepared =
             blocking(move || engine.write_bundle(&spec_record, spec_bundle, joined, host_network, files));
         // The sandbox comes up while the container's configuration is made.
-        let (shim, prepared) = if cell.sandbox.spec.is_some() {
+        let (shim, prepared) = if let Some(shim) = early {
+            (Ok(shim), prepared.await)
+        } else if cell.sandbox.spec.is_some() {
             (self.sandbox_shim(cell), prepared.await)
         } else {
             tokio::join!(self.bring_up(cell), prepared)
@@ -223,9 +231,6 @@ impl Engine {
                 let shim = self.sandbox_shim(cell)?;
                 joined.sandbox_pid = shim.handle.init_pid.map(|pid| format!("/proc/{pid}/ns/pid").into());
             }
-        } else if record.spec.init {
-            // The sandbox of this container alone has a process 1 that reaps.
-            joined.sandbox_pid = cell.shim()?.handle.init_pid.map(|pid| format!("/proc/{pid}/ns/pid").into());
         }
         Ok(joined)
     }
