@@ -1,13 +1,16 @@
 //! Facts about the host and its use.
 
+mod facts;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::container::{Container, ContainerSize};
-use crate::engine::Engine;
+use crate::container::{Container, ContainerFilter, ContainerSize, Status};
+use crate::engine::{Engine, blocking};
 use crate::error::Result;
-use crate::image::Image;
-use crate::volume::Volume;
+use crate::image::{Image, ImageFilter};
+use crate::volume::list::disk_use;
+use crate::volume::{Volume, VolumeFilter, VolumeUsage};
 
 /// What the host is and can do.
 #[derive(Clone, Debug, Default)]
@@ -93,11 +96,84 @@ pub struct DiskUsage {
 impl Engine {
     /// What the host is and can do.
     pub fn host_facts(&self) -> HostFacts {
-        todo!()
+        let uname = rustix::system::uname();
+        let text = |part: &std::ffi::CStr| part.to_string_lossy().into_owned();
+        let (operating_system, os_version) = facts::distribution();
+        let cells = self.inner.registry.all();
+        let count =
+            |wanted: &dyn Fn(Status) -> bool| cells.iter().filter(|cell| wanted(cell.status())).count();
+        let running = count(&|status| status == Status::Running);
+        let paused = count(&|status| status == Status::Paused);
+        let (cgroup_version, limits) = facts::limits();
+        let mut warnings = Vec::new();
+        let mut missing = |present: bool, what: &str| {
+            if !present {
+                warnings.push(format!("WARNING: No {what} support"));
+            }
+        };
+        missing(limits.memory, "memory limit");
+        missing(limits.swap, "swap limit");
+        missing(limits.cpu_quota, "cpu cfs quota");
+        missing(limits.pids, "pids limit");
+        if !limits.ipv4_forwarding {
+            warnings.push("WARNING: IPv4 forwarding is disabled".to_owned());
+        }
+        HostFacts {
+            id: self.inner.id.clone(),
+            hostname: text(uname.nodename()),
+            kernel: text(uname.release()),
+            kernel_build: text(uname.version()),
+            operating_system,
+            os_version,
+            os: "linux".to_owned(),
+            architecture: crate::image::host_architecture(),
+            machine: text(uname.machine()),
+            cpus: std::thread::available_parallelism().map_or(1, |count| count.get() as u32),
+            memory: memory_total(),
+            running,
+            paused,
+            stopped: cells.len() - running - paused,
+            images: self.inner.images.image_list().len(),
+            cgroup_version,
+            limits,
+            root: self.inner.config.root.clone(),
+            security: facts::security(),
+            warnings,
+            started: Some(self.inner.started),
+        }
     }
 
     /// What takes how much disk: walks files, so it is slow.
     pub async fn disk_usage(&self) -> Result<DiskUsage> {
-        todo!()
+        let all = ContainerFilter { all: true, ..ContainerFilter::default() };
+        let mut containers = Vec::new();
+        for container in self.container_list(&all)? {
+            // One that is removed meanwhile takes nothing.
+            let size = self.container_size(&container.id).await.unwrap_or_default();
+            containers.push((container, size));
+        }
+        let engine = self.clone();
+        blocking(move || {
+            let volume = |volume: Arc<Volume>| Volume {
+                usage: Some(VolumeUsage {
+                    size: disk_use(&volume.path),
+                    containers: engine.volume_users(&volume.name).len(),
+                }),
+                ..Volume::clone(&volume)
+            };
+            Ok(DiskUsage {
+                images: engine.image_list(&ImageFilter { all: true, ..ImageFilter::default() })?,
+                layers: engine.inner.images.disk_usage().layers,
+                volumes: engine.volume_list(&VolumeFilter::default()).into_iter().map(volume).collect(),
+                containers,
+            })
+        })
+        .await
     }
+}
+
+/// The machine's memory in bytes.
+pub(crate) fn memory_total() -> u64 {
+    let sysinfo = rustix::system::sysinfo();
+    sysinfo.totalram as u64 * u64::from(sysinfo.mem_unit)
 }

@@ -20,7 +20,7 @@ use crate::container::{Healthcheck, Port};
 use crate::error::Result;
 
 pub(crate) use convert::{
-    config_from_oci, config_to_oci, healthcheck_from_oci, host_architecture, kind, parse_port, with_tag,
+    config_to_oci, healthcheck_from_oci, host_architecture, kind, parse_port, reference, with_tag,
 };
 
 /// Names an image: the digest of its configuration (`sha256:…`).

@@ -4,7 +4,6 @@
 //! put together in a mount that is attached nowhere: nobody else sees it, and it goes when its
 //! descriptor is closed. Whatever is opened below either is opened by `openat2` confined to it.
 
-use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -50,6 +49,14 @@ impl RootFs {
             }
             _ => Self::overlay(&lower.iter().map(PathBuf::as_path).collect::<Vec<_>>(), None),
         }
+    }
+
+    /// A directory of the host, for example a volume's.
+    pub(crate) fn of_directory(path: &Path) -> Result<Self> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root =
+            openat(CWD, path, flags, Mode::empty()).context(|| format!("open `{}`", path.display()))?;
+        Ok(Self { root })
     }
 
     /// A container's layers; what is written is the container's. It must not run meanwhile.
@@ -115,13 +122,4 @@ fn set_directory(context: BorrowedFd<'_>, key: &str, path: &Path) -> Result<()> 
         Err(rustix::io::Errno::INVAL) => fsconfig_set_string(context, key, path).context(tried),
         Err(error) => Err(error).context(tried),
     }
-}
-
-/// Opens what `file` (a descriptor that only names it) is, for reading.
-pub(crate) fn reopen(file: &OwnedFd, flags: OFlags) -> Result<File> {
-    use std::os::fd::AsRawFd;
-    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-    let fd = openat(CWD, &path, flags | OFlags::CLOEXEC, Mode::empty())
-        .context(|| "open a file of a container".to_owned())?;
-    Ok(fd.into())
 }

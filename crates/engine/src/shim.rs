@@ -48,14 +48,6 @@ impl Shim {
         self.connect().await?.ask(request).await.map(drop)
     }
 
-    /// Asks for something that is answered with a process id.
-    pub(crate) async fn pid(&self, request: &Request) -> Result<u32> {
-        match self.connect().await?.ask(request).await? {
-            Response::Pid(pid) => Ok(pid),
-            other => Err(unexpected(&other)),
-        }
-    }
-
     /// Forgets a container or added process; how it ended, if it did.
     pub(crate) async fn delete(&self, container: &str, exec: Option<&str>) -> Result<Option<ExitStatus>> {
         let request =
@@ -82,11 +74,6 @@ impl Shim {
     /// Ends the shim, with all that is left in it.
     pub(crate) async fn shut_down(&self) -> Result<()> {
         self.tell(&Request::Shutdown).await
-    }
-
-    /// Which containers it holds, and how they are.
-    pub(crate) async fn state(&self) -> Result<Sandbox> {
-        Ok(Self::find(&self.handle.socket).await?.1)
     }
 }
 

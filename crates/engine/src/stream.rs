@@ -57,7 +57,8 @@ pub struct Attached {
     pub exit: Exit,
 }
 
-/// The writing end of a process's standard input.
+/// The writing end of a process's standard input; cheap to clone.
+#[derive(Clone)]
 pub struct Input {
     pub(crate) frames: mpsc::Sender<InputFrame>,
 }

@@ -2,12 +2,26 @@
 //!
 //! Every path is resolved inside the container's root: no symbolic link leads out of it.
 
-use base::Timestamp;
+mod unpack;
+mod write;
 
-use crate::engine::Engine;
-use crate::error::Result;
+use std::path::Path;
+use std::sync::Arc;
+
+use base::Timestamp;
+use rustix::fs::{AtFlags, FileType, OFlags, readlinkat, statat};
+
+use super::view::Status;
+use crate::bridge::BlockingReader;
+use crate::engine::{Engine, blocking};
+use crate::error::{Context, Error, Kind, Result};
 use crate::id::ContainerId;
+use crate::registry::ContainerCell;
+use crate::rootfs::RootFs;
 use crate::stream::ByteStream;
+use crate::users;
+
+pub(super) use write::write;
 
 /// What a path in a container is.
 #[derive(Clone, Debug)]
@@ -29,15 +43,20 @@ pub struct PathStat {
 pub struct ArchivePut {
     /// Refuses to replace a directory by something else, and the other way round.
     pub no_overwrite_dir_non_dir: bool,
-    /// Takes owner and group from the archive instead of the container's root.
+    /// Gives everything to the container's user instead of the owners that the archive names.
     pub copy_ownership: bool,
 }
 
 impl Engine {
     /// What `path` is; `Could not find the file …` where there is none.
     pub async fn container_archive_stat(&self, id: &ContainerId, path: &str) -> Result<PathStat> {
-        let _ = (id, path);
-        todo!()
+        let cell = self.inner.registry.get(id)?;
+        let path = absolute(path);
+        blocking(move || {
+            let (root, inner) = look_into(&cell, &path)?;
+            stat(&root, &inner, &path).map_err(|error| not_found(error, &cell, &path))
+        })
+        .await
     }
 
     /// The file or directory `path` as a tar archive whose entries begin with its last part.
@@ -46,8 +65,18 @@ impl Engine {
         id: &ContainerId,
         path: &str,
     ) -> Result<(PathStat, ByteStream)> {
-        let _ = (id, path);
-        todo!()
+        let cell = self.inner.registry.get(id)?;
+        let path = absolute(path);
+        let told = Arc::clone(&cell);
+        let (root, inner, stat) = blocking(move || {
+            let (root, inner) = look_into(&cell, &path)?;
+            let stat = stat(&root, &inner, &path).map_err(|error| not_found(error, &cell, &path))?;
+            Ok((root, inner, stat))
+        })
+        .await?;
+        let name = stat.name.clone();
+        self.emit(&told, "archive-path", &[]);
+        Ok((stat, self.stream_from(move |out| write(&root, &inner, &name, out))))
     }
 
     /// Unpacks a tar archive (also gzip, zstd) into the directory `path`, which must exist.
@@ -58,7 +87,158 @@ impl Engine {
         options: ArchivePut,
         archive: ByteStream,
     ) -> Result<()> {
-        let _ = (id, path, options, archive);
-        todo!()
+        let cell = self.inner.registry.get(id)?;
+        let path = absolute(path);
+        if cell.record().spec.read_only_rootfs && mounted(&cell, &path).is_none() {
+            return Err(Error::new(Kind::Denied, "container rootfs is marked read-only"));
+        }
+        let reader = BlockingReader::new(archive);
+        let told = Arc::clone(&cell);
+        // A container that does not run must not be started while its layers are written to.
+        let operation = Arc::clone(&cell.operation).lock_owned().await;
+        let operation = (!cell.status().is_active()).then_some(operation);
+        blocking(move || {
+            let _operation = operation;
+            let (root, inner) = write_into(&cell, &path)?;
+            let target = root.open(&inner, OFlags::PATH).map_err(|error| not_found(error, &cell, &path))?;
+            let kind = rustix::fs::fstat(&target).context(|| format!("look at {path}"))?.st_mode;
+            if FileType::from_raw_mode(kind) != FileType::Directory {
+                return Err(Error::invalid("extraction point is not a directory"));
+            }
+            let owner = if options.copy_ownership {
+                let resolved = &cell.record().resolved;
+                let identity = users::look_up(std::os::fd::AsFd::as_fd(&root), &resolved.user, &[])?;
+                Some((identity.uid, identity.gid))
+            } else {
+                None
+            };
+            unpack::unpack(&root, &inner, options.no_overwrite_dir_non_dir, owner, reader)
+        })
+        .await?;
+        self.emit(&told, "extract-to-dir", &[]);
+        Ok(())
+    }
+}
+
+/// The root to read from, and the path in it.
+fn look_into(cell: &ContainerCell, path: &str) -> Result<(RootFs, String)> {
+    let record = cell.record();
+    if let Some(pid) = running(cell) {
+        return Ok((RootFs::of_process(pid)?, path.to_owned()));
+    }
+    match mounted(cell, path) {
+        Some((source, rest)) => Ok((RootFs::of_directory(&source)?, rest)),
+        None => Ok((RootFs::read_only(&record.layers)?, path.to_owned())),
+    }
+}
+
+/// The root to write into, and the path in it.
+fn write_into(cell: &ContainerCell, path: &str) -> Result<(RootFs, String)> {
+    let record = cell.record();
+    if let Some(pid) = running(cell) {
+        return Ok((RootFs::of_process(pid)?, path.to_owned()));
+    }
+    match mounted(cell, path) {
+        Some((source, rest)) => Ok((RootFs::of_directory(&source)?, rest)),
+        None => Ok((RootFs::writable(&record.layers)?, path.to_owned())),
+    }
+}
+
+fn running(cell: &ContainerCell) -> Option<u32> {
+    let life = &cell.record().life;
+    life.pid.filter(|_| matches!(life.status, Status::Running | Status::Paused))
+}
+
+/// What is mounted over `path` when the container runs: its source on the host, and the rest of the
+/// path in it.
+fn mounted(cell: &ContainerCell, path: &str) -> Option<(std::path::PathBuf, String)> {
+    let record = cell.record();
+    let below = |target: &str| -> Option<String> {
+        let rest = path.strip_prefix(target.trim_end_matches('/'))?;
+        (rest.is_empty() || rest.starts_with('/')).then(|| rest.to_owned())
+    };
+    let points = record.mounts.iter().filter(|point| point.source.is_dir());
+    let (point, rest) = points
+        .filter_map(|point| Some((point, below(&point.target)?)))
+        .max_by_key(|(point, _)| point.target.len())?;
+    Some((point.source.clone(), if rest.is_empty() { "/".to_owned() } else { rest }))
+}
+
+fn stat(root: &RootFs, inner: &str, asked: &str) -> rustix::io::Result<PathStat> {
+    let (parent, name) = root.open_parent(inner)?;
+    let meta = statat(&parent, name.as_str(), AtFlags::SYMLINK_NOFOLLOW)?;
+    let is_directory = FileType::from_raw_mode(meta.st_mode) == FileType::Directory;
+    // A trailing slash means the directory that it names.
+    if asked.ends_with('/') && asked != "/" && !is_directory {
+        return Err(rustix::io::Errno::NOTDIR);
+    }
+    let link_target = match FileType::from_raw_mode(meta.st_mode) {
+        FileType::Symlink => {
+            let target = readlinkat(&parent, name.as_str(), Vec::new())?.to_string_lossy().into_owned();
+            resolve(asked, &target)
+        }
+        _ => String::new(),
+    };
+    let modified = Timestamp::new(meta.st_mtime, i32::try_from(meta.st_mtime_nsec).unwrap_or_default());
+    Ok(PathStat {
+        name: last_part(asked),
+        size: u64::try_from(meta.st_size).unwrap_or_default(),
+        mode: meta.st_mode,
+        modified: modified.unwrap_or(Timestamp::UNIX_EPOCH),
+        link_target,
+    })
+}
+
+fn last_part(path: &str) -> String {
+    match path.trim_end_matches('/').rsplit('/').next() {
+        None | Some("") => "/".to_owned(),
+        Some(name) => name.to_owned(),
+    }
+}
+
+/// Where a link at `path` leads.
+fn resolve(path: &str, target: &str) -> String {
+    let parent = Path::new(path.trim_end_matches('/')).parent().unwrap_or(Path::new("/"));
+    let mut parts: Vec<&str> = Vec::new();
+    let joined = parent.join(target);
+    for part in joined.to_str().unwrap_or_default().split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            name => parts.push(name),
+        }
+    }
+    format!("/{}", parts.join("/"))
+}
+
+fn absolute(path: &str) -> String {
+    if path.starts_with('/') { path.to_owned() } else { format!("/{path}") }
+}
+
+fn not_found(error: rustix::io::Errno, cell: &ContainerCell, path: &str) -> Error {
+    match error {
+        rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR | rustix::io::Errno::LOOP => {
+            Error::not_found(format!("Could not find the file {path} in container {}", cell.id))
+        }
+        error => Error::internal(format!("look at {path}")).with_source(std::io::Error::from(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_are_resolved_inside_the_container() {
+        assert_eq!(resolve("/a/link", "b"), "/a/b");
+        assert_eq!(resolve("/a/link", "/b/../c"), "/c");
+        assert_eq!(resolve("/a/link", "../../../x"), "/x");
+    }
+
+    #[test]
+    fn the_last_part_of_a_path_names_it() {
+        assert_eq!(last_part("/a/b/"), "b");
+        assert_eq!(last_part("/"), "/");
+        assert_eq!(last_part("/a/."), ".");
     }
 }

@@ -1,7 +1,7 @@
 //! What a container changed in its root file system.
 
-use crate::engine::Engine;
-use crate::error::Result;
+use crate::engine::{Engine, blocking};
+use crate::error::{Error, Result};
 use crate::id::ContainerId;
 
 /// One changed path.
@@ -27,7 +27,22 @@ pub enum ChangeKind {
 impl Engine {
     /// The changed paths, sorted.
     pub async fn container_changes(&self, id: &ContainerId) -> Result<Vec<Change>> {
-        let _ = id;
-        todo!()
+        self.inner.registry.get(id)?;
+        let (store, name) = (self.inner.images.clone(), id.to_string());
+        blocking(move || {
+            let changes = store.snapshot_changes(&name).map_err(|source| {
+                Error::internal("compare a container's files with its image's").with_source(source)
+            })?;
+            let change = |change: image::Change| Change {
+                path: change.path.to_string_lossy().into_owned(),
+                kind: match change.kind {
+                    image::ChangeKind::Modified => ChangeKind::Modified,
+                    image::ChangeKind::Added => ChangeKind::Added,
+                    image::ChangeKind::Deleted => ChangeKind::Deleted,
+                },
+            };
+            Ok(changes.into_iter().map(change).collect())
+        })
+        .await
     }
 }

@@ -1,9 +1,11 @@
 //! Making an image of a container.
 
-use crate::engine::Engine;
-use crate::error::Result;
+use super::view::{ResolvedSpec, Status};
+use crate::engine::{Engine, blocking};
+use crate::error::{Error, Result};
 use crate::id::ContainerId;
-use crate::image::{ImageConfig, ImageId};
+use crate::image::{self, ImageConfig, ImageId};
+use crate::state::ContainerRecord;
 
 /// What the image is given besides the container's files.
 #[derive(Clone, Debug, Default)]
@@ -25,7 +27,78 @@ pub struct CommitSpec {
 impl Engine {
     /// Makes an image of the container's image plus what it changed.
     pub async fn container_commit(&self, id: &ContainerId, spec: CommitSpec) -> Result<ImageId> {
-        let _ = (id, spec);
-        todo!()
+        let cell = self.inner.registry.get(id)?;
+        let name = spec.reference.as_deref().filter(|name| !name.is_empty());
+        let name = name.map(image::reference).transpose()?.map(|name| name.with_default_tag());
+        // Nothing else happens to the container meanwhile.
+        let _operation = cell.operation.lock().await;
+        if matches!(cell.status(), Status::Removing | Status::Dead) {
+            return Err(Error::conflict(format!("you cannot commit container {id} which is being removed")));
+        }
+        let frozen = spec.pause && cell.status() == Status::Running;
+        if frozen {
+            self.freeze(&cell).await?;
+        }
+        let (engine, record, named) = (self.clone(), cell.record(), name.clone());
+        let committed = blocking(move || engine.commit(&record, spec, named)).await;
+        if frozen {
+            self.thaw(&cell).await?;
+        }
+        let image = committed?;
+        self.emit(&cell, "commit", &[("comment", image.to_string())]);
+        if let Some(name) = name {
+            self.emit_image("tag", image.as_str(), &name.familiar());
+        }
+        Ok(image)
+    }
+
+    fn commit(
+        &self,
+        record: &ContainerRecord,
+        spec: CommitSpec,
+        name: Option<oci::Reference>,
+    ) -> Result<ImageId> {
+        let failed = |what: &str| Error::internal(format!("commit container {}: {what}", record.id));
+        let layer = self.inner.images.snapshot_capture(record.id.as_str()).map_err(|source| {
+            Error::new(image::kind(source.kind()), "make a layer of what the container changed")
+                .with_source(source)
+        })?;
+        let parent = oci::Digest::parse(&record.resolved.image_id)
+            .map_err(|source| failed("its image's id is none").with_source(source))?;
+        let config = spec.config.unwrap_or_else(|| config_of(&record.resolved));
+        let created_by = spec.created_by.unwrap_or_else(|| record.resolved.args.join(" "));
+        let mut new = ::image::NewImage::on(
+            Some(::image::ImageId(parent)),
+            image::config_to_oci(&config),
+            self.inner.clock.now(),
+            &created_by,
+        );
+        new.layer = Some(layer);
+        new.comment = spec.comment;
+        new.author = spec.author;
+        new.name = name;
+        let made = self.inner.images.image_create(new).map_err(|source| {
+            Error::new(image::kind(source.kind()), "make an image of a container").with_source(source)
+        })?;
+        Ok(ImageId(made.id.to_string()))
+    }
+}
+
+/// How a container runs, for the containers of its image.
+fn config_of(resolved: &ResolvedSpec) -> ImageConfig {
+    let some = |words: &Vec<String>| Some(words.clone()).filter(|words| !words.is_empty());
+    ImageConfig {
+        user: resolved.user.clone(),
+        exposed_ports: resolved.exposed_ports.clone(),
+        env: resolved.env.clone(),
+        entrypoint: some(&resolved.entrypoint),
+        command: some(&resolved.command),
+        volumes: resolved.image_volumes.clone(),
+        workdir: resolved.workdir.clone(),
+        labels: resolved.labels.clone(),
+        stop_signal: Some(resolved.stop_signal.clone()).filter(|signal| !signal.is_empty()),
+        healthcheck: resolved.healthcheck.clone(),
+        on_build: Vec::new(),
+        shell: some(&resolved.shell),
     }
 }

@@ -1,14 +1,19 @@
 //! A container's whole root file system as an archive.
 
-use crate::engine::Engine;
+use super::archive;
+use crate::engine::{Engine, blocking};
 use crate::error::Result;
 use crate::id::ContainerId;
+use crate::rootfs::RootFs;
 use crate::stream::ByteStream;
 
 impl Engine {
     /// The root file system as a tar archive, mounts left out.
     pub async fn container_export(&self, id: &ContainerId) -> Result<ByteStream> {
-        let _ = id;
-        todo!()
+        let cell = self.inner.registry.get(id)?;
+        let record = cell.record();
+        let root = blocking(move || RootFs::read_only(&record.layers)).await?;
+        self.emit(&cell, "export", &[]);
+        Ok(self.stream_from(move |out| archive::write(&root, "/", "", out)))
     }
 }

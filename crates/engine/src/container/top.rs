@@ -1,7 +1,11 @@
 //! Listing a container's processes.
 
-use crate::engine::Engine;
-use crate::error::Result;
+mod columns;
+
+use runtime::shim::protocol::{Request, Response};
+
+use crate::engine::{Engine, blocking};
+use crate::error::{Error, Result};
 use crate::id::ContainerId;
 
 /// Processes as a table of text.
@@ -17,7 +21,29 @@ impl Engine {
     /// The processes of a running container, with the columns that `ps` would show for `arguments`
     /// (`-ef` where empty; `aux` and `-o column,…` are understood).
     pub async fn container_top(&self, id: &ContainerId, arguments: &str) -> Result<Processes> {
-        let _ = (id, arguments);
-        todo!()
+        let cell = self.inner.registry.get(id)?;
+        let columns = columns::chosen(arguments)?;
+        let pids =
+            match cell.shim()?.connect().await?.ask(&Request::Pids { container: id.to_string() }).await? {
+                Response::Pids(pids) => pids,
+                other => return Err(crate::shim::unexpected(&other)),
+            };
+        let table = blocking(move || {
+            let host = columns::Host::read();
+            // A process that ends meanwhile is not there.
+            let rows = pids.iter().filter_map(|&pid| columns::Process::read(pid));
+            let rows =
+                rows.map(|process| columns.iter().map(|column| column.text(&process, &host)).collect());
+            Ok(Processes {
+                titles: columns.iter().map(|column| column.title().to_owned()).collect(),
+                rows: rows.collect(),
+            })
+        })
+        .await?;
+        if table.rows.is_empty() {
+            return Err(Error::conflict(format!("container {id} is not running")));
+        }
+        self.emit(&cell, "top", &[]);
+        Ok(table)
     }
 }

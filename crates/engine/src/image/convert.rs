@@ -30,7 +30,7 @@ pub(super) fn error(of: image::Kind, source: impl std::error::Error + Send + Syn
 }
 
 /// Reads an image's name.
-pub(super) fn reference(text: &str) -> Result<Reference> {
+pub(crate) fn reference(text: &str) -> Result<Reference> {
     Reference::parse(text).map_err(|source| Error::invalid("invalid reference format").with_source(source))
 }
 
@@ -102,7 +102,7 @@ pub(super) fn image(image: &image::Image) -> Image {
     }
 }
 
-pub(crate) fn config_from_oci(config: &ContainerConfig) -> ImageConfig {
+fn config_from_oci(config: &ContainerConfig) -> ImageConfig {
     ImageConfig {
         user: config.user.clone(),
         exposed_ports: config.exposed_ports.iter().filter_map(|text| parse_port(text)).collect(),

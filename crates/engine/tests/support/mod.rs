@@ -35,6 +35,9 @@ pub(crate) fn on_host<F: Future<Output = ()>>(test: impl FnOnce(Arc<Host>, Engin
         // SAFETY: nothing of this thread's file descriptors or memory is unshared.
         unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) }
             .expect("a network namespace of one's own");
+        // What a machine has from its start.
+        let loopback = std::process::Command::new("ip").args(["link", "set", "lo", "up"]).status();
+        assert!(loopback.expect("run ip, of the package iproute2").success());
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -45,8 +48,7 @@ pub(crate) fn on_host<F: Future<Output = ()>>(test: impl FnOnce(Arc<Host>, Engin
         runtime.block_on(async {
             let engine = host.open().await;
             import(&engine).await;
-            test(Arc::clone(&host), engine.clone()).await;
-            engine.close().await;
+            test(Arc::clone(&host), engine).await;
         });
         drop(guard);
     };
@@ -88,6 +90,14 @@ impl Host {
     pub(crate) async fn open(&self) -> Engine {
         let opened = Engine::open(self.config(), Arc::new(SystemClock::new()), Arc::new(SystemRandom)).await;
         opened.expect("open the engine")
+    }
+
+    /// Closes the engine, does `meanwhile`, and opens it once more.
+    pub(crate) async fn reopen(&self, engine: Engine, meanwhile: impl AsyncFnOnce()) -> Engine {
+        engine.close().await;
+        drop(engine);
+        meanwhile().await;
+        self.open().await
     }
 
     /// The path `name` below the test's directory.

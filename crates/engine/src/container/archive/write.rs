@@ -1,0 +1,142 @@
+//! A part of a root file system as a tar archive.
+
+use std::collections::HashMap;
+use std::ffi::CStr;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, openat, readlinkat, statat};
+use tar::{Builder, EntryType, Header};
+
+use crate::rootfs::RootFs;
+
+/// Writes what `path` is to `out`; its entries begin with `name`, those of the root (an empty name)
+/// with theirs.
+pub(in crate::container) fn write(
+    root: &RootFs,
+    path: &str,
+    name: &str,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let (parent, last) = root.open_parent(path)?;
+    let mut archive = Archive { builder: Builder::new(out), links: HashMap::new() };
+    let last = std::ffi::CString::new(last)?;
+    // The root's own name in the archive is that of where it is unpacked.
+    let name = if name.is_empty() || name == "/" { Path::new(".") } else { Path::new(name) };
+    archive.one(&parent, &last, name)?;
+    archive.builder.finish()
+}
+
+struct Archive<'a> {
+    builder: Builder<&'a mut dyn Write>,
+    /// The first name of each file that has several.
+    links: HashMap<(u64, u64), PathBuf>,
+}
+
+impl Archive<'_> {
+    fn one(&mut self, parent: &OwnedFd, entry: &CStr, name: &Path) -> io::Result<()> {
+        let meta = statat(parent, entry, AtFlags::SYMLINK_NOFOLLOW)?;
+        let mut header = header(&meta);
+        let kind = FileType::from_raw_mode(meta.st_mode);
+        if kind != FileType::Directory && meta.st_nlink > 1 {
+            let known = self.links.entry((meta.st_dev, meta.st_ino));
+            if let std::collections::hash_map::Entry::Occupied(first) = &known {
+                header.set_entry_type(EntryType::Link);
+                header.set_size(0);
+                return self.builder.append_link(&mut header, name, first.get());
+            }
+            known.or_insert_with(|| name.to_owned());
+        }
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        match kind {
+            FileType::Directory => {
+                header.set_entry_type(EntryType::Directory);
+                let directory = openat(parent, entry, flags | OFlags::DIRECTORY, Mode::empty())?;
+                self.builder.append_data(&mut header, with_slash(name), io::empty())?;
+                self.directory(&directory, name)
+            }
+            FileType::RegularFile => {
+                let mut file = File::from(openat(parent, entry, flags | OFlags::NONBLOCK, Mode::empty())?);
+                self.attributes(&file)?;
+                let size = u64::try_from(meta.st_size).unwrap_or_default();
+                header.set_size(size);
+                header.set_entry_type(EntryType::Regular);
+                // A file that grows or shrinks meanwhile must not break the archive.
+                let data = Read::by_ref(&mut file).take(size).chain(io::repeat(0)).take(size);
+                self.builder.append_data(&mut header, name, data)
+            }
+            FileType::Symlink => {
+                let target = readlinkat(parent, entry, Vec::new())?;
+                header.set_entry_type(EntryType::Symlink);
+                let target = std::ffi::OsStr::from_bytes(target.as_bytes());
+                self.builder.append_link(&mut header, name, target)
+            }
+            FileType::Fifo => {
+                header.set_entry_type(EntryType::Fifo);
+                self.builder.append_data(&mut header, name, io::empty())
+            }
+            FileType::CharacterDevice | FileType::BlockDevice => {
+                header.set_entry_type(if kind == FileType::BlockDevice {
+                    EntryType::Block
+                } else {
+                    EntryType::Char
+                });
+                header.set_device_major(rustix::fs::major(meta.st_rdev))?;
+                header.set_device_minor(rustix::fs::minor(meta.st_rdev))?;
+                self.builder.append_data(&mut header, name, io::empty())
+            }
+            // A socket is nothing without the process that made it.
+            _ => Ok(()),
+        }
+    }
+
+    fn directory(&mut self, directory: &OwnedFd, name: &Path) -> io::Result<()> {
+        let mut entries: Vec<std::ffi::CString> = Vec::new();
+        for entry in Dir::read_from(directory)? {
+            let entry = entry?.file_name().to_owned();
+            if entry.as_c_str() != c"." && entry.as_c_str() != c".." {
+                entries.push(entry);
+            }
+        }
+        entries.sort();
+        for entry in entries {
+            let path = name.join(std::ffi::OsStr::from_bytes(entry.as_bytes()));
+            match self.one(directory, &entry, &path) {
+                // It was removed meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                other => other?,
+            }
+        }
+        Ok(())
+    }
+
+    /// What a file may do beyond its mode.
+    fn attributes(&mut self, file: &File) -> io::Result<()> {
+        let mut value = [0; 256];
+        match rustix::fs::fgetxattr(file, "security.capability", &mut value[..]) {
+            Ok(length) => {
+                self.builder.append_pax_extensions([("SCHILY.xattr.security.capability", &value[..length])])
+            }
+            Err(_) => Ok(()),
+        }
+    }
+}
+
+fn header(meta: &Stat) -> Header {
+    let mut header = Header::new_gnu();
+    header.set_mode(meta.st_mode & 0o7777);
+    header.set_uid(u64::from(meta.st_uid));
+    header.set_gid(u64::from(meta.st_gid));
+    header.set_mtime(u64::try_from(meta.st_mtime).unwrap_or_default());
+    header.set_size(0);
+    header
+}
+
+fn with_slash(name: &Path) -> PathBuf {
+    let mut text = name.as_os_str().to_owned();
+    text.push("/");
+    text.into()
+}

@@ -1,0 +1,82 @@
+//! Reading facts about the host from its own files.
+
+use std::fs;
+use std::path::Path;
+
+use runtime::cgroup::{Hierarchies, Version};
+
+use super::HostLimits;
+
+/// The distribution's name and version.
+pub(super) fn distribution() -> (String, String) {
+    let text = fs::read_to_string("/etc/os-release").or_else(|_| fs::read_to_string("/usr/lib/os-release"));
+    let text = text.unwrap_or_default();
+    let value = |key: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='))?;
+        Some(line.trim().trim_matches(['"', '\'']).to_owned())
+    };
+    (value("PRETTY_NAME").unwrap_or_else(|| "Linux".to_owned()), value("VERSION_ID").unwrap_or_default())
+}
+
+/// The version of the control groups, and which limits they enforce.
+pub(super) fn limits() -> (u8, HostLimits) {
+    let ipv4_forwarding =
+        fs::read_to_string("/proc/sys/net/ipv4/ip_forward").is_ok_and(|text| text.trim() == "1");
+    let (version, controllers) = match Hierarchies::detect().map(|found| found.version()) {
+        Ok(Version::V2) => (2, fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").unwrap_or_default()),
+        _ => (1, enabled(&fs::read_to_string("/proc/cgroups").unwrap_or_default())),
+    };
+    let has = |name: &str| controllers.split_whitespace().any(|controller| controller == name);
+    let file = |path: &str| Path::new(path).exists();
+    let limits = HostLimits {
+        memory: has("memory"),
+        swap: match version {
+            2 => has("memory") && file("/proc/swaps"),
+            _ => file("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes"),
+        },
+        cpu_quota: has("cpu"),
+        cpu_shares: has("cpu"),
+        cpuset: has("cpuset"),
+        pids: has("pids"),
+        oom_kill_disable: version == 1 && file("/sys/fs/cgroup/memory/memory.oom_control"),
+        ipv4_forwarding,
+    };
+    (version, limits)
+}
+
+/// The controllers that `/proc/cgroups` says are enabled.
+fn enabled(text: &str) -> String {
+    let one = |line: &str| {
+        let mut fields = line.split_whitespace();
+        let name = fields.next().filter(|name| !name.starts_with('#'))?.to_owned();
+        (fields.nth(2)? == "1").then_some(name)
+    };
+    text.lines().filter_map(one).collect::<Vec<_>>().join(" ")
+}
+
+/// The security features that containers are held by.
+pub(super) fn security() -> Vec<String> {
+    let mut features = Vec::new();
+    if fs::read_to_string("/sys/module/apparmor/parameters/enabled").is_ok_and(|text| text.trim() == "Y") {
+        features.push("apparmor".to_owned());
+    }
+    if Path::new("/proc/sys/kernel/seccomp/actions_avail").exists() {
+        features.push("seccomp".to_owned());
+    }
+    if Path::new("/proc/self/ns/cgroup").exists() {
+        features.push("cgroupns".to_owned());
+    }
+    features
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_enabled_controllers_count() {
+        let text =
+            "#subsys_name\thierarchy\tnum_cgroups\tenabled\ncpu\t3\t1\t1\nmemory\t4\t2\t0\npids\t5\t2\t1\n";
+        assert_eq!(enabled(text), "cpu pids");
+    }
+}

@@ -1,0 +1,145 @@
+//! The engine goes away and comes back: containers go on, and what happened meanwhile is learnt.
+
+mod support;
+
+use std::sync::Arc;
+
+use base::{SystemClock, SystemRandom};
+use engine::container::{ContainerFilter, RestartPolicy, Status};
+use engine::exec::ExecSpec;
+use engine::{ContainerId, ContainerSpec, Engine, Kind};
+use rustix::process::{Pid, Signal, kill_process};
+use support::{Host, create, logs, on_host, remove_all, shell, start, wait};
+
+fn status(engine: &Engine, id: &ContainerId) -> (Status, i32) {
+    let state = &engine.container_inspect(id).expect("inspect").state;
+    (state.status, state.exit_code)
+}
+
+async fn until(engine: &Engine, id: &ContainerId, wanted: Status) {
+    testkit::wait_until_async("the container's status", || async {
+        let seen = status(engine, id);
+        if seen.0 == wanted { Ok(()) } else { Err(seen) }
+    })
+    .await;
+}
+
+/// Kills every shim, as a reboot does.
+async fn kill_shims(host: &Host) {
+    for entry in std::fs::read_dir(host.path("run/shims")).expect("the sockets").flatten() {
+        let Ok((handle, _)) = runtime::shim::ShimHandle::find(&entry.path()) else { continue };
+        let pid = Pid::from_raw(i32::try_from(handle.pid).expect("a process id")).expect("not zero");
+        kill_process(pid, Signal::KILL).expect("kill a shim");
+        testkit::wait_until_async("the shim's end", || async {
+            if handle.is_alive() { Err(()) } else { Ok(()) }
+        })
+        .await;
+    }
+}
+
+#[test]
+fn a_container_goes_on_while_the_engine_is_away() {
+    on_host(|host, engine| async move {
+        let id =
+            start(&engine, shell("echo before; while [ ! -e /go ]; do sleep 0.02; done; echo after; exit 6"))
+                .await;
+        let pid = engine.container_inspect(&id).expect("inspect").state.pid;
+        let engine = host.reopen(engine, async || {}).await;
+        assert_eq!(status(&engine, &id).0, Status::Running);
+        assert_eq!(engine.container_inspect(&id).expect("inspect").state.pid, pid);
+        let go = ExecSpec { command: vec!["touch".to_owned(), "/go".to_owned()], ..ExecSpec::default() };
+        engine.exec_run(&id, go, None, 0).await.expect("a further process");
+        assert_eq!(wait(&engine, &id).await.code, 6);
+        assert_eq!(logs(&engine, &id).await.0, "before\nafter\n");
+        remove_all(&engine).await;
+    });
+}
+
+#[test]
+fn an_end_while_the_engine_is_away_is_learnt() {
+    on_host(|host, engine| async move {
+        let id = start(&engine, shell("sleep 0.3; exit 5")).await;
+        let again = ContainerSpec {
+            restart: RestartPolicy::OnFailure { retries: Some(1) },
+            ..shell("sleep 0.3; exit 8")
+        };
+        let again = start(&engine, again).await;
+        let pid = engine.container_inspect(&id).expect("inspect").state.pid.expect("it runs");
+        let other = engine.container_inspect(&again).expect("inspect").state.pid.expect("it runs");
+        let ends = async || {
+            testkit::wait_until("the programs' ends", || {
+                let gone = |pid: u32| !std::path::Path::new(&format!("/proc/{pid}")).exists();
+                if gone(pid) && gone(other) { Ok(()) } else { Err("they run") }
+            });
+        };
+        let engine = host.reopen(engine, ends).await;
+        until(&engine, &id, Status::Exited).await;
+        assert_eq!(status(&engine, &id).1, 5);
+        wait(&engine, &again).await;
+        let container = engine.container_inspect(&again).expect("inspect");
+        assert_eq!((container.state.exit_code, container.restart_count), (8, 1));
+        remove_all(&engine).await;
+    });
+}
+
+#[test]
+fn after_a_reboot_containers_with_a_policy_come_back() {
+    on_host(|host, engine| async move {
+        let policy = |restart| ContainerSpec { restart, ..shell("sleep 1000") };
+        let plain = start(&engine, policy(RestartPolicy::No)).await;
+        let always = start(&engine, policy(RestartPolicy::Always)).await;
+        let stopped = start(&engine, policy(RestartPolicy::UnlessStopped)).await;
+        engine.container_stop(&stopped, None, Some(std::time::Duration::ZERO)).await.expect("stop");
+        let never = create(&engine, policy(RestartPolicy::Always)).await;
+        let engine = host.reopen(engine, async || kill_shims(&host).await).await;
+        until(&engine, &always, Status::Running).await;
+        assert_eq!(status(&engine, &plain), (Status::Exited, 137));
+        assert_eq!(status(&engine, &stopped).0, Status::Exited);
+        assert_eq!(status(&engine, &never).0, Status::Created);
+        remove_all(&engine).await;
+    });
+}
+
+#[test]
+fn a_container_whose_shim_is_killed_is_dead_with_all_its_processes() {
+    on_host(|host, engine| async move {
+        let id = start(&engine, shell("sleep 1000 & sleep 1000")).await;
+        let pid = engine.container_inspect(&id).expect("inspect").state.pid.expect("it runs");
+        kill_shims(&host).await;
+        assert_eq!(wait(&engine, &id).await.code, 137);
+        testkit::wait_until("the program's end", || {
+            if std::path::Path::new(&format!("/proc/{pid}")).exists() { Err("it runs") } else { Ok(()) }
+        });
+        engine.container_start(&id).await.expect("start it again");
+        assert_eq!(status(&engine, &id).0, Status::Running);
+        remove_all(&engine).await;
+    });
+}
+
+#[test]
+fn a_second_engine_on_the_same_root_is_refused() {
+    on_host(|host, engine| async move {
+        let second = Engine::open(host.config(), Arc::new(SystemClock::new()), Arc::new(SystemRandom)).await;
+        let error = second.err().expect("the root is taken");
+        assert_eq!(error.kind(), Kind::Conflict);
+        assert!(error.message().contains(&format!("process {}", std::process::id())), "{error}");
+        engine.container_list(&ContainerFilter::default()).expect("the first goes on");
+    });
+}
+
+#[test]
+fn what_was_half_made_is_cleared_away() {
+    on_host(|host, engine| async move {
+        let kept = create(&engine, shell("true")).await;
+        let rubbish = host.path("root/containers").join("f".repeat(64));
+        let engine = host
+            .reopen(engine, async || {
+                std::fs::create_dir(&rubbish).expect("a directory without a state file");
+                std::fs::write(rubbish.join("hosts"), "x").expect("write a file");
+            })
+            .await;
+        assert!(!rubbish.exists());
+        engine.container_inspect(&kept).expect("it is still there");
+        remove_all(&engine).await;
+    });
+}
