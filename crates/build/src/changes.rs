@@ -2,6 +2,8 @@
 
 use engine::image::ImageConfig;
 
+use crate::configure;
+
 /// Why a change could not be applied.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -11,6 +13,13 @@ pub struct ChangeError(String);
 /// no file system and no base image are allowed: CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL,
 /// ONBUILD, STOPSIGNAL, USER, VOLUME, WORKDIR.
 pub fn apply_changes(config: &mut ImageConfig, changes: &[String]) -> Result<(), ChangeError> {
-    let _ = (config, changes);
-    todo!()
+    if changes.is_empty() {
+        return Ok(());
+    }
+    let mut changed = config.to_document();
+    for change in changes {
+        configure::change(&mut changed, change).map_err(ChangeError)?;
+    }
+    *config = ImageConfig::of_document(&changed);
+    Ok(())
 }

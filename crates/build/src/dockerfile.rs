@@ -13,6 +13,7 @@ pub(crate) mod words;
 use lines::LogicalLine;
 
 pub(crate) use instruction::{Command, CommandForm, CopySource, Copying, HealthOptions};
+pub(crate) use lines::HereDocument;
 
 /// A whole Dockerfile.
 #[derive(Clone, PartialEq, Debug)]

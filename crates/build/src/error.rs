@@ -1,6 +1,10 @@
 //! Why a build fails.
 
+use image::{FindError, Kind, LayerError, SnapshotError, WriteError};
+
 use crate::changes::ChangeError;
+use crate::dockerfile::ParseError;
+use crate::files::FileError;
 
 /// Why an image could not be built.
 #[derive(Debug, thiserror::Error)]
@@ -8,10 +12,76 @@ pub enum BuildError {
     /// Layers cannot be made one.
     #[error("squash is not supported: layers are shared between images here, so it would only cost space")]
     Squash,
-    /// An instruction of `--change` or of the Dockerfile is wrong.
+    /// There is no Dockerfile where it should be.
+    #[error("Cannot locate specified Dockerfile: {0}")]
+    NoDockerfile(String),
+    /// The Dockerfile is wrong.
+    #[error(transparent)]
+    Parse(#[from] ParseError),
+    /// The build context cannot be unpacked.
+    #[error("read the build context")]
+    Context(#[source] LayerError),
+    /// The `.dockerignore` is wrong.
+    #[error("error reading .dockerignore: {0}")]
+    Ignore(String),
+    /// An instruction cannot be done.
+    #[error("{0}")]
+    Step(String),
+    /// Files could not be copied.
+    #[error("{keyword} failed: {problem}")]
+    Copy {
+        /// `COPY` or `ADD`.
+        keyword: &'static str,
+        /// What is wrong, with its causes.
+        problem: String,
+    },
+    /// An instruction of `--change` is wrong.
     #[error(transparent)]
     Change(#[from] ChangeError),
-    /// The engine failed.
+    /// The engine failed, or a command in the image did.
     #[error(transparent)]
     Engine(#[from] engine::Error),
+}
+
+impl BuildError {
+    pub(crate) fn copy(keyword: &'static str, error: FileError) -> Self {
+        BuildError::Copy { keyword, problem: base::error::chain(&error).to_string() }
+    }
+}
+
+/// Folds a failure of the image store into the engine's few kinds.
+fn engine_error(kind: Kind, source: impl std::error::Error) -> BuildError {
+    let kind = match kind {
+        Kind::NotFound => engine::Kind::NotFound,
+        Kind::Conflict => engine::Kind::Conflict,
+        Kind::Invalid => engine::Kind::Invalid,
+        Kind::Denied => engine::Kind::Denied,
+        Kind::Unavailable | Kind::NoSpace => engine::Kind::Unavailable,
+        Kind::Internal => engine::Kind::Internal,
+    };
+    BuildError::Engine(engine::Error::new(kind, base::error::chain(&source).to_string()))
+}
+
+impl From<FindError> for BuildError {
+    fn from(error: FindError) -> Self {
+        engine_error(error.kind(), error)
+    }
+}
+
+impl From<WriteError> for BuildError {
+    fn from(error: WriteError) -> Self {
+        engine_error(error.kind(), error)
+    }
+}
+
+impl From<SnapshotError> for BuildError {
+    fn from(error: SnapshotError) -> Self {
+        engine_error(error.kind(), error)
+    }
+}
+
+impl From<LayerError> for BuildError {
+    fn from(error: LayerError) -> Self {
+        engine_error(error.kind(), error)
+    }
 }

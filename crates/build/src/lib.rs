@@ -2,27 +2,54 @@
 //!
 //! [`build`] is the whole: it reads a build context, runs a Dockerfile's steps, each on the image
 //! of the one before, and tells what it does as it goes, in the words of Docker's classic builder.
+//! A step that was done before, on the same image with the same instruction and files, is not done
+//! again.
 #![forbid(unsafe_code)]
 
+mod args;
+mod builder;
 mod changes;
+mod configure;
+mod context;
+mod dockerfile;
+mod download;
 mod error;
+mod files;
+mod ignore;
+mod owner;
 mod request;
 
 use std::pin::Pin;
 
 use engine::Engine;
-use futures::Stream;
+use futures::{Stream, StreamExt, stream};
+use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
 
 pub use changes::{ChangeError, apply_changes};
+pub use dockerfile::ParseError;
 pub use error::BuildError;
 pub use request::{BuildEvent, BuildOptions, BuildRequest};
 
-/// What a build tells; ends with [`BuildEvent::Built`] or an error. Dropping it ends the build and
-/// takes away what the build had under way.
+/// What a build tells; ends with [`BuildEvent::Built`] and the last words, or an error. Dropping it
+/// ends the build and takes away what the build had under way.
 pub type BuildStream = Pin<Box<dyn Stream<Item = Result<BuildEvent, BuildError>> + Send>>;
+
+/// Texts that may wait for the listener.
+const EVENTS_AHEAD: usize = 64;
 
 /// Builds an image. Must be called inside a tokio runtime.
 pub fn build(engine: Engine, request: BuildRequest) -> BuildStream {
-    let _ = (engine, request);
-    todo!()
+    let (events, told) = mpsc::channel(EVENTS_AHEAD);
+    let task = tokio::spawn(async move {
+        if let Err(error) = context::build(engine, request, events.clone()).await {
+            // Without a listener nobody minds.
+            let _ = events.send(Err(error)).await;
+        }
+    });
+    let task = AbortOnDropHandle::new(task);
+    let told = stream::unfold((told, task), |(mut told, task)| async move {
+        told.recv().await.map(|event| (event, (told, task)))
+    });
+    told.boxed()
 }

@@ -22,7 +22,7 @@ use settle::settle;
 
 pub(crate) use pack::{changes, pack, seal};
 pub(crate) use place::clean;
-pub(crate) use unpack::Unpacked;
+pub(crate) use unpack::{Unpacked, unpack_plain};
 
 /// A layer in the store. While it is held it is not collected.
 #[derive(Debug)]
@@ -138,6 +138,11 @@ impl LayerError {
 }
 
 impl Store {
+    /// Holds the layer `chain_id`, if it is in the store.
+    pub fn layer_hold(&self, chain_id: &Digest) -> Option<Layer> {
+        Layer::hold(&self.inner, chain_id)
+    }
+
     /// Unpacks a layer archive (plain, gzip or zstd) on top of the layer `parent`.
     pub fn layer_unpack(
         &self,

@@ -3,6 +3,8 @@
 mod read;
 mod write;
 
+pub(crate) use read::looks_like_tar;
+
 use std::io::{self, Read, Write};
 
 use oci::{ContainerConfig, Platform, Reference};

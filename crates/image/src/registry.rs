@@ -10,11 +10,14 @@ use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use oci::Reference;
+use futures::StreamExt;
+use oci::{Digest, Hasher, Reference};
 use parking_lot::Mutex;
 
+use crate::store::WriteError;
 use crate::transfer::PullError;
 pub(crate) use repository::{Access, Mount, Repository};
+use repository::{answer_error, unreachable};
 
 /// Where the images of `docker.io` really are.
 const DOCKER_HUB: &str = "registry-1.docker.io";
@@ -114,6 +117,27 @@ impl Client {
         credentials: &Credentials,
     ) -> Result<Vec<String>, PullError> {
         Repository::new(self, reference, credentials, Access::Pull).tags().await
+    }
+
+    /// Fetches whatever is at an address into `file`; gives its digest.
+    pub async fn fetch(
+        &self,
+        address: &str,
+        file: &mut (dyn std::io::Write + Send),
+    ) -> Result<Digest, PullError> {
+        let response = self.http(true, address)?.get(address).send().await.map_err(unreachable(address))?;
+        if !response.status().is_success() {
+            return Err(answer_error(address, response).await);
+        }
+        let mut hasher = Hasher::sha256();
+        let mut stream = response.bytes_stream();
+        while let Some(piece) = stream.next().await {
+            let piece = piece.map_err(unreachable(address))?;
+            hasher.update(&piece);
+            file.write_all(&piece)
+                .map_err(|error| PullError::Write(WriteError::io(std::path::Path::new(address))(error)))?;
+        }
+        Ok(hasher.finish())
     }
 
     /// The HTTP client for a registry, and the address at which it answers.

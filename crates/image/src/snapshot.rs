@@ -1,5 +1,7 @@
 //! Snapshots: the writable layers of containers.
 
+mod mount;
+
 use std::collections::HashSet;
 use std::fs;
 use std::io;

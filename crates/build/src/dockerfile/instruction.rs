@@ -115,8 +115,24 @@ pub(super) fn read(line: LogicalLine, escape: char) -> Result<Command, String> {
 }
 
 const KEYWORDS: [&str; 18] = [
-    "FROM", "RUN", "CMD", "ENTRYPOINT", "LABEL", "ENV", "EXPOSE", "ADD", "COPY", "VOLUME", "USER", "WORKDIR",
-    "ARG", "ONBUILD", "STOPSIGNAL", "HEALTHCHECK", "SHELL", "MAINTAINER",
+    "FROM",
+    "RUN",
+    "CMD",
+    "ENTRYPOINT",
+    "LABEL",
+    "ENV",
+    "EXPOSE",
+    "ADD",
+    "COPY",
+    "VOLUME",
+    "USER",
+    "WORKDIR",
+    "ARG",
+    "ONBUILD",
+    "STOPSIGNAL",
+    "HEALTHCHECK",
+    "SHELL",
+    "MAINTAINER",
 ];
 
 fn from(rest: &str, options: &mut Options) -> Result<Command, String> {
@@ -131,7 +147,9 @@ fn from(rest: &str, options: &mut Options) -> Result<Command, String> {
         let ok = name.starts_with(|c: char| c.is_ascii_lowercase())
             && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_.".contains(&b));
         if !ok || name == "scratch" {
-            return Err(format!("invalid name for build stage: \"{name}\", name can't start with a number or contain symbols"));
+            return Err(format!(
+                "invalid name for build stage: \"{name}\", name can't start with a number or contain symbols"
+            ));
         }
     }
     Ok(Command::From { image: image.to_owned(), platform, name })
@@ -235,7 +253,9 @@ fn copying(
     let mut words = list(rest, escape);
     let target = words.pop().unwrap_or_default();
     if words.is_empty() {
-        return Err(format!("{keyword} requires at least two arguments, but only one was provided. Destination could not be determined"));
+        return Err(format!(
+            "{keyword} requires at least two arguments, but only one was provided. Destination could not be determined"
+        ));
     }
     let mut documents = documents.into_iter();
     let mut sources = Vec::new();

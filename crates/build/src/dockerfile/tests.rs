@@ -29,12 +29,18 @@ fn commands_have_a_shell_form_and_an_exec_form() {
     check(r#"CMD ["a", "b c"]"#, &[r#"Cmd(Exec(["a", "b c"]))"#]);
     check("CMD [not json]", &[r#"Cmd(Shell("[not json]"))"#]);
     check(r#"entrypoint ["x"]"#, &[r#"Entrypoint(Exec(["x"]))"#]);
-    check("SHELL /bin/sh", &["dockerfile parse error on line 2: SHELL requires the arguments to be in JSON form"]);
+    check(
+        "SHELL /bin/sh",
+        &["dockerfile parse error on line 2: SHELL requires the arguments to be in JSON form"],
+    );
 }
 
 #[test]
 fn lines_continue_over_comments_and_blank_lines() {
-    check("RUN a \\\n  # comment\n\n  && b", &[r#"Run { form: Shell("a   && b"), network: None, documents: [] }"#]);
+    check(
+        "RUN a \\\n  # comment\n\n  && b",
+        &[r#"Run { form: Shell("a   && b"), network: None, documents: [] }"#],
+    );
     check("# comment\n   \nUSER me", &[r#"User("me")"#]);
     let text = "# escape=`\nFROM x\nRUN a `\n b\\";
     let dockerfile = Dockerfile::parse(text).expect("another escape");
@@ -58,14 +64,22 @@ fn here_documents_belong_to_their_instruction() {
         ],
     );
     check("RUN <<EOF\nno end", &["dockerfile parse error on line 2: unterminated heredoc `EOF`"]);
-    check("RUN echo '<<EOF' && x <<< y", &[r#"Run { form: Shell("echo '<<EOF' && x <<< y"), network: None, documents: [] }"#]);
+    check(
+        "RUN echo '<<EOF' && x <<< y",
+        &[r#"Run { form: Shell("echo '<<EOF' && x <<< y"), network: None, documents: [] }"#],
+    );
 }
 
 #[test]
 fn pairs_come_in_two_forms() {
     check(r#"ENV A=1 B="x y" C=a\ b"#, &[r#"Env([("A", "1"), ("B", "\"x y\""), ("C", "a\\ b")])"#]);
     check("ENV A one two", &[r#"Env([("A", "one two")])"#]);
-    check("LABEL a=b c", &[r#"dockerfile parse error on line 2: Syntax error - can't find = in "c". Must be of the form: name=value"#]);
+    check(
+        "LABEL a=b c",
+        &[
+            r#"dockerfile parse error on line 2: Syntax error - can't find = in "c". Must be of the form: name=value"#,
+        ],
+    );
     check("ENV A", &["dockerfile parse error on line 2: ENV must have two arguments"]);
     check("ARG A B=2", &[r#"Arg([("A", None), ("B", Some("2"))])"#]);
 }
@@ -79,7 +93,10 @@ fn options_come_before_arguments_and_must_be_known() {
         ],
     );
     check("COPY --what=x a b", &["dockerfile parse error on line 2: unknown flag: what"]);
-    check("RUN --mount=type=cache,target=/x y", &["dockerfile parse error on line 2: RUN --mount is not supported: it needs BuildKit"]);
+    check(
+        "RUN --mount=type=cache,target=/x y",
+        &["dockerfile parse error on line 2: RUN --mount is not supported: it needs BuildKit"],
+    );
     check(
         "HEALTHCHECK --interval=1m30s --retries=2 CMD curl x",
         &[
@@ -93,10 +110,21 @@ fn broken_dockerfiles_are_named_with_their_line() {
     assert_eq!(Dockerfile::parse("\n# only\n"), Err(ParseError::Empty));
     let error = |text: &str| Dockerfile::parse(text).expect_err(text).to_string();
     assert_eq!(error("RUN x\nFROM y"), "no build stage in current context (line 1: RUN before FROM)");
-    assert_eq!(error("FROM a b"), "dockerfile parse error on line 1: FROM requires either one or three arguments");
+    assert_eq!(
+        error("FROM a b"),
+        "dockerfile parse error on line 1: FROM requires either one or three arguments"
+    );
     check("FOO bar", &["dockerfile parse error on line 2: unknown instruction: FOO"]);
-    check("\nCOPY a", &["dockerfile parse error on line 3: COPY requires at least two arguments, but only one was provided. Destination could not be determined"]);
-    check("ONBUILD ONBUILD RUN x", &["dockerfile parse error on line 2: Chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed"]);
+    check(
+        "\nCOPY a",
+        &[
+            "dockerfile parse error on line 3: COPY requires at least two arguments, but only one was provided. Destination could not be determined",
+        ],
+    );
+    check(
+        "ONBUILD ONBUILD RUN x",
+        &["dockerfile parse error on line 2: Chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed"],
+    );
     check("RUN", &["dockerfile parse error on line 2: RUN requires at least one argument"]);
 }
 

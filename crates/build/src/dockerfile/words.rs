@@ -66,7 +66,11 @@ pub(crate) fn expand_text(text: &str, escape: char, variables: &dyn Variables) -
 }
 
 /// As [`expand`]; what a variable brought in is cut at white space too.
-pub(crate) fn expand_words(word: &str, escape: char, variables: &dyn Variables) -> Result<Vec<String>, String> {
+pub(crate) fn expand_words(
+    word: &str,
+    escape: char,
+    variables: &dyn Variables,
+) -> Result<Vec<String>, String> {
     Ok(expand(word, escape, variables)?.split_whitespace().map(str::to_owned).collect())
 }
 
@@ -101,7 +105,11 @@ impl Expander<'_> {
                     match self.next() {
                         Some('\'') => break,
                         Some(c) => out.push(c),
-                        None => return Err("unexpected end of statement while looking for matching single-quote".into()),
+                        None => {
+                            return Err(
+                                "unexpected end of statement while looking for matching single-quote".into(),
+                            );
+                        }
                     }
                 },
                 '"' => out.push_str(&self.double_quoted()?),
@@ -123,12 +131,16 @@ impl Expander<'_> {
                 Some('"') => return Ok(out),
                 Some('$') => out.push_str(&self.variable()?),
                 Some(c) if c == self.escape => match self.next() {
-                    Some(escaped) if escaped == '"' || escaped == '$' || escaped == self.escape => out.push(escaped),
+                    Some(escaped) if escaped == '"' || escaped == '$' || escaped == self.escape => {
+                        out.push(escaped)
+                    }
                     Some(other) => out.extend([c, other]),
                     None => out.push(c),
                 },
                 Some(c) => out.push(c),
-                None => return Err("unexpected end of statement while looking for matching double-quote".into()),
+                None => {
+                    return Err("unexpected end of statement while looking for matching double-quote".into());
+                }
             }
         }
     }
@@ -137,7 +149,11 @@ impl Expander<'_> {
     fn variable(&mut self) -> Result<String, String> {
         if self.peek() != Some('{') {
             let name = self.name();
-            return Ok(if name.is_empty() { "$".to_owned() } else { self.variables.get(&name).unwrap_or_default() });
+            return Ok(if name.is_empty() {
+                "$".to_owned()
+            } else {
+                self.variables.get(&name).unwrap_or_default()
+            });
         }
         self.at += 1;
         let name = self.name();
@@ -159,7 +175,11 @@ impl Expander<'_> {
                 self.at += usize::from(longest);
                 let pattern = self.braced_word(&['}'])?;
                 let value = value.unwrap_or_default();
-                Ok(if modifier == '#' { cut_front(&value, &pattern, longest) } else { cut_back(&value, &pattern, longest) })
+                Ok(if modifier == '#' {
+                    cut_front(&value, &pattern, longest)
+                } else {
+                    cut_back(&value, &pattern, longest)
+                })
             }
             '/' => {
                 let all = self.peek() == Some('/');
@@ -209,7 +229,10 @@ impl Expander<'_> {
         while let Some(c) = self.peek() {
             let first_ok = c == '_' || c.is_ascii_alphabetic();
             // $1 and the like are names of one digit, and never set.
-            if first_ok || (c.is_ascii_digit() && (name.is_empty() || !name.starts_with(|c: char| c.is_ascii_digit()))) {
+            if first_ok
+                || (c.is_ascii_digit()
+                    && (name.is_empty() || !name.starts_with(|c: char| c.is_ascii_digit())))
+            {
                 name.push(c);
                 self.at += 1;
             } else {
@@ -226,7 +249,9 @@ fn matches(pattern: &[char], text: &[char]) -> bool {
         None => text.is_empty(),
         Some(('*', rest)) => (0..=text.len()).any(|skip| matches(rest, &text[skip..])),
         Some(('?', rest)) => !text.is_empty() && matches(rest, &text[1..]),
-        Some(('\\', rest)) if !rest.is_empty() => text.first() == rest.first() && matches(&rest[1..], &text[1..]),
+        Some(('\\', rest)) if !rest.is_empty() => {
+            text.first() == rest.first() && matches(&rest[1..], &text[1..])
+        }
         Some((c, rest)) => text.first() == Some(c) && matches(rest, &text[1..]),
     }
 }

@@ -177,3 +177,21 @@ fn healthcheck_to_oci(check: &Healthcheck) -> oci::Healthcheck {
         retries: i64::from(check.retries.unwrap_or(0)),
     }
 }
+
+impl From<&image::ImageId> for ImageId {
+    fn from(id: &image::ImageId) -> Self {
+        Self(id.to_string())
+    }
+}
+
+impl ImageConfig {
+    /// The same as an image's document has it.
+    pub fn to_document(&self) -> ContainerConfig {
+        config_to_oci(self)
+    }
+
+    /// What an image's document says.
+    pub fn of_document(config: &ContainerConfig) -> Self {
+        config_from_oci(config)
+    }
+}

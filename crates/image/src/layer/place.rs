@@ -56,7 +56,11 @@ pub(super) fn symlink_escapes(link: &Path, target: &Path) -> bool {
 
 impl Root {
     pub(super) fn open(path: &Path) -> io::Result<Self> {
-        let fd = rustix::fs::open(path, DIRECTORY, Mode::empty())?;
+        Self::new(rustix::fs::open(path, DIRECTORY, Mode::empty())?)
+    }
+
+    /// The root that is open already.
+    pub(super) fn new(fd: OwnedFd) -> io::Result<Self> {
         let real = real_path(fd.as_fd())?;
         Ok(Self { fd, real })
     }

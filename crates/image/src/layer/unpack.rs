@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -49,6 +49,8 @@ struct Tee<R: Read, W: Write> {
 
 struct Unpacker<'a, W: Write> {
     root: Root,
+    /// Whether this is a layer, in which some names are marks and whose archive will be wanted back.
+    is_layer: bool,
     spill: &'a Path,
     skeleton: Rc<RefCell<SkeletonWriter<W>>>,
     in_content: Rc<Cell<bool>>,
@@ -89,12 +91,33 @@ pub(super) fn unpack<W: Write>(
     spill: &Path,
     skeleton: W,
 ) -> Result<(Unpacked, W), LayerError> {
+    let store_error = |source| LayerError::Store { path: root.to_owned(), source };
+    let directory = Root::open(root).map_err(store_error)?;
+    let (done, skeleton) = unpack_into(archive, directory, spill, skeleton, true)?;
+    Ok((done, skeleton.finish().map_err(store_error)?))
+}
+
+/// Unpacks an `archive` of ordinary files into a directory, which need not be empty.
+pub(crate) fn unpack_plain(archive: impl Read, directory: BorrowedFd<'_>) -> Result<(), LayerError> {
+    let open = || Root::new(directory.try_clone_to_owned()?);
+    let root = open().map_err(|source| LayerError::Store { path: PathBuf::new(), source })?;
+    unpack_into(archive, root, Path::new(""), io::sink(), false).map(drop)
+}
+
+fn unpack_into<W: Write>(
+    archive: impl Read,
+    root: Root,
+    spill: &Path,
+    skeleton: W,
+    is_layer: bool,
+) -> Result<(Unpacked, SkeletonWriter<W>), LayerError> {
     let skeleton = Rc::new(RefCell::new(SkeletonWriter::new(skeleton)));
-    let in_content = Rc::new(Cell::new(false));
+    let in_content = Rc::new(Cell::new(!is_layer));
     let tee = Tee { source: archive, skeleton: skeleton.clone(), in_content: in_content.clone() };
     let mut archive = tar::Archive::new(tee);
     let mut unpacker = Unpacker {
-        root: Root::open(root).map_err(|source| LayerError::Store { path: root.to_owned(), source })?,
+        root,
+        is_layer,
         spill,
         skeleton: skeleton.clone(),
         in_content,
@@ -111,7 +134,6 @@ pub(super) fn unpack<W: Write>(
     io::copy(&mut archive.into_inner(), &mut io::sink()).map_err(LayerError::Read)?;
     let done = unpacker.finish()?;
     let skeleton = Rc::into_inner(skeleton).expect("the tee and the unpacker are gone").into_inner();
-    let skeleton = skeleton.finish().map_err(|source| LayerError::Store { path: root.to_owned(), source })?;
     Ok((done, skeleton))
 }
 
@@ -131,7 +153,7 @@ impl<W: Write> Unpacker<'_, W> {
             };
         };
         let parent = self.parent(path.parent().unwrap_or(Path::new(""))).map_err(at(&name))?;
-        if file_name.as_bytes().starts_with(WHITEOUT_PREFIX) {
+        if self.is_layer && file_name.as_bytes().starts_with(WHITEOUT_PREFIX) {
             return self.whiteout(&parent, &file_name, &name);
         }
         let link = entry.link_name_bytes().map(|link| PathBuf::from(OsStr::from_bytes(&link)));
@@ -231,7 +253,7 @@ impl<W: Write> Unpacker<'_, W> {
         let size = entry.size();
         // The holes of a sparse file are not in the archive, so its stretch of it is kept as it is.
         let is_plain = entry.header().entry_type() != EntryType::GNUSparse && size > 0;
-        if is_plain {
+        if is_plain && self.is_layer {
             let path = parent.path.join(name);
             let number = self.skeleton.borrow_mut().file(&path, size).map_err(&entry_error)?;
             let inode = rustix::fs::fstat(&file).map_err(io::Error::from).map_err(&entry_error)?.st_ino;
@@ -249,7 +271,7 @@ impl<W: Write> Unpacker<'_, W> {
                 Err(error) => break Err(LayerError::Read(error)),
             }
         };
-        self.in_content.set(false);
+        self.in_content.set(!self.is_layer);
         result?;
         if copied != size && is_plain {
             return Err(LayerError::Read(io::ErrorKind::UnexpectedEof.into()));

@@ -343,9 +343,13 @@ fn peek(entry: &mut impl Read, size: u64) -> io::Result<Vec<u8>> {
 }
 
 fn looks_like_layer(start: &[u8]) -> bool {
-    let is_tar = start.get(TAR_MAGIC_AT..TAR_MAGIC_AT + 5) == Some(b"ustar");
     let is_empty_tar = start.len() == TAR_BLOCK && start.iter().all(|&b| b == 0);
-    Compression::of(start) != Compression::None || is_tar || is_empty_tar || is_old_tar(start)
+    Compression::of(start) != Compression::None || is_empty_tar || looks_like_tar(start)
+}
+
+/// Whether a stream that begins like this is a tar archive with something in it.
+pub(crate) fn looks_like_tar(start: &[u8]) -> bool {
+    start.get(TAR_MAGIC_AT..TAR_MAGIC_AT + 5) == Some(b"ustar") || is_old_tar(start)
 }
 
 /// A header from before there was a magic: its checksum tells.

@@ -1,0 +1,145 @@
+//! Build arguments: which are declared where, and what they are worth.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use oci::Platform;
+
+/// Arguments that need no declaration and say nothing about what is built.
+const PREDEFINED: [&str; 10] = [
+    "HTTP_PROXY",
+    "http_proxy",
+    "HTTPS_PROXY",
+    "https_proxy",
+    "FTP_PROXY",
+    "ftp_proxy",
+    "NO_PROXY",
+    "no_proxy",
+    "ALL_PROXY",
+    "all_proxy",
+];
+
+/// The arguments of a build.
+#[derive(Debug)]
+pub(crate) struct Args {
+    given: BTreeMap<String, Option<String>>,
+    /// Declared before the first FROM.
+    global: BTreeMap<String, Option<String>>,
+    /// Declared in the current stage.
+    declared: BTreeMap<String, Option<String>>,
+    consumed: BTreeSet<String>,
+}
+
+impl Args {
+    /// The arguments that a user gave, and those that every build has.
+    pub(crate) fn new(given: &BTreeMap<String, Option<String>>, target: &Platform) -> Self {
+        let mut global = BTreeMap::new();
+        for (prefix, platform) in [("BUILD", &Platform::host()), ("TARGET", target)] {
+            let mut set = |name: &str, value: String| global.insert(format!("{prefix}{name}"), Some(value));
+            set("PLATFORM", platform.to_string());
+            set("OS", platform.os.clone());
+            set("ARCH", platform.architecture.clone());
+            set("VARIANT", platform.variant.clone());
+        }
+        Self { given: given.clone(), global, declared: BTreeMap::new(), consumed: BTreeSet::new() }
+    }
+
+    /// Declares an argument before the first FROM.
+    pub(crate) fn declare_global(&mut self, name: &str, default: Option<String>) {
+        let value = self.worth(name, default);
+        self.global.insert(name.to_owned(), value);
+    }
+
+    /// Begins a stage: it knows only what it declares itself.
+    pub(crate) fn begin_stage(&mut self) {
+        self.declared.clear();
+    }
+
+    /// Declares an argument in the current stage. Gives its value.
+    pub(crate) fn declare(&mut self, name: &str, default: Option<String>) -> Option<String> {
+        let default = default.or_else(|| self.global.get(name).cloned().flatten());
+        let value = self.worth(name, default);
+        self.declared.insert(name.to_owned(), value.clone());
+        value
+    }
+
+    /// The value of an argument in FROM.
+    pub(crate) fn global(&self, name: &str) -> Option<String> {
+        self.global.get(name).cloned().flatten()
+    }
+
+    /// The value of an argument in the current stage.
+    pub(crate) fn get(&self, name: &str) -> Option<String> {
+        self.declared.get(name).cloned().flatten().or_else(|| self.predefined(name))
+    }
+
+    /// What RUN gets beside the image's environment `env`, as `NAME=value`; first what counts for
+    /// the cache, then what does not.
+    pub(crate) fn for_run(&self, is_set: impl Fn(&str) -> bool) -> (Vec<String>, Vec<String>) {
+        let declared = self.declared.iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
+        let counted = declared
+            .filter(|(name, _)| !is_set(name))
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        let predefined =
+            PREDEFINED.iter().filter(|name| !self.declared.contains_key(**name) && !is_set(name));
+        let silent =
+            predefined.filter_map(|name| Some(format!("{name}={}", self.predefined(name)?))).collect();
+        (counted, silent)
+    }
+
+    /// Arguments that were given and that no instruction declared.
+    pub(crate) fn unused(&self) -> Vec<String> {
+        let known = |name: &&String| !self.consumed.contains(*name) && !PREDEFINED.contains(&name.as_str());
+        self.given.keys().filter(known).cloned().collect()
+    }
+
+    fn predefined(&self, name: &str) -> Option<String> {
+        PREDEFINED.contains(&name).then(|| self.given.get(name).cloned().flatten())?
+    }
+
+    fn worth(&mut self, name: &str, default: Option<String>) -> Option<String> {
+        match self.given.get(name) {
+            Some(given) => {
+                self.consumed.insert(name.to_owned());
+                given.clone()
+            }
+            None => default,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args() -> Args {
+        let given = [("A", "given"), ("http_proxy", "p"), ("X", "unused")];
+        let given = given.map(|(name, value)| (name.to_owned(), Some(value.to_owned()))).into();
+        Args::new(&given, &Platform::new("linux", "arm64", ""))
+    }
+
+    #[test]
+    fn a_stage_sees_only_what_it_declares() {
+        let mut args = args();
+        args.declare_global("A", Some("default".into()));
+        args.declare_global("B", Some("b".into()));
+        assert_eq!(args.global("A").as_deref(), Some("given"));
+        assert_eq!(args.get("A"), None);
+        assert_eq!(args.declare("B", None).as_deref(), Some("b"));
+        assert_eq!(args.declare("A", Some("other".into())).as_deref(), Some("given"));
+        args.begin_stage();
+        assert_eq!(args.get("B"), None);
+        assert_eq!(args.declare("TARGETARCH", None).as_deref(), Some("arm64"));
+    }
+
+    #[test]
+    fn proxies_reach_commands_but_do_not_count() {
+        let mut args = args();
+        args.declare("A", None);
+        args.declare("HOME", Some("x".into()));
+        let (counted, silent) = args.for_run(|name| name == "HOME");
+        assert_eq!(counted, ["A=given"]);
+        assert_eq!(silent, ["http_proxy=p"]);
+        assert_eq!(args.unused(), ["X"]);
+    }
+}

@@ -1,0 +1,91 @@
+//! Steps that were done before: an image with the same parent, instruction and configuration.
+
+use image::{Image, ImageId, NewImage};
+
+use super::{Builder, Stage};
+use crate::error::BuildError;
+
+impl Builder {
+    /// Looks for the image that a step would make. If there is one, the stage goes on with it.
+    pub(super) async fn found_done(&self, stage: &mut Stage, created_by: &str) -> Result<bool, BuildError> {
+        if !stage.cached || self.options.no_cache {
+            return Ok(false);
+        }
+        let found = match self.done_here(stage, created_by) {
+            Some(id) => Some(id),
+            None => self.done_elsewhere(stage, created_by)?,
+        };
+        match found {
+            Some(id) => {
+                stage.image = Some(id);
+                self.text(" ---> Using cache\n".to_owned()).await;
+                Ok(true)
+            }
+            None => {
+                stage.cached = false;
+                Ok(false)
+            }
+        }
+    }
+
+    fn done_here(&self, stage: &Stage, created_by: &str) -> Option<ImageId> {
+        let candidates: Vec<Image> = match &stage.image {
+            Some(parent) => {
+                let children = self.store.image_children(parent);
+                children.iter().filter_map(|id| self.store.image_get(&id.to_string()).ok()).collect()
+            }
+            None => self.store.image_list().into_iter().filter(|image| image.parent.is_none()).collect(),
+        };
+        let same = |image: &Image| {
+            let steps = &image.config.history;
+            steps.last().is_some_and(|step| step.created_by == created_by)
+                && (stage.image.is_some() || steps.len() == 1)
+                && image.config.config == stage.config
+                && image.config.author == stage.author
+        };
+        let found = candidates.into_iter().filter(same);
+        found.max_by(|a, b| a.config.created.cmp(&b.config.created)).map(|image| image.id)
+    }
+
+    /// Looks into the images that the user said to take steps from. Their steps have no images of
+    /// their own here, so one is made.
+    fn done_elsewhere(&self, stage: &mut Stage, created_by: &str) -> Result<Option<ImageId>, BuildError> {
+        let parent = match &stage.image {
+            Some(id) => Some(self.store.image_get(&id.to_string())?),
+            None => None,
+        };
+        let empty = (Vec::new(), Vec::new());
+        let (history, diff_ids) = parent
+            .as_ref()
+            .map_or(empty, |image| (image.config.history.clone(), image.config.rootfs.diff_ids.clone()));
+        for name in &self.options.cache_from {
+            let Ok(image) = self.store.image_get(name) else { continue };
+            let steps = &image.config.history;
+            let same_steps = steps.len() > history.len()
+                && steps.iter().zip(&history).all(|(a, b)| a.created_by == b.created_by)
+                && steps[history.len()].created_by == created_by;
+            if !same_steps || !image.config.rootfs.diff_ids.starts_with(&diff_ids) {
+                continue;
+            }
+            let step = &steps[history.len()];
+            let layer = match (step.empty_layer, image.layers.get(diff_ids.len())) {
+                (true, _) => None,
+                (false, Some(chain_id)) => match self.store.layer_hold(chain_id) {
+                    Some(layer) => Some(layer),
+                    None => continue,
+                },
+                (false, None) => continue,
+            };
+            let created = step.created.as_deref().and_then(|text| text.parse().ok());
+            let created = created.unwrap_or(base::Timestamp::UNIX_EPOCH);
+            let new = NewImage {
+                layer,
+                author: stage.author.clone(),
+                platform: stage.image.is_none().then(|| stage.platform.clone()),
+                ..NewImage::on(stage.image.clone(), stage.config.clone(), created, created_by)
+            };
+            return Ok(Some(self.store.image_create(new)?.id));
+        }
+        Ok(None)
+    }
+}

@@ -1,0 +1,268 @@
+//! COPY and ADD.
+
+use std::io::Cursor;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use image::{Layer, Store};
+use oci::{Digest, Hasher};
+use rustix::fs::FileType;
+
+use super::run::broken_off;
+use super::{Builder, Stage, nop};
+use crate::configure::absolute;
+use crate::dockerfile::words::expand_text;
+use crate::dockerfile::{CopySource, Copying};
+use crate::download::{Downloaded, download, is_address};
+use crate::error::BuildError;
+use crate::files::{Entry, FileError, Owner, Target, Tree, hash_entries, make_directories, write_file};
+use crate::ignore::Ignore;
+use crate::owner::resolve_owner;
+
+/// Something that is going to be copied.
+enum Item {
+    /// Files of a tree.
+    Files { tree: Arc<Tree>, entries: Vec<Entry>, digest: Digest },
+    /// A file made of text or fetched.
+    File { name: String, content: Content, mode: u32, digest: Digest },
+}
+
+enum Content {
+    Text(Vec<u8>),
+    Fetched(Downloaded),
+}
+
+impl Builder {
+    pub(super) async fn copy(
+        &self,
+        stage: &mut Stage,
+        keyword: &'static str,
+        copying: &Copying,
+    ) -> Result<(), BuildError> {
+        let failed = |problem: &str| BuildError::Copy { keyword, problem: problem.to_owned() };
+        let target = self.expand(stage, &copying.target)?;
+        if target.is_empty() {
+            return Err(failed("no destination"));
+        }
+        let into_directory = target.ends_with('/') || target == "." || target.ends_with("/.");
+        let items = self.items(stage, keyword, copying).await?;
+        if items.len() > 1 && !into_directory {
+            return Err(failed(
+                "when using COPY with more than one source file, the destination must be a directory and end with a /",
+            ));
+        }
+        let path = absolute(&stage.config.working_dir, &target);
+        let owner = copying.owner.as_deref().map(|word| self.expand(stage, word)).transpose()?;
+        let mode = copying.mode.as_deref().map(|word| self.expand(stage, word)).transpose()?;
+        let mode = mode
+            .map(|text| {
+                parse_mode(&text).ok_or_else(|| failed(&format!("invalid chmod parameter: '{text}'")))
+            })
+            .transpose()?;
+        let created_by = nop(stage, &comment(keyword, &items, &path, owner.as_deref(), mode));
+        if !self.found_done(stage, &created_by).await? {
+            let unpacks = keyword == "ADD";
+            let (path, slash) = (PathBuf::from(path), into_directory);
+            let layer = self
+                .layer(stage, move |target| {
+                    let mut chosen = match owner {
+                        Some(owner) => resolve_owner(target, &owner)
+                            .map_err(|problem| BuildError::Copy { keyword, problem })?,
+                        None => Owner::default(),
+                    };
+                    chosen.mode = mode;
+                    for item in &items {
+                        place(target, item, &path, slash, unpacks, chosen)
+                            .map_err(|error| BuildError::copy(keyword, error))?;
+                    }
+                    Ok(())
+                })
+                .await?;
+            self.commit(stage, &created_by, layer)?;
+        }
+        self.arrow(stage).await;
+        Ok(())
+    }
+
+    /// Finds and hashes everything that is to be copied.
+    async fn items(
+        &self,
+        stage: &Stage,
+        keyword: &'static str,
+        copying: &Copying,
+    ) -> Result<Vec<Item>, BuildError> {
+        let tree = match &copying.from {
+            None => self.context.clone(),
+            Some(from) => {
+                let from = self.expand(stage, from)?;
+                let image = self.source_image(&from).await?;
+                Arc::new(Tree::new(self.store.image_mount(&image.id)?, Ignore::default()))
+            }
+        };
+        let mut exclude = Vec::new();
+        for pattern in &copying.exclude {
+            exclude.push(self.expand(stage, pattern)?);
+        }
+        let mut items = Vec::new();
+        for source in &copying.sources {
+            match source {
+                CopySource::Document(document) => {
+                    let variables = |name: &str| {
+                        stage.config.env_get(name).map(str::to_owned).or_else(|| self.args.get(name))
+                    };
+                    let text = match document.expand {
+                        true => expand_text(&document.content, self.escape, &variables)
+                            .map_err(BuildError::Step)?,
+                        false => document.content.clone(),
+                    };
+                    let digest = Digest::sha256_of(text.as_bytes());
+                    let content = Content::Text(text.into_bytes());
+                    items.push(Item::File { name: document.name.clone(), content, mode: 0o644, digest });
+                }
+                CopySource::Path(word) => {
+                    let word = self.expand(stage, word)?;
+                    if keyword == "ADD" && is_address(&word) {
+                        let fetched = download(&self.store, &word)
+                            .await
+                            .map_err(|problem| BuildError::Copy { keyword, problem })?;
+                        let (name, digest) = (fetched.name.clone(), fetched.digest.clone());
+                        items.push(Item::File {
+                            name,
+                            content: Content::Fetched(fetched),
+                            mode: 0o600,
+                            digest,
+                        });
+                        continue;
+                    }
+                    let (tree, exclude) = (tree.clone(), exclude.clone());
+                    let found = tokio::task::spawn_blocking(move || find(&tree, &word, &exclude));
+                    let found = found.await.map_err(broken_off)?;
+                    items.extend(found.map_err(|error| BuildError::copy(keyword, error))?);
+                }
+            }
+        }
+        Ok(items)
+    }
+
+    /// Makes a layer on top of the stage by writing into its root file system. `None` if nothing was written.
+    pub(super) async fn layer(
+        &self,
+        stage: &Stage,
+        write: impl FnOnce(&Target) -> Result<(), BuildError> + Send + 'static,
+    ) -> Result<Option<Layer>, BuildError> {
+        let (store, image) = (self.store.clone(), stage.image.clone());
+        let work = tokio::task::spawn_blocking(move || {
+            let snapshot = StepSnapshot::new(&store, image.as_ref())?;
+            // The mount has to be gone before its upper directory becomes a layer.
+            write(&Target::new(store.snapshot_mount(&snapshot.id)?))?;
+            store.snapshot_seal(&snapshot.id).map_err(BuildError::from)
+        });
+        work.await.map_err(broken_off)?
+    }
+}
+
+/// A snapshot that goes away with the step, unless it became a layer.
+struct StepSnapshot<'a> {
+    store: &'a Store,
+    id: String,
+}
+
+impl<'a> StepSnapshot<'a> {
+    fn new(store: &'a Store, image: Option<&image::ImageId>) -> Result<Self, BuildError> {
+        let id = format!("build-{:016x}", base::Random::next_u64(&base::SystemRandom));
+        store.snapshot_create(&id, image)?;
+        Ok(Self { store, id })
+    }
+}
+
+impl Drop for StepSnapshot<'_> {
+    fn drop(&mut self) {
+        // Sealing took it already, if all went well.
+        let _ = self.store.snapshot_remove(&self.id);
+    }
+}
+
+fn find(tree: &Arc<Tree>, word: &str, exclude: &[String]) -> Result<Vec<Item>, FileError> {
+    let exclude = Ignore::new(exclude.iter().map(String::as_str)).map_err(FileError::Pattern)?;
+    let mut items = Vec::new();
+    for path in tree.select(word)? {
+        let entries = tree.entries(&path, &exclude)?;
+        let digest = hash_entries(tree, &entries)?;
+        items.push(Item::Files { tree: tree.clone(), entries, digest });
+    }
+    Ok(items)
+}
+
+/// Puts one item where the instruction says.
+fn place(
+    target: &Target,
+    item: &Item,
+    path: &Path,
+    slash: bool,
+    unpacks: bool,
+    owner: Owner,
+) -> Result<(), FileError> {
+    let write_error = |source| FileError::Write { path: path.to_owned(), source };
+    // A file goes into a directory that is there, or that the slash says there should be.
+    let below = |name: &std::ffi::OsStr| {
+        if slash || target.is_directory(path) { path.join(name) } else { path.to_owned() }
+    };
+    match item {
+        Item::Files { tree, entries, .. } => {
+            let Some(first) = entries.first() else { return Ok(()) };
+            match first.kind() {
+                FileType::Directory => target.copy(tree, entries, path, owner),
+                FileType::RegularFile if unpacks && image::is_archive(tree.file(&first.path)?) => {
+                    let directory = make_directories(target, path, owner).map_err(write_error)?;
+                    image::unpack_files(tree.file(&first.path)?, directory.as_fd()).map_err(|error| {
+                        write_error(std::io::Error::other(base::error::chain(&error).to_string()))
+                    })
+                }
+                _ => {
+                    let name = first.path.file_name().unwrap_or_default();
+                    target.copy(tree, entries, &below(name), owner)
+                }
+            }
+        }
+        Item::File { name, content, mode, .. } => {
+            let to = below(name.as_ref());
+            match content {
+                Content::Text(text) => write_file(target, &to, &mut Cursor::new(text), *mode, owner),
+                Content::Fetched(fetched) => {
+                    let mut file = fetched.open().map_err(write_error)?;
+                    write_file(target, &to, &mut file, *mode, owner)
+                }
+            }
+        }
+    }
+}
+
+/// What the history says: what was copied by its digest, and where to.
+fn comment(keyword: &str, items: &[Item], path: &str, owner: Option<&str>, mode: Option<u32>) -> String {
+    let named = |item: &Item| match item {
+        Item::Files { entries, digest, .. } => {
+            let is_directory = entries.first().is_some_and(|entry| entry.kind() == FileType::Directory);
+            format!("{}:{}", if is_directory { "dir" } else { "file" }, digest.hex())
+        }
+        Item::File { digest, .. } => format!("file:{}", digest.hex()),
+    };
+    let what = match items {
+        [one] => named(one),
+        several => {
+            let mut hasher = Hasher::sha256();
+            for item in several {
+                hasher.update(named(item).as_bytes());
+                hasher.update(b",");
+            }
+            format!("multi:{}", hasher.finish().hex())
+        }
+    };
+    let owner = owner.map(|owner| format!("--chown={owner} ")).unwrap_or_default();
+    let mode = mode.map(|mode| format!("--chmod={mode:o} ")).unwrap_or_default();
+    format!("{keyword} {owner}{mode}{what} in {path} ")
+}
+
+fn parse_mode(text: &str) -> Option<u32> {
+    u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o7777)
+}

@@ -1,0 +1,229 @@
+//! RUN: a container that does the step, and whose changes become the layer.
+
+use engine::container::{
+    AttachFlags, ContainerSpec, HealthTest, Healthcheck, HostEntry, LogOptions, NetworkMode, RemoveOptions,
+};
+use engine::{ContainerId, Engine, Kind};
+use image::Layer;
+
+use super::{Builder, Stage};
+use crate::configure::arguments;
+use crate::dockerfile::{CommandForm, HereDocument};
+use crate::error::BuildError;
+
+/// Removes a step's container when the step is dropped in the middle.
+struct StepContainer {
+    engine: Engine,
+    id: ContainerId,
+    done: bool,
+}
+
+/// Makes text of bytes that may be cut inside a character.
+#[derive(Default)]
+struct TextPieces {
+    rest: Vec<u8>,
+}
+
+impl Builder {
+    pub(super) async fn run(
+        &self,
+        stage: &mut Stage,
+        form: &CommandForm,
+        network: Option<&str>,
+        documents: &[HereDocument],
+    ) -> Result<(), BuildError> {
+        let command = arguments(&with_documents(form, documents)?, &stage.config);
+        let (counted, silent) = self.args.for_run(|name| stage.config.env_get(name).is_some());
+        let mut created_by = command.join(" ");
+        if !counted.is_empty() {
+            created_by = format!("|{} {} {created_by}", counted.len(), counted.join(" "));
+        }
+        if self.found_done(stage, &created_by).await? {
+            self.arrow(stage).await;
+            return Ok(());
+        }
+        let Some(image) = &stage.image else {
+            return Err(BuildError::Step("RUN needs a root file system, but the stage is empty".to_owned()));
+        };
+        let spec =
+            self.container_spec(image, &stage.config.env, command.clone(), network, &counted, &silent)?;
+        let id = self.engine.container_create(spec).await?.id;
+        let mut container = StepContainer { engine: self.engine.clone(), id: id.clone(), done: false };
+        self.text(format!(" ---> Running in {}\n", id.short())).await;
+        let code = self.run_container(&id).await?;
+        if code != 0 {
+            container.done = !self.options.force_remove;
+            let shown = shown(form, &command);
+            let message = format!("The command '{shown}' returned a non-zero code: {code}");
+            return Err(engine::Error::new(Kind::Invalid, message).with_exit_code(code).into());
+        }
+        let layer = self.layer_of(&id).await?;
+        container.done = true;
+        if self.options.remove {
+            self.engine.container_remove(&id, RemoveOptions { force: true, volumes: true }).await?;
+            self.text(format!("Removing intermediate container {}\n", id.short())).await;
+        }
+        self.commit(stage, &created_by, layer)?;
+        self.arrow(stage).await;
+        Ok(())
+    }
+
+    fn container_spec(
+        &self,
+        image: &image::ImageId,
+        env: &[String],
+        command: Vec<String>,
+        network: Option<&str>,
+        counted: &[String],
+        silent: &[String],
+    ) -> Result<ContainerSpec, BuildError> {
+        let mut spec = ContainerSpec {
+            image: image.to_string(),
+            command: Some(command),
+            entrypoint: Some(Vec::new()),
+            env: [env, counted, silent].concat(),
+            attach: AttachFlags { stdin: false, stdout: true, stderr: true },
+            resources: self.options.resources.clone(),
+            shm_size: self.options.shm_size,
+            healthcheck: Some(Healthcheck { test: HealthTest::Disabled, ..Healthcheck::default() }),
+            log: Some(LogOptions { driver: "none".to_owned(), ..LogOptions::default() }),
+            ..ContainerSpec::default()
+        };
+        spec.namespaces.network = match network.unwrap_or(&self.options.network) {
+            "" | "default" | "bridge" => NetworkMode::Bridge,
+            "none" => NetworkMode::None,
+            "host" => NetworkMode::Host,
+            other => match other.strip_prefix("container:") {
+                Some(container) => NetworkMode::Container(self.engine.container_find(container)?),
+                None => NetworkMode::Network(other.to_owned()),
+            },
+        };
+        for line in &self.options.extra_hosts {
+            let invalid = || BuildError::Step(format!("bad format for add-host: \"{line}\""));
+            let (name, address) = line.split_once(':').ok_or_else(invalid)?;
+            let address = match address {
+                "host-gateway" => None,
+                address => Some(address.parse().map_err(|_| invalid())?),
+            };
+            spec.extra_hosts.push(HostEntry { names: vec![name.to_owned()], address });
+        }
+        Ok(spec)
+    }
+
+    /// Starts the container, passes on what it writes, and waits for its end.
+    async fn run_container(&self, id: &ContainerId) -> Result<i32, BuildError> {
+        let mut attached = self.engine.container_attach(id, false).await?;
+        self.engine.container_start(id).await?;
+        let mut pieces = TextPieces::default();
+        while let Some(piece) = attached.output.next().await {
+            let (_, bytes) = piece?;
+            let text = pieces.push(&bytes);
+            if !text.is_empty() {
+                self.text(text).await;
+            }
+        }
+        // The container's root file system is free only when the engine has seen its end.
+        let status = self.engine.container_wait(id, engine::container::WaitCondition::NotRunning)?.await?;
+        Ok(status.code)
+    }
+
+    /// The layer that a container made. One that is going to be removed gives up its own directory.
+    async fn layer_of(&self, id: &ContainerId) -> Result<Option<Layer>, BuildError> {
+        let (store, id, give_up) = (self.store.clone(), id.as_str().to_owned(), self.options.remove);
+        let layer = tokio::task::spawn_blocking(move || match give_up {
+            true => store.snapshot_seal(&id),
+            false => store.snapshot_capture(&id).map(Some),
+        });
+        layer.await.map_err(broken_off)?.map_err(BuildError::from)
+    }
+}
+
+pub(super) fn broken_off(error: tokio::task::JoinError) -> BuildError {
+    BuildError::Step(format!("the step was broken off: {error}"))
+}
+
+/// A command whose here-documents are where its shell looks for them.
+fn with_documents(form: &CommandForm, documents: &[HereDocument]) -> Result<CommandForm, BuildError> {
+    let (CommandForm::Shell(line), [first, ..]) = (form, documents) else { return Ok(form.clone()) };
+    // Nothing but a document: it is the script.
+    let bare = line.trim_start_matches("<<").trim_start_matches('-').trim_matches(['"', '\'']);
+    if bare == first.name {
+        if first.content.starts_with("#!") {
+            let problem = "a here-document that begins with #! is not supported by RUN";
+            return Err(BuildError::Step(problem.to_owned()));
+        }
+        return Ok(CommandForm::Shell(first.content.clone()));
+    }
+    let mut script = format!("{line}\n");
+    for document in documents {
+        script.push_str(&format!("{}{}\n", document.content, document.name));
+    }
+    Ok(CommandForm::Shell(script))
+}
+
+/// The command as an error shows it.
+fn shown(form: &CommandForm, command: &[String]) -> String {
+    match form {
+        CommandForm::Shell(_) => command.join(" "),
+        CommandForm::Exec(_) => command.join(" "),
+    }
+}
+
+impl TextPieces {
+    fn push(&mut self, bytes: &[u8]) -> String {
+        self.rest.extend_from_slice(bytes);
+        let whole = match std::str::from_utf8(&self.rest) {
+            Ok(_) => self.rest.len(),
+            // An incomplete character at the end waits for the rest of it.
+            Err(error) if error.error_len().is_none() => error.valid_up_to(),
+            Err(_) => self.rest.len(),
+        };
+        let rest = self.rest.split_off(whole);
+        let text = String::from_utf8_lossy(&self.rest).into_owned();
+        self.rest = rest;
+        text
+    }
+}
+
+impl Drop for StepContainer {
+    fn drop(&mut self) {
+        if self.done {
+            return;
+        }
+        let (engine, id) = (self.engine.clone(), self.id.clone());
+        // The build may be dropped anywhere; the engine's own task sees the removal through.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                let options = RemoveOptions { force: true, volumes: true };
+                if let Err(error) = engine.container_remove(&id, options).await {
+                    tracing::warn!(container = %id, error = %base::error::chain(&error), "a build step's container stays");
+                }
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn characters_that_arrive_in_two_pieces_stay_whole() {
+        let mut pieces = TextPieces::default();
+        let bytes = "aé€".as_bytes();
+        let texts: Vec<String> = bytes.chunks(1).map(|chunk| pieces.push(chunk)).collect();
+        assert_eq!(texts.concat(), "aé€");
+        assert_eq!(pieces.push(&[0xff, b'x']), "\u{fffd}x");
+    }
+
+    #[test]
+    fn a_document_alone_is_the_script_and_otherwise_input() {
+        let document = HereDocument { name: "EOF".into(), content: "a\nb\n".into(), expand: true };
+        let script = |line: &str| {
+            with_documents(&CommandForm::Shell(line.into()), std::slice::from_ref(&document))
+                .expect("a script")
+        };
+        assert_eq!(script("<<EOF"), CommandForm::Shell("a\nb\n".into()));
+        assert_eq!(script("cat <<EOF > /x"), CommandForm::Shell("cat <<EOF > /x\na\nb\nEOF\n".into()));
+    }
+}

@@ -1,0 +1,94 @@
+//! The build context: received, unpacked, and searched for its Dockerfile.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::sync::Arc;
+
+use engine::Engine;
+use futures::TryStreamExt;
+use oci::Platform;
+use rustix::fs::{Mode, OFlags};
+use tokio_util::io::{StreamReader, SyncIoBridge};
+
+use crate::args::Args;
+use crate::builder::{Builder, Events};
+use crate::dockerfile::Dockerfile;
+use crate::error::BuildError;
+use crate::files::{FileError, Tree};
+use crate::ignore::Ignore;
+use crate::request::BuildRequest;
+
+const DEFAULT_DOCKERFILE: &str = "Dockerfile";
+const IGNORE_FILE: &str = ".dockerignore";
+
+/// Receives the context and builds.
+pub(crate) async fn build(engine: Engine, request: BuildRequest, events: Events) -> Result<(), BuildError> {
+    let options = request.options;
+    if options.squash {
+        return Err(BuildError::Squash);
+    }
+    let platform = match options.platform.as_deref().filter(|text| !text.is_empty()) {
+        Some(text) => text.parse::<Platform>().map_err(|error| BuildError::Step(error.to_string()))?,
+        None => Platform::host(),
+    };
+    let store = engine.images().clone();
+    let scratch = store.scratch().map_err(io_error)?;
+    let root = directory(scratch.path()).map_err(io_error)?;
+    let reader = SyncIoBridge::new(StreamReader::new(request.context.map_err(io::Error::other)));
+    let unpacking = root.try_clone().map_err(io_error)?;
+    let unpacked = tokio::task::spawn_blocking(move || image::unpack_files(reader, unpacking.as_fd()));
+    unpacked
+        .await
+        .map_err(|error| BuildError::Step(format!("reading the build context was broken off: {error}")))?
+        .map_err(BuildError::Context)?;
+
+    let plain = Tree::new(root.try_clone().map_err(io_error)?, Ignore::default());
+    let (path, text) = read_dockerfile(&plain, &options.dockerfile)?;
+    let dockerfile = Dockerfile::parse(&text)?;
+    let ignore = read_ignore(&plain, &path)?;
+    let args = Args::new(&options.args, &platform);
+    let context = Arc::new(Tree::new(root, ignore));
+    Builder::new(engine, options, events, context, args, platform, scratch).build(dockerfile).await
+}
+
+fn read_dockerfile(context: &Tree, path: &str) -> Result<(String, String), BuildError> {
+    let names = match path {
+        "" => vec![DEFAULT_DOCKERFILE, "dockerfile"],
+        path => vec![path],
+    };
+    for name in &names {
+        let clean = crate::ignore::clean(name);
+        match context.file(Path::new(&clean)) {
+            Ok(file) => {
+                let text = io::read_to_string(file).map_err(|error| {
+                    BuildError::Step(format!("the Dockerfile ({name}) cannot be read: {error}"))
+                })?;
+                return Ok((clean, text));
+            }
+            Err(FileError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(BuildError::Step(base::error::chain(&error).to_string())),
+        }
+    }
+    Err(BuildError::NoDockerfile(names[0].to_owned()))
+}
+
+/// What is left out of the context: a file beside the Dockerfile that carries its name goes before
+/// the common one.
+fn read_ignore(context: &Tree, dockerfile: &str) -> Result<Ignore, BuildError> {
+    for name in [format!("{dockerfile}{IGNORE_FILE}"), IGNORE_FILE.to_owned()] {
+        if let Ok(file) = context.file(Path::new(&name)) {
+            let text = io::read_to_string(file).map_err(|error| BuildError::Ignore(error.to_string()))?;
+            return Ignore::parse(&text).map_err(BuildError::Ignore);
+        }
+    }
+    Ok(Ignore::default())
+}
+
+fn directory(path: &Path) -> io::Result<OwnedFd> {
+    Ok(rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+fn io_error(error: io::Error) -> BuildError {
+    BuildError::Step(format!("cannot keep the build context: {error}"))
+}

@@ -1,0 +1,42 @@
+//! Files on their way from a build context or another stage into an image.
+
+mod copy;
+mod hash;
+mod tree;
+
+use std::io;
+use std::path::PathBuf;
+
+pub(crate) use copy::{Owner, Target, make_directories, write_file};
+pub(crate) use hash::hash_entries;
+pub(crate) use tree::{Entry, Tree};
+
+/// Why files could not be copied.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FileError {
+    /// There is no such file to copy.
+    #[error("file not found in build context or excluded by .dockerignore: stat {0}: file does not exist")]
+    Missing(String),
+    /// A wildcard matched nothing.
+    #[error("no source files were specified")]
+    NoMatch,
+    /// A pattern is malformed.
+    #[error("{0}")]
+    Pattern(String),
+    /// A file could not be read.
+    #[error("read `{}`", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What went wrong.
+        source: io::Error,
+    },
+    /// A file could not be written.
+    #[error("write `{}`", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What went wrong.
+        source: io::Error,
+    },
+}

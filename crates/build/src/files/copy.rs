@@ -1,0 +1,260 @@
+//! Writing into an image's root file system, where no symbolic link may lead out.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, Uid, XattrFlags};
+use rustix::io::Errno;
+
+use super::{Entry, FileError, Tree};
+
+const DIRECTORY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+
+/// Who owns what is copied, and with which mode.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Owner {
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) mode: Option<u32>,
+}
+
+/// A root file system to copy into.
+#[derive(Debug)]
+pub(crate) struct Target {
+    root: OwnedFd,
+}
+
+impl Target {
+    pub(crate) fn new(root: OwnedFd) -> Self {
+        Self { root }
+    }
+
+    /// Whether there is a directory at `path`, also by a symbolic link.
+    pub(crate) fn is_directory(&self, path: &Path) -> bool {
+        self.directory(path).is_ok()
+    }
+
+    /// Opens the directory at `path`.
+    pub(crate) fn directory(&self, path: &Path) -> io::Result<OwnedFd> {
+        self.open(path, DIRECTORY)
+    }
+
+    /// The content of a small file, such as `/etc/passwd`; empty if there is none.
+    pub(crate) fn read(&self, path: &Path) -> io::Result<String> {
+        match self.open(path, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK) {
+            Ok(fd) => io::read_to_string(File::from(fd)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Copies entries of a tree to `path`: a directory's content into it, a file to it.
+    pub(crate) fn copy(
+        &self,
+        tree: &Tree,
+        entries: &[Entry],
+        path: &Path,
+        owner: Owner,
+    ) -> Result<(), FileError> {
+        let mut times = Vec::new();
+        for entry in entries {
+            let to = if entry.relative.as_os_str().is_empty() {
+                path.to_owned()
+            } else {
+                path.join(&entry.relative)
+            };
+            let write_error = |source| FileError::Write { path: to.clone(), source };
+            let is_top = entry.relative.as_os_str().is_empty();
+            let parent_path = to.parent().unwrap_or(Path::new("/"));
+            if is_top {
+                make_directories(self, parent_path, owner).map_err(write_error)?;
+            }
+            if entry.kind() == FileType::Directory {
+                let made = self.make_directory(&to, entry, owner, is_top).map_err(write_error)?;
+                if made {
+                    times.push((to, modified(entry)));
+                }
+                continue;
+            }
+            let parent = self.directory(parent_path).map_err(write_error)?;
+            let name = to.file_name().ok_or_else(|| write_error(Errno::ISDIR.into()))?.to_owned();
+            match entry.kind() {
+                FileType::RegularFile => {
+                    let mut source = tree.file(&entry.path)?;
+                    let mut file = create(parent.as_fd(), &name).map_err(write_error)?;
+                    io::copy(&mut source, &mut file).map_err(write_error)?;
+                    let finish = || -> io::Result<()> {
+                        finish_file(&file, entry.stat.st_mode & 0o7777, owner)?;
+                        copy_xattrs(&source, &file)?;
+                        Ok(rustix::fs::futimens(&file, &modified(entry))?)
+                    };
+                    finish().map_err(write_error)?;
+                }
+                FileType::Symlink => {
+                    let target = tree.link(&entry.path)?;
+                    let make = || -> io::Result<()> {
+                        remove_file(parent.as_fd(), &name)?;
+                        rustix::fs::symlinkat(&target, &parent, &name)?;
+                        own(parent.as_fd(), &name, owner)?;
+                        Ok(rustix::fs::utimensat(
+                            &parent,
+                            &name,
+                            &modified(entry),
+                            AtFlags::SYMLINK_NOFOLLOW,
+                        )?)
+                    };
+                    make().map_err(write_error)?;
+                }
+                FileType::Socket => {}
+                kind => {
+                    let make = || -> io::Result<()> {
+                        remove_file(parent.as_fd(), &name)?;
+                        let mode = Mode::from_raw_mode(owner.mode.unwrap_or(entry.stat.st_mode & 0o7777));
+                        rustix::fs::mknodat(&parent, &name, kind, mode, entry.stat.st_rdev)?;
+                        own(parent.as_fd(), &name, owner)
+                    };
+                    make().map_err(write_error)?;
+                }
+            }
+        }
+        // Making what is inside changed the directories' times.
+        for (path, times) in times.into_iter().rev() {
+            let set = || -> io::Result<()> {
+                Ok(rustix::fs::utimensat(&self.directory(&path)?, ".", &times, AtFlags::empty())?)
+            };
+            set().map_err(|source| FileError::Write { path, source })?;
+        }
+        Ok(())
+    }
+
+    /// Makes the directory that an entry is; one that is there already keeps what it has, except
+    /// that inside the copied tree its mode and owner are the copied ones.
+    fn make_directory(&self, path: &Path, entry: &Entry, owner: Owner, is_top: bool) -> io::Result<bool> {
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Ok(false) };
+        if is_top && self.is_directory(path) {
+            return Ok(false);
+        }
+        let parent = self.directory(parent)?;
+        match rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(0o755)) {
+            Ok(()) => {}
+            Err(Errno::EXIST) => {
+                let existing = rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
+                match FileType::from_raw_mode(existing.st_mode) {
+                    FileType::Directory => {}
+                    FileType::Symlink if self.is_directory(path) => return Ok(false),
+                    _ => return Err(Errno::EXIST.into()),
+                }
+            }
+            Err(error) => return Err(error.into()),
+        }
+        own(parent.as_fd(), name, owner)?;
+        let mode = owner.mode.unwrap_or(entry.stat.st_mode & 0o7777);
+        rustix::fs::chmodat(&parent, name, Mode::from_raw_mode(mode), AtFlags::empty())?;
+        Ok(true)
+    }
+
+    fn open(&self, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
+        let relative = path.strip_prefix("/").unwrap_or(path);
+        let relative = if relative.as_os_str().is_empty() { Path::new(".") } else { relative };
+        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        Ok(rustix::fs::openat2(self.root.as_fd(), relative, flags, Mode::empty(), resolve)?)
+    }
+}
+
+/// Makes the directory at `path` and those above it, where they are missing.
+pub(crate) fn make_directories(target: &Target, path: &Path, owner: Owner) -> io::Result<OwnedFd> {
+    match target.directory(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        other => return other,
+    }
+    let mut here = PathBuf::from("/");
+    for part in path.components().skip(1) {
+        let next = here.join(part);
+        match target.directory(&next) {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let parent = target.directory(&here)?;
+                rustix::fs::mkdirat(&parent, part.as_os_str(), Mode::from_raw_mode(0o755))?;
+                rustix::fs::chmodat(&parent, part.as_os_str(), Mode::from_raw_mode(0o755), AtFlags::empty())?;
+                own(parent.as_fd(), part.as_os_str(), owner)?;
+            }
+            Err(error) => return Err(error),
+        }
+        here = next;
+    }
+    target.directory(path)
+}
+
+/// Writes a file of its own, not copied from a tree.
+pub(crate) fn write_file(
+    target: &Target,
+    path: &Path,
+    content: &mut dyn io::Read,
+    mode: u32,
+    owner: Owner,
+) -> Result<(), FileError> {
+    let mut write = || -> io::Result<()> {
+        let parent = make_directories(target, path.parent().unwrap_or(Path::new("/")), owner)?;
+        let name = path.file_name().ok_or(Errno::ISDIR)?;
+        let mut file = create(parent.as_fd(), name)?;
+        io::copy(content, &mut file)?;
+        finish_file(&file, mode, owner)
+    };
+    write().map_err(|source| FileError::Write { path: path.to_owned(), source })
+}
+
+/// A fresh file in place of whatever file was there.
+fn create(parent: BorrowedFd<'_>, name: &OsStr) -> io::Result<File> {
+    remove_file(parent, name)?;
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(File::from(rustix::fs::openat(parent, name, flags, Mode::from_raw_mode(0o600))?))
+}
+
+fn remove_file(parent: BorrowedFd<'_>, name: &OsStr) -> io::Result<()> {
+    match rustix::fs::unlinkat(parent, name, AtFlags::empty()) {
+        Err(Errno::NOENT) => Ok(()),
+        other => Ok(other?),
+    }
+}
+
+fn finish_file(file: &File, mode: u32, owner: Owner) -> io::Result<()> {
+    rustix::fs::fchown(file, Some(Uid::from_raw(owner.uid)), Some(Gid::from_raw(owner.gid)))?;
+    Ok(rustix::fs::fchmod(file, Mode::from_raw_mode(owner.mode.unwrap_or(mode)))?)
+}
+
+fn own(parent: BorrowedFd<'_>, name: &OsStr, owner: Owner) -> io::Result<()> {
+    let (uid, gid) = (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid));
+    Ok(rustix::fs::chownat(parent, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?)
+}
+
+/// Extended attributes, above all file capabilities; overlayfs' own and labels stay behind.
+fn copy_xattrs(from: &File, to: &File) -> io::Result<()> {
+    let mut names = vec![0u8; 4096];
+    let len = match rustix::fs::flistxattr(from, &mut names[..]) {
+        Ok(len) => len,
+        Err(Errno::OPNOTSUPP) => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    for name in names[..len].split(|&b| b == 0).filter(|name| !name.is_empty()) {
+        if name.starts_with(b"trusted.overlay.") || name == b"security.selinux" {
+            continue;
+        }
+        let name = OsString::from_vec(name.to_vec());
+        let mut value = vec![0u8; 64 * 1024];
+        let len = rustix::fs::fgetxattr(from, &name, &mut value[..])?;
+        match rustix::fs::fsetxattr(to, &name, &value[..len], XattrFlags::empty()) {
+            Ok(()) | Err(Errno::OPNOTSUPP | Errno::PERM) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+fn modified(entry: &Entry) -> Timestamps {
+    let time = Timespec { tv_sec: entry.stat.st_mtime, tv_nsec: entry.stat.st_mtime_nsec.cast_signed() };
+    Timestamps { last_access: time, last_modification: time }
+}
