@@ -58,8 +58,9 @@ pub(crate) fn create() -> io::Result<OwnedFd> {
         // Networks have IPv4 only; an address that nobody asked for is a way around isolation.
         // A kernel without IPv6 has no such file.
         let _ = std::fs::write("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1");
-        // Docker's default too: what a container runs may listen on port 80 without a capability.
+        // Docker's defaults too: what a container runs may listen on port 80 and ping without a capability.
         let _ = std::fs::write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0");
+        let _ = std::fs::write("/proc/sys/net/ipv4/ping_group_range", "0 2147483647");
         Ok(File::open("/proc/thread-self/ns/net")?.into())
     })
 }

@@ -6,6 +6,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -28,6 +29,7 @@ mod find;
 mod gate;
 mod names;
 mod open;
+mod reap;
 mod remove;
 mod resolver;
 mod rules;
@@ -56,6 +58,8 @@ pub(crate) struct Inner {
     links: Mutex<Links>,
     state: Mutex<State>,
     zone: dns::SharedZone,
+    /// Wakes the task that removes links of ended sandboxes.
+    reap: Notify,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -67,6 +71,8 @@ struct State {
     /// Number of each network's bridge.
     bridges: BTreeMap<NetworkId, u32>,
     endpoints: BTreeMap<(String, NetworkId), Endpoint>,
+    /// Endpoints that are gone but whose links may not be yet.
+    leaving: Vec<Endpoint>,
     /// The address that each network gave out last.
     last: BTreeMap<NetworkId, Ipv4Addr>,
     ports: Ports,
@@ -166,7 +172,10 @@ impl Network {
         self.blocking(move |inner| detach::detach(inner, &owner, Some(&network))).await
     }
 
-    /// Takes `owner` out of all networks; nothing happens if it is in none.
+    /// Takes `owner`, whose sandbox ends, out of all networks; nothing happens if it is in none.
+    ///
+    /// Names, ports and addresses are given up at once; should the namespace live on, its links are
+    /// removed a second later.
     pub async fn endpoint_detach_all(&self, owner: &str) -> Result<(), AttachError> {
         let owner = owner.to_owned();
         self.blocking(move |inner| detach::detach(inner, &owner, None)).await

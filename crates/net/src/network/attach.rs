@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use base::{Random, SystemRandom};
 use ipnet::Ipv4Net;
 
-use super::{Inner, NetworkId, NetworkKind, NetworkView, State, detach, rules, tag};
+use super::{Inner, NetworkId, NetworkKind, NetworkView, State, detach, reap, rules, tag};
 use crate::link::Veth;
 use crate::sandbox::{self, Interface};
 use crate::{AttachError, Endpoint, EndpointSpec, KernelError, address, conntrack};
@@ -28,7 +28,15 @@ pub(super) fn attach(
     network: &NetworkId,
     spec: EndpointSpec,
 ) -> Result<Endpoint, AttachError> {
-    let decision = decide(inner, network, spec)?;
+    let decision = match decide(inner, network, spec.clone()) {
+        // Perhaps only because the links of ended sandboxes still have them.
+        Err(error @ (AttachError::AddressTaken { .. } | AttachError::AddressesExhausted { .. })) => {
+            let removed = reap::now(inner, network)
+                .map_err(|source| KernelError::new("remove links of ended sandboxes", source))?;
+            if removed { decide(inner, network, spec)? } else { return Err(error) }
+        }
+        decided => decided?,
+    };
     if let Err(error) = carry_out(inner, netns, &decision) {
         if let Err(left) = detach::detach(inner, &decision.endpoint.owner, Some(network)) {
             tracing::warn!(error = %base::error::chain(&left), "a failed attachment could not be taken back");
@@ -111,6 +119,7 @@ fn choose_address(
     let taken: BTreeSet<Ipv4Addr> = state
         .endpoints
         .values()
+        .chain(&state.leaving)
         .filter(|endpoint| endpoint.network == network.id)
         .map(|endpoint| endpoint.address)
         .chain(network.reserved.values().copied())

@@ -11,10 +11,12 @@ pub(super) fn detach(inner: &Inner, owner: &str, network: Option<&NetworkId>) ->
         mine.filter(|endpoint| network.is_none_or(|network| endpoint.network == *network)).cloned().collect()
     };
     for endpoint in &endpoints {
-        // First the link, last the address: nobody gets the address while packets still reach its last owner.
-        inner.links.lock().remove(&endpoint.host_interface).map_err(|source| {
-            KernelError::new(format!("remove link `{}`", endpoint.host_interface), source)
-        })?;
+        // Out of one network only: the sandbox lives on and must not reach it any more.
+        if network.is_some() {
+            inner.links.lock().remove(&endpoint.host_interface).map_err(|source| {
+                KernelError::new(format!("remove link `{}`", endpoint.host_interface), source)
+            })?;
+        }
         inner
             .disk
             .endpoint_remove(&endpoint.id)
@@ -22,6 +24,12 @@ pub(super) fn detach(inner: &Inner, owner: &str, network: Option<&NetworkId>) ->
         let mut state = inner.state.lock();
         state.endpoints.remove(&(endpoint.owner.clone(), endpoint.network.clone()));
         state.ports.release(&endpoint.ports);
+        if network.is_none() {
+            state.leaving.push(endpoint.clone());
+        }
+    }
+    if network.is_none() && !endpoints.is_empty() {
+        inner.reap.notify_one();
     }
     let ports: Vec<_> = endpoints.iter().flat_map(|endpoint| endpoint.ports.iter().copied()).collect();
     if !ports.is_empty() {

@@ -8,11 +8,12 @@ use base::SystemRandom;
 use ipnet::Ipv4Net;
 use parking_lot::Mutex;
 use tokio::io::unix::AsyncFd;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::{
-    Inner, Network, NetworkId, NetworkKind, NetworkSpec, NetworkView, create, gate, rules, tag, watch,
+    Inner, Network, NetworkId, NetworkKind, NetworkSpec, NetworkView, create, gate, reap, rules, tag, watch,
 };
 use crate::config::Subnet;
 use crate::link::{Link, Links, Route};
@@ -46,6 +47,7 @@ pub(super) async fn open(config: Config) -> Result<Network, OpenError> {
     let server = server.map_err(|source| KernelError::new("listen for names", source))?;
     inner.tasks.spawn(watch::watch(inner.clone(), events));
     server.start(&inner.tasks, &inner.stop);
+    inner.tasks.spawn(inner.stop.clone().run_until_cancelled_owned(reap::run(inner.clone())));
     let pool = inner.pool.clone();
     inner.tasks.spawn_blocking(move || {
         if let Err(error) = pool.fill() {
@@ -72,6 +74,7 @@ fn prepare(config: Config) -> Result<Opened, OpenError> {
         table: Mutex::new(table),
         links: Mutex::new(links),
         state: Mutex::default(),
+        reap: Notify::new(),
         stop: CancellationToken::new(),
         tasks: TaskTracker::new(),
         config,

@@ -94,3 +94,68 @@ fn teardown_leaves_nothing_behind() {
         assert!(!command("ip -br link").contains("gantry"));
     });
 }
+
+#[test]
+fn the_address_of_an_ended_sandbox_can_be_had_at_once_and_its_link_goes_even_if_the_namespace_stays() {
+    on_host(|host| async move {
+        let network = host.open().await;
+        let bridge = network.network_default().id;
+        let one = sandbox(&network, &bridge, "one", &[]).await;
+        network.endpoint_detach_all("one-id").await.expect("detach");
+        let again = EndpointSpec {
+            owner: "two-id".into(),
+            address: Some(one.endpoint.address),
+            ..EndpointSpec::default()
+        };
+        let netns = network.netns_take().await.expect("take");
+        let two = network.endpoint_attach(netns.as_fd(), &bridge, again).await.expect("the same address");
+        assert_eq!(two.address, one.endpoint.address);
+        network.endpoint_detach_all("two-id").await.expect("detach");
+        testkit::wait_until("the link to go", || {
+            let links = command("ip -br link");
+            if links.contains(&two.host_interface) { Err(links) } else { Ok(()) }
+        });
+        network.close().await;
+    });
+}
+
+#[test]
+fn many_sandboxes_at_once_get_different_addresses_and_ports() {
+    on_host(|host| async move {
+        let network = host.open().await;
+        let bridge = network.network_default().id;
+        let any = net::PortSpec { host_ports: (0, 0), ..publish(net::Protocol::Tcp, 0, 80) };
+        let tasks: Vec<_> = (0..48)
+            .map(|number| {
+                let (network, bridge) = (network.clone(), bridge.clone());
+                tokio::spawn(async move {
+                    let ports = if number % 3 == 0 { vec![any] } else { Vec::new() };
+                    sandbox(&network, &bridge, &format!("many-{number}"), &ports).await
+                })
+            })
+            .collect();
+        let mut all = Vec::new();
+        for task in tasks {
+            all.push(task.await.expect("attached"));
+        }
+        let addresses: std::collections::BTreeSet<_> = all.iter().map(|one| one.endpoint.address).collect();
+        let ports: std::collections::BTreeSet<_> =
+            all.iter().flat_map(|one| &one.endpoint.ports).map(|port| port.host_port).collect();
+        assert_eq!((addresses.len(), ports.len()), (48, 16));
+        tcp_server(&all[45].netns, 80, "many-45");
+        let port = all[45].endpoint.ports[0].host_port;
+        assert_eq!(ask(&host.outside, HOST, port).expect("published"), format!("many-45 {OUTSIDE}"));
+        let tasks: Vec<_> = all
+            .iter()
+            .map(|one| {
+                let (network, owner) = (network.clone(), one.endpoint.owner.clone());
+                tokio::spawn(async move { network.endpoint_detach_all(&owner).await })
+            })
+            .collect();
+        for task in tasks {
+            task.await.expect("no panic").expect("detach");
+        }
+        assert_eq!(network.endpoint_list(), []);
+        network.close().await;
+    });
+}

@@ -235,3 +235,27 @@ fn the_doctor_names_rules_of_others_that_stop_our_traffic() {
         network.close().await;
     });
 }
+
+#[test]
+fn a_udp_client_that_keeps_its_port_is_led_to_the_next_container() {
+    on_host(|host| async move {
+        let network = host.open().await;
+        let bridge = network.network_default().id;
+        let client = inside(&host.outside, || std::net::UdpSocket::bind(("0.0.0.0", 0)).expect("bind"));
+        client.set_read_timeout(Some(std::time::Duration::from_millis(300))).expect("set a limit");
+        let ask = || {
+            let mut buffer = [0; 64];
+            client.send_to(b"hello", (HOST, 5000))?;
+            client.recv(&mut buffer).map(|length| String::from_utf8_lossy(&buffer[..length]).into_owned())
+        };
+        for name in ["first", "second"] {
+            let server = sandbox(&network, &bridge, name, &[publish(Protocol::Udp, 5000, 5000)]).await;
+            udp_server(&server.netns, 5000, name);
+            let answer = testkit::wait_until("an answer", ask);
+            assert_eq!(answer, format!("{name} {OUTSIDE}"));
+            network.endpoint_detach_all(&format!("{name}-id")).await.expect("detach");
+            ask().expect_err("nobody is there");
+        }
+        network.close().await;
+    });
+}
