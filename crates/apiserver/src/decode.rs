@@ -8,10 +8,12 @@ use serde_json::Value;
 use crate::call::Call;
 use crate::error::{Error, Result};
 use crate::negotiate::unsupported;
+use crate::protobuf;
 use crate::request::{DeleteOptions, FieldValidation};
 use crate::resource::Resource;
 
-const READ: [&str; 2] = ["application/json", "application/yaml"];
+const READ: [&str; 3] = ["application/json", "application/yaml", PROTOBUF];
+const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 
 /// The object in the body, its fields checked as the request asks, and what to warn of.
 pub(crate) fn object(call: &Call, validation: FieldValidation) -> Result<(Object, Vec<String>)> {
@@ -67,21 +69,30 @@ pub(crate) fn delete_options(call: &Call) -> Result<DeleteOptions> {
     Ok(options)
 }
 
-/// The document in a patch's body, JSON or YAML.
+/// The document in a body whose type is not said: JSON, YAML or protobuf.
 pub(crate) fn document(text: &[u8]) -> Result<Value> {
-    parse(text, if first_is_brace(text) { BodyKind::Json } else { BodyKind::Yaml })
+    let kind = if text.starts_with(protobuf::MAGIC) {
+        BodyKind::Protobuf
+    } else if first_is_brace(text) {
+        BodyKind::Json
+    } else {
+        BodyKind::Yaml
+    };
+    parse(text, kind)
 }
 
 #[derive(Clone, Copy)]
 enum BodyKind {
     Json,
     Yaml,
+    Protobuf,
 }
 
 fn body_kind(call: &Call) -> Result<BodyKind> {
     match call.content_type().as_str() {
         "" | "application/json" | "*/*" => Ok(BodyKind::Json),
         "application/yaml" | "text/yaml" | "application/x-yaml" => Ok(BodyKind::Yaml),
+        PROTOBUF => Ok(BodyKind::Protobuf),
         _ => Err(unsupported(&READ)),
     }
 }
@@ -103,6 +114,10 @@ fn plain<T: DeserializeOwned>(text: &[u8], kind: BodyKind) -> Result<T> {
                 .map_err(|_| Error::bad_request("the body is not valid YAML: it is not UTF-8"))?;
             serde_saphyr::from_str(text)
                 .map_err(|e| Error::bad_request(format!("the body is not valid YAML: {e}")))
+        }
+        BodyKind::Protobuf => {
+            let document = protobuf::document(text).map_err(|e| Error::bad_request(e.to_string()))?;
+            serde_json::from_value(document).map_err(|e| Error::bad_request(e.to_string()))
         }
     }
 }

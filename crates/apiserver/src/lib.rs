@@ -28,6 +28,7 @@ pub mod node;
 pub mod openapi;
 mod paths;
 pub mod pki;
+mod protobuf;
 pub mod request;
 mod resource;
 mod review;

@@ -322,12 +322,14 @@ async fn a_collection_is_deleted_as_far_as_it_is_selected() {
 }
 
 #[tokio::test]
-async fn yaml_is_read_protobuf_is_refused_and_metadata_alone_is_given() {
+async fn yaml_is_read_and_metadata_alone_is_given_but_never_protobuf() {
     let cluster = Cluster::start().await;
     let yaml = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\ndata:\n  k: |\n    two\n    lines\n";
     let (code, made) = cluster.send_as("POST", MAPS, "application/yaml", yaml.into()).await;
     assert_eq!((code, made["data"]["k"].as_str()), (201, Some("two\nlines\n")));
     let (code, _) = cluster.send_as("POST", MAPS, "application/vnd.kubernetes.protobuf", yaml.into()).await;
+    assert_eq!(code, 400);
+    let (code, _) = cluster.send_as("POST", MAPS, "text/html", yaml.into()).await;
     assert_eq!(code, 415);
     let ask = async |accept: &str| {
         let request = http::Request::get(format!("{MAPS}/a"))
