@@ -7,11 +7,12 @@ use base::Timestamp;
 use bytes::Bytes;
 use http::{HeaderMap, header};
 use model::{Object, Status};
-use serde_json::{Value, json};
 
 use crate::cache::Stored;
 use crate::error::{Error, Result};
+use crate::request::Query;
 use crate::resource::Resource;
+use crate::table::{Include, ListMetadata, metadata_only, table};
 
 /// The form of an answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,6 +22,8 @@ pub(crate) enum View {
     Full,
     /// Only their metadata.
     Metadata,
+    /// Rows of a table, with so much of each object.
+    Table(Include),
 }
 
 /// The media types that can be given.
@@ -28,12 +31,12 @@ pub(crate) const OFFERED: [&str; 1] = ["application/json"];
 
 impl View {
     /// Picks the first form that the client names and that can be given.
-    pub(crate) fn negotiate(headers: &HeaderMap) -> Result<Self> {
+    pub(crate) fn negotiate(headers: &HeaderMap, query: &Query) -> Result<Self> {
         let ranges = accepted(headers);
         if ranges.is_empty() {
             return Ok(Self::Full);
         }
-        ranges.iter().find_map(Self::of_range).ok_or_else(|| Status::not_acceptable(&OFFERED).into())
+        ranges.iter().find_map(|range| Self::of_range(range, query)).ok_or_else(|| Status::not_acceptable(&OFFERED).into())
     }
 
     /// The text of one stored object.
@@ -45,28 +48,40 @@ impl View {
     }
 
     /// The text of one object.
-    pub(crate) fn render(self, _resource: &Resource, object: &Object, _now: Timestamp) -> Bytes {
+    pub(crate) fn render(self, resource: &Resource, object: &Object, now: Timestamp) -> Bytes {
         match self {
             Self::Full => object.encoded(),
             Self::Metadata => metadata_only(object).to_string().into(),
+            Self::Table(include) => {
+                let metadata = ListMetadata {
+                    resource_version: object.resource_version().to_owned(),
+                    ..ListMetadata::default()
+                };
+                table(&resource.gvk(), [object], &metadata, include, true, now).to_string().into()
+            }
         }
     }
 
-    /// Kind and version of a list in this form.
+    /// Kind and version of a list in this form; a table is none, but a whole of its own.
     pub(crate) fn list_kind(self, resource: &Resource) -> (String, String) {
         match self {
-            Self::Full => (format!("{}List", resource.kind), resource.api_version()),
+            Self::Full | Self::Table(_) => (format!("{}List", resource.kind), resource.api_version()),
             Self::Metadata => ("PartialObjectMetadataList".to_owned(), "meta.k8s.io/v1".to_owned()),
         }
     }
 
-    fn of_range(range: &Range<'_>) -> Option<Self> {
+    fn of_range(range: &Range<'_>, query: &Query) -> Option<Self> {
         if !matches!(range.media_type, "application/json" | "application/*" | "*/*") {
             return None;
         }
         let meta = range.parameter("g") == Some("meta.k8s.io") && range.parameter("v") == Some("v1");
         match range.parameter("as") {
             None => Some(Self::Full),
+            Some("Table") if meta => Some(Self::Table(match query.get("includeObject") {
+                Some("None") => Include::None,
+                Some("Object") => Include::Object,
+                _ => Include::Metadata,
+            })),
             Some("PartialObjectMetadata" | "PartialObjectMetadataList") if meta => Some(Self::Metadata),
             Some(_) => None,
         }
@@ -111,14 +126,6 @@ pub(crate) fn from_stored(resource: &Resource, stored: &Stored) -> Object {
     object
 }
 
-fn metadata_only(object: &Object) -> Value {
-    json!({
-        "kind": "PartialObjectMetadata",
-        "apiVersion": "meta.k8s.io/v1",
-        "metadata": object.get(&["metadata"]).cloned().unwrap_or_else(|| json!({})),
-    })
-}
-
 /// Refuses a body of a type that is not read.
 pub(crate) fn unsupported(accepted: &[&str]) -> Error {
     Status::unsupported_media_type(accepted).into()
@@ -132,7 +139,7 @@ mod tests {
     fn check(accept: &str, expected: Option<View>) {
         let mut headers = HeaderMap::new();
         headers.insert(header::ACCEPT, HeaderValue::from_str(accept).expect("a header"));
-        assert_eq!(View::negotiate(&headers).ok(), expected, "{accept}");
+        assert_eq!(View::negotiate(&headers, &Query::default()).ok(), expected, "{accept}");
     }
 
     #[test]
@@ -144,6 +151,10 @@ mod tests {
         check(
             "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1, application/json",
             Some(View::Metadata),
+        );
+        check(
+            "application/json;as=Table;v=v1;g=meta.k8s.io,application/json",
+            Some(View::Table(Include::Metadata)),
         );
         check("application/json;as=Novel;g=meta.k8s.io;v=v1,application/json", Some(View::Full));
     }

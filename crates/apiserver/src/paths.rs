@@ -1,6 +1,7 @@
 //! Everything that is no resource: discovery, health, version, keys.
 
 mod discovery;
+mod documents;
 mod health;
 
 use std::sync::Arc;
@@ -22,7 +23,7 @@ const MINOR: &str = "36";
 const RELEASE: &str = "v1.36.2";
 
 /// Answers a request to a path.
-pub(crate) fn handle(
+pub(crate) async fn handle(
     state: &Arc<State>,
     request: &Request<Bytes>,
     path: &str,
@@ -36,6 +37,7 @@ pub(crate) fn handle(
         ["version"] => Ok(document(&version())),
         ["healthz" | "livez" | "readyz", ..] => Ok(health::answer(state, &segments, query)),
         ["api" | "apis", ..] => discovery::answer(state, request.headers(), &segments),
+        ["openapi", ..] => documents::answer(state, request.headers(), &segments, query).await,
         ["openid", "v1", "jwks"] => Ok(document(&state.token_key.key_set())),
         [".well-known", "openid-configuration"] => Ok(document(&json!({
             "issuer": state.issuer,
@@ -45,7 +47,7 @@ pub(crate) fn handle(
             "id_token_signing_alg_values_supported": ["ES256"],
         }))),
         [] => Ok(document(&json!({"paths": [
-            "/api", "/api/v1", "/apis", "/healthz", "/livez", "/openapi/v3", "/openid/v1/jwks", "/readyz", "/version",
+            "/api", "/api/v1", "/apis", "/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/openid/v1/jwks", "/readyz", "/version",
         ]}))),
         _ => Err(Status::no_such_resource().into()),
     }

@@ -97,6 +97,7 @@ impl Server {
             stop: stop.clone(),
             tasks: TaskTracker::new(),
             lifetimes: crate::state::Lifetimes::default(),
+            documents: crate::openapi::Documents::new(),
         });
         load_allocations(&state);
         let follower = state.clone();

@@ -82,7 +82,7 @@ async fn route(
             };
             let verb = request.method().as_str().to_lowercase();
             authorize(state, &identity, Attributes::Path { verb: &verb, path: &path })?;
-            paths::handle(state, &request, &path, &query)
+            paths::handle(state, &request, &path, &query).await
         }
         Target::Resource(target) => {
             let identity = identity.ok_or_else(|| Error::from(Status::unauthorized()))?;
@@ -119,7 +119,7 @@ async fn resource(
     let (parts, body) = request.into_parts();
     // What a stream sends is no object: whoever opens one need not accept any.
     let view =
-        if waits && target.verb != Verb::Watch { View::Full } else { View::negotiate(&parts.headers)? };
+        if waits && target.verb != Verb::Watch { View::Full } else { View::negotiate(&parts.headers, &query)? };
     let call = Call {
         state: state.clone(),
         identity,

@@ -17,6 +17,7 @@ use crate::config::ServiceCidr;
 use crate::error::{Error, Result};
 use crate::flight::Flight;
 use crate::node::NodeTransport;
+use crate::openapi::Documents;
 use crate::pki::{Authority, TokenKey};
 use crate::resource::Table;
 
@@ -42,6 +43,7 @@ pub(crate) struct State {
     /// Everything that runs beside the requests, streams mostly; waited for at the end.
     pub(crate) tasks: TaskTracker,
     pub(crate) lifetimes: Lifetimes,
+    pub(crate) documents: Documents,
 }
 
 /// The store's lease for objects that go by themselves, shared by all of the next few minutes.

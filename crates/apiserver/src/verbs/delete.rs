@@ -76,14 +76,14 @@ pub(crate) async fn delete_object(call: &Call, options: &DeleteOptions) -> Resul
 
 /// Marks an object that somebody still has to let go of.
 fn begin(call: &Call, object: &mut Object, graceful: Graceful) {
-    let waits_for_grace = matches!(graceful, Graceful::Within(_));
     if !object.is_being_deleted() {
         object.set_deletion_timestamp(call.now);
         if object.generation() > 0 {
             object.set_generation(object.generation() + 1);
         }
     }
-    if !waits_for_grace {
+    // What waits for its content has no grace period; what waits for a node has set its own.
+    if graceful == Graceful::AtOnce {
         object.metadata_mut().insert("deletionGracePeriodSeconds".to_owned(), 0.into());
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{Response, StatusCode};
-use model::Status;
+use model::{Object, Status};
 use serde::{Deserialize, Serialize};
 use store::{KeyRange, Range};
 
@@ -13,8 +13,10 @@ use crate::body::{Body, Chunks};
 use crate::cache::{ROOT, Stored};
 use crate::call::{Call, json_response};
 use crate::error::{Error, Result};
+use crate::negotiate::{View, from_stored};
 use crate::request::{ListOptions, VersionMatch};
 use crate::selection::Selection;
+use crate::table::{Include, ListMetadata, table};
 
 /// Where a list goes on.
 pub(super) struct Next {
@@ -86,6 +88,9 @@ pub(super) fn respond(
     revision: u64,
     next: Option<Next>,
 ) -> Response<Body> {
+    if let View::Table(include) = call.view {
+        return respond_table(call, objects, revision, next, include);
+    }
     let (kind, api_version) = call.view.list_kind(&call.resource);
     let mut chunks = Chunks::default();
     let mut head = format!(
@@ -107,6 +112,23 @@ pub(super) fn respond(
     }
     chunks.push(b"]}\n");
     json_response(StatusCode::OK, chunks.into_body())
+}
+
+fn respond_table(
+    call: &Call,
+    objects: &[Arc<Stored>],
+    revision: u64,
+    next: Option<Next>,
+    include: Include,
+) -> Response<Body> {
+    let objects: Vec<Object> = objects.iter().map(|stored| from_stored(&call.resource, stored)).collect();
+    let mut metadata = ListMetadata { resource_version: revision.to_string(), ..ListMetadata::default() };
+    if let Some(next) = next {
+        metadata.continue_token = next.token;
+        metadata.remaining = next.remaining.and_then(|r| i64::try_from(r).ok());
+    }
+    let table = table(&call.resource.gvk(), &objects, &metadata, include, true, call.now);
+    json_response(StatusCode::OK, Body::full(table.to_string()))
 }
 
 /// A page as of a revision that may be past: from the store, which remembers.

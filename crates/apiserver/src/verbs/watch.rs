@@ -17,9 +17,10 @@ use crate::body::Body;
 use crate::cache::{Change, Partition, Stored, frame};
 use crate::call::{Call, json_response};
 use crate::error::{Error, Result};
-use crate::negotiate::View;
+use crate::negotiate::{View, from_stored};
 use crate::request::ListOptions;
 use crate::selection::Selection;
+use crate::table::{ListMetadata, table};
 
 /// A watch whose client names no end gets one between this and its double.
 const LONGEST: Duration = Duration::from_secs(1800);
@@ -39,6 +40,7 @@ struct Watcher {
     next_bookmark: Instant,
     deadline: Instant,
     ready: VecDeque<Bytes>,
+    columns_told: bool,
     over: bool,
 }
 
@@ -61,6 +63,7 @@ pub(super) async fn handle(call: Call) -> Result<Response<Body>> {
         next_bookmark: now + BOOKMARK,
         deadline: now + longest,
         ready: VecDeque::new(),
+        columns_told: false,
         over: false,
         partition,
         call,
@@ -178,15 +181,28 @@ impl Watcher {
         self.call.view == View::Full && self.call.resource.storage.conversion.is_none()
     }
 
-    fn line(&self, kind: &str, stored: &Stored) -> Bytes {
-        frame(kind, &self.call.view.object_bytes(&self.call.resource, stored, self.call.now))
+    fn line(&mut self, kind: &str, stored: &Stored) -> Bytes {
+        let resource = &self.call.resource;
+        let View::Table(include) = self.call.view else {
+            return frame(kind, &self.call.view.object_bytes(resource, stored, self.call.now));
+        };
+        // The columns are told once; ages are as of now.
+        let first = !std::mem::replace(&mut self.columns_told, true);
+        let object = from_stored(resource, stored);
+        let metadata = ListMetadata {
+            resource_version: object.resource_version().to_owned(),
+            ..ListMetadata::default()
+        };
+        let now = self.call.state.clock.now();
+        let table = table(&resource.gvk(), [&object], &metadata, include, first, now);
+        frame(kind, table.to_string().as_bytes())
     }
 
     fn bookmark(&self, initial_end: bool) -> Bytes {
         let resource = &self.call.resource;
         let (kind, api_version) = match self.call.view {
             View::Metadata => ("PartialObjectMetadata".to_owned(), "meta.k8s.io/v1".to_owned()),
-            View::Full => (resource.kind.clone(), resource.api_version()),
+            View::Full | View::Table(_) => (resource.kind.clone(), resource.api_version()),
         };
         let mut metadata = json!({"resourceVersion": self.position.to_string(), "creationTimestamp": null});
         if initial_end {

@@ -1,0 +1,84 @@
+//! `/openapi/v3`, `/openapi/v2`: served with hashes by which clients need not ask twice.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use model::Status;
+
+use crate::body::Body;
+use crate::call::json_response;
+use crate::error::{Error, Result};
+use crate::negotiate::{OFFERED, accepted};
+use crate::openapi::{Document, Entry, SubresourceEntry, parse_version_path};
+use crate::request::Query;
+use crate::resource::Resource;
+use crate::state::State;
+
+/// Answers a path below `/openapi`.
+pub(super) async fn answer(
+    state: &Arc<State>,
+    headers: &HeaderMap,
+    segments: &[&str],
+    query: &Query,
+) -> Result<Response<Body>> {
+    let ranges = accepted(headers);
+    let json = |media: &str| matches!(media, "application/json" | "application/*" | "*/*");
+    if !ranges.is_empty() && !ranges.iter().any(|r| json(r.media_type)) {
+        return Err(Status::not_acceptable(&OFFERED).into());
+    }
+    let path = segments.join("/");
+    let worker = state.clone();
+    // Making a document takes a while: not on a thread that serves others.
+    let made = tokio::task::spawn_blocking(move || document(&worker, &path));
+    let document = made.await.map_err(|e| Error::internal(&e))?.ok_or_else(|| Error::from(Status::no_such_resource()))?;
+    Ok(respond(headers, &document, query.get("hash") == Some(&document.etag)))
+}
+
+fn document(state: &State, path: &str) -> Option<Document> {
+    let entries: Vec<Entry> = state.table.all().iter().map(|r| entry(r)).collect();
+    match path {
+        "openapi/v2" => Some(state.documents.v2(&entries)),
+        "openapi/v3" => Some(state.documents.index(&entries)),
+        _ => {
+            let version = parse_version_path(path.strip_prefix("openapi/v3/")?)?;
+            state.documents.group_version(&version, &entries)
+        }
+    }
+}
+
+fn entry(resource: &Resource) -> Entry {
+    let subresources = resource.subresources.iter().map(|s| SubresourceEntry {
+        name: s.name.clone(),
+        kind: s.kind.clone(),
+        verbs: s.verbs.clone(),
+    });
+    Entry {
+        kind: resource.gvk(),
+        plural: resource.plural.clone(),
+        namespaced: resource.namespaced,
+        subresources: subresources.collect(),
+        schema: resource.schema.clone(),
+        revision: String::new(),
+    }
+}
+
+fn respond(headers: &HeaderMap, document: &Document, hashed: bool) -> Response<Body> {
+    let etag = format!("\"{}\"", document.etag);
+    let known = headers.get(header::IF_NONE_MATCH).and_then(|v| v.to_str().ok());
+    let mut response = if known == Some(&etag) {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+        response
+    } else {
+        json_response(StatusCode::OK, Body::full(document.body.clone()))
+    };
+    let headers = response.headers_mut();
+    if let Ok(etag) = HeaderValue::from_str(&etag) {
+        headers.insert(header::ETAG, etag);
+    }
+    headers.insert(header::VARY, HeaderValue::from_static("Accept"));
+    // What stands at an address with the right hash never changes.
+    let caching = if hashed { "public, max-age=31536000, immutable" } else { "no-cache, private" };
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(caching));
+    response
+}
