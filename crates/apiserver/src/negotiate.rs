@@ -36,7 +36,10 @@ impl View {
         if ranges.is_empty() {
             return Ok(Self::Full);
         }
-        ranges.iter().find_map(|range| Self::of_range(range, query)).ok_or_else(|| Status::not_acceptable(&OFFERED).into())
+        ranges
+            .iter()
+            .find_map(|range| Self::of_range(range, query))
+            .ok_or_else(|| Status::not_acceptable(&OFFERED).into())
     }
 
     /// The text of one stored object.

@@ -286,7 +286,11 @@ fn read_time(scalar: Scalar, bytes: Bytes<'_>) -> Result<Value, ProtobufError> {
     }
     let nanos = i32::try_from(nanos).map_err(|_| ProtobufError::Malformed)?;
     let at = base::Timestamp::new(seconds, nanos).map_err(|_| ProtobufError::Malformed)?;
-    Ok(json!(if scalar == Scalar::MicroTime { model::time::format_micro(at) } else { model::time::format(at) }))
+    Ok(json!(if scalar == Scalar::MicroTime {
+        model::time::format_micro(at)
+    } else {
+        model::time::format(at)
+    }))
 }
 
 fn read_int_or_string(bytes: Bytes<'_>) -> Result<Value, ProtobufError> {

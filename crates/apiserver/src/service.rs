@@ -118,8 +118,11 @@ async fn resource(
     let waits = target.verb == Verb::Watch || subresource::is_stream(&target.subresource);
     let (parts, body) = request.into_parts();
     // What a stream sends is no object: whoever opens one need not accept any.
-    let view =
-        if waits && target.verb != Verb::Watch { View::Full } else { View::negotiate(&parts.headers, &query)? };
+    let view = if waits && target.verb != Verb::Watch {
+        View::Full
+    } else {
+        View::negotiate(&parts.headers, &query)?
+    };
     let call = Call {
         state: state.clone(),
         identity,

@@ -2,8 +2,18 @@
 #![forbid(unsafe_code)]
 #![allow(unreachable_pub, reason = "the test's modules share the server among themselves")]
 
+#[path = "api/access.rs"]
+mod access;
+#[path = "api/admission.rs"]
+mod admission;
+#[path = "api/apply.rs"]
+mod apply;
 #[path = "api/cluster.rs"]
 mod cluster;
+#[path = "api/discovery.rs"]
+mod discovery;
+#[path = "api/kubectl.rs"]
+mod kubectl;
 #[path = "api/nodes.rs"]
 mod nodes;
 #[path = "api/verbs.rs"]

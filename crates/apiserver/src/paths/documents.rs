@@ -30,7 +30,10 @@ pub(super) async fn answer(
     let worker = state.clone();
     // Making a document takes a while: not on a thread that serves others.
     let made = tokio::task::spawn_blocking(move || document(&worker, &path));
-    let document = made.await.map_err(|e| Error::internal(&e))?.ok_or_else(|| Error::from(Status::no_such_resource()))?;
+    let document = made
+        .await
+        .map_err(|e| Error::internal(&e))?
+        .ok_or_else(|| Error::from(Status::no_such_resource()))?;
     Ok(respond(headers, &document, query.get("hash") == Some(&document.etag)))
 }
 

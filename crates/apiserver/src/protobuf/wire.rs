@@ -15,9 +15,7 @@ pub(super) enum Wire<'a> {
 }
 
 /// The fields of a message, in order; ends after the first that is malformed.
-pub(super) fn fields(
-    mut rest: Bytes<'_>,
-) -> impl Iterator<Item = Result<(u64, Wire<'_>), ProtobufError>> {
+pub(super) fn fields(mut rest: Bytes<'_>) -> impl Iterator<Item = Result<(u64, Wire<'_>), ProtobufError>> {
     let mut failed = false;
     std::iter::from_fn(move || {
         if rest.is_empty() || failed {

@@ -31,8 +31,8 @@ impl Strategy for Services {
         allocate(context, object)
     }
 
-    fn settled(&self, context: &Context<'_>, uid: &str, object: Option<&Object>) {
-        let (addresses, ports) = object.map(held).unwrap_or_default();
+    fn settled(&self, context: &Context<'_>, uid: &str, object: &dyn Fn() -> Option<Object>) {
+        let (addresses, ports) = object().as_ref().map(held).unwrap_or_default();
         context.state.allocations.settle(uid, &addresses, &ports);
     }
 

@@ -64,9 +64,9 @@ pub(crate) trait Strategy: Send + Sync + 'static {
         None
     }
 
-    /// A request is over, well or not: `object` is what there is now under `uid`. Lets go of whatever
-    /// else was taken for it.
-    fn settled(&self, _context: &Context<'_>, _uid: &str, _object: Option<&Object>) {}
+    /// A request is over, well or not: `object` gives what there is now under `uid`. Lets go of
+    /// whatever else was taken for it.
+    fn settled(&self, _context: &Context<'_>, _uid: &str, _object: &dyn Fn() -> Option<Object>) {}
 
     /// The answer to a deletion is the object, not a `Status`.
     fn answers_deleted_object(&self) -> bool {

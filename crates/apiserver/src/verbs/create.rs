@@ -60,11 +60,11 @@ async fn try_create(call: &Call, options: &WriteOptions, mut object: Object) -> 
     model::default::apply(&mut object);
     let uid = object.uid().to_owned();
     let outcome = admit_and_store(call, options, object).await;
-    let kept = match &outcome {
+    let kept = || match &outcome {
         Ok(Created::Stored(stored)) => Some(stored.object()),
         _ => None,
     };
-    call.resource.strategy.settled(&call.context(), &uid, kept.as_ref());
+    call.resource.strategy.settled(&call.context(), &uid, &kept);
     outcome
 }
 

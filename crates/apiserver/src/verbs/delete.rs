@@ -56,7 +56,7 @@ pub(crate) async fn delete_object(call: &Call, options: &DeleteOptions) -> Resul
             }
             match storage::delete(&call.state, &call.resource, &live).await? {
                 Ok(_) => {
-                    call.resource.strategy.settled(&call.context(), old.uid(), None);
+                    call.resource.strategy.settled(&call.context(), old.uid(), &|| None);
                     return Ok(Deleted::Gone(old));
                 }
                 Err(Raced) => continue,

@@ -149,7 +149,7 @@ async fn attempt(
         }
         let deleted = storage::delete(&call.state, &call.resource, live).await?;
         if deleted.is_ok() {
-            call.resource.strategy.settled(&call.context(), old.uid(), None);
+            call.resource.strategy.settled(&call.context(), old.uid(), &|| None);
         }
         return Ok(deleted.map(|_| Modified::Gone(new)));
     }
@@ -250,10 +250,10 @@ fn settle_claims(call: &Call, old: &Object, outcome: &Result<Result<Modified, Ra
     let context = call.context();
     match outcome {
         Ok(Ok(Modified::Stored(stored))) => {
-            strategy.settled(&context, old.uid(), Some(&from_stored(&call.resource, stored)));
+            strategy.settled(&context, old.uid(), &|| Some(from_stored(&call.resource, stored)));
         }
         Ok(Ok(Modified::Gone(_))) => {}
-        _ => strategy.settled(&context, old.uid(), Some(old)),
+        _ => strategy.settled(&context, old.uid(), &|| Some(old.clone())),
     }
 }
 

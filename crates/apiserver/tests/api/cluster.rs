@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use apiserver::pki::Authority;
 use apiserver::{Body, Config, Handle, Identity, Server};
 use bytes::Bytes;
 use http::{Request, Response, header};
@@ -18,6 +19,7 @@ pub struct Cluster {
     pub handle: Handle,
     pub kubeconfig: PathBuf,
     pub address: std::net::SocketAddr,
+    pub authority: Arc<Authority>,
     shutdown: CancellationToken,
     serving: Option<JoinHandle<()>>,
     root: Option<tempfile::TempDir>,
@@ -56,10 +58,10 @@ impl Cluster {
         let kubeconfig = root.path().join("kubeconfig");
         config.kubeconfig = Some(kubeconfig.clone());
         let server = Server::start(config, Arc::new(store)).await.expect("start the server");
-        let (handle, address) = (server.handle(), server.address());
+        let (handle, address, authority) = (server.handle(), server.address(), server.authority());
         let shutdown = CancellationToken::new();
         let serving = tokio::spawn(server.serve(shutdown.clone()));
-        Self { handle, kubeconfig, address, shutdown, serving: Some(serving), root: Some(root) }
+        Self { handle, kubeconfig, address, authority, shutdown, serving: Some(serving), root: Some(root) }
     }
 
     /// Sends a JSON request as the administrator; gives status code and answer.
@@ -89,18 +91,10 @@ impl Cluster {
     }
 
     /// Sends what must succeed.
-    #[track_caller]
-    pub fn ok<'a>(
-        &'a self,
-        method: &'a str,
-        path: &'a str,
-        body: &'a Value,
-    ) -> impl Future<Output = Value> + 'a {
-        async move {
-            let (code, answer) = self.send(method, path, body).await;
-            assert!((200..300).contains(&code), "{method} {path}: {code} {answer}");
-            answer
-        }
+    pub async fn ok(&self, method: &str, path: &str, body: &Value) -> Value {
+        let (code, answer) = self.send(method, path, body).await;
+        assert!((200..300).contains(&code), "{method} {path}: {code} {answer}");
+        answer
     }
 
     /// Opens a watch.

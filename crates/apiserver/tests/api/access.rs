@@ -1,0 +1,168 @@
+//! Who is let in, and to what: over TLS, as clients come.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use apiserver::Identity;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::cluster::{Cluster, named, pod};
+
+const ACCOUNTS: &str = "/api/v1/namespaces/default/serviceaccounts";
+
+/// Makes a request over a connection of its own; gives code and body.
+async fn ask(cluster: &Cluster, client: Option<&Identity>, token: Option<&str>, path: &str) -> (u16, String) {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(cluster.authority.certificate().clone()).expect("a certificate");
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_root_certificates(roots);
+    let config = match client {
+        None => config.with_no_client_auth(),
+        Some(identity) => {
+            let issued = cluster.authority.issue_client(identity, Duration::from_secs(3600)).expect("issue");
+            let chain = vec![CertificateDer::from_pem_slice(issued.certificate.as_bytes()).expect("PEM")];
+            let key = PrivateKeyDer::from_pem_slice(issued.key.as_bytes()).expect("PEM");
+            config.with_client_auth_cert(chain, key).expect("a client certificate")
+        }
+    };
+    let stream = tokio::net::TcpStream::connect(cluster.address).await.expect("connect");
+    let name = ServerName::try_from("kubernetes.default.svc").expect("a name");
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+    let mut stream = connector.connect(name, stream).await.expect("the certificate has that name");
+    let authorization = token.map(|t| format!("Authorization: Bearer {t}\r\n")).unwrap_or_default();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\n{authorization}Connection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.expect("write");
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.expect("read");
+    let answer = String::from_utf8(answer).expect("text");
+    let code = answer.split(' ').nth(1).and_then(|c| c.parse().ok()).expect("a status line");
+    (code, answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default())
+}
+
+fn message(body: &str) -> String {
+    let status: Value = serde_json::from_str(body).unwrap_or_default();
+    status["message"].as_str().unwrap_or_default().to_owned()
+}
+
+async fn token(cluster: &Cluster, account: &str, request: Value) -> (u16, Value) {
+    cluster.send("POST", &format!("{ACCOUNTS}/{account}/token"), &request).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_unknown_may_ask_for_health_and_version_and_nothing_else() {
+    let cluster = Cluster::start().await;
+    for path in ["/livez", "/readyz", "/healthz", "/version"] {
+        assert_eq!(ask(&cluster, None, None, path).await.0, 200, "{path}");
+    }
+    for path in ["/api/v1/pods", "/apis", "/openapi/v3"] {
+        let (code, body) = ask(&cluster, None, None, path).await;
+        assert_eq!((code, message(&body).as_str()), (401, "Unauthorized"), "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_certificate_says_who_one_is() {
+    let cluster = Cluster::start().await;
+    let administrator = Identity::administrator();
+    assert_eq!(ask(&cluster, Some(&administrator), None, "/api/v1/pods").await.0, 200);
+    let stranger = Identity::new("jane", ["developers"]);
+    let (code, body) = ask(&cluster, Some(&stranger), None, "/api/v1/namespaces/default/pods").await;
+    assert_eq!(code, 403);
+    assert_eq!(
+        message(&body),
+        "pods is forbidden: User \"jane\" cannot list resource \"pods\" in API group \"\" in the namespace \"default\""
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_is_good_while_its_account_lives() {
+    let cluster = Cluster::start().await;
+    cluster.ok("POST", ACCOUNTS, &named("ServiceAccount", "builder")).await;
+    let (code, answer) = token(&cluster, "builder", json!({})).await;
+    assert_eq!(code, 201, "{answer}");
+    let token = answer["status"]["token"].as_str().expect("a token").to_owned();
+    // Known, and so refused by name.
+    let (code, body) = ask(&cluster, None, Some(&token), "/api/v1/namespaces/default/pods").await;
+    assert_eq!(code, 403);
+    assert!(message(&body).contains("User \"system:serviceaccount:default:builder\""), "{body}");
+
+    cluster.ok("DELETE", &format!("{ACCOUNTS}/builder"), &json!({})).await;
+    assert_eq!(ask(&cluster, None, Some(&token), "/api/v1/namespaces/default/pods").await.0, 401);
+    assert_eq!(ask(&cluster, None, Some("nonsense"), "/livez").await.0, 401);
+}
+
+#[tokio::test]
+async fn a_token_for_another_audience_or_a_short_time_is_not_given_out_as_ours() {
+    let cluster = Cluster::start().await;
+    let spec = json!({"spec": {"audiences": ["vault"], "expirationSeconds": 600}});
+    let (_, answer) = token(&cluster, "default", spec).await;
+    let foreign = answer["status"]["token"].as_str().expect("a token").to_owned();
+    let review = async |audiences: Value| {
+        let body = json!({
+            "apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview",
+            "spec": {"token": foreign, "audiences": audiences},
+        });
+        cluster.ok("POST", "/apis/authentication.k8s.io/v1/tokenreviews", &body).await["status"].clone()
+    };
+    assert_eq!(review(json!([])).await["authenticated"], false);
+    let found = review(json!(["vault", "other"])).await;
+    assert_eq!((&found["authenticated"], &found["audiences"]), (&json!(true), &json!(["vault"])));
+    assert_eq!(found["user"]["username"], "system:serviceaccount:default:default");
+
+    let (code, status) = token(&cluster, "default", json!({"spec": {"expirationSeconds": 1}})).await;
+    assert_eq!(
+        (code, status["details"]["causes"][0]["field"].as_str()),
+        (422, Some("spec.expirationSeconds"))
+    );
+}
+
+#[tokio::test]
+async fn a_token_bound_to_a_pod_dies_with_it() {
+    let cluster = Cluster::start().await;
+    let made = cluster.ok("POST", "/api/v1/namespaces/default/pods", &pod("p")).await;
+    let bound = json!({"spec": {"boundObjectRef": {
+        "apiVersion": "v1", "kind": "Pod", "name": "p", "uid": made["metadata"]["uid"],
+    }}});
+    let (code, answer) = token(&cluster, "default", bound.clone()).await;
+    assert_eq!(code, 201, "{answer}");
+    let review = async || {
+        let body = json!({
+            "apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview",
+            "spec": {"token": answer["status"]["token"]},
+        });
+        cluster.ok("POST", "/apis/authentication.k8s.io/v1/tokenreviews", &body).await["status"].clone()
+    };
+    let alive = review().await;
+    assert_eq!(alive["user"]["extra"]["authentication.kubernetes.io/pod-name"], json!(["p"]));
+    cluster.ok("DELETE", "/api/v1/namespaces/default/pods/p", &json!({})).await;
+    assert_eq!(review().await["authenticated"], false);
+    assert_eq!(token(&cluster, "default", bound).await.0, 404);
+}
+
+#[tokio::test]
+async fn callers_can_ask_who_they_are_and_what_they_may() {
+    let cluster = Cluster::start().await;
+    let call = async |who: Identity, path: &str, body: Value| {
+        let request = http::Request::post(path).body(body.to_string().into()).expect("a request");
+        let response = cluster.handle.call(request, who).await;
+        let bytes = http_body_util::BodyExt::collect(response.into_body()).await.expect("a body").to_bytes();
+        serde_json::from_slice::<Value>(&bytes).expect("JSON")
+    };
+    let jane = || Identity::new("jane", ["developers"]);
+    let me = call(jane(), "/apis/authentication.k8s.io/v1/selfsubjectreviews", json!({})).await;
+    assert_eq!(me["status"]["userInfo"]["username"], "jane");
+    let may = async |who: Identity| {
+        let spec =
+            json!({"spec": {"resourceAttributes": {"verb": "delete", "resource": "pods", "namespace": "a"}}});
+        call(who, "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", spec).await["status"]["allowed"]
+            .clone()
+    };
+    assert_eq!(may(jane()).await, false);
+    assert_eq!(may(Identity::administrator()).await, true);
+}

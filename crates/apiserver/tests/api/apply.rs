@@ -1,0 +1,59 @@
+//! Server-side apply as the wire sees it; what merging does in detail is tested where it is written.
+
+use serde_json::{Value, json};
+
+use crate::cluster::{Cluster, deployment};
+
+const ONE: &str = "/apis/apps/v1/namespaces/default/deployments/a";
+
+async fn apply(cluster: &Cluster, query: &str, object: &Value) -> (u16, Value) {
+    let path = format!("{ONE}?{query}");
+    cluster.send_as("PATCH", &path, "application/apply-patch+yaml", object.to_string().into()).await
+}
+
+#[tokio::test]
+async fn applying_makes_what_is_missing_and_changes_what_is_there() {
+    let cluster = Cluster::start().await;
+    let (code, made) = apply(&cluster, "fieldManager=me", &deployment("a", 1)).await;
+    assert_eq!(code, 201, "{made}");
+    let (code, same) = apply(&cluster, "fieldManager=me", &deployment("a", 1)).await;
+    assert_eq!((code, &same["metadata"]["resourceVersion"]), (200, &made["metadata"]["resourceVersion"]));
+    let (_, more) = apply(&cluster, "fieldManager=me", &deployment("a", 3)).await;
+    assert_eq!(
+        (more["spec"]["replicas"].as_i64(), more["metadata"]["generation"].as_i64()),
+        (Some(3), Some(2))
+    );
+    let managers: Vec<&str> = more["metadata"]["managedFields"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|m| m["manager"].as_str())
+        .collect();
+    assert_eq!(managers, ["me"]);
+}
+
+#[tokio::test]
+async fn what_another_manager_owns_is_a_conflict_unless_forced() {
+    let cluster = Cluster::start().await;
+    apply(&cluster, "fieldManager=me", &deployment("a", 1)).await;
+    let (code, status) = apply(&cluster, "fieldManager=you", &deployment("a", 2)).await;
+    assert_eq!((code, status["reason"].as_str()), (409, Some("Conflict")));
+    assert_eq!(status["details"]["causes"][0]["reason"], "FieldManagerConflict");
+    assert_eq!(status["details"]["causes"][0]["field"], ".spec.replicas");
+    let (code, taken) = apply(&cluster, "fieldManager=you&force=true", &deployment("a", 2)).await;
+    assert_eq!((code, taken["spec"]["replicas"].as_i64()), (200, Some(2)));
+}
+
+#[tokio::test]
+async fn applying_needs_a_manager_and_force_needs_applying() {
+    let cluster = Cluster::start().await;
+    let (code, status) = apply(&cluster, "", &deployment("a", 1)).await;
+    assert_eq!(code, 422);
+    assert_eq!(
+        status["message"],
+        "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch"
+    );
+    apply(&cluster, "fieldManager=me", &deployment("a", 1)).await;
+    let (code, _) = cluster.send("PATCH", &format!("{ONE}?force=true"), &json!({})).await;
+    assert_eq!(code, 422);
+}

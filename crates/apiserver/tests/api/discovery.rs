@@ -1,0 +1,91 @@
+//! What clients find out about the server.
+
+use bytes::Bytes;
+use http::header;
+use serde_json::{Value, json};
+
+use crate::cluster::{Cluster, deployment};
+
+async fn accept(cluster: &Cluster, path: &str, accept: &str) -> (String, Value) {
+    let request =
+        http::Request::get(path).header(header::ACCEPT, accept).body(Bytes::new()).expect("a request");
+    let response = cluster.handle.call(request, apiserver::Identity::administrator()).await;
+    assert_eq!(response.status(), 200, "{path}");
+    let kind = response.headers()[header::CONTENT_TYPE].to_str().expect("text").to_owned();
+    let bytes = http_body_util::BodyExt::collect(response.into_body()).await.expect("a body").to_bytes();
+    (kind, serde_json::from_slice(&bytes).expect("JSON"))
+}
+
+#[tokio::test]
+async fn resources_are_found_in_the_old_and_the_new_form() {
+    let cluster = Cluster::start().await;
+    assert_eq!(cluster.get("/api").await.1["versions"], json!(["v1"]));
+    let groups = cluster.get("/apis").await.1;
+    let names: Vec<&str> =
+        groups["groups"].as_array().into_iter().flatten().filter_map(|g| g["name"].as_str()).collect();
+    for group in ["apps", "coordination.k8s.io", "discovery.k8s.io", "events.k8s.io"] {
+        assert!(names.contains(&group), "{group} in {names:?}");
+    }
+    let core = cluster.get("/api/v1").await.1;
+    let find = |name: &str| {
+        core["resources"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .find(|r| r["name"] == name)
+            .cloned()
+            .unwrap_or_default()
+    };
+    assert_eq!((&find("pods")["shortNames"], &find("pods")["categories"]), (&json!(["po"]), &json!(["all"])));
+    assert_eq!(find("pods/eviction")["group"], "policy");
+    assert_eq!(find("namespaces")["namespaced"], false);
+
+    let new = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json";
+    let (kind, list) = accept(&cluster, "/apis", new).await;
+    assert_eq!(kind, "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList");
+    let apps = list["items"].as_array().into_iter().flatten().find(|i| i["metadata"]["name"] == "apps");
+    let deployments = &apps.expect("the group")["versions"][0]["resources"][0];
+    assert_eq!(
+        (&deployments["resource"], &deployments["scope"]),
+        (&json!("deployments"), &json!("Namespaced"))
+    );
+    assert_eq!(deployments["subresources"][0]["responseKind"]["kind"], "Scale");
+}
+
+#[tokio::test]
+async fn every_resource_of_the_table_has_a_schema() {
+    let cluster = Cluster::start().await;
+    let index = cluster.get("/openapi/v3").await.1;
+    let paths = index["paths"].as_object().expect("an index");
+    for path in ["api/v1", "apis/apps/v1", "apis/events.k8s.io/v1"] {
+        let url = paths[path]["serverRelativeURL"].as_str().expect("an address");
+        let (code, document) = cluster.get(url).await;
+        assert_eq!(code, 200, "{url}");
+        assert!(document["components"]["schemas"].as_object().is_some_and(|s| !s.is_empty()), "{url}");
+    }
+    let (code, _) = cluster.get("/openapi/v3/apis/none/v1").await;
+    assert_eq!(code, 404);
+}
+
+#[tokio::test]
+async fn health_is_told_check_by_check() {
+    let cluster = Cluster::start().await;
+    for path in ["/livez/ping", "/readyz/cache", "/readyz?exclude=cache"] {
+        assert_eq!(cluster.get(path).await.0, 200, "{path}");
+    }
+    assert_eq!(cluster.get("/readyz/nothing").await.0, 404);
+    assert_eq!(cluster.get("/version").await.1["minor"], "36");
+}
+
+#[tokio::test]
+async fn lists_are_shown_as_tables_to_those_who_ask() {
+    let cluster = Cluster::start().await;
+    let deployments = "/apis/apps/v1/namespaces/default/deployments";
+    cluster.ok("POST", deployments, &deployment("a", 2)).await;
+    let (_, table) =
+        accept(&cluster, deployments, "application/json;as=Table;v=v1;g=meta.k8s.io,application/json").await;
+    assert_eq!(table["kind"], "Table");
+    let cells = table["rows"][0]["cells"].as_array().expect("cells");
+    assert_eq!((cells[0].as_str(), cells[1].as_str()), (Some("a"), Some("0/2")));
+    assert_eq!(table["rows"][0]["object"]["kind"], "PartialObjectMetadata");
+}

@@ -1,0 +1,219 @@
+//! The real kubectl against the server, over TLS.
+
+use std::process::Stdio;
+
+use serde_json::json;
+use tokio::io::AsyncWriteExt;
+use tokio::process::Command;
+
+use crate::cluster::{Cluster, deployment, named, pod};
+
+/// Runs kubectl with `input`; gives exit code, what it printed, and what it complained of.
+async fn run(cluster: &Cluster, arguments: &str, input: &str) -> (i32, String, String) {
+    let mut child = Command::new("kubectl")
+        .env("KUBECONFIG", &cluster.kubeconfig)
+        .args(arguments.split_whitespace())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("kubectl is installed (package kubernetes-client)");
+    let mut stdin = child.stdin.take().expect("it is piped");
+    stdin.write_all(input.as_bytes()).await.expect("write to kubectl");
+    drop(stdin);
+    let done = tokio::time::timeout(std::time::Duration::from_secs(60), child.wait_with_output());
+    let done = done.await.expect("kubectl ends").expect("kubectl ran");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+    (done.status.code().unwrap_or(-1), text(done.stdout), text(done.stderr))
+}
+
+/// What kubectl prints must begin so, and it must succeed.
+async fn check(cluster: &Cluster, arguments: &str, input: &str, expected: &str) -> String {
+    let (code, out, err) = run(cluster, arguments, input).await;
+    assert_eq!(code, 0, "kubectl {arguments}: {err}");
+    assert!(out.starts_with(expected), "kubectl {arguments} printed {out:?}, not {expected:?}");
+    out
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kubectl_makes_changes_and_shows_objects() {
+    let cluster = Cluster::start().await;
+    let manifest = deployment("web", 2).to_string();
+    check(&cluster, "apply -f -", &manifest, "deployment.apps/web created").await;
+    check(&cluster, "apply -f -", &manifest, "deployment.apps/web unchanged").await;
+    check(&cluster, "diff -f -", &manifest, "").await;
+    check(&cluster, "scale deployment/web --replicas=3", "", "deployment.apps/web scaled").await;
+    check(&cluster, "label deployment web tier=front", "", "deployment.apps/web labeled").await;
+    check(&cluster, "annotate deployment web note=x", "", "deployment.apps/web annotated").await;
+    check(&cluster, "set image deployment/web main=app:2", "", "deployment.apps/web image updated").await;
+    check(
+        &cluster,
+        "patch deployment web -p {\"spec\":{\"paused\":true}}",
+        "",
+        "deployment.apps/web patched",
+    )
+    .await;
+    check(&cluster, "rollout resume deployment/web", "", "deployment.apps/web resumed").await;
+    check(&cluster, "get deployment web -o jsonpath={.spec.replicas}/{.metadata.labels.tier}", "", "3/front")
+        .await;
+    let table = check(&cluster, "get deployments", "", "NAME   READY").await;
+    assert!(table.contains("web    0/3"), "{table}");
+    check(&cluster, "delete deployment web", "", "deployment.apps \"web\" deleted").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kubectl_applies_on_the_servers_side() {
+    let cluster = Cluster::start().await;
+    let apply = "apply --server-side -f -";
+    check(&cluster, apply, &deployment("web", 2).to_string(), "deployment.apps/web serverside-applied").await;
+    check(&cluster, "scale deployment/web --replicas=3", "", "deployment.apps/web scaled").await;
+    let (code, _, err) = run(&cluster, apply, &deployment("web", 4).to_string()).await;
+    assert_eq!(code, 1);
+    assert!(err.contains("conflict with \"kubectl\"") && err.contains(".spec.replicas"), "{err}");
+    let forced = "apply --server-side --force-conflicts -f -";
+    check(&cluster, forced, &deployment("web", 4).to_string(), "deployment.apps/web serverside-applied")
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kubectls_typed_commands_send_protobuf_and_are_understood() {
+    let cluster = Cluster::start().await;
+    check(&cluster, "create namespace new", "", "namespace/new created").await;
+    check(&cluster, "create serviceaccount robot", "", "serviceaccount/robot created").await;
+    check(&cluster, "create configmap c --from-literal=a=b", "", "configmap/c created").await;
+    check(&cluster, "create secret generic s --from-literal=a=b", "", "secret/s created").await;
+    check(
+        &cluster,
+        "create deployment d --image=app --replicas=0 --port=80",
+        "",
+        "deployment.apps/d created",
+    )
+    .await;
+    check(&cluster, "create service clusterip d --tcp=80:8080", "", "service/d created").await;
+    check(&cluster, "create token robot", "", "eyJ").await;
+    check(&cluster, "get service d -o jsonpath={.spec.ports[0].targetPort}", "", "8080").await;
+    check(&cluster, "get secret s -o jsonpath={.data.a}", "", "Yg==").await;
+    let who = check(&cluster, "auth whoami", "", "ATTRIBUTE").await;
+    assert!(who.contains("system:masters"), "{who}");
+    check(&cluster, "auth can-i delete pods", "", "yes").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kubectl_learns_what_there_is() {
+    let cluster = Cluster::start().await;
+    let list = check(&cluster, "api-resources --no-headers", "", "").await;
+    for name in ["deployments", "endpointslices", "leases", "replicasets"] {
+        assert!(list.contains(name), "{name} in {list}");
+    }
+    let text = check(&cluster, "explain deployment.spec.replicas", "", "GROUP:      apps").await;
+    assert!(text.contains("Number of desired pods"), "{text}");
+    let mut odd = deployment("web", 1);
+    odd["spec"]["replicaz"] = json!(1);
+    let (code, _, err) = run(&cluster, "apply -f -", &odd.to_string()).await;
+    assert_eq!(code, 1);
+    assert!(err.contains("unknown field \"spec.replicaz\""), "{err}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kubectl_waits_for_conditions_and_deletions() {
+    let cluster = Cluster::start().await;
+    let mut held = named("ConfigMap", "held");
+    held["metadata"]["finalizers"] = json!(["example.org/hold"]);
+    check(&cluster, "create -f -", &held.to_string(), "configmap/held created").await;
+    check(&cluster, "delete configmap held --wait=false", "", "configmap \"held\" deleted").await;
+    let release = async {
+        let path = "/api/v1/namespaces/default/configmaps/held";
+        cluster.ok("PATCH", path, &json!({"metadata": {"finalizers": null}})).await
+    };
+    tokio::join!(check(&cluster, "wait --for=delete configmap/held --timeout=30s", "", ""), release);
+    check(&cluster, "create -f -", &pod("p").to_string(), "pod/p created").await;
+    let ready = async {
+        let path = "/api/v1/namespaces/default/pods/p/status";
+        let status = json!({"status": {"conditions": [{"type": "Ready", "status": "True"}]}});
+        cluster.ok("PATCH", path, &status).await
+    };
+    tokio::join!(
+        check(&cluster, "wait --for=condition=Ready pod/p --timeout=30s", "", "pod/p condition met"),
+        ready
+    );
+}
+
+/// A pod on a node, running.
+async fn running_pod(cluster: &Cluster) {
+    let mut object = pod("p");
+    object["spec"]["nodeName"] = json!("n1");
+    cluster.ok("POST", "/api/v1/namespaces/default/pods", &object).await;
+    let status = json!({"status": {"phase": "Running"}});
+    cluster.ok("PATCH", "/api/v1/namespaces/default/pods/p/status", &status).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kubectl_runs_commands_over_websockets_and_over_spdy() {
+    let cluster = Cluster::start().await;
+    running_pod(&cluster).await;
+    let long = "line of text\n".repeat(50_000);
+    for websockets in ["true", "false"] {
+        let exec = async |command: &str, input: &str| {
+            let child = Command::new("kubectl")
+                .env("KUBECONFIG", &cluster.kubeconfig)
+                .env("KUBECTL_REMOTE_COMMAND_WEBSOCKETS", websockets)
+                .args(command.split_whitespace())
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .kill_on_drop(true)
+                .spawn();
+            let mut child = child.expect("kubectl is installed (package kubernetes-client)");
+            let mut stdin = child.stdin.take().expect("it is piped");
+            let input = input.to_owned();
+            let writing = tokio::spawn(async move { stdin.write_all(input.as_bytes()).await });
+            let done = child.wait_with_output().await.expect("kubectl ran");
+            writing.await.expect("no panic").expect("kubectl reads its input");
+            let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+            (done.status.code(), text(done.stdout), text(done.stderr))
+        };
+        let (code, out, _) = exec("exec -i p -- cat", &long).await;
+        assert!((code, out.len()) == (Some(0), long.len()) && out == long, "websockets={websockets}");
+        let (code, _, err) = exec("exec p -- fail 7", "").await;
+        assert_eq!(code, Some(7));
+        assert!(err.contains("failing\n"), "{err}");
+    }
+    check(&cluster, "logs p", "", "default/p main follow=false").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kubectl_forwards_ports_over_websockets_and_over_spdy() {
+    let cluster = Cluster::start().await;
+    running_pod(&cluster).await;
+    for websockets in ["true", "false"] {
+        let mut child = Command::new("kubectl")
+            .env("KUBECONFIG", &cluster.kubeconfig)
+            .env("KUBECTL_PORT_FORWARD_WEBSOCKETS", websockets)
+            .args(["port-forward", "--address=127.0.0.1", "pod/p", ":80"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("kubectl is installed (package kubernetes-client)");
+        let out = child.stdout.take().expect("it is piped");
+        let mut lines = tokio::io::AsyncBufReadExt::lines(tokio::io::BufReader::new(out));
+        let line = lines.next_line().await.expect("read").expect("kubectl says where it listens");
+        let address = line.split(' ').nth(2).expect("Forwarding from ADDRESS").to_owned();
+        for round in 0..3u8 {
+            let sent: Vec<u8> = (0..200_000u32).map(|i| (i % 251) as u8 ^ round).collect();
+            let stream = tokio::net::TcpStream::connect(&address).await.expect("connect");
+            let (mut reader, mut writer) = stream.into_split();
+            let content = sent.clone();
+            let writing = tokio::spawn(async move {
+                writer.write_all(&content).await.expect("write");
+                writer
+            });
+            let mut found = vec![0; sent.len()];
+            tokio::io::AsyncReadExt::read_exact(&mut reader, &mut found).await.expect("read back");
+            assert!(found == sent, "websockets={websockets}");
+            drop(writing.await.expect("no panic"));
+        }
+        child.kill().await.expect("kubectl was running");
+    }
+}
