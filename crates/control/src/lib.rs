@@ -1,2 +1,72 @@
-//! Scheduler and controllers.
+//! Scheduler and controllers: from what is wanted to what is done about it, through the API alone.
+//!
+//! Each controller is a reconciler that gets a key, looks at the informers' caches, thinks in a
+//! pure `plan`, and acts through the [`client`]. None knows of containers, of the store or of HTTP
+//! servers; all of them may be stopped at any moment and started again.
 #![forbid(unsafe_code)]
+
+use std::sync::Arc;
+
+use base::Clock;
+use client::recorder::Recorder;
+use client::{Client, Informers};
+use tokio_util::sync::CancellationToken;
+
+mod deployment;
+mod endpoints;
+mod garbage;
+mod kinds;
+mod namespace;
+mod pods;
+mod replica_set;
+mod root_ca;
+mod scheduler;
+mod service_account;
+
+/// What the controllers are told from outside.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The certificate of the API's authority, PEM: published to every namespace as `kube-root-ca.crt`.
+    pub authority: String,
+}
+
+/// What all controllers use.
+#[derive(Clone)]
+pub(crate) struct Context {
+    pub(crate) client: Client,
+    pub(crate) informers: Informers,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) stop: CancellationToken,
+}
+
+/// Runs the scheduler and all controllers until `stop` is cancelled.
+pub async fn run(config: Config, client: &Client, clock: Arc<dyn Clock>, stop: CancellationToken) {
+    let informers = Informers::new(client);
+    let context = Context { client: client.clone(), informers: informers.clone(), clock: Arc::clone(&clock), stop: stop.clone() };
+    let recorder = |component: &str| Recorder::new(client, component, None, Arc::clone(&clock));
+    let (deployment_events, deployment_writer) = recorder("deployment-controller");
+    let (replica_set_events, replica_set_writer) = recorder("replicaset-controller");
+    let (scheduler_events, scheduler_writer) = recorder("default-scheduler");
+    tokio::join!(
+        informers.run(stop.clone()),
+        deployment_writer.run(stop.clone()),
+        replica_set_writer.run(stop.clone()),
+        scheduler_writer.run(stop.clone()),
+        deployment::run(context.clone(), deployment_events),
+        replica_set::run(context.clone(), replica_set_events),
+        scheduler::run(context.clone(), scheduler_events),
+        endpoints::run(context.clone()),
+        namespace::run(context.clone()),
+        garbage::run(context.clone()),
+        service_account::run(context.clone()),
+        root_ca::run(context.clone(), config.authority),
+    );
+}
+
+/// A selector as objects have it; `None` where it is no valid one, which the API does not let in.
+pub(crate) fn selector(
+    selector: &k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector,
+) -> Option<model::select::LabelSelector> {
+    let value = serde_json::to_value(selector).ok()?;
+    model::select::LabelSelector::from_json(Some(&value)).ok()
+}

@@ -1,0 +1,205 @@
+//! Deployments: ReplicaSets that succeed each other without an outage.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use client::api::{DeleteOptions, Patch, PatchOptions, Preconditions};
+use client::recorder::{EventType, Recorder};
+use client::{Action, Api, Controller, Error, Freshness, ObjectKey, Resource as _, Store};
+use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::core::v1::Pod;
+use serde_json::json;
+
+use crate::{Context, pods, selector};
+
+mod hash;
+mod plan;
+mod revision;
+mod rolling;
+mod status;
+
+use plan::{Step, plan};
+
+/// Runs the controller.
+pub(crate) async fn run(context: Context, recorder: Recorder) {
+    let deployments = context.informers.of::<Deployment>();
+    let sets = context.informers.of::<ReplicaSet>();
+    let all_pods = context.informers.of::<Pod>();
+    let reconciler = Arc::new(Reconciler {
+        deployments: deployments.store(),
+        sets: sets.store(),
+        pods: all_pods.store(),
+        fresh: Freshness::new(sets.store()),
+        recorder,
+        context: context.clone(),
+    });
+    // A deployment that recreates waits for the last old pod to be gone.
+    let (by_uid, owners) = (deployments.store(), sets.store());
+    let of_pod = move |pod: &Pod| -> Vec<ObjectKey> {
+        let Some(owner) = pod.controller().filter(|owner| owner.kind == "ReplicaSet") else { return Vec::new() };
+        let set = owners.get(&ObjectKey::new(pod.namespace().unwrap_or_default(), owner.name));
+        let deployment = set.and_then(|set| set.controller());
+        let key = deployment.map(|owner| ObjectKey::new(pod.namespace().unwrap_or_default(), owner.name));
+        key.filter(|key| by_uid.get(key).is_some_and(|found| plan::recreates(&found))).into_iter().collect()
+    };
+    Controller::new("deployment", &deployments)
+        .owns(&sets)
+        .watches(&all_pods, of_pod)
+        .workers(8)
+        .run(
+            move |key| {
+                let reconciler = Arc::clone(&reconciler);
+                async move { reconciler.reconcile(&key).await }
+            },
+            context.stop,
+        )
+        .await;
+}
+
+struct Reconciler {
+    context: Context,
+    deployments: Store<Deployment>,
+    sets: Store<ReplicaSet>,
+    pods: Store<Pod>,
+    fresh: Freshness<ReplicaSet>,
+    recorder: Recorder,
+}
+
+impl Reconciler {
+    async fn reconcile(&self, key: &ObjectKey) -> Result<Action, Error> {
+        let Some(deployment) = self.deployments.get(key) else {
+            self.fresh.forget(key);
+            return Ok(Action::Done);
+        };
+        if !self.fresh.ready(key).await {
+            return Ok(Action::After(Duration::from_secs(1)));
+        }
+        self.adopt(key, &deployment).await?;
+        let sets: Vec<Arc<ReplicaSet>> = self.sets.by_controller(deployment.uid());
+        if deployment.metadata.deletion_timestamp.is_none() {
+            let old_pods = self.running_pods(&deployment, &sets);
+            for step in plan(&deployment, &sets, old_pods) {
+                self.perform(key, &deployment, step).await?;
+            }
+        }
+        self.publish(key, &deployment, &sets).await
+    }
+
+    /// Whether pods of any set but the newest still run.
+    fn running_pods(&self, deployment: &Deployment, sets: &[Arc<ReplicaSet>]) -> bool {
+        let newest = plan::newest(deployment, sets).map(|set| set.uid().to_owned());
+        let old = sets.iter().filter(|set| Some(set.uid()) != newest.as_deref());
+        old.flat_map(|set| self.pods.by_controller(set.uid())).any(|pod| !pods::is_terminal(&pod))
+    }
+
+    /// Takes over sets that the selector fits and nobody owns.
+    async fn adopt(&self, key: &ObjectKey, deployment: &Deployment) -> Result<(), Error> {
+        let Some(selector) = deployment.spec.as_ref().and_then(|spec| selector(&spec.selector)) else { return Ok(()) };
+        for set in self.sets.select(&key.namespace, &selector) {
+            if set.controller().is_some() || set.metadata.deletion_timestamp.is_some() {
+                continue;
+            }
+            let patch = json!({"metadata": {"uid": set.uid(), "ownerReferences": [deployment.as_controller_reference()]}});
+            match self.api(key).patch(set.name(), &Patch::Strategic(patch), &PatchOptions::default()).await {
+                Ok(set) => self.fresh.created(key, &set),
+                Err(Error::NotFound(_) | Error::Conflict(_) | Error::Invalid(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    async fn perform(&self, key: &ObjectKey, deployment: &Deployment, step: Step) -> Result<(), Error> {
+        match step {
+            Step::Create(set) => match self.api(key).create(&set).await {
+                Ok(set) => {
+                    self.fresh.created(key, &set);
+                    let message = scaled("up", set.name(), 0, replicas(&set));
+                    self.recorder.event(deployment, EventType::Normal, "ScalingReplicaSet", message);
+                    Ok(())
+                }
+                Err(Error::Forbidden(status)) if status.message.contains("being terminated") => Ok(()),
+                Err(Error::AlreadyExists(_)) => self.count_collision(key, deployment).await,
+                Err(error) => Err(error),
+            },
+            Step::Update { set, replicas: wanted, annotations } => {
+                let before = replicas(&set);
+                let mut patch = json!({"metadata": {"uid": set.uid(), "annotations": annotations}});
+                if wanted != before {
+                    patch["spec"] = json!({ "replicas": wanted });
+                }
+                let changed = match self.api(key).patch(set.name(), &Patch::Merge(patch), &PatchOptions::default()).await {
+                    Ok(changed) => changed,
+                    Err(Error::NotFound(_) | Error::Conflict(_)) => return Ok(()),
+                    Err(error) => return Err(error),
+                };
+                self.fresh.created(key, &changed);
+                if wanted != before {
+                    let direction = if wanted > before { "up" } else { "down" };
+                    let message = scaled(direction, set.name(), before, wanted);
+                    self.recorder.event(deployment, EventType::Normal, "ScalingReplicaSet", message);
+                }
+                Ok(())
+            }
+            Step::Delete(set) => {
+                let preconditions = Preconditions { uid: Some(set.uid().to_owned()), ..Preconditions::default() };
+                let options = DeleteOptions { preconditions, ..DeleteOptions::default() };
+                match self.api(key).delete(set.name(), &options).await {
+                    Ok(()) => {
+                        self.fresh.deleted(key, &set);
+                        Ok(())
+                    }
+                    Err(Error::NotFound(_) | Error::Conflict(_)) => Ok(()),
+                    Err(error) => Err(error),
+                }
+            }
+            Step::Annotate(revision) => {
+                let patch = json!({"metadata": {"annotations": {revision::ANNOTATION: revision}}});
+                let api: Api<Deployment> = Api::namespaced(&self.context.client, &key.namespace);
+                match api.patch(&key.name, &Patch::Merge(patch), &PatchOptions::default()).await {
+                    Ok(_) | Err(Error::NotFound(_) | Error::Conflict(_)) => Ok(()),
+                    Err(error) => Err(error),
+                }
+            }
+        }
+    }
+
+    /// Two templates with the same hash: the next try gets another one.
+    async fn count_collision(&self, key: &ObjectKey, deployment: &Deployment) -> Result<(), Error> {
+        let count = deployment.status.as_ref().and_then(|status| status.collision_count).unwrap_or(0) + 1;
+        let api: Api<Deployment> = Api::namespaced(&self.context.client, &key.namespace);
+        let patch = json!({"metadata": {"uid": deployment.uid()}, "status": {"collisionCount": count}});
+        match api.patch_status(&key.name, &Patch::Merge(patch), &PatchOptions::default()).await {
+            Ok(_) | Err(Error::NotFound(_) | Error::Conflict(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn publish(&self, key: &ObjectKey, deployment: &Deployment, sets: &[Arc<ReplicaSet>]) -> Result<Action, Error> {
+        let (next, wake) = status::status(deployment, sets, self.context.clock.now());
+        if deployment.status.as_ref() != Some(&next) {
+            let api: Api<Deployment> = Api::namespaced(&self.context.client, &key.namespace);
+            let mut changed = Deployment::clone(deployment);
+            changed.status = Some(next);
+            match api.update_status(&changed).await {
+                Ok(_) | Err(Error::NotFound(_)) => {}
+                Err(Error::Conflict(_)) => return Ok(Action::After(Duration::from_millis(20))),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(wake.map_or(Action::Done, Action::After))
+    }
+
+    fn api(&self, key: &ObjectKey) -> Api<ReplicaSet> {
+        Api::namespaced(&self.context.client, &key.namespace)
+    }
+}
+
+/// How many pods a set is to have.
+fn replicas(set: &ReplicaSet) -> i32 {
+    set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1)
+}
+
+fn scaled(direction: &str, name: &str, before: i32, after: i32) -> String {
+    format!("Scaled {direction} replica set {name} from {before} to {after}")
+}

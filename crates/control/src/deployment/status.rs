@@ -1,0 +1,206 @@
+//! A deployment's status: pure.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::Timestamp;
+use client::Resource as _;
+use k8s_openapi::api::apps::v1::{Deployment, DeploymentCondition, DeploymentStatus, ReplicaSet};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::plan::{bounds, newest, recreates, wanted};
+
+/// The status, and after how long the rollout counts as stuck.
+pub(super) fn status(
+    deployment: &Deployment,
+    sets: &[Arc<ReplicaSet>],
+    now: Timestamp,
+) -> (DeploymentStatus, Option<Duration>) {
+    let old = deployment.status.clone().unwrap_or_default();
+    let newest = newest(deployment, sets);
+    let sum = |of: fn(&ReplicaSet) -> i32| sets.iter().map(|set| of(set)).sum::<i32>();
+    let replicas = sum(|set| set.status.as_ref().map_or(0, |status| status.replicas));
+    let ready = sum(|set| set.status.as_ref().and_then(|status| status.ready_replicas).unwrap_or(0));
+    let available = sum(|set| set.status.as_ref().and_then(|status| status.available_replicas).unwrap_or(0));
+    let terminating = sum(|set| set.status.as_ref().and_then(|status| status.terminating_replicas).unwrap_or(0));
+    let updated = newest.and_then(|set| set.status.as_ref()).map_or(0, |status| status.replicas);
+    let wanted = wanted(deployment);
+    // Zero is not written, as the API's own controllers do not write it.
+    let shown = |count: i32| (count != 0).then_some(count);
+    let mut status = DeploymentStatus {
+        observed_generation: deployment.metadata.generation,
+        replicas: shown(replicas),
+        updated_replicas: shown(updated),
+        ready_replicas: shown(ready),
+        available_replicas: shown(available),
+        unavailable_replicas: shown((sum(super::replicas) - available).max(0)),
+        terminating_replicas: Some(terminating),
+        collision_count: old.collision_count,
+        conditions: None,
+    };
+    let unavailable = if recreates(deployment) { 0 } else { bounds(deployment).unavailable };
+    let enough = available >= wanted - unavailable.min(wanted);
+    let availability = if enough {
+        ("True", "MinimumReplicasAvailable", "Deployment has minimum availability.")
+    } else {
+        ("False", "MinimumReplicasUnavailable", "Deployment does not have minimum availability.")
+    };
+    let complete = updated == wanted && replicas == wanted && available == wanted;
+    let progressed = newest.is_some()
+        && (updated > old.updated_replicas.unwrap_or(0)
+            || replicas - updated < old.replicas.unwrap_or(0) - old.updated_replicas.unwrap_or(0)
+            || ready > old.ready_replicas.unwrap_or(0)
+            || available > old.available_replicas.unwrap_or(0));
+    let (progress, wake) = progress(deployment, newest.map(AsRef::as_ref), &old, complete, progressed, now);
+
+    let mut conditions: Vec<DeploymentCondition> = Vec::new();
+    conditions.push(condition(&old, "Available", availability, false, now));
+    if let Some((state, reason, message)) = &progress {
+        conditions.push(condition(&old, "Progressing", (state, reason, message), progressed, now));
+    }
+    let ours = ["Available", "Progressing"];
+    conditions.extend(old.conditions.iter().flatten().filter(|c| !ours.contains(&c.type_.as_str())).cloned());
+    status.conditions = Some(conditions);
+    (status, wake)
+}
+
+type Progress = (&'static str, &'static str, String);
+
+/// How the rollout fares; `None` where nobody wants to know (no deadline).
+fn progress(
+    deployment: &Deployment,
+    newest: Option<&ReplicaSet>,
+    old: &DeploymentStatus,
+    complete: bool,
+    progressed: bool,
+    now: Timestamp,
+) -> (Option<Progress>, Option<Duration>) {
+    let spec = deployment.spec.as_ref();
+    let deadline = spec.and_then(|spec| spec.progress_deadline_seconds).unwrap_or(600);
+    if deadline == i32::MAX {
+        return (None, None);
+    }
+    let before = old.conditions.iter().flatten().find(|condition| condition.type_ == "Progressing");
+    let kept = before.map(|c| {
+        let reason = match c.reason.as_deref() {
+            Some("NewReplicaSetAvailable") => "NewReplicaSetAvailable",
+            Some("ProgressDeadlineExceeded") => "ProgressDeadlineExceeded",
+            Some("NewReplicaSetCreated") => "NewReplicaSetCreated",
+            Some("DeploymentPaused") => "DeploymentPaused",
+            Some("DeploymentResumed") => "DeploymentResumed",
+            _ => "ReplicaSetUpdated",
+        };
+        let state = match c.status.as_str() {
+            "False" => "False",
+            "Unknown" => "Unknown",
+            _ => "True",
+        };
+        (state, reason, c.message.clone().unwrap_or_default())
+    });
+    if spec.and_then(|spec| spec.paused).unwrap_or(false) {
+        return (Some(("Unknown", "DeploymentPaused", "Deployment is paused".to_owned())), None);
+    }
+    let resumed = before.is_some_and(|c| c.reason.as_deref() == Some("DeploymentPaused"));
+    let Some(newest) = newest else {
+        if resumed {
+            return (Some(("Unknown", "DeploymentResumed", "Deployment is resumed".to_owned())), None);
+        }
+        return (kept, None);
+    };
+    let name = newest.name();
+    if complete {
+        let message = format!("ReplicaSet \"{name}\" has successfully progressed.");
+        return (Some(("True", "NewReplicaSetAvailable", message)), None);
+    }
+    let limit = Duration::from_secs(u64::try_from(deadline).unwrap_or(0));
+    if before.is_none() {
+        let message = format!("Created new replica set \"{name}\"");
+        return (Some(("True", "NewReplicaSetCreated", message)), Some(limit));
+    }
+    // A finished rollout whose pods went away later is not a stuck one, but a new template is.
+    let finished = before.is_some_and(|c| {
+        c.reason.as_deref() == Some("NewReplicaSetAvailable") && c.message.as_deref().is_some_and(|m| m.contains(name))
+    });
+    if finished && !progressed {
+        return (kept, None);
+    }
+    let since = before.and_then(|c| c.last_update_time.as_ref()).map_or(now, |time| time.0);
+    let begins = before.is_some_and(|c| c.reason.as_deref() == Some("NewReplicaSetAvailable"));
+    if progressed || begins || resumed {
+        let message = format!("ReplicaSet \"{name}\" is progressing.");
+        return (Some(("True", "ReplicaSetUpdated", message)), Some(limit));
+    }
+    let spent = Duration::try_from(now.duration_since(since)).unwrap_or(Duration::ZERO);
+    if spent >= limit {
+        let message = format!("ReplicaSet \"{name}\" has timed out progressing.");
+        return (Some(("False", "ProgressDeadlineExceeded", message)), None);
+    }
+    (kept, Some(limit - spent))
+}
+
+/// A condition that keeps its times unless it changes; `touched` renews the time of its update.
+fn condition(
+    old: &DeploymentStatus,
+    kind: &str,
+    (status, reason, message): (&str, &str, &str),
+    touched: bool,
+    now: Timestamp,
+) -> DeploymentCondition {
+    let now = Time(Timestamp::from_second(now.as_second()).expect("cutting a time stays in range"));
+    let before = old.conditions.iter().flatten().find(|condition| condition.type_ == kind);
+    let same = before.filter(|c| c.status == status && c.reason.as_deref() == Some(reason));
+    DeploymentCondition {
+        type_: kind.to_owned(),
+        status: status.to_owned(),
+        reason: Some(reason.to_owned()),
+        message: Some(message.to_owned()),
+        last_transition_time: before
+            .filter(|c| c.status == status)
+            .and_then(|c| c.last_transition_time.clone())
+            .or_else(|| Some(now.clone())),
+        last_update_time: same.filter(|_| !touched).and_then(|c| c.last_update_time.clone()).or(Some(now)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn check(set_status: Value, old: Value, after: u64, expected: &str) {
+        let template = json!({"metadata": {}, "spec": {"containers": []}});
+        let deployment = json!({"metadata": {"name": "web"}, "status": old, "spec": {
+            "replicas": 2, "selector": {}, "template": template, "progressDeadlineSeconds": 60}});
+        let deployment: Deployment = serde_json::from_value(deployment).expect("a deployment");
+        let set = json!({"metadata": {"name": "web-1"}, "spec": {"replicas": 2, "selector": {}, "template": template}, "status": set_status});
+        let set: ReplicaSet = serde_json::from_value(set).expect("a set");
+        let start: Timestamp = "2026-01-01T00:00:00Z".parse().expect("a time");
+        let (status, wake) = status(&deployment, &[Arc::new(set)], start + Duration::from_secs(after));
+        let mut words: Vec<String> = status
+            .conditions
+            .iter()
+            .flatten()
+            .map(|c| format!("{}={}:{}", c.type_, c.status, c.reason.as_deref().unwrap_or_default()))
+            .collect();
+        words.extend(wake.map(|wake| format!("wake {}", wake.as_secs())));
+        assert_eq!(words.join(", "), expected);
+    }
+
+    fn progressing() -> Value {
+        json!({"replicas": 2, "updatedReplicas": 2, "conditions": [
+            {"type": "Progressing", "status": "True", "reason": "ReplicaSetUpdated", "lastUpdateTime": "2026-01-01T00:00:00Z"}]})
+    }
+
+    #[test]
+    fn a_rollout_is_complete_when_all_replicas_are_new_and_available() {
+        let all = json!({"replicas": 2, "readyReplicas": 2, "availableReplicas": 2});
+        check(all, progressing(), 10, "Available=True:MinimumReplicasAvailable, Progressing=True:NewReplicaSetAvailable");
+    }
+
+    #[test]
+    fn a_rollout_without_progress_is_stuck_after_its_deadline() {
+        let none = json!({"replicas": 2});
+        check(none.clone(), progressing(), 10, "Available=False:MinimumReplicasUnavailable, Progressing=True:ReplicaSetUpdated, wake 50");
+        check(none, progressing(), 60, "Available=False:MinimumReplicasUnavailable, Progressing=False:ProgressDeadlineExceeded");
+    }
+}

@@ -1,0 +1,136 @@
+//! Endpoints: which pods stand behind a service. EndpointSlices, and the older Endpoints beside them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use client::api::{DeleteOptions, WriteOptions};
+use client::{Action, Api, Controller, Error, Freshness, ObjectKey, Resource as _, Store};
+use k8s_openapi::api::core::v1::{Endpoints, Pod, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+
+use crate::Context;
+
+mod plan;
+
+use plan::{Step, members, older, plan};
+
+/// Runs the controller.
+pub(crate) async fn run(context: Context) {
+    let services = context.informers.of::<Service>();
+    let pods = context.informers.of::<Pod>();
+    let slices = context.informers.of::<EndpointSlice>();
+    let endpoints = context.informers.of::<Endpoints>();
+    let reconciler = Arc::new(Reconciler {
+        services: services.store(),
+        pods: pods.store(),
+        slices: slices.store(),
+        endpoints: endpoints.store(),
+        fresh: Freshness::new(slices.store()),
+        context: context.clone(),
+    });
+    let known = services.store();
+    let of_pod = move |pod: &Pod| -> Vec<ObjectKey> {
+        let services = known.list_namespace(pod.namespace().unwrap_or_default());
+        services.iter().filter(|service| plan::selects(service, pod)).map(|service| service.key()).collect()
+    };
+    let of_slice = |slice: &EndpointSlice| -> Vec<ObjectKey> {
+        let service = slice.label(plan::SERVICE_NAME).filter(|_| slice.label(plan::MANAGED_BY) == Some(plan::MANAGER));
+        service.map(|name| ObjectKey::new(slice.namespace().unwrap_or_default(), name)).into_iter().collect()
+    };
+    Controller::new("endpointslice", &services)
+        .watches(&pods, of_pod)
+        .watches(&slices, of_slice)
+        .reads(&endpoints)
+        .run(
+            move |key| {
+                let reconciler = Arc::clone(&reconciler);
+                async move { reconciler.reconcile(&key).await }
+            },
+            context.stop,
+        )
+        .await;
+}
+
+struct Reconciler {
+    context: Context,
+    services: Store<Service>,
+    pods: Store<Pod>,
+    slices: Store<EndpointSlice>,
+    endpoints: Store<Endpoints>,
+    fresh: Freshness<EndpointSlice>,
+}
+
+impl Reconciler {
+    async fn reconcile(&self, key: &ObjectKey) -> Result<Action, Error> {
+        if !self.fresh.ready(key).await {
+            return Ok(Action::After(Duration::from_secs(1)));
+        }
+        let Some(service) = self.services.get(key) else {
+            // Slices name the service as their owner and are collected; so is the older object.
+            self.fresh.forget(key);
+            return self.remove_older(key).await;
+        };
+        if service.metadata.deletion_timestamp.is_some() || !plan::has_selector(&service) {
+            return Ok(Action::Done);
+        }
+        let pods: Vec<Arc<Pod>> = self.pods.list_namespace(&key.namespace).into_iter().filter(|pod| plan::selects(&service, pod)).collect();
+        let members = members(&service, &pods);
+        let own: Vec<Arc<EndpointSlice>> = self
+            .slices
+            .list_namespace(&key.namespace)
+            .into_iter()
+            .filter(|slice| slice.label(plan::SERVICE_NAME) == Some(&key.name) && slice.label(plan::MANAGED_BY) == Some(plan::MANAGER))
+            .collect();
+        let api: Api<EndpointSlice> = Api::namespaced(&self.context.client, &key.namespace);
+        for step in plan(&service, &members, &own) {
+            match step {
+                Step::Create(slice) => match api.create(&slice).await {
+                    Ok(slice) => self.fresh.created(key, &slice),
+                    Err(Error::Forbidden(_) | Error::NotFound(_)) => return Ok(Action::Done),
+                    Err(error) => return Err(error),
+                },
+                Step::Update(slice) => match api.update(&slice).await {
+                    Ok(slice) => self.fresh.created(key, &slice),
+                    Err(Error::NotFound(_) | Error::Conflict(_)) => return Ok(Action::After(Duration::from_millis(20))),
+                    Err(error) => return Err(error),
+                },
+                Step::Delete(slice) => match api.delete(slice.name(), &DeleteOptions::default()).await {
+                    Ok(()) => self.fresh.deleted(key, &slice),
+                    Err(Error::NotFound(_)) => {}
+                    Err(error) => return Err(error),
+                },
+            }
+        }
+        self.publish_older(key, &service, &members).await
+    }
+
+    async fn publish_older(&self, key: &ObjectKey, service: &Service, members: &[plan::Member]) -> Result<Action, Error> {
+        let api: Api<Endpoints> = Api::namespaced(&self.context.client, &key.namespace);
+        let wanted = older(service, members);
+        let written = match self.endpoints.get(key) {
+            Some(current) if plan::same_older(&current, &wanted) => return Ok(Action::Done),
+            Some(current) => {
+                let mut changed = wanted;
+                changed.metadata.resource_version.clone_from(&current.metadata.resource_version);
+                api.update(&changed).await
+            }
+            None => api.create_with(&wanted, &WriteOptions::default()).await,
+        };
+        match written {
+            Ok(_) | Err(Error::NotFound(_) | Error::Forbidden(_)) => Ok(Action::Done),
+            Err(Error::Conflict(_) | Error::AlreadyExists(_)) => Ok(Action::After(Duration::from_millis(50))),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn remove_older(&self, key: &ObjectKey) -> Result<Action, Error> {
+        if self.endpoints.get(key).is_none_or(|endpoints| endpoints.label(plan::MANAGED_BY) != Some(plan::OLDER_MANAGER)) {
+            return Ok(Action::Done);
+        }
+        let api: Api<Endpoints> = Api::namespaced(&self.context.client, &key.namespace);
+        match api.delete(&key.name, &DeleteOptions::default()).await {
+            Ok(()) | Err(Error::NotFound(_)) => Ok(Action::Done),
+            Err(error) => Err(error),
+        }
+    }
+}

@@ -1,0 +1,336 @@
+//! The thinking half of the endpoints controller: pure.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use client::Resource as _;
+use k8s_openapi::api::core::v1::{
+    EndpointAddress, EndpointPort as OlderPort, EndpointSubset, Endpoints, ObjectReference, Pod, Service, ServicePort,
+};
+use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+
+use crate::pods;
+
+/// The label by which a slice belongs to its service.
+pub(super) const SERVICE_NAME: &str = "kubernetes.io/service-name";
+/// The label that says who looks after an object.
+pub(super) const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
+/// Who looks after our slices.
+pub(super) const MANAGER: &str = "endpointslice-controller.k8s.io";
+/// Who looks after our Endpoints.
+pub(super) const OLDER_MANAGER: &str = "endpoint-controller";
+/// So many endpoints are in one slice at most.
+const SLICE: usize = 100;
+
+/// One pod behind a service.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Member {
+    /// The endpoint as slices have it.
+    endpoint: Endpoint,
+    /// Numbers of the service's ports at this pod, in the service's order.
+    ports: Vec<EndpointPort>,
+}
+
+/// One thing to do.
+#[derive(Clone, Debug)]
+pub(super) enum Step {
+    /// Make a slice.
+    Create(Box<EndpointSlice>),
+    /// Replace a slice by this.
+    Update(Box<EndpointSlice>),
+    /// Remove a slice.
+    Delete(Arc<EndpointSlice>),
+}
+
+/// Whether the service finds its pods by labels.
+pub(super) fn has_selector(service: &Service) -> bool {
+    service.spec.as_ref().and_then(|spec| spec.selector.as_ref()).is_some_and(|selector| !selector.is_empty())
+        && service.spec.as_ref().and_then(|spec| spec.type_.as_deref()) != Some("ExternalName")
+}
+
+/// Whether the service's selector fits the pod.
+pub(super) fn selects(service: &Service, pod: &Pod) -> bool {
+    let selector = service.spec.as_ref().and_then(|spec| spec.selector.as_ref());
+    selector.is_some_and(|selector| {
+        !selector.is_empty() && selector.iter().all(|(key, value)| pod.label(key) == Some(value))
+    })
+}
+
+/// The pods behind a service: those that have an address and have not ended, in a stable order.
+pub(super) fn members(service: &Service, pods: &[Arc<Pod>]) -> Vec<Member> {
+    let mut members: Vec<Member> = pods.iter().filter_map(|pod| member(service, pod)).collect();
+    members.sort_by(|one, other| one.endpoint.addresses.cmp(&other.endpoint.addresses));
+    members
+}
+
+fn member(service: &Service, pod: &Pod) -> Option<Member> {
+    let status = pod.status.as_ref()?;
+    let address = status.pod_ip.clone().filter(|ip| !ip.is_empty())?;
+    if pods::is_terminal(pod) {
+        return None;
+    }
+    let spec = service.spec.as_ref()?;
+    let terminating = pod.metadata.deletion_timestamp.is_some();
+    let serving = pods::is_ready(pod);
+    let ready = (serving && !terminating) || spec.publish_not_ready_addresses.unwrap_or(false);
+    let pod_spec = pod.spec.as_ref()?;
+    // A pod whose subdomain is the service is known by its host name there.
+    let hostname = pod_spec.hostname.clone().filter(|hostname| {
+        !hostname.is_empty() && pod_spec.subdomain.as_deref() == service.metadata.name.as_deref()
+    });
+    Some(Member {
+        endpoint: Endpoint {
+            addresses: vec![address],
+            conditions: Some(EndpointConditions {
+                ready: Some(ready),
+                serving: Some(serving),
+                terminating: Some(terminating),
+            }),
+            hostname,
+            node_name: pod_spec.node_name.clone(),
+            target_ref: Some(ObjectReference {
+                kind: Some("Pod".to_owned()),
+                name: pod.metadata.name.clone(),
+                namespace: pod.metadata.namespace.clone(),
+                uid: pod.metadata.uid.clone(),
+                ..ObjectReference::default()
+            }),
+            ..Endpoint::default()
+        },
+        ports: spec.ports.iter().flatten().filter_map(|port| port_at(port, pod)).collect(),
+    })
+}
+
+/// A service's port as it is at one pod; a name is looked up among the pod's ports.
+fn port_at(port: &ServicePort, pod: &Pod) -> Option<EndpointPort> {
+    let protocol = port.protocol.clone().unwrap_or_else(|| "TCP".to_owned());
+    let number = match &port.target_port {
+        None => port.port,
+        Some(IntOrString::Int(0)) => port.port,
+        Some(IntOrString::Int(number)) => *number,
+        Some(IntOrString::String(name)) => {
+            let spec = pod.spec.as_ref()?;
+            let sidecars = spec.init_containers.iter().flatten().filter(|init| init.restart_policy.as_deref() == Some("Always"));
+            let mut ports = spec.containers.iter().chain(sidecars).flat_map(|container| container.ports.iter().flatten());
+            ports
+                .find(|candidate| {
+                    candidate.name.as_deref() == Some(name) && candidate.protocol.as_deref().unwrap_or("TCP") == protocol
+                })?
+                .container_port
+        }
+    };
+    Some(EndpointPort {
+        name: Some(port.name.clone().unwrap_or_default()),
+        port: Some(number),
+        protocol: Some(protocol),
+        app_protocol: port.app_protocol.clone(),
+    })
+}
+
+/// What makes the service's slices show exactly `members`: the slices that are there are filled
+/// again, so that a change of one pod changes one slice.
+pub(super) fn plan(service: &Service, members: &[Member], slices: &[Arc<EndpointSlice>]) -> Vec<Step> {
+    let mut groups: BTreeMap<String, Vec<&Member>> = BTreeMap::new();
+    for member in members {
+        let key = serde_json::to_string(&member.ports).expect("ports are plain data");
+        groups.entry(key).or_default().push(member);
+    }
+    let wanted = groups.values().flat_map(|group| group.chunks(SLICE));
+    let mut present: Vec<&Arc<EndpointSlice>> = slices.iter().collect();
+    present.sort_by_key(|slice| slice.name().to_owned());
+    let mut present = present.into_iter();
+
+    let mut steps = Vec::new();
+    for chunk in wanted {
+        let endpoints: Vec<Endpoint> = chunk.iter().map(|member| member.endpoint.clone()).collect();
+        let ports = chunk.first().map(|member| member.ports.clone()).unwrap_or_default();
+        match present.next() {
+            Some(slice) if slice.endpoints.as_ref() == Some(&endpoints) && slice.ports.as_ref() == Some(&ports) => {}
+            Some(slice) => {
+                let mut changed = EndpointSlice::clone(slice);
+                (changed.endpoints, changed.ports) = (Some(endpoints), Some(ports));
+                steps.push(Step::Update(Box::new(changed)));
+            }
+            None => steps.push(Step::Create(Box::new(new_slice(service, endpoints, ports)))),
+        }
+    }
+    steps.extend(present.map(|slice| Step::Delete(Arc::clone(slice))));
+    steps
+}
+
+fn new_slice(service: &Service, endpoints: Vec<Endpoint>, ports: Vec<EndpointPort>) -> EndpointSlice {
+    let name = service.name();
+    let mut labels = service.metadata.labels.clone().unwrap_or_default();
+    labels.insert(SERVICE_NAME.to_owned(), name.to_owned());
+    labels.insert(MANAGED_BY.to_owned(), MANAGER.to_owned());
+    if service.spec.as_ref().and_then(|spec| spec.cluster_ip.as_deref()) == Some("None") {
+        labels.insert("service.kubernetes.io/headless".to_owned(), String::new());
+    }
+    let owner = service.as_controller_reference();
+    EndpointSlice {
+        metadata: ObjectMeta {
+            generate_name: Some(format!("{name}-")),
+            namespace: service.metadata.namespace.clone(),
+            labels: Some(labels),
+            owner_references: Some(vec![OwnerReference {
+                api_version: owner.api_version,
+                kind: owner.kind,
+                name: owner.name,
+                uid: owner.uid,
+                controller: owner.controller,
+                block_owner_deletion: owner.block_owner_deletion,
+            }]),
+            ..ObjectMeta::default()
+        },
+        address_type: "IPv4".to_owned(),
+        endpoints: Some(endpoints),
+        ports: Some(ports),
+    }
+}
+
+/// The same as one Endpoints object, for clients that know no slices.
+pub(super) fn older(service: &Service, members: &[Member]) -> Endpoints {
+    let mut groups: BTreeMap<String, EndpointSubset> = BTreeMap::new();
+    for member in members {
+        let Some(ip) = member.endpoint.addresses.first() else { continue };
+        let conditions = member.endpoint.conditions.clone().unwrap_or_default();
+        if conditions.terminating == Some(true) && conditions.ready != Some(true) {
+            continue;
+        }
+        let key = serde_json::to_string(&member.ports).expect("ports are plain data");
+        let subset = groups.entry(key).or_insert_with(|| EndpointSubset {
+            ports: Some(member.ports.iter().map(older_port).collect()),
+            ..EndpointSubset::default()
+        });
+        let address = EndpointAddress {
+            ip: ip.clone(),
+            hostname: member.endpoint.hostname.clone(),
+            node_name: member.endpoint.node_name.clone(),
+            target_ref: member.endpoint.target_ref.clone(),
+        };
+        let list = if conditions.ready == Some(true) { &mut subset.addresses } else { &mut subset.not_ready_addresses };
+        list.get_or_insert_default().push(address);
+    }
+    let mut labels = service.metadata.labels.clone().unwrap_or_default();
+    labels.insert(MANAGED_BY.to_owned(), OLDER_MANAGER.to_owned());
+    Endpoints {
+        metadata: ObjectMeta {
+            name: service.metadata.name.clone(),
+            namespace: service.metadata.namespace.clone(),
+            labels: Some(labels),
+            ..ObjectMeta::default()
+        },
+        subsets: (!groups.is_empty()).then(|| groups.into_values().collect()),
+    }
+}
+
+/// Whether two Endpoints say the same.
+pub(super) fn same_older(one: &Endpoints, other: &Endpoints) -> bool {
+    one.subsets.clone().unwrap_or_default() == other.subsets.clone().unwrap_or_default()
+        && one.metadata.labels == other.metadata.labels
+}
+
+fn older_port(port: &EndpointPort) -> OlderPort {
+    OlderPort {
+        name: port.name.clone().filter(|name| !name.is_empty()),
+        port: port.port.unwrap_or(0),
+        protocol: port.protocol.clone(),
+        app_protocol: port.app_protocol.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn service(ports: &Value) -> Service {
+        let object = json!({"metadata": {"name": "web", "namespace": "n", "uid": "s"},
+                            "spec": {"selector": {"app": "web"}, "clusterIP": "10.43.0.5", "ports": ports}});
+        serde_json::from_value(object).expect("a service")
+    }
+
+    /// `address:state`, where the state is `ready`, `unready`, `ending` or `done`.
+    fn pod(text: &str) -> Arc<Pod> {
+        let (address, state) = text.split_once(':').expect("address:state");
+        let object = json!({
+            "metadata": {"name": format!("p{address}"), "namespace": "n", "labels": {"app": "web"},
+                         "deletionTimestamp": (state == "ending").then_some("2026-01-01T00:00:00Z")},
+            "spec": {"nodeName": "here", "containers": [{"name": "c", "ports": [{"name": "http", "containerPort": 8080}]}]},
+            "status": {"podIP": address, "phase": if state == "done" { "Succeeded" } else { "Running" },
+                       "conditions": [{"type": "Ready", "status": if state == "unready" { "False" } else { "True" }}]},
+        });
+        Arc::new(serde_json::from_value(object).expect("a pod"))
+    }
+
+    #[track_caller]
+    fn check(ports: Value, pods: &str, expected: &str) {
+        let service = service(&ports);
+        let pods: Vec<_> = pods.split_whitespace().map(pod).collect();
+        assert!(pods.iter().all(|pod| selects(&service, pod)));
+        let steps = plan(&service, &members(&service, &pods), &[]);
+        let words: Vec<String> = steps
+            .iter()
+            .map(|step| {
+                let Step::Create(slice) = step else { panic!("only new slices") };
+                let ports: Vec<_> = slice.ports.iter().flatten().map(|port| port.port.unwrap_or(0).to_string()).collect();
+                let endpoints: Vec<_> = slice
+                    .endpoints
+                    .iter()
+                    .flatten()
+                    .map(|endpoint| {
+                        let conditions = endpoint.conditions.clone().unwrap_or_default();
+                        let ready = if conditions.ready == Some(true) { "" } else { "!" };
+                        format!("{ready}{}", endpoint.addresses[0])
+                    })
+                    .collect();
+                format!("{} -> {}", ports.join(","), endpoints.join(" "))
+            })
+            .collect();
+        assert_eq!(words.join("; "), expected);
+    }
+
+    #[test]
+    fn a_slice_has_every_pod_with_an_address_that_has_not_ended() {
+        check(
+            json!([{"port": 80, "targetPort": "http"}]),
+            "10.42.0.3:ready 10.42.0.2:unready 10.42.0.4:ending 10.42.0.5:done",
+            "8080 -> !10.42.0.2 10.42.0.3 !10.42.0.4",
+        );
+        check(json!([{"port": 80}]), "10.42.0.3:ready", "80 -> 10.42.0.3");
+        check(json!([{"port": 80, "targetPort": 9000}]), "10.42.0.3:ready", "9000 -> 10.42.0.3");
+    }
+
+    #[test]
+    fn a_slice_that_is_right_is_left_alone_and_one_too_many_is_removed() {
+        let service = service(&json!([{"port": 80}]));
+        let members = members(&service, &[pod("10.42.0.3:ready")]);
+        let first = plan(&service, &members, &[]);
+        let [Step::Create(slice)] = first.as_slice() else { panic!("one new slice, not {first:?}") };
+        let mut named = EndpointSlice::clone(slice);
+        named.metadata.name = Some("web-a".to_owned());
+        let mut second = named.clone();
+        second.metadata.name = Some("web-b".to_owned());
+        let steps = plan(&service, &members, &[Arc::new(second), Arc::new(named)]);
+        assert!(matches!(steps.as_slice(), [Step::Delete(slice)] if slice.name() == "web-b"), "{steps:?}");
+    }
+
+    #[test]
+    fn more_pods_than_a_slice_holds_make_more_slices() {
+        let service = service(&json!([{"port": 80}]));
+        let pods: Vec<_> = (0..250).map(|n| pod(&format!("10.42.{}.{}:ready", n / 200, n % 200))).collect();
+        assert_eq!(plan(&service, &members(&service, &pods), &[]).len(), 3);
+    }
+
+    #[test]
+    fn the_older_object_keeps_those_that_are_not_ready_apart() {
+        let service = service(&json!([{"port": 80}]));
+        let pods = [pod("10.42.0.3:ready"), pod("10.42.0.4:unready")];
+        let subsets = older(&service, &members(&service, &pods)).subsets.expect("subsets");
+        assert_eq!(subsets.len(), 1);
+        assert_eq!(subsets[0].addresses.as_ref().map(Vec::len), Some(1));
+        assert_eq!(subsets[0].not_ready_addresses.as_ref().map(Vec::len), Some(1));
+    }
+}

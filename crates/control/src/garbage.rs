@@ -1,0 +1,240 @@
+//! Garbage: objects whose owners are gone go too.
+//!
+//! Every kind is watched. An object is looked at when it changes and when an owner of it goes:
+//!
+//! - It names owners and none of them exists: it is deleted.
+//! - It is being deleted with `foregroundDeletion`: its dependents are deleted first.
+//! - It is being deleted with `orphan`: its dependents forget it first.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use client::api::{DeleteOptions, Patch, PatchOptions, Preconditions, Propagation};
+use client::{Api, Change, Client, Error, Informer, ListOptions, ObjectKey, Resource as _, ResourceKind, WorkQueue};
+use model::{Object, OwnerReference};
+use parking_lot::RwLock;
+use serde_json::json;
+use tokio::task::JoinSet;
+use tracing::{debug, warn};
+
+use crate::{Context, kinds};
+
+mod plan;
+
+use plan::{Verdict, verdict};
+
+const OWNER: &str = "owner";
+const WORKERS: usize = 8;
+/// How often the API is asked for kinds that are new.
+const KINDS_PERIOD: Duration = Duration::from_secs(30);
+
+/// An object among those of all kinds.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+struct Node {
+    kind: ResourceKind,
+    key: ObjectKey,
+}
+
+/// Runs the collector.
+pub(crate) async fn run(context: Context) {
+    let collector = Arc::new(Collector {
+        client: context.client.clone(),
+        kinds: RwLock::default(),
+        queue: WorkQueue::new(),
+    });
+    let stop = context.stop.clone();
+    let working = async {
+        let mut workers = JoinSet::new();
+        for _ in 0..WORKERS {
+            let collector = Arc::clone(&collector);
+            workers.spawn(async move { collector.work().await });
+        }
+        loop {
+            collector.discover(&context).await;
+            tokio::time::sleep(KINDS_PERIOD).await;
+        }
+    };
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = working => {}
+    }
+}
+
+struct Collector {
+    client: Client,
+    kinds: RwLock<BTreeMap<ResourceKind, Informer<Object>>>,
+    queue: WorkQueue<Node>,
+}
+
+impl Collector {
+    /// Begins to watch kinds that are new.
+    async fn discover(self: &Arc<Self>, context: &Context) {
+        let kinds = match kinds::all(&self.client).await {
+            Ok(kinds) => kinds,
+            Err(error) => {
+                warn!(error = %base::error::chain(&error), "cannot ask which kinds there are");
+                return;
+            }
+        };
+        for kind in kinds {
+            let known = self.kinds.read().contains_key(&kind.resource);
+            if known || !(kind.can("list") && kind.can("watch") && kind.can("delete")) {
+                continue;
+            }
+            let informer = Informer::new(Api::dynamic(&self.client, &kind.resource, None), ListOptions::default());
+            informer.index(OWNER, |object: &Object| object.owners().into_iter().map(|owner| owner.uid).collect());
+            let (collector, resource) = (Arc::clone(self), kind.resource.clone());
+            informer.on_change(move |change| collector.notice(&resource, change));
+            context.informers.add(&informer);
+            self.kinds.write().insert(kind.resource, informer);
+        }
+    }
+
+    fn notice(&self, kind: &ResourceKind, change: &Change<Object>) {
+        let object = change.object();
+        if change.is_deletion() {
+            for dependent in self.dependents(object.uid()) {
+                self.queue.add(dependent.0);
+            }
+            // An owner that waits for its dependents may go on now.
+            for owner in object.owners() {
+                self.queue.add(self.node_of(&owner, object.namespace()));
+            }
+        } else if !object.owners().is_empty() || object.is_being_deleted() {
+            self.queue.add(Node { kind: kind.clone(), key: object.key() });
+        }
+    }
+
+    async fn work(&self) {
+        while let Some(node) = self.queue.next().await {
+            match self.look(&node).await {
+                Ok(()) => self.queue.forget(&node),
+                Err(error) => {
+                    let delay = self.queue.add_rate_limited(node.clone());
+                    debug!(?node, error = %base::error::chain(&error), ?delay, "not collected; trying again");
+                }
+            }
+            self.queue.done(&node);
+        }
+    }
+
+    /// Decides about one object and acts.
+    async fn look(&self, node: &Node) -> Result<(), Error> {
+        let Some(informer) = self.kinds.read().get(&node.kind).cloned() else { return Ok(()) };
+        let Some(object) = informer.store().get(&node.key) else { return Ok(()) };
+        let dependents = if object.is_being_deleted() { self.dependents(object.uid()) } else { Vec::new() };
+        let mut absent = Vec::new();
+        for owner in object.owners() {
+            if !self.exists(&owner, object.namespace()).await? {
+                absent.push(owner.uid);
+            }
+        }
+        let finalizers: Vec<String> = object.finalizers().map(str::to_owned).collect();
+        match verdict(&object.owners(), &absent, object.is_being_deleted(), &finalizers, dependents.len()) {
+            Verdict::Keep => Ok(()),
+            Verdict::Delete => {
+                debug!(kind = %node.kind.kind, key = %node.key, "collecting: its owners are gone");
+                self.delete(&node.kind, &object, Propagation::Background).await
+            }
+            Verdict::ForgetOwners(gone) => self.forget_owners(&node.kind, &object, &gone).await,
+            Verdict::DeleteDependents => {
+                for (dependent, kind) in dependents.iter().map(|(node, object)| (object, &node.kind)) {
+                    if !dependent.is_being_deleted() {
+                        self.delete(kind, dependent, Propagation::Foreground).await?;
+                    }
+                }
+                Ok(())
+            }
+            Verdict::OrphanDependents => {
+                let uid = [object.uid().to_owned()];
+                for (dependent, kind) in dependents.iter().map(|(node, object)| (object, &node.kind)) {
+                    self.forget_owners(kind, dependent, &uid).await?;
+                }
+                self.release(&node.kind, &object, plan::ORPHAN).await
+            }
+            Verdict::Release(finalizer) => self.release(&node.kind, &object, finalizer).await,
+        }
+    }
+
+    /// Objects of all kinds that name this owner.
+    fn dependents(&self, uid: &str) -> Vec<(Node, Arc<Object>)> {
+        let kinds = self.kinds.read();
+        let of_kind = |(kind, informer): (&ResourceKind, &Informer<Object>)| -> Vec<(Node, Arc<Object>)> {
+            let found = informer.store().by_index(OWNER, uid);
+            found.into_iter().map(|object| (Node { kind: kind.clone(), key: object.key() }, object)).collect()
+        };
+        kinds.iter().flat_map(of_kind).collect()
+    }
+
+    fn node_of(&self, owner: &OwnerReference, namespace: Option<&str>) -> Node {
+        let kind = self.kind_of(owner).unwrap_or(ResourceKind {
+            group: "".into(),
+            version: "".into(),
+            kind: owner.kind.clone().into(),
+            plural: "".into(),
+            namespaced: false,
+        });
+        let namespace = namespace.filter(|_| kind.namespaced).unwrap_or_default();
+        Node { key: ObjectKey::new(namespace, &owner.name), kind }
+    }
+
+    fn kind_of(&self, owner: &OwnerReference) -> Option<ResourceKind> {
+        let group = owner.api_version.rsplit_once('/').map_or("", |(group, _)| group);
+        self.kinds.read().keys().find(|kind| kind.group == group && kind.kind == owner.kind.as_str()).cloned()
+    }
+
+    /// Whether an owner is there. The cache may say yes; that it is not is asked of the API.
+    async fn exists(&self, owner: &OwnerReference, namespace: Option<&str>) -> Result<bool, Error> {
+        // Of a kind that nobody knows, nothing can be said: its objects are kept.
+        let Some(kind) = self.kind_of(owner) else { return Ok(true) };
+        let node = self.node_of(owner, namespace);
+        let informer = self.kinds.read().get(&kind).cloned();
+        if let Some(informer) = informer
+            && informer.store().get(&node.key).is_some_and(|object| object.uid() == owner.uid)
+        {
+            return Ok(true);
+        }
+        let api = Api::dynamic(&self.client, &kind, kind.namespaced.then_some(node.key.namespace.as_str()));
+        Ok(api.find(&owner.name).await?.is_some_and(|found| found.uid() == owner.uid))
+    }
+
+    async fn delete(&self, kind: &ResourceKind, object: &Object, propagation: Propagation) -> Result<(), Error> {
+        let options = DeleteOptions {
+            propagation: Some(propagation),
+            preconditions: Preconditions { uid: Some(object.uid().to_owned()), ..Preconditions::default() },
+            ..DeleteOptions::default()
+        };
+        match self.api(kind, object).delete(object.name(), &options).await {
+            Ok(()) | Err(Error::NotFound(_) | Error::Conflict(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Takes owners out of an object that has others.
+    async fn forget_owners(&self, kind: &ResourceKind, object: &Object, gone: &[String]) -> Result<(), Error> {
+        let rest: Vec<OwnerReference> = object.owners().into_iter().filter(|owner| !gone.contains(&owner.uid)).collect();
+        let patch = json!({"metadata": {
+            "uid": object.uid(), "resourceVersion": object.resource_version(), "ownerReferences": rest}});
+        self.patch(kind, object, patch).await
+    }
+
+    /// Takes a finalizer from an object that is being deleted.
+    async fn release(&self, kind: &ResourceKind, object: &Object, finalizer: &str) -> Result<(), Error> {
+        let rest: Vec<&str> = object.finalizers().filter(|known| *known != finalizer).collect();
+        let patch = json!({"metadata": {
+            "uid": object.uid(), "resourceVersion": object.resource_version(), "finalizers": rest}});
+        self.patch(kind, object, patch).await
+    }
+
+    async fn patch(&self, kind: &ResourceKind, object: &Object, patch: serde_json::Value) -> Result<(), Error> {
+        match self.api(kind, object).patch(object.name(), &Patch::Merge(patch), &PatchOptions::default()).await {
+            Ok(_) | Err(Error::NotFound(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn api(&self, kind: &ResourceKind, object: &Object) -> Api<Object> {
+        Api::dynamic(&self.client, kind, object.namespace())
+    }
+}

@@ -1,0 +1,214 @@
+//! ReplicaSets: so many pods of a template, no more and no fewer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use client::api::{DeleteOptions, Patch, PatchOptions, Preconditions};
+use client::recorder::{EventType, Recorder};
+use client::{Action, Api, Controller, Error, Freshness, ObjectKey, Resource as _, Store};
+use futures::future::join_all;
+use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetStatus};
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use model::select::LabelSelector;
+use serde_json::json;
+use tracing::debug;
+
+use crate::{Context, pods};
+
+mod plan;
+
+use plan::{Step, plan, status};
+
+/// Runs the controller.
+pub(crate) async fn run(context: Context, recorder: Recorder) {
+    let sets = context.informers.of::<ReplicaSet>();
+    let all_pods = context.informers.of::<Pod>();
+    let selected = sets.store();
+    // A pod without an owner concerns every set that selects it.
+    let orphans = move |pod: &Pod| -> Vec<ObjectKey> {
+        if pod.controller().is_some() || pod.metadata.labels.as_ref().is_none_or(|labels| labels.is_empty()) {
+            return Vec::new();
+        }
+        let namespace = pod.namespace().unwrap_or_default();
+        let sets = selected.list_namespace(namespace);
+        sets.iter().filter(|set| selector(set).is_some_and(|selector| pod.is_selected(&selector))).map(|set| set.key()).collect()
+    };
+    let reconciler = Arc::new(Reconciler {
+        sets: sets.store(),
+        pods: all_pods.store(),
+        fresh: Freshness::new(all_pods.store()),
+        recorder,
+        context: context.clone(),
+    });
+    Controller::new("replicaset", &sets)
+        .owns(&all_pods)
+        .watches(&all_pods, orphans)
+        .workers(8)
+        .run(
+            move |key| {
+                let reconciler = Arc::clone(&reconciler);
+                async move { reconciler.reconcile(&key).await }
+            },
+            context.stop,
+        )
+        .await;
+}
+
+struct Reconciler {
+    context: Context,
+    sets: Store<ReplicaSet>,
+    pods: Store<Pod>,
+    fresh: Freshness<Pod>,
+    recorder: Recorder,
+}
+
+impl Reconciler {
+    async fn reconcile(&self, key: &ObjectKey) -> Result<Action, Error> {
+        let Some(set) = self.sets.get(key) else {
+            self.fresh.forget(key);
+            return Ok(Action::Done);
+        };
+        if !self.fresh.ready(key).await {
+            return Ok(Action::After(Duration::from_secs(1)));
+        }
+        let mut owned = self.pods.by_controller(set.uid());
+        if set.metadata.deletion_timestamp.is_none() {
+            owned.extend(self.adopt(key, &set).await?);
+            let wanted = set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
+            let steps = plan(usize::try_from(wanted).unwrap_or(0), &owned);
+            if !steps.is_empty() {
+                debug!(replica_set = %key, steps = steps.len(), "acting");
+            }
+            self.act(key, &set, steps).await?;
+        }
+        self.publish(key, &set).await
+    }
+
+    /// Takes over pods that the selector fits and nobody owns.
+    async fn adopt(&self, key: &ObjectKey, set: &ReplicaSet) -> Result<Vec<Arc<Pod>>, Error> {
+        let Some(selector) = selector(set) else { return Ok(Vec::new()) };
+        let mut adopted = Vec::new();
+        for pod in self.pods.select(&key.namespace, &selector) {
+            if pod.controller().is_some() || !pods::is_active(&pod) {
+                continue;
+            }
+            let api: Api<Pod> = Api::namespaced(&self.context.client, &key.namespace);
+            let patch = json!({"metadata": {"uid": pod.uid(), "ownerReferences": [set.as_controller_reference()]}});
+            match api.patch(pod.name(), &Patch::Strategic(patch), &PatchOptions::default()).await {
+                Ok(pod) => {
+                    self.fresh.created(key, &pod);
+                    adopted.push(Arc::new(pod));
+                }
+                Err(Error::NotFound(_) | Error::Conflict(_) | Error::Invalid(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(adopted)
+    }
+
+    /// Creates and deletes. Creations begin with one and double, so that a template that is refused
+    /// is refused once and not a hundred times.
+    async fn act(&self, key: &ObjectKey, set: &ReplicaSet, steps: Vec<Step>) -> Result<(), Error> {
+        let (mut create, mut delete) = (0, Vec::new());
+        for step in steps {
+            match step {
+                Step::Create => create += 1,
+                Step::Delete(pod) => delete.push(pod),
+            }
+        }
+        let mut batch = 1;
+        while create > 0 {
+            let now = batch.min(create);
+            let results = join_all((0..now).map(|_| self.create(key, set))).await;
+            results.into_iter().collect::<Result<(), _>>()?;
+            create -= now;
+            batch *= 2;
+        }
+        let results = join_all(delete.iter().map(|pod| self.delete(key, set, pod))).await;
+        results.into_iter().collect()
+    }
+
+    async fn create(&self, key: &ObjectKey, set: &ReplicaSet) -> Result<(), Error> {
+        let template = set.spec.as_ref().and_then(|spec| spec.template.clone()).unwrap_or_default();
+        let labels = template.metadata.clone().unwrap_or_default();
+        let owner = set.as_controller_reference();
+        let pod = Pod {
+            metadata: ObjectMeta {
+                generate_name: Some(format!("{}-", set.name())),
+                namespace: Some(key.namespace.clone()),
+                labels: labels.labels,
+                annotations: labels.annotations,
+                finalizers: labels.finalizers,
+                owner_references: Some(vec![OwnerReference {
+                    api_version: owner.api_version,
+                    kind: owner.kind,
+                    name: owner.name,
+                    uid: owner.uid,
+                    controller: owner.controller,
+                    block_owner_deletion: owner.block_owner_deletion,
+                }]),
+                ..ObjectMeta::default()
+            },
+            spec: template.spec,
+            status: None,
+        };
+        let api: Api<Pod> = Api::namespaced(&self.context.client, &key.namespace);
+        match api.create(&pod).await {
+            Ok(pod) => {
+                self.fresh.created(key, &pod);
+                let message = format!("Created pod: {}", pod.name());
+                self.recorder.event(set, EventType::Normal, "SuccessfulCreate", message);
+                Ok(())
+            }
+            // The namespace is going away, and the set with it.
+            Err(Error::Forbidden(status)) if status.message.contains("being terminated") => Ok(()),
+            Err(error) => {
+                let message = format!("Error creating: {error}");
+                self.recorder.event(set, EventType::Warning, "FailedCreate", message);
+                Err(error)
+            }
+        }
+    }
+
+    async fn delete(&self, key: &ObjectKey, set: &ReplicaSet, pod: &Pod) -> Result<(), Error> {
+        let api: Api<Pod> = Api::namespaced(&self.context.client, &key.namespace);
+        let preconditions = Preconditions { uid: Some(pod.uid().to_owned()), ..Preconditions::default() };
+        match api.delete(pod.name(), &DeleteOptions { preconditions, ..DeleteOptions::default() }).await {
+            Ok(()) => {
+                self.fresh.deleted(key, pod);
+                let message = format!("Deleted pod: {}", pod.name());
+                self.recorder.event(set, EventType::Normal, "SuccessfulDelete", message);
+                Ok(())
+            }
+            Err(Error::NotFound(_) | Error::Conflict(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Publishes the status if it changed; comes back when a pod will have been ready long enough.
+    async fn publish(&self, key: &ObjectKey, set: &ReplicaSet) -> Result<Action, Error> {
+        let owned = self.pods.by_controller(set.uid());
+        let now = self.context.clock.now();
+        let (next, wake) = status(set, &owned, now);
+        let before = set.status.clone().unwrap_or_default();
+        if next != before {
+            let api: Api<ReplicaSet> = Api::namespaced(&self.context.client, &key.namespace);
+            let mut changed = ReplicaSet::clone(set);
+            changed.status = Some(ReplicaSetStatus { conditions: before.conditions, ..next });
+            match api.update_status(&changed).await {
+                Ok(_) | Err(Error::NotFound(_)) => {}
+                // The cache is behind; its next change brings us back.
+                Err(Error::Conflict(_)) => return Ok(Action::After(Duration::from_millis(20))),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(wake.map_or(Action::Done, |moment| {
+            Action::After(Duration::try_from(moment.duration_since(now)).unwrap_or(Duration::ZERO))
+        }))
+    }
+}
+
+fn selector(set: &ReplicaSet) -> Option<LabelSelector> {
+    crate::selector(&set.spec.as_ref()?.selector)
+}

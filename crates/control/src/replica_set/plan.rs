@@ -1,0 +1,147 @@
+//! The thinking half of the ReplicaSet controller: pure.
+
+use std::cmp::Reverse;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::Timestamp;
+use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetStatus};
+use k8s_openapi::api::core::v1::Pod;
+
+use crate::pods;
+
+/// One thing to do.
+#[derive(Clone, Debug)]
+pub(super) enum Step {
+    /// Make a pod of the template.
+    Create,
+    /// Delete this pod.
+    Delete(Arc<Pod>),
+}
+
+/// How many pods at most are created or deleted at once.
+const BURST: usize = 500;
+
+/// What brings the pods of a set to `wanted`.
+pub(super) fn plan(wanted: usize, owned: &[Arc<Pod>]) -> Vec<Step> {
+    let mut active: Vec<&Arc<Pod>> = owned.iter().filter(|pod| pods::is_active(pod)).collect();
+    if active.len() <= wanted {
+        return vec![Step::Create; (wanted - active.len()).min(BURST)];
+    }
+    let surplus = (active.len() - wanted).min(BURST);
+    active.sort_by_key(|pod| worth(pod));
+    active.into_iter().take(surplus).map(|pod| Step::Delete(Arc::clone(pod))).collect()
+}
+
+/// Who goes first when there are too many: pods that no node has taken, that do not run, that are
+/// not ready, that cost least to delete, that became ready last, that restarted most, that are youngest.
+fn worth(pod: &Pod) -> impl Ord + use<> {
+    let spec = pod.spec.as_ref();
+    let assigned = spec.and_then(|spec| spec.node_name.as_deref()).is_some_and(|node| !node.is_empty());
+    let phase = match pods::phase(pod) {
+        "Running" => 2,
+        "Pending" | "" => 0,
+        _ => 1,
+    };
+    let cost = pod
+        .metadata
+        .annotations
+        .as_ref()
+        .and_then(|annotations| annotations.get("controller.kubernetes.io/pod-deletion-cost"))
+        .and_then(|text| text.parse::<i32>().ok())
+        .unwrap_or(0);
+    let ready_since = pods::available_at(pod, Duration::ZERO);
+    let statuses = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
+    let restarts: i32 = statuses.map(|status| status.restart_count).sum();
+    let created = pod.metadata.creation_timestamp.as_ref().map(|time| time.0);
+    (assigned, phase, pods::is_ready(pod), cost, Reverse(ready_since), Reverse(restarts), Reverse(created))
+}
+
+/// The set's status, and when a pod will have been ready for long enough.
+pub(super) fn status(set: &ReplicaSet, owned: &[Arc<Pod>], now: Timestamp) -> (ReplicaSetStatus, Option<Timestamp>) {
+    let spec = set.spec.clone().unwrap_or_default();
+    let least = Duration::from_secs(spec.min_ready_seconds.and_then(|s| u64::try_from(s).ok()).unwrap_or(0));
+    let labels = spec.template.and_then(|template| template.metadata).and_then(|metadata| metadata.labels).unwrap_or_default();
+    let active: Vec<&Arc<Pod>> = owned.iter().filter(|pod| pods::is_active(pod)).collect();
+    let count = |holds: &dyn Fn(&Pod) -> bool| {
+        i32::try_from(active.iter().filter(|pod| holds(pod)).count()).unwrap_or(i32::MAX)
+    };
+    let labelled = |pod: &Pod| {
+        labels.iter().all(|(key, value)| pod.metadata.labels.as_ref().and_then(|l| l.get(key)) == Some(value))
+    };
+    let terminating = owned.iter().filter(|pod| pod.metadata.deletion_timestamp.is_some() && !pods::is_terminal(pod));
+    let status = ReplicaSetStatus {
+        replicas: count(&|_| true),
+        fully_labeled_replicas: Some(count(&labelled)),
+        ready_replicas: Some(count(&pods::is_ready)),
+        available_replicas: Some(count(&|pod| pods::is_available(pod, least, now))),
+        terminating_replicas: Some(i32::try_from(terminating.count()).unwrap_or(i32::MAX)),
+        observed_generation: set.metadata.generation,
+        conditions: set.status.as_ref().and_then(|status| status.conditions.clone()),
+    };
+    let wake = active.iter().filter_map(|pod| pods::available_at(pod, least)).filter(|&moment| moment > now).min();
+    (status, wake)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// `name:state`, where the state is `new`, `pending`, `ready`, `unready`, `done` or `ending`.
+    fn pod(text: &str) -> Arc<Pod> {
+        let (name, state) = text.split_once(':').expect("name:state");
+        let phase = match state {
+            "new" | "pending" => "Pending",
+            "done" => "Succeeded",
+            _ => "Running",
+        };
+        let ready = if matches!(state, "ready" | "ending") { "True" } else { "False" };
+        let pod = json!({
+            "metadata": {"name": name, "deletionTimestamp": (state == "ending").then_some("2026-01-01T00:00:00Z")},
+            "spec": {"containers": [], "nodeName": if state == "new" { "" } else { "n" }},
+            "status": {"phase": phase, "conditions": [
+                {"type": "Ready", "status": ready, "lastTransitionTime": "2026-01-01T00:00:00Z"}]},
+        });
+        Arc::new(serde_json::from_value(pod).expect("a pod"))
+    }
+
+    #[track_caller]
+    fn check(wanted: usize, owned: &str, expected: &str) {
+        let owned: Vec<_> = owned.split_whitespace().map(pod).collect();
+        let words: Vec<String> = plan(wanted, &owned)
+            .iter()
+            .map(|step| match step {
+                Step::Create => "create".to_owned(),
+                Step::Delete(pod) => format!("delete {}", pod.metadata.name.as_deref().unwrap_or_default()),
+            })
+            .collect();
+        assert_eq!(words.join(", "), expected);
+    }
+
+    #[test]
+    fn missing_pods_are_created_and_ended_ones_do_not_count() {
+        check(2, "", "create, create");
+        check(2, "a:ready b:done", "create");
+        check(2, "a:ready b:ending", "create");
+        check(2, "a:ready b:pending", "");
+    }
+
+    #[test]
+    fn of_too_many_those_go_first_that_do_least() {
+        check(1, "a:ready b:new c:pending", "delete b, delete c");
+        check(1, "a:ready b:unready", "delete b");
+        check(0, "a:ready", "delete a");
+    }
+
+    #[test]
+    fn a_pod_is_available_after_it_has_been_ready_for_long_enough() {
+        let set = json!({"spec": {"minReadySeconds": 60, "selector": {}}});
+        let set: ReplicaSet = serde_json::from_value(set).expect("a set");
+        let ready_at: Timestamp = "2026-01-01T00:00:00Z".parse().expect("a time");
+        let at = |seconds: u64| status(&set, &[pod("a:ready")], ready_at + Duration::from_secs(seconds));
+        assert_eq!(at(30).0.available_replicas, Some(0));
+        assert_eq!(at(30).1, Some(ready_at + Duration::from_secs(60)));
+        assert_eq!(at(60).0.available_replicas, Some(1));
+    }
+}
