@@ -36,7 +36,9 @@ pub(crate) async fn run(context: Context, recorder: Recorder) {
     // A deployment that recreates waits for the last old pod to be gone.
     let (by_uid, owners) = (deployments.store(), sets.store());
     let of_pod = move |pod: &Pod| -> Vec<ObjectKey> {
-        let Some(owner) = pod.controller().filter(|owner| owner.kind == "ReplicaSet") else { return Vec::new() };
+        let Some(owner) = pod.controller().filter(|owner| owner.kind == "ReplicaSet") else {
+            return Vec::new();
+        };
         let set = owners.get(&ObjectKey::new(pod.namespace().unwrap_or_default(), owner.name));
         let deployment = set.and_then(|set| set.controller());
         let key = deployment.map(|owner| ObjectKey::new(pod.namespace().unwrap_or_default(), owner.name));
@@ -94,7 +96,9 @@ impl Reconciler {
 
     /// Takes over sets that the selector fits and nobody owns.
     async fn adopt(&self, key: &ObjectKey, deployment: &Deployment) -> Result<(), Error> {
-        let Some(selector) = deployment.spec.as_ref().and_then(|spec| selector(&spec.selector)) else { return Ok(()) };
+        let Some(selector) = deployment.spec.as_ref().and_then(|spec| selector(&spec.selector)) else {
+            return Ok(());
+        };
         for set in self.sets.select(&key.namespace, &selector) {
             if set.controller().is_some() || set.metadata.deletion_timestamp.is_some() {
                 continue;
@@ -128,7 +132,11 @@ impl Reconciler {
                 if wanted != before {
                     patch["spec"] = json!({ "replicas": wanted });
                 }
-                let changed = match self.api(key).patch(set.name(), &Patch::Merge(patch), &PatchOptions::default()).await {
+                let changed = match self
+                    .api(key)
+                    .patch(set.name(), &Patch::Merge(patch), &PatchOptions::default())
+                    .await
+                {
                     Ok(changed) => changed,
                     Err(Error::NotFound(_) | Error::Conflict(_)) => return Ok(()),
                     Err(error) => return Err(error),
@@ -142,7 +150,8 @@ impl Reconciler {
                 Ok(())
             }
             Step::Delete(set) => {
-                let preconditions = Preconditions { uid: Some(set.uid().to_owned()), ..Preconditions::default() };
+                let preconditions =
+                    Preconditions { uid: Some(set.uid().to_owned()), ..Preconditions::default() };
                 let options = DeleteOptions { preconditions, ..DeleteOptions::default() };
                 match self.api(key).delete(set.name(), &options).await {
                     Ok(()) => {
@@ -175,7 +184,12 @@ impl Reconciler {
         }
     }
 
-    async fn publish(&self, key: &ObjectKey, deployment: &Deployment, sets: &[Arc<ReplicaSet>]) -> Result<Action, Error> {
+    async fn publish(
+        &self,
+        key: &ObjectKey,
+        deployment: &Deployment,
+        sets: &[Arc<ReplicaSet>],
+    ) -> Result<Action, Error> {
         let (next, wake) = status::status(deployment, sets, self.context.clock.now());
         if deployment.status.as_ref() != Some(&next) {
             let api: Api<Deployment> = Api::namespaced(&self.context.client, &key.namespace);

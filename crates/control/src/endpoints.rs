@@ -34,7 +34,8 @@ pub(crate) async fn run(context: Context) {
         services.iter().filter(|service| plan::selects(service, pod)).map(|service| service.key()).collect()
     };
     let of_slice = |slice: &EndpointSlice| -> Vec<ObjectKey> {
-        let service = slice.label(plan::SERVICE_NAME).filter(|_| slice.label(plan::MANAGED_BY) == Some(plan::MANAGER));
+        let service =
+            slice.label(plan::SERVICE_NAME).filter(|_| slice.label(plan::MANAGED_BY) == Some(plan::MANAGER));
         service.map(|name| ObjectKey::new(slice.namespace().unwrap_or_default(), name)).into_iter().collect()
     };
     Controller::new("endpointslice", &services)
@@ -73,13 +74,21 @@ impl Reconciler {
         if service.metadata.deletion_timestamp.is_some() || !plan::has_selector(&service) {
             return Ok(Action::Done);
         }
-        let pods: Vec<Arc<Pod>> = self.pods.list_namespace(&key.namespace).into_iter().filter(|pod| plan::selects(&service, pod)).collect();
+        let pods: Vec<Arc<Pod>> = self
+            .pods
+            .list_namespace(&key.namespace)
+            .into_iter()
+            .filter(|pod| plan::selects(&service, pod))
+            .collect();
         let members = members(&service, &pods);
         let own: Vec<Arc<EndpointSlice>> = self
             .slices
             .list_namespace(&key.namespace)
             .into_iter()
-            .filter(|slice| slice.label(plan::SERVICE_NAME) == Some(&key.name) && slice.label(plan::MANAGED_BY) == Some(plan::MANAGER))
+            .filter(|slice| {
+                slice.label(plan::SERVICE_NAME) == Some(&key.name)
+                    && slice.label(plan::MANAGED_BY) == Some(plan::MANAGER)
+            })
             .collect();
         let api: Api<EndpointSlice> = Api::namespaced(&self.context.client, &key.namespace);
         for step in plan(&service, &members, &own) {
@@ -91,7 +100,9 @@ impl Reconciler {
                 },
                 Step::Update(slice) => match api.update(&slice).await {
                     Ok(slice) => self.fresh.created(key, &slice),
-                    Err(Error::NotFound(_) | Error::Conflict(_)) => return Ok(Action::After(Duration::from_millis(20))),
+                    Err(Error::NotFound(_) | Error::Conflict(_)) => {
+                        return Ok(Action::After(Duration::from_millis(20)));
+                    }
                     Err(error) => return Err(error),
                 },
                 Step::Delete(slice) => match api.delete(slice.name(), &DeleteOptions::default()).await {
@@ -104,7 +115,12 @@ impl Reconciler {
         self.publish_older(key, &service, &members).await
     }
 
-    async fn publish_older(&self, key: &ObjectKey, service: &Service, members: &[plan::Member]) -> Result<Action, Error> {
+    async fn publish_older(
+        &self,
+        key: &ObjectKey,
+        service: &Service,
+        members: &[plan::Member],
+    ) -> Result<Action, Error> {
         let api: Api<Endpoints> = Api::namespaced(&self.context.client, &key.namespace);
         let wanted = older(service, members);
         let written = match self.endpoints.get(key) {
@@ -124,7 +140,11 @@ impl Reconciler {
     }
 
     async fn remove_older(&self, key: &ObjectKey) -> Result<Action, Error> {
-        if self.endpoints.get(key).is_none_or(|endpoints| endpoints.label(plan::MANAGED_BY) != Some(plan::OLDER_MANAGER)) {
+        if self
+            .endpoints
+            .get(key)
+            .is_none_or(|endpoints| endpoints.label(plan::MANAGED_BY) != Some(plan::OLDER_MANAGER))
+        {
             return Ok(Action::Done);
         }
         let api: Api<Endpoints> = Api::namespaced(&self.context.client, &key.namespace);

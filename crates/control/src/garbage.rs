@@ -11,7 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use client::api::{DeleteOptions, Patch, PatchOptions, Preconditions, Propagation};
-use client::{Api, Change, Client, Error, Informer, ListOptions, ObjectKey, Resource as _, ResourceKind, WorkQueue};
+use client::{
+    Api, Change, Client, Error, Informer, ListOptions, ObjectKey, Resource as _, ResourceKind, WorkQueue,
+};
 use model::{Object, OwnerReference};
 use parking_lot::RwLock;
 use serde_json::json;
@@ -82,8 +84,10 @@ impl Collector {
             if known || !(kind.can("list") && kind.can("watch") && kind.can("delete")) {
                 continue;
             }
-            let informer = Informer::new(Api::dynamic(&self.client, &kind.resource, None), ListOptions::default());
-            informer.index(OWNER, |object: &Object| object.owners().into_iter().map(|owner| owner.uid).collect());
+            let informer =
+                Informer::new(Api::dynamic(&self.client, &kind.resource, None), ListOptions::default());
+            informer
+                .index(OWNER, |object: &Object| object.owners().into_iter().map(|owner| owner.uid).collect());
             let (collector, resource) = (Arc::clone(self), kind.resource.clone());
             informer.on_change(move |change| collector.notice(&resource, change));
             context.informers.add(&informer);
@@ -199,7 +203,12 @@ impl Collector {
         Ok(api.find(&owner.name).await?.is_some_and(|found| found.uid() == owner.uid))
     }
 
-    async fn delete(&self, kind: &ResourceKind, object: &Object, propagation: Propagation) -> Result<(), Error> {
+    async fn delete(
+        &self,
+        kind: &ResourceKind,
+        object: &Object,
+        propagation: Propagation,
+    ) -> Result<(), Error> {
         let options = DeleteOptions {
             propagation: Some(propagation),
             preconditions: Preconditions { uid: Some(object.uid().to_owned()), ..Preconditions::default() },
@@ -212,8 +221,14 @@ impl Collector {
     }
 
     /// Takes owners out of an object that has others.
-    async fn forget_owners(&self, kind: &ResourceKind, object: &Object, gone: &[String]) -> Result<(), Error> {
-        let rest: Vec<OwnerReference> = object.owners().into_iter().filter(|owner| !gone.contains(&owner.uid)).collect();
+    async fn forget_owners(
+        &self,
+        kind: &ResourceKind,
+        object: &Object,
+        gone: &[String],
+    ) -> Result<(), Error> {
+        let rest: Vec<OwnerReference> =
+            object.owners().into_iter().filter(|owner| !gone.contains(&owner.uid)).collect();
         let patch = json!({"metadata": {
             "uid": object.uid(), "resourceVersion": object.resource_version(), "ownerReferences": rest}});
         self.patch(kind, object, patch).await
@@ -227,8 +242,17 @@ impl Collector {
         self.patch(kind, object, patch).await
     }
 
-    async fn patch(&self, kind: &ResourceKind, object: &Object, patch: serde_json::Value) -> Result<(), Error> {
-        match self.api(kind, object).patch(object.name(), &Patch::Merge(patch), &PatchOptions::default()).await {
+    async fn patch(
+        &self,
+        kind: &ResourceKind,
+        object: &Object,
+        patch: serde_json::Value,
+    ) -> Result<(), Error> {
+        match self
+            .api(kind, object)
+            .patch(object.name(), &Patch::Merge(patch), &PatchOptions::default())
+            .await
+        {
             Ok(_) | Err(Error::NotFound(_)) => Ok(()),
             Err(error) => Err(error),
         }

@@ -61,7 +61,8 @@ pub(crate) async fn all(client: &Client) -> Result<Vec<Kind>, Error> {
 
 async fn of_version(client: &Client, path: &str, group: &str, version: &str) -> Result<Vec<Kind>, Error> {
     let listed: Resources = client.get(path).await?;
-    let whole = listed.resources.into_iter().filter(|entry| !entry.name.contains('/') && entry.kind != "Event");
+    let whole =
+        listed.resources.into_iter().filter(|entry| !entry.name.contains('/') && entry.kind != "Event");
     let kind = |entry: Entry| Kind {
         resource: ResourceKind {
             group: group.to_owned().into(),

@@ -42,7 +42,12 @@ pub(crate) struct Context {
 /// Runs the scheduler and all controllers until `stop` is cancelled.
 pub async fn run(config: Config, client: &Client, clock: Arc<dyn Clock>, stop: CancellationToken) {
     let informers = Informers::new(client);
-    let context = Context { client: client.clone(), informers: informers.clone(), clock: Arc::clone(&clock), stop: stop.clone() };
+    let context = Context {
+        client: client.clone(),
+        informers: informers.clone(),
+        clock: Arc::clone(&clock),
+        stop: stop.clone(),
+    };
     let recorder = |component: &str| Recorder::new(client, component, None, Arc::clone(&clock));
     let (deployment_events, deployment_writer) = recorder("deployment-controller");
     let (replica_set_events, replica_set_writer) = recorder("replicaset-controller");

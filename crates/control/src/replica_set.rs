@@ -32,7 +32,10 @@ pub(crate) async fn run(context: Context, recorder: Recorder) {
         }
         let namespace = pod.namespace().unwrap_or_default();
         let sets = selected.list_namespace(namespace);
-        sets.iter().filter(|set| selector(set).is_some_and(|selector| pod.is_selected(&selector))).map(|set| set.key()).collect()
+        sets.iter()
+            .filter(|set| selector(set).is_some_and(|selector| pod.is_selected(&selector)))
+            .map(|set| set.key())
+            .collect()
     };
     let reconciler = Arc::new(Reconciler {
         sets: sets.store(),
@@ -94,7 +97,8 @@ impl Reconciler {
                 continue;
             }
             let api: Api<Pod> = Api::namespaced(&self.context.client, &key.namespace);
-            let patch = json!({"metadata": {"uid": pod.uid(), "ownerReferences": [set.as_controller_reference()]}});
+            let patch =
+                json!({"metadata": {"uid": pod.uid(), "ownerReferences": [set.as_controller_reference()]}});
             match api.patch(pod.name(), &Patch::Strategic(patch), &PatchOptions::default()).await {
                 Ok(pod) => {
                     self.fresh.created(key, &pod);

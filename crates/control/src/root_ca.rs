@@ -34,17 +34,24 @@ pub(crate) async fn run(context: Context, authority: String) {
             let data = BTreeMap::from([(KEY.to_owned(), authority)]);
             let written = match config_maps.get(&ObjectKey::new(&key.name, NAME)) {
                 Some(current) if current.data.as_ref() == Some(&data) => return Ok(Action::Done),
-                Some(_) => api.patch(NAME, &Patch::Merge(json!({ "data": data })), &PatchOptions::default()).await,
+                Some(_) => {
+                    api.patch(NAME, &Patch::Merge(json!({ "data": data })), &PatchOptions::default()).await
+                }
                 None => {
                     let metadata = ObjectMeta { name: Some(NAME.to_owned()), ..ObjectMeta::default() };
                     api.create(&ConfigMap { metadata, data: Some(data), ..ConfigMap::default() }).await
                 }
             };
             match written {
-                Ok(_) | Err(Error::AlreadyExists(_) | Error::NotFound(_) | Error::Forbidden(_)) => Ok(Action::Done),
+                Ok(_) | Err(Error::AlreadyExists(_) | Error::NotFound(_) | Error::Forbidden(_)) => {
+                    Ok(Action::Done)
+                }
                 Err(error) => Err(error),
             }
         }
     };
-    Controller::new("root-ca", &namespaces).watches(&config_maps, of_config_map).run(reconcile, context.stop).await;
+    Controller::new("root-ca", &namespaces)
+        .watches(&config_maps, of_config_map)
+        .run(reconcile, context.stop)
+        .await;
 }

@@ -45,7 +45,8 @@ pub(crate) async fn run(context: Context, recorder: Recorder) {
     });
     // Room may have come: whoever waits is tried again.
     let (waiting, store) = (Arc::clone(&queue), pods.store());
-    let try_all = move || store.list().iter().filter(|pod| is_ours(pod)).for_each(|pod| waiting.add(pod.key()));
+    let try_all =
+        move || store.list().iter().filter(|pod| is_ours(pod)).for_each(|pod| waiting.add(pod.key()));
     let try_all_again = try_all.clone();
     nodes.on_change(move |change: &Change<Node>| {
         if !only_heartbeats(change) {
@@ -60,8 +61,14 @@ pub(crate) async fn run(context: Context, recorder: Recorder) {
         }
     });
     let (pod_store, node_store) = (pods.store(), nodes.store());
-    let mut scheduler =
-        Scheduler { context: context.clone(), recorder, pods: pod_store, nodes: node_store, queue, assumed: HashMap::new() };
+    let mut scheduler = Scheduler {
+        context: context.clone(),
+        recorder,
+        pods: pod_store,
+        nodes: node_store,
+        queue,
+        assumed: HashMap::new(),
+    };
     tokio::select! {
         () = context.stop.cancelled() => {}
         () = scheduler.schedule() => {}
@@ -120,7 +127,8 @@ impl Scheduler {
             Ok(node) => {
                 debug!(pod = %pod.key(), node, "decided");
                 self.assumed.insert(pod.uid().to_owned(), (Arc::clone(&pod), node.clone()));
-                let api: Api<Pod> = Api::namespaced(&self.context.client, pod.namespace().unwrap_or_default());
+                let api: Api<Pod> =
+                    Api::namespaced(&self.context.client, pod.namespace().unwrap_or_default());
                 writing.spawn(async move {
                     let result = bind(&api, &pod, &node).await;
                     Bound { pod, node, result }
@@ -157,7 +165,9 @@ impl Scheduler {
     /// Forgets assumptions that the cache shows by now, or whose pods are gone.
     fn forget_shown(&mut self) {
         let pods = &self.pods;
-        self.assumed.retain(|uid, (pod, _)| pods.get(&pod.key()).is_some_and(|shown| shown.uid() == uid && !is_bound(&shown)));
+        self.assumed.retain(|uid, (pod, _)| {
+            pods.get(&pod.key()).is_some_and(|shown| shown.uid() == uid && !is_bound(&shown))
+        });
     }
 
     /// Writes the condition that says why the pod waits.
@@ -166,8 +176,12 @@ impl Scheduler {
         if known.is_some_and(|condition| condition.message.as_deref() == Some(message)) {
             return;
         }
-        let now = base::Timestamp::from_second(self.context.clock.now().as_second()).expect("cutting a time stays in range");
-        let since = known.filter(|c| c.status == "False").and_then(|c| c.last_transition_time.as_ref()).map_or(now, |time| time.0);
+        let now = base::Timestamp::from_second(self.context.clock.now().as_second())
+            .expect("cutting a time stays in range");
+        let since = known
+            .filter(|c| c.status == "False")
+            .and_then(|c| c.last_transition_time.as_ref())
+            .map_or(now, |time| time.0);
         let patch = json!({
             "metadata": {"uid": pod.uid()},
             "status": {"conditions": [{
@@ -176,7 +190,9 @@ impl Scheduler {
             }]},
         });
         let api: Api<Pod> = Api::namespaced(&self.context.client, pod.namespace().unwrap_or_default());
-        if let Err(error) = api.patch_status(pod.name(), &Patch::Strategic(patch), &PatchOptions::default()).await {
+        if let Err(error) =
+            api.patch_status(pod.name(), &Patch::Strategic(patch), &PatchOptions::default()).await
+        {
             debug!(pod = %pod.key(), error = %base::error::chain(&error), "cannot tell why the pod waits");
         }
     }
@@ -202,7 +218,8 @@ fn choose(pod: &Pod, snapshot: &Snapshot<'_>) -> Result<String, String> {
     if total == 0 {
         return Err("no nodes available to schedule pods".to_owned());
     }
-    let mut parts: Vec<String> = reasons.into_iter().map(|(reason, count)| format!("{count} {reason}")).collect();
+    let mut parts: Vec<String> =
+        reasons.into_iter().map(|(reason, count)| format!("{count} {reason}")).collect();
     parts.sort();
     Err(format!("0/{total} nodes are available: {}.", parts.join(", ")))
 }
@@ -214,13 +231,19 @@ async fn bind(api: &Api<Pod>, pod: &Pod, node: &str) -> Result<(), Error> {
         "metadata": {"name": pod.name(), "namespace": pod.namespace(), "uid": pod.uid()},
         "target": {"apiVersion": "v1", "kind": "Node", "name": node},
     });
-    api.create_subresource::<serde_json::Value>(pod.name(), "binding", &binding, &WriteOptions::default()).await.map(drop)
+    api.create_subresource::<serde_json::Value>(pod.name(), "binding", &binding, &WriteOptions::default())
+        .await
+        .map(drop)
 }
 
 /// Whether a pod waits for this scheduler.
 fn is_ours(pod: &Pod) -> bool {
     let scheduler = pod.spec.as_ref().and_then(|spec| spec.scheduler_name.as_deref());
-    let gated = pod.spec.as_ref().and_then(|spec| spec.scheduling_gates.as_ref()).is_some_and(|gates| !gates.is_empty());
+    let gated = pod
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.scheduling_gates.as_ref())
+        .is_some_and(|gates| !gates.is_empty());
     !is_bound(pod)
         && !gated
         && pods::is_active(pod)

@@ -21,14 +21,17 @@ pub(crate) async fn run(context: Context) {
     let reconcile = move |key: ObjectKey| {
         let (namespaces, accounts, client) = (namespace_store.clone(), account_store.clone(), client.clone());
         async move {
-            let gone = namespaces.get(&key).is_none_or(|namespace| namespace.metadata.deletion_timestamp.is_some());
+            let gone =
+                namespaces.get(&key).is_none_or(|namespace| namespace.metadata.deletion_timestamp.is_some());
             if gone || accounts.get(&ObjectKey::new(&key.name, NAME)).is_some() {
                 return Ok(Action::Done);
             }
             let metadata = ObjectMeta { name: Some(NAME.to_owned()), ..ObjectMeta::default() };
             let account = ServiceAccount { metadata, ..ServiceAccount::default() };
             match Api::namespaced(&client, &key.name).create(&account).await {
-                Ok(_) | Err(Error::AlreadyExists(_) | Error::NotFound(_) | Error::Forbidden(_)) => Ok(Action::Done),
+                Ok(_) | Err(Error::AlreadyExists(_) | Error::NotFound(_) | Error::Forbidden(_)) => {
+                    Ok(Action::Done)
+                }
                 Err(error) => Err(error),
             }
         }

@@ -61,6 +61,15 @@ pub(crate) async fn serve(config: &Config, signal: impl Future<Output = &'static
         server.serve(stop).await;
         Ok(())
     });
+    services.start("control", GRACE, {
+        let config = control::Config { authority: authority_certificate(config)? };
+        let client = client(Identity::component("controllers"));
+        let clock = Arc::clone(&clock);
+        async move |stop| {
+            control::run(config, &client, clock, stop).await;
+            Ok(())
+        }
+    });
     let agent = node::Agent::new(
         node_config(config),
         engine.clone(),
@@ -240,6 +249,11 @@ fn docker_group() -> Option<u32> {
     let groups = std::fs::read_to_string("/etc/group").ok()?;
     let mut fields = groups.lines().find(|line| line.starts_with("docker:"))?.split(':');
     fields.nth(2)?.parse().ok()
+}
+
+fn authority_certificate(config: &Config) -> anyhow::Result<String> {
+    let path = config.root.join("pki/ca.crt");
+    std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))
 }
 
 fn into_anyhow(error: engine::Error) -> anyhow::Error {

@@ -38,7 +38,9 @@ pub(super) fn plan(deployment: &Deployment, sets: &[Arc<ReplicaSet>], old_pods_r
     let newest = newest(deployment, sets);
     let mut old: Vec<&Arc<ReplicaSet>> =
         sets.iter().filter(|set| newest.is_none_or(|newest| newest.uid() != set.uid())).collect();
-    old.sort_by_key(|set| (set.metadata.creation_timestamp.as_ref().map(|time| time.0), set.name().to_owned()));
+    old.sort_by_key(|set| {
+        (set.metadata.creation_timestamp.as_ref().map(|time| time.0), set.name().to_owned())
+    });
     let bounds = bounds(deployment);
     let sizes = Sizes { wanted, most: if recreates(deployment) { wanted } else { wanted + bounds.surge } };
     let paused = spec.paused.unwrap_or(false);
@@ -68,7 +70,8 @@ pub(super) fn plan(deployment: &Deployment, sets: &[Arc<ReplicaSet>], old_pods_r
     annotations.insert(revision::ANNOTATION.to_owned(), revised.clone());
     let before = revision::of(&newest.metadata);
     if before > 0 && before.to_string() != revised {
-        let known = newest.metadata.annotations.as_ref().and_then(|annotations| annotations.get(revision::HISTORY));
+        let known =
+            newest.metadata.annotations.as_ref().and_then(|annotations| annotations.get(revision::HISTORY));
         let history = known.map_or_else(|| before.to_string(), |known| format!("{known},{before}"));
         annotations.insert(revision::HISTORY.to_owned(), history);
     }
@@ -107,7 +110,10 @@ pub(super) fn recreates(deployment: &Deployment) -> bool {
 }
 
 /// The set of the deployment's present template; the oldest, should there be several.
-pub(super) fn newest<'a>(deployment: &Deployment, sets: &'a [Arc<ReplicaSet>]) -> Option<&'a Arc<ReplicaSet>> {
+pub(super) fn newest<'a>(
+    deployment: &Deployment,
+    sets: &'a [Arc<ReplicaSet>],
+) -> Option<&'a Arc<ReplicaSet>> {
     let template = deployment.spec.as_ref()?.template.clone();
     let fits = |set: &&Arc<ReplicaSet>| {
         let own = set.spec.as_ref().and_then(|spec| spec.template.as_ref());
@@ -123,7 +129,11 @@ pub(super) fn wanted(deployment: &Deployment) -> i32 {
 
 /// The bounds of its rolling update.
 pub(super) fn bounds(deployment: &Deployment) -> Bounds {
-    let rolling = deployment.spec.as_ref().and_then(|spec| spec.strategy.as_ref()).and_then(|s| s.rolling_update.as_ref());
+    let rolling = deployment
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.strategy.as_ref())
+        .and_then(|s| s.rolling_update.as_ref());
     Bounds::new(
         wanted(deployment),
         rolling.and_then(|rolling| rolling.max_surge.as_ref()),
@@ -140,7 +150,10 @@ struct Sizes {
 
 impl Sizes {
     fn annotations(self) -> [(String, String); 2] {
-        [(revision::DESIRED.to_owned(), self.wanted.to_string()), (revision::MOST.to_owned(), self.most.to_string())]
+        [
+            (revision::DESIRED.to_owned(), self.wanted.to_string()),
+            (revision::MOST.to_owned(), self.most.to_string()),
+        ]
     }
 }
 
@@ -152,7 +165,8 @@ fn share(set: &ReplicaSet) -> Share {
 /// Whether the wanted number changed since the sets were scaled last.
 fn is_scaled(deployment: &Deployment, sets: &[Arc<ReplicaSet>]) -> bool {
     let active = sets.iter().filter(|set| replicas(set) > 0);
-    let noted = active.filter_map(|set| set.metadata.annotations.as_ref()?.get(revision::DESIRED)?.parse::<i32>().ok());
+    let noted = active
+        .filter_map(|set| set.metadata.annotations.as_ref()?.get(revision::DESIRED)?.parse::<i32>().ok());
     noted.into_iter().any(|noted| noted != wanted(deployment))
 }
 
@@ -160,7 +174,10 @@ fn is_scaled(deployment: &Deployment, sets: &[Arc<ReplicaSet>]) -> bool {
 fn scale(deployment: &Deployment, sets: &[Arc<ReplicaSet>], sizes: Sizes) -> Vec<Step> {
     let active: Vec<&Arc<ReplicaSet>> = sets.iter().filter(|set| replicas(set) > 0).collect();
     match active.as_slice() {
-        [] => newest(deployment, sets).into_iter().flat_map(|set| update(set, sizes.wanted, BTreeMap::new(), Some(sizes))).collect(),
+        [] => newest(deployment, sets)
+            .into_iter()
+            .flat_map(|set| update(set, sizes.wanted, BTreeMap::new(), Some(sizes)))
+            .collect(),
         [only] => update(only, sizes.wanted, BTreeMap::new(), Some(sizes)),
         several => {
             let shares: Vec<i32> = several.iter().map(|set| replicas(set)).collect();
@@ -172,7 +189,12 @@ fn scale(deployment: &Deployment, sets: &[Arc<ReplicaSet>], sizes: Sizes) -> Vec
 }
 
 /// An update, unless everything is as it should be.
-fn update(set: &Arc<ReplicaSet>, to: i32, mut annotations: BTreeMap<String, String>, sizes: Option<Sizes>) -> Vec<Step> {
+fn update(
+    set: &Arc<ReplicaSet>,
+    to: i32,
+    mut annotations: BTreeMap<String, String>,
+    sizes: Option<Sizes>,
+) -> Vec<Step> {
     annotations.extend(sizes.into_iter().flat_map(Sizes::annotations));
     let current = set.metadata.annotations.clone().unwrap_or_default();
     annotations.retain(|key, value| current.get(key) != Some(value));
@@ -226,15 +248,19 @@ fn new_set(deployment: &Deployment, first: i32, revision: &str, sizes: Sizes) ->
 fn is_complete(deployment: &Deployment, newest: &ReplicaSet, old: &[&Arc<ReplicaSet>]) -> bool {
     let wanted = wanted(deployment);
     let new = share(newest);
-    let remaining = |set: &ReplicaSet| set.status.as_ref().map_or(0, |status| status.replicas).max(replicas(set));
+    let remaining =
+        |set: &ReplicaSet| set.status.as_ref().map_or(0, |status| status.replicas).max(replicas(set));
     new.replicas == wanted && new.available >= wanted && old.iter().all(|set| remaining(set) == 0)
 }
 
 /// Old sets beyond the limit of the history, oldest first.
 fn too_old(old: &[&Arc<ReplicaSet>], limit: Option<i32>) -> Vec<Arc<ReplicaSet>> {
     let limit = usize::try_from(limit.unwrap_or(10)).unwrap_or(usize::MAX);
-    let mut idle: Vec<&Arc<ReplicaSet>> =
-        old.iter().copied().filter(|set| replicas(set) == 0 && set.metadata.deletion_timestamp.is_none()).collect();
+    let mut idle: Vec<&Arc<ReplicaSet>> = old
+        .iter()
+        .copied()
+        .filter(|set| replicas(set) == 0 && set.metadata.deletion_timestamp.is_none())
+        .collect();
     idle.sort_by_key(|set| revision::of(&set.metadata));
     idle.iter().take(idle.len().saturating_sub(limit)).map(|set| Arc::clone(set)).collect()
 }

@@ -26,5 +26,7 @@ pub(super) fn of(metadata: &ObjectMeta) -> i64 {
 /// The annotations of a deployment that its sets get too.
 pub(super) fn copied(deployment: &ObjectMeta) -> BTreeMap<String, String> {
     let all = deployment.annotations.iter().flatten();
-    all.filter(|(key, _)| !NOT_COPIED.contains(&key.as_str())).map(|(key, value)| (key.clone(), value.clone())).collect()
+    all.filter(|(key, _)| !NOT_COPIED.contains(&key.as_str()))
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect()
 }

@@ -18,7 +18,11 @@ impl Bounds {
         let quarter = IntOrString::String("25%".to_owned());
         let surge = resolve(surge.unwrap_or(&quarter), wanted, true);
         let unavailable = resolve(unavailable.unwrap_or(&quarter), wanted, false);
-        if surge == 0 && unavailable == 0 { Self { surge, unavailable: 1 } } else { Self { surge, unavailable } }
+        if surge == 0 && unavailable == 0 {
+            Self { surge, unavailable: 1 }
+        } else {
+            Self { surge, unavailable }
+        }
     }
 }
 
@@ -147,7 +151,10 @@ mod tests {
 
     #[test]
     fn a_rollout_stays_within_its_bounds_and_ends() {
-        assert_eq!(play(3, Bounds { surge: 1, unavailable: 0 }), [(1, 3), (1, 2), (2, 2), (2, 1), (3, 1), (3, 0)]);
+        assert_eq!(
+            play(3, Bounds { surge: 1, unavailable: 0 }),
+            [(1, 3), (1, 2), (2, 2), (2, 1), (3, 1), (3, 0)]
+        );
         assert_eq!(play(2, Bounds { surge: 0, unavailable: 1 }), [(0, 2), (0, 1), (1, 1), (1, 0), (2, 0)]);
         for (new, old) in play(10, Bounds { surge: 3, unavailable: 2 }) {
             assert!(new + old <= 13 && new + old >= 8, "{new} + {old}");

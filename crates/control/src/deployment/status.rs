@@ -22,7 +22,8 @@ pub(super) fn status(
     let replicas = sum(|set| set.status.as_ref().map_or(0, |status| status.replicas));
     let ready = sum(|set| set.status.as_ref().and_then(|status| status.ready_replicas).unwrap_or(0));
     let available = sum(|set| set.status.as_ref().and_then(|status| status.available_replicas).unwrap_or(0));
-    let terminating = sum(|set| set.status.as_ref().and_then(|status| status.terminating_replicas).unwrap_or(0));
+    let terminating =
+        sum(|set| set.status.as_ref().and_then(|status| status.terminating_replicas).unwrap_or(0));
     let updated = newest.and_then(|set| set.status.as_ref()).map_or(0, |status| status.replicas);
     let wanted = wanted(deployment);
     // Zero is not written, as the API's own controllers do not write it.
@@ -119,7 +120,8 @@ fn progress(
     }
     // A finished rollout whose pods went away later is not a stuck one, but a new template is.
     let finished = before.is_some_and(|c| {
-        c.reason.as_deref() == Some("NewReplicaSetAvailable") && c.message.as_deref().is_some_and(|m| m.contains(name))
+        c.reason.as_deref() == Some("NewReplicaSetAvailable")
+            && c.message.as_deref().is_some_and(|m| m.contains(name))
     });
     if finished && !progressed {
         return (kept, None);
@@ -194,13 +196,28 @@ mod tests {
     #[test]
     fn a_rollout_is_complete_when_all_replicas_are_new_and_available() {
         let all = json!({"replicas": 2, "readyReplicas": 2, "availableReplicas": 2});
-        check(all, progressing(), 10, "Available=True:MinimumReplicasAvailable, Progressing=True:NewReplicaSetAvailable");
+        check(
+            all,
+            progressing(),
+            10,
+            "Available=True:MinimumReplicasAvailable, Progressing=True:NewReplicaSetAvailable",
+        );
     }
 
     #[test]
     fn a_rollout_without_progress_is_stuck_after_its_deadline() {
         let none = json!({"replicas": 2});
-        check(none.clone(), progressing(), 10, "Available=False:MinimumReplicasUnavailable, Progressing=True:ReplicaSetUpdated, wake 50");
-        check(none, progressing(), 60, "Available=False:MinimumReplicasUnavailable, Progressing=False:ProgressDeadlineExceeded");
+        check(
+            none.clone(),
+            progressing(),
+            10,
+            "Available=False:MinimumReplicasUnavailable, Progressing=True:ReplicaSetUpdated, wake 50",
+        );
+        check(
+            none,
+            progressing(),
+            60,
+            "Available=False:MinimumReplicasUnavailable, Progressing=False:ProgressDeadlineExceeded",
+        );
     }
 }

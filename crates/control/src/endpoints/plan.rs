@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use client::Resource as _;
 use k8s_openapi::api::core::v1::{
-    EndpointAddress, EndpointPort as OlderPort, EndpointSubset, Endpoints, ObjectReference, Pod, Service, ServicePort,
+    EndpointAddress, EndpointPort as OlderPort, EndpointSubset, Endpoints, ObjectReference, Pod, Service,
+    ServicePort,
 };
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
@@ -112,11 +113,17 @@ fn port_at(port: &ServicePort, pod: &Pod) -> Option<EndpointPort> {
         Some(IntOrString::Int(number)) => *number,
         Some(IntOrString::String(name)) => {
             let spec = pod.spec.as_ref()?;
-            let sidecars = spec.init_containers.iter().flatten().filter(|init| init.restart_policy.as_deref() == Some("Always"));
-            let mut ports = spec.containers.iter().chain(sidecars).flat_map(|container| container.ports.iter().flatten());
+            let sidecars = spec
+                .init_containers
+                .iter()
+                .flatten()
+                .filter(|init| init.restart_policy.as_deref() == Some("Always"));
+            let mut ports =
+                spec.containers.iter().chain(sidecars).flat_map(|container| container.ports.iter().flatten());
             ports
                 .find(|candidate| {
-                    candidate.name.as_deref() == Some(name) && candidate.protocol.as_deref().unwrap_or("TCP") == protocol
+                    candidate.name.as_deref() == Some(name)
+                        && candidate.protocol.as_deref().unwrap_or("TCP") == protocol
                 })?
                 .container_port
         }
@@ -147,7 +154,8 @@ pub(super) fn plan(service: &Service, members: &[Member], slices: &[Arc<Endpoint
         let endpoints: Vec<Endpoint> = chunk.iter().map(|member| member.endpoint.clone()).collect();
         let ports = chunk.first().map(|member| member.ports.clone()).unwrap_or_default();
         match present.next() {
-            Some(slice) if slice.endpoints.as_ref() == Some(&endpoints) && slice.ports.as_ref() == Some(&ports) => {}
+            Some(slice)
+                if slice.endpoints.as_ref() == Some(&endpoints) && slice.ports.as_ref() == Some(&ports) => {}
             Some(slice) => {
                 let mut changed = EndpointSlice::clone(slice);
                 (changed.endpoints, changed.ports) = (Some(endpoints), Some(ports));
@@ -210,7 +218,11 @@ pub(super) fn older(service: &Service, members: &[Member]) -> Endpoints {
             node_name: member.endpoint.node_name.clone(),
             target_ref: member.endpoint.target_ref.clone(),
         };
-        let list = if conditions.ready == Some(true) { &mut subset.addresses } else { &mut subset.not_ready_addresses };
+        let list = if conditions.ready == Some(true) {
+            &mut subset.addresses
+        } else {
+            &mut subset.not_ready_addresses
+        };
         list.get_or_insert_default().push(address);
     }
     let mut labels = service.metadata.labels.clone().unwrap_or_default();
@@ -275,7 +287,8 @@ mod tests {
             .iter()
             .map(|step| {
                 let Step::Create(slice) = step else { panic!("only new slices") };
-                let ports: Vec<_> = slice.ports.iter().flatten().map(|port| port.port.unwrap_or(0).to_string()).collect();
+                let ports: Vec<_> =
+                    slice.ports.iter().flatten().map(|port| port.port.unwrap_or(0).to_string()).collect();
                 let endpoints: Vec<_> = slice
                     .endpoints
                     .iter()

@@ -54,7 +54,14 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(owners: &str, absent: &str, deleting: bool, finalizers: &str, dependents: usize, expected: Verdict) {
+    fn check(
+        owners: &str,
+        absent: &str,
+        deleting: bool,
+        finalizers: &str,
+        dependents: usize,
+        expected: Verdict,
+    ) {
         let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
         let owner = |uid: String| OwnerReference { uid, ..OwnerReference::default() };
         let owners: Vec<_> = words(owners).into_iter().map(owner).collect();

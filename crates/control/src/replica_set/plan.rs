@@ -58,10 +58,18 @@ fn worth(pod: &Pod) -> impl Ord + use<> {
 }
 
 /// The set's status, and when a pod will have been ready for long enough.
-pub(super) fn status(set: &ReplicaSet, owned: &[Arc<Pod>], now: Timestamp) -> (ReplicaSetStatus, Option<Timestamp>) {
+pub(super) fn status(
+    set: &ReplicaSet,
+    owned: &[Arc<Pod>],
+    now: Timestamp,
+) -> (ReplicaSetStatus, Option<Timestamp>) {
     let spec = set.spec.clone().unwrap_or_default();
     let least = Duration::from_secs(spec.min_ready_seconds.and_then(|s| u64::try_from(s).ok()).unwrap_or(0));
-    let labels = spec.template.and_then(|template| template.metadata).and_then(|metadata| metadata.labels).unwrap_or_default();
+    let labels = spec
+        .template
+        .and_then(|template| template.metadata)
+        .and_then(|metadata| metadata.labels)
+        .unwrap_or_default();
     let active: Vec<&Arc<Pod>> = owned.iter().filter(|pod| pods::is_active(pod)).collect();
     let count = |holds: &dyn Fn(&Pod) -> bool| {
         i32::try_from(active.iter().filter(|pod| holds(pod)).count()).unwrap_or(i32::MAX)
@@ -69,7 +77,8 @@ pub(super) fn status(set: &ReplicaSet, owned: &[Arc<Pod>], now: Timestamp) -> (R
     let labelled = |pod: &Pod| {
         labels.iter().all(|(key, value)| pod.metadata.labels.as_ref().and_then(|l| l.get(key)) == Some(value))
     };
-    let terminating = owned.iter().filter(|pod| pod.metadata.deletion_timestamp.is_some() && !pods::is_terminal(pod));
+    let terminating =
+        owned.iter().filter(|pod| pod.metadata.deletion_timestamp.is_some() && !pods::is_terminal(pod));
     let status = ReplicaSetStatus {
         replicas: count(&|_| true),
         fully_labeled_replicas: Some(count(&labelled)),
@@ -79,7 +88,8 @@ pub(super) fn status(set: &ReplicaSet, owned: &[Arc<Pod>], now: Timestamp) -> (R
         observed_generation: set.metadata.generation,
         conditions: set.status.as_ref().and_then(|status| status.conditions.clone()),
     };
-    let wake = active.iter().filter_map(|pod| pods::available_at(pod, least)).filter(|&moment| moment > now).min();
+    let wake =
+        active.iter().filter_map(|pod| pods::available_at(pod, least)).filter(|&moment| moment > now).min();
     (status, wake)
 }
 

@@ -12,7 +12,8 @@ pub(super) fn is_required_met(pod: &Pod, node: &Node) -> bool {
         .as_ref()
         .and_then(|affinity| affinity.node_affinity.as_ref())
         .and_then(|affinity| affinity.required_during_scheduling_ignored_during_execution.as_ref());
-    selected && required.is_none_or(|required| required.node_selector_terms.iter().any(|term| is_met(term, node)))
+    selected
+        && required.is_none_or(|required| required.node_selector_terms.iter().any(|term| is_met(term, node)))
 }
 
 /// How much of what the pod prefers a node has, as a sum of weights.
@@ -23,7 +24,12 @@ pub(super) fn preference(pod: &Pod, node: &Node) -> i64 {
         .and_then(|spec| spec.affinity.as_ref())
         .and_then(|affinity| affinity.node_affinity.as_ref())
         .and_then(|affinity| affinity.preferred_during_scheduling_ignored_during_execution.as_ref());
-    preferred.into_iter().flatten().filter(|term| is_met(&term.preference, node)).map(|term| i64::from(term.weight)).sum()
+    preferred
+        .into_iter()
+        .flatten()
+        .filter(|term| is_met(&term.preference, node))
+        .map(|term| i64::from(term.weight))
+        .sum()
 }
 
 /// A term without any requirement is met by no node.
@@ -34,7 +40,9 @@ fn is_met(term: &NodeSelectorTerm, node: &Node) -> bool {
         return false;
     }
     labels.iter().all(|requirement| holds(requirement, node.label(&requirement.key)))
-        && fields.iter().all(|requirement| requirement.key == "metadata.name" && holds(requirement, Some(node.name())))
+        && fields
+            .iter()
+            .all(|requirement| requirement.key == "metadata.name" && holds(requirement, Some(node.name())))
 }
 
 fn holds(requirement: &NodeSelectorRequirement, value: Option<&str>) -> bool {

@@ -62,7 +62,8 @@ fn resources(pod: &Pod, node: &NodeView<'_>) -> Vec<String> {
     if i64::try_from(node.pods).unwrap_or(i64::MAX) + 1 > most {
         reasons.push("Too many pods".to_owned());
     }
-    let mut wanted: Vec<(String, i64)> = requests(pod).into_iter().filter(|(_, amount)| *amount > 0).collect();
+    let mut wanted: Vec<(String, i64)> =
+        requests(pod).into_iter().filter(|(_, amount)| *amount > 0).collect();
     wanted.sort();
     for (name, amount) in wanted {
         let all = node.allocatable.get(&name).copied().unwrap_or(0);
@@ -80,7 +81,10 @@ fn refuse(refused: bool, reason: &str) -> Vec<String> {
 
 /// Whether the pod puts up with a taint.
 pub(super) fn tolerates(pod: &Pod, taint: &Taint) -> bool {
-    pod.spec.iter().flat_map(|spec| spec.tolerations.iter().flatten()).any(|toleration| covers(toleration, taint))
+    pod.spec
+        .iter()
+        .flat_map(|spec| spec.tolerations.iter().flatten())
+        .any(|toleration| covers(toleration, taint))
 }
 
 fn covers(toleration: &Toleration, taint: &Taint) -> bool {
@@ -91,6 +95,7 @@ fn covers(toleration: &Toleration, taint: &Taint) -> bool {
         Some(key) => key == taint.key,
         None => exists,
     };
-    let value = exists || toleration.value.as_deref().unwrap_or_default() == taint.value.as_deref().unwrap_or_default();
+    let value = exists
+        || toleration.value.as_deref().unwrap_or_default() == taint.value.as_deref().unwrap_or_default();
     effect && key && value
 }

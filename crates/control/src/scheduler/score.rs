@@ -12,10 +12,15 @@ const FULL: i64 = 100;
 
 /// The node with the highest score; of equals, the first by name.
 pub(super) fn best<'a, 'n>(pod: &Pod, nodes: &[&'a NodeView<'n>]) -> Option<&'a NodeView<'n>> {
-    let most_preferred = nodes.iter().map(|node| affinity::preference(pod, node.node)).max().unwrap_or(0).max(1);
+    let most_preferred =
+        nodes.iter().map(|node| affinity::preference(pod, node.node)).max().unwrap_or(0).max(1);
     let score = |node: &NodeView<'_>| {
         let preferred = affinity::preference(pod, node.node) * FULL / most_preferred;
-        room(pod, node) + balance(pod, node) + 2 * spread(pod, node, nodes) + 2 * preferred + 3 * untainted(pod, node)
+        room(pod, node)
+            + balance(pod, node)
+            + 2 * spread(pod, node, nodes)
+            + 2 * preferred
+            + 3 * untainted(pod, node)
     };
     // The last of equal maxima wins, so they are looked at from the end.
     nodes.iter().rev().max_by_key(|node| score(node)).copied()
@@ -46,7 +51,9 @@ fn used(pod: &Pod, node: &NodeView<'_>) -> [i64; 2] {
 /// More for a node that has fewer pods of the same owner.
 fn spread(pod: &Pod, node: &NodeView<'_>, nodes: &[&NodeView<'_>]) -> i64 {
     let Some(owner) = pod.controller() else { return 0 };
-    let count = |node: &NodeView<'_>| i64::try_from(node.owners.get(&owner.uid).copied().unwrap_or(0)).unwrap_or(i64::MAX);
+    let count = |node: &NodeView<'_>| {
+        i64::try_from(node.owners.get(&owner.uid).copied().unwrap_or(0)).unwrap_or(i64::MAX)
+    };
     let most = nodes.iter().map(|node| count(node)).max().unwrap_or(0);
     if most == 0 { FULL } else { FULL - count(node) * FULL / most }
 }

@@ -60,7 +60,10 @@ impl<'a> Snapshot<'a> {
 impl<'a> NodeView<'a> {
     fn new(node: &'a Node) -> Self {
         let allocatable = node.status.as_ref().and_then(|status| status.allocatable.as_ref());
-        let amounts = allocatable.into_iter().flatten().filter_map(|(name, text)| Some((name.clone(), amount(name, text)?)));
+        let amounts = allocatable
+            .into_iter()
+            .flatten()
+            .filter_map(|(name, text)| Some((name.clone(), amount(name, text)?)));
         Self {
             node,
             allocatable: amounts.collect(),
@@ -110,7 +113,8 @@ pub(super) fn requests(pod: &Pod) -> Amounts {
     }
     add(&mut sum, &sidecars);
     raise(&mut sum, &peak);
-    let overhead = spec.overhead.iter().flatten().filter_map(|(name, text)| Some((name.clone(), amount(name, text)?)));
+    let overhead =
+        spec.overhead.iter().flatten().filter_map(|(name, text)| Some((name.clone(), amount(name, text)?)));
     add(&mut sum, &overhead.collect());
     sum
 }
@@ -122,7 +126,8 @@ pub(super) fn host_ports(pod: &Pod) -> Vec<HostPort> {
     ports
         .filter_map(|port| {
             let number = port.host_port.filter(|&number| number > 0)?;
-            let address = port.host_ip.clone().filter(|ip| !ip.is_empty()).unwrap_or_else(|| "0.0.0.0".to_owned());
+            let address =
+                port.host_ip.clone().filter(|ip| !ip.is_empty()).unwrap_or_else(|| "0.0.0.0".to_owned());
             Some((address, port.protocol.clone().unwrap_or_else(|| "TCP".to_owned()), number))
         })
         .collect()

@@ -14,7 +14,8 @@ fn pod(spec: Value) -> Pod {
     if spec.get("containers").is_none() {
         spec["containers"] = json!([{"name": "c"}]);
     }
-    serde_json::from_value(json!({"metadata": {"name": "p", "namespace": "n", "uid": "p"}, "spec": spec})).expect("a pod")
+    serde_json::from_value(json!({"metadata": {"name": "p", "namespace": "n", "uid": "p"}, "spec": spec}))
+        .expect("a pod")
 }
 
 fn wants(cpu: &str, memory: &str) -> Value {
@@ -47,7 +48,9 @@ fn a_pod_that_fits_nowhere_is_told_why_for_each_node() {
         json!({"containers": wants("3", "8Gi")}),
         &nodes,
         &[],
-        Err("0/3 nodes are available: 1 Insufficient cpu, 1 Insufficient memory, 1 node(s) had untolerated taint {gpu: yes}, 1 node(s) were unschedulable."),
+        Err(
+            "0/3 nodes are available: 1 Insufficient cpu, 1 Insufficient memory, 1 node(s) had untolerated taint {gpu: yes}, 1 node(s) were unschedulable.",
+        ),
     );
     check(json!({}), &[], &[], Err("no nodes available to schedule pods"));
 }
@@ -61,7 +64,8 @@ fn a_node_takes_no_more_pods_than_it_has_room_for() {
 
 #[test]
 fn taints_are_tolerated_by_key_value_and_effect() {
-    let nodes = [node("a", json!({"taints": [{"key": "gpu", "value": "yes", "effect": "NoSchedule"}]}), json!({}))];
+    let nodes =
+        [node("a", json!({"taints": [{"key": "gpu", "value": "yes", "effect": "NoSchedule"}]}), json!({}))];
     check(json!({"tolerations": [{"key": "gpu", "value": "yes"}]}), &nodes, &[], Ok("a"));
     check(json!({"tolerations": [{"operator": "Exists"}]}), &nodes, &[], Ok("a"));
     check(
@@ -90,9 +94,7 @@ fn selectors_and_affinity_decide_by_labels() {
 #[test]
 fn a_host_port_is_taken_once_per_node() {
     let nodes = [node("a", json!({}), json!({}))];
-    let with_port = |node: Option<&str>| {
-        json!({"nodeName": node, "containers": [{"name": "c", "ports": [{"containerPort": 80, "hostPort": 8080}]}]})
-    };
+    let with_port = |node: Option<&str>| json!({"nodeName": node, "containers": [{"name": "c", "ports": [{"containerPort": 80, "hostPort": 8080}]}]});
     check(
         with_port(None),
         &nodes,

@@ -91,5 +91,10 @@ fn going_back_makes_the_old_set_the_newest_revision() {
 
 #[test]
 fn only_as_many_old_sets_are_kept_as_the_history_has_room_for() {
-    check(json!({"replicas": 1, "revisionHistoryLimit": 1}), "a:0/0@1 b:0/0@2 v2:1/1@3", false, "revision 3, delete a");
+    check(
+        json!({"replicas": 1, "revisionHistoryLimit": 1}),
+        "a:0/0@1 b:0/0@2 v2:1/1@3",
+        false,
+        "revision 3, delete a",
+    );
 }
