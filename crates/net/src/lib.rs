@@ -20,6 +20,7 @@ mod config;
 mod conntrack;
 mod dns;
 mod error;
+mod exclusive;
 mod files;
 mod finding;
 mod link;

@@ -94,8 +94,10 @@ async fn serve_udp(socket: Arc<UdpSocket>, desk: Arc<Desk>, tasks: TaskTracker, 
         let (length, client) = match socket.recv_from(&mut buffer).await {
             Ok(received) => received,
             Err(error) => {
-                // An earlier answer could not be delivered; that is no reason to stop.
+                // An earlier answer could not be delivered; that is no reason to stop, but should it go
+                // on, one to keep calm.
                 tracing::debug!(%error, "receive a question");
+                tokio::time::sleep(Duration::from_millis(10)).await;
                 continue;
             }
         };

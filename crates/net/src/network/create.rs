@@ -7,12 +7,14 @@ use base::{Clock, SystemClock, SystemRandom};
 use ipnet::Ipv4Net;
 
 use super::{Inner, NetworkId, NetworkKind, NetworkSpec, NetworkView, rules, tag};
+use crate::exclusive::Exclusive;
 use crate::link::{Link, Links};
 use crate::{KernelError, NetworkError, address};
 
 /// Creates a user-defined network.
 pub(super) fn create(inner: &Inner, spec: NetworkSpec) -> Result<NetworkView, NetworkError> {
     let mut links = inner.links.lock();
+    let exclusive = Exclusive::acquire();
     let view = {
         let state = inner.state.lock();
         if spec.name.is_empty() {
@@ -30,6 +32,7 @@ pub(super) fn create(inner: &Inner, spec: NetworkSpec) -> Result<NetworkView, Ne
         return Err(NetworkError::Invalid { message });
     }
     let index = bridge(inner, &mut links, &view)?;
+    drop(exclusive);
     drop(links);
     let kept = {
         let mut state = inner.state.lock();

@@ -23,6 +23,13 @@ pub(super) fn examine(inner: &Inner) -> Vec<Finding> {
     findings(&host)
 }
 
+/// Tells the log what is wrong, for whoever does not ask the doctor.
+pub(super) fn warn(inner: &Inner) {
+    for finding in examine(inner).iter().filter(|finding| finding.severity == Severity::Problem) {
+        tracing::warn!(cure = finding.cure, "{}", finding.message);
+    }
+}
+
 /// What is looked at.
 struct Host {
     chains: Vec<ForeignChain>,
@@ -43,6 +50,19 @@ fn findings(host: &Host) -> Vec<Finding> {
             Severity::Problem,
             "net.ipv4.ip_forward is 0: containers reach nothing outside, and nobody reaches them".to_owned(),
             "set net.ipv4.ip_forward to 1 (something has turned it off after Gantry turned it on)",
+        );
+    }
+    let firewalld = |chain: &&ForeignChain| chain.table == "inet firewalld" && chain.point == Point::Forward;
+    if let Some(chain) = host.chains.iter().find(firewalld) {
+        add(
+            Severity::Problem,
+            format!(
+                "firewalld is in use: chain `{}` of table `{}` rejects what comes from links that are in no zone, so \
+                 containers do not reach the outside",
+                chain.name, chain.table
+            ),
+            "put Gantry's bridges into a zone that accepts, for example `firewall-cmd --permanent --zone=trusted \
+             --add-interface=gantry0` and `firewall-cmd --reload`",
         );
     }
     for chain in host.chains.iter().filter(|chain| chain.drops) {
@@ -102,4 +122,55 @@ fn findings(host: &Host) -> Vec<Finding> {
         );
     }
     findings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn healthy() -> Host {
+        Host {
+            chains: Vec::new(),
+            forwards: true,
+            filters_bridged: false,
+            strict: false,
+            gate: true,
+            legacy: false,
+        }
+    }
+
+    fn chain(table: &str, name: &str, point: Point, drops: bool) -> ForeignChain {
+        ForeignChain { table: table.into(), name: name.into(), point, drops }
+    }
+
+    #[test]
+    fn each_obstacle_is_found_and_nothing_else() {
+        let check = |host: Host, expected: &[(Severity, &str)]| {
+            let found = findings(&host);
+            assert_eq!(found.len(), expected.len(), "{found:?}");
+            for (finding, (severity, part)) in found.iter().zip(expected) {
+                assert_eq!(finding.severity, *severity, "{finding:?}");
+                assert!(finding.message.contains(part), "`{part}` in {finding:?}");
+            }
+        };
+        let with = |chain| Host { chains: vec![chain], ..healthy() };
+        check(healthy(), &[]);
+        check(with(chain("ip filter", "FORWARD", Point::Forward, false)), &[]);
+        check(
+            with(chain("ip filter", "FORWARD", Point::Forward, true)),
+            &[(Severity::Problem, "chain `FORWARD` of table `ip filter` drops forwarded packets")],
+        );
+        check(
+            with(chain("inet filter", "input", Point::Input, true)),
+            &[(Severity::Notice, "chain `input` of table `inet filter` drops incoming packets")],
+        );
+        check(
+            with(chain("inet firewalld", "filter_FORWARD", Point::Forward, false)),
+            &[(Severity::Problem, "firewalld is in use")],
+        );
+        check(Host { forwards: false, ..healthy() }, &[(Severity::Problem, "net.ipv4.ip_forward is 0")]);
+        check(Host { strict: true, gate: false, ..healthy() }, &[(Severity::Notice, "rp_filter is 1")]);
+        check(Host { gate: false, ..healthy() }, &[(Severity::Notice, "nft_dup_ipv4")]);
+        check(Host { legacy: true, ..healthy() }, &[(Severity::Notice, "old iptables")]);
+    }
 }

@@ -13,9 +13,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::{
-    Inner, Network, NetworkId, NetworkKind, NetworkSpec, NetworkView, create, gate, reap, rules, tag, watch,
+    Inner, Network, NetworkId, NetworkKind, NetworkSpec, NetworkView, create, doctor, gate, reap, rules, tag,
+    watch,
 };
 use crate::config::Subnet;
+use crate::exclusive::Exclusive;
 use crate::link::{Link, Links, Route};
 use crate::namespace::Pool;
 use crate::nft::{Table, TableEvents, Target};
@@ -97,6 +99,7 @@ fn prepare(config: Config) -> Result<Opened, OpenError> {
         rules::replace(&inner)?;
         tracing::warn!(error = %base::error::chain(&error), "published ports are not subject to the host's input rules");
     }
+    doctor::warn(&inner);
     Ok(Opened { inner, listener, events })
 }
 
@@ -121,6 +124,7 @@ fn networks(inner: &Inner) -> Result<(), OpenError> {
         .map(|network| (network.id.clone(), network))
         .collect();
     let mut links = inner.links.lock();
+    let _exclusive = Exclusive::acquire();
     let config = &inner.config;
     let wanted = [(NetworkKind::Default, config.bip), (NetworkKind::Pods, config.pod_cidr)];
     let attached = |links: &[Link], name: &str| {

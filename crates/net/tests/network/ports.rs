@@ -155,8 +155,9 @@ fn flushed_rules_come_back() {
 #[test]
 fn a_second_instance_lives_beside_the_first() {
     on_host(|host| async move {
-        let first = host.open().await;
-        let second = Network::open(host.config("gantry-two")).await.expect("open a second one");
+        // At the same time, so that both look for subnets at once.
+        let (first, second) = tokio::join!(host.open(), Network::open(host.config("gantry-two")));
+        let second = second.expect("open a second one");
         assert_ne!(first.network_default().subnet, second.network_default().subnet);
         assert_ne!(first.network_pods().subnet, second.network_pods().subnet);
         let one =
