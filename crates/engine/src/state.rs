@@ -7,6 +7,7 @@
 //! <root>/containers/<id>/{hosts,hostname,resolv.conf,log…}
 //! <root>/sandboxes/<id>/state.json      SandboxRecord (sandboxes made as such)
 //! <root>/volumes/<name>/volume.json     VolumeRecord; files are in `_data`
+//! <root>/trash/                         what is being removed
 //! <root>/images/                        the image store's
 //! <root>/network/                       the network's
 //! <run>/shims/<sandbox>.sock            the shims' sockets
@@ -74,6 +75,16 @@ impl Layout {
         self.root.join("images")
     }
 
+    /// What is being removed; cleared at every opening.
+    pub(crate) fn trash(&self) -> PathBuf {
+        self.root.join("trash")
+    }
+
+    /// As [`Layout::trash`], for what is below the run directory.
+    pub(crate) fn run_trash(&self) -> PathBuf {
+        self.run.join("trash")
+    }
+
     pub(crate) fn run(&self) -> &Path {
         &self.run
     }
@@ -105,6 +116,8 @@ impl Layout {
             self.shims(),
             self.run.join("sandboxes"),
             self.run.join("bundles"),
+            self.trash(),
+            self.run_trash(),
         ] {
             make_directory(&directory, 0o711)?;
         }

@@ -3,13 +3,13 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::life::Input;
+use super::life::{self, Input, Wishes};
 use super::view::Status;
 use crate::engine::{Engine, blocking};
 use crate::error::{Context, Error, Kind, Result};
 use crate::id::{ContainerId, SandboxId};
 use crate::registry::{ContainerCell, no_such_container};
-use crate::state::ContainerRecord;
+use crate::state::{self, ContainerRecord};
 
 /// How a container is removed.
 #[derive(Clone, Copy, Debug, Default)]
@@ -55,7 +55,10 @@ impl Engine {
 
     /// Removes a container that does not run, and whose operation lock is held.
     pub(crate) async fn remove_locked(&self, cell: &Arc<ContainerCell>, volumes: bool) -> Result<()> {
-        self.step(cell, &Input::RemovalBegun)?;
+        // In memory only: what is on disk is settled by the first thing that `remove_files` does.
+        cell.change(|record| {
+            record.life = life::step(&record.life, &Input::RemovalBegun, Wishes::default()).0
+        });
         // Usually nothing is left to take down; after a failure there may be.
         if cell.sandbox.spec.is_some() || cell.sandbox.shim().is_some() {
             self.take_down(cell).await;
@@ -75,6 +78,14 @@ impl Engine {
 
     fn remove_files(&self, id: &ContainerId, record: &ContainerRecord, volumes: bool) -> Result<()> {
         let inner = &self.inner;
+        // First: without its state file it is rubbish, which the next opening clears away.
+        let state = inner.layout.container(id).join(state::STATE_FILE);
+        match std::fs::remove_file(&state) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(error).context(|| format!("remove `{}`", state.display()));
+            }
+            _ => {}
+        }
         match inner.images.snapshot_remove(id.as_str()) {
             Ok(()) | Err(image::SnapshotError::NotFound(_)) => {}
             Err(source) => {
@@ -83,9 +94,9 @@ impl Engine {
                 );
             }
         }
-        for directory in [inner.layout.bundle(id), inner.layout.sandbox_run(&SandboxId::of_container(id))] {
-            remove_directory(&directory)?;
-        }
+        self.discard(&inner.layout.container(id), &inner.layout.trash())?;
+        self.discard(&inner.layout.bundle(id), &inner.layout.run_trash())?;
+        self.discard(&inner.layout.sandbox_run(&SandboxId::of_container(id)), &inner.layout.run_trash())?;
         if volumes {
             for name in &record.anonymous_volumes {
                 if let Err(error) = self.volume_delete(name) {
@@ -93,8 +104,24 @@ impl Engine {
                 }
             }
         }
-        // Last: what has a state file is a container, what has none is rubbish.
-        remove_directory(&inner.layout.container(id))
+        Ok(())
+    }
+
+    /// Moves a directory out of the way and removes it when there is time.
+    pub(crate) fn discard(&self, path: &Path, trash: &Path) -> Result<()> {
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let place = trash.join(format!("{name}.{:016x}", self.inner.random.next_u64()));
+        match std::fs::rename(path, &place) {
+            Ok(()) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error).context(|| format!("remove `{}`", path.display())),
+        }
+        self.inner.tasks.spawn_blocking(move || {
+            if let Err(error) = remove_directory(&place) {
+                tracing::warn!(error = %base::error::chain(&error), "remove what was thrown away");
+            }
+        });
+        Ok(())
     }
 }
 

@@ -201,6 +201,11 @@ impl Engine {
 
     /// Directories without a state file are of containers and sandboxes that were being made or removed.
     fn clear_half_made(&self) -> Result<()> {
+        for trash in [self.inner.layout.trash(), self.inner.layout.run_trash()] {
+            for path in entries(&trash)? {
+                remove_directory(&path)?;
+            }
+        }
         for directory in [self.inner.layout.containers(), self.inner.layout.sandboxes()] {
             for path in entries(&directory)? {
                 if !path.join(state::STATE_FILE).exists() {

@@ -105,17 +105,13 @@ impl Engine {
             log: run.join("shim.log"),
             program: Some(self.inner.config.binary.clone()),
         };
-        let id = sandbox.id.clone();
+        let engine = self.clone();
         let handle = blocking(move || {
             // What an earlier life of the sandbox left would be taken for this one's.
-            match std::fs::remove_dir_all(&run) {
-                Ok(()) => {}
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error).context(|| format!("clear `{}`", run.display())),
-            }
+            engine.discard(&run, &engine.inner.layout.run_trash())?;
             crate::state::make_directory(&spec.state_dir, 0o700)?;
             runtime::shim::launch(&spec).map_err(|source| {
-                Error::internal(format!("start the shim of sandbox {id}")).with_source(source)
+                Error::internal(format!("start the shim of sandbox {}", spec.id)).with_source(source)
             })
         })
         .await?;

@@ -12,6 +12,7 @@ use engine::image::ImportSpec;
 use engine::sandbox::SandboxFilter;
 use engine::{Config, ContainerId, ContainerSpec, Engine, ExitStatus, OutputKind};
 use futures::StreamExt;
+use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
 use rustix::thread::UnshareFlags;
 
 /// The image that every test has.
@@ -30,6 +31,32 @@ pub(crate) struct Host {
 
 /// Runs `test` on a host of its own, with an engine that has the image [`IMAGE`].
 pub(crate) fn on_host<F: Future<Output = ()>>(test: impl FnOnce(Arc<Host>, Engine) -> F + Send) {
+    on_host_with(Host::new, test);
+}
+
+/// As [`on_host`], on a disk of `size` bytes (in the words of `mount`).
+pub(crate) fn on_small_host<F: Future<Output = ()>>(
+    size: &str,
+    test: impl FnOnce(Arc<Host>, Engine) -> F + Send,
+) {
+    let make = || {
+        let host = Host::new();
+        // SAFETY: nothing of this thread's file descriptors or memory is unshared.
+        unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNS) }.expect("mounts of one's own");
+        mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
+            .expect("keep mounts to oneself");
+        let options = std::ffi::CString::new(format!("size={size}")).expect("no zero byte");
+        mount("tmpfs", host.directory.path(), "tmpfs", MountFlags::empty(), options.as_c_str())
+            .expect("a small disk");
+        host
+    };
+    on_host_with(make, test);
+}
+
+fn on_host_with<F: Future<Output = ()>>(
+    make: impl FnOnce() -> Host + Send,
+    test: impl FnOnce(Arc<Host>, Engine) -> F + Send,
+) {
     testkit::require_root();
     let run = || {
         // SAFETY: nothing of this thread's file descriptors or memory is unshared.
@@ -38,12 +65,12 @@ pub(crate) fn on_host<F: Future<Output = ()>>(test: impl FnOnce(Arc<Host>, Engin
         // What a machine has from its start.
         let loopback = std::process::Command::new("ip").args(["link", "set", "lo", "up"]).status();
         assert!(loopback.expect("run ip, of the package iproute2").success());
+        let host = Arc::new(make());
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
             .build()
             .expect("start a runtime");
-        let host = Arc::new(Host::new());
         let guard = CleanUp(Arc::clone(&host));
         runtime.block_on(async {
             let engine = host.open().await;
