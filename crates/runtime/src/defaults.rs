@@ -115,6 +115,17 @@ pub fn device_rules() -> Vec<DeviceRule> {
     rules
 }
 
+/// The limits that a new container's cgroup gets: those asked for, and behind them, so that they
+/// hold whatever came before, the rules for the default devices. Without rules all other devices
+/// are forbidden.
+pub(crate) fn limits(spec: &Spec) -> Resources {
+    let mut resources = spec.linux.as_ref().and_then(|linux| linux.resources.clone()).unwrap_or_default();
+    // The first of them forbids everything, which only makes sense at the beginning.
+    let forbids_first = usize::from(!resources.devices.is_empty());
+    resources.devices.extend(device_rules().into_iter().skip(forbids_first));
+    resources
+}
+
 /// The namespaces of a container that is its own sandbox; its network, host name and the like are
 /// new too.
 pub fn namespaces() -> Vec<Namespace> {

@@ -182,11 +182,7 @@ fn make_reserved(
     let release = if parted { Some(start_pipe(&directory.join(START_PIPE))?) } else { None };
     let launched = cgroup
         .create()
-        .and_then(|()| {
-            linux
-                .and_then(|linux| linux.resources.as_ref())
-                .map_or(Ok(()), |resources| cgroup.apply(resources))
-        })
+        .and_then(|()| cgroup.apply(&crate::defaults::limits(&spec)))
         .map_err(CliError::from)
         .and_then(|()| {
             let container = Container {

@@ -16,7 +16,7 @@ use crate::cgroup::{Cgroup, CgroupError};
 use crate::launch::Inherited;
 use crate::spec::NamespaceKind;
 use crate::sys::clone::{Cloned, clone3, exit_now, setns, unshare};
-use crate::sys::exec::{StringVector, execve};
+use crate::sys::exec::{StringVector, close_from, execve};
 use crate::sys::{network, process, signal};
 
 /// Why a shim could not come to be.
@@ -54,6 +54,9 @@ fn prepare(args: impl IntoIterator<Item = OsString>) -> Result<Option<Server>, B
     let orders =
         args.into_iter().next().and_then(|text| text.into_string().ok()).ok_or(BecomeError::Usage)?;
     let orders: Orders = serde_json::from_str(&orders).map_err(BecomeError::Orders)?;
+    // What the daemon had open without meaning to hand it on must not stay open for years.
+    // SAFETY: nothing has been opened yet by this program.
+    unsafe { close_from(3) }.map_err(system("close the daemon's descriptors"))?;
     // A terminal that goes away or a shutdown's signal to all must not end containers before the
     // engine does; whoever means it kills.
     signal::ignore(&[libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM, libc::SIGPIPE]);

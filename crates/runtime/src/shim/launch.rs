@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::client::{Client, ClientError};
 use super::protocol::{Request, Response, Sandbox};
 use crate::sealed;
+use crate::sys::process;
 
 /// What a shim is started with.
 #[derive(Debug)]
@@ -220,7 +221,8 @@ impl ShimHandle {
 
     /// Whether the shim's process still lives.
     pub fn is_alive(&self) -> bool {
-        crate::sys::process::start_time(self.pid).is_some_and(|start| start == self.start_time)
+        let same = process::start_time(self.pid).is_some_and(|start| start == self.start_time);
+        same && !process::is_zombie(self.pid)
     }
 
     /// Opens the sandbox's network namespace; `NotFound` if the shim has gone.

@@ -49,6 +49,16 @@ pub(crate) fn close_on_exec_from(first: u32) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Closes every descriptor from `first` up.
+///
+/// # Safety
+/// None of them may be owned by anything that uses or closes it later.
+pub(crate) unsafe fn close_from(first: u32) -> io::Result<()> {
+    // SAFETY: takes numbers only; that nobody misses the descriptors is the caller's promise.
+    let result = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// Leaves the caller's keys behind for a new session keyring.
 pub(crate) fn join_session_keyring(name: &CStr) -> io::Result<()> {
     const KEYCTL_JOIN_SESSION_KEYRING: i32 = 1;

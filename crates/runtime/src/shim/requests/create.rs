@@ -47,7 +47,7 @@ impl Server {
         let (theirs, input, outputs) = (pipes.theirs, pipes.input, pipes.outputs);
         let made = cgroup
             .create()
-            .and_then(|()| cgroup.apply(&linux.resources.unwrap_or_default()))
+            .and_then(|()| cgroup.apply(&crate::defaults::limits(&spec)))
             .map_err(Failure::from)
             .and_then(|()| {
                 self.launch(&id, &spec, &bundle, rootfs, filter.as_ref(), &cgroup, theirs)
