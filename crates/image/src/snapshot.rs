@@ -243,18 +243,17 @@ fn place(directory: &Path, lower: Vec<PathBuf>) -> Snapshot {
     Snapshot { lower, upper: directory.join("fs"), work: directory.join("work") }
 }
 
-/// The short links to a layer and those below it, topmost first. Overlayfs wants at least one
-/// lower directory, so an empty one stands in for no layer at all.
+/// The short links to a layer and those below it, topmost first, and below all the ground that
+/// every container stands on.
 fn lower_links(
     inner: &Inner,
     tables: &Tables,
     chain_id: Option<&Digest>,
 ) -> Result<Vec<PathBuf>, SnapshotError> {
     let stack = tables.layer_stack(chain_id).map_err(SnapshotError::MissingLayer)?;
-    if stack.is_empty() {
-        return Ok(vec![inner.root.join("empty")]);
-    }
-    Ok(stack.iter().map(|record| inner.link_path(&record.key)).collect())
+    let mut links: Vec<PathBuf> = stack.iter().map(|record| inner.link_path(&record.key)).collect();
+    links.push(inner.root.join("ground"));
+    Ok(links)
 }
 
 /// The root directory of a container is the upper one, so it has to look like the image's.

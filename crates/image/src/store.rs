@@ -7,6 +7,7 @@
 //! layers/<chain>/  fs/ (unpacked), layer.json, archive (how to put the tar together again)
 //! l/<key>          short links to layers/<chain>/fs, for mount options
 //! snapshots/<id>/  fs/ (upper), work/, snapshot.json
+//! ground/          what lies below every image: empty files and directories to mount over
 //! ingest/          unfinished work; emptied when the store opens
 //! ```
 

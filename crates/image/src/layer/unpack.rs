@@ -179,15 +179,17 @@ impl<W: Write> Unpacker<'_, W> {
                 self.symlink(&parent, &file_name, &target, attributes).map_err(at(&name))
             }
             EntryType::Char | EntryType::Block | EntryType::Fifo => {
-                let header = entry.header();
-                let major = header.device_major().map_err(LayerError::Read)?.unwrap_or(0);
-                let minor = header.device_minor().map_err(LayerError::Read)?.unwrap_or(0);
+                // Some writers leave a FIFO's numbers blank.
+                let device = match kind {
+                    EntryType::Fifo => (0, 0),
+                    _ => device_of(entry.header()).map_err(LayerError::Read)?,
+                };
                 let file_type = match kind {
                     EntryType::Char => FileType::CharacterDevice,
                     EntryType::Block => FileType::BlockDevice,
                     _ => FileType::Fifo,
                 };
-                self.node(&parent, &file_name, file_type, (major, minor), attributes).map_err(at(&name))
+                self.node(&parent, &file_name, file_type, device, attributes).map_err(at(&name))
             }
             other => Err(LayerError::EntryType { path: name, kind: char::from(other.as_byte()) }),
         }
@@ -510,6 +512,10 @@ pub(super) fn tolerate(result: Result<(), Errno>, name: &str) -> io::Result<()> 
 
 pub(super) fn is_whiteout(stat: &rustix::fs::Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == 0
+}
+
+fn device_of(header: &tar::Header) -> io::Result<(u32, u32)> {
+    Ok((header.device_major()?.unwrap_or(0), header.device_minor()?.unwrap_or(0)))
 }
 
 fn number(text: &[u8]) -> io::Result<u64> {

@@ -32,11 +32,15 @@ impl Store {
 
     /// An image's root file system, read-only.
     pub fn image_mount(&self, id: &ImageId) -> Result<OwnedFd, SnapshotError> {
-        let lower = {
+        let mut lower = {
             let tables = self.inner.tables.lock();
             let record = tables.images.get(id).ok_or_else(|| FindError::NotFound { name: id.to_string() })?;
             lower_links(&self.inner, &tables, record.layers.last())?
         };
+        // Nothing runs here, so nothing is mounted over, and the image is shown as it is.
+        if lower.len() > 1 {
+            lower.pop();
+        }
         let mounted = match lower.as_slice() {
             [one] => rustix::fs::openat(CWD, one, DIRECTORY, Mode::empty()).map_err(io::Error::from),
             _ => overlay(&lower, None),

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, symlink};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, symlink};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -17,13 +17,14 @@ use super::{Inner, OpenError, Tables, unique_name};
 use crate::state::{self, LayerRecord, SnapshotRecord, State};
 
 pub(super) fn open(root: &Path, clock: Box<dyn Clock>) -> Result<Arc<Inner>, OpenError> {
-    let directories = ["", "blobs", "blobs/sha256", "blobs/sha512", "layers", "l", "snapshots", "empty"];
+    let directories = ["", "blobs", "blobs/sha256", "blobs/sha512", "layers", "l", "snapshots"];
     for directory in directories {
         let path = root.join(directory);
         // Programs inside containers reach their files through these, so others may pass, not look.
         fs::DirBuilder::new().recursive(true).mode(0o711).create(&path).map_err(io_error(&path))?;
     }
     let lock = lock(root)?;
+    make_ground(root).map_err(io_error(&root.join("ground")))?;
     let janitor = Janitor::start().map_err(io_error(root))?;
     reset_ingest(root, &janitor).map_err(io_error(&root.join("ingest")))?;
 
@@ -46,6 +47,19 @@ pub(super) fn open(root: &Path, clock: Box<dyn Clock>) -> Result<Arc<Inner>, Ope
     remove_unused_blobs(root, &tables).map_err(io_error(&root.join("blobs")))?;
     *inner.tables.lock() = tables;
     Ok(inner)
+}
+
+/// Makes what lies below every image: what a runtime mounts over in every container. Without it the
+/// runtime would make these in the container's own layer, and they would show as its changes.
+fn make_ground(root: &Path) -> io::Result<()> {
+    let ground = root.join("ground");
+    for directory in ["", "dev", "dev/pts", "dev/shm", "etc", "proc", "sys"] {
+        fs::DirBuilder::new().recursive(true).mode(0o755).create(ground.join(directory))?;
+    }
+    for file in ["etc/hosts", "etc/hostname", "etc/resolv.conf", ".dockerenv"] {
+        OpenOptions::new().create(true).append(true).mode(0o644).open(ground.join(file))?;
+    }
+    Ok(())
 }
 
 fn lock(root: &Path) -> Result<File, OpenError> {
