@@ -42,14 +42,14 @@ fn networks_are_isolated_from_each_other_and_internal_ones_from_everything() {
         tcp_server(&two.netns, 80, "two");
         tcp_server(&four.netns, 80, "four");
         tcp_server(&host.outside, 80, "outside");
-        ask(&one.netns, two.endpoint.address, 80).expect_err("another network");
-        ask(&three.netns, two.endpoint.address, 80).expect_err("from an internal network");
-        ask(&three.netns, OUTSIDE, 80).expect_err("outside from an internal network");
+        unanswered_tcp(&one.netns, two.endpoint.address, 80).expect_err("another network");
+        unanswered_tcp(&three.netns, two.endpoint.address, 80).expect_err("from an internal network");
+        unanswered_tcp(&three.netns, OUTSIDE, 80).expect_err("outside from an internal network");
         assert_eq!(ask(&three.netns, four.endpoint.address, 80).expect("within"), "four 172.19.0.2");
         assert!(ask(&two.netns, OUTSIDE, 80).is_ok());
         // Nor from outside, even if somebody there knows the way.
         inside(&host.outside, || command("ip route add 172.16.0.0/12 via 192.0.2.1"));
-        ask(&host.outside, two.endpoint.address, 80).expect_err("not published");
+        unanswered_tcp(&host.outside, two.endpoint.address, 80).expect_err("not published");
         network.close().await;
     });
 }
@@ -73,7 +73,7 @@ fn a_container_in_two_networks_reaches_both_and_loses_one_when_detached() {
         assert_eq!(error.to_string(), "endpoint with name both already exists in network b");
         network.endpoint_detach(&b.id, "both-id").await.expect("detach");
         network.endpoint_detach(&b.id, "both-id").await.expect("detach again");
-        ask(&both.netns, in_b.endpoint.address, 80).expect_err("detached");
+        unanswered_tcp(&both.netns, in_b.endpoint.address, 80).expect_err("detached");
         let error = network.network_remove(&b.id).await.expect_err("in use").to_string();
         assert!(error.ends_with("has active endpoints (in-b)"), "{error}");
         network.endpoint_detach_all("in-b-id").await.expect("detach");

@@ -106,7 +106,7 @@ fn balanced(filter_bridged: bool) {
             "no such port"
         );
         // The kernel sends few errors a second to one address, so the first may not come.
-        testkit::wait_until("UDP to be refused", || match ask_udp(&client.netns, VIP, 80) {
+        testkit::wait_until("UDP to be refused", || match unanswered_udp(&client.netns, VIP, 80) {
             Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => Ok(()),
             other => Err(other),
         });
@@ -178,8 +178,8 @@ fn an_endpoint_elsewhere_answers_through_this_node() {
         assert_eq!(ask(&pod.netns, VIP, 80).expect("from a pod"), format!("elsewhere {HOST}"));
         assert_eq!(ask_here(VIP, 80).expect("from the host"), format!("elsewhere {HOST}"));
         assert_eq!(ask(&host.outside, HOST, 30080).expect("by the node port"), format!("elsewhere {HOST}"));
-        ask(&host.outside, HOST, 30081).expect_err("only local endpoints, and there are none");
-        ask(&pod.netns, Ipv4Addr::new(10, 43, 0, 8), 80)
+        unanswered_tcp(&host.outside, HOST, 30081).expect_err("only local endpoints, and there are none");
+        unanswered_tcp(&pod.netns, Ipv4Addr::new(10, 43, 0, 8), 80)
             .expect_err("only local endpoints, and there are none");
         network.close().await;
     });
