@@ -16,6 +16,9 @@ pub(crate) fn document(container: &Container, size: Option<ContainerSize>) -> In
     let bytes = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
     let text = |path: &PathBuf| path.display().to_string();
     let mut words = container.resolved.args.iter().cloned();
+    let host_config = host_config::document(container);
+    // What `--tmpfs` asks for is told there and nowhere else.
+    let tmpfs = host_config.ties.tmpfs.clone();
     let execs: Vec<String> = container.execs.iter().map(ToString::to_string).collect();
     Inspect {
         id: container.id.to_string(),
@@ -36,13 +39,18 @@ pub(crate) fn document(container: &Container, size: Option<ContainerSize>) -> In
         process_label: String::new(),
         app_armor_profile: String::new(),
         exec_ids: (!execs.is_empty()).then_some(execs),
-        host_config: host_config::document(container),
         graph_driver: graph_driver(&container.layers),
         size_rw: size.map(|size| bytes(size.writable)),
         size_root_fs: size.map(|size| bytes(size.root)),
-        mounts: container.mounts.iter().map(mount).collect(),
+        mounts: container
+            .mounts
+            .iter()
+            .filter(|point| !tmpfs.contains_key(&point.target))
+            .map(mount)
+            .collect(),
         config: config(container),
         network_settings: network_settings(container),
+        host_config,
     }
 }
 
@@ -160,10 +168,10 @@ fn network_settings(container: &Container) -> NetworkSettings {
     }
 }
 
-/// The layers in the terms of Docker's overlay storage, the writable one last.
+/// The layers in the terms of Docker's overlay storage; the writable one comes first.
 fn graph_driver(layers: &[PathBuf]) -> GraphDriver {
     let text = |path: &PathBuf| path.display().to_string();
-    let data = layers.split_last().map(|(upper, lower)| {
+    let data = layers.split_first().map(|(upper, lower)| {
         Map::from([
             ("LowerDir".to_owned(), lower.iter().map(text).collect::<Vec<_>>().join(":")),
             ("UpperDir".to_owned(), text(upper)),

@@ -2,7 +2,7 @@
 
 use base::Timestamp;
 use engine::Container;
-use engine::container::ContainerSize;
+use engine::container::{ContainerSize, MountKind};
 
 use super::{endpoint, inspect, namespaces, ports, status};
 use crate::wire::Map;
@@ -36,7 +36,12 @@ pub(crate) fn line(container: &Container, size: Option<ContainerSize>, now: Time
                 .map(|(name, place)| (name.clone(), endpoint::settings(place)))
                 .collect(),
         },
-        mounts: container.mounts.iter().map(inspect::mount).collect(),
+        mounts: container
+            .mounts
+            .iter()
+            .filter(|point| point.kind != MountKind::Tmpfs)
+            .map(inspect::mount)
+            .collect(),
     }
 }
 
