@@ -2,7 +2,6 @@
 //!
 //! Nothing here asks the engine for more than what a document names; everything else is pure.
 
-pub(crate) mod changes;
 pub(crate) mod create;
 pub(crate) mod endpoint;
 pub(crate) mod event;

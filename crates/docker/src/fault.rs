@@ -26,6 +26,11 @@ impl Fault {
         Self::new(StatusCode::NOT_FOUND, message)
     }
 
+    /// The thing's state forbids it.
+    pub(crate) fn conflict(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, message)
+    }
+
     /// Nobody may do this.
     pub(crate) fn forbidden(message: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, message)

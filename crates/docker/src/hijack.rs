@@ -10,7 +10,7 @@ use bytes::Bytes;
 use engine::container::LogStream;
 use engine::{Attached, OutputKind};
 use futures::StreamExt;
-use http::header::{CONNECTION, CONTENT_TYPE, HeaderValue, UPGRADE};
+use http::header::{CONNECTION, HeaderValue, UPGRADE};
 use http::{Response, StatusCode};
 use hyper::ext::ReasonPhrase;
 use hyper_util::rt::TokioIo;
@@ -136,30 +136,38 @@ pub(crate) fn answer(mut call: Call, session: Session) -> Answer {
     respond(&call, session, reader)
 }
 
-/// As [`answer`], where the request's body has been read and holds no input.
-pub(crate) fn answer_without_input(mut call: Call, mut session: Session) -> Answer {
-    if call.upgrade.is_some() {
-        return answer(call, session);
-    }
-    call.upgrade = None;
-    session.stdin = false;
-    respond(&call, session, tokio::io::empty())
-}
-
-/// Answers `call` with a stream that holds nothing but `text`.
-pub(crate) fn answer_text(mut call: Call, framing: Framing, text: Bytes) -> Answer {
-    let Some(upgrade) = call.upgrade.take() else {
-        return Ok(answer::with_type(StatusCode::OK, RAW, body::full(text)));
-    };
-    call.api.sessions.spawn(async move {
-        if let Ok(connection) = upgrade.await {
-            let mut connection = TokioIo::new(connection);
-            if let Err(error) = connection.write_all(&text).await.and(connection.shutdown().await) {
-                tracing::debug!(%error, "the client of an attached session has gone");
+/// Answers `call`, whose body holds no input, with a session that begins when the head of the
+/// answer is on its way: clients that read ahead of the head would lose what came with it. What
+/// `begin` gives instead of a session is shown to the user.
+pub(crate) fn answer_then<F>(mut call: Call, framing: Framing, begin: F) -> Answer
+where
+    F: Future<Output = Result<Session, String>> + Send + 'static,
+{
+    let closing = call.api.closing.clone();
+    if let Some(upgrade) = call.upgrade.take() {
+        let kind = content_type(framing, call.version);
+        call.api.sessions.spawn(async move {
+            match upgrade.await {
+                Ok(connection) => {
+                    let (reader, writer) = tokio::io::split(TokioIo::new(connection));
+                    tokio::select! {
+                        () = begin_and_run(begin, framing, reader, writer) => {}
+                        () = closing.cancelled() => {}
+                    }
+                }
+                Err(error) => tracing::debug!(%error, "a connection was not handed over"),
             }
+        });
+        return Ok(upgraded(kind, "tcp"));
+    }
+    let (near, far) = tokio::io::duplex(PIECE);
+    call.api.sessions.spawn(async move {
+        tokio::select! {
+            () = begin_and_run(begin, framing, tokio::io::empty(), near) => {}
+            () = closing.cancelled() => {}
         }
     });
-    Ok(upgraded(content_type(framing, call.version), "tcp"))
+    Ok(answer::with_type(StatusCode::OK, RAW, body::stream(ReaderStream::new(far))))
 }
 
 /// The answer that hands the connection over.
@@ -180,9 +188,24 @@ fn respond(call: &Call, session: Session, reader: impl AsyncRead + Unpin + Send 
             () = closing.cancelled() => {}
         }
     });
-    let mut response = answer::with_type(StatusCode::OK, RAW, body::stream(ReaderStream::new(far)));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(RAW));
-    Ok(response)
+    Ok(answer::with_type(StatusCode::OK, RAW, body::stream(ReaderStream::new(far))))
+}
+
+async fn begin_and_run<F, R, W>(begin: F, framing: Framing, reader: R, mut writer: W)
+where
+    F: Future<Output = Result<Session, String>>,
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    match begin.await {
+        Ok(session) => session.run(reader, writer).await,
+        Err(text) => {
+            let text = framing.wrap(OutputKind::Stdout, Bytes::from(format!("{text}\r\n")));
+            if let Err(error) = writer.write_all(&text).await.and(writer.shutdown().await) {
+                tracing::debug!(%error, "the client of an attached session has gone");
+            }
+        }
+    }
 }
 
 /// Older clients know one content type only, whatever the framing.

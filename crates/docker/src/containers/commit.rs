@@ -16,11 +16,11 @@ pub(crate) async fn commit(mut call: Call) -> Answer {
     let id = call.engine().container_find(query.text("container"))?;
     let container = call.engine().container_inspect(&id)?;
     let base = convert::image::config_of_container(&container);
-    let config = match document {
+    let mut config = match document {
         Some(document) => convert::image::merge(base, &document)?,
         None => base,
     };
-    let config = convert::changes::apply(config, &query.all("changes"))?;
+    convert::image::change(&mut config, &query.all("changes"))?;
     let repository = query.text("repo");
     let reference = match (repository, query.text("tag")) {
         ("", _) => None,

@@ -125,8 +125,14 @@ pub(crate) fn merge(base: ImageConfig, document: &Config) -> Result<ImageConfig,
     Ok(merged)
 }
 
+/// Applies the instructions of `docker commit --change` and `docker import --change`.
+pub(crate) fn change(config: &mut ImageConfig, changes: &[String]) -> Result<(), Fault> {
+    build::apply_changes(config, changes)
+        .map_err(|error| Fault::invalid(base::error::chain(&error).to_string()))
+}
+
 /// Sets a variable, in its old place where it has one.
-pub(crate) fn set_env(env: &mut Vec<String>, line: &str) {
+fn set_env(env: &mut Vec<String>, line: &str) {
     let name = line.split('=').next().unwrap_or_default();
     match env.iter_mut().find(|old| old.split('=').next() == Some(name)) {
         Some(old) => *old = line.to_owned(),

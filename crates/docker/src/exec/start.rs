@@ -1,7 +1,5 @@
 //! `POST /exec/{name}/start`: runs a prepared process.
 
-use bytes::Bytes;
-use engine::OutputKind;
 use http::StatusCode;
 
 use super::create::size;
@@ -21,34 +19,36 @@ pub(crate) async fn start(mut call: Call) -> Answer {
     if document.console_size.is_some() && !document.tty {
         return Err(Fault::invalid("console size is only supported when TTY is enabled"));
     }
-    let started = call.engine().exec_start(&id).await;
+    if exec.running || exec.exit_code.is_some() {
+        return Err(Fault::conflict(format!("exec command {id} is already running")));
+    }
+    let engine = call.engine().clone();
     if document.detach {
-        started?;
+        call.complete(async move {
+            engine.exec_start(&id).await?;
+            Ok(())
+        })
+        .await?;
         return answer::bare(StatusCode::OK);
     }
     let framing = Framing::of_terminal(exec.spec.tty);
-    let attached = match started {
-        Ok(attached) => attached,
+    let detach = if exec.spec.tty { Some(DetachKeys::parse("")?) } else { None };
+    hijack::answer_then(call, framing, async move {
         // The client learns from the exit code that nothing ran, and shows the user why.
-        Err(error) if error.exit_code().is_some() => {
-            let text = Bytes::from(format!("{}\r\n", error.full_message()));
-            return hijack::answer_text(call, framing, framing.wrap(OutputKind::Stdout, text));
+        let attached = engine.exec_start(&id).await.map_err(|error| error.full_message())?;
+        if let Some(size) = document.console_size.and_then(size) {
+            // It can have ended already.
+            let _ = attached.resize.resize(size).await;
         }
-        Err(error) => return Err(error.into()),
-    };
-    if let Some(size) = document.console_size.and_then(size) {
-        // It can have ended already.
-        let _ = attached.resize.resize(size).await;
-    }
-    let session = Session {
-        attached,
-        framing,
-        stdin: exec.spec.attach.stdin,
-        stdout: exec.spec.attach.stdout,
-        stderr: exec.spec.attach.stderr,
-        detach: if exec.spec.tty { Some(DetachKeys::parse("")?) } else { None },
-        close_stdin: true,
-        earlier: None,
-    };
-    hijack::answer_without_input(call, session)
+        Ok(Session {
+            attached,
+            framing,
+            stdin: exec.spec.attach.stdin,
+            stdout: exec.spec.attach.stdout,
+            stderr: exec.spec.attach.stderr,
+            detach,
+            close_stdin: true,
+            earlier: None,
+        })
+    })
 }

@@ -6,7 +6,7 @@ use super::credentials;
 use super::progress::{self, Form};
 use crate::answer::{self, Answer};
 use crate::call::Call;
-use crate::convert::changes;
+use crate::convert::image;
 use crate::fault::Fault;
 use crate::wire::progress::Progress;
 
@@ -44,13 +44,15 @@ async fn import(mut call: Call) -> Answer {
         }
     }
     let repository = query.text("repo");
+    let mut config = ImageConfig::default();
+    image::change(&mut config, &query.all("changes"))?;
     let spec = ImportSpec {
         reference: (!repository.is_empty()).then(|| reference(repository, query.text("tag"))),
         message: match query.text("message") {
             "" => "Imported from -".to_owned(),
             message => message.to_owned(),
         },
-        config: changes::apply(ImageConfig::default(), &query.all("changes"))?,
+        config,
         platform: platform(&call),
     };
     let archive = call.body_stream()?;
