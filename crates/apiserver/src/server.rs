@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
+use tokio::task::JoinHandle;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::allocation::Allocations;
@@ -27,6 +28,9 @@ pub struct Server {
     serving: Arc<Serving>,
     listener: Listener,
     kubeconfig: Option<PathBuf>,
+    follower: JoinHandle<()>,
+    /// Without it, a server that is dropped would go on following the store.
+    closing: DropGuard,
 }
 
 /// Why the server could not start.
@@ -76,7 +80,6 @@ impl Server {
         let address =
             socket.local_addr().map_err(|source| StartError::Listen { address: config.address, source })?;
         let (cache, watcher) = Cache::load(&*store).await?;
-        let stop = CancellationToken::new();
         let allocations =
             Allocations::new(config.service_cidr, config.node_ports.clone(), config.random.clone());
         let state = Arc::new(State {
@@ -94,18 +97,20 @@ impl Server {
             clock: config.clock.clone(),
             random: config.random.clone(),
             flight: Flight::new(),
-            stop: stop.clone(),
+            stop: CancellationToken::new(),
+            closed: CancellationToken::new(),
             tasks: TaskTracker::new(),
             lifetimes: crate::state::Lifetimes::default(),
             documents: crate::openapi::Documents::new(),
         });
         load_allocations(&state);
         let follower = state.clone();
-        state.tasks.spawn(async move {
-            follower.cache.follow(&*follower.store, watcher, follower.stop.clone()).await;
+        let follower = tokio::spawn(async move {
+            follower.cache.follow(&*follower.store, watcher, follower.closed.clone()).await;
         });
+        let closing = state.closed.clone().drop_guard();
         let listener = Listener::new(socket, address, state.clone(), serving.clone())?;
-        let server = Self { state, serving, listener, kubeconfig: config.kubeconfig };
+        let server = Self { state, serving, listener, kubeconfig: config.kubeconfig, follower, closing };
         write_kubeconfig(server.kubeconfig.as_ref(), &server.kubeconfig())?;
         bootstrap::ensure(&server.state, &server.handle(), server.advertised(), address.port()).await;
         Ok(server)
@@ -149,6 +154,11 @@ impl Server {
         self.state.tasks.close();
         if tokio::time::timeout(GRACE, self.state.tasks.wait()).await.is_err() {
             tracing::warn!(left = self.state.tasks.len(), "requests in flight did not end in time");
+        }
+        // Last, since a write is answered only when it is visible.
+        drop(self.closing);
+        if self.follower.await.is_err() {
+            tracing::error!("following the store ended by a panic");
         }
     }
 

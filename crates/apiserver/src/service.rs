@@ -109,6 +109,9 @@ async fn resource(
     if review::is_one(&target) {
         return review::handle(state, &request, &identity, &target);
     }
+    if state.closed.is_cancelled() {
+        return Err(Status::unavailable("the server has stopped").into());
+    }
     let resource = state
         .table
         .get(&target.group, &target.version, &target.resource)

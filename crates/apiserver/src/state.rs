@@ -38,8 +38,10 @@ pub(crate) struct State {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Arc<dyn Random>,
     pub(crate) flight: Flight,
-    /// Cancelled when the server stops: watches and streams end.
+    /// Cancelled when the server begins to stop: watches and streams end.
     pub(crate) stop: CancellationToken,
+    /// Cancelled when it has stopped: memory no longer follows the store.
+    pub(crate) closed: CancellationToken,
     /// Everything that runs beside the requests, streams mostly; waited for at the end.
     pub(crate) tasks: TaskTracker,
     pub(crate) lifetimes: Lifetimes,

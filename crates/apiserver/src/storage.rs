@@ -45,7 +45,7 @@ pub(crate) async fn delete(
         catch_up(state, resource, &done).await;
         return Ok(Err(Raced));
     }
-    state.cache.partition(&resource.storage.partition).wait_for(done.revision).await;
+    wait_until_visible(state, resource, done.revision).await;
     Ok(Ok(done.revision))
 }
 
@@ -82,12 +82,20 @@ async fn write(
         catch_up(state, resource, &done).await;
         return Ok(Err(Raced));
     }
-    let partition = state.cache.partition(&resource.storage.partition);
-    partition.wait_for(done.revision).await;
+    wait_until_visible(state, resource, done.revision).await;
     let name = object_name(namespace, object.name());
-    let stored = partition.get(&name).filter(|s| s.revision == done.revision);
+    let stored = state.cache.partition(&resource.storage.partition).get(&name).filter(|s| s.revision == done.revision);
     // Somebody may have written again already; the answer shows what this request wrote.
     Ok(Ok(stored.unwrap_or_else(|| Arc::new(Stored::new(name.into(), done.revision, &value)))))
+}
+
+/// Waits until memory shows what happened at `revision`; not when it no longer follows the store.
+async fn wait_until_visible(state: &State, resource: &Resource, revision: u64) {
+    let partition = state.cache.partition(&resource.storage.partition);
+    tokio::select! {
+        () = partition.wait_for(revision) => {}
+        () = state.closed.cancelled() => {}
+    }
 }
 
 /// After a lost race, memory must show what the store has before anyone tries again.
@@ -97,7 +105,7 @@ async fn catch_up(state: &State, resource: &Resource, lost: &store::TxnResult) {
         _ => None,
     });
     match current {
-        Some(kv) => state.cache.partition(&resource.storage.partition).wait_for(kv.mod_revision).await,
+        Some(kv) => wait_until_visible(state, resource, kv.mod_revision).await,
         // It was deleted, nobody says when exactly.
         None => drop(state.cache.wait_for(lost.revision).await),
     }

@@ -27,7 +27,7 @@ pub(super) fn core() -> Resource {
 }
 
 pub(super) fn events() -> Resource {
-    let mut resource = Resource::builtin("events.k8s.io", "v1", "Event", "events").short(&["ev"]);
+    let mut resource = Resource::builtin("events.k8s.io", "v1", "Event", "events");
     resource.storage.partition = partition("", "events");
     resource.storage.lifetime = Some(LIFETIME);
     resource.storage.conversion = Some(Conversion { to_stored, from_stored });
