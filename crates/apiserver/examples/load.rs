@@ -38,8 +38,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     rate("create", &handle, workers, objects, |i| ("POST", PODS.to_owned(), pod(i))).await;
     rate("get", &handle, workers, objects * 4, move |i| ("GET", one(i % objects), String::new())).await;
     let patch = json!({"status": {"phase": "Running"}}).to_string();
-    rate("patch status", &handle, workers, objects, move |i| ("PATCH", format!("{PODS}/p{i}/status"), patch.clone()))
-        .await;
+    rate("patch status", &handle, workers, objects, move |i| {
+        ("PATCH", format!("{PODS}/p{i}/status"), patch.clone())
+    })
+    .await;
     for what in ["", "?labelSelector=app%3Dx", "?fieldSelector=spec.nodeName%3Dn1"] {
         let started = Instant::now();
         let bytes = send(&handle, "GET", &format!("{PODS}{what}"), String::new()).await;

@@ -84,7 +84,8 @@ async fn write(
     }
     wait_until_visible(state, resource, done.revision).await;
     let name = object_name(namespace, object.name());
-    let stored = state.cache.partition(&resource.storage.partition).get(&name).filter(|s| s.revision == done.revision);
+    let stored =
+        state.cache.partition(&resource.storage.partition).get(&name).filter(|s| s.revision == done.revision);
     // Somebody may have written again already; the answer shows what this request wrote.
     Ok(Ok(stored.unwrap_or_else(|| Arc::new(Stored::new(name.into(), done.revision, &value)))))
 }

@@ -30,6 +30,8 @@ const STREAMS: usize = 2000;
 const PIECE: usize = 32 << 10;
 /// How long a client may take to open the streams that it has asked for.
 const OPENING: Duration = Duration::from_secs(30);
+/// How long a client may take to hang up after the command has ended.
+const FAREWELL: Duration = Duration::from_secs(5);
 /// The status of a stream that was refused.
 const REFUSED: u32 = 3;
 
@@ -179,7 +181,7 @@ pub(super) async fn remote_command<S>(
     tokio::pin!(session, work);
     tokio::select! {
         () = &mut session => {}
-        () = &mut work => session.await,
+        () = &mut work => drop(tokio::time::timeout(FAREWELL, session).await),
     }
 }
 

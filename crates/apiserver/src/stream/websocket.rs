@@ -1,5 +1,7 @@
 //! Streams over a WebSocket: each message begins with a byte that names its channel.
 
+use std::time::Duration;
+
 use bytes::{BufMut, Bytes, BytesMut};
 use futures::future::BoxFuture;
 use futures::stream::{SplitSink, SplitStream};
@@ -22,6 +24,8 @@ const RESIZE: u8 = 4;
 /// In version 5: the channel in the next byte has ended.
 const CLOSE: u8 = 255;
 
+/// How long a client may take to say goodbye after the command has ended.
+const FAREWELL: Duration = Duration::from_secs(5);
 /// The largest message that is read.
 const MESSAGE: usize = 4 << 20;
 /// Pieces of a tunnel are sent as messages of at most this size.
@@ -67,11 +71,12 @@ pub(super) async fn remote_command<S>(
         let end = CloseFrame { code: CloseCode::Normal, reason: "".into() };
         let _ = sink.send(Message::Close(Some(end))).await;
     };
-    tokio::pin!(working);
+    tokio::pin!(reading, working);
     tokio::select! {
-        () = &mut working => {}
+        // Hanging up on a client that is still sending would take from it what it has not read yet.
+        () = &mut working => drop(tokio::time::timeout(FAREWELL, &mut reading).await),
         // The client is gone: the command is let go of.
-        () = reading => {}
+        () = &mut reading => {}
     }
 }
 

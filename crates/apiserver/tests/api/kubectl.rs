@@ -176,7 +176,7 @@ async fn kubectl_runs_commands_over_websockets_and_over_spdy() {
         let (code, out, _) = exec("exec -i p -- cat", &long).await;
         assert!((code, out.len()) == (Some(0), long.len()) && out == long, "websockets={websockets}");
         let (code, _, err) = exec("exec p -- fail 7", "").await;
-        assert_eq!(code, Some(7));
+        assert_eq!(code, Some(7), "websockets={websockets}: {err}");
         assert!(err.contains("failing\n"), "{err}");
     }
     check(&cluster, "logs p", "", "default/p main follow=false").await;
