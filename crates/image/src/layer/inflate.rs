@@ -33,6 +33,11 @@ pub(crate) struct ZstdReader<R: BufRead> {
     in_frame: bool,
 }
 
+/// A stream that is inflated while it is read, if its first bytes say that it is gzip or zstd.
+pub fn inflated<R: Read>(source: R) -> io::Result<impl Read + use<R>> {
+    Inflated::new(source)
+}
+
 impl Compression {
     /// Looks at the first bytes of a stream.
     pub(crate) fn of(start: &[u8]) -> Self {
