@@ -5,6 +5,7 @@ mod reopen;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use base::{Clock, Random, Timestamp};
 use parking_lot::{Mutex, RwLock};
@@ -19,6 +20,9 @@ use crate::id::ExecId;
 use crate::registry::{ContainerCell, Registry};
 use crate::state::{self, ContainerRecord, EngineRecord, Layout, RootLock};
 use crate::volume::Volumes;
+
+/// How long closing waits for what is being done.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A handle to the engine; cheap to clone.
 #[derive(Clone)]
@@ -109,7 +113,10 @@ impl Engine {
     pub async fn close(&self) {
         self.inner.closing.cancel();
         self.inner.tasks.close();
-        self.inner.tasks.wait().await;
+        if tokio::time::timeout(PATIENCE, self.inner.tasks.wait()).await.is_err() {
+            // Whoever reads an archive slowly must not keep the engine from closing.
+            tracing::warn!(tasks = self.inner.tasks.len(), "closed while something was still being done");
+        }
         self.inner.network.close().await;
         self.inner.lock.lock().take();
     }

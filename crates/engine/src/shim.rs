@@ -7,11 +7,15 @@ use std::path::Path;
 
 use runtime::shim::ShimHandle;
 use runtime::shim::protocol::{Event, ExitStatus, Failure, FailureKind, Request, Response, Sandbox};
+use rustix::process::{PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use crate::error::{Error, Kind, Result};
 
 pub(crate) use attach::{Client, connect, pump, streams};
 pub(crate) use connection::Connection;
+
+/// How long a shim may take for what takes no time.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// A shim that runs; every request takes a connection of its own, so that a slow one holds up no
 /// other.
@@ -52,7 +56,9 @@ impl Shim {
     pub(crate) async fn delete(&self, container: &str, exec: Option<&str>) -> Result<Option<ExitStatus>> {
         let request =
             Request::Delete { container: container.to_owned(), exec: exec.map(str::to_owned), force: true };
-        match self.connect().await?.ask(&request).await? {
+        let asked = async { self.connect().await?.ask(&request).await };
+        let answer = tokio::time::timeout(PATIENCE, asked).await;
+        match answer.unwrap_or_else(|_| Err(Error::unavailable("the shim does not answer")))? {
             Response::Exit(status) => Ok(status),
             other => Err(unexpected(&other)),
         }
@@ -73,7 +79,22 @@ impl Shim {
 
     /// Ends the shim, with all that is left in it.
     pub(crate) async fn shut_down(&self) -> Result<()> {
-        self.tell(&Request::Shutdown).await
+        let told = tokio::time::timeout(PATIENCE, self.tell(&Request::Shutdown)).await;
+        told.unwrap_or_else(|_| Err(Error::unavailable("the shim does not answer")))
+    }
+
+    /// Kills the shim's process, if it is still the one that was started; the kernel kills what it
+    /// holds.
+    pub(crate) fn kill_process(&self) {
+        let pid = i32::try_from(self.handle.pid).ok().and_then(rustix::process::Pid::from_raw);
+        let Some(pid) = pid else { return };
+        let Ok(process) = pidfd_open(pid, PidfdFlags::empty()) else { return };
+        // Looked at after it is held: the number may have been taken over by then, not any more.
+        if self.handle.is_alive()
+            && let Err(error) = pidfd_send_signal(&process, Signal::KILL)
+        {
+            tracing::debug!(pid = self.handle.pid, %error, "kill a shim");
+        }
     }
 }
 

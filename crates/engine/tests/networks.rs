@@ -158,6 +158,18 @@ fn a_container_can_share_another_s_network_and_processes() {
 }
 
 #[test]
+fn a_container_in_the_host_s_network_has_its_name_and_interfaces() {
+    on_host(|_, engine| async move {
+        let mut spec = shell("hostname; ip -o link");
+        spec.namespaces.network = NetworkMode::Host;
+        let seen = output(&engine, spec).await;
+        let own = std::fs::read_to_string("/proc/sys/kernel/hostname").expect("the host's name");
+        assert!(seen.starts_with(&own), "{seen}");
+        assert!(seen.contains(&engine.config().network.bridge), "{seen}");
+    });
+}
+
+#[test]
 fn hosts_and_name_servers_are_those_that_were_asked_for() {
     on_host(|_, engine| async move {
         let mut spec = bridged("grep db /etc/hosts; cat /etc/resolv.conf");

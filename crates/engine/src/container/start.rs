@@ -168,6 +168,9 @@ impl Engine {
             max_size: record.resolved.log.max_size.unwrap_or(0),
             max_files: record.resolved.log.max_files.unwrap_or(1),
         });
+        if let Some(directory) = log.as_ref().and_then(|log| log.path.parent()) {
+            state::make_directory(directory, 0o755)?;
+        }
         let create = Request::CreateContainer {
             container: container.clone(),
             bundle,

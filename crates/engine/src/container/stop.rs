@@ -70,16 +70,19 @@ impl Engine {
         }
         if grace != Some(Duration::ZERO) {
             let ended = pulse.wait_for(|pulse| !pulse.status.is_active());
-            match grace {
-                Some(grace) => {
-                    if tokio::time::timeout(grace, ended).await.is_ok() {
-                        return Ok(());
-                    }
+            let too_long = async {
+                match grace {
+                    Some(grace) => tokio::time::sleep(grace).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                _ = ended => return Ok(()),
+                () = too_long => {
                     tracing::info!(container = %cell.id, "container did not stop in time and is killed");
                 }
-                None => {
-                    let _ = ended.await;
-                    return Ok(());
+                () = self.inner.closing.cancelled() => {
+                    return Err(Error::unavailable("the engine is shutting down"));
                 }
             }
         }

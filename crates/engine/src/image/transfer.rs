@@ -93,8 +93,13 @@ impl Engine {
             let _ = events_sink.send(Ok(from_store(event)));
         });
         let running = operation(sink.clone(), progress);
+        let closing = self.inner.closing.clone();
         let task = AbortOnDropHandle::new(self.inner.tasks.spawn(async move {
-            if let Err(error) = running.await {
+            let done = tokio::select! {
+                done = running => done,
+                () = closing.cancelled() => Err(Error::unavailable("the engine is shutting down")),
+            };
+            if let Err(error) = done {
                 let _ = sink.send(Err(error));
             }
         }));
@@ -154,7 +159,7 @@ pub(super) fn parse_platform(text: &str) -> Result<Platform> {
         (Some(os), Some(architecture), variant, None) if !os.is_empty() && !architecture.is_empty() => {
             Ok(Platform::new(os, architecture, variant.unwrap_or_default()).normalised())
         }
-        (Some(os), None, None, None) if os == "linux" => Ok(Platform::host()),
+        (Some("linux"), None, None, None) => Ok(Platform::host()),
         _ => {
             Err(Error::invalid(format!("\"{text}\" is an invalid platform: it is os/architecture[/variant]")))
         }

@@ -23,7 +23,7 @@ pub(super) fn unpack(
     owner: Option<(u32, u32)>,
     archive: impl Read,
 ) -> Result<()> {
-    let mut archive = tar::Archive::new(archive);
+    let mut archive = tar::Archive::new(image::inflated(archive).map_err(bad_archive)?);
     let target = target.trim_end_matches('/');
     let mut unpacking = Unpacking { root, target, keep_kinds, owner, times: Vec::new() };
     let entries = archive.entries().map_err(bad_archive)?;

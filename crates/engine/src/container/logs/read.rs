@@ -147,7 +147,7 @@ mod tests {
         LogQuery { stdout: true, stderr: true, since: None, until: None, tail: None, follow: false };
 
     fn written(number: u32) -> String {
-        let stream = if number % 2 == 0 { "stdout" } else { "stderr" };
+        let stream = if number.is_multiple_of(2) { "stdout" } else { "stderr" };
         format!("2026-01-01T00:00:{number:02}Z {stream} F line {number}\n")
     }
 
