@@ -17,6 +17,7 @@ use crate::cgroup::Cgroup;
 use crate::launch::{self, Pending, ProcessError, Started};
 use crate::seccomp::{self, Filter};
 use crate::spec::Spec;
+use crate::sys::memory;
 
 impl Server {
     pub(super) fn create_container(
@@ -105,7 +106,6 @@ impl Server {
             let _ = self.delete(&id, None, true);
             return Err(internal(format!("watch container {id}: {error}")));
         }
-        give_memory_back();
         Ok(pid)
     }
 
@@ -122,6 +122,7 @@ impl Server {
         let pid = held.pid;
         self.run_hooks(id, |hooks| hooks.poststart.as_slice());
         self.started(id, None, pid);
+        memory::give_back();
         Ok(pid)
     }
 
@@ -151,14 +152,5 @@ impl Server {
             no_new_keyring: false,
             release: None,
         })
-    }
-}
-
-/// Gives memory that reading a configuration took back to the kernel: shims are many and idle.
-pub(super) fn give_memory_back() {
-    // SAFETY: only returns free pages of the allocator.
-    #[cfg(target_env = "gnu")]
-    unsafe {
-        libc::malloc_trim(0);
     }
 }
