@@ -62,36 +62,48 @@ impl Engine {
 
     /// Starts a container whose operation lock is held.
     pub(crate) async fn start_locked(&self, cell: &Arc<ContainerCell>, by_policy: bool) -> Result<()> {
-        match self.try_start(cell).await {
+        let started = match self.try_start(cell).await {
             Ok(pid) => {
                 cell.change(|record| {
                     record.boot.clone_from(&self.inner.boot);
                     record.health = None;
                 });
                 let input = Input::Started { pid, at: self.inner.clock.now(), by_policy };
-                let effects = self.step(cell, &input)?;
+                self.step(cell, &input)
+            }
+            Err(error) => Err(error),
+        };
+        match started {
+            Ok(effects) => {
                 cell.tell(|_| {});
                 self.perform(cell, effects);
                 self.watch_health(cell);
                 Ok(())
             }
-            Err(error) => {
-                self.take_down(cell).await;
-                let code = error.exit_code().unwrap_or(125);
-                let message = error.full_message();
-                let input = Input::StartFailed { code, message, at: self.inner.clock.now(), by_policy };
-                // Who attached beforehand sees the streams end.
-                cell.waiting.lock().clear();
-                let effects = self.step(cell, &input)?;
-                let exit = crate::stream::ExitStatus { code, error: Some(error.full_message()) };
-                cell.tell(|pulse| {
-                    pulse.exits += 1;
-                    pulse.last_exit = exit;
-                });
-                self.perform(cell, effects);
-                Err(error)
-            }
+            // What is not written down must not run: nobody would find it again.
+            Err(error) => Err(self.start_failed(cell, error, by_policy).await),
         }
+    }
+
+    /// Takes back what a failed start left; gives the error back.
+    async fn start_failed(&self, cell: &Arc<ContainerCell>, error: Error, by_policy: bool) -> Error {
+        self.take_down(cell).await;
+        let code = error.exit_code().unwrap_or(125);
+        let message = error.full_message();
+        // Who attached beforehand sees the streams end.
+        cell.waiting.lock().clear();
+        let exit = crate::stream::ExitStatus { code, error: Some(message.clone()) };
+        let input = Input::StartFailed { code, message, at: self.inner.clock.now(), by_policy };
+        let effects = self.step(cell, &input).unwrap_or_else(|unsaved| {
+            tracing::error!(container = %cell.id, error = %base::error::chain(&unsaved), "write down a container's state");
+            Vec::new()
+        });
+        cell.tell(|pulse| {
+            pulse.exits += 1;
+            pulse.last_exit = exit;
+        });
+        self.perform(cell, effects);
+        error
     }
 
     async fn try_start(&self, cell: &Arc<ContainerCell>) -> Result<u32> {

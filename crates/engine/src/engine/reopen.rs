@@ -48,7 +48,7 @@ impl Engine {
             self.catch_up(&cell, found.map(|(_, state)| state)).await;
         }
         self.clear_snapshots();
-        Ok(())
+        self.clear_run()
     }
 
     /// Adds a container that an earlier engine made.
@@ -212,6 +212,23 @@ impl Engine {
                     tracing::info!(path = %path.display(), "clear away what was half made");
                     remove_directory(&path)?;
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// What is below the run directory of containers and sandboxes that are gone.
+    fn clear_run(&self) -> Result<()> {
+        let registry = &self.inner.registry;
+        let is_known = |path: &Path| {
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            ContainerId::parse(name).is_ok_and(|id| registry.get(&id).is_ok())
+                || SandboxId::parse(name).is_ok_and(|id| registry.sandbox(&id).is_ok())
+        };
+        for directory in [self.inner.layout.run().join("sandboxes"), self.inner.layout.run().join("bundles")]
+        {
+            for path in entries(&directory)?.iter().filter(|path| !is_known(path)) {
+                remove_directory(path)?;
             }
         }
         Ok(())
