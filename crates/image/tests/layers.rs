@@ -86,6 +86,16 @@ fn attributes_survive() {
 }
 
 #[test]
+fn blank_numbers_are_zero() {
+    let blank = |header: &mut tar::Header| {
+        let fields = header.as_old_mut();
+        (fields.uid, fields.gid, fields.mtime) = ([0; 8], [b' '; 8], [0; 12]);
+    };
+    let layer = Archive::new().entry(EntryType::Regular, "a", "", b"x", blank).finish();
+    check(&[layer], "stat -c '%u %g %Y' a", "0 0 0");
+}
+
+#[test]
 fn links_reach_what_is_in_the_layer_and_in_those_below() {
     let base = Archive::new().dir("usr/", 0o755).file("usr/tool", b"tool").symlink("bin", "usr").finish();
     check(

@@ -438,9 +438,12 @@ impl<W: Write> Unpacker<'_, W> {
 impl Attributes {
     fn read<R: Read>(entry: &mut tar::Entry<'_, R>) -> io::Result<Self> {
         let header = entry.header();
-        let mode = header.mode()? & 0o7777;
-        let (mut uid, mut gid) = (header.uid()?, header.gid()?);
-        let mut modified = Timespec { tv_sec: header.mtime()?.cast_signed(), tv_nsec: 0 };
+        let fields = header.as_old();
+        let mode = filled(&fields.mode, || header.mode())? & 0o7777;
+        let mut uid = filled(&fields.uid, || header.uid())?;
+        let mut gid = filled(&fields.gid, || header.gid())?;
+        let mut modified =
+            Timespec { tv_sec: filled(&fields.mtime, || header.mtime())?.cast_signed(), tv_nsec: 0 };
         let mut xattrs = Vec::new();
         if let Some(extensions) = entry.pax_extensions()? {
             for extension in extensions {
@@ -516,6 +519,11 @@ pub(super) fn is_whiteout(stat: &rustix::fs::Stat) -> bool {
 
 fn device_of(header: &tar::Header) -> io::Result<(u32, u32)> {
     Ok((header.device_major()?.unwrap_or(0), header.device_minor()?.unwrap_or(0)))
+}
+
+/// A number of a header; a field that its writer left blank is zero.
+fn filled<T: Default>(field: &[u8], value: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    if field.iter().all(|byte| matches!(byte, 0 | b' ')) { Ok(T::default()) } else { value() }
 }
 
 fn number(text: &[u8]) -> io::Result<u64> {

@@ -123,6 +123,8 @@ fn read_members(inner: &Arc<Inner>, archive: impl Read, progress: &Progress) -> 
             _ => {}
         }
     }
+    // Whoever sends the archive wants to see it taken whole.
+    io::copy(&mut archive.into_inner(), &mut io::sink()).map_err(LoadError::Read)?;
     Ok(members)
 }
 

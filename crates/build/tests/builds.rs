@@ -1,0 +1,157 @@
+//! Whole builds, with real containers for RUN.
+
+mod support;
+
+use build::BuildOptions;
+use engine::container::ContainerFilter;
+use support::{Files, arguments, build, with_engine};
+
+/// Builds and expects success; gives what was said.
+async fn built(
+    engine: &engine::Engine,
+    dockerfile: &str,
+    files: Files<'_>,
+    options: BuildOptions,
+) -> (String, String) {
+    let outcome = build(engine, dockerfile, files, options).await;
+    let image = outcome.image.unwrap_or_else(|error| panic!("{error}\nafter:\n{}", outcome.text));
+    (outcome.text, image)
+}
+
+async fn fails(engine: &engine::Engine, dockerfile: &str, complaint: &str) {
+    let outcome = build(engine, dockerfile, &[("here.txt", "x")], BuildOptions::default()).await;
+    let error = outcome.image.expect_err(dockerfile);
+    assert!(error.contains(complaint), "`{error}` does not say `{complaint}`");
+}
+
+#[test]
+fn steps_build_on_each_other_and_are_not_done_twice() {
+    with_engine(async |engine| {
+        let dockerfile = "FROM busybox\nENV WHO=world\nCOPY a.txt /dir/\nRUN echo \"hello $WHO\" && cat /dir/a.txt && echo x > /made\nRUN cat /made\nCMD [\"cat\", \"/made\"]";
+        let files = &[("a.txt", "content of a\n")];
+        let tagged = BuildOptions { tags: vec!["app:1".into()], ..BuildOptions::default() };
+        let (text, first) = built(&engine, dockerfile, files, tagged).await;
+        assert!(text.contains("Step 4/6 : RUN echo"), "{text}");
+        assert!(text.contains("\nhello world\ncontent of a\n"), "{text}");
+        assert!(text.ends_with("Successfully tagged app:1\n"), "{text}");
+        let image = engine.image_inspect("app:1").expect("the image");
+        assert_eq!(image.config.command, Some(vec!["cat".to_owned(), "/made".to_owned()]));
+        // The second RUN wrote nothing.
+        assert_eq!(image.layers.len(), 3);
+
+        let (text, second) = built(&engine, dockerfile, files, BuildOptions::default()).await;
+        assert_eq!(text.matches(" ---> Using cache\n").count(), 5, "{text}");
+        assert_eq!(first, second);
+        let (text, third) =
+            built(&engine, dockerfile, &[("a.txt", "other\n")], BuildOptions::default()).await;
+        assert_eq!(text.matches(" ---> Using cache\n").count(), 1, "{text}");
+        assert_ne!(first, third);
+        let again = BuildOptions { no_cache: true, ..BuildOptions::default() };
+        let (text, _) = built(&engine, dockerfile, files, again).await;
+        assert!(!text.contains("Using cache"), "{text}");
+        assert_eq!(
+            engine.container_list(&ContainerFilter { all: true, ..Default::default() }).expect("list").len(),
+            0
+        );
+    });
+}
+
+#[test]
+fn stages_copy_from_each_other_and_a_target_ends_early() {
+    with_engine(async |engine| {
+        let dockerfile = "FROM busybox AS made\nRUN mkdir /out && echo one > /out/f && ln -s f /out/l\nFROM busybox AS other\nCOPY --from=made --chown=7:8 --chmod=640 /out/f /copied\nCOPY --from=0 /out /all\nRUN stat -c '%u %g %a' /copied && readlink /all/l && cat /all/l\nFROM made\nRUN echo last";
+        let target = BuildOptions { target: "other".into(), ..BuildOptions::default() };
+        let (text, _) = built(&engine, dockerfile, &[], target).await;
+        assert!(text.contains("7 8 640\nf\none\n"), "{text}");
+        assert!(text.contains("Step 6/6"), "{text}");
+        assert!(!text.contains("last"), "{text}");
+    });
+}
+
+#[test]
+fn arguments_count_only_where_they_are_declared() {
+    with_engine(async |engine| {
+        let dockerfile =
+            "ARG BASE=none\nFROM $BASE\nRUN echo \"before=$V\"\nARG V=default\nRUN echo \"after=$V\"";
+        let with = |value| arguments(&[("BASE", "busybox"), ("V", value), ("UNUSED", "x")]);
+        let (text, _) = built(&engine, dockerfile, &[], with("one")).await;
+        assert!(text.contains("before=\n") && text.contains("after=one\n"), "{text}");
+        assert!(text.contains("[Warning] One or more build-args [\"UNUSED\"] were not consumed"), "{text}");
+        let (text, _) = built(&engine, dockerfile, &[], with("two")).await;
+        assert!(!text.contains("before=\n") && text.contains("after=two\n"), "{text}");
+    });
+}
+
+#[test]
+fn what_is_ignored_is_not_copied() {
+    with_engine(async |engine| {
+        let files = &[
+            (".dockerignore", "*.log\n!keep.log\nsecret"),
+            ("a.log", "a"),
+            ("keep.log", "k"),
+            ("secret/s", "s"),
+            ("d/x", "x"),
+        ];
+        let (text, _) = built(
+            &engine,
+            "FROM busybox\nCOPY . /c/\nRUN cd /c && find . -type f | sort",
+            files,
+            BuildOptions::default(),
+        )
+        .await;
+        assert!(text.contains("\n./.dockerignore\n./Dockerfile\n./d/x\n./keep.log\n"), "{text}");
+        let outcome = build(&engine, "FROM busybox\nCOPY a.log /", files, BuildOptions::default()).await;
+        let error = outcome.image.expect_err("an ignored file");
+        assert!(error.contains("excluded by .dockerignore: stat a.log"), "{error}");
+    });
+}
+
+#[test]
+fn triggers_of_a_base_image_run_in_the_next_build() {
+    with_engine(async |engine| {
+        let base = BuildOptions { tags: vec!["base".into()], ..BuildOptions::default() };
+        built(&engine, "FROM busybox\nONBUILD COPY f /f\nONBUILD RUN cat /f", &[("f", "x")], base).await;
+        let (text, image) = built(
+            &engine,
+            "FROM base\nUSER nobody\nWORKDIR /w/x\nRUN id -un && pwd",
+            &[("f", "from the child\n")],
+            BuildOptions::default(),
+        )
+        .await;
+        assert!(text.contains("# Executing 2 build triggers\n"), "{text}");
+        assert!(text.contains("from the child\n") && text.contains("nobody\n/w/x\n"), "{text}");
+        assert!(engine.image_inspect(&image).expect("the image").config.on_build.is_empty());
+    });
+}
+
+#[test]
+fn nothing_is_left_of_a_build_that_fails() {
+    with_engine(async |engine| {
+        fails(
+            &engine,
+            "FROM busybox\nRUN exit 3",
+            "The command '/bin/sh -c exit 3' returned a non-zero code: 3",
+        )
+        .await;
+        fails(&engine, "FROM busybox\nCOPY nowhere /", "COPY failed: file not found in build context").await;
+        fails(
+            &engine,
+            "FROM busybox\nCOPY here.txt Dockerfile /one",
+            "the destination must be a directory and end with a /",
+        )
+        .await;
+        fails(
+            &engine,
+            "FROM busybox\nCOPY ../../etc/passwd /x",
+            "COPY failed: file not found in build context",
+        )
+        .await;
+        fails(&engine, "FROM busybox\nFROBNICATE", "unknown instruction: FROBNICATE").await;
+        fails(&engine, "# nothing", "the Dockerfile cannot be empty").await;
+
+        let squash = BuildOptions { squash: true, ..BuildOptions::default() };
+        let outcome = build(&engine, "FROM busybox", &[], squash).await;
+        assert!(outcome.image.expect_err("squash").starts_with("squash is not supported"));
+        assert!(engine.images().snapshot_list().iter().all(|id| !id.starts_with("build-")));
+    });
+}

@@ -1,0 +1,119 @@
+//! An engine of its own for each test, in a network namespace of its own, with an image to build on.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use base::{SystemClock, SystemRandom};
+use build::{BuildEvent, BuildOptions, BuildRequest};
+use engine::container::LogOptions;
+use engine::image::ImportSpec;
+use engine::{Config, Engine};
+use futures::StreamExt;
+use rustix::thread::UnshareFlags;
+
+/// The program that holds the containers of RUN.
+const PROGRAM: &str = env!("CARGO_BIN_EXE_build-roles");
+
+static COUNTER: AtomicU32 = AtomicU32::new(0);
+
+/// What a build said, and what became of it.
+pub(crate) struct Outcome {
+    pub(crate) text: String,
+    /// The image's id, or the complaint.
+    pub(crate) image: Result<String, String>,
+}
+
+/// Files of a build context.
+pub(crate) type Files<'a> = &'a [(&'a str, &'a str)];
+
+/// Runs `test` with an engine that has the image `busybox`.
+pub(crate) fn with_engine<F: Future<Output = ()>>(test: impl FnOnce(Engine) -> F + Send) {
+    testkit::require_root();
+    let run = || {
+        // SAFETY: nothing of this thread's file descriptors or memory is unshared.
+        unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) }
+            .expect("a network namespace of one's own");
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let instance =
+            format!("b{:x}n{}", std::process::id() & 0xffff, COUNTER.fetch_add(1, Ordering::Relaxed));
+        runtime.expect("start a runtime").block_on(async {
+            let opened = Engine::open(
+                config(directory.path(), &instance),
+                Arc::new(SystemClock::new()),
+                Arc::new(SystemRandom),
+            );
+            let engine = opened.await.expect("open the engine");
+            import(&engine).await;
+            test(engine.clone()).await;
+            engine.close().await;
+        });
+    };
+    std::thread::scope(|scope| {
+        if let Err(panic) = scope.spawn(run).join() {
+            std::panic::resume_unwind(panic);
+        }
+    });
+}
+
+/// Builds a Dockerfile with these files beside it.
+pub(crate) async fn build(
+    engine: &Engine,
+    dockerfile: &str,
+    files: Files<'_>,
+    options: BuildOptions,
+) -> Outcome {
+    let mut context = tar::Builder::new(Vec::new());
+    for (path, content) in files.iter().chain([&("Dockerfile", dockerfile)]) {
+        let mut header = tar::Header::new_gnu();
+        header.set_mode(0o644);
+        header.set_mtime(1_700_000_000);
+        header.set_size(content.len() as u64);
+        context.append_data(&mut header, path, content.as_bytes()).expect("into memory");
+    }
+    let context = context.into_inner().expect("into memory");
+    let context = futures::stream::iter([Ok(bytes::Bytes::from(context))]).boxed();
+    let options = BuildOptions { remove: true, network: "none".to_owned(), ..options };
+    let mut events = build::build(engine.clone(), BuildRequest { context, options });
+    let mut outcome = Outcome { text: String::new(), image: Err("no image".to_owned()) };
+    while let Some(event) = events.next().await {
+        match event {
+            Ok(BuildEvent::Text(text)) => outcome.text.push_str(&text),
+            Ok(BuildEvent::Pull(step)) => panic!("nothing here needs a pull: {step:?}"),
+            Ok(BuildEvent::Built(id)) => outcome.image = Ok(id.as_str().to_owned()),
+            Err(error) => outcome.image = Err(base::error::chain(&error).to_string()),
+        }
+    }
+    outcome
+}
+
+/// The options that give these build arguments.
+pub(crate) fn arguments(pairs: &[(&str, &str)]) -> BuildOptions {
+    let args: BTreeMap<String, Option<String>> =
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), Some((*value).to_owned()))).collect();
+    BuildOptions { args, ..BuildOptions::default() }
+}
+
+fn config(directory: &Path, instance: &str) -> Config {
+    let root = directory.join("root");
+    Config {
+        run: directory.join("run"),
+        instance: instance.to_owned(),
+        network: net::Config::new(instance, root.join("network")),
+        binary: PROGRAM.into(),
+        log: LogOptions::default(),
+        dns: Vec::new(),
+        insecure_registries: Vec::new(),
+        root,
+    }
+}
+
+async fn import(engine: &Engine) {
+    let archive = tokio::task::spawn_blocking(testkit::rootfs::busybox_tar).await.expect("make an archive");
+    let archive = futures::stream::iter([Ok(bytes::Bytes::from(archive))]).boxed();
+    let mut spec = ImportSpec { reference: Some("busybox".to_owned()), ..ImportSpec::default() };
+    spec.config.env = vec!["PATH=/bin".to_owned()];
+    engine.image_import(archive, spec).await.expect("import the image");
+}
