@@ -246,11 +246,31 @@ impl Drop for Daemon {
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
             let _ = process.wait();
         }
+        remove_cgroups(&self.instance);
         let holder = self.holder().and_then(|pid| rustix::process::Pid::from_raw(i32::try_from(pid).ok()?));
         if let Some(holder) = holder {
             let _ = rustix::process::kill_process(holder, rustix::process::Signal::KILL);
         }
     }
+}
+
+/// Removes the cgroups named after an instance, of either version; what still has processes stays.
+fn remove_cgroups(instance: &str) {
+    let mounted = Path::new("/sys/fs/cgroup");
+    let hierarchies = std::fs::read_dir(mounted).into_iter().flatten().flatten().map(|entry| entry.path());
+    for hierarchy in hierarchies.chain([mounted.to_owned()]) {
+        remove_below(&hierarchy.join(instance));
+    }
+}
+
+/// Removes a tree of cgroups, whose files go with their directories.
+fn remove_below(cgroup: &Path) {
+    let Ok(entries) = std::fs::read_dir(cgroup) else { return };
+    for entry in entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+        remove_below(&entry.path());
+    }
+    // One that is in use shows a container that outlived its test, which has failed then.
+    let _ = std::fs::remove_dir(cgroup);
 }
 
 /// The binary under test: beside the test's own program, or where `TEST_GANTRY` says.
