@@ -361,6 +361,9 @@ impl Inner {
             }
             return Err(error);
         }
+        if is_new && durability == Durability::Synced {
+            self.janitor.flush();
+        }
         Ok(id)
     }
 

@@ -25,7 +25,7 @@ pub(super) fn open(root: &Path, clock: Box<dyn Clock>) -> Result<Arc<Inner>, Ope
     }
     let lock = lock(root)?;
     make_ground(root).map_err(io_error(&root.join("ground")))?;
-    let janitor = Janitor::start().map_err(io_error(root))?;
+    let janitor = Janitor::start(root).map_err(io_error(root))?;
     reset_ingest(root, &janitor).map_err(io_error(&root.join("ingest")))?;
 
     let mut tables = Tables::default();
