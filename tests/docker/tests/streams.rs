@@ -5,7 +5,16 @@ use docker_tests::{Daemon, IMAGE, Terminal};
 #[test]
 fn logs_are_kept_and_followed() {
     let daemon = Daemon::start();
-    daemon.docker(&["run", "--name", "box1", IMAGE, "sh", "-c", "echo one; echo two >&2; echo three"]);
+    // Outputs are two pipes: what is written to both at once has no order.
+    daemon.docker(&[
+        "run",
+        "--name",
+        "box1",
+        IMAGE,
+        "sh",
+        "-c",
+        "echo one; echo two >&2; sleep 0.3; echo three",
+    ]);
     let both = daemon.docker(&["logs", "box1"]);
     assert_eq!((both.stdout.as_str(), both.stderr.as_str()), ("one\nthree\n", "two\n"));
     assert_eq!(daemon.ok(&["logs", "--tail", "1", "box1"]), "three");
