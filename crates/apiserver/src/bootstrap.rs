@@ -93,6 +93,11 @@ async fn ensure_endpoints(handle: &Handle, address: std::net::IpAddr, port: u16)
 }
 
 async fn ensure_object(handle: &Handle, collection: &str, name: &str, object: &Value) {
+    // Looked for first: an address that the object holds already is refused to a second one like it.
+    let (found, _) = call(handle, Method::GET, &format!("{collection}/{name}"), &Value::Null).await;
+    if found.is_success() {
+        return;
+    }
     let (code, answer) = call(handle, Method::POST, collection, object).await;
     if !code.is_success() && code != StatusCode::CONFLICT {
         tracing::error!(collection, name, %answer, "cannot make what must be there");

@@ -42,7 +42,7 @@ pub(crate) async fn serve(config: &Config, signal: impl Future<Output = &'static
     let nodes = LocalNode::default();
     let server = apiserver::Server::start(api_config(config, &nodes, &clock, &random)?, store)
         .await
-        .context("start the Kubernetes API")?;
+        .with_context(|| format!("start the Kubernetes API at {}; --api-address names another", config.api_address))?;
     let api = server.handle();
     let api_address = server.address();
     let client = |identity: Identity| Client::new(InProcess::new(api.clone(), identity));

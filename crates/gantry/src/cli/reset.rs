@@ -32,6 +32,16 @@ pub(super) fn run(config: &Config, arguments: &Arguments) -> anyhow::Result<Exit
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")?;
     runtime.block_on(take_down(config))?;
+    remove_all(config)
+}
+
+/// Whether an engine ever ran here: a start that failed leaves directories and nothing in the kernel.
+fn has_state(root: &Path) -> bool {
+    let filled = |name: &str| std::fs::read_dir(root.join(name)).is_ok_and(|mut entries| entries.next().is_some());
+    ["containers", "sandboxes", "network"].into_iter().any(filled)
+}
+
+fn remove_all(config: &Config) -> anyhow::Result<ExitCode> {
     for directory in [&config.run, &config.root] {
         remove(directory)?;
     }

@@ -93,9 +93,15 @@ pub async fn http_get(target: &Target, action: &HTTPGetAction, timeout: Duration
                 body.map(|body| String::from_utf8_lossy(&body.to_bytes()).into_owned()).unwrap_or_default();
             Ok((status, text))
         };
+        tokio::pin!(answer);
         tokio::select! {
-            answer = answer => answer,
-            ended = connection => Err(fail(ended.err().map_or_else(|| "EOF".to_owned(), |error| error.to_string()))),
+            biased;
+            answer = &mut answer => answer,
+            // A server that closes after its answer has ended the connection, not the attempt.
+            ended = connection => match ended {
+                Ok(()) => answer.await,
+                Err(error) => Err(fail(error.to_string())),
+            },
         }
     };
     let (status, _body): (http::StatusCode, String) = match tokio::time::timeout(timeout, request).await {
