@@ -196,6 +196,9 @@ fn known_keys() -> String {
     KEYS.iter().map(|key| key.name).collect::<Vec<_>>().join(", ")
 }
 
+/// A configuration file's path and its values by key.
+pub(crate) type FileLayer = (PathBuf, BTreeMap<String, String>);
+
 /// What was said, by layer, before defaults and parsing.
 pub(crate) struct Layers<'a> {
     /// Values of flags by key.
@@ -203,7 +206,7 @@ pub(crate) struct Layers<'a> {
     /// Values of `GANTRY_*` variables by key.
     pub(crate) environment: BTreeMap<&'a str, String>,
     /// The file's path and its values by key.
-    pub(crate) file: Option<(PathBuf, BTreeMap<String, String>)>,
+    pub(crate) file: Option<FileLayer>,
 }
 
 impl Layers<'_> {
@@ -240,10 +243,7 @@ impl Layers<'_> {
 /// Reads a configuration file: a flat TOML table whose keys are those of [`KEYS`].
 ///
 /// A file that is absent is an error only if it was asked for by name (`required`).
-pub(crate) fn read_file(
-    path: &Path,
-    required: bool,
-) -> Result<Option<(PathBuf, BTreeMap<String, String>)>, ConfigError> {
+pub(crate) fn read_file(path: &Path, required: bool) -> Result<Option<FileLayer>, ConfigError> {
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && !required => return Ok(None),

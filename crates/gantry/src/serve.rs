@@ -40,9 +40,10 @@ pub(crate) async fn serve(config: &Config, signal: impl Future<Output = &'static
     // 2. The store, and the API over it.
     let store = open_store(config, Arc::clone(&clock)).await?;
     let nodes = LocalNode::default();
-    let server = apiserver::Server::start(api_config(config, &nodes, &clock, &random)?, store)
-        .await
-        .with_context(|| format!("start the Kubernetes API at {}; --api-address names another", config.api_address))?;
+    let server =
+        apiserver::Server::start(api_config(config, &nodes, &clock, &random)?, store).await.with_context(
+            || format!("start the Kubernetes API at {}; --api-address names another", config.api_address),
+        )?;
     let api = server.handle();
     let api_address = server.address();
     let client = |identity: Identity| Client::new(InProcess::new(api.clone(), identity));

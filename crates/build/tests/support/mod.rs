@@ -1,7 +1,7 @@
 //! An engine of its own for each test, in a network namespace of its own, with an image to build on.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -14,7 +14,14 @@ use futures::StreamExt;
 use rustix::thread::UnshareFlags;
 
 /// The program that holds the containers of RUN.
-const PROGRAM: &str = env!("CARGO_BIN_EXE_build-roles");
+/// The example `roles`, which `cargo test` builds beside the tests.
+fn program() -> PathBuf {
+    let test = std::env::current_exe().expect("the running test has a path");
+    let profile = test.parent().and_then(Path::parent).expect("tests lie in <profile>/deps");
+    let program = profile.join("examples/roles");
+    assert!(program.exists(), "{} is missing: run the tests with `cargo test -p build`", program.display());
+    program
+}
 
 static COUNTER: AtomicU32 = AtomicU32::new(0);
 
@@ -102,7 +109,7 @@ fn config(directory: &Path, instance: &str) -> Config {
         run: directory.join("run"),
         instance: instance.to_owned(),
         network: net::Config::new(instance, root.join("network")),
-        binary: PROGRAM.into(),
+        binary: program(),
         log: LogOptions::default(),
         dns: Vec::new(),
         insecure_registries: Vec::new(),

@@ -29,6 +29,9 @@ pub(super) fn run(config: &Config, arguments: &Arguments) -> anyhow::Result<Exit
         eprintln!("nothing was removed");
         return Ok(ExitCode::FAILURE);
     }
+    if !has_state(&config.root) {
+        return remove_all(config);
+    }
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")?;
     runtime.block_on(take_down(config))?;
@@ -37,7 +40,8 @@ pub(super) fn run(config: &Config, arguments: &Arguments) -> anyhow::Result<Exit
 
 /// Whether an engine ever ran here: a start that failed leaves directories and nothing in the kernel.
 fn has_state(root: &Path) -> bool {
-    let filled = |name: &str| std::fs::read_dir(root.join(name)).is_ok_and(|mut entries| entries.next().is_some());
+    let filled =
+        |name: &str| std::fs::read_dir(root.join(name)).is_ok_and(|mut entries| entries.next().is_some());
     ["containers", "sandboxes", "network"].into_iter().any(filled)
 }
 
