@@ -4,19 +4,22 @@
 //! <root>/engine.lock                    held while an engine has the root open
 //! <root>/engine.json                    the engine's own id
 //! <root>/containers/<id>/state.json     ContainerRecord
-//! <root>/containers/<id>/{hosts,hostname,resolv.conf,log…}
+//! <root>/containers/<id>/{hosts,hostname,resolv.conf,container.log…}
 //! <root>/sandboxes/<id>/state.json      SandboxRecord (sandboxes made as such)
+//! <root>/sandboxes/<id>/{hosts,hostname,resolv.conf}
 //! <root>/volumes/<name>/volume.json     VolumeRecord; files are in `_data`
 //! <root>/trash/                         what is being removed
 //! <root>/images/                        the image store's
 //! <root>/network/                       the network's
 //! <run>/shims/<sandbox>.sock            the shims' sockets
-//! <run>/sandboxes/<sandbox>/            the shims' own state
+//! <run>/sandboxes/<sandbox>/            the shims' own state and logs, shared memory
 //! <run>/bundles/<container>/            OCI bundles
+//! <run>/trash/                          as above
 //! ```
 //!
-//! A directory without a readable state file is one that was being made or removed when the engine
-//! was killed, and is cleared away at the next opening.
+//! A directory without a state file is one that was being made or removed when the engine was
+//! killed, and is cleared away at the next opening. One whose state file cannot be read is left
+//! alone, and out: somebody may repair it.
 
 mod lock;
 mod record;

@@ -1,9 +1,10 @@
-//! Digests, references, and the image, runtime and distribution documents: parse and print only.
+//! Digests, references, and the image and distribution documents: parse and print only.
 //!
 //! Nothing here touches a disk or a network. The image documents are ours rather than those of
 //! `oci-spec`: an image's id is the digest of its configuration's bytes, so maps must print in a
 //! stable order, and Docker's superset (`Healthcheck`, `OnBuild`, `Shell`) must survive a round
-//! trip. The runtime documents are `oci-spec`'s, under [`runtime`].
+//! trip. The runtime documents under [`runtime`] are `oci-spec`'s; our own runtime does not use them,
+//! it has types of its own.
 #![forbid(unsafe_code)]
 
 pub mod archive;

@@ -1,7 +1,7 @@
-//! For tests: privileges, temporary roots, small root file systems, waiting for a condition.
+//! For tests: privileges, small root file systems, waiting for a condition.
 //!
-//! A dev-dependency only. Everything here is real: directories on disk, processes, namespaces.
-//! What a test makes is taken away again when its guard is dropped, also when the test fails.
+//! A dev-dependency only. Nothing here stands in for something else: tests have real directories,
+//! processes and namespaces, which each crate's own tests make and take away again.
 #![forbid(unsafe_code)]
 
 pub mod privileges;
