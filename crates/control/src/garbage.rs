@@ -230,7 +230,7 @@ impl Collector {
         let rest: Vec<OwnerReference> =
             object.owners().into_iter().filter(|owner| !gone.contains(&owner.uid)).collect();
         let patch = json!({"metadata": {
-            "uid": object.uid(), "resourceVersion": object.resource_version(), "ownerReferences": rest}});
+            "uid": object.uid(), "resourceVersion": object.resource_version(), "ownerReferences": unless_empty(rest)}});
         self.patch(kind, object, patch).await
     }
 
@@ -238,7 +238,7 @@ impl Collector {
     async fn release(&self, kind: &ResourceKind, object: &Object, finalizer: &str) -> Result<(), Error> {
         let rest: Vec<&str> = object.finalizers().filter(|known| *known != finalizer).collect();
         let patch = json!({"metadata": {
-            "uid": object.uid(), "resourceVersion": object.resource_version(), "finalizers": rest}});
+            "uid": object.uid(), "resourceVersion": object.resource_version(), "finalizers": unless_empty(rest)}});
         self.patch(kind, object, patch).await
     }
 
@@ -261,4 +261,9 @@ impl Collector {
     fn api(&self, kind: &ResourceKind, object: &Object) -> Api<Object> {
         Api::dynamic(&self.client, kind, object.namespace())
     }
+}
+
+/// What a patch sets a list to: an empty one is taken away, as clients expect of Kubernetes' lists.
+fn unless_empty<T>(list: Vec<T>) -> Option<Vec<T>> {
+    if list.is_empty() { None } else { Some(list) }
 }
