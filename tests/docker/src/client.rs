@@ -26,7 +26,7 @@ pub struct Running {
 
 /// Runs a client to its end.
 #[track_caller]
-pub(crate) fn run(mut command: Command, input: &str) -> Ran {
+pub fn run(mut command: Command, input: &str) -> Ran {
     let mut process = command
         .stdin(if input.is_empty() { Stdio::null() } else { Stdio::piped() })
         .stdout(Stdio::piped())
@@ -46,8 +46,9 @@ pub(crate) fn run(mut command: Command, input: &str) -> Ran {
 }
 
 impl Running {
+    /// Starts a client and lets it run.
     #[track_caller]
-    pub(crate) fn start(mut command: Command) -> Self {
+    pub fn start(mut command: Command) -> Self {
         let mut process = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -44,39 +44,10 @@ impl Daemon {
     #[track_caller]
     pub fn launch(&mut self) {
         assert!(self.process.is_none(), "the daemon runs already");
-        let path = |name: &str| self.directory.path().join(name);
-        let log = File::options().create(true).append(true).open(path("log")).expect("open the daemon's log");
-        let mut command = match self.holder() {
-            // The namespaces of the first start live on in what holds them.
-            Some(holder) => {
-                let mut command = Command::new("nsenter");
-                command.args(["--net", "--mount", "--target", &holder.to_string(), "--"]);
-                command
-            }
-            None => {
-                let mut command = Command::new("unshare");
-                command.args(["--net", "--mount", "--propagation", "private", "--"]);
-                command
-            }
-        };
-        command
-            // The first process of the namespaces stays behind the daemon and keeps them.
-            .args(["sh", "-c", START, "start"])
-            .arg(path("holder"))
-            .arg(binary())
-            .arg("up")
-            .arg("--root")
-            .arg(path("root"))
-            .arg("--run")
-            .arg(path("run"))
-            .args(["--instance", &self.instance, "--bridge", "gantry0", "--bip", "172.17.0.0/16"])
-            .args(["--api-address", "127.0.0.1:6443"])
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().expect("share the log"))
-            .stderr(log);
-        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("GANTRY_")) {
-            command.env_remove(name);
-        }
+        let log = self.directory.path().join("log");
+        let log = File::options().create(true).append(true).open(log).expect("open the daemon's log");
+        let mut command = self.gantry("", &["up"]);
+        command.stdout(log.try_clone().expect("share the log")).stderr(log);
         self.process = Some(command.spawn().expect("start the daemon"));
         testkit::wait_until("the daemon to answer", || {
             let ended =
@@ -109,6 +80,54 @@ impl Daemon {
                 None => Err("it still runs"),
             }
         });
+    }
+
+    /// A `gantry` command in the daemon's namespaces. An empty `place` is that of the daemon, any
+    /// other has files and a name of its own beside it.
+    pub fn gantry(&self, place: &str, words: &[&str]) -> Command {
+        let path = |name: &str| self.directory.path().join(name);
+        let mut command = match self.holder() {
+            // The namespaces of the first start live on in what holds them.
+            Some(holder) => {
+                let mut command = Command::new("nsenter");
+                command.args(["--net", "--mount", "--target", &holder.to_string(), "--"]);
+                command
+            }
+            None => {
+                let mut command = Command::new("unshare");
+                command.args(["--net", "--mount", "--propagation", "private", "--"]);
+                command
+            }
+        };
+        command
+            // The first process of the namespaces stays behind the daemon and keeps them.
+            .args(["sh", "-c", START, "start"])
+            .arg(path("holder"))
+            .arg(binary())
+            .args(words)
+            .arg("--root")
+            .arg(path(&format!("root{place}")))
+            .arg("--run")
+            .arg(path(&format!("run{place}")))
+            .args(["--instance", &format!("{}{place}", self.instance)])
+            .args(["--bridge", &format!("gantry0{place}"), "--bip", "172.17.0.0/16"])
+            .args(["--api-address", "127.0.0.1:6443"])
+            .stdin(Stdio::null());
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("GANTRY_")) {
+            command.env_remove(name);
+        }
+        command
+    }
+
+    /// The daemon's own process.
+    #[track_caller]
+    pub fn pid(&self) -> u32 {
+        self.process.as_ref().expect("the daemon runs").id()
+    }
+
+    /// The file in which the administrator's access to the cluster is written.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.directory.path().join("root/kubeconfig")
     }
 
     /// Runs `docker` to its end.
@@ -166,6 +185,14 @@ impl Daemon {
         let holder = self.holder().expect("the daemon was started");
         let mut command = Command::new("nsenter");
         command.args(["--net", "--target", &holder.to_string(), "--", program]).args(arguments);
+        command
+    }
+
+    /// A command in the daemon's network and among its mounts.
+    pub fn in_namespaces(&self, words: &[&str]) -> Command {
+        let holder = self.holder().expect("the daemon was started");
+        let mut command = Command::new("nsenter");
+        command.args(["--net", "--mount", "--target", &holder.to_string(), "--"]).args(words);
         command
     }
 
@@ -231,20 +258,17 @@ impl Drop for Daemon {
         if std::thread::panicking() {
             eprintln!("--- the daemon's log ---\n{}", self.log());
         }
-        if self.process.is_none()
-            && std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.launch())).is_err()
-        {
-            eprintln!("the daemon did not start again to remove its containers");
-        }
-        let left = client::run(self.client(&["ps", "--all", "--quiet"]), "");
-        for id in left.stdout.lines() {
-            client::run(self.client(&["rm", "--force", "--volumes", id]), "");
-        }
         if let Some(mut process) = self.process.take() {
             let pid = rustix::process::Pid::from_child(&process);
             // What cannot be stopped is reported by the wait.
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
             let _ = process.wait();
+        }
+        if self.holder().is_some() {
+            let reset = client::run(self.gantry("", &["reset", "--yes"]), "");
+            if reset.code != 0 {
+                eprintln!("gantry reset: {reset:?}");
+            }
         }
         remove_cgroups(&self.instance);
         let holder = self.holder().and_then(|pid| rustix::process::Pid::from_raw(i32::try_from(pid).ok()?));

@@ -10,7 +10,7 @@ mod daemon;
 mod raw;
 mod terminal;
 
-pub use client::{Ran, Running};
+pub use client::{Ran, Running, run};
 pub use daemon::{Daemon, IMAGE};
 pub use raw::Answer;
 pub use terminal::Terminal;

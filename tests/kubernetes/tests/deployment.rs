@@ -1,0 +1,110 @@
+//! Deployments from creation to deletion.
+
+use kubernetes_tests::{Cluster, IMAGE, Namespace};
+
+#[test]
+fn a_deployment_rolls_out_scales_and_leaves_nothing_behind() {
+    let cluster = Cluster::shared();
+    let space = cluster.namespace("whole-life");
+    deploy(&space, "web", 2);
+    assert_eq!(space.field("deployment/web", "{.status.readyReplicas}"), "2");
+    assert_eq!(space.containers().len(), 2, "docker shows the pods' containers");
+    space.ok(&["scale", "deployment/web", "--replicas=4"]);
+    rolled_out(&space, "web");
+    assert_eq!(space.containers().len(), 4);
+    space.ok(&["scale", "deployment/web", "--replicas=1"]);
+    testkit::wait_until("one container", || match space.containers() {
+        one if one.len() == 1 => Ok(()),
+        others => Err(others),
+    });
+    let columns = space.ok(&["get", "deployment", "web", "--no-headers"]);
+    let columns: Vec<&str> = columns.split_whitespace().collect();
+    assert_eq!(columns[..4], ["web", "1/1", "1", "1"]);
+    space.ok(&["delete", "deployment", "web"]);
+    testkit::wait_until("everything to be gone", || {
+        let left = (space.ok(&["get", "replicasets,pods", "-o", "name"]), space.containers());
+        if left.0.is_empty() && left.1.is_empty() { Ok(()) } else { Err(left) }
+    });
+}
+
+#[test]
+fn a_change_rolls_through_and_can_be_undone() {
+    let cluster = Cluster::shared();
+    let space = cluster.namespace("rolling");
+    deploy(&space, "web", 2);
+    space.ok(&["set", "env", "deployment/web", "COLOUR=green"]);
+    rolled_out(&space, "web");
+    assert_eq!(colours(&space, 2), ["green", "green"]);
+    let history = space.ok(&["rollout", "history", "deployment/web"]);
+    assert!(history.lines().any(|line| line.starts_with('2')), "{history}");
+    space.ok(&["rollout", "undo", "deployment/web"]);
+    rolled_out(&space, "web");
+    assert_eq!(colours(&space, 2), ["", ""]);
+    let sets = space.ok(&["get", "replicasets", "-o", "jsonpath={.items[*].spec.replicas}"]);
+    let mut sets: Vec<&str> = sets.split(' ').collect();
+    sets.sort_unstable();
+    assert_eq!(sets, ["0", "2"], "the old set comes back instead of a third");
+}
+
+#[test]
+fn a_paused_deployment_waits_with_changes_until_it_is_resumed() {
+    let cluster = Cluster::shared();
+    let space = cluster.namespace("paused");
+    deploy(&space, "web", 1);
+    space.ok(&["rollout", "pause", "deployment/web"]);
+    space.ok(&["set", "env", "deployment/web", "COLOUR=blue"]);
+    let generation = space.field("deployment/web", "{.metadata.generation}");
+    space.wait_for("deployment/web", "{.status.observedGeneration}", &generation);
+    assert_eq!(colours(&space, 1), [""]);
+    assert_eq!(space.ok(&["get", "replicasets", "-o", "name"]).lines().count(), 1);
+    space.ok(&["rollout", "resume", "deployment/web"]);
+    rolled_out(&space, "web");
+    assert_eq!(colours(&space, 1), ["blue"]);
+}
+
+#[test]
+fn a_lost_pod_is_replaced() {
+    let cluster = Cluster::shared();
+    let space = cluster.namespace("replaced");
+    deploy(&space, "web", 1);
+    let first = space.field("pods", "{.items[*].metadata.name}");
+    space.ok(&["delete", "pod", &first]);
+    rolled_out(&space, "web");
+    let second = space.field("pods", "{.items[*].metadata.name}");
+    assert_ne!(first, second);
+}
+
+#[track_caller]
+fn deploy(space: &Namespace<'_>, name: &str, replicas: u32) {
+    space.apply(&format!(
+        r#"
+apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: {name}}}
+spec:
+  replicas: {replicas}
+  selector: {{matchLabels: {{app: {name}}}}}
+  template:
+    metadata: {{labels: {{app: {name}}}}}
+    spec:
+      terminationGracePeriodSeconds: 0
+      containers: [{{name: main, image: "{IMAGE}", command: [sleep, "1000"]}}]
+"#
+    ));
+    rolled_out(space, name);
+}
+
+#[track_caller]
+fn rolled_out(space: &Namespace<'_>, name: &str) {
+    space.ok(&["rollout", "status", &format!("deployment/{name}"), "--timeout=30s"]);
+}
+
+/// The variable `COLOUR` in each of the pods, once there are as many as `count`.
+#[track_caller]
+fn colours(space: &Namespace<'_>, count: usize) -> Vec<String> {
+    let pods = testkit::wait_until("the old pods to be gone", || {
+        let pods = space.field("pods", "{.items[*].metadata.name}");
+        if pods.split_whitespace().count() == count { Ok(pods) } else { Err(pods) }
+    });
+    pods.split_whitespace().map(|pod| space.exec(pod, &["sh", "-c", "echo $COLOUR"])).collect()
+}
