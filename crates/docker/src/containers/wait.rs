@@ -21,10 +21,8 @@ pub(crate) async fn wait(call: Call) -> Answer {
     let waiting = call.engine().container_wait(&call.container()?, condition)?;
     let answered = waiting.map(|ended| {
         let document = match ended {
-            Ok(status) => WaitResponse {
-                status_code: i64::from(status.code),
-                error: status.error.map(|message| WaitError { message }),
-            },
+            // Why a program could not be started is told by the start; an error here would be one of waiting.
+            Ok(status) => WaitResponse { status_code: i64::from(status.code), error: None },
             Err(error) => {
                 WaitResponse { status_code: -1, error: Some(WaitError { message: error.full_message() }) }
             }
