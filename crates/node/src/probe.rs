@@ -1,7 +1,7 @@
 //! Probes: is a container started, alive, ready to serve?
 //!
 //! [`Tally`] is the pure part: results in, verdict changes out. [`check`] makes one attempt over
-//! exec, HTTP, TCP or gRPC's HTTP port. The pod worker owns one task per probe of a running
+//! exec, HTTP, HTTPS or TCP. The pod worker owns one task per probe of a running
 //! container and hears of verdicts only.
 
 use std::net::IpAddr;
@@ -13,6 +13,7 @@ use k8s_openapi::api::core::v1::{Container, Probe};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 mod check;
+mod tls;
 
 pub use check::{check, http_get};
 

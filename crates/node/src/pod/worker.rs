@@ -84,6 +84,8 @@ pub(crate) struct Worker {
     interrupt: CancellationToken,
     /// The status as last published, or as the API had it.
     published: PodStatus,
+    /// When a status that the API did not take is due again.
+    publish_again: Option<Timestamp>,
     back_offs: BackOffs,
     /// Why a container has not been started, and when that is tried again.
     waiting: BTreeMap<String, Waiting>,
@@ -116,6 +118,7 @@ impl Worker {
         let worker = Self {
             uid: pod.metadata.uid.clone().unwrap_or_default(),
             published: pod.status.clone().unwrap_or_default(),
+            publish_again: None,
             probes: Probes::new(&shared, sender),
             shared,
             pod,
@@ -273,7 +276,7 @@ impl Worker {
         let errors = self.waiting.values().filter(|waiting| waiting.reason == "ErrImagePull");
         let shown = errors.filter_map(|waiting| waiting.since.checked_add(ERROR_SHOWN).ok());
         let refresh = self.volumes_refresh.filter(|_| !self.ended);
-        plan.wake.into_iter().chain(shown).chain(refresh).min()
+        plan.wake.into_iter().chain(shown).chain(refresh).chain(self.publish_again).min()
     }
 
     fn until(&self, moment: Timestamp) -> Duration {

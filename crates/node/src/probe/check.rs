@@ -6,11 +6,18 @@ use std::time::Duration;
 use bytes::Bytes;
 use engine::exec::ExecSpec;
 use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper::client::conn::http1::handshake;
 use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::{HTTPGetAction, Probe};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
-use super::{Target, port_number};
+use super::{Target, port_number, tls};
+
+/// A connection, encrypted or not.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 /// So much of what a failing probe says is kept.
 const KEPT: usize = 10 << 10;
@@ -56,22 +63,23 @@ async fn exec(target: &Target, command: Vec<String>, timeout: Duration) -> Resul
 
 /// A GET that counts as a success from 200 to 399.
 pub async fn http_get(target: &Target, action: &HTTPGetAction, timeout: Duration) -> Result<(), String> {
-    if action.scheme.as_deref() == Some("HTTPS") {
-        return Err("HTTPS probes are not supported by this node; use HTTP, TCP or exec".to_owned());
-    }
+    let secure = action.scheme.as_deref() == Some("HTTPS");
     let port = port_number(&action.port, &target.ports).ok_or("couldn't find the port of the HTTP probe")?;
     let address = SocketAddr::new(address(action.host.as_deref(), target.address)?, port);
     let path = action.path.as_deref().filter(|path| !path.is_empty()).unwrap_or("/");
     let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
-    let url = format!("http://{address}{path}");
+    let url = format!("{}://{address}{path}", if secure { "https" } else { "http" });
     let fail = |what: String| format!("Get \"{url}\": {what}");
 
     let request = async {
         let stream = connect(address).await.map_err(&fail)?;
+        let stream: Box<dyn Stream> = if secure {
+            Box::new(tls::connect(stream, address.ip()).await.map_err(|error| fail(error.to_string()))?)
+        } else {
+            Box::new(stream)
+        };
         let (mut sender, connection) =
-            hyper::client::conn::http1::handshake::<_, Empty<Bytes>>(TokioIo::new(stream))
-                .await
-                .map_err(|error| fail(error.to_string()))?;
+            handshake(TokioIo::new(stream)).await.map_err(|error| fail(error.to_string()))?;
         let mut builder =
             http::Request::get(&path).header("User-Agent", "kube-probe/1.36").header("Accept", "*/*");
         let mut host = address.to_string();
@@ -82,8 +90,10 @@ pub async fn http_get(target: &Target, action: &HTTPGetAction, timeout: Duration
                 builder = builder.header(&header.name, &header.value);
             }
         }
-        let request =
-            builder.header("Host", host).body(Empty::new()).map_err(|error| fail(error.to_string()))?;
+        let request = builder
+            .header("Host", host)
+            .body(Empty::<Bytes>::new())
+            .map_err(|error| fail(error.to_string()))?;
         // The connection lives as long as this attempt: both are dropped together.
         let answer = async {
             let answer = sender.send_request(request).await.map_err(|error| fail(error.to_string()))?;

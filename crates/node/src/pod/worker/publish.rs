@@ -1,5 +1,7 @@
 //! Telling the API how the pod fares.
 
+use std::time::Duration;
+
 use client::api::{Patch, PatchOptions};
 use client::{Api, Error};
 use k8s_openapi::api::core::v1::Pod;
@@ -9,9 +11,14 @@ use super::Worker;
 use crate::pod::observe::Observation;
 use crate::pod::status::{self, View};
 
+/// Before a status that the API did not take is published again.
+const AGAIN: Duration = Duration::from_secs(1);
+
 impl Worker {
-    /// Publishes the status if it differs from what was published last.
+    /// Publishes the status if it differs from what was published last. What the API does not take
+    /// is published again after a moment.
     pub(super) async fn publish(&mut self, observation: &Observation) {
+        self.publish_again = None;
         let mut pod = Pod::clone(&self.pod);
         pod.status = Some(self.merged_status());
         let host_ip = self.shared.config.address.to_string();
@@ -46,6 +53,7 @@ impl Worker {
             Err(Error::NotFound(_) | Error::Conflict(_)) => {}
             Err(error) => {
                 warn!(pod = %self.name(), error = %base::error::chain(&error), "cannot publish the status; trying again");
+                self.publish_again = self.shared.clock.now().checked_add(AGAIN).ok();
             }
         }
     }
