@@ -83,9 +83,14 @@ impl Daemon {
     }
 
     /// A `gantry` command in the daemon's namespaces. An empty `place` is that of the daemon, any
-    /// other has files and a name of its own beside it.
+    /// other has files, networks and a name of its own beside it.
     pub fn gantry(&self, place: &str, words: &[&str]) -> Command {
         let path = |name: &str| self.directory.path().join(name);
+        let (bip, pods, services) = if place.is_empty() {
+            ("172.17.0.0/16", "10.42.0.0/16", "10.43.0.0/16")
+        } else {
+            ("172.18.0.0/16", "10.44.0.0/16", "10.45.0.0/16")
+        };
         let mut command = match self.holder() {
             // The namespaces of the first start live on in what holds them.
             Some(holder) => {
@@ -110,7 +115,8 @@ impl Daemon {
             .arg("--run")
             .arg(path(&format!("run{place}")))
             .args(["--instance", &format!("{}{place}", self.instance)])
-            .args(["--bridge", &format!("gantry0{place}"), "--bip", "172.17.0.0/16"])
+            .args(["--bridge", &format!("gantry0{place}")])
+            .args(["--bip", bip, "--pod-cidr", pods, "--service-cidr", services])
             .args(["--api-address", "127.0.0.1:6443"])
             .stdin(Stdio::null());
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("GANTRY_")) {

@@ -115,10 +115,10 @@ impl<'a> Namespace<'a> {
         serde_json::from_str(&text).expect("kubectl prints JSON")
     }
 
-    /// What `docker inspect` says of a container in the words of `format`.
+    /// What `docker inspect` says of a container in the words of `format`; nothing once it is gone.
     #[track_caller]
     pub fn inspect(&self, container: &str, format: &str) -> String {
-        self.cluster.daemon.inspect(container, format)
+        self.cluster.daemon.docker(&["inspect", "--format", format, container]).stdout.trim().to_owned()
     }
 
     /// The containers of the namespace's pods that Docker's side knows, running or not.

@@ -1,0 +1,163 @@
+//! Crashes, reboots, and daemons in each other's way.
+
+use std::path::Path;
+use std::time::Duration;
+
+use docker_tests::run;
+use kubernetes_tests::{Cluster, IMAGE, Namespace};
+
+#[test]
+fn a_crash_at_any_moment_loses_nothing_acknowledged_and_stops_no_container() {
+    let mut cluster = Cluster::start();
+    cluster.ok(&["create", "namespace", "crash"]);
+    deploy(&Namespace::of(&cluster, "crash"));
+    let before = containers(&Namespace::of(&cluster, "crash"));
+    assert_eq!(before.len(), 2, "{before:?}");
+    let mut acknowledged: Vec<String> = Vec::new();
+    // Moments spread over what the writes take, the same ones in each run.
+    for (round, moment) in [137, 419, 263, 0].into_iter().enumerate() {
+        let mut writer = Namespace::of(&cluster, "crash").running(&["create", "--validate=false", "-f", "-"]);
+        writer.send(&config_maps(round, 150));
+        writer.close_input();
+        writer.wait_for("created");
+        // The moment is the input of the test, not a wait for something.
+        std::thread::park_timeout(Duration::from_millis(moment));
+        cluster.daemon.kill();
+        let (_, said) = writer.finish();
+        let created =
+            |line: &str| Some(line.strip_prefix("configmap/")?.strip_suffix(" created")?.to_owned());
+        acknowledged.extend(said.lines().filter_map(created));
+        cluster.daemon.launch();
+        cluster.wait_ready();
+        let space = Namespace::of(&cluster, "crash");
+        let names = space.field("configmaps", "{.items[*].metadata.name}");
+        let names: std::collections::BTreeSet<&str> = names.split(' ').collect();
+        let lost: Vec<&String> = acknowledged.iter().filter(|name| !names.contains(name.as_str())).collect();
+        assert!(!acknowledged.is_empty(), "something was acknowledged before a crash");
+        assert!(lost.is_empty(), "of {} acknowledged {lost:?} are lost", acknowledged.len());
+        assert_eq!(containers(&space), before, "the containers never stopped");
+    }
+    let space = Namespace::of(&cluster, "crash");
+    space.ok(&["rollout", "status", "deployment/web", "--timeout=30s"]);
+    assert_eq!(containers(&space), before);
+    space.ok(&["scale", "deployment/web", "--replicas=1"]);
+    testkit::wait_until("the cluster to work on", || match containers(&space) {
+        one if one.len() == 1 && before.contains(&one[0]) => Ok(()),
+        others => Err(others),
+    });
+}
+
+#[test]
+fn a_reboot_brings_pods_and_containers_back() {
+    let mut cluster = Cluster::start();
+    cluster.ok(&["create", "namespace", "reboot"]);
+    let daemon = &cluster.daemon;
+    daemon.ok(&["run", "-d", "--name", "loyal", "--restart", "always", IMAGE, "sleep", "1000"]);
+    daemon.ok(&["run", "-d", "--name", "plain", IMAGE, "sleep", "1000"]);
+    deploy(&Namespace::of(&cluster, "reboot"));
+    let before = containers(&Namespace::of(&cluster, "reboot"));
+    let run_directory = daemon.socket().parent().expect("the socket is in a directory").to_owned();
+    cluster.daemon.kill();
+    assert_eq!(shims(&run_directory).len(), 4, "a shim for each container and each pod");
+    for pid in shims(&run_directory) {
+        // One may have ended with another.
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+    }
+    testkit::wait_until("the shims to be gone", || match shims(&run_directory) {
+        none if none.is_empty() => Ok(()),
+        left => Err(left),
+    });
+    // What a reboot erases. Mounts are in the namespace of the daemon's tests.
+    let erase = cluster.daemon.in_namespaces(&[
+        "sh",
+        "-c",
+        r#"grep -o " $1[^ ]*" /proc/self/mounts | sort -r | while read m; do umount -l "$m"; done; rm -rf "$1""#,
+        "erase",
+        &run_directory.display().to_string(),
+    ]);
+    let erased = run(erase, "");
+    assert_eq!(erased.code, 0, "{erased:?}");
+    cluster.daemon.launch();
+    cluster.wait_ready();
+    let space = Namespace::of(&cluster, "reboot");
+    testkit::wait_until("the pods to run again", || {
+        let now = containers(&space);
+        let running = space.kubectl(&["get", "deployment", "web", "-o", "jsonpath={.status.readyReplicas}"]);
+        let all_new = now.iter().all(|container| !before.contains(container));
+        if now.len() == 2 && all_new && running.stdout == "2" { Ok(()) } else { Err((now, running)) }
+    });
+    let pod = space.field("pods", "{.items[0].metadata.name}");
+    assert_eq!(space.exec(&pod, &["echo", "here"]), "here");
+    testkit::wait_until("the container that restarts", || {
+        let ran = cluster.daemon.docker(&["exec", "loyal", "echo", "here"]);
+        if ran.stdout == "here\n" { Ok(()) } else { Err(ran) }
+    });
+    assert_eq!(cluster.daemon.inspect("plain", "{{.State.Running}}"), "false");
+}
+
+#[test]
+fn a_second_daemon_is_refused_with_the_reason() {
+    let cluster = Cluster::start();
+    let same_root = run(cluster.daemon.gantry("", &["up"]), "");
+    assert_ne!(same_root.code, 0, "{same_root:?}");
+    assert!(same_root.stderr.contains("another"), "{same_root:?}");
+    let same_port = run(cluster.daemon.gantry("b", &["up"]), "");
+    assert_ne!(same_port.code, 0, "{same_port:?}");
+    assert!(same_port.stderr.contains("127.0.0.1:6443"), "{same_port:?}");
+    let reset = run(cluster.daemon.gantry("b", &["reset", "--yes"]), "");
+    assert_eq!(reset.code, 0, "{reset:?}");
+    assert!(cluster.ok(&["get", "nodes"]).contains("Ready"), "the first goes on");
+}
+
+/// Manifests of so many ConfigMaps with names of their own.
+fn config_maps(round: usize, count: usize) -> String {
+    let one =
+        |number| format!("---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: c{round}-{number}}}\n");
+    (0..count).map(one).collect()
+}
+
+#[track_caller]
+fn deploy(space: &Namespace<'_>) {
+    space.apply(&format!(
+        r#"
+apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: web}}
+spec:
+  replicas: 2
+  selector: {{matchLabels: {{app: web}}}}
+  template:
+    metadata: {{labels: {{app: web}}}}
+    spec:
+      terminationGracePeriodSeconds: 0
+      containers: [{{name: main, image: "{IMAGE}", command: [sleep, "1000"]}}]
+"#
+    ));
+    space.ok(&["rollout", "status", "deployment/web", "--timeout=30s"]);
+}
+
+/// Id, process and start of each running container of the namespace.
+#[track_caller]
+fn containers(space: &Namespace<'_>) -> Vec<String> {
+    let mut all: Vec<String> = space
+        .containers()
+        .iter()
+        .map(|id| space.inspect(id, "{{.Id}} {{.State.Running}} {{.State.Pid}} {{.State.StartedAt}}"))
+        .filter(|line| line.contains(" true "))
+        .collect();
+    all.sort();
+    all
+}
+
+/// The shims of an instance: processes of the binary that name its run directory.
+fn shims(run_directory: &Path) -> Vec<rustix::process::Pid> {
+    let wanted = run_directory.display().to_string();
+    let processes = std::fs::read_dir("/proc").expect("/proc is mounted").flatten();
+    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let ours = pids.filter(|pid| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line).replace('\0', " ");
+        line.contains("shim") && line.contains(&wanted)
+    });
+    ours.filter_map(rustix::process::Pid::from_raw).collect()
+}

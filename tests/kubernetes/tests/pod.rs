@@ -1,0 +1,288 @@
+//! Pods: what their containers get, how they start, end, and are watched.
+
+use std::process::Command;
+
+use kubernetes_tests::{Cluster, IMAGE, Namespace};
+
+#[test]
+fn init_containers_run_in_order_before_the_others_and_share_their_volume() {
+    let cluster = Cluster::shared();
+    let space = cluster.namespace("init");
+    space.apply(&format!(
+        r#"
+apiVersion: v1
+kind: Pod
+metadata: {{name: box}}
+spec:
+  terminationGracePeriodSeconds: 0
+  volumes: [{{name: shared, emptyDir: {{}}}}]
+  initContainers:
+    - {{name: one, image: "{IMAGE}", command: [sh, -c, "echo one >> /s/order"], volumeMounts: [{{name: shared, mountPath: /s}}]}}
+    - {{name: two, image: "{IMAGE}", command: [sh, -c, "echo two >> /s/order"], volumeMounts: [{{name: shared, mountPath: /s}}]}}
+  containers:
+    - {{name: main, image: "{IMAGE}", command: [sh, -c, "echo main >> /s/order; exec sleep 1000"], volumeMounts: [{{name: shared, mountPath: /s}}]}}
+    - {{name: side, image: "{IMAGE}", command: [sleep, "1000"], volumeMounts: [{{name: shared, mountPath: /other}}]}}
+"#
+    ));
+    space.wait("condition=Ready", &["pod/box"]);
+    let order = testkit::wait_until("all three to write", || {
+        let order = space.ok(&["exec", "box", "-c", "side", "--", "cat", "/other/order"]);
+        if order.lines().count() == 3 { Ok(order) } else { Err(order) }
+    });
+    assert_eq!(order, "one\ntwo\nmain");
+    assert_eq!(space.ok(&["get", "pod", "box", "--no-headers"]).split_whitespace().nth(1), Some("2/2"));
+}
+
+#[test]
+fn config_maps_secrets_and_the_pods_own_fields_reach_the_container() {
+    let cluster = Cluster::shared();
+    let space = cluster.namespace("config");
+    space.ok(&["create", "configmap", "settings", "--from-literal=colour=green", "--from-literal=size=4"]);
+    space.ok(&["create", "secret", "generic", "keys", "--from-literal=token=s3cret"]);
+    pod(
+        &space,
+        "box",
+        r#"command: [sleep, "1000"],
+          envFrom: [{configMapRef: {name: settings}, prefix: SET_}],
+          env: [{name: TOKEN, valueFrom: {secretKeyRef: {name: keys, key: token}}},
+                {name: POD, valueFrom: {fieldRef: {fieldPath: metadata.name}}},
+                {name: SPACE, valueFrom: {fieldRef: {fieldPath: metadata.namespace}}},
+                {name: IP, valueFrom: {fieldRef: {fieldPath: status.podIP}}},
+                {name: JOINED, value: "$(POD)-$(TOKEN)"}],
+          volumeMounts: [{name: settings, mountPath: /settings}, {name: keys, mountPath: /keys}]"#,
+        "volumes: [{name: settings, configMap: {name: settings}}, {name: keys, secret: {secretName: keys, defaultMode: 256}}]",
+    );
+    space.wait("condition=Ready", &["pod/box"]);
+    let script =
+        "echo $SET_colour $SET_size $TOKEN $POD $SPACE $JOINED; cat /settings/colour; echo; cat /keys/token";
+    assert_eq!(
+        space.exec("box", &["sh", "-c", script]),
+        "green 4 s3cret box config box-s3cret\ngreen\ns3cret"
+    );
+    assert_eq!(space.exec("box", &["sh", "-c", "stat -Lc %a /keys/token"]), "400");
+    let ip = space.field("pod/box", "{.status.podIP}");
+    assert_eq!(space.exec("box", &["sh", "-c", "echo $IP"]), ip);
+    assert!(space.exec("box", &["ip", "addr"]).contains(&ip));
+    let token = "cat /var/run/secrets/kubernetes.io/serviceaccount/namespace";
+    assert_eq!(space.exec("box", &["sh", "-c", token]), "config");
+}
+
+#[test]
+fn a_missing_config_map_holds_the_container_back_until_it_is_made() {
+    let cluster = Cluster::shared();
+    let space = cluster.namespace("missing");
+    pod(&space, "box", r#"command: [sleep, "1000"], envFrom: [{configMapRef: {name: late}}]"#, "");
+    let reason = "{.status.containerStatuses[0].state.waiting.reason}";
+    space.wait_for("pod/box", reason, "CreateContainerConfigError");
+    space.ok(&["create", "configmap", "late", "--from-literal=a=b"]);
+    space.wait("condition=Ready", &["pod/box"]);
+    assert_eq!(space.exec("box", &["sh", "-c", "echo $a"]), "b");
+}
+
+#[test]
+fn readiness_probes_of_each_kind_follow_what_they_look_at() {
+    let cluster = Cluster::shared();
+    let space = cluster.namespace("probes");
+    let httpd = r#"command: [sh, -c, "mkdir /www; exec httpd -f -p 8080 -h /www"]"#;
+    for (name, probe, break_up, make_up) in [
+        ("exec", "exec: {command: [cat, /ready]}", "rm /ready", "touch /ready"),
+        ("http", "httpGet: {path: /ready.txt, port: 8080}", "rm /www/ready.txt", "touch /www/ready.txt"),
+        ("tcp", "tcpSocket: {port: 9090}", "kill -9 -1", "httpd -p 9090 -h /www"),
+    ] {
+        pod(
+            &space,
+            name,
+            &format!("{httpd}, readinessProbe: {{{probe}, periodSeconds: 1, failureThreshold: 1}}"),
+            "",
+        );
+        space.wait("jsonpath={.status.phase}=Running", &[&format!("pod/{name}")]);
+        assert_eq!(ready(&space, name), "False", "{name}");
+        space.exec(name, &["sh", "-c", make_up]);
+        space.wait("condition=Ready", &[&format!("pod/{name}")]);
+        space.exec(name, &["sh", "-c", break_up]);
+        space.wait("condition=Ready=false", &[&format!("pod/{name}")]);
+    }
+}
+
+#[test]
+fn a_container_that_fails_is_restarted_after_a_pause_and_its_last_words_are_kept() {
+    let cluster = Cluster::shared();
+    let space = cluster.namespace("failing");
+    pod(&space, "box", r#"command: [sh, -c, "echo words of $HOSTNAME; exit 3"]"#, "");
+    space.wait_for("pod/box", "{.status.containerStatuses[0].state.waiting.reason}", "CrashLoopBackOff");
+    assert_eq!(space.ok(&["logs", "--previous", "box"]), "words of box");
+    let status = space.get(&["pod", "box"])["status"]["containerStatuses"][0].clone();
+    assert!(status["restartCount"].as_u64() >= Some(1), "{status}");
+    assert_eq!(status["lastState"]["terminated"]["exitCode"], 3, "{status}");
+}
+
+#[test]
+fn a_liveness_probe_that_fails_restarts_the_container() {
+    let cluster = Cluster::shared();
+    let space = cluster.namespace("liveness");
+    pod(
+        &space,
+        "box",
+        r#"command: [sleep, "1000"],
+          livenessProbe: {exec: {command: ["false"]}, periodSeconds: 1, failureThreshold: 1}"#,
+        "",
+    );
+    testkit::wait_until("a restart", || {
+        let count = space.field("pod/box", "{.status.containerStatuses[0].restartCount}");
+        if count.parse::<u32>().is_ok_and(|count| count > 0) { Ok(()) } else { Err(count) }
+    });
+    assert!(space.ok(&["get", "events"]).contains("Unhealthy"));
+}
+
+#[test]
+fn a_pod_that_runs_to_its_end_stays_with_its_result() {
+    let cluster = Cluster::shared();
+    let space = cluster.namespace("results");
+    for (name, code, phase) in [("good", 0, "Succeeded"), ("bad", 7, "Failed")] {
+        pod(&space, name, &format!("command: [sh, -c, 'echo said; exit {code}']"), "restartPolicy: Never");
+        space.wait(&format!("jsonpath={{.status.phase}}={phase}"), &[&format!("pod/{name}")]);
+        let exit = "{.status.containerStatuses[0].state.terminated.exitCode}";
+        assert_eq!(space.field(&format!("pod/{name}"), exit), code.to_string());
+        assert_eq!(space.ok(&["logs", name]), "said");
+    }
+}
+
+#[test]
+fn exec_carries_input_output_and_the_exit_code() {
+    let cluster = Cluster::shared();
+    let space = cluster.namespace("exec");
+    pod(&space, "box", r#"command: [sh, -c, "echo started; exec sleep 1000"]"#, "");
+    space.wait("condition=Ready", &["pod/box"]);
+    let ran = space.kubectl(&["exec", "box", "--", "sh", "-c", "echo out; echo err >&2; exit 5"]);
+    assert_eq!((ran.code, ran.stdout.as_str()), (5, "out\n"), "{ran:?}");
+    assert!(ran.stderr.starts_with("err\n"), "{ran:?}");
+    assert_eq!(space.ok_with("some\nlines\n", &["exec", "-i", "box", "--", "wc", "-l"]), "2");
+    let big = "0123456789abcde\n".repeat(20_000);
+    assert_eq!(space.kubectl_with(&big, &["exec", "-i", "box", "--", "cat"]).stdout.len(), big.len());
+    assert_eq!(space.ok(&["logs", "box"]), "started");
+    space.fails_with("", &["exec", "box", "--", "no-such-program"], "no-such-program");
+    space.fails_with("", &["exec", "absent", "--", "true"], r#"pods "absent" not found"#);
+}
+
+#[test]
+fn a_port_is_forwarded_into_the_pod() {
+    let cluster = Cluster::shared();
+    let space = cluster.namespace("forward");
+    let serve = r#"command: [sh, -c, "mkdir /www; echo page > /www/index.html; exec httpd -f -p 8080 -h /www"],
+        readinessProbe: {tcpSocket: {port: 8080}, periodSeconds: 1}"#;
+    pod(&space, "box", serve, "");
+    space.wait("condition=Ready", &["pod/box"]);
+    let forward = space.running(&["port-forward", "pod/box", "18080:8080"]);
+    forward.wait_for("Forwarding from 127.0.0.1:18080");
+    for _ in 0..3 {
+        assert_eq!(on_host(&cluster, "http://127.0.0.1:18080/"), "page\n");
+    }
+}
+
+#[test]
+fn a_pod_is_given_its_grace_period_to_end() {
+    let cluster = Cluster::shared();
+    let space = cluster.namespace("grace");
+    let script = "trap 'echo bye > /s/end; exit 0' TERM; touch /s/armed; while :; do sleep 0.05; done";
+    let scratch = cluster.daemon.scratch("grace");
+    for (name, script, end) in [
+        ("polite", script, "bye\n"),
+        ("stubborn", "trap '' TERM; touch /s/armed; while :; do sleep 0.05; done", ""),
+    ] {
+        let own = scratch.join(name);
+        std::fs::create_dir_all(&own).expect("create a directory");
+        let volume = format!(
+            "terminationGracePeriodSeconds: 2\n  volumes: [{{name: s, hostPath: {{path: {}}}}}]",
+            own.display()
+        );
+        let main = format!("command: [sh, -c, \"{script}\"], volumeMounts: [{{name: s, mountPath: /s}}]");
+        pod(&space, name, &main, &volume);
+        testkit::wait_until("the trap", || if own.join("armed").exists() { Ok(()) } else { Err(name) });
+        let begin = std::time::Instant::now();
+        space.ok(&["delete", "pod", name, "--timeout=20s"]);
+        let took = begin.elapsed().as_secs_f32();
+        assert_eq!(std::fs::read_to_string(own.join("end")).unwrap_or_default(), end, "{name}");
+        assert!(took < 2.0 || name == "stubborn", "{name} took {took} s");
+        assert!(took >= 2.0 || name == "polite", "{name} took {took} s");
+    }
+    assert_eq!(space.containers(), [""; 0]);
+}
+
+#[test]
+fn user_limits_and_files_are_as_the_pod_asks() {
+    let cluster = Cluster::shared();
+    let space = cluster.namespace("limits");
+    pod(
+        &space,
+        "box",
+        r#"command: [sleep, "1000"],
+          securityContext: {runAsUser: 1234, runAsGroup: 50, readOnlyRootFilesystem: true, allowPrivilegeEscalation: false},
+          resources: {limits: {cpu: 250m, memory: 32Mi}, requests: {cpu: 100m, memory: 16Mi}}"#,
+        "",
+    );
+    space.wait("condition=Ready", &["pod/box"]);
+    assert_eq!(space.exec("box", &["sh", "-c", "id -u; id -g"]), "1234\n50");
+    let ran = space.kubectl(&["exec", "box", "--", "touch", "/new"]);
+    assert!(ran.code != 0 && ran.stderr.contains("Read-only"), "{ran:?}");
+    assert_eq!(space.exec("box", &["grep", "NoNewPrivs", "/proc/1/status"]), "NoNewPrivs:\t1");
+    let containers = space.containers();
+    assert_eq!(containers.len(), 1, "{containers:?}");
+    assert_eq!(cluster.daemon.inspect(&containers[0], "{{.HostConfig.Memory}}"), "33554432");
+    assert_eq!(cluster.daemon.inspect(&containers[0], "{{.HostConfig.CpuQuota}}"), "25000");
+    assert_eq!(space.field("pod/box", "{.status.qosClass}"), "Burstable");
+}
+
+#[test]
+fn a_pod_that_fits_nowhere_says_why_and_is_placed_when_it_does() {
+    let cluster = Cluster::shared();
+    let space = cluster.namespace("unfit");
+    pod(&space, "big", r#"command: [sleep, "1000"], resources: {requests: {cpu: "1000"}}"#, "");
+    pod(&space, "picky", r#"command: [sleep, "1000"]"#, "nodeSelector: {place: unfit}");
+    for (name, message) in
+        [("big", "Insufficient cpu"), ("picky", "didn't match Pod's node affinity/selector")]
+    {
+        let thing = format!("pod/{name}");
+        space.wait("condition=PodScheduled=false", &[&thing]);
+        let said = space.field(&thing, r#"{.status.conditions[?(@.type=="PodScheduled")].message}"#);
+        assert!(said.starts_with("0/1 nodes are available") && said.contains(message), "{said}");
+        testkit::wait_until("the event", || {
+            let events =
+                space.ok(&["get", "events", "--field-selector", &format!("involvedObject.name={name}")]);
+            if events.contains("FailedScheduling") && events.contains(message) { Ok(()) } else { Err(events) }
+        });
+    }
+    cluster.ok(&["label", "node", &cluster.node(), "place=unfit"]);
+    space.wait("condition=Ready", &["pod/picky"]);
+}
+
+#[track_caller]
+fn pod(space: &Namespace<'_>, name: &str, main: &str, spec: &str) {
+    let grace =
+        if spec.contains("terminationGracePeriodSeconds") { "" } else { "terminationGracePeriodSeconds: 0" };
+    space.apply(&format!(
+        r#"
+apiVersion: v1
+kind: Pod
+metadata: {{name: {name}}}
+spec:
+  containers:
+    - {{name: main, image: "{IMAGE}", {main}}}
+  {grace}
+  {spec}
+"#
+    ));
+}
+
+#[track_caller]
+fn ready(space: &Namespace<'_>, name: &str) -> String {
+    space.field(&format!("pod/{name}"), r#"{.status.conditions[?(@.type=="Ready")].status}"#)
+}
+
+/// What a web server answers to a program on the cluster's host.
+#[track_caller]
+fn on_host(cluster: &Cluster, url: &str) -> String {
+    let mut command: Command = cluster.daemon.on_host("busybox", &["wget", "-q", "-O", "-", url]);
+    let output = command.output().expect("run wget");
+    assert!(output.status.success(), "wget {url}: {output:?}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
