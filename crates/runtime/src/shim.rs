@@ -10,6 +10,7 @@
 
 pub mod protocol;
 
+pub mod address;
 mod become_shim;
 mod client;
 mod container;

@@ -7,6 +7,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 
+use runtime::shim::address::Address;
+
 use crate::error::{Context, Error, Result};
 
 /// One connection to a shim.
@@ -24,7 +26,11 @@ pub(crate) struct Reader {
 
 impl Connection {
     pub(crate) async fn open(socket: &Path) -> Result<Self> {
-        let stream = UnixStream::connect(socket).await.map_err(|source| {
+        let connect = async {
+            let address = Address::of(socket)?;
+            UnixStream::connect(address.path()).await
+        };
+        let stream = connect.await.map_err(|source| {
             Error::unavailable(format!("connect to the shim at `{}`", socket.display())).with_source(source)
         })?;
         let (half, writer) = stream.into_split();

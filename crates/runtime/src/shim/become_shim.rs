@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use base::error::chain;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
 
+use super::address::Address;
 use super::launch::{NetworkOrder, Orders, Report};
 use super::server::{Identity, Server};
 use crate::cgroup::{Cgroup, CgroupError};
@@ -67,7 +68,9 @@ fn prepare(args: impl IntoIterator<Item = OsString>) -> Result<Option<Server>, B
     }
     let inherited = enter_namespaces(&orders)?;
     let path = orders.socket.display().to_string();
-    if UnixStream::connect(&orders.socket).is_ok() {
+    let address =
+        Address::of(&orders.socket).map_err(|source| BecomeError::Listen { path: path.clone(), source })?;
+    if UnixStream::connect(address.path()).is_ok() {
         return Err(BecomeError::Taken(path));
     }
     match std::fs::remove_file(&orders.socket) {
@@ -76,7 +79,7 @@ fn prepare(args: impl IntoIterator<Item = OsString>) -> Result<Option<Server>, B
         }
         _ => {}
     }
-    let listener = UnixListener::bind(&orders.socket)
+    let listener = UnixListener::bind(address.path())
         .map_err(|source| BecomeError::Listen { path: path.clone(), source })?;
     listener.set_nonblocking(true).map_err(|source| BecomeError::Listen { path, source })?;
 

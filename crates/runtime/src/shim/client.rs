@@ -4,6 +4,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
+use super::address::Address;
 use super::protocol::{self, Decoder, Event, Failure, Frame, FrameError, Kind, Request, Response, Streams};
 
 /// Asks a shim, one request after another.
@@ -63,7 +64,8 @@ pub enum ClientError {
 impl Client {
     /// Connects to the shim that listens at `socket`.
     pub fn connect(socket: &Path) -> Result<Self, ClientError> {
-        let stream = UnixStream::connect(socket)
+        let stream = Address::of(socket)
+            .and_then(|address| UnixStream::connect(address.path()))
             .map_err(|source| ClientError::Connect { path: socket.to_owned(), source })?;
         Ok(Self { connection: Connection { path: socket.to_owned(), stream, decoder: Decoder::default() } })
     }
