@@ -243,6 +243,46 @@ fn a_hook_that_fails_ends_the_container() {
 }
 
 #[test]
+fn a_hook_that_fails_after_the_start_ends_the_container_and_the_later_hooks_run() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let seen = dir.path().join("seen");
+    let hook = |command: String| runtime::spec::Hook {
+        path: "/bin/sh".into(),
+        args: vec!["sh".into(), "-c".into(), command],
+        ..runtime::spec::Hook::default()
+    };
+    let mut spec = shell("exec sleep 1000");
+    spec.hooks = Some(runtime::spec::Hooks {
+        poststart: vec![hook("exit 3".to_owned())],
+        poststop: vec![hook(format!("echo stopped > {}", seen.display()))],
+        ..runtime::spec::Hooks::default()
+    });
+    let bench = Bench::new(spec);
+    bench.start(&["create", "c1"]);
+    assert!(bench.bad(&["start", "c1"]).contains("failed: exit status: 3"));
+    assert!(bench.bad(&["state", "c1"]).contains("does not exist"));
+    assert_eq!(std::fs::read_to_string(seen).expect("read"), "stopped\n");
+}
+
+#[test]
+fn options_of_a_file_system_mean_nothing_to_a_bind_mount() {
+    let mut spec = shell("stat -c %a /mnt");
+    let options = ["bind", "nosuid", "mode=700", "size=1k"].map(ToOwned::to_owned).to_vec();
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let source = dir.path().join("source");
+    std::fs::create_dir(&source).expect("make a directory");
+    std::fs::set_permissions(&source, std::os::unix::fs::PermissionsExt::from_mode(0o751)).expect("chmod");
+    let mount = runtime::spec::Mount {
+        destination: "/mnt".into(),
+        source: Some(source),
+        options,
+        ..runtime::spec::Mount::default()
+    };
+    spec.mounts.push(mount);
+    assert_eq!(Bench::new(spec).good(&["run", "c1"]), "751\n");
+}
+
+#[test]
 fn descriptors_are_kept_if_asked_and_only_then() {
     let bench = Bench::new(shell("echo x >&3"));
     let file = std::fs::File::create(bench.dir.path().join("three")).expect("make a file");

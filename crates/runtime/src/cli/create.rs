@@ -47,12 +47,11 @@ pub(super) fn create(context: &Context, args: Arguments<'_>, messages: &Messages
 pub(super) fn run(context: &Context, args: Arguments<'_>, messages: &Messages) -> Result<u8, CliError> {
     let options = parse(args)?;
     let mut made = make(context, &options, messages, false)?;
-    let released =
-        made.pending.release().map_err(CliError::from).and_then(|()| start::poststart(context, &made.saved));
-    if let Err(error) = released {
+    if let Err(error) = made.pending.release() {
         let _ = delete::remove(context, &made.saved);
-        return Err(error);
+        return Err(error.into());
     }
+    start::poststart(context, &made.saved)?;
     if options.detach {
         return Ok(0);
     }

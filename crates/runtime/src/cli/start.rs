@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 
 use super::arguments::Arguments;
 use super::state::{START_PIPE, Saved, StateError};
-use super::{CliError, Context};
+use super::{CliError, Context, delete};
 use crate::launch::run_hooks;
 use crate::spec::{Hook, Hooks, Status};
 
@@ -37,9 +37,13 @@ pub(super) fn start(context: &Context, mut args: Arguments<'_>) -> Result<u8, Cl
     Ok(0)
 }
 
-/// Runs the hooks that follow the start.
+/// Runs the hooks that follow the start; if one fails, the container ends and is forgotten.
 pub(super) fn poststart(context: &Context, saved: &Saved) -> Result<(), CliError> {
-    hooks(context, saved, |hooks| hooks.poststart)
+    hooks(context, saved, |hooks| hooks.poststart).inspect_err(|_| {
+        if let Err(error) = delete::remove(context, saved) {
+            eprintln!("gantry runtime: {}", base::error::chain(&error));
+        }
+    })
 }
 
 /// Runs some of a container's hooks in the runtime's namespaces.

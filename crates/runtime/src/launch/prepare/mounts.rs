@@ -108,10 +108,8 @@ fn bind(
     let source = mount.source.as_deref().ok_or_else(|| {
         ProcessError::invalid(format!("bind mount on `{}` has no source", destination.display()))
     })?;
-    if let Some((unknown, _)) = options.rest.first() {
-        let text = destination.display();
-        return Err(ProcessError::invalid(format!("bind mount on `{text}` has unknown option `{unknown}`")));
-    }
+    // Options for the file system (`options.rest`) say nothing to one that is mounted already:
+    // they are left out, as mount(2) leaves them out of a bind mount.
     let source = bundle.join(source);
     let fd = openat(CWD, &source, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
         .map_err(|error| host("open source of a bind mount", &source, error))?;

@@ -120,7 +120,10 @@ impl Server {
         let held = self.processes.get_mut(&number).expect("a container has its first process");
         held.started_at = Some(self.clock.now());
         let pid = held.pid;
-        self.run_hooks(id, |hooks| hooks.poststart.as_slice());
+        if let Some(failed) = self.run_hooks(id, |hooks| hooks.poststart.as_slice()).next() {
+            self.end(id);
+            return Err(failed.into());
+        }
         self.started(id, None, pid);
         memory::give_back();
         Ok(pid)

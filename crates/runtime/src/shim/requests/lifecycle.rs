@@ -7,7 +7,7 @@ use rustix::process::{WaitId, WaitIdOptions, waitid};
 use super::super::protocol::{Event, ExitStatus, Failure, FailureKind};
 use super::super::server::Server;
 use super::{internal, not_found, wrong_state};
-use crate::launch::run_hooks;
+use crate::launch::{ProcessError, run_hooks};
 use crate::spec::{Hook, Hooks, State, Status, VERSION};
 use crate::sys::signal;
 
@@ -92,7 +92,10 @@ impl Server {
             self.end(id);
         }
         container.cgroup.remove()?;
-        self.run_hooks(id, |hooks| hooks.poststop.as_slice());
+        // Nothing can be undone any more: the remaining hooks run all the same.
+        for failure in self.run_hooks(id, |hooks| hooks.poststop.as_slice()) {
+            eprintln!("gantry shim: container {id}: {}", base::error::chain(&failure));
+        }
         let container = self.containers.remove(id).expect("found above");
         if let Some(oom) = &container.oom {
             self.unwatch(oom);
@@ -115,13 +118,15 @@ impl Server {
         self.stopping = true;
     }
 
-    /// Runs hooks whose failure cannot undo anything any more.
-    pub(super) fn run_hooks(&self, id: &str, which: impl Fn(&Hooks) -> &[Hook]) {
+    /// Runs some of a container's hooks one after another, as far as the caller asks for what
+    /// became of them; gives those that failed.
+    pub(super) fn run_hooks(
+        &self,
+        id: &str,
+        which: impl Fn(&Hooks) -> &[Hook],
+    ) -> impl Iterator<Item = ProcessError> {
         let container = &self.containers[id];
         let hooks = which(&container.profile.hooks);
-        if hooks.is_empty() {
-            return;
-        }
         let held = &self.processes[&container.process];
         let state = State {
             oci_version: VERSION.to_owned(),
@@ -132,15 +137,13 @@ impl Server {
             annotations: container.profile.annotations.clone(),
         };
         let bytes = serde_json::to_vec(&state).expect("a state has only string keys");
-        for hook in hooks {
-            if let Err(error) = run_hooks(std::slice::from_ref(hook), &bytes, &container.bundle) {
-                eprintln!("gantry shim: container {id}: {}", base::error::chain(&error));
-            }
-        }
+        hooks
+            .iter()
+            .filter_map(move |hook| run_hooks(std::slice::from_ref(hook), &bytes, &container.bundle).err())
     }
 
     /// Kills every process of a container, frozen ones too.
-    fn end(&self, id: &str) {
+    pub(super) fn end(&self, id: &str) {
         let container = &self.containers[id];
         let held = &self.processes[&container.process];
         let _ = signal::send(held.pidfd(), libc::SIGKILL);
