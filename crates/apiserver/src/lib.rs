@@ -18,6 +18,7 @@ mod call;
 mod compress;
 mod config;
 mod decode;
+mod definitions;
 pub mod error;
 mod flight;
 mod handle;

@@ -7,6 +7,7 @@
 
 mod components;
 mod descriptions;
+mod gnostic;
 mod operations;
 mod paths;
 mod v2;
@@ -20,6 +21,11 @@ use model::{GroupVersionKind, Schema};
 use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
+
+/// What documents are given as.
+pub const JSON: &str = "application/json";
+/// What the document of version 2 is given as, too.
+pub const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 
 /// A resource, as far as documents tell of it.
 #[derive(Clone, Debug)]
@@ -52,8 +58,10 @@ pub struct SubresourceEntry {
 /// A document, ready to be sent.
 #[derive(Clone, Debug)]
 pub struct Document {
-    /// JSON text.
+    /// As its media type says.
     pub body: Bytes,
+    /// The value of its `Content-Type`.
+    pub media_type: &'static str,
     /// The hash of its address and the value of its `ETag` (without quotes).
     pub etag: String,
 }
@@ -80,27 +88,35 @@ impl Documents {
         }
         let body = json!({ "paths": paths }).to_string();
         let etag = hash(body.as_bytes());
-        Document { body: body.into(), etag }
+        Document { body: body.into(), media_type: JSON, etag }
     }
 
     /// The document of one group version; [`None`] if it has no resources.
     pub fn group_version(&self, version: &GroupVersion, entries: &[Entry]) -> Option<Document> {
         let entries = by_version(entries).remove(version)?;
-        Some(self.get_or_make(etag("v3", &entries), || document(version, &entries)))
+        Some(self.get_or_make(etag("v3", &entries), JSON, || document(version, &entries).to_string().into()))
     }
 
-    /// The document of version 2, which has all group versions in one.
+    /// The document of version 2, which has all group versions in one, as JSON.
     pub fn v2(&self, entries: &[Entry]) -> Document {
         let all: Vec<&Entry> = entries.iter().collect();
-        self.get_or_make(etag("v2", &all), || v2::document(&all))
+        self.get_or_make(etag("v2", &all), JSON, || v2::document(&all).to_string().into())
     }
 
-    fn get_or_make(&self, etag: String, make: impl FnOnce() -> Value) -> Document {
+    /// The document of version 2 in protocol buffers.
+    pub fn v2_protobuf(&self, entries: &[Entry]) -> Document {
+        let all: Vec<&Entry> = entries.iter().collect();
+        self.get_or_make(etag("v2 protobuf", &all), V2_PROTOBUF, || {
+            gnostic::encode(&v2::document(&all)).into()
+        })
+    }
+
+    fn get_or_make(&self, etag: String, media_type: &'static str, make: impl FnOnce() -> Bytes) -> Document {
         if let Some(known) = self.made.lock().get(&etag) {
             return known.clone();
         }
         // Made outside the lock: two callers at once cost a little work, a held lock would cost both their time.
-        let document = Document { body: make().to_string().into(), etag: etag.clone() };
+        let document = Document { body: make(), media_type, etag: etag.clone() };
         self.made.lock().entry(etag).or_insert(document).clone()
     }
 }

@@ -11,7 +11,8 @@
 //! struct's own. Answers are always JSON, which these clients accept.
 //! Source: Kubernetes API concepts, "Kubernetes Protobuf encoding"; Protocol Buffers, "Encoding".
 
-mod wire;
+pub(crate) mod wire;
+pub(crate) mod write;
 
 use std::collections::HashMap;
 use std::sync::LazyLock;

@@ -17,7 +17,7 @@ use crate::identity::Identity;
 use crate::negotiate::View;
 use crate::request::{Query, ResourceTarget, Target, Verb};
 use crate::state::State;
-use crate::{compress, paths, review, subresource, verbs};
+use crate::{compress, definitions, paths, review, subresource, verbs};
 
 /// What a request may take, watches, logs and streams excepted.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -111,6 +111,9 @@ async fn resource(
     }
     if state.closed.is_cancelled() {
         return Err(Status::unavailable("the server has stopped").into());
+    }
+    if definitions::is_list(&target) {
+        return Ok(definitions::list(state));
     }
     let resource = state
         .table

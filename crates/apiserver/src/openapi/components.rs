@@ -181,7 +181,8 @@ impl Writer {
         if let Some(default) = field.default() {
             schema.insert("default".into(), default.clone());
         }
-        if field.nullable {
+        // Version 2 has no such word.
+        if field.nullable && self.form == Form::V3 {
             schema.insert("nullable".into(), true.into());
         }
         let patch = field.patch();

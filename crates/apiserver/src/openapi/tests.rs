@@ -148,3 +148,43 @@ fn version_2_has_everything_in_one_document() {
     assert!(document["definitions"]["io.k8s.api.apps.v1.Deployment"].is_object());
     assert!(document["paths"]["/api/v1/namespaces/{name}"]["get"].is_object());
 }
+
+/// The content of the first field of a message with this number, and what of it follows a name.
+fn field(message: &[u8], wanted: u64) -> Option<&[u8]> {
+    use crate::protobuf::wire::{Wire, fields};
+    fields(message).find_map(|field| match field.expect("a field") {
+        (number, Wire::Bytes(content)) if number == wanted => Some(content),
+        _ => None,
+    })
+}
+
+/// The value of an entry of what is a map in JSON.
+fn entry_of<'a>(message: &'a [u8], map: u64, name: &str) -> Option<&'a [u8]> {
+    use crate::protobuf::wire::{Wire, fields};
+    fields(message).find_map(|entry| match entry.expect("a field") {
+        (number, Wire::Bytes(entry)) if number == map && field(entry, 1)? == name.as_bytes() => {
+            field(entry, 2)
+        }
+        _ => None,
+    })
+}
+
+#[test]
+fn version_2_says_the_same_in_protocol_buffers() {
+    let document = Documents::new().v2_protobuf(&entries());
+    assert_eq!(document.media_type, V2_PROTOBUF);
+    let body: &[u8] = &document.body;
+    assert_eq!(field(body, 1), Some(b"2.0".as_slice()));
+    let paths = field(body, 8).expect("paths");
+    let path = entry_of(paths, 2, "/apis/apps/v1/namespaces/{namespace}/deployments/{name}").expect("a path");
+    let patch = field(path, 8).expect("PATCH");
+    let kind = entry_of(patch, 13, "x-kubernetes-group-version-kind").and_then(|any| field(any, 2));
+    let kind: Value = serde_json::from_slice(kind.expect("a kind")).expect("JSON");
+    assert_eq!(kind, json!({"group": "apps", "kind": "Deployment", "version": "v1"}));
+    let definitions = field(body, 9).expect("definitions");
+    let spec = entry_of(definitions, 1, "io.k8s.api.apps.v1.DeploymentSpec").expect("a definition");
+    assert_eq!(field(spec, 22).and_then(|ty| field(ty, 1)), Some(b"object".as_slice()));
+    assert_eq!(field(spec, 19), Some(b"selector".as_slice()));
+    let replicas = entry_of(field(spec, 25).expect("properties"), 1, "replicas").expect("a property");
+    assert_eq!(field(replicas, 2), Some(b"int32".as_slice()));
+}

@@ -6,13 +6,14 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use model::Status;
 
 use crate::body::Body;
-use crate::call::json_response;
 use crate::error::{Error, Result};
-use crate::negotiate::{OFFERED, accepted};
-use crate::openapi::{Document, Entry, SubresourceEntry, parse_version_path};
+use crate::negotiate::{OFFERED, Range, accepted};
+use crate::openapi::{self, Document, Entry, SubresourceEntry, parse_version_path};
 use crate::request::Query;
 use crate::resource::Resource;
 use crate::state::State;
+
+const V2: &str = "openapi/v2";
 
 /// Answers a path below `/openapi`.
 pub(super) async fn answer(
@@ -21,15 +22,11 @@ pub(super) async fn answer(
     segments: &[&str],
     query: &Query,
 ) -> Result<Response<Body>> {
-    let ranges = accepted(headers);
-    let json = |media: &str| matches!(media, "application/json" | "application/*" | "*/*");
-    if !ranges.is_empty() && !ranges.iter().any(|r| json(r.media_type)) {
-        return Err(Status::not_acceptable(&OFFERED).into());
-    }
     let path = segments.join("/");
+    let form = form(headers, &path)?;
     let worker = state.clone();
     // Making a document takes a while: not on a thread that serves others.
-    let made = tokio::task::spawn_blocking(move || document(&worker, &path));
+    let made = tokio::task::spawn_blocking(move || document(&worker, &path, form));
     let document = made
         .await
         .map_err(|e| Error::internal(&e))?
@@ -37,10 +34,28 @@ pub(super) async fn answer(
     Ok(respond(headers, &document, query.get("hash") == Some(&document.etag)))
 }
 
-fn document(state: &State, path: &str) -> Option<Document> {
+/// The first media type that the client names and that can be given.
+fn form(headers: &HeaderMap, path: &str) -> Result<&'static str> {
+    let ranges = accepted(headers);
+    if ranges.is_empty() {
+        return Ok(openapi::JSON);
+    }
+    let form = |range: &Range<'_>| match range.media_type {
+        openapi::JSON | "application/*" | "*/*" => Some(openapi::JSON),
+        // The second is how clients have always spelt it; the answer is given the name that is well formed.
+        openapi::V2_PROTOBUF | "application/com.github.proto-openapi.spec.v2@v1.0+protobuf" if path == V2 => {
+            Some(openapi::V2_PROTOBUF)
+        }
+        _ => None,
+    };
+    ranges.iter().find_map(form).ok_or_else(|| Status::not_acceptable(&OFFERED).into())
+}
+
+fn document(state: &State, path: &str, form: &str) -> Option<Document> {
     let entries: Vec<Entry> = state.table.all().iter().map(|r| entry(r)).collect();
     match path {
-        "openapi/v2" => Some(state.documents.v2(&entries)),
+        V2 if form == openapi::V2_PROTOBUF => Some(state.documents.v2_protobuf(&entries)),
+        V2 => Some(state.documents.v2(&entries)),
         "openapi/v3" => Some(state.documents.index(&entries)),
         _ => {
             let version = parse_version_path(path.strip_prefix("openapi/v3/")?)?;
@@ -73,9 +88,10 @@ fn respond(headers: &HeaderMap, document: &Document, hashed: bool) -> Response<B
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         response
     } else {
-        json_response(StatusCode::OK, Body::full(document.body.clone()))
+        Response::new(Body::full(document.body.clone()))
     };
     let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(document.media_type));
     if let Ok(etag) = HeaderValue::from_str(&etag) {
         headers.insert(header::ETAG, etag);
     }

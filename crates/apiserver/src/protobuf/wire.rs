@@ -3,11 +3,11 @@
 use super::ProtobufError;
 
 /// A message or text, not yet looked into.
-pub(super) type Bytes<'a> = &'a [u8];
+pub(crate) type Bytes<'a> = &'a [u8];
 
 /// What a field holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wire<'a> {
+pub(crate) enum Wire<'a> {
     Number(u64),
     Double(u64),
     Single(u32),
@@ -15,7 +15,7 @@ pub(super) enum Wire<'a> {
 }
 
 /// The fields of a message, in order; ends after the first that is malformed.
-pub(super) fn fields(mut rest: Bytes<'_>) -> impl Iterator<Item = Result<(u64, Wire<'_>), ProtobufError>> {
+pub(crate) fn fields(mut rest: Bytes<'_>) -> impl Iterator<Item = Result<(u64, Wire<'_>), ProtobufError>> {
     let mut failed = false;
     std::iter::from_fn(move || {
         if rest.is_empty() || failed {
@@ -28,7 +28,7 @@ pub(super) fn fields(mut rest: Bytes<'_>) -> impl Iterator<Item = Result<(u64, W
 }
 
 /// The numbers of a packed field.
-pub(super) fn varints(mut rest: Bytes<'_>) -> impl Iterator<Item = Result<u64, ProtobufError>> {
+pub(crate) fn varints(mut rest: Bytes<'_>) -> impl Iterator<Item = Result<u64, ProtobufError>> {
     let mut failed = false;
     std::iter::from_fn(move || {
         if rest.is_empty() || failed {

@@ -217,3 +217,26 @@ async fn kubectl_forwards_ports_over_websockets_and_over_spdy() {
         child.kill().await.expect("kubectl was running");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kubectl_says_itself_that_a_kind_is_unknown() {
+    let cluster = Cluster::start().await;
+    let manifest =
+        json!({"apiVersion": "example.com/v1", "kind": "Thing", "metadata": {"name": "x"}}).to_string();
+    for command in ["apply -f -", "create -f -", "apply --server-side -f -", "apply --validate=warn -f -"] {
+        let (code, _, err) = run(&cluster, command, &manifest).await;
+        assert_eq!(code, 1, "{command}");
+        assert!(
+            err.contains("no matches for kind \"Thing\" in version \"example.com/v1\""),
+            "{command}: {err}"
+        );
+        assert!(err.contains("ensure CRDs are installed first"), "{command}: {err}");
+    }
+    // A kind of a group that is there, and a version of a kind that is not.
+    for (version, kind) in [("v1", "Thing"), ("apps/v1beta1", "Deployment")] {
+        let manifest = json!({"apiVersion": version, "kind": kind, "metadata": {"name": "x"}}).to_string();
+        let (_, _, err) = run(&cluster, "apply -f -", &manifest).await;
+        let expected = format!("no matches for kind \"{kind}\" in version \"{version}\"");
+        assert!(err.contains(&expected), "{version} {kind}: {err}");
+    }
+}
