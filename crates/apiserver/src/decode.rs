@@ -1,7 +1,8 @@
 //! From a request's body to an object of its kind.
 
 use model::decode::{Decoded, strict_error};
-use model::{GroupVersionKind, Object, Schema};
+use model::field::{FieldError, Path};
+use model::{GroupKind, GroupVersionKind, Object, Schema, Status};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -10,7 +11,6 @@ use crate::error::{Error, Result};
 use crate::negotiate::unsupported;
 use crate::protobuf;
 use crate::request::{DeleteOptions, FieldValidation};
-use crate::resource::Resource;
 
 const READ: [&str; 3] = ["application/json", "application/yaml", PROTOBUF];
 const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
@@ -27,24 +27,59 @@ pub(crate) fn object(call: &Call, validation: FieldValidation) -> Result<(Object
         }
         (schema, kind) => typed(schema.as_ref(), &gvk, parse(&call.body, kind)?)?,
     };
-    let warnings = judge(&decoded, &gvk, validation)?;
+    let warnings = judge(&decoded.problems, validation, |why| wrong(&gvk, &why))?;
     let mut object = decoded.object;
     check_kind(&mut object, &gvk)?;
     Ok((object, warnings))
 }
 
-/// A document, the outcome of a patch for example, as an object of the resource's kind.
-pub(crate) fn value(
-    resource: &Resource,
-    value: Value,
+/// What a patch makes of an object. What is wrong with it is said of the patch: `found` in its text, or
+/// now that it has been applied.
+pub(crate) fn patched(
+    call: &Call,
+    document: Value,
+    found: &[String],
     validation: FieldValidation,
 ) -> Result<(Object, Vec<String>)> {
-    let gvk = resource.gvk();
-    let decoded = typed(resource.schema.as_ref(), &gvk, value)?;
-    let warnings = judge(&decoded, &gvk, validation)?;
-    let mut object = decoded.object;
-    check_kind(&mut object, &gvk)?;
-    Ok((object, warnings))
+    let refused = |why: String| {
+        let patch = String::from_utf8_lossy(&call.body);
+        let error = FieldError::invalid(&Path::root("patch"), patch.as_ref(), why);
+        Error::from(Status::invalid(&GroupKind::new("", ""), "", &[error]))
+    };
+    let gvk = call.resource.gvk();
+    let mut decoded = match &call.resource.schema {
+        Some(schema) => model::decode::value(schema, document).map_err(|e| refused(e.0))?,
+        None => typed(None, &gvk, document)?,
+    };
+    decoded.problems.splice(0..0, found.iter().cloned());
+    let warnings = judge(&decoded.problems, validation, refused)?;
+    check_kind(&mut decoded.object, &gvk)?;
+    Ok((decoded.object, warnings))
+}
+
+/// The configuration that is to be applied. What it leaves out stays as it is, so a field that its kind
+/// does not have is an error however it is to be validated.
+pub(crate) fn applied(call: &Call, validation: FieldValidation) -> Result<(Object, Vec<String>)> {
+    let gvk = call.resource.gvk();
+    let (document, found) = if first_is_brace(&call.body) {
+        model::decode::parse(&call.body)
+            .map_err(|e| Error::bad_request(format!("error decoding YAML: {e}")))?
+    } else {
+        (document(&call.body)?, Vec::new())
+    };
+    let mut decoded = typed(call.resource.schema.as_ref(), &gvk, document)?;
+    check_kind(&mut decoded.object, &gvk)?;
+    let unknown: Vec<String> = decoded.problems.iter().filter_map(|problem| undeclared(problem)).collect();
+    if !unknown.is_empty() {
+        let why = match unknown.as_slice() {
+            [one] => one.clone(),
+            several => format!("errors:\n  {}", several.join("\n  ")),
+        };
+        return Err(untyped(&decoded.object, &why));
+    }
+    let strictly = |why: String| Error::bad_request(format!("error strict decoding YAML: {why}"));
+    let warnings = judge(&found, validation, strictly)?;
+    Ok((decoded.object, warnings))
 }
 
 /// The body as an object of another kind than the resource's own, such as a `Scale`.
@@ -131,13 +166,31 @@ fn typed(schema: Option<&Schema>, gvk: &GroupVersionKind, value: Value) -> Resul
     }
 }
 
-fn judge(decoded: &Decoded, gvk: &GroupVersionKind, validation: FieldValidation) -> Result<Vec<String>> {
+fn judge(
+    problems: &[String],
+    validation: FieldValidation,
+    refused: impl FnOnce(String) -> Error,
+) -> Result<Vec<String>> {
     match validation {
         FieldValidation::Ignore => Ok(Vec::new()),
-        FieldValidation::Warn => Ok(decoded.problems.clone()),
-        FieldValidation::Strict if decoded.problems.is_empty() => Ok(Vec::new()),
-        FieldValidation::Strict => Err(wrong(gvk, &strict_error(&decoded.problems))),
+        FieldValidation::Warn => Ok(problems.to_vec()),
+        FieldValidation::Strict if problems.is_empty() => Ok(Vec::new()),
+        FieldValidation::Strict => Err(refused(strict_error(problems))),
     }
+}
+
+/// An unknown field in the words that are said of an applied configuration.
+fn undeclared(problem: &str) -> Option<String> {
+    let field = problem.strip_prefix("unknown field \"")?.strip_suffix('"')?;
+    Some(format!(".{field}: field not declared in schema"))
+}
+
+/// Kubernetes answers 500 here, without a reason, and clients look at the message.
+fn untyped(object: &Object, why: &str) -> Error {
+    let (namespace, name) = (object.namespace().unwrap_or_default(), object.name());
+    let message =
+        format!("failed to create typed patch object ({namespace}/{name}; {}): {why}", object.gvk());
+    Status::failure(500, "", message).into()
 }
 
 fn wrong(gvk: &GroupVersionKind, why: &str) -> Error {

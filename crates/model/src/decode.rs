@@ -35,10 +35,15 @@ pub struct DecodeError(
 
 /// Decodes JSON text.
 pub fn slice(schema: &Schema, text: &[u8]) -> Result<Decoded, DecodeError> {
-    let (document, duplicates) = duplicates::parse(text).map_err(|error| DecodeError(syntax(&error)))?;
+    let (document, duplicates) = parse(text)?;
     let mut decoded = value(schema, document)?;
     decoded.problems.splice(0..0, duplicates);
     Ok(decoded)
+}
+
+/// Parses JSON text, with `duplicate field "…"` for each field that occurs twice; the last one counts.
+pub fn parse(text: &[u8]) -> Result<(Value, Vec<String>), DecodeError> {
+    duplicates::parse(text).map_err(|error| DecodeError(syntax(&error)))
 }
 
 /// Decodes a document that was parsed already: YAML, or the outcome of a patch.

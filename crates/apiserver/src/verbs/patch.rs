@@ -40,8 +40,8 @@ pub(super) async fn handle(call: &Call, part: Part) -> Result<Response<Body>> {
     }
     let warnings = Mutex::new(Vec::new());
     let modified = modify(call, &options, part, false, |old| {
-        let document = patched_document(call, old.value(), call.resource.schema.as_ref())?;
-        let (object, found) = decode::value(&call.resource, document, options.field_validation)?;
+        let (document, found) = patched(call, old.value(), call.resource.schema.as_ref())?;
+        let (object, found) = decode::patched(call, document, &found, options.field_validation)?;
         *warnings.lock() = found;
         Ok(object)
     })
@@ -51,13 +51,18 @@ pub(super) async fn handle(call: &Call, part: Part) -> Result<Response<Body>> {
 
 /// The document after the patch in the body, of whichever kind but apply.
 pub(crate) fn patched_document(call: &Call, document: &Value, schema: Option<&Schema>) -> Result<Value> {
+    patched(call, document, schema).map(|(document, _)| document)
+}
+
+/// As [`patched_document`], with what is wrong with the patch's own text.
+fn patched(call: &Call, document: &Value, schema: Option<&Schema>) -> Result<(Value, Vec<String>)> {
     let kind = call.content_type();
     if !KINDS.contains(&kind.as_str()) {
         return Err(unsupported(&KINDS));
     }
-    let patch: Value = serde_json::from_slice(&call.body)
+    let (patch, problems) = model::decode::parse(&call.body)
         .map_err(|e| Error::bad_request(format!("the patch is not valid JSON: {e}")))?;
-    match kind.as_str() {
+    let document = match kind.as_str() {
         "application/json-patch+json" => json_patch::apply(document, &patch).map_err(|error| match error {
             JsonPatchError::Malformed(why) => Error::bad_request(why),
             JsonPatchError::Failed(why) => Status::failure(422, "Invalid", why).into(),
@@ -74,7 +79,8 @@ pub(crate) fn patched_document(call: &Call, document: &Value, schema: Option<&Sc
                 StrategicError::Unsupported => unsupported(&[KINDS[0], KINDS[1], KINDS[3]]),
             })
         }
-    }
+    };
+    Ok((document?, problems))
 }
 
 /// Server-side apply: makes the object where there is none.
@@ -84,8 +90,7 @@ async fn apply_configuration(call: &Call, options: &WriteOptions, part: Part) ->
         return Err(bad_options(FieldError::required(&path, "is required for apply patch")));
     }
     let Some(schema) = &call.resource.schema else { return Err(unsupported(&KINDS[..3])) };
-    let document = decode::document(&call.body)?;
-    let (applied, warnings) = decode::value(&call.resource, document, options.field_validation)?;
+    let (applied, warnings) = decode::applied(call, options.field_validation)?;
     check_applied(call, &applied)?;
     let manager = Manager {
         name: &options.field_manager,

@@ -57,3 +57,18 @@ async fn applying_needs_a_manager_and_force_needs_applying() {
     let (code, _) = cluster.send("PATCH", &format!("{ONE}?force=true"), &json!({})).await;
     assert_eq!(code, 422);
 }
+
+#[tokio::test]
+async fn a_field_that_the_kind_lacks_cannot_be_applied_however_it_is_validated() {
+    let cluster = Cluster::start().await;
+    let mut odd = deployment("a", 1);
+    odd["spec"]["replicaz"] = json!(2);
+    for validation in ["Strict", "Warn", "Ignore"] {
+        let (code, status) =
+            apply(&cluster, &format!("fieldManager=me&fieldValidation={validation}"), &odd).await;
+        let message = status["message"].as_str().unwrap_or_default();
+        assert_eq!(code, 500, "{validation}: {message}");
+        assert!(message.starts_with("failed to create typed patch object ("), "{validation}: {message}");
+        assert!(message.ends_with(".spec.replicaz: field not declared in schema"), "{validation}: {message}");
+    }
+}

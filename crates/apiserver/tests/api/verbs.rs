@@ -118,6 +118,39 @@ async fn unknown_fields_are_refused_warned_of_or_dropped_as_asked() {
 }
 
 #[tokio::test]
+async fn a_patch_with_unknown_or_repeated_fields_is_invalid_where_that_is_asked_for() {
+    let cluster = Cluster::start().await;
+    cluster.ok("POST", DEPLOYMENTS, &deployment("a", 1)).await;
+    let merge = "application/merge-patch+json";
+    let strategic = "application/strategic-merge-patch+json";
+    let json_patch = "application/json-patch+json";
+    let unknown = r#"{"spec":{"replicaz":2}}"#;
+    for (kind, body, problem) in [
+        (merge, unknown, r#"unknown field "spec.replicaz""#),
+        (strategic, unknown, r#"unknown field "spec.replicaz""#),
+        (merge, r#"{"spec":{"replicas":2,"replicas":3}}"#, r#"duplicate field "spec.replicas""#),
+        (
+            json_patch,
+            r#"[{"op":"add","path":"/spec/replicaz","value":2}]"#,
+            r#"unknown field "spec.replicaz""#,
+        ),
+    ] {
+        let path = format!("{DEPLOYMENTS}/a?fieldValidation=Strict");
+        let (code, status) = cluster.send_as("PATCH", &path, kind, body.into()).await;
+        let message = status["message"].as_str().unwrap_or_default();
+        assert_eq!((code, status["reason"].as_str()), (422, Some("Invalid")), "{kind} {body}: {message}");
+        assert!(message.starts_with(" \"\" is invalid: patch: Invalid value: "), "{kind} {body}: {message}");
+        assert!(message.ends_with(&format!("strict decoding error: {problem}")), "{kind} {body}: {message}");
+        let path = format!("{DEPLOYMENTS}/a?fieldValidation=Ignore");
+        assert_eq!(cluster.send_as("PATCH", &path, kind, body.into()).await.0, 200, "{kind} {body}");
+    }
+    let (code, status) = cluster
+        .send_as("PATCH", &format!("{DEPLOYMENTS}/a"), merge, r#"{"spec":{"replicas":"many"}}"#.into())
+        .await;
+    assert_eq!((code, status["details"]["causes"][0]["field"].as_str()), (422, Some("patch")), "{status}");
+}
+
+#[tokio::test]
 async fn a_name_is_made_up_where_only_its_beginning_is_given() {
     let cluster = Cluster::start().await;
     let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"generateName": "a-"}});
