@@ -1,4 +1,4 @@
-//! What std lacks: error chains, typed ids, atomic files, back-off, an injected clock.
+//! What std lacks: error chains, typed ids, atomic files, overlay mounts, back-off, an injected clock.
 //!
 //! The lowest row of the house: every crate may use it, and it knows none of them. No tokio, no
 //! format, no policy. Clock and randomness are traits, so that planners and state machines can be
@@ -10,6 +10,7 @@ pub mod clock;
 pub mod error;
 pub mod fs;
 pub mod id;
+pub mod overlay;
 pub mod random;
 
 pub use clock::{Clock, SystemClock, Timestamp};

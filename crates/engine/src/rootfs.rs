@@ -7,13 +7,10 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use base::overlay::Overlay;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
-use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_fd, fsconfig_set_string,
-    fsmount, fsopen,
-};
 
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, Result};
 use crate::state::Layers;
 
 /// A root directory into which paths can be resolved.
@@ -65,20 +62,10 @@ impl RootFs {
         Self::overlay(&lower, Some((&layers.upper, &layers.work)))
     }
 
-    fn overlay(lower: &[&Path], upper: Option<(&Path, &Path)>) -> Result<Self> {
-        let tried = || "put a container's layers together".to_owned();
-        let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).context(tried)?;
-        fsconfig_set_string(context.as_fd(), "source", "overlay").context(tried)?;
-        for path in lower {
-            set_directory(context.as_fd(), "lowerdir+", path)?;
-        }
-        if let Some((upper, work)) = upper {
-            set_directory(context.as_fd(), "upperdir", upper)?;
-            set_directory(context.as_fd(), "workdir", work)?;
-        }
-        fsconfig_create(context.as_fd()).context(tried)?;
-        let root = fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
-            .context(tried)?;
+    fn overlay(lower: &[&Path], writable: Option<(&Path, &Path)>) -> Result<Self> {
+        let root = Overlay { lower, writable, options: &[] }
+            .mount()
+            .map_err(|error| Error::internal("open the root file system").with_source(error))?;
         Ok(Self { root })
     }
 
@@ -109,17 +96,5 @@ impl RootFs {
 impl AsFd for RootFs {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.root.as_fd()
-    }
-}
-
-fn set_directory(context: BorrowedFd<'_>, key: &str, path: &Path) -> Result<()> {
-    let tried = || format!("use `{}` as a layer", path.display());
-    let directory = openat(CWD, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-        .context(tried)?;
-    match fsconfig_set_fd(context, key, directory.as_fd()) {
-        Ok(()) => Ok(()),
-        // Kernels before 6.13 take paths only.
-        Err(rustix::io::Errno::INVAL) => fsconfig_set_string(context, key, path).context(tried),
-        Err(error) => Err(error).context(tried),
     }
 }

@@ -3,8 +3,7 @@
 //! Nothing here touches a disk or a network. The image documents are ours rather than those of
 //! `oci-spec`: an image's id is the digest of its configuration's bytes, so maps must print in a
 //! stable order, and Docker's superset (`Healthcheck`, `OnBuild`, `Shell`) must survive a round
-//! trip. The runtime documents under [`runtime`] are `oci-spec`'s; our own runtime does not use them,
-//! it has types of its own.
+//! trip. The runtime's documents are in the crate `runtime`.
 #![forbid(unsafe_code)]
 
 pub mod archive;
@@ -20,6 +19,5 @@ mod serde_shapes;
 pub use config::{ContainerConfig, Healthcheck, History, ImageConfig, RootFs};
 pub use digest::{Algorithm, Digest, Hasher};
 pub use manifest::{Descriptor, Document, Index, Manifest};
-pub use oci_spec::runtime;
 pub use platform::Platform;
 pub use reference::Reference;

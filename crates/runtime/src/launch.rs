@@ -168,6 +168,9 @@ pub(crate) enum ProcessError {
     /// The new process ended without a word, for example killed for want of memory.
     #[error("the process ended before its program was started")]
     Died,
+    /// The root file system's layers.
+    #[error("make the root file system")]
+    Overlay(#[source] base::overlay::OverlayError),
     /// The filter.
     #[error("compile the system call filter")]
     Seccomp(#[source] CompileError),

@@ -4,15 +4,11 @@
 //! it must resolve paths with `openat2` and `RESOLVE_IN_ROOT`.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
+use base::overlay::Overlay;
 use rustix::fs::{CWD, Mode, OFlags};
-use rustix::io::Errno;
-use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_fd, fsconfig_set_flag,
-    fsconfig_set_string, fsmount, fsopen,
-};
 
 use super::{Snapshot, SnapshotError, lower_links};
 use crate::image::{FindError, ImageId};
@@ -49,39 +45,16 @@ impl Store {
     }
 }
 
+/// Puts layers together. Without a snapshot on top, nothing can be written.
 fn overlay(lower: &[PathBuf], upper: Option<&Snapshot>) -> io::Result<OwnedFd> {
-    let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
-    fsconfig_set_string(context.as_fd(), "source", "overlay")?;
-    if set_lower(context.as_fd(), lower).is_err() {
-        // Kernels before 6.7 take all directories at once, in 255 bytes.
-        let all: Vec<String> = lower.iter().map(|path| path.display().to_string()).collect();
-        fsconfig_set_string(context.as_fd(), "lowerdir", all.join(":"))?;
-    }
-    if let Some(snapshot) = upper {
-        set_directory(context.as_fd(), "upperdir", &snapshot.upper)?;
-        set_directory(context.as_fd(), "workdir", &snapshot.work)?;
-        // Redirected or partly copied files mean nothing without the layers below, and layers travel alone.
-        fsconfig_set_string(context.as_fd(), "redirect_dir", "off")?;
-        fsconfig_set_string(context.as_fd(), "metacopy", "off")?;
-        // An interrupted build step is done again, so nothing need be waited for.
-        let _ = fsconfig_set_flag(context.as_fd(), "volatile");
-    }
-    fsconfig_create(context.as_fd())?;
-    Ok(fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())?)
-}
-
-fn set_lower(context: BorrowedFd<'_>, lower: &[PathBuf]) -> io::Result<()> {
-    for path in lower {
-        set_directory(context, "lowerdir+", path)?;
-    }
-    Ok(())
-}
-
-fn set_directory(context: BorrowedFd<'_>, key: &str, path: &Path) -> io::Result<()> {
-    let directory = rustix::fs::openat(CWD, path, DIRECTORY, Mode::empty())?;
-    match fsconfig_set_fd(context, key, directory.as_fd()) {
-        // Kernels before 6.13 take paths only.
-        Err(Errno::INVAL) => Ok(fsconfig_set_string(context, key, path)?),
-        other => Ok(other?),
-    }
+    // Redirected or partly copied files mean nothing without the layers below, and layers travel
+    // alone. An interrupted build step is done again, so nothing need be waited for.
+    let options = [("redirect_dir", Some("off")), ("metacopy", Some("off")), ("volatile", None)];
+    let lower: Vec<&Path> = lower.iter().map(PathBuf::as_path).collect();
+    let overlay = Overlay {
+        lower: &lower,
+        writable: upper.map(|snapshot| (snapshot.upper.as_path(), snapshot.work.as_path())),
+        options: if upper.is_some() { &options } else { &[] },
+    };
+    overlay.mount().map_err(io::Error::other)
 }

@@ -1,15 +1,13 @@
 //! The root file system's mount, made before there is a container and attached nowhere.
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
+use base::overlay::Overlay;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
-use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags, fsconfig_create, fsconfig_set_flag,
-    fsconfig_set_string, fsmount, fsopen, open_tree,
-};
+use rustix::mount::{OpenTreeFlags, open_tree};
 
 use super::super::plan::RootPlan;
 use super::super::{Container, ProcessError};
@@ -17,9 +15,6 @@ use super::{c_string, host, options};
 use crate::Rootfs;
 use crate::spec::Linux;
 use crate::sys::mount::{MountAttr, set_attributes};
-
-/// The kernel takes no longer strings as parameters of a file system.
-const PARAMETER: usize = 255;
 
 pub(super) fn prepare(container: &Container<'_>, linux: &Linux) -> Result<RootPlan, ProcessError> {
     let asked = linux.rootfs_propagation.as_deref().filter(|name| !name.is_empty());
@@ -97,66 +92,10 @@ fn overlay(
     writable: Option<(&Path, &Path)>,
     volatile: bool,
 ) -> Result<OwnedFd, ProcessError> {
-    let failed =
-        |what: &str, error: Errno| ProcessError::Host { what: what.to_owned(), source: error.into() };
     if lower.is_empty() {
         return Err(ProcessError::invalid("an overlay needs at least one lower directory"));
     }
-    let mut kept = Vec::new();
-    let context =
-        fsopen(c"overlay", FsOpenFlags::FSOPEN_CLOEXEC).map_err(|error| failed("make an overlay", error))?;
-    let mut layers = lower.iter();
-    let first = layers.next().expect("checked not to be empty");
-    match fsconfig_set_string(&context, c"lowerdir+", short(first, &mut kept)?) {
-        Ok(()) => {
-            for layer in layers {
-                fsconfig_set_string(&context, c"lowerdir+", short(layer, &mut kept)?)
-                    .map_err(|error| host("add layer", layer, error))?;
-            }
-        }
-        // Before Linux 6.5 all layers are one parameter.
-        Err(Errno::INVAL) => {
-            let all = lower
-                .iter()
-                .map(|layer| numbered(layer, &mut kept))
-                .collect::<Result<Vec<_>, _>>()?
-                .join(":");
-            if all.len() > PARAMETER {
-                return Err(failed("put this many layers together (Linux 6.5 can)", Errno::TOOBIG));
-            }
-            fsconfig_set_string(&context, c"lowerdir", all)
-                .map_err(|error| failed("add the layers", error))?;
-        }
-        Err(error) => return Err(host("add layer", first, error)),
-    }
-    if let Some((upper, work)) = writable {
-        fsconfig_set_string(&context, c"upperdir", short(upper, &mut kept)?)
-            .map_err(|error| host("add upper directory", upper, error))?;
-        fsconfig_set_string(&context, c"workdir", short(work, &mut kept)?)
-            .map_err(|error| host("add work directory", work, error))?;
-        if volatile {
-            fsconfig_set_flag(&context, c"volatile")
-                .map_err(|error| failed("make the overlay volatile", error))?;
-        }
-    }
-    fsconfig_create(&context)
-        .and_then(|()| fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty()))
-        .map_err(|error| failed("put the overlay together", error))
-}
-
-/// The path itself if the kernel takes it as a parameter, else a short name for it.
-fn short(path: &Path, kept: &mut Vec<OwnedFd>) -> Result<PathBuf, ProcessError> {
-    if path.as_os_str().len() <= PARAMETER {
-        Ok(path.to_owned())
-    } else {
-        numbered(path, kept).map(PathBuf::from)
-    }
-}
-
-fn numbered(path: &Path, kept: &mut Vec<OwnedFd>) -> Result<String, ProcessError> {
-    let fd = openat(CWD, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-        .map_err(|error| host("open layer", path, error))?;
-    let name = format!("/proc/self/fd/{}", fd.as_raw_fd());
-    kept.push(fd);
-    Ok(name)
+    let lower: Vec<&Path> = lower.iter().map(PathBuf::as_path).collect();
+    let options: &[_] = if volatile && writable.is_some() { &[("volatile", None)] } else { &[] };
+    Overlay { lower: &lower, writable, options }.mount().map_err(ProcessError::Overlay)
 }
