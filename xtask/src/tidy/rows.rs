@@ -13,7 +13,7 @@ const HOUSE: &[(&str, &[&str])] = &[
     // Mechanisms.
     ("store", &[]),
     ("image", &["oci"]),
-    ("runtime", &["oci"]),
+    ("runtime", &[]),
     ("net", &[]),
     // Engines.
     ("engine", &["oci", "image", "runtime", "net"]),
@@ -24,13 +24,14 @@ const HOUSE: &[(&str, &[&str])] = &[
     ("control", &["model", "client"]),
     ("node", &["model", "client", "engine", "net"]),
     // Fronts.
-    ("docker", &["oci", "engine", "build"]),
+    ("docker", &["engine", "build"]),
 ];
 
 /// Crates that may use the whole house: the binary, tests and chores.
 const EVERYTHING: &[&str] = &["gantry", "xtask", "testkit"];
 
-/// Complains about every dependency between crates of the house that the table does not allow.
+/// Complains about every dependency between crates of the house that the table does not allow, and
+/// about every one that it allows and nobody has.
 ///
 /// Dev-dependencies are free: a test may look down from anywhere.
 pub(super) fn check(metadata: &Metadata) -> Vec<String> {
@@ -49,13 +50,18 @@ pub(super) fn check(metadata: &Metadata) -> Vec<String> {
             .dependencies
             .iter()
             .filter(|dependency| dependency.path.is_some() && dependency.kind != DependencyKind::Development);
-        for dependency in inner {
+        for dependency in inner.clone() {
             if dependency.name != "base" && !allowed.contains(&dependency.name.as_str()) {
                 complaints.push(format!(
                     "crate `{name}` may not use `{}`: it stands in the way of the rows",
                     dependency.name
                 ));
             }
+        }
+        for unused in allowed.iter().filter(|name| !inner.clone().any(|used| used.name == **name)) {
+            complaints.push(format!(
+                "crate `{name}` does not use `{unused}`: take it out of the table in xtask/src/tidy/rows.rs"
+            ));
         }
     }
     complaints
