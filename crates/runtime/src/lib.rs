@@ -6,8 +6,8 @@
 //! through the module `launch`, the only place that clones.
 //!
 //! Nothing here may be called from a process with more than one thread, except
-//! [`shim::launch`], [`shim::protocol`], [`spec`], [`defaults`], [`seccomp`], [`features`] and
-//! [`cgroup`].
+//! [`shim::launch`], [`shim::protocol`], [`spec`], [`defaults`], [`seccomp`], [`features`], [`signal`]
+//! and [`cgroup`].
 
 pub mod cgroup;
 pub mod cli;
@@ -17,6 +17,7 @@ pub mod init;
 pub mod rootfs;
 pub mod seccomp;
 pub mod shim;
+pub mod signal;
 pub mod spec;
 
 mod capability;

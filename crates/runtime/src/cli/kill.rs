@@ -5,6 +5,7 @@ use std::os::fd::AsFd;
 use super::arguments::{Arguments, UsageError};
 use super::state::StateError;
 use super::{CliError, Context};
+use crate::signal::by_name;
 use crate::spec::Status;
 use crate::sys::signal;
 
@@ -19,8 +20,7 @@ pub(super) fn kill(context: &Context, mut args: Arguments<'_>) -> Result<u8, Cli
     let id = args.positional()?;
     let name = args.optional()?.unwrap_or_else(|| "TERM".to_owned());
     args.end()?;
-    let number =
-        signal::by_name(&name).ok_or_else(|| CliError::Refused(format!("there is no signal `{name}`")))?;
+    let number = by_name(&name).ok_or_else(|| CliError::Refused(format!("there is no signal `{name}`")))?;
     let saved = context.load(&id)?;
     if all {
         let cgroup = saved.cgroup()?;
