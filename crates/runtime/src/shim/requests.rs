@@ -3,6 +3,7 @@
 mod create;
 mod exec;
 mod lifecycle;
+mod streams;
 
 use base::error::chain;
 

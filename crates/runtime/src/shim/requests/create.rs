@@ -7,10 +7,9 @@ use base::error::chain;
 use rustix::event::epoll::EventFlags;
 
 use super::super::container::{Container, Profile};
-use super::super::log::Log;
-use super::super::process::{Held, Pipes};
 use super::super::protocol::{Failure, FailureKind, Stdio};
 use super::super::server::{Server, Wake};
+use super::streams::Prepared;
 use super::{internal, not_found, wrong_state};
 use crate::Rootfs;
 use crate::cgroup::Cgroup;
@@ -38,14 +37,7 @@ impl Server {
             linux.seccomp.as_ref().map(seccomp::compile).transpose().map_err(ProcessError::Seccomp)?;
         let path = linux.cgroups_path.clone().unwrap_or_else(|| Path::new("/gantry").join(&id));
         let cgroup = Cgroup::at(&path)?;
-        let log = stdio
-            .log
-            .clone()
-            .map(Log::open)
-            .transpose()
-            .map_err(|error| internal(format!("open the log of container {id}: {error}")))?;
-        let pipes = Pipes::make(&stdio).map_err(|error| internal(format!("make pipes: {error}")))?;
-        let (theirs, input, outputs) = (pipes.theirs, pipes.input, pipes.outputs);
+        let (streams, theirs) = Prepared::new(stdio, format!("container {id}"))?;
         let made = cgroup
             .create()
             .and_then(|()| cgroup.apply(&crate::defaults::limits(&spec)))
@@ -54,35 +46,10 @@ impl Server {
                 self.launch(&id, &spec, &bundle, rootfs, filter.as_ref(), &cgroup, theirs)
                     .map_err(Failure::from)
             });
-        let (mut started, pending) = made.inspect_err(|_| drop(cgroup.remove()))?;
-        for warning in &started.warnings {
-            eprintln!("gantry shim: container {id}: {warning}");
-        }
-        let (input, outputs) = match started.terminal.take() {
-            None => (input, outputs),
-            Some(outer) => Pipes::of_terminal(outer, stdio.stdin)
-                .map_err(|error| internal(format!("hold the terminal of container {id}: {error}")))?,
-        };
-        let number = self.next_number();
+        let (started, pending) = made.inspect_err(|_| drop(cgroup.remove()))?;
         let pid = started.pid;
-        let held = Held {
-            container: id.clone(),
-            exec: None,
-            pid,
-            start_time: started.start_time,
-            pidfd: started.pidfd,
-            started_at: None,
-            input,
-            outputs,
-            terminal: stdio.terminal,
-            stdin_once: stdio.stdin_once,
-            log,
-            attached: Vec::new(),
-            waiting: Vec::new(),
-            ended: None,
-            exit: None,
-            deadline: None,
-        };
+        let held = streams.hold(id.clone(), None, started, None)?;
+        let number = self.next_number();
         let watched = self.watch(&held.pidfd, Wake::Exit(number), EventFlags::IN);
         let oom = cgroup.oom_watch();
         if let Some(oom) = &oom {

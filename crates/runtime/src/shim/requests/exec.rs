@@ -3,10 +3,9 @@
 use base::Clock;
 use rustix::event::epoll::EventFlags;
 
-use super::super::log::Log;
-use super::super::process::{Held, Pipes};
 use super::super::protocol::{Failure, FailureKind, Response, Stdio, Streams};
 use super::super::server::{Server, Wake};
+use super::streams::Prepared;
 use super::{internal, not_found, wrong_state};
 use crate::launch::{self, Joining};
 use crate::spec::{Process, Status};
@@ -32,51 +31,20 @@ impl Server {
             return Err(Failure { kind: FailureKind::Exists, message });
         }
         container.profile.complete(&mut process);
-        let log = stdio
-            .log
-            .clone()
-            .map(Log::open)
-            .transpose()
-            .map_err(|error| internal(format!("open the log of process {exec}: {error}")))?;
-        let pipes = Pipes::make(&stdio).map_err(|error| internal(format!("make pipes: {error}")))?;
-        let mut started = launch::join(Joining {
+        let (prepared, theirs) = Prepared::new(stdio, format!("process {exec} of container {id}"))?;
+        let started = launch::join(Joining {
             process: &process,
             filter: container.profile.filter.as_ref(),
             target: first.pidfd(),
             target_pid: first.pid,
             cgroup: &container.cgroup,
-            stdio: pipes.theirs,
+            stdio: theirs,
             die_with_parent: true,
             preserve_fds: 0,
         })?;
-        for warning in &started.warnings {
-            eprintln!("gantry shim: process {exec} of container {id}: {warning}");
-        }
-        let (input, outputs) = match started.terminal.take() {
-            None => (pipes.input, pipes.outputs),
-            Some(outer) => Pipes::of_terminal(outer, stdio.stdin)
-                .map_err(|error| internal(format!("hold the terminal of process {exec}: {error}")))?,
-        };
-        let number = self.next_number();
         let pid = started.pid;
-        let held = Held {
-            container: id.clone(),
-            exec: Some(exec.clone()),
-            pid,
-            start_time: started.start_time,
-            pidfd: started.pidfd,
-            started_at: Some(self.clock.now()),
-            input,
-            outputs,
-            terminal: stdio.terminal,
-            stdin_once: stdio.stdin_once,
-            log,
-            attached: Vec::new(),
-            waiting: Vec::new(),
-            ended: None,
-            exit: None,
-            deadline: None,
-        };
+        let held = prepared.hold(id.clone(), Some(exec.clone()), started, Some(self.clock.now()))?;
+        let number = self.next_number();
         self.watch(&held.pidfd, Wake::Exit(number), EventFlags::IN)
             .map_err(|error| internal(format!("watch process {exec}: {error}")))?;
         self.processes.insert(number, held);
