@@ -108,10 +108,8 @@ fn parse_one(rule: &DeviceRule) -> Result<Rule, CgroupError> {
 /// An allowing rule matches if it has all of the access that is asked for, a forbidding one if it
 /// has any of it.
 fn program(rules: &[Rule]) -> Vec<Instruction> {
-    let mut rules = combine(rules);
-    rules.reverse();
     let mut code = bpf::device_prologue();
-    for rule in &rules {
+    for rule in combine(rules).iter().rev() {
         let mut body = Vec::new();
         if rule.kind != Kind::Any {
             body.push((bpf::Field::Kind, rule.kind as u32));
@@ -124,6 +122,10 @@ fn program(rules: &[Rule]) -> Vec<Instruction> {
         }
         let access = (rule.access != ALL_ACCESS).then_some(rule.access);
         code.extend(bpf::device_rule(&body, access, rule.allow));
+        if body.is_empty() && access.is_none() {
+            // It decides on everything. The kernel refuses a program with instructions that are never reached.
+            return code;
+        }
     }
     code.extend(bpf::device_epilogue());
     code
@@ -172,6 +174,7 @@ mod tests {
     /// What the program says of an access.
     fn check(rules: &[DeviceRule], kind: u32, access: u32, major: u32, minor: u32, expected: bool) {
         let program = program(&parse(rules).expect("good rules"));
+        assert_eq!(bpf::unreachable(&program), [0usize; 0], "the kernel refuses what is never reached");
         let allowed = bpf::interpret(&program, access << 16 | kind, major, minor);
         assert_eq!(allowed, expected, "kind {kind} access {access} device {major}:{minor}");
     }
@@ -198,6 +201,14 @@ mod tests {
         };
         check(&[rule("r"), rule("w")], 2, READ | WRITE, 10, 200, true);
         check(&[rule("r")], 2, READ | WRITE, 10, 200, false);
+    }
+
+    #[test]
+    fn nothing_counts_before_a_rule_for_everything() {
+        let rule = |allow| DeviceRule { allow, ..DeviceRule::default() };
+        check(&[rule(false), rule(true)], 2, READ, 1, 1, true);
+        check(&[rule(true), rule(false)], 2, READ, 1, 1, false);
+        check(&[], 2, READ, 1, 1, false);
     }
 
     #[test]

@@ -51,6 +51,11 @@ impl Hierarchies {
         if self.v1.is_empty() { Version::V2 } else { Version::V1 { hybrid: self.unified.is_some() } }
     }
 
+    /// The unified hierarchy alone, as a host without v1 has it; `None` if it is not mounted.
+    pub fn unified_alone(self) -> Option<Self> {
+        self.unified.is_some().then(|| Self { v1: Vec::new(), ..self })
+    }
+
     pub(crate) fn v1(&self) -> &[V1Hierarchy] {
         &self.v1
     }

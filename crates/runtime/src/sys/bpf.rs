@@ -210,6 +210,26 @@ fn bpf_mut<T>(command: i32, attributes: &mut T) -> io::Result<i32> {
     if result >= 0 { Ok(result as i32) } else { Err(io::Error::last_os_error()) }
 }
 
+/// The instructions of a program that no way leads to, for tests.
+#[cfg(test)]
+pub(crate) fn unreachable(program: &[Instruction]) -> Vec<usize> {
+    let mut reached = vec![false; program.len()];
+    let mut open = vec![0usize];
+    while let Some(at) = open.pop() {
+        if std::mem::replace(&mut reached[at], true) {
+            continue;
+        }
+        let Instruction { code, offset, .. } = program[at];
+        if code != EXIT {
+            open.push(at + 1);
+        }
+        if [JUMP_NOT_EQUAL, JUMP_NOT_EQUAL_REGISTER, JUMP_EQUAL].contains(&code) {
+            open.push((at as i64 + 1 + i64::from(offset)) as usize);
+        }
+    }
+    (0..program.len()).filter(|&at| !reached[at]).collect()
+}
+
 /// What a program answers, for tests.
 #[cfg(test)]
 pub(crate) fn interpret(program: &[Instruction], access_type: u32, major: u32, minor: u32) -> bool {
