@@ -254,7 +254,7 @@ fn a_hook_that_fails_after_the_start_ends_the_container_and_the_later_hooks_run(
     let mut spec = shell("exec sleep 1000");
     spec.hooks = Some(runtime::spec::Hooks {
         poststart: vec![hook("exit 3".to_owned())],
-        poststop: vec![hook(format!("echo stopped > {}", seen.display()))],
+        poststop: vec![hook("exit 4".to_owned()), hook(format!("echo stopped > {}", seen.display()))],
         ..runtime::spec::Hooks::default()
     });
     let bench = Bench::new(spec);
@@ -262,6 +262,27 @@ fn a_hook_that_fails_after_the_start_ends_the_container_and_the_later_hooks_run(
     assert!(bench.bad(&["start", "c1"]).contains("failed: exit status: 3"));
     assert!(bench.bad(&["state", "c1"]).contains("does not exist"));
     assert_eq!(std::fs::read_to_string(seen).expect("read"), "stopped\n");
+}
+
+#[test]
+fn hooks_after_the_start_find_the_program_running() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let seen = dir.path().join("seen");
+    let mut spec = shell("exec sleep 1000");
+    let program = r#"pid=$(sed 's/.*"pid":\([0-9]*\).*/\1/'); tr '\0' ' ' < /proc/$pid/cmdline"#;
+    let hook = runtime::spec::Hook {
+        path: "/bin/sh".into(),
+        args: vec!["sh".into(), "-c".into(), format!("{program} > {}", seen.display())],
+        env: vec!["PATH=/bin:/usr/bin".to_owned()],
+        timeout: None,
+    };
+    spec.hooks = Some(runtime::spec::Hooks { poststart: vec![hook], ..runtime::spec::Hooks::default() });
+    let bench = Bench::new(spec);
+    bench.start(&["create", "c1"]);
+    bench.good(&["start", "c1"]);
+    let command = std::fs::read_to_string(seen).expect("read");
+    // The shell may have replaced itself by then.
+    assert!(["/bin/sh -c exec sleep 1000 ", "sleep 1000 "].contains(&command.as_str()), "{command}");
 }
 
 #[test]

@@ -52,10 +52,7 @@ pub(super) fn remove(context: &Context, saved: &Saved) -> Result<(), CliError> {
     }
     cgroup.remove()?;
     let directory = context.directory(&saved.id)?;
-    // After them nobody could be told of a failure that undoes anything.
-    if let Err(error) = start::hooks(context, saved, |hooks| hooks.poststop) {
-        eprintln!("gantry runtime: {}", base::error::chain(&error));
-    }
+    start::poststop(context, saved);
     std::fs::remove_dir_all(&directory)
         .map_err(|error| CliError::system(format!("remove `{}`", directory.display()), error))
 }
