@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 mod cli;
 mod config;
+mod modules;
 mod plugs;
 mod serve;
 mod services;

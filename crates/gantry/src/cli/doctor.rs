@@ -1,12 +1,13 @@
 //! `gantry doctor`: what the kernel and the host lack, with the cure.
 
 use std::path::Path;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
 use serde::Serialize;
 
 use super::output;
 use crate::config::Config;
+use crate::modules::{MODULES, Module, Modules, Presence};
 
 /// One thing that was looked at.
 #[derive(Serialize)]
@@ -42,11 +43,12 @@ impl Finding {
 
 pub(super) fn run(config: &Config, arguments: output::Arguments) -> anyhow::Result<ExitCode> {
     let mut findings = vec![privileges(), kernel()];
-    findings.extend(["overlay", "tmpfs", "proc"].map(file_system));
+    findings.extend(["tmpfs", "proc"].map(file_system));
+    let modules = Modules::of_this_kernel();
+    findings.extend(MODULES.iter().map(|module| kernel_module(&modules, module)));
     findings.push(cgroups());
     findings.extend(["net", "pid", "ipc", "uts", "mnt", "user", "cgroup"].map(namespace));
     findings.push(seccomp());
-    findings.push(nftables());
     findings.push(forwarding());
     findings.push(disk(&config.root));
     findings.extend(["docker", "kubectl"].map(client));
@@ -98,17 +100,41 @@ fn file_system(name: &'static str) -> Finding {
     if known.split_whitespace().any(|word| word == name) {
         return Finding::ok("file system", name);
     }
-    // A module may be loaded at first use.
-    let loadable = Command::new("modprobe").args(["--dry-run", "--quiet", name]).status();
-    if loadable.is_ok_and(|status| status.success()) {
-        Finding::ok("file system", format!("{name} (as a module)"))
-    } else {
-        Finding::problem(
-            "file system",
-            format!("{name} is missing"),
-            format!("modprobe {name}, or use a kernel that has it"),
-        )
+    Finding::problem("file system", format!("{name} is missing"), "use a kernel that has it")
+}
+
+fn kernel_module(modules: &Modules, module: &Module) -> Finding {
+    let Module { name, purpose, option, needed } = *module;
+    match modules.presence(module) {
+        Presence::There => Finding::ok("kernel module", name),
+        Presence::Loadable => Finding::ok("kernel module", format!("{name} (gantry up loads it)")),
+        Presence::Unknown if unlisted_is_there(name) => Finding::ok("kernel module", name),
+        Presence::Unknown => Finding::notice(
+            "kernel module",
+            format!("{name}: this kernel does not say whether it has it; it is for {purpose}"),
+            format!("if gantry up complains, use a kernel with {option}"),
+        ),
+        Presence::Absent => {
+            let found = format!("{name} is missing, which is for {purpose}");
+            let cure = format!("install all of this kernel's modules, or use a kernel with {option}");
+            if needed {
+                Finding::problem("kernel module", found, cure)
+            } else {
+                Finding::notice("kernel module", found, cure)
+            }
+        }
     }
+}
+
+/// Whether what a module would bring is seen at work.
+fn unlisted_is_there(name: &str) -> bool {
+    let known = |word: &str| {
+        let known = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
+        known.split_whitespace().any(|known| known == word)
+    };
+    known(name)
+        || Path::new("/sys/module").join(name).exists()
+        || (name.starts_with("nf") && Path::new("/proc/sys/net/netfilter").exists())
 }
 
 fn cgroups() -> Finding {
@@ -149,25 +175,6 @@ fn seccomp() -> Finding {
     } else {
         let cure = "use a kernel with CONFIG_SECCOMP_FILTER; containers need --security-opt seccomp=unconfined until then";
         Finding::problem("seccomp", "the kernel has no system call filters", cure)
-    }
-}
-
-fn nftables() -> Finding {
-    let there = Path::new("/proc/sys/net/netfilter").exists() || Path::new("/sys/module/nf_tables").exists();
-    let loadable = || {
-        Command::new("modprobe")
-            .args(["--dry-run", "--quiet", "nf_tables"])
-            .status()
-            .is_ok_and(|s| s.success())
-    };
-    if there || loadable() {
-        Finding::ok("nftables", "the kernel has it")
-    } else {
-        Finding::problem(
-            "nftables",
-            "the kernel lacks it",
-            "modprobe nf_tables, or use a kernel with CONFIG_NF_TABLES",
-        )
     }
 }
 

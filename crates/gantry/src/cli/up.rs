@@ -21,6 +21,7 @@ pub(super) fn run(config: &Config) -> anyhow::Result<ExitCode> {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .init();
+    crate::modules::load()?;
     // One provider of cryptography for all of TLS, before anything uses it.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime =
