@@ -16,6 +16,8 @@ pub struct EndpointSpec {
     pub name: String,
     /// More names for it in this network.
     pub aliases: Vec<String>,
+    /// Names of its own for others in this network.
+    pub links: Vec<NameLink>,
     /// The address to have, or the next free one.
     pub address: Option<Ipv4Addr>,
     /// The hardware address to have, or one made from the address.
@@ -41,6 +43,9 @@ pub struct Endpoint {
     pub name: String,
     /// More names for it in this network.
     pub aliases: Vec<String>,
+    /// Names of its own for others in this network.
+    #[serde(default)]
+    pub links: Vec<NameLink>,
     /// Its address.
     pub address: Ipv4Addr,
     /// Prefix length of the network's subnet.
@@ -55,6 +60,15 @@ pub struct Endpoint {
     pub host_interface: String,
     /// Published ports, with the host ports chosen.
     pub ports: Vec<PortBinding>,
+}
+
+/// A name that one owner alone has for another in a network.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NameLink {
+    /// What it calls the other.
+    pub alias: String,
+    /// A name that the other has in the network; it need not exist yet.
+    pub target: String,
 }
 
 /// A port to publish.

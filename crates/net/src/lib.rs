@@ -34,7 +34,7 @@ mod sandbox;
 mod services;
 mod state;
 
-pub use attach::{Endpoint, EndpointSpec, PortBinding, PortSpec, Protocol};
+pub use attach::{Endpoint, EndpointSpec, NameLink, PortBinding, PortSpec, Protocol};
 pub use config::{AddressPool, Config, Subnet};
 pub use dns::{DnsAddress, DnsEndpoint, DnsPort, DnsService, DnsTable};
 pub use error::{AttachError, KernelError, NetworkError, OpenError, PortError};

@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use super::{Inner, NetworkId, NetworkKind};
-use crate::{Config, dns};
+use crate::{Config, NameLink, dns};
 
 /// Where somebody who asks for a name is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -12,6 +12,8 @@ pub(crate) struct Place {
     pub(crate) networks: Vec<NetworkId>,
     /// Whether it is in internal networks only.
     pub(crate) internal: bool,
+    /// Names of its own for others, and in which network.
+    pub(crate) links: Vec<(NetworkId, NameLink)>,
 }
 
 impl Inner {
@@ -41,24 +43,23 @@ impl Inner {
         let Some(asker) = state.endpoints.values().find(|endpoint| endpoint.address == address) else {
             return Some(Place::default());
         };
-        let mine: Vec<_> = state
-            .endpoints
-            .values()
-            .filter(|endpoint| endpoint.owner == asker.owner)
-            .filter_map(|endpoint| state.networks.get(&endpoint.network))
+        let own = || state.endpoints.values().filter(|endpoint| endpoint.owner == asker.owner);
+        let links = own()
+            .flat_map(|endpoint| endpoint.links.iter().map(|link| (endpoint.network.clone(), link.clone())))
             .collect();
+        let mine: Vec<_> = own().filter_map(|endpoint| state.networks.get(&endpoint.network)).collect();
         let networks = mine
             .iter()
             .filter(|network| network.kind == NetworkKind::User)
             .map(|network| network.id.clone())
             .collect();
-        Some(Place { networks, internal: mine.iter().all(|network| network.internal) })
+        Some(Place { networks, internal: mine.iter().all(|network| network.internal), links })
     }
 
     /// The addresses of the containers called `name` in the asker's networks.
     ///
     /// A container is called by its name, its aliases and the beginning of its id, each also with
-    /// the network's name after a dot.
+    /// the network's name after a dot. A link of the asker's own goes before all these.
     pub(crate) fn addresses_of(&self, place: &Place, name: &str) -> Vec<Ipv4Addr> {
         const SHORT_ID: usize = 12;
         let state = self.state.lock();
@@ -66,15 +67,17 @@ impl Inner {
         for id in &place.networks {
             let Some(network) = state.networks.get(id) else { continue };
             let network_name = network.name.to_ascii_lowercase();
-            let plain = name.strip_suffix(&network_name).and_then(|rest| rest.strip_suffix('.'));
-            let called = |candidate: &str| {
-                candidate.eq_ignore_ascii_case(name)
-                    || plain.is_some_and(|plain| candidate.eq_ignore_ascii_case(plain))
-            };
+            let linked = place.links.iter().find_map(|(of, link)| {
+                let is_meant = of == id && is_called(&link.alias, name, &network_name);
+                is_meant.then(|| link.target.to_ascii_lowercase())
+            });
+            let name = linked.as_deref().unwrap_or(name);
+            let called = |candidate: &str| is_called(candidate, name, &network_name);
             for endpoint in state.endpoints.values().filter(|endpoint| endpoint.network == *id) {
                 let short = endpoint.owner.get(..SHORT_ID).unwrap_or(&endpoint.owner);
                 let by_name = !endpoint.name.is_empty() && called(&endpoint.name);
-                if by_name || called(short) || endpoint.aliases.iter().any(|alias| called(alias)) {
+                let by_id = linked.as_deref() == Some(&endpoint.owner);
+                if by_name || by_id || called(short) || endpoint.aliases.iter().any(|alias| called(alias)) {
                     found.push(endpoint.address);
                 }
             }
@@ -92,4 +95,10 @@ impl Inner {
         let network = state.networks.get(&endpoint.network)?;
         (!endpoint.name.is_empty()).then(|| format!("{}.{}", endpoint.name, network.name))
     }
+}
+
+/// Whether `asked` is `name`, alone or with the network's after a dot.
+fn is_called(name: &str, asked: &str, network: &str) -> bool {
+    let plain = asked.strip_suffix(network).and_then(|rest| rest.strip_suffix('.'));
+    name.eq_ignore_ascii_case(asked) || plain.is_some_and(|plain| name.eq_ignore_ascii_case(plain))
 }

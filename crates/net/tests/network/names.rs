@@ -9,7 +9,9 @@ use std::time::Duration;
 use hickory_proto::op::{Message, OpCode, Query, ResponseCode};
 use hickory_proto::rr::rdata::A;
 use hickory_proto::rr::{Name, RData, Record, RecordType};
-use net::{DnsAddress, DnsEndpoint, DnsPort, DnsService, DnsTable, EndpointSpec, NetworkSpec, Protocol};
+use net::{
+    DnsAddress, DnsEndpoint, DnsPort, DnsService, DnsTable, EndpointSpec, NameLink, NetworkSpec, Protocol,
+};
 
 use crate::host::*;
 
@@ -116,6 +118,32 @@ fn containers_of_a_user_defined_network_find_each_other_by_name() {
         network.endpoint_rename("web-id", "front").await.expect("rename");
         let front = dig(&web.netns, DOCKER, "front", RecordType::A).expect("renamed");
         assert_eq!(front, web.endpoint.address.to_string());
+        network.close().await;
+    });
+}
+
+#[test]
+fn a_link_is_a_name_for_its_owner_alone() {
+    on_host(|host| async move {
+        let network = host.open().await;
+        let spec = NetworkSpec { name: "shop".into(), internal: true, ..NetworkSpec::default() };
+        let shop = network.network_create(spec).await.expect("create");
+        let netns = network.netns_take().await.expect("take");
+        let web = EndpointSpec {
+            owner: "web-id".into(),
+            name: "web".into(),
+            links: vec![NameLink { alias: "Bar".into(), target: "db".into() }],
+            ..EndpointSpec::default()
+        };
+        network.endpoint_attach(netns.as_fd(), &shop.id, web).await.expect("attach");
+        let nobody = dig(&netns, DOCKER, "bar", RecordType::A).expect("an answer");
+        assert_eq!(nobody, "Non-Existent Domain", "the other is not there yet");
+        let db = sandbox(&network, &shop.id, "db", &[]).await;
+        let address = db.endpoint.address.to_string();
+        assert_eq!(dig(&netns, DOCKER, "bar", RecordType::A).expect("linked"), address);
+        assert_eq!(dig(&netns, DOCKER, "bar.shop", RecordType::A).expect("linked"), address);
+        let other = dig(&db.netns, DOCKER, "bar", RecordType::A).expect("an answer");
+        assert_eq!(other, "Non-Existent Domain");
         network.close().await;
     });
 }
