@@ -2,6 +2,7 @@
 
 pub(crate) mod create;
 pub(crate) mod credentials;
+pub(crate) mod distribution;
 pub(crate) mod history;
 pub(crate) mod inspect;
 pub(crate) mod list;

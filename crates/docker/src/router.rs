@@ -95,6 +95,7 @@ static ROUTES: &[Route] = routes! {
     POST "/images/{name}/push" => images::push::push,
     POST "/images/{name}/tag" => images::tag::tag,
     DELETE "/images/{name}" => images::remove::remove,
+    GET "/distribution/{name}/json" since 1 . 30 => images::distribution::inspect,
 
 
     POST "/build" => build::run::build,

@@ -36,4 +36,4 @@ pub use remove::{Conflict, DiskUsage, Pruned, Removal, RemoveError, RemoveOption
 pub use scratch::{Scratch, is_archive, unpack_files};
 pub use snapshot::{Change, ChangeKind, Snapshot, SnapshotError};
 pub use store::{OpenError, Store, WriteError};
-pub use transfer::{PullError, PullOptions, Pulled, PushError};
+pub use transfer::{PullError, PullOptions, Pulled, PushError, Remote};

@@ -11,6 +11,7 @@
 //! ingest/          unfinished work; emptied when the store opens
 //! ```
 
+mod flights;
 mod janitor;
 mod open;
 mod tables;
@@ -26,6 +27,7 @@ use parking_lot::Mutex;
 
 use crate::error::Kind;
 use crate::image::{FindError, ImageId};
+pub(crate) use flights::{Flight, Flights};
 use janitor::Janitor;
 pub(crate) use tables::Tables;
 
@@ -40,6 +42,7 @@ pub(crate) struct Inner {
     pub(crate) tables: Mutex<Tables>,
     pub(crate) clock: Box<dyn Clock>,
     pub(crate) janitor: Janitor,
+    pub(crate) flights: Flights,
     // Last, so that the lock is given back after everything else has ended.
     _lock: File,
 }

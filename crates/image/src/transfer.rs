@@ -1,10 +1,12 @@
 //! Pull and push.
 
+mod inspect;
 mod pull;
 mod push;
 
 use std::sync::Arc;
 
+pub use inspect::Remote;
 use oci::manifest::ParseDocumentError;
 use oci::{Digest, Platform, Reference};
 

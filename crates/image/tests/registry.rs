@@ -11,7 +11,7 @@ use image::registry::{Client, Config, Credentials};
 use image::{Kind, Progress, PullOptions};
 use oci::{Digest, Reference};
 use support::{Archive, TestStore, in_container, reference};
-use support_registry::{Registry, Setup, cutting_front, token_front};
+use support_registry::{Registry, Setup, counting_front, cutting_front, token_front};
 
 fn client(config: Config) -> Client {
     Client::new(config).expect("client")
@@ -150,6 +150,66 @@ async fn a_broken_connection_is_taken_up_where_it_broke() {
     let other = TestStore::new();
     let words = pull(&other, &client, &name, &Credentials::Anonymous).await.expect("pull over a bad line");
     assert!(words.contains("Retrying in"), "{words}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_pulls_at_once_fetch_each_layer_once() {
+    let registry = Registry::start(&Setup::default());
+    let name = registry.image("app:1");
+    let test = TestStore::new();
+    image(&test, &name);
+    let client = client(Config::default());
+    push(&test, &client, &name, &Credentials::Anonymous).await.expect("push");
+    let bytes_of_one = {
+        let (front, counted) = counting_front(registry.address).await;
+        let name = reference(&format!("127.0.0.1:{}/app:1", front.port()));
+        pull(&TestStore::new(), &client, &name, &Credentials::Anonymous).await.expect("pull");
+        -counted.load(Ordering::SeqCst)
+    };
+    let (front, counted) = counting_front(registry.address).await;
+    let name = reference(&format!("127.0.0.1:{}/app:1", front.port()));
+    let other = TestStore::new();
+    let one = || pull(&other, &client, &name, &Credentials::Anonymous);
+    let (a, b) = tokio::join!(one(), one());
+    let words = a.expect("pull") + &b.expect("pull");
+    assert!(words.contains("Already exists"), "{words}");
+    let bytes_of_both = -counted.load(Ordering::SeqCst);
+    assert!(bytes_of_both < bytes_of_one * 3 / 2, "{bytes_of_both} bytes instead of {bytes_of_one}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pull_goes_on_where_another_of_the_same_image_was_given_up() {
+    let registry = Registry::start(&Setup::default());
+    let name = registry.image("app:1");
+    let test = TestStore::new();
+    image(&test, &name);
+    let client = client(Config::default());
+    push(&test, &client, &name, &Credentials::Anonymous).await.expect("push");
+    let other = Arc::new(TestStore::new());
+    let first = {
+        let (other, client, name) = (other.clone(), client.clone(), name.clone());
+        tokio::spawn(async move { pull(&other, &client, &name, &Credentials::Anonymous).await })
+    };
+    let second = pull(&other, &client, &name, &Credentials::Anonymous);
+    first.abort();
+    second.await.expect("pull");
+    other.wait_until_clean();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registry_tells_what_a_name_leads_to() {
+    let registry = Registry::start(&Setup::default());
+    let name = registry.image("app:1");
+    let test = TestStore::new();
+    image(&test, &name);
+    let client = client(Config::default());
+    let digest = push(&test, &client, &name, &Credentials::Anonymous).await.expect("push");
+    let remote = client.inspect(&name, &Credentials::Anonymous).await.expect("inspect");
+    assert_eq!((&remote.descriptor.digest, &remote.platforms[..]), (&digest, &[oci::Platform::host()][..]));
+    let by_digest = client.inspect(&name.with_digest(digest), &Credentials::Anonymous).await;
+    assert_eq!(by_digest.expect("inspect"), remote);
+    let missing = client.inspect(&registry.image("app:2"), &Credentials::Anonymous).await;
+    assert_eq!(missing.expect_err("no such tag").kind(), Kind::NotFound);
 }
 
 #[tokio::test(flavor = "multi_thread")]

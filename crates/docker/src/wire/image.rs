@@ -73,6 +73,12 @@ wire! {
         size: i64,
     }
 
+    /// The answer to `GET /distribution/{name}/json`.
+    pub(crate) struct Distribution {
+        descriptor: Descriptor,
+        platforms: Vec<engine::image::Platform>,
+    }
+
     /// An element of `GET /images/{name}/history`.
     pub(crate) struct History {
         comment: String,

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 
 use super::janitor::Janitor;
-use super::{Inner, OpenError, Tables, unique_name};
+use super::{Flights, Inner, OpenError, Tables, unique_name};
 use crate::state::{self, LayerRecord, SnapshotRecord, State};
 
 pub(super) fn open(root: &Path, clock: Box<dyn Clock>) -> Result<Arc<Inner>, OpenError> {
@@ -37,6 +37,7 @@ pub(super) fn open(root: &Path, clock: Box<dyn Clock>) -> Result<Arc<Inner>, Ope
         tables: Mutex::new(Tables::default()),
         clock,
         janitor,
+        flights: Flights::default(),
         _lock: lock,
     });
     for chain_id in tables.unused_layers() {

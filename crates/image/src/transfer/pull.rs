@@ -19,7 +19,7 @@ use crate::layer::{Layer, LayerError};
 use crate::progress::{Action, Progress};
 use crate::registry::{Access, Client, Repository};
 use crate::state::Origin;
-use crate::store::{Durability, Inner};
+use crate::store::{Durability, Flight, Inner};
 
 /// As many layers as Docker fetches at once.
 const LAYERS_AT_ONCE: usize = 3;
@@ -46,8 +46,34 @@ struct PieceReader {
 
 /// A layer's way here; stopped when the pull is dropped.
 struct Fetch {
-    download: JoinHandle<Result<(), PullError>>,
+    download: JoinHandle<Result<Download, PullError>>,
     unpack: JoinHandle<Result<Ingested, LayerError>>,
+}
+
+/// How a download ended.
+enum Download {
+    /// It is here; nobody else fetches the layer until this is dropped.
+    Here(Flight),
+    /// Another pull had brought it when its turn came.
+    Elsewhere(Layer),
+}
+
+/// What came of a layer.
+enum Fetched {
+    /// It has to be given its place, before the others' turn.
+    Unpacked(Ingested, Flight),
+    /// It has its place.
+    Settled(Layer),
+}
+
+/// A layer that is to be brought here.
+struct Wanted {
+    /// What the registry has.
+    layer: Descriptor,
+    /// What is in it.
+    diff_id: Digest,
+    /// Its name here.
+    chain_id: Digest,
 }
 
 /// What the name led to.
@@ -169,16 +195,24 @@ async fn fetch_layers(
     }
     let turns = Arc::new(Semaphore::new(LAYERS_AT_ONCE));
     let mut fetches = Vec::new();
-    let missing = layers.iter().zip(&config.rootfs.diff_ids).skip(held.len());
-    for (at, (layer, diff_id)) in missing.enumerate() {
+    let missing = layers.iter().zip(&config.rootfs.diff_ids).zip(&chain_ids).skip(held.len());
+    for (at, ((layer, diff_id), chain_id)) in missing.enumerate() {
         if at >= LAYERS_AT_ONCE {
             progress.tell(Some(layer.digest.short()), Action::Waiting);
         }
-        fetches.push((layer, Fetch::start(inner, repository, layer, diff_id, &turns, progress)));
+        let wanted = Wanted { layer: layer.clone(), diff_id: diff_id.clone(), chain_id: chain_id.clone() };
+        fetches.push((layer, Fetch::start(inner, repository, wanted, &turns, progress)));
     }
     for (layer, fetch) in fetches {
-        let ingested = fetch.finish(&layer.digest).await?;
         let subject = layer.digest.short();
+        let (ingested, _flight) = match fetch.finish(&layer.digest).await? {
+            Fetched::Unpacked(ingested, flight) => (ingested, flight),
+            Fetched::Settled(layer) => {
+                held.push(layer);
+                progress.tell(Some(subject), Action::AlreadyExists);
+                continue;
+            }
+        };
         progress.tell(Some(subject), Action::Extracting { current: layer.size, total: layer.size });
         let origin = Origin {
             digest: layer.digest.clone(),
@@ -203,13 +237,13 @@ impl Fetch {
     fn start(
         inner: &Arc<Inner>,
         repository: &Repository,
-        layer: &Descriptor,
-        diff_id: &Digest,
+        wanted: Wanted,
         turns: &Arc<Semaphore>,
         progress: &Progress,
     ) -> Self {
         let (sender, pieces) = mpsc::channel(PIECES_AHEAD);
-        let expected = Expected { blob: Some(layer.digest.clone()), diff_id: Some(diff_id.clone()) };
+        let Wanted { layer, diff_id, chain_id } = wanted;
+        let expected = Expected { blob: Some(layer.digest.clone()), diff_id: Some(diff_id) };
         let store = inner.clone();
         let (started, start) = tokio::sync::oneshot::channel::<()>();
         let unpack = tokio::task::spawn(async move {
@@ -222,27 +256,33 @@ impl Fetch {
                 .await
                 .unwrap_or_else(|_| Err(LayerError::Read(io::Error::other("unpacking was broken off"))))
         });
-        let (repository, layer) = (repository.clone(), layer.clone());
+        let (store, repository) = (inner.clone(), repository.clone());
         let (turns, progress) = (turns.clone(), progress.clone());
         let download = tokio::task::spawn(async move {
+            let flight = store.flights.begin(&chain_id).await;
+            if let Some(layer) = Layer::hold(&store, &chain_id) {
+                return Ok(Download::Elsewhere(layer));
+            }
             let _turn = turns.acquire_owned().await.map_err(|_| broken_off(&layer.digest))?;
             // If the other side is gone, its error is the one that counts.
             let _ = started.send(());
-            download(&repository, &layer, &sender, &progress).await
+            download(&repository, &layer, &sender, &progress).await?;
+            Ok(Download::Here(flight))
         });
         Self { download, unpack }
     }
 
-    async fn finish(mut self, digest: &Digest) -> Result<Ingested, PullError> {
+    async fn finish(mut self, digest: &Digest) -> Result<Fetched, PullError> {
         let downloaded = (&mut self.download).await.map_err(|_| broken_off(digest))?;
         let unpacked = (&mut self.unpack).await.map_err(|_| broken_off(digest))?;
         match (downloaded, unpacked) {
             (Err(error), _) => Err(error),
-            (Ok(()), Ok(ingested)) => Ok(ingested),
-            (Ok(()), Err(LayerError::Mismatch(source))) => {
+            (Ok(Download::Elsewhere(layer)), _) => Ok(Fetched::Settled(layer)),
+            (Ok(Download::Here(flight)), Ok(ingested)) => Ok(Fetched::Unpacked(ingested, flight)),
+            (Ok(Download::Here(_)), Err(LayerError::Mismatch(source))) => {
                 Err(PullError::Mismatch { what: format!("layer {digest}"), source })
             }
-            (Ok(()), Err(source)) => Err(PullError::Layer { digest: digest.clone(), source }),
+            (Ok(Download::Here(_)), Err(source)) => Err(PullError::Layer { digest: digest.clone(), source }),
         }
     }
 }

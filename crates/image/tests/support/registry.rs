@@ -87,9 +87,18 @@ impl Drop for Registry {
 
 /// Passes connections on to a registry, but cuts the first that brings this many bytes.
 pub async fn cutting_front(upstream: SocketAddr, cut_after: i64) -> SocketAddr {
+    front(upstream, Arc::new(AtomicI64::new(cut_after))).await
+}
+
+/// Passes connections on to a registry, and counts down from 0 the bytes that it answers.
+pub async fn counting_front(upstream: SocketAddr) -> (SocketAddr, Arc<AtomicI64>) {
+    let left = Arc::new(AtomicI64::new(0));
+    (front(upstream, left.clone()).await, left)
+}
+
+async fn front(upstream: SocketAddr, left: Arc<AtomicI64>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("listen");
     let address = listener.local_addr().expect("address");
-    let left = Arc::new(AtomicI64::new(cut_after));
     tokio::spawn(async move {
         while let Ok((mut client, _)) = listener.accept().await {
             let left = left.clone();

@@ -1,0 +1,58 @@
+//! What a registry has under a name, without bringing it here.
+
+use oci::{Descriptor, Digest, Document, ImageConfig, Platform, Reference};
+
+use super::PullError;
+use crate::registry::{Access, Client, Credentials, Repository};
+
+/// An image in a registry.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Remote {
+    /// The document that the name leads to: a manifest or an index.
+    pub descriptor: Descriptor,
+    /// The platforms that it is there for.
+    pub platforms: Vec<Platform>,
+}
+
+impl Client {
+    /// Asks the registry what `reference` leads to.
+    pub async fn inspect(
+        &self,
+        reference: &Reference,
+        credentials: &Credentials,
+    ) -> Result<Remote, PullError> {
+        let reference = reference.with_default_tag();
+        let repository = Repository::new(self, &reference, credentials, Access::Pull);
+        let wanted = match (reference.digest(), reference.tag()) {
+            (Some(digest), _) => digest.to_string(),
+            (None, tag) => tag.unwrap_or(oci::reference::DEFAULT_TAG).to_owned(),
+        };
+        let name = reference.familiar();
+        let (bytes, content_type) = repository.manifest(&wanted).await?;
+        let digest = match reference.digest() {
+            Some(digest) => {
+                digest.verify(&bytes).map_err(|source| PullError::Mismatch { what: name.clone(), source })?;
+                digest.clone()
+            }
+            None => Digest::sha256_of(&bytes),
+        };
+        let document = Document::parse(&bytes, content_type.as_deref())
+            .map_err(|source| PullError::Manifest { name: name.clone(), source })?;
+        let (media_type, platforms) = match document {
+            Document::Manifest(manifest) => {
+                let config = repository.blob_document(&manifest.config.digest).await?;
+                let config = ImageConfig::parse(&config).map_err(|error| PullError::Malformed {
+                    name,
+                    problem: format!("its configuration: {error}"),
+                })?;
+                (manifest.media_type, vec![config.platform()])
+            }
+            Document::Index(index) => {
+                let platforms = index.manifests.into_iter().filter_map(|manifest| manifest.platform);
+                (index.media_type, platforms.collect())
+            }
+        };
+        let media_type = if media_type.is_empty() { content_type.unwrap_or_default() } else { media_type };
+        Ok(Remote { descriptor: Descriptor::new(&media_type, digest, bytes.len() as u64), platforms })
+    }
+}
