@@ -237,16 +237,19 @@ impl Builder {
             let name = Reference::parse(tag).map_err(|error| BuildError::Step(error.to_string()))?;
             names.push(name.with_default_tag());
         }
-        let mut said = format!("Successfully built {}\n", image.short());
+        // A line each: clients look for the id at a line's end.
+        let mut said = vec![format!("Successfully built {}\n", image.short())];
         for name in &names {
             self.engine.image_tag(&image.to_string(), &name.to_string())?;
-            said.push_str(&format!("Successfully tagged {}\n", name.familiar()));
+            said.push(format!("Successfully tagged {}\n", name.familiar()));
         }
         let _ = self.events.send(Ok(BuildEvent::Built(engine::image::ImageId::from(&image)))).await;
         if self.options.quiet {
             let _ = self.events.send(Ok(BuildEvent::Text(format!("{image}\n")))).await;
         } else {
-            self.text(said).await;
+            for line in said {
+                self.text(line).await;
+            }
         }
         Ok(())
     }

@@ -21,6 +21,14 @@ pub enum BuildError {
     /// The build context cannot be unpacked.
     #[error("read the build context")]
     Context(#[source] LayerError),
+    /// Files could not be copied as the disk is full.
+    #[error("{keyword} failed: {problem}")]
+    NoSpace {
+        /// `COPY` or `ADD`.
+        keyword: &'static str,
+        /// Where, with the causes.
+        problem: String,
+    },
     /// The `.dockerignore` is wrong.
     #[error("error reading .dockerignore: {0}")]
     Ignore(String),
@@ -45,7 +53,21 @@ pub enum BuildError {
 
 impl BuildError {
     pub(crate) fn copy(keyword: &'static str, error: FileError) -> Self {
-        BuildError::Copy { keyword, problem: base::error::chain(&error).to_string() }
+        let problem = base::error::chain(&error).to_string();
+        match error.is_full_disk() {
+            true => BuildError::NoSpace { keyword, problem },
+            false => BuildError::Copy { keyword, problem },
+        }
+    }
+
+    /// What sort of failure this is.
+    pub fn kind(&self) -> engine::Kind {
+        match self {
+            BuildError::Engine(error) => error.kind(),
+            BuildError::NoSpace { .. } => engine::Kind::NoSpace,
+            BuildError::Context(error) if error.kind() == Kind::NoSpace => engine::Kind::NoSpace,
+            _ => engine::Kind::Invalid,
+        }
     }
 }
 
@@ -56,7 +78,8 @@ fn engine_error(kind: Kind, source: impl std::error::Error) -> BuildError {
         Kind::Conflict => engine::Kind::Conflict,
         Kind::Invalid => engine::Kind::Invalid,
         Kind::Denied => engine::Kind::Denied,
-        Kind::Unavailable | Kind::NoSpace => engine::Kind::Unavailable,
+        Kind::Unavailable => engine::Kind::Unavailable,
+        Kind::NoSpace => engine::Kind::NoSpace,
         Kind::Internal => engine::Kind::Internal,
     };
     BuildError::Engine(engine::Error::new(kind, base::error::chain(&source).to_string()))

@@ -40,3 +40,11 @@ pub(crate) enum FileError {
         source: io::Error,
     },
 }
+
+impl FileError {
+    /// Whether the disk is full.
+    pub(crate) fn is_full_disk(&self) -> bool {
+        use io::ErrorKind::{QuotaExceeded, StorageFull};
+        matches!(self, FileError::Write { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded))
+    }
+}

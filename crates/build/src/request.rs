@@ -29,7 +29,7 @@ pub struct BuildOptions {
     pub target: String,
     /// Do every step again.
     pub no_cache: bool,
-    /// Images besides the local ones whose steps count as done.
+    /// Where there are any, only their steps count as done.
     pub cache_from: Vec<String>,
     /// Ask the registry for a newer base image even if there is one here.
     pub pull: bool,

@@ -1,17 +1,26 @@
 //! Bodies of requests and answers.
 
 use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited, StreamBody};
+use http_body_util::{BodyDataStream, BodyExt, Full, LengthLimitError, Limited, StreamBody};
 use hyper::body::{Frame, Incoming};
+use tokio_util::task::TaskTracker;
 
 use crate::fault::Fault;
 
 /// The body of an answer.
 pub(crate) type Body = UnsyncBoxBody<Bytes, io::Error>;
+
+/// See [`incoming`].
+struct Pieces {
+    body: Option<BodyDataStream<Incoming>>,
+    sessions: TaskTracker,
+}
 
 /// No JSON document that a client sends is longer than this.
 const LONGEST_DOCUMENT: usize = 16 << 20;
@@ -31,9 +40,34 @@ pub(crate) fn stream(pieces: impl Stream<Item = io::Result<Bytes>> + Send + 'sta
     StreamBody::new(pieces.map(|piece| piece.map(Frame::data))).boxed_unsync()
 }
 
-/// The pieces of a request's body.
-pub(crate) fn incoming(body: Incoming) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
-    body.into_data_stream().map(|piece| piece.map_err(io::Error::other))
+/// The pieces of a request's body. If they are not read to the end, `sessions` does it: a client
+/// that is still sending when its connection ends does not see the answer.
+pub(crate) fn incoming(
+    body: Incoming,
+    sessions: &TaskTracker,
+) -> impl Stream<Item = io::Result<Bytes>> + Send + Unpin + 'static {
+    Pieces { body: Some(body.into_data_stream()), sessions: sessions.clone() }
+}
+
+impl Stream for Pieces {
+    type Item = io::Result<Bytes>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+        let piece = ready!(body.poll_next_unpin(context));
+        if !matches!(piece, Some(Ok(_))) {
+            self.body = None;
+        }
+        Poll::Ready(piece.map(|piece| piece.map_err(io::Error::other)))
+    }
+}
+
+impl Drop for Pieces {
+    fn drop(&mut self) {
+        if let (Some(mut body), Ok(_)) = (self.body.take(), tokio::runtime::Handle::try_current()) {
+            self.sessions.spawn(async move { while let Some(Ok(_)) = body.next().await {} });
+        }
+    }
 }
 
 /// A whole request body, which must be short.

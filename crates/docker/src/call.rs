@@ -81,7 +81,8 @@ impl Call {
 
     /// The body as an archive or other long thing.
     pub(crate) fn body_stream(&mut self) -> Result<engine::ByteStream, Fault> {
-        Ok(Box::pin(body::incoming(self.take_body()?)))
+        let body = self.take_body()?;
+        Ok(Box::pin(body::incoming(body, &self.api.sessions)))
     }
 
     /// The body as a JSON document.

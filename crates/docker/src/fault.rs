@@ -2,6 +2,9 @@
 
 use http::StatusCode;
 
+/// What to do about a full disk.
+const CURE: &str = "the engine's disk is full, free some of it (`docker system df` shows what takes the space, `docker system prune` removes what is not used)";
+
 /// Why a request failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Fault {
@@ -14,6 +17,16 @@ pub(crate) struct Fault {
 impl Fault {
     fn new(status: StatusCode, message: impl Into<String>) -> Self {
         Self { status, message: message.into() }
+    }
+
+    /// What the engine failed with; where the user can do something about it, with that.
+    pub(crate) fn of(kind: engine::Kind, message: impl Into<String>) -> Self {
+        let message = message.into();
+        let message = match kind {
+            engine::Kind::NoSpace => format!("{message}: {CURE}"),
+            _ => message,
+        };
+        Self::new(status(kind), message)
     }
 
     /// The request makes no sense.
@@ -60,6 +73,7 @@ fn status(kind: engine::Kind) -> StatusCode {
         engine::Kind::Invalid => StatusCode::BAD_REQUEST,
         engine::Kind::Denied => StatusCode::FORBIDDEN,
         engine::Kind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        engine::Kind::NoSpace => StatusCode::INSUFFICIENT_STORAGE,
         engine::Kind::NotModified => StatusCode::NOT_MODIFIED,
         engine::Kind::Unsupported => StatusCode::NOT_IMPLEMENTED,
         engine::Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
@@ -68,6 +82,6 @@ fn status(kind: engine::Kind) -> StatusCode {
 
 impl From<engine::Error> for Fault {
     fn from(error: engine::Error) -> Self {
-        Self::new(status(error.kind()), error.full_message())
+        Self::of(error.kind(), error.full_message())
     }
 }

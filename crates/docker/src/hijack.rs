@@ -9,7 +9,7 @@ use std::io;
 use bytes::Bytes;
 use engine::container::LogStream;
 use engine::{Attached, OutputKind};
-use futures::StreamExt;
+use futures::{Stream, StreamExt};
 use http::header::{CONNECTION, HeaderValue, UPGRADE};
 use http::{Response, StatusCode};
 use hyper::ext::ReasonPhrase;
@@ -131,7 +131,7 @@ pub(crate) fn answer(mut call: Call, session: Session) -> Answer {
         });
         return Ok(upgraded(kind, "tcp"));
     }
-    let pieces = body::incoming(call.take_body()?);
+    let pieces = body::incoming(call.take_body()?, &call.api.sessions);
     let reader = tokio_util::io::StreamReader::new(Box::pin(pieces));
     respond(&call, session, reader)
 }
@@ -168,6 +168,34 @@ where
         }
     });
     Ok(answer::with_type(StatusCode::OK, RAW, body::stream(ReaderStream::new(far))))
+}
+
+/// Answers `call` with output that is there already, and with the end of the connection: a client
+/// that asked for the connection waits for just that.
+pub(crate) fn answer_output<S>(mut call: Call, framing: Framing, pieces: S) -> Answer
+where
+    S: Stream<Item = io::Result<Bytes>> + Send + 'static,
+{
+    let Some(upgrade) = call.upgrade.take() else { return answer::stream(RAW, pieces) };
+    let kind = content_type(framing, call.version);
+    let closing = call.api.closing.clone();
+    call.api.sessions.spawn(async move {
+        let sent = async move {
+            let mut writer = TokioIo::new(upgrade.await.map_err(io::Error::other)?);
+            let mut pieces = std::pin::pin!(pieces);
+            while let Some(piece) = pieces.next().await {
+                writer.write_all(&piece?).await?;
+            }
+            writer.shutdown().await
+        };
+        tokio::select! {
+            sent = sent => if let Err(error) = sent {
+                tracing::debug!(%error, "the client of an attached session has gone");
+            },
+            () = closing.cancelled() => {}
+        }
+    });
+    Ok(upgraded(kind, "tcp"))
 }
 
 /// The answer that hands the connection over.

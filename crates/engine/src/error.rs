@@ -14,8 +14,10 @@ pub enum Kind {
     Invalid,
     /// A registry or the host refuses it.
     Denied,
-    /// Something outside cannot be reached, or a limit such as disk space is reached; trying later may help.
+    /// Something outside cannot be reached, or a limit is reached; trying later may help.
     Unavailable,
+    /// The disk is full: nothing helps but to free some of it.
+    NoSpace,
     /// The thing is already as asked (started, stopped): nothing was done.
     NotModified,
     /// The platform cannot do this.
@@ -74,9 +76,13 @@ impl Error {
         Self::new(Kind::Internal, message)
     }
 
-    /// The same error with its cause.
+    /// The same error with its cause. Whatever was being tried, a full disk is [`Kind::NoSpace`].
     pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync + 'static>>) -> Self {
-        self.source = Some(source.into());
+        let source = source.into();
+        if is_full_disk(&*source) {
+            self.kind = Kind::NoSpace;
+        }
+        self.source = Some(source);
         self
     }
 
@@ -128,24 +134,44 @@ impl StdError for Error {
 
 /// Adds what was being tried to a failed system call or other cause.
 pub(crate) trait Context<T> {
-    /// Wraps the cause in an internal error, or in an unavailable one where the disk is full.
+    /// Wraps the cause in an internal error, unless the disk is full.
     fn context(self, tried: impl FnOnce() -> String) -> Result<T>;
 }
 
 impl<T> Context<T> for std::io::Result<T> {
     fn context(self, tried: impl FnOnce() -> String) -> Result<T> {
-        self.map_err(|source| {
-            let kind = match source.kind() {
-                std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Kind::Unavailable,
-                _ => Kind::Internal,
-            };
-            Error::new(kind, tried()).with_source(source)
-        })
+        self.map_err(|source| Error::internal(tried()).with_source(source))
     }
 }
 
 impl<T> Context<T> for Result<T, rustix::io::Errno> {
     fn context(self, tried: impl FnOnce() -> String) -> Result<T> {
         self.map_err(std::io::Error::from).context(tried)
+    }
+}
+
+/// Whether an error or one of its causes is that the disk is full.
+pub(crate) fn is_full_disk(error: &(dyn StdError + 'static)) -> bool {
+    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+    std::iter::successors(Some(error), |&error| error.source())
+        .filter_map(|error| error.downcast_ref::<std::io::Error>())
+        .any(|error| matches!(error.kind(), StorageFull | QuotaExceeded))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(source: std::io::Error, expected: Kind) {
+        let inner = Error::conflict("inner").with_source(source);
+        assert_eq!(Error::internal("outer").with_source(inner).kind(), expected);
+    }
+
+    #[test]
+    fn a_full_disk_is_told_whatever_was_being_tried() {
+        check(std::io::ErrorKind::StorageFull.into(), Kind::NoSpace);
+        check(std::io::ErrorKind::QuotaExceeded.into(), Kind::NoSpace);
+        check(std::io::ErrorKind::NotFound.into(), Kind::Internal);
     }
 }

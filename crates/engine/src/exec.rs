@@ -39,6 +39,8 @@ pub struct ExecSpec {
     pub privileged: bool,
     /// Which streams are wanted; standard input is open only if it is.
     pub attach: AttachFlags,
+    /// Keys by which its clients leave it, in their own words; the engine only keeps them.
+    pub detach_keys: String,
 }
 
 /// A further process and its state.

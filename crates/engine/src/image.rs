@@ -19,9 +19,11 @@ use serde::{Deserialize, Serialize};
 use crate::container::{Healthcheck, Port};
 use crate::error::Result;
 
+pub use ::image::Remote;
 pub(crate) use convert::{
     config_to_oci, healthcheck_from_oci, host_architecture, kind, parse_port, reference, with_tag,
 };
+pub use oci::Platform;
 
 /// Names an image: the digest of its configuration (`sha256:…`).
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
@@ -220,4 +222,13 @@ pub enum ImageRemoved {
     Untagged(String),
     /// An image or layer is gone.
     Deleted(String),
+}
+
+/// What a prune of images took away.
+#[derive(Clone, Debug, Default)]
+pub struct ImagePruned {
+    /// Names and images.
+    pub removed: Vec<ImageRemoved>,
+    /// Bytes of disk that came back.
+    pub reclaimed: u64,
 }

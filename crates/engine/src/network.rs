@@ -14,7 +14,7 @@ use base::Timestamp;
 use ipnet::{IpNet, Ipv4Net};
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Result, is_full_disk};
 use crate::id::{ContainerId, NetworkId};
 
 /// What a network should be.
@@ -111,7 +111,7 @@ pub struct Endpoint {
     pub ipv6: Option<ipnet::Ipv6Net>,
     /// The IPv6 gateway.
     pub gateway_ipv6: Option<Ipv6Addr>,
-    /// Its MAC address, while the container runs.
+    /// Its MAC address while the container runs, else the one that was asked for.
     pub mac_address: String,
     /// All names it has in the network.
     pub names: Vec<String>,
@@ -192,6 +192,7 @@ pub(crate) fn attach_error(error: net::AttachError) -> Error {
 /// An error whose message is the whole of `error`'s first sentence.
 fn wrap(kind: Kind, error: impl std::error::Error + Send + Sync + 'static) -> Error {
     let message = error.to_string();
+    let kind = if is_full_disk(&error) { Kind::NoSpace } else { kind };
     match error.source() {
         Some(source) => Error::new(kind, message).with_source(base::error::chain(source).to_string()),
         None => Error::new(kind, message),

@@ -132,7 +132,11 @@ fn a_failing_container_is_restarted_as_often_as_its_policy_says() {
     on_host(|_, engine| async move {
         let restart = RestartPolicy::OnFailure { retries: Some(2) };
         let id = start(&engine, ContainerSpec { restart, ..shell("echo run; exit 1") }).await;
-        wait(&engine, &id).await;
+        testkit::wait_until_async("the last run", || async {
+            let seen = engine.container_inspect(&id).expect("inspect");
+            if seen.state.status == Status::Exited { Ok(()) } else { Err(seen.state.clone()) }
+        })
+        .await;
         assert_eq!(logs(&engine, &id).await.0, "run\nrun\nrun\n");
         assert_eq!(engine.container_inspect(&id).expect("inspect").restart_count, 2);
         remove_all(&engine).await;

@@ -132,7 +132,7 @@ fn a_running_container_joins_and_leaves_networks() {
         engine.network_connect(&network.id, &id, Default::default()).await.expect("connect");
         let at = address(&engine, &id, "more");
         assert!(run(&engine, &id, "ip -4 -o addr").await.contains(&at));
-        engine.network_disconnect(&network.id, &id, false).await.expect("disconnect");
+        engine.network_disconnect(&network.id, &id).await.expect("disconnect");
         assert!(!run(&engine, &id, "ip -4 -o addr").await.contains(&at));
         remove_all(&engine).await;
     });
@@ -172,7 +172,7 @@ fn a_container_in_the_host_s_network_has_its_name_and_interfaces() {
 #[test]
 fn hosts_and_name_servers_are_those_that_were_asked_for() {
     on_host(|_, engine| async move {
-        let mut spec = bridged("grep db /etc/hosts; cat /etc/resolv.conf");
+        let mut spec = bridged("grep -w db /etc/hosts; cat /etc/resolv.conf");
         let address = Some("192.0.2.7".parse().expect("an address"));
         spec.extra_hosts = vec![HostEntry { names: vec!["db".to_owned()], address }];
         spec.dns.servers = vec!["192.0.2.8".parse().expect("an address")];

@@ -42,9 +42,28 @@ impl Builder {
                 && (stage.image.is_some() || steps.len() == 1)
                 && image.config.config == stage.config
                 && image.config.author == stage.author
+                && self.may_count(&image.id)
         };
         let found = candidates.into_iter().filter(same);
         found.max_by(|a, b| a.config.created.cmp(&b.config.created)).map(|image| image.id)
+    }
+
+    /// Whether an image here may stand for a step. Where the user named images to take steps from,
+    /// only what those were made of does.
+    fn may_count(&self, id: &ImageId) -> bool {
+        if self.options.cache_from.is_empty() {
+            return true;
+        }
+        self.options.cache_from.iter().filter_map(|name| self.store.image_get(name).ok()).any(|named| {
+            let mut line = Some(named);
+            while let Some(image) = line {
+                if image.id == *id {
+                    return true;
+                }
+                line = image.parent.and_then(|parent| self.store.image_get(&parent.to_string()).ok());
+            }
+            false
+        })
     }
 
     /// Looks into the images that the user said to take steps from. Their steps have no images of

@@ -3,7 +3,7 @@
 use engine::container::{
     AttachFlags, ContainerSpec, HealthTest, Healthcheck, HostEntry, LogOptions, NetworkMode, RemoveOptions,
 };
-use engine::{ContainerId, Engine, Kind};
+use engine::{ContainerId, Engine, Kind, OutputKind};
 use image::Layer;
 
 use super::{Builder, Stage};
@@ -61,7 +61,7 @@ impl Builder {
         container.done = true;
         if self.options.remove {
             self.engine.container_remove(&id, RemoveOptions { force: true, volumes: true }).await?;
-            self.text(format!("Removing intermediate container {}\n", id.short())).await;
+            self.text(format!(" ---> Removed intermediate container {}\n", id.short())).await;
         }
         self.commit(stage, &created_by, layer)?;
         self.arrow(stage).await;
@@ -114,10 +114,13 @@ impl Builder {
     async fn run_container(&self, id: &ContainerId) -> Result<i32, BuildError> {
         let mut attached = self.engine.container_attach(id, false).await?;
         self.engine.container_start(id).await?;
-        let mut pieces = TextPieces::default();
+        let (mut output, mut errors) = (TextPieces::default(), TextPieces::default());
         while let Some(piece) = attached.output.next().await {
-            let (_, bytes) = piece?;
-            let text = pieces.push(&bytes);
+            let (kind, bytes) = piece?;
+            let text = match kind {
+                OutputKind::Stdout => output.push(&bytes),
+                OutputKind::Stderr => in_red(errors.push(&bytes)),
+            };
             if !text.is_empty() {
                 self.text(text).await;
             }
@@ -140,6 +143,14 @@ impl Builder {
 
 pub(super) fn broken_off(error: tokio::task::JoinError) -> BuildError {
     BuildError::Step(format!("the step was broken off: {error}"))
+}
+
+/// Text as a terminal shows it in red: clients tell errors from output by it, as it comes in one stream.
+fn in_red(text: String) -> String {
+    match text.is_empty() {
+        true => text,
+        false => format!("\x1b[91m{text}\x1b[0m"),
+    }
 }
 
 /// A command whose here-documents are where its shell looks for them.

@@ -34,7 +34,7 @@ pub(crate) async fn build(mut call: Call) -> Answer {
 fn fault(error: BuildError) -> Fault {
     match error {
         BuildError::Engine(error) => error.into(),
-        other => Fault::invalid(base::error::chain(&other).to_string()),
+        other => Fault::of(other.kind(), base::error::chain(&other).to_string()),
     }
 }
 
@@ -44,5 +44,5 @@ fn failure(error: BuildError) -> Progress {
         BuildError::Engine(error) => error.exit_code(),
         _ => None,
     };
-    Progress::error(base::error::chain(&error).to_string(), code)
+    Progress::error(fault(error).message, code)
 }

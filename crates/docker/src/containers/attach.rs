@@ -1,8 +1,9 @@
 //! `POST /containers/{name}/attach`: a container's own streams.
 
 use engine::container::LogQuery;
+use futures::StreamExt;
 
-use crate::answer::{self, Answer};
+use crate::answer::Answer;
 use crate::call::Call;
 use crate::containers::logs;
 use crate::detach::DetachKeys;
@@ -17,9 +18,14 @@ pub(crate) async fn attach(call: Call) -> Answer {
     let query = &call.query;
     let (stdout, stderr) = (query.flag("stdout"), query.flag("stderr"));
     if !query.flag("stream") {
-        let query = LogQuery { stdout, stderr, ..LogQuery::default() };
-        let lines = call.engine().container_logs(&id, query).await?;
-        return answer::stream(crate::framing::RAW, logs::pieces(lines, framing, logs::Shape::default()));
+        let lines = match query.flag("logs") {
+            true => {
+                let query = LogQuery { stdout, stderr, ..LogQuery::default() };
+                call.engine().container_logs(&id, query).await?
+            }
+            false => futures::stream::empty().boxed(),
+        };
+        return hijack::answer_output(call, framing, logs::pieces(lines, framing, logs::Shape::default()));
     }
     let session = session(&call, query.flag("stdin"), stdout, stderr, framing).await?;
     hijack::answer(call, session)

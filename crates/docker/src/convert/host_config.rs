@@ -36,9 +36,7 @@ pub(crate) fn document(container: &Container) -> HostConfig {
     ties.network_mode = namespaces::network_text(&spec.namespaces.network);
     ties.auto_remove = spec.auto_remove;
     ties.shm_size = spec.shm_size.and_then(|size| i64::try_from(size).ok()).unwrap_or(64 << 20);
-    if ties.runtime.is_empty() {
-        ties.runtime = "gantry".to_owned();
-    }
+    ties.runtime = spec.runtime.clone().unwrap_or_else(|| "gantry".to_owned());
     for (mode, own) in [(&mut ties.ipc_mode, "private"), (&mut ties.cgroupns_mode, "private")] {
         if mode.is_empty() {
             *mode = own.to_owned();

@@ -27,6 +27,7 @@ pub(crate) async fn create(mut call: Call) -> Answer {
         tty: document.tty,
         size: document.console_size.and_then(size),
         privileged: document.privileged,
+        detach_keys: document.detach_keys,
         attach: AttachFlags {
             stdin: document.attach_stdin,
             stdout: document.attach_stdout,

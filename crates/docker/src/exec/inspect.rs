@@ -24,7 +24,7 @@ pub(crate) async fn inspect(call: Call) -> Answer {
         open_stdout: exec.spec.attach.stdout,
         can_remove: !exec.running && exec.exit_code.is_some(),
         container_id: exec.container.to_string(),
-        detach_keys: String::new(),
+        detach_keys: exec.spec.detach_keys.clone(),
         pid: exec.pid.unwrap_or_default(),
     })
 }

@@ -31,8 +31,9 @@ pub(crate) async fn start(mut call: Call) -> Answer {
         .await?;
         return answer::bare(StatusCode::OK);
     }
-    let framing = Framing::of_terminal(exec.spec.tty);
-    let detach = if exec.spec.tty { Some(DetachKeys::parse("")?) } else { None };
+    // The client says anew how it reads the stream, whatever the process has.
+    let framing = Framing::of_terminal(document.tty);
+    let detach = if exec.spec.tty { Some(DetachKeys::parse(&exec.spec.detach_keys)?) } else { None };
     hijack::answer_then(call, framing, async move {
         // The client learns from the exit code that nothing ran, and shows the user why.
         let attached = engine.exec_start(&id).await.map_err(|error| error.full_message())?;

@@ -7,6 +7,7 @@ use engine::image::{Progress, ProgressStream};
 use futures::{Stream, StreamExt, stream};
 
 use crate::answer::{self, Answer};
+use crate::fault::Fault;
 use crate::wire::progress::Progress as Line;
 
 /// Which lines an operation's progress becomes.
@@ -23,8 +24,12 @@ pub(crate) enum Form {
     },
 }
 
-/// Streams progress. A failure before the first line becomes the status of the answer.
+/// Streams progress. A failure before the first line becomes the status of the answer, except of a
+/// load, whose failures clients look for in the stream.
 pub(super) async fn answer(mut progress: ProgressStream, form: Form, tag: String) -> Answer {
+    if let Form::Load { .. } = form {
+        return answer::stream("application/json", lines(progress, form, tag));
+    }
     let first = progress.next().await.transpose()?;
     let progress = stream::iter(first.map(Ok)).chain(progress);
     answer::stream("application/json", lines(progress, form, tag))
@@ -38,7 +43,7 @@ fn lines(
     progress.filter_map(move |step| {
         let line = match step {
             Ok(step) => line(step, form, &tag),
-            Err(error) => Some(Line::error(error.full_message(), None)),
+            Err(error) => Some(Line::error(Fault::from(error).message, None)),
         };
         async move { line.map(|line| Ok(Bytes::from(line.line()))) }
     })

@@ -1,5 +1,7 @@
 //! `POST /images/prune`: removes images that no container uses.
 
+use engine::image::ImageRemoved;
+
 use crate::answer::{self, Answer};
 use crate::call::Call;
 use crate::convert::prune as convert;
@@ -15,9 +17,9 @@ pub(crate) async fn prune(call: Call) -> Answer {
     let removed: Vec<Deleted> = pruned
         .removed
         .into_iter()
-        .map(|name| match name.starts_with("sha256:") {
-            true => Deleted { deleted: name, ..Deleted::default() },
-            false => Deleted { untagged: name, ..Deleted::default() },
+        .map(|removed| match removed {
+            ImageRemoved::Deleted(id) => Deleted { deleted: id, ..Deleted::default() },
+            ImageRemoved::Untagged(name) => Deleted { untagged: name, ..Deleted::default() },
         })
         .collect();
     answer::json(&Pruned {

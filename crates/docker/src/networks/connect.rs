@@ -24,7 +24,7 @@ pub(crate) async fn disconnect(mut call: Call) -> Answer {
     let engine = call.engine().clone();
     let network = engine.network_find(&call.name)?;
     let container = engine.container_find(&document.container)?;
-    let force = document.force;
-    call.complete(async move { Ok(engine.network_disconnect(&network, &container, force).await?) }).await?;
+    // `Force` is for endpoints of which the container is gone: here they go with it.
+    call.complete(async move { Ok(engine.network_disconnect(&network, &container).await?) }).await?;
     answer::bare(StatusCode::OK)
 }

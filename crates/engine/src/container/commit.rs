@@ -2,7 +2,7 @@
 
 use super::view::{ResolvedSpec, Status};
 use crate::engine::{Engine, blocking};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::id::ContainerId;
 use crate::image::{self, ImageConfig, ImageId};
 use crate::state::ContainerRecord;
@@ -35,14 +35,22 @@ impl Engine {
         if matches!(cell.status(), Status::Removing | Status::Dead) {
             return Err(Error::conflict(format!("you cannot commit container {id} which is being removed")));
         }
-        let frozen = spec.pause && cell.status() == Status::Running;
-        if frozen {
-            self.freeze(&cell).await?;
-        }
+        let frozen = spec.pause && cell.status() == Status::Running && {
+            match self.freeze(&cell).await {
+                Ok(()) => true,
+                // It has just ended, and holds still by itself.
+                Err(error) if matches!(error.kind(), Kind::Conflict | Kind::NotFound) => false,
+                Err(error) => return Err(error),
+            }
+        };
         let (engine, record, named) = (self.clone(), cell.record(), name.clone());
         let committed = blocking(move || engine.commit(&record, spec, named)).await;
         if frozen {
-            self.thaw(&cell).await?;
+            match self.thaw(&cell).await {
+                // It was killed meanwhile.
+                Err(error) if matches!(error.kind(), Kind::Conflict | Kind::NotFound) => {}
+                thawed => thawed?,
+            }
         }
         let image = committed?;
         self.emit(&cell, "commit", &[("comment", image.to_string())]);
@@ -90,7 +98,7 @@ fn config_of(resolved: &ResolvedSpec) -> ImageConfig {
     ImageConfig {
         user: resolved.user.clone(),
         exposed_ports: resolved.exposed_ports.clone(),
-        env: resolved.env.clone(),
+        env: resolved.env.iter().filter(|line| line.contains('=')).cloned().collect(),
         entrypoint: some(&resolved.entrypoint),
         command: some(&resolved.command),
         volumes: resolved.image_volumes.clone(),

@@ -37,9 +37,11 @@ impl Engine {
         let life = &record.life;
         let mut networks = live.endpoints;
         for (name, spec) in &record.networks {
-            networks
-                .entry(name.clone())
-                .or_insert_with(|| Endpoint { spec: spec.clone(), ..Endpoint::default() });
+            networks.entry(name.clone()).or_insert_with(|| Endpoint {
+                spec: spec.clone(),
+                mac_address: spec.mac_address.clone().unwrap_or_default(),
+                ..Endpoint::default()
+            });
         }
         let mut ports = live.ports;
         for port in &record.resolved.exposed_ports {

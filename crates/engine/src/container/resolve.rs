@@ -6,7 +6,6 @@ use super::spec::{ContainerSpec, HealthTest, Healthcheck, LogOptions, Port};
 use super::view::ResolvedSpec;
 use crate::error::{Error, Result};
 use crate::image;
-use crate::spec;
 
 /// Merges `spec` over the image's configuration; warnings say what was left out.
 pub(super) fn resolve(
@@ -21,8 +20,7 @@ pub(super) fn resolve(
     if args.is_empty() {
         return Err(Error::invalid("no command specified"));
     }
-    let mut env = of_image.env.clone();
-    spec::overlay_env(&mut env, &wishes.env);
+    let env = env(&wishes.env, &of_image.env);
     let mut labels = of_image.labels.clone();
     labels.extend(wishes.labels.clone());
     let mut exposed_ports: Vec<Port> =
@@ -87,6 +85,16 @@ fn command(wishes: &ContainerSpec, of_image: &ContainerConfig) -> (Vec<String>, 
     }
 }
 
+/// The environment: the creator's lines, then those of the image that they do not touch. A name alone
+/// stays here, and takes the variable away when the process is made.
+fn env(own: &[String], of_image: &[String]) -> Vec<String> {
+    fn name(line: &str) -> &str {
+        line.split_once('=').map_or(line, |(name, _)| name)
+    }
+    let untouched = of_image.iter().filter(|line| own.iter().all(|own| name(own) != name(line)));
+    own.iter().chain(untouched).cloned().collect()
+}
+
 /// The health check: what is not said is the image's.
 fn healthcheck(own: Option<&Healthcheck>, of_image: &ContainerConfig) -> Option<Healthcheck> {
     let of_image = of_image.healthcheck.as_ref().map(image::healthcheck_from_oci);
@@ -130,6 +138,13 @@ mod tests {
         };
         let (entrypoint, command) = command(&wishes, &of_image);
         assert_eq!([entrypoint, command].concat(), strings(expected));
+    }
+
+    #[test]
+    fn the_creator_s_variables_come_first_and_hide_the_image_s() {
+        let own = strings(&["A=1", "GONE"]);
+        let of_image = strings(&["PATH=/bin", "A=2", "GONE=3"]);
+        assert_eq!(env(&own, &of_image), strings(&["A=1", "GONE", "PATH=/bin"]));
     }
 
     #[test]

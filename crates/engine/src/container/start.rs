@@ -94,10 +94,7 @@ impl Engine {
         cell.waiting.lock().clear();
         let exit = crate::stream::ExitStatus { code, error: Some(message.clone()) };
         let input = Input::StartFailed { code, message, at: self.inner.clock.now(), by_policy };
-        let effects = self.step(cell, &input).unwrap_or_else(|unsaved| {
-            tracing::error!(container = %cell.id, error = %base::error::chain(&unsaved), "write down a container's state");
-            Vec::new()
-        });
+        let effects = self.step_of_fact(cell, &input);
         cell.tell(|pulse| {
             pulse.exits += 1;
             pulse.last_exit = exit;

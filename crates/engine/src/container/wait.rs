@@ -13,7 +13,7 @@ use crate::stream::ExitStatus;
 /// What to wait for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WaitCondition {
-    /// That it does not run: at once if it does not.
+    /// That it does not run: at once if it does not. A restart that follows does not hide the end.
     #[default]
     NotRunning,
     /// That it ends the next time, whether it runs or not.
@@ -41,7 +41,8 @@ impl Engine {
         let before = pulse.borrow().exits;
         let is_over = move |pulse: &Pulse| match condition {
             WaitCondition::NotRunning => {
-                pulse.removed || !(pulse.status.is_active() || pulse.status == Status::Restarting)
+                let is_on = pulse.status.is_active() || pulse.status == Status::Restarting;
+                pulse.removed || pulse.exits > before || !is_on
             }
             WaitCondition::NextExit => pulse.removed || pulse.exits > before,
             WaitCondition::Removed => pulse.removed,

@@ -16,6 +16,22 @@ impl Engine {
     /// Takes one step of a container's life: the new state is written down before anything that
     /// follows happens. The caller holds the container's operation lock.
     pub(crate) fn step(&self, cell: &Arc<ContainerCell>, input: &Input) -> Result<Vec<Effect>> {
+        let (saved, effects) = self.step_and_save(cell, input);
+        saved.map(|()| effects)
+    }
+
+    /// Takes a step for something that has happened already and cannot be refused: a full disk must
+    /// not leave a container that looks alive for ever. What is on disk is put right by the shim's
+    /// own record when the engine is opened next.
+    pub(crate) fn step_of_fact(&self, cell: &Arc<ContainerCell>, input: &Input) -> Vec<Effect> {
+        let (saved, effects) = self.step_and_save(cell, input);
+        if let Err(error) = saved {
+            tracing::error!(container = %cell.id, error = %base::error::chain(&error), "write down what became of a container");
+        }
+        effects
+    }
+
+    fn step_and_save(&self, cell: &Arc<ContainerCell>, input: &Input) -> (Result<()>, Vec<Effect>) {
         let mut effects = Vec::new();
         let record = cell.change(|record| {
             let wishes = Wishes { restart: record.spec.restart, auto_remove: record.spec.auto_remove };
@@ -23,8 +39,7 @@ impl Engine {
             record.life = next;
             effects = follows;
         });
-        self.save(&record)?;
-        Ok(effects)
+        (self.save(&record), effects)
     }
 
     /// Performs what a step asked for.
@@ -66,15 +81,7 @@ impl Engine {
             error: error.clone(),
             at: status.at,
         };
-        let effects = match self.step(cell, &input) {
-            Ok(effects) => effects,
-            Err(error) => {
-                // The state in memory is right; what is on disk is put right by the shim's own
-                // record when the engine is opened next.
-                tracing::error!(container = %cell.id, error = %base::error::chain(&error), "write down how a container ended");
-                Vec::new()
-            }
-        };
+        let effects = self.step_of_fact(cell, &input);
         self.take_down(cell).await;
         self.forget_execs(cell);
         tracing::debug!(container = %cell.id, code = status.code, "container ended");

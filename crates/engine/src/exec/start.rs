@@ -103,7 +103,7 @@ impl Engine {
         let names = spec::capability_names(&security)?;
         let workdir = cell.spec.workdir.clone().filter(|dir| !dir.is_empty());
         let mut base = vec![format!("HOSTNAME={}", record.resolved.hostname)];
-        base.extend(record.resolved.env.iter().cloned());
+        spec::overlay_env(&mut base, &record.resolved.env);
         Ok(Process {
             terminal: cell.spec.tty,
             console_size: cell.spec.size.map(Into::into),

@@ -15,7 +15,8 @@ pub(crate) fn kind(kind: image::Kind) -> Kind {
         image::Kind::Conflict => Kind::Conflict,
         image::Kind::Invalid => Kind::Invalid,
         image::Kind::Denied => Kind::Denied,
-        image::Kind::Unavailable | image::Kind::NoSpace => Kind::Unavailable,
+        image::Kind::Unavailable => Kind::Unavailable,
+        image::Kind::NoSpace => Kind::NoSpace,
         image::Kind::Internal => Kind::Internal,
     }
 }

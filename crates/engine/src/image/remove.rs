@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
-use super::{ImageRemoved, convert};
-use crate::container::{PruneFilter, Pruned};
+use super::{ImagePruned, ImageRemoved, convert};
+use crate::container::PruneFilter;
 use crate::engine::{Engine, blocking};
 use crate::error::{Error, Kind, Result};
 
@@ -35,7 +35,7 @@ impl Engine {
     }
 
     /// Removes images that no container uses: those without a name, or with `all` every one.
-    pub async fn image_prune(&self, filter: PruneFilter, all: bool) -> Result<Pruned> {
+    pub async fn image_prune(&self, filter: PruneFilter, all: bool) -> Result<ImagePruned> {
         let engine = self.clone();
         blocking(move || {
             let (mut in_use, stopped) = engine.images_in_use();
@@ -50,11 +50,7 @@ impl Engine {
                 .image_prune(!all, &in_use, wanted)
                 .map_err(|source| convert::error(source.kind(), source))?;
             let removed = engine.tell_removed(pruned.removed);
-            let text = |removed: ImageRemoved| match removed {
-                ImageRemoved::Untagged(name) => format!("untagged: {name}"),
-                ImageRemoved::Deleted(id) => format!("deleted: {id}"),
-            };
-            Ok(Pruned { removed: removed.into_iter().map(text).collect(), reclaimed: pruned.reclaimed })
+            Ok(ImagePruned { removed, reclaimed: pruned.reclaimed })
         })
         .await
     }

@@ -5,40 +5,48 @@ use oci::Platform;
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{ImageId, Progress, ProgressStream, PullOptions, RegistryAuth, convert};
+use super::{ImageId, Progress, ProgressStream, PullOptions, RegistryAuth, Remote, convert};
 use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
 
 impl Engine {
     /// Pulls an image; nothing is left of a pull that is broken off.
     pub fn image_pull(&self, reference: &str, options: PullOptions) -> Result<ProgressStream> {
-        if options.all_tags {
-            return Err(Error::new(
-                Kind::Unsupported,
-                "pulling all tags of a repository is not supported: name a tag",
-            ));
-        }
-        let wanted = convert::reference(reference)?.with_default_tag();
+        let named = convert::reference(reference)?;
         let platform =
             options.platform.as_deref().filter(|text| !text.is_empty()).map(parse_platform).transpose()?;
         let (engine, registries) = (self.clone(), self.registries()?);
+        let every = options.all_tags;
         let options = image::PullOptions { platform, credentials: credentials(options.auth) };
         Ok(self.progress(move |sink, progress| async move {
-            let pulled = engine
-                .inner
-                .images
-                .image_pull(&registries, &wanted, &options, &progress)
-                .await
-                .map_err(|source| pull_error(&wanted, source))?;
-            engine.emit_image("pull", &wanted.familiar(), &wanted.familiar());
-            let done = Progress::Done {
-                id: Some(ImageId(pulled.id.to_string())),
-                digest: Some(pulled.digest.to_string()),
-                size: 0,
+            let wanted = match every {
+                true => every_tag(&registries, &named, &options.credentials).await?,
+                false => vec![named.with_default_tag()],
             };
-            let _ = sink.send(Ok(done));
+            for wanted in wanted {
+                let pulled = engine
+                    .inner
+                    .images
+                    .image_pull(&registries, &wanted, &options, &progress)
+                    .await
+                    .map_err(|source| pull_error(&wanted, source))?;
+                engine.emit_image("pull", &wanted.familiar(), &wanted.familiar());
+                let done = Progress::Done {
+                    id: Some(ImageId(pulled.id.to_string())),
+                    digest: Some(pulled.digest.to_string()),
+                    size: 0,
+                };
+                let _ = sink.send(Ok(done));
+            }
             Ok(())
         }))
+    }
+
+    /// Asks a registry what it has under a name.
+    pub async fn image_inspect_remote(&self, reference: &str, auth: Option<RegistryAuth>) -> Result<Remote> {
+        let wanted = convert::reference(reference)?.with_default_tag();
+        let found = self.registries()?.inspect(&wanted, &credentials(auth)).await;
+        found.map_err(|source| pull_error(&wanted, source))
     }
 
     /// Pushes an image, or with `all_tags` every tag of its repository.
@@ -108,6 +116,23 @@ impl Engine {
             Some((event, (events, task)))
         }))
     }
+}
+
+/// The names of all tags of a repository, in their order.
+async fn every_tag(
+    registries: &image::registry::Client,
+    named: &oci::Reference,
+    credentials: &Credentials,
+) -> Result<Vec<oci::Reference>> {
+    let repository = named.without_suffix();
+    let mut tags =
+        registries.tags(&repository, credentials).await.map_err(|source| pull_error(&repository, source))?;
+    if tags.is_empty() {
+        return Err(Error::not_found(format!("no tags found for {}", repository.familiar_name())));
+    }
+    tags.sort();
+    // What no client could name is no tag of an image.
+    Ok(tags.iter().filter_map(|tag| repository.with_tag(tag).ok()).collect())
 }
 
 fn from_store(event: image::Event) -> Progress {

@@ -63,19 +63,14 @@ impl Engine {
     }
 
     /// Takes a container out of a network.
-    pub async fn network_disconnect(
-        &self,
-        id: &NetworkId,
-        container: &ContainerId,
-        force: bool,
-    ) -> Result<()> {
+    pub async fn network_disconnect(&self, id: &NetworkId, container: &ContainerId) -> Result<()> {
         let network = self.network_inspect(id)?;
         let cell = self.inner.registry.get(container)?;
         let _operation = cell.operation.lock().await;
         check_mode(&cell)?;
         let record = cell.record();
         let is_in = record.networks.iter().any(|(name, _)| *name == network.name);
-        if !is_in && !force {
+        if !is_in {
             return Err(Error::conflict(format!(
                 "container {} is not connected to network {}",
                 record.id, network.name

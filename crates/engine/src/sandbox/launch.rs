@@ -267,6 +267,7 @@ impl Engine {
                 owner: sandbox.id.to_string(),
                 name: wiring.name.clone(),
                 aliases: aliases(asked, &sandbox.id.as_str()[..12]),
+                links: links(asked),
                 address: asked.ipv4,
                 mac: asked.mac_address.as_deref().map(crate::network::parse_mac).transpose()?,
                 interface: None,
@@ -356,6 +357,16 @@ fn aliases(asked: &EndpointSpec, short: &str) -> Vec<String> {
         aliases.push(short.to_owned());
     }
     aliases
+}
+
+/// Links as they are written, `container:alias` or a name that stays itself.
+fn links(asked: &EndpointSpec) -> Vec<net::NameLink> {
+    let parts = asked.links.iter().map(|link| link.split_once(':').unwrap_or((link, link)));
+    let link = |(target, alias): (&str, &str)| net::NameLink {
+        alias: alias.to_owned(),
+        target: target.trim_start_matches('/').to_owned(),
+    };
+    parts.map(link).collect()
 }
 
 /// Keeps what the network made of an endpoint.

@@ -7,7 +7,7 @@ use rustix::fs::OFlags;
 
 use super::{DATA, RECORD, copy};
 use crate::engine::Engine;
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Result};
 use crate::rootfs::RootFs;
 use crate::state;
 
@@ -38,12 +38,7 @@ impl Engine {
             match root()?.open(target, OFlags::PATH | OFlags::DIRECTORY) {
                 Ok(source) => {
                     let copied = copy::directory(source.as_fd(), &data);
-                    copied.map_err(|source| {
-                        let full = source.kind() == std::io::ErrorKind::StorageFull;
-                        let kind = if full { crate::Kind::Unavailable } else { crate::Kind::Internal };
-                        Error::new(kind, format!("fill the volume {name} from the image's {target}"))
-                            .with_source(source)
-                    })?;
+                    copied.context(|| format!("fill the volume {name} from the image's {target}"))?;
                 }
                 // The image has nothing there.
                 Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => {}

@@ -11,7 +11,7 @@ use rustix::fs::{
 };
 use tar::{Entry, EntryType};
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::rootfs::RootFs;
 
 /// Unpacks `archive` into the directory `target` of `root`. With `keep_kinds` no directory is
@@ -51,11 +51,8 @@ impl Unpacking<'_> {
         let Some(inner) = inside(&path)? else {
             return Ok(());
         };
-        let failed = |source: io::Error| {
-            let kind =
-                if source.kind() == io::ErrorKind::StorageFull { Kind::Unavailable } else { Kind::Internal };
-            Error::new(kind, format!("unpack `{}`", path.display())).with_source(source)
-        };
+        let failed =
+            |source: io::Error| Error::internal(format!("unpack `{}`", path.display())).with_source(source);
         let full = format!("{}/{inner}", self.target);
         let (parent, name) = self.parent(&full).map_err(failed)?;
         self.make_room(&parent, &name, entry.header().entry_type(), &path)?;
@@ -119,7 +116,11 @@ impl Unpacking<'_> {
                 let flags =
                     OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 let mut file = File::from(openat(parent, name, flags, Mode::from_raw_mode(0o600))?);
-                io::copy(entry, &mut file)?;
+                if let Err(error) = io::copy(entry, &mut file) {
+                    // Half a file is worse than none, and on a full disk it takes the last of the space.
+                    let _ = unlinkat(parent, name, AtFlags::empty());
+                    return Err(error);
+                }
             }
             EntryType::Symlink => {
                 let target = entry.link_name()?.ok_or(io::ErrorKind::InvalidData)?;
