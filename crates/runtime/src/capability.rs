@@ -81,12 +81,16 @@ impl CapabilitySets {
             }
             bits
         };
+        let inheritable = set(&capabilities.inheritable);
+        let permitted = set(&capabilities.permitted);
         let sets = Self {
             bounding: set(&capabilities.bounding),
             effective: set(&capabilities.effective),
-            inheritable: set(&capabilities.inheritable),
-            permitted: set(&capabilities.permitted),
-            ambient: set(&capabilities.ambient),
+            inheritable,
+            permitted,
+            // The kernel grants only what is in both (capabilities(7)). The rest is left out in
+            // silence: the configuration that `runc spec` writes asks for it.
+            ambient: set(&capabilities.ambient) & permitted & inheritable,
             last,
         };
         (sets, lacking)
@@ -122,5 +126,19 @@ mod tests {
         let (sets, lacking) = CapabilitySets::from_spec(&Capabilities::of(&names), available, 40);
         assert_eq!((sets.bounding, sets.effective, sets.permitted), (1, 1, 1));
         assert_eq!(lacking, ["CAP_SYS_RESOURCE", "CAP_INVENTED"]);
+    }
+
+    #[test]
+    fn only_what_is_permitted_and_inheritable_becomes_ambient() {
+        let names = |list: &[&str]| list.iter().map(|&name| name.to_owned()).collect();
+        let wanted = Capabilities {
+            permitted: names(&["CAP_CHOWN", "CAP_KILL"]),
+            inheritable: names(&["CAP_KILL", "CAP_SETUID"]),
+            ambient: names(&["CAP_CHOWN", "CAP_KILL", "CAP_SETUID"]),
+            ..Capabilities::default()
+        };
+        let (sets, lacking) = CapabilitySets::from_spec(&wanted, u64::MAX, 40);
+        assert_eq!(Some(sets.ambient), bit("CAP_KILL"));
+        assert_eq!(lacking, Vec::<String>::new());
     }
 }
