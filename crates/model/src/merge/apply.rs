@@ -10,10 +10,12 @@ mod field_set;
 mod managed;
 mod typed;
 
+use std::sync::LazyLock;
+
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use self::field_set::FieldSet;
+use self::field_set::{Element, FieldSet};
 use self::managed::{Managed, ManagerId, Owned};
 use crate::object::Object;
 use crate::schema::{Schema, TypeRef};
@@ -50,20 +52,27 @@ pub enum ApplyError {
 }
 
 /// Fields that the server sets or that name the object: nobody's.
-const NOBODYS: [&[&str]; 12] = [
-    &["apiVersion"],
-    &["kind"],
-    &["metadata"],
-    &["metadata", "name"],
-    &["metadata", "namespace"],
-    &["metadata", "creationTimestamp"],
-    &["metadata", "selfLink"],
-    &["metadata", "uid"],
-    &["metadata", "clusterName"],
-    &["metadata", "generation"],
-    &["metadata", "managedFields"],
-    &["metadata", "resourceVersion"],
-];
+static NOBODYS: LazyLock<FieldSet> = LazyLock::new(|| {
+    let metadata = [
+        "name",
+        "namespace",
+        "creationTimestamp",
+        "selfLink",
+        "uid",
+        "clusterName",
+        "generation",
+        "managedFields",
+        "resourceVersion",
+    ];
+    let mut set = FieldSet::default();
+    for field in ["apiVersion", "kind", "metadata"] {
+        set.insert(&[Element::field(field)]);
+    }
+    for field in metadata {
+        set.insert(&[Element::field("metadata"), Element::field(field)]);
+    }
+    set
+});
 
 /// The manager of what was there before anybody was kept track of.
 const BEFORE_FIRST_APPLY: &str = "before-first-apply";
@@ -111,7 +120,9 @@ pub fn apply(
     let new = prune(ty, merged, &managers, &last.set).map_err(malformed)?;
 
     let difference = typed::compare(ty, &old, &new);
-    let changed = difference.modified.union(&difference.added).without(manager.ignored);
+    let mut changed = difference.modified;
+    changed.absorb(difference.added);
+    let changed = changed.without(manager.ignored);
     let conflicts = conflicts(&managers, &id, &changed);
     if !force && !conflicts.is_empty() {
         return Err(conflict_error(&conflicts));
@@ -119,7 +130,7 @@ pub fn apply(
     managers.take(Some(&id), &changed);
     managers.take(Some(&id), &difference.removed.without(manager.ignored));
     if let Some(own) = managers.0.get_mut(&id) {
-        own.set = own.set.difference(&nobodys());
+        own.set.subtract(&NOBODYS);
         if old != new {
             own.time = managed::written(manager.now);
         }
@@ -208,11 +219,13 @@ fn record(
     manager: Manager<'_>,
 ) {
     let difference = typed::compare(ty, old, new);
-    let changed = difference.added.union(&difference.modified).without(manager.ignored);
+    let mut changed = difference.added;
+    changed.absorb(difference.modified);
+    let changed = changed.without(manager.ignored);
     managers.take(None, &changed);
     managers.take(None, &difference.removed.without(manager.ignored));
     managers.drop_empty();
-    let set = changed.difference(&nobodys());
+    let set = changed.difference(&NOBODYS);
     if set.is_empty() {
         return;
     }
@@ -223,7 +236,7 @@ fn record(
         subresource: manager.subresource.into(),
     };
     let owned = managers.0.entry(id).or_default();
-    owned.set = owned.set.union(&set);
+    owned.set.absorb(set);
     owned.api_version = version.into();
     owned.time = managed::written(manager.now);
 }
@@ -246,9 +259,12 @@ fn prune(
     let everything = all_fields(&merged)?;
     // First all that was applied goes, then what is somebody's comes back, then what was nobody's.
     let without_last = typed::remove(ty, &merged, &last).unwrap_or_else(nothing);
-    let owned = managers.0.values().fold(FieldSet::default(), |all, owned| all.union(&owned.set));
-    let kept = all_fields(&without_last)?.union(&with_parents(&owned));
-    let with_owned = typed::remove(ty, &merged, &everything.difference(&kept)).unwrap_or_else(nothing);
+    let mut owned = FieldSet::default();
+    managers.0.values().for_each(|manager| owned.absorb(manager.set.clone()));
+    let mut kept = all_fields(&without_last)?;
+    kept.absorb(with_parents(&owned));
+    let unwanted = everything.clone().difference(&kept);
+    let with_owned = typed::remove(ty, &merged, &unwanted).unwrap_or_else(nothing);
     let gone = everything.difference(&all_fields(&with_owned)?).intersection(&last);
     Ok(typed::remove(ty, &merged, &gone).unwrap_or_else(nothing))
 }
@@ -288,15 +304,6 @@ fn conflict_error(conflicts: &[(ManagerId, FieldSet)]) -> ApplyError {
         many => format!("Apply failed with {} conflicts: {}", many.len(), lines.join("\n")),
     };
     ApplyError::Conflict { message, causes }
-}
-
-fn nobodys() -> FieldSet {
-    let mut set = FieldSet::default();
-    for path in NOBODYS {
-        let path: Vec<_> = path.iter().map(|name| field_set::Element::field(name)).collect();
-        set.insert(&path);
-    }
-    set
 }
 
 /// An object of the same kind with nothing in it.

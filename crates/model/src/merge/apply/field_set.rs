@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt;
 
 use serde_json::{Map, Value};
@@ -25,11 +26,12 @@ pub(super) enum Element {
     Index(i64),
 }
 
+/// The end of one step: what of a set lies there and below.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Node {
+pub(super) struct Node {
     /// Whether the path that ends here is in the set.
-    member: bool,
-    children: FieldSet,
+    pub(super) member: bool,
+    pub(super) children: FieldSet,
 }
 
 /// A text that is no set of fields.
@@ -48,6 +50,11 @@ impl FieldSet {
         if rest.is_empty() { node.member = true } else { node.children.insert(rest) }
     }
 
+    /// Puts in what lies at a step that is not in the set yet.
+    pub(super) fn attach(&mut self, element: Element, node: Node) {
+        self.0.insert(element, node);
+    }
+
     /// Whether the path of this one step is in the set.
     pub(super) fn has(&self, element: &Element) -> bool {
         self.0.get(element).is_some_and(|node| node.member)
@@ -58,37 +65,58 @@ impl FieldSet {
         self.0.get(element).map(|node| &node.children).filter(|set| !set.is_empty())
     }
 
-    pub(super) fn union(&self, other: &Self) -> Self {
-        let mut all = self.clone();
-        for (element, node) in &other.0 {
-            match all.0.get_mut(element) {
-                Some(known) => {
+    /// Takes all of another set in.
+    pub(super) fn absorb(&mut self, other: Self) {
+        if self.0.is_empty() {
+            self.0 = other.0;
+            return;
+        }
+        for (element, node) in other.0 {
+            match self.0.entry(element) {
+                Entry::Vacant(place) => drop(place.insert(node)),
+                Entry::Occupied(mut known) => {
+                    let known = known.get_mut();
                     known.member |= node.member;
-                    known.children = known.children.union(&node.children);
-                }
-                None => {
-                    all.0.insert(element.clone(), node.clone());
+                    known.children.absorb(node.children);
                 }
             }
         }
-        all
+    }
+
+    /// Takes out what another set has.
+    pub(super) fn subtract(&mut self, other: &Self) {
+        // Mostly little is taken from much: only what the other names is looked at.
+        for (element, there) in &other.0 {
+            let Some(node) = self.0.get_mut(element) else { continue };
+            node.member &= !there.member;
+            node.children.subtract(&there.children);
+            if node.is_empty() {
+                self.0.remove(element);
+            }
+        }
     }
 
     pub(super) fn intersection(&self, other: &Self) -> Self {
-        self.zip(other, |here, there| here && there)
+        let nodes = self.0.iter().filter_map(|(element, node)| {
+            let there = other.0.get(element)?;
+            let member = node.member && there.member;
+            let node = Node { member, children: node.children.intersection(&there.children) };
+            (!node.is_empty()).then(|| (element.clone(), node))
+        });
+        Self(nodes.collect())
     }
 
-    pub(super) fn difference(&self, other: &Self) -> Self {
-        self.zip(other, |here, there| here && !there)
+    pub(super) fn difference(mut self, other: &Self) -> Self {
+        self.subtract(other);
+        self
     }
 
     /// Without the given paths and all that lies below them.
-    pub(super) fn without(&self, paths: &[&[&str]]) -> Self {
-        let mut rest = self.clone();
+    pub(super) fn without(mut self, paths: &[&[&str]]) -> Self {
         for path in paths {
-            rest.cut(path);
+            self.cut(path);
         }
-        rest
+        self
     }
 
     /// All paths, in order.
@@ -139,17 +167,6 @@ impl FieldSet {
         Ok(set)
     }
 
-    fn zip(&self, other: &Self, keep: fn(bool, bool) -> bool) -> Self {
-        let empty = Node::default();
-        let nodes = self.0.iter().filter_map(|(element, node)| {
-            let there = other.0.get(element).unwrap_or(&empty);
-            let member = keep(node.member, there.member);
-            let children = node.children.zip(&there.children, keep);
-            (member || !children.is_empty()).then(|| (element.clone(), Node { member, children }))
-        });
-        Self(nodes.collect())
-    }
-
     fn cut(&mut self, path: &[&str]) {
         let Some((first, rest)) = path.split_first() else { return };
         let element = Element::Field((*first).to_owned());
@@ -157,7 +174,7 @@ impl FieldSet {
             self.0.remove(&element);
         } else if let Some(node) = self.0.get_mut(&element) {
             node.children.cut(rest);
-            if !node.member && node.children.is_empty() {
+            if node.is_empty() {
                 self.0.remove(&element);
             }
         }
@@ -172,6 +189,12 @@ impl FieldSet {
             node.children.collect(prefix, paths);
             prefix.pop();
         }
+    }
+}
+
+impl Node {
+    pub(super) fn is_empty(&self) -> bool {
+        !self.member && self.children.is_empty()
     }
 }
 
@@ -319,10 +342,12 @@ mod tests {
             set(json!({"f:a": {}, "f:b": {".": {}, "f:c": {}}})),
             set(json!({"f:b": {"f:c": {}}, "f:d": {}})),
         );
-        assert_eq!(a.union(&b), set(json!({"f:a": {}, "f:b": {".": {}, "f:c": {}}, "f:d": {}})));
+        let mut all = a.clone();
+        all.absorb(b.clone());
+        assert_eq!(all, set(json!({"f:a": {}, "f:b": {".": {}, "f:c": {}}, "f:d": {}})));
         assert_eq!(a.intersection(&b), set(json!({"f:b": {"f:c": {}}})));
-        assert_eq!(a.difference(&b), set(json!({"f:a": {}, "f:b": {}})));
-        assert_eq!(a.without(&[&["b", "c"]]), set(json!({"f:a": {}, "f:b": {}})));
+        assert_eq!(a.clone().difference(&b), set(json!({"f:a": {}, "f:b": {}})));
+        assert_eq!(a.clone().without(&[&["b", "c"]]), set(json!({"f:a": {}, "f:b": {}})));
         assert_eq!(a.without(&[&["b"], &["a"]]), FieldSet::default());
     }
 }

@@ -109,7 +109,7 @@ impl Managed {
         }
         for (id, owned) in &mut self.0 {
             if Some(id) != keeper {
-                owned.set = owned.set.difference(fields);
+                owned.set.subtract(fields);
             }
         }
     }
@@ -136,7 +136,7 @@ impl Managed {
             let bucket = ManagerId { name: ANCIENT.into(), subresource: String::new(), ..id.clone() };
             let Some(owned) = self.0.remove(&id) else { continue };
             let merged = self.0.entry(bucket).or_default();
-            merged.set = merged.set.union(&owned.set);
+            merged.set.absorb(owned.set);
             merged.api_version = owned.api_version;
             merged.time = time;
         }

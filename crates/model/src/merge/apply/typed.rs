@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use super::field_set::{Element, FieldSet};
+use super::field_set::{Element, FieldSet, Node};
 use crate::schema::{ListKind, Type, TypeRef};
 
 /// How two documents differ.
@@ -51,9 +51,8 @@ pub(super) fn fields_of(ty: At<'_>, value: &Value) -> Result<FieldSet> {
 
 /// How `new` differs from `old`.
 pub(super) fn compare(ty: At<'_>, old: &Value, new: &Value) -> Difference {
-    let mut difference = Difference::default();
-    walk(ty, Some(old), Some(new), &mut Vec::new(), &mut difference);
-    difference
+    let Branch { added, modified, removed } = walk(ty, Some(old), Some(new), false);
+    Difference { added: added.children, modified: modified.children, removed: removed.children }
 }
 
 /// `live` with `applied` merged in.
@@ -145,8 +144,36 @@ fn collect(ty: At<'_>, value: &Value, path: &mut Vec<Element>, set: &mut FieldSe
     }
 }
 
-fn walk(ty: At<'_>, old: Option<&Value>, new: Option<&Value>, path: &mut Vec<Element>, out: &mut Difference) {
-    let Some(sample) = new.or(old) else { return };
+/// How two documents differ at one place and below.
+///
+/// Built from the leaves up, so that what is alike costs nothing.
+#[derive(Default)]
+struct Branch {
+    added: Node,
+    modified: Node,
+    removed: Node,
+}
+
+impl Branch {
+    /// Puts in what lies at one step.
+    fn attach(&mut self, element: impl Fn() -> Element, inner: Self) {
+        let halves = [
+            (&mut self.added, inner.added),
+            (&mut self.modified, inner.modified),
+            (&mut self.removed, inner.removed),
+        ];
+        for (all, node) in halves {
+            if !node.is_empty() {
+                all.children.attach(element(), node);
+            }
+        }
+    }
+}
+
+/// `implied`: nobody owns that there is something at this place.
+fn walk(ty: At<'_>, old: Option<&Value>, new: Option<&Value>, implied: bool) -> Branch {
+    let mut out = Branch::default();
+    let Some(sample) = new.or(old) else { return out };
     let empty = |value: Option<&Value>| match value {
         None | Some(Value::Null) => true,
         Some(Value::Object(fields)) => fields.is_empty(),
@@ -160,84 +187,68 @@ fn walk(ty: At<'_>, old: Option<&Value>, new: Option<&Value>, path: &mut Vec<Ele
     let shape = shape(ty, sample);
     if matches!(shape, Shape::Leaf) || (empty(old) && empty(new)) || !both_alike {
         match (old, new) {
-            (None, _) => out.added.insert(path),
-            (_, None) => out.removed.insert(path),
-            (Some(old), Some(new)) if old != new => out.modified.insert(path),
-            _ => {}
+            (None, _) => out.added.member = true,
+            (_, None) => out.removed.member = true,
+            (Some(old), Some(new)) => out.modified.member = old != new,
         }
-        return;
+        return out;
     }
     match shape {
         Shape::Leaf => {}
-        Shape::Map => walk_map(ty, old, new, path, out),
-        Shape::List(kind) => walk_list(ty, kind, old, new, path, out),
+        Shape::Map => walk_map(ty, old, new, &mut out),
+        Shape::List(kind) => walk_list(ty, kind, old, new, &mut out),
     }
-    let implied = matches!(path.last(), Some(Element::Field(name)) if ALWAYS_THERE.contains(&name.as_str()));
     match (old, new) {
-        (None, Some(_)) if !implied => out.added.insert(path),
-        (Some(_), None) if !implied => out.removed.insert(path),
+        (None, Some(_)) => out.added.member = !implied,
+        (Some(_), None) => out.removed.member = !implied,
         _ => {}
     }
+    out
 }
 
-fn walk_map(
-    ty: At<'_>,
-    old: Option<&Value>,
-    new: Option<&Value>,
-    path: &mut Vec<Element>,
-    out: &mut Difference,
-) {
+fn walk_map(ty: At<'_>, old: Option<&Value>, new: Option<&Value>, out: &mut Branch) {
     let (old, new) = (old.and_then(Value::as_object), new.and_then(Value::as_object));
     let known = |name: &str| old.is_some_and(|old| old.contains_key(name));
     let added = new.into_iter().flat_map(Map::keys).filter(|name| !known(name));
     for name in old.into_iter().flat_map(Map::keys).chain(added) {
-        path.push(Element::field(name));
-        walk(
-            child(ty, name),
-            old.and_then(|old| old.get(name)),
-            new.and_then(|new| new.get(name)),
-            path,
-            out,
-        );
-        path.pop();
+        let (before, after) = (old.and_then(|old| old.get(name)), new.and_then(|new| new.get(name)));
+        let inner = walk(child(ty, name), before, after, ALWAYS_THERE.contains(&name.as_str()));
+        out.attach(|| Element::field(name), inner);
     }
 }
 
-fn walk_list(
-    ty: At<'_>,
-    kind: &ListKind,
-    old: Option<&Value>,
-    new: Option<&Value>,
-    path: &mut Vec<Element>,
-    out: &mut Difference,
-) {
+fn walk_list(ty: At<'_>, kind: &ListKind, old: Option<&Value>, new: Option<&Value>, out: &mut Branch) {
+    if old == new {
+        return;
+    }
     let (old, new) = (index(ty, kind, old), index(ty, kind, new));
     let empty: &[&Value] = &[];
     let added = new.iter().filter(|(element, _)| !old.contains_key(element)).map(|(element, _)| element);
     for element in old.keys().chain(added) {
         let before = old.get(element).map_or(empty, Vec::as_slice);
         let after = new.get(element).map_or(empty, Vec::as_slice);
-        path.push(element.clone());
-        match (before, after) {
+        let inner = match (before, after) {
             (before, after) if before.len() <= 1 && after.len() <= 1 => {
-                walk(item_type(ty), before.first().copied(), after.first().copied(), path, out);
+                walk(item_type(ty), before.first().copied(), after.first().copied(), false)
             }
             // Items that occur more than once are one value together.
             (before, after) if before.len() >= 2 && after.len() >= 2 => {
-                if before != after {
-                    out.modified.insert(path);
-                }
+                let mut inner = Branch::default();
+                inner.modified.member = before != after;
+                inner
             }
             (before, after) if before.len() >= 2 => {
-                walk(item_type(ty), None, after.first().copied(), path, out);
-                out.removed.insert(path);
+                let mut inner = walk(item_type(ty), None, after.first().copied(), false);
+                inner.removed.member = true;
+                inner
             }
             (before, _) => {
-                walk(item_type(ty), before.first().copied(), None, path, out);
-                out.added.insert(path);
+                let mut inner = walk(item_type(ty), before.first().copied(), None, false);
+                inner.added.member = true;
+                inner
             }
-        }
-        path.pop();
+        };
+        out.attach(|| element.clone(), inner);
     }
 }
 
