@@ -10,6 +10,7 @@
 //! else writes below [`ROOT`].
 
 mod partition;
+mod selectable;
 mod stored;
 
 use std::collections::HashMap;

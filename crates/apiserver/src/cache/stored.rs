@@ -33,15 +33,13 @@ impl Stored {
     /// What is in the store was written by this program; a value that cannot be read all the same
     /// comes back as an empty object, so that one bad object never fails a list.
     pub(crate) fn object(&self) -> Object {
-        Object::from_encoded(self.bytes.clone()).unwrap_or_else(|error| {
-            tracing::error!(name = %self.name, error = %base::error::chain(&error), "stored object is damaged");
-            Object::from_fields(Map::new())
-        })
+        Object::from_encoded(self.bytes.clone()).unwrap_or_else(|error| self.damaged(&error))
     }
 
     /// What selectors look at: labels and scalar fields, without the bulk. Made the first time.
     pub(crate) fn selectable(&self) -> &Object {
-        self.selectable.get_or_init(|| trim(&self.object()))
+        self.selectable
+            .get_or_init(|| super::selectable::read(&self.bytes).unwrap_or_else(|error| self.damaged(&error)))
     }
 
     /// The same object as if written at `revision`: what a watcher is told of a deletion.
@@ -60,6 +58,11 @@ impl Stored {
             None => self.bytes.clone(),
         };
         Self { revision, name: self.name.clone(), bytes, selectable: OnceLock::new() }
+    }
+
+    fn damaged(&self, error: &(dyn std::error::Error + 'static)) -> Object {
+        tracing::error!(name = %self.name, error = %base::error::chain(error), "stored object is damaged");
+        Object::from_fields(Map::new())
     }
 }
 
@@ -92,27 +95,6 @@ pub(crate) fn encode(object: &Object) -> Bytes {
     }
     text.push(b'}');
     Bytes::from(text)
-}
-
-/// The parts of an object that a selector can name: scalars down to the second level, and labels.
-fn trim(object: &Object) -> Object {
-    let is_scalar = |value: &Value| !value.is_object() && !value.is_array();
-    let mut kept = Map::new();
-    for (key, value) in object.fields() {
-        match value {
-            // Their values are content, large and never selected by.
-            Value::Object(_) if matches!(key.as_str(), "data" | "stringData" | "binaryData") => {}
-            Value::Object(inner) => {
-                let inner =
-                    inner.iter().filter(|(k, v)| is_scalar(v) || (key == "metadata" && *k == "labels"));
-                let inner = inner.map(|(k, v)| (k.clone(), v.clone())).collect();
-                kept.insert(key.clone(), Value::Object(inner));
-            }
-            Value::Array(_) => {}
-            scalar => drop(kept.insert(key.clone(), scalar.clone())),
-        }
-    }
-    Object::from_fields(kept)
 }
 
 const METADATA: &[u8] = b"\"metadata\":{";

@@ -38,12 +38,14 @@ pub(super) async fn handle(call: &Call) -> Result<Response<Body>> {
 
 /// Makes `object`, which has been decoded and nothing else.
 pub(crate) async fn create_object(call: &Call, options: &WriteOptions, object: Object) -> Result<Created> {
+    if !object.name().is_empty() || object.generate_name().is_empty() {
+        return try_create(call, options, object).await;
+    }
     let mut tries = 0;
     loop {
         tries += 1;
-        let made_up = object.name().is_empty() && !object.generate_name().is_empty();
         match try_create(call, options, object.clone()).await {
-            Err(error) if made_up && error.status().is_already_exists() => {
+            Err(error) if error.status().is_already_exists() => {
                 if tries == NAME_TRIES {
                     let resource = call.group_resource();
                     return Err(Status::generate_name_conflict(&resource, object.generate_name(), 1).into());
