@@ -19,7 +19,7 @@ pub use subresource::Scale;
 pub use watch::WatchEvent;
 
 use crate::client::Client;
-use crate::resource::{Resource, ResourceKind, Typed};
+use crate::resource::{Partial, Resource, ResourceKind, Typed};
 
 /// The objects of one kind, in one namespace or in all. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -70,6 +70,13 @@ impl<K: Typed> Api<K> {
 impl Api<Object> {
     /// The objects of a kind that is known at run time only; of all namespaces if none is given.
     pub fn dynamic(client: &Client, kind: &ResourceKind, namespace: Option<&str>) -> Self {
+        Self::of(client, kind.clone(), namespace)
+    }
+}
+
+impl Api<Partial> {
+    /// As [`Api::dynamic`], but reads nothing of an object but type and metadata.
+    pub fn partial(client: &Client, kind: &ResourceKind, namespace: Option<&str>) -> Self {
         Self::of(client, kind.clone(), namespace)
     }
 }

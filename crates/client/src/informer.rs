@@ -18,6 +18,9 @@ use crate::resource::{Resource, ResourceKind};
 
 /// Keeps a [`Store`] of the objects that an [`Api`] lists, and tells handlers of every change.
 ///
+/// The copies lack `metadata.managedFields`, which would be the larger part of them: what is written
+/// back must be a patch, or begin from what [`Api::get`] gives.
+///
 /// Cheap to clone; all clones are the same informer. Nothing happens until [`Informer::run`].
 pub struct Informer<K> {
     shared: Arc<Shared<K>>,

@@ -31,5 +31,5 @@ pub use freshness::Freshness;
 pub use informer::{Change, Informer, Informers, Store};
 pub use queue::WorkQueue;
 pub use recorder::{EventType, EventWriter, Recorder};
-pub use resource::{ObjectKey, Resource, ResourceKind, Typed};
+pub use resource::{ObjectKey, Partial, PartialMetadata, Resource, ResourceKind, Typed};
 pub use transport::Transport;

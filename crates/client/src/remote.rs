@@ -2,6 +2,7 @@
 
 mod config;
 mod connect;
+mod kubeconfig;
 
 use std::sync::Arc;
 
@@ -16,6 +17,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 
 pub use self::config::{Config, ConfigError, Credentials};
 use self::connect::Connector;
+pub use self::kubeconfig::KubeconfigError;
 use crate::transport::{Body, Transport, TransportError, UpgradeAnswer, body};
 
 /// Reaches an API server over HTTP and TLS.

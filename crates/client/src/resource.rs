@@ -1,6 +1,7 @@
 //! What the client needs to know of an object, typed or not.
 
 mod dynamic;
+mod partial;
 mod typed;
 
 use std::borrow::Cow;
@@ -10,7 +11,9 @@ use model::{OwnerReference, select::LabelSelector};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// A Kubernetes object: one of k8s-openapi's types, or [`model::Object`] for any kind.
+pub use self::partial::{Partial, PartialMetadata};
+
+/// A Kubernetes object: one of k8s-openapi's types, or [`model::Object`] or [`Partial`] for any kind.
 pub trait Resource: Clone + fmt::Debug + Serialize + DeserializeOwned + Send + Sync + 'static {
     /// `metadata.name`, or nothing.
     fn name(&self) -> &str;
@@ -35,6 +38,9 @@ pub trait Resource: Clone + fmt::Debug + Serialize + DeserializeOwned + Send + S
 
     /// `apiVersion` and `kind`, as far as the object or its type says.
     fn type_of(&self) -> (String, String);
+
+    /// Drops `metadata.managedFields`: the most of many objects, and of no use to those who only read.
+    fn forget_managers(&mut self);
 
     /// Namespace and name.
     fn key(&self) -> ObjectKey {

@@ -12,9 +12,10 @@ use std::time::Duration;
 
 use client::api::{DeleteOptions, Patch, PatchOptions, Preconditions, Propagation};
 use client::{
-    Api, Change, Client, Error, Informer, ListOptions, ObjectKey, Resource as _, ResourceKind, WorkQueue,
+    Api, Change, Client, Error, Informer, ListOptions, ObjectKey, Partial, Resource as _, ResourceKind,
+    WorkQueue,
 };
-use model::{Object, OwnerReference};
+use model::OwnerReference;
 use parking_lot::RwLock;
 use serde_json::json;
 use tokio::task::JoinSet;
@@ -65,7 +66,7 @@ pub(crate) async fn run(context: Context) {
 
 struct Collector {
     client: Client,
-    kinds: RwLock<BTreeMap<ResourceKind, Informer<Object>>>,
+    kinds: RwLock<BTreeMap<ResourceKind, Informer<Partial>>>,
     queue: WorkQueue<Node>,
 }
 
@@ -85,9 +86,10 @@ impl Collector {
                 continue;
             }
             let informer =
-                Informer::new(Api::dynamic(&self.client, &kind.resource, None), ListOptions::default());
-            informer
-                .index(OWNER, |object: &Object| object.owners().into_iter().map(|owner| owner.uid).collect());
+                Informer::new(Api::partial(&self.client, &kind.resource, None), ListOptions::default());
+            informer.index(OWNER, |object: &Partial| {
+                object.owners().into_iter().map(|owner| owner.uid).collect()
+            });
             let (collector, resource) = (Arc::clone(self), kind.resource.clone());
             informer.on_change(move |change| collector.notice(&resource, change));
             context.informers.add(&informer);
@@ -95,7 +97,7 @@ impl Collector {
         }
     }
 
-    fn notice(&self, kind: &ResourceKind, change: &Change<Object>) {
+    fn notice(&self, kind: &ResourceKind, change: &Change<Partial>) {
         let object = change.object();
         if change.is_deletion() {
             for dependent in self.dependents(object.uid()) {
@@ -134,8 +136,8 @@ impl Collector {
                 absent.push(owner.uid);
             }
         }
-        let finalizers: Vec<String> = object.finalizers().map(str::to_owned).collect();
-        match verdict(&object.owners(), &absent, object.is_being_deleted(), &finalizers, dependents.len()) {
+        let finalizers = &object.metadata.finalizers;
+        match verdict(&object.owners(), &absent, object.is_being_deleted(), finalizers, dependents.len()) {
             Verdict::Keep => Ok(()),
             Verdict::Delete => {
                 debug!(kind = %node.kind.kind, key = %node.key, "collecting: its owners are gone");
@@ -162,9 +164,9 @@ impl Collector {
     }
 
     /// Objects of all kinds that name this owner.
-    fn dependents(&self, uid: &str) -> Vec<(Node, Arc<Object>)> {
+    fn dependents(&self, uid: &str) -> Vec<(Node, Arc<Partial>)> {
         let kinds = self.kinds.read();
-        let of_kind = |(kind, informer): (&ResourceKind, &Informer<Object>)| -> Vec<(Node, Arc<Object>)> {
+        let of_kind = |(kind, informer): (&ResourceKind, &Informer<Partial>)| -> Vec<(Node, Arc<Partial>)> {
             let found = informer.store().by_index(OWNER, uid);
             found.into_iter().map(|object| (Node { kind: kind.clone(), key: object.key() }, object)).collect()
         };
@@ -199,14 +201,14 @@ impl Collector {
         {
             return Ok(true);
         }
-        let api = Api::dynamic(&self.client, &kind, kind.namespaced.then_some(node.key.namespace.as_str()));
+        let api = Api::partial(&self.client, &kind, kind.namespaced.then_some(node.key.namespace.as_str()));
         Ok(api.find(&owner.name).await?.is_some_and(|found| found.uid() == owner.uid))
     }
 
     async fn delete(
         &self,
         kind: &ResourceKind,
-        object: &Object,
+        object: &Partial,
         propagation: Propagation,
     ) -> Result<(), Error> {
         let options = DeleteOptions {
@@ -224,7 +226,7 @@ impl Collector {
     async fn forget_owners(
         &self,
         kind: &ResourceKind,
-        object: &Object,
+        object: &Partial,
         gone: &[String],
     ) -> Result<(), Error> {
         let rest: Vec<OwnerReference> =
@@ -235,8 +237,9 @@ impl Collector {
     }
 
     /// Takes a finalizer from an object that is being deleted.
-    async fn release(&self, kind: &ResourceKind, object: &Object, finalizer: &str) -> Result<(), Error> {
-        let rest: Vec<&str> = object.finalizers().filter(|known| *known != finalizer).collect();
+    async fn release(&self, kind: &ResourceKind, object: &Partial, finalizer: &str) -> Result<(), Error> {
+        let finalizers = object.metadata.finalizers.iter();
+        let rest: Vec<&String> = finalizers.filter(|known| *known != finalizer).collect();
         let patch = json!({"metadata": {
             "uid": object.uid(), "resourceVersion": object.resource_version(), "finalizers": unless_empty(rest)}});
         self.patch(kind, object, patch).await
@@ -245,7 +248,7 @@ impl Collector {
     async fn patch(
         &self,
         kind: &ResourceKind,
-        object: &Object,
+        object: &Partial,
         patch: serde_json::Value,
     ) -> Result<(), Error> {
         match self
@@ -258,8 +261,8 @@ impl Collector {
         }
     }
 
-    fn api(&self, kind: &ResourceKind, object: &Object) -> Api<Object> {
-        Api::dynamic(&self.client, kind, object.namespace())
+    fn api(&self, kind: &ResourceKind, object: &Partial) -> Api<Partial> {
+        Api::partial(&self.client, kind, object.namespace())
     }
 }
 

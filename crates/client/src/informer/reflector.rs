@@ -48,11 +48,12 @@ pub(super) async fn reflect<K: Resource>(shared: &Shared<K>) {
 
 /// Lists everything; gives the resource version to watch after.
 async fn list<K: Resource>(shared: &Shared<K>) -> Result<String, Error> {
-    let List { metadata, items } = match shared.api.list_all(&shared.options).await {
+    let List { metadata, mut items } = match shared.api.list_all(&shared.options).await {
         // One object that the type cannot hold must not hide all the others.
         Err(Error::Decode { .. }) => shared.api.list_readable(&shared.options).await?,
         other => other?,
     };
+    items.iter_mut().for_each(Resource::forget_managers);
     let revision = metadata.resource_version.parse().unwrap_or_default();
     shared.change(|store| store.replace(items, revision));
     Ok(metadata.resource_version)
@@ -78,11 +79,13 @@ async fn watch<K: Resource>(
         told = true;
         backoff.reset();
         match event {
-            WatchEvent::Added(object) | WatchEvent::Modified(object) => {
+            WatchEvent::Added(mut object) | WatchEvent::Modified(mut object) => {
+                object.forget_managers();
                 object.resource_version().clone_into(version);
                 shared.change(|store| store.insert(object));
             }
-            WatchEvent::Deleted(object) => {
+            WatchEvent::Deleted(mut object) => {
+                object.forget_managers();
                 object.resource_version().clone_into(version);
                 shared.change(|store| store.remove(object));
             }

@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use model::Object;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -33,7 +32,6 @@ struct Shared {
 #[derive(Default)]
 struct State {
     typed: HashMap<ResourceKind, Box<dyn Any + Send>>,
-    dynamic: HashMap<ResourceKind, Informer<Object>>,
     /// Informers that are to be run.
     waiting: Vec<Run>,
 }
@@ -55,18 +53,6 @@ impl Informers {
         }
         let informer = Informer::new(Api::<K>::all(&self.client), ListOptions::default());
         state.typed.insert(kind, Box::new(informer.clone()));
-        self.start(&mut state, &informer);
-        informer
-    }
-
-    /// The informer of a kind that is known at run time only, over all namespaces.
-    pub fn dynamic(&self, kind: &ResourceKind) -> Informer<Object> {
-        let mut state = self.shared.state.lock();
-        if let Some(informer) = state.dynamic.get(kind) {
-            return informer.clone();
-        }
-        let informer = Informer::new(Api::dynamic(&self.client, kind, None), ListOptions::default());
-        state.dynamic.insert(kind.clone(), informer.clone());
         self.start(&mut state, &informer);
         informer
     }

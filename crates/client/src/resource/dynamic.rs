@@ -36,6 +36,10 @@ impl Resource for Object {
     fn type_of(&self) -> (String, String) {
         (self.api_version().to_owned(), self.kind().to_owned())
     }
+
+    fn forget_managers(&mut self) {
+        self.remove(&["metadata", "managedFields"]);
+    }
 }
 
 impl ResourceKind {

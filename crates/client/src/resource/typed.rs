@@ -61,6 +61,10 @@ macro_rules! typed {
                     Metadata::metadata(self).deletion_timestamp.is_some()
                 }
 
+                fn forget_managers(&mut self) {
+                    Metadata::metadata_mut(self).managed_fields = None;
+                }
+
                 fn type_of(&self) -> (String, String) {
                     (Self::API_VERSION.to_owned(), Self::KIND.to_owned())
                 }
