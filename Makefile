@@ -29,7 +29,8 @@ test: ## Run everything: unit, privileged and end-to-end tests, and the demo
 	examples/guestbook/demo $(DEBUG)
 
 bench: build ## Measure against the peers, side by side
-	@scripts/packages build bench
+	@scripts/packages bench
+	cargo build --release --package benches
 	benches/run $(RELEASE)
 
 install: build ## Install the binary to /usr/local/bin
