@@ -213,6 +213,12 @@ impl Daemon {
         self.directory.path().join("run/docker.sock")
     }
 
+    /// The network namespace of the daemon's host.
+    pub fn network(&self) -> PathBuf {
+        let holder = self.holder().expect("the daemon was started");
+        Path::new("/proc").join(holder.to_string()).join("ns/net")
+    }
+
     /// A directory for the test's own files.
     pub fn scratch(&self, name: &str) -> PathBuf {
         let path = self.directory.path().join("scratch").join(name);

@@ -12,5 +12,5 @@ mod terminal;
 
 pub use client::{Ran, Running, run};
 pub use daemon::{Daemon, IMAGE};
-pub use raw::Answer;
+pub use raw::{Answer, raw};
 pub use terminal::Terminal;

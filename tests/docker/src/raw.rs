@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::Duration;
 
 use crate::daemon::Daemon;
@@ -18,32 +19,36 @@ pub struct Answer {
     pub body: String,
 }
 
+/// Sends one request to the Docker API at `socket` and reads the whole answer.
+pub fn raw(socket: &Path, method: &str, path: &str, body: &str) -> io::Result<Answer> {
+    let mut stream = connect(socket, method, path, body, "Connection: close\r\n")?;
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes)?;
+    parse(&bytes).ok_or_else(|| io::Error::other(format!("no answer: {}", String::from_utf8_lossy(&bytes))))
+}
+
 impl Daemon {
     /// Sends one request and reads the whole answer.
     pub fn raw(&self, method: &str, path: &str, body: &str) -> io::Result<Answer> {
-        let mut stream = self.connect(method, path, body, "Connection: close\r\n")?;
-        let mut bytes = Vec::new();
-        stream.read_to_end(&mut bytes)?;
-        parse(&bytes)
-            .ok_or_else(|| io::Error::other(format!("no answer: {}", String::from_utf8_lossy(&bytes))))
+        raw(&self.socket(), method, path, body)
     }
 
     /// Sends one request that asks for the connection itself.
     pub fn upgrade(&self, path: &str, body: &str) -> io::Result<UnixStream> {
-        self.connect("POST", path, body, "Connection: Upgrade\r\nUpgrade: tcp\r\n")
+        connect(&self.socket(), "POST", path, body, "Connection: Upgrade\r\nUpgrade: tcp\r\n")
     }
+}
 
-    fn connect(&self, method: &str, path: &str, body: &str, more: &str) -> io::Result<UnixStream> {
-        let mut stream = UnixStream::connect(self.socket())?;
-        stream.set_read_timeout(Some(Duration::from_secs(20)))?;
-        let length = body.len();
-        let kind = if body.is_empty() { "" } else { "Content-Type: application/json\r\n" };
-        write!(
-            stream,
-            "{method} {path} HTTP/1.1\r\nHost: docker\r\n{kind}Content-Length: {length}\r\n{more}\r\n{body}"
-        )?;
-        Ok(stream)
-    }
+fn connect(socket: &Path, method: &str, path: &str, body: &str, more: &str) -> io::Result<UnixStream> {
+    let mut stream = UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+    let length = body.len();
+    let kind = if body.is_empty() { "" } else { "Content-Type: application/json\r\n" };
+    write!(
+        stream,
+        "{method} {path} HTTP/1.1\r\nHost: docker\r\n{kind}Content-Length: {length}\r\n{more}\r\n{body}"
+    )?;
+    Ok(stream)
 }
 
 fn parse(bytes: &[u8]) -> Option<Answer> {

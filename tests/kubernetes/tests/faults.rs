@@ -1,9 +1,10 @@
 //! Crashes, reboots, and daemons in each other's way.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use docker_tests::run;
+use kubernetes_tests::load::{self, Dice, Ledger, Load};
 use kubernetes_tests::{Cluster, IMAGE, Namespace};
 
 #[test]
@@ -13,30 +14,29 @@ fn a_crash_at_any_moment_loses_nothing_acknowledged_and_stops_no_container() {
     deploy(&Namespace::of(&cluster, "crash"));
     let before = containers(&Namespace::of(&cluster, "crash"));
     assert_eq!(before.len(), 2, "{before:?}");
-    let mut acknowledged: Vec<String> = Vec::new();
-    // Moments spread over what the writes take, the same ones in each run.
-    for (round, moment) in [137, 419, 263, 0].into_iter().enumerate() {
-        let mut writer = Namespace::of(&cluster, "crash").running(&["create", "--validate=false", "-f", "-"]);
-        writer.send(&config_maps(round, 150));
-        writer.close_input();
-        writer.wait_for("created");
-        // The moment is the input of the test, not a wait for something.
-        std::thread::park_timeout(Duration::from_millis(moment));
+    let mut dice = Dice::roll();
+    let mut ledger = Ledger::default();
+    for round in 0..4 {
+        let load = Load::start(&cluster.daemon, "crash", &format!("round{round}"), &mut dice);
+        // The moment of the crash is counted in writes and then drawn within what one takes.
+        let enough = 30 + dice.below(400) as usize;
+        testkit::wait_until("writes to be acknowledged", || match load.acknowledged() {
+            count if count >= enough => Ok(()),
+            count => Err(count),
+        });
+        let instant = Instant::now() + Duration::from_micros(dice.below(3_000));
+        while Instant::now() < instant {
+            std::hint::spin_loop();
+        }
         cluster.daemon.kill();
-        let (_, said) = writer.finish();
-        let created =
-            |line: &str| Some(line.strip_prefix("configmap/")?.strip_suffix(" created")?.to_owned());
-        acknowledged.extend(said.lines().filter_map(created));
+        ledger.extend(load.finish());
         cluster.daemon.launch();
         cluster.wait_ready();
         let space = Namespace::of(&cluster, "crash");
-        let names = space.field("configmaps", "{.items[*].metadata.name}");
-        let names: std::collections::BTreeSet<&str> = names.split(' ').collect();
-        let lost: Vec<&String> = acknowledged.iter().filter(|name| !names.contains(name.as_str())).collect();
-        assert!(!acknowledged.is_empty(), "something was acknowledged before a crash");
-        assert!(lost.is_empty(), "of {} acknowledged {lost:?} are lost", acknowledged.len());
+        ledger.check(&load::found(&cluster.daemon, &space.ok(&["get", "configmaps", "-o", "json"])));
         assert_eq!(containers(&space), before, "the containers never stopped");
     }
+    assert!(ledger.len() > 100, "the writers wrote {} objects", ledger.len());
     let space = Namespace::of(&cluster, "crash");
     space.ok(&["rollout", "status", "deployment/web", "--timeout=30s"]);
     assert_eq!(containers(&space), before);
@@ -107,13 +107,6 @@ fn a_second_daemon_is_refused_with_the_reason() {
     let reset = run(cluster.daemon.gantry("b", &["reset", "--yes"]), "");
     assert_eq!(reset.code, 0, "{reset:?}");
     assert!(cluster.ok(&["get", "nodes"]).contains("Ready"), "the first goes on");
-}
-
-/// Manifests of so many ConfigMaps with names of their own.
-fn config_maps(round: usize, count: usize) -> String {
-    let one =
-        |number| format!("---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: c{round}-{number}}}\n");
-    (0..count).map(one).collect()
 }
 
 #[track_caller]
