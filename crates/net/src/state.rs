@@ -68,13 +68,17 @@ impl StateDir {
         Ok(read::<Networks>(&self.networks_path())?.map_or_else(Vec::new, |file| file.networks))
     }
 
-    /// Writes the networks, on disk when this returns.
+    /// Writes the networks, on disk when this returns. Nothing is written where nothing changed: a
+    /// daemon must start on a full disk, if only to free some of it.
     pub(crate) fn networks_write<'a>(
         &self,
         networks: impl Iterator<Item = &'a NetworkView>,
     ) -> Result<(), StateError> {
         let path = self.networks_path();
         let bytes = encode(Networks { networks: networks.cloned().collect() });
+        if fs::read(&path).is_ok_and(|written| written == bytes) {
+            return Ok(());
+        }
         base::fs::write_atomic(&path, &bytes, 0o600).map_err(|source| StateError { path, source })
     }
 

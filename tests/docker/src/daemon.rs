@@ -16,6 +16,8 @@ pub struct Daemon {
     directory: tempfile::TempDir,
     instance: String,
     process: Option<Child>,
+    /// Bytes of a disk of its own that its root is on.
+    disk: Option<u64>,
 }
 
 impl Daemon {
@@ -30,12 +32,25 @@ impl Daemon {
     /// Starts a daemon that has nothing yet.
     #[track_caller]
     pub fn start_empty() -> Self {
+        Self::start_with(None)
+    }
+
+    /// Starts a daemon that has [`IMAGE`], on a disk of `bytes`.
+    #[track_caller]
+    pub fn start_on_small_disk(bytes: u64) -> Self {
+        let daemon = Self::start_with(Some(bytes));
+        daemon.import_image();
+        daemon
+    }
+
+    #[track_caller]
+    fn start_with(disk: Option<u64>) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         testkit::require_root();
         let directory =
             tempfile::Builder::new().prefix("gantry-docker-").tempdir().expect("temporary directory");
         let instance = format!("t{}x{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let mut daemon = Self { directory, instance, process: None };
+        let mut daemon = Self { directory, instance, process: None, disk };
         daemon.launch();
         daemon
     }
@@ -119,6 +134,10 @@ impl Daemon {
             .args(["--bip", bip, "--pod-cidr", pods, "--service-cidr", services])
             .args(["--api-address", "127.0.0.1:6443"])
             .stdin(Stdio::null());
+        command.env(
+            "DISK",
+            self.disk.map_or_else(String::new, |bytes| format!("{}:{bytes}", path("root").display())),
+        );
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("GANTRY_")) {
             command.env_remove(name);
         }
@@ -129,6 +148,25 @@ impl Daemon {
     #[track_caller]
     pub fn pid(&self) -> u32 {
         self.process.as_ref().expect("the daemon runs").id()
+    }
+
+    /// Takes all of the daemon's disk but `left` bytes; the file that takes it is at the path given back.
+    #[track_caller]
+    pub fn fill_disk(&self, left: u64) -> PathBuf {
+        let ballast = self.directory.path().join("root/ballast");
+        let script = "cat /dev/zero 2>/dev/null > $0; size=$(stat -c %s $0); truncate -s $((size - $1)) $0";
+        let words = ["sh", "-c", script, &ballast.display().to_string(), &left.to_string()];
+        let ran = client::run(self.in_namespaces(&words), "");
+        assert_eq!(ran.code, 0, "fill the disk: {ran:?}");
+        ballast
+    }
+
+    /// Bytes that are taken on the daemon's disk.
+    #[track_caller]
+    pub fn disk_used(&self) -> u64 {
+        let root = self.directory.path().join("root").display().to_string();
+        let ran = client::run(self.in_namespaces(&["df", "--output=used", "-B1", &root]), "");
+        ran.stdout.lines().last().and_then(|line| line.trim().parse().ok()).expect("what df prints")
     }
 
     /// The file in which the administrator's access to the cluster is written.
@@ -258,6 +296,9 @@ impl Daemon {
 const START: &str = r#"
 if [ ! -e "$1" ]; then
     busybox ip link set lo up || exit 1
+    if [ -n "$DISK" ]; then
+        mkdir -p "${DISK%:*}" && busybox mount -t tmpfs -o "size=${DISK##*:}" disk "${DISK%:*}" || exit 1
+    fi
     setsid busybox sleep 86400 </dev/null >/dev/null 2>&1 &
     echo $! > "$1"
 fi

@@ -40,7 +40,7 @@ impl Engine {
     /// Freezes a container whose operation lock is held.
     pub(crate) async fn freeze(&self, cell: &Arc<ContainerCell>) -> Result<()> {
         cell.shim()?.tell(&Request::Pause { container: cell.id.to_string() }).await?;
-        let effects = self.step(cell, &Input::Frozen)?;
+        let effects = self.step_of_fact(cell, &Input::Frozen);
         cell.tell(|_| {});
         self.perform(cell, effects);
         Ok(())
@@ -49,7 +49,7 @@ impl Engine {
     /// Thaws a container whose operation lock is held.
     pub(crate) async fn thaw(&self, cell: &Arc<ContainerCell>) -> Result<()> {
         cell.shim()?.tell(&Request::Resume { container: cell.id.to_string() }).await?;
-        let effects = self.step(cell, &Input::Thawed)?;
+        let effects = self.step_of_fact(cell, &Input::Thawed);
         cell.tell(|_| {});
         self.perform(cell, effects);
         Ok(())

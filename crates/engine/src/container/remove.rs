@@ -67,7 +67,7 @@ impl Engine {
         let (id, record) = (cell.id.clone(), cell.record());
         let removed = blocking(move || engine.remove_files(&id, &record, volumes)).await;
         if let Err(error) = removed {
-            self.step(cell, &Input::RemovalFailed { message: error.full_message() })?;
+            self.step_of_fact(cell, &Input::RemovalFailed { message: error.full_message() });
             return Err(error);
         }
         self.emit(cell, "destroy", &[]);

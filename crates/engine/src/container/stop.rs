@@ -50,14 +50,14 @@ impl Engine {
             match cell.status() {
                 Status::Running | Status::Paused => {}
                 Status::Restarting => {
-                    let effects = self.step(cell, &Input::Halted)?;
+                    let effects = self.step_of_fact(cell, &Input::Halted);
                     cell.tell(|pulse| pulse.exits += 1);
                     self.perform(cell, effects);
                     return Ok(());
                 }
                 _ => return Err(Error::not_modified(format!("container {} is not running", cell.id))),
             }
-            let effects = self.step(cell, &Input::Halted)?;
+            let effects = self.step_of_fact(cell, &Input::Halted);
             self.perform(cell, effects);
             pulse.mark_unchanged();
             if cell.status() == Status::Paused {

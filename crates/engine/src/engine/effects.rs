@@ -20,9 +20,9 @@ impl Engine {
         saved.map(|()| effects)
     }
 
-    /// Takes a step for something that has happened already and cannot be refused: a full disk must
-    /// not leave a container that looks alive for ever. What is on disk is put right by the shim's
-    /// own record when the engine is opened next.
+    /// Takes a step for something that has happened already, or that must be possible on a full disk:
+    /// a container may neither look alive for ever nor refuse to be stopped. What is on disk is put
+    /// right by the shim's own record when the engine is opened next.
     pub(crate) fn step_of_fact(&self, cell: &Arc<ContainerCell>, input: &Input) -> Vec<Effect> {
         let (saved, effects) = self.step_and_save(cell, input);
         if let Err(error) = saved {

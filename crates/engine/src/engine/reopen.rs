@@ -181,15 +181,9 @@ impl Engine {
         } else if cell.sandbox.spec.is_none() {
             self.clear_endpoints(&cell.sandbox.id).await;
         }
-        match self.step(cell, &Input::Reopened) {
-            Ok(effects) => {
-                cell.tell(|_| {});
-                self.perform(cell, effects);
-            }
-            Err(error) => {
-                tracing::error!(container = %cell.id, error = %base::error::chain(&error), "write down a container's state");
-            }
-        }
+        let effects = self.step_of_fact(cell, &Input::Reopened);
+        cell.tell(|_| {});
+        self.perform(cell, effects);
     }
 
     async fn clear_endpoints(&self, id: &SandboxId) {
