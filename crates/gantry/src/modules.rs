@@ -129,17 +129,22 @@ pub(crate) fn load() -> anyhow::Result<()> {
 }
 
 fn check(modules: &Modules) -> anyhow::Result<()> {
-    let absent: Vec<_> = modules.with(Presence::Absent).filter(|module| module.needed).collect();
-    if absent.is_empty() {
-        return Ok(());
-    }
-    let list: Vec<_> = absent
-        .iter()
+    let what = "this kernel lacks what containers need, built in or as a module";
+    refuse_without(modules.with(Presence::Absent), what)
+}
+
+/// An error, if any of these is one that nothing works without.
+fn refuse_without(missing: impl Iterator<Item = &'static Module>, what: &str) -> anyhow::Result<()> {
+    let list: Vec<_> = missing
+        .filter(|module| module.needed)
         .map(|module| format!("{} ({}, for {})", module.name, module.option, module.purpose))
         .collect();
+    if list.is_empty() {
+        return Ok(());
+    }
     anyhow::bail!(
-        "this kernel lacks what containers need, built in or as a module: {}; install the package with all of this \
-         kernel's modules, or start a kernel that has them; `gantry doctor` shows what else is missing",
+        "{what}: {}; install the package with all of this kernel's modules, or start a kernel that has them; \
+         `gantry doctor` shows what else is missing",
         list.join(", ")
     )
 }

@@ -265,6 +265,26 @@ fn a_hook_that_fails_after_the_start_ends_the_container_and_the_later_hooks_run(
 }
 
 #[test]
+fn hooks_after_the_start_are_told_of_a_running_program_even_if_it_was_quick() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let seen = dir.path().join("seen");
+    let hook = runtime::spec::Hook {
+        path: "/bin/sh".into(),
+        args: vec!["sh".into(), "-c".into(), format!("cat > {}", seen.display())],
+        env: vec!["PATH=/bin:/usr/bin".to_owned()],
+        timeout: None,
+    };
+    let mut spec = shell("true");
+    spec.hooks = Some(runtime::spec::Hooks { poststart: vec![hook], ..runtime::spec::Hooks::default() });
+    let bench = Bench::new(spec);
+    bench.start(&["create", "c1"]);
+    bench.good(&["start", "c1"]);
+    let state: Value = serde_json::from_slice(&std::fs::read(seen).expect("read")).expect("JSON");
+    assert_eq!(state["status"], "running");
+    assert_ne!(state["pid"], 0);
+}
+
+#[test]
 fn hooks_after_the_start_find_the_program_running() {
     let dir = tempfile::tempdir().expect("temporary directory");
     let seen = dir.path().join("seen");

@@ -11,7 +11,7 @@ use super::arguments::Arguments;
 use super::state::{START_PIPE, Saved, StateError};
 use super::{CliError, Context, delete};
 use crate::launch::run_hooks;
-use crate::spec::{Hook, Spec, Status};
+use crate::spec::{Hook, State, Status};
 
 pub(super) fn start(context: &Context, mut args: Arguments<'_>) -> Result<u8, CliError> {
     if let Some(flag) = args.flag()? {
@@ -46,7 +46,9 @@ pub(super) fn start(context: &Context, mut args: Arguments<'_>) -> Result<u8, Cl
 pub(super) fn poststart(context: &Context, saved: &Saved) -> Result<(), CliError> {
     let spec = context.load_spec(&saved.id)?;
     let hooks = spec.hooks.as_ref().map_or(&[][..], |hooks| &hooks.poststart);
-    run(context, saved, &spec, hooks).inspect_err(|_| {
+    // The moment that they are for; a program that is quick may have ended since.
+    let state = State { status: Status::Running, pid: saved.pid as i32, ..saved.state(context, &spec) };
+    run(saved, &state, hooks).inspect_err(|_| {
         if let Err(error) = delete::remove(context, saved) {
             eprintln!("gantry runtime: {}", base::error::chain(&error));
         }
@@ -59,19 +61,19 @@ pub(super) fn poststop(context: &Context, saved: &Saved) {
     let warn = |error: CliError| eprintln!("gantry runtime: {}", base::error::chain(&error));
     match context.load_spec(&saved.id) {
         Ok(spec) => {
+            let state = saved.state(context, &spec);
             let all = spec.hooks.iter().flat_map(|hooks| &hooks.poststop);
-            all.filter_map(|hook| run(context, saved, &spec, std::slice::from_ref(hook)).err())
-                .for_each(warn);
+            all.filter_map(|hook| run(saved, &state, std::slice::from_ref(hook)).err()).for_each(warn);
         }
         Err(error) => warn(error),
     }
 }
 
 /// Runs hooks in the runtime's namespaces; the first that fails ends it.
-fn run(context: &Context, saved: &Saved, spec: &Spec, hooks: &[Hook]) -> Result<(), CliError> {
+fn run(saved: &Saved, state: &State, hooks: &[Hook]) -> Result<(), CliError> {
     if hooks.is_empty() {
         return Ok(());
     }
-    let state = serde_json::to_vec(&saved.state(context, spec)).expect("a state has only string keys");
+    let state = serde_json::to_vec(state).expect("a state has only string keys");
     Ok(run_hooks(hooks, &state, &saved.bundle)?)
 }
