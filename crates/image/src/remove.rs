@@ -7,7 +7,7 @@ use oci::{Digest, Reference};
 use crate::error::Kind;
 use crate::image::{FindError, Image, ImageId};
 use crate::state::ImageRecord;
-use crate::store::{Durability, Inner, Store, Tables, WriteError};
+use crate::store::{Inner, Store, Tables, WriteError};
 
 /// How an image is to be removed.
 #[derive(Clone, Debug, Default)]
@@ -158,7 +158,7 @@ impl Store {
             let in_use = |id: &ImageId| options.running.contains(id);
             self.inner.forget_with_parents(&mut tables, id, options.keep_parents, &in_use, &mut removed);
         }
-        self.inner.persist(&tables, Durability::Synced)?;
+        self.inner.persist_removal(&tables)?;
         Ok(removed)
     }
 
@@ -199,7 +199,7 @@ impl Store {
         let after: u64 = tables.layers().map(|layer| layer.size).sum();
         pruned.reclaimed = before.saturating_sub(after);
         if !pruned.removed.is_empty() {
-            self.inner.persist(&tables, Durability::Synced)?;
+            self.inner.persist_removal(&tables)?;
         }
         Ok(pruned)
     }

@@ -9,11 +9,13 @@
 //! snapshots/<id>/  fs/ (upper), work/, snapshot.json
 //! ground/          what lies below every image: empty files and directories to mount over
 //! ingest/          unfinished work; emptied when the store opens
+//! reserve          space for the removal of images on a full disk
 //! ```
 
 mod flights;
 mod janitor;
 mod open;
+mod reserve;
 mod tables;
 
 use std::fs::{self, File};
@@ -172,6 +174,17 @@ impl Inner {
         let path = self.root.join("state.json");
         let bytes = serde_json::to_vec(&tables.to_state()).expect("a tree of strings always prints");
         durability.write(&path, &bytes).map_err(WriteError::io(&path))
+    }
+
+    /// As [`Self::persist`], for a change that gives space back and must be possible on a full disk.
+    pub(crate) fn persist_removal(&self, tables: &Tables) -> Result<(), WriteError> {
+        let mut persisted = self.persist(tables, Durability::Synced);
+        if persisted.as_ref().is_err_and(|error| error.kind() == Kind::NoSpace) {
+            reserve::give_up(&self.root);
+            persisted = self.persist(tables, Durability::Synced);
+        }
+        reserve::keep(&self.root);
+        persisted
     }
 
     /// Makes the configuration of `id` as durable as the state that names it.

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 
 use super::janitor::Janitor;
-use super::{Flights, Inner, OpenError, Tables, unique_name};
+use super::{Flights, Inner, OpenError, Tables, reserve, unique_name};
 use crate::state::{self, LayerRecord, SnapshotRecord, State};
 
 pub(super) fn open(root: &Path, clock: Box<dyn Clock>) -> Result<Arc<Inner>, OpenError> {
@@ -47,6 +47,7 @@ pub(super) fn open(root: &Path, clock: Box<dyn Clock>) -> Result<Arc<Inner>, Ope
     }
     remove_unused_blobs(root, &tables).map_err(io_error(&root.join("blobs")))?;
     *inner.tables.lock() = tables;
+    reserve::keep(root);
     Ok(inner)
 }
 
