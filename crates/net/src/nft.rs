@@ -1,18 +1,19 @@
 //! nftables: a ruleset as plain values, its text, its difference to another, and the kernel's own form of it.
 //!
-//! Only what this crate's planners need exists here. A ruleset is one table of the `ip` family;
-//! tables of others are never named, so they cannot be touched.
+//! Only what this crate's planners need exists here. A ruleset is one table of the `ip` family. In
+//! tables of others only [`pass`] writes, and only rules of our own.
 
 mod diff;
 mod encode;
 mod expression;
 mod foreign;
+mod pass;
 mod ruleset;
 mod table;
 mod text;
 
-pub(crate) use foreign::{ForeignChain, foreign_chains};
+pub(crate) use foreign::ForeignChain;
 pub(crate) use ruleset::{
     Chain, Content, Field, Hook, HookType, Leads, Point, Rule, Ruleset, Set, Statement, Target, Value, rule,
 };
-pub(crate) use table::{Table, TableEvents};
+pub(crate) use table::{Disturbance, Table, TableEvents};

@@ -1,12 +1,12 @@
 //! What on this host stands in the way of the networks.
 
 use super::{Inner, gate};
-use crate::nft::{ForeignChain, Point, foreign_chains};
+use crate::nft::{ForeignChain, Point};
 use crate::{Finding, Severity};
 
 /// Looks at the host.
 pub(super) fn examine(inner: &Inner) -> Vec<Finding> {
-    let chains = foreign_chains(&inner.config.instance).unwrap_or_else(|error| {
+    let chains = inner.table.lock().foreign().unwrap_or_else(|error| {
         tracing::warn!(%error, "the host's rules cannot be read");
         Vec::new()
     });
@@ -65,7 +65,7 @@ fn findings(host: &Host) -> Vec<Finding> {
              --add-interface=gantry0` and `firewall-cmd --reload`",
         );
     }
-    for chain in host.chains.iter().filter(|chain| chain.drops) {
+    for chain in host.chains.iter().filter(|chain| chain.drops && !chain.admits) {
         let ForeignChain { table, name, .. } = chain;
         match chain.point {
             Point::Forward => {
@@ -140,7 +140,8 @@ mod tests {
     }
 
     fn chain(table: &str, name: &str, point: Point, drops: bool) -> ForeignChain {
-        ForeignChain { table: table.into(), name: name.into(), point, drops }
+        let family = libc::NFPROTO_IPV4 as u8;
+        ForeignChain { family, table: table.into(), name: name.into(), point, drops, admits: false }
     }
 
     #[test]
@@ -160,6 +161,8 @@ mod tests {
             with(chain("ip filter", "FORWARD", Point::Forward, true)),
             &[(Severity::Problem, "chain `FORWARD` of table `ip filter` drops forwarded packets")],
         );
+        let admits = ForeignChain { admits: true, ..chain("ip filter", "FORWARD", Point::Forward, true) };
+        check(with(admits), &[]);
         check(
             with(chain("inet filter", "input", Point::Input, true)),
             &[(Severity::Notice, "chain `input` of table `inet filter` drops incoming packets")],

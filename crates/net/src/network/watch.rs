@@ -8,7 +8,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::time::MissedTickBehavior;
 
 use super::Inner;
-use crate::nft::TableEvents;
+use crate::nft::{Disturbance, TableEvents};
 
 /// How often the table is looked for, in case a notification was lost.
 const INTERVAL: Duration = Duration::from_secs(30);
@@ -18,24 +18,25 @@ pub(super) async fn watch(inner: Arc<Inner>, mut events: AsyncFd<TableEvents>) {
     let mut interval = tokio::time::interval(INTERVAL);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        let damaged = tokio::select! {
+        let seen = tokio::select! {
             () = inner.stop.cancelled() => return,
-            damaged = next(&mut events) => damaged,
-            _ = interval.tick() => missing(&inner).await,
+            seen = next(&mut events) => seen,
+            _ = interval.tick() => missing(&inner).await.map(|damaged| Disturbance { damaged, others: true }),
         };
-        match damaged {
-            Ok(false) => {}
-            Ok(true) => assert(&inner).await,
+        match seen {
+            Ok(Disturbance { damaged: true, .. }) => assert(&inner).await,
+            Ok(Disturbance { others: true, .. }) => admit(&inner).await,
+            Ok(_) => {}
             Err(error) => tracing::warn!(%error, "rules cannot be watched; looking again later"),
         }
     }
 }
 
-async fn next(events: &mut AsyncFd<TableEvents>) -> io::Result<bool> {
+async fn next(events: &mut AsyncFd<TableEvents>) -> io::Result<Disturbance> {
     let mut ready = events.readable_mut().await?;
-    let damaged = ready.get_inner_mut().read();
+    let seen = ready.get_inner_mut().read();
     ready.clear_ready();
-    damaged
+    seen
 }
 
 async fn missing(inner: &Arc<Inner>) -> io::Result<bool> {
@@ -51,5 +52,12 @@ async fn assert(inner: &Arc<Inner>) {
     match done.map_err(io::Error::other).and_then(|result| result) {
         Ok(()) => tracing::info!(table, "somebody took rules away; they are back"),
         Err(error) => tracing::warn!(table, %error, "rules were taken away and could not be put back"),
+    }
+}
+
+async fn admit(inner: &Arc<Inner>) {
+    let inner = inner.clone();
+    if let Err(error) = tokio::task::spawn_blocking(move || inner.table.lock().admit()).await {
+        tracing::warn!(%error, "chains of others cannot be looked at");
     }
 }

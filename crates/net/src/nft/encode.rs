@@ -18,15 +18,16 @@ pub(super) const DELTABLE: u16 = MESSAGE_BASE | 2;
 pub(super) const NEWCHAIN: u16 = MESSAGE_BASE | 3;
 pub(super) const GETCHAIN: u16 = MESSAGE_BASE | 4;
 pub(super) const DELCHAIN: u16 = MESSAGE_BASE | 5;
-const NEWRULE: u16 = MESSAGE_BASE | 6;
+pub(super) const NEWRULE: u16 = MESSAGE_BASE | 6;
+pub(super) const GETRULE: u16 = MESSAGE_BASE | 7;
 pub(super) const DELRULE: u16 = MESSAGE_BASE | 8;
 const NEWSET: u16 = MESSAGE_BASE | 9;
 pub(super) const DELSET: u16 = MESSAGE_BASE | 11;
 const NEWSETELEM: u16 = MESSAGE_BASE | 12;
 pub(super) const DELSETELEM: u16 = MESSAGE_BASE | 14;
 
-const NLM_F_CREATE: u16 = 0x400;
-const NLM_F_APPEND: u16 = 0x800;
+pub(super) const NLM_F_CREATE: u16 = 0x400;
+pub(super) const NLM_F_APPEND: u16 = 0x800;
 
 const SET_MAP: u32 = 8;
 const SET_INTERVAL: u32 = 4;

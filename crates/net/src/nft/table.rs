@@ -4,9 +4,12 @@ use std::io;
 
 use super::diff::{create, difference};
 use super::encode::{
-    self, BATCH_BEGIN, BATCH_END, DELCHAIN, DELRULE, DELSET, DELSETELEM, DELTABLE, GETTABLE, NEWTABLE,
+    self, BATCH_BEGIN, BATCH_END, DELCHAIN, DELRULE, DELSET, DELSETELEM, DELTABLE, GETTABLE, NEWCHAIN,
+    NEWTABLE,
 };
-use super::ruleset::Ruleset;
+use super::foreign::{self, ForeignChain};
+use super::pass;
+use super::ruleset::{Point, Ruleset, Value};
 use crate::netlink::{Attributes, Family, Message, Socket, attribute_text};
 
 /// The multicast group that tells of changes to any table.
@@ -19,7 +22,16 @@ pub(crate) struct Table {
     applied: Ruleset,
 }
 
-/// Tells when somebody else takes something out of the table.
+/// What somebody else has done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Disturbance {
+    /// Something was taken out of the table.
+    pub(crate) damaged: bool,
+    /// Chains of others are not what they were.
+    pub(crate) others: bool,
+}
+
+/// Tells what somebody else does to the table, and to chains of others.
 pub(crate) struct TableEvents {
     name: String,
     socket: Socket,
@@ -46,6 +58,7 @@ impl Table {
         encode::changes(&self.name, &create(&ruleset), &mut messages);
         self.commit(&messages)?;
         self.applied = ruleset;
+        self.admit();
         Ok(())
     }
 
@@ -56,7 +69,12 @@ impl Table {
         let mut messages = Vec::new();
         encode::changes(&self.name, &changes, &mut messages);
         match self.commit(&messages) {
-            Ok(()) => self.applied = ruleset,
+            Ok(()) => {
+                let before = std::mem::replace(&mut self.applied, ruleset);
+                if links(&before) != links(&self.applied) {
+                    self.admit();
+                }
+            }
             // Somebody took a part of the table away: what was last put into it is not what it holds.
             Err(error) if error.kind() == io::ErrorKind::NotFound => self.replace(ruleset)?,
             Err(error) => return Err(error),
@@ -84,7 +102,32 @@ impl Table {
     /// Removes the table with everything in it; nothing happens if there is none.
     pub(crate) fn remove(&mut self) -> io::Result<()> {
         self.applied = Ruleset::default();
+        self.admit();
         self.commit(&[encode::table(NEWTABLE, &self.name), encode::table(DELTABLE, &self.name)])
+    }
+
+    /// Lets our links pass where chains of others drop what they do not know.
+    ///
+    /// What fails is told by [`Table::foreign`]: our own rules hold all the same.
+    pub(crate) fn admit(&mut self) {
+        let links = links(&self.applied);
+        let synced = foreign::chains(&mut self.socket, &self.name).and_then(|chains| {
+            let mut forward = chains.iter().filter(|chain| chain.point == Point::Forward);
+            forward.try_for_each(|chain| pass::sync(&mut self.socket, &self.name, chain, &links))
+        });
+        if let Err(error) = synced {
+            tracing::warn!(table = self.name, %error, "links cannot be let pass in chains of others");
+        }
+    }
+
+    /// The filter chains of others on the way of IPv4 packets.
+    pub(crate) fn foreign(&mut self) -> io::Result<Vec<ForeignChain>> {
+        let links = links(&self.applied);
+        let mut chains = foreign::chains(&mut self.socket, &self.name)?;
+        for chain in &mut chains {
+            chain.admits = pass::admits(&mut self.socket, &self.name, chain, &links)?;
+        }
+        Ok(chains)
     }
 
     /// A listener for changes to this table that others make.
@@ -100,26 +143,30 @@ impl Table {
 }
 
 impl TableEvents {
-    /// Reads what has happened; true if somebody else took something out of the table.
-    pub(crate) fn read(&mut self) -> io::Result<bool> {
-        let mut damaged = false;
+    /// Reads what has happened.
+    pub(crate) fn read(&mut self) -> io::Result<Disturbance> {
+        let mut seen = Disturbance::default();
         loop {
             let replies = match self.socket.notifications() {
-                Ok(replies) if replies.is_empty() => return Ok(damaged),
+                Ok(replies) if replies.is_empty() => return Ok(seen),
                 Ok(replies) => replies,
                 // More happened than was kept for us: anything may have.
                 Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
-                    damaged = true;
+                    seen = Disturbance { damaged: true, others: true };
                     continue;
                 }
                 Err(error) => return Err(error),
             };
-            damaged |= replies.iter().any(|reply| {
-                let removes = [DELTABLE, DELCHAIN, DELRULE, DELSET, DELSETELEM].contains(&reply.kind);
+            for reply in &replies {
                 // In all of these messages the table's name is the first attribute.
                 let table = Attributes::after(&reply.payload, 4).find(1).map(attribute_text);
-                removes && table.as_deref() == Some(&self.name)
-            });
+                if table.as_deref() == Some(&self.name) {
+                    seen.damaged |= [DELTABLE, DELCHAIN, DELRULE, DELSET, DELSETELEM].contains(&reply.kind);
+                } else {
+                    // A chain's default changes by making it anew; flushing it takes our rules away.
+                    seen.others |= [NEWCHAIN, DELRULE].contains(&reply.kind);
+                }
+            }
         }
     }
 }
@@ -128,4 +175,14 @@ impl std::os::fd::AsRawFd for TableEvents {
     fn as_raw_fd(&self) -> std::os::fd::RawFd {
         self.socket.as_raw_fd()
     }
+}
+
+/// Our links: those that the ruleset counts among the bridges.
+fn links(ruleset: &Ruleset) -> Vec<String> {
+    let keys = ruleset.sets.get("bridges").into_iter().flat_map(|set| set.elements.keys());
+    let name = |key: &Vec<Value>| match key.as_slice() {
+        [Value::Link(name)] => Some(name.clone()),
+        _ => None,
+    };
+    keys.filter_map(name).collect()
 }

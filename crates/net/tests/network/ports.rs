@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, TcpListener};
 
-use net::{EndpointSpec, Network, PortSpec, Protocol};
+use net::{EndpointSpec, Network, NetworkSpec, PortSpec, Protocol};
 use std::os::fd::AsFd;
 
 use crate::host::*;
@@ -236,14 +236,58 @@ fn the_doctor_names_rules_of_others_that_stop_our_traffic() {
         let network = host.open().await;
         assert_eq!(network.doctor().await, []);
         command("nft add table ip filter");
-        nft("add chain ip filter FORWARD { type filter hook forward priority 0; policy drop; }");
         nft("add chain ip filter INPUT { type filter hook input priority 0; policy drop; }");
-        filter_bridged_packets(true);
         let findings = network.doctor().await;
         let says = |text: &str| findings.iter().any(|finding| finding.message.contains(text));
-        assert!(says("chain `FORWARD` of table `ip filter`"), "{findings:?}");
         assert!(says("chain `INPUT` of table `ip filter`"), "{findings:?}");
         network.close().await;
+    });
+}
+
+#[test]
+fn where_others_drop_what_they_do_not_know_our_links_pass() {
+    on_host(|host| async move {
+        let network = host.open().await;
+        let bridge = network.network_default().id;
+        let web = sandbox(&network, &bridge, "web", &[publish(Protocol::Tcp, 8080, 80)]).await;
+        let client = sandbox(&network, &bridge, "client", &[]).await;
+        tcp_server(&web.netns, 80, "web");
+        tcp_server(&host.outside, 80, "outside");
+        // As another engine does that is started later.
+        command("nft add table ip filter");
+        nft("add chain ip filter FORWARD { type filter hook forward priority 0; policy drop; }");
+        nft("insert rule ip filter FORWARD tcp dport 81 drop");
+        filter_bridged_packets(true);
+        let rules = || command("nft list chain ip filter FORWARD");
+        let passes = || match rules() {
+            rules if rules.matches("gantry: ").count() == 4 => Ok(()),
+            rules => Err(rules),
+        };
+        testkit::wait_until("our links to pass", passes);
+        assert!(ask(&client.netns, web.endpoint.address, 80).is_ok(), "each other");
+        assert!(ask(&client.netns, OUTSIDE, 80).is_ok(), "the outside");
+        assert!(ask(&host.outside, HOST, 8080).is_ok(), "from outside");
+        assert_eq!(network.doctor().await, []);
+        tcp_server(&web.netns, 81, "web");
+        unanswered_tcp(&client.netns, web.endpoint.address, 81).expect_err("their rules come first");
+        command("nft flush chain ip filter FORWARD");
+        testkit::wait_until("our rules to come back", passes);
+        let own = network
+            .network_create(NetworkSpec { name: "more".into(), ..NetworkSpec::default() })
+            .await
+            .expect("another network");
+        assert_eq!(rules().matches("gantry: ").count(), 6, "{}", rules());
+        network.network_remove(&own.id).await.expect("remove it");
+        passes().expect("as many as before");
+        nft("chain ip filter FORWARD { policy accept; }");
+        testkit::wait_until("what is not needed to go", || match rules() {
+            rules if !rules.contains("gantry") => Ok(()),
+            rules => Err(rules),
+        });
+        nft("chain ip filter FORWARD { policy drop; }");
+        testkit::wait_until("our links to pass again", passes);
+        network.teardown().await.expect("teardown");
+        assert!(!rules().contains("gantry"), "{}", rules());
     });
 }
 
