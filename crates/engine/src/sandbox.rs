@@ -5,6 +5,7 @@ mod create;
 pub(crate) mod files;
 pub(crate) mod launch;
 mod list;
+mod memory;
 mod remove;
 mod stop;
 

@@ -39,7 +39,12 @@ pub(crate) fn spec(
     if namespaces.network == NetworkMode::Host && !host_config.ties.port_bindings.is_empty() {
         warnings.push("Published ports are discarded when using host network mode".to_owned());
     }
-    let find = |name: &str| Ok(engine.container_inspect(&engine.container_find(name)?)?);
+    if matches!(namespaces.network, NetworkMode::Container(_)) && !host_config.ties.port_bindings.is_empty() {
+        return Err(Fault::invalid(
+            "conflicting options: port publishing and the container type network mode",
+        ));
+    }
+    let find = |name: &str| Ok(engine.container_inspect(&namespaces::other_container(engine, name)?)?);
     let log = logging::options(&host_config.ties.log_config, &engine.config().log)?;
     let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     let ties = &host_config.ties;

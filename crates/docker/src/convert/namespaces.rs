@@ -8,8 +8,13 @@ use crate::wire::container::HostConfig;
 
 /// Reads all modes of a host configuration.
 pub(crate) fn namespaces(engine: &Engine, host: &HostConfig) -> Result<Namespaces, Fault> {
-    let find = |name: &str| engine.container_find(name).map_err(Fault::from);
-    modes(host, &find)
+    modes(host, &|name| other_container(engine, name))
+}
+
+/// Another container that a new one refers to. That there is none is the request's fault: clients
+/// take "not found" for the image's, and pull it.
+pub(crate) fn other_container(engine: &Engine, name: &str) -> Result<ContainerId, Fault> {
+    engine.container_find(name).map_err(|error| Fault::invalid(error.full_message()))
 }
 
 /// As [`namespaces`], with how a container is found.
@@ -32,11 +37,10 @@ pub(crate) fn modes(
     let usual = [("", NamespaceMode::Default), ("host", NamespaceMode::Host)];
     let private = [("private", NamespaceMode::Private)];
     let with_private: Vec<_> = usual.iter().chain(&private).cloned().collect();
-    // Other containers can join a shareable one; here they can join any.
     let ipc: Vec<_> = with_private
         .iter()
         .cloned()
-        .chain([("shareable", NamespaceMode::Private), ("none", NamespaceMode::Private)])
+        .chain([("shareable", NamespaceMode::Shareable), ("none", NamespaceMode::Private)])
         .collect();
     let user = match ties.userns_mode.as_str() {
         "" => NamespaceMode::Default,
@@ -82,6 +86,7 @@ pub(crate) fn text(mode: &NamespaceMode, private: &str) -> String {
     match mode {
         NamespaceMode::Default => private.to_owned(),
         NamespaceMode::Private => "private".to_owned(),
+        NamespaceMode::Shareable => "shareable".to_owned(),
         NamespaceMode::Host => "host".to_owned(),
         NamespaceMode::Container(id) => format!("container:{id}"),
     }

@@ -245,6 +245,8 @@ pub enum NamespaceMode {
     Default,
     /// Its own.
     Private,
+    /// Its own, which others may join.
+    Shareable,
     /// The host's.
     Host,
     /// Another container's.

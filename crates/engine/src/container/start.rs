@@ -129,6 +129,9 @@ impl Engine {
         };
         let shim = shim?;
         prepared?;
+        if record.spec.namespaces.ipc == NamespaceMode::Shareable {
+            self.make_shared_memory(&cell.sandbox.id)?;
+        }
         self.run_in(cell, &shim, bundle).await
     }
 
@@ -234,17 +237,35 @@ impl Engine {
             joined.sandbox_ipc = !of.host_ipc;
             joined.sandbox_uts = of.network != crate::sandbox::SandboxNetwork::Host;
             joined.host_pid = of.host_pid;
-            joined.shared_memory = Some(if of.host_ipc {
-                "/dev/shm".into()
-            } else {
-                self.inner.layout.sandbox_run(&cell.sandbox.id).join("shm")
-            });
+            joined.shared_memory =
+                Some(if of.host_ipc { "/dev/shm".into() } else { self.shared_memory(&cell.sandbox.id) });
             if of.share_pid {
                 let shim = self.sandbox_shim(cell)?;
                 joined.sandbox_pid = shim.handle.init_pid.map(|pid| format!("/proc/{pid}/ns/pid").into());
             }
         }
+        match &modes.ipc {
+            NamespaceMode::Shareable => joined.shared_memory = Some(self.shared_memory(&cell.sandbox.id)),
+            NamespaceMode::Container(other) => joined.shared_memory = Some(self.memory_of(other)?),
+            _ => {}
+        }
         Ok(joined)
+    }
+
+    /// The directory that is the `/dev/shm` of another container.
+    fn memory_of(&self, other: &ContainerId) -> Result<PathBuf> {
+        let cell = self.inner.registry.get(other)?;
+        if cell.sandbox.spec.as_ref().is_some_and(|of| !of.host_ipc) {
+            return Ok(self.shared_memory(&cell.sandbox.id));
+        }
+        match &cell.record().spec.namespaces.ipc {
+            NamespaceMode::Shareable => Ok(self.shared_memory(&cell.sandbox.id)),
+            NamespaceMode::Host => Ok("/dev/shm".into()),
+            NamespaceMode::Container(third) if third != other => self.memory_of(third),
+            _ => Err(Error::conflict(format!(
+                "can't join IPC of container {other}: non-shareable IPC (hint: use IpcMode:shareable for the donor container)"
+            ))),
+        }
     }
 
     fn namespace_of(&self, mode: &NamespaceMode, kind: &str) -> Result<Option<PathBuf>> {

@@ -1,7 +1,6 @@
 //! Making a sandbox.
 
 use std::net::IpAddr;
-use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
 use runtime::shim::Network;
@@ -72,10 +71,7 @@ impl Engine {
             }
         }
         self.sandbox_files(cell, &spec, &hostname)?;
-        let shm = self.inner.layout.sandbox_run(&cell.id).join("shm");
-        state::make_directory(&shm, 0o755)?;
-        std::fs::set_permissions(&shm, std::fs::Permissions::from_mode(0o1777))
-            .context(|| format!("open up `{}`", shm.display()))?;
+        self.make_shared_memory(&cell.id)?;
         let record = SandboxRecord {
             version: state::VERSION,
             id: cell.id.clone(),

@@ -39,7 +39,9 @@ pub(super) fn mounts(spec: &ContainerSpec, around: &Surroundings, privileged: bo
 fn share_memory(mount: &mut Mount, spec: &ContainerSpec, around: &Surroundings) {
     let source = match &spec.namespaces.ipc {
         NamespaceMode::Host => Some("/dev/shm".into()),
-        NamespaceMode::Default | NamespaceMode::Container(_) => around.joined.shared_memory.clone(),
+        NamespaceMode::Default | NamespaceMode::Shareable | NamespaceMode::Container(_) => {
+            around.joined.shared_memory.clone()
+        }
         NamespaceMode::Private => None,
     };
     if let Some(source) = source {

@@ -36,13 +36,13 @@ pub(super) fn namespaces(modes: &Namespaces, joined: &Joined) -> Vec<Namespace> 
     let pid = match &modes.pid {
         NamespaceMode::Default if joined.host_pid => None,
         NamespaceMode::Default => Some(joined.sandbox_pid.clone()),
-        NamespaceMode::Private => Some(None),
+        NamespaceMode::Private | NamespaceMode::Shareable => Some(None),
         NamespaceMode::Host => None,
         NamespaceMode::Container(_) => Some(joined.pid.clone()),
     };
     let shared = |mode: &NamespaceMode, of_sandbox: bool, other: &Option<PathBuf>| match mode {
         NamespaceMode::Default if of_sandbox => None,
-        NamespaceMode::Default | NamespaceMode::Private => Some(None),
+        NamespaceMode::Default | NamespaceMode::Private | NamespaceMode::Shareable => Some(None),
         NamespaceMode::Host => None,
         NamespaceMode::Container(_) => Some(other.clone()),
     };
