@@ -76,7 +76,9 @@ impl Reconciler {
         if !self.fresh.ready(key).await {
             return Ok(Action::After(Duration::from_secs(1)));
         }
-        self.adopt(key, &deployment).await?;
+        if deployment.metadata.deletion_timestamp.is_none() {
+            self.adopt(key, &deployment).await?;
+        }
         let sets: Vec<Arc<ReplicaSet>> = self.sets.by_controller(deployment.uid());
         if deployment.metadata.deletion_timestamp.is_none() {
             let old_pods = self.running_pods(&deployment, &sets);
@@ -102,6 +104,12 @@ impl Reconciler {
         for set in self.sets.select(&key.namespace, &selector) {
             if set.controller().is_some() || set.metadata.deletion_timestamp.is_some() {
                 continue;
+            }
+            // The cache may not show yet that the deployment goes and leaves its sets behind.
+            let api: Api<Deployment> = Api::namespaced(&self.context.client, &key.namespace);
+            let live = api.find(deployment.name()).await?;
+            if live.is_none_or(|d| d.uid() != deployment.uid() || d.metadata.deletion_timestamp.is_some()) {
+                return Ok(());
             }
             let patch = json!({"metadata": {"uid": set.uid(), "ownerReferences": [deployment.as_controller_reference()]}});
             match self.api(key).patch(set.name(), &Patch::Strategic(patch), &PatchOptions::default()).await {

@@ -2,8 +2,8 @@
 //!
 //! Every kind is watched. An object is looked at when it changes and when an owner of it goes:
 //!
-//! - It names owners and none of them exists: it is deleted.
-//! - It is being deleted with `foregroundDeletion`: its dependents are deleted first.
+//! - It names owners and none of them is there to stay: it is deleted.
+//! - It is being deleted with `foregroundDeletion`: those of its dependents that block its deletion go first.
 //! - It is being deleted with `orphan`: its dependents forget it first.
 
 use std::collections::BTreeMap;
@@ -25,7 +25,7 @@ use crate::{Context, kinds};
 
 mod plan;
 
-use plan::{Verdict, verdict};
+use plan::{Owner, Verdict, View, verdict};
 
 const OWNER: &str = "owner";
 const WORKERS: usize = 8;
@@ -109,6 +109,12 @@ impl Collector {
             }
         } else if !object.owners().is_empty() || object.is_being_deleted() {
             self.queue.add(Node { kind: kind.clone(), key: object.key() });
+            // One that no longer makes an owner wait may have let it go.
+            if object.is_being_deleted() {
+                for owner in object.owners() {
+                    self.queue.add(self.node_of(&owner, object.namespace()));
+                }
+            }
         }
     }
 
@@ -129,33 +135,47 @@ impl Collector {
     async fn look(&self, node: &Node) -> Result<(), Error> {
         let Some(informer) = self.kinds.read().get(&node.kind).cloned() else { return Ok(()) };
         let Some(object) = informer.store().get(&node.key) else { return Ok(()) };
-        let dependents = if object.is_being_deleted() { self.dependents(object.uid()) } else { Vec::new() };
-        let mut absent = Vec::new();
+        let dependents = self.dependents(object.uid());
+        let mut owners = Vec::new();
         for owner in object.owners() {
-            if !self.exists(&owner, object.namespace()).await? {
-                absent.push(owner.uid);
-            }
+            let state = self.state(&owner, object.namespace()).await?;
+            owners.push((owner.uid, state));
         }
-        let finalizers = &object.metadata.finalizers;
-        match verdict(&object.owners(), &absent, object.is_being_deleted(), finalizers, dependents.len()) {
+        let blocks = |dependent: &Partial| {
+            let owners = dependent.owners();
+            owners.iter().any(|owner| owner.uid == object.uid() && owner.block_owner_deletion == Some(true))
+        };
+        let view = View {
+            owners,
+            is_being_deleted: object.is_being_deleted(),
+            finalizers: object.metadata.finalizers.clone(),
+            dependents: dependents.len(),
+            blocking: dependents.iter().filter(|(_, dependent)| blocks(dependent)).count(),
+            dependent_waits: dependents.iter().any(|(_, dependent)| waits(dependent)),
+        };
+        match verdict(&view) {
             Verdict::Keep => Ok(()),
-            Verdict::Delete => {
+            Verdict::Delete(propagation) => {
                 debug!(kind = %node.kind.kind, key = %node.key, "collecting: its owners are gone");
-                self.delete(&node.kind, &object, Propagation::Background).await
+                self.delete(&node.kind, &object, propagation).await
+            }
+            Verdict::DeleteUnblocking => {
+                self.unblock_owners(&node.kind, &object).await?;
+                self.delete(&node.kind, &object, Propagation::Foreground).await
             }
             Verdict::ForgetOwners(gone) => self.forget_owners(&node.kind, &object, &gone).await,
             Verdict::DeleteDependents => {
-                for (dependent, kind) in dependents.iter().map(|(node, object)| (object, &node.kind)) {
-                    if !dependent.is_being_deleted() {
-                        self.delete(kind, dependent, Propagation::Foreground).await?;
+                for (dependent, object) in dependents {
+                    if !object.is_being_deleted() {
+                        self.queue.add(dependent);
                     }
                 }
                 Ok(())
             }
             Verdict::OrphanDependents => {
                 let uid = [object.uid().to_owned()];
-                for (dependent, kind) in dependents.iter().map(|(node, object)| (object, &node.kind)) {
-                    self.forget_owners(kind, dependent, &uid).await?;
+                for (kind, dependent) in self.listed_dependents(&object).await? {
+                    self.forget_owners(&kind, &dependent, &uid).await?;
                 }
                 self.release(&node.kind, &object, plan::ORPHAN).await
             }
@@ -171,6 +191,21 @@ impl Collector {
             found.into_iter().map(|object| (Node { kind: kind.clone(), key: object.key() }, object)).collect()
         };
         kinds.iter().flat_map(of_kind).collect()
+    }
+
+    /// As [`Self::dependents`], but from the API: a dependent that was made a moment ago and is not in
+    /// the cache yet would be left with an owner that is gone, and be collected.
+    async fn listed_dependents(&self, owner: &Partial) -> Result<Vec<(ResourceKind, Partial)>, Error> {
+        let kinds: Vec<ResourceKind> = self.kinds.read().keys().cloned().collect();
+        let mut found = Vec::new();
+        for kind in kinds {
+            let namespace = owner.namespace().filter(|_| kind.namespaced);
+            let api: Api<Partial> = Api::partial(&self.client, &kind, namespace);
+            let listed = api.list_all(&ListOptions::default()).await?.items;
+            let is_dependent = |object: &Partial| object.owners().iter().any(|o| o.uid == owner.uid());
+            found.extend(listed.into_iter().filter(is_dependent).map(|object| (kind.clone(), object)));
+        }
+        Ok(found)
     }
 
     fn node_of(&self, owner: &OwnerReference, namespace: Option<&str>) -> Node {
@@ -190,19 +225,20 @@ impl Collector {
         self.kinds.read().keys().find(|kind| kind.group == group && kind.kind == owner.kind.as_str()).cloned()
     }
 
-    /// Whether an owner is there. The cache may say yes; that it is not is asked of the API.
-    async fn exists(&self, owner: &OwnerReference, namespace: Option<&str>) -> Result<bool, Error> {
+    /// How an owner is. The cache may say that it is there; that it is not is asked of the API.
+    async fn state(&self, owner: &OwnerReference, namespace: Option<&str>) -> Result<Owner, Error> {
         // Of a kind that nobody knows, nothing can be said: its objects are kept.
-        let Some(kind) = self.kind_of(owner) else { return Ok(true) };
+        let Some(kind) = self.kind_of(owner) else { return Ok(Owner::Solid) };
         let node = self.node_of(owner, namespace);
         let informer = self.kinds.read().get(&kind).cloned();
-        if let Some(informer) = informer
-            && informer.store().get(&node.key).is_some_and(|object| object.uid() == owner.uid)
-        {
-            return Ok(true);
+        let found = informer.and_then(|informer| informer.store().get(&node.key));
+        let state = |object: &Partial| if waits(object) { Owner::Waiting } else { Owner::Solid };
+        if let Some(object) = found.filter(|object| object.uid() == owner.uid) {
+            return Ok(state(&object));
         }
         let api = Api::partial(&self.client, &kind, kind.namespaced.then_some(node.key.namespace.as_str()));
-        Ok(api.find(&owner.name).await?.is_some_and(|found| found.uid() == owner.uid))
+        let found = api.find(&owner.name).await?.filter(|found| found.uid() == owner.uid);
+        Ok(found.as_ref().map_or(Owner::Absent, state))
     }
 
     async fn delete(
@@ -236,6 +272,14 @@ impl Collector {
         self.patch(kind, object, patch).await
     }
 
+    /// Lets an object's owners go without waiting for it.
+    async fn unblock_owners(&self, kind: &ResourceKind, object: &Partial) -> Result<(), Error> {
+        let unblocked = |owner| OwnerReference { block_owner_deletion: Some(false), ..owner };
+        let owners: Vec<OwnerReference> = object.owners().into_iter().map(unblocked).collect();
+        let patch = json!({"metadata": {"uid": object.uid(), "ownerReferences": owners}});
+        self.patch(kind, object, patch).await
+    }
+
     /// Takes a finalizer from an object that is being deleted.
     async fn release(&self, kind: &ResourceKind, object: &Partial, finalizer: &str) -> Result<(), Error> {
         let finalizers = object.metadata.finalizers.iter();
@@ -264,6 +308,12 @@ impl Collector {
     fn api(&self, kind: &ResourceKind, object: &Partial) -> Api<Partial> {
         Api::partial(&self.client, kind, object.namespace())
     }
+}
+
+/// Whether an object is there only until its dependents are gone.
+fn waits(object: &Partial) -> bool {
+    object.is_being_deleted()
+        && object.metadata.finalizers.iter().any(|finalizer| finalizer == plan::FOREGROUND)
 }
 
 /// What a patch sets a list to: an empty one is taken away, as clients expect of Kubernetes' lists.

@@ -75,8 +75,9 @@ impl Reconciler {
         if !self.fresh.ready(key).await {
             return Ok(Action::After(Duration::from_secs(1)));
         }
-        let mut owned = self.pods.by_controller(set.uid());
+        let mut owned = self.owned(&set);
         if set.metadata.deletion_timestamp.is_none() {
+            self.release(key, &set).await?;
             owned.extend(self.adopt(key, &set).await?);
             let wanted = set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
             let steps = plan(usize::try_from(wanted).unwrap_or(0), &owned);
@@ -88,6 +89,33 @@ impl Reconciler {
         self.publish(key, &set).await
     }
 
+    /// The set's pods; one whose labels no longer fit is none of them, though it may still name the set.
+    fn owned(&self, set: &ReplicaSet) -> Vec<Arc<Pod>> {
+        let mut owned = self.pods.by_controller(set.uid());
+        if let Some(selector) = selector(set) {
+            owned.retain(|pod| pod.is_selected(&selector));
+        }
+        owned
+    }
+
+    /// Lets go of pods that the selector no longer fits: somebody has set them apart to look at them.
+    async fn release(&self, key: &ObjectKey, set: &ReplicaSet) -> Result<(), Error> {
+        let Some(selector) = selector(set) else { return Ok(()) };
+        for pod in self.pods.by_controller(set.uid()) {
+            if pod.is_selected(&selector) || pod.metadata.deletion_timestamp.is_some() {
+                continue;
+            }
+            let api: Api<Pod> = Api::namespaced(&self.context.client, &key.namespace);
+            let owner = json!([{"$patch": "delete", "uid": set.uid()}]);
+            let patch = json!({"metadata": {"uid": pod.uid(), "ownerReferences": owner}});
+            match api.patch(pod.name(), &Patch::Strategic(patch), &PatchOptions::default()).await {
+                Ok(_) | Err(Error::NotFound(_) | Error::Conflict(_) | Error::Invalid(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
     /// Takes over pods that the selector fits and nobody owns.
     async fn adopt(&self, key: &ObjectKey, set: &ReplicaSet) -> Result<Vec<Arc<Pod>>, Error> {
         let Some(selector) = selector(set) else { return Ok(Vec::new()) };
@@ -95,6 +123,12 @@ impl Reconciler {
         for pod in self.pods.select(&key.namespace, &selector) {
             if pod.controller().is_some() || !pods::is_active(&pod) {
                 continue;
+            }
+            // The cache may not show yet that the set goes and leaves its pods behind.
+            let sets: Api<ReplicaSet> = Api::namespaced(&self.context.client, &key.namespace);
+            let live = sets.find(set.name()).await?;
+            if live.is_none_or(|s| s.uid() != set.uid() || s.metadata.deletion_timestamp.is_some()) {
+                return Ok(adopted);
             }
             let api: Api<Pod> = Api::namespaced(&self.context.client, &key.namespace);
             let patch =
@@ -192,7 +226,7 @@ impl Reconciler {
 
     /// Publishes the status if it changed; comes back when a pod will have been ready long enough.
     async fn publish(&self, key: &ObjectKey, set: &ReplicaSet) -> Result<Action, Error> {
-        let owned = self.pods.by_controller(set.uid());
+        let owned = self.owned(set);
         let now = self.context.clock.now();
         let (next, wake) = status(set, &owned, now);
         let before = set.status.clone().unwrap_or_default();

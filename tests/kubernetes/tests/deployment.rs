@@ -108,3 +108,20 @@ fn colours(space: &Namespace<'_>, count: usize) -> Vec<String> {
     });
     pods.split_whitespace().map(|pod| space.exec(pod, &["sh", "-c", "echo $COLOUR"])).collect()
 }
+
+#[test]
+fn a_pod_whose_labels_no_longer_fit_is_let_go_and_replaced() {
+    let cluster = Cluster::shared();
+    let space = cluster.namespace("release");
+    space.ok(&["create", "deployment", "web", "--image", IMAGE, "--replicas=2", "--", "sleep", "1000"]);
+    space.ok(&["rollout", "status", "deployment/web", "--timeout=30s"]);
+    let pod = space.ok(&["get", "pods", "-l", "app=web", "-o", "jsonpath={.items[0].metadata.name}"]);
+    space.ok(&["label", "--overwrite", "pod", &pod, "app=apart"]);
+    space.wait_for(&format!("pod/{pod}"), "{.metadata.ownerReferences}", "");
+    testkit::wait_until("another pod in its place", || {
+        let pods = space.ok(&["get", "pods", "-l", "app=web", "-o", "name"]);
+        if pods.lines().count() == 2 && !pods.contains(&pod) { Ok(()) } else { Err(pods) }
+    });
+    assert_eq!(space.field(&format!("pod/{pod}"), "{.status.phase}"), "Running");
+    space.ok(&["delete", "pod", &pod, "--now"]);
+}
