@@ -15,7 +15,8 @@ use crate::body::Body;
 use crate::call::plain_object;
 use crate::error::{Error, Result};
 use crate::identity::Identity;
-use crate::request::{ResourceTarget, Verb};
+use crate::negotiate::{OFFERED, View};
+use crate::request::{Query, ResourceTarget, Verb};
 use crate::state::State;
 
 /// A kind of question.
@@ -58,6 +59,10 @@ pub(crate) fn handle(
     let review = find(target).ok_or_else(|| Error::from(Status::no_such_resource()))?;
     if target.verb != Verb::Create {
         return Err(Status::method_not_allowed().into());
+    }
+    // An answer to a question is no row of a table, and has no metadata to be given alone.
+    if View::negotiate(request.headers(), &Query::default())? != View::Full {
+        return Err(Status::not_acceptable(&OFFERED).into());
     }
     let document = crate::decode::document(request.body())?;
     let mut object = Object::from_value(document).map_err(|e| Error::bad_request(e.to_string()))?;

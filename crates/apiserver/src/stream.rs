@@ -2,14 +2,16 @@
 //!
 //! | client asks for | over | protocol |
 //! | --- | --- | --- |
-//! | exec, attach | WebSocket | `v5.channel.k8s.io`, `v4.channel.k8s.io`: a byte names the channel |
+//! | exec, attach | WebSocket | `v5.channel.k8s.io`, `v4.channel.k8s.io`, `channel.k8s.io`: a byte names the channel |
 //! | exec, attach | SPDY/3.1 | `v4.channel.k8s.io`: a stream a channel |
+//! | log | WebSocket | `binary.k8s.io`, `base64.binary.k8s.io`, or none, which is binary |
 //! | port-forward | WebSocket | `SPDY/3.1+portforward.k8s.io`: SPDY frames as messages |
 //! | port-forward | SPDY/3.1 | `portforward.k8s.io`: two streams a connection |
 //!
 //! Whatever the client speaks, the node sees [`crate::node::Streams`] or a two-way connection.
 //! Sources: Kubernetes enhancement 4006, and package `remotecommand` of client-go.
 
+mod log;
 mod outcome;
 mod port_forward;
 mod remote_command;
@@ -24,6 +26,7 @@ use model::Status;
 use crate::body::Body;
 use crate::error::{Error, Result};
 
+pub(crate) use log::{WEBSOCKET as LOG_WEBSOCKET, log};
 pub(crate) use port_forward::{
     Connect, SPDY as PORT_FORWARD_SPDY, WEBSOCKET as PORT_FORWARD_WEBSOCKET, port_forward,
 };
@@ -56,7 +59,12 @@ impl Upgrade {
             "spdy/3.1" => (listed(headers, &STREAM_PROTOCOL), spdy),
             _ => return Err(Error::bad_request("Upgrade request required")),
         };
-        let chosen = known.iter().find(|k| offered.iter().any(|o| o == *k)).ok_or_else(|| {
+        // A client that names no protocol takes the one without a name, where there is one.
+        let fits = |known: &&'static str| match offered.as_slice() {
+            [] => known.is_empty(),
+            offered => offered.iter().any(|o| o == *known),
+        };
+        let chosen = known.iter().copied().find(fits).ok_or_else(|| {
             let why = format!(
                 "unable to upgrade: unable to negotiate protocol: client supports {offered:?}, server accepts {known:?}"
             );
@@ -86,7 +94,9 @@ impl Upgrade {
                     header::SEC_WEBSOCKET_ACCEPT,
                     HeaderValue::from_str(&accept).expect("base64 text is a header value"),
                 );
-                answer.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(protocol));
+                if !protocol.is_empty() {
+                    answer.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(protocol));
+                }
             }
             Self::Spdy(protocol) => {
                 answer.insert(header::UPGRADE, HeaderValue::from_static("SPDY/3.1"));

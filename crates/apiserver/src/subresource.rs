@@ -28,7 +28,7 @@ pub(crate) async fn handle(call: Call) -> Result<Response<Body>> {
         ("namespaces", "finalize") => finalize::handle(&call).await,
         ("pods", "binding") => binding::handle(&call).await,
         ("pods", "eviction") => eviction::handle(&call).await,
-        ("pods", "log") => log::handle(&call).await,
+        ("pods", "log") => log::handle(call).await,
         ("pods", "exec" | "attach" | "portforward") => streams::handle(call).await,
         ("serviceaccounts", "token") => token::handle(&call),
         _ => Err(Status::no_such_resource().into()),

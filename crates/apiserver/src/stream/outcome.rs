@@ -5,9 +5,21 @@ use model::status::{Cause, Details};
 
 use crate::error::Error;
 
-/// The `Status` of a command that ended by itself or could not be run.
+/// The `Status` of a command that ended by itself or could not be run, as JSON.
 pub(super) fn status(outcome: &Result<i32, Error>) -> Vec<u8> {
-    let status = match outcome {
+    serde_json::to_vec(&status_of(outcome)).expect("a status always has a text")
+}
+
+/// What failed, in words; nothing where nothing did.
+pub(super) fn text(outcome: &Result<i32, Error>) -> Vec<u8> {
+    match outcome {
+        Ok(0) => Vec::new(),
+        _ => status_of(outcome).message.into_bytes(),
+    }
+}
+
+fn status_of(outcome: &Result<i32, Error>) -> Status {
+    match outcome {
         Ok(0) => Status::success(None),
         Ok(code) => Status {
             status: "Failure".to_owned(),
@@ -24,6 +36,5 @@ pub(super) fn status(outcome: &Result<i32, Error>) -> Vec<u8> {
             ..Status::default()
         },
         Err(error) => error.status().clone(),
-    };
-    serde_json::to_vec(&status).expect("a status always has a text")
+    }
 }

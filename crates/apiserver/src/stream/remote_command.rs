@@ -11,7 +11,9 @@ use crate::error::Error;
 use crate::node::{Streams, TerminalSize};
 
 /// The protocols, best first.
-pub(crate) const WEBSOCKET: [&str; 2] = ["v5.channel.k8s.io", "v4.channel.k8s.io"];
+pub(crate) const WEBSOCKET: [&str; 3] = ["v5.channel.k8s.io", "v4.channel.k8s.io", LEGACY];
+/// The first protocol: a failure is told as plain text, and success not at all.
+pub(super) const LEGACY: &str = "channel.k8s.io";
 /// The protocols over SPDY.
 pub(crate) const SPDY: [&str; 1] = ["v4.channel.k8s.io"];
 

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use bytes::{BufMut, Bytes, BytesMut};
 use futures::future::BoxFuture;
-use futures::stream::{SplitSink, SplitStream};
+use futures::stream::{BoxStream, SplitSink, SplitStream};
 use futures::{SinkExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream};
 use tokio_tungstenite::WebSocketStream;
@@ -13,7 +15,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 
 use super::outcome;
-use super::remote_command::{Ends, Outputs, Wanted, next_output, parse_size};
+use super::remote_command::{Ends, LEGACY, Outputs, Wanted, next_output, parse_size};
 use crate::error::Error;
 
 const STDIN: u8 = 0;
@@ -67,7 +69,10 @@ pub(super) async fn remote_command<S>(
                 }
             }
         });
-        let _ = send(&mut sink, ERROR, &outcome::status(&outcome)).await;
+        let last = if protocol == LEGACY { outcome::text(&outcome) } else { outcome::status(&outcome) };
+        if !last.is_empty() {
+            let _ = send(&mut sink, ERROR, &last).await;
+        }
         let end = CloseFrame { code: CloseCode::Normal, reason: "".into() };
         let _ = sink.send(Message::Close(Some(end))).await;
     };
@@ -120,6 +125,37 @@ where
         tokio::join!(inward, outward);
     };
     (ours, work)
+}
+
+/// Sends pieces as messages, until there are no more or the client leaves.
+pub(super) async fn outward<S>(connection: S, mut pieces: BoxStream<'static, Bytes>, as_text: bool)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin,
+{
+    let (mut sink, mut source) = open(connection).await.split();
+    let sending = async {
+        while let Some(piece) = pieces.next().await {
+            let message =
+                if as_text { Message::Text(STANDARD.encode(&piece).into()) } else { Message::Binary(piece) };
+            if sink.send(message).await.is_err() {
+                return;
+            }
+        }
+        let end = CloseFrame { code: CloseCode::Normal, reason: "".into() };
+        let _ = sink.send(Message::Close(Some(end))).await;
+    };
+    let leaving = async {
+        // What the client sends means nothing, but that it closes does.
+        while let Some(Ok(message)) = source.next().await {
+            if message.is_close() {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        () = sending => {}
+        () = leaving => {}
+    }
 }
 
 async fn open<S>(connection: S) -> Socket<S>

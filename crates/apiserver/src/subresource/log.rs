@@ -1,22 +1,34 @@
-//! The log of a container.
+//! The log of a container: a body of text, or messages over a WebSocket.
 
 use futures::StreamExt;
 use http::{HeaderValue, Response, header};
 use model::Object;
 
-use super::pod;
+use super::{pod, streams};
 use crate::body::Body;
 use crate::call::Call;
 use crate::error::{Error, Result};
 use crate::node::LogOptions;
+use crate::stream::{self, Upgrade};
 
-pub(super) async fn handle(call: &Call) -> Result<Response<Body>> {
+pub(super) async fn handle(mut call: Call) -> Result<Response<Body>> {
     let pod = call.live()?.object();
-    let options = options(call, &pod)?;
-    let target = pod::target(call, &pod)?;
+    let options = options(&call, &pod)?;
+    let target = pod::target(&call, &pod)?;
+    let upgrade = call.upgrade.take();
+    let chosen = match call.headers.get(header::UPGRADE) {
+        Some(_) => Some(Upgrade::negotiate(&call.headers, &stream::LOG_WEBSOCKET, &[])?),
+        None => None,
+    };
     let lines = call.state.nodes.logs(target, options).await?;
     let stop = call.state.stop.clone();
-    let mut response = Response::new(Body::stream(lines.take_until(async move { stop.cancelled().await })));
+    let lines = lines.take_until(async move { stop.cancelled().await });
+    if let Some(chosen) = chosen {
+        return streams::begin(&call, upgrade, chosen, move |_, connection| {
+            stream::log(chosen, connection, lines)
+        });
+    }
+    let mut response = Response::new(Body::stream(lines));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));

@@ -46,10 +46,10 @@ pub(super) async fn handle(mut call: Call) -> Result<Response<Body>> {
     }
 }
 
-type Connection = TokioIo<hyper::upgrade::Upgraded>;
+pub(super) type Connection = TokioIo<hyper::upgrade::Upgraded>;
 
 /// Answers with the switch of protocols, and serves the connection once it is ours.
-fn begin<F>(
+pub(super) fn begin<F>(
     call: &Call,
     upgrade: Option<hyper::upgrade::OnUpgrade>,
     chosen: Upgrade,
