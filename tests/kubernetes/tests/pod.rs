@@ -114,6 +114,76 @@ fn a_container_that_fails_is_restarted_after_a_pause_and_its_last_words_are_kept
     let status = space.get(&["pod", "box"])["status"]["containerStatuses"][0].clone();
     assert!(status["restartCount"].as_u64() >= Some(1), "{status}");
     assert_eq!(status["lastState"]["terminated"]["exitCode"], 3, "{status}");
+    event(&space, "box", "Warning/BackOff/Back-off restarting failed container main in pod box_failing(");
+}
+
+#[test]
+fn an_image_that_cannot_be_had_is_tried_again_after_a_pause() {
+    let cluster = Cluster::shared();
+    let space = cluster.namespace("imageless");
+    let missing = "127.0.0.1:1/none:1";
+    space.ok(&["run", "box", "--image", missing]);
+    let reason = "{.status.containerStatuses[0].state.waiting.reason}";
+    space.wait_for("pod/box", reason, "ImagePullBackOff");
+    event(&space, "box", &format!("Normal/BackOff/Back-off pulling image \"{missing}\""));
+}
+
+#[test]
+fn containers_that_share_a_process_namespace_see_each_other() {
+    let cluster = Cluster::shared();
+    let space = cluster.namespace("shared");
+    space.apply(&format!(
+        r#"
+apiVersion: v1
+kind: Pod
+metadata: {{name: box}}
+spec:
+  terminationGracePeriodSeconds: 0
+  shareProcessNamespace: true
+  containers:
+    - {{name: main, image: "{IMAGE}", command: [sleep, "1111"]}}
+    - {{name: side, image: "{IMAGE}", command: [sleep, "2222"]}}
+"#
+    ));
+    space.wait("condition=Ready", &["pod/box"]);
+    let seen = space.ok(&["exec", "box", "-c", "side", "--", "ps", "-o", "args"]);
+    assert!(seen.contains("sleep 1111") && seen.contains("sleep 2222"), "{seen}");
+    space.ok(&["exec", "box", "-c", "side", "--", "pkill", "-9", "-f", "sleep 1111"]);
+    let restarts = r#"{.status.containerStatuses[?(@.name=="main")].restartCount}"#;
+    space.wait_for("pod/box", restarts, "1");
+}
+
+#[test]
+fn kernel_settings_of_the_pod_hold_in_it_alone() {
+    let cluster = Cluster::shared();
+    let space = cluster.namespace("sysctls");
+    pod(
+        &space,
+        "box",
+        r#"command: [sleep, "1000"]"#,
+        r#"securityContext: {sysctls: [{name: net.ipv4.ip_local_port_range, value: "20000 20100"}, {name: kernel.shm_rmid_forced, value: "1"}]}"#,
+    );
+    pod(&space, "other", r#"command: [sleep, "1000"]"#, "");
+    space.wait("condition=Ready", &["pod/box", "pod/other"]);
+    let settings = ["cat", "/proc/sys/net/ipv4/ip_local_port_range", "/proc/sys/kernel/shm_rmid_forced"];
+    assert_eq!(space.exec("box", &settings).split_whitespace().collect::<Vec<_>>(), ["20000", "20100", "1"]);
+    assert!(!space.exec("other", &settings).contains("20100"));
+}
+
+#[test]
+fn a_cordoned_node_takes_no_pods_until_it_is_uncordoned() {
+    // Not the shared one: others need its node.
+    let cluster = Cluster::start();
+    let space = cluster.namespace("cordon");
+    let node = cluster.node();
+    cluster.ok(&["cordon", &node]);
+    assert!(cluster.ok(&["get", "nodes", "--no-headers"]).contains("Ready,SchedulingDisabled"));
+    pod(&space, "box", r#"command: [sleep, "1000"]"#, "");
+    space.wait("condition=PodScheduled=false", &["pod/box"]);
+    let said = space.field("pod/box", r#"{.status.conditions[?(@.type=="PodScheduled")].message}"#);
+    assert!(said.contains("1 node(s) were unschedulable"), "{said}");
+    cluster.ok(&["uncordon", &node]);
+    space.wait("condition=Ready", &["pod/box"]);
 }
 
 #[test]
@@ -230,6 +300,8 @@ fn user_limits_and_files_are_as_the_pod_asks() {
     assert_eq!(cluster.daemon.inspect(&containers[0], "{{.HostConfig.Memory}}"), "33554432");
     assert_eq!(cluster.daemon.inspect(&containers[0], "{{.HostConfig.CpuQuota}}"), "25000");
     assert_eq!(space.field("pod/box", "{.status.qosClass}"), "Burstable");
+    let limit = "cat /sys/fs/cgroup/memory/memory.limit_in_bytes || cat /sys/fs/cgroup/memory.max";
+    assert_eq!(space.exec("box", &["sh", "-c", limit]), "33554432");
 }
 
 #[test]
@@ -271,6 +343,17 @@ spec:
   {spec}
 "#
     ));
+}
+
+/// Waits for an event of a pod: its type, its reason and how its message begins.
+#[track_caller]
+fn event(space: &Namespace<'_>, pod: &str, wanted: &str) {
+    let selector = format!("involvedObject.name={pod}");
+    let output = "jsonpath={range .items[*]}{.type}/{.reason}/{.message}{\"\\n\"}{end}";
+    testkit::wait_until(wanted, || {
+        let events = space.ok(&["get", "events", "--field-selector", &selector, "-o", output]);
+        if events.lines().any(|event| event.starts_with(wanted)) { Ok(()) } else { Err(events) }
+    });
 }
 
 #[track_caller]

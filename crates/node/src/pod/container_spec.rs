@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use engine::SandboxId;
 use engine::container::{
     ContainerSpec, LogOptions, Mount, MountSource, NamespaceMode, Namespaces, Port, Propagation, Protocol,
     Seccomp, Security,
 };
-use engine::{ContainerId, SandboxId};
 use k8s_openapi::api::core::v1::{Container, Pod, SeccompProfile, SecurityContext};
 
 use super::expand::expand;
@@ -36,8 +36,6 @@ pub struct Context<'a> {
     pub node_memory: i64,
     /// Where `Localhost` seccomp profiles are.
     pub seccomp_directory: &'a Path,
-    /// Whose process namespace is shared, where `shareProcessNamespace` asks for it and one runs.
-    pub process_namespace: Option<ContainerId>,
 }
 
 /// Why a container cannot be made as its spec says. The kubelet calls this `CreateContainerConfigError`.
@@ -111,7 +109,8 @@ pub fn container_spec(context: &Context<'_>, container: &Container) -> Result<Co
             pid: if pod_spec.host_pid.unwrap_or(false) {
                 NamespaceMode::Host
             } else {
-                context.process_namespace.clone().map_or(NamespaceMode::Default, NamespaceMode::Container)
+                // The sandbox's, where `shareProcessNamespace` asks for it.
+                NamespaceMode::Default
             },
             ..Namespaces::default()
         },

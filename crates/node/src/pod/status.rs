@@ -90,8 +90,7 @@ pub fn status(view: &View<'_>) -> PodStatus {
     let initialised = view.ended
         || inits.iter().zip(&roles).all(|(container, role)| is_initialised(*role, facts(&container.name)))
         || spec.containers.iter().any(|container| facts(&container.name).current.is_some());
-    let waiting_reason =
-        if initialised || inits.is_empty() { "ContainerCreating" } else { "PodInitializing" };
+    let waiting_reason = if inits.is_empty() { "ContainerCreating" } else { "PodInitializing" };
 
     let init_statuses: Vec<_> = inits
         .iter()

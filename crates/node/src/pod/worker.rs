@@ -89,6 +89,8 @@ pub(crate) struct Worker {
     back_offs: BackOffs,
     /// Why a container has not been started, and when that is tried again.
     waiting: BTreeMap<String, Waiting>,
+    /// When the containers ended of whose back-off an event was made.
+    announced: BTreeMap<String, Timestamp>,
     probes: Probes,
     volumes: BTreeMap<String, PathBuf>,
     volumes_refresh: Option<Timestamp>,
@@ -126,6 +128,7 @@ impl Worker {
             interrupt,
             back_offs: BackOffs::default(),
             waiting: BTreeMap::new(),
+            announced: BTreeMap::new(),
             volumes: BTreeMap::new(),
             volumes_refresh: None,
             tokens: sources::TokenCache::default(),
@@ -189,6 +192,7 @@ impl Worker {
             self.probes.follow(&self.shared, &self.pod, &observation, &self.published);
             let plan = self.plan(&observation);
             self.ended = plan.ended;
+            self.announce_back_offs(&observation);
             self.publish(&observation).await;
             if plan.steps.is_empty() || self.interrupt.is_cancelled() {
                 return self.wake(&plan);

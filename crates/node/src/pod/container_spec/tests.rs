@@ -23,7 +23,6 @@ fn spec(pod_security: serde_json::Value, container: serde_json::Value) -> Result
         image_user: "daemon",
         node_memory: 1 << 30,
         seccomp_directory: Path::new("/profiles"),
-        process_namespace: None,
     };
     container_spec(&context, &pod.spec.as_ref().expect("a spec").containers[0])
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use base::Timestamp;
 use engine::container::{Container as Engine, Status};
 use k8s_openapi::api::core::v1::Container;
 
@@ -77,10 +78,48 @@ impl Worker {
         role: Role,
         current: Option<&std::sync::Arc<Engine>>,
     ) -> Option<(String, String)> {
-        let now = self.shared.clock.now();
         if let Some(waiting) = self.waiting.get(&container.name) {
             return Some((waiting.reason.to_owned(), waiting.message.clone()));
         }
+        self.backs_off(container, role, current)?;
+        let delay = self.back_offs.delay(&container.name).unwrap_or_default();
+        let message = format!(
+            "back-off {}s restarting failed container={} pod={}",
+            delay.as_secs(),
+            container.name,
+            self.full_name()
+        );
+        Some(("CrashLoopBackOff".to_owned(), message))
+    }
+
+    /// Tells in an event of each container whose next start has to wait, once for each time that it ended.
+    pub(super) fn announce_back_offs(&mut self, observation: &Observation) {
+        let begun: Vec<(Container, Timestamp)> = self
+            .containers()
+            .filter_map(|(container, role)| {
+                let here = observation.instance(&container.name)?.in_current_sandbox;
+                let current = observation.latest(&container.name).filter(|_| here);
+                Some((container.clone(), self.backs_off(container, role, current)?))
+            })
+            .collect();
+        for (container, ended) in begun {
+            if self.announced.insert(container.name.clone(), ended) != Some(ended) {
+                let name = &container.name;
+                let message =
+                    format!("Back-off restarting failed container {name} in pod {}", self.full_name());
+                self.container_event(&container, true, "BackOff", message);
+            }
+        }
+    }
+
+    /// When a container ended that is to run again, but not yet.
+    fn backs_off(
+        &self,
+        container: &Container,
+        role: Role,
+        current: Option<&std::sync::Arc<Engine>>,
+    ) -> Option<Timestamp> {
+        let now = self.shared.clock.now();
         let ended = current.filter(|instance| instance.state.status == Status::Exited)?;
         let at = ended.state.finished_at?;
         let until = self.back_offs.not_before(&container.name, at)?;
@@ -94,19 +133,14 @@ impl Worker {
             | (Role::Main, RestartPolicy::OnFailure) => failed,
             (_, RestartPolicy::Never) => false,
         };
-        if self.ended || !again || until <= now {
-            return None;
-        }
-        let delay = self.back_offs.delay(&container.name).unwrap_or_default();
-        let message = format!(
-            "back-off {}s restarting failed container={} pod={}_{}({})",
-            delay.as_secs(),
-            container.name,
-            self.pod.metadata.name.as_deref().unwrap_or_default(),
-            self.pod.metadata.namespace.as_deref().unwrap_or_default(),
-            self.uid
-        );
-        Some(("CrashLoopBackOff".to_owned(), message))
+        (!self.ended && again && until > now).then_some(at)
+    }
+
+    /// The pod's name as Kubernetes' messages have it.
+    fn full_name(&self) -> String {
+        let metadata = &self.pod.metadata;
+        let (name, namespace) = (metadata.name.as_deref(), metadata.namespace.as_deref());
+        format!("{}_{}({})", name.unwrap_or_default(), namespace.unwrap_or_default(), self.uid)
     }
 
     /// What the container left in its message file, or the end of its log where it asks for that.

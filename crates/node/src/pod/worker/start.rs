@@ -140,7 +140,6 @@ impl Worker {
                 image_user: &present.user,
                 node_memory: self.shared.capacity.memory,
                 seccomp_directory: &self.shared.config.seccomp_directory(),
-                process_namespace: None,
             },
             container,
         );
@@ -235,14 +234,19 @@ impl Worker {
             .containers()
             .map(|(container, _)| (container.name.clone(), container.image.clone().unwrap_or_default()))
             .collect();
+        let mut aged = Vec::new();
         for (name, waiting) in &mut self.waiting {
             let shown = waiting.since.checked_add(super::ERROR_SHOWN).is_ok_and(|moment| moment <= now);
             if waiting.reason == "ErrImagePull" && shown {
                 let image = images.get(name).map(String::as_str).unwrap_or_default();
+                let backs_off = format!("Back-off pulling image \"{image}\"");
                 waiting.reason = "ImagePullBackOff";
-                waiting.message =
-                    format!("Back-off pulling image \"{image}\": ErrImagePull: {}", waiting.message);
+                waiting.message = format!("{backs_off}: ErrImagePull: {}", waiting.message);
+                aged.push((name.clone(), backs_off));
             }
+        }
+        for (name, backs_off) in aged {
+            self.shared.container_event(&self.pod, &name, false, "BackOff", backs_off);
         }
     }
 
