@@ -32,17 +32,17 @@ pub(super) fn apply(cgroup: &Cgroup, resources: &Resources) -> Result<(), Cgroup
         devices::attach_filter(&directory, &resources.devices)?;
     }
     if let Some(memory) = &resources.memory {
-        apply_memory(&directory, memory)?;
+        apply_memory(&directory, memory).map_err(lacking("memory", "memory"))?;
     }
     if let Some(cpu) = &resources.cpu {
-        apply_cpu(&directory, cpu)?;
+        apply_cpu(&directory, cpu).map_err(lacking("cpu", "processor time"))?;
     }
     if let Some(pids) = &resources.pids {
         let limit = if pids.limit > 0 { pids.limit.to_string() } else { "max".to_owned() };
-        write(&directory, "pids.max", &limit)?;
+        write(&directory, "pids.max", &limit).map_err(lacking("pids", "processes"))?;
     }
     if let Some(block) = &resources.block_io {
-        apply_block(&directory, block)?;
+        apply_block(&directory, block).map_err(lacking("io", "disk access"))?;
     }
     for limit in &resources.hugepage_limits {
         write(&directory, &format!("hugetlb.{}.max", limit.page_size), &limit.limit.to_string())?;
@@ -54,6 +54,16 @@ pub(super) fn apply(cgroup: &Cgroup, resources: &Resources) -> Result<(), Cgroup
         write(&directory, file, value)?;
     }
     Ok(())
+}
+
+/// A limit's file that is not there: the controller was left out of the kernel or switched off.
+fn lacking(controller: &'static str, limit: &'static str) -> impl Fn(CgroupError) -> CgroupError {
+    move |error| match error {
+        CgroupError::Write { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+            CgroupError::Controller { controller, limit }
+        }
+        error => error,
+    }
 }
 
 pub(super) fn stats(cgroup: &Cgroup) -> Stats {
@@ -305,6 +315,18 @@ mod tests {
         let memory = Memory { limit: Some(100), swap: Some(150), reservation: Some(50), ..Memory::default() };
         let resources = Resources { memory: Some(memory), ..Resources::default() };
         check(&resources, &[("memory.max", "100"), ("memory.swap.max", "50"), ("memory.low", "50")]);
+    }
+
+    #[test]
+    fn a_limit_without_its_controller_says_which_is_missing() {
+        let root = tempfile::tempdir().expect("temporary directory");
+        let hierarchies = Hierarchies { v1: Vec::new(), unified: Some(root.path().to_owned()) };
+        let cgroup = Cgroup::within(hierarchies, Path::new("/x")).expect("good path");
+        cgroup.create().expect("create");
+        let memory = Memory { limit: Some(100), ..Memory::default() };
+        let resources = Resources { memory: Some(memory), ..Resources::default() };
+        let error = cgroup.apply(&resources).expect_err("no such file").to_string();
+        assert_eq!(error, "this host has no cgroup controller `memory`, which the limit on memory needs");
     }
 
     #[test]
