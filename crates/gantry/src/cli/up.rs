@@ -9,13 +9,17 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::Config;
 
+/// Libraries that tell at the level `info` what is news to their authors only.
+const QUIET: &str = "fjall=warn,lsm_tree=warn";
+
 pub(super) fn run(config: &Config) -> anyhow::Result<ExitCode> {
     anyhow::ensure!(
         rustix::process::geteuid().is_root(),
         "gantry up makes namespaces, mounts and networks: run it as root"
     );
-    let filter =
-        EnvFilter::try_new(&config.log).with_context(|| format!("read the log filter `{}`", config.log))?;
+    // What is said later about the same target holds.
+    let filter = EnvFilter::try_new(format!("{QUIET},{}", config.log))
+        .with_context(|| format!("read the log filter `{}`", config.log))?;
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
