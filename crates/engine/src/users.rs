@@ -83,10 +83,11 @@ pub(crate) fn identify(user: &str, groups: &[String], passwd: &str, group: &str)
     for name in groups {
         identity.groups.push(find(name)?);
     }
-    let gid = identity.gid;
+    // The first group is among the further ones, or a program that changes it escapes what files
+    // forbid to the group (CVE-2022-36109).
+    identity.groups.push(identity.gid);
     identity.groups.sort_unstable();
     identity.groups.dedup();
-    identity.groups.retain(|&group| group != gid || group_name.is_none());
     Ok(identity)
 }
 
@@ -154,22 +155,22 @@ mod tests {
 
     #[test]
     fn names_and_numbers_are_looked_up() {
-        check("", &[], "0:0 [1] /root");
-        check("web", &[], "101:102 [103] /srv/web");
-        check("101", &[], "101:102 [103] /srv/web");
-        check("web:logs", &[], "101:103 [] /srv/web");
-        check("web:7", &[], "101:7 [] /srv/web");
+        check("", &[], "0:0 [0, 1] /root");
+        check("web", &[], "101:102 [102, 103] /srv/web");
+        check("101", &[], "101:102 [102, 103] /srv/web");
+        check("web:logs", &[], "101:103 [103] /srv/web");
+        check("web:7", &[], "101:7 [7] /srv/web");
     }
 
     #[test]
     fn a_number_needs_no_entry_and_a_name_does() {
-        check("4711", &[], "4711:0 [] /");
+        check("4711", &[], "4711:0 [0] /");
         check("nobody", &[], "unable to find user nobody: no matching entries in passwd file");
         check("web:nogroup", &[], "unable to find group nogroup: no matching entries in group file");
     }
 
     #[test]
     fn further_groups_are_added() {
-        check("web", &["7", "root"], "101:102 [0, 7, 103] /srv/web");
+        check("web", &["7", "root"], "101:102 [0, 7, 102, 103] /srv/web");
     }
 }
