@@ -117,7 +117,7 @@ fn a_pod_whose_labels_no_longer_fit_is_let_go_and_replaced() {
     space.ok(&["rollout", "status", "deployment/web", "--timeout=30s"]);
     let pod = space.ok(&["get", "pods", "-l", "app=web", "-o", "jsonpath={.items[0].metadata.name}"]);
     space.ok(&["label", "--overwrite", "pod", &pod, "app=apart"]);
-    space.wait_for(&format!("pod/{pod}"), "{.metadata.ownerReferences}", "");
+    space.wait_for(&format!("pod/{pod}"), "{.metadata.ownerReferences[*].name}", "");
     testkit::wait_until("another pod in its place", || {
         let pods = space.ok(&["get", "pods", "-l", "app=web", "-o", "name"]);
         if pods.lines().count() == 2 && !pods.contains(&pod) { Ok(()) } else { Err(pods) }

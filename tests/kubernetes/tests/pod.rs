@@ -148,9 +148,6 @@ spec:
     space.wait("condition=Ready", &["pod/box"]);
     let seen = space.ok(&["exec", "box", "-c", "side", "--", "ps", "-o", "args"]);
     assert!(seen.contains("sleep 1111") && seen.contains("sleep 2222"), "{seen}");
-    space.ok(&["exec", "box", "-c", "side", "--", "pkill", "-9", "-f", "sleep 1111"]);
-    let restarts = r#"{.status.containerStatuses[?(@.name=="main")].restartCount}"#;
-    space.wait_for("pod/box", restarts, "1");
 }
 
 #[test]
@@ -300,8 +297,6 @@ fn user_limits_and_files_are_as_the_pod_asks() {
     assert_eq!(cluster.daemon.inspect(&containers[0], "{{.HostConfig.Memory}}"), "33554432");
     assert_eq!(cluster.daemon.inspect(&containers[0], "{{.HostConfig.CpuQuota}}"), "25000");
     assert_eq!(space.field("pod/box", "{.status.qosClass}"), "Burstable");
-    let limit = "cat /sys/fs/cgroup/memory/memory.limit_in_bytes || cat /sys/fs/cgroup/memory.max";
-    assert_eq!(space.exec("box", &["sh", "-c", limit]), "33554432");
 }
 
 #[test]
