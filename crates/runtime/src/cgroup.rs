@@ -12,8 +12,10 @@ mod v1;
 mod v2;
 
 use std::collections::BTreeMap;
+use std::fs::Permissions;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
@@ -279,11 +281,21 @@ fn read_pairs(directory: &Path, file: &str) -> BTreeMap<String, u64> {
         .collect()
 }
 
+/// Makes a cgroup and those above it; not an error if it is there.
+///
+/// Everybody may look into it, whatever this process's mask: programs that run as another user than
+/// root read their limits there.
 fn make_directory(path: &Path) -> Result<(), CgroupError> {
-    match std::fs::create_dir(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => std::fs::create_dir_all(path),
+    let mut made = std::fs::create_dir(path);
+    if let (Err(error), Some(parent)) = (&made, path.parent())
+        && error.kind() == io::ErrorKind::NotFound
+    {
+        make_directory(parent)?;
+        made = std::fs::create_dir(path);
+    }
+    match made {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        result => result,
+        made => made.and_then(|()| std::fs::set_permissions(path, Permissions::from_mode(0o755))),
     }
     .map_err(|source| CgroupError::File { what: "create cgroup", path: path.to_owned(), source })
 }

@@ -110,8 +110,11 @@ fn limits_can_be_changed_while_it_runs() {
         daemon.inspect("box1", "{{.HostConfig.Memory}} {{.HostConfig.RestartPolicy.Name}}"),
         "134217728 always"
     );
+    // As a user who is not root, as programs that fit their heaps to the limit mostly are.
     let limit = daemon.ok(&[
         "exec",
+        "--user",
+        "1234",
         "box1",
         "sh",
         "-c",
