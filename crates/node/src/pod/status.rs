@@ -87,9 +87,9 @@ pub fn status(view: &View<'_>) -> PodStatus {
 
     let inits: Vec<_> = spec.init_containers.unwrap_or_default();
     let roles: Vec<Role> = inits.iter().map(role).collect();
-    let initialised = view.ended
-        || inits.iter().zip(&roles).all(|(container, role)| is_initialised(*role, facts(&container.name)))
-        || spec.containers.iter().any(|container| facts(&container.name).current.is_some());
+    let begun =
+        inits.iter().zip(&roles).all(|(container, role)| is_initialised(*role, facts(&container.name)))
+            || spec.containers.iter().any(|container| facts(&container.name).current.is_some());
     let waiting_reason = if inits.is_empty() { "ContainerCreating" } else { "PodInitializing" };
 
     let init_statuses: Vec<_> = inits
@@ -123,8 +123,10 @@ pub fn status(view: &View<'_>) -> PodStatus {
 
     let policy = RestartPolicy::parse(spec.restart_policy.as_deref());
     let mains: Vec<_> = spec.containers.iter().map(|container| facts(&container.name)).collect();
-    let phase = phase(view.ended, initialised, policy, &mains, &init_failed(&inits, &roles, view.containers));
+    let phase =
+        phase(view.ended, view.ended || begun, policy, &mains, &init_failed(&inits, &roles, view.containers));
     let terminal = phase == "Succeeded" || phase == "Failed";
+    let initialised = begun || phase == "Succeeded";
 
     let mut status = PodStatus {
         phase: Some(phase.to_owned()),

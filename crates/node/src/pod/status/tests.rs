@@ -128,6 +128,16 @@ fn a_pod_that_has_ended_succeeded_or_failed_by_its_exit_codes() {
 }
 
 #[test]
+fn a_pod_whose_init_container_failed_for_good_was_never_initialised() {
+    check(
+        "Never",
+        true,
+        &[("init", exited(1)), ("main", Facts::default())],
+        "Failed, !Initialized:ContainersNotInitialized, !Ready:PodFailed, !ContainersReady:PodFailed, init=ended 1, main=PodInitializing",
+    );
+}
+
+#[test]
 fn a_condition_keeps_the_time_at_which_it_last_changed() {
     let long_ago = Time(Timestamp::from_second(1_000).expect("in range"));
     let old = json!({"conditions": [
