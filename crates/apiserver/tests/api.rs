@@ -20,3 +20,5 @@ mod nodes;
 mod verbs;
 #[path = "api/watch.rs"]
 mod watch;
+#[path = "api/websocket.rs"]
+mod websocket;

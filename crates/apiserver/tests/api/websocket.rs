@@ -1,0 +1,108 @@
+//! Streams over WebSockets, as clients that are not kubectl open them.
+
+use client::remote::{Config, RemoteTransport};
+use client::transport::{Transport, UpgradeAnswer, Upgraded};
+use futures::StreamExt;
+use http::{Request, header};
+use serde_json::json;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::Role;
+
+use crate::cluster::{Cluster, pod};
+
+const POD: &str = "/api/v1/namespaces/default/pods/p";
+
+/// A server with a pod on a node.
+async fn cluster() -> Cluster {
+    let cluster = Cluster::start().await;
+    let mut object = pod("p");
+    object["spec"]["nodeName"] = json!("n1");
+    cluster.ok("POST", "/api/v1/namespaces/default/pods", &object).await;
+    cluster
+}
+
+/// Opens a WebSocket; gives the protocol that the server chose.
+async fn open(
+    cluster: &Cluster,
+    path: &str,
+    protocol: Option<&str>,
+) -> (Option<String>, WebSocketStream<Upgraded>) {
+    let config = Config::from_kubeconfig(&cluster.kubeconfig).expect("the server wrote a kubeconfig");
+    let server = RemoteTransport::new(&config).expect("it can be used");
+    let mut request = Request::get(format!("{POD}{path}"))
+        .header(header::UPGRADE, "websocket")
+        .header(header::SEC_WEBSOCKET_VERSION, "13")
+        .header(header::SEC_WEBSOCKET_KEY, "dGhlIHNhbXBsZSBub25jZQ==");
+    if let Some(protocol) = protocol {
+        request = request.header(header::SEC_WEBSOCKET_PROTOCOL, protocol);
+    }
+    let request = request.body(bytes::Bytes::new()).expect("a well-formed request");
+    match server.upgrade(request).await.expect("the server answers") {
+        UpgradeAnswer::Upgraded(head, connection) => {
+            let chosen = head.headers().get(header::SEC_WEBSOCKET_PROTOCOL);
+            let chosen = chosen.map(|value| value.to_str().expect("text").to_owned());
+            (chosen, WebSocketStream::from_raw_socket(connection, Role::Client, None).await)
+        }
+        UpgradeAnswer::Refused(answer) => panic!("{path} {protocol:?}: {}", answer.status()),
+    }
+}
+
+/// All messages until the end, as text.
+async fn messages(mut socket: WebSocketStream<Upgraded>) -> Vec<String> {
+    let mut all = Vec::new();
+    while let Some(Ok(message)) = socket.next().await {
+        match message {
+            Message::Text(text) => all.push(text.to_string()),
+            Message::Binary(bytes) => all.push(String::from_utf8(bytes.to_vec()).expect("text")),
+            Message::Close(_) => break,
+            _ => {}
+        }
+    }
+    all
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_comes_as_messages_in_the_protocol_that_is_asked_for() {
+    let cluster = cluster().await;
+    let plain = "default/p main follow=true\n";
+    for (protocol, expected) in [
+        (None, plain),
+        (Some("binary.k8s.io"), plain),
+        (Some("base64.binary.k8s.io"), "ZGVmYXVsdC9wIG1haW4gZm9sbG93PXRydWUK"),
+    ] {
+        let (chosen, socket) = open(&cluster, "/log?follow=true", protocol).await;
+        assert_eq!(chosen.as_deref(), protocol);
+        assert_eq!(messages(socket).await, [expected], "{protocol:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_protocol_of_commands_tells_failures_as_text() {
+    let cluster = cluster().await;
+    let run = async |command: &str| {
+        let path = format!("/exec?stdout=1&stderr=1&{command}");
+        let (chosen, socket) = open(&cluster, &path, Some("channel.k8s.io")).await;
+        assert_eq!(chosen.as_deref(), Some("channel.k8s.io"));
+        messages(socket).await.into_iter().filter(|message| message.len() > 1).collect::<Vec<_>>()
+    };
+    assert_eq!(run("command=hello&command=there").await, ["\u{1}hello there\n"]);
+    let failed = run("command=fail&command=3").await;
+    assert_eq!(failed.first().map(String::as_str), Some("\u{2}failing\n"), "{failed:?}");
+    assert!(
+        failed.last().is_some_and(|last| last.starts_with('\u{3}') && last.contains("exit code 3")),
+        "{failed:?}"
+    );
+}
+
+#[tokio::test]
+async fn an_answer_to_a_question_is_no_row_of_a_table() {
+    let cluster = Cluster::start().await;
+    let request = Request::post("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews")
+        .header(header::CONTENT_TYPE, "application/json")
+        .header(header::ACCEPT, "application/json;as=Table;g=meta.k8s.io;v=v1")
+        .body(json!({"spec": {}}).to_string().into())
+        .expect("a well-formed request");
+    let answer = cluster.handle.call(request, apiserver::Identity::administrator()).await;
+    assert_eq!(answer.status(), 406);
+}
