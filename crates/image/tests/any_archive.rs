@@ -55,7 +55,7 @@ fn check(test: &TestStore, bytes: &[u8]) -> Result<(), TestCaseError> {
     let beside = support::names(test.dir.path());
     prop_assert_eq!(beside, ["image"]);
     let inside = support::names(&test.root());
-    let known = ["blobs", "ground", "ingest", "l", "layers", "lock", "snapshots", "state.json"];
+    let known = ["blobs", "ground", "ingest", "l", "layers", "lock", "reserve", "snapshots", "state.json"];
     prop_assert!(inside.iter().all(|name| known.contains(&name.as_str())), "{:?}", inside);
     Ok(())
 }
