@@ -84,7 +84,7 @@ impl Shared {
 /// ([`Agent::pod_logs`](crate::streams) and its neighbours) work whether it runs or not.
 pub struct Agent {
     pub(crate) shared: Arc<Shared>,
-    pods: Informer<Pod>,
+    pub(crate) pods: Informer<Pod>,
     services: Informer<Service>,
     slices: Informer<EndpointSlice>,
     events: Mutex<Option<EventWriter>>,

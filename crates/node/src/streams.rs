@@ -27,6 +27,16 @@ pub enum StreamError {
         /// The container.
         container: String,
     },
+    /// The container has not run yet.
+    #[error("container \"{container}\" in pod \"{pod}\" is waiting to start: {why}")]
+    Waiting {
+        /// The pod.
+        pod: String,
+        /// The container.
+        container: String,
+        /// What it waits for, as Kubernetes words it.
+        why: String,
+    },
     /// There was no run before the current one.
     #[error("previous terminated container \"{container}\" in pod \"{pod}\" not found")]
     NoPrevious {
@@ -185,7 +195,26 @@ impl Agent {
                 .cloned()
                 .ok_or(StreamError::NoPrevious { pod, container });
         }
-        observation.latest(&container).cloned().ok_or(StreamError::NoContainer { pod, container })
+        observation.latest(&container).cloned().ok_or_else(|| match self.waits_for(target) {
+            Some(why) => StreamError::Waiting { pod, container, why },
+            None => StreamError::NoContainer { pod, container },
+        })
+    }
+
+    /// What a container that has not run yet waits for, as the pod's status has it.
+    fn waits_for(&self, target: &Target) -> Option<String> {
+        let pods = self.pods.store().list();
+        let pod = pods.iter().find(|pod| pod.metadata.uid.as_deref() == Some(&target.uid))?;
+        let status = pod.status.as_ref()?;
+        let mut containers =
+            status.container_statuses.iter().chain(&status.init_container_statuses).flatten();
+        let container = containers.find(|container| container.name == target.container)?;
+        let reason = container.state.as_ref()?.waiting.as_ref()?.reason.as_deref()?;
+        Some(match reason {
+            "ErrImagePull" => "image can't be pulled".to_owned(),
+            "ImagePullBackOff" => "trying and failing to pull image".to_owned(),
+            other => other.to_owned(),
+        })
     }
 
     fn running(&self, target: &Target) -> Result<Arc<Container>, StreamError> {

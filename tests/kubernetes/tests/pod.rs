@@ -125,6 +125,9 @@ fn an_image_that_cannot_be_had_is_tried_again_after_a_pause() {
     space.ok(&["run", "box", "--image", missing]);
     let reason = "{.status.containerStatuses[0].state.waiting.reason}";
     space.wait_for("pod/box", reason, "ImagePullBackOff");
+    // It goes to and fro between the two.
+    let why = space.kubectl(&["logs", "box"]).stderr;
+    assert!(why.contains(r#"container "box" in pod "box" is waiting to start: "#), "{why}");
     event(&space, "box", &format!("Normal/BackOff/Back-off pulling image \"{missing}\""));
 }
 
@@ -252,14 +255,15 @@ fn a_pod_is_given_its_grace_period_to_end() {
     let space = cluster.namespace("grace");
     let script = "trap 'echo bye > /s/end; exit 0' TERM; touch /s/armed; while :; do sleep 0.05; done";
     let scratch = cluster.daemon.scratch("grace");
-    for (name, script, end) in [
-        ("polite", script, "bye\n"),
-        ("stubborn", "trap '' TERM; touch /s/armed; while :; do sleep 0.05; done", ""),
+    // The polite one may take longer than the deletion waits for, and does not.
+    for (name, grace, script, end) in [
+        ("polite", 60, script, "bye\n"),
+        ("stubborn", 2, "trap '' TERM; touch /s/armed; while :; do sleep 0.05; done", ""),
     ] {
         let own = scratch.join(name);
         std::fs::create_dir_all(&own).expect("create a directory");
         let volume = format!(
-            "terminationGracePeriodSeconds: 2\n  volumes: [{{name: s, hostPath: {{path: {}}}}}]",
+            "terminationGracePeriodSeconds: {grace}\n  volumes: [{{name: s, hostPath: {{path: {}}}}}]",
             own.display()
         );
         let main = format!("command: [sh, -c, \"{script}\"], volumeMounts: [{{name: s, mountPath: /s}}]");
@@ -267,10 +271,8 @@ fn a_pod_is_given_its_grace_period_to_end() {
         testkit::wait_until("the trap", || if own.join("armed").exists() { Ok(()) } else { Err(name) });
         let begin = std::time::Instant::now();
         space.ok(&["delete", "pod", name, "--timeout=20s"]);
-        let took = begin.elapsed().as_secs_f32();
         assert_eq!(std::fs::read_to_string(own.join("end")).unwrap_or_default(), end, "{name}");
-        assert!(took < 2.0 || name == "stubborn", "{name} took {took} s");
-        assert!(took >= 2.0 || name == "polite", "{name} took {took} s");
+        assert!(begin.elapsed().as_secs() >= 2 || name == "polite", "{name} was not given its time");
     }
     assert_eq!(space.containers(), [""; 0]);
 }
