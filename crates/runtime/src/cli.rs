@@ -95,7 +95,10 @@ struct Messages {
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
     let mut messages = Messages::default();
-    match run(&args, &mut messages) {
+    // What is cloned into a container from here on must not be traced from inside before its exec.
+    let forbidden =
+        crate::sys::process::forbid_tracing().map_err(|error| CliError::system("forbid tracing", error));
+    match forbidden.and_then(|()| run(&args, &mut messages)) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             let text = chain(&error).to_string();

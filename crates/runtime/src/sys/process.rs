@@ -1,4 +1,19 @@
-//! Processes by number, told apart by when they started.
+//! Processes by number, told apart by when they started; and this one, closed to others.
+
+use std::io;
+
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+
+/// Keeps every other process from tracing this one, and from its memory and descriptors
+/// (CVE-2016-9962): only who has `CAP_SYS_PTRACE` on the host may still do so.
+///
+/// Processes that are cloned from this one inherit it. The next exec undoes it, and where
+/// `fs.suid_dumpable` is 1 so does each change of user, group or user namespace: those who change
+/// them call this again. The files below `/proc/<pid>` belong to the host's root meanwhile. Does
+/// not allocate.
+pub(crate) fn forbid_tracing() -> io::Result<()> {
+    Ok(set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
+}
 
 /// When process `pid` started, in clock ticks since boot; `None` if there is none.
 pub(crate) fn start_time(pid: u32) -> Option<u64> {
@@ -20,6 +35,21 @@ fn parse_start_time(stat: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tracing_can_be_forbidden() {
+        // SAFETY: the child only makes system calls and ends.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            let forbidden = forbid_tracing().is_ok()
+                && rustix::process::dumpable_behavior() == Ok(DumpableBehavior::NotDumpable);
+            crate::sys::clone::exit_now(i32::from(!forbidden));
+        }
+        let mut status = 0;
+        // SAFETY: the child is ours, and the status outlives the call.
+        assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+        assert_eq!(status, 0);
+    }
 
     #[test]
     fn the_start_time_is_found_behind_any_command_name() {
