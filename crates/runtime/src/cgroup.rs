@@ -139,6 +139,11 @@ impl Cgroup {
         self.directories().iter().try_for_each(|directory| write(directory, "cgroup.procs", &pid.to_string()))
     }
 
+    /// Moves a new process into the group that was not cloned into it.
+    pub(crate) fn add_clone(&self, pid: u32) -> Result<(), CgroupError> {
+        if self.is_v2() { Ok(()) } else { self.add(pid) }
+    }
+
     /// The processes in the group and those below it.
     pub fn pids(&self) -> Result<Vec<u32>, CgroupError> {
         let mut pids = Vec::new();
@@ -220,11 +225,23 @@ impl Cgroup {
         if !self.is_v2() {
             return Ok(None);
         }
-        let Some(path) = self.unified_directory() else { return Ok(None) };
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        match openat(CWD, &path, flags, Mode::empty()) {
-            Ok(fd) => Ok(Some(fd)),
-            Err(error) => Err(CgroupError::File { what: "open", path, source: error.into() }),
+        self.unified_directory().map(open_directory).transpose()
+    }
+
+    /// The same for a process that joins one of the group's. A container that has made groups of its
+    /// own may have no processes in the outermost one; what joins is in the group of `pid` then.
+    pub(crate) fn clone_directory_of(&self, pid: u32) -> Result<Option<OwnedFd>, CgroupError> {
+        let Some(mount) = self.hierarchies.unified.as_ref().filter(|_| self.is_v2()) else { return Ok(None) };
+        let text = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+        let inner = text
+            .lines()
+            .find_map(|line| line.strip_prefix("0::/"))
+            // One that was moved away from outside is no reason to leave the container's own group.
+            .filter(|path| Path::new(path).starts_with(&self.path))
+            .map(|path| mount.join(path));
+        match inner.map(open_directory) {
+            Some(Ok(fd)) => Ok(Some(fd)),
+            _ => self.clone_directory(),
         }
     }
 
@@ -252,6 +269,15 @@ impl Cgroup {
             .find_map(|controller| self.controller(controller))
             .or_else(|| self.directories().pop())
     }
+}
+
+fn open_directory(path: PathBuf) -> Result<OwnedFd, CgroupError> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    openat(CWD, &path, flags, Mode::empty()).map_err(|error| CgroupError::File {
+        what: "open",
+        path,
+        source: error.into(),
+    })
 }
 
 /// Writes one file of a group.

@@ -15,7 +15,10 @@
 //!
 //! Where namespaces are joined by path, or a process joins a container, another short-lived
 //! process stands between: it enters them and clones a sibling of itself, so that the one whose
-//! namespaces change is never the runtime.
+//! namespaces change is never the runtime (see `stage.rs`).
+//!
+//! From the clone to the exec the new process has no descriptors but those that it needs, and may
+//! not be traced.
 
 mod channel;
 mod child;
@@ -25,6 +28,7 @@ mod limits;
 mod parent;
 mod plan;
 mod prepare;
+mod stage;
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};

@@ -6,6 +6,7 @@
 
 mod compile;
 mod docker;
+mod evaluate;
 mod numbers;
 
 pub use compile::CompileError;

@@ -14,13 +14,14 @@ mod process;
 
 use std::os::fd::{AsFd, BorrowedFd};
 
+use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
 use rustix::process::{Gid, Signal, Uid};
 
 use super::channel::{Channel, Failed, FailedKind, FromChild, FromParent, Tried};
-use super::plan::{ContainerPlan, NamespacePlan, ProcessPlan, StdioPlan};
+use super::plan::{ContainerPlan, JoinPlan, NamespacePlan, ProcessPlan, StdioPlan};
 use crate::spec::NamespaceKind;
-use crate::sys::clone::{exit_now, unshare};
+use crate::sys::clone::{exit_now, setns, unshare};
 
 /// A container's first process, just cloned into its namespaces. Never returns.
 pub(super) fn container(mut plan: ContainerPlan, channel: Channel) -> ! {
@@ -28,9 +29,55 @@ pub(super) fn container(mut plan: ContainerPlan, channel: Channel) -> ! {
     give_up(&channel, failed)
 }
 
+/// Enters the namespaces that a container's first process joins, as the process from which it is
+/// cloned.
+pub(super) fn enter_first(plan: &mut ContainerPlan) -> Result<(), Failed> {
+    process::close_all_but(&plan.process.kept_at_birth, plan.process.preserve_fds)?;
+    forbid_tracing()?;
+    for (namespace, flag) in &plan.namespaces.joins {
+        setns(namespace.as_fd(), *flag).tried(format_args!("join a namespace (flag {flag:#x})"))?;
+    }
+    if let Some(offsets) = &plan.namespaces.time_offsets {
+        unshare(NamespaceKind::Time.flag()).tried(format_args!("make a time namespace"))?;
+        if !offsets.is_empty() {
+            let file =
+                openat(CWD, c"/proc/self/timens_offsets", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty());
+            file.and_then(|file| rustix::io::write(&file, offsets.as_bytes()))
+                .tried(format_args!("set the offsets of the clocks"))?;
+        }
+    }
+    forbid_tracing()
+}
+
+/// Enters a container, as the process from which the further process proper is cloned, and gets as
+/// much done as it can where nobody inside sees it.
+pub(super) fn enter_container(plan: &mut JoinPlan, channel: &Channel) -> Result<(), Failed> {
+    begin(&mut plan.process, channel)?;
+    // Through the host's procfs: later this process may no longer mount one of its own.
+    if let Some((module, label)) = &plan.process.label {
+        process::set_label(module, label)?;
+    }
+    setns(plan.target.as_fd(), plan.namespaces)
+        .tried(format_args!("enter the namespaces of the container"))?;
+    if plan.user {
+        become_root()?;
+    }
+    forbid_tracing()?;
+    if let StdioPlan::Terminal(size) = plan.process.stdio {
+        let root = path::open_root()?;
+        console::make(root.as_fd(), size, plan.process.uid, plan.process.gid, false, channel)?;
+    }
+    process::settle(&mut plan.process)?;
+    if plan.born_ready {
+        process::assume(&mut plan.process)?;
+        process::filter_early(&plan.process)?;
+    }
+    Ok(())
+}
+
 /// A further process of a container, already in its namespaces. Never returns.
-pub(super) fn joined(mut plan: ProcessPlan, user: bool, channel: Channel) -> ! {
-    let Err(failed) = joined_steps(&mut plan, user, &channel);
+pub(super) fn joined(mut plan: JoinPlan, channel: Channel) -> ! {
+    let Err(failed) = joined_steps(&mut plan, &channel);
     give_up(&channel, failed)
 }
 
@@ -52,7 +99,11 @@ pub(super) fn give_up(channel: &Channel, failed: Failed) -> ! {
 enum Never {}
 
 fn container_steps(plan: &mut ContainerPlan, channel: &Channel) -> Result<Never, Failed> {
-    begin(&mut plan.process, plan.namespaces.user, channel)?;
+    begin(&mut plan.process, channel)?;
+    rustix::process::setsid().tried(format_args!("begin a session"))?;
+    if plan.namespaces.user {
+        become_root()?;
+    }
     enter(&plan.namespaces)?;
     mounts::attach_root(&plan.root)?;
     mounts::make_all(&mut plan.mounts, plan.root.mount.as_fd())?;
@@ -63,6 +114,7 @@ fn container_steps(plan: &mut ContainerPlan, channel: &Channel) -> Result<Never,
     }
     if let StdioPlan::Terminal(size) = plan.process.stdio {
         console::make(root, size, plan.process.uid, plan.process.gid, true, channel)?;
+        console::control()?;
     }
     mounts::mask(&plan.masked, root, plan.null.as_fd())?;
     mounts::make_readonly(&plan.readonly, root)?;
@@ -77,30 +129,45 @@ fn container_steps(plan: &mut ContainerPlan, channel: &Channel) -> Result<Never,
     process::run(&mut plan.process, &plan.start_container, channel)
 }
 
-fn joined_steps(plan: &mut ProcessPlan, user: bool, channel: &Channel) -> Result<Never, Failed> {
-    begin(plan, user, channel)?;
-    if let StdioPlan::Terminal(size) = plan.stdio {
-        let root = path::open_root()?;
-        console::make(root.as_fd(), size, plan.uid, plan.gid, false, channel)?;
+/// What a process that joins does where it can be seen inside: with `born_ready`, nothing that its
+/// program could not do.
+fn joined_steps(plan: &mut JoinPlan, channel: &Channel) -> Result<Never, Failed> {
+    if plan.process.die_with_parent {
+        die_with_parent()?;
     }
-    process::run(plan, &[], channel)
+    rustix::process::setsid().tried(format_args!("begin a session"))?;
+    if matches!(plan.process.stdio, StdioPlan::Terminal(_)) {
+        console::control()?;
+    }
+    if !plan.born_ready {
+        process::assume(&mut plan.process)?;
+    }
+    process::execute(&plan.process, !plan.born_ready, channel)
 }
 
-/// Waits for the parent, then leaves its session and, in a user namespace, becomes its root.
-fn begin(plan: &mut ProcessPlan, user: bool, channel: &Channel) -> Result<(), Failed> {
+/// Lets go of what is not this process's, then waits for the parent.
+fn begin(plan: &mut ProcessPlan, channel: &Channel) -> Result<(), Failed> {
+    process::close_all_but(&plan.kept_at_birth, plan.preserve_fds)?;
+    forbid_tracing()?;
     if plan.die_with_parent {
         die_with_parent()?;
     }
-    rustix::process::umask(rustix::fs::Mode::empty());
+    rustix::process::umask(Mode::empty());
     let length = hear(channel, FromParent::Go, &mut plan.state)?;
     plan.state.truncate(length);
-    rustix::process::setsid().tried(format_args!("begin a session"))?;
-    if user {
-        rustix::thread::set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT)
-            .and_then(|()| rustix::thread::set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT))
-            .tried(format_args!("become root of the user namespace"))?;
-    }
     Ok(())
+}
+
+/// Becomes root of the user namespace that this process is in.
+fn become_root() -> Result<(), Failed> {
+    rustix::thread::set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT)
+        .and_then(|()| rustix::thread::set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT))
+        .tried(format_args!("become root of the user namespace"))?;
+    forbid_tracing()
+}
+
+fn forbid_tracing() -> Result<(), Failed> {
+    crate::sys::process::forbid_tracing().tried(format_args!("keep this process from being traced"))
 }
 
 /// Finishes the namespaces that are not done by the clone alone.

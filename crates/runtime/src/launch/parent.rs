@@ -1,19 +1,18 @@
 //! The runtime's side of starting a process.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
-use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid};
+use rustix::process::{WaitId, WaitIdOptions, waitid};
 
-use super::channel::{Channel, Failed, FailedKind, FromChild, FromParent, Tried};
-use super::plan::{ContainerPlan, NamespacePlan, StdioPlan};
+use super::channel::{Channel, Failed, FailedKind, FromChild, FromParent};
+use super::plan::{ContainerPlan, JoinPlan, StdioPlan};
+use super::stage::{Stage, StagePlan};
 use super::{Container, Joining, ProcessError, Started, Stdio, child, hooks, idmap, limits, prepare};
 use crate::cgroup::Cgroup;
 use crate::spec::{Linux, NamespaceKind, Process, State, Status, VERSION};
-use crate::sys::clone::{CLONE_PARENT, Cloned, clone3, exit_now, setns, unshare};
+use crate::sys::clone::{Cloned, clone3};
 use crate::sys::{process, signal};
 
 /// A made container whose program waits to be started.
@@ -40,13 +39,15 @@ pub(crate) fn create(mut container: Container<'_>) -> Result<(Started, Pending),
     plan.release = container.release.take();
     plan.keyring = (!container.no_new_keyring)
         .then(|| prepare::c_string(format!("_ses.{}", container.id)))
-        .transpose()?;
+        .transpose()?
+        .map(Some);
     let plan = prepare::container(&mut container, plan)?;
     let wants_state =
         plan.pause_for_hooks || !plan.create_container.is_empty() || !plan.start_container.is_empty();
     let new_maps = plan.namespaces.new & NamespaceKind::User.flag() != 0;
 
     let (ours, theirs) = Channel::pair().map_err(|error| ProcessError::host("make a channel", error))?;
+    let limits = plan.process.limits.clone();
     let (pid, pidfd) = clone_into(plan, theirs, &ours, container.cgroup)?;
     let start_time = process::start_time(pid).unwrap_or(0);
     let mut started = Started { pid, pidfd, start_time, terminal: None, warnings };
@@ -54,8 +55,8 @@ pub(crate) fn create(mut container: Container<'_>) -> Result<(Started, Pending),
         if new_maps {
             idmap::write(pid, &linux.uid_mappings, &linux.gid_mappings)?;
         }
-        container.cgroup.add(pid).map_err(ProcessError::Cgroup)?;
-        limits::apply(pid, process, &mut started.warnings)?;
+        container.cgroup.add_clone(pid).map_err(ProcessError::Cgroup)?;
+        limits::raise(pid, process, &limits, &mut started.warnings)?;
         let state = if wants_state { state_of(&container, pid)? } else { Vec::new() };
         go(&ours, &state)?;
         drive(&ours, &container, &mut started, &state)
@@ -66,8 +67,9 @@ pub(crate) fn create(mut container: Container<'_>) -> Result<(Started, Pending),
 
 /// Starts a further process in a container; returns once its program runs.
 ///
-/// The caller has one thread. The process enters the container's cgroup before it does anything,
-/// and all namespaces of the container, the user namespace included.
+/// The caller has one thread. The process is in the container's cgroup before it does anything, and
+/// enters all namespaces of the container, the user namespace included: first in another process
+/// that nobody inside sees, then by a clone of that one.
 pub(crate) fn join(joining: Joining<'_>) -> Result<Started, ProcessError> {
     let mut warnings = Vec::new();
     let flags = foreign_namespaces(joining.target_pid)?;
@@ -77,33 +79,33 @@ pub(crate) fn join(joining: Joining<'_>) -> Result<Started, ProcessError> {
     let user = flags & NamespaceKind::User.flag() != 0;
     let stdio = stdio_plan(joining.stdio, joining.process);
     let linux = Linux::default();
-    let mut plan = prepare::process(joining.process, &linux, joining.filter, user, stdio, &mut warnings)?;
-    plan.die_with_parent = joining.die_with_parent;
-    plan.preserve_fds = joining.preserve_fds;
-    plan.wait = false;
+    let mut process = prepare::process(joining.process, &linux, joining.filter, user, stdio, &mut warnings)?;
+    process.die_with_parent = joining.die_with_parent;
+    process.preserve_fds = joining.preserve_fds;
+    // Not the container's own, which is found by its name, and names can be taken.
+    process.keyring = Some(None);
+    let limits = process.limits.clone();
+    let target = joining.target.try_clone_to_owned();
+    let target = target.map_err(|error| ProcessError::host("hold the container's first process", error))?;
+    let born_ready = process.can_be_born_ready();
+    let plan = JoinPlan { process, target, namespaces: flags, user, born_ready };
 
     let (ours, theirs) = Channel::pair().map_err(|error| ProcessError::host("make a channel", error))?;
-    let target = joining.target;
-    let cgroup = cgroup_fd(joining.cgroup)?;
-    let (pid, pidfd) = staged(
-        &ours,
-        theirs,
-        move |_| {
-            setns(target, flags).tried(format_args!("enter the namespaces of the container"))?;
-            Ok((0, cgroup))
+    let cgroup = joining.cgroup.clone_directory_of(joining.target_pid).map_err(ProcessError::Cgroup)?;
+    let stage = Stage { ours: &ours, theirs, cgroup };
+    let (pid, pidfd) = stage.run(
+        plan,
+        |stage| {
+            joining.cgroup.add_clone(stage).map_err(ProcessError::Cgroup)?;
+            limits::raise(stage, joining.process, &limits, &mut warnings)?;
+            go(&ours, &[])
         },
-        move |channel| child::joined(plan, user, channel),
+        |plan, channel| child::enter_container(plan, channel).map(|()| 0),
+        |plan, channel| child::joined(plan, channel),
     )?;
     let start_time = process::start_time(pid).unwrap_or(0);
     let mut started = Started { pid, pidfd, start_time, terminal: None, warnings };
-    let made = (|| {
-        joining.cgroup.add(pid).map_err(ProcessError::Cgroup)?;
-        limits::apply(pid, joining.process, &mut started.warnings)?;
-        go(&ours, &[])?;
-        started.terminal = executed(&ours)?;
-        Ok(())
-    })();
-    made.inspect_err(|_| kill(&started))?;
+    started.terminal = executed(&ours).inspect_err(|_| kill(&started))?;
     Ok(started)
 }
 
@@ -121,8 +123,12 @@ impl Pending {
 
 /// Kills and reaps a process that will not be handed to the caller.
 fn kill(started: &Started) {
-    let _ = signal::send(started.pidfd.as_fd(), libc::SIGKILL);
-    let _ = waitid(WaitId::PidFd(started.pidfd.as_fd()), WaitIdOptions::EXITED);
+    kill_and_reap(started.pidfd.as_fd());
+}
+
+pub(super) fn kill_and_reap(pidfd: BorrowedFd<'_>) {
+    let _ = signal::send(pidfd, libc::SIGKILL);
+    let _ = waitid(WaitId::PidFd(pidfd), WaitIdOptions::EXITED);
 }
 
 fn stdio_plan(stdio: Stdio, process: &Process) -> StdioPlan {
@@ -141,8 +147,9 @@ fn clone_into(
     cgroup: &Cgroup,
 ) -> Result<(u32, OwnedFd), ProcessError> {
     let new = plan.namespaces.new;
-    let cgroup = cgroup_fd(cgroup)?;
+    let cgroup = cgroup.clone_directory().map_err(ProcessError::Cgroup)?;
     if plan.namespaces.joins.is_empty() && plan.namespaces.time_offsets.is_none() {
+        plan.keep(&theirs, None);
         // SAFETY: the caller has one thread; the child never returns from `child::container`.
         return match unsafe { clone3(new, cgroup.as_ref().map(AsFd::as_fd)) } {
             Ok(Cloned::Child) => child::container(plan, theirs),
@@ -150,87 +157,12 @@ fn clone_into(
             Err(error) => Err(ProcessError::host("clone the container's first process", error)),
         };
     }
-    let namespaces = NamespacePlan {
-        joins: std::mem::take(&mut plan.namespaces.joins),
-        time_offsets: plan.namespaces.time_offsets.take(),
-        ..NamespacePlan::default()
-    };
-    staged(
-        ours,
-        theirs,
-        move |_| enter(&namespaces).map(|()| (new, cgroup)),
-        move |channel| child::container(plan, channel),
+    Stage { ours, theirs, cgroup }.run(
+        plan,
+        |_| Ok(()),
+        |plan, _| child::enter_first(plan).map(|()| plan.namespaces.new),
+        |plan, channel| child::container(plan, channel),
     )
-}
-
-/// Enters what can only be entered before the clone.
-fn enter(plan: &NamespacePlan) -> Result<(), Failed> {
-    for (namespace, flag) in &plan.joins {
-        setns(namespace.as_fd(), *flag).tried(format_args!("join a namespace (flag {flag:#x})"))?;
-    }
-    if let Some(offsets) = &plan.time_offsets {
-        unshare(NamespaceKind::Time.flag()).tried(format_args!("make a time namespace"))?;
-        if !offsets.is_empty() {
-            let file =
-                openat(CWD, c"/proc/self/timens_offsets", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty());
-            file.and_then(|file| rustix::io::write(&file, offsets.as_bytes()))
-                .tried(format_args!("set the offsets of the clocks"))?;
-        }
-    }
-    Ok(())
-}
-
-/// Clones a stage that enters namespaces with `enter` and then clones the process proper, which
-/// runs `run`, as its own sibling: our child. `enter` gives the flags and the v2 cgroup for that.
-fn staged(
-    ours: &Channel,
-    theirs: Channel,
-    enter: impl FnOnce(&Channel) -> Result<(u64, Option<OwnedFd>), Failed>,
-    run: impl FnOnce(Channel),
-) -> Result<(u32, OwnedFd), ProcessError> {
-    let failed = |error: io::Error| ProcessError::host("clone a process into other namespaces", error);
-    let (read, write) = pipe_with(PipeFlags::CLOEXEC).map_err(|error| failed(error.into()))?;
-    // SAFETY: the caller has one thread; the child ends in this arm.
-    let pidfd = match unsafe { clone3(0, None) }.map_err(failed)? {
-        Cloned::Child => {
-            let (flags, cgroup) = match enter(&theirs) {
-                Ok(entered) => entered,
-                Err(error) => child::give_up(&theirs, error),
-            };
-            // SAFETY: this process was forked from one with one thread; the child ends in this arm.
-            match unsafe { clone3(flags | CLONE_PARENT, cgroup.as_ref().map(AsFd::as_fd)) } {
-                Ok(Cloned::Child) => {
-                    drop(write);
-                    run(theirs);
-                    exit_now(1)
-                }
-                Ok(Cloned::Parent { pid, .. }) => {
-                    let told = rustix::io::write(&write, &pid.to_ne_bytes());
-                    exit_now(i32::from(told.is_err()))
-                }
-                Err(error) => {
-                    let errno = Errno::from_io_error(&error).unwrap_or(Errno::IO);
-                    child::give_up(&theirs, Failed::new(errno, format_args!("clone into the namespaces")))
-                }
-            }
-        }
-        Cloned::Parent { pidfd, .. } => pidfd.expect("asked for a pidfd"),
-    };
-    drop((write, theirs));
-    let mut pid = [0u8; 4];
-    let told = io::Read::read_exact(&mut std::fs::File::from(read), &mut pid);
-    waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED).map_err(|error| failed(error.into()))?;
-    if told.is_err() {
-        return Err(match ours.hear_child().map_err(failed)? {
-            FromChild::Failed(error) => child_error(&error),
-            _ => ProcessError::Died,
-        });
-    }
-    let pid = u32::from_ne_bytes(pid);
-    // The process is our child and not yet waited for: its number cannot belong to another.
-    let number = Pid::from_raw(pid as i32).expect("process ids are positive");
-    let pidfd = pidfd_open(number, PidfdFlags::empty()).map_err(|error| failed(error.into()))?;
-    Ok((pid, pidfd))
 }
 
 /// Lets the child go on. One that has died meanwhile is heard of afterwards.
@@ -282,22 +214,17 @@ fn executed(channel: &Channel) -> Result<Option<OwnedFd>, ProcessError> {
     }
 }
 
-fn hear(channel: &Channel) -> Result<FromChild, ProcessError> {
+pub(super) fn hear(channel: &Channel) -> Result<FromChild, ProcessError> {
     channel.hear_child().map_err(|error| ProcessError::host("hear the new process", error))
 }
 
-fn child_error(failed: &Failed) -> ProcessError {
+pub(super) fn child_error(failed: &Failed) -> ProcessError {
     let (what, source) = (failed.text(), io::Error::from_raw_os_error(failed.errno));
     match failed.kind {
         FailedKind::Other => ProcessError::Child { what, source },
         FailedKind::ProgramNotFound => ProcessError::ProgramNotFound { what, source },
         FailedKind::ProgramNotExecutable => ProcessError::ProgramNotExecutable { what, source },
     }
-}
-
-/// The v2 cgroup's directory, where the host has only v2: the clone can begin inside it.
-fn cgroup_fd(cgroup: &Cgroup) -> Result<Option<OwnedFd>, ProcessError> {
-    cgroup.clone_directory().map_err(ProcessError::Cgroup)
 }
 
 /// The kinds of namespaces in which the container differs from this process.

@@ -4,11 +4,14 @@
 //! decided here, and what it needs (strings, descriptors, buffers) is already made.
 
 use std::ffi::CString;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+
+use rustix::process::{Resource, Rlimit};
 
 use crate::capability::CapabilitySets;
 use crate::seccomp::Filter;
 use crate::spec::ConsoleSize;
+use crate::sys::clone::CLONE_PARENT;
 use crate::sys::exec::StringVector;
 use crate::sys::mount::MountAttr;
 use crate::sys::schedule::Schedule;
@@ -151,22 +154,29 @@ pub(super) struct ProcessPlan {
     pub(super) envp: StringVector,
     /// Where the program may be, in order.
     pub(super) candidates: Vec<CString>,
+    /// Which of them it is, found by the child.
+    pub(super) program: usize,
     /// Begins as `HOME=`, with room for the rest, if the environment has no home.
     pub(super) home: Option<Vec<u8>>,
     pub(super) cwd: CString,
+    /// Whether the child could enter the working directory as root.
+    pub(super) in_cwd: bool,
     pub(super) uid: u32,
     pub(super) gid: u32,
     pub(super) groups: Vec<rustix::process::Gid>,
     pub(super) umask: u32,
     pub(super) capabilities: CapabilitySets,
     pub(super) no_new_privileges: bool,
+    /// Soft and hard limits, lowered at the very end: what comes before may need more.
+    pub(super) limits: Vec<Limit>,
     pub(super) seccomp: Option<Filter>,
     pub(super) personality: Option<u64>,
     pub(super) schedule: Option<Schedule>,
     pub(super) io_priority: Option<(u16, u16)>,
     /// Text for `attr/exec` of a security module: its directory there (or none) and the label.
     pub(super) label: Option<(CString, Vec<u8>)>,
-    pub(super) keyring: Option<CString>,
+    /// Whether a session keyring is made, and how it is called.
+    pub(super) keyring: Option<Option<CString>>,
     pub(super) stdio: StdioPlan,
     /// Descriptors from 3 on that the program gets.
     pub(super) preserve_fds: u32,
@@ -178,6 +188,93 @@ pub(super) struct ProcessPlan {
     pub(super) wait: bool,
     /// Where the container's state is put when the parent sends it.
     pub(super) state: Vec<u8>,
+    /// Descriptors that are open until the container's root is entered.
+    pub(super) kept_at_birth: Kept,
+    /// Descriptors that are open afterwards, until the exec.
+    pub(super) kept: Kept,
+}
+
+/// A process that joins a container.
+#[derive(Debug)]
+pub(super) struct JoinPlan {
+    pub(super) process: ProcessPlan,
+    /// The container's first process.
+    pub(super) target: OwnedFd,
+    /// The kinds of its namespaces that are entered.
+    pub(super) namespaces: u64,
+    /// Whether the user namespace is among them, of which the process must become the root.
+    pub(super) user: bool,
+    /// Whether the process is what its program will be (user, rights, filter) from its first moment
+    /// in the container's process namespace. Else it becomes so there, which the filter forces.
+    pub(super) born_ready: bool,
+}
+
+/// A resource, and its soft and hard limit.
+pub(super) type Limit = (Resource, Rlimit);
+
+/// Descriptors above the standard streams that a new process does not close, in order.
+///
+/// What is merely marked to be closed by the exec can be reached until then, as `/proc/self/fd/N`:
+/// the program's own path may begin there (CVE-2024-21626).
+#[derive(Debug, Default)]
+pub(super) struct Kept(Vec<RawFd>);
+
+impl Kept {
+    pub(super) fn of(fds: impl IntoIterator<Item = RawFd>) -> Self {
+        let mut fds: Vec<_> = fds.into_iter().collect();
+        fds.sort_unstable();
+        Self(fds)
+    }
+
+    pub(super) fn as_slice(&self) -> &[RawFd] {
+        &self.0
+    }
+}
+
+impl ContainerPlan {
+    /// Everything that is open for the container's first process.
+    pub(super) fn descriptors(&self) -> impl Iterator<Item = RawFd> {
+        let trees = self.mounts.iter().filter_map(|mount| match &mount.source {
+            MountSource::Tree(tree) => Some(tree),
+            MountSource::Filesystem { .. } => None,
+        });
+        let devices = self.devices.iter().filter_map(|device| device.bind.as_ref());
+        let joins = self.namespaces.joins.iter().map(|(namespace, _)| namespace);
+        let own = [&self.root.mount, &self.null];
+        let all = own.into_iter().chain(trees).chain(devices).chain(joins).map(AsRawFd::as_raw_fd);
+        all.chain(self.process.descriptors())
+    }
+}
+
+impl ProcessPlan {
+    /// Whether everything but the exec can be done before the process proper is cloned: its filter
+    /// lets through what is left to do, and it has no scheduling policy, which a clone may reset.
+    pub(super) fn can_be_born_ready(&self) -> bool {
+        const LEFT: [(i64, [u64; 3]); 10] = [
+            (libc::SYS_capset, [0; 3]),
+            (libc::SYS_clone, [CLONE_PARENT, 0, 0]),
+            (libc::SYS_write, [0; 3]),
+            (libc::SYS_exit_group, [0; 3]),
+            (libc::SYS_prctl, [libc::PR_SET_PDEATHSIG as u64, libc::SIGKILL as u64, 0]),
+            (libc::SYS_setsid, [0; 3]),
+            (libc::SYS_ioctl, [0, libc::TIOCSCTTY, 0]),
+            (libc::SYS_prlimit64, [0; 3]),
+            (libc::SYS_sendto, [0; 3]),
+            (libc::SYS_execve, [0; 3]),
+        ];
+        let filter = self.seccomp.as_ref();
+        self.schedule.is_none()
+            && filter.is_none_or(|filter| LEFT.iter().all(|(number, args)| filter.allows(*number, *args)))
+    }
+
+    /// Everything that is open for the process, but what is handed on to its program.
+    pub(super) fn descriptors(&self) -> impl Iterator<Item = RawFd> {
+        let stdio = match &self.stdio {
+            StdioPlan::Fds(fds) => fds.as_slice(),
+            StdioPlan::Inherit | StdioPlan::Terminal(_) => &[],
+        };
+        stdio.iter().chain(&self.release).map(AsRawFd::as_raw_fd)
+    }
 }
 
 /// Standard streams.

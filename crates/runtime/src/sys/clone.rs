@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
-pub(crate) const CLONE_PIDFD: u64 = 0x1000;
+const CLONE_PIDFD: u64 = 0x1000;
 pub(crate) const CLONE_PARENT: u64 = 0x8000;
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
@@ -15,7 +15,7 @@ pub(crate) enum Cloned {
     Parent {
         /// The child, as the caller's process namespace counts.
         pid: u32,
-        /// The child for good; there unless `CLONE_PARENT` was asked for.
+        /// The child for good.
         pidfd: Option<OwnedFd>,
     },
 }
@@ -43,14 +43,13 @@ struct CloneArgs {
 /// The calling process has one thread, so that no lock is held by a thread that the child lacks.
 /// The child must not return to code that believes to be the parent.
 pub(crate) unsafe fn clone3(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Cloned> {
-    let sibling = flags & CLONE_PARENT != 0;
     let mut pidfd: i32 = -1;
-    let mut args = CloneArgs { flags, ..CloneArgs::default() };
-    if !sibling {
-        args.flags |= CLONE_PIDFD;
-        args.pidfd = (&raw mut pidfd) as u64;
-        args.exit_signal = libc::SIGCHLD as u64;
-    }
+    let mut args = CloneArgs {
+        flags: flags | CLONE_PIDFD,
+        pidfd: (&raw mut pidfd) as u64,
+        exit_signal: libc::SIGCHLD as u64,
+        ..CloneArgs::default()
+    };
     if let Some(cgroup) = cgroup {
         args.flags |= CLONE_INTO_CGROUP;
         args.cgroup = cgroup.as_raw_fd() as u64;
@@ -66,6 +65,25 @@ pub(crate) unsafe fn clone3(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> io::R
             let pidfd = (pidfd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(pidfd) });
             Ok(Cloned::Parent { pid: u32::try_from(pid).expect("process ids are positive"), pidfd })
         }
+    }
+}
+
+/// Forks a sibling, a child of this process's parent, with the namespaces of `flags`; gives its
+/// number as this process's namespace counts, or nothing in the sibling.
+///
+/// By `clone(2)`, which system call filters can look into and therefore let through.
+///
+/// # Safety
+/// As for [`clone3`].
+pub(crate) unsafe fn clone_sibling(flags: u64) -> io::Result<Option<u32>> {
+    // SAFETY: no stack is given, so the sibling goes on with a copy of this one, as after fork; no
+    // flag asks the kernel to write anywhere. The rest is the caller's promise.
+    let result =
+        unsafe { libc::syscall(libc::SYS_clone, flags | CLONE_PARENT, 0usize, 0usize, 0usize, 0usize) };
+    match result {
+        -1 => Err(io::Error::last_os_error()),
+        0 => Ok(None),
+        pid => Ok(Some(u32::try_from(pid).expect("process ids are positive"))),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::ffi::{CStr, CString, c_char};
 use std::io;
+use std::os::fd::RawFd;
 use std::ptr;
 
 /// Strings in the form that `execve(2)` takes: an array of pointers that ends with null.
@@ -41,29 +42,42 @@ pub(crate) fn execve(program: &CStr, argv: &StringVector, envp: &StringVector) -
     io::Error::last_os_error()
 }
 
-/// Marks every descriptor from `first` up to be closed by the next exec.
-pub(crate) fn close_on_exec_from(first: u32) -> io::Result<()> {
-    const CLOSE_RANGE_CLOEXEC: u32 = 4;
-    // SAFETY: takes numbers only; descriptors stay open until the exec.
-    let result = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, CLOSE_RANGE_CLOEXEC) };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-}
-
 /// Closes every descriptor from `first` up.
 ///
 /// # Safety
 /// None of them may be owned by anything that uses or closes it later.
 pub(crate) unsafe fn close_from(first: u32) -> io::Result<()> {
-    // SAFETY: takes numbers only; that nobody misses the descriptors is the caller's promise.
-    let result = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    // SAFETY: the caller's promise is the same.
+    unsafe { close_all_but(first, &[]) }
 }
 
-/// Leaves the caller's keys behind for a new session keyring.
-pub(crate) fn join_session_keyring(name: &CStr) -> io::Result<()> {
+/// Closes every descriptor from `first` up that is not in `kept`, which is sorted. Does not allocate.
+///
+/// # Safety
+/// None of those that are closed may be owned by anything that uses or closes it later.
+pub(crate) unsafe fn close_all_but(first: u32, kept: &[RawFd]) -> io::Result<()> {
+    let close = |from: u32, to: u32| {
+        // SAFETY: takes numbers only; that nobody misses the descriptors is the caller's promise.
+        let result = unsafe { libc::syscall(libc::SYS_close_range, from, to, 0) };
+        if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    };
+    let mut from = first;
+    for kept in kept.iter().filter_map(|&fd| u32::try_from(fd).ok()) {
+        if kept > from {
+            close(from, kept - 1)?;
+        }
+        from = from.max(kept + 1);
+    }
+    close(from, u32::MAX)
+}
+
+/// Leaves the caller's keys behind for a session keyring: the one of this name, made if there is
+/// none, or a new one that has no name.
+pub(crate) fn join_session_keyring(name: Option<&CStr>) -> io::Result<()> {
     const KEYCTL_JOIN_SESSION_KEYRING: i32 = 1;
-    // SAFETY: the name is a string that lives through the call.
-    let result = unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, name.as_ptr()) };
+    let name = name.map_or(ptr::null(), CStr::as_ptr);
+    // SAFETY: the name is a string that lives through the call, or null, which the kernel knows.
+    let result = unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, name) };
     if result >= 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 

@@ -20,7 +20,8 @@ use crate::spec::ConsoleSize;
 const DEVPTS_MAGIC: u64 = 0x1cd1;
 
 /// Makes a terminal, gives its outer side to the parent and makes the inner one this process's
-/// standard streams and, if `mount`, the container's `/dev/console`.
+/// standard streams and, if `mount`, the container's `/dev/console`. It does not control this
+/// process yet.
 pub(super) fn make(
     root: BorrowedFd<'_>,
     size: Option<ConsoleSize>,
@@ -47,8 +48,13 @@ pub(super) fn make(
         mount_console(root, &inner)?;
     }
     channel.tell_parent(&FromChild::Terminal(outer)).tried(format_args!("hand the terminal out"))?;
-    rustix::process::ioctl_tiocsctty(&inner).tried(format_args!("take control of the terminal"))?;
     set_stdio([inner.as_fd(); 3]).tried(format_args!("connect the terminal"))
+}
+
+/// Lets the terminal that is this process's standard input control its session, which is new.
+pub(super) fn control() -> Result<(), Failed> {
+    rustix::process::ioctl_tiocsctty(rustix::stdio::stdin())
+        .tried(format_args!("take control of the terminal"))
 }
 
 /// Makes three descriptors the standard streams.

@@ -26,10 +26,9 @@ fn run(hook: &HookPlan, state: &[u8]) -> Result<(), Failed> {
     let (pidfd, _) = match unsafe { clone3(0, None) }.tried(format_args!("fork for hook `{text}`"))? {
         Cloned::Child => {
             signal::reset_all();
-            let connected = rustix::stdio::dup2_stdin(&read).and_then(|()| {
-                exec::close_on_exec_from(3).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
-            });
-            if connected.is_ok() {
+            // SAFETY: what was open belongs to the process that forked; this one executes or ends.
+            let closed = rustix::stdio::dup2_stdin(&read).is_ok() && unsafe { exec::close_from(3) }.is_ok();
+            if closed {
                 exec::execve(&hook.path, &hook.argv, &hook.envp);
             }
             exit_now(127)

@@ -1,5 +1,10 @@
 //! The last steps, the same for a container's first process and for those that join it: identity,
 //! rights, filter, program.
+//!
+//! A first process does them one after another. Of a process that joins, others inside see nothing
+//! until it is cloned into their process namespace; whoever has `CAP_SYS_PTRACE` there can take it
+//! over from that moment. So [`settle`], [`assume`] and [`filter_early`] come before, where the
+//! filter allows what is left to do, and what is seen is no more than the program itself.
 
 use std::ffi::CStr;
 use std::os::fd::AsFd;
@@ -10,65 +15,25 @@ use rustix::process::{Gid, Uid};
 use rustix::thread::{CapabilitySet, CapabilitySets as ThreadCapabilities};
 
 use super::super::channel::{Channel, Failed, FailedKind, FromChild, FromParent, Tried};
-use super::super::plan::{HookPlan, ProcessPlan, StdioPlan};
+use super::super::limits;
+use super::super::plan::{HookPlan, Kept, ProcessPlan, StdioPlan};
 use super::{Never, console, die_with_parent, hear, home, hooks, mounts};
+use crate::seccomp::Filter;
 use crate::sys::{exec, schedule, seccomp, signal};
 
 const CAP_SYS_ADMIN: u64 = 1 << 21;
 
-/// Becomes the program; returns only on failure.
+/// Becomes the program of a container's first process; returns only on failure.
 pub(super) fn run(
     plan: &mut ProcessPlan,
     start_hooks: &[HookPlan],
     channel: &Channel,
 ) -> Result<Never, Failed> {
-    if let StdioPlan::Fds(fds) = &plan.stdio {
-        console::set_stdio([fds[0].as_fd(), fds[1].as_fd(), fds[2].as_fd()])
-            .tried(format_args!("connect the standard streams"))?;
-    }
-    own_stdio(plan);
-    if let Some(name) = &plan.keyring {
-        match exec::join_session_keyring(name) {
-            // A kernel without keys has none to protect.
-            Err(error) if error.raw_os_error() != Some(libc::ENOSYS) => {
-                return Err(error).tried(format_args!("make a session keyring"));
-            }
-            _ => {}
-        }
-    }
     if let Some((module, label)) = &plan.label {
         set_label(module, label)?;
     }
-    if let Some(buffer) = &mut plan.home {
-        home::complete(buffer, plan.uid);
-        let home = CStr::from_bytes_until_nul(buffer).expect("a null byte was appended");
-        plan.envp.push_borrowed(home);
-    }
-    // As root if it can be, since the user may not reach it; checked again below.
-    let entered = rustix::process::chdir(plan.cwd.as_c_str());
-    if let Some(domain) = plan.personality {
-        exec::personality(domain).tried(format_args!("set the execution domain"))?;
-    }
-    if let Some(policy) = &plan.schedule {
-        schedule::set_policy(policy).tried(format_args!("set the scheduling policy"))?;
-    }
-    if let Some((class, level)) = plan.io_priority {
-        schedule::set_io_priority(class, level).tried(format_args!("set the disk priority"))?;
-    }
-    drop_rights(plan)?;
-    if entered.is_err() {
-        let cwd = plan.cwd.to_str().unwrap_or("working directory");
-        rustix::process::chdir(plan.cwd.as_c_str()).tried(format_args!("enter working directory `{cwd}`"))?;
-    }
-    check_cwd(&plan.cwd)?;
-    if plan.die_with_parent {
-        // Changing the user has undone it. Whether the parent lives shows when it is next heard.
-        die_with_parent()?;
-    }
-    let program = find_program(plan)?;
-    exec::close_on_exec_from(3 + plan.preserve_fds)
-        .tried(format_args!("keep descriptors from the program"))?;
-    signal::reset_all();
+    settle(plan)?;
+    assume(plan)?;
     if plan.wait {
         channel.tell_parent(&FromChild::Created).tried(format_args!("report to the runtime"))?;
         match &plan.release {
@@ -83,12 +48,83 @@ pub(super) fn run(
         }
     }
     hooks::run_all(start_hooks, &plan.state)?;
+    execute(plan, true, channel)
+}
+
+/// Takes over what is given to it and lets go of all else, while it still has every right.
+pub(super) fn settle(plan: &mut ProcessPlan) -> Result<(), Failed> {
+    if let StdioPlan::Fds(fds) = &plan.stdio {
+        console::set_stdio([fds[0].as_fd(), fds[1].as_fd(), fds[2].as_fd()])
+            .tried(format_args!("connect the standard streams"))?;
+    }
+    own_stdio(plan);
+    // Nothing of the host's is open when a path is resolved that the image chose.
+    close_all_but(&plan.kept, plan.preserve_fds)?;
+    if let Some(name) = &plan.keyring {
+        match exec::join_session_keyring(name.as_deref()) {
+            // A kernel without keys has none to protect.
+            Err(error) if error.raw_os_error() != Some(libc::ENOSYS) => {
+                return Err(error).tried(format_args!("make a session keyring"));
+            }
+            _ => {}
+        }
+    }
+    if let Some(buffer) = &mut plan.home {
+        home::complete(buffer, plan.uid);
+        let home = CStr::from_bytes_until_nul(buffer).expect("a null byte was appended");
+        plan.envp.push_borrowed(home);
+    }
+    // As root if it can be, since the user may not reach it; checked again below.
+    plan.in_cwd = rustix::process::chdir(plan.cwd.as_c_str()).is_ok();
+    if let Some(domain) = plan.personality {
+        exec::personality(domain).tried(format_args!("set the execution domain"))?;
+    }
+    if let Some((class, level)) = plan.io_priority {
+        schedule::set_io_priority(class, level).tried(format_args!("set the disk priority"))?;
+    }
+    signal::reset_all();
+    Ok(())
+}
+
+/// Becomes the program's user, with its rights, and finds the program.
+pub(super) fn assume(plan: &mut ProcessPlan) -> Result<(), Failed> {
+    if let Some(policy) = &plan.schedule {
+        schedule::set_policy(policy).tried(format_args!("set the scheduling policy"))?;
+    }
+    drop_rights(plan)?;
+    if !plan.in_cwd {
+        let cwd = plan.cwd.to_str().unwrap_or("working directory");
+        rustix::process::chdir(plan.cwd.as_c_str()).tried(format_args!("enter working directory `{cwd}`"))?;
+    }
+    check_cwd(&plan.cwd)?;
+    if plan.die_with_parent {
+        // Changing the user has undone it. Whether the parent lives shows when it is next heard.
+        die_with_parent()?;
+    }
+    plan.program = find_program(plan)?;
+    Ok(())
+}
+
+/// Puts the filter in force before the process proper is cloned, and gives up the right that this
+/// takes.
+pub(super) fn filter_early(plan: &ProcessPlan) -> Result<(), Failed> {
+    let Some(filter) = &plan.seccomp else { return Ok(()) };
+    load_filter(filter)?;
+    if !plan.no_new_privileges {
+        set_capabilities(plan, 0)?;
+    }
+    Ok(())
+}
+
+/// Takes the program's limits and becomes it; returns only on failure.
+pub(super) fn execute(plan: &ProcessPlan, filter: bool, channel: &Channel) -> Result<Never, Failed> {
+    limits::lower(&plan.limits)?;
     // With a release of its own the process no longer has a parent to talk to.
     let _ = channel.tell_parent(&FromChild::Executing);
-    if let Some(filter) = &plan.seccomp {
-        seccomp::load(&filter.instructions, filter.flags)
-            .tried(format_args!("load the system call filter"))?;
+    if let Some(filter) = plan.seccomp.as_ref().filter(|_| filter) {
+        load_filter(filter)?;
     }
+    let program = plan.candidates[plan.program].as_c_str();
     let error = exec::execve(program, &plan.argv, &plan.envp);
     let kind = match error.raw_os_error() {
         Some(libc::ENOENT) => FailedKind::ProgramNotFound,
@@ -96,6 +132,17 @@ pub(super) fn run(
     };
     let name = program.to_str().unwrap_or("program");
     Err(error).tried(format_args!("execute `{name}`")).map_err(|failed| failed.of_kind(kind))
+}
+
+/// Closes what is above the standard streams, what is preserved, and `kept`.
+pub(super) fn close_all_but(kept: &Kept, preserved: u32) -> Result<(), Failed> {
+    // SAFETY: what owns the others is never used again, nor dropped: this process executes or ends.
+    unsafe { exec::close_all_but(3 + preserved, kept.as_slice()) }
+        .tried(format_args!("close what belongs to the host"))
+}
+
+fn load_filter(filter: &Filter) -> Result<(), Failed> {
+    seccomp::load(&filter.instructions, filter.flags).tried(format_args!("load the system call filter"))
 }
 
 /// Lets the user open its own standard streams again by name, as `/dev/stderr` does.
@@ -119,7 +166,7 @@ fn own_stdio(plan: &ProcessPlan) {
 
 /// Asks the security module to put the program under `label`, through a procfs of our own that
 /// cannot have been replaced (CVE-2019-19921).
-fn set_label(module: &CStr, label: &[u8]) -> Result<(), Failed> {
+pub(super) fn set_label(module: &CStr, label: &[u8]) -> Result<(), Failed> {
     let proc =
         mounts::filesystem(c"proc", &[], 0).tried(format_args!("open procfs for the security label"))?;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
@@ -148,6 +195,8 @@ fn drop_rights(plan: &ProcessPlan) -> Result<(), Failed> {
     rustix::thread::set_thread_res_gid(gid, gid, gid).tried(format_args!("become group {}", plan.gid))?;
     let uid = Uid::from_raw(plan.uid);
     rustix::thread::set_thread_res_uid(uid, uid, uid).tried(format_args!("become user {}", plan.uid))?;
+    // Before the rights go that keep those away who have fewer.
+    super::forbid_tracing()?;
     rustix::thread::set_keep_capabilities(false).tried(format_args!("keep no capabilities"))?;
     if plan.no_new_privileges {
         rustix::thread::set_no_new_privs(true).tried(format_args!("forbid new privileges"))?;
@@ -155,23 +204,29 @@ fn drop_rights(plan: &ProcessPlan) -> Result<(), Failed> {
     // Without no_new_privs a filter can only be loaded by an administrator. The exec that follows
     // at once takes this away again: what a program gets depends on the other sets only.
     let loader = if plan.seccomp.is_some() && !plan.no_new_privileges { CAP_SYS_ADMIN } else { 0 };
-    let set = |bits| CapabilitySet::from_bits_retain(bits);
-    let capabilities = ThreadCapabilities {
-        effective: set(sets.effective | loader),
-        permitted: set(sets.permitted | loader),
-        inheritable: set(sets.inheritable),
-    };
-    rustix::thread::set_capabilities(None, capabilities).tried(format_args!("set capabilities"))?;
+    set_capabilities(plan, loader)?;
     rustix::thread::clear_ambient_capability_set().tried(format_args!("clear ambient capabilities"))?;
     for number in 0..=sets.last {
         let bit = 1u64 << number;
         if sets.ambient & bit != 0 {
-            rustix::thread::configure_capability_in_ambient_set(set(bit), true)
+            rustix::thread::configure_capability_in_ambient_set(CapabilitySet::from_bits_retain(bit), true)
                 .tried(format_args!("make capability {number} ambient"))?;
         }
     }
     rustix::process::umask(Mode::from_raw_mode(plan.umask));
     Ok(())
+}
+
+/// Sets the program's capabilities, and `extra` ones.
+fn set_capabilities(plan: &ProcessPlan, extra: u64) -> Result<(), Failed> {
+    let sets = plan.capabilities;
+    let set = |bits| CapabilitySet::from_bits_retain(bits);
+    let capabilities = ThreadCapabilities {
+        effective: set(sets.effective | extra),
+        permitted: set(sets.permitted | extra),
+        inheritable: set(sets.inheritable),
+    };
+    rustix::thread::set_capabilities(None, capabilities).tried(format_args!("set capabilities"))
 }
 
 /// Makes sure that the working directory is inside the container: a magic link or an open
@@ -190,14 +245,14 @@ fn check_cwd(cwd: &CStr) -> Result<(), Failed> {
 }
 
 /// The first candidate that the user may execute.
-fn find_program(plan: &ProcessPlan) -> Result<&CStr, Failed> {
+fn find_program(plan: &ProcessPlan) -> Result<usize, Failed> {
     let mut denied = false;
-    for candidate in &plan.candidates {
+    for (index, candidate) in plan.candidates.iter().enumerate() {
         let is_file = rustix::fs::stat(candidate.as_c_str())
             .map(|stat| FileType::from_raw_mode(stat.st_mode) != FileType::Directory);
         let allowed = rustix::fs::accessat(CWD, candidate.as_c_str(), Access::EXEC_OK, AtFlags::EACCESS);
         match (is_file, allowed) {
-            (Ok(true), Ok(())) => return Ok(candidate),
+            (Ok(true), Ok(())) => return Ok(index),
             (Ok(_), _) | (Err(Errno::ACCESS), _) => denied = true,
             _ => {}
         }

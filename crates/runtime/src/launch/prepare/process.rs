@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use super::super::plan::{ProcessPlan, StdioPlan};
-use super::super::{ProcessError, channel};
+use super::super::plan::{Kept, ProcessPlan, StdioPlan};
+use super::super::{ProcessError, channel, limits};
 use super::{c_string, strings};
 use crate::capability::{self, CapabilitySets};
 use crate::seccomp::Filter;
@@ -44,6 +44,7 @@ pub(in super::super) fn prepare(
         process.env.iter().filter(|variable| has_home || !variable.starts_with("HOME=")).cloned().collect();
     Ok(ProcessPlan {
         candidates: candidates(program, &process.env).iter().map(c_string).collect::<Result<_, _>>()?,
+        program: 0,
         argv: strings(&process.args)?,
         envp: strings(&environment)?,
         home: (!has_home).then(|| {
@@ -52,12 +53,14 @@ pub(in super::super) fn prepare(
             buffer
         }),
         cwd: c_string(&process.cwd)?,
+        in_cwd: false,
         uid: process.user.uid,
         gid: process.user.gid,
         groups: process.user.additional_gids.iter().map(|&gid| rustix::process::Gid::from_raw(gid)).collect(),
         umask: process.user.umask.unwrap_or(0o022),
         capabilities,
         no_new_privileges: process.no_new_privileges,
+        limits: limits::plan(&process.rlimits)?,
         seccomp: filter.cloned(),
         personality: linux.personality.as_ref().map(personality).transpose()?,
         schedule: process.scheduler.as_ref().map(schedule).transpose()?,
@@ -70,6 +73,8 @@ pub(in super::super) fn prepare(
         release: None,
         wait: true,
         state: vec![0; channel::MESSAGE],
+        kept_at_birth: Kept::default(),
+        kept: Kept::default(),
     })
 }
 

@@ -1,4 +1,4 @@
-//! Filters are run by a small interpreter, so that the tests speak of calls and answers.
+//! The tests speak of calls and answers: filters are run by a small interpreter.
 
 use super::*;
 use crate::seccomp::docker_default;
@@ -7,45 +7,13 @@ use crate::spec::SeccompRule;
 const X86_64: u32 = 0xc000_003e;
 const X86: u32 = 0x4000_0003;
 
-/// What the kernel would do with a call.
-fn run(filter: &Filter, architecture: u32, number: u32, args: [u64; 6]) -> u32 {
-    let mut record = [0u8; 64];
-    record[0..4].copy_from_slice(&number.to_le_bytes());
-    record[4..8].copy_from_slice(&architecture.to_le_bytes());
-    for (index, arg) in args.iter().enumerate() {
-        record[16 + index * 8..24 + index * 8].copy_from_slice(&arg.to_le_bytes());
-    }
-    let (mut accumulator, mut at) = (0u32, 0usize);
-    loop {
-        let instruction = filter.instructions[at];
-        at += 1;
-        let value = instruction.value;
-        let mut branch = |holds: bool| {
-            at += usize::from(if holds { instruction.jump_true } else { instruction.jump_false })
-        };
-        match instruction.code {
-            LOAD => {
-                let offset = value as usize;
-                accumulator = u32::from_le_bytes(record[offset..offset + 4].try_into().expect("four bytes"));
-            }
-            AND => accumulator &= value,
-            JUMP => at += value as usize,
-            JUMP_EQUAL => branch(accumulator == value),
-            JUMP_GREATER => branch(accumulator > value),
-            JUMP_GREATER_OR_EQUAL => branch(accumulator >= value),
-            RETURN => return value,
-            other => panic!("unknown instruction {other:#x}"),
-        }
-    }
-}
-
 fn docker(capabilities: &[&str]) -> Filter {
     let names: Vec<_> = capabilities.iter().map(|&name| name.to_owned()).collect();
     compile(&docker_default(&names)).expect("the default profile compiles")
 }
 
 fn check(filter: &Filter, number: i64, arg: u64, expected: u32) {
-    let result = run(filter, X86_64, number as u32, [arg, 0, 0, 0, 0, 0]);
+    let result = filter.answer(X86_64, number as u32, [arg, 0, 0, 0, 0, 0]);
     assert_eq!(result, expected, "call {number} with {arg:#x}");
 }
 
@@ -103,9 +71,9 @@ fn calls_newer_than_the_profile_are_said_not_to_exist() {
 fn other_architectures_have_their_own_numbers_or_end_the_process() {
     let filter = docker(&[]);
     // On x86, 102 is `socketcall` (allowed) and 21 is `mount`.
-    assert_eq!(run(&filter, X86, 102, [0; 6]), RET_ALLOW);
-    assert_eq!(run(&filter, X86, 21, [0; 6]), EPERM);
-    assert_eq!(run(&filter, 0xdead, 0, [0; 6]), RET_KILL_PROCESS);
+    assert_eq!(filter.answer(X86, 102, [0; 6]), RET_ALLOW);
+    assert_eq!(filter.answer(X86, 21, [0; 6]), EPERM);
+    assert_eq!(filter.answer(0xdead, 0, [0; 6]), RET_KILL_PROCESS);
 }
 
 #[test]
@@ -113,8 +81,8 @@ fn calls_of_x32_do_not_pass_where_only_those_of_x86_64_are_covered() {
     let mut profile = docker_default(&[]);
     profile.architectures = vec!["SCMP_ARCH_X86_64".to_owned()];
     let filter = compile(&profile).expect("compiles");
-    assert_eq!(run(&filter, X86_64, X32_BIT, [0; 6]), RET_KILL_PROCESS);
-    assert_eq!(run(&filter, X86, 3, [0; 6]), RET_KILL_PROCESS);
+    assert_eq!(filter.answer(X86_64, X32_BIT, [0; 6]), RET_KILL_PROCESS);
+    assert_eq!(filter.answer(X86, 3, [0; 6]), RET_KILL_PROCESS);
 }
 
 fn one_rule(op: SeccompOperator, value: u64, value_two: u64) -> Filter {
@@ -149,15 +117,15 @@ fn comparisons_are_of_all_64_bits() {
         for value in around {
             let filter = one_rule(operator, value, 0);
             for arg in around {
-                let result = run(&filter, X86_64, libc::SYS_getpid as u32, [0, arg, 0, 0, 0, 0]);
+                let result = filter.answer(X86_64, libc::SYS_getpid as u32, [0, arg, 0, 0, 0, 0]);
                 let expected = if holds(&arg, &value) { RET_TRAP } else { RET_ALLOW };
                 assert_eq!(result, expected, "{arg:#x} {operator:?} {value:#x}");
             }
         }
     }
     let masked = one_rule(SeccompOperator::MaskedEqual, 0xf0_0000_00f0, 0x10_0000_0020);
-    assert_eq!(run(&masked, X86_64, libc::SYS_getpid as u32, [0, 0x1f_0000_002f, 0, 0, 0, 0]), RET_TRAP);
-    assert_eq!(run(&masked, X86_64, libc::SYS_getpid as u32, [0, 0x1f_0000_001f, 0, 0, 0, 0]), RET_ALLOW);
+    assert_eq!(masked.answer(X86_64, libc::SYS_getpid as u32, [0, 0x1f_0000_002f, 0, 0, 0, 0]), RET_TRAP);
+    assert_eq!(masked.answer(X86_64, libc::SYS_getpid as u32, [0, 0x1f_0000_001f, 0, 0, 0, 0]), RET_ALLOW);
 }
 
 #[test]
