@@ -3,7 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Replaces the file at `path` by `bytes`, readable as `mode` (for example `0o600`).
 ///
@@ -22,7 +22,8 @@ pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
 /// As [`write_atomic`], but without waiting for the disk.
 ///
 /// For files that need not outlive a crash of the machine (below a run directory) or that are
-/// rebuilt from elsewhere; a reader still never sees a part.
+/// rebuilt from elsewhere; a reader still never sees a part. After a power cut the file may be empty,
+/// and what was there before is gone: never put it in the place of something that must not be lost.
 pub fn write_atomic_unsynced(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let staged = staged_path(path)?;
     let result = write_staged(&staged, bytes, mode, false).and_then(|()| fs::rename(&staged, path));
@@ -37,7 +38,27 @@ pub fn sync_dir(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
-fn staged_path(path: &Path) -> io::Result<std::path::PathBuf> {
+/// Flushes the whole file system that `path` is on: for many files at once. Waits also for what
+/// others wrote there.
+pub fn sync_file_system(path: &Path) -> io::Result<()> {
+    Ok(rustix::fs::syncfs(File::open(path)?)?)
+}
+
+/// What is in a directory, sorted; nothing where there is none.
+pub fn entries(path: &Path) -> io::Result<Vec<PathBuf>> {
+    let listed = match fs::read_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        listed => listed?,
+    };
+    let mut paths = Vec::new();
+    for entry in listed {
+        paths.push(entry?.path());
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+fn staged_path(path: &Path) -> io::Result<PathBuf> {
     let name = path
         .file_name()
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "path has no file name"))?;

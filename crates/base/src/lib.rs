@@ -1,7 +1,8 @@
-//! What std lacks: error chains, typed ids, atomic files, overlay mounts, back-off, an injected clock.
+//! What std lacks: error chains, typed ids, atomic files, records on disk, overlay mounts,
+//! back-off, an injected clock.
 //!
 //! The lowest row of the house: every crate may use it, and it knows none of them. No tokio, no
-//! format, no policy. Clock and randomness are traits, so that planners and state machines can be
+//! foreign format, no policy. Clock and randomness are traits, so that planners and state machines can be
 //! tested without waiting and without luck.
 #![forbid(unsafe_code)]
 
@@ -12,6 +13,8 @@ pub mod fs;
 pub mod id;
 pub mod overlay;
 pub mod random;
+pub mod record;
 
 pub use clock::{Clock, SystemClock, Timestamp};
 pub use random::{Random, SystemRandom};
+pub use record::{RecordError, Trouble};

@@ -1,12 +1,15 @@
-//! For tests: privileges, small root file systems, waiting for a condition.
+//! For tests: privileges, small root file systems, waiting for a condition, power
+//! cuts.
 //!
 //! A dev-dependency only. Nothing here stands in for something else: tests have real directories,
 //! processes and namespaces, which each crate's own tests make and take away again.
 #![forbid(unsafe_code)]
 
+mod power;
 pub mod privileges;
 pub mod rootfs;
 pub mod wait;
 
+pub use power::{PowerCut, Remains};
 pub use privileges::require_root;
 pub use wait::{wait_until, wait_until_async};
