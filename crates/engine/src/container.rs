@@ -37,6 +37,7 @@ pub use archive::{ArchivePut, PathStat};
 pub use changes::{Change, ChangeKind};
 pub use commit::CommitSpec;
 pub use create::Created;
+pub(crate) use logs::Watcher as LogWatcher;
 pub use logs::{LogLine, LogQuery, LogStream};
 pub use prune::{PruneFilter, Pruned};
 pub use remove::RemoveOptions;

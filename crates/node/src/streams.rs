@@ -2,6 +2,8 @@
 //!
 //! Transport-neutral: the binary puts these behind whatever reaches the node.
 
+mod log;
+
 use std::sync::Arc;
 
 use base::Timestamp;
@@ -114,31 +116,7 @@ impl Agent {
             follow: options.follow && instance.state.status.is_active(),
         };
         let lines = self.shared.engine.container_logs(&instance.id, query).await?;
-        let timestamps = options.timestamps;
-        let mut at_line_start = true;
-        let mut left = options.limit_bytes.unwrap_or(u64::MAX);
-        let text = lines.filter_map(move |line| {
-            let piece = line.ok().map(|line| {
-                let mut piece = Vec::with_capacity(line.text.len() + 32);
-                if timestamps && at_line_start {
-                    piece.extend_from_slice(format!("{:.9} ", line.at).as_bytes());
-                }
-                at_line_start = line.text.ends_with(b"\n");
-                piece.extend_from_slice(&line.text);
-                piece.truncate(usize::try_from(left).unwrap_or(usize::MAX));
-                left -= piece.len() as u64;
-                (Bytes::from(piece), left)
-            });
-            futures::future::ready(piece)
-        });
-        // The piece that reaches the limit is the last.
-        let mut done = false;
-        let bounded = text.take_while(move |(piece, left)| {
-            let go_on = !done && !piece.is_empty();
-            done = *left == 0;
-            futures::future::ready(go_on)
-        });
-        Ok(bounded.map(|(piece, _)| piece).boxed())
+        Ok(log::text(lines, options.timestamps, options.limit_bytes).boxed())
     }
 
     /// Starts a command in a container.

@@ -7,6 +7,7 @@
 
 mod power;
 pub mod privileges;
+pub mod process;
 pub mod rootfs;
 pub mod wait;
 

@@ -37,19 +37,19 @@ pub(super) async fn handle(mut call: Call) -> Result<Response<Body>> {
 
 fn options(call: &Call, pod: &Object) -> Result<LogOptions> {
     let query = &call.query;
-    let number = |key: &str| -> Result<Option<i64>> {
+    let number = |key: &str, least: i64| -> Result<Option<i64>> {
         match query.filled(key) {
             None => Ok(None),
             Some(text) => match text.parse::<i64>() {
-                Ok(n) if n >= 0 => Ok(Some(n)),
+                Ok(n) if n >= least => Ok(Some(n)),
                 _ => Err(Error::bad_request(format!(
-                    "{key}: Invalid value: {text:?}: must be a whole number of at least 0"
+                    "{key}: Invalid value: {text:?}: must be a whole number of at least {least}"
                 ))),
             },
         }
     };
     let unsigned = |n: Option<i64>| n.map(i64::unsigned_abs);
-    let since_seconds = number("sinceSeconds")?;
+    let since_seconds = number("sinceSeconds", 1)?;
     let since_time = match query.filled("sinceTime") {
         None => None,
         Some(text) => Some(
@@ -67,8 +67,8 @@ fn options(call: &Call, pod: &Object) -> Result<LogOptions> {
         since_seconds,
         since_time,
         timestamps: query.flag("timestamps"),
-        tail_lines: unsigned(number("tailLines")?),
-        limit_bytes: unsigned(number("limitBytes")?),
+        tail_lines: unsigned(number("tailLines", 0)?),
+        limit_bytes: unsigned(number("limitBytes", 1)?),
         stream: query.filled("stream").filter(|s| *s != "All").map(str::to_owned),
     })
 }

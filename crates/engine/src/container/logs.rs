@@ -1,19 +1,28 @@
 //! Reading a container's log.
 
-mod follow;
+mod files;
 mod line;
 mod read;
+mod stream;
+mod tail;
+mod watch;
 
 use std::pin::Pin;
 
 use base::Timestamp;
 use bytes::Bytes;
-use futures::{Stream, StreamExt};
+use futures::Stream;
 
 use crate::engine::{Engine, blocking};
 use crate::error::{Error, Kind, Result};
 use crate::id::ContainerId;
 use crate::stream::OutputKind;
+
+use files::Files;
+use read::Reader;
+use stream::Follow;
+use watch::Watch;
+pub(crate) use watch::Watcher;
 
 /// Which lines to read.
 #[derive(Clone, Debug, Default)]
@@ -47,7 +56,8 @@ pub struct LogLine {
 pub type LogStream = Pin<Box<dyn Stream<Item = Result<LogLine>> + Send>>;
 
 impl Engine {
-    /// The log of a container.
+    /// The log of a container. Lines are read as they are taken: a slow reader holds some of them, not
+    /// the log. What is still on disk is not missed, however often the log is rotated meanwhile.
     pub async fn container_logs(&self, id: &ContainerId, query: LogQuery) -> Result<LogStream> {
         let cell = self.inner.registry.get(id)?;
         let record = cell.record();
@@ -56,13 +66,14 @@ impl Engine {
         }
         let path = self.log_path(&record);
         // Begun before the state is looked at: an end that comes between is seen as one.
-        let pulse = cell.pulse();
-        let follow = query.follow.then(|| follow::Watch::new(&path)).transpose()?;
+        let follow = query.follow.then(|| Follow {
+            watch: Watch::new(self, &path),
+            pulse: cell.pulse(),
+            closing: self.inner.closing.clone(),
+            gone: false,
+        });
         let wanted = query.clone();
-        let (lines, reader) = blocking(move || read::history(&path, &wanted)).await?;
-        let history = futures::stream::iter(lines.into_iter().map(Ok));
-        let Some(watch) = follow else { return Ok(Box::pin(history)) };
-        let following = follow::stream(reader, watch, pulse, query, self.inner.closing.clone());
-        Ok(Box::pin(history.chain(following)))
+        let reader = blocking(move || Reader::open(Files::new(path), &wanted)).await?;
+        Ok(Box::pin(stream::stream(reader, query, follow)))
     }
 }

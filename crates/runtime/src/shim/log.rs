@@ -28,6 +28,8 @@ pub(super) struct Log {
     spec: LogSpec,
     file: File,
     size: u64,
+    /// The file ends within an entry: the disk was full, or the machine stopped.
+    torn: bool,
     /// By stream: the beginning of a line whose end has not come yet.
     begun: [Vec<u8>; 2],
 }
@@ -45,8 +47,8 @@ impl Log {
     /// Opens the log, which may be there from an earlier run of the container.
     pub(super) fn open(spec: LogSpec) -> io::Result<Self> {
         let file = append_to(&spec.path)?;
-        let size = file.metadata()?.len();
-        Ok(Self { spec, file, size, begun: [Vec::new(), Vec::new()] })
+        let (size, torn) = ends(&file)?;
+        Ok(Self { spec, file, size, torn, begun: [Vec::new(), Vec::new()] })
     }
 
     /// Writes what came from a stream at `now`.
@@ -93,8 +95,9 @@ impl Log {
 
     /// Begins again at the log's path, after somebody has moved the file away.
     pub(super) fn reopen(&mut self) -> io::Result<()> {
-        self.file = append_to(&self.spec.path)?;
-        self.size = self.file.metadata()?.len();
+        let file = append_to(&self.spec.path)?;
+        (self.size, self.torn) = ends(&file)?;
+        self.file = file;
         Ok(())
     }
 
@@ -102,15 +105,47 @@ impl Log {
         if bytes.is_empty() {
             return Ok(());
         }
-        if self.spec.max_size > 0 && self.size > 0 && self.size + bytes.len() as u64 > self.spec.max_size {
-            self.rotate()?;
+        let most = self.spec.max_size;
+        let long = self.size + bytes.len() as u64;
+        let rotated = if most > 0 && self.size > 0 && long > most { self.rotate() } else { Ok(()) };
+        // A file that cannot be put aside is written on, within bounds.
+        if rotated.is_err() && long > most.saturating_mul(2) {
+            return rotated;
         }
-        self.file.write_all(bytes)?;
-        self.size += bytes.len() as u64;
+        self.append(bytes)?;
+        rotated
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.torn {
+            // The half entry ends here and takes no other along.
+            self.file.write_all(b"\n")?;
+            self.size += 1;
+            self.torn = false;
+        }
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            match self.file.write(rest) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => {
+                    rest = &rest[count..];
+                    self.size += count as u64;
+                    self.torn = !rest.is_empty();
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
         Ok(())
     }
 
+    /// Puts the file aside and begins a new one. Whoever holds the old one reads it to its end, so it
+    /// is not emptied in place, even if none is kept.
     fn rotate(&mut self) -> io::Result<()> {
+        // Made first: if that is not possible nothing is moved, and the old file goes on.
+        let next = self.spec.path.with_added_extension("next");
+        let file = append_to(&next)?;
+        file.set_len(0)?;
         let kept = self.spec.max_files.max(1);
         for number in (1..kept).rev() {
             let older = numbered(&self.spec.path, number);
@@ -121,19 +156,26 @@ impl Log {
                 _ => {}
             }
         }
-        if kept == 1 {
-            // Nothing is kept beside it, so it is emptied in place: those who read it see it shrink.
-            self.file.set_len(0)?;
-            self.size = 0;
-            return Ok(());
-        }
-        self.reopen()
+        std::fs::rename(next, &self.spec.path)?;
+        (self.file, self.size, self.torn) = (file, 0, false);
+        Ok(())
     }
+}
+
+/// How long a log is, and whether it ends within an entry.
+fn ends(file: &File) -> io::Result<(u64, bool)> {
+    use std::os::unix::fs::FileExt;
+    let size = file.metadata()?.len();
+    let mut last = [b'\n'];
+    if size > 0 {
+        file.read_exact_at(&mut last, size - 1)?;
+    }
+    Ok((size, last != [b'\n']))
 }
 
 fn append_to(path: &Path) -> io::Result<File> {
     use std::os::unix::fs::OpenOptionsExt;
-    OpenOptions::new().append(true).create(true).mode(0o640).open(path)
+    OpenOptions::new().read(true).append(true).create(true).mode(0o640).open(path)
 }
 
 fn numbered(path: &Path, number: u32) -> PathBuf {

@@ -6,10 +6,11 @@ use bytes::Bytes;
 use super::{LogLine, LogQuery};
 use crate::stream::OutputKind;
 
-/// Reads one line, without its line end. What is no log line gives nothing: a file that was cut
+/// Reads one line, which has its line end. What is no log line gives nothing: a file that was cut
 /// off by a full disk must not hide the rest.
-pub(super) fn parse(line: &[u8]) -> Option<LogLine> {
-    let mut parts = line.splitn(4, |&byte| byte == b' ');
+pub(super) fn parse(line: &Bytes) -> Option<LogLine> {
+    let whole = line.strip_suffix(b"\n")?;
+    let mut parts = whole.splitn(4, |&byte| byte == b' ');
     let at: Timestamp = std::str::from_utf8(parts.next()?).ok()?.parse().ok()?;
     let stream = match parts.next()? {
         b"stdout" => OutputKind::Stdout,
@@ -17,15 +18,14 @@ pub(super) fn parse(line: &[u8]) -> Option<LogLine> {
         _ => return None,
     };
     let tags = parts.next()?;
-    let text = parts.next().unwrap_or_default();
-    let mut bytes = Vec::with_capacity(text.len() + 1);
-    bytes.extend_from_slice(text);
-    match tags.split(|&byte| byte == b':').next()? {
-        b"F" => bytes.push(b'\n'),
-        b"P" => {}
+    let begin = whole.len() - parts.next().map_or(0, <[u8]>::len);
+    let text = match tags.split(|&byte| byte == b':').next()? {
+        // The line end of the log is the text's own.
+        b"F" => line.slice(begin..),
+        b"P" => line.slice(begin..whole.len()),
         _ => return None,
-    }
-    Some(LogLine { at, stream, text: Bytes::from(bytes) })
+    };
+    Some(LogLine { at, stream, text })
 }
 
 impl LogQuery {
@@ -35,9 +35,12 @@ impl LogQuery {
             OutputKind::Stdout => self.stdout,
             OutputKind::Stderr => self.stderr,
         };
-        stream
-            && self.since.is_none_or(|since| line.at >= since)
-            && self.until.is_none_or(|until| line.at <= until)
+        stream && self.since.is_none_or(|since| line.at >= since) && !self.is_past(line)
+    }
+
+    /// Whether `line`, and all that follow, are too new.
+    pub(super) fn is_past(&self, line: &LogLine) -> bool {
+        self.until.is_some_and(|until| line.at > until)
     }
 }
 
@@ -47,7 +50,7 @@ mod tests {
 
     #[track_caller]
     fn check(line: &str, expected: Option<(OutputKind, &str)>) {
-        let parsed = parse(line.as_bytes())
+        let parsed = parse(&Bytes::from(format!("{line}\n")))
             .map(|line| (line.stream, String::from_utf8_lossy(&line.text).into_owned()));
         assert_eq!(parsed, expected.map(|(stream, text)| (stream, text.to_owned())));
     }
@@ -57,6 +60,7 @@ mod tests {
         let time = "2026-01-01T00:00:00.000000001Z";
         check(&format!("{time} stdout F  a b"), Some((OutputKind::Stdout, " a b\n")));
         check(&format!("{time} stderr F "), Some((OutputKind::Stderr, "\n")));
+        check(&format!("{time} stderr F"), Some((OutputKind::Stderr, "\n")));
         check(&format!("{time} stdout P part"), Some((OutputKind::Stdout, "part")));
     }
 

@@ -1,199 +1,236 @@
-//! Reading what is in the log files: the rotated ones first, then the current one.
+//! Reading what is in the log files: forwards from any place, a bounded piece at a time.
 
-use std::collections::VecDeque;
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt};
 
+use bytes::{Bytes, BytesMut};
+
+use super::files::{Files, Part};
 use super::line;
+use super::tail;
 use super::{LogLine, LogQuery};
 use crate::error::{Context, Result};
 
 /// The shim breaks lines at 16 KiB; what is longer is no log line.
-const LONGEST_LINE: u64 = 64 << 10;
+pub(super) const LONGEST_LINE: usize = 64 << 10;
 
-/// Reads the current file on, as it grows and is rotated.
+/// How much is read at once.
+pub(super) const BLOCK: usize = 64 << 10;
+
+/// A batch is not added to when its lines stem from so many bytes, or when so many were looked
+/// through: whoever waits for it may have gone.
+const ENOUGH: usize = 64 << 10;
+const PATIENCE: usize = 4 << 20;
+
+/// Clocks of files tick more coarsely than those of lines, in seconds.
+const COARSENESS: i64 = 1;
+
+/// Reads a log from one place on, across its rotations.
 pub(super) struct Reader {
-    path: PathBuf,
-    file: Option<BufReader<File>>,
-    /// A line whose end has not been written yet.
-    unfinished: Vec<u8>,
+    files: Files,
+    part: Option<Part>,
+    /// Up to where the part was read.
+    position: u64,
+    /// The part's successor: nothing more is written to the part.
+    next: Option<Part>,
+    /// What was read and not given yet: the beginning of a line.
+    begun: BytesMut,
+    /// Within a line that is too long to be one.
+    skipping: bool,
+    /// Where reading ends; nowhere, if it follows.
+    end: Option<Place>,
 }
 
-/// The lines that `query` asks for, and a reader that stands after them.
-pub(super) fn history(path: &Path, query: &LogQuery) -> Result<(Vec<LogLine>, Reader)> {
-    let mut reader = Reader { path: path.to_owned(), file: open(path)?, unfinished: Vec::new() };
-    if query.tail == Some(0) {
-        reader.skip_to_end().context(|| format!("read `{}`", path.display()))?;
-        return Ok((Vec::new(), reader));
-    }
-    let mut lines = Kept { last: VecDeque::new(), most: query.tail };
-    // Opened after the current file: a rotation in between shows lines twice rather than not at all,
-    // and those are told by where the current one was.
-    for older in rotated(path) {
-        let mut old = Reader { path: older.clone(), file: open(&older)?, unfinished: Vec::new() };
-        if old.inode() == reader.inode() {
-            continue;
-        }
-        old.read(|line| lines.take(line, query)).context(|| format!("read `{}`", older.display()))?;
-    }
-    reader.read(|line| lines.take(line, query)).context(|| format!("read `{}`", path.display()))?;
-    Ok((lines.last.into(), reader))
+/// A place in a log.
+pub(super) struct Place {
+    pub(super) part: Part,
+    pub(super) offset: u64,
 }
 
-/// Rotated files, oldest first: `<path>.9` … `<path>.1`.
-fn rotated(path: &Path) -> Vec<PathBuf> {
-    let numbered = |number: u32| {
-        let mut name = path.as_os_str().to_owned();
-        name.push(format!(".{number}"));
-        PathBuf::from(name)
-    };
-    let mut files: Vec<PathBuf> = (1..).map(numbered).take_while(|path| path.exists()).collect();
-    files.reverse();
-    files
+/// A few lines.
+pub(super) struct Batch {
+    pub(super) lines: Vec<LogLine>,
+    pub(super) then: Then,
 }
 
-fn open(path: &Path) -> Result<Option<BufReader<File>>> {
-    match File::open(path) {
-        Ok(file) => Ok(Some(BufReader::with_capacity(64 << 10, file))),
-        // Nothing was written yet.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error).context(|| format!("open `{}`", path.display())),
-    }
-}
-
-/// The last lines, as many as are asked for.
-struct Kept {
-    last: VecDeque<LogLine>,
-    most: Option<usize>,
-}
-
-impl Kept {
-    fn take(&mut self, line: LogLine, query: &LogQuery) {
-        if !query.admits(&line) {
-            return;
-        }
-        if self.most.is_some_and(|most| self.last.len() == most) {
-            self.last.pop_front();
-        }
-        self.last.push_back(line);
-    }
+/// What comes after a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Then {
+    /// There may be more now.
+    More,
+    /// All that is there now was read.
+    Wait,
+    /// Nothing, ever.
+    End,
 }
 
 impl Reader {
-    /// Gives all whole lines that are there now, those of a new file included that took the
-    /// current one's place.
-    pub(super) fn read_on(&mut self, mut take: impl FnMut(LogLine)) -> Result<()> {
-        let tried = |path: &Path| format!("read `{}`", path.display());
-        loop {
-            self.read(&mut take).context(|| tried(&self.path))?;
-            if !self.was_replaced() {
-                return Ok(());
+    /// A reader of what `query` asks for. Unless it follows, what is written from now on is left out.
+    pub(super) fn open(files: Files, query: &LogQuery) -> Result<Self> {
+        let mut reader = Self {
+            files,
+            part: None,
+            position: 0,
+            next: None,
+            begun: BytesMut::new(),
+            skipping: false,
+            end: None,
+        };
+        let Some(newest) = reader.files.newest()? else { return Ok(reader) };
+        let offset = newest.metadata().context(|| reader.tried())?.len();
+        let end = Place { part: newest, offset };
+        let begin = match query.tail {
+            Some(lines) => tail::find(&reader.files, &end, lines, query)?,
+            None => None,
+        };
+        match begin {
+            Some(begin) => (reader.part, reader.position) = (Some(begin.part), begin.offset),
+            None => {
+                // Nothing in a file is younger than its last change.
+                let after = query.since.map(|since| (since.as_second() - COARSENESS, 0));
+                reader.part = reader.files.oldest(after)?;
             }
-            // What was written to the old file before the rotation comes first.
-            self.read(&mut take).context(|| tried(&self.path))?;
-            self.unfinished.clear();
-            self.file = open(&self.path)?;
         }
+        if !query.follow {
+            reader.end = Some(end);
+        }
+        Ok(reader)
     }
 
-    fn read(&mut self, mut take: impl FnMut(LogLine)) -> io::Result<()> {
-        let Some(file) = &mut self.file else { return Ok(()) };
-        loop {
-            let count = file.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut self.unfinished)?;
-            if count == 0 {
-                return Ok(());
-            }
-            if self.unfinished.last() == Some(&b'\n') {
-                self.unfinished.pop();
-                if let Some(line) = line::parse(&self.unfinished) {
-                    take(line);
+    /// The next lines that `query` admits.
+    pub(super) fn batch(&mut self, query: &LogQuery) -> Result<Batch> {
+        let mut batch = Batch { lines: Vec::new(), then: Then::More };
+        let (mut kept, mut looked) = (0, 0);
+        while kept < ENOUGH && looked < PATIENCE {
+            let count = self.fill().context(|| self.tried())?;
+            looked += count;
+            if count > 0 {
+                for line in self.lines() {
+                    if query.is_past(&line) {
+                        batch.then = Then::End;
+                        return Ok(batch);
+                    }
+                    if query.admits(&line) {
+                        kept += line.text.len() + size_of::<LogLine>();
+                        batch.lines.push(line);
+                    }
                 }
-                self.unfinished.clear();
-            } else if self.unfinished.len() as u64 > LONGEST_LINE {
-                self.unfinished.clear();
+            } else if self.is_at_end().context(|| self.tried())? {
+                batch.then = Then::End;
+                return Ok(batch);
+            } else if !self.go_on()? {
+                // Who waits keeps no memory that it does not need.
+                self.begun = BytesMut::from(&self.begun[..]);
+                batch.then = Then::Wait;
+                return Ok(batch);
             }
         }
+        Ok(batch)
     }
 
-    fn skip_to_end(&mut self) -> io::Result<()> {
-        match &mut self.file {
-            Some(file) => io::Seek::seek(file, io::SeekFrom::End(0)).map(drop),
-            None => Ok(()),
+    /// Reads a block of the part; how much it was.
+    fn fill(&mut self) -> io::Result<usize> {
+        let Some(part) = &self.part else { return Ok(0) };
+        let mut upto = part.metadata()?.len();
+        if let Some(end) = self.end.as_ref().filter(|end| end.part.is(part)) {
+            upto = upto.min(end.offset);
         }
-    }
-
-    /// Whether another file, or the first, is at the path now.
-    fn was_replaced(&self) -> bool {
-        match self.path.metadata() {
-            Ok(meta) => self.inode() != Some((meta.dev(), meta.ino())),
-            Err(_) => false,
+        let most = upto.saturating_sub(self.position).min(BLOCK as u64) as usize;
+        if most == 0 {
+            return Ok(0);
         }
+        let begun = self.begun.len();
+        self.begun.resize(begun + most, 0);
+        let read = loop {
+            match part.file.read_at(&mut self.begun[begun..], self.position) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                read => break read,
+            }
+        };
+        self.begun.truncate(begun + *read.as_ref().unwrap_or(&0));
+        let count = read?;
+        self.position += count as u64;
+        Ok(count)
     }
 
-    fn inode(&self) -> Option<(u64, u64)> {
-        let meta = self.file.as_ref()?.get_ref().metadata().ok()?;
-        Some((meta.dev(), meta.ino()))
+    /// Takes the whole lines out of what was read.
+    fn lines(&mut self) -> impl Iterator<Item = LogLine> + use<> {
+        let whole = match self.begun.iter().rposition(|&byte| byte == b'\n') {
+            Some(last) => {
+                let mut whole = self.begun.split_to(last + 1).freeze();
+                if std::mem::take(&mut self.skipping) {
+                    let end = whole.iter().position(|&byte| byte == b'\n').map_or(whole.len(), |end| end + 1);
+                    whole = whole.slice(end..);
+                }
+                whole
+            }
+            None => Bytes::new(),
+        };
+        if self.begun.len() > LONGEST_LINE {
+            self.begun.clear();
+            self.skipping = true;
+        }
+        split(whole).filter_map(|line| line::parse(&line))
     }
+
+    /// Whether all was read that had been written when reading began.
+    fn is_at_end(&self) -> io::Result<bool> {
+        let Some(end) = &self.end else { return Ok(false) };
+        let Some(part) = &self.part else { return Ok(true) };
+        // In a file that was emptied meanwhile there is nothing left of it.
+        Ok(end.part.is(part) && (self.position >= end.offset || part.metadata()?.len() < end.offset))
+    }
+
+    /// Goes on to where more is; `false` if there is nothing more now.
+    fn go_on(&mut self) -> Result<bool> {
+        let Some(part) = &self.part else {
+            self.part = self.files.oldest(None)?;
+            return Ok(self.part.is_some());
+        };
+        if let Some(next) = self.next.take() {
+            self.begin(next);
+            return Ok(true);
+        }
+        let meta = part.metadata().context(|| self.tried())?;
+        if meta.len() < self.position {
+            // Somebody has emptied it in place.
+            self.position = 0;
+            self.begun.clear();
+            self.skipping = false;
+            return Ok(true);
+        }
+        self.next = match &self.end {
+            // Not found by its name any more: what lies between was removed.
+            Some(end) if meta.nlink() == 0 && end.part.metadata().context(|| self.tried())?.nlink() == 0 => {
+                let part = end.part.try_clone().context(|| self.tried())?;
+                Some(part)
+            }
+            _ => self.files.newer(part)?,
+        };
+        // What was written to the part before its successor was begun comes first.
+        Ok(self.next.is_some())
+    }
+
+    fn begin(&mut self, part: Part) {
+        self.part = Some(part);
+        self.position = 0;
+        // A line that was never finished.
+        self.begun.clear();
+        self.skipping = false;
+    }
+
+    fn tried(&self) -> String {
+        format!("read `{}`", self.files.path().display())
+    }
+}
+
+/// Lines with their line ends, all of one piece of memory.
+pub(super) fn split(mut text: Bytes) -> impl Iterator<Item = Bytes> {
+    std::iter::from_fn(move || {
+        let end = text.iter().position(|&byte| byte == b'\n')?;
+        Some(text.split_to(end + 1))
+    })
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::io::Write;
-
-    const QUERY: LogQuery =
-        LogQuery { stdout: true, stderr: true, since: None, until: None, tail: None, follow: false };
-
-    fn written(number: u32) -> String {
-        let stream = if number.is_multiple_of(2) { "stdout" } else { "stderr" };
-        format!("2026-01-01T00:00:{number:02}Z {stream} F line {number}\n")
-    }
-
-    fn texts(lines: &[LogLine]) -> Vec<String> {
-        lines.iter().map(|line| String::from_utf8_lossy(&line.text).trim_end().to_owned()).collect()
-    }
-
-    #[track_caller]
-    fn check(query: LogQuery, expected: &[&str]) {
-        let directory = tempfile::tempdir().expect("temporary directory");
-        let path = directory.path().join("log");
-        std::fs::write(directory.path().join("log.2"), written(1)).expect("oldest");
-        std::fs::write(directory.path().join("log.1"), written(2) + &written(3)).expect("older");
-        std::fs::write(&path, written(4) + "torn").expect("current");
-        let (lines, _) = history(&path, &query).expect("readable");
-        assert_eq!(texts(&lines), expected);
-    }
-
-    #[test]
-    fn rotated_files_come_first_and_a_torn_line_not_at_all() {
-        check(QUERY, &["line 1", "line 2", "line 3", "line 4"]);
-    }
-
-    #[test]
-    fn the_last_lines_of_the_wanted_streams_and_times_are_given() {
-        check(LogQuery { tail: Some(2), ..QUERY }, &["line 3", "line 4"]);
-        check(LogQuery { tail: Some(0), ..QUERY }, &[]);
-        check(LogQuery { stdout: false, tail: Some(1), ..QUERY }, &["line 3"]);
-        let at = |second: &str| Some(format!("2026-01-01T00:00:{second}Z").parse().expect("a time"));
-        check(LogQuery { since: at("02"), until: at("03"), ..QUERY }, &["line 2", "line 3"]);
-    }
-
-    #[test]
-    fn a_reader_goes_on_across_a_rotation() {
-        let directory = tempfile::tempdir().expect("temporary directory");
-        let path = directory.path().join("log");
-        let (lines, mut reader) = history(&path, &QUERY).expect("no file yet");
-        assert!(lines.is_empty());
-        std::fs::write(&path, written(1)).expect("first file");
-        let mut seen = Vec::new();
-        reader.read_on(|line| seen.push(line)).expect("readable");
-        let mut file = std::fs::OpenOptions::new().append(true).open(&path).expect("open");
-        file.write_all(written(2).as_bytes()).expect("before the rotation");
-        std::fs::rename(&path, directory.path().join("log.1")).expect("rotate");
-        std::fs::write(&path, written(3)).expect("second file");
-        reader.read_on(|line| seen.push(line)).expect("readable");
-        assert_eq!(texts(&seen), ["line 1", "line 2", "line 3"]);
-    }
-}
+mod tests;

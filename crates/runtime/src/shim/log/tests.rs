@@ -74,12 +74,38 @@ fn a_log_is_rotated_and_only_so_many_files_are_kept() {
 }
 
 #[test]
-fn a_log_of_one_file_is_emptied_in_place() {
+fn a_log_of_one_file_begins_anew_and_who_holds_the_old_one_reads_it_to_its_end() {
     let dir = tempfile::tempdir().expect("temporary directory");
     let mut log = Log::open(spec(&dir, 100, 1)).expect("open");
+    log.write(Stream::Stdout, b"first\n", Timestamp::UNIX_EPOCH).expect("write");
+    let held = File::open(dir.path().join("log")).expect("hold it");
     for _ in 0..20 {
         log.write(Stream::Stdout, b"some line\n", Timestamp::UNIX_EPOCH).expect("write");
     }
     assert_eq!(std::fs::read_dir(dir.path()).expect("list").count(), 1);
     assert!(std::fs::metadata(dir.path().join("log")).expect("stat").len() <= 100);
+    assert!(io::read_to_string(held).expect("read").contains("first\n"));
+}
+
+#[test]
+fn a_log_that_cannot_be_rotated_goes_on_where_it_is() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let mut log = Log::open(spec(&dir, 100, 3)).expect("open");
+    std::fs::create_dir(dir.path().join("log.next")).expect("be in the way");
+    for _ in 0..20 {
+        let _ = log.write(Stream::Stdout, b"one\n", Timestamp::UNIX_EPOCH);
+    }
+    assert!(!dir.path().join("log.1").exists());
+    let size = std::fs::metadata(dir.path().join("log")).expect("stat").len();
+    assert!((101..=200).contains(&size), "{size}");
+}
+
+#[test]
+fn an_entry_that_was_cut_off_takes_no_other_along() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    std::fs::write(dir.path().join("log"), "1970-01-01T00:00:00Z stdout F cut o").expect("cut off");
+    let mut log = Log::open(spec(&dir, 0, 0)).expect("open");
+    log.write(Stream::Stdout, b"whole\n", Timestamp::UNIX_EPOCH).expect("write");
+    let text = std::fs::read_to_string(dir.path().join("log")).expect("read");
+    assert_eq!(text.lines().last(), Some("1970-01-01T00:00:00.000000000Z stdout F whole"));
 }
