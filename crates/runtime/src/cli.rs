@@ -8,6 +8,7 @@
 mod arguments;
 mod create;
 mod delete;
+mod descriptors;
 mod exec;
 mod kill;
 mod list;

@@ -10,6 +10,7 @@ use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat, openat};
 use rustix::process::{WaitId, WaitIdOptions, waitid};
 
 use super::arguments::{Arguments, UsageError};
+use super::descriptors::PassedOn;
 use super::state::{START_PIPE, Saved};
 use super::{CliError, Context, Messages, delete, start, terminal};
 use crate::Rootfs;
@@ -24,7 +25,7 @@ struct Options {
     bundle: Option<PathBuf>,
     pid_file: Option<PathBuf>,
     console_socket: Option<PathBuf>,
-    preserve_fds: u32,
+    passed_on: PassedOn,
     no_pivot: bool,
     no_new_keyring: bool,
     detach: bool,
@@ -108,6 +109,7 @@ pub(super) fn console(path: Option<&Path>) -> Result<Option<UnixStream>, CliErro
 
 fn parse(mut args: Arguments<'_>) -> Result<Options, CliError> {
     let mut options = Options::default();
+    let mut preserved = 0;
     while let Some(flag) = args.flag()? {
         match flag.as_str() {
             "bundle" | "b" => options.bundle = Some(args.value()?.into()),
@@ -115,7 +117,7 @@ fn parse(mut args: Arguments<'_>) -> Result<Options, CliError> {
             "console-socket" => options.console_socket = Some(args.value()?.into()),
             "preserve-fds" => {
                 let text = args.text()?;
-                options.preserve_fds = text.parse().map_err(|_| UsageError::Value("preserve-fds", text))?;
+                preserved = text.parse().map_err(|_| UsageError::Value("preserve-fds", text))?;
             }
             "no-pivot" => options.no_pivot = args.switch()?,
             "no-new-keyring" => options.no_new_keyring = args.switch()?,
@@ -127,6 +129,7 @@ fn parse(mut args: Arguments<'_>) -> Result<Options, CliError> {
     }
     options.id = args.positional()?;
     args.end()?;
+    options.passed_on = PassedOn::find(preserved, true)?;
     Ok(options)
 }
 
@@ -179,6 +182,10 @@ fn make_reserved(
         return Err(CliError::Refused("a container with a terminal needs --console-socket".to_owned()));
     }
     let release = if parted { Some(start_pipe(&directory.join(START_PIPE))?) } else { None };
+    let mut launched_spec = spec.clone();
+    if let Some(process) = &mut launched_spec.process {
+        process.env.extend(options.passed_on.environment());
+    }
     let launched = cgroup
         .create()
         .and_then(|()| cgroup.apply(&crate::defaults::limits(&spec)))
@@ -186,7 +193,7 @@ fn make_reserved(
         .and_then(|()| {
             let container = Container {
                 id: &options.id,
-                spec: &spec,
+                spec: &launched_spec,
                 bundle,
                 rootfs: &Rootfs::Path(rootfs.clone()),
                 filter: filter.as_ref(),
@@ -194,7 +201,7 @@ fn make_reserved(
                 stdio: if terminal { launch::Stdio::Terminal } else { launch::Stdio::Inherit },
                 inherited: Inherited::default(),
                 die_with_parent: false,
-                preserve_fds: options.preserve_fds,
+                preserve_fds: options.passed_on.count,
                 no_pivot: options.no_pivot,
                 no_new_keyring: options.no_new_keyring,
                 release,

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use rustix::process::{WaitId, WaitIdOptions, waitid};
 
 use super::arguments::{Arguments, UsageError};
+use super::descriptors::PassedOn;
 use super::state::StateError;
 use super::{CliError, Context, Messages, create, terminal};
 use crate::launch::{self, Joining, ProcessError};
@@ -112,6 +113,7 @@ fn parse(mut args: Arguments<'_>) -> Result<Options, CliError> {
         }
     }
     options.id = args.positional()?;
+    options.preserve_fds = PassedOn::find(options.preserve_fds, false)?.count;
     // What follows the container's name is the process's own, its dashes too.
     options.args = args.remaining()?;
     if options.args.first().is_some_and(|first| first == "--") {

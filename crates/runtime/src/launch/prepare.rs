@@ -13,6 +13,8 @@ use std::ffi::CString;
 use std::io;
 use std::path::Path;
 
+use rustix::fs::FileType;
+
 use super::plan::{ContainerPlan, HookPlan, ProcessPlan, StdioPlan};
 use super::{Container, ProcessError};
 use crate::spec::{Hook, Linux, NamespaceKind};
@@ -107,6 +109,22 @@ pub(super) fn c_string(text: impl AsRef<std::ffi::OsStr>) -> Result<CString, Pro
 
 fn host(what: &str, path: &Path, error: impl Into<io::Error>) -> ProcessError {
     ProcessError::Host { what: format!("{what} `{}`", path.display()), source: error.into() }
+}
+
+/// Checks that none of the caller's standard streams is a directory: every path that begins there
+/// would lead out of the container.
+pub(super) fn check_streams(stdio: &StdioPlan) -> Result<(), ProcessError> {
+    let streams = [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()];
+    let is_directory = |stream| {
+        rustix::fs::fstat(stream)
+            .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
+    };
+    match stdio {
+        StdioPlan::Inherit if streams.into_iter().any(is_directory) => {
+            Err(ProcessError::invalid("a standard stream is a directory of the host"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Checks that a terminal is asked for on both sides or on none.

@@ -12,6 +12,9 @@ use tempfile::TempDir;
 /// The runtime's own program.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_gantry-runtime");
 
+/// What an attacker runs in a container.
+pub(crate) const ATTACKER: &str = env!("CARGO_BIN_EXE_gantry-attacker");
+
 /// A shim with a directory of its own.
 pub(crate) struct Sandbox {
     pub(crate) dir: TempDir,

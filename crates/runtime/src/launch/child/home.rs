@@ -1,9 +1,12 @@
 //! The home directory of a program whose environment has none.
 
-use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::fs::{CWD, FileType, Mode, OFlags, openat};
 
 /// Longest line of `/etc/passwd` that is understood.
 const LINE: usize = 1024;
+
+/// How much of `/etc/passwd` is read: it is the image's, and need not end.
+const LONGEST: usize = 4 << 20;
 
 /// Appends the home directory of `uid` according to the container's `/etc/passwd`, or `/`, and a
 /// null byte. `home` has room for it.
@@ -24,10 +27,19 @@ pub(super) fn complete(home: &mut Vec<u8>, uid: u32) {
 fn find(uid: u32, found: &mut dyn FnMut(&[u8])) {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     let Ok(file) = openat(CWD, c"/etc/passwd", flags, Mode::empty()) else { return };
+    // A pipe or device could keep this process waiting.
+    if !rustix::fs::fstat(&file)
+        .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile)
+    {
+        return;
+    }
     let mut buffer = [0u8; LINE];
-    let mut filled = 0;
+    let (mut filled, mut total) = (0, 0);
     while let Ok(count @ 1..) = rustix::io::read(&file, &mut buffer[filled..]) {
-        filled += count;
+        (filled, total) = (filled + count, total + count);
+        if total > LONGEST {
+            return;
+        }
         while let Some(end) = buffer[..filled].iter().position(|&byte| byte == b'\n') {
             if let Some(home) = home_of(&buffer[..end], uid) {
                 return found(home);

@@ -30,6 +30,7 @@ pub(in super::super) fn prepare(
         return Err(ProcessError::invalid(format!("working directory `{cwd}` is not absolute")));
     }
     super::check_terminal(process.terminal, &stdio)?;
+    super::check_streams(&stdio)?;
     let last = capability::last();
     // In a new user namespace a process has every capability, whatever the runtime itself has.
     let available = if userns { u64::MAX } else { capability::available() };
