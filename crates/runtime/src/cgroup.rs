@@ -177,11 +177,15 @@ impl Cgroup {
 
     /// Sends a signal to every process in the group and those below it.
     pub fn signal_all(&self, signal: i32) -> Result<(), CgroupError> {
-        for pid in self.pids()? {
-            let Some(number) = Pid::from_raw(pid as i32) else { continue };
-            let Ok(pidfd) = pidfd_open(number, PidfdFlags::empty()) else { continue };
-            // Looked at again with the process held: the number may have gone to another meanwhile.
-            if self.pids()?.contains(&pid) {
+        for pids in self.pids()?.chunks(HELD_AT_ONCE) {
+            let held = pids.iter().filter_map(|&pid| {
+                let number = Pid::from_raw(pid as i32)?;
+                Some((pid, pidfd_open(number, PidfdFlags::empty()).ok()?))
+            });
+            let held: Vec<_> = held.collect();
+            // Looked at again with the processes held: a number may have gone to another meanwhile.
+            let still = self.pids()?;
+            for (_, pidfd) in held.iter().filter(|(pid, _)| still.binary_search(pid).is_ok()) {
                 let _ = crate::sys::signal::send(pidfd.as_fd(), signal);
             }
         }
@@ -367,6 +371,9 @@ fn remove(directory: &Path) -> Result<(), CgroupError> {
     }
     Err(CgroupError::Busy(directory.to_owned()))
 }
+
+/// How many processes of a group are held while they are signalled.
+const HELD_AT_ONCE: usize = 256;
 
 /// How often a busy group is tried again: about a third of a second in all.
 const REMOVE_ROUNDS: u32 = 14;

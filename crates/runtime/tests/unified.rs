@@ -1,11 +1,16 @@
-//! The unified hierarchy (cgroup v2), which hosts with v1 have beside it.
+//! The unified hierarchy (cgroup v2), which hosts with v1 have beside it, and what containers see of
+//! the hierarchies that a host has.
+
+mod support;
 
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use runtime::cgroup::{Cgroup, Hierarchies};
-use runtime::spec::{DeviceRule, Resources};
+use runtime::cgroup::{Cgroup, Hierarchies, Version};
+use runtime::shim::protocol::Stdio as Streams;
+use runtime::spec::{Capabilities, DeviceRule, Memory, Namespace, NamespaceKind, Pids, Resources, Spec};
+use support::{PROGRAM, Sandbox, shell};
 
 /// A group in the unified hierarchy alone.
 struct Group {
@@ -71,4 +76,62 @@ fn a_device_filter_replaces_the_one_before() {
     assert!(group.reads("/dev/null"));
     group.allow(vec![DeviceRule { allow: true, ..DeviceRule::default() }]);
     assert!(group.reads("/dev/kmsg"));
+}
+
+/// A container that may do everything, with a view of its own of the cgroups.
+fn privileged(mut spec: Spec) -> Spec {
+    let process = spec.process.as_mut().expect("process");
+    process.capabilities = Some(Capabilities::of(&runtime::defaults::all_capabilities()));
+    for mount in &mut spec.mounts {
+        mount.options.retain(|option| option != "ro");
+    }
+    let linux = spec.linux.as_mut().expect("linux");
+    linux.namespaces.push(Namespace::new(NamespaceKind::Cgroup));
+    linux.seccomp = None;
+    linux.masked_paths.clear();
+    linux.readonly_paths.clear();
+    let everything = DeviceRule { allow: true, ..DeviceRule::default() };
+    linux.resources = Some(Resources { devices: vec![everything], ..Resources::default() });
+    spec
+}
+
+#[test]
+fn a_runtime_in_a_container_runs_containers_with_limits() {
+    let sandbox = Sandbox::new();
+    let outer = "cd /inner && /gantry-runtime runtime --root /tmp/state run c1 && \
+                 /gantry-runtime runtime --root /tmp/state run c2";
+    let request = sandbox.create_request("outer", privileged(shell(outer)), Streams::default());
+    let root = sandbox.dir.path().join("outer/rootfs");
+    std::fs::copy(PROGRAM, root.join("gantry-runtime")).expect("bring the runtime in");
+    let mut inner = shell("echo inner; cd /sys/fs/cgroup; cat pids/pids.max 2>/dev/null || cat pids.max");
+    let linux = inner.linux.as_mut().expect("linux");
+    linux.cgroups_path = Some("/nested/c".into());
+    linux.namespaces.push(Namespace::new(NamespaceKind::Cgroup));
+    let resources = linux.resources.as_mut().expect("resources");
+    resources.pids = Some(Pids { limit: 77 });
+    resources.memory = Some(Memory { limit: Some(64 << 20), ..Memory::default() });
+    support::bundle(&root.join("inner"), &inner);
+    sandbox.ask(&request);
+    let connection = sandbox.attach("outer");
+    sandbox.start("outer");
+    let outcome = support::outcome(connection);
+    assert_eq!((outcome.stdout.as_str(), outcome.status.code), ("inner\n77\ninner\n77\n", 0), "{outcome:?}");
+}
+
+#[test]
+fn without_a_view_of_its_own_a_container_sees_the_groups_and_cannot_change_them() {
+    let sandbox = Sandbox::new();
+    let group = sandbox.cgroup.join("c1");
+    // Of v1 it is its own part that is seen, as with runc.
+    let look = match Hierarchies::detect().expect("find the hierarchies").version() {
+        Version::V2 => format!("test -d /sys/fs/cgroup{}", group.display()),
+        Version::V1 { .. } => "test -e /sys/fs/cgroup/pids/pids.max".to_owned(),
+    };
+    let command = format!(
+        "{look} && echo seen; d=$(find /sys/fs/cgroup -name cgroup.procs | head -1); \
+         mkdir ${{d%/*}}/new; echo 0 >$d"
+    );
+    let outcome = sandbox.run("c1", shell(&command));
+    assert_eq!(outcome.stdout, "seen\n", "{outcome:?}");
+    assert_eq!(outcome.stderr.matches("Read-only file system").count(), 2, "{outcome:?}");
 }

@@ -56,6 +56,11 @@ impl Hierarchies {
         self.unified.is_some().then(|| Self { v1: Vec::new(), ..self })
     }
 
+    /// Where the unified hierarchy is mounted.
+    pub(crate) fn unified_mount(&self) -> Option<&Path> {
+        self.unified.as_deref()
+    }
+
     pub(crate) fn v1(&self) -> &[V1Hierarchy] {
         &self.v1
     }

@@ -10,6 +10,12 @@ use crate::spec::{BlockIo, Cpu, Memory, Resources, ThrottleDevice};
 /// Controllers that are handed down to a container's group where the host has them.
 const CONTROLLERS: [&str; 6] = ["cpuset", "cpu", "io", "memory", "pids", "hugetlb"];
 
+/// Where processes of the outermost group are moved to.
+const LEAF: &str = "init";
+
+/// How often the outermost group is looked at for processes to move.
+const VACATE_ROUNDS: u32 = 16;
+
 /// How often the group is looked at while it freezes: about half a second in all.
 const FREEZE_ROUNDS: u32 = 500;
 
@@ -21,7 +27,7 @@ pub(super) fn create(cgroup: &Cgroup) -> Result<(), CgroupError> {
     above.reverse();
     for parent in above {
         make_directory(parent)?;
-        hand_down(parent)?;
+        hand_down(parent, parent == mount)?;
     }
     make_directory(&directory)
 }
@@ -156,7 +162,12 @@ fn directory(cgroup: &Cgroup) -> Result<std::path::PathBuf, CgroupError> {
 }
 
 /// Lets the groups below `parent` use the controllers that it has itself.
-fn hand_down(parent: &Path) -> Result<(), CgroupError> {
+///
+/// Where the outermost group is not the host's but that of a container, as for a Gantry in one, its
+/// processes are moved to a leaf first, as the init systems of containers do: a group with processes
+/// may not hand controllers down. Those that it may, one by one, would make its groups threaded, in
+/// which nothing can be started.
+fn hand_down(parent: &Path, outermost: bool) -> Result<(), CgroupError> {
     let read = |file| std::fs::read_to_string(parent.join(file)).unwrap_or_default();
     let (available, enabled) = (read("cgroup.controllers"), read("cgroup.subtree_control"));
     let has = |list: &str, name: &str| list.split_whitespace().any(|word| word == name);
@@ -166,12 +177,48 @@ fn hand_down(parent: &Path) -> Result<(), CgroupError> {
         return Ok(());
     }
     let all = missing.iter().map(|name| format!("+{name}")).collect::<Vec<_>>().join(" ");
-    if write(parent, "cgroup.subtree_control", &all).is_ok() {
+    let hand_down = |names: &str| write(parent, "cgroup.subtree_control", names);
+    let is_busy = |result: &Result<(), CgroupError>| match result {
+        Err(CgroupError::Write { source, .. }) => source.raw_os_error() == Some(libc::EBUSY),
+        _ => false,
+    };
+    let mut done = hand_down(&all);
+    if is_busy(&done) && outermost {
+        vacate(parent)?;
+        done = hand_down(&all);
+    }
+    if done.is_ok() || is_busy(&done) {
+        // Where it is busy all the same, a limit that needs a controller fails later.
         return Ok(());
     }
     // One that cannot be handed down must not keep the others back; a limit that needs it fails later.
     for name in missing {
-        let _ = write(parent, "cgroup.subtree_control", &format!("+{name}"));
+        let _ = hand_down(&format!("+{name}"));
+    }
+    Ok(())
+}
+
+/// Moves the processes of a group to a leaf of it.
+fn vacate(group: &Path) -> Result<(), CgroupError> {
+    let leaf = group.join(LEAF);
+    make_directory(&leaf)?;
+    let path = group.join("cgroup.procs");
+    // Again, since what is moved may have forked; but not for ever.
+    for _ in 0..VACATE_ROUNDS {
+        let text = std::fs::read_to_string(&path).map_err(|source| CgroupError::File {
+            what: "read",
+            path: path.clone(),
+            source,
+        })?;
+        let mut moved = false;
+        // 0 is a process of another namespace: it cannot be moved from here.
+        for pid in text.lines().filter(|&pid| pid != "0") {
+            // One that has ended meanwhile is gone from the group too.
+            moved |= write(&leaf, "cgroup.procs", pid).is_ok();
+        }
+        if !moved {
+            break;
+        }
     }
     Ok(())
 }

@@ -14,7 +14,8 @@ use crate::spec::{Linux, Mount, NamespaceKind};
 use crate::sys::mount::{MountAttr, attr, set_attributes};
 
 /// Adds the plans for a mount of type `cgroup`. With a cgroup namespace they are file systems made
-/// inside it; without one, binds of the container's own part of each hierarchy.
+/// inside it; without one, binds: of the whole v2 hierarchy, or of the container's own part of each
+/// of v1, as runc has it.
 pub(super) fn prepare(
     mount: &Mount,
     options: &MountOptions,
@@ -24,12 +25,13 @@ pub(super) fn prepare(
 ) -> Result<(), ProcessError> {
     let namespaced = linux.namespace(NamespaceKind::Cgroup).is_some();
     if cgroup.hierarchies().version() == Version::V2 {
-        let path = cgroup.unified_directory().expect("v2 has a unified hierarchy");
+        let whole = cgroup.hierarchies().unified_mount().expect("v2 has a unified hierarchy");
         let plan = if namespaced {
             let plain = MountOptions { rest: Vec::new(), ..options.clone() };
             mounts::filesystem(&Mount { source: Some("cgroup".into()), ..mount.clone() }, "cgroup2", &plain)?
         } else {
-            part(&mount.destination, &path, options)?
+            // Not mounted anew: options that are not given again would be lost for the whole host.
+            part(&mount.destination, whole, options)?
         };
         plans.push(plan);
         return Ok(());
