@@ -53,6 +53,8 @@ pub(crate) enum PreparedMount {
         read_only: bool,
         propagation: crate::container::Propagation,
         recursive: bool,
+        /// Whether the mounts below it stay as they are though it is read-only.
+        writable_below: bool,
     },
     /// A file system of its own.
     Filesystem { kind: String, source: String, target: String, options: Vec<String> },

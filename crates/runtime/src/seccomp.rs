@@ -8,8 +8,10 @@ mod compile;
 mod docker;
 mod evaluate;
 mod numbers;
+mod profile;
 
 pub use compile::CompileError;
 pub(crate) use compile::{Filter, compile};
 pub use docker::docker_default;
 pub(crate) use numbers::Architecture;
+pub use profile::{ProfileError, from_docker, kernel};

@@ -86,6 +86,22 @@ fn a_bind_mount_is_read_only_down_to_the_last_of_its_mounts_if_asked() {
     check(command, change, "content\ncontent\nno\nno\nfile\nx\n");
 }
 
+/// How many of the mounts at and below a bind mount of the host's `/dev` can be written.
+fn writable_below(option: &str) -> u32 {
+    let sandbox = Sandbox::new();
+    let mut spec = shell("grep -c ' /devices[^ ]* rw' /proc/self/mountinfo");
+    spec.mounts.push(Mount::bind("/dev", "/devices", &[option]));
+    sandbox.run("c1", spec).stdout.trim().parse().expect("a number")
+}
+
+#[test]
+fn what_is_mounted_below_a_bind_mount_is_read_only_only_if_that_is_asked_for() {
+    let all = writable_below("rw");
+    assert!(all > 1, "the host has nothing mounted below /dev");
+    assert_eq!(writable_below("ro"), all - 1);
+    assert_eq!(writable_below("rro"), 0);
+}
+
 #[test]
 fn a_tmpfs_can_begin_with_what_was_there() {
     let change = |sandbox: &Sandbox, spec: &mut Spec| {

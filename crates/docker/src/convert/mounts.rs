@@ -162,6 +162,7 @@ fn volumes_from(
                 propagation: propagation(&point.propagation).unwrap_or_default(),
                 create: false,
                 non_recursive: false,
+                writable_below: false,
             },
             // Memory is nobody else's.
             MountKind::Tmpfs => return None,

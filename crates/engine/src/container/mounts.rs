@@ -127,6 +127,7 @@ pub(super) fn prepare(engine: &Engine, record: &ContainerRecord, files: &Path) -
                 read_only: false,
                 propagation: super::Propagation::Rprivate,
                 recursive: true,
+                writable_below: false,
             });
         }
     }
@@ -141,7 +142,7 @@ pub(super) fn prepare(engine: &Engine, record: &ContainerRecord, files: &Path) -
 
 fn prepare_one(engine: &Engine, mount: &Mount, point: &MountPoint) -> Result<PreparedMount> {
     match &mount.source {
-        MountSource::Bind { path, propagation, create, non_recursive } => {
+        MountSource::Bind { path, propagation, create, non_recursive, writable_below } => {
             if !path.exists() {
                 if !create {
                     return Err(source_missing(path));
@@ -154,6 +155,7 @@ fn prepare_one(engine: &Engine, mount: &Mount, point: &MountPoint) -> Result<Pre
                 read_only: mount.read_only,
                 propagation: *propagation,
                 recursive: !non_recursive,
+                writable_below: *writable_below,
             })
         }
         MountSource::Tmpfs { size, mode, options } => Ok(PreparedMount::tmpfs(mount, *size, *mode, options)),
@@ -209,5 +211,6 @@ fn volume(engine: &Engine, point: &MountPoint, subpath: Option<&str>) -> Result<
         read_only: !point.writable,
         propagation: super::Propagation::Rprivate,
         recursive: true,
+        writable_below: false,
     })
 }

@@ -137,6 +137,9 @@ pub enum MountSource {
         create: bool,
         /// Leaves out the mounts below it.
         non_recursive: bool,
+        /// Leaves the mounts below it as they are where it is read-only itself.
+        #[serde(default)]
+        writable_below: bool,
     },
     /// A volume; a new anonymous one where there is no name.
     Volume {

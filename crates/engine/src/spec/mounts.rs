@@ -22,8 +22,10 @@ pub(super) fn mounts(spec: &ContainerSpec, around: &Surroundings, privileged: bo
             }
             Some("/sys") if privileged => writable(mount),
             // A sysfs shows the network namespace of who mounts it, which must be its owner.
-            Some("/sys") if around.host_network => {
-                *mount = Mount::bind("/sys", "/sys", &["rprivate", "nosuid", "noexec", "nodev", "ro"]);
+            // A sysfs shows the network of who mounts it, who must own it: of the host's, which a user
+            // namespace does not, there is only the host's own, with all that is mounted below it.
+            Some("/sys") if around.host_network && around.joined.user.is_some() => {
+                *mount = Mount::bind("/sys", "/sys", &["rprivate", "nosuid", "noexec", "nodev", "rro"]);
             }
             Some("/sys/fs/cgroup") if privileged => writable(mount),
             _ => {}
@@ -56,14 +58,20 @@ fn writable(mount: &mut Mount) {
 
 fn to_oci(mount: &PreparedMount) -> Mount {
     match mount {
-        PreparedMount::Bind { source, target, read_only, propagation, recursive } => Mount {
+        PreparedMount::Bind { source, target, read_only, propagation, recursive, writable_below } => Mount {
             destination: target.into(),
             kind: Some("bind".to_owned()),
             source: Some(source.clone()),
             options: vec![
                 if *recursive { "rbind" } else { "bind" }.to_owned(),
                 propagation.as_str().to_owned(),
-                if *read_only { "ro" } else { "rw" }.to_owned(),
+                match (read_only, writable_below) {
+                    (false, _) => "rw",
+                    // Nothing that the host has mounted below it can be written either.
+                    (true, false) => "rro",
+                    (true, true) => "ro",
+                }
+                .to_owned(),
             ],
             ..Mount::default()
         },

@@ -1,6 +1,6 @@
 //! Capabilities, the system call filter, hidden paths, device rules.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use runtime::defaults;
 use runtime::spec::{Capabilities, DeviceRule, LinuxDevice};
@@ -62,15 +62,19 @@ pub(super) fn seccomp(
     security: &Security,
     capabilities: &[String],
 ) -> Result<Option<runtime::spec::Seccomp>> {
+    use runtime::seccomp;
     match &security.seccomp {
-        _ if security.privileged => Ok(None),
-        Seccomp::Unconfined => Ok(None),
-        Seccomp::Default => Ok(Some(runtime::seccomp::docker_default(capabilities))),
+        // Who names a profile means it, for a privileged container too.
         Seccomp::Profile(text) => {
-            let invalid =
-                |source: serde_json::Error| Error::invalid("decode the seccomp profile").with_source(source);
-            Ok(Some(serde_json::from_str(text).map_err(invalid)?))
+            seccomp::from_docker(text, capabilities, seccomp::kernel()).map_err(|error| match error {
+                seccomp::ProfileError::Json(source) => {
+                    Error::invalid("Decoding seccomp profile failed").with_source(source)
+                }
+                error => Error::invalid(error.to_string()),
+            })
         }
+        Seccomp::Default if !security.privileged => Ok(Some(seccomp::docker_default(capabilities))),
+        Seccomp::Default | Seccomp::Unconfined => Ok(None),
     }
 }
 
@@ -96,9 +100,13 @@ pub(super) fn device_rules(spec: &ContainerSpec, devices: &[LinuxDevice]) -> Res
     }
     let mut rules = defaults::device_rules();
     for device in devices {
-        let asked = spec.resources.devices.iter().find(|asked| {
-            device.path.to_str().is_some_and(|path| path.starts_with(asked.container_path.as_str()))
-        });
+        // The nearest: a device, or the directory that it was found in. Of two the last, as for its node.
+        let asked = spec
+            .resources
+            .devices
+            .iter()
+            .filter(|asked| device.path.starts_with(&asked.container_path))
+            .max_by_key(|asked| Path::new(&asked.container_path).components().count());
         rules.push(DeviceRule {
             allow: true,
             kind: Some(device.kind.clone()),

@@ -86,6 +86,7 @@ fn mounts_below_others_come_after_them() {
         read_only: false,
         propagation: crate::container::Propagation::Rprivate,
         recursive: true,
+        writable_below: false,
     };
     let around = Surroundings { mounts: vec![bind("/data/inner"), bind("/data")], ..Surroundings::default() };
     let targets: Vec<String> = generated(&ContainerSpec::default(), &around)
@@ -120,4 +121,98 @@ fn check_env(base: &[&str], over: &[&str], expected: &[&str]) {
 fn an_environment_is_changed_in_place_and_a_bare_name_removes() {
     check_env(&["A=1", "B=2"], &["A=3", "C=4"], &["A=3", "B=2", "C=4"]);
     check_env(&["A=1", "AB=2"], &["A"], &["AB=2"]);
+}
+
+#[track_caller]
+fn check_device_access(asked: &[(&str, &str)], device: &str, expected: &str) {
+    let devices = asked.iter().map(|(path, permissions)| crate::container::Device {
+        host_path: (*path).to_owned(),
+        container_path: (*path).to_owned(),
+        permissions: (*permissions).to_owned(),
+    });
+    let resources = Resources { devices: devices.collect(), ..Resources::default() };
+    let found = runtime::spec::LinuxDevice {
+        path: device.into(),
+        kind: "c".to_owned(),
+        major: 10,
+        minor: 200,
+        ..runtime::spec::LinuxDevice::default()
+    };
+    let around = Surroundings { devices: vec![found], ..Surroundings::default() };
+    let spec = generated(&ContainerSpec { resources, ..ContainerSpec::default() }, &around);
+    let rules = spec.linux.and_then(|linux| linux.resources).expect("resources").devices;
+    let rule = rules.iter().find(|rule| rule.minor == Some(200)).expect("a rule for the device");
+    assert_eq!(rule.access.as_deref(), Some(expected), "{asked:?}");
+}
+
+#[test]
+fn a_device_has_the_permissions_that_were_asked_for_it_and_not_those_of_one_that_is_named_alike() {
+    check_device_access(&[("/dev/sd", "r"), ("/dev/sda", "rw")], "/dev/sda", "rw");
+    check_device_access(&[("/dev/sda", "rwm"), ("/dev/sda1", "r")], "/dev/sda1", "r");
+    check_device_access(&[("/dev/sda1", "r"), ("/dev/sda", "rwm")], "/dev/sda1", "r");
+    check_device_access(&[("/dev/snd", "r")], "/dev/snd/timer", "r");
+    check_device_access(&[("/dev/snd", "rwm"), ("/dev/snd/timer", "r")], "/dev/snd/timer", "r");
+    check_device_access(&[("/dev/snd/", "rw")], "/dev/snd/timer", "rw");
+}
+
+#[track_caller]
+fn check_profile(text: &str, privileged: bool, expected: &str) {
+    let seccomp = crate::container::Seccomp::Profile(text.to_owned());
+    let security = Security { privileged, seccomp, ..Security::default() };
+    let spec = ContainerSpec { security, ..ContainerSpec::default() };
+    let told = match generate(&spec, &resolved(), &Surroundings::default()) {
+        Ok(spec) => {
+            let filter = spec.linux.and_then(|linux| linux.seccomp).expect("a filter");
+            filter.syscalls.iter().flat_map(|rule| rule.names.clone()).collect::<Vec<_>>().join(" ")
+        }
+        Err(error) => error.to_string(),
+    };
+    assert_eq!(told, expected);
+}
+
+#[test]
+fn a_profile_in_docker_s_format_is_for_the_container_s_own_capabilities() {
+    let text = r#"{"defaultAction":"SCMP_ACT_ERRNO","syscalls":[
+        {"names":["read"],"action":"SCMP_ACT_ALLOW"},
+        {"names":["mount"],"action":"SCMP_ACT_ALLOW","includes":{"caps":["CAP_SYS_ADMIN"]}}]}"#;
+    check_profile(text, false, "read");
+    check_profile(text, true, "read mount");
+    check_profile("{", false, "Decoding seccomp profile failed");
+}
+
+/// Type and options of the mount at `target`.
+#[track_caller]
+fn check_mount(spec: &ContainerSpec, around: &Surroundings, target: &str, expected: &str) {
+    let mounts = generated(spec, around).mounts;
+    let mount = mounts.iter().find(|mount| mount.destination.to_str() == Some(target)).expect("a mount");
+    let text = format!("{} {}", mount.kind.as_deref().unwrap_or_default(), mount.options.join(","));
+    assert_eq!(text, expected);
+}
+
+#[test]
+fn a_container_in_the_host_s_network_has_a_sysfs_without_what_the_host_has_mounted_below() {
+    let around = Surroundings { host_network: true, ..Surroundings::default() };
+    check_mount(&ContainerSpec::default(), &around, "/sys", "sysfs nosuid,noexec,nodev,ro");
+    let joined = Joined { user: Some("/proc/7/ns/user".into()), ..Joined::default() };
+    let around = Surroundings { joined, ..around };
+    check_mount(&ContainerSpec::default(), &around, "/sys", "bind rbind,rprivate,nosuid,noexec,nodev,rro");
+}
+
+#[test]
+fn a_read_only_bind_is_so_with_all_below_it_unless_that_is_not_wanted() {
+    let bind = |read_only, writable_below| PreparedMount::Bind {
+        source: "/src".into(),
+        target: "/data".to_owned(),
+        read_only,
+        propagation: crate::container::Propagation::Rprivate,
+        recursive: true,
+        writable_below,
+    };
+    for (read_only, writable_below, option) in
+        [(true, false, "rro"), (true, true, "ro"), (false, false, "rw"), (false, true, "rw")]
+    {
+        let around =
+            Surroundings { mounts: vec![bind(read_only, writable_below)], ..Surroundings::default() };
+        check_mount(&ContainerSpec::default(), &around, "/data", &format!("bind rbind,rprivate,{option}"));
+    }
 }

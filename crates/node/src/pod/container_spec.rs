@@ -162,7 +162,13 @@ fn mounts(context: &Context<'_>, container: &Container) -> Result<Vec<Mount>, Sp
             Some("Bidirectional") => Propagation::Rshared,
             _ => Propagation::Rprivate,
         };
-        mounts.push(bind(&wanted.mount_path, path, wanted.read_only.unwrap_or(false), propagation));
+        let mut mount = bind(&wanted.mount_path, path, wanted.read_only.unwrap_or(false), propagation);
+        if let MountSource::Bind { writable_below, .. } = &mut mount.source {
+            // What is mounted below a volume stays as it is, unless more is asked for.
+            *writable_below =
+                !matches!(wanted.recursive_read_only.as_deref(), Some("Enabled" | "IfPossible"));
+        }
+        mounts.push(mount);
     }
     let message = container.termination_message_path.as_deref().unwrap_or("/dev/termination-log");
     mounts.push(bind(message, context.termination_message.clone(), false, Propagation::Rprivate));
@@ -173,7 +179,13 @@ fn bind(target: &str, path: PathBuf, read_only: bool, propagation: Propagation) 
     Mount {
         target: target.to_owned(),
         read_only,
-        source: MountSource::Bind { path, propagation, create: false, non_recursive: false },
+        source: MountSource::Bind {
+            path,
+            propagation,
+            create: false,
+            non_recursive: false,
+            writable_below: false,
+        },
     }
 }
 

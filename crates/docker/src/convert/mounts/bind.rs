@@ -31,6 +31,7 @@ pub(super) fn parse(text: &str, driver: &str) -> Result<Mount, Fault> {
             propagation: options.propagation.unwrap_or(Propagation::Rprivate),
             create: true,
             non_recursive: false,
+            writable_below: false,
         }
     } else {
         if options.propagation.is_some() {

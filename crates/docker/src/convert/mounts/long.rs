@@ -62,6 +62,12 @@ fn bind(document: &MountSpec, invalid: &dyn Fn(&str) -> Fault) -> Result<MountSo
         "" => Default::default(),
         text => propagation(text).ok_or_else(|| invalid(&format!("invalid propagation mode: {text}")))?,
     };
+    if options.read_only_non_recursive && options.read_only_force_recursive {
+        return Err(invalid("mount options conflict: ReadOnlyNonRecursive and ReadOnlyForceRecursive"));
+    }
+    if !document.read_only && (options.read_only_non_recursive || options.read_only_force_recursive) {
+        return Err(invalid("ReadOnlyNonRecursive and ReadOnlyForceRecursive need ReadOnly"));
+    }
     if !options.create_mountpoint && !std::path::Path::new(&document.source).exists() {
         return Err(invalid(&format!("bind source path does not exist: {}", document.source)));
     }
@@ -70,6 +76,7 @@ fn bind(document: &MountSpec, invalid: &dyn Fn(&str) -> Fault) -> Result<MountSo
         propagation,
         create: options.create_mountpoint,
         non_recursive: options.non_recursive,
+        writable_below: options.read_only_non_recursive,
     })
 }
 

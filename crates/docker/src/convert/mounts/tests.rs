@@ -17,7 +17,10 @@ fn check(host: &str, expected: Result<&[&str], &str>) {
 fn describe(mount: &Mount) -> String {
     let mode = if mount.read_only { "ro" } else { "rw" };
     let source = match &mount.source {
-        MountSource::Bind { path, create, .. } => format!("bind {} create={create}", path.display()),
+        MountSource::Bind { path, create, writable_below, .. } => {
+            let below = if *writable_below { " writable-below" } else { "" };
+            format!("bind {} create={create}{below}", path.display())
+        }
         MountSource::Volume { name, no_copy, .. } => format!("volume {name:?} nocopy={no_copy}"),
         MountSource::Tmpfs { size, mode, options } => format!("tmpfs {size:?} {mode:?} {options:?}"),
     };
@@ -43,6 +46,23 @@ fn the_long_form_is_read() {
     check(
         r#"{"Mounts":[{"Type":"tmpfs","Target":"/b","TmpfsOptions":{"SizeBytes":5,"Mode":448}}]}"#,
         Ok(&["/b rw tmpfs Some(5) Some(448) []"]),
+    );
+}
+
+#[test]
+fn what_is_below_a_read_only_bind_is_read_only_unless_it_is_said() {
+    let long = |options: &str| {
+        format!(
+            r#"{{"Mounts":[{{"Type":"bind","Source":"/tmp","Target":"/b","ReadOnly":true,"BindOptions":{{{options}}}}}]}}"#
+        )
+    };
+    check(&long(r#""ReadOnlyForceRecursive":true"#), Ok(&["/b ro bind /tmp create=false"]));
+    check(&long(r#""ReadOnlyNonRecursive":true"#), Ok(&["/b ro bind /tmp create=false writable-below"]));
+    check(
+        &long(r#""ReadOnlyNonRecursive":true,"ReadOnlyForceRecursive":true"#),
+        Err(
+            "invalid mount config for type \"bind\": mount options conflict: ReadOnlyNonRecursive and ReadOnlyForceRecursive",
+        ),
     );
 }
 
