@@ -13,9 +13,9 @@ pub(crate) fn resolve_owner(target: &Target, text: &str) -> Result<Owner, String
     let read = |path: &str| {
         target.read(Path::new(path)).map_err(|error| format!("read {path} of the image: {error}"))
     };
-    let (uid, primary) = match user.parse() {
-        Ok(uid) => (uid, uid),
-        Err(_) => {
+    let (uid, primary) = match numeric(user)? {
+        Some(uid) => (uid, uid),
+        None => {
             let users = read("/etc/passwd")?;
             let fields = entry(&users, user)
                 .ok_or_else(|| format!("unable to find user {user}: no matching entries in passwd file"))?;
@@ -24,9 +24,9 @@ pub(crate) fn resolve_owner(target: &Target, text: &str) -> Result<Owner, String
     };
     let gid = match group {
         None | Some("") => primary,
-        Some(group) => match group.parse() {
-            Ok(gid) => gid,
-            Err(_) => {
+        Some(group) => match numeric(group)? {
+            Some(gid) => gid,
+            None => {
                 let groups = read("/etc/group")?;
                 let fields = entry(&groups, group).ok_or_else(|| {
                     format!("unable to find group {group}: no matching entries in group file")
@@ -44,8 +44,33 @@ fn entry(file: &str, name: &str) -> Option<Vec<String>> {
 }
 
 fn number(fields: &[String], at: usize) -> Result<u32, String> {
-    fields
-        .get(at)
-        .and_then(|field| field.parse().ok())
-        .ok_or_else(|| format!("malformed entry for {}", fields[0]))
+    let field = fields.get(at).map(String::as_str).unwrap_or_default();
+    numeric(field)?.ok_or_else(|| format!("malformed entry for {}", fields[0]))
+}
+
+/// A user or group by number; `None` if it is a name.
+///
+/// Not beyond 2147483647: to the kernel 4294967295 means "as it is", and the file would stay root's.
+fn numeric(text: &str) -> Result<Option<u32>, String> {
+    match text.parse::<i64>() {
+        Ok(number) => match u32::try_from(number) {
+            Ok(number) if number <= i32::MAX as u32 => Ok(Some(number)),
+            _ => Err("uids and gids must be in range 0-2147483647".to_owned()),
+        },
+        Err(_) => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_those_that_a_user_can_have() {
+        assert_eq!(numeric("2147483647"), Ok(Some(i32::MAX as u32)));
+        assert_eq!(numeric("web"), Ok(None));
+        for text in ["4294967295", "2147483648", "-1"] {
+            assert!(numeric(text).is_err(), "{text}");
+        }
+    }
 }

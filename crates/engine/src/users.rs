@@ -3,6 +3,7 @@
 use std::io::Read;
 use std::os::fd::BorrowedFd;
 
+use runtime::spec::HIGHEST_ID;
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 
 use crate::error::{Error, Result};
@@ -44,10 +45,10 @@ pub(crate) fn identify(user: &str, groups: &[String], passwd: &str, group: &str)
         None => (user, None),
     };
     let user = if user.is_empty() { "0" } else { user };
-    let number: Option<u32> = user.parse().ok();
+    let uid = number(user)?;
     let entry =
-        passwd.lines().filter_map(User::parse).find(|entry| entry.name == user || Some(entry.uid) == number);
-    let entry = match (entry, number) {
+        passwd.lines().filter_map(User::parse).find(|entry| entry.name == user || Some(entry.uid) == uid);
+    let entry = match (entry, uid) {
         (Some(entry), _) => entry,
         (None, Some(uid)) => User { name: "", uid, gid: 0, home: "/" },
         (None, None) => {
@@ -61,7 +62,7 @@ pub(crate) fn identify(user: &str, groups: &[String], passwd: &str, group: &str)
         if let Some(found) = all.iter().find(|group| group.name == name) {
             return Ok(found.gid);
         }
-        name.parse().map_err(|_| {
+        number(name)?.ok_or_else(|| {
             Error::invalid(format!("unable to find group {name}: no matching entries in group file"))
         })
     };
@@ -88,7 +89,23 @@ pub(crate) fn identify(user: &str, groups: &[String], passwd: &str, group: &str)
     identity.groups.push(identity.gid);
     identity.groups.sort_unstable();
     identity.groups.dedup();
-    Ok(identity)
+    // The databases are the image's: what they say is no better than what is asked for.
+    if identity.to_oci().is_in_range() { Ok(identity) } else { Err(out_of_range()) }
+}
+
+/// A user or group by number; `None` if it is a name.
+fn number(text: &str) -> Result<Option<u32>> {
+    match text.parse::<i64>() {
+        Ok(number) => match u32::try_from(number) {
+            Ok(number) if number <= HIGHEST_ID => Ok(Some(number)),
+            _ => Err(out_of_range()),
+        },
+        Err(_) => Ok(None),
+    }
+}
+
+fn out_of_range() -> Error {
+    Error::invalid(format!("uids and gids must be in range 0-{HIGHEST_ID}"))
 }
 
 struct User<'a> {
@@ -166,7 +183,21 @@ mod tests {
     fn a_number_needs_no_entry_and_a_name_does() {
         check("4711", &[], "4711:0 [0] /");
         check("nobody", &[], "unable to find user nobody: no matching entries in passwd file");
+        for user in ["4294967295", "2147483648", "-1", "web:4294967295", "0:-1"] {
+            check(user, &[], "uids and gids must be in range 0-2147483647");
+        }
+        check("0", &["4294967295"], "uids and gids must be in range 0-2147483647");
+        check("2147483647", &[], "2147483647:0 [0] /");
         check("web:nogroup", &[], "unable to find group nogroup: no matching entries in group file");
+    }
+
+    #[test]
+    fn a_name_of_the_image_is_no_way_to_a_number_that_no_user_has() {
+        let passwd = "evil:x:4294967295:0::/:/bin/sh\nother:x:5:4294967295::/:/bin/sh\n";
+        for user in ["evil", "other"] {
+            assert!(identify(user, &[], passwd, "").is_err(), "{user}");
+        }
+        assert!(identify("5:evil", &[], passwd, "evil:x:4294967295:\n").is_err());
     }
 
     #[test]

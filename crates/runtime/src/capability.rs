@@ -1,5 +1,7 @@
 //! Capabilities by name and as the kernel's bit sets.
 
+use rustix::thread::CapabilitySet;
+
 use crate::spec::Capabilities;
 
 /// Names by number.
@@ -68,7 +70,7 @@ impl CapabilitySets {
     /// Translates names; those that this runtime or this kernel does not know, and those outside
     /// `available`, come back as the second value.
     pub(crate) fn from_spec(capabilities: &Capabilities, available: u64, last: u32) -> (Self, Vec<String>) {
-        let known = (1u64 << (last + 1)) - 1;
+        let known = u64::MAX >> (63 - last.min(63));
         let mut lacking: Vec<String> = Vec::new();
         let mut set = |names: &[String]| {
             let mut bits = 0;
@@ -95,6 +97,12 @@ impl CapabilitySets {
         };
         (sets, lacking)
     }
+
+    /// The numbers of all capabilities that cannot be had again, those without a name included.
+    pub(crate) fn dropped(&self) -> impl Iterator<Item = u32> {
+        let bounding = self.bounding;
+        (0..=self.last).filter(move |number| bounding & 1 << number == 0)
+    }
 }
 
 /// What this process itself may hand on.
@@ -109,10 +117,13 @@ pub(crate) fn available() -> u64 {
     permitted & bounding
 }
 
-/// The highest capability that the kernel knows.
+/// The highest capability that the kernel knows, which may be one that has no name here yet.
 pub(crate) fn last() -> u32 {
-    let text = std::fs::read_to_string("/proc/sys/kernel/cap_last_cap").unwrap_or_default();
-    text.trim().parse().map_or(NAMES.len() as u32 - 1, |last: u32| last.min(NAMES.len() as u32 - 1))
+    let known = |number: &u32| {
+        let bit = CapabilitySet::from_bits_retain(1 << number);
+        rustix::thread::capability_is_in_bounding_set(bit).is_ok()
+    };
+    (0..64).take_while(known).last().unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -126,6 +137,20 @@ mod tests {
         let (sets, lacking) = CapabilitySets::from_spec(&Capabilities::of(&names), available, 40);
         assert_eq!((sets.bounding, sets.effective, sets.permitted), (1, 1, 1));
         assert_eq!(lacking, ["CAP_SYS_RESOURCE", "CAP_INVENTED"]);
+    }
+
+    #[test]
+    fn capabilities_without_a_name_are_dropped_too() {
+        let (sets, _) = CapabilitySets::from_spec(&Capabilities::of(&NAMES.map(str::to_owned)), u64::MAX, 43);
+        assert_eq!(sets.dropped().collect::<Vec<_>>(), [41, 42, 43]);
+        let (sets, _) = CapabilitySets::from_spec(&Capabilities::default(), u64::MAX, 63);
+        assert_eq!(sets.dropped().count(), 64);
+    }
+
+    #[test]
+    fn the_kernel_tells_its_highest_capability() {
+        let told = std::fs::read_to_string("/proc/sys/kernel/cap_last_cap").expect("read");
+        assert_eq!(told.trim().parse(), Ok(last()));
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! Source: the behaviour of Docker Engine 28 (`docker run` without options), observed from inside.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use crate::spec::{
     Capabilities, DeviceRule, Linux, Mount, Namespace, NamespaceKind, Process, Resources, Root, Spec, VERSION,
@@ -64,9 +65,25 @@ pub fn capabilities() -> Vec<String> {
     CAPABILITIES.iter().map(|&name| name.to_owned()).collect()
 }
 
-/// [`MASKED_PATHS`] and [`MASKED_POWER_PATHS`] as owned paths.
+/// [`MASKED_PATHS`], [`MASKED_POWER_PATHS`], and what each processor of this host tells of its heat
+/// (GHSA-6fw5-f8r9-fgfm), as owned paths.
 pub fn masked_paths() -> Vec<PathBuf> {
-    MASKED_PATHS.iter().chain(&MASKED_POWER_PATHS).map(PathBuf::from).collect()
+    static THERMAL: OnceLock<Vec<PathBuf>> = OnceLock::new();
+    let thermal = THERMAL.get_or_init(|| thermal_paths(Path::new("/sys/devices/system/cpu")));
+    MASKED_PATHS.iter().chain(&MASKED_POWER_PATHS).map(PathBuf::from).chain(thermal.iter().cloned()).collect()
+}
+
+/// The directories with the counters of throttling, below that of the processors.
+fn thermal_paths(processors: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(processors).into_iter().flatten().flatten();
+    let is_processor = |name: &str| name.strip_prefix("cpu").is_some_and(|rest| rest.parse::<u32>().is_ok());
+    let mut paths: Vec<_> = entries
+        .filter(|entry| entry.file_name().to_str().is_some_and(is_processor))
+        .map(|entry| entry.path().join("thermal_throttle"))
+        .filter(|path| path.exists())
+        .collect();
+    paths.sort_unstable();
+    paths
 }
 
 /// [`READONLY_PATHS`] as owned paths.
@@ -156,5 +173,50 @@ pub fn spec() -> Spec {
             ..Linux::default()
         }),
         ..Spec::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hidden_and_read_only_paths_are_those_of_docker_and_kubernetes() {
+        let mut masked: Vec<_> = MASKED_PATHS.into_iter().chain(MASKED_POWER_PATHS).collect();
+        masked.sort_unstable();
+        let expected = [
+            "/proc/acpi",
+            "/proc/asound",
+            "/proc/interrupts",
+            "/proc/kcore",
+            "/proc/keys",
+            "/proc/latency_stats",
+            "/proc/sched_debug",
+            "/proc/scsi",
+            "/proc/timer_list",
+            "/proc/timer_stats",
+            "/sys/devices/virtual/powercap",
+            "/sys/firmware",
+        ];
+        assert_eq!(masked, expected);
+        assert_eq!(
+            READONLY_PATHS,
+            ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"]
+        );
+    }
+
+    #[test]
+    fn every_processor_s_heat_is_hidden() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        for name in
+            ["cpu0/thermal_throttle", "cpu12/thermal_throttle", "cpu3/cache", "cpufreq/thermal_throttle"]
+        {
+            std::fs::create_dir_all(dir.path().join(name)).expect("make directories");
+        }
+        let expected = ["cpu0", "cpu12"].map(|name| dir.path().join(name).join("thermal_throttle"));
+        assert_eq!(thermal_paths(dir.path()), expected);
+        // What there is on this host is among the defaults.
+        let there = thermal_paths(Path::new("/sys/devices/system/cpu"));
+        assert!(there.iter().all(|path| masked_paths().contains(path)));
     }
 }

@@ -20,7 +20,9 @@ use serde::{Deserialize, Serialize};
 pub use linux::{
     IdMapping, IntelRdt, Linux, LinuxDevice, Namespace, NamespaceKind, Personality, TimeOffset, device_kind,
 };
-pub use process::{Capabilities, ConsoleSize, ExecCpuAffinity, IoPriority, Process, Rlimit, Scheduler, User};
+pub use process::{
+    Capabilities, ConsoleSize, ExecCpuAffinity, HIGHEST_ID, IoPriority, Process, Rlimit, Scheduler, User,
+};
 pub use resources::{
     BlockIo, Cpu, DeviceRule, HugepageLimit, InterfacePriority, Memory, NetworkLimits, Pids, Resources,
     ThrottleDevice, WeightDevice,

@@ -4,15 +4,16 @@ mod support;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio as Streams};
+use std::process::{Command, Output, Stdio as Streams};
 
 use runtime::cgroup::{Cgroup, Hierarchies, Version};
-use runtime::shim::protocol::{Request, Stdio};
+use runtime::shim::ClientError;
+use runtime::shim::protocol::{FailureKind, Request, Stdio};
 use runtime::spec::{Namespace, NamespaceKind, Process, Rlimit, Spec};
 use support::{ATTACKER, PROGRAM, Sandbox, outcome, shell, shell_process};
 
 /// How many descriptors are tried: more than any process here has open.
-const DESCRIPTORS: u32 = 40;
+const DESCRIPTORS: u32 = 24;
 
 /// A program of the host that an image reaches only by leaving its root.
 struct Outside {
@@ -50,16 +51,27 @@ fn no_open_directory_of_the_host_leads_to_its_programs_in_create_and_exec() {
         let id = format!("c{number}");
         let mut spec = shell("");
         spec.process.as_mut().expect("process").args = outside.by(&way);
-        if sandbox.client().ask(&sandbox.create_request(&id, spec, Stdio::default())).is_ok() {
-            let connection = sandbox.attach(&id);
-            let started = sandbox.client().ask(&Request::StartContainer { container: id.clone() });
-            assert!(started.is_err(), "a container began at {way}: {:?}", outcome(connection));
-        }
+        let refused = |request: &Request, who: &str| match sandbox.client().ask(request) {
+            Err(ClientError::Refused(failure)) => {
+                let kinds = [FailureKind::ProgramNotFound, FailureKind::ProgramNotExecutable];
+                assert!(kinds.contains(&failure.kind), "{who} at {way}: {failure:?}");
+            }
+            other => panic!("{who} began at {way}: {other:?}"),
+        };
+        refused(&sandbox.create_request(&id, spec, Stdio::default()), "a container");
         let process = Process { args: outside.by(&way), ..shell_process("") };
         let (container, exec) = ("held".to_owned(), id.clone());
         let request = Request::Exec { container, exec, process, stdio: Stdio::default(), attach: None };
-        assert!(sandbox.client().ask(&request).is_err(), "a process that joined began at {way}");
+        refused(&request, "a process that joined");
     }
+}
+
+/// The program was not found, or could not be executed: nothing else was wrong.
+#[track_caller]
+fn check_refused(output: &Output, otherwise: &str) {
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && output.stdout.is_empty(), "{otherwise}: {output:?}");
+    assert!(told.contains("find program") || told.contains("execute"), "{output:?}");
 }
 
 #[test]
@@ -69,7 +81,7 @@ fn no_directory_that_the_command_line_inherits_leads_out_in_run_and_exec() {
     let outside = Outside::new(dir.path());
     let cgroup = support::cgroup_path(dir.path());
     // Two directories of the host that whoever starts the runtime has left open.
-    let shell_line = "exec 5</ 21</tmp \"$@\"";
+    let shell_line = "exec 5</ 9</tmp; exec \"$@\"";
     let runtime = |args: &[&str]| {
         let mut command = Command::new("/bin/sh");
         command.args(["-c", shell_line, "sh", PROGRAM, "runtime", "--root"]).arg(dir.path().join("state"));
@@ -86,8 +98,7 @@ fn no_directory_that_the_command_line_inherits_leads_out_in_run_and_exec() {
     for way in ways() {
         write(outside.by(&way));
         let output = runtime(&["run", "c1"]);
-        assert!(!output.status.success(), "a container began at {way}: {output:?}");
-        assert!(output.stdout.is_empty(), "{output:?}");
+        check_refused(&output, &format!("a container began at {way}"));
     }
     write(Vec::new());
     let log = std::fs::File::create(dir.path().join("log")).expect("make a file");
@@ -99,10 +110,10 @@ fn no_directory_that_the_command_line_inherits_leads_out_in_run_and_exec() {
     for way in ways() {
         let args = outside.by(&way);
         let output = runtime(&["exec", "held", &args[0], &args[1], &args[2]]);
-        assert!(!output.status.success(), "a process that joined began at {way}: {output:?}");
-        assert!(output.stdout.is_empty(), "{output:?}");
+        check_refused(&output, &format!("a process that joined began at {way}"));
     }
-    assert!(runtime(&["delete", "--force", "held"]).status.success());
+    let output = runtime(&["delete", "--force", "held"]);
+    assert!(output.status.success(), "{output:?}");
     let _ = Cgroup::at(&cgroup).expect("good path").remove();
 }
 
@@ -151,13 +162,13 @@ fn may_trace(spec: &mut Spec) {
 
 #[test]
 fn cve_2016_9962_root_inside_cannot_trace_a_process_that_joins_before_its_program_begins() {
-    assert_eq!(traced(60, false, unconfined), [""; 0]);
+    assert_eq!(traced(40, false, unconfined), [""; 0]);
 }
 
 #[test]
 fn cve_2016_9962_nor_one_that_gets_no_new_privileges() {
     let change = |spec: &mut Spec| spec.process.as_mut().expect("process").no_new_privileges = true;
-    assert_eq!(traced(60, false, change), [""; 0]);
+    assert_eq!(traced(40, false, change), [""; 0]);
 }
 
 /// What a process that joins may show to those who may trace everything: what its program has.
@@ -172,7 +183,9 @@ fn check_harmless(finds: &[String], filter: u32) {
         assert_eq!(word("filter="), filter.to_string(), "{find}");
         assert_eq!(word("root="), "/", "{find}");
         let harmless = |target: &str| {
-            target.is_empty() || target == "/dev/null" || ["pipe:", "socket:"].iter().any(|kind| target.starts_with(kind))
+            target.is_empty()
+                || target == "/dev/null"
+                || ["pipe:", "socket:"].iter().any(|kind| target.starts_with(kind))
         };
         assert!(word("descriptors=").split(',').all(harmless), "{find}");
     }
@@ -242,7 +255,8 @@ fn a_process_that_joins_has_keys_of_its_own() {
     sandbox.start("held");
     // Its session's keyring is the one that it possesses.
     let keyring = |name: &str| {
-        let outcome = sandbox.exec("held", name, shell_process("grep ' keyring  *_ses' /proc/keys | cut -c1-8"));
+        let outcome =
+            sandbox.exec("held", name, shell_process("grep ' keyring  *_ses' /proc/keys | cut -c1-8"));
         outcome.expect(0).stdout
     };
     let (one, two) = (keyring("e1"), keyring("e2"));
@@ -263,7 +277,8 @@ fn only_descriptors_that_the_caller_has_open_are_passed_on() {
         command.args(args).current_dir(dir.path()).stdin(Streams::null()).output().expect("run the runtime")
     };
     // Two that are asked for, a third that is open and is not; `ls` opens one more itself.
-    let output = runtime("exec 3</dev/null 4<content 5</; exec \"$@\"", &["run", "--preserve-fds", "2", "c1"]);
+    let output =
+        runtime("exec 3</dev/null 4<content 5</; exec \"$@\"", &["run", "--preserve-fds", "2", "c1"]);
     assert_eq!(String::from_utf8_lossy(&output.stdout), "6\n\ncontent\n", "{output:?}");
     // One by socket activation, one that is asked for.
     let line = "exec 3</dev/null 4<content; LISTEN_FDS=1 LISTEN_PID=$$ exec \"$@\"";
@@ -271,7 +286,10 @@ fn only_descriptors_that_the_caller_has_open_are_passed_on() {
     assert_eq!(String::from_utf8_lossy(&output.stdout), "6\n1 1\ncontent\n", "{output:?}");
     // A number that is free here would become that of something of the runtime's.
     let output = runtime("exec 3</dev/null 4<&-; exec \"$@\"", &["run", "--preserve-fds", "2", "c1"]);
-    assert!(String::from_utf8_lossy(&output.stderr).contains("descriptor 4, which is not open"), "{output:?}");
+    assert!(
+        String::from_utf8_lossy(&output.stderr).contains("descriptor 4, which is not open"),
+        "{output:?}"
+    );
     let output = runtime("exec </; exec \"$@\"", &["run", "c1"]);
     assert!(String::from_utf8_lossy(&output.stderr).contains("is a directory of the host"), "{output:?}");
     let _ = Cgroup::at(&support::cgroup_path(dir.path())).expect("good path").remove();
@@ -288,4 +306,29 @@ fn users_of_an_image_that_do_not_end_are_not_read_for_ever() {
     let connection = sandbox.attach("c1");
     sandbox.start("c1");
     assert_eq!(outcome(connection).expect(0).stdout, "/\n");
+}
+
+#[test]
+fn the_number_that_means_no_change_to_the_kernel_is_no_way_to_stay_root() {
+    let sandbox = Sandbox::new();
+    sandbox.create("held", shell("exec sleep 1000"), Stdio::default());
+    sandbox.start("held");
+    let changes: [fn(&mut Process); 4] = [
+        |process| process.user.uid = u32::MAX,
+        |process| process.user.gid = u32::MAX,
+        |process| process.user.additional_gids = vec![5, u32::MAX],
+        |process| process.user.uid = 1 << 31,
+    ];
+    for (number, change) in changes.into_iter().enumerate() {
+        let (id, mut spec, mut process) = (format!("c{number}"), shell("id"), shell_process("id"));
+        change(spec.process.as_mut().expect("process"));
+        change(&mut process);
+        let create = sandbox.create_request(&id, spec, Stdio::default());
+        let (container, exec) = ("held".to_owned(), id);
+        let exec = Request::Exec { container, exec, process, stdio: Stdio::default(), attach: None };
+        for request in [create, exec] {
+            let refused = sandbox.client().ask(&request).expect_err("refused").to_string();
+            assert!(refused.contains("uids and gids must be in range 0-2147483647"), "{refused}");
+        }
+    }
 }

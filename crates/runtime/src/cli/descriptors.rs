@@ -22,7 +22,10 @@ impl PassedOn {
         let passed = Self { count: sockets.saturating_add(preserved), sockets };
         for number in (3..).take(passed.count as usize) {
             if let Err(error) = std::fs::metadata(format!("/proc/self/fd/{number}")) {
-                return Err(CliError::system(format!("pass on descriptor {number}, which is not open"), error));
+                return Err(CliError::system(
+                    format!("pass on descriptor {number}, which is not open"),
+                    error,
+                ));
             }
         }
         Ok(passed)

@@ -54,9 +54,8 @@ pub(super) fn enter_first(plan: &mut ContainerPlan) -> Result<(), Failed> {
 pub(super) fn enter_container(plan: &mut JoinPlan, channel: &Channel) -> Result<(), Failed> {
     begin(&mut plan.process, channel)?;
     // Through the host's procfs: later this process may no longer mount one of its own.
-    if let Some((module, label)) = &plan.process.label {
-        process::set_label(module, label)?;
-    }
+    let label = process::open_label(&plan.process)?;
+    process::write_label(&plan.process, label)?;
     setns(plan.target.as_fd(), plan.namespaces)
         .tried(format_args!("enter the namespaces of the container"))?;
     if plan.user {
@@ -116,6 +115,7 @@ fn container_steps(plan: &mut ContainerPlan, channel: &Channel) -> Result<Never,
         console::make(root, size, plan.process.uid, plan.process.gid, true, channel)?;
         console::control()?;
     }
+    let label = process::open_label(&plan.process)?;
     mounts::mask(&plan.masked, root, plan.null.as_fd())?;
     mounts::make_readonly(&plan.readonly, root)?;
     mounts::seal(&plan.mounts)?;
@@ -126,7 +126,7 @@ fn container_steps(plan: &mut ContainerPlan, channel: &Channel) -> Result<Never,
     hooks::run_all(&plan.create_container, &plan.process.state)?;
     mounts::make_cwd(&plan.process.cwd, root)?;
     mounts::pivot(&plan.root)?;
-    process::run(&mut plan.process, &plan.start_container, channel)
+    process::run(&mut plan.process, &plan.start_container, label, channel)
 }
 
 /// What a process that joins does where it can be seen inside: with `born_ready`, nothing that its

@@ -80,6 +80,17 @@ pub struct User {
     pub additional_gids: Vec<u32>,
 }
 
+/// The highest number of a user or group. The kernel takes more, but the highest of all, 4294967295,
+/// means "as it is": who asks for it stays root.
+pub const HIGHEST_ID: u32 = i32::MAX as u32;
+
+impl User {
+    /// Whether every number is one that a user or group can have.
+    pub fn is_in_range(&self) -> bool {
+        [self.uid, self.gid].iter().chain(&self.additional_gids).all(|&id| id <= HIGHEST_ID)
+    }
+}
+
 /// The five sets, by name (`CAP_CHOWN`).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

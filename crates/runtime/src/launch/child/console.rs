@@ -67,11 +67,8 @@ pub(super) fn set_stdio(fds: [BorrowedFd<'_>; 3]) -> Result<(), Errno> {
 fn mount_console(root: BorrowedFd<'_>, inner: &OwnedFd) -> Result<(), Failed> {
     let dev = path::open_in(root, c"dev", OFlags::PATH | OFlags::DIRECTORY, true)
         .tried(format_args!("open `/dev`"))?;
-    let flags = OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let made = rustix::fs::openat(&dev, c"console", flags, Mode::from_raw_mode(0o620));
-    drop(made.tried(format_args!("make `/dev/console`"))?);
-    let target = path::open_in(dev.as_fd(), c"console", OFlags::PATH, true)
-        .tried(format_args!("open `/dev/console`"))?;
+    let target = path::make_file(dev.as_fd(), c"console", Mode::from_raw_mode(0o620))
+        .tried(format_args!("make `/dev/console`"))?;
     let flags =
         OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
     open_tree(inner, c"", flags)

@@ -50,7 +50,8 @@ fn copy(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &CStr) -> Result<(), Err
             own(to, name, &stat)
         }
         FileType::RegularFile => {
-            let source = openat(from, name, open | OFlags::RDONLY, Mode::empty())?;
+            // It may have become a pipe since: whoever shares the directory must not hold this process up.
+            let source = openat(from, name, open | OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty())?;
             let sink = openat(to, name, open | OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL, mode)?;
             content(&source, &sink)?;
             own(to, name, &stat)?;

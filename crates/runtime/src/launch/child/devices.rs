@@ -51,8 +51,7 @@ fn make_node(plan: &DevicePlan, root: BorrowedFd<'_>) -> Result<(), Failed> {
     let parent = path::open_in(root, &plan.parent.path, OFlags::PATH | OFlags::DIRECTORY, false)
         .tried(format_args!("open the directory of `{text}`"))?;
     if let Some(host) = &plan.bind {
-        let flags = OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let node = rustix::fs::openat(&parent, plan.name.as_c_str(), flags, Mode::empty())
+        let node = path::make_file(parent.as_fd(), &plan.name, Mode::empty())
             .tried(format_args!("make `{text}`"))?;
         return mounts::attach(host.as_fd(), node.as_fd()).tried(format_args!("bind device `{text}`"));
     }

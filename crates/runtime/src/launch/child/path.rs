@@ -6,7 +6,7 @@
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, mkdirat, openat, openat2};
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, mkdirat, mknodat, openat, openat2};
 use rustix::io::Errno;
 
 use super::super::channel::{Failed, Tried};
@@ -59,6 +59,16 @@ pub(super) fn open_target(
                 .tried(format_args!("open `{}`, just made", target.text))
         }
         result => result.tried(format_args!("open `{}`", target.text)),
+    }
+}
+
+/// Makes an empty file for a mount to cover, if there is nothing of that name, and holds what is
+/// there, whatever it is: to open a pipe of the image's would block, to open a device do something.
+/// A symbolic link is an error.
+pub(super) fn make_file(directory: BorrowedFd<'_>, name: &CStr, mode: Mode) -> Result<OwnedFd, Errno> {
+    match mknodat(directory, name, FileType::RegularFile, mode, 0) {
+        Ok(()) | Err(Errno::EXIST) => open_in(directory, name, OFlags::PATH, true),
+        Err(error) => Err(error),
     }
 }
 

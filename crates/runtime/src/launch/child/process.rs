@@ -7,7 +7,7 @@
 //! filter allows what is left to do, and what is seen is no more than the program itself.
 
 use std::ffi::CStr;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{Access, AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, openat2};
 use rustix::io::Errno;
@@ -27,11 +27,10 @@ const CAP_SYS_ADMIN: u64 = 1 << 21;
 pub(super) fn run(
     plan: &mut ProcessPlan,
     start_hooks: &[HookPlan],
+    label: Option<OwnedFd>,
     channel: &Channel,
 ) -> Result<Never, Failed> {
-    if let Some((module, label)) = &plan.label {
-        set_label(module, label)?;
-    }
+    write_label(plan, label)?;
     settle(plan)?;
     assume(plan)?;
     if plan.wait {
@@ -164,26 +163,35 @@ fn own_stdio(plan: &ProcessPlan) {
     }
 }
 
-/// Asks the security module to put the program under `label`, through a procfs of our own that
-/// cannot have been replaced (CVE-2019-19921).
-pub(super) fn set_label(module: &CStr, label: &[u8]) -> Result<(), Failed> {
+/// Opens the file that asks the security module to put the program under a label, on a procfs of our
+/// own that cannot have been replaced (CVE-2019-19921).
+///
+/// Before paths are masked: where a part of procfs is hidden, a user namespace may not mount another.
+pub(super) fn open_label(plan: &ProcessPlan) -> Result<Option<OwnedFd>, Failed> {
+    let Some((module, _)) = &plan.label else { return Ok(None) };
     let proc =
         mounts::filesystem(c"proc", &[], 0).tried(format_args!("open procfs for the security label"))?;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
-    openat2(&proc, module, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty(), resolve)
-        .and_then(|file| rustix::io::write(&file, label))
-        .map(drop)
-        .tried(format_args!("set the security label"))
+    openat2(&proc, module.as_c_str(), OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty(), resolve)
+        .map(Some)
+        .tried(format_args!("open the security label"))
+}
+
+/// Asks for the label, from the next exec of this process on.
+pub(super) fn write_label(plan: &ProcessPlan, file: Option<OwnedFd>) -> Result<(), Failed> {
+    match (file, &plan.label) {
+        (Some(file), Some((_, label))) => {
+            rustix::io::write(&file, label).map(drop).tried(format_args!("set the security label"))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn drop_rights(plan: &ProcessPlan) -> Result<(), Failed> {
     let sets = plan.capabilities;
-    for number in 0..=sets.last {
-        let bit = 1u64 << number;
-        if sets.bounding & bit == 0 {
-            rustix::thread::remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(bit))
-                .tried(format_args!("drop capability {number}"))?;
-        }
+    for number in sets.dropped() {
+        rustix::thread::remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(1 << number))
+            .tried(format_args!("drop capability {number}"))?;
     }
     rustix::thread::set_keep_capabilities(true).tried(format_args!("keep capabilities for now"))?;
     match rustix::thread::set_thread_groups(&plan.groups) {

@@ -9,7 +9,7 @@ use rustix::mount::{OpenTreeFlags, open_tree};
 use super::super::ProcessError;
 use super::super::plan::{DevicePlan, LinkPlan};
 use super::{host, options, paths};
-use crate::spec::{Linux, LinuxDevice, Mount};
+use crate::spec::{HIGHEST_ID, Linux, LinuxDevice, Mount};
 
 /// Path, major and minor number of what every container has.
 const DEFAULT: [(&str, i64, i64); 6] = [
@@ -99,13 +99,18 @@ fn plan(device: &LinuxDevice, userns: bool) -> Result<DevicePlan, ProcessError> 
     } else {
         None
     };
+    let owner = (device.uid.unwrap_or(0), device.gid.unwrap_or(0));
+    if owner.0.max(owner.1) > HIGHEST_ID {
+        let text = format!("device `{text}`: uids and gids must be in range 0-{HIGHEST_ID}");
+        return Err(ProcessError::invalid(text));
+    }
     let (major, minor) = if fifo { (0, 0) } else { (number(device.major)?, number(device.minor)?) };
     Ok(DevicePlan {
         parent,
         name,
         mode: kind.as_raw_mode() | (device.file_mode.unwrap_or(0o666) & 0o7777),
         device: makedev(major, minor),
-        owner: (device.uid.unwrap_or(0), device.gid.unwrap_or(0)),
+        owner,
         bind,
         text,
     })

@@ -63,9 +63,11 @@ pub(super) fn sysctls(linux: &Linux, inherited: Inherited) -> Result<Vec<(CStrin
         .sysctl
         .iter()
         .map(|(name, value)| {
-            // `net.ipv4.conf.eth0/1.forwarding` has a dot in its interface's name, written as a slash.
-            let path = format!("sys/{}", name.replace('/', "\0").replace('.', "/").replace('\0', "."));
-            let name = name.replace('/', ".");
+            let parts = sysctl_parts(name).ok_or_else(|| {
+                ProcessError::invalid(format!("`{name}` is not the name of a kernel parameter"))
+            })?;
+            let path = format!("sys/{}", parts.join("/"));
+            let name = parts.join(".");
             let owner = sysctl_owner(&name).ok_or_else(|| {
                 ProcessError::invalid(format!("kernel parameter `{name}` belongs to the whole host"))
             })?;
@@ -130,6 +132,15 @@ fn time_offsets(linux: &Linux) -> Result<String, ProcessError> {
     Ok(text)
 }
 
+/// The names from `/proc/sys` to a kernel parameter, as sysctl(8) understands it: whichever of `.`
+/// and `/` comes first separates, and the other stands for a dot in a name, for example that of an
+/// interface (`net.ipv4.conf.eth0/1.forwarding`).
+fn sysctl_parts(name: &str) -> Option<Vec<String>> {
+    let separator = name.chars().find(|letter| ['.', '/'].contains(letter)).unwrap_or('.');
+    let parts: Vec<_> = name.split(separator).map(|part| part.replace('/', ".")).collect();
+    parts.iter().all(|part| !part.is_empty() && part != "." && part != "..").then_some(parts)
+}
+
 /// The namespace that a kernel parameter belongs to.
 fn sysctl_owner(name: &str) -> Option<NamespaceKind> {
     const IPC: [&str; 8] = [
@@ -142,9 +153,7 @@ fn sysctl_owner(name: &str) -> Option<NamespaceKind> {
         "kernel.shmmni",
         "kernel.shm_rmid_forced",
     ];
-    if name.contains("..") {
-        None
-    } else if name.starts_with("net.") {
+    if name.starts_with("net.") {
         Some(NamespaceKind::Network)
     } else if name.starts_with("fs.mqueue.") || IPC.contains(&name) {
         Some(NamespaceKind::Ipc)
@@ -179,6 +188,33 @@ mod tests {
         let sandbox = Inherited { network: true, ..Inherited::default() };
         let planned = sysctls(&linux, sandbox).expect("the sandbox has a network");
         assert_eq!(planned[0].0.to_str(), Ok("sys/net/ipv4/conf/eth0.1/forwarding"));
+    }
+
+    #[track_caller]
+    fn check_sysctl(name: &str, expected: &str) {
+        let mut linux = with(&[NamespaceKind::Network, NamespaceKind::Ipc]);
+        linux.sysctl.insert(name.to_owned(), "1".to_owned());
+        let text = match sysctls(&linux, Inherited::default()) {
+            Ok(planned) => planned[0].0.to_string_lossy().into_owned(),
+            Err(error) => error.to_string(),
+        };
+        assert_eq!(text, expected, "{name}");
+    }
+
+    #[test]
+    fn kernel_parameters_are_named_with_dots_or_slashes() {
+        check_sysctl("net/ipv4/ip_forward", "sys/net/ipv4/ip_forward");
+        check_sysctl("net/ipv4/conf/eth0.1/forwarding", "sys/net/ipv4/conf/eth0.1/forwarding");
+        check_sysctl("kernel/shmmax", "sys/kernel/shmmax");
+        check_sysctl(
+            "kernel/core_pattern",
+            "kernel parameter `kernel.core_pattern` belongs to the whole host",
+        );
+        for name in
+            ["net/../kernel/core_pattern", "net.//.kernel.core_pattern", "net..x", "/net/x", "net.", ""]
+        {
+            check_sysctl(name, &format!("`{name}` is not the name of a kernel parameter"));
+        }
     }
 
     #[test]

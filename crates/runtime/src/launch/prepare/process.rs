@@ -7,7 +7,7 @@ use super::super::{ProcessError, channel, limits};
 use super::{c_string, strings};
 use crate::capability::{self, CapabilitySets};
 use crate::seccomp::Filter;
-use crate::spec::{Capabilities, IoPriority, Linux, Personality, Process, Scheduler};
+use crate::spec::{Capabilities, HIGHEST_ID, IoPriority, Linux, Personality, Process, Scheduler};
 use crate::sys::schedule::Schedule;
 
 /// Room for a home directory.
@@ -28,6 +28,9 @@ pub(in super::super) fn prepare(
     if !process.cwd.is_absolute() {
         let cwd = process.cwd.display();
         return Err(ProcessError::invalid(format!("working directory `{cwd}` is not absolute")));
+    }
+    if !process.user.is_in_range() {
+        return Err(ProcessError::invalid(format!("uids and gids must be in range 0-{HIGHEST_ID}")));
     }
     super::check_terminal(process.terminal, &stdio)?;
     super::check_streams(&stdio)?;
