@@ -52,6 +52,17 @@ pub(crate) fn mac_of(address: Ipv4Addr) -> [u8; 6] {
     [0x02, 0x42, a, b, c, d]
 }
 
+/// A hardware address for a link of our own, made of random bytes: for one host, not for a group.
+pub(crate) fn mac_from(random: [u8; 6]) -> [u8; 6] {
+    const GROUP: u8 = 1;
+    const LOCAL: u8 = 2;
+    // Set in none of those that are made of an IP address (see [`mac_of`]).
+    const OURS: u8 = 8;
+    let mut mac = random;
+    mac[0] = mac[0] & !GROUP | LOCAL | OURS;
+    mac
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

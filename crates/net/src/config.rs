@@ -30,6 +30,8 @@ pub struct Config {
     pub ready_namespaces: usize,
     /// The host's resolver configuration, for forwarding and for containers' own.
     pub host_resolv_conf: PathBuf,
+    /// Whom systemd's resolver asks, where the host's configuration names nobody but that resolver.
+    pub resolved_resolv_conf: PathBuf,
 }
 
 /// How firmly a subnet is asked for.
@@ -66,6 +68,7 @@ impl Config {
             address_pools: AddressPool::docker_defaults(),
             ready_namespaces: 4,
             host_resolv_conf: PathBuf::from("/etc/resolv.conf"),
+            resolved_resolv_conf: PathBuf::from("/run/systemd/resolve/resolv.conf"),
         }
     }
 }

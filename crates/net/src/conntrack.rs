@@ -88,7 +88,11 @@ fn forget(stale: impl Fn(&Flow) -> bool) {
 
 fn try_forget(stale: impl Fn(&Flow) -> bool) -> io::Result<()> {
     let mut socket = Socket::open(Family::Netfilter, 0)?;
-    let flows = socket.dump(&Message::new(CT_GET, 0, &HEADER))?;
+    let flows = match socket.dump(&Message::new(CT_GET, 0, &HEADER)) {
+        // How some kernels say that nothing is tracked (yet), or that nobody tracks.
+        Err(error) if error.raw_os_error() == Some(libc::ENODATA) => return Ok(()),
+        flows => flows?,
+    };
     let deletes: Vec<_> = flows
         .iter()
         .filter_map(parse)

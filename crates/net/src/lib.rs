@@ -4,7 +4,8 @@
 //! instance's own nftables table (published ports, masquerade, isolation, services) and the name
 //! servers behind `127.0.0.11` and the cluster's DNS address. What is wanted is kept as plain
 //! tables, turned into a ruleset by pure planners, and put into the kernel as one atomic
-//! netlink transaction. No external program is run.
+//! netlink transaction. No external program is run; firewalld, where it runs, is
+//! spoken to over the system's bus.
 //!
 //! What always holds:
 //! - Traffic needs no daemon: everything but name resolution is in the kernel, so a daemon that is
@@ -40,5 +41,5 @@ pub use dns::{DnsAddress, DnsEndpoint, DnsPort, DnsService, DnsTable};
 pub use error::{AttachError, KernelError, NetworkError, OpenError, PortError};
 pub use files::{HostsFile, ResolvConf};
 pub use finding::{Finding, Severity};
-pub use network::{Network, NetworkId, NetworkKind, NetworkSpec, NetworkView};
+pub use network::{Network, NetworkId, NetworkKind, NetworkSpec, NetworkView, examine};
 pub use services::{ServiceEndpoint, ServicePort, ServiceTable};

@@ -1,4 +1,8 @@
 //! Links, addresses and routes, by the kernel's route protocol.
+//!
+//! Every link is made with a hardware address that we choose, at both ends: one that the kernel made
+//! up is replaced by udev (`MACAddressPolicy=persistent`) at a moment that nobody knows, and with it
+//! goes whatever others have been told of it.
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -92,6 +96,8 @@ pub(crate) struct Link {
 pub(crate) struct Veth<'a> {
     /// Name of the end that stays here.
     pub(crate) host: &'a str,
+    /// Hardware address of the end that stays here.
+    pub(crate) host_mac: [u8; 6],
     /// The bridge that it becomes a port of.
     pub(crate) bridge: u32,
     /// Whether other isolated ports of the bridge cannot be reached through it.
@@ -234,7 +240,8 @@ impl Links {
     pub(crate) fn veth_add(&mut self, veth: &Veth<'_>) -> io::Result<()> {
         let up = link_header(0, libc::IFF_UP, libc::IFF_UP);
         let mut message = Message::new(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, &up);
-        message.text(IFLA_IFNAME, veth.host).u32(IFLA_MASTER, veth.bridge);
+        message.text(IFLA_IFNAME, veth.host).bytes(IFLA_ADDRESS, &veth.host_mac);
+        message.u32(IFLA_MASTER, veth.bridge);
         if let Some(mtu) = veth.mtu {
             message.u32(IFLA_MTU, mtu);
         }
@@ -285,26 +292,29 @@ impl Links {
         self.socket.request(&[message])
     }
 
-    /// Makes a cable with both ends here.
-    pub(crate) fn cable_add(&mut self, one: &str, other: &str) -> io::Result<()> {
+    /// Makes a cable with both ends here: names and hardware addresses.
+    pub(crate) fn cable_add(&mut self, one: (&str, [u8; 6]), other: (&str, [u8; 6])) -> io::Result<()> {
         let mut message = Message::new(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, &link_header(0, 0, 0));
-        message.text(IFLA_IFNAME, one).nest(IFLA_LINKINFO, |info| {
+        message.text(IFLA_IFNAME, one.0).bytes(IFLA_ADDRESS, &one.1).nest(IFLA_LINKINFO, |info| {
             info.text(IFLA_INFO_KIND, "veth").nest(IFLA_INFO_DATA, |data| {
                 data.nest(VETH_INFO_PEER, |peer| {
-                    peer.raw(&link_header(0, 0, 0)).text(IFLA_IFNAME, other);
+                    peer.raw(&link_header(0, 0, 0)).text(IFLA_IFNAME, other.0).bytes(IFLA_ADDRESS, &other.1);
                 });
             });
         });
         self.socket.request(&[message])
     }
 
-    /// Brings up an end of a cable that takes packets from anybody, without an address of its own.
+    /// Brings up an end of a cable that takes packets from anybody.
+    ///
+    /// Of the two values for all links and for one the greater holds: with 2, sources are asked for no
+    /// more than being reachable at all, even where all other links are strict (1), as `ufw` sets them.
     pub(crate) fn cable_up(&mut self, index: u32) -> io::Result<()> {
         let mut message = Message::new(RTM_NEWLINK, 0, &link_header(index, libc::IFF_UP, libc::IFF_UP));
         message.nest(IFLA_AF_SPEC, |families| {
             families.nest(libc::AF_INET as u16, |inet| {
                 inet.nest(IFLA_INET_CONF, |conf| {
-                    conf.u32(CONF_FORWARDING, 1).u32(CONF_RP_FILTER, 0);
+                    conf.u32(CONF_FORWARDING, 1).u32(CONF_RP_FILTER, 2);
                 });
             });
         });
@@ -376,7 +386,8 @@ fn ignore_exists(error: io::Error) -> io::Result<()> {
 }
 
 fn address_message(link: u32, address: Ipv4Net) -> Message {
-    let mut header = [libc::AF_INET as u8, address.prefix_len(), 0, RT_SCOPE_UNIVERSE, 0, 0, 0, 0];
+    let scope = if address.addr().is_link_local() { RT_SCOPE_LINK } else { RT_SCOPE_UNIVERSE };
+    let mut header = [libc::AF_INET as u8, address.prefix_len(), 0, scope, 0, 0, 0, 0];
     header[4..8].copy_from_slice(&link.to_ne_bytes());
     let mut message = Message::new(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, &header);
     let octets = address.addr().octets();

@@ -26,6 +26,7 @@ mod create;
 mod detach;
 mod doctor;
 mod find;
+mod firewalld;
 mod gate;
 mod names;
 mod open;
@@ -37,7 +38,9 @@ mod spec;
 mod teardown;
 mod watch;
 
+pub use doctor::examine;
 pub(crate) use names::Place;
+pub(crate) use resolver::upstream;
 pub use spec::{NetworkId, NetworkKind, NetworkSpec, NetworkView};
 
 /// An instance's networks; cheap to clone.
@@ -58,6 +61,7 @@ pub(crate) struct Inner {
     links: Mutex<Links>,
     state: Mutex<State>,
     zone: dns::SharedZone,
+    firewalld: firewalld::Firewalld,
     /// Wakes the task that removes links of ended sandboxes.
     reap: Notify,
     stop: CancellationToken,
@@ -121,13 +125,19 @@ impl Network {
 
     /// Creates a user-defined network.
     pub async fn network_create(&self, spec: NetworkSpec) -> Result<NetworkView, NetworkError> {
-        self.blocking(move |inner| create::create(inner, spec)).await
+        let created = self.blocking(move |inner| create::create(inner, spec)).await;
+        if created.is_ok() {
+            self.inner.firewalld.register(&self.inner).await;
+        }
+        created
     }
 
     /// Removes a user-defined network that has no endpoints.
     pub async fn network_remove(&self, id: &NetworkId) -> Result<(), NetworkError> {
         let id = id.clone();
-        self.blocking(move |inner| remove::remove(inner, &id)).await
+        let removed = self.blocking(move |inner| remove::remove(inner, &id)).await?;
+        self.inner.firewalld.forget(&removed.bridge).await;
+        Ok(())
     }
 
     /// All networks: the default one and the pods' first, then by name.
@@ -197,14 +207,26 @@ impl Network {
         resolver::container(&self.inner, network)
     }
 
+    /// Whether containers in `network` find each other by name: then [`Self::resolv_conf`] names us, and
+    /// nobody else may be named in our place.
+    pub fn knows_names(&self, network: &NetworkId) -> bool {
+        resolver::knows_names(&self.inner, network)
+    }
+
     /// The resolver configuration for a pod with `dnsPolicy: ClusterFirst` in `namespace`.
     pub fn resolv_conf_pod(&self, namespace: &str) -> ResolvConf {
         resolver::pod(&self.inner, namespace)
     }
 
-    /// The host's own resolver configuration (`dnsPolicy: Default`, `--network host`).
+    /// The host's own resolver configuration (`--network host`); may name a loopback address.
     pub fn resolv_conf_host(&self) -> ResolvConf {
         resolver::host(&self.inner)
+    }
+
+    /// The host's resolver configuration as it serves outside of the host's own network
+    /// (`dnsPolicy: Default`).
+    pub fn resolv_conf_outside(&self) -> ResolvConf {
+        resolver::outside(&self.inner)
     }
 
     /// Makes the services be exactly `table`; the kernel sees one transaction with the differences.
@@ -219,7 +241,7 @@ impl Network {
 
     /// What on this host stands in the way of the networks.
     pub async fn doctor(&self) -> Vec<Finding> {
-        self.blocking(doctor::examine).await
+        doctor::examine(self.inner.config.clone()).await
     }
 
     /// Netlink and files are quick but block; they get a thread where that hurts nobody.

@@ -7,12 +7,13 @@ mod diff;
 mod encode;
 mod expression;
 mod foreign;
+mod listing;
 mod pass;
 mod ruleset;
 mod table;
 mod text;
 
-pub(crate) use foreign::ForeignChain;
+pub(crate) use foreign::{ForeignChain, Stop};
 pub(crate) use ruleset::{
     Chain, Content, Field, Hook, HookType, Leads, Point, Rule, Ruleset, Set, Statement, Target, Value, rule,
 };

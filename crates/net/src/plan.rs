@@ -58,9 +58,12 @@ pub(crate) struct Gate {
 
 /// The neighbour at the other end of the gate. Nobody has this address; it only stands for the link.
 pub(crate) const GATE_NEIGHBOUR: Ipv4Addr = Ipv4Addr::new(169, 254, 77, 77);
+/// What the end of the gate has where copies come back; nobody is to use it.
+pub(crate) const GATE_ADDRESS: Ipv4Addr = Ipv4Addr::new(169, 254, 77, 78);
 
 /// Priorities that the kernel gives names to.
 const RAW: i32 = -300;
+const MANGLE: i32 = -150;
 const DSTNAT: i32 = -100;
 const FILTER: i32 = 0;
 const SRCNAT: i32 = 100;
@@ -179,6 +182,7 @@ fn chains(ruleset: &mut Ruleset, tables: &Tables<'_>) {
                 vec![rule([Statement::Jump("virtual")]), rule([Statement::Jump("host")])],
             ),
         ),
+        ("welcome", base(HookType::Filter, Point::Input, MANGLE, welcome())),
         ("virtual", plain(virtual_addresses())),
         ("host", plain(host_addresses())),
         ("forward", base(HookType::Filter, Point::Forward, FILTER, forward(services))),
@@ -192,6 +196,15 @@ fn chains(ruleset: &mut Ruleset, tables: &Tables<'_>) {
         ruleset.chains.insert("admit".to_owned(), admit);
         ruleset.chains.insert("detour".to_owned(), plain(vec![detour, rule([Statement::Drop])]));
     }
+}
+
+/// What comes from a container and was led to this host by a translation of ours: names, the API,
+/// services of this host. Chains of others in which we have a rule let it in by this mark.
+fn welcome() -> Vec<Rule> {
+    vec![
+        rule([in_link("bridges"), Statement::MarkWelcome(false)]),
+        rule([in_link("bridges"), Statement::Translated, Statement::MarkWelcome(true)]),
+    ]
 }
 
 /// What everybody else's input rules have let pass.

@@ -34,7 +34,6 @@ pub(crate) struct Shared {
     pub(crate) capacity: NodeCapacity,
     /// The engine's network for pods.
     pub(crate) pod_network: String,
-    pub(crate) host_dns: Dns,
     services: Store<Service>,
 }
 
@@ -42,6 +41,12 @@ impl Shared {
     /// All services, for environments.
     pub(crate) fn services(&self) -> Vec<Arc<Service>> {
         self.services.list()
+    }
+
+    /// How the host resolves names, as it serves in a pod; it changes with the host's links.
+    pub(crate) fn host_dns(&self) -> Dns {
+        let conf = self.engine.network().resolv_conf_outside();
+        Dns { servers: conf.nameservers, search: conf.search, options: conf.options }
     }
 
     /// Tells what happened to a pod.
@@ -105,9 +110,6 @@ impl Agent {
             cpu_millis: i64::from(facts.cpus) * 1000,
             memory: i64::try_from(facts.memory).unwrap_or(i64::MAX),
         };
-        let resolver = engine.network().resolv_conf_host();
-        let host_dns =
-            Dns { servers: resolver.nameservers, search: resolver.search, options: resolver.options };
         let shared = Shared {
             pod_network: engine.network().network_pods().name,
             config,

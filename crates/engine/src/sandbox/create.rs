@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use runtime::shim::Network;
 
-use super::files::{self, EtcFiles};
+use super::files::{self, EtcFiles, Resolver};
 use super::launch::{Shape, Wiring};
 use super::{SandboxNetwork, SandboxSpec};
 use crate::engine::Engine;
@@ -87,14 +87,17 @@ impl Engine {
         let live = cell.live.read().clone();
         let own = live.endpoints.values().filter_map(|at| at.ipv4).map(|net| IpAddr::V4(net.addr()));
         let gateway = live.endpoints.values().find_map(|at| at.gateway);
+        let of_host = spec.network == SandboxNetwork::Host;
+        let network = &self.inner.network;
+        // Whoever makes a sandbox says how names are resolved in it, or has the host's way.
+        let conf = if of_host { network.resolv_conf_host() } else { network.resolv_conf_outside() };
         let etc = EtcFiles {
             hostname: hostname.to_owned(),
             own: own.map(|address| (address, vec![hostname.to_owned()])).collect(),
             hosts: &spec.hosts,
             gateway: gateway.unwrap_or(std::net::Ipv4Addr::LOCALHOST),
-            // Whoever makes a sandbox says how names are resolved in it, or has the host's way.
-            resolv: files::resolv(self.inner.network.resolv_conf_host(), &spec.dns, &self.inner.config.dns),
-            of_host: spec.network == SandboxNetwork::Host,
+            resolv: files::resolv(Resolver { conf, knows_names: false }, &spec.dns, &self.inner.config.dns),
+            of_host,
         };
         etc.write(&self.inner.layout.sandbox(&cell.id))
     }

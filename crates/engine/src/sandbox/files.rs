@@ -53,12 +53,17 @@ impl EtcFiles<'_> {
     }
 }
 
-/// The name servers of the network with what was asked for over them.
-pub(crate) fn resolv(of_network: net::ResolvConf, asked: &Dns, configured: &[IpAddr]) -> net::ResolvConf {
-    let mut conf = of_network;
+/// How names are resolved where a container or a sandbox is.
+pub(crate) struct Resolver {
+    pub(crate) conf: net::ResolvConf,
+    /// It is the network's own, which knows the containers' names, and must stay the one to be asked.
+    pub(crate) knows_names: bool,
+}
+
+/// What the place gives, with what was asked for over it.
+pub(crate) fn resolv(of_place: Resolver, asked: &Dns, configured: &[IpAddr]) -> net::ResolvConf {
+    let Resolver { mut conf, knows_names } = of_place;
     let servers = if asked.servers.is_empty() { configured } else { &asked.servers };
-    // A network that knows its containers' names must stay the one to be asked.
-    let knows_names = conf.nameservers.iter().any(IpAddr::is_loopback);
     if !servers.is_empty() && !knows_names {
         conf.nameservers = servers.to_vec();
     }
@@ -69,4 +74,26 @@ pub(crate) fn resolv(of_network: net::ResolvConf, asked: &Dns, configured: &[IpA
         conf.options.clone_from(&asked.options);
     }
     conf
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_asked_for_holds_whatever_the_host_asks_but_not_over_a_networks_own() {
+        let check = |of_place: &str, knows_names: bool, expected: &str| {
+            let address = |text: &str| text.parse().expect("an address");
+            let conf = net::ResolvConf { nameservers: vec![address(of_place)], ..Default::default() };
+            let asked = Dns { servers: vec![address("10.43.0.10")], ..Dns::default() };
+            let found = resolv(Resolver { conf, knows_names }, &asked, &[]);
+            assert_eq!(found.nameservers, [address(expected)], "{of_place}, knows names: {knows_names}");
+        };
+        check("192.0.2.53", false, "10.43.0.10");
+        // The stub of systemd's resolver, dnsmasq, and a host that is itself a container.
+        check("127.0.0.53", false, "10.43.0.10");
+        check("127.0.0.1", false, "10.43.0.10");
+        check("127.0.0.11", false, "10.43.0.10");
+        check("127.0.0.11", true, "127.0.0.11");
+    }
 }

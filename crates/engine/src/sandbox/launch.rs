@@ -13,7 +13,7 @@ use crate::engine::{Engine, blocking};
 use crate::error::{Context, Error, Kind, Result};
 use crate::network::{Endpoint, EndpointSpec, ports};
 use crate::registry::{ContainerCell, Live, SandboxCell};
-use crate::sandbox::files::{self, EtcFiles};
+use crate::sandbox::files::{self, EtcFiles, Resolver};
 use crate::shim::{self, Shim};
 use crate::state::ContainerRecord;
 
@@ -295,17 +295,18 @@ impl Engine {
     }
 
     /// Who is asked for names: the first network that knows its containers' names, else the first.
-    fn resolv_of(&self, record: &ContainerRecord) -> Result<net::ResolvConf> {
+    fn resolver_of(&self, record: &ContainerRecord) -> Result<Resolver> {
+        let network = &self.inner.network;
         let mut usual = None;
         for (name, _) in &record.networks {
-            let network = self.inner.network.network_find(name).map_err(crate::network::error)?;
-            let conf = self.inner.network.resolv_conf(&network.id);
-            if conf.nameservers.iter().any(IpAddr::is_loopback) {
-                return Ok(conf);
+            let id = network.network_find(name).map_err(crate::network::error)?.id;
+            let resolver = Resolver { conf: network.resolv_conf(&id), knows_names: network.knows_names(&id) };
+            if resolver.knows_names {
+                return Ok(resolver);
             }
-            usual.get_or_insert(conf);
+            usual.get_or_insert(resolver);
         }
-        Ok(usual.unwrap_or_else(|| self.inner.network.resolv_conf_host()))
+        Ok(usual.unwrap_or_else(|| Resolver { conf: network.resolv_conf_outside(), knows_names: false }))
     }
 
     /// Writes the files again for a running container whose networks have changed.
@@ -328,13 +329,17 @@ impl Engine {
         }
         names.push(record.resolved.hostname.clone());
         let addresses = endpoints.iter().filter_map(|(_, at)| at.ipv4).map(|net| IpAddr::V4(net.addr()));
-        let resolv = if of_host { self.inner.network.resolv_conf_host() } else { self.resolv_of(&record)? };
+        let resolver = if of_host {
+            Resolver { conf: self.inner.network.resolv_conf_host(), knows_names: false }
+        } else {
+            self.resolver_of(&record)?
+        };
         let etc = EtcFiles {
             hostname: record.resolved.hostname.clone(),
             own: addresses.map(|address| (address, names.clone())).collect(),
             hosts: &record.spec.extra_hosts,
             gateway: gateway.unwrap_or(Ipv4Addr::LOCALHOST),
-            resolv: files::resolv(resolv, &record.spec.dns, &self.inner.config.dns),
+            resolv: files::resolv(resolver, &record.spec.dns, &self.inner.config.dns),
             of_host,
         };
         etc.write(&self.inner.layout.container(&cell.id))

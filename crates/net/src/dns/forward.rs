@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use base::{Random, SystemRandom};
@@ -11,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::{Instant, timeout};
 
-use crate::ResolvConf;
+use crate::{Config, network};
 
 /// How long one resolver may take. Clients ask again after five seconds, and must hear by then.
 const PATIENCE: Duration = Duration::from_millis(2200);
@@ -22,16 +21,16 @@ const HEADER: usize = 12;
 
 /// The host's resolvers.
 pub(super) struct Upstream {
-    path: PathBuf,
+    config: Config,
     /// Addresses that lead back to ourselves.
     own: Vec<Ipv4Addr>,
     known: Mutex<Option<(Instant, Vec<SocketAddr>)>>,
 }
 
 impl Upstream {
-    /// The resolvers named in the file at `path`, without the addresses in `own`.
-    pub(super) fn new(path: PathBuf, own: Vec<Ipv4Addr>) -> Self {
-        Self { path, own, known: Mutex::new(None) }
+    /// The resolvers that the host of `config` asks, without the addresses in `own`.
+    pub(super) fn new(config: Config, own: Vec<Ipv4Addr>) -> Self {
+        Self { config, own, known: Mutex::new(None) }
     }
 
     /// Asks one resolver after the other, twice round; the answer has the question's number.
@@ -61,11 +60,8 @@ impl Upstream {
         if let Some((_, servers)) = known.as_ref().filter(|(since, _)| since.elapsed() < FRESH) {
             return servers.clone();
         }
-        // Without the file there is nobody to ask, which is what an empty list says.
-        let conf = std::fs::read_to_string(&self.path)
-            .map_or_else(|_| ResolvConf::default(), |text| ResolvConf::parse(&text));
         let own = |address: &IpAddr| self.own.iter().any(|own| address == own);
-        let servers: Vec<_> = conf
+        let servers: Vec<_> = network::upstream(&self.config)
             .nameservers
             .into_iter()
             .filter(|address| !own(address))

@@ -55,7 +55,7 @@ enum Reply {
 impl Server {
     /// A server at the sockets of `listener`; call it from inside a runtime.
     pub(crate) fn new(listener: Listener, inner: Arc<Inner>) -> io::Result<Self> {
-        let upstream = Upstream::new(inner.config().host_resolv_conf.clone(), inner.own_name_servers());
+        let upstream = Upstream::new(inner.config().clone(), inner.own_name_servers());
         let desk = Desk {
             inner,
             upstream,

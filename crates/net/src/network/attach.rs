@@ -144,6 +144,7 @@ fn carry_out(inner: &Inner, netns: &OwnedFd, decision: &Decision) -> Result<(), 
     inner.disk.endpoint_write(endpoint).map_err(kept)?;
     let veth = Veth {
         host: &endpoint.host_interface,
+        host_mac: random_mac(),
         bridge: decision.bridge,
         isolated: network.isolate_endpoints,
         netns: netns.as_fd(),
@@ -173,6 +174,13 @@ fn carry_out(inner: &Inner, netns: &OwnedFd, decision: &Decision) -> Result<(), 
         conntrack::forget_ports(&endpoint.ports);
     }
     Ok(())
+}
+
+/// A hardware address that no other link has.
+pub(super) fn random_mac() -> [u8; 6] {
+    let mut bytes = [0; 6];
+    SystemRandom.fill(&mut bytes);
+    address::mac_from(bytes)
 }
 
 fn kept(error: crate::state::StateError) -> AttachError {

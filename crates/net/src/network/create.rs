@@ -9,7 +9,7 @@ use ipnet::Ipv4Net;
 use super::{Inner, NetworkId, NetworkKind, NetworkSpec, NetworkView, rules, tag};
 use crate::exclusive::Exclusive;
 use crate::link::{Link, Links};
-use crate::{KernelError, NetworkError, address};
+use crate::{Config, KernelError, NetworkError, address};
 
 /// Creates a user-defined network.
 pub(super) fn create(inner: &Inner, spec: NetworkSpec) -> Result<NetworkView, NetworkError> {
@@ -118,7 +118,7 @@ pub(super) fn bridge(inner: &Inner, links: &mut Links, network: &NetworkView) ->
         let action = format!("{what} bridge `{}`", network.bridge);
         move |source| KernelError::new(action, source)
     };
-    let alias = alias(inner);
+    let alias = alias(&inner.config);
     let index = match links.find(&network.bridge).map_err(failed("find"))? {
         Some(link) if is_own(&link, &alias) => {
             links.bridge_set(link.index, &alias).map_err(failed("configure"))?;
@@ -140,8 +140,8 @@ pub(super) fn bridge(inner: &Inner, links: &mut Links, network: &NetworkView) ->
 }
 
 /// What the bridges of an instance are marked with.
-pub(super) fn alias(inner: &Inner) -> String {
-    format!("gantry:{}", inner.config.instance)
+pub(super) fn alias(config: &Config) -> String {
+    format!("gantry:{}", config.instance)
 }
 
 /// Whether a link is a bridge of this instance.

@@ -1,43 +1,83 @@
 //! What on this host stands in the way of the networks.
 
-use super::{Inner, gate};
-use crate::nft::{ForeignChain, Point};
-use crate::{Finding, Severity};
+use super::{create, firewalld, gate};
+use crate::link::{Link, Links};
+use crate::nft::{ForeignChain, Point, Stop, Table};
+use crate::{Config, Finding, Severity};
 
-/// Looks at the host.
-pub(super) fn examine(inner: &Inner) -> Vec<Finding> {
-    let chains = inner.table.lock().foreign().unwrap_or_else(|error| {
-        tracing::warn!(%error, "the host's rules cannot be read");
-        Vec::new()
-    });
-    let is_on = |path: &str| std::fs::read_to_string(path).is_ok_and(|value| value.trim() != "0");
-    let host = Host {
-        chains,
-        forwards: is_on("/proc/sys/net/ipv4/ip_forward"),
-        filters_bridged: is_on("/proc/sys/net/bridge/bridge-nf-call-iptables"),
-        strict: gate::strict(),
-        gate: inner.state.lock().gate.is_some(),
-        legacy: std::fs::read_to_string("/proc/net/ip_tables_names")
-            .is_ok_and(|names| names.contains("filter")),
-    };
+/// Looks at the host from outside of the daemon, which may run or not; changes nothing.
+pub async fn examine(config: Config) -> Vec<Finding> {
+    let looked = tokio::task::spawn_blocking(move || look(&config)).await;
+    let Ok(mut host) = looked else { return Vec::new() };
+    if host.chains.iter().any(ForeignChain::is_firewalld) {
+        host.without_zone = firewalld::without_zone(&host.bridges).await.unwrap_or_else(|error| {
+            tracing::debug!(%error, "ask firewalld for its zones");
+            host.bridges.clone()
+        });
+    }
     findings(&host)
 }
 
 /// Tells the log what is wrong, for whoever does not ask the doctor.
-pub(super) fn warn(inner: &Inner) {
-    for finding in examine(inner).iter().filter(|finding| finding.severity == Severity::Problem) {
+pub(super) fn warn(config: &Config) {
+    for finding in findings(&look(config)).iter().filter(|finding| finding.severity == Severity::Problem) {
         tracing::warn!(cure = finding.cure, "{}", finding.message);
     }
 }
 
 /// What is looked at.
 struct Host {
+    /// Links of the instance's bridges.
+    bridges: Vec<String>,
+    /// Those of them that firewalld has in no zone.
+    without_zone: Vec<String>,
     chains: Vec<ForeignChain>,
     forwards: bool,
     filters_bridged: bool,
-    strict: bool,
-    gate: bool,
+    gate: Gate,
     legacy: bool,
+}
+
+/// The way for connections from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Gate {
+    /// It works, or the instance does not run.
+    Open,
+    /// It is there, and what comes back by it is dropped.
+    Strict,
+    /// The instance runs without it.
+    Missing,
+}
+
+fn look(config: &Config) -> Host {
+    let alias = create::alias(config);
+    let links = Links::open().and_then(|mut links| links.list()).unwrap_or_default();
+    let bridges: Vec<String> =
+        links.iter().filter(|link| create::is_own(link, &alias)).map(|link| link.name.clone()).collect();
+    let chains = Table::open(&config.instance).and_then(|mut table| table.foreign(&bridges));
+    let chains = chains.unwrap_or_else(|error| {
+        tracing::warn!(%error, "the host's rules cannot be read");
+        Vec::new()
+    });
+    let text = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let is_on = |path: &str| !["", "0"].contains(&text(path).trim());
+    Host {
+        without_zone: Vec::new(),
+        chains,
+        forwards: bridges.is_empty() || is_on("/proc/sys/net/ipv4/ip_forward"),
+        filters_bridged: is_on("/proc/sys/net/bridge/bridge-nf-call-iptables"),
+        gate: gate(config, !bridges.is_empty(), &links),
+        legacy: text("/proc/net/ip_tables_names").contains("filter"),
+        bridges,
+    }
+}
+
+fn gate(config: &Config, runs: bool, links: &[Link]) -> Gate {
+    let (_, back) = gate::names(config);
+    if !links.iter().any(|link| link.name == back) {
+        return if runs { Gate::Missing } else { Gate::Open };
+    }
+    if gate::strict(&back) { Gate::Strict } else { Gate::Open }
 }
 
 fn findings(host: &Host) -> Vec<Finding> {
@@ -52,23 +92,26 @@ fn findings(host: &Host) -> Vec<Finding> {
             "set net.ipv4.ip_forward to 1 (something has turned it off after Gantry turned it on)",
         );
     }
-    let firewalld = |chain: &&ForeignChain| chain.table == "inet firewalld" && chain.point == Point::Forward;
-    if let Some(chain) = host.chains.iter().find(firewalld) {
+    if !host.without_zone.is_empty() {
         add(
             Severity::Problem,
             format!(
-                "firewalld is in use: chain `{}` of table `{}` rejects what comes from links that are in no zone, so \
-                 containers do not reach the outside",
-                chain.name, chain.table
+                "firewalld has {} in no zone and refuses what comes from there: containers do not reach the outside",
+                host.without_zone.join(", ")
             ),
-            "put Gantry's bridges into a zone that accepts, for example `firewall-cmd --permanent --zone=trusted \
-             --add-interface=gantry0` and `firewall-cmd --reload`",
+            "restart Gantry, which puts its bridges into the zone `trusted`, or put them into a zone that accepts: \
+             `firewall-cmd --zone=trusted --add-interface=gantry0`",
         );
     }
-    for chain in host.chains.iter().filter(|chain| chain.drops && !chain.admits) {
+    for chain in host.chains.iter().filter(|chain| chain.stops.is_some()) {
         let ForeignChain { table, name, .. } = chain;
+        let does = match chain.stops {
+            Some(Stop::Rule(_)) => "refuses",
+            _ => "drops",
+        };
         match chain.point {
-            Point::Forward => {
+            _ if chain.is_firewalld() => {}
+            Point::Forward if !chain.admits => {
                 let bridged = if host.filters_bridged {
                     ", and containers of one network do not reach each other"
                 } else {
@@ -77,25 +120,38 @@ fn findings(host: &Host) -> Vec<Finding> {
                 add(
                     Severity::Problem,
                     format!(
-                        "chain `{name}` of table `{table}` drops forwarded packets that it does not know: containers \
+                        "chain `{name}` of table `{table}` {does} forwarded packets that it does not know: containers \
                          do not reach the outside, published ports are not reached{bridged}"
                     ),
                     "accept there what comes in by or goes out to Gantry's bridges (for Docker's rules: in chain \
                      DOCKER-USER)",
                 );
             }
-            Point::Input => add(
-                Severity::Notice,
+            Point::Input if !chain.admits => add(
+                Severity::Problem,
                 format!(
-                    "chain `{name}` of table `{table}` drops incoming packets that it does not know: published ports \
-                     are reached from outside only where it accepts them, and containers ask for names only if it \
-                     accepts port 53 from Gantry's bridges"
+                    "chain `{name}` of table `{table}` {does} incoming packets that it does not know, those from \
+                     containers for names and for the API among them"
                 ),
-                "accept there the published ports that are meant for others, and UDP and TCP port 53 from Gantry's \
-                 bridges",
+                "accept there what comes in by Gantry's bridges: UDP and TCP port 53, and the API's port",
             ),
-            Point::Prerouting | Point::Output | Point::Postrouting => {}
+            _ => {}
         }
+    }
+    let filters = |chain: &&ForeignChain| chain.point == Point::Input && chain.stops.is_some();
+    if let Some(chain) = host.chains.iter().find(filters) {
+        let how = if chain.is_firewalld() {
+            "open them to whom they are meant for, as ports of the host: `firewall-cmd --permanent --add-port=8080/tcp` \
+             and `firewall-cmd --reload`"
+        } else {
+            "open them to whom they are meant for, as ports of the host (`ufw allow 8080/tcp`, or a rule of `nft`)"
+        };
+        let message = format!(
+            "chain `{}` of table `{}` lets in only what it knows: published ports obey it, and are reached from \
+             outside only where it opens them",
+            chain.name, chain.table
+        );
+        add(Severity::Notice, message, how);
     }
     if host.legacy {
         add(
@@ -104,22 +160,22 @@ fn findings(host: &Host) -> Vec<Finding> {
             "see `iptables-legacy -S`: policies of DROP for FORWARD or INPUT stop containers' traffic",
         );
     }
-    if host.strict {
-        add(
-            Severity::Notice,
-            "net.ipv4.conf.all.rp_filter is 1: published ports cannot be made subject to the host's input rules, and \
-             are open to everybody who reaches this host"
+    match host.gate {
+        Gate::Open => {}
+        Gate::Strict => add(
+            Severity::Problem,
+            "net.ipv4.conf.*.rp_filter is 1 for the link by which published ports are reached from outside: they are \
+             not"
                 .to_owned(),
-            "set it to 2 or 0 and restart Gantry, or publish ports at 127.0.0.1",
-        );
-    } else if !host.gate {
-        add(
+            "restart Gantry, and leave the settings of its links alone",
+        ),
+        Gate::Missing => add(
             Severity::Notice,
             "this kernel cannot copy packets (nft_dup_ipv4): published ports are not subject to the host's input \
              rules"
                 .to_owned(),
             "load or build that module and restart Gantry, or publish ports at 127.0.0.1",
-        );
+        ),
     }
     findings
 }
@@ -130,18 +186,19 @@ mod tests {
 
     fn healthy() -> Host {
         Host {
+            bridges: vec!["gantry0".to_owned()],
+            without_zone: Vec::new(),
             chains: Vec::new(),
             forwards: true,
             filters_bridged: false,
-            strict: false,
-            gate: true,
+            gate: Gate::Open,
             legacy: false,
         }
     }
 
-    fn chain(table: &str, name: &str, point: Point, drops: bool) -> ForeignChain {
+    fn chain(table: &str, name: &str, point: Point, stops: Option<Stop>, admits: bool) -> ForeignChain {
         let family = libc::NFPROTO_IPV4 as u8;
-        ForeignChain { family, table: table.into(), name: name.into(), point, drops, admits: false }
+        ForeignChain { family, table: table.into(), name: name.into(), point, stops, admits }
     }
 
     #[test]
@@ -155,25 +212,32 @@ mod tests {
             }
         };
         let with = |chain| Host { chains: vec![chain], ..healthy() };
+        let (drops, refuses) = (Some(Stop::Policy), Some(Stop::Rule(vec![1])));
+        let forward = |stops, admits| with(chain("ip filter", "FORWARD", Point::Forward, stops, admits));
+        let input = |stops, admits| with(chain("ip filter", "INPUT", Point::Input, stops, admits));
         check(healthy(), &[]);
-        check(with(chain("ip filter", "FORWARD", Point::Forward, false)), &[]);
+        check(forward(None, false), &[]);
+        check(forward(drops.clone(), true), &[]);
         check(
-            with(chain("ip filter", "FORWARD", Point::Forward, true)),
+            forward(drops.clone(), false),
             &[(Severity::Problem, "chain `FORWARD` of table `ip filter` drops forwarded packets")],
         );
-        let admits = ForeignChain { admits: true, ..chain("ip filter", "FORWARD", Point::Forward, true) };
-        check(with(admits), &[]);
+        check(forward(refuses.clone(), false), &[(Severity::Problem, "refuses forwarded packets")]);
+        let obey = (Severity::Notice, "published ports obey it");
+        check(input(drops.clone(), true), &[obey]);
         check(
-            with(chain("inet filter", "input", Point::Input, true)),
-            &[(Severity::Notice, "chain `input` of table `inet filter` drops incoming packets")],
+            input(drops, false),
+            &[(Severity::Problem, "chain `INPUT` of table `ip filter` drops incoming packets"), obey],
         );
+        let firewalld = || chain("inet firewalld", "filter_FORWARD", Point::Forward, refuses.clone(), false);
+        check(with(firewalld()), &[]);
         check(
-            with(chain("inet firewalld", "filter_FORWARD", Point::Forward, false)),
-            &[(Severity::Problem, "firewalld is in use")],
+            Host { without_zone: vec!["gantry0".into()], ..with(firewalld()) },
+            &[(Severity::Problem, "firewalld has gantry0 in no zone")],
         );
         check(Host { forwards: false, ..healthy() }, &[(Severity::Problem, "net.ipv4.ip_forward is 0")]);
-        check(Host { strict: true, gate: false, ..healthy() }, &[(Severity::Notice, "rp_filter is 1")]);
-        check(Host { gate: false, ..healthy() }, &[(Severity::Notice, "nft_dup_ipv4")]);
+        check(Host { gate: Gate::Strict, ..healthy() }, &[(Severity::Problem, "rp_filter is 1")]);
+        check(Host { gate: Gate::Missing, ..healthy() }, &[(Severity::Notice, "nft_dup_ipv4")]);
         check(Host { legacy: true, ..healthy() }, &[(Severity::Notice, "old iptables")]);
     }
 }

@@ -1,32 +1,30 @@
 //! The gate: a cable with both ends on the host, by which connections from outside to published
 //! ports pass the host's own input rules before they are translated.
 
+use super::attach::random_mac;
 use super::{Inner, tag};
-use crate::KernelError;
 use crate::link::{Links, Route};
-use crate::plan::{GATE_NEIGHBOUR, Gate};
-
-/// Refuses packets whose source is not reached by the link that they came in by.
-const STRICT: &str = "/proc/sys/net/ipv4/conf/all/rp_filter";
+use crate::plan::{GATE_ADDRESS, GATE_NEIGHBOUR, Gate};
+use crate::{Config, KernelError};
 
 /// Names of the two ends: where copies go out, where they come back.
-pub(super) fn names(inner: &Inner) -> (String, String) {
-    let tag = tag(&inner.config.instance);
+pub(super) fn names(config: &Config) -> (String, String) {
+    let tag = tag(&config.instance);
     (format!("{tag}-gate"), format!("{tag}-gated"))
 }
 
-/// Whether this host drops whatever comes back by the gate.
-pub(super) fn strict() -> bool {
-    std::fs::read_to_string(STRICT).is_ok_and(|value| value.trim() == "1")
+/// Whether packets that come back by the link `back` are dropped for where they claim to be from.
+pub(super) fn strict(back: &str) -> bool {
+    let value = |of: &str| {
+        let text = std::fs::read_to_string(format!("/proc/sys/net/ipv4/conf/{of}/rp_filter"));
+        text.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0u8)
+    };
+    value("all").max(value(back)) == 1
 }
 
-/// Makes the gate, if it is not there and can work here.
+/// Makes the gate, if it is not there.
 pub(super) fn open(inner: &Inner) -> Result<(), KernelError> {
-    if strict() {
-        tracing::warn!("`{STRICT}` is 1: published ports are not subject to the host's input rules");
-        return Ok(());
-    }
-    let (out, back) = names(inner);
+    let (out, back) = names(&inner.config);
     let mut links = inner.links.lock();
     let gate = make(&mut links, &out, &back)
         .map_err(|source| KernelError::new(format!("make links `{out}` and `{back}`"), source))?;
@@ -36,11 +34,13 @@ pub(super) fn open(inner: &Inner) -> Result<(), KernelError> {
 
 fn make(links: &mut Links, out: &str, back: &str) -> std::io::Result<Gate> {
     if links.find(out)?.is_none() {
-        links.cable_add(out, back)?;
+        links.cable_add((out, random_mac()), (back, random_mac()))?;
     }
     let missing = std::io::ErrorKind::NotFound;
     let there = links.find(out)?.ok_or(missing)?;
     let here = links.find(back)?.ok_or(missing)?;
+    // What checks sources by the route back takes a link with an address only.
+    links.address_add(here.index, GATE_ADDRESS.into())?;
     links.cable_up(there.index)?;
     links.cable_up(here.index)?;
     links.neighbour_set(there.index, GATE_NEIGHBOUR, here.mac)?;

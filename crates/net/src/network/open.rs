@@ -13,8 +13,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::{
-    Inner, Network, NetworkId, NetworkKind, NetworkSpec, NetworkView, create, doctor, gate, reap, rules, tag,
-    watch,
+    Inner, Network, NetworkId, NetworkKind, NetworkSpec, NetworkView, create, doctor, firewalld, gate, reap,
+    rules, tag, watch,
 };
 use crate::config::Subnet;
 use crate::exclusive::Exclusive;
@@ -50,6 +50,7 @@ pub(super) async fn open(config: Config) -> Result<Network, OpenError> {
     inner.tasks.spawn(watch::watch(inner.clone(), events));
     server.start(&inner.tasks, &inner.stop);
     inner.tasks.spawn(inner.stop.clone().run_until_cancelled_owned(reap::run(inner.clone())));
+    inner.tasks.spawn(inner.stop.clone().run_until_cancelled_owned(firewalld::watch(inner.clone())));
     let pool = inner.pool.clone();
     inner.tasks.spawn_blocking(move || {
         if let Err(error) = pool.fill() {
@@ -76,6 +77,7 @@ fn prepare(config: Config) -> Result<Opened, OpenError> {
         table: Mutex::new(table),
         links: Mutex::new(links),
         state: Mutex::default(),
+        firewalld: firewalld::Firewalld::default(),
         reap: Notify::new(),
         stop: CancellationToken::new(),
         tasks: TaskTracker::new(),
@@ -99,7 +101,7 @@ fn prepare(config: Config) -> Result<Opened, OpenError> {
         rules::replace(&inner)?;
         tracing::warn!(error = %base::error::chain(&error), "published ports are not subject to the host's input rules");
     }
-    doctor::warn(&inner);
+    doctor::warn(&inner.config);
     Ok(Opened { inner, listener, events })
 }
 
@@ -146,7 +148,7 @@ fn networks(inner: &Inner) -> Result<(), OpenError> {
         }
     }
     // Bridges that nobody remembers: of a network whose removal was cut short, or of a lost state directory.
-    let alias = create::alias(inner);
+    let alias = create::alias(&inner.config);
     for link in all.iter().filter(|link| create::is_own(link, &alias)) {
         if !kept.values().any(|network| network.bridge == link.name) {
             links

@@ -3,8 +3,8 @@
 use super::{Inner, NetworkId, NetworkKind, NetworkView, rules};
 use crate::{KernelError, NetworkError};
 
-/// Removes a user-defined network without endpoints.
-pub(super) fn remove(inner: &Inner, id: &NetworkId) -> Result<(), NetworkError> {
+/// Removes a user-defined network without endpoints, and tells what it was.
+pub(super) fn remove(inner: &Inner, id: &NetworkId) -> Result<NetworkView, NetworkError> {
     let mut links = inner.links.lock();
     let view = {
         let mut state = inner.state.lock();
@@ -45,7 +45,7 @@ pub(super) fn remove(inner: &Inner, id: &NetworkId) -> Result<(), NetworkError> 
     drop(links);
     rules::apply(inner)?;
     tracing::info!(network = view.name, "network removed");
-    Ok(())
+    Ok(view)
 }
 
 /// Takes back a network whose creation failed half-way; what cannot be taken back is logged.

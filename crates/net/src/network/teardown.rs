@@ -10,8 +10,8 @@ pub(super) fn teardown(inner: &Inner) -> Result<(), KernelError> {
     inner.table.lock().remove().map_err(failed(format!("remove nftables table `{name}`")))?;
     let mut links = inner.links.lock();
     let prefix = format!("{}_", tag(name));
-    let alias = create::alias(inner);
-    let gate = gate::names(inner).0;
+    let alias = create::alias(&inner.config);
+    let gate = gate::names(&inner.config).0;
     let mut all = links.list().map_err(failed("list links".to_owned()))?;
     // Ports before their bridge.
     all.sort_by_key(|link| link.kind == "bridge");

@@ -2,6 +2,7 @@
 
 use super::diff::{Change, Element};
 use super::expression::{self, DATA_VALUE};
+use super::listing;
 use super::ruleset::{Content, Hook, HookType, Leads, Point, Rule, Set, Value};
 use crate::netlink::Message;
 
@@ -33,9 +34,6 @@ const SET_MAP: u32 = 8;
 const SET_INTERVAL: u32 = 4;
 const ELEM_INTERVAL_END: u32 = 1;
 const DATA_TYPE_VERDICT: u32 = 0xffff_ff00;
-/// Key and data in network byte order, for `nft list`.
-const USERDATA: [u8; 12] = [0, 4, 2, 0, 0, 0, 1, 4, 2, 0, 0, 0];
-
 /// Elements in one message: each is below 120 bytes, and an attribute ends at 64 KiB.
 const ELEMENTS_PER_MESSAGE: usize = 256;
 
@@ -157,7 +155,7 @@ fn set_add(table: &str, name: &str, set: &Set, id: u32) -> Message {
             message.be32(6, 7 << 6 | 13).be32(7, 8);
         }
     }
-    message.be32(10, id).bytes(13, &USERDATA);
+    message.be32(10, id).bytes(13, &listing::userdata(set));
     message
 }
 

@@ -24,6 +24,7 @@ const NFT_JUMP: i32 = -3;
 const NFT_GOTO: i32 = -4;
 const NFT_RETURN: i32 = -5;
 
+const META_MARK: u32 = 3;
 const META_IIFNAME: u32 = 6;
 const META_OIFNAME: u32 = 7;
 const META_L4PROTO: u32 = 16;
@@ -31,6 +32,9 @@ const BASE_NETWORK: u32 = 1;
 const BASE_TRANSPORT: u32 = 2;
 const CT_STATE: u32 = 0;
 const CT_STATUS: u32 = 2;
+/// The bit of a packet's mark for those that may come in: none that Kubernetes, Calico, Cilium, Tailscale
+/// or WireGuard's scripts use. Only packets from our own links are asked for it.
+const WELCOME: u32 = 1 << 29;
 const CT_STATE_ESTABLISHED_RELATED: u32 = 2 | 4;
 const CT_STATUS_DST_NAT: u32 = 1 << 5;
 const FIB_RESULT_ADDRTYPE: u32 = 3;
@@ -45,7 +49,7 @@ impl Field {
     pub(super) fn width(self) -> usize {
         match self {
             Self::InLink | Self::OutLink => libc::IFNAMSIZ,
-            Self::Source | Self::Destination | Self::AnyAddress | Self::Random(_) | Self::SourceHash(_) => 4,
+            Self::Source | Self::Destination | Self::Random(_) | Self::SourceHash(_) => 4,
             Self::Port => 2,
             Self::Protocol | Self::IcmpType => 1,
         }
@@ -55,8 +59,8 @@ impl Field {
     pub(super) fn data_type(self) -> u32 {
         match self {
             Self::InLink | Self::OutLink => 41,
-            Self::Source | Self::Destination | Self::AnyAddress => 7,
-            Self::Random(_) | Self::SourceHash(_) => 19,
+            Self::Source | Self::Destination => 7,
+            Self::Random(_) | Self::SourceHash(_) => 4,
             Self::Port => 13,
             Self::Protocol => 12,
             Self::IcmpType => 14,
@@ -122,6 +126,18 @@ pub(super) fn write(message: &mut Message, statement: &Statement) {
         }
         Statement::Established => connection(message, CT_STATE, CT_STATE_ESTABLISHED_RELATED),
         Statement::Translated => connection(message, CT_STATUS, CT_STATUS_DST_NAT),
+        Statement::MarkWelcome(on) => {
+            meta(message, META_MARK, FIRST);
+            combine(message, &(!WELCOME).to_ne_bytes(), &(if *on { WELCOME } else { 0 }).to_ne_bytes());
+            expression(message, "meta", |meta| {
+                meta.be32(2, META_MARK).be32(3, FIRST);
+            });
+        }
+        Statement::Welcome => {
+            meta(message, META_MARK, FIRST);
+            mask(message, &WELCOME.to_ne_bytes());
+            compare(message, &WELCOME.to_ne_bytes(), false);
+        }
         Statement::Dispatch { fields, map } => {
             load(message, fields);
             lookup(message, map, Some(REGISTER_VERDICT), false);
@@ -172,7 +188,6 @@ fn load(message: &mut Message, fields: &[Field]) {
             Field::Destination => payload(message, BASE_NETWORK, 16, 4, register),
             Field::Port => payload(message, BASE_TRANSPORT, 2, 2, register),
             Field::IcmpType => payload(message, BASE_TRANSPORT, 0, 1, register),
-            Field::AnyAddress => immediate(message, register, &[0; 4]),
             Field::Random(modulus) => expression(message, "numgen", |numgen| {
                 const RANDOM: u32 = 1;
                 numgen.be32(1, register).be32(2, *modulus).be32(3, RANDOM);
@@ -235,13 +250,18 @@ fn compare(message: &mut Message, value: &[u8], negate: bool) {
 }
 
 fn mask(message: &mut Message, mask: &[u8; 4]) {
+    combine(message, mask, &[0; 4]);
+}
+
+/// Keeps the bits of `mask` and turns those of `flip`.
+fn combine(message: &mut Message, mask: &[u8; 4], flip: &[u8; 4]) {
     expression(message, "bitwise", |bitwise| {
         bitwise.be32(1, FIRST).be32(2, FIRST).be32(3, 4);
         bitwise.nest(4, |data| {
             data.bytes(DATA_VALUE, mask);
         });
         bitwise.nest(5, |data| {
-            data.bytes(DATA_VALUE, &[0; 4]);
+            data.bytes(DATA_VALUE, flip);
         });
     });
 }

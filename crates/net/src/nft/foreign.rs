@@ -1,10 +1,13 @@
-//! Chains of others, to explain what stops our traffic.
+//! Chains of others: what they do with packets that they do not know.
 
 use std::io;
 
-use super::encode::{GETCHAIN, NEWCHAIN};
+use super::encode::{self, GETCHAIN, NEWCHAIN};
 use super::ruleset::Point;
 use crate::netlink::{Attributes, Message, Reply, Socket, attribute_text};
+
+/// How deep chains that lead to each other are followed; loops do not exist, the kernel sees to that.
+const DEPTH: u32 = 8;
 
 /// A chain by which packets of IPv4 pass.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,10 +20,56 @@ pub(crate) struct ForeignChain {
     pub(crate) name: String,
     /// Where packets enter it.
     pub(crate) point: Point,
-    /// Whether what no rule decides on is dropped.
-    pub(crate) drops: bool,
+    /// Whether and where what no rule knows is stopped.
+    pub(crate) stops: Option<Stop>,
     /// Whether our links pass all the same.
     pub(crate) admits: bool,
+}
+
+/// Where a chain stops what none of its rules knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// At its end: it drops by default.
+    Policy,
+    /// At the rule with this handle, which drops or refuses everything that reaches it.
+    Rule(Vec<u8>),
+}
+
+/// A rule of others, or of ours among them.
+#[derive(Clone, Debug)]
+pub(super) struct ForeignRule {
+    /// The kernel's name for it in its chain.
+    pub(super) handle: Vec<u8>,
+    /// What is kept with it.
+    pub(super) userdata: Vec<u8>,
+    fate: Fate,
+}
+
+/// What a rule does to every packet that reaches it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Fate {
+    /// Nothing that holds for all.
+    Open,
+    /// They go no further.
+    Stopped,
+    /// They pass this chain.
+    Accepted,
+    /// They leave the chain, for the one that led here.
+    Returned,
+    /// They go on in another chain.
+    Led(String),
+}
+
+impl ForeignChain {
+    /// The table's name without its family.
+    pub(super) fn table_name(&self) -> &str {
+        self.table.split_once(' ').map_or(self.table.as_str(), |(_, name)| name)
+    }
+
+    /// Whether firewalld made it: it has ways of its own to be told of links, and keeps its table to itself.
+    pub(crate) fn is_firewalld(&self) -> bool {
+        self.table_name() == "firewalld"
+    }
 }
 
 /// The filter chains on the way of IPv4 packets that are not in the table `own`.
@@ -28,9 +77,120 @@ pub(crate) struct ForeignChain {
 /// Says of none that our links pass: see [`super::pass`].
 pub(super) fn chains(socket: &mut Socket, own: &str) -> io::Result<Vec<ForeignChain>> {
     let replies = socket.dump(&Message::new(GETCHAIN, 0, &[0; 4]))?;
-    Ok(replies.iter().filter_map(parse).filter(|chain| chain.table != format!("ip {own}")).collect())
+    let mut chains: Vec<_> =
+        replies.iter().filter_map(parse).filter(|chain| chain.table != format!("ip {own}")).collect();
+    for chain in &mut chains {
+        let drops = chain.stops.is_some();
+        chain.stops = stop(socket, chain, drops)?;
+    }
+    Ok(chains)
 }
 
+/// The rules of `chain`, a chain of the table that `of` is in.
+pub(super) fn rules(socket: &mut Socket, of: &ForeignChain, chain: &str) -> io::Result<Vec<ForeignRule>> {
+    let mut message = Message::new(encode::GETRULE, 0, &[of.family, 0, 0, 0]);
+    message.text(1, of.table_name()).text(2, chain);
+    let replies = match socket.dump(&message) {
+        // It went while we looked.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        replies => replies?,
+    };
+    let rule = |reply: &Reply| {
+        let attributes = Attributes::after(&reply.payload, 4);
+        // Some kernels list the whole table whatever chain is asked for.
+        let here = attributes.find(2).map(attribute_text)? == chain;
+        here.then(|| ForeignRule {
+            handle: attributes.find(3).unwrap_or_default().to_vec(),
+            userdata: attributes.find(7).unwrap_or_default().to_vec(),
+            fate: attributes.find(4).map_or(Fate::Open, fate),
+        })
+    };
+    Ok(replies.iter().filter_map(rule).collect())
+}
+
+/// Whether what a message tells of is a rule that stops everything.
+pub(super) fn stops_all(rule: &Reply) -> bool {
+    let expressions = Attributes::after(&rule.payload, 4).find(4);
+    matches!(expressions.map(fate), Some(Fate::Stopped | Fate::Led(_)))
+}
+
+fn stop(socket: &mut Socket, chain: &ForeignChain, drops: bool) -> io::Result<Option<Stop>> {
+    for rule in rules(socket, chain, &chain.name)? {
+        match &rule.fate {
+            Fate::Stopped => return Ok(Some(Stop::Rule(rule.handle))),
+            Fate::Accepted => return Ok(None),
+            Fate::Led(other) => match end(socket, chain, other, DEPTH)? {
+                Fate::Stopped => return Ok(Some(Stop::Rule(rule.handle))),
+                Fate::Accepted => return Ok(None),
+                _ => {}
+            },
+            Fate::Returned => break,
+            Fate::Open => {}
+        }
+    }
+    Ok(drops.then_some(Stop::Policy))
+}
+
+/// What becomes of a packet that no rule of `chain` knows: stopped, accepted, or it comes back.
+fn end(socket: &mut Socket, of: &ForeignChain, chain: &str, depth: u32) -> io::Result<Fate> {
+    if depth == 0 {
+        return Ok(Fate::Open);
+    }
+    for rule in rules(socket, of, chain)? {
+        match rule.fate {
+            fate @ (Fate::Stopped | Fate::Accepted) => return Ok(fate),
+            Fate::Led(other) => match end(socket, of, &other, depth - 1)? {
+                fate @ (Fate::Stopped | Fate::Accepted) => return Ok(fate),
+                _ => {}
+            },
+            Fate::Returned => break,
+            Fate::Open => {}
+        }
+    }
+    Ok(Fate::Open)
+}
+
+/// What the instructions of a rule do to every packet; those that depend on it leave it open.
+fn fate(expressions: &[u8]) -> Fate {
+    const NF_DROP: i32 = 0;
+    const NF_ACCEPT: i32 = 1;
+    const NFT_JUMP: i32 = -3;
+    const NFT_GOTO: i32 = -4;
+    const NFT_RETURN: i32 = -5;
+    for (_, expression) in Attributes::new(expressions) {
+        let parts = Attributes::new(expression);
+        let name = parts.find(1).map(attribute_text).unwrap_or_default();
+        let data = Attributes::new(parts.find(2).unwrap_or_default());
+        match name.as_str() {
+            "counter" | "log" => {}
+            "reject" => return Fate::Stopped,
+            // As the iptables program writes what it has no own instruction for.
+            "target" => match data.find(1).map(attribute_text).as_deref() {
+                Some("LOG" | "NFLOG") => {}
+                Some("REJECT") => return Fate::Stopped,
+                _ => return Fate::Open,
+            },
+            "immediate" => {
+                let verdict = data.find(2).and_then(|data| Attributes::new(data).find(2));
+                let Some(verdict) = verdict.map(Attributes::new) else { return Fate::Open };
+                let code = verdict.find(1).and_then(|code| code.get(..4)?.try_into().ok());
+                return match code.map(i32::from_be_bytes) {
+                    Some(NF_DROP) => Fate::Stopped,
+                    Some(NF_ACCEPT) => Fate::Accepted,
+                    Some(NFT_RETURN) => Fate::Returned,
+                    Some(NFT_JUMP | NFT_GOTO) => {
+                        verdict.find(2).map_or(Fate::Open, |chain| Fate::Led(attribute_text(chain)))
+                    }
+                    _ => Fate::Open,
+                };
+            }
+            _ => return Fate::Open,
+        }
+    }
+    Fate::Open
+}
+
+/// A chain as it is listed, without a look at its rules.
 fn parse(reply: &Reply) -> Option<ForeignChain> {
     const NF_DROP: u32 = 0;
     let number = *reply.payload.first()?;
@@ -50,12 +210,13 @@ fn parse(reply: &Reply) -> Option<ForeignChain> {
         2 => Point::Forward,
         _ => return None,
     };
+    let drops = attributes.find(5).and_then(word) == Some(NF_DROP);
     (kind == "filter").then(|| ForeignChain {
         family: number,
         table: format!("{family} {}", attributes.find(1).map(attribute_text).unwrap_or_default()),
         name: attributes.find(3).map(attribute_text).unwrap_or_default(),
         point,
-        drops: attributes.find(5).and_then(word) == Some(NF_DROP),
+        stops: drops.then_some(Stop::Policy),
         admits: false,
     })
 }

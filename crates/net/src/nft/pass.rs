@@ -1,45 +1,45 @@
-//! Our rules in chains of others: where they drop what they do not know, our links are to pass.
+//! Our rules in chains of others: where they stop what they do not know, our links are to pass.
 //!
 //! What one chain drops, no other can save, so that beside an engine or a firewall whose `FORWARD`
-//! drops by default containers would reach nobody. Two rules for each of our links are put at the end
-//! of such a chain: whatever it says of our traffic before still holds, only its default does not,
-//! since our own table filters what is forwarded. Rules of others are never changed; ours carry the
-//! instance's name as their comment, by which they are found and taken away again.
+//! drops by default containers would reach nobody, and beside one whose `INPUT` does they would find
+//! no names and no API. Rules for each of our links are put at the end of such a chain, or before its
+//! rule that drops or refuses everything: whatever the chain says of our traffic before still holds,
+//! only its default does not, since our own table filters what is forwarded, and of what comes in only
+//! what it has translated passes. Rules of others are never changed; ours carry the instance's name as
+//! their comment, by which they are found and taken away again.
 
 use std::collections::BTreeMap;
 use std::io;
 
 use super::encode::{self, BATCH_BEGIN, BATCH_END, DELRULE, NEWRULE, NLM_F_APPEND, NLM_F_CREATE};
 use super::expression;
-use super::foreign::ForeignChain;
+use super::foreign::{self, ForeignChain, Stop};
 use super::ruleset::{Field, Point, Statement, Value};
-use crate::netlink::{Attributes, Message, Socket, attribute_text};
+use crate::netlink::{Message, Socket, attribute_text};
 
 const TABLE: u16 = 1;
 const CHAIN: u16 = 2;
 const HANDLE: u16 = 3;
 const EXPRESSIONS: u16 = 4;
+const POSITION: u16 = 6;
 const USERDATA: u16 = 7;
 /// The first kind of what may be kept with a rule, before its length.
 const COMMENT: u8 = 0;
 
-/// Brings our rules in one chain in line: `links` pass if the chain drops by default.
+/// Brings our rules in one chain in line: `links` pass if the chain stops what it does not know.
 pub(super) fn sync(socket: &mut Socket, own: &str, chain: &ForeignChain, links: &[String]) -> io::Result<()> {
-    let mut present = rules(socket, own, chain)?;
+    let Present { mut effective, useless } = present(socket, own, chain)?;
     let mut messages = Vec::new();
-    if chain.drops {
-        for link in links {
-            for field in [Field::InLink, Field::OutLink] {
-                let comment = comment(own, field, link);
-                if present.remove(&comment).is_none() {
-                    messages.push(add(chain, field, link, &comment));
-                }
+    if let Some(stop) = chain.stops.as_ref().filter(|_| !chain.is_firewalld()) {
+        for (comment, statements) in wanted(own, chain.point, links) {
+            if effective.remove(&comment).is_none() {
+                messages.push(add(chain, stop, &statements, &comment));
             }
         }
     }
-    messages.extend(present.values().map(|handle| {
+    messages.extend(effective.into_values().chain(useless).map(|handle| {
         let mut message = about(DELRULE, 0, chain);
-        message.bytes(HANDLE, handle);
+        message.bytes(HANDLE, &handle);
         message
     }));
     if messages.is_empty() {
@@ -54,43 +54,78 @@ pub(super) fn sync(socket: &mut Socket, own: &str, chain: &ForeignChain, links: 
     socket.transaction(&encode::mark(BATCH_BEGIN), &messages, &encode::mark(BATCH_END))
 }
 
-/// Whether all links pass a chain.
+/// Whether all links pass a chain, as far as its rules tell.
 pub(super) fn admits(
     socket: &mut Socket,
     own: &str,
     chain: &ForeignChain,
     links: &[String],
 ) -> io::Result<bool> {
-    if !chain.drops {
+    if chain.stops.is_none() {
         return Ok(true);
     }
-    let present = rules(socket, own, chain)?;
-    let both = |link: &String| {
-        [Field::InLink, Field::OutLink].iter().all(|field| present.contains_key(&comment(own, *field, link)))
-    };
-    Ok(chain.point == Point::Forward && links.iter().all(both))
+    let present = present(socket, own, chain)?.effective;
+    Ok(wanted(own, chain.point, links).iter().all(|(comment, _)| present.contains_key(comment)))
 }
 
-/// Our rules in a chain: handles by comments.
-fn rules(socket: &mut Socket, own: &str, chain: &ForeignChain) -> io::Result<BTreeMap<String, Vec<u8>>> {
+/// Our rules in a chain.
+struct Present {
+    /// Handles by comments.
+    effective: BTreeMap<String, Vec<u8>>,
+    /// Those that nothing reaches, since what stops everything came before them, and doubles.
+    useless: Vec<Vec<u8>>,
+}
+
+fn present(socket: &mut Socket, own: &str, chain: &ForeignChain) -> io::Result<Present> {
     let prefix = format!("{own}: ");
-    let replies = socket.dump(&about(encode::GETRULE, 0, chain))?;
-    let ours = replies.iter().filter_map(|reply| {
-        let attributes = Attributes::after(&reply.payload, 4);
-        // Some kernels list the whole table whatever chain is asked for.
-        let here = attributes.find(CHAIN).map(attribute_text)? == chain.name;
-        let comment = comment_of(attributes.find(USERDATA)?)?;
-        (here && comment.starts_with(&prefix)).then_some((comment, attributes.find(HANDLE)?.to_vec()))
-    });
-    Ok(ours.collect())
+    let mut present = Present { effective: BTreeMap::new(), useless: Vec::new() };
+    let mut reached = true;
+    for rule in foreign::rules(socket, chain, &chain.name)? {
+        if chain.stops == Some(Stop::Rule(rule.handle.clone())) {
+            reached = false;
+        }
+        let Some(comment) = comment_of(&rule.userdata).filter(|comment| comment.starts_with(&prefix)) else {
+            continue;
+        };
+        if reached && !present.effective.contains_key(&comment) {
+            present.effective.insert(comment, rule.handle);
+        } else {
+            present.useless.push(rule.handle);
+        }
+    }
+    Ok(present)
 }
 
-fn add(chain: &ForeignChain, field: Field, link: &str, comment: &str) -> Message {
-    let mut message = about(NEWRULE, NLM_F_CREATE | NLM_F_APPEND, chain);
+/// What lets our links pass at a point: comments and matches.
+fn wanted(own: &str, point: Point, links: &[String]) -> Vec<(String, Vec<Statement>)> {
+    let is = |field, link: &String| Statement::Is { field, value: Value::Link(link.clone()), negate: false };
+    let mut rules = Vec::new();
+    for link in links {
+        let from = format!("{own}: from {link}");
+        match point {
+            Point::Input => rules.push((from, vec![is(Field::InLink, link), Statement::Welcome])),
+            _ => {
+                rules.push((from, vec![is(Field::InLink, link)]));
+                rules.push((format!("{own}: to {link}"), vec![is(Field::OutLink, link)]));
+            }
+        }
+    }
+    rules
+}
+
+fn add(chain: &ForeignChain, stop: &Stop, matches: &[Statement], comment: &str) -> Message {
+    let mut message = match stop {
+        Stop::Policy => about(NEWRULE, NLM_F_CREATE | NLM_F_APPEND, chain),
+        // Without being appended, it comes before the one that it names.
+        Stop::Rule(handle) => {
+            let mut message = about(NEWRULE, NLM_F_CREATE, chain);
+            message.bytes(POSITION, handle);
+            message
+        }
+    };
     message.nest(EXPRESSIONS, |list| {
-        let value = Value::Link(link.to_owned());
-        for statement in [Statement::Is { field, value, negate: false }, Statement::Accept] {
-            expression::write(list, &statement);
+        for statement in matches.iter().chain([&Statement::Accept]) {
+            expression::write(list, statement);
         }
     });
     let length = u8::try_from(comment.len() + 1).expect("names of instances and links are short");
@@ -103,14 +138,8 @@ fn add(chain: &ForeignChain, field: Field, link: &str, comment: &str) -> Message
 
 fn about(kind: u16, flags: u16, chain: &ForeignChain) -> Message {
     let mut message = Message::new(kind, flags, &[chain.family, 0, 0, 0]);
-    let table = chain.table.split_once(' ').map_or(chain.table.as_str(), |(_, name)| name);
-    message.text(TABLE, table).text(CHAIN, &chain.name);
+    message.text(TABLE, chain.table_name()).text(CHAIN, &chain.name);
     message
-}
-
-fn comment(own: &str, field: Field, link: &str) -> String {
-    let way = if field == Field::InLink { "from" } else { "to" };
-    format!("{own}: {way} {link}")
 }
 
 fn comment_of(userdata: &[u8]) -> Option<String> {

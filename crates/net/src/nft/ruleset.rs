@@ -78,6 +78,11 @@ pub(crate) enum Statement {
     Established,
     /// The packet belongs to a connection whose destination was translated.
     Translated,
+    /// Marks the packet as one that chains of others may let in, or takes that mark away.
+    MarkWelcome(bool),
+    /// The packet has that mark. Unlike the state of a connection, the iptables program can read this
+    /// in its own tables: it refuses to work with a table in which it does not understand everything.
+    Welcome,
     /// Goes to the chain that the map names for the fields; goes on if there is none.
     Dispatch { fields: Vec<Field>, map: &'static str },
     /// Translates the destination to what the map has for the fields; goes on if there is nothing.
@@ -121,8 +126,6 @@ pub(crate) enum Field {
     Port,
     /// Type of an ICMP message.
     IcmpType,
-    /// The address 0.0.0.0, where a key has a place for an address but any is meant.
-    AnyAddress,
     /// A random number below this one.
     Random(u32),
     /// A number below this one that is always the same for a source address.

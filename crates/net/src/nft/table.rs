@@ -5,11 +5,11 @@ use std::io;
 use super::diff::{create, difference};
 use super::encode::{
     self, BATCH_BEGIN, BATCH_END, DELCHAIN, DELRULE, DELSET, DELSETELEM, DELTABLE, GETTABLE, NEWCHAIN,
-    NEWTABLE,
+    NEWRULE, NEWTABLE,
 };
 use super::foreign::{self, ForeignChain};
 use super::pass;
-use super::ruleset::{Point, Ruleset, Value};
+use super::ruleset::{Ruleset, Value};
 use crate::netlink::{Attributes, Family, Message, Socket, attribute_text};
 
 /// The multicast group that tells of changes to any table.
@@ -111,21 +111,23 @@ impl Table {
     /// What fails is told by [`Table::foreign`]: our own rules hold all the same.
     pub(crate) fn admit(&mut self) {
         let links = links(&self.applied);
-        let synced = foreign::chains(&mut self.socket, &self.name).and_then(|chains| {
-            let mut forward = chains.iter().filter(|chain| chain.point == Point::Forward);
-            forward.try_for_each(|chain| pass::sync(&mut self.socket, &self.name, chain, &links))
+        let chains = foreign::chains(&mut self.socket, &self.name).unwrap_or_else(|error| {
+            tracing::warn!(%error, "chains of others cannot be looked at");
+            Vec::new()
         });
-        if let Err(error) = synced {
-            tracing::warn!(table = self.name, %error, "links cannot be let pass in chains of others");
+        for chain in &chains {
+            if let Err(error) = pass::sync(&mut self.socket, &self.name, chain, &links) {
+                let ForeignChain { table, name, .. } = chain;
+                tracing::warn!(table, chain = name, %error, "links cannot be let pass in a chain of others");
+            }
         }
     }
 
-    /// The filter chains of others on the way of IPv4 packets.
-    pub(crate) fn foreign(&mut self) -> io::Result<Vec<ForeignChain>> {
-        let links = links(&self.applied);
+    /// The filter chains of others on the way of IPv4 packets, and whether `links` pass them.
+    pub(crate) fn foreign(&mut self, links: &[String]) -> io::Result<Vec<ForeignChain>> {
         let mut chains = foreign::chains(&mut self.socket, &self.name)?;
         for chain in &mut chains {
-            chain.admits = pass::admits(&mut self.socket, &self.name, chain, &links)?;
+            chain.admits = pass::admits(&mut self.socket, &self.name, chain, links)?;
         }
         Ok(chains)
     }
@@ -163,8 +165,10 @@ impl TableEvents {
                 if table.as_deref() == Some(&self.name) {
                     seen.damaged |= [DELTABLE, DELCHAIN, DELRULE, DELSET, DELSETELEM].contains(&reply.kind);
                 } else {
-                    // A chain's default changes by making it anew; flushing it takes our rules away.
-                    seen.others |= [NEWCHAIN, DELRULE].contains(&reply.kind);
+                    // A chain's default changes by making it anew; flushing it takes our rules away; a rule
+                    // that stops everything may come before ours.
+                    seen.others |= [NEWCHAIN, DELRULE].contains(&reply.kind)
+                        || (reply.kind == NEWRULE && foreign::stops_all(reply));
                 }
             }
         }

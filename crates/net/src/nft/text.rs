@@ -28,6 +28,9 @@ impl Display for Statement {
             Self::ToHost { negate } => write!(f, "fib daddr type {}local", not(negate)),
             Self::Established => f.write_str("ct state established,related"),
             Self::Translated => f.write_str("ct status dnat"),
+            Self::MarkWelcome(true) => f.write_str("meta mark set mark or welcome"),
+            Self::MarkWelcome(false) => f.write_str("meta mark set mark and not welcome"),
+            Self::Welcome => f.write_str("meta mark welcome"),
             Self::Dispatch { fields, map } => write!(f, "{} vmap @{map}", joined(fields)),
             Self::Translate { fields, map } => write!(f, "dnat to {} map @{map}", joined(fields)),
             Self::TranslateTo(target) => write!(f, "dnat to {target}"),
@@ -54,7 +57,6 @@ impl Display for Field {
             Self::Protocol => f.write_str("meta l4proto"),
             Self::Port => f.write_str("th dport"),
             Self::IcmpType => f.write_str("icmp type"),
-            Self::AnyAddress => f.write_str("0.0.0.0"),
             Self::Random(modulus) => write!(f, "numgen random mod {modulus}"),
             Self::SourceHash(modulus) => write!(f, "jhash ip saddr mod {modulus}"),
         }

@@ -29,7 +29,8 @@ pub(super) fn plan(ruleset: &mut Ruleset, table: &ServiceTable) {
     let mut maps = Maps {
         services: Set::new(FRONT, Content::Chains),
         node_ports: Set::new(HOST_FRONT, Content::Chains),
-        endpoints: Set::new([&FRONT[..], &[Field::Random(0)]].concat(), Content::Targets),
+        endpoints: Set::new([&FRONT[..], &[Field::Random(1)]].concat(), Content::Targets),
+        node_endpoints: Set::new([&HOST_FRONT[..], &[Field::Random(1)]].concat(), Content::Targets),
     };
     let mut hairpin = Set::new([Field::Source, Field::Destination], Content::Nothing);
     let mut remote = Set::new(FRONT, Content::Nothing);
@@ -64,6 +65,7 @@ pub(super) fn plan(ruleset: &mut Ruleset, table: &ServiceTable) {
         ("services", maps.services),
         ("node-ports", maps.node_ports),
         ("endpoints", maps.endpoints),
+        ("node-endpoints", maps.node_endpoints),
         ("hairpin", hairpin),
         ("remote", remote),
     ];
@@ -74,6 +76,7 @@ struct Maps {
     services: Set,
     node_ports: Set,
     endpoints: Set,
+    node_endpoints: Set,
 }
 
 impl Maps {
@@ -88,40 +91,32 @@ impl Maps {
     ) {
         // Nothing to lead to: not translated, and so refused further on.
         let Some(count) = u32::try_from(endpoints.len()).ok().filter(|count| *count > 0) else { return };
-        let (dispatch, address, key) = match front {
+        let mut key = vec![Value::Protocol(service.protocol), Value::Port(port)];
+        let (dispatch, targets) = match front {
             Front::Address(address) => {
-                let address = Value::Address(address);
-                let key = vec![address.clone(), Value::Protocol(service.protocol), Value::Port(port)];
-                (&mut self.services, address, key)
+                key.insert(0, Value::Address(address));
+                (&mut self.services, &mut self.endpoints)
             }
-            Front::Node => {
-                let key = vec![Value::Protocol(service.protocol), Value::Port(port)];
-                (&mut self.node_ports, Value::Address(Ipv4Addr::UNSPECIFIED), key)
-            }
+            Front::Node => (&mut self.node_ports, &mut self.node_endpoints),
         };
         if dispatch.elements.contains_key(&key) {
             tracing::warn!(service = service.name, port, "another service has this address and port already");
             return;
         }
-        dispatch.elements.insert(key, Leads::Chain(pick(ruleset, front, choice, count)));
         for (number, endpoint) in (0u32..).zip(endpoints) {
-            let key = vec![
-                address.clone(),
-                Value::Protocol(service.protocol),
-                Value::Port(port),
-                Value::Number(number),
-            ];
             let target = Target { address: endpoint.address, port: endpoint.port };
-            self.endpoints.elements.insert(key, Leads::Target(target));
+            let key = [&key[..], &[Value::Number(number)]].concat();
+            targets.elements.insert(key, Leads::Target(target));
         }
+        dispatch.elements.insert(key, Leads::Chain(pick(ruleset, front, choice, count)));
     }
 }
 
 /// The chain that chooses one of `count` endpoints, made if there is none yet.
 fn pick(ruleset: &mut Ruleset, front: Front, choice: Choice, count: u32) -> String {
-    let (place, address) = match front {
-        Front::Address(_) => ("pick", Field::Destination),
-        Front::Node => ("pick-node", Field::AnyAddress),
+    let (place, fields, map) = match front {
+        Front::Address(_) => ("pick", &FRONT[..], "endpoints"),
+        Front::Node => ("pick-node", &HOST_FRONT[..], "node-endpoints"),
     };
     let (kind, number) = match choice {
         Choice::Random => ("", Field::Random(count)),
@@ -130,10 +125,7 @@ fn pick(ruleset: &mut Ruleset, front: Front, choice: Choice, count: u32) -> Stri
     let name = format!("{place}{kind}-{count}");
     ruleset.chains.entry(name.clone()).or_insert_with(|| Chain {
         hook: None,
-        rules: vec![vec![Statement::Translate {
-            fields: vec![address, Field::Protocol, Field::Port, number],
-            map: "endpoints",
-        }]],
+        rules: vec![vec![Statement::Translate { fields: [fields, &[number]].concat(), map }]],
     });
     name
 }

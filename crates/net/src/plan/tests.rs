@@ -131,14 +131,16 @@ fn services_with_as_many_endpoints_share_a_chain() {
     assert_eq!(
         part(&text, "map endpoints:"),
         [
-            "0.0.0.0 . tcp . 30080 . 0 : 10.42.0.4:8080",
-            "0.0.0.0 . tcp . 30080 . 1 : 10.42.0.5:8080",
             "10.43.0.1 . tcp . 80 . 0 : 10.42.0.2:8080",
             "10.43.0.1 . tcp . 80 . 1 : 10.42.0.3:8080",
             "10.43.0.2 . tcp . 80 . 0 : 10.42.0.4:8080",
             "10.43.0.2 . tcp . 80 . 1 : 10.42.0.5:8080",
             "10.43.0.3 . tcp . 80 . 0 : 10.42.0.6:8080",
         ]
+    );
+    assert_eq!(
+        part(&text, "map node-endpoints:"),
+        ["tcp . 30080 . 0 : 10.42.0.4:8080", "tcp . 30080 . 1 : 10.42.0.5:8080"]
     );
     assert_eq!(part(&text, "set remote:"), ["10.42.0.3 . tcp . 8080"]);
     assert_eq!(
@@ -151,7 +153,7 @@ fn services_with_as_many_endpoints_share_a_chain() {
     );
     assert_eq!(
         part(&text, "chain pick-node-2"),
-        ["dnat to 0.0.0.0 . meta l4proto . th dport . numgen random mod 2 map @endpoints"]
+        ["dnat to meta l4proto . th dport . numgen random mod 2 map @node-endpoints"]
     );
 }
 

@@ -25,6 +25,38 @@ fn containers_of_a_network_reach_each_other_and_the_outside_behind_the_hosts_add
 }
 
 #[test]
+fn every_link_is_made_with_an_address_that_udev_leaves_alone() {
+    on_host(|host| async move {
+        let network = host.open().await;
+        let user = NetworkSpec { name: "user".into(), ..NetworkSpec::default() };
+        let user = network.network_create(user).await.expect("create");
+        let one = sandbox(&network, &user.id, "one", &[]).await;
+        // 3 is NET_ADDR_SET: somebody chose it. The files are those of whoever mounts them.
+        const SET: &str = "3";
+        let list = || {
+            let script = "mount -t sysfs sysfs /sys && cd /sys/class/net && grep . */addr_assign_type";
+            let output = std::process::Command::new("unshare").args(["-m", "sh", "-c", script]).output();
+            let output = output.expect("run unshare");
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            String::from_utf8(output.stdout).expect("text")
+        };
+        let check = |text: &str, least: usize| {
+            let ours =
+                text.lines().filter(|line| !["lo/", "eth0/", "cable/"].iter().any(|of| line.starts_with(of)));
+            assert!(ours.clone().count() >= least, "{text}");
+            for line in ours {
+                assert!(line.ends_with(&format!(":{SET}")), "{line}");
+            }
+        };
+        // Three bridges, the two ends of the gate, the container's link.
+        check(&list(), 6);
+        let inside = inside(&one.netns, list);
+        assert!(inside.lines().any(|line| line == format!("eth0/addr_assign_type:{SET}")), "{inside}");
+        network.close().await;
+    });
+}
+
+#[test]
 fn networks_are_isolated_from_each_other_and_internal_ones_from_everything() {
     on_host(|host| async move {
         let network = host.open().await;

@@ -73,7 +73,11 @@ impl Host {
             std::fs::write(&resolv, format!("nameserver {OUTSIDE}\nsearch example.org\n"))
                 .expect("write resolv.conf");
         }
-        Config { host_resolv_conf: resolv, ..Config::new(name, self.state.path().join(name)) }
+        Config {
+            host_resolv_conf: resolv,
+            resolved_resolv_conf: self.state.path().join("resolved.conf"),
+            ..Config::new(name, self.state.path().join(name))
+        }
     }
 
     /// Opens the instance named `gantry`.

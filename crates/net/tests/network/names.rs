@@ -261,13 +261,29 @@ fn names_work_beside_a_name_server_of_the_host() {
 }
 
 #[test]
-fn containers_of_the_default_network_ask_what_the_host_asks_or_us_if_the_host_asks_itself() {
+fn the_default_network_and_whoever_asks_further_ask_what_the_host_really_asks() {
     on_host(|host| async move {
+        resolver(&host.outside);
         let network = host.open().await;
+        let pod = sandbox(&network, &network.network_pods().id, "", &[]).await;
         let bridge = network.network_default().id;
-        assert_eq!(network.resolv_conf(&bridge).nameservers, [IpAddr::V4(OUTSIDE)]);
-        std::fs::write(host.state.path().join("resolv.conf"), "nameserver 127.0.0.53\n").expect("write");
-        assert_eq!(network.resolv_conf(&bridge).nameservers, [IpAddr::V4(CLUSTER)]);
+        let write =
+            |file: &str, text: &str| std::fs::write(host.state.path().join(file), text).expect("write");
+        let asks = || network.resolv_conf(&bridge).nameservers;
+        assert_eq!(asks(), [IpAddr::V4(OUTSIDE)]);
+        // A resolver of the host's own, which only the host reaches: we pass the question on.
+        write("resolv.conf", "nameserver 127.0.0.1\n");
+        assert_eq!(asks(), [IpAddr::V4(CLUSTER)]);
+        // The stub of systemd's, with nobody behind it yet.
+        write("resolv.conf", "nameserver 127.0.0.53\nsearch example.org\n");
+        assert_eq!(asks(), [IpAddr::V4(CLUSTER)]);
+        // What it asks is asked, by containers and by us; the stub itself does not answer here.
+        write("resolved.conf", &format!("nameserver {OUTSIDE}\n"));
+        assert_eq!(asks(), [IpAddr::V4(OUTSIDE)]);
+        assert_eq!(network.resolv_conf_outside().search, ["example.org"]);
+        assert_eq!(network.resolv_conf_host().nameservers, [IpAddr::from([127, 0, 0, 53])]);
+        let found = dig(&pod.netns, CLUSTER, "www.example.org", RecordType::A).expect("an answer");
+        assert_eq!(found, SOMEWHERE.to_string());
         network.close().await;
     });
 }

@@ -1,8 +1,10 @@
 //! Published ports: from outside, from the host, from 127.0.0.1, from containers, across restarts.
 
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 
-use net::{EndpointSpec, Network, NetworkSpec, PortSpec, Protocol};
+use net::{
+    EndpointSpec, Network, NetworkSpec, PortSpec, Protocol, ServiceEndpoint, ServicePort, ServiceTable,
+};
 use std::os::fd::AsFd;
 
 use crate::host::*;
@@ -214,19 +216,65 @@ fn published_ports_obey_the_hosts_input_rules_whoever_the_client_is() {
 }
 
 #[test]
-fn where_packets_cannot_take_the_detour_ports_are_published_all_the_same_and_the_doctor_says_so() {
+fn they_obey_them_where_sources_are_strictly_checked_too() {
     on_host(|host| async move {
-        std::fs::write("/proc/sys/net/ipv4/conf/all/rp_filter", "1")
-            .expect("set the switch of this namespace");
+        // As `ufw` sets it, before Gantry starts or after.
+        for strict_first in [true, false] {
+            let switch = |value: &str| {
+                std::fs::write("/proc/sys/net/ipv4/conf/all/rp_filter", value).expect("set the switch");
+                std::fs::write("/proc/sys/net/ipv4/conf/default/rp_filter", value).expect("set the switch");
+            };
+            switch(if strict_first { "1" } else { "0" });
+            let network = host.open().await;
+            switch("1");
+            let bridge = network.network_default().id;
+            let web = sandbox(&network, &bridge, "web", &[publish(Protocol::Tcp, 8080, 80)]).await;
+            tcp_server(&web.netns, 80, "web");
+            assert_eq!(ask(&host.outside, HOST, 8080).expect("published"), format!("web {OUTSIDE}"));
+            command("nft add table ip firewall");
+            nft("add chain ip firewall input { type filter hook input priority 0; policy drop; }");
+            unanswered_tcp(&host.outside, HOST, 8080).expect_err("the host lets nobody in");
+            nft("add rule ip firewall input tcp dport 8080 accept");
+            assert!(ask(&host.outside, HOST, 8080).is_ok(), "let in");
+            let problems = network.doctor().await;
+            let problems: Vec<_> =
+                problems.iter().filter(|finding| finding.severity == net::Severity::Problem).collect();
+            assert!(problems.is_empty(), "{problems:?}");
+            command("nft delete table ip firewall");
+            network.teardown().await.expect("teardown");
+        }
+    });
+}
+
+#[test]
+fn the_table_is_listed_in_a_form_that_nft_reads_back() {
+    on_host(|host| async move {
         let network = host.open().await;
-        let web =
-            sandbox(&network, &network.network_default().id, "web", &[publish(Protocol::Tcp, 8080, 80)])
-                .await;
-        tcp_server(&web.netns, 80, "web");
-        assert!(ask(&host.outside, HOST, 8080).is_ok());
-        let findings = network.doctor().await;
-        assert!(findings.iter().any(|finding| finding.message.contains("rp_filter")), "{findings:?}");
+        let user = NetworkSpec { name: "user".into(), internal: true, ..NetworkSpec::default() };
+        network.network_create(user).await.expect("create");
+        let ports = [publish(Protocol::Tcp, 8080, 80), publish(Protocol::Udp, 8080, 80)];
+        let web = sandbox(&network, &network.network_default().id, "web", &ports).await;
+        let port = |client_affinity, last| ServicePort {
+            name: format!("web-{last}"),
+            addresses: vec![Ipv4Addr::new(10, 43, 0, last)],
+            protocol: Protocol::Tcp,
+            port: 80,
+            node_port: Some(30080 + u16::from(last)),
+            client_affinity,
+            internal_local: false,
+            external_local: false,
+            endpoints: vec![
+                ServiceEndpoint { address: web.endpoint.address, port: 80, local: true },
+                ServiceEndpoint { address: Ipv4Addr::new(10, 42, 9, 9), port: 80, local: false },
+            ],
+        };
+        let table = ServiceTable { ports: vec![port(false, 7), port(true, 8)] };
+        network.services_apply(table).await.expect("apply");
+        let before = command("nft list table ip gantry");
         network.close().await;
+        nft("delete table ip gantry");
+        nft(&before);
+        assert_eq!(command("nft list table ip gantry"), before);
     });
 }
 
@@ -239,7 +287,7 @@ fn the_doctor_names_rules_of_others_that_stop_our_traffic() {
         nft("add chain ip filter INPUT { type filter hook input priority 0; policy drop; }");
         let findings = network.doctor().await;
         let says = |text: &str| findings.iter().any(|finding| finding.message.contains(text));
-        assert!(says("chain `INPUT` of table `ip filter`"), "{findings:?}");
+        assert!(says("chain `INPUT` of table `ip filter` lets in only what it knows"), "{findings:?}");
         network.close().await;
     });
 }
@@ -286,6 +334,100 @@ fn where_others_drop_what_they_do_not_know_our_links_pass() {
         });
         nft("chain ip filter FORWARD { policy drop; }");
         testkit::wait_until("our links to pass again", passes);
+        network.teardown().await.expect("teardown");
+        assert!(!rules().contains("gantry"), "{}", rules());
+    });
+}
+
+#[test]
+fn containers_find_names_and_the_api_where_the_hosts_input_stops_what_it_does_not_know() {
+    const API: Ipv4Addr = Ipv4Addr::new(10, 43, 0, 1);
+    on_host(|host| async move {
+        let network = host.open().await;
+        let pods = network.network_pods().id;
+        let pod = sandbox(&network, &pods, "", &[]).await;
+        let api = ServicePort {
+            name: "kubernetes".into(),
+            addresses: vec![API],
+            protocol: Protocol::Tcp,
+            port: 443,
+            node_port: None,
+            client_affinity: false,
+            internal_local: false,
+            external_local: false,
+            endpoints: vec![ServiceEndpoint { address: HOST, port: 6443, local: false }],
+        };
+        network.services_apply(ServiceTable { ports: vec![api] }).await.expect("apply");
+        tcp_server(&here(), 6443, "api");
+        tcp_server(&here(), 22, "ssh");
+        let patience = std::time::Duration::from_secs(2);
+        let names = || TcpStream::connect_timeout(&(Ipv4Addr::new(10, 43, 0, 10), 53).into(), patience);
+        // By default, at a rule, and at the end of a chain that a rule leads to, as `ufw` and others do.
+        let ways: [&[&str]; 3] = [
+            &["chain ip filter INPUT { policy drop; }"],
+            &["add rule ip filter INPUT counter reject"],
+            &[
+                "add chain ip filter rest",
+                "add rule ip filter rest drop",
+                "add rule ip filter INPUT jump rest",
+            ],
+        ];
+        for way in ways {
+            command("nft add table ip filter");
+            nft("add chain ip filter INPUT { type filter hook input priority 0; policy accept; }");
+            nft("add rule ip filter INPUT ct state established,related accept");
+            for line in way {
+                nft(line);
+            }
+            let rules = || command("nft -a list chain ip filter INPUT");
+            testkit::wait_until("our rules", || match rules() {
+                rules if rules.matches("gantry: from").count() == 2 => Ok(()),
+                rules => Err(rules),
+            });
+            assert!(ask(&pod.netns, API, 443).is_ok(), "the API, {}", rules());
+            assert!(unanswered_tcp(&pod.netns, HOST, 22).is_err(), "the host itself, {}", rules());
+            assert!(unanswered_tcp(&host.outside, HOST, 22).is_err(), "from outside, {}", rules());
+            assert!(inside(&pod.netns, names).is_ok(), "names, {}", rules());
+            // The program that owns such tables must still be able to read them.
+            let listed = std::process::Command::new("iptables-nft").args(["-S", "INPUT"]).output();
+            if let Ok(listed) = listed {
+                let text = String::from_utf8_lossy(&listed.stdout).into_owned();
+                assert!(listed.status.success() && text.contains("gantry: from"), "{listed:?}");
+            }
+            let problems = network.doctor().await;
+            let problems: Vec<_> =
+                problems.iter().filter(|finding| finding.severity == net::Severity::Problem).collect();
+            assert!(problems.is_empty(), "{problems:?}");
+            command("nft delete table ip filter");
+        }
+        network.close().await;
+    });
+}
+
+#[test]
+fn where_others_end_with_a_rule_that_refuses_everything_our_links_pass_before_it() {
+    on_host(|host| async move {
+        let network = host.open().await;
+        let client = sandbox(&network, &network.network_default().id, "client", &[]).await;
+        tcp_server(&host.outside, 80, "outside");
+        nft("add table inet filter");
+        nft("add chain inet filter forward { type filter hook forward priority 0; policy accept; }");
+        nft("add rule inet filter forward tcp dport 81 drop");
+        nft("add rule inet filter forward log prefix rest counter reject");
+        let rules = || command("nft list chain inet filter forward");
+        let passes = || match rules() {
+            rules if rules.matches("gantry: ").count() == 4 => Ok(()),
+            rules => Err(rules),
+        };
+        testkit::wait_until("our links to pass", passes);
+        assert!(ask(&client.netns, OUTSIDE, 80).is_ok(), "the outside, {}", rules());
+        unanswered_tcp(&client.netns, OUTSIDE, 81).expect_err("their rules come first");
+        // A second one before ours makes them useless: they move, and are not doubled.
+        nft("insert rule inet filter forward counter reject");
+        testkit::wait_until("our links to pass again", || {
+            passes()?;
+            if ask(&client.netns, OUTSIDE, 80).is_ok() { Ok(()) } else { Err(rules()) }
+        });
         network.teardown().await.expect("teardown");
         assert!(!rules().contains("gantry"), "{}", rules());
     });

@@ -39,7 +39,7 @@ impl Worker {
                 network: &self.shared.pod_network,
                 cluster_dns: self.shared.config.cluster_dns,
                 cluster_domain: &self.shared.config.cluster_domain,
-                host_dns: &self.shared.host_dns,
+                host_dns: &self.shared.host_dns(),
                 cgroup_parent: self.shared.config.cgroup_parent.clone(),
             },
             &self.pod,
