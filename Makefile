@@ -33,5 +33,5 @@ bench: build ## Measure against the peers, side by side
 	cargo build --release --package benches
 	benches/run $(RELEASE)
 
-install: build ## Install the binary to /usr/local/bin
-	install -m 755 $(RELEASE) /usr/local/bin/gantry
+install: build ## Install the binary and its systemd unit (PREFIX=/usr/local, DESTDIR=)
+	@PREFIX=$(PREFIX) DESTDIR=$(DESTDIR) scripts/install $(RELEASE)

@@ -6,6 +6,7 @@ mod changes;
 mod commit;
 mod create;
 mod devices;
+mod end;
 mod export;
 mod find;
 mod health;

@@ -49,6 +49,8 @@ pub(crate) struct Inner {
     pub(crate) events: EventBus,
     pub(crate) tasks: TaskTracker,
     pub(crate) closing: CancellationToken,
+    /// The host goes down: nothing is started any more.
+    pub(crate) going_down: CancellationToken,
     /// Let go of last, when the engine is closed.
     pub(crate) lock: Mutex<Option<RootLock>>,
 }
@@ -104,6 +106,7 @@ impl Engine {
                 log_watcher: crate::container::LogWatcher::default(),
                 tasks: TaskTracker::new(),
                 closing: CancellationToken::new(),
+                going_down: CancellationToken::new(),
                 lock: Mutex::new(Some(lock)),
             }),
         };
@@ -121,6 +124,12 @@ impl Engine {
         }
         self.inner.network.close().await;
         self.inner.lock.lock().take();
+    }
+
+    /// Removes the control groups of the instance, with whatever process is left in them.
+    pub async fn cgroups_remove(&self) -> Result<()> {
+        let own = std::path::PathBuf::from("/").join(&self.inner.config.instance);
+        blocking(move || crate::cgroup::kill(&own)).await
     }
 
     /// What the engine was opened with.

@@ -51,7 +51,7 @@ pub struct HostFacts {
     pub limits: HostLimits,
     /// Where the engine keeps its state.
     pub root: PathBuf,
-    /// Security features (`seccomp`, `apparmor`).
+    /// Security features that are applied (`seccomp`, `cgroupns`).
     pub security: Vec<String>,
     /// Default address pools, routes and so on that the user should know are missing.
     pub warnings: Vec<String>,

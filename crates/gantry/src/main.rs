@@ -9,6 +9,8 @@ use std::process::ExitCode;
 
 mod cli;
 mod config;
+mod init_system;
+mod log;
 mod modules;
 mod plugs;
 mod serve;

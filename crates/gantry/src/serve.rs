@@ -13,9 +13,11 @@ use client::Client;
 use engine::Engine;
 use k8s_openapi::api::core::v1::Node;
 use tokio::net::UnixListener;
+use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::config::Config;
+use crate::init_system;
 use crate::plugs::{InProcess, LocalNode};
 use crate::services::Services;
 
@@ -24,6 +26,10 @@ const KUBERNETES_VERSION: &str = "v1.36.0";
 
 /// How long each service may take to stop.
 const GRACE: Duration = Duration::from_secs(10);
+
+/// How long containers and pods may take to end when the host goes down, whatever they ask for: as long
+/// as systemd gives a service of its own.
+const LONGEST_END: Duration = Duration::from_secs(90);
 
 /// Runs the control plane and the node until `signal`, or until the first service fails.
 pub(crate) async fn serve(config: &Config, signal: impl Future<Output = &'static str>) -> anyhow::Result<()> {
@@ -79,9 +85,16 @@ pub(crate) async fn serve(config: &Config, signal: impl Future<Output = &'static
     );
     let agent = Arc::new(agent);
     nodes.set(Arc::clone(&agent));
-    services.start("node", GRACE, async move |stop| {
-        agent.run(stop).await;
-        Ok(())
+    let host_goes_down = CancellationToken::new();
+    services.start("node", LONGEST_END + 2 * GRACE, {
+        let (engine, host_goes_down) = (engine.clone(), host_goes_down.clone());
+        async move |stop| {
+            agent.run(stop).await;
+            if host_goes_down.is_cancelled() {
+                tokio::join!(agent.end_containers(LONGEST_END), engine.containers_end(LONGEST_END));
+            }
+            Ok(())
+        }
     });
     services.start("docker", GRACE, {
         let about = docker::About {
@@ -111,6 +124,19 @@ pub(crate) async fn serve(config: &Config, signal: impl Future<Output = &'static
     info!(root = %config.root.display(), api = %api_address, docker = %config.docker_socket.display(), "serving");
     println!("export DOCKER_HOST=unix://{}", config.docker_socket.display());
     println!("export KUBECONFIG={}", config.kubeconfig.display());
+    init_system::ready();
+    let signal = async {
+        let name = signal.await;
+        if init_system::host_goes_down().await {
+            info!("the host goes down: containers and pods end");
+            init_system::stopping(LONGEST_END + 6 * GRACE);
+            host_goes_down.cancel();
+        } else {
+            info!("containers keep running");
+            init_system::stopping(6 * GRACE);
+        }
+        name
+    };
     services.run_until(signal).await
 }
 

@@ -49,7 +49,7 @@ impl Services {
     ) -> anyhow::Result<()> {
         let failure = tokio::select! {
             name = signal => {
-                info!(signal = name, "stopping; containers keep running");
+                info!(signal = name, "stopping");
                 None
             }
             (index, outcome) = first_ended(&mut self.running) => {

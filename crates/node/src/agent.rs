@@ -118,7 +118,6 @@ impl Agent {
             clock,
             recorder,
             capacity,
-            host_dns,
             services: services.store(),
         };
         Self { shared: Arc::new(shared), pods, services, slices, events: Mutex::new(Some(writer)) }
@@ -141,6 +140,18 @@ impl Agent {
             )
         };
         parts.await;
+    }
+
+    /// Ends the containers of all pods, as the host goes down: with hooks, signals and grace as when a pod
+    /// is deleted, `longest` at most. The pods stay, and their containers are started again when the host
+    /// is back. Call it after [`Self::run`] has returned.
+    pub async fn end_containers(&self, longest: Duration) {
+        let pods = self.pods.store().list();
+        let ends = pods.into_iter().map(|pod| async {
+            let (worker, _mailbox) = Worker::new(Arc::clone(&self.shared), pod);
+            worker.end_for_host(longest).await;
+        });
+        futures::future::join_all(ends).await;
     }
 
     /// Starts a worker for each pod, hands on what concerns it, and waits for all in the end.

@@ -201,7 +201,12 @@ fn end(next: &mut Life, effects: &mut Vec<Effect>, wishes: Wishes, code: i32) {
 /// What an engine does on opening with a container that does not run.
 fn reopen(next: &mut Life, effects: &mut Vec<Effect>, wishes: Wishes) {
     match next.status {
-        Status::Restarting => effects.push(Effect::RestartAfter(Duration::ZERO)),
+        Status::Restarting => {
+            // A start of the engine is no failure of the container's.
+            next.restart_count = 0;
+            next.short_runs = 0;
+            effects.push(Effect::RestartAfter(Duration::ZERO));
+        }
         Status::Exited if wishes.auto_remove => effects.push(Effect::Remove),
         // `always` means also after the engine was started anew, even if it was stopped by hand.
         Status::Exited if wishes.restart == RestartPolicy::Always => {

@@ -100,9 +100,11 @@ impl Engine {
             tokio::select! {
                 () = tokio::time::sleep(delay) => {}
                 () = engine.inner.closing.cancelled() => return,
+                () = engine.inner.going_down.cancelled() => return,
             }
             let operation = cell.operation.lock().await;
-            if cell.status() != Status::Restarting || engine.inner.closing.is_cancelled() {
+            let ends = engine.inner.closing.is_cancelled() || engine.inner.going_down.is_cancelled();
+            if cell.status() != Status::Restarting || ends {
                 return;
             }
             if let Err(error) = engine.start_locked(&cell, true).await {

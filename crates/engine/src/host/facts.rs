@@ -54,12 +54,10 @@ fn enabled(text: &str) -> String {
     text.lines().filter_map(one).collect::<Vec<_>>().join(" ")
 }
 
-/// The security features that containers are held by.
+/// The security features that containers are held by: what the kernel has and is not applied is not among
+/// them.
 pub(super) fn security() -> Vec<String> {
     let mut features = Vec::new();
-    if fs::read_to_string("/sys/module/apparmor/parameters/enabled").is_ok_and(|text| text.trim() == "Y") {
-        features.push("apparmor".to_owned());
-    }
     if Path::new("/proc/sys/kernel/seccomp/actions_avail").exists() {
         features.push("seccomp".to_owned());
     }

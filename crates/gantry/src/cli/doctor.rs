@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use serde::Serialize;
 
 use super::output;
@@ -50,6 +51,7 @@ pub(super) fn run(config: &Config, arguments: output::Arguments) -> anyhow::Resu
     findings.extend(["net", "pid", "ipc", "uts", "mnt", "user", "cgroup"].map(namespace));
     findings.push(seccomp());
     findings.push(forwarding());
+    findings.extend(networks(config)?);
     findings.push(disk(&config.root));
     findings.extend(["docker", "kubectl"].map(client));
     output::print(&arguments, &["CHECK", "STATE", "FOUND", "CURE"], &findings, |finding| {
@@ -185,6 +187,25 @@ fn forwarding() -> Finding {
     } else {
         Finding::ok("forwarding", "net.ipv4.ip_forward is off; gantry up switches it on")
     }
+}
+
+/// What the networks say: rules of others, and what they do to containers' traffic.
+fn networks(config: &Config) -> anyhow::Result<Vec<Finding>> {
+    let config = crate::serve::engine_config(config)?.network;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .context("start the runtime")?;
+    let found = runtime.block_on(net::examine(config));
+    if found.is_empty() {
+        return Ok(vec![Finding::ok("network", "nothing stands in the way of containers' traffic")]);
+    }
+    let finding = |finding: net::Finding| match finding.severity {
+        net::Severity::Notice => Finding::notice("network", finding.message, finding.cure),
+        net::Severity::Problem => Finding::problem("network", finding.message, finding.cure),
+    };
+    Ok(found.into_iter().map(finding).collect())
 }
 
 fn disk(root: &Path) -> Finding {

@@ -92,6 +92,9 @@ async fn take_down(config: &Config) -> anyhow::Result<()> {
     }
     let network = engine.network().clone();
     engine.close().await;
+    if let Err(error) = engine.cgroups_remove().await {
+        eprintln!("remove the control groups: {}", error.full_message());
+    }
     network.teardown().await.context("take the networks down")
 }
 

@@ -1,30 +1,18 @@
 //! `gantry up`: control plane and node in one process, in the foreground.
 
-use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
 
 use crate::config::Config;
-
-/// Libraries that tell at the level `info` what is news to their authors only.
-const QUIET: &str = "fjall=warn,lsm_tree=warn";
 
 pub(super) fn run(config: &Config) -> anyhow::Result<ExitCode> {
     anyhow::ensure!(
         rustix::process::geteuid().is_root(),
         "gantry up makes namespaces, mounts and networks: run it as root"
     );
-    // What is said later about the same target holds.
-    let filter = EnvFilter::try_new(format!("{QUIET},{}", config.log))
-        .with_context(|| format!("read the log filter `{}`", config.log))?;
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .init();
+    crate::log::start(&config.log, std::env::var("JOURNAL_STREAM").ok().as_deref())?;
     crate::modules::load()?;
     // One provider of cryptography for all of TLS, before anything uses it.
     let _ = rustls::crypto::ring::default_provider().install_default();

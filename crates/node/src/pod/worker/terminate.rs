@@ -39,6 +39,18 @@ impl Worker {
         self.gone = true;
     }
 
+    /// Ends the pod's containers as the host goes down, and what holds them; nothing is cleared away.
+    pub(crate) async fn end_for_host(mut self, longest: Duration) {
+        let Ok(observation) = Observation::new(&self.shared.engine, &self.uid) else { return };
+        let Some(sandbox) = observation.sandbox.as_ref().map(|sandbox| sandbox.id.clone()) else { return };
+        if tokio::time::timeout(longest, self.stop_containers(&observation)).await.is_err() {
+            info!(pod = %self.name(), "did not end in time and is killed");
+        }
+        if let Err(error) = Self::tolerate(self.shared.engine.sandbox_stop(&sandbox).await) {
+            warn!(pod = %self.name(), error = %error.full_message(), "cannot end the pod's sandbox");
+        }
+    }
+
     /// Stops the main containers together, then sidecars from the last to the first.
     async fn stop_containers(&mut self, observation: &Observation) {
         let grace = self.grace();
