@@ -139,10 +139,12 @@ fn end(socket: &mut Socket, of: &ForeignChain, chain: &str, depth: u32) -> io::R
     for rule in rules(socket, of, chain)? {
         match rule.fate {
             fate @ (Fate::Stopped | Fate::Accepted) => return Ok(fate),
-            Fate::Led(other) => match end(socket, of, &other, depth - 1)? {
-                fate @ (Fate::Stopped | Fate::Accepted) => return Ok(fate),
-                _ => {}
-            },
+            Fate::Led(other) => {
+                let led = end(socket, of, &other, depth - 1)?;
+                if matches!(led, Fate::Stopped | Fate::Accepted) {
+                    return Ok(led);
+                }
+            }
             Fate::Returned => break,
             Fate::Open => {}
         }
