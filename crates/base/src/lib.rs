@@ -7,11 +7,13 @@
 #![forbid(unsafe_code)]
 
 pub mod backoff;
+pub mod beneath;
 pub mod clock;
 pub mod error;
 pub mod fs;
 pub mod id;
 pub mod overlay;
+pub mod place;
 pub mod random;
 pub mod record;
 
