@@ -17,6 +17,7 @@ mod probe;
 mod replica_set;
 mod resources;
 mod secret;
+mod security;
 mod service;
 mod volume;
 

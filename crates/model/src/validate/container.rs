@@ -252,6 +252,7 @@ fn security(container: &Value, path: &Path<'_>, errors: &mut Errors) {
             invalid(errors, &path.child(name), id, names::in_range(id, 0, i64::from(i32::MAX)));
         }
     }
+    super::security::seccomp(context, &path, errors);
     if context.get("allowPrivilegeEscalation") == Some(&Value::Bool(false)) {
         let adds_admin = context
             .get("capabilities")

@@ -5,7 +5,8 @@ use std::collections::HashSet;
 use serde_json::Value;
 
 use super::{
-    Errors, container, flag, invalid, list, metadata, not_negative, number, one_of, resources, text, volume,
+    Errors, container, flag, invalid, list, metadata, not_negative, number, one_of, resources, security,
+    text, volume,
 };
 use crate::field::{FieldError, Path};
 use crate::names;
@@ -39,7 +40,7 @@ pub(super) fn spec(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
     one_of(errors, spec, "dnsPolicy", path, &DNS_POLICIES);
     let selector = StringMap::new(spec.get("nodeSelector").and_then(Value::as_object));
     metadata::labels(selector, &path.child("nodeSelector"), errors);
-    security(spec, path, errors);
+    security_context(spec, path, errors);
     let account = text(spec, "serviceAccountName");
     if !account.is_empty() {
         invalid(errors, &path.child("serviceAccountName"), account, names::dns1123_subdomain(account));
@@ -110,7 +111,7 @@ fn containers(spec: &Value, path: &Path<'_>, volumes: &HashSet<&str>, errors: &m
     }
 }
 
-fn security(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
+fn security_context(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
     let Some(context) = spec.get("securityContext") else { return };
     let path = path.child("securityContext");
     for name in ["runAsUser", "runAsGroup", "fsGroup"] {
@@ -123,6 +124,8 @@ fn security(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
         let id = group.as_i64().unwrap_or_default();
         invalid(errors, &groups.index(index), id, names::in_range(id, 0, MAX_ID));
     }
+    security::seccomp(context, &path, errors);
+    security::sysctls(context, &path, errors);
     if flag(spec, "shareProcessNamespace") && flag(spec, "hostPID") {
         let message = "ShareProcessNamespace and HostPID cannot both be enabled";
         errors.push(FieldError::invalid(&path.child("shareProcessNamespace"), true, message));

@@ -1,0 +1,145 @@
+//! Rules of security contexts that pods and containers have in common, and of kernel parameters.
+
+use std::collections::HashSet;
+
+use serde_json::Value;
+
+use super::{Errors, list, text};
+use crate::field::{FieldError, Path};
+
+const SECCOMP_TYPES: [&str; 3] = ["Localhost", "RuntimeDefault", "Unconfined"];
+/// Bytes of a kernel parameter's name.
+const LONGEST_SYSCTL: usize = 253;
+
+/// The system call filter of the security context `context`, which is at `path`.
+pub(super) fn seccomp(context: &Value, path: &Path<'_>, errors: &mut Errors) {
+    let Some(profile) = context.get("seccompProfile").filter(|profile| !profile.is_null()) else { return };
+    let path = path.child("seccompProfile");
+    let (kind, named) =
+        (text(profile, "type"), profile.get("localhostProfile").filter(|name| !name.is_null()));
+    match (kind, named) {
+        ("", _) => errors
+            .push(FieldError::required(&path.child("type"), "type is required when seccompProfile is set")),
+        ("Localhost", None) => errors.push(FieldError::required(
+            &path.child("localhostProfile"),
+            "must be set when seccomp type is Localhost",
+        )),
+        ("Localhost", Some(name)) => {
+            descending(name.as_str().unwrap_or_default(), &path.child("localhostProfile"), errors);
+        }
+        ("RuntimeDefault" | "Unconfined", Some(name)) => errors.push(FieldError::invalid(
+            &path.child("localhostProfile"),
+            name.clone(),
+            "can only be set when seccomp type is Localhost",
+        )),
+        ("RuntimeDefault" | "Unconfined", None) => {}
+        (other, _) => errors.push(FieldError::not_supported(&path.child("type"), other, &SECCOMP_TYPES)),
+    }
+}
+
+/// The kernel parameters of a pod's security context, which is at `path`.
+pub(super) fn sysctls(context: &Value, path: &Path<'_>, errors: &mut Errors) {
+    let path = path.child("sysctls");
+    let mut seen = HashSet::new();
+    for (index, sysctl) in list(context, "sysctls").iter().enumerate() {
+        let (path, name) = (path.index(index), text(sysctl, "name"));
+        let path = path.child("name");
+        if name.is_empty() {
+            errors.push(FieldError::required(&path, ""));
+        } else if !is_sysctl(name) {
+            errors.push(FieldError::invalid(
+                &path,
+                name,
+                format!(
+                    "must have at most {LONGEST_SYSCTL} characters and match regex ^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$"
+                ),
+            ));
+        } else if !seen.insert(name) {
+            errors.push(FieldError::duplicate(&path, name));
+        }
+    }
+}
+
+/// Whether this is how a kernel parameter may be named: words between dots or slashes.
+fn is_sysctl(name: &str) -> bool {
+    let end = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let inner = |byte: u8| end(byte) || byte == b'-' || byte == b'_';
+    let word = |word: &str| {
+        let bytes = word.as_bytes();
+        matches!(bytes, [first, .., last] if end(*first) && end(*last) && bytes.iter().all(|&byte| inner(byte)))
+            || matches!(bytes, [one] if end(*one))
+    };
+    name.len() <= LONGEST_SYSCTL && name.split(['.', '/']).all(word)
+}
+
+/// A path that leads down from a directory of the node's.
+fn descending(name: &str, path: &Path<'_>, errors: &mut Errors) {
+    if name.is_empty() {
+        errors.push(FieldError::required(path, "must be set when seccomp type is Localhost"));
+    }
+    if name.starts_with('/') {
+        errors.push(FieldError::invalid(path, name, "must be a relative path"));
+    }
+    if name.split('/').any(|part| part == "..") {
+        errors.push(FieldError::invalid(path, name, "must not contain '..'"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[track_caller]
+    fn check(context: Value, expected: &[&str]) {
+        let mut errors = Errors::new();
+        let path = Path::root("securityContext");
+        seccomp(&context, &path, &mut errors);
+        sysctls(&context, &path, &mut errors);
+        let found: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        assert_eq!(found.len(), expected.len(), "{found:?}");
+        for (found, expected) in found.iter().zip(expected) {
+            assert!(found.contains(expected), "{found:?} does not say {expected:?}");
+        }
+    }
+
+    #[test]
+    fn kernel_parameters_have_names_and_each_is_named_once() {
+        let named = |names: &[&str]| {
+            let all: Vec<Value> = names.iter().map(|name| json!({"name": name, "value": "1"})).collect();
+            json!({"sysctls": all})
+        };
+        check(
+            named(&[
+                "kernel.shm_rmid_forced",
+                "net/ipv4/conf/eth0/forwarding",
+                "a",
+                "net.ipv4.conf.eth0-1.x",
+            ]),
+            &[],
+        );
+        check(named(&["net.a", "net.a"]), &["Duplicate value"]);
+        check(named(&[""]), &["Required value"]);
+        for bad in
+            ["..", "a..b", "/a", "a.", "-a", "a_", "A", "a b", "net.ipv4/../x", "a\n", &"a".repeat(254)]
+        {
+            check(named(&[bad]), &["must have at most 253 characters"]);
+        }
+    }
+
+    #[test]
+    fn a_profile_of_the_node_is_named_by_a_path_that_leads_down() {
+        let of = |profile: Value| json!({"seccompProfile": profile});
+        check(of(json!({"type": "RuntimeDefault"})), &[]);
+        check(of(json!({"type": "Localhost", "localhostProfile": "team/one.json"})), &[]);
+        check(of(json!({"type": "Localhost"})), &["must be set when seccomp type is Localhost"]);
+        check(
+            of(json!({"type": "Localhost", "localhostProfile": "/etc/shadow"})),
+            &["must be a relative path"],
+        );
+        check(of(json!({"type": "Localhost", "localhostProfile": "../x"})), &["must not contain '..'"]);
+        check(of(json!({"type": "Unconfined", "localhostProfile": "x"})), &["can only be set when"]);
+        check(of(json!({"type": "Other"})), &["Unsupported value"]);
+        check(of(json!({})), &["type is required"]);
+    }
+}
