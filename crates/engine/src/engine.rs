@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use base::{Clock, Random, Timestamp};
 use parking_lot::{Mutex, RwLock};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -23,6 +24,10 @@ use crate::volume::Volumes;
 
 /// How long closing waits for what is being done.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How much of what was thrown away is removed at a time: large trees must not take all the threads
+/// and the whole disk.
+const REMOVALS: usize = 2;
 
 /// A handle to the engine; cheap to clone.
 #[derive(Clone)]
@@ -48,6 +53,8 @@ pub(crate) struct Inner {
     pub(crate) log_watcher: crate::container::LogWatcher,
     pub(crate) events: EventBus,
     pub(crate) tasks: TaskTracker,
+    /// Places for those who remove what was thrown away.
+    pub(crate) removals: Arc<Semaphore>,
     pub(crate) closing: CancellationToken,
     /// The host goes down: nothing is started any more.
     pub(crate) going_down: CancellationToken,
@@ -105,6 +112,7 @@ impl Engine {
                 volumes,
                 log_watcher: crate::container::LogWatcher::default(),
                 tasks: TaskTracker::new(),
+                removals: Arc::new(Semaphore::new(REMOVALS)),
                 closing: CancellationToken::new(),
                 going_down: CancellationToken::new(),
                 lock: Mutex::new(Some(lock)),

@@ -28,6 +28,8 @@ pub(crate) struct ContainerCell {
     pub(crate) waiting: Mutex<Vec<WaitingClient>>,
     /// Wakes the health checks when it is dropped or replaced.
     pub(crate) health: Mutex<Option<tokio_util::sync::DropGuard>>,
+    /// Its first process as its shim told it: number, and start in clock ticks since boot.
+    pub(crate) started: Mutex<Option<(u32, u64)>>,
 }
 
 /// What those who wait for a container see.
@@ -95,6 +97,7 @@ impl ContainerCell {
             sandbox,
             waiting: Mutex::default(),
             health: Mutex::default(),
+            started: Mutex::default(),
         }
     }
 

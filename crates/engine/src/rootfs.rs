@@ -1,6 +1,6 @@
 //! A container's root file system as the engine looks into it, from outside.
 //!
-//! A running container is entered through `/proc/<pid>/root`. One that does not run has its layers
+//! A running container is entered through the root of its first process, which is held meanwhile. One that does not run has its layers
 //! put together in a mount that is attached nowhere: nobody else sees it, and it goes when its
 //! descriptor is closed. Whatever is opened below either is opened by `openat2` confined to it.
 
@@ -8,10 +8,15 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use base::overlay::Overlay;
+use runtime::held::HeldProcess;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
+use rustix::io::Errno;
 
 use crate::error::{Context, Error, Result};
 use crate::state::Layers;
+
+/// How often a path is resolved anew that the kernel gave up because of a rename.
+const TRIES: usize = 64;
 
 /// A root directory into which paths can be resolved.
 #[derive(Debug)]
@@ -20,11 +25,9 @@ pub(crate) struct RootFs {
 }
 
 impl RootFs {
-    /// The root of the running process `pid`, mounts included.
-    pub(crate) fn of_process(pid: u32) -> Result<Self> {
-        let path = format!("/proc/{pid}/root");
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let root = openat(CWD, &path, flags, Mode::empty()).context(|| format!("open `{path}`"))?;
+    /// The root of a running process, mounts included.
+    pub(crate) fn of_process(held: &HeldProcess) -> Result<Self> {
+        let root = held.root().context(|| "open the container's root".to_owned())?;
         Ok(Self { root })
     }
 
@@ -49,11 +52,8 @@ impl RootFs {
     }
 
     /// A directory of the host, for example a volume's.
-    pub(crate) fn of_directory(path: &Path) -> Result<Self> {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let root =
-            openat(CWD, path, flags, Mode::empty()).context(|| format!("open `{}`", path.display()))?;
-        Ok(Self { root })
+    pub(crate) fn of_directory(root: OwnedFd) -> Self {
+        Self { root }
     }
 
     /// A container's layers; what is written is the container's. It must not run meanwhile.
@@ -74,7 +74,14 @@ impl RootFs {
         let relative = path.trim_start_matches('/');
         let relative = if relative.is_empty() { "." } else { relative };
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-        openat2(&self.root, relative, flags | OFlags::CLOEXEC, Mode::empty(), resolve)
+        let mut tries = 0;
+        loop {
+            match openat2(&self.root, relative, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
+                // Something was renamed meanwhile; one who renames all the time is not served.
+                Err(Errno::AGAIN | Errno::INTR) if tries < TRIES => tries += 1,
+                result => return result,
+            }
+        }
     }
 
     /// Opens the directory that `path` is in, and tells the last part of `path`. The last part is

@@ -3,9 +3,10 @@
 mod connect;
 mod create;
 pub(crate) mod files;
+mod group;
 pub(crate) mod launch;
 mod list;
-mod memory;
+pub(crate) mod memory;
 mod remove;
 mod stop;
 
@@ -16,7 +17,7 @@ use std::sync::Arc;
 use base::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::container::{Dns, HostEntry, PortBinding, PublishedPort};
+use crate::container::{Dns, HostEntry, PortBinding, PublishedPort, Resources};
 use crate::id::{ContainerId, SandboxId};
 use crate::network::{Endpoint, EndpointSpec};
 
@@ -42,8 +43,11 @@ pub struct SandboxSpec {
     pub hosts: Vec<HostEntry>,
     /// Ports of its address that are reachable from the host.
     pub ports: Vec<PortBinding>,
-    /// The cgroup below which its containers' are made; `None` is the engine's own.
+    /// The cgroup below which its own is made, which holds those of its containers: absolute, or
+    /// below the engine's own, which `None` is.
     pub cgroup_parent: Option<String>,
+    /// Limits of all its containers together.
+    pub resources: Resources,
     /// Namespaced kernel parameters.
     pub sysctls: BTreeMap<String, String>,
     /// Labels.

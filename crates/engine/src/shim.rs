@@ -22,6 +22,8 @@ const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct Shim {
     pub(crate) handle: ShimHandle,
+    /// Of the protocol that it speaks.
+    pub(crate) version: u32,
 }
 
 impl Shim {
@@ -37,7 +39,7 @@ impl Shim {
                     start_time: sandbox.start_time,
                     init_pid: sandbox.init_pid,
                 };
-                Ok((Self { handle }, sandbox))
+                Ok((Self { handle, version: sandbox.version }, sandbox))
             }
             other => Err(unexpected(&other)),
         }

@@ -9,8 +9,10 @@ mod namespaces;
 mod resources;
 mod security;
 
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
+use runtime::shim::descriptors::Descriptors;
 use runtime::spec::{Linux, LinuxDevice, Process, Root, Spec};
 
 use crate::container::{ContainerSpec, Mount, ResolvedSpec};
@@ -23,7 +25,7 @@ pub(crate) use resources::{throttled, to_oci as resources_to_oci};
 pub(crate) use security::{capability_names, capability_sets};
 
 /// What was found out before a container is started.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Surroundings {
     /// As whom it runs.
     pub(crate) identity: Identity,
@@ -44,10 +46,13 @@ pub(crate) struct Surroundings {
 }
 
 /// A mount whose source is known.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Debug)]
 pub(crate) enum PreparedMount {
-    /// A path of the host.
+    /// A part of the host's tree.
     Bind {
+        /// It, open; `None` where nobody but the host's administrator can change what is at its path.
+        open: Option<OwnedFd>,
+        /// Where it was found.
         source: PathBuf,
         target: String,
         read_only: bool,
@@ -94,8 +99,13 @@ impl PreparedMount {
     }
 }
 
-/// The whole document for a container.
-pub(crate) fn generate(spec: &ContainerSpec, resolved: &ResolvedSpec, around: &Surroundings) -> Result<Spec> {
+/// The whole document for a container, and what it names on the host as far as that is open.
+pub(crate) fn generate(
+    spec: &ContainerSpec,
+    resolved: &ResolvedSpec,
+    mut around: Surroundings,
+) -> Result<(Spec, Descriptors)> {
+    let mut descriptors = Descriptors::default();
     let capabilities = capability_names(&spec.security)?;
     let privileged = spec.security.privileged;
     let process = Process {
@@ -110,33 +120,37 @@ pub(crate) fn generate(spec: &ContainerSpec, resolved: &ResolvedSpec, around: &S
         oom_score_adj: spec.resources.oom_score_adj,
         ..Process::default()
     };
-    let namespaces = namespaces::namespaces(&spec.namespaces, &around.joined);
+    let sysctls = sysctls(spec, &around);
+    let rootfs_propagation = mounts::rootfs_propagation(&around.mounts);
+    let mounts = mounts::mounts(spec, &mut around, privileged, &mut descriptors);
+    let namespaces = namespaces::namespaces(&spec.namespaces, around.joined, &mut descriptors);
     let own_uts = namespaces::makes_new(&namespaces, runtime::spec::NamespaceKind::Uts);
     let linux = Linux {
-        sysctl: sysctls(spec, around),
+        sysctl: sysctls,
         resources: Some(runtime::spec::Resources {
             devices: security::device_rules(spec, &around.devices)?,
             ..resources::to_oci(&spec.resources, &around.block_devices)
         }),
-        cgroups_path: Some(around.cgroup.clone()),
+        cgroups_path: Some(around.cgroup),
         namespaces,
-        devices: around.devices.clone(),
+        devices: around.devices,
         seccomp: security::seccomp(&spec.security, &capabilities)?,
         masked_paths: security::masked_paths(&spec.security),
         readonly_paths: security::read_only_paths(&spec.security),
-        rootfs_propagation: mounts::rootfs_propagation(&around.mounts),
+        rootfs_propagation,
         ..Linux::default()
     };
-    Ok(Spec {
+    let document = Spec {
         oci_version: runtime::spec::VERSION.to_owned(),
         root: Some(Root { path: "rootfs".into(), readonly: spec.read_only_rootfs }),
         process: Some(process),
         hostname: own_uts.then(|| resolved.hostname.clone()),
         domainname: spec.domainname.clone().filter(|_| own_uts),
-        mounts: mounts::mounts(spec, around, privileged),
+        mounts,
         linux: Some(linux),
         ..Spec::default()
-    })
+    };
+    Ok((document, descriptors))
 }
 
 fn sysctls(spec: &ContainerSpec, around: &Surroundings) -> std::collections::BTreeMap<String, String> {

@@ -101,6 +101,11 @@ impl Layout {
         self.run.join("sandboxes").join(id.as_str())
     }
 
+    /// The memory that a sandbox's containers share.
+    pub(crate) fn shared_memory(&self, id: &SandboxId) -> PathBuf {
+        self.sandbox_run(id).join("shm")
+    }
+
     pub(crate) fn bundle(&self, container: &ContainerId) -> PathBuf {
         self.run.join("bundles").join(container.as_str())
     }

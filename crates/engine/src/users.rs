@@ -3,8 +3,9 @@
 use std::io::Read;
 use std::os::fd::BorrowedFd;
 
+use base::place::Place;
 use runtime::spec::HIGHEST_ID;
-use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, openat2};
 
 use crate::error::{Error, Result};
 
@@ -143,12 +144,17 @@ impl<'a> Group<'a> {
 /// A file of the root file system; empty where it cannot be read: many images have none.
 fn read(root: BorrowedFd<'_>, path: &str) -> String {
     // Without the confinement a symbolic link in the image could show a file of the host.
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
     let opened =
         openat2(root, path, flags, Mode::empty(), ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS);
     let mut bytes = Vec::new();
-    if let Ok(fd) = opened {
-        let _ = std::fs::File::from(fd).take(LONGEST).read_to_end(&mut bytes);
+    // Only a regular file: a device could have no end, or do something when it is opened.
+    if let Ok(fd) = opened
+        && let place = Place::of(fd)
+        && place.kind().is_ok_and(|kind| kind == FileType::RegularFile)
+        && let Ok(file) = place.read()
+    {
+        let _ = file.take(LONGEST).read_to_end(&mut bytes);
     }
     String::from_utf8_lossy(&bytes).into_owned()
 }

@@ -53,6 +53,14 @@ pub struct Volume {
     pub usage: Option<VolumeUsage>,
 }
 
+impl Volume {
+    /// The kind of file system that it is, where it is not a directory of the host.
+    pub(crate) fn filesystem(&self) -> Option<&str> {
+        let kind = self.options.get("type").map(String::as_str);
+        kind.filter(|kind| !matches!(*kind, "" | "none" | "bind"))
+    }
+}
+
 /// How a volume is used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct VolumeUsage {

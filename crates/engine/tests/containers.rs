@@ -42,6 +42,9 @@ fn a_container_sees_what_was_asked_for() {
                 propagation: Default::default(),
                 create: false,
                 non_recursive: false,
+                subpath: None,
+                must_be: None,
+                writable_below: false,
             },
         });
         assert_eq!(output(&engine, spec).await, "box\n65534\n/home\nb c\nbox\ncontent\nread-only\n");

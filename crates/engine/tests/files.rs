@@ -109,6 +109,9 @@ fn a_missing_bind_source_is_told_unless_it_is_to_be_made() {
                     propagation: Default::default(),
                     create,
                     non_recursive: false,
+                    subpath: None,
+                    must_be: None,
+                    writable_below: false,
                 },
             }],
             ..shell("echo x > /data/file")

@@ -211,7 +211,6 @@ fn node_config(config: &Config) -> node::Config {
         cluster_dns: IpAddr::V4(cluster_dns(config)),
         cluster_domain: config.cluster_domain.clone(),
         kubernetes_version: KUBERNETES_VERSION.to_owned(),
-        cgroup_parent: None,
         pods: 110,
     }
 }

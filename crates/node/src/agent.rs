@@ -1,6 +1,7 @@
 //! The node agent: one worker per pod of this node, the node's own object, services and names.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,8 +20,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::config::Config;
+use crate::files::FileWork;
 use crate::labels;
 use crate::pod::downward::NodeCapacity;
+use crate::pod::groups;
 use crate::pod::worker::{Mailbox, Message, Worker};
 use crate::registration::Registration;
 
@@ -34,10 +37,25 @@ pub(crate) struct Shared {
     pub(crate) capacity: NodeCapacity,
     /// The engine's network for pods.
     pub(crate) pod_network: String,
+    pub(crate) files: FileWork,
     services: Store<Service>,
+    pods: Store<Pod>,
+    /// Held while the weights of the pods' groups are worked out and set.
+    weighing: tokio::sync::Mutex<()>,
 }
 
 impl Shared {
+    /// Gives the groups of pods the weights that follow from all pods of this node.
+    pub(crate) async fn weigh_groups(&self) {
+        let _weighing = self.weighing.lock().await;
+        let pods = self.pods.list();
+        for (group, resources) in groups::weights(pods.iter().map(AsRef::as_ref), self.capacity.cpu_millis) {
+            if let Err(error) = self.engine.group_apply(group, resources).await {
+                warn!(group, error = %error.full_message(), "cannot set the weight of a group of pods");
+            }
+        }
+    }
+
     /// All services, for environments.
     pub(crate) fn services(&self) -> Vec<Arc<Service>> {
         self.services.list()
@@ -118,7 +136,10 @@ impl Agent {
             clock,
             recorder,
             capacity,
+            files: FileWork::new(),
             services: services.store(),
+            pods: pods.store(),
+            weighing: tokio::sync::Mutex::default(),
         };
         Self { shared: Arc::new(shared), pods, services, slices, events: Mutex::new(Some(writer)) }
     }
@@ -165,13 +186,24 @@ impl Agent {
             () = pods.synced() => {}
             () = stop.cancelled() => return,
         }
-        self.clear_unknown().await;
+        let left = self.clear_unknown().await;
         let mut workers = Workers {
             shared: Arc::clone(&self.shared),
             stop: stop.clone(),
             mailboxes: HashMap::new(),
             tasks: JoinSet::new(),
         };
+        for directory in left {
+            // Beside the workers: what the API knows is to be started meanwhile.
+            let shared = Arc::clone(&self.shared);
+            workers.tasks.spawn(async move {
+                let removed = shared.files.removal(move || crate::pod::remove(&directory)).await;
+                if let Err(error) = removed {
+                    warn!(%error, "cannot remove the files of a pod that the API does not know");
+                }
+                String::new()
+            });
+        }
         let mut events = self.subscribe();
         loop {
             tokio::select! {
@@ -203,8 +235,10 @@ impl Agent {
         self.shared.engine.events(EventQuery { kinds, actions, ..EventQuery::default() })
     }
 
-    /// Removes what the engine still has of pods that the API no longer knows.
-    async fn clear_unknown(&self) {
+    /// Removes what the engine still has of pods that the API no longer knows; gives the directories
+    /// of their files.
+    async fn clear_unknown(&self) -> Vec<PathBuf> {
+        let mut left = Vec::new();
         let known: std::collections::HashSet<String> =
             self.pods.store().list().iter().filter_map(|pod| pod.metadata.uid.clone()).collect();
         let filter = engine::sandbox::SandboxFilter { labels: vec![labels::POD_UID.to_owned()], ready: None };
@@ -219,9 +253,9 @@ impl Agent {
                 continue;
             }
             let directory = self.shared.config.pod_directory(uid);
-            let _ = crate::pod::volumes::remove(&directory.join("volumes"));
-            let _ = std::fs::remove_dir_all(directory);
+            left.push(directory);
         }
+        left
     }
 }
 

@@ -18,8 +18,6 @@ pub struct Config {
     pub cluster_domain: String,
     /// Version text that the node reports for its components, such as `v1.36.0`.
     pub kubernetes_version: String,
-    /// The cgroup below which all pods are; `None` is the engine's own.
-    pub cgroup_parent: Option<String>,
     /// So many pods at most.
     pub pods: u32,
 }

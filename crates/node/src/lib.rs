@@ -9,6 +9,7 @@
 
 mod agent;
 mod config;
+mod files;
 pub mod images;
 pub mod labels;
 pub mod pod;

@@ -7,14 +7,24 @@ pub mod container_spec;
 pub mod downward;
 pub mod env;
 pub mod expand;
+pub mod groups;
 pub mod observe;
 pub mod plan;
 pub mod resources;
 pub mod sandbox_spec;
 pub mod status;
-pub mod subpath;
+pub mod sysctls;
 pub mod volumes;
 pub(crate) mod worker;
+
+/// Removes everything that a pod has on this node: its volumes, logs, messages. May take long.
+pub(crate) fn remove(directory: &Path) -> std::io::Result<()> {
+    volumes::remove(&directory.join("volumes"))?;
+    match std::fs::remove_dir_all(directory) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
 
 /// Where the log of instance `number` of a container is, below the pod's directory.
 pub fn log_path(directory: &Path, container: &str, number: u32) -> PathBuf {

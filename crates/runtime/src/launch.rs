@@ -37,10 +37,12 @@ use std::path::Path;
 use crate::Rootfs;
 use crate::cgroup::{Cgroup, CgroupError};
 use crate::seccomp::{CompileError, Filter};
+use crate::shim::descriptors::Descriptors;
 use crate::spec::{Process, Spec};
 
 pub(crate) use hooks::run_all as run_hooks;
 pub(crate) use parent::{Pending, create, join};
+pub(crate) use prepare::is_bind;
 
 /// A container to be made.
 #[derive(Debug)]
@@ -69,6 +71,8 @@ pub(crate) struct Container<'a> {
     pub(crate) no_pivot: bool,
     /// Lets it share the caller's session keyring.
     pub(crate) no_new_keyring: bool,
+    /// What its configuration names on the host, already open; then nothing is taken by its path.
+    pub(crate) given: Option<Descriptors>,
     /// Starts its program when a byte can be read from here; without it, [`Pending::release`] does.
     pub(crate) release: Option<OwnedFd>,
 }

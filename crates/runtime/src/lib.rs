@@ -13,6 +13,7 @@ pub mod cgroup;
 pub mod cli;
 pub mod defaults;
 pub mod features;
+pub mod held;
 pub mod init;
 pub mod rootfs;
 pub mod seccomp;

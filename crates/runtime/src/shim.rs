@@ -14,6 +14,7 @@ pub mod address;
 mod become_shim;
 mod client;
 mod container;
+pub mod descriptors;
 mod launch;
 mod log;
 mod peer;

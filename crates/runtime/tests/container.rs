@@ -3,9 +3,10 @@
 mod support;
 
 use runtime::Rootfs;
-use runtime::shim::protocol::{Request, Response, Stdio};
+use runtime::shim::descriptors::Descriptors;
+use runtime::shim::protocol::{Response, Stdio};
 use runtime::spec::{LinuxDevice, Mount, Process, Rlimit, Spec};
-use support::{Sandbox, outcome, shell};
+use support::{Sandbox, create_request, outcome, shell};
 
 /// Runs a command in a container whose configuration was changed; gives its output.
 #[track_caller]
@@ -159,8 +160,7 @@ fn an_overlay_keeps_changes_in_its_upper_directory_and_shows_nothing_on_the_host
         work: Some(work),
         volatile: false,
     };
-    let request =
-        Request::CreateContainer { container: "c1".to_owned(), bundle, rootfs, stdio: Stdio::default() };
+    let request = create_request("c1", bundle, rootfs, Stdio::default(), &Descriptors::default());
     assert!(matches!(sandbox.ask(&request), Response::Pid(_)));
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").expect("read");
     let here = sandbox.dir.path().to_str().expect("text");
@@ -191,8 +191,7 @@ fn an_overlay_has_as_many_layers_as_an_image_may_have() {
         .collect();
     lower.push(base);
     let rootfs = Rootfs::Overlay { lower, upper: None, work: None, volatile: false };
-    let request =
-        Request::CreateContainer { container: "c1".to_owned(), bundle, rootfs, stdio: Stdio::default() };
+    let request = create_request("c1", bundle, rootfs, Stdio::default(), &Descriptors::default());
     sandbox.ask(&request);
     let connection = sandbox.attach("c1");
     sandbox.start("c1");

@@ -6,20 +6,21 @@ mod support;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use runtime::shim::protocol::{FailureKind, Request, Stdio};
+use runtime::shim::descriptors::Descriptors;
+use runtime::shim::protocol::{FailureKind, Request, Response, Stdio};
 use runtime::shim::{ClientError, EXIT_FILE};
 use runtime::spec::{Capabilities, IdMapping, Mount, Namespace, NamespaceKind, Process, Spec};
-use support::{Sandbox, shell, shell_process};
+use support::{Sandbox, create_request, shell, shell_process};
 
 /// Asks for a container that must be refused; gives the reason.
 #[track_caller]
 fn refused(sandbox: &Sandbox, id: &str, spec: Spec) -> String {
-    refused_with(sandbox, &sandbox.create_request(id, spec, Stdio::default()))
+    refusal(sandbox.try_create(id, spec, Stdio::default()))
 }
 
 #[track_caller]
-fn refused_with(sandbox: &Sandbox, request: &Request) -> String {
-    match sandbox.client().ask(request) {
+fn refusal(answer: Result<Response, ClientError>) -> String {
+    match answer {
         Err(ClientError::Refused(failure)) => failure.message,
         other => panic!("not refused: {other:?}"),
     }
@@ -79,7 +80,7 @@ fn cve_2024_21626_a_working_directory_cannot_be_an_open_directory_of_the_host() 
         let id = format!("c{number}");
         let mut spec = shell("cat /proc/self/cwd/etc/hostname; cat ../../../../etc/machine-id");
         spec.process.as_mut().expect("process").cwd = cwd.clone().into();
-        match sandbox.client().ask(&sandbox.create_request(&id, spec, Stdio::default())) {
+        match sandbox.try_create(&id, spec, Stdio::default()) {
             Err(ClientError::Refused(_)) => {}
             Ok(_) => {
                 let connection = sandbox.attach(&id);
@@ -157,7 +158,7 @@ fn cve_2025_52565_the_console_is_not_mounted_through_a_link_of_the_image() {
     let mut spec = without_mount(without_mount(shell("true"), "/dev"), "/dev/mqueue");
     spec.process.as_mut().expect("process").terminal = true;
     let stdio = Stdio { terminal: true, ..Stdio::default() };
-    let reason = refused_with(&sandbox, &sandbox.create_request("c1", spec, stdio));
+    let reason = refusal(sandbox.try_create("c1", spec, stdio));
     assert!(reason.contains("/dev/console"), "{reason}");
 }
 
@@ -172,7 +173,7 @@ fn cve_2025_52565_a_terminal_comes_only_from_a_devpts() {
     spec.mounts.retain(|mount| !mount.destination.starts_with("/dev"));
     spec.process.as_mut().expect("process").terminal = true;
     let stdio = Stdio { terminal: true, ..Stdio::default() };
-    let reason = refused_with(&sandbox, &sandbox.create_request("c1", spec, stdio));
+    let reason = refusal(sandbox.try_create("c1", spec, stdio));
     assert!(reason.contains("/dev/pts"), "{reason}");
 }
 
@@ -271,9 +272,8 @@ fn a_root_file_system_that_is_a_link_is_refused() {
     let link = bundle.join("link");
     symlink("/", &link).expect("link");
     let rootfs = runtime::Rootfs::Path(link);
-    let request =
-        Request::CreateContainer { container: "c1".to_owned(), bundle, rootfs, stdio: Stdio::default() };
-    assert!(refused_with(&sandbox, &request).contains("symbolic link"));
+    let request = create_request("c1", bundle, rootfs, Stdio::default(), &Descriptors::default());
+    assert!(refusal(sandbox.client().ask(&request)).contains("symbolic link"));
 }
 
 #[test]
@@ -311,8 +311,7 @@ fn a_container_that_cannot_be_made_leaves_nothing_behind() {
     let sandbox = Sandbox::new();
     let mut spec = shell("true");
     spec.process.as_mut().expect("process").args = vec!["/bin/missing".to_owned()];
-    let request = sandbox.create_request("c1", spec, Stdio::default());
-    match sandbox.client().ask(&request) {
+    match sandbox.try_create("c1", spec, Stdio::default()) {
         Err(ClientError::Refused(failure)) => assert_eq!(failure.kind, FailureKind::ProgramNotFound),
         other => panic!("not refused: {other:?}"),
     }

@@ -55,10 +55,11 @@ fn a_reboot_brings_pods_and_containers_back() {
     daemon.ok(&["run", "-d", "--name", "loyal", "--restart", "always", IMAGE, "sleep", "1000"]);
     daemon.ok(&["run", "-d", "--name", "plain", IMAGE, "sleep", "1000"]);
     deploy(&Namespace::of(&cluster, "reboot"));
+    in_memory(&Namespace::of(&cluster, "reboot"));
     let before = containers(&Namespace::of(&cluster, "reboot"));
     let run_directory = daemon.socket().parent().expect("the socket is in a directory").to_owned();
     cluster.daemon.kill();
-    assert_eq!(shims(&run_directory).len(), 4, "a shim for each container and each pod");
+    assert_eq!(shims(&run_directory).len(), 5, "a shim for each container and each pod");
     for pid in shims(&run_directory) {
         // One may have ended with another.
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
@@ -71,9 +72,13 @@ fn a_reboot_brings_pods_and_containers_back() {
     let erase = cluster.daemon.in_namespaces(&[
         "sh",
         "-c",
-        r#"grep -o " $1[^ ]*" /proc/self/mounts | sort -r | while read m; do umount -l "$m"; done; rm -rf "$1""#,
+        r#"for p in "$1[^ ]*" "$2/[^ ]*"; do
+             grep -o " $p" /proc/self/mounts | sort -r | while read m; do umount -l "$m"; done
+           done
+           rm -rf "$1""#,
         "erase",
         &run_directory.display().to_string(),
+        &cluster.daemon.kubeconfig().parent().expect("below the root").display().to_string(),
     ]);
     let erased = run(erase, "");
     assert_eq!(erased.code, 0, "{erased:?}");
@@ -84,10 +89,21 @@ fn a_reboot_brings_pods_and_containers_back() {
         let now = containers(&space);
         let running = space.kubectl(&["get", "deployment", "web", "-o", "jsonpath={.status.readyReplicas}"]);
         let all_new = now.iter().all(|container| !before.contains(container));
-        if now.len() == 2 && all_new && running.stdout == "2" { Ok(()) } else { Err((now, running)) }
+        if now.len() == 3 && all_new && running.stdout == "2" { Ok(()) } else { Err((now, running)) }
     });
     let pod = space.field("pods", "{.items[0].metadata.name}");
     assert_eq!(space.exec(&pod, &["echo", "here"]), "here");
+    testkit::wait_until("what was in memory to be so again", || {
+        let ran = space.kubectl(&[
+            "exec",
+            "memory",
+            "--",
+            "sh",
+            "-c",
+            "stat -f -c %T /scratch /keys; ls /scratch; cat /keys/token",
+        ]);
+        if ran.stdout == "tmpfs\ntmpfs\ns3cret" { Ok(()) } else { Err(ran) }
+    });
     testkit::wait_until("the container that restarts", || {
         let ran = cluster.daemon.docker(&["exec", "loyal", "echo", "here"]);
         if ran.stdout == "here\n" { Ok(()) } else { Err(ran) }
@@ -127,6 +143,26 @@ spec:
 "#
     ));
     space.ok(&["rollout", "status", "deployment/web", "--timeout=30s"]);
+}
+
+/// A pod with volumes in memory, one of which has something in it.
+#[track_caller]
+fn in_memory(space: &Namespace<'_>) {
+    space.ok(&["create", "secret", "generic", "keys", "--from-literal=token=s3cret"]);
+    space.apply(&format!(
+        r#"
+apiVersion: v1
+kind: Pod
+metadata: {{name: memory}}
+spec:
+  terminationGracePeriodSeconds: 0
+  volumes: [{{name: scratch, emptyDir: {{medium: Memory}}}}, {{name: keys, secret: {{secretName: keys}}}}]
+  containers:
+    - {{name: main, image: "{IMAGE}", command: [sleep, "1000"], volumeMounts: [{{name: scratch, mountPath: /scratch}}, {{name: keys, mountPath: /keys}}]}}
+"#
+    ));
+    space.wait("condition=Ready", &["pod/memory"]);
+    space.exec("memory", &["touch", "/scratch/forgotten"]);
 }
 
 /// Id, process and start of each running container of the namespace.

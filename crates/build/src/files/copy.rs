@@ -7,12 +7,17 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
+use base::beneath::read_regular;
+use base::place::Place;
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
 
 use super::{Entry, FileError, Tree};
 
 const DIRECTORY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+
+/// Databases of an image are read up to this size, and only where they are regular files.
+const LONGEST: u64 = 4 << 20;
 
 /// Who owns what is copied, and with which mode.
 #[derive(Clone, Copy, Debug, Default)]
@@ -45,8 +50,11 @@ impl Target {
 
     /// The content of a small file, such as `/etc/passwd`; empty if there is none.
     pub(crate) fn read(&self, path: &Path) -> io::Result<String> {
-        match self.open(path, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK) {
-            Ok(fd) => io::read_to_string(File::from(fd)),
+        match self.open(path, OFlags::PATH | OFlags::CLOEXEC) {
+            Ok(fd) => {
+                let bytes = read_regular(&Place::of(fd), path, LONGEST).map_err(io::Error::other)?;
+                Ok(String::from_utf8_lossy(&bytes).into_owned())
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
             Err(error) => Err(error),
         }

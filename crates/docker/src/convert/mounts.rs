@@ -66,6 +66,15 @@ fn volume(name: Option<String>) -> MountSource {
     }
 }
 
+/// A part of a volume.
+fn part_of(name: Option<String>, part: &str) -> MountSource {
+    let mut source = volume(name);
+    if let MountSource::Volume { subpath, .. } = &mut source {
+        *subpath = Some(part.to_owned());
+    }
+    source
+}
+
 /// Refuses a place in the container that nothing can be mounted at.
 fn check_target(target: &str, specification: &str) -> Result<(), Fault> {
     if !target.starts_with('/') {
@@ -155,17 +164,17 @@ fn volumes_from(
     };
     let other = find(name)?;
     let shared = other.mounts.iter().filter_map(|point| {
-        let source = match point.kind {
-            MountKind::Volume => volume(point.volume.clone()),
-            MountKind::Bind => MountSource::Bind {
-                path: point.source.clone(),
-                propagation: propagation(&point.propagation).unwrap_or_default(),
-                create: false,
-                non_recursive: false,
-                writable_below: false,
-            },
+        let asked = other.spec.mounts.iter().find(|mount| mount.target == point.target);
+        let source = match (point.kind, asked.map(|mount| &mount.source)) {
             // Memory is nobody else's.
-            MountKind::Tmpfs => return None,
+            (MountKind::Tmpfs, _) => return None,
+            // The same part of it, and no more.
+            (MountKind::Volume, Some(MountSource::Volume { subpath: Some(part), .. })) => {
+                part_of(point.volume.clone(), part)
+            }
+            (MountKind::Volume, _) => volume(point.volume.clone()),
+            (MountKind::Bind, Some(source)) => source.clone(),
+            (MountKind::Bind, None) => return None,
         };
         Some(Mount { target: point.target.clone(), read_only: read_only || !point.writable, source })
     });

@@ -105,6 +105,7 @@ pub(crate) fn limits(limits: &Wire, oom_score_adj: i64) -> Resources {
         blkio_write_bps: throttles(&limits.blkio_device_write_bps),
         blkio_read_iops: throttles(&limits.blkio_device_read_iops),
         blkio_write_iops: throttles(&limits.blkio_device_write_iops),
+        oom_group: false,
         oom_kill_disable: limits.oom_kill_disable.unwrap_or_default(),
         oom_score_adj: i32::try_from(oom_score_adj).ok().filter(|&value| value != 0),
         devices: limits.devices.iter().flatten().map(device).collect(),

@@ -9,15 +9,17 @@ use std::path::Path;
 use std::sync::Arc;
 
 use base::Timestamp;
+use runtime::held::HeldProcess;
 use rustix::fs::{AtFlags, FileType, OFlags, readlinkat, statat};
 
-use super::view::Status;
+use super::source::Source;
 use crate::bridge::BlockingReader;
 use crate::engine::{Engine, blocking};
 use crate::error::{Context, Error, Kind, Result};
 use crate::id::ContainerId;
 use crate::registry::ContainerCell;
 use crate::rootfs::RootFs;
+use crate::state::ContainerRecord;
 use crate::stream::ByteStream;
 use crate::users;
 
@@ -52,8 +54,9 @@ impl Engine {
     pub async fn container_archive_stat(&self, id: &ContainerId, path: &str) -> Result<PathStat> {
         let cell = self.inner.registry.get(id)?;
         let path = absolute(path);
+        let (engine, held) = (self.clone(), self.running_process(&cell).await?);
         blocking(move || {
-            let (root, inner) = look_into(&cell, &path)?;
+            let (root, inner) = look_into(&engine, &cell, held.as_ref(), &path)?;
             stat(&root, &inner, &path).map_err(|error| not_found(error, &cell, &path))
         })
         .await
@@ -68,8 +71,9 @@ impl Engine {
         let cell = self.inner.registry.get(id)?;
         let path = absolute(path);
         let told = Arc::clone(&cell);
+        let (engine, held) = (self.clone(), self.running_process(&cell).await?);
         let (root, inner, stat) = blocking(move || {
-            let (root, inner) = look_into(&cell, &path)?;
+            let (root, inner) = look_into(&engine, &cell, held.as_ref(), &path)?;
             let stat = stat(&root, &inner, &path).map_err(|error| not_found(error, &cell, &path))?;
             Ok((root, inner, stat))
         })
@@ -89,7 +93,7 @@ impl Engine {
     ) -> Result<()> {
         let cell = self.inner.registry.get(id)?;
         let path = absolute(path);
-        if cell.record().spec.read_only_rootfs && mounted(&cell, &path).is_none() {
+        if cell.record().spec.read_only_rootfs && covering(&cell, &path).is_none() {
             return Err(Error::new(Kind::Denied, "container rootfs is marked read-only"));
         }
         let reader = BlockingReader::new(archive);
@@ -97,9 +101,10 @@ impl Engine {
         // A container that does not run must not be started while its layers are written to.
         let operation = Arc::clone(&cell.operation).lock_owned().await;
         let operation = (!cell.status().is_active()).then_some(operation);
+        let (engine, held) = (self.clone(), self.running_process(&cell).await?);
         blocking(move || {
             let _operation = operation;
-            let (root, inner) = write_into(&cell, &path)?;
+            let (root, inner) = write_into(&engine, &cell, held.as_ref(), &path)?;
             let target = root.open(&inner, OFlags::PATH).map_err(|error| not_found(error, &cell, &path))?;
             let kind = rustix::fs::fstat(&target).context(|| format!("look at {path}"))?.st_mode;
             if FileType::from_raw_mode(kind) != FileType::Directory {
@@ -121,47 +126,67 @@ impl Engine {
 }
 
 /// The root to read from, and the path in it.
-fn look_into(cell: &ContainerCell, path: &str) -> Result<(RootFs, String)> {
-    let record = cell.record();
-    if let Some(pid) = running(cell) {
-        return Ok((RootFs::of_process(pid)?, path.to_owned()));
+fn look_into(
+    engine: &Engine,
+    cell: &ContainerCell,
+    held: Option<&HeldProcess>,
+    path: &str,
+) -> Result<(RootFs, String)> {
+    if let Some(held) = held {
+        return Ok((RootFs::of_process(held)?, path.to_owned()));
     }
-    match mounted(cell, path) {
-        Some((source, rest)) => Ok((RootFs::of_directory(&source)?, rest)),
-        None => Ok((RootFs::read_only(&record.layers)?, path.to_owned())),
+    match mounted(engine, cell, path)? {
+        Some(mounted) => Ok(mounted),
+        None => Ok((RootFs::read_only(&cell.record().layers)?, path.to_owned())),
     }
 }
 
 /// The root to write into, and the path in it.
-fn write_into(cell: &ContainerCell, path: &str) -> Result<(RootFs, String)> {
-    let record = cell.record();
-    if let Some(pid) = running(cell) {
-        return Ok((RootFs::of_process(pid)?, path.to_owned()));
+fn write_into(
+    engine: &Engine,
+    cell: &ContainerCell,
+    held: Option<&HeldProcess>,
+    path: &str,
+) -> Result<(RootFs, String)> {
+    if let Some(held) = held {
+        return Ok((RootFs::of_process(held)?, path.to_owned()));
     }
-    match mounted(cell, path) {
-        Some((source, rest)) => Ok((RootFs::of_directory(&source)?, rest)),
-        None => Ok((RootFs::writable(&record.layers)?, path.to_owned())),
+    match mounted(engine, cell, path)? {
+        Some(mounted) => Ok(mounted),
+        None => Ok((RootFs::writable(&cell.record().layers)?, path.to_owned())),
     }
 }
 
-fn running(cell: &ContainerCell) -> Option<u32> {
-    let life = &cell.record().life;
-    life.pid.filter(|_| matches!(life.status, Status::Running | Status::Paused))
+/// What is mounted over `path` when the container runs, and the rest of the path in it; files that
+/// are mounted are not looked at.
+fn mounted(engine: &Engine, cell: &ContainerCell, path: &str) -> Result<Option<(RootFs, String)>> {
+    let record = cell.record();
+    let mut covering: Vec<(usize, String)> = covering_all(&record, path).collect();
+    // The innermost of them is what is seen there.
+    covering.sort_by_key(|(index, _)| std::cmp::Reverse(record.mounts[*index].target.len()));
+    for (index, rest) in covering {
+        let source = Source::of_mount(engine, record.spec.mounts.get(index), &record.mounts[index])?;
+        if let Some(source) = source
+            && source.kind()? == FileType::Directory
+        {
+            return Ok(Some((RootFs::of_directory(source.fd), rest)));
+        }
+    }
+    Ok(None)
 }
 
-/// What is mounted over `path` when the container runs: its source on the host, and the rest of the
-/// path in it.
-fn mounted(cell: &ContainerCell, path: &str) -> Option<(std::path::PathBuf, String)> {
-    let record = cell.record();
-    let below = |target: &str| -> Option<String> {
-        let rest = path.strip_prefix(target.trim_end_matches('/'))?;
-        (rest.is_empty() || rest.starts_with('/')).then(|| rest.to_owned())
-    };
-    let points = record.mounts.iter().filter(|point| point.source.is_dir());
-    let (point, rest) = points
-        .filter_map(|point| Some((point, below(&point.target)?)))
-        .max_by_key(|(point, _)| point.target.len())?;
-    Some((point.source.clone(), if rest.is_empty() { "/".to_owned() } else { rest }))
+/// The place of a mount over `path`.
+fn covering(cell: &ContainerCell, path: &str) -> Option<usize> {
+    covering_all(&cell.record(), path).map(|(index, _)| index).next()
+}
+
+/// The places of all mounts over `path`, each with the rest of the path in it.
+fn covering_all(record: &ContainerRecord, path: &str) -> impl Iterator<Item = (usize, String)> {
+    record.mounts.iter().enumerate().filter_map(move |(index, point)| {
+        let rest = path.strip_prefix(point.target.trim_end_matches('/'))?;
+        let rest = if rest.is_empty() { "/" } else { rest };
+        rest.starts_with('/').then(|| (index, rest.to_owned()))
+    })
 }
 
 fn stat(root: &RootFs, inner: &str, asked: &str) -> rustix::io::Result<PathStat> {

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::source::{Source, missing};
 use super::spec::{ContainerSpec, Mount, MountSource};
 use super::view::{MountKind, MountPoint, ResolvedSpec};
 use crate::engine::Engine;
@@ -56,7 +57,7 @@ impl<'a> Volumes<'a> {
             propagation: String::new(),
         };
         match &mount.source {
-            MountSource::Bind { path, propagation, create, .. } => {
+            MountSource::Bind { path, subpath, propagation, create, .. } => {
                 if !path.is_absolute() {
                     return Err(Error::invalid(format!(
                         "invalid mount config for type \"bind\": invalid mount path: '{}' mount path must be absolute",
@@ -64,10 +65,11 @@ impl<'a> Volumes<'a> {
                     )));
                 }
                 if !create && !path.exists() {
-                    return Err(source_missing(path));
+                    return Err(missing(path));
                 }
                 let propagation = propagation.as_str().to_owned();
-                Ok(MountPoint { source: path.clone(), propagation, ..point })
+                let source = subpath.as_ref().map_or_else(|| path.clone(), |part| path.join(part));
+                Ok(MountPoint { source, propagation, ..point })
             }
             MountSource::Tmpfs { .. } => Ok(MountPoint { kind: MountKind::Tmpfs, ..point }),
             MountSource::Volume { name, no_copy, subpath, driver, labels, options } => {
@@ -107,13 +109,6 @@ fn anonymous(target: &str) -> Mount {
     Mount { target: target.to_owned(), read_only: false, source }
 }
 
-fn source_missing(path: &Path) -> Error {
-    Error::invalid(format!(
-        "invalid mount config for type \"bind\": bind source path does not exist: {}",
-        path.display()
-    ))
-}
-
 /// The mounts of a container that is being started, its own files of `/etc` first.
 pub(super) fn prepare(engine: &Engine, record: &ContainerRecord, files: &Path) -> Result<Vec<PreparedMount>> {
     let mut mounts = Vec::new();
@@ -122,6 +117,7 @@ pub(super) fn prepare(engine: &Engine, record: &ContainerRecord, files: &Path) -
         // Who mounts something of their own there knows why.
         if !record.mounts.iter().any(|point| point.target == target) {
             mounts.push(PreparedMount::Bind {
+                open: None,
                 source: files.join(name),
                 target,
                 read_only: false,
@@ -132,85 +128,50 @@ pub(super) fn prepare(engine: &Engine, record: &ContainerRecord, files: &Path) -
         }
     }
     for (index, point) in record.mounts.iter().enumerate() {
-        mounts.push(match record.spec.mounts.get(index) {
-            Some(mount) => prepare_one(engine, mount, point)?,
-            None => volume(engine, point, None)?,
-        });
+        mounts.push(prepare_one(engine, record.spec.mounts.get(index), point)?);
     }
     Ok(mounts)
 }
 
-fn prepare_one(engine: &Engine, mount: &Mount, point: &MountPoint) -> Result<PreparedMount> {
-    match &mount.source {
-        MountSource::Bind { path, propagation, create, non_recursive, writable_below } => {
-            if !path.exists() {
-                if !create {
-                    return Err(source_missing(path));
-                }
-                crate::state::make_directory(path, 0o755)?;
-            }
-            Ok(PreparedMount::Bind {
-                source: path.clone(),
-                target: mount.target.clone(),
-                read_only: mount.read_only,
-                propagation: *propagation,
-                recursive: !non_recursive,
-                writable_below: *writable_below,
-            })
+fn prepare_one(engine: &Engine, mount: Option<&Mount>, point: &MountPoint) -> Result<PreparedMount> {
+    let (propagation, recursive, writable_below) = match mount.map(|mount| &mount.source) {
+        Some(MountSource::Tmpfs { size, mode, options }) => {
+            let mount = mount.expect("just looked at");
+            return Ok(PreparedMount::tmpfs(mount, *size, *mode, options));
         }
-        MountSource::Tmpfs { size, mode, options } => Ok(PreparedMount::tmpfs(mount, *size, *mode, options)),
-        MountSource::Volume { subpath, .. } => volume(engine, point, subpath.as_deref()),
+        Some(MountSource::Bind { propagation, non_recursive, writable_below, .. }) => {
+            (*propagation, !non_recursive, *writable_below)
+        }
+        _ => (super::Propagation::Rprivate, true, false),
+    };
+    match Source::of_mount(engine, mount, point)? {
+        Some(Source { path, fd }) => Ok(PreparedMount::Bind {
+            open: Some(fd),
+            source: path,
+            target: point.target.clone(),
+            read_only: !point.writable,
+            propagation,
+            recursive,
+            writable_below,
+        }),
+        None => filesystem(engine, point),
     }
 }
 
-fn volume(engine: &Engine, point: &MountPoint, subpath: Option<&str>) -> Result<PreparedMount> {
-    let name = point.volume.as_deref().unwrap_or_default();
-    let volume = engine.volume_inspect(name)?;
+/// A volume that is a file system of its own.
+fn filesystem(engine: &Engine, point: &MountPoint) -> Result<PreparedMount> {
+    let volume = engine.volume_inspect(point.volume.as_deref().unwrap_or_default())?;
+    let kind = volume.filesystem().unwrap_or_default();
     let option = |key: &str| volume.options.get(key).map(String::as_str).filter(|value| !value.is_empty());
-    let kind = option("type").filter(|&kind| kind != "none" && kind != "bind");
-    let words: Vec<String> =
+    let mut options: Vec<String> =
         option("o").map(|words| words.split(',').map(str::to_owned).collect()).unwrap_or_default();
-    if let Some(kind) = kind {
-        let mut options: Vec<String> = words;
-        if !point.writable {
-            options.push("ro".to_owned());
-        }
-        return Ok(PreparedMount::Filesystem {
-            kind: kind.to_owned(),
-            source: option("device").unwrap_or(kind).to_owned(),
-            target: point.target.clone(),
-            options,
-        });
+    if !point.writable {
+        options.push("ro".to_owned());
     }
-    let mut source = match option("device") {
-        Some(device) => PathBuf::from(device),
-        None => volume.path.clone(),
-    };
-    if let Some(subpath) = subpath {
-        if Path::new(subpath).components().any(|part| !matches!(part, std::path::Component::Normal(_))) {
-            return Err(Error::invalid(format!(
-                "subpath must be a relative path within the volume: {subpath}"
-            )));
-        }
-        // The runtime opens bind sources as they are; a link in the volume must not lead it out.
-        let mut confined = source.clone();
-        for part in Path::new(subpath) {
-            confined.push(part);
-            if confined.symlink_metadata().is_ok_and(|meta| meta.is_symlink()) {
-                return Err(Error::invalid(format!("subpath {subpath} of volume {name} is a symbolic link")));
-            }
-        }
-        source = confined;
-    }
-    if !source.exists() {
-        return Err(source_missing(&source));
-    }
-    Ok(PreparedMount::Bind {
-        source,
+    Ok(PreparedMount::Filesystem {
+        kind: kind.to_owned(),
+        source: option("device").unwrap_or(kind).to_owned(),
         target: point.target.clone(),
-        read_only: !point.writable,
-        propagation: super::Propagation::Rprivate,
-        recursive: true,
-        writable_below: false,
+        options,
     })
 }

@@ -96,7 +96,9 @@ impl Engine {
         }
         self.discard(&inner.layout.container(id), &inner.layout.trash())?;
         self.discard(&inner.layout.bundle(id), &inner.layout.run_trash())?;
-        self.discard(&inner.layout.sandbox_run(&SandboxId::of_container(id)), &inner.layout.run_trash())?;
+        let sandbox = SandboxId::of_container(id);
+        self.drop_shared_memory(&sandbox);
+        self.discard(&inner.layout.sandbox_run(&sandbox), &inner.layout.run_trash())?;
         if volumes {
             for name in &record.anonymous_volumes {
                 if let Err(error) = self.volume_delete(name) {
@@ -116,8 +118,14 @@ impl Engine {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(error).context(|| format!("remove `{}`", path.display())),
         }
-        self.inner.tasks.spawn_blocking(move || {
-            if let Err(error) = remove_directory(&place) {
+        let (places, closing) = (Arc::clone(&self.inner.removals), self.inner.closing.clone());
+        self.inner.tasks.spawn(async move {
+            let _place = tokio::select! {
+                place = places.acquire_owned() => place,
+                // The next opening clears it away.
+                () = closing.cancelled() => return,
+            };
+            if let Err(error) = blocking(move || remove_directory(&place)).await {
                 tracing::warn!(error = %base::error::chain(&error), "remove what was thrown away");
             }
         });

@@ -46,6 +46,8 @@ pub struct Resources {
     pub oom_kill_disable: bool,
     /// How readily the kernel kills it, -1000 to 1000.
     pub oom_score_adj: Option<i32>,
+    /// The kernel kills all its processes where it would kill one; on cgroup v2 only, nothing before.
+    pub oom_group: bool,
     /// Devices of the host.
     pub devices: Vec<Device>,
     /// Further rules of the device cgroup (`c 13:* rwm`).

@@ -131,9 +131,17 @@ pub enum MountSource {
     Bind {
         /// Absolute path on the host.
         path: PathBuf,
+        /// The part of it that is shown, found without leaving it, whatever links those who can
+        /// write there have made; `None` is the whole.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        subpath: Option<String>,
+        /// What it must be when it is mounted; `None` is anything.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        must_be: Option<FileKind>,
         /// How mounts travel across it.
         propagation: Propagation,
-        /// Makes the directory where it is missing (`-v`), instead of failing (`--mount`).
+        /// Makes the directory (the part that is shown, if one is named) where it is missing
+        /// (`-v`), instead of failing (`--mount`).
         create: bool,
         /// Leaves out the mounts below it.
         non_recursive: bool,
@@ -165,6 +173,22 @@ pub enum MountSource {
         /// Further mount options (`noexec`, `uid=…`).
         options: Vec<String>,
     },
+}
+
+/// Kinds of files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FileKind {
+    /// A directory.
+    Directory,
+    /// A regular file.
+    File,
+    /// A socket.
+    Socket,
+    /// A character device.
+    CharDevice,
+    /// A block device.
+    BlockDevice,
 }
 
 /// How mounts travel across a bind mount.

@@ -1,17 +1,20 @@
 //! Starting a container.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use runtime::Rootfs;
+use runtime::held::HeldNamespace;
+use runtime::shim::descriptors::Descriptors;
 use runtime::shim::protocol::{LogSpec, Request, Stdio};
+use runtime::spec::{NamespaceKind, Spec};
 
 use super::life::Input;
 use super::spec::{NamespaceMode, NetworkMode};
 use super::view::Status;
 use super::{devices, mounts};
 use crate::engine::{Engine, blocking};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Context, Error, Kind, Result};
 use crate::id::ContainerId;
 use crate::registry::ContainerCell;
 use crate::rootfs::RootFs;
@@ -111,7 +114,7 @@ impl Engine {
         let with_reaper = record.spec.init && cell.sandbox.spec.is_none();
         let early = if with_reaper { Some(self.bring_up(cell).await?) } else { None };
         if let Some(shim) = &early {
-            joined.sandbox_pid = shim.handle.init_pid.map(|pid| format!("/proc/{pid}/ns/pid").into());
+            joined.sandbox_pid = shared_processes(shim)?;
         }
         let files = self.files_directory(cell)?;
         let engine = self.clone();
@@ -128,14 +131,18 @@ impl Engine {
             tokio::join!(self.bring_up(cell), prepared)
         };
         let shim = shim?;
-        prepared?;
+        let (document, mut descriptors) = prepared?;
         if record.spec.namespaces.ipc == NamespaceMode::Shareable {
-            self.make_shared_memory(&cell.sandbox.id)?;
+            let size = record.spec.shm_size.unwrap_or(runtime::defaults::SHM_SIZE);
+            self.make_shared_memory(&cell.sandbox.id, size).await?;
+            // Only now is there something to be opened.
+            let bundle = bundle.clone();
+            descriptors = blocking(move || open_rest(&document, &bundle, descriptors)).await?;
         }
-        self.run_in(cell, &shim, bundle).await
+        self.run_in(cell, &shim, bundle, descriptors).await
     }
 
-    /// Writes the container's OCI bundle.
+    /// Writes the container's OCI bundle; gives the configuration, and what it names on the host.
     fn write_bundle(
         &self,
         record: &state::ContainerRecord,
@@ -143,7 +150,7 @@ impl Engine {
         joined: Joined,
         host_network: bool,
         files: PathBuf,
-    ) -> Result<()> {
+    ) -> Result<(Spec, Descriptors)> {
         let root = RootFs::read_only(&record.layers)?;
         let identity =
             users::look_up(std::os::fd::AsFd::as_fd(&root), &record.resolved.user, &record.spec.groups)?;
@@ -164,16 +171,27 @@ impl Engine {
         {
             around.sysctls.clone_from(&of.sysctls);
         }
-        let document = spec::generate(&record.spec, &record.resolved, &around)?;
+        let (document, mut descriptors) = spec::generate(&record.spec, &record.resolved, around)?;
         state::make_directory(&bundle, 0o700)?;
+        if record.spec.namespaces.ipc != NamespaceMode::Shareable {
+            descriptors = open_rest(&document, &bundle, descriptors)?;
+        }
         document
             .save(&bundle.join("config.json"))
-            .map_err(|source| Error::internal("write the container's bundle").with_source(source))
+            .map_err(|source| Error::internal("write the container's bundle").with_source(source))?;
+        Ok((document, descriptors))
     }
 
     /// Makes and starts the container in `shim`; returns its first process.
-    async fn run_in(&self, cell: &Arc<ContainerCell>, shim: &Arc<Shim>, bundle: PathBuf) -> Result<u32> {
+    async fn run_in(
+        &self,
+        cell: &Arc<ContainerCell>,
+        shim: &Arc<Shim>,
+        bundle: PathBuf,
+        descriptors: Descriptors,
+    ) -> Result<u32> {
         let record = cell.record();
+        check_shim(shim, &record)?;
         let container = cell.id.to_string();
         let log = record.resolved.log.is_kept().then(|| LogSpec {
             path: self.log_path(&record),
@@ -198,10 +216,13 @@ impl Engine {
                 stdin_once: record.spec.stdin_once,
                 log,
             },
+            descriptors: descriptors.names(),
         };
         let started = async {
             let mut connection = shim.connect().await?;
-            connection.ask(&create).await?;
+            connection.ask_with(&create, &descriptors).await?;
+            // The shim has its own by now.
+            drop(descriptors);
             self.connect_waiting(cell, shim).await?;
             match connection.ask(&Request::StartContainer { container }).await? {
                 runtime::shim::protocol::Response::Pid(pid) => Ok(pid),
@@ -226,11 +247,11 @@ impl Engine {
         let record = cell.record();
         let modes = &record.spec.namespaces;
         let mut joined = Joined {
-            pid: self.namespace_of(&modes.pid, "pid")?,
-            ipc: self.namespace_of(&modes.ipc, "ipc")?,
-            uts: self.namespace_of(&modes.uts, "uts")?,
-            user: self.namespace_of(&modes.user, "user")?,
-            cgroup: self.namespace_of(&modes.cgroup, "cgroup")?,
+            pid: self.namespace_of(&modes.pid, NamespaceKind::Pid).await?,
+            ipc: self.namespace_of(&modes.ipc, NamespaceKind::Ipc).await?,
+            uts: self.namespace_of(&modes.uts, NamespaceKind::Uts).await?,
+            user: self.namespace_of(&modes.user, NamespaceKind::User).await?,
+            cgroup: self.namespace_of(&modes.cgroup, NamespaceKind::Cgroup).await?,
             ..Joined::default()
         };
         if let Some(of) = &cell.sandbox.spec {
@@ -241,7 +262,7 @@ impl Engine {
                 Some(if of.host_ipc { "/dev/shm".into() } else { self.shared_memory(&cell.sandbox.id) });
             if of.share_pid {
                 let shim = self.sandbox_shim(cell)?;
-                joined.sandbox_pid = shim.handle.init_pid.map(|pid| format!("/proc/{pid}/ns/pid").into());
+                joined.sandbox_pid = shared_processes(&shim)?;
             }
         }
         match &modes.ipc {
@@ -268,16 +289,15 @@ impl Engine {
         }
     }
 
-    fn namespace_of(&self, mode: &NamespaceMode, kind: &str) -> Result<Option<PathBuf>> {
+    async fn namespace_of(&self, mode: &NamespaceMode, kind: NamespaceKind) -> Result<Option<HeldNamespace>> {
         let NamespaceMode::Container(other) = mode else { return Ok(None) };
         let other = self.inner.registry.get(other)?;
-        let pid = other.record().life.pid.filter(|_| other.status().is_active());
-        match pid {
-            Some(pid) => Ok(Some(format!("/proc/{pid}/ns/{kind}").into())),
-            None => {
-                Err(Error::conflict(format!("cannot join {kind} of a non running container: {}", other.id)))
-            }
-        }
+        let not_running = || {
+            let kind = kind.file();
+            Error::conflict(format!("cannot join {kind} of a non running container: {}", other.id))
+        };
+        let held = self.running_process(&other).await?.ok_or_else(not_running)?;
+        held.namespace(kind).map(Some).map_err(|source| not_running().with_source(source))
     }
 
     /// Whether a container is in the host's network, directly or by way of another.
@@ -314,13 +334,8 @@ impl Engine {
             Some(PathBuf::from("/").join(parent.trim_start_matches('/')))
         };
         let of_sandbox = record.spec.sandbox.as_ref().map(|sandbox| {
-            let parent = self
-                .inner
-                .registry
-                .sandbox(sandbox)
-                .ok()
-                .and_then(|cell| asked(&cell.spec.as_ref()?.cgroup_parent));
-            parent.unwrap_or_else(|| own.join(sandbox.as_str()))
+            let of = self.inner.registry.sandbox(sandbox).ok().and_then(|cell| cell.spec.clone());
+            self.sandbox_group(sandbox, of.as_deref())
         });
         asked(&record.spec.cgroup_parent).or(of_sandbox).unwrap_or(own).join(record.id.as_str())
     }
@@ -332,6 +347,34 @@ impl Engine {
             None => self.inner.layout.container(&record.id).join("container.log"),
         }
     }
+}
+
+/// Refuses to let a shim of an older version find a part of a volume by its path, which others may
+/// change: it takes nothing that is handed over open.
+fn check_shim(shim: &Shim, record: &state::ContainerRecord) -> Result<()> {
+    use super::spec::MountSource::{Bind, Volume};
+    let of_a_part = |mount: &super::spec::Mount| {
+        matches!(&mount.source, Bind { subpath: Some(_), .. } | Volume { subpath: Some(_), .. })
+    };
+    if shim.version < runtime::shim::protocol::WITH_DESCRIPTORS && record.spec.mounts.iter().any(of_a_part) {
+        return Err(Error::conflict(format!(
+            "the sandbox of container {} was started by an older version, which cannot mount a part of a volume safely: remove it and make it anew",
+            record.id
+        )));
+    }
+    Ok(())
+}
+
+/// Opens what a configuration names on the host and is not open yet.
+fn open_rest(document: &Spec, bundle: &Path, mut descriptors: Descriptors) -> Result<Descriptors> {
+    let opened = descriptors.complete(document, bundle);
+    opened.context(|| "open what is mounted into the container".to_owned())?;
+    Ok(descriptors)
+}
+
+/// The process namespace that the containers of a sandbox share, if they do.
+fn shared_processes(shim: &Shim) -> Result<Option<HeldNamespace>> {
+    shim.handle.process_namespace().context(|| "find the sandbox's process namespace".to_owned())
 }
 
 /// Says which program could not be started, in the words that Docker's command line looks for.

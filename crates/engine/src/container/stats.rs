@@ -129,9 +129,8 @@ impl Engine {
         stats.cpu.system = system_time();
         stats.cpu.online = std::thread::available_parallelism().map_or(1, |count| count.get() as u32);
         // The host's traffic is not the container's.
-        if !host_network && let Some(pid) = cell.record().life.pid {
-            stats.networks =
-                networks(&std::fs::read_to_string(format!("/proc/{pid}/net/dev")).unwrap_or_default());
+        if !host_network && let Ok(Some(held)) = self.running_process(&cell).await {
+            stats.networks = networks(&held.read("net/dev").unwrap_or_default());
         }
         Ok(stats)
     }

@@ -222,6 +222,7 @@ impl Engine {
         for directory in [self.inner.layout.run().join("sandboxes"), self.inner.layout.run().join("bundles")]
         {
             for path in entries(&directory)?.iter().filter(|path| !is_known(path)) {
+                crate::sandbox::memory::unmount(&path.join("shm"))?;
                 remove_directory(path)?;
             }
         }

@@ -85,7 +85,8 @@ impl Engine {
     /// What the runtime is told of the process.
     async fn exec_process(&self, cell: &ExecCell) -> Result<Process> {
         let record = cell.container.record();
-        let pid = record.life.pid.ok_or_else(|| cell.container.not_running())?;
+        let held = self.running_process(&cell.container).await?;
+        let held = held.ok_or_else(|| cell.container.not_running())?;
         let user = cell
             .spec
             .user
@@ -94,7 +95,7 @@ impl Engine {
             .unwrap_or_else(|| record.resolved.user.clone());
         let groups = record.spec.groups.clone();
         let identity = blocking(move || {
-            let root = RootFs::of_process(pid)?;
+            let root = RootFs::of_process(&held)?;
             users::look_up(root.as_fd(), &user, &groups)
         })
         .await?;

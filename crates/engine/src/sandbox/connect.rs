@@ -12,9 +12,9 @@ const LIMIT: Duration = Duration::from_secs(10);
 impl Engine {
     /// Connects to `localhost:port` inside a sandbox, as `kubectl port-forward` does.
     pub async fn sandbox_connect(&self, id: &SandboxId, port: u16) -> std::io::Result<tokio::net::TcpStream> {
-        let sandbox = self.sandbox_inspect(id).map_err(std::io::Error::other)?;
-        let pid = sandbox.pid.ok_or_else(|| std::io::Error::other("the sandbox is down"))?;
-        let namespace = std::fs::File::open(format!("/proc/{pid}/ns/net"))?;
+        let sandbox = self.inner.registry.sandbox(id).map_err(std::io::Error::other)?;
+        let shim = sandbox.shim().ok_or_else(|| std::io::Error::other("the sandbox is down"))?;
+        let namespace = shim.handle.network_namespace()?;
         let (sender, receiver) = tokio::sync::oneshot::channel();
         // A thread of its own, which ends in the other namespace: none that is used again may be there.
         std::thread::Builder::new().name("connect".to_owned()).spawn(move || {
@@ -26,7 +26,7 @@ impl Engine {
     }
 }
 
-fn connect(namespace: &std::fs::File, port: u16) -> std::io::Result<TcpStream> {
+fn connect(namespace: &std::os::fd::OwnedFd, port: u16) -> std::io::Result<TcpStream> {
     use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
     use std::os::fd::AsFd as _;
     move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;

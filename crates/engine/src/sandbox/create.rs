@@ -8,7 +8,7 @@ use runtime::shim::Network;
 use super::files::{self, EtcFiles, Resolver};
 use super::launch::{Shape, Wiring};
 use super::{SandboxNetwork, SandboxSpec};
-use crate::engine::Engine;
+use crate::engine::{Engine, blocking};
 use crate::error::{Context, Error, Result};
 use crate::event::EventKind;
 use crate::id::SandboxId;
@@ -28,6 +28,7 @@ impl Engine {
                 engine.tear_down(&cell).await;
                 // The error that led here is what the caller must see.
                 let _ = crate::container::remove_directory(&directory);
+                engine.drop_shared_memory(&id);
                 let _ = crate::container::remove_directory(&engine.inner.layout.sandbox_run(&id));
                 return Err(error);
             }
@@ -71,7 +72,9 @@ impl Engine {
             }
         }
         self.sandbox_files(cell, &spec, &hostname)?;
-        self.make_shared_memory(&cell.id)?;
+        let (engine, of, limited) = (self.clone(), cell.id.clone(), Arc::clone(&spec));
+        blocking(move || engine.limit_sandbox(&of, &limited)).await?;
+        self.make_shared_memory(&cell.id, runtime::defaults::SHM_SIZE).await?;
         let record = SandboxRecord {
             version: state::VERSION,
             id: cell.id.clone(),

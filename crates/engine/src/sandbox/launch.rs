@@ -106,8 +106,10 @@ impl Engine {
             program: Some(self.inner.config.binary.clone()),
         };
         let engine = self.clone();
+        let memory = layout.shared_memory(&sandbox.id);
         let handle = blocking(move || {
             // What an earlier life of the sandbox left would be taken for this one's.
+            crate::sandbox::memory::unmount(&memory)?;
             engine.discard(&run, &engine.inner.layout.run_trash())?;
             crate::state::make_directory(&spec.state_dir, 0o700)?;
             runtime::shim::launch(&spec).map_err(|source| {
@@ -115,7 +117,7 @@ impl Engine {
             })
         })
         .await?;
-        let shim = Arc::new(Shim { handle });
+        let shim = Arc::new(Shim { handle, version: runtime::shim::protocol::VERSION });
         sandbox.live.write().shim = Some(Arc::clone(&shim));
         self.listen(Arc::clone(sandbox), Arc::clone(&shim)).await?;
         Ok(shim)
@@ -247,6 +249,7 @@ impl Engine {
             }
         };
         tokio::join!(shim, network);
+        self.drop_shared_memory(&sandbox.id);
     }
 
     /// Kills whatever is left in a container's cgroup, and removes it.

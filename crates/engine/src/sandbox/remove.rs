@@ -26,8 +26,10 @@ impl Engine {
             let directories =
                 [engine.inner.layout.sandbox_run(&cell.id), engine.inner.layout.sandbox(&cell.id)];
             let group = engine.sandbox_cgroup(&cell);
+            let memory = engine.shared_memory(&cell.id);
             blocking(move || {
                 crate::cgroup::remove(&group);
+                super::memory::unmount(&memory)?;
                 directories.iter().try_for_each(|directory| remove_directory(directory))
             })
             .await?;

@@ -66,8 +66,8 @@ impl Engine {
         state::save(&self.inner.layout.sandbox(&cell.id).join(state::STATE_FILE), &record)
     }
 
-    /// The cgroup that holds those of a sandbox's containers, where the engine chose it.
+    /// The cgroup that holds those of a sandbox's containers.
     pub(super) fn sandbox_cgroup(&self, cell: &SandboxCell) -> std::path::PathBuf {
-        std::path::PathBuf::from("/").join(&self.inner.config.instance).join(cell.id.as_str())
+        self.sandbox_group(&cell.id, cell.spec.as_deref())
     }
 }

@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
+use runtime::shim::descriptors::{self, Descriptors};
 use runtime::shim::protocol::{self, Decoder, Frame, Kind, Request, Response};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 
@@ -39,8 +40,13 @@ impl Connection {
 
     /// Sends `request` and waits for the answer; a refusal is an error.
     pub(crate) async fn ask(&mut self, request: &Request) -> Result<Response> {
+        self.ask_with(request, &Descriptors::default()).await
+    }
+
+    /// As [`Connection::ask`], with the descriptors that the request announces.
+    pub(crate) async fn ask_with(&mut self, request: &Request, with: &Descriptors) -> Result<Response> {
         let bytes = protocol::encode_json(Kind::Request, request);
-        self.writer.write_all(&bytes).await.context(|| "write to a shim".to_owned())?;
+        self.write(&bytes, with).await.context(|| "write to a shim".to_owned())?;
         let frame =
             self.receive().await?.ok_or_else(|| Error::unavailable("the shim closed the connection"))?;
         match frame
@@ -55,6 +61,18 @@ impl Connection {
     /// The next frame; `None` once the shim has closed the connection.
     pub(crate) async fn receive(&mut self) -> Result<Option<Frame>> {
         self.reader.receive().await
+    }
+
+    async fn write(&mut self, mut bytes: &[u8], with: &Descriptors) -> std::io::Result<()> {
+        let fds = with.fds();
+        let mut fds = &fds[..];
+        while !fds.is_empty() {
+            let socket: &UnixStream = self.writer.as_ref();
+            let (sent, passed) =
+                socket.async_io(Interest::WRITABLE, || descriptors::send(socket, bytes, fds)).await?;
+            (bytes, fds) = (&bytes[sent..], &fds[passed..]);
+        }
+        self.writer.write_all(bytes).await
     }
 }
 

@@ -1,13 +1,25 @@
 //! Mounts: the default ones, those that are shared by a sandbox, those that were asked for.
 
+use std::os::fd::OwnedFd;
+
 use runtime::defaults;
+use runtime::shim::descriptors::Descriptors;
 use runtime::spec::Mount;
 
 use super::{PreparedMount, Surroundings};
 use crate::container::{ContainerSpec, NamespaceMode, Propagation};
 
-pub(super) fn mounts(spec: &ContainerSpec, around: &Surroundings, privileged: bool) -> Vec<Mount> {
-    let wanted = |target: &str| around.mounts.iter().any(|mount| mount.target() == target);
+/// The container's mounts in order; the sources of those that are open are handed over by
+/// `descriptors`.
+pub(super) fn mounts(
+    spec: &ContainerSpec,
+    around: &mut Surroundings,
+    privileged: bool,
+    descriptors: &mut Descriptors,
+) -> Vec<Mount> {
+    let mut asked = std::mem::take(&mut around.mounts);
+    let around = &*around;
+    let wanted = |target: &str| asked.iter().any(|mount| mount.target() == target);
     let mut mounts: Vec<Mount> = defaults::mounts(spec.shm_size.unwrap_or(defaults::SHM_SIZE))
         .into_iter()
         // What is asked for at the same place replaces the default.
@@ -31,10 +43,15 @@ pub(super) fn mounts(spec: &ContainerSpec, around: &Surroundings, privileged: bo
             _ => {}
         }
     }
-    let mut asked: Vec<&PreparedMount> = around.mounts.iter().collect();
     // A mount that lies in another comes after it, whatever the order they were asked for in.
     asked.sort_by_key(|mount| mount.target().split('/').filter(|part| !part.is_empty()).count());
-    mounts.extend(asked.into_iter().map(to_oci));
+    for mount in asked {
+        let (mount, open) = to_oci(mount);
+        if let Some(open) = open {
+            descriptors.mount(mounts.len(), open);
+        }
+        mounts.push(mount);
+    }
     mounts
 }
 
@@ -56,32 +73,38 @@ fn writable(mount: &mut Mount) {
     mount.options.push("rw".to_owned());
 }
 
-fn to_oci(mount: &PreparedMount) -> Mount {
+fn to_oci(mount: PreparedMount) -> (Mount, Option<OwnedFd>) {
     match mount {
-        PreparedMount::Bind { source, target, read_only, propagation, recursive, writable_below } => Mount {
-            destination: target.into(),
-            kind: Some("bind".to_owned()),
-            source: Some(source.clone()),
-            options: vec![
-                if *recursive { "rbind" } else { "bind" }.to_owned(),
-                propagation.as_str().to_owned(),
-                match (read_only, writable_below) {
-                    (false, _) => "rw",
-                    // Nothing that the host has mounted below it can be written either.
-                    (true, false) => "rro",
-                    (true, true) => "ro",
-                }
-                .to_owned(),
-            ],
-            ..Mount::default()
-        },
-        PreparedMount::Filesystem { kind, source, target, options } => Mount {
-            destination: target.into(),
-            kind: Some(kind.clone()),
-            source: Some(source.into()),
-            options: options.clone(),
-            ..Mount::default()
-        },
+        PreparedMount::Bind { open, source, target, read_only, propagation, recursive, writable_below } => {
+            let mount = Mount {
+                destination: target.into(),
+                kind: Some("bind".to_owned()),
+                source: Some(source),
+                options: vec![
+                    if recursive { "rbind" } else { "bind" }.to_owned(),
+                    propagation.as_str().to_owned(),
+                    match (read_only, writable_below) {
+                        (false, _) => "rw",
+                        // Nothing that the host has mounted below it can be written either.
+                        (true, false) => "rro",
+                        (true, true) => "ro",
+                    }
+                    .to_owned(),
+                ],
+                ..Mount::default()
+            };
+            (mount, open)
+        }
+        PreparedMount::Filesystem { kind, source, target, options } => {
+            let mount = Mount {
+                destination: target.into(),
+                kind: Some(kind),
+                source: Some(source.into()),
+                options,
+                ..Mount::default()
+            };
+            (mount, None)
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Limits in OCI's terms.
 
+use runtime::cgroup::{Hierarchies, Version};
 use runtime::spec::{self as oci, BlockIo, Cpu, Memory, Pids, Rlimit, ThrottleDevice};
 
 use crate::container::{Resources, Throttle, Ulimit};
@@ -55,8 +56,21 @@ pub(crate) fn to_oci(resources: &Resources, devices: &[(String, i64, i64)]) -> o
         cpu: (cpu != Cpu::default()).then_some(cpu),
         pids: resources.pids.filter(|&limit| limit != 0).map(|limit| Pids { limit }),
         block_io: (block_io != BlockIo::default()).then_some(block_io),
+        unified: if resources.oom_group && is_unified() {
+            [("memory.oom.group".to_owned(), "1".to_owned())].into()
+        } else {
+            Default::default()
+        },
         ..oci::Resources::default()
     }
+}
+
+/// Whether this host has cgroup v2 alone; does not change while it is up.
+fn is_unified() -> bool {
+    use std::sync::OnceLock;
+    static UNIFIED: OnceLock<bool> = OnceLock::new();
+    let found = || Hierarchies::detect().is_ok_and(|found| found.version() == Version::V2);
+    *UNIFIED.get_or_init(found)
 }
 
 /// Where only memory is limited, as much swap again may be used.

@@ -6,8 +6,8 @@ fn resolved() -> ResolvedSpec {
 }
 
 #[track_caller]
-fn generated(spec: &ContainerSpec, around: &Surroundings) -> Spec {
-    generate(spec, &resolved(), around).expect("a good specification")
+fn generated(spec: &ContainerSpec, around: Surroundings) -> Spec {
+    generate(spec, &resolved(), around).expect("a good specification").0
 }
 
 fn strings(names: &[&str]) -> Vec<String> {
@@ -44,7 +44,7 @@ fn an_unknown_capability_is_refused() {
 fn a_user_who_is_not_root_has_no_capability_in_force() {
     let around =
         Surroundings { identity: Identity { uid: 1000, ..Identity::default() }, ..Surroundings::default() };
-    let process = generated(&ContainerSpec::default(), &around).process.expect("a process");
+    let process = generated(&ContainerSpec::default(), around).process.expect("a process");
     let sets = process.capabilities.expect("sets");
     assert!(sets.effective.is_empty() && !sets.bounding.is_empty());
 }
@@ -52,7 +52,7 @@ fn a_user_who_is_not_root_has_no_capability_in_force() {
 #[test]
 fn a_privileged_container_has_no_filter_no_masks_and_all_devices() {
     let security = Security { privileged: true, ..Security::default() };
-    let spec = generated(&ContainerSpec { security, ..ContainerSpec::default() }, &Surroundings::default());
+    let spec = generated(&ContainerSpec { security, ..ContainerSpec::default() }, Surroundings::default());
     let linux = spec.linux.expect("a linux part");
     assert!(linux.seccomp.is_none() && linux.masked_paths.is_empty() && linux.readonly_paths.is_empty());
     assert_eq!(linux.resources.expect("resources").devices.len(), 1);
@@ -81,6 +81,7 @@ fn limits_are_told_in_the_runtime_s_terms() {
 #[test]
 fn mounts_below_others_come_after_them() {
     let bind = |target: &str| PreparedMount::Bind {
+        open: None,
         source: "/src".into(),
         target: target.to_owned(),
         read_only: false,
@@ -89,7 +90,7 @@ fn mounts_below_others_come_after_them() {
         writable_below: false,
     };
     let around = Surroundings { mounts: vec![bind("/data/inner"), bind("/data")], ..Surroundings::default() };
-    let targets: Vec<String> = generated(&ContainerSpec::default(), &around)
+    let targets: Vec<String> = generated(&ContainerSpec::default(), around)
         .mounts
         .iter()
         .map(|mount| mount.destination.display().to_string())
@@ -103,7 +104,7 @@ fn the_host_s_namespaces_are_not_named() {
     let mut spec = ContainerSpec::default();
     spec.namespaces.pid = NamespaceMode::Host;
     spec.namespaces.uts = NamespaceMode::Host;
-    let generated = generated(&spec, &Surroundings::default());
+    let generated = generated(&spec, Surroundings::default());
     let kinds: Vec<&str> =
         generated.linux.iter().flat_map(|linux| &linux.namespaces).map(|ns| ns.kind.file()).collect();
     assert_eq!(kinds, ["mnt", "ipc", "cgroup"]);
@@ -139,7 +140,7 @@ fn check_device_access(asked: &[(&str, &str)], device: &str, expected: &str) {
         ..runtime::spec::LinuxDevice::default()
     };
     let around = Surroundings { devices: vec![found], ..Surroundings::default() };
-    let spec = generated(&ContainerSpec { resources, ..ContainerSpec::default() }, &around);
+    let spec = generated(&ContainerSpec { resources, ..ContainerSpec::default() }, around);
     let rules = spec.linux.and_then(|linux| linux.resources).expect("resources").devices;
     let rule = rules.iter().find(|rule| rule.minor == Some(200)).expect("a rule for the device");
     assert_eq!(rule.access.as_deref(), Some(expected), "{asked:?}");
@@ -160,8 +161,8 @@ fn check_profile(text: &str, privileged: bool, expected: &str) {
     let seccomp = crate::container::Seccomp::Profile(text.to_owned());
     let security = Security { privileged, seccomp, ..Security::default() };
     let spec = ContainerSpec { security, ..ContainerSpec::default() };
-    let told = match generate(&spec, &resolved(), &Surroundings::default()) {
-        Ok(spec) => {
+    let told = match generate(&spec, &resolved(), Surroundings::default()) {
+        Ok((spec, _)) => {
             let filter = spec.linux.and_then(|linux| linux.seccomp).expect("a filter");
             filter.syscalls.iter().flat_map(|rule| rule.names.clone()).collect::<Vec<_>>().join(" ")
         }
@@ -182,7 +183,7 @@ fn a_profile_in_docker_s_format_is_for_the_container_s_own_capabilities() {
 
 /// Type and options of the mount at `target`.
 #[track_caller]
-fn check_mount(spec: &ContainerSpec, around: &Surroundings, target: &str, expected: &str) {
+fn check_mount(spec: &ContainerSpec, around: Surroundings, target: &str, expected: &str) {
     let mounts = generated(spec, around).mounts;
     let mount = mounts.iter().find(|mount| mount.destination.to_str() == Some(target)).expect("a mount");
     let text = format!("{} {}", mount.kind.as_deref().unwrap_or_default(), mount.options.join(","));
@@ -192,15 +193,18 @@ fn check_mount(spec: &ContainerSpec, around: &Surroundings, target: &str, expect
 #[test]
 fn a_container_in_the_host_s_network_has_a_sysfs_without_what_the_host_has_mounted_below() {
     let around = Surroundings { host_network: true, ..Surroundings::default() };
-    check_mount(&ContainerSpec::default(), &around, "/sys", "sysfs nosuid,noexec,nodev,ro");
-    let joined = Joined { user: Some("/proc/7/ns/user".into()), ..Joined::default() };
-    let around = Surroundings { joined, ..around };
-    check_mount(&ContainerSpec::default(), &around, "/sys", "bind rbind,rprivate,nosuid,noexec,nodev,rro");
+    check_mount(&ContainerSpec::default(), around, "/sys", "sysfs nosuid,noexec,nodev,ro");
+    let path = std::path::PathBuf::from("/proc/self/ns/user");
+    let fd = std::fs::File::open(&path).expect("a user namespace").into();
+    let joined = Joined { user: Some(runtime::held::HeldNamespace { path, fd }), ..Joined::default() };
+    let around = Surroundings { host_network: true, joined, ..Surroundings::default() };
+    check_mount(&ContainerSpec::default(), around, "/sys", "bind rbind,rprivate,nosuid,noexec,nodev,rro");
 }
 
 #[test]
 fn a_read_only_bind_is_so_with_all_below_it_unless_that_is_not_wanted() {
     let bind = |read_only, writable_below| PreparedMount::Bind {
+        open: None,
         source: "/src".into(),
         target: "/data".to_owned(),
         read_only,
@@ -213,6 +217,6 @@ fn a_read_only_bind_is_so_with_all_below_it_unless_that_is_not_wanted() {
     {
         let around =
             Surroundings { mounts: vec![bind(read_only, writable_below)], ..Surroundings::default() };
-        check_mount(&ContainerSpec::default(), &around, "/data", &format!("bind rbind,rprivate,{option}"));
+        check_mount(&ContainerSpec::default(), around, "/data", &format!("bind rbind,rprivate,{option}"));
     }
 }

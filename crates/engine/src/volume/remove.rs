@@ -35,7 +35,7 @@ impl Engine {
         // First: without its record it is rubbish, and is cleared away if this is interrupted.
         let record = directory.join(RECORD);
         std::fs::remove_file(&record).context(|| format!("remove `{}`", record.display()))?;
-        crate::container::remove_directory(&directory)?;
+        self.discard(&directory, &self.inner.layout.trash())?;
         self.emit_volume("destroy", name);
         Ok(())
     }

@@ -146,6 +146,12 @@ impl Drop for CleanUp {
                 let _ = client.ask(&runtime::shim::protocol::Request::Shutdown);
             }
         }
+        // A test that failed may have left memory that was shared.
+        for entry in
+            std::fs::read_dir(self.0.directory.path().join("run/sandboxes")).into_iter().flatten().flatten()
+        {
+            let _ = rustix::mount::unmount(entry.path().join("shm"), rustix::mount::UnmountFlags::DETACH);
+        }
         if let Ok(group) = runtime::cgroup::Cgroup::at(&Path::new("/").join(&self.0.instance)) {
             let _ = group.kill_all();
             let _ = group.remove();

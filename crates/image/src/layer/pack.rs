@@ -7,6 +7,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
+use base::place::Place;
 use oci::{Digest, Hasher};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use tar::{EntryType, Header};
@@ -184,8 +185,8 @@ impl<S: Sink> Packer<'_, S> {
                 self.directory(&Directory { fd, path })
             }
             FileType::RegularFile => {
-                let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                let mut file = File::from(rustix::fs::openat(&parent.fd, name, flags, Mode::empty())?);
+                // A container that runs may put a pipe or a device there meanwhile.
+                let mut file = Place::made(&parent.fd, name, FileType::RegularFile)?.read()?;
                 let size = stat.st_size.cast_unsigned();
                 let mut header = header(stat, EntryType::Regular);
                 header.set_size(size);

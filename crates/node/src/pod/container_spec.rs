@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use base::beneath::{Beneath, BeneathError};
 use engine::SandboxId;
 use engine::container::{
     ContainerSpec, LogOptions, Mount, MountSource, NamespaceMode, Namespaces, Port, Propagation, Protocol,
@@ -12,6 +13,7 @@ use k8s_openapi::api::core::v1::{Container, Pod, SeccompProfile, SecurityContext
 
 use super::expand::expand;
 use super::resources;
+use super::volumes::Prepared;
 use crate::labels;
 
 /// What a container is made from, besides its own spec.
@@ -24,8 +26,8 @@ pub struct Context<'a> {
     pub attempt: u32,
     /// The environment, worked out.
     pub env: Vec<(String, String)>,
-    /// Where the pod's volumes are on the host, by name.
-    pub volumes: &'a BTreeMap<String, PathBuf>,
+    /// The pod's volumes as they are on the host, by name.
+    pub volumes: &'a BTreeMap<String, Prepared>,
     /// The file that the container may leave a message in.
     pub termination_message: PathBuf,
     /// Where its log goes.
@@ -56,22 +58,33 @@ pub enum SpecError {
     #[error("volumeMounts names the volume \"{0}\", which is not prepared")]
     NoVolume(String),
     /// A part of a volume that cannot be shown.
-    #[error("prepare subPath \"{sub_path}\" of volume \"{volume}\"")]
+    #[error("failed to prepare subPath for volumeMount \"{volume}\" of container \"{container}\"")]
     SubPath {
         /// The volume.
         volume: String,
-        /// The part.
-        sub_path: String,
+        /// The container.
+        container: String,
         /// Why.
-        source: super::subpath::SubPathError,
+        source: BeneathError,
     },
     /// A seccomp profile that cannot be read.
-    #[error("read the seccomp profile {}", path.display())]
+    #[error("read the seccomp profile \"{name}\" of this node")]
     Seccomp {
-        /// Where it should be.
-        path: PathBuf,
+        /// Its name, a path below the directory of profiles.
+        name: String,
         /// Why.
-        source: std::io::Error,
+        source: BeneathError,
+    },
+    /// A seccomp profile that is no JSON; what it is instead is not told.
+    #[error("the seccomp profile \"{0}\" of this node is not a JSON object")]
+    SeccompForm(String),
+    /// A user or group that the kernel cannot have, or that stands for none.
+    #[error("{what} {id} is out of range: it must be between 0 and 2147483647")]
+    IdRange {
+        /// Which setting.
+        what: &'static str,
+        /// Its value.
+        id: i64,
     },
 }
 
@@ -79,6 +92,7 @@ pub enum SpecError {
 pub fn container_spec(context: &Context<'_>, container: &Container) -> Result<ContainerSpec, SpecError> {
     let pod_spec = context.pod.spec.as_ref().cloned().unwrap_or_default();
     let security = Effective::new(&pod_spec, container);
+    security.check_ids()?;
     security.check_non_root(context.image_user)?;
     let value =
         |name: &str| context.env.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
@@ -152,42 +166,68 @@ fn mounts(context: &Context<'_>, container: &Container) -> Result<Vec<Mount>, Sp
             (_, Some(path)) if !path.is_empty() => Some(path.clone()),
             _ => None,
         };
-        let path = match sub_path {
-            Some(sub_path) => super::subpath::prepare(volume, &sub_path)
-                .map_err(|source| SpecError::SubPath { volume: wanted.name.clone(), sub_path, source })?,
-            None => volume.clone(),
-        };
+        if let Some(sub_path) = &sub_path {
+            // To be told now is kinder. What is mounted is found once more when it is mounted, by
+            // the engine, which holds on to it.
+            check_sub_path(&volume.path, sub_path).map_err(|source| SpecError::SubPath {
+                volume: wanted.name.clone(),
+                container: container.name.clone(),
+                source,
+            })?;
+        }
         let propagation = match wanted.mount_propagation.as_deref() {
             Some("HostToContainer") => Propagation::Rslave,
             Some("Bidirectional") => Propagation::Rshared,
             _ => Propagation::Rprivate,
         };
-        let mut mount = bind(&wanted.mount_path, path, wanted.read_only.unwrap_or(false), propagation);
-        if let MountSource::Bind { writable_below, .. } = &mut mount.source {
-            // What is mounted below a volume stays as it is, unless more is asked for.
-            *writable_below =
-                !matches!(wanted.recursive_read_only.as_deref(), Some("Enabled" | "IfPossible"));
-        }
-        mounts.push(mount);
+        mounts.push(Mount {
+            target: wanted.mount_path.clone(),
+            read_only: volume.read_only || wanted.read_only.unwrap_or(false),
+            source: MountSource::Bind {
+                path: volume.path.clone(),
+                create: sub_path.is_some(),
+                must_be: volume.must_be.filter(|_| sub_path.is_none()),
+                subpath: sub_path,
+                propagation,
+                non_recursive: false,
+                // What is mounted below a volume stays as it is, unless more is asked for.
+                writable_below: !matches!(
+                    wanted.recursive_read_only.as_deref(),
+                    Some("Enabled" | "IfPossible")
+                ),
+            },
+        });
     }
     let message = container.termination_message_path.as_deref().unwrap_or("/dev/termination-log");
-    mounts.push(bind(message, context.termination_message.clone(), false, Propagation::Rprivate));
-    Ok(mounts)
-}
-
-fn bind(target: &str, path: PathBuf, read_only: bool, propagation: Propagation) -> Mount {
-    Mount {
-        target: target.to_owned(),
-        read_only,
+    mounts.push(Mount {
+        target: message.to_owned(),
+        read_only: false,
         source: MountSource::Bind {
-            path,
-            propagation,
+            path: context.termination_message.clone(),
+            subpath: None,
+            must_be: None,
+            propagation: Propagation::Rprivate,
             create: false,
             non_recursive: false,
             writable_below: false,
         },
-    }
+    });
+    Ok(mounts)
 }
+
+/// Finds the part of a volume that a mount shows, made as a directory where it is missing.
+fn check_sub_path(volume: &Path, sub_path: &str) -> Result<(), BeneathError> {
+    let io = |source| BeneathError::Io { path: volume.to_owned(), source };
+    let root = Beneath::open(volume).map_err(io)?;
+    root.find_or_make(Path::new(sub_path), rustix::fs::Mode::from_raw_mode(0o750)).map(drop)
+}
+
+/// Bytes of a profile; Docker's own has 14,000.
+const LONGEST_PROFILE: u64 = 1 << 20;
+
+/// The largest number of a user or group. What is above is negative to some programs, and the very
+/// last one means "none" to the kernel, so that who asks for it stays root.
+const LARGEST_ID: i64 = i32::MAX as i64;
 
 /// The security settings of a container over those of its pod.
 struct Effective {
@@ -234,12 +274,33 @@ impl Effective {
             Some(id) => id.to_string(),
             None => image_user.split(':').next().unwrap_or_default().to_owned(),
         };
-        match user.parse::<u32>() {
+        match user.parse::<i64>() {
             Ok(0) => Err(SpecError::RunsAsRoot),
-            Ok(_) => Ok(()),
+            Ok(1..=LARGEST_ID) => Ok(()),
+            Ok(id) => Err(SpecError::IdRange { what: "the image's user", id }),
             Err(_) if user.is_empty() => Err(SpecError::RunsAsRoot),
             Err(_) => Err(SpecError::UserNotNumeric { user }),
         }
+    }
+
+    /// The API refuses such numbers too; those that came before it did must not become others.
+    fn check_ids(&self) -> Result<(), SpecError> {
+        let single = [
+            ("runAsUser", self.user_id()),
+            ("runAsGroup", self.container.run_as_group.or(self.pod.run_as_group)),
+            ("fsGroup", self.pod.fs_group),
+        ];
+        let listed = self.pod.supplemental_groups.iter().flatten();
+        let all = single
+            .into_iter()
+            .filter_map(|(what, id)| Some((what, id?)))
+            .chain(listed.map(|&id| ("supplementalGroups", id)));
+        for (what, id) in all {
+            if !(0..=LARGEST_ID).contains(&id) {
+                return Err(SpecError::IdRange { what, id });
+            }
+        }
+        Ok(())
     }
 
     fn security(&self, profiles: &Path) -> Result<Security, SpecError> {
@@ -266,9 +327,15 @@ fn seccomp(profile: Option<&SeccompProfile>, directory: &Path) -> Result<Seccomp
     match (profile.type_.as_str(), &profile.localhost_profile) {
         ("Unconfined", _) => Ok(Seccomp::Unconfined),
         ("Localhost", Some(name)) => {
-            let path = directory.join(name);
-            let text = std::fs::read_to_string(&path);
-            text.map(Seccomp::Profile).map_err(|source| SpecError::Seccomp { path, source })
+            let fail = |source| SpecError::Seccomp { name: name.clone(), source };
+            let profiles = Beneath::open(directory)
+                .map_err(|source| fail(BeneathError::Io { path: directory.to_owned(), source }))?;
+            let bytes = profiles.read(Path::new(name), LONGEST_PROFILE).map_err(fail)?;
+            // Whoever reads it next may say in an error what it found.
+            let form = || SpecError::SeccompForm(name.clone());
+            let text = String::from_utf8(bytes).map_err(|_| form())?;
+            let object: Result<serde_json::Map<String, serde_json::Value>, _> = serde_json::from_str(&text);
+            object.map(|_| Seccomp::Profile(text)).map_err(|_| form())
         }
         _ => Ok(Seccomp::Default),
     }

@@ -29,20 +29,22 @@ pub fn of_container(pod: &Pod, container: &Container, node_memory: i64) -> Resou
             request("memory").map_or(0, |memory| memory.value()),
             node_memory,
         )),
+        // As the kubelet does unless it is told `singleProcessOOMKill`.
+        oom_group: true,
         ..Resources::default()
     }
 }
 
 /// Microseconds of a scheduling period.
-const PERIOD: u64 = 100_000;
+pub(super) const PERIOD: u64 = 100_000;
 
 /// Relative weight for a request in thousandths of a processor: 1024 is one, 2 the least.
-fn shares(millis: i64) -> u64 {
+pub(super) fn shares(millis: i64) -> u64 {
     u64::try_from(millis * 1024 / 1000).unwrap_or(0).clamp(2, 262_144)
 }
 
 /// Microseconds per period for a limit in thousandths of a processor; the kernel takes 1 ms at least.
-fn quota(millis: i64) -> i64 {
+pub(super) fn quota(millis: i64) -> i64 {
     (millis * 100).max(1000)
 }
 

@@ -7,6 +7,8 @@ use engine::sandbox::{SandboxNetwork, SandboxSpec};
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
 
 use super::container_spec::protocol;
+use super::groups;
+use super::resources::quality_of_service;
 use crate::labels;
 
 /// What a sandbox is made from, besides the pod.
@@ -19,8 +21,6 @@ pub struct Context<'a> {
     pub cluster_domain: &'a str,
     /// The host's own name resolution.
     pub host_dns: &'a Dns,
-    /// The cgroup below which all pods are.
-    pub cgroup_parent: Option<String>,
 }
 
 /// The engine's spec of the sandbox of `pod`.
@@ -43,7 +43,8 @@ pub fn sandbox_spec(context: &Context<'_>, pod: &Pod) -> SandboxSpec {
         host_ipc: spec.host_ipc.unwrap_or(false),
         dns: dns(context, &spec, &namespace),
         ports: if host_network { Vec::new() } else { host_ports(&spec) },
-        cgroup_parent: context.cgroup_parent.clone(),
+        cgroup_parent: Some(groups::parent(quality_of_service(pod)).to_owned()),
+        resources: groups::of_pod(pod),
         sysctls: sysctls(&spec),
         labels: labels::of_pod(pod),
         name,
@@ -143,7 +144,11 @@ fn host_ports(spec: &PodSpec) -> Vec<PortBinding> {
 
 fn sysctls(spec: &PodSpec) -> std::collections::BTreeMap<String, String> {
     let listed = spec.security_context.as_ref().and_then(|security| security.sysctls.as_ref());
-    listed.into_iter().flatten().map(|sysctl| (sysctl.name.clone(), sysctl.value.clone())).collect()
+    listed
+        .into_iter()
+        .flatten()
+        .map(|sysctl| (super::sysctls::plain(&sysctl.name), sysctl.value.clone()))
+        .collect()
 }
 
 #[cfg(test)]
@@ -166,7 +171,6 @@ mod tests {
             cluster_dns: "10.43.0.10".parse().expect("an address"),
             cluster_domain: "cluster.local",
             host_dns: &host,
-            cgroup_parent: None,
         };
         sandbox_spec(&context, &pod)
     }

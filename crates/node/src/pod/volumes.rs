@@ -6,20 +6,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use k8s_openapi::api::core::v1::{EmptyDirVolumeSource, HostPathVolumeSource, Pod, Volume};
-use rustix::mount::{MountFlags, UnmountFlags};
+use engine::container::FileKind;
+use k8s_openapi::api::core::v1::{HostPathVolumeSource, Pod, Volume};
 
 pub mod atomic;
+mod empty_dir;
+pub mod memory;
 pub mod payload;
 
+use memory::Memory;
 use payload::{PayloadError, Tokens};
 
 use super::downward::NodeCapacity;
 use super::env::Sources;
-use super::resources::quantity;
 
 /// Why a volume cannot be made. The kubelet calls this `FailedMount`.
 #[derive(Debug, thiserror::Error)]
@@ -76,12 +77,25 @@ pub struct Context<'a> {
     pub node: NodeCapacity,
     /// Where the pod's volumes are.
     pub directory: &'a Path,
+    /// Containers of the pod run, with the volumes that are there.
+    pub running: bool,
 }
 
-/// Makes all volumes of the pod, or brings them up to date; returns their paths by name.
+/// A volume that is there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Prepared {
+    /// Where it is on the host.
+    pub path: PathBuf,
+    /// What it must be when it is mounted, where its `hostPath` says so.
+    pub must_be: Option<FileKind>,
+    /// Nobody but this node writes to it: it shows objects of the API.
+    pub read_only: bool,
+}
+
+/// Makes all volumes of the pod, or brings them up to date; returns them by name.
 ///
 /// May be called any number of times: memory stays mounted, files that did not change stay.
-pub fn prepare(context: &Context<'_>) -> Result<BTreeMap<String, PathBuf>, VolumeError> {
+pub fn prepare(context: &Context<'_>) -> Result<BTreeMap<String, Prepared>, VolumeError> {
     let volumes = context.pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
     volumes.map(|volume| Ok((volume.name.clone(), prepare_one(context, volume)?))).collect()
 }
@@ -94,8 +108,7 @@ pub fn remove(directory: &Path) -> io::Result<()> {
         Err(error) => return Err(error),
     };
     for entry in entries {
-        // Not a mount point, for most: then there is nothing to unmount.
-        let _ = rustix::mount::unmount(entry?.path(), UnmountFlags::DETACH | UnmountFlags::NOFOLLOW);
+        memory::unmount(&entry?.path());
     }
     fs::remove_dir_all(directory)
 }
@@ -115,80 +128,38 @@ pub fn references(pod: &Pod) -> (BTreeSet<String>, BTreeSet<String>) {
     (config_maps, secrets)
 }
 
-fn prepare_one(context: &Context<'_>, volume: &Volume) -> Result<PathBuf, VolumeError> {
+fn prepare_one(context: &Context<'_>, volume: &Volume) -> Result<Prepared, VolumeError> {
     let path = context.directory.join(&volume.name);
     if let Some(source) = &volume.host_path {
         return host_path(&volume.name, source);
     }
     if let Some(source) = &volume.empty_dir {
-        empty_dir(context, &volume.name, &path, source)?;
-        return Ok(path);
+        empty_dir::prepare(context, &volume.name, &path, source)?;
+        return Ok(Prepared { path, ..Prepared::default() });
     }
     let payload = payload::payload(context, volume)
         .map_err(|source| VolumeError::Payload { name: volume.name.clone(), source })?
         .ok_or_else(|| VolumeError::Unsupported { name: volume.name.clone() })?;
-    atomic::write(&path, &payload, fs_group(context.pod)).map_err(|source| VolumeError::Io {
-        name: volume.name.clone(),
-        tried: "write",
-        path: path.clone(),
-        source,
-    })?;
-    Ok(path)
-}
-
-fn empty_dir(
-    context: &Context<'_>,
-    name: &str,
-    path: &Path,
-    source: &EmptyDirVolumeSource,
-) -> Result<(), VolumeError> {
-    let fail = |tried: &'static str| {
-        move |source: io::Error| VolumeError::Io {
-            name: name.to_owned(),
-            tried,
-            path: path.to_owned(),
-            source,
-        }
+    let fail = |tried| {
+        let (name, path) = (volume.name.clone(), path.clone());
+        move |source| VolumeError::Io { name, tried, path, source }
     };
-    if path.exists() {
-        return Ok(());
+    // What may be secret is in memory alone; names and settings need not be. Containers that run
+    // have what was mounted when they began, which is brought up to date where it is.
+    let in_memory = volume.config_map.is_none();
+    if in_memory && !(context.running && path.exists()) {
+        memory::mount(&path, &Memory { mode: 0o755, ..Memory::default() })
+            .map_err(fail("mount memory at"))?;
     }
-    fs::create_dir_all(path).map_err(fail("create"))?;
-    if source.medium.as_deref() == Some("Memory") {
-        let size =
-            source.size_limit.as_ref().and_then(|limit| limit.0.parse::<model::quantity::Quantity>().ok());
-        let size = size.map_or_else(|| memory_limit(context.pod), |size| Some(size.value()));
-        let options = size.map_or_else(|| "mode=1777".to_owned(), |bytes| format!("mode=1777,size={bytes}"));
-        let options = std::ffi::CString::new(options).expect("numbers have no NUL");
-        let flags = MountFlags::NOSUID | MountFlags::NODEV;
-        let mounted = rustix::mount::mount("tmpfs", path, "tmpfs", flags, Some(options.as_c_str()));
-        if let Err(error) = mounted {
-            let _ = fs::remove_dir(path);
-            return Err(fail("mount memory at")(error.into()));
-        }
-    }
-    fs::set_permissions(path, fs::Permissions::from_mode(0o777)).map_err(fail("open up"))?;
-    if let Some(group) = fs_group(context.pod) {
-        std::os::unix::fs::chown(path, None, Some(group)).map_err(fail("give to the pod's group"))?;
-        fs::set_permissions(path, fs::Permissions::from_mode(0o2777)).map_err(fail("open up"))?;
-    }
-    Ok(())
-}
-
-/// What all containers may take together, if each is limited: the bound of memory volumes.
-fn memory_limit(pod: &Pod) -> Option<i64> {
-    let containers = &pod.spec.as_ref()?.containers;
-    let limit = |container: &k8s_openapi::api::core::v1::Container| {
-        quantity(container.resources.as_ref()?.limits.as_ref(), "memory").map(|memory| memory.value())
-    };
-    containers.iter().map(limit).sum()
+    atomic::write(&path, &payload, fs_group(context.pod)).map_err(fail("write"))?;
+    Ok(Prepared { path, must_be: None, read_only: true })
 }
 
 fn fs_group(pod: &Pod) -> Option<u32> {
-    u32::try_from(pod.spec.as_ref()?.security_context.as_ref()?.fs_group?).ok()
+    i32::try_from(pod.spec.as_ref()?.security_context.as_ref()?.fs_group?).ok()?.try_into().ok()
 }
 
-fn host_path(name: &str, source: &HostPathVolumeSource) -> Result<PathBuf, VolumeError> {
+fn host_path(name: &str, source: &HostPathVolumeSource) -> Result<Prepared, VolumeError> {
     let path = PathBuf::from(&source.path);
     let fail = |tried: &'static str| {
         let path = path.clone();
@@ -216,5 +187,14 @@ fn host_path(name: &str, source: &HostPathVolumeSource) -> Result<PathBuf, Volum
         "" if kind.is_none() => fs::create_dir_all(&path).map_err(fail("create"))?,
         _ => {}
     }
-    Ok(path)
+    // Looked at once more when it is mounted, since others may change it meanwhile.
+    let must_be = match source.type_.as_deref().unwrap_or("") {
+        "Directory" | "DirectoryOrCreate" => Some(FileKind::Directory),
+        "File" | "FileOrCreate" => Some(FileKind::File),
+        "Socket" => Some(FileKind::Socket),
+        "CharDevice" => Some(FileKind::CharDevice),
+        "BlockDevice" => Some(FileKind::BlockDevice),
+        _ => None,
+    };
+    Ok(Prepared { path, must_be, read_only: false })
 }

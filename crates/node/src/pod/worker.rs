@@ -20,6 +20,7 @@ use super::back_off::BackOffs;
 use super::observe::{Observation, attempt};
 use super::plan::{self, ContainerView, Plan, RestartPolicy, Role, Step};
 use super::status;
+use super::volumes;
 use crate::agent::Shared;
 use crate::probe;
 use probing::Probes;
@@ -92,9 +93,11 @@ pub(crate) struct Worker {
     /// When the containers ended of whose back-off an event was made.
     announced: BTreeMap<String, Timestamp>,
     probes: Probes,
-    volumes: BTreeMap<String, PathBuf>,
+    volumes: BTreeMap<String, volumes::Prepared>,
     volumes_refresh: Option<Timestamp>,
     tokens: sources::TokenCache,
+    /// Held by work on the pod's files, which may go on though the worker has turned to something else.
+    files: Arc<tokio::sync::Mutex<()>>,
     ended: bool,
     gone: bool,
 }
@@ -106,6 +109,13 @@ struct Waiting {
     message: String,
     since: Timestamp,
     until: Timestamp,
+}
+
+/// Why a pod is not run by this node.
+#[derive(Clone, Debug)]
+struct Rejection {
+    reason: &'static str,
+    message: String,
 }
 
 /// How long `ErrImagePull` is shown before it becomes `ImagePullBackOff`.
@@ -132,6 +142,7 @@ impl Worker {
             volumes: BTreeMap::new(),
             volumes_refresh: None,
             tokens: sources::TokenCache::default(),
+            files: Arc::default(),
             ended: false,
             gone: false,
         };
@@ -178,6 +189,10 @@ impl Worker {
             self.terminate().await;
             return None;
         }
+        if let Some(rejection) = self.rejection() {
+            self.reject(&rejection).await;
+            return self.publish_again;
+        }
         self.age_messages();
         self.refresh_volumes().await;
         // Each round either does something or is the last; the bound is for a defect's sake.
@@ -206,6 +221,15 @@ impl Worker {
             }
         }
         self.shared.clock.now().checked_add(Duration::from_secs(1)).ok()
+    }
+
+    /// Why this node does not run the pod at all: its phase is `Failed` then.
+    fn rejection(&self) -> Option<Rejection> {
+        let forbidden = super::sysctls::check(&self.pod).err()?;
+        // One that runs was let in by an earlier version, which asked nothing.
+        let nothing = Observation::new(&self.shared.engine, &self.uid)
+            .is_ok_and(|observation| observation.running().next().is_none());
+        nothing.then(|| Rejection { reason: "SysctlForbidden", message: forbidden.to_string() })
     }
 
     fn plan(&self, observation: &Observation) -> Plan {

@@ -204,6 +204,7 @@ fn make_reserved(
                 preserve_fds: options.passed_on.count,
                 no_pivot: options.no_pivot,
                 no_new_keyring: options.no_new_keyring,
+                given: None,
                 release,
             };
             Ok(launch::create(container)?)

@@ -20,6 +20,7 @@ use super::{Container, ProcessError};
 use crate::spec::{Hook, Linux, NamespaceKind};
 use crate::sys::exec::StringVector;
 
+pub(crate) use mounts::is_bind;
 pub(super) use namespaces::id_map;
 pub(super) use process::prepare as process;
 
@@ -32,7 +33,7 @@ pub(super) fn container(
     let default = Linux::default();
     let linux = spec.linux.as_ref().unwrap_or(&default);
     refuse_unknown(linux)?;
-    let namespaces = namespaces::prepare(spec, linux, container.inherited)?;
+    let namespaces = namespaces::prepare(spec, linux, container.inherited, container.given.as_mut())?;
     let userns = linux.namespace(NamespaceKind::User).is_some();
     let root = root::prepare(container, linux)?;
     let mounts = mounts::prepare(container, linux)?;

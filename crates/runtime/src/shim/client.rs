@@ -1,10 +1,12 @@
 //! A synchronous client of a shim's socket.
 
 use std::io::{self, Read, Write};
+use std::os::fd::BorrowedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use super::address::Address;
+use super::descriptors::{self, Descriptors};
 use super::protocol::{self, Decoder, Event, Failure, Frame, FrameError, Kind, Request, Response, Streams};
 
 /// Asks a shim, one request after another.
@@ -72,7 +74,12 @@ impl Client {
 
     /// Sends `request` and waits for the answer; a refusal is an error.
     pub fn ask(&mut self, request: &Request) -> Result<Response, ClientError> {
-        self.connection.send(&protocol::encode_json(Kind::Request, request))?;
+        self.ask_with(request, &Descriptors::default())
+    }
+
+    /// As [`Client::ask`], with the descriptors that the request announces.
+    pub fn ask_with(&mut self, request: &Request, with: &Descriptors) -> Result<Response, ClientError> {
+        self.connection.send_with(&protocol::encode_json(Kind::Request, request), &with.fds())?;
         let frame = self.connection.receive()?.ok_or_else(|| self.connection.gone())?;
         if frame.kind != Kind::Response {
             return Err(self.connection.unexpected(&frame));
@@ -145,6 +152,15 @@ impl Connection {
 
     fn send(&mut self, bytes: &[u8]) -> Result<(), ClientError> {
         self.stream.write_all(bytes).map_err(|source| ClientError::Talk { path: self.path.clone(), source })
+    }
+
+    fn send_with(&mut self, mut bytes: &[u8], mut fds: &[BorrowedFd<'_>]) -> Result<(), ClientError> {
+        while !fds.is_empty() {
+            let (sent, passed) = descriptors::send(&self.stream, bytes, fds)
+                .map_err(|source| ClientError::Talk { path: self.path.clone(), source })?;
+            (bytes, fds) = (&bytes[sent..], &fds[passed..]);
+        }
+        self.send(bytes)
     }
 
     fn gone(&self) -> ClientError {

@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use super::client::{Client, ClientError};
 use super::protocol::{Request, Response, Sandbox};
+use crate::held::{HeldNamespace, HeldProcess};
 use crate::sealed;
+use crate::spec::NamespaceKind;
 use crate::sys::process;
 
 /// What a shim is started with.
@@ -48,8 +50,6 @@ pub enum Network {
     New,
     /// This one, for example from a pool.
     Fd(OwnedFd),
-    /// The one that this file names, for example `/proc/<pid>/ns/net`.
-    Path(PathBuf),
 }
 
 /// A shim that runs.
@@ -150,11 +150,6 @@ pub fn launch(spec: &LaunchSpec) -> Result<ShimHandle, LaunchError> {
             let fd = fd.try_clone().map_err(|source| LaunchError::Spawn { id: spec.id.clone(), source })?;
             (Stdio::from(fd), NetworkOrder::Stdin)
         }
-        Network::Path(path) => {
-            let file = std::fs::File::open(path)
-                .map_err(|source| prepare("open the network namespace", path, source))?;
-            (Stdio::from(file), NetworkOrder::Stdin)
-        }
     };
     let orders = Orders {
         id: spec.id.clone(),
@@ -227,8 +222,20 @@ impl ShimHandle {
 
     /// Opens the sandbox's network namespace; `NotFound` if the shim has gone.
     pub fn network_namespace(&self) -> io::Result<OwnedFd> {
-        let file = std::fs::File::open(format!("/proc/{}/ns/net", self.pid))?;
-        // Checked after opening: if the number had been taken over, this start time would differ.
-        if self.is_alive() { Ok(file.into()) } else { Err(io::ErrorKind::NotFound.into()) }
+        let shim = HeldProcess::hold(self.pid, self.start_time)?;
+        Ok(shim.namespace(NamespaceKind::Network)?.fd)
+    }
+
+    /// Opens the process namespace that the sandbox's containers share, if they do; `NotFound` if
+    /// the shim has gone.
+    pub fn process_namespace(&self) -> io::Result<Option<HeldNamespace>> {
+        let Some(init) = self.init_pid else { return Ok(None) };
+        let init = HeldProcess::init_of(init, self.pid)?;
+        // The parent whose number was found must be the shim: it still is, or was all the time.
+        if self.is_alive() {
+            init.namespace(NamespaceKind::Pid).map(Some)
+        } else {
+            Err(io::ErrorKind::NotFound.into())
+        }
     }
 }

@@ -1,9 +1,11 @@
 //! One connection to the shim's socket.
 
 use std::collections::VecDeque;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
+use super::descriptors;
 use super::protocol::{self, Decoder, Kind, Streams};
 
 /// Output that may wait for a client before the process that makes it is held up.
@@ -26,6 +28,8 @@ pub(super) struct Peer {
     pub(super) socket: UnixStream,
     pub(super) mode: Mode,
     pub(super) decoder: Decoder,
+    /// Descriptors that came with the bytes of a request.
+    pub(super) descriptors: Vec<OwnedFd>,
     /// What could not be sent yet.
     out: VecDeque<u8>,
     /// Whether it is closed once all is sent.
@@ -44,6 +48,7 @@ impl Peer {
             socket,
             mode: Mode::Control,
             decoder: Decoder::default(),
+            descriptors: Vec::new(),
             out: VecDeque::new(),
             closing: false,
             held: false,
@@ -86,7 +91,7 @@ impl Peer {
 
     /// Takes in what has come; `false` once the other side has closed.
     pub(super) fn fill(&mut self, buffer: &mut [u8]) -> io::Result<bool> {
-        match self.socket.read(buffer) {
+        match descriptors::receive(&self.socket, buffer, &mut self.descriptors) {
             Ok(0) => Ok(false),
             Ok(count) => {
                 self.decoder.push(&buffer[..count]);

@@ -6,6 +6,9 @@
 //! connection is, once answered with `Ok`: [`Request::Attach`] and [`Request::Exec`] with `attach`
 //! turn it into a stream both ways, [`Request::Subscribe`] into a stream of [`Event`] frames.
 //!
+//! Host paths that a container's configuration names do not cross as text: they come open, as
+//! descriptors beside the bytes of the request ([`super::descriptors`]).
+//!
 //! [`encode`] and [`Decoder`] need no socket, so any kind of input and output can speak this.
 
 use std::path::PathBuf;
@@ -13,6 +16,7 @@ use std::path::PathBuf;
 use base::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::descriptors::Passed;
 use crate::Rootfs;
 use crate::cgroup::Stats;
 use crate::spec::{ConsoleSize, Process, Resources};
@@ -21,7 +25,10 @@ use crate::spec::{ConsoleSize, Process, Resources};
 ///
 /// A daemon must speak with shims that an older daemon left running, so fields and requests are
 /// only ever added.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
+
+/// The first version whose shims take descriptors with a request.
+pub const WITH_DESCRIPTORS: u32 = 2;
 
 /// The longest payload that is accepted.
 pub const MAX_PAYLOAD: usize = 4 << 20;
@@ -104,6 +111,10 @@ pub enum Request {
         rootfs: Rootfs,
         /// What its standard streams are.
         stdio: Stdio,
+        /// What the descriptors that come with this request are, in order. Since version 2, whose
+        /// shims take no bind mount and no namespace by its path.
+        #[serde(skip_serializing_if = "Vec::is_empty", default)]
+        descriptors: Vec<Passed>,
     },
     /// Starts the program of a created container; answered with `Pid`.
     StartContainer {

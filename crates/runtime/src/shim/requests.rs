@@ -8,6 +8,7 @@ mod streams;
 use base::error::chain;
 
 use super::EXIT_FILE;
+use super::descriptors::Descriptors;
 use super::peer::Mode;
 use super::protocol::{
     ContainerState, Event, ExecState, ExitStatus, Failure, FailureKind, Request, Response, Sandbox, Streams,
@@ -20,10 +21,14 @@ use crate::launch::ProcessError;
 impl Server {
     /// Does what a client asks and answers it.
     pub(super) fn request(&mut self, peer: u32, request: Request) {
+        // Those that nobody announced are closed.
+        let passed = self.peers.get_mut(&peer).map(|peer| std::mem::take(&mut peer.descriptors));
         let result = match request {
             Request::State => Ok(Some(Response::Sandbox(self.sandbox()))),
-            Request::CreateContainer { container, bundle, rootfs, stdio } => {
-                self.create_container(container, bundle, &rootfs, stdio).map(|pid| Some(Response::Pid(pid)))
+            Request::CreateContainer { container, bundle, rootfs, stdio, descriptors } => {
+                Descriptors::received(descriptors, passed.unwrap_or_default())
+                    .and_then(|given| self.create_container(container, bundle, &rootfs, stdio, given))
+                    .map(|pid| Some(Response::Pid(pid)))
             }
             Request::StartContainer { container } => {
                 self.start_container(&container).map(|pid| Some(Response::Pid(pid)))

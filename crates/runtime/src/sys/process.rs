@@ -26,10 +26,16 @@ pub(crate) fn is_zombie(pid: u32) -> bool {
     stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with(['Z', 'X']))
 }
 
-fn parse_start_time(stat: &str) -> Option<u64> {
+/// When the process started whose `stat` this is.
+pub(crate) fn parse_start_time(stat: &str) -> Option<u64> {
     // The command may hold blanks and parentheses; what follows the last one is regular.
     let (_, rest) = stat.rsplit_once(") ")?;
     rest.split(' ').nth(19)?.parse().ok()
+}
+
+/// The parent of the process whose `stat` this is.
+pub(crate) fn parent(stat: &str) -> Option<u32> {
+    stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()
 }
 
 #[cfg(test)]

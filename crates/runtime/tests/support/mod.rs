@@ -4,8 +4,9 @@
 use std::path::{Path, PathBuf};
 
 use runtime::Rootfs;
+use runtime::shim::descriptors::Descriptors;
 use runtime::shim::protocol::{ExitStatus, Kind, LogSpec, Request, Response, Stdio, Streams};
-use runtime::shim::{Client, Connection, LaunchSpec, Network, ShimHandle, launch};
+use runtime::shim::{Client, ClientError, Connection, LaunchSpec, Network, ShimHandle, launch};
 use runtime::spec::{Process, Spec};
 use tempfile::TempDir;
 
@@ -125,16 +126,30 @@ impl Sandbox {
         (path, rootfs)
     }
 
+    /// The request for a container, and what goes with it.
+    pub(crate) fn create_with(&self, id: &str, spec: Spec, stdio: Stdio) -> (Request, Descriptors) {
+        let (bundle, rootfs) = self.bundle(id, spec.clone());
+        let mut with = Descriptors::default();
+        with.complete(&spec, &bundle).expect("open what the configuration names");
+        (create_request(id, bundle, rootfs, stdio, &with), with)
+    }
+
+    /// The request for a container whose configuration names nothing on the host.
     pub(crate) fn create_request(&self, id: &str, spec: Spec, stdio: Stdio) -> Request {
-        let (bundle, rootfs) = self.bundle(id, spec);
-        Request::CreateContainer { container: id.to_owned(), bundle, rootfs, stdio }
+        self.create_with(id, spec, stdio).0
+    }
+
+    /// Asks for a container.
+    pub(crate) fn try_create(&self, id: &str, spec: Spec, stdio: Stdio) -> Result<Response, ClientError> {
+        let (request, with) = self.create_with(id, spec, stdio);
+        self.client().ask_with(&request, &with)
     }
 
     #[track_caller]
     pub(crate) fn create(&self, id: &str, spec: Spec, stdio: Stdio) -> u32 {
-        match self.ask(&self.create_request(id, spec, stdio)) {
-            Response::Pid(pid) => pid,
-            other => panic!("unexpected answer {other:?}"),
+        match self.try_create(id, spec, stdio) {
+            Ok(Response::Pid(pid)) => pid,
+            other => panic!("unexpected answer {other:?}; shim log: {}", self.log()),
         }
     }
 
@@ -196,6 +211,17 @@ impl Drop for Sandbox {
             let _ = cgroup.remove();
         }
     }
+}
+
+/// A request for a container with what goes with it announced.
+pub(crate) fn create_request(
+    id: &str,
+    bundle: PathBuf,
+    rootfs: Rootfs,
+    stdio: Stdio,
+    with: &Descriptors,
+) -> Request {
+    Request::CreateContainer { container: id.to_owned(), bundle, rootfs, stdio, descriptors: with.names() }
 }
 
 /// Reads streams until the process has exited.

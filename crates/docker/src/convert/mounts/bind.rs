@@ -32,6 +32,8 @@ pub(super) fn parse(text: &str, driver: &str) -> Result<Mount, Fault> {
             create: true,
             non_recursive: false,
             writable_below: false,
+            subpath: None,
+            must_be: None,
         }
     } else {
         if options.propagation.is_some() {

@@ -77,6 +77,8 @@ fn bind(document: &MountSpec, invalid: &dyn Fn(&str) -> Fault) -> Result<MountSo
         create: options.create_mountpoint,
         non_recursive: options.non_recursive,
         writable_below: options.read_only_non_recursive,
+        subpath: None,
+        must_be: None,
     })
 }
 

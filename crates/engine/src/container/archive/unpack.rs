@@ -5,9 +5,10 @@ use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::path::{Component, Path};
 
+use base::place::Place;
 use rustix::fs::{
-    AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, chmodat, chownat, linkat, mkdirat,
-    mknodat, openat, statat, symlinkat, unlinkat, utimensat,
+    AtFlags, FileType, Mode, OFlags, Timespec, Timestamps, linkat, mkdirat, mknodat, openat, statat,
+    symlinkat, unlinkat,
 };
 use tar::{Entry, EntryType};
 
@@ -42,7 +43,7 @@ struct Unpacking<'a> {
     /// Whom everything is given to, whatever the archive says.
     owner: Option<(u32, u32)>,
     /// Times of directories, set last: what is put into them changes them.
-    times: Vec<(OwnedFd, String, i64)>,
+    times: Vec<(String, i64)>,
 }
 
 impl Unpacking<'_> {
@@ -56,9 +57,8 @@ impl Unpacking<'_> {
         let full = format!("{}/{inner}", self.target);
         let (parent, name) = self.parent(&full).map_err(failed)?;
         self.make_room(&parent, &name, entry.header().entry_type(), &path)?;
-        self.make(&mut entry, &parent, &name).map_err(failed)?;
-        if !matches!(entry.header().entry_type(), EntryType::Link) {
-            self.dress(&entry, parent, &name).map_err(failed)?;
+        if let Some(made) = self.make(&mut entry, &parent, &name).map_err(failed)? {
+            self.dress(&entry, &made, full).map_err(failed)?;
         }
         Ok(())
     }
@@ -99,19 +99,33 @@ impl Unpacking<'_> {
         removed.map_err(|source| Error::internal(format!("replace `{}`", path.display())).with_source(source))
     }
 
-    fn make(&self, entry: &mut Entry<'_, impl Read>, parent: &OwnedFd, name: &str) -> io::Result<()> {
+    /// Makes what an entry says; what was made, unless it is only a further name of something.
+    ///
+    /// Whoever runs in the container may put something else under the name at any moment, so that
+    /// it is used no more: what follows is done to the place that was made.
+    fn make(
+        &self,
+        entry: &mut Entry<'_, impl Read>,
+        parent: &OwnedFd,
+        name: &str,
+    ) -> io::Result<Option<Place>> {
         let header = entry.header();
         let device = || -> io::Result<u64> {
             let (major, minor) = (header.device_major()?.unwrap_or(0), header.device_minor()?.unwrap_or(0));
             Ok(rustix::fs::makedev(major, minor))
         };
-        let node =
-            |kind: FileType, device: u64| mknodat(parent, name, kind, Mode::from_raw_mode(0o600), device);
+        let node = |kind: FileType, device: u64| -> io::Result<Option<Place>> {
+            mknodat(parent, name, kind, Mode::from_raw_mode(0o600), device)?;
+            Place::made(parent, name, kind).map(Some)
+        };
         match header.entry_type() {
-            EntryType::Directory => match mkdirat(parent, name, Mode::from_raw_mode(0o755)) {
-                Err(rustix::io::Errno::EXIST) => {}
-                other => other?,
-            },
+            EntryType::Directory => {
+                match mkdirat(parent, name, Mode::from_raw_mode(0o755)) {
+                    Err(rustix::io::Errno::EXIST) => {}
+                    other => other?,
+                }
+                Place::made(parent, name, FileType::Directory).map(Some)
+            }
             EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
                 let flags =
                     OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -121,78 +135,63 @@ impl Unpacking<'_> {
                     let _ = unlinkat(parent, name, AtFlags::empty());
                     return Err(error);
                 }
+                Ok(Some(Place::of(file)))
             }
             EntryType::Symlink => {
                 let target = entry.link_name()?.ok_or(io::ErrorKind::InvalidData)?;
                 symlinkat(target.as_ref(), parent, name)?;
+                Place::made(parent, name, FileType::Symlink).map(Some)
             }
             EntryType::Link => {
                 let target = entry.link_name()?.ok_or(io::ErrorKind::InvalidData)?.into_owned();
                 let inner = inside(&target).ok().flatten().ok_or(io::ErrorKind::InvalidData)?;
                 let (from, from_name) = self.root.open_parent(&format!("{}/{inner}", self.target))?;
                 linkat(&from, from_name.as_str(), parent, name, AtFlags::empty())?;
+                Ok(None)
             }
-            EntryType::Fifo => node(FileType::Fifo, 0)?,
-            EntryType::Char => node(FileType::CharacterDevice, device()?)?,
-            EntryType::Block => node(FileType::BlockDevice, device()?)?,
+            EntryType::Fifo => node(FileType::Fifo, 0),
+            EntryType::Char => node(FileType::CharacterDevice, device()?),
+            EntryType::Block => node(FileType::BlockDevice, device()?),
             // Global headers and the like say nothing about files.
-            _ => {}
+            _ => Ok(None),
         }
-        Ok(())
     }
 
-    /// Gives a new entry its owner, mode and time.
-    fn dress(&mut self, entry: &Entry<'_, impl Read>, parent: OwnedFd, name: &str) -> io::Result<()> {
+    /// Gives what was made its owner, mode and time.
+    fn dress(&mut self, entry: &Entry<'_, impl Read>, made: &Place, path: String) -> io::Result<()> {
         let header = entry.header();
-        if !matches!(
-            header.entry_type(),
-            EntryType::Directory
-                | EntryType::Regular
-                | EntryType::Continuous
-                | EntryType::GNUSparse
-                | EntryType::Symlink
-                | EntryType::Fifo
-                | EntryType::Char
-                | EntryType::Block
-        ) {
-            return Ok(());
-        }
         let id = |number: u64| u32::try_from(number).unwrap_or(0);
         let (uid, gid) = match self.owner {
             Some(owner) => owner,
             None => (id(header.uid()?), id(header.gid()?)),
         };
-        chownat(
-            &parent,
-            name,
-            Some(Uid::from_raw(uid)),
-            Some(Gid::from_raw(gid)),
-            AtFlags::SYMLINK_NOFOLLOW,
-        )?;
+        made.set_owner(uid, gid)?;
         if header.entry_type() != EntryType::Symlink {
-            chmodat(&parent, name, Mode::from_raw_mode(header.mode()? & 0o7777), AtFlags::empty())?;
+            made.set_mode(header.mode()? & 0o7777)?;
         }
         let time = i64::try_from(header.mtime()?).unwrap_or_default();
         if header.entry_type() == EntryType::Directory {
-            self.times.push((parent, name.to_owned(), time));
+            self.times.push((path, time));
         } else {
-            set_time(&parent, name, time)?;
+            set_time(made, time)?;
         }
         Ok(())
     }
 
     fn finish(self) {
-        for (parent, name, time) in self.times.into_iter().rev() {
-            // A later entry may have replaced it; its time is then that entry's.
-            let _ = set_time(&parent, &name, time);
+        for (path, time) in self.times.into_iter().rev() {
+            // A later entry, or somebody in the container, may have replaced it by now.
+            let Ok((parent, name)) = self.root.open_parent(&path) else { continue };
+            if let Ok(directory) = Place::made(&parent, name.as_str(), FileType::Directory) {
+                let _ = set_time(&directory, time);
+            }
         }
     }
 }
 
-fn set_time(parent: &OwnedFd, name: &str, time: i64) -> io::Result<()> {
+fn set_time(place: &Place, time: i64) -> io::Result<()> {
     let time = Timespec { tv_sec: time, tv_nsec: 0 };
-    let times = Timestamps { last_access: time, last_modification: time };
-    Ok(utimensat(parent, name, &times, AtFlags::SYMLINK_NOFOLLOW)?)
+    place.set_times(&Timestamps { last_access: time, last_modification: time })
 }
 
 /// Removes the directory `name` with all that is in it.

@@ -8,7 +8,8 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, openat, readlinkat, statat};
+use base::place::Place;
+use rustix::fs::{Dir, FileType, Stat, readlinkat};
 use tar::{Builder, EntryType, Header};
 
 use crate::rootfs::RootFs;
@@ -38,7 +39,9 @@ struct Archive<'a> {
 
 impl Archive<'_> {
     fn one(&mut self, parent: &OwnedFd, entry: &CStr, name: &Path) -> io::Result<()> {
-        let meta = statat(parent, entry, AtFlags::SYMLINK_NOFOLLOW)?;
+        // Held first and looked at then: somebody in the container may put a device there meanwhile.
+        let place = Place::at(parent, entry)?;
+        let meta = place.stat()?;
         let mut header = header(&meta);
         let kind = FileType::from_raw_mode(meta.st_mode);
         if kind != FileType::Directory && meta.st_nlink > 1 {
@@ -50,16 +53,15 @@ impl Archive<'_> {
             }
             known.or_insert_with(|| name.to_owned());
         }
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         match kind {
             FileType::Directory => {
                 header.set_entry_type(EntryType::Directory);
-                let directory = openat(parent, entry, flags | OFlags::DIRECTORY, Mode::empty())?;
+                let directory = OwnedFd::from(place.read()?);
                 self.builder.append_data(&mut header, with_slash(name), io::empty())?;
                 self.directory(&directory, name)
             }
             FileType::RegularFile => {
-                let mut file = File::from(openat(parent, entry, flags | OFlags::NONBLOCK, Mode::empty())?);
+                let mut file = place.read()?;
                 self.attributes(&file)?;
                 let size = u64::try_from(meta.st_size).unwrap_or_default();
                 header.set_size(size);
@@ -69,7 +71,7 @@ impl Archive<'_> {
                 self.builder.append_data(&mut header, name, data)
             }
             FileType::Symlink => {
-                let target = readlinkat(parent, entry, Vec::new())?;
+                let target = readlinkat(&place, c"", Vec::new())?;
                 header.set_entry_type(EntryType::Symlink);
                 let target = std::ffi::OsStr::from_bytes(target.as_bytes());
                 self.builder.append_link(&mut header, name, target)

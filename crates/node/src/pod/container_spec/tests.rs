@@ -4,6 +4,15 @@ use super::*;
 use serde_json::json;
 
 fn spec(pod_security: serde_json::Value, container: serde_json::Value) -> Result<ContainerSpec, SpecError> {
+    spec_of("daemon", Path::new("/profiles"), pod_security, container)
+}
+
+fn spec_of(
+    image_user: &str,
+    seccomp_directory: &Path,
+    pod_security: serde_json::Value,
+    container: serde_json::Value,
+) -> Result<ContainerSpec, SpecError> {
     let mut container = container;
     container["name"] = json!("c");
     container["image"] = json!("busybox");
@@ -17,12 +26,15 @@ fn spec(pod_security: serde_json::Value, container: serde_json::Value) -> Result
         sandbox: SandboxId::parse(&"b".repeat(64)).expect("an id"),
         attempt: 2,
         env: vec![("NAME".to_owned(), "value".to_owned())],
-        volumes: &BTreeMap::from([("data".to_owned(), PathBuf::from("/pods/u/data"))]),
+        volumes: &BTreeMap::from([(
+            "data".to_owned(),
+            Prepared { path: "/pods/u/data".into(), ..Prepared::default() },
+        )]),
         termination_message: PathBuf::from("/pods/u/message"),
         log: PathBuf::from("/pods/u/2.log"),
-        image_user: "daemon",
+        image_user,
         node_memory: 1 << 30,
-        seccomp_directory: Path::new("/profiles"),
+        seccomp_directory,
     };
     container_spec(&context, &pod.spec.as_ref().expect("a spec").containers[0])
 }
@@ -92,4 +104,72 @@ fn volumes_are_mounted_from_where_they_were_prepared() {
         missing.expect_err("no such volume").to_string(),
         "volumeMounts names the volume \"none\", which is not prepared"
     );
+}
+
+#[test]
+fn numbers_that_are_no_users_or_groups_are_refused() {
+    for id in [-1, 2_147_483_648_i64, 4_294_967_295, 4_294_967_296, i64::MAX] {
+        for name in ["runAsUser", "runAsGroup", "fsGroup"] {
+            let found = spec(json!({name: id}), json!({}));
+            assert!(matches!(found, Err(SpecError::IdRange { .. })), "{name} {id}: {found:?}");
+        }
+        let found = spec(json!({"supplementalGroups": [1, id]}), json!({}));
+        assert!(matches!(found, Err(SpecError::IdRange { .. })), "{id}: {found:?}");
+        let found = spec(json!({}), json!({"securityContext": {"runAsUser": id}}));
+        assert!(matches!(found, Err(SpecError::IdRange { .. })), "{id}: {found:?}");
+    }
+    spec(json!({"runAsUser": i32::MAX, "fsGroup": 0, "supplementalGroups": [i32::MAX]}), json!({}))
+        .expect("the largest number is one");
+}
+
+#[test]
+fn an_image_s_user_is_not_root_only_where_it_is_a_number_that_is_not() {
+    let check = |user: &str| {
+        let found = spec_of(user, Path::new("/profiles"), json!({"runAsNonRoot": true}), json!({}));
+        found.map(drop).map_err(|error| error.to_string())
+    };
+    for user in ["1", "1000", "1000:0", "2147483647"] {
+        check(user).unwrap_or_else(|error| panic!("{user}: {error}"));
+    }
+    for user in ["", "0", "00", "+0", "-0", "0:5", "root", "0x3e8", " 1", "4294967295", "4294967296", "-1"] {
+        assert!(check(user).is_err(), "{user}");
+    }
+}
+
+#[test]
+fn a_profile_of_the_node_is_a_small_file_below_its_directory_and_its_content_is_never_told() {
+    use std::os::unix::fs::symlink;
+    let node = tempfile::tempdir().expect("temporary directory");
+    let profiles = node.path().join("seccomp");
+    std::fs::create_dir_all(profiles.join("team")).expect("make directories");
+    std::fs::write(node.path().join("shadow"), "root:secret:1").expect("write");
+    std::fs::write(profiles.join("team/good.json"), r#"{"defaultAction":"SCMP_ACT_ALLOW"}"#).expect("write");
+    std::fs::write(profiles.join("text"), "root:secret:1").expect("write");
+    std::fs::write(profiles.join("long"), vec![b' '; (1 << 20) + 1]).expect("write");
+    symlink(node.path().join("shadow"), profiles.join("link")).expect("link");
+    symlink("/dev/zero", profiles.join("zero")).expect("link");
+    let check = |name: &str| {
+        let profile = json!({"seccompProfile": {"type": "Localhost", "localhostProfile": name}});
+        spec_of("daemon", &profiles, profile, json!({}))
+    };
+    let found = check("team/good.json").expect("a good profile");
+    assert_eq!(found.security.seccomp, Seccomp::Profile(r#"{"defaultAction":"SCMP_ACT_ALLOW"}"#.to_owned()));
+    let outside = node.path().join("shadow");
+    for name in [
+        "/etc/shadow",
+        "../shadow",
+        "/dev/zero",
+        "link",
+        "zero",
+        "long",
+        "text",
+        "team",
+        "missing",
+        "",
+        outside.to_str().expect("text"),
+    ] {
+        let error = check(name).expect_err(name);
+        let message = base::error::chain(&error).to_string();
+        assert!(!message.contains("secret") && !message.contains("root:"), "{name}: {message}");
+    }
 }

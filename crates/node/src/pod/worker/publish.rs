@@ -1,5 +1,6 @@
 //! Telling the API how the pod fares.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use client::api::{Patch, PatchOptions};
@@ -7,7 +8,7 @@ use client::{Api, Error};
 use k8s_openapi::api::core::v1::Pod;
 use tracing::{debug, warn};
 
-use super::Worker;
+use super::{Rejection, Worker};
 use crate::pod::observe::Observation;
 use crate::pod::status::{self, View};
 
@@ -37,9 +38,13 @@ impl Worker {
             containers: &self.facts(observation),
             ended: self.ended,
         });
-        if next == self.published {
-            return;
+        if next != self.published {
+            self.send(next).await;
         }
+    }
+
+    async fn send(&mut self, next: k8s_openapi::api::core::v1::PodStatus) {
+        let pod = Arc::clone(&self.pod);
         let patch = serde_json::json!({ "metadata": { "uid": self.uid }, "status": next });
         let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
         let api: Api<Pod> = Api::namespaced(&self.shared.client, namespace);
@@ -56,6 +61,23 @@ impl Worker {
                 self.publish_again = self.shared.clock.now().checked_add(AGAIN).ok();
             }
         }
+    }
+
+    /// Tells the API that the pod has failed without having been started.
+    pub(super) async fn reject(&mut self, rejection: &Rejection) {
+        self.ended = true;
+        self.publish_again = None;
+        if matches!(self.published.phase.as_deref(), Some("Failed" | "Succeeded")) {
+            return;
+        }
+        self.event(true, rejection.reason, rejection.message.clone());
+        let next = k8s_openapi::api::core::v1::PodStatus {
+            phase: Some("Failed".to_owned()),
+            reason: Some(rejection.reason.to_owned()),
+            message: Some(format!("Pod was rejected: {}", rejection.message)),
+            ..self.merged_status()
+        };
+        self.send(next).await;
     }
 
     /// The status as published, with the conditions that others have set since.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use base::Timestamp;
@@ -12,6 +13,7 @@ use serde_json::json;
 
 use super::Worker;
 use crate::pod::env::{self, Sources};
+use crate::pod::observe::Observation;
 use crate::pod::volumes::payload::Tokens;
 use crate::pod::volumes::{self, VolumeError};
 
@@ -69,20 +71,29 @@ impl Worker {
     }
 
     /// Makes the pod's volumes or brings them up to date, at most once a minute unless `now`.
-    pub(super) async fn prepare_volumes(&mut self, sources: &Sources) -> Result<(), PrepareError> {
+    pub(super) async fn prepare_volumes(&mut self, sources: &Arc<Sources>) -> Result<(), PrepareError> {
         self.fetch_tokens().await?;
         let directory = self.directory().join("volumes");
-        std::fs::create_dir_all(&directory)
-            .map_err(|source| PrepareError::Directory { path: directory.clone(), source })?;
-        let pod = self.pod_with_addresses();
-        let context = volumes::Context {
-            pod: &pod,
-            sources,
-            tokens: &self.tokens.tokens,
-            node: self.shared.capacity,
-            directory: &directory,
-        };
-        self.volumes = volumes::prepare(&context)?;
+        let running = Observation::new(&self.shared.engine, &self.uid)
+            .is_ok_and(|observation| observation.running().next().is_some());
+        let (pod, sources) = (self.pod_with_addresses(), Arc::clone(sources));
+        let (tokens, node) = (self.tokens.tokens.clone(), self.shared.capacity);
+        let alone = Arc::clone(&self.files).lock_owned().await;
+        let prepared = self.shared.files.quick(move || {
+            let _alone = alone;
+            std::fs::create_dir_all(&directory)
+                .map_err(|source| PrepareError::Directory { path: directory.clone(), source })?;
+            let context = volumes::Context {
+                pod: &pod,
+                sources: &sources,
+                tokens: &tokens,
+                node,
+                directory: &directory,
+                running,
+            };
+            volumes::prepare(&context).map_err(PrepareError::from)
+        });
+        self.volumes = prepared.await?;
         let refreshes = self.pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten()).any(|volume| {
             volume.config_map.is_some()
                 || volume.secret.is_some()
@@ -101,7 +112,7 @@ impl Worker {
         }
         self.volumes_refresh = now.checked_add(REFRESH).ok();
         let refreshed = match self.fetch_sources().await {
-            Ok(sources) => self.prepare_volumes(&sources).await,
+            Ok(sources) => self.prepare_volumes(&Arc::new(sources)).await,
             Err(error) => Err(error.into()),
         };
         if let Err(error) = refreshed {

@@ -30,7 +30,8 @@ impl Worker {
             let _ = self.shared.engine.container_kill(&instance.id, None).await;
         }
         let directory = self.directory();
-        if let Err(error) = std::fs::create_dir_all(&directory) {
+        let path = directory.clone();
+        if let Err(error) = self.shared.files.quick(move || std::fs::create_dir_all(path)).await {
             self.fail_all("CreatePodSandboxError", format!("make {}: {error}", directory.display()));
             return;
         }
@@ -40,10 +41,10 @@ impl Worker {
                 cluster_dns: self.shared.config.cluster_dns,
                 cluster_domain: &self.shared.config.cluster_domain,
                 host_dns: &self.shared.host_dns(),
-                cgroup_parent: self.shared.config.cgroup_parent.clone(),
             },
             &self.pod,
         );
+        self.shared.weigh_groups().await;
         match self.shared.engine.sandbox_create(spec).await {
             Ok(sandbox) => {
                 info!(pod = %self.name(), sandbox = %sandbox, "sandbox created");
@@ -100,10 +101,10 @@ impl Worker {
                 message: "the pod's sandbox is gone".to_owned(),
             });
         };
-        let sources = self.fetch_sources().await.map_err(|error| Refusal {
+        let sources = Arc::new(self.fetch_sources().await.map_err(|error| Refusal {
             reason: "CreateContainerConfigError",
             message: base::error::chain(&error).to_string(),
-        })?;
+        })?);
         if let Err(error) = self.prepare_volumes(&sources).await {
             let message = base::error::chain(&error).to_string();
             self.event(true, "FailedMount", message.clone());
@@ -125,25 +126,30 @@ impl Worker {
         };
         let (message, log) =
             (self.message_path(&container.name, number), self.log_path(&container.name, number));
-        if let Err(error) = prepare_files(&message, &log) {
+        let (message_file, log_file) = (message.clone(), log.clone());
+        let files = self.shared.files.quick(move || prepare_files(&message_file, &log_file));
+        if let Err(error) = files.await {
             return Err(Refusal { reason: "CreateContainerError", message: error.to_string() });
         }
-        let spec = container_spec::container_spec(
-            &container_spec::Context {
+        let (volumes, wanted, user) = (self.volumes.clone(), container.clone(), present.user.clone());
+        let (sandbox, node_memory) = (sandbox.id.clone(), self.shared.capacity.memory);
+        let profiles = self.shared.config.seccomp_directory();
+        let spec = self.shared.files.quick(move || {
+            let context = container_spec::Context {
                 pod: &pod,
-                sandbox: sandbox.id.clone(),
+                sandbox,
                 attempt: number,
                 env: variables,
-                volumes: &self.volumes,
+                volumes: &volumes,
                 termination_message: message,
                 log,
-                image_user: &present.user,
-                node_memory: self.shared.capacity.memory,
-                seccomp_directory: &self.shared.config.seccomp_directory(),
-            },
-            container,
-        );
-        let spec = match spec {
+                image_user: &user,
+                node_memory,
+                seccomp_directory: &profiles,
+            };
+            container_spec::container_spec(&context, &wanted)
+        });
+        let spec = match spec.await {
             Ok(spec) => spec,
             Err(error) => {
                 return Err(self.failed(container, config_error(base::error::chain(&error).to_string())));
@@ -258,8 +264,15 @@ impl Worker {
             let options = RemoveOptions { force: false, volumes: true };
             match self.shared.engine.container_remove(&old.id, options).await {
                 Ok(()) => {
-                    let _ = std::fs::remove_file(self.log_path(name, attempt(old)));
-                    let _ = std::fs::remove_file(self.message_path(name, attempt(old)));
+                    let files = [self.log_path(name, attempt(old)), self.message_path(name, attempt(old))];
+                    self.shared
+                        .files
+                        .quick(move || {
+                            for file in files {
+                                let _ = std::fs::remove_file(file);
+                            }
+                        })
+                        .await;
                 }
                 Err(error) if error.kind() == Kind::NotFound => {}
                 Err(error) => {

@@ -13,7 +13,6 @@ use tracing::{info, warn};
 use super::{Message, Worker};
 use crate::pod::observe::Observation;
 use crate::pod::plan::Role;
-use crate::pod::volumes;
 use crate::probe::{self, Target};
 
 impl Worker {
@@ -190,15 +189,13 @@ impl Worker {
                 .map_err(|error| error.full_message())?;
         }
         let directory = self.directory();
-        let volumes_directory = directory.join("volumes");
-        volumes::remove(&volumes_directory)
-            .map_err(|error| format!("remove {}: {error}", volumes_directory.display()))?;
-        match std::fs::remove_dir_all(&directory) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(format!("remove {}: {error}", directory.display()))
-            }
-            _ => Ok(()),
-        }
+        let shown = directory.display().to_string();
+        let alone = std::sync::Arc::clone(&self.files).lock_owned().await;
+        let removed = self.shared.files.removal(move || {
+            let _alone = alone;
+            crate::pod::remove(&directory)
+        });
+        removed.await.map_err(|error| format!("remove {shown}: {error}"))
     }
 
     /// Tells the API that nothing of the pod is left: it may go.

@@ -31,13 +31,15 @@ const PROC_TARGETS: [&str; 11] = [
     "/proc/sys/crypto/fips_enabled",
 ];
 
-pub(super) fn prepare(container: &Container<'_>, linux: &Linux) -> Result<Vec<MountPlan>, ProcessError> {
-    let mut plans = Vec::with_capacity(container.spec.mounts.len());
-    for mount in &container.spec.mounts {
+pub(super) fn prepare(container: &mut Container<'_>, linux: &Linux) -> Result<Vec<MountPlan>, ProcessError> {
+    let spec = container.spec;
+    let mut plans = Vec::with_capacity(spec.mounts.len());
+    for (place, mount) in spec.mounts.iter().enumerate() {
         let options = options::parse(&mount.options);
         let kind = mount.kind.as_deref().unwrap_or("bind");
         if options.bind.is_some() || kind == "bind" {
-            plans.push(bind(mount, &options, container.bundle, linux)?);
+            let source = source(container, place, mount)?;
+            plans.push(bind(mount, &options, source, container.bundle, linux)?);
         } else if kind == "cgroup" || kind == "cgroup2" {
             cgroup_mounts::prepare(mount, &options, container.cgroup, linux, &mut plans)?;
         } else {
@@ -98,21 +100,41 @@ pub(super) fn tree(destination: &Path, tree: OwnedFd, directory: bool) -> Result
     })
 }
 
+/// Whether a mount shows a part of the host's tree.
+pub(crate) fn is_bind(mount: &Mount) -> bool {
+    let flagged = mount.options.iter().any(|option| option == "bind" || option == "rbind");
+    flagged || mount.kind.as_deref().unwrap_or("bind") == "bind"
+}
+
+/// What a bind mount shows: what was handed over, or for a caller that hands nothing over what is
+/// at its path.
+fn source(container: &mut Container<'_>, place: usize, mount: &Mount) -> Result<OwnedFd, ProcessError> {
+    let destination = mount.destination.display();
+    if let Some(given) = &mut container.given {
+        return given.take_mount(place).ok_or_else(|| {
+            ProcessError::invalid(format!("what is mounted on `{destination}` was not handed over"))
+        });
+    }
+    let source = mount
+        .source
+        .as_deref()
+        .ok_or_else(|| ProcessError::invalid(format!("bind mount on `{destination}` has no source")))?;
+    let source = container.bundle.join(source);
+    openat(CWD, &source, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|error| host("open source of a bind mount", &source, error))
+}
+
 fn bind(
     mount: &Mount,
     options: &MountOptions,
+    fd: OwnedFd,
     bundle: &Path,
     linux: &Linux,
 ) -> Result<MountPlan, ProcessError> {
     let destination = &mount.destination;
-    let source = mount.source.as_deref().ok_or_else(|| {
-        ProcessError::invalid(format!("bind mount on `{}` has no source", destination.display()))
-    })?;
     // Options for the file system (`options.rest`) say nothing to one that is mounted already:
-    // they are left out, as mount(2) leaves them out of a bind mount.
-    let source = bundle.join(source);
-    let fd = openat(CWD, &source, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
-        .map_err(|error| host("open source of a bind mount", &source, error))?;
+    // they are left out, as mount(2) leaves them out of a bind mount. The path is for errors only.
+    let source = bundle.join(mount.source.as_deref().unwrap_or(Path::new("")));
     let stat = rustix::fs::fstat(&fd).map_err(|error| host("look at", &source, error))?;
     let directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
     let is_proc = rustix::fs::fstatfs(&fd).is_ok_and(|stat| stat.f_type as u64 == PROC_MAGIC);

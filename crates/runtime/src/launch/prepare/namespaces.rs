@@ -9,15 +9,17 @@ use std::os::unix::fs::MetadataExt;
 use super::super::plan::NamespacePlan;
 use super::super::{Inherited, ProcessError};
 use super::{c_string, host};
+use crate::shim::descriptors::Descriptors;
 use crate::spec::{IdMapping, Linux, NamespaceKind, Spec};
 
 pub(super) fn prepare(
     spec: &Spec,
     linux: &Linux,
     inherited: Inherited,
+    given: Option<&mut Descriptors>,
 ) -> Result<NamespacePlan, ProcessError> {
     check(linux)?;
-    let mut plan = NamespacePlan { joins: joins(linux)?, ..NamespacePlan::default() };
+    let mut plan = NamespacePlan { joins: joins(linux, given)?, ..NamespacePlan::default() };
     for namespace in linux.namespaces.iter().filter(|namespace| namespace.path.is_none()) {
         match namespace.kind {
             NamespaceKind::Cgroup => plan.new_cgroup = true,
@@ -40,13 +42,19 @@ pub(super) fn prepare(
 
 /// Opens the namespaces that are joined, the user namespace last: entering it gives up the rights
 /// that the others need. Those that this process is in already are left out.
-fn joins(linux: &Linux) -> Result<Vec<(OwnedFd, u64)>, ProcessError> {
+fn joins(linux: &Linux, mut given: Option<&mut Descriptors>) -> Result<Vec<(OwnedFd, u64)>, ProcessError> {
     let mut joins = Vec::new();
     let mut ordered: Vec<_> = linux.namespaces.iter().collect();
     ordered.sort_by_key(|namespace| namespace.kind == NamespaceKind::User);
     for namespace in ordered {
         let Some(path) = &namespace.path else { continue };
-        let file = File::open(path).map_err(|error| host("open namespace", path, error))?;
+        let file = match &mut given {
+            Some(given) => File::from(given.take_namespace(namespace.kind).ok_or_else(|| {
+                let kind = namespace.kind.file();
+                ProcessError::invalid(format!("the {kind} namespace to join was not handed over"))
+            })?),
+            None => File::open(path).map_err(|error| host("open namespace", path, error))?,
+        };
         let theirs = file.metadata().map_err(|error| host("look at namespace", path, error))?;
         let own = std::fs::metadata(format!("/proc/self/ns/{}", namespace.kind.file()));
         let same = own.is_ok_and(|own| (own.dev(), own.ino()) == (theirs.dev(), theirs.ino()));

@@ -7,6 +7,7 @@ use base::error::chain;
 use rustix::event::epoll::EventFlags;
 
 use super::super::container::{Container, Profile};
+use super::super::descriptors::Descriptors;
 use super::super::protocol::{Failure, FailureKind, Stdio};
 use super::super::server::{Server, Wake};
 use super::streams::Prepared;
@@ -25,6 +26,7 @@ impl Server {
         bundle: PathBuf,
         rootfs: &Rootfs,
         stdio: Stdio,
+        given: Descriptors,
     ) -> Result<u32, Failure> {
         if self.containers.contains_key(&id) {
             let message = format!("there is already a container {id} in this sandbox");
@@ -43,7 +45,7 @@ impl Server {
             .and_then(|()| cgroup.apply(&crate::defaults::limits(&spec)))
             .map_err(Failure::from)
             .and_then(|()| {
-                self.launch(&id, &spec, &bundle, rootfs, filter.as_ref(), &cgroup, theirs)
+                self.launch(&id, &spec, &bundle, rootfs, filter.as_ref(), &cgroup, theirs, given)
                     .map_err(Failure::from)
             });
         let (started, pending) = made.inspect_err(|_| drop(cgroup.remove()))?;
@@ -106,6 +108,7 @@ impl Server {
         filter: Option<&Filter>,
         cgroup: &Cgroup,
         stdio: launch::Stdio,
+        given: Descriptors,
     ) -> Result<(Started, Pending), ProcessError> {
         launch::create(launch::Container {
             id,
@@ -120,6 +123,7 @@ impl Server {
             preserve_fds: 0,
             no_pivot: false,
             no_new_keyring: false,
+            given: Some(given),
             release: None,
         })
     }

@@ -1,0 +1,189 @@
+//! Control groups of pods: what all containers of a pod take together, and how pods of one class
+//! stand against the others.
+//!
+//! ```text
+//! <instance>/pods/<sandbox>                 guaranteed pods
+//! <instance>/pods/burstable/<sandbox>
+//! <instance>/pods/besteffort/<sandbox>
+//! ```
+//!
+//! Sums and weights are the kubelet's. Source:
+//! <https://github.com/kubernetes/kubernetes/blob/v1.36.0/pkg/kubelet/cm/helpers_linux.go>.
+
+use std::collections::BTreeMap;
+
+use engine::container::Resources;
+use k8s_openapi::api::core::v1::{Container, Pod};
+
+use super::resources::{self, PERIOD, quality_of_service, quantity, shares};
+use super::status::role;
+use crate::pod::plan::Role;
+
+/// The group of all pods.
+const ALL: &str = "pods";
+const BURSTABLE: &str = "pods/burstable";
+const BEST_EFFORT: &str = "pods/besteffort";
+
+/// The group below which a pod of this class has its own.
+pub fn parent(class: &str) -> &'static str {
+    match class {
+        "Guaranteed" => ALL,
+        "Burstable" => BURSTABLE,
+        _ => BEST_EFFORT,
+    }
+}
+
+/// What all containers of a pod may take together: its weight, and limits where every container
+/// has one.
+pub fn of_pod(pod: &Pod) -> Resources {
+    let class = quality_of_service(pod);
+    let cpu_limit = total(pod, "cpu", Kind::Limit).filter(|&millis| millis > 0);
+    let memory = total(pod, "memory", Kind::Limit).map(|millis| millis / 1000).filter(|&bytes| bytes > 0);
+    if class == "BestEffort" {
+        return Resources { cpu_shares: Some(shares(0)), ..Resources::default() };
+    }
+    Resources {
+        cpu_shares: Some(shares(requested(pod))),
+        cpu_period: cpu_limit.map(|_| PERIOD),
+        cpu_quota: cpu_limit.map(resources::quota),
+        memory,
+        memory_swap: memory,
+        ..Resources::default()
+    }
+}
+
+/// The weights of the groups of all pods and of the classes, given all pods of the node and its
+/// processors in thousandths.
+pub fn weights<'a>(pods: impl Iterator<Item = &'a Pod>, node_millis: i64) -> [(&'static str, Resources); 3] {
+    let ended = |pod: &Pod| {
+        let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+        matches!(phase, Some("Succeeded" | "Failed"))
+    };
+    let burstable =
+        pods.filter(|pod| !ended(pod) && quality_of_service(pod) == "Burstable").map(requested).sum();
+    let weight = |millis| Resources { cpu_shares: Some(shares(millis)), ..Resources::default() };
+    [(ALL, weight(node_millis)), (BURSTABLE, weight(burstable)), (BEST_EFFORT, weight(0))]
+}
+
+/// Thousandths of processors that a pod asks for.
+fn requested(pod: &Pod) -> i64 {
+    total(pod, "cpu", Kind::Request).unwrap_or(0)
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Request,
+    Limit,
+}
+
+/// What a pod needs of a resource at its most, in thousandths: all main containers and sidecars
+/// together, or an init container with the sidecars that were started before it. `None` where a
+/// container has no limit.
+fn total(pod: &Pod, name: &str, kind: Kind) -> Option<i64> {
+    let spec = pod.spec.as_ref()?;
+    let of = |container: &Container| -> Option<i64> {
+        let requirements = container.resources.as_ref();
+        let limit = quantity(requirements.and_then(|all| all.limits.as_ref()), name);
+        let found = match kind {
+            Kind::Limit => limit,
+            Kind::Request => quantity(requirements.and_then(|all| all.requests.as_ref()), name).or(limit),
+        };
+        match found {
+            Some(found) => Some(found.millis()),
+            None if kind == Kind::Request => Some(0),
+            None => None,
+        }
+    };
+    let (mut sidecars, mut most) = (0i64, 0i64);
+    for container in spec.init_containers.iter().flatten() {
+        let own = of(container)?;
+        if role(container) == Role::Sidecar {
+            sidecars = sidecars.saturating_add(own);
+            most = most.max(sidecars);
+        } else {
+            most = most.max(sidecars.saturating_add(own));
+        }
+    }
+    let mut mains = sidecars;
+    for container in &spec.containers {
+        mains = mains.saturating_add(of(container)?);
+    }
+    let overhead: &BTreeMap<_, _> = match &spec.overhead {
+        Some(overhead) => overhead,
+        None => return Some(most.max(mains)),
+    };
+    let overhead = quantity(Some(overhead), name).map_or(0, |overhead| overhead.millis());
+    Some(most.max(mains).saturating_add(overhead))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn pod(spec: Value) -> Pod {
+        serde_json::from_value(json!({"spec": spec})).expect("a pod")
+    }
+
+    #[track_caller]
+    fn check(spec: Value, group: &str, shares: u64, quota: Option<i64>, memory: Option<i64>) {
+        let pod = pod(spec);
+        let found = of_pod(&pod);
+        assert_eq!(parent(quality_of_service(&pod)), group);
+        assert_eq!((found.cpu_shares, found.cpu_quota, found.memory), (Some(shares), quota, memory));
+    }
+
+    fn with(name: &str, resources: Value) -> Value {
+        json!({"name": name, "resources": resources})
+    }
+
+    #[test]
+    fn a_pod_has_the_sums_of_its_containers() {
+        check(json!({"containers": [with("a", json!({}))]}), BEST_EFFORT, 2, None, None);
+        let guaranteed = json!({"limits": {"cpu": "500m", "memory": "64Mi"}});
+        check(
+            json!({"containers": [with("a", guaranteed.clone()), with("b", guaranteed.clone())]}),
+            ALL,
+            1024,
+            Some(100_000),
+            Some(128 << 20),
+        );
+        check(
+            json!({"containers": [with("a", guaranteed.clone()), with("b", json!({"requests": {"cpu": "1"}}))]}),
+            BURSTABLE,
+            1536,
+            None,
+            None,
+        );
+        let burstable = json!({"requests": {"cpu": "100m"}, "limits": {"cpu": "1", "memory": "1Gi"}});
+        check(json!({"containers": [with("a", burstable)]}), BURSTABLE, 102, Some(100_000), Some(1 << 30));
+    }
+
+    #[test]
+    fn init_containers_count_where_they_need_more_and_sidecars_always() {
+        let cpu = |millis: &str| json!({"requests": {"cpu": millis}, "limits": {"cpu": millis}});
+        let mut sidecar = with("s", cpu("250m"));
+        sidecar["restartPolicy"] = json!("Always");
+        let spec = json!({
+            "initContainers": [sidecar, with("i", cpu("2"))],
+            "containers": [with("a", cpu("1"))],
+        });
+        check(spec, BURSTABLE, 2304, Some(225_000), None);
+    }
+
+    #[test]
+    fn classes_are_weighed_by_what_their_pods_ask_for() {
+        let burstable =
+            |millis: &str| pod(json!({"containers": [with("a", json!({"requests": {"cpu": millis}}))]}));
+        let mut ended = burstable("4");
+        ended.status.get_or_insert_default().phase = Some("Succeeded".to_owned());
+        let pods = [
+            burstable("500m"),
+            burstable("1500m"),
+            pod(json!({"containers": [with("a", json!({}))]})),
+            ended,
+        ];
+        let found = weights(pods.iter(), 4000).map(|(group, resources)| (group, resources.cpu_shares));
+        assert_eq!(found, [(ALL, Some(4096)), (BURSTABLE, Some(2048)), (BEST_EFFORT, Some(2))]);
+    }
+}

@@ -1,0 +1,141 @@
+//! Volumes of pods, and what a pod may ask of its node.
+
+use kubernetes_tests::{Cluster, IMAGE, Namespace};
+
+/// What `stat -f` calls a file system in memory.
+const MEMORY: &str = "tmpfs";
+
+#[test]
+fn what_may_be_secret_is_in_memory_alone_and_cannot_be_written() {
+    let cluster = Cluster::shared();
+    let space = cluster.namespace("in-memory");
+    space.ok(&["create", "configmap", "settings", "--from-literal=colour=green"]);
+    space.ok(&["create", "secret", "generic", "keys", "--from-literal=token=s3cret"]);
+    pod(
+        &space,
+        r#"volumeMounts: [
+            {name: settings, mountPath: /settings}, {name: keys, mountPath: /keys}, {name: scratch, mountPath: /scratch},
+            {name: own, mountPath: /own}, {name: settings, mountPath: /etc/colour.conf, subPath: colour}]"#,
+        r#"volumes: [
+            {name: settings, configMap: {name: settings}}, {name: keys, secret: {secretName: keys}},
+            {name: scratch, emptyDir: {medium: Memory, sizeLimit: 1Mi}},
+            {name: own, downwardAPI: {items: [{path: name, fieldRef: {fieldPath: metadata.name}}]}}]"#,
+    );
+    space.wait("condition=Ready", &["pod/box"]);
+    let kind = |path: &str| space.exec("box", &["stat", "-f", "-c", "%T", path]);
+    for path in ["/keys", "/own", "/scratch", "/dev/shm", "/var/run/secrets/kubernetes.io/serviceaccount"] {
+        assert_eq!(kind(path), MEMORY, "{path}");
+    }
+    assert_ne!(kind("/settings"), MEMORY, "names and settings need no memory");
+    assert_eq!(space.exec("box", &["cat", "/etc/colour.conf"]), "green", "one key by its path");
+    let script = "for d in /keys /own /settings /var/run/secrets/kubernetes.io/serviceaccount; do \
+                  touch $d/x 2>/dev/null && echo $d; ln -sfn /etc $d/..data 2>/dev/null && echo $d; done; \
+                  dd if=/dev/zero of=/scratch/fill bs=64k count=100 2>/dev/null; du -k /scratch/fill | cut -f1; \
+                  dd if=/dev/zero of=/dev/shm/fill bs=64k count=2000 2>/dev/null; du -k /dev/shm/fill | cut -f1";
+    assert_eq!(space.exec("box", &["sh", "-c", script]), "1024\n65536");
+}
+
+#[test]
+fn only_safe_kernel_parameters_are_set() {
+    let cluster = Cluster::shared();
+    let space = cluster.namespace("sysctls");
+    let with = |name: &str| format!("securityContext: {{sysctls: [{{name: {name}, value: \"1\"}}]}}");
+    pod(&space, "", &with("kernel.msgmax"));
+    space.wait_for("pod/box", "{.status.phase}/{.status.reason}", "Failed/SysctlForbidden");
+    let message = space.field("pod/box", "{.status.message}");
+    assert_eq!(message, "Pod was rejected: forbidden sysctl: \"kernel.msgmax\" not allowlisted");
+    assert!(space.containers().is_empty(), "nothing of it was started");
+    space.ok(&["delete", "pod", "box"]);
+    pod(&space, "", &with("net/ipv4/tcp_syncookies"));
+    space.wait("condition=Ready", &["pod/box"]);
+    assert_eq!(space.exec("box", &["cat", "/proc/sys/net/ipv4/tcp_syncookies"]), "1");
+    let bad = manifest("bad", "", &with("\"net..ipv4\""));
+    space.fails_with(&bad, &["apply", "-f", "-"], "must have at most 253 characters and match regex");
+}
+
+#[test]
+fn profiles_and_users_that_make_no_sense_are_refused_without_a_word_of_any_file() {
+    let cluster = Cluster::shared();
+    let space = cluster.namespace("refused");
+    let profile = |name: &str| {
+        format!("securityContext: {{seccompProfile: {{type: Localhost, localhostProfile: \"{name}\"}}}}")
+    };
+    for (name, message) in
+        [("/etc/shadow", "must be a relative path"), ("../shadow", "must not contain '..'")]
+    {
+        space.fails_with(&manifest("bad", "", &profile(name)), &["apply", "-f", "-"], message);
+    }
+    for field in ["runAsUser", "runAsGroup", "fsGroup"] {
+        for id in ["-1", "4294967295", "2147483648"] {
+            let bad = manifest("bad", "", &format!("securityContext: {{{field}: {id}}}"));
+            space.fails_with(&bad, &["apply", "-f", "-"], "between 0 and 2147483647");
+        }
+    }
+    pod(&space, "", &profile("none.json"));
+    let reason = "{.status.containerStatuses[0].state.waiting.reason}";
+    space.wait_for("pod/box", reason, "CreateContainerConfigError");
+}
+
+#[test]
+fn pods_are_weighed_by_what_they_ask_for() {
+    let cluster = Cluster::shared();
+    let space = cluster.namespace("weights");
+    pod(&space, "resources: {requests: {cpu: 250m}, limits: {cpu: 500m, memory: 64Mi}}", "");
+    space.wait("condition=Ready", &["pod/box"]);
+    let id = space.containers().first().cloned().expect("its container");
+    let pid = space.inspect(&id, "{{.State.Pid}}");
+    let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("it runs");
+    let of = |controller: &str| {
+        let line = groups.lines().find(|line| {
+            line.split(':').nth(1).is_some_and(|all| all.split(',').any(|one| one == controller))
+        });
+        line.and_then(|line| line.splitn(3, ':').nth(2)).map(|path| path.trim_start_matches('/').to_owned())
+    };
+    let read =
+        |path: String| std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+    // With cgroup v2 there is one hierarchy, and its weights are 1 to 10,000.
+    match (of("cpu"), of("memory")) {
+        (Some(cpu), Some(memory)) => {
+            let group = |path: &str| path.rsplit_once('/').expect("a pod's group").0.to_owned();
+            assert!(group(&cpu).contains("/pods/burstable/"), "{cpu}");
+            assert_eq!(read(format!("/sys/fs/cgroup/cpu/{}/cpu.shares", group(&cpu))), "256\n");
+            assert_eq!(read(format!("/sys/fs/cgroup/cpu/{}/cpu.cfs_quota_us", group(&cpu))), "50000\n");
+            let limit = format!("/sys/fs/cgroup/memory/{}/memory.limit_in_bytes", group(&memory));
+            assert_eq!(read(limit), "67108864\n");
+        }
+        _ => {
+            let path =
+                groups.lines().find_map(|line| line.strip_prefix("0::/")).expect("the unified hierarchy");
+            let group = path.rsplit_once('/').expect("a pod's group").0;
+            assert_eq!(read(format!("/sys/fs/cgroup/{group}/cpu.max")), "50000 100000\n");
+            assert_eq!(read(format!("/sys/fs/cgroup/{group}/memory.max")), "67108864\n");
+            assert_eq!(read(format!("/sys/fs/cgroup/{path}/memory.oom.group")), "1\n");
+        }
+    }
+    let node =
+        space.field("nodes", "{.items[0].status.capacity.memory} {.items[0].status.allocatable.memory}");
+    let sizes: Vec<u64> =
+        node.split(' ').map(|size| size.trim_end_matches("Ki").parse().expect("a size")).collect();
+    assert_eq!(sizes[0] - sizes[1], 100 << 10, "{node}");
+}
+
+#[track_caller]
+fn pod(space: &Namespace<'_>, main: &str, spec: &str) {
+    space.apply(&manifest("box", main, spec));
+}
+
+fn manifest(name: &str, main: &str, spec: &str) -> String {
+    let comma = if main.is_empty() { "" } else { "," };
+    format!(
+        r#"
+apiVersion: v1
+kind: Pod
+metadata: {{name: {name}}}
+spec:
+  terminationGracePeriodSeconds: 0
+  containers:
+    - {{name: main, image: "{IMAGE}", command: [sleep, "1000"]{comma} {main}}}
+  {spec}
+"#
+    )
+}
