@@ -1,5 +1,6 @@
 //! Where in an object something is wrong, and what: field paths and field errors with Kubernetes' wording.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use serde_json::Value;
@@ -229,13 +230,9 @@ impl FieldErrorKind {
 
 /// Joins errors as Kubernetes does: one stands alone, several stand in brackets, equal ones once.
 pub fn aggregate(errors: &[FieldError]) -> String {
-    let mut texts: Vec<String> = Vec::with_capacity(errors.len());
-    for error in errors {
-        let text = error.to_string();
-        if !texts.contains(&text) {
-            texts.push(text);
-        }
-    }
+    let mut texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    let mut known = HashSet::new();
+    texts.retain(|text| known.insert(text.clone()));
     match texts.as_slice() {
         [one] => one.clone(),
         many => format!("[{}]", many.join(", ")),

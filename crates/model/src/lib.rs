@@ -9,6 +9,7 @@
 
 pub mod decode;
 pub mod default;
+pub mod depth;
 pub mod field;
 pub mod gvk;
 pub mod merge;

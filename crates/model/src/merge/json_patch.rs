@@ -1,7 +1,12 @@
 //! JSON Patch, RFC 6902.
+//!
+//! A patch is small and what it does may be large: copies double a document, lists are moved by one
+//! place again and again, values are put into themselves. What a patch may cost is bounded as in
+//! Kubernetes, by its operations and the bytes that it copies, and besides by depth and by moved items.
 
 use serde_json::{Map, Value};
 
+use crate::depth::{self, MAX_DEPTH};
 use crate::field::quote;
 
 /// Why a patch could not be applied.
@@ -13,28 +18,98 @@ pub enum JsonPatchError {
     /// The patch does not fit the document, or a test failed: the request cannot be processed (422).
     #[error("{0}")]
     Failed(String),
+    /// The patch asks for more than one may (413).
+    #[error("{0}")]
+    TooLarge(String),
 }
 
 /// What one patch may hold, as in Kubernetes.
 const MAX_OPERATIONS: usize = 10_000;
+/// How many bytes of JSON all copies of one patch may add up to, as in Kubernetes.
+const MAX_COPIED: usize = 3 << 20;
+/// How many values may be looked at or moved aside for all operations of one patch together.
+const MAX_WORK: usize = 20_000_000;
+
+/// What is left of the bounds while a patch is applied.
+struct Budget {
+    copied: usize,
+    work: usize,
+}
 
 /// Applies the operations in order; if one fails, nothing is changed.
 pub fn apply(document: &Value, patch: &Value) -> Result<Value, JsonPatchError> {
     let operations = patch.as_array().ok_or_else(|| malformed("a JSON patch is a list of operations"))?;
     if operations.len() > MAX_OPERATIONS {
-        return Err(malformed(format!(
+        return Err(JsonPatchError::TooLarge(format!(
             "The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {}",
             operations.len()
         )));
     }
     let mut document = document.clone();
+    let mut budget = Budget { copied: 0, work: 0 };
     for operation in operations {
-        step(&mut document, operation)?;
+        step(&mut document, operation, &mut budget)?;
     }
     Ok(document)
 }
 
-fn step(document: &mut Value, operation: &Value) -> Result<(), JsonPatchError> {
+impl Budget {
+    fn copy(&mut self, value: &Value) -> Result<(), JsonPatchError> {
+        let (bytes, values) = measure(value);
+        self.copied += bytes;
+        if self.copied > MAX_COPIED {
+            return Err(JsonPatchError::TooLarge(format!(
+                "Unable to complete the copy, the accumulated size increase of copy is {}, exceeding the limit {MAX_COPIED}",
+                self.copied
+            )));
+        }
+        self.work(values)
+    }
+
+    fn work(&mut self, values: usize) -> Result<(), JsonPatchError> {
+        self.work += values;
+        if self.work > MAX_WORK {
+            return Err(JsonPatchError::TooLarge(format!(
+                "the operations of the patch move more than {MAX_WORK} values"
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// About how many bytes of JSON a value has, and how many values are in it.
+fn measure(value: &Value) -> (usize, usize) {
+    let (mut bytes, mut values) = (0, 0);
+    let mut open = vec![value];
+    while let Some(value) = open.pop() {
+        values += 1;
+        bytes += match value {
+            Value::Null | Value::Bool(_) => 5,
+            Value::Number(number) => number.to_string().len() + 1,
+            Value::String(text) => text.len() + 3,
+            Value::Array(items) => {
+                open.extend(items);
+                3
+            }
+            Value::Object(fields) => {
+                open.extend(fields.values());
+                3 + fields.keys().map(|name| name.len() + 3).sum::<usize>()
+            }
+        };
+    }
+    (bytes, values)
+}
+
+/// Refuses to put a value where it would make the document nest too deep.
+fn check_depth(parts: &[String], value: &Value) -> Result<(), JsonPatchError> {
+    let left = MAX_DEPTH.saturating_sub(parts.len());
+    if depth::of(value, left) > left {
+        return Err(malformed(format!("the patched document would nest deeper than {MAX_DEPTH} levels")));
+    }
+    Ok(())
+}
+
+fn step(document: &mut Value, operation: &Value, budget: &mut Budget) -> Result<(), JsonPatchError> {
     let fields =
         operation.as_object().ok_or_else(|| malformed("an operation of a JSON patch is an object"))?;
     let name = text(fields, "op")?;
@@ -43,11 +118,13 @@ fn step(document: &mut Value, operation: &Value) -> Result<(), JsonPatchError> {
     let value =
         || fields.get("value").cloned().ok_or_else(|| malformed(format!("{name} operation has no value")));
     match name {
-        "add" => add(document, &parts, value()?, path),
-        "remove" => remove(document, &parts, path).map(drop),
+        "add" => add(document, &parts, value()?, path, budget),
+        "remove" => remove(document, &parts, path, budget).map(drop),
         "replace" => {
+            let value = value()?;
+            check_depth(&parts, &value)?;
             let place = find_mut(document, &parts).ok_or_else(|| missing("replace", path))?;
-            *place = value()?;
+            *place = value;
             Ok(())
         }
         "move" => {
@@ -56,13 +133,16 @@ fn step(document: &mut Value, operation: &Value) -> Result<(), JsonPatchError> {
             if parts.len() > source.len() && parts.starts_with(&source) {
                 return Err(malformed(format!("cannot move {} into itself", quote(from))));
             }
-            let moved = remove(document, &source, from)?;
-            add(document, &parts, moved, path)
+            let moved = remove(document, &source, from, budget)?;
+            budget.work(measure(&moved).1)?;
+            add(document, &parts, moved, path, budget)
         }
         "copy" => {
             let from = text(fields, "from")?;
-            let copied = find(document, &pointer(from)?).ok_or_else(|| missing("copy", from))?.clone();
-            add(document, &parts, copied, path)
+            let copied = find(document, &pointer(from)?).ok_or_else(|| missing("copy", from))?;
+            budget.copy(copied)?;
+            let copied = copied.clone();
+            add(document, &parts, copied, path, budget)
         }
         "test" => {
             // An absent `value` tests for absence or null, as Kubernetes' library has it.
@@ -77,7 +157,14 @@ fn step(document: &mut Value, operation: &Value) -> Result<(), JsonPatchError> {
     }
 }
 
-fn add(document: &mut Value, parts: &[String], value: Value, path: &str) -> Result<(), JsonPatchError> {
+fn add(
+    document: &mut Value,
+    parts: &[String],
+    value: Value,
+    path: &str,
+    budget: &mut Budget,
+) -> Result<(), JsonPatchError> {
+    check_depth(parts, &value)?;
     let Some((last, parents)) = parts.split_last() else {
         *document = value;
         return Ok(());
@@ -94,6 +181,7 @@ fn add(document: &mut Value, parts: &[String], value: Value, path: &str) -> Resu
         Some(Value::Array(items)) => {
             let at =
                 index(last).filter(|at| *at <= items.len()).ok_or_else(|| bad_index("add", path, last))?;
+            budget.work(items.len() - at)?;
             items.insert(at, value);
             Ok(())
         }
@@ -101,19 +189,28 @@ fn add(document: &mut Value, parts: &[String], value: Value, path: &str) -> Resu
     }
 }
 
-fn remove(document: &mut Value, parts: &[String], path: &str) -> Result<Value, JsonPatchError> {
+fn remove(
+    document: &mut Value,
+    parts: &[String],
+    path: &str,
+    budget: &mut Budget,
+) -> Result<Value, JsonPatchError> {
     let Some((last, parents)) = parts.split_last() else {
         return Err(malformed("the whole document cannot be removed"));
     };
     match find_mut(document, parents) {
-        Some(Value::Object(fields)) => fields.shift_remove(last).ok_or_else(|| {
-            JsonPatchError::Failed(format!(
-                "error in remove for path: '{path}': Unable to remove nonexistent key: {last}: missing value"
-            ))
-        }),
+        Some(Value::Object(fields)) => {
+            budget.work(fields.len())?;
+            fields.shift_remove(last).ok_or_else(|| {
+                JsonPatchError::Failed(format!(
+                    "error in remove for path: '{path}': Unable to remove nonexistent key: {last}: missing value"
+                ))
+            })
+        }
         Some(Value::Array(items)) => {
             let at =
                 index(last).filter(|at| *at < items.len()).ok_or_else(|| bad_index("remove", path, last))?;
+            budget.work(items.len() - at)?;
             Ok(items.remove(at))
         }
         _ => Err(missing("remove", path)),
@@ -235,6 +332,58 @@ mod tests {
             json!([{"op": "replace", "path": "/a~1b/c~0d", "value": 2}]),
             Some(json!({"a/b": {"c~d": 2}})),
         );
+    }
+
+    #[test]
+    fn a_document_cannot_be_nested_into_itself_for_ever() {
+        let steps = [
+            json!({"op": "add", "path": "/a", "value": {}}),
+            json!({"op": "copy", "from": "/a", "path": "/a/b"}),
+        ];
+        // Each step puts a copy of the whole below its own deepest place.
+        let mut patch = vec![steps[0].clone(), steps[1].clone()];
+        let mut path = "/a/b".to_owned();
+        for _ in 0..10 {
+            patch.push(json!({"op": "copy", "from": "/a", "path": format!("{path}/b")}));
+            path = format!("{path}{path}").replace("/a", "/b").replacen("/b", "/a", 1);
+        }
+        let error = apply(&json!({}), &patch.into()).expect_err("too deep");
+        assert!(error.to_string().contains("deeper than 96 levels"), "{error}");
+        // One level at a time, by the last place.
+        let mut patch = vec![json!({"op": "add", "path": "/x", "value": []})];
+        let mut path = "/x".to_owned();
+        for _ in 0..200 {
+            path.push_str("/-");
+            patch.push(json!({"op": "add", "path": path, "value": []}));
+            path.pop();
+            path.push('0');
+        }
+        assert!(matches!(apply(&json!({}), &patch.into()), Err(JsonPatchError::Malformed(_))));
+    }
+
+    #[test]
+    fn copies_are_bounded_together() {
+        let mut patch = vec![json!({"op": "add", "path": "/l", "value": ["x".repeat(1000)]})];
+        patch.extend((0..19).map(|_| json!({"op": "copy", "from": "/l", "path": "/l/-"})));
+        // Nineteen doublings of a kilobyte would be half a gigabyte.
+        let error = apply(&json!({}), &patch.into()).expect_err("too much");
+        assert!(
+            matches!(&error, JsonPatchError::TooLarge(why) if why.contains("exceeding the limit 3145728")),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn operations_are_bounded_in_number_and_in_what_they_move() {
+        let test = json!({"op": "test", "path": "/a", "value": 1});
+        assert!(apply(&json!({"a": 1}), &vec![test.clone(); 10_000].into()).is_ok());
+        assert!(matches!(
+            apply(&json!({"a": 1}), &vec![test; 10_001].into()),
+            Err(JsonPatchError::TooLarge(_))
+        ));
+        let long = json!({"l": vec![0; 100_000]});
+        let first = json!({"op": "add", "path": "/l/0", "value": 0});
+        assert!(matches!(apply(&long, &vec![first; 1000].into()), Err(JsonPatchError::TooLarge(_))));
     }
 
     #[test]

@@ -12,7 +12,7 @@
 //! Order otherwise: the patch's items in the patch's order, the object's other items in theirs, the
 //! latter placed before the first patched item that they stood before.
 
-use std::cmp::Ordering;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::{Map, Value};
 
@@ -61,21 +61,22 @@ fn merge_object(ty: Option<TypeRef<'_>>, mut original: Fields, patch: &Fields) -
     }
     retain_keys(&mut original, patch)?;
 
-    let mut ordered: Vec<&str> = Vec::new();
+    let mut ordered: HashSet<&str> = HashSet::new();
     for (name, order) in patch {
         let Some(field) = name.strip_prefix(SET_ORDER) else { continue };
         let order = order.as_array().ok_or_else(bad_order)?;
         merge_in_order(ty, &mut original, patch, field, order)?;
-        ordered.push(field);
+        ordered.insert(field);
     }
     for (name, change) in patch {
-        if name == RETAIN_KEYS || name.starts_with(SET_ORDER) || ordered.contains(&name.as_str()) {
+        if name == RETAIN_KEYS || name.starts_with(SET_ORDER) || ordered.contains(name.as_str()) {
             continue;
         }
         if let Some(field) = name.strip_prefix(DELETE_FROM) {
             let unwanted =
                 change.as_array().ok_or_else(|| malformed("invalid patch format of primitive list"))?;
             if let Some(Value::Array(items)) = original.get_mut(field) {
+                let unwanted: HashSet<&Value> = unwanted.iter().collect();
                 items.retain(|item| !unwanted.contains(item));
             }
             continue;
@@ -130,26 +131,21 @@ fn merge_list(
         if original.iter().chain(patch).any(|item| item.is_object() || item.is_array()) {
             return Err(malformed("cannot merge lists without merge key"));
         }
+        let mut known: HashSet<&Value> = original.iter().collect();
         let mut merged = original.clone();
-        for item in patch {
-            if !merged.contains(item) {
-                merged.push(item.clone());
-            }
-        }
+        merged.extend(patch.iter().filter(|item| known.insert(item)).cloned());
         return Ok(arrange(merged, patch, &original, None));
     };
 
     let mut items = original;
     let mut additions = Vec::new();
     let mut replace = false;
+    let mut unwanted: HashSet<&Value> = HashSet::new();
     for item in patch {
         let fields = as_item(item)?;
         match fields.get(DIRECTIVE).map(|directive| (directive, directive.as_str())) {
             None => additions.push(item),
-            Some((_, Some("delete"))) => {
-                let unwanted = key_of(item, key)?;
-                items.retain(|item| item.get(key) != Some(unwanted));
-            }
+            Some((_, Some("delete"))) => drop(unwanted.insert(key_of(item, key)?)),
             Some((_, Some("replace"))) => replace = true,
             Some((_, Some("merge"))) => {
                 return Err(malformed("merging lists cannot yet be specified in the patch"));
@@ -160,15 +156,20 @@ fn merge_list(
     if replace {
         return Ok(additions.into_iter().cloned().collect());
     }
+    items.retain(|item| item.get(key).is_none_or(|value| !unwanted.contains(value)));
     let server_order = items.clone();
+    let mut at: HashMap<&Value, usize> = places(&server_order, Some(key));
     for addition in &additions {
         let wanted = key_of(addition, key)?;
-        match items.iter_mut().find(|item| item.get(key) == Some(wanted)) {
+        match at.get(wanted).and_then(|at| items.get_mut(*at)) {
             Some(Value::Object(current)) => {
                 *current = merge_object(element, std::mem::take(current), as_item(addition)?)?;
             }
             Some(_) => return Err(malformed("an item of a merged list is not an object")),
-            None => items.extend(without_directives(addition)),
+            None => {
+                at.insert(wanted, items.len());
+                items.extend(without_directives(addition));
+            }
         }
     }
     let patch_order: Vec<Value> = additions.into_iter().cloned().collect();
@@ -234,24 +235,22 @@ fn check_order(patch: &[Value], order: &[Value], key: Option<&str>) -> Result<()
 /// Items named by `order` in that order, the others in `server_order`, interleaved so that an item
 /// stands before what it stood before.
 fn arrange(items: Vec<Value>, order: &[Value], server_order: &[Value], key: Option<&str>) -> Vec<Value> {
-    let place = |list: &[Value], item: &Value| {
-        let wanted = identity(item, key)?;
-        list.iter().position(|other| identity(other, key) == Some(wanted))
-    };
-    let by_place = |list: &[Value], a: &Value, b: &Value| match (place(list, a), place(list, b)) {
-        (Some(a), Some(b)) => a.cmp(&b),
-        _ => Ordering::Equal,
+    let (wanted, before) = (places(order, key), places(server_order, key));
+    let place = |places: &HashMap<&Value, usize>, item: &Value| {
+        identity(item, key).and_then(|identity| places.get(identity).copied())
     };
     let (mut named, mut others): (Vec<Value>, Vec<Value>) =
-        items.into_iter().partition(|item| place(order, item).is_some());
-    named.sort_by(|a, b| by_place(order, a, b));
-    others.sort_by(|a, b| by_place(server_order, a, b));
+        items.into_iter().partition(|item| place(&wanted, item).is_some());
+    named.sort_by_key(|item| place(&wanted, item));
+    // What the server did not have comes last, as it came.
+    others.sort_by_key(|item| place(&before, item).unwrap_or(usize::MAX));
     let mut arranged = Vec::with_capacity(named.len() + others.len());
     let mut others = others.into_iter().peekable();
     for item in named {
-        while let Some(other) = others.next_if(|other| {
-            matches!((place(server_order, other), place(server_order, &item)), (Some(a), Some(b)) if a < b)
-        }) {
+        let here = place(&before, &item);
+        while let Some(other) = others.next_if(
+            |other| matches!((place(&before, other), here), (Some(other), Some(here)) if other < here),
+        ) {
             arranged.push(other);
         }
         arranged.push(item);
@@ -260,18 +259,29 @@ fn arrange(items: Vec<Value>, order: &[Value], server_order: &[Value], key: Opti
     arranged
 }
 
+/// Where in a list each item stands first.
+fn places<'a>(list: &'a [Value], key: Option<&str>) -> HashMap<&'a Value, usize> {
+    let mut places = HashMap::with_capacity(list.len());
+    for (at, item) in list.iter().enumerate() {
+        if let Some(identity) = identity(item, key) {
+            places.entry(identity).or_insert(at);
+        }
+    }
+    places
+}
+
 fn retain_keys(original: &mut Fields, patch: &Fields) -> Result<()> {
     let Some(keys) = patch.get(RETAIN_KEYS) else { return Ok(()) };
     let bad = || malformed("invalid patch format of retainKeys");
-    let keys: Vec<&str> = keys.as_array().ok_or_else(bad)?.iter().filter_map(Value::as_str).collect();
+    let keys: HashSet<&str> = keys.as_array().ok_or_else(bad)?.iter().filter_map(Value::as_str).collect();
     let strays = patch.iter().any(|(name, change)| {
         let directive = name == RETAIN_KEYS || name.starts_with(DELETE_FROM) || name.starts_with(SET_ORDER);
-        !directive && !change.is_null() && !keys.contains(&name.as_str())
+        !directive && !change.is_null() && !keys.contains(name.as_str())
     });
     if strays {
         return Err(bad());
     }
-    original.retain(|name, _| keys.contains(&name.as_str()));
+    original.retain(|name, _| keys.contains(name.as_str()));
     Ok(())
 }
 

@@ -1,5 +1,7 @@
 //! Rules of Endpoints and EndpointSlice.
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 
 use super::{Errors, immutable, invalid, list, number, one_of, pod, text};
@@ -76,17 +78,16 @@ pub(super) fn slice(object: &Object, errors: &mut Errors) {
         }
     }
     let ports = Path::root("ports");
-    let mut seen: Vec<&str> = Vec::new();
+    let mut seen: HashSet<&str> = HashSet::new();
     for (index, port) in list(object.value(), "ports").iter().enumerate() {
         let path = ports.index(index);
         let name = text(port, "name");
         if !name.is_empty() {
             invalid(errors, &path.child("name"), name, names::dns1123_label(name));
         }
-        if seen.contains(&name) {
+        if !seen.insert(name) {
             errors.push(FieldError::duplicate(&path.child("name"), name));
         }
-        seen.push(name);
         one_of(errors, port, "protocol", &path, &PROTOCOLS);
     }
 }

@@ -1,5 +1,7 @@
 //! Rules of `metadata`, which hold for all kinds.
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 
 use super::{Errors, Scope, immutable, invalid, list, text};
@@ -52,7 +54,7 @@ pub(super) fn common(object: &Object, scope: Scope, errors: &mut Errors) {
 pub(super) fn change(object: &Object, old: &Object, errors: &mut Errors) {
     let path = Path::root("metadata");
     if old.is_being_deleted() {
-        let known: Vec<&str> = old.finalizers().collect();
+        let known: HashSet<&str> = old.finalizers().collect();
         let mut added: Vec<&str> = object.finalizers().filter(|one| !known.contains(one)).collect();
         added.sort_unstable();
         if !added.is_empty() {

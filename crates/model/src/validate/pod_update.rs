@@ -1,5 +1,7 @@
 //! What of a pod may change: little, since it runs already.
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value};
 
 use super::{Errors, list, number, text};
@@ -71,7 +73,7 @@ fn tolerations(new: &Value, old: &Value, path: &Path<'_>, errors: &mut Errors) {
         }
         fields
     };
-    let kept: Vec<Value> = list(new, "tolerations").iter().map(plain).collect();
+    let kept: HashSet<Value> = list(new, "tolerations").iter().map(plain).collect();
     if !list(old, "tolerations").iter().all(|toleration| kept.contains(&plain(toleration))) {
         let message = "existing toleration can not be modified except its tolerationSeconds";
         errors.push(FieldError::forbidden(&path.child("tolerations"), message));
@@ -97,7 +99,7 @@ fn with_allowed_changes(new: &Value, old: &Value) -> Value {
         set_back.push("terminationGracePeriodSeconds");
     }
     // A gate may be opened, never closed.
-    let gates = list(old, "schedulingGates");
+    let gates: HashSet<&Value> = list(old, "schedulingGates").iter().collect();
     if list(new, "schedulingGates").iter().all(|gate| gates.contains(gate)) {
         set_back.push("schedulingGates");
     }

@@ -1,6 +1,6 @@
 //! Walks over documents along their types: which fields they set, how two differ, merging, removing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
@@ -296,15 +296,19 @@ fn merge_list(
     let applied_keys = elements(ty, kind, applied, path, false)?;
     let live_keys = elements(ty, kind, live, path, true)?;
     let mut merged = Vec::with_capacity(live.len().max(applied.len()));
+    let applied_set: BTreeSet<&Element> = applied_keys.iter().collect();
+    // Of items that occur more than once none is merged: they are replaced together.
+    let mut live_items: BTreeMap<&Element, Option<&Value>> = BTreeMap::new();
+    for (key, item) in live_keys.iter().zip(live) {
+        live_items.entry(key).and_modify(|known| *known = None).or_insert(Some(item));
+    }
     let mut done = 0;
     let mut emit = |upto: usize, merged: &mut Vec<Value>, path: &mut Vec<Element>| -> Result<()> {
         while done < upto {
             let key = &applied_keys[done];
-            // Of items that occur more than once none is merged: they are replaced together.
-            let mut same = live_keys.iter().zip(live).filter(|(other, _)| *other == key);
-            let current = match (same.next(), same.next()) {
-                (Some((_, item)), None) => item.clone(),
-                _ => nothing_like(&applied[done]),
+            let current = match live_items.get(key).copied().flatten() {
+                Some(item) => item.clone(),
+                None => nothing_like(&applied[done]),
             };
             path.push(key.clone());
             merged.push(merge_at(item_type(ty), &current, &applied[done], path)?);
@@ -314,9 +318,9 @@ fn merge_list(
         Ok(())
     };
     let mut next_shared =
-        applied_keys.iter().enumerate().filter(|(_, key)| live_keys.contains(key)).peekable();
+        applied_keys.iter().enumerate().filter(|(_, key)| live_items.contains_key(key)).peekable();
     for (key, item) in live_keys.iter().zip(live) {
-        if !applied_keys.contains(key) {
+        if !applied_set.contains(key) {
             merged.push(item.clone());
         } else if let Some((at, _)) = next_shared.next_if(|(_, next)| *next == key) {
             emit(at + 1, &mut merged, path)?;
@@ -336,9 +340,10 @@ fn elements(
 ) -> Result<Vec<Element>> {
     let place = || path.iter().map(ToString::to_string).collect::<String>();
     let mut all: Vec<Element> = Vec::with_capacity(items.len());
+    let mut known: BTreeSet<Element> = BTreeSet::new();
     for (index, item) in items.iter().enumerate() {
         match element_of(ty, kind, item) {
-            Ok(element) if !duplicates && all.contains(&element) => {
+            Ok(element) if !duplicates && !known.insert(element.clone()) => {
                 return Err(ListError {
                     path: place(),
                     message: format!("duplicate entries for key {element}"),

@@ -1,0 +1,139 @@
+//! Long lists cost in proportion to their length: nothing compares each item with each.
+//!
+//! Measured in processor time of the test's own thread, as the ratio of a list to one of four times its
+//! length, which no load of the machine changes: in proportion it is 4, comparing each with each 16.
+#![forbid(unsafe_code)]
+
+use jiff::Timestamp;
+use model::merge::apply::{Manager, apply, track};
+use model::merge::{json_patch, strategic};
+use model::{GroupVersionKind, Object, Schema};
+use rustix::time::{ClockId, clock_gettime};
+use serde_json::{Value, json};
+
+const SHORT: usize = 4000;
+
+fn processor_time() -> f64 {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
+}
+
+#[track_caller]
+fn check<T, R>(what: &str, prepare: impl Fn(usize) -> T, work: impl Fn(&T) -> R) {
+    let cost = |length: usize| {
+        let input = prepare(length);
+        // The best of three: what caches do, and page faults, counts as little as possible.
+        let once = || {
+            let began = processor_time();
+            let result = work(&input);
+            let took = processor_time() - began;
+            drop(result);
+            took
+        };
+        (0..3).map(|_| once()).fold(f64::INFINITY, f64::min)
+    };
+    let ratio = cost(4 * SHORT) / cost(SHORT);
+    assert!(ratio < 9.0, "{what}: four times the length costs {ratio:.1} times as much");
+}
+
+fn schema() -> Schema {
+    model::schema::builtin(&GroupVersionKind::new("apps", "v1", "Deployment")).expect("a built-in kind")
+}
+
+fn deployment(finalizers: usize, variables: usize) -> Value {
+    let finalizers: Vec<String> = (0..finalizers).map(|index| format!("a.b/{index}")).collect();
+    let variables: Vec<Value> =
+        (0..variables).map(|index| json!({"name": format!("V{index}"), "value": "x"})).collect();
+    json!({
+        "apiVersion": "apps/v1", "kind": "Deployment",
+        "metadata": {"name": "d", "namespace": "n", "finalizers": finalizers},
+        "spec": {"template": {"spec": {"containers": [{"name": "main", "env": variables}]}}},
+    })
+}
+
+#[test]
+fn strategic_merges_are_in_proportion() {
+    let schema = schema();
+    let primitives =
+        |length| (deployment(length, 0), json!({"metadata": deployment(length + 10, 0)["metadata"]}));
+    check("scalars", primitives, |(document, patch)| {
+        strategic::apply(&schema, document, patch).expect("merge")
+    });
+    let deletions = |length| {
+        let document = deployment(length, 0);
+        let list = document["metadata"]["finalizers"].clone();
+        (document, json!({"metadata": {"$deleteFromPrimitiveList/finalizers": list}}))
+    };
+    check("deletions", deletions, |(document, patch)| {
+        strategic::apply(&schema, document, patch).expect("merge")
+    });
+    let keyed = |length| {
+        let (document, mut patch) = (deployment(0, length), deployment(0, length));
+        let order: Vec<Value> = (0..length).rev().map(|index| json!({"name": format!("V{index}")})).collect();
+        let container = &mut patch["spec"]["template"]["spec"]["containers"][0];
+        container["env"].as_array_mut().expect("a list").reverse();
+        container["$setElementOrder/env"] = order.into();
+        (document, patch)
+    };
+    check("by key, in order", keyed, |(document, patch)| {
+        strategic::apply(&schema, document, patch).expect("merge")
+    });
+    let unkeyed = |length| (deployment(0, length), deployment(0, length + 10));
+    check("by key", unkeyed, |(document, patch)| strategic::apply(&schema, document, patch).expect("merge"));
+}
+
+#[test]
+fn applying_and_tracking_are_in_proportion() {
+    let schema = schema();
+    let manager = |name| Manager { name, subresource: "", ignored: &[], now: Timestamp::UNIX_EPOCH };
+    let objects = |length: usize| {
+        let applied = Object::from_value(deployment(length / 4, length)).expect("an object");
+        let live = track(&schema, None, applied.clone(), manager("first"));
+        (live, applied)
+    };
+    check("apply", objects, |(live, applied)| {
+        apply(&schema, Some(live), applied, manager("second"), true).expect("apply")
+    });
+    check("track", objects, |(live, applied)| track(&schema, Some(live), applied.clone(), manager("third")));
+}
+
+#[test]
+fn the_rules_of_an_update_are_in_proportion() {
+    let being_deleted = |length: usize| {
+        let mut value = deployment(length, 0);
+        value["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+        Object::from_value(value).expect("an object")
+    };
+    check("finalizers", being_deleted, |object| {
+        model::validate::update(object, object, model::validate::Scope::Namespaced)
+    });
+    let complaints = |length: usize| {
+        let labels: serde_json::Map<String, Value> =
+            (0..length).map(|i| (format!("not a label {i}"), json!("x"))).collect();
+        let mut value = deployment(0, 0);
+        value["metadata"]["labels"] = labels.into();
+        Object::from_value(value).expect("an object")
+    };
+    check("complaints", complaints, |object| {
+        let errors = model::validate::create(object, model::validate::Scope::Namespaced);
+        model::Status::invalid(&model::GroupKind::new("apps", "Deployment"), "d", &errors)
+    });
+}
+
+#[test]
+fn a_json_patch_has_an_end_whatever_it_moves() {
+    let document = json!({"l": vec![0; 1_000_000]});
+    let steps = [
+        json!({"op": "add", "path": "/l/0", "value": 0}),
+        json!({"op": "remove", "path": "/l/0"}),
+        json!({"op": "move", "from": "/l", "path": "/m"}),
+    ];
+    for step in steps {
+        let back = json!({"op": "move", "from": "/m", "path": "/l"});
+        let moves = step["op"] == "move";
+        let patch: Vec<Value> =
+            (0..10_000).map(|i| if moves && i % 2 == 1 { back.clone() } else { step.clone() }).collect();
+        let error = json_patch::apply(&document, &patch.into()).expect_err("it is too much");
+        assert!(error.to_string().contains("move more than"), "{error}");
+    }
+}
