@@ -1,5 +1,5 @@
 //! What std lacks: error chains, typed ids, atomic files, records on disk, overlay mounts,
-//! back-off, an injected clock.
+//! back-off, caught panics, an injected clock.
 //!
 //! The lowest row of the house: every crate may use it, and it knows none of them. No tokio, no
 //! foreign format, no policy. Clock and randomness are traits, so that planners and state machines can be
@@ -13,6 +13,7 @@ pub mod error;
 pub mod fs;
 pub mod id;
 pub mod overlay;
+pub mod panics;
 pub mod place;
 pub mod random;
 pub mod record;

@@ -42,7 +42,14 @@ const EVENTS_AHEAD: usize = 64;
 pub fn build(engine: Engine, request: BuildRequest) -> BuildStream {
     let (events, told) = mpsc::channel(EVENTS_AHEAD);
     let task = tokio::spawn(async move {
-        if let Err(error) = context::build(engine, request, events.clone()).await {
+        let building = context::build(engine, request, events.clone());
+        let built = base::panics::catch_async(building).await.unwrap_or_else(|panic| {
+            tracing::error!(%panic, "a build panicked");
+            Err(BuildError::Step(
+                "the build met a fault of the daemon (a panic); its log tells where".to_owned(),
+            ))
+        });
+        if let Err(error) = built {
             // Without a listener nobody minds.
             let _ = events.send(Err(error)).await;
         }

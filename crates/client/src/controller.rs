@@ -104,7 +104,7 @@ impl Controller {
 
     /// Waits for the informers' first lists, then reconciles until `shutdown` is cancelled.
     ///
-    /// A call that fails is repeated later and later. Calls that run at the shutdown may end within
+    /// A call that fails or panics is repeated later and later. Calls that run at the shutdown may end within
     /// ten seconds, then they are dropped.
     pub async fn run<F, R, E>(self, reconcile: F, shutdown: CancellationToken)
     where
@@ -125,8 +125,15 @@ impl Controller {
             running.spawn(async move {
                 while let Some(key) = queue.next().await {
                     let span = tracing::debug_span!("reconcile", controller = name, %key);
-                    let result = reconcile(key.clone()).instrument(span).await;
-                    settle(name, &queue, &key, result);
+                    // The call itself may panic too, not only what it gives.
+                    let call = async { reconcile(key.clone()).await };
+                    match base::panics::catch_async(call.instrument(span)).await {
+                        Ok(result) => settle(name, &queue, &key, result),
+                        Err(panic) => {
+                            let delay = queue.add_rate_limited(key.clone());
+                            tracing::error!(controller = name, %key, %panic, ?delay, "reconciling panicked, trying again");
+                        }
+                    }
                     queue.done(&key);
                 }
             });

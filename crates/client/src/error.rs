@@ -76,6 +76,9 @@ pub enum Error {
         /// What failed.
         source: http::Error,
     },
+    /// What was done with the answers panicked.
+    #[error(transparent)]
+    Panic(#[from] base::panics::Panic),
 }
 
 impl Error {

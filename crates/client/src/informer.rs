@@ -136,7 +136,13 @@ impl<K: Resource> Shared<K> {
     fn change(&self, change: impl FnOnce(&Store<K>) -> Vec<Change<K>>) {
         let handlers = self.handlers.lock();
         for change in change(&self.store) {
-            handlers.iter().for_each(|handler| handler(&change));
+            for handler in handlers.iter() {
+                // One handler's fault keeps nothing from the others, nor the copy from being true.
+                if let Err(panic) = base::panics::catch(|| handler(&change)) {
+                    let (kind, key) = (&self.api.kind().kind, change.object().key());
+                    tracing::error!(%kind, %key, %panic, "a handler of changes panicked");
+                }
+            }
         }
     }
 }

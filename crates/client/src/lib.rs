@@ -19,6 +19,7 @@ mod queue;
 pub mod recorder;
 pub mod remote;
 mod resource;
+mod supervise;
 pub mod transport;
 
 pub use api::{
@@ -32,4 +33,5 @@ pub use informer::{Change, Informer, Informers, Store};
 pub use queue::WorkQueue;
 pub use recorder::{EventType, EventWriter, Recorder};
 pub use resource::{ObjectKey, Partial, PartialMetadata, Resource, ResourceKind, Typed};
+pub use supervise::supervise;
 pub use transport::Transport;

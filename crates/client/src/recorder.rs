@@ -108,7 +108,8 @@ impl EventWriter {
                     None => return,
                 },
             };
-            if let Err(error) = self.write(&occurrence).await {
+            let written = base::panics::catch_async(self.write(&occurrence)).await;
+            if let Err(error) = written.unwrap_or_else(|panic| Err(panic.into())) {
                 let reason = occurrence.reason;
                 tracing::debug!(reason, error = %base::error::chain(&error), "cannot write an event");
             }

@@ -195,3 +195,44 @@ async fn a_reconciler_with_a_stale_cache_never_creates_too_many() {
     running.await.expect("the controller ends");
     assert_eq!(created.load(Ordering::SeqCst), 7, "each pod was created once");
 }
+
+#[tokio::test]
+async fn a_panic_ends_one_call_and_is_tried_again_like_a_failure() {
+    let mut cluster = Cluster::start().await;
+    let maps = cluster.config_maps();
+    let informers = cluster.informers();
+    let informer = informers.of::<ConfigMap>();
+    // A handler that always panics keeps nothing from those that come after it.
+    informer.on_change(|_| panic!("a handler"));
+    let calls = Arc::new(Mutex::new(HashMap::<String, u32>::new()));
+    let count = calls.clone();
+    let controller = Controller::new("test", &informer).workers(1);
+    let shutdown = CancellationToken::new();
+    let reconcile = move |key: ObjectKey| {
+        let turn = {
+            let mut calls = count.lock().expect("lock");
+            let turn = calls.entry(key.name.clone()).or_default();
+            *turn += 1;
+            *turn
+        };
+        // Before there is a future, and within it.
+        assert!(key.name != "bad" || turn != 1, "before");
+        async move {
+            tokio::task::yield_now().await;
+            assert!(key.name != "bad" || turn != 2, "within");
+            Ok::<_, Error>(Action::Done)
+        }
+    };
+    let running = tokio::spawn(controller.run(reconcile, shutdown.clone()));
+    for name in ["bad", "good"] {
+        maps.create(&config_map(name, "1")).await.expect("create");
+    }
+    wait_until_async("the calls", || async {
+        let calls = calls.lock().expect("lock").clone();
+        let of = |name: &str| calls.get(name).copied().unwrap_or_default();
+        if of("bad") == 3 && of("good") == 1 { Ok(()) } else { Err(calls) }
+    })
+    .await;
+    shutdown.cancel();
+    running.await.expect("the controller ends by itself");
+}

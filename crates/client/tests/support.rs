@@ -13,6 +13,7 @@ use client::transport::{Body, TransportError, body};
 use client::{Api, Client, Informers, Resource, Transport};
 use futures::future::BoxFuture;
 use http::{Request, Response};
+use http_body_util::BodyExt as _;
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, ServiceAccount};
 use serde::de::DeserializeOwned;
@@ -84,7 +85,11 @@ struct InProcess(Handle);
 
 impl Transport for InProcess {
     fn send(&self, request: Request<Bytes>) -> BoxFuture<'_, Result<Response<Body>, TransportError>> {
-        Box::pin(async move { Ok(self.0.call(request, Identity::administrator()).await.map(body)) })
+        let broken = |source| TransportError::Broken { server: "test".to_owned(), source: Box::new(source) };
+        Box::pin(async move {
+            let answer = self.0.call(request, Identity::administrator()).await;
+            Ok(answer.map(|answer| body(answer.map_err(broken))))
+        })
     }
 }
 

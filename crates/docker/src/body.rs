@@ -3,6 +3,7 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
@@ -24,6 +25,9 @@ struct Pieces {
 
 /// No JSON document that a client sends is longer than this.
 const LONGEST_DOCUMENT: usize = 16 << 20;
+
+/// How long one may take to arrive.
+const SLOWEST_DOCUMENT: Duration = Duration::from_secs(120);
 
 /// A body that is there already.
 pub(crate) fn full(bytes: impl Into<Bytes>) -> Body {
@@ -72,7 +76,11 @@ impl Drop for Pieces {
 
 /// A whole request body, which must be short.
 pub(crate) async fn document(body: Incoming) -> Result<Bytes, Fault> {
-    match Limited::new(body, LONGEST_DOCUMENT).collect().await {
+    let reading = Limited::new(body, LONGEST_DOCUMENT).collect();
+    let Ok(read) = tokio::time::timeout(SLOWEST_DOCUMENT, reading).await else {
+        return Err(Fault::invalid("the request's body did not arrive in time"));
+    };
+    match read {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => {
             Err(Fault::invalid(format!("the request's body is longer than {LONGEST_DOCUMENT} bytes")))

@@ -12,7 +12,7 @@ use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -20,8 +20,13 @@ use tokio_util::task::TaskTracker;
 
 use crate::answer;
 use crate::body::Body;
+use crate::fault::Fault;
 use crate::router;
 
+/// How long a client may take to send a request's head, from the first byte or the answer before on.
+const HEAD: Duration = Duration::from_secs(300);
+/// How large a head may be.
+const HEAD_SIZE: usize = 512 << 10;
 /// How long what is under way may take when the service is told to end.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -82,7 +87,14 @@ impl Service {
     async fn call(self, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
         let head = request.method() == Method::HEAD;
         let server = self.api.server.clone();
-        let mut response = router::route(self.api, request).await.unwrap_or_else(answer::failure);
+        // A fault of this program ends the one request that met it.
+        let outcome = base::panics::catch_async(router::route(self.api, request)).await;
+        let mut response = outcome
+            .unwrap_or_else(|panic| {
+                tracing::error!(%panic, "a request panicked");
+                Err(Fault::internal("this request met a fault of the daemon (a panic); its log tells where"))
+            })
+            .unwrap_or_else(answer::failure);
         answer::add_common_headers(response.headers_mut(), &server);
         if head {
             *response.body_mut() = crate::body::empty();
@@ -129,7 +141,9 @@ async fn connection(stream: UnixStream, service: Service) {
     let answering = service_fn(move |request| service.clone().call(request));
     let connection = http1::Builder::new()
         // Clients keep connections for later; one that waits costs next to nothing.
-        .header_read_timeout(None)
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD)
+        .max_buf_size(HEAD_SIZE)
         .title_case_headers(true)
         .serve_connection(TokioIo::new(stream), answering)
         .with_upgrades();

@@ -20,9 +20,24 @@ fn main() -> ExitCode {
     let role = std::env::args_os().nth(1);
     let rest = std::env::args_os().skip(2);
     match role.as_ref().and_then(|role| role.to_str()) {
-        Some("shim") => runtime::shim::main(rest),
-        Some("init") => runtime::init::main(rest),
-        Some("runtime") => runtime::cli::main(rest),
+        Some(role @ ("shim" | "init" | "runtime")) => {
+            end_at_panics();
+            match role {
+                "shim" => runtime::shim::main(rest),
+                "init" => runtime::init::main(rest),
+                _ => runtime::cli::main(rest),
+            }
+        }
         _ => cli::main(),
     }
+}
+
+/// These roles clone processes that stand half in a container: in one of them, unwinding would go on
+/// into what belongs to its parent.
+fn end_at_panics() {
+    let tell = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        tell(panic);
+        std::process::abort();
+    }));
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use base::Clock;
 use client::api::ListOptions;
 use client::recorder::{EventType, EventWriter, Recorder};
-use client::{Api, Change, Client, Informer, Store};
+use client::{Api, Change, Client, Informer, Store, supervise};
 use engine::event::{EventKind, EventQuery};
 use engine::{Engine, container::Dns};
 use futures::StreamExt as _;
@@ -17,7 +17,7 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use parking_lot::Mutex;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::config::Config;
 use crate::files::FileWork;
@@ -150,14 +150,17 @@ impl Agent {
         let Some(events) = self.events.lock().take() else { return };
         let registration = Registration::new(Arc::clone(&self.shared));
         let parts = async {
+            // Each begins anew after a panic: one's fault leaves the others at work.
             tokio::join!(
                 events.run(stop.clone()),
-                self.pods.run(stop.clone()),
-                self.services.run(stop.clone()),
-                self.slices.run(stop.clone()),
-                registration.run(stop.clone()),
-                crate::services::program(&self.shared, &self.services, &self.slices, stop.clone()),
-                self.run_pods(stop.clone()),
+                supervise("pods", &stop, || self.pods.run(stop.clone())),
+                supervise("services", &stop, || self.services.run(stop.clone())),
+                supervise("endpoint slices", &stop, || self.slices.run(stop.clone())),
+                supervise("registration", &stop, || registration.run(stop.clone())),
+                supervise("service rules", &stop, || {
+                    crate::services::program(&self.shared, &self.services, &self.slices, stop.clone())
+                }),
+                supervise("pod workers", &stop, || self.run_pods(stop.clone())),
             )
         };
         parts.await;
@@ -190,6 +193,7 @@ impl Agent {
         let mut workers = Workers {
             shared: Arc::clone(&self.shared),
             stop: stop.clone(),
+            pods,
             mailboxes: HashMap::new(),
             tasks: JoinSet::new(),
         };
@@ -263,9 +267,19 @@ impl Agent {
 struct Workers {
     shared: Arc<Shared>,
     stop: CancellationToken,
+    pods: Store<Pod>,
     mailboxes: HashMap<String, Mailbox>,
-    tasks: JoinSet<String>,
+    tasks: JoinSet<Ended>,
 }
+
+/// How a worker ended.
+struct Ended {
+    uid: String,
+    panicked: bool,
+}
+
+/// How long a pod whose worker panicked is left alone.
+const AFTER_PANIC: Duration = Duration::from_secs(10);
 
 impl Workers {
     fn change(&mut self, change: &Change<Pod>) {
@@ -285,20 +299,29 @@ impl Workers {
         }
         match self.mailboxes.get(&uid) {
             Some(mailbox) => mailbox.send(Message::Changed(Arc::clone(pod))),
-            None => {
-                let (worker, mailbox) = Worker::new(Arc::clone(&self.shared), Arc::clone(pod));
-                if pod.metadata.deletion_timestamp.is_some() {
-                    mailbox.send(Message::Changed(Arc::clone(pod)));
-                }
-                let stop = self.stop.clone();
-                let name = uid.clone();
-                self.tasks.spawn(async move {
-                    worker.run(stop).await;
-                    name
-                });
-                self.mailboxes.insert(uid, mailbox);
-            }
+            None => self.start(uid, pod, Duration::ZERO),
         }
+    }
+
+    /// Gives a pod a worker, which begins after `delay`.
+    fn start(&mut self, uid: String, pod: &Arc<Pod>, delay: Duration) {
+        let (worker, mailbox) = Worker::new(Arc::clone(&self.shared), Arc::clone(pod));
+        if pod.metadata.deletion_timestamp.is_some() {
+            mailbox.send(Message::Changed(Arc::clone(pod)));
+        }
+        let stop = self.stop.clone();
+        let name = uid.clone();
+        self.tasks.spawn(async move {
+            if !delay.is_zero() && stop.run_until_cancelled(tokio::time::sleep(delay)).await.is_none() {
+                return Ended { uid: name, panicked: false };
+            }
+            let ended = base::panics::catch_async(worker.run(stop)).await;
+            if let Err(panic) = &ended {
+                error!(uid = name, %panic, after = ?AFTER_PANIC, "a pod's worker panicked; starting another");
+            }
+            Ended { uid: name, panicked: ended.is_err() }
+        });
+        self.mailboxes.insert(uid, mailbox);
     }
 
     /// Wakes the worker of one pod, or of all.
@@ -313,12 +336,16 @@ impl Workers {
         }
     }
 
-    fn reap(&mut self, ended: Result<String, tokio::task::JoinError>) {
-        match ended {
-            Ok(uid) => {
-                self.mailboxes.remove(&uid);
-            }
-            Err(error) => warn!(%error, "a pod's worker panicked"),
+    fn reap(&mut self, ended: Result<Ended, tokio::task::JoinError>) {
+        let Ok(Ended { uid, panicked }) = ended else { return };
+        self.mailboxes.remove(&uid);
+        if !panicked || self.stop.is_cancelled() {
+            return;
+        }
+        // It looks anew at what the engine has of its pod, as after a restart of the daemon.
+        let pod = self.pods.list().into_iter().find(|pod| pod.metadata.uid.as_deref() == Some(&*uid));
+        if let Some(pod) = pod {
+            self.start(uid, &pod, AFTER_PANIC);
         }
     }
 }

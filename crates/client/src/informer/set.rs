@@ -73,8 +73,8 @@ impl Informers {
             tokio::select! {
                 () = shutdown.cancelled() => break,
                 () = self.shared.added.notified() => {}
-                // An informer ends only by a panic, which is passed on.
-                Some(ended) = running.join_next() => ended.unwrap_or_else(|error| panic!("an informer failed: {error}")),
+                // Nobody ends before the shutdown.
+                Some(_) = running.join_next() => {}
             }
         }
         while running.join_next().await.is_some() {}
@@ -82,7 +82,11 @@ impl Informers {
 
     fn start<K: Resource>(&self, state: &mut State, informer: &Informer<K>) {
         let informer = informer.clone();
-        state.waiting.push(Box::new(move |shutdown| Box::pin(async move { informer.run(shutdown).await })));
+        state.waiting.push(Box::new(move |shutdown| {
+            Box::pin(async move {
+                crate::supervise("informer", &shutdown, || informer.run(shutdown.clone())).await;
+            })
+        }));
         self.shared.added.notify_one();
     }
 }

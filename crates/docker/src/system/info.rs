@@ -104,5 +104,9 @@ fn warnings(facts: &HostFacts) -> Vec<String> {
         (limits.ipv4_forwarding, "WARNING: IPv4 forwarding is disabled"),
     ];
     let missing = missing.into_iter().filter(|(there, _)| !there).map(|(_, text)| text.to_owned());
-    missing.chain(facts.warnings.iter().map(|text| format!("WARNING: {text}"))).collect()
+    let faults = base::panics::count();
+    let faults = (faults > 0).then(|| {
+        format!("WARNING: {faults} panics since the daemon started, each told in its log: please report them")
+    });
+    missing.chain(facts.warnings.iter().map(|text| format!("WARNING: {text}"))).chain(faults).collect()
 }

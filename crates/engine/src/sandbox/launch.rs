@@ -133,9 +133,10 @@ impl Engine {
                     event = shim::next_event(&mut connection) => event,
                     () = engine.inner.closing.cancelled() => return,
                 };
-                match event {
-                    Some(event) => engine.on_shim_event(&sandbox, event),
-                    None => break,
+                let Some(event) = event else { break };
+                // One event that panics must not be the last that is heard of this sandbox.
+                if let Err(panic) = base::panics::catch(|| engine.on_shim_event(&sandbox, event)) {
+                    tracing::error!(sandbox = %sandbox.id, %panic, "an event of a shim panicked");
                 }
             }
             engine.on_shim_gone(&sandbox, &shim).await;

@@ -26,13 +26,17 @@ impl Janitor {
         let (tasks, work) = channel::<Task>();
         let thread = std::thread::Builder::new().name("image-janitor".into()).spawn(move || {
             for task in work {
-                match task {
+                // A task that panics must not be the last that is done.
+                let done = base::panics::catch(|| match task {
                     Task::Remove(path) => remove(&path),
                     Task::Flush => {
                         if let Err(error) = rustix::fs::syncfs(&root) {
                             tracing::warn!(%error, "layers could not be flushed to the disk");
                         }
                     }
+                });
+                if let Err(panic) = done {
+                    tracing::error!(%panic, "tidying up the images panicked");
                 }
             }
         })?;

@@ -102,7 +102,13 @@ async fn serve_udp(socket: Arc<UdpSocket>, desk: Arc<Desk>, tasks: TaskTracker, 
             }
         };
         let question = &buffer[..length];
-        match desk.reply(client, question, true) {
+        // Whatever a question does to us, the next one is answered.
+        let reply = base::panics::catch(|| desk.reply(client, question, true));
+        let reply = reply.unwrap_or_else(|panic| {
+            tracing::error!(%client, %panic, "answering a question panicked");
+            Reply::Silence
+        });
+        match reply {
             Reply::Now(answer) => send(&socket, &answer, client).await,
             Reply::Silence => {}
             reply => {
