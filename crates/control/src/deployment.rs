@@ -83,6 +83,9 @@ impl Reconciler {
         if deployment.metadata.deletion_timestamp.is_none() {
             let old_pods = self.running_pods(&deployment, &sets);
             for step in plan(&deployment, &sets, old_pods) {
+                if !self.stays(key, &deployment).await? {
+                    return Ok(Action::Done);
+                }
                 self.perform(key, &deployment, step).await?;
             }
         }
@@ -96,6 +99,13 @@ impl Reconciler {
         old.flat_map(|set| self.pods.by_controller(set.uid())).any(|pod| !pods::is_terminal(&pod))
     }
 
+    /// Whether the deployment is there to stay. Asked of the API: the cache may not show yet that it
+    /// goes and leaves its sets behind.
+    async fn stays(&self, key: &ObjectKey, deployment: &Deployment) -> Result<bool, Error> {
+        let deployments: Api<Deployment> = Api::namespaced(&self.context.client, &key.namespace);
+        crate::stays(&deployments, deployment).await
+    }
+
     /// Takes over sets that the selector fits and nobody owns.
     async fn adopt(&self, key: &ObjectKey, deployment: &Deployment) -> Result<(), Error> {
         let Some(selector) = deployment.spec.as_ref().and_then(|spec| selector(&spec.selector)) else {
@@ -105,10 +115,7 @@ impl Reconciler {
             if set.controller().is_some() || set.metadata.deletion_timestamp.is_some() {
                 continue;
             }
-            // The cache may not show yet that the deployment goes and leaves its sets behind.
-            let api: Api<Deployment> = Api::namespaced(&self.context.client, &key.namespace);
-            let live = api.find(deployment.name()).await?;
-            if live.is_none_or(|d| d.uid() != deployment.uid() || d.metadata.deletion_timestamp.is_some()) {
+            if !self.stays(key, deployment).await? {
                 return Ok(());
             }
             let patch = json!({"metadata": {"uid": set.uid(), "ownerReferences": [deployment.as_controller_reference()]}});

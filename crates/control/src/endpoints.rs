@@ -91,7 +91,17 @@ impl Reconciler {
             })
             .collect();
         let api: Api<EndpointSlice> = Api::namespaced(&self.context.client, &key.namespace);
-        for step in plan(&service, &members, &own) {
+        let steps = plan(&service, &members, &own);
+        // The cache may not show yet that the service is gone: what is made for it now would stay behind.
+        let makes =
+            steps.iter().any(|step| matches!(step, Step::Create(_))) || self.endpoints.get(key).is_none();
+        if makes {
+            let services: Api<Service> = Api::namespaced(&self.context.client, &key.namespace);
+            if !crate::stays(&services, &*service).await? {
+                return Ok(Action::Done);
+            }
+        }
+        for step in steps {
             match step {
                 Step::Create(slice) => match api.create(&slice).await {
                     Ok(slice) => self.fresh.created(key, &slice),

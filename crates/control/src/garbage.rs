@@ -5,6 +5,10 @@
 //! - It names owners and none of them is there to stay: it is deleted.
 //! - It is being deleted with `foregroundDeletion`: those of its dependents that block its deletion go first.
 //! - It is being deleted with `orphan`: its dependents forget it first.
+//!
+//! The caches say what is worth looking at; what is done is decided on what the API says at that moment,
+//! and done on condition that it is still so: the copy may lag behind an object that was orphaned, and
+//! what is deleted does not come back.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,7 +23,7 @@ use model::OwnerReference;
 use parking_lot::RwLock;
 use serde_json::json;
 use tokio::task::JoinSet;
-use tracing::{debug, warn};
+use tracing::{debug, error, warn};
 
 use crate::{Context, kinds};
 
@@ -31,6 +35,9 @@ const OWNER: &str = "owner";
 const WORKERS: usize = 8;
 /// How often the API is asked for kinds that are new.
 const KINDS_PERIOD: Duration = Duration::from_secs(30);
+
+/// When to look again at an owner whose dependents are not shown yet.
+const AGAIN: Duration = Duration::from_millis(100);
 
 /// An object among those of all kinds.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -120,7 +127,12 @@ impl Collector {
 
     async fn work(&self) {
         while let Some(node) = self.queue.next().await {
-            match self.look(&node).await {
+            let looked = base::panics::catch_async(self.look(&node)).await;
+            let looked = looked.unwrap_or_else(|panic| {
+                error!(?node, %panic, "looking at an object panicked; trying again");
+                Err(Error::Panic(panic))
+            });
+            match looked {
                 Ok(()) => self.queue.forget(&node),
                 Err(error) => {
                     let delay = self.queue.add_rate_limited(node.clone());
@@ -134,25 +146,17 @@ impl Collector {
     /// Decides about one object and acts.
     async fn look(&self, node: &Node) -> Result<(), Error> {
         let Some(informer) = self.kinds.read().get(&node.kind).cloned() else { return Ok(()) };
-        let Some(object) = informer.store().get(&node.key) else { return Ok(()) };
-        let dependents = self.dependents(object.uid());
-        let mut owners = Vec::new();
-        for owner in object.owners() {
-            let state = self.state(&owner, object.namespace()).await?;
-            owners.push((owner.uid, state));
+        let Some(shown) = informer.store().get(&node.key) else { return Ok(()) };
+        let (view, _) = self.view(&shown).await?;
+        if verdict(&view) == Verdict::Keep {
+            return Ok(());
         }
-        let blocks = |dependent: &Partial| {
-            let owners = dependent.owners();
-            owners.iter().any(|owner| owner.uid == object.uid() && owner.block_owner_deletion == Some(true))
-        };
-        let view = View {
-            owners,
-            is_being_deleted: object.is_being_deleted(),
-            finalizers: object.metadata.finalizers.clone(),
-            dependents: dependents.len(),
-            blocking: dependents.iter().filter(|(_, dependent)| blocks(dependent)).count(),
-            dependent_waits: dependents.iter().any(|(_, dependent)| waits(dependent)),
-        };
+        // Something is to be done, if the copy is right.
+        let Some(object) = self.api(&node.kind, &shown).find(shown.name()).await? else { return Ok(()) };
+        if object.uid() != shown.uid() {
+            return Ok(());
+        }
+        let (view, dependents) = self.view(&object).await?;
         match verdict(&view) {
             Verdict::Keep => Ok(()),
             Verdict::Delete(propagation) => {
@@ -160,7 +164,7 @@ impl Collector {
                 self.delete(&node.kind, &object, propagation).await
             }
             Verdict::DeleteUnblocking => {
-                self.unblock_owners(&node.kind, &object).await?;
+                let object = self.unblock_owners(&node.kind, &object).await?;
                 self.delete(&node.kind, &object, Propagation::Foreground).await
             }
             Verdict::ForgetOwners(gone) => self.forget_owners(&node.kind, &object, &gone).await,
@@ -174,13 +178,52 @@ impl Collector {
             }
             Verdict::OrphanDependents => {
                 let uid = [object.uid().to_owned()];
-                for (kind, dependent) in self.listed_dependents(&object).await? {
-                    self.forget_owners(&kind, &dependent, &uid).await?;
+                // Until there are none: who makes them may not have seen yet that their owner goes.
+                loop {
+                    let listed = self.listed_dependents(&object).await?;
+                    if listed.is_empty() {
+                        break;
+                    }
+                    for (kind, dependent) in listed {
+                        self.forget_owners(&kind, &dependent, &uid).await?;
+                    }
                 }
                 self.release(&node.kind, &object, plan::ORPHAN).await
             }
-            Verdict::Release(finalizer) => self.release(&node.kind, &object, finalizer).await,
+            Verdict::Release(finalizer) => {
+                // None that the copy shows; one that was made a moment ago counts too.
+                let listed = self.listed_dependents(&object).await?;
+                let left: Vec<_> =
+                    listed.into_iter().filter(|(_, dependent)| blocks(dependent, &object)).collect();
+                if left.is_empty() {
+                    return self.release(&node.kind, &object, finalizer).await;
+                }
+                for (kind, dependent) in left {
+                    self.queue.add(Node { kind, key: dependent.key() });
+                }
+                self.queue.add_after(node.clone(), AGAIN);
+                Ok(())
+            }
         }
+    }
+
+    /// All that the decision about an object depends on, and its dependents as the copies show them.
+    async fn view(&self, object: &Partial) -> Result<(View, Vec<(Node, Arc<Partial>)>), Error> {
+        let dependents = self.dependents(object.uid());
+        let mut owners = Vec::new();
+        for owner in object.owners() {
+            let state = self.state(&owner, object.namespace()).await?;
+            owners.push((owner.uid, state));
+        }
+        let view = View {
+            owners,
+            is_being_deleted: object.is_being_deleted(),
+            finalizers: object.metadata.finalizers.clone(),
+            dependents: dependents.len(),
+            blocking: dependents.iter().filter(|(_, dependent)| blocks(dependent, object)).count(),
+            dependent_waits: dependents.iter().any(|(_, dependent)| waits(dependent)),
+        };
+        Ok((view, dependents))
     }
 
     /// Objects of all kinds that name this owner.
@@ -241,6 +284,7 @@ impl Collector {
         Ok(found.as_ref().map_or(Owner::Absent, state))
     }
 
+    /// Deletes an object as it was decided about. One that has changed since is decided about anew.
     async fn delete(
         &self,
         kind: &ResourceKind,
@@ -249,11 +293,14 @@ impl Collector {
     ) -> Result<(), Error> {
         let options = DeleteOptions {
             propagation: Some(propagation),
-            preconditions: Preconditions { uid: Some(object.uid().to_owned()), ..Preconditions::default() },
+            preconditions: Preconditions {
+                uid: Some(object.uid().to_owned()),
+                resource_version: Some(object.resource_version().to_owned()),
+            },
             ..DeleteOptions::default()
         };
         match self.api(kind, object).delete(object.name(), &options).await {
-            Ok(()) | Err(Error::NotFound(_) | Error::Conflict(_)) => Ok(()),
+            Ok(()) | Err(Error::NotFound(_)) => Ok(()),
             Err(error) => Err(error),
         }
     }
@@ -269,15 +316,16 @@ impl Collector {
             object.owners().into_iter().filter(|owner| !gone.contains(&owner.uid)).collect();
         let patch = json!({"metadata": {
             "uid": object.uid(), "resourceVersion": object.resource_version(), "ownerReferences": unless_empty(rest)}});
-        self.patch(kind, object, patch).await
+        self.patch(kind, object, patch).await.map(drop)
     }
 
-    /// Lets an object's owners go without waiting for it.
-    async fn unblock_owners(&self, kind: &ResourceKind, object: &Partial) -> Result<(), Error> {
+    /// Lets an object's owners go without waiting for it; gives the object as it is then.
+    async fn unblock_owners(&self, kind: &ResourceKind, object: &Partial) -> Result<Partial, Error> {
         let unblocked = |owner| OwnerReference { block_owner_deletion: Some(false), ..owner };
         let owners: Vec<OwnerReference> = object.owners().into_iter().map(unblocked).collect();
-        let patch = json!({"metadata": {"uid": object.uid(), "ownerReferences": owners}});
-        self.patch(kind, object, patch).await
+        let patch = json!({"metadata": {
+            "uid": object.uid(), "resourceVersion": object.resource_version(), "ownerReferences": owners}});
+        Ok(self.patch(kind, object, patch).await?.unwrap_or_else(|| object.clone()))
     }
 
     /// Takes a finalizer from an object that is being deleted.
@@ -286,21 +334,23 @@ impl Collector {
         let rest: Vec<&String> = finalizers.filter(|known| *known != finalizer).collect();
         let patch = json!({"metadata": {
             "uid": object.uid(), "resourceVersion": object.resource_version(), "finalizers": unless_empty(rest)}});
-        self.patch(kind, object, patch).await
+        self.patch(kind, object, patch).await.map(drop)
     }
 
+    /// Changes an object; gives it as it is then, nothing where it is gone.
     async fn patch(
         &self,
         kind: &ResourceKind,
         object: &Partial,
         patch: serde_json::Value,
-    ) -> Result<(), Error> {
+    ) -> Result<Option<Partial>, Error> {
         match self
             .api(kind, object)
             .patch(object.name(), &Patch::Merge(patch), &PatchOptions::default())
             .await
         {
-            Ok(_) | Err(Error::NotFound(_)) => Ok(()),
+            Ok(changed) => Ok(Some(changed)),
+            Err(Error::NotFound(_)) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -314,6 +364,11 @@ impl Collector {
 fn waits(object: &Partial) -> bool {
     object.is_being_deleted()
         && object.metadata.finalizers.iter().any(|finalizer| finalizer == plan::FOREGROUND)
+}
+
+/// Whether `owner`, when it is deleted in the foreground, waits for `dependent`.
+fn blocks(dependent: &Partial, owner: &Partial) -> bool {
+    dependent.owners().iter().any(|one| one.uid == owner.uid() && one.block_owner_deletion == Some(true))
 }
 
 /// What a patch sets a list to: an empty one is taken away, as clients expect of Kubernetes' lists.

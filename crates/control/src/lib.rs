@@ -57,15 +57,30 @@ pub async fn run(config: Config, client: &Client, clock: Arc<dyn Clock>, stop: C
         deployment_writer.run(stop.clone()),
         replica_set_writer.run(stop.clone()),
         scheduler_writer.run(stop.clone()),
-        deployment::run(context.clone(), deployment_events),
-        replica_set::run(context.clone(), replica_set_events),
-        scheduler::run(context.clone(), scheduler_events),
-        endpoints::run(context.clone()),
-        namespace::run(context.clone()),
-        garbage::run(context.clone()),
-        service_account::run(context.clone()),
-        root_ca::run(context.clone(), config.authority),
+        kept(&context, "deployment", |context| deployment::run(context, deployment_events.clone())),
+        kept(&context, "replicaset", |context| replica_set::run(context, replica_set_events.clone())),
+        kept(&context, "scheduler", |context| scheduler::run(context, scheduler_events.clone())),
+        kept(&context, "endpointslice", endpoints::run),
+        kept(&context, "namespace", namespace::run),
+        kept(&context, "garbage collector", garbage::run),
+        kept(&context, "serviceaccount", service_account::run),
+        kept(&context, "root-ca", |context| root_ca::run(context, config.authority.clone())),
     );
+}
+
+/// Runs one controller; a panic outside of its reconciler begins it anew and ends no other.
+async fn kept<F: Future<Output = ()>>(context: &Context, name: &'static str, run: impl Fn(Context) -> F) {
+    client::supervise(name, &context.stop, || run(context.clone())).await;
+}
+
+/// Whether an object that a cache shows is there to stay, by what the API says now. Asked before anything
+/// is made for it or taken over in its name.
+pub(crate) async fn stays<K: client::Resource>(
+    api: &client::Api<K>,
+    shown: &K,
+) -> Result<bool, client::Error> {
+    let live = api.find(shown.name()).await?;
+    Ok(live.is_some_and(|live| live.uid() == shown.uid() && !live.is_being_deleted()))
 }
 
 /// A selector as objects have it; `None` where it is no valid one, which the API does not let in.

@@ -81,10 +81,10 @@ impl Reconciler {
             owned.extend(self.adopt(key, &set).await?);
             let wanted = set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
             let steps = plan(usize::try_from(wanted).unwrap_or(0), &owned);
-            if !steps.is_empty() {
+            if !steps.is_empty() && self.stays(key, &set).await? {
                 debug!(replica_set = %key, steps = steps.len(), "acting");
+                self.act(key, &set, steps).await?;
             }
-            self.act(key, &set, steps).await?;
         }
         self.publish(key, &set).await
     }
@@ -96,6 +96,13 @@ impl Reconciler {
             owned.retain(|pod| pod.is_selected(&selector));
         }
         owned
+    }
+
+    /// Whether the set is there to stay. Asked of the API: the cache may not show yet that it goes and
+    /// leaves its pods behind, and pods that are made for it now would be nobody's.
+    async fn stays(&self, key: &ObjectKey, set: &ReplicaSet) -> Result<bool, Error> {
+        let sets: Api<ReplicaSet> = Api::namespaced(&self.context.client, &key.namespace);
+        crate::stays(&sets, set).await
     }
 
     /// Lets go of pods that the selector no longer fits: somebody has set them apart to look at them.
@@ -124,10 +131,7 @@ impl Reconciler {
             if pod.controller().is_some() || !pods::is_active(&pod) {
                 continue;
             }
-            // The cache may not show yet that the set goes and leaves its pods behind.
-            let sets: Api<ReplicaSet> = Api::namespaced(&self.context.client, &key.namespace);
-            let live = sets.find(set.name()).await?;
-            if live.is_none_or(|s| s.uid() != set.uid() || s.metadata.deletion_timestamp.is_some()) {
+            if !self.stays(key, set).await? {
                 return Ok(adopted);
             }
             let api: Api<Pod> = Api::namespaced(&self.context.client, &key.namespace);
@@ -157,6 +161,9 @@ impl Reconciler {
         }
         let mut batch = 1;
         while create > 0 {
+            if batch > 1 && !self.stays(key, set).await? {
+                return Ok(());
+            }
             let now = batch.min(create);
             let results = join_all((0..now).map(|_| self.create(key, set))).await;
             results.into_iter().collect::<Result<(), _>>()?;

@@ -14,7 +14,7 @@ use client::{Api, Change, Error, ObjectKey, Resource as _, Store, WorkQueue};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use serde_json::json;
 use tokio::task::JoinSet;
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::{Context, pods};
 
@@ -108,8 +108,11 @@ impl Scheduler {
                 key = queue.next(), if writing.len() < BINDING => {
                     let Some(key) = key else { return };
                     let waiting = self.pods.get(&key).filter(|pod| is_ours(pod) && !self.assumed.contains_key(pod.uid()));
-                    if let Some(pod) = waiting {
-                        self.decide(pod, &mut writing).await;
+                    if let Some(pod) = waiting
+                        && let Err(panic) = base::panics::catch_async(self.decide(pod, &mut writing)).await
+                    {
+                        let delay = queue.add_rate_limited(key.clone());
+                        error!(pod = %key, %panic, ?delay, "deciding about a pod panicked, trying again");
                     }
                     queue.done(&key);
                 }
@@ -130,7 +133,8 @@ impl Scheduler {
                 let api: Api<Pod> =
                     Api::namespaced(&self.context.client, pod.namespace().unwrap_or_default());
                 writing.spawn(async move {
-                    let result = bind(&api, &pod, &node).await;
+                    let bound = base::panics::catch_async(bind(&api, &pod, &node)).await;
+                    let result = bound.unwrap_or_else(|panic| Err(panic.into()));
                     Bound { pod, node, result }
                 });
             }

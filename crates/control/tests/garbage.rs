@@ -1,0 +1,143 @@
+//! Nothing is collected, and nothing made, on what a late copy shows.
+#![forbid(unsafe_code)]
+
+mod support;
+
+use client::api::{Patch, PatchOptions, Propagation};
+use client::{Api, DeleteOptions, ListOptions, Resource as _};
+use k8s_openapi::api::apps::v1::ReplicaSet;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
+use serde_json::json;
+use support::{Cluster, object};
+use testkit::wait_until_async;
+
+fn replica_set(name: &str, replicas: i32) -> ReplicaSet {
+    object(json!({
+        "metadata": { "name": name, "namespace": "default" },
+        "spec": {
+            "replicas": replicas,
+            "selector": { "matchLabels": { "app": name } },
+            "template": {
+                "metadata": { "labels": { "app": name } },
+                "spec": { "containers": [{ "name": "main", "image": "app" }] },
+            },
+        },
+    }))
+}
+
+async fn pods_of(cluster: &Cluster, app: &str) -> Vec<Pod> {
+    let selector = format!("app={app}").parse().expect("a selector");
+    let pods = Api::<Pod>::namespaced(&cluster.steady, "default");
+    pods.list_all(&ListOptions::default().labels(selector)).await.expect("list").items
+}
+
+async fn until_there_are(cluster: &Cluster, app: &str, count: usize) -> Vec<Pod> {
+    wait_until_async("the pods", || async {
+        let found = pods_of(cluster, app).await;
+        if found.len() == count { Ok(()) } else { Err(format!("{app} has {} pods", found.len())) }
+    })
+    .await;
+    pods_of(cluster, app).await
+}
+
+/// Makes something that is to be collected, and waits until it is: whatever was queued before has been
+/// looked at by then.
+async fn until_collected(cluster: &Cluster, name: &str) {
+    let maps = Api::<ConfigMap>::namespaced(&cluster.steady, "default");
+    let owner: ConfigMap = object(json!({"metadata": {"name": name}}));
+    let owner = maps.create(&owner).await.expect("create");
+    let owned: ConfigMap = object(json!({
+        "metadata": {"name": format!("{name}-owned"), "ownerReferences": [owner.as_controller_reference()]},
+    }));
+    maps.create(&owned).await.expect("create");
+    maps.delete(name, &DeleteOptions::default()).await.expect("delete");
+    wait_until_async("the collector", || async {
+        let left = maps.find(&format!("{name}-owned")).await.expect("find");
+        if left.is_none() { Ok(()) } else { Err("it is still there") }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_orphaned_is_not_collected_because_a_copy_is_late() {
+    let cluster = Cluster::start().await;
+    let maps = Api::<ConfigMap>::namespaced(&cluster.steady, "default");
+    let secrets = Api::<Secret>::namespaced(&cluster.steady, "default");
+    let owner: ConfigMap = object(json!({"metadata": {"name": "owner"}}));
+    let owner = maps.create(&owner).await.expect("create");
+    for name in ["orphaned", "owned"] {
+        let secret: Secret = object(json!({
+            "metadata": {"name": name, "ownerReferences": [owner.as_controller_reference()]},
+        }));
+        secrets.create(&secret).await.expect("create");
+    }
+    // The collector knows both by now.
+    until_collected(&cluster, "before").await;
+    cluster.stall_watches("secrets");
+    let orphan = Patch::Merge(json!({"metadata": {"ownerReferences": null}}));
+    secrets.patch("orphaned", &orphan, &PatchOptions::default()).await.expect("orphan it");
+    maps.delete("owner", &DeleteOptions::default()).await.expect("delete");
+    wait_until_async("what is owned to go", || async {
+        if secrets.find("owned").await.expect("find").is_none() { Ok(()) } else { Err("it is there") }
+    })
+    .await;
+    until_collected(&cluster, "after").await;
+    assert!(secrets.find("orphaned").await.expect("find").is_some(), "it had no owner any more");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_set_that_goes_makes_no_more_pods() {
+    let cluster = Cluster::start().await;
+    let sets = Api::<ReplicaSet>::namespaced(&cluster.steady, "default");
+    let pods = Api::<Pod>::namespaced(&cluster.steady, "default");
+    for name in ["going", "staying"] {
+        sets.create(&replica_set(name, 2)).await.expect("create");
+        until_there_are(&cluster, name, 2).await;
+    }
+    cluster.stall_watches("replicasets");
+    let orphan = DeleteOptions::default().propagation(Propagation::Orphan);
+    sets.delete("going", &orphan).await.expect("delete");
+    for name in ["going", "staying"] {
+        let one = pods_of(&cluster, name).await.remove(0);
+        pods.delete(one.name(), &DeleteOptions::now()).await.expect("delete");
+    }
+    // The one that stays gets its pod back, and so the other one has been looked at.
+    until_there_are(&cluster, "staying", 2).await;
+    until_collected(&cluster, "after").await;
+    assert_eq!(pods_of(&cluster, "going").await.len(), 1, "no pod is made for a set that goes");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pods_outlive_sets_that_are_deleted_without_them_however_many_at_once() {
+    const SETS: usize = 12;
+    let cluster = Cluster::start().await;
+    let sets = Api::<ReplicaSet>::namespaced(&cluster.steady, "default");
+    let names: Vec<String> = (0..SETS).map(|index| format!("set{index}")).collect();
+    for round in 0..3 {
+        for name in &names {
+            sets.create(&replica_set(name, 3)).await.expect("create");
+        }
+        let mut before = Vec::new();
+        for name in &names {
+            before.extend(until_there_are(&cluster, name, 3).await);
+        }
+        let orphan = DeleteOptions::default().propagation(Propagation::Orphan);
+        let deleting = names.iter().map(|name| sets.delete(name, &orphan));
+        futures::future::try_join_all(deleting).await.expect("delete");
+        for name in &names {
+            wait_until_async("the set to go", || async {
+                if sets.find(name).await.expect("find").is_none() { Ok(()) } else { Err("it is there") }
+            })
+            .await;
+        }
+        until_collected(&cluster, &format!("round{round}")).await;
+        let pods = Api::<Pod>::namespaced(&cluster.steady, "default");
+        for pod in before {
+            let now = pods.find(pod.name()).await.expect("find");
+            let now = now.unwrap_or_else(|| panic!("{} was collected in round {round}", pod.name()));
+            assert_eq!(now.uid(), pod.uid());
+            assert!(now.metadata.owner_references.is_none(), "{} still names an owner", pod.name());
+            pods.delete(pod.name(), &DeleteOptions::now()).await.expect("delete");
+        }
+    }
+}

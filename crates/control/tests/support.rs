@@ -1,0 +1,161 @@
+//! An API server with the controllers at work, and a way to keep news from them.
+#![allow(unreachable_pub, reason = "the test's modules share it among themselves")]
+
+use std::sync::Arc;
+
+use apiserver::node::{Duplex, LogOptions, NodeTransport, PodTarget, StreamOptions, Streams};
+use apiserver::{Config, Handle, Identity, Server};
+use bytes::Bytes;
+use client::transport::{Body, TransportError, body};
+use client::{Api, Client, Transport};
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+use http::{Request, Response};
+use http_body_util::{BodyExt, BodyStream, StreamBody};
+use k8s_openapi::api::core::v1::ServiceAccount;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+/// A running server with controllers; stops when it is dropped.
+pub struct Cluster {
+    /// A client that sees everything at once.
+    pub steady: Client,
+    stalled: watch::Sender<&'static str>,
+    shutdown: CancellationToken,
+    _root: tempfile::TempDir,
+}
+
+impl Cluster {
+    pub async fn start() -> Self {
+        let root = tempfile::tempdir().expect("temporary directory");
+        let clock = Arc::new(base::SystemClock::new());
+        let store =
+            store::Embedded::open(&root.path().join("store"), store::Options::default(), clock.clone())
+                .expect("open the store");
+        let mut config = Config::new(root.path().join("pki"), Arc::new(Nowhere));
+        config.address = "127.0.0.1:0".parse().expect("an address");
+        let server = Server::start(config, Arc::new(store)).await.expect("start the server");
+        let handle = server.handle();
+        let authority = server.authority().certificate_pem().to_owned();
+        let shutdown = CancellationToken::new();
+        tokio::spawn(server.serve(shutdown.clone()));
+        let stalled = watch::Sender::new("");
+        let late = Client::new(Late { handle: handle.clone(), stalled: stalled.clone() });
+        let stop = shutdown.clone();
+        tokio::spawn(async move { control::run(control::Config { authority }, &late, clock, stop).await });
+        let steady = Client::new(Direct(handle));
+        let account: ServiceAccount = object(json!({ "metadata": { "name": "default" } }));
+        // The controller may have made it already.
+        let _ = Api::namespaced(&steady, "default").create(&account).await;
+        Self { steady, stalled, shutdown, _root: root }
+    }
+
+    /// From now on the controllers are told nothing of this resource by their watches.
+    pub fn stall_watches(&self, resource: &'static str) {
+        self.stalled.send_replace(resource);
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.shutdown.cancel();
+    }
+}
+
+/// A typed object from JSON.
+pub fn object<K: DeserializeOwned>(value: Value) -> K {
+    serde_json::from_value(value).expect("the value fits the type")
+}
+
+struct Direct(Handle);
+
+impl Transport for Direct {
+    fn send(&self, request: Request<Bytes>) -> BoxFuture<'_, Result<Response<Body>, TransportError>> {
+        Box::pin(call(&self.0, request, Identity::administrator()))
+    }
+}
+
+struct Late {
+    handle: Handle,
+    stalled: watch::Sender<&'static str>,
+}
+
+impl Transport for Late {
+    fn send(&self, request: Request<Bytes>) -> BoxFuture<'_, Result<Response<Body>, TransportError>> {
+        Box::pin(async move {
+            let watches = request.uri().query().is_some_and(|query| query.contains("watch=true"));
+            let resource = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
+            let response = call(&self.handle, request, Identity::component("controllers")).await?;
+            if !watches {
+                return Ok(response);
+            }
+            let stalled = self.stalled.subscribe();
+            Ok(response.map(|inner| {
+                let frames = BodyStream::new(inner).then(move |frame| {
+                    let (mut stalled, resource) = (stalled.clone(), resource.clone());
+                    async move {
+                        let _ = stalled.wait_for(|stalled| *stalled != resource).await;
+                        frame
+                    }
+                });
+                StreamBody::new(frames).boxed_unsync()
+            }))
+        })
+    }
+}
+
+async fn call(
+    handle: &Handle,
+    request: Request<Bytes>,
+    identity: Identity,
+) -> Result<Response<Body>, TransportError> {
+    let broken = |source| TransportError::Broken { server: "test".to_owned(), source: Box::new(source) };
+    Ok(handle.call(request, identity).await.map(|answer| body(answer.map_err(broken))))
+}
+
+/// No nodes.
+struct Nowhere;
+
+fn nowhere<T: Send + 'static>() -> BoxFuture<'static, Result<T, apiserver::Error>> {
+    Box::pin(async { Err(apiserver::Error::bad_request("there are no nodes")) })
+}
+
+impl NodeTransport for Nowhere {
+    fn logs(
+        &self,
+        _: PodTarget,
+        _: LogOptions,
+    ) -> BoxFuture<'static, Result<BoxStream<'static, Bytes>, apiserver::Error>> {
+        nowhere()
+    }
+
+    fn exec(
+        &self,
+        _: PodTarget,
+        _: StreamOptions,
+        _: Streams,
+    ) -> BoxFuture<'static, Result<i32, apiserver::Error>> {
+        nowhere()
+    }
+
+    fn attach(
+        &self,
+        _: PodTarget,
+        _: StreamOptions,
+        _: Streams,
+    ) -> BoxFuture<'static, Result<i32, apiserver::Error>> {
+        nowhere()
+    }
+
+    fn port_forward(
+        &self,
+        _: PodTarget,
+        _: u16,
+        _: Box<dyn Duplex>,
+    ) -> BoxFuture<'static, Result<(), apiserver::Error>> {
+        nowhere()
+    }
+}
