@@ -1,24 +1,34 @@
-//! Which cluster addresses and node ports are taken, and by whom.
+//! Which cluster addresses and node ports are taken, and by which service.
 //!
-//! Rebuilt from the services at start. What is taken belongs to a uid, so that a request that fails
-//! afterwards gives back its own and nobody else's.
+//! Each that is taken is an entry of the store, written and removed in the same transaction as the
+//! service that holds it, on condition that nobody else has it: of two services that want one port, one
+//! is refused by the store itself. What is free is looked up in memory (`crate::cache` follows these
+//! entries like any others); where memory is late, the transaction fails and the choice is made anew.
+//!
+//! Addresses are kept as the objects that Kubernetes keeps them as, `networking.k8s.io/v1 IPAddress`, of
+//! which ports have no counterpart there. [`repair`] makes the entries at start that services of an
+//! earlier version lack, and removes those of services that are gone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
-use std::ops::RangeInclusive;
-use std::sync::Arc;
 
-use base::Random;
-use parking_lot::Mutex;
+use base::Timestamp;
+use bytes::Bytes;
+use model::Object;
+use serde_json::json;
+use store::{KeyRange, Op, Put, Txn};
 
-use crate::config::ServiceCidr;
+use crate::cache;
+use crate::resource::partition;
+use crate::state::State;
 
-/// The addresses and ports of services.
-pub(crate) struct Allocations {
-    cidr: ServiceCidr,
-    ports: RangeInclusive<u16>,
-    random: Arc<dyn Random>,
-    taken: Mutex<Taken>,
+/// What a service takes that no other may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Claim {
+    /// A cluster address.
+    Address(Ipv4Addr),
+    /// A port on every node, for health checks too.
+    Port(u16),
 }
 
 /// Why something cannot be taken.
@@ -30,129 +40,174 @@ pub(crate) enum Refusal {
     Taken,
 }
 
-#[derive(Default)]
-struct Taken {
-    addresses: BTreeMap<Ipv4Addr, String>,
-    ports: BTreeMap<u16, String>,
-}
+const ADDRESSES: &str = "networking.k8s.io/ipaddresses";
+const PORTS: &str = "nodeports.gantry.dev/nodeports";
+/// How many entries are written at once while repairing.
+const BATCH: usize = 64;
 
-impl Allocations {
-    pub(crate) fn new(cidr: ServiceCidr, ports: RangeInclusive<u16>, random: Arc<dyn Random>) -> Self {
-        Self { cidr, ports, random, taken: Mutex::default() }
+impl Claim {
+    /// The key of its entry.
+    pub(crate) fn key(self) -> String {
+        cache::key(self.partition(), "", &self.name())
     }
 
-    /// Takes one address; taking it again by the same uid is fine.
-    pub(crate) fn take_address(&self, uid: &str, address: Ipv4Addr) -> Result<(), Refusal> {
-        let last = self.cidr.nth(self.cidr.size() - 1);
-        if !self.cidr.contains(address.into()) || self.cidr.nth(0) == Some(address) || last == Some(address) {
-            return Err(Refusal::Outside);
-        }
-        take(&mut self.taken.lock().addresses, address, uid)
-    }
-
-    /// Takes any free address. The low part of the network is left for those that are named, such
-    /// as the cluster's DNS server, until nothing else is free.
-    pub(crate) fn any_address(&self, uid: &str) -> Option<Ipv4Addr> {
-        let size = self.cidr.size();
-        let low = (size / 16).clamp(16, 256).min(size - 1);
-        let mut taken = self.taken.lock();
-        let reserved = [self.cidr.api(), self.cidr.dns()];
-        let mut any = |from: u32, until: u32| {
-            let count = until.saturating_sub(from);
-            let start = self.pick(count);
-            (0..count)
-                .filter_map(|i| self.cidr.nth(from + (start + i) % count))
-                .find(|address| !reserved.contains(address) && !taken.addresses.contains_key(address))
-                .inspect(|address| drop(taken.addresses.insert(*address, uid.to_owned())))
+    /// Its entry, for a service.
+    pub(crate) fn entry(self, state: &State, service: &Object, now: Timestamp) -> Bytes {
+        let (api_version, kind) = match self {
+            Self::Address(_) => ("networking.k8s.io/v1", "IPAddress"),
+            Self::Port(_) => ("nodeports.gantry.dev/v1", "NodePort"),
         };
-        any(low, size - 1).or_else(|| any(1, low))
+        let mut object = json!({
+            "kind": kind, "apiVersion": api_version,
+            "metadata": {"name": self.name(), "uid": state.new_uid()},
+            "spec": {"parentRef": {
+                "group": "", "resource": "services",
+                "namespace": service.namespace().unwrap_or_default(), "name": service.name(),
+            }},
+        });
+        if matches!(self, Self::Address(_)) {
+            object["metadata"]["labels"] = json!({
+                "ipaddress.kubernetes.io/ip-family": "IPv4",
+                "ipaddress.kubernetes.io/managed-by": "ipallocator.k8s.io",
+            });
+        }
+        let mut object = Object::from_value(object).expect("an entry is an object");
+        object.set_creation_timestamp(now);
+        cache::encode(&object)
     }
 
-    /// Takes one port; taking it again by the same uid is fine.
-    pub(crate) fn take_port(&self, uid: &str, port: u16) -> Result<(), Refusal> {
-        if !self.ports.contains(&port) {
+    /// Who has it, as `NAMESPACE/NAME`, as far as memory shows.
+    pub(crate) fn holder(self, state: &State) -> Option<String> {
+        let entry = state.cache.partition(self.partition()).get(&self.name())?.object();
+        let part = |name: &str| entry.get_str(&["spec", "parentRef", name]).unwrap_or_default().to_owned();
+        Some(format!("{}/{}", part("namespace"), part("name")))
+    }
+
+    /// Whether `service`, which has `own` already, may have it.
+    pub(crate) fn check(self, state: &State, service: &Object, own: &[Self]) -> Result<(), Refusal> {
+        if own.contains(&self) {
+            return Ok(());
+        }
+        let inside = match self {
+            Self::Address(address) => {
+                let cidr = state.service_cidr;
+                let ends = [cidr.nth(0), cidr.nth(cidr.size() - 1)];
+                cidr.contains(address.into()) && !ends.contains(&Some(address))
+            }
+            Self::Port(port) => state.node_ports.contains(&port),
+        };
+        if !inside {
             return Err(Refusal::Outside);
         }
-        take(&mut self.taken.lock().ports, port, uid)
-    }
-
-    /// Takes any free port.
-    pub(crate) fn any_port(&self, uid: &str) -> Option<u16> {
-        let (first, last) = (u32::from(*self.ports.start()), u32::from(*self.ports.end()));
-        let count = (last + 1).saturating_sub(first);
-        let start = self.pick(count);
-        let mut taken = self.taken.lock();
-        let port = (0..count)
-            .filter_map(|i| u16::try_from(first + (start + i) % count).ok())
-            .find(|port| !taken.ports.contains_key(port))?;
-        taken.ports.insert(port, uid.to_owned());
-        Some(port)
-    }
-
-    /// From now on `uid` has these and nothing else.
-    pub(crate) fn settle(&self, uid: &str, addresses: &[Ipv4Addr], ports: &[u16]) {
-        let mut taken = self.taken.lock();
-        taken.addresses.retain(|address, owner| owner != uid || addresses.contains(address));
-        taken.ports.retain(|port, owner| owner != uid || ports.contains(port));
-        for address in addresses {
-            taken.addresses.entry(*address).or_insert_with(|| uid.to_owned());
-        }
-        for port in ports {
-            taken.ports.entry(*port).or_insert_with(|| uid.to_owned());
+        match self.holder(state) {
+            Some(holder) if holder != full_name(service) => Err(Refusal::Taken),
+            _ => Ok(()),
         }
     }
 
-    fn pick(&self, count: u32) -> u32 {
-        let random = self.random.next_u64() % u64::from(count.max(1));
-        u32::try_from(random).unwrap_or_default()
+    fn is_free(self, state: &State) -> bool {
+        state.cache.partition(self.partition()).get(&self.name()).is_none()
     }
-}
 
-fn take<K: Ord>(taken: &mut BTreeMap<K, String>, key: K, uid: &str) -> Result<(), Refusal> {
-    match taken.get(&key) {
-        Some(owner) if owner != uid => Err(Refusal::Taken),
-        Some(_) => Ok(()),
-        None => {
-            taken.insert(key, uid.to_owned());
-            Ok(())
+    fn partition(self) -> &'static str {
+        match self {
+            Self::Address(_) => ADDRESSES,
+            Self::Port(_) => PORTS,
+        }
+    }
+
+    fn name(self) -> String {
+        match self {
+            Self::Address(address) => address.to_string(),
+            Self::Port(port) => port.to_string(),
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// `NAMESPACE/NAME` of a service.
+pub(crate) fn full_name(service: &Object) -> String {
+    format!("{}/{}", service.namespace().unwrap_or_default(), service.name())
+}
 
-    fn allocations(cidr: &str) -> Allocations {
-        Allocations::new(cidr.parse().expect("a network"), 30000..=30001, Arc::new(base::SystemRandom))
-    }
+/// Any free address. The low part of the network is left for those that are named, such as the cluster's
+/// DNS server, until nothing else is free.
+pub(crate) fn any_address(state: &State) -> Option<Ipv4Addr> {
+    let cidr = state.service_cidr;
+    let size = cidr.size();
+    let low = (size / 16).clamp(16, 256).min(size - 1);
+    let reserved = [cidr.api(), cidr.dns()];
+    let any = |from: u32, until: u32| {
+        places(state, until.saturating_sub(from))
+            .filter_map(|place| cidr.nth(from + place))
+            .find(|address| !reserved.contains(address) && Claim::Address(*address).is_free(state))
+    };
+    any(low, size - 1).or_else(|| any(1, low))
+}
 
-    #[test]
-    fn an_address_has_one_owner_until_it_lets_go() {
-        let all = allocations("10.43.0.0/16");
-        let address = Ipv4Addr::new(10, 43, 0, 10);
-        assert_eq!(all.take_address("a", address), Ok(()));
-        assert_eq!(all.take_address("a", address), Ok(()));
-        assert_eq!(all.take_address("b", address), Err(Refusal::Taken));
-        all.settle("b", &[], &[]);
-        assert_eq!(all.take_address("b", address), Err(Refusal::Taken));
-        all.settle("a", &[], &[]);
-        assert_eq!(all.take_address("b", address), Ok(()));
-        assert_eq!(all.take_address("b", Ipv4Addr::new(10, 44, 0, 1)), Err(Refusal::Outside));
-    }
+/// Any free port but those that the same service has chosen already.
+pub(crate) fn any_port(state: &State, chosen: &BTreeSet<u16>) -> Option<u16> {
+    let (first, last) = (u32::from(*state.node_ports.start()), u32::from(*state.node_ports.end()));
+    places(state, (last + 1).saturating_sub(first))
+        .filter_map(|place| u16::try_from(first + place).ok())
+        .find(|port| !chosen.contains(port) && Claim::Port(*port).is_free(state))
+}
 
-    #[test]
-    fn a_full_range_says_so_and_never_gives_the_fixed_addresses_away() {
-        let all = allocations("10.43.0.0/28");
-        let mut given: Vec<Ipv4Addr> = Vec::new();
-        while let Some(address) = all.any_address("a") {
-            given.push(address);
+/// All numbers below `count`, beginning anywhere.
+fn places(state: &State, count: u32) -> impl Iterator<Item = u32> {
+    let random = state.random.next_u64() % u64::from(count.max(1));
+    let start = u32::try_from(random).unwrap_or_default();
+    (0..count).map(move |place| (start + place) % count)
+}
+
+/// Makes the entries what the services say. Only before anybody else writes.
+pub(crate) async fn repair(state: &State, claims: fn(&Object) -> Vec<Claim>) -> Result<(), store::Error> {
+    let (services, _) = state.cache.partition(&partition("", "services")).snapshot(0, "");
+    let mut services: Vec<Object> = services.iter().map(|stored| stored.object()).collect();
+    // Where two have one, which earlier versions let happen, the elder keeps it.
+    services.sort_by_cached_key(|service| (service.creation_timestamp(), full_name(service)));
+    let mut holders: BTreeMap<Claim, &Object> = BTreeMap::new();
+    for service in &services {
+        for claim in claims(service) {
+            match holders.get(&claim) {
+                Some(elder) if full_name(elder) != full_name(service) => tracing::error!(
+                    ?claim,
+                    service = full_name(service),
+                    holder = full_name(elder),
+                    "two services have the same: delete the service and make it anew to give it another"
+                ),
+                _ => drop(holders.insert(claim, service)),
+            }
         }
-        // 16 addresses without the first, the last, the API's and the DNS server's.
-        assert_eq!(given.len(), 12);
-        assert!(!given.contains(&Ipv4Addr::new(10, 43, 0, 1)));
-        assert!(!given.contains(&Ipv4Addr::new(10, 43, 0, 10)));
-        assert!(all.any_port("a").is_some() && all.any_port("a").is_some());
-        assert_eq!(all.any_port("a"), None);
     }
+    let mut ops = Vec::new();
+    let mut known: BTreeSet<String> = BTreeSet::new();
+    for (claim, service) in holders {
+        known.insert(claim.key());
+        if claim.holder(state).as_deref() != Some(full_name(service).as_str()) {
+            ops.push(Op::Put(Put::new(claim.key(), claim.entry(state, service, state.clock.now()))));
+        }
+    }
+    for name in [ADDRESSES, PORTS] {
+        for stored in state.cache.partition(name).snapshot(0, "").0 {
+            let key = cache::key(name, "", &stored.name);
+            if !known.contains(&key) {
+                ops.push(Op::Delete(KeyRange::key(key)));
+            }
+        }
+    }
+    if !ops.is_empty() {
+        tracing::info!(
+            entries = ops.len(),
+            "bringing the entries of addresses and ports in line with the services"
+        );
+    }
+    let mut ops = ops.into_iter().peekable();
+    let mut last = 0;
+    while ops.peek().is_some() {
+        let txn = ops.by_ref().take(BATCH).fold(Txn::new(), Txn::then);
+        last = state.store.txn(txn).await?.revision;
+    }
+    // Late is better than never: what memory does not show is refused by the transaction.
+    let _ = state.cache.wait_for(last).await;
+    Ok(())
 }

@@ -1,7 +1,7 @@
 //! Response bodies: whole, in chunks of shared bytes, or a stream that goes on.
 
+use std::any::Any;
 use std::collections::VecDeque;
-use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -9,12 +9,35 @@ use bytes::{Bytes, BytesMut};
 use futures::Stream;
 use http_body::{Frame, SizeHint};
 
-/// What the server answers with. Never fails: a broken stream simply ends.
-pub struct Body(Kind);
+/// What the server answers with.
+///
+/// Fails only by a fault of the server; the client then sees the connection, or the stream, break off
+/// rather than an answer that looks whole.
+pub struct Body {
+    kind: Kind,
+    /// Dropped with the body: what lasts as long as the answer.
+    kept: Option<Box<dyn Any + Send>>,
+}
+
+/// An answer broke off by a fault of the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the answer broke off by a fault of the server")]
+pub struct BrokenOff;
 
 enum Kind {
     Chunks(VecDeque<Bytes>),
-    Stream(Pin<Box<dyn Stream<Item = Bytes> + Send>>),
+    Stream { stream: Pin<Box<dyn Stream<Item = Bytes> + Send>>, length: Length },
+}
+
+/// How long a stream will be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Length {
+    /// Nobody knows; it may go on for ever, and its pieces are wanted at once.
+    Open,
+    /// About so many bytes.
+    About(usize),
+    /// So many bytes.
+    Exactly(usize),
 }
 
 /// Gathers small pieces into chunks that are worth a write each.
@@ -25,30 +48,36 @@ pub(crate) struct Chunks {
 }
 
 /// Chunks are cut at about this size: large enough for few frames, small enough to reuse memory.
-const CHUNK: usize = 256 << 10;
+pub(crate) const CHUNK: usize = 64 << 10;
 
 impl Body {
     /// Nothing.
     pub fn empty() -> Self {
-        Self(Kind::Chunks(VecDeque::new()))
+        Kind::Chunks(VecDeque::new()).into()
     }
 
     /// One piece.
     pub fn full(bytes: impl Into<Bytes>) -> Self {
         let bytes = bytes.into();
-        Self(Kind::Chunks(if bytes.is_empty() { VecDeque::new() } else { VecDeque::from([bytes]) }))
+        Kind::Chunks(if bytes.is_empty() { VecDeque::new() } else { VecDeque::from([bytes]) }).into()
     }
 
     /// Pieces that arrive while the client reads.
     pub fn stream(stream: impl Stream<Item = Bytes> + Send + 'static) -> Self {
-        Self(Kind::Stream(Box::pin(stream)))
+        Self::measured(stream, Length::Open)
+    }
+
+    /// Pieces that are made while the client reads, of a length that is more or less known.
+    pub(crate) fn measured(stream: impl Stream<Item = Bytes> + Send + 'static, length: Length) -> Self {
+        Kind::Stream { stream: Box::pin(stream), length }.into()
     }
 
     /// The length, where it is known.
     pub fn len(&self) -> Option<usize> {
-        match &self.0 {
+        match &self.kind {
             Kind::Chunks(chunks) => Some(chunks.iter().map(Bytes::len).sum()),
-            Kind::Stream(_) => None,
+            Kind::Stream { length: Length::Exactly(length), .. } => Some(*length),
+            Kind::Stream { .. } => None,
         }
     }
 
@@ -57,11 +86,26 @@ impl Body {
         self.len() == Some(0)
     }
 
-    /// The pieces of a body that is not a stream; a stream comes back unchanged.
-    pub(crate) fn into_chunks(self) -> Result<VecDeque<Bytes>, Self> {
-        match self.0 {
-            Kind::Chunks(chunks) => Ok(chunks),
-            stream => Err(Self(stream)),
+    /// About how long it is; nothing where it may go on for ever.
+    pub(crate) fn weight(&self) -> Option<usize> {
+        match &self.kind {
+            Kind::Stream { length: Length::About(length), .. } => Some(*length),
+            _ => self.len(),
+        }
+    }
+
+    /// Keeps something until the answer is over.
+    pub(crate) fn keep(&mut self, kept: impl Send + 'static) {
+        self.kept = Some(match self.kept.take() {
+            Some(before) => Box::new((before, kept)),
+            None => Box::new(kept),
+        });
+    }
+
+    fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        match &mut self.kind {
+            Kind::Chunks(chunks) => Poll::Ready(chunks.pop_front()),
+            Kind::Stream { stream, .. } => stream.as_mut().poll_next(context),
         }
     }
 }
@@ -81,28 +125,36 @@ impl Chunks {
         if !self.open.is_empty() {
             self.done.push_back(self.open.freeze());
         }
-        Body(Kind::Chunks(self.done))
+        Kind::Chunks(self.done).into()
+    }
+}
+
+impl From<Kind> for Body {
+    fn from(kind: Kind) -> Self {
+        Self { kind, kept: None }
     }
 }
 
 impl http_body::Body for Body {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = BrokenOff;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        match &mut self.0 {
-            Kind::Chunks(chunks) => Poll::Ready(chunks.pop_front().map(|bytes| Ok(Frame::data(bytes)))),
-            Kind::Stream(stream) => {
-                stream.as_mut().poll_next(context).map(|item| item.map(|b| Ok(Frame::data(b))))
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        match base::panics::catch(|| self.poll_piece(context)) {
+            Ok(piece) => piece.map(|piece| piece.map(|bytes| Ok(Frame::data(bytes)))),
+            Err(panic) => {
+                tracing::error!(%panic, "an answer broke off");
+                self.kind = Kind::Chunks(VecDeque::new());
+                Poll::Ready(Some(Err(BrokenOff)))
             }
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(&self.0, Kind::Chunks(chunks) if chunks.is_empty())
+        matches!(&self.kind, Kind::Chunks(chunks) if chunks.is_empty())
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -119,5 +171,27 @@ impl std::fmt::Debug for Body {
             Some(len) => write!(f, "Body({len} bytes)"),
             None => f.write_str("Body(stream)"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_stream_that_panics_breaks_off_instead_of_ending() {
+        let mut pieces = 0;
+        let stream = futures::stream::poll_fn(move |_| {
+            pieces += 1;
+            assert!(pieces < 3, "no third piece");
+            Poll::Ready(Some(Bytes::from_static(b"x")))
+        });
+        let mut body = Body::stream(stream);
+        assert!(body.frame().await.is_some_and(|frame| frame.is_ok()));
+        assert!(body.frame().await.is_some_and(|frame| frame.is_ok()));
+        assert!(body.frame().await.is_some_and(|frame| frame.is_err()));
+        assert!(body.frame().await.is_none());
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! One task follows the store and applies its changes in the order of their revisions. Keys are
 //! grouped into partitions, one per stored resource; each keeps its objects, encoded once with their
-//! `resourceVersion`, and its latest changes in a ring. A watcher holds nothing but a position: it
+//! `resourceVersion`, and its latest changes in a ring of bounded size and age. A watcher holds nothing but a position: it
 //! reads from the ring at its own pace and starts over (410) when the ring has moved past it, so no
 //! slow client costs memory.
 //!
@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use base::Clock;
 use parking_lot::RwLock;
 use store::{EventKind, KeyRange, KeyValue, Range, Store, Watch, WatchError, WatchMessage, Watcher};
 use tokio_util::sync::CancellationToken;
@@ -40,15 +41,20 @@ pub(crate) struct Cache {
     applied: tokio::sync::watch::Sender<u64>,
     /// Where history begins for partitions that are made later.
     origin: AtomicU64,
+    clock: Arc<dyn Clock>,
 }
 
 impl Cache {
     /// Reads everything there is; gives the watcher from which [`Cache::follow`] goes on.
-    pub(crate) async fn load(store: &dyn Store) -> Result<(Self, Watcher), store::Error> {
+    pub(crate) async fn load(
+        store: &dyn Store,
+        clock: Arc<dyn Clock>,
+    ) -> Result<(Self, Watcher), store::Error> {
         let cache = Self {
             partitions: RwLock::default(),
             applied: tokio::sync::watch::Sender::new(0),
             origin: AtomicU64::new(0),
+            clock,
         };
         let watcher = cache.reload(store).await?;
         Ok((cache, watcher))
@@ -106,6 +112,13 @@ impl Cache {
             .clone()
     }
 
+    /// Forgets changes that are older than watchers can go back.
+    pub(crate) fn trim(&self) {
+        let partitions: Vec<Arc<Partition>> = self.partitions.read().values().cloned().collect();
+        let now = self.clock.elapsed();
+        partitions.iter().for_each(|partition| partition.trim(now));
+    }
+
     /// All changes up to this revision are visible.
     pub(crate) fn revision(&self) -> u64 {
         *self.applied.borrow()
@@ -126,7 +139,7 @@ impl Cache {
 
     fn apply(&self, kind: EventKind, kv: &KeyValue) {
         if let Some((partition, name)) = split_key(kv.key_str()) {
-            self.partition(partition).apply(kind, name, kv);
+            self.partition(partition).apply(kind, name, kv, self.clock.elapsed());
         }
     }
 
@@ -136,6 +149,20 @@ impl Cache {
             *applied = (*applied).max(revision);
             news
         });
+    }
+
+    /// Reads everything anew, as often as it takes.
+    pub(crate) async fn renew(&self, store: &dyn Store) -> Watcher {
+        let mut backoff = base::backoff::Backoff::new(Duration::from_millis(50), Duration::from_secs(5));
+        loop {
+            match self.reload(store).await {
+                Ok(watcher) => return watcher,
+                Err(error) => {
+                    tracing::error!(error = %base::error::chain(&error), "the store cannot be read");
+                    tokio::time::sleep(backoff.next_delay()).await;
+                }
+            }
+        }
     }
 
     /// Goes on after `told` if the store's history reaches back so far, else reads everything anew.

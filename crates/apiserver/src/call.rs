@@ -122,10 +122,23 @@ pub(crate) fn json_response(code: StatusCode, body: Body) -> Response<Body> {
     response
 }
 
+/// One warning is cut to so many characters, and all together to so many, as in Kubernetes: a header has
+/// room for so much, and an object may have a hundred thousand unknown fields.
+const WARNING: usize = 256;
+const WARNINGS: usize = 4096;
+
 /// Adds warnings (RFC 7234, section 5.5) that kubectl shows.
 fn with_warnings(mut response: Response<Body>, warnings: &[String]) -> Response<Body> {
+    let all: usize = warnings.iter().map(String::len).sum();
+    let mut room = WARNINGS;
     for warning in warnings {
-        let text = format!("299 - {}", model::field::quote(warning));
+        let most = if all > WARNINGS { WARNING.min(room) } else { WARNINGS };
+        let warning: String = warning.chars().take(most).collect();
+        if warning.is_empty() {
+            break;
+        }
+        room = room.saturating_sub(warning.len());
+        let text = format!("299 - {}", model::field::quote(&warning));
         if let Ok(value) = HeaderValue::from_str(&text) {
             response.headers_mut().append(header::WARNING, value);
         }

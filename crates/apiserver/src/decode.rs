@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::call::Call;
 use crate::error::{Error, Result};
 use crate::negotiate::unsupported;
+use crate::payload::BODY_LIMIT;
 use crate::protobuf;
 use crate::request::{DeleteOptions, FieldValidation};
 
@@ -27,6 +28,7 @@ pub(crate) fn object(call: &Call, validation: FieldValidation) -> Result<(Object
         }
         (schema, kind) => typed(schema.as_ref(), &gvk, parse(&call.body, kind)?)?,
     };
+    model::depth::check(decoded.object.value()).map_err(|e| wrong(&gvk, &e.to_string()))?;
     let warnings = judge(&decoded.problems, validation, |why| wrong(&gvk, &why))?;
     let mut object = decoded.object;
     check_kind(&mut object, &gvk)?;
@@ -47,6 +49,7 @@ pub(crate) fn patched(
         Error::from(Status::invalid(&GroupKind::new("", ""), "", &[error]))
     };
     let gvk = call.resource.gvk();
+    model::depth::check(&document).map_err(|e| refused(e.to_string()))?;
     let mut decoded = match &call.resource.schema {
         Some(schema) => model::decode::value(schema, document).map_err(|e| refused(e.0))?,
         None => typed(None, &gvk, document)?,
@@ -67,6 +70,7 @@ pub(crate) fn applied(call: &Call, validation: FieldValidation) -> Result<(Objec
     } else {
         (document(&call.body)?, Vec::new())
     };
+    model::depth::check(&document).map_err(|e| wrong(&gvk, &e.to_string()))?;
     let mut decoded = typed(call.resource.schema.as_ref(), &gvk, document)?;
     check_kind(&mut decoded.object, &gvk)?;
     let unknown: Vec<String> = decoded.problems.iter().filter_map(|problem| undeclared(problem)).collect();
@@ -147,13 +151,28 @@ fn plain<T: DeserializeOwned>(text: &[u8], kind: BodyKind) -> Result<T> {
         BodyKind::Yaml => {
             let text = std::str::from_utf8(text)
                 .map_err(|_| Error::bad_request("the body is not valid YAML: it is not UTF-8"))?;
-            serde_saphyr::from_str(text)
+            serde_saphyr::from_str_with_options(text, yaml_options())
                 .map_err(|e| Error::bad_request(format!("the body is not valid YAML: {e}")))
         }
         BodyKind::Protobuf => {
             let document = protobuf::document(text).map_err(|e| Error::bad_request(e.to_string()))?;
             serde_json::from_value(document).map_err(|e| Error::bad_request(e.to_string()))
         }
+    }
+}
+
+/// YAML nests no deeper than this: its reader takes much more of a stack for each level than others do.
+const YAML_DEPTH: usize = 64;
+
+/// What one YAML document may cost: no more than one of JSON, however its aliases are expanded.
+fn yaml_options() -> serde_saphyr::Options {
+    serde_saphyr::options! {
+        budget: serde_saphyr::budget! {
+            max_depth: YAML_DEPTH,
+            max_aliases: 1000,
+            max_total_scalar_bytes: BODY_LIMIT,
+            max_documents: 1,
+        },
     }
 }
 

@@ -1,32 +1,120 @@
-//! How many requests may be under way at once.
+//! How many requests may be under way at once, and whose.
+//!
+//! Users share places, of which nobody takes more than a part; the server's own components (controllers,
+//! node agents) have places of their own, so that no number of users keeps a cluster from working.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use model::Status;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use parking_lot::Mutex;
 
 use crate::error::Result;
+use crate::identity::Identity;
 
-const READS: usize = 800;
-const WRITES: usize = 400;
+/// Requests that read, and requests that write, of all users together: as in Kubernetes, twice.
+const USERS: [usize; 2] = [800, 400];
+/// The same of one user.
+const ONE_USER: [usize; 2] = [600, 300];
+/// The same of the server's own components.
+const OWN: [usize; 2] = [800, 400];
 
 /// Bounds the requests under way. Watches, logs and streams do not count: they wait, not work.
+#[derive(Default)]
 pub(crate) struct Flight {
-    reads: Arc<Semaphore>,
-    writes: Arc<Semaphore>,
+    taken: Arc<Mutex<Taken>>,
+}
+
+#[derive(Default)]
+struct Taken {
+    own: [usize; 2],
+    users: [usize; 2],
+    by_user: HashMap<String, [usize; 2]>,
+}
+
+/// A place, kept until it is dropped.
+#[must_use]
+pub(crate) struct Place {
+    taken: Arc<Mutex<Taken>>,
+    /// The user; none for one of the server's own components.
+    user: Option<String>,
+    kind: usize,
 }
 
 impl Flight {
-    pub(crate) fn new() -> Self {
-        Self { reads: Arc::new(Semaphore::new(READS)), writes: Arc::new(Semaphore::new(WRITES)) }
+    /// A place; refused with 429 where there is none.
+    pub(crate) fn board(&self, identity: &Identity, read: bool) -> Result<Place> {
+        let kind = usize::from(!read);
+        let user = (!identity.is_component()).then(|| identity.user.clone());
+        let mut taken = self.taken.lock();
+        let free = match &user {
+            None => taken.own[kind] < OWN[kind],
+            Some(user) => {
+                taken.users[kind] < USERS[kind]
+                    && taken.by_user.get(user).is_none_or(|of_user| of_user[kind] < ONE_USER[kind])
+            }
+        };
+        if !free {
+            let message = "Too many requests, please try again later.";
+            return Err(Status::too_many_requests(message, 1).into());
+        }
+        match &user {
+            None => taken.own[kind] += 1,
+            Some(user) => {
+                taken.users[kind] += 1;
+                match taken.by_user.get_mut(user) {
+                    Some(of_user) => of_user[kind] += 1,
+                    None => {
+                        let mut of_user = [0; 2];
+                        of_user[kind] = 1;
+                        taken.by_user.insert(user.clone(), of_user);
+                    }
+                }
+            }
+        }
+        Ok(Place { taken: self.taken.clone(), user, kind })
     }
+}
 
-    /// A place, kept until it is dropped; refused with 429 where there is none.
-    pub(crate) fn board(&self, read: bool) -> Result<OwnedSemaphorePermit> {
-        let places = if read { &self.reads } else { &self.writes };
-        places
-            .clone()
-            .try_acquire_owned()
-            .map_err(|_| Status::too_many_requests("Too many requests, please try again later.", 1).into())
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut taken = self.taken.lock();
+        let Some(user) = &self.user else {
+            taken.own[self.kind] -= 1;
+            return;
+        };
+        taken.users[self.kind] -= 1;
+        if let Some(of_user) = taken.by_user.get_mut(user) {
+            of_user[self.kind] -= 1;
+            if *of_user == [0; 2] {
+                taken.by_user.remove(user);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neither_one_user_nor_all_of_them_take_every_place() {
+        let flight = Flight::default();
+        let user = |name: &str| Identity::new(name, ["developers"]);
+        let board = |identity: &Identity, count: usize| -> Vec<Place> {
+            (0..count).filter_map(|_| flight.board(identity, true).ok()).collect()
+        };
+        let of_one = board(&user("a"), 10_000);
+        assert_eq!(of_one.len(), 600);
+        let of_another = board(&user("b"), 10_000);
+        assert_eq!(of_another.len(), 200);
+        assert_eq!(flight.board(&user("c"), true).err().map(|e| e.code().as_u16()), Some(429));
+        assert!(flight.board(&user("c"), false).is_ok(), "writes have places of their own");
+        for own in [Identity::component("scheduler"), Identity::node("n1"), Identity::server()] {
+            assert!(flight.board(&own, true).is_ok(), "{}", own.user);
+        }
+        drop((of_one, of_another));
+        assert_eq!(board(&user("c"), 10_000).len(), 600);
+        assert!(flight.taken.lock().by_user.is_empty());
     }
 }

@@ -7,6 +7,7 @@ use http::{Request, Response};
 
 use crate::body::Body;
 use crate::identity::Identity;
+use crate::payload::Payload;
 use crate::service;
 use crate::state::State;
 
@@ -25,7 +26,7 @@ impl Handle {
     ///
     /// The URI needs path and query only. Never fails: errors are answers with a `Status` body.
     pub async fn call(&self, request: Request<Bytes>, identity: Identity) -> Response<Body> {
-        service::answer(&self.state, request, Some(identity)).await
+        service::answer(&self.state, request.map(Payload::Ready), Some(identity)).await
     }
 }
 

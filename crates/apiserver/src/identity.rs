@@ -19,6 +19,8 @@ pub struct Identity {
 pub const ADMINISTRATORS: &str = "system:masters";
 /// The group of everybody who is known.
 pub const AUTHENTICATED: &str = "system:authenticated";
+/// The user that the server is to itself.
+const SERVER: &str = "system:apiserver";
 
 impl Identity {
     /// A user with `groups`; `system:authenticated` is added.
@@ -56,7 +58,12 @@ impl Identity {
 
     /// The server itself, when it makes the objects that must always be there.
     pub(crate) fn server() -> Self {
-        Self::new("system:apiserver", [ADMINISTRATORS])
+        Self::new(SERVER, [ADMINISTRATORS])
+    }
+
+    /// Whether the caller is a part of the cluster itself, the control plane's or a node's agent.
+    pub(crate) fn is_component(&self) -> bool {
+        self.is_in("system:gantry") || self.is_in("system:nodes") || self.user == SERVER
     }
 
     /// Whether the caller is in `group`.

@@ -1,13 +1,15 @@
-//! Connections: TLS, HTTP/1.1 and HTTP/2, and the bytes of requests.
+//! Connections: TLS, HTTP/1.1 and HTTP/2, and what each may cost before and after it is known whose it is.
+//!
+//! Nothing of a request but its head is read before its sender is known and allowed to send it
+//! (`crate::payload`); what a connection may hold meanwhile is bounded here, its number in
+//! [`crate::connections`].
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{Request, Response};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http::{HeaderValue, Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -21,24 +23,36 @@ use tokio_util::task::TaskTracker;
 
 use crate::authentication;
 use crate::body::Body;
-use crate::error::{Error, Result};
+use crate::connections::{Connections, Seat};
+use crate::error::Error;
 use crate::identity::Identity;
+use crate::payload::Payload;
 use crate::pki::{PkiError, Serving};
 use crate::service::{self, Remote};
 use crate::state::State;
 
-/// The largest request body that is read: what etcd's limit makes of Kubernetes' own.
-const BODY_LIMIT: usize = 3 << 20;
 /// How long a client may take for the TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How long a client may take to send a request's head.
-const HEAD: Duration = Duration::from_secs(30);
+const HEAD: Duration = Duration::from_secs(10);
+/// How large a head may be: room for the longest address that is understood (64 KiB) and a token.
+const HEAD_SIZE: usize = 96 << 10;
 /// How long to leave a listener alone whose accepting fails, for want of descriptors mostly.
 const PAUSE: Duration = Duration::from_millis(100);
 /// How often a silent HTTP/2 client is asked whether it is there, and how long it may take to answer.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
-/// Streams of one HTTP/2 connection at a time.
-const STREAMS: u32 = 1000;
+/// How long a connection that is to end may take to finish what it answers, watches excepted.
+const FAREWELL: Duration = Duration::from_secs(5);
+/// Streams of one HTTP/2 connection at a time; as Kubernetes has it.
+const STREAMS: u32 = 250;
+/// What one HTTP/2 connection may send without being read, in all and by stream.
+const WINDOW: u32 = 64 << 10;
+/// What waits to be sent to one HTTP/2 stream.
+const SEND_BUFFER: usize = 64 << 10;
+/// Streams that the client resets before they were looked at, until its connection is ended (CVE-2023-44487).
+const PENDING_RESETS: usize = 20;
+/// Streams that we have to reset for the client's faults, likewise (CVE-2025-8671).
+const RESETS: usize = 100;
 
 /// A bound socket and what is needed to serve its connections.
 pub(crate) struct Listener {
@@ -46,6 +60,7 @@ pub(crate) struct Listener {
     address: SocketAddr,
     state: Arc<State>,
     tls: TlsAcceptor,
+    connections: Arc<Connections>,
 }
 
 impl Listener {
@@ -56,7 +71,7 @@ impl Listener {
         serving: Arc<Serving>,
     ) -> Result<Self, PkiError> {
         let tls = TlsAcceptor::from(Arc::new(tls_config(&state, serving)?));
-        Ok(Self { socket, address, state, tls })
+        Ok(Self { socket, address, state, tls, connections: Arc::default() })
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -69,8 +84,14 @@ impl Listener {
             match self.socket.accept().await {
                 Ok((stream, remote)) => {
                     let (state, tls) = (self.state.clone(), self.tls.clone());
+                    let seat = self.connections.enter();
                     tasks.spawn(async move {
-                        if let Err(error) = connection(state, tls, stream, remote).await {
+                        let evicted = seat.evicted.clone();
+                        let outcome = tokio::select! {
+                            outcome = connection(state, tls, stream, remote, seat) => outcome,
+                            () = evicted.cancelled() => Err("too many clients are not known".into()),
+                        };
+                        if let Err(error) = outcome {
                             tracing::debug!(%remote, %error, "connection ended");
                         }
                     });
@@ -100,39 +121,67 @@ fn tls_config(state: &State, serving: Arc<Serving>) -> Result<ServerConfig, PkiE
     Ok(config)
 }
 
-/// Serves one connection until the client leaves or the server stops.
+/// Serves one connection until the client leaves or does nothing for too long, or the server stops.
 async fn connection(
     state: Arc<State>,
     tls: TlsAcceptor,
     stream: TcpStream,
     remote: SocketAddr,
+    seat: Arc<Seat>,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     stream.set_nodelay(true)?;
     let stream = tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await??;
     let certificates = stream.get_ref().1.peer_certificates();
     let identity =
         certificates.and_then(|c| c.first()).and_then(|c| authentication::certificate::identity(c));
+    if let Some(identity) = &identity
+        && !seat.introduce(identity)
+    {
+        return Err("this user has too many connections".into());
+    }
     let identity = Arc::new(identity);
     let stop = state.stop.clone();
+    let seated = seat.clone();
     let service = service_fn(move |request| {
-        let (state, identity) = (state.clone(), identity.clone());
-        async move { Ok::<_, Infallible>(answer(&state, request, (*identity).as_ref(), remote).await) }
+        let (state, identity, seat) = (state.clone(), identity.clone(), seated.clone());
+        async move { Ok::<_, Infallible>(answer(&state, request, (*identity).as_ref(), remote, &seat).await) }
     });
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(STREAMS)
-        .keep_alive_interval(Some(KEEP_ALIVE))
-        .keep_alive_timeout(KEEP_ALIVE);
+    let builder = builder();
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     tokio::pin!(connection);
     tokio::select! {
         done = connection.as_mut() => return done,
-        () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            return connection.await;
+        }
+        () = seat.unwelcome.notified() => {}
+        () = seat.idle() => {}
     }
-    connection.await
+    connection.as_mut().graceful_shutdown();
+    match tokio::time::timeout(FAREWELL, connection.as_mut()).await {
+        Ok(done) => done,
+        // It is idle by now, or has been asked to leave: what it still wants, it can ask for anew.
+        Err(_) => Ok(()),
+    }
+}
+
+fn builder() -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD).max_buf_size(HEAD_SIZE);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS)
+        .max_header_list_size(HEAD_SIZE as u32)
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW)
+        .max_send_buf_size(SEND_BUFFER)
+        .max_pending_accept_reset_streams(PENDING_RESETS)
+        .max_local_error_reset_streams(RESETS)
+        .keep_alive_interval(Some(KEEP_ALIVE))
+        .keep_alive_timeout(KEEP_ALIVE);
+    builder
 }
 
 async fn answer(
@@ -140,27 +189,35 @@ async fn answer(
     mut request: Request<Incoming>,
     certificate: Option<&Identity>,
     remote: SocketAddr,
+    seat: &Arc<Seat>,
 ) -> Response<Body> {
+    let busy = seat.work();
+    let version = request.version();
     let identity = match authentication::authenticate(state, certificate, request.headers()) {
         Ok(identity) => identity,
-        Err(error) => return error.response(),
+        Err(error) => return parting(error.response(), version, seat),
     };
-    request.extensions_mut().insert(Remote(remote.ip()));
-    match read(request).await {
-        Ok(request) => service::answer(state, request, identity).await,
-        Err(error) => error.response(),
+    if let Some(identity) = &identity
+        && !seat.introduce(identity)
+    {
+        let error: Error = Status::too_many_requests("this user has too many connections", 1).into();
+        return parting(error.response(), version, seat);
     }
+    request.extensions_mut().insert(Remote(remote.ip()));
+    let mut response = service::answer(state, request.map(Payload::Arriving), identity).await;
+    if response.status() == StatusCode::UNAUTHORIZED {
+        return parting(response, version, seat);
+    }
+    response.body_mut().keep(busy);
+    response
 }
 
-/// Reads the whole body, within the limit. A request to upgrade the connection has none.
-async fn read(request: Request<Incoming>) -> Result<Request<Bytes>> {
-    let (parts, body) = request.into_parts();
-    let bytes = match Limited::new(body, BODY_LIMIT).collect().await {
-        Ok(collected) => collected.to_bytes(),
-        Err(error) if error.is::<LengthLimitError>() => {
-            return Err(Status::too_large(format!("limit is {BODY_LIMIT}")).into());
-        }
-        Err(error) => return Err(Error::bad_request(format!("the body could not be read: {error}"))),
-    };
-    Ok(Request::from_parts(parts, bytes))
+/// An answer after which the connection ends: whoever is not let in keeps no place.
+fn parting(mut response: Response<Body>, version: Version, seat: &Seat) -> Response<Body> {
+    if version < Version::HTTP_2 {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    } else {
+        seat.unwelcome.notify_one();
+    }
+    response
 }

@@ -6,8 +6,7 @@ mod health;
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode};
+use http::{HeaderMap, Method, Response, StatusCode};
 use model::Status;
 use serde_json::{Value, json};
 
@@ -25,19 +24,20 @@ const RELEASE: &str = "v1.36.2";
 /// Answers a request to a path.
 pub(crate) async fn handle(
     state: &Arc<State>,
-    request: &Request<Bytes>,
+    method: &Method,
+    headers: &HeaderMap,
     path: &str,
     query: &Query,
 ) -> Result<Response<Body>> {
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+    if !matches!(*method, Method::GET | Method::HEAD) {
         return Err(Status::method_not_allowed().into());
     }
     let segments: Vec<&str> = path.split('/').filter(|s| !s.is_empty()).collect();
     match segments.as_slice() {
         ["version"] => Ok(document(&version())),
         ["healthz" | "livez" | "readyz", ..] => Ok(health::answer(state, &segments, query)),
-        ["api" | "apis", ..] => discovery::answer(state, request.headers(), &segments),
-        ["openapi", ..] => documents::answer(state, request.headers(), &segments, query).await,
+        ["api" | "apis", ..] => discovery::answer(state, headers, &segments),
+        ["openapi", ..] => documents::answer(state, headers, &segments, query).await,
         ["openid", "v1", "jwks"] => Ok(document(&state.token_key.key_set())),
         [".well-known", "openid-configuration"] => Ok(document(&json!({
             "issuer": state.issuer,

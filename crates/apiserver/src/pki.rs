@@ -19,7 +19,7 @@ mod token_key;
 
 use std::path::PathBuf;
 
-pub use authority::{Authority, Issued};
+pub use authority::{Authority, Issued, OutOfTime};
 pub use kubeconfig::kubeconfig;
 pub(crate) use serving::{Names, Serving};
 pub use token_key::{TokenKey, VerifyError};

@@ -27,7 +27,7 @@ use model::{GroupKind, GroupResource, GroupVersionKind, Object, Schema};
 
 pub(crate) use context::Context;
 pub(crate) use namespaces::PERMANENT;
-pub(crate) use services::held;
+pub(crate) use services::claims as service_claims;
 pub(crate) use strategy::{Graceful, Plain, Strategy, status_only, wants_differ};
 pub use table::Table;
 

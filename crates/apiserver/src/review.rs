@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::{HeaderMap, Response, StatusCode};
 use model::{Object, Status};
 use serde_json::{Value, json};
 
@@ -52,7 +52,8 @@ pub(crate) fn is_one(target: &ResourceTarget) -> bool {
 /// Answers one.
 pub(crate) fn handle(
     state: &Arc<State>,
-    request: &Request<Bytes>,
+    headers: &HeaderMap,
+    body: &Bytes,
     identity: &Identity,
     target: &ResourceTarget,
 ) -> Result<Response<Body>> {
@@ -61,10 +62,10 @@ pub(crate) fn handle(
         return Err(Status::method_not_allowed().into());
     }
     // An answer to a question is no row of a table, and has no metadata to be given alone.
-    if View::negotiate(request.headers(), &Query::default())? != View::Full {
+    if View::negotiate(headers, &Query::default())? != View::Full {
         return Err(Status::not_acceptable(&OFFERED).into());
     }
-    let document = crate::decode::document(request.body())?;
+    let document = crate::decode::document(body)?;
     let mut object = Object::from_value(document).map_err(|e| Error::bad_request(e.to_string()))?;
     let gvk = model::GroupVersionKind::new(review.group, review.version, review.kind);
     object.set_gvk(&gvk);

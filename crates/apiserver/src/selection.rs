@@ -1,5 +1,7 @@
 //! Which objects of a resource a list or watch is about.
 
+use std::sync::Arc;
+
 use model::select::{FieldSelector, LabelSelector};
 
 use crate::cache::Stored;
@@ -17,7 +19,59 @@ pub(crate) struct Selection {
     fields: FieldSelector,
 }
 
+/// What was found of all that may be meant.
+pub(crate) struct Found {
+    pub(crate) objects: Vec<Arc<Stored>>,
+    /// How many further objects the limit left out, whether they are meant or not.
+    pub(crate) remaining: usize,
+}
+
+/// A search under way.
+struct Search {
+    selection: Arc<Selection>,
+    rest: std::vec::IntoIter<Arc<Stored>>,
+    limit: usize,
+    found: Vec<Arc<Stored>>,
+}
+
+/// How many conditions are looked at in one step: a few milliseconds, the first time.
+const STEP: usize = 512;
+
 impl Selection {
+    /// Finds the objects that it takes in among `all`, at most `limit` (0: all of them), in steps that
+    /// let others go on.
+    pub(crate) async fn find(self: &Arc<Self>, call: &Call, all: Vec<Arc<Stored>>, limit: usize) -> Found {
+        if !self.selects() && self.only.is_none() {
+            let remaining = if limit > 0 { all.len().saturating_sub(limit) } else { 0 };
+            let mut objects = all;
+            objects.truncate(objects.len() - remaining);
+            return Found { objects, remaining };
+        }
+        let step = (STEP / self.weight()).max(1);
+        let (few, own) = (all.len() <= step, call.identity.is_component());
+        let mut search = Search { selection: self.clone(), rest: all.into_iter(), limit, found: Vec::new() };
+        while !search.is_over() {
+            if few {
+                search.step(step);
+                continue;
+            }
+            search = call
+                .state
+                .workers
+                .step(own, move || {
+                    search.step(step);
+                    search
+                })
+                .await;
+        }
+        Found { objects: search.found, remaining: search.rest.len() }
+    }
+
+    /// How much it takes to look at one object.
+    fn weight(&self) -> usize {
+        1 + self.labels.requirements().len() + self.fields.conditions().len()
+    }
+
     /// Reads the selectors; a watch of one object by its path is one too.
     pub(crate) fn parse(call: &Call, options: &ListOptions) -> Result<Self> {
         let bad = |e: model::select::SelectorError| Error::bad_request(e.to_string());
@@ -58,5 +112,23 @@ impl Selection {
     /// The one object that can be taken, by its name in the partition.
     pub(crate) fn only(&self) -> Option<&str> {
         self.only.as_deref()
+    }
+}
+
+impl Search {
+    fn is_over(&self) -> bool {
+        self.rest.len() == 0 || (self.limit > 0 && self.found.len() == self.limit)
+    }
+
+    fn step(&mut self, most: usize) {
+        for _ in 0..most {
+            if self.is_over() {
+                return;
+            }
+            let Some(stored) = self.rest.next() else { return };
+            if self.selection.takes(&stored) {
+                self.found.push(stored);
+            }
+        }
     }
 }

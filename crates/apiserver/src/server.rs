@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use crate::allocation::Allocations;
+use crate::allocation;
 use crate::authorisation::Coarse;
 use crate::bootstrap;
 use crate::cache::Cache;
@@ -18,8 +18,8 @@ use crate::config::Config;
 use crate::flight::Flight;
 use crate::handle::Handle;
 use crate::listener::Listener;
-use crate::pki::{Authority, Issued, Names, PkiError, Serving, TokenKey, kubeconfig};
-use crate::resource::{Table, builtin, held, partition};
+use crate::pki::{Authority, Issued, Names, OutOfTime, PkiError, Serving, TokenKey, kubeconfig};
+use crate::resource::{Table, builtin, service_claims};
 use crate::state::State;
 
 /// A Kubernetes API server over a store.
@@ -60,8 +60,10 @@ pub enum StartError {
     },
 }
 
-/// How often certificates are looked at.
-const RENEWAL: Duration = Duration::from_secs(3600);
+/// How often certificates are looked at, since the clock may be set at any time, and old changes forgotten.
+const UPKEEP: Duration = Duration::from_secs(60);
+/// How long to wait before what panicked is begun anew.
+const PAUSE: Duration = Duration::from_secs(1);
 /// How long requests in flight may take to end at shutdown.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -79,9 +81,7 @@ impl Server {
             .map_err(|source| StartError::Listen { address: config.address, source })?;
         let address =
             socket.local_addr().map_err(|source| StartError::Listen { address: config.address, source })?;
-        let (cache, watcher) = Cache::load(&*store).await?;
-        let allocations =
-            Allocations::new(config.service_cidr, config.node_ports.clone(), config.random.clone());
+        let (cache, watcher) = Cache::load(&*store, config.clock.clone()).await?;
         let state = Arc::new(State {
             store,
             cache,
@@ -90,25 +90,24 @@ impl Server {
             authority,
             token_key,
             issuer: format!("https://kubernetes.default.svc.{}", config.cluster_domain),
-            allocations,
             service_cidr: config.service_cidr,
             node_ports: config.node_ports.clone(),
             nodes: config.nodes.clone(),
             clock: config.clock.clone(),
             random: config.random.clone(),
-            flight: Flight::new(),
+            flight: Flight::default(),
+            bodies: crate::payload::Bodies::new(),
+            workers: crate::workers::Workers::new(),
             stop: CancellationToken::new(),
             closed: CancellationToken::new(),
             tasks: TaskTracker::new(),
             lifetimes: crate::state::Lifetimes::default(),
             documents: crate::openapi::Documents::new(),
         });
-        load_allocations(&state);
         let follower = state.clone();
-        let follower = tokio::spawn(async move {
-            follower.cache.follow(&*follower.store, watcher, follower.closed.clone()).await;
-        });
+        let follower = tokio::spawn(async move { follow(&follower, watcher).await });
         let closing = state.closed.clone().drop_guard();
+        allocation::repair(&state, service_claims).await?;
         let listener = Listener::new(socket, address, state.clone(), serving.clone())?;
         let server = Self { state, serving, listener, kubeconfig: config.kubeconfig, follower, closing };
         write_kubeconfig(server.kubeconfig.as_ref(), &server.kubeconfig())?;
@@ -144,10 +143,10 @@ impl Server {
     /// Serves until `shutdown` is cancelled, then lets requests in flight end: watches at once, the
     /// others within ten seconds.
     pub async fn serve(self, shutdown: CancellationToken) {
-        let renewal = self.renew_certificates();
+        let upkeep = self.look_after();
         tokio::select! {
             () = self.listener.accept(&self.state.tasks) => {}
-            () = renewal => {}
+            () = upkeep => {}
             () = shutdown.cancelled() => {}
         }
         self.state.stop.cancel();
@@ -162,17 +161,30 @@ impl Server {
         }
     }
 
-    async fn renew_certificates(&self) {
+    /// Once a minute: certificates that have to be made anew, changes that are to be forgotten.
+    async fn look_after(&self) {
+        let mut told = None;
         loop {
-            tokio::time::sleep(RENEWAL).await;
-            match self.serving.renew() {
+            // Told once, and again when it changes.
+            let wrong = self.state.authority.out_of_time(self.state.clock.now());
+            if let Some(why) = wrong.filter(|_| told.map(discriminant) != wrong.map(discriminant)) {
+                tracing::error!(%why, "the certificate authority is out of its time");
+            }
+            told = wrong;
+            tokio::time::sleep(UPKEEP).await;
+            self.state.cache.trim();
+            let renewed = base::panics::catch(|| self.serving.renew()).unwrap_or_else(|panic| {
+                tracing::error!(%panic, "looking at the certificates panicked");
+                Ok(false)
+            });
+            match renewed {
                 Ok(false) => {}
                 Ok(true) => {
                     if let Err(error) = write_kubeconfig(self.kubeconfig.as_ref(), &self.kubeconfig()) {
                         tracing::error!(error = %base::error::chain(&error), "kubeconfig is out of date");
                     }
                 }
-                // Tried again in an hour, for months before anything expires.
+                // Tried again in a minute, for months before anything expires.
                 Err(error) => {
                     tracing::error!(error = %base::error::chain(&error), "cannot renew certificates")
                 }
@@ -195,13 +207,28 @@ impl std::fmt::Debug for Server {
     }
 }
 
-fn load_allocations(state: &State) {
-    let services = state.cache.partition(&partition("", "services"));
-    for stored in &services.snapshot(0, "", 0, |_| true).objects {
-        let service = stored.object();
-        let (addresses, ports) = held(&service);
-        state.allocations.settle(service.uid(), &addresses, &ports);
+/// Keeps memory true until the server has stopped. A panic may have left it half changed: all is read anew.
+async fn follow(state: &State, watcher: store::Watcher) {
+    let mut watcher = Some(watcher);
+    loop {
+        let following = async {
+            let watcher = match watcher.take() {
+                Some(watcher) => watcher,
+                None => state.cache.renew(&*state.store).await,
+            };
+            state.cache.follow(&*state.store, watcher, state.closed.clone()).await;
+        };
+        let Err(panic) = base::panics::catch_async(following).await else { return };
+        tracing::error!(%panic, "following the store panicked; reading all of it anew");
+        if state.closed.run_until_cancelled(tokio::time::sleep(PAUSE)).await.is_none() {
+            return;
+        }
     }
+}
+
+/// What kind of wrong, whatever the times are.
+fn discriminant(why: OutOfTime) -> std::mem::Discriminant<OutOfTime> {
+    std::mem::discriminant(&why)
 }
 
 fn write_kubeconfig(path: Option<&PathBuf>, text: &str) -> Result<(), StartError> {

@@ -4,7 +4,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response};
 use model::Status;
 use tracing::Instrument;
@@ -15,9 +14,10 @@ use crate::call::Call;
 use crate::error::{Error, Result};
 use crate::identity::Identity;
 use crate::negotiate::View;
+use crate::payload::Payload;
 use crate::request::{Query, ResourceTarget, Target, Verb};
 use crate::state::State;
-use crate::{compress, definitions, paths, review, subresource, verbs};
+use crate::{compress, definitions, impersonation, paths, review, subresource, verbs};
 
 /// What a request may take, watches, logs and streams excepted.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -29,7 +29,7 @@ pub(crate) struct Remote(pub(crate) IpAddr);
 /// Answers a request of `identity`; none where the caller is not known.
 pub(crate) async fn answer(
     state: &Arc<State>,
-    request: Request<Bytes>,
+    request: Request<Payload>,
     identity: Option<Identity>,
 ) -> Response<Body> {
     let id = state.new_uid();
@@ -47,7 +47,10 @@ pub(crate) async fn answer(
     let head = request.method() == Method::HEAD;
     let future = route(state, request, identity);
     let mut response = async {
-        let response = future.await.unwrap_or_else(|error| error.response());
+        let response = match base::panics::catch_async(future).await {
+            Ok(outcome) => outcome.unwrap_or_else(|error| error.response()),
+            Err(panic) => panicked(&panic).response(),
+        };
         let took = state.clock.elapsed().saturating_sub(started);
         tracing::debug!(code = response.status().as_u16(), ?took, "answered");
         response
@@ -65,14 +68,21 @@ pub(crate) async fn answer(
     response
 }
 
+/// A fault of this program ends the one request that met it.
+fn panicked(panic: &base::panics::Panic) -> Error {
+    tracing::error!(%panic, "a request panicked");
+    Status::internal("this request met a fault of the server (a panic); the server's log tells where").into()
+}
+
 async fn route(
     state: &Arc<State>,
-    request: Request<Bytes>,
+    request: Request<Payload>,
     identity: Option<Identity>,
 ) -> Result<Response<Body>> {
     let query = Query::parse(request.uri().query().unwrap_or_default());
     let target = Target::parse(request.method(), request.uri().path(), &query)
         .ok_or_else(|| Error::from(Status::method_not_allowed()))?;
+    impersonation::refuse(identity.as_ref(), request.headers())?;
     match target {
         Target::Path(path) => {
             let identity = match identity {
@@ -82,7 +92,7 @@ async fn route(
             };
             let verb = request.method().as_str().to_lowercase();
             authorize(state, &identity, Attributes::Path { verb: &verb, path: &path })?;
-            paths::handle(state, &request, &path, &query).await
+            paths::handle(state, request.method(), request.headers(), &path, &query).await
         }
         Target::Resource(target) => {
             let identity = identity.ok_or_else(|| Error::from(Status::unauthorized()))?;
@@ -101,13 +111,16 @@ fn authorize(state: &State, identity: &Identity, attributes: Attributes<'_>) -> 
 
 async fn resource(
     state: &Arc<State>,
-    mut request: Request<Bytes>,
+    request: Request<Payload>,
     identity: Identity,
     target: ResourceTarget,
     query: Query,
 ) -> Result<Response<Body>> {
+    let (mut parts, payload) = request.into_parts();
     if review::is_one(&target) {
-        return review::handle(state, &request, &identity, &target);
+        let _place = state.flight.board(&identity, target.verb.is_read())?;
+        let body = payload.read(&state.bodies).await?;
+        return review::handle(state, &parts.headers, &body.bytes, &identity, &target);
     }
     if state.closed.is_cancelled() {
         return Err(Status::unavailable("the server has stopped").into());
@@ -120,22 +133,25 @@ async fn resource(
         .get(&target.group, &target.version, &target.resource)
         .ok_or_else(|| Error::from(Status::no_such_resource()))?;
     check_shape(&resource, &target)?;
-    let upgrade = request.extensions_mut().remove::<hyper::upgrade::OnUpgrade>();
+    let upgrade = parts.extensions.remove::<hyper::upgrade::OnUpgrade>();
     let waits = target.verb == Verb::Watch || subresource::is_stream(&target.subresource);
-    let (parts, body) = request.into_parts();
     // What a stream sends is no object: whoever opens one need not accept any.
     let view = if waits && target.verb != Verb::Watch {
         View::Full
     } else {
         View::negotiate(&parts.headers, &query)?
     };
+    // Watches and streams wait instead of working: they take no place.
+    let place = if waits { None } else { Some(state.flight.board(&identity, target.verb.is_read())?) };
+    // What only reads has nothing to say in a body; a request to upgrade the connection has none.
+    let body = if target.verb.is_read() || waits { None } else { Some(payload.read(&state.bodies).await?) };
     let call = Call {
         state: state.clone(),
         identity,
         resource,
         query,
         headers: parts.headers,
-        body,
+        body: body.as_ref().map(|body| body.bytes.clone()).unwrap_or_default(),
         view,
         upgrade,
         now: state.clock.now(),
@@ -144,11 +160,12 @@ async fn resource(
     if waits {
         return dispatch(call).await;
     }
-    let _place = state.flight.board(call.target.verb.is_read())?;
-    match tokio::time::timeout(TIMEOUT, dispatch(call)).await {
+    let outcome = match tokio::time::timeout(TIMEOUT, dispatch(call)).await {
         Ok(answer) => answer,
         Err(_) => Err(Status::timeout("request did not complete within the allotted timeout", 1).into()),
-    }
+    };
+    drop((place, body));
+    outcome
 }
 
 /// Whether the resource has such paths at all.

@@ -10,7 +10,6 @@ use store::{LeaseId, Store};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::allocation::Allocations;
 use crate::authorisation::Authorizer;
 use crate::cache::Cache;
 use crate::config::ServiceCidr;
@@ -18,8 +17,10 @@ use crate::error::{Error, Result};
 use crate::flight::Flight;
 use crate::node::NodeTransport;
 use crate::openapi::Documents;
+use crate::payload::Bodies;
 use crate::pki::{Authority, TokenKey};
 use crate::resource::Table;
+use crate::workers::Workers;
 
 /// The parts of a running server.
 pub(crate) struct State {
@@ -31,13 +32,14 @@ pub(crate) struct State {
     pub(crate) token_key: TokenKey,
     /// Who issues service-account tokens, and whom they are for unless asked otherwise.
     pub(crate) issuer: String,
-    pub(crate) allocations: Allocations,
     pub(crate) service_cidr: ServiceCidr,
     pub(crate) node_ports: RangeInclusive<u16>,
     pub(crate) nodes: Arc<dyn NodeTransport>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Arc<dyn Random>,
     pub(crate) flight: Flight,
+    pub(crate) bodies: Bodies,
+    pub(crate) workers: Workers,
     /// Cancelled when the server begins to stop: watches and streams end.
     pub(crate) stop: CancellationToken,
     /// Cancelled when it has stopped: memory no longer follows the store.

@@ -118,9 +118,7 @@ pub fn table<'a>(
     with_columns: bool,
     now: Timestamp,
 ) -> Value {
-    let shown = find(kind);
-    let cells = shown.map_or(default_cells as fn(&Object, Timestamp) -> Vec<Value>, |kind| kind.cells);
-    let rows: Vec<Value> = objects.into_iter().map(|object| row(object, cells, include, now)).collect();
+    let rows: Vec<Value> = objects.into_iter().map(|object| row(kind, object, include, now)).collect();
     let mut list = Map::new();
     if !metadata.resource_version.is_empty() {
         list.insert("resourceVersion".into(), metadata.resource_version.clone().into());
@@ -151,12 +149,9 @@ pub fn metadata_only(object: &Object) -> Value {
     })
 }
 
-fn row(
-    object: &Object,
-    cells: fn(&Object, Timestamp) -> Vec<Value>,
-    include: Include,
-    now: Timestamp,
-) -> Value {
+/// One row of a table.
+pub(crate) fn row(kind: &GroupVersionKind, object: &Object, include: Include, now: Timestamp) -> Value {
+    let cells = find(kind).map_or(default_cells as fn(&Object, Timestamp) -> Vec<Value>, |kind| kind.cells);
     let mut row = Map::new();
     row.insert("cells".into(), cells(object, now).into());
     let conditions = pod::conditions(object);

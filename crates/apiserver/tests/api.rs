@@ -10,12 +10,18 @@ mod admission;
 mod apply;
 #[path = "api/cluster.rs"]
 mod cluster;
+#[path = "api/crowd.rs"]
+mod crowd;
 #[path = "api/discovery.rs"]
 mod discovery;
+#[path = "api/hostile.rs"]
+mod hostile;
 #[path = "api/kubectl.rs"]
 mod kubectl;
 #[path = "api/nodes.rs"]
 mod nodes;
+#[path = "api/services.rs"]
+mod services;
 #[path = "api/verbs.rs"]
 mod verbs;
 #[path = "api/watch.rs"]

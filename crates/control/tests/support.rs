@@ -1,5 +1,5 @@
 //! An API server with the controllers at work, and a way to keep news from them.
-#![allow(unreachable_pub, reason = "the test's modules share it among themselves")]
+#![allow(dead_code, unreachable_pub, reason = "each test target uses its part of what they share")]
 
 use std::sync::Arc;
 
@@ -29,6 +29,7 @@ pub struct Cluster {
 }
 
 impl Cluster {
+    /// A server on an empty root.
     pub async fn start() -> Self {
         let root = tempfile::tempdir().expect("temporary directory");
         let clock = Arc::new(base::SystemClock::new());

@@ -2,16 +2,20 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::BytesMut;
 use parking_lot::RwLock;
 use store::{EventKind, KeyValue};
 
 use super::Stored;
 
-/// How many changes of one resource watchers can go back.
+/// How far watchers of one resource can go back: so many changes, so many bytes, so long. As in
+/// Kubernetes, whoever was away for longer begins anew.
 const HISTORY: usize = 4096;
+const HISTORY_BYTES: usize = 16 << 20;
+const HISTORY_AGE: Duration = Duration::from_secs(300);
 
 /// The objects of one stored resource.
 #[derive(Debug)]
@@ -32,18 +36,8 @@ pub(crate) struct Change {
     pub(crate) stored: Arc<Stored>,
     /// What it was before.
     pub(crate) previous: Option<Arc<Stored>>,
-    frame: OnceLock<Bytes>,
-}
-
-/// A consistent view of a part of the objects.
-#[derive(Debug)]
-pub(crate) struct Snapshot {
-    /// The objects, in the order of their names.
-    pub(crate) objects: Vec<Arc<Stored>>,
-    /// All changes of this resource up to here are in `objects`, none after.
-    pub(crate) revision: u64,
-    /// How many further objects the limit left out.
-    pub(crate) remaining: usize,
+    /// When it was applied, since the start.
+    at: Duration,
 }
 
 /// Why changes cannot be told.
@@ -57,35 +51,22 @@ pub(crate) struct ChangesError {
 struct State {
     objects: BTreeMap<Arc<str>, Arc<Stored>>,
     history: VecDeque<Arc<Change>>,
+    /// What the changes hold that nothing else does, about.
+    history_bytes: usize,
     /// Changes after this revision are in `history`.
     floor: u64,
     /// The revision of the last change, or of the last loading.
     last: u64,
 }
 
-impl Change {
-    /// The line that a watcher of everything is sent; made once.
-    pub(crate) fn frame(&self) -> &Bytes {
-        self.frame.get_or_init(|| {
-            let kind = match (self.deleted, &self.previous) {
-                (true, _) => "DELETED",
-                (false, None) => "ADDED",
-                (false, Some(_)) => "MODIFIED",
-            };
-            frame(kind, self.stored.bytes())
-        })
-    }
-}
-
-/// One line of a watch.
-pub(crate) fn frame(kind: &str, object: &[u8]) -> Bytes {
-    let mut line = Vec::with_capacity(object.len() + 32);
-    line.extend_from_slice(b"{\"type\":\"");
-    line.extend_from_slice(kind.as_bytes());
-    line.extend_from_slice(b"\",\"object\":");
-    line.extend_from_slice(object);
-    line.extend_from_slice(b"}\n");
-    Bytes::from(line)
+/// Writes one line of a watch.
+pub(crate) fn frame(lines: &mut BytesMut, kind: &str, object: &[u8]) {
+    lines.reserve(object.len() + 32);
+    lines.extend_from_slice(b"{\"type\":\"");
+    lines.extend_from_slice(kind.as_bytes());
+    lines.extend_from_slice(b"\",\"object\":");
+    lines.extend_from_slice(object);
+    lines.extend_from_slice(b"}\n");
 }
 
 impl Partition {
@@ -101,49 +82,37 @@ impl Partition {
         self.state.read().objects.get(name).cloned()
     }
 
-    /// The objects whose names begin with `prefix`, after the name `after`, at most `limit` (0: all)
-    /// of those that `wanted` accepts. `applied` is a revision known to be visible.
-    pub(crate) fn snapshot(
-        &self,
-        applied: u64,
-        prefix: &str,
-        limit: usize,
-        wanted: impl Fn(&Stored) -> bool,
-    ) -> Snapshot {
-        // The lock is held only to copy the references; selecting happens outside.
-        let (all, revision) = {
-            let state = self.state.read();
-            let from = (Bound::Included(prefix), Bound::Unbounded);
-            let all: Vec<Arc<Stored>> = state
-                .objects
-                .range::<str, _>(from)
-                .take_while(|(name, _)| name.starts_with(prefix))
-                .map(|(_, stored)| stored.clone())
-                .collect();
-            (all, state.last.max(applied))
-        };
-        let mut objects: Vec<Arc<Stored>> = Vec::new();
-        let mut seen = 0;
-        for stored in &all {
-            if limit > 0 && objects.len() == limit {
-                break;
-            }
-            seen += 1;
-            if wanted(stored) {
-                objects.push(stored.clone());
-            }
-        }
-        Snapshot { objects, revision, remaining: all.len() - seen }
+    /// The objects whose names begin with `prefix`, in the order of their names, and the revision of
+    /// which they are: all changes of this resource up to it are in them, none after. `applied` is a
+    /// revision known to be visible.
+    pub(crate) fn snapshot(&self, applied: u64, prefix: &str) -> (Vec<Arc<Stored>>, u64) {
+        let state = self.state.read();
+        let from = (Bound::Included(prefix), Bound::Unbounded);
+        let named = state.objects.range::<str, _>(from).take_while(|(name, _)| name.starts_with(prefix));
+        let mut all = Vec::with_capacity(if prefix.is_empty() { state.objects.len() } else { 0 });
+        all.extend(named.map(|(_, stored)| stored.clone()));
+        (all, state.last.max(applied))
     }
 
-    /// The changes after `revision`, in order.
-    pub(crate) fn changes(&self, revision: u64) -> Result<Vec<Arc<Change>>, ChangesError> {
+    /// The changes after `revision`, in order, about `most` of them: those of one revision come together.
+    pub(crate) fn changes(&self, revision: u64, most: usize) -> Result<Vec<Arc<Change>>, ChangesError> {
         let state = self.state.read();
         if revision < state.floor {
             return Err(ChangesError { oldest: state.floor });
         }
         let from = state.history.partition_point(|c| c.revision <= revision);
-        Ok(state.history.range(from..).cloned().collect())
+        let mut last = 0;
+        let some = state.history.range(from..).enumerate().take_while(|(index, change)| {
+            let goes_on = *index < most || change.revision == last;
+            last = change.revision;
+            goes_on
+        });
+        Ok(some.map(|(_, change)| change.clone()).collect())
+    }
+
+    /// Forgets changes that are too old at `now`.
+    pub(super) fn trim(&self, now: Duration) {
+        self.state.write().trim(now);
     }
 
     /// Tells of the revisions that the partition reaches.
@@ -159,9 +128,9 @@ impl Partition {
         }
     }
 
-    pub(super) fn apply(&self, kind: EventKind, name: &str, kv: &KeyValue) {
+    pub(super) fn apply(&self, kind: EventKind, name: &str, kv: &KeyValue, now: Duration) {
         let revision = kv.mod_revision;
-        self.state.write().apply(kind, name, kv);
+        self.state.write().apply(kind, name, kv, now);
         self.reached.send_if_modified(|reached| {
             let news = revision > *reached;
             *reached = (*reached).max(revision);
@@ -179,7 +148,8 @@ impl Partition {
                     (stored.name.clone(), Arc::new(stored))
                 })
                 .collect();
-            state.history.clear();
+            state.history = VecDeque::new();
+            state.history_bytes = 0;
             state.floor = revision;
             state.last = revision;
         }
@@ -188,7 +158,7 @@ impl Partition {
 }
 
 impl State {
-    fn apply(&mut self, kind: EventKind, name: &str, kv: &KeyValue) {
+    fn apply(&mut self, kind: EventKind, name: &str, kv: &KeyValue, now: Duration) {
         let revision = kv.mod_revision;
         let known = self.objects.get(name);
         // After loading anew, changes that the loading has already shown come again.
@@ -206,13 +176,69 @@ impl State {
                 None => return,
             },
         };
-        let change = Change { revision, deleted, stored, previous, frame: OnceLock::new() };
+        let change = Change { revision, deleted, stored, previous, at: now };
+        self.history_bytes += change.stored.bytes().len();
         self.history.push_back(Arc::new(change));
         self.last = self.last.max(revision);
-        if self.history.len() > HISTORY
-            && let Some(dropped) = self.history.pop_front()
-        {
-            self.floor = dropped.revision;
+        self.trim(now);
+    }
+
+    fn trim(&mut self, now: Duration) {
+        while let Some(oldest) = self.history.front() {
+            let many = self.history.len() > HISTORY || self.history_bytes > HISTORY_BYTES;
+            if !many && now.saturating_sub(oldest.at) < HISTORY_AGE {
+                break;
+            }
+            self.floor = oldest.revision;
+            self.history_bytes -= oldest.stored.bytes().len();
+            self.history.pop_front();
         }
+        if self.history.is_empty() {
+            self.history.shrink_to_fit();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn put(partition: &Partition, revision: u64, size: usize, now: u64) {
+        let value =
+            Bytes::from(format!("{{\"kind\":\"A\",\"metadata\":{{}},\"x\":\"{}\"}}", "x".repeat(size)));
+        let kv = KeyValue {
+            key: Bytes::from_static(b"/registry/core/as/a"),
+            value,
+            create_revision: 1,
+            mod_revision: revision,
+            version: revision,
+            lease: None,
+        };
+        partition.apply(EventKind::Put, "a", &kv, Duration::from_secs(now));
+    }
+
+    #[test]
+    fn changes_are_kept_by_number_by_size_and_for_a_time() {
+        let partition = Partition::new(0);
+        let count = || partition.state.read().history.len();
+        for revision in 1..=5000 {
+            put(&partition, revision, 10, 0);
+        }
+        assert_eq!(count(), HISTORY);
+        for revision in 5001..=5100 {
+            put(&partition, revision, 1 << 20, 10);
+        }
+        assert_eq!(count(), 15, "of a little more than a mebibyte each");
+        assert!(partition.changes(5000, 10).is_err());
+        assert_eq!(partition.changes(5090, 4).expect("they are there").len(), 4);
+        partition.trim(Duration::from_secs(309));
+        assert_eq!(count(), 15);
+        partition.trim(Duration::from_secs(310));
+        assert_eq!((count(), partition.state.read().history_bytes), (0, 0));
+        // Whoever has seen the last change has missed nothing.
+        assert!(partition.changes(5100, 10).is_ok_and(|changes| changes.is_empty()));
+        assert_eq!(partition.changes(5099, 10).err().map(|e| e.oldest), Some(5100));
     }
 }

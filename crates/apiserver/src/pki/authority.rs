@@ -12,12 +12,15 @@ use rcgen::{
 };
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
+use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::{PkiError, files};
 use crate::identity::Identity;
 
 /// How long the authority itself is good for.
 const AUTHORITY_LIFETIME: Duration = Duration::from_secs(20 * 365 * 86400);
+/// Its end is told so long before.
+const ENDS_SOON: Duration = Duration::from_secs(182 * 86400);
 /// Certificates begin a little in the past, so that a client whose clock is late accepts them.
 const CLOCK_SLACK: Duration = Duration::from_secs(3600);
 
@@ -28,6 +31,37 @@ pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
+}
+
+/// What is wrong with an authority's own time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OutOfTime {
+    /// It begins in the future.
+    #[error(
+        "the certificate authority (ca.crt) begins at {from}, but by this machine's clock it is {now}: \
+         no client trusts it until then; set the clock, or remove pki/ to have a new authority made"
+    )]
+    Future {
+        /// When it begins.
+        from: Timestamp,
+        /// What the clock says.
+        now: Timestamp,
+    },
+    /// It has ended.
+    #[error(
+        "the certificate authority (ca.crt) ended at {until}: no client trusts it any more; \
+         set the clock if it is wrong, else remove pki/ to have a new authority made, and hand out the new kubeconfig"
+    )]
+    Past {
+        /// When it ended.
+        until: Timestamp,
+    },
+    /// It ends within half a year.
+    #[error("the certificate authority (ca.crt) ends at {until}: plan to replace it before")]
+    EndsSoon {
+        /// When it ends.
+        until: Timestamp,
+    },
 }
 
 /// A certificate with its key, both PEM.
@@ -66,6 +100,24 @@ impl Authority {
             CertificateDer::from_pem_slice(certificate_pem.as_bytes()).map_err(|e| damaged(e.to_string()))?;
         let issuer = Issuer::from_ca_cert_der(&certificate, key).map_err(|e| damaged(e.to_string()))?;
         Ok(Self { certificate_pem, certificate, issuer, clock, random })
+    }
+
+    /// What is wrong with the authority's own time at `now`: nothing that it signs is trusted outside of
+    /// it, and it cannot be made anew without every client having to learn the new one.
+    pub fn out_of_time(&self, now: Timestamp) -> Option<OutOfTime> {
+        let (_, certificate) = X509Certificate::from_der(&self.certificate).ok()?;
+        let moment = |time: i64| Timestamp::from_second(time).unwrap_or_default();
+        let from = moment(certificate.validity().not_before.timestamp());
+        let until = moment(certificate.validity().not_after.timestamp());
+        if now < from {
+            Some(OutOfTime::Future { from, now })
+        } else if now >= until {
+            Some(OutOfTime::Past { until })
+        } else if now.as_second() > until.as_second() - ENDS_SOON.as_secs().cast_signed() {
+            Some(OutOfTime::EndsSoon { until })
+        } else {
+            None
+        }
     }
 
     /// The authority's certificate, PEM: what clients trust.

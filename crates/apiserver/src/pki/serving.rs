@@ -189,8 +189,10 @@ fn still_good(issued: &Issued, authority: &Authority, clock: &dyn Clock, names: 
     if certificate.issuer().as_raw() != issuer.subject().as_raw() {
         return false;
     }
-    let left = certificate.validity().not_after.timestamp() - clock.now().as_second();
-    if left < RENEW_BEFORE.as_secs().cast_signed() {
+    // Both ends: where the clock was set back, a certificate may lie in the future, and nobody takes it.
+    let now = clock.now().as_second();
+    let left = certificate.validity().not_after.timestamp() - now;
+    if now < certificate.validity().not_before.timestamp() || left < RENEW_BEFORE.as_secs().cast_signed() {
         return false;
     }
     names.is_none_or(|names| carries(&certificate, names))
@@ -250,6 +252,49 @@ mod tests {
         clock.advance(Duration::from_secs(60 * 86400));
         assert!(serving.renew().expect("renewed"));
         assert_ne!(serving.administrator().certificate, first);
+    }
+
+    #[test]
+    fn a_certificate_of_the_future_is_made_again() {
+        let directory = tempfile::tempdir().expect("dir");
+        let late = Arc::new(ManualClock::new("2036-01-01T00:00:00Z".parse().expect("a time")));
+        let random = Arc::new(base::SystemRandom);
+        let open = |clock: &Arc<ManualClock>| {
+            let authority =
+                Authority::open(directory.path(), clock.clone(), random.clone()).expect("authority");
+            let names = Names::new("cluster.local", Ipv4Addr::new(10, 43, 0, 1), &[]);
+            Serving::open(directory.path(), Arc::new(authority), clock.clone(), names).expect("certificates")
+        };
+        // The authority is of an honest time; then the clock ran ahead, and was set right.
+        let early = Arc::new(ManualClock::new("2026-01-01T00:00:00Z".parse().expect("a time")));
+        let first = open(&early).administrator().certificate;
+        let ahead = open(&late).administrator().certificate;
+        assert_ne!(ahead, first, "expired");
+        let serving = open(&early);
+        assert_ne!(serving.administrator().certificate, ahead, "of the future, seen at the start");
+        // The same while it runs: seen by the next look.
+        early.advance(Duration::from_secs(10 * 365 * 86400));
+        assert!(serving.renew().expect("expired"));
+        assert!(!serving.renew().expect("good"));
+    }
+
+    #[test]
+    fn an_authority_out_of_its_time_is_told() {
+        let directory = tempfile::tempdir().expect("dir");
+        let clock = Arc::new(ManualClock::new("2026-06-01T00:00:00Z".parse().expect("a time")));
+        let random = Arc::new(base::SystemRandom);
+        let authority = Authority::open(directory.path(), clock, random.clone()).expect("authority");
+        let at = |now: &str| authority.out_of_time(now.parse().expect("a time")).map(|why| why.to_string());
+        assert_eq!(at("2026-06-02T00:00:00Z"), None);
+        let future = at("2025-01-01T00:00:00Z").expect("of the future");
+        assert!(
+            future.contains("begins at 2026-05-31T23:00:00Z") && future.contains("set the clock"),
+            "{future}"
+        );
+        let past = at("2050-01-01T00:00:00Z").expect("expired");
+        assert!(past.contains("ended at 2046-05-27T00:00:00Z"), "{past}");
+        let soon = at("2046-03-01T00:00:00Z").expect("ends soon");
+        assert!(soon.contains("ends at"), "{soon}");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Services: cluster addresses and node ports are allocated while they are admitted.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use model::field::{FieldError, Path};
@@ -7,7 +8,7 @@ use model::{Object, Status};
 use serde_json::{Value, json};
 
 use super::{Context, Resource, Strategy};
-use crate::allocation::Refusal;
+use crate::allocation::{Claim, Refusal, any_address, any_port};
 use crate::error::{Error, Result};
 
 pub(super) fn resource() -> Resource {
@@ -23,17 +24,20 @@ struct Services;
 impl Strategy for Services {
     fn admit_create(&self, context: &Context<'_>, object: &mut Object) -> Result<()> {
         object.set(&["status"], json!({"loadBalancer": {}}));
-        allocate(context, object)
+        allocate(context, object, &[])
     }
 
     fn admit_update(&self, context: &Context<'_>, object: &mut Object, old: &Object) -> Result<()> {
         keep_allocated(object, old);
-        allocate(context, object)
+        allocate(context, object, &claims(old))
     }
 
-    fn settled(&self, context: &Context<'_>, uid: &str, object: &dyn Fn() -> Option<Object>) {
-        let (addresses, ports) = object().as_ref().map(held).unwrap_or_default();
-        context.state.allocations.settle(uid, &addresses, &ports);
+    fn has_claims(&self) -> bool {
+        true
+    }
+
+    fn claims(&self, object: &Object) -> Vec<Claim> {
+        claims(object)
     }
 
     fn answers_deleted_object(&self) -> bool {
@@ -41,18 +45,16 @@ impl Strategy for Services {
     }
 }
 
-/// What a service holds: its addresses and node ports.
-pub(crate) fn held(service: &Object) -> (Vec<Ipv4Addr>, Vec<u16>) {
-    let address = service.get_str(&["spec", "clusterIP"]).and_then(|a| a.parse().ok());
-    let mut ports: Vec<u16> =
-        service.get_list(&["spec", "ports"]).iter().filter_map(|p| port_number(p, "nodePort")).collect();
-    ports.extend(
-        service
-            .get_i64(&["spec", "healthCheckNodePort"])
-            .and_then(|p| u16::try_from(p).ok())
-            .filter(|p| *p > 0),
-    );
-    (address.into_iter().collect(), ports)
+/// What a service holds: its cluster address and its node ports.
+pub(crate) fn claims(service: &Object) -> Vec<Claim> {
+    let address = service.get_str(&["spec", "clusterIP"]).and_then(|a| a.parse().ok()).map(Claim::Address);
+    let ports = service.get_list(&["spec", "ports"]).iter().filter_map(|p| port_number(p, "nodePort"));
+    let mut claims: Vec<Claim> =
+        address.into_iter().chain(ports.chain(health_port(service)).map(Claim::Port)).collect();
+    // One number may serve a port in several protocols.
+    claims.sort_unstable();
+    claims.dedup();
+    claims
 }
 
 fn kind(service: &Object) -> &str {
@@ -67,6 +69,15 @@ fn has_node_ports(service: &Object) -> bool {
         }
         _ => false,
     }
+}
+
+/// Whether nodes tell balancers outside on a port of its own whether they have endpoints.
+fn has_health_port(service: &Object) -> bool {
+    kind(service) == "LoadBalancer" && service.get_str(&["spec", "externalTrafficPolicy"]) == Some("Local")
+}
+
+fn health_port(service: &Object) -> Option<u16> {
+    service.get(&["spec"]).and_then(|spec| port_number(spec, "healthCheckNodePort"))
 }
 
 /// What was allocated stays where the new form does not mention it.
@@ -88,6 +99,15 @@ fn keep_allocated(service: &mut Object, old: &Object) {
             }
         }
     }
+    if let Some(number) = health_port(old) {
+        match (has_health_port(service), health_port(service)) {
+            (true, None) => service.set(&["spec", "healthCheckNodePort"], number),
+            (false, Some(named)) if named == number => {
+                service.remove(&["spec", "healthCheckNodePort"]);
+            }
+            _ => {}
+        }
+    }
     let was = old.get_list(&["spec", "ports"]).to_vec();
     let drop_ports = !has_node_ports(service) && has_node_ports(old);
     let keep_ports = has_node_ports(service) && has_node_ports(old);
@@ -107,16 +127,18 @@ fn keep_allocated(service: &mut Object, old: &Object) {
     }
 }
 
-fn allocate(context: &Context<'_>, service: &mut Object) -> Result<()> {
-    allocate_address(context, service)?;
-    allocate_ports(context, service)
+/// Fills in what the service leaves open, and checks what it names, unless it has that already.
+fn allocate(context: &Context<'_>, service: &mut Object, own: &[Claim]) -> Result<()> {
+    allocate_address(context, service, own)?;
+    let mut chosen = BTreeSet::new();
+    allocate_ports(context, service, own, &mut chosen)?;
+    allocate_health_port(context, service, own, &mut chosen)
 }
 
-fn allocate_address(context: &Context<'_>, service: &mut Object) -> Result<()> {
+fn allocate_address(context: &Context<'_>, service: &mut Object, own: &[Claim]) -> Result<()> {
     if kind(service) == "ExternalName" {
         return Ok(());
     }
-    let uid = service.uid().to_owned();
     let wanted = service
         .get_str(&["spec", "clusterIP"])
         .filter(|a| !a.is_empty())
@@ -130,7 +152,7 @@ fn allocate_address(context: &Context<'_>, service: &mut Object) -> Result<()> {
             let address: Ipv4Addr = text.parse().map_err(|_| {
                 invalid(service, FieldError::invalid(&path, json!([text]), "must be an IPv4 address"))
             })?;
-            context.state.allocations.take_address(&uid, address).map_err(|refusal| {
+            Claim::Address(address).check(context.state, service, own).map_err(|refusal| {
                 let why = match refusal {
                     Refusal::Outside => {
                         format!(
@@ -146,10 +168,7 @@ fn allocate_address(context: &Context<'_>, service: &mut Object) -> Result<()> {
             })?;
             text
         }
-        None => context
-            .state
-            .allocations
-            .any_address(&uid)
+        None => any_address(context.state)
             .ok_or_else(|| Error::from(Status::internal("failed to allocate a serviceIP: range is full")))?
             .to_string(),
     };
@@ -164,52 +183,97 @@ fn allocate_address(context: &Context<'_>, service: &mut Object) -> Result<()> {
     Ok(())
 }
 
-fn allocate_ports(context: &Context<'_>, service: &mut Object) -> Result<()> {
+fn allocate_ports(
+    context: &Context<'_>,
+    service: &mut Object,
+    own: &[Claim],
+    chosen: &mut BTreeSet<u16>,
+) -> Result<()> {
     if !has_node_ports(service) {
         return Ok(());
     }
-    let uid = service.uid().to_owned();
     let mut ports = service.get_list(&["spec", "ports"]).to_vec();
     // Those that are named come first, lest one that is free to choose takes their place.
     for (index, port) in ports.iter().enumerate() {
         if let Some(number) = port_number(port, "nodePort") {
-            context.state.allocations.take_port(&uid, number).map_err(|refusal| {
-                let spec = Path::root("spec");
-                let list = spec.child("ports");
-                let item = list.index(index);
-                let why = match refusal {
-                    Refusal::Outside => format!(
-                        "provided port is not in the valid range. The range of valid ports is {}-{}",
-                        context.state.node_ports.start(),
-                        context.state.node_ports.end()
-                    ),
-                    Refusal::Taken => "provided port is already allocated".to_owned(),
-                };
-                invalid(service, FieldError::invalid(&item.child("nodePort"), json!(number), why))
-            })?;
+            let spec = Path::root("spec");
+            let list = spec.child("ports");
+            let item = list.index(index);
+            check_port(context, service, own, number, &item.child("nodePort"))?;
+            chosen.insert(number);
         }
     }
     // One number serves a port in several protocols, as DNS needs it.
-    let mut chosen: Vec<(u64, u16)> = Vec::new();
+    let mut by_port: BTreeMap<u64, u16> = BTreeMap::new();
     for port in &mut ports {
         let number = port["port"].as_u64().unwrap_or_default();
         if port_number(port, "nodePort").is_some() {
             continue;
         }
-        let same = chosen.iter().find(|(p, _)| *p == number).map(|(_, node)| *node);
-        let node_port = match same {
-            Some(node_port) => node_port,
-            None => context.state.allocations.any_port(&uid).ok_or_else(|| {
-                Error::from(Status::internal("failed to allocate a nodePort: range is full"))
-            })?,
+        let node_port = match by_port.get(&number) {
+            Some(node_port) => *node_port,
+            None => choose_port(context, chosen)?,
         };
-        chosen.push((number, node_port));
+        by_port.insert(number, node_port);
         if let Some(port) = port.as_object_mut() {
             port.insert("nodePort".to_owned(), json!(node_port));
         }
     }
     service.set(&["spec", "ports"], ports);
     Ok(())
+}
+
+fn allocate_health_port(
+    context: &Context<'_>,
+    service: &mut Object,
+    own: &[Claim],
+    chosen: &mut BTreeSet<u16>,
+) -> Result<()> {
+    if !has_health_port(service) {
+        return Ok(());
+    }
+    let number = match health_port(service) {
+        Some(number) => {
+            let spec = Path::root("spec");
+            let path = spec.child("healthCheckNodePort");
+            check_port(context, service, own, number, &path)?;
+            if chosen.contains(&number) {
+                let why = "provided port is already allocated";
+                return Err(invalid(service, FieldError::invalid(&path, json!(number), why)));
+            }
+            number
+        }
+        None => choose_port(context, chosen)?,
+    };
+    service.set(&["spec", "healthCheckNodePort"], number);
+    Ok(())
+}
+
+fn check_port(
+    context: &Context<'_>,
+    service: &Object,
+    own: &[Claim],
+    number: u16,
+    path: &Path<'_>,
+) -> Result<()> {
+    Claim::Port(number).check(context.state, service, own).map_err(|refusal| {
+        let why = match refusal {
+            Refusal::Outside => format!(
+                "provided port is not in the valid range. The range of valid ports is {}-{}",
+                context.state.node_ports.start(),
+                context.state.node_ports.end()
+            ),
+            Refusal::Taken => "provided port is already allocated".to_owned(),
+        };
+        invalid(service, FieldError::invalid(path, json!(number), why))
+    })
+}
+
+fn choose_port(context: &Context<'_>, chosen: &mut BTreeSet<u16>) -> Result<u16> {
+    let port = any_port(context.state, chosen)
+        .ok_or_else(|| Error::from(Status::internal("failed to allocate a nodePort: range is full")))?;
+    chosen.insert(port);
+    Ok(port)
 }
 
 fn port_number(port: &Value, field: &str) -> Option<u16> {

@@ -5,6 +5,7 @@ use model::field::FieldError;
 use serde_json::Value;
 
 use super::Context;
+use crate::allocation::Claim;
 use crate::error::Result;
 use crate::request::DeleteOptions;
 
@@ -64,9 +65,16 @@ pub(crate) trait Strategy: Send + Sync + 'static {
         None
     }
 
-    /// A request is over, well or not: `object` gives what there is now under `uid`. Lets go of
-    /// whatever else was taken for it.
-    fn settled(&self, _context: &Context<'_>, _uid: &str, _object: &dyn Fn() -> Option<Object>) {}
+    /// Whether objects take something that no other may have: see [`Strategy::claims`].
+    fn has_claims(&self) -> bool {
+        false
+    }
+
+    /// What an object takes that no other may have. It is stored in the same transaction as the object;
+    /// where somebody was faster, the object is admitted anew.
+    fn claims(&self, _object: &Object) -> Vec<Claim> {
+        Vec::new()
+    }
 
     /// The answer to a deletion is the object, not a `Status`.
     fn answers_deleted_object(&self) -> bool {

@@ -12,10 +12,13 @@ use crate::cache::Stored;
 use crate::call::Call;
 use crate::error::{Error, Result};
 use crate::request::WriteOptions;
+use crate::storage::Raced;
 use crate::{decode, storage};
 
 /// How often a name is made up before giving up.
 const NAME_TRIES: usize = 8;
+/// How often an object is admitted anew after others took what was chosen for it.
+const CLAIM_TRIES: usize = 16;
 /// How long an object waits for what makes it admissible.
 const ADMISSION_WAIT: Duration = Duration::from_secs(1);
 
@@ -60,17 +63,28 @@ async fn try_create(call: &Call, options: &WriteOptions, mut object: Object) -> 
     check_identity(call, &object)?;
     begin_metadata(call, &mut object);
     model::default::apply(&mut object);
-    let uid = object.uid().to_owned();
-    let outcome = admit_and_store(call, options, object).await;
-    let kept = || match &outcome {
-        Ok(Created::Stored(stored)) => Some(stored.object()),
-        _ => None,
-    };
-    call.resource.strategy.settled(&call.context(), &uid, &kept);
-    outcome
+    if !call.resource.strategy.has_claims() {
+        let created = admit_and_store(call, options, object).await?;
+        return created.map_err(|Raced| taken(call));
+    }
+    for _ in 0..CLAIM_TRIES {
+        if let Ok(created) = admit_and_store(call, options, object.clone()).await? {
+            return Ok(created);
+        }
+    }
+    Err(taken(call))
 }
 
-async fn admit_and_store(call: &Call, options: &WriteOptions, mut object: Object) -> Result<Created> {
+fn taken(call: &Call) -> Error {
+    let message = format!("others were faster to take what the {} needs; try again", call.resource.kind);
+    Status::too_many_requests(message, 1).into()
+}
+
+async fn admit_and_store(
+    call: &Call,
+    options: &WriteOptions,
+    mut object: Object,
+) -> Result<Result<Created, Raced>> {
     let strategy = &*call.resource.strategy;
     let context = call.context();
     context.admit_into_namespace(&object)?;
@@ -103,9 +117,10 @@ async fn admit_and_store(call: &Call, options: &WriteOptions, mut object: Object
         return Err(Status::already_exists(&call.group_resource(), object.name()).into());
     }
     if options.dry_run {
-        return Ok(Created::DryRun(object));
+        return Ok(Ok(Created::DryRun(object)));
     }
-    storage::create(&call.state, &call.resource, &object).await.map(Created::Stored)
+    let stored = storage::create(&call.state, &call.resource, &object).await?;
+    Ok(stored.map(Created::Stored))
 }
 
 /// Name and namespace must agree with the path, and nothing may be claimed that the server decides.

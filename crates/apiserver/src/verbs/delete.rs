@@ -54,11 +54,8 @@ pub(crate) async fn delete_object(call: &Call, options: &DeleteOptions) -> Resul
             if dry_run {
                 return Ok(Deleted::Gone(old));
             }
-            match storage::delete(&call.state, &call.resource, &live).await? {
-                Ok(_) => {
-                    call.resource.strategy.settled(&call.context(), old.uid(), &|| None);
-                    return Ok(Deleted::Gone(old));
-                }
+            match storage::delete(&call.state, &call.resource, &live, &old).await? {
+                Ok(_) => return Ok(Deleted::Gone(old)),
                 Err(Raced) => continue,
             }
         }
@@ -66,7 +63,7 @@ pub(crate) async fn delete_object(call: &Call, options: &DeleteOptions) -> Resul
         if dry_run || new == old {
             return Ok(Deleted::Pending(new));
         }
-        match storage::replace(&call.state, &call.resource, &new, live.revision).await? {
+        match storage::replace(&call.state, &call.resource, &new, &old, live.revision).await? {
             Ok(stored) => return Ok(Deleted::Pending(from_stored(&call.resource, &stored))),
             Err(Raced) => continue,
         }

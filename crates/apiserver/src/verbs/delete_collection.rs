@@ -1,5 +1,7 @@
 //! Deleting all objects that a list would show.
 
+use std::sync::Arc;
+
 use http::Response;
 
 use super::delete_object;
@@ -13,11 +15,10 @@ use crate::selection::Selection;
 pub(super) async fn handle(call: &Call) -> Result<Response<Body>> {
     let options = decode::delete_options(call)?;
     let list = ListOptions::parse(&call.query)?;
-    let selection = Selection::parse(call, &list)?;
-    let snapshot = call
-        .partition()
-        .snapshot(call.state.cache.revision(), &selection.prefix, 0, |stored| selection.takes(stored));
-    for stored in &snapshot.objects {
+    let selection = Arc::new(Selection::parse(call, &list)?);
+    let (all, revision) = call.partition().snapshot(call.state.cache.revision(), &selection.prefix);
+    let found = selection.find(call, all, 0).await;
+    for stored in &found.objects {
         let (namespace, name) = stored.name.split_once('/').unwrap_or(("", &stored.name));
         let one = call.of_object(namespace, name);
         match delete_object(&one, &options).await {
@@ -25,5 +26,5 @@ pub(super) async fn handle(call: &Call) -> Result<Response<Body>> {
             _ => {}
         }
     }
-    Ok(super::list::respond(call, &snapshot.objects, snapshot.revision, None))
+    Ok(super::list::respond(call, found.objects, revision, None))
 }

@@ -5,15 +5,16 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{Response, StatusCode};
-use model::{Object, Status};
+use model::Status;
 use serde::{Deserialize, Serialize};
 use store::{KeyRange, Range};
 
-use crate::body::{Body, Chunks};
+use crate::body::Body;
 use crate::cache::{ROOT, Stored};
 use crate::call::{Call, json_response};
 use crate::error::{Error, Result};
-use crate::negotiate::{View, from_stored};
+use crate::negotiate::View;
+use crate::render::{self, Form};
 use crate::request::{ListOptions, VersionMatch};
 use crate::selection::Selection;
 use crate::table::{Include, ListMetadata, table};
@@ -34,10 +35,12 @@ struct Token {
 }
 
 const TOKEN_VERSION: &str = "meta.k8s.io/v1";
+/// How many objects of the past are looked at in one step.
+const PAGE: usize = 256;
 
 pub(super) async fn handle(call: &Call) -> Result<Response<Body>> {
     let options = ListOptions::parse(&call.query)?;
-    let selection = Selection::parse(call, &options)?;
+    let selection = Arc::new(Selection::parse(call, &options)?);
     if !options.continue_token.is_empty() {
         let token = parse_token(&options.continue_token)?;
         return page_at(call, &options, &selection, token.rv, Some(&token.start)).await;
@@ -52,19 +55,16 @@ pub(super) async fn handle(call: &Call) -> Result<Response<Body>> {
     if let Some(only) = selection.only() {
         let revision = call.state.cache.revision();
         let found: Vec<_> = partition.get(only).filter(|s| selection.takes(s)).into_iter().collect();
-        return Ok(respond(call, &found, revision, None));
+        return Ok(respond(call, found, revision, None));
     }
-    let snapshot =
-        partition.snapshot(call.state.cache.revision(), &selection.prefix, options.limit, |stored| {
-            selection.takes(stored)
-        });
-    let next =
-        snapshot.objects.last().filter(|_| snapshot.remaining > 0 && options.limit > 0).map(|last| Next {
-            token: make_token(snapshot.revision, &last.name),
-            // With selectors nobody knows without looking.
-            remaining: (!selection.selects()).then_some(snapshot.remaining),
-        });
-    Ok(respond(call, &snapshot.objects, snapshot.revision, next))
+    let (all, revision) = partition.snapshot(call.state.cache.revision(), &selection.prefix);
+    let found = selection.find(call, all, options.limit).await;
+    let next = found.objects.last().filter(|_| found.remaining > 0 && options.limit > 0).map(|last| Next {
+        token: make_token(revision, &last.name),
+        // With selectors nobody knows without looking.
+        remaining: (!selection.selects()).then_some(found.remaining),
+    });
+    Ok(respond(call, found.objects, revision, next))
 }
 
 /// Fails where a revision lies in a future that does not come.
@@ -84,15 +84,22 @@ pub(super) async fn wait_until_visible(call: &Call, revision: u64) -> Result<()>
 /// The answer with a list of objects.
 pub(super) fn respond(
     call: &Call,
-    objects: &[Arc<Stored>],
+    objects: Vec<Arc<Stored>>,
     revision: u64,
     next: Option<Next>,
 ) -> Response<Body> {
-    if let View::Table(include) = call.view {
-        return respond_table(call, objects, revision, next, include);
-    }
+    let form = Form { resource: call.resource.clone(), view: call.view, now: call.now };
+    let (head, tail): (Vec<u8>, &'static [u8]) = match call.view {
+        View::Table(include) => (table_head(call, revision, next, include), b"]}"),
+        View::Full | View::Metadata => (list_head(call, revision, next), b"]}\n"),
+    };
+    let body = render::list(&call.state, call.identity.is_component(), form, objects, head, tail);
+    json_response(StatusCode::OK, body)
+}
+
+/// A list up to its first item.
+fn list_head(call: &Call, revision: u64, next: Option<Next>) -> Vec<u8> {
     let (kind, api_version) = call.view.list_kind(&call.resource);
-    let mut chunks = Chunks::default();
     let mut head = format!(
         "{{\"kind\":\"{kind}\",\"apiVersion\":\"{api_version}\",\"metadata\":{{\"resourceVersion\":\"{revision}\""
     );
@@ -103,32 +110,20 @@ pub(super) fn respond(
         }
     }
     head.push_str("},\"items\":[");
-    chunks.push(head.as_bytes());
-    for (index, stored) in objects.iter().enumerate() {
-        if index > 0 {
-            chunks.push(b",");
-        }
-        chunks.push(&call.view.object_bytes(&call.resource, stored, call.now));
-    }
-    chunks.push(b"]}\n");
-    json_response(StatusCode::OK, chunks.into_body())
+    head.into_bytes()
 }
 
-fn respond_table(
-    call: &Call,
-    objects: &[Arc<Stored>],
-    revision: u64,
-    next: Option<Next>,
-    include: Include,
-) -> Response<Body> {
-    let objects: Vec<Object> = objects.iter().map(|stored| from_stored(&call.resource, stored)).collect();
+/// A table up to its first row.
+fn table_head(call: &Call, revision: u64, next: Option<Next>, include: Include) -> Vec<u8> {
     let mut metadata = ListMetadata { resource_version: revision.to_string(), ..ListMetadata::default() };
     if let Some(next) = next {
         metadata.continue_token = next.token;
         metadata.remaining = next.remaining.and_then(|r| i64::try_from(r).ok());
     }
-    let table = table(&call.resource.gvk(), &objects, &metadata, include, true, call.now);
-    json_response(StatusCode::OK, Body::full(table.to_string()))
+    let mut head = table(&call.resource.gvk(), [], &metadata, include, true, call.now).to_string();
+    debug_assert!(head.ends_with("\"rows\":[]}"), "the rows come last");
+    head.truncate(head.len() - 2);
+    head.into_bytes()
 }
 
 /// A page as of a revision that may be past: from the store, which remembers.
@@ -142,35 +137,40 @@ async fn page_at(
     let root = format!("{ROOT}{}/", call.resource.storage.partition);
     let mut after = after.map(|name| format!("{root}{name}"));
     let mut objects: Vec<Arc<Stored>> = Vec::new();
-    let left = loop {
+    let left = 'pages: loop {
         let mut keys = KeyRange::prefix(format!("{root}{}", selection.prefix));
         if let Some(after) = &after {
             keys = keys.after(after);
         }
-        let mut request = Range::new(keys).at(revision);
-        if options.limit > 0 {
-            request = request.limit(options.limit - objects.len());
-        }
+        // With selectors most of what is looked at may not be meant.
+        let most = match options.limit {
+            0 => PAGE,
+            limit if selection.selects() => (limit - objects.len()).max(PAGE),
+            limit => limit - objects.len(),
+        };
+        let request = Range::new(keys).at(revision).limit(most);
         let page = call.state.store.range(request).await.map_err(|e| Error::store(&e))?;
-        let left = page.count - page.items.len();
-        for kv in &page.items {
+        for (index, kv) in page.items.iter().enumerate() {
             let name = kv.key_str().strip_prefix(&root).unwrap_or_default();
             let stored = Stored::new(name.into(), kv.mod_revision, &kv.value);
+            after = Some(kv.key_str().to_owned());
             if selection.takes(&stored) {
                 objects.push(Arc::new(stored));
+                if options.limit > 0 && objects.len() == options.limit {
+                    break 'pages page.count - index - 1;
+                }
             }
         }
-        after = page.items.last().map(|kv| kv.key_str().to_owned());
-        let full = options.limit > 0 && objects.len() >= options.limit;
-        if !page.more || full || after.is_none() {
-            break left;
+        if !page.more || page.items.is_empty() {
+            break 0;
         }
+        tokio::task::yield_now().await;
     };
     let next = after.filter(|_| left > 0).map(|last| Next {
         token: make_token(revision, last.strip_prefix(&root).unwrap_or_default()),
         remaining: (!selection.selects()).then_some(left),
     });
-    Ok(respond(call, &objects, revision, next))
+    Ok(respond(call, objects, revision, next))
 }
 
 fn make_token(revision: u64, last: &str) -> String {

@@ -102,11 +102,7 @@ pub(crate) async fn modify(
         let old = from_stored(&call.resource, &live);
         let new = change(&old)?;
         check_preconditions(call, &new, &old)?;
-        let outcome = attempt(call, options, part, tracked, new, &old, &live).await;
-        if part == Part::Whole {
-            settle_claims(call, &old, &outcome);
-        }
-        match outcome? {
+        match attempt(call, options, part, tracked, new, &old, &live).await? {
             Ok(modified) => return Ok(modified),
             // The client meant that very revision.
             Err(Raced) => continue,
@@ -147,10 +143,7 @@ async fn attempt(
         if options.dry_run {
             return Ok(Ok(Modified::DryRun(new)));
         }
-        let deleted = storage::delete(&call.state, &call.resource, live).await?;
-        if deleted.is_ok() {
-            call.resource.strategy.settled(&call.context(), old.uid(), &|| None);
-        }
+        let deleted = storage::delete(&call.state, &call.resource, live, old).await?;
         return Ok(deleted.map(|_| Modified::Gone(new)));
     }
     if !settle(old, &mut new) {
@@ -159,7 +152,7 @@ async fn attempt(
     if options.dry_run {
         return Ok(Ok(Modified::DryRun(new)));
     }
-    let stored = storage::replace(&call.state, &call.resource, &new, live.revision).await?;
+    let stored = storage::replace(&call.state, &call.resource, &new, old, live.revision).await?;
     Ok(stored.map(Modified::Stored))
 }
 
@@ -242,19 +235,6 @@ fn goes_now(resource: &Resource, object: &Object) -> bool {
         && object.finalizers().next().is_none()
         && object.deletion_grace_period_seconds().unwrap_or(0) == 0
         && !resource.strategy.is_held(object)
-}
-
-/// Whatever an attempt took for the new form but did not store is given back.
-fn settle_claims(call: &Call, old: &Object, outcome: &Result<Result<Modified, Raced>>) {
-    let strategy = &*call.resource.strategy;
-    let context = call.context();
-    match outcome {
-        Ok(Ok(Modified::Stored(stored))) => {
-            strategy.settled(&context, old.uid(), &|| Some(from_stored(&call.resource, stored)));
-        }
-        Ok(Ok(Modified::Gone(_))) => {}
-        _ => strategy.settled(&context, old.uid(), &|| Some(old.clone())),
-    }
 }
 
 /// Whether a deletion may go on at once.

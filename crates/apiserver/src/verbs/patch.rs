@@ -66,6 +66,7 @@ fn patched(call: &Call, document: &Value, schema: Option<&Schema>) -> Result<(Va
         "application/json-patch+json" => json_patch::apply(document, &patch).map_err(|error| match error {
             JsonPatchError::Malformed(why) => Error::bad_request(why),
             JsonPatchError::Failed(why) => Status::failure(422, "Invalid", why).into(),
+            JsonPatchError::TooLarge(why) => Status::too_large(why).into(),
         }),
         "application/merge-patch+json" => {
             require_object(&patch)?;

@@ -1,9 +1,9 @@
 //! Following a collection.
 //!
 //! A watcher is a position and a selection. It reads the partition's changes from its position on,
-//! sends them, and sleeps until there are more; nothing is queued for it.
+//! sends them, and sleeps until there are more; nothing is queued for it but what is being sent. Where
+//! it is to tell first what there is, it holds references to that until it has told it.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use crate::cache::{Change, Partition, Stored, frame};
 use crate::call::{Call, json_response};
 use crate::error::{Error, Result};
 use crate::negotiate::{View, from_stored};
+use crate::render::Form;
 use crate::request::ListOptions;
 use crate::selection::Selection;
 use crate::table::{ListMetadata, table};
@@ -26,27 +27,39 @@ use crate::table::{ListMetadata, table};
 const LONGEST: Duration = Duration::from_secs(1800);
 /// How often a client is told how far it has come.
 const BOOKMARK: Duration = Duration::from_secs(60);
-/// Frames are sent together up to about this size.
+/// Lines are sent together up to about this size.
 const BATCH: usize = 64 << 10;
+/// So many changes are looked at before others get their turn.
+const CHANGES: usize = 64;
 
 struct Watcher {
     call: Call,
-    selection: Selection,
+    selection: Arc<Selection>,
     partition: Arc<Partition>,
     reached: tokio::sync::watch::Receiver<u64>,
-    /// All changes up to here have been sent.
+    /// What is to be told first, as it was at `position`.
+    initial: std::vec::IntoIter<Arc<Stored>>,
+    /// The end of that is to be told, too.
+    initial_end: bool,
+    /// All changes up to here have been told.
     position: u64,
     bookmarks: bool,
     next_bookmark: Instant,
     deadline: Instant,
-    ready: VecDeque<Bytes>,
-    columns_told: bool,
+    lines: Lines,
     over: bool,
+}
+
+/// Writes lines, and holds those that are still to be sent.
+struct Lines {
+    form: Form,
+    columns_told: bool,
+    text: BytesMut,
 }
 
 pub(super) async fn handle(call: Call) -> Result<Response<Body>> {
     let options = ListOptions::parse(&call.query)?;
-    let selection = Selection::parse(&call, &options)?;
+    let selection = Arc::new(Selection::parse(&call, &options)?);
     let revision = options.revision()?.unwrap_or(0);
     if revision > 0 {
         super::list::wait_until_visible(&call, revision).await?;
@@ -55,20 +68,29 @@ pub(super) async fn handle(call: Call) -> Result<Response<Body>> {
     let spread = call.state.random.next_u64() % LONGEST.as_secs();
     let longest = options.timeout.unwrap_or(LONGEST + Duration::from_secs(spread));
     let partition = call.partition();
-    let mut watcher = Watcher {
-        reached: partition.subscribe(),
+    let reached = partition.subscribe();
+    let (mut initial, mut position) = (Vec::new(), revision);
+    if options.initial_events.unwrap_or(revision == 0) {
+        let (all, at) = partition.snapshot(call.state.cache.revision(), &selection.prefix);
+        (initial, position) = (selection.find(&call, all, 0).await.objects, at);
+    } else if revision == 0 {
+        position = call.state.cache.revision().max(*reached.borrow());
+    }
+    let form = Form { resource: call.resource.clone(), view: call.view, now: call.now };
+    let watcher = Watcher {
+        reached,
         selection,
-        position: revision,
+        initial: initial.into_iter(),
+        initial_end: options.initial_events == Some(true) && options.bookmarks,
+        position,
         bookmarks: options.bookmarks,
         next_bookmark: now + BOOKMARK,
         deadline: now + longest,
-        ready: VecDeque::new(),
-        columns_told: false,
+        lines: Lines { form, columns_told: false, text: BytesMut::new() },
         over: false,
         partition,
         call,
     };
-    watcher.begin(&options, revision);
     let stream = futures::stream::unfold(watcher, |mut watcher| async move {
         watcher.next().await.map(|bytes| (bytes, watcher))
     });
@@ -76,61 +98,52 @@ pub(super) async fn handle(call: Call) -> Result<Response<Body>> {
 }
 
 impl Watcher {
-    /// Sends what there is already, where the client wants that.
-    fn begin(&mut self, options: &ListOptions, revision: u64) {
-        let initial = options.initial_events.unwrap_or(revision == 0);
-        if initial {
-            let snapshot = self.partition.snapshot(
-                self.call.state.cache.revision(),
-                &self.selection.prefix,
-                0,
-                |stored| self.selection.takes(stored),
-            );
-            self.position = snapshot.revision;
-            for stored in &snapshot.objects {
-                let line = self.line("ADDED", stored);
-                self.ready.push_back(line);
-            }
-            if options.initial_events == Some(true) && self.bookmarks {
-                let line = self.bookmark(true);
-                self.ready.push_back(line);
-            }
-        } else if revision == 0 {
-            self.position = self.call.state.cache.revision().max(*self.reached.borrow());
-        }
-    }
-
     async fn next(&mut self) -> Option<Bytes> {
         loop {
-            if let Some(batch) = self.take_ready() {
-                return Some(batch);
+            if !self.lines.text.is_empty() {
+                return Some(self.lines.text.split().freeze());
             }
             if self.over {
                 return None;
             }
+            if self.initial.len() > 0 {
+                self.tell_initial().await;
+                continue;
+            }
+            if std::mem::take(&mut self.initial_end) {
+                // Its memory is given back: a watch lives for long.
+                self.initial = Vec::new().into_iter();
+                self.bookmark(true);
+                continue;
+            }
             self.reached.mark_unchanged();
             // Read before the changes: whatever is visible by now is among them.
             let visible = self.call.state.cache.revision();
-            match self.partition.changes(self.position) {
+            match self.partition.changes(self.position, CHANGES) {
                 Err(gap) => {
-                    self.fail(
-                        &Status::expired(format!(
-                            "too old resource version: {} ({})",
-                            self.position, gap.oldest
-                        ))
-                        .into(),
-                    );
+                    let why = format!("too old resource version: {} ({})", self.position, gap.oldest);
+                    self.fail(&Status::expired(why).into());
                     continue;
                 }
                 Ok(changes) => {
-                    for change in &changes {
+                    // Those that do not fit into a batch are read again; one revision is never cut.
+                    let mut rest = changes.iter().peekable();
+                    while let Some(change) = rest.next() {
                         self.tell(change);
+                        self.position = self.position.max(change.revision);
+                        let whole = rest.peek().is_none_or(|next| next.revision != change.revision);
+                        if whole && self.lines.text.len() >= BATCH {
+                            break;
+                        }
                     }
-                    let last = changes.last().map_or(0, |c| c.revision);
-                    self.position = self.position.max(last).max(visible);
+                    if rest.peek().is_some() || changes.len() >= CHANGES {
+                        tokio::task::coop::consume_budget().await;
+                        continue;
+                    }
+                    self.position = self.position.max(visible);
                 }
             }
-            if !self.ready.is_empty() {
+            if !self.lines.text.is_empty() {
                 continue;
             }
             let stop = self.call.state.stop.clone();
@@ -141,17 +154,34 @@ impl Watcher {
                 () = tokio::time::sleep_until(self.next_bookmark), if self.bookmarks => {
                     self.next_bookmark = Instant::now() + BOOKMARK;
                     self.position = self.position.max(self.settled());
-                    let line = self.bookmark(false);
-                    self.ready.push_back(line);
+                    self.bookmark(false);
                 }
             }
         }
     }
 
+    /// Writes a batch of what there was at the beginning.
+    async fn tell_initial(&mut self) {
+        if self.lines.form.is_ready() {
+            tokio::task::coop::consume_budget().await;
+            self.lines.add(&mut self.initial);
+            return;
+        }
+        let own = self.call.identity.is_component();
+        let copy = self.lines.copy();
+        let mut lines = std::mem::replace(&mut self.lines, copy);
+        let mut initial = std::mem::take(&mut self.initial);
+        let step = move || {
+            lines.add(&mut initial);
+            (lines, initial)
+        };
+        (self.lines, self.initial) = self.call.state.workers.step(own, step).await;
+    }
+
     /// How far nothing has happened since the last change was read; the position where in doubt.
     fn settled(&self) -> u64 {
         let visible = self.call.state.cache.revision();
-        match self.partition.changes(self.position) {
+        match self.partition.changes(self.position, 1) {
             Ok(changes) if changes.is_empty() => visible,
             _ => self.position,
         }
@@ -160,45 +190,22 @@ impl Watcher {
     fn tell(&mut self, change: &Change) {
         let is = !change.deleted && self.selection.takes(&change.stored);
         let was = change.previous.as_ref().is_some_and(|p| self.selection.takes(p));
-        let line = match (was, is) {
-            (false, false) => return,
-            // The usual case, for which one line serves all watchers.
-            (true, true) if self.is_plain() => change.frame().clone(),
-            (false, true) if self.is_plain() && change.previous.is_none() => change.frame().clone(),
-            (true, false) if self.is_plain() && change.deleted => change.frame().clone(),
-            (true, true) => self.line("MODIFIED", &change.stored),
-            (false, true) => self.line("ADDED", &change.stored),
+        let now = self.call.state.clock.now();
+        match (was, is) {
+            (false, false) => {}
+            (true, true) => self.lines.line("MODIFIED", &change.stored, now),
+            (false, true) => self.lines.line("ADDED", &change.stored, now),
             // Out of sight, though it may still be there: the client is told how it was last seen.
             (true, false) => match &change.previous {
-                Some(previous) if !change.deleted => self.line("DELETED", &previous.at(change.revision)),
-                _ => self.line("DELETED", &change.stored),
+                Some(previous) if !change.deleted => {
+                    self.lines.line("DELETED", &previous.at(change.revision), now);
+                }
+                _ => self.lines.line("DELETED", &change.stored, now),
             },
-        };
-        self.ready.push_back(line);
+        }
     }
 
-    fn is_plain(&self) -> bool {
-        self.call.view == View::Full && self.call.resource.storage.conversion.is_none()
-    }
-
-    fn line(&mut self, kind: &str, stored: &Stored) -> Bytes {
-        let resource = &self.call.resource;
-        let View::Table(include) = self.call.view else {
-            return frame(kind, &self.call.view.object_bytes(resource, stored, self.call.now));
-        };
-        // The columns are told once; ages are as of now.
-        let first = !std::mem::replace(&mut self.columns_told, true);
-        let object = from_stored(resource, stored);
-        let metadata = ListMetadata {
-            resource_version: object.resource_version().to_owned(),
-            ..ListMetadata::default()
-        };
-        let now = self.call.state.clock.now();
-        let table = table(&resource.gvk(), [&object], &metadata, include, first, now);
-        frame(kind, table.to_string().as_bytes())
-    }
-
-    fn bookmark(&self, initial_end: bool) -> Bytes {
+    fn bookmark(&mut self, initial_end: bool) {
         let resource = &self.call.resource;
         let (kind, api_version) = match self.call.view {
             View::Metadata => ("PartialObjectMetadata".to_owned(), "meta.k8s.io/v1".to_owned()),
@@ -209,36 +216,52 @@ impl Watcher {
             metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
         }
         let object = json!({"kind": kind, "apiVersion": api_version, "metadata": metadata});
-        frame("BOOKMARK", object.to_string().as_bytes())
+        frame(&mut self.lines.text, "BOOKMARK", object.to_string().as_bytes());
     }
 
     fn end(&mut self) {
         self.over = true;
         if self.bookmarks {
             self.position = self.position.max(self.settled());
-            let line = self.bookmark(false);
-            self.ready.push_back(line);
+            self.bookmark(false);
         }
     }
 
     fn fail(&mut self, error: &Error) {
         self.over = true;
-        self.ready.push_back(frame("ERROR", &error.encoded()));
+        frame(&mut self.lines.text, "ERROR", &error.encoded());
+    }
+}
+
+impl Lines {
+    /// Tells of objects that are there, a batch of them.
+    fn add(&mut self, objects: &mut std::vec::IntoIter<Arc<Stored>>) {
+        let now = self.form.now;
+        while self.text.len() < BATCH {
+            let Some(stored) = objects.next() else { return };
+            self.line("ADDED", &stored, now);
+        }
     }
 
-    fn take_ready(&mut self) -> Option<Bytes> {
-        let first = self.ready.pop_front()?;
-        if self.ready.is_empty() {
-            return Some(first);
-        }
-        let mut batch = BytesMut::from(&first[..]);
-        while let Some(line) = self.ready.pop_front() {
-            if batch.len() + line.len() > BATCH {
-                self.ready.push_front(line);
-                break;
-            }
-            batch.extend_from_slice(&line);
-        }
-        Some(batch.freeze())
+    fn line(&mut self, kind: &str, stored: &Stored, now: base::Timestamp) {
+        let resource = &self.form.resource;
+        let View::Table(include) = self.form.view else {
+            frame(&mut self.text, kind, &self.form.text(stored));
+            return;
+        };
+        // The columns are told once; ages are as of now.
+        let first = !std::mem::replace(&mut self.columns_told, true);
+        let object = from_stored(resource, stored);
+        let metadata = ListMetadata {
+            resource_version: object.resource_version().to_owned(),
+            ..ListMetadata::default()
+        };
+        let table = table(&resource.gvk(), [&object], &metadata, include, first, now);
+        frame(&mut self.text, kind, table.to_string().as_bytes());
+    }
+
+    /// The same without what has been written.
+    fn copy(&self) -> Self {
+        Self { form: self.form.clone(), columns_told: self.columns_told, text: BytesMut::new() }
     }
 }

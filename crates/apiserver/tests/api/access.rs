@@ -13,8 +13,10 @@ use crate::cluster::{Cluster, named, pod};
 
 const ACCOUNTS: &str = "/api/v1/namespaces/default/serviceaccounts";
 
-/// Makes a request over a connection of its own; gives code and body.
-async fn ask(cluster: &Cluster, client: Option<&Identity>, token: Option<&str>, path: &str) -> (u16, String) {
+pub type Connection = tokio_rustls::client::TlsStream<tokio::net::TcpStream>;
+
+/// A connection of its own, for a client with such a certificate, or none.
+pub async fn connect(cluster: &Cluster, client: Option<&Identity>, protocol: &str) -> Connection {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut roots = rustls::RootCertStore::empty();
     roots.add(cluster.authority.certificate().clone()).expect("a certificate");
@@ -22,7 +24,7 @@ async fn ask(cluster: &Cluster, client: Option<&Identity>, token: Option<&str>, 
         .with_safe_default_protocol_versions()
         .expect("versions")
         .with_root_certificates(roots);
-    let config = match client {
+    let mut config = match client {
         None => config.with_no_client_auth(),
         Some(identity) => {
             let issued = cluster.authority.issue_client(identity, Duration::from_secs(3600)).expect("issue");
@@ -31,21 +33,39 @@ async fn ask(cluster: &Cluster, client: Option<&Identity>, token: Option<&str>, 
             config.with_client_auth_cert(chain, key).expect("a client certificate")
         }
     };
+    config.alpn_protocols = vec![protocol.as_bytes().to_vec()];
     let stream = tokio::net::TcpStream::connect(cluster.address).await.expect("connect");
     let name = ServerName::try_from("kubernetes.default.svc").expect("a name");
     let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
-    let mut stream = connector.connect(name, stream).await.expect("the certificate has that name");
-    let authorization = token.map(|t| format!("Authorization: Bearer {t}\r\n")).unwrap_or_default();
-    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\n{authorization}Connection: close\r\n\r\n");
+    connector.connect(name, stream).await.expect("the certificate has that name")
+}
+
+/// Sends a request's text and gives the answer's code and body, once the server ends the connection.
+pub async fn exchange(stream: &mut Connection, request: &str) -> (u16, String) {
     stream.write_all(request.as_bytes()).await.expect("write");
     let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).await.expect("read");
+    // A server that has not read everything may cut the connection after its answer.
+    let _ = stream.read_to_end(&mut answer).await;
     let answer = String::from_utf8(answer).expect("text");
-    let code = answer.split(' ').nth(1).and_then(|c| c.parse().ok()).expect("a status line");
+    let code = answer.split(' ').nth(1).and_then(|c| c.parse().ok());
+    let code = code.unwrap_or_else(|| panic!("no status line: {answer}"));
     (code, answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default())
 }
 
-fn message(body: &str) -> String {
+/// Makes a request over a connection of its own; gives code and body.
+pub async fn ask(
+    cluster: &Cluster,
+    client: Option<&Identity>,
+    token: Option<&str>,
+    path: &str,
+) -> (u16, String) {
+    let mut stream = connect(cluster, client, "http/1.1").await;
+    let authorization = token.map(|t| format!("Authorization: Bearer {t}\r\n")).unwrap_or_default();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\n{authorization}Connection: close\r\n\r\n");
+    exchange(&mut stream, &request).await
+}
+
+pub fn message(body: &str) -> String {
     let status: Value = serde_json::from_str(body).unwrap_or_default();
     status["message"].as_str().unwrap_or_default().to_owned()
 }

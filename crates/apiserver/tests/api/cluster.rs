@@ -35,24 +35,26 @@ impl Cluster {
     }
 
     /// Stops the server as SIGTERM does, and starts another on what it left.
-    pub async fn restart(mut self) -> Self {
+    pub async fn restart(self) -> Self {
+        self.restart_after(async |_| {}).await
+    }
+
+    /// As [`Cluster::restart`], and does something to the store in between.
+    pub async fn restart_after(mut self, change: impl AsyncFnOnce(&store::Embedded)) -> Self {
         self.shutdown.cancel();
         let serving = self.serving.take().expect("it was running");
         serving.await.expect("serving ends without a panic");
         let root = self.root.take().expect("it had a root");
         // The store is closed with its last holder.
         drop(self);
+        let store = open_store(&root).await;
+        change(&store).await;
+        drop(store);
         Self::open(root).await
     }
 
     async fn open(root: tempfile::TempDir) -> Self {
-        let clock = Arc::new(base::SystemClock::new());
-        let path = root.path().join("store");
-        let store = testkit::wait_until_async("the store to be free", || {
-            let opened = store::Embedded::open(&path, store::Options::default(), clock.clone());
-            async move { opened.map_err(|e| e.to_string()) }
-        })
-        .await;
+        let store = open_store(&root).await;
         let mut config = Config::new(root.path().join("pki"), Arc::new(nodes::Echo));
         config.address = "127.0.0.1:0".parse().expect("an address");
         let kubeconfig = root.path().join("kubeconfig");
@@ -104,6 +106,16 @@ impl Cluster {
         assert_eq!(response.status(), 200, "{path}");
         Watch { response, buffer: Vec::new() }
     }
+}
+
+async fn open_store(root: &tempfile::TempDir) -> store::Embedded {
+    let clock = Arc::new(base::SystemClock::new());
+    let path = root.path().join("store");
+    testkit::wait_until_async("the store to be free", || {
+        let opened = store::Embedded::open(&path, store::Options::default(), clock.clone());
+        async move { opened.map_err(|e| e.to_string()) }
+    })
+    .await
 }
 
 impl Drop for Cluster {

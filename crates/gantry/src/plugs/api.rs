@@ -5,6 +5,7 @@ use bytes::Bytes;
 use client::transport::{Body, Transport, TransportError, body};
 use futures::future::BoxFuture;
 use http::{Request, Response};
+use http_body_util::BodyExt as _;
 
 /// Calls the API server as a fixed identity.
 #[derive(Clone)]
@@ -23,7 +24,11 @@ impl Transport for InProcess {
     fn send(&self, request: Request<Bytes>) -> BoxFuture<'_, Result<Response<Body>, TransportError>> {
         Box::pin(async move {
             let answer = self.handle.call(request, self.identity.clone()).await;
-            Ok(answer.map(body))
+            let broken = |source| TransportError::Broken {
+                server: "the API server of this process".to_owned(),
+                source: Box::new(source),
+            };
+            Ok(answer.map(|answer| body(answer.map_err(broken))))
         })
     }
 }

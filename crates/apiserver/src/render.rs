@@ -1,0 +1,125 @@
+//! The text of many objects, made piece by piece while the client reads.
+//!
+//! What a client has asked for is held as references to the objects as they were; their texts are copied,
+//! cut to metadata, or made into rows only as fast as the client takes them.
+
+use std::sync::Arc;
+
+use base::Timestamp;
+use bytes::{Bytes, BytesMut};
+use model::Object;
+
+use crate::body::{Body, CHUNK, Chunks, Length};
+use crate::cache::Stored;
+use crate::negotiate::{View, from_stored};
+use crate::resource::Resource;
+use crate::state::State;
+use crate::table::{Include, row};
+
+/// So many objects whose texts have to be made are quicker made at once than elsewhere.
+const FEW: usize = 16;
+/// About how long the text of an object is, for what is decided before it is made.
+const USUAL: usize = 1024;
+
+/// How one object is written.
+#[derive(Clone)]
+pub(crate) struct Form {
+    pub(crate) resource: Arc<Resource>,
+    pub(crate) view: View,
+    pub(crate) now: Timestamp,
+}
+
+/// The objects of a list that are still to be written.
+struct Items {
+    form: Form,
+    objects: std::vec::IntoIter<Arc<Stored>>,
+    /// What comes before the next object.
+    before: Vec<u8>,
+    /// What comes after the last one, until it has been written.
+    after: Option<&'static [u8]>,
+}
+
+impl Form {
+    /// Whether the text is there already, to be copied.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.view == View::Full && self.resource.storage.conversion.is_none()
+    }
+
+    /// The object's text: as an item of a list, or a row of a table.
+    pub(crate) fn text(&self, stored: &Stored) -> Bytes {
+        match self.view {
+            View::Table(include) => self.row(&from_stored(&self.resource, stored), include),
+            _ => self.view.object_bytes(&self.resource, stored, self.now),
+        }
+    }
+
+    fn row(&self, object: &Object, include: Include) -> Bytes {
+        row(&self.resource.gvk(), object, include, self.now).to_string().into()
+    }
+}
+
+/// The body of a list: `head`, the objects with commas between them, `tail`.
+pub(crate) fn list(
+    state: &Arc<State>,
+    own: bool,
+    form: Form,
+    objects: Vec<Arc<Stored>>,
+    head: Vec<u8>,
+    tail: &'static [u8],
+) -> Body {
+    let ready = form.is_ready();
+    let length = if ready {
+        let texts: usize = objects.iter().map(|stored| stored.bytes().len()).sum();
+        head.len() + texts + objects.len().saturating_sub(1) + tail.len()
+    } else {
+        head.len() + objects.len() * USUAL
+    };
+    let small = if ready { length <= 4 * CHUNK } else { objects.len() <= FEW };
+    let mut items = Items { form, objects: objects.into_iter(), before: head, after: Some(tail) };
+    if small {
+        let mut chunks = Chunks::default();
+        while let Some(piece) = items.next() {
+            chunks.push(&piece);
+        }
+        return chunks.into_body();
+    }
+    if ready {
+        let stream = futures::stream::unfold(items, |mut items| async move {
+            // Copying is quick, but who reads a long list in this process would never pause.
+            tokio::task::coop::consume_budget().await;
+            items.next().map(|piece| (piece, items))
+        });
+        return Body::measured(stream, Length::Exactly(length));
+    }
+    let stream = futures::stream::unfold((state.clone(), items), move |(state, mut items)| async move {
+        let (piece, items) = state
+            .workers
+            .step(own, move || {
+                let piece = items.next();
+                (piece, items)
+            })
+            .await;
+        piece.map(|piece| (piece, (state, items)))
+    });
+    Body::measured(stream, Length::About(length))
+}
+
+impl Iterator for Items {
+    type Item = Bytes;
+
+    /// The next piece, of about [`CHUNK`] bytes.
+    fn next(&mut self) -> Option<Bytes> {
+        let mut piece = BytesMut::from(&std::mem::take(&mut self.before)[..]);
+        while piece.len() < CHUNK {
+            let Some(stored) = self.objects.next() else {
+                piece.extend_from_slice(self.after.take().unwrap_or_default());
+                break;
+            };
+            piece.extend_from_slice(&self.form.text(&stored));
+            if self.objects.len() > 0 {
+                piece.extend_from_slice(b",");
+            }
+        }
+        (!piece.is_empty()).then(|| piece.freeze())
+    }
+}

@@ -1,0 +1,152 @@
+//! Addresses and ports of services: no two have the same, whatever happens at once.
+
+use std::collections::HashMap;
+
+use futures::future::join_all;
+use serde_json::{Value, json};
+use store::Store as _;
+
+use crate::cluster::Cluster;
+
+const SERVICES: &str = "/api/v1/namespaces/default/services";
+
+fn service(name: &str, node_port: Option<u16>) -> Value {
+    let mut port = json!({"port": 80});
+    if let Some(number) = node_port {
+        port["nodePort"] = json!(number);
+    }
+    json!({
+        "apiVersion": "v1", "kind": "Service", "metadata": {"name": name},
+        "spec": {"type": "NodePort", "selector": {"app": name}, "ports": [port]},
+    })
+}
+
+/// Who has which port and address; fails where two have the same.
+async fn check_unique(cluster: &Cluster, when: &str) {
+    let (_, list) = cluster.get("/api/v1/services").await;
+    let mut holders: HashMap<String, String> = HashMap::new();
+    for service in list["items"].as_array().expect("a list") {
+        let name = service["metadata"]["name"].as_str().unwrap_or_default();
+        let ports = service["spec"]["ports"].as_array().into_iter().flatten().map(|port| &port["nodePort"]);
+        let mut all: Vec<String> = ports.filter(|port| !port.is_null()).map(Value::to_string).collect();
+        all.push(service["spec"]["clusterIP"].to_string());
+        all.push(service["spec"]["healthCheckNodePort"].to_string());
+        all.retain(|held| held != "null" && held != "\"None\"");
+        all.sort();
+        all.dedup();
+        for held in all {
+            if let Some(other) = holders.insert(held.clone(), name.to_owned()) {
+                panic!("{when}: {name} and {other} both have {held}");
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_services_never_get_one_port_however_they_change_at_once() {
+    let cluster = Cluster::start().await;
+    let names = ["a", "b", "c", "d"];
+    for (index, name) in names.iter().enumerate() {
+        cluster.ok("POST", SERVICES, &service(name, Some(31000 + index as u16))).await;
+    }
+    for round in 0..150u16 {
+        // All want the same port, some twice at once; some go back to another; some come anew.
+        let wanted = 31010 + round % 7;
+        let moves = names.iter().flat_map(|name| {
+            let path = format!("{SERVICES}/{name}");
+            [wanted, 31010 + (wanted + 1) % 7].map(|number| {
+                let (cluster, path) = (&cluster, path.clone());
+                async move {
+                    let patch =
+                        json!({"spec": {"ports": [{"port": 80, "protocol": "TCP", "nodePort": number}]}});
+                    let (code, answer) = cluster.send("PATCH", &path, &patch).await;
+                    assert!(matches!(code, 200 | 409 | 422), "{code} {answer}");
+                }
+            })
+        });
+        let comes = (0..3).map(|index| {
+            let (cluster, name) = (&cluster, format!("new{index}"));
+            async move {
+                let wanted = (index > 0).then_some(wanted);
+                let (code, answer) = cluster.send("POST", SERVICES, &service(&name, wanted)).await;
+                assert!(matches!(code, 201 | 409 | 422), "{code} {answer}");
+            }
+        });
+        tokio::join!(join_all(moves), join_all(comes));
+        check_unique(&cluster, &format!("round {round}")).await;
+        for index in 0..3 {
+            cluster.send("DELETE", &format!("{SERVICES}/new{index}"), &json!({})).await;
+        }
+    }
+    // What was let go of can be had again, and what is held cannot.
+    let (_, list) = cluster.get(SERVICES).await;
+    let held: Vec<u16> = list["items"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .filter_map(|service| service["spec"]["ports"][0]["nodePort"].as_u64()?.try_into().ok())
+        .collect();
+    for number in 31000..31020 {
+        let (code, answer) = cluster.send("POST", SERVICES, &service("probe", Some(number))).await;
+        let expected = if held.contains(&number) { 422 } else { 201 };
+        assert_eq!(code, expected, "{number}: {answer}");
+        if code == 201 {
+            cluster.ok("DELETE", &format!("{SERVICES}/probe"), &json!({})).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_held_outlives_a_restart_and_is_made_whole_from_the_services() {
+    let cluster = Cluster::start().await;
+    let mut balanced = service("balanced", Some(31001));
+    balanced["spec"]["type"] = json!("LoadBalancer");
+    balanced["spec"]["externalTrafficPolicy"] = json!("Local");
+    let made = cluster.ok("POST", SERVICES, &balanced).await;
+    let health = made["spec"]["healthCheckNodePort"].as_u64().expect("a port for health checks");
+    let address = made["spec"]["clusterIP"].clone();
+    let cluster = cluster.restart().await;
+    for number in [31001, health] {
+        let wanted = u16::try_from(number).expect("a port");
+        let (code, answer) = cluster.send("POST", SERVICES, &service("other", Some(wanted))).await;
+        assert_eq!(code, 422, "{answer}");
+        assert!(answer["message"].as_str().is_some_and(|why| why.contains("already allocated")), "{answer}");
+    }
+    let mut same_address = service("other", None);
+    same_address["spec"]["clusterIP"] = address.clone();
+    assert_eq!(cluster.send("POST", SERVICES, &same_address).await.0, 422);
+
+    // As an earlier version left it: services without entries, and entries without services.
+    let cluster = cluster
+        .restart_after(async |store| {
+            let all =
+                store.range(store::Range::new(store::KeyRange::prefix("/registry/"))).await.expect("range");
+            let entries: Vec<String> = all
+                .items
+                .iter()
+                .map(|kv| kv.key_str().to_owned())
+                .filter(|key| key.contains("/ipaddresses/") || key.contains("/nodeports/"))
+                .collect();
+            assert!(entries.len() >= 4, "{entries:?}");
+            for key in entries {
+                let stray = key.replace("/31001", "/31777");
+                let txn = store::Txn::new().then(store::Op::Delete(store::KeyRange::key(key)));
+                store.txn(txn).await.expect("delete");
+                if stray.ends_with("/31777") {
+                    let value = r#"{"kind":"NodePort","apiVersion":"x/v1","metadata":{"name":"31777"}}"#;
+                    let put = store::Put::new(stray, value.as_bytes().to_vec());
+                    store.txn(store::Txn::new().then(store::Op::Put(put))).await.expect("put");
+                }
+            }
+        })
+        .await;
+    assert_eq!(cluster.send("POST", SERVICES, &service("other", Some(31001))).await.0, 422);
+    assert_eq!(cluster.send("POST", SERVICES, &same_address).await.0, 422);
+    cluster.ok("POST", SERVICES, &service("stray", Some(31777))).await;
+    // Its name is free again with it.
+    cluster.ok("DELETE", &format!("{SERVICES}/balanced"), &json!({})).await;
+    same_address["metadata"]["name"] = json!("heir");
+    cluster.ok("POST", SERVICES, &same_address).await;
+    cluster.ok("POST", SERVICES, &service("other", Some(31001))).await;
+    check_unique(&cluster, "at the end").await;
+}
