@@ -24,6 +24,9 @@ use crate::services::Services;
 /// The version of Kubernetes whose API is served.
 const KUBERNETES_VERSION: &str = "v1.36.0";
 
+/// How often free memory is given back to the system.
+const GIVE_BACK: Duration = Duration::from_secs(30);
+
 /// How long each service may take to stop.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -107,6 +110,13 @@ pub(crate) async fn serve(config: &Config, signal: impl Future<Output = &'static
                 .await
                 .context("serve the Docker API")
         }
+    });
+    services.start("memory", GRACE, async move |stop| {
+        while stop.run_until_cancelled(tokio::time::sleep(GIVE_BACK)).await.is_some() {
+            // Its panics, if it had any, would be its own: the next turn comes all the same.
+            let _ = tokio::task::spawn_blocking(runtime::memory::give_back).await;
+        }
+        Ok(())
     });
     services.start("readiness", GRACE, {
         let client = client(Identity::administrator());

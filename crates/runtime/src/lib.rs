@@ -6,8 +6,8 @@
 //! through the module `launch`, the only place that clones.
 //!
 //! Nothing here may be called from a process with more than one thread, except
-//! [`shim::launch`], [`shim::protocol`], [`spec`], [`defaults`], [`seccomp`], [`features`], [`signal`]
-//! and [`cgroup`].
+//! [`shim::launch`], [`shim::protocol`], [`spec`], [`defaults`], [`seccomp`], [`features`], [`signal`],
+//! [`memory`] and [`cgroup`].
 
 pub mod cgroup;
 pub mod cli;
@@ -15,6 +15,7 @@ pub mod defaults;
 pub mod features;
 pub mod held;
 pub mod init;
+pub mod memory;
 pub mod rootfs;
 pub mod seccomp;
 pub mod shim;

@@ -13,9 +13,14 @@ pub(super) fn run(config: &Config) -> anyhow::Result<ExitCode> {
         "gantry up makes namespaces, mounts and networks: run it as root"
     );
     crate::log::start(&config.log, std::env::var("JOURNAL_STREAM").ok().as_deref())?;
+    base::panics::watch(|panic| {
+        let place = panic.place.as_deref().unwrap_or_default();
+        tracing::error!(place, message = panic.message, "panic");
+    });
     crate::modules::load()?;
     // One provider of cryptography for all of TLS, before anything uses it.
     let _ = rustls::crypto::ring::default_provider().install_default();
+    runtime::memory::configure();
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")?;
     runtime.block_on(async {
