@@ -1,8 +1,8 @@
-//! `/dev/shm`: memory with a limit, whoever shares it.
+//! `/dev/shm`, memory with a limit whoever shares it, and the limits of all containers of a sandbox.
 
 mod support;
 
-use engine::container::NamespaceMode;
+use engine::container::{NamespaceMode, Resources};
 use engine::sandbox::SandboxSpec;
 use engine::{ContainerId, ContainerSpec, Engine};
 use support::{create, logs, on_host, output, remove_all, shell, start, wait};
@@ -63,5 +63,62 @@ fn the_containers_of_a_sandbox_share_memory_with_a_limit_and_leave_none_behind()
         let mounts = std::fs::read_to_string("/proc/self/mounts").expect("read");
         let here = host.directory.path().to_str().expect("text");
         assert!(!mounts.lines().any(|line| line.contains(here)), "{mounts}");
+    });
+}
+
+/// A file of a group in the hierarchy of a controller, by its name in cgroup v1 and in v2.
+fn group_file(controller: &str, group: &str, v1: &str, v2: &str) -> String {
+    let unified = std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
+    let path = match unified {
+        true => format!("/sys/fs/cgroup/{group}/{v2}"),
+        false => format!("/sys/fs/cgroup/{controller}/{group}/{v1}"),
+    };
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}")).trim().to_owned()
+}
+
+#[test]
+fn what_the_containers_of_a_sandbox_take_together_is_limited() {
+    on_host(|host, engine| async move {
+        let weight = Resources { cpu_shares: Some(2048), ..Resources::default() };
+        engine.group_apply("pods/burstable", weight).await.expect("weigh a class");
+        let limits = Resources {
+            cpu_shares: Some(512),
+            cpu_period: Some(100_000),
+            cpu_quota: Some(50_000),
+            memory: Some(64 << 20),
+            memory_swap: Some(64 << 20),
+            ..Resources::default()
+        };
+        let spec = SandboxSpec {
+            cgroup_parent: Some("pods/burstable".to_owned()),
+            resources: limits,
+            ..SandboxSpec::default()
+        };
+        let sandbox = engine.sandbox_create(spec).await.expect("make a sandbox");
+        let mut member =
+            ContainerSpec { sandbox: Some(sandbox.clone()), ..shell("cat /proc/self/cgroup; sleep 1000") };
+        member.resources.oom_group = true;
+        member.namespaces.cgroup = NamespaceMode::Host;
+        let id = start(&engine, member).await;
+        let class = format!("{}/pods/burstable", host.config().instance);
+        let own = format!("{class}/{sandbox}");
+        testkit::wait_until_async("the container to tell its groups", || async {
+            let (out, _) = logs(&engine, &id).await;
+            let inside = out.lines().filter(|line| line.ends_with(&format!("{own}/{id}"))).count();
+            if inside > 0 { Ok(()) } else { Err(out) }
+        })
+        .await;
+        assert_eq!(group_file("memory", &own, "memory.limit_in_bytes", "memory.max"), (64 << 20).to_string());
+        let quota = group_file("cpu", &own, "cpu.cfs_quota_us", "cpu.max");
+        assert!(matches!(quota.as_str(), "50000" | "50000 100000"), "{quota}");
+        if !std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
+            assert_eq!(group_file("cpu", &class, "cpu.shares", ""), "2048");
+            assert_eq!(group_file("cpu", &own, "cpu.shares", ""), "512");
+        } else {
+            assert_eq!(group_file("", &format!("{own}/{id}"), "", "memory.oom.group"), "1");
+        }
+        remove_all(&engine).await;
+        let left = std::path::Path::new("/sys/fs/cgroup/memory").join(&own);
+        assert!(!left.exists(), "the sandbox's group is still there");
     });
 }
