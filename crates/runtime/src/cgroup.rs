@@ -11,7 +11,7 @@ mod stats;
 mod v1;
 mod v2;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::Permissions;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -162,12 +162,32 @@ impl Cgroup {
 
     /// Stops its processes from running; returns once they stand still.
     pub fn freeze(&self) -> Result<(), CgroupError> {
-        if self.is_v2() { v2::set_frozen(self, true) } else { v1::set_frozen(self, true) }
+        self.set_frozen(true)
     }
 
     /// Lets them run again.
     pub fn thaw(&self) -> Result<(), CgroupError> {
-        if self.is_v2() { v2::set_frozen(self, false) } else { v1::set_frozen(self, false) }
+        self.set_frozen(false)
+    }
+
+    /// Asks for its processes to stand still, or to go on, and says whether they do: it takes a
+    /// moment, after which the caller asks again. Does not wait.
+    pub fn ask_frozen(&self, frozen: bool) -> Result<bool, CgroupError> {
+        if self.is_v2() { v2::ask_frozen(self, frozen) } else { v1::ask_frozen(self, frozen) }
+    }
+
+    fn set_frozen(&self, frozen: bool) -> Result<(), CgroupError> {
+        for _ in 0..FREEZE_ROUNDS {
+            if self.ask_frozen(frozen)? {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        if frozen {
+            // Better running than half frozen.
+            let _ = self.ask_frozen(false);
+        }
+        Err(CgroupError::Busy(self.path.clone()))
     }
 
     /// Whether its processes stand still.
@@ -177,7 +197,19 @@ impl Cgroup {
 
     /// Sends a signal to every process in the group and those below it.
     pub fn signal_all(&self, signal: i32) -> Result<(), CgroupError> {
-        for pids in self.pids()?.chunks(HELD_AT_ONCE) {
+        self.signal_new(signal, &mut BTreeSet::new()).map(drop)
+    }
+
+    /// Kills every process in the group and those below it, those included that are being born, that
+    /// stand still or that wait for memory. Does not wait for their end.
+    pub fn kill_all(&self) -> Result<(), CgroupError> {
+        if self.is_v2() { v2::kill_all(self) } else { v1::kill_all(self) }
+    }
+
+    /// Signals the processes that are not among those `told`; whether there were any.
+    fn signal_new(&self, signal: i32, told: &mut BTreeSet<u32>) -> Result<bool, CgroupError> {
+        let new: Vec<u32> = self.pids()?.into_iter().filter(|pid| !told.contains(pid)).collect();
+        for pids in new.chunks(HELD_AT_ONCE) {
             let held = pids.iter().filter_map(|&pid| {
                 let number = Pid::from_raw(pid as i32)?;
                 Some((pid, pidfd_open(number, PidfdFlags::empty()).ok()?))
@@ -189,18 +221,40 @@ impl Cgroup {
                 let _ = crate::sys::signal::send(pidfd.as_fd(), signal);
             }
         }
-        Ok(())
+        told.extend(&new);
+        Ok(!new.is_empty())
     }
 
-    /// Kills every process in the group and those below it, those included that are being born.
-    pub fn kill_all(&self) -> Result<(), CgroupError> {
-        if self.is_v2() { v2::kill_all(self) } else { v1::kill_all(self) }
+    /// Kills round after round until a look finds nobody new: whoever was signalled cannot fork any
+    /// more, so this ends.
+    fn kill_by_number(&self) -> Result<(), CgroupError> {
+        let mut told = BTreeSet::new();
+        for _ in 0..KILL_ROUNDS {
+            if !self.signal_new(libc::SIGKILL, &mut told)? {
+                return Ok(());
+            }
+        }
+        Ok(())
     }
 
     /// Removes the group and those below it; it must have no processes. One that is not there is
     /// no error.
     pub fn remove(&self) -> Result<(), CgroupError> {
-        self.directories().iter().try_for_each(|directory| remove(directory))
+        for round in 0..REMOVE_ROUNDS {
+            if self.try_remove()? {
+                return Ok(());
+            }
+            if round > 0 {
+                std::thread::sleep(Duration::from_millis(1 << round.min(5)));
+            }
+        }
+        Err(CgroupError::Busy(self.path.clone()))
+    }
+
+    /// As [`Cgroup::remove`], without waiting: `false` while a group is busy, which one that has
+    /// just lost its last process can be for a moment.
+    pub fn try_remove(&self) -> Result<bool, CgroupError> {
+        self.directories().iter().try_fold(true, |gone, directory| Ok(remove(directory)? && gone))
     }
 
     /// How often the kernel killed a process of it for want of memory.
@@ -351,25 +405,28 @@ fn collect_pids(directory: &Path, pids: &mut Vec<u32>) -> Result<(), CgroupError
     children(directory).iter().try_for_each(|child| collect_pids(child, pids))
 }
 
-/// Removes a directory and those below it. A group that has just lost its last process can be busy
-/// for a moment.
-fn remove(directory: &Path) -> Result<(), CgroupError> {
-    for round in 0..REMOVE_ROUNDS {
-        match std::fs::remove_dir(directory) {
-            Ok(()) => return Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {
-                children(directory).iter().try_for_each(|child| remove(child))?;
-                if round > 0 {
-                    std::thread::sleep(Duration::from_millis(1 << round.min(5)));
-                }
+/// Removes a directory and those below it; `false` if one is busy.
+fn remove(directory: &Path) -> Result<bool, CgroupError> {
+    let failed = |source| CgroupError::File { what: "remove cgroup", path: directory.to_owned(), source };
+    let gone = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
+    match std::fs::remove_dir(directory) {
+        Ok(()) => Ok(true),
+        Err(error) if gone(&error) => Ok(true),
+        Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {
+            let below = children(directory);
+            if below.is_empty() {
+                return Ok(false);
             }
-            Err(source) => {
-                return Err(CgroupError::File { what: "remove cgroup", path: directory.to_owned(), source });
+            let all = below.iter().try_fold(true, |all, child| Ok(remove(child)? && all))?;
+            match std::fs::remove_dir(directory) {
+                Ok(()) => Ok(true),
+                Err(error) if gone(&error) => Ok(all),
+                Err(error) if error.raw_os_error() == Some(libc::EBUSY) => Ok(false),
+                Err(error) => Err(failed(error)),
             }
         }
+        Err(error) => Err(failed(error)),
     }
-    Err(CgroupError::Busy(directory.to_owned()))
 }
 
 /// How many processes of a group are held while they are signalled.
@@ -377,3 +434,9 @@ const HELD_AT_ONCE: usize = 256;
 
 /// How often a busy group is tried again: about a third of a second in all.
 const REMOVE_ROUNDS: u32 = 14;
+
+/// How often a group is looked at while it freezes: about half a second in all.
+const FREEZE_ROUNDS: u32 = 500;
+
+/// How often a group is looked at while it is killed; few are needed.
+const KILL_ROUNDS: u32 = 64;

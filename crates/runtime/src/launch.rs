@@ -19,12 +19,16 @@
 //!
 //! From the clone to the exec the new process has no descriptors but those that it needs, and may
 //! not be traced.
+//!
+//! [`create`] and [`join`] wait for the new process. A shim, which holds others meanwhile, begins
+//! with [`begin_create`] and [`begin_join`] and hears what comes of it when it comes ([`Making`]).
 
 mod channel;
 mod child;
 mod hooks;
 mod idmap;
 mod limits;
+mod making;
 mod parent;
 mod plan;
 mod prepare;
@@ -40,8 +44,9 @@ use crate::seccomp::{CompileError, Filter};
 use crate::shim::descriptors::Descriptors;
 use crate::spec::{Process, Spec};
 
-pub(crate) use hooks::run_all as run_hooks;
-pub(crate) use parent::{Pending, create, join};
+pub(crate) use hooks::{HookRun, run_all as run_hooks};
+pub(crate) use making::{Making, Progress};
+pub(crate) use parent::{begin_create, begin_join, create, join};
 pub(crate) use prepare::is_bind;
 
 /// A container to be made.
@@ -73,7 +78,7 @@ pub(crate) struct Container<'a> {
     pub(crate) no_new_keyring: bool,
     /// What its configuration names on the host, already open; then nothing is taken by its path.
     pub(crate) given: Option<Descriptors>,
-    /// Starts its program when a byte can be read from here; without it, [`Pending::release`] does.
+    /// Starts its program when a byte can be read from here; without it, [`Making::release`] does.
     pub(crate) release: Option<OwnedFd>,
 }
 

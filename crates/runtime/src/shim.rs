@@ -5,6 +5,10 @@
 //! writes their logs, waits for them and keeps how they ended. It goes on until it is told
 //! [`protocol::Request::Shutdown`]; if it is killed, its containers are killed by the kernel.
 //!
+//! It never waits: not for a process that it starts or kills, not for who asks, not for a hook.
+//! Whatever happens, and a clock, takes each of these a step further, and whoever asked is answered
+//! when it is done or has taken too long.
+//!
 //! The engine starts one with [`launch`] and talks to it over its socket in the words of
 //! [`protocol`]; [`Client`] does so synchronously.
 
@@ -15,12 +19,19 @@ mod become_shim;
 mod client;
 mod container;
 pub mod descriptors;
+mod ending;
+mod ends;
 mod launch;
+mod launching;
 mod log;
+mod notes;
 mod peer;
 mod process;
 mod requests;
 mod server;
+mod settle;
+mod stopping;
+mod streams;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -92,7 +92,8 @@ fn cve_2024_21626_a_working_directory_cannot_be_an_open_directory_of_the_host() 
         }
         let process = Process { cwd: cwd.into(), ..shell_process("cat ../../../../etc/machine-id") };
         let (container, exec) = ("held".to_owned(), id.clone());
-        let request = Request::Exec { container, exec, process, stdio: Stdio::default(), attach: None };
+        let request =
+            Request::Exec { container, exec, process, stdio: Stdio::default(), attach: None, limit: None };
         assert!(sandbox.client().ask(&request).is_err(), "a process joined at descriptor {number}");
     }
 }

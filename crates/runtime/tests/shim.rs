@@ -273,6 +273,7 @@ fn a_process_that_cannot_be_executed_says_why() {
             process,
             stdio: Stdio::default(),
             attach: None,
+            limit: None,
         }) {
             Err(ClientError::Refused(failure)) => assert_eq!(failure.kind, expected, "{failure}"),
             other => panic!("not refused: {other:?}"),

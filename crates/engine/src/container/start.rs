@@ -217,6 +217,8 @@ impl Engine {
                 log,
             },
             descriptors: descriptors.names(),
+            stop: None,
+            limit: None,
         };
         let started = async {
             let mut connection = shim.connect().await?;
@@ -224,7 +226,7 @@ impl Engine {
             // The shim has its own by now.
             drop(descriptors);
             self.connect_waiting(cell, shim).await?;
-            match connection.ask(&Request::StartContainer { container }).await? {
+            match connection.ask(&Request::StartContainer { container, limit: None }).await? {
                 runtime::shim::protocol::Response::Pid(pid) => Ok(pid),
                 other => Err(crate::shim::unexpected(&other)),
             }

@@ -74,6 +74,7 @@ impl Engine {
                 log: None,
             },
             attach: Some(shim::streams(cell.spec.attach.stdin)),
+            limit: None,
         };
         let mut connection = shim.connect().await?;
         match connection.ask(&request).await.map_err(|error| explain(error, &cell.spec.command))? {

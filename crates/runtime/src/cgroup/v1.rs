@@ -1,7 +1,6 @@
 //! One hierarchy per controller.
 
 use std::path::Path;
-use std::time::Duration;
 
 use super::stats::{BlockDeviceStats, CpuStats, MemoryStats, PidsStats, Stats};
 use super::{Cgroup, CgroupError, devices, make_directory, read_number, read_pairs, write};
@@ -9,9 +8,6 @@ use crate::spec::{BlockIo, Cpu, Memory, Resources, ThrottleDevice};
 
 /// The kernel's way to say "no limit": the largest page-aligned number.
 const NO_LIMIT: u64 = i64::MAX as u64 / 4096 * 4096;
-
-/// How often the freezer is looked at while it works: about half a second in all.
-const FREEZE_ROUNDS: u32 = 500;
 
 pub(super) fn create(cgroup: &Cgroup) -> Result<(), CgroupError> {
     for hierarchy in &cgroup.hierarchies.v1 {
@@ -97,23 +93,13 @@ pub(super) fn stats(cgroup: &Cgroup) -> Stats {
     stats
 }
 
-pub(super) fn set_frozen(cgroup: &Cgroup, frozen: bool) -> Result<(), CgroupError> {
+pub(super) fn ask_frozen(cgroup: &Cgroup, frozen: bool) -> Result<bool, CgroupError> {
     let directory = controller(cgroup, "freezer", "running")?;
     let wanted = if frozen { "FROZEN" } else { "THAWED" };
-    for _ in 0..FREEZE_ROUNDS {
-        // Written again in each round: processes forked meanwhile can keep it from finishing.
-        write(&directory, "freezer.state", wanted)?;
-        let state = std::fs::read_to_string(directory.join("freezer.state")).unwrap_or_default();
-        if state.trim() == wanted {
-            return Ok(());
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    if frozen {
-        // Better running than half frozen.
-        let _ = write(&directory, "freezer.state", "THAWED");
-    }
-    Err(CgroupError::Busy(directory))
+    // Written each time: processes forked meanwhile can keep it from finishing.
+    write(&directory, "freezer.state", wanted)?;
+    let state = std::fs::read_to_string(directory.join("freezer.state")).unwrap_or_default();
+    Ok(state.trim() == wanted)
 }
 
 pub(super) fn is_frozen(cgroup: &Cgroup) -> bool {
@@ -124,13 +110,26 @@ pub(super) fn is_frozen(cgroup: &Cgroup) -> bool {
 }
 
 pub(super) fn kill_all(cgroup: &Cgroup) -> Result<(), CgroupError> {
-    // Frozen processes cannot fork away; the signal takes effect when they are let go.
-    let frozen = cgroup.controller("freezer").is_some() && set_frozen(cgroup, true).is_ok();
-    let killed = cgroup.signal_all(libc::SIGKILL);
+    // A process that waits for memory with the killer switched off could wait on while it dies.
+    if let Some(memory) = cgroup.controller("memory") {
+        let _ = allow_oom_kills(&memory);
+    }
+    // Frozen processes cannot fork away; the signal takes effect when they are let go. Whether all
+    // stand still does not matter, so nobody waits for it: one that waits for memory never does.
+    let frozen = cgroup.ask_frozen(true).is_ok();
+    let killed = cgroup.kill_by_number();
     if frozen {
-        set_frozen(cgroup, false)?;
+        cgroup.ask_frozen(false)?;
     }
     killed
+}
+
+/// Lets the kernel kill for want of memory in a group and those below it.
+fn allow_oom_kills(directory: &Path) -> Result<(), CgroupError> {
+    if read_pairs(directory, "memory.oom_control").get("oom_kill_disable") == Some(&1) {
+        write(directory, "memory.oom_control", "0")?;
+    }
+    super::children(directory).iter().try_for_each(|child| allow_oom_kills(child))
 }
 
 /// A new cpuset allows nothing until it is filled from the one above.

@@ -1,7 +1,6 @@
 //! One unified hierarchy.
 
 use std::path::Path;
-use std::time::Duration;
 
 use super::stats::{CpuStats, MemoryStats, PidsStats, Stats};
 use super::{Cgroup, CgroupError, devices, make_directory, read_number, read_pairs, write};
@@ -15,9 +14,6 @@ const LEAF: &str = "init";
 
 /// How often the outermost group is looked at for processes to move.
 const VACATE_ROUNDS: u32 = 16;
-
-/// How often the group is looked at while it freezes: about half a second in all.
-const FREEZE_ROUNDS: u32 = 500;
 
 pub(super) fn create(cgroup: &Cgroup) -> Result<(), CgroupError> {
     let directory = directory(cgroup)?;
@@ -121,20 +117,10 @@ pub(super) fn stats(cgroup: &Cgroup) -> Stats {
     stats
 }
 
-pub(super) fn set_frozen(cgroup: &Cgroup, frozen: bool) -> Result<(), CgroupError> {
+pub(super) fn ask_frozen(cgroup: &Cgroup, frozen: bool) -> Result<bool, CgroupError> {
     let directory = directory(cgroup)?;
     write(&directory, "cgroup.freeze", if frozen { "1" } else { "0" })?;
-    for _ in 0..FREEZE_ROUNDS {
-        if read_pairs(&directory, "cgroup.events").get("frozen").copied().unwrap_or(0) == u64::from(frozen) {
-            return Ok(());
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    if frozen {
-        // Better running than half frozen.
-        let _ = write(&directory, "cgroup.freeze", "0");
-    }
-    Err(CgroupError::Busy(directory))
+    Ok(read_pairs(&directory, "cgroup.events").get("frozen").copied().unwrap_or(0) == u64::from(frozen))
 }
 
 pub(super) fn is_frozen(cgroup: &Cgroup) -> bool {
@@ -147,10 +133,10 @@ pub(super) fn kill_all(cgroup: &Cgroup) -> Result<(), CgroupError> {
         return write(&directory, "cgroup.kill", "1");
     }
     // Before Linux 5.14: frozen processes cannot fork away, and die while they are frozen.
-    let frozen = set_frozen(cgroup, true).is_ok();
-    let killed = cgroup.signal_all(libc::SIGKILL);
+    let frozen = cgroup.ask_frozen(true).is_ok();
+    let killed = cgroup.kill_by_number();
     if frozen {
-        set_frozen(cgroup, false)?;
+        cgroup.ask_frozen(false)?;
     }
     killed
 }

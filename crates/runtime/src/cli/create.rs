@@ -15,7 +15,7 @@ use super::state::{START_PIPE, Saved};
 use super::{CliError, Context, Messages, delete, start, terminal};
 use crate::Rootfs;
 use crate::cgroup::Cgroup;
-use crate::launch::{self, Container, Inherited, Pending, ProcessError, Started};
+use crate::launch::{self, Container, Inherited, Making, ProcessError, Started};
 use crate::spec::{Spec, SpecError};
 
 /// What `create` and `run` are told.
@@ -36,7 +36,7 @@ struct Options {
 struct Made {
     saved: Saved,
     started: Started,
-    pending: Pending,
+    pending: Making,
 }
 
 pub(super) fn create(context: &Context, args: Arguments<'_>, messages: &Messages) -> Result<u8, CliError> {
@@ -48,7 +48,7 @@ pub(super) fn create(context: &Context, args: Arguments<'_>, messages: &Messages
 pub(super) fn run(context: &Context, args: Arguments<'_>, messages: &Messages) -> Result<u8, CliError> {
     let options = parse(args)?;
     let mut made = make(context, &options, messages, false)?;
-    if let Err(error) = made.pending.release() {
+    if let Err(error) = made.pending.release_and_wait() {
         let _ = delete::remove(context, &made.saved);
         return Err(error.into());
     }

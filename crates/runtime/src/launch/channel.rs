@@ -34,6 +34,8 @@ pub(super) enum FromChild {
     Created,
     /// The next thing is the exec.
     Executing,
+    /// The process proper was cloned, by one that stands between: its number.
+    Cloned(u32),
     /// It has gone, or has executed.
     Closed,
 }
@@ -151,6 +153,10 @@ impl Channel {
             FromChild::Hooks => self.send(b"H"),
             FromChild::Created => self.send(b"C"),
             FromChild::Executing => self.send(b"X"),
+            FromChild::Cloned(pid) => {
+                let [a, b, c, d] = pid.to_ne_bytes();
+                self.send(&[b'P', a, b, c, d])
+            }
             FromChild::Terminal(fd) => {
                 let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
                 let mut control = SendAncillaryBuffer::new(&mut space);
@@ -195,8 +201,9 @@ impl Channel {
         })
     }
 
-    /// The parent waits for the child.
-    pub(super) fn hear_child(&self) -> io::Result<FromChild> {
+    /// The parent hears the child: waits for it, or gives `None` where the parent's end does not
+    /// block and there is nothing to hear.
+    pub(super) fn hear_child(&self) -> io::Result<Option<FromChild>> {
         let mut bytes = [0u8; 6 + TEXT];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
@@ -207,9 +214,10 @@ impl Channel {
             Ok(received) => received.bytes,
             // The child died with something of ours unread.
             Err(Errno::CONNRESET) => 0,
+            Err(Errno::AGAIN) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        Ok(match &bytes[..count] {
+        Ok(Some(match &bytes[..count] {
             [] => FromChild::Closed,
             [b'F', kind, rest @ ..] if rest.len() >= 4 => {
                 let mut failed = Failed::new(Errno::IO, format_args!(""));
@@ -227,6 +235,7 @@ impl Channel {
             [b'H'] => FromChild::Hooks,
             [b'C'] => FromChild::Created,
             [b'X'] => FromChild::Executing,
+            [b'P', a, b, c, d] => FromChild::Cloned(u32::from_ne_bytes([*a, *b, *c, *d])),
             [b'T'] => {
                 let fd = control.drain().find_map(|message| match message {
                     RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
@@ -235,7 +244,7 @@ impl Channel {
                 FromChild::Terminal(fd.ok_or(io::ErrorKind::InvalidData)?)
             }
             _ => return Err(io::ErrorKind::InvalidData.into()),
-        })
+        }))
     }
 
     fn send(&self, bytes: &[u8]) -> Result<(), Errno> {
@@ -260,7 +269,9 @@ mod tests {
         let failed =
             Failed::new(Errno::NOENT, format_args!("execute `{long}`")).of_kind(FailedKind::ProgramNotFound);
         theirs.tell_parent(&FromChild::Failed(failed)).expect("send");
-        let FromChild::Failed(heard) = ours.hear_child().expect("receive") else { panic!("not a failure") };
+        let Some(FromChild::Failed(heard)) = ours.hear_child().expect("receive") else {
+            panic!("not a failure")
+        };
         assert_eq!(heard.errno, libc::ENOENT);
         assert_eq!(heard.kind, FailedKind::ProgramNotFound);
         assert!(heard.text().starts_with("execute `xxx") && heard.text().len() == TEXT);
@@ -270,7 +281,7 @@ mod tests {
     fn a_child_that_goes_is_heard_as_closed_and_a_parent_that_goes_as_none() {
         let (ours, theirs) = Channel::pair().expect("socket pair");
         drop(theirs);
-        assert!(matches!(ours.hear_child(), Ok(FromChild::Closed)));
+        assert!(matches!(ours.hear_child(), Ok(Some(FromChild::Closed))));
         let (ours, theirs) = Channel::pair().expect("socket pair");
         drop(ours);
         assert!(theirs.hear_parent(&mut []).expect("receive").is_none());

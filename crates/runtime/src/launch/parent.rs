@@ -1,30 +1,53 @@
 //! The runtime's side of starting a process.
 
-use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::io::Errno;
-use rustix::process::{WaitId, WaitIdOptions, waitid};
-
-use super::channel::{Channel, Failed, FailedKind, FromChild, FromParent};
+use super::channel::Channel;
+use super::making::{self, Making, Outset, Progress};
 use super::plan::{ContainerPlan, JoinPlan, StdioPlan};
 use super::stage::{Stage, StagePlan};
-use super::{Container, Joining, ProcessError, Started, Stdio, child, hooks, idmap, limits, prepare};
+use super::{Container, Joining, ProcessError, Started, Stdio, child, hooks, prepare};
 use crate::cgroup::Cgroup;
 use crate::spec::{Linux, NamespaceKind, Process, State, Status, VERSION};
 use crate::sys::clone::{Cloned, clone3};
-use crate::sys::{process, signal};
+use crate::sys::signal;
 
-/// A made container whose program waits to be started.
-#[derive(Debug)]
-pub(crate) struct Pending {
-    channel: Channel,
-}
-
-/// Makes a container up to the point where its program would start.
+/// Makes a container up to the point where its program would start, and waits for that.
 ///
 /// The caller has one thread. On failure nothing of the container is left but its cgroup.
-pub(crate) fn create(mut container: Container<'_>) -> Result<(Started, Pending), ProcessError> {
+pub(crate) fn create(container: Container<'_>) -> Result<(Started, Making), ProcessError> {
+    let hooks = container.spec.hooks.clone().unwrap_or_default();
+    let bundle = container.bundle;
+    let mut making = begin_create(container)?;
+    let made = (|| {
+        loop {
+            match making.hear()? {
+                Progress::Made => return making.take_started().ok_or(ProcessError::Died),
+                Progress::Hooks => {
+                    hooks::run_all(&hooks.prestart, making.state(), bundle)?;
+                    hooks::run_all(&hooks.create_runtime, making.state(), bundle)?;
+                    making.hooks_done()?;
+                }
+                Progress::Executed | Progress::Waiting => return Err(ProcessError::Died),
+            }
+        }
+    })();
+    finish(making, made)
+}
+
+/// Starts a further process in a container; returns once its program runs.
+///
+/// The caller has one thread.
+pub(crate) fn join(joining: Joining<'_>) -> Result<Started, ProcessError> {
+    let mut making = begin_join(joining)?;
+    let made = making.wait_executed().and_then(|()| making.take_started().ok_or(ProcessError::Died));
+    finish(making, made).map(|(started, _)| started)
+}
+
+/// Begins to make a container; what becomes of it is heard.
+///
+/// The caller has one thread.
+pub(crate) fn begin_create(mut container: Container<'_>) -> Result<Making, ProcessError> {
     let spec = container.spec;
     let default = Linux::default();
     let linux = spec.linux.as_ref().unwrap_or(&default);
@@ -45,32 +68,31 @@ pub(crate) fn create(mut container: Container<'_>) -> Result<(Started, Pending),
     let wants_state =
         plan.pause_for_hooks || !plan.create_container.is_empty() || !plan.start_container.is_empty();
     let new_maps = plan.namespaces.new & NamespaceKind::User.flag() != 0;
+    let outset = Outset {
+        cgroup: container.cgroup.clone(),
+        process: limits_of(process),
+        limits: plan.process.limits.clone(),
+        maps: new_maps.then(|| (linux.uid_mappings.clone(), linux.gid_mappings.clone())),
+        state: wants_state.then(|| state_of(&container)),
+    };
 
     let (ours, theirs) = Channel::pair().map_err(|error| ProcessError::host("make a channel", error))?;
-    let limits = plan.process.limits.clone();
-    let (pid, pidfd) = clone_into(plan, theirs, &ours, container.cgroup)?;
-    let start_time = process::start_time(pid).unwrap_or(0);
-    let mut started = Started { pid, pidfd, start_time, terminal: None, warnings };
-    let made = (|| {
-        if new_maps {
-            idmap::write(pid, &linux.uid_mappings, &linux.gid_mappings)?;
+    match clone_into(plan, theirs, container.cgroup)? {
+        First::Cloned(pid, pidfd) => {
+            let mut making = Making::new(ours, outset, None, warnings);
+            let taken = making.take_over(pid, pidfd);
+            finish(making, taken).map(|((), making)| making)
         }
-        container.cgroup.add_clone(pid).map_err(ProcessError::Cgroup)?;
-        limits::raise(pid, process, &limits, &mut started.warnings)?;
-        let state = if wants_state { state_of(&container, pid)? } else { Vec::new() };
-        go(&ours, &state)?;
-        drive(&ours, &container, &mut started, &state)
-    })();
-    made.inspect_err(|_| kill(&started))?;
-    Ok((started, Pending { channel: ours }))
+        First::Staged(stage) => Ok(Making::new(ours, outset, Some(stage), warnings)),
+    }
 }
 
-/// Starts a further process in a container; returns once its program runs.
+/// Begins to start a further process in a container; what becomes of it is heard.
 ///
 /// The caller has one thread. The process is in the container's cgroup before it does anything, and
 /// enters all namespaces of the container, the user namespace included: first in another process
 /// that nobody inside sees, then by a clone of that one.
-pub(crate) fn join(joining: Joining<'_>) -> Result<Started, ProcessError> {
+pub(crate) fn begin_join(joining: Joining<'_>) -> Result<Making, ProcessError> {
     let mut warnings = Vec::new();
     let flags = foreign_namespaces(joining.target_pid)?;
     // Asked after looking: if the number had been taken over, the process itself would be gone.
@@ -84,7 +106,13 @@ pub(crate) fn join(joining: Joining<'_>) -> Result<Started, ProcessError> {
     process.preserve_fds = joining.preserve_fds;
     // Not the container's own, which is found by its name, and names can be taken.
     process.keyring = Some(None);
-    let limits = process.limits.clone();
+    let outset = Outset {
+        cgroup: joining.cgroup.clone(),
+        process: limits_of(joining.process),
+        limits: process.limits.clone(),
+        maps: None,
+        state: None,
+    };
     let target = joining.target.try_clone_to_owned();
     let target = target.map_err(|error| ProcessError::host("hold the container's first process", error))?;
     let born_ready = process.can_be_born_ready();
@@ -92,43 +120,52 @@ pub(crate) fn join(joining: Joining<'_>) -> Result<Started, ProcessError> {
 
     let (ours, theirs) = Channel::pair().map_err(|error| ProcessError::host("make a channel", error))?;
     let cgroup = joining.cgroup.clone_directory_of(joining.target_pid).map_err(ProcessError::Cgroup)?;
-    let stage = Stage { ours: &ours, theirs, cgroup };
-    let (pid, pidfd) = stage.run(
+    let (stage, pidfd) = Stage { theirs, cgroup }.begin(
         plan,
-        |stage| {
-            joining.cgroup.add_clone(stage).map_err(ProcessError::Cgroup)?;
-            limits::raise(stage, joining.process, &limits, &mut warnings)?;
-            go(&ours, &[])
-        },
         |plan, channel| child::enter_container(plan, channel).map(|()| 0),
         |plan, channel| child::joined(plan, channel),
     )?;
-    let start_time = process::start_time(pid).unwrap_or(0);
-    let mut started = Started { pid, pidfd, start_time, terminal: None, warnings };
-    started.terminal = executed(&ours).inspect_err(|_| kill(&started))?;
-    Ok(started)
-}
-
-impl Pending {
-    /// Starts the program; returns once it runs.
-    pub(crate) fn release(self) -> Result<(), ProcessError> {
-        match self.channel.tell_child(FromParent::Release, &[]) {
-            // Whether it has died, and of what, shows when it is heard.
-            Ok(()) | Err(Errno::PIPE | Errno::CONNRESET) => {}
-            Err(error) => return Err(ProcessError::host("release the process", error)),
-        }
-        executed(&self.channel).map(drop)
+    let mut making = Making::new(ours, outset, Some(pidfd), warnings);
+    // It is the stage that waits: what it clones is where it is and limited as it is.
+    let settled = making.settle(stage);
+    match settled {
+        Ok(()) => Ok(making),
+        Err(error) => finish::<()>(making, Err(error)).map(|(_, making)| making),
     }
 }
 
-/// Kills and reaps a process that will not be handed to the caller.
-fn kill(started: &Started) {
-    kill_and_reap(started.pidfd.as_fd());
+impl Making {
+    /// Starts the program of a container that is made; returns once it runs.
+    pub(crate) fn release_and_wait(mut self) -> Result<(), ProcessError> {
+        self.release()?;
+        self.wait_executed()
+    }
+
+    fn wait_executed(&mut self) -> Result<(), ProcessError> {
+        match self.hear()? {
+            Progress::Executed => Ok(()),
+            Progress::Waiting | Progress::Hooks | Progress::Made => Err(ProcessError::Died),
+        }
+    }
 }
 
-pub(super) fn kill_and_reap(pidfd: BorrowedFd<'_>) {
-    let _ = signal::send(pidfd, libc::SIGKILL);
-    let _ = waitid(WaitId::PidFd(pidfd), WaitIdOptions::EXITED);
+/// Kills and reaps what will not be handed to the caller, and the helper in any case.
+fn finish<T>(mut making: Making, made: Result<T, ProcessError>) -> Result<(T, Making), ProcessError> {
+    match made {
+        Ok(made) => {
+            making.take_stage().iter().for_each(making::reap);
+            Ok((made, making))
+        }
+        Err(error) => {
+            making.abandon().for_each(|pidfd| making::reap(&pidfd));
+            Err(error)
+        }
+    }
+}
+
+/// What of a process is set from outside.
+fn limits_of(process: &Process) -> Process {
+    Process { rlimits: process.rlimits.clone(), oom_score_adj: process.oom_score_adj, ..Process::default() }
 }
 
 fn stdio_plan(stdio: Stdio, process: &Process) -> StdioPlan {
@@ -139,92 +176,31 @@ fn stdio_plan(stdio: Stdio, process: &Process) -> StdioPlan {
     }
 }
 
+/// A container's first process, or the one that will clone it.
+enum First {
+    Cloned(u32, OwnedFd),
+    Staged(OwnedFd),
+}
+
 /// Clones the first process of a container, directly if it joins nothing, else by a stage.
-fn clone_into(
-    mut plan: ContainerPlan,
-    theirs: Channel,
-    ours: &Channel,
-    cgroup: &Cgroup,
-) -> Result<(u32, OwnedFd), ProcessError> {
+fn clone_into(mut plan: ContainerPlan, theirs: Channel, cgroup: &Cgroup) -> Result<First, ProcessError> {
     let new = plan.namespaces.new;
     let cgroup = cgroup.clone_directory().map_err(ProcessError::Cgroup)?;
     if plan.namespaces.joins.is_empty() && plan.namespaces.time_offsets.is_none() {
-        plan.keep(&theirs, None);
+        plan.keep(&theirs);
         // SAFETY: the caller has one thread; the child never returns from `child::container`.
         return match unsafe { clone3(new, cgroup.as_ref().map(AsFd::as_fd)) } {
             Ok(Cloned::Child) => child::container(plan, theirs),
-            Ok(Cloned::Parent { pid, pidfd }) => Ok((pid, pidfd.expect("asked for a pidfd"))),
+            Ok(Cloned::Parent { pid, pidfd }) => Ok(First::Cloned(pid, pidfd.expect("asked for a pidfd"))),
             Err(error) => Err(ProcessError::host("clone the container's first process", error)),
         };
     }
-    Stage { ours, theirs, cgroup }.run(
+    let (_, stage) = Stage { theirs, cgroup }.begin(
         plan,
-        |_| Ok(()),
         |plan, _| child::enter_first(plan).map(|()| plan.namespaces.new),
         |plan, channel| child::container(plan, channel),
-    )
-}
-
-/// Lets the child go on. One that has died meanwhile is heard of afterwards.
-fn go(channel: &Channel, state: &[u8]) -> Result<(), ProcessError> {
-    match channel.tell_child(FromParent::Go, state) {
-        Ok(()) | Err(Errno::PIPE | Errno::CONNRESET) => Ok(()),
-        Err(error) => Err(ProcessError::host("let the new process go on", error)),
-    }
-}
-
-/// Does what the child asks for, until it is made.
-fn drive(
-    channel: &Channel,
-    container: &Container<'_>,
-    started: &mut Started,
-    state: &[u8],
-) -> Result<(), ProcessError> {
-    let spec = container.spec;
-    loop {
-        match hear(channel)? {
-            FromChild::Created => return Ok(()),
-            FromChild::Terminal(terminal) => started.terminal = Some(terminal),
-            FromChild::Hooks => {
-                let hooks = spec.hooks.clone().unwrap_or_default();
-                hooks::run_all(&hooks.prestart, state, container.bundle)?;
-                hooks::run_all(&hooks.create_runtime, state, container.bundle)?;
-                channel
-                    .tell_child(FromParent::HooksDone, &[])
-                    .map_err(|error| ProcessError::host("let the new process go on", error))?;
-            }
-            FromChild::Failed(failed) => return Err(child_error(&failed)),
-            FromChild::Closed | FromChild::Executing => return Err(ProcessError::Died),
-        }
-    }
-}
-
-/// Waits until the program runs: the exec closes the channel. Gives the terminal, if one came.
-fn executed(channel: &Channel) -> Result<Option<OwnedFd>, ProcessError> {
-    let mut executing = false;
-    let mut outer = None;
-    loop {
-        match hear(channel)? {
-            FromChild::Executing => executing = true,
-            FromChild::Terminal(terminal) => outer = Some(terminal),
-            FromChild::Failed(failed) => return Err(child_error(&failed)),
-            FromChild::Closed if executing => return Ok(outer),
-            FromChild::Closed | FromChild::Created | FromChild::Hooks => return Err(ProcessError::Died),
-        }
-    }
-}
-
-pub(super) fn hear(channel: &Channel) -> Result<FromChild, ProcessError> {
-    channel.hear_child().map_err(|error| ProcessError::host("hear the new process", error))
-}
-
-pub(super) fn child_error(failed: &Failed) -> ProcessError {
-    let (what, source) = (failed.text(), io::Error::from_raw_os_error(failed.errno));
-    match failed.kind {
-        FailedKind::Other => ProcessError::Child { what, source },
-        FailedKind::ProgramNotFound => ProcessError::ProgramNotFound { what, source },
-        FailedKind::ProgramNotExecutable => ProcessError::ProgramNotExecutable { what, source },
-    }
+    )?;
+    Ok(First::Staged(stage))
 }
 
 /// The kinds of namespaces in which the container differs from this process.
@@ -242,19 +218,14 @@ fn foreign_namespaces(pid: u32) -> Result<u64, ProcessError> {
     Ok(flags)
 }
 
-/// The state that hooks get.
-fn state_of(container: &Container<'_>, pid: u32) -> Result<Vec<u8>, ProcessError> {
-    let state = State {
+/// The state that hooks get, but for the process.
+fn state_of(container: &Container<'_>) -> State {
+    State {
         oci_version: VERSION.to_owned(),
         id: container.id.to_owned(),
         status: Status::Creating,
-        pid: pid as i32,
+        pid: 0,
         bundle: container.bundle.to_owned(),
         annotations: container.spec.annotations.clone(),
-    };
-    let bytes = serde_json::to_vec(&state).expect("a state has only string keys");
-    if bytes.len() > super::channel::MESSAGE {
-        return Err(ProcessError::invalid("the annotations are too long to be given to hooks"));
     }
-    Ok(bytes)
 }

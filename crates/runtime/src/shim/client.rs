@@ -79,7 +79,22 @@ impl Client {
 
     /// As [`Client::ask`], with the descriptors that the request announces.
     pub fn ask_with(&mut self, request: &Request, with: &Descriptors) -> Result<Response, ClientError> {
-        self.connection.send_with(&protocol::encode_json(Kind::Request, request), &with.fds())?;
+        self.send_with(request, with)?;
+        self.answer()
+    }
+
+    /// Sends `request`, whose answer is waited for by [`Client::answer`].
+    pub fn send(&mut self, request: &Request) -> Result<(), ClientError> {
+        self.send_with(request, &Descriptors::default())
+    }
+
+    /// As [`Client::send`], with the descriptors that the request announces.
+    pub fn send_with(&mut self, request: &Request, with: &Descriptors) -> Result<(), ClientError> {
+        self.connection.send_with(&protocol::encode_json(Kind::Request, request), &with.fds())
+    }
+
+    /// Waits for the answer to the earliest request that has none; a refusal is an error.
+    pub fn answer(&mut self) -> Result<Response, ClientError> {
         let frame = self.connection.receive()?.ok_or_else(|| self.connection.gone())?;
         if frame.kind != Kind::Response {
             return Err(self.connection.unexpected(&frame));
@@ -88,6 +103,16 @@ impl Client {
             Response::Error(failure) => Err(failure.into()),
             answer => Ok(answer),
         }
+    }
+
+    /// How long an answer is waited for; for ever where nobody says.
+    pub fn set_timeout(&mut self, timeout: Option<std::time::Duration>) -> Result<(), ClientError> {
+        let connection = &self.connection;
+        connection
+            .stream
+            .set_read_timeout(timeout)
+            .and_then(|()| connection.stream.set_write_timeout(timeout))
+            .map_err(|source| ClientError::Talk { path: connection.path.clone(), source })
     }
 
     /// Turns this connection into the streams of a process.

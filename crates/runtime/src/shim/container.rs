@@ -4,26 +4,43 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::cgroup::{Cgroup, OomWatch};
-use crate::launch::Pending;
 use crate::seccomp::Filter;
-use crate::spec::{Hooks, Process, Spec, Status};
+use crate::spec::{Hooks, Process, Spec};
 
-use super::process::Held;
+use super::ending::Ending;
+use super::protocol::StopSpec;
+use super::server::milliseconds;
 
 /// A container that the shim holds.
 #[derive(Debug)]
 pub(super) struct Container {
     pub(super) bundle: PathBuf,
-    /// Its first process.
+    /// The number of its first process, which is not held by itself before it is made.
     pub(super) process: u32,
     /// Its added processes by name.
     pub(super) execs: BTreeMap<String, u32>,
     pub(super) cgroup: Cgroup,
     pub(super) oom: Option<OomWatch>,
-    /// How to start its program, until it was.
-    pub(super) pending: Option<Pending>,
     pub(super) paused: bool,
+    /// Its processes are being frozen or thawed.
+    pub(super) changing: Option<Changing>,
+    /// It is being ended.
+    pub(super) ending: Option<Ending>,
+    /// How it is asked to stop where nobody says.
+    pub(super) stop: StopSpec,
+    /// When it is killed for not having stopped, in milliseconds of the monotonic clock.
+    pub(super) stop_deadline: Option<u64>,
     pub(super) profile: Profile,
+}
+
+/// A change from running to frozen or back.
+#[derive(Debug)]
+pub(super) struct Changing {
+    pub(super) paused: bool,
+    pub(super) asker: u32,
+    pub(super) deadline: u64,
+    /// When it is looked at next, in milliseconds of the monotonic clock.
+    pub(super) look: u64,
 }
 
 /// What processes that join a container have in common with its first one.
@@ -65,16 +82,21 @@ impl Profile {
 }
 
 impl Container {
-    /// Where it is in its life, given its first process.
-    pub(super) fn status(&self, held: &Held) -> Status {
-        if held.exit.is_some() || held.ended.is_some() {
-            Status::Stopped
-        } else if self.pending.is_some() {
-            Status::Created
-        } else if self.paused {
-            Status::Paused
-        } else {
-            Status::Running
-        }
+    /// When something has to be looked at, in milliseconds of the monotonic clock.
+    pub(super) fn next_deadline(&self) -> Option<u64> {
+        let ending = self.ending.as_ref().map(Ending::next_deadline);
+        let changing = self.changing.as_ref().map(|changing| changing.look);
+        let stop = self.stop_deadline.filter(|_| self.ending.is_none());
+        [ending, changing, stop].into_iter().flatten().min()
+    }
+}
+
+impl Changing {
+    /// How long processes may take to stand still, milliseconds.
+    const LIMIT: u64 = 500;
+
+    pub(super) fn begin(paused: bool, asker: u32) -> Self {
+        let now = milliseconds();
+        Self { paused, asker, deadline: now + Self::LIMIT, look: now + 1 }
     }
 }

@@ -11,6 +11,9 @@ use super::protocol::{self, Decoder, Kind, Streams};
 /// Output that may wait for a client before the process that makes it is held up.
 pub(super) const OUTPUT_LIMIT: usize = 256 << 10;
 
+/// Requests that may wait for an answer to be given before no more are read, bytes.
+const REQUEST_LIMIT: usize = 64 << 10;
+
 /// What a connection is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mode {
@@ -36,6 +39,8 @@ pub(super) struct Peer {
     pub(super) closing: bool,
     /// Whether nothing is read from it until its input has gone on.
     pub(super) held: bool,
+    /// Whether what it asked for is still being done.
+    pub(super) busy: bool,
     /// Whether it gave input to its process.
     pub(super) gave_input: bool,
     /// What is registered with epoll: reading, writing.
@@ -52,6 +57,7 @@ impl Peer {
             out: VecDeque::new(),
             closing: false,
             held: false,
+            busy: false,
             gave_input: false,
             interest: (true, false),
         }
@@ -70,7 +76,13 @@ impl Peer {
 
     /// What epoll should tell about this connection.
     pub(super) fn wanted(&self) -> (bool, bool) {
-        (!self.held && !self.closing, !self.out.is_empty())
+        (self.is_read() && !self.closing, !self.out.is_empty())
+    }
+
+    /// Whether more is read. While an answer is awaited that goes on, so that it shows when whoever
+    /// asked has gone.
+    pub(super) fn is_read(&self) -> bool {
+        !(self.held || self.busy && self.decoder.waiting() > REQUEST_LIMIT)
     }
 
     /// Sends as much as the socket takes.

@@ -11,9 +11,12 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::termios::Winsize;
 
 use super::log::{Log, Stream};
-use super::protocol::{ExitStatus, Stdio};
-use crate::launch;
+use super::notes::note;
+use super::protocol::{ExitStatus, Failure, Stdio};
+use super::requests::internal;
+use crate::launch::{self, Started};
 use crate::spec::ConsoleSize;
+use crate::sys::signal;
 
 /// Input that may wait for a process before its client is held up.
 pub(super) const INPUT_LIMIT: usize = 64 << 10;
@@ -41,6 +44,8 @@ pub(super) struct Held {
     pub(super) ended: Option<ExitStatus>,
     /// How it ended, after all its output was passed on.
     pub(super) exit: Option<ExitStatus>,
+    /// Connections that wait for it to be forgotten.
+    pub(super) deleting: Vec<u32>,
     /// When a terminal's last output is no longer waited for, in milliseconds of the monotonic clock.
     pub(super) deadline: Option<u64>,
 }
@@ -70,6 +75,17 @@ pub(super) struct Pipes {
     pub(super) input: Option<Input>,
     pub(super) outputs: [Option<Output>; 2],
     pub(super) theirs: launch::Stdio,
+}
+
+/// The shim's side of the streams of a process that is about to be started, and its log.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    container: String,
+    exec: Option<String>,
+    stdio: Stdio,
+    input: Option<Input>,
+    outputs: [Option<Output>; 2],
+    log: Option<Log>,
 }
 
 /// What became of an attempt to read.
@@ -110,6 +126,79 @@ impl Pipes {
         set_nonblocking(&outer)?;
         let input = if stdin { Some(Input::new(outer.try_clone()?)) } else { None };
         Ok((input, [Some(Output { fd: outer, stream: Stream::Stdout, watched: false }), None]))
+    }
+}
+
+impl Prepared {
+    /// Opens the log and makes the pipes; the process's own sides come beside.
+    pub(super) fn new(
+        stdio: Stdio,
+        container: String,
+        exec: Option<String>,
+    ) -> Result<(Self, launch::Stdio), Failure> {
+        let log = stdio.log.clone().map(Log::open).transpose().map_err(|error| {
+            internal(format!("open the log of {}: {error}", whose(&container, exec.as_deref())))
+        })?;
+        let Pipes { input, outputs, theirs } = Pipes::make(&stdio).map_err(|error| {
+            internal(format!("make pipes for {}: {error}", whose(&container, exec.as_deref())))
+        })?;
+        Ok((Self { container, exec, stdio, input, outputs, log }, theirs))
+    }
+
+    /// The container, and the name of a process that joins it.
+    pub(super) fn whose(&self) -> (String, Option<String>) {
+        (self.container.clone(), self.exec.clone())
+    }
+
+    /// The record of the process that was started with these streams. One that cannot be held is
+    /// killed and comes back with the reason.
+    pub(super) fn hold(
+        mut self,
+        mut started: Started,
+        started_at: Option<Timestamp>,
+    ) -> Result<Held, (Failure, OwnedFd)> {
+        let whose = whose(&self.container, self.exec.as_deref());
+        for warning in &started.warnings {
+            note!("{whose}: {warning}");
+        }
+        if let Some(outer) = started.terminal.take() {
+            (self.input, self.outputs) = match Pipes::of_terminal(outer, self.stdio.stdin) {
+                Ok(sides) => sides,
+                Err(error) => {
+                    // Nobody would ever hear of it again.
+                    let _ = signal::send(started.pidfd.as_fd(), libc::SIGKILL);
+                    let failure = internal(format!("hold the terminal of {whose}: {error}"));
+                    return Err((failure, started.pidfd));
+                }
+            };
+        }
+        Ok(Held {
+            container: self.container,
+            exec: self.exec,
+            pid: started.pid,
+            start_time: started.start_time,
+            pidfd: started.pidfd,
+            started_at,
+            input: self.input,
+            outputs: self.outputs,
+            terminal: self.stdio.terminal,
+            stdin_once: self.stdio.stdin_once,
+            log: self.log,
+            attached: Vec::new(),
+            waiting: Vec::new(),
+            ended: None,
+            exit: None,
+            deleting: Vec::new(),
+            deadline: None,
+        })
+    }
+}
+
+/// A process as errors name it.
+fn whose(container: &str, exec: Option<&str>) -> String {
+    match exec {
+        None => format!("container {container}"),
+        Some(exec) => format!("process {exec} of container {container}"),
     }
 }
 

@@ -115,11 +115,20 @@ pub enum Request {
         /// shims take no bind mount and no namespace by its path.
         #[serde(skip_serializing_if = "Vec::is_empty", default)]
         descriptors: Vec<Passed>,
+        /// How it is stopped when the shim is told to end by a signal.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        stop: Option<StopSpec>,
+        /// Milliseconds that it may take; a minute where absent. What takes longer is killed.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        limit: Option<u64>,
     },
     /// Starts the program of a created container; answered with `Pid`.
     StartContainer {
         /// Which.
         container: String,
+        /// Milliseconds that it may take; a minute where absent. What takes longer is killed.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        limit: Option<u64>,
     },
     /// Sends a signal; answered with `Ok`.
     Kill {
@@ -147,6 +156,10 @@ pub enum Request {
         /// Turns this connection into the process's streams, with nothing lost.
         #[serde(skip_serializing_if = "Option::is_none", default)]
         attach: Option<Streams>,
+        /// Milliseconds that it may take until its program runs; a minute where absent. A process
+        /// that takes longer is killed, and one whose asker has gone meanwhile too.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        limit: Option<u64>,
     },
     /// Sets the size of a terminal; answered with `Ok`.
     ResizeTty {
@@ -371,6 +384,23 @@ pub struct LogSpec {
     pub max_files: u32,
 }
 
+/// How a container is stopped when nobody is there to say: the machine goes down, and whoever ends
+/// its processes tells the shim by a signal.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StopSpec {
+    /// Number of the signal that asks it to end; `SIGTERM` where absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signal: Option<i32>,
+    /// Milliseconds until it is killed; ten seconds where absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grace: Option<u64>,
+    /// A directory that outlives the machine's end: how it ended is written there too, as
+    /// [`EXIT_FILE`](super::EXIT_FILE).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep: Option<PathBuf>,
+}
+
 /// Which streams a client wants.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -472,6 +502,11 @@ impl Decoder {
             self.start = 0;
         }
         self.buffer.extend_from_slice(bytes);
+    }
+
+    /// How many bytes wait to be taken out.
+    pub fn waiting(&self) -> usize {
+        self.buffer.len() - self.start
     }
 
     /// Takes the next whole frame out, if there is one.

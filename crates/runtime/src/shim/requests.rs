@@ -3,11 +3,13 @@
 mod create;
 mod exec;
 mod lifecycle;
-mod streams;
 
 use base::error::chain;
 
 use super::EXIT_FILE;
+use super::container::Container;
+use super::launching::Stage;
+use super::notes::note;
 use super::descriptors::Descriptors;
 use super::peer::Mode;
 use super::protocol::{
@@ -17,27 +19,33 @@ use super::protocol::{
 use super::server::Server;
 use crate::cgroup::CgroupError;
 use crate::launch::ProcessError;
+use crate::spec::Status;
 
 impl Server {
     /// Does what a client asks and answers it.
     pub(super) fn request(&mut self, peer: u32, request: Request) {
+        if let Some(peer) = self.peers.get_mut(&peer) {
+            peer.busy = true;
+        }
         // Those that nobody announced are closed.
         let passed = self.peers.get_mut(&peer).map(|peer| std::mem::take(&mut peer.descriptors));
         let result = match request {
             Request::State => Ok(Some(Response::Sandbox(self.sandbox()))),
-            Request::CreateContainer { container, bundle, rootfs, stdio, descriptors } => {
-                Descriptors::received(descriptors, passed.unwrap_or_default())
-                    .and_then(|given| self.create_container(container, bundle, &rootfs, stdio, given))
-                    .map(|pid| Some(Response::Pid(pid)))
+            Request::CreateContainer { container, bundle, rootfs, stdio, descriptors, stop, limit } => {
+                let stop = stop.unwrap_or_default();
+                later(Descriptors::received(descriptors, passed.unwrap_or_default()).and_then(|given| {
+                    let order = create::Order { id: container, bundle, rootfs, stdio, given, stop, limit };
+                    self.create_container(peer, order)
+                }))
             }
-            Request::StartContainer { container } => {
-                self.start_container(&container).map(|pid| Some(Response::Pid(pid)))
+            Request::StartContainer { container, limit } => {
+                later(self.start_container(peer, &container, limit))
             }
             Request::Kill { container, exec, signal, all } => {
                 done(self.kill(&container, exec.as_deref(), signal, all))
             }
-            Request::Exec { container, exec, process, stdio, attach } => {
-                self.exec(peer, container, exec, process, stdio, attach)
+            Request::Exec { container, exec, process, stdio, attach, limit } => {
+                later(self.exec(peer, exec::Order { container, exec, process, stdio, attach, limit }))
             }
             Request::ResizeTty { container, exec, size } => {
                 done(self.number(&container, exec.as_deref()).and_then(|number| {
@@ -47,13 +55,13 @@ impl Server {
                     })
                 }))
             }
-            Request::Pause { container } => done(self.set_paused(&container, true)),
-            Request::Resume { container } => done(self.set_paused(&container, false)),
+            Request::Pause { container } => later(self.set_paused(peer, &container, true)),
+            Request::Resume { container } => later(self.set_paused(peer, &container, false)),
             Request::Update { container, resources } => done(
                 self.cgroup(&container).and_then(|cgroup| cgroup.apply(&resources).map_err(Failure::from)),
             ),
             Request::Delete { container, exec, force } => {
-                self.delete(&container, exec.as_deref(), force).map(|status| Some(Response::Exit(status)))
+                self.delete(peer, &container, exec.as_deref(), force)
             }
             Request::Attach { container, exec, streams } => {
                 self.number(&container, exec.as_deref()).map(|number| {
@@ -80,8 +88,8 @@ impl Server {
                 .map(|pids| Some(Response::Pids(pids))),
             Request::ReopenLog { container } => done(self.reopen_log(&container)),
             Request::Shutdown => {
-                self.shut_down();
-                Ok(Some(Response::Ok))
+                self.shut_down(peer);
+                Ok(None)
             }
         };
         match result {
@@ -98,7 +106,13 @@ impl Server {
         let kept = std::fs::create_dir_all(&directory)
             .and_then(|()| base::fs::write_atomic_unsynced(&directory.join(EXIT_FILE), &bytes, 0o600));
         if let Err(error) = kept {
-            eprintln!("gantry shim: keep the exit of {container}: {error}");
+            note!("keep the exit of {container}: {error}");
+        }
+        let lasting = self.containers.get(container).and_then(|container| container.stop.keep.as_ref());
+        if let Some(directory) = lasting.filter(|_| self.is_told_to_stop())
+            && let Err(error) = base::fs::write_atomic(&directory.join(EXIT_FILE), &bytes, 0o600)
+        {
+            note!("keep the exit of {container} for long: {error}");
         }
     }
 
@@ -135,18 +149,18 @@ impl Server {
 
     fn sandbox(&self) -> Sandbox {
         let containers = self.containers.iter().map(|(id, container)| {
-            let held = &self.processes[&container.process];
-            let execs = container.execs.iter().map(|(id, number)| {
-                let held = &self.processes[number];
-                ExecState { id: id.clone(), pid: held.pid, exit: held.exit.clone() }
+            let held = self.processes.get(&container.process);
+            let execs = container.execs.iter().filter_map(|(id, number)| {
+                let held = self.processes.get(number)?;
+                Some(ExecState { id: id.clone(), pid: held.pid, exit: held.exit.clone() })
             });
             ContainerState {
                 id: id.clone(),
-                pid: held.pid,
-                start_time: held.start_time,
-                status: container.status(held),
-                started_at: held.started_at,
-                exit: held.exit.clone(),
+                pid: held.map_or(0, |held| held.pid),
+                start_time: held.map_or(0, |held| held.start_time),
+                status: self.status(container),
+                started_at: held.and_then(|held| held.started_at),
+                exit: held.and_then(|held| held.exit.clone()),
                 bundle: container.bundle.clone(),
                 execs: execs.collect(),
             }
@@ -161,13 +175,29 @@ impl Server {
         }
     }
 
-    /// The number of a process by its names.
+    /// Where a container is in its life.
+    pub(super) fn status(&self, container: &Container) -> Status {
+        let stage = self.launches.get(&container.process).map(|launching| launching.stage);
+        match (self.processes.get(&container.process), stage) {
+            (None, _) => Status::Creating,
+            (Some(held), _) if held.exit.is_some() || held.ended.is_some() => Status::Stopped,
+            (_, Some(Stage::Making | Stage::Made | Stage::Starting)) => Status::Created,
+            _ if container.paused => Status::Paused,
+            _ => Status::Running,
+        }
+    }
+
+    /// The number of a process that is held, by its names.
     fn number(&self, container: &str, exec: Option<&str>) -> Result<u32, Failure> {
         let entry = self.containers.get(container).ok_or_else(|| not_found(container, None))?;
-        match exec {
-            None => Ok(entry.process),
-            Some(exec) => entry.execs.get(exec).copied().ok_or_else(|| not_found(container, Some(exec))),
+        let number = match exec {
+            None => entry.process,
+            Some(exec) => entry.execs.get(exec).copied().ok_or_else(|| not_found(container, Some(exec)))?,
+        };
+        if !self.processes.contains_key(&number) {
+            return Err(wrong_state(format!("container {container} is not made yet")));
         }
+        Ok(number)
     }
 
     fn cgroup(&self, container: &str) -> Result<&crate::cgroup::Cgroup, Failure> {
@@ -183,7 +213,7 @@ impl Server {
         }
     }
 
-    fn started(&mut self, container: &str, exec: Option<&str>, pid: u32) {
+    pub(super) fn started(&mut self, container: &str, exec: Option<&str>, pid: u32) {
         let (container, exec) = (container.to_owned(), exec.map(ToOwned::to_owned));
         self.announce(&Event::Started { container, exec, pid });
     }
@@ -191,6 +221,11 @@ impl Server {
 
 fn done(result: Result<(), Failure>) -> Result<Option<Response>, Failure> {
     result.map(|()| Some(Response::Ok))
+}
+
+/// What is answered when it is done.
+fn later(result: Result<(), Failure>) -> Result<Option<Response>, Failure> {
+    result.map(|()| None)
 }
 
 fn not_found(container: &str, exec: Option<&str>) -> Failure {
@@ -201,11 +236,11 @@ fn not_found(container: &str, exec: Option<&str>) -> Failure {
     Failure { kind: FailureKind::NotFound, message }
 }
 
-fn wrong_state(message: String) -> Failure {
+pub(super) fn wrong_state(message: String) -> Failure {
     Failure { kind: FailureKind::State, message }
 }
 
-fn internal(message: String) -> Failure {
+pub(super) fn internal(message: String) -> Failure {
     Failure { kind: FailureKind::Internal, message }
 }
 

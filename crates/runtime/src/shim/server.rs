@@ -11,22 +11,22 @@ use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use base::{Clock, SystemClock};
-use rustix::event::Timespec;
+use base::SystemClock;
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::io::Errno;
 use rustix::process::{WaitId, WaitIdOptions, waitid};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::container::Container;
+use super::launching::{Launching, Stray};
 use super::log::Stream;
+use super::notes::note;
 use super::peer::{Mode, OUTPUT_LIMIT, Peer};
-use super::process::{Held, ReadOutcome};
-use super::protocol::{Event, ExitStatus, Frame, Kind, Response};
+use super::process::Held;
+use super::protocol::{Event, Kind, Response};
+use super::stopping::Stopping;
 use crate::launch::Inherited;
-
-/// How long a terminal's last output is waited for after its process has ended, milliseconds.
-const TERMINAL_GRACE: u64 = 200;
+use crate::sys::signal;
 
 const BUFFER: usize = 32 << 10;
 
@@ -56,6 +56,16 @@ pub(super) enum Wake {
     OutOfMemory(u32),
     /// Process 1 of the shared process namespace has ended.
     Init,
+    /// A process on its way to its program says something.
+    Launch(u32),
+    /// A hook of such a process has ended.
+    Hooks(u32),
+    /// A hook of a container, by its first process, that has ended.
+    EndHooks(u32),
+    /// A process that is only waited for has ended.
+    Stray(u32),
+    /// Somebody wants the shim to end.
+    Signal,
 }
 
 /// The shim.
@@ -63,18 +73,22 @@ pub(super) struct Server {
     pub(super) identity: Identity,
     listener: UnixListener,
     init: Option<OwnedFd>,
-    epoll: OwnedFd,
+    pub(super) epoll: OwnedFd,
+    signals: OwnedFd,
     pub(super) peers: BTreeMap<u32, Peer>,
     pub(super) processes: BTreeMap<u32, Held>,
     pub(super) containers: BTreeMap<String, Container>,
+    /// By the number that the process has, or will have, among `processes`.
+    pub(super) launches: BTreeMap<u32, Launching>,
+    pub(super) strays: BTreeMap<u32, Stray>,
     next: u32,
-    buffer: Box<[u8]>,
-    pub(super) stopping: bool,
+    pub(super) buffer: Box<[u8]>,
+    pub(super) stopping: Option<Stopping>,
     pub(super) clock: SystemClock,
 }
 
 impl Wake {
-    fn pack(self) -> EventData {
+    pub(super) fn pack(self) -> EventData {
         let (kind, id) = match self {
             Self::Listener => (0, 0),
             Self::Peer(id) => (1, id),
@@ -84,6 +98,11 @@ impl Wake {
             Self::Exit(id) => (5, id),
             Self::OutOfMemory(id) => (6, id),
             Self::Init => (7, 0),
+            Self::Launch(id) => (8, id),
+            Self::Hooks(id) => (9, id),
+            Self::EndHooks(id) => (10, id),
+            Self::Stray(id) => (11, id),
+            Self::Signal => (12, 0),
         };
         EventData::new_u64(kind << 32 | u64::from(id))
     }
@@ -99,6 +118,11 @@ impl Wake {
             5 => Self::Exit(id),
             6 => Self::OutOfMemory(id),
             7 => Self::Init,
+            8 => Self::Launch(id),
+            9 => Self::Hooks(id),
+            10 => Self::EndHooks(id),
+            11 => Self::Stray(id),
+            12 => Self::Signal,
             _ => return None,
         })
     }
@@ -112,15 +136,19 @@ impl Server {
             listener,
             init,
             epoll,
+            signals: signal::descriptor(&[libc::SIGTERM])?,
             peers: BTreeMap::new(),
             processes: BTreeMap::new(),
             containers: BTreeMap::new(),
+            launches: BTreeMap::new(),
+            strays: BTreeMap::new(),
             next: 0,
             buffer: vec![0; BUFFER].into_boxed_slice(),
-            stopping: false,
+            stopping: None,
             clock: SystemClock::new(),
         };
         server.watch(&server.listener, Wake::Listener, EventFlags::IN)?;
+        server.watch(&server.signals, Wake::Signal, EventFlags::IN)?;
         if let Some(init) = &server.init {
             server.watch(init, Wake::Init, EventFlags::IN)?;
         }
@@ -130,14 +158,14 @@ impl Server {
     /// Serves until it is told to stop.
     pub(super) fn run(mut self) -> ExitCode {
         let mut events = Vec::with_capacity(32);
-        while !(self.stopping && self.peers.values().all(|peer| peer.waiting() == 0)) {
+        while !self.is_done() {
             let timeout = self.timeout();
             events.clear();
             match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), timeout.as_ref()) {
                 Ok(_) => {}
                 Err(Errno::INTR) => continue,
                 Err(error) => {
-                    eprintln!("gantry shim: wait for events: {error}");
+                    note!("wait for events: {error}");
                     return ExitCode::FAILURE;
                 }
             }
@@ -183,66 +211,8 @@ impl Server {
     /// Answers a request.
     pub(super) fn answer(&mut self, peer: u32, response: &Response) {
         if let Some(peer) = self.peers.get_mut(&peer) {
+            peer.busy = false;
             peer.push(Kind::Response, &serde_json::to_vec(response).expect("an answer has only string keys"));
-        }
-    }
-
-    /// Makes a process's end known to its clients, those who wait for it, and all who listen.
-    pub(super) fn finish(&mut self, number: u32) {
-        let now = self.clock.now();
-        let Some(held) = self.processes.get_mut(&number) else { return };
-        let Some(status) = held.ended.clone().filter(|_| held.exit.is_none()) else { return };
-        if let Some(Err(error)) = held.log.as_mut().map(|log| log.finish(now)) {
-            eprintln!("gantry shim: write the log of {}: {error}", held.container);
-        }
-        held.exit = Some(status.clone());
-        held.deadline = None;
-        let (container, exec) = (held.container.clone(), held.exec.clone());
-        let (attached, waiting) = (std::mem::take(&mut held.attached), std::mem::take(&mut held.waiting));
-        if exec.is_none() {
-            self.keep_exit(&container, &status);
-        }
-        let payload = serde_json::to_vec(&status).expect("a status has only string keys");
-        for peer in attached {
-            if let Some(peer) = self.peers.get_mut(&peer) {
-                peer.push(Kind::Exited, &payload);
-                peer.closing = true;
-            }
-        }
-        for peer in waiting {
-            self.answer(peer, &Response::Exit(Some(status.clone())));
-        }
-        self.announce(&Event::Exited { container, exec, status });
-    }
-
-    /// Reaps a process that has ended, and passes on what it left in its pipes.
-    pub(super) fn reap(&mut self, number: u32) {
-        let Some(held) = self.processes.get(&number).filter(|held| held.ended.is_none()) else { return };
-        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
-        let Ok(Some(status)) = waitid(WaitId::PidFd(held.pidfd()), options) else { return };
-        self.unwatch(&held.pidfd);
-        let kills = self.containers.get(&held.container).map_or(0, |container| container.cgroup.oom_kills());
-        let signal = status.terminating_signal();
-        let status = ExitStatus {
-            code: status.exit_status().or(signal.map(|signal| 128 + signal)).unwrap_or(255),
-            signal,
-            at: self.clock.now(),
-            oom_killed: kills > 0,
-        };
-        let terminal = held.terminal;
-        if let Some(held) = self.processes.get_mut(&number) {
-            held.ended = Some(status);
-        }
-        for stream in [Stream::Stdout, Stream::Stderr] {
-            while self.pass_on(number, stream) {}
-        }
-        let drained = self.processes.get(&number).is_none_or(Held::is_drained);
-        if terminal && !drained {
-            if let Some(held) = self.processes.get_mut(&number) {
-                held.deadline = Some(milliseconds() + TERMINAL_GRACE);
-            }
-        } else {
-            self.finish(number);
         }
     }
 
@@ -252,7 +222,11 @@ impl Server {
             Wake::Peer(id) => self.wake_peer(id, flags),
             Wake::Output(id, stream) => drop(self.pass_on(id, stream)),
             Wake::Input(id) => self.feed(id),
-            Wake::Exit(id) => self.reap(id),
+            Wake::Exit(id) => {
+                // What it said before its end comes first.
+                self.hear(id);
+                self.reap(id);
+            }
             Wake::OutOfMemory(id) => self.out_of_memory(id),
             Wake::Init => {
                 if let Some(init) = self.init.take() {
@@ -260,6 +234,18 @@ impl Server {
                     let _ =
                         waitid(WaitId::PidFd(init.as_fd()), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
                 }
+            }
+            Wake::Launch(id) => self.hear(id),
+            Wake::Hooks(id) => self.step_hooks(id),
+            Wake::EndHooks(id) => {
+                if let Some(container) = self.container_of(id) {
+                    self.step_ending(&container);
+                }
+            }
+            Wake::Stray(id) => self.reap_stray(id),
+            Wake::Signal => {
+                while signal::take(self.signals.as_fd()).is_some() {}
+                self.begin_stop();
             }
         }
     }
@@ -278,7 +264,7 @@ impl Server {
     fn wake_peer(&mut self, id: u32, flags: EventFlags) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let mut open = !flags.contains(EventFlags::ERR);
-        if open && flags.intersects(EventFlags::IN | EventFlags::HUP) && !peer.held {
+        if open && flags.intersects(EventFlags::IN | EventFlags::HUP) && peer.is_read() {
             open = peer.fill(&mut self.buffer).unwrap_or(false);
             open &= self.take_frames(id);
         }
@@ -288,11 +274,11 @@ impl Server {
     }
 
     /// Acts on every whole frame that has come; `false` if one is nonsense.
-    fn take_frames(&mut self, id: u32) -> bool {
+    pub(super) fn take_frames(&mut self, id: u32) -> bool {
         loop {
             let Some(peer) = self.peers.get_mut(&id) else { return true };
             // What was asked for before is answered first; the rest waits in the decoder.
-            if peer.held || peer.closing {
+            if peer.held || peer.busy || peer.closing {
                 return true;
             }
             match peer.decoder.next_frame() {
@@ -307,57 +293,12 @@ impl Server {
         }
     }
 
-    fn take_frame(&mut self, id: u32, frame: Frame) -> bool {
-        let Some(mode) = self.peers.get(&id).map(|peer| peer.mode) else { return true };
-        match (mode, frame.kind) {
-            (Mode::Control, Kind::Request) => match frame.json() {
-                Ok(request) => {
-                    self.request(id, request);
-                    true
-                }
-                Err(_) => false,
-            },
-            (Mode::Stream { process, streams }, kind) => {
-                let Some(held) = self.processes.get_mut(&process) else { return true };
-                match kind {
-                    Kind::Stdin if streams.stdin => {
-                        if let Some(input) = &mut held.input {
-                            input.push(&frame.payload);
-                        }
-                        let full = held.input.as_ref().is_some_and(super::process::Input::is_full);
-                        if let Some(peer) = self.peers.get_mut(&id) {
-                            peer.gave_input = true;
-                            peer.held = full;
-                        }
-                        self.feed(process);
-                        true
-                    }
-                    Kind::StdinClosed if streams.stdin => {
-                        // A terminal has no end of input that could be sent; a pipe is closed.
-                        if let Some(input) = held.input.as_mut().filter(|_| !held.terminal) {
-                            input.close();
-                        }
-                        self.feed(process);
-                        true
-                    }
-                    Kind::Resize => match frame.json() {
-                        Ok(size) => {
-                            let _ = held.resize(size);
-                            true
-                        }
-                        Err(_) => false,
-                    },
-                    Kind::Stdin | Kind::StdinClosed => true,
-                    _ => false,
-                }
-            }
-            _ => false,
-        }
-    }
-
-    fn drop_peer(&mut self, id: u32) {
+    pub(super) fn drop_peer(&mut self, id: u32) {
         let Some(peer) = self.peers.remove(&id) else { return };
         self.unwatch(&peer.socket);
+        if peer.busy {
+            self.forget_asker(id);
+        }
         for held in self.processes.values_mut() {
             held.attached.retain(|attached| *attached != id);
             held.waiting.retain(|waiting| *waiting != id);
@@ -373,164 +314,26 @@ impl Server {
         }
     }
 
-    /// Reads once from a stream and passes it on; `false` if there was nothing.
-    fn pass_on(&mut self, number: u32, stream: Stream) -> bool {
-        let now = self.clock.now();
-        let Some(held) = self.processes.get_mut(&number) else { return false };
-        let Some(output) = &held.outputs[stream as usize] else { return false };
-        let count = match output.read(&mut self.buffer) {
-            ReadOutcome::Bytes(count) => count,
-            ReadOutcome::NothingNow => return false,
-            ReadOutcome::Ended => {
-                if let Some(output) = held.outputs[stream as usize].take()
-                    && output.watched
-                {
-                    let _ = epoll::delete(&self.epoll, &output.fd);
-                }
-                return false;
-            }
-        };
-        let bytes = &self.buffer[..count];
-        if let Some(Err(error)) = held.log.as_mut().map(|log| log.write(stream, bytes, now)) {
-            eprintln!("gantry shim: write the log of {}: {error}", held.container);
-        }
-        let kind = if stream == Stream::Stdout { Kind::Stdout } else { Kind::Stderr };
-        for id in &held.attached {
-            let Some(peer) = self.peers.get_mut(id) else { continue };
-            let Mode::Stream { streams, .. } = peer.mode else { continue };
-            if if stream == Stream::Stdout { streams.stdout } else { streams.stderr } {
-                peer.push(kind, bytes);
-            }
-        }
-        true
-    }
-
-    /// Gives a process the input that waits for it.
-    fn feed(&mut self, number: u32) {
-        let Some(held) = self.processes.get_mut(&number) else { return };
-        if let Some(input) = &mut held.input
-            && !input.flush()
-            && let Some(input) = held.input.take()
-            && input.watched
-        {
-            let _ = epoll::delete(&self.epoll, &input.fd);
-        }
+    /// The container whose first process has this number.
+    fn container_of(&self, number: u32) -> Option<String> {
+        let mut all = self.containers.iter();
+        all.find(|(_, container)| container.process == number).map(|(id, _)| id.clone())
     }
 
     fn out_of_memory(&mut self, number: u32) {
-        let Some((name, container)) =
-            self.containers.iter().find(|(_, container)| container.process == number)
-        else {
-            return;
-        };
+        let Some(name) = self.container_of(number) else { return };
+        let container = &self.containers[&name];
         let Some(watch) = &container.oom else { return };
         watch.clear();
-        let name = name.clone();
         if container.cgroup.exists() {
             self.announce(&Event::OutOfMemory { container: name });
         } else {
             self.unwatch(watch);
         }
     }
-
-    /// Registers what each connection and process can go on with, and ends what is over.
-    fn settle(&mut self) {
-        let now = milliseconds();
-        let late: Vec<u32> = self
-            .processes
-            .iter()
-            .filter(|(_, held)| {
-                held.ended.is_some()
-                    && held.exit.is_none()
-                    && (held.is_drained() || held.deadline.is_some_and(|deadline| deadline <= now))
-            })
-            .map(|(number, _)| *number)
-            .collect();
-        for number in late {
-            self.finish(number);
-        }
-        self.settle_peers();
-        for (number, held) in &mut self.processes {
-            let slow = held
-                .attached
-                .iter()
-                .any(|id| self.peers.get(id).is_some_and(|peer| peer.waiting() > OUTPUT_LIMIT));
-            for output in held.outputs.iter_mut().flatten() {
-                if output.watched == slow {
-                    let wake = Wake::Output(*number, output.stream).pack();
-                    // Taken out and not only masked: epoll would go on telling about the other end's close.
-                    let changed = if slow {
-                        epoll::delete(&self.epoll, &output.fd)
-                    } else {
-                        epoll::add(&self.epoll, &output.fd, wake, EventFlags::IN)
-                    };
-                    output.watched = if changed.is_ok() { !slow } else { output.watched };
-                }
-            }
-            if let Some(input) = &mut held.input
-                && input.watched != input.has_waiting()
-            {
-                let changed = if input.watched {
-                    epoll::delete(&self.epoll, &input.fd)
-                } else {
-                    epoll::add(&self.epoll, &input.fd, Wake::Input(*number).pack(), EventFlags::OUT)
-                };
-                input.watched = if changed.is_ok() { !input.watched } else { input.watched };
-            }
-        }
-    }
-
-    fn settle_peers(&mut self) {
-        let mut gone = Vec::new();
-        let mut released = Vec::new();
-        for (id, peer) in &mut self.peers {
-            if peer.flush().is_err() || peer.closing && peer.waiting() == 0 {
-                gone.push(*id);
-                continue;
-            }
-            if peer.held {
-                let Mode::Stream { process, .. } = peer.mode else { continue };
-                let input = self.processes.get(&process).and_then(|held| held.input.as_ref());
-                if input.is_none_or(|input| !input.is_full()) {
-                    peer.held = false;
-                    released.push(*id);
-                }
-            }
-            let wanted = peer.wanted();
-            if wanted != peer.interest {
-                let mut flags = EventFlags::empty();
-                flags.set(EventFlags::IN, wanted.0);
-                flags.set(EventFlags::OUT, wanted.1);
-                let data = Wake::Peer(*id).pack();
-                let changed = match (peer.interest, wanted) {
-                    (_, (false, false)) => epoll::delete(&self.epoll, &peer.socket),
-                    ((false, false), _) => epoll::add(&self.epoll, &peer.socket, data, flags),
-                    _ => epoll::modify(&self.epoll, &peer.socket, data, flags),
-                };
-                if changed.is_ok() {
-                    peer.interest = wanted;
-                }
-            }
-        }
-        for id in gone {
-            self.drop_peer(id);
-        }
-        for id in released {
-            if !self.take_frames(id) {
-                self.drop_peer(id);
-            }
-        }
-    }
-
-    /// How long to sleep at most.
-    fn timeout(&self) -> Option<Timespec> {
-        let deadline = self.processes.values().filter_map(|held| held.deadline).min()?;
-        let left = deadline.saturating_sub(milliseconds());
-        Some(Timespec { tv_sec: (left / 1000) as i64, tv_nsec: (left % 1000 * 1_000_000) as i64 })
-    }
 }
 
-fn milliseconds() -> u64 {
+pub(super) fn milliseconds() -> u64 {
     let now = clock_gettime(ClockId::Monotonic);
     now.tv_sec as u64 * 1000 + now.tv_nsec as u64 / 1_000_000
 }

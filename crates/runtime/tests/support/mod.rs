@@ -155,7 +155,7 @@ impl Sandbox {
 
     #[track_caller]
     pub(crate) fn start(&self, id: &str) {
-        self.ask(&Request::StartContainer { container: id.to_owned() });
+        self.ask(&Request::StartContainer { container: id.to_owned(), limit: None });
     }
 
     pub(crate) fn attach(&self, id: &str) -> Connection {
@@ -190,7 +190,7 @@ impl Sandbox {
         let (container, exec) = (id.to_owned(), name.to_owned());
         let mut client = self.client();
         client
-            .ask(&Request::Exec { container, exec, process, stdio, attach })
+            .ask(&Request::Exec { container, exec, process, stdio, attach, limit: None })
             .unwrap_or_else(|error| panic!("{error}; shim log: {}", self.log()));
         client.into_connection()
     }
@@ -221,7 +221,7 @@ pub(crate) fn create_request(
     stdio: Stdio,
     with: &Descriptors,
 ) -> Request {
-    Request::CreateContainer { container: id.to_owned(), bundle, rootfs, stdio, descriptors: with.names() }
+    Request::CreateContainer { container: id.to_owned(), bundle, rootfs, stdio, descriptors: with.names(), stop: None, limit: None }
 }
 
 /// Reads streams until the process has exited.

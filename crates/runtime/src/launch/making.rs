@@ -1,0 +1,216 @@
+//! The parent's side of a process between its clone and its exec.
+//!
+//! Nothing here waits: [`Making::hear`] takes in what the new process has said and says how far it
+//! is. A program of one thread that has nothing else to do waits on the channel (`create` and
+//! `join` beside), one that holds other containers watches it.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid};
+
+use super::channel::{Channel, Failed, FailedKind, FromChild, FromParent};
+use super::plan::Limit;
+use super::{ProcessError, Started, idmap, limits};
+use crate::cgroup::Cgroup;
+use crate::spec::{IdMapping, Process, State};
+use crate::sys::{process, signal};
+
+/// A process on its way to its program. Dropping it lets go of the process: one that still waits
+/// to be told something ends by itself.
+#[derive(Debug)]
+pub(crate) struct Making {
+    channel: Channel,
+    /// What is to be done yet before the process goes on.
+    outset: Option<Outset>,
+    /// The process that enters namespaces and clones the one proper; to be waited for.
+    stage: Option<OwnedFd>,
+    /// Whether the process proper is there, or was.
+    cloned: bool,
+    started: Option<Started>,
+    terminal: Option<OwnedFd>,
+    warnings: Vec<String>,
+    /// The container's state, as hooks get it; empty where there are none.
+    state: Vec<u8>,
+    executing: bool,
+}
+
+/// How far a process is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// It has said nothing new.
+    Waiting,
+    /// It waits for the runtime's hooks to have run, and then for [`Making::hooks_done`].
+    Hooks,
+    /// A container is made; its process waits for [`Making::release`].
+    Made,
+    /// Its program runs, or has run.
+    Executed,
+}
+
+/// What its parent does for a new process before that goes on.
+#[derive(Debug)]
+pub(super) struct Outset {
+    pub(super) cgroup: Cgroup,
+    /// Limits and the like are taken from here.
+    pub(super) process: Process,
+    pub(super) limits: Vec<Limit>,
+    /// Users and groups of a new user namespace.
+    pub(super) maps: Option<(Vec<IdMapping>, Vec<IdMapping>)>,
+    /// The container's state without its process, where it has hooks.
+    pub(super) state: Option<State>,
+}
+
+impl Making {
+    /// A process that was cloned, or whose clone is left to the process `stage`.
+    pub(super) fn new(
+        channel: Channel,
+        outset: Outset,
+        stage: Option<OwnedFd>,
+        warnings: Vec<String>,
+    ) -> Self {
+        Self {
+            channel,
+            outset: Some(outset),
+            stage,
+            cloned: false,
+            started: None,
+            terminal: None,
+            warnings,
+            state: Vec::new(),
+            executing: false,
+        }
+    }
+
+    /// The process is there: holds it, and lets it go on if it waits.
+    pub(super) fn take_over(&mut self, pid: u32, pidfd: OwnedFd) -> Result<(), ProcessError> {
+        let start_time = process::start_time(pid).unwrap_or(0);
+        self.cloned = true;
+        self.started = Some(Started { pid, pidfd, start_time, terminal: None, warnings: Vec::new() });
+        self.settle(pid)
+    }
+
+    /// Puts the process that waits where it belongs and lets it go on, once.
+    pub(super) fn settle(&mut self, pid: u32) -> Result<(), ProcessError> {
+        let Some(outset) = self.outset.take() else { return Ok(()) };
+        if let Some((users, groups)) = &outset.maps {
+            idmap::write(pid, users, groups)?;
+        }
+        outset.cgroup.add_clone(pid).map_err(ProcessError::Cgroup)?;
+        limits::raise(pid, &outset.process, &outset.limits, &mut self.warnings)?;
+        if let Some(mut state) = outset.state {
+            state.pid = pid as i32;
+            self.state = bytes_of(&state)?;
+        }
+        self.tell(FromParent::Go, true)
+    }
+
+    /// Takes in what the process has said. Where the channel blocks, waits for it to say something
+    /// that matters, and never gives [`Progress::Waiting`].
+    pub(crate) fn hear(&mut self) -> Result<Progress, ProcessError> {
+        loop {
+            let heard = self.channel.hear_child();
+            match heard.map_err(|error| ProcessError::host("hear the new process", error))? {
+                None => return Ok(Progress::Waiting),
+                Some(FromChild::Cloned(pid)) => {
+                    // It is our child and not yet waited for: its number cannot belong to another.
+                    let pidfd = Pid::from_raw(pid as i32)
+                        .ok_or(Errno::SRCH)
+                        .and_then(|number| pidfd_open(number, PidfdFlags::empty()))
+                        .map_err(|error| ProcessError::host("hold the new process", error))?;
+                    self.take_over(pid, pidfd)?;
+                }
+                Some(FromChild::Terminal(terminal)) => self.terminal = Some(terminal),
+                Some(FromChild::Hooks) => return Ok(Progress::Hooks),
+                Some(FromChild::Created) => return Ok(Progress::Made),
+                Some(FromChild::Executing) => self.executing = true,
+                Some(FromChild::Failed(failed)) => return Err(child_error(&failed)),
+                Some(FromChild::Closed) if self.executing => return Ok(Progress::Executed),
+                Some(FromChild::Closed) => return Err(ProcessError::Died),
+            }
+        }
+    }
+
+    /// Lets [`Making::hear`] return when there is nothing to hear.
+    pub(crate) fn set_nonblocking(&self) -> Result<(), ProcessError> {
+        rustix::fs::fcntl_getfl(&self.channel)
+            .and_then(|flags| rustix::fs::fcntl_setfl(&self.channel, flags | OFlags::NONBLOCK))
+            .map_err(|error| ProcessError::host("prepare to hear the new process", error))
+    }
+
+    /// The runtime's hooks have run.
+    pub(crate) fn hooks_done(&self) -> Result<(), ProcessError> {
+        self.tell(FromParent::HooksDone, false)
+    }
+
+    /// Starts the program of a container that is made.
+    pub(crate) fn release(&self) -> Result<(), ProcessError> {
+        self.tell(FromParent::Release, false)
+    }
+
+    /// The container's state, as hooks get it.
+    pub(crate) fn state(&self) -> &[u8] {
+        &self.state
+    }
+
+    /// The process, once: when it is made, or its program runs.
+    pub(crate) fn take_started(&mut self) -> Option<Started> {
+        let mut started = self.started.take()?;
+        started.terminal = self.terminal.take();
+        started.warnings = std::mem::take(&mut self.warnings);
+        Some(started)
+    }
+
+    /// The helper, once it has done its work: the caller waits for it.
+    pub(crate) fn take_stage(&mut self) -> Option<OwnedFd> {
+        if self.cloned { self.stage.take() } else { None }
+    }
+
+    /// Kills what was begun; the caller waits for these processes.
+    pub(crate) fn abandon(mut self) -> impl Iterator<Item = OwnedFd> {
+        let all = [self.started.take().map(|started| started.pidfd), self.stage.take()];
+        for pidfd in all.iter().flatten() {
+            let _ = signal::send(pidfd.as_fd(), libc::SIGKILL);
+        }
+        all.into_iter().flatten()
+    }
+
+    fn tell(&self, message: FromParent, with_state: bool) -> Result<(), ProcessError> {
+        let state = if with_state { self.state.as_slice() } else { &[] };
+        match self.channel.tell_child(message, state) {
+            // Whether it has died, and of what, shows when it is heard.
+            Ok(()) | Err(Errno::PIPE | Errno::CONNRESET) => Ok(()),
+            Err(error) => Err(ProcessError::host("let the new process go on", error)),
+        }
+    }
+}
+
+impl AsFd for Making {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.channel.as_fd()
+    }
+}
+
+/// Waits for a process that has ended, or was killed.
+pub(super) fn reap(pidfd: &OwnedFd) {
+    let _ = waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED);
+}
+
+fn child_error(failed: &Failed) -> ProcessError {
+    let (what, source) = (failed.text(), io::Error::from_raw_os_error(failed.errno));
+    match failed.kind {
+        FailedKind::Other => ProcessError::Child { what, source },
+        FailedKind::ProgramNotFound => ProcessError::ProgramNotFound { what, source },
+        FailedKind::ProgramNotExecutable => ProcessError::ProgramNotExecutable { what, source },
+    }
+}
+
+fn bytes_of(state: &State) -> Result<Vec<u8>, ProcessError> {
+    let bytes = serde_json::to_vec(state).expect("a state has only string keys");
+    if bytes.len() > super::channel::MESSAGE {
+        return Err(ProcessError::invalid("the annotations are too long to be given to hooks"));
+    }
+    Ok(bytes)
+}
