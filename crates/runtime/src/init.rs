@@ -1,32 +1,189 @@
 //! Process 1 of a process namespace that several containers share: reaps orphans, does nothing else.
+//!
+//! Who is in there with `CAP_SYS_PTRACE` can look into process 1, trace it and act as it: the kernel
+//! has no way to forbid that. So there is nothing to be gained from it: it has an empty root that
+//! cannot be written to, no descriptors, no user and no capabilities, and a filter that lets it
+//! reap, wait and end. Others cannot even look.
+//!
+//! It is a fork of its shim, without a program of its own, and so has no moment at which it is more
+//! than that. It is killed with its shim. Asked to end, which happens when the machine goes down, it
+//! does so as soon as it is alone: ending earlier would kill everybody in the namespace.
 
 use std::ffi::OsString;
-use std::os::fd::AsFd;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::process::ExitCode;
+use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::process::{WaitOptions, wait};
+use rustix::fs::CWD;
+use rustix::io::Errno;
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, UnmountFlags,
+    fsconfig_create, fsconfig_set_flag, fsmount, fsopen, mount_change, move_mount, unmount,
+};
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Gid, Signal, Uid, WaitOptions, wait};
+use rustix::thread::CapabilitySet;
 
-use crate::sys::signal;
+use crate::seccomp::{self, Filter};
+use crate::spec::{NamespaceKind, Seccomp, SeccompAction, SeccompRule};
+use crate::sys::clone::{Cloned, clone3, exit_now};
+use crate::sys::exec::close_all_but;
+use crate::sys::{process, signal};
 
-/// The program `gantry init`. Goes on until it is killed, which its shim's end does.
+/// A user and group that own nothing.
+const NOBODY: u32 = 65534;
+
+/// How often somebody who was asked to end looks whether he is alone.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// All that it ever does again once it is enclosed.
+const CALLS: [&str; 9] = [
+    "wait4",
+    "rt_sigtimedwait",
+    "kill",
+    "write",
+    "close",
+    "exit_group",
+    "rt_sigreturn",
+    "restart_syscall",
+    "sigaltstack",
+];
+
+/// What could not be done, and why.
+type Failed = (&'static str, io::Error);
+
+/// The program `gantry init`: the same as a program of its own, for who wants one. Goes on until it is
+/// asked to end and alone.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     if args.into_iter().next().is_some() || std::process::id() != 1 {
-        eprintln!("gantry init: is started by a shim, as process 1 of a sandbox");
+        eprintln!("gantry init: is for process 1 of a process namespace");
         return ExitCode::from(2);
     }
-    // Made before the first look, so that no orphan ends unnoticed between a look and a wait.
-    let orphans = match signal::descriptor(&[libc::SIGCHLD]) {
-        Ok(orphans) => orphans,
-        Err(error) => {
-            eprintln!("gantry init: wait for orphans: {error}");
-            return ExitCode::FAILURE;
-        }
+    signal::block_all();
+    serve()
+}
+
+/// Starts process 1 of a new process namespace, called `title`; returns when it is enclosed.
+///
+/// The caller has one thread.
+pub(crate) fn start(title: &str) -> Result<(u32, OwnedFd), Failed> {
+    let filter = filter().map_err(|error| ("compile the filter of process 1", io::Error::other(error)))?;
+    let (heard, told) = pipe_with(PipeFlags::CLOEXEC).map_err(|error| ("make a pipe", error.into()))?;
+    let flags = NamespaceKind::Pid.flag() | NamespaceKind::Mount.flag();
+    // SAFETY: this program has one thread; the child never returns from this arm.
+    let (pid, pidfd) =
+        match unsafe { clone3(flags, None) }.map_err(|error| ("make a process namespace", error))? {
+            Cloned::Child => {
+                drop(heard);
+                let mut told = std::fs::File::from(told);
+                match enclose(title, &filter, &told) {
+                    Ok(()) => {
+                        // A shim that has gone meanwhile leaves nobody to reap for.
+                        if told.write_all(b"1").is_err() {
+                            exit_now(1);
+                        }
+                        drop(told);
+                        serve()
+                    }
+                    Err((what, error)) => {
+                        let _ = write!(told, "{what}: {error}");
+                        exit_now(1)
+                    }
+                }
+            }
+            Cloned::Parent { pid, pidfd } => (pid, pidfd.expect("asked for a pidfd")),
+        };
+    drop(told);
+    let mut text = String::new();
+    let read = std::fs::File::from(heard).read_to_string(&mut text);
+    match (read, text.as_str()) {
+        (Ok(_), "1") => Ok((pid, pidfd)),
+        (Ok(_), "") => Err(("enclose process 1", io::ErrorKind::UnexpectedEof.into())),
+        (Ok(_), _) => Err(("enclose process 1", io::Error::other(text))),
+        (Err(error), _) => Err(("hear process 1", error)),
+    }
+}
+
+/// Gives up everything but `told`.
+fn enclose(title: &str, filter: &Filter, told: &impl AsFd) -> Result<(), Failed> {
+    fn tried<T>(what: &'static str, result: Result<T, impl Into<io::Error>>) -> Result<T, Failed> {
+        result.map_err(|error| (what, error.into()))
+    }
+    tried("name it", process::set_title(title))?;
+    let last = crate::capability::last();
+    tried("enter an empty root", enter_empty_root())?;
+    // SAFETY: this process is a copy that uses nothing of what it was copied from, drops nothing and
+    // keeps the one descriptor that it does use.
+    tried("close the shim's descriptors", unsafe { close_all_but(0, &[told.as_fd().as_raw_fd()]) })?;
+    for number in 0..=last {
+        let capability = CapabilitySet::from_bits_retain(1 << number);
+        let dropped = rustix::thread::remove_capability_from_bounding_set(capability);
+        tried("drop a capability", dropped)?;
+    }
+    tried("leave the groups", rustix::thread::set_thread_groups(&[]))?;
+    let (gid, uid) = (Gid::from_raw(NOBODY), Uid::from_raw(NOBODY));
+    tried("become nobody", rustix::thread::set_thread_res_gid(gid, gid, gid))?;
+    tried("become nobody", rustix::thread::set_thread_res_uid(uid, uid, uid))?;
+    tried("forbid new privileges", rustix::thread::set_no_new_privs(true))?;
+    // Both are undone by becoming another user.
+    tried("keep it from being traced", process::forbid_tracing())?;
+    tried("tie it to its shim", rustix::process::set_parent_process_death_signal(Some(Signal::KILL)))?;
+    signal::block_all();
+    tried("load its filter", crate::sys::seccomp::load(&filter.instructions, filter.flags))
+}
+
+/// Makes an empty directory that cannot be written to all that this process can see.
+fn enter_empty_root() -> Result<(), Errno> {
+    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
+    let kind = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    fsconfig_set_flag(&kind, "ro")?;
+    fsconfig_create(&kind)?;
+    let attributes = MountAttrFlags::MOUNT_ATTR_RDONLY
+        | MountAttrFlags::MOUNT_ATTR_NOSUID
+        | MountAttrFlags::MOUNT_ATTR_NODEV
+        | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    let root = fsmount(&kind, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?;
+    // Any directory of the host will do: the host does not see it.
+    move_mount(&root, "", CWD, "/proc", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
+    rustix::process::fchdir(&root)?;
+    rustix::process::pivot_root(".", ".")?;
+    unmount(".", UnmountFlags::DETACH)?;
+    rustix::process::chdir("/")
+}
+
+fn filter() -> Result<Filter, seccomp::CompileError> {
+    let allowed = SeccompRule {
+        names: CALLS.map(str::to_owned).into(),
+        action: SeccompAction::Allow,
+        errno_ret: None,
+        args: Vec::new(),
     };
+    seccomp::compile(&Seccomp {
+        default_action: SeccompAction::Errno,
+        default_errno_ret: None,
+        architectures: Vec::new(),
+        flags: Vec::new(),
+        listener_path: None,
+        syscalls: vec![allowed],
+    })
+}
+
+/// Reaps whoever ends, until it is asked to end and alone.
+fn serve() -> ! {
+    let mut ending = false;
     loop {
         while let Ok(Some(_)) = wait(WaitOptions::NOHANG) {}
-        // Interrupted or ready, there is one thing to do: look again.
-        let _ = poll(&mut [PollFd::new(&orphans, PollFlags::IN)], None);
-        signal::take(orphans.as_fd());
+        if ending && is_alone() {
+            exit_now(0);
+        }
+        let signal = signal::wait_for(&[libc::SIGCHLD, libc::SIGTERM], ending.then_some(LOOK));
+        ending |= signal == Some(libc::SIGTERM);
     }
+}
+
+/// Whether there is no other process in the namespace.
+fn is_alone() -> bool {
+    // SAFETY: takes numbers only, and signal 0 is none: it asks whether there is anybody.
+    unsafe { libc::kill(-1, 0) != 0 && io::Error::last_os_error().raw_os_error() == Some(libc::ESRCH) }
 }

@@ -2,8 +2,8 @@
 //!
 //! Three programs share this crate, and the binary picks one by its first argument before it does
 //! anything else: [`cli`] is an OCI runtime as runc and crun are, [`shim`] holds the containers of
-//! one sandbox, [`init`] is process 1 of a shared process namespace. All of them start processes
-//! through the module `launch`, the only place that clones.
+//! one sandbox, [`init`] is process 1 of a shared process namespace (there a fork of the shim).
+//! Processes of containers are cloned in the module `launch` only.
 //!
 //! Nothing here may be called from a process with more than one thread, except
 //! [`shim::launch`], [`shim::protocol`], [`spec`], [`defaults`], [`seccomp`], [`features`], [`signal`],

@@ -37,11 +37,19 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 pub use client::{Client, ClientError, Connection};
-pub use launch::{LaunchError, LaunchSpec, Network, ShimHandle, launch};
+pub use launch::{LaunchError, LaunchSpec, Network, ShimHandle, find_process, launch};
 
 /// The file below `<state dir>/<container>/` that says how a container ended, as
 /// [`protocol::ExitStatus`]; written before the exit is announced.
 pub const EXIT_FILE: &str = "exit.json";
+
+/// What a shim calls itself, followed by the beginning of its sandbox's name.
+const NAME: &str = "gantry-shim";
+
+/// How a shim shows in lists of processes.
+fn title(id: &str) -> String {
+    format!("{NAME} {}", id.get(..12).unwrap_or(id))
+}
 
 /// The program `gantry shim …`; `args` are those after `shim`.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {

@@ -64,7 +64,8 @@ fn no_open_directory_of_the_host_leads_to_its_programs_in_create_and_exec() {
         refused(&sandbox.create_request(&id, spec, Stdio::default()), "a container");
         let process = Process { args: outside.by(&way), ..shell_process("") };
         let (container, exec) = ("held".to_owned(), id.clone());
-        let request = Request::Exec { container, exec, process, stdio: Stdio::default(), attach: None };
+        let request =
+            Request::Exec { container, exec, process, stdio: Stdio::default(), attach: None, limit: None };
         refused(&request, "a process that joined");
     }
 }
@@ -330,7 +331,8 @@ fn the_number_that_means_no_change_to_the_kernel_is_no_way_to_stay_root() {
         change(&mut process);
         let create = sandbox.create_request(&id, spec, Stdio::default());
         let (container, exec) = ("held".to_owned(), id);
-        let exec = Request::Exec { container, exec, process, stdio: Stdio::default(), attach: None };
+        let exec =
+            Request::Exec { container, exec, process, stdio: Stdio::default(), attach: None, limit: None };
         for request in [create, exec] {
             let refused = sandbox.client().ask(&request).expect_err("refused").to_string();
             assert!(refused.contains("uids and gids must be in range 0-2147483647"), "{refused}");

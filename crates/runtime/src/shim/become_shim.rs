@@ -3,12 +3,9 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::ExitCode;
-
-use base::error::chain;
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
 
 use super::address::Address;
 use super::launch::{NetworkOrder, Orders, Report};
@@ -16,9 +13,13 @@ use super::server::{Identity, Server};
 use crate::cgroup::{Cgroup, CgroupError};
 use crate::launch::Inherited;
 use crate::spec::NamespaceKind;
-use crate::sys::clone::{Cloned, clone3, exit_now, setns, unshare};
-use crate::sys::exec::{StringVector, close_from, execve};
+use crate::sys::clone::{Cloned, clone3, setns, unshare};
+use crate::sys::exec::close_from;
 use crate::sys::{network, process, signal};
+use base::error::chain;
+
+/// How many may wait to be accepted.
+const BACKLOG: i32 = 128;
 
 /// Why a shim could not come to be.
 #[derive(Debug, thiserror::Error)]
@@ -52,16 +53,21 @@ pub(super) fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn prepare(args: impl IntoIterator<Item = OsString>) -> Result<Option<Server>, BecomeError> {
     let system = |what| move |source: io::Error| BecomeError::System { what, source };
+    // It will have descriptors of the host, and its children, who inherit this, may be seen in
+    // containers.
+    process::forbid_tracing().map_err(system("keep the shim from being traced"))?;
     let orders =
         args.into_iter().next().and_then(|text| text.into_string().ok()).ok_or(BecomeError::Usage)?;
     let orders: Orders = serde_json::from_str(&orders).map_err(BecomeError::Orders)?;
     // What the daemon had open without meaning to hand it on must not stay open for years.
     // SAFETY: nothing has been opened yet by this program.
     unsafe { close_from(3) }.map_err(system("close the daemon's descriptors"))?;
-    // A terminal that goes away or a shutdown's signal to all must not end containers before the
-    // engine does; whoever means it kills.
+    // A terminal that goes away must not end containers; what `SIGTERM` does is up to the loop.
     signal::ignore(&[libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM, libc::SIGPIPE]);
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    rustix::process::chdir("/").map_err(|error| system("leave the caller's directory")(error.into()))?;
+    // A name is for people only: a shim without one holds its containers all the same.
+    let _ = process::set_title(&super::title(&orders.id));
     if let Some(path) = &orders.cgroup {
         let cgroup = Cgroup::at(path).map_err(BecomeError::Cgroup)?;
         cgroup.create().and_then(|()| cgroup.add(std::process::id())).map_err(BecomeError::Cgroup)?;
@@ -90,7 +96,15 @@ fn prepare(args: impl IntoIterator<Item = OsString>) -> Result<Option<Server>, B
     }
     rustix::process::setsid()
         .map_err(|error| BecomeError::System { what: "begin a session", source: error.into() })?;
-    let init = if orders.pid { Some(start_init()?) } else { None };
+    // Said again by this process, so that the kernel knows who it is that listens.
+    rustix::net::listen(&listener, BACKLOG)
+        .map_err(|error| BecomeError::System { what: "listen", source: error.into() })?;
+    let init = if orders.pid {
+        let title = super::title(&orders.id).replace("shim", "init");
+        Some(crate::init::start(&title).map_err(|(what, source)| BecomeError::System { what, source })?)
+    } else {
+        None
+    };
     let pid = std::process::id();
     let identity = Identity {
         id: orders.id,
@@ -144,33 +158,6 @@ fn enter_namespaces(orders: &Orders) -> Result<Inherited, BecomeError> {
         ipc: orders.ipc,
         uts: orders.hostname.is_some(),
     })
-}
-
-/// Starts process 1 of the sandbox's process namespace, from this same sealed program.
-fn start_init() -> Result<(u32, OwnedFd), BecomeError> {
-    let system = |what| move |source: io::Error| BecomeError::System { what, source };
-    let argv = StringVector::new(vec![c"gantry-init".to_owned(), c"init".to_owned()]);
-    let envp = StringVector::new(Vec::new());
-    // SAFETY: this program has one thread; the child only makes system calls until it executes.
-    match unsafe { clone3(NamespaceKind::Pid.flag(), None) }.map_err(system("make a process namespace"))? {
-        Cloned::Child => {
-            let tied = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
-            if tied.is_ok() && leave_streams().is_ok() {
-                signal::reset_all();
-                execve(c"/proc/self/exe", &argv, &envp);
-            }
-            exit_now(127)
-        }
-        Cloned::Parent { pid, pidfd } => {
-            let number = Pid::from_raw(pid as i32).expect("process ids are positive");
-            let pidfd = match pidfd {
-                Some(pidfd) => pidfd,
-                None => pidfd_open(number, PidfdFlags::empty())
-                    .map_err(|error| system("hold init")(error.into()))?,
-            };
-            Ok((pid, pidfd))
-        }
-    }
 }
 
 /// Tells the launcher, on standard output.

@@ -31,7 +31,7 @@ pub struct LaunchSpec {
     /// Host name of a UTS namespace of the sandbox's own, which its containers share.
     pub hostname: Option<String>,
     /// Whether the sandbox has a process namespace of its own, which its containers share; its
-    /// process 1 is [`crate::init`].
+    /// process 1 reaps orphans and has no rights.
     pub pid: bool,
     /// Cgroup of the shim itself, from the root of the hierarchy; the caller's own if absent.
     pub cgroup: Option<PathBuf>,
@@ -163,7 +163,7 @@ pub fn launch(spec: &LaunchSpec) -> Result<ShimHandle, LaunchError> {
     };
     let program = sealed::program(spec.program.as_deref()).map_err(LaunchError::Seal)?;
     let mut child = Command::new(program.path())
-        .arg0("gantry-shim")
+        .arg0(super::NAME)
         .arg("shim")
         .arg(serde_json::to_string(&orders).expect("orders have only string keys"))
         .env_clear()
@@ -188,6 +188,28 @@ pub fn launch(spec: &LaunchSpec) -> Result<ShimHandle, LaunchError> {
             Err(LaunchError::Failed { id: spec.id.clone(), message })
         }
     }
+}
+
+/// Finds the process of a shim that does not answer: `listener`, who listens at its socket according
+/// to the kernel, if it is a shim of this name, else any such shim. Gives its number and when it
+/// started.
+pub fn find_process(id: &str, listener: Option<u32>) -> Option<(u32, u64)> {
+    let listed = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let all = listed.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    listener.into_iter().chain(all).find_map(|pid| {
+        let start_time = process::start_time(pid)?;
+        let bytes = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+        let mut words = bytes.split(|&byte| byte == 0).map(String::from_utf8_lossy);
+        let title = words.next()?;
+        // Older shims kept their orders where all can read them.
+        let is_named = title == super::title(id)
+            || title == super::NAME && words.nth(1)?.contains(&format!("\"id\":\"{id}\""));
+        // Nobody in a container is a shim, whatever he calls himself.
+        let namespace = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
+        let is_ours = namespace(&pid.to_string()).is_some_and(|theirs| Some(theirs) == namespace("self"));
+        // Asked again: the number had not been taken over while it was looked at.
+        (is_named && is_ours && process::start_time(pid) == Some(start_time)).then_some((pid, start_time))
+    })
 }
 
 impl ShimHandle {

@@ -8,9 +8,9 @@ use base::error::chain;
 
 use super::EXIT_FILE;
 use super::container::Container;
+use super::descriptors::Descriptors;
 use super::launching::Stage;
 use super::notes::note;
-use super::descriptors::Descriptors;
 use super::peer::Mode;
 use super::protocol::{
     ContainerState, Event, ExecState, ExitStatus, Failure, FailureKind, Request, Response, Sandbox, Streams,

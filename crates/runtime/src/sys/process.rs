@@ -1,5 +1,6 @@
 //! Processes by number, told apart by when they started; and this one, closed to others.
 
+use std::ffi::CString;
 use std::io;
 
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
@@ -13,6 +14,33 @@ use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 /// not allocate.
 pub(crate) fn forbid_tracing() -> io::Result<()> {
     Ok(set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
+}
+
+/// Names this process in lists of processes: its arguments, and as much as fits as its short name.
+pub(crate) fn set_title(title: &str) -> io::Result<()> {
+    let name = CString::new(title.get(..15).unwrap_or(title)).map_err(io::Error::other)?;
+    rustix::thread::set_name(&name)?;
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    let (start, end) = parse_arguments(&stat).ok_or(io::ErrorKind::InvalidData)?;
+    let room = end.saturating_sub(start);
+    let length = title.len().min(room.saturating_sub(1));
+    // SAFETY: between these addresses the kernel has put the arguments of this program, in memory that
+    // is the program's own and may be written to. Whoever reads them later finds strings that end
+    // with null: the last byte is one, and so are all after the title.
+    unsafe {
+        let place = std::ptr::with_exposed_provenance_mut::<u8>(start);
+        std::ptr::write_bytes(place, 0, room);
+        std::ptr::copy_nonoverlapping(title.as_ptr(), place, length);
+    }
+    Ok(())
+}
+
+/// Where the arguments of the process are, and where they end.
+fn parse_arguments(stat: &str) -> Option<(usize, usize)> {
+    let (_, rest) = stat.rsplit_once(") ")?;
+    let mut words = rest.split_whitespace().skip(45).map(str::parse);
+    let (start, end) = (words.next()?.ok()?, words.next()?.ok()?);
+    (0 < start && start < end).then_some((start, end))
 }
 
 /// When process `pid` started, in clock ticks since boot; `None` if there is none.

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::time::Duration;
 
 use rustix::fd::BorrowedFd;
 
@@ -47,6 +48,36 @@ pub(crate) fn take(descriptor: BorrowedFd<'_>) -> Option<i32> {
     (count == record.len()).then(|| i32::from_ne_bytes([record[0], record[1], record[2], record[3]]))
 }
 
+/// Blocks every signal that can be.
+pub(crate) fn block_all() {
+    set_mask(libc::SIG_BLOCK, &Vec::from_iter(1..=64));
+}
+
+/// Takes the next of the given signals, which are blocked, and waits for it: `timeout` at most.
+pub(crate) fn wait_for(signals: &[i32], timeout: Option<Duration>) -> Option<i32> {
+    let timeout = timeout.map(|timeout| libc::timespec {
+        tv_sec: timeout.as_secs() as libc::time_t,
+        tv_nsec: timeout.subsec_nanos().into(),
+    });
+    let timeout = timeout.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+    let set = set_of(signals);
+    // SAFETY: the set is whole, and so is the time, or null, which waits for ever; nothing is written.
+    let signal = unsafe { libc::sigtimedwait(&raw const set, std::ptr::null_mut(), timeout) };
+    (signal > 0).then_some(signal)
+}
+
+fn set_of(signals: &[i32]) -> libc::sigset_t {
+    // SAFETY: all zero bytes are a valid set, and the calls below only change it.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        for &signal in signals {
+            libc::sigaddset(&raw mut set, signal);
+        }
+        set
+    }
+}
+
 /// Sends a signal by number, real-time ones included, through a pidfd.
 pub(crate) fn send(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
     // SAFETY: takes a descriptor and numbers; no extra information is passed.
@@ -63,14 +94,8 @@ pub(crate) fn send(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
 }
 
 fn set_mask(how: i32, signals: &[i32]) -> libc::sigset_t {
-    // SAFETY: all zero bytes are a valid set, and the calls below only change it.
-    unsafe {
-        let mut set: libc::sigset_t = std::mem::zeroed();
-        libc::sigemptyset(&raw mut set);
-        for &signal in signals {
-            libc::sigaddset(&raw mut set, signal);
-        }
-        libc::sigprocmask(how, &raw const set, std::ptr::null_mut());
-        set
-    }
+    let set = set_of(signals);
+    // SAFETY: the set is whole; the former mask is not asked for.
+    unsafe { libc::sigprocmask(how, &raw const set, std::ptr::null_mut()) };
+    set
 }

@@ -221,7 +221,15 @@ pub(crate) fn create_request(
     stdio: Stdio,
     with: &Descriptors,
 ) -> Request {
-    Request::CreateContainer { container: id.to_owned(), bundle, rootfs, stdio, descriptors: with.names(), stop: None, limit: None }
+    Request::CreateContainer {
+        container: id.to_owned(),
+        bundle,
+        rootfs,
+        stdio,
+        descriptors: with.names(),
+        stop: None,
+        limit: None,
+    }
 }
 
 /// Reads streams until the process has exited.
