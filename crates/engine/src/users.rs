@@ -1,7 +1,7 @@
 //! Who a user is, by the image's own `/etc/passwd` and `/etc/group`.
 
 use std::io::Read;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 
 use base::place::Place;
 use runtime::spec::HIGHEST_ID;
