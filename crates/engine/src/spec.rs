@@ -21,7 +21,7 @@ use crate::users::Identity;
 
 pub(crate) use env::{exec_env, overlay as overlay_env};
 pub(crate) use namespaces::Joined;
-pub(crate) use resources::{throttled, to_oci as resources_to_oci};
+pub(crate) use resources::{rlimits, throttled, to_oci as resources_to_oci};
 pub(crate) use security::{capability_names, capability_sets};
 
 /// What was found out before a container is started.
@@ -115,7 +115,7 @@ pub(crate) fn generate(
         env: env::container_env(spec, resolved, &around.identity),
         cwd: if resolved.workdir.is_empty() { "/".into() } else { PathBuf::from(&resolved.workdir) },
         capabilities: Some(security::capability_sets(&capabilities, around.identity.uid)),
-        rlimits: resources::rlimits(&spec.resources.ulimits)?,
+        rlimits: rlimits(&spec.resources.ulimits)?,
         no_new_privileges: spec.security.no_new_privileges,
         oom_score_adj: spec.resources.oom_score_adj,
         ..Process::default()

@@ -5,7 +5,7 @@ mod support;
 use std::time::Duration;
 
 use bytes::Bytes;
-use engine::container::{AttachFlags, LogQuery, RemoveOptions};
+use engine::container::{AttachFlags, LogQuery, RemoveOptions, Resources, Ulimit};
 use engine::event::EventQuery;
 use engine::exec::ExecSpec;
 use engine::{Attached, ContainerSpec, Engine, Kind, OutputKind, TerminalSize};
@@ -105,6 +105,19 @@ fn a_further_process_has_streams_and_an_exit_code_of_its_own() {
         let seen = engine.exec_inspect(&process).expect("inspect");
         assert_eq!((seen.running, seen.exit_code), (false, Some(9)));
         assert_eq!(engine.exec_start(&process).await.err().expect("it has run").kind(), Kind::Conflict);
+        remove_all(&engine).await;
+    });
+}
+
+#[test]
+fn a_further_process_has_the_limits_of_the_container() {
+    on_host(|_, engine| async move {
+        let ulimits = vec![Ulimit { name: "nofile".to_owned(), soft: 20, hard: 30 }];
+        let resources = Resources { ulimits, oom_score_adj: Some(321), ..Resources::default() };
+        let id = start(&engine, ContainerSpec { resources, ..shell("sleep 1000") }).await;
+        let line = "ulimit -Sn; ulimit -Hn; cat /proc/self/oom_score_adj";
+        let run = engine.exec_run(&id, exec(&["sh", "-c", line], AttachFlags::default()), None, 100).await;
+        assert_eq!(&run.expect("run").stdout[..], &b"20\n30\n321\n"[..]);
         remove_all(&engine).await;
     });
 }

@@ -118,6 +118,9 @@ impl Engine {
             })),
             capabilities: Some(spec::capability_sets(&names, identity.uid)),
             no_new_privileges: record.spec.security.no_new_privileges,
+            // Joining a container is no way around its limits, nor to outlive it when memory runs out.
+            rlimits: spec::rlimits(&record.spec.resources.ulimits)?,
+            oom_score_adj: record.spec.resources.oom_score_adj,
             ..Process::default()
         })
     }

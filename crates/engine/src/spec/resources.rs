@@ -96,7 +96,8 @@ pub(crate) fn throttled(resources: &Resources) -> impl Iterator<Item = &str> {
     .map(|throttle| throttle.path.as_str())
 }
 
-pub(super) fn rlimits(ulimits: &[Ulimit]) -> Result<Vec<Rlimit>> {
+/// Limits of a container's processes, those that join it included.
+pub(crate) fn rlimits(ulimits: &[Ulimit]) -> Result<Vec<Rlimit>> {
     const KNOWN: [&str; 15] = [
         "core",
         "cpu",
