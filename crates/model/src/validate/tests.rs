@@ -100,6 +100,17 @@ fn pods_are_checked_to_the_depth_of_their_containers() {
         &container(json!({"volumeMounts": [{"name": "v", "mountPath": "/v"}]})),
         &["spec.containers[0].volumeMounts[0].name: Not found: \"v\""],
     );
+    let recursive = json!({
+        "name": "v", "mountPath": "/v", "recursiveReadOnly": "Enabled", "mountPropagation": "HostToContainer",
+    });
+    check(
+        &container(json!({"volumeMounts": [recursive]})),
+        &[
+            "spec.containers[0].volumeMounts[0].name: Not found: \"v\"",
+            "spec.containers[0].volumeMounts[0].recursiveReadOnly: Forbidden: may only be specified when readOnly is true",
+            "spec.containers[0].volumeMounts[0].recursiveReadOnly: Forbidden: may only be specified when mountPropagation is None or not specified",
+        ],
+    );
     check(
         &container(json!({"resources": {"limits": {"cpu": "1"}, "requests": {"cpu": "2"}}})),
         &[

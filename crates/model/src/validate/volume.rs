@@ -62,6 +62,21 @@ pub(super) fn mounts(container: &Value, path: &Path<'_>, volumes: &HashSet<&str>
         if !propagation.is_empty() && !supported.contains(&propagation) {
             errors.push(FieldError::not_supported(&path.child("mountPropagation"), propagation, &supported));
         }
+        let recursive = text(mount, "recursiveReadOnly");
+        let supported = ["Disabled", "Enabled", "IfPossible"];
+        if !recursive.is_empty() && !supported.contains(&recursive) {
+            errors.push(FieldError::not_supported(&path.child("recursiveReadOnly"), recursive, &supported));
+        }
+        if ["Enabled", "IfPossible"].contains(&recursive) {
+            let path = path.child("recursiveReadOnly");
+            if !flag(mount, "readOnly") {
+                errors.push(FieldError::forbidden(&path, "may only be specified when readOnly is true"));
+            }
+            if !["", "None"].contains(&propagation) {
+                let message = "may only be specified when mountPropagation is None or not specified";
+                errors.push(FieldError::forbidden(&path, message));
+            }
+        }
         let privileged = container.get("securityContext").is_some_and(|context| flag(context, "privileged"));
         if propagation == "Bidirectional" && !privileged {
             let message = "Bidirectional mount propagation is available only to privileged containers";
