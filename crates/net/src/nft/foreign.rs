@@ -56,6 +56,8 @@ enum Fate {
     Accepted,
     /// They leave the chain, for the one that led here.
     Returned,
+    /// Some of them do.
+    SomeReturned,
     /// They go on in another chain.
     Led(String),
 }
@@ -125,7 +127,7 @@ fn stop(socket: &mut Socket, chain: &ForeignChain, drops: bool) -> io::Result<Op
                 _ => {}
             },
             Fate::Returned => break,
-            Fate::Open => {}
+            Fate::SomeReturned | Fate::Open => {}
         }
     }
     Ok(drops.then_some(Stop::Policy))
@@ -145,51 +147,61 @@ fn end(socket: &mut Socket, of: &ForeignChain, chain: &str, depth: u32) -> io::R
                     return Ok(led);
                 }
             }
-            Fate::Returned => break,
+            // What comes after holds no more for all of them.
+            Fate::Returned | Fate::SomeReturned => break,
             Fate::Open => {}
         }
     }
     Ok(Fate::Open)
 }
 
-/// What the instructions of a rule do to every packet; those that depend on it leave it open.
+/// What the instructions of a rule do to every packet; what depends on the packet is left open.
 fn fate(expressions: &[u8]) -> Fate {
+    let mut for_all = true;
+    for (_, expression) in Attributes::new(expressions) {
+        let parts = Attributes::new(expression);
+        let name = parts.find(1).map(attribute_text).unwrap_or_default();
+        let data = Attributes::new(parts.find(2).unwrap_or_default());
+        let decided = match name.as_str() {
+            "counter" | "log" => None,
+            "reject" => Some(Fate::Stopped),
+            // As the iptables program writes what it has no own instruction for.
+            "target" => match data.find(1).map(attribute_text).as_deref() {
+                Some("REJECT") => Some(Fate::Stopped),
+                _ => None,
+            },
+            "immediate" => data.find(2).and_then(|data| verdict(Attributes::new(data).find(2)?)),
+            // A condition, or something that is prepared for one.
+            _ => {
+                for_all = false;
+                None
+            }
+        };
+        match decided {
+            None => {}
+            Some(fate) if for_all => return fate,
+            Some(Fate::Returned) => return Fate::SomeReturned,
+            Some(_) => return Fate::Open,
+        }
+    }
+    Fate::Open
+}
+
+/// What a verdict says.
+fn verdict(verdict: &[u8]) -> Option<Fate> {
     const NF_DROP: i32 = 0;
     const NF_ACCEPT: i32 = 1;
     const NFT_JUMP: i32 = -3;
     const NFT_GOTO: i32 = -4;
     const NFT_RETURN: i32 = -5;
-    for (_, expression) in Attributes::new(expressions) {
-        let parts = Attributes::new(expression);
-        let name = parts.find(1).map(attribute_text).unwrap_or_default();
-        let data = Attributes::new(parts.find(2).unwrap_or_default());
-        match name.as_str() {
-            "counter" | "log" => {}
-            "reject" => return Fate::Stopped,
-            // As the iptables program writes what it has no own instruction for.
-            "target" => match data.find(1).map(attribute_text).as_deref() {
-                Some("LOG" | "NFLOG") => {}
-                Some("REJECT") => return Fate::Stopped,
-                _ => return Fate::Open,
-            },
-            "immediate" => {
-                let verdict = data.find(2).and_then(|data| Attributes::new(data).find(2));
-                let Some(verdict) = verdict.map(Attributes::new) else { return Fate::Open };
-                let code = verdict.find(1).and_then(|code| code.get(..4)?.try_into().ok());
-                return match code.map(i32::from_be_bytes) {
-                    Some(NF_DROP) => Fate::Stopped,
-                    Some(NF_ACCEPT) => Fate::Accepted,
-                    Some(NFT_RETURN) => Fate::Returned,
-                    Some(NFT_JUMP | NFT_GOTO) => {
-                        verdict.find(2).map_or(Fate::Open, |chain| Fate::Led(attribute_text(chain)))
-                    }
-                    _ => Fate::Open,
-                };
-            }
-            _ => return Fate::Open,
-        }
+    let verdict = Attributes::new(verdict);
+    match i32::from_be_bytes(verdict.find(1)?.get(..4)?.try_into().ok()?) {
+        NF_DROP => Some(Fate::Stopped),
+        NF_ACCEPT => Some(Fate::Accepted),
+        NFT_RETURN => Some(Fate::Returned),
+        NFT_JUMP | NFT_GOTO => verdict.find(2).map(attribute_text).map(Fate::Led),
+        _ => None,
     }
-    Fate::Open
 }
 
 /// A chain as it is listed, without a look at its rules.

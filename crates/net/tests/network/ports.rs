@@ -363,7 +363,7 @@ fn containers_find_names_and_the_api_where_the_hosts_input_stops_what_it_does_no
         let patience = std::time::Duration::from_secs(2);
         let names = || TcpStream::connect_timeout(&(Ipv4Addr::new(10, 43, 0, 10), 53).into(), patience);
         // By default, at a rule, and at the end of a chain that a rule leads to, as `ufw` and others do.
-        let ways: [&[&str]; 3] = [
+        let ways: [&[&str]; 4] = [
             &["chain ip filter INPUT { policy drop; }"],
             &["add rule ip filter INPUT counter reject"],
             &[
@@ -384,6 +384,8 @@ fn containers_find_names_and_the_api_where_the_hosts_input_stops_what_it_does_no
                 rules if rules.matches("gantry: from").count() == 2 => Ok(()),
                 rules => Err(rules),
             });
+            let last = |text: &str| rules().rfind(text).unwrap_or_default();
+            assert!(!rules().contains("jump not-local") || last("jump not-local") < last("gantry: from"), "{}", rules());
             assert!(ask(&pod.netns, API, 443).is_ok(), "the API, {}", rules());
             assert!(unanswered_tcp(&pod.netns, HOST, 22).is_err(), "the host itself, {}", rules());
             assert!(unanswered_tcp(&host.outside, HOST, 22).is_err(), "from outside, {}", rules());
