@@ -37,17 +37,21 @@ pub(super) struct Firewalld {
 }
 
 impl Firewalld {
-    /// Puts the bridges of all networks into the zone, if firewalld runs. What fails is told.
-    pub(super) async fn register(&self, inner: &Inner) {
+    /// Puts the bridges of all networks into the zone, if firewalld runs. What fails is told; the result is
+    /// whether nothing did.
+    pub(super) async fn register(&self, inner: &Inner) -> bool {
         let bridges: Vec<String> =
             inner.state.lock().networks.values().map(|network| network.bridge.clone()).collect();
         let connection = self.connection.lock().await;
-        let Some(connection) = connection.as_ref() else { return };
+        let Some(connection) = connection.as_ref() else { return true };
+        let mut whole = true;
         for bridge in bridges {
             if let Err(error) = admit(connection, &bridge).await {
                 tracing::warn!(bridge, %error, "firewalld does not take a bridge into its zone");
+                whole = false;
             }
         }
+        whole
     }
 
     /// Takes a bridge that is gone out of the zone.
@@ -101,8 +105,13 @@ async fn follow(inner: &Inner) -> zbus::Result<()> {
     );
     *inner.firewalld.connection.lock().await = Some(connection);
     loop {
-        inner.firewalld.register(inner).await;
-        match events.next().await {
+        let whole = inner.firewalld.register(inner).await;
+        let event = tokio::select! {
+            event = events.next() => event,
+            // One that is only just starting takes its time.
+            () = tokio::time::sleep(INTERVAL), if !whole => continue,
+        };
+        match event {
             Some(event) => event?,
             None => return Ok(()),
         };

@@ -70,7 +70,8 @@ impl ForeignChain {
 
     /// Whether firewalld made it: it has ways of its own to be told of links, and keeps its table to itself.
     pub(crate) fn is_firewalld(&self) -> bool {
-        self.table_name() == "firewalld"
+        // It has a second one while it reloads.
+        self.table_name().starts_with("firewalld")
     }
 }
 
