@@ -109,6 +109,11 @@ impl Selection {
         !self.labels.is_everything() || !self.fields.is_everything()
     }
 
+    /// What the names of all that can be taken begin with.
+    pub(crate) fn names(&self) -> &str {
+        self.only.as_deref().unwrap_or(&self.prefix)
+    }
+
     /// The one object that can be taken, by its name in the partition.
     pub(crate) fn only(&self) -> Option<&str> {
         self.only.as_deref()

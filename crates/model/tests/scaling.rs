@@ -11,7 +11,7 @@ use model::{GroupVersionKind, Object, Schema};
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
 
-const SHORT: usize = 4000;
+const SHORT: usize = 1500;
 
 fn processor_time() -> f64 {
     let time = clock_gettime(ClockId::ThreadCPUTime);

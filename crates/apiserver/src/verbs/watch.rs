@@ -71,7 +71,7 @@ pub(super) async fn handle(call: Call) -> Result<Response<Body>> {
     let reached = partition.subscribe();
     let (mut initial, mut position) = (Vec::new(), revision);
     if options.initial_events.unwrap_or(revision == 0) {
-        let (all, at) = partition.snapshot(call.state.cache.revision(), &selection.prefix);
+        let (all, at) = partition.snapshot(call.state.cache.revision(), selection.names());
         (initial, position) = (selection.find(&call, all, 0).await.objects, at);
     } else if revision == 0 {
         position = call.state.cache.revision().max(*reached.borrow());
@@ -101,7 +101,8 @@ impl Watcher {
     async fn next(&mut self) -> Option<Bytes> {
         loop {
             if !self.lines.text.is_empty() {
-                return Some(self.lines.text.split().freeze());
+                // Taken as a whole: a watch that waits keeps no buffer.
+                return Some(std::mem::take(&mut self.lines.text).freeze());
             }
             if self.over {
                 return None;
