@@ -205,7 +205,7 @@ impl Agent {
                 if let Err(error) = removed {
                     warn!(%error, "cannot remove the files of a pod that the API does not know");
                 }
-                String::new()
+                Ended { uid: String::new(), panicked: false }
             });
         }
         let mut events = self.subscribe();
@@ -272,8 +272,9 @@ struct Workers {
     tasks: JoinSet<Ended>,
 }
 
-/// How a worker ended.
+/// How a worker ended, or the removal of a directory.
 struct Ended {
+    /// Empty where it was no pod's worker.
     uid: String,
     panicked: bool,
 }
