@@ -1,16 +1,24 @@
 //! The backend inside the process: current values and recent history in memory, a log on disk.
 //!
 //! One thread writes ([`commit`]); reads and watches are answered from [`memory`] by whoever asks.
-//! The directory of a store holds `lock` (one process at a time), `format` (the version of the
-//! layout), and `log` (a fjall database, see [`disk`]).
+//! The directory of a store is told in [`disk`], the log in it in [`log`].
 
 mod commit;
+mod copy;
 mod disk;
+#[cfg(test)]
+mod faulty;
+mod files;
 mod inbox;
+mod keeper;
 mod lease;
+mod legacy;
+mod log;
 mod memory;
 mod plan;
 mod record;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -25,10 +33,13 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::oneshot;
 
 use self::commit::{Answer, Committer, Request};
-use self::disk::{Batch, Disk};
+pub use self::copy::{CopyError, Report, backup, check, restore};
+use self::disk::Disk;
 use self::inbox::Inbox;
 use self::lease::Leases;
+pub use self::log::{Damage, LogError};
 use self::memory::Memory;
+use self::record::Loaded;
 use crate::watch::{self, Sender};
 use crate::{
     Error, KeyRange, LeaseId, Range, RangeResult, Revision, Status, Store, Txn, TxnResult, Watch, Watcher,
@@ -85,18 +96,39 @@ pub enum OpenError {
         /// What its file `format` says.
         found: String,
     },
-    /// The log could not be opened or read.
-    #[error("open the log of the store in `{}`", path.display())]
-    Database {
+    /// The log cannot be read, or what was acknowledged is not there any more. Nothing was changed.
+    #[error(
+        "the store in `{}` cannot be opened, and was left as it is: `gantry store check` tells what is wrong, \
+         `gantry store restore FILE` puts a backup in its place, \
+         `gantry store backup --salvage FILE` saves what can be read", path.display()
+    )]
+    Log {
         /// The store's directory.
+        path: PathBuf,
+        /// What failed.
+        source: LogError,
+    },
+    /// The log is not there at all, though there was one.
+    #[error(
+        "`{}` is missing, without which there is no store: put it back, or a backup by `gantry store restore FILE`",
+        path.display()
+    )]
+    Missing {
+        /// The directory of the log.
+        path: PathBuf,
+    },
+    /// The log of an earlier version could not be read. It was not changed.
+    #[error("read the log of an earlier version in `{}`", path.display())]
+    TakeOver {
+        /// The directory of that log.
         path: PathBuf,
         /// What failed.
         source: fjall::Error,
     },
-    /// The log holds a record that cannot be read.
-    #[error("the log of the store in `{}` has an unreadable record {key}: restore it from a backup", path.display())]
+    /// The log of an earlier version holds a record that cannot be read.
+    #[error("the log of an earlier version in `{}` has an unreadable record {key}", path.display())]
     Corrupt {
-        /// The store's directory.
+        /// The directory of that log.
         path: PathBuf,
         /// The record's key, in hexadecimal.
         key: String,
@@ -127,15 +159,24 @@ impl Embedded {
     /// Blocks until everything is in memory. A store that was killed opens with all that it
     /// acknowledged; its leases begin their time to live anew.
     pub fn open(path: &Path, options: Options, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
-        let (mut disk, loaded) = Disk::open(path)?;
+        let (disk, loaded) = Disk::open(path)?;
+        let store = Self::over(disk, loaded, options, clock)?;
+        tracing::debug!(path = %path.display(), "opened the store");
+        Ok(store)
+    }
+
+    fn over(
+        disk: Disk,
+        mut loaded: Loaded,
+        options: Options,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, OpenError> {
+        loaded.sort();
         let mut numbers = loaded.numbers;
         let mut memory = Memory::default();
-        memory.apply(loaded.changes, numbers.ceiling.max(numbers.compacted));
+        memory.load(loaded.changes, numbers.ceiling.max(numbers.compacted));
         memory.compact(numbers.compacted);
-        let mut unneeded = Vec::new();
-        while let Some(records) = memory.compact_step(usize::MAX) {
-            unneeded.extend(records);
-        }
+        while memory.compact_step(usize::MAX) {}
         let mut leases = Leases::default();
         let now = clock.elapsed();
         for (lease, ttl) in loaded.leases {
@@ -143,13 +184,6 @@ impl Embedded {
             numbers.last_lease = numbers.last_lease.max(lease.0);
         }
         memory.current(&KeyRange::prefix("")).for_each(|kv| leases.attach(kv));
-        if !unneeded.is_empty()
-            && let Err(error) = disk.write(&Batch { unneeded, ..Batch::default() }, false)
-        {
-            // It will be seen, and retried, with the first write that matters.
-            tracing::debug!(error = %base::error::chain(&error), "cannot take superseded records out of the log");
-        }
-        tracing::debug!(path = %path.display(), revision = memory.revision(), keys = memory.live(), "opened the store");
         let shared = Arc::new(Shared {
             inbox: Inbox::default(),
             watchers: Mutex::default(),

@@ -46,8 +46,11 @@ pub enum Error {
         /// The most that is taken.
         limit: usize,
     },
-    /// The disk is full: nothing can be written until there is space, reads go on.
-    #[error("the disk that holds the store is full, it is read-only until there is space")]
+    /// The disk is full: until there is space nothing but deletions can be written. Reads go on.
+    #[error(
+        "the disk that holds the store is full, it takes only deletions until there is space: \
+         remove what is not needed, images and logs for example"
+    )]
     DiskFull {
         /// What the disk said.
         source: Arc<io::Error>,
@@ -56,7 +59,14 @@ pub enum Error {
     #[error("the disk that holds the store fails, it is read-only until it works again")]
     Disk {
         /// What the disk said.
-        source: Arc<dyn std::error::Error + Send + Sync>,
+        source: Arc<io::Error>,
+    },
+    /// The disk failed while this was being written: it shows after a restart, or never. Read again
+    /// what is there before trying anew.
+    #[error("the disk that holds the store failed while this was written, it is unknown whether it was")]
+    Unsettled {
+        /// What the disk said.
+        source: Arc<io::Error>,
     },
     /// The store is being closed.
     #[error("the store is closed")]

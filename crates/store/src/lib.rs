@@ -33,7 +33,9 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 
-pub use embedded::{Embedded, OpenError, Options};
+pub use embedded::{
+    CopyError, Damage, Embedded, LogError, OpenError, Options, Report, backup, check, restore,
+};
 pub use error::Error;
 pub use ext::StoreExt;
 pub use kv::{Event, EventKind, Key, KeyRange, KeyValue, Revision};

@@ -151,16 +151,19 @@ pub struct Put {
     pub value: Bytes,
     /// The lease that the key is deleted with.
     pub lease: Option<LeaseId>,
-    /// Kept in memory only: acknowledged without waiting for the disk, and gone after a restart,
-    /// when the key has the last value again that was set without this. For what is set anew all
-    /// the time, such as heartbeats.
+    /// Kept in memory: acknowledged without waiting for the disk. After a crash the key has an
+    /// earlier value again, at least the last one that was set without this; a store that is closed
+    /// keeps the newest. For what is set anew all the time, such as heartbeats.
     pub ephemeral: bool,
+    /// Taken on a full disk too, as deletions are, out of the space that is kept for them. For what
+    /// has to be written on the way to a deletion.
+    pub urgent: bool,
 }
 
 impl Put {
     /// Sets `key` to `value`, durably.
     pub fn new(key: impl Into<Key>, value: impl Into<Bytes>) -> Self {
-        Self { key: key.into().0, value: value.into(), lease: None, ephemeral: false }
+        Self { key: key.into().0, value: value.into(), lease: None, ephemeral: false, urgent: false }
     }
 
     /// Ties the key to a lease.
@@ -172,6 +175,12 @@ impl Put {
     /// Keeps the value out of the durable log.
     pub fn ephemeral(mut self) -> Self {
         self.ephemeral = true;
+        self
+    }
+
+    /// Lets the value take the space that is kept for deletions.
+    pub fn urgent(mut self) -> Self {
+        self.urgent = true;
         self
     }
 }

@@ -3,7 +3,7 @@
 
 mod suite;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -69,25 +69,29 @@ async fn a_compacted_store_opens_again_without_what_was_compacted() {
 }
 
 #[tokio::test]
-async fn ephemeral_values_are_gone_after_a_restart_and_their_revisions_are_not_given_again() {
+async fn ephemeral_values_outlive_a_restart_but_no_crash_and_their_revisions_are_not_given_again() {
     let dir = tempfile::tempdir().expect("temporary directory");
-    let store = open(dir.path());
+    let path = dir.path().join("store");
+    let store = open(&path);
     store.put("lease", "made").await.expect("put");
     let beat = |key: &str| Txn::new().then(Op::Put(Put::new(key.to_owned(), "beat").ephemeral()));
     store.txn(beat("lease")).await.expect("txn");
     let last = store.txn(beat("other")).await.expect("txn").revision;
-    drop(store);
-    let store = open(dir.path());
-    let kv = store.get("lease").await.expect("get").expect("it is there");
+    let killed = open(&copy_of(&path, dir.path(), "killed"));
+    let kv = killed.get("lease").await.expect("get").expect("it is there");
     assert_eq!(&kv.value[..], b"made");
-    assert_eq!(store.get("other").await.expect("get"), None);
+    assert!(killed.put("a", "1").await.expect("put") > last);
+    drop(store);
+    let store = open(&path);
+    let kv = store.get("lease").await.expect("get").expect("it is there");
+    assert_eq!(&kv.value[..], b"beat");
+    assert_eq!(store.get("other").await.expect("get"), None, "it was never durable");
     assert_eq!(store.put("a", "1").await.expect("put"), last + 1);
     // A key that was durable once is deleted durably, whatever it was set to since.
     store.txn(beat("lease")).await.expect("txn");
     store.delete("lease").await.expect("delete");
-    drop(store);
-    let store = open(dir.path());
-    assert_eq!(store.get("lease").await.expect("get"), None);
+    let killed = open(&copy_of(&path, dir.path(), "killed-again"));
+    assert_eq!(killed.get("lease").await.expect("get"), None);
 }
 
 #[tokio::test]
@@ -165,74 +169,166 @@ async fn a_directory_in_use_or_of_another_format_is_refused() {
     assert!(matches!(again(&file), Err(OpenError::Prepare { .. })), "a file is no directory");
 }
 
-/// A crash leaves the log cut at any byte, with or without the zeros that it was made with behind.
-#[tokio::test]
-async fn a_log_that_is_cut_anywhere_opens_with_the_writes_before_the_cut() {
-    let dir = tempfile::tempdir().expect("temporary directory");
-    let store = open(&dir.path().join("store"));
-    let first = store.put("key/0", "value").await.expect("put");
-    let mut ends = vec![journal_end(&dir.path().join("store"))];
-    for number in 1..6 {
-        store.put(&format!("key/{number}"), "value").await.expect("put");
-        ends.push(journal_end(&dir.path().join("store")));
-    }
-    let whole = *ends.last().expect("several writes");
-    for (round, cut) in (ends[1]..=whole).step_by(5).chain([whole]).enumerate() {
-        let copy = dir.path().join("copy");
-        copy_store(&dir.path().join("store"), &copy);
-        let journal = std::fs::File::options().write(true).open(journal(&copy)).expect("open the journal");
-        let length = journal.metadata().expect("stat").len();
-        journal.set_len(cut).expect("cut the journal");
-        if round % 2 == 0 {
-            journal.set_len(length).expect("put zeros behind");
-        }
-        let reopened = open(&copy);
-        let kept = ends.iter().filter(|&&end| end <= cut).count() as u64;
-        let status = reopened.status().await.expect("status");
-        assert_eq!(
-            (status.keys as u64, status.revision),
-            (kept, first + kept - 1),
-            "cut at {cut} of {whole}"
-        );
-        assert_eq!(reopened.put("more", "1").await.expect("put"), first + kept);
-        drop(reopened);
-        assert_eq!(
-            open(&copy).status().await.expect("status").keys as u64,
-            kept + 1,
-            "cut at {cut} of {whole}"
-        );
-        std::fs::remove_dir_all(&copy).expect("remove the copy");
-    }
+/// What a store leaves that is killed now.
+fn copy_of(store: &Path, dir: &Path, name: &str) -> PathBuf {
+    let to = dir.join(name);
+    copy(store, &to);
+    to
 }
 
-fn journal(store: &Path) -> std::path::PathBuf {
-    store.join("log/0.jnl")
-}
-
-/// Where the journal's data ends: what follows is the zeros that it was made with.
-fn journal_end(store: &Path) -> u64 {
-    use std::io::Read;
-    // All that these tests write lies within the first part.
-    let mut start = Vec::new();
-    let file = std::fs::File::open(journal(store)).expect("open the journal");
-    file.take(64 << 10).read_to_end(&mut start).expect("read the journal");
-    start.iter().rposition(|&byte| byte != 0).map_or(0, |last| last as u64 + 1)
-}
-
-fn copy_store(from: &Path, to: &Path) {
+fn copy(from: &Path, to: &Path) {
     std::fs::create_dir(to).expect("create the copy");
     for entry in std::fs::read_dir(from).expect("list") {
         let entry = entry.expect("list");
         let target = to.join(entry.file_name());
         if entry.file_type().expect("stat").is_dir() {
-            copy_store(&entry.path(), &target);
+            copy(&entry.path(), &target);
         } else {
-            // Keeps the journal's holes: it is mostly holes.
-            std::io::copy(
-                &mut std::fs::File::open(entry.path()).expect("open"),
-                &mut std::fs::File::create(&target).expect("create"),
-            )
-            .expect("copy");
+            std::fs::copy(entry.path(), target).expect("copy");
         }
     }
+}
+
+/// The newest segment of a store.
+fn newest_segment(store: &Path) -> PathBuf {
+    let files = std::fs::read_dir(store.join("journal")).expect("list");
+    let names = files.map(|entry| entry.expect("list").path());
+    names
+        .filter(|path| path.to_string_lossy().ends_with(".log") && !path.ends_with("reserve.log"))
+        .max()
+        .expect("a segment")
+}
+
+async fn filled(path: &Path) -> Embedded {
+    let store = open(path);
+    for number in 0..50 {
+        store.put(&format!("key/{number}"), "value").await.expect("put");
+    }
+    store
+}
+
+#[tokio::test]
+async fn a_damaged_store_is_not_opened_and_says_where_it_is_damaged_and_what_to_do() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let path = dir.path().join("store");
+    drop(filled(&path).await);
+    let segment = newest_segment(&path);
+    let mut bytes = std::fs::read(&segment).expect("read");
+    bytes[512 * 9 + 77] ^= 4;
+    std::fs::write(&segment, &bytes).expect("write");
+    let opened = Embedded::open(&path, Options::default(), Arc::new(SystemClock::new()));
+    let error = opened.map(drop).expect_err("refused");
+    let text = base::error::chain(&error).to_string();
+    for part in
+        [&*segment.to_string_lossy(), "at byte 4608", "gantry store check", "store restore", "--salvage"]
+    {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+    assert_eq!(std::fs::read(&segment).expect("read"), bytes, "nothing was changed");
+    let report = store::check(&path).expect("check");
+    let damage = report.damage.expect("it is damaged");
+    assert_eq!((damage.file.clone(), damage.offset, report.skipped, report.keys), (segment, 4608, 1, 49));
+    // The way out without a backup: everything but the damaged transaction.
+    let file = dir.path().join("saved");
+    assert!(store::backup(&path, &file, false).is_err(), "not taken for a good one");
+    assert_eq!(store::backup(&path, &file, true).expect("salvage").damage, Some(damage));
+    store::restore(&path, &file).expect("restore");
+    assert!(path.join("journal.replaced-1").exists(), "what was there is kept");
+    let store = open(&path);
+    assert_eq!(store.status().await.expect("status").keys, 49);
+    assert!(store.put("more", "1").await.expect("put") > 1_000_000, "no revision is given again");
+}
+
+#[tokio::test]
+async fn a_running_store_is_backed_up_and_a_stopped_one_restored() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let (path, file) = (dir.path().join("store"), dir.path().join("backup"));
+    let store = Arc::new(filled(&path).await);
+    let writer = tokio::spawn({
+        let store = store.clone();
+        async move {
+            for number in 0..300 {
+                store.put("busy", number.to_string()).await.expect("put");
+            }
+        }
+    });
+    let (path_too, file_too) = (path.clone(), file.clone());
+    let backup = tokio::task::spawn_blocking(move || store::backup(&path_too, &file_too, false));
+    let report = backup.await.expect("no panic").expect("backup");
+    assert!(report.running && report.keys >= 50 && report.damage.is_none(), "{report:?}");
+    writer.await.expect("no panic");
+    assert!(matches!(store::backup(&path, &file, false), Err(store::CopyError::Exists { .. })));
+    let refused = store::restore(&path, &file).map(drop).expect_err("it is running");
+    assert!(refused.to_string().contains("in use"), "{refused}");
+    let last = store.put("after", "the backup").await.expect("put");
+    drop(store);
+    store::restore(&path, &file).expect("restore");
+    let store = open(&path);
+    assert_eq!(store.get("after").await.expect("get"), None);
+    assert_eq!(&store.get("key/7").await.expect("get").expect("it is there").value[..], b"value");
+    let gone = store.watch(Watch::new(KeyRange::prefix("")).after(last)).await.map(drop);
+    assert!(matches!(gone, Err(store::Error::Compacted { .. })), "who saw more has to read anew: {gone:?}");
+    // On an empty machine too; and what is no backup is refused before anything is touched.
+    let other = dir.path().join("other");
+    std::fs::write(dir.path().join("junk"), vec![7; 5000]).expect("write");
+    assert!(store::restore(&other, &dir.path().join("junk")).is_err() && !other.exists());
+    store::restore(&other, &file).expect("restore");
+    assert!(open(&other).get("key/7").await.expect("get").is_some());
+}
+
+/// The store of the root that version 0.1 left.
+fn version_0_1(dir: &Path) -> PathBuf {
+    let archive = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/data/root-0.1.tar.xz");
+    let status = std::process::Command::new("tar").arg("-xJf").arg(archive).arg("-C").arg(dir).status();
+    assert!(status.expect("run tar").success(), "unpack {archive}");
+    let found = |path: &Path| path.join("store/format").exists().then(|| path.join("store"));
+    let below = std::fs::read_dir(dir).expect("list").map(|entry| entry.expect("list").path());
+    found(dir).or_else(|| below.filter_map(|path| found(&path)).next()).expect("a store in the archive")
+}
+
+async fn check_version_0_1(path: &Path) {
+    let store = open(path);
+    for key in [
+        "core/configmaps/kept/cm",
+        "core/secrets/kept/s",
+        "core/services/kept/np",
+        "apps/deployments/kept/web",
+    ] {
+        assert!(store.get(&format!("/registry/{key}")).await.expect("get").is_some(), "{key}");
+    }
+    assert!(store.status().await.expect("status").revision >= 138);
+    store.put("written", "since").await.expect("put");
+}
+
+#[tokio::test]
+async fn a_store_of_version_0_1_is_taken_over_wherever_that_is_cut_off() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let old = version_0_1(dir.path());
+    let path = copy_of(&old, dir.path(), "taken-over");
+    check_version_0_1(&path).await;
+    assert!(path.join("log.format-1").exists() && !path.join("log").exists(), "the old log is kept aside");
+    let after = open(&path);
+    assert!(after.get("written").await.expect("get").is_some(), "it is taken over once");
+    drop(after);
+    // Cut off while the new log was written.
+    let path = copy_of(&old, dir.path(), "half");
+    std::fs::create_dir(path.join("journal.new")).expect("make");
+    std::fs::write(path.join("journal.new/0000000000000001.snapshot"), [1; 700]).expect("write");
+    check_version_0_1(&path).await;
+    // Cut off after it was put in its place: until `format` says so, the old log counts, to which an
+    // older version may have written meanwhile.
+    let path = copy_of(&old, dir.path(), "in-place");
+    drop(filled(&dir.path().join("stale")).await);
+    copy(&dir.path().join("stale/journal"), &path.join("journal"));
+    check_version_0_1(&path).await;
+    assert!(open(&path).get("key/7").await.expect("get").is_none());
+    // Cut off before the old log was set aside.
+    std::fs::rename(path.join("log.format-1"), path.join("log")).expect("rename");
+    let store = open(&path);
+    assert!(store.get("written").await.expect("get").is_some());
+    assert!(path.join("log.format-1").exists() && !path.join("log").exists());
+    drop(store);
+    std::fs::rename(path.join("journal"), path.join("gone")).expect("rename");
+    let refused = Embedded::open(&path, Options::default(), Arc::new(SystemClock::new())).map(drop);
+    assert!(matches!(refused, Err(OpenError::Missing { .. })), "not begun anew in silence: {refused:?}");
 }

@@ -5,8 +5,8 @@
 //!
 //! ```text
 //!   requests ──▶ plan ──▶ write + fdatasync ──▶ memory, watchers ──▶ answers ──▶ compaction
-//!                  ▲             │ fails
-//!                  └── read-only ◀┘   (every second: open the log anew, try again)
+//!                  ▲             │ fails                                           snapshot
+//!                  └── read-only ◀┘   (every second: try to go on in another file)
 //! ```
 
 use std::collections::VecDeque;
@@ -15,9 +15,11 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::disk::{Batch, Disk, Numbers};
+use super::disk::{Batch, Disk};
+use super::keeper::{Job, Keeper, Snapshot};
 use super::memory::{Change, Memory};
-use super::plan::Plan;
+use super::plan::{Plan, ReadOnly};
+use super::record::{CHANGE_OVERHEAD, Loaded, Numbers};
 use super::{Options, Shared};
 use crate::{Error, Event, KeyRange, LeaseId, Op, Revision, Txn, TxnResult, WatchError};
 
@@ -31,6 +33,10 @@ const CEILING_STEP: Revision = 10_000;
 const AGE_SAMPLES: u32 = 8;
 /// How many changes are freed while readers wait.
 const COMPACTION_STEP: usize = 1024;
+/// How long the log must rest before its mark is flushed.
+const REST: Duration = Duration::from_secs(1);
+/// How long after a snapshot that failed the next one is tried.
+const SNAPSHOT_RETRY: Duration = Duration::from_secs(60);
 
 /// What the writing thread is asked to do.
 pub(crate) enum Request {
@@ -43,16 +49,40 @@ pub(crate) enum Request {
 /// Where the answer to a request goes.
 pub(crate) type Answer<T> = oneshot::Sender<Result<T, Error>>;
 
+impl Request {
+    /// How many bytes it sets at most.
+    pub(crate) fn bytes(&self) -> usize {
+        let Self::Txn(txn, _) = self else { return 0 };
+        let set = |op: &Op| match op {
+            Op::Put(put) if !put.ephemeral => CHANGE_OVERHEAD + put.key.len() + put.value.len(),
+            _ => 0,
+        };
+        txn.success.iter().map(set).sum::<usize>().max(txn.failure.iter().map(set).sum())
+    }
+}
+
 /// The state of the writing thread.
 pub(crate) struct Committer {
     shared: Arc<Shared>,
     options: Options,
     disk: Disk,
     numbers: Numbers,
-    /// Why nothing can be written, and when to try again.
-    failure: Option<(Error, Duration)>,
+    /// The numbers as the log has them.
+    logged: Numbers,
+    failure: Option<Failure>,
+    /// When the mark is to be flushed, unless something is written before.
+    rest: Option<Duration>,
+    keeper: Option<Keeper>,
+    /// No snapshot is tried before this time.
+    next_snapshot: Duration,
     /// What the revision was at some times in the past, oldest first.
     ages: VecDeque<(Duration, Revision)>,
+}
+
+/// Why something cannot be written, and when to try again.
+struct Failure {
+    why: ReadOnly,
+    retry: Duration,
 }
 
 /// What a group of requests comes to.
@@ -74,31 +104,49 @@ enum Outcome {
 
 impl Committer {
     pub(crate) fn new(shared: Arc<Shared>, options: Options, disk: Disk, numbers: Numbers) -> Self {
-        Self { shared, options, disk, numbers, failure: None, ages: VecDeque::new() }
+        Self {
+            shared,
+            options,
+            disk,
+            numbers,
+            logged: numbers,
+            failure: None,
+            rest: None,
+            keeper: None,
+            next_snapshot: Duration::ZERO,
+            ages: VecDeque::new(),
+        }
     }
 
     /// Works until the store is closed.
     pub(crate) fn run(mut self) {
+        if let Err(error) = self.disk.prepare(0) {
+            self.fail(error);
+        }
+        self.keep_reserves();
         while let Some(requests) = self.shared.inbox.take(GROUP_LIMIT, self.wait_time()) {
             self.retry_disk();
             self.commit(requests);
             self.compact_by_limits();
+            self.flush_mark();
+            self.keep_small();
         }
         self.close();
     }
 
     fn commit(&mut self, requests: Vec<Request>) {
-        let expired = match self.failure {
+        let expired = if self.can_delete() {
+            self.shared.leases.lock().expired(self.shared.clock.elapsed())
+        } else {
             // Their keys could not be deleted: they stay until the disk is back.
-            Some(_) => Vec::new(),
-            None => self.shared.leases.lock().expired(self.shared.clock.elapsed()),
+            Vec::new()
         };
         if requests.is_empty() && expired.is_empty() {
             return;
         }
+        self.take_space(&requests);
         let group = self.plan(requests, expired);
         if let Err(error) = self.write(&group) {
-            tracing::warn!(error = %base::error::chain(&error), "cannot write the store: it is read-only for now");
             self.fail(error.clone());
             group.answers.into_iter().for_each(|outcome| outcome.send(Err(error.clone())));
             return;
@@ -111,11 +159,30 @@ impl Committer {
         answers.into_iter().for_each(|outcome| outcome.send(Ok(())));
     }
 
+    /// Whether deletions can be written.
+    fn can_delete(&self) -> bool {
+        self.failure.as_ref().is_none_or(|failure| failure.why.but_deletions)
+    }
+
+    /// Takes the space for what the requests set, before anything is decided: if there is none, what
+    /// needs none still goes on.
+    fn take_space(&mut self, requests: &[Request]) {
+        if self.failure.is_some() {
+            return;
+        }
+        let bytes: usize = requests.iter().map(Request::bytes).sum();
+        if bytes > 0
+            && let Err(error) = self.disk.prepare(bytes as u64)
+        {
+            self.fail(error);
+        }
+    }
+
     /// Decides what a group of requests comes to; answers at once those that fail.
     fn plan(&self, requests: Vec<Request>, expired: Vec<LeaseId>) -> Group {
         let memory = self.shared.memory.read();
         let leases = self.shared.leases.lock();
-        let read_only = self.failure.as_ref().map(|(error, _)| error.clone());
+        let read_only = self.failure.as_ref().map(|failure| failure.why.clone());
         let mut plan = Plan::new(&memory, read_only.clone());
         let mut numbers = self.numbers;
         let mut ended = Vec::new();
@@ -143,7 +210,7 @@ impl Committer {
                     Err(error) => drop(answer.send(Err(error))),
                 },
                 Request::LeaseGrant(ttl, answer) => match &read_only {
-                    Some(error) => drop(answer.send(Err(error.clone()))),
+                    Some(why) => drop(answer.send(Err(why.error.clone()))),
                     None => {
                         numbers.last_lease += 1;
                         let lease = LeaseId(numbers.last_lease);
@@ -155,9 +222,9 @@ impl Committer {
                     let txn = Txn { success: delete_keys(lease), ..Txn::default() };
                     let known = leases.exists(lease) && !ended.contains(&lease);
                     let planned = match &read_only {
-                        Some(error) => Err(error.clone()),
-                        None if !known => Err(Error::LeaseNotFound { lease }),
-                        None => plan.add(txn, |_| true),
+                        Some(why) if !why.but_deletions => Err(why.error.clone()),
+                        _ if !known => Err(Error::LeaseNotFound { lease }),
+                        _ => plan.add(txn, |_| true),
                     };
                     match planned {
                         Ok(_) => {
@@ -170,7 +237,7 @@ impl Committer {
             }
         }
         let (changes, revision) = plan.finish();
-        if revision > numbers.ceiling && changes.iter().any(|change| change.record.is_none()) {
+        if revision > numbers.ceiling && changes.iter().any(|change| !change.durable) {
             numbers.ceiling = revision + CEILING_STEP;
         }
         let granted = granted.into_iter().map(|(lease, ttl)| (lease, Some(ttl)));
@@ -178,25 +245,37 @@ impl Committer {
         Group { changes, revision, numbers, leases, compact, answers }
     }
 
-    /// Puts a group on disk, opening the log anew if it has to be.
+    /// Puts a group on disk.
     fn write(&mut self, group: &Group) -> Result<(), Error> {
-        let numbers = (group.numbers != self.numbers).then_some(group.numbers);
-        let batch =
-            Batch { changes: &group.changes, numbers, leases: group.leases.clone(), ..Batch::default() };
+        let numbers = group.numbers;
+        // What was compacted alone is not worth a flush: it is found out again.
+        let changed = Numbers { compacted: self.logged.compacted, ..numbers } != self.logged;
+        let mut batch = Batch {
+            changes: &group.changes,
+            revision: group.revision,
+            numbers: changed.then_some(numbers),
+            leases: &group.leases,
+        };
         if batch.is_empty() {
             return Ok(());
         }
-        if let Some((error, _)) = &self.failure {
-            return Err(error.clone());
+        if let Some(failure) = self.failure.as_ref().filter(|failure| !failure.why.but_deletions) {
+            return Err(failure.why.error.clone());
         }
-        if let Err(error) = self.disk.write(&batch, true) {
-            // The log refuses everything after its first failure, also if that has passed.
-            tracing::debug!(error = %base::error::chain(&error), "opening the log anew after a failure");
-            let revision = self.shared.memory.read().revision();
-            self.disk.reopen(revision)?;
-            self.disk.write(&batch, true)?;
+        batch.numbers = (numbers != self.logged).then_some(numbers);
+        match self.disk.write(&batch) {
+            // A snapshot makes space: the reserve goes on as its segment, and the next one is made of
+            // what it takes the place of.
+            Err(Error::DiskFull { .. }) => {
+                self.end_keeper();
+                self.begin_snapshot();
+                self.disk.write(&batch)?;
+            }
+            result => result?,
         }
-        self.numbers = group.numbers;
+        self.logged = numbers;
+        self.numbers = Numbers { compacted: self.numbers.compacted, ..numbers };
+        self.rest = Some(self.shared.clock.elapsed() + REST);
         Ok(())
     }
 
@@ -225,23 +304,16 @@ impl Committer {
 
     fn compact(&mut self, revision: Revision) {
         self.shared.memory.write().compact(revision);
-        let mut unneeded = Vec::new();
-        loop {
-            // The lock is let go between the steps, so that readers wait for one step at most.
-            let step = self.shared.memory.write().compact_step(COMPACTION_STEP);
-            let Some(records) = step else { break };
-            unneeded.extend(records);
-        }
+        // Written with the next group: if it is lost, it is only found out again.
         self.numbers.compacted = revision;
-        if self.failure.is_some() {
-            return;
-        }
-        // Not flushed: if it is lost, the records are found again when the store is opened.
-        let batch = Batch { numbers: Some(self.numbers), unneeded, ..Batch::default() };
-        if let Err(error) = self.disk.write(&batch, false) {
-            tracing::debug!(error = %base::error::chain(&error), "cannot take superseded records out of the log");
-        }
+        self.free();
         tracing::debug!(revision, "compacted the store");
+    }
+
+    /// Frees what was compacted, unless a snapshot still reads it.
+    fn free(&self) {
+        // The lock is let go between the steps, so that readers wait for one step at most.
+        while self.shared.memory.write().compact_step(COMPACTION_STEP) {}
     }
 
     /// Compacts what is older or more than the options allow.
@@ -278,9 +350,10 @@ impl Committer {
 
     /// How long nothing has to be done if no request comes.
     fn wait_time(&self) -> Option<Duration> {
-        let mut next = self.failure.as_ref().map(|&(_, retry)| retry);
+        let mut next = self.failure.as_ref().map(|failure| failure.retry);
         let mut note = |at: Option<Duration>| next = [next, at].into_iter().flatten().min();
-        if self.failure.is_none() {
+        note(self.rest);
+        if self.can_delete() {
             note(self.shared.leases.lock().next_deadline());
         }
         if let Some(age) = self.options.history_age {
@@ -298,40 +371,156 @@ impl Committer {
 
     fn retry_disk(&mut self) {
         let now = self.shared.clock.elapsed();
-        if self.failure.as_ref().is_none_or(|&(_, retry)| now < retry) {
+        if self.failure.as_ref().is_none_or(|failure| now < failure.retry) {
             return;
         }
-        let revision = self.shared.memory.read().revision();
-        match self.disk.reopen(revision) {
+        match self.disk.retry() {
             Ok(()) => {
                 tracing::info!("the store can be written again");
                 self.failure = None;
                 *self.shared.read_only.lock() = None;
+                self.keep_reserves();
             }
             Err(error) => self.fail(error),
         }
     }
 
     fn fail(&mut self, error: Error) {
-        *self.shared.read_only.lock() = Some(base::error::chain(&error).to_string());
-        self.failure = Some((error, self.shared.clock.elapsed() + RETRY));
+        let error = match error {
+            // That was one group; whatever comes after it is not written at all.
+            Error::Unsettled { source } => Error::Disk { source },
+            error => error,
+        };
+        let text = base::error::chain(&error).to_string();
+        let mut read_only = self.shared.read_only.lock();
+        if read_only.as_ref() != Some(&text) {
+            tracing::warn!(error = text, "the store cannot be written for now, reads go on");
+        }
+        *read_only = Some(text);
+        let but_deletions = matches!(error, Error::DiskFull { .. }) && self.disk.can_delete();
+        let why = ReadOnly { error, but_deletions };
+        self.failure = Some(Failure { why, retry: self.shared.clock.elapsed() + RETRY });
     }
 
-    /// Leaves the log so that revisions go on without a gap when it is opened again.
+    /// Flushes the mark once the log has come to rest.
+    fn flush_mark(&mut self) {
+        if self.rest.is_some_and(|rest| rest <= self.shared.clock.elapsed()) {
+            self.rest = None;
+            self.disk.log().sync_mark();
+        }
+    }
+
+    /// Begins a snapshot when it is due, and notes the end of one.
+    fn keep_small(&mut self) {
+        let now = self.shared.clock.elapsed();
+        if self.keeper.as_ref().is_some_and(Keeper::is_finished) {
+            self.end_keeper();
+            self.free();
+        }
+        let due = match &self.failure {
+            None => self.disk.log().wants_snapshot(),
+            Some(failure) => failure.why.but_deletions && self.disk.log().is_short_of_space(),
+        };
+        if due && self.keeper.is_none() && now >= self.next_snapshot {
+            self.begin_snapshot();
+        }
+    }
+
+    /// Waits for the end of a snapshot and notes it.
+    fn end_keeper(&mut self) {
+        let Some(keeper) = self.keeper.take() else { return };
+        let cut = keeper.cut;
+        match (keeper.join(), cut) {
+            (Ok(bytes), Some(cut)) => self.disk.log().was_cut(&cut, bytes),
+            (Ok(_), None) => {}
+            (Err(error), _) => {
+                tracing::warn!(%error, "cannot take a snapshot of the store, its log goes on growing");
+                self.next_snapshot = self.shared.clock.elapsed() + SNAPSHOT_RETRY;
+            }
+        }
+    }
+
+    fn begin_snapshot(&mut self) {
+        if self.failure.is_some() {
+            // Without the history it is not larger than the last one was, which its space is made of.
+            let revision = self.shared.memory.read().revision();
+            self.compact(revision);
+        }
+        let cut = match self.disk.cut() {
+            Ok(cut) => cut,
+            Err(error) => {
+                tracing::warn!(error = %base::error::chain(&error), "cannot begin a snapshot of the store");
+                self.next_snapshot = self.shared.clock.elapsed() + SNAPSHOT_RETRY;
+                return;
+            }
+        };
+        let leases = self.shared.leases.lock().all();
+        let mut memory = self.shared.memory.write();
+        memory.pin(true);
+        let snapshot = Snapshot {
+            cut,
+            revision: memory.revision(),
+            contents: Loaded { numbers: self.numbers, leases, ..Loaded::default() },
+        };
+        drop(memory);
+        self.start_keeper(Some(snapshot));
+    }
+
+    /// Sees to the space that is kept for a full disk.
+    fn keep_reserves(&mut self) {
+        if self.keeper.is_none() && self.failure.is_none() {
+            self.start_keeper(None);
+        }
+    }
+
+    fn start_keeper(&mut self, snapshot: Option<Snapshot>) {
+        let pinned = snapshot.is_some();
+        let log = self.disk.log();
+        let (files, reserves, size) = (log.files().clone(), log.reserves().clone(), log.snapshot_bytes());
+        let (limits, random) = (self.disk.limits(), self.disk.random().clone());
+        let job = Job { shared: self.shared.clone(), files, random, limits, reserves, snapshot, size };
+        match Keeper::start(job) {
+            Ok(keeper) => self.keeper = Some(keeper),
+            Err(error) => {
+                tracing::warn!(%error, "cannot start the thread that keeps the store's log small");
+                if pinned {
+                    self.shared.memory.write().pin(false);
+                }
+                self.next_snapshot = self.shared.clock.elapsed() + SNAPSHOT_RETRY;
+            }
+        }
+    }
+
+    /// Leaves the log so that revisions go on without a gap when it is opened again, and with the
+    /// newest of what was in memory only.
     fn close(&mut self) {
-        self.numbers.ceiling = self.shared.memory.read().revision();
-        if self.failure.is_none() {
-            let batch = Batch { numbers: Some(self.numbers), ..Batch::default() };
-            if let Err(error) = self.disk.write(&batch, true) {
+        if let Some(keeper) = self.keeper.take() {
+            keeper.stop();
+        }
+        if self.can_delete() {
+            let memory = self.shared.memory.read();
+            let (revision, changes) = (memory.revision(), memory.newer_than_log());
+            drop(memory);
+            self.numbers.ceiling = revision;
+            let numbers = Some(self.numbers).filter(|&numbers| numbers != self.logged);
+            let batch = Batch { changes: &changes, revision, numbers, leases: &[] };
+            if !batch.is_empty()
+                && let Err(error) = self.disk.write(&batch)
+            {
                 tracing::warn!(error = %base::error::chain(&error), "cannot close the log cleanly");
             }
         }
+        self.disk.log().sync_mark();
     }
 }
 
 impl Drop for Committer {
     fn drop(&mut self) {
         // Also when the thread panics: nobody may wait for an answer that never comes.
+        if std::thread::panicking() {
+            *self.shared.read_only.lock() =
+                Some("the writing thread has panicked: restart gantry".to_owned());
+        }
         self.shared.inbox.abandon();
         for watcher in self.shared.watchers.lock().drain(..) {
             watcher.close(WatchError::Closed);

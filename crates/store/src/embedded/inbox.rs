@@ -7,6 +7,9 @@ use parking_lot::{Condvar, Mutex};
 use super::commit::Request;
 use crate::Error;
 
+/// How many bytes one group sets, unless a single request sets more.
+const BYTES: usize = 8 << 20;
+
 /// A queue that many push to and one thread takes from, in groups.
 #[derive(Default)]
 pub(crate) struct Inbox {
@@ -33,7 +36,7 @@ impl Inbox {
         Ok(())
     }
 
-    /// Takes what waits, at most `limit`; waits for something for `wait` at most, for ever if
+    /// Takes what waits, at most `limit` requests and about [`BYTES`]; waits for something for `wait` at most, for ever if
     /// that is `None`. `None` once the inbox is closed and empty.
     pub(crate) fn take(&self, limit: usize, wait: Option<Duration>) -> Option<Vec<Request>> {
         let mut state = self.state.lock();
@@ -47,6 +50,12 @@ impl Inbox {
         if state.closed && state.requests.is_empty() {
             return None;
         }
+        let mut bytes = 0;
+        let fits = |request: &&Request| {
+            bytes += request.bytes();
+            bytes <= BYTES
+        };
+        let limit = state.requests.iter().take(limit).take_while(fits).count().max(1);
         if state.requests.len() <= limit {
             return Some(std::mem::take(&mut state.requests));
         }

@@ -1,6 +1,6 @@
 //! Which leases there are, which keys hang on them, and when they run out. Memory only.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -41,6 +41,11 @@ impl Leases {
         if let Some(lease) = self.leases.remove(&id) {
             self.deadlines.remove(&(lease.deadline, id));
         }
+    }
+
+    /// All leases with their time to live.
+    pub(crate) fn all(&self) -> BTreeMap<LeaseId, Duration> {
+        self.leases.iter().map(|(&id, lease)| (id, lease.ttl)).collect()
     }
 
     pub(crate) fn exists(&self, id: LeaseId) -> bool {

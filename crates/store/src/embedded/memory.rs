@@ -3,24 +3,21 @@
 //! Pure: no clock, no disk, no locks. A revision is visible here only once it is on disk.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::{Error, Event, EventKind, KeyValue, Range, RangeResult, Revision};
 
-/// Where a change lies in the durable log: its revision, and its place in the transaction.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(crate) struct RecordId {
-    pub(crate) revision: Revision,
-    pub(crate) place: u32,
-}
-
-/// A change with the place of its record in the log; none for what is kept in memory only.
-#[derive(Clone, Debug)]
+/// A change of one key.
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Change {
     pub(crate) event: Event,
-    pub(crate) record: Option<RecordId>,
+    /// Its place in the transaction.
+    pub(crate) place: u32,
+    /// Whether it is in the log, not in memory only.
+    pub(crate) durable: bool,
 }
 
 /// Current values and recent history.
@@ -29,26 +26,29 @@ pub(crate) struct Memory {
     keys: BTreeMap<Bytes, Entry>,
     /// The changes since the revision `compacted`, that one included.
     history: VecDeque<Event>,
-    /// Records of the log that are not needed once the revision beside them is compacted.
-    superseded: VecDeque<(Revision, RecordId)>,
     revision: Revision,
     compacted: Revision,
     live: usize,
     live_bytes: usize,
     history_bytes: usize,
+    /// Nothing is freed while a snapshot is being read from here.
+    pinned: bool,
 }
 
 /// The versions of one key, oldest first, never none.
 #[derive(Debug, Default)]
 struct Entry {
     versions: Vec<Version>,
-    /// The record that gives the key its value after a restart.
-    record: Option<RecordId>,
 }
 
 #[derive(Debug)]
 struct Version {
     revision: Revision,
+    place: u32,
+    /// Whether the change is in the log.
+    in_log: bool,
+    /// Whether the log gives the key a value after a restart, this one or an earlier one.
+    over_log: bool,
     /// `None` where the key was deleted.
     kv: Option<Arc<KeyValue>>,
 }
@@ -98,7 +98,7 @@ impl Memory {
 
     /// Whether the log gives the key a value after a restart.
     pub(crate) fn is_durable(&self, key: &[u8]) -> bool {
-        self.keys.get(key).is_some_and(|entry| entry.record.is_some())
+        self.keys.get(key).is_some_and(Entry::is_durable)
     }
 
     /// The keys of a range that have a value now.
@@ -161,29 +161,72 @@ impl Memory {
         self.revision = self.revision.max(revision);
     }
 
+    /// As [`Memory::apply`], for what was read from the log: a deletion there has no value.
+    pub(crate) fn load(&mut self, changes: impl IntoIterator<Item = Change>, revision: Revision) {
+        for mut change in changes {
+            if change.event.kind == EventKind::Delete
+                && let Some(previous) = self.get(&change.event.kv.key)
+            {
+                let mod_revision = change.event.revision();
+                change.event.kv = Arc::new(KeyValue { mod_revision, ..KeyValue::clone(previous) });
+            }
+            self.apply_one(change);
+        }
+        self.revision = self.revision.max(revision);
+    }
+
     /// Refuses all that lies before `revision` from now on; [`Memory::compact_step`] frees it.
     pub(crate) fn compact(&mut self, revision: Revision) {
         self.compacted = self.compacted.max(revision);
     }
 
-    /// Frees what lies before the compacted revision, at most `steps` changes of it. Gives the
-    /// records that the log no longer needs; nothing is left to do when it gives `None`.
-    pub(crate) fn compact_step(&mut self, steps: usize) -> Option<Vec<RecordId>> {
-        let mut done = 0;
-        while done < steps && self.history.front().is_some_and(|event| event.revision() < self.compacted) {
-            let Some(event) = self.history.pop_front() else { break };
+    /// Frees what lies before the compacted revision, at most `steps` changes of it; false if nothing
+    /// is left to do, or may be done while it is pinned.
+    pub(crate) fn compact_step(&mut self, steps: usize) -> bool {
+        for _ in 0..steps {
+            if self.pinned || self.history.front().is_none_or(|event| event.revision() >= self.compacted) {
+                return false;
+            }
+            let Some(event) = self.history.pop_front() else { return false };
             self.history_bytes -= superseded_bytes(&event);
             self.prune(&event.kv.key);
-            done += 1;
         }
-        let mut records = Vec::new();
-        while records.len() < steps && self.superseded.front().is_some_and(|&(by, _)| by <= self.compacted) {
-            records.extend(self.superseded.pop_front().map(|(_, record)| record));
-        }
-        (done > 0 || !records.is_empty()).then_some(records)
+        true
     }
 
-    fn apply_one(&mut self, Change { mut event, record }: Change) {
+    /// Keeps everything that is there now until it is set free.
+    pub(crate) fn pin(&mut self, pinned: bool) {
+        self.pinned = pinned;
+    }
+
+    /// What the keys after `after`, at most `limit` of them, need after a restart to be as they were at
+    /// `revision`, which must have been pinned: their durable changes. Gives the last key too.
+    pub(crate) fn durable_changes(
+        &self,
+        after: Option<&Bytes>,
+        limit: usize,
+        revision: Revision,
+        changes: &mut Vec<Change>,
+    ) -> Option<Bytes> {
+        let start = after.map_or(Bound::Unbounded, |after| Bound::Excluded(&after[..]));
+        let mut last = None;
+        for (key, entry) in self.keys.range::<[u8], _>((start, Bound::Unbounded)).take(limit) {
+            entry.durable_changes(key, revision, changes);
+            last = Some(key);
+        }
+        last.cloned()
+    }
+
+    /// The values of durable keys that are newer in memory than in the log.
+    pub(crate) fn newer_than_log(&self) -> Vec<Change> {
+        let newest = |(key, entry): (&Bytes, &Entry)| {
+            let version = entry.versions.last().filter(|version| version.over_log && !version.in_log)?;
+            Some(version.change(key))
+        };
+        self.keys.iter().filter_map(newest).collect()
+    }
+
+    fn apply_one(&mut self, Change { mut event, place, durable }: Change) {
         let revision = event.revision();
         let entry = self.keys.entry(event.kv.key.clone()).or_default();
         let previous = entry.current().cloned();
@@ -191,22 +234,16 @@ impl Memory {
             self.live -= 1;
             self.live_bytes -= previous.key.len() + previous.value.len();
         }
-        if let Some(record) = record {
-            self.superseded.extend(entry.record.replace(record).map(|old| (revision, old)));
-        }
+        let over_log = event.kind == EventKind::Put && (durable || entry.is_durable());
         let kv = match event.kind {
             EventKind::Put => {
                 self.live += 1;
                 self.live_bytes += event.kv.key.len() + event.kv.value.len();
                 Some(event.kv.clone())
             }
-            EventKind::Delete => {
-                // The record of a deletion is itself only needed until it is compacted.
-                self.superseded.extend(entry.record.take().map(|tombstone| (revision, tombstone)));
-                None
-            }
+            EventKind::Delete => None,
         };
-        entry.versions.push(Version { revision, kv });
+        entry.versions.push(Version { revision, place, in_log: durable, over_log, kv });
         event.previous = previous;
         self.history_bytes += superseded_bytes(&event);
         self.history.push_back(event);
@@ -235,8 +272,46 @@ impl Entry {
         self.versions.last()?.kv.as_ref()
     }
 
+    /// Whether the log gives the key a value after a restart.
+    fn is_durable(&self) -> bool {
+        self.versions.last().is_some_and(|version| version.over_log)
+    }
+
     fn at(&self, revision: Revision) -> Option<&Arc<KeyValue>> {
         self.versions.iter().rev().find(|version| version.revision <= revision)?.kv.as_ref()
+    }
+
+    /// What the log has to hold of the key for a restart at `revision`: the changes that are in it, and
+    /// the newest value, if it was put in memory only over one that is in the log.
+    fn durable_changes(&self, key: &Bytes, revision: Revision, changes: &mut Vec<Change>) {
+        let end = self.versions.partition_point(|version| version.revision <= revision);
+        for (index, version) in self.versions[..end].iter().enumerate() {
+            if version.in_log || version.over_log && index + 1 == end {
+                changes.push(version.change(key));
+            }
+        }
+    }
+}
+
+impl Version {
+    /// The change that made the version, as one that is in the log.
+    fn change(&self, key: &Bytes) -> Change {
+        let (kind, kv) = match &self.kv {
+            Some(kv) => (EventKind::Put, kv.clone()),
+            None => {
+                let (key, mod_revision) = (key.clone(), self.revision);
+                let kv = KeyValue {
+                    key,
+                    value: Bytes::new(),
+                    create_revision: 0,
+                    mod_revision,
+                    version: 0,
+                    lease: None,
+                };
+                (EventKind::Delete, Arc::new(kv))
+            }
+        };
+        Change { event: Event { kind, kv, previous: None }, place: self.place, durable: true }
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::memory::{Change, Memory, RecordId};
+use super::memory::{Change, Memory};
 use crate::{
     Compare, CompareTarget, Error, Event, EventKind, KeyRange, KeyValue, Op, OpResult, Put, Range,
     RangeResult, Revision, Txn, TxnResult,
@@ -26,7 +26,15 @@ pub(crate) struct Plan<'a> {
     changes: Vec<Change>,
     revision: Revision,
     /// Why nothing may be written to disk, if so.
-    read_only: Option<Error>,
+    read_only: Option<ReadOnly>,
+}
+
+/// Why nothing may be written to disk.
+#[derive(Clone, Debug)]
+pub(crate) struct ReadOnly {
+    pub(crate) error: Error,
+    /// Whether deletions, and what is on the way to one, may be nevertheless.
+    pub(crate) but_deletions: bool,
 }
 
 /// What a key will be once the batch is applied.
@@ -37,7 +45,7 @@ struct Pending {
 
 impl<'a> Plan<'a> {
     /// An empty batch on top of `memory`; durable writes fail with `read_only`, if given.
-    pub(crate) fn new(memory: &'a Memory, read_only: Option<Error>) -> Self {
+    pub(crate) fn new(memory: &'a Memory, read_only: Option<ReadOnly>) -> Self {
         Self { memory, pending: BTreeMap::new(), changes: Vec::new(), revision: memory.revision(), read_only }
     }
 
@@ -101,10 +109,10 @@ impl<'a> Plan<'a> {
                             key: String::from_utf8_lossy(&put.key).into_owned(),
                         });
                     }
-                    self.check_writable(!put.ephemeral)?;
+                    self.check_writable(!put.ephemeral, put.urgent)?;
                 }
                 Op::Delete(keys) => {
-                    self.check_writable(self.list(keys).any(|kv| self.is_durable(&kv.key)))?
+                    self.check_writable(self.list(keys).any(|kv| self.is_durable(&kv.key)), true)?
                 }
                 Op::Get(range) => drop(self.memory.check_revision(range.revision)?),
             }
@@ -112,9 +120,9 @@ impl<'a> Plan<'a> {
         Ok(())
     }
 
-    fn check_writable(&self, durable: bool) -> Result<(), Error> {
+    fn check_writable(&self, durable: bool, urgent: bool) -> Result<(), Error> {
         match &self.read_only {
-            Some(error) if durable => Err(error.clone()),
+            Some(why) if durable && !(urgent && why.but_deletions) => Err(why.error.clone()),
             _ => Ok(()),
         }
     }
@@ -166,8 +174,7 @@ impl<'a> Plan<'a> {
     ) {
         let place = u32::try_from(self.changes.len() - first_change)
             .expect("no transaction has four billion changes");
-        let record = durable.then_some(RecordId { revision: kv.mod_revision, place });
-        self.changes.push(Change { event: Event { kind, kv, previous }, record });
+        self.changes.push(Change { event: Event { kind, kv, previous }, place, durable });
     }
 
     /// The keys of a range as they will be, in order.

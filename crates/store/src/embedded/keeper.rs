@@ -1,0 +1,145 @@
+//! What is done beside the writing thread: snapshots, and the reserves for a full disk.
+//!
+//! A snapshot shows the store as it was when its segment began. Its thread reads memory in small
+//! portions, between which writers and readers go on; memory frees nothing until it has read all.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+use base::Random;
+
+use super::Shared;
+use super::files::Files;
+use super::log::{self, Cut, Limits, Reserves, snapshot};
+use super::record::Loaded;
+use crate::Revision;
+
+/// How many keys are read while writers wait.
+const PORTION: usize = 512;
+/// The least that is kept free for a snapshot.
+const LEAST_RESERVE: u64 = 1 << 20;
+
+/// A thread that keeps the log small.
+pub(crate) struct Keeper {
+    /// The snapshot that it takes; none if it only sees to the reserves.
+    pub(crate) cut: Option<Cut>,
+    thread: JoinHandle<io::Result<u64>>,
+    flags: Arc<Flags>,
+}
+
+#[derive(Default)]
+struct Flags {
+    stop: AtomicBool,
+    done: AtomicBool,
+}
+
+/// What a keeper needs.
+pub(crate) struct Job {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) files: Arc<dyn Files>,
+    pub(crate) random: Arc<dyn Random>,
+    pub(crate) limits: Limits,
+    pub(crate) reserves: Reserves,
+    pub(crate) snapshot: Option<Snapshot>,
+    /// How large the last snapshot is.
+    pub(crate) size: u64,
+}
+
+/// The snapshot to take. Memory has been pinned for it.
+pub(crate) struct Snapshot {
+    pub(crate) cut: Cut,
+    pub(crate) revision: Revision,
+    /// Numbers and leases; the changes come from memory.
+    pub(crate) contents: Loaded,
+}
+
+/// Sets memory free again, whatever happens.
+struct Pinned<'a>(&'a Shared);
+
+impl Drop for Pinned<'_> {
+    fn drop(&mut self) {
+        self.0.memory.write().pin(false);
+    }
+}
+
+/// Wakes the writing thread when the work ends, whatever happened.
+struct Awaited {
+    shared: Arc<Shared>,
+    flags: Arc<Flags>,
+}
+
+impl Drop for Awaited {
+    fn drop(&mut self) {
+        self.flags.done.store(true, Ordering::Release);
+        self.shared.inbox.wake();
+    }
+}
+
+impl Keeper {
+    pub(crate) fn start(job: Job) -> io::Result<Self> {
+        let flags = Arc::<Flags>::default();
+        let (cut, theirs) = (job.snapshot.as_ref().map(|snapshot| snapshot.cut), flags.clone());
+        let thread =
+            std::thread::Builder::new().name("store-keeper".to_owned()).spawn(move || job.run(theirs))?;
+        Ok(Self { cut, thread, flags })
+    }
+
+    pub(crate) fn is_finished(&self) -> bool {
+        self.flags.done.load(Ordering::Acquire)
+    }
+
+    /// The size of the snapshot, once it is in place.
+    pub(crate) fn join(self) -> io::Result<u64> {
+        self.thread.join().unwrap_or_else(|_| Err(io::Error::other("the thread of the snapshot panicked")))
+    }
+
+    /// Gives the work up.
+    pub(crate) fn stop(self) {
+        self.flags.stop.store(true, Ordering::Relaxed);
+        if let Err(error) = self.join() {
+            tracing::debug!(%error, "a snapshot of the store was given up");
+        }
+    }
+}
+
+impl Job {
+    fn run(mut self, flags: Arc<Flags>) -> io::Result<u64> {
+        let awaited = Awaited { shared: self.shared.clone(), flags };
+        let stop = &awaited.flags.stop;
+        if let Some(snapshot) = self.snapshot.take() {
+            self.size = self.take(snapshot, stop)?;
+        }
+        let reserve = (self.size + self.size / 4).next_multiple_of(LEAST_RESERVE).max(LEAST_RESERVE);
+        if let Err(error) = log::reserve(&*self.files, &self.reserves, self.limits, reserve) {
+            tracing::debug!(%error, "cannot keep space for a full disk");
+        }
+        Ok(self.size)
+    }
+
+    fn take(&self, snapshot: Snapshot, stop: &AtomicBool) -> io::Result<u64> {
+        let Snapshot { cut, revision, mut contents } = snapshot;
+        let pinned = Pinned(&self.shared);
+        let mut after = None;
+        loop {
+            let memory = self.shared.memory.read();
+            after = memory.durable_changes(after.as_ref(), PORTION, revision, &mut contents.changes);
+            drop(memory);
+            if after.is_none() {
+                break;
+            }
+            if stop.load(Ordering::Relaxed) {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+        }
+        drop(pinned);
+        contents.sort();
+        let size = snapshot::write(&*self.files, &*self.random, cut, &contents, stop)?;
+        if let Err(error) = snapshot::remove_older(&*self.files, cut.sequence, self.limits.reserve()) {
+            tracing::debug!(%error, "cannot remove segments that a snapshot has taken the place of");
+        }
+        tracing::debug!(revision, bytes = size, "took a snapshot of the store");
+        Ok(size)
+    }
+}
