@@ -41,6 +41,11 @@ impl Error {
                 tracing::error!(error = %chain, "the store refused a request");
                 Status::unavailable(chain.to_string()).into()
             }
+            store::Error::Unsettled { .. } => {
+                let chain = base::error::chain(error);
+                tracing::error!(error = %chain, "the store does not know whether it kept a write");
+                Status::timeout(chain, 1).into()
+            }
             store::Error::TooLarge { .. } => Status::too_large(error).into(),
             other => Self::internal(other),
         }

@@ -35,7 +35,7 @@ pub(crate) async fn handle(
     let segments: Vec<&str> = path.split('/').filter(|s| !s.is_empty()).collect();
     match segments.as_slice() {
         ["version"] => Ok(document(&version())),
-        ["healthz" | "livez" | "readyz", ..] => Ok(health::answer(state, &segments, query)),
+        ["healthz" | "livez" | "readyz", ..] => Ok(health::answer(state, &segments, query).await),
         ["api" | "apis", ..] => discovery::answer(state, headers, &segments),
         ["openapi", ..] => documents::answer(state, headers, &segments, query).await,
         ["openid", "v1", "jwks"] => Ok(document(&state.token_key.key_set())),

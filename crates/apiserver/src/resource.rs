@@ -74,8 +74,8 @@ pub struct Subresource {
 pub(crate) struct Storage {
     /// `GROUP/PLURAL`, the part of the key that all objects share.
     pub(crate) partition: String,
-    /// Whether updates stay in memory, as heartbeats do.
-    pub(crate) ephemeral: bool,
+    /// Which changes are lost without harm, so that they stay in memory: none unless this says so.
+    pub(crate) is_passing: fn(old: &Object, new: &Object) -> bool,
     /// Objects go by themselves after so long.
     pub(crate) lifetime: Option<std::time::Duration>,
     /// How an object becomes what is stored and back, where the stored form is of another version.
@@ -110,7 +110,7 @@ impl Resource {
             schema: model::schema::builtin(&gvk),
             storage: Storage {
                 partition: partition(group, plural),
-                ephemeral: false,
+                is_passing: |_, _| false,
                 lifetime: None,
                 conversion: None,
             },

@@ -17,13 +17,24 @@ use crate::state::{State, object_name};
 /// Someone else wrote in between: the object, or something that it was to take. Memory shows it.
 pub(crate) struct Raced;
 
+/// How a new form of an object is kept.
+#[derive(Clone, Copy)]
+enum Keep {
+    /// On disk before it is acknowledged.
+    Durably,
+    /// As [`Keep::Durably`], on a full disk too: a step on the way to a deletion makes space.
+    Urgently,
+    /// Until the next restart.
+    InMemory,
+}
+
 /// Stores a new object. Raced means that what it was to take is gone.
 pub(crate) async fn create(
     state: &State,
     resource: &Resource,
     object: &Object,
 ) -> Result<Result<Arc<Stored>, Raced>> {
-    let written = write(state, resource, object, None, 0, false).await?;
+    let written = write(state, resource, object, None, 0, Keep::Durably).await?;
     if written.is_err() {
         let key = object_name(object.namespace().unwrap_or_default(), object.name());
         if state.cache.partition(&resource.storage.partition).get(&key).is_some() {
@@ -41,7 +52,14 @@ pub(crate) async fn replace(
     old: &Object,
     revision: u64,
 ) -> Result<Result<Arc<Stored>, Raced>> {
-    write(state, resource, object, Some(old), revision, resource.storage.ephemeral).await
+    let keep = if (resource.storage.is_passing)(old, object) {
+        Keep::InMemory
+    } else if object.is_being_deleted() {
+        Keep::Urgently
+    } else {
+        Keep::Durably
+    };
+    write(state, resource, object, Some(old), revision, keep).await
 }
 
 /// Deletes the object that was written at `revision`; gives the revision of the deletion.
@@ -74,7 +92,7 @@ async fn write(
     object: &Object,
     old: Option<&Object>,
     revision: u64,
-    ephemeral: bool,
+    keep: Keep,
 ) -> Result<Result<Arc<Stored>, Raced>> {
     let given = object;
     let mut converted;
@@ -88,8 +106,10 @@ async fn write(
     let key = resource.key(namespace, object.name());
     let value = encode(object);
     let mut put = Put::new(key.clone(), value.clone());
-    if ephemeral {
-        put = put.ephemeral();
+    match keep {
+        Keep::Durably => {}
+        Keep::Urgently => put = put.urgent(),
+        Keep::InMemory => put = put.ephemeral(),
     }
     if let Some(lifetime) = resource.storage.lifetime {
         put = put.lease(state.lease(lifetime).await?);

@@ -14,6 +14,8 @@ mod cluster;
 mod crowd;
 #[path = "api/discovery.rs"]
 mod discovery;
+#[path = "api/durability.rs"]
+mod durability;
 #[path = "api/hostile.rs"]
 mod hostile;
 #[path = "api/kubectl.rs"]

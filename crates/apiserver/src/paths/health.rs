@@ -11,23 +11,28 @@ struct Check {
     name: &'static str,
     /// Whether a process that fails it is to be started anew, not just left alone for a while.
     vital: bool,
-    passes: fn(&State) -> Result<(), String>,
+    passes: fn(&State, &Writable) -> Result<(), String>,
 }
 
-const CHECKS: [Check; 3] = [
-    Check { name: "ping", vital: true, passes: |_| Ok(()) },
-    Check { name: "cache", vital: false, passes: |state| loaded(state) },
+/// Whether the store takes writes, or why not.
+type Writable = Result<(), String>;
+
+const CHECKS: [Check; 4] = [
+    Check { name: "ping", vital: true, passes: |_, _| Ok(()) },
+    Check { name: "cache", vital: false, passes: |state, _| loaded(state) },
+    Check { name: "store", vital: false, passes: |_, writable| writable.clone() },
     Check {
         name: "shutdown",
         vital: false,
-        passes: |state| {
+        passes: |state, _| {
             if state.stop.is_cancelled() { Err("the server is shutting down".to_owned()) } else { Ok(()) }
         },
     },
 ];
 
 /// Answers `/livez`, `/readyz`, `/healthz` and a single check below them.
-pub(super) fn answer(state: &State, segments: &[&str], query: &Query) -> Response<Body> {
+pub(super) async fn answer(state: &State, segments: &[&str], query: &Query) -> Response<Body> {
+    let writable = writable(state).await;
     let endpoint = segments[0];
     let single = segments.get(1).copied();
     let excluded: Vec<&str> = query.all("exclude").collect();
@@ -43,7 +48,7 @@ pub(super) fn answer(state: &State, segments: &[&str], query: &Query) -> Respons
             report.push_str(&format!("[+]{} excluded: ok\n", check.name));
             continue;
         }
-        match (check.passes)(state) {
+        match (check.passes)(state, &writable) {
             Ok(()) => report.push_str(&format!("[+]{} ok\n", check.name)),
             Err(why) => {
                 failed = true;
@@ -63,6 +68,13 @@ pub(super) fn answer(state: &State, segments: &[&str], query: &Query) -> Respons
         return text(StatusCode::OK, report);
     }
     text(StatusCode::OK, "ok".to_owned())
+}
+
+async fn writable(state: &State) -> Writable {
+    match state.store.status().await {
+        Ok(status) => status.read_only.map_or(Ok(()), |why| Err(format!("nothing can be written: {why}"))),
+        Err(error) => Err(base::error::chain(&error).to_string()),
+    }
 }
 
 fn loaded(state: &State) -> Result<(), String> {

@@ -170,26 +170,3 @@ async fn text_in_a_secret_becomes_data() {
     let made = cluster.ok("POST", "/api/v1/namespaces/default/secrets", &secret).await;
     assert_eq!((&made["data"]["a"], &made["stringData"]), (&json!("bmV3"), &Value::Null));
 }
-
-#[tokio::test]
-async fn heartbeats_are_kept_in_memory_and_leases_themselves_on_disk() {
-    let cluster = Cluster::start().await;
-    let leases = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases";
-    let lease = json!({
-        "apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "n1"},
-        "spec": {"holderIdentity": "n1", "leaseDurationSeconds": 40},
-    });
-    cluster.ok("POST", leases, &lease).await;
-    let renewed = json!({"spec": {"renewTime": "2026-01-01T00:00:00.000000Z"}});
-    cluster.ok("PATCH", &format!("{leases}/n1"), &renewed).await;
-    assert_eq!(
-        cluster.get(&format!("{leases}/n1")).await.1["spec"]["renewTime"],
-        "2026-01-01T00:00:00.000000Z"
-    );
-    let cluster = cluster.restart().await;
-    let after = cluster.get(&format!("{leases}/n1")).await.1;
-    assert_eq!(
-        (after["spec"]["holderIdentity"].as_str(), after["spec"]["renewTime"].as_str()),
-        (Some("n1"), None)
-    );
-}

@@ -1,6 +1,6 @@
 //! A server on a temporary root, and ways to ask it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use apiserver::pki::Authority;
@@ -40,7 +40,15 @@ impl Cluster {
     }
 
     /// As [`Cluster::restart`], and does something to the store in between.
-    pub async fn restart_after(mut self, change: impl AsyncFnOnce(&store::Embedded)) -> Self {
+    pub async fn restart_after(self, change: impl AsyncFnOnce(&store::Embedded)) -> Self {
+        let (root, store) = self.stop().await;
+        change(&store).await;
+        drop(store);
+        Self::open(root).await
+    }
+
+    /// Stops the server as SIGTERM does; gives what it left, and the store opened anew.
+    pub async fn stop(mut self) -> (tempfile::TempDir, store::Embedded) {
         self.shutdown.cancel();
         let serving = self.serving.take().expect("it was running");
         serving.await.expect("serving ends without a panic");
@@ -48,18 +56,28 @@ impl Cluster {
         // The store is closed with its last holder.
         drop(self);
         let store = open_store(&root).await;
-        change(&store).await;
-        drop(store);
+        (root, store)
+    }
+
+    /// Starts another server on what this one would leave if it were killed now.
+    pub async fn killed(&self) -> Self {
+        let root = tempfile::tempdir().expect("temporary directory");
+        copy(self.root.as_ref().expect("it has a root").path(), root.path());
         Self::open(root).await
     }
 
     async fn open(root: tempfile::TempDir) -> Self {
         let store = open_store(&root).await;
+        Self::over(root, Arc::new(store)).await
+    }
+
+    /// A server over a store that is open already.
+    pub async fn over(root: tempfile::TempDir, store: Arc<dyn store::Store>) -> Self {
         let mut config = Config::new(root.path().join("pki"), Arc::new(nodes::Echo));
         config.address = "127.0.0.1:0".parse().expect("an address");
         let kubeconfig = root.path().join("kubeconfig");
         config.kubeconfig = Some(kubeconfig.clone());
-        let server = Server::start(config, Arc::new(store)).await.expect("start the server");
+        let server = Server::start(config, store).await.expect("start the server");
         let (handle, address, authority) = (server.handle(), server.address(), server.authority());
         let shutdown = CancellationToken::new();
         let serving = tokio::spawn(server.serve(shutdown.clone()));
@@ -87,6 +105,15 @@ impl Cluster {
         (code, serde_json::from_slice(&bytes).unwrap_or(Value::Null))
     }
 
+    /// Reads a path that answers with text.
+    pub async fn text(&self, path: &str) -> (u16, String) {
+        let request = Request::builder().uri(path).body(Bytes::new()).expect("a well-formed request");
+        let response = self.handle.call(request, Identity::administrator()).await;
+        let code = response.status().as_u16();
+        let bytes = response.into_body().collect().await.expect("bodies never fail").to_bytes();
+        (code, String::from_utf8_lossy(&bytes).into_owned())
+    }
+
     /// Reads a path.
     pub async fn get(&self, path: &str) -> (u16, Value) {
         self.send_as("GET", path, "", Bytes::new()).await
@@ -109,13 +136,25 @@ impl Cluster {
 }
 
 async fn open_store(root: &tempfile::TempDir) -> store::Embedded {
-    let clock = Arc::new(base::SystemClock::new());
-    let path = root.path().join("store");
+    let (path, clock) = (root.path().join("store"), Arc::new(base::SystemClock::new()));
     testkit::wait_until_async("the store to be free", || {
         let opened = store::Embedded::open(&path, store::Options::default(), clock.clone());
         async move { opened.map_err(|e| e.to_string()) }
     })
     .await
+}
+
+fn copy(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from).expect("list") {
+        let entry = entry.expect("an entry");
+        let to = to.join(entry.file_name());
+        if entry.file_type().expect("a type").is_dir() {
+            std::fs::create_dir(&to).expect("make a directory");
+            copy(&entry.path(), &to);
+        } else {
+            std::fs::copy(entry.path(), to).expect("copy");
+        }
+    }
 }
 
 impl Drop for Cluster {
