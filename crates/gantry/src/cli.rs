@@ -16,6 +16,7 @@ mod kubeconfig;
 mod output;
 mod reset;
 mod status;
+mod store;
 mod up;
 
 const DEFAULT_FILE: &str = "/etc/gantry/gantry.toml";
@@ -43,6 +44,9 @@ enum Command {
     Reset(reset::Arguments),
     /// Print the administrator's kubeconfig
     Kubeconfig,
+    /// The cluster's state on disk
+    #[command(subcommand)]
+    Store(store::StoreCommand),
     /// The effective configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -75,6 +79,9 @@ pub(crate) fn main() -> ExitCode {
         Command::Reset(arguments) => reset::run(&config, &arguments),
         Command::Kubeconfig => kubeconfig::run(&config),
         Command::Config(ConfigCommand::Show(arguments)) => config_show::run(&config, arguments),
+        Command::Store(store::StoreCommand::Check(arguments)) => store::check::run(&config, &arguments),
+        Command::Store(store::StoreCommand::Backup(arguments)) => store::backup::run(&config, &arguments),
+        Command::Store(store::StoreCommand::Restore(arguments)) => store::restore::run(&config, &arguments),
         Command::Runtime => unreachable!("main takes this role before the command line is parsed"),
     };
     match result {
