@@ -22,6 +22,9 @@ use crate::request::BuildRequest;
 const DEFAULT_DOCKERFILE: &str = "Dockerfile";
 const IGNORE_FILE: &str = ".dockerignore";
 
+/// The longest Dockerfile and list of what to leave out.
+const TEXT_MAX: u64 = 4 << 20;
+
 /// Receives the context and builds.
 pub(crate) async fn build(engine: Engine, request: BuildRequest, events: Events) -> Result<(), BuildError> {
     let options = request.options;
@@ -61,7 +64,7 @@ fn read_dockerfile(context: &Tree, path: &str) -> Result<(String, String), Build
         let clean = crate::ignore::clean(name);
         match context.file(Path::new(&clean)) {
             Ok(file) => {
-                let text = io::read_to_string(file).map_err(|error| {
+                let text = read_short(file).map_err(|error| {
                     BuildError::Step(format!("the Dockerfile ({name}) cannot be read: {error}"))
                 })?;
                 return Ok((clean, text));
@@ -78,11 +81,21 @@ fn read_dockerfile(context: &Tree, path: &str) -> Result<(String, String), Build
 fn read_ignore(context: &Tree, dockerfile: &str) -> Result<Ignore, BuildError> {
     for name in [format!("{dockerfile}{IGNORE_FILE}"), IGNORE_FILE.to_owned()] {
         if let Ok(file) = context.file(Path::new(&name)) {
-            let text = io::read_to_string(file).map_err(|error| BuildError::Ignore(error.to_string()))?;
+            let text = read_short(file).map_err(|error| BuildError::Ignore(error.to_string()))?;
             return Ignore::parse(&text).map_err(BuildError::Ignore);
         }
     }
     Ok(Ignore::default())
+}
+
+/// The text of a file that is written by hand; a long one is something else.
+fn read_short(file: impl io::Read) -> io::Result<String> {
+    let text = io::read_to_string(file.take(TEXT_MAX + 1))?;
+    if text.len() as u64 > TEXT_MAX {
+        let problem = format!("it is longer than {TEXT_MAX} bytes");
+        return Err(io::Error::new(io::ErrorKind::InvalidData, problem));
+    }
+    Ok(text)
 }
 
 fn directory(path: &Path) -> io::Result<OwnedFd> {

@@ -1,6 +1,7 @@
 //! Layers: made from archives or from what a container changed.
 
 mod attributes;
+pub(crate) mod entries;
 pub(crate) mod inflate;
 pub(crate) mod ingest;
 mod pack;

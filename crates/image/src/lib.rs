@@ -28,6 +28,7 @@ mod transfer;
 
 pub use error::Kind;
 pub use image::{FindError, HistoryEntry, Image, ImageId, NewImage};
+pub use layer::entries::{Bounded, Entries};
 pub use layer::inflate::inflated;
 pub use layer::{Layer, LayerError};
 pub use load::{ImportError, ImportOptions, LoadError, Loaded, SaveError};

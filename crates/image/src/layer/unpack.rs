@@ -20,6 +20,7 @@ use tar::EntryType;
 
 use super::LayerError;
 use super::attributes::{OPAQUE, set_xattr_at, settable};
+use super::entries::Entries;
 use super::place::{Directory, Root, clean, symlink_escapes};
 use super::skeleton::SkeletonWriter;
 
@@ -114,7 +115,7 @@ fn unpack_into<W: Write>(
     let skeleton = Rc::new(RefCell::new(SkeletonWriter::new(skeleton)));
     let in_content = Rc::new(Cell::new(!is_layer));
     let tee = Tee { source: archive, skeleton: skeleton.clone(), in_content: in_content.clone() };
-    let mut archive = tar::Archive::new(tee);
+    let mut archive = Entries::new(tee);
     let mut unpacker = Unpacker {
         root,
         is_layer,
@@ -127,11 +128,9 @@ fn unpack_into<W: Write>(
         done: Unpacked::default(),
         buffer: vec![0; COPY_BUFFER],
     };
-    for entry in archive.entries().map_err(LayerError::Read)? {
-        unpacker.entry(entry.map_err(LayerError::Read)?)?;
-    }
+    archive.each(LayerError::Read, |entry| unpacker.entry(entry))?;
     // The archive ends with blocks that are no entries, and they count for the digest.
-    io::copy(&mut archive.into_inner(), &mut io::sink()).map_err(LayerError::Read)?;
+    io::copy(&mut archive.into_rest(), &mut io::sink()).map_err(LayerError::Read)?;
     let done = unpacker.finish()?;
     let skeleton = Rc::into_inner(skeleton).expect("the tee and the unpacker are gone").into_inner();
     Ok((done, skeleton))

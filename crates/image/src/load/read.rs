@@ -18,6 +18,7 @@ use serde::de::DeserializeOwned;
 use tar::EntryType;
 
 use super::{LoadError, Loaded};
+use crate::layer::entries::Entries;
 use crate::layer::inflate::{Compression, Inflated};
 use crate::layer::ingest::{Expected, Ingested, ingest};
 use crate::layer::settle::settle;
@@ -27,6 +28,8 @@ use crate::store::{Durability, Inner};
 
 /// Documents are small; what is larger and no layer is not worth keeping.
 const DOCUMENT_MAX: u64 = 8 * 1024 * 1024;
+/// And all of an archive together, which are held until its images are known.
+const DOCUMENTS_MAX: u64 = 128 * 1024 * 1024;
 /// Where a tar header says that it is one.
 const TAR_MAGIC_AT: usize = 257;
 const TAR_BLOCK: usize = 512;
@@ -91,14 +94,14 @@ pub(super) fn load(
 
 fn read_members(inner: &Arc<Inner>, archive: impl Read, progress: &Progress) -> Result<Members, LoadError> {
     let mut members = Members::default();
-    let mut archive = tar::Archive::new(io::BufReader::with_capacity(256 * 1024, archive));
-    for entry in archive.entries().map_err(LoadError::Read)? {
-        let mut entry = entry.map_err(LoadError::Read)?;
-        let Some(path) = member_path(&entry.path().map_err(LoadError::Read)?) else { continue };
+    let mut documents = 0;
+    let mut archive = Entries::new(io::BufReader::with_capacity(256 * 1024, archive));
+    archive.each(LoadError::Read, |mut entry| {
+        let Some(path) = member_path(&entry.path().map_err(LoadError::Read)?) else { return Ok(()) };
         match entry.header().entry_type() {
             EntryType::Symlink | EntryType::Link => {
                 // Old versions of `docker save` write a repeated layer as a link to the first.
-                let Some(target) = entry.link_name().map_err(LoadError::Read)? else { continue };
+                let Some(target) = entry.link_name().map_err(LoadError::Read)? else { return Ok(()) };
                 let base = match entry.header().entry_type() {
                     EntryType::Symlink => path.parent().unwrap_or(Path::new("")),
                     _ => Path::new(""),
@@ -114,6 +117,11 @@ fn read_members(inner: &Arc<Inner>, archive: impl Read, progress: &Progress) -> 
                     let layer = member_layer(inner, &path, &start, &mut entry, size, progress)?;
                     members.layers.insert(path, MemberLayer::Unplaced(layer));
                 } else if size <= DOCUMENT_MAX {
+                    documents += size;
+                    if documents > DOCUMENTS_MAX {
+                        let problem = format!("its documents are larger than {DOCUMENTS_MAX} bytes together");
+                        return Err(LoadError::Read(io::Error::new(io::ErrorKind::InvalidData, problem)));
+                    }
                     let mut bytes = start;
                     entry.read_to_end(&mut bytes).map_err(LoadError::Read)?;
                     verify_name(&path, &bytes)?;
@@ -122,9 +130,10 @@ fn read_members(inner: &Arc<Inner>, archive: impl Read, progress: &Progress) -> 
             }
             _ => {}
         }
-    }
+        Ok(())
+    })?;
     // Whoever sends the archive wants to see it taken whole.
-    io::copy(&mut archive.into_inner(), &mut io::sink()).map_err(LoadError::Read)?;
+    io::copy(&mut archive.into_rest(), &mut io::sink()).map_err(LoadError::Read)?;
     Ok(members)
 }
 

@@ -1,6 +1,5 @@
 //! Answering a registry's challenge: basic authentication, or a token from its token server.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -9,7 +8,7 @@ use oci::distribution::{Challenge, TokenBody};
 use reqwest::Url;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
 
-use super::repository::{answer_error, unreachable};
+use super::repository::{answer_error, document, unreachable};
 use super::{Client, Credentials};
 use crate::transfer::PullError;
 
@@ -156,10 +155,7 @@ async fn fetch_token(
     if !response.status().is_success() {
         return Err(answer_error(&key.domain, response).await);
     }
-    let body = response
-        .bytes()
-        .await
-        .map_err(|source| PullError::Unreachable { what: realm.to_owned(), source: Arc::new(source) })?;
+    let body = document(realm, response).await?;
     serde_json::from_slice(&body).map_err(|error| malformed(format!("its token server's answer: {error}")))
 }
 

@@ -18,6 +18,8 @@ use crate::transfer::PullError;
 
 /// The longest manifest or configuration that is taken.
 const DOCUMENT_MAX: u64 = 8 * 1024 * 1024;
+/// Pages of a list; a registry may send one round in a circle.
+const PAGES_MAX: usize = 1000;
 /// The longest error text that is read.
 const ERROR_MAX: usize = 64 * 1024;
 
@@ -77,10 +79,16 @@ impl Repository {
         }
         let mut tags = Vec::new();
         let mut next = Some(format!("/v2/{}/tags/list?n=1000", self.path));
+        let mut pages = 0;
         while let Some(target) = next {
+            pages += 1;
+            if pages > PAGES_MAX {
+                let problem = format!("its list of tags has more than {PAGES_MAX} pages");
+                return Err(PullError::Malformed { name: self.name(), problem });
+            }
             let response = self.send(&self.name(), Method::GET, &target, |request| request).await?;
             next = next_page(&response);
-            let body = self.document(&self.name(), response).await?;
+            let body = document(&self.name(), response).await?;
             let list: TagList = serde_json::from_slice(&body).map_err(|error| PullError::Malformed {
                 name: self.name(),
                 problem: format!("its list of tags: {error}"),
@@ -100,14 +108,14 @@ impl Repository {
         let content_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let content_type =
             content_type.map(|value| value.split(';').next().unwrap_or(value).trim().to_owned());
-        Ok((self.document(&what, response).await?, content_type))
+        Ok((document(&what, response).await?, content_type))
     }
 
     /// A small blob, whole and verified.
     pub(crate) async fn blob_document(&self, digest: &Digest) -> Result<Vec<u8>, PullError> {
         let what = format!("{}@{digest}", self.name());
         let response = self.send(&what, Method::GET, &self.blob_target(digest), |request| request).await?;
-        let body = self.document(&what, response).await?;
+        let body = document(&what, response).await?;
         digest.verify(&body).map_err(|source| PullError::Mismatch { what, source })?;
         Ok(body)
     }
@@ -243,7 +251,12 @@ impl Repository {
             let token = answer(&self.client, &http, &key, &challenges(&response), secure).await?;
             if let Some(token) = token {
                 let header = token.header();
-                self.client.inner.tokens.lock().insert(key, token);
+                {
+                    let mut tokens = self.client.inner.tokens.lock();
+                    // Those that are over would stay for ever.
+                    tokens.retain(|_, token| token.header().is_some());
+                    tokens.insert(key, token);
+                }
                 response = request(header).send().await.map_err(unreachable(what))?;
             }
         }
@@ -266,20 +279,6 @@ impl Repository {
         TokenKey { domain: self.domain.clone(), scope, credentials: self.credentials.clone() }
     }
 
-    /// A small body, whole.
-    async fn document(&self, what: &str, response: Response) -> Result<Vec<u8>, PullError> {
-        let mut body = Vec::new();
-        let mut stream = response.bytes_stream();
-        while let Some(piece) = stream.next().await {
-            body.extend_from_slice(&piece.map_err(unreachable(what))?);
-            if body.len() as u64 > DOCUMENT_MAX {
-                let problem = format!("a document is larger than {DOCUMENT_MAX} bytes");
-                return Err(PullError::Malformed { name: what.to_owned(), problem });
-            }
-        }
-        Ok(body)
-    }
-
     /// Where an answer says to go on; may be relative to where it came from.
     fn location(&self, response: &Response) -> Result<Url, PullError> {
         let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
@@ -288,6 +287,20 @@ impl Repository {
             problem: "an upload got no address".into(),
         })
     }
+}
+
+/// A small body, whole.
+pub(super) async fn document(what: &str, response: Response) -> Result<Vec<u8>, PullError> {
+    let mut body = Vec::new();
+    let mut stream = response.bytes_stream();
+    while let Some(piece) = stream.next().await {
+        body.extend_from_slice(&piece.map_err(unreachable(what))?);
+        if body.len() as u64 > DOCUMENT_MAX {
+            let problem = format!("a document is larger than {DOCUMENT_MAX} bytes");
+            return Err(PullError::Malformed { name: what.to_owned(), problem });
+        }
+    }
+    Ok(body)
 }
 
 /// The path and query of the next page of a list (RFC 8288).

@@ -24,13 +24,10 @@ pub(super) fn unpack(
     owner: Option<(u32, u32)>,
     archive: impl Read,
 ) -> Result<()> {
-    let mut archive = tar::Archive::new(image::inflated(archive).map_err(bad_archive)?);
+    let mut archive = image::Entries::new(image::inflated(archive).map_err(bad_archive)?);
     let target = target.trim_end_matches('/');
     let mut unpacking = Unpacking { root, target, keep_kinds, owner, times: Vec::new() };
-    let entries = archive.entries().map_err(bad_archive)?;
-    for entry in entries {
-        unpacking.entry(entry.map_err(bad_archive)?)?;
-    }
+    archive.each(bad_archive, |entry| unpacking.entry(entry))?;
     unpacking.finish();
     Ok(())
 }
