@@ -1,15 +1,17 @@
 //! Bodies of requests and answers.
 
+use std::fmt::Display;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures::{Stream, StreamExt};
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyDataStream, BodyExt, Full, LengthLimitError, Limited, StreamBody};
+use http_body_util::{BodyDataStream, BodyExt, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
+use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 use crate::fault::Fault;
@@ -28,6 +30,10 @@ const LONGEST_DOCUMENT: usize = 16 << 20;
 
 /// How long one may take to arrive.
 const SLOWEST_DOCUMENT: Duration = Duration::from_secs(120);
+
+/// Longer documents than this are read a few at a time.
+const SHORT_DOCUMENT: usize = 64 << 10;
+static LONG_DOCUMENTS: Semaphore = Semaphore::const_new(4);
 
 /// A body that is there already.
 pub(crate) fn full(bytes: impl Into<Bytes>) -> Body {
@@ -69,22 +75,39 @@ impl Stream for Pieces {
 impl Drop for Pieces {
     fn drop(&mut self) {
         if let (Some(mut body), Ok(_)) = (self.body.take(), tokio::runtime::Handle::try_current()) {
-            self.sessions.spawn(async move { while let Some(Ok(_)) = body.next().await {} });
+            let rest = async move { while let Some(Ok(_)) = body.next().await {} };
+            self.sessions.spawn(tokio::time::timeout(SLOWEST_DOCUMENT, rest));
         }
     }
 }
 
-/// A whole request body, which must be short.
+/// A whole request body, which must be short and come soon.
 pub(crate) async fn document(body: Incoming) -> Result<Bytes, Fault> {
-    let reading = Limited::new(body, LONGEST_DOCUMENT).collect();
-    let Ok(read) = tokio::time::timeout(SLOWEST_DOCUMENT, reading).await else {
-        return Err(Fault::invalid("the request's body did not arrive in time"));
-    };
-    match read {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => {
-            Err(Fault::invalid(format!("the request's body is longer than {LONGEST_DOCUMENT} bytes")))
-        }
-        Err(error) => Err(Fault::invalid(format!("the request's body did not arrive: {error}"))),
+    match tokio::time::timeout(SLOWEST_DOCUMENT, read(body)).await {
+        Ok(document) => document,
+        Err(_) => Err(Fault::invalid("the request's body did not arrive in time")),
     }
+}
+
+async fn read<B>(body: B) -> Result<Bytes, Fault>
+where
+    B: hyper::body::Body<Data = Bytes> + Unpin,
+    B::Error: Display,
+{
+    let mut pieces = body.into_data_stream();
+    let mut document = BytesMut::new();
+    let mut place = None;
+    while let Some(piece) = pieces.next().await {
+        let piece =
+            piece.map_err(|error| Fault::invalid(format!("the request's body did not arrive: {error}")))?;
+        document.extend_from_slice(&piece);
+        if document.len() > LONGEST_DOCUMENT {
+            let message = format!("the request's body is longer than {LONGEST_DOCUMENT} bytes");
+            return Err(Fault::invalid(message));
+        }
+        if document.len() > SHORT_DOCUMENT && place.is_none() {
+            place = Some(LONG_DOCUMENTS.acquire().await);
+        }
+    }
+    Ok(document.freeze())
 }

@@ -14,7 +14,7 @@ use crate::body;
 use crate::fault::Fault;
 use crate::filters::Filters;
 use crate::query::Query;
-use crate::serve::Api;
+use crate::serve::{Api, Place};
 use crate::version::ApiVersion;
 
 /// One request on its way to an endpoint.
@@ -52,6 +52,11 @@ impl Call {
     /// The engine behind all endpoints.
     pub(crate) fn engine(&self) -> &Engine {
         &self.api.engine
+    }
+
+    /// The connection's place, for whoever goes on with the connection.
+    pub(crate) fn place(&self) -> Option<Place> {
+        self.parts.extensions.get().cloned()
     }
 
     /// The container that the path names.

@@ -4,7 +4,8 @@
 //! sending half closes the process's input while the output goes on. One that does not ask is
 //! answered 200 with the output as the body, the request's own body being the input.
 
-use std::io;
+use std::io::{self, Cursor};
+use std::os::fd::{AsFd, OwnedFd};
 
 use bytes::Bytes;
 use engine::container::LogStream;
@@ -13,8 +14,11 @@ use futures::{Stream, StreamExt};
 use http::header::{CONNECTION, HeaderValue, UPGRADE};
 use http::{Response, StatusCode};
 use hyper::ext::ReasonPhrase;
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Chain};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio_util::io::ReaderStream;
 
 use crate::answer::{self, Answer};
@@ -22,6 +26,7 @@ use crate::body;
 use crate::call::Call;
 use crate::detach::{DetachKeys, Typed};
 use crate::framing::{Framing, MULTIPLEXED, RAW};
+use crate::gone;
 use crate::version::ApiVersion;
 
 /// How much is read from a client at once.
@@ -55,8 +60,9 @@ enum InputEnd {
 }
 
 impl Session {
-    /// Carries everything both ways until the process has ended, the client has gone or detached.
-    pub(crate) async fn run<R, W>(self, reader: R, mut writer: W)
+    /// Carries everything both ways until the process has ended, the client has detached, or `gone` says
+    /// that it is there no more: whether it reads is not told by the end of its input.
+    pub(crate) async fn run<R, W>(self, reader: R, mut writer: W, gone: impl Future<Output = ()>)
     where
         R: AsyncRead + Unpin,
         W: AsyncWrite + Unpin,
@@ -99,12 +105,18 @@ impl Session {
             end
         };
         tokio::pin!(outward, inward);
+        let carried = async {
+            tokio::select! {
+                ended = &mut outward => ended,
+                end = &mut inward => match end {
+                    InputEnd::Closed => outward.await,
+                    InputEnd::Detached => Ok(()),
+                },
+            }
+        };
         let ended: io::Result<()> = tokio::select! {
-            ended = &mut outward => ended,
-            end = &mut inward => match end {
-                InputEnd::Closed => outward.await,
-                InputEnd::Detached => Ok(()),
-            },
+            ended = carried => ended,
+            () = gone => Err(io::ErrorKind::ConnectionReset.into()),
         };
         if let Err(error) = ended {
             tracing::debug!(%error, "the client of an attached session has gone");
@@ -112,17 +124,39 @@ impl Session {
     }
 }
 
+/// A connection that was handed over.
+pub(crate) struct Connection {
+    /// What the client sends, from what came with the request on.
+    pub(crate) reader: Chain<Cursor<Bytes>, OwnedReadHalf>,
+    pub(crate) writer: OwnedWriteHalf,
+    /// The socket once more, to see whether anybody is there.
+    pub(crate) gone: io::Result<OwnedFd>,
+}
+
+impl Connection {
+    pub(crate) async fn taken(upgrade: OnUpgrade) -> io::Result<Self> {
+        let connection = upgrade.await.map_err(io::Error::other)?;
+        let parts = connection
+            .downcast::<TokioIo<UnixStream>>()
+            .map_err(|_| io::Error::other("the connection is none of the service's own"))?;
+        let socket = parts.io.into_inner();
+        let gone = socket.as_fd().try_clone_to_owned();
+        let (reader, writer) = socket.into_split();
+        Ok(Self { reader: Cursor::new(parts.read_buf).chain(reader), writer, gone })
+    }
+}
+
 /// Answers `call` with the session.
 pub(crate) fn answer(mut call: Call, session: Session) -> Answer {
-    let closing = call.api.closing.clone();
+    let (closing, place) = (call.api.closing.clone(), call.place());
     if let Some(upgrade) = call.upgrade.take() {
         let kind = content_type(session.framing, call.version);
         call.api.sessions.spawn(async move {
-            match upgrade.await {
-                Ok(connection) => {
-                    let (reader, writer) = tokio::io::split(TokioIo::new(connection));
+            let _place = place;
+            match Connection::taken(upgrade).await {
+                Ok(Connection { reader, writer, gone }) => {
                     tokio::select! {
-                        () = session.run(reader, writer) => {}
+                        () = session.run(reader, writer, gone::of_socket(gone)) => {}
                         () = closing.cancelled() => {}
                     }
                 }
@@ -143,15 +177,15 @@ pub(crate) fn answer_then<F>(mut call: Call, framing: Framing, begin: F) -> Answ
 where
     F: Future<Output = Result<Session, String>> + Send + 'static,
 {
-    let closing = call.api.closing.clone();
+    let (closing, place) = (call.api.closing.clone(), call.place());
     if let Some(upgrade) = call.upgrade.take() {
         let kind = content_type(framing, call.version);
         call.api.sessions.spawn(async move {
-            match upgrade.await {
-                Ok(connection) => {
-                    let (reader, writer) = tokio::io::split(TokioIo::new(connection));
+            let _place = place;
+            match Connection::taken(upgrade).await {
+                Ok(Connection { reader, writer, gone }) => {
                     tokio::select! {
-                        () = begin_and_run(begin, framing, reader, writer) => {}
+                        () = begin_and_run(begin, framing, reader, writer, gone::of_socket(gone)) => {}
                         () = closing.cancelled() => {}
                     }
                 }
@@ -161,9 +195,10 @@ where
         return Ok(upgraded(kind, "tcp"));
     }
     let (near, far) = tokio::io::duplex(PIECE);
+    let (gone, near) = tokio::io::split(near);
     call.api.sessions.spawn(async move {
         tokio::select! {
-            () = begin_and_run(begin, framing, tokio::io::empty(), near) => {}
+            () = begin_and_run(begin, framing, tokio::io::empty(), near, gone::of_pipe(gone)) => {}
             () = closing.cancelled() => {}
         }
     });
@@ -178,10 +213,11 @@ where
 {
     let Some(upgrade) = call.upgrade.take() else { return answer::stream(RAW, pieces) };
     let kind = content_type(framing, call.version);
-    let closing = call.api.closing.clone();
+    let (closing, place) = (call.api.closing.clone(), call.place());
     call.api.sessions.spawn(async move {
+        let _place = place;
         let sent = async move {
-            let mut writer = TokioIo::new(upgrade.await.map_err(io::Error::other)?);
+            let mut writer = Connection::taken(upgrade).await?.writer;
             let mut pieces = std::pin::pin!(pieces);
             while let Some(piece) = pieces.next().await {
                 writer.write_all(&piece?).await?;
@@ -209,24 +245,30 @@ pub(crate) fn upgraded(kind: &'static str, protocol: &'static str) -> Response<b
 
 fn respond(call: &Call, session: Session, reader: impl AsyncRead + Unpin + Send + 'static) -> Answer {
     let (near, far) = tokio::io::duplex(PIECE);
+    let (gone, near) = tokio::io::split(near);
     let closing = call.api.closing.clone();
     call.api.sessions.spawn(async move {
         tokio::select! {
-            () = session.run(reader, near) => {}
+            () = session.run(reader, near, gone::of_pipe(gone)) => {}
             () = closing.cancelled() => {}
         }
     });
     Ok(answer::with_type(StatusCode::OK, RAW, body::stream(ReaderStream::new(far))))
 }
 
-async fn begin_and_run<F, R, W>(begin: F, framing: Framing, reader: R, mut writer: W)
-where
+async fn begin_and_run<F, R, W>(
+    begin: F,
+    framing: Framing,
+    reader: R,
+    mut writer: W,
+    gone: impl Future<Output = ()>,
+) where
     F: Future<Output = Result<Session, String>>,
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
     match begin.await {
-        Ok(session) => session.run(reader, writer).await,
+        Ok(session) => session.run(reader, writer, gone).await,
         Err(text) => {
             let text = framing.wrap(OutputKind::Stdout, Bytes::from(format!("{text}\r\n")));
             if let Err(error) = writer.write_all(&text).await.and(writer.shutdown().await) {

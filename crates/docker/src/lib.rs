@@ -23,6 +23,7 @@ mod exec;
 mod fault;
 mod filters;
 mod framing;
+mod gone;
 mod hijack;
 mod images;
 mod names;

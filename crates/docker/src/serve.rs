@@ -13,7 +13,9 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -22,6 +24,7 @@ use crate::answer;
 use crate::body::Body;
 use crate::fault::Fault;
 use crate::router;
+use crate::wire::Failure;
 
 /// How long a client may take to send a request's head, from the first byte or the answer before on.
 const HEAD: Duration = Duration::from_secs(300);
@@ -29,6 +32,15 @@ const HEAD: Duration = Duration::from_secs(300);
 const HEAD_SIZE: usize = 512 << 10;
 /// How long what is under way may take when the service is told to end.
 const GRACE: Duration = Duration::from_secs(5);
+
+/// Connections at a time, where there are descriptors enough.
+const CONNECTIONS: usize = 2048;
+
+/// Connections that are told at a time that there are too many; others are closed without a word.
+const REFUSALS: usize = 64;
+
+/// How long a client that is refused may take to send its request and read the answer.
+const REFUSAL: Duration = Duration::from_secs(2);
 
 /// What the service tells about the program it is part of.
 #[derive(Clone, Debug)]
@@ -45,6 +57,12 @@ pub struct About {
 #[derive(Clone)]
 pub struct Service {
     api: Arc<Api>,
+}
+
+/// A connection's place among those that there may be; whoever takes the connection over holds it.
+#[derive(Clone)]
+pub(crate) struct Place {
+    _permit: Arc<OwnedSemaphorePermit>,
 }
 
 /// What all requests share.
@@ -108,11 +126,21 @@ impl Service {
 pub async fn serve(listener: UnixListener, service: Service, shutdown: CancellationToken) -> io::Result<()> {
     let api = Arc::clone(&service.api);
     let mut connections = JoinSet::new();
+    let most = most_connections();
+    let (places, refusals) = (Arc::new(Semaphore::new(most)), Arc::new(Semaphore::new(REFUSALS)));
     let result = loop {
         tokio::select! {
             () = shutdown.cancelled() => break Ok(()),
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => { connections.spawn(connection(stream, service.clone())); }
+                Ok((stream, _)) => match Arc::clone(&places).try_acquire_owned() {
+                    Ok(place) => drop(connections.spawn(connection(stream, service.clone(), place))),
+                    Err(_) => {
+                        tracing::warn!(connections = most, "too many connections: one is refused");
+                        if let Ok(refusal) = Arc::clone(&refusals).try_acquire_owned() {
+                            connections.spawn(refuse(stream, most, refusal));
+                        }
+                    }
+                },
                 Err(error) if is_passing(&error) => {
                     tracing::warn!(%error, "could not accept a connection");
                     tokio::time::sleep(Duration::from_millis(50)).await;
@@ -136,9 +164,14 @@ pub async fn serve(listener: UnixListener, service: Service, shutdown: Cancellat
     result
 }
 
-async fn connection(stream: UnixStream, service: Service) {
+/// Serves one connection. One that becomes a stream takes its place along.
+async fn connection(stream: UnixStream, service: Service, place: OwnedSemaphorePermit) {
     let closing = service.api.closing.clone();
-    let answering = service_fn(move |request| service.clone().call(request));
+    let place = Arc::new(place);
+    let answering = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(Place { _permit: Arc::clone(&place) });
+        service.clone().call(request)
+    });
     let connection = http1::Builder::new()
         // Clients keep connections for later; one that waits costs next to nothing.
         .timer(TokioTimer::new())
@@ -158,6 +191,35 @@ async fn connection(stream: UnixStream, service: Service) {
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection broke off");
     }
+}
+
+/// Tells a client that there is no place for it.
+async fn refuse(mut stream: UnixStream, most: usize, _refusal: OwnedSemaphorePermit) {
+    let message = format!("too many connections: this daemon serves {most} at a time, try again later");
+    let body = serde_json::to_string(&Failure { message }).expect("a message is always JSON");
+    let answer = format!(
+        "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\
+         Connection: close\r\n\r\n{body}",
+        body.len()
+    );
+    let telling = async {
+        // Closing on what was sent and not read would take the answer from the client.
+        let mut head = [0; 4096];
+        let _ = stream.read(&mut head).await?;
+        stream.write_all(answer.as_bytes()).await?;
+        stream.shutdown().await?;
+        while stream.read(&mut head).await? > 0 {}
+        Ok::<_, io::Error>(())
+    };
+    // It may have gone, or never say anything.
+    let _ = tokio::time::timeout(REFUSAL, telling).await;
+}
+
+/// A quarter of the descriptors that this process may have: containers need some too.
+fn most_connections() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let quarter = limit.map_or(CONNECTIONS, |limit| usize::try_from(limit / 4).unwrap_or(CONNECTIONS));
+    quarter.clamp(16, CONNECTIONS)
 }
 
 /// Whether accepting may work again: the fault lies in one connection or in a passing shortage.

@@ -1,5 +1,7 @@
 //! `GET /containers/{name}/attach/ws`: a container's own streams over a WebSocket.
 
+use std::future::pending;
+
 use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
 use http::header::HeaderValue;
@@ -7,7 +9,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::AsyncWriteExt;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
-use tokio_tungstenite::tungstenite::protocol::{Message, Role};
+use tokio_tungstenite::tungstenite::protocol::{Message, Role, WebSocketConfig};
 use tokio_util::io::ReaderStream;
 
 use super::attach;
@@ -19,6 +21,8 @@ use crate::hijack;
 
 /// How much waits between the socket and the session.
 const BUFFER: usize = 64 << 10;
+/// The longest message that is read.
+const MESSAGE: usize = 1 << 20;
 
 /// Attaches to a container; both outputs come unframed.
 pub(crate) async fn attach_ws(mut call: Call) -> Answer {
@@ -31,8 +35,9 @@ pub(crate) async fn attach_ws(mut call: Call) -> Answer {
     let wanted = |name: &str| call.query.flag_or(name, !named);
     let session =
         attach::session(&call, wanted("stdin"), wanted("stdout"), wanted("stderr"), Framing::Raw).await?;
-    let closing = call.api.closing.clone();
+    let (closing, place) = (call.api.closing.clone(), call.place());
     call.api.sessions.spawn(async move {
+        let _place = place;
         let connection = match upgrade.await {
             Ok(connection) => connection,
             Err(error) => {
@@ -40,11 +45,22 @@ pub(crate) async fn attach_ws(mut call: Call) -> Answer {
                 return;
             }
         };
-        let socket = WebSocketStream::from_raw_socket(TokioIo::new(connection), Role::Server, None).await;
+        let config = WebSocketConfig::default().max_message_size(Some(MESSAGE)).max_frame_size(Some(MESSAGE));
+        let connection = TokioIo::new(connection);
+        let socket = WebSocketStream::from_raw_socket(connection, Role::Server, Some(config)).await;
         let (near, far) = tokio::io::duplex(BUFFER);
         let (reader, writer) = tokio::io::split(near);
+        let carried = async {
+            // A client that leaves ends the bridge, and that the session.
+            let (running, bridge) = (session.run(reader, writer, pending()), bridge(socket, far));
+            tokio::pin!(running, bridge);
+            tokio::select! {
+                () = &mut running => bridge.await,
+                () = &mut bridge => {}
+            }
+        };
         tokio::select! {
-            ((), ()) = async { tokio::join!(session.run(reader, writer), bridge(socket, far)) } => {}
+            () = carried => {}
             () = closing.cancelled() => {}
         }
     });
@@ -81,12 +97,10 @@ async fn bridge(socket: WebSocketStream<TokioIo<hyper::upgrade::Upgraded>>, plai
                 break;
             }
         }
-        // The session may have ended first.
-        let _ = writer.shutdown().await;
     };
-    tokio::pin!(outward, inward);
     tokio::select! {
-        () = &mut outward => {}
-        () = &mut inward => outward.await,
+        () = outward => {}
+        // There is no half of such a connection: who has said goodbye reads no more.
+        () = inward => {}
     }
 }

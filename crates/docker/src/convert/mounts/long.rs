@@ -68,9 +68,6 @@ fn bind(document: &MountSpec, invalid: &dyn Fn(&str) -> Fault) -> Result<MountSo
     if !document.read_only && (options.read_only_non_recursive || options.read_only_force_recursive) {
         return Err(invalid("ReadOnlyNonRecursive and ReadOnlyForceRecursive need ReadOnly"));
     }
-    if !options.create_mountpoint && !std::path::Path::new(&document.source).exists() {
-        return Err(invalid(&format!("bind source path does not exist: {}", document.source)));
-    }
     Ok(MountSource::Bind {
         path: document.source.as_str().into(),
         propagation,
