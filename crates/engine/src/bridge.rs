@@ -1,19 +1,24 @@
 //! Between streams of bytes and code that reads and writes where it may block.
 
 use std::io::{self, Read, Write};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use futures::{Stream, StreamExt};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::SendTimeoutError;
 
 use crate::engine::Engine;
 use crate::stream::ByteStream;
+use crate::threads::Transfer;
 
 /// Pieces that may wait between a writer and whoever reads.
 const QUEUE: usize = 8;
 /// The size of a piece.
 const PIECE: usize = 64 << 10;
+/// How long a client may send or take nothing at all; it holds a thread meanwhile.
+const IDLE: Duration = Duration::from_secs(15 * 60);
 
 /// Reads a stream from a thread that may block.
 pub(crate) struct BlockingReader {
@@ -32,7 +37,8 @@ impl BlockingReader {
 impl Read for BlockingReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while self.piece.is_empty() {
-            match self.runtime.block_on(self.stream.next()) {
+            let next = self.runtime.block_on(async { tokio::time::timeout(IDLE, self.stream.next()).await });
+            match next.map_err(|_| idle("sent"))? {
                 Some(piece) => self.piece = piece?,
                 None => return Ok(0),
             }
@@ -45,6 +51,7 @@ impl Read for BlockingReader {
 
 /// Writes into a channel from a thread that may block.
 struct ChannelWriter {
+    runtime: Handle,
     pieces: mpsc::Sender<io::Result<Bytes>>,
     buffer: Vec<u8>,
 }
@@ -56,7 +63,11 @@ impl ChannelWriter {
         }
         let piece = Bytes::from(std::mem::replace(&mut self.buffer, Vec::with_capacity(PIECE)));
         // The reader went away: there is nobody to write for.
-        self.pieces.blocking_send(Ok(piece)).map_err(|_| io::ErrorKind::BrokenPipe.into())
+        match self.runtime.block_on(self.pieces.send_timeout(Ok(piece), IDLE)) {
+            Ok(()) => Ok(()),
+            Err(SendTimeoutError::Timeout(_)) => Err(idle("taken")),
+            Err(SendTimeoutError::Closed(_)) => Err(io::ErrorKind::BrokenPipe.into()),
+        }
     }
 }
 
@@ -74,20 +85,31 @@ impl Write for ChannelWriter {
     }
 }
 
+fn idle(what: &str) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::TimedOut,
+        format!("the client has {what} nothing for {} seconds", IDLE.as_secs()),
+    )
+}
+
 impl Engine {
-    /// What `write` writes, as a stream. `write` runs on a blocking thread, and ends with an error
+    /// What `write` writes, as a stream. `write` runs on a thread of `transfer`, and ends with an error
     /// when nobody reads any more. Its own error is the stream's last item.
     pub(crate) fn stream_from(
         &self,
+        transfer: Transfer,
         write: impl FnOnce(&mut dyn Write) -> io::Result<()> + Send + 'static,
     ) -> ByteStream {
         let (pieces, receiver) = mpsc::channel(QUEUE);
-        self.inner.tasks.spawn_blocking(move || {
-            let mut writer = ChannelWriter { pieces, buffer: Vec::with_capacity(PIECE) };
+        let runtime = self.inner.runtime.clone();
+        let writing = move || {
+            let _transfer = transfer;
+            let mut writer = ChannelWriter { runtime, pieces, buffer: Vec::with_capacity(PIECE) };
             if let Err(error) = write(&mut writer).and_then(|()| writer.flush()) {
-                let _ = writer.pieces.blocking_send(Err(error));
+                let _ = writer.runtime.block_on(writer.pieces.send_timeout(Err(error), IDLE));
             }
-        });
+        };
+        self.inner.tasks.spawn_blocking_on(writing, &self.inner.runtime);
         Box::pin(receive(receiver))
     }
 }

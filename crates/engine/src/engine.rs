@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use base::{Clock, Random, Timestamp};
 use parking_lot::{Mutex, RwLock};
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -21,6 +22,8 @@ use crate::id::ExecId;
 use crate::registry::{ContainerCell, Registry};
 use crate::state::{self, ContainerRecord, EngineRecord, Layout, RootLock};
 use crate::volume::Volumes;
+
+pub(crate) use crate::threads::blocking;
 
 /// How long closing waits for what is being done.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -55,6 +58,8 @@ pub(crate) struct Inner {
     pub(crate) tasks: TaskTracker,
     /// Places for those who remove what was thrown away.
     pub(crate) removals: Arc<Semaphore>,
+    /// Where the engine was opened; what it does later is done there, whoever asks for it.
+    pub(crate) runtime: Handle,
     pub(crate) closing: CancellationToken,
     /// The host goes down: nothing is started any more.
     pub(crate) going_down: CancellationToken,
@@ -113,6 +118,7 @@ impl Engine {
                 log_watcher: crate::container::LogWatcher::default(),
                 tasks: TaskTracker::new(),
                 removals: Arc::new(Semaphore::new(REMOVALS)),
+                runtime: Handle::current(),
                 closing: CancellationToken::new(),
                 going_down: CancellationToken::new(),
                 lock: Mutex::new(Some(lock)),
@@ -173,7 +179,7 @@ impl Engine {
 
     /// Runs `task` as one of the engine's own: closing waits for it.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.inner.tasks.spawn(task);
+        self.inner.tasks.spawn_on(task, &self.inner.runtime);
     }
 
     /// Writes a container's record down.
@@ -194,19 +200,6 @@ impl Engine {
         attributes.insert("image".to_owned(), record.spec.image.clone());
         attributes.extend(more.iter().map(|(key, value)| ((*key).to_owned(), value.clone())));
         self.inner.events.emit(EventKind::Container, action, cell.id.as_str(), attributes);
-    }
-}
-
-/// Runs `work`, which blocks on the disk or the kernel, where it holds up nobody.
-pub(crate) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T> + Send + 'static,
-) -> Result<T> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            Err(error) => Err(Error::unavailable("the engine is shutting down").with_source(error)),
-        },
     }
 }
 

@@ -149,6 +149,9 @@ impl Engine {
         for cell in gone {
             if cell.progress.lock().started {
                 self.exec_ended(&cell, &status);
+            } else {
+                // Nobody can start it any more.
+                self.inner.execs.write().remove(&cell.id);
             }
         }
         self.forget_old_execs();

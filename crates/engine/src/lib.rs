@@ -22,6 +22,7 @@ pub mod image;
 pub mod network;
 pub mod sandbox;
 pub mod stream;
+pub mod threads;
 pub mod volume;
 
 mod bridge;

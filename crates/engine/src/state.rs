@@ -31,6 +31,7 @@ use serde::de::DeserializeOwned;
 
 use crate::error::{Context, Error, Result};
 use crate::id::{ContainerId, SandboxId};
+use crate::threads::in_place;
 
 pub(crate) use lock::RootLock;
 pub(crate) use record::{ContainerRecord, EngineRecord, Layers, SandboxRecord, VERSION, VolumeRecord};
@@ -136,29 +137,27 @@ impl Layout {
 /// Makes a directory and those above it; only root may list or enter what has no `x` for others.
 pub(crate) fn make_directory(path: &Path, mode: u32) -> Result<()> {
     use std::os::unix::fs::DirBuilderExt;
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(mode)
-        .create(path)
+    in_place(|| std::fs::DirBuilder::new().recursive(true).mode(mode).create(path))
         .context(|| format!("make the directory `{}`", path.display()))
 }
 
 /// Writes a record so that it survives a crash of the machine.
 pub(crate) fn save_durably<T: Serialize>(path: &Path, record: &T) -> Result<()> {
     let bytes = serde_json::to_vec(record).map_err(|source| unreadable(path).with_source(source))?;
-    base::fs::write_atomic(path, &bytes, 0o600).context(|| format!("write `{}`", path.display()))
+    in_place(|| base::fs::write_atomic(path, &bytes, 0o600)).context(|| format!("write `{}`", path.display()))
 }
 
 /// Writes a record so that it survives a crash of this process; the kernel brings it to disk in
 /// its own time.
 pub(crate) fn save<T: Serialize>(path: &Path, record: &T) -> Result<()> {
     let bytes = serde_json::to_vec(record).map_err(|source| unreadable(path).with_source(source))?;
-    base::fs::write_atomic_unsynced(path, &bytes, 0o600).context(|| format!("write `{}`", path.display()))
+    in_place(|| base::fs::write_atomic_unsynced(path, &bytes, 0o600))
+        .context(|| format!("write `{}`", path.display()))
 }
 
 /// Reads a record.
 pub(crate) fn load<T: DeserializeOwned>(path: &Path) -> Result<T> {
-    let bytes = std::fs::read(path).context(|| format!("read `{}`", path.display()))?;
+    let bytes = in_place(|| std::fs::read(path)).context(|| format!("read `{}`", path.display()))?;
     serde_json::from_slice(&bytes).map_err(|source| unreadable(path).with_source(source))
 }
 

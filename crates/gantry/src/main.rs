@@ -13,6 +13,7 @@ mod init_system;
 mod log;
 mod modules;
 mod plugs;
+mod runtimes;
 mod serve;
 mod services;
 

@@ -13,6 +13,7 @@ use client::Client;
 use engine::Engine;
 use k8s_openapi::api::core::v1::Node;
 use tokio::net::UnixListener;
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
@@ -34,8 +35,13 @@ const GRACE: Duration = Duration::from_secs(10);
 /// as systemd gives a service of its own.
 const LONGEST_END: Duration = Duration::from_secs(90);
 
-/// Runs the control plane and the node until `signal`, or until the first service fails.
-pub(crate) async fn serve(config: &Config, signal: impl Future<Output = &'static str>) -> anyhow::Result<()> {
+/// Runs the control plane on `api_runtime` and the node on this one until `signal`, or until the
+/// first service fails.
+pub(crate) async fn serve(
+    config: &Config,
+    api_runtime: &Handle,
+    signal: impl Future<Output = &'static str>,
+) -> anyhow::Result<()> {
     let began = Instant::now();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let random: Arc<dyn Random> = Arc::new(SystemRandom);
@@ -48,11 +54,12 @@ pub(crate) async fn serve(config: &Config, signal: impl Future<Output = &'static
 
     // 2. The store, and the API over it.
     let store = open_store(config, Arc::clone(&clock)).await?;
-    let nodes = LocalNode::default();
+    let nodes = LocalNode::new(Handle::current());
+    let starting = apiserver::Server::start(api_config(config, &nodes, &clock, &random)?, store);
     let server =
-        apiserver::Server::start(api_config(config, &nodes, &clock, &random)?, store).await.with_context(
-            || format!("start the Kubernetes API at {}; --api-address names another", config.api_address),
-        )?;
+        api_runtime.spawn(starting).await.context("start the Kubernetes API")?.with_context(|| {
+            format!("start the Kubernetes API at {}; --api-address names another", config.api_address)
+        })?;
     let api = server.handle();
     let api_address = server.address();
     let client = |identity: Identity| Client::new(InProcess::new(api.clone(), identity));
@@ -67,11 +74,11 @@ pub(crate) async fn serve(config: &Config, signal: impl Future<Output = &'static
             Ok(())
         }
     });
-    services.start("api", GRACE, async move |stop| {
+    services.start_on(api_runtime, "api", GRACE, async move |stop| {
         server.serve(stop).await;
         Ok(())
     });
-    services.start("control", GRACE, {
+    services.start_on(api_runtime, "control", GRACE, {
         let config = control::Config { authority: authority_certificate(config)? };
         let client = client(Identity::component("controllers"));
         let clock = Arc::clone(&clock);

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
+use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -35,8 +36,21 @@ impl Services {
     ) where
         F: Future<Output = anyhow::Result<()>> + Send + 'static,
     {
+        self.start_on(&Handle::current(), name, grace, service);
+    }
+
+    /// As [`Services::start`], on another runtime.
+    pub(crate) fn start_on<F>(
+        &mut self,
+        runtime: &Handle,
+        name: &'static str,
+        grace: Duration,
+        service: impl FnOnce(CancellationToken) -> F,
+    ) where
+        F: Future<Output = anyhow::Result<()>> + Send + 'static,
+    {
         let stop = CancellationToken::new();
-        let task = tokio::spawn(service(stop.clone()));
+        let task = runtime.spawn(service(stop.clone()));
         self.running.push(Service { name, grace, stop, task });
     }
 

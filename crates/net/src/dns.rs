@@ -17,7 +17,7 @@ mod server;
 mod zone;
 
 pub(crate) use listener::Listener;
-pub(crate) use server::Server;
+pub(crate) use server::start;
 pub(crate) use zone::SharedZone;
 
 /// Everything that the cluster's DNS answers for.

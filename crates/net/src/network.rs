@@ -6,7 +6,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -43,6 +43,9 @@ pub(crate) use names::Place;
 pub(crate) use resolver::upstream;
 pub use spec::{NetworkId, NetworkKind, NetworkSpec, NetworkView};
 
+/// How many operations may have a thread at a time; most wait for one lock of the kernel anyway.
+const THREADS: usize = 32;
+
 /// An instance's networks; cheap to clone.
 ///
 /// Needs a tokio runtime. Dropping it changes nothing in the kernel: see [`Network::close`] and
@@ -66,6 +69,8 @@ pub(crate) struct Inner {
     reap: Notify,
     stop: CancellationToken,
     tasks: TaskTracker,
+    /// How many more operations may have a thread.
+    threads: Semaphore,
 }
 
 /// The tables as they are wanted.
@@ -244,9 +249,10 @@ impl Network {
         doctor::examine(self.inner.config.clone()).await
     }
 
-    /// Netlink and files are quick but block; they get a thread where that hurts nobody.
+    /// Netlink and files are quick but block; they get a thread where that hurts nobody, a few at a time.
     async fn blocking<T: Send + 'static>(&self, work: impl FnOnce(&Inner) -> T + Send + 'static) -> T {
         let inner = self.inner.clone();
+        let _thread = self.inner.threads.acquire().await;
         match tokio::task::spawn_blocking(move || work(&inner)).await {
             Ok(result) => result,
             Err(error) => match error.try_into_panic() {

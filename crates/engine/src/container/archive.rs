@@ -14,13 +14,14 @@ use rustix::fs::{AtFlags, FileType, OFlags, readlinkat, statat};
 
 use super::source::Source;
 use crate::bridge::BlockingReader;
-use crate::engine::{Engine, blocking};
+use crate::engine::Engine;
 use crate::error::{Context, Error, Kind, Result};
 use crate::id::ContainerId;
 use crate::registry::ContainerCell;
 use crate::rootfs::RootFs;
 use crate::state::ContainerRecord;
 use crate::stream::ByteStream;
+use crate::threads::{foreign, transfer};
 use crate::users;
 
 pub(super) use write::write;
@@ -55,7 +56,7 @@ impl Engine {
         let cell = self.inner.registry.get(id)?;
         let path = absolute(path);
         let (engine, held) = (self.clone(), self.running_process(&cell).await?);
-        blocking(move || {
+        foreign([id.to_string()], move || {
             let (root, inner) = look_into(&engine, &cell, held.as_ref(), &path)?;
             stat(&root, &inner, &path).map_err(|error| not_found(error, &cell, &path))
         })
@@ -71,8 +72,9 @@ impl Engine {
         let cell = self.inner.registry.get(id)?;
         let path = absolute(path);
         let told = Arc::clone(&cell);
+        let transfer = transfer(id.as_str()).await?;
         let (engine, held) = (self.clone(), self.running_process(&cell).await?);
-        let (root, inner, stat) = blocking(move || {
+        let (root, inner, stat) = foreign([id.to_string()], move || {
             let (root, inner) = look_into(&engine, &cell, held.as_ref(), &path)?;
             let stat = stat(&root, &inner, &path).map_err(|error| not_found(error, &cell, &path))?;
             Ok((root, inner, stat))
@@ -80,7 +82,7 @@ impl Engine {
         .await?;
         let name = stat.name.clone();
         self.emit(&told, "archive-path", &[]);
-        Ok((stat, self.stream_from(move |out| write(&root, &inner, &name, out))))
+        Ok((stat, self.stream_from(transfer, move |out| write(&root, &inner, &name, out))))
     }
 
     /// Unpacks a tar archive (also gzip, zstd) into the directory `path`, which must exist.
@@ -93,17 +95,18 @@ impl Engine {
     ) -> Result<()> {
         let cell = self.inner.registry.get(id)?;
         let path = absolute(path);
-        if cell.record().spec.read_only_rootfs && covering(&cell, &path).is_none() {
-            return Err(Error::new(Kind::Denied, "container rootfs is marked read-only"));
-        }
+        let transfer = transfer(id.as_str()).await?;
         let reader = BlockingReader::new(archive);
         let told = Arc::clone(&cell);
         // A container that does not run must not be started while its layers are written to.
         let operation = Arc::clone(&cell.operation).lock_owned().await;
         let operation = (!cell.status().is_active()).then_some(operation);
         let (engine, held) = (self.clone(), self.running_process(&cell).await?);
-        blocking(move || {
+        let unpacking = transfer.run(move || {
             let _operation = operation;
+            if cell.record().spec.read_only_rootfs && covering(&cell, &path).is_none() {
+                return Err(Error::new(Kind::Denied, "container rootfs is marked read-only"));
+            }
             let (root, inner) = write_into(&engine, &cell, held.as_ref(), &path)?;
             let target = root.open(&inner, OFlags::PATH).map_err(|error| not_found(error, &cell, &path))?;
             let kind = rustix::fs::fstat(&target).context(|| format!("look at {path}"))?.st_mode;
@@ -118,8 +121,8 @@ impl Engine {
                 None
             };
             unpack::unpack(&root, &inner, options.no_overwrite_dir_non_dir, owner, reader)
-        })
-        .await?;
+        });
+        unpacking.await?;
         self.emit(&told, "extract-to-dir", &[]);
         Ok(())
     }

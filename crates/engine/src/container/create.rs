@@ -6,13 +6,14 @@ use super::life::Life;
 use super::mounts::Volumes;
 use super::names;
 use super::resolve;
-use super::spec::{ContainerSpec, NetworkMode};
-use crate::engine::{Engine, blocking};
+use super::spec::{ContainerSpec, MountSource, NetworkMode};
+use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
 use crate::id::ContainerId;
 use crate::network::EndpointSpec;
 use crate::registry::{ContainerCell, SandboxCell};
 use crate::state::{self, ContainerRecord, Layers};
+use crate::threads::{blocking, foreign};
 
 /// A container that was made.
 #[derive(Clone, Debug)]
@@ -28,7 +29,10 @@ impl Engine {
     /// ([`crate::Kind::NotFound`], `No such image: …`, otherwise).
     pub async fn container_create(&self, spec: ContainerSpec) -> Result<Created> {
         let engine = self.clone();
-        blocking(move || engine.create(spec)).await
+        match places(&spec) {
+            places if places.is_empty() => blocking(move || engine.create(spec)).await,
+            places => foreign(places, move || engine.create(spec)).await,
+        }
     }
 
     fn create(&self, spec: ContainerSpec) -> Result<Created> {
@@ -180,6 +184,18 @@ fn networks(spec: &ContainerSpec) -> Vec<(String, EndpointSpec)> {
     let further = spec.networks.iter().filter(|(name, _)| *name != first);
     networks.extend(further.map(|(name, endpoint)| (name.clone(), endpoint.clone())));
     networks
+}
+
+/// The places of the host at which making or starting the container looks.
+pub(super) fn places(spec: &ContainerSpec) -> Vec<String> {
+    let binds = spec.mounts.iter().filter_map(|mount| match &mount.source {
+        MountSource::Bind { path, .. } => Some(path.display().to_string()),
+        MountSource::Volume { name, options, .. } => {
+            options.get("device").or(name.as_ref()).map(|place| format!("volume {place}"))
+        }
+        MountSource::Tmpfs { .. } => None,
+    });
+    binds.chain(spec.resources.devices.iter().map(|device| device.host_path.clone())).collect()
 }
 
 /// What can be refused before anything is made.

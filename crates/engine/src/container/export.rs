@@ -6,14 +6,16 @@ use crate::error::Result;
 use crate::id::ContainerId;
 use crate::rootfs::RootFs;
 use crate::stream::ByteStream;
+use crate::threads::transfer;
 
 impl Engine {
     /// The root file system as a tar archive, mounts left out.
     pub async fn container_export(&self, id: &ContainerId) -> Result<ByteStream> {
         let cell = self.inner.registry.get(id)?;
         let record = cell.record();
+        let transfer = transfer(id.as_str()).await?;
         let root = blocking(move || RootFs::read_only(&record.layers)).await?;
         self.emit(&cell, "export", &[]);
-        Ok(self.stream_from(move |out| archive::write(&root, "/", "", out)))
+        Ok(self.stream_from(transfer, move |out| archive::write(&root, "/", "", out)))
     }
 }

@@ -21,6 +21,7 @@ use crate::rootfs::RootFs;
 use crate::shim::Shim;
 use crate::spec::{self, Joined, Surroundings};
 use crate::state;
+use crate::threads::foreign;
 use crate::users;
 
 impl Engine {
@@ -54,7 +55,7 @@ impl Engine {
         &self,
         operation: impl Future<Output = Result<T>> + Send + 'static,
     ) -> Result<T> {
-        match self.inner.tasks.spawn(operation).await {
+        match self.inner.tasks.spawn_on(operation, &self.inner.runtime).await {
             Ok(result) => result,
             Err(error) => match error.try_into_panic() {
                 Ok(panic) => std::panic::resume_unwind(panic),
@@ -120,8 +121,11 @@ impl Engine {
         let engine = self.clone();
         let bundle = self.inner.layout.bundle(&cell.id);
         let (spec_record, spec_bundle) = (Arc::clone(&record), bundle.clone());
-        let prepared =
-            blocking(move || engine.write_bundle(&spec_record, spec_bundle, joined, host_network, files));
+        let places = super::create::places(&record.spec);
+        let prepare = move || engine.write_bundle(&spec_record, spec_bundle, joined, host_network, files);
+        let prepared = async {
+            if places.is_empty() { blocking(prepare).await } else { foreign(places, prepare).await }
+        };
         // The sandbox comes up while the container's configuration is made.
         let (shim, prepared) = if let Some(shim) = early {
             (Ok(shim), prepared.await)

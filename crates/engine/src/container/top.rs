@@ -4,9 +4,10 @@ mod columns;
 
 use runtime::shim::protocol::{Request, Response};
 
-use crate::engine::{Engine, blocking};
+use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::id::ContainerId;
+use crate::threads::foreign;
 
 /// Processes as a table of text.
 #[derive(Clone, Debug, Default)]
@@ -28,7 +29,8 @@ impl Engine {
                 Response::Pids(pids) => pids,
                 other => return Err(crate::shim::unexpected(&other)),
             };
-        let table = blocking(move || {
+        // A process may have its own memory answer, or not, for what it was called with.
+        let table = foreign([id.to_string()], move || {
             let host = columns::Host::read();
             // A process that ends meanwhile is not there.
             let rows = pids.iter().filter_map(|&pid| columns::Process::read(pid));

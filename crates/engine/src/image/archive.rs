@@ -3,9 +3,10 @@
 use super::transfer::parse_platform;
 use super::{ImageId, ImportSpec, Progress, ProgressStream, convert};
 use crate::bridge::BlockingReader;
-use crate::engine::{Engine, blocking};
+use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
 use crate::stream::ByteStream;
+use crate::threads::transfer;
 
 impl Engine {
     /// Loads images of an archive (Docker's or OCI's layout, also compressed).
@@ -13,7 +14,7 @@ impl Engine {
         let engine = self.clone();
         self.progress(move |sink, progress| async move {
             let reader = BlockingReader::new(archive);
-            let loaded = blocking(move || {
+            let loading = transfer("images").await?.run(move || {
                 let loaded = engine
                     .inner
                     .images
@@ -28,8 +29,8 @@ impl Engine {
                     );
                 }
                 Ok(loaded)
-            })
-            .await?;
+            });
+            let loaded = loading.await?;
             let id = loaded.first().map(|image| ImageId(image.id.to_string()));
             let _ = sink.send(Ok(Progress::Done { id, digest: None, size: 0 }));
             Ok(())
@@ -45,11 +46,12 @@ impl Engine {
                 return Err(Error::not_found(format!("No such image: {}", convert::with_tag(reference))));
             }
         }
+        let transfer = transfer("images").await?;
         let (store, names) = (self.inner.images.clone(), references.to_vec());
         for name in references {
             self.emit_image("save", name, name);
         }
-        Ok(self.stream_from(move |out| {
+        Ok(self.stream_from(transfer, move |out| {
             store
                 .image_save(&names, out)
                 .map_err(|error| std::io::Error::other(base::error::chain(&error).to_string()))
@@ -81,13 +83,13 @@ impl Engine {
                 .transpose()?,
         };
         let (store, reader) = (self.inner.images.clone(), BlockingReader::new(archive));
-        let image = blocking(move || {
+        let importing = transfer("images").await?.run(move || {
             store.image_import(reader, options).map_err(|source| match convert::kind(source.kind()) {
                 Kind::Internal => Error::internal("import the root file system").with_source(source),
                 _ => convert::error(source.kind(), source),
             })
-        })
-        .await?;
+        });
+        let image = importing.await?;
         self.emit_image(
             "import",
             &image.id.to_string(),

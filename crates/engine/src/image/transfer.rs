@@ -102,15 +102,18 @@ impl Engine {
         });
         let running = operation(sink.clone(), progress);
         let closing = self.inner.closing.clone();
-        let task = AbortOnDropHandle::new(self.inner.tasks.spawn(async move {
-            let done = tokio::select! {
-                done = running => done,
-                () = closing.cancelled() => Err(Error::unavailable("the engine is shutting down")),
-            };
-            if let Err(error) = done {
-                let _ = sink.send(Err(error));
-            }
-        }));
+        let task = AbortOnDropHandle::new(self.inner.tasks.spawn_on(
+            async move {
+                let done = tokio::select! {
+                    done = running => done,
+                    () = closing.cancelled() => Err(Error::unavailable("the engine is shutting down")),
+                };
+                if let Err(error) = done {
+                    let _ = sink.send(Err(error));
+                }
+            },
+            &self.inner.runtime,
+        ));
         Box::pin(futures::stream::unfold((events, task), |(mut events, task)| async move {
             let event = events.recv().await?;
             Some((event, (events, task)))

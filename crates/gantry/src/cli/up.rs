@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::Config;
+use crate::runtimes::Runtimes;
 
 pub(super) fn run(config: &Config) -> anyhow::Result<ExitCode> {
     anyhow::ensure!(
@@ -21,9 +22,9 @@ pub(super) fn run(config: &Config) -> anyhow::Result<ExitCode> {
     // One provider of cryptography for all of TLS, before anything uses it.
     let _ = rustls::crypto::ring::default_provider().install_default();
     runtime::memory::configure();
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")?;
-    runtime.block_on(async {
+    let runtimes = Runtimes::start().context("start the runtimes")?;
+    let api = runtimes.api();
+    runtimes.run(async {
         let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
         let stop = async move {
@@ -32,7 +33,7 @@ pub(super) fn run(config: &Config) -> anyhow::Result<ExitCode> {
                 _ = interrupt.recv() => "SIGINT",
             }
         };
-        crate::serve::serve(config, stop).await
+        crate::serve::serve(config, &api, stop).await
     })?;
     Ok(ExitCode::SUCCESS)
 }

@@ -1,4 +1,5 @@
-//! The node of this process as the API server reaches it: by a call.
+//! The node of this process as the API server reaches it: by a call, which is answered on the node's
+//! own runtime.
 
 use std::sync::{Arc, OnceLock};
 
@@ -9,14 +10,22 @@ use engine::{Attached, OutputKind, TerminalSize};
 use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::BoxStream;
 use node::streams::{StreamError, Target};
+use tokio::runtime::Handle;
+use tokio_util::task::AbortOnDropHandle;
 
 /// The agent of this process's node. The API server starts before the agent, which needs it.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct LocalNode {
     agent: Arc<OnceLock<Arc<node::Agent>>>,
+    runtime: Handle,
 }
 
 impl LocalNode {
+    /// The node whose agent runs on `runtime`.
+    pub(crate) fn new(runtime: Handle) -> Self {
+        Self { agent: Arc::default(), runtime }
+    }
+
     /// Puts the agent in place.
     pub(crate) fn set(&self, agent: Arc<node::Agent>) {
         let _ = self.agent.set(agent);
@@ -28,6 +37,21 @@ impl LocalNode {
             .cloned()
             .ok_or_else(|| apiserver::Error::bad_request("the node agent is not running yet"))
     }
+
+    /// Runs `work` on the node's runtime; it ends when nobody waits for it any more.
+    fn there<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, apiserver::Error>> + Send + 'static,
+    ) -> BoxFuture<'static, Result<T, apiserver::Error>> {
+        let running = AbortOnDropHandle::new(self.runtime.spawn(work));
+        async move {
+            match running.await {
+                Ok(result) => result,
+                Err(error) => Err(apiserver::Error::internal(&error)),
+            }
+        }
+        .boxed()
+    }
 }
 
 impl NodeTransport for LocalNode {
@@ -37,7 +61,7 @@ impl NodeTransport for LocalNode {
         options: LogOptions,
     ) -> BoxFuture<'static, Result<BoxStream<'static, Bytes>, apiserver::Error>> {
         let agent = self.agent();
-        async move {
+        self.there(async move {
             let wanted = node::streams::LogOptions {
                 previous: options.previous,
                 follow: options.follow,
@@ -52,8 +76,7 @@ impl NodeTransport for LocalNode {
                 },
             };
             agent?.pod_logs(&target(&pod, &options.container), &wanted).await.map_err(refused)
-        }
-        .boxed()
+        })
     }
 
     fn exec(
@@ -63,7 +86,7 @@ impl NodeTransport for LocalNode {
         streams: Streams,
     ) -> BoxFuture<'static, Result<i32, apiserver::Error>> {
         let agent = self.agent();
-        async move {
+        self.there(async move {
             let flags = AttachFlags {
                 stdin: streams.stdin.is_some(),
                 stdout: streams.stdout.is_some(),
@@ -73,8 +96,7 @@ impl NodeTransport for LocalNode {
             let attached =
                 agent?.pod_exec(&target, options.command, options.tty, flags).await.map_err(refused)?;
             carry(attached, streams).await
-        }
-        .boxed()
+        })
     }
 
     fn attach(
@@ -84,14 +106,13 @@ impl NodeTransport for LocalNode {
         streams: Streams,
     ) -> BoxFuture<'static, Result<i32, apiserver::Error>> {
         let agent = self.agent();
-        async move {
+        self.there(async move {
             let attached = agent?
                 .pod_attach(&target(&pod, &options.container), streams.stdin.is_some())
                 .await
                 .map_err(refused)?;
             carry(attached, streams).await
-        }
-        .boxed()
+        })
     }
 
     fn port_forward(
@@ -101,8 +122,9 @@ impl NodeTransport for LocalNode {
         connection: Box<dyn Duplex>,
     ) -> BoxFuture<'static, Result<(), apiserver::Error>> {
         let agent = self.agent();
-        async move { agent?.pod_port_forward(&target(&pod, ""), port, connection).await.map_err(refused) }
-            .boxed()
+        self.there(async move {
+            agent?.pod_port_forward(&target(&pod, ""), port, connection).await.map_err(refused)
+        })
     }
 }
 

@@ -28,7 +28,7 @@ const IDLE: Duration = Duration::from_secs(10);
 const ALIASES: usize = 8;
 
 /// A server that has not started yet.
-pub(crate) struct Server {
+struct Server {
     udp: UdpSocket,
     tcp: TcpListener,
     desk: Arc<Desk>,
@@ -52,9 +52,37 @@ enum Reply {
     Silence,
 }
 
+/// Serves at the sockets of `listener` until `stop`, on a thread of its own: names are answered
+/// whatever keeps everybody else busy. `tasks` waits for it.
+pub(crate) fn start(
+    listener: Listener,
+    inner: &Arc<Inner>,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) -> io::Result<()> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(2).build()?;
+    let server = {
+        let _inside = runtime.enter();
+        Server::new(listener, Arc::clone(inner))?
+    };
+    let (owner, stop) = (tasks.token(), stop.clone());
+    std::thread::Builder::new().name("names".to_owned()).spawn(move || {
+        let _owner = owner;
+        runtime.block_on(async {
+            let serving = TaskTracker::new();
+            server.start(&serving, &stop);
+            serving.close();
+            serving.wait().await;
+        });
+        runtime.shutdown_background();
+    })?;
+    Ok(())
+}
+
 impl Server {
     /// A server at the sockets of `listener`; call it from inside a runtime.
-    pub(crate) fn new(listener: Listener, inner: Arc<Inner>) -> io::Result<Self> {
+    fn new(listener: Listener, inner: Arc<Inner>) -> io::Result<Self> {
         let upstream = Upstream::new(inner.config().clone(), inner.own_name_servers());
         let desk = Desk {
             inner,
@@ -71,7 +99,7 @@ impl Server {
     }
 
     /// Serves until `stop`; `tasks` owns what runs.
-    pub(crate) fn start(self, tasks: &TaskTracker, stop: &CancellationToken) {
+    fn start(self, tasks: &TaskTracker, stop: &CancellationToken) {
         let Self { udp, tcp, desk } = self;
         tasks.spawn(stop.clone().run_until_cancelled_owned(serve_udp(
             Arc::new(udp),

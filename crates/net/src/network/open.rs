@@ -8,7 +8,7 @@ use base::SystemRandom;
 use ipnet::Ipv4Net;
 use parking_lot::Mutex;
 use tokio::io::unix::AsyncFd;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -45,10 +45,9 @@ pub(super) async fn open(config: Config) -> Result<Network, OpenError> {
     // taken out of the registration.
     let events = unsafe { AsyncFd::register(opened.events) };
     let events = events.map_err(|error| KernelError::new("watch nftables", error.into()))?;
-    let server = dns::Server::new(opened.listener, inner.clone());
-    let server = server.map_err(|source| KernelError::new("listen for names", source))?;
+    dns::start(opened.listener, &inner, &inner.tasks, &inner.stop)
+        .map_err(|source| KernelError::new("listen for names", source))?;
     inner.tasks.spawn(watch::watch(inner.clone(), events));
-    server.start(&inner.tasks, &inner.stop);
     inner.tasks.spawn(inner.stop.clone().run_until_cancelled_owned(reap::run(inner.clone())));
     inner.tasks.spawn(inner.stop.clone().run_until_cancelled_owned(firewalld::watch(inner.clone())));
     let pool = inner.pool.clone();
@@ -81,6 +80,7 @@ fn prepare(config: Config) -> Result<Opened, OpenError> {
         reap: Notify::new(),
         stop: CancellationToken::new(),
         tasks: TaskTracker::new(),
+        threads: Semaphore::new(super::THREADS),
         config,
     };
     forward()?;
