@@ -135,18 +135,18 @@ impl Engine {
             tokio::join!(self.bring_up(cell), prepared)
         };
         let shim = shim?;
-        let (document, mut descriptors) = prepared?;
+        let (document, descriptors) = prepared?;
         if record.spec.namespaces.ipc == NamespaceMode::Shareable {
             let size = record.spec.shm_size.unwrap_or(runtime::defaults::SHM_SIZE);
             self.make_shared_memory(&cell.sandbox.id, size).await?;
-            // Only now is there something to be opened.
-            let bundle = bundle.clone();
-            descriptors = blocking(move || open_rest(&document, &bundle, descriptors)).await?;
         }
+        // Only now is all of it there: the sandbox's files are written while it comes up.
+        let opened = bundle.clone();
+        let descriptors = blocking(move || open_rest(&document, &opened, descriptors)).await?;
         self.run_in(cell, &shim, bundle, descriptors).await
     }
 
-    /// Writes the container's OCI bundle; gives the configuration, and what it names on the host.
+    /// Writes the container's OCI bundle; gives the configuration, and what of the host is open for it already.
     fn write_bundle(
         &self,
         record: &state::ContainerRecord,
@@ -175,11 +175,8 @@ impl Engine {
         {
             around.sysctls.clone_from(&of.sysctls);
         }
-        let (document, mut descriptors) = spec::generate(&record.spec, &record.resolved, around)?;
+        let (document, descriptors) = spec::generate(&record.spec, &record.resolved, around)?;
         state::make_directory(&bundle, 0o700)?;
-        if record.spec.namespaces.ipc != NamespaceMode::Shareable {
-            descriptors = open_rest(&document, &bundle, descriptors)?;
-        }
         document
             .save(&bundle.join("config.json"))
             .map_err(|source| Error::internal("write the container's bundle").with_source(source))?;
