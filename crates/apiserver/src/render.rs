@@ -78,7 +78,7 @@ pub(crate) fn list(
     let mut items = Items { form, objects: objects.into_iter(), before: head, after: Some(tail) };
     if small {
         let mut chunks = Chunks::default();
-        while let Some(piece) = items.next() {
+        for piece in items.by_ref() {
             chunks.push(&piece);
         }
         return chunks.into_body();

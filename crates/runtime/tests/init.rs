@@ -199,7 +199,10 @@ fn nothing_is_begun_while_the_shim_ends() {
     testkit::wait_until("the shim to refuse", || {
         let request = sandbox.create_request("c2", shell(SLEEP), Stdio::default());
         match sandbox.client().ask(&request) {
-            Err(error) => Ok(assert!(error.to_string().contains("is being stopped"), "{error}")),
+            Err(error) => {
+                assert!(error.to_string().contains("is being stopped"), "{error}");
+                Ok(())
+            }
             Ok(_) => {
                 sandbox.ask(&Request::Delete { container: "c2".to_owned(), exec: None, force: true });
                 Err("it made a container")

@@ -178,15 +178,18 @@ fn containers(space: &Namespace<'_>) -> Vec<String> {
     all
 }
 
-/// The shims of an instance: processes of the binary that name its run directory.
+/// The shims of an instance: processes that call themselves after its sockets.
 fn shims(run_directory: &Path) -> Vec<rustix::process::Pid> {
-    let wanted = run_directory.display().to_string();
+    let sockets = std::fs::read_dir(run_directory.join("shims")).into_iter().flatten().flatten();
+    let titles: Vec<String> = sockets
+        .filter_map(|socket| Some(format!("gantry-shim {}", socket.file_name().to_str()?.get(..12)?)))
+        .collect();
     let processes = std::fs::read_dir("/proc").expect("/proc is mounted").flatten();
     let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
     let ours = pids.filter(|pid| {
         let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        let line = String::from_utf8_lossy(&line).replace('\0', " ");
-        line.contains("shim") && line.contains(&wanted)
+        let line = String::from_utf8_lossy(&line);
+        titles.iter().any(|title| line.trim_end_matches('\0') == title)
     });
     ours.filter_map(rustix::process::Pid::from_raw).collect()
 }

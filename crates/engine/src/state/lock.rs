@@ -10,7 +10,7 @@ use crate::error::{Context, Error, Result};
 
 /// Held while an engine has its root open; the kernel lets go of it when the process ends.
 pub(crate) struct RootLock {
-    _file: File,
+    file: File,
 }
 
 impl RootLock {
@@ -42,6 +42,13 @@ impl RootLock {
             .and_then(|()| file.rewind())
             .and_then(|()| write!(file, "{}", std::process::id()))
             .context(|| format!("write `{}`", path.display()))?;
-        Ok(Self { _file: file })
+        Ok(Self { file })
+    }
+}
+
+impl Drop for RootLock {
+    /// Lets go at once, also of what a process that is just being started still has of it.
+    fn drop(&mut self) {
+        let _ = flock(&self.file, FlockOperation::Unlock);
     }
 }

@@ -3,8 +3,9 @@
 use anyhow::Context as _;
 use serde::Serialize;
 
-/// `-o json|yaml|table`.
+/// `-o json|yaml|table`. No group of its own, since what it is flattened into has one of that name.
 #[derive(clap::Args)]
+#[group(skip)]
 pub(crate) struct Arguments {
     /// Output format
     #[arg(short, long, value_enum, default_value_t = Format::Table)]

@@ -518,7 +518,7 @@ fn is_blank(files: &dyn Files, name: &str) -> io::Result<bool> {
 
 /// Writes zeros, so that the space is there when something else is written.
 fn fill(file: &dyn LogFile, from: u64, to: u64) -> io::Result<()> {
-    const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+    static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
     let mut at = from;
     while at < to {
         let length = (to - at).min(ZEROS.len() as u64);

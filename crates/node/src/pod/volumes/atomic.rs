@@ -186,7 +186,8 @@ mod tests {
     #[test]
     fn what_was_left_half_done_at_any_step_is_finished() {
         let files = payload(&[("a", "1"), ("d/b", "2")]);
-        let half: [(&str, fn(&Path)); 6] = [
+        type Left = (&'static str, fn(&Path));
+        let half: [Left; 6] = [
             ("nothing but a directory", |_| {}),
             ("files staged", |volume| fs::create_dir(volume.join("..0123456789abcdef")).expect("stage")),
             ("a link that was not renamed", |volume| {
