@@ -144,15 +144,14 @@ fn parse(text: &[u8], kind: BodyKind) -> Result<Value> {
     plain(text, kind)
 }
 
-fn plain<T: DeserializeOwned>(text: &[u8], kind: BodyKind) -> Result<T> {
+fn plain<T: DeserializeOwned + Send>(text: &[u8], kind: BodyKind) -> Result<T> {
     match kind {
         BodyKind::Json => serde_json::from_slice(text)
             .map_err(|e| Error::bad_request(format!("the body is not valid JSON: {e}"))),
         BodyKind::Yaml => {
             let text = std::str::from_utf8(text)
                 .map_err(|_| Error::bad_request("the body is not valid YAML: it is not UTF-8"))?;
-            serde_saphyr::from_str_with_options(text, yaml_options())
-                .map_err(|e| Error::bad_request(format!("the body is not valid YAML: {e}")))
+            yaml(text)
         }
         BodyKind::Protobuf => {
             let document = protobuf::document(text).map_err(|e| Error::bad_request(e.to_string()))?;
@@ -161,8 +160,28 @@ fn plain<T: DeserializeOwned>(text: &[u8], kind: BodyKind) -> Result<T> {
     }
 }
 
-/// YAML nests no deeper than this: its reader takes much more of a stack for each level than others do.
+/// YAML nests no deeper than this.
 const YAML_DEPTH: usize = 64;
+
+/// What the reader of YAML may need of a stack: for each level much more than others do (30 kB where
+/// nothing is optimised).
+const YAML_STACK: usize = 8 << 20;
+
+/// Reads YAML, which few clients send, on a thread of its own with a stack for its depth.
+fn yaml<T: DeserializeOwned + Send>(text: &str) -> Result<T> {
+    let read = || serde_saphyr::from_str_with_options(text, yaml_options());
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new()
+            .stack_size(YAML_STACK)
+            .spawn_scoped(scope, read)
+            .map_err(|e| Error::internal(&e))?;
+        // Its panic is this request's.
+        thread
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            .map_err(|e| Error::bad_request(format!("the body is not valid YAML: {e}")))
+    })
+}
 
 /// What one YAML document may cost: no more than one of JSON, however its aliases are expanded.
 fn yaml_options() -> serde_saphyr::Options {

@@ -74,6 +74,7 @@ pub(crate) async fn delete(
         .when(Compare::mod_revision(key.clone(), stored.revision))
         .then(Op::Delete(KeyRange::key(key.clone())))
         .otherwise(Op::Get(Range::new(KeyRange::key(key))));
+    own_claims_visible(state, resource, stored.revision).await;
     for claim in resource.strategy.claims(old) {
         txn = release(state, txn, claim, old);
     }
@@ -118,6 +119,7 @@ async fn write(
         .when(Compare::mod_revision(key.clone(), revision))
         .then(Op::Put(put))
         .otherwise(Op::Get(Range::new(KeyRange::key(key))));
+    own_claims_visible(state, resource, revision).await;
     if resource.strategy.has_claims() {
         txn = exchange(state, resource, txn, given, old);
     }
@@ -132,6 +134,15 @@ async fn write(
         state.cache.partition(&resource.storage.partition).get(&name).filter(|s| s.revision == done.revision);
     // Somebody may have written again already; the answer shows what this request wrote.
     Ok(Ok(stored.unwrap_or_else(|| Arc::new(Stored::new(name.into(), done.revision, &value)))))
+}
+
+/// Waits until memory shows what the object held when it was written at `revision`: its entries lie in
+/// other partitions than it does. They change with the object only, so while it is at that revision, which
+/// the transaction makes sure of, what memory shows of them holds.
+async fn own_claims_visible(state: &State, resource: &Resource, revision: u64) {
+    if resource.strategy.has_claims() {
+        let _ = state.cache.wait_for(revision).await;
+    }
 }
 
 /// Adds to a transaction that the object takes what it needs and lets go of what it had.

@@ -172,21 +172,29 @@ async fn a_directory_in_use_or_of_another_format_is_refused() {
 /// What a store leaves that is killed now.
 fn copy_of(store: &Path, dir: &Path, name: &str) -> PathBuf {
     let to = dir.join(name);
-    copy(store, &to);
+    // A file may go between the look and the copy: then once more, from the beginning.
+    testkit::wait_until("a whole copy of the store", || {
+        let copied = copy(store, &to);
+        if copied.is_err() {
+            std::fs::remove_dir_all(&to).expect("remove half a copy");
+        }
+        copied
+    });
     to
 }
 
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir(to).expect("create the copy");
-    for entry in std::fs::read_dir(from).expect("list") {
-        let entry = entry.expect("list");
+fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
+    std::fs::create_dir(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
         let target = to.join(entry.file_name());
-        if entry.file_type().expect("stat").is_dir() {
-            copy(&entry.path(), &target);
+        if entry.file_type()?.is_dir() {
+            copy(&entry.path(), &target)?;
         } else {
-            std::fs::copy(entry.path(), target).expect("copy");
+            std::fs::copy(entry.path(), target)?;
         }
     }
+    Ok(())
 }
 
 /// The newest segment of a store.
@@ -319,7 +327,7 @@ async fn a_store_of_version_0_1_is_taken_over_wherever_that_is_cut_off() {
     // older version may have written meanwhile.
     let path = copy_of(&old, dir.path(), "in-place");
     drop(filled(&dir.path().join("stale")).await);
-    copy(&dir.path().join("stale/journal"), &path.join("journal"));
+    copy(&dir.path().join("stale/journal"), &path.join("journal")).expect("copy");
     check_version_0_1(&path).await;
     assert!(open(&path).get("key/7").await.expect("get").is_none());
     // Cut off before the old log was set aside.

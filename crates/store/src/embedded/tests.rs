@@ -448,7 +448,12 @@ fn on_a_full_disk_deletions_go_on_until_there_is_space() {
         if made { Ok(()) } else { Err(format!("{:?}", names.keys())) }
     });
     disk.set_free(Some(0));
-    let refused = (0..1000).find_map(|_| block_on(store.put("more", vec![b'x'; 500])).err());
+    let mut taken = 0;
+    let refused = (0..1000).find_map(|_| {
+        let put = block_on(store.put("more", vec![b'x'; 500]));
+        taken += usize::from(put.is_ok());
+        put.err()
+    });
     assert!(matches!(refused, Some(Error::DiskFull { .. })), "{refused:?}");
     let urgent = |key: &str| Txn::new().then(Op::Put(Put::new(key.to_owned(), "going").urgent()));
     for number in 0..200 {
@@ -470,8 +475,11 @@ fn on_a_full_disk_deletions_go_on_until_there_is_space() {
     // A restart on the full disk: reads go on, and deletions.
     drop(store);
     let store = open(&disk);
-    assert_eq!(block_on(store.status()).expect("status").keys, 1, "the first `more` is left");
-    block_on(store.delete("more")).expect("delete");
+    // How much of `more` found room depends on when the reserves were made.
+    let left = usize::from(taken > 0);
+    assert_eq!(block_on(store.status()).expect("status").keys, left, "`more`, if it was taken");
+    block_on(store.txn(urgent("last"))).expect("a step");
+    block_on(store.delete("last")).expect("delete");
     disk.set_free(None);
     clock.advance(Duration::from_secs(2));
     block_on(store.put("after", "1")).expect("put");
