@@ -33,6 +33,12 @@ pub fn write_atomic_unsynced(path: &Path, bytes: &[u8], mode: u32) -> io::Result
     result
 }
 
+/// Writes a file that must not be there yet, and flushes it. On the file systems that Linux machines
+/// have (ext4, XFS, btrfs) that flushes also the new names that lead to it.
+pub fn write_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    write_staged(path, bytes, mode, true)
+}
+
 /// Flushes a directory, so that the names created in it survive a crash.
 pub fn sync_dir(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()

@@ -9,8 +9,9 @@ mod workdir;
 use std::sync::Arc;
 
 use engine::Engine;
-use image::{Image, ImageId, Layer, NewImage, Scratch, Store};
+use image::{ImageHold, ImageId, Layer, NewImage, Scratch, Store};
 use oci::{ContainerConfig, Platform, Reference};
+use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use crate::args::Args;
@@ -36,6 +37,8 @@ pub(crate) struct Builder {
     escape: char,
     /// The stages so far: their names and what they came to.
     stages: Vec<(Option<String>, Option<ImageId>)>,
+    /// The images that the build stands on and those that it made: nobody removes them meanwhile.
+    held: Mutex<Vec<ImageHold>>,
     /// Goes away with the build; the context is in it.
     _scratch: Scratch,
 }
@@ -77,6 +80,7 @@ impl Builder {
             platform,
             escape: '\\',
             stages,
+            held: Mutex::default(),
             _scratch: scratch,
         }
     }
@@ -221,7 +225,8 @@ impl Builder {
             platform: stage.image.is_none().then(|| stage.platform.clone()),
             ..NewImage::on(stage.image.clone(), stage.config.clone(), now, created_by)
         };
-        let made: Image = self.store.image_create(new)?;
+        let (made, held) = self.store.image_create_step(new)?;
+        self.held.lock().push(held);
         stage.image = Some(made.id);
         Ok(())
     }
@@ -231,16 +236,16 @@ impl Builder {
         if !unused.is_empty() {
             self.text(format!("[Warning] One or more build-args {unused:?} were not consumed\n")).await;
         }
-        self.store.image_sync(&image)?;
         let mut names = Vec::new();
         for tag in &self.options.tags {
             let name = Reference::parse(tag).map_err(|error| BuildError::Step(error.to_string()))?;
             names.push(name.with_default_tag());
         }
+        // What is said is on disk, the image and its names together.
+        self.engine.image_keep(&image, &names).await?;
         // A line each: clients look for the id at a line's end.
         let mut said = vec![format!("Successfully built {}\n", image.short())];
         for name in &names {
-            self.engine.image_tag(&image.to_string(), &name.to_string())?;
             said.push(format!("Successfully tagged {}\n", name.familiar()));
         }
         let _ = self.events.send(Ok(BuildEvent::Built(engine::image::ImageId::from(&image)))).await;

@@ -155,3 +155,33 @@ fn nothing_is_left_of_a_build_that_fails() {
         assert!(engine.images().snapshot_list().iter().all(|id| !id.starts_with("build-")));
     });
 }
+
+#[test]
+fn nobody_removes_the_image_that_a_running_build_stands_on() {
+    with_engine(async |engine| {
+        let dockerfile = "FROM busybox\nRUN while [ ! -e /go ]; do sleep 0.05; done\nRUN echo done > /file\n";
+        let building = tokio::spawn({
+            let engine = engine.clone();
+            async move { build(&engine, dockerfile, &[], BuildOptions::default()).await }
+        });
+        let running = ContainerFilter::default();
+        let step = testkit::wait_until_async("the first step", || async {
+            let containers = engine.container_list(&running).expect("list");
+            containers.first().map(|container| container.id.clone()).ok_or("it does not run")
+        })
+        .await;
+        let id = engine.image_inspect("busybox").expect("the base").id.to_string();
+        let error = engine.image_remove(&id, true, true).await.expect_err("it is needed");
+        assert!(error.message().contains("(cannot be forced)"), "{error}");
+        // By name and force it loses its name, as with Docker, and is there all the same.
+        engine.image_remove("busybox", true, true).await.expect("untag");
+        engine.image_prune(engine::container::PruneFilter::default(), true).await.expect("prune");
+        let go = engine::exec::ExecSpec {
+            command: vec!["touch".to_owned(), "/go".to_owned()],
+            ..engine::exec::ExecSpec::default()
+        };
+        engine.exec_run(&step, go, None, 0).await.expect("let it go on");
+        let outcome = building.await.expect("it ends");
+        outcome.image.unwrap_or_else(|error| panic!("{error}\nafter:\n{}", outcome.text));
+    });
+}

@@ -11,6 +11,7 @@ mod export;
 mod find;
 mod health;
 mod inspect;
+mod keep;
 mod kill;
 pub(crate) mod life;
 mod list;

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::{Clock, Random, Timestamp};
+use base::{Clock, Random, RecordError, Timestamp, Trouble};
 use parking_lot::{Mutex, RwLock};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
@@ -20,7 +20,8 @@ use crate::event::{EventBus, EventKind};
 use crate::exec::ExecCell;
 use crate::id::ExecId;
 use crate::registry::{ContainerCell, Registry};
-use crate::state::{self, ContainerRecord, EngineRecord, Layout, RootLock};
+use crate::state::{self, Claim, ContainerRecord, EngineRecord, Layout};
+use crate::trouble::LeftOut;
 use crate::volume::Volumes;
 
 pub(crate) use crate::threads::blocking;
@@ -63,22 +64,27 @@ pub(crate) struct Inner {
     pub(crate) closing: CancellationToken,
     /// The host goes down: nothing is started any more.
     pub(crate) going_down: CancellationToken,
+    /// What could not be taken up, in words.
+    pub(crate) troubles: Mutex<Vec<Trouble>>,
+    /// Containers and sandboxes that could not be taken up.
+    pub(crate) left_out: RwLock<LeftOut>,
     /// Let go of last, when the engine is closed.
-    pub(crate) lock: Mutex<Option<RootLock>>,
+    pub(crate) claim: Mutex<Option<Claim>>,
 }
 
 impl Engine {
     /// Opens the engine at `config.root`: finds its containers again, learns what ended meanwhile,
     /// starts those whose restart policy says so, clears away what was half made.
     ///
-    /// Fails with [`crate::Kind::Conflict`] while another process has the same root open.
+    /// Fails with [`crate::Kind::Conflict`] while another process has the same root or the same run
+    /// directory open, before anything in them is touched. A single container, sandbox, volume, image
+    /// or network that cannot be taken up is left alone, and told by [`Engine::troubles`].
     pub async fn open(config: Config, clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Result<Self> {
         let layout = Layout::new(&config.root, &config.run);
-        state::make_directory(&config.root, 0o711)?;
-        state::make_directory(&config.run, 0o711)?;
-        let lock = RootLock::take(&config.root)?;
+        let claim = Claim::take(&config.root, &config.run)?;
+        let mut troubles = Vec::new();
+        let id = engine_id(&config, random.as_ref(), &mut troubles)?;
         layout.prepare()?;
-        let id = engine_id(&config, random.as_ref())?;
         let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
             .context(|| "read the boot's id".to_owned())?
             .trim()
@@ -97,8 +103,8 @@ impl Engine {
             };
             Error::new(kind, "open the network").with_source(source)
         })?;
-        let volumes = Volumes::open(&layout)?;
         let started = clock.now();
+        let volumes = Volumes::open(&layout, started, &mut troubles);
         let engine = Self {
             inner: Arc::new(Inner {
                 events: EventBus::new(Arc::clone(&clock)),
@@ -121,9 +127,14 @@ impl Engine {
                 runtime: Handle::current(),
                 closing: CancellationToken::new(),
                 going_down: CancellationToken::new(),
-                lock: Mutex::new(Some(lock)),
+                troubles: Mutex::default(),
+                left_out: RwLock::default(),
+                claim: Mutex::new(Some(claim)),
             }),
         };
+        for trouble in troubles {
+            engine.trouble(trouble);
+        }
         engine.reopen().await?;
         Ok(engine)
     }
@@ -137,7 +148,7 @@ impl Engine {
             tracing::warn!(tasks = self.inner.tasks.len(), "closed while something was still being done");
         }
         self.inner.network.close().await;
-        self.inner.lock.lock().take();
+        self.inner.claim.lock().take();
     }
 
     /// Removes the control groups of the instance, with whatever process is left in them.
@@ -182,9 +193,30 @@ impl Engine {
         self.inner.tasks.spawn_on(task, &self.inner.runtime);
     }
 
-    /// Writes a container's record down.
-    pub(crate) fn save(&self, record: &ContainerRecord) -> Result<()> {
-        state::save(&self.inner.layout.container(&record.id).join(state::STATE_FILE), record)
+    /// Writes down what a container should be; on disk when this returns.
+    pub(crate) async fn save(&self, record: Arc<ContainerRecord>) -> Result<()> {
+        let path = self.inner.layout.container(&record.id).join(state::STATE_FILE);
+        blocking(move || {
+            // One of version 1 had its life in it, which is written down by itself from now on.
+            state::save_life(path.parent().unwrap_or(&path), &record)?;
+            state::save_durably(&path, &*record)
+        })
+        .await
+    }
+
+    /// Writes down what became of a container.
+    pub(crate) fn save_life(&self, record: &ContainerRecord) -> Result<()> {
+        state::save_life(&self.inner.layout.container(&record.id), record)
+    }
+
+    /// Brings to disk what became of a container, where that decides whether it comes back after the
+    /// machine has been off.
+    pub(crate) async fn flush_life(&self, cell: &ContainerCell) -> Result<()> {
+        if cell.record().spec.restart == crate::container::RestartPolicy::No {
+            return Ok(());
+        }
+        let directory = self.inner.layout.container(&cell.id);
+        blocking(move || state::flush_life(&directory)).await
     }
 
     /// Tells subscribers that something happened to a container.
@@ -203,11 +235,22 @@ impl Engine {
     }
 }
 
-/// The name of this engine, made up at its first start.
-fn engine_id(config: &Config, random: &dyn Random) -> Result<String> {
+/// The name of this engine, made up at its first start. A root that a later version of this program
+/// made is refused; one that has lost its name gets another.
+fn engine_id(config: &Config, random: &dyn Random, troubles: &mut Vec<Trouble>) -> Result<String> {
     let path = config.root.join("engine.json");
-    if path.exists() {
-        return Ok(state::load::<EngineRecord>(&path)?.id);
+    match state::load::<EngineRecord>(&path, state::VERSION) {
+        Ok(record) => return Ok(record.id),
+        Err(RecordError::Missing) => {}
+        Err(RecordError::Damaged(error)) => {
+            troubles.push(Trouble::new("the engine's own name", &path, &error));
+            let aside = path.with_file_name(format!("engine.json.damaged-{:016x}", random.next_u64()));
+            std::fs::rename(&path, aside).context(|| format!("set `{}` aside", path.display()))?;
+        }
+        Err(error) => {
+            let root = config.root.display();
+            return Err(Error::conflict(format!("use the root `{root}`")).with_source(error));
+        }
     }
     let mut bytes = [0; 16];
     random.fill(&mut bytes);

@@ -118,6 +118,7 @@ impl Engine {
         if !limits.ipv4_forwarding {
             warnings.push("WARNING: IPv4 forwarding is disabled".to_owned());
         }
+        warnings.extend(self.troubles().iter().map(|trouble| format!("WARNING: {trouble}")));
         HostFacts {
             id: self.inner.id.clone(),
             hostname: text(uname.nodename()),

@@ -34,6 +34,7 @@ mod shim;
 mod signal;
 mod spec;
 mod state;
+mod trouble;
 mod users;
 
 pub use config::Config;
@@ -41,4 +42,5 @@ pub use container::{Container, ContainerSpec};
 pub use engine::Engine;
 pub use error::{Error, Kind, Result};
 pub use id::{ContainerId, ExecId, NetworkId, SandboxId};
+pub use state::Claim;
 pub use stream::{Attached, ByteStream, ExitStatus, OutputKind, TerminalSize};

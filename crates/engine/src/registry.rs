@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -24,6 +25,8 @@ pub(crate) struct ContainerCell {
     record: RwLock<Arc<ContainerRecord>>,
     pulse: watch::Sender<Pulse>,
     pub(crate) sandbox: Arc<SandboxCell>,
+    /// It is being stopped in order to be started again.
+    pub(crate) restarts: AtomicBool,
     /// Those who attached before the start.
     pub(crate) waiting: Mutex<Vec<WaitingClient>>,
     /// Wakes the health checks when it is dropped or replaced.
@@ -95,6 +98,7 @@ impl ContainerCell {
             record: RwLock::new(Arc::new(record)),
             pulse: watch::Sender::new(pulse),
             sandbox,
+            restarts: AtomicBool::new(false),
             waiting: Mutex::default(),
             health: Mutex::default(),
             started: Mutex::default(),

@@ -3,38 +3,52 @@
 //! ```text
 //! <root>/engine.lock                    held while an engine has the root open
 //! <root>/engine.json                    the engine's own id
-//! <root>/containers/<id>/state.json     ContainerRecord
+//! <root>/containers/<id>/state.json     ContainerRecord: what it should be
+//! <root>/containers/<id>/life.json      LifeRecord: what became of it
 //! <root>/containers/<id>/{hosts,hostname,resolv.conf,container.log…}
 //! <root>/sandboxes/<id>/state.json      SandboxRecord (sandboxes made as such)
 //! <root>/sandboxes/<id>/{hosts,hostname,resolv.conf}
 //! <root>/volumes/<name>/volume.json     VolumeRecord; files are in `_data`
+//! <root>/…/.<name>.making/              a container, sandbox or volume that is being made
 //! <root>/trash/                         what is being removed
 //! <root>/images/                        the image store's
 //! <root>/network/                       the network's
+//! <run>/engine.lock                     held like the root's
 //! <run>/shims/<sandbox>.sock            the shims' sockets
-//! <run>/sandboxes/<sandbox>/            the shims' own state and logs, shared memory
+//! <run>/sandboxes/<sandbox>/            the shims' own state and logs, shared memory; `owner`
 //! <run>/bundles/<container>/            OCI bundles
 //! <run>/trash/                          as above
 //! ```
 //!
-//! A directory without a state file is one that was being made or removed when the engine was
-//! killed, and is cleared away at the next opening. One whose state file cannot be read is left
-//! alone, and out: somebody may repair it.
+//! A thing appears together with its record, and disappears with it: its directory is made beside
+//! its place and moved there when the record has been flushed, and moved to `trash/` when it goes.
+//! So whatever lies in its place without a record that can be read was not left there by the engine.
+//! It is left alone, and told ([`crate::Engine::troubles`]).
+//!
+//! What is acknowledged is on disk. A record that was flushed is never replaced by one that was not;
+//! what changes often and may be lost with the machine (how a container fares) has a file of its own.
 
 mod lock;
+mod making;
 mod record;
 
 use std::path::{Path, PathBuf};
 
+use base::RecordError;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::container::life::Life;
 use crate::error::{Context, Error, Result};
 use crate::id::{ContainerId, SandboxId};
 use crate::threads::in_place;
 
-pub(crate) use lock::RootLock;
-pub(crate) use record::{ContainerRecord, EngineRecord, Layers, SandboxRecord, VERSION, VolumeRecord};
+pub use lock::Claim;
+pub(crate) use making::{Making, finish, is_making};
+pub(crate) use record::{
+    CONTAINER_VERSION, ContainerRecord, EngineRecord, Layers, LifeRecord, SandboxRecord, VERSION,
+    VolumeRecord,
+};
 
 /// Where everything is.
 #[derive(Clone, Debug)]
@@ -43,8 +57,10 @@ pub(crate) struct Layout {
     run: PathBuf,
 }
 
-/// The name of the state file of a container, sandbox or volume directory.
+/// The name of the state file of a container or sandbox directory.
 pub(crate) const STATE_FILE: &str = "state.json";
+/// The name of the file that says what became of a container.
+const LIFE_FILE: &str = "life.json";
 
 impl Layout {
     pub(crate) fn new(root: &Path, run: &Path) -> Self {
@@ -111,6 +127,11 @@ impl Layout {
         self.run.join("bundles").join(container.as_str())
     }
 
+    /// The file that says which engine started the shim of a sandbox.
+    pub(crate) fn owner(&self, id: &SandboxId) -> PathBuf {
+        self.sandbox_run(id).join("owner")
+    }
+
     /// Where a sandbox's shim keeps how its containers ended.
     pub(crate) fn shim_state(&self, sandbox: &SandboxId) -> PathBuf {
         self.sandbox_run(sandbox).join("state")
@@ -148,17 +169,45 @@ pub(crate) fn save_durably<T: Serialize>(path: &Path, record: &T) -> Result<()> 
 }
 
 /// Writes a record so that it survives a crash of this process; the kernel brings it to disk in
-/// its own time.
-pub(crate) fn save<T: Serialize>(path: &Path, record: &T) -> Result<()> {
+/// its own time. It must not replace one that was flushed.
+fn save<T: Serialize>(path: &Path, record: &T) -> Result<()> {
     let bytes = serde_json::to_vec(record).map_err(|source| unreadable(path).with_source(source))?;
     in_place(|| base::fs::write_atomic_unsynced(path, &bytes, 0o600))
         .context(|| format!("write `{}`", path.display()))
 }
 
-/// Reads a record.
-pub(crate) fn load<T: DeserializeOwned>(path: &Path) -> Result<T> {
-    let bytes = in_place(|| std::fs::read(path)).context(|| format!("read `{}`", path.display()))?;
-    serde_json::from_slice(&bytes).map_err(|source| unreadable(path).with_source(source))
+/// Reads a record of a version up to `known`.
+pub(crate) fn load<T: DeserializeOwned>(path: &Path, known: u32) -> Result<T, RecordError> {
+    in_place(|| base::record::read(path, known))
+}
+
+/// Writes down what became of a container. The kernel brings it to disk in its own time.
+pub(crate) fn save_life(directory: &Path, record: &ContainerRecord) -> Result<()> {
+    save(&directory.join(LIFE_FILE), &LifeRecord::of(record))
+}
+
+/// Brings to disk what became of a container.
+pub(crate) fn flush_life(directory: &Path) -> Result<()> {
+    let path = directory.join(LIFE_FILE);
+    std::fs::File::open(&path)
+        .and_then(|file| file.sync_all())
+        .and_then(|()| base::fs::sync_dir(directory))
+        .context(|| format!("flush `{}`", path.display()))
+}
+
+/// Reads the records of the container in `directory`.
+///
+/// What became of it may have been lost with the machine's power, but not that something did: it
+/// then counts as running, until its shim or the lack of one shows what is true.
+pub(crate) fn load_container(directory: &Path) -> Result<ContainerRecord, RecordError> {
+    let mut record: ContainerRecord = load(&directory.join(STATE_FILE), CONTAINER_VERSION)?;
+    match load::<LifeRecord>(&directory.join(LIFE_FILE), VERSION) {
+        Ok(life) => life.apply(&mut record),
+        Err(RecordError::Missing) => {}
+        Err(error @ RecordError::Newer { .. }) => return Err(error),
+        Err(RecordError::Io(_) | RecordError::Damaged(_)) => record.life = Life::unknown(record.created),
+    }
+    Ok(record)
 }
 
 fn unreadable(path: &Path) -> Error {

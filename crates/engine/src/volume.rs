@@ -1,5 +1,6 @@
 //! Volumes: directories of the host that outlive containers.
 
+mod adopt;
 mod copy;
 mod create;
 mod fill;
@@ -7,15 +8,16 @@ pub(crate) mod list;
 mod prune;
 mod remove;
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use base::Timestamp;
+use base::{RecordError, Timestamp, Trouble};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Context, Result};
+use crate::container::MountPoint;
+use crate::id::ContainerId;
 use crate::state::{self, Layout, VolumeRecord};
 
 /// What a volume should be.
@@ -83,45 +85,87 @@ pub struct VolumeFilter {
     pub dangling: Option<bool>,
 }
 
-/// All volumes, by name.
+/// All volumes, by name, and who has them.
 pub(crate) struct Volumes {
     known: Mutex<BTreeMap<String, Known>>,
+    /// Held while a volume is made or removed. The disk is waited for under this, never under the other.
+    changing: Mutex<()>,
 }
 
 struct Known {
     record: VolumeRecord,
     view: Arc<Volume>,
+    /// The containers that have it, in whatever state they are. One is among them before its own
+    /// record is written, so that nobody removes the volume in between.
+    users: BTreeSet<ContainerId>,
     /// Held while an empty volume is filled from an image.
     filling: Arc<Mutex<()>>,
 }
 
 /// The file with a volume's record.
-const RECORD: &str = "volume.json";
+pub(crate) const RECORD: &str = "volume.json";
 /// The directory with a volume's files.
-const DATA: &str = "_data";
+pub(crate) const DATA: &str = "_data";
+/// Where a volume's files are put together while it is filled.
+const FILLING: &str = "_filling";
 
 impl Volumes {
-    /// Reads the volumes that there are; what was half made or half removed is cleared away.
-    pub(crate) fn open(layout: &Layout) -> Result<Self> {
-        let mut known = BTreeMap::new();
+    /// Reads the volumes that there are, and finishes what was being made. A directory that has files
+    /// but no record, such as one that was copied here, becomes a volume; what cannot be read is left
+    /// alone and told.
+    pub(crate) fn open(layout: &Layout, now: Timestamp, troubles: &mut Vec<Trouble>) -> Self {
         let directory = layout.volumes();
-        let tried = || format!("read `{}`", directory.display());
-        for entry in std::fs::read_dir(&directory).context(tried)? {
-            let path = entry.context(tried)?.path();
-            if !path.join(RECORD).exists() {
-                crate::container::remove_directory(&path)?;
-                continue;
+        let read = |path: &Path| state::load::<VolumeRecord>(path, state::VERSION);
+        for (path, error) in state::finish(&directory, RECORD, read) {
+            troubles.push(Trouble::new("a volume that was being made or removed", &path, &error));
+        }
+        let found = crate::trouble::records(&directory, "volume", troubles, |path| {
+            match state::load::<VolumeRecord>(&path.join(RECORD), state::VERSION) {
+                Err(RecordError::Missing) => adopt::adopt(path, now).ok_or(RecordError::Missing),
+                read => read,
             }
-            match state::load::<VolumeRecord>(&path.join(RECORD)) {
-                Ok(record) => {
-                    known.insert(record.name.clone(), Known::new(layout, record));
+        });
+        let mut known = BTreeMap::new();
+        for (name, record) in found.unwrap_or_default() {
+            match record {
+                Some(record) if record.name == name => {
+                    known.insert(name, Known::new(layout, record));
                 }
-                // One that cannot be read must not hide the others, nor be removed.
-                Err(error) => tracing::error!(error = %base::error::chain(&error), "a volume is left out"),
+                Some(_) => {
+                    let path = directory.join(&name);
+                    troubles.push(Trouble::saying(
+                        format!("volume {name}"),
+                        &path,
+                        "its record is of another",
+                    ));
+                }
+                None => {}
             }
         }
-        Ok(Self { known: Mutex::new(known) })
+        Self { known: Mutex::new(known), changing: Mutex::new(()) }
     }
+
+    /// Counts a container that has volumes.
+    pub(crate) fn readmit_user(&self, container: &ContainerId, volumes: BTreeSet<String>) {
+        let mut known = self.known.lock();
+        for name in volumes {
+            if let Some(volume) = known.get_mut(&name) {
+                volume.users.insert(container.clone());
+            }
+        }
+    }
+
+    /// A container is gone, or never came to be: it has no volume any more.
+    pub(crate) fn forget_user(&self, container: &ContainerId) {
+        for volume in self.known.lock().values_mut() {
+            volume.users.remove(container);
+        }
+    }
+}
+
+/// The volumes among the mounts of a container.
+pub(crate) fn names_of(mounts: &[MountPoint]) -> BTreeSet<String> {
+    mounts.iter().filter_map(|point| point.volume.clone()).collect()
 }
 
 impl Known {
@@ -136,6 +180,6 @@ impl Known {
             anonymous: record.anonymous,
             usage: None,
         });
-        Self { record, view, filling: Arc::default() }
+        Self { record, view, users: BTreeSet::new(), filling: Arc::default() }
     }
 }

@@ -128,18 +128,116 @@ fn a_second_engine_on_the_same_root_is_refused() {
 }
 
 #[test]
-fn what_was_half_made_is_cleared_away() {
+fn what_was_half_made_is_cleared_away_or_finished() {
     on_host(|host, engine| async move {
         let kept = create(&engine, shell("true")).await;
-        let rubbish = host.path("root/containers").join("f".repeat(64));
+        let place = host.path("root/containers").join(kept.as_str());
+        let making = host.path("root/containers").join(format!(".{kept}.making"));
+        let rubbish = host.path("root/containers").join(format!(".{}.making", "f".repeat(64)));
         let engine = host
             .reopen(engine, async || {
-                std::fs::create_dir(&rubbish).expect("a directory without a state file");
+                std::fs::create_dir(&rubbish).expect("a container without its record");
                 std::fs::write(rubbish.join("hosts"), "x").expect("write a file");
+                // The machine may lose power after the record was flushed, and before the move was.
+                std::fs::rename(&place, &making).expect("a container that is not in its place");
             })
             .await;
-        assert!(!rubbish.exists());
+        assert!(!rubbish.exists() && !making.exists());
         engine.container_inspect(&kept).expect("it is still there");
+        assert_eq!(engine.troubles(), []);
+        remove_all(&engine).await;
+    });
+}
+
+#[test]
+fn a_second_engine_in_the_same_run_directory_is_refused_before_it_touches_anything() {
+    on_host(|host, engine| async move {
+        let id = start(&engine, shell("sleep 1000")).await;
+        let mut config = host.config();
+        config.root = host.path("other");
+        config.network = net::Config::new("other", config.root.join("network"));
+        let second = Engine::open(config, Arc::new(SystemClock::new()), Arc::new(SystemRandom)).await;
+        let error = second.err().expect("the run directory is taken");
+        assert_eq!(error.kind(), Kind::Conflict);
+        let told = error.full_message();
+        assert!(told.contains(&host.path("root").display().to_string()), "{told}");
+        assert!(told.contains(&host.path("run").display().to_string()), "{told}");
+        assert_eq!(status(&engine, &id).0, Status::Running);
+        remove_all(&engine).await;
+    });
+}
+
+#[test]
+fn the_shim_of_another_root_is_left_alone() {
+    on_host(|host, engine| async move {
+        let id = start(&engine, shell("sleep 1000")).await;
+        let pid = engine.container_inspect(&id).expect("inspect").state.pid.expect("it runs");
+        engine.close().await;
+        drop(engine);
+        // The same run directory, but another root, after the first engine has gone.
+        let mut config = host.config();
+        config.root = host.path("other");
+        config.network = net::Config { state_dir: config.root.join("network"), ..config.network };
+        let second = Engine::open(config, Arc::new(SystemClock::new()), Arc::new(SystemRandom)).await;
+        let second = second.expect("nobody has the run directory");
+        let told = second.troubles();
+        assert!(told.iter().any(|trouble| trouble.subject.contains(id.as_str())), "{told:?}");
+        second.close().await;
+        drop(second);
+        assert!(std::path::Path::new(&format!("/proc/{pid}")).exists(), "its program goes on");
+        let engine = host.open().await;
+        assert_eq!(status(&engine, &id).0, Status::Running);
+        remove_all(&engine).await;
+    });
+}
+
+#[test]
+fn what_removes_itself_does_so_although_the_engine_went_while_it_was_restarted() {
+    on_host(|host, engine| async move {
+        // It takes its time to end, so that the engine can go in between.
+        let spec = ContainerSpec { auto_remove: true, ..shell("trap '' TERM; sleep 1000") };
+        let id = start(&engine, spec).await;
+        let restart = tokio::spawn({
+            let (engine, id) = (engine.clone(), id.clone());
+            async move { engine.container_restart(&id, None, None).await }
+        });
+        testkit::wait_until_async("the restart to begin", || async {
+            let path = host.path("root/containers").join(id.as_str()).join("life.json");
+            let life = std::fs::read_to_string(path).unwrap_or_default();
+            if life.contains("\"halted\":true") { Ok(()) } else { Err(life) }
+        })
+        .await;
+        let ends = async || {
+            let _ = restart.await;
+            kill_shims(&host).await;
+        };
+        let engine = host.reopen(engine, ends).await;
+        testkit::wait_until_async("the container's removal", || async {
+            match engine.container_inspect(&id) {
+                Ok(container) => Err(container.state.status),
+                Err(_) => Ok(()),
+            }
+        })
+        .await;
+    });
+}
+
+#[test]
+fn a_container_of_work_that_went_with_the_engine_goes_too() {
+    on_host(|host, engine| async move {
+        let spec = || ContainerSpec { transient: true, ..shell("sleep 1000") };
+        let step = start(&engine, spec()).await;
+        let kept = start(&engine, spec()).await;
+        engine.container_keep(&kept).await.expect("keep");
+        let engine = host.reopen(engine, async || {}).await;
+        testkit::wait_until_async("the step's end", || async {
+            match engine.container_inspect(&step) {
+                Ok(container) => Err(container.state.status),
+                Err(_) => Ok(()),
+            }
+        })
+        .await;
+        assert_eq!(status(&engine, &kept).0, Status::Running);
         remove_all(&engine).await;
     });
 }

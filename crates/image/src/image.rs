@@ -1,5 +1,8 @@
 //! Images as they are looked up, listed, named and made.
 
+mod put;
+
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -8,10 +11,12 @@ use base::Timestamp;
 use oci::reference::ParseReferenceError;
 use oci::{ContainerConfig, Digest, History, ImageConfig, Platform, Reference};
 
+pub(crate) use put::NewRecord;
+
 use crate::error::Kind;
 use crate::layer::Layer;
 use crate::state::ImageRecord;
-use crate::store::{Durability, Inner, Store, Tables, WriteError};
+use crate::store::{Inner, Store, Tables, WriteError};
 
 /// Names an image: the digest of its configuration, as Docker's classic store has it.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, serde::Serialize, serde::Deserialize)]
@@ -77,6 +82,13 @@ pub struct NewImage {
     pub platform: Option<Platform>,
     /// The name to give it.
     pub name: Option<Reference>,
+}
+
+/// An image that running work needs: nobody removes it while this is held.
+#[derive(Debug)]
+pub struct ImageHold {
+    inner: Arc<Inner>,
+    id: ImageId,
 }
 
 /// Why an image could not be found.
@@ -239,19 +251,60 @@ impl Store {
     }
 
     /// Gives the image `source` the name `target`, with the tag `latest` unless it has one.
-    /// The name is taken from the image that had it.
+    /// The name is taken from the image that had it. On disk when this returns.
     pub fn image_tag(&self, source: &str, target: &Reference) -> Result<Image, WriteError> {
-        let id = {
-            let mut tables = self.inner.tables.lock();
-            let id = tables.resolve(source)?;
-            self.inner.name_set(&mut tables, &id, target)?;
-            id
-        };
+        let id = self.inner.tables.lock().resolve(source)?;
+        self.image_keep(&id, std::slice::from_ref(target))?;
         Ok(self.inner.image(&id)?)
     }
 
-    /// Makes an image.
+    /// Makes sure that an image outlives a crash of the machine, which a step of a build need not,
+    /// and gives it names.
+    pub fn image_keep(&self, id: &ImageId, names: &[Reference]) -> Result<(), WriteError> {
+        let mut tables = self.inner.flushed(&BTreeSet::new(), &BTreeSet::from([id.clone()]))?;
+        self.inner.name_set(&mut tables, id, names)
+    }
+
+    /// Keeps an image from being removed while what is given back is held.
+    pub fn image_hold(&self, id: &ImageId) -> Result<ImageHold, FindError> {
+        let mut tables = self.inner.tables.lock();
+        if !tables.images.contains_key(id) {
+            return Err(FindError::NotFound { name: id.to_string() });
+        }
+        Ok(ImageHold::new(&self.inner, &mut tables, id.clone()))
+    }
+
+    /// Makes an image; on disk when this returns.
     pub fn image_create(&self, new: NewImage) -> Result<Image, WriteError> {
+        let names: Vec<Reference> = new.name.iter().cloned().collect();
+        let (config, parent, _layer) = self.configure(new)?;
+        let bytes = config.to_bytes();
+        let record = NewRecord { bytes: &bytes, config: &config, parent, names: &names };
+        let id = self.inner.image_put(&[record])?.swap_remove(0);
+        Ok(self.inner.image(&id)?)
+    }
+
+    /// Makes an image of a step of a build. It can be done again, so nothing is waited for: a crash
+    /// of the machine may take it, unless [`Store::image_keep`] was called.
+    pub fn image_create_step(&self, new: NewImage) -> Result<(Image, ImageHold), WriteError> {
+        let (config, parent, _layer) = self.configure(new)?;
+        let bytes = config.to_bytes();
+        let hold = {
+            let mut tables = self.inner.tables.lock();
+            let id = ImageId(self.inner.blob_write(&bytes, true)?);
+            if !tables.images.contains_key(&id) {
+                let record = ImageRecord { parent, layers: config.chain_ids(), ..ImageRecord::default() };
+                tables.image_insert(id.clone(), record);
+                tables.set_pending(&id);
+            }
+            ImageHold::new(&self.inner, &mut tables, id)
+        };
+        self.inner.janitor.keep_later();
+        Ok((self.inner.image(&hold.id)?, hold))
+    }
+
+    /// The configuration of an image that is to be made, with its parent and its own layer.
+    fn configure(&self, new: NewImage) -> Result<(ImageConfig, Option<ImageId>, Option<Layer>), WriteError> {
         let mut config = match &new.parent {
             Some(parent) => {
                 let mut config = (*self.inner.image(parent)?.config).clone();
@@ -276,20 +329,20 @@ impl Store {
             empty_layer: new.layer.is_none(),
         });
         config.rootfs.diff_ids.extend(new.layer.iter().map(|layer| layer.diff_id().clone()));
-        let bytes = config.to_bytes();
-        let names: Vec<Reference> = new.name.into_iter().collect();
-        // A build's intermediate step can be done again; what has a name was promised to somebody.
-        let durability = if names.is_empty() { Durability::Cached } else { Durability::Synced };
-        let id = self.inner.image_put(&bytes, &config, new.parent, &names, durability)?;
-        Ok(self.inner.image(&id)?)
+        Ok((config, new.parent, new.layer))
     }
+}
 
-    /// Makes sure that an image that was made without a name outlives a crash of the machine, as
-    /// the last step of a build does.
-    pub fn image_sync(&self, id: &ImageId) -> Result<(), WriteError> {
-        let tables = self.inner.tables.lock();
-        self.inner.blob_sync(id)?;
-        self.inner.persist(&tables, Durability::Synced)
+impl ImageHold {
+    fn new(inner: &Arc<Inner>, tables: &mut Tables, id: ImageId) -> Self {
+        tables.work_begin(&id);
+        Self { inner: inner.clone(), id }
+    }
+}
+
+impl Drop for ImageHold {
+    fn drop(&mut self) {
+        self.inner.tables.lock().work_end(&self.id);
     }
 }
 
@@ -317,97 +370,12 @@ impl Inner {
             tagged_at: record.tagged_at,
         })
     }
-
-    /// Records an image whose layers are in the store, held by the caller, and names it.
-    pub(crate) fn image_put(
-        &self,
-        bytes: &[u8],
-        config: &ImageConfig,
-        parent: Option<ImageId>,
-        names: &[Reference],
-        durability: Durability,
-    ) -> Result<ImageId, WriteError> {
-        let layers = config.chain_ids();
-        let mut tables = self.tables.lock();
-        let id = ImageId(self.blob_write(bytes, durability)?);
-        let is_new = !tables.images.contains_key(&id);
-        if is_new {
-            if let Some(top) = layers.last() {
-                tables.acquire(top);
-            }
-            tables.images.insert(id.clone(), ImageRecord { parent, tagged_at: None, layers });
-        }
-        let mut displaced = Vec::new();
-        for name in names {
-            displaced.push((name.clone(), tables.name_put(name, &id)));
-            if name.tag().is_some()
-                && let Some(record) = tables.images.get_mut(&id)
-            {
-                record.tagged_at = Some(self.clock.now());
-            }
-        }
-        if !is_new && names.is_empty() && durability == Durability::Cached {
-            return Ok(id);
-        }
-        if let Err(error) = self.persist(&tables, durability) {
-            for (name, before) in displaced.into_iter().rev() {
-                match before {
-                    Some(before) => tables.names.insert(name, before),
-                    None => tables.names.remove(&name),
-                };
-            }
-            if is_new {
-                self.image_forget(&mut tables, &id);
-            }
-            return Err(error);
-        }
-        if is_new && durability == Durability::Synced {
-            self.janitor.flush();
-        }
-        Ok(id)
-    }
-
-    /// Takes an image out of the tables, and its files away. The caller persists.
-    pub(crate) fn image_forget(&self, tables: &mut Tables, id: &ImageId) {
-        let Some(record) = tables.images.remove(id) else { return };
-        tables.names.retain(|_, named| named != id);
-        if let Err(error) = std::fs::remove_file(self.blob_path(&id.0)) {
-            tracing::warn!(image = %id, %error, "the configuration of a removed image could not be removed");
-        }
-        self.layer_release(tables, record.layers.last());
-    }
-
-    /// Points a name at an image, on disk.
-    pub(crate) fn name_set(
-        &self,
-        tables: &mut Tables,
-        id: &ImageId,
-        name: &Reference,
-    ) -> Result<(), WriteError> {
-        let name = name.with_default_tag();
-        let before = tables.name_put(&name, id);
-        let tagged_before = tables.images.get(id).and_then(|record| record.tagged_at);
-        if let Some(record) = tables.images.get_mut(id) {
-            record.tagged_at = Some(self.clock.now());
-        }
-        let stored = self.blob_sync(id).and_then(|()| self.persist(tables, Durability::Synced));
-        if stored.is_err() {
-            match before {
-                Some(before) => tables.names.insert(name, before),
-                None => tables.names.remove(&name),
-            };
-            if let Some(record) = tables.images.get_mut(id) {
-                record.tagged_at = tagged_before;
-            }
-        }
-        stored
-    }
 }
 
 impl Tables {
-    /// Points a name at an image; gives the image that it pointed at before.
-    pub(crate) fn name_put(&mut self, name: &Reference, id: &ImageId) -> Option<ImageId> {
-        self.names.insert(name.with_default_tag(), id.clone())
+    /// Points a name at an image.
+    pub(crate) fn name_put(&mut self, name: &Reference, id: &ImageId) {
+        self.names.insert(name.with_default_tag(), id.clone());
     }
 
     /// What a person means by `text`: a name first, then the beginning of an id.

@@ -8,6 +8,8 @@
 //!   together again, bit for bit, from the unpacked files (see `docs/decisions`).
 //! - Whatever was interrupted leaves nothing behind: unfinished work lives under `ingest/`, which
 //!   is emptied when the store opens.
+//! - What was acknowledged is on disk: the file system was flushed before an image was recorded.
+//! - What cannot be understood is left alone and told ([`Store::troubles`]).
 //! - Nothing that an image, a container's snapshot or running work needs is collected.
 //!
 //! Methods block on the disk, except where they are `async`; call the former from a blocking thread.
@@ -27,7 +29,7 @@ mod store;
 mod transfer;
 
 pub use error::Kind;
-pub use image::{FindError, HistoryEntry, Image, ImageId, NewImage};
+pub use image::{FindError, HistoryEntry, Image, ImageHold, ImageId, NewImage};
 pub use layer::entries::{Bounded, Entries};
 pub use layer::inflate::inflated;
 pub use layer::{Layer, LayerError};

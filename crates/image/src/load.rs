@@ -165,13 +165,9 @@ impl Store {
             layer: Some(layer),
             comment: options.message,
             platform: options.platform,
-            name: options.name.clone(),
+            name: options.name,
             ..NewImage::on(None, options.config, created, "")
         };
-        let image = self.image_create(new)?;
-        if options.name.is_none() {
-            self.image_sync(&image.id)?;
-        }
-        Ok(image)
+        Ok(self.image_create(new)?)
     }
 }

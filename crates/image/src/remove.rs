@@ -1,6 +1,6 @@
 //! Taking images away: untag, delete, prune, and what the disk holds.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use oci::{Digest, Reference};
 
@@ -37,6 +37,12 @@ pub enum Conflict {
     /// A running container uses it.
     #[error("image {} is being used by a running container", .0.short())]
     Running(ImageId),
+    /// A build under way uses it.
+    #[error("image {} is being used by a running build", .0.short())]
+    InWork(ImageId),
+    /// A container uses it, and would be left with an image without a name.
+    #[error("image {} is being used by a container (must force)", .0.short())]
+    Named(ImageId),
     /// A stopped container uses it.
     #[error("image {} is being used by a stopped container (must force)", .0.short())]
     Stopped(ImageId),
@@ -138,27 +144,40 @@ impl Store {
                 names.clone()
             }
         };
-        let deletes = untag.len() == names.len();
-        if deletes {
-            if options.running.contains(&id) && (by_name.is_none() || !options.force) {
+        let (running, stopped) = (options.running.contains(&id), options.stopped.contains(&id));
+        let mut deletes = untag.len() == names.len();
+        if deletes && by_name.is_some() {
+            if (running || stopped) && !options.force {
+                return Err(conflict(Conflict::Named(id)));
+            }
+            // By force its last name goes, as with Docker; the image itself stays while it is needed.
+            deletes = !running && !tables.is_in_work(&id);
+        } else if deletes {
+            if running {
                 return Err(conflict(Conflict::Running(id)));
             }
-            if options.stopped.contains(&id) && !options.force {
+            if tables.is_in_work(&id) {
+                return Err(conflict(Conflict::InWork(id)));
+            }
+            if stopped && !options.force {
                 return Err(conflict(Conflict::Stopped(id)));
             }
-            if by_name.is_none() && tables.children_of(&id).next().is_some() {
+            if tables.children_of(&id).next().is_some() {
                 return Err(conflict(Conflict::Children(id)));
             }
         }
+        let before = (tables.names.clone(), tables.images.clone());
         for name in untag {
             tables.names.remove(&name);
             removed.push(Removal::Untagged(name));
         }
+        let mut taken = Vec::new();
         if deletes {
-            let in_use = |id: &ImageId| options.running.contains(id);
-            self.inner.forget_with_parents(&mut tables, id, options.keep_parents, &in_use, &mut removed);
+            let in_use = |id: &ImageId| options.running.contains(id) || options.stopped.contains(id);
+            take_with_parents(&mut tables, id, options.keep_parents, &in_use, &mut taken);
         }
-        self.inner.persist_removal(&tables)?;
+        removed.extend(taken.iter().map(|(id, _)| Removal::Deleted(id.clone())));
+        self.inner.complete_removal(&mut tables, before, taken)?;
         Ok(removed)
     }
 
@@ -181,11 +200,13 @@ impl Store {
         let mut tables = self.inner.tables.lock();
         let before: u64 = tables.layers().map(|layer| layer.size).sum();
         let mut pruned = Pruned::default();
+        let names_and_images = (tables.names.clone(), tables.images.clone());
+        let mut taken = Vec::new();
         for id in candidates {
             // It may be gone as the parent of another, got a name, or have images built on it.
             let named = tables.names_of(&id).any(|name| name.tag().is_some());
-            let has_children = tables.children_of(&id).next().is_some();
-            if !tables.images.contains_key(&id) || has_children || (unnamed_only && named) {
+            let is_needed = tables.children_of(&id).next().is_some() || tables.is_in_work(&id);
+            if !tables.images.contains_key(&id) || is_needed || (unnamed_only && named) {
                 continue;
             }
             let names: Vec<Reference> = tables.names_of(&id).cloned().collect();
@@ -194,13 +215,16 @@ impl Store {
                 pruned.removed.push(Removal::Untagged(name));
             }
             let in_use = |id: &ImageId| in_use.contains(id);
-            self.inner.forget_with_parents(&mut tables, id, false, &in_use, &mut pruned.removed);
+            let mut gone = Vec::new();
+            take_with_parents(&mut tables, id, false, &in_use, &mut gone);
+            pruned.removed.extend(gone.iter().map(|(id, _)| Removal::Deleted(id.clone())));
+            taken.extend(gone);
+        }
+        if !pruned.removed.is_empty() {
+            self.inner.complete_removal(&mut tables, names_and_images, taken)?;
         }
         let after: u64 = tables.layers().map(|layer| layer.size).sum();
         pruned.reclaimed = before.saturating_sub(after);
-        if !pruned.removed.is_empty() {
-            self.inner.persist_removal(&tables)?;
-        }
         Ok(pruned)
     }
 
@@ -225,30 +249,48 @@ impl Store {
 }
 
 impl Inner {
-    /// Takes an image away unless others are built on it, then its parents that nothing holds.
-    fn forget_with_parents(
+    /// Writes down that images are gone, then takes their files away: what the state names is there.
+    /// If it cannot be written down, everything is as it was `before`.
+    fn complete_removal(
         &self,
         tables: &mut Tables,
-        id: ImageId,
-        keep_parents: bool,
-        in_use: &dyn Fn(&ImageId) -> bool,
-        removed: &mut Vec<Removal>,
-    ) {
-        let mut next = Some(id);
-        while let Some(id) = next {
-            if tables.children_of(&id).next().is_some() {
-                return;
-            }
-            let parent = tables.images.get(&id).and_then(|record| record.parent.clone());
-            self.image_forget(tables, &id);
-            removed.push(Removal::Deleted(id));
-            next = parent.filter(|parent| {
-                !keep_parents
-                    && !in_use(parent)
-                    && tables.images.contains_key(parent)
-                    && tables.names_of(parent).next().is_none()
-            });
+        before: (BTreeMap<Reference, ImageId>, BTreeMap<ImageId, ImageRecord>),
+        taken: Vec<(ImageId, ImageRecord)>,
+    ) -> Result<(), WriteError> {
+        if let Err(error) = self.persist_removal(tables) {
+            (tables.names, tables.images) = before;
+            return Err(error);
         }
+        for (id, record) in taken {
+            self.image_sweep(tables, &id, &record);
+        }
+        Ok(())
+    }
+}
+
+/// Takes an image out of the tables unless others are built on it, then its parents that nothing holds.
+fn take_with_parents(
+    tables: &mut Tables,
+    id: ImageId,
+    keep_parents: bool,
+    in_use: &dyn Fn(&ImageId) -> bool,
+    taken: &mut Vec<(ImageId, ImageRecord)>,
+) {
+    let mut next = Some(id);
+    while let Some(id) = next {
+        if tables.children_of(&id).next().is_some() {
+            return;
+        }
+        let Some(record) = tables.image_take(&id) else { return };
+        let parent = record.parent.clone();
+        taken.push((id, record));
+        next = parent.filter(|parent| {
+            !keep_parents
+                && !in_use(parent)
+                && !tables.is_in_work(parent)
+                && tables.images.contains_key(parent)
+                && tables.names_of(parent).next().is_none()
+        });
     }
 }
 

@@ -2,7 +2,7 @@
 
 mod mount;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -116,7 +116,7 @@ impl Store {
         let record = SnapshotRecord { version: state::VERSION, chain_id: chain_id.cloned() };
         // Nobody may take the layer away while the snapshot is being made.
         let mut tables = self.inner.tables.lock();
-        if tables.snapshots.contains_key(id) {
+        if tables.snapshots.contains_key(id) || tables.unread_snapshots.contains_key(id) {
             return Err(SnapshotError::Exists(id.to_owned()));
         }
         let lower = lower_links(&self.inner, &tables, chain_id)?;
@@ -135,11 +135,60 @@ impl Store {
         };
         make().map_err(error)?;
         staged.move_to(&directory).map_err(error)?;
-        if let Some(chain_id) = chain_id {
-            tables.acquire(chain_id);
-        }
-        tables.snapshots.insert(id.to_owned(), record);
+        tables.snapshot_insert(id.to_owned(), record);
         Ok(place(&directory, lower))
+    }
+
+    /// The snapshots whose record could not be read, and whether it is merely empty, as it is when
+    /// the machine lost power soon after it was written: a snapshot is not flushed by itself.
+    pub fn snapshot_list_unread(&self) -> BTreeMap<String, bool> {
+        self.inner.tables.lock().unread_snapshots.clone()
+    }
+
+    /// Takes a snapshot up again whose record could not be read, for a container that knows what it
+    /// lies on: `lower`, as [`Snapshot::lower`] was when it was made. What the container wrote stays.
+    pub fn snapshot_adopt(&self, id: &str, lower: &[PathBuf]) -> Result<(), SnapshotError> {
+        let directory = self.inner.snapshot_dir(id);
+        let error = |source| SnapshotError::Io { path: directory.clone(), source };
+        let mut tables = self.inner.tables.lock();
+        if tables.snapshots.contains_key(id) {
+            return Ok(());
+        }
+        for part in ["fs", "work"] {
+            if !directory.join(part).is_dir() {
+                return Err(SnapshotError::NotFound(id.to_owned()));
+            }
+        }
+        let links = lower.iter().filter(|path| path.parent().is_some_and(|parent| parent.ends_with("l")));
+        let top = links.filter_map(|path| path.file_name()?.to_str()).next();
+        let chain_id = match top {
+            Some(key) => Some(tables.layer_of_key(key).cloned().ok_or_else(|| {
+                error(io::Error::new(io::ErrorKind::NotFound, "the layer that it lies on is not known"))
+            })?),
+            None => None,
+        };
+        let record = SnapshotRecord { version: state::VERSION, chain_id };
+        let bytes = serde_json::to_vec(&record).expect("a tree of strings always prints");
+        base::fs::write_atomic(&directory.join("snapshot.json"), &bytes, 0o600).map_err(error)?;
+        tables.snapshot_insert(id.to_owned(), record);
+        drop(tables);
+        self.inner.settled(&directory);
+        Ok(())
+    }
+
+    /// Removes a snapshot whose record could not be read, once it is known that it was never finished.
+    pub fn snapshot_discard(&self, id: &str) -> Result<(), SnapshotError> {
+        let directory = self.inner.snapshot_dir(id);
+        let mut tables = self.inner.tables.lock();
+        if tables.unread_snapshots.remove(id).is_none() {
+            return Err(SnapshotError::NotFound(id.to_owned()));
+        }
+        self.inner
+            .discard(&directory)
+            .map_err(|source| SnapshotError::Io { path: directory.clone(), source })?;
+        drop(tables);
+        self.inner.settled(&directory);
+        Ok(())
     }
 
     /// Finds a snapshot again, for example after a restart.

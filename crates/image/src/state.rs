@@ -16,7 +16,7 @@ use crate::image::ImageId;
 pub(crate) const VERSION: u32 = 1;
 
 /// `state.json`.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct State {
     pub(crate) version: u32,
     pub(crate) images: BTreeMap<ImageId, ImageRecord>,
@@ -25,7 +25,7 @@ pub(crate) struct State {
 }
 
 /// One image; everything else about it is in its configuration.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct ImageRecord {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) parent: Option<ImageId>,
@@ -33,6 +33,9 @@ pub(crate) struct ImageRecord {
     pub(crate) tagged_at: Option<Timestamp>,
     /// Chain ids, lowest first.
     pub(crate) layers: Vec<Digest>,
+    /// The layers whose use by the image is counted.
+    #[serde(skip)]
+    pub(crate) held: Vec<Digest>,
 }
 
 /// `layer.json`.

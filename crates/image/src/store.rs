@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! lock             held while the store is open
-//! state.json       images and names
+//! state.json       images and names; whatever it names was flushed before
 //! blobs/sha256/    configurations
 //! layers/<chain>/  fs/ (unpacked), layer.json, archive (how to put the tar together again)
 //! l/<key>          short links to layers/<chain>/fs, for mount options
@@ -11,11 +11,16 @@
 //! ingest/          unfinished work; emptied when the store opens
 //! reserve          space for the removal of images on a full disk
 //! ```
+//!
+//! A damaged `state.json` is kept as `state.json.damaged-…`, a layer's directory whose record cannot
+//! be read as `layers/<chain>.damaged-…` when the layer comes again.
 
 mod flights;
 mod janitor;
+mod keep;
 mod open;
 mod reserve;
+mod survey;
 mod tables;
 
 use std::fs::{self, File};
@@ -23,12 +28,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use base::{Clock, SystemClock};
+use base::{Clock, SystemClock, Trouble};
 use oci::Digest;
 use parking_lot::Mutex;
 
 use crate::error::Kind;
-use crate::image::{FindError, ImageId};
+use crate::image::FindError;
 pub(crate) use flights::{Flight, Flights};
 use janitor::Janitor;
 pub(crate) use tables::Tables;
@@ -41,10 +46,12 @@ pub struct Store {
 
 pub(crate) struct Inner {
     pub(crate) root: PathBuf,
-    pub(crate) tables: Mutex<Tables>,
+    pub(crate) tables: Arc<Mutex<Tables>>,
     pub(crate) clock: Box<dyn Clock>,
     pub(crate) janitor: Janitor,
     pub(crate) flights: Flights,
+    /// What could not be taken up when the store was opened.
+    troubles: Mutex<Vec<Trouble>>,
     // Last, so that the lock is given back after everything else has ended.
     _lock: File,
 }
@@ -55,15 +62,6 @@ pub(crate) struct IngestDir {
     inner: Arc<Inner>,
     path: PathBuf,
     moved: bool,
-}
-
-/// Whether a change must be on disk before it is reported as done.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Durability {
-    /// On disk.
-    Synced,
-    /// Losing it costs work that can be done again, such as a build step.
-    Cached,
 }
 
 /// Why a store could not be opened.
@@ -78,17 +76,9 @@ pub enum OpenError {
         /// The state file.
         path: PathBuf,
         /// The version it has.
-        version: u32,
+        version: u64,
         /// The latest that is known.
         known: u32,
-    },
-    /// Its state cannot be understood.
-    #[error("read state {}", path.display())]
-    State {
-        /// The state file.
-        path: PathBuf,
-        /// What is wrong with it.
-        source: serde_json::Error,
     },
     /// A file or directory could not be used.
     #[error("open image store at {}", path.display())]
@@ -133,15 +123,27 @@ impl WriteError {
 
 impl Store {
     /// Opens the store at `root`, which is made if it is not there, and clears away what an
-    /// earlier process left unfinished.
+    /// earlier process left unfinished. What cannot be understood is left alone, and told by
+    /// [`Store::troubles`]; a state of a later version is refused before anything is changed.
     pub fn open(root: &Path) -> Result<Self, OpenError> {
         Ok(Self { inner: open::open(root, Box::new(SystemClock::new()))? })
+    }
+
+    /// What could not be taken up when the store was opened.
+    pub fn troubles(&self) -> Vec<Trouble> {
+        self.inner.troubles.lock().clone()
+    }
+
+    /// What could not be taken up if the store at `root` were opened now. Changes nothing, and minds
+    /// no process that has it open.
+    pub fn examine(root: &Path) -> Result<Vec<Trouble>, OpenError> {
+        Ok(survey::Survey::of(root)?.troubles)
     }
 }
 
 impl Inner {
     pub(crate) fn blob_path(&self, digest: &Digest) -> PathBuf {
-        self.root.join("blobs").join(digest.algorithm().as_str()).join(digest.hex())
+        survey::blob_path(&self.root, digest)
     }
 
     pub(crate) fn layer_dir(&self, chain_id: &Digest) -> PathBuf {
@@ -156,41 +158,42 @@ impl Inner {
         self.root.join("snapshots").join(id)
     }
 
-    /// Stores a document under its digest.
-    pub(crate) fn blob_write(&self, content: &[u8], durability: Durability) -> Result<Digest, WriteError> {
+    /// Stores a document under its digest: on disk when this returns, or, with `later`, after the
+    /// next flush of the file system.
+    pub(crate) fn blob_write(&self, content: &[u8], later: bool) -> Result<Digest, WriteError> {
         let digest = Digest::sha256_of(content);
         let path = self.blob_path(&digest);
-        if !path.exists() {
-            durability.write(&path, content).map_err(WriteError::io(&path))?;
-        } else if durability == Durability::Synced {
-            // It may have been written as cached only.
-            File::open(&path).and_then(|file| file.sync_all()).map_err(WriteError::io(&path))?;
-        }
+        // A power cut may have left it empty.
+        let is_there = fs::read(&path).is_ok_and(|found| found == content);
+        let written = match (is_there, later) {
+            (true, true) => Ok(()),
+            (true, false) => File::open(&path).and_then(|file| file.sync_all()),
+            (false, true) => base::fs::write_atomic_unsynced(&path, content, 0o600),
+            (false, false) => base::fs::write_atomic(&path, content, 0o600),
+        };
+        written.map_err(WriteError::io(&path))?;
         Ok(digest)
     }
 
     /// Writes images and names to disk.
-    pub(crate) fn persist(&self, tables: &Tables, durability: Durability) -> Result<(), WriteError> {
-        let path = self.root.join("state.json");
-        let bytes = serde_json::to_vec(&tables.to_state()).expect("a tree of strings always prints");
-        durability.write(&path, &bytes).map_err(WriteError::io(&path))
+    pub(crate) fn persist(&self, tables: &Tables) -> Result<(), WriteError> {
+        keep::persist(&self.root, tables)
     }
 
     /// As [`Self::persist`], for a change that gives space back and must be possible on a full disk.
     pub(crate) fn persist_removal(&self, tables: &Tables) -> Result<(), WriteError> {
-        let mut persisted = self.persist(tables, Durability::Synced);
+        let mut persisted = self.persist(tables);
         if persisted.as_ref().is_err_and(|error| error.kind() == Kind::NoSpace) {
             reserve::give_up(&self.root);
-            persisted = self.persist(tables, Durability::Synced);
+            persisted = self.persist(tables);
         }
         reserve::keep(&self.root);
         persisted
     }
 
-    /// Makes the configuration of `id` as durable as the state that names it.
-    pub(crate) fn blob_sync(&self, id: &ImageId) -> Result<(), WriteError> {
-        let path = self.blob_path(&id.0);
-        File::open(&path).and_then(|file| file.sync_all()).map_err(WriteError::io(&path))
+    /// What was told of `path` has been seen to.
+    pub(crate) fn settled(&self, path: &Path) {
+        self.troubles.lock().retain(|trouble| trouble.path != path);
     }
 
     /// Moves `path` out of the way and leaves its removal to the janitor.
@@ -218,15 +221,6 @@ impl Inner {
 impl std::fmt::Debug for Inner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Store").field("root", &self.root).finish_non_exhaustive()
-    }
-}
-
-impl Durability {
-    fn write(self, path: &Path, content: &[u8]) -> io::Result<()> {
-        match self {
-            Durability::Synced => base::fs::write_atomic(path, content, 0o600),
-            Durability::Cached => base::fs::write_atomic_unsynced(path, content, 0o600),
-        }
     }
 }
 

@@ -37,6 +37,8 @@ fn remove(test: &TestStore, name: &str, options: &RemoveOptions) -> Result<Vec<S
     let removed = test.store.image_remove(name, options).map_err(|error| match error {
         RemoveError::Conflict { source, .. } => match source {
             Conflict::Running(_) => "running".to_owned(),
+            Conflict::InWork(_) => "in work".to_owned(),
+            Conflict::Named(_) => "named".to_owned(),
             Conflict::Stopped(_) => "stopped".to_owned(),
             Conflict::ManyNames(_) => "many names".to_owned(),
             Conflict::Children(_) => "children".to_owned(),
@@ -109,9 +111,15 @@ fn what_is_in_use_or_built_upon_stays() {
     let base = import(&test, "a", "base");
     let app = child(&test, &base, "one", Some("app"));
     let running = RemoveOptions { running: HashSet::from([app.id.clone()]), ..RemoveOptions::default() };
-    assert_eq!(remove(&test, "app", &running), Err("running".to_owned()));
+    assert_eq!(remove(&test, "app", &running), Err("named".to_owned()));
+    assert_eq!(remove(&test, app.id.short(), &running), Err("running".to_owned()));
+    let forced = RemoveOptions { force: true, ..running };
+    assert_eq!(remove(&test, app.id.short(), &forced), Err("running".to_owned()));
+    assert_eq!(remove(&test, "app", &forced), words(&["untagged app:latest"]));
+    test.store.image_tag(app.id.short(), &reference("app")).expect("it is there");
     let stopped = RemoveOptions { stopped: HashSet::from([app.id.clone()]), ..RemoveOptions::default() };
-    assert_eq!(remove(&test, "app", &stopped), Err("stopped".to_owned()));
+    assert_eq!(remove(&test, "app", &stopped), Err("named".to_owned()));
+    assert_eq!(remove(&test, app.id.short(), &stopped), Err("stopped".to_owned()));
     assert_eq!(remove(&test, base.id.short(), &RemoveOptions::default()), Err("children".to_owned()));
     // By name, the base only loses it, and goes with the image that is built on it.
     assert_eq!(remove(&test, "base", &RemoveOptions::default()), words(&["untagged base:latest"]));
@@ -224,8 +232,9 @@ fn files_that_a_crash_left_are_cleared_away_when_the_store_opens() {
     import(&test, "a", "app");
     let root = test.root();
     std::fs::create_dir_all(root.join("ingest/left/fs")).expect("an unfinished layer");
-    std::fs::create_dir_all(root.join(format!("layers/{}/fs", "0".repeat(64))))
-        .expect("a layer without record");
+    let torn = root.join(format!("layers/{}", "0".repeat(64)));
+    std::fs::create_dir_all(torn.join("fs")).expect("a layer");
+    std::fs::write(torn.join("layer.json"), "").expect("whose record was not flushed");
     std::fs::write(root.join(format!("blobs/sha256/{}", "1".repeat(64))), "x")
         .expect("a document nobody knows");
     let link = root.join("l").join(&test.names("l")[0]);
@@ -235,6 +244,26 @@ fn files_that_a_crash_left_are_cleared_away_when_the_store_opens() {
     assert_eq!(test.names("layers").len(), 1);
     assert_eq!(test.names("blobs/sha256").len(), 1);
     assert!(link.join("content").exists());
+}
+
+#[test]
+fn what_running_work_needs_is_not_removed() {
+    let test = TestStore::new();
+    let base = import(&test, "base", "base");
+    let held = test.store.image_hold(&base.id).expect("hold");
+    let force = RemoveOptions { force: true, ..RemoveOptions::default() };
+    let id = base.id.to_string();
+    let error = test.store.image_remove(&id, &force).expect_err("a build needs it");
+    assert!(matches!(error, image::RemoveError::Conflict { source: Conflict::InWork(_), .. }), "{error}");
+    test.store.image_prune(false, &HashSet::new(), |_| true).expect("prune");
+    // By name and force the name goes, as with Docker, and the image stays.
+    let removed = test.store.image_remove("base", &force).expect("untag");
+    assert_eq!(removed, [Removal::Untagged(reference("base:latest"))]);
+    test.store.image_prune(true, &HashSet::new(), |_| true).expect("prune");
+    test.store.image_get(&id).expect("it is there");
+    drop(held);
+    test.store.image_remove(&id, &force).expect("now it goes");
+    assert!(test.store.image_get(&id).is_err());
 }
 
 #[test]

@@ -43,3 +43,9 @@ pub use files::{HostsFile, ResolvConf};
 pub use finding::{Finding, Severity};
 pub use network::{Network, NetworkId, NetworkKind, NetworkSpec, NetworkView, examine};
 pub use services::{ServiceEndpoint, ServicePort, ServiceTable};
+
+/// What could not be understood if the networks kept in the directory `state_dir` were opened now.
+/// Changes nothing.
+pub fn troubles(state_dir: &std::path::Path) -> Vec<base::Trouble> {
+    state::examine(state_dir)
+}

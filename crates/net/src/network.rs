@@ -99,6 +99,11 @@ impl Network {
         open::open(config).await
     }
 
+    /// What is kept on disk and could not be understood; it was left alone.
+    pub fn troubles(&self) -> Vec<base::Trouble> {
+        self.inner.disk.troubles()
+    }
+
     /// Stops answering names and watching the rules; traffic goes on.
     pub async fn close(&self) {
         self.inner.stop.cancel();

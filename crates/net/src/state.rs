@@ -5,13 +5,19 @@
 //! endpoints/<id>.json   one per endpoint, so that a start costs one small file
 //! services.json         the last service table, so that services work while the daemon is away
 //! ```
+//!
+//! What cannot be understood is left alone and told ([`StateDir::troubles`]): a network that a later
+//! version of this program wrote stays in the file, a damaged file is set aside. While there is such a
+//! thing nothing is removed from the kernel because nobody remembers it.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use serde::de::DeserializeOwned;
+use base::{RecordError, Trouble};
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use crate::{Endpoint, NetworkView, ServiceTable};
@@ -22,6 +28,15 @@ const VERSION: u32 = 1;
 #[derive(Clone, Debug)]
 pub(crate) struct StateDir {
     root: PathBuf,
+    left: Arc<Mutex<Left>>,
+}
+
+/// What was read and not understood.
+#[derive(Debug, Default)]
+struct Left {
+    /// Networks, written back as they were found.
+    networks: Vec<serde_json::Value>,
+    troubles: Vec<Trouble>,
 }
 
 /// Which file could not be read or written.
@@ -42,7 +57,8 @@ struct Versioned<T> {
 
 #[derive(Serialize, Deserialize)]
 struct Networks {
-    networks: Vec<NetworkView>,
+    /// Each a [`NetworkView`], if it is understood.
+    networks: Vec<serde_json::Value>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -60,12 +76,39 @@ impl StateDir {
     pub(crate) fn open(root: &Path) -> Result<Self, StateError> {
         let endpoints = root.join("endpoints");
         fs::create_dir_all(&endpoints).map_err(|source| StateError { path: endpoints, source })?;
-        Ok(Self { root: root.to_owned() })
+        Ok(Self { root: root.to_owned(), left: Arc::default() })
     }
 
-    /// The networks; none if they were never written.
+    /// What could not be understood of what was read.
+    pub(crate) fn troubles(&self) -> Vec<Trouble> {
+        self.left.lock().troubles.clone()
+    }
+
+    /// The networks; none if they were never written. Refuses a file of a later version and one that
+    /// the disk does not give: going on without it would write over it.
     pub(crate) fn networks(&self) -> Result<Vec<NetworkView>, StateError> {
-        Ok(read::<Networks>(&self.networks_path())?.map_or_else(Vec::new, |file| file.networks))
+        let path = self.networks_path();
+        let mut left = self.left.lock();
+        let entries = match base::record::read::<Networks>(&path, VERSION) {
+            Ok(file) => file.networks,
+            Err(RecordError::Missing) => Vec::new(),
+            Err(RecordError::Io(source)) => return Err(StateError { path, source }),
+            Err(error @ RecordError::Newer { .. }) => {
+                let message = base::error::chain(&error).to_string();
+                return Err(StateError { path, source: io::Error::new(io::ErrorKind::InvalidData, message) });
+            }
+            Err(error @ RecordError::Damaged(_)) => {
+                let random = base::Random::next_u64(&base::SystemRandom);
+                let aside = path.with_file_name(format!("{DAMAGED}{random:016x}"));
+                fs::rename(&path, &aside).map_err(|source| StateError { path: path.clone(), source })?;
+                left.troubles.push(Trouble::new("the list of networks", &aside, &error));
+                Vec::new()
+            }
+        };
+        left.troubles.extend(damaged_lists(&self.root));
+        let (known, unknown) = understand(entries, &path, &mut left.troubles);
+        left.networks = unknown;
+        Ok(known)
     }
 
     /// Writes the networks, on disk when this returns. Nothing is written where nothing changed: a
@@ -75,33 +118,27 @@ impl StateDir {
         networks: impl Iterator<Item = &'a NetworkView>,
     ) -> Result<(), StateError> {
         let path = self.networks_path();
-        let bytes = encode(Networks { networks: networks.cloned().collect() });
+        let known = networks.map(|network| serde_json::to_value(network).expect("it has no odd keys"));
+        let networks = known.chain(self.left.lock().networks.iter().cloned()).collect();
+        let bytes = encode(Networks { networks });
         if fs::read(&path).is_ok_and(|written| written == bytes) {
             return Ok(());
         }
         base::fs::write_atomic(&path, &bytes, 0o600).map_err(|source| StateError { path, source })
     }
 
-    /// The endpoints; a file that makes no sense (the machine went down while it was written) is
-    /// removed, since its endpoint went down with the machine.
-    pub(crate) fn endpoints(&self) -> Result<Vec<Endpoint>, StateError> {
+    /// The endpoints. An empty file is one that was written when the machine lost power, and its
+    /// endpoint went with the machine; another that makes no sense is left alone.
+    pub(crate) fn endpoints(&self) -> Vec<Endpoint> {
         let directory = self.root.join("endpoints");
-        let failed = |source| StateError { path: directory.clone(), source };
-        let mut endpoints = BTreeMap::new();
-        for entry in fs::read_dir(&directory).map_err(failed)? {
-            let path = entry.map_err(failed)?.path();
-            match read::<EndpointFile>(&path) {
-                Ok(Some(file)) => {
-                    endpoints.insert(file.endpoint.id.clone(), file.endpoint);
-                }
-                Ok(None) => {}
-                Err(error) => {
-                    tracing::warn!(path = %path.display(), error = %error.source, "unreadable endpoint forgotten");
-                    fs::remove_file(&path).map_err(|source| StateError { path, source })?;
-                }
+        let (endpoints, torn, troubles) = read_endpoints(&directory);
+        self.left.lock().troubles.extend(troubles);
+        for path in torn {
+            if let Err(error) = fs::remove_file(&path) {
+                tracing::warn!(path = %path.display(), %error, "an empty endpoint cannot be removed");
             }
         }
-        Ok(endpoints.into_values().collect())
+        endpoints
     }
 
     /// Writes an endpoint; not flushed, since it does not outlive the machine.
@@ -118,8 +155,8 @@ impl StateDir {
 
     /// The last service table; empty if there is none that can be read.
     pub(crate) fn services(&self) -> ServiceTable {
-        let file = read::<Services>(&self.root.join("services.json"));
-        file.ok().flatten().map_or_else(ServiceTable::default, |file| file.services)
+        let file = base::record::read::<Services>(&self.root.join("services.json"), VERSION);
+        file.map_or_else(|_| ServiceTable::default(), |file| file.services)
     }
 
     /// Writes the service table; not flushed, since whoever made it makes it again.
@@ -146,24 +183,79 @@ impl StateDir {
     }
 }
 
+/// How a list of networks is called that was damaged.
+const DAMAGED: &str = "networks.json.damaged-";
+
+/// What could not be understood if the networks kept in `root` were opened now. Changes nothing.
+pub(crate) fn examine(root: &Path) -> Vec<Trouble> {
+    let path = root.join("networks.json");
+    let mut troubles = damaged_lists(root);
+    match base::record::read::<Networks>(&path, VERSION) {
+        Ok(file) => drop(understand(file.networks, &path, &mut troubles)),
+        Err(RecordError::Missing) => {}
+        Err(error) => troubles.push(Trouble::new("the list of networks", &path, &error)),
+    }
+    troubles.extend(read_endpoints(&root.join("endpoints")).2);
+    troubles
+}
+
+/// Earlier lists that were damaged and set aside.
+fn damaged_lists(root: &Path) -> Vec<Trouble> {
+    let is_one = |path: &PathBuf| {
+        path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(DAMAGED.as_bytes()))
+    };
+    let paths = base::fs::entries(root).unwrap_or_default().into_iter().filter(is_one);
+    let told = |path: PathBuf| {
+        let problem = "it was damaged and networks may be in it; remove it when they are not missed";
+        Trouble::saying("an earlier list of networks", &path, problem)
+    };
+    paths.map(told).collect()
+}
+
+/// Parts networks that are understood from others.
+fn understand(
+    entries: Vec<serde_json::Value>,
+    path: &Path,
+    troubles: &mut Vec<Trouble>,
+) -> (Vec<NetworkView>, Vec<serde_json::Value>) {
+    let (mut known, mut unknown) = (Vec::new(), Vec::new());
+    for entry in entries {
+        match serde_json::from_value::<NetworkView>(entry.clone()) {
+            Ok(network) => known.push(network),
+            Err(error) => {
+                let name = entry.get("name").and_then(serde_json::Value::as_str).unwrap_or("without a name");
+                troubles.push(Trouble::new(format!("network {name}"), path, &error));
+                unknown.push(entry);
+            }
+        }
+    }
+    (known, unknown)
+}
+
+/// The endpoints in a directory, the empty files among them, and what makes no sense.
+fn read_endpoints(directory: &Path) -> (Vec<Endpoint>, Vec<PathBuf>, Vec<Trouble>) {
+    let (mut endpoints, mut torn, mut troubles) = (BTreeMap::new(), Vec::new(), Vec::new());
+    let paths = base::fs::entries(directory).unwrap_or_else(|error| {
+        troubles.push(Trouble::new("every endpoint", directory, &error));
+        Vec::new()
+    });
+    for path in paths {
+        let is_empty = path.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.len() == 0);
+        match base::record::read::<EndpointFile>(&path, VERSION) {
+            Ok(file) => {
+                endpoints.insert(file.endpoint.id.clone(), file.endpoint);
+            }
+            Err(RecordError::Missing) => {}
+            Err(_) if is_empty => torn.push(path),
+            Err(error) => troubles.push(Trouble::new("an endpoint of a network", &path, &error)),
+        }
+    }
+    (endpoints.into_values().collect(), torn, troubles)
+}
+
 fn encode<T: Serialize>(content: T) -> Vec<u8> {
     serde_json::to_vec(&Versioned { version: VERSION, content })
         .expect("these types have no map with odd keys")
-}
-
-fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, StateError> {
-    let failed = |source| StateError { path: path.to_owned(), source };
-    let bytes = match fs::read(path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(failed(error)),
-    };
-    let file: Versioned<T> = serde_json::from_slice(&bytes).map_err(|error| failed(error.into()))?;
-    if file.version != VERSION {
-        let message = format!("version {} is not known, only {VERSION}", file.version);
-        return Err(failed(io::Error::new(io::ErrorKind::InvalidData, message)));
-    }
-    Ok(Some(file.content))
 }
 
 fn remove(path: PathBuf) -> Result<(), StateError> {
@@ -178,14 +270,46 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_torn_endpoint_file_is_forgotten_and_an_unknown_version_is_refused() {
+    fn a_torn_endpoint_is_forgotten_and_another_that_makes_no_sense_is_left_alone() {
         let root = tempfile::tempdir().expect("temporary directory");
         let state = StateDir::open(root.path()).expect("open");
-        fs::write(root.path().join("endpoints/torn.json"), b"{\"vers").expect("write");
-        assert!(state.endpoints().expect("endpoints").is_empty());
-        assert!(!root.path().join("endpoints/torn.json").exists());
+        let endpoint = |name: &str| root.path().join("endpoints").join(name);
+        fs::write(endpoint("torn.json"), b"").expect("write");
+        fs::write(endpoint("later.json"), b"{\"version\":99,\"endpoint\":1}").expect("write");
+        fs::write(endpoint("cut.json"), b"{\"vers").expect("write");
+        assert!(state.endpoints().is_empty());
+        assert!(!endpoint("torn.json").exists());
+        assert!(endpoint("later.json").exists() && endpoint("cut.json").exists());
+        let told: Vec<PathBuf> = state.troubles().into_iter().map(|trouble| trouble.path).collect();
+        assert_eq!(told, [endpoint("cut.json"), endpoint("later.json")]);
+        assert_eq!(examine(root.path()).len(), 2);
+    }
+
+    #[test]
+    fn a_list_of_a_later_version_is_refused_and_a_damaged_one_set_aside() {
+        let root = tempfile::tempdir().expect("temporary directory");
+        let path = root.path().join("networks.json");
+        let state = StateDir::open(root.path()).expect("open");
         assert!(state.networks().expect("none yet").is_empty());
-        fs::write(root.path().join("networks.json"), b"{\"version\":9,\"networks\":[]}").expect("write");
-        assert!(state.networks().expect_err("unknown version").source.to_string().contains("version 9"));
+        fs::write(&path, b"{\"version\":9,\"networks\":[]}").expect("write");
+        assert!(state.networks().expect_err("a later version").source.to_string().contains("version 9"));
+        assert!(path.exists());
+        fs::write(&path, b"").expect("write");
+        assert!(state.networks().expect("the daemon starts all the same").is_empty());
+        assert!(!path.exists());
+        assert_eq!(state.troubles().len(), 2, "{:?}", state.troubles());
+        assert_eq!(examine(root.path()).len(), 1);
+    }
+
+    #[test]
+    fn a_network_that_is_not_understood_stays_in_the_list() {
+        let root = tempfile::tempdir().expect("temporary directory");
+        let path = root.path().join("networks.json");
+        let state = StateDir::open(root.path()).expect("open");
+        fs::write(&path, br#"{"version":1,"networks":[{"name":"odd","kind":"Moebius"}]}"#).expect("write");
+        assert!(state.networks().expect("read").is_empty());
+        assert!(state.troubles()[0].subject.contains("odd"));
+        state.networks_write(std::iter::empty()).expect("write");
+        assert!(fs::read_to_string(&path).expect("read back").contains("Moebius"));
     }
 }

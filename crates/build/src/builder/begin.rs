@@ -84,6 +84,12 @@ impl Builder {
 
     /// An image of this machine, or pulled.
     async fn base_image(&self, name: &str, platform: &Platform) -> Result<Image, BuildError> {
+        let image = self.find_base_image(name, platform).await?;
+        self.held.lock().push(self.store.image_hold(&image.id)?);
+        Ok(image)
+    }
+
+    async fn find_base_image(&self, name: &str, platform: &Platform) -> Result<Image, BuildError> {
         let local = self.store.image_get(name);
         let fits =
             |image: &Image| image.config.platform().fitness(platform).is_some() || image.config.os.is_empty();

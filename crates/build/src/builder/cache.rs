@@ -17,6 +17,7 @@ impl Builder {
         };
         match found {
             Some(id) => {
+                self.held.lock().push(self.store.image_hold(&id)?);
                 stage.image = Some(id);
                 self.text(" ---> Using cache\n".to_owned()).await;
                 Ok(true)
@@ -103,7 +104,9 @@ impl Builder {
                 platform: stage.image.is_none().then(|| stage.platform.clone()),
                 ..NewImage::on(stage.image.clone(), stage.config.clone(), created, created_by)
             };
-            return Ok(Some(self.store.image_create(new)?.id));
+            let (made, held) = self.store.image_create_step(new)?;
+            self.held.lock().push(held);
+            return Ok(Some(made.id));
         }
         Ok(None)
     }

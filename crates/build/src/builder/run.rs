@@ -53,6 +53,9 @@ impl Builder {
         let code = self.run_container(&id).await?;
         if code != 0 {
             container.done = !self.options.force_remove;
+            if container.done {
+                self.engine.container_keep(&id).await?;
+            }
             let shown = shown(form, &command);
             let message = format!("The command '{shown}' returned a non-zero code: {code}");
             return Err(engine::Error::new(Kind::Invalid, message).with_exit_code(code).into());
@@ -62,6 +65,8 @@ impl Builder {
         if self.options.remove {
             self.engine.container_remove(&id, RemoveOptions { force: true, volumes: true }).await?;
             self.text(format!(" ---> Removed intermediate container {}\n", id.short())).await;
+        } else {
+            self.engine.container_keep(&id).await?;
         }
         self.commit(stage, &created_by, layer)?;
         self.arrow(stage).await;
@@ -85,6 +90,7 @@ impl Builder {
             attach: AttachFlags { stdin: false, stdout: true, stderr: true },
             resources: self.options.resources.clone(),
             shm_size: self.options.shm_size,
+            transient: true,
             healthcheck: Some(Healthcheck { test: HealthTest::Disabled, ..Healthcheck::default() }),
             log: Some(LogOptions { driver: "none".to_owned(), ..LogOptions::default() }),
             ..ContainerSpec::default()

@@ -12,7 +12,7 @@ use crate::error::{Error, Kind, Result};
 use crate::id::ContainerId;
 use crate::network::EndpointSpec;
 use crate::registry::{ContainerCell, SandboxCell};
-use crate::state::{self, ContainerRecord, Layers};
+use crate::state::{self, ContainerRecord, Layers, Making};
 use crate::threads::{blocking, foreign};
 
 /// A container that was made.
@@ -39,6 +39,7 @@ impl Engine {
         let inner = &self.inner;
         check_spec(&spec)?;
         let image = self.image_present(&spec.image)?;
+        let _held = inner.images.image_hold(&image.id).map_err(|_| no_such_image(&spec.image))?;
         let id = ContainerId::random(inner.random.as_ref());
         let created = inner.clock.now();
         let sandbox = match &spec.sandbox {
@@ -52,15 +53,12 @@ impl Engine {
         inner.registry.check_name(&name)?;
         let host = self.host_name(&spec, &sandbox, &id)?;
         let (resolved, warnings) = resolve::resolve(&spec, &image, host, &inner.config.log)?;
-        let half_made = HalfMade { engine: self, id: &id, volumes: Vec::new(), done: false };
-        let record = self.furnish(half_made, &id, name, created, &sandbox, spec, resolved, &image)?;
+        let mut half_made = HalfMade { engine: self, id: id.clone(), volumes: Vec::new(), done: false };
+        let record = self.furnish(&mut half_made, &id, name, created, &sandbox, spec, resolved, &image)?;
         let cell = Arc::new(ContainerCell::new(record, sandbox));
-        if let Err(taken) = inner.registry.add(Arc::clone(&cell)) {
-            // Somebody was quicker with the name.
-            HalfMade { engine: self, id: &id, volumes: cell.record().anonymous_volumes.clone(), done: false }
-                .clear();
-            return Err(taken);
-        }
+        // Somebody may have been quicker with the name.
+        inner.registry.add(Arc::clone(&cell))?;
+        half_made.done = true;
         self.emit(&cell, "create", &[]);
         Ok(Created { id, warnings })
     }
@@ -69,7 +67,7 @@ impl Engine {
     #[expect(clippy::too_many_arguments, reason = "one caller, which has just worked each of them out")]
     fn furnish(
         &self,
-        mut half_made: HalfMade<'_>,
+        half_made: &mut HalfMade<'_>,
         id: &ContainerId,
         name: String,
         created: base::Timestamp,
@@ -78,18 +76,17 @@ impl Engine {
         resolved: super::ResolvedSpec,
         image: &image::Image,
     ) -> Result<ContainerRecord> {
-        let directory = self.inner.layout.container(id);
-        state::make_directory(&directory, 0o710)?;
+        let making = Making::begin(&self.inner.layout.container(id), 0o710)?;
         let snapshot = self.inner.images.snapshot_create(id.as_str(), Some(&image.id)).map_err(|source| {
             Error::new(crate::image::kind(source.kind()), "make the container's root file system")
                 .with_source(source)
         })?;
-        let mut volumes = Volumes::new(self, &snapshot.lower);
+        let mut volumes = Volumes::new(self, id, &snapshot.lower);
         let mounts = volumes.resolve(&spec, &resolved);
         half_made.volumes.clone_from(&volumes.made);
         let mounts = mounts?;
         let record = ContainerRecord {
-            version: state::VERSION,
+            version: state::CONTAINER_VERSION,
             id: id.clone(),
             name,
             created,
@@ -104,18 +101,16 @@ impl Engine {
             layers: Layers { lower: snapshot.lower, upper: snapshot.upper, work: snapshot.work },
             boot: String::new(),
         };
-        // A created container is acknowledged: it must outlive a crash of the machine.
-        state::save_durably(&directory.join(state::STATE_FILE), &record)?;
-        half_made.done = true;
+        // A created container is acknowledged: it must outlive a crash of the machine. Its snapshot's
+        // own record is not flushed, since this one says all that is in it.
+        making.place(state::STATE_FILE, &record)?;
         Ok(record)
     }
 
     /// The image that `reference` names.
     pub(crate) fn image_present(&self, reference: &str) -> Result<image::Image> {
         self.inner.images.image_get(reference).map_err(|source| match crate::image::kind(source.kind()) {
-            Kind::NotFound => {
-                Error::not_found(format!("No such image: {}", crate::image::with_tag(reference)))
-            }
+            Kind::NotFound => no_such_image(reference),
             kind => Error::new(kind, format!("look up the image `{reference}`")).with_source(source),
         })
     }
@@ -139,18 +134,16 @@ impl Engine {
     }
 }
 
+fn no_such_image(reference: &str) -> Error {
+    Error::not_found(format!("No such image: {}", crate::image::with_tag(reference)))
+}
+
 /// What must be taken away again unless the making is completed.
 struct HalfMade<'a> {
     engine: &'a Engine,
-    id: &'a ContainerId,
+    id: ContainerId,
     volumes: Vec<String>,
     done: bool,
-}
-
-impl HalfMade<'_> {
-    fn clear(self) {
-        drop(self);
-    }
 }
 
 impl Drop for HalfMade<'_> {
@@ -160,8 +153,9 @@ impl Drop for HalfMade<'_> {
         }
         let inner = &self.engine.inner;
         // The error that led here is what the user must see; leftovers are cleared at the next opening.
-        let _ = std::fs::remove_dir_all(inner.layout.container(self.id));
+        let _ = std::fs::remove_dir_all(inner.layout.container(&self.id));
         let _ = inner.images.snapshot_remove(self.id.as_str());
+        inner.volumes.forget_user(&self.id);
         for name in &self.volumes {
             let _ = self.engine.volume_delete(name);
         }

@@ -85,7 +85,7 @@ impl Engine {
             let changed = (next.status != health.status).then_some(next.status);
             let record = cell.change(|record| record.health = Some(next));
             if let Some(status) = changed {
-                if let Err(error) = self.save(&record) {
+                if let Err(error) = self.save_life(&record) {
                     tracing::warn!(container = %cell.id, error = %base::error::chain(&error), "write down a container's health");
                 }
                 self.emit(cell, format!("health_status: {}", status.as_str()), &[]);

@@ -50,6 +50,13 @@ pub(crate) struct Life {
     pub(crate) halted: bool,
 }
 
+impl Life {
+    /// Nothing is known but that it was started.
+    pub(crate) fn unknown(created: Timestamp) -> Self {
+        Self { status: Status::Running, started_at: Some(created), ..Self::default() }
+    }
+}
+
 /// What its creator wants to happen.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Wishes {

@@ -7,6 +7,7 @@ use super::spec::{ContainerSpec, Mount, MountSource};
 use super::view::{MountKind, MountPoint, ResolvedSpec};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
+use crate::id::ContainerId;
 use crate::rootfs::RootFs;
 use crate::spec::PreparedMount;
 use crate::state::ContainerRecord;
@@ -15,6 +16,8 @@ use crate::volume::VolumeSpec;
 /// Finds and makes the volumes of a container that is being created.
 pub(super) struct Volumes<'a> {
     engine: &'a Engine,
+    /// The container: from the moment a volume is found it counts as one that has it.
+    container: &'a ContainerId,
     /// The image's layers, topmost first.
     lower: &'a [PathBuf],
     /// Names of the anonymous volumes that were made.
@@ -22,8 +25,8 @@ pub(super) struct Volumes<'a> {
 }
 
 impl<'a> Volumes<'a> {
-    pub(super) fn new(engine: &'a Engine, lower: &'a [PathBuf]) -> Self {
-        Self { engine, lower, made: Vec::new() }
+    pub(super) fn new(engine: &'a Engine, container: &'a ContainerId, lower: &'a [PathBuf]) -> Self {
+        Self { engine, container, lower, made: Vec::new() }
     }
 
     /// The mount points: those asked for, in order, then the volumes that only the image declares.
@@ -73,12 +76,13 @@ impl<'a> Volumes<'a> {
             }
             MountSource::Tmpfs { .. } => Ok(MountPoint { kind: MountKind::Tmpfs, ..point }),
             MountSource::Volume { name, no_copy, subpath, driver, labels, options } => {
-                let volume = self.engine.volume_make(VolumeSpec {
+                let spec = VolumeSpec {
                     name: name.clone(),
                     driver: driver.clone().unwrap_or_default(),
                     labels: labels.clone(),
                     options: options.clone(),
-                })?;
+                };
+                let volume = self.engine.volume_make(spec, Some(self.container))?;
                 if name.is_none() {
                     self.made.push(volume.name.clone());
                 }

@@ -1,6 +1,6 @@
 //! Removing a container.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::life::{self, Input, Wishes};
@@ -9,7 +9,7 @@ use crate::engine::{Engine, blocking};
 use crate::error::{Context, Error, Kind, Result};
 use crate::id::{ContainerId, SandboxId};
 use crate::registry::{ContainerCell, no_such_container};
-use crate::state::{self, ContainerRecord};
+use crate::state::ContainerRecord;
 
 /// How a container is removed.
 #[derive(Clone, Copy, Debug, Default)]
@@ -78,31 +78,42 @@ impl Engine {
 
     fn remove_files(&self, id: &ContainerId, record: &ContainerRecord, volumes: bool) -> Result<()> {
         let inner = &self.inner;
-        // First: without its state file it is rubbish, which the next opening clears away.
-        let state = inner.layout.container(id).join(state::STATE_FILE);
-        match std::fs::remove_file(&state) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(error).context(|| format!("remove `{}`", state.display()));
-            }
-            _ => {}
-        }
+        // First: the container goes with its record, and what else there is of it is then nobody's, which
+        // the next opening clears away.
+        let directory = inner.layout.container(id);
+        let thrown = self.set_aside(&directory, &inner.layout.trash())?;
         match inner.images.snapshot_remove(id.as_str()) {
             Ok(()) | Err(image::SnapshotError::NotFound(_)) => {}
             Err(source) => {
+                if let Some(place) = &thrown
+                    && let Err(error) = std::fs::rename(place, &directory)
+                {
+                    tracing::warn!(container = %id, %error, "put a container's record back");
+                }
                 return Err(
                     Error::internal(format!("unable to remove filesystem for {id}")).with_source(source)
                 );
             }
         }
-        self.discard(&inner.layout.container(id), &inner.layout.trash())?;
+        if let Some(place) = thrown {
+            self.sweep(place);
+        }
         self.discard(&inner.layout.bundle(id), &inner.layout.run_trash())?;
         let sandbox = SandboxId::of_container(id);
         self.drop_shared_memory(&sandbox);
         self.discard(&inner.layout.sandbox_run(&sandbox), &inner.layout.run_trash())?;
+        inner.volumes.forget_user(id);
         if volumes {
             for name in &record.anonymous_volumes {
-                if let Err(error) = self.volume_delete(name) {
-                    tracing::warn!(volume = name, error = %base::error::chain(&error), "remove an anonymous volume");
+                match self.volume_delete(name) {
+                    // Another container has it too (`--volumes-from`), and removes it when it goes.
+                    Err(error) if error.kind() == Kind::Conflict => {
+                        tracing::debug!(volume = name, "an anonymous volume is kept for another container");
+                    }
+                    Err(error) if error.kind() != Kind::NotFound => {
+                        tracing::warn!(volume = name, error = %base::error::chain(&error), "remove an anonymous volume");
+                    }
+                    _ => {}
                 }
             }
         }
@@ -111,13 +122,25 @@ impl Engine {
 
     /// Moves a directory out of the way and removes it when there is time.
     pub(crate) fn discard(&self, path: &Path, trash: &Path) -> Result<()> {
+        if let Some(place) = self.set_aside(path, trash)? {
+            self.sweep(place);
+        }
+        Ok(())
+    }
+
+    /// Moves a directory out of the way; gives where it is, if there was one.
+    fn set_aside(&self, path: &Path, trash: &Path) -> Result<Option<PathBuf>> {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let place = trash.join(format!("{name}.{:016x}", self.inner.random.next_u64()));
         match std::fs::rename(path, &place) {
-            Ok(()) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(error).context(|| format!("remove `{}`", path.display())),
+            Ok(()) => Ok(Some(place)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).context(|| format!("remove `{}`", path.display())),
         }
+    }
+
+    /// Removes what was set aside, when there is time.
+    fn sweep(&self, thrown: PathBuf) {
         let (places, closing) = (Arc::clone(&self.inner.removals), self.inner.closing.clone());
         self.inner.tasks.spawn(async move {
             let _place = tokio::select! {
@@ -125,11 +148,10 @@ impl Engine {
                 // The next opening clears it away.
                 () = closing.cancelled() => return,
             };
-            if let Err(error) = blocking(move || remove_directory(&place)).await {
+            if let Err(error) = blocking(move || remove_directory(&thrown)).await {
                 tracing::warn!(error = %base::error::chain(&error), "remove what was thrown away");
             }
         });
-        Ok(())
     }
 }
 

@@ -12,7 +12,7 @@ impl Engine {
         let name = names::check(name)?;
         let _operation = cell.operation.lock().await;
         let old = self.inner.registry.rename(id, name)?;
-        if let Err(error) = self.save(&cell.record()) {
+        if let Err(error) = self.save(cell.record()).await {
             // What is not written down did not happen.
             self.inner.registry.rename(id, &old)?;
             return Err(error);

@@ -1,5 +1,6 @@
 //! Stopping and starting a container in one go.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::stop;
@@ -19,11 +20,10 @@ impl Engine {
         let (signal, grace) = stop::how(&cell, signal, grace)?;
         let engine = self.clone();
         self.detached(async move {
-            // What removes itself when it ends must not do so now.
-            let auto_remove = cell.record().spec.auto_remove;
-            cell.change(|record| record.spec.auto_remove = false);
+            // What removes itself when it ends must not do so now. Nothing of this is written down.
+            cell.restarts.store(true, Ordering::Relaxed);
             let halted = engine.halt(&cell, signal, grace).await;
-            cell.change(|record| record.spec.auto_remove = auto_remove);
+            cell.restarts.store(false, Ordering::Relaxed);
             match halted {
                 Ok(()) => engine.emit(&cell, "stop", &[]),
                 Err(error) if error.kind() == Kind::NotModified => {}

@@ -91,6 +91,9 @@ pub struct ContainerSpec {
     pub sysctls: BTreeMap<String, String>,
     /// Removes the container when it ends.
     pub auto_remove: bool,
+    /// It belongs to work of the process that makes it, a step of a build: an engine that is opened
+    /// and finds it removes it. [`crate::Engine::container_keep`] takes this back.
+    pub transient: bool,
     /// Size of `/dev/shm` in bytes; `None` is 64 MiB.
     pub shm_size: Option<u64>,
     /// The cgroup below which the container's is made; `None` is the sandbox's or the engine's own.

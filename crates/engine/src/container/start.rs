@@ -73,7 +73,10 @@ impl Engine {
                     record.health = None;
                 });
                 let input = Input::Started { pid, at: self.inner.clock.now(), by_policy };
-                self.step(cell, &input)
+                match self.step(cell, &input) {
+                    Ok(effects) if !by_policy => self.flush_life(cell).await.map(|()| effects),
+                    stepped => stepped,
+                }
             }
             Err(error) => Err(error),
         };

@@ -50,7 +50,7 @@ impl Engine {
                 record.spec.restart = restart;
             }
         });
-        self.save(&record)?;
+        self.save(record).await?;
         self.emit(&cell, "update", &[]);
         Ok(Vec::new())
     }

@@ -1,6 +1,7 @@
 //! The shell around [`crate::container::life`]: stepping a container and performing what follows.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use runtime::shim::protocol;
@@ -34,12 +35,14 @@ impl Engine {
     fn step_and_save(&self, cell: &Arc<ContainerCell>, input: &Input) -> (Result<()>, Vec<Effect>) {
         let mut effects = Vec::new();
         let record = cell.change(|record| {
-            let wishes = Wishes { restart: record.spec.restart, auto_remove: record.spec.auto_remove };
+            // One that is being restarted does not remove itself in between.
+            let auto_remove = record.spec.auto_remove && !cell.restarts.load(Ordering::Relaxed);
+            let wishes = Wishes { restart: record.spec.restart, auto_remove };
             let (next, follows) = life::step(&record.life, input, wishes);
             record.life = next;
             effects = follows;
         });
-        (self.save(&record), effects)
+        (self.save_life(&record), effects)
     }
 
     /// Performs what a step asked for.

@@ -1,35 +1,30 @@
 //! Opening an engine on what an earlier one left: its containers may have gone on without it.
 
+mod clear;
+mod records;
+
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use runtime::shim::protocol::Sandbox;
 use runtime::spec::Status as ShimStatus;
 
+use crate::container::Status;
 use crate::container::life::Input;
-use crate::container::{Status, remove_directory};
 use crate::engine::Engine;
 use crate::error::{Context, Result};
 use crate::id::{ContainerId, SandboxId};
 use crate::registry::{ContainerCell, SandboxCell};
 use crate::sandbox::launch::remember;
 use crate::shim::Shim;
-use crate::state::{self, ContainerRecord, SandboxRecord};
 
 impl Engine {
-    /// Finds everything again. A sandbox or container that cannot be read hides no other.
+    /// Finds everything again. What cannot be taken up hides nothing else, and is left alone.
     pub(super) async fn reopen(&self) -> Result<()> {
-        self.clear_half_made()?;
-        for (_, record) in read_all::<SandboxRecord>(&self.inner.layout.sandboxes())? {
-            let cell = SandboxCell::made_as_such(record.id.clone(), record.created, record.spec);
-            self.inner.registry.sandbox_add(cell);
-        }
-        for (path, record) in read_all::<ContainerRecord>(&self.inner.layout.containers())? {
-            if let Err(error) = self.readmit(record) {
-                tracing::error!(path = %path.display(), error = %base::error::chain(&error), "a container is left out");
-            }
-        }
+        self.finish_making();
+        self.empty_trash();
+        self.read_sandboxes();
+        self.read_containers();
         let shims = self.find_shims().await?;
         self.clear_strangers(&shims).await;
         for cell in self.inner.registry.sandboxes() {
@@ -38,6 +33,7 @@ impl Engine {
                 None => self.clear_endpoints(&cell.id).await,
             }
         }
+        self.readmit_snapshots();
         for cell in self.inner.registry.all() {
             let found = shims.get(&cell.sandbox.id);
             if cell.sandbox.spec.is_none()
@@ -46,18 +42,12 @@ impl Engine {
                 self.readmit_shim(&cell.sandbox, found).await;
             }
             self.catch_up(&cell, found.map(|(_, state)| state)).await;
+            if cell.record().spec.transient {
+                self.end_transient(cell);
+            }
         }
-        self.clear_snapshots();
-        self.clear_run()
-    }
-
-    /// Adds a container that an earlier engine made.
-    fn readmit(&self, record: ContainerRecord) -> Result<()> {
-        let sandbox = match &record.spec.sandbox {
-            Some(sandbox) => self.inner.registry.sandbox(sandbox)?,
-            None => SandboxCell::of_container(&record.id, record.created),
-        };
-        self.inner.registry.add(Arc::new(ContainerCell::new(record, sandbox)))
+        self.clear_run();
+        Ok(())
     }
 
     /// The shims that answer, and what they hold. The sockets of those that do not are removed.
@@ -85,25 +75,6 @@ impl Engine {
             }
         }
         Ok(found)
-    }
-
-    /// Shims that belong to nothing: a container was being made or removed when the engine was killed.
-    async fn clear_strangers(&self, shims: &BTreeMap<SandboxId, (Arc<Shim>, Sandbox)>) {
-        let mut known: std::collections::BTreeSet<SandboxId> =
-            self.inner.registry.all().iter().map(|cell| cell.sandbox.id.clone()).collect();
-        known.extend(self.inner.registry.sandboxes().iter().map(|cell| cell.id.clone()));
-        for (id, (shim, _)) in shims.iter().filter(|(id, _)| !known.contains(*id)) {
-            tracing::info!(sandbox = %id, "end a shim that belongs to no container");
-            if let Err(error) = shim.shut_down().await {
-                tracing::warn!(sandbox = %id, error = %base::error::chain(&error), "end a shim");
-            }
-        }
-        for endpoint in self.inner.network.endpoint_list() {
-            let is_known = SandboxId::parse(&endpoint.owner).is_ok_and(|id| known.contains(&id));
-            if !is_known && let Err(error) = self.inner.network.endpoint_detach_all(&endpoint.owner).await {
-                tracing::warn!(owner = endpoint.owner, error = %base::error::chain(&error), "give a network address back");
-            }
-        }
     }
 
     /// Attaches to a shim that went on without the engine.
@@ -158,10 +129,14 @@ impl Engine {
                     (Some(exit), _) => self.on_exit(cell, exit, None).await,
                     (None, status) => {
                         let frozen = status == ShimStatus::Paused;
-                        cell.change(|record| {
+                        let record = cell.change(|record| {
                             record.life.status = if frozen { Status::Paused } else { Status::Running };
                             record.life.pid = Some(held.pid);
                         });
+                        // What was written down of it may have been lost.
+                        if let Err(error) = self.save_life(&record) {
+                            tracing::warn!(container = %cell.id, error = %base::error::chain(&error), "write down that a container runs");
+                        }
                         cell.tell(|_| {});
                         self.watch_health(cell);
                     }
@@ -192,76 +167,4 @@ impl Engine {
             tracing::warn!(sandbox = %id, error = %base::error::chain(&error), "give a network address back");
         }
     }
-
-    /// Directories without a state file are of containers and sandboxes that were being made or removed.
-    fn clear_half_made(&self) -> Result<()> {
-        for trash in [self.inner.layout.trash(), self.inner.layout.run_trash()] {
-            for path in entries(&trash)? {
-                remove_directory(&path)?;
-            }
-        }
-        for directory in [self.inner.layout.containers(), self.inner.layout.sandboxes()] {
-            for path in entries(&directory)? {
-                if !path.join(state::STATE_FILE).exists() {
-                    tracing::info!(path = %path.display(), "clear away what was half made");
-                    remove_directory(&path)?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// What is below the run directory of containers and sandboxes that are gone.
-    fn clear_run(&self) -> Result<()> {
-        let registry = &self.inner.registry;
-        let is_known = |path: &Path| {
-            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            ContainerId::parse(name).is_ok_and(|id| registry.get(&id).is_ok())
-                || SandboxId::parse(name).is_ok_and(|id| registry.sandbox(&id).is_ok())
-        };
-        for directory in [self.inner.layout.run().join("sandboxes"), self.inner.layout.run().join("bundles")]
-        {
-            for path in entries(&directory)?.iter().filter(|path| !is_known(path)) {
-                crate::sandbox::memory::unmount(&path.join("shm"))?;
-                remove_directory(path)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Snapshots whose containers are gone.
-    fn clear_snapshots(&self) {
-        for name in self.inner.images.snapshot_list() {
-            let Ok(id) = ContainerId::parse(&name) else { continue };
-            // One whose container could not be read stays: somebody may repair it.
-            if self.inner.registry.get(&id).is_ok() || self.inner.layout.container(&id).exists() {
-                continue;
-            }
-            if let Err(error) = self.inner.images.snapshot_remove(&name) {
-                tracing::warn!(snapshot = name, error = %base::error::chain(&error), "remove a container's files");
-            }
-        }
-    }
-}
-
-fn entries(directory: &Path) -> Result<Vec<PathBuf>> {
-    let tried = || format!("read `{}`", directory.display());
-    let mut paths = Vec::new();
-    for entry in std::fs::read_dir(directory).context(tried)? {
-        paths.push(entry.context(tried)?.path());
-    }
-    paths.sort();
-    Ok(paths)
-}
-
-/// All records below `directory`; one that cannot be read is told and left out.
-fn read_all<T: serde::de::DeserializeOwned>(directory: &Path) -> Result<Vec<(PathBuf, T)>> {
-    let mut records = Vec::new();
-    for path in entries(directory)? {
-        match state::load(&path.join(state::STATE_FILE)) {
-            Ok(record) => records.push((path, record)),
-            Err(error) => tracing::error!(error = %base::error::chain(&error), "a record is left out"),
-        }
-    }
-    Ok(records)
 }

@@ -98,9 +98,18 @@ fn conflict(engine: &Engine, reference: &str, error: &image::RemoveError) -> Str
     };
     let by_name = convert::with_tag(reference);
     match source {
-        image::Conflict::Running(id) => format!(
+        image::Conflict::Named(id) => format!(
             "conflict: unable to remove repository reference \"{by_name}\" (must force) - container {} is using its referenced image {}",
             user(id),
+            id.short()
+        ),
+        image::Conflict::Running(id) => format!(
+            "conflict: unable to delete {} (cannot be forced) - image is being used by running container {}",
+            id.short(),
+            user(id)
+        ),
+        image::Conflict::InWork(id) => format!(
+            "conflict: unable to delete {} (cannot be forced) - image is being used by a running build",
             id.short()
         ),
         image::Conflict::Stopped(id) => format!(

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::convert;
-use crate::engine::Engine;
+use crate::engine::{Engine, blocking};
 use crate::error::{Error, Kind, Result};
 use crate::event::EventKind;
 
@@ -25,6 +25,20 @@ impl Engine {
                 }
             })?;
         self.emit_image("tag", &image.id.to_string(), &target.familiar());
+        Ok(())
+    }
+
+    /// Makes sure that an image which was made as a step of a build outlives the machine's power, and
+    /// gives it names (see [`image::Store::image_keep`]); all of it is on disk when this returns.
+    pub async fn image_keep(&self, id: &image::ImageId, names: &[oci::Reference]) -> Result<()> {
+        let (store, kept, wanted) = (self.inner.images.clone(), id.clone(), names.to_vec());
+        blocking(move || {
+            store.image_keep(&kept, &wanted).map_err(|source| convert::error(source.kind(), source))
+        })
+        .await?;
+        for name in names {
+            self.emit_image("tag", &id.to_string(), &name.familiar());
+        }
         Ok(())
     }
 

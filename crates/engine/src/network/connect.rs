@@ -54,7 +54,7 @@ impl Engine {
             self.wire(&cell.sandbox, &netns, &wiring).await?;
         }
         let record = cell.change(|record| record.networks.push((network.name.clone(), endpoint)));
-        self.save(&record)?;
+        self.save(record).await?;
         if cell.status().is_active() {
             self.rewrite_files(&cell).await?;
         }
@@ -85,7 +85,7 @@ impl Engine {
             cell.sandbox.live.write().endpoints.remove(&network.name);
         }
         let record = cell.change(|record| record.networks.retain(|(name, _)| *name != network.name));
-        self.save(&record)?;
+        self.save(record).await?;
         if cell.status().is_active() {
             self.rewrite_files(&cell).await?;
         }

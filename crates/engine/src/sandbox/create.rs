@@ -1,6 +1,7 @@
 //! Making a sandbox.
 
 use std::net::IpAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use runtime::shim::Network;
@@ -14,7 +15,7 @@ use crate::event::EventKind;
 use crate::id::SandboxId;
 use crate::network::ports;
 use crate::registry::SandboxCell;
-use crate::state::{self, SandboxRecord};
+use crate::state::{self, Making, SandboxRecord};
 
 impl Engine {
     /// Makes a sandbox: its shim runs and its network is up when this returns.
@@ -23,11 +24,9 @@ impl Engine {
         self.detached(async move {
             let id = SandboxId::random(engine.inner.random.as_ref());
             let cell = SandboxCell::made_as_such(id.clone(), engine.inner.clock.now(), spec);
-            let directory = engine.inner.layout.sandbox(&id);
             if let Err(error) = engine.sandbox_furnish(&cell).await {
                 engine.tear_down(&cell).await;
                 // The error that led here is what the caller must see.
-                let _ = crate::container::remove_directory(&directory);
                 engine.drop_shared_memory(&id);
                 let _ = crate::container::remove_directory(&engine.inner.layout.sandbox_run(&id));
                 return Err(error);
@@ -41,8 +40,7 @@ impl Engine {
 
     async fn sandbox_furnish(&self, cell: &Arc<SandboxCell>) -> Result<()> {
         let spec = cell.spec.clone().ok_or_else(|| Error::internal("a sandbox without a specification"))?;
-        let directory = self.inner.layout.sandbox(&cell.id);
-        state::make_directory(&directory, 0o710)?;
+        let making = Making::begin(&self.inner.layout.sandbox(&cell.id), 0o710)?;
         let own = spec.network != SandboxNetwork::Host;
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let hostname = if spec.hostname.is_empty() { host } else { spec.hostname.clone() };
@@ -71,7 +69,7 @@ impl Engine {
                 wired?;
             }
         }
-        self.sandbox_files(cell, &spec, &hostname)?;
+        self.sandbox_files(cell, &spec, &hostname, making.directory())?;
         let (engine, of, limited) = (self.clone(), cell.id.clone(), Arc::clone(&spec));
         blocking(move || engine.limit_sandbox(&of, &limited)).await?;
         self.make_shared_memory(&cell.id, runtime::defaults::SHM_SIZE).await?;
@@ -80,13 +78,18 @@ impl Engine {
             id: cell.id.clone(),
             created: cell.created,
             spec: SandboxSpec::clone(&spec),
-            stopped: false,
         };
-        state::save(&directory.join(state::STATE_FILE), &record)
+        blocking(move || making.place(state::STATE_FILE, &record)).await
     }
 
-    /// Writes the files that all its containers see in `/etc`.
-    fn sandbox_files(&self, cell: &SandboxCell, spec: &SandboxSpec, hostname: &str) -> Result<()> {
+    /// Writes the files that all its containers see in `/etc` into `directory`.
+    fn sandbox_files(
+        &self,
+        cell: &SandboxCell,
+        spec: &SandboxSpec,
+        hostname: &str,
+        directory: &Path,
+    ) -> Result<()> {
         let live = cell.live.read().clone();
         let own = live.endpoints.values().filter_map(|at| at.ipv4).map(|net| IpAddr::V4(net.addr()));
         let gateway = live.endpoints.values().find_map(|at| at.gateway);
@@ -102,7 +105,7 @@ impl Engine {
             resolv: files::resolv(Resolver { conf, knows_names: false }, &spec.dns, &self.inner.config.dns),
             of_host,
         };
-        etc.write(&self.inner.layout.sandbox(&cell.id))
+        etc.write(directory)
     }
 
     pub(super) fn emit_sandbox(&self, action: &'static str, cell: &SandboxCell) {

@@ -112,6 +112,9 @@ impl Engine {
             crate::sandbox::memory::unmount(&memory)?;
             engine.discard(&run, &engine.inner.layout.run_trash())?;
             crate::state::make_directory(&spec.state_dir, 0o700)?;
+            // Before the shim is there: whoever finds it must know whose it is.
+            let owner = run.join("owner");
+            std::fs::write(&owner, &engine.inner.id).context(|| format!("write `{}`", owner.display()))?;
             runtime::shim::launch(&spec).map_err(|source| {
                 Error::internal(format!("start the shim of sandbox {}", spec.id)).with_source(source)
             })

@@ -1,6 +1,6 @@
 //! Removing a sandbox.
 
-use crate::container::{RemoveOptions, remove_directory};
+use crate::container::RemoveOptions;
 use crate::engine::{Engine, blocking};
 use crate::error::{Kind, Result};
 use crate::id::SandboxId;
@@ -23,14 +23,15 @@ impl Engine {
                     Err(error) => return Err(error),
                 }
             }
-            let directories =
-                [engine.inner.layout.sandbox_run(&cell.id), engine.inner.layout.sandbox(&cell.id)];
+            let (remover, id) = (engine.clone(), cell.id.clone());
             let group = engine.sandbox_cgroup(&cell);
             let memory = engine.shared_memory(&cell.id);
             blocking(move || {
                 crate::cgroup::remove(&group);
                 super::memory::unmount(&memory)?;
-                directories.iter().try_for_each(|directory| remove_directory(directory))
+                let layout = &remover.inner.layout;
+                remover.discard(&layout.sandbox(&id), &layout.trash())?;
+                remover.discard(&layout.sandbox_run(&id), &layout.run_trash())
             })
             .await?;
             engine.inner.registry.sandbox_forget(&cell.id);

@@ -8,7 +8,6 @@ use crate::error::{Kind, Result};
 use crate::id::SandboxId;
 use crate::registry::SandboxCell;
 use crate::signal;
-use crate::state::{self, SandboxRecord};
 
 impl Engine {
     /// Stops all containers of a sandbox at once (with no grace) and takes its network down.
@@ -38,7 +37,6 @@ impl Engine {
         if cell.shim().is_none() {
             return Ok(());
         }
-        self.sandbox_mark_stopped(cell)?;
         self.tear_down(cell).await;
         crate::cgroup::remove(&self.sandbox_cgroup(cell));
         self.emit_sandbox("stop", cell);
@@ -47,23 +45,8 @@ impl Engine {
 
     /// A sandbox lost its shim: what was there of it is taken down.
     pub(crate) async fn sandbox_lost(&self, cell: &Arc<SandboxCell>) {
-        if let Err(error) = self.sandbox_mark_stopped(cell) {
-            tracing::error!(sandbox = %cell.id, error = %base::error::chain(&error), "write down that a sandbox is lost");
-        }
         self.tear_down(cell).await;
         self.emit_sandbox("die", cell);
-    }
-
-    fn sandbox_mark_stopped(&self, cell: &SandboxCell) -> Result<()> {
-        let Some(spec) = &cell.spec else { return Ok(()) };
-        let record = SandboxRecord {
-            version: state::VERSION,
-            id: cell.id.clone(),
-            created: cell.created,
-            spec: super::SandboxSpec::clone(spec),
-            stopped: true,
-        };
-        state::save(&self.inner.layout.sandbox(&cell.id).join(state::STATE_FILE), &record)
     }
 
     /// The cgroup that holds those of a sandbox's containers.

@@ -10,8 +10,10 @@ use crate::network::EndpointSpec;
 use crate::sandbox::SandboxSpec;
 use crate::volume::VolumeSpec;
 
-/// The version that is written; older ones are read too.
+/// The version of records that is written, but for containers'; older ones are read too.
 pub(crate) const VERSION: u32 = 1;
+/// The version of containers' records. Version 1 had also what [`LifeRecord`] has.
+pub(crate) const CONTAINER_VERSION: u32 = 2;
 
 /// The engine as such.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -31,8 +33,9 @@ pub(crate) struct ContainerRecord {
     pub(crate) sandbox: SandboxId,
     pub(crate) spec: ContainerSpec,
     pub(crate) resolved: ResolvedSpec,
+    #[serde(default, skip_serializing)]
     pub(crate) life: Life,
-    #[serde(default)]
+    #[serde(default, skip_serializing)]
     pub(crate) health: Option<Health>,
     pub(crate) mounts: Vec<MountPoint>,
     /// Volumes made for it alone.
@@ -42,8 +45,37 @@ pub(crate) struct ContainerRecord {
     /// The image store's directories: lower ones topmost first, then its own.
     pub(crate) layers: Layers,
     /// The boot of the machine in which it was last started.
+    #[serde(default, skip_serializing)]
+    pub(crate) boot: String,
+}
+
+/// What became of a container. It changes often, and is flushed only where it must outlive the
+/// machine's power.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct LifeRecord {
+    pub(crate) version: u32,
+    pub(crate) life: Life,
+    #[serde(default)]
+    pub(crate) health: Option<Health>,
     #[serde(default)]
     pub(crate) boot: String,
+}
+
+impl LifeRecord {
+    pub(crate) fn of(record: &ContainerRecord) -> Self {
+        Self {
+            version: VERSION,
+            life: record.life.clone(),
+            health: record.health.clone(),
+            boot: record.boot.clone(),
+        }
+    }
+
+    pub(crate) fn apply(self, record: &mut ContainerRecord) {
+        record.life = self.life;
+        record.health = self.health;
+        record.boot = self.boot;
+    }
 }
 
 /// The directories of a container's root file system.
@@ -61,9 +93,6 @@ pub(crate) struct SandboxRecord {
     pub(crate) id: SandboxId,
     pub(crate) created: Timestamp,
     pub(crate) spec: SandboxSpec,
-    /// It was stopped, or lost its shim: it does not come back.
-    #[serde(default)]
-    pub(crate) stopped: bool,
 }
 
 /// A volume.

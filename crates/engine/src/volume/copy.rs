@@ -19,6 +19,15 @@ pub(super) fn directory(source: BorrowedFd<'_>, target: &Path) -> io::Result<()>
     contents(&source, &target)
 }
 
+/// Gives the directory `target` the owner, mode and times of `source`.
+pub(super) fn attributes_of(source: BorrowedFd<'_>, target: &Path) -> io::Result<()> {
+    let target = openat(CWD, target, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let meta = rustix::fs::fstat(source)?;
+    rustix::fs::fchown(&target, Some(Uid::from_raw(meta.st_uid)), Some(Gid::from_raw(meta.st_gid)))?;
+    fchmod(&target, Mode::from_raw_mode(meta.st_mode))?;
+    Ok(futimens(&target, &times(&meta))?)
+}
+
 fn contents(source: &OwnedFd, target: &OwnedFd) -> io::Result<()> {
     let meta = rustix::fs::fstat(source)?;
     for entry in Dir::read_from(source)? {

@@ -7,13 +7,14 @@ use super::{DATA, Known, RECORD, Volume, VolumeSpec};
 use crate::engine::{Engine, blocking};
 use crate::error::{Error, Result};
 use crate::event::EventKind;
-use crate::state::{self, VolumeRecord};
+use crate::id::ContainerId;
+use crate::state::{self, Making, VolumeRecord};
 
 impl Engine {
     /// Makes a volume; the one that exists where its name is taken.
     pub async fn volume_create(&self, spec: VolumeSpec) -> Result<Arc<Volume>> {
         let engine = self.clone();
-        blocking(move || engine.volume_make(spec)).await
+        blocking(move || engine.volume_make(spec, None)).await
     }
 
     /// A volume by its name. `get …: no such volume` where there is none.
@@ -22,8 +23,8 @@ impl Engine {
         found.ok_or_else(|| no_such_volume(name))
     }
 
-    /// As [`Engine::volume_create`], for threads that may block.
-    pub(crate) fn volume_make(&self, spec: VolumeSpec) -> Result<Arc<Volume>> {
+    /// As [`Engine::volume_create`], for threads that may block. From now on `user` has the volume.
+    pub(crate) fn volume_make(&self, spec: VolumeSpec, user: Option<&ContainerId>) -> Result<Arc<Volume>> {
         if !matches!(spec.driver.as_str(), "" | "local") {
             return Err(Error::not_found(format!(
                 "error looking up volume plugin {0}: plugin \"{0}\" not found",
@@ -44,13 +45,19 @@ impl Engine {
                 hex::encode(bytes)
             }
         };
-        // The lock is held while the directory is made: a second request for the same name must
-        // not see half a volume.
-        let mut known = self.inner.volumes.known.lock();
-        if let Some(known) = known.get(&name) {
+        // A second request for the same name must not see half a volume.
+        let _changing = self.inner.volumes.changing.lock();
+        if let Some(known) = self.inner.volumes.known.lock().get_mut(&name) {
+            known.users.extend(user.cloned());
             return Ok(Arc::clone(&known.view));
         }
-        let directory = self.inner.layout.volume(&name);
+        let place = self.inner.layout.volume(&name);
+        if place.symlink_metadata().is_ok() {
+            return Err(Error::conflict(format!(
+                "create {name}: `{}` is there already, and is no volume that can be read",
+                place.display()
+            )));
+        }
         let record = VolumeRecord {
             version: state::VERSION,
             name: name.clone(),
@@ -59,14 +66,13 @@ impl Engine {
             anonymous,
             filled: false,
         };
-        let made = state::make_directory(&directory.join(DATA), 0o755)
-            .and_then(|()| state::save(&directory.join(RECORD), &record));
-        if let Err(error) = made {
-            let _ = std::fs::remove_dir_all(&directory);
-            return Err(error);
-        }
-        let made = Known::new(&self.inner.layout, record);
+        let making = Making::begin(&place, 0o711)?;
+        state::make_directory(&making.directory().join(DATA), 0o755)?;
+        making.place(RECORD, &record)?;
+        let mut made = Known::new(&self.inner.layout, record);
+        made.users.extend(user.cloned());
         let view = Arc::clone(&made.view);
+        let mut known = self.inner.volumes.known.lock();
         known.insert(name.clone(), made);
         drop(known);
         self.emit_volume("create", &name);
@@ -83,7 +89,7 @@ pub(super) fn no_such_volume(name: &str) -> Error {
     Error::not_found(format!("get {name}: no such volume"))
 }
 
-fn check_name(name: &str) -> Result<&str> {
+pub(super) fn check_name(name: &str) -> Result<&str> {
     let first = name.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
     let rest = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-'));
     if first && rest && (2..=255).contains(&name.len()) {

@@ -25,11 +25,11 @@ impl Engine {
 
     /// The ids of the containers that have a volume, in whatever state they are.
     pub(crate) fn volume_users(&self, name: &str) -> Vec<String> {
-        let cells = self.inner.registry.all();
-        let has = |cell: &&Arc<crate::registry::ContainerCell>| {
-            cell.record().mounts.iter().any(|point| point.volume.as_deref() == Some(name))
-        };
-        cells.iter().filter(has).map(|cell| cell.id.to_string()).collect()
+        let known = self.inner.volumes.known.lock();
+        known
+            .get(name)
+            .map(|volume| volume.users.iter().map(ToString::to_string).collect())
+            .unwrap_or_default()
     }
 }
 

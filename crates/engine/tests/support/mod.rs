@@ -26,6 +26,8 @@ static COUNTER: AtomicU32 = AtomicU32::new(0);
 /// A place for engines, with an image in it.
 pub(crate) struct Host {
     pub(crate) directory: tempfile::TempDir,
+    /// Where everything is instead, if not there.
+    on_disk: Option<std::path::PathBuf>,
     instance: String,
 }
 
@@ -51,6 +53,29 @@ pub(crate) fn on_small_host<F: Future<Output = ()>>(
         host
     };
     on_host_with(make, test);
+}
+
+/// As [`on_host`], on a disk that can lose power: root and run directory are on it.
+pub(crate) fn on_powered_host<F: Future<Output = ()>>(
+    test: impl FnOnce(Arc<Host>, Engine, testkit::PowerCut) -> F + Send,
+) {
+    let disk = Arc::new(std::sync::Mutex::new(None));
+    let kept = Arc::clone(&disk);
+    let make = move || {
+        // SAFETY: nothing of this thread's file descriptors or memory is unshared.
+        unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNS) }.expect("mounts of one's own");
+        mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
+            .expect("keep mounts to oneself");
+        let mut host = Host::new();
+        let made = testkit::PowerCut::new();
+        host.on_disk = Some(made.path());
+        *kept.lock().expect("nobody panics with it") = Some(made);
+        host
+    };
+    on_host_with(make, |host, engine| {
+        let disk = disk.lock().expect("nobody panics with it").take().expect("it was made");
+        test(host, engine, disk)
+    });
 }
 
 fn on_host_with<F: Future<Output = ()>>(
@@ -90,16 +115,16 @@ impl Host {
     fn new() -> Self {
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
         let instance = format!("e{:x}n{number}", std::process::id() & 0xffff);
-        Self { directory: tempfile::tempdir().expect("temporary directory"), instance }
+        Self { directory: tempfile::tempdir().expect("temporary directory"), on_disk: None, instance }
     }
 
     /// What an engine here is opened with.
     pub(crate) fn config(&self) -> Config {
-        let root = self.directory.path().join("root");
+        let root = self.path("root");
         let resolv = self.directory.path().join("resolv.conf");
         std::fs::write(&resolv, "nameserver 192.0.2.53\n").expect("write resolv.conf");
         Config {
-            run: self.directory.path().join("run"),
+            run: self.path("run"),
             instance: self.instance.clone(),
             network: net::Config {
                 host_resolv_conf: resolv,
@@ -129,7 +154,7 @@ impl Host {
 
     /// The path `name` below the test's directory.
     pub(crate) fn path(&self, name: &str) -> std::path::PathBuf {
-        self.directory.path().join(name)
+        self.on_disk.as_deref().unwrap_or(self.directory.path()).join(name)
     }
 }
 
@@ -138,7 +163,7 @@ struct CleanUp(Arc<Host>);
 
 impl Drop for CleanUp {
     fn drop(&mut self) {
-        let shims = self.0.directory.path().join("run/shims");
+        let shims = self.0.path("run/shims");
         for entry in std::fs::read_dir(shims).into_iter().flatten().flatten() {
             if let Ok((_, _)) = runtime::shim::ShimHandle::find(&entry.path())
                 && let Ok(mut client) = runtime::shim::Client::connect(&entry.path())

@@ -53,6 +53,7 @@ pub(super) fn run(config: &Config, arguments: output::Arguments) -> anyhow::Resu
     findings.push(forwarding());
     findings.extend(networks(config)?);
     findings.push(disk(&config.root));
+    findings.extend(records(&config.root));
     findings.extend(["docker", "kubectl"].map(client));
     output::print(&arguments, &["CHECK", "STATE", "FOUND", "CURE"], &findings, |finding| {
         let state = match finding.state {
@@ -230,6 +231,16 @@ fn disk(root: &Path) -> Finding {
             "remove what is not needed (docker system prune), or give another --root",
         )
     }
+}
+
+/// What is kept below the root and cannot be taken up.
+fn records(root: &Path) -> Vec<Finding> {
+    let troubles = engine::Engine::examine(root);
+    if troubles.is_empty() {
+        return vec![Finding::ok("records", "all that is kept can be read")];
+    }
+    let cure = "repair it or move it away, then start the daemon again; until then it is left as it is";
+    troubles.iter().map(|trouble| Finding::problem("records", trouble.to_string(), cure)).collect()
 }
 
 fn client(name: &'static str) -> Finding {

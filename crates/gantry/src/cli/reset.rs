@@ -46,6 +46,9 @@ fn has_state(root: &Path) -> bool {
 }
 
 fn remove_all(config: &Config) -> anyhow::Result<ExitCode> {
+    // A daemon with another root may be using the run directory.
+    let _claim = engine::Claim::take(&config.root, &config.run)
+        .map_err(|error| anyhow::Error::msg(error.full_message()))?;
     for directory in [&config.run, &config.root] {
         remove(directory)?;
     }

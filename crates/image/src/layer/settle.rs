@@ -55,18 +55,35 @@ pub(crate) fn settle(
     };
     record_write(&path, &record).map_err(store_error(&path))?;
     let target = inner.layer_dir(&chain_id);
+    // One that could not be read when the store was opened; a container may stand on it.
+    set_aside(&target).map_err(store_error(&target))?;
     ingested.directory.move_to(&target).map_err(store_error(&target))?;
     let link = inner.link_path(&record.key);
     let _ = fs::remove_file(&link);
     symlink(Path::new("../layers").join(chain_id.hex()).join("fs"), &link).map_err(store_error(&link))?;
-    tables.layer_insert(record);
+    tables.layer_insert_new(record);
     Ok(Layer::hold_in(inner, &mut tables, &chain_id).expect("it was inserted just now"))
 }
 
-/// Writes a layer's record into its directory.
-pub(crate) fn record_write(directory: &Path, record: &LayerRecord) -> io::Result<()> {
+/// Writes the record of a layer that nobody relies on yet: it reaches the disk with the layer's files.
+fn record_write(directory: &Path, record: &LayerRecord) -> io::Result<()> {
     let bytes = serde_json::to_vec(record).expect("a tree of strings always prints");
     base::fs::write_atomic_unsynced(&directory.join("layer.json"), &bytes, 0o600)
+}
+
+/// Writes a layer's record anew.
+pub(crate) fn record_rewrite(directory: &Path, record: &LayerRecord) -> io::Result<()> {
+    let bytes = serde_json::to_vec(record).expect("a tree of strings always prints");
+    base::fs::write_atomic(&directory.join("layer.json"), &bytes, 0o600)
+}
+
+/// Makes way for a layer, where a directory of its name is left.
+fn set_aside(target: &Path) -> io::Result<()> {
+    let random = base::Random::next_u64(&base::SystemRandom);
+    match fs::rename(target, target.with_extension(format!("damaged-{random:016x}"))) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// The unpacked directories of `chain_id` and what is below, topmost first.

@@ -18,13 +18,14 @@ use serde::de::DeserializeOwned;
 use tar::EntryType;
 
 use super::{LoadError, Loaded};
+use crate::image::NewRecord;
 use crate::layer::entries::Entries;
 use crate::layer::inflate::{Compression, Inflated};
 use crate::layer::ingest::{Expected, Ingested, ingest};
 use crate::layer::settle::settle;
 use crate::layer::{Layer, LayerError};
 use crate::progress::{Action, Progress};
-use crate::store::{Durability, Inner};
+use crate::store::Inner;
 
 /// Documents are small; what is larger and no layer is not worth keeping.
 const DOCUMENT_MAX: u64 = 8 * 1024 * 1024;
@@ -78,9 +79,13 @@ pub(super) fn load(
         let held = members.place(inner, &config, &image)?;
         ready.push((bytes, config, image.names, held));
     }
+    let records: Vec<NewRecord<'_>> = ready
+        .iter()
+        .map(|(bytes, config, names, _held)| NewRecord { bytes, config, parent: None, names })
+        .collect();
+    let ids = inner.image_put(&records)?;
     let mut loaded = Vec::new();
-    for (bytes, config, names, _held) in &ready {
-        let id = inner.image_put(bytes, config, None, names, Durability::Synced)?;
+    for (id, (_, _, names, _held)) in ids.into_iter().zip(&ready) {
         if names.is_empty() {
             progress.tell(None, Action::LoadedImage { name: None, id: id.0.clone() });
         }

@@ -1,16 +1,20 @@
-//! A thread for what no caller should wait for: removing what nobody needs any more, and getting
-//! unpacked files onto the disk soon after the image that needs them was recorded.
+//! A thread for what no caller should wait for: removing what nobody needs any more, and bringing
+//! the steps of builds to disk.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// How long steps of builds wait to be kept: most builds end before, and flush once for all of them.
+const LATER: Duration = Duration::from_secs(5);
 
 /// A task for the thread.
 #[derive(Debug)]
 enum Task {
     Remove(PathBuf),
-    Flush,
+    KeepLater,
 }
 
 /// Does what it is given; ends, after finishing, when it is dropped.
@@ -21,25 +25,11 @@ pub(crate) struct Janitor {
 }
 
 impl Janitor {
-    pub(super) fn start(root: &Path) -> std::io::Result<Self> {
-        let root = File::open(root)?;
+    /// Starts it; `keep` brings to disk what is not there yet.
+    pub(super) fn start(keep: impl Fn() + Send + 'static) -> std::io::Result<Self> {
         let (tasks, work) = channel::<Task>();
-        let thread = std::thread::Builder::new().name("image-janitor".into()).spawn(move || {
-            for task in work {
-                // A task that panics must not be the last that is done.
-                let done = base::panics::catch(|| match task {
-                    Task::Remove(path) => remove(&path),
-                    Task::Flush => {
-                        if let Err(error) = rustix::fs::syncfs(&root) {
-                            tracing::warn!(%error, "layers could not be flushed to the disk");
-                        }
-                    }
-                });
-                if let Err(panic) = done {
-                    tracing::error!(%panic, "tidying up the images panicked");
-                }
-            }
-        })?;
+        let thread =
+            std::thread::Builder::new().name("image-janitor".into()).spawn(move || work_off(&work, &keep))?;
         Ok(Self { tasks: Some(tasks), thread: Some(thread) })
     }
 
@@ -49,9 +39,9 @@ impl Janitor {
         self.send(Task::Remove(path));
     }
 
-    /// Gets what was written onto the disk, soon.
-    pub(crate) fn flush(&self) {
-        self.send(Task::Flush);
+    /// Brings the steps of builds to disk, when there is time.
+    pub(crate) fn keep_later(&self) {
+        self.send(Task::KeepLater);
     }
 
     fn send(&self, task: Task) {
@@ -68,6 +58,36 @@ impl Drop for Janitor {
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
+    }
+}
+
+fn work_off(work: &Receiver<Task>, keep: &dyn Fn()) {
+    let mut to_keep = false;
+    loop {
+        let task = match to_keep {
+            true => work.recv_timeout(LATER),
+            false => work.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        };
+        match task {
+            Ok(Task::Remove(path)) => outlive(|| remove(&path)),
+            Ok(Task::KeepLater) => to_keep = true,
+            Err(ended) => {
+                if to_keep {
+                    outlive(keep);
+                    to_keep = false;
+                }
+                if ended == RecvTimeoutError::Disconnected {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// A task that panics must not be the last that is done.
+fn outlive(task: impl FnOnce()) {
+    if let Err(panic) = base::panics::catch(task) {
+        tracing::error!(%panic, "tidying up the images panicked");
     }
 }
 

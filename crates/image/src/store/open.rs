@@ -1,20 +1,20 @@
 //! Opening a store: reading its tables and clearing away what was left unfinished.
 
-use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, symlink};
 use std::path::Path;
 use std::sync::Arc;
 
-use base::Clock;
+use base::{Clock, Trouble};
 use oci::Digest;
 use parking_lot::Mutex;
-use serde::de::DeserializeOwned;
 
 use super::janitor::Janitor;
-use super::{Flights, Inner, OpenError, Tables, reserve, unique_name};
-use crate::state::{self, LayerRecord, SnapshotRecord, State};
+use super::survey::{DAMAGED_STATE, Survey};
+use super::{Flights, Inner, OpenError, Tables, keep, reserve, unique_name};
+use crate::image::ImageId;
+use crate::state::LayerRecord;
 
 pub(super) fn open(root: &Path, clock: Box<dyn Clock>) -> Result<Arc<Inner>, OpenError> {
     let directories = ["", "blobs", "blobs/sha256", "blobs/sha512", "layers", "l", "snapshots"];
@@ -24,31 +24,97 @@ pub(super) fn open(root: &Path, clock: Box<dyn Clock>) -> Result<Arc<Inner>, Ope
         fs::DirBuilder::new().recursive(true).mode(0o711).create(&path).map_err(io_error(&path))?;
     }
     let lock = lock(root)?;
-    make_ground(root).map_err(io_error(&root.join("ground")))?;
-    let janitor = Janitor::start(root).map_err(io_error(root))?;
-    reset_ingest(root, &janitor).map_err(io_error(&root.join("ingest")))?;
+    // Nothing is changed before everything was looked at.
+    let survey = Survey::of(root)?;
+    let mut troubles = survey.troubles.clone();
+    let may_collect = survey.is_clear();
 
-    let mut tables = Tables::default();
-    read_layers(root, &janitor, &mut tables)?;
-    read_snapshots(root, &janitor, &mut tables)?;
-    read_state(root, &mut tables)?;
+    let tables = Arc::new(Mutex::new(Tables::default()));
+    let janitor = {
+        let (kept, tables) = (root.to_owned(), Arc::clone(&tables));
+        Janitor::start(move || keep::keep(&kept, &tables)).map_err(io_error(root))?
+    };
+    tell(&mut troubles, "the ground of all containers", &root.join("ground"), make_ground(root));
+    tell(&mut troubles, "unfinished work", &root.join("ingest"), reset_ingest(root, &janitor));
     let inner = Arc::new(Inner {
         root: root.to_owned(),
-        tables: Mutex::new(Tables::default()),
+        tables,
         clock,
         janitor,
         flights: Flights::default(),
+        troubles: Mutex::default(),
         _lock: lock,
     });
-    for chain_id in tables.unused_layers() {
-        // A use that comes and goes takes the layer away, and those below that only it used.
-        tables.acquire(&chain_id);
-        inner.layer_release(&mut tables, Some(&chain_id));
+    if survey.is_rebuilt {
+        set_aside(root).map_err(io_error(&root.join("state.json")))?;
     }
-    remove_unused_blobs(root, &tables).map_err(io_error(&root.join("blobs")))?;
-    *inner.tables.lock() = tables;
+    let is_new = survey.is_new;
+    let torn = survey.torn_layers.clone();
+    let mut filled = fill(root, survey, &mut troubles);
+    if may_collect {
+        for name in torn {
+            let path = root.join("layers").join(name);
+            tell(&mut troubles, "a layer that was not finished", &path, inner.discard(&path));
+        }
+        for chain_id in filled.unused_layers() {
+            // A use that comes and goes takes the layer away, and those below that only it used.
+            filled.acquire(&chain_id);
+            inner.layer_release(&mut filled, Some(&chain_id));
+        }
+        tell(&mut troubles, "an unused document", &root.join("blobs"), remove_unused_blobs(root, &filled));
+    }
+    if is_new {
+        // From now on a store without it has lost it. A full disk is no reason not to start.
+        tell(&mut troubles, "the list of images", root, inner.persist(&filled).map_err(io::Error::other));
+    }
+    *inner.tables.lock() = filled;
+    for trouble in &troubles {
+        tracing::error!(path = %trouble.path.display(), problem = trouble.problem, "{} is left alone", trouble.subject);
+    }
+    *inner.troubles.lock() = troubles;
     reserve::keep(root);
     Ok(inner)
+}
+
+/// Makes the tables of what was found, and the short links that they need.
+fn fill(root: &Path, survey: Survey, troubles: &mut Vec<Trouble>) -> Tables {
+    let mut tables = Tables::default();
+    // Also those of layers that cannot be read: containers may lie on them.
+    for link in base::fs::entries(&root.join("l")).unwrap_or_default() {
+        tables.key_taken(&link.file_name().unwrap_or_default().to_string_lossy());
+    }
+    for record in survey.layers {
+        let subject = format!("the short name of layer {}", record.chain_id);
+        tell(troubles, &subject, &root.join("l").join(&record.key), restore_link(root, &record));
+        tables.layer_insert(record);
+    }
+    for (id, record) in survey.snapshots {
+        tables.snapshot_insert(id, record);
+    }
+    tables.unread_snapshots = survey.unread_snapshots;
+    for (id, record) in survey.state.images {
+        tables.image_insert(id, record);
+    }
+    tables.names = survey.state.names;
+    let images = &tables.images;
+    tables.names.retain(|_, id| images.contains_key(id));
+    tables
+}
+
+/// Keeps a failure as something to tell.
+fn tell(troubles: &mut Vec<Trouble>, subject: &str, path: &Path, done: io::Result<()>) {
+    if let Err(error) = done {
+        troubles.push(Trouble::new(subject, path, &error));
+    }
+}
+
+/// Puts a damaged `state.json` where nobody writes over it.
+fn set_aside(root: &Path) -> io::Result<()> {
+    let path = root.join("state.json");
+    match fs::rename(&path, root.join(format!("{DAMAGED_STATE}{}", unique_name()))) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// Makes what lies below every image: what a runtime mounts over in every container. Without it the
@@ -79,59 +145,16 @@ fn lock(root: &Path) -> Result<File, OpenError> {
 fn reset_ingest(root: &Path, janitor: &Janitor) -> io::Result<()> {
     let ingest = root.join("ingest");
     let old = root.join(format!("trash-{}", unique_name()));
-    match fs::rename(&ingest, &old) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    fs::DirBuilder::new().mode(0o700).create(&ingest)?;
-    for entry in fs::read_dir(root)? {
-        let entry = entry?;
-        if entry.file_name().as_encoded_bytes().starts_with(b"trash-") {
-            janitor.remove(entry.path());
+    let aside = match fs::rename(&ingest, &old) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => fs::DirBuilder::new().mode(0o700).create(&ingest),
+    };
+    for path in base::fs::entries(root)? {
+        if path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"trash-")) {
+            janitor.remove(path);
         }
     }
-    Ok(())
-}
-
-fn read_layers(root: &Path, janitor: &Janitor, tables: &mut Tables) -> Result<(), OpenError> {
-    let directory = root.join("layers");
-    let mut records: Vec<LayerRecord> = Vec::new();
-    for entry in fs::read_dir(&directory).map_err(io_error(&directory))? {
-        let path = entry.map_err(io_error(&directory))?.path();
-        match read_json::<LayerRecord>(&path.join("layer.json")) {
-            Ok(Some(record)) if record.version == state::VERSION => records.push(record),
-            found => {
-                // The record is moved into place together with the layer, so this is damage from
-                // outside or from a power failure. An image that needs the layer says so itself.
-                tracing::warn!(path = %path.display(), ?found, "a layer without readable record is removed");
-                let trash = root.join("ingest").join(unique_name());
-                fs::rename(&path, &trash).map_err(io_error(&path))?;
-                janitor.remove(trash);
-            }
-        }
-    }
-    // Parents first, so that every layer finds its parent in the table.
-    let known: BTreeSet<Digest> = records.iter().map(|record| record.chain_id.clone()).collect();
-    let mut placed: BTreeSet<Digest> = BTreeSet::new();
-    while !records.is_empty() {
-        let before = records.len();
-        let mut waiting = Vec::new();
-        for record in records {
-            if record.parent.as_ref().is_none_or(|parent| placed.contains(parent) || !known.contains(parent))
-            {
-                placed.insert(record.chain_id.clone());
-                restore_link(root, &record).map_err(io_error(&root.join("l")))?;
-                tables.layer_insert(record);
-            } else {
-                waiting.push(record);
-            }
-        }
-        if waiting.len() == before {
-            break;
-        }
-        records = waiting;
-    }
-    Ok(())
+    aside
 }
 
 /// Makes sure that the short name leads to the layer: the link is made after the layer, so a crash
@@ -146,91 +169,23 @@ fn restore_link(root: &Path, record: &LayerRecord) -> io::Result<()> {
     symlink(target, link)
 }
 
-fn read_snapshots(root: &Path, janitor: &Janitor, tables: &mut Tables) -> Result<(), OpenError> {
-    let directory = root.join("snapshots");
-    for entry in fs::read_dir(&directory).map_err(io_error(&directory))? {
-        let entry = entry.map_err(io_error(&directory))?;
-        let path = entry.path();
-        let record = match read_json::<SnapshotRecord>(&path.join("snapshot.json")) {
-            Ok(Some(record)) => record,
-            Ok(None) => {
-                let trash = root.join("ingest").join(unique_name());
-                fs::rename(&path, &trash).map_err(io_error(&path))?;
-                janitor.remove(trash);
-                continue;
-            }
-            Err(source) => return Err(source),
-        };
-        if let Some(chain_id) = &record.chain_id
-            && !tables.acquire(chain_id)
-        {
-            tracing::warn!(snapshot = %path.display(), %chain_id, "a snapshot lies on a layer that is gone");
-        }
-        tables.snapshots.insert(entry.file_name().to_string_lossy().into_owned(), record);
-    }
-    Ok(())
-}
-
-fn read_state(root: &Path, tables: &mut Tables) -> Result<(), OpenError> {
-    #[derive(serde::Deserialize)]
-    struct Probe {
-        version: u32,
-    }
-    let path = root.join("state.json");
-    let Some(probe) = read_json::<Probe>(&path)? else { return Ok(()) };
-    if probe.version > state::VERSION {
-        return Err(OpenError::Version { path, version: probe.version, known: state::VERSION });
-    }
-    let Some(state) = read_json::<State>(&path)? else { return Ok(()) };
-    for (id, record) in state.images {
-        let config = root.join("blobs").join(id.0.algorithm().as_str()).join(id.0.hex());
-        let whole = fs::read(&config).is_ok_and(|content| id.0.verify(&content).is_ok());
-        if !whole {
-            tracing::warn!(image = %id, "an image whose configuration is missing or damaged is forgotten");
-            continue;
-        }
-        if let Err(missing) = tables.layer_stack(record.layers.last()) {
-            tracing::warn!(image = %id, layer = %missing, "an image whose layers are gone is forgotten");
-            continue;
-        }
-        if let Some(top) = record.layers.last() {
-            tables.acquire(top);
-        }
-        tables.images.insert(id, record);
-    }
-    tables.names = state.names;
-    let images = &tables.images;
-    tables.names.retain(|_, id| images.contains_key(id));
-    Ok(())
-}
-
 /// Configurations that no image has come from work that was interrupted.
 fn remove_unused_blobs(root: &Path, tables: &Tables) -> io::Result<()> {
+    let mut first = Ok(());
     for algorithm in ["sha256", "sha512"] {
-        let directory = root.join("blobs").join(algorithm);
-        for entry in fs::read_dir(&directory)? {
-            let entry = entry?;
-            let name = entry.file_name();
-            let used = Digest::parse(&format!("{algorithm}:{}", name.to_string_lossy()))
-                .is_ok_and(|digest| tables.images.contains_key(&crate::image::ImageId(digest)));
-            if !used {
-                fs::remove_file(entry.path())?;
+        for path in base::fs::entries(&root.join("blobs").join(algorithm))? {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            // What is called otherwise is not ours, but for a write that was cut short.
+            let is_used = match Digest::parse(&format!("{algorithm}:{name}")) {
+                Ok(digest) => tables.images.contains_key(&ImageId(digest)),
+                Err(_) => !name.starts_with('.'),
+            };
+            if !is_used {
+                first = first.and(fs::remove_file(&path));
             }
         }
     }
-    Ok(())
-}
-
-/// Reads a document; `None` if there is no such file.
-fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, OpenError> {
-    let bytes = match fs::read(path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(source) => return Err(OpenError::Io { path: path.to_owned(), source }),
-    };
-    serde_json::from_slice(&bytes)
-        .map(Some)
-        .map_err(|source| OpenError::State { path: path.to_owned(), source })
+    first
 }
 
 fn io_error(path: &Path) -> impl FnOnce(io::Error) -> OpenError {

@@ -14,7 +14,16 @@ pub(crate) struct Tables {
     pub(crate) images: BTreeMap<ImageId, ImageRecord>,
     pub(crate) names: BTreeMap<Reference, ImageId>,
     pub(crate) snapshots: BTreeMap<String, SnapshotRecord>,
+    /// Snapshots whose record could not be read, and whether it is merely empty.
+    pub(crate) unread_snapshots: BTreeMap<String, bool>,
     layers: HashMap<Digest, LayerEntry>,
+    /// Images that running work needs, and how much of it.
+    in_work: HashMap<ImageId, usize>,
+    /// Layers and images that may not be on disk yet, with the number of the change that brought
+    /// them. Images among them are not in the state on disk.
+    unflushed: HashMap<Digest, u64>,
+    pending: HashMap<ImageId, u64>,
+    written: u64,
     next_key: u64,
 }
 
@@ -26,7 +35,95 @@ struct LayerEntry {
 
 impl Tables {
     pub(crate) fn to_state(&self) -> State {
-        State { version: state::VERSION, images: self.images.clone(), names: self.names.clone() }
+        let mut images = self.images.clone();
+        images.retain(|id, _| !self.pending.contains_key(id));
+        State { version: state::VERSION, images, names: self.names.clone() }
+    }
+
+    /// Adds an image, and counts its use of its layers: of the topmost one, which uses the others.
+    /// Where that is missing, of each that is there, so that the missing can be brought again.
+    pub(crate) fn image_insert(&mut self, id: ImageId, mut record: ImageRecord) {
+        let before = self.images.remove(&id).map(|old| old.held).unwrap_or_default();
+        let is_whole = self.layer_stack(record.layers.last()).is_ok();
+        let wanted: Vec<Digest> = match is_whole {
+            true => record.layers.last().cloned().into_iter().collect(),
+            false => record.layers.clone(),
+        };
+        record.held = wanted.into_iter().filter(|chain_id| self.acquire(chain_id)).collect();
+        self.images.insert(id, record);
+        for chain_id in before {
+            // Never the last use: whatever was held is needed by the same image still.
+            self.release(&chain_id);
+        }
+    }
+
+    /// Adds a snapshot, and counts its use of the layer that it lies on.
+    pub(crate) fn snapshot_insert(&mut self, id: String, record: SnapshotRecord) {
+        if let Some(chain_id) = &record.chain_id {
+            self.acquire(chain_id);
+        }
+        self.unread_snapshots.remove(&id);
+        self.snapshots.insert(id, record);
+    }
+
+    /// How many changes there were that a flush has to follow.
+    pub(crate) fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// All changes up to this one are on disk.
+    pub(crate) fn flushed_up_to(&mut self, change: u64) {
+        self.unflushed.retain(|_, at| *at > change);
+        self.pending.retain(|_, at| *at > change);
+    }
+
+    pub(crate) fn is_unflushed(&self, chain_id: &Digest) -> bool {
+        self.unflushed.contains_key(chain_id)
+    }
+
+    /// Whether the image is left out of the state on disk until there was a flush.
+    pub(crate) fn is_pending(&self, id: &ImageId) -> bool {
+        self.pending.contains_key(id)
+    }
+
+    pub(crate) fn has_pending(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
+    pub(crate) fn set_pending(&mut self, id: &ImageId) {
+        self.written += 1;
+        self.pending.insert(id.clone(), self.written);
+    }
+
+    /// An image need not be flushed any more.
+    pub(crate) fn flushed_image(&mut self, id: &ImageId) {
+        self.pending.remove(id);
+    }
+
+    /// Takes an image out, with its names. The caller gives its layers up.
+    pub(crate) fn image_take(&mut self, id: &ImageId) -> Option<ImageRecord> {
+        let record = self.images.remove(id)?;
+        self.names.retain(|_, named| named != id);
+        Some(record)
+    }
+
+    /// Running work needs an image.
+    pub(crate) fn work_begin(&mut self, id: &ImageId) {
+        *self.in_work.entry(id.clone()).or_default() += 1;
+    }
+
+    /// Running work needs an image no more.
+    pub(crate) fn work_end(&mut self, id: &ImageId) {
+        if let Some(count) = self.in_work.get_mut(id) {
+            *count -= 1;
+            if *count == 0 {
+                self.in_work.remove(id);
+            }
+        }
+    }
+
+    pub(crate) fn is_in_work(&self, id: &ImageId) -> bool {
+        self.in_work.contains_key(id)
     }
 
     pub(crate) fn layer(&self, chain_id: &Digest) -> Option<&LayerRecord> {
@@ -46,9 +143,35 @@ impl Tables {
         if let Some(parent) = &record.parent {
             self.acquire(parent);
         }
-        let key = u64::from_str_radix(&record.key, 36).unwrap_or(0);
-        self.next_key = self.next_key.max(key + 1);
+        self.key_taken(&record.key);
         self.layers.insert(record.chain_id.clone(), LayerEntry { record, uses: 0 });
+    }
+
+    /// As [`Tables::layer_insert`], for one that was made just now. What was waiting for it, as its
+    /// layer was lost, uses it from now on.
+    pub(crate) fn layer_insert_new(&mut self, record: LayerRecord) {
+        let chain_id = record.chain_id.clone();
+        let above = self.layers.values().filter(|entry| entry.record.parent.as_ref() == Some(&chain_id));
+        let on_it = self.snapshots.values().filter(|snapshot| snapshot.chain_id.as_ref() == Some(&chain_id));
+        let uses = above.count() + on_it.count();
+        self.layer_insert(record);
+        if let Some(entry) = self.layers.get_mut(&chain_id) {
+            entry.uses = uses;
+        }
+        self.written += 1;
+        self.unflushed.insert(chain_id, self.written);
+    }
+
+    /// Gives `key` to no other layer.
+    pub(crate) fn key_taken(&mut self, key: &str) {
+        if let Ok(number) = u64::from_str_radix(key, 36) {
+            self.next_key = self.next_key.max(number.saturating_add(1));
+        }
+    }
+
+    /// The layer whose short name is `key`.
+    pub(crate) fn layer_of_key(&self, key: &str) -> Option<&Digest> {
+        self.layers.iter().find(|(_, entry)| entry.record.key == key).map(|(chain_id, _)| chain_id)
     }
 
     /// Counts one more use of a layer; false if it is not there.
@@ -69,6 +192,7 @@ impl Tables {
         if entry.uses > 0 {
             return None;
         }
+        self.unflushed.remove(chain_id);
         self.layers.remove(chain_id).map(|entry| entry.record)
     }
 

@@ -12,14 +12,14 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
 
 use super::{PullError, PullOptions, Pulled};
-use crate::image::ImageId;
+use crate::image::{ImageId, NewRecord};
 use crate::layer::ingest::{Expected, Ingested, ingest};
 use crate::layer::settle::settle;
 use crate::layer::{Layer, LayerError};
 use crate::progress::{Action, Progress};
 use crate::registry::{Access, Client, Repository};
 use crate::state::Origin;
-use crate::store::{Durability, Flight, Inner};
+use crate::store::{Flight, Inner};
 
 /// As many layers as Docker fetches at once.
 const LAYERS_AT_ONCE: usize = 3;
@@ -121,9 +121,10 @@ pub(super) async fn pull(
     let store = inner.clone();
     let stored = tokio::task::spawn_blocking(move || {
         let _held = held;
-        store.image_put(&bytes, &config, None, &names, Durability::Synced)
+        let record = NewRecord { bytes: &bytes, config: &config, parent: None, names: &names };
+        store.image_put(&[record])
     });
-    let id = stored.await.map_err(|_| malformed("storing it was broken off".into()))??;
+    stored.await.map_err(|_| malformed("storing it was broken off".into()))??;
     progress.tell(None, Action::Digest(resolved.digest.clone()));
     let status = match changed {
         true => format!("Downloaded newer image for {name}"),

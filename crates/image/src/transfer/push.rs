@@ -15,11 +15,11 @@ use tokio::sync::mpsc;
 use super::PushError;
 use crate::image::{FindError, Image};
 use crate::layer::Layer;
-use crate::layer::settle::record_write;
+use crate::layer::settle::record_rewrite;
 use crate::progress::{Action, Progress};
 use crate::registry::{Access, Client, Credentials, Mount, Repository};
 use crate::state::Origin;
-use crate::store::{Durability, Inner};
+use crate::store::Inner;
 
 /// As many layers as Docker sends at once.
 const LAYERS_AT_ONCE: usize = 5;
@@ -223,7 +223,7 @@ fn remember_name(inner: &Inner, image: &Image, name: &Reference) -> Result<(), P
     let mut tables = inner.tables.lock();
     if tables.images.contains_key(&image.id) && tables.names.get(name) != Some(&image.id) {
         tables.name_put(name, &image.id);
-        inner.persist(&tables, Durability::Cached).map_err(|error| PushError::Registry(error.into()))?;
+        inner.persist(&tables).map_err(|error| PushError::Registry(error.into()))?;
     }
     Ok(())
 }
@@ -237,7 +237,7 @@ fn remember_origin(inner: &Inner, layer: &Layer, origin: Origin) {
     if record.origins.len() > ORIGINS_MAX {
         record.origins.remove(0);
     }
-    if let Err(error) = record_write(&inner.layer_dir(layer.chain_id()), record) {
+    if let Err(error) = record_rewrite(&inner.layer_dir(layer.chain_id()), record) {
         tracing::debug!(%error, "a layer's place in a registry could not be remembered");
     }
 }

@@ -32,7 +32,12 @@ impl TestStore {
     pub fn reopen(self) -> Self {
         let Self { store, dir } = self;
         drop(store);
-        let store = Store::open(&dir.path().join("image")).expect("open the store again");
+        let store =
+            testkit::wait_until("the store's lock", || match Store::open(&dir.path().join("image")) {
+                // A program that another test starts just now has a copy of all descriptors for a moment.
+                Err(image::OpenError::Locked(path)) => Err(path),
+                opened => Ok(opened.expect("open the store again")),
+            });
         Self { store, dir }
     }
 

@@ -149,7 +149,8 @@ fn networks(inner: &Inner) -> Result<(), OpenError> {
     }
     // Bridges that nobody remembers: of a network whose removal was cut short, or of a lost state directory.
     let alias = create::alias(&inner.config);
-    for link in all.iter().filter(|link| create::is_own(link, &alias)) {
+    let is_clear = inner.disk.troubles().is_empty();
+    for link in all.iter().filter(|link| is_clear && create::is_own(link, &alias)) {
         if !kept.values().any(|network| network.bridge == link.name) {
             links
                 .remove(&link.name)
@@ -189,6 +190,10 @@ fn predefined(
 ) -> Result<NetworkView, OpenError> {
     let name = if kind == NetworkKind::Pods { "pods" } else { "bridge" };
     let mut taken = create::subnets_taken(links, others.values())?;
+    if !inner.disk.troubles().is_empty() {
+        // Its own bridge may be there still, with what the list that was lost said of it.
+        taken.retain(|(_, link)| *link != bridge_name(&inner.config, kind));
+    }
     taken.push((inner.config.service_cidr, "the services".to_owned()));
     let pod_cidr = inner.config.pod_cidr.wanted();
     if kind == NetworkKind::Default {
@@ -242,8 +247,10 @@ fn endpoints(inner: &Inner) -> Result<(), OpenError> {
     let all = links.list().map_err(|source| KernelError::new("list links", source))?;
     let prefix = format!("{}_", tag(&inner.config.instance));
     let mut state_guard = inner.state.lock();
-    let kept = inner.disk.endpoints().map_err(state)?;
-    for link in all.iter().filter(|link| link.kind == "veth" && link.name.starts_with(&prefix)) {
+    let kept = inner.disk.endpoints();
+    let is_clear = inner.disk.troubles().is_empty();
+    let is_own = |link: &&Link| link.kind == "veth" && link.name.starts_with(&prefix);
+    for link in all.iter().filter(|link| is_clear && is_own(link)) {
         if !kept.iter().any(|endpoint| endpoint.host_interface == link.name) {
             links
                 .remove(&link.name)
@@ -253,6 +260,10 @@ fn endpoints(inner: &Inner) -> Result<(), OpenError> {
     for endpoint in kept {
         let link = all.iter().find(|link| link.name == endpoint.host_interface);
         let bridge = state_guard.bridges.get(&endpoint.network).copied();
+        if link.is_some() && bridge.is_none() && !is_clear {
+            tracing::warn!(owner = endpoint.owner, network = %endpoint.network, "an endpoint's network cannot be read");
+            continue;
+        }
         let (Some(link), Some(bridge)) = (link, bridge) else {
             tracing::info!(owner = endpoint.owner, address = %endpoint.address, "endpoint is gone, forgotten");
             inner.disk.endpoint_remove(&endpoint.id).map_err(state)?;

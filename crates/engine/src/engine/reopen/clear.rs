@@ -1,0 +1,118 @@
+//! Clearing away what an earlier engine did not finish. Only what is known to be nobody's goes: a
+//! thing that may belong to what could not be read stays, and so does what is called as nothing here is.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use base::Trouble;
+use runtime::shim::protocol::Sandbox;
+
+use crate::container::remove_directory;
+use crate::engine::Engine;
+use crate::id::{ContainerId, SandboxId};
+use crate::shim::Shim;
+
+impl Engine {
+    /// Removes what was thrown away. That may take a while, so nobody waits for it.
+    pub(super) fn empty_trash(&self) {
+        for trash in [self.inner.layout.trash(), self.inner.layout.run_trash()] {
+            let paths = match base::fs::entries(&trash) {
+                Ok(paths) => paths,
+                Err(error) => {
+                    self.trouble(Trouble::new("what was thrown away", &trash, &error));
+                    continue;
+                }
+            };
+            let engine = self.clone();
+            self.inner.tasks.spawn_blocking(move || {
+                for path in paths {
+                    if let Err(error) = remove_directory(&path) {
+                        engine.trouble(Trouble::new("what was thrown away", &path, &error));
+                    }
+                }
+            });
+        }
+    }
+
+    /// Ends shims that belong to nothing: their containers were being made or removed when the engine
+    /// was killed. One that another engine started, or that may belong to what could not be read, goes on.
+    pub(super) async fn clear_strangers(&self, shims: &BTreeMap<SandboxId, (Arc<Shim>, Sandbox)>) {
+        let mut strangers = BTreeMap::new();
+        for (id, (shim, _)) in shims {
+            if self.has_cell(id) || self.inner.left_out.read().has(id.as_str()) {
+                continue;
+            }
+            strangers.insert(id.as_str(), ());
+            if !self.owns(id) {
+                self.trouble(Trouble::saying(
+                    format!("the shim of sandbox {id}"),
+                    &shim.handle.socket,
+                    format!("no engine of this root started it; its process is {}", shim.handle.pid),
+                ));
+                continue;
+            }
+            tracing::info!(sandbox = %id, "end a shim that belongs to no container");
+            match shim.shut_down().await {
+                Ok(()) => drop(strangers.remove(id.as_str())),
+                Err(error) => {
+                    tracing::warn!(sandbox = %id, error = %base::error::chain(&error), "end a shim");
+                }
+            }
+        }
+        for endpoint in self.inner.network.endpoint_list() {
+            let owner = endpoint.owner.as_str();
+            let id = SandboxId::parse(owner);
+            let is_known = id.is_ok_and(|id| self.has_cell(&id));
+            if is_known || self.inner.left_out.read().has(owner) || strangers.contains_key(owner) {
+                continue;
+            }
+            if let Err(error) = self.inner.network.endpoint_detach_all(owner).await {
+                tracing::warn!(owner, error = %base::error::chain(&error), "give a network address back");
+            }
+        }
+    }
+
+    /// Whether a sandbox is known, as such or as a container's own.
+    fn has_cell(&self, id: &SandboxId) -> bool {
+        let registry = &self.inner.registry;
+        registry.sandbox(id).is_ok()
+            || ContainerId::parse(id.as_str()).is_ok_and(|id| registry.get(&id).is_ok())
+    }
+
+    /// Whether an engine of this root started the shim of `id`.
+    fn owns(&self, id: &SandboxId) -> bool {
+        let owner = self.inner.layout.owner(id);
+        base::record::read_plain(&owner).is_ok_and(|owner| owner == self.inner.id.as_bytes())
+    }
+
+    /// Removes what is below the run directory of containers and sandboxes that are gone.
+    pub(super) fn clear_run(&self) {
+        let run = self.inner.layout.run();
+        for directory in [run.join("sandboxes"), run.join("bundles")] {
+            let paths = match base::fs::entries(&directory) {
+                Ok(paths) => paths,
+                Err(error) => {
+                    self.trouble(Trouble::new("what runs", &directory, &error));
+                    continue;
+                }
+            };
+            for path in paths {
+                if !self.is_left_over(&path) {
+                    continue;
+                }
+                let cleared = crate::sandbox::memory::unmount(&path.join("shm"))
+                    .and_then(|()| self.discard(&path, &self.inner.layout.run_trash()));
+                if let Err(error) = cleared {
+                    self.trouble(Trouble::new("what is left of a sandbox", &path, &error));
+                }
+            }
+        }
+    }
+
+    fn is_left_over(&self, path: &Path) -> bool {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let has_shim = self.inner.layout.shims().join(name).with_extension("sock").exists();
+        SandboxId::parse(name).is_ok() && !self.may_belong(name) && !has_shim
+    }
+}

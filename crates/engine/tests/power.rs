@@ -1,0 +1,161 @@
+//! Power cuts: what the engine acknowledged is there afterwards, and it starts.
+
+mod support;
+
+use engine::container::{ContainerUpdate, Mount, MountSource, RestartPolicy, Status};
+use engine::sandbox::SandboxSpec;
+use engine::volume::VolumeSpec;
+use engine::{ContainerSpec, Engine};
+use support::{Host, create, on_powered_host, output, remove_all, shell, start};
+use testkit::{PowerCut, Remains};
+
+/// Ends the engine and all shims, as the end of the machine does, and starts again with `left`.
+async fn come_back(host: &Host, engine: Engine, disk: PowerCut, left: Remains) -> (Engine, PowerCut) {
+    engine.close().await;
+    drop(engine);
+    for entry in std::fs::read_dir(host.path("run/shims")).expect("the sockets").flatten() {
+        let Ok((handle, _)) = runtime::shim::ShimHandle::find(&entry.path()) else { continue };
+        let pid = rustix::process::Pid::from_raw(i32::try_from(handle.pid).expect("a process id"));
+        rustix::process::kill_process(pid.expect("not zero"), rustix::process::Signal::KILL).expect("kill");
+        testkit::wait_until("the shim's end", || if handle.is_alive() { Err(()) } else { Ok(()) });
+    }
+    let disk = disk.come_back(left);
+    // What is below the run directory does not outlive the machine.
+    let _ = std::fs::remove_dir_all(host.path("run"));
+    (host.open().await, disk)
+}
+
+fn named_volume(name: &str, target: &str) -> Mount {
+    let source = MountSource::Volume {
+        name: Some(name.to_owned()),
+        no_copy: false,
+        subpath: None,
+        driver: None,
+        labels: Default::default(),
+        options: Default::default(),
+    };
+    Mount { target: target.to_owned(), read_only: false, source }
+}
+
+#[test]
+fn a_created_container_outlives_a_power_cut() {
+    on_powered_host(|host, engine, disk| async move {
+        let id = create(&engine, shell("cat /etc/passwd")).await;
+        let left = disk.now();
+        let (engine, _disk) = come_back(&host, engine, disk, left).await;
+        assert_eq!(engine.container_inspect(&id).expect("it is there").state.status, Status::Created);
+        engine.container_start(&id).await.expect("it can be started");
+        assert_eq!(support::wait(&engine, &id).await.code, 0);
+        assert!(support::logs(&engine, &id).await.0.contains("root:x:0:0"));
+        assert_eq!(engine.troubles(), []);
+        remove_all(&engine).await;
+    });
+}
+
+#[test]
+fn a_container_that_runs_is_found_again_after_a_power_cut() {
+    on_powered_host(|host, engine, disk| async move {
+        let plain = start(&engine, shell("sleep 1000")).await;
+        let spec = ContainerSpec { restart: RestartPolicy::Always, ..shell("sleep 1000") };
+        let always = start(&engine, spec).await;
+        let spec = ContainerSpec { restart: RestartPolicy::UnlessStopped, ..shell("sleep 1000") };
+        let stopped = start(&engine, spec).await;
+        engine.container_stop(&stopped, None, Some(std::time::Duration::ZERO)).await.expect("stop");
+        let left = disk.now();
+        let (engine, _disk) = come_back(&host, engine, disk, left).await;
+        testkit::wait_until_async("what always runs", || async {
+            match engine.container_inspect(&always).expect("it is there").state.status {
+                Status::Running => Ok(()),
+                other => Err(other),
+            }
+        })
+        .await;
+        let status = |id| engine.container_inspect(id).expect("it is there").state.status;
+        assert_ne!(status(&plain), Status::Running);
+        assert_eq!(status(&stopped), Status::Exited);
+        engine.container_start(&plain).await.expect("start it again");
+        assert_eq!(engine.troubles(), []);
+        remove_all(&engine).await;
+    });
+}
+
+#[test]
+fn what_a_container_was_changed_to_outlives_a_power_cut() {
+    on_powered_host(|host, engine, disk| async move {
+        let id = create(&engine, shell("true")).await;
+        engine.container_rename(&id, "renamed").await.expect("rename");
+        let update = ContainerUpdate { restart: Some(RestartPolicy::Always), ..ContainerUpdate::default() };
+        engine.container_update(&id, update).await.expect("update");
+        let left = disk.now();
+        let (engine, _disk) = come_back(&host, engine, disk, left).await;
+        let container = engine.container_inspect(&id).expect("it is there");
+        assert_eq!(container.name, "renamed");
+        assert_eq!(container.spec.restart, RestartPolicy::Always);
+        remove_all(&engine).await;
+    });
+}
+
+#[test]
+fn a_volume_outlives_a_power_cut_with_what_it_was_filled_with() {
+    on_powered_host(|host, engine, disk| async move {
+        let spec = VolumeSpec { name: Some("made".to_owned()), ..VolumeSpec::default() };
+        engine.volume_create(spec).await.expect("make a volume");
+        let left = disk.now();
+        let (engine, disk) = come_back(&host, engine, disk, left).await;
+        engine.volume_inspect("made").expect("it is there");
+        // The image's /etc is copied into it.
+        let spec = ContainerSpec { mounts: vec![named_volume("filled", "/etc")], ..shell("cat /etc/passwd") };
+        let id = create(&engine, spec).await;
+        let left = disk.now();
+        let (engine, _disk) = come_back(&host, engine, disk, left).await;
+        let passwd = host.path("root/volumes/filled/_data/passwd");
+        assert!(std::fs::read_to_string(passwd).expect("it was filled").contains("root:x:0:0"));
+        engine.container_start(&id).await.expect("start");
+        assert_eq!(support::wait(&engine, &id).await.code, 0);
+        assert_eq!(engine.troubles(), []);
+        remove_all(&engine).await;
+    });
+}
+
+#[test]
+fn a_sandbox_outlives_a_power_cut() {
+    on_powered_host(|host, engine, disk| async move {
+        let spec = SandboxSpec { name: "pod".to_owned(), ..SandboxSpec::default() };
+        let id = engine.sandbox_create(spec).await.expect("make a sandbox");
+        let left = disk.now();
+        let (engine, _disk) = come_back(&host, engine, disk, left).await;
+        let sandbox = engine.sandbox_inspect(&id).expect("it is there");
+        assert_eq!((sandbox.spec.name.as_str(), sandbox.ready), ("pod", false));
+        assert_eq!(engine.troubles(), []);
+        remove_all(&engine).await;
+    });
+}
+
+#[test]
+fn what_was_being_made_is_gone_after_a_power_cut_and_the_engine_starts() {
+    on_powered_host(|host, engine, disk| async move {
+        // Some of these are acknowledged when the power goes, some are not.
+        let creating: Vec<_> = (0..20)
+            .map(|_| {
+                let engine = engine.clone();
+                tokio::spawn(async move { create(&engine, shell("true")).await })
+            })
+            .collect();
+        let mut made = Vec::new();
+        let mut creating = creating.into_iter();
+        for task in creating.by_ref().take(5) {
+            made.push(task.await.expect("made"));
+        }
+        let left = disk.now();
+        for task in creating {
+            task.await.expect("made");
+        }
+        let (engine, _disk) = come_back(&host, engine, disk, left).await;
+        for id in &made {
+            engine.container_inspect(id).expect("it was acknowledged");
+        }
+        assert_eq!(engine.troubles(), []);
+        assert_eq!(output(&engine, shell("echo fine")).await, "fine\n");
+        remove_all(&engine).await;
+    });
+}

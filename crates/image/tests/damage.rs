@@ -1,0 +1,241 @@
+//! Records that are damaged, of a later version, or cannot be read: one thing's trouble, told and
+//! left alone.
+
+mod support;
+
+use std::path::{Path, PathBuf};
+
+use base::Trouble;
+use image::{Image, Progress, RemoveOptions, Store};
+use support::{Archive, TestStore, docker_archive, in_container, reference};
+
+/// What can become of a record.
+const DAMAGES: [&str; 5] = ["empty", "cut", "nonsense", "version 99", "a directory"];
+
+fn damage(path: &Path, how: &str) {
+    let content = std::fs::read(path).expect("the record");
+    let write = |bytes: &[u8]| std::fs::write(path, bytes).expect("write");
+    match how {
+        "empty" => write(b""),
+        "cut" => write(&content[..content.len() / 2]),
+        "nonsense" => write(&[0xff; 512]),
+        "version 99" => {
+            let text = String::from_utf8(content).expect("text");
+            write(text.replace("\"version\":1", "\"version\":99").as_bytes());
+        }
+        _ => {
+            std::fs::remove_file(path).expect("remove");
+            std::fs::create_dir(path).expect("a directory in its place");
+        }
+    }
+}
+
+/// Every file below `root` but what comes and goes.
+fn files(root: &Path) -> Vec<PathBuf> {
+    let listed = std::process::Command::new("find").arg(root).args(["-type", "f"]).output().expect("find");
+    let text = String::from_utf8(listed.stdout).expect("text");
+    let passing = |path: &&str| !["/reserve", "/lock"].iter().any(|name| path.ends_with(name));
+    let mut files: Vec<PathBuf> = text.lines().filter(passing).map(PathBuf::from).collect();
+    files.sort();
+    files
+}
+
+fn archive(mark: &str) -> Vec<u8> {
+    Archive::new().file("content", mark.as_bytes()).finish()
+}
+
+/// A store with the images `hurt` and `sound`, a snapshot on each.
+fn store() -> (TestStore, Image) {
+    let test = TestStore::new();
+    let hurt = test.import(&archive("hurt"), "hurt");
+    let sound = test.import(&archive("sound"), "sound");
+    test.store.snapshot_create("on-hurt", Some(&hurt.id)).expect("snapshot");
+    test.store.snapshot_create("on-sound", Some(&sound.id)).expect("snapshot");
+    (test, hurt)
+}
+
+fn layer_of(test: &TestStore, image: &Image) -> PathBuf {
+    test.root().join("layers").join(image.layers[0].hex())
+}
+
+#[track_caller]
+fn check_sound(store: &Store) {
+    store.image_save(&["sound:latest".to_owned()], std::io::sink()).expect("the other image is whole");
+    let snapshot = store.snapshot_get("on-sound").expect("the other snapshot");
+    assert_eq!(in_container(&snapshot, "cat content"), "sound");
+}
+
+/// Damages one record while the store is closed: nothing goes, it is told, and the rest is usable.
+#[track_caller]
+fn check(record: impl Fn(&TestStore, &Image) -> PathBuf, subject: &str) {
+    for how in DAMAGES {
+        let (test, hurt) = store();
+        let path = record(&test, &hurt);
+        if how == "version 99" && path.extension().is_none() {
+            // A configuration is no record of ours: it has no version.
+            continue;
+        }
+        damage(&path, how);
+        let before = files(&test.root());
+        let test = test.reopen();
+        let troubles = test.store.troubles();
+        assert!(troubles.iter().any(|trouble| trouble.subject.contains(subject)), "{how}: {troubles:?}");
+        assert_eq!(Store::examine(&test.root()).expect("examine"), troubles, "{how}");
+        check_sound(&test.store);
+        let test = test.reopen();
+        let after = files(&test.root());
+        let gone: Vec<&PathBuf> = before.iter().filter(|path| !after.contains(path)).collect();
+        assert!(gone.is_empty(), "{how}: {gone:?}");
+    }
+}
+
+#[test]
+fn a_damaged_layer_is_told_and_left_alone() {
+    check(|test, hurt| layer_of(test, hurt).join("layer.json"), "layer ");
+}
+
+#[test]
+fn a_damaged_configuration_is_told_and_left_alone() {
+    check(|test, hurt| test.root().join("blobs/sha256").join(hurt.id.0.hex()), "(hurt:latest)");
+}
+
+#[test]
+fn a_damaged_snapshot_is_told_and_left_alone() {
+    check(|test, _| test.root().join("snapshots/on-hurt/snapshot.json"), "files of container on-hurt");
+}
+
+#[test]
+fn a_snapshot_whose_record_was_lost_is_taken_up_again_with_what_was_written() {
+    let (test, hurt) = store();
+    let snapshot = test.store.snapshot_get("on-hurt").expect("snapshot");
+    std::fs::write(snapshot.upper.join("mine"), "written").expect("write");
+    damage(&test.root().join("snapshots/on-hurt/snapshot.json"), "empty");
+    let test = test.reopen();
+    assert_eq!(test.store.snapshot_list_unread().into_iter().collect::<Vec<_>>(), [("on-hurt".into(), true)]);
+    test.store.snapshot_adopt("on-hurt", &snapshot.lower).expect("take up");
+    assert_eq!(test.store.troubles(), []);
+    let options = RemoveOptions { force: true, ..RemoveOptions::default() };
+    test.store.image_remove(&hurt.id.to_string(), &options).expect("remove its image");
+    let test = test.reopen();
+    let found = test.store.snapshot_get("on-hurt").expect("it holds its layers");
+    assert_eq!(in_container(&found, "cat content mine"), "hurtwritten");
+}
+
+#[test]
+fn an_image_that_lost_a_layer_is_whole_again_when_it_is_loaded_again() {
+    for how in DAMAGES {
+        let test = TestStore::new();
+        let (lower, upper) = (archive("lower"), Archive::new().file("more", b"upper").finish());
+        let saved = docker_archive("app:1", &[&lower, &upper]);
+        test.store.image_load(&saved[..], &Progress::none()).expect("load");
+        let image = test.store.image_get("app:1").expect("image");
+        test.store.snapshot_create("c", Some(&image.id)).expect("snapshot");
+        damage(&layer_of(&test, &image).join("layer.json"), how);
+        let test = test.reopen();
+        assert!(test.store.snapshot_create("d", Some(&image.id)).is_err(), "{how}: it cannot be used");
+        test.store.image_load(&saved[..], &Progress::none()).expect("load again");
+        test.store.image_save(&["app:1".to_owned()], std::io::sink()).expect("it is whole");
+        // What uses the layer is counted again: it must outlive the image.
+        let options = RemoveOptions { force: true, ..RemoveOptions::default() };
+        test.store.image_remove("app:1", &options).expect("remove");
+        let snapshot = test.store.snapshot_get("c").expect("the snapshot");
+        assert_eq!(in_container(&snapshot, "cat content more"), "lowerupper", "{how}");
+    }
+}
+
+#[test]
+fn an_image_that_lost_its_configuration_is_whole_again_when_it_is_loaded_again() {
+    for how in ["empty", "cut", "nonsense"] {
+        let test = TestStore::new();
+        let saved = docker_archive("app:1", &[&archive("a")]);
+        test.store.image_load(&saved[..], &Progress::none()).expect("load");
+        let id = test.store.image_get("app:1").expect("image").id;
+        damage(&test.root().join("blobs/sha256").join(id.0.hex()), how);
+        let test = test.reopen();
+        test.store.image_load(&saved[..], &Progress::none()).expect("load again");
+        let test = test.reopen();
+        assert_eq!(test.store.troubles(), [], "{how}");
+        assert_eq!(test.store.image_get("app:1").expect("image").id, id);
+    }
+}
+
+#[test]
+fn a_damaged_list_of_images_is_set_aside_and_the_images_are_found_without_it() {
+    for how in ["empty", "cut", "nonsense"] {
+        let (test, hurt) = store();
+        let path = test.root().join("state.json");
+        damage(&path, how);
+        let damaged = std::fs::read(&path).expect("read");
+        let test = test.reopen();
+        let aside = |test: &TestStore| -> Vec<PathBuf> {
+            files(&test.root())
+                .into_iter()
+                .filter(|path| path.display().to_string().contains("damaged"))
+                .collect()
+        };
+        assert_eq!(std::fs::read(&aside(&test)[0]).expect("set aside"), damaged, "{how}");
+        assert_eq!(test.store.image_list().len(), 2, "{how}");
+        test.store.image_tag(&hurt.id.to_string(), &reference("found")).expect("name it again");
+        let test = test.reopen();
+        test.store.image_save(&["found".to_owned()], std::io::sink()).expect("it is whole");
+        let told: Vec<Trouble> = test.store.troubles();
+        assert_eq!(told.len(), 1, "{how}: the file that was set aside is told until it goes: {told:?}");
+        std::fs::remove_file(&aside(&test)[0]).expect("remove");
+        assert_eq!(test.reopen().store.troubles(), []);
+    }
+}
+
+#[test]
+fn a_list_of_images_that_is_gone_takes_no_image_with_it() {
+    let (test, _) = store();
+    std::fs::remove_file(test.root().join("state.json")).expect("remove");
+    let test = test.reopen();
+    assert_eq!(test.store.image_list().len(), 2);
+    assert_eq!(test.store.troubles().len(), 1);
+}
+
+#[test]
+fn a_list_of_images_of_a_later_version_is_refused_before_anything_is_touched() {
+    let (test, _) = store();
+    let root = test.root();
+    damage(&root.join("state.json"), "version 99");
+    let TestStore { store, dir } = test;
+    drop(store);
+    let before = files(&root);
+    let error = Store::open(&root).expect_err("a later version");
+    assert!(error.to_string().contains("state of version 99, this program knows up to 1"), "{error}");
+    assert_eq!(files(&root), before);
+    drop(dir);
+}
+
+#[test]
+fn what_is_called_as_nothing_of_the_store_is_left_alone() {
+    let (test, _) = store();
+    for path in ["layers/backup/fs", "snapshots/backup/fs", "blobs/sha256/notes.d"] {
+        std::fs::create_dir_all(test.root().join(path)).expect("a directory of somebody's");
+        std::fs::write(test.root().join(path).join("file"), "x").expect("write");
+    }
+    let before = files(&test.root());
+    let test = test.reopen();
+    check_sound(&test.store);
+    let test = test.reopen();
+    assert_eq!(files(&test.root()), before);
+}
+
+#[test]
+fn files_that_cannot_be_removed_keep_no_store_from_opening() {
+    let (test, _) = store();
+    let stuck = test.root().join("ingest/stuck");
+    std::fs::create_dir(&stuck).expect("unfinished work");
+    let file = stuck.join("file");
+    std::fs::write(&file, "x").expect("write");
+    let attribute = |change: &str, path: &Path| {
+        let done = std::process::Command::new("chattr").arg(change).arg(path).status().expect("run chattr");
+        assert!(done.success(), "chattr {change}");
+    };
+    attribute("+i", &file);
+    let test = test.reopen();
+    check_sound(&test.store);
+    let stuck = files(&test.root()).into_iter().find(|path| path.ends_with("stuck/file")).expect("it stays");
+    attribute("-i", &stuck);
+}
