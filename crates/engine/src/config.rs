@@ -26,4 +26,7 @@ pub struct Config {
     pub dns: Vec<IpAddr>,
     /// Registries that may be spoken to in plain HTTP besides loopback ones (`host:port`).
     pub insecure_registries: Vec<String>,
+    /// Soft and hard limit of open files of programs for which nobody asks for one; those of this
+    /// process where absent.
+    pub descriptors: Option<(u64, u64)>,
 }

@@ -135,7 +135,7 @@ impl Engine {
         for trouble in troubles {
             engine.trouble(trouble);
         }
-        engine.reopen().await?;
+        engine.reopen().await;
         Ok(engine)
     }
 

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
 
 use crate::container::PublishedPort;
 use crate::container::Status;
@@ -16,6 +17,9 @@ use crate::sandbox::SandboxSpec;
 use crate::shim::Shim;
 use crate::state::ContainerRecord;
 use crate::stream::{ExitStatus, InputFrame, OutputKind};
+
+/// How long a start is waited for by who wants the container to end.
+const START_PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// One container.
 pub(crate) struct ContainerCell {
@@ -29,6 +33,8 @@ pub(crate) struct ContainerCell {
     pub(crate) restarts: AtomicBool,
     /// Those who attached before the start.
     pub(crate) waiting: Mutex<Vec<WaitingClient>>,
+    /// Interrupts the start that is under way.
+    starting: Mutex<Option<CancellationToken>>,
     /// Wakes the health checks when it is dropped or replaced.
     pub(crate) health: Mutex<Option<tokio_util::sync::DropGuard>>,
     /// Its first process as its shim told it: number, and start in clock ticks since boot.
@@ -100,6 +106,7 @@ impl ContainerCell {
             sandbox,
             restarts: AtomicBool::new(false),
             waiting: Mutex::default(),
+            starting: Mutex::default(),
             health: Mutex::default(),
             started: Mutex::default(),
         }
@@ -128,6 +135,30 @@ impl ContainerCell {
             pulse.status = status;
             tell(pulse);
         });
+    }
+
+    /// Marks that its program is being started; what comes back tells when that is to be given up.
+    pub(crate) fn begin_start(&self) -> CancellationToken {
+        let token = CancellationToken::new();
+        *self.starting.lock() = Some(token.clone());
+        token
+    }
+
+    pub(crate) fn end_start(&self) {
+        self.starting.lock().take();
+    }
+
+    /// Waits for the operation under way, if it is a start for a while only: whoever wants a container
+    /// to end need not wait for it to begin. The flag says that a start was interrupted.
+    pub(crate) async fn lock_to_end(&self) -> (tokio::sync::MutexGuard<'_, ()>, bool) {
+        if let Ok(operation) = tokio::time::timeout(START_PATIENCE, self.operation.lock()).await {
+            return (operation, false);
+        }
+        let starting = self.starting.lock().take();
+        if let Some(starting) = &starting {
+            starting.cancel();
+        }
+        (self.operation.lock().await, starting.is_some())
     }
 
     pub(crate) fn pulse(&self) -> watch::Receiver<Pulse> {

@@ -3,6 +3,7 @@
 mod connect;
 mod create;
 pub(crate) mod files;
+mod follow;
 mod group;
 pub(crate) mod launch;
 mod list;

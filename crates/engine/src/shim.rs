@@ -1,11 +1,18 @@
 //! Speaking with shims over tokio.
+//!
+//! A shim answers at once what takes no time, and says itself when what it does takes too long. One
+//! that says nothing at all was stopped, or waits for a disk that does not answer: it holds up what
+//! concerns its own containers for a bounded time, and nothing else.
 
 mod attach;
 mod connection;
+mod find;
 
-use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use runtime::shim::ShimHandle;
+use runtime::shim::descriptors::Descriptors;
 use runtime::shim::protocol::{Event, ExitStatus, Failure, FailureKind, Request, Response, Sandbox};
 use rustix::process::{PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
@@ -13,9 +20,18 @@ use crate::error::{Error, Kind, Result};
 
 pub(crate) use attach::{Client, connect, pump, streams};
 pub(crate) use connection::Connection;
+pub(crate) use find::Found;
 
 /// How long a shim may take for what takes no time.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long one may take that has not answered the last time.
+const SHORT_PATIENCE: Duration = Duration::from_secs(1);
+/// How long a shim may take to end what it holds: it says so itself before.
+const END: Duration = Duration::from_secs(15);
+/// How long a program may take to begin; the shim is told, and given a little more than that.
+pub(crate) const LAUNCH: Duration = Duration::from_secs(60);
+/// How much longer its answer is waited for.
+pub(crate) const MARGIN: Duration = Duration::from_secs(15);
 
 /// A shim that runs; every request takes a connection of its own, so that a slow one holds up no
 /// other.
@@ -24,43 +40,64 @@ pub(crate) struct Shim {
     pub(crate) handle: ShimHandle,
     /// Of the protocol that it speaks.
     pub(crate) version: u32,
+    /// Whether it has not answered the last time.
+    silent: AtomicBool,
 }
 
 impl Shim {
-    /// The shim that listens at `socket`, if one does.
-    pub(crate) async fn find(socket: &Path) -> Result<(Self, Sandbox)> {
-        let mut connection = Connection::open(socket).await?;
-        match connection.ask(&Request::State).await? {
-            Response::Sandbox(sandbox) => {
-                let handle = ShimHandle {
-                    id: sandbox.id.clone(),
-                    socket: socket.to_owned(),
-                    pid: sandbox.pid,
-                    start_time: sandbox.start_time,
-                    init_pid: sandbox.init_pid,
-                };
-                Ok((Self { handle, version: sandbox.version }, sandbox))
-            }
+    pub(crate) fn new(handle: ShimHandle, version: u32) -> Self {
+        Self { handle, version, silent: AtomicBool::new(false) }
+    }
+
+    /// A connection that has asked nothing yet.
+    pub(crate) async fn connect(&self) -> Result<Connection> {
+        self.within(PATIENCE, Connection::open(&self.handle.socket)).await
+    }
+
+    /// Asks on a connection; `limit` is how long what is asked for may take.
+    pub(crate) async fn ask(
+        &self,
+        connection: &mut Connection,
+        request: &Request,
+        limit: Duration,
+    ) -> Result<Response> {
+        self.within(limit, connection.ask(request)).await
+    }
+
+    /// As [`Shim::ask`], with the descriptors that the request announces.
+    pub(crate) async fn ask_with(
+        &self,
+        connection: &mut Connection,
+        request: &Request,
+        with: &Descriptors,
+        limit: Duration,
+    ) -> Result<Response> {
+        self.within(limit, connection.ask_with(request, with)).await
+    }
+
+    /// What it holds.
+    pub(crate) async fn state(&self) -> Result<Sandbox> {
+        match self.request(&Request::State, PATIENCE).await? {
+            Response::Sandbox(sandbox) => Ok(sandbox),
             other => Err(unexpected(&other)),
         }
     }
 
-    pub(crate) async fn connect(&self) -> Result<Connection> {
-        Connection::open(&self.handle.socket).await
+    /// Asks what takes no time.
+    pub(crate) async fn query(&self, request: &Request) -> Result<Response> {
+        self.request(request, PATIENCE).await
     }
 
     /// Asks and expects no more than that it is done.
     pub(crate) async fn tell(&self, request: &Request) -> Result<()> {
-        self.connect().await?.ask(request).await.map(drop)
+        self.request(request, PATIENCE).await.map(drop)
     }
 
     /// Forgets a container or added process; how it ended, if it did.
     pub(crate) async fn delete(&self, container: &str, exec: Option<&str>) -> Result<Option<ExitStatus>> {
         let request =
             Request::Delete { container: container.to_owned(), exec: exec.map(str::to_owned), force: true };
-        let asked = async { self.connect().await?.ask(&request).await };
-        let answer = tokio::time::timeout(PATIENCE, asked).await;
-        match answer.unwrap_or_else(|_| Err(Error::unavailable("the shim does not answer")))? {
+        match self.request(&request, END).await? {
             Response::Exit(status) => Ok(status),
             other => Err(unexpected(&other)),
         }
@@ -75,32 +112,70 @@ impl Shim {
     /// A connection on which events come.
     pub(crate) async fn subscribe(&self) -> Result<Connection> {
         let mut connection = self.connect().await?;
-        connection.ask(&Request::Subscribe).await?;
+        self.ask(&mut connection, &Request::Subscribe, PATIENCE).await?;
         Ok(connection)
     }
 
     /// Ends the shim, with all that is left in it.
     pub(crate) async fn shut_down(&self) -> Result<()> {
-        let told = tokio::time::timeout(PATIENCE, self.tell(&Request::Shutdown)).await;
-        told.unwrap_or_else(|_| Err(Error::unavailable("the shim does not answer")))
+        self.request(&Request::Shutdown, END).await.map(drop)
+    }
+
+    /// Whether it did not answer the last time it was asked, though its process lives.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.silent.load(Ordering::Relaxed)
     }
 
     /// Kills the shim's process, if it is still the one that was started; the kernel kills what it
     /// holds.
     pub(crate) fn kill_process(&self) {
-        let pid = i32::try_from(self.handle.pid).ok().and_then(rustix::process::Pid::from_raw);
-        let Some(pid) = pid else { return };
-        let Ok(process) = pidfd_open(pid, PidfdFlags::empty()) else { return };
-        // Looked at after it is held: the number may have been taken over by then, not any more.
-        if self.handle.is_alive()
-            && let Err(error) = pidfd_send_signal(&process, Signal::KILL)
-        {
+        let Some(process) = self.pidfd() else { return };
+        if let Err(error) = pidfd_send_signal(&process, Signal::KILL) {
             tracing::debug!(pid = self.handle.pid, %error, "kill a shim");
         }
     }
+
+    /// Returns when the shim's process has ended.
+    pub(crate) async fn ended(&self) {
+        let Some(process) = self.pidfd() else { return };
+        #[expect(
+            deprecated,
+            reason = "its successor takes unsafe code; the descriptor is owned by what it is in"
+        )]
+        let process = tokio::io::unix::AsyncFd::with_interest(process, tokio::io::Interest::READABLE);
+        match process {
+            Ok(process) => drop(process.readable().await),
+            Err(error) => tracing::debug!(pid = self.handle.pid, %error, "watch a shim"),
+        }
+    }
+
+    /// The shim's process, if it lives.
+    fn pidfd(&self) -> Option<std::os::fd::OwnedFd> {
+        let pid = rustix::process::Pid::from_raw(i32::try_from(self.handle.pid).ok()?)?;
+        let process = pidfd_open(pid, PidfdFlags::empty()).ok()?;
+        // Looked at after it is held: the number may have been taken over by then, not any more.
+        self.handle.is_alive().then_some(process)
+    }
+
+    async fn request(&self, request: &Request, limit: Duration) -> Result<Response> {
+        self.within(limit, async { Connection::open(&self.handle.socket).await?.ask(request).await }).await
+    }
+
+    /// Waits for the shim, shortly if it has been waited for in vain before.
+    async fn within<T>(&self, limit: Duration, asked: impl Future<Output = Result<T>>) -> Result<T> {
+        let limit = if self.is_silent() { SHORT_PATIENCE } else { limit };
+        let answer = tokio::time::timeout(limit, asked).await;
+        self.silent.store(answer.is_err(), Ordering::Relaxed);
+        answer.unwrap_or_else(|_| {
+            Err(Error::unavailable(format!(
+                "the process that holds the container (gantry-shim, process {}) does not answer",
+                self.handle.pid
+            )))
+        })
+    }
 }
 
-/// The next event, or `None` where the shim is gone.
+/// The next event, or `None` where the connection has ended.
 pub(crate) async fn next_event(connection: &mut Connection) -> Option<Event> {
     loop {
         match connection.receive().await {

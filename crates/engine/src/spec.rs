@@ -41,6 +41,8 @@ pub(crate) struct Surroundings {
     pub(crate) cgroup: PathBuf,
     /// Whether it is in the host's network.
     pub(crate) host_network: bool,
+    /// Its limit of open files, soft and hard, where it asks for none.
+    pub(crate) descriptors: Option<(u64, u64)>,
     /// Kernel parameters that the sandbox asks for.
     pub(crate) sysctls: std::collections::BTreeMap<String, String>,
 }
@@ -115,7 +117,7 @@ pub(crate) fn generate(
         env: env::container_env(spec, resolved, &around.identity),
         cwd: if resolved.workdir.is_empty() { "/".into() } else { PathBuf::from(&resolved.workdir) },
         capabilities: Some(security::capability_sets(&capabilities, around.identity.uid)),
-        rlimits: rlimits(&spec.resources.ulimits)?,
+        rlimits: rlimits(&spec.resources.ulimits, around.descriptors)?,
         no_new_privileges: spec.security.no_new_privileges,
         oom_score_adj: spec.resources.oom_score_adj,
         ..Process::default()

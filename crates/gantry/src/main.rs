@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 mod cli;
 mod config;
+mod descriptors;
 mod init_system;
 mod log;
 mod modules;

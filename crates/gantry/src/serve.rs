@@ -47,9 +47,10 @@ pub(crate) async fn serve(
     let random: Arc<dyn Random> = Arc::new(SystemRandom);
 
     // 1. Containers, images, networks: what ran goes on running. The engine holds the root's lock.
-    let engine = Engine::open(engine_config(config)?, Arc::clone(&clock), Arc::clone(&random))
-        .await
-        .map_err(into_anyhow)?;
+    let engine_config =
+        engine::Config { descriptors: Some(crate::descriptors::raise()), ..engine_config(config)? };
+    let engine =
+        Engine::open(engine_config, Arc::clone(&clock), Arc::clone(&random)).await.map_err(into_anyhow)?;
     let docker_socket = bind_docker(&config.docker_socket)?;
 
     // 2. The store, and the API over it.
@@ -199,6 +200,7 @@ pub(crate) fn engine_config(config: &Config) -> anyhow::Result<engine::Config> {
         log: engine::container::LogOptions::default(),
         dns: Vec::new(),
         insecure_registries: config.insecure_registries.clone(),
+        descriptors: None,
     })
 }
 

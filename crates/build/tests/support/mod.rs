@@ -113,6 +113,7 @@ fn config(directory: &Path, instance: &str) -> Config {
         log: LogOptions::default(),
         dns: Vec::new(),
         insecure_registries: Vec::new(),
+        descriptors: None,
         root,
     }
 }

@@ -18,7 +18,10 @@ impl Engine {
         let engine = self.clone();
         self.detached(async move {
             {
-                let _operation = cell.operation.lock().await;
+                let (_operation, interrupted) = cell.lock_to_end().await;
+                if interrupted && !cell.status().is_active() {
+                    return Ok(());
+                }
                 if !cell.status().is_active() {
                     return Err(Error::conflict(format!(
                         "Cannot kill container: {}: container {} is not running",
@@ -33,7 +36,7 @@ impl Engine {
                     engine.perform(&cell, effects);
                 }
                 if number != signal::KILL {
-                    return engine.send(&cell, number).await;
+                    return engine.send(&cell, number).await.map(drop);
                 }
             }
             engine.end(&cell).await

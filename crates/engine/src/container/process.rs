@@ -1,7 +1,6 @@
 //! A container's first process, held while it is looked into.
 
 use runtime::held::HeldProcess;
-use runtime::shim::protocol::{Request, Response};
 
 use crate::engine::{Engine, blocking};
 use crate::error::{Context, Result};
@@ -22,8 +21,7 @@ impl Engine {
             return Ok(Some(held));
         }
         // Only the shim can say which process of that number it holds: it has not let go of it.
-        let state = cell.shim()?.connect().await?.ask(&Request::State).await?;
-        let Response::Sandbox(sandbox) = state else { return Err(crate::shim::unexpected(&state)) };
+        let sandbox = cell.shim()?.state().await?;
         let Some(first) = sandbox.containers.into_iter().find(|held| held.id == cell.id.as_str()) else {
             return Ok(None);
         };

@@ -27,7 +27,10 @@ impl Engine {
         let engine = self.clone();
         self.detached(async move {
             loop {
-                let operation = cell.operation.lock().await;
+                let operation = match options.force {
+                    true => cell.lock_to_end().await.0,
+                    false => cell.operation.lock().await,
+                };
                 match cell.status() {
                     Status::Running | Status::Paused | Status::Restarting if !options.force => {
                         let name = &cell.record().name;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use runtime::Rootfs;
 use runtime::held::HeldNamespace;
 use runtime::shim::descriptors::Descriptors;
-use runtime::shim::protocol::{LogSpec, Request, Stdio};
+use runtime::shim::protocol::{LogSpec, Request, Stdio, StopSpec};
 use runtime::spec::{NamespaceKind, Spec};
 
 use super::life::Input;
@@ -18,7 +18,7 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::id::ContainerId;
 use crate::registry::ContainerCell;
 use crate::rootfs::RootFs;
-use crate::shim::Shim;
+use crate::shim::{LAUNCH, MARGIN, Shim};
 use crate::spec::{self, Joined, Surroundings};
 use crate::state;
 use crate::threads::foreign;
@@ -146,7 +146,9 @@ impl Engine {
         // Only now is all of it there: the sandbox's files are written while it comes up.
         let opened = bundle.clone();
         let descriptors = blocking(move || open_rest(&document, &opened, descriptors)).await?;
-        self.run_in(cell, &shim, bundle, descriptors).await
+        let started = self.run_in(cell, &shim, bundle, descriptors).await;
+        cell.end_start();
+        started
     }
 
     /// Writes the container's OCI bundle; gives the configuration, and what of the host is open for it already.
@@ -170,6 +172,7 @@ impl Engine {
             cgroup: self.cgroup_of(record),
             joined,
             host_network,
+            descriptors: self.inner.config.descriptors,
             sysctls: Default::default(),
         };
         if let Some(sandbox) = &record.spec.sandbox
@@ -205,6 +208,7 @@ impl Engine {
         if let Some(directory) = log.as_ref().and_then(|log| log.path.parent()) {
             state::make_directory(directory, 0o755)?;
         }
+        let limit = u64::try_from(LAUNCH.as_millis()).ok();
         let create = Request::CreateContainer {
             container: container.clone(),
             bundle,
@@ -221,21 +225,40 @@ impl Engine {
                 log,
             },
             descriptors: descriptors.names(),
-            stop: None,
-            limit: None,
+            stop: Some(self.stop_spec(cell)?),
+            limit,
         };
+        let interrupted = cell.begin_start();
         let started = async {
             let mut connection = shim.connect().await?;
-            connection.ask_with(&create, &descriptors).await?;
+            shim.ask_with(&mut connection, &create, &descriptors, LAUNCH + MARGIN).await?;
             // The shim has its own by now.
             drop(descriptors);
             self.connect_waiting(cell, shim).await?;
-            match connection.ask(&Request::StartContainer { container, limit: None }).await? {
+            let start = Request::StartContainer { container, limit };
+            match shim.ask(&mut connection, &start, LAUNCH + MARGIN).await? {
                 runtime::shim::protocol::Response::Pid(pid) => Ok(pid),
                 other => Err(crate::shim::unexpected(&other)),
             }
         };
-        started.await.map_err(|error: Error| explain(error, &record.resolved.args))
+        let started = tokio::select! {
+            started = started => started,
+            () = interrupted.cancelled() => {
+                Err(Error::conflict(format!("the start of container {} was interrupted", cell.id)))
+            }
+        };
+        started.map_err(|error: Error| explain(error, &record.resolved.args))
+    }
+
+    /// How a container stops where only its shim is left to say so.
+    fn stop_spec(&self, cell: &ContainerCell) -> Result<StopSpec> {
+        let (signal, grace) = super::stop::how(cell, None, None)?;
+        let milliseconds = |grace: std::time::Duration| u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
+        Ok(StopSpec {
+            signal: Some(signal),
+            grace: Some(grace.map_or(u64::MAX, milliseconds)),
+            keep: Some(self.inner.layout.container(&cell.id)),
+        })
     }
 
     /// Connects those who attached before the start, so that nothing of the output is missed.

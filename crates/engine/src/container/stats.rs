@@ -119,7 +119,7 @@ impl Engine {
             Ok(shim) => shim,
             Err(_) => return Ok(Stats::default()),
         };
-        let used = match shim.connect().await?.ask(&Request::Stats { container: id.to_string() }).await? {
+        let used = match shim.query(&Request::Stats { container: id.to_string() }).await? {
             Response::Stats(used) => *used,
             other => return Err(crate::shim::unexpected(&other)),
         };

@@ -15,6 +15,8 @@ use crate::signal;
 const GRACE: i64 = 10;
 /// How long the kernel may take to end a process that was killed.
 const DEATH: Duration = Duration::from_secs(30);
+/// How often a cgroup that was killed is looked at again.
+const LOOK: Duration = Duration::from_millis(200);
 
 impl Engine {
     /// Asks a container to stop (with `signal`, or its own stop signal) and kills it after `grace`
@@ -46,8 +48,9 @@ impl Engine {
     ) -> Result<()> {
         let mut pulse = cell.pulse();
         {
-            let _operation = cell.operation.lock().await;
+            let (_operation, interrupted) = cell.lock_to_end().await;
             match cell.status() {
+                Status::Created | Status::Exited if interrupted => return Ok(()),
                 Status::Running | Status::Paused => {}
                 Status::Restarting => {
                     let effects = self.step_of_fact(cell, &Input::Halted);
@@ -64,10 +67,14 @@ impl Engine {
             }
             pulse.mark_unchanged();
             if cell.status() == Status::Paused {
-                // A frozen process hears no signal.
-                self.thaw(cell).await?;
+                // A frozen process hears no signal. Where the shim does not answer, the end is what counts.
+                match self.thaw(cell).await {
+                    Err(error) if error.kind() != Kind::Unavailable => return Err(error),
+                    _ => {}
+                }
             }
             if grace != Some(Duration::ZERO) {
+                // One whose shim does not answer is killed when its time is over.
                 self.send(cell, signal).await?;
             }
         }
@@ -95,32 +102,50 @@ impl Engine {
     /// Kills a container and waits until it has ended.
     pub(crate) async fn end(&self, cell: &Arc<ContainerCell>) -> Result<()> {
         let mut pulse = cell.pulse();
-        if cell.status().is_active() {
-            self.send(cell, signal::KILL).await?;
+        if cell.status().is_active() && !self.send(cell, signal::KILL).await? {
+            self.end_unheard(cell).await?;
         }
         let ended = pulse.wait_for(|pulse| !pulse.status.is_active());
         match tokio::time::timeout(DEATH, ended).await {
             Ok(_) => Ok(()),
-            Err(_) => Err(Error::internal(format!(
-                "tried to kill container, but did not receive an exit event: {}",
-                cell.id
-            ))),
+            Err(_) => Err(did_not_end(cell)),
         }
     }
 
-    /// Sends a signal to process 1; one that has just ended is no failure.
-    pub(crate) async fn send(&self, cell: &ContainerCell, signal: i32) -> Result<()> {
-        let Some(shim) = cell.sandbox.shim() else { return Ok(()) };
+    /// Sends a signal to process 1; one that has just ended is no failure. `false` where its shim does
+    /// not answer.
+    pub(crate) async fn send(&self, cell: &ContainerCell, signal: i32) -> Result<bool> {
+        let Some(shim) = cell.sandbox.shim() else { return Ok(true) };
+        let mut is_heard = true;
         match shim.kill(cell.id.as_str(), None, signal).await {
             Ok(()) => {}
             Err(error) if matches!(error.kind(), Kind::NotFound | Kind::Conflict) => {}
-            // The shim is gone: its end is being dealt with.
-            Err(error) if error.kind() == Kind::Unavailable => {}
+            // The shim is gone, and its end is being dealt with; or it lives and says nothing.
+            Err(error) if error.kind() == Kind::Unavailable => is_heard = !shim.is_silent(),
             Err(error) => return Err(error),
         }
         self.emit(cell, "kill", &[("signal", signal.to_string())]);
+        Ok(is_heard)
+    }
+
+    /// Ends a container whose shim does not answer: by its cgroup, from outside.
+    async fn end_unheard(&self, cell: &Arc<ContainerCell>) -> Result<()> {
+        tracing::warn!(container = %cell.id, "the shim of a container does not answer: killing the container from outside");
+        let begun = self.inner.clock.elapsed();
+        while !self.kill_cgroup(cell).await {
+            if self.inner.clock.elapsed().saturating_sub(begun) >= DEATH {
+                return Err(did_not_end(cell));
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        let (status, _) = self.lost_exit(cell);
+        self.on_exit(cell, &status, None).await;
         Ok(())
     }
+}
+
+fn did_not_end(cell: &ContainerCell) -> Error {
+    Error::internal(format!("tried to kill container, but did not receive an exit event: {}", cell.id))
 }
 
 /// The signal and the grace of a stop; `None` waits for ever.

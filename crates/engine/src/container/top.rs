@@ -24,11 +24,10 @@ impl Engine {
     pub async fn container_top(&self, id: &ContainerId, arguments: &str) -> Result<Processes> {
         let cell = self.inner.registry.get(id)?;
         let columns = columns::chosen(arguments)?;
-        let pids =
-            match cell.shim()?.connect().await?.ask(&Request::Pids { container: id.to_string() }).await? {
-                Response::Pids(pids) => pids,
-                other => return Err(crate::shim::unexpected(&other)),
-            };
+        let pids = match cell.shim()?.query(&Request::Pids { container: id.to_string() }).await? {
+            Response::Pids(pids) => pids,
+            other => return Err(crate::shim::unexpected(&other)),
+        };
         // A process may have its own memory answer, or not, for what it was called with.
         let table = foreign([id.to_string()], move || {
             let host = columns::Host::read();

@@ -4,28 +4,36 @@ mod clear;
 mod records;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use base::Trouble;
+use futures::StreamExt;
 use runtime::shim::protocol::Sandbox;
 use runtime::spec::Status as ShimStatus;
 
 use crate::container::Status;
 use crate::container::life::Input;
 use crate::engine::Engine;
-use crate::error::{Context, Result};
 use crate::id::{ContainerId, SandboxId};
 use crate::registry::{ContainerCell, SandboxCell};
 use crate::sandbox::launch::remember;
-use crate::shim::Shim;
+use crate::shim::{Found, Shim};
+
+/// How many shims are dealt with at once.
+const AT_ONCE: usize = 32;
+
+/// The shims that live, by sandbox; what one holds is not known if it does not answer.
+pub(super) type Shims = BTreeMap<SandboxId, (Arc<Shim>, Option<Sandbox>)>;
 
 impl Engine {
     /// Finds everything again. What cannot be taken up hides nothing else, and is left alone.
-    pub(super) async fn reopen(&self) -> Result<()> {
+    pub(super) async fn reopen(&self) {
         self.finish_making();
         self.empty_trash();
         self.read_sandboxes();
         self.read_containers();
-        let shims = self.find_shims().await?;
+        let shims = self.find_shims().await;
         self.clear_strangers(&shims).await;
         for cell in self.inner.registry.sandboxes() {
             match shims.get(&cell.id) {
@@ -34,51 +42,72 @@ impl Engine {
             }
         }
         self.readmit_snapshots();
-        for cell in self.inner.registry.all() {
-            let found = shims.get(&cell.sandbox.id);
-            if cell.sandbox.spec.is_none()
-                && let Some(found) = found
-            {
-                self.readmit_shim(&cell.sandbox, found).await;
-            }
-            self.catch_up(&cell, found.map(|(_, state)| state)).await;
-            if cell.record().spec.transient {
-                self.end_transient(cell);
-            }
-        }
+        let cells = futures::stream::iter(self.inner.registry.all());
+        cells
+            .for_each_concurrent(AT_ONCE, async |cell| {
+                let found = shims.get(&cell.sandbox.id);
+                if cell.sandbox.spec.is_none()
+                    && let Some(found) = found
+                {
+                    self.readmit_shim(&cell.sandbox, found).await;
+                }
+                self.catch_up(&cell, found).await;
+                if cell.record().spec.transient {
+                    self.end_transient(cell);
+                }
+            })
+            .await;
         self.clear_run();
-        Ok(())
     }
 
-    /// The shims that answer, and what they hold. The sockets of those that do not are removed.
-    async fn find_shims(&self) -> Result<BTreeMap<SandboxId, (Arc<Shim>, Sandbox)>> {
-        let mut found = BTreeMap::new();
-        let directory = self.inner.layout.shims();
-        let tried = || format!("read `{}`", directory.display());
-        for entry in std::fs::read_dir(&directory).context(tried)? {
-            let path = entry.context(tried)?.path();
-            let id =
-                path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| SandboxId::parse(stem).ok());
-            let (Some(id), Some("sock")) = (id, path.extension().and_then(|extension| extension.to_str()))
-            else {
-                continue;
-            };
-            match Shim::find(&path).await {
-                Ok((shim, state)) => {
-                    found.insert(id, (Arc::new(shim), state));
+    /// The shims that live, and what those hold that answer. The sockets of the others are removed.
+    async fn find_shims(&self) -> Shims {
+        let found = futures::stream::iter(self.shim_sockets()).map(async |(id, path)| {
+            let shim = match Shim::find(&path, &id).await {
+                Ok(Found::Shim(shim, state)) => (shim, Some(state)),
+                Ok(Found::Silent(shim)) => {
+                    let pid = shim.handle.pid;
+                    tracing::error!(sandbox = %id, pid, "a shim lives and does not answer: its containers cannot be reached");
+                    (shim, None)
                 }
-                Err(error) => {
-                    tracing::debug!(sandbox = %id, error = %base::error::chain(&error), "a shim does not answer");
-                    // It is dead, or it would answer.
+                Ok(Found::Nothing) => {
                     let _ = std::fs::remove_file(&path);
+                    return None;
                 }
+                // That it could not be asked says nothing about it.
+                Err(error) => {
+                    tracing::error!(sandbox = %id, error = %base::error::chain(&error), "a shim could not be asked");
+                    (Shim::unheard(&path, &id), None)
+                }
+            };
+            Some((id, (Arc::new(shim.0), shim.1)))
+        });
+        found.buffer_unordered(AT_ONCE).filter_map(async |found| found).collect().await
+    }
+
+    /// Where shims may listen: every socket that there is. Where those cannot be listed, that of
+    /// every sandbox that is known.
+    fn shim_sockets(&self) -> BTreeMap<SandboxId, PathBuf> {
+        let directory = self.inner.layout.shims();
+        match base::fs::entries(&directory) {
+            Ok(paths) => {
+                let is_socket =
+                    |path: &PathBuf| path.extension().is_some_and(|extension| extension == "sock");
+                let named = |path: PathBuf| Some((SandboxId::parse(path.file_stem()?.to_str()?).ok()?, path));
+                paths.into_iter().filter(is_socket).filter_map(named).collect()
+            }
+            Err(error) => {
+                self.trouble(Trouble::new("what is not known to hold containers", &directory, &error));
+                let registry = &self.inner.registry;
+                let ids = registry.all().into_iter().map(|cell| cell.sandbox.id.clone());
+                let ids = ids.chain(registry.sandboxes().into_iter().map(|cell| cell.id.clone()));
+                ids.map(|id| (id.clone(), directory.join(format!("{id}.sock")))).collect()
             }
         }
-        Ok(found)
     }
 
     /// Attaches to a shim that went on without the engine.
-    async fn readmit_shim(&self, cell: &Arc<SandboxCell>, (shim, _): &(Arc<Shim>, Sandbox)) {
+    async fn readmit_shim(&self, cell: &Arc<SandboxCell>, (shim, state): &(Arc<Shim>, Option<Sandbox>)) {
         {
             let mut live = cell.live.write();
             live.shim = Some(Arc::clone(shim));
@@ -93,8 +122,12 @@ impl Engine {
                 }
             }
         }
+        if state.is_none() {
+            return self.listen_later(Arc::clone(cell), Arc::clone(shim));
+        }
         if let Err(error) = self.listen(Arc::clone(cell), Arc::clone(shim)).await {
             tracing::warn!(sandbox = %cell.id, error = %base::error::chain(&error), "listen to a shim");
+            self.listen_later(Arc::clone(cell), Arc::clone(shim));
         }
     }
 
@@ -121,7 +154,13 @@ impl Engine {
     }
 
     /// Brings what is known of a container up to what happened while nobody looked.
-    async fn catch_up(&self, cell: &Arc<ContainerCell>, shim: Option<&Sandbox>) {
+    async fn catch_up(&self, cell: &Arc<ContainerCell>, found: Option<&(Arc<Shim>, Option<Sandbox>)>) {
+        let shim = found.and_then(|(_, state)| state.as_ref());
+        if cell.status().is_active() && found.is_some() && shim.is_none() {
+            // Nobody can say. It is what it was, until its shim answers or has ended.
+            self.watch_health(cell);
+            return;
+        }
         let held = shim.and_then(|shim| shim.containers.iter().find(|held| held.id == cell.id.as_str()));
         if cell.status().is_active() {
             match held {
@@ -151,7 +190,7 @@ impl Engine {
         }
         let _operation = cell.operation.lock().await;
         // A start that was interrupted left a shim, or a container in its sandbox's.
-        if held.is_some() || (cell.sandbox.spec.is_none() && shim.is_some()) {
+        if held.is_some() || (cell.sandbox.spec.is_none() && found.is_some()) {
             self.take_down(cell).await;
         } else if cell.sandbox.spec.is_none() {
             self.clear_endpoints(&cell.sandbox.id).await;

@@ -9,6 +9,7 @@ use super::{ExecCell, ExecSpec};
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::id::ContainerId;
+use crate::shim::LAUNCH;
 use crate::signal;
 use crate::stream::{Attached, OutputKind};
 
@@ -47,7 +48,22 @@ impl Engine {
         timeout: Option<Duration>,
         limit: usize,
     ) -> Result<ExecOutput> {
-        let Attached { input, mut output, resize, exit } = self.exec_launch(cell).await?;
+        let begun = self.inner.clock.elapsed();
+        let launched = self.exec_launch(cell, LAUNCH);
+        let launched = match timeout {
+            None => launched.await?,
+            Some(timeout) => match tokio::time::timeout(timeout, launched).await {
+                Ok(launched) => launched?,
+                // Nobody asks for it any more, so its shim does not let it come to be.
+                Err(_) => {
+                    let nothing = Bytes::new();
+                    return Ok(ExecOutput { exit_code: None, stdout: nothing.clone(), stderr: nothing });
+                }
+            },
+        };
+        let timeout =
+            timeout.map(|timeout| timeout.saturating_sub(self.inner.clock.elapsed().saturating_sub(begun)));
+        let Attached { input, mut output, resize, exit } = launched;
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
         let run = async {
             if cell.spec.attach.stdin {

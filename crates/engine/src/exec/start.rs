@@ -3,6 +3,7 @@
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use runtime::shim::protocol::{Request, Response, Stdio};
 use runtime::spec::Process;
@@ -12,7 +13,7 @@ use crate::engine::{Engine, blocking};
 use crate::error::{Error, Kind, Result};
 use crate::id::ExecId;
 use crate::rootfs::RootFs;
-use crate::shim::{self, Client, Connection};
+use crate::shim::{self, Client, Connection, LAUNCH, MARGIN};
 use crate::spec;
 use crate::stream::Attached;
 use crate::users;
@@ -30,13 +31,15 @@ impl Engine {
         }
         let command = cell.spec.command.join(" ");
         self.emit(&cell.container, format!("exec_start: {command}"), &[("execID", id.to_string())]);
-        self.exec_launch(&cell).await
+        self.exec_launch(&cell, LAUNCH).await
     }
 
-    /// Starts a process that is marked as started.
-    pub(super) async fn exec_launch(&self, cell: &Arc<ExecCell>) -> Result<Attached> {
+    /// Starts a process that is marked as started; `limit` is how long it may take to its program.
+    pub(super) async fn exec_launch(&self, cell: &Arc<ExecCell>, limit: Duration) -> Result<Attached> {
         let Client { attached, side } = Client::new(cell.spec.attach.stdin);
-        match self.exec_connect(cell).await {
+        // What is looked up in the container's files may take for ever too.
+        let connected = tokio::time::timeout(limit + MARGIN, self.exec_connect(cell, limit)).await;
+        match connected.unwrap_or_else(|_| Err(Error::unavailable("the process did not begin in time"))) {
             Ok((connection, pid)) => {
                 cell.progress.lock().pid = Some(pid);
                 let (engine, cell) = (self.clone(), Arc::clone(cell));
@@ -59,7 +62,7 @@ impl Engine {
         }
     }
 
-    async fn exec_connect(&self, cell: &Arc<ExecCell>) -> Result<(Connection, u32)> {
+    async fn exec_connect(&self, cell: &Arc<ExecCell>, limit: Duration) -> Result<(Connection, u32)> {
         let container = &cell.container;
         let shim = container.shim()?;
         let process = self.exec_process(cell).await?;
@@ -74,10 +77,11 @@ impl Engine {
                 log: None,
             },
             attach: Some(shim::streams(cell.spec.attach.stdin)),
-            limit: None,
+            limit: u64::try_from(limit.as_millis()).ok(),
         };
         let mut connection = shim.connect().await?;
-        match connection.ask(&request).await.map_err(|error| explain(error, &cell.spec.command))? {
+        let answer = shim.ask(&mut connection, &request, limit + MARGIN).await;
+        match answer.map_err(|error| explain(error, &cell.spec.command))? {
             Response::Pid(pid) => Ok((connection, pid)),
             other => Err(shim::unexpected(&other)),
         }
@@ -119,7 +123,7 @@ impl Engine {
             capabilities: Some(spec::capability_sets(&names, identity.uid)),
             no_new_privileges: record.spec.security.no_new_privileges,
             // Joining a container is no way around its limits, nor to outlive it when memory runs out.
-            rlimits: spec::rlimits(&record.spec.resources.ulimits)?,
+            rlimits: spec::rlimits(&record.spec.resources.ulimits, self.inner.config.descriptors)?,
             oom_score_adj: record.spec.resources.oom_score_adj,
             ..Process::default()
         })

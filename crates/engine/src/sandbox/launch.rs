@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use runtime::shim::protocol::{Event, ExitStatus};
+use runtime::shim::protocol::ExitStatus;
 use runtime::shim::{LaunchSpec, Network};
 
 use crate::container::{NetworkMode, PublishedPort};
@@ -14,7 +14,7 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::network::{Endpoint, EndpointSpec, ports};
 use crate::registry::{ContainerCell, Live, SandboxCell};
 use crate::sandbox::files::{self, EtcFiles, Resolver};
-use crate::shim::{self, Shim};
+use crate::shim::Shim;
 use crate::state::ContainerRecord;
 
 /// What a shim is launched with, besides its network.
@@ -120,91 +120,27 @@ impl Engine {
             })
         })
         .await?;
-        let shim = Arc::new(Shim { handle, version: runtime::shim::protocol::VERSION });
+        let shim = Arc::new(Shim::new(handle, runtime::shim::protocol::VERSION));
         sandbox.live.write().shim = Some(Arc::clone(&shim));
         self.listen(Arc::clone(sandbox), Arc::clone(&shim)).await?;
         Ok(shim)
     }
 
-    /// Listens to a shim until it or the engine ends.
-    pub(crate) async fn listen(&self, sandbox: Arc<SandboxCell>, shim: Arc<Shim>) -> Result<()> {
-        let mut connection = shim.subscribe().await?;
-        let engine = self.clone();
-        self.spawn(async move {
-            loop {
-                let event = tokio::select! {
-                    event = shim::next_event(&mut connection) => event,
-                    () = engine.inner.closing.cancelled() => return,
-                };
-                let Some(event) = event else { break };
-                // One event that panics must not be the last that is heard of this sandbox.
-                if let Err(panic) = base::panics::catch(|| engine.on_shim_event(&sandbox, event)) {
-                    tracing::error!(sandbox = %sandbox.id, %panic, "an event of a shim panicked");
-                }
-            }
-            engine.on_shim_gone(&sandbox, &shim).await;
-        });
-        Ok(())
-    }
-
-    fn on_shim_event(&self, _sandbox: &Arc<SandboxCell>, event: Event) {
-        match event {
-            Event::Exited { container, exec: Some(exec), status } => {
-                self.on_exec_exit(&container, &exec, &status)
-            }
-            Event::Exited { container, exec: None, status } => {
-                let Ok(cell) =
-                    self.inner.registry.find(&container).and_then(|id| self.inner.registry.get(&id))
-                else {
-                    return;
-                };
-                let engine = self.clone();
-                self.spawn(async move { engine.on_exit(&cell, &status, None).await });
-            }
-            // These are told by whoever caused them, or with the exit.
-            Event::Started { .. }
-            | Event::OutOfMemory { .. }
-            | Event::Paused { .. }
-            | Event::Resumed { .. } => {}
-        }
-    }
-
-    /// A shim went away: its containers are dead, and nobody may believe otherwise.
-    async fn on_shim_gone(&self, sandbox: &Arc<SandboxCell>, shim: &Arc<Shim>) {
-        let is_current = sandbox.shim().is_some_and(|current| Arc::ptr_eq(&current, shim));
-        if !is_current {
-            return;
-        }
-        for cell in self.inner.registry.of_sandbox(&sandbox.id) {
-            if !cell.status().is_active() {
-                continue;
-            }
-            let status = self.lost_exit(&cell);
-            tracing::warn!(container = %cell.id, "the shim of a container is gone");
-            let engine = self.clone();
-            let error = "the process that held the container was killed".to_owned();
-            self.spawn(async move { engine.on_exit(&cell, &status.0, status.1.then_some(error)).await });
-        }
-        if sandbox.spec.is_some() {
-            self.sandbox_lost(sandbox).await;
-        }
-    }
-
     /// How a container ended that nobody saw ending: what its shim wrote down, or a violent death.
     /// The flag says that it is a guess.
     pub(crate) fn lost_exit(&self, cell: &ContainerCell) -> (ExitStatus, bool) {
-        let path = self
-            .inner
-            .layout
-            .shim_state(&cell.sandbox.id)
-            .join(cell.id.as_str())
-            .join(runtime::shim::EXIT_FILE);
-        let written: Option<ExitStatus> =
-            std::fs::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        let layout = &self.inner.layout;
+        // The shim's own place is gone after a reboot; told that the machine goes down it uses both.
+        let places = [layout.shim_state(&cell.sandbox.id).join(cell.id.as_str()), layout.container(&cell.id)];
         let started = cell.record().life.started_at;
+        let written = places.iter().find_map(|place| {
+            let bytes = std::fs::read(place.join(runtime::shim::EXIT_FILE)).ok()?;
+            let status: ExitStatus = serde_json::from_slice(&bytes).ok()?;
+            started.is_none_or(|started| status.at >= started).then_some(status)
+        });
         match written {
-            Some(status) if started.is_none_or(|started| status.at >= started) => (status, false),
-            _ => {
+            Some(status) => (status, false),
+            None => {
                 let status = ExitStatus {
                     code: 137,
                     signal: Some(crate::signal::KILL),
@@ -246,9 +182,8 @@ impl Engine {
             }
         };
         let network = async {
-            if !live.endpoints.is_empty()
-                && let Err(error) = self.inner.network.endpoint_detach_all(sandbox.id.as_str()).await
-            {
+            // Whatever is known of them here: an engine that found no shim has learnt of none.
+            if let Err(error) = self.inner.network.endpoint_detach_all(sandbox.id.as_str()).await {
                 tracing::warn!(sandbox = %sandbox.id, error = %base::error::chain(&error), "give a network address back");
             }
         };
@@ -256,13 +191,14 @@ impl Engine {
         self.drop_shared_memory(&sandbox.id);
     }
 
-    /// Kills whatever is left in a container's cgroup, and removes it.
-    async fn kill_cgroup(&self, cell: &ContainerCell) {
+    /// Kills whatever is left in a container's cgroup, and removes it; whether that is done.
+    pub(crate) async fn kill_cgroup(&self, cell: &ContainerCell) -> bool {
         let path = self.cgroup_of(&cell.record());
         let killed = blocking(move || crate::cgroup::kill(&path)).await;
-        if let Err(error) = killed {
-            tracing::warn!(container = %cell.id, error = %base::error::chain(&error), "clear a container's cgroup");
+        if let Err(error) = &killed {
+            tracing::warn!(container = %cell.id, error = %base::error::chain(error), "clear a container's cgroup");
         }
+        killed.is_ok()
     }
 
     /// Puts a network namespace into networks.
@@ -281,12 +217,17 @@ impl Engine {
                 ports,
                 default_route: wiring.default_route && index == 0,
             };
-            let made = self
-                .inner
-                .network
-                .endpoint_attach(netns.as_fd(), &network.id, endpoint)
-                .await
-                .map_err(crate::network::attach_error)?;
+            let attach = || self.inner.network.endpoint_attach(netns.as_fd(), &network.id, endpoint.clone());
+            let made = match attach().await {
+                // Left by an earlier life that nobody took down: this is the only one that there is.
+                Err(net::AttachError::Exists { .. }) => {
+                    let left = self.inner.network.endpoint_detach(&network.id, sandbox.id.as_str()).await;
+                    left.map_err(crate::network::attach_error)?;
+                    attach().await
+                }
+                made => made,
+            };
+            let made = made.map_err(crate::network::attach_error)?;
             remember(&mut sandbox.live.write(), &network, asked.clone(), &made);
         }
         Ok(())

@@ -115,8 +115,7 @@ pub(crate) async fn connect(
 ) -> Result<Connection> {
     let mut connection = shim.connect().await?;
     let streams = streams(client.stdin);
-    connection
-        .ask(&protocol::Request::Attach { container: container.to_owned(), exec: None, streams })
-        .await?;
+    let request = protocol::Request::Attach { container: container.to_owned(), exec: None, streams };
+    shim.ask(&mut connection, &request, super::PATIENCE).await?;
     Ok(connection)
 }

@@ -27,24 +27,30 @@ pub(crate) struct Reader {
 
 impl Connection {
     pub(crate) async fn open(socket: &Path) -> Result<Self> {
-        let connect = async {
-            let address = Address::of(socket)?;
-            UnixStream::connect(address.path()).await
-        };
-        let stream = connect.await.map_err(|source| {
+        let stream = Self::dial(socket).await.map_err(|source| {
             Error::unavailable(format!("connect to the shim at `{}`", socket.display())).with_source(source)
         })?;
-        let (half, writer) = stream.into_split();
-        Ok(Self { reader: Reader { half, decoder: Decoder::default(), buffer: Vec::new() }, writer })
+        Ok(Self::over(stream))
     }
 
-    /// Sends `request` and waits for the answer; a refusal is an error.
-    pub(crate) async fn ask(&mut self, request: &Request) -> Result<Response> {
+    /// The bare connection; refused where nobody listens.
+    pub(crate) async fn dial(socket: &Path) -> std::io::Result<UnixStream> {
+        let address = Address::of(socket)?;
+        UnixStream::connect(address.path()).await
+    }
+
+    pub(crate) fn over(stream: UnixStream) -> Self {
+        let (half, writer) = stream.into_split();
+        Self { reader: Reader { half, decoder: Decoder::default(), buffer: Vec::new() }, writer }
+    }
+
+    /// Sends `request` and waits for the answer; a refusal is an error. The caller sets a limit.
+    pub(super) async fn ask(&mut self, request: &Request) -> Result<Response> {
         self.ask_with(request, &Descriptors::default()).await
     }
 
     /// As [`Connection::ask`], with the descriptors that the request announces.
-    pub(crate) async fn ask_with(&mut self, request: &Request, with: &Descriptors) -> Result<Response> {
+    pub(super) async fn ask_with(&mut self, request: &Request, with: &Descriptors) -> Result<Response> {
         let bytes = protocol::encode_json(Kind::Request, request);
         self.write(&bytes, with).await.context(|| "write to a shim".to_owned())?;
         let frame =

@@ -96,8 +96,9 @@ pub(crate) fn throttled(resources: &Resources) -> impl Iterator<Item = &str> {
     .map(|throttle| throttle.path.as_str())
 }
 
-/// Limits of a container's processes, those that join it included.
-pub(crate) fn rlimits(ulimits: &[Ulimit]) -> Result<Vec<Rlimit>> {
+/// Limits of a container's processes, those that join it included; `descriptors` (soft, hard) is that
+/// of open files where none is asked for.
+pub(crate) fn rlimits(ulimits: &[Ulimit], descriptors: Option<(u64, u64)>) -> Result<Vec<Rlimit>> {
     const KNOWN: [&str; 15] = [
         "core",
         "cpu",
@@ -115,8 +116,9 @@ pub(crate) fn rlimits(ulimits: &[Ulimit]) -> Result<Vec<Rlimit>> {
         "sigpending",
         "stack",
     ];
+    const FILES: &str = "RLIMIT_NOFILE";
     let value = |limit: i64| u64::try_from(limit).unwrap_or(u64::MAX);
-    ulimits
+    let mut limits: Vec<Rlimit> = ulimits
         .iter()
         .map(|limit| {
             let name = limit.name.to_ascii_lowercase();
@@ -126,5 +128,9 @@ pub(crate) fn rlimits(ulimits: &[Ulimit]) -> Result<Vec<Rlimit>> {
             let kind = format!("RLIMIT_{}", name.to_ascii_uppercase());
             Ok(Rlimit { kind, hard: value(limit.hard), soft: value(limit.soft) })
         })
-        .collect()
+        .collect::<Result<_>>()?;
+    if let Some((soft, hard)) = descriptors.filter(|_| limits.iter().all(|limit| limit.kind != FILES)) {
+        limits.push(Rlimit { kind: FILES.to_owned(), hard, soft });
+    }
+    Ok(limits)
 }

@@ -118,6 +118,11 @@ impl Host {
         Self { directory: tempfile::tempdir().expect("temporary directory"), on_disk: None, instance }
     }
 
+    /// The name that its kernel objects carry.
+    pub(crate) fn instance(&self) -> &str {
+        &self.instance
+    }
+
     /// What an engine here is opened with.
     pub(crate) fn config(&self) -> Config {
         let root = self.path("root");
@@ -134,6 +139,7 @@ impl Host {
             log: LogOptions::default(),
             dns: Vec::new(),
             insecure_registries: Vec::new(),
+            descriptors: Some((512, 2048)),
             root,
         }
     }

@@ -10,6 +10,8 @@ use super::output;
 use crate::config::Config;
 use crate::modules::{MODULES, Module, Modules, Presence};
 
+mod shims;
+
 /// One thing that was looked at.
 #[derive(Serialize)]
 struct Finding {
@@ -54,6 +56,7 @@ pub(super) fn run(config: &Config, arguments: output::Arguments) -> anyhow::Resu
     findings.extend(networks(config)?);
     findings.push(disk(&config.root));
     findings.extend(records(&config.root));
+    findings.extend(shims::check(&config.run));
     findings.extend(["docker", "kubectl"].map(client));
     output::print(&arguments, &["CHECK", "STATE", "FOUND", "CURE"], &findings, |finding| {
         let state = match finding.state {

@@ -99,7 +99,10 @@ pub(crate) struct Worker {
     /// Held by work on the pod's files, which may go on though the worker has turned to something else.
     files: Arc<tokio::sync::Mutex<()>>,
     ended: bool,
+    /// The API no longer has the pod.
     gone: bool,
+    /// Nothing is left of the pod.
+    cleared: bool,
 }
 
 /// Why a container has not been started.
@@ -145,6 +148,7 @@ impl Worker {
             files: Arc::default(),
             ended: false,
             gone: false,
+            cleared: false,
         };
         (worker, mailbox)
     }
@@ -156,7 +160,7 @@ impl Worker {
                 () = stop.cancelled() => return,
                 wake = self.pass() => wake,
             };
-            if self.gone {
+            if self.cleared {
                 return;
             }
             let pause = wake.map_or(Duration::from_secs(3600), |moment| self.until(moment));
@@ -186,8 +190,7 @@ impl Worker {
     /// Looks, thinks and acts until there is nothing left to do; gives when to look again.
     async fn pass(&mut self) -> Option<Timestamp> {
         if self.gone || self.pod.metadata.deletion_timestamp.is_some() {
-            self.terminate().await;
-            return None;
+            return self.terminate().await;
         }
         if let Some(rejection) = self.rejection() {
             self.reject(&rejection).await;

@@ -1,13 +1,13 @@
 //! Clearing away what an earlier engine did not finish. Only what is known to be nobody's goes: a
 //! thing that may belong to what could not be read stays, and so does what is called as nothing here is.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::Arc;
 
 use base::Trouble;
-use runtime::shim::protocol::Sandbox;
+use futures::StreamExt;
 
+use super::{AT_ONCE, Shims};
 use crate::container::remove_directory;
 use crate::engine::Engine;
 use crate::id::{ContainerId, SandboxId};
@@ -37,40 +37,45 @@ impl Engine {
 
     /// Ends shims that belong to nothing: their containers were being made or removed when the engine
     /// was killed. One that another engine started, or that may belong to what could not be read, goes on.
-    pub(super) async fn clear_strangers(&self, shims: &BTreeMap<SandboxId, (Arc<Shim>, Sandbox)>) {
-        let mut strangers = BTreeMap::new();
-        for (id, (shim, _)) in shims {
-            if self.has_cell(id) || self.inner.left_out.read().has(id.as_str()) {
-                continue;
-            }
-            strangers.insert(id.as_str(), ());
-            if !self.owns(id) {
-                self.trouble(Trouble::saying(
-                    format!("the shim of sandbox {id}"),
-                    &shim.handle.socket,
-                    format!("no engine of this root started it; its process is {}", shim.handle.pid),
-                ));
-                continue;
-            }
-            tracing::info!(sandbox = %id, "end a shim that belongs to no container");
-            match shim.shut_down().await {
-                Ok(()) => drop(strangers.remove(id.as_str())),
-                Err(error) => {
-                    tracing::warn!(sandbox = %id, error = %base::error::chain(&error), "end a shim");
-                }
-            }
-        }
+    pub(super) async fn clear_strangers(&self, shims: &Shims) {
+        let is_stranger = |id: &SandboxId| !self.has_cell(id) && !self.inner.left_out.read().has(id.as_str());
+        let strangers = shims.iter().filter(|(id, _)| is_stranger(id));
+        let strangers: BTreeSet<&str> = futures::stream::iter(strangers)
+            .map(async |(id, (shim, _))| (!self.end_stranger(id, shim).await).then_some(id.as_str()))
+            .buffer_unordered(AT_ONCE)
+            .filter_map(async |left| left)
+            .collect()
+            .await;
         for endpoint in self.inner.network.endpoint_list() {
             let owner = endpoint.owner.as_str();
             let id = SandboxId::parse(owner);
             let is_known = id.is_ok_and(|id| self.has_cell(&id));
-            if is_known || self.inner.left_out.read().has(owner) || strangers.contains_key(owner) {
+            if is_known || self.inner.left_out.read().has(owner) || strangers.contains(owner) {
                 continue;
             }
             if let Err(error) = self.inner.network.endpoint_detach_all(owner).await {
                 tracing::warn!(owner, error = %base::error::chain(&error), "give a network address back");
             }
         }
+    }
+
+    /// Ends a shim that belongs to nothing, if it is the engine's own; whether it has ended.
+    async fn end_stranger(&self, id: &SandboxId, shim: &Shim) -> bool {
+        if !self.owns(id) {
+            self.trouble(Trouble::saying(
+                format!("the shim of sandbox {id}"),
+                &shim.handle.socket,
+                format!("no engine of this root started it; its process is {}", shim.handle.pid),
+            ));
+            return false;
+        }
+        tracing::info!(sandbox = %id, "end a shim that belongs to no container");
+        let told = shim.shut_down().await;
+        if let Err(error) = &told {
+            tracing::warn!(sandbox = %id, error = %base::error::chain(error), "end a shim");
+            shim.kill_process();
+        }
+        told.is_ok()
     }
 
     /// Whether a sandbox is known, as such or as a container's own.

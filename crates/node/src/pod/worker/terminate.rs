@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use base::Timestamp;
 use client::api::{DeleteOptions, Preconditions};
 use client::{Api, Error};
 use engine::ContainerId;
@@ -15,11 +16,17 @@ use crate::pod::observe::Observation;
 use crate::pod::plan::Role;
 use crate::probe::{self, Target};
 
+/// When a pod that could not be cleared away is tried again.
+const CLEAR_AGAIN: Duration = Duration::from_secs(10);
+
 impl Worker {
-    /// Ends the whole pod, clears away everything that was made for it, and tells the API.
-    pub(super) async fn terminate(&mut self) {
+    /// Ends the whole pod, clears away everything that was made for it, and tells the API. Gives when
+    /// to try again, where something of the pod is left: the API is not told before it is gone.
+    pub(super) async fn terminate(&mut self) -> Option<Timestamp> {
         self.probes.stop();
-        let Ok(observation) = Observation::new(&self.shared.engine, &self.uid) else { return };
+        let Ok(observation) = Observation::new(&self.shared.engine, &self.uid) else {
+            return self.clear_again();
+        };
         info!(pod = %self.name(), "ending");
         // What has ended by itself counts as it ended, whatever the policy would have done next.
         self.ended = true;
@@ -31,11 +38,20 @@ impl Worker {
         }
         if let Err(message) = self.clear_away().await {
             warn!(pod = %self.name(), error = message, "cannot clear the pod away");
+            if !was_gone {
+                self.event(true, "FailedKillPod", format!("error killing pod: {message}"));
+            }
+            return self.clear_again();
         }
         if !was_gone {
             self.confirm_deletion().await;
         }
-        self.gone = true;
+        self.cleared = true;
+        None
+    }
+
+    fn clear_again(&self) -> Option<Timestamp> {
+        self.shared.clock.now().checked_add(CLEAR_AGAIN).ok()
     }
 
     /// Ends the pod's containers as the host goes down, and what holds them; nothing is cleared away.
@@ -141,10 +157,16 @@ impl Worker {
         let grace = own
             .and_then(|seconds| u64::try_from(seconds).ok())
             .map_or_else(|| self.grace(), Duration::from_secs);
-        stop_one(&self.shared, &self.pod, container, &target, grace).await;
+        let interrupt = self.interrupt.clone();
+        tokio::select! {
+            () = stop_one(&self.shared, &self.pod, container, &target, grace) => {}
+            // The whole pod is to end, perhaps sooner than this container.
+            () = interrupt.cancelled() => {}
+        }
     }
 
-    /// Runs the `postStart` hook; a container whose hook fails is killed.
+    /// Runs the `postStart` hook; a container whose hook fails is killed. A pod that is to end does not
+    /// wait for it: the hook's process ends with its container.
     pub(super) async fn run_post_start(&mut self, container: &Container, id: &ContainerId) {
         let hook = container.lifecycle.as_ref().and_then(|lifecycle| lifecycle.post_start.clone());
         let Some(hook) = hook else { return };
@@ -156,14 +178,22 @@ impl Worker {
             address: address.unwrap_or(self.shared.config.address),
             ports: probe::named_ports(container),
         };
-        if let Err(reason) = run_hook(&target, &hook, None).await {
+        let interrupt = self.interrupt.clone();
+        let ran = tokio::select! {
+            ran = run_hook(&target, &hook, None) => ran,
+            () = interrupt.cancelled() => return,
+        };
+        if let Err(reason) = ran {
             self.container_event(
                 container,
                 true,
                 "FailedPostStartHook",
                 format!("PostStartHook failed: {reason}"),
             );
-            stop_one(&self.shared, &self.pod, container, &target, self.grace()).await;
+            tokio::select! {
+                () = stop_one(&self.shared, &self.pod, container, &target, self.grace()) => {}
+                () = interrupt.cancelled() => {}
+            }
         }
     }
 

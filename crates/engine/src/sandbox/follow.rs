@@ -1,0 +1,163 @@
+//! Listening to a shim: what happens to its containers, and to itself.
+//!
+//! That a connection ends does not mean that the shim has: it drops listeners that do not keep up,
+//! and the engine may have run out of descriptors. Whether it lives is a matter of its process. One
+//! that lives is asked again until it answers, and its containers are what they were meanwhile.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use runtime::shim::protocol::{Event, ExitStatus};
+
+use crate::engine::Engine;
+use crate::error::Result;
+use crate::registry::SandboxCell;
+use crate::shim::{self, Connection, Found, Shim};
+
+/// How long is waited before a shim is asked again: from, to.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
+
+impl Engine {
+    /// Listens to a shim until it or the engine ends.
+    pub(crate) async fn listen(&self, sandbox: Arc<SandboxCell>, shim: Arc<Shim>) -> Result<()> {
+        let connection = shim.subscribe().await?;
+        let engine = self.clone();
+        self.spawn(async move {
+            tokio::select! {
+                () = engine.follow(&sandbox, shim, Some(connection)) => {}
+                () = engine.inner.closing.cancelled() => {}
+            }
+        });
+        Ok(())
+    }
+
+    /// Waits for a shim that lives and does not answer, and listens to it from then on.
+    pub(crate) fn listen_later(&self, sandbox: Arc<SandboxCell>, shim: Arc<Shim>) {
+        let engine = self.clone();
+        self.spawn(async move {
+            tokio::select! {
+                () = engine.follow(&sandbox, shim, None) => {}
+                () = engine.inner.closing.cancelled() => {}
+            }
+        });
+    }
+
+    async fn follow(
+        &self,
+        sandbox: &Arc<SandboxCell>,
+        mut shim: Arc<Shim>,
+        mut connection: Option<Connection>,
+    ) {
+        let mut pause = PAUSES.0;
+        loop {
+            if let Some(mut connection) = connection.take() {
+                while let Some(event) = shim::next_event(&mut connection).await {
+                    // One event that panics must not be the last that is heard of this sandbox.
+                    if let Err(panic) = base::panics::catch(|| self.on_shim_event(sandbox, event)) {
+                        tracing::error!(sandbox = %sandbox.id, %panic, "an event of a shim panicked");
+                    }
+                }
+                pause = PAUSES.0;
+            }
+            // Where its process is not known, only its socket can tell.
+            let has_process = shim.handle.pid != 0;
+            if has_process && tokio::time::timeout(pause, shim.ended()).await.is_ok() {
+                return self.on_shim_gone(sandbox, &shim).await;
+            }
+            if !has_process {
+                tokio::time::sleep(pause).await;
+            }
+            if !sandbox.shim().is_some_and(|current| Arc::ptr_eq(&current, &shim)) {
+                return;
+            }
+            match Shim::find(&shim.handle.socket, &sandbox.id).await {
+                Ok(Found::Shim(found, _)) => {
+                    shim = Arc::new(found);
+                    sandbox.live.write().shim = Some(Arc::clone(&shim));
+                    match self.hear_again(sandbox, &shim).await {
+                        Ok(again) => {
+                            tracing::info!(sandbox = %sandbox.id, "a shim answers again");
+                            connection = Some(again);
+                        }
+                        Err(error) => {
+                            tracing::warn!(sandbox = %sandbox.id, error = %base::error::chain(&error), "listen to a shim");
+                        }
+                    }
+                }
+                Ok(Found::Nothing) if !has_process => return self.on_shim_gone(sandbox, &shim).await,
+                Ok(Found::Nothing | Found::Silent(_)) => {}
+                Err(error) => {
+                    tracing::warn!(sandbox = %sandbox.id, error = %base::error::chain(&error), "ask a shim again");
+                }
+            }
+            pause = (pause * 2).min(PAUSES.1);
+        }
+    }
+
+    /// Listens to a shim again and learns what happened meanwhile.
+    async fn hear_again(&self, sandbox: &Arc<SandboxCell>, shim: &Arc<Shim>) -> Result<Connection> {
+        // First, so that nothing happens between the two unheard.
+        let connection = shim.subscribe().await?;
+        for cell in self.inner.registry.of_sandbox(&sandbox.id) {
+            let operation = cell.operation.lock().await;
+            if !cell.status().is_active() {
+                continue;
+            }
+            let state = shim.state().await?;
+            let held = state.containers.iter().find(|held| held.id == cell.id.as_str());
+            let ended: Option<(ExitStatus, bool)> = match held {
+                Some(held) => held.exit.clone().map(|exit| (exit, false)),
+                None => Some(self.lost_exit(&cell)),
+            };
+            drop(operation);
+            if let Some((exit, is_guess)) = ended {
+                let error = "the container was lost while its shim did not answer".to_owned();
+                self.on_exit(&cell, &exit, is_guess.then_some(error)).await;
+            }
+        }
+        Ok(connection)
+    }
+
+    fn on_shim_event(&self, _sandbox: &Arc<SandboxCell>, event: Event) {
+        match event {
+            Event::Exited { container, exec: Some(exec), status } => {
+                self.on_exec_exit(&container, &exec, &status)
+            }
+            Event::Exited { container, exec: None, status } => {
+                let Ok(cell) =
+                    self.inner.registry.find(&container).and_then(|id| self.inner.registry.get(&id))
+                else {
+                    return;
+                };
+                let engine = self.clone();
+                self.spawn(async move { engine.on_exit(&cell, &status, None).await });
+            }
+            // These are told by whoever caused them, or with the exit.
+            Event::Started { .. }
+            | Event::OutOfMemory { .. }
+            | Event::Paused { .. }
+            | Event::Resumed { .. } => {}
+        }
+    }
+
+    /// A shim went away: its containers are dead, and nobody may believe otherwise.
+    async fn on_shim_gone(&self, sandbox: &Arc<SandboxCell>, shim: &Arc<Shim>) {
+        let is_current = sandbox.shim().is_some_and(|current| Arc::ptr_eq(&current, shim));
+        if !is_current {
+            return;
+        }
+        for cell in self.inner.registry.of_sandbox(&sandbox.id) {
+            if !cell.status().is_active() {
+                continue;
+            }
+            let status = self.lost_exit(&cell);
+            tracing::warn!(container = %cell.id, "the shim of a container is gone");
+            let engine = self.clone();
+            let error = "the process that held the container was killed".to_owned();
+            self.spawn(async move { engine.on_exit(&cell, &status.0, status.1.then_some(error)).await });
+        }
+        if sandbox.spec.is_some() {
+            self.sandbox_lost(sandbox).await;
+        }
+    }
+}
