@@ -7,6 +7,7 @@
 mod devices;
 mod hierarchy;
 mod oom;
+mod refused;
 mod stats;
 mod v1;
 mod v2;
@@ -68,6 +69,16 @@ pub enum CgroupError {
         controller: &'static str,
         /// What it is for.
         limit: &'static str,
+    },
+    /// A limit that no kernel has any more, or not this version of control groups.
+    #[error("{limit} cannot be limited by {by}: {cure}")]
+    Unsupported {
+        /// What.
+        limit: &'static str,
+        /// Whose lack it is.
+        by: &'static str,
+        /// What to do.
+        cure: &'static str,
     },
     /// A limit that makes no sense.
     #[error("{0}")]
@@ -131,6 +142,7 @@ impl Cgroup {
 
     /// Puts limits in force; what `resources` leaves open stays as it is.
     pub fn apply(&self, resources: &Resources) -> Result<(), CgroupError> {
+        refused::check(resources, self.is_v2())?;
         if self.is_v2() { v2::apply(self, resources) } else { v1::apply(self, resources) }
     }
 
@@ -326,6 +338,16 @@ impl Cgroup {
             .iter()
             .find_map(|controller| self.controller(controller))
             .or_else(|| self.directories().pop())
+    }
+}
+
+/// A limit's file that is not there: the controller was left out of the kernel or switched off.
+fn lacking(controller: &'static str, limit: &'static str) -> impl Fn(CgroupError) -> CgroupError {
+    move |error| match error {
+        CgroupError::Write { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+            CgroupError::Controller { controller, limit }
+        }
+        error => error,
     }
 }
 

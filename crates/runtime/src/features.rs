@@ -92,7 +92,7 @@ pub fn features() -> Value {
                 ],
             },
             "apparmor": { "enabled": true },
-            "selinux": { "enabled": true },
+            "selinux": { "enabled": false },
             "intelRdt": { "enabled": false },
             "mountExtensions": { "idmap": { "enabled": true } },
         },

@@ -7,7 +7,7 @@
 //!
 //! Nothing here may be called from a process with more than one thread, except
 //! [`shim::launch`], [`shim::protocol`], [`spec`], [`defaults`], [`seccomp`], [`features`], [`signal`],
-//! [`memory`] and [`cgroup`].
+//! [`memory`], [`quota`] and [`cgroup`].
 
 pub mod cgroup;
 pub mod cli;
@@ -16,6 +16,7 @@ pub mod features;
 pub mod held;
 pub mod init;
 pub mod memory;
+pub mod quota;
 pub mod rootfs;
 pub mod seccomp;
 pub mod shim;

@@ -1,8 +1,8 @@
 //! The OCI runtime specification's `config.json` (1.2), the part that concerns Linux.
 //!
 //! Plain structures with public fields: an engine fills them with struct-update syntax, the
-//! launcher reads them. What is absent in the document is `None` or empty. Unknown keys are
-//! ignored, as the specification asks.
+//! launcher reads them. What is absent in the document is `None` or empty. Unknown keys are refused
+//! where they may confine a container, and ignored elsewhere.
 //! Source: <https://github.com/opencontainers/runtime-spec/blob/v1.2.1/config.md>.
 
 mod linux;
@@ -10,6 +10,7 @@ mod process;
 mod resources;
 mod seccomp;
 mod state;
+mod strict;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -185,6 +186,9 @@ pub enum SpecError {
         /// The reason.
         source: serde_json::Error,
     },
+    /// It asks for what this runtime does not know.
+    #[error("`{0}` is not supported by this runtime: it is not known, so that it cannot be enforced")]
+    Unknown(String),
     /// Writing it.
     #[error("write `{}`", path.display())]
     Write {
@@ -200,7 +204,7 @@ impl Spec {
     pub fn load(path: &Path) -> Result<Self, SpecError> {
         let bytes =
             std::fs::read(path).map_err(|source| SpecError::Read { path: path.to_owned(), source })?;
-        serde_json::from_slice(&bytes).map_err(|source| SpecError::Parse { path: path.to_owned(), source })
+        read(&bytes, "", path)
     }
 
     /// Writes the document to `path`, atomically, readable by the owner only.
@@ -208,6 +212,30 @@ impl Spec {
         let bytes = serde_json::to_vec(self).expect("a spec has only string keys");
         base::fs::write_atomic_unsynced(path, &bytes, 0o600)
             .map_err(|source| SpecError::Write { path: path.to_owned(), source })
+    }
+}
+
+impl Process {
+    /// Reads the description of a process at `path`.
+    pub fn load(path: &Path) -> Result<Self, SpecError> {
+        let bytes =
+            std::fs::read(path).map_err(|source| SpecError::Read { path: path.to_owned(), source })?;
+        read(&bytes, "process", path)
+    }
+}
+
+impl Resources {
+    /// Reads limits, which come from `path`.
+    pub(crate) fn read(bytes: &[u8], path: &Path) -> Result<Self, SpecError> {
+        read(bytes, "linux.resources", path)
+    }
+}
+
+fn read<T: serde::de::DeserializeOwned>(bytes: &[u8], place: &str, path: &Path) -> Result<T, SpecError> {
+    match strict::read(bytes, place) {
+        Ok((document, None)) => Ok(document),
+        Ok((_, Some(key))) => Err(SpecError::Unknown(key)),
+        Err(source) => Err(SpecError::Parse { path: path.to_owned(), source }),
     }
 }
 

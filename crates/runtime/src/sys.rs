@@ -7,6 +7,7 @@ pub(crate) mod memory;
 pub(crate) mod mount;
 pub(crate) mod network;
 pub(crate) mod process;
+pub(crate) mod quota;
 pub(crate) mod schedule;
 pub(crate) mod seccomp;
 pub(crate) mod signal;

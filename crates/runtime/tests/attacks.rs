@@ -270,6 +270,28 @@ fn a_process_that_joins_has_keys_of_its_own() {
 }
 
 #[test]
+fn the_keyring_of_a_container_is_not_joined_by_its_neighbour() {
+    let sandbox = Sandbox::new();
+    let make = |name: &str, command: &str| {
+        let mut spec = shell(command);
+        unconfined(&mut spec);
+        let request = sandbox.create_request(name, spec, Stdio::default());
+        let rootfs = sandbox.dir.path().join(name).join("rootfs");
+        std::fs::copy(ATTACKER, rootfs.join("attacker")).expect("bring the attacker in");
+        sandbox.ask(&request);
+        let mut connection = sandbox.attach(name);
+        sandbox.start(name);
+        let frame = connection.receive().expect("receive").expect("a frame");
+        let text = String::from_utf8(frame.payload).expect("text");
+        text.trim().parse::<i64>().expect("a number")
+    };
+    let own = make("held", "/attacker keyring; exec sleep 1000");
+    let neighbour = make("other", "/attacker join _ses.held; exec sleep 1000");
+    assert!(own > 0 && neighbour > 0, "{own} {neighbour}");
+    assert_ne!(own, neighbour, "the neighbour has the container's keyring");
+}
+
+#[test]
 fn only_descriptors_that_the_caller_has_open_are_passed_on() {
     testkit::require_root();
     let dir = tempfile::tempdir().expect("temporary directory");

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use runtime::spec::Spec;
-use serde_json::Value;
+use serde_json::{Value, json};
 use support::{PROGRAM, bundle, cgroup_path, shell, shell_process};
 use tempfile::TempDir;
 
@@ -60,6 +60,17 @@ impl Bench {
         let output = self.run(args);
         assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).expect("text")
+    }
+
+    /// What `create` says that must not make a container; one that is made after all is not waited for.
+    #[track_caller]
+    fn refused(&self) -> String {
+        let log = std::fs::File::create(self.dir.path().join("out")).expect("make a file");
+        let mut command = self.command(&["create", "c1"]);
+        command.stdout(log.try_clone().expect("clone")).stderr(log);
+        let status = command.status().expect("run the runtime");
+        assert!(!status.success(), "it was made");
+        self.out()
     }
 
     #[track_caller]
@@ -124,6 +135,121 @@ fn a_container_goes_through_its_life_by_separate_commands() {
     assert!(bench.bad(&["kill", "c1", "TERM"]).contains("container not running"));
     bench.good(&["delete", "c1"]);
     assert!(bench.bad(&["state", "c1"]).contains("does not exist"));
+}
+
+#[test]
+fn what_would_not_be_enforced_is_refused() {
+    let refused = [
+        (
+            "/process/apparmorProfile",
+            json!("docker-default"),
+            "apparmor: config provided but apparmor not supported",
+        ),
+        ("/process/selinuxLabel", json!("a:b:c:s0"), "selinux is disabled or not supported"),
+        ("/process/execCPUAffinity", json!({"initial": "0"}), "`process.execCPUAffinity` is not supported"),
+        ("/process/landlock", json!({"rules": [1]}), "`process.landlock` is not supported"),
+        ("/process/user/uid", json!(4294967295u32), "uids and gids must be in range"),
+        (
+            "/process/ioPriority",
+            json!({"class": "IOPRIO_CLASS_ODD", "priority": 0}),
+            "unknown class of disk priority",
+        ),
+        ("/process/scheduler", json!({"policy": "SCHED_ODD"}), "unknown scheduling policy"),
+        ("/linux/mountLabel", json!("a:b:c:s0"), "selinux is disabled or not supported"),
+        ("/linux/intelRdt", json!({"closID": "a"}), "`linux.intelRdt` is not supported"),
+        ("/linux/intelRdt", json!({"schemata": ["L3:0=f"]}), "`linux.intelRdt"),
+        (
+            "/linux/memoryPolicy",
+            json!({"mode": "MPOL_BIND", "nodes": "0"}),
+            "`linux.memoryPolicy` is not supported",
+        ),
+        ("/linux/netDevices", json!({"eth0": {}}), "`linux.netDevices` is not supported"),
+        ("/linux/timeOffsets", json!({"monotonic": {"secs": 5}}), "needs a time namespace"),
+        ("/linux/personality", json!({"domain": "SOLARIS"}), "unknown execution domain"),
+        (
+            "/linux/personality",
+            json!({"domain": "LINUX", "flags": ["X"]}),
+            "`linux.personality.flags` is not supported",
+        ),
+        ("/linux/rootfsPropagation", json!("odd"), "odd"),
+        (
+            "/linux/resources/rdma",
+            json!({"mlx5_0": {"hcaHandles": 3}}),
+            "`linux.resources.rdma` is not supported",
+        ),
+        ("/linux/resources/memory", json!({"kernel": 4194304}), "kernel memory by itself cannot be limited"),
+        (
+            "/linux/resources/memory",
+            json!({"softLimit": 4194304}),
+            "`linux.resources.memory.softLimit` is not supported",
+        ),
+        ("/linux/resources/hugepageLimits", json!([{"pageSize": "3MB", "limit": 1}]), ""),
+        ("/linux/resources/unified", json!({"../cgroup.procs": "1"}), ""),
+        ("/linux/namespaces/0", json!({"type": "odd"}), "unknown variant `odd`"),
+        ("/linux/seccomp/defaultAction", json!("SCMP_ACT_ODD"), "unknown variant `SCMP_ACT_ODD`"),
+        ("/linux/seccomp/defaultAction", json!("SCMP_ACT_NOTIFY"), ""),
+        ("/linux/seccomp/flags", json!(["SECCOMP_FILTER_FLAG_ODD"]), "SECCOMP_FILTER_FLAG_ODD"),
+        ("/linux/seccomp/architectures", json!(["ODD"]), "ODD"),
+        ("/linux/seccomp/listenerPath", json!("/run/agent"), ""),
+        ("/linux/seccomp/defaultAct", json!("SCMP_ACT_KILL"), "`linux.seccomp.defaultAct` is not supported"),
+        (
+            "/linux/seccomp/syscalls",
+            json!([{"names": ["x"], "action": "SCMP_ACT_ERRNO", "args": [{"index": 0, "value": 1, "op": "SCMP_CMP_ODD"}]}]),
+            "unknown variant `SCMP_CMP_ODD`",
+        ),
+        ("/mounts/0/readonly", json!(true), "`mounts[0].readonly` is not supported"),
+    ];
+    let bench = Bench::new(shell("true"));
+    let config = bench.dir.path().join("config.json");
+    let good: Value = serde_json::from_slice(&std::fs::read(&config).expect("read")).expect("JSON");
+    for (place, value, message) in refused {
+        let mut document = good.clone();
+        let (above, name) = place.rsplit_once('/').expect("a place");
+        let above = document.pointer_mut(above).expect("a place that is there");
+        match above {
+            Value::Array(items) => items[name.parse::<usize>().expect("a number")] = value,
+            above => above[name] = value,
+        }
+        std::fs::write(&config, document.to_string()).expect("write");
+        let error = bench.refused();
+        assert!(error.contains(message), "{place}: {error}");
+        assert_eq!(bench.good(&["list", "-q"]), "", "{place}");
+    }
+}
+
+#[test]
+fn limits_that_are_not_known_are_refused_for_a_container_that_runs_too() {
+    let bench = Bench::new(shell("exec sleep 1000"));
+    bench.start(&["run", "--detach", "c1"]);
+    let limits = bench.dir.path().join("limits.json");
+    let path = limits.to_str().expect("text");
+    for (text, message) in [
+        (r#"{"rdma":{"mlx5_0":{"hcaHandles":3}}}"#, "`linux.resources.rdma` is not supported"),
+        (r#"{"memory":{"kernel":4194304}}"#, "kernel memory by itself cannot be limited"),
+    ] {
+        std::fs::write(&limits, text).expect("write");
+        let error = bench.bad(&["update", "--resources", path, "c1"]);
+        assert!(error.contains(message), "{error}");
+    }
+    std::fs::write(&limits, r#"{"pids":{"limit":20},"rdma":{}}"#).expect("write");
+    bench.good(&["update", "--resources", path, "c1"]);
+}
+
+#[test]
+fn keys_that_ask_for_nothing_or_are_for_others_are_no_hindrance() {
+    let bench = Bench::new(shell("echo hello"));
+    let config = bench.dir.path().join("config.json");
+    let mut document: Value = serde_json::from_slice(&std::fs::read(&config).expect("read")).expect("JSON");
+    document["windows"] = json!({"layerFolders": ["a"]});
+    document["process"]["commandLine"] = json!("x");
+    document["process"]["apparmorProfile"] = json!("unconfined");
+    document["process"]["selinuxLabel"] = json!("");
+    document["linux"]["mountLabel"] = json!("");
+    document["linux"]["memoryPolicy"] = Value::Null;
+    document["linux"]["netDevices"] = json!({});
+    document["linux"]["resources"]["rdma"] = json!({});
+    std::fs::write(&config, document.to_string()).expect("write");
+    assert_eq!(bench.good(&["run", "c1"]), "hello\n");
 }
 
 #[test]

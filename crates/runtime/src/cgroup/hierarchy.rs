@@ -46,6 +46,13 @@ impl Hierarchies {
         Ok(Self::parse(&text))
     }
 
+    /// Whether the real-time processor time of groups can be limited: on v1, where the kernel was
+    /// built so.
+    pub fn has_real_time(&self) -> bool {
+        let has = |hierarchy: &V1Hierarchy| hierarchy.mount.join("cpu.rt_runtime_us").exists();
+        self.v1.iter().any(has)
+    }
+
     /// How the host arranges them.
     pub fn version(&self) -> Version {
         if self.v1.is_empty() { Version::V2 } else { Version::V1 { hybrid: self.unified.is_some() } }

@@ -247,7 +247,8 @@ fn apply_block(cgroup: &Cgroup, block: &BlockIo) -> Result<(), CgroupError> {
     let file =
         |plain: &'static str, bfq: &'static str| if directory.join(plain).exists() { plain } else { bfq };
     if let Some(weight) = block.weight.filter(|&weight| weight != 0) {
-        write(&directory, file("blkio.weight", "blkio.bfq.weight"), &weight.to_string())?;
+        write(&directory, file("blkio.weight", "blkio.bfq.weight"), &weight.to_string())
+            .map_err(super::lacking("blkio with the CFQ or BFQ scheduler", "the disk weight"))?;
     }
     if let Some(weight) = block.leaf_weight.filter(|&weight| weight != 0) {
         write(&directory, "blkio.leaf_weight", &weight.to_string())?;
@@ -255,7 +256,9 @@ fn apply_block(cgroup: &Cgroup, block: &BlockIo) -> Result<(), CgroupError> {
     for device in &block.weight_device {
         if let Some(weight) = device.weight {
             let value = format!("{}:{} {weight}", device.major, device.minor);
-            write(&directory, file("blkio.weight_device", "blkio.bfq.weight_device"), &value)?;
+            write(&directory, file("blkio.weight_device", "blkio.bfq.weight_device"), &value).map_err(
+                super::lacking("blkio with the CFQ or BFQ scheduler", "the disk weight of single devices"),
+            )?;
         }
     }
     let throttle = |file: &str, devices: &[ThrottleDevice]| {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::stats::{CpuStats, MemoryStats, PidsStats, Stats};
-use super::{Cgroup, CgroupError, devices, make_directory, read_number, read_pairs, write};
+use super::{Cgroup, CgroupError, devices, lacking, make_directory, read_number, read_pairs, write};
 use crate::spec::{BlockIo, Cpu, Memory, Resources, ThrottleDevice};
 
 /// Controllers that are handed down to a container's group where the host has them.
@@ -56,16 +56,6 @@ pub(super) fn apply(cgroup: &Cgroup, resources: &Resources) -> Result<(), Cgroup
         write(&directory, file, value)?;
     }
     Ok(())
-}
-
-/// A limit's file that is not there: the controller was left out of the kernel or switched off.
-fn lacking(controller: &'static str, limit: &'static str) -> impl Fn(CgroupError) -> CgroupError {
-    move |error| match error {
-        CgroupError::Write { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
-            CgroupError::Controller { controller, limit }
-        }
-        error => error,
-    }
 }
 
 pub(super) fn stats(cgroup: &Cgroup) -> Stats {
@@ -272,9 +262,6 @@ fn apply_cpu(directory: &Path, cpu: &Cpu) -> Result<(), CgroupError> {
     if let Some(burst) = cpu.burst {
         write(directory, "cpu.max.burst", &burst.to_string())?;
     }
-    if cpu.realtime_runtime.is_some_and(|runtime| runtime != 0) {
-        return Err(CgroupError::Invalid("cgroup v2 has no real-time limits".to_owned()));
-    }
     for (file, value) in [("cpuset.cpus", &cpu.cpus), ("cpuset.mems", &cpu.mems)] {
         if let Some(value) = value.as_deref().filter(|value| !value.is_empty()) {
             write(directory, file, value)?;
@@ -298,7 +285,8 @@ fn apply_block(directory: &Path, block: &BlockIo) -> Result<(), CgroupError> {
     }
     for device in &block.weight_device {
         if let Some(weight) = device.weight {
-            write(directory, "io.bfq.weight", &format!("{}:{} {weight}", device.major, device.minor))?;
+            write(directory, "io.bfq.weight", &format!("{}:{} {weight}", device.major, device.minor))
+                .map_err(lacking("io with the BFQ scheduler", "the disk weight of single devices"))?;
         }
     }
     let throttle = |name: &str, devices: &[ThrottleDevice]| {

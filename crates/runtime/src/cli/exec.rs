@@ -126,10 +126,7 @@ fn parse(mut args: Arguments<'_>) -> Result<Options, CliError> {
 fn process(options: &Options, spec: &Spec) -> Result<Process, CliError> {
     let own = spec.process.clone().unwrap_or_default();
     if let Some(path) = &options.process {
-        let bytes = std::fs::read(path)
-            .map_err(|error| CliError::system(format!("read process from `{}`", path.display()), error))?;
-        let mut process: Process = serde_json::from_slice(&bytes)
-            .map_err(|error| CliError::Refused(format!("process in `{}`: {error}", path.display())))?;
+        let mut process = Process::load(path)?;
         // What the file leaves open is as in the container: nobody gains rights by joining it.
         process.capabilities = process.capabilities.or(own.capabilities);
         process.apparmor_profile = process.apparmor_profile.or(own.apparmor_profile);

@@ -55,7 +55,7 @@ fn read(path: &str) -> Result<Resources, CliError> {
     } else {
         text = std::fs::read_to_string(path).map_err(failed)?;
     }
-    serde_json::from_str(&text).map_err(|error| CliError::Refused(format!("limits in `{path}`: {error}")))
+    Ok(Resources::read(text.as_bytes(), std::path::Path::new(path))?)
 }
 
 fn number<T: std::str::FromStr>(flag: &'static str, text: &str) -> Result<T, UsageError> {

@@ -173,8 +173,8 @@ pub(super) struct ProcessPlan {
     pub(super) personality: Option<u64>,
     pub(super) schedule: Option<Schedule>,
     pub(super) io_priority: Option<(u16, u16)>,
-    /// Text for `attr/exec` of a security module: its directory there (or none) and the label.
-    pub(super) label: Option<(CString, Vec<u8>)>,
+    /// What a security module is asked for.
+    pub(super) label: Option<LabelPlan>,
     /// Whether a session keyring is made, and how it is called.
     pub(super) keyring: Option<Option<CString>>,
     pub(super) stdio: StdioPlan,
@@ -192,6 +192,19 @@ pub(super) struct ProcessPlan {
     pub(super) kept_at_birth: Kept,
     /// Descriptors that are open afterwards, until the exec.
     pub(super) kept: Kept,
+}
+
+/// What a security module is to put the program under.
+#[derive(Debug)]
+pub(super) struct LabelPlan {
+    /// The file that takes the order, below a procfs.
+    pub(super) file: CString,
+    /// Where kernels have it that do not know the other.
+    pub(super) file_of_old: Option<CString>,
+    /// What is written there.
+    pub(super) order: Vec<u8>,
+    /// As people write it, for errors.
+    pub(super) text: String,
 }
 
 /// A process that joins a container.

@@ -66,8 +66,21 @@ fn refuse_unknown(linux: &Linux) -> Result<(), ProcessError> {
     if linux.intel_rdt.is_some() {
         return Err(ProcessError::invalid("`linux.intelRdt` is not supported"));
     }
-    if linux.mount_label.as_deref().is_some_and(|label| !label.is_empty()) && !process::has_selinux() {
-        return Err(ProcessError::invalid("`linux.mountLabel` is set, but this host has no SELinux"));
+    // Where there is SELinux it would have to be an option of every mount.
+    if linux.mount_label.as_deref().is_some_and(|label| !label.is_empty()) {
+        return Err(ProcessError::invalid(
+            "`linux.mountLabel`: selinux label is specified in config, but selinux is disabled or not supported",
+        ));
+    }
+    if linux.namespace(NamespaceKind::Time).is_none() && !linux.time_offsets.is_empty() {
+        return Err(ProcessError::invalid(
+            "`linux.timeOffsets` needs a time namespace of the container's own",
+        ));
+    }
+    if let Some(domain) = linux.personality.as_ref()
+        && !domain.flags.is_empty()
+    {
+        return Err(ProcessError::invalid("`linux.personality.flags` is not supported: none are defined"));
     }
     Ok(())
 }

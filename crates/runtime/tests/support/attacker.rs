@@ -5,6 +5,8 @@
 //! the runtime's program is a find. Ends when its standard input does.
 //!
 //! `keyring`: the number of its session's keyring, or of what stands for one.
+//!
+//! `join NAME`: the number of the session keyring called so, after an attempt to join it.
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
@@ -22,7 +24,16 @@ fn main() {
             };
             println!("{keyring}");
         }
-        _ => panic!("usage: gantry-attacker trace|keyring"),
+        Some("join") => {
+            const KEYCTL_JOIN_SESSION_KEYRING: i32 = 1;
+            let name = std::env::args().nth(2).expect("the name of a keyring");
+            let name = std::ffi::CString::new(name).expect("a name without null");
+            // SAFETY: the name ends with null and lives through the call.
+            let keyring =
+                unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, name.as_ptr()) };
+            println!("{keyring}");
+        }
+        _ => panic!("usage: gantry-attacker trace|keyring|join NAME"),
     }
 }
 

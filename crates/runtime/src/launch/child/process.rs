@@ -168,20 +168,23 @@ fn own_stdio(plan: &ProcessPlan) {
 ///
 /// Before paths are masked: where a part of procfs is hidden, a user namespace may not mount another.
 pub(super) fn open_label(plan: &ProcessPlan) -> Result<Option<OwnedFd>, Failed> {
-    let Some((module, _)) = &plan.label else { return Ok(None) };
+    let Some(label) = &plan.label else { return Ok(None) };
     let proc =
         mounts::filesystem(c"proc", &[], 0).tried(format_args!("open procfs for the security label"))?;
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
-    openat2(&proc, module.as_c_str(), OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty(), resolve)
-        .map(Some)
-        .tried(format_args!("open the security label"))
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
+    let open = |path: &CStr| openat2(&proc, path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty(), resolve);
+    let opened = match (open(&label.file), &label.file_of_old) {
+        (Err(Errno::NOENT), Some(file)) => open(file),
+        (opened, _) => opened,
+    };
+    opened.map(Some).tried(format_args!("open the file of {} in procfs", label.text))
 }
 
 /// Asks for the label, from the next exec of this process on.
 pub(super) fn write_label(plan: &ProcessPlan, file: Option<OwnedFd>) -> Result<(), Failed> {
     match (file, &plan.label) {
-        (Some(file), Some((_, label))) => {
-            rustix::io::write(&file, label).map(drop).tried(format_args!("set the security label"))
+        (Some(file), Some(label)) => {
+            rustix::io::write(&file, &label.order).map(drop).tried(format_args!("apply {}", label.text))
         }
         _ => Ok(()),
     }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::super::plan::{Kept, ProcessPlan, StdioPlan};
+use super::super::plan::{Kept, LabelPlan, ProcessPlan, StdioPlan};
 use super::super::{ProcessError, channel, limits};
 use super::{c_string, strings};
 use crate::capability::{self, CapabilitySets};
@@ -31,6 +31,13 @@ pub(in super::super) fn prepare(
     }
     if !process.user.is_in_range() {
         return Err(ProcessError::invalid(format!("uids and gids must be in range 0-{HIGHEST_ID}")));
+    }
+    if process.exec_cpu_affinity.as_ref().is_some_and(|affinity| {
+        [&affinity.initial, &affinity.last].into_iter().flatten().any(|list| !list.is_empty())
+    }) {
+        return Err(ProcessError::invalid(
+            "`process.execCPUAffinity` is not supported: limit the processors of the container",
+        ));
     }
     super::check_terminal(process.terminal, &stdio)?;
     super::check_streams(&stdio)?;
@@ -82,8 +89,13 @@ pub(in super::super) fn prepare(
     })
 }
 
+/// Whether the kernel has AppArmor in force.
+fn has_apparmor() -> bool {
+    std::fs::read("/sys/module/apparmor/parameters/enabled").is_ok_and(|text| text.starts_with(b"Y"))
+}
+
 /// Whether the kernel has SELinux in force.
-pub(super) fn has_selinux() -> bool {
+fn has_selinux() -> bool {
     Path::new("/sys/fs/selinux/enforce").exists()
 }
 
@@ -119,29 +131,34 @@ fn check_capabilities(capabilities: &Capabilities) -> Result<(), ProcessError> {
 }
 
 /// Security labels: asked for where the kernel has no such module, the container is refused.
-fn label(process: &Process) -> Result<Option<(std::ffi::CString, Vec<u8>)>, ProcessError> {
+fn label(process: &Process) -> Result<Option<LabelPlan>, ProcessError> {
     let profile =
         process.apparmor_profile.as_deref().filter(|name| !name.is_empty() && *name != "unconfined");
-    if let Some(profile) = profile {
-        let enabled =
-            std::fs::read("/sys/module/apparmor/parameters/enabled").is_ok_and(|text| text.starts_with(b"Y"));
-        if !enabled {
-            return Err(ProcessError::invalid(format!(
-                "AppArmor profile `{profile}`, but this host has no AppArmor"
-            )));
+    let label = process.selinux_label.as_deref().filter(|label| !label.is_empty());
+    match (profile, label) {
+        (Some(_), Some(_)) => {
+            Err(ProcessError::invalid("a process cannot have an AppArmor profile and an SELinux label"))
         }
-        let path = c_string("thread-self/attr/apparmor/exec")?;
-        return Ok(Some((path, format!("exec {profile}").into_bytes())));
+        (Some(profile), None) if !has_apparmor() => Err(ProcessError::invalid(format!(
+            "AppArmor profile `{profile}`: apparmor: config provided but apparmor not supported"
+        ))),
+        (Some(profile), None) => Ok(Some(LabelPlan {
+            file: c_string("thread-self/attr/apparmor/exec")?,
+            file_of_old: Some(c_string("thread-self/attr/exec")?),
+            order: format!("exec {profile}").into_bytes(),
+            text: format!("the AppArmor profile `{profile}`, which must be loaded"),
+        })),
+        (None, Some(label)) if !has_selinux() => Err(ProcessError::invalid(format!(
+            "SELinux label `{label}`: selinux label is specified in config, but selinux is disabled or not supported"
+        ))),
+        (None, Some(label)) => Ok(Some(LabelPlan {
+            file: c_string("thread-self/attr/exec")?,
+            file_of_old: None,
+            order: label.as_bytes().to_vec(),
+            text: format!("the SELinux label `{label}`"),
+        })),
+        (None, None) => Ok(None),
     }
-    if let Some(label) = process.selinux_label.as_deref().filter(|label| !label.is_empty()) {
-        if !has_selinux() {
-            return Err(ProcessError::invalid(format!(
-                "SELinux label `{label}`, but this host has no SELinux"
-            )));
-        }
-        return Ok(Some((c_string("thread-self/attr/exec")?, label.as_bytes().to_vec())));
-    }
-    Ok(None)
 }
 
 fn personality(personality: &Personality) -> Result<u64, ProcessError> {
@@ -219,9 +236,9 @@ mod tests {
     #[test]
     fn a_label_that_this_kernel_cannot_enforce_is_refused() {
         let process = Process { apparmor_profile: Some("docker-default".to_owned()), ..Process::default() };
-        let enabled =
-            std::fs::read("/sys/module/apparmor/parameters/enabled").is_ok_and(|text| text.starts_with(b"Y"));
-        assert_eq!(label(&process).is_err(), !enabled);
+        assert_eq!(label(&process).is_err(), !has_apparmor());
+        let process = Process { apparmor_profile: Some("unconfined".to_owned()), ..Process::default() };
+        assert!(label(&process).is_ok_and(|label| label.is_none()));
         let process = Process { selinux_label: Some("a:b:c:s0".to_owned()), ..Process::default() };
         assert_eq!(label(&process).is_err(), !has_selinux());
     }
