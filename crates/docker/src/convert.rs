@@ -15,6 +15,7 @@ pub(crate) mod namespaces;
 pub(crate) mod network;
 pub(crate) mod ports;
 pub(crate) mod prune;
+pub(crate) mod refuse;
 pub(crate) mod resources;
 pub(crate) mod restart;
 pub(crate) mod security;

@@ -46,7 +46,7 @@ pub use logs::{LogLine, LogQuery, LogStream};
 pub use prune::{PruneFilter, Pruned};
 pub use remove::RemoveOptions;
 pub(crate) use remove::remove_directory;
-pub use resources::{Device, Resources, Throttle, Ulimit};
+pub use resources::{Device, DeviceWeight, Resources, Throttle, Ulimit};
 pub use spec::*;
 pub use stats::{BlockIo, CpuStats, MemoryStats, NetworkStats, PidStats, Stats};
 pub use top::Processes;

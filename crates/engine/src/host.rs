@@ -119,6 +119,12 @@ impl Engine {
             warnings.push("WARNING: IPv4 forwarding is disabled".to_owned());
         }
         warnings.extend(self.troubles().iter().map(|trouble| format!("WARNING: {trouble}")));
+        let apparmor = crate::apparmor::Host::get();
+        if apparmor.kernel && !apparmor.is_applied() {
+            warnings.push(
+                "AppArmor is in force but apparmor_parser is missing: containers have no profile".to_owned(),
+            );
+        }
         HostFacts {
             id: self.inner.id.clone(),
             hostname: text(uname.nodename()),
@@ -170,6 +176,43 @@ impl Engine {
             })
         })
         .await
+    }
+}
+
+/// The paths that cannot be read in a container, where nobody says otherwise.
+pub fn masked_paths() -> Vec<String> {
+    texts(runtime::defaults::masked_paths())
+}
+
+/// The paths that cannot be written in a container, where nobody says otherwise.
+pub fn read_only_paths() -> Vec<String> {
+    texts(runtime::defaults::readonly_paths())
+}
+
+fn texts(paths: Vec<PathBuf>) -> Vec<String> {
+    let mut texts: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
+    texts.sort_unstable();
+    texts
+}
+
+/// Whether this host's kernel has AppArmor in force.
+pub fn has_apparmor() -> bool {
+    crate::apparmor::Host::get().kernel
+}
+
+/// Whether containers have an AppArmor profile where nobody says otherwise: the kernel has it in force,
+/// and the host has the program that loads profiles.
+pub fn applies_apparmor() -> bool {
+    crate::apparmor::Host::get().is_applied()
+}
+
+/// What is shown as the AppArmor profile of a container: none on a host that has none to give.
+pub fn apparmor_profile(security: &crate::container::Security) -> String {
+    let host = crate::apparmor::Host::get();
+    match host.profile(security) {
+        Ok(Some(profile)) => profile.to_owned(),
+        Ok(None) if host.kernel => "unconfined".to_owned(),
+        Ok(None) | Err(_) => String::new(),
     }
 }
 

@@ -25,6 +25,7 @@ pub mod stream;
 pub mod threads;
 pub mod volume;
 
+mod apparmor;
 mod bridge;
 mod cgroup;
 mod filter;
@@ -34,6 +35,7 @@ mod shim;
 mod signal;
 mod spec;
 mod state;
+mod storage;
 mod trouble;
 mod users;
 

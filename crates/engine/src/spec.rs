@@ -21,8 +21,10 @@ use crate::users::Identity;
 
 pub(crate) use env::{exec_env, overlay as overlay_env};
 pub(crate) use namespaces::Joined;
-pub(crate) use resources::{rlimits, throttled, to_oci as resources_to_oci};
-pub(crate) use security::{capability_names, capability_sets};
+pub(crate) use resources::{
+    check as check_limits, is_unified, rlimits, throttled, to_oci as resources_to_oci,
+};
+pub(crate) use security::{capability_names, capability_sets, check as check_security};
 
 /// What was found out before a container is started.
 #[derive(Debug, Default)]
@@ -43,6 +45,8 @@ pub(crate) struct Surroundings {
     pub(crate) host_network: bool,
     /// Its limit of open files, soft and hard, where it asks for none.
     pub(crate) descriptors: Option<(u64, u64)>,
+    /// The AppArmor profile of its processes.
+    pub(crate) apparmor: Option<String>,
     /// Kernel parameters that the sandbox asks for.
     pub(crate) sysctls: std::collections::BTreeMap<String, String>,
 }
@@ -112,6 +116,7 @@ pub(crate) fn generate(
     let privileged = spec.security.privileged;
     let process = Process {
         terminal: spec.tty,
+        console_size: spec.console_size.map(Into::into).filter(|_| spec.tty),
         user: around.identity.to_oci(),
         args: resolved.args.clone(),
         env: env::container_env(spec, resolved, &around.identity),
@@ -119,6 +124,7 @@ pub(crate) fn generate(
         capabilities: Some(security::capability_sets(&capabilities, around.identity.uid)),
         rlimits: rlimits(&spec.resources.ulimits, around.descriptors)?,
         no_new_privileges: spec.security.no_new_privileges,
+        apparmor_profile: around.apparmor.take(),
         oom_score_adj: spec.resources.oom_score_adj,
         ..Process::default()
     };

@@ -7,6 +7,7 @@ use base::place::Place;
 use runtime::spec::HIGHEST_ID;
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, openat2};
 
+use crate::container::ContainerSpec;
 use crate::error::{Error, Result};
 
 /// Databases are read up to this size: an image must not fill the engine's memory.
@@ -39,8 +40,20 @@ pub(crate) fn look_up(root: BorrowedFd<'_>, user: &str, groups: &[String]) -> Re
     identify(user, groups, &read(root, "etc/passwd"), &read(root, "etc/group"))
 }
 
+/// As [`look_up`], with the groups that `spec` asks for and, unless it wants those alone, that the root
+/// file system says `user` is in.
+pub(crate) fn look_up_for(root: BorrowedFd<'_>, user: &str, spec: &ContainerSpec) -> Result<Identity> {
+    let (passwd, group) = (read(root, "etc/passwd"), read(root, "etc/group"));
+    identify_in(user, &spec.groups, &passwd, &group, spec.strict_groups)
+}
+
 /// The thinking half: from the texts of both databases to an identity.
 pub(crate) fn identify(user: &str, groups: &[String], passwd: &str, group: &str) -> Result<Identity> {
+    identify_in(user, groups, passwd, group, false)
+}
+
+/// As [`identify`]; `strict` leaves out the groups that only the database says the user is in.
+fn identify_in(user: &str, groups: &[String], passwd: &str, group: &str, strict: bool) -> Result<Identity> {
     let (user, group_name) = match user.split_once(':') {
         Some((user, group)) => (user, Some(group).filter(|group| !group.is_empty())),
         None => (user, None),
@@ -74,6 +87,7 @@ pub(crate) fn identify(user: &str, groups: &[String], passwd: &str, group: &str)
     }
     match group_name {
         Some(name) => identity.gid = find(name)?,
+        None if strict => {}
         // The databases say which further groups one is in, unless one was asked for.
         None => {
             let member = |group: &&Group<'_>| {
@@ -204,6 +218,13 @@ mod tests {
             assert!(identify(user, &[], passwd, "").is_err(), "{user}");
         }
         assert!(identify("5:evil", &[], passwd, "evil:x:4294967295:\n").is_err());
+    }
+
+    #[test]
+    fn what_the_database_says_of_groups_does_not_count_where_those_named_alone_do() {
+        let groups = ["7".to_owned(), "bin".to_owned()];
+        let strict = identify_in("web", &groups, PASSWD, GROUP, true).expect("an identity");
+        assert_eq!((strict.gid, strict.groups), (102, vec![1, 7, 102]));
     }
 
     #[test]

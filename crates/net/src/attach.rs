@@ -1,7 +1,7 @@
 //! Endpoints: a sandbox's place in a network, with its address and its published ports.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +18,8 @@ pub struct EndpointSpec {
     pub aliases: Vec<String>,
     /// Names of its own for others in this network.
     pub links: Vec<NameLink>,
+    /// Whom its questions for names are passed on to that nobody here knows; empty for the host's.
+    pub name_servers: Vec<IpAddr>,
     /// The address to have, or the next free one.
     pub address: Option<Ipv4Addr>,
     /// The hardware address to have, or one made from the address.
@@ -46,6 +48,9 @@ pub struct Endpoint {
     /// Names of its own for others in this network.
     #[serde(default)]
     pub links: Vec<NameLink>,
+    /// Whom its questions for names are passed on to that nobody here knows; empty for the host's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub name_servers: Vec<IpAddr>,
     /// Its address.
     pub address: Ipv4Addr,
     /// Prefix length of the network's subnet.

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+pub mod admission;
 pub mod back_off;
 pub mod container_spec;
 pub mod downward;

@@ -4,13 +4,14 @@ use engine::container::ContainerUpdate;
 
 use crate::answer::{self, Answer};
 use crate::call::Call;
-use crate::convert::{resources, restart};
+use crate::convert::{refuse, resources, restart};
 use crate::wire::container::{Update, Updated};
 
 /// Changes limits and the restart policy.
 pub(crate) async fn update(mut call: Call) -> Answer {
     let document: Update = call.json().await?;
     let id = call.container()?;
+    refuse::unknown("UpdateConfig", &document.unknown)?;
     resources::validate_update(&document.resources)?;
     let restart = match document.restart_policy.name.as_str() {
         "" => None,

@@ -5,14 +5,15 @@ use std::net::IpAddr;
 
 use engine::container::{AttachFlags, Dns, HostEntry, NetworkMode};
 use engine::network::EndpointSpec;
-use engine::{ContainerSpec, Engine};
+use engine::{ContainerSpec, Engine, TerminalSize};
 
 use super::{
-    endpoint, health, host_config, logging, mounts, namespaces, ports, resources, restart, security,
+    endpoint, health, host_config, logging, mounts, namespaces, ports, refuse, resources, restart, security,
 };
 use crate::fault::Fault;
 use crate::version::ApiVersion;
 use crate::wire::Map;
+use crate::wire::container::host_config::Ties;
 use crate::wire::container::{Config, Create, HostConfig};
 use crate::wire::network::EndpointSettings;
 
@@ -34,15 +35,14 @@ pub(crate) fn spec(
             "Container cannot be created with multiple network endpoints: {names}"
         )));
     }
+    refuse::foreign_networks(&host_config.ties.network_mode, &endpoints)?;
     take_only_network(&mut host_config, &endpoints);
+    if config.network_disabled {
+        "none".clone_into(&mut host_config.ties.network_mode);
+    }
     let namespaces = namespaces::namespaces(engine, &host_config)?;
     if namespaces.network == NetworkMode::Host && !host_config.ties.port_bindings.is_empty() {
         warnings.push("Published ports are discarded when using host network mode".to_owned());
-    }
-    if matches!(namespaces.network, NetworkMode::Container(_)) && !host_config.ties.port_bindings.is_empty() {
-        return Err(Fault::invalid(
-            "conflicting options: port publishing and the container type network mode",
-        ));
     }
     let find = |name: &str| Ok(engine.container_inspect(&namespaces::other_container(engine, name)?)?);
     let log = logging::options(&host_config.ties.log_config, &engine.config().log)?;
@@ -73,7 +73,7 @@ pub(crate) fn spec(
         security: security::security(&host_config)?,
         read_only_rootfs: ties.readonly_rootfs,
         init: host_config.rest.init.unwrap_or_default(),
-        networks: networks(&endpoints)?,
+        networks: networks(&endpoints, ties)?,
         mac_address: some(&config.mac_address),
         namespaces,
         dns: dns(&host_config)?,
@@ -93,6 +93,8 @@ pub(crate) fn spec(
         log,
         sysctls: ties.sysctls.clone(),
         auto_remove: ties.auto_remove,
+        no_shared_memory: ties.ipc_mode == "none",
+        console_size: console_size(ties.console_size),
         shm_size: u64::try_from(ties.shm_size).ok().filter(|&size| size > 0),
         cgroup_parent: some(&host_config.resources.cgroup_parent),
         runtime: some(&ties.runtime),
@@ -110,6 +112,8 @@ fn check(config: &Config, host: &HostConfig, cpus: &dyn Fn() -> u32) -> Result<V
     if config.image.is_empty() {
         return invalid("no image specified".to_owned());
     }
+    refuse::conflicts(config, host)?;
+    refuse::unsupported(config, host)?;
     if config.hostname.len() > LONGEST_HOSTNAME {
         return invalid(format!(
             "hostname \"{}\" is too long (maximum {LONGEST_HOSTNAME} bytes)",
@@ -125,18 +129,6 @@ fn check(config: &Config, host: &HostConfig, cpus: &dyn Fn() -> u32) -> Result<V
             config.working_dir
         ));
     }
-    if !config.mac_address.is_empty() && !endpoint::is_mac(&config.mac_address) {
-        return invalid(format!("invalid MAC address: {}", config.mac_address));
-    }
-    if !matches!(ties.isolation.as_str(), "" | "default") {
-        return invalid(format!("invalid isolation '{}' on linux", ties.isolation));
-    }
-    if host.rest.capabilities.as_ref().is_some_and(|list| !list.is_empty()) {
-        return invalid(
-            "the HostConfig.Capabilities field is not supported by this daemon; use CapAdd and CapDrop to set capabilities"
-                .to_owned(),
-        );
-    }
     if ties.shm_size < 0 {
         return invalid("SHM size can not be less than 0".to_owned());
     }
@@ -149,17 +141,17 @@ fn check(config: &Config, host: &HostConfig, cpus: &dyn Fn() -> u32) -> Result<V
     if ties.auto_remove && !matches!(ties.restart_policy.name.as_str(), "" | "no") {
         return invalid("can't create 'AutoRemove' container with restart policy".to_owned());
     }
-    if host.resources.device_requests.as_ref().is_some_and(|list| !list.is_empty()) {
-        return invalid("could not select device driver \"\" with capabilities: [[gpu]]".to_owned());
-    }
     resources::validate(&host.resources, cpus)?;
     if host.resources.oom_kill_disable == Some(true) && host.resources.memory == 0 {
         warnings.push("OOM killer is disabled for the container, but no memory limit is set, this can result in the system running out of resources.".to_owned());
     }
-    if ties.links.as_ref().is_some_and(|links| !links.is_empty()) {
-        warnings.push("Links on the default bridge network are deprecated and will be removed in a future release. Use a custom network instead.".to_owned());
-    }
     Ok(warnings)
+}
+
+/// Height and width; a zero is none.
+fn console_size([rows, columns]: [u32; 2]) -> Option<TerminalSize> {
+    let number = |number: u32| u16::try_from(number).ok().filter(|&number| number > 0);
+    Some(TerminalSize { rows: number(rows)?, columns: number(columns)? })
 }
 
 /// `[""]` is how clients say that there is to be no entry point at all.
@@ -186,12 +178,20 @@ fn is_default(name: &str) -> bool {
     matches!(name, "default" | "bridge")
 }
 
-fn networks(endpoints: &Map<Option<EndpointSettings>>) -> Result<BTreeMap<String, EndpointSpec>, Fault> {
+fn networks(
+    endpoints: &Map<Option<EndpointSettings>>,
+    ties: &Ties,
+) -> Result<BTreeMap<String, EndpointSpec>, Fault> {
     let mut networks = BTreeMap::new();
     for (name, settings) in endpoints {
         let name = if is_default(name) { "bridge" } else { name.as_str() };
         let spec = settings.as_ref().map(endpoint::spec).transpose()?.unwrap_or_default();
         networks.insert(name.to_owned(), spec);
+    }
+    if let Some(links) = ties.links.as_ref().filter(|links| !links.is_empty()) {
+        // Some clients name them here, others with the network.
+        let own: &mut EndpointSpec = networks.entry(ties.network_mode.clone()).or_default();
+        own.links.extend(links.iter().filter(|link| !own.links.contains(link)).cloned().collect::<Vec<_>>());
     }
     Ok(networks)
 }

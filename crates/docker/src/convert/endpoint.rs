@@ -12,6 +12,7 @@ pub(crate) fn spec(document: &EndpointSettings) -> Result<EndpointSpec, Fault> {
     if !mac.is_empty() && !is_mac(mac) {
         return Err(Fault::invalid(format!("invalid MAC address: {mac}")));
     }
+    refuse(document, &ipam)?;
     Ok(EndpointSpec {
         aliases: document.aliases.clone().unwrap_or_default(),
         ipv4: address(&ipam.ipv4_address, "IPv4")?,
@@ -20,6 +21,34 @@ pub(crate) fn spec(document: &EndpointSettings) -> Result<EndpointSpec, Fault> {
         links: document.links.clone().unwrap_or_default(),
         options: document.driver_opts.clone().unwrap_or_default(),
     })
+}
+
+/// What networks here do not do.
+fn refuse(document: &EndpointSettings, ipam: &EndpointIpam) -> Result<(), Fault> {
+    if !ipam.ipv6_address.is_empty() {
+        address::<std::net::Ipv6Addr>(&ipam.ipv6_address, "IPv6")?;
+        return Err(Fault::unsupported(format!(
+            "the address {} cannot be given to a container: IPv6 is not supported",
+            ipam.ipv6_address
+        )));
+    }
+    if let Some(address) = ipam.link_local_ips.first() {
+        return Err(Fault::unsupported(format!(
+            "the link-local IP address {address} cannot be given to a container: link-local addresses are not supported"
+        )));
+    }
+    if let Some(key) = document
+        .driver_opts
+        .iter()
+        .flatten()
+        .map(|(key, _)| key)
+        .find(|key| key.starts_with("com.docker.network."))
+    {
+        return Err(Fault::unsupported(format!(
+            "the driver option \"{key}\" of an endpoint is not supported"
+        )));
+    }
+    Ok(())
 }
 
 /// Whether `text` is six pairs of hexadecimal digits.
@@ -98,6 +127,25 @@ mod tests {
         check(r#"{"IPAMConfig":{"IPv4Address":"10.1.2.3"}}"#, Ok("Some(10.1.2.3) None"));
         check(r#"{"MacAddress":"02:42:ac:11:00:02"}"#, Ok(r#"None Some("02:42:ac:11:00:02")"#));
         check(r#"{"IPAMConfig":null}"#, Ok("None None"));
+    }
+
+    #[test]
+    fn what_no_network_here_does_is_refused() {
+        check(
+            r#"{"IPAMConfig":{"IPv6Address":"fd00::2"}}"#,
+            Err("the address fd00::2 cannot be given to a container: IPv6 is not supported"),
+        );
+        check(r#"{"IPAMConfig":{"IPv6Address":"x"}}"#, Err("invalid IPv6 address: x"));
+        check(
+            r#"{"IPAMConfig":{"LinkLocalIPs":["169.254.1.1"]}}"#,
+            Err(
+                "the link-local IP address 169.254.1.1 cannot be given to a container: link-local addresses are not supported",
+            ),
+        );
+        check(
+            r#"{"DriverOpts":{"com.docker.network.endpoint.sysctls":"net.ipv4.conf.IFNAME.log_martians=1"}}"#,
+            Err("the driver option \"com.docker.network.endpoint.sysctls\" of an endpoint is not supported"),
+        );
     }
 
     #[test]

@@ -43,30 +43,12 @@ pub(crate) fn document(container: &Container) -> HostConfig {
         }
     }
     if !ties.privileged {
-        document.rest.masked_paths.get_or_insert_with(|| MASKED.map(str::to_owned).to_vec());
-        document.rest.readonly_paths.get_or_insert_with(|| READ_ONLY.map(str::to_owned).to_vec());
+        // All that is hidden: who makes a container anew from what is read here hides no less.
+        document.rest.masked_paths.get_or_insert_with(engine::host::masked_paths);
+        document.rest.readonly_paths.get_or_insert_with(engine::host::read_only_paths);
     }
     document
 }
-
-/// What is hidden where nobody says otherwise, as Docker and the OCI runtime specification have it.
-const MASKED: [&str; 12] = [
-    "/proc/acpi",
-    "/proc/asound",
-    "/proc/interrupts",
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/latency_stats",
-    "/proc/sched_debug",
-    "/proc/scsi",
-    "/proc/timer_list",
-    "/proc/timer_stats",
-    "/sys/devices/virtual/powercap",
-    "/sys/firmware",
-];
-
-/// What can only be read where nobody says otherwise.
-const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 fn described(container: &Container) -> HostConfig {
     let spec = &container.spec;

@@ -37,7 +37,7 @@ pub(crate) fn document(container: &Container, size: Option<ContainerSize>) -> In
         platform: "linux".to_owned(),
         mount_label: String::new(),
         process_label: String::new(),
-        app_armor_profile: String::new(),
+        app_armor_profile: engine::host::apparmor_profile(&container.spec.security),
         exec_ids: (!execs.is_empty()).then_some(execs),
         graph_driver: graph_driver(&container.layers),
         size_rw: size.map(|size| bytes(size.writable)),

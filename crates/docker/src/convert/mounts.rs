@@ -48,7 +48,11 @@ pub(crate) fn mounts(
     for target in config.volumes.iter().flatten().map(|(target, _)| target) {
         check_target(target, target)?;
         if taken.insert(clean(target)) {
-            all.push(Mount { target: target.clone(), read_only: false, source: volume(None) });
+            let mut source = volume(None);
+            if let MountSource::Volume { driver: own, .. } = &mut source {
+                *own = (!driver.is_empty()).then(|| driver.clone());
+            }
+            all.push(Mount { target: target.clone(), read_only: false, source });
         }
     }
     Ok(all)

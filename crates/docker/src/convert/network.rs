@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use engine::network::{AddressPool, Network, NetworkSpec};
 use ipnet::IpNet;
 
-use super::endpoint;
+use super::{endpoint, security};
 use crate::fault::Fault;
 use crate::wire::network::{self as document, Ipam, IpamConfig};
 use crate::wire::{self, Map};
@@ -24,12 +24,13 @@ pub(crate) fn spec(document: document::Create) -> Result<NetworkSpec, Fault> {
     if document.ingress || document.scope == "swarm" {
         return Err(Fault::unsupported("swarm networks are not supported"));
     }
-    if document.config_only || document.config_from.is_some_and(|from| !from.network.is_empty()) {
+    if document.config_only || document.config_from.as_ref().is_some_and(|from| !from.network.is_empty()) {
         return Err(Fault::unsupported("networks that only hold a configuration are not supported"));
     }
     if !matches!(document.ipam.driver.as_str(), "" | "default") {
         return Err(Fault::invalid(format!("invalid ipam driver: {}", document.ipam.driver)));
     }
+    refuse(&document)?;
     let pools = document
         .ipam
         .config
@@ -47,6 +48,49 @@ pub(crate) fn spec(document: document::Create) -> Result<NetworkSpec, Fault> {
         options: document.options,
         labels: document.labels,
     })
+}
+
+/// Options of the bridge driver that are done, besides those that only name things.
+const OPTIONS: [&str; 8] = [
+    "com.docker.network.bridge.name",
+    "com.docker.network.bridge.enable_icc",
+    "com.docker.network.bridge.enable_ip_masquerade",
+    "com.docker.network.bridge.host_binding_ipv4",
+    "com.docker.network.bridge.default_bridge",
+    "com.docker.network.driver.mtu",
+    "com.docker.network.enable_ipv4",
+    "com.docker.network.enable_ipv6",
+];
+
+/// What no network here does.
+fn refuse(document: &document::Create) -> Result<(), Fault> {
+    let asks = |key: &str| document.options.get(key).and_then(|text| security::flag(text));
+    if document.enable_ipv6 == Some(true)
+        || asks("com.docker.network.enable_ipv6") == Some(true)
+        || document.ipam.config.iter().any(|pool| matches!(pool.subnet.parse(), Ok(IpNet::V6(_))))
+    {
+        return Err(Fault::unsupported("networks with IPv6 are not supported: leave it out"));
+    }
+    if document.enable_ipv4 == Some(false) || asks("com.docker.network.enable_ipv4") == Some(false) {
+        return Err(Fault::unsupported("networks without IPv4 are not supported"));
+    }
+    for (key, value) in &document.options {
+        if key.starts_with("com.docker.network.") && !OPTIONS.contains(&key.as_str()) {
+            return Err(Fault::unsupported(format!("the network option \"{key}\" is not supported")));
+        }
+        let is_flag = key.contains(".enable_") || key.ends_with(".default_bridge");
+        if is_flag && security::flag(value).is_none() {
+            return Err(Fault::invalid(format!("driver-opt \"{key}\" is not a valid bool")));
+        }
+        if key == "com.docker.network.bridge.host_binding_ipv4"
+            && value.parse::<std::net::Ipv4Addr>().is_err()
+        {
+            return Err(Fault::invalid(format!(
+                "failed to parse {key} value: \"{value}\" is no IPv4 address"
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Writes a network; with its containers where `full`.
@@ -168,6 +212,31 @@ mod tests {
             r#"{"Name":"a","IPAM":{"Config":[{"Subnet":"10.5.0.0/16","IPRange":"10.5.1.0/24","Gateway":"10.5.0.1"}]}}"#,
             Ok(r#"[{"Subnet":"10.5.0.0/16","IPRange":"10.5.1.0/24","Gateway":"10.5.0.1"}]"#),
         );
+    }
+
+    #[test]
+    fn what_no_network_here_does_is_refused() {
+        check(r#"{"Name":"a","EnableIPv6":true}"#, Err("networks with IPv6 are not supported: leave it out"));
+        check(
+            r#"{"Name":"a","IPAM":{"Config":[{"Subnet":"fd00::/64"}]}}"#,
+            Err("networks with IPv6 are not supported: leave it out"),
+        );
+        check(r#"{"Name":"a","EnableIPv4":false}"#, Err("networks without IPv4 are not supported"));
+        check(
+            r#"{"Name":"a","Options":{"com.docker.network.bridge.gateway_mode_ipv4":"isolated"}}"#,
+            Err("the network option \"com.docker.network.bridge.gateway_mode_ipv4\" is not supported"),
+        );
+        check(
+            r#"{"Name":"a","Options":{"com.docker.network.bridge.enable_icc":"no"}}"#,
+            Err("driver-opt \"com.docker.network.bridge.enable_icc\" is not a valid bool"),
+        );
+        check(
+            r#"{"Name":"a","Options":{"com.docker.network.bridge.host_binding_ipv4":"lo"}}"#,
+            Err(
+                "failed to parse com.docker.network.bridge.host_binding_ipv4 value: \"lo\" is no IPv4 address",
+            ),
+        );
+        check(r#"{"Name":"a","EnableIPv6":false,"EnableIPv4":true,"Options":{"mine":"x"}}"#, Ok("[]"));
     }
 
     #[test]

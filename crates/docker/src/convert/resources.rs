@@ -1,6 +1,6 @@
 //! Limits, and the checks that do not need the host.
 
-use engine::container::{Device, Resources, Throttle, Ulimit};
+use engine::container::{Device, DeviceWeight, Resources, Throttle, Ulimit};
 
 use crate::fault::Fault;
 use crate::wire::container::{Resources as Wire, host_config as wire};
@@ -76,6 +76,10 @@ fn validate_common(limits: &Wire) -> Result<(), Fault> {
     if limits.blkio_weight != 0 && !(10..=1000).contains(&limits.blkio_weight) {
         return invalid("Range of blkio weight is from 10 to 1000");
     }
+    let weights = limits.blkio_weight_device.iter().flatten();
+    if weights.into_iter().any(|device| device.weight != 0 && !(10..=1000).contains(&device.weight)) {
+        return invalid("Range of blkio weight is from 10 to 1000");
+    }
     if limits.io_maximum_bandwidth != 0 || limits.io_maximum_iops != 0 {
         return invalid(
             "Invalid QoS settings: linux does not support Maximum IO Bandwidth or Maximum IO IOps",
@@ -101,6 +105,12 @@ pub(crate) fn limits(limits: &Wire, oom_score_adj: i64) -> Resources {
         cpuset_mems: text(&limits.cpuset_mems),
         pids: limits.pids_limit.filter(|&value| value != 0),
         blkio_weight: Some(limits.blkio_weight).filter(|&value| value != 0),
+        blkio_weights: limits
+            .blkio_weight_device
+            .iter()
+            .flatten()
+            .map(|device| DeviceWeight { path: device.path.clone(), weight: device.weight })
+            .collect(),
         blkio_read_bps: throttles(&limits.blkio_device_read_bps),
         blkio_write_bps: throttles(&limits.blkio_device_write_bps),
         blkio_read_iops: throttles(&limits.blkio_device_read_iops),
@@ -225,6 +235,10 @@ mod tests {
         check(
             r#"{"NanoCpus":1,"CpuQuota":5000}"#,
             Err("Conflicting options: Nano CPUs and CPU Quota cannot both be set"),
+        );
+        check(
+            r#"{"BlkioWeightDevice":[{"Path":"/dev/a","Weight":5}]}"#,
+            Err("Range of blkio weight is from 10 to 1000"),
         );
         check(r#"{"BlkioWeight":5}"#, Err("Range of blkio weight is from 10 to 1000"));
         check(

@@ -51,9 +51,13 @@ impl Engine {
             None => names::make_up(inner.random.as_ref(), |name| inner.registry.check_name(name).is_ok()),
         };
         inner.registry.check_name(&name)?;
+        self.check_name_servers(&spec)?;
+        self.check_storage(&spec)?;
         let host = self.host_name(&spec, &sandbox, &id)?;
-        let (resolved, warnings) = resolve::resolve(&spec, &image, host, &inner.config.log)?;
-        let mut half_made = HalfMade { engine: self, id: id.clone(), volumes: Vec::new(), done: false };
+        let (resolved, mut warnings) = resolve::resolve(&spec, &image, host, &inner.config.log)?;
+        warnings.extend(crate::spec::check_limits(&spec.resources)?);
+        let mut half_made =
+            HalfMade { engine: self, id: id.clone(), volumes: Vec::new(), limit: None, done: false };
         let record = self.furnish(&mut half_made, &id, name, created, &sandbox, spec, resolved, &image)?;
         let cell = Arc::new(ContainerCell::new(record, sandbox));
         // Somebody may have been quicker with the name.
@@ -81,6 +85,7 @@ impl Engine {
             Error::new(crate::image::kind(source.kind()), "make the container's root file system")
                 .with_source(source)
         })?;
+        half_made.limit = self.limit_storage(&spec, &[&snapshot.upper, &snapshot.work])?;
         let mut volumes = Volumes::new(self, id, &snapshot.lower);
         let mounts = volumes.resolve(&spec, &resolved);
         half_made.volumes.clone_from(&volumes.made);
@@ -115,6 +120,24 @@ impl Engine {
         })
     }
 
+    /// Refuses servers for names that only the container itself could ask, where the network asks them.
+    fn check_name_servers(&self, spec: &ContainerSpec) -> Result<()> {
+        let Some(server) = spec.dns.servers.iter().find(|server| server.is_loopback()) else { return Ok(()) };
+        let knows_names = |name: &str| {
+            let found = self.inner.network.network_find(name);
+            found.is_ok_and(|network| self.inner.network.knows_names(&network.id))
+        };
+        match networks(spec).iter().find(|(name, _)| knows_names(name)) {
+            Some((name, _)) => Err(Error::new(
+                Kind::Unsupported,
+                format!(
+                    "the DNS server {server} cannot be asked for the network {name}: it is the container itself there, and the network's own resolver asks"
+                ),
+            )),
+            None => Ok(()),
+        }
+    }
+
     /// What a container calls its host.
     fn host_name(&self, spec: &ContainerSpec, sandbox: &SandboxCell, id: &ContainerId) -> Result<String> {
         if let Some(of) = &sandbox.spec {
@@ -143,6 +166,8 @@ struct HalfMade<'a> {
     engine: &'a Engine,
     id: ContainerId,
     volumes: Vec<String>,
+    /// What limits its root file system.
+    limit: Option<u32>,
     done: bool,
 }
 
@@ -155,6 +180,9 @@ impl Drop for HalfMade<'_> {
         // The error that led here is what the user must see; leftovers are cleared at the next opening.
         let _ = std::fs::remove_dir_all(inner.layout.container(&self.id));
         let _ = inner.images.snapshot_remove(self.id.as_str());
+        if let Some(limit) = self.limit {
+            self.engine.release_storage(limit);
+        }
         inner.volumes.forget_user(&self.id);
         for name in &self.volumes {
             let _ = self.engine.volume_delete(name);
@@ -224,8 +252,16 @@ fn check_spec(spec: &ContainerSpec) -> Result<()> {
     {
         return Err(Error::invalid(format!("unknown or invalid runtime name: {runtime}")));
     }
+    if let Some(parent) = &spec.cgroup_parent
+        && std::path::Path::new(parent).components().any(|part| part == std::path::Component::ParentDir)
+    {
+        return Err(Error::invalid(format!(
+            "invalid cgroup parent \"{parent}\": it must not have `..` in it"
+        )));
+    }
     // These are read again at the start; to be told now is kinder.
     crate::spec::capability_names(&spec.security)?;
+    crate::spec::check_security(spec)?;
     for mount in &spec.mounts {
         if !mount.target.starts_with('/') {
             return Err(Error::invalid(format!(

@@ -85,6 +85,7 @@ impl Engine {
         // the next opening clears away.
         let directory = inner.layout.container(id);
         let thrown = self.set_aside(&directory, &inner.layout.trash())?;
+        let limit = self.storage_limit(record);
         match inner.images.snapshot_remove(id.as_str()) {
             Ok(()) | Err(image::SnapshotError::NotFound(_)) => {}
             Err(source) => {
@@ -97,6 +98,9 @@ impl Engine {
                     Error::internal(format!("unable to remove filesystem for {id}")).with_source(source)
                 );
             }
+        }
+        if let Some(limit) = limit {
+            self.release_storage(limit);
         }
         if let Some(place) = thrown {
             self.sweep(place);

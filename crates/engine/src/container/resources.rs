@@ -34,6 +34,8 @@ pub struct Resources {
     pub pids: Option<i64>,
     /// Relative weight of block input and output, 10 to 1000.
     pub blkio_weight: Option<u16>,
+    /// The same for single devices.
+    pub blkio_weights: Vec<DeviceWeight>,
     /// Bytes per second read, by device.
     pub blkio_read_bps: Vec<Throttle>,
     /// Bytes per second written, by device.
@@ -63,6 +65,15 @@ pub struct Throttle {
     pub path: String,
     /// The limit.
     pub rate: u64,
+}
+
+/// The share of one block device's input and output.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceWeight {
+    /// The device's path on the host.
+    pub path: String,
+    /// Relative weight, 10 to 1000.
+    pub weight: u16,
 }
 
 /// A device of the host inside a container.

@@ -38,7 +38,13 @@ impl Source {
     ) -> Result<Self> {
         let fd = match open(path) {
             Err(Errno::NOENT) if create && subpath.is_none() => {
-                state::make_directory(path, 0o755)?;
+                state::make_directory(path, 0o755).map_err(|error| {
+                    Error::new(
+                        error.kind(),
+                        format!("error while creating mount source path '{}'", path.display()),
+                    )
+                    .with_source(error)
+                })?;
                 open(path)
             }
             other => other,

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::resources::Resources;
 use crate::id::{ContainerId, SandboxId};
 use crate::network::EndpointSpec;
+use crate::stream::TerminalSize;
 
 /// What a container should be. Everything but `image` may be left at its default.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -35,6 +36,9 @@ pub struct ContainerSpec {
     pub user: Option<String>,
     /// Further groups, by name or number.
     pub groups: Vec<String>,
+    /// It is in no groups but those that are named: what the image's `/etc/group` says of its user
+    /// does not count.
+    pub strict_groups: bool,
     /// Gives the process a terminal.
     pub tty: bool,
     /// Keeps a standard input open.
@@ -96,6 +100,10 @@ pub struct ContainerSpec {
     pub transient: bool,
     /// Size of `/dev/shm` in bytes; `None` is 64 MiB.
     pub shm_size: Option<u64>,
+    /// There is no `/dev/shm` at all.
+    pub no_shared_memory: bool,
+    /// The size of its terminal at the beginning.
+    pub console_size: Option<TerminalSize>,
     /// The cgroup below which the container's is made; `None` is the sandbox's or the engine's own.
     pub cgroup_parent: Option<String>,
     /// An OCI runtime other than the built-in one, by its name.
@@ -225,6 +233,10 @@ pub struct Security {
     pub cap_drop: Vec<String>,
     /// The system call filter.
     pub seccomp: Seccomp,
+    /// The AppArmor profile.
+    pub apparmor: AppArmor,
+    /// The container's own part of the control groups can be written; `None` where it is privileged.
+    pub writable_cgroups: Option<bool>,
     /// Programs gain no privileges by set-user-id.
     pub no_new_privileges: bool,
     /// Paths that are hidden; `None` is the default set.
@@ -245,6 +257,21 @@ pub enum Seccomp {
     /// None.
     Unconfined,
     /// A profile in Docker's or OCI's JSON form.
+    Profile(String),
+}
+
+/// Which AppArmor profile confines a container.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AppArmor {
+    /// The default profile where the host has AppArmor and the container is not privileged.
+    #[default]
+    Default,
+    /// The default profile; refused where the host has none.
+    RuntimeDefault,
+    /// None.
+    Unconfined,
+    /// The named profile, which must be loaded.
     Profile(String),
 }
 

@@ -162,7 +162,7 @@ impl Engine {
     ) -> Result<(Spec, Descriptors)> {
         let root = RootFs::read_only(&record.layers)?;
         let identity =
-            users::look_up(std::os::fd::AsFd::as_fd(&root), &record.resolved.user, &record.spec.groups)?;
+            users::look_up_for(std::os::fd::AsFd::as_fd(&root), &record.resolved.user, &record.spec)?;
         drop(root);
         let mut around = Surroundings {
             identity,
@@ -173,6 +173,7 @@ impl Engine {
             joined,
             host_network,
             descriptors: self.inner.config.descriptors,
+            apparmor: None,
             sysctls: Default::default(),
         };
         if let Some(sandbox) = &record.spec.sandbox
@@ -180,6 +181,11 @@ impl Engine {
             && !host_network
         {
             around.sysctls.clone_from(&of.sysctls);
+        }
+        let host = crate::apparmor::Host::get();
+        if let Some(profile) = host.profile(&record.spec.security)? {
+            host.ensure(profile)?;
+            around.apparmor = Some(profile.to_owned());
         }
         let (document, descriptors) = spec::generate(&record.spec, &record.resolved, around)?;
         state::make_directory(&bundle, 0o700)?;
@@ -312,8 +318,8 @@ impl Engine {
             NamespaceMode::Shareable => Ok(self.shared_memory(&cell.sandbox.id)),
             NamespaceMode::Host => Ok("/dev/shm".into()),
             NamespaceMode::Container(third) if third != other => self.memory_of(third),
-            _ => Err(Error::conflict(format!(
-                "can't join IPC of container {other}: non-shareable IPC (hint: use IpcMode:shareable for the donor container)"
+            _ => Err(Error::invalid(format!(
+                "failed to join IPC namespace: container {other}: non-shareable IPC (hint: use IpcMode:shareable for the donor container)"
             ))),
         }
     }
@@ -322,8 +328,11 @@ impl Engine {
         let NamespaceMode::Container(other) = mode else { return Ok(None) };
         let other = self.inner.registry.get(other)?;
         let not_running = || {
-            let kind = kind.file();
-            Error::conflict(format!("cannot join {kind} of a non running container: {}", other.id))
+            let kind = kind.file().to_ascii_uppercase();
+            Error::conflict(format!(
+                "failed to join {kind} namespace: cannot join {kind} of a non running container: {}",
+                other.id
+            ))
         };
         let held = self.running_process(&other).await?.ok_or_else(not_running)?;
         held.namespace(kind).map(Some).map_err(|source| not_running().with_source(source))

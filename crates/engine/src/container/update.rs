@@ -92,6 +92,7 @@ impl Resources {
         take(&mut self.pids, over.pids);
         take(&mut self.blkio_weight, over.blkio_weight);
         take(&mut self.oom_score_adj, over.oom_score_adj);
+        take_list(&mut self.blkio_weights, over.blkio_weights);
         take_list(&mut self.blkio_read_bps, over.blkio_read_bps);
         take_list(&mut self.blkio_write_bps, over.blkio_write_bps);
         take_list(&mut self.blkio_read_iops, over.blkio_read_iops);

@@ -98,10 +98,14 @@ impl Engine {
             .clone()
             .filter(|user| !user.is_empty())
             .unwrap_or_else(|| record.resolved.user.clone());
-        let groups = record.spec.groups.clone();
-        let identity = blocking(move || {
+        let of_container = Arc::clone(&record);
+        let (identity, profile) = blocking(move || {
+            let host = crate::apparmor::Host::get();
+            let profile = host.profile(&of_container.spec.security)?;
+            profile.map(|profile| host.ensure(profile)).transpose()?;
             let root = RootFs::of_process(&held)?;
-            users::look_up(root.as_fd(), &user, &groups)
+            let identity = users::look_up_for(root.as_fd(), &user, &of_container.spec)?;
+            Ok((identity, profile.map(str::to_owned)))
         })
         .await?;
         let mut security = record.spec.security.clone();
@@ -122,6 +126,8 @@ impl Engine {
             })),
             capabilities: Some(spec::capability_sets(&names, identity.uid)),
             no_new_privileges: record.spec.security.no_new_privileges,
+            // The container's own, whatever privileges this process has.
+            apparmor_profile: profile,
             // Joining a container is no way around its limits, nor to outlive it when memory runs out.
             rlimits: spec::rlimits(&record.spec.resources.ulimits, self.inner.config.descriptors)?,
             oom_score_adj: record.spec.resources.oom_score_adj,

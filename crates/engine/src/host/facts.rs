@@ -61,6 +61,9 @@ pub(super) fn security() -> Vec<String> {
     if Path::new("/proc/sys/kernel/seccomp/actions_avail").exists() {
         features.push("seccomp".to_owned());
     }
+    if crate::apparmor::Host::get().is_applied() {
+        features.push("apparmor".to_owned());
+    }
     if Path::new("/proc/self/ns/cgroup").exists() {
         features.push("cgroupns".to_owned());
     }

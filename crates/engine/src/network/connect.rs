@@ -48,6 +48,7 @@ impl Engine {
             let wiring = Wiring {
                 networks: vec![(network.name.clone(), endpoint.clone())],
                 name: record.name.clone(),
+                name_servers: self.name_servers(&record),
                 ports: Vec::new(),
                 default_route: is_first,
             };

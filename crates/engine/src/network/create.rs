@@ -54,6 +54,7 @@ fn to_net(spec: &NetworkSpec) -> Result<net::NetworkSpec> {
             .map(|text| text.parse().map_err(|_| bad(text)))
             .transpose()
     };
+    let is_off = |key| matches!(option(key), Some("0" | "f" | "F" | "FALSE" | "false" | "False"));
     let ipv4 = |address: IpAddr| match address {
         IpAddr::V4(address) => Ok(address),
         IpAddr::V6(address) => Err(Error::invalid(format!("{address} is no IPv4 address"))),
@@ -75,8 +76,8 @@ fn to_net(spec: &NetworkSpec) -> Result<net::NetworkSpec> {
         reserved: reserved?,
         internal: spec.internal,
         mtu: number("com.docker.network.driver.mtu")?,
-        isolate_endpoints: option("com.docker.network.bridge.enable_icc") == Some("false"),
-        no_masquerade: option("com.docker.network.bridge.enable_ip_masquerade") == Some("false"),
+        isolate_endpoints: is_off("com.docker.network.bridge.enable_icc"),
+        no_masquerade: is_off("com.docker.network.bridge.enable_ip_masquerade"),
         bridge: option("com.docker.network.bridge.name").map(str::to_owned),
         host_address: option("com.docker.network.bridge.host_binding_ipv4")
             .and_then(|text| text.parse().ok()),

@@ -60,6 +60,7 @@ impl Engine {
                 let wiring = Wiring {
                     networks: networks.clone(),
                     name: spec.name.clone(),
+                    name_servers: Vec::new(),
                     ports: ports::bindings(&spec.ports),
                     default_route: true,
                 };

@@ -31,6 +31,8 @@ pub(crate) struct Wiring {
     pub(crate) networks: Vec<(String, EndpointSpec)>,
     /// What it is called there.
     pub(crate) name: String,
+    /// Whom names are asked of that the network does not know.
+    pub(crate) name_servers: Vec<IpAddr>,
     pub(crate) ports: Vec<net::PortSpec>,
     /// Whether the first of them gives the default route.
     pub(crate) default_route: bool,
@@ -59,6 +61,7 @@ impl Engine {
                 let wiring = Wiring {
                     networks: record.networks.clone(),
                     name: record.name.clone(),
+                    name_servers: self.name_servers(&record),
                     ports,
                     default_route: true,
                 };
@@ -211,6 +214,7 @@ impl Engine {
                 name: wiring.name.clone(),
                 aliases: aliases(asked, &sandbox.id.as_str()[..12]),
                 links: links(asked),
+                name_servers: wiring.name_servers.clone(),
                 address: asked.ipv4,
                 mac: asked.mac_address.as_deref().map(crate::network::parse_mac).transpose()?,
                 interface: None,
@@ -233,11 +237,20 @@ impl Engine {
         Ok(())
     }
 
+    /// Whom a network's own resolver asks for a container; empty for the host's resolvers.
+    pub(crate) fn name_servers(&self, record: &ContainerRecord) -> Vec<IpAddr> {
+        match record.spec.dns.servers.as_slice() {
+            [] => self.inner.config.dns.clone(),
+            asked => asked.to_vec(),
+        }
+    }
+
     /// The network namespace of another container, which must run.
     fn network_of(&self, other: &crate::ContainerId) -> Result<OwnedFd> {
         let other = self.inner.registry.get(other)?;
-        let not_running =
-            || Error::conflict(format!("cannot join network of a non running container: {}", other.id));
+        let not_running = || {
+            Error::conflict(format!("cannot join network namespace of a non running container: {}", other.id))
+        };
         let shim = other.shim().map_err(|_| not_running())?;
         shim.handle.network_namespace().map_err(|source| not_running().with_source(source))
     }

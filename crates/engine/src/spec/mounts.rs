@@ -24,6 +24,7 @@ pub(super) fn mounts(
         .into_iter()
         // What is asked for at the same place replaces the default.
         .filter(|mount| !mount.destination.to_str().is_some_and(wanted))
+        .filter(|mount| !spec.no_shared_memory || mount.destination.to_str() != Some("/dev/shm"))
         .collect();
     for mount in &mut mounts {
         match mount.destination.to_str() {
@@ -39,7 +40,7 @@ pub(super) fn mounts(
             Some("/sys") if around.host_network && around.joined.user.is_some() => {
                 *mount = Mount::bind("/sys", "/sys", &["rprivate", "nosuid", "noexec", "nodev", "rro"]);
             }
-            Some("/sys/fs/cgroup") if privileged => writable(mount),
+            Some("/sys/fs/cgroup") if spec.security.writable_cgroups.unwrap_or(privileged) => writable(mount),
             _ => {}
         }
     }

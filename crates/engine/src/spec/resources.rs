@@ -1,7 +1,7 @@
 //! Limits in OCI's terms.
 
 use runtime::cgroup::{Hierarchies, Version};
-use runtime::spec::{self as oci, BlockIo, Cpu, Memory, Pids, Rlimit, ThrottleDevice};
+use runtime::spec::{self as oci, BlockIo, Cpu, Memory, Pids, Rlimit, ThrottleDevice, WeightDevice};
 
 use crate::container::{Resources, Throttle, Ulimit};
 use crate::error::{Error, Result};
@@ -15,8 +15,12 @@ pub(crate) fn to_oci(resources: &Resources, devices: &[(String, i64, i64)]) -> o
         limit: resources.memory.filter(|&limit| limit != 0),
         reservation: resources.memory_reservation.filter(|&limit| limit != 0),
         swap: swap(resources),
-        swappiness: resources.memory_swappiness.and_then(|value| u64::try_from(value).ok()),
-        disable_oom_killer: resources.oom_kill_disable.then_some(true),
+        // Cgroup v2 has neither, which was said when they were asked for.
+        swappiness: resources
+            .memory_swappiness
+            .and_then(|value| u64::try_from(value).ok())
+            .filter(|_| !is_unified()),
+        disable_oom_killer: (resources.oom_kill_disable && !is_unified()).then_some(true),
         ..Memory::default()
     };
     let (quota, period) = match resources.nano_cpus.filter(|&cpus| cpus > 0) {
@@ -43,8 +47,14 @@ pub(crate) fn to_oci(resources: &Resources, devices: &[(String, i64, i64)]) -> o
         };
         throttles.iter().filter_map(found).collect()
     };
+    let weights = resources.blkio_weights.iter().filter_map(|asked| {
+        let (_, major, minor) = devices.iter().find(|(path, ..)| *path == asked.path)?;
+        let weight = Some(asked.weight).filter(|&weight| weight != 0);
+        Some(WeightDevice { major: *major, minor: *minor, weight, leaf_weight: None })
+    });
     let block_io = BlockIo {
         weight: resources.blkio_weight.filter(|&weight| weight != 0),
+        weight_device: weights.collect(),
         throttle_read_bps_device: throttles(&resources.blkio_read_bps),
         throttle_write_bps_device: throttles(&resources.blkio_write_bps),
         throttle_read_iops_device: throttles(&resources.blkio_read_iops),
@@ -65,8 +75,32 @@ pub(crate) fn to_oci(resources: &Resources, devices: &[(String, i64, i64)]) -> o
     }
 }
 
+/// Refuses limits that this host cannot enforce, or gives what is to be said of those that it cannot
+/// and that are left out as Docker leaves them out.
+pub(crate) fn check(resources: &Resources) -> Result<Vec<String>> {
+    rlimits(&resources.ulimits, None)?;
+    let (runtime, period) = (resources.cpu_realtime_runtime, resources.cpu_realtime_period);
+    if runtime.is_some() || period.is_some() {
+        if !Hierarchies::detect().is_ok_and(|found| found.has_real_time()) {
+            return Err(Error::invalid("kernel does not support CPU real-time scheduler"));
+        }
+        let most = period.and_then(|period| i64::try_from(period).ok());
+        if runtime.zip(most).is_some_and(|(runtime, period)| runtime > period) {
+            return Err(Error::invalid("cpu real-time runtime cannot be higher than cpu real-time period"));
+        }
+    }
+    let mut warnings = Vec::new();
+    if is_unified() && resources.memory_swappiness.is_some() {
+        warnings.push("Your kernel does not support memory swappiness capabilities or the cgroup is not mounted. Memory swappiness discarded.".to_owned());
+    }
+    if is_unified() && resources.oom_kill_disable {
+        warnings.push("Your kernel does not support OomKillDisable. OomKillDisable discarded.".to_owned());
+    }
+    Ok(warnings)
+}
+
 /// Whether this host has cgroup v2 alone; does not change while it is up.
-fn is_unified() -> bool {
+pub(crate) fn is_unified() -> bool {
     use std::sync::OnceLock;
     static UNIFIED: OnceLock<bool> = OnceLock::new();
     let found = || Hierarchies::detect().is_ok_and(|found| found.version() == Version::V2);
@@ -94,6 +128,7 @@ pub(crate) fn throttled(resources: &Resources) -> impl Iterator<Item = &str> {
     .into_iter()
     .flatten()
     .map(|throttle| throttle.path.as_str())
+    .chain(resources.blkio_weights.iter().map(|asked| asked.path.as_str()))
 }
 
 /// Limits of a container's processes, those that join it included; `descriptors` (soft, hard) is that

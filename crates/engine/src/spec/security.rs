@@ -49,6 +49,21 @@ pub(crate) fn capability_names(security: &Security) -> Result<Vec<String>> {
     Ok(names)
 }
 
+/// Refuses what this host cannot enforce.
+pub(crate) fn check(spec: &ContainerSpec) -> Result<()> {
+    let security = &spec.security;
+    crate::apparmor::Host::get().profile(security)?;
+    if let Seccomp::Profile(_) = &security.seccomp {
+        seccomp(security, &capability_names(security)?)?;
+    }
+    if security.writable_cgroups == Some(true) && !super::is_unified() {
+        return Err(Error::invalid(
+            "option WritableCgroups needs cgroup v2: on v1 a container that can write there lifts its own limits",
+        ));
+    }
+    spec.resources.device_rules.iter().try_for_each(|text| parse_rule(text).map(drop))
+}
+
 /// The sets of a process: one that is not root has them only in reach of set-user-id programs.
 pub(crate) fn capability_sets(names: &[String], uid: u32) -> Capabilities {
     if uid == 0 {

@@ -52,6 +52,7 @@ pub(super) fn run(config: &Config, arguments: output::Arguments) -> anyhow::Resu
     findings.push(cgroups());
     findings.extend(["net", "pid", "ipc", "uts", "mnt", "user", "cgroup"].map(namespace));
     findings.push(seccomp());
+    findings.push(apparmor());
     findings.push(forwarding());
     findings.extend(networks(config)?);
     findings.push(disk(&config.root));
@@ -98,6 +99,18 @@ fn kernel() -> Finding {
             release,
             format!("use Linux {}.{} or later", OLDEST_KERNEL.0, OLDEST_KERNEL.1),
         )
+    }
+}
+
+fn apparmor() -> Finding {
+    match (engine::host::has_apparmor(), engine::host::applies_apparmor()) {
+        (_, true) => Finding::ok("apparmor", "containers have the profile docker-default"),
+        (true, false) => Finding::notice(
+            "apparmor",
+            "apparmor_parser is missing: containers have no profile unless they name one",
+            "install the package apparmor and restart gantry",
+        ),
+        (false, false) => Finding::ok("apparmor", "not in force in this kernel"),
     }
 }
 

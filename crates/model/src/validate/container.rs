@@ -253,6 +253,7 @@ fn security(container: &Value, path: &Path<'_>, errors: &mut Errors) {
         }
     }
     super::security::seccomp(context, &path, errors);
+    super::security::apparmor(context, &path, errors);
     if context.get("allowPrivilegeEscalation") == Some(&Value::Bool(false)) {
         let adds_admin = context
             .get("capabilities")

@@ -18,7 +18,22 @@ const MAX_ID: i64 = i32::MAX as i64;
 
 pub(super) fn object(object: &Object, errors: &mut Errors) {
     let empty = Value::Null;
-    spec(object.get(&["spec"]).unwrap_or(&empty), &Path::root("spec"), errors);
+    let of_pod = object.get(&["spec"]).unwrap_or(&empty);
+    spec(of_pod, &Path::root("spec"), errors);
+    let annotations = object.get(&["metadata", "annotations"]).and_then(Value::as_object);
+    let path = Path::root("metadata");
+    security::apparmor_annotations(
+        StringMap::new(annotations),
+        &names(of_pod),
+        &path.child("annotations"),
+        errors,
+    );
+}
+
+/// The names of all containers.
+fn names(spec: &Value) -> Vec<&str> {
+    let kinds = ["containers", "initContainers", "ephemeralContainers"];
+    kinds.into_iter().flat_map(|kind| list(spec, kind)).map(|one| text(one, "name")).collect()
 }
 
 /// Rules of a template: labels, annotations and the pod's spec.
@@ -30,7 +45,10 @@ pub(super) fn template(template: &Value, path: &Path<'_>, errors: &mut Errors) {
     metadata::labels(field("labels"), &metadata_path.child("labels"), errors);
     metadata::annotations(field("annotations"), &metadata_path.child("annotations"), errors);
     let empty = Value::Null;
-    spec(template.get("spec").unwrap_or(&empty), &path.child("spec"), errors);
+    let of_template = template.get("spec").unwrap_or(&empty);
+    spec(of_template, &path.child("spec"), errors);
+    let path = metadata_path.child("annotations");
+    security::apparmor_annotations(field("annotations"), &names(of_template), &path, errors);
 }
 
 pub(super) fn spec(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
@@ -101,6 +119,7 @@ fn containers(spec: &Value, path: &Path<'_>, volumes: &HashSet<&str>, errors: &m
         let path = main_path.index(index);
         container::common(one, &path, volumes, host_network, &mut names, errors);
         container::main(one, &path, errors);
+        of_security(spec, one, &path, errors);
         container::host_ports(one, &path, &mut ports, errors);
     }
     let init_path = path.child("initContainers");
@@ -108,6 +127,24 @@ fn containers(spec: &Value, path: &Path<'_>, volumes: &HashSet<&str>, errors: &m
         let path = init_path.index(index);
         container::common(one, &path, volumes, host_network, &mut names, errors);
         container::init(one, &path, errors);
+        of_security(spec, one, &path, errors);
+    }
+}
+
+/// What a container's security context may say depends on its pod.
+fn of_security(spec: &Value, container: &Value, path: &Path<'_>, errors: &mut Errors) {
+    let Some(context) = container.get("securityContext") else { return };
+    let own_users = spec.get("hostUsers") == Some(&Value::Bool(false));
+    security::proc_mount(context, own_users, &path.child("securityContext"), errors);
+    windows(spec, context, &path.child("securityContext"), errors);
+}
+
+/// A pod that says that it is for Linux has no options for Windows.
+fn windows(spec: &Value, context: &Value, path: &Path<'_>, errors: &mut Errors) {
+    let is_linux = spec.get("os").is_some_and(|os| text(os, "name") == "linux");
+    if is_linux && context.get("windowsOptions").is_some_and(|options| !options.is_null()) {
+        let message = "windows options cannot be set for a linux pod";
+        errors.push(FieldError::forbidden(&path.child("windowsOptions"), message));
     }
 }
 
@@ -125,6 +162,11 @@ fn security_context(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
         invalid(errors, &groups.index(index), id, names::in_range(id, 0, MAX_ID));
     }
     security::seccomp(context, &path, errors);
+    security::apparmor(context, &path, errors);
+    windows(spec, context, &path, errors);
+    if !text(context, "supplementalGroupsPolicy").is_empty() {
+        one_of(errors, context, "supplementalGroupsPolicy", &path, &["Merge", "Strict"]);
+    }
     security::sysctls(context, &path, errors);
     if flag(spec, "shareProcessNamespace") && flag(spec, "hostPID") {
         let message = "ShareProcessNamespace and HostPID cannot both be enabled";

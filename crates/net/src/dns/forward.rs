@@ -33,11 +33,16 @@ impl Upstream {
         Self { config, own, known: Mutex::new(None) }
     }
 
-    /// Asks one resolver after the other, twice round; the answer has the question's number.
+    /// Asks one resolver after the other, twice round: those that are `wanted`, or the host's where
+    /// there are none. The answer has the question's number.
     ///
     /// `whole` wants the answer even if it does not fit into a packet.
-    pub(super) async fn ask(&self, question: &[u8], whole: bool) -> io::Result<Vec<u8>> {
-        let servers = self.servers();
+    pub(super) async fn ask(&self, question: &[u8], whole: bool, wanted: &[IpAddr]) -> io::Result<Vec<u8>> {
+        let wanted = wanted.iter().filter(|wanted| !self.is_own(wanted));
+        let mut servers: Vec<SocketAddr> = wanted.map(|&wanted| (wanted, 53).into()).collect();
+        if servers.is_empty() {
+            servers = self.servers();
+        }
         let mut last = io::Error::new(io::ErrorKind::NotFound, "the host has no resolver");
         for server in servers.iter().chain(&servers) {
             let answer =
@@ -55,16 +60,20 @@ impl Upstream {
         Err(last)
     }
 
+    /// Whether an address leads back to ourselves.
+    fn is_own(&self, address: &IpAddr) -> bool {
+        self.own.iter().any(|own| address == own)
+    }
+
     fn servers(&self) -> Vec<SocketAddr> {
         let mut known = self.known.lock();
         if let Some((_, servers)) = known.as_ref().filter(|(since, _)| since.elapsed() < FRESH) {
             return servers.clone();
         }
-        let own = |address: &IpAddr| self.own.iter().any(|own| address == own);
         let servers: Vec<_> = network::upstream(&self.config)
             .nameservers
             .into_iter()
-            .filter(|address| !own(address))
+            .filter(|address| !self.is_own(address))
             .map(|address| (address, 53).into())
             .collect();
         *known = Some((Instant::now(), servers.clone()));

@@ -47,8 +47,10 @@ struct Desk {
 /// An answer, or a question that others have to be asked.
 enum Reply {
     Now(Vec<u8>),
-    Later(Question, Vec<Data>, String),
-    PassOn(Question),
+    /// With what the alias stands for, and whom to ask.
+    Later(Question, Vec<Data>, String, Vec<IpAddr>),
+    /// With whom to ask; empty for the host's resolvers.
+    PassOn(Question, Vec<IpAddr>),
     Silence,
 }
 
@@ -219,7 +221,7 @@ impl Desk {
             Answer::Records(mut data) => {
                 if let Some(Data::Alias(target)) = data.first().filter(|_| question.kind != Kind::Alias) {
                     let target = target.clone();
-                    return Reply::Later(question, data, target);
+                    return Reply::Later(question, data, target, place.name_servers);
                 }
                 self.turn(&mut data);
                 done(question.answer(Outcome::Found, &data, Vec::new(), Some(zone.domain()), limit))
@@ -232,7 +234,7 @@ impl Desk {
             Answer::Elsewhere if place.internal => {
                 done(question.answer(Outcome::NoSuchName, &[], Vec::new(), None, limit))
             }
-            Answer::Elsewhere => Reply::PassOn(question),
+            Answer::Elsewhere => Reply::PassOn(question, place.name_servers),
         }
     }
 
@@ -241,15 +243,15 @@ impl Desk {
         match reply {
             Reply::Now(answer) => Some(answer),
             Reply::Silence => None,
-            Reply::PassOn(question) => match self.upstream.ask(bytes, !udp).await {
+            Reply::PassOn(question, servers) => match self.upstream.ask(bytes, !udp, &servers).await {
                 Ok(answer) => Some(answer),
                 Err(error) => {
                     tracing::debug!(name = question.name, %error, "nobody answers");
                     question.answer(Outcome::Failed, &[], Vec::new(), None, udp.then(|| question.udp_limit()))
                 }
             },
-            Reply::Later(question, data, target) => {
-                let (outcome, more) = self.follow(&question, target).await;
+            Reply::Later(question, data, target, servers) => {
+                let (outcome, more) = self.follow(&question, target, &servers).await;
                 question.answer(outcome, &data, more, None, udp.then(|| question.udp_limit()))
             }
         }
@@ -260,6 +262,7 @@ impl Desk {
         &self,
         question: &Question,
         mut target: String,
+        servers: &[IpAddr],
     ) -> (Outcome, Vec<hickory_proto::rr::Record>) {
         let failed = (Outcome::Failed, Vec::new());
         let mut way = Vec::new();
@@ -280,7 +283,7 @@ impl Desk {
                 Answer::NoSuchName => return (Outcome::NoSuchName, way),
                 Answer::NotYet => return failed,
                 Answer::Elsewhere => {
-                    let Ok(bytes) = self.upstream.ask(&asked, true).await else { return failed };
+                    let Ok(bytes) = self.upstream.ask(&asked, true, servers).await else { return failed };
                     let Some((outcome, records)) = answers(&bytes) else { return failed };
                     way.extend(records);
                     return (outcome, way);

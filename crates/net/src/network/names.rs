@@ -1,6 +1,6 @@
 //! Who may find whom by name.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use super::{Inner, NetworkId, NetworkKind};
 use crate::{Config, NameLink, dns};
@@ -14,6 +14,8 @@ pub(crate) struct Place {
     pub(crate) internal: bool,
     /// Names of its own for others, and in which network.
     pub(crate) links: Vec<(NetworkId, NameLink)>,
+    /// Whom it wants others' names asked of; empty for the host's resolvers.
+    pub(crate) name_servers: Vec<IpAddr>,
 }
 
 impl Inner {
@@ -53,7 +55,13 @@ impl Inner {
             .filter(|network| network.kind == NetworkKind::User)
             .map(|network| network.id.clone())
             .collect();
-        Some(Place { networks, internal: mine.iter().all(|network| network.internal), links })
+        let mut name_servers: Vec<IpAddr> = Vec::new();
+        for server in own().flat_map(|endpoint| &endpoint.name_servers) {
+            if !name_servers.contains(server) {
+                name_servers.push(*server);
+            }
+        }
+        Some(Place { networks, internal: mine.iter().all(|network| network.internal), links, name_servers })
     }
 
     /// The addresses of the containers called `name` in the asker's networks.

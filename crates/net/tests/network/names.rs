@@ -69,6 +69,10 @@ fn dig_tcp(netns: &OwnedFd, server: Ipv4Addr, name: &str, kind: RecordType) -> i
 
 /// A resolver outside that knows every name.
 fn resolver(netns: &OwnedFd) {
+    resolver_that_says(netns, SOMEWHERE);
+}
+
+fn resolver_that_says(netns: &OwnedFd, address: Ipv4Addr) {
     let socket = inside(netns, || UdpSocket::bind(("0.0.0.0", 53)).expect("listen"));
     std::thread::spawn(move || {
         let mut buffer = [0; 4096];
@@ -77,7 +81,7 @@ fn resolver(netns: &OwnedFd) {
             let mut answer = Message::response(asked.metadata.id, OpCode::Query);
             let query = asked.queries[0].clone();
             answer.add_query(query.clone());
-            answer.add_answer(Record::from_rdata(query.name().clone(), 60, RData::A(A(SOMEWHERE))));
+            answer.add_answer(Record::from_rdata(query.name().clone(), 60, RData::A(A(address))));
             let _ = socket.send_to(&answer.to_vec().expect("encode"), client);
         }
     });
@@ -118,6 +122,40 @@ fn containers_of_a_user_defined_network_find_each_other_by_name() {
         network.endpoint_rename("web-id", "front").await.expect("rename");
         let front = dig(&web.netns, DOCKER, "front", RecordType::A).expect("renamed");
         assert_eq!(front, web.endpoint.address.to_string());
+        network.close().await;
+    });
+}
+
+#[test]
+fn what_nobody_here_knows_is_asked_of_the_servers_that_a_container_wants() {
+    on_host(|host| async move {
+        resolver(&host.outside);
+        let network = host.open().await;
+        let spec = NetworkSpec { name: "shop".into(), ..NetworkSpec::default() };
+        let shop = network.network_create(spec).await.expect("create");
+        let server = sandbox(&network, &shop.id, "server", &[]).await;
+        let other = Ipv4Addr::new(198, 51, 100, 99);
+        resolver_that_says(&server.netns, other);
+        let netns = network.netns_take().await.expect("take");
+        let web = EndpointSpec {
+            owner: "web-id".into(),
+            name: "web".into(),
+            name_servers: vec![server.endpoint.address.into()],
+            ..EndpointSpec::default()
+        };
+        network.endpoint_attach(netns.as_fd(), &shop.id, web).await.expect("attach");
+        let ask = |netns: &OwnedFd, name: &str| dig(netns, DOCKER, name, RecordType::A).expect("an answer");
+        assert_eq!(ask(&netns, "www.example.org"), other.to_string());
+        assert_eq!(
+            ask(&netns, "server"),
+            server.endpoint.address.to_string(),
+            "names of the network go first"
+        );
+        assert_eq!(ask(&server.netns, "www.example.org"), SOMEWHERE.to_string(), "others ask the host's");
+        network.close().await;
+        // It is known to the next daemon too.
+        let network = host.open().await;
+        assert_eq!(ask(&netns, "www.example.org"), other.to_string());
         network.close().await;
     });
 }

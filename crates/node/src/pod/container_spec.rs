@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use base::beneath::{Beneath, BeneathError};
 use engine::SandboxId;
 use engine::container::{
-    ContainerSpec, LogOptions, Mount, MountSource, NamespaceMode, Namespaces, Port, Propagation, Protocol,
-    Seccomp, Security,
+    AppArmor, ContainerSpec, LogOptions, Mount, MountSource, NamespaceMode, Namespaces, Port, Propagation,
+    Protocol, Seccomp, Security,
 };
-use k8s_openapi::api::core::v1::{Container, Pod, SeccompProfile, SecurityContext};
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, SeccompProfile, SecurityContext};
 
+use super::admission::{self, Profile};
 use super::expand::expand;
 use super::resources;
 use super::volumes::Prepared;
@@ -38,6 +39,8 @@ pub struct Context<'a> {
     pub node_memory: i64,
     /// Where `Localhost` seccomp profiles are.
     pub seccomp_directory: &'a Path,
+    /// Whether the engine can limit what is written into a container's root file system.
+    pub storage_limits: bool,
 }
 
 /// Why a container cannot be made as its spec says. The kubelet calls this `CreateContainerConfigError`.
@@ -78,6 +81,9 @@ pub enum SpecError {
     /// A seccomp profile that is no JSON; what it is instead is not told.
     #[error("the seccomp profile \"{0}\" of this node is not a JSON object")]
     SeccompForm(String),
+    /// An annotation that names no AppArmor profile.
+    #[error("invalid AppArmor profile name: {0:?}")]
+    AppArmor(String),
     /// A user or group that the kernel cannot have, or that stands for none.
     #[error("{what} {id} is out of range: it must be between 0 and 2147483647")]
     IdRange {
@@ -111,13 +117,22 @@ pub fn container_spec(context: &Context<'_>, container: &Container) -> Result<Co
         workdir: container.working_dir.clone().filter(|path| !path.is_empty()),
         user: security.user(context.image_user),
         groups: security.groups(),
+        strict_groups: security.pod.supplemental_groups_policy.as_deref() == Some("Strict"),
         tty: container.tty.unwrap_or(false),
         stdin_open: container.stdin.unwrap_or(false),
         stdin_once: container.stdin_once.unwrap_or(false),
         labels: labels::of_container(context.pod, &container.name, context.attempt),
         mounts: mounts(context, container)?,
         resources: resources::of_container(context.pod, container, context.node_memory),
-        security: security.security(context.seccomp_directory)?,
+        security: Security {
+            apparmor: apparmor(context.pod, &pod_spec, container)?,
+            ..security.security(context.seccomp_directory, pod_spec.host_users == Some(false))?
+        },
+        storage_options: storage_limit(container)
+            .filter(|_| context.storage_limits)
+            .map(|bytes| ("size".to_owned(), bytes.to_string()))
+            .into_iter()
+            .collect(),
         read_only_rootfs: security.container.read_only_root_filesystem.unwrap_or(false),
         namespaces: Namespaces {
             pid: if pod_spec.host_pid.unwrap_or(false) {
@@ -136,6 +151,29 @@ pub fn container_spec(context: &Context<'_>, container: &Container) -> Result<Co
         }),
         ..ContainerSpec::default()
     })
+}
+
+/// The bytes of the node's disk that a container may take.
+fn storage_limit(container: &Container) -> Option<i64> {
+    let limits = container.resources.as_ref()?.limits.as_ref();
+    Some(resources::quantity(limits, "ephemeral-storage")?.value()).filter(|&bytes| bytes > 0)
+}
+
+/// What a pod asks for of the disk and does not get, in a sentence; `containers` says whether root file
+/// systems are limited.
+pub fn unlimited_storage(spec: &PodSpec, containers: bool) -> Option<String> {
+    let all = spec.containers.iter().chain(spec.init_containers.iter().flatten());
+    let mut names: Vec<String> = all
+        .filter(|container| !containers && storage_limit(container).is_some())
+        .map(|container| format!("ephemeral-storage of container \"{}\"", container.name))
+        .collect();
+    let on_disk = spec.volumes.iter().flatten().filter(|volume| {
+        let empty = volume.empty_dir.as_ref();
+        empty.is_some_and(|empty| empty.size_limit.is_some() && empty.medium.as_deref() != Some("Memory"))
+    });
+    names.extend(on_disk.map(|volume| format!("sizeLimit of volume \"{}\"", volume.name)));
+    (!names.is_empty())
+        .then(|| format!("limits on the node's disk are not enforced here: {}", names.join(", ")))
 }
 
 fn exposed_port(port: &k8s_openapi::api::core::v1::ContainerPort) -> Option<Port> {
@@ -303,9 +341,10 @@ impl Effective {
         Ok(())
     }
 
-    fn security(&self, profiles: &Path) -> Result<Security, SpecError> {
+    /// `own_users` says that the pod has users of its own, without which procfs stays masked.
+    fn security(&self, profiles: &Path, own_users: bool) -> Result<Security, SpecError> {
         let capabilities = self.container.capabilities.clone().unwrap_or_default();
-        let unmasked = self.container.proc_mount.as_deref() == Some("Unmasked");
+        let unmasked = own_users && self.container.proc_mount.as_deref() == Some("Unmasked");
         let profile = self.container.seccomp_profile.as_ref().or(self.pod.seccomp_profile.as_ref());
         Ok(Security {
             privileged: self.container.privileged.unwrap_or(false),
@@ -315,9 +354,21 @@ impl Effective {
             no_new_privileges: !self.container.allow_privilege_escalation.unwrap_or(true),
             masked_paths: unmasked.then(Vec::new),
             read_only_paths: unmasked.then(Vec::new),
-            options: Vec::new(),
+            ..Security::default()
         })
     }
+}
+
+/// The AppArmor profile that a container asks for. Where it says nothing it has the default one, if
+/// the host has that and the container is not privileged; a privileged one has it on no account.
+fn apparmor(pod: &Pod, spec: &PodSpec, container: &Container) -> Result<AppArmor, SpecError> {
+    let privileged = container.security_context.as_ref().and_then(|security| security.privileged);
+    Ok(match admission::apparmor(pod, spec, container).map_err(SpecError::AppArmor)? {
+        Profile::RuntimeDefault if privileged != Some(true) => AppArmor::RuntimeDefault,
+        Profile::Unset | Profile::RuntimeDefault => AppArmor::Default,
+        Profile::Unconfined => AppArmor::Unconfined,
+        Profile::Localhost(name) => AppArmor::Profile(name),
+    })
 }
 
 /// The filter that a profile names. Without one the built-in profile holds: what a cluster would

@@ -10,8 +10,6 @@
 //! Sums and weights are the kubelet's. Source:
 //! <https://github.com/kubernetes/kubernetes/blob/v1.36.0/pkg/kubelet/cm/helpers_linux.go>.
 
-use std::collections::BTreeMap;
-
 use engine::container::Resources;
 use k8s_openapi::api::core::v1::{Container, Pod};
 
@@ -81,6 +79,15 @@ enum Kind {
 /// container has no limit.
 fn total(pod: &Pod, name: &str, kind: Kind) -> Option<i64> {
     let spec = pod.spec.as_ref()?;
+    let overhead = spec.overhead.as_ref().and_then(|overhead| quantity(Some(overhead), name));
+    let overhead = overhead.map_or(0, |overhead| overhead.millis());
+    // What is said of the whole pod goes over what its containers say.
+    let whole = spec.resources.as_ref();
+    let limit = whole.and_then(|all| quantity(all.limits.as_ref(), name));
+    let request = whole.and_then(|all| quantity(all.requests.as_ref(), name));
+    if let Some(found) = if kind == Kind::Limit { limit } else { request.or(limit) } {
+        return Some(found.millis().saturating_add(overhead));
+    }
     let of = |container: &Container| -> Option<i64> {
         let requirements = container.resources.as_ref();
         let limit = quantity(requirements.and_then(|all| all.limits.as_ref()), name);
@@ -108,11 +115,6 @@ fn total(pod: &Pod, name: &str, kind: Kind) -> Option<i64> {
     for container in &spec.containers {
         mains = mains.saturating_add(of(container)?);
     }
-    let overhead: &BTreeMap<_, _> = match &spec.overhead {
-        Some(overhead) => overhead,
-        None => return Some(most.max(mains)),
-    };
-    let overhead = quantity(Some(overhead), name).map_or(0, |overhead| overhead.millis());
     Some(most.max(mains).saturating_add(overhead))
 }
 
@@ -157,6 +159,22 @@ mod tests {
         );
         let burstable = json!({"requests": {"cpu": "100m"}, "limits": {"cpu": "1", "memory": "1Gi"}});
         check(json!({"containers": [with("a", burstable)]}), BURSTABLE, 102, Some(100_000), Some(1 << 30));
+    }
+
+    #[test]
+    fn what_is_said_of_the_whole_pod_goes_over_what_its_containers_say() {
+        let of = |whole: Value, containers: Value| json!({"resources": whole, "containers": containers});
+        let whole = json!({"limits": {"cpu": "500m", "memory": "64Mi"}});
+        check(of(whole.clone(), json!([with("a", json!({}))])), ALL, 512, Some(50_000), Some(64 << 20));
+        let more = with("a", json!({"limits": {"cpu": "2", "memory": "1Gi"}}));
+        check(of(whole, json!([more.clone()])), ALL, 512, Some(50_000), Some(64 << 20));
+        check(
+            of(json!({"requests": {"cpu": "100m"}, "limits": {"memory": "64Mi"}}), json!([more])),
+            BURSTABLE,
+            102,
+            Some(200_000),
+            Some(64 << 20),
+        );
     }
 
     #[test]

@@ -67,10 +67,14 @@ fn oom_score(pod: &Pod, memory_request: i64, node_memory: i64) -> i32 {
 pub fn quality_of_service(pod: &Pod) -> &'static str {
     let Some(spec) = &pod.spec else { return "BestEffort" };
     let all = spec.containers.iter().chain(spec.init_containers.iter().flatten());
+    let of_containers = || all.map(|container| container.resources.as_ref()).collect::<Vec<_>>();
+    let says = |name| request_and_limit(spec.resources.as_ref(), name) != (None, None);
+    // What is said of the whole pod goes over what its containers say.
+    let all = if says("cpu") || says("memory") { vec![spec.resources.as_ref()] } else { of_containers() };
     let (mut any, mut guaranteed) = (false, true);
-    for container in all {
+    for requirements in all {
         for name in ["cpu", "memory"] {
-            let (request, limit) = request_and_limit(container.resources.as_ref(), name);
+            let (request, limit) = request_and_limit(requirements, name);
             any |= request.is_some() || limit.is_some();
             guaranteed &= limit.is_some() && request.or(limit) == limit;
         }

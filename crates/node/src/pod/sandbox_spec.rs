@@ -32,7 +32,10 @@ pub fn sandbox_spec(context: &Context<'_>, pod: &Pod) -> SandboxSpec {
     let hostname = hostname(&spec, &name);
     SandboxSpec {
         hosts: hosts(&spec, &hostname, &namespace, context.cluster_domain),
-        hostname: if host_network { String::new() } else { hostname },
+        hostname: match host_network {
+            true => String::new(),
+            false => full_hostname(&spec, &name, &namespace, context.cluster_domain),
+        },
         network: if host_network {
             SandboxNetwork::Host
         } else {
@@ -57,6 +60,20 @@ pub fn hostname(spec: &PodSpec, name: &str) -> String {
     let wanted = spec.hostname.as_deref().filter(|hostname| !hostname.is_empty()).unwrap_or(name);
     let cut = &wanted[..wanted.len().min(63)];
     cut.trim_end_matches(['-', '.']).to_owned()
+}
+
+/// Bytes of the longest host name that the kernel takes.
+pub const LONGEST_HOSTNAME: usize = 64;
+
+/// What the pod's host is called inside: its name with its domain where it wants that.
+pub fn full_hostname(spec: &PodSpec, name: &str, namespace: &str, domain: &str) -> String {
+    let hostname = hostname(spec, name);
+    match spec.subdomain.as_deref().filter(|subdomain| !subdomain.is_empty()) {
+        Some(subdomain) if spec.set_hostname_as_fqdn == Some(true) => {
+            format!("{hostname}.{subdomain}.{namespace}.svc.{domain}")
+        }
+        _ => hostname,
+    }
 }
 
 /// `hostAliases`, and the full name of a pod with a subdomain. The engine adds the pod's own line.
@@ -199,6 +216,9 @@ mod tests {
         let found = spec(json!({"subdomain": "web"}));
         assert_eq!(found.hosts[0].names, ["web-0.web.shop.svc.cluster.local", "web-0"]);
         assert_eq!(found.hostname, "web-0");
+        let found = spec(json!({"subdomain": "web", "setHostnameAsFQDN": true}));
+        assert_eq!(found.hostname, "web-0.web.shop.svc.cluster.local");
+        assert_eq!(spec(json!({"setHostnameAsFQDN": true})).hostname, "web-0");
     }
 
     #[test]

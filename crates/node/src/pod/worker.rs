@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
+use super::admission::{self, Abilities, Rejection};
 use super::back_off::BackOffs;
 use super::observe::{Observation, attempt};
 use super::plan::{self, ContainerView, Plan, RestartPolicy, Role, Step};
@@ -112,13 +113,6 @@ struct Waiting {
     message: String,
     since: Timestamp,
     until: Timestamp,
-}
-
-/// Why a pod is not run by this node.
-#[derive(Clone, Debug)]
-struct Rejection {
-    reason: &'static str,
-    message: String,
 }
 
 /// How long `ErrImagePull` is shown before it becomes `ImagePullBackOff`.
@@ -228,11 +222,15 @@ impl Worker {
 
     /// Why this node does not run the pod at all: its phase is `Failed` then.
     fn rejection(&self) -> Option<Rejection> {
-        let forbidden = super::sysctls::check(&self.pod).err()?;
+        let node = Abilities {
+            apparmor: engine::host::has_apparmor(),
+            cluster_domain: &self.shared.config.cluster_domain,
+        };
+        let rejection = admission::check(&self.pod, node).err()?;
         // One that runs was let in by an earlier version, which asked nothing.
         let nothing = Observation::new(&self.shared.engine, &self.uid)
             .is_ok_and(|observation| observation.running().next().is_none());
-        nothing.then(|| Rejection { reason: "SysctlForbidden", message: forbidden.to_string() })
+        nothing.then_some(rejection)
     }
 
     fn plan(&self, observation: &Observation) -> Plan {

@@ -15,6 +15,9 @@ pub(crate) struct HostConfig {
     pub(crate) resources: Resources,
     #[serde(flatten)]
     pub(crate) rest: Rest,
+    /// What no part above knows; refused where it asks for something.
+    #[serde(flatten, skip_serializing)]
+    pub(crate) unknown: Map<serde_json::Value>,
 }
 
 /// The body of `POST /containers/{id}/update`.
@@ -24,6 +27,9 @@ pub(crate) struct Update {
     pub(crate) resources: Resources,
     #[serde(rename = "RestartPolicy", default, deserialize_with = "crate::wire::null_is_default")]
     pub(crate) restart_policy: RestartPolicy,
+    /// What neither knows; refused where it asks for something.
+    #[serde(flatten, skip_serializing)]
+    pub(crate) unknown: Map<serde_json::Value>,
 }
 
 wire! {
@@ -96,7 +102,7 @@ wire! {
         cpuset_mems: String,
         devices: Option<Vec<DeviceMapping>>,
         device_cgroup_rules: Option<Vec<String>>,
-        device_requests: Option<Vec<serde_json::Value>>,
+        device_requests: Option<Vec<DeviceRequest>>,
         memory_reservation: i64,
         memory_swap: i64,
         memory_swappiness: Option<i64>,
@@ -147,6 +153,16 @@ wire! {
         path_on_host: String,
         path_in_container: String,
         cgroup_permissions: String,
+    }
+
+    /// Devices that a driver is to choose, for example processors of graphics.
+    pub(crate) struct DeviceRequest {
+        driver: String,
+        count: i64,
+        #[serde(rename = "DeviceIDs")]
+        device_ids: Option<Vec<String>>,
+        capabilities: Option<Vec<Vec<String>>>,
+        options: Map<String>,
     }
 
     /// A device's share of block I/O.

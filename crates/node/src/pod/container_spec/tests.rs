@@ -35,6 +35,7 @@ fn spec_of(
         image_user,
         node_memory: 1 << 30,
         seccomp_directory,
+        storage_limits: true,
     };
     container_spec(&context, &pod.spec.as_ref().expect("a spec").containers[0])
 }
@@ -172,4 +173,49 @@ fn a_profile_of_the_node_is_a_small_file_below_its_directory_and_its_content_is_
         let message = base::error::chain(&error).to_string();
         assert!(!message.contains("secret") && !message.contains("root:"), "{name}: {message}");
     }
+}
+
+#[test]
+fn a_container_is_under_the_profile_that_it_asks_for() {
+    let of = |pod: serde_json::Value, own: serde_json::Value| {
+        spec(pod, json!({"securityContext": own})).expect("valid").security.apparmor
+    };
+    let field = |kind: &str| json!({"appArmorProfile": {"type": kind, "localhostProfile": "mine"}});
+    assert_eq!(of(json!({}), json!({})), AppArmor::Default);
+    assert_eq!(of(field("RuntimeDefault"), json!({})), AppArmor::RuntimeDefault);
+    assert_eq!(of(field("Localhost"), json!({})), AppArmor::Profile("mine".to_owned()));
+    assert_eq!(of(field("Localhost"), field("Unconfined")), AppArmor::Unconfined);
+    // Docker's rule and containerd's: a privileged container has the default profile on no account.
+    assert_eq!(of(field("RuntimeDefault"), json!({"privileged": true})), AppArmor::Default);
+}
+
+#[test]
+fn procfs_stays_masked_where_the_users_are_the_host_s_and_groups_are_those_that_are_named() {
+    let unmasked = spec(json!({}), json!({"securityContext": {"procMount": "Unmasked"}})).expect("valid");
+    assert_eq!(unmasked.security.masked_paths, None);
+    assert!(!spec(json!({}), json!({})).expect("valid").strict_groups);
+    let strict = json!({"supplementalGroupsPolicy": "Strict", "supplementalGroups": [7]});
+    let strict = spec(strict, json!({})).expect("valid");
+    assert_eq!((strict.strict_groups, strict.groups), (true, vec!["7".to_owned()]));
+}
+
+#[test]
+fn limits_of_storage_are_those_of_the_engine_or_are_told() {
+    let limits = json!({"resources": {"limits": {"ephemeral-storage": "10Mi"}}});
+    let found = spec(json!({}), limits.clone()).expect("valid");
+    assert_eq!(found.storage_options["size"], "10485760");
+    assert!(spec(json!({}), json!({})).expect("valid").storage_options.is_empty());
+    let mut container = limits;
+    container["name"] = json!("c");
+    let pod: PodSpec = serde_json::from_value(json!({
+        "containers": [container],
+        "volumes": [
+            {"name": "disk", "emptyDir": {"sizeLimit": "1Mi"}},
+            {"name": "memory", "emptyDir": {"sizeLimit": "1Mi", "medium": "Memory"}},
+        ],
+    }))
+    .expect("a spec");
+    let told = |containers| unlimited_storage(&pod, containers).expect("a sentence");
+    assert!(told(true).ends_with("here: sizeLimit of volume \"disk\""), "{}", told(true));
+    assert!(told(false).contains("ephemeral-storage of container \"c\", sizeLimit of volume \"disk\""));
 }

@@ -8,7 +8,8 @@ use client::{Api, Error};
 use k8s_openapi::api::core::v1::Pod;
 use tracing::{debug, warn};
 
-use super::{Rejection, Worker};
+use super::Worker;
+use crate::pod::admission::Rejection;
 use crate::pod::observe::Observation;
 use crate::pod::status::{self, View};
 

@@ -44,6 +44,12 @@ impl Worker {
             },
             &self.pod,
         );
+        let limited = self.shared.engine.can_limit_storage();
+        let of_pod = self.pod.spec.as_ref();
+        let unlimited = of_pod.and_then(|of_pod| container_spec::unlimited_storage(of_pod, limited));
+        if let Some(message) = unlimited {
+            self.event(true, "StorageLimitNotEnforced", message);
+        }
         self.shared.weigh_groups().await;
         match self.shared.engine.sandbox_create(spec).await {
             Ok(sandbox) => {
@@ -134,6 +140,7 @@ impl Worker {
         let (volumes, wanted, user) = (self.volumes.clone(), container.clone(), present.user.clone());
         let (sandbox, node_memory) = (sandbox.id.clone(), self.shared.capacity.memory);
         let profiles = self.shared.config.seccomp_directory();
+        let storage_limits = self.shared.engine.can_limit_storage();
         let spec = self.shared.files.quick(move || {
             let context = container_spec::Context {
                 pod: &pod,
@@ -146,6 +153,7 @@ impl Worker {
                 image_user: &user,
                 node_memory,
                 seccomp_directory: &profiles,
+                storage_limits,
             };
             container_spec::container_spec(&context, &wanted)
         });

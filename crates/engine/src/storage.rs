@@ -1,0 +1,137 @@
+//! How much a container may write into its root file system.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use parking_lot::Mutex;
+use runtime::quota::Projects;
+
+use crate::container::ContainerSpec;
+use crate::engine::Engine;
+use crate::error::{Context, Error, Result};
+use crate::state::ContainerRecord;
+
+/// What is said where the file system cannot limit, in the words that users know and look for.
+const UNSUPPORTED: &str = "--storage-opt is supported only for overlay over xfs with 'pquota' mount option";
+
+/// The quotas of the file system that root file systems are on, looked for when they are first needed.
+#[derive(Debug, Default)]
+pub(crate) struct Quotas(Mutex<Option<Projects>>);
+
+/// The bytes that the options of a root file system's storage limit it to.
+pub(crate) fn limit(options: &BTreeMap<String, String>) -> Result<Option<u64>> {
+    let mut limit = None;
+    for (key, value) in options {
+        match key.to_ascii_lowercase().as_str() {
+            "size" => {
+                limit = Some(bytes(value).ok_or_else(|| Error::invalid(format!("invalid size: '{value}'")))?)
+            }
+            key => return Err(Error::invalid(format!("Unknown option {key}"))),
+        }
+    }
+    Ok(limit.filter(|&bytes| bytes > 0))
+}
+
+/// Reads `10G`, `1.5 gb`, `512MiB`, `1024`.
+fn bytes(text: &str) -> Option<u64> {
+    let end = text.find(|letter: char| !letter.is_ascii_digit() && letter != '.').unwrap_or(text.len());
+    let number: f64 = text[..end].parse().ok().filter(|number: &f64| *number >= 0.0 && number.is_finite())?;
+    let unit = text[end..].strip_prefix(' ').unwrap_or(&text[end..]).to_ascii_lowercase();
+    let letter = unit.strip_suffix('b').unwrap_or(&unit);
+    let letter = letter.strip_suffix('i').filter(|_| unit.ends_with('b')).unwrap_or(letter);
+    let scale = match letter {
+        "" => 1u64,
+        "k" => 1 << 10,
+        "m" => 1 << 20,
+        "g" => 1 << 30,
+        "t" => 1 << 40,
+        "p" => 1 << 50,
+        _ => return None,
+    };
+    Some((number * scale as f64) as u64)
+}
+
+impl Engine {
+    /// Whether the option `size` of a root file system's storage can be had here.
+    pub fn can_limit_storage(&self) -> bool {
+        self.with_quotas(|_| Ok(())).is_ok()
+    }
+
+    /// Refuses a limit that cannot be enforced here.
+    pub(crate) fn check_storage(&self, spec: &ContainerSpec) -> Result<()> {
+        match limit(&spec.storage_options)? {
+            Some(_) => self.with_quotas(|_| Ok(())),
+            None => Ok(()),
+        }
+    }
+
+    /// Limits what is written below the directories of a new root file system, which are empty; gives
+    /// what [`Engine::release_storage`] takes.
+    pub(crate) fn limit_storage(&self, spec: &ContainerSpec, directories: &[&Path]) -> Result<Option<u32>> {
+        let Some(bytes) = limit(&spec.storage_options)? else { return Ok(None) };
+        self.with_quotas(|projects| {
+            let limited = projects.limit(directories, bytes);
+            limited.map(Some).context(|| "limit the container's root file system".to_owned())
+        })
+    }
+
+    /// What keeps a container's root file system limited, while that is there.
+    pub(crate) fn storage_limit(&self, record: &ContainerRecord) -> Option<u32> {
+        if record.spec.storage_options.is_empty() {
+            return None;
+        }
+        let upper = &record.layers.upper;
+        self.with_quotas(|projects| projects.of(upper).context(|| format!("look at `{}`", upper.display())))
+            .ok()?
+    }
+
+    /// Takes a limit away when the root file system that had it is gone.
+    pub(crate) fn release_storage(&self, limit: u32) {
+        let released = self.with_quotas(|projects| {
+            projects.release(limit).context(|| format!("give back the disk quota of project {limit}"))
+        });
+        if let Err(error) = released {
+            tracing::warn!(error = %base::error::chain(&error), "a container's limit of storage stays");
+        }
+    }
+
+    fn with_quotas<T>(&self, run: impl FnOnce(&mut Projects) -> Result<T>) -> Result<T> {
+        let mut known = self.inner.quotas.0.lock();
+        if known.is_none() {
+            let root = &self.inner.config.root;
+            *known = Projects::open(root).context(|| format!("look at `{}`", root.display()))?;
+        }
+        match &mut *known {
+            Some(projects) => run(projects),
+            None => Err(Error::invalid(UNSUPPORTED)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(key: &str, value: &str, expected: Result<Option<u64>, &str>) {
+        let found = limit(&BTreeMap::from([(key.to_owned(), value.to_owned())]));
+        assert_eq!(
+            found.map_err(|error| error.full_message()),
+            expected.map_err(str::to_owned),
+            "{key}={value}"
+        );
+    }
+
+    #[test]
+    fn sizes_are_read_and_other_options_are_refused() {
+        check("size", "10G", Ok(Some(10 << 30)));
+        check("size", "1.5 gb", Ok(Some(3 << 29)));
+        check("Size", "512MiB", Ok(Some(512 << 20)));
+        check("size", "1024", Ok(Some(1024)));
+        check("size", "0", Ok(None));
+        for bad in ["big", "", "1x", "-1", "1i", "1.2.3", "G"] {
+            check("size", bad, Err(&format!("invalid size: '{bad}'")));
+        }
+        check("dm.basesize", "10G", Err("Unknown option dm.basesize"));
+    }
+}
