@@ -9,6 +9,7 @@ use model::{GroupResource, Object, Status};
 
 use crate::body::Body;
 use crate::cache::{Partition, Stored};
+use crate::connections::Seat;
 use crate::error::{Error, Result};
 use crate::identity::Identity;
 use crate::negotiate::View;
@@ -26,8 +27,16 @@ pub(crate) struct Call {
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
     pub(crate) view: View,
-    pub(crate) upgrade: Option<hyper::upgrade::OnUpgrade>,
+    pub(crate) upgrade: Option<Takeover>,
     pub(crate) now: Timestamp,
+}
+
+/// The connection that a client asks for, with the place that it has among all connections: whoever
+/// goes on with the one keeps the other.
+pub(crate) struct Takeover {
+    pub(crate) connection: hyper::upgrade::OnUpgrade,
+    /// None where the request came from inside the process.
+    pub(crate) seat: Option<Arc<Seat>>,
 }
 
 impl Call {

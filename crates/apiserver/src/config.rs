@@ -25,6 +25,8 @@ pub struct Config {
     pub node_ports: std::ops::RangeInclusive<u16>,
     /// The domain of the cluster's DNS names, for example `cluster.local`.
     pub cluster_domain: String,
+    /// How many connections one user may have at a time, those included that have become streams.
+    pub connections_of_user: usize,
     /// The way to the nodes.
     pub nodes: Arc<dyn NodeTransport>,
     /// The time.
@@ -58,6 +60,7 @@ impl Config {
             service_cidr: ServiceCidr { network: Ipv4Addr::new(10, 43, 0, 0), prefix: 16 },
             node_ports: 30000..=32767,
             cluster_domain: "cluster.local".to_owned(),
+            connections_of_user: crate::connections::ONE_USER,
             nodes,
             clock: Arc::new(base::SystemClock::new()),
             random: Arc::new(base::SystemRandom),

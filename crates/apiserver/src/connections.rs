@@ -20,16 +20,17 @@ use crate::identity::Identity;
 const STRANGERS: usize = 256;
 /// Connections of everybody who is known.
 const KNOWN: usize = 8192;
-/// Connections of one user.
-const ONE_USER: usize = 2048;
+/// Connections of one user, where nothing else is asked for.
+pub(crate) const ONE_USER: usize = 2048;
 /// How long a stranger may do nothing.
 const STRANGER_IDLE: Duration = Duration::from_secs(15);
 /// How long others may; as in Kubernetes.
 const KNOWN_IDLE: Duration = Duration::from_secs(90);
 
-/// All connections.
-#[derive(Default)]
+/// All connections. One that has become a stream (exec, attach, a forwarded port) is one of them
+/// until the stream ends.
 pub(crate) struct Connections {
+    of_user: usize,
     open: Mutex<Open>,
 }
 
@@ -67,6 +68,11 @@ struct Activity {
 pub(crate) struct Busy(Arc<Seat>);
 
 impl Connections {
+    /// At most `of_user` of one user.
+    pub(crate) fn new(of_user: usize) -> Self {
+        Self { of_user, open: Mutex::default() }
+    }
+
     /// A place for a new connection.
     pub(crate) fn enter(self: &Arc<Self>) -> Arc<Seat> {
         let evicted = CancellationToken::new();
@@ -100,7 +106,7 @@ impl Seat {
         }
         let mut open = self.connections.open.lock();
         let of_user = open.by_user.get(&identity.user).copied().unwrap_or_default();
-        if open.known >= KNOWN || (of_user >= ONE_USER && !identity.is_component()) {
+        if open.known >= KNOWN || (of_user >= self.connections.of_user && !identity.is_component()) {
             return false;
         }
         // One that was evicted in this very moment is not taken in again.
@@ -167,7 +173,7 @@ mod tests {
 
     #[test]
     fn of_too_many_strangers_the_one_who_came_first_goes() {
-        let connections = Arc::new(Connections::default());
+        let connections = Arc::new(Connections::new(ONE_USER));
         let mut seats: Vec<_> = (0..STRANGERS).map(|_| connections.enter()).collect();
         assert!(seats.iter().all(|seat| !seat.evicted.is_cancelled()));
         let known = seats.remove(0);
@@ -184,7 +190,7 @@ mod tests {
 
     #[test]
     fn one_user_cannot_have_all_connections() {
-        let connections = Arc::new(Connections::default());
+        let connections = Arc::new(Connections::new(ONE_USER));
         let jane = Identity::new("jane", ["developers"]);
         let taken: Vec<_> =
             std::iter::repeat_with(|| connections.enter()).take_while(|seat| seat.introduce(&jane)).collect();
@@ -194,7 +200,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_ends_when_nothing_happens_but_not_while_it_answers() {
-        let connections = Arc::new(Connections::default());
+        let connections = Arc::new(Connections::new(ONE_USER));
         let seat = connections.enter();
         let began = Instant::now();
         seat.idle().await;

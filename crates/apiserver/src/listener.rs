@@ -41,6 +41,10 @@ const HEAD_SIZE: usize = 96 << 10;
 const PAUSE: Duration = Duration::from_millis(100);
 /// How often a silent HTTP/2 client is asked whether it is there, and how long it may take to answer.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
+/// How long a client may be silent before its machine is asked whether it is there, how long the next
+/// question waits for an answer to the last one, and how many there are.
+const LOSS: Duration = Duration::from_secs(15);
+const LOSS_PROBES: u32 = 9;
 /// How long a connection that is to end may take to finish what it answers, watches excepted.
 const FAREWELL: Duration = Duration::from_secs(5);
 /// Streams of one HTTP/2 connection at a time; as Kubernetes has it.
@@ -69,9 +73,11 @@ impl Listener {
         address: SocketAddr,
         state: Arc<State>,
         serving: Arc<Serving>,
+        connections_of_user: usize,
     ) -> Result<Self, PkiError> {
         let tls = TlsAcceptor::from(Arc::new(tls_config(&state, serving)?));
-        Ok(Self { socket, address, state, tls, connections: Arc::default() })
+        let connections = Arc::new(Connections::new(connections_of_user));
+        Ok(Self { socket, address, state, tls, connections })
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -130,6 +136,7 @@ async fn connection(
     seat: Arc<Seat>,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     stream.set_nodelay(true)?;
+    notice_loss(&stream)?;
     let stream = tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await??;
     let certificates = stream.get_ref().1.peer_certificates();
     let identity =
@@ -164,6 +171,16 @@ async fn connection(
         // It is idle by now, or has been asked to leave: what it still wants, it can ask for anew.
         Err(_) => Ok(()),
     }
+}
+
+/// Lets the kernel ask a silent client whether it is there, as often as Go's servers do: one whose machine
+/// is gone would otherwise keep its streams for ever.
+fn notice_loss(stream: &TcpStream) -> std::io::Result<()> {
+    use rustix::net::sockopt;
+    sockopt::set_tcp_keepidle(stream, LOSS)?;
+    sockopt::set_tcp_keepintvl(stream, LOSS)?;
+    sockopt::set_tcp_keepcnt(stream, LOSS_PROBES)?;
+    Ok(sockopt::set_socket_keepalive(stream, true)?)
 }
 
 fn builder() -> auto::Builder<TokioExecutor> {
@@ -204,6 +221,7 @@ async fn answer(
         return parting(error.response(), version, seat);
     }
     request.extensions_mut().insert(Remote(remote.ip()));
+    request.extensions_mut().insert(Arc::clone(seat));
     let mut response = service::answer(state, request.map(Payload::Arriving), identity).await;
     if response.status() == StatusCode::UNAUTHORIZED {
         return parting(response, version, seat);
@@ -220,4 +238,19 @@ fn parting(mut response: Response<Body>, version: Version, seat: &Seat) -> Respo
         seat.unwelcome.notify_one();
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_client_whose_machine_is_gone_is_noticed() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+        let _client = TcpStream::connect(listener.local_addr().expect("address")).await.expect("connect");
+        let (stream, _) = listener.accept().await.expect("accept");
+        notice_loss(&stream).expect("set");
+        assert!(rustix::net::sockopt::socket_keepalive(&stream).expect("asked"));
+        assert_eq!(rustix::net::sockopt::tcp_keepidle(&stream).expect("asked"), LOSS);
+    }
 }

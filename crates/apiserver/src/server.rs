@@ -108,7 +108,8 @@ impl Server {
         let follower = tokio::spawn(async move { follow(&follower, watcher).await });
         let closing = state.closed.clone().drop_guard();
         allocation::repair(&state, service_claims).await?;
-        let listener = Listener::new(socket, address, state.clone(), serving.clone())?;
+        let listener =
+            Listener::new(socket, address, state.clone(), serving.clone(), config.connections_of_user)?;
         let server = Self { state, serving, listener, kubeconfig: config.kubeconfig, follower, closing };
         write_kubeconfig(server.kubeconfig.as_ref(), &server.kubeconfig())?;
         bootstrap::ensure(&server.state, &server.handle(), server.advertised(), address.port()).await;

@@ -10,7 +10,8 @@ use tracing::Instrument;
 
 use crate::authorisation::{Attributes, is_public_path, refusal};
 use crate::body::Body;
-use crate::call::Call;
+use crate::call::{Call, Takeover};
+use crate::connections::Seat;
 use crate::error::{Error, Result};
 use crate::identity::Identity;
 use crate::negotiate::View;
@@ -133,7 +134,9 @@ async fn resource(
         .get(&target.group, &target.version, &target.resource)
         .ok_or_else(|| Error::from(Status::no_such_resource()))?;
     check_shape(&resource, &target)?;
+    let seat = parts.extensions.remove::<Arc<Seat>>();
     let upgrade = parts.extensions.remove::<hyper::upgrade::OnUpgrade>();
+    let upgrade = upgrade.map(|connection| Takeover { connection, seat });
     let waits = target.verb == Verb::Watch || subresource::is_stream(&target.subresource);
     // What a stream sends is no object: whoever opens one need not accept any.
     let view = if waits && target.verb != Verb::Watch {

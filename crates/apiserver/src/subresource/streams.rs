@@ -8,7 +8,7 @@ use model::Object;
 
 use super::pod;
 use crate::body::Body;
-use crate::call::Call;
+use crate::call::{Call, Takeover};
 use crate::error::{Error, Result};
 use crate::node::{PodTarget, StreamOptions};
 use crate::stream::{self, Upgrade, Wanted};
@@ -51,21 +51,23 @@ pub(super) type Connection = TokioIo<hyper::upgrade::Upgraded>;
 /// Answers with the switch of protocols, and serves the connection once it is ours.
 pub(super) fn begin<F>(
     call: &Call,
-    upgrade: Option<hyper::upgrade::OnUpgrade>,
+    upgrade: Option<Takeover>,
     chosen: Upgrade,
     serve: impl FnOnce(&Call, Connection) -> F + Send + 'static,
 ) -> Result<Response<Body>>
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    let Some(upgrade) = upgrade else {
+    let Some(Takeover { connection, seat }) = upgrade else {
         return Err(Error::bad_request("this connection cannot be upgraded; streams need HTTP/1.1"));
     };
     let response = chosen.response(&call.headers)?;
     let call = call.of_object(call.namespace(), &call.target.name);
     let tasks = call.state.tasks.clone();
     tasks.spawn(async move {
-        match upgrade.await {
+        // Whose connection it is does not change by what it carries.
+        let _seat = seat;
+        match connection.await {
             Ok(connection) => serve(&call, TokioIo::new(connection)).await,
             Err(error) => tracing::debug!(%error, "a client left before its streams began"),
         }

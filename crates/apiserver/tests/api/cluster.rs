@@ -73,7 +73,26 @@ impl Cluster {
 
     /// A server over a store that is open already.
     pub async fn over(root: tempfile::TempDir, store: Arc<dyn store::Store>) -> Self {
+        Self::with(root, store, |_| {}).await
+    }
+
+    /// A server on an empty root, with something of its configuration changed.
+    pub async fn configured(change: impl FnOnce(&mut Config)) -> Self {
+        let root = tempfile::tempdir().expect("temporary directory");
+        let store = Arc::new(open_store(&root).await);
+        let cluster = Self::with(root, store, change).await;
+        let account = named("ServiceAccount", "default");
+        cluster.ok("POST", "/api/v1/namespaces/default/serviceaccounts", &account).await;
+        cluster
+    }
+
+    async fn with(
+        root: tempfile::TempDir,
+        store: Arc<dyn store::Store>,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
         let mut config = Config::new(root.path().join("pki"), Arc::new(nodes::Echo));
+        change(&mut config);
         config.address = "127.0.0.1:0".parse().expect("an address");
         let kubeconfig = root.path().join("kubeconfig");
         config.kubeconfig = Some(kubeconfig.clone());

@@ -1,7 +1,7 @@
 //! Streams over WebSockets, as clients that are not kubectl open them.
 
 use client::remote::{Config, RemoteTransport};
-use client::transport::{Transport, UpgradeAnswer, Upgraded};
+use client::transport::{Transport, TransportError, UpgradeAnswer, Upgraded};
 use futures::StreamExt;
 use http::{Request, header};
 use serde_json::json;
@@ -16,10 +16,14 @@ const POD: &str = "/api/v1/namespaces/default/pods/p";
 /// A server with a pod on a node.
 async fn cluster() -> Cluster {
     let cluster = Cluster::start().await;
+    cluster.ok("POST", "/api/v1/namespaces/default/pods", &on_a_node()).await;
+    cluster
+}
+
+fn on_a_node() -> serde_json::Value {
     let mut object = pod("p");
     object["spec"]["nodeName"] = json!("n1");
-    cluster.ok("POST", "/api/v1/namespaces/default/pods", &object).await;
-    cluster
+    object
 }
 
 /// Opens a WebSocket; gives the protocol that the server chose.
@@ -28,6 +32,18 @@ async fn open(
     path: &str,
     protocol: Option<&str>,
 ) -> (Option<String>, WebSocketStream<Upgraded>) {
+    match ask(cluster, path, protocol).await.expect("the server answers") {
+        UpgradeAnswer::Upgraded(head, connection) => {
+            let chosen = head.headers().get(header::SEC_WEBSOCKET_PROTOCOL);
+            let chosen = chosen.map(|value| value.to_str().expect("text").to_owned());
+            (chosen, WebSocketStream::from_raw_socket(connection, Role::Client, None).await)
+        }
+        UpgradeAnswer::Refused(answer) => panic!("{path} {protocol:?}: {}", answer.status()),
+    }
+}
+
+/// Asks for a WebSocket on a connection of its own.
+async fn ask(cluster: &Cluster, path: &str, protocol: Option<&str>) -> Result<UpgradeAnswer, TransportError> {
     let config = Config::from_kubeconfig(&cluster.kubeconfig).expect("the server wrote a kubeconfig");
     let server = RemoteTransport::new(&config).expect("it can be used");
     let mut request = Request::get(format!("{POD}{path}"))
@@ -38,14 +54,7 @@ async fn open(
         request = request.header(header::SEC_WEBSOCKET_PROTOCOL, protocol);
     }
     let request = request.body(bytes::Bytes::new()).expect("a well-formed request");
-    match server.upgrade(request).await.expect("the server answers") {
-        UpgradeAnswer::Upgraded(head, connection) => {
-            let chosen = head.headers().get(header::SEC_WEBSOCKET_PROTOCOL);
-            let chosen = chosen.map(|value| value.to_str().expect("text").to_owned());
-            (chosen, WebSocketStream::from_raw_socket(connection, Role::Client, None).await)
-        }
-        UpgradeAnswer::Refused(answer) => panic!("{path} {protocol:?}: {}", answer.status()),
-    }
+    server.upgrade(request).await
 }
 
 /// All messages until the end, as text.
@@ -105,4 +114,28 @@ async fn an_answer_to_a_question_is_no_row_of_a_table() {
         .expect("a well-formed request");
     let answer = cluster.handle.call(request, apiserver::Identity::administrator()).await;
     assert_eq!(answer.status(), 406);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_is_one_of_the_connections_that_its_user_may_have() {
+    const MOST: usize = 4;
+    let cluster = Cluster::configured(|config| config.connections_of_user = MOST).await;
+    cluster.ok("POST", "/api/v1/namespaces/default/pods", &on_a_node()).await;
+    let path = "/exec?stdin=1&stdout=1&command=cat";
+    let mut streams = Vec::new();
+    for _ in 0..MOST {
+        streams.push(open(&cluster, path, Some("v5.channel.k8s.io")).await.1);
+    }
+    let is_open = async || {
+        matches!(ask(&cluster, path, Some("v5.channel.k8s.io")).await, Ok(UpgradeAnswer::Upgraded(..)))
+    };
+    for _ in 0..3 {
+        assert!(!is_open().await, "one more than a user may have");
+    }
+    // Whoever is killed says no goodbye.
+    drop(streams.pop());
+    testkit::wait_until_async("a place to be free again", || async {
+        if is_open().await { Ok(()) } else { Err("refused") }
+    })
+    .await;
 }
