@@ -29,6 +29,9 @@ pub(crate) use crate::threads::blocking;
 /// How long closing waits for what is being done.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long what panicked rests before it is tried again.
+pub(crate) const AFTER_PANIC: Duration = Duration::from_millis(500);
+
 /// How much of what was thrown away is removed at a time: large trees must not take all the threads
 /// and the whole disk.
 const REMOVALS: usize = 2;
@@ -190,9 +193,31 @@ impl Engine {
         Ok(client)
     }
 
-    /// Runs `task` as one of the engine's own: closing waits for it.
+    /// Runs `task` as one of the engine's own: closing waits for it. A panic ends it, and is told.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let task = async {
+            if let Err(panic) = base::panics::catch_async(task).await {
+                tracing::error!(%panic, "something that the engine did beside its requests panicked");
+            }
+        };
         self.inner.tasks.spawn_on(task, &self.inner.runtime);
+    }
+
+    /// As [`Engine::spawn`], for what somebody must go on doing: where it panics it is begun anew.
+    pub(crate) fn spawn_lasting<F>(&self, mut task: impl FnMut() -> F + Send + 'static)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let closing = self.inner.closing.clone();
+        self.spawn(async move {
+            while let Err(panic) = base::panics::catch_async(task()).await {
+                tracing::error!(%panic, "something that the engine always does panicked, and is begun anew");
+                tokio::select! {
+                    () = tokio::time::sleep(AFTER_PANIC) => {}
+                    () = closing.cancelled() => return,
+                }
+            }
+        });
     }
 
     /// Writes down what a container should be; on disk when this returns.

@@ -29,7 +29,8 @@ pub struct Event {
     pub action: Cow<'static, str>,
     /// The thing's id; the name for volumes, the reference for images.
     pub id: String,
-    /// What else is known: name, image, labels, `exitCode`, `signal`, `container` …
+    /// What else is known: name, image, labels, `exitCode`, `signal`, `container` … Where that is more
+    /// than 16 KiB the longest are left out.
     pub attributes: BTreeMap<String, String>,
 }
 

@@ -4,9 +4,12 @@
 mod support;
 
 use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use engine::container::{NetworkMode, RemoveOptions, RestartPolicy, Status};
+use base::{Clock, SystemClock, SystemRandom, Timestamp};
+use engine::container::{NetworkMode, RemoveOptions, RestartPolicy, Status, WaitCondition};
 use engine::exec::ExecSpec;
 use engine::{ContainerId, ContainerSpec, Engine};
 use runtime::shim::ShimHandle;
@@ -231,6 +234,70 @@ fn a_start_that_does_not_come_to_an_end_is_interrupted_by_a_removal() {
         }
         assert!(starting.await.expect("no panic").is_err());
         group.thaw().expect("thaw");
+        remove_all(&engine).await;
+    });
+}
+
+/// A clock that panics so many times when it is asked for the time of day.
+struct FaultyClock {
+    clock: SystemClock,
+    faults: AtomicU32,
+}
+
+impl Clock for FaultyClock {
+    fn now(&self) -> Timestamp {
+        let fault = self.faults.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        assert!(fault.is_err(), "a fault of the clock");
+        self.clock.now()
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.clock.elapsed()
+    }
+}
+
+#[test]
+fn a_panic_on_the_way_leaves_no_container_between_two_states() {
+    on_host(|host, engine| async move {
+        engine.close().await;
+        drop(engine);
+        base::panics::watch(|panic| eprintln!("{panic}"));
+        let clock = Arc::new(FaultyClock { clock: SystemClock::new(), faults: AtomicU32::new(0) });
+        let engine = Engine::open(host.config(), Arc::<FaultyClock>::clone(&clock), Arc::new(SystemRandom));
+        let engine = engine.await.expect("open the engine");
+        let pid = |id: &ContainerId| engine.container_inspect(id).expect("inspect").state.pid;
+        // Ever further on the way from one program's end to the next one's start.
+        for faults in 1..8 {
+            let spec = ContainerSpec { restart: RestartPolicy::Always, ..shell("sleep 1000") };
+            let always = start(&engine, spec).await;
+            let (before, panics) = (pid(&always).expect("it runs"), base::panics::count());
+            let exit = engine.container_wait(&always, WaitCondition::NextExit).expect("wait");
+            clock.faults.store(faults, Ordering::SeqCst);
+            let first = Pid::from_raw(i32::try_from(before).expect("a process id")).expect("not zero");
+            kill_process(first, Signal::KILL).expect("kill its program");
+            let exit = tokio::time::timeout(SOON, exit).await.expect("whoever waits is told").expect("exit");
+            assert_eq!(exit.code, 137, "{faults} faults");
+            testkit::wait_until_async("it to run again", || async {
+                match (status(&engine, &always).0, pid(&always)) {
+                    (Status::Running, Some(now)) if now != before => Ok(()),
+                    other => Err(other),
+                }
+            })
+            .await;
+            assert_eq!(clock.faults.swap(0, Ordering::SeqCst), 0, "all of them happened");
+            assert_eq!(base::panics::count() - panics, u64::from(faults), "each is counted");
+            assert_eq!(run(&engine, &always, "echo on").await, (Some(0), "on".to_owned()));
+        }
+        let once = start(&engine, ContainerSpec { auto_remove: true, ..shell("read line") }).await;
+        clock.faults.store(2, Ordering::SeqCst);
+        testkit::wait_until_async("what removes itself to be gone", || async {
+            match engine.container_inspect(&once) {
+                Err(_) => Ok(()),
+                Ok(view) => Err(view.state.status),
+            }
+        })
+        .await;
+        clock.faults.store(0, Ordering::SeqCst);
         remove_all(&engine).await;
     });
 }

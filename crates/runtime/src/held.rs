@@ -3,9 +3,9 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, statat};
 
 use crate::spec::NamespaceKind;
 use crate::sys::process::{parent, parse_start_time};
@@ -54,6 +54,15 @@ impl HeldProcess {
         }
     }
 
+    /// The process `pid`, which must be in the cgroup `group` or below it; `NotFound` where it is not,
+    /// for example because another has got its number.
+    pub fn in_group(pid: u32, group: &Path) -> io::Result<Self> {
+        let held = Self::any(pid)?;
+        let is_in =
+            |line: &str| line.splitn(3, ':').nth(2).is_some_and(|path| Path::new(path).starts_with(group));
+        if held.read("cgroup")?.lines().any(is_in) { Ok(held) } else { Err(io::ErrorKind::NotFound.into()) }
+    }
+
     /// Its namespace of this kind.
     pub fn namespace(&self, kind: NamespaceKind) -> io::Result<HeldNamespace> {
         let name = format!("ns/{}", kind.file());
@@ -71,9 +80,24 @@ impl HeldProcess {
     /// The text of one of the files in its directory, for example `net/dev`.
     pub fn read(&self, name: &str) -> io::Result<String> {
         let mut text = String::new();
-        let file = openat(&self.directory, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-        File::from(file).read_to_string(&mut text)?;
+        self.open(name)?.read_to_string(&mut text)?;
         Ok(text)
+    }
+
+    /// The first `limit` bytes of what it was called with, each argument ended by a zero.
+    pub fn arguments(&self, limit: u64) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.open("cmdline")?.take(limit).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// The user that it runs as.
+    pub fn user(&self) -> io::Result<u32> {
+        Ok(statat(&self.directory, "", AtFlags::EMPTY_PATH)?.st_uid)
+    }
+
+    fn open(&self, name: &str) -> io::Result<File> {
+        Ok(openat(&self.directory, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?.into())
     }
 
     fn any(pid: u32) -> io::Result<Self> {
@@ -99,6 +123,20 @@ mod tests {
         child.wait().expect("reap");
         assert!(held.root().is_err() && held.read("stat").is_err());
         assert!(held.namespace(NamespaceKind::Network).is_err());
+    }
+
+    #[test]
+    fn a_process_of_another_group_is_not_taken_for_one_of_the_group() {
+        let own = std::process::id();
+        let groups = std::fs::read_to_string("/proc/self/cgroup").expect("the own groups");
+        let group = groups.lines().find_map(|line| line.splitn(3, ':').nth(2)).expect("one of them");
+        let held = HeldProcess::in_group(own, Path::new(group)).expect("it is in its own");
+        assert!(held.arguments(4).is_ok_and(|bytes| bytes.len() == 4));
+        assert_eq!(held.user().expect("a user"), rustix::process::geteuid().as_raw());
+        let below = Path::new(group).join("of-a-container");
+        assert!(HeldProcess::in_group(own, &below).is_err());
+        let beside = format!("{}x", group.trim_end_matches('/'));
+        assert!(group == "/" || HeldProcess::in_group(own, Path::new(&beside)).is_err());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use runtime::cgroup::Cgroup;
-use runtime::shim::protocol::{Request, Response, Stdio, Streams};
+use runtime::shim::protocol::{LogSpec, Request, Response, Stdio, Streams};
 use runtime::shim::{Client, ClientError};
 use runtime::spec::{Hook, Hooks, Memory};
 use support::{Sandbox, shell, shell_process};
@@ -229,4 +229,26 @@ fn many_processes_are_killed_at_once() {
         let pids = cgroup.pids().expect("processes");
         if pids.is_empty() { Ok(()) } else { Err(pids.len()) }
     });
+}
+
+#[test]
+fn a_full_log_disk_stops_no_output_and_fills_nothing_else() {
+    let sandbox = Sandbox::new();
+    let line = "i=0; while [ $i -lt 3000 ]; do echo $i; i=$((i+1)); done; echo end";
+    let ids = ["a", "b", "c"];
+    // Whatever is written there finds no space.
+    let log = LogSpec { path: "/dev/full".into(), max_size: 0, max_files: 0 };
+    let connections = ids.map(|id| {
+        sandbox.create(id, shell(line), Stdio { log: Some(log.clone()), ..Stdio::default() });
+        sandbox.attach(id)
+    });
+    ids.iter().for_each(|id| sandbox.start(id));
+    for connection in connections {
+        let stdout = support::outcome(connection).expect(0).stdout;
+        assert_eq!((stdout.lines().count(), stdout.lines().last()), (3001, Some("end")));
+    }
+    let said = sandbox.log();
+    assert!(said.contains("write the log of a") && said.contains("No space left"), "{said}");
+    // Each container's trouble once, and at its tenfold.
+    assert!(said.lines().count() <= 3 * 6, "{said}");
 }

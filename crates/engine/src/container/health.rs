@@ -51,11 +51,15 @@ impl Engine {
             record.health.get_or_insert_default();
         });
         let (engine, cell) = (self.clone(), Arc::clone(cell));
-        self.spawn(async move {
-            tokio::select! {
-                () = engine.check_health(&cell, &check) => {}
-                () = token.cancelled() => {}
-                () = engine.inner.closing.cancelled() => {}
+        self.spawn_lasting(move || {
+            let (engine, cell) = (engine.clone(), Arc::clone(&cell));
+            let (check, token) = (check.clone(), token.clone());
+            async move {
+                tokio::select! {
+                    () = engine.check_health(&cell, &check) => {}
+                    () = token.cancelled() => {}
+                    () = engine.inner.closing.cancelled() => {}
+                }
             }
         });
     }

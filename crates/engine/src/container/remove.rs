@@ -149,7 +149,7 @@ impl Engine {
     /// Removes what was set aside, when there is time.
     fn sweep(&self, thrown: PathBuf) {
         let (places, closing) = (Arc::clone(&self.inner.removals), self.inner.closing.clone());
-        self.inner.tasks.spawn(async move {
+        self.spawn(async move {
             let _place = tokio::select! {
                 place = places.acquire_owned() => place,
                 // The next opening clears it away.

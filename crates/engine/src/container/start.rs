@@ -66,20 +66,20 @@ impl Engine {
 
     /// Starts a container whose operation lock is held.
     pub(crate) async fn start_locked(&self, cell: &Arc<ContainerCell>, by_policy: bool) -> Result<()> {
-        let started = match self.try_start(cell).await {
-            Ok(pid) => {
-                cell.change(|record| {
-                    record.boot.clone_from(&self.inner.boot);
-                    record.health = None;
-                });
-                let input = Input::Started { pid, at: self.inner.clock.now(), by_policy };
-                match self.step(cell, &input) {
-                    Ok(effects) if !by_policy => self.flush_life(cell).await.map(|()| effects),
-                    stepped => stepped,
-                }
-            }
-            Err(error) => Err(error),
+        let begun = async {
+            let pid = self.try_start(cell).await?;
+            cell.change(|record| {
+                record.boot.clone_from(&self.inner.boot);
+                record.health = None;
+            });
+            self.step(cell, &Input::Started { pid, at: self.inner.clock.now(), by_policy })
         };
+        let started = base::panics::catch_async(begun).await;
+        cell.end_start();
+        let started = started.unwrap_or_else(|panic| {
+            tracing::error!(container = %cell.id, %panic, "the start of a container panicked");
+            Err(Error::internal("the start met a fault of the daemon (a panic); its log tells where"))
+        });
         match started {
             Ok(effects) => {
                 cell.tell(|_| {});
@@ -146,9 +146,7 @@ impl Engine {
         // Only now is all of it there: the sandbox's files are written while it comes up.
         let opened = bundle.clone();
         let descriptors = blocking(move || open_rest(&document, &opened, descriptors)).await?;
-        let started = self.run_in(cell, &shim, bundle, descriptors).await;
-        cell.end_start();
-        started
+        self.run_in(cell, &shim, bundle, descriptors).await
     }
 
     /// Writes the container's OCI bundle; gives the configuration, and what of the host is open for it already.

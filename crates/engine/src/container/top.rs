@@ -28,11 +28,12 @@ impl Engine {
             Response::Pids(pids) => pids,
             other => return Err(crate::shim::unexpected(&other)),
         };
+        let group = self.cgroup_of(&cell.record());
         // A process may have its own memory answer, or not, for what it was called with.
         let table = foreign([id.to_string()], move || {
             let host = columns::Host::read();
-            // A process that ends meanwhile is not there.
-            let rows = pids.iter().filter_map(|&pid| columns::Process::read(pid));
+            // A process that ends meanwhile is not there, whoever gets its number.
+            let rows = pids.iter().filter_map(|&pid| columns::Process::read(pid, &group));
             let rows =
                 rows.map(|process| columns.iter().map(|column| column.text(&process, &host)).collect());
             Ok(Processes {

@@ -8,10 +8,13 @@ use runtime::shim::protocol;
 
 use crate::container::life::{self, Effect, Input, Life, Wishes};
 use crate::container::{RemoveOptions, Status};
-use crate::engine::Engine;
+use crate::engine::{AFTER_PANIC, Engine};
 use crate::error::Result;
 use crate::registry::ContainerCell;
 use crate::stream::ExitStatus;
+
+/// How often the end of a container is noted that cannot be for a fault of this program.
+const EXIT_TRIES: usize = 10;
 
 impl Engine {
     /// Takes one step of a container's life: the new state is written down before anything that
@@ -45,29 +48,54 @@ impl Engine {
         (self.save_life(&record), effects)
     }
 
-    /// Performs what a step asked for.
+    /// Performs what a step asked for, each by itself: one that panics takes no other along.
     pub(crate) fn perform(&self, cell: &Arc<ContainerCell>, effects: Vec<Effect>) {
         for effect in effects {
-            match effect {
-                Effect::Emit(action) => {
-                    let life = &cell.record().life;
-                    let more = match action {
-                        "die" => vec![
-                            ("exitCode", life.exit_code.to_string()),
-                            ("execDuration", run_seconds(life).to_string()),
-                        ],
-                        _ => Vec::new(),
-                    };
-                    self.emit(cell, action, &more);
-                }
-                Effect::RestartAfter(delay) => self.restart_later(Arc::clone(cell), delay),
-                Effect::Remove => self.remove_later(Arc::clone(cell)),
+            if let Err(panic) = base::panics::catch(|| self.perform_one(cell, &effect)) {
+                tracing::error!(container = %cell.id, ?effect, %panic, "what follows from a change of a container panicked");
             }
         }
     }
 
+    fn perform_one(&self, cell: &Arc<ContainerCell>, effect: &Effect) {
+        match effect {
+            Effect::Emit(action) => {
+                let life = &cell.record().life;
+                let more = match *action {
+                    "die" => vec![
+                        ("exitCode", life.exit_code.to_string()),
+                        ("execDuration", run_seconds(life).to_string()),
+                    ],
+                    _ => Vec::new(),
+                };
+                self.emit(cell, *action, &more);
+            }
+            Effect::RestartAfter(delay) => self.restart_later(Arc::clone(cell), *delay),
+            Effect::Remove => self.remove_later(Arc::clone(cell)),
+        }
+    }
+
     /// A container's program has ended: writes down how, takes down what served it, and tells.
+    ///
+    /// Nobody else would say so, and all who wait for its end would wait for ever: what panics on the
+    /// way is told, and tried again or passed over.
     pub(crate) async fn on_exit(
+        &self,
+        cell: &Arc<ContainerCell>,
+        status: &protocol::ExitStatus,
+        error: Option<String>,
+    ) {
+        for _ in 0..EXIT_TRIES {
+            let Err(panic) = base::panics::catch_async(self.note_exit(cell, status, error.clone())).await
+            else {
+                return;
+            };
+            tracing::error!(container = %cell.id, %panic, "noting the end of a container panicked");
+            tokio::time::sleep(AFTER_PANIC).await;
+        }
+    }
+
+    async fn note_exit(
         &self,
         cell: &Arc<ContainerCell>,
         status: &protocol::ExitStatus,
@@ -85,8 +113,14 @@ impl Engine {
             at: status.at,
         };
         let effects = self.step_of_fact(cell, &input);
-        self.take_down(cell).await;
-        self.forget_execs(cell);
+        // From here on it is known to have ended, and is told to have.
+        let taken_down = async {
+            self.take_down(cell).await;
+            self.forget_execs(cell);
+        };
+        if let Err(panic) = base::panics::catch_async(taken_down).await {
+            tracing::error!(container = %cell.id, %panic, "taking down what served a container panicked");
+        }
         tracing::debug!(container = %cell.id, code = status.code, "container ended");
         let exit = ExitStatus { code: status.code, error };
         cell.tell(|pulse| {
@@ -99,33 +133,39 @@ impl Engine {
     /// Starts a container after a while, unless its state has changed by then.
     fn restart_later(&self, cell: Arc<ContainerCell>, delay: Duration) {
         let engine = self.clone();
-        self.spawn(async move {
-            tokio::select! {
-                () = tokio::time::sleep(delay) => {}
-                () = engine.inner.closing.cancelled() => return,
-                () = engine.inner.going_down.cancelled() => return,
+        self.spawn_lasting(move || {
+            let (engine, cell) = (engine.clone(), Arc::clone(&cell));
+            async move {
+                tokio::select! {
+                    () = tokio::time::sleep(delay) => {}
+                    () = engine.inner.closing.cancelled() => return,
+                    () = engine.inner.going_down.cancelled() => return,
+                }
+                let operation = cell.operation.lock().await;
+                let ends = engine.inner.closing.is_cancelled() || engine.inner.going_down.is_cancelled();
+                if cell.status() != Status::Restarting || ends {
+                    return;
+                }
+                if let Err(error) = engine.start_locked(&cell, true).await {
+                    tracing::warn!(container = %cell.id, error = %base::error::chain(&error), "restart a container");
+                }
+                drop(operation);
             }
-            let operation = cell.operation.lock().await;
-            let ends = engine.inner.closing.is_cancelled() || engine.inner.going_down.is_cancelled();
-            if cell.status() != Status::Restarting || ends {
-                return;
-            }
-            if let Err(error) = engine.start_locked(&cell, true).await {
-                tracing::warn!(container = %cell.id, error = %base::error::chain(&error), "restart a container");
-            }
-            drop(operation);
         });
     }
 
     /// Removes a container that asked to be removed at its end.
     fn remove_later(&self, cell: Arc<ContainerCell>) {
         let engine = self.clone();
-        self.spawn(async move {
-            let options = RemoveOptions { force: false, volumes: true };
-            if let Err(error) = engine.container_remove(&cell.id, options).await
-                && error.kind() != crate::Kind::NotFound
-            {
-                tracing::warn!(container = %cell.id, error = %base::error::chain(&error), "remove a container that ended");
+        self.spawn_lasting(move || {
+            let (engine, cell) = (engine.clone(), Arc::clone(&cell));
+            async move {
+                let options = RemoveOptions { force: false, volumes: true };
+                if let Err(error) = engine.container_remove(&cell.id, options).await
+                    && error.kind() != crate::Kind::NotFound
+                {
+                    tracing::warn!(container = %cell.id, error = %base::error::chain(&error), "remove a container that ended");
+                }
             }
         });
     }

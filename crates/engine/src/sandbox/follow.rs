@@ -21,23 +21,26 @@ impl Engine {
     /// Listens to a shim until it or the engine ends.
     pub(crate) async fn listen(&self, sandbox: Arc<SandboxCell>, shim: Arc<Shim>) -> Result<()> {
         let connection = shim.subscribe().await?;
-        let engine = self.clone();
-        self.spawn(async move {
-            tokio::select! {
-                () = engine.follow(&sandbox, shim, Some(connection)) => {}
-                () = engine.inner.closing.cancelled() => {}
-            }
-        });
+        self.listen_on(sandbox, shim, Some(connection));
         Ok(())
     }
 
     /// Waits for a shim that lives and does not answer, and listens to it from then on.
     pub(crate) fn listen_later(&self, sandbox: Arc<SandboxCell>, shim: Arc<Shim>) {
+        self.listen_on(sandbox, shim, None);
+    }
+
+    fn listen_on(&self, sandbox: Arc<SandboxCell>, shim: Arc<Shim>, mut connection: Option<Connection>) {
         let engine = self.clone();
-        self.spawn(async move {
-            tokio::select! {
-                () = engine.follow(&sandbox, shim, None) => {}
-                () = engine.inner.closing.cancelled() => {}
+        self.spawn_lasting(move || {
+            // Begun anew it asks for what it may have missed.
+            let (engine, sandbox, connection) = (engine.clone(), Arc::clone(&sandbox), connection.take());
+            let shim = sandbox.shim().unwrap_or_else(|| Arc::clone(&shim));
+            async move {
+                tokio::select! {
+                    () = engine.follow(&sandbox, shim, connection) => {}
+                    () = engine.inner.closing.cancelled() => {}
+                }
             }
         });
     }

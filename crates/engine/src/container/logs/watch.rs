@@ -88,7 +88,8 @@ impl Watcher {
         let (listening, closing) = (Arc::clone(&events), engine.inner.closing.clone());
         engine.spawn(async move {
             tokio::select! {
-                error = listening.listen() => {
+                ended = base::panics::catch_async(listening.listen()) => {
+                    let error = ended.unwrap_or_else(std::io::Error::other);
                     tracing::warn!(%error, "logs are not watched any more, but looked at");
                     // Whoever waits is told that nobody will tell.
                     listening.directories.lock().take();

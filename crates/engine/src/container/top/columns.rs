@@ -2,11 +2,16 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::path::Path;
+
+use runtime::held::HeldProcess;
 
 use crate::error::{Error, Result};
 
 /// The kernel tells times to programs in hundredths of a second, on every machine.
 const TICKS: u64 = 100;
+/// How much is shown of what a process was called with, bytes; as much as the kernel itself once kept.
+const ARGUMENTS: u64 = 4096;
 
 /// A column of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,13 +145,13 @@ pub(super) struct Process {
 }
 
 impl Process {
-    pub(super) fn read(pid: u32) -> Option<Self> {
-        use std::os::unix::fs::MetadataExt;
-        let directory = format!("/proc/{pid}");
-        let uid = fs::metadata(&directory).ok()?.uid();
-        let stat = fs::read_to_string(format!("{directory}/stat")).ok()?;
-        let arguments = fs::read(format!("{directory}/cmdline")).unwrap_or_default();
-        let status = fs::read_to_string(format!("{directory}/status")).unwrap_or_default();
+    /// Reads the process `pid`, if it is in the cgroup `group`: its number may have gone to another.
+    pub(super) fn read(pid: u32, group: &Path) -> Option<Self> {
+        let held = HeldProcess::in_group(pid, group).ok()?;
+        let uid = held.user().ok()?;
+        let stat = held.read("stat").ok()?;
+        let arguments = held.arguments(ARGUMENTS).unwrap_or_default();
+        let status = held.read("status").unwrap_or_default();
         let mut process = Self::parse(pid, uid, &stat, &arguments)?;
         process.resident = resident(&status);
         Some(process)
