@@ -10,7 +10,6 @@ use std::time::Duration;
 use base::{Clock, Random, RecordError, Timestamp, Trouble};
 use parking_lot::{Mutex, RwLock};
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -21,6 +20,7 @@ use crate::exec::ExecCell;
 use crate::id::ExecId;
 use crate::registry::{ContainerCell, Registry};
 use crate::state::{self, Claim, ContainerRecord, EngineRecord, Layout};
+use crate::threads::Removals;
 use crate::trouble::LeftOut;
 use crate::volume::Volumes;
 
@@ -31,10 +31,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long what panicked rests before it is tried again.
 pub(crate) const AFTER_PANIC: Duration = Duration::from_millis(500);
-
-/// How much of what was thrown away is removed at a time: large trees must not take all the threads
-/// and the whole disk.
-const REMOVALS: usize = 2;
 
 /// A handle to the engine; cheap to clone.
 #[derive(Clone)]
@@ -62,7 +58,7 @@ pub(crate) struct Inner {
     pub(crate) events: EventBus,
     pub(crate) tasks: TaskTracker,
     /// Places for those who remove what was thrown away.
-    pub(crate) removals: Arc<Semaphore>,
+    pub(crate) removals: Removals,
     /// Where the engine was opened; what it does later is done there, whoever asks for it.
     pub(crate) runtime: Handle,
     pub(crate) closing: CancellationToken,
@@ -128,7 +124,7 @@ impl Engine {
                 quotas: crate::storage::Quotas::default(),
                 log_watcher: crate::container::LogWatcher::default(),
                 tasks: TaskTracker::new(),
-                removals: Arc::new(Semaphore::new(REMOVALS)),
+                removals: Removals::new(),
                 runtime: Handle::current(),
                 closing: CancellationToken::new(),
                 going_down: CancellationToken::new(),

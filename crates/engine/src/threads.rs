@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::JoinHandle;
+use tokio::task::JoinError;
 
 use crate::error::{Error, Result};
 
@@ -24,6 +24,12 @@ const PLACES: usize = 128;
 /// For archives, which go as quickly as a client reads or sends: for each place, and all together.
 const ARCHIVE: usize = 16;
 const ARCHIVES: usize = 96;
+/// Removals of what was thrown away: large trees must not take all the threads and the whole disk.
+const REMOVALS: usize = 2;
+/// Removals that take long, and perhaps for ever, and keep nobody else from removing any more.
+const LONG_REMOVALS: usize = 16;
+/// When a removal takes long.
+const LONG: Duration = Duration::from_millis(if cfg!(test) { 20 } else { 15_000 });
 /// How long a thread is waited for.
 const PATIENCE: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 10 });
 
@@ -33,6 +39,13 @@ static THREADS: LazyLock<Threads> = LazyLock::new(|| Threads {
     archives: Arc::new(Semaphore::new(ARCHIVES)),
     busy: Mutex::default(),
 });
+
+/// Places for those who remove what was thrown away.
+#[derive(Clone)]
+pub(crate) struct Removals {
+    places: Arc<Semaphore>,
+    long: Arc<Semaphore>,
+}
 
 struct Threads {
     own: Arc<Semaphore>,
@@ -113,6 +126,38 @@ impl Transfer {
     }
 }
 
+impl Removals {
+    pub(crate) fn new() -> Self {
+        Self { places: Arc::new(Semaphore::new(REMOVALS)), long: Arc::new(Semaphore::new(LONG_REMOVALS)) }
+    }
+
+    /// Waits for its turn.
+    pub(crate) async fn turn(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.places).acquire_owned().await.ok()
+    }
+
+    /// Runs `work`. To be waited for until it is done, or its place is free too soon.
+    pub(crate) async fn run(
+        &self,
+        turn: Option<OwnedSemaphorePermit>,
+        work: impl FnOnce() -> Result<()> + Send + 'static,
+    ) -> Result<()> {
+        let mut working = tokio::task::spawn_blocking(work);
+        if let Ok(done) = tokio::time::timeout(LONG, &mut working).await {
+            return outcome(std::future::ready(done)).await;
+        }
+        // What it waits for may never come; the next one need not wait for the same.
+        let long = tokio::select! {
+            done = &mut working => return outcome(std::future::ready(done)).await,
+            long = Arc::clone(&self.long).acquire_owned() => long,
+        };
+        drop(turn);
+        let done = outcome(working).await;
+        drop(long);
+        done
+    }
+}
+
 impl Places {
     async fn take(
         mut names: Vec<String>,
@@ -160,7 +205,7 @@ async fn within(place: Arc<Semaphore>, what: impl Fn() -> String) -> Result<Owne
     }
 }
 
-async fn outcome<T>(task: JoinHandle<Result<T>>) -> Result<T> {
+async fn outcome<T>(task: impl Future<Output = std::result::Result<Result<T>, JoinError>>) -> Result<T> {
     match task.await {
         Ok(result) => result,
         Err(error) => match error.try_into_panic() {
@@ -207,5 +252,33 @@ mod tests {
         }
         hang().await.expect("it answers again");
         assert!(!THREADS.busy.lock().contains_key("/dead"), "what nobody uses is forgotten");
+    }
+
+    #[tokio::test]
+    async fn removals_that_do_not_end_keep_no_other_from_its_end() {
+        let removals = Removals::new();
+        let (release, hangs) = mpsc::channel::<()>();
+        let hangs = Arc::new(Mutex::new(hangs));
+        let mut hanging = tokio::task::JoinSet::new();
+        for _ in 0..LONG_REMOVALS {
+            let (removals, hangs) = (removals.clone(), Arc::clone(&hangs));
+            hanging.spawn(async move {
+                let work = move || {
+                    let _released = hangs.lock().recv();
+                    Ok(())
+                };
+                removals.run(removals.turn().await, work).await
+            });
+        }
+        while removals.long.available_permits() > 0 {
+            tokio::time::sleep(LONG).await;
+        }
+        removals.run(removals.turn().await, || Ok(())).await.expect("it is removed");
+        assert_eq!(removals.places.available_permits(), REMOVALS);
+        drop(release);
+        while let Some(ended) = hanging.join_next().await {
+            ended.expect("no panic").expect("it came back");
+        }
+        assert_eq!(removals.long.available_permits(), LONG_REMOVALS);
     }
 }

@@ -222,6 +222,10 @@ impl Embedded {
 
     fn watch_now(&self, request: Watch) -> Result<Watcher, Error> {
         let mut watchers = self.shared.watchers.lock();
+        // Whoever came to tell would never come, and whoever came to watch would wait for ever.
+        if self.shared.inbox.is_closed() {
+            return Err(Error::Closed);
+        }
         let memory = self.shared.memory.read();
         let current = memory.revision();
         let start = request.start.unwrap_or(current + 1);

@@ -251,6 +251,11 @@ impl Daemon {
         self.directory.path().join("run/docker.sock")
     }
 
+    /// The daemon's root.
+    pub fn root(&self) -> PathBuf {
+        self.directory.path().join("root")
+    }
+
     /// The network namespace of the daemon's host.
     pub fn network(&self) -> PathBuf {
         let holder = self.holder().expect("the daemon was started");

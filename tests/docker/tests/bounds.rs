@@ -131,3 +131,104 @@ fn a_file_system_that_does_not_answer_stops_nothing_else() {
     holder.kill().expect("end it, and with it the file system");
     holder.wait().expect("bury it");
 }
+
+/// The shim that holds the container `id`.
+fn shim_of(id: &str) -> String {
+    let name = format!("gantry-shim {}", &id[..12]);
+    let is_shim = |pid: &str| {
+        let words = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&words).trim_end_matches(['\0', ' ']) == name
+    };
+    let mut processes = std::fs::read_dir("/proc").expect("list").flatten();
+    let found = processes.find_map(|entry| entry.file_name().into_string().ok().filter(|pid| is_shim(pid)));
+    found.expect("its shim")
+}
+
+#[test]
+fn a_thousand_clients_that_are_killed_leave_no_descriptor() {
+    const CLIENTS: usize = 1000;
+    let daemon = Daemon::start();
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = limit.maximum.map_or(4096, |most| most.min(4096));
+    setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), ..limit }).expect("raise the own limit");
+    let id = daemon.ok(&["run", "-d", "-i", "--name", "idle", IMAGE, "sleep", "1000"]);
+    let (pid, shim) = (daemon.pid().to_string(), shim_of(&id));
+    let open = || (descriptors(&pid).len(), descriptors(&shim).len());
+    // What is opened once and kept.
+    drop(daemon.upgrade("/containers/idle/attach?stream=1&stdin=1&stdout=1", "").expect("attach"));
+    daemon.ok(&["exec", "idle", "true"]);
+    let before = open();
+    for round in 0..2 {
+        let clients: Vec<UnixStream> = (0..CLIENTS)
+            .map(|number| {
+                let path = if number % 2 == 0 { "stream=1&stdout=1" } else { "stream=1&stdin=1&stdout=1" };
+                let path = format!("/containers/idle/attach?{path}");
+                let mut client = daemon.upgrade(&path, "").expect("attach");
+                assert!(head(&mut client).starts_with("HTTP/1.1 101"), "client {number} of round {round}");
+                client
+            })
+            .collect();
+        // Clients that people start, too.
+        let mut programs: Vec<_> = (0..5)
+            .map(|_| {
+                let mut client = daemon.client(&["attach", "--no-stdin", "idle"]);
+                client.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+                client.spawn().expect("run docker")
+            })
+            .collect();
+        wait_until("all clients to be served", || match open() {
+            (daemon, shim) if daemon >= before.0 + CLIENTS + 5 && shim >= before.1 + CLIENTS + 5 => Ok(()),
+            open => Err((before, open)),
+        });
+        for program in &mut programs {
+            program.kill().expect("kill it");
+            program.wait().expect("bury it");
+        }
+        // As the kernel does with all that a killed program has.
+        drop(clients);
+        wait_until("all of them to be let go of", || match open() {
+            (daemon, shim) if daemon <= before.0 && shim <= before.1 => Ok(()),
+            open => Err((before, open)),
+        });
+    }
+}
+
+/// Four containers whose files cannot be removed, since they lie on what never answers.
+#[test]
+fn removals_that_do_not_end_stop_no_request_and_no_other_removal() {
+    let daemon = Daemon::start();
+    let directory = |id: &str| daemon.root().join("containers").join(id);
+    let ids: Vec<String> = (0..4).map(|_| daemon.ok(&["create", IMAGE, "true"])).collect();
+    let mut script = String::new();
+    for (number, id) in ids.iter().enumerate() {
+        let (fd, dead) = (number + 5, directory(id).join("dead"));
+        std::fs::create_dir(&dead).expect("make a directory");
+        script += &format!(
+            "exec {fd}<>/dev/fuse && mount -i -t fuse -o fd={fd},rootmode=40000,user_id=0,group_id=0 none {} && ",
+            dead.display()
+        );
+    }
+    script += "echo mounted && exec sleep 1000";
+    let mut holder = daemon.in_namespaces(&["bash", "-c", &script]);
+    let mut holder = holder.stdout(std::process::Stdio::piped()).spawn().expect("mount them");
+    let mut word = [0; 8];
+    holder.stdout.as_mut().expect("its output").read_exact(&mut word).expect("they are mounted");
+    for id in &ids {
+        assert_eq!(daemon.raw("DELETE", &format!("/containers/{id}"), "").expect("an answer").status, 204);
+    }
+    let thrown = || std::fs::read_dir(daemon.root().join("trash")).expect("list").count();
+    wait_until(
+        "what can be removed to be gone",
+        || if thrown() == ids.len() { Ok(()) } else { Err(thrown()) },
+    );
+    // While they hang: every small request, and work with files of its own.
+    for path in ["/_ping", "/version", "/containers/json", "/images/json", "/info"] {
+        assert_eq!(daemon.raw("GET", path, "").expect("an answer").status, 200, "{path}");
+    }
+    assert_eq!(daemon.ok(&["run", "--rm", IMAGE, "echo", "alive"]), "alive");
+    wait_until("what was removed after them to be gone", || {
+        if thrown() == ids.len() { Ok(()) } else { Err(thrown()) }
+    });
+    holder.kill().expect("end it, and with it the file systems");
+    holder.wait().expect("bury it");
+}

@@ -148,14 +148,14 @@ impl Engine {
 
     /// Removes what was set aside, when there is time.
     fn sweep(&self, thrown: PathBuf) {
-        let (places, closing) = (Arc::clone(&self.inner.removals), self.inner.closing.clone());
+        let (removals, closing) = (self.inner.removals.clone(), self.inner.closing.clone());
         self.spawn(async move {
-            let _place = tokio::select! {
-                place = places.acquire_owned() => place,
+            let turn = tokio::select! {
+                turn = removals.turn() => turn,
                 // The next opening clears it away.
                 () = closing.cancelled() => return,
             };
-            if let Err(error) = blocking(move || remove_directory(&thrown)).await {
+            if let Err(error) = removals.run(turn, move || remove_directory(&thrown)).await {
                 tracing::warn!(error = %base::error::chain(&error), "remove what was thrown away");
             }
         });

@@ -124,7 +124,7 @@ fn bounded(attributes: BTreeMap<String, String>) -> BTreeMap<String, String> {
 
 #[cfg(test)]
 mod tests {
-    use base::ManualClock;
+    use base::clock::ManualClock;
 
     use super::*;
 

@@ -75,6 +75,11 @@ impl Inbox {
         self.changed.notify_one();
     }
 
+    /// Whether no more requests are taken.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.state.lock().closed
+    }
+
     /// As [`Inbox::close`], and drops what waits: there is no one left to take it.
     pub(crate) fn abandon(&self) {
         let mut state = self.state.lock();

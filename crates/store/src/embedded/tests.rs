@@ -17,7 +17,7 @@ use super::disk::Disk;
 use super::faulty::{Dice, DiceRandom, FaultyDisk};
 use super::log::{Limits, Log};
 use super::*;
-use crate::{EventKind, Op, Put, StoreExt, WatchMessage};
+use crate::{EventKind, Op, Put, StoreExt, WatchError, WatchMessage};
 
 /// Small, so that a few writes fill segments and make snapshots due.
 const SMALL: Limits = Limits {
@@ -484,4 +484,34 @@ fn on_a_full_disk_deletions_go_on_until_there_is_space() {
     clock.advance(Duration::from_secs(2));
     block_on(store.put("after", "1")).expect("put");
     assert_eq!(block_on(store.status()).expect("status").read_only, None);
+}
+
+#[test]
+fn a_panic_of_the_writing_thread_is_told_and_leaves_nobody_waiting() {
+    let disk = FaultyDisk::new(7);
+    Log::create(&disk, &random(7), SMALL, None).expect("create");
+    let clock = Arc::new(ManualClock::new(base::Timestamp::UNIX_EPOCH));
+    let open = |disk: &FaultyDisk| {
+        let (log, loaded) = Disk::over(Arc::new(disk.clone()), Arc::new(random(8)), SMALL).expect("open");
+        Embedded::over(log, loaded, Options::default(), clock.clone()).expect("start")
+    };
+    let store = open(&disk);
+    block_on(store.put("kept", "1")).expect("put");
+    let mut watcher = block_on(store.watch(Watch::new(KeyRange::prefix("")))).expect("watch");
+    disk.cut_after(0, Arc::new(|| panic!("a fault of the writing thread")));
+    // Those whose request it had, and those that wait behind it.
+    let keys: Vec<String> = (0..50).map(|number| format!("lost/{number}")).collect();
+    let waiting: Vec<_> = keys.iter().map(|key| store.put(key, "1")).collect();
+    let answers = block_on(futures::future::join_all(waiting));
+    assert!(answers.iter().all(|answer| matches!(answer, Err(Error::Closed))), "{answers:?}");
+    assert!(matches!(block_on(watcher.next()), Err(WatchError::Closed)));
+    // Those who come later.
+    assert!(matches!(block_on(store.put("late", "1")), Err(Error::Closed)));
+    assert!(matches!(block_on(store.watch(Watch::new(KeyRange::prefix("")))), Err(Error::Closed)));
+    assert!(block_on(store.get("kept")).expect("reads go on").is_some());
+    let told = block_on(store.status()).expect("status").read_only.expect("it cannot be written");
+    assert!(told.contains("panicked") && told.contains("restart"), "{told}");
+    drop(store);
+    let store = open(&disk.after_cut().expect("the power was cut"));
+    assert!(block_on(store.get("kept")).expect("get").is_some(), "what was acknowledged is there");
 }

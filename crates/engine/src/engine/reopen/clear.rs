@@ -25,9 +25,15 @@ impl Engine {
                 }
             };
             let engine = self.clone();
-            self.inner.tasks.spawn_blocking(move || {
+            self.spawn(async move {
                 for path in paths {
-                    if let Err(error) = remove_directory(&path) {
+                    let place = path.clone();
+                    let removals = &engine.inner.removals;
+                    let turn = tokio::select! {
+                        turn = removals.turn() => turn,
+                        () = engine.inner.closing.cancelled() => return,
+                    };
+                    if let Err(error) = removals.run(turn, move || remove_directory(&place)).await {
                         engine.trouble(Trouble::new("what was thrown away", &path, &error));
                     }
                 }
