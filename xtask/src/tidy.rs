@@ -14,6 +14,7 @@ mod dependencies;
 mod documents;
 mod files;
 mod rows;
+mod waiting;
 
 /// Runs every check over the whole workspace.
 pub(crate) fn run() -> anyhow::Result<()> {
@@ -28,6 +29,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     complaints.extend(dependencies::check(&metadata, &root)?);
     complaints.extend(files::check(&root, &tracked)?);
     complaints.extend(documents::check(&root, &tracked)?);
+    complaints.extend(waiting::check(&root, &tracked)?);
 
     for complaint in &complaints {
         eprintln!("tidy: {complaint}");
