@@ -10,6 +10,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
+use offload::in_place;
+
 use crate::allocation;
 use crate::authorisation::Coarse;
 use crate::bootstrap;
@@ -72,10 +74,14 @@ impl Server {
     /// objects that must always be there. Requests by [`Server::handle`] work from here on.
     pub async fn start(config: Config, store: Arc<dyn store::Store>) -> Result<Self, StartError> {
         let directory = &config.pki_directory;
-        let authority = Arc::new(Authority::open(directory, config.clock.clone(), config.random.clone())?);
-        let token_key = TokenKey::open(directory)?;
         let names = Names::new(&config.cluster_domain, config.service_cidr.api(), &config.extra_names);
-        let serving = Arc::new(Serving::open(directory, authority.clone(), config.clock.clone(), names)?);
+        let (authority, token_key, serving) = in_place(|| -> Result<_, StartError> {
+            let authority =
+                Arc::new(Authority::open(directory, config.clock.clone(), config.random.clone())?);
+            let token_key = TokenKey::open(directory)?;
+            let serving = Serving::open(directory, authority.clone(), config.clock.clone(), names)?;
+            Ok((authority, token_key, Arc::new(serving)))
+        })?;
         let socket = TcpListener::bind(config.address)
             .await
             .map_err(|source| StartError::Listen { address: config.address, source })?;
@@ -174,7 +180,7 @@ impl Server {
             told = wrong;
             tokio::time::sleep(UPKEEP).await;
             self.state.cache.trim();
-            let renewed = base::panics::catch(|| self.serving.renew()).unwrap_or_else(|panic| {
+            let renewed = in_place(|| base::panics::catch(|| self.serving.renew())).unwrap_or_else(|panic| {
                 tracing::error!(%panic, "looking at the certificates panicked");
                 Ok(false)
             });
@@ -234,7 +240,7 @@ fn discriminant(why: OutOfTime) -> std::mem::Discriminant<OutOfTime> {
 
 fn write_kubeconfig(path: Option<&PathBuf>, text: &str) -> Result<(), StartError> {
     let Some(path) = path else { return Ok(()) };
-    base::fs::write_atomic(path, text.as_bytes(), 0o600)
+    in_place(|| base::fs::write_atomic(path, text.as_bytes(), 0o600))
         .map_err(|source| StartError::Kubeconfig { path: path.clone(), source })
 }
 

@@ -225,7 +225,7 @@ impl Builder {
             platform: stage.image.is_none().then(|| stage.platform.clone()),
             ..NewImage::on(stage.image.clone(), stage.config.clone(), now, created_by)
         };
-        let (made, held) = self.store.image_create_step(new)?;
+        let (made, held) = offload::in_place(|| self.store.image_create_step(new))?;
         self.held.lock().push(held);
         stage.image = Some(made.id);
         Ok(())

@@ -37,7 +37,7 @@ pub(crate) async fn build(engine: Engine, request: BuildRequest, events: Events)
     };
     let store = engine.images().clone();
     let scratch = store.scratch().map_err(io_error)?;
-    let root = directory(scratch.path()).map_err(io_error)?;
+    let root = offload::in_place(|| directory(scratch.path())).map_err(io_error)?;
     let reader = SyncIoBridge::new(StreamReader::new(request.context.map_err(io::Error::other)));
     let unpacking = root.try_clone().map_err(io_error)?;
     let unpacked = tokio::task::spawn_blocking(move || image::unpack_files(reader, unpacking.as_fd()));
@@ -47,9 +47,10 @@ pub(crate) async fn build(engine: Engine, request: BuildRequest, events: Events)
         .map_err(BuildError::Context)?;
 
     let plain = Tree::new(root.try_clone().map_err(io_error)?, Ignore::default());
-    let (path, text) = read_dockerfile(&plain, &options.dockerfile)?;
-    let dockerfile = Dockerfile::parse(&text)?;
-    let ignore = read_ignore(&plain, &path)?;
+    let (dockerfile, ignore) = offload::in_place(|| -> Result<_, BuildError> {
+        let (path, text) = read_dockerfile(&plain, &options.dockerfile)?;
+        Ok((Dockerfile::parse(&text)?, read_ignore(&plain, &path)?))
+    })?;
     let args = Args::new(&options.args, &platform);
     let context = Arc::new(Tree::new(root, ignore));
     Builder::new(engine, options, events, context, args, platform, scratch).build(dockerfile).await

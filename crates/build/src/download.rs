@@ -6,6 +6,7 @@ use std::io;
 use image::registry::{Client, Config};
 use image::{Scratch, Store};
 use oci::Digest;
+use offload::in_place;
 
 /// A file that was fetched; goes away when this is dropped.
 pub(crate) struct Downloaded {
@@ -31,7 +32,7 @@ pub(crate) async fn download(store: &Store, address: &str) -> Result<Downloaded,
     let scratch = store.scratch().map_err(|error| text(&error))?;
     let client = Client::new(Config { user_agent: "gantry".to_owned(), ..Config::default() });
     let client = client.map_err(|error| text(&error))?;
-    let mut file = File::create(scratch.path().join("file")).map_err(|error| text(&error))?;
+    let mut file = in_place(|| File::create(scratch.path().join("file"))).map_err(|error| text(&error))?;
     let digest = client.fetch(address, &mut file).await.map_err(|error| text(&error))?;
     Ok(Downloaded { name: name.to_owned(), digest, scratch })
 }

@@ -24,7 +24,7 @@ use crate::threads::Removals;
 use crate::trouble::LeftOut;
 use crate::volume::Volumes;
 
-pub(crate) use crate::threads::blocking;
+pub(crate) use crate::threads::{blocking, in_place};
 
 /// How long closing waits for what is being done.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -81,14 +81,15 @@ impl Engine {
     /// or network that cannot be taken up is left alone, and told by [`Engine::troubles`].
     pub async fn open(config: Config, clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Result<Self> {
         let layout = Layout::new(&config.root, &config.run);
-        let claim = Claim::take(&config.root, &config.run)?;
         let mut troubles = Vec::new();
-        let id = engine_id(&config, random.as_ref(), &mut troubles)?;
-        layout.prepare()?;
-        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
-            .context(|| "read the boot's id".to_owned())?
-            .trim()
-            .to_owned();
+        let (claim, id, boot) = in_place(|| -> Result<_> {
+            let claim = Claim::take(&config.root, &config.run)?;
+            let id = engine_id(&config, random.as_ref(), &mut troubles)?;
+            layout.prepare()?;
+            let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
+            let boot = boot.context(|| "read the boot's id".to_owned())?.trim().to_owned();
+            Ok((claim, id, boot))
+        })?;
         let image_root = layout.images();
         let images = blocking(move || {
             image::Store::open(&image_root)
@@ -104,7 +105,7 @@ impl Engine {
             Error::new(kind, "open the network").with_source(source)
         })?;
         let started = clock.now();
-        let volumes = Volumes::open(&layout, started, &mut troubles);
+        let volumes = in_place(|| Volumes::open(&layout, started, &mut troubles));
         let engine = Self {
             inner: Arc::new(Inner {
                 events: EventBus::new(Arc::clone(&clock)),

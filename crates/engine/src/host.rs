@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::container::{Container, ContainerFilter, ContainerSize, Status};
-use crate::engine::{Engine, blocking};
+use crate::engine::{Engine, blocking, in_place};
 use crate::error::Result;
 use crate::image::{Image, ImageFilter};
 use crate::volume::list::disk_use;
@@ -96,6 +96,10 @@ pub struct DiskUsage {
 impl Engine {
     /// What the host is and can do.
     pub fn host_facts(&self) -> HostFacts {
+        in_place(|| self.look_at_host())
+    }
+
+    fn look_at_host(&self) -> HostFacts {
         let uname = rustix::system::uname();
         let text = |part: &std::ffi::CStr| part.to_string_lossy().into_owned();
         let (operating_system, os_version) = facts::distribution();

@@ -16,6 +16,8 @@ use tokio::task::JoinError;
 
 use crate::error::{Error, Result};
 
+pub(crate) use offload::in_place;
+
 /// For the engine's own files and the kernel.
 const OWN: usize = 96;
 /// For places that others chose: each, and all together.
@@ -87,17 +89,6 @@ pub async fn foreign<T: Send + 'static>(
         work()
     }))
     .await
-}
-
-/// Runs `work`, which is short and looks at files of the engine's own, here and now: what else this
-/// worker has to do is taken over by another.
-pub fn in_place<T>(work: impl FnOnce() -> T) -> T {
-    use tokio::runtime::{Handle, RuntimeFlavor};
-    match Handle::try_current().map(|handle| handle.runtime_flavor()) {
-        Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
-        // A thread of nobody's, or a runtime that has only this one.
-        _ => work(),
-    }
 }
 
 /// The right to move an archive between a thread and a client, which may be slow, or between a

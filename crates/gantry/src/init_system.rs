@@ -31,7 +31,7 @@ fn tell(state: &[NotifyState<'_>]) {
 /// A signal does not tell: systemd sends the same for both.
 pub(crate) async fn host_goes_down() -> bool {
     // As sd_booted(3) asks.
-    if !std::path::Path::new("/run/systemd/system").exists() {
+    if !tokio::fs::try_exists("/run/systemd/system").await.unwrap_or_default() {
         return false;
     }
     match tokio::time::timeout(PATIENCE, system_state()).await {

@@ -12,6 +12,7 @@ use base::{Clock, Random, SystemClock, SystemRandom};
 use client::Client;
 use engine::Engine;
 use k8s_openapi::api::core::v1::Node;
+use offload::in_place;
 use tokio::net::UnixListener;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
@@ -51,7 +52,7 @@ pub(crate) async fn serve(
         engine::Config { descriptors: Some(crate::descriptors::raise()), ..engine_config(config)? };
     let engine =
         Engine::open(engine_config, Arc::clone(&clock), Arc::clone(&random)).await.map_err(into_anyhow)?;
-    let docker_socket = bind_docker(&config.docker_socket)?;
+    let docker_socket = in_place(|| bind_docker(&config.docker_socket))?;
 
     // 2. The store, and the API over it.
     let store = open_store(config, Arc::clone(&clock)).await?;
@@ -298,7 +299,7 @@ fn docker_group() -> Option<u32> {
 
 fn authority_certificate(config: &Config) -> anyhow::Result<String> {
     let path = config.root.join("pki/ca.crt");
-    std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))
+    in_place(|| std::fs::read_to_string(&path)).with_context(|| format!("read {}", path.display()))
 }
 
 fn into_anyhow(error: engine::Error) -> anyhow::Error {

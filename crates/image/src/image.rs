@@ -13,6 +13,8 @@ use oci::{ContainerConfig, Digest, History, ImageConfig, Platform, Reference};
 
 pub(crate) use put::NewRecord;
 
+use offload::in_place;
+
 use crate::error::Kind;
 use crate::layer::Layer;
 use crate::state::ImageRecord;
@@ -175,7 +177,7 @@ impl Store {
     /// All images, newest first. Intermediate images of builds are among them: those have a child
     /// and no name. An image that cannot be read is left out, and the log says why.
     pub fn image_list(&self) -> Vec<Image> {
-        let ids: Vec<ImageId> = self.inner.tables.lock().images.keys().cloned().collect();
+        let ids: Vec<ImageId> = self.inner.tables().images.keys().cloned().collect();
         let mut images = Vec::with_capacity(ids.len());
         for id in ids {
             match self.inner.image(&id) {
@@ -193,13 +195,13 @@ impl Store {
 
     /// Finds an image by name, by name with digest, by id or by the beginning of an id.
     pub fn image_get(&self, name: &str) -> Result<Image, FindError> {
-        let id = self.inner.tables.lock().resolve(name)?;
+        let id = self.inner.tables().resolve(name)?;
         self.inner.image(&id)
     }
 
     /// The images whose parent is `id`.
     pub fn image_children(&self, id: &ImageId) -> Vec<ImageId> {
-        self.inner.tables.lock().children_of(id).cloned().collect()
+        self.inner.tables().children_of(id).cloned().collect()
     }
 
     /// The history of an image, newest step first.
@@ -207,7 +209,7 @@ impl Store {
         let image = self.image_get(name)?;
         let mut ancestors: Vec<ImageId> = Vec::new();
         let mut layers = image.layers.iter();
-        let tables = self.inner.tables.lock();
+        let tables = self.inner.tables();
         let mut next = Some(image.id.clone());
         while let Some(id) = next {
             next = tables.images.get(&id).and_then(|record| record.parent.clone());
@@ -253,7 +255,7 @@ impl Store {
     /// Gives the image `source` the name `target`, with the tag `latest` unless it has one.
     /// The name is taken from the image that had it. On disk when this returns.
     pub fn image_tag(&self, source: &str, target: &Reference) -> Result<Image, WriteError> {
-        let id = self.inner.tables.lock().resolve(source)?;
+        let id = self.inner.tables().resolve(source)?;
         self.image_keep(&id, std::slice::from_ref(target))?;
         Ok(self.inner.image(&id)?)
     }
@@ -267,7 +269,7 @@ impl Store {
 
     /// Keeps an image from being removed while what is given back is held.
     pub fn image_hold(&self, id: &ImageId) -> Result<ImageHold, FindError> {
-        let mut tables = self.inner.tables.lock();
+        let mut tables = self.inner.tables();
         if !tables.images.contains_key(id) {
             return Err(FindError::NotFound { name: id.to_string() });
         }
@@ -290,7 +292,7 @@ impl Store {
         let (config, parent, _layer) = self.configure(new)?;
         let bytes = config.to_bytes();
         let hold = {
-            let mut tables = self.inner.tables.lock();
+            let mut tables = self.inner.tables();
             let id = ImageId(self.inner.blob_write(&bytes, true)?);
             if !tables.images.contains_key(&id) {
                 let record = ImageRecord { parent, layers: config.chain_ids(), ..ImageRecord::default() };
@@ -342,7 +344,7 @@ impl ImageHold {
 
 impl Drop for ImageHold {
     fn drop(&mut self) {
-        self.inner.tables.lock().work_end(&self.id);
+        self.inner.tables().work_end(&self.id);
     }
 }
 
@@ -350,13 +352,13 @@ impl Inner {
     /// The image `id` with its configuration.
     pub(crate) fn image(&self, id: &ImageId) -> Result<Image, FindError> {
         let (record, size, names) = {
-            let tables = self.tables.lock();
+            let tables = self.tables();
             let record = tables.images.get(id).ok_or_else(|| FindError::NotFound { name: id.to_string() })?;
             let names: Vec<Reference> = tables.names_of(id).cloned().collect();
             (record.clone(), tables.image_size(record), names)
         };
         let read_error = |source| FindError::Read { id: id.0.clone(), source };
-        let bytes = std::fs::read(self.blob_path(&id.0)).map_err(read_error)?;
+        let bytes = in_place(|| std::fs::read(self.blob_path(&id.0))).map_err(read_error)?;
         let config = ImageConfig::parse(&bytes).map_err(|error| read_error(error.into()))?;
         let (tags, digests) = names.into_iter().partition(|name| name.tag().is_some());
         Ok(Image {

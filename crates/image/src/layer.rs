@@ -92,7 +92,7 @@ pub enum LayerError {
 impl Layer {
     /// Holds the layer `chain_id`, if it is there.
     pub(crate) fn hold(inner: &Arc<Inner>, chain_id: &Digest) -> Option<Layer> {
-        Self::hold_in(inner, &mut inner.tables.lock(), chain_id)
+        Self::hold_in(inner, &mut inner.tables(), chain_id)
     }
 
     /// As [`Layer::hold`], for a caller that has the tables.
@@ -164,7 +164,7 @@ impl Store {
 
 impl Drop for Layer {
     fn drop(&mut self) {
-        let mut tables = self.inner.tables.lock();
+        let mut tables = self.inner.tables();
         self.inner.layer_release(&mut tables, Some(&self.chain_id));
     }
 }

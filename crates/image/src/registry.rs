@@ -134,7 +134,7 @@ impl Client {
         while let Some(piece) = stream.next().await {
             let piece = piece.map_err(unreachable(address))?;
             hasher.update(&piece);
-            file.write_all(&piece)
+            offload::in_place(|| file.write_all(&piece))
                 .map_err(|error| PullError::Write(WriteError::io(std::path::Path::new(address))(error)))?;
         }
         Ok(hasher.finish())

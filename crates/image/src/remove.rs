@@ -110,7 +110,7 @@ impl Store {
     /// loses its names.
     pub fn image_remove(&self, name: &str, options: &RemoveOptions) -> Result<Vec<Removal>, RemoveError> {
         let conflict = |source| RemoveError::Conflict { name: name.to_owned(), source };
-        let mut tables = self.inner.tables.lock();
+        let mut tables = self.inner.tables();
         let id = tables.resolve(name)?;
         let by_name = Reference::parse(name).ok().map(|reference| reference.with_default_tag());
         let by_name = by_name.filter(|reference| tables.names.get(reference) == Some(&id));
@@ -197,7 +197,7 @@ impl Store {
             .filter(|image| wanted(image))
             .map(|image| image.id)
             .collect();
-        let mut tables = self.inner.tables.lock();
+        let mut tables = self.inner.tables();
         let before: u64 = tables.layers().map(|layer| layer.size).sum();
         let mut pruned = Pruned::default();
         let names_and_images = (tables.names.clone(), tables.images.clone());
@@ -230,7 +230,7 @@ impl Store {
 
     /// What the images take on disk.
     pub fn disk_usage(&self) -> DiskUsage {
-        let tables = self.inner.tables.lock();
+        let tables = self.inner.tables();
         let mut users: HashMap<&Digest, usize> = HashMap::new();
         for record in tables.images.values() {
             for chain_id in &record.layers {

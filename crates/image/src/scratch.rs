@@ -27,7 +27,7 @@ impl Scratch {
 impl Store {
     /// A fresh scratch directory, on the file system of the layers.
     pub fn scratch(&self) -> io::Result<Scratch> {
-        Ok(Scratch { directory: IngestDir::new(&self.inner)? })
+        Ok(Scratch { directory: offload::in_place(|| IngestDir::new(&self.inner))? })
     }
 }
 

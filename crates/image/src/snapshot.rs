@@ -99,7 +99,7 @@ impl Store {
         let chain_id = match image {
             None => None,
             Some(image) => {
-                let tables = self.inner.tables.lock();
+                let tables = self.inner.tables();
                 let record = tables.images.get(image);
                 let record = record.ok_or_else(|| FindError::NotFound { name: image.to_string() })?;
                 record.layers.last().cloned()
@@ -115,7 +115,7 @@ impl Store {
         let error = |source| SnapshotError::Io { path: directory.clone(), source };
         let record = SnapshotRecord { version: state::VERSION, chain_id: chain_id.cloned() };
         // Nobody may take the layer away while the snapshot is being made.
-        let mut tables = self.inner.tables.lock();
+        let mut tables = self.inner.tables();
         if tables.snapshots.contains_key(id) || tables.unread_snapshots.contains_key(id) {
             return Err(SnapshotError::Exists(id.to_owned()));
         }
@@ -142,7 +142,7 @@ impl Store {
     /// The snapshots whose record could not be read, and whether it is merely empty, as it is when
     /// the machine lost power soon after it was written: a snapshot is not flushed by itself.
     pub fn snapshot_list_unread(&self) -> BTreeMap<String, bool> {
-        self.inner.tables.lock().unread_snapshots.clone()
+        self.inner.tables().unread_snapshots.clone()
     }
 
     /// Takes a snapshot up again whose record could not be read, for a container that knows what it
@@ -150,7 +150,7 @@ impl Store {
     pub fn snapshot_adopt(&self, id: &str, lower: &[PathBuf]) -> Result<(), SnapshotError> {
         let directory = self.inner.snapshot_dir(id);
         let error = |source| SnapshotError::Io { path: directory.clone(), source };
-        let mut tables = self.inner.tables.lock();
+        let mut tables = self.inner.tables();
         if tables.snapshots.contains_key(id) {
             return Ok(());
         }
@@ -179,7 +179,7 @@ impl Store {
     /// Removes a snapshot whose record could not be read, once it is known that it was never finished.
     pub fn snapshot_discard(&self, id: &str) -> Result<(), SnapshotError> {
         let directory = self.inner.snapshot_dir(id);
-        let mut tables = self.inner.tables.lock();
+        let mut tables = self.inner.tables();
         if tables.unread_snapshots.remove(id).is_none() {
             return Err(SnapshotError::NotFound(id.to_owned()));
         }
@@ -193,7 +193,7 @@ impl Store {
 
     /// Finds a snapshot again, for example after a restart.
     pub fn snapshot_get(&self, id: &str) -> Result<Snapshot, SnapshotError> {
-        let tables = self.inner.tables.lock();
+        let tables = self.inner.tables();
         let record = tables.snapshots.get(id).ok_or_else(|| SnapshotError::NotFound(id.to_owned()))?;
         let lower = lower_links(&self.inner, &tables, record.chain_id.as_ref())?;
         Ok(place(&self.inner.snapshot_dir(id), lower))
@@ -201,13 +201,13 @@ impl Store {
 
     /// The ids of all snapshots, so that those whose containers are gone can be removed.
     pub fn snapshot_list(&self) -> Vec<String> {
-        self.inner.tables.lock().snapshots.keys().cloned().collect()
+        self.inner.tables().snapshots.keys().cloned().collect()
     }
 
     /// Removes a snapshot with all that the container wrote. It must not be mounted.
     pub fn snapshot_remove(&self, id: &str) -> Result<(), SnapshotError> {
         let directory = self.inner.snapshot_dir(id);
-        let mut tables = self.inner.tables.lock();
+        let mut tables = self.inner.tables();
         let record = tables.snapshots.get(id).ok_or_else(|| SnapshotError::NotFound(id.to_owned()))?.clone();
         self.inner.discard(&directory).map_err(|source| SnapshotError::Io { path: directory, source })?;
         tables.snapshots.remove(id);
@@ -274,7 +274,7 @@ impl Store {
 
     /// The layer that a snapshot lies on, held, and its upper directory.
     fn snapshot_below(&self, id: &str) -> Result<(Option<Layer>, PathBuf), LayerError> {
-        let mut tables = self.inner.tables.lock();
+        let mut tables = self.inner.tables();
         let record = tables.snapshots.get(id).cloned();
         let record = record.ok_or_else(|| LayerError::Snapshot(id.to_owned()))?;
         let parent = match &record.chain_id {

@@ -30,7 +30,7 @@ use std::sync::Arc;
 
 use base::{Clock, SystemClock, Trouble};
 use oci::Digest;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::error::Kind;
 use crate::image::FindError;
@@ -142,6 +142,11 @@ impl Store {
 }
 
 impl Inner {
+    /// What the store knows. It may be locked while it is written to disk: that holds up nobody else.
+    pub(crate) fn tables(&self) -> MutexGuard<'_, Tables> {
+        self.tables.try_lock().unwrap_or_else(|| offload::in_place(|| self.tables.lock()))
+    }
+
     pub(crate) fn blob_path(&self, digest: &Digest) -> PathBuf {
         survey::blob_path(&self.root, digest)
     }

@@ -148,7 +148,7 @@ impl Registration {
     /// The status as it is now; conditions that did not change keep their times.
     fn status(&self, old: Option<&NodeStatus>) -> NodeStatus {
         let facts = self.shared.engine.host_facts();
-        let disk = rustix::fs::statvfs(&self.shared.config.root).ok();
+        let disk = offload::in_place(|| rustix::fs::statvfs(&self.shared.config.root)).ok();
         let disk_bytes = disk.as_ref().map_or(0, |disk| disk.f_blocks * disk.f_frsize);
         let free = disk.as_ref().map_or(1.0, |disk| disk.f_bavail as f64 / disk.f_blocks.max(1) as f64);
         let capacity = BTreeMap::from([
@@ -297,5 +297,5 @@ fn seconds(at: Timestamp) -> Time {
 }
 
 fn read(path: &str) -> String {
-    std::fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default()
+    offload::in_place(|| std::fs::read_to_string(path)).map(|text| text.trim().to_owned()).unwrap_or_default()
 }

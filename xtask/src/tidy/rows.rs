@@ -8,21 +8,22 @@ use cargo_metadata::{DependencyKind, Metadata};
 const HOUSE: &[(&str, &[&str])] = &[
     // Vocabulary.
     ("base", &[]),
+    ("offload", &[]),
     ("oci", &[]),
     ("model", &[]),
     // Mechanisms.
     ("store", &[]),
-    ("image", &["oci"]),
+    ("image", &["oci", "offload"]),
     ("runtime", &[]),
-    ("net", &[]),
+    ("net", &["offload"]),
     // Engines.
-    ("engine", &["oci", "image", "runtime", "net"]),
-    ("build", &["oci", "image", "engine"]),
-    ("apiserver", &["model", "store"]),
+    ("engine", &["oci", "offload", "image", "runtime", "net"]),
+    ("build", &["oci", "offload", "image", "engine"]),
+    ("apiserver", &["model", "offload", "store"]),
     ("client", &["model"]),
     // Actors.
     ("control", &["model", "client"]),
-    ("node", &["model", "client", "engine", "net"]),
+    ("node", &["model", "offload", "client", "engine", "net"]),
     // Fronts.
     ("docker", &["engine", "build"]),
 ];

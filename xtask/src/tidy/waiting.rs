@@ -21,6 +21,8 @@ const THREADS: &[&str] = &[
     "foreign",
     "in_place",
     "block_in_place",
+    "quick",
+    "removal",
     "run",
     "spawn",
     "spawn_blocking",

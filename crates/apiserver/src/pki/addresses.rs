@@ -6,8 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 /// The host's addresses on which clients may reach it; link-local ones are left out.
 pub(super) fn host_addresses() -> BTreeSet<IpAddr> {
     // Either file may be missing where that protocol is off; then there are no such addresses.
-    let v4 = std::fs::read_to_string("/proc/net/fib_trie").unwrap_or_default();
-    let v6 = std::fs::read_to_string("/proc/net/if_inet6").unwrap_or_default();
+    let read = |path| offload::in_place(|| std::fs::read_to_string(path)).unwrap_or_default();
+    let (v4, v6) = (read("/proc/net/fib_trie"), read("/proc/net/if_inet6"));
     let mut addresses = parse_fib_trie(&v4);
     addresses.extend(parse_if_inet6(&v6));
     addresses
@@ -15,7 +15,7 @@ pub(super) fn host_addresses() -> BTreeSet<IpAddr> {
 
 /// The kernel's name of this host.
 pub(super) fn host_name() -> Option<String> {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
+    let name = offload::in_place(|| std::fs::read_to_string("/proc/sys/kernel/hostname")).ok()?;
     let name = name.trim();
     let valid = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.');
     valid.then(|| name.to_owned())

@@ -13,7 +13,7 @@ impl Builder {
         }
         let found = match self.done_here(stage, created_by) {
             Some(id) => Some(id),
-            None => self.done_elsewhere(stage, created_by)?,
+            None => offload::in_place(|| self.done_elsewhere(stage, created_by))?,
         };
         match found {
             Some(id) => {

@@ -14,7 +14,10 @@ impl Builder {
         if !self.found_done(stage, &created_by).await? {
             let path = stage.config.working_dir.clone();
             let exists = match &stage.image {
-                Some(image) => Target::new(self.store.image_mount(image)?).is_directory(Path::new(&path)),
+                Some(image) => {
+                    let root = self.store.image_mount(image)?;
+                    offload::in_place(|| Target::new(root).is_directory(Path::new(&path)))
+                }
                 None => path == "/",
             };
             let layer = match exists {

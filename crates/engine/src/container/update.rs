@@ -10,6 +10,7 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::id::ContainerId;
 use crate::spec;
+use crate::threads::foreign;
 
 /// What to change; what is `None` stays.
 #[derive(Clone, Debug, Default)]
@@ -37,7 +38,9 @@ impl Engine {
         let mut resources = record.spec.resources.clone();
         resources.overlay(update.resources);
         if resources != record.spec.resources && cell.status().is_active() {
-            let devices = devices::block_numbers(&resources)?;
+            let paths: Vec<String> = spec::throttled(&resources).map(str::to_owned).collect();
+            let limits = resources.clone();
+            let devices = foreign(paths, move || devices::block_numbers(&limits)).await?;
             let request = Request::Update {
                 container: id.to_string(),
                 resources: spec::resources_to_oci(&resources, &devices),

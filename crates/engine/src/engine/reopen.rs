@@ -14,7 +14,7 @@ use runtime::spec::Status as ShimStatus;
 
 use crate::container::Status;
 use crate::container::life::Input;
-use crate::engine::Engine;
+use crate::engine::{Engine, in_place};
 use crate::id::{ContainerId, SandboxId};
 use crate::registry::{ContainerCell, SandboxCell};
 use crate::sandbox::launch::remember;
@@ -29,10 +29,12 @@ pub(super) type Shims = BTreeMap<SandboxId, (Arc<Shim>, Option<Sandbox>)>;
 impl Engine {
     /// Finds everything again. What cannot be taken up hides nothing else, and is left alone.
     pub(super) async fn reopen(&self) {
-        self.finish_making();
-        self.empty_trash();
-        self.read_sandboxes();
-        self.read_containers();
+        in_place(|| {
+            self.finish_making();
+            self.empty_trash();
+            self.read_sandboxes();
+            self.read_containers();
+        });
         let shims = self.find_shims().await;
         self.clear_strangers(&shims).await;
         for cell in self.inner.registry.sandboxes() {
@@ -41,7 +43,7 @@ impl Engine {
                 None => self.clear_endpoints(&cell.id).await,
             }
         }
-        self.readmit_snapshots();
+        in_place(|| self.readmit_snapshots());
         let cells = futures::stream::iter(self.inner.registry.all());
         cells
             .for_each_concurrent(AT_ONCE, async |cell| {
@@ -57,12 +59,12 @@ impl Engine {
                 }
             })
             .await;
-        self.clear_run();
+        in_place(|| self.clear_run());
     }
 
     /// The shims that live, and what those hold that answer. The sockets of the others are removed.
     async fn find_shims(&self) -> Shims {
-        let found = futures::stream::iter(self.shim_sockets()).map(async |(id, path)| {
+        let found = futures::stream::iter(in_place(|| self.shim_sockets())).map(async |(id, path)| {
             let shim = match Shim::find(&path, &id).await {
                 Ok(Found::Shim(shim, state)) => (shim, Some(state)),
                 Ok(Found::Silent(shim)) => {
@@ -71,7 +73,7 @@ impl Engine {
                     (shim, None)
                 }
                 Ok(Found::Nothing) => {
-                    let _ = std::fs::remove_file(&path);
+                    let _ = in_place(|| std::fs::remove_file(&path));
                     return None;
                 }
                 // That it could not be asked says nothing about it.

@@ -9,7 +9,7 @@ use runtime::shim::protocol::ExitStatus;
 use runtime::shim::{LaunchSpec, Network};
 
 use crate::container::{NetworkMode, PublishedPort};
-use crate::engine::{Engine, blocking};
+use crate::engine::{Engine, blocking, in_place};
 use crate::error::{Context, Error, Kind, Result};
 use crate::network::{Endpoint, EndpointSpec, ports};
 use crate::registry::{ContainerCell, Live, SandboxCell};
@@ -137,7 +137,7 @@ impl Engine {
         let places = [layout.shim_state(&cell.sandbox.id).join(cell.id.as_str()), layout.container(&cell.id)];
         let started = cell.record().life.started_at;
         let written = places.iter().find_map(|place| {
-            let bytes = std::fs::read(place.join(runtime::shim::EXIT_FILE)).ok()?;
+            let bytes = in_place(|| std::fs::read(place.join(runtime::shim::EXIT_FILE))).ok()?;
             let status: ExitStatus = serde_json::from_slice(&bytes).ok()?;
             started.is_none_or(|started| status.at >= started).then_some(status)
         });

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags};
 
-use crate::engine::{Engine, blocking};
+use crate::engine::{Engine, blocking, in_place};
 use crate::error::{Context, Result};
 use crate::id::SandboxId;
 use crate::state;
@@ -33,7 +33,7 @@ impl Engine {
 
     /// Takes it away; containers that still run keep what they have. Does nothing where there is none.
     pub(crate) fn drop_shared_memory(&self, id: &SandboxId) {
-        if let Err(error) = unmount(&self.shared_memory(id)) {
+        if let Err(error) = in_place(|| unmount(&self.shared_memory(id))) {
             tracing::warn!(sandbox = %id, error = %base::error::chain(&error), "unmount a sandbox's memory");
         }
     }

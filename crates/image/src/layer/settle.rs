@@ -39,7 +39,7 @@ pub(crate) fn settle(
     };
     let lower = lower_directories(inner, parent_id.as_ref())?;
     let copied = complete(&path.join("fs"), &lower, &ingested)?;
-    let mut tables = inner.tables.lock();
+    let mut tables = inner.tables();
     if let Some(layer) = Layer::hold_in(inner, &mut tables, &chain_id) {
         return Ok(layer);
     }
@@ -88,7 +88,7 @@ fn set_aside(target: &Path) -> io::Result<()> {
 
 /// The unpacked directories of `chain_id` and what is below, topmost first.
 fn lower_directories(inner: &Inner, chain_id: Option<&Digest>) -> Result<Vec<PathBuf>, LayerError> {
-    let tables = inner.tables.lock();
+    let tables = inner.tables();
     let stack = tables.layer_stack(chain_id).map_err(LayerError::MissingParent)?;
     Ok(stack.iter().map(|record| inner.layer_dir(&record.chain_id).join("fs")).collect())
 }

@@ -69,7 +69,7 @@ struct ArchiveWriter<W: Write> {
 
 /// The images that are meant, each with the names to save it under, in the order first named.
 fn choose(inner: &Inner, names: &[String]) -> Result<Vec<(ImageId, Vec<Reference>)>, SaveError> {
-    let tables = inner.tables.lock();
+    let tables = inner.tables();
     let mut chosen: Vec<(ImageId, Vec<Reference>)> = Vec::new();
     let mut add = |id: &ImageId, name: Option<&Reference>| {
         let at = match chosen.iter().position(|(known, _)| known == id) {
@@ -135,7 +135,7 @@ impl<W: Write> ArchiveWriter<W> {
     }
 
     fn layer(&mut self, inner: &Inner, layer: &Layer, diff_id: &Digest) -> Result<u64, SaveError> {
-        let size = inner.tables.lock().layer(layer.chain_id()).map_or(0, |record| record.archive_size);
+        let size = inner.tables().layer(layer.chain_id()).map_or(0, |record| record.archive_size);
         if !self.written.insert(diff_id.clone()) {
             return Ok(size);
         }

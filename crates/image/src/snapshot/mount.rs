@@ -29,7 +29,7 @@ impl Store {
     /// An image's root file system, read-only.
     pub fn image_mount(&self, id: &ImageId) -> Result<OwnedFd, SnapshotError> {
         let mut lower = {
-            let tables = self.inner.tables.lock();
+            let tables = self.inner.tables();
             let record = tables.images.get(id).ok_or_else(|| FindError::NotFound { name: id.to_string() })?;
             lower_links(&self.inner, &tables, record.layers.last())?
         };
@@ -37,10 +37,10 @@ impl Store {
         if lower.len() > 1 {
             lower.pop();
         }
-        let mounted = match lower.as_slice() {
+        let mounted = offload::in_place(|| match lower.as_slice() {
             [one] => rustix::fs::openat(CWD, one, DIRECTORY, Mode::empty()).map_err(io::Error::from),
             _ => overlay(&lower, None),
-        };
+        });
         mounted.map_err(|source| SnapshotError::Io { path: self.inner.root.join("layers"), source })
     }
 }

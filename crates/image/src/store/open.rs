@@ -67,7 +67,7 @@ pub(super) fn open(root: &Path, clock: Box<dyn Clock>) -> Result<Arc<Inner>, Ope
         // From now on a store without it has lost it. A full disk is no reason not to start.
         tell(&mut troubles, "the list of images", root, inner.persist(&filled).map_err(io::Error::other));
     }
-    *inner.tables.lock() = filled;
+    *inner.tables() = filled;
     for trouble in &troubles {
         tracing::error!(path = %trouble.path.display(), problem = trouble.problem, "{} is left alone", trouble.subject);
     }

@@ -115,7 +115,7 @@ pub(super) async fn pull(
     }
     let id = ImageId(resolved.manifest.config.digest.clone());
     let changed = {
-        let tables = inner.tables.lock();
+        let tables = inner.tables();
         names.iter().any(|name| tables.names.get(name) != Some(&id))
     };
     let store = inner.clone();

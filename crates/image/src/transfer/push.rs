@@ -38,7 +38,7 @@ pub(super) async fn push(
     let repository = Repository::new(client, reference, credentials, Access::Push);
     let mut last = None;
     for name in names(inner, reference)? {
-        let id = inner.tables.lock().resolve(&name.to_string())?;
+        let id = inner.tables().resolve(&name.to_string())?;
         let image = inner.image(&id)?;
         last = Some(push_image(inner, &repository, &name, &image, progress).await?);
     }
@@ -50,7 +50,7 @@ fn names(inner: &Inner, reference: &Reference) -> Result<Vec<Reference>, PushErr
     if reference.tag().is_some() {
         return Ok(vec![reference.clone()]);
     }
-    let tables = inner.tables.lock();
+    let tables = inner.tables();
     let same = |name: &&Reference| {
         name.tag().is_some() && name.domain() == reference.domain() && name.path() == reference.path()
     };
@@ -81,7 +81,7 @@ async fn push_image(
             some.iter().map(|layer| push_layer(inner, repository, layer, progress)).collect();
         sent.extend(try_join_all(pushes).await?);
     }
-    let config = std::fs::read(inner.blob_path(&image.id.0))
+    let config = offload::in_place(|| std::fs::read(inner.blob_path(&image.id.0)))
         .map_err(|source| FindError::Read { id: image.id.0.clone(), source })?;
     let config_size = config.len() as u64;
     if config_known.is_none()
@@ -115,7 +115,7 @@ async fn push_layer(
 ) -> Result<Descriptor, PushError> {
     let subject = layer.chain_id().short();
     let (origins, archive_size) = {
-        let tables = inner.tables.lock();
+        let tables = inner.tables();
         let record = tables.layer(layer.chain_id());
         record.map(|record| (record.origins.clone(), record.archive_size)).unwrap_or_default()
     };
@@ -220,24 +220,25 @@ async fn upload(
 
 /// Remembers the digest by which the registry knows an image.
 fn remember_name(inner: &Inner, image: &Image, name: &Reference) -> Result<(), PushError> {
-    let mut tables = inner.tables.lock();
+    let mut tables = inner.tables();
     if tables.images.contains_key(&image.id) && tables.names.get(name) != Some(&image.id) {
         tables.name_put(name, &image.id);
-        inner.persist(&tables).map_err(|error| PushError::Registry(error.into()))?;
+        offload::in_place(|| inner.persist(&tables)).map_err(|error| PushError::Registry(error.into()))?;
     }
     Ok(())
 }
 
 /// Remembers a layer's form in a registry. Losing this costs an upload, so failure is no error.
 fn remember_origin(inner: &Inner, layer: &Layer, origin: Origin) {
-    let mut tables = inner.tables.lock();
+    let mut tables = inner.tables();
     let Some(record) = tables.layer_mut(layer.chain_id()) else { return };
     record.origins.retain(|known| known.repository != origin.repository);
     record.origins.push(origin);
     if record.origins.len() > ORIGINS_MAX {
         record.origins.remove(0);
     }
-    if let Err(error) = record_rewrite(&inner.layer_dir(layer.chain_id()), record) {
+    let directory = inner.layer_dir(layer.chain_id());
+    if let Err(error) = offload::in_place(|| record_rewrite(&directory, record)) {
         tracing::debug!(%error, "a layer's place in a registry could not be remembered");
     }
 }

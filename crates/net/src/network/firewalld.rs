@@ -119,7 +119,7 @@ async fn follow(inner: &Inner) -> zbus::Result<()> {
 }
 
 async fn connect() -> zbus::Result<Option<Connection>> {
-    if !std::path::Path::new(BUS).exists() {
+    if !tokio::fs::try_exists(BUS).await? {
         return Ok(None);
     }
     let connection = zbus::connection::Builder::address(format!("unix:path={BUS}").as_str())

@@ -74,5 +74,6 @@ pub(crate) fn upstream(config: &Config) -> ResolvConf {
 
 fn read(path: &Path) -> ResolvConf {
     // Without the file there is nobody to ask, which is what an empty configuration says.
-    std::fs::read_to_string(path).map_or_else(|_| ResolvConf::default(), |text| ResolvConf::parse(&text))
+    offload::in_place(|| std::fs::read_to_string(path))
+        .map_or_else(|_| ResolvConf::default(), |text| ResolvConf::parse(&text))
 }

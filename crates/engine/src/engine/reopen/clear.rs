@@ -9,7 +9,7 @@ use futures::StreamExt;
 
 use super::{AT_ONCE, Shims};
 use crate::container::remove_directory;
-use crate::engine::Engine;
+use crate::engine::{Engine, in_place};
 use crate::id::{ContainerId, SandboxId};
 use crate::shim::Shim;
 
@@ -94,7 +94,7 @@ impl Engine {
     /// Whether an engine of this root started the shim of `id`.
     fn owns(&self, id: &SandboxId) -> bool {
         let owner = self.inner.layout.owner(id);
-        base::record::read_plain(&owner).is_ok_and(|owner| owner == self.inner.id.as_bytes())
+        in_place(|| base::record::read_plain(&owner)).is_ok_and(|owner| owner == self.inner.id.as_bytes())
     }
 
     /// Removes what is below the run directory of containers and sandboxes that are gone.

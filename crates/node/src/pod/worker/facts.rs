@@ -175,8 +175,12 @@ fn reason(code: i32, oom_killed: bool) -> &'static str {
     }
 }
 
-/// The last `limit` bytes of a file as text; nothing where there is none.
+/// The last `limit` bytes of a file of ours as text; nothing where there is none.
 fn read_end(path: &Path, limit: usize) -> String {
+    offload::in_place(|| read_end_now(path, limit))
+}
+
+fn read_end_now(path: &Path, limit: usize) -> String {
     use std::io::{Read as _, Seek as _, SeekFrom};
     let Ok(mut file) = std::fs::File::open(path) else { return String::new() };
     let length = file.metadata().map_or(0, |metadata| metadata.len());
