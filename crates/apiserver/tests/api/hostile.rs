@@ -260,3 +260,34 @@ async fn a_hundred_thousand_complaints_fit_into_an_answer() {
     let (code, answer) = cluster.send("POST", &format!("{MAPS}?fieldValidation=Strict"), &map).await;
     assert_eq!(code, 400, "{}", answer["message"].as_str().map_or(0, str::len));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fault_of_the_server_ends_the_one_request_that_met_it() {
+    let cluster = Cluster::start().await;
+    for name in ["panics", "breaks", "good"] {
+        let mut pod = pod(name);
+        pod["spec"]["nodeName"] = json!("n");
+        cluster.ok("POST", "/api/v1/namespaces/default/pods", &pod).await;
+    }
+    let administrator = Identity::administrator();
+    for _ in 0..3 {
+        let path = |name: &str| format!("/api/v1/namespaces/default/pods/{name}/log");
+        let (code, body) = ask(&cluster, Some(&administrator), None, &path("panics")).await;
+        assert_eq!(code, 500);
+        let status: Value = serde_json::from_str(&body).expect("a status");
+        assert_eq!((&status["kind"], &status["reason"]), (&json!("Status"), &json!("InternalError")));
+        assert!(
+            status["message"].as_str().is_some_and(|why| why.contains("a fault of the server")),
+            "{body}"
+        );
+        // What was sent already cannot be taken back, but it does not look whole: its last chunk is missing.
+        let (code, body) = ask(&cluster, Some(&administrator), None, &path("breaks")).await;
+        assert_eq!(
+            (code, body.contains("default/breaks"), body.ends_with("0\r\n\r\n")),
+            (200, true, false),
+            "{body}"
+        );
+        let (code, body) = ask(&cluster, Some(&administrator), None, &path("good")).await;
+        assert_eq!((code, body.ends_with("0\r\n\r\n")), (200, true), "{body}");
+    }
+}

@@ -8,7 +8,8 @@ use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-/// Tells the log options as a log; runs `cat`, `fail CODE` and `size`; echoes what is sent to a port.
+/// Tells the log options as a log, but of a pod named `panics` it panics, and of one named `breaks` in
+/// the middle of it; runs `cat`, `fail CODE` and `size`; echoes what is sent to a port.
 pub struct Echo;
 
 impl NodeTransport for Echo {
@@ -17,8 +18,16 @@ impl NodeTransport for Echo {
         pod: PodTarget,
         options: LogOptions,
     ) -> BoxFuture<'static, Result<BoxStream<'static, Bytes>, Error>> {
+        assert!(pod.name != "panics", "a fault of the node");
         let line =
             format!("{}/{} {} follow={}\n", pod.namespace, pod.name, options.container, options.follow);
+        if pod.name == "breaks" {
+            let pieces = futures::stream::iter([true, false]).map(move |good| {
+                assert!(good, "a fault in the middle");
+                Bytes::from(line.clone())
+            });
+            return async move { Ok(pieces.boxed()) }.boxed();
+        }
         async move { Ok(futures::stream::iter([Bytes::from(line)]).boxed()) }.boxed()
     }
 
