@@ -12,11 +12,11 @@ fn a_damaged_store_is_refused_told_and_replaced_by_its_backup() {
     let backup = cluster.daemon.scratch("store").join("backup");
     let backup = backup.to_str().expect("a path that is text");
     said(&store(&cluster, &["backup", backup]), 0, "good");
-    said(&store(&cluster, &["backup", backup]), 1, "exists");
+    said(&store(&cluster, &["backup", backup]), 1, "is there already");
     let running = said(&store(&cluster, &["check", "-o", "json"]), 0, "");
     let row: serde_json::Value = serde_json::from_str(&running).expect("JSON");
     assert_eq!((&row[0]["state"], &row[0]["running"]), (&"good".into(), &true.into()), "{row}");
-    said(&store(&cluster, &["restore", backup]), 1, "run");
+    said(&store(&cluster, &["restore", backup]), 1, "in use");
     assert_eq!(store(&cluster, &["restore"]).code, 2, "used wrongly");
     // What came after the backup, so that damage has something to take away.
     for number in 0..50 {

@@ -22,9 +22,14 @@ impl NodeTransport for Echo {
         let line =
             format!("{}/{} {} follow={}\n", pod.namespace, pod.name, options.container, options.follow);
         if pod.name == "breaks" {
-            let pieces = futures::stream::iter([true, false]).map(move |good| {
-                assert!(good, "a fault in the middle");
-                Bytes::from(line.clone())
+            let pieces = futures::stream::iter([true, false]).then(move |good| {
+                let line = line.clone();
+                async move {
+                    // What is there already is sent while this waits.
+                    tokio::task::yield_now().await;
+                    assert!(good, "a fault in the middle");
+                    Bytes::from(line)
+                }
             });
             return async move { Ok(pieces.boxed()) }.boxed();
         }

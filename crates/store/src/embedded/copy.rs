@@ -73,6 +73,9 @@ pub enum CopyError {
     /// It cannot be read.
     #[error("the store is not copied")]
     Log(#[from] LogError),
+    /// It is damaged, and a copy of less than all was not asked for.
+    #[error("the store is not copied: a copy with `--salvage` has what can be read of it")]
+    Damaged(#[source] LogError),
     /// The file is no backup that can be used.
     #[error("`{}` is not restored", file.display())]
     Backup {
@@ -116,7 +119,7 @@ pub fn backup(path: &Path, file: &Path, salvage: bool) -> Result<Report, CopyErr
     let (recovery, error, running) = read(path, salvage)?;
     let damage = damage(error)?;
     if let Some(damage) = damage.clone().filter(|_| !salvage) {
-        return Err(LogError::Damaged(damage).into());
+        return Err(CopyError::Damaged(LogError::Damaged(damage)));
     }
     let store = recovery.store;
     let (mut report, contents) = report(recovery, running, damage);
