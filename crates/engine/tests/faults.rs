@@ -128,7 +128,7 @@ fn a_user_database_without_an_end_does_not_keep_processes_from_joining() {
         let id = start(&engine, shell("sleep 1000")).await;
         for place in ["/dev/zero", "/tmp/pipe"] {
             let line = format!("mkfifo /tmp/pipe; ln -sf {place} /etc/passwd; ln -sf {place} /etc/group");
-            assert_eq!(run(&engine, &id, &line).await.0.is_some(), true);
+            assert!(run(&engine, &id, &line).await.0.is_some());
             assert_eq!(run(&engine, &id, "echo on").await, (Some(0), "on".to_owned()), "{place}");
         }
         remove_all(&engine).await;

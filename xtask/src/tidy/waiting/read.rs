@@ -230,7 +230,7 @@ impl<'a> Visit<'a> for Reader<'_> {
             syn::Type::Path(path) => path.path.segments.last().map(|part| part.ident.to_string()),
             _ => None,
         };
-        let outer = std::mem::replace(&mut self.owner, Some(name.unwrap_or_default()));
+        let outer = self.owner.replace(name.unwrap_or_default());
         visit::visit_item_impl(self, item);
         self.owner = outer;
     }
