@@ -41,7 +41,7 @@ impl Host {
     /// Looks at this host.
     pub(crate) fn get() -> &'static Self {
         static HOST: OnceLock<Host> = OnceLock::new();
-        HOST.get_or_init(|| Self::at(Path::new("/")))
+        HOST.get_or_init(|| offload::in_place(|| Self::at(Path::new("/"))))
     }
 
     /// Looks at the host whose root is `root`.

@@ -35,9 +35,9 @@ const ELSEWHERE: &[&str] = &["runtime", "testkit"];
 /// Names of methods that types of many kinds have.
 const COMMON: &[&str] = &[
     "acquire", "append", "apply", "clear", "close", "contains", "drain", "entry", "events", "extend", "fill",
-    "find", "flush", "get", "insert", "iter", "kill", "len", "list", "lock", "map", "new", "next", "open",
-    "parent", "pop", "push", "read", "remove", "replace", "retain", "run", "send", "start", "stop", "take",
-    "wait", "write",
+    "find", "flush", "get", "insert", "iter", "kill", "len", "list", "load", "lock", "map", "new", "next",
+    "open", "parent", "pop", "push", "read", "remove", "replace", "retain", "run", "send", "start", "stop",
+    "take", "wait", "write",
 ];
 
 /// Complains about asynchronous code that blocks.
