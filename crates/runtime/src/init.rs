@@ -22,12 +22,14 @@ use rustix::mount::{
     fsconfig_create, fsconfig_set_flag, fsmount, fsopen, mount_change, move_mount, unmount,
 };
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Gid, Signal, Uid, WaitOptions, wait};
+use rustix::process::{
+    Gid, Pid, PidfdFlags, Signal, Uid, WaitId, WaitIdOptions, WaitOptions, pidfd_open, wait, waitid,
+};
 use rustix::thread::CapabilitySet;
 
 use crate::seccomp::{self, Filter};
 use crate::spec::{NamespaceKind, Seccomp, SeccompAction, SeccompRule};
-use crate::sys::clone::{Cloned, clone3, exit_now};
+use crate::sys::clone::{Cloned, clone_sibling, clone3, exit_now, setns};
 use crate::sys::exec::close_all_but;
 use crate::sys::{process, signal};
 
@@ -64,36 +66,25 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     serve()
 }
 
-/// Starts process 1 of a new process namespace, called `title`; returns when it is enclosed.
+/// Starts process 1 of a new process namespace, called `title`, in the user namespace `users` where the
+/// sandbox has one; returns when it is enclosed.
 ///
 /// The caller has one thread.
-pub(crate) fn start(title: &str) -> Result<(u32, OwnedFd), Failed> {
+pub(crate) fn start(title: &str, users: Option<&OwnedFd>) -> Result<(u32, OwnedFd), Failed> {
     let filter = filter().map_err(|error| ("compile the filter of process 1", io::Error::other(error)))?;
     let (heard, told) = pipe_with(PipeFlags::CLOEXEC).map_err(|error| ("make a pipe", error.into()))?;
     let flags = NamespaceKind::Pid.flag() | NamespaceKind::Mount.flag();
-    // SAFETY: this program has one thread; the child never returns from this arm.
-    let (pid, pidfd) =
-        match unsafe { clone3(flags, None) }.map_err(|error| ("make a process namespace", error))? {
-            Cloned::Child => {
-                drop(heard);
-                let mut told = std::fs::File::from(told);
-                match enclose(title, &filter, &told) {
-                    Ok(()) => {
-                        // A shim that has gone meanwhile leaves nobody to reap for.
-                        if told.write_all(b"1").is_err() {
-                            exit_now(1);
-                        }
-                        drop(told);
-                        serve()
-                    }
-                    Err((what, error)) => {
-                        let _ = write!(told, "{what}: {error}");
-                        exit_now(1)
-                    }
-                }
-            }
+    let failed = |error| ("make a process namespace", error);
+    let (pid, pidfd) = match users {
+        // SAFETY: this program has one thread; the child never returns from this arm.
+        None => match unsafe { clone3(flags, None) }.map_err(failed)? {
+            Cloned::Child => become_first(title, &filter, told.try_clone()),
             Cloned::Parent { pid, pidfd } => (pid, pidfd.expect("asked for a pidfd")),
-        };
+        },
+        Some(users) => {
+            clone_in(users, flags, || become_first(title, &filter, told.try_clone())).map_err(failed)?
+        }
+    };
     drop(told);
     let mut text = String::new();
     let read = std::fs::File::from(heard).read_to_string(&mut text);
@@ -102,6 +93,67 @@ pub(crate) fn start(title: &str) -> Result<(u32, OwnedFd), Failed> {
         (Ok(_), "") => Err(("enclose process 1", io::ErrorKind::UnexpectedEof.into())),
         (Ok(_), _) => Err(("enclose process 1", io::Error::other(text))),
         (Err(error), _) => Err(("hear process 1", error)),
+    }
+}
+
+/// Clones a sibling of a process that is in the user namespace `users`: a child of this one, with new
+/// namespaces of the kinds in `flags` that `users` owns. It does `run`.
+fn clone_in(users: &OwnedFd, flags: u64, run: impl FnOnce()) -> io::Result<(u32, OwnedFd)> {
+    let (heard, told) = pipe_with(PipeFlags::CLOEXEC)?;
+    // SAFETY: this program has one thread; the child never returns from this arm.
+    match unsafe { clone3(0, None) }? {
+        Cloned::Child => {
+            let entered =
+                setns(users.as_fd(), NamespaceKind::User.flag()).and_then(|()| process::forbid_tracing());
+            // SAFETY: this process was forked from one with one thread; the sibling never returns from
+            // its arm.
+            match entered.and_then(|()| unsafe { clone_sibling(flags) }) {
+                Ok(None) => {
+                    run();
+                    exit_now(1)
+                }
+                Ok(Some(pid)) => {
+                    let written = std::fs::File::from(told).write_all(&pid.to_ne_bytes());
+                    exit_now(i32::from(written.is_err()))
+                }
+                Err(error) => exit_now(error.raw_os_error().unwrap_or(libc::EIO)),
+            }
+        }
+        Cloned::Parent { pidfd, .. } => {
+            drop(told);
+            let mut pid = [0; 4];
+            let read = std::fs::File::from(heard).read_exact(&mut pid);
+            let pidfd = pidfd.expect("asked for a pidfd");
+            let status = waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED)?;
+            if read.is_err() {
+                let error = status.and_then(|status| status.exit_status()).filter(|&error| error > 0);
+                return Err(io::Error::from_raw_os_error(error.unwrap_or(libc::EIO)));
+            }
+            let pid = u32::from_ne_bytes(pid);
+            // Our child, and not yet waited for: its number cannot belong to another.
+            let number = Pid::from_raw(pid as i32).ok_or(io::ErrorKind::InvalidData)?;
+            Ok((pid, pidfd_open(number, PidfdFlags::empty())?))
+        }
+    }
+}
+
+/// Becomes process 1, after telling whether that worked.
+fn become_first(title: &str, filter: &Filter, told: io::Result<OwnedFd>) -> ! {
+    let Ok(told) = told else { exit_now(1) };
+    let mut told = std::fs::File::from(told);
+    match enclose(title, filter, &told) {
+        Ok(()) => {
+            // A shim that has gone meanwhile leaves nobody to reap for.
+            if told.write_all(b"1").is_err() {
+                exit_now(1);
+            }
+            drop(told);
+            serve()
+        }
+        Err((what, error)) => {
+            let _ = write!(told, "{what}: {error}");
+            exit_now(1)
+        }
     }
 }
 

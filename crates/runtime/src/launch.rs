@@ -45,6 +45,7 @@ use crate::shim::descriptors::Descriptors;
 use crate::spec::{Process, Spec};
 
 pub(crate) use hooks::{HookRun, run_all as run_hooks};
+pub(crate) use idmap::Holder;
 pub(crate) use making::{Making, Progress};
 pub(crate) use parent::{begin_create, begin_join, create, join};
 pub(crate) use prepare::is_bind;

@@ -26,5 +26,10 @@ pub enum Rootfs {
         /// Whether changes need not survive a crash of the machine (faster removal and sync).
         #[serde(skip_serializing_if = "std::ops::Not::not", default)]
         volatile: bool,
+        /// Whether files belong to whom they say inside of the container's user namespace, so that
+        /// what is on disk is the same for every container (idmapped mounts, Linux 5.19). Else to
+        /// whom they say on the host.
+        #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+        mapped: bool,
     },
 }

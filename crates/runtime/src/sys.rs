@@ -11,3 +11,5 @@ pub(crate) mod quota;
 pub(crate) mod schedule;
 pub(crate) mod seccomp;
 pub(crate) mod signal;
+pub(crate) mod thread;
+pub(crate) mod userns;

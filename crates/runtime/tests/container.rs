@@ -159,6 +159,7 @@ fn an_overlay_keeps_changes_in_its_upper_directory_and_shows_nothing_on_the_host
         upper: Some(upper.clone()),
         work: Some(work),
         volatile: false,
+        mapped: false,
     };
     let request = create_request("c1", bundle, rootfs, Stdio::default(), &Descriptors::default());
     assert!(matches!(sandbox.ask(&request), Response::Pid(_)));
@@ -190,7 +191,7 @@ fn an_overlay_has_as_many_layers_as_an_image_may_have() {
         })
         .collect();
     lower.push(base);
-    let rootfs = Rootfs::Overlay { lower, upper: None, work: None, volatile: false };
+    let rootfs = Rootfs::Overlay { lower, upper: None, work: None, volatile: false, mapped: false };
     let request = create_request("c1", bundle, rootfs, Stdio::default(), &Descriptors::default());
     sandbox.ask(&request);
     let connection = sandbox.attach("c1");

@@ -2,11 +2,14 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
+use rustix::fs::FileType;
+use rustix::process::{Gid, Uid};
+
 use super::channel::Channel;
 use super::making::{self, Making, Outset, Progress};
 use super::plan::{ContainerPlan, JoinPlan, StdioPlan};
 use super::stage::{Stage, StagePlan};
-use super::{Container, Joining, ProcessError, Started, Stdio, child, hooks, prepare};
+use super::{Container, Joining, ProcessError, Started, Stdio, child, hooks, idmap, prepare};
 use crate::cgroup::Cgroup;
 use crate::spec::{Linux, NamespaceKind, Process, State, Status, VERSION};
 use crate::sys::clone::{Cloned, clone3};
@@ -56,6 +59,11 @@ pub(crate) fn begin_create(mut container: Container<'_>) -> Result<Making, Proce
     let mut warnings = Vec::new();
     let userns = linux.namespace(NamespaceKind::User).is_some();
     let stdio = stdio_plan(std::mem::replace(&mut container.stdio, Stdio::Inherit), process);
+    // Whoever joins a namespace need not say what its maps are; the kernel checks then.
+    if userns && !linux.uid_mappings.is_empty() {
+        let maps = idmap::Maps { users: linux.uid_mappings.clone(), groups: linux.gid_mappings.clone() };
+        prepare_users(&maps, process, &stdio)?;
+    }
     let mut plan = prepare::process(process, linux, container.filter, userns, stdio, &mut warnings)?;
     plan.die_with_parent = container.die_with_parent;
     plan.preserve_fds = container.preserve_fds;
@@ -100,6 +108,9 @@ pub(crate) fn begin_join(joining: Joining<'_>) -> Result<Making, ProcessError> {
         .map_err(|error| ProcessError::host("find the container's first process", error))?;
     let user = flags & NamespaceKind::User.flag() != 0;
     let stdio = stdio_plan(joining.stdio, joining.process);
+    if user {
+        prepare_users(&idmap::Maps::of_process(joining.target_pid)?, joining.process, &stdio)?;
+    }
     let linux = Linux::default();
     let mut process = prepare::process(joining.process, &linux, joining.filter, user, stdio, &mut warnings)?;
     process.die_with_parent = joining.die_with_parent;
@@ -174,6 +185,22 @@ fn stdio_plan(stdio: Stdio, process: &Process) -> StdioPlan {
         Stdio::Fds(fds) => StdioPlan::Fds(fds),
         Stdio::Terminal => StdioPlan::Terminal(process.console_size),
     }
+}
+
+/// Sees to it that whoever a process in a user namespace runs as is somebody, and may open its
+/// streams again by name: inside nobody can give away what belongs to the host's root.
+fn prepare_users(maps: &idmap::Maps, process: &Process, stdio: &StdioPlan) -> Result<(), ProcessError> {
+    maps.check(process)?;
+    let StdioPlan::Fds(fds) = stdio else { return Ok(()) };
+    let Some((user, group)) = maps.outside(process.user.uid, process.user.gid) else { return Ok(()) };
+    for fd in fds {
+        let kind = rustix::fs::fstat(fd).map(|stat| FileType::from_raw_mode(stat.st_mode));
+        if matches!(kind, Ok(FileType::Fifo | FileType::Socket)) {
+            rustix::fs::fchown(fd, Some(Uid::from_raw(user)), Some(Gid::from_raw(group)))
+                .map_err(|error| ProcessError::host("give a stream to the container's user", error))?;
+        }
+    }
+    Ok(())
 }
 
 /// A container's first process, or the one that will clone it.

@@ -2,6 +2,7 @@
 
 mod cgroup_mounts;
 mod devices;
+mod mapped_overlay;
 mod mounts;
 mod namespaces;
 mod options;
@@ -11,12 +12,14 @@ mod root;
 
 use std::ffi::CString;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use rustix::fs::FileType;
 
-use super::plan::{ContainerPlan, HookPlan, ProcessPlan, StdioPlan};
-use super::{Container, ProcessError};
+use super::plan::{ContainerPlan, HookPlan, NamespacePlan, ProcessPlan, StdioPlan};
+use super::{Container, ProcessError, idmap};
+use crate::Rootfs;
 use crate::spec::{Hook, Linux, NamespaceKind};
 use crate::sys::exec::StringVector;
 
@@ -35,8 +38,9 @@ pub(super) fn container(
     refuse_unknown(linux)?;
     let namespaces = namespaces::prepare(spec, linux, container.inherited, container.given.as_mut())?;
     let userns = linux.namespace(NamespaceKind::User).is_some();
-    let root = root::prepare(container, linux)?;
-    let mounts = mounts::prepare(container, linux)?;
+    let mapped = mapped_namespace(container, linux, &namespaces)?;
+    let root = root::prepare(container, linux, mapped.as_ref())?;
+    let mounts = mounts::prepare(container, linux, mapped.as_ref())?;
     let device_plans = if devices::are_wanted(&spec.mounts) {
         devices::prepare(linux, userns)?
     } else {
@@ -59,6 +63,27 @@ pub(super) fn container(
         start_container: inner_hooks(&hooks.start_container)?,
         process,
     })
+}
+
+/// The user namespace whose maps the container's idmapped mounts have, if it has such mounts.
+fn mapped_namespace(
+    container: &Container<'_>,
+    linux: &Linux,
+    namespaces: &NamespacePlan,
+) -> Result<Option<OwnedFd>, ProcessError> {
+    let root = matches!(container.rootfs, Rootfs::Overlay { mapped: true, .. });
+    if !root && !container.spec.mounts.iter().any(mounts::takes_maps_of_container) {
+        return Ok(None);
+    }
+    let joined = namespaces.joins.iter().find(|(_, flag)| *flag == NamespaceKind::User.flag());
+    if let Some((joined, _)) = joined {
+        let clone = joined.try_clone();
+        return clone.map(Some).map_err(|error| ProcessError::host("share the user namespace", error));
+    }
+    if linux.uid_mappings.is_empty() || linux.gid_mappings.is_empty() {
+        return Err(ProcessError::invalid("an idmapped mount needs mappings of users and groups"));
+    }
+    idmap::namespace(&linux.uid_mappings, &linux.gid_mappings).map(Some)
 }
 
 /// What this runtime does not do is refused, never left out in silence.

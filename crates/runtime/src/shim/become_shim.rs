@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::ExitCode;
 
@@ -11,8 +11,8 @@ use super::address::Address;
 use super::launch::{NetworkOrder, Orders, Report};
 use super::server::{Identity, Server};
 use crate::cgroup::{Cgroup, CgroupError};
-use crate::launch::Inherited;
-use crate::spec::NamespaceKind;
+use crate::launch::{Holder, Inherited, ProcessError};
+use crate::spec::{IdMapping, NamespaceKind};
 use crate::sys::clone::{Cloned, clone3, setns, unshare};
 use crate::sys::exec::close_from;
 use crate::sys::{network, process, signal};
@@ -32,6 +32,10 @@ enum BecomeError {
     System { what: &'static str, source: io::Error },
     #[error("enter the shim's cgroup")]
     Cgroup(#[source] CgroupError),
+    #[error("a sandbox with users of its own needs a new network")]
+    Network,
+    #[error("make the sandbox's user namespace")]
+    Users(#[source] ProcessError),
     #[error("another shim already listens at `{0}`")]
     Taken(String),
     #[error("listen at `{path}`")]
@@ -72,7 +76,7 @@ fn prepare(args: impl IntoIterator<Item = OsString>) -> Result<Option<Server>, B
         let cgroup = Cgroup::at(path).map_err(BecomeError::Cgroup)?;
         cgroup.create().and_then(|()| cgroup.add(std::process::id())).map_err(BecomeError::Cgroup)?;
     }
-    let inherited = enter_namespaces(&orders)?;
+    let (inherited, users) = enter_namespaces(&orders)?;
     let path = orders.socket.display().to_string();
     let address =
         Address::of(&orders.socket).map_err(|source| BecomeError::Listen { path: path.clone(), source })?;
@@ -101,7 +105,10 @@ fn prepare(args: impl IntoIterator<Item = OsString>) -> Result<Option<Server>, B
         .map_err(|error| BecomeError::System { what: "listen", source: error.into() })?;
     let init = if orders.pid {
         let title = super::title(&orders.id).replace("shim", "init");
-        Some(crate::init::start(&title).map_err(|(what, source)| BecomeError::System { what, source })?)
+        Some(
+            crate::init::start(&title, users.as_ref())
+                .map_err(|(what, source)| BecomeError::System { what, source })?,
+        )
     } else {
         None
     };
@@ -123,9 +130,19 @@ fn prepare(args: impl IntoIterator<Item = OsString>) -> Result<Option<Server>, B
     Ok(Some(server))
 }
 
-/// Enters or makes the sandbox's shared namespaces.
-fn enter_namespaces(orders: &Orders) -> Result<Inherited, BecomeError> {
+/// Enters or makes the sandbox's shared namespaces. The user namespace is not entered, but given: the
+/// shim is the host's.
+fn enter_namespaces(orders: &Orders) -> Result<(Inherited, Option<OwnedFd>), BecomeError> {
     let system = |what| move |source: io::Error| BecomeError::System { what, source };
+    let inherited = Inherited {
+        network: !matches!(orders.network, NetworkOrder::Host),
+        ipc: orders.ipc,
+        uts: orders.hostname.is_some(),
+    };
+    if let Some(users) = &orders.users {
+        let namespace = enter_owned(orders, users)?;
+        return Ok((inherited, Some(namespace)));
+    }
     match orders.network {
         NetworkOrder::Host => {}
         NetworkOrder::Stdin => {
@@ -147,17 +164,36 @@ fn enter_namespaces(orders: &Orders) -> Result<Inherited, BecomeError> {
     if flags != 0 {
         unshare(flags).map_err(system("make the sandbox's namespaces"))?;
     }
-    if let Some(name) = &orders.hostname {
-        rustix::system::sethostname(name.as_bytes()).map_err(|error| BecomeError::System {
-            what: "set the sandbox's host name",
-            source: error.into(),
-        })?;
+    set_hostname(orders)?;
+    Ok((inherited, None))
+}
+
+/// Makes a user namespace, and enters those that it owns.
+fn enter_owned(orders: &Orders, users: &IdMapping) -> Result<OwnedFd, BecomeError> {
+    if !matches!(orders.network, NetworkOrder::New) {
+        return Err(BecomeError::Network);
     }
-    Ok(Inherited {
-        network: !matches!(orders.network, NetworkOrder::Host),
-        ipc: orders.ipc,
-        uts: orders.hostname.is_some(),
-    })
+    let mut kinds = vec![NamespaceKind::Network];
+    kinds.extend(orders.ipc.then_some(NamespaceKind::Ipc));
+    kinds.extend(orders.hostname.as_ref().map(|_| NamespaceKind::Uts));
+    let flags = kinds.iter().fold(0, |flags, kind| flags | kind.flag());
+    let maps = std::slice::from_ref(users);
+    let holder = Holder::start(flags, maps, maps).map_err(BecomeError::Users)?;
+    for kind in kinds {
+        let namespace = holder.namespace(kind).map_err(BecomeError::Users)?;
+        setns(namespace.as_fd(), kind.flag())
+            .map_err(|source| BecomeError::System { what: "enter the sandbox's namespaces", source })?;
+    }
+    network::loopback_up()
+        .map_err(|source| BecomeError::System { what: "set the loopback interface up", source })?;
+    set_hostname(orders)?;
+    holder.namespace(NamespaceKind::User).map_err(BecomeError::Users)
+}
+
+fn set_hostname(orders: &Orders) -> Result<(), BecomeError> {
+    let Some(name) = &orders.hostname else { return Ok(()) };
+    rustix::system::sethostname(name.as_bytes())
+        .map_err(|error| BecomeError::System { what: "set the sandbox's host name", source: error.into() })
 }
 
 /// Tells the launcher, on standard output.

@@ -2,6 +2,7 @@
 
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -12,8 +13,8 @@ use super::client::{Client, ClientError};
 use super::protocol::{Request, Response, Sandbox};
 use crate::held::{HeldNamespace, HeldProcess};
 use crate::sealed;
-use crate::spec::NamespaceKind;
-use crate::sys::process;
+use crate::spec::{IdMapping, NamespaceKind};
+use crate::sys::{process, userns};
 
 /// What a shim is started with.
 #[derive(Debug)]
@@ -33,6 +34,9 @@ pub struct LaunchSpec {
     /// Whether the sandbox has a process namespace of its own, which its containers share; its
     /// process 1 reaps orphans and has no rights.
     pub pid: bool,
+    /// Users and groups of a user namespace of the sandbox's own, which its containers share. It owns
+    /// the network, which must be a new one, and what else the sandbox has of its own.
+    pub users: Option<IdMapping>,
     /// Cgroup of the shim itself, from the root of the hierarchy; the caller's own if absent.
     pub cgroup: Option<PathBuf>,
     /// File that the shim's own messages are appended to.
@@ -111,6 +115,8 @@ pub(super) struct Orders {
     pub(super) ipc: bool,
     pub(super) hostname: Option<String>,
     pub(super) pid: bool,
+    #[serde(default)]
+    pub(super) users: Option<IdMapping>,
     pub(super) cgroup: Option<PathBuf>,
 }
 
@@ -159,6 +165,7 @@ pub fn launch(spec: &LaunchSpec) -> Result<ShimHandle, LaunchError> {
         ipc: spec.ipc,
         hostname: spec.hostname.clone(),
         pid: spec.pid,
+        users: spec.users,
         cgroup: spec.cgroup.clone(),
     };
     let program = sealed::program(spec.program.as_deref()).map_err(LaunchError::Seal)?;
@@ -246,6 +253,20 @@ impl ShimHandle {
     pub fn network_namespace(&self) -> io::Result<OwnedFd> {
         let shim = HeldProcess::hold(self.pid, self.start_time)?;
         Ok(shim.namespace(NamespaceKind::Network)?.fd)
+    }
+
+    /// Opens the user namespace that the sandbox's containers share, if it has one of its own: the
+    /// one that owns its network. `NotFound` if the shim has gone.
+    pub fn user_namespace(&self) -> io::Result<HeldNamespace> {
+        let shim = HeldProcess::hold(self.pid, self.start_time)?;
+        let network = shim.namespace(NamespaceKind::Network)?;
+        let fd = userns::owner_of(&network.fd)?;
+        let own = std::fs::metadata("/proc/self/ns/user")?;
+        let stat = rustix::fs::fstat(&fd)?;
+        if (stat.st_dev, stat.st_ino) == (own.dev(), own.ino()) {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "the sandbox has the host's users"));
+        }
+        Ok(HeldNamespace { path: PathBuf::from(format!("/proc/{}/ns/net", self.pid)), fd })
     }
 
     /// Opens the process namespace that the sandbox's containers share, if they do; `NotFound` if

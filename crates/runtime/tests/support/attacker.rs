@@ -4,6 +4,8 @@
 //! begins: tries to take it over, to open its memory, to look at its descriptors. Whoever still is
 //! the runtime's program is a find. Ends when its standard input does.
 //!
+//! `root`: as whom it runs. Ends when its standard input does.
+//!
 //! `keyring`: the number of its session's keyring, or of what stands for one.
 //!
 //! `join NAME`: the number of the session keyring called so, after an attempt to join it.
@@ -33,7 +35,14 @@ fn main() {
                 unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, name.as_ptr()) };
             println!("{keyring}");
         }
-        _ => panic!("usage: gantry-attacker trace|keyring|join NAME"),
+        Some("root") => {
+            // SAFETY: takes nothing and touches no memory.
+            println!("{}", unsafe { libc::geteuid() });
+            while !ended() {
+                std::thread::sleep(std::time::Duration::from_millis(20));
+            }
+        }
+        _ => panic!("usage: gantry-attacker trace|root|keyring|join NAME"),
     }
 }
 

@@ -93,6 +93,7 @@ impl Sandbox {
             ipc: false,
             hostname: None,
             pid: false,
+            users: None,
             cgroup: None,
             log: dir.path().join("shim.log"),
             program: Some(PROGRAM.into()),

@@ -1,6 +1,6 @@
 //! The configuration's mounts.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, openat};
@@ -31,7 +31,11 @@ const PROC_TARGETS: [&str; 11] = [
     "/proc/sys/crypto/fips_enabled",
 ];
 
-pub(super) fn prepare(container: &mut Container<'_>, linux: &Linux) -> Result<Vec<MountPlan>, ProcessError> {
+pub(super) fn prepare(
+    container: &mut Container<'_>,
+    linux: &Linux,
+    mapped: Option<&OwnedFd>,
+) -> Result<Vec<MountPlan>, ProcessError> {
     let spec = container.spec;
     let mut plans = Vec::with_capacity(spec.mounts.len());
     for (place, mount) in spec.mounts.iter().enumerate() {
@@ -39,7 +43,7 @@ pub(super) fn prepare(container: &mut Container<'_>, linux: &Linux) -> Result<Ve
         let kind = mount.kind.as_deref().unwrap_or("bind");
         if options.bind.is_some() || kind == "bind" {
             let source = source(container, place, mount)?;
-            plans.push(bind(mount, &options, source, container.bundle, linux)?);
+            plans.push(bind(mount, &options, source, container.bundle, mapped)?);
         } else if kind == "cgroup" || kind == "cgroup2" {
             cgroup_mounts::prepare(mount, &options, container.cgroup, linux, &mut plans)?;
         } else {
@@ -129,7 +133,7 @@ fn bind(
     options: &MountOptions,
     fd: OwnedFd,
     bundle: &Path,
-    linux: &Linux,
+    mapped: Option<&OwnedFd>,
 ) -> Result<MountPlan, ProcessError> {
     let destination = &mount.destination;
     // Options for the file system (`options.rest`) say nothing to one that is mounted already:
@@ -147,19 +151,16 @@ fn bind(
     let clone = open_tree(&fd, c"", flags).map_err(|error| host("clone", &source, error))?;
     give_attributes(&clone, options, recursive, &source)?;
     if options.idmap.is_some() || !mount.uid_mappings.is_empty() {
-        let (uids, gids) = if mount.uid_mappings.is_empty() {
-            (&linux.uid_mappings, &linux.gid_mappings)
+        let own = if mount.uid_mappings.is_empty() {
+            None
         } else {
-            (&mount.uid_mappings, &mount.gid_mappings)
+            Some(idmap::namespace(&mount.uid_mappings, &mount.gid_mappings)?)
         };
-        let userns = idmap::namespace(uids, gids)?;
-        let attributes = MountAttr {
-            set: attr::IDMAP,
-            userns_fd: std::os::fd::AsRawFd::as_raw_fd(&userns) as u64,
-            ..MountAttr::default()
-        };
-        set_attributes(&clone, options.idmap == Some(true), attributes)
-            .map_err(|error| host("map the ids of", &source, error))?;
+        let namespace = own
+            .as_ref()
+            .or(mapped)
+            .ok_or_else(|| ProcessError::invalid("an idmapped mount needs mappings of users and groups"))?;
+        map_ids(&clone, namespace, options.idmap == Some(true), &source)?;
     }
     let mut plan = tree(destination, clone, directory)?;
     refuse_root(mount, &plan.target.text)?;
@@ -168,6 +169,32 @@ fn bind(
         return Err(ProcessError::invalid("only a procfs may be mounted on `/proc`"));
     }
     Ok(plan)
+}
+
+/// Whether a mount is idmapped as its container is.
+pub(super) fn takes_maps_of_container(mount: &Mount) -> bool {
+    let asked = mount.options.iter().any(|option| option == "idmap" || option == "ridmap");
+    asked && mount.uid_mappings.is_empty() && is_bind(mount)
+}
+
+/// Lets a clone that is attached nowhere show files as belonging to whom they say inside of a user
+/// namespace.
+pub(super) fn map_ids(
+    clone: &OwnedFd,
+    namespace: &OwnedFd,
+    recursive: bool,
+    source: &Path,
+) -> Result<(), ProcessError> {
+    let userns_fd = namespace.as_raw_fd() as u64;
+    let attributes = MountAttr { set: attr::IDMAP, userns_fd, ..MountAttr::default() };
+    set_attributes(clone, recursive, attributes).map_err(|error| {
+        let why = match error.raw_os_error() {
+            Some(libc::EINVAL) => " (maybe the filesystem used doesn't support idmap mounts on this kernel?)",
+            _ => "",
+        };
+        let what = format!("failed to set MOUNT_ATTR_IDMAP on {}{why}", source.display());
+        ProcessError::Host { what, source: error }
+    })
 }
 
 fn give_attributes(

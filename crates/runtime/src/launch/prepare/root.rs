@@ -9,14 +9,19 @@ use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
 use rustix::mount::{OpenTreeFlags, open_tree};
 
+use super::super::idmap::Maps;
 use super::super::plan::RootPlan;
 use super::super::{Container, ProcessError};
-use super::{c_string, host, options};
+use super::{c_string, host, mapped_overlay, options};
 use crate::Rootfs;
 use crate::spec::Linux;
 use crate::sys::mount::{MountAttr, set_attributes};
 
-pub(super) fn prepare(container: &Container<'_>, linux: &Linux) -> Result<RootPlan, ProcessError> {
+pub(super) fn prepare(
+    container: &Container<'_>,
+    linux: &Linux,
+    mapped: Option<&OwnedFd>,
+) -> Result<RootPlan, ProcessError> {
     let asked = linux.rootfs_propagation.as_deref().filter(|name| !name.is_empty());
     let propagation = asked
         .map(|name| {
@@ -36,7 +41,7 @@ pub(super) fn prepare(container: &Container<'_>, linux: &Linux) -> Result<RootPl
             let path = container.bundle.join(path);
             (directory(&path, outer)?, path)
         }
-        Rootfs::Overlay { lower, upper, work, volatile } => {
+        Rootfs::Overlay { lower, upper, work, volatile, mapped: is_mapped } => {
             let attach = container.bundle.join("rootfs");
             match std::fs::create_dir(&attach) {
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
@@ -53,7 +58,21 @@ pub(super) fn prepare(container: &Container<'_>, linux: &Linux) -> Result<RootPl
                     ));
                 }
             };
-            (overlay(lower, writable, *volatile)?, attach)
+            if lower.is_empty() {
+                return Err(ProcessError::invalid("an overlay needs at least one lower directory"));
+            }
+            let lower: Vec<&Path> = lower.iter().map(PathBuf::as_path).collect();
+            let options: &[_] = if *volatile && writable.is_some() { &[("volatile", None)] } else { &[] };
+            let layers = Overlay { lower: &lower, writable, options };
+            match mapped.filter(|_| *is_mapped) {
+                None => (layers.mount().map_err(ProcessError::Overlay)?, attach),
+                // The way to the bundle need not be open to root of another user namespace. Any
+                // directory of the host will do, which the host does not see.
+                Some(namespace) => {
+                    let maps = Maps { users: linux.uid_mappings.clone(), groups: linux.gid_mappings.clone() };
+                    (mapped_overlay::mount(&layers, namespace, &maps, &attach)?, "/proc".into())
+                }
+            }
         }
     };
     let readonly = container.spec.root.as_ref().is_some_and(|root| root.readonly);
@@ -85,17 +104,4 @@ fn directory(path: &Path, propagation: u64) -> Result<OwnedFd, ProcessError> {
     set_attributes(&tree, true, MountAttr { propagation, ..MountAttr::default() })
         .map_err(|error| host("cut loose root file system", path, error))?;
     Ok(tree)
-}
-
-fn overlay(
-    lower: &[PathBuf],
-    writable: Option<(&Path, &Path)>,
-    volatile: bool,
-) -> Result<OwnedFd, ProcessError> {
-    if lower.is_empty() {
-        return Err(ProcessError::invalid("an overlay needs at least one lower directory"));
-    }
-    let lower: Vec<&Path> = lower.iter().map(PathBuf::as_path).collect();
-    let options: &[_] = if volatile && writable.is_some() { &[("volatile", None)] } else { &[] };
-    Overlay { lower: &lower, writable, options }.mount().map_err(ProcessError::Overlay)
 }
