@@ -290,6 +290,22 @@ impl Cgroup {
         self.hierarchies.unified.as_ref().map(|mount| mount.join(&self.path))
     }
 
+    /// Lets `user` of the host make groups below this one and move processes among them: gives away
+    /// what the kernel says may be given. Does nothing with v1, where that is not safe.
+    pub(crate) fn delegate(&self, user: u32) -> Result<(), CgroupError> {
+        let Some(directory) = self.unified_directory().filter(|_| self.is_v2()) else { return Ok(()) };
+        let names = std::fs::read_to_string("/sys/kernel/cgroup/delegate").unwrap_or_default();
+        let files = names.lines().map(|name| directory.join(name)).filter(|file| file.exists());
+        for path in std::iter::once(directory.clone()).chain(files) {
+            std::os::unix::fs::chown(&path, Some(user), None).map_err(|source| CgroupError::File {
+                what: "give away",
+                path,
+                source,
+            })?;
+        }
+        Ok(())
+    }
+
     /// The directory that a clone can begin in, on hosts with v2 alone.
     pub(crate) fn clone_directory(&self) -> Result<Option<OwnedFd>, CgroupError> {
         if !self.is_v2() {

@@ -308,6 +308,52 @@ fn root_with_every_right_gets_nothing_of_the_hosts() {
 }
 
 #[test]
+fn devices_of_the_host_are_shown_and_belong_to_nobody() {
+    let sandbox = sandbox(false);
+    let command = "stat -c '%u %g' /dev/null /dev/loop-control; readlink /dev/ptmx; echo x > /dev/null && echo written; \
+                   head -c 1 /dev/kmsg || echo closed";
+    let mut spec = privileged(mapped(&sandbox, command, &[]));
+    let device = |path: &str| {
+        let stat = std::fs::metadata(path).unwrap_or_else(|error| panic!("{path}: {error}"));
+        runtime::spec::LinuxDevice {
+            path: path.into(),
+            kind: "c".to_owned(),
+            major: i64::from(rustix::fs::major(stat.rdev())),
+            minor: i64::from(rustix::fs::minor(stat.rdev())),
+            ..Default::default()
+        }
+    };
+    spec.linux.as_mut().expect("linux").devices =
+        ["/dev/ptmx", "/dev/loop-control", "/dev/kmsg"].map(device).into();
+    let (_, outcome) = run(&sandbox, "c1", &spec);
+    let outcome = outcome.expect(0);
+    assert_eq!(outcome.stdout, "65534 65534\n65534 65534\npts/ptmx\nwritten\nclosed\n", "{outcome:?}");
+}
+
+#[test]
+fn root_who_may_order_its_own_groups_does_so() {
+    let sandbox = sandbox(false);
+    let unified = Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
+    let order = "cd /sys/fs/cgroup; test -e cgroup.controllers || cd pids; mkdir inner && \
+                 echo $$ > inner/cgroup.procs && cat /proc/self/cgroup; echo 1 > pids.max";
+    let with = |id: &str, access: &str| {
+        let mut spec = privileged(mapped(&sandbox, order, &[]));
+        for mount in &mut spec.mounts {
+            if mount.destination == Path::new("/sys/fs/cgroup") {
+                mount.options.retain(|option| option != "ro" && option != "rw");
+                mount.options.push(access.to_owned());
+            }
+        }
+        run(&sandbox, id, &spec).1
+    };
+    // A limit is never the container's to change; of v1, nothing is.
+    let (mine, others) = (with("c1", "rw"), with("c2", "ro"));
+    assert_eq!(mine.stdout.contains("/inner"), unified, "{mine:?}");
+    assert!(!others.stdout.contains("/inner"), "{others:?}");
+    assert!(mine.status.code != 0 && others.status.code != 0, "{mine:?} {others:?}");
+}
+
+#[test]
 fn a_program_for_everybody_to_be_root_is_so_inside_only() {
     let sandbox = sandbox(false);
     let data = sandbox.dir.path().join("volume");

@@ -63,6 +63,9 @@ pub(crate) fn begin_create(mut container: Container<'_>) -> Result<Making, Proce
     if userns && !linux.uid_mappings.is_empty() {
         let maps = idmap::Maps { users: linux.uid_mappings.clone(), groups: linux.gid_mappings.clone() };
         prepare_users(&maps, process, &stdio)?;
+        if let Some((root, _)) = maps.root().filter(|_| prepare::orders_groups(spec, linux)) {
+            container.cgroup.delegate(root).map_err(ProcessError::Cgroup)?;
+        }
     }
     let mut plan = prepare::process(process, linux, container.filter, userns, stdio, &mut warnings)?;
     plan.die_with_parent = container.die_with_parent;

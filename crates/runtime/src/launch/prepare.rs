@@ -20,7 +20,7 @@ use rustix::fs::FileType;
 use super::plan::{ContainerPlan, HookPlan, NamespacePlan, ProcessPlan, StdioPlan};
 use super::{Container, ProcessError, idmap};
 use crate::Rootfs;
-use crate::spec::{Hook, Linux, NamespaceKind};
+use crate::spec::{Hook, Linux, Mount, NamespaceKind, Spec};
 use crate::sys::exec::StringVector;
 
 pub(crate) use mounts::is_bind;
@@ -63,6 +63,16 @@ pub(super) fn container(
         start_container: inner_hooks(&hooks.start_container)?,
         process,
     })
+}
+
+/// Whether a container sees its own part of the cgroups, and may write to it.
+pub(super) fn orders_groups(spec: &Spec, linux: &Linux) -> bool {
+    let own = linux.namespace(NamespaceKind::Cgroup).is_some_and(|namespace| namespace.path.is_none());
+    let is_writable = |mount: &Mount| {
+        matches!(mount.kind.as_deref(), Some("cgroup" | "cgroup2"))
+            && !mount.options.iter().any(|option| option == "ro")
+    };
+    own && spec.mounts.iter().any(is_writable)
 }
 
 /// The user namespace whose maps the container's idmapped mounts have, if it has such mounts.

@@ -55,7 +55,8 @@ pub(super) fn prepare(linux: &Linux, userns: bool) -> Result<(Vec<DevicePlan>, V
     for device in defaults.filter(|default| !linux.devices.iter().any(|device| device.path == default.path)) {
         plans.push(plan(&device, userns)?);
     }
-    for device in &linux.devices {
+    // The container's own is a link to its own terminals, whatever the host's is.
+    for device in linux.devices.iter().filter(|device| device.path != Path::new("/dev/ptmx")) {
         plans.push(plan(device, userns)?);
     }
     let links = LINKS
