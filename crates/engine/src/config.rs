@@ -24,6 +24,9 @@ pub struct Config {
     pub log: LogOptions,
     /// Name servers for containers where the container does not say; empty: the host's.
     pub dns: Vec<IpAddr>,
+    /// The ids of the host for sandboxes with users of their own; `None` is what `/etc/subuid` and
+    /// `/etc/subgid` say ([`IdRange::of_host`](crate::IdRange::of_host)).
+    pub user_ids: Option<crate::IdRange>,
     /// Registries that may be spoken to in plain HTTP besides loopback ones (`host:port`).
     pub insecure_registries: Vec<String>,
     /// Soft and hard limit of open files of programs for which nobody asks for one; those of this

@@ -18,6 +18,7 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::event::{EventBus, EventKind};
 use crate::exec::ExecCell;
 use crate::id::ExecId;
+use crate::id_blocks::IdBlocks;
 use crate::registry::{ContainerCell, Registry};
 use crate::state::{self, Claim, ContainerRecord, EngineRecord, Layout};
 use crate::threads::Removals;
@@ -57,6 +58,7 @@ pub(crate) struct Inner {
     pub(crate) log_watcher: crate::container::LogWatcher,
     pub(crate) events: EventBus,
     pub(crate) tasks: TaskTracker,
+    pub(crate) id_blocks: IdBlocks,
     /// Places for those who remove what was thrown away.
     pub(crate) removals: Removals,
     /// Where the engine was opened; what it does later is done there, whoever asks for it.
@@ -104,6 +106,7 @@ impl Engine {
             };
             Error::new(kind, "open the network").with_source(source)
         })?;
+        let id_blocks = in_place(|| IdBlocks::open(&layout.ids(), config.user_ids.clone(), &mut troubles));
         let started = clock.now();
         let volumes = in_place(|| Volumes::open(&layout, started, &mut troubles));
         let engine = Self {
@@ -123,6 +126,7 @@ impl Engine {
                 execs: RwLock::default(),
                 volumes,
                 quotas: crate::storage::Quotas::default(),
+                id_blocks,
                 log_watcher: crate::container::LogWatcher::default(),
                 tasks: TaskTracker::new(),
                 removals: Removals::new(),

@@ -53,6 +53,8 @@ pub struct HostFacts {
     pub root: PathBuf,
     /// Security features that are applied (`seccomp`, `cgroupns`).
     pub security: Vec<String>,
+    /// Whether sandboxes can have users of their own, volumes in memory included (Linux 6.3).
+    pub has_own_users: bool,
     /// Default address pools, routes and so on that the user should know are missing.
     pub warnings: Vec<String>,
     /// When the daemon was opened.
@@ -149,6 +151,7 @@ impl Engine {
             limits,
             root: self.inner.config.root.clone(),
             security: facts::security(),
+            has_own_users: facts::has_own_users(),
             warnings,
             started: Some(self.inner.started),
         }

@@ -13,6 +13,7 @@ use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
 use rustix::io::Errno;
 
 use crate::error::{Context, Error, Result};
+use crate::id_blocks::IdBlock;
 use crate::state::Layers;
 
 /// How often a path is resolved anew that the kernel gave up because of a rename.
@@ -22,13 +23,20 @@ const TRIES: usize = 64;
 #[derive(Debug)]
 pub(crate) struct RootFs {
     root: OwnedFd,
+    /// The users that files belong to as seen from here, where those inside count otherwise.
+    users: Option<IdBlock>,
 }
 
 impl RootFs {
-    /// The root of a running process, mounts included.
-    pub(crate) fn of_process(held: &HeldProcess) -> Result<Self> {
+    /// The root of a running process, mounts included, and the users that it has for itself.
+    pub(crate) fn of_process(held: &HeldProcess, users: Option<IdBlock>) -> Result<Self> {
         let root = held.root().context(|| "open the container's root".to_owned())?;
-        Ok(Self { root })
+        Ok(Self { root, users })
+    }
+
+    /// Whom a file belongs to inside, as user or group.
+    pub(crate) fn inside(&self, id: u32) -> u32 {
+        self.users.map_or(id, |users| users.inside(id))
     }
 
     /// A container's layers, its own on top; nothing can be written.
@@ -45,7 +53,7 @@ impl RootFs {
                 let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
                 let root =
                     openat(CWD, one, flags, Mode::empty()).context(|| format!("open `{}`", one.display()))?;
-                Ok(Self { root })
+                Ok(Self { root, users: None })
             }
             _ => Self::overlay(&lower.iter().map(PathBuf::as_path).collect::<Vec<_>>(), None),
         }
@@ -53,7 +61,7 @@ impl RootFs {
 
     /// A directory of the host, for example a volume's.
     pub(crate) fn of_directory(root: OwnedFd) -> Self {
-        Self { root }
+        Self { root, users: None }
     }
 
     /// A container's layers; what is written is the container's. It must not run meanwhile.
@@ -66,7 +74,7 @@ impl RootFs {
         let root = Overlay { lower, writable, options: &[] }
             .mount()
             .map_err(|error| Error::internal("open the root file system").with_source(error))?;
-        Ok(Self { root })
+        Ok(Self { root, users: None })
     }
 
     /// Opens `path` as the container would: no symbolic link leads out.

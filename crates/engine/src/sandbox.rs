@@ -38,6 +38,9 @@ pub struct SandboxSpec {
     pub host_pid: bool,
     /// The host's IPC namespace instead of a shared one of its own.
     pub host_ipc: bool,
+    /// Users of its own: its containers are in a user namespace that they share, and that owns the
+    /// namespaces of the sandbox. Files of images and volumes belong to whom they say inside.
+    pub own_users: bool,
     /// Name resolution.
     pub dns: Dns,
     /// Lines for `/etc/hosts`.

@@ -13,10 +13,11 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use runtime::shim::descriptors::Descriptors;
-use runtime::spec::{Linux, LinuxDevice, Process, Root, Spec};
+use runtime::spec::{IdMapping, Linux, LinuxDevice, Process, Root, Spec};
 
 use crate::container::{ContainerSpec, Mount, ResolvedSpec};
 use crate::error::Result;
+use crate::id_blocks::IdBlock;
 use crate::users::Identity;
 
 pub(crate) use env::{exec_env, overlay as overlay_env};
@@ -47,6 +48,8 @@ pub(crate) struct Surroundings {
     pub(crate) descriptors: Option<(u64, u64)>,
     /// The AppArmor profile of its processes.
     pub(crate) apparmor: Option<String>,
+    /// The ids of its users, where its sandbox has users of its own.
+    pub(crate) users: Option<IdBlock>,
     /// Kernel parameters that the sandbox asks for.
     pub(crate) sysctls: std::collections::BTreeMap<String, String>,
 }
@@ -133,7 +136,10 @@ pub(crate) fn generate(
     let mounts = mounts::mounts(spec, &mut around, privileged, &mut descriptors);
     let namespaces = namespaces::namespaces(&spec.namespaces, around.joined, &mut descriptors);
     let own_uts = namespaces::makes_new(&namespaces, runtime::spec::NamespaceKind::Uts);
+    let users: Vec<IdMapping> = around.users.map(IdBlock::map).into_iter().collect();
     let linux = Linux {
+        uid_mappings: users.clone(),
+        gid_mappings: users,
         sysctl: sysctls,
         resources: Some(runtime::spec::Resources {
             devices: security::device_rules(spec, &around.devices)?,

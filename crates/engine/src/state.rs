@@ -8,6 +8,7 @@
 //! <root>/containers/<id>/{hosts,hostname,resolv.conf,container.log…}
 //! <root>/sandboxes/<id>/state.json      SandboxRecord (sandboxes made as such)
 //! <root>/sandboxes/<id>/{hosts,hostname,resolv.conf}
+//! <root>/ids/<first>                    whose block of the host's user ids this is
 //! <root>/volumes/<name>/volume.json     VolumeRecord; files are in `_data`
 //! <root>/…/.<name>.making/              a container, sandbox or volume that is being made
 //! <root>/trash/                         what is being removed
@@ -46,8 +47,8 @@ use crate::threads::in_place;
 pub use lock::Claim;
 pub(crate) use making::{Making, finish, is_making};
 pub(crate) use record::{
-    CONTAINER_VERSION, ContainerRecord, EngineRecord, Layers, LifeRecord, SandboxRecord, VERSION,
-    VolumeRecord,
+    CONTAINER_VERSION, ContainerRecord, EngineRecord, Layers, LifeRecord, SANDBOX_VERSION, SandboxRecord,
+    VERSION, VolumeRecord,
 };
 
 /// Where everything is.
@@ -81,6 +82,11 @@ impl Layout {
 
     pub(crate) fn sandbox(&self, id: &SandboxId) -> PathBuf {
         self.root.join("sandboxes").join(id.as_str())
+    }
+
+    /// Blocks of the host's user ids that are reserved.
+    pub(crate) fn ids(&self) -> PathBuf {
+        self.root.join("ids")
     }
 
     pub(crate) fn volumes(&self) -> PathBuf {
@@ -142,6 +148,7 @@ impl Layout {
         for directory in [
             self.containers(),
             self.sandboxes(),
+            self.ids(),
             self.volumes(),
             self.shims(),
             self.run.join("sandboxes"),
@@ -160,6 +167,18 @@ pub(crate) fn make_directory(path: &Path, mode: u32) -> Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     in_place(|| std::fs::DirBuilder::new().recursive(true).mode(mode).create(path))
         .context(|| format!("make the directory `{}`", path.display()))
+}
+
+/// Keeps everybody but root and its group out of a directory: below it are programs that containers
+/// made, which others could run as whomever they belong to on disk (set-user-id).
+fn close_to_others(path: &Path) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    let tried = || format!("close `{}` to others", path.display());
+    let mode = std::fs::metadata(path).context(tried)?.permissions().mode();
+    if mode & 0o007 == 0 {
+        return Ok(());
+    }
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode & 0o770)).context(tried)
 }
 
 /// Writes a record so that it survives a crash of the machine.

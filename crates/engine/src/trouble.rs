@@ -66,6 +66,9 @@ impl Engine {
                 read => read.map(drop),
             }
         });
+        if layout.ids().exists() {
+            let _ = crate::id_blocks::IdBlocks::open(&layout.ids(), None, &mut troubles);
+        }
         let images = layout.images();
         match ::image::Store::examine(&images) {
             Ok(found) => troubles.extend(found),
@@ -101,7 +104,7 @@ pub(crate) fn load_container(directory: &Path) -> Result<state::ContainerRecord,
 
 /// As [`load_container`].
 pub(crate) fn load_sandbox(directory: &Path) -> Result<SandboxRecord, RecordError> {
-    state::load(&directory.join(state::STATE_FILE), state::VERSION)
+    state::load(&directory.join(state::STATE_FILE), state::SANDBOX_VERSION)
 }
 
 /// The directories below `parent`, each with what `read` makes of it: `None`, and told, where that

@@ -200,6 +200,7 @@ pub(crate) fn engine_config(config: &Config) -> anyhow::Result<engine::Config> {
         binary: std::env::current_exe().context("find this program's own file")?,
         log: engine::container::LogOptions::default(),
         dns: Vec::new(),
+        user_ids: None,
         insecure_registries: config.insecure_registries.clone(),
         descriptors: None,
     })

@@ -136,7 +136,8 @@ fn look_into(
     path: &str,
 ) -> Result<(RootFs, String)> {
     if let Some(held) = held {
-        return Ok((RootFs::of_process(held)?, path.to_owned()));
+        let users = engine.users_of(&cell.record())?;
+        return Ok((RootFs::of_process(held, users)?, path.to_owned()));
     }
     match mounted(engine, cell, path)? {
         Some(mounted) => Ok(mounted),
@@ -152,7 +153,14 @@ fn write_into(
     path: &str,
 ) -> Result<(RootFs, String)> {
     if let Some(held) = held {
-        return Ok((RootFs::of_process(held)?, path.to_owned()));
+        // From here everything would be made as the host's root, who is nobody in there.
+        if engine.users_of(&cell.record())?.is_some() {
+            return Err(Error::conflict(format!(
+                "container {} has users of its own: while it runs, only programs inside can write its files (`kubectl cp` uses one)",
+                cell.id
+            )));
+        }
+        return Ok((RootFs::of_process(held, None)?, path.to_owned()));
     }
     match mounted(engine, cell, path)? {
         Some(mounted) => Ok(mounted),

@@ -16,6 +16,7 @@ use super::{devices, mounts};
 use crate::engine::{Engine, blocking};
 use crate::error::{Context, Error, Kind, Result};
 use crate::id::ContainerId;
+use crate::id_blocks::IdBlock;
 use crate::registry::ContainerCell;
 use crate::rootfs::RootFs;
 use crate::shim::{LAUNCH, MARGIN, Shim};
@@ -172,6 +173,7 @@ impl Engine {
             host_network,
             descriptors: self.inner.config.descriptors,
             apparmor: None,
+            users: self.users_of(record)?,
             sysctls: Default::default(),
         };
         if let Some(sandbox) = &record.spec.sandbox
@@ -221,6 +223,7 @@ impl Engine {
                 upper: Some(record.layers.upper.clone()),
                 work: Some(record.layers.work.clone()),
                 volatile: false,
+                mapped: self.users_of(&record)?.is_some(),
             },
             stdio: Stdio {
                 terminal: record.spec.tty,
@@ -265,6 +268,19 @@ impl Engine {
         })
     }
 
+    /// The ids of the users of a container whose sandbox has users of its own. That sandbox has a block:
+    /// without one the container must not run, least of all as the host's users.
+    pub(super) fn users_of(&self, record: &state::ContainerRecord) -> Result<Option<IdBlock>> {
+        let Some(sandbox) = &record.spec.sandbox else { return Ok(None) };
+        if !self.inner.registry.sandbox(sandbox)?.spec.as_ref().is_some_and(|spec| spec.own_users) {
+            return Ok(None);
+        }
+        let block = self.inner.id_blocks.of(sandbox);
+        block.map(Some).ok_or_else(|| {
+            Error::internal(format!("sandbox {sandbox} has users of its own, but no ids for them"))
+        })
+    }
+
     /// Connects those who attached before the start, so that nothing of the output is missed.
     async fn connect_waiting(&self, cell: &Arc<ContainerCell>, shim: &Arc<Shim>) -> Result<()> {
         let waiting: Vec<_> = std::mem::take(&mut *cell.waiting.lock());
@@ -293,6 +309,10 @@ impl Engine {
             joined.host_pid = of.host_pid;
             joined.shared_memory =
                 Some(if of.host_ipc { "/dev/shm".into() } else { self.shared_memory(&cell.sandbox.id) });
+            if of.own_users {
+                let users = self.sandbox_shim(cell)?.handle.user_namespace();
+                joined.user = Some(users.context(|| "find the sandbox's user namespace".to_owned())?);
+            }
             if of.share_pid {
                 let shim = self.sandbox_shim(cell)?;
                 joined.sandbox_pid = shared_processes(&shim)?;

@@ -37,6 +37,12 @@ impl Engine {
         });
         let shims = self.find_shims().await;
         self.clear_strangers(&shims).await;
+        // One whose sandbox could not be read, or whose shim could not be ended, stays: it may run.
+        let is_gone = |id: &SandboxId| {
+            let lives = |(shim, _): &(Arc<Shim>, _)| shim.handle.is_alive();
+            !self.may_belong(id.as_str()) && !shims.get(id).is_some_and(lives)
+        };
+        self.inner.id_blocks.give_back_where(is_gone);
         for cell in self.inner.registry.sandboxes() {
             match shims.get(&cell.id) {
                 Some(found) => self.readmit_shim(&cell, found).await,

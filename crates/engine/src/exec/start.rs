@@ -103,7 +103,7 @@ impl Engine {
             let host = crate::apparmor::Host::get();
             let profile = host.profile(&of_container.spec.security)?;
             profile.map(|profile| host.ensure(profile)).transpose()?;
-            let root = RootFs::of_process(&held)?;
+            let root = RootFs::of_process(&held, None)?;
             let identity = users::look_up_for(root.as_fd(), &user, &of_container.spec)?;
             Ok((identity, profile.map(str::to_owned)))
         })

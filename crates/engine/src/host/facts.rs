@@ -70,6 +70,15 @@ pub(super) fn security() -> Vec<String> {
     features
 }
 
+/// Whether the kernel has user namespaces, and idmapped mounts of memory too.
+pub(super) fn has_own_users() -> bool {
+    let uname = rustix::system::uname();
+    let release = uname.release().to_string_lossy();
+    let mut numbers = release.split(['.', '-', '+']).map(|part| part.parse::<u32>().unwrap_or(0));
+    let is_new = (numbers.next(), numbers.next()) >= (Some(6), Some(3));
+    is_new && std::path::Path::new("/proc/self/ns/user").exists()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -13,6 +13,7 @@ use crate::engine::{Engine, blocking};
 use crate::error::{Context, Error, Result};
 use crate::event::EventKind;
 use crate::id::SandboxId;
+use crate::id_blocks::IdBlock;
 use crate::network::ports;
 use crate::registry::SandboxCell;
 use crate::state::{self, Making, SandboxRecord};
@@ -29,6 +30,7 @@ impl Engine {
                 // The error that led here is what the caller must see.
                 engine.drop_shared_memory(&id);
                 let _ = crate::container::remove_directory(&engine.inner.layout.sandbox_run(&id));
+                engine.inner.id_blocks.give_back(&id);
                 return Err(error);
             }
             engine.inner.registry.sandbox_add(Arc::clone(&cell));
@@ -44,9 +46,24 @@ impl Engine {
         let own = spec.network != SandboxNetwork::Host;
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let hostname = if spec.hostname.is_empty() { host } else { spec.hostname.clone() };
-        let shape =
-            Shape { ipc: !spec.host_ipc, hostname: own.then(|| hostname.clone()), pid: spec.share_pid };
+        let users = self.take_users(&cell.id, &spec).await?;
+        let shape = Shape {
+            ipc: !spec.host_ipc,
+            hostname: own.then(|| hostname.clone()),
+            pid: spec.share_pid,
+            users,
+        };
         match &spec.network {
+            // The network belongs to those who are root in it: it is made with them.
+            SandboxNetwork::Networks(networks) if users.is_some() => {
+                let shim = self.launch(cell, Network::New, shape).await?;
+                let netns = shim.handle.network_namespace();
+                let netns = netns.context(|| "open the sandbox's network namespace".to_owned())?;
+                self.wire(cell, &netns, &wiring(&spec, networks)).await?;
+            }
+            SandboxNetwork::None if users.is_some() => {
+                self.launch(cell, Network::New, shape).await?;
+            }
             SandboxNetwork::Host => {
                 self.launch(cell, Network::Host, shape).await?;
             }
@@ -57,13 +74,7 @@ impl Engine {
             SandboxNetwork::Networks(networks) => {
                 let netns = self.take_netns().await?;
                 let fd = netns.try_clone().context(|| "share a network namespace".to_owned())?;
-                let wiring = Wiring {
-                    networks: networks.clone(),
-                    name: spec.name.clone(),
-                    name_servers: Vec::new(),
-                    ports: ports::bindings(&spec.ports),
-                    default_route: true,
-                };
+                let wiring = wiring(&spec, networks);
                 let (wired, shim) =
                     tokio::join!(self.wire(cell, &netns, &wiring), self.launch(cell, Network::Fd(fd), shape));
                 shim?;
@@ -75,12 +86,27 @@ impl Engine {
         blocking(move || engine.limit_sandbox(&of, &limited)).await?;
         self.make_shared_memory(&cell.id, runtime::defaults::SHM_SIZE).await?;
         let record = SandboxRecord {
-            version: state::VERSION,
+            version: if spec.own_users { state::SANDBOX_VERSION } else { state::VERSION },
             id: cell.id.clone(),
             created: cell.created,
             spec: SandboxSpec::clone(&spec),
+            first_id: users.map(|block| block.first),
         };
         blocking(move || making.place(state::STATE_FILE, &record)).await
+    }
+
+    /// Reserves ids of the host for a sandbox with users of its own.
+    async fn take_users(&self, id: &SandboxId, spec: &SandboxSpec) -> Result<Option<IdBlock>> {
+        if !spec.own_users {
+            return Ok(None);
+        }
+        if spec.network == SandboxNetwork::Host || spec.host_pid || spec.host_ipc {
+            return Err(Error::invalid(
+                "a sandbox with users of its own cannot have the host's network, processes or IPC",
+            ));
+        }
+        let (engine, id) = (self.clone(), id.clone());
+        blocking(move || engine.inner.id_blocks.take(&id)).await.map(Some)
     }
 
     /// Writes the files that all its containers see in `/etc` into `directory`.
@@ -114,5 +140,15 @@ impl Engine {
         let mut attributes = spec.labels.clone();
         attributes.insert("name".to_owned(), spec.name.clone());
         self.inner.events.emit(EventKind::Sandbox, action, cell.id.as_str(), attributes);
+    }
+}
+
+fn wiring(spec: &SandboxSpec, networks: &[(String, crate::network::EndpointSpec)]) -> Wiring {
+    Wiring {
+        networks: networks.to_vec(),
+        name: spec.name.clone(),
+        name_servers: Vec::new(),
+        ports: ports::bindings(&spec.ports),
+        default_route: true,
     }
 }

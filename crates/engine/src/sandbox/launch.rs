@@ -11,6 +11,7 @@ use runtime::shim::{LaunchSpec, Network};
 use crate::container::{NetworkMode, PublishedPort};
 use crate::engine::{Engine, blocking, in_place};
 use crate::error::{Context, Error, Kind, Result};
+use crate::id_blocks::IdBlock;
 use crate::network::{Endpoint, EndpointSpec, ports};
 use crate::registry::{ContainerCell, Live, SandboxCell};
 use crate::sandbox::files::{self, EtcFiles, Resolver};
@@ -23,6 +24,8 @@ pub(crate) struct Shape {
     pub(crate) ipc: bool,
     pub(crate) hostname: Option<String>,
     pub(crate) pid: bool,
+    /// The ids of its users, if it has users of its own.
+    pub(crate) users: Option<IdBlock>,
 }
 
 /// What a sandbox's network is asked to be.
@@ -104,6 +107,7 @@ impl Engine {
             ipc: shape.ipc,
             hostname: shape.hostname,
             pid: shape.pid,
+            users: shape.users.map(IdBlock::map),
             cgroup: Some(self.shims_cgroup()),
             log: run.join("shim.log"),
             program: Some(self.inner.config.binary.clone()),

@@ -34,6 +34,7 @@ impl Engine {
                 remover.discard(&layout.sandbox_run(&id), &layout.run_trash())
             })
             .await?;
+            engine.inner.id_blocks.give_back(&cell.id);
             engine.inner.registry.sandbox_forget(&cell.id);
             engine.emit_sandbox("destroy", &cell);
             Ok(())

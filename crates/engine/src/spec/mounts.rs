@@ -53,6 +53,12 @@ pub(super) fn mounts(
         }
         mounts.push(mount);
     }
+    if around.users.is_some() {
+        // What comes from the host belongs to whom it does inside.
+        for mount in mounts.iter_mut().filter(|mount| mount.kind.as_deref() == Some("bind")) {
+            mount.options.push("idmap".to_owned());
+        }
+    }
     mounts
 }
 

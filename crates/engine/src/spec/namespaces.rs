@@ -21,7 +21,8 @@ pub(crate) struct Joined {
     pub(crate) host_pid: bool,
     /// The network namespace of another container, where the shim is not in it itself.
     pub(crate) network: Option<HeldNamespace>,
-    /// Those of the other containers that `pid`, `ipc`, `uts` and `user` name.
+    /// Those of the other containers that `pid`, `ipc`, `uts` and `user` name; `user` may be the
+    /// sandbox's.
     pub(crate) pid: Option<HeldNamespace>,
     pub(crate) ipc: Option<HeldNamespace>,
     pub(crate) uts: Option<HeldNamespace>,
@@ -54,7 +55,8 @@ pub(super) fn namespaces(
     };
     let user = match &modes.user {
         NamespaceMode::Container(_) => Some(joined.user),
-        _ => None,
+        // The sandbox's, or the host's.
+        _ => joined.user.map(Some),
     };
     let kinds = [
         (NamespaceKind::User, user),

@@ -23,7 +23,8 @@ impl Claim {
     /// Takes both directories, which are made where they are not there, or tells who has one
     /// ([`crate::Kind::Conflict`]). Nothing else in them is touched.
     pub fn take(root: &Path, run: &Path) -> Result<Self> {
-        make_directory(root, 0o711)?;
+        make_directory(root, 0o710)?;
+        super::close_to_others(root)?;
         make_directory(run, 0o711)?;
         let root_lock = Lock::take(root, "root", root)?;
         Ok(Self { _locks: (root_lock, Lock::take(run, "run directory", root)?) })

@@ -15,6 +15,10 @@ pub(crate) const VERSION: u32 = 1;
 /// The version of containers' records. Version 1 had also what [`LifeRecord`] has.
 pub(crate) const CONTAINER_VERSION: u32 = 2;
 
+/// The version of a sandbox's record that has users of its own: who does not know what that is must
+/// not run its containers as the host's users. The others have [`VERSION`].
+pub(crate) const SANDBOX_VERSION: u32 = 2;
+
 /// The engine as such.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct EngineRecord {
@@ -93,6 +97,9 @@ pub(crate) struct SandboxRecord {
     pub(crate) id: SandboxId,
     pub(crate) created: Timestamp,
     pub(crate) spec: SandboxSpec,
+    /// The first id of its block of the host's user ids, if it has users of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) first_id: Option<u32>,
 }
 
 /// A volume.

@@ -138,6 +138,7 @@ impl Host {
             binary: PROGRAM.into(),
             log: LogOptions::default(),
             dns: Vec::new(),
+            user_ids: None,
             insecure_registries: Vec::new(),
             descriptors: Some((512, 2048)),
             root,

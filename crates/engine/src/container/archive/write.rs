@@ -23,7 +23,7 @@ pub(in crate::container) fn write(
     out: &mut dyn Write,
 ) -> io::Result<()> {
     let (parent, last) = root.open_parent(path)?;
-    let mut archive = Archive { builder: Builder::new(out), links: HashMap::new() };
+    let mut archive = Archive { root, builder: Builder::new(out), links: HashMap::new() };
     let last = std::ffi::CString::new(last)?;
     // The root's own name in the archive is that of where it is unpacked.
     let name = if name.is_empty() || name == "/" { Path::new(".") } else { Path::new(name) };
@@ -32,6 +32,7 @@ pub(in crate::container) fn write(
 }
 
 struct Archive<'a> {
+    root: &'a RootFs,
     builder: Builder<&'a mut dyn Write>,
     /// The first name of each file that has several.
     links: HashMap<(u64, u64), PathBuf>,
@@ -42,7 +43,7 @@ impl Archive<'_> {
         // Held first and looked at then: somebody in the container may put a device there meanwhile.
         let place = Place::at(parent, entry)?;
         let meta = place.stat()?;
-        let mut header = header(&meta);
+        let mut header = header(self.root, &meta);
         let kind = FileType::from_raw_mode(meta.st_mode);
         if kind != FileType::Directory && meta.st_nlink > 1 {
             let known = self.links.entry((meta.st_dev, meta.st_ino));
@@ -127,11 +128,11 @@ impl Archive<'_> {
     }
 }
 
-fn header(meta: &Stat) -> Header {
+fn header(root: &RootFs, meta: &Stat) -> Header {
     let mut header = Header::new_gnu();
     header.set_mode(meta.st_mode & 0o7777);
-    header.set_uid(u64::from(meta.st_uid));
-    header.set_gid(u64::from(meta.st_gid));
+    header.set_uid(u64::from(root.inside(meta.st_uid)));
+    header.set_gid(u64::from(root.inside(meta.st_gid)));
     header.set_mtime(u64::try_from(meta.st_mtime).unwrap_or_default());
     header.set_size(0);
     header

@@ -19,7 +19,7 @@ impl Engine {
         let layout = &self.inner.layout;
         let container = |path: &Path| state::load::<ContainerRecord>(path, state::CONTAINER_VERSION);
         let mut failed = state::finish(&layout.containers(), state::STATE_FILE, container);
-        let sandbox = |path: &Path| state::load::<state::SandboxRecord>(path, state::VERSION);
+        let sandbox = |path: &Path| state::load::<state::SandboxRecord>(path, state::SANDBOX_VERSION);
         failed.extend(state::finish(&layout.sandboxes(), state::STATE_FILE, sandbox));
         for (path, error) in failed {
             self.trouble(Trouble::new("something half made", &path, &error));
@@ -34,6 +34,9 @@ impl Engine {
         for (name, record) in found.unwrap_or_default() {
             match record {
                 Some(record) if record.id.as_str() == name => {
+                    if let Some(first) = record.first_id {
+                        self.inner.id_blocks.adopt(&record.id, first);
+                    }
                     let cell = SandboxCell::made_as_such(record.id.clone(), record.created, record.spec);
                     self.inner.registry.sandbox_add(cell);
                 }
