@@ -83,6 +83,7 @@ pub(super) fn spec(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
             errors.push(FieldError::required(&secrets.index(index).child("name"), ""));
         }
     }
+    host_users(spec, path, errors);
     tolerations(spec, path, errors);
     dns_config(spec, path, errors);
     let aliases = path.child("hostAliases");
@@ -96,6 +97,46 @@ pub(super) fn spec(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
         }
     }
     resources::overhead(spec, path, errors);
+}
+
+/// What cannot go together with users of the pod's own.
+fn host_users(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
+    if spec.get("hostUsers").and_then(Value::as_bool) != Some(false) {
+        unmasked(spec, path, errors);
+        return;
+    }
+    const WHY: &str = "when `hostUsers` is false";
+    // Kubernetes writes the latter two with capital letters.
+    for (name, shown) in [("hostNetwork", "hostNetwork"), ("hostPID", "HostPID"), ("hostIPC", "HostIPC")] {
+        if flag(spec, name) {
+            errors.push(FieldError::forbidden(&path.child(shown), WHY));
+        }
+    }
+    for kind in ["initContainers", "containers", "ephemeralContainers"] {
+        let of_kind = path.child(kind);
+        for (index, container) in list(spec, kind).iter().enumerate() {
+            if !list(container, "volumeDevices").is_empty() {
+                let path = of_kind.index(index);
+                errors.push(FieldError::forbidden(&path.child("volumeDevices"), WHY));
+            }
+        }
+    }
+}
+
+/// The whole of procfs is for those who are nobody outside only.
+fn unmasked(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
+    for kind in ["initContainers", "containers", "ephemeralContainers"] {
+        let of_kind = path.child(kind);
+        for (index, container) in list(spec, kind).iter().enumerate() {
+            let context = container.get("securityContext").unwrap_or(&Value::Null);
+            if text(context, "procMount") == "Unmasked" {
+                let path = of_kind.index(index);
+                let path = path.child("securityContext");
+                let message = "`hostUsers` must be false to use `Unmasked`";
+                errors.push(FieldError::invalid(&path.child("procMount"), "Unmasked", message));
+            }
+        }
+    }
 }
 
 /// An IP address, as Kubernetes words it.

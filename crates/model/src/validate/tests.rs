@@ -253,6 +253,34 @@ fn what_may_not_change_does_not() {
 }
 
 #[test]
+fn users_of_its_own_go_with_nothing_of_the_hosts() {
+    let containers =
+        json!([{"name": "a", "image": "i", "volumeDevices": [{"name": "d", "devicePath": "/dev/d"}]}]);
+    let mut of_host = json!({
+        "hostUsers": false, "hostNetwork": true, "hostPID": true, "hostIPC": true, "containers": containers,
+    });
+    check(
+        &pod(of_host.clone()),
+        &[
+            "spec.hostNetwork: Forbidden: when `hostUsers` is false",
+            "spec.HostPID: Forbidden: when `hostUsers` is false",
+            "spec.HostIPC: Forbidden: when `hostUsers` is false",
+            "spec.containers[0].volumeDevices: Forbidden: when `hostUsers` is false",
+        ],
+    );
+    of_host["hostUsers"] = json!(true);
+    check(&pod(of_host), &[]);
+    let unmasked = json!([{"name": "a", "image": "i", "securityContext": {"procMount": "Unmasked"}}]);
+    check(&pod(json!({"hostUsers": false, "containers": unmasked})), &[]);
+    check(
+        &pod(json!({"containers": unmasked})),
+        &[
+            "spec.containers[0].securityContext.procMount: Invalid value: \"Unmasked\": `hostUsers` must be false to use `Unmasked`",
+        ],
+    );
+}
+
+#[test]
 fn secrets_hold_what_their_type_asks_for() {
     let secret = |kind: &str, data: Value| object("v1", "Secret", json!({"type": kind, "stringData": data}));
     check(&secret("kubernetes.io/tls", json!({"tls.crt": "x"})), &["data[tls.key]: Required value"]);
