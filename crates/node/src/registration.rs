@@ -9,7 +9,8 @@ use client::api::{Patch, PatchOptions};
 use client::{Api, Error};
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::api::core::v1::{
-    ContainerImage, Node, NodeAddress, NodeCondition, NodeDaemonEndpoints, NodeStatus, NodeSystemInfo,
+    ContainerImage, Node, NodeAddress, NodeCondition, NodeDaemonEndpoints, NodeRuntimeHandler,
+    NodeRuntimeHandlerFeatures, NodeStatus, NodeSystemInfo,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, Time};
@@ -221,6 +222,14 @@ impl Registration {
                 system_uuid: read("/etc/machine-id"),
                 ..NodeSystemInfo::default()
             }),
+            runtime_handlers: Some(vec![NodeRuntimeHandler {
+                features: Some(NodeRuntimeHandlerFeatures {
+                    recursive_read_only_mounts: Some(true),
+                    user_namespaces: Some(facts.has_own_users),
+                }),
+                // The one that a pod gets that names none.
+                name: Some(String::new()),
+            }]),
             ..NodeStatus::default()
         }
     }

@@ -44,6 +44,7 @@ pub fn sandbox_spec(context: &Context<'_>, pod: &Pod) -> SandboxSpec {
         host_pid: spec.host_pid.unwrap_or(false),
         share_pid: spec.share_process_namespace.unwrap_or(false),
         host_ipc: spec.host_ipc.unwrap_or(false),
+        own_users: spec.host_users == Some(false),
         dns: dns(context, &spec, &namespace),
         ports: if host_network { Vec::new() } else { host_ports(&spec) },
         cgroup_parent: Some(groups::parent(quality_of_service(pod)).to_owned()),
