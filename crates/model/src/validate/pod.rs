@@ -102,7 +102,6 @@ pub(super) fn spec(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
 /// What cannot go together with users of the pod's own.
 fn host_users(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
     if spec.get("hostUsers").and_then(Value::as_bool) != Some(false) {
-        unmasked(spec, path, errors);
         return;
     }
     const WHY: &str = "when `hostUsers` is false";
@@ -118,22 +117,6 @@ fn host_users(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
             if !list(container, "volumeDevices").is_empty() {
                 let path = of_kind.index(index);
                 errors.push(FieldError::forbidden(&path.child("volumeDevices"), WHY));
-            }
-        }
-    }
-}
-
-/// The whole of procfs is for those who are nobody outside only.
-fn unmasked(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
-    for kind in ["initContainers", "containers", "ephemeralContainers"] {
-        let of_kind = path.child(kind);
-        for (index, container) in list(spec, kind).iter().enumerate() {
-            let context = container.get("securityContext").unwrap_or(&Value::Null);
-            if text(context, "procMount") == "Unmasked" {
-                let path = of_kind.index(index);
-                let path = path.child("securityContext");
-                let message = "`hostUsers` must be false to use `Unmasked`";
-                errors.push(FieldError::invalid(&path.child("procMount"), "Unmasked", message));
             }
         }
     }
