@@ -142,6 +142,8 @@ fn a_container_starts_again_after_its_shim_and_the_engine_have_died() {
         spec.namespaces.network = NetworkMode::Bridge;
         let id = start(&engine, spec).await;
         let shim = shim_of(&host, &id);
+        // Somebody looks into its network, so that this and its cable outlive it.
+        let network = std::fs::File::open(format!("/proc/{}/ns/net", shim.pid)).expect("hold its network");
         let engine = host
             .reopen(engine, async || {
                 send(&shim, Signal::KILL);
@@ -151,6 +153,7 @@ fn a_container_starts_again_after_its_shim_and_the_engine_have_died() {
         until(&engine, &id, Status::Exited).await;
         engine.container_start(&id).await.expect("start it again");
         assert_eq!(run(&engine, &id, "ip addr | grep -c eth0").await, (Some(0), "2".to_owned()));
+        drop(network);
         remove_all(&engine).await;
     });
 }
@@ -298,6 +301,64 @@ fn a_panic_on_the_way_leaves_no_container_between_two_states() {
         })
         .await;
         clock.faults.store(0, Ordering::SeqCst);
+        remove_all(&engine).await;
+    });
+}
+
+/// A shim cannot be asked: that says nothing about it, and it is asked again until it can.
+#[test]
+fn an_error_while_asking_a_shim_loses_neither_it_nor_its_container() {
+    on_host(|host, engine| async move {
+        let id = start(&engine, shell("while [ ! -e /go ]; do sleep 0.02; done; exit 6")).await;
+        let shim = shim_of(&host, &id);
+        let aside = host.path("aside.sock");
+        std::fs::rename(&shim.socket, &aside).expect("move the socket aside");
+        // Whoever asks here is cut off.
+        let impostor = std::os::unix::net::UnixListener::bind(&shim.socket).expect("listen in its place");
+        let cut = std::thread::spawn(move || {
+            let cut: Vec<_> = impostor.incoming().take(3).map(drop).collect();
+            cut.len()
+        });
+        let engine = host.reopen(engine, async || {}).await;
+        assert_eq!(status(&engine, &id).0, Status::Running, "nobody can say otherwise");
+        assert!(shim.socket.exists(), "somebody listened there");
+        assert_eq!(cut.join().expect("no panic"), 3, "it is asked again and again");
+        std::fs::rename(&aside, &shim.socket).expect("put it back");
+        testkit::wait_until_async("the shim to be heard", || async {
+            let touch =
+                ExecSpec { command: vec!["touch".to_owned(), "/go".to_owned()], ..ExecSpec::default() };
+            engine.exec_run(&id, touch, Some(SOON), 0).await.map(drop).map_err(|error| error.to_string())
+        })
+        .await;
+        assert_eq!(wait(&engine, &id).await.code, 6);
+        remove_all(&engine).await;
+    });
+}
+
+#[test]
+fn sockets_at_which_nobody_answers_hold_up_no_start_however_many() {
+    on_host(|host, engine| async move {
+        use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+        let limit = getrlimit(Resource::Nofile);
+        setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).expect("raise the limit");
+        let id = start(&engine, shell("sleep 1000")).await;
+        let listeners = std::cell::RefCell::new(Vec::new());
+        let begun = std::cell::Cell::new(Instant::now());
+        let engine = host
+            .reopen(engine, async || {
+                for number in 0..500 {
+                    let socket = host.path(&format!("run/shims/{number:064x}.sock"));
+                    let listener = std::os::unix::net::UnixListener::bind(socket).expect("listen");
+                    listeners.borrow_mut().push(listener);
+                }
+                begun.set(Instant::now());
+            })
+            .await;
+        assert!(begun.get().elapsed() < SOON, "opened after {:?}", begun.get().elapsed());
+        assert_eq!(run(&engine, &id, "echo well").await, (Some(0), "well".to_owned()));
+        let told = engine.troubles().iter().filter(|trouble| trouble.subject.contains("the shim of")).count();
+        assert_eq!(told, 500, "each is told, and left alone");
+        assert!(host.path(&format!("run/shims/{:064x}.sock", 7)).exists());
         remove_all(&engine).await;
     });
 }

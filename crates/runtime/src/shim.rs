@@ -37,7 +37,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 pub use client::{Client, ClientError, Connection};
-pub use launch::{LaunchError, LaunchSpec, Network, ShimHandle, find_process, launch};
+pub use launch::{LaunchError, LaunchSpec, Network, ShimHandle, find_processes, launch};
 
 /// The file below `<state dir>/<container>/` that says how a container ended, as
 /// [`protocol::ExitStatus`]; written before the exit is announced.

@@ -18,6 +18,8 @@ pub struct Daemon {
     process: Option<Child>,
     /// Bytes of a disk of its own that its root is on.
     disk: Option<u64>,
+    /// How many files it may have open when it begins, unless it raises that.
+    files: Option<u64>,
 }
 
 impl Daemon {
@@ -32,25 +34,33 @@ impl Daemon {
     /// Starts a daemon that has nothing yet.
     #[track_caller]
     pub fn start_empty() -> Self {
-        Self::start_with(None)
+        Self::start_with(None, None)
+    }
+
+    /// Starts a daemon that has [`IMAGE`], from a shell that lets it have `files` open.
+    #[track_caller]
+    pub fn start_with_files(files: u64) -> Self {
+        let daemon = Self::start_with(None, Some(files));
+        daemon.import_image();
+        daemon
     }
 
     /// Starts a daemon that has [`IMAGE`], on a disk of `bytes`.
     #[track_caller]
     pub fn start_on_small_disk(bytes: u64) -> Self {
-        let daemon = Self::start_with(Some(bytes));
+        let daemon = Self::start_with(Some(bytes), None);
         daemon.import_image();
         daemon
     }
 
     #[track_caller]
-    fn start_with(disk: Option<u64>) -> Self {
+    fn start_with(disk: Option<u64>, files: Option<u64>) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         testkit::require_root();
         let directory =
             tempfile::Builder::new().prefix("gantry-docker-").tempdir().expect("temporary directory");
         let instance = format!("t{}x{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let mut daemon = Self { directory, instance, process: None, disk };
+        let mut daemon = Self { directory, instance, process: None, disk, files };
         daemon.launch();
         daemon
     }
@@ -138,6 +148,7 @@ impl Daemon {
             "DISK",
             self.disk.map_or_else(String::new, |bytes| format!("{}:{bytes}", path("root").display())),
         );
+        command.env("FILES", self.files.map_or_else(String::new, |files| files.to_string()));
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("GANTRY_")) {
             command.env_remove(name);
         }
@@ -308,6 +319,9 @@ if [ ! -e "$1" ]; then
     echo $! > "$1"
 fi
 shift
+if [ -n "$FILES" ]; then
+    ulimit -Sn "$FILES" || exit 1
+fi
 exec "$@"
 "#;
 

@@ -232,3 +232,23 @@ fn removals_that_do_not_end_stop_no_request_and_no_other_removal() {
     holder.kill().expect("end it, and with it the file systems");
     holder.wait().expect("bury it");
 }
+
+#[test]
+fn the_limit_of_open_files_is_raised_for_the_daemon_and_for_no_program() {
+    let daemon = Daemon::start_with_files(300);
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", daemon.pid())).expect("its limits");
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).expect("that of open files");
+    let numbers: Vec<&str> = line.split_whitespace().filter(|word| word.parse::<u64>().is_ok()).collect();
+    assert_eq!(numbers[0], numbers[1], "as many as it is allowed to: {line}");
+    assert_ne!(numbers[0], "300");
+    assert_eq!(daemon.ok(&["run", "--rm", IMAGE, "sh", "-c", "ulimit -Sn"]), "300");
+    daemon.ok(&["run", "-d", "--name", "on", IMAGE, "sleep", "1000"]);
+    assert_eq!(
+        daemon.ok(&["exec", "on", "sh", "-c", "ulimit -Sn; ulimit -Hn"]),
+        format!("300\n{}", numbers[1])
+    );
+    assert_eq!(
+        daemon.ok(&["run", "--rm", "--ulimit", "nofile=20:40", IMAGE, "sh", "-c", "ulimit -Sn; ulimit -Hn"]),
+        "20\n40"
+    );
+}

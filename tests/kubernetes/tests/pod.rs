@@ -366,3 +366,46 @@ fn on_host(cluster: &Cluster, url: &str) -> String {
     assert!(output.status.success(), "wget {url}: {output:?}");
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
+
+/// How many processes of the node call themselves with `word`.
+fn processes(word: &str) -> usize {
+    let of = |entry: std::fs::DirEntry| std::fs::read(entry.path().join("cmdline")).ok();
+    let called = |words: &Vec<u8>| words.split(|&byte| byte == 0).any(|one| one == word.as_bytes());
+    std::fs::read_dir("/proc").expect("list").flatten().filter_map(of).filter(called).count()
+}
+
+#[test]
+fn a_hook_that_does_not_end_holds_up_no_deletion_and_ends_with_its_pod() {
+    let cluster = Cluster::shared();
+    let space = cluster.namespace("hooks");
+    for (name, seconds, delete) in [
+        ("forced", "86321", &["delete", "pod", "forced", "--force", "--grace-period=0"][..]),
+        ("graceful", "86322", &["delete", "pod", "graceful", "--timeout=60s"][..]),
+    ] {
+        let hook = format!(r#"exec: {{command: [sleep, "{seconds}"]}}"#);
+        let container = format!(r#"command: [sleep, "1000"], lifecycle: {{postStart: {{{hook}}}}}"#);
+        space.apply(&format!(
+            r#"
+apiVersion: v1
+kind: Pod
+metadata: {{name: {name}}}
+spec:
+  terminationGracePeriodSeconds: 1
+  containers: [{{name: main, image: "{IMAGE}", {container}}}]
+"#
+        ));
+        testkit::wait_until("the hook to run", || match processes(seconds) {
+            1 => Ok(()),
+            count => Err(count),
+        });
+        space.ok(delete);
+        testkit::wait_until("the hook to end with its pod", || match processes(seconds) {
+            0 => Ok(()),
+            count => Err((count, space.kubectl(&["get", "pods"]))),
+        });
+    }
+    testkit::wait_until("their containers to be gone", || {
+        let left = space.containers();
+        if left.is_empty() { Ok(()) } else { Err(left) }
+    });
+}

@@ -139,3 +139,30 @@ spec:
 "#
     )
 }
+
+#[test]
+fn a_pod_is_gone_when_nothing_is_left_of_it_and_not_before() {
+    let cluster = Cluster::shared();
+    let space = cluster.namespace("cleared");
+    pod(
+        &space,
+        "volumeMounts: [{name: scratch, mountPath: /scratch}]",
+        "volumes: [{name: scratch, emptyDir: {}}]",
+    );
+    space.wait("condition=Ready", &["pod/box"]);
+    let directory = cluster.daemon.root().join("pods").join(space.field("pod/box", "{.metadata.uid}"));
+    // What is mounted on cannot be removed.
+    let busy = directory.join("busy");
+    let script = format!("mkdir {0} && mount -t tmpfs busy {0}", busy.display());
+    assert!(cluster.daemon.in_namespaces(&["sh", "-c", &script]).status().expect("run it").success());
+    space.ok(&["delete", "pod", "box", "--wait=false", "--grace-period=1"]);
+    testkit::wait_until("it to be told that the pod cannot be cleared away", || {
+        let told = space.ok(&["get", "events", "-o", "jsonpath={.items[*].reason}"]);
+        if told.contains("FailedKillPod") { Ok(()) } else { Err(told) }
+    });
+    assert_eq!(space.ok(&["get", "pod", "box", "-o", "jsonpath={.metadata.name}"]), "box");
+    let busy = busy.display().to_string();
+    assert!(cluster.daemon.in_namespaces(&["umount", &busy]).status().expect("run it").success());
+    space.ok(&["wait", "--for=delete", "pod/box", "--timeout=60s"]);
+    assert!(!directory.exists(), "nothing is left");
+}

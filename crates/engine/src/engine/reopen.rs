@@ -14,7 +14,7 @@ use runtime::spec::Status as ShimStatus;
 
 use crate::container::Status;
 use crate::container::life::Input;
-use crate::engine::{Engine, in_place};
+use crate::engine::{Engine, blocking, in_place};
 use crate::id::{ContainerId, SandboxId};
 use crate::registry::{ContainerCell, SandboxCell};
 use crate::sandbox::launch::remember;
@@ -22,6 +22,8 @@ use crate::shim::{Found, Shim};
 
 /// How many shims are dealt with at once.
 const AT_ONCE: usize = 32;
+/// How many are asked at once what they hold: each that says nothing is waited for.
+const ASKED_AT_ONCE: usize = 256;
 
 /// The shims that live, by sandbox; what one holds is not known if it does not answer.
 pub(super) type Shims = BTreeMap<SandboxId, (Arc<Shim>, Option<Sandbox>)>;
@@ -70,14 +72,8 @@ impl Engine {
 
     /// The shims that live, and what those hold that answer. The sockets of the others are removed.
     async fn find_shims(&self) -> Shims {
-        let found = futures::stream::iter(in_place(|| self.shim_sockets())).map(async |(id, path)| {
-            let shim = match Shim::find(&path, &id).await {
-                Ok(Found::Shim(shim, state)) => (shim, Some(state)),
-                Ok(Found::Silent(shim)) => {
-                    let pid = shim.handle.pid;
-                    tracing::error!(sandbox = %id, pid, "a shim lives and does not answer: its containers cannot be reached");
-                    (shim, None)
-                }
+        let asked = futures::stream::iter(in_place(|| self.shim_sockets())).map(async |(id, path)| {
+            let found = match Shim::find(&path).await {
                 Ok(Found::Nothing) => {
                     let _ = in_place(|| std::fs::remove_file(&path));
                     return None;
@@ -85,12 +81,30 @@ impl Engine {
                 // That it could not be asked says nothing about it.
                 Err(error) => {
                     tracing::error!(sandbox = %id, error = %base::error::chain(&error), "a shim could not be asked");
-                    (Shim::unheard(&path, &id), None)
+                    Found::Silent(None)
                 }
+                Ok(found) => found,
             };
-            Some((id, (Arc::new(shim.0), shim.1)))
+            Some((id, path, found))
         });
-        found.buffer_unordered(AT_ONCE).filter_map(async |found| found).collect().await
+        let asked: Vec<_> =
+            asked.buffer_unordered(ASKED_AT_ONCE).filter_map(async |found| found).collect().await;
+        let (mut shims, mut silent) = (Shims::new(), Vec::new());
+        for (id, path, found) in asked {
+            match found {
+                Found::Shim(shim, state) => drop(shims.insert(id, (Arc::new(shim), Some(state)))),
+                Found::Silent(listener) => silent.push((id, path, listener)),
+                Found::Nothing => {}
+            }
+        }
+        for shim in unheard(silent).await {
+            let (id, pid) = (shim.handle.id.as_str(), shim.handle.pid);
+            tracing::error!(sandbox = id, pid, "a shim does not answer: its containers cannot be reached");
+            if let Ok(id) = SandboxId::parse(id) {
+                shims.insert(id, (Arc::new(shim), None));
+            }
+        }
+        shims
     }
 
     /// Where shims may listen: every socket that there is. Where those cannot be listed, that of
@@ -214,4 +228,18 @@ impl Engine {
             tracing::warn!(sandbox = %id, error = %base::error::chain(&error), "give a network address back");
         }
     }
+}
+
+/// What can be known of shims that do not answer.
+async fn unheard(silent: Vec<(SandboxId, PathBuf, Option<u32>)>) -> Vec<Shim> {
+    if silent.is_empty() {
+        return Vec::new();
+    }
+    let look = move || {
+        let wanted: Vec<_> = silent.iter().map(|(id, _, listener)| (id.as_str(), *listener)).collect();
+        let processes = runtime::shim::find_processes(&wanted);
+        let shims = silent.iter().zip(processes).map(|((id, path, _), found)| Shim::unheard(path, id, found));
+        Ok(shims.collect())
+    };
+    blocking(look).await.unwrap_or_default()
 }

@@ -73,7 +73,7 @@ impl Engine {
             if !sandbox.shim().is_some_and(|current| Arc::ptr_eq(&current, &shim)) {
                 return;
             }
-            match Shim::find(&shim.handle.socket, &sandbox.id).await {
+            match Shim::find(&shim.handle.socket).await {
                 Ok(Found::Shim(found, _)) => {
                     shim = Arc::new(found);
                     sandbox.live.write().shim = Some(Arc::clone(&shim));

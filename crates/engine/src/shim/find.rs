@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
+use runtime::shim::ShimHandle;
 use runtime::shim::protocol::{Request, Response, Sandbox};
-use runtime::shim::{ShimHandle, find_process};
 
 use super::{Connection, Shim};
 use crate::error::{Context as _, Result};
@@ -17,17 +17,17 @@ const PATIENCE: Duration = Duration::from_secs(3);
 pub(crate) enum Found {
     /// A shim, and what it holds.
     Shim(Shim, Sandbox),
-    /// Somebody listens and says nothing.
-    Silent(Shim),
+    /// Somebody listens and says nothing; the process that does, if the kernel tells.
+    Silent(Option<u32>),
     /// Nobody.
     Nothing,
 }
 
 impl Shim {
-    /// Looks who listens at `socket`, which belongs to the sandbox `id`.
+    /// Looks who listens at `socket`.
     ///
     /// An error says nothing about the shim: the engine itself may lack descriptors.
-    pub(crate) async fn find(socket: &Path, id: &SandboxId) -> Result<Found> {
+    pub(crate) async fn find(socket: &Path) -> Result<Found> {
         let stream = match Connection::dial(socket).await {
             Ok(stream) => stream,
             Err(error) => {
@@ -35,7 +35,7 @@ impl Shim {
                 return match error.kind() {
                     ConnectionRefused | NotFound => Ok(Found::Nothing),
                     // As many wait for it already as can.
-                    WouldBlock => Ok(Found::Silent(silent(socket, id, None))),
+                    WouldBlock => Ok(Found::Silent(None)),
                     _ => Err(error).context(|| format!("connect to the shim at `{}`", socket.display())),
                 };
             }
@@ -55,24 +55,21 @@ impl Shim {
             }
             Ok(Ok(other)) => Err(super::unexpected(&other)),
             Ok(Err(error)) => Err(error),
-            Err(_) => Ok(Found::Silent(silent(socket, id, listener))),
+            Err(_) => Ok(Found::Silent(listener)),
         }
     }
 }
 
 impl Shim {
-    /// The shim at `socket`, of which nothing is known but that it may live.
-    pub(crate) fn unheard(socket: &Path, id: &SandboxId) -> Self {
-        silent(socket, id, None)
+    /// The shim at `socket`, of which nothing is known but that it may live, and perhaps as what process:
+    /// number and start.
+    pub(crate) fn unheard(socket: &Path, id: &SandboxId, process: Option<(u32, u64)>) -> Self {
+        let (pid, start_time) = process.unwrap_or((0, 0));
+        let handle =
+            ShimHandle { id: id.to_string(), socket: socket.to_owned(), pid, start_time, init_pid: None };
+        // Nothing is begun in it before it has said what it is.
+        let shim = Self::new(handle, 0);
+        shim.silent.store(true, std::sync::atomic::Ordering::Relaxed);
+        shim
     }
-}
-
-fn silent(socket: &Path, id: &SandboxId, listener: Option<u32>) -> Shim {
-    let (pid, start_time) = find_process(id.as_str(), listener).unwrap_or((0, 0));
-    let handle =
-        ShimHandle { id: id.to_string(), socket: socket.to_owned(), pid, start_time, init_pid: None };
-    // Nothing is begun in it before it has said what it is.
-    let shim = Shim::new(handle, 0);
-    shim.silent.store(true, std::sync::atomic::Ordering::Relaxed);
-    shim
 }

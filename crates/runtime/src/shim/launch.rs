@@ -197,26 +197,53 @@ pub fn launch(spec: &LaunchSpec) -> Result<ShimHandle, LaunchError> {
     }
 }
 
-/// Finds the process of a shim that does not answer: `listener`, who listens at its socket according
-/// to the kernel, if it is a shim of this name, else any such shim. Gives its number and when it
-/// started.
-pub fn find_process(id: &str, listener: Option<u32>) -> Option<(u32, u64)> {
+/// Finds the processes of shims that do not answer, each by its id: `listener`, who listens at its
+/// socket according to the kernel, if that is a shim of this name, else any such shim. Gives number and
+/// start of each, in the order of `shims`. All processes are looked at once, however many are wanted.
+pub fn find_processes(shims: &[(&str, Option<u32>)]) -> Vec<Option<(u32, u64)>> {
+    let mut found: Vec<_> =
+        shims.iter().map(|&(id, listener)| listener.and_then(|pid| Named::look(pid)?.if_of(id))).collect();
+    if found.iter().all(Option::is_some) {
+        return found;
+    }
     let listed = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     let all = listed.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    listener.into_iter().chain(all).find_map(|pid| {
+    for named in all.filter_map(Named::look) {
+        for (place, (id, _)) in found.iter_mut().zip(shims) {
+            *place = place.or_else(|| named.if_of(id));
+        }
+    }
+    found
+}
+
+/// A process that calls itself a shim.
+struct Named {
+    pid: u32,
+    start_time: u64,
+    title: String,
+    /// Older shims kept their orders where all can read them.
+    orders: String,
+}
+
+impl Named {
+    fn look(pid: u32) -> Option<Self> {
         let start_time = process::start_time(pid)?;
         let bytes = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-        let mut words = bytes.split(|&byte| byte == 0).map(String::from_utf8_lossy);
-        let title = words.next()?;
-        // Older shims kept their orders where all can read them.
-        let is_named = title == super::title(id)
-            || title == super::NAME && words.nth(1)?.contains(&format!("\"id\":\"{id}\""));
+        let mut words = bytes.split(|&byte| byte == 0).map(|word| String::from_utf8_lossy(word).into_owned());
+        let title = words.next().filter(|title| title.starts_with(super::NAME))?;
+        let orders = words.nth(1).unwrap_or_default();
         // Nobody in a container is a shim, whatever he calls himself.
         let namespace = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
         let is_ours = namespace(&pid.to_string()).is_some_and(|theirs| Some(theirs) == namespace("self"));
         // Asked again: the number had not been taken over while it was looked at.
-        (is_named && is_ours && process::start_time(pid) == Some(start_time)).then_some((pid, start_time))
-    })
+        let is_same = process::start_time(pid) == Some(start_time);
+        (is_ours && is_same).then_some(Self { pid, start_time, title, orders })
+    }
+
+    fn if_of(&self, id: &str) -> Option<(u32, u64)> {
+        let ordered = || self.title == super::NAME && self.orders.contains(&format!("\"id\":\"{id}\""));
+        (self.title == super::title(id) || ordered()).then_some((self.pid, self.start_time))
+    }
 }
 
 impl ShimHandle {
