@@ -166,3 +166,50 @@ fn a_pod_is_gone_when_nothing_is_left_of_it_and_not_before() {
     space.ok(&["wait", "--for=delete", "pod/box", "--timeout=60s"]);
     assert!(!directory.exists(), "nothing is left");
 }
+
+/// Four pods whose files cannot be removed, since they lie on what never answers.
+#[test]
+fn pods_whose_removal_does_not_end_stop_neither_api_nor_another_pod_s_removal() {
+    let cluster = Cluster::shared();
+    let (space, daemon) = (cluster.namespace("unending"), &cluster.daemon);
+    let names = ["a", "b", "c", "d"];
+    names.iter().for_each(|name| drop(space.apply(&manifest(name, "", ""))));
+    space.wait("condition=Ready", &names.map(|name| ["pod/", name].concat()).each_ref().map(String::as_str));
+    let dead = names.map(|name| {
+        let uid = space.field(&format!("pod/{name}"), "{.metadata.uid}");
+        daemon.root().join("pods").join(uid).join("dead").display().to_string()
+    });
+    let mount = |(number, place): (usize, &String)| {
+        let fd = number + 5;
+        format!(
+            "mkdir {place} && exec {fd}<>/dev/fuse && \
+             mount -i -t fuse -o fd={fd},rootmode=40000,user_id=0,group_id=0 none {place} && "
+        )
+    };
+    let script: String = dead.iter().enumerate().map(mount).collect();
+    let mut holder =
+        daemon.in_namespaces(&["bash", "-c", &format!("{script} echo mounted && exec sleep 1000")]);
+    let mut holder = holder.stdout(std::process::Stdio::piped()).spawn().expect("mount them");
+    let mut word = [0; 8];
+    let output = holder.stdout.as_mut().expect("its output");
+    std::io::Read::read_exact(output, &mut word).expect("they are mounted");
+    space.ok(&["delete", "pod", "a", "b", "c", "d", "--wait=false", "--grace-period=1"]);
+    testkit::wait_until("their containers to have ended", || {
+        let left = space.containers();
+        if left.is_empty() { Ok(()) } else { Err(left) }
+    });
+    // While they hang: both APIs, and a pod with files of its own, from its beginning to its end.
+    assert_eq!(daemon.raw("GET", "/_ping", "").expect("an answer").status, 200);
+    assert_eq!(cluster.ok(&["get", "--raw", "/readyz"]), "ok");
+    space.apply(&manifest("well", "", ""));
+    space.wait("condition=Ready", &["pod/well"]);
+    space.ok(&["delete", "pod", "well", "--grace-period=1", "--timeout=120s"]);
+    assert_eq!(space.ok(&["get", "pods", "-o", "jsonpath={.items[*].metadata.name}"]), "a b c d");
+    assert_eq!(daemon.raw("GET", "/containers/json", "").expect("an answer").status, 200);
+    holder.kill().expect("end it, and with it the file systems");
+    holder.wait().expect("bury it");
+    for place in &dead {
+        assert!(daemon.in_namespaces(&["umount", "-l", place]).status().expect("run it").success());
+    }
+    space.ok(&["wait", "--for=delete", "pod", "--all", "--timeout=60s"]);
+}
