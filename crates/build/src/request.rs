@@ -51,6 +51,8 @@ pub struct BuildOptions {
     pub resources: Resources,
     /// Bytes of `/dev/shm` during `RUN`.
     pub shm_size: Option<u64>,
+    /// The cgroup below which those of `RUN` are made; the engine's own where there is none.
+    pub cgroup_parent: Option<String>,
     /// Who one is, by registry.
     pub auth: BTreeMap<String, RegistryAuth>,
 }

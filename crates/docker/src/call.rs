@@ -133,6 +133,11 @@ impl Call {
     }
 }
 
+/// Reads a document whose keys have been brought to their spelling.
+pub(crate) fn read<T: DeserializeOwned>(document: serde_json::Value) -> Result<T, Fault> {
+    serde_json::from_value(document).map_err(|error| Fault::invalid(format!("invalid JSON: {error}")))
+}
+
 fn parse<T: DeserializeOwned>(text: &Bytes) -> Result<Option<T>, Fault> {
     if text.iter().all(u8::is_ascii_whitespace) {
         return Ok(None);

@@ -9,6 +9,7 @@ pub(crate) mod health;
 pub(crate) mod host_config;
 pub(crate) mod image;
 pub(crate) mod inspect;
+pub(crate) mod keys;
 pub(crate) mod logging;
 pub(crate) mod mounts;
 pub(crate) mod namespaces;

@@ -1,4 +1,4 @@
-//! How much a container may write into its root file system.
+//! How much a container may write into its root file system, and containers into a volume.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,9 +14,13 @@ use crate::state::ContainerRecord;
 /// What is said where the file system cannot limit, in the words that users know and look for.
 const UNSUPPORTED: &str = "--storage-opt is supported only for overlay over xfs with 'pquota' mount option";
 
-/// The quotas of the file system that root file systems are on, looked for when they are first needed.
+/// The same of a volume.
+const UNSUPPORTED_VOLUME: &str = "quota size requested but no quota support";
+
+/// The quotas of the file system that root file systems are on, looked for when they are first needed;
+/// whether there are any does not change while the daemon runs.
 #[derive(Debug, Default)]
-pub(crate) struct Quotas(Mutex<Option<Projects>>);
+pub(crate) struct Quotas(Mutex<Option<Option<Projects>>>);
 
 /// The bytes that the options of a root file system's storage limit it to.
 pub(crate) fn limit(options: &BTreeMap<String, String>) -> Result<Option<u64>> {
@@ -30,6 +34,16 @@ pub(crate) fn limit(options: &BTreeMap<String, String>) -> Result<Option<u64>> {
         }
     }
     Ok(limit.filter(|&bytes| bytes > 0))
+}
+
+/// The bytes that a volume's options limit it to.
+fn volume_limit(options: &BTreeMap<String, String>) -> Result<Option<u64>> {
+    let Some(value) = options.get("size") else { return Ok(None) };
+    let limit = bytes(value).ok_or_else(|| Error::invalid(format!("invalid size: '{value}'")))?;
+    if limit > 0 && options.get("device").is_some_and(|device| !device.is_empty()) {
+        return Err(Error::invalid("size quota requested for a volume that is mounted from a device"));
+    }
+    Ok((limit > 0).then_some(limit))
 }
 
 /// Reads `10G`, `1.5 gb`, `512MiB`, `1024`.
@@ -54,13 +68,13 @@ fn bytes(text: &str) -> Option<u64> {
 impl Engine {
     /// Whether the option `size` of a root file system's storage can be had here.
     pub fn can_limit_storage(&self) -> bool {
-        self.with_quotas(|_| Ok(())).is_ok()
+        self.with_quotas(UNSUPPORTED, |_| Ok(())).is_ok()
     }
 
     /// Refuses a limit that cannot be enforced here.
     pub(crate) fn check_storage(&self, spec: &ContainerSpec) -> Result<()> {
         match limit(&spec.storage_options)? {
-            Some(_) => self.with_quotas(|_| Ok(())),
+            Some(_) => self.with_quotas(UNSUPPORTED, |_| Ok(())),
             None => Ok(()),
         }
     }
@@ -69,7 +83,7 @@ impl Engine {
     /// what [`Engine::release_storage`] takes.
     pub(crate) fn limit_storage(&self, spec: &ContainerSpec, directories: &[&Path]) -> Result<Option<u32>> {
         let Some(bytes) = limit(&spec.storage_options)? else { return Ok(None) };
-        self.with_quotas(|projects| {
+        self.with_quotas(UNSUPPORTED, |projects| {
             let limited = projects.limit(directories, bytes);
             limited.map(Some).context(|| "limit the container's root file system".to_owned())
         })
@@ -77,17 +91,38 @@ impl Engine {
 
     /// What keeps a container's root file system limited, while that is there.
     pub(crate) fn storage_limit(&self, record: &ContainerRecord) -> Option<u32> {
-        if record.spec.storage_options.is_empty() {
-            return None;
-        }
-        let upper = &record.layers.upper;
-        self.with_quotas(|projects| projects.of(upper).context(|| format!("look at `{}`", upper.display())))
-            .ok()?
+        let limited = !record.spec.storage_options.is_empty();
+        limited.then(|| self.limit_of(&record.layers.upper)).flatten()
+    }
+
+    /// As [`Engine::limit_storage`], for a volume with these options, whose directory this is.
+    pub(crate) fn limit_volume(
+        &self,
+        options: &BTreeMap<String, String>,
+        directory: &Path,
+    ) -> Result<Option<u32>> {
+        let Some(bytes) = volume_limit(options)? else { return Ok(None) };
+        self.with_quotas(UNSUPPORTED_VOLUME, |projects| {
+            let limited = projects.limit(&[directory], bytes);
+            limited.map(Some).context(|| format!("limit the volume `{}`", directory.display()))
+        })
+    }
+
+    /// What keeps a volume limited, while its directory is there.
+    pub(crate) fn volume_limit(&self, options: &BTreeMap<String, String>, directory: &Path) -> Option<u32> {
+        options.contains_key("size").then(|| self.limit_of(directory)).flatten()
+    }
+
+    fn limit_of(&self, directory: &Path) -> Option<u32> {
+        let looked = |projects: &mut Projects| {
+            projects.of(directory).context(|| format!("look at `{}`", directory.display()))
+        };
+        self.with_quotas(UNSUPPORTED, looked).ok()?
     }
 
     /// Takes a limit away when the root file system that had it is gone.
     pub(crate) fn release_storage(&self, limit: u32) {
-        let released = self.with_quotas(|projects| {
+        let released = self.with_quotas(UNSUPPORTED, |projects| {
             projects.release(limit).context(|| format!("give back the disk quota of project {limit}"))
         });
         if let Err(error) = released {
@@ -95,15 +130,15 @@ impl Engine {
         }
     }
 
-    fn with_quotas<T>(&self, run: impl FnOnce(&mut Projects) -> Result<T>) -> Result<T> {
+    fn with_quotas<T>(&self, unsupported: &str, run: impl FnOnce(&mut Projects) -> Result<T>) -> Result<T> {
         let mut known = self.inner.quotas.0.lock();
         if known.is_none() {
             let root = &self.inner.config.root;
-            *known = Projects::open(root).context(|| format!("look at `{}`", root.display()))?;
+            *known = Some(Projects::open(root).context(|| format!("look at `{}`", root.display()))?);
         }
-        match &mut *known {
+        match known.as_mut().and_then(Option::as_mut) {
             Some(projects) => run(projects),
-            None => Err(Error::invalid(UNSUPPORTED)),
+            None => Err(Error::invalid(unsupported)),
         }
     }
 }
@@ -133,5 +168,17 @@ mod tests {
             check("size", bad, Err(&format!("invalid size: '{bad}'")));
         }
         check("dm.basesize", "10G", Err("Unknown option dm.basesize"));
+    }
+
+    #[test]
+    fn a_volume_has_a_size_of_its_own_or_is_mounted() {
+        let of = |pairs: &[(&str, &str)]| {
+            let options = pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+            volume_limit(&options).map_err(|error| error.full_message())
+        };
+        assert_eq!(of(&[]), Ok(None));
+        assert_eq!(of(&[("size", "10M")]), Ok(Some(10 << 20)));
+        assert_eq!(of(&[("size", "big")]), Err("invalid size: 'big'".to_owned()));
+        assert!(of(&[("size", "1M"), ("device", "/dev/sda"), ("type", "ext4")]).is_err());
     }
 }

@@ -111,6 +111,10 @@ fn what_would_be_left_out_is_refused() {
         assert_eq!(answer.status, 501, "{answer:?}");
         assert!(answer.body.contains(message), "{answer:?}");
     }
+    let volume = r#"{"Name":"small","DriverOpts":{"size":"10M"}}"#;
+    let answer = daemon.raw("POST", "/volumes/create", volume).expect("an answer");
+    assert_eq!(answer.status, 400, "{answer:?}");
+    assert!(answer.body.contains("quota size requested but no quota support"), "{answer:?}");
     let update =
         daemon.raw("POST", "/containers/web/update", r#"{"KernelMemory": 8388608}"#).expect("an answer");
     assert_eq!(update.status, 400, "{update:?}");
@@ -217,4 +221,24 @@ fn what_is_mounted_and_has_gone_is_made_again_or_refused_as_it_was_asked_for() {
     std::fs::remove_dir(&place).expect("remove");
     std::fs::write(&place, "in the way").expect("write");
     daemon.fails(&["start", "--attach", "short"], "place");
+}
+
+#[test]
+fn the_case_of_a_key_s_letters_means_nothing() {
+    let daemon = Daemon::start();
+    let body =
+        json!({"image": IMAGE, "cmd": ["id", "-u"], "user": "1000", "hostconfig": {"networkmode": "none"}});
+    let made = daemon.raw("POST", "/containers/create?name=odd", &body.to_string()).expect("an answer");
+    assert_eq!(made.status, 201, "{made:?}");
+    assert_eq!(daemon.ok(&["start", "--attach", "odd"]), "1000");
+    assert_eq!(daemon.inspect("odd", "{{.HostConfig.NetworkMode}}"), "none");
+    let made =
+        daemon.raw("POST", "/networks/create", r#"{"name": "cut", "internal": true}"#).expect("an answer");
+    assert_eq!(made.status, 201, "{made:?}");
+    assert_eq!(daemon.ok(&["network", "inspect", "-f", "{{.Internal}}", "cut"]), "true");
+    let body =
+        json!({"Image": IMAGE, "HostConfig": {"Devices": [{"PathOnHost": "/dev/null", "Access": "r"}]}});
+    let refused = daemon.raw("POST", "/containers/create", &body.to_string()).expect("an answer");
+    assert_eq!(refused.status, 400, "{refused:?}");
+    assert!(refused.body.contains("the HostConfig.Devices.Access field is not supported"), "{refused:?}");
 }

@@ -90,6 +90,7 @@ impl Builder {
             attach: AttachFlags { stdin: false, stdout: true, stderr: true },
             resources: self.options.resources.clone(),
             shm_size: self.options.shm_size,
+            cgroup_parent: self.options.cgroup_parent.clone(),
             transient: true,
             healthcheck: Some(Healthcheck { test: HealthTest::Disabled, ..Healthcheck::default() }),
             log: Some(LogOptions { driver: "none".to_owned(), ..LogOptions::default() }),

@@ -28,6 +28,15 @@ fn from_query(query: &Query) -> Result<BuildOptions, Fault> {
             "building from an address is not supported: fetch it and send it as the context",
         ));
     }
+    if !matches!(query.text("securityopt"), "" | "null" | "[]") {
+        return Err(Fault::invalid(
+            "The daemon on this platform does not support setting security options on build",
+        ));
+    }
+    let isolation = query.text("isolation");
+    if !matches!(isolation.to_ascii_lowercase().as_str(), "" | "default") {
+        return Err(Fault::invalid(format!("unsupported isolation: \"{isolation}\"")));
+    }
     let limits = limits(query)?;
     resources::validate_update(&limits)?;
     let force_remove = query.flag("forcerm");
@@ -55,6 +64,7 @@ fn from_query(query: &Query) -> Result<BuildOptions, Fault> {
             .collect(),
         resources: resources::limits(&limits, 0),
         shm_size: query.number("shmsize")?.and_then(|size| u64::try_from(size).ok()).filter(|&size| size > 0),
+        cgroup_parent: some("cgroupparent"),
         auth: BTreeMap::new(),
     })
 }
@@ -69,7 +79,6 @@ fn limits(query: &Query) -> Result<Resources, Fault> {
         cpu_quota: number("cpuquota")?,
         cpuset_cpus: query.text("cpusetcpus").to_owned(),
         cpuset_mems: query.text("cpusetmems").to_owned(),
-        cgroup_parent: query.text("cgroupparent").to_owned(),
         ulimits: json(query, "ulimits")?,
         ..Resources::default()
     })
@@ -128,6 +137,11 @@ mod tests {
     fn what_cannot_be_is_refused() {
         check("version=2", Err("BuildKit is not supported"));
         check("remote=https%3A%2F%2Fexample.org", Err("building from an address is not supported"));
+        check("isolation=hyperv", Err("unsupported isolation: \"hyperv\""));
+        check(
+            "securityopt=%5B%22seccomp%3Dunconfined%22%5D",
+            Err("The daemon on this platform does not support setting security options on build"),
+        );
         check("labels=%5B", Err("error reading build parameter labels"));
         check("memory=5", Err("Minimum memory limit allowed is 6MB"));
     }

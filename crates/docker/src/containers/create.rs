@@ -3,17 +3,20 @@
 use http::StatusCode;
 
 use crate::answer::{self, Answer};
-use crate::call::Call;
-use crate::convert::create as convert;
+use crate::call::{self, Call};
+use crate::convert::{create as convert, keys, refuse};
 use crate::fault::Fault;
 use crate::names;
 use crate::wire::container::{Create, CreateResponse};
 
 /// Makes a container.
 pub(crate) async fn create(mut call: Call) -> Answer {
-    let Some(document) = call.optional_json::<Create>().await? else {
+    let Some(mut document) = call.optional_json::<serde_json::Value>().await? else {
         return Err(Fault::invalid("config cannot be empty in order to create a container"));
     };
+    let unknown = keys::of_create(&mut document);
+    let document: Create = call::read(document)?;
+    refuse::unknown(unknown)?;
     let name = match call.query.text("name") {
         "" => None,
         name => Some(names::container(name)?),

@@ -3,15 +3,17 @@
 use engine::container::ContainerUpdate;
 
 use crate::answer::{self, Answer};
-use crate::call::Call;
-use crate::convert::{refuse, resources, restart};
+use crate::call::{self, Call};
+use crate::convert::{keys, refuse, resources, restart};
 use crate::wire::container::{Update, Updated};
 
 /// Changes limits and the restart policy.
 pub(crate) async fn update(mut call: Call) -> Answer {
-    let document: Update = call.json().await?;
+    let mut document = call.json().await?;
+    let unknown = keys::of_update(&mut document);
+    let document: Update = call::read(document)?;
     let id = call.container()?;
-    refuse::unknown("UpdateConfig", &document.unknown)?;
+    refuse::unknown(unknown)?;
     resources::validate_update(&document.resources)?;
     let restart = match document.restart_policy.name.as_str() {
         "" => None,

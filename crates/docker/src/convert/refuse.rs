@@ -3,8 +3,6 @@
 //! Nothing that was asked for is left out in silence: what this daemon does not do is refused here,
 //! in the words of the real daemon where it has any.
 
-use serde_json::Value;
-
 use super::endpoint;
 use crate::fault::Fault;
 use crate::wire::Map;
@@ -136,31 +134,22 @@ pub(super) fn unsupported(config: &Config, host: &HostConfig) -> Result<(), Faul
     if !config.mac_address.is_empty() && !endpoint::is_mac(&config.mac_address) {
         return invalid(format!("invalid MAC address: {}", config.mac_address));
     }
-    no_ipv6(ties)?;
-    unknown("HostConfig", &host.unknown)
+    no_ipv6(ties)
 }
 
-/// Keys of a document that are not known and ask for something.
+/// A key that is not known and asks for something.
 ///
-/// The real daemon drops them. But what limits a container and is spelt wrong, has been removed, or
-/// is newer than this daemon, is better not run than run without.
-pub(crate) fn unknown(document: &str, keys: &Map<Value>) -> Result<(), Fault> {
-    let asks = |value: &Value| match value {
-        Value::Null => false,
-        Value::Bool(flag) => *flag,
-        Value::Number(number) => number.as_f64() != Some(0.0),
-        Value::String(text) => !text.is_empty(),
-        Value::Array(items) => !items.is_empty(),
-        Value::Object(members) => !members.is_empty(),
-    };
-    match keys.iter().find(|(_, value)| asks(value)) {
-        Some((key, _)) if matches!(key.as_str(), "KernelMemory" | "KernelMemoryTCP") => {
+/// The real daemon drops it. But what limits a container and is spelt wrong, has been removed, or is
+/// newer than this daemon, is better not run than run without.
+pub(crate) fn unknown(key: Option<String>) -> Result<(), Fault> {
+    match key {
+        Some(key) if key.ends_with(".KernelMemory") || key.ends_with(".KernelMemoryTCP") => {
             Err(Fault::invalid(format!(
-                "the {document}.{key} field is not supported: kernels no longer limit kernel memory by itself; use Memory, which counts it"
+                "the {key} field is not supported: kernels no longer limit kernel memory by itself; use Memory, which counts it"
             )))
         }
-        Some((key, _)) => Err(Fault::invalid(format!(
-            "the {document}.{key} field is not supported by this daemon: leave it out, or see that it is spelt as the API has it"
+        Some(key) => Err(Fault::invalid(format!(
+            "the {key} field is not supported by this daemon: leave it out, or see that it is spelt as the API has it"
         ))),
         None => Ok(()),
     }
@@ -198,12 +187,15 @@ mod tests {
     /// Checks the body of a create request; an empty message is one that passes.
     #[track_caller]
     fn check(body: &str, expected: &str) {
-        let document: Create = serde_json::from_str(body).expect("a create request");
+        let mut document = serde_json::from_str(body).expect("JSON");
+        let key = super::super::keys::of_create(&mut document);
+        let document: Create = serde_json::from_value(document).expect("a create request");
         let (config, host) = (&document.config, &document.host_config);
         let endpoints = &document.networking_config.endpoints_config;
         let found = conflicts(config, host)
             .and_then(|()| foreign_networks(&host.ties.network_mode, endpoints))
-            .and_then(|()| unsupported(config, host));
+            .and_then(|()| unsupported(config, host))
+            .and_then(|()| unknown(key));
         match found {
             Ok(()) => assert_eq!("", expected, "{body}"),
             Err(fault) => {
@@ -309,8 +301,7 @@ mod tests {
             (r#""KernelMemoryTCP":4194304"#, "the HostConfig.KernelMemoryTCP field is not supported"),
             (r#""InitPath":"/x""#, "the HostConfig.InitPath field is not supported by this daemon"),
             (r#""DiskQuota":5"#, "the HostConfig.DiskQuota field is not supported by this daemon"),
-            // The real daemon, to which the case of letters means nothing, would limit it.
-            (r#""memory":5"#, "the HostConfig.memory field is not supported by this daemon"),
+            (r#""Devices":[{"PathOnHost":"/a","Access":"r"}]"#, "the HostConfig.Devices.Access field is not"),
         ];
         for (members, message) in refused {
             check(&host(members), message);

@@ -6,14 +6,17 @@ use engine::exec::ExecSpec;
 use http::StatusCode;
 
 use crate::answer::{self, Answer};
-use crate::call::Call;
+use crate::call::{self, Call};
+use crate::convert::keys;
 use crate::detach::DetachKeys;
 use crate::fault::Fault;
 use crate::wire::exec::{Create, Created};
 
 /// Prepares a process in a running container.
 pub(crate) async fn create(mut call: Call) -> Answer {
-    let document: Create = call.json().await?;
+    let mut document = call.json().await?;
+    keys::of_exec(&mut document);
+    let document: Create = call::read(document)?;
     if document.cmd.0.is_empty() {
         return Err(Fault::invalid("No exec command specified"));
     }

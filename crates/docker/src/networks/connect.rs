@@ -3,13 +3,15 @@
 use http::StatusCode;
 
 use crate::answer::{self, Answer};
-use crate::call::Call;
-use crate::convert::endpoint;
+use crate::call::{self, Call};
+use crate::convert::{endpoint, keys};
 use crate::wire::network::{Connect, Disconnect};
 
 /// Puts a container into a network.
 pub(crate) async fn connect(mut call: Call) -> Answer {
-    let document: Connect = call.json().await?;
+    let mut document = call.json().await?;
+    keys::of_connect(&mut document);
+    let document: Connect = call::read(document)?;
     let engine = call.engine().clone();
     let network = engine.network_find(&call.name)?;
     let container = engine.container_find(&document.container)?;

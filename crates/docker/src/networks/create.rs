@@ -3,13 +3,15 @@
 use http::StatusCode;
 
 use crate::answer::{self, Answer};
-use crate::call::Call;
-use crate::convert::network as convert;
+use crate::call::{self, Call};
+use crate::convert::{keys, network as convert};
 use crate::wire::network::{Create, Created};
 
 /// Makes a network.
 pub(crate) async fn create(mut call: Call) -> Answer {
-    let spec = convert::spec(call.json::<Create>().await?)?;
+    let mut document = call.json().await?;
+    keys::of_network(&mut document);
+    let spec = convert::spec(call::read::<Create>(document)?)?;
     let engine = call.engine().clone();
     let network = call.complete(async move { Ok(engine.network_create(spec).await?) }).await?;
     answer::json_with(StatusCode::CREATED, &Created { id: network.id.to_string(), warning: String::new() })

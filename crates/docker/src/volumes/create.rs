@@ -4,15 +4,17 @@ use engine::volume::VolumeSpec;
 use http::StatusCode;
 
 use crate::answer::{self, Answer};
-use crate::call::Call;
-use crate::convert::volume as convert;
+use crate::call::{self, Call};
+use crate::convert::{keys, volume as convert};
 use crate::fault::Fault;
 use crate::names;
 use crate::wire::volume::Create;
 
 /// Makes a volume, or gives the one that has the name.
 pub(crate) async fn create(mut call: Call) -> Answer {
-    let document: Create = call.json().await?;
+    let mut document = call.json().await?;
+    keys::of_volume(&mut document);
+    let document: Create = call::read(document)?;
     if document.cluster_volume_spec.is_some() {
         return super::update::update(call).await;
     }

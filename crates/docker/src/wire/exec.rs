@@ -12,8 +12,6 @@ wire! {
         attach_stdin: bool,
         attach_stderr: bool,
         attach_stdout: bool,
-        // Written so by a client that relies on a daemon to which letters' case means nothing.
-        #[serde(alias = "detachKeys")]
         detach_keys: String,
         env: Vec<String>,
         working_dir: String,

@@ -67,8 +67,13 @@ impl Engine {
             filled: false,
         };
         let making = Making::begin(&place, 0o711)?;
-        state::make_directory(&making.directory().join(DATA), 0o755)?;
-        making.place(RECORD, &record)?;
+        let limit = self.limit_volume(&record.spec.options, making.directory())?;
+        let made = state::make_directory(&making.directory().join(DATA), 0o755)
+            .and_then(|()| making.place(RECORD, &record));
+        if let Err(error) = made {
+            limit.into_iter().for_each(|limit| self.release_storage(limit));
+            return Err(error);
+        }
         let mut made = Known::new(&self.inner.layout, record);
         made.users.extend(user.cloned());
         let view = Arc::clone(&made.view);

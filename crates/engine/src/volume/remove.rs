@@ -34,11 +34,14 @@ impl Engine {
             known.remove(name)
         };
         let directory = self.inner.layout.volume(name);
+        let limit =
+            removed.as_ref().and_then(|known| self.volume_limit(&known.record.spec.options, &directory));
         if let Err(error) = self.throw_away(&directory) {
             // It is there still, and has its record.
             volumes.known.lock().extend(removed.map(|known| (name.to_owned(), known)));
             return Err(error).context(|| format!("remove `{}`", directory.display()));
         }
+        limit.into_iter().for_each(|limit| self.release_storage(limit));
         self.emit_volume("destroy", name);
         Ok(())
     }

@@ -64,6 +64,16 @@ fn of_pod(pod: &Pod, spec: &PodSpec, node: Abilities<'_>) -> Result<(), Rejectio
         let message = "resource claims are not supported by this node: leave resourceClaims out";
         return Err(Rejection::new("UnsupportedResourceClaims", message));
     }
+    for volume in spec.volumes.iter().flatten() {
+        let medium = volume.empty_dir.as_ref().and_then(|empty| empty.medium.as_deref()).unwrap_or("");
+        if !matches!(medium, "" | "Memory") {
+            let message = format!(
+                "volume \"{}\": emptyDir of medium {medium} is not supported by this node",
+                volume.name
+            );
+            return Err(Rejection::new("UnsupportedVolume", message));
+        }
+    }
     let claims = spec.resources.as_ref().and_then(|resources| resources.claims.as_ref());
     if claims.is_some_and(|claims| !claims.is_empty()) {
         let message = "resource claims are not supported by this node: leave resources.claims out";
@@ -267,6 +277,10 @@ mod tests {
         refused(
             container(json!({"ports": [{"containerPort": 80, "hostPort": 80, "hostIP": "127.0.0.1"}]})),
             "",
+        );
+        refused(
+            json!({"volumes": [{"name": "huge", "emptyDir": {"medium": "HugePages-2Mi"}}]}),
+            "UnsupportedVolume: volume \"huge\": emptyDir of medium HugePages-2Mi",
         );
         let selinux = json!({"seLinuxOptions": {"level": "s0:c1,c2"}});
         refused(json!({"securityContext": selinux}), "SELinux: Cannot enforce SELinux");

@@ -14,8 +14,9 @@ use serde_json::Value;
 /// The keys below which nothing may be unknown.
 const STRICT: [&str; 5] = ["process", "root", "mounts", "hooks", "linux"];
 
-/// Keys below them that are another platform's.
-const FOREIGN: [&str; 1] = ["process.commandLine"];
+/// Keys below them that are another platform's, or say what is so anyway.
+const FOREIGN: [&str; 3] =
+    ["process.commandLine", "process.user.username", "linux.resources.memory.useHierarchy"];
 
 /// Reads a document that stands at `place` of a configuration; gives the first key below one of
 /// [`STRICT`] that is unknown and asks for something.
@@ -121,7 +122,7 @@ mod tests {
     #[test]
     fn what_asks_for_nothing_or_is_for_others_is_ignored() {
         check(
-            r#"{"linux":{"rdma":null,"x":{},"y":[],"z":0,"on":false},"process":{"commandLine":"x"}}"#,
+            r#"{"linux":{"rdma":null,"x":{},"y":[],"z":0,"on":false},"process":{"commandLine":"x","user":{"uid":0,"gid":0,"username":"a"}}}"#,
             None,
         );
         check(r#"{"windows":{"layerFolders":["a"]},"vm":{"kernel":{"path":"/a"}},"extra":1}"#, None);

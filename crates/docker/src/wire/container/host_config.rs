@@ -15,9 +15,6 @@ pub(crate) struct HostConfig {
     pub(crate) resources: Resources,
     #[serde(flatten)]
     pub(crate) rest: Rest,
-    /// What no part above knows; refused where it asks for something.
-    #[serde(flatten, skip_serializing)]
-    pub(crate) unknown: Map<serde_json::Value>,
 }
 
 /// The body of `POST /containers/{id}/update`.
@@ -27,9 +24,6 @@ pub(crate) struct Update {
     pub(crate) resources: Resources,
     #[serde(rename = "RestartPolicy", default, deserialize_with = "crate::wire::null_is_default")]
     pub(crate) restart_policy: RestartPolicy,
-    /// What neither knows; refused where it asks for something.
-    #[serde(flatten, skip_serializing)]
-    pub(crate) unknown: Map<serde_json::Value>,
 }
 
 wire! {
