@@ -16,6 +16,7 @@ use runtime::shim::descriptors::Descriptors;
 use runtime::shim::protocol::{Event, ExitStatus, Failure, FailureKind, Request, Response, Sandbox};
 use rustix::process::{PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
+use crate::engine::in_place;
 use crate::error::{Error, Kind, Result};
 
 pub(crate) use attach::{Client, connect, pump, streams};
@@ -126,12 +127,16 @@ impl Shim {
         self.silent.load(Ordering::Relaxed)
     }
 
-    /// Kills the shim's process, if it is still the one that was started; the kernel kills what it
-    /// holds.
-    pub(crate) fn kill_process(&self) {
+    /// Kills the shim's process, if it is still the one that was started, waits a while for its end, and
+    /// removes its socket; the kernel kills what it holds.
+    pub(crate) async fn end_process(&self) {
         let Some(process) = self.pidfd() else { return };
         if let Err(error) = pidfd_send_signal(&process, Signal::KILL) {
             tracing::debug!(pid = self.handle.pid, %error, "kill a shim");
+        }
+        if tokio::time::timeout(END, self.ended()).await.is_ok() {
+            // Who looks for shims need not find out that nobody listens there.
+            let _ = in_place(|| std::fs::remove_file(&self.handle.socket));
         }
     }
 

@@ -252,3 +252,33 @@ fn the_limit_of_open_files_is_raised_for_the_daemon_and_for_no_program() {
         "20\n40"
     );
 }
+
+#[test]
+fn a_shim_that_stands_still_is_named_by_the_doctor_and_its_container_can_be_removed() {
+    let mut daemon = Daemon::start();
+    let id = daemon.ok(&["run", "-d", "--name", "stuck", IMAGE, "sleep", "1000"]);
+    daemon.ok(&["run", "-d", "--name", "well", IMAGE, "sleep", "1000"]);
+    let told = |daemon: &Daemon| {
+        let told = docker_tests::run(daemon.gantry("", &["doctor", "-o", "json"]), "").stdout;
+        told.contains(&format!("container or pod {} is unreachable", &id[..12]))
+    };
+    assert!(!told(&daemon), "it answers");
+    let shim = shim_of(&id).parse().ok().and_then(rustix::process::Pid::from_raw).expect("its number");
+    rustix::process::kill_process(shim, rustix::process::Signal::STOP).expect("stop its shim");
+    assert!(told(&daemon), "{:?}", docker_tests::run(daemon.gantry("", &["doctor"]), ""));
+    // Neither a crash nor an orderly end of the daemon is held up, nor its next start.
+    daemon.kill();
+    daemon.launch();
+    daemon.stop();
+    daemon.launch();
+    assert_eq!(daemon.ok(&["exec", "well", "echo", "on"]), "on");
+    assert_eq!(daemon.inspect("stuck", "{{.State.Status}}"), "running");
+    daemon.ok(&["rm", "-f", "stuck"]);
+    assert!(!told(&daemon), "nothing is left of it");
+    // Its parent may not have buried it yet.
+    let place = format!("/proc/{}/cmdline", shim.as_raw_pid());
+    wait_until("the shim to have ended", || match std::fs::read(&place) {
+        Ok(words) if !words.is_empty() => Err(String::from_utf8_lossy(&words).into_owned()),
+        _ => Ok(()),
+    });
+}

@@ -185,7 +185,7 @@ impl Engine {
                 && let Err(error) = shim.shut_down().await
             {
                 tracing::debug!(sandbox = %sandbox.id, error = %base::error::chain(&error), "end a shim");
-                shim.kill_process();
+                shim.end_process().await;
             }
         };
         let network = async {

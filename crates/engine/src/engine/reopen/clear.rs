@@ -79,7 +79,7 @@ impl Engine {
         let told = shim.shut_down().await;
         if let Err(error) = &told {
             tracing::warn!(sandbox = %id, error = %base::error::chain(error), "end a shim");
-            shim.kill_process();
+            shim.end_process().await;
         }
         told.is_ok()
     }
