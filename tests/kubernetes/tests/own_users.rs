@@ -3,6 +3,7 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
+use docker_tests::run;
 use kubernetes_tests::{Cluster, IMAGE, Namespace};
 
 /// What the user namespace of a pod's first container looks like from inside.
@@ -195,6 +196,26 @@ fn a_privileged_pod_is_so_in_its_own_namespaces_only() {
     assert_eq!(space.exec("plain", &["sh", "-c", confined]), "1\n1");
     let handler = space.field("nodes", "{.items[0].status.runtimeHandlers[0].features.userNamespaces}");
     assert_eq!(handler, "true");
+}
+
+#[test]
+fn such_a_pod_is_reached_and_limited_as_any_other() {
+    let cluster = Cluster::shared();
+    let space = cluster.namespace("reached");
+    let serve = r#"command: [sh, -c, "mkdir /www; echo page > /www/index.html; exec httpd -f -p 8080 -h /www"],
+        readinessProbe: {tcpSocket: {port: 8080}, periodSeconds: 1}, resources: {limits: {memory: 32Mi, cpu: 500m}}"#;
+    space.apply(&manifest("box", serve, ""));
+    space.wait("condition=Ready", &["pod/box"]);
+    let forward = space.running(&["port-forward", "pod/box", "18081:8080"]);
+    forward.wait_for("Forwarding from 127.0.0.1:18081");
+    let page =
+        run(cluster.daemon.on_host("busybox", &["wget", "-q", "-O", "-", "http://127.0.0.1:18081/"]), "");
+    assert_eq!(page.stdout, "page\n", "{page:?}");
+    // The way out and names are those of the cluster.
+    assert!(space.exec("box", &["nslookup", "kubernetes.default.svc.cluster.local"]).contains("10.43.0.1"));
+    // What takes more memory than it may is killed, and nothing else.
+    let greedy = "head -c 60m /dev/zero | tail > /dev/null; echo $?";
+    assert_eq!(space.exec("box", &["sh", "-c", greedy]), "137");
 }
 
 fn manifest(name: &str, main: &str, spec: &str) -> String {
