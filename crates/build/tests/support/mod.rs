@@ -114,6 +114,7 @@ fn config(directory: &Path, instance: &str) -> Config {
         dns: Vec::new(),
         insecure_registries: Vec::new(),
         descriptors: None,
+        user_ids: None,
         root,
     }
 }
