@@ -82,8 +82,12 @@ fn mapped(sandbox: &Sandbox, command: &str, mounts: &[Mount]) -> Spec {
     let linux = spec.linux.get_or_insert_default();
     // The sandbox's, as with the network.
     linux.namespaces.retain(|namespace| {
-        !matches!(namespace.kind, NamespaceKind::Ipc | NamespaceKind::Uts)
-            && !(namespace.kind == NamespaceKind::Pid && sandbox.handle.init_pid.is_some())
+        let is_shared = match namespace.kind {
+            NamespaceKind::Ipc | NamespaceKind::Uts => true,
+            NamespaceKind::Pid => sandbox.handle.init_pid.is_some(),
+            _ => false,
+        };
+        !is_shared
     });
     spec.hostname = None;
     let linux = spec.linux.get_or_insert_default();
