@@ -17,6 +17,7 @@ pub mod panics;
 pub mod place;
 pub mod random;
 pub mod record;
+pub mod tree;
 
 pub use clock::{Clock, SystemClock, Timestamp};
 pub use random::{Random, SystemRandom};

@@ -22,6 +22,9 @@ use crate::error::BuildError;
 use crate::files::Tree;
 use crate::request::{BuildEvent, BuildOptions};
 
+/// How long variables and labels may become together, in bytes: each step writes them down once more.
+const CONFIGURATION_MAX: usize = 4 << 20;
+
 /// Takes what a build tells.
 pub(crate) type Events = mpsc::Sender<Result<BuildEvent, BuildError>>;
 
@@ -203,6 +206,11 @@ impl Builder {
             |name: &str| environment.env_get(name).map(str::to_owned).or_else(|| self.args.get(name));
         let scope = Scope { escape: self.escape, variables: &variables };
         let comment = configure(command, &mut stage.config, &scope).map_err(BuildError::Step)?;
+        let pairs = stage.config.labels.iter().map(|(key, value)| key.len() + value.len());
+        if stage.config.env.iter().map(String::len).chain(pairs).sum::<usize>() > CONFIGURATION_MAX {
+            let problem = format!("variables and labels are longer than {CONFIGURATION_MAX} bytes together");
+            return Err(BuildError::Step(problem));
+        }
         Ok(comment.unwrap_or_default())
     }
 

@@ -6,6 +6,7 @@
 mod instruction;
 mod lines;
 mod options;
+mod pattern;
 #[cfg(test)]
 mod tests;
 pub(crate) mod words;

@@ -60,8 +60,11 @@ fn identify_in(user: &str, groups: &[String], passwd: &str, group: &str, strict:
     };
     let user = if user.is_empty() { "0" } else { user };
     let uid = number(user)?;
-    let entry =
-        passwd.lines().filter_map(User::parse).find(|entry| entry.name == user || Some(entry.uid) == uid);
+    // A number is one, whatever the image calls its users: one of the name `1000` may be root.
+    let entry = passwd.lines().filter_map(User::parse).find(|entry| match uid {
+        Some(uid) => entry.uid == uid,
+        None => entry.name == user,
+    });
     let entry = match (entry, uid) {
         (Some(entry), _) => entry,
         (None, Some(uid)) => User { name: "", uid, gid: 0, home: "/" },
@@ -73,10 +76,11 @@ fn identify_in(user: &str, groups: &[String], passwd: &str, group: &str, strict:
     };
     let all: Vec<Group<'_>> = group.lines().filter_map(Group::parse).collect();
     let find = |name: &str| -> Result<u32> {
-        if let Some(found) = all.iter().find(|group| group.name == name) {
-            return Ok(found.gid);
+        if let Some(gid) = number(name)? {
+            return Ok(gid);
         }
-        number(name)?.ok_or_else(|| {
+        let found = all.iter().find(|group| group.name == name);
+        found.map(|group| group.gid).ok_or_else(|| {
             Error::invalid(format!("unable to find group {name}: no matching entries in group file"))
         })
     };
@@ -218,6 +222,15 @@ mod tests {
             assert!(identify(user, &[], passwd, "").is_err(), "{user}");
         }
         assert!(identify("5:evil", &[], passwd, "evil:x:4294967295:\n").is_err());
+    }
+
+    #[test]
+    fn a_number_is_no_name_whatever_the_image_calls_its_users() {
+        let passwd = "1000:x:0:0::/:/bin/sh\nroot:x:0:0::/root:/bin/sh\n";
+        let group = "1000:x:0:\n2000:x:0:\n";
+        let found = identify("1000:1000", &["2000".to_owned()], passwd, group).expect("numbers");
+        assert_eq!((found.uid, found.gid, found.groups), (1000, 1000, vec![1000, 2000]));
+        assert_eq!(identify("1000", &[], passwd, group).expect("a number").uid, 1000);
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub(crate) mod worker;
 /// Removes everything that a pod has on this node: its volumes, logs, messages. May take long.
 pub(crate) fn remove(directory: &Path) -> std::io::Result<()> {
     volumes::remove(&directory.join("volumes"))?;
-    match std::fs::remove_dir_all(directory) {
+    match base::tree::remove(directory) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }

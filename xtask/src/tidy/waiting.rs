@@ -141,7 +141,13 @@ impl<'a> House<'a> {
             }
             Callee::Method(name) if COMMON.contains(&name.as_str()) => return None,
             Callee::Method(name) => {
-                let methods = || self.named(name).filter(|number| self.functions[*number].owner.is_some());
+                // What wraps another crate's method of the same name does not call itself.
+                let methods = || {
+                    self.named(name).filter(|number| {
+                        let function = &self.functions[*number];
+                        function.owner.is_some() && !std::ptr::eq(function, caller)
+                    })
+                };
                 let own: Vec<usize> =
                     methods().filter(|number| self.functions[*number].krate == caller.krate).collect();
                 let public = methods().filter(|number| self.functions[*number].is_public);

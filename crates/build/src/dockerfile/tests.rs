@@ -138,6 +138,26 @@ fn variables_expand_with_defaults_and_patterns() {
     check_expand("${unset:?is needed}", Err("unset: is needed"));
     check_expand("${set", Err("syntax error: missing '}'"));
     check_expand("${}", Err("syntax error: bad substitution"));
+    let nested = |levels: usize| format!("{}{}", "${unset:-".repeat(levels), "}".repeat(levels));
+    check_expand(&nested(64), Ok(""));
+    check_expand(&nested(100_000), Err("substitutions are nested more than 64 deep"));
+    let quoted = format!("{}{}", "\"${unset:-".repeat(100_000), "}\"".repeat(100_000));
+    check_expand(&quoted, Err("substitutions are nested more than 64 deep"));
+}
+
+#[test]
+fn variables_that_double_each_other_come_to_an_end() {
+    let mut value = "0123456789abcdef".to_owned();
+    let end = (0..40).find_map(|_| {
+        let known = value.clone();
+        let variables = move |_: &str| Some(known.clone());
+        match expand("$A$A", '\\', &variables) {
+            Ok(next) => value = next,
+            Err(error) => return Some(error),
+        }
+        None
+    });
+    assert_eq!(end.as_deref(), Some("a word becomes longer than 1048576 bytes"));
 }
 
 #[test]

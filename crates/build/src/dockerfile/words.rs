@@ -1,5 +1,15 @@
 //! Words: quotes, escapes and variables, as the Dockerfile reference has them.
 
+use super::pattern::Pattern;
+
+/// How deep `${A:-${B:-…}}` may go: each level takes from the stack of the thread.
+const DEEPEST: usize = 64;
+/// How long a word may become, in bytes: variables that double each other have no end of their own.
+const LONGEST: usize = 1 << 20;
+/// How long a value may be that is searched by a pattern, in characters, and how long the pattern.
+const SEARCHED: usize = 8 << 10;
+const PATTERN: usize = 256;
+
 /// Looks up a variable; `None` if it is not set.
 pub(crate) trait Variables {
     fn get(&self, name: &str) -> Option<String>;
@@ -47,13 +57,13 @@ pub(super) fn split(line: &str, escape: char) -> Vec<String> {
 
 /// Removes quotes and escapes and puts in variables.
 pub(crate) fn expand(word: &str, escape: char, variables: &dyn Variables) -> Result<String, String> {
-    let mut expander = Expander { chars: word.chars().collect(), at: 0, escape, variables };
+    let mut expander = Expander::new(word, escape, variables);
     expander.until(&[])
 }
 
 /// As [`expand`], for text in which quotes and single escapes mean nothing, as in here-documents.
 pub(crate) fn expand_text(text: &str, escape: char, variables: &dyn Variables) -> Result<String, String> {
-    let mut expander = Expander { chars: text.chars().collect(), at: 0, escape, variables };
+    let mut expander = Expander::new(text, escape, variables);
     let mut expanded = String::new();
     while let Some(c) = expander.next() {
         match c {
@@ -61,6 +71,7 @@ pub(crate) fn expand_text(text: &str, escape: char, variables: &dyn Variables) -
             '$' => expanded.push_str(&expander.variable()?),
             c => expanded.push(c),
         }
+        expander.bound(&expanded)?;
     }
     Ok(expanded)
 }
@@ -79,9 +90,22 @@ struct Expander<'a> {
     at: usize,
     escape: char,
     variables: &'a dyn Variables,
+    depth: usize,
 }
 
-impl Expander<'_> {
+impl<'a> Expander<'a> {
+    fn new(text: &str, escape: char, variables: &'a dyn Variables) -> Self {
+        Self { chars: text.chars().collect(), at: 0, escape, variables, depth: 0 }
+    }
+
+    /// Fails if what was put together so far is too long.
+    fn bound(&self, out: &str) -> Result<(), String> {
+        match out.len() {
+            0..=LONGEST => Ok(()),
+            _ => Err(format!("a word becomes longer than {LONGEST} bytes")),
+        }
+    }
+
     fn peek(&self) -> Option<char> {
         self.chars.get(self.at).copied()
     }
@@ -120,6 +144,7 @@ impl Expander<'_> {
                 },
                 c => out.push(c),
             }
+            self.bound(&out)?;
         }
         Ok(out)
     }
@@ -142,11 +167,22 @@ impl Expander<'_> {
                     return Err("unexpected end of statement while looking for matching double-quote".into());
                 }
             }
+            self.bound(&out)?;
         }
     }
 
     /// What stands after a dollar sign.
     fn variable(&mut self) -> Result<String, String> {
+        if self.depth == DEEPEST {
+            return Err(format!("substitutions are nested more than {DEEPEST} deep"));
+        }
+        self.depth += 1;
+        let value = self.substitution();
+        self.depth -= 1;
+        value
+    }
+
+    fn substitution(&mut self) -> Result<String, String> {
         if self.peek() != Some('{') {
             let name = self.name();
             return Ok(if name.is_empty() {
@@ -175,6 +211,8 @@ impl Expander<'_> {
                 self.at += usize::from(longest);
                 let pattern = self.braced_word(&['}'])?;
                 let value = value.unwrap_or_default();
+                bound_search(&name, &value, &pattern)?;
+                let pattern = Pattern::parse(&pattern);
                 Ok(if modifier == '#' {
                     cut_front(&value, &pattern, longest)
                 } else {
@@ -192,7 +230,11 @@ impl Expander<'_> {
                     String::new()
                 };
                 self.close()?;
-                Ok(replace(&value.unwrap_or_default(), &pattern, &replacement, all))
+                let value = value.unwrap_or_default();
+                bound_search(&name, &value, &pattern)?;
+                let replaced = replace(&value, &pattern, &replacement, all);
+                self.bound(&replaced)?;
+                Ok(replaced)
             }
             other => Err(format!("unsupported modifier ({other}) in substitution")),
         }
@@ -243,58 +285,55 @@ impl Expander<'_> {
     }
 }
 
-/// Whether a shell pattern (`*`, `?`, backslash) matches a whole text.
-fn matches(pattern: &[char], text: &[char]) -> bool {
-    match pattern.split_first() {
-        None => text.is_empty(),
-        Some(('*', rest)) => (0..=text.len()).any(|skip| matches(rest, &text[skip..])),
-        Some(('?', rest)) => !text.is_empty() && matches(rest, &text[1..]),
-        Some(('\\', rest)) if !rest.is_empty() => {
-            text.first() == rest.first() && matches(&rest[1..], &text[1..])
-        }
-        Some((c, rest)) => text.first() == Some(c) && matches(rest, &text[1..]),
+/// Searching takes time by both lengths together.
+fn bound_search(name: &str, value: &str, pattern: &str) -> Result<(), String> {
+    if pattern.is_empty() || (value.len() <= SEARCHED && pattern.len() <= PATTERN) {
+        return Ok(());
     }
+    Err(format!("{name} is too long to be searched: {SEARCHED} bytes at most, by a pattern of {PATTERN}"))
 }
 
-fn cut_front(value: &str, pattern: &str, longest: bool) -> String {
-    let (value, pattern) = (chars(value), chars(pattern));
-    let mut lengths: Vec<usize> = (0..=value.len()).collect();
-    if longest {
-        lengths.reverse();
-    }
-    let cut = lengths.into_iter().find(|&len| matches(&pattern, &value[..len])).unwrap_or(0);
-    value[cut..].iter().collect()
+fn cut_front(value: &str, pattern: &Pattern, longest: bool) -> String {
+    let value = chars(value);
+    let mut lengths = pattern.beginnings(&value);
+    let cut = if longest { lengths.next_back() } else { lengths.next() };
+    value[cut.unwrap_or(0)..].iter().collect()
 }
 
-fn cut_back(value: &str, pattern: &str, longest: bool) -> String {
-    let (value, pattern) = (chars(value), chars(pattern));
-    let mut ends: Vec<usize> = (0..=value.len()).collect();
-    if !longest {
-        ends.reverse();
-    }
-    let cut = ends.into_iter().find(|&end| matches(&pattern, &value[end..])).unwrap_or(value.len());
-    value[..cut].iter().collect()
+fn cut_back(value: &str, pattern: &Pattern, longest: bool) -> String {
+    let mut backwards = chars(value);
+    backwards.reverse();
+    let mut lengths = pattern.reversed().beginnings(&backwards);
+    let cut = if longest { lengths.next_back() } else { lengths.next() };
+    backwards[cut.unwrap_or(0)..].iter().rev().collect()
 }
 
 fn replace(value: &str, pattern: &str, replacement: &str, all: bool) -> String {
-    let (value, pattern) = (chars(value), chars(pattern));
+    if pattern.is_empty() {
+        return value.to_owned();
+    }
+    let (value, pattern) = (chars(value), Pattern::parse(pattern));
     let mut out = String::new();
     let mut at = 0;
-    let mut done = false;
     while at < value.len() {
-        let found = (at + 1..=value.len()).rev().find(|&end| matches(&pattern, &value[at..end]));
-        match found {
-            Some(end) if !done && !pattern.is_empty() => {
+        match pattern.beginnings(&value[at..]).next_back().filter(|length| *length > 0) {
+            Some(length) => {
                 out.push_str(replacement);
-                at = end;
-                done = !all;
+                at += length;
+                if !all {
+                    break;
+                }
             }
-            _ => {
+            None => {
                 out.push(value[at]);
                 at += 1;
             }
         }
+        if out.len() > LONGEST {
+            break;
+        }
     }
+    out.extend(&value[at..]);
     out
 }
 

@@ -13,6 +13,8 @@ pub(crate) async fn tag(call: Call) -> Answer {
     if repository.is_empty() {
         return Err(Fault::invalid("invalid reference format"));
     }
-    call.engine().image_tag(&call.name, &reference(repository, call.query.text("tag")))?;
+    let (engine, named) = (call.engine().clone(), call.name.clone());
+    let name = reference(repository, call.query.text("tag"));
+    call.complete(async move { Ok(engine.image_tag(&named, &name).await?) }).await?;
     answer::bare(StatusCode::CREATED)
 }

@@ -178,7 +178,7 @@ impl Drop for HalfMade<'_> {
         }
         let inner = &self.engine.inner;
         // The error that led here is what the user must see; leftovers are cleared at the next opening.
-        let _ = std::fs::remove_dir_all(inner.layout.container(&self.id));
+        let _ = base::tree::remove(&inner.layout.container(&self.id));
         let _ = inner.images.snapshot_remove(self.id.as_str());
         if let Some(limit) = self.limit {
             self.engine.release_storage(limit);

@@ -163,7 +163,7 @@ impl Engine {
 }
 
 pub(crate) fn remove_directory(path: &Path) -> Result<()> {
-    match std::fs::remove_dir_all(path) {
+    match base::tree::remove(path) {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error).context(|| format!("remove `{}`", path.display())),

@@ -9,13 +9,14 @@ use runtime::shim::protocol::{Request, Response, Stdio};
 use runtime::spec::Process;
 
 use super::ExecCell;
-use crate::engine::{Engine, blocking};
+use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
 use crate::id::ExecId;
 use crate::rootfs::RootFs;
 use crate::shim::{self, Client, Connection, LAUNCH, MARGIN};
 use crate::spec;
 use crate::stream::Attached;
+use crate::threads::foreign;
 use crate::users;
 
 impl Engine {
@@ -99,7 +100,8 @@ impl Engine {
             .filter(|user| !user.is_empty())
             .unwrap_or_else(|| record.resolved.user.clone());
         let of_container = Arc::clone(&record);
-        let (identity, profile) = blocking(move || {
+        // Its files may be those of somebody who does not answer, and keep whoever looks at them.
+        let (identity, profile) = foreign([cell.container.id.to_string()], move || {
             let host = crate::apparmor::Host::get();
             let profile = host.profile(&of_container.spec.security)?;
             profile.map(|profile| host.ensure(profile)).transpose()?;

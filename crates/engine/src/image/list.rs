@@ -50,18 +50,33 @@ fn is_named(image: &Image, wanted: &str) -> bool {
     })
 }
 
-/// Whether `text` is of the form `pattern`: `*` stands for anything but a slash, `?` for one byte.
+/// Whether `text` is of the form `pattern`: `*` stands for anything but slashes, `?` for
+/// one byte that is none.
 fn matches(pattern: &[u8], text: &[u8]) -> bool {
-    match pattern.split_first() {
-        None => text.is_empty(),
-        Some((b'*', rest)) => {
-            let most = text.iter().position(|&byte| byte == b'/').unwrap_or(text.len());
-            (0..=most).any(|skipped| matches(rest, &text[skipped..]))
+    let (mut at, mut read) = (0, 0);
+    // The last star, and up to where it reaches. What an earlier one could do this one can too,
+    // unless a slash lies between.
+    let mut star: Option<(usize, usize)> = None;
+    while read < text.len() || at < pattern.len() {
+        match (pattern.get(at), text.get(read)) {
+            (Some(b'*'), _) => {
+                star = Some((at + 1, read));
+                at += 1;
+            }
+            (Some(wanted), Some(byte)) if wanted == byte || (*wanted == b'?' && *byte != b'/') => {
+                at += 1;
+                read += 1;
+            }
+            _ => match star {
+                Some((after, reach)) if text.get(reach).is_some_and(|byte| *byte != b'/') => {
+                    star = Some((after, reach + 1));
+                    (at, read) = (after, reach + 1);
+                }
+                _ => return false,
+            },
         }
-        Some((first, rest)) => text
-            .split_first()
-            .is_some_and(|(byte, after)| (*first == b'?' || first == byte) && matches(rest, after)),
     }
+    true
 }
 
 #[cfg(test)]
@@ -80,5 +95,14 @@ mod tests {
         check("n*:1*", "nginx:1.27", true);
         check("n*", "nginx/extra", false);
         check("*/extra", "nginx/extra", true);
+        check("*i*x", "nginx", true);
+        check("ng?*x", "ng/x", false);
+        check("n*", "n", true);
+        check("n*x", "n", false);
+    }
+
+    #[test]
+    fn stars_cost_what_they_are_long() {
+        check(&format!("{}b", "*a".repeat(60)), &"a".repeat(128), false);
     }
 }

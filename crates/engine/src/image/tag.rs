@@ -9,21 +9,20 @@ use crate::event::EventKind;
 
 impl Engine {
     /// Gives an image one more name.
-    pub fn image_tag(&self, reference: &str, name: &str) -> Result<()> {
+    pub async fn image_tag(&self, reference: &str, name: &str) -> Result<()> {
         let target = convert::reference(name)?;
         if target.digest().is_some() {
             return Err(Error::invalid("refusing to create a tag with a digest reference"));
         }
         let target = target.with_default_tag();
-        let image =
-            self.inner.images.image_tag(reference, &target).map_err(|source| {
-                match convert::kind(source.kind()) {
-                    Kind::NotFound => {
-                        Error::not_found(format!("No such image: {}", convert::with_tag(reference)))
-                    }
-                    _ => convert::error(source.kind(), source),
-                }
-            })?;
+        let (store, asked, named) = (self.inner.images.clone(), reference.to_owned(), target.clone());
+        let tagged = blocking(move || {
+            store.image_tag(&asked, &named).map_err(|source| match convert::kind(source.kind()) {
+                Kind::NotFound => Error::not_found(format!("No such image: {}", convert::with_tag(&asked))),
+                _ => convert::error(source.kind(), source),
+            })
+        });
+        let image = tagged.await?;
         self.emit_image("tag", &image.id.to_string(), &target.familiar());
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use runtime::defaults;
 use runtime::spec::{Capabilities, DeviceRule, LinuxDevice};
 
-use crate::container::{ContainerSpec, Seccomp, Security};
+use crate::container::{ContainerSpec, NamespaceMode, Seccomp, Security};
 use crate::error::{Error, Result};
 
 /// The capabilities that a container has, by name (`CAP_CHOWN`).
@@ -59,6 +59,11 @@ pub(crate) fn check(spec: &ContainerSpec) -> Result<()> {
     if security.writable_cgroups == Some(true) && !super::is_unified() {
         return Err(Error::invalid(
             "option WritableCgroups needs cgroup v2: on v1 a container that can write there lifts its own limits",
+        ));
+    }
+    if security.writable_cgroups == Some(true) && spec.namespaces.cgroup == NamespaceMode::Host {
+        return Err(Error::invalid(
+            "option WritableCgroups cannot go with the host's cgroup namespace: the container could order every group of the host",
         ));
     }
     spec.resources.device_rules.iter().try_for_each(|text| parse_rule(text).map(drop))

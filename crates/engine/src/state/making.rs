@@ -52,7 +52,7 @@ impl Drop for Making {
     fn drop(&mut self) {
         if !self.placed {
             // The error that led here is what the user must see; what stays is cleared at the next opening.
-            let _ = std::fs::remove_dir_all(&self.directory);
+            let _ = base::tree::remove(&self.directory);
         }
     }
 }
@@ -78,7 +78,7 @@ pub(crate) fn finish<T>(
             Err(RecordError::Newer { version, .. }) => {
                 Err(std::io::Error::other(format!("its record has version {version}")))
             }
-            _ => std::fs::remove_dir_all(&path),
+            _ => base::tree::remove(&path),
         };
         if let Err(error) = done {
             failed.push((path, error));

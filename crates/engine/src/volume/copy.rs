@@ -16,7 +16,7 @@ use rustix::fs::{
 pub(super) fn directory(source: BorrowedFd<'_>, target: &Path) -> io::Result<()> {
     let target = openat(CWD, target, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     let source = openat(source, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-    contents(&source, &target)
+    contents(&source, &target, 0)
 }
 
 /// Gives the directory `target` the owner, mode and times of `source`.
@@ -28,13 +28,14 @@ pub(super) fn attributes_of(source: BorrowedFd<'_>, target: &Path) -> io::Result
     Ok(futimens(&target, &times(&meta))?)
 }
 
-fn contents(source: &OwnedFd, target: &OwnedFd) -> io::Result<()> {
+fn contents(source: &OwnedFd, target: &OwnedFd, depth: usize) -> io::Result<()> {
+    base::tree::check_depth(depth)?;
     let meta = rustix::fs::fstat(source)?;
     for entry in Dir::read_from(source)? {
         let entry = entry?;
         let name = entry.file_name();
         if name != c"." && name != c".." {
-            one(source, target, name)?;
+            one(source, target, name, depth)?;
         }
     }
     // Last: what is copied into it changes its time.
@@ -44,7 +45,7 @@ fn contents(source: &OwnedFd, target: &OwnedFd) -> io::Result<()> {
     Ok(())
 }
 
-fn one(source: &OwnedFd, target: &OwnedFd, name: &CStr) -> io::Result<()> {
+fn one(source: &OwnedFd, target: &OwnedFd, name: &CStr, depth: usize) -> io::Result<()> {
     let meta = statat(source, name, AtFlags::SYMLINK_NOFOLLOW)?;
     let open = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     match FileType::from_raw_mode(meta.st_mode) {
@@ -52,7 +53,7 @@ fn one(source: &OwnedFd, target: &OwnedFd, name: &CStr) -> io::Result<()> {
             mkdirat(target, name, Mode::from_raw_mode(0o700))?;
             let from = openat(source, name, open | OFlags::DIRECTORY, Mode::empty())?;
             let to = openat(target, name, open | OFlags::DIRECTORY, Mode::empty())?;
-            return contents(&from, &to);
+            return contents(&from, &to, depth + 1);
         }
         FileType::RegularFile => {
             let mut from = File::from(openat(source, name, open, Mode::empty())?);

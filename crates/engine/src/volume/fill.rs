@@ -61,7 +61,7 @@ impl Engine {
 fn fill(source: BorrowedFd<'_>, directory: &Path) -> io::Result<()> {
     let (filling, data) = (directory.join(FILLING), directory.join(DATA));
     // An earlier attempt may have been cut short.
-    match std::fs::remove_dir_all(&filling) {
+    match base::tree::remove(&filling) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => std::fs::create_dir(&filling)?,
     }
@@ -76,6 +76,6 @@ fn fill(source: BorrowedFd<'_>, directory: &Path) -> io::Result<()> {
         }
         copy::attributes_of(source, &data)
     });
-    let cleared = std::fs::remove_dir_all(&filling);
+    let cleared = base::tree::remove(&filling);
     filled.and(cleared)
 }

@@ -55,7 +55,7 @@ impl Engine {
         }
         for path in base::fs::entries(directory)? {
             match path.symlink_metadata()?.is_dir() {
-                true => std::fs::remove_dir_all(&path)?,
+                true => base::tree::remove(&path)?,
                 false => std::fs::remove_file(&path)?,
             }
         }

@@ -111,7 +111,7 @@ fn remove(directory: &Path) -> anyhow::Result<()> {
     for path in below.collect::<Vec<_>>().into_iter().rev() {
         let _ = rustix::mount::unmount(path, rustix::mount::UnmountFlags::DETACH);
     }
-    match std::fs::remove_dir_all(directory) {
+    match base::tree::remove(directory) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(error).with_context(|| format!("remove {}", directory.display()))
         }

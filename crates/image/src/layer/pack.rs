@@ -142,6 +142,7 @@ fn pack_into(upper: &Path, sink: &mut impl Sink) -> io::Result<(u64, u64)> {
 impl<S: Sink> Packer<'_, S> {
     /// Writes what is in a directory, sorted, so that equal content gives equal archives.
     fn directory(&mut self, directory: &Directory) -> io::Result<()> {
+        base::tree::check_depth(directory.path.components().count())?;
         for name in names(directory)? {
             let stat = rustix::fs::statat(&directory.fd, &name, AtFlags::SYMLINK_NOFOLLOW)?;
             if is_whiteout(&stat) {

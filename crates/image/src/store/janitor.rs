@@ -1,7 +1,6 @@
 //! A thread for what no caller should wait for: removing what nobody needs any more, and bringing
 //! the steps of builds to disk.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
@@ -92,7 +91,7 @@ fn outlive(task: impl FnOnce()) {
 }
 
 fn remove(path: &Path) {
-    if let Err(error) = fs::remove_dir_all(path)
+    if let Err(error) = base::tree::remove(path)
         && error.kind() != std::io::ErrorKind::NotFound
     {
         tracing::warn!(path = %path.display(), %error, "unused files could not be removed");

@@ -110,7 +110,7 @@ pub fn remove(directory: &Path) -> io::Result<()> {
     for entry in entries {
         memory::unmount(&entry?.path());
     }
-    fs::remove_dir_all(directory)
+    base::tree::remove(directory)
 }
 
 /// The names of ConfigMaps and Secrets that the pod's volumes show.

@@ -12,6 +12,7 @@ const PATHS: &[&str] = &[
     "std::io::copy",
     "std::io::read_to_string",
     "base::fs::",
+    "base::tree::",
     "rustix::fs::",
     "rustix::mount::",
     "rustix::process::wait",

@@ -194,8 +194,8 @@ fn set_time(place: &Place, time: i64) -> io::Result<()> {
 /// Removes the directory `name` with all that is in it.
 fn remove_tree(parent: &OwnedFd, name: &str) -> io::Result<()> {
     use std::os::fd::AsRawFd;
-    // The standard library removes trees without following links that others put in its way.
-    std::fs::remove_dir_all(Path::new(&format!("/proc/self/fd/{}", parent.as_raw_fd())).join(name))
+    // Without following links that others put in its way.
+    base::tree::remove(&Path::new(&format!("/proc/self/fd/{}", parent.as_raw_fd())).join(name))
 }
 
 /// The path of an entry below the directory that is unpacked into; nothing for that directory itself.

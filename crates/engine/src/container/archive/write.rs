@@ -97,6 +97,7 @@ impl Archive<'_> {
     }
 
     fn directory(&mut self, directory: &OwnedFd, name: &Path) -> io::Result<()> {
+        base::tree::check_depth(name.components().count())?;
         let mut entries: Vec<std::ffi::CString> = Vec::new();
         for entry in Dir::read_from(directory)? {
             let entry = entry?.file_name().to_owned();

@@ -49,7 +49,7 @@ pub(super) fn prepare(
     // Beside it first: what is under its name is whole.
     let staged = path.with_file_name(format!("..{name}"));
     let made = || -> io::Result<()> {
-        match fs::remove_dir_all(&staged) {
+        match base::tree::remove(&staged) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => fs::create_dir_all(&staged)?,
         }

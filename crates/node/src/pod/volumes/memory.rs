@@ -71,7 +71,7 @@ fn clear(directory: &Path) -> io::Result<()> {
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
         if entry.file_type()?.is_dir() {
-            fs::remove_dir_all(entry.path())?;
+            base::tree::remove(&entry.path())?;
         } else {
             fs::remove_file(entry.path())?;
         }
