@@ -442,11 +442,7 @@ fn on_a_full_disk_deletions_go_on_until_there_is_space() {
     for number in 0..200 {
         block_on(store.put(&format!("key/{number}"), vec![b'x'; 100])).expect("put");
     }
-    testkit::wait_until("the reserves", || {
-        let names = disk.contents();
-        let made = names.contains_key("reserve.log") && names.contains_key("reserve.snapshot");
-        if made { Ok(()) } else { Err(format!("{:?}", names.keys())) }
-    });
+    wait_for_reserves(&disk);
     disk.set_free(Some(0));
     let mut taken = 0;
     let refused = (0..1000).find_map(|_| {
@@ -498,6 +494,8 @@ fn a_panic_of_the_writing_thread_is_told_and_leaves_nobody_waiting() {
     let store = open(&disk);
     block_on(store.put("kept", "1")).expect("put");
     let mut watcher = block_on(store.watch(Watch::new(KeyRange::prefix("")))).expect("watch");
+    // Whoever makes them must not be the first to meet the fault.
+    wait_for_reserves(&disk);
     disk.cut_after(0, Arc::new(|| panic!("a fault of the writing thread")));
     // Those whose request it had, and those that wait behind it.
     let keys: Vec<String> = (0..50).map(|number| format!("lost/{number}")).collect();
@@ -514,4 +512,12 @@ fn a_panic_of_the_writing_thread_is_told_and_leaves_nobody_waiting() {
     drop(store);
     let store = open(&disk.after_cut().expect("the power was cut"));
     assert!(block_on(store.get("kept")).expect("get").is_some(), "what was acknowledged is there");
+}
+
+fn wait_for_reserves(disk: &FaultyDisk) {
+    testkit::wait_until("the reserves", || {
+        let names = disk.contents();
+        let made = names.contains_key("reserve.log") && names.contains_key("reserve.snapshot");
+        if made { Ok(()) } else { Err(format!("{:?}", names.keys())) }
+    });
 }
