@@ -1,4 +1,4 @@
-//! What std lacks: error chains, typed ids, atomic files, records on disk, overlay mounts,
+//! What std lacks: error chains, typed ids, atomic files, records on disk, deep trees, overlay mounts,
 //! back-off, caught panics, an injected clock.
 //!
 //! The lowest row of the house: every crate may use it, and it knows none of them. No tokio, no
@@ -18,6 +18,7 @@ pub mod place;
 pub mod random;
 pub mod record;
 pub mod tree;
+pub mod wish;
 
 pub use clock::{Clock, SystemClock, Timestamp};
 pub use random::{Random, SystemRandom};

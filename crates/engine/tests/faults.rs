@@ -14,23 +14,10 @@ use engine::exec::ExecSpec;
 use engine::{ContainerId, ContainerSpec, Engine};
 use runtime::shim::ShimHandle;
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, Signal, kill_process, pidfd_getfd, pidfd_open};
-use support::{Host, create, logs, on_host, remove_all, shell, start, wait};
+use support::{Host, create, logs, on_host, remove_all, shell, start, status, until, wait};
 
 /// How long what must not be held up may take on a machine that does much else.
 const SOON: Duration = Duration::from_secs(40);
-
-fn status(engine: &Engine, id: &ContainerId) -> (Status, i32) {
-    let state = &engine.container_inspect(id).expect("inspect").state;
-    (state.status, state.exit_code)
-}
-
-async fn until(engine: &Engine, id: &ContainerId, wanted: Status) {
-    testkit::wait_until_async("the container's status", || async {
-        let seen = status(engine, id);
-        if seen.0 == wanted { Ok(()) } else { Err(seen) }
-    })
-    .await;
-}
 
 /// The shim of a container with a sandbox of its own.
 fn shim_of(host: &Host, id: &ContainerId) -> ShimHandle {

@@ -7,22 +7,9 @@ use std::sync::Arc;
 use base::{SystemClock, SystemRandom};
 use engine::container::{ContainerFilter, RestartPolicy, Status};
 use engine::exec::ExecSpec;
-use engine::{ContainerId, ContainerSpec, Engine, Kind};
+use engine::{ContainerSpec, Engine, Kind};
 use rustix::process::{Pid, Signal, kill_process};
-use support::{Host, create, logs, on_host, remove_all, shell, start, wait};
-
-fn status(engine: &Engine, id: &ContainerId) -> (Status, i32) {
-    let state = &engine.container_inspect(id).expect("inspect").state;
-    (state.status, state.exit_code)
-}
-
-async fn until(engine: &Engine, id: &ContainerId, wanted: Status) {
-    testkit::wait_until_async("the container's status", || async {
-        let seen = status(engine, id);
-        if seen.0 == wanted { Ok(()) } else { Err(seen) }
-    })
-    .await;
-}
+use support::{Host, create, logs, on_host, remove_all, shell, start, status, until, wait};
 
 /// Kills every shim, as a reboot does.
 async fn kill_shims(host: &Host) {

@@ -5,6 +5,7 @@
 //! run as root, a network lead outside. Keys are brought to the spelling of the documents before those
 //! are read.
 
+use base::wish::is_wish;
 use serde_json::{Map, Value};
 
 /// The keys of an object, and what stands there where that has keys of its own.
@@ -331,19 +332,6 @@ fn respell(members: &mut Map<String, Value>, key: &str, shape: &Shape) {
         && let Some(value) = members.remove(key)
     {
         members.insert((*name).to_owned(), value);
-    }
-}
-
-/// Whether a value asks for anything: clients send nothing, in one form or another, for what is left
-/// out.
-fn is_wish(value: &Value) -> bool {
-    match value {
-        Value::Null => false,
-        Value::Bool(flag) => *flag,
-        Value::Number(number) => number.as_f64() != Some(0.0),
-        Value::String(text) => !text.is_empty(),
-        Value::Array(items) => !items.is_empty(),
-        Value::Object(members) => !members.is_empty(),
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use base::{SystemClock, SystemRandom};
-use engine::container::{ContainerFilter, LogOptions, LogQuery, RemoveOptions, WaitCondition};
+use engine::container::{ContainerFilter, LogOptions, LogQuery, RemoveOptions, Status, WaitCondition};
 use engine::image::ImportSpec;
 use engine::sandbox::SandboxFilter;
 use engine::{Config, ContainerId, ContainerSpec, Engine, ExitStatus, OutputKind};
@@ -254,6 +254,21 @@ pub(crate) async fn output(engine: &Engine, spec: ContainerSpec) -> String {
     assert_eq!(status.code, 0, "{out}{err}");
     engine.container_remove(&id, RemoveOptions::default()).await.expect("remove the container");
     out
+}
+
+/// How a container fares, and its exit code.
+pub(crate) fn status(engine: &Engine, id: &ContainerId) -> (Status, i32) {
+    let state = &engine.container_inspect(id).expect("inspect").state;
+    (state.status, state.exit_code)
+}
+
+/// Waits until a container fares as `wanted`.
+pub(crate) async fn until(engine: &Engine, id: &ContainerId, wanted: Status) {
+    testkit::wait_until_async("the container's status", || async {
+        let seen = status(engine, id);
+        if seen.0 == wanted { Ok(()) } else { Err(seen) }
+    })
+    .await;
 }
 
 /// Removes all that is left.

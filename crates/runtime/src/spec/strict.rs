@@ -7,6 +7,7 @@
 
 use std::fmt::Write;
 
+use base::wish::is_wish;
 use serde::de::DeserializeOwned;
 use serde_ignored::Path;
 use serde_json::Value;
@@ -44,19 +45,6 @@ pub(super) fn read<T: DeserializeOwned>(
         (strict && !FOREIGN.contains(&name.as_str()) && asks.is_some_and(is_wish)).then_some(name)
     });
     Ok((document, refused))
-}
-
-/// Whether a value asks for anything at all: some programs write what they leave out as `null`,
-/// empty or zero.
-fn is_wish(value: &Value) -> bool {
-    match value {
-        Value::Null => false,
-        Value::Bool(flag) => *flag,
-        Value::Number(number) => number.as_f64() != Some(0.0),
-        Value::String(text) => !text.is_empty(),
-        Value::Array(items) => !items.is_empty(),
-        Value::Object(members) => !members.is_empty(),
-    }
 }
 
 fn parts(path: &Path<'_>) -> Vec<String> {
