@@ -207,3 +207,24 @@ fn events_tell_a_container_s_life_in_order() {
         assert_eq!(past.len(), 1);
     });
 }
+
+#[test]
+fn what_is_prepared_and_never_started_has_a_bound() {
+    on_host(|_, engine| async move {
+        let id = start(&engine, shell("sleep 1000")).await;
+        let mut large = exec(&["true"], AttachFlags::default());
+        large.env = vec!["x".repeat(3 << 20)];
+        let error = engine.exec_create(&id, large).await.expect_err("too long");
+        assert_eq!(error.kind(), Kind::Invalid);
+        let mut last = None;
+        for _ in 0..1000 {
+            let made = engine.exec_create(&id, exec(&["true"], AttachFlags::default())).await;
+            last = Some(made.expect("there is room"));
+        }
+        let one_more = async || engine.exec_create(&id, exec(&["true"], AttachFlags::default())).await;
+        assert_eq!(one_more().await.expect_err("too many").kind(), Kind::Conflict);
+        engine.exec_start(&last.expect("one")).await.expect("start");
+        one_more().await.expect("there is room again");
+        remove_all(&engine).await;
+    });
+}

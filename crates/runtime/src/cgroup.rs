@@ -357,10 +357,14 @@ impl Cgroup {
     }
 }
 
-/// A limit's file that is not there: the controller was left out of the kernel or switched off.
+/// A limit's file that is not there, or that nobody is behind: the controller was left out of the kernel
+/// or switched off, or the device has another scheduler.
 fn lacking(controller: &'static str, limit: &'static str) -> impl Fn(CgroupError) -> CgroupError {
     move |error| match error {
-        CgroupError::Write { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+        CgroupError::Write { source, .. }
+            if source.kind() == std::io::ErrorKind::NotFound
+                || source.raw_os_error() == Some(rustix::io::Errno::OPNOTSUPP.raw_os_error()) =>
+        {
             CgroupError::Controller { controller, limit }
         }
         error => error,

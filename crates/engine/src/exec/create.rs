@@ -10,10 +10,24 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::id::{ContainerId, ExecId};
 
+/// How long command and environment may be together, in bytes: what the kernel takes for a program.
+const LONGEST: usize = 2 << 20;
+/// How many processes of a container may be prepared and not started.
+const PREPARED: usize = 1000;
+
 impl Engine {
     /// Prepares a process in a running container; it begins with [`Engine::exec_start`].
     pub async fn exec_create(&self, container: &ContainerId, spec: ExecSpec) -> Result<ExecId> {
         let cell = self.exec_prepare(container, spec, false)?;
+        let waits = |other: &&Arc<ExecCell>| {
+            Arc::ptr_eq(&other.container, &cell.container) && !other.progress.lock().started
+        };
+        if self.inner.execs.read().values().filter(waits).count() >= PREPARED {
+            return Err(Error::conflict(format!(
+                "container {} has {PREPARED} processes that were prepared and not started: start those first",
+                cell.container.id
+            )));
+        }
         let command = cell.spec.command.join(" ");
         let id = cell.id.clone();
         self.emit(&cell.container, format!("exec_create: {command}"), &[("execID", id.to_string())]);
@@ -46,6 +60,11 @@ impl Engine {
         }
         if spec.command.is_empty() {
             return Err(Error::invalid("No exec command specified"));
+        }
+        if spec.command.iter().chain(&spec.env).map(String::len).sum::<usize>() > LONGEST {
+            return Err(Error::invalid(format!(
+                "command and environment of a process are longer than {LONGEST} bytes together"
+            )));
         }
         let id = ExecId::random(self.inner.random.as_ref());
         Ok(Arc::new(ExecCell { id, container, spec, quiet, progress: Mutex::new(Progress::default()) }))

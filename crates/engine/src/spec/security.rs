@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use runtime::cgroup::Hierarchies;
 use runtime::defaults;
 use runtime::spec::{Capabilities, DeviceRule, LinuxDevice};
 
@@ -59,6 +60,12 @@ pub(crate) fn check(spec: &ContainerSpec) -> Result<()> {
     if security.writable_cgroups == Some(true) && !super::is_unified() {
         return Err(Error::invalid(
             "option WritableCgroups needs cgroup v2: on v1 a container that can write there lifts its own limits",
+        ));
+    }
+    if security.writable_cgroups == Some(true) && !Hierarchies::detect().is_ok_and(|found| found.delegates())
+    {
+        return Err(Error::invalid(
+            "option WritableCgroups needs cgroup v2 mounted with nsdelegate: without, a container that can write there lifts its own limits",
         ));
     }
     if security.writable_cgroups == Some(true) && spec.namespaces.cgroup == NamespaceMode::Host {

@@ -23,6 +23,8 @@ pub struct Hierarchies {
     pub(super) v1: Vec<V1Hierarchy>,
     /// Mount point of the unified hierarchy.
     pub(super) unified: Option<PathBuf>,
+    /// Whether a cgroup namespace there is a border: nobody inside changes the limits of its root.
+    pub(super) delegates: bool,
 }
 
 /// One v1 hierarchy.
@@ -63,6 +65,12 @@ impl Hierarchies {
         self.unified.is_some().then(|| Self { v1: Vec::new(), ..self })
     }
 
+    /// Whether a cgroup namespace is a border in the unified hierarchy (`nsdelegate`): nobody inside
+    /// changes the limits of its root.
+    pub fn delegates(&self) -> bool {
+        self.delegates
+    }
+
     /// Where the unified hierarchy is mounted.
     pub(crate) fn unified_mount(&self) -> Option<&Path> {
         self.unified.as_deref()
@@ -75,7 +83,7 @@ impl Hierarchies {
     /// Reads `/proc/<pid>/mountinfo`. The first mount of a hierarchy counts, others are ignored,
     /// and so are mounts that show only a part of one.
     pub(crate) fn parse(mountinfo: &str) -> Self {
-        let mut found = Self { v1: Vec::new(), unified: None };
+        let mut found = Self { v1: Vec::new(), unified: None, delegates: false };
         for line in mountinfo.lines() {
             let Some((before, after)) = line.split_once(" - ") else { continue };
             let mut before = before.split(' ');
@@ -87,7 +95,10 @@ impl Hierarchies {
             }
             let mount = PathBuf::from(mount);
             match kind {
-                "cgroup2" if found.unified.is_none() => found.unified = Some(mount),
+                "cgroup2" if found.unified.is_none() => {
+                    found.unified = Some(mount);
+                    found.delegates = options.split(',').any(|option| option == "nsdelegate");
+                }
                 "cgroup" => {
                     let controllers: Vec<String> = options
                         .split(',')
@@ -138,5 +149,6 @@ mod tests {
         let found =
             Hierarchies::parse("30 23 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n");
         assert_eq!(found.version(), Version::V2);
+        assert!(found.delegates() && !Hierarchies::parse(HYBRID).delegates());
     }
 }

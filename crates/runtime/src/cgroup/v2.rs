@@ -315,7 +315,8 @@ mod tests {
     fn check(resources: &Resources, expected: &[(&str, &str)]) {
         let root = tempfile::tempdir().expect("temporary directory");
         let directory = root.path().join("gantry/c1");
-        let hierarchies = Hierarchies { v1: Vec::new(), unified: Some(root.path().to_owned()) };
+        let hierarchies =
+            Hierarchies { v1: Vec::new(), unified: Some(root.path().to_owned()), delegates: true };
         std::fs::write(root.path().join("cgroup.controllers"), "cpu memory pids io\n").expect("write");
         std::fs::write(root.path().join("cgroup.subtree_control"), "").expect("write");
         let cgroup = Cgroup::within(hierarchies, Path::new("/gantry/c1")).expect("good path");
@@ -341,7 +342,8 @@ mod tests {
     #[test]
     fn a_limit_without_its_controller_says_which_is_missing() {
         let root = tempfile::tempdir().expect("temporary directory");
-        let hierarchies = Hierarchies { v1: Vec::new(), unified: Some(root.path().to_owned()) };
+        let hierarchies =
+            Hierarchies { v1: Vec::new(), unified: Some(root.path().to_owned()), delegates: true };
         let cgroup = Cgroup::within(hierarchies, Path::new("/x")).expect("good path");
         cgroup.create().expect("create");
         let memory = Memory { limit: Some(100), ..Memory::default() };
@@ -376,7 +378,8 @@ mod tests {
     #[test]
     fn a_unified_name_that_leaves_the_group_is_refused() {
         let root = tempfile::tempdir().expect("temporary directory");
-        let hierarchies = Hierarchies { v1: Vec::new(), unified: Some(root.path().to_owned()) };
+        let hierarchies =
+            Hierarchies { v1: Vec::new(), unified: Some(root.path().to_owned()), delegates: true };
         let cgroup = Cgroup::within(hierarchies, Path::new("/x")).expect("good path");
         let unified = [("../cgroup.procs".to_owned(), "1".to_owned())].into();
         assert!(cgroup.apply(&Resources { unified, ..Resources::default() }).is_err());
@@ -385,7 +388,8 @@ mod tests {
     #[test]
     fn statistics_are_read_from_the_unified_files() {
         let root = tempfile::tempdir().expect("temporary directory");
-        let hierarchies = Hierarchies { v1: Vec::new(), unified: Some(root.path().to_owned()) };
+        let hierarchies =
+            Hierarchies { v1: Vec::new(), unified: Some(root.path().to_owned()), delegates: true };
         let cgroup = Cgroup::within(hierarchies, Path::new("/x")).expect("good path");
         cgroup.create().expect("create");
         let write =
