@@ -20,6 +20,7 @@ const RTM_GETADDR: u16 = 22;
 const RTM_NEWROUTE: u16 = 24;
 const RTM_GETROUTE: u16 = 26;
 const RTM_NEWNEIGH: u16 = 28;
+const RTM_DELNEIGH: u16 = 29;
 const NLM_F_REPLACE: u16 = 0x100;
 const NLM_F_EXCL: u16 = 0x200;
 const NLM_F_CREATE: u16 = 0x400;
@@ -41,6 +42,8 @@ const IFLA_INET_CONF: u16 = 1;
 const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
 const IN6_ADDR_GEN_MODE_NONE: u8 = 1;
 const IFLA_BRPORT_MODE: u16 = 4;
+const IFLA_BRPORT_LEARNING: u16 = 8;
+const IFLA_BRPORT_UNICAST_FLOOD: u16 = 9;
 const IFLA_BRPORT_ISOLATED: u16 = 33;
 const IFLA_BR_MCAST_SNOOPING: u16 = 23;
 
@@ -56,7 +59,9 @@ const IFA_BROADCAST: u16 = 4;
 
 const NDA_DST: u16 = 1;
 const NDA_LLADDR: u16 = 2;
+const NUD_NOARP: u8 = 0x40;
 const NUD_PERMANENT: u8 = 0x80;
+const NTF_MASTER: u8 = 0x04;
 
 const RTA_DST: u16 = 1;
 const RTA_OIF: u16 = 4;
@@ -102,6 +107,9 @@ pub(crate) struct Veth<'a> {
     pub(crate) bridge: u32,
     /// Whether other isolated ports of the bridge cannot be reached through it.
     pub(crate) isolated: bool,
+    /// Whether the bridge takes the addresses behind the port as it is told (`Links::port_address_set`),
+    /// instead of learning them from what comes in there.
+    pub(crate) is_fixed: bool,
     /// Where the other end goes.
     pub(crate) netns: BorrowedFd<'a>,
     /// Name of the other end.
@@ -266,6 +274,9 @@ impl Links {
                 // Where the host filters bridged packets (bridge-nf-call-iptables), what a container
                 // sends to a port that it has published itself is turned round inside the bridge.
                 data.bytes(IFLA_BRPORT_MODE, &[1]).bytes(IFLA_BRPORT_ISOLATED, &[u8::from(veth.isolated)]);
+                if veth.is_fixed {
+                    data.bytes(IFLA_BRPORT_LEARNING, &[0]).bytes(IFLA_BRPORT_UNICAST_FLOOD, &[0]);
+                }
             });
         });
         self.socket.request(&[message, port])
@@ -331,6 +342,31 @@ impl Links {
         self.socket.request(&[message])
     }
 
+    /// Forgets a neighbour; nothing happens if nobody knows it.
+    pub(crate) fn neighbour_remove(&mut self, link: u32, address: Ipv4Addr) -> io::Result<()> {
+        let mut header = [libc::AF_INET as u8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        header[4..8].copy_from_slice(&link.to_ne_bytes());
+        let mut message = Message::new(RTM_DELNEIGH, 0, &header);
+        message.bytes(NDA_DST, &address.octets());
+        match self.socket.request(&[message]) {
+            Err(error)
+                if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENODEV | libc::EINVAL)) =>
+            {
+                Ok(())
+            }
+            result => result,
+        }
+    }
+
+    /// Says for good behind which port of its bridge a hardware address is.
+    pub(crate) fn port_address_set(&mut self, port: u32, mac: [u8; 6]) -> io::Result<()> {
+        let mut header = [libc::AF_BRIDGE as u8, 0, 0, 0, 0, 0, 0, 0, NUD_NOARP, 0, NTF_MASTER, 0];
+        header[4..8].copy_from_slice(&port.to_ne_bytes());
+        let mut message = Message::new(RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, &header);
+        message.bytes(NDA_LLADDR, &mac);
+        self.socket.request(&[message])
+    }
+
     /// Makes a link a port of a bridge.
     pub(crate) fn master_set(&mut self, index: u32, bridge: u32) -> io::Result<()> {
         let mut message = Message::new(RTM_NEWLINK, 0, &link_header(index, 0, 0));
@@ -372,6 +408,18 @@ fn no_ipv6(index: u32) -> Message {
         });
     });
     message
+}
+
+/// Keeps the host from speaking IPv6 on a link of ours at all: a container's router advertisement would
+/// give it a default route through that container (CVE-2020-13401).
+pub(crate) fn ipv6_disable(link: &str) -> io::Result<()> {
+    let switch = format!("/proc/sys/net/ipv6/conf/{link}/disable_ipv6");
+    match std::fs::read(&switch) {
+        // A kernel without IPv6.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Ok(now) if now.first() == Some(&b'1') => Ok(()),
+        _ => std::fs::write(switch, "1"),
+    }
 }
 
 fn ignore_missing_ipv6(error: io::Error) -> io::Result<()> {

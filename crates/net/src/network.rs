@@ -90,6 +90,8 @@ struct State {
     names: Option<Target>,
     /// The way for connections from outside, if this host can have it.
     gate: Option<Gate>,
+    /// Links between which nothing passes, since nothing did before this instance.
+    barred: Vec<String>,
 }
 
 impl Network {

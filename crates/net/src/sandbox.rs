@@ -23,6 +23,8 @@ pub(crate) struct Interface<'a> {
     pub(crate) address: Ipv4Net,
     /// The bridge's address.
     pub(crate) gateway: Ipv4Addr,
+    /// The bridge's hardware address, where nobody else is to be believed about it.
+    pub(crate) gateway_mac: Option<[u8; 6]>,
     /// Whether everything else is reached through the gateway.
     pub(crate) default_route: bool,
     /// The address at which the host answers names, if 127.0.0.11 leads there through this link.
@@ -49,6 +51,9 @@ pub(crate) fn configure(netns: BorrowedFd<'_>, interface: &Interface<'_>) -> io:
             routes.push(Route { metric: link, ..route(names.into(), Some(interface.gateway)) });
         }
         links.configure(link, interface.address, &routes)?;
+        if let Some(mac) = interface.gateway_mac {
+            links.neighbour_set(link, interface.gateway, mac)?;
+        }
         if let Some(names) = interface.names {
             links.route_localnet(link)?;
             if !interface.names_ready {

@@ -3,6 +3,7 @@
 //! ```text
 //! networks.json         flushed to disk before a network exists
 //! endpoints/<id>.json   one per endpoint, so that a start costs one small file
+//! forwarding.json       between which links nothing is passed on, until the machine restarts
 //! services.json         the last service table, so that services work while the daemon is away
 //! ```
 //!
@@ -69,6 +70,15 @@ struct EndpointFile {
 #[derive(Serialize, Deserialize)]
 struct Services {
     services: ServiceTable,
+}
+
+/// Written before this instance has the kernel pass packets on.
+#[derive(Serialize, Deserialize)]
+struct Forwarding {
+    /// The boot of the machine that it was in.
+    boot: String,
+    /// The links that there were.
+    links: Vec<String>,
 }
 
 impl StateDir {
@@ -166,12 +176,32 @@ impl StateDir {
         base::fs::write_atomic_unsynced(&path, &bytes, 0o600).map_err(|source| StateError { path, source })
     }
 
+    /// The links between which nothing is to be passed on, if that was written since the machine's boot.
+    pub(crate) fn barred(&self, boot: &str) -> Vec<String> {
+        match base::record::read::<Forwarding>(&self.forwarding_path(), VERSION) {
+            Ok(file) if file.boot == boot => file.links,
+            _ => Vec::new(),
+        }
+    }
+
+    /// Writes them; not flushed, since it does not outlive the machine's boot.
+    pub(crate) fn barred_write(&self, boot: &str, links: &[String]) -> Result<(), StateError> {
+        let path = self.forwarding_path();
+        let bytes = encode(Forwarding { boot: boot.to_owned(), links: links.to_vec() });
+        base::fs::write_atomic_unsynced(&path, &bytes, 0o600).map_err(|source| StateError { path, source })
+    }
+
     /// Removes everything.
     pub(crate) fn clear(&self) -> Result<(), StateError> {
         remove(self.networks_path())?;
         remove(self.root.join("services.json"))?;
+        remove(self.forwarding_path())?;
         let path = self.root.join("endpoints");
         fs::remove_dir_all(&path).map_err(|source| StateError { path, source })
+    }
+
+    fn forwarding_path(&self) -> PathBuf {
+        self.root.join("forwarding.json")
     }
 
     fn networks_path(&self) -> PathBuf {

@@ -1,6 +1,7 @@
 //! Attaching a sandbox to a network.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -8,7 +9,7 @@ use base::{Random, SystemRandom};
 use ipnet::Ipv4Net;
 
 use super::{Inner, NetworkId, NetworkKind, NetworkView, State, detach, reap, rules, tag};
-use crate::link::Veth;
+use crate::link::{Links, Veth};
 use crate::sandbox::{self, Interface};
 use crate::{AttachError, Endpoint, EndpointSpec, KernelError, address, conntrack};
 
@@ -142,27 +143,35 @@ fn choose_address(
 
 fn carry_out(inner: &Inner, netns: &OwnedFd, decision: &Decision) -> Result<(), AttachError> {
     let Decision { endpoint, network, .. } = decision;
+    // Pods reach even their neighbours through the host, so that an answer through a service comes
+    // back the way that the question took; containers share a subnet as Docker's do.
+    let is_pod = network.kind == NetworkKind::Pods;
     inner.disk.endpoint_write(endpoint).map_err(kept)?;
     let veth = Veth {
         host: &endpoint.host_interface,
         host_mac: random_mac(),
         bridge: decision.bridge,
         isolated: network.isolate_endpoints,
+        is_fixed: is_pod,
         netns: netns.as_fd(),
         inside: &endpoint.interface,
         mac: endpoint.mac,
         mtu: network.mtu,
     };
-    inner.links.lock().veth_add(&veth).map_err(|source| {
+    let connect = || {
+        let mut links = inner.links.lock();
+        links.veth_add(&veth)?;
+        if is_pod { fix(&mut links, decision) } else { Ok(()) }
+    };
+    connect().map_err(|source| {
         KernelError::new(format!("connect `{}` to bridge `{}`", endpoint.interface, network.bridge), source)
     })?;
-    // Pods reach even their neighbours through the host, so that an answer through a service comes
-    // back the way that the question took; containers share a subnet as Docker's do.
-    let prefix = if network.kind == NetworkKind::Pods { 32 } else { endpoint.prefix };
+    let prefix = if is_pod { 32 } else { endpoint.prefix };
     let interface = Interface {
         name: &endpoint.interface,
         address: Ipv4Net::new(endpoint.address, prefix).expect("a subnet's prefix is valid"),
         gateway: network.gateway,
+        gateway_mac: is_pod.then(|| address::mac_of(network.gateway)),
         default_route: decision.default_route,
         names: (network.kind == NetworkKind::User).then_some(inner.config.cluster_dns),
         names_ready: decision.names_ready,
@@ -175,6 +184,14 @@ fn carry_out(inner: &Inner, netns: &OwnedFd, decision: &Decision) -> Result<(), 
         conntrack::forget_ports(&endpoint.ports);
     }
     Ok(())
+}
+
+/// Says once and for all where a pod is: what another says of its addresses changes nothing.
+fn fix(links: &mut Links, decision: &Decision) -> io::Result<()> {
+    let Decision { endpoint, bridge, .. } = decision;
+    let port = links.find(&endpoint.host_interface)?.ok_or(io::ErrorKind::NotFound)?;
+    links.port_address_set(port.index, endpoint.mac)?;
+    links.neighbour_set(*bridge, endpoint.address, endpoint.mac)
 }
 
 /// A hardware address that no other link has.

@@ -8,7 +8,7 @@ use ipnet::Ipv4Net;
 
 use super::{Inner, NetworkId, NetworkKind, NetworkSpec, NetworkView, rules, tag};
 use crate::exclusive::Exclusive;
-use crate::link::{Link, Links};
+use crate::link::{Link, Links, ipv6_disable};
 use crate::{Config, KernelError, NetworkError, address};
 
 /// Creates a user-defined network.
@@ -133,6 +133,7 @@ pub(super) fn bridge(inner: &Inner, links: &mut Links, network: &NetworkView) ->
             .bridge_add(&network.bridge, &alias, address::mac_of(network.gateway), network.mtu)
             .map_err(failed("make"))?,
     };
+    ipv6_disable(&network.bridge).map_err(failed("turn off IPv6 on"))?;
     let address =
         Ipv4Net::new(network.gateway, network.subnet.prefix_len()).expect("a subnet's prefix is valid");
     links.address_add(index, address).map_err(failed("give an address to"))?;

@@ -1,6 +1,6 @@
 //! Taking a sandbox out of its networks.
 
-use super::{Inner, NetworkId, rules};
+use super::{Inner, NetworkId, reap, rules};
 use crate::{AttachError, Endpoint, KernelError, conntrack};
 
 /// Takes `owner` out of `network`, or out of all; what is not there is no error.
@@ -13,7 +13,7 @@ pub(super) fn detach(inner: &Inner, owner: &str, network: Option<&NetworkId>) ->
     for endpoint in &endpoints {
         // Out of one network only: the sandbox lives on and must not reach it any more.
         if network.is_some() {
-            inner.links.lock().remove(&endpoint.host_interface).map_err(|source| {
+            reap::disconnect(inner, endpoint).map_err(|source| {
                 KernelError::new(format!("remove link `{}`", endpoint.host_interface), source)
             })?;
         }

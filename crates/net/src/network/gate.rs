@@ -3,7 +3,7 @@
 
 use super::attach::random_mac;
 use super::{Inner, tag};
-use crate::link::{Links, Route};
+use crate::link::{Links, Route, ipv6_disable};
 use crate::plan::{GATE_ADDRESS, GATE_NEIGHBOUR, Gate};
 use crate::{Config, KernelError};
 
@@ -36,6 +36,8 @@ fn make(links: &mut Links, out: &str, back: &str) -> std::io::Result<Gate> {
     if links.find(out)?.is_none() {
         links.cable_add((out, random_mac()), (back, random_mac()))?;
     }
+    ipv6_disable(out)?;
+    ipv6_disable(back)?;
     let missing = std::io::ErrorKind::NotFound;
     let there = links.find(out)?.ok_or(missing)?;
     let here = links.find(back)?.ok_or(missing)?;

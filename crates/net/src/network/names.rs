@@ -38,12 +38,14 @@ impl Inner {
     /// Where the asker with this address is; `None` for strangers.
     pub(crate) fn place_of(&self, address: Ipv4Addr) -> Option<Place> {
         let state = self.state.lock();
-        if !address.is_loopback() && !state.networks.values().any(|network| network.subnet.contains(&address))
-        {
+        let network = state.networks.values().find(|network| network.subnet.contains(&address));
+        if !address.is_loopback() && network.is_none() {
             return None;
         }
         let Some(asker) = state.endpoints.values().find(|endpoint| endpoint.address == address) else {
-            return Some(Place::default());
+            // The host itself; or somebody who made up an address, and gets no more by that.
+            let internal = network.is_some_and(|network| network.internal && network.gateway != address);
+            return Some(Place { internal, ..Place::default() });
         };
         let own = || state.endpoints.values().filter(|endpoint| endpoint.owner == asker.owner);
         let links = own()

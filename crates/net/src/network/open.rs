@@ -24,6 +24,9 @@ use crate::nft::{Table, TableEvents, Target};
 use crate::state::{StateDir, StateError};
 use crate::{AddressPool, Config, KernelError, NetworkError, OpenError, address, dns};
 
+/// Whether the host passes on what is not for itself.
+pub(super) const FORWARDING: &str = "/proc/sys/net/ipv4/ip_forward";
+
 /// What the blocking half of opening hands to the other.
 struct Opened {
     inner: Inner,
@@ -83,7 +86,8 @@ fn prepare(config: Config) -> Result<Opened, OpenError> {
         threads: Semaphore::new(super::THREADS),
         config,
     };
-    forward()?;
+    let barred = forward(&inner)?;
+    inner.state.lock().barred = barred;
     networks(&inner)?;
     endpoints(&inner)?;
     services(&inner)?;
@@ -105,15 +109,23 @@ fn prepare(config: Config) -> Result<Opened, OpenError> {
     Ok(Opened { inner, listener, events })
 }
 
-/// Lets the host pass packets on, without which no container reaches anything.
-fn forward() -> Result<(), KernelError> {
-    const SWITCH: &str = "/proc/sys/net/ipv4/ip_forward";
-    let failed = |source| KernelError::new(format!("turn on `{SWITCH}`"), source);
-    if std::fs::read(SWITCH).map_err(failed)?.first() != Some(&b'1') {
-        tracing::info!("turning on forwarding of packets (net.ipv4.ip_forward)");
-        std::fs::write(SWITCH, "1").map_err(failed)?;
+/// Lets the host pass packets on, without which no container reaches anything. Between links that were
+/// there before nothing passes all the same: gives their names, also when the daemon starts again.
+fn forward(inner: &Inner) -> Result<Vec<String>, OpenError> {
+    const BOOT: &str = "/proc/sys/kernel/random/boot_id";
+    let failed = |source| KernelError::new(format!("turn on `{FORWARDING}`"), source);
+    let boot = std::fs::read_to_string(BOOT).map_err(failed)?;
+    if std::fs::read(FORWARDING).map_err(failed)?.first() == Some(&b'1') {
+        return Ok(inner.disk.barred(&boot));
     }
-    Ok(())
+    tracing::info!("turning on forwarding of packets (net.ipv4.ip_forward)");
+    let links = inner.links.lock().list().map_err(|source| KernelError::new("list links", source))?;
+    let alias = create::alias(&inner.config);
+    let strangers = links.into_iter().filter(|link| link.name != "lo" && !create::is_own(link, &alias));
+    let strangers: Vec<String> = strangers.map(|link| link.name).collect();
+    inner.disk.barred_write(&boot, &strangers).map_err(state)?;
+    std::fs::write(FORWARDING, "1").map_err(failed)?;
+    Ok(strangers)
 }
 
 /// Brings up the kept networks and makes those that there always are.

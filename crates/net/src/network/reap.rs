@@ -47,7 +47,7 @@ fn remove(inner: &Inner, which: impl Fn(&Endpoint) -> bool) -> io::Result<bool> 
         inner.state.lock().leaving.iter().filter(|endpoint| which(endpoint)).cloned().collect();
     let mut result = Ok(!due.is_empty());
     for endpoint in &due {
-        let removed = inner.links.lock().remove(&endpoint.host_interface);
+        let removed = disconnect(inner, endpoint);
         // Given up after one failure: opening the next time removes links that nobody remembers.
         inner.state.lock().leaving.retain(|other| other.id != endpoint.id);
         if let Err(error) = removed {
@@ -55,4 +55,12 @@ fn remove(inner: &Inner, which: impl Fn(&Endpoint) -> bool) -> io::Result<bool> 
         }
     }
     result
+}
+
+/// Removes an endpoint's link, and what the bridge was told of it.
+pub(super) fn disconnect(inner: &Inner, endpoint: &Endpoint) -> io::Result<()> {
+    let bridge = inner.state.lock().bridges.get(&endpoint.network).copied();
+    let mut links = inner.links.lock();
+    links.remove(&endpoint.host_interface)?;
+    bridge.map_or(Ok(()), |bridge| links.neighbour_remove(bridge, endpoint.address))
 }

@@ -2,6 +2,7 @@
 
 use super::{Inner, State, create, gate, tag};
 use crate::KernelError;
+use crate::link::Link;
 
 /// Removes links, rules and what is kept on disk.
 pub(super) fn teardown(inner: &Inner) -> Result<(), KernelError> {
@@ -15,15 +16,27 @@ pub(super) fn teardown(inner: &Inner) -> Result<(), KernelError> {
     let mut all = links.list().map_err(failed("list links".to_owned()))?;
     // Ports before their bridge.
     all.sort_by_key(|link| link.kind == "bridge");
-    for link in all {
+    for link in &all {
         let veth = link.kind == "veth" && (link.name.starts_with(&prefix) || link.name == gate);
         if veth || create::is_own(&link, &alias) {
             links.remove(&link.name).map_err(failed(format!("remove link `{}`", link.name)))?;
         }
     }
+    close_the_way(&inner.state.lock().barred, &links.list().map_err(failed("list links".to_owned()))?);
     inner.disk.clear().map_err(|error| {
         KernelError::new(format!("remove network state `{}`", error.path.display()), error.source)
     })?;
     *inner.state.lock() = State::default();
     Ok(())
+}
+
+/// Has the host pass nothing on again, where we had it do so and no link has come since that may need it.
+fn close_the_way(barred: &[String], links: &[Link]) {
+    let is_as_before = links.iter().all(|link| link.name == "lo" || barred.contains(&link.name));
+    if !barred.is_empty() && is_as_before {
+        tracing::info!("turning off forwarding of packets (net.ipv4.ip_forward)");
+        if let Err(error) = std::fs::write(super::open::FORWARDING, "0") {
+            tracing::warn!(%error, "turn off `{}`", super::open::FORWARDING);
+        }
+    }
 }

@@ -53,6 +53,7 @@ fn text(networks: &[NetworkView], ports: &[(Ipv4Addr, PortBinding)], services: V
         services: &ServiceTable { ports: services },
         gate: Some(&Gate { out: 7, back: "gantry-gated".to_owned() }),
         service_cidr: "10.43.0.0/16".parse().expect("a subnet"),
+        barred: &[],
         names: &[(Ipv4Addr::new(10, 43, 0, 10), gateway)],
     };
     ruleset(&tables).to_string()

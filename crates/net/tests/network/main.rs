@@ -3,5 +3,6 @@
 mod bridge;
 mod host;
 mod names;
+mod neighbours;
 mod ports;
 mod services;

@@ -41,8 +41,19 @@ fn text(bytes: &[u8]) -> String {
 
 /// Asks `server` from inside `netns`, as `dig` does.
 fn dig(netns: &OwnedFd, server: Ipv4Addr, name: &str, kind: RecordType) -> io::Result<String> {
+    dig_from(netns, Ipv4Addr::UNSPECIFIED, server, name, kind)
+}
+
+/// The same from an address of one's choice.
+fn dig_from(
+    netns: &OwnedFd,
+    source: Ipv4Addr,
+    server: Ipv4Addr,
+    name: &str,
+    kind: RecordType,
+) -> io::Result<String> {
     inside(netns, || {
-        let socket = UdpSocket::bind(("0.0.0.0", 0))?;
+        let socket = UdpSocket::bind((source, 0))?;
         socket.set_read_timeout(Some(Duration::from_secs(4)))?;
         socket.connect((server, 53))?;
         socket.send(&question(name, kind))?;
@@ -322,6 +333,29 @@ fn the_default_network_and_whoever_asks_further_ask_what_the_host_really_asks() 
         assert_eq!(network.resolv_conf_host().nameservers, [IpAddr::from([127, 0, 0, 53])]);
         let found = dig(&pod.netns, CLUSTER, "www.example.org", RecordType::A).expect("an answer");
         assert_eq!(found, SOMEWHERE.to_string());
+        network.close().await;
+    });
+}
+
+#[test]
+fn a_made_up_address_does_not_get_word_out_of_an_internal_network() {
+    on_host(|host| async move {
+        resolver(&host.outside);
+        let network = host.open().await;
+        let cut = NetworkSpec { name: "cut".into(), internal: true, ..NetworkSpec::default() };
+        let cut = network.network_create(cut).await.expect("create");
+        let one = sandbox(&network, &cut.id, "one", &[]).await;
+        let made_up = Ipv4Addr::new(172, 18, 0, 200);
+        assert!(cut.subnet.contains(&made_up));
+        inside(&one.netns, || command(&format!("ip addr add {made_up}/16 dev eth0")));
+        for source in [one.endpoint.address, made_up] {
+            let answer = dig_from(&one.netns, source, CLUSTER, "secret.example.", RecordType::A);
+            assert_eq!(answer.expect("an answer"), ResponseCode::NXDomain.to_string(), "{source}");
+        }
+        let bridge = network.network_default();
+        let free = sandbox(&network, &bridge.id, "free", &[]).await;
+        let answer = dig(&free.netns, CLUSTER, "secret.example.", RecordType::A).expect("an answer");
+        assert_eq!(answer, SOMEWHERE.to_string());
         network.close().await;
     });
 }

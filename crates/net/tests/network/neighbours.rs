@@ -1,0 +1,216 @@
+//! What a container with raw sockets sends to be taken for somebody else.
+
+use std::net::Ipv4Addr;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use crate::host::*;
+
+const ETHERNET: u16 = 0x0003;
+
+/// A raw socket on `eth0` of `netns`, as CAP_NET_RAW gives it.
+struct Wire(OwnedFd);
+
+impl Wire {
+    fn of(netns: &OwnedFd) -> Self {
+        inside(netns, || {
+            // SAFETY: the descriptor is new and nobody else's.
+            let socket = unsafe {
+                let socket = libc::socket(
+                    libc::AF_PACKET,
+                    libc::SOCK_RAW | libc::SOCK_CLOEXEC,
+                    i32::from(ETHERNET.to_be()),
+                );
+                assert!(socket >= 0, "{}", std::io::Error::last_os_error());
+                OwnedFd::from_raw_fd(socket)
+            };
+            Self(socket)
+        })
+    }
+
+    /// Sends a frame out of the link with this index.
+    fn send(&self, netns: &OwnedFd, frame: &[u8]) {
+        // SAFETY: the name ends with a zero byte.
+        let index = inside(netns, || unsafe { libc::if_nametoindex(c"eth0".as_ptr()) });
+        // SAFETY: all-zero is a valid address.
+        let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
+        address.sll_family = libc::AF_PACKET as u16;
+        address.sll_ifindex = index as i32;
+        // SAFETY: frame and address live as long as the call.
+        let sent = unsafe {
+            libc::sendto(
+                self.0.as_raw_fd(),
+                frame.as_ptr().cast(),
+                frame.len(),
+                0,
+                (&raw const address).cast(),
+                size_of::<libc::sockaddr_ll>() as u32,
+            )
+        };
+        assert_eq!(sent, frame.len() as isize, "{}", std::io::Error::last_os_error());
+    }
+}
+
+/// "`address` is at `mac`", to everybody.
+fn claim(mac: [u8; 6], address: Ipv4Addr, to: Ipv4Addr) -> Vec<u8> {
+    let mut frame = vec![0xff; 6];
+    frame.extend(mac);
+    frame.extend([0x08, 0x06, 0, 1, 8, 0, 6, 4, 0, 2]);
+    frame.extend(mac);
+    frame.extend(address.octets());
+    frame.extend([0xff; 6]);
+    frame.extend(to.octets());
+    frame.resize(60, 0);
+    frame
+}
+
+/// "I am the way to everywhere", as a router says it (RFC 4861), with a prefix to make addresses of.
+fn advertisement(mac: [u8; 6]) -> Vec<u8> {
+    let source = [0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x66];
+    let all_nodes = [0xff, 0x02, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+    // Router advertisement: hop limit 64, preference high, a lifetime of half an hour.
+    let mut message = vec![134, 0, 0, 0, 64, 0x08, 0x07, 0x08, 0, 0, 0, 0, 0, 0, 0, 0];
+    message.extend([1, 1]);
+    message.extend(mac);
+    message.extend([3, 4, 64, 0xc0, 0, 0, 0x0e, 0x10, 0, 0, 0x0e, 0x10, 0, 0, 0, 0]);
+    message.extend([0x20, 0x01, 0x0d, 0xb8, 0, 0x66, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    let mut summed: Vec<u8> = [source, all_nodes].concat();
+    summed.extend([0, 0, 0, message.len() as u8, 0, 0, 0, 58]);
+    summed.extend(&message);
+    let mut sum: u32 = summed.chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    message[2..4].copy_from_slice(&(!(sum as u16)).to_be_bytes());
+    let mut frame = vec![0x33, 0x33, 0, 0, 0, 1];
+    frame.extend(mac);
+    frame.extend([0x86, 0xdd, 0x60, 0, 0, 0, 0, message.len() as u8, 58, 255]);
+    frame.extend(source);
+    frame.extend(all_nodes);
+    frame.extend(message);
+    frame
+}
+
+#[test]
+fn a_containers_router_advertisement_gives_the_host_no_route_cve_2020_13401() {
+    on_host(|host| async move {
+        let network = host.open().await;
+        let bridge = network.network_default();
+        let evil = sandbox(&network, &bridge.id, "evil", &[]).await;
+        let wire = Wire::of(&evil.netns);
+        let frame = advertisement(evil.endpoint.mac);
+        tcp_server(&here(), 7777, "host");
+        let advertise = || {
+            wire.send(&evil.netns, &frame);
+            // What was sent before this has been dealt with when this is answered.
+            ask(&evil.netns, bridge.gateway, 7777).expect("the host answers");
+            command("ip -6 route show table all")
+        };
+        for _ in 0..20 {
+            let routes = advertise();
+            assert!(!routes.contains("fe80::66") && !routes.contains("2001:db8:"), "{routes}");
+        }
+        // A host that speaks IPv6 there believes it: the advertisement is a good one.
+        let conf = format!("/proc/sys/net/ipv6/conf/{}", bridge.bridge);
+        std::fs::write(format!("{conf}/accept_ra"), "2").expect("set");
+        std::fs::write(format!("{conf}/disable_ipv6"), "0").expect("set");
+        testkit::wait_until("a route through the container", || {
+            let routes = advertise();
+            if routes.contains("fe80::66") { Ok(()) } else { Err(routes) }
+        });
+        network.close().await;
+    });
+}
+
+#[test]
+fn a_pod_cannot_take_the_place_of_another_or_of_the_host() {
+    on_host(|host| async move {
+        let network = host.open().await;
+        let pods = network.network_pods();
+        let victim = sandbox(&network, &pods.id, "victim", &[]).await;
+        let evil = sandbox(&network, &pods.id, "evil", &[]).await;
+        tcp_server(&victim.netns, 80, "victim");
+        tcp_server(&host.outside, 80, "outside");
+        tcp_server(&evil.netns, 80, "evil");
+        inside(&evil.netns, || {
+            command(&format!("ip addr add {}/32 dev lo", victim.endpoint.address));
+            command(&format!("ip addr add {OUTSIDE}/32 dev lo"));
+        });
+        let wire = Wire::of(&evil.netns);
+        let (mine, theirs) = (evil.endpoint.mac, victim.endpoint.mac);
+        // Longer than the kernel keeps to what it has just learnt (one second).
+        let end = Instant::now() + Duration::from_secs(3);
+        while Instant::now() < end {
+            wire.send(&evil.netns, &claim(mine, victim.endpoint.address, pods.gateway));
+            wire.send(&evil.netns, &claim(mine, pods.gateway, victim.endpoint.address));
+            // "The victim's hardware is here", to the bridge.
+            wire.send(&evil.netns, &claim(theirs, Ipv4Addr::UNSPECIFIED, pods.gateway));
+            assert!(ask_here(victim.endpoint.address, 80).expect("the pod").starts_with("victim "));
+            assert!(ask(&victim.netns, OUTSIDE, 80).expect("its way out").starts_with("outside "));
+        }
+        // It can still be reached itself, by the host and by others.
+        let third = sandbox(&network, &pods.id, "third", &[]).await;
+        assert!(ask_here(evil.endpoint.address, 80).expect("from the host").starts_with("evil "));
+        assert!(ask(&third.netns, evil.endpoint.address, 80).expect("from a pod").starts_with("evil "));
+        network.endpoint_detach(&pods.id, "evil-id").await.expect("detach");
+        let neighbours = command(&format!("ip neigh show dev {}", pods.bridge));
+        assert!(!neighbours.contains(&evil.endpoint.address.to_string()), "{neighbours}");
+        network.close().await;
+    });
+}
+
+/// A namespace at another link of the host's.
+fn elsewhere() -> OwnedFd {
+    let elsewhere = namespace();
+    command("ip link add eth1 type veth peer name wire");
+    command("ip addr add 198.51.100.1/24 dev eth1");
+    command("ip link set eth1 up");
+    command(&format!("ip link set wire netns /proc/{}/fd/{}", std::process::id(), elsewhere.as_raw_fd()));
+    inside(&elsewhere, || {
+        command("ip link set wire up");
+        command("ip addr add 198.51.100.2/24 dev wire");
+        command("ip route add default via 198.51.100.1");
+    });
+    elsewhere
+}
+
+const FORWARDING: &str = "/proc/sys/net/ipv4/ip_forward";
+const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 2);
+
+#[test]
+fn a_host_that_was_no_router_does_not_become_one_for_strangers() {
+    on_host(|host| async move {
+        std::fs::write(FORWARDING, "0").expect("set");
+        let elsewhere = elsewhere();
+        tcp_server(&elsewhere, 80, "elsewhere");
+        inside(&host.outside, || command("ip route add default via 192.0.2.1"));
+        let network = host.open().await;
+        let bridge = network.network_default();
+        let one = sandbox(&network, &bridge.id, "one", &[]).await;
+        assert!(ask(&one.netns, ELSEWHERE, 80).is_ok(), "containers get out");
+        unanswered_tcp(&host.outside, ELSEWHERE, 80).expect_err("nothing passes from one link to another");
+        network.close().await;
+        // The next start finds forwarding on, and knows who turned it on.
+        let network = host.open().await;
+        unanswered_tcp(&host.outside, ELSEWHERE, 80).expect_err("nor after a restart");
+        assert!(ask(&one.netns, ELSEWHERE, 80).is_ok(), "containers get out");
+        network.endpoint_detach_all("one-id").await.expect("detach");
+        drop(one);
+        network.teardown().await.expect("take everything away");
+        assert_eq!(std::fs::read_to_string(FORWARDING).expect("read"), "0\n", "as it was found");
+    });
+}
+
+#[test]
+fn a_host_that_was_a_router_remains_one() {
+    on_host(|host| async move {
+        std::fs::write(FORWARDING, "1").expect("set");
+        let elsewhere = elsewhere();
+        tcp_server(&elsewhere, 80, "elsewhere");
+        inside(&host.outside, || command("ip route add default via 192.0.2.1"));
+        let network = host.open().await;
+        assert!(ask(&host.outside, ELSEWHERE, 80).expect("it passes").starts_with("elsewhere "));
+        network.teardown().await.expect("take everything away");
+        assert_eq!(std::fs::read_to_string(FORWARDING).expect("read"), "1\n");
+    });
+}
