@@ -1,16 +1,20 @@
-//! Removing a directory with all that is in it, however deep that is.
+//! Removing and measuring a directory with all that is in it, however deep that is.
 //!
-//! Whoever fills a directory chooses how deep it goes. A walk that calls itself for each level ends
+//! Whoever fills a directory chooses how deep it goes, and may change it meanwhile: no walk follows a
+//! link that was put in a directory's place. A walk that calls itself for each level ends
 //! with the stack of its thread, and the process with it; one that keeps each level open ends with the
-//! descriptors. This one needs as much of either for a million levels as for a hundred.
+//! descriptors. These need as much of either for a million levels as for a hundred.
 
+use std::collections::HashSet;
 use std::ffi::{CStr, CString, OsStr};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, fstat, openat, statat, unlinkat};
+use rustix::fs::{
+    AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, fstat, openat, openat2, statat, unlinkat,
+};
 use rustix::io::Errno;
 
 const DIRECTORY: OFlags =
@@ -73,6 +77,48 @@ pub fn remove(path: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// How much is in a tree.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Size {
+    /// Bytes of what is no directory: files of several names count once.
+    pub files: u64,
+    /// Bytes of the directories below the topmost.
+    pub directories: u64,
+}
+
+/// Measures what is below the directory at `top`, on its file system. What comes and goes meanwhile may
+/// count or not, and so does what lies deeper than a path can tell (4,096 bytes).
+pub fn size(top: &Path) -> io::Result<Size> {
+    let top = openat(CWD, top, DIRECTORY, Mode::empty())?;
+    let mut size = Size::default();
+    let mut seen = HashSet::new();
+    let mut pending = vec![PathBuf::from(".")];
+    while let Some(path) = pending.pop() {
+        let inside = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
+        let directory = match openat2(&top, &path, DIRECTORY, Mode::empty(), inside) {
+            Ok(directory) => directory,
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV | Errno::NAMETOOLONG) => continue,
+            Err(error) => return Err(error.into()),
+        };
+        for entry in Dir::read_from(&directory)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            if is_dot(name) {
+                continue;
+            }
+            let Ok(stat) = statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW) else { continue };
+            let bytes = u64::try_from(stat.st_size).unwrap_or(0);
+            if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+                size.directories = size.directories.saturating_add(bytes);
+                pending.push(path.join(OsStr::from_bytes(name.to_bytes())));
+            } else if stat.st_nlink == 1 || seen.insert(stat.st_ino) {
+                size.files = size.files.saturating_add(bytes);
+            }
+        }
+    }
+    Ok(size)
 }
 
 /// Fails if a directory lies too deep in its tree to be copied or packed.
@@ -180,6 +226,54 @@ mod tests {
         });
         removing.expect("a thread").join().expect("no panic").expect("removed");
         assert!(!top.exists());
+    }
+
+    #[test]
+    fn a_tree_is_measured_on_a_small_stack_and_no_link_is_followed() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let (top, other) = (directory.path().join("top"), directory.path().join("other"));
+        fs::create_dir_all(top.join("a/b")).expect("make");
+        fs::create_dir(&other).expect("make");
+        fs::write(other.join("file"), [0; 5000]).expect("write");
+        fs::write(top.join("a/b/file"), [0; 700]).expect("write");
+        fs::hard_link(top.join("a/b/file"), top.join("again")).expect("link");
+        std::os::unix::fs::symlink("../other", top.join("link")).expect("link");
+        assert_eq!(size(&top).expect("measured").files, 700 + "../other".len() as u64);
+        chain(&top, 20_000);
+        let thread = std::thread::Builder::new().stack_size(128 << 10);
+        let measuring = thread.spawn({
+            let top = top.clone();
+            move || size(&top)
+        });
+        measuring.expect("a thread").join().expect("no panic").expect("measured");
+        remove(&top).expect("removed");
+    }
+
+    /// A container swaps a directory of its own for a link to the host's while it is measured.
+    #[test]
+    fn a_link_that_takes_a_directorys_place_is_not_followed() {
+        use std::sync::atomic::{AtomicBool, Ordering};
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let (top, other) = (directory.path().join("top"), directory.path().join("other"));
+        fs::create_dir_all(top.join("swapped")).expect("make");
+        fs::create_dir(&other).expect("make");
+        fs::write(other.join("precious"), [0; 100_000]).expect("write");
+        std::os::unix::fs::symlink(&other, top.join("link")).expect("link");
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let (one, two) = (top.join("swapped"), top.join("link"));
+                while !is_over.load(Ordering::Relaxed) {
+                    let exchange = rustix::fs::RenameFlags::EXCHANGE;
+                    rustix::fs::renameat_with(CWD, &one, CWD, &two, exchange).expect("swap");
+                }
+            });
+            let measured: Vec<_> = (0..5000).map(|_| size(&top)).collect();
+            is_over.store(true, Ordering::Relaxed);
+            for size in measured {
+                assert!(size.expect("measured").files < 100_000);
+            }
+        });
     }
 
     #[test]

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
+use crate::container::RestartPolicy;
 use crate::error::{Context, Error, Kind, Result};
 use crate::event::{EventBus, EventKind};
 use crate::exec::ExecCell;
@@ -226,7 +227,11 @@ impl Engine {
         let path = self.inner.layout.container(&record.id).join(state::STATE_FILE);
         blocking(move || {
             // One of version 1 had its life in it, which is written down by itself from now on.
-            state::save_life(path.parent().unwrap_or(&path), &record)?;
+            let directory = path.parent().unwrap_or(&path);
+            state::save_life(directory, &record)?;
+            if record.spec.restart != RestartPolicy::No {
+                state::flush_life(directory)?;
+            }
             state::save_durably(&path, &*record)
         })
         .await
@@ -237,10 +242,10 @@ impl Engine {
         state::save_life(&self.inner.layout.container(&record.id), record)
     }
 
-    /// Brings to disk what became of a container, where that decides whether it comes back after the
+    /// Brings to disk that a container was started, where that decides whether it comes back after the
     /// machine has been off.
     pub(crate) async fn flush_life(&self, cell: &ContainerCell) -> Result<()> {
-        if cell.record().spec.restart == crate::container::RestartPolicy::No {
+        if cell.record().spec.restart == RestartPolicy::No {
             return Ok(());
         }
         let directory = self.inner.layout.container(&cell.id);

@@ -84,10 +84,19 @@ pub(crate) struct Registry {
     sandboxes: RwLock<HashMap<SandboxId, Arc<SandboxCell>>>,
 }
 
+/// Keeps a name for a container that is being made.
+pub(crate) struct NameClaim<'a> {
+    registry: &'a Registry,
+    name: String,
+    id: ContainerId,
+}
+
 #[derive(Default)]
 struct Containers {
     by_id: BTreeMap<ContainerId, Arc<ContainerCell>>,
     by_name: HashMap<String, ContainerId>,
+    /// Names of containers that are being made.
+    claimed: BTreeMap<String, ContainerId>,
 }
 
 impl ContainerCell {
@@ -207,9 +216,8 @@ impl Registry {
     pub(crate) fn add(&self, cell: Arc<ContainerCell>) -> Result<()> {
         let mut containers = self.containers.write();
         let name = cell.record().name.clone();
-        if let Some(holder) = containers.by_name.get(&name) {
-            return Err(name_taken(&name, holder));
-        }
+        containers.check_name(&name, &cell.id)?;
+        containers.claimed.remove(&name);
         containers.by_name.insert(name, cell.id.clone());
         containers.by_id.insert(cell.id.clone(), cell);
         Ok(())
@@ -226,9 +234,7 @@ impl Registry {
     /// Gives a container another name, which must be free; returns the old one.
     pub(crate) fn rename(&self, id: &ContainerId, name: &str) -> Result<String> {
         let mut containers = self.containers.write();
-        if let Some(holder) = containers.by_name.get(name) {
-            return Err(name_taken(name, holder));
-        }
+        containers.check_name(name, id)?;
         let cell = containers.by_id.get(id).cloned().ok_or_else(|| no_such_container(id.as_str()))?;
         let old = cell.record().name.clone();
         containers.by_name.remove(&old);
@@ -237,12 +243,13 @@ impl Registry {
         Ok(old)
     }
 
-    /// Whether a name is free, or whose it is.
-    pub(crate) fn check_name(&self, name: &str) -> Result<()> {
-        match self.containers.read().by_name.get(name) {
-            Some(holder) => Err(name_taken(name, holder)),
-            None => Ok(()),
-        }
+    /// Keeps a free name for the container `id`, which is being made, until that is added or the claim
+    /// is dropped.
+    pub(crate) fn claim_name(&self, name: &str, id: &ContainerId) -> Result<NameClaim<'_>> {
+        let mut containers = self.containers.write();
+        containers.check_name(name, id)?;
+        containers.claimed.insert(name.to_owned(), id.clone());
+        Ok(NameClaim { registry: self, name: name.to_owned(), id: id.clone() })
     }
 
     pub(crate) fn get(&self, id: &ContainerId) -> Result<Arc<ContainerCell>> {
@@ -299,6 +306,23 @@ impl Registry {
 
     pub(crate) fn sandboxes(&self) -> Vec<Arc<SandboxCell>> {
         self.sandboxes.read().values().cloned().collect()
+    }
+}
+
+impl Containers {
+    /// Whether `id` may have a name, or whose it is.
+    fn check_name(&self, name: &str, id: &ContainerId) -> Result<()> {
+        let holder = self.by_name.get(name).or_else(|| self.claimed.get(name).filter(|holder| *holder != id));
+        holder.map_or(Ok(()), |holder| Err(name_taken(name, holder)))
+    }
+}
+
+impl Drop for NameClaim<'_> {
+    fn drop(&mut self) {
+        let mut containers = self.registry.containers.write();
+        if containers.claimed.get(&self.name) == Some(&self.id) {
+            containers.claimed.remove(&self.name);
+        }
     }
 }
 

@@ -39,6 +39,7 @@ use base::RecordError;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::container::RestartPolicy;
 use crate::container::life::Life;
 use crate::error::{Context, Error, Result};
 use crate::id::{ContainerId, SandboxId};
@@ -200,9 +201,16 @@ pub(crate) fn load<T: DeserializeOwned>(path: &Path, known: u32) -> Result<T, Re
     in_place(|| base::record::read(path, known))
 }
 
-/// Writes down what became of a container. The kernel brings it to disk in its own time.
+/// Writes down what became of a container. The kernel brings it to disk in its own time, but for what
+/// keeps a restart policy from starting it again: that is on disk when this returns.
 pub(crate) fn save_life(directory: &Path, record: &ContainerRecord) -> Result<()> {
-    save(&directory.join(LIFE_FILE), &LifeRecord::of(record))
+    let path = directory.join(LIFE_FILE);
+    let life = LifeRecord::of(record);
+    if record.life.halted && record.spec.restart != RestartPolicy::No {
+        save_durably(&path, &life)
+    } else {
+        save(&path, &life)
+    }
 }
 
 /// Brings to disk what became of a container.

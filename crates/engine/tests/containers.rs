@@ -182,3 +182,36 @@ fn a_paused_container_stands_still_and_goes_on() {
         remove_all(&engine).await;
     });
 }
+
+#[test]
+fn containers_that_are_made_at_once_have_names_of_their_own() {
+    on_host(|_, engine| async move {
+        // More than there are names of two words for any that meet by chance.
+        let unnamed = (0..150).map(|_| engine.container_create(shell("true")));
+        let made = futures::future::join_all(unnamed).await;
+        let names: std::collections::BTreeSet<String> = made
+            .into_iter()
+            .map(|made| {
+                let id = made.expect("nobody asked for a name").id;
+                engine.container_inspect(&id).expect("it is there").name.clone()
+            })
+            .collect();
+        assert_eq!(names.len(), 150);
+        let named = (0..8).map(|_| {
+            engine.container_create(ContainerSpec { name: Some("mine".to_owned()), ..shell("true") })
+        });
+        let made = futures::future::join_all(named).await;
+        assert_eq!(made.iter().filter(|made| made.is_ok()).count(), 1);
+        for refused in made.into_iter().filter_map(Result::err) {
+            assert_eq!(refused.kind(), Kind::Conflict);
+        }
+        // One that was refused left nothing, and one that goes gives the name back.
+        let id = engine.container_find("mine").expect("there is one");
+        engine.container_remove(&id, Default::default()).await.expect("remove");
+        engine
+            .container_create(ContainerSpec { name: Some("mine".to_owned()), ..shell("true") })
+            .await
+            .expect("the name is free");
+        remove_all(&engine).await;
+    });
+}

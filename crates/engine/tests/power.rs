@@ -5,7 +5,7 @@ mod support;
 use engine::container::{ContainerUpdate, Mount, MountSource, RestartPolicy, Status};
 use engine::sandbox::SandboxSpec;
 use engine::volume::VolumeSpec;
-use engine::{ContainerSpec, Engine};
+use engine::{ContainerId, ContainerSpec, Engine};
 use support::{Host, create, on_powered_host, output, remove_all, shell, start};
 use testkit::{PowerCut, Remains};
 
@@ -74,6 +74,57 @@ fn a_container_that_runs_is_found_again_after_a_power_cut() {
         assert_ne!(status(&plain), Status::Running);
         assert_eq!(status(&stopped), Status::Exited);
         engine.container_start(&plain).await.expect("start it again");
+        assert_eq!(engine.troubles(), []);
+        remove_all(&engine).await;
+    });
+}
+
+/// Waits until a container is where `wanted` says.
+async fn becomes(engine: &Engine, id: &ContainerId, wanted: Status) {
+    testkit::wait_until_async("the container's status", || async {
+        match engine.container_inspect(id).expect("it is there").state.status {
+            status if status == wanted => Ok(()),
+            other => Err(other),
+        }
+    })
+    .await;
+}
+
+#[test]
+fn a_start_is_not_forgotten_by_a_power_cut() {
+    on_powered_host(|host, engine, disk| async move {
+        let spec = ContainerSpec { restart: RestartPolicy::Always, ..shell("sleep 1000") };
+        let always = start(&engine, spec).await;
+        let left = disk.now();
+        let (engine, disk) = come_back(&host, engine, disk, left).await;
+        becomes(&engine, &always, Status::Running).await;
+        // The policy can come later than the start.
+        let later = start(&engine, shell("sleep 1000")).await;
+        let update = ContainerUpdate { restart: Some(RestartPolicy::Always), ..ContainerUpdate::default() };
+        engine.container_update(&later, update).await.expect("update");
+        let left = disk.now();
+        let (engine, _disk) = come_back(&host, engine, disk, left).await;
+        becomes(&engine, &later, Status::Running).await;
+        assert_eq!(engine.troubles(), []);
+        remove_all(&engine).await;
+    });
+}
+
+#[test]
+fn what_was_told_to_end_does_not_come_back_after_a_power_cut() {
+    on_powered_host(|host, engine, disk| async move {
+        let spec = |script| ContainerSpec { restart: RestartPolicy::UnlessStopped, ..shell(script) };
+        let killed = start(&engine, spec("sleep 1000")).await;
+        engine.container_kill(&killed, None).await.expect("kill");
+        let left = disk.now();
+        let (engine, disk) = come_back(&host, engine, disk, left).await;
+        assert_eq!(engine.container_inspect(&killed).expect("it is there").state.status, Status::Exited);
+        let looping = start(&engine, spec("exit 3")).await;
+        becomes(&engine, &looping, Status::Restarting).await;
+        engine.container_stop(&looping, None, None).await.expect("stop");
+        let left = disk.now();
+        let (engine, _disk) = come_back(&host, engine, disk, left).await;
+        assert_eq!(engine.container_inspect(&looping).expect("it is there").state.status, Status::Exited);
         assert_eq!(engine.troubles(), []);
         remove_all(&engine).await;
     });

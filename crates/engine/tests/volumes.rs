@@ -2,12 +2,19 @@
 
 mod support;
 
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+
 use engine::container::{Mount, MountSource, PruneFilter, RemoveOptions};
 use engine::volume::{VolumeFilter, VolumeSpec};
 use engine::{ContainerSpec, Engine, Kind};
 use support::{create, on_host, remove_all, shell, start, wait};
 
 fn with_volume(name: Option<&str>, line: &str) -> ContainerSpec {
+    with_volume_at("/data", name, line)
+}
+
+fn with_volume_at(target: &str, name: Option<&str>, line: &str) -> ContainerSpec {
     let source = MountSource::Volume {
         name: name.map(str::to_owned),
         no_copy: false,
@@ -16,8 +23,47 @@ fn with_volume(name: Option<&str>, line: &str) -> ContainerSpec {
         labels: Default::default(),
         options: Default::default(),
     };
-    let mounts = vec![Mount { target: "/data".to_owned(), read_only: false, source }];
+    let mounts = vec![Mount { target: target.to_owned(), read_only: false, source }];
     ContainerSpec { mounts, ..shell(line) }
+}
+
+/// Whoever fills a volume and is killed between two of its files leaves it so; the next one goes on.
+#[test]
+fn a_volume_that_was_half_filled_is_filled_before_it_is_used() {
+    on_host(|host, engine| async move {
+        let id = create(&engine, with_volume_at("/bin", Some("tools"), "true")).await;
+        let volume = host.path("root/volumes/tools");
+        let entries = |directory: &str| -> BTreeSet<OsString> {
+            let found = std::fs::read_dir(volume.join(directory)).expect("a directory");
+            found.map(|entry| entry.expect("an entry").file_name()).collect()
+        };
+        let whole = entries("_data");
+        assert!(whole.len() > 3, "{whole:?}");
+        engine.container_remove(&id, RemoveOptions::default()).await.expect("remove");
+        let engine = host
+            .reopen(engine, async || {
+                std::fs::create_dir(volume.join("_filling")).expect("where it is put together");
+                for name in whole.iter().skip(2) {
+                    std::fs::rename(volume.join("_data").join(name), volume.join("_filling").join(name))
+                        .expect("move");
+                }
+                let record = std::fs::read_to_string(volume.join("volume.json")).expect("its record");
+                let half =
+                    record.replace("\"filled\":true,\"filling\":false", "\"filled\":false,\"filling\":true");
+                assert_ne!(record, half);
+                std::fs::write(volume.join("volume.json"), half).expect("write");
+                // Somebody who did not want it filled has put something there meanwhile.
+                std::fs::write(volume.join("_data/mine"), "mine").expect("write");
+            })
+            .await;
+        let id = start(&engine, with_volume_at("/bin", Some("tools"), "cat /bin/mine")).await;
+        assert_eq!(wait(&engine, &id).await.code, 0);
+        let mut wanted = whole.clone();
+        wanted.insert("mine".into());
+        assert_eq!(entries("_data"), wanted);
+        assert!(!volume.join("_filling").exists());
+        remove_all(&engine).await;
+    });
 }
 
 fn volumes(engine: &Engine) -> Vec<String> {

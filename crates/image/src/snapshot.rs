@@ -2,7 +2,7 @@
 
 mod mount;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -225,7 +225,8 @@ impl Store {
     /// Bytes that the container wrote (`docker ps --size`).
     pub fn snapshot_size(&self, id: &str) -> Result<u64, SnapshotError> {
         let snapshot = self.snapshot_get(id)?;
-        usage(&snapshot.upper).map_err(|source| SnapshotError::Io { path: snapshot.upper, source })
+        let size = base::tree::size(&snapshot.upper);
+        size.map(|size| size.files).map_err(|source| SnapshotError::Io { path: snapshot.upper, source })
     }
 
     /// Makes a layer of what the container changed so far; the snapshot stays (`docker commit`).
@@ -310,25 +311,6 @@ fn copy_root_attributes(below: &Path, upper: &Path) -> io::Result<()> {
     let metadata = fs::metadata(below)?;
     std::os::unix::fs::chown(upper, Some(metadata.uid()), Some(metadata.gid()))?;
     fs::set_permissions(upper, fs::Permissions::from_mode(metadata.mode() & 0o7777))
-}
-
-fn usage(directory: &Path) -> io::Result<u64> {
-    let mut total = 0;
-    let mut seen = HashSet::new();
-    let mut pending = vec![directory.to_owned()];
-    while let Some(path) = pending.pop() {
-        for entry in fs::read_dir(&path)? {
-            let entry = entry?;
-            // Files come and go while a container runs.
-            let Ok(metadata) = entry.metadata() else { continue };
-            if metadata.is_dir() {
-                pending.push(entry.path());
-            } else if metadata.nlink() == 1 || seen.insert(metadata.ino()) {
-                total += metadata.len();
-            }
-        }
-    }
-    Ok(total)
 }
 
 fn check_name(id: &str) -> Result<(), SnapshotError> {

@@ -46,11 +46,11 @@ impl Engine {
             Some(sandbox) => inner.registry.sandbox(sandbox)?,
             None => SandboxCell::of_container(&id, created),
         };
-        let name = match &spec.name {
-            Some(name) => names::check(name)?.to_owned(),
-            None => names::make_up(inner.random.as_ref(), |name| inner.registry.check_name(name).is_ok()),
+        let claim = |name: &str| inner.registry.claim_name(name, &id);
+        let (name, _claim) = match &spec.name {
+            Some(name) => (names::check(name)?.to_owned(), claim(names::check(name)?)?),
+            None => names::make_up(inner.random.as_ref(), |name| claim(name).ok()),
         };
-        inner.registry.check_name(&name)?;
         self.check_name_servers(&spec)?;
         self.check_storage(&spec)?;
         let host = self.host_name(&spec, &sandbox, &id)?;
@@ -60,7 +60,6 @@ impl Engine {
             HalfMade { engine: self, id: id.clone(), volumes: Vec::new(), limit: None, done: false };
         let record = self.furnish(&mut half_made, &id, name, created, &sandbox, spec, resolved, &image)?;
         let cell = Arc::new(ContainerCell::new(record, sandbox));
-        // Somebody may have been quicker with the name.
         inner.registry.add(Arc::clone(&cell))?;
         half_made.done = true;
         self.emit(&cell, "create", &[]);

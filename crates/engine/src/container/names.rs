@@ -35,17 +35,17 @@ pub(super) fn check(name: &str) -> Result<&str> {
 }
 
 /// A name that is free.
-pub(super) fn make_up(random: &dyn Random, is_free: impl Fn(&str) -> bool) -> String {
+pub(super) fn make_up<T>(random: &dyn Random, claim: impl Fn(&str) -> Option<T>) -> (String, T) {
     loop {
         let number = random.next_u64();
         let pick = |words: &[&'static str], number: u64| words[(number % words.len() as u64) as usize];
         let name = format!("{}_{}", pick(&ADJECTIVES, number), pick(&NOUNS, number >> 16));
-        if is_free(&name) {
-            return name;
+        if let Some(claimed) = claim(&name) {
+            return (name, claimed);
         }
         let name = format!("{name}{}", (number >> 32) % 10_000);
-        if is_free(&name) {
-            return name;
+        if let Some(claimed) = claim(&name) {
+            return (name, claimed);
         }
     }
 }

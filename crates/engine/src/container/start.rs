@@ -73,7 +73,11 @@ impl Engine {
                 record.boot.clone_from(&self.inner.boot);
                 record.health = None;
             });
-            self.step(cell, &Input::Started { pid, at: self.inner.clock.now(), by_policy })
+            let effects = self.step(cell, &Input::Started { pid, at: self.inner.clock.now(), by_policy })?;
+            if !by_policy {
+                self.flush_life(cell).await?;
+            }
+            Ok(effects)
         };
         let started = base::panics::catch_async(begun).await;
         cell.end_start();

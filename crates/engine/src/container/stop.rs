@@ -62,9 +62,6 @@ impl Engine {
             }
             let effects = self.step_of_fact(cell, &Input::Halted);
             self.perform(cell, effects);
-            if let Err(error) = self.flush_life(cell).await {
-                tracing::error!(container = %cell.id, error = %base::error::chain(&error), "write down that a container is to stay ended");
-            }
             pulse.mark_unchanged();
             if cell.status() == Status::Paused {
                 // A frozen process hears no signal. Where the shim does not answer, the end is what counts.

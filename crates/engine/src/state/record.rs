@@ -113,4 +113,7 @@ pub(crate) struct VolumeRecord {
     /// What is in it was taken from an image, or it is not to be filled.
     #[serde(default)]
     pub(crate) filled: bool,
+    /// What it is filled with is complete, beside its place, and moves there piece by piece.
+    #[serde(default)]
+    pub(crate) filling: bool,
 }

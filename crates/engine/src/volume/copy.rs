@@ -7,8 +7,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{
-    AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, chownat, fchmod, futimens,
-    mkdirat, mknodat, openat, readlinkat, statat, symlinkat, utimensat,
+    AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid, chownat, fchmod,
+    futimens, mkdirat, mknodat, openat, readlinkat, statat, symlinkat, utimensat,
 };
 
 /// Copies what is in `source` (a descriptor that names a directory) into the directory `target`,
@@ -19,13 +19,12 @@ pub(super) fn directory(source: BorrowedFd<'_>, target: &Path) -> io::Result<()>
     contents(&source, &target, 0)
 }
 
-/// Gives the directory `target` the owner, mode and times of `source`.
-pub(super) fn attributes_of(source: BorrowedFd<'_>, target: &Path) -> io::Result<()> {
+/// Gives the directory `target` the owner, mode and times that `meta` tells.
+pub(super) fn give_attributes(meta: &Stat, target: &Path) -> io::Result<()> {
     let target = openat(CWD, target, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-    let meta = rustix::fs::fstat(source)?;
     rustix::fs::fchown(&target, Some(Uid::from_raw(meta.st_uid)), Some(Gid::from_raw(meta.st_gid)))?;
     fchmod(&target, Mode::from_raw_mode(meta.st_mode))?;
-    Ok(futimens(&target, &times(&meta))?)
+    Ok(futimens(&target, &times(meta))?)
 }
 
 fn contents(source: &OwnedFd, target: &OwnedFd, depth: usize) -> io::Result<()> {

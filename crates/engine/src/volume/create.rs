@@ -65,6 +65,7 @@ impl Engine {
             spec,
             anonymous,
             filled: false,
+            filling: false,
         };
         let making = Making::begin(&place, 0o711)?;
         let limit = self.limit_volume(&record.spec.options, making.directory())?;

@@ -33,24 +33,8 @@ impl Engine {
     }
 }
 
-/// Bytes that the files below `path` take, each counted once; those that vanish meanwhile count nothing.
+/// Bytes that what is below `path` takes; nothing where it cannot be looked at.
 pub(crate) fn disk_use(path: &Path) -> u64 {
-    use std::os::unix::fs::MetadataExt;
-    let mut seen = std::collections::HashSet::new();
-    let mut total = 0;
-    let mut open = vec![path.to_owned()];
-    while let Some(directory) = open.pop() {
-        let Ok(entries) = std::fs::read_dir(&directory) else { continue };
-        for entry in entries.flatten() {
-            let Ok(meta) = entry.metadata() else { continue };
-            if meta.nlink() > 1 && !meta.is_dir() && !seen.insert((meta.dev(), meta.ino())) {
-                continue;
-            }
-            total += meta.len();
-            if meta.is_dir() {
-                open.push(entry.path());
-            }
-        }
-    }
-    total
+    let size = base::tree::size(path).unwrap_or_default();
+    size.files.saturating_add(size.directories)
 }
