@@ -186,7 +186,7 @@ fn enclose(title: &str, filter: &Filter, told: &impl AsFd) -> Result<(), Failed>
 }
 
 /// Makes an empty directory that cannot be written to all that this process can see.
-fn enter_empty_root() -> Result<(), Errno> {
+pub(crate) fn enter_empty_root() -> Result<(), Errno> {
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
     let kind = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
     fsconfig_set_flag(&kind, "ro")?;

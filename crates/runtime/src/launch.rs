@@ -15,7 +15,11 @@
 //!
 //! Where namespaces are joined by path, or a process joins a container, another short-lived
 //! process stands between: it enters them and clones a sibling of itself, so that the one whose
-//! namespaces change is never the runtime (see `stage.rs`).
+//! namespaces change is never the runtime (see `stage.rs`). Where others see the new process it is this
+//! one that makes everything, in its place: what they see is what its program is to be.
+//!
+//! The first process of a new process namespace is seen by nobody but who is in those above it: the
+//! runtime's own and those that this one is in, which are the host's.
 //!
 //! From the clone to the exec the new process has no descriptors but those that it needs, and may
 //! not be traced.
@@ -32,6 +36,7 @@ mod making;
 mod parent;
 mod plan;
 mod prepare;
+mod ready;
 mod stage;
 
 use std::io;
@@ -44,6 +49,7 @@ use crate::seccomp::{CompileError, Filter};
 use crate::shim::descriptors::Descriptors;
 use crate::spec::{Process, Spec};
 
+pub(crate) use child::ask_for_procfs_from_inside;
 pub(crate) use hooks::{HookRun, run_all as run_hooks};
 pub(crate) use idmap::Holder;
 pub(crate) use making::{Making, Progress};
@@ -182,6 +188,9 @@ pub(crate) enum ProcessError {
     /// The new process ended without a word, for example killed for want of memory.
     #[error("the process ended before its program was started")]
     Died,
+    /// Somebody else has spoken for the new process, which whoever may trace it can do.
+    #[error("another process interfered with the new one")]
+    Interfered,
     /// The root file system's layers.
     #[error("make the root file system")]
     Overlay(#[source] base::overlay::OverlayError),

@@ -29,3 +29,10 @@ mod sealed;
 mod sys;
 
 pub use rootfs::Rootfs;
+
+/// For tests: has this program make the procfs of a process namespace that is joined as it does on
+/// kernels before 6.17, where only who is inside can ask for it.
+#[doc(hidden)]
+pub fn ask_for_procfs_from_inside() {
+    launch::ask_for_procfs_from_inside();
+}

@@ -1,8 +1,13 @@
 //! What parent and child say to each other between clone and exec.
 //!
 //! A pair of sequenced-packet sockets, closed by the exec. Messages are small and made on the
-//! stack: the child must not allocate.
+//! stack: the child must not allocate. It uses `read` and `write` alone, which no filter forbids that
+//! lets a program run.
+//!
+//! The kernel says whom a message comes from: a process that others in a container can take over may
+//! speak for itself only.
 
+use std::cell::Cell;
 use std::fmt::{self, Write};
 use std::io;
 use std::io::{IoSlice, IoSliceMut};
@@ -12,7 +17,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, send, sendmsg, socketpair,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair, sockopt,
 };
 
 /// The longest message; a state for hooks may be this long.
@@ -26,6 +31,8 @@ const TEXT: usize = 240;
 pub(super) enum FromChild {
     /// It gives up.
     Failed(Failed),
+    /// It has made a user namespace and waits for its users to be mapped.
+    Entered,
     /// Its namespaces and mounts are there: run the runtime's hooks, then say so.
     Hooks,
     /// The outer side of its terminal.
@@ -73,6 +80,15 @@ pub(super) enum FailedKind {
 #[derive(Debug)]
 pub(super) struct Channel {
     socket: OwnedFd,
+    /// Whether there is nobody any more at the other end.
+    parted: Cell<bool>,
+}
+
+/// A message of a child, and the number of the process that has sent it.
+#[derive(Debug)]
+pub(super) struct Heard {
+    pub(super) message: FromChild,
+    pub(super) sender: u32,
 }
 
 impl Failed {
@@ -136,11 +152,21 @@ impl Channel {
     pub(super) fn pair() -> io::Result<(Self, Self)> {
         let (ours, theirs) =
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
-        Ok((Self { socket: ours }, Self { socket: theirs }))
+        sockopt::set_socket_passcred(&ours, true)?;
+        let end = |socket| Self { socket, parted: Cell::new(false) };
+        Ok((end(ours), end(theirs)))
+    }
+
+    /// The child's parent does not listen any longer.
+    pub(super) fn part(&self) {
+        self.parted.set(true);
     }
 
     /// The child tells the parent.
     pub(super) fn tell_parent(&self, message: &FromChild) -> Result<(), Errno> {
+        if self.parted.get() {
+            return Err(Errno::PIPE);
+        }
         match message {
             FromChild::Failed(failed) => {
                 let mut bytes = [0u8; 6 + TEXT];
@@ -150,6 +176,7 @@ impl Channel {
                 bytes[6..].copy_from_slice(&failed.text);
                 self.send(&bytes[..6 + usize::from(failed.length)])
             }
+            FromChild::Entered => self.send(b"E"),
             FromChild::Hooks => self.send(b"H"),
             FromChild::Created => self.send(b"C"),
             FromChild::Executing => self.send(b"X"),
@@ -173,40 +200,42 @@ impl Channel {
 
     /// The parent tells the child; hooks inside the container need the container's `state`.
     pub(super) fn tell_child(&self, message: FromParent, state: &[u8]) -> Result<(), Errno> {
-        let tag = match message {
+        let tag = [match message {
             FromParent::Go => b'G',
             FromParent::HooksDone => b'H',
             FromParent::Release => b'R',
-        };
-        let mut bytes = Vec::with_capacity(1 + state.len());
-        bytes.push(tag);
-        bytes.extend_from_slice(state);
-        self.send(&bytes)
+        }];
+        let mut control = SendAncillaryBuffer::new(&mut []);
+        let parts = [IoSlice::new(&tag), IoSlice::new(state)];
+        retry_on_intr(|| sendmsg(&self.socket, &parts, &mut control, SendFlags::NOSIGNAL)).map(drop)
     }
 
     /// The child waits for the parent; `None` if the parent has gone. What comes with the message
-    /// is put in `state`, how long it is comes back.
+    /// is put in `state`, which has room for one byte more, and how long it is comes back.
     pub(super) fn hear_parent(&self, state: &mut [u8]) -> Result<Option<(FromParent, usize)>, Errno> {
-        let mut tag = [0u8];
-        let mut control = RecvAncillaryBuffer::new(&mut []);
-        let mut parts = [IoSliceMut::new(&mut tag), IoSliceMut::new(state)];
-        let count =
-            retry_on_intr(|| recvmsg(&self.socket, &mut parts, &mut control, RecvFlags::empty()))?.bytes;
-        Ok(match (count, tag[0]) {
-            (0, _) => None,
-            (_, b'G') => Some((FromParent::Go, count - 1)),
-            (_, b'H') => Some((FromParent::HooksDone, count - 1)),
-            (_, b'R') => Some((FromParent::Release, count - 1)),
-            _ => return Err(Errno::PROTO),
-        })
+        let count = retry_on_intr(|| rustix::io::read(&self.socket, &mut *state))?;
+        let message = match state.first().filter(|_| count > 0) {
+            None => return Ok(None),
+            Some(b'G') => FromParent::Go,
+            Some(b'H') => FromParent::HooksDone,
+            Some(b'R') => FromParent::Release,
+            Some(_) => return Err(Errno::PROTO),
+        };
+        state.copy_within(1..count, 0);
+        Ok(Some((message, count - 1)))
     }
 
     /// The parent hears the child: waits for it, or gives `None` where the parent's end does not
     /// block and there is nothing to hear.
-    pub(super) fn hear_child(&self) -> io::Result<Option<FromChild>> {
+    ///
+    /// Only with `rights` does it take a descriptor: whoever may have taken a child over could send
+    /// one that is never closed, since a file system of theirs does not let it be.
+    pub(super) fn hear_child(&self, rights: bool) -> io::Result<Option<Heard>> {
+        const SENDER: usize = rustix::cmsg_space!(ScmCredentials(1));
         let mut bytes = [0u8; 6 + TEXT];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmCredentials(1), ScmRights(1))];
+        let room = if rights { space.len() } else { SENDER };
+        let mut control = RecvAncillaryBuffer::new(&mut space[..room]);
         let received = retry_on_intr(|| {
             recvmsg(&self.socket, &mut [IoSliceMut::new(&mut bytes)], &mut control, RecvFlags::CMSG_CLOEXEC)
         });
@@ -217,39 +246,48 @@ impl Channel {
             Err(Errno::AGAIN) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        Ok(Some(match &bytes[..count] {
-            [] => FromChild::Closed,
-            [b'F', kind, rest @ ..] if rest.len() >= 4 => {
-                let mut failed = Failed::new(Errno::IO, format_args!(""));
-                failed.errno = i32::from_ne_bytes([rest[0], rest[1], rest[2], rest[3]]);
-                failed.kind = match kind {
-                    1 => FailedKind::ProgramNotFound,
-                    2 => FailedKind::ProgramNotExecutable,
-                    _ => FailedKind::Other,
-                };
-                let text = &rest[4..];
-                failed.text[..text.len()].copy_from_slice(text);
-                failed.length = text.len() as u8;
-                FromChild::Failed(failed)
+        let (mut sender, mut descriptor) = (0, None);
+        for message in control.drain() {
+            match message {
+                RecvAncillaryMessage::ScmCredentials(credentials) => {
+                    sender = credentials.pid.as_raw_nonzero().get().unsigned_abs();
+                }
+                RecvAncillaryMessage::ScmRights(mut fds) => descriptor = fds.next(),
+                _ => {}
             }
+        }
+        let message = match &bytes[..count] {
+            [] => FromChild::Closed,
+            [b'F', kind, rest @ ..] if rest.len() >= 4 => FromChild::Failed(failure(*kind, rest)),
+            [b'E'] => FromChild::Entered,
             [b'H'] => FromChild::Hooks,
             [b'C'] => FromChild::Created,
             [b'X'] => FromChild::Executing,
             [b'P', a, b, c, d] => FromChild::Cloned(u32::from_ne_bytes([*a, *b, *c, *d])),
-            [b'T'] => {
-                let fd = control.drain().find_map(|message| match message {
-                    RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
-                    _ => None,
-                });
-                FromChild::Terminal(fd.ok_or(io::ErrorKind::InvalidData)?)
-            }
+            [b'T'] => FromChild::Terminal(descriptor.ok_or(io::ErrorKind::InvalidData)?),
             _ => return Err(io::ErrorKind::InvalidData.into()),
-        }))
+        };
+        Ok(Some(Heard { message, sender }))
     }
 
     fn send(&self, bytes: &[u8]) -> Result<(), Errno> {
-        retry_on_intr(|| send(&self.socket, bytes, SendFlags::NOSIGNAL)).map(drop)
+        retry_on_intr(|| rustix::io::write(&self.socket, bytes)).map(drop)
     }
+}
+
+/// What a message of a failure says behind its kind: an error number and a text.
+fn failure(kind: u8, rest: &[u8]) -> Failed {
+    let mut failed = Failed::new(Errno::IO, format_args!(""));
+    failed.errno = i32::from_ne_bytes([rest[0], rest[1], rest[2], rest[3]]);
+    failed.kind = match kind {
+        1 => FailedKind::ProgramNotFound,
+        2 => FailedKind::ProgramNotExecutable,
+        _ => FailedKind::Other,
+    };
+    let text = &rest[4..];
+    failed.text[..text.len()].copy_from_slice(text);
+    failed.length = text.len() as u8;
+    failed
 }
 
 impl AsFd for Channel {
@@ -269,9 +307,9 @@ mod tests {
         let failed =
             Failed::new(Errno::NOENT, format_args!("execute `{long}`")).of_kind(FailedKind::ProgramNotFound);
         theirs.tell_parent(&FromChild::Failed(failed)).expect("send");
-        let Some(FromChild::Failed(heard)) = ours.hear_child().expect("receive") else {
-            panic!("not a failure")
-        };
+        let heard = ours.hear_child(false).expect("receive").expect("a message");
+        assert_eq!(heard.sender, std::process::id());
+        let FromChild::Failed(heard) = heard.message else { panic!("not a failure") };
         assert_eq!(heard.errno, libc::ENOENT);
         assert_eq!(heard.kind, FailedKind::ProgramNotFound);
         assert!(heard.text().starts_with("execute `xxx") && heard.text().len() == TEXT);
@@ -281,9 +319,31 @@ mod tests {
     fn a_child_that_goes_is_heard_as_closed_and_a_parent_that_goes_as_none() {
         let (ours, theirs) = Channel::pair().expect("socket pair");
         drop(theirs);
-        assert!(matches!(ours.hear_child(), Ok(Some(FromChild::Closed))));
+        let heard = ours.hear_child(false).expect("receive").expect("the end");
+        assert!(matches!(heard.message, FromChild::Closed));
         let (ours, theirs) = Channel::pair().expect("socket pair");
         drop(ours);
-        assert!(theirs.hear_parent(&mut []).expect("receive").is_none());
+        assert!(theirs.hear_parent(&mut [0]).expect("receive").is_none());
+    }
+
+    #[test]
+    fn a_state_comes_with_the_word_to_go() {
+        let (ours, theirs) = Channel::pair().expect("socket pair");
+        ours.tell_child(FromParent::Go, b"state").expect("send");
+        let mut state = [0; 16];
+        let heard = theirs.hear_parent(&mut state).expect("receive");
+        assert_eq!(heard, Some((FromParent::Go, 5)));
+        assert_eq!(&state[..5], b"state");
+    }
+
+    #[test]
+    fn a_descriptor_is_taken_only_where_one_is_expected() {
+        let (ours, theirs) = Channel::pair().expect("socket pair");
+        let open = || theirs.socket.try_clone().expect("clone");
+        theirs.tell_parent(&FromChild::Terminal(open())).expect("send");
+        assert!(ours.hear_child(false).is_err());
+        theirs.tell_parent(&FromChild::Terminal(open())).expect("send");
+        let heard = ours.hear_child(true).expect("receive").expect("a message");
+        assert!(matches!(heard.message, FromChild::Terminal(_)));
     }
 }

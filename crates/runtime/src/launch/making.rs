@@ -3,6 +3,9 @@
 //! Nothing here waits: [`Making::hear`] takes in what the new process has said and says how far it
 //! is. A program of one thread that has nothing else to do waits on the channel (`create` and
 //! `join` beside), one that holds other containers watches it.
+//!
+//! A process that joins others may be taken over by one of them. What it says then is taken once, in
+//! its place, and about itself only; all else comes from its stage, which they do not see, or is an error.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -11,12 +14,12 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid};
 
-use super::channel::{Channel, Failed, FailedKind, FromChild, FromParent};
-use super::plan::Limit;
+use super::channel::{Channel, Failed, FailedKind, FromChild, FromParent, Heard};
+use super::plan::{Known, Limit};
 use super::{ProcessError, Started, idmap, limits};
 use crate::cgroup::Cgroup;
 use crate::spec::{IdMapping, Process, State};
-use crate::sys::{process, signal};
+use crate::sys::{process, schedule, signal};
 
 /// A process on its way to its program. Dropping it lets go of the process: one that still waits
 /// to be told something ends by itself.
@@ -25,15 +28,29 @@ pub(crate) struct Making {
     channel: Channel,
     /// What is to be done yet before the process goes on.
     outset: Option<Outset>,
+    /// What is done when the process proper is there, if a stage has cloned it.
+    known: Known,
     /// The process that enters namespaces and clones the one proper; to be waited for.
-    stage: Option<OwnedFd>,
-    /// Whether the process proper is there, or was.
-    cloned: bool,
+    stage: Option<(u32, OwnedFd)>,
+    /// Whether that one makes all there is to be made.
+    by_stage: bool,
+    /// The number of the process proper, once it is there.
+    proper: Option<u32>,
     started: Option<Started>,
     terminal: Option<OwnedFd>,
     warnings: Vec<String>,
     /// The container's state, as hooks get it; empty where there are none.
     state: Vec<u8>,
+    /// The same, to be told again with another process.
+    of_container: Option<State>,
+    said: Said,
+}
+
+/// What a process has said, none of which is said twice.
+#[derive(Clone, Copy, Debug, Default)]
+struct Said {
+    hooks: bool,
+    created: bool,
     executing: bool,
 }
 
@@ -64,32 +81,46 @@ pub(super) struct Outset {
 }
 
 impl Making {
-    /// A process that was cloned, or whose clone is left to the process `stage`.
-    pub(super) fn new(
-        channel: Channel,
-        outset: Outset,
-        stage: Option<OwnedFd>,
-        warnings: Vec<String>,
-    ) -> Self {
+    /// A process that is to be taken over, or its stage.
+    pub(super) fn new(channel: Channel, outset: Outset, known: Known, warnings: Vec<String>) -> Self {
         Self {
             channel,
             outset: Some(outset),
-            stage,
-            cloned: false,
+            known,
+            stage: None,
+            by_stage: false,
+            proper: None,
             started: None,
             terminal: None,
             warnings,
             state: Vec::new(),
-            executing: false,
+            of_container: None,
+            said: Said::default(),
         }
+    }
+
+    /// The stage is there, to which the clone is left, and with `makes_all` everything before it.
+    pub(super) fn take_stage_over(&mut self, pid: u32, pidfd: OwnedFd, makes_all: bool) {
+        self.stage = Some((pid, pidfd));
+        self.by_stage = makes_all;
     }
 
     /// The process is there: holds it, and lets it go on if it waits.
     pub(super) fn take_over(&mut self, pid: u32, pidfd: OwnedFd) -> Result<(), ProcessError> {
         let start_time = process::start_time(pid).unwrap_or(0);
-        self.cloned = true;
+        self.proper = Some(pid);
         self.started = Some(Started { pid, pidfd, start_time, terminal: None, warnings: Vec::new() });
-        self.settle(pid)
+        if !self.by_stage {
+            return self.settle(pid);
+        }
+        if let Some(policy) = &self.known.schedule {
+            let set = schedule::set_policy(pid, policy);
+            set.map_err(|error| ProcessError::host("set the scheduling policy", error))?;
+        }
+        if !self.known.awaits {
+            return Ok(());
+        }
+        self.tell_state_of(pid)
     }
 
     /// Puts the process that waits where it belongs and lets it go on, once.
@@ -100,9 +131,15 @@ impl Making {
         }
         outset.cgroup.add_clone(pid).map_err(ProcessError::Cgroup)?;
         limits::raise(pid, &outset.process, &outset.limits, &mut self.warnings)?;
-        if let Some(mut state) = outset.state {
+        self.of_container = outset.state;
+        self.tell_state_of(pid)
+    }
+
+    /// Lets a process go on, and hooks know it.
+    fn tell_state_of(&mut self, pid: u32) -> Result<(), ProcessError> {
+        if let Some(state) = &mut self.of_container {
             state.pid = pid as i32;
-            self.state = bytes_of(&state)?;
+            self.state = bytes_of(state)?;
         }
         self.tell(FromParent::Go, true)
     }
@@ -111,10 +148,17 @@ impl Making {
     /// that matters, and never gives [`Progress::Waiting`].
     pub(crate) fn hear(&mut self) -> Result<Progress, ProcessError> {
         loop {
-            let heard = self.channel.hear_child();
-            match heard.map_err(|error| ProcessError::host("hear the new process", error))? {
-                None => return Ok(Progress::Waiting),
-                Some(FromChild::Cloned(pid)) => {
+            // One is handed out by who makes the terminal, before the process proper can say anything.
+            let rights = self.known.terminal && self.terminal.is_none();
+            let heard = self.channel.hear_child(rights);
+            let heard = heard.map_err(|error| ProcessError::host("hear the new process", error))?;
+            let Some(Heard { message, sender }) = heard else { return Ok(Progress::Waiting) };
+            let stage = self.stage.as_ref().map(|(pid, _)| *pid);
+            let is_stage = stage == Some(sender);
+            let is_maker = if self.by_stage { is_stage } else { self.proper == Some(sender) };
+            match message {
+                FromChild::Entered if is_stage && self.outset.is_some() => self.settle(sender)?,
+                FromChild::Cloned(pid) if is_stage && self.proper.is_none() => {
                     // It is our child and not yet waited for: its number cannot belong to another.
                     let pidfd = Pid::from_raw(pid as i32)
                         .ok_or(Errno::SRCH)
@@ -122,13 +166,20 @@ impl Making {
                         .map_err(|error| ProcessError::host("hold the new process", error))?;
                     self.take_over(pid, pidfd)?;
                 }
-                Some(FromChild::Terminal(terminal)) => self.terminal = Some(terminal),
-                Some(FromChild::Hooks) => return Ok(Progress::Hooks),
-                Some(FromChild::Created) => return Ok(Progress::Made),
-                Some(FromChild::Executing) => self.executing = true,
-                Some(FromChild::Failed(failed)) => return Err(child_error(&failed)),
-                Some(FromChild::Closed) if self.executing => return Ok(Progress::Executed),
-                Some(FromChild::Closed) => return Err(ProcessError::Died),
+                FromChild::Terminal(terminal) if is_maker && rights => self.terminal = Some(terminal),
+                FromChild::Hooks if is_maker && !self.said.hooks => {
+                    self.said.hooks = true;
+                    return Ok(Progress::Hooks);
+                }
+                FromChild::Created if self.proper == Some(sender) && !self.said.created => {
+                    self.said.created = true;
+                    return Ok(Progress::Made);
+                }
+                FromChild::Executing if !is_stage && !self.said.executing => self.said.executing = true,
+                FromChild::Failed(failed) => return Err(child_error(&failed)),
+                FromChild::Closed if self.said.executing => return Ok(Progress::Executed),
+                FromChild::Closed => return Err(ProcessError::Died),
+                _ => return Err(ProcessError::Interfered),
             }
         }
     }
@@ -165,12 +216,13 @@ impl Making {
 
     /// The helper, once it has done its work: the caller waits for it.
     pub(crate) fn take_stage(&mut self) -> Option<OwnedFd> {
-        if self.cloned { self.stage.take() } else { None }
+        self.proper.and_then(|_| self.stage.take()).map(|(_, pidfd)| pidfd)
     }
 
     /// Kills what was begun; the caller waits for these processes.
     pub(crate) fn abandon(mut self) -> impl Iterator<Item = OwnedFd> {
-        let all = [self.started.take().map(|started| started.pidfd), self.stage.take()];
+        let stage = self.stage.take().map(|(_, pidfd)| pidfd);
+        let all = [self.started.take().map(|started| started.pidfd), stage];
         for pidfd in all.iter().flatten() {
             let _ = signal::send(pidfd.as_fd(), libc::SIGKILL);
         }

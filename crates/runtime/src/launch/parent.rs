@@ -9,7 +9,7 @@ use super::channel::Channel;
 use super::making::{self, Making, Outset, Progress};
 use super::plan::{ContainerPlan, JoinPlan, StdioPlan};
 use super::stage::{Stage, StagePlan};
-use super::{Container, Joining, ProcessError, Started, Stdio, child, hooks, idmap, prepare};
+use super::{Container, Joining, ProcessError, Started, Stdio, child, hooks, idmap, prepare, ready};
 use crate::cgroup::Cgroup;
 use crate::spec::{Linux, NamespaceKind, Process, State, Status, VERSION};
 use crate::sys::clone::{Cloned, clone3};
@@ -75,34 +75,46 @@ pub(crate) fn begin_create(mut container: Container<'_>) -> Result<Making, Proce
         .then(|| prepare::c_string(format!("_ses.{}", container.id)))
         .transpose()?
         .map(Some);
-    let plan = prepare::container(&mut container, plan)?;
+    let mut plan = prepare::container(&mut container, plan)?;
+    let limits = plan.process.limits.clone();
+    let joins_others = plan.namespaces.processes().is_some();
+    if joins_others {
+        check_hooks(&plan)?;
+        // It is the stage that its parent knows until then, in what hooks are told too.
+        plan.process.awaits = true;
+        ready::prepare(&mut plan.process, !plan.start_container.is_empty())?;
+    }
     let wants_state =
         plan.pause_for_hooks || !plan.create_container.is_empty() || !plan.start_container.is_empty();
-    let new_maps = plan.namespaces.new & NamespaceKind::User.flag() != 0;
+    let makes_users = plan.namespaces.makes_users();
     let outset = Outset {
         cgroup: container.cgroup.clone(),
         process: limits_of(process),
-        limits: plan.process.limits.clone(),
-        maps: new_maps.then(|| (linux.uid_mappings.clone(), linux.gid_mappings.clone())),
+        limits,
+        maps: makes_users.then(|| (linux.uid_mappings.clone(), linux.gid_mappings.clone())),
         state: wants_state.then(|| state_of(&container)),
     };
+    let known = plan.process.known();
 
     let (ours, theirs) = Channel::pair().map_err(|error| ProcessError::host("make a channel", error))?;
-    match clone_into(plan, theirs, container.cgroup)? {
-        First::Cloned(pid, pidfd) => {
-            let mut making = Making::new(ours, outset, None, warnings);
-            let taken = making.take_over(pid, pidfd);
-            finish(making, taken).map(|((), making)| making)
+    let first = clone_into(plan, theirs, container.cgroup)?;
+    let mut making = Making::new(ours, outset, known, warnings);
+    let begun = match first {
+        First::Cloned(pid, pidfd) => making.take_over(pid, pidfd),
+        First::Staged(pid, pidfd) => {
+            making.take_stage_over(pid, pidfd, joins_others);
+            // Else it says when there are users to be mapped, or what it has cloned is what settles.
+            if joins_others && !makes_users { making.settle(pid) } else { Ok(()) }
         }
-        First::Staged(stage) => Ok(Making::new(ours, outset, Some(stage), warnings)),
-    }
+    };
+    finish(making, begun).map(|((), making)| making)
 }
 
 /// Begins to start a further process in a container; what becomes of it is heard.
 ///
 /// The caller has one thread. The process is in the container's cgroup before it does anything, and
 /// enters all namespaces of the container, the user namespace included: first in another process
-/// that nobody inside sees, then by a clone of that one.
+/// that nobody inside sees, then by a clone of that one, which has no more than its program will have.
 pub(crate) fn begin_join(joining: Joining<'_>) -> Result<Making, ProcessError> {
     let mut warnings = Vec::new();
     let flags = foreign_namespaces(joining.target_pid)?;
@@ -118,6 +130,8 @@ pub(crate) fn begin_join(joining: Joining<'_>) -> Result<Making, ProcessError> {
     let mut process = prepare::process(joining.process, &linux, joining.filter, user, stdio, &mut warnings)?;
     process.die_with_parent = joining.die_with_parent;
     process.preserve_fds = joining.preserve_fds;
+    process.wait = false;
+    process.awaits = process.schedule.is_some();
     // Not the container's own, which is found by its name, and names can be taken.
     process.keyring = Some(None);
     let outset = Outset {
@@ -129,8 +143,9 @@ pub(crate) fn begin_join(joining: Joining<'_>) -> Result<Making, ProcessError> {
     };
     let target = joining.target.try_clone_to_owned();
     let target = target.map_err(|error| ProcessError::host("hold the container's first process", error))?;
-    let born_ready = process.can_be_born_ready();
-    let plan = JoinPlan { process, target, namespaces: flags, user, born_ready };
+    ready::prepare(&mut process, false)?;
+    let known = process.known();
+    let plan = JoinPlan { process, target, namespaces: flags, user };
 
     let (ours, theirs) = Channel::pair().map_err(|error| ProcessError::host("make a channel", error))?;
     let cgroup = joining.cgroup.clone_directory_of(joining.target_pid).map_err(ProcessError::Cgroup)?;
@@ -139,13 +154,11 @@ pub(crate) fn begin_join(joining: Joining<'_>) -> Result<Making, ProcessError> {
         |plan, channel| child::enter_container(plan, channel).map(|()| 0),
         |plan, channel| child::joined(plan, channel),
     )?;
-    let mut making = Making::new(ours, outset, Some(pidfd), warnings);
+    let mut making = Making::new(ours, outset, known, warnings);
+    making.take_stage_over(stage, pidfd, true);
     // It is the stage that waits: what it clones is where it is and limited as it is.
     let settled = making.settle(stage);
-    match settled {
-        Ok(()) => Ok(making),
-        Err(error) => finish::<()>(making, Err(error)).map(|(_, making)| making),
-    }
+    finish(making, settled).map(|((), making)| making)
 }
 
 impl Making {
@@ -161,6 +174,16 @@ impl Making {
             Progress::Waiting | Progress::Hooks | Progress::Made => Err(ProcessError::Died),
         }
     }
+}
+
+/// Refuses hooks that would run as processes which others in the container see.
+fn check_hooks(plan: &ContainerPlan) -> Result<(), ProcessError> {
+    if plan.namespaces.user && !plan.create_container.is_empty() {
+        return Err(ProcessError::invalid(
+            "`createContainer` hooks cannot go with a user namespace and the process namespace of others, who could take them over: use `createRuntime` hooks",
+        ));
+    }
+    Ok(())
 }
 
 /// Kills and reaps what will not be handed to the caller, and the helper in any case.
@@ -209,10 +232,11 @@ fn prepare_users(maps: &idmap::Maps, process: &Process, stdio: &StdioPlan) -> Re
 /// A container's first process, or the one that will clone it.
 enum First {
     Cloned(u32, OwnedFd),
-    Staged(OwnedFd),
+    Staged(u32, OwnedFd),
 }
 
-/// Clones the first process of a container, directly if it joins nothing, else by a stage.
+/// Clones the first process of a container, directly if it joins nothing, else by a stage, which makes
+/// all of the container if others will see the first process.
 fn clone_into(mut plan: ContainerPlan, theirs: Channel, cgroup: &Cgroup) -> Result<First, ProcessError> {
     let new = plan.namespaces.new;
     let cgroup = cgroup.clone_directory().map_err(ProcessError::Cgroup)?;
@@ -225,12 +249,21 @@ fn clone_into(mut plan: ContainerPlan, theirs: Channel, cgroup: &Cgroup) -> Resu
             Err(error) => Err(ProcessError::host("clone the container's first process", error)),
         };
     }
-    let (_, stage) = Stage { theirs, cgroup }.begin(
-        plan,
-        |plan, _| child::enter_first(plan).map(|()| plan.namespaces.new),
-        |plan, channel| child::container(plan, channel),
-    )?;
-    Ok(First::Staged(stage))
+    let stage = Stage { theirs, cgroup };
+    let (pid, pidfd) = if plan.namespaces.processes().is_some() {
+        stage.begin(
+            plan,
+            |plan, channel| child::make_first(plan, channel).map(|()| 0),
+            |plan, channel| child::first(plan, channel),
+        )?
+    } else {
+        stage.begin(
+            plan,
+            |plan, _| child::enter_first(plan).map(|()| plan.namespaces.new),
+            |plan, channel| child::container(plan, channel),
+        )?
+    };
+    Ok(First::Staged(pid, pidfd))
 }
 
 /// The kinds of namespaces in which the container differs from this process.

@@ -10,8 +10,7 @@ use rustix::process::{Resource, Rlimit};
 
 use crate::capability::CapabilitySets;
 use crate::seccomp::Filter;
-use crate::spec::ConsoleSize;
-use crate::sys::clone::CLONE_PARENT;
+use crate::spec::{ConsoleSize, NamespaceKind};
 use crate::sys::exec::StringVector;
 use crate::sys::mount::MountAttr;
 use crate::sys::schedule::Schedule;
@@ -169,7 +168,11 @@ pub(super) struct ProcessPlan {
     pub(super) no_new_privileges: bool,
     /// Soft and hard limits, lowered at the very end: what comes before may need more.
     pub(super) limits: Vec<Limit>,
+    /// Those of them that a stage lowers, before the filter is in force.
+    pub(super) early_limits: Vec<Limit>,
     pub(super) seccomp: Option<Filter>,
+    /// Whether a stage puts the filter in force, before the process proper is cloned.
+    pub(super) filter_early: bool,
     pub(super) personality: Option<u64>,
     pub(super) schedule: Option<Schedule>,
     pub(super) io_priority: Option<(u16, u16)>,
@@ -188,6 +191,8 @@ pub(super) struct ProcessPlan {
     pub(super) wait: bool,
     /// Where the container's state is put when the parent sends it.
     pub(super) state: Vec<u8>,
+    /// Whether a process that is cloned by a stage waits until its parent knows it.
+    pub(super) awaits: bool,
     /// Descriptors that are open until the container's root is entered.
     pub(super) kept_at_birth: Kept,
     /// Descriptors that are open afterwards, until the exec.
@@ -217,9 +222,17 @@ pub(super) struct JoinPlan {
     pub(super) namespaces: u64,
     /// Whether the user namespace is among them, of which the process must become the root.
     pub(super) user: bool,
-    /// Whether the process is what its program will be (user, rights, filter) from its first moment
-    /// in the container's process namespace. Else it becomes so there, which the filter forces.
-    pub(super) born_ready: bool,
+}
+
+/// What is known of a process by its parent.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Known {
+    /// Whether it waits until its parent knows it, if a stage has cloned it.
+    pub(super) awaits: bool,
+    /// Its scheduling policy, which it cannot have before.
+    pub(super) schedule: Option<Schedule>,
+    /// Whether it hands out a terminal.
+    pub(super) terminal: bool,
 }
 
 /// A resource, and its soft and hard limit.
@@ -244,6 +257,18 @@ impl Kept {
     }
 }
 
+impl NamespacePlan {
+    /// The process namespace that is joined: others may live in it.
+    pub(super) fn processes(&self) -> Option<&OwnedFd> {
+        self.joins.iter().find(|(_, flag)| *flag == NamespaceKind::Pid.flag()).map(|(namespace, _)| namespace)
+    }
+
+    /// Whether a user namespace is made.
+    pub(super) fn makes_users(&self) -> bool {
+        self.new & NamespaceKind::User.flag() != 0
+    }
+}
+
 impl ContainerPlan {
     /// Everything that is open for the container's first process.
     pub(super) fn descriptors(&self) -> impl Iterator<Item = RawFd> {
@@ -260,24 +285,23 @@ impl ContainerPlan {
 }
 
 impl ProcessPlan {
-    /// Whether everything but the exec can be done before the process proper is cloned: its filter
-    /// lets through what is left to do, and it has no scheduling policy, which a clone may reset.
-    pub(super) fn can_be_born_ready(&self) -> bool {
-        const LEFT: [(i64, [u64; 3]); 10] = [
-            (libc::SYS_capset, [0; 3]),
-            (libc::SYS_clone, [CLONE_PARENT, 0, 0]),
-            (libc::SYS_write, [0; 3]),
-            (libc::SYS_exit_group, [0; 3]),
-            (libc::SYS_prctl, [libc::PR_SET_PDEATHSIG as u64, libc::SIGKILL as u64, 0]),
-            (libc::SYS_setsid, [0; 3]),
-            (libc::SYS_ioctl, [0, libc::TIOCSCTTY, 0]),
-            (libc::SYS_prlimit64, [0; 3]),
-            (libc::SYS_sendto, [0; 3]),
-            (libc::SYS_execve, [0; 3]),
-        ];
-        let filter = self.seccomp.as_ref();
-        self.schedule.is_none()
-            && filter.is_none_or(|filter| LEFT.iter().all(|(number, args)| filter.allows(*number, *args)))
+    /// The right that it takes to put the filter in force and that the program is not to have: without
+    /// no_new_privs only an administrator may do that.
+    pub(super) fn loads_with(&self) -> u64 {
+        const CAP_SYS_ADMIN: u64 = 1 << 21;
+        let sets = self.capabilities;
+        let is_needed = self.seccomp.is_some() && !self.no_new_privileges;
+        let is_had = sets.effective & sets.permitted & CAP_SYS_ADMIN != 0;
+        if is_needed && !is_had { CAP_SYS_ADMIN } else { 0 }
+    }
+
+    /// What its parent does once a stage has cloned it.
+    pub(super) fn known(&self) -> Known {
+        Known {
+            awaits: self.awaits,
+            schedule: self.schedule,
+            terminal: matches!(self.stdio, StdioPlan::Terminal(_)),
+        }
     }
 
     /// Everything that is open for the process, but what is handed on to its program.

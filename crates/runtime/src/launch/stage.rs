@@ -4,9 +4,15 @@
 //! ```text
 //!   runtime                    stage (in the cgroup)          process proper
 //!   clone3 ──────────────────▶ enters the namespaces
+//!   Go? ─────────────────────▶ all but the program?
 //!                              clone, as its sibling ───────▶ in all of them
 //!     ◀──────────── Cloned, exit
+//!   Go? ─────────────────────────────────────────────────────▶ the program
 //! ```
+//!
+//! Where others live in the process namespace that is entered, they see the process proper, and who has
+//! `CAP_SYS_PTRACE` there can take it over (CVE-2016-9962). So all is done by the stage, which they do
+//! not see: the process proper has nothing of the host's from its first moment.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 

@@ -68,6 +68,27 @@ pub(crate) unsafe fn clone3(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> io::R
     }
 }
 
+/// Forks; gives the child for good, or nothing in the child.
+///
+/// By `clone(2)`, as [`clone_sibling`].
+///
+/// # Safety
+/// As for [`clone3`].
+pub(crate) unsafe fn fork() -> io::Result<Option<OwnedFd>> {
+    let mut pidfd: i32 = -1;
+    let flags = CLONE_PIDFD | libc::SIGCHLD as u64;
+    // SAFETY: no stack is given, so the child goes on with a copy of this one, as after fork; the
+    // kernel writes the number of a descriptor, whose place lives through the call. The rest is the
+    // caller's promise.
+    let result = unsafe { libc::syscall(libc::SYS_clone, flags, 0usize, &raw mut pidfd, 0usize, 0usize) };
+    match result {
+        -1 => Err(io::Error::last_os_error()),
+        0 => Ok(None),
+        // SAFETY: the kernel has just opened this descriptor for us, and nobody else knows it.
+        _ => Ok(Some(unsafe { OwnedFd::from_raw_fd(pidfd) })),
+    }
+}
+
 /// Forks a sibling, a child of this process's parent, with the namespaces of `flags`; gives its
 /// number as this process's namespace counts, or nothing in the sibling.
 ///

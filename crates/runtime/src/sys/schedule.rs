@@ -1,4 +1,4 @@
-//! Scheduling policy and disk priority of the calling process.
+//! Scheduling policies, and the disk priority of the calling process.
 
 use std::io;
 
@@ -16,11 +16,11 @@ pub(crate) struct Schedule {
     pub(crate) period: u64,
 }
 
-/// Sets the scheduling policy. Does not allocate.
-pub(crate) fn set_policy(schedule: &Schedule) -> io::Result<()> {
+/// Sets the scheduling policy of a process, or of the calling one (0). Does not allocate.
+pub(crate) fn set_policy(pid: u32, schedule: &Schedule) -> io::Result<()> {
     let schedule = Schedule { size: size_of::<Schedule>() as u32, ..*schedule };
-    // SAFETY: the structure is whole and says its own size; 0 is the calling process.
-    let result = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const schedule, 0) };
+    // SAFETY: the structure is whole and says its own size; the rest are numbers.
+    let result = unsafe { libc::syscall(libc::SYS_sched_setattr, pid, &raw const schedule, 0) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 

@@ -13,6 +13,9 @@ use tempfile::TempDir;
 /// The runtime's own program.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_gantry-runtime");
 
+/// The same, which does as on kernels before 6.17.
+pub(crate) const PROGRAM_OF_OLD: &str = env!("CARGO_BIN_EXE_gantry-runtime-of-old");
+
 /// What an attacker runs in a container.
 pub(crate) const ATTACKER: &str = env!("CARGO_BIN_EXE_gantry-attacker");
 

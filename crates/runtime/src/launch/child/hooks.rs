@@ -11,7 +11,7 @@ use rustix::time::Timespec;
 
 use super::super::channel::{Failed, Tried};
 use super::super::plan::HookPlan;
-use crate::sys::clone::{Cloned, clone3, exit_now};
+use crate::sys::clone::{exit_now, fork};
 use crate::sys::{exec, signal};
 
 /// Runs hooks one after another; the first that fails ends the container.
@@ -23,8 +23,8 @@ fn run(hook: &HookPlan, state: &[u8]) -> Result<(), Failed> {
     let text = &hook.text;
     let (read, write) = pipe_with(PipeFlags::CLOEXEC).tried(format_args!("make a pipe for hook `{text}`"))?;
     // SAFETY: this process has one thread, and the child only makes system calls until it executes.
-    let (pidfd, _) = match unsafe { clone3(0, None) }.tried(format_args!("fork for hook `{text}`"))? {
-        Cloned::Child => {
+    let pidfd = match unsafe { fork() }.tried(format_args!("fork for hook `{text}`"))? {
+        None => {
             signal::reset_all();
             // SAFETY: what was open belongs to the process that forked; this one executes or ends.
             let closed = rustix::stdio::dup2_stdin(&read).is_ok() && unsafe { exec::close_from(3) }.is_ok();
@@ -33,7 +33,7 @@ fn run(hook: &HookPlan, state: &[u8]) -> Result<(), Failed> {
             }
             exit_now(127)
         }
-        Cloned::Parent { pid, pidfd } => (pidfd.expect("asked for a pidfd"), pid),
+        Some(pidfd) => pidfd,
     };
     drop(read);
     // The state fits into an empty pipe; a hook that does not read it has closed its end at most.

@@ -16,7 +16,7 @@ use super::super::plan::{MountPlan, MountSource, PathPlan, RootPlan};
 use super::{copy, is_on, path};
 use crate::sys::mount::{MountAttr, attr, set_attributes};
 
-const PROC_MAGIC: u64 = 0x9fa0;
+pub(super) const PROC_MAGIC: u64 = 0x9fa0;
 
 /// Cuts the mounts of the host loose and attaches the container's root.
 pub(super) fn attach_root(plan: &RootPlan) -> Result<(), Failed> {
@@ -90,13 +90,19 @@ pub(super) fn make_readonly(paths: &[PathPlan], root: BorrowedFd<'_>) -> Result<
     Ok(())
 }
 
-/// Writes a kernel parameter through a procfs of our own that nobody else can reach, so that no
-/// mount inside the container can turn the write elsewhere (CVE-2025-52881).
-pub(super) fn set_sysctl(name: &CStr, value: &str) -> Result<(), Failed> {
+/// A procfs of our own that nobody else can reach, so that no mount inside the container can turn what
+/// is written there elsewhere (CVE-2019-19921, CVE-2025-52881).
+///
+/// Before paths are masked: where a part of procfs is hidden, a user namespace may not mount another.
+pub(super) fn own_procfs() -> Result<OwnedFd, Failed> {
+    filesystem(c"proc", &[], 0).tried(format_args!("open a procfs"))
+}
+
+/// Writes a kernel parameter through `procfs`, which is our own.
+pub(super) fn set_sysctl(name: &CStr, value: &str, procfs: &OwnedFd) -> Result<(), Failed> {
     let text = name.to_str().unwrap_or("kernel parameter");
-    let proc = filesystem(c"proc", &[], 0).tried(format_args!("open procfs for `{text}`"))?;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    let file = openat2(&proc, name, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty(), resolve)
+    let file = openat2(procfs, name, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty(), resolve)
         .tried(format_args!("open kernel parameter `{text}`"))?;
     rustix::io::write(&file, value.as_bytes())
         .map(drop)
@@ -178,15 +184,23 @@ pub(super) fn filesystem(
     options: &[(std::ffi::CString, Option<std::ffi::CString>)],
     attributes: u64,
 ) -> Result<OwnedFd, Errno> {
-    let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
+    of_context(&fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?, options, attributes)
+}
+
+/// The same, where it was asked for already.
+pub(super) fn of_context(
+    context: &OwnedFd,
+    options: &[(std::ffi::CString, Option<std::ffi::CString>)],
+    attributes: u64,
+) -> Result<OwnedFd, Errno> {
     for (key, value) in options {
         match value {
-            Some(value) => fsconfig_set_string(&context, key.as_c_str(), value.as_c_str())?,
-            None => fsconfig_set_flag(&context, key.as_c_str())?,
+            Some(value) => fsconfig_set_string(context, key.as_c_str(), value.as_c_str())?,
+            None => fsconfig_set_flag(context, key.as_c_str())?,
         }
     }
-    fsconfig_create(&context)?;
-    fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::from_bits_retain(attributes as u32))
+    fsconfig_create(context)?;
+    fsmount(context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::from_bits_retain(attributes as u32))
 }
 
 /// Attaches a mount to exactly the file or directory that `target` is.

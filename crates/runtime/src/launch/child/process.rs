@@ -1,10 +1,10 @@
 //! The last steps, the same for a container's first process and for those that join it: identity,
 //! rights, filter, program.
 //!
-//! A first process does them one after another. Of a process that joins, others inside see nothing
-//! until it is cloned into their process namespace; whoever has `CAP_SYS_PTRACE` there can take it
-//! over from that moment. So [`settle`], [`assume`] and [`filter_early`] come before, where the
-//! filter allows what is left to do, and what is seen is no more than the program itself.
+//! A process that is alone in its process namespace does them one after another. Of one that joins
+//! others, they see nothing until it is cloned into their process namespace; whoever has
+//! `CAP_SYS_PTRACE` there can take it over from that moment. So [`settle`], [`assume`] and
+//! [`confine_early`] come before, in a stage, and what is seen is no more than the program itself.
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -17,11 +17,9 @@ use rustix::thread::{CapabilitySet, CapabilitySets as ThreadCapabilities};
 use super::super::channel::{Channel, Failed, FailedKind, FromChild, FromParent, Tried};
 use super::super::limits;
 use super::super::plan::{HookPlan, Kept, ProcessPlan, StdioPlan};
-use super::{Never, console, die_with_parent, hear, home, hooks, mounts};
+use super::{Never, console, die_with_parent, hear, home, hooks};
 use crate::seccomp::Filter;
 use crate::sys::{exec, schedule, seccomp, signal};
-
-const CAP_SYS_ADMIN: u64 = 1 << 21;
 
 /// Becomes the program of a container's first process; returns only on failure.
 pub(super) fn run(
@@ -33,11 +31,22 @@ pub(super) fn run(
     write_label(plan, label)?;
     settle(plan)?;
     assume(plan)?;
+    become_program(plan, start_hooks, channel)
+}
+
+/// Waits to be started where it is to be, and becomes the program; returns only on failure.
+pub(super) fn become_program(
+    plan: &ProcessPlan,
+    start_hooks: &[HookPlan],
+    channel: &Channel,
+) -> Result<Never, Failed> {
     if plan.wait {
         channel.tell_parent(&FromChild::Created).tried(format_args!("report to the runtime"))?;
         match &plan.release {
-            None => drop(hear(channel, FromParent::Release, &mut [])?),
+            None => drop(hear(channel, FromParent::Release, &mut [0])?),
             Some(release) => {
+                // Whoever made this container has said that it is made, and gone.
+                channel.part();
                 let count = rustix::io::retry_on_intr(|| rustix::io::read(release, &mut [0u8; 1]))
                     .tried(format_args!("wait to be started"))?;
                 if count == 0 {
@@ -47,7 +56,7 @@ pub(super) fn run(
         }
     }
     hooks::run_all(start_hooks, &plan.state)?;
-    execute(plan, true, channel)
+    execute(plan, channel)
 }
 
 /// Takes over what is given to it and lets go of all else, while it still has every right.
@@ -88,7 +97,7 @@ pub(super) fn settle(plan: &mut ProcessPlan) -> Result<(), Failed> {
 /// Becomes the program's user, with its rights, and finds the program.
 pub(super) fn assume(plan: &mut ProcessPlan) -> Result<(), Failed> {
     if let Some(policy) = &plan.schedule {
-        schedule::set_policy(policy).tried(format_args!("set the scheduling policy"))?;
+        schedule::set_policy(0, policy).tried(format_args!("set the scheduling policy"))?;
     }
     drop_rights(plan)?;
     if !plan.in_cwd {
@@ -105,22 +114,20 @@ pub(super) fn assume(plan: &mut ProcessPlan) -> Result<(), Failed> {
 }
 
 /// Puts the filter in force before the process proper is cloned, and gives up the right that this
-/// takes.
-pub(super) fn filter_early(plan: &ProcessPlan) -> Result<(), Failed> {
-    let Some(filter) = &plan.seccomp else { return Ok(()) };
+/// takes; before that, lowers limits that the process could then not lower itself.
+pub(super) fn confine_early(plan: &ProcessPlan) -> Result<(), Failed> {
+    let Some(filter) = plan.seccomp.as_ref().filter(|_| plan.filter_early) else { return Ok(()) };
+    limits::lower(&plan.early_limits)?;
     load_filter(filter)?;
-    if !plan.no_new_privileges {
-        set_capabilities(plan, 0)?;
-    }
-    Ok(())
+    if plan.loads_with() != 0 { set_capabilities(plan, 0) } else { Ok(()) }
 }
 
 /// Takes the program's limits and becomes it; returns only on failure.
-pub(super) fn execute(plan: &ProcessPlan, filter: bool, channel: &Channel) -> Result<Never, Failed> {
+fn execute(plan: &ProcessPlan, channel: &Channel) -> Result<Never, Failed> {
     limits::lower(&plan.limits)?;
     // With a release of its own the process no longer has a parent to talk to.
     let _ = channel.tell_parent(&FromChild::Executing);
-    if let Some(filter) = plan.seccomp.as_ref().filter(|_| filter) {
+    if let Some(filter) = plan.seccomp.as_ref().filter(|_| !plan.filter_early) {
         load_filter(filter)?;
     }
     let program = plan.candidates[plan.program].as_c_str();
@@ -163,16 +170,12 @@ fn own_stdio(plan: &ProcessPlan) {
     }
 }
 
-/// Opens the file that asks the security module to put the program under a label, on a procfs of our
+/// Opens the file that asks the security module to put the program under a label, on a `procfs` of our
 /// own that cannot have been replaced (CVE-2019-19921).
-///
-/// Before paths are masked: where a part of procfs is hidden, a user namespace may not mount another.
-pub(super) fn open_label(plan: &ProcessPlan) -> Result<Option<OwnedFd>, Failed> {
-    let Some(label) = &plan.label else { return Ok(None) };
-    let proc =
-        mounts::filesystem(c"proc", &[], 0).tried(format_args!("open procfs for the security label"))?;
+pub(super) fn open_label(plan: &ProcessPlan, procfs: Option<&OwnedFd>) -> Result<Option<OwnedFd>, Failed> {
+    let (Some(label), Some(procfs)) = (&plan.label, procfs) else { return Ok(None) };
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
-    let open = |path: &CStr| openat2(&proc, path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty(), resolve);
+    let open = |path: &CStr| openat2(procfs, path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty(), resolve);
     let opened = match (open(&label.file), &label.file_of_old) {
         (Err(Errno::NOENT), Some(file)) => open(file),
         (opened, _) => opened,
@@ -212,10 +215,9 @@ fn drop_rights(plan: &ProcessPlan) -> Result<(), Failed> {
     if plan.no_new_privileges {
         rustix::thread::set_no_new_privs(true).tried(format_args!("forbid new privileges"))?;
     }
-    // Without no_new_privs a filter can only be loaded by an administrator. The exec that follows
-    // at once takes this away again: what a program gets depends on the other sets only.
-    let loader = if plan.seccomp.is_some() && !plan.no_new_privileges { CAP_SYS_ADMIN } else { 0 };
-    set_capabilities(plan, loader)?;
+    // What it takes to load the filter goes by the exec at the latest: what a program gets depends on
+    // the other sets only.
+    set_capabilities(plan, plan.loads_with())?;
     rustix::thread::clear_ambient_capability_set().tried(format_args!("clear ambient capabilities"))?;
     for number in 0..=sets.last {
         let bit = 1u64 << number;
