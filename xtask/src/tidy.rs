@@ -13,6 +13,7 @@ use crate::workspace_root;
 mod dependencies;
 mod documents;
 mod files;
+mod kinds;
 mod rows;
 mod waiting;
 
@@ -29,6 +30,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     complaints.extend(dependencies::check(&metadata, &root)?);
     complaints.extend(files::check(&root, &tracked)?);
     complaints.extend(documents::check(&root, &tracked)?);
+    complaints.extend(kinds::check(&root, &tracked)?);
     complaints.extend(waiting::check(&root, &tracked)?);
 
     for complaint in &complaints {

@@ -24,7 +24,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let mut config = Config::new(root.join("pki"), Arc::new(nodes::Echo));
     config.address = address;
     config.kubeconfig = Some(root.join("kubeconfig"));
-    let server = Server::start(config, Arc::new(store)).await?;
+    let server = Server::start(config, Arc::new(store), kinds::all()).await?;
     println!("export KUBECONFIG={}", root.join("kubeconfig").display());
     let shutdown = CancellationToken::new();
     let stop = shutdown.clone();

@@ -1,16 +1,18 @@
-//! Which cluster addresses and node ports are taken, and by which service.
+//! Which cluster addresses and node ports are taken, and by which object.
 //!
 //! Each that is taken is an entry of the store, written and removed in the same transaction as the
-//! service that holds it, on condition that nobody else has it: of two services that want one port, one
+//! object that holds it, on condition that nobody else has it: of two that want one port, one
 //! is refused by the store itself. What is free is looked up in memory (`crate::cache` follows these
 //! entries like any others); where memory is late, the transaction fails and the choice is made anew.
 //!
 //! Addresses are kept as the objects that Kubernetes keeps them as, `networking.k8s.io/v1 IPAddress`, of
-//! which ports have no counterpart there. [`repair`] makes the entries at start that services of an
-//! earlier version lack, and removes those of services that are gone.
+//! which ports have no counterpart there. [`repair`] makes the entries at start that objects of an
+//! earlier version lack, and removes those of objects that are gone.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use base::Timestamp;
 use bytes::Bytes;
@@ -19,12 +21,12 @@ use serde_json::json;
 use store::{KeyRange, Op, Put, Txn};
 
 use crate::cache;
-use crate::resource::partition;
+use crate::resource::Resource;
 use crate::state::State;
 
-/// What a service takes that no other may have.
+/// What an object takes that no other may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Claim {
+pub enum Claim {
     /// A cluster address.
     Address(Ipv4Addr),
     /// A port on every node, for health checks too.
@@ -33,11 +35,20 @@ pub(crate) enum Claim {
 
 /// Why something cannot be taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Refusal {
+pub enum Refusal {
     /// It lies outside the range.
     Outside,
     /// Someone else has it.
     Taken,
+}
+
+/// Who has something.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Holder {
+    group: String,
+    resource: String,
+    namespace: String,
+    name: String,
 }
 
 const ADDRESSES: &str = "networking.k8s.io/ipaddresses";
@@ -51,40 +62,47 @@ impl Claim {
         cache::key(self.partition(), "", &self.name())
     }
 
-    /// Its entry, for a service.
-    pub(crate) fn entry(self, state: &State, service: &Object, now: Timestamp) -> Bytes {
+    /// Its entry, for an object of a resource.
+    pub(crate) fn entry(self, state: &State, resource: &Resource, object: &Object, now: Timestamp) -> Bytes {
         let (api_version, kind) = match self {
             Self::Address(_) => ("networking.k8s.io/v1", "IPAddress"),
             Self::Port(_) => ("nodeports.gantry.dev/v1", "NodePort"),
         };
-        let mut object = json!({
+        let mut entry = json!({
             "kind": kind, "apiVersion": api_version,
             "metadata": {"name": self.name(), "uid": state.new_uid()},
             "spec": {"parentRef": {
-                "group": "", "resource": "services",
-                "namespace": service.namespace().unwrap_or_default(), "name": service.name(),
+                "group": resource.group, "resource": resource.plural,
+                "namespace": object.namespace().unwrap_or_default(), "name": object.name(),
             }},
         });
         if matches!(self, Self::Address(_)) {
-            object["metadata"]["labels"] = json!({
+            entry["metadata"]["labels"] = json!({
                 "ipaddress.kubernetes.io/ip-family": "IPv4",
                 "ipaddress.kubernetes.io/managed-by": "ipallocator.k8s.io",
             });
         }
-        let mut object = Object::from_value(object).expect("an entry is an object");
-        object.set_creation_timestamp(now);
-        cache::encode(&object)
+        let mut entry = Object::from_value(entry).expect("an entry is an object");
+        entry.set_creation_timestamp(now);
+        cache::encode(&entry)
     }
 
-    /// Who has it, as `NAMESPACE/NAME`, as far as memory shows.
-    pub(crate) fn holder(self, state: &State) -> Option<String> {
+    /// Who has it, as far as memory shows.
+    pub(crate) fn holder(self, state: &State) -> Option<Holder> {
         let entry = state.cache.partition(self.partition()).get(&self.name())?.object();
         let part = |name: &str| entry.get_str(&["spec", "parentRef", name]).unwrap_or_default().to_owned();
-        Some(format!("{}/{}", part("namespace"), part("name")))
+        let [group, resource, namespace, name] = ["group", "resource", "namespace", "name"].map(part);
+        Some(Holder { group, resource, namespace, name })
     }
 
-    /// Whether `service`, which has `own` already, may have it.
-    pub(crate) fn check(self, state: &State, service: &Object, own: &[Self]) -> Result<(), Refusal> {
+    /// Whether `object`, which has `own` already, may have it.
+    pub(crate) fn check(
+        self,
+        state: &State,
+        resource: &Resource,
+        object: &Object,
+        own: &[Self],
+    ) -> Result<(), Refusal> {
         if own.contains(&self) {
             return Ok(());
         }
@@ -100,7 +118,7 @@ impl Claim {
             return Err(Refusal::Outside);
         }
         match self.holder(state) {
-            Some(holder) if holder != full_name(service) => Err(Refusal::Taken),
+            Some(holder) if holder != Holder::of(resource, object) => Err(Refusal::Taken),
             _ => Ok(()),
         }
     }
@@ -124,9 +142,22 @@ impl Claim {
     }
 }
 
-/// `NAMESPACE/NAME` of a service.
-pub(crate) fn full_name(service: &Object) -> String {
-    format!("{}/{}", service.namespace().unwrap_or_default(), service.name())
+impl Holder {
+    /// An object as a holder.
+    pub(crate) fn of(resource: &Resource, object: &Object) -> Self {
+        Self {
+            group: resource.group.clone(),
+            resource: resource.plural.clone(),
+            namespace: object.namespace().unwrap_or_default().to_owned(),
+            name: object.name().to_owned(),
+        }
+    }
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.resource, self.namespace, self.name)
+    }
 }
 
 /// Any free address. The low part of the network is left for those that are named, such as the cluster's
@@ -159,32 +190,39 @@ fn places(state: &State, count: u32) -> impl Iterator<Item = u32> {
     (0..count).map(move |place| (start + place) % count)
 }
 
-/// Makes the entries what the services say. Only before anybody else writes.
-pub(crate) async fn repair(state: &State, claims: fn(&Object) -> Vec<Claim>) -> Result<(), store::Error> {
-    let (services, _) = state.cache.partition(&partition("", "services")).snapshot(0, "");
-    let mut services: Vec<Object> = services.iter().map(|stored| stored.object()).collect();
+/// Makes the entries what the objects of these resources say. Only before anybody else writes.
+pub(crate) async fn repair(state: &State, resources: &[Arc<Resource>]) -> Result<(), store::Error> {
+    let mut objects: Vec<(Holder, Object, &Resource)> = Vec::new();
+    for resource in resources.iter().filter(|resource| resource.strategy.has_claims()) {
+        let (stored, _) = state.cache.partition(&resource.storage.partition).snapshot(0, "");
+        for object in stored.iter().map(|stored| stored.object()) {
+            objects.push((Holder::of(resource, &object), object, resource));
+        }
+    }
     // Where two have one, which earlier versions let happen, the elder keeps it.
-    services.sort_by_cached_key(|service| (service.creation_timestamp(), full_name(service)));
-    let mut holders: BTreeMap<Claim, &Object> = BTreeMap::new();
-    for service in &services {
-        for claim in claims(service) {
+    objects.sort_by_cached_key(|(holder, object, _)| (object.creation_timestamp(), holder.clone()));
+    let mut holders: BTreeMap<Claim, &(Holder, Object, &Resource)> = BTreeMap::new();
+    for one in &objects {
+        let (holder, object, resource) = one;
+        for claim in resource.strategy.claims(object) {
             match holders.get(&claim) {
-                Some(elder) if full_name(elder) != full_name(service) => tracing::error!(
+                Some((elder, ..)) if elder != holder => tracing::error!(
                     ?claim,
-                    service = full_name(service),
-                    holder = full_name(elder),
-                    "two services have the same: delete the service and make it anew to give it another"
+                    object = %holder,
+                    holder = %elder,
+                    "two have the same: delete the first and make it anew to give it another"
                 ),
-                _ => drop(holders.insert(claim, service)),
+                _ => drop(holders.insert(claim, one)),
             }
         }
     }
     let mut ops = Vec::new();
     let mut known: BTreeSet<String> = BTreeSet::new();
-    for (claim, service) in holders {
+    for (claim, (holder, object, resource)) in holders {
         known.insert(claim.key());
-        if claim.holder(state).as_deref() != Some(full_name(service).as_str()) {
-            ops.push(Op::Put(Put::new(claim.key(), claim.entry(state, service, state.clock.now()))));
+        if claim.holder(state).as_ref() != Some(holder) {
+            let entry = claim.entry(state, resource, object, state.clock.now());
+            ops.push(Op::Put(Put::new(claim.key(), entry)));
         }
     }
     for name in [ADDRESSES, PORTS] {
@@ -198,7 +236,7 @@ pub(crate) async fn repair(state: &State, claims: fn(&Object) -> Vec<Claim>) -> 
     if !ops.is_empty() {
         tracing::info!(
             entries = ops.len(),
-            "bringing the entries of addresses and ports in line with the services"
+            "bringing the entries of addresses and ports in line with their holders"
         );
     }
     let mut ops = ops.into_iter().peekable();

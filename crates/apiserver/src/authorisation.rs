@@ -8,13 +8,19 @@ use model::{GroupResource, Status};
 
 use crate::error::Error;
 use crate::identity::{AUTHENTICATED, Identity};
-use crate::request::{ResourceTarget, Verb};
+use crate::request::{NAMESPACES, ResourceTarget, Verb};
+use crate::resource::Resource;
 
 /// What is to be authorised.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Attributes<'a> {
     /// Something done to a resource.
-    Resource(&'a ResourceTarget),
+    Resource {
+        /// What.
+        target: &'a ResourceTarget,
+        /// The resource, where there is one.
+        resource: Option<&'a Resource>,
+    },
     /// A request to another path, with its method in lower case.
     Path {
         /// The method.
@@ -40,7 +46,7 @@ impl Authorizer for Coarse {
         }
         match attributes {
             Attributes::Path { verb, path } => allow_path(identity, verb, path),
-            Attributes::Resource(target) => allow_resource(identity, target),
+            Attributes::Resource { target, resource } => allow_resource(identity, target, resource),
         }
     }
 }
@@ -60,8 +66,8 @@ pub(crate) fn refusal(identity: &Identity, attributes: Attributes<'_>) -> Error 
             let why = format!("User {user} cannot {verb} path {}", model::field::quote(path));
             Status::forbidden(&nowhere, "", why).into()
         }
-        Attributes::Resource(target) => {
-            let scope = if target.namespace.is_empty() || target.resource == "namespaces" {
+        Attributes::Resource { target, .. } => {
+            let scope = if target.namespace.is_empty() || target.resource == NAMESPACES {
                 " at the cluster scope".to_owned()
             } else {
                 format!(" in the namespace {}", model::field::quote(&target.namespace))
@@ -92,7 +98,11 @@ fn allow_path(identity: &Identity, verb: &str, path: &str) -> Option<&'static st
     (known && discovery.iter().any(|root| below(root))).then_some("everybody known may discover")
 }
 
-fn allow_resource(identity: &Identity, target: &ResourceTarget) -> Option<&'static str> {
+fn allow_resource(
+    identity: &Identity,
+    target: &ResourceTarget,
+    resource: Option<&Resource>,
+) -> Option<&'static str> {
     let reviews_self = target.verb == Verb::Create
         && matches!(
             target.resource.as_str(),
@@ -105,48 +115,43 @@ fn allow_resource(identity: &Identity, target: &ResourceTarget) -> Option<&'stat
         return Some("a component of the control plane");
     }
     if identity.is_in("system:nodes") {
-        return allow_node(target).then_some("a node's agent");
+        return resource.is_some_and(|resource| allow_node(resource, target)).then_some("a node's agent");
     }
     None
 }
 
-/// What a node's agent needs: to read what its pods name, and to tell how they fare.
-fn allow_node(target: &ResourceTarget) -> bool {
-    let resource = target.resource_path();
-    match (target.group.as_str(), resource.as_str()) {
-        ("", "services" | "endpoints" | "configmaps" | "secrets" | "serviceaccounts" | "namespaces")
-        | ("discovery.k8s.io", "endpointslices") => target.verb.is_read(),
-        ("", "nodes" | "nodes/status" | "pods/status") => {
-            target.verb.is_read() || matches!(target.verb, Verb::Create | Verb::Update | Verb::Patch)
-        }
-        ("", "pods") => target.verb.is_read() || matches!(target.verb, Verb::Create | Verb::Delete),
-        ("", "serviceaccounts/token") => target.verb == Verb::Create,
-        ("" | "events.k8s.io", "events") => {
-            matches!(target.verb, Verb::Create | Verb::Update | Verb::Patch)
-        }
-        ("coordination.k8s.io", "leases") => {
-            target.verb.is_read() || !matches!(target.verb, Verb::DeleteCollection)
-        }
-        _ => false,
-    }
+/// What a node's agent needs, as the resource says: to read what its pods name, and to tell how they fare.
+fn allow_node(resource: &Resource, target: &ResourceTarget) -> bool {
+    let verbs = if target.subresource.is_empty() {
+        Some(&resource.for_nodes)
+    } else {
+        resource.find_subresource(&target.subresource).map(|subresource| &subresource.for_nodes)
+    };
+    verbs.is_some_and(|verbs| verbs.contains(&target.verb))
 }
 
 #[cfg(test)]
 mod tests {
+    use model::GroupVersionKind;
+
     use super::*;
 
     fn check(identity: &Identity, verb: Verb, group: &str, path: &str, expected: bool) {
-        let (resource, subresource) = path.split_once('/').unwrap_or((path, ""));
+        let (name, subresource) = path.split_once('/').unwrap_or((path, ""));
         let target = ResourceTarget {
             group: group.to_owned(),
             version: "v1".to_owned(),
             namespace: "a".to_owned(),
-            resource: resource.to_owned(),
+            resource: name.to_owned(),
             subresource: subresource.to_owned(),
             verb,
             ..ResourceTarget::default()
         };
-        let found = Coarse.allow(identity, Attributes::Resource(&target)).is_some();
+        // Nodes read these things, and change their status.
+        let resource = Resource::new(&GroupVersionKind::new(group, "v1", "Thing"), "things");
+        let resource = resource.nodes_may(&Verb::READ).status_by_nodes();
+        let resource = Some(&resource).filter(|resource| resource.plural == name);
+        let found = Coarse.allow(identity, Attributes::Resource { target: &target, resource }).is_some();
         assert_eq!(found, expected, "{} {path} by {}", verb.as_str(), identity.user);
     }
 
@@ -156,10 +161,12 @@ mod tests {
         let node = Identity::node("n1");
         check(&Identity::administrator(), Verb::Delete, "apps", "deployments", true);
         check(&Identity::component("scheduler"), Verb::Create, "", "pods/binding", true);
-        check(&node, Verb::Update, "", "pods/status", true);
-        check(&node, Verb::Create, "apps", "deployments", false);
-        check(&node, Verb::Update, "", "secrets", false);
-        check(&stranger, Verb::Get, "", "pods", false);
+        check(&node, Verb::List, "example.com", "things", true);
+        check(&node, Verb::Update, "example.com", "things/status", true);
+        check(&node, Verb::Update, "example.com", "things", false);
+        check(&node, Verb::Get, "example.com", "things/scale", false);
+        check(&node, Verb::Get, "example.com", "others", false);
+        check(&stranger, Verb::Get, "example.com", "things", false);
         check(&stranger, Verb::Create, "authentication.k8s.io", "selfsubjectreviews", true);
     }
 
@@ -172,7 +179,8 @@ mod tests {
             verb: Verb::List,
             ..ResourceTarget::default()
         };
-        let error = refusal(&Identity::new("jane", ["x"]), Attributes::Resource(&target));
+        let error =
+            refusal(&Identity::new("jane", ["x"]), Attributes::Resource { target: &target, resource: None });
         assert_eq!(
             error.to_string(),
             "pods is forbidden: User \"jane\" cannot list resource \"pods\" in API group \"\" in the namespace \"a\""

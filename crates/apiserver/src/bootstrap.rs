@@ -1,107 +1,62 @@
-//! The objects that must always be there, made through the front door at every start.
+//! Objects that must always be there, made through the front door at every start.
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, header};
 use http_body_util::BodyExt;
-use serde_json::{Value, json};
+use model::Object;
+use serde_json::Value;
 
 use crate::handle::Handle;
 use crate::identity::Identity;
-use crate::resource::PERMANENT;
+use crate::resource::{Installation, Permanent, Resource};
 use crate::state::State;
 
-/// Makes the permanent namespaces, and the service by which pods reach the API. Where `address` and
-/// `port` are what its endpoints should be.
-pub(crate) async fn ensure(state: &State, handle: &Handle, address: std::net::IpAddr, port: u16) {
-    for name in PERMANENT {
-        ensure_object(
-            handle,
-            "/api/v1/namespaces",
-            name,
-            &json!({
-                "apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name},
-            }),
-        )
-        .await;
-    }
-    ensure_object(
-        handle,
-        "/api/v1/namespaces/default/services",
-        "kubernetes",
-        &json!({
-            "apiVersion": "v1", "kind": "Service",
-            "metadata": {
-                "name": "kubernetes", "namespace": "default",
-                "labels": {"component": "apiserver", "provider": "kubernetes"},
-            },
-            "spec": {
-                "clusterIP": state.service_cidr.api(),
-                "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": port}],
-            },
-        }),
-    )
-    .await;
-    ensure_endpoints(handle, address, port).await;
-    // What every namespace's copy of the authority's certificate is made from.
-    let certificate = state.authority.certificate_pem();
-    ensure_object(
-        handle,
-        "/api/v1/namespaces/kube-system/configmaps",
-        "kube-root-ca.crt",
-        &json!({
-            "apiVersion": "v1", "kind": "ConfigMap",
-            "metadata": {"name": "kube-root-ca.crt", "namespace": "kube-system"},
-            "data": {"ca.crt": certificate},
-        }),
-    )
-    .await;
-}
-
-async fn ensure_endpoints(handle: &Handle, address: std::net::IpAddr, port: u16) {
-    let slice = json!({
-        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
-        "metadata": {
-            "name": "kubernetes", "namespace": "default",
-            "labels": {"kubernetes.io/service-name": "kubernetes"},
-        },
-        "addressType": if address.is_ipv4() { "IPv4" } else { "IPv6" },
-        "endpoints": [{"addresses": [address], "conditions": {"ready": true}}],
-        "ports": [{"name": "https", "port": port, "protocol": "TCP"}],
-    });
-    let endpoints = json!({
-        "apiVersion": "v1", "kind": "Endpoints",
-        "metadata": {
-            "name": "kubernetes", "namespace": "default",
-            "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"},
-        },
-        "subsets": [{
-            "addresses": [{"ip": address}],
-            "ports": [{"name": "https", "port": port, "protocol": "TCP"}],
-        }],
-    });
-    let slices = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices";
-    // The address may have changed since the last start: these are replaced, not just made.
-    for (collection, object) in [(slices, slice), ("/api/v1/namespaces/default/endpoints", endpoints)] {
-        let path = format!("{collection}/kubernetes");
-        let patch = call(handle, Method::PUT, &path, &object).await;
-        if patch.0 == StatusCode::NOT_FOUND {
-            ensure_object(handle, collection, "kubernetes", &object).await;
-        } else if !patch.0.is_success() {
-            tracing::error!(path, answer = %patch.1, "cannot update what must be there");
+/// Makes what the resources say must always be there: what is cluster-wide first, since the rest may
+/// live in it.
+pub(crate) async fn ensure(state: &State, handle: &Handle, installation: &Installation) {
+    let (inside, wide): (Vec<_>, Vec<_>) = state.table.all().into_iter().partition(|r| r.namespaced);
+    for resource in wide.iter().chain(&inside) {
+        let objects = resource.permanent.map(|objects| objects(installation)).unwrap_or_default();
+        for object in objects {
+            ensure_object(handle, resource, object).await;
         }
     }
 }
 
-async fn ensure_object(handle: &Handle, collection: &str, name: &str, object: &Value) {
-    // Looked for first: an address that the object holds already is refused to a second one like it.
-    let (found, _) = call(handle, Method::GET, &format!("{collection}/{name}"), &Value::Null).await;
-    if found.is_success() {
+async fn ensure_object(handle: &Handle, resource: &Arc<Resource>, permanent: Permanent) {
+    let (document, kept) = match permanent {
+        Permanent::Made(document) => (document, false),
+        Permanent::Kept(document) => (document, true),
+    };
+    let Ok(mut object) = Object::from_value(document) else {
+        tracing::error!(?resource, "what must be there is no object");
         return;
+    };
+    object.set_gvk(&resource.gvk());
+    let collection = collection(resource, object.namespace().unwrap_or_default());
+    let path = format!("{collection}/{}", object.name());
+    // Looked for first: an address that the object holds already is refused to a second one like it.
+    let found = if kept {
+        call(handle, Method::PUT, &path, object.value()).await
+    } else {
+        call(handle, Method::GET, &path, &Value::Null).await
+    };
+    let made = match found {
+        (code, _) if code.is_success() => return,
+        (StatusCode::NOT_FOUND, _) => call(handle, Method::POST, &collection, object.value()).await,
+        failed => failed,
+    };
+    if !made.0.is_success() && made.0 != StatusCode::CONFLICT {
+        tracing::error!(path, answer = %made.1, "cannot make what must be there");
     }
-    let (code, answer) = call(handle, Method::POST, collection, object).await;
-    if !code.is_success() && code != StatusCode::CONFLICT {
-        tracing::error!(collection, name, %answer, "cannot make what must be there");
-    }
+}
+
+fn collection(resource: &Resource, namespace: &str) -> String {
+    let root = if resource.group.is_empty() { "/api" } else { "/apis" };
+    let scope = if namespace.is_empty() { String::new() } else { format!("/namespaces/{namespace}") };
+    format!("{root}/{}{scope}/{}", resource.gvk().group_version(), resource.plural)
 }
 
 async fn call(handle: &Handle, method: Method, path: &str, object: &Value) -> (StatusCode, String) {

@@ -1,24 +1,28 @@
 //! One request to a resource, on its way through the server.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use base::Timestamp;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
-use model::{GroupResource, Object, Status};
+use model::{GroupResource, GroupVersionKind, Object, Status};
 
+use crate::authentication::token::{self, Bound};
 use crate::body::Body;
 use crate::cache::{Partition, Stored};
 use crate::connections::Seat;
+use crate::decode;
 use crate::error::{Error, Result};
 use crate::identity::Identity;
-use crate::negotiate::View;
-use crate::request::{Query, ResourceTarget};
+use crate::negotiate::{View, from_stored};
+use crate::request::{DeleteOptions, Query, ResourceTarget, WriteOptions};
 use crate::resource::{Context, Resource};
 use crate::state::State;
+use crate::verbs::{self, Modified, Part};
 
-/// One request to a resource.
-pub(crate) struct Call {
+/// One request to a resource, as those who answer it see it.
+pub struct Call {
     pub(crate) state: Arc<State>,
     pub(crate) identity: Identity,
     pub(crate) target: ResourceTarget,
@@ -41,13 +45,101 @@ pub(crate) struct Takeover {
 
 impl Call {
     /// What strategies may look at.
-    pub(crate) fn context(&self) -> Context<'_> {
+    pub fn context(&self) -> Context<'_> {
         Context { state: &self.state, resource: &self.resource, namespace: self.namespace(), now: self.now }
     }
 
     /// The namespace of the objects; empty for what is cluster-wide, namespaces themselves included.
-    pub(crate) fn namespace(&self) -> &str {
+    pub fn namespace(&self) -> &str {
         if self.resource.namespaced { &self.target.namespace } else { "" }
+    }
+
+    /// The name of the object.
+    pub fn name(&self) -> &str {
+        &self.target.name
+    }
+
+    /// The resource that the request is for.
+    pub fn resource(&self) -> &Resource {
+        &self.resource
+    }
+
+    /// The parameters of the request.
+    pub fn query(&self) -> &Query {
+        &self.query
+    }
+
+    /// When the request came.
+    pub fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// The object that the path names, as it is stored now.
+    pub fn current(&self) -> Result<Object> {
+        Ok(from_stored(&self.resource, &*self.live()?))
+    }
+
+    /// What the request says of how it is to be written.
+    pub fn write_options(&self) -> Result<WriteOptions> {
+        WriteOptions::parse(&self.query, self.user_agent())
+    }
+
+    /// Whether the request has no body.
+    pub fn has_no_body(&self) -> bool {
+        self.body.is_empty()
+    }
+
+    /// The body as an object of the resource's kind, and what to warn of.
+    pub fn decode(&self, options: &WriteOptions) -> Result<(Object, Vec<String>)> {
+        decode::object(self, options.field_validation)
+    }
+
+    /// The body as an object of another kind than the resource's own.
+    pub fn decode_as(&self, kind: &GroupVersionKind) -> Result<Object> {
+        decode::other(self, kind)
+    }
+
+    /// Changes the object that the path names, by a subresource that knows what it does: what `change`
+    /// makes of the object as it is stored now is stored, its identity and its managed fields aside. A
+    /// uid or a `resourceVersion` in it is a condition. `change` is called anew when somebody was faster.
+    pub async fn modify(
+        &self,
+        options: &WriteOptions,
+        change: impl Fn(&Object) -> Result<Object>,
+    ) -> Result<Modified> {
+        verbs::modify(self, options, Part::Own, false, change).await
+    }
+
+    /// Deletes the object that the path names.
+    pub async fn delete(&self, options: &DeleteOptions) -> Result<()> {
+        verbs::delete_object(self, options).await.map(drop)
+    }
+
+    /// Makes a token for a service account.
+    pub fn issue_token(
+        &self,
+        account: &Object,
+        audiences: &[String],
+        lifetime: Duration,
+        bound: Option<&Bound>,
+    ) -> Result<String> {
+        token::issue(&self.state, account, audiences, lifetime, bound, self.now)
+    }
+
+    /// Who issues such tokens, and whom they are for unless asked otherwise.
+    pub fn issuer(&self) -> &str {
+        &self.state.issuer
+    }
+
+    /// The answer that something was done for which there is no object to show.
+    pub fn answer_created(&self) -> Response<Body> {
+        let status = serde_json::to_vec(&Status { code: 201, ..Status::success(None) });
+        json_response(StatusCode::CREATED, Body::full(status.expect("a status always has a text")))
+    }
+
+    /// The answer with an object that is not of the resource's own kind.
+    pub fn answer_other(&self, code: StatusCode, object: &Object) -> Response<Body> {
+        plain_object(code, object, &[])
     }
 
     /// The objects of this resource.

@@ -22,7 +22,7 @@ pub(crate) fn object(call: &Call, validation: FieldValidation) -> Result<(Object
     if call.body.is_empty() {
         return Err(Error::bad_request("the body of the request is empty"));
     }
-    let decoded = match (&call.resource.schema, body_kind(call)?) {
+    let decoded = match (&call.resource.schema, own_body_kind(call)?) {
         (Some(schema), BodyKind::Json) => {
             model::decode::slice(schema, &call.body).map_err(|e| wrong(&gvk, &e.0))?
         }
@@ -133,6 +133,14 @@ fn body_kind(call: &Call) -> Result<BodyKind> {
         "application/yaml" | "text/yaml" | "application/x-yaml" => Ok(BodyKind::Yaml),
         PROTOBUF => Ok(BodyKind::Protobuf),
         _ => Err(unsupported(&READ)),
+    }
+}
+
+/// As [`body_kind`], for an object of the resource's own kind: not every kind has a protobuf form.
+fn own_body_kind(call: &Call) -> Result<BodyKind> {
+    match body_kind(call)? {
+        BodyKind::Protobuf if !call.resource.protobuf => Err(unsupported(&READ[..2])),
+        kind => Ok(kind),
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! [`Server`] serves a Kubernetes API over TLS from what is in a [`store::Store`]; [`Handle`] is the
 //! same service for callers inside the process, without TLS. Every resource, built in or custom, is
-//! an entry of one table (`resource`), and every request takes one path: read what is asked
+//! an entry of one table ([`resource`]); this crate knows no kind by name, the built-in ones are made by
+//! the crate `kinds` out of what is public here. Every request takes one path: read what is asked
 //! (`request`), establish who asks (`authentication`) and whether they may (`authorisation`), decode,
 //! default, admit, validate, store, answer. Reads and watches come from memory (`cache`), where each
 //! object is encoded once and its bytes are shared by all who read it.
@@ -35,24 +36,30 @@ pub mod pki;
 mod protobuf;
 mod render;
 pub mod request;
-mod resource;
+pub mod resource;
 mod review;
+mod scale;
 mod selection;
 mod server;
 mod service;
+mod session;
 mod state;
 mod storage;
 mod stream;
-mod subresource;
 pub mod table;
 mod verbs;
 mod workers;
 
+pub use allocation::{Claim, Refusal};
+pub use authentication::token::Bound;
 pub use body::Body;
+pub use call::Call;
 pub use config::{Config, ParseServiceCidrError, ServiceCidr};
 pub use error::{Error, Result};
 pub use handle::Handle;
 pub use identity::{ADMINISTRATORS, AUTHENTICATED, Identity};
 pub use node::NodeTransport;
-pub use resource::{Resource, Subresource, Table};
+pub use resource::{Context, Graceful, Resource, Strategy, Subresource, Table};
 pub use server::{Server, StartError};
+pub use session::{CommandSession, PortSession};
+pub use verbs::Modified;

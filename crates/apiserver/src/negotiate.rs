@@ -60,7 +60,7 @@ impl View {
                     resource_version: object.resource_version().to_owned(),
                     ..ListMetadata::default()
                 };
-                table(&resource.gvk(), [object], &metadata, include, true, now).to_string().into()
+                table(&resource.columns, [object], &metadata, include, true, now).to_string().into()
             }
         }
     }

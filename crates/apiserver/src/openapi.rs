@@ -16,6 +16,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use k8s_openapi::schemars::{JsonSchema, SchemaGenerator};
 use model::gvk::GroupVersion;
 use model::{GroupVersionKind, Schema};
 use parking_lot::Mutex;
@@ -38,6 +39,8 @@ pub struct Entry {
     pub namespaced: bool,
     /// What is below its objects.
     pub subresources: Vec<SubresourceEntry>,
+    /// What the fields are for, in words.
+    pub description: Option<Describe>,
     /// The types of its fields; without, its objects may hold anything.
     pub schema: Option<Schema>,
     /// Changes whenever `schema` does: a custom definition's uid and generation, nothing for built-in kinds.
@@ -51,8 +54,18 @@ pub struct SubresourceEntry {
     pub name: String,
     /// What it takes and gives; the resource's own kind where absent.
     pub kind: Option<GroupVersionKind>,
+    /// What the fields of that kind are for, in words.
+    pub description: Option<Describe>,
     /// Verbs, such as `get` and `patch`.
     pub verbs: Vec<&'static str>,
+}
+
+/// Gathers what is said of a type, and of all types that it uses.
+pub type Describe = fn(&mut SchemaGenerator);
+
+/// Gathers what k8s-openapi says of a type.
+pub fn describe<T: JsonSchema>(generator: &mut SchemaGenerator) {
+    generator.subschema_for::<T>();
 }
 
 /// A document, ready to be sent.
@@ -165,8 +178,11 @@ fn by_version(entries: &[Entry]) -> BTreeMap<GroupVersion, Vec<&Entry>> {
 fn etag(form: &str, entries: &[&Entry]) -> String {
     let mut inputs = format!("{form} {}", env!("CARGO_PKG_VERSION"));
     for entry in entries {
-        let Entry { kind, plural, namespaced, subresources, schema: _, revision } = entry;
-        inputs.push_str(&format!("\n{kind} {plural} {namespaced} {revision} {subresources:?}"));
+        let Entry { kind, plural, namespaced, subresources, revision, .. } = entry;
+        inputs.push_str(&format!("\n{kind} {plural} {namespaced} {revision}"));
+        for SubresourceEntry { name, kind, verbs, .. } in subresources {
+            inputs.push_str(&format!(" {name} {kind:?} {verbs:?}"));
+        }
     }
     hash(inputs.as_bytes())
 }

@@ -54,7 +54,7 @@ impl Form {
     }
 
     fn row(&self, object: &Object, include: Include) -> Bytes {
-        row(&self.resource.gvk(), object, include, self.now).to_string().into()
+        row(&self.resource.columns, object, include, self.now).to_string().into()
     }
 }
 

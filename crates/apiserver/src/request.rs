@@ -12,6 +12,9 @@ pub use options::{
 };
 pub use query::Query;
 
+/// The resource that has a place of its own in paths, in whose objects others live.
+pub(crate) const NAMESPACES: &str = "namespaces";
+
 /// A request to a resource or to another path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
@@ -65,6 +68,9 @@ pub enum Verb {
 }
 
 impl Verb {
+    /// The verbs that only read.
+    pub const READ: [Self; 3] = [Self::Get, Self::List, Self::Watch];
+
     /// The verb's name in Kubernetes.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -108,15 +114,15 @@ impl Target {
         };
         let parts = match rest {
             // Subresources of the namespace object itself; anything else is a resource inside it.
-            ["namespaces", name, "status" | "finalize"] => {
+            [NAMESPACES, name, "status" | "finalize"] => {
                 target.namespace = (*name).to_owned();
                 rest
             }
-            ["namespaces", name, inner @ ..] if !inner.is_empty() => {
+            [NAMESPACES, name, inner @ ..] if !inner.is_empty() => {
                 target.namespace = (*name).to_owned();
                 inner
             }
-            ["namespaces", name] => {
+            [NAMESPACES, name] => {
                 target.namespace = (*name).to_owned();
                 rest
             }

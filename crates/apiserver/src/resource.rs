@@ -1,35 +1,42 @@
-//! The table of resources: what is served, and the few ways in which one differs from another.
+//! The table of resources: what is served, and all in which one differs from another.
 //!
-//! An entry names a resource and says where it is stored; everything that all resources share (names,
-//! schema, defaults, validation, patches, watches) is done once for all of them by `crate::verbs`.
-//! What is particular is in a [`Strategy`], in a file of its own below `resource/`. A custom resource
-//! definition adds an entry while the server runs; it takes the same path.
+//! An entry holds, as values, what is to be known of its kind: where objects are stored, what their
+//! fields mean, defaults, rules, columns, fields to select by, subresources, and a [`Strategy`] for what
+//! needs the request or other objects. The verbs (`crate::verbs`) use the entry that a request names and
+//! know no kind by name; it is found once a request. Built-in kinds are entries that the crate `kinds`
+//! makes; a custom resource definition adds an entry while the server runs, which takes the same path.
 
-mod configmaps;
 mod context;
-mod deployments;
-mod endpoints;
-mod events;
-mod leases;
-mod namespaces;
-mod nodes;
-mod pods;
-mod replicasets;
-mod secrets;
-mod serviceaccounts;
-mod services;
+mod permanent;
+mod storage;
 mod strategy;
+mod subresource;
 mod table;
 
+use std::any::TypeId;
 use std::sync::Arc;
 
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::schemars::JsonSchema;
+use model::default::{Defaults, Fields};
+use model::select::Selectable;
+use model::validate::{Plain as PlainRules, Rules, Scope};
 use model::{GroupKind, GroupResource, GroupVersionKind, Object, Schema};
 
-pub(crate) use context::Context;
-pub(crate) use namespaces::PERMANENT;
-pub(crate) use services::claims as service_claims;
-pub(crate) use strategy::{Graceful, Plain, Strategy, status_only, wants_differ};
+use crate::openapi::{Describe, describe};
+use crate::request::Verb;
+use crate::table::{Column, Columns};
+
+pub use context::{Allocation, Context};
+pub use permanent::{Installation, Permanent};
+pub use storage::Conversion;
+pub use strategy::{Graceful, Plain, Strategy, status_only};
+pub use subresource::{Handler, Subresource};
 pub use table::Table;
+
+pub(crate) use storage::{Storage, partition};
+pub(crate) use strategy::wants_differ;
+pub(crate) use subresource::Does;
 
 /// One entry of the table.
 #[derive(Clone)]
@@ -54,39 +61,25 @@ pub struct Resource {
     pub subresources: Vec<Subresource>,
     /// What the fields mean.
     pub schema: Option<Schema>,
+    /// What the fields are for, in words.
+    pub description: Option<Describe>,
+    /// Whether bodies may come in Kubernetes' protobuf form.
+    pub protobuf: bool,
+    /// What is filled in where a request leaves it out.
+    pub defaults: Option<Defaults>,
+    /// What must hold of the objects.
+    pub rules: Arc<dyn Rules>,
+    /// How the objects are shown in tables.
+    pub columns: Columns,
+    /// Fields that objects can be selected by, besides name and namespace.
+    pub selectable: Vec<Selectable>,
+    /// What a node's agent may do to the objects.
+    pub for_nodes: Vec<Verb>,
+    /// What needs the request or other objects.
+    pub strategy: Arc<dyn Strategy>,
+    /// Objects that must always be there.
+    pub permanent: Option<fn(&Installation) -> Vec<Permanent>>,
     pub(crate) storage: Storage,
-    pub(crate) strategy: Arc<dyn Strategy>,
-}
-
-/// A subresource, as discovery shows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Subresource {
-    /// Its name.
-    pub name: String,
-    /// What it takes or gives; the resource's own kind where absent.
-    pub kind: Option<GroupVersionKind>,
-    /// Its verbs.
-    pub verbs: Vec<&'static str>,
-}
-
-/// Where and as what objects are stored.
-#[derive(Clone)]
-pub(crate) struct Storage {
-    /// `GROUP/PLURAL`, the part of the key that all objects share.
-    pub(crate) partition: String,
-    /// Which changes are lost without harm, so that they stay in memory: none unless this says so.
-    pub(crate) is_passing: fn(old: &Object, new: &Object) -> bool,
-    /// Objects go by themselves after so long.
-    pub(crate) lifetime: Option<std::time::Duration>,
-    /// How an object becomes what is stored and back, where the stored form is of another version.
-    pub(crate) conversion: Option<Conversion>,
-}
-
-/// Turns objects of one version into those of the stored version and back.
-#[derive(Clone, Copy)]
-pub(crate) struct Conversion {
-    pub(crate) to_stored: fn(&mut Object),
-    pub(crate) from_stored: fn(&mut Object),
 }
 
 /// The verbs that every resource has.
@@ -94,67 +87,121 @@ pub(crate) const VERBS: [&str; 8] =
     ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
 
 impl Resource {
-    /// A resource of a built-in kind, with nothing particular about it yet.
-    pub(crate) fn builtin(group: &str, version: &str, kind: &str, plural: &str) -> Self {
-        let gvk = GroupVersionKind::new(group, version, kind);
+    /// A resource in namespaces with nothing particular about it, whose objects may hold anything.
+    pub fn new(kind: &GroupVersionKind, plural: &str) -> Self {
         Self {
-            group: group.to_owned(),
-            version: version.to_owned(),
-            kind: kind.to_owned(),
+            group: kind.group.clone(),
+            version: kind.version.clone(),
+            kind: kind.kind.clone(),
             plural: plural.to_owned(),
-            singular: kind.to_lowercase(),
+            singular: kind.kind.to_lowercase(),
             short_names: Vec::new(),
             categories: Vec::new(),
             namespaced: true,
             subresources: Vec::new(),
-            schema: model::schema::builtin(&gvk),
-            storage: Storage {
-                partition: partition(group, plural),
-                is_passing: |_, _| false,
-                lifetime: None,
-                conversion: None,
-            },
+            schema: None,
+            description: None,
+            protobuf: false,
+            defaults: None,
+            rules: Arc::new(PlainRules),
+            columns: Columns::default(),
+            selectable: Vec::new(),
+            for_nodes: Vec::new(),
             strategy: Arc::new(Plain),
+            permanent: None,
+            storage: Storage::of(partition(&kind.group, plural)),
         }
     }
 
-    pub(crate) fn cluster_wide(mut self) -> Self {
-        self.namespaced = false;
-        self
+    /// The resource of a type of k8s-openapi, which gives names, scope and description; the schema is
+    /// the one of the built-in definitions. Nothing else is particular about it yet.
+    pub fn of<K>() -> Self
+    where
+        K: k8s_openapi::Resource + JsonSchema,
+        K::Scope: 'static,
+    {
+        let kind = GroupVersionKind::of::<K>();
+        Self {
+            namespaced: TypeId::of::<K::Scope>() == TypeId::of::<NamespaceResourceScope>(),
+            schema: model::schema::builtin(&kind),
+            description: Some(describe::<K>),
+            protobuf: true,
+            ..Self::new(&kind, K::URL_PATH_SEGMENT)
+        }
     }
 
-    pub(crate) fn short(mut self, names: &[&str]) -> Self {
+    /// With these short names.
+    #[must_use]
+    pub fn short(mut self, names: &[&str]) -> Self {
         self.short_names = names.iter().map(|n| (*n).to_owned()).collect();
         self
     }
 
-    pub(crate) fn category(mut self, name: &str) -> Self {
+    /// In this category.
+    #[must_use]
+    pub fn category(mut self, name: &str) -> Self {
         self.categories.push(name.to_owned());
         self
     }
 
-    pub(crate) fn strategy(mut self, strategy: impl Strategy) -> Self {
+    /// With this for what needs the request or other objects.
+    #[must_use]
+    pub fn strategy(mut self, strategy: impl Strategy) -> Self {
         self.strategy = Arc::new(strategy);
         self
     }
 
-    pub(crate) fn status(self) -> Self {
-        self.subresource("status", None, &["get", "patch", "update"])
+    /// With these defaults.
+    #[must_use]
+    pub fn defaults(mut self, defaults: impl Fn(&mut Fields) + Send + Sync + 'static) -> Self {
+        self.defaults = Some(Arc::new(defaults));
+        self
     }
 
-    pub(crate) fn scale(self) -> Self {
-        let scale = GroupVersionKind::new("autoscaling", "v1", "Scale");
-        self.subresource("scale", Some(scale), &["get", "patch", "update"])
+    /// With these rules.
+    #[must_use]
+    pub fn rules(mut self, rules: impl Rules) -> Self {
+        self.rules = Arc::new(rules);
+        self
     }
 
-    pub(crate) fn subresource(
+    /// Shown in tables by these columns; `cells` gives one for each.
+    #[must_use]
+    pub fn columns(
         mut self,
-        name: &str,
-        kind: Option<GroupVersionKind>,
-        verbs: &[&'static str],
+        columns: &'static [Column],
+        cells: impl Fn(&Object, base::Timestamp) -> Vec<serde_json::Value> + Send + Sync + 'static,
     ) -> Self {
-        self.subresources.push(Subresource { name: name.to_owned(), kind, verbs: verbs.to_vec() });
+        self.columns = Columns::new(columns, cells);
+        self
+    }
+
+    /// With these fields to select by.
+    #[must_use]
+    pub fn selectable(mut self, fields: impl IntoIterator<Item = Selectable>) -> Self {
+        self.selectable.extend(fields);
+        self
+    }
+
+    /// A node's agent may do these things to the objects.
+    #[must_use]
+    pub fn nodes_may(mut self, verbs: &[Verb]) -> Self {
+        self.for_nodes.extend_from_slice(verbs);
+        self
+    }
+
+    /// With this subresource.
+    #[must_use]
+    pub fn subresource(mut self, subresource: Subresource) -> Self {
+        self.subresources.push(subresource);
         self.subresources.sort_by(|a, b| a.name.cmp(&b.name));
+        self
+    }
+
+    /// With these objects, which must always be there.
+    #[must_use]
+    pub fn permanent(mut self, objects: fn(&Installation) -> Vec<Permanent>) -> Self {
+        self.permanent = Some(objects);
         self
     }
 
@@ -180,16 +227,29 @@ impl Resource {
 
     /// Whether there is a subresource of that name.
     pub fn has_subresource(&self, name: &str) -> bool {
-        self.subresources.iter().any(|s| s.name == name)
+        self.find_subresource(name).is_some()
+    }
+
+    /// The subresource of that name.
+    pub fn find_subresource(&self, name: &str) -> Option<&Subresource> {
+        self.subresources.iter().find(|s| s.name == name)
+    }
+
+    /// Whether objects live in namespaces, as the rules of metadata ask it.
+    pub fn scope(&self) -> Scope {
+        if self.namespaced { Scope::Namespaced } else { Scope::Cluster }
+    }
+
+    /// Fills in what `object` leaves out.
+    pub fn apply_defaults(&self, object: &mut Object) {
+        if let Some(defaults) = &self.defaults {
+            defaults(object.fields_mut());
+        }
     }
 
     /// The key of an object in the store.
     pub(crate) fn key(&self, namespace: &str, name: &str) -> String {
         crate::cache::key(&self.storage.partition, namespace, name)
-    }
-
-    pub(crate) fn scope(&self) -> model::validate::Scope {
-        if self.namespaced { model::validate::Scope::Namespaced } else { model::validate::Scope::Cluster }
     }
 }
 
@@ -197,29 +257,4 @@ impl std::fmt::Debug for Resource {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Resource({}.{}.{})", self.plural, self.version, self.group)
     }
-}
-
-/// The partition of a group's resource.
-pub(crate) fn partition(group: &str, plural: &str) -> String {
-    format!("{}/{plural}", if group.is_empty() { "core" } else { group })
-}
-
-/// All built-in resources.
-pub(crate) fn builtin() -> Vec<Resource> {
-    vec![
-        configmaps::resource(),
-        deployments::resource(),
-        endpoints::endpoints(),
-        endpoints::endpoint_slices(),
-        events::core(),
-        events::events(),
-        leases::resource(),
-        namespaces::resource(),
-        nodes::resource(),
-        pods::resource(),
-        replicasets::resource(),
-        secrets::resource(),
-        serviceaccounts::resource(),
-        services::resource(),
-    ]
 }

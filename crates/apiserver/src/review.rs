@@ -139,7 +139,9 @@ fn review_access(state: &State, identity: &Identity, review: &Object) -> Result<
         };
         // Verbs that are no requests (`*`, `impersonate`) are for administrators alone.
         let may_ask = known.is_some() || identity.is_administrator();
-        may_ask.then(|| state.authorizer.allow(identity, Attributes::Resource(&target))).flatten()
+        let resource = state.table.find(&target.group, &target.version, &target.resource);
+        let attributes = Attributes::Resource { target: &target, resource: resource.as_deref() };
+        may_ask.then(|| state.authorizer.allow(identity, attributes)).flatten()
     } else {
         return Err(Error::bad_request(
             "exactly one of nonResourceAttributes or resourceAttributes must be specified",

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use model::select::{FieldSelector, LabelSelector};
+use model::select::{FieldSelector, LabelSelector, SelectedFields};
 
 use crate::cache::Stored;
 use crate::call::Call;
@@ -16,7 +16,7 @@ pub(crate) struct Selection {
     /// Only the object of this name in the partition.
     only: Option<String>,
     labels: LabelSelector,
-    fields: FieldSelector,
+    fields: SelectedFields,
 }
 
 /// What was found of all that may be meant.
@@ -36,6 +36,8 @@ struct Search {
 
 /// How many conditions are looked at in one step: a few milliseconds, the first time.
 const STEP: usize = 512;
+/// So many conditions take as long as to read an object.
+const WHOLE: usize = 32;
 
 impl Selection {
     /// Finds the objects that it takes in among `all`, at most `limit` (0: all of them), in steps that
@@ -69,7 +71,9 @@ impl Selection {
 
     /// How much it takes to look at one object.
     fn weight(&self) -> usize {
-        1 + self.labels.requirements().len() + self.fields.conditions().len()
+        // An object that has to be read as a whole takes as long as many that need not.
+        let reading = if self.fields.are_shallow() { 1 } else { WHOLE };
+        reading + self.labels.requirements().len() + self.fields.len()
     }
 
     /// Reads the selectors; a watch of one object by its path is one too.
@@ -77,7 +81,6 @@ impl Selection {
         let bad = |e: model::select::SelectorError| Error::bad_request(e.to_string());
         let labels: LabelSelector = options.label_selector.parse().map_err(bad)?;
         let fields: FieldSelector = options.field_selector.parse().map_err(bad)?;
-        fields.check(&call.resource.group_kind(), &[]).map_err(bad)?;
         let namespace = call.namespace();
         let prefix = if namespace.is_empty() { String::new() } else { format!("{namespace}/") };
         let name = if call.target.name.is_empty() {
@@ -87,6 +90,7 @@ impl Selection {
         };
         let exact = !name.is_empty() && (!call.resource.namespaced || !namespace.is_empty());
         let only = exact.then(|| crate::state::object_name(namespace, name));
+        let fields = fields.among(&call.resource.selectable).map_err(bad)?;
         Ok(Self { prefix, only, labels, fields })
     }
 
@@ -100,8 +104,12 @@ impl Selection {
         if !self.selects() {
             return true;
         }
-        let object = stored.selectable();
-        self.labels.matches(object) && self.fields.matches(object)
+        if self.fields.are_shallow() {
+            let object = stored.selectable();
+            return self.labels.matches(object) && self.fields.matches(object);
+        }
+        let object = stored.object();
+        self.labels.matches(&object) && self.fields.matches(&object)
     }
 
     /// Whether there are selectors, so that not every object of the namespace is taken.

@@ -21,7 +21,7 @@ use crate::flight::Flight;
 use crate::handle::Handle;
 use crate::listener::Listener;
 use crate::pki::{Authority, Issued, Names, OutOfTime, PkiError, Serving, TokenKey, kubeconfig};
-use crate::resource::{Table, builtin, service_claims};
+use crate::resource::{Installation, Resource, Table};
 use crate::state::State;
 
 /// A Kubernetes API server over a store.
@@ -71,8 +71,13 @@ const GRACE: Duration = Duration::from_secs(10);
 
 impl Server {
     /// Makes or opens the certificates, binds the address, reads what is stored, and makes the
-    /// objects that must always be there. Requests by [`Server::handle`] work from here on.
-    pub async fn start(config: Config, store: Arc<dyn store::Store>) -> Result<Self, StartError> {
+    /// objects that must always be there. It serves `resources`. Requests by [`Server::handle`] work
+    /// from here on.
+    pub async fn start(
+        config: Config,
+        store: Arc<dyn store::Store>,
+        resources: Vec<Resource>,
+    ) -> Result<Self, StartError> {
         let directory = &config.pki_directory;
         let names = Names::new(&config.cluster_domain, config.service_cidr.api(), &config.extra_names);
         let (authority, token_key, serving) = in_place(|| -> Result<_, StartError> {
@@ -91,7 +96,7 @@ impl Server {
         let state = Arc::new(State {
             store,
             cache,
-            table: Table::new(builtin()),
+            table: Table::new(resources),
             authorizer: Arc::new(Coarse),
             authority,
             token_key,
@@ -113,12 +118,18 @@ impl Server {
         let follower = state.clone();
         let follower = tokio::spawn(async move { follow(&follower, watcher).await });
         let closing = state.closed.clone().drop_guard();
-        allocation::repair(&state, service_claims).await?;
+        allocation::repair(&state, &state.table.all()).await?;
         let listener =
             Listener::new(socket, address, state.clone(), serving.clone(), config.connections_of_user)?;
         let server = Self { state, serving, listener, kubeconfig: config.kubeconfig, follower, closing };
         write_kubeconfig(server.kubeconfig.as_ref(), &server.kubeconfig())?;
-        bootstrap::ensure(&server.state, &server.handle(), server.advertised(), address.port()).await;
+        let installation = Installation {
+            address: server.advertised(),
+            port: address.port(),
+            service_address: server.state.service_cidr.api(),
+            certificate: server.state.authority.certificate_pem().to_owned(),
+        };
+        bootstrap::ensure(&server.state, &server.handle(), &installation).await;
         Ok(server)
     }
 

@@ -16,9 +16,10 @@ use crate::error::{Error, Result};
 use crate::identity::Identity;
 use crate::negotiate::View;
 use crate::payload::Payload;
-use crate::request::{Query, ResourceTarget, Target, Verb};
+use crate::request::{NAMESPACES, Query, ResourceTarget, Target, Verb};
+use crate::resource::{Does, Resource};
 use crate::state::State;
-use crate::{compress, definitions, impersonation, paths, review, subresource, verbs};
+use crate::{compress, definitions, impersonation, paths, review, scale, verbs};
 
 /// What a request may take, watches, logs and streams excepted.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -97,8 +98,13 @@ async fn route(
         }
         Target::Resource(target) => {
             let identity = identity.ok_or_else(|| Error::from(Status::unauthorized()))?;
-            authorize(state, &identity, Attributes::Resource(&target))?;
-            resource(state, request, identity, target, query).await
+            let found = state.table.get(&target.group, &target.version, &target.resource);
+            authorize(
+                state,
+                &identity,
+                Attributes::Resource { target: &target, resource: found.as_deref() },
+            )?;
+            resource(state, request, identity, target, found, query).await
         }
     }
 }
@@ -115,6 +121,7 @@ async fn resource(
     request: Request<Payload>,
     identity: Identity,
     target: ResourceTarget,
+    found: Option<Arc<Resource>>,
     query: Query,
 ) -> Result<Response<Body>> {
     let (mut parts, payload) = request.into_parts();
@@ -129,15 +136,13 @@ async fn resource(
     if definitions::is_list(&target) {
         return Ok(definitions::list(state));
     }
-    let resource = state
-        .table
-        .get(&target.group, &target.version, &target.resource)
-        .ok_or_else(|| Error::from(Status::no_such_resource()))?;
+    let resource = found.ok_or_else(|| Error::from(Status::no_such_resource()))?;
     check_shape(&resource, &target)?;
     let seat = parts.extensions.remove::<Arc<Seat>>();
     let upgrade = parts.extensions.remove::<hyper::upgrade::OnUpgrade>();
     let upgrade = upgrade.map(|connection| Takeover { connection, seat });
-    let waits = target.verb == Verb::Watch || subresource::is_stream(&target.subresource);
+    let waits = target.verb == Verb::Watch
+        || resource.find_subresource(&target.subresource).is_some_and(|s| s.is_stream);
     // What a stream sends is no object: whoever opens one need not accept any.
     let view = if waits && target.verb != Verb::Watch {
         View::Full
@@ -172,8 +177,8 @@ async fn resource(
 }
 
 /// Whether the resource has such paths at all.
-fn check_shape(resource: &crate::resource::Resource, target: &ResourceTarget) -> Result<()> {
-    if !resource.namespaced && !target.namespace.is_empty() && target.resource != "namespaces" {
+fn check_shape(resource: &Resource, target: &ResourceTarget) -> Result<()> {
+    if !resource.namespaced && !target.namespace.is_empty() && target.resource != NAMESPACES {
         return Err(Status::no_such_resource().into());
     }
     if !target.subresource.is_empty() && !resource.has_subresource(&target.subresource) {
@@ -193,15 +198,16 @@ fn check_shape(resource: &crate::resource::Resource, target: &ResourceTarget) ->
             _ => true,
         }
     } else {
-        let found = resource.subresources.iter().find(|s| s.name == target.subresource);
-        found.is_some_and(|s| s.verbs.contains(&target.verb.as_str()))
+        let found = resource.find_subresource(&target.subresource);
+        found.is_some_and(|s| s.verbs.contains(&target.verb))
     };
     if allowed { Ok(()) } else { Err(Status::method_not_allowed().into()) }
 }
 
 async fn dispatch(call: Call) -> Result<Response<Body>> {
-    match call.target.subresource.as_str() {
-        "" | "status" => verbs::handle(call).await,
-        _ => subresource::handle(call).await,
+    match call.resource.find_subresource(&call.target.subresource).map(|s| &s.does) {
+        None | Some(Does::Status) => verbs::handle(call).await,
+        Some(Does::Scale) => scale::handle(&call).await,
+        Some(Does::Own(handler)) => handler.clone().answer(call).await,
     }
 }

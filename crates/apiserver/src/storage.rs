@@ -8,7 +8,7 @@ use std::sync::Arc;
 use model::{Object, Status};
 use store::{Compare, KeyRange, Op, Put, Range, Txn};
 
-use crate::allocation::{Claim, full_name};
+use crate::allocation::{Claim, Holder};
 use crate::cache::{Stored, encode};
 use crate::error::{Error, Result};
 use crate::resource::Resource;
@@ -76,7 +76,7 @@ pub(crate) async fn delete(
         .otherwise(Op::Get(Range::new(KeyRange::key(key))));
     own_claims_visible(state, resource, stored.revision).await;
     for claim in resource.strategy.claims(old) {
-        txn = release(state, txn, claim, old);
+        txn = release(state, resource, txn, claim, old);
     }
     let done = state.store.txn(txn).await.map_err(|e| Error::store(&e))?;
     if !done.succeeded {
@@ -151,22 +151,24 @@ fn exchange(state: &State, resource: &Resource, mut txn: Txn, object: &Object, o
     let had = old.map(|old| resource.strategy.claims(old)).unwrap_or_default();
     for claim in needs.iter().filter(|claim| !had.contains(claim)) {
         // One that is its own already was left over, and is as good as taken.
-        if claim.holder(state).is_some_and(|holder| holder == full_name(object)) {
+        if claim.holder(state).is_some_and(|holder| holder == Holder::of(resource, object)) {
             continue;
         }
-        let entry = claim.entry(state, object, state.clock.now());
+        let entry = claim.entry(state, resource, object, state.clock.now());
         txn = txn.when(Compare::absent(claim.key())).then(Op::Put(Put::new(claim.key(), entry)));
     }
     for claim in had.into_iter().filter(|claim| !needs.contains(claim)) {
-        txn = release(state, txn, claim, object);
+        txn = release(state, resource, txn, claim, object);
     }
     txn
 }
 
 /// Adds to a transaction that something is nobody's any more, if it is this object's.
-fn release(state: &State, txn: Txn, claim: Claim, object: &Object) -> Txn {
+fn release(state: &State, resource: &Resource, txn: Txn, claim: Claim, object: &Object) -> Txn {
     match claim.holder(state) {
-        Some(holder) if holder == full_name(object) => txn.then(Op::Delete(KeyRange::key(claim.key()))),
+        Some(holder) if holder == Holder::of(resource, object) => {
+            txn.then(Op::Delete(KeyRange::key(claim.key())))
+        }
         _ => txn,
     }
 }

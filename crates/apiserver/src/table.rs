@@ -1,23 +1,17 @@
 //! Objects as rows: the `meta.k8s.io/v1 Table` that `kubectl get` asks for, with Kubernetes' columns.
 //!
-//! A kind is an entry in a table of columns and a function from an object to its cells; all others
-//! show name and age. Columns of priority 1 are for `-o wide`; they are always sent, and the client
+//! A resource has [`Columns`]: which there are, and a function from an object to its cells; without its
+//! own it shows name and age. Columns of priority 1 are for `-o wide`; they are always sent, and the client
 //! leaves them out. Ages are written by the server, so a cell is true at the time of the request only.
 //! Source: Kubernetes API concepts, "Receiving resources as Tables".
 
-mod config;
-mod discovery;
-mod event;
-mod lease;
-mod namespace;
-mod node;
-mod pod;
-mod service;
 mod since;
-mod workload;
+
+use std::borrow::Cow;
+use std::sync::Arc;
 
 use base::Timestamp;
-use model::{GroupVersionKind, Object};
+use model::Object;
 use serde_json::{Map, Value, json};
 
 pub use since::{human_duration, since};
@@ -35,10 +29,10 @@ pub enum Include {
 }
 
 /// A column.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Column {
     /// The heading, which clients print in capitals.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// `string` or `integer`.
     pub kind: &'static str,
     /// `name` for the column that names the object, otherwise empty.
@@ -46,7 +40,18 @@ pub struct Column {
     /// 0 is always shown, 1 where there is room.
     pub priority: u8,
     /// What it tells.
-    pub description: &'static str,
+    pub description: Cow<'static, str>,
+}
+
+/// What a row's cells are made by, one for each column.
+type Cells = dyn Fn(&Object, Timestamp) -> Vec<Value> + Send + Sync;
+
+/// How the objects of a resource are shown.
+#[derive(Clone)]
+pub struct Columns {
+    columns: Cow<'static, [Column]>,
+    cells: Arc<Cells>,
+    conditions: fn(&Object) -> Vec<Value>,
 }
 
 /// What a list's metadata says; empty in a watch.
@@ -60,65 +65,62 @@ pub struct ListMetadata {
     pub remaining: Option<i64>,
 }
 
-/// How one kind is shown.
-struct Kind {
-    group: &'static str,
-    name: &'static str,
-    columns: &'static [Column],
-    cells: fn(&Object, Timestamp) -> Vec<Value>,
+/// The object's name.
+pub const NAME: Column = text("Name", "The object's name.").naming();
+/// How long ago the object was created.
+pub const AGE: Column = text("Age", "How long ago it was created.");
+
+/// What is shown for nothing.
+pub const NONE: &str = "<none>";
+/// What is shown for what is not known.
+pub const UNKNOWN: &str = "<unknown>";
+
+impl Columns {
+    /// These columns; `cells` gives one for each.
+    pub fn new(
+        columns: impl Into<Cow<'static, [Column]>>,
+        cells: impl Fn(&Object, Timestamp) -> Vec<Value> + Send + Sync + 'static,
+    ) -> Self {
+        Self { columns: columns.into(), cells: Arc::new(cells), conditions: |_| Vec::new() }
+    }
+
+    /// The same, with what a row says of its object besides its cells, as `TableRowCondition`s.
+    #[must_use]
+    pub fn conditions(self, conditions: fn(&Object) -> Vec<Value>) -> Self {
+        Self { conditions, ..self }
+    }
+
+    /// Which columns there are.
+    pub fn columns(&self) -> &[Column] {
+        &self.columns
+    }
 }
 
-const KINDS: &[Kind] = &[
-    Kind { group: "", name: "Pod", columns: pod::COLUMNS, cells: pod::cells },
-    Kind { group: "", name: "Node", columns: node::COLUMNS, cells: node::cells },
-    Kind { group: "", name: "Namespace", columns: namespace::COLUMNS, cells: namespace::cells },
-    Kind { group: "", name: "Service", columns: service::COLUMNS, cells: service::cells },
-    Kind { group: "", name: "Endpoints", columns: discovery::ENDPOINTS, cells: discovery::endpoints },
-    Kind { group: "", name: "ConfigMap", columns: config::CONFIG_MAP, cells: config::config_map },
-    Kind { group: "", name: "Secret", columns: config::SECRET, cells: config::secret },
-    Kind {
-        group: "",
-        name: "ServiceAccount",
-        columns: config::SERVICE_ACCOUNT,
-        cells: config::service_account,
-    },
-    Kind { group: "", name: "Event", columns: event::COLUMNS, cells: event::cells },
-    Kind { group: "events.k8s.io", name: "Event", columns: event::COLUMNS, cells: event::cells },
-    Kind { group: "apps", name: "Deployment", columns: workload::DEPLOYMENT, cells: workload::deployment },
-    Kind { group: "apps", name: "ReplicaSet", columns: workload::REPLICA_SET, cells: workload::replica_set },
-    Kind {
-        group: "discovery.k8s.io",
-        name: "EndpointSlice",
-        columns: discovery::SLICE,
-        cells: discovery::slice,
-    },
-    Kind { group: "coordination.k8s.io", name: "Lease", columns: lease::COLUMNS, cells: lease::cells },
-];
+impl Default for Columns {
+    /// Name and age.
+    fn default() -> Self {
+        const DEFAULT: &[Column] = &[NAME, AGE];
+        Self::new(DEFAULT, |object, now| vec![object.name().into(), age(object, now)])
+    }
+}
 
-const NAME: Column =
-    Column { name: "Name", kind: "string", format: "name", priority: 0, description: "The object's name." };
-const AGE: Column = text("Age", "How long ago it was created.");
-const DEFAULT: &[Column] = &[NAME, AGE];
-
-const NONE: &str = "<none>";
-const UNKNOWN: &str = "<unknown>";
-
-/// The columns of a kind.
-pub fn columns(kind: &GroupVersionKind) -> &'static [Column] {
-    find(kind).map_or(DEFAULT, |kind| kind.columns)
+impl std::fmt::Debug for Columns {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.columns.iter().map(|column| &column.name)).finish()
+    }
 }
 
 /// The table of some objects of one kind. A watch sends one object in each, and the columns only in
 /// the first (`with_columns`).
 pub fn table<'a>(
-    kind: &GroupVersionKind,
+    columns: &Columns,
     objects: impl IntoIterator<Item = &'a Object>,
     metadata: &ListMetadata,
     include: Include,
     with_columns: bool,
     now: Timestamp,
 ) -> Value {
-    let rows: Vec<Value> = objects.into_iter().map(|object| row(kind, object, include, now)).collect();
+    let rows: Vec<Value> = objects.into_iter().map(|object| row(columns, object, include, now)).collect();
     let mut list = Map::new();
     if !metadata.resource_version.is_empty() {
         list.insert("resourceVersion".into(), metadata.resource_version.clone().into());
@@ -130,7 +132,7 @@ pub fn table<'a>(
         list.insert("remainingItemCount".into(), remaining.into());
     }
     let columns: Vec<Value> =
-        if with_columns { columns(kind).iter().map(definition).collect() } else { Vec::new() };
+        if with_columns { columns.columns.iter().map(definition).collect() } else { Vec::new() };
     json!({
         "kind": "Table",
         "apiVersion": "meta.k8s.io/v1",
@@ -150,11 +152,10 @@ pub fn metadata_only(object: &Object) -> Value {
 }
 
 /// One row of a table.
-pub(crate) fn row(kind: &GroupVersionKind, object: &Object, include: Include, now: Timestamp) -> Value {
-    let cells = find(kind).map_or(default_cells as fn(&Object, Timestamp) -> Vec<Value>, |kind| kind.cells);
+pub(crate) fn row(columns: &Columns, object: &Object, include: Include, now: Timestamp) -> Value {
     let mut row = Map::new();
-    row.insert("cells".into(), cells(object, now).into());
-    let conditions = pod::conditions(object);
+    row.insert("cells".into(), (columns.cells)(object, now).into());
+    let conditions = (columns.conditions)(object);
     if !conditions.is_empty() {
         row.insert("conditions".into(), conditions.into());
     }
@@ -167,14 +168,6 @@ pub(crate) fn row(kind: &GroupVersionKind, object: &Object, include: Include, no
     row.into()
 }
 
-fn find(kind: &GroupVersionKind) -> Option<&'static Kind> {
-    KINDS.iter().find(|known| known.group == kind.group && known.name == kind.kind)
-}
-
-fn default_cells(object: &Object, now: Timestamp) -> Vec<Value> {
-    vec![object.name().into(), age(object, now)]
-}
-
 fn definition(column: &Column) -> Value {
     json!({
         "name": column.name,
@@ -185,30 +178,51 @@ fn definition(column: &Column) -> Value {
     })
 }
 
-const fn text(name: &'static str, description: &'static str) -> Column {
+/// A column of texts.
+pub const fn text(name: &'static str, description: &'static str) -> Column {
+    let (name, description) = (Cow::Borrowed(name), Cow::Borrowed(description));
     Column { name, kind: "string", format: "", priority: 0, description }
 }
 
-const fn integer(name: &'static str, description: &'static str) -> Column {
+/// A column of whole numbers.
+pub const fn integer(name: &'static str, description: &'static str) -> Column {
+    let (name, description) = (Cow::Borrowed(name), Cow::Borrowed(description));
     Column { name, kind: "integer", format: "", priority: 0, description }
 }
 
-const fn wide(name: &'static str, description: &'static str) -> Column {
-    Column { name, kind: "string", format: "", priority: 1, description }
+impl Column {
+    /// The same, shown where there is room.
+    #[must_use]
+    pub const fn wide(mut self) -> Self {
+        self.priority = 1;
+        self
+    }
+
+    /// The same, as the one that names the object.
+    #[must_use]
+    pub const fn naming(mut self) -> Self {
+        self.format = "name";
+        self
+    }
+}
+
+/// A column of texts that is shown where there is room.
+pub const fn wide(name: &'static str, description: &'static str) -> Column {
+    text(name, description).wide()
 }
 
 /// How long ago the object was created.
-fn age(object: &Object, now: Timestamp) -> Value {
+pub fn age(object: &Object, now: Timestamp) -> Value {
     since(object.creation_timestamp(), now).into()
 }
 
 /// A text, or what is shown in its place.
-fn or<'a>(text: Option<&'a str>, otherwise: &'a str) -> &'a str {
+pub fn or<'a>(text: Option<&'a str>, otherwise: &'a str) -> &'a str {
     text.filter(|text| !text.is_empty()).unwrap_or(otherwise)
 }
 
 /// A map of texts as `a=1,b=2`, sorted.
-fn pairs(map: Option<&Value>) -> String {
+pub fn pairs(map: Option<&Value>) -> String {
     let mut pairs: Vec<String> = map
         .and_then(Value::as_object)
         .into_iter()
@@ -218,6 +232,3 @@ fn pairs(map: Option<&Value>) -> String {
     pairs.sort();
     if pairs.is_empty() { NONE.to_owned() } else { pairs.join(",") }
 }
-
-#[cfg(test)]
-mod tests;

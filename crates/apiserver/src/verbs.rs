@@ -19,6 +19,7 @@ use crate::request::Verb;
 
 pub(crate) use create::{Created, create_object};
 pub(crate) use delete::delete_object;
+pub use modify::Modified;
 pub(crate) use modify::{Part, modify};
 pub(crate) use patch::patched_document;
 

@@ -46,7 +46,7 @@ impl Cluster {
             .expect("open the store");
         let mut config = Config::new(root.path().join("pki"), Arc::new(nowhere::Nowhere));
         config.address = "127.0.0.1:0".parse().expect("an address");
-        let server = Server::start(config, Arc::new(store)).await.expect("start the server");
+        let server = Server::start(config, Arc::new(store), kinds::all()).await.expect("start the server");
         let (handle, address) = (server.handle(), server.address());
         let (authority, administrator) =
             (server.authority().certificate_pem().to_owned(), server.administrator());

@@ -57,7 +57,8 @@ pub(crate) async fn serve(
     // 2. The store, and the API over it.
     let store = open_store(config, Arc::clone(&clock)).await?;
     let nodes = LocalNode::new(Handle::current());
-    let starting = apiserver::Server::start(api_config(config, &nodes, &clock, &random)?, store);
+    let starting =
+        apiserver::Server::start(api_config(config, &nodes, &clock, &random)?, store, kinds::all());
     let server =
         api_runtime.spawn(starting).await.context("start the Kubernetes API")?.with_context(|| {
             format!("start the Kubernetes API at {}; --api-address names another", config.api_address)

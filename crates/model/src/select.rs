@@ -3,7 +3,7 @@
 pub mod field;
 pub mod label;
 
-pub use field::FieldSelector;
+pub use field::{FieldSelector, Selectable, SelectedFields};
 pub use label::LabelSelector;
 
 /// Why a selector could not be read; the wording is Kubernetes'.

@@ -1,25 +1,9 @@
 //! Whether an object makes sense: the rules of its kind, in Kubernetes' words.
 //!
-//! Types are checked before, by [`crate::decode`]; defaults are filled in before, by
-//! [`crate::default`]. A kind is an entry in a table; kinds without one get the rules of metadata,
-//! which hold for all.
+//! Types are checked before, by [`crate::decode`]; defaults are filled in before, as
+//! [`crate::default`] says. The rules of metadata hold for all kinds; those of one are [`Rules`].
 
-mod config_map;
-mod container;
-mod deployment;
-mod discovery;
-mod event;
-mod lease;
-mod metadata;
-mod pod;
-mod pod_update;
-mod probe;
-mod replica_set;
-mod resources;
-mod secret;
-mod security;
-mod service;
-mod volume;
+pub mod metadata;
 
 use serde_json::{Map, Value};
 
@@ -37,117 +21,139 @@ pub enum Scope {
 }
 
 /// What gathers errors.
-type Errors = Vec<FieldError>;
+pub type Errors = Vec<FieldError>;
 
-/// The rules of one kind.
-struct Rules {
-    version: &'static str,
-    kind: &'static str,
-    name: fn(&str) -> Vec<String>,
-    /// Of the object as it is.
-    object: fn(&Object, &mut Errors),
-    /// Of the change from the second to the first.
-    change: fn(&Object, &Object, &mut Errors),
+/// The rules of one kind, besides those of metadata, which hold for all.
+pub trait Rules: Send + Sync + 'static {
+    /// What is wrong with a name.
+    fn name(&self, name: &str) -> Vec<String> {
+        names::dns1123_subdomain(name)
+    }
+
+    /// Rules of an object as it is.
+    fn object(&self, _object: &Object, _errors: &mut Errors) {}
+
+    /// Rules of the change from `old`.
+    fn change(&self, _object: &Object, _old: &Object, _errors: &mut Errors) {}
+
+    /// Rules of the change from `old` by the `status` subresource.
+    fn status(&self, _object: &Object, _old: &Object, _errors: &mut Errors) {}
 }
 
-const KINDS: &[Rules] = &[
-    rules("v1", "Pod", names::dns1123_subdomain, pod::object, pod_update::change),
-    rules("v1", "Service", names::dns1035_label, service::object, service::change),
-    rules("v1", "ConfigMap", names::dns1123_subdomain, config_map::object, config_map::change),
-    rules("v1", "Secret", names::dns1123_subdomain, secret::object, secret::change),
-    rules("v1", "Namespace", names::dns1123_label, nothing, no_change),
-    rules("v1", "Node", names::dns1123_subdomain, nothing, no_change),
-    rules("v1", "ServiceAccount", names::dns1123_subdomain, nothing, no_change),
-    rules("v1", "Endpoints", names::dns1123_subdomain, discovery::endpoints, no_change),
-    rules("v1", "Event", names::dns1123_subdomain, event::object, no_change),
-    rules(
-        "discovery.k8s.io/v1",
-        "EndpointSlice",
-        names::dns1123_subdomain,
-        discovery::slice,
-        discovery::slice_change,
-    ),
-    rules("coordination.k8s.io/v1", "Lease", names::dns1123_subdomain, lease::object, no_change),
-    rules("apps/v1", "Deployment", names::dns1123_subdomain, deployment::object, deployment::change),
-    rules("apps/v1", "ReplicaSet", names::dns1123_subdomain, replica_set::object, replica_set::change),
-];
+/// No rules but those of metadata.
+#[derive(Clone, Copy, Debug)]
+pub struct Plain;
+
+impl Rules for Plain {}
+
+/// Rules that are functions.
+#[derive(Clone, Copy, Debug)]
+pub struct Functions {
+    name: fn(&str) -> Vec<String>,
+    object: fn(&Object, &mut Errors),
+    change: fn(&Object, &Object, &mut Errors),
+    status: fn(&Object, &Object, &mut Errors),
+}
+
+impl Functions {
+    /// Rules of names alone.
+    pub fn named(name: fn(&str) -> Vec<String>) -> Self {
+        Self { name, object: |_, _| {}, change: |_, _, _| {}, status: |_, _, _| {} }
+    }
+
+    /// Rules of an object as it is.
+    pub fn of(object: fn(&Object, &mut Errors)) -> Self {
+        Self { object, ..Self::named(names::dns1123_subdomain) }
+    }
+
+    /// The same with other rules of names.
+    pub fn name(self, name: fn(&str) -> Vec<String>) -> Self {
+        Self { name, ..self }
+    }
+
+    /// The same with rules of the change from the second to the first.
+    pub fn change(self, change: fn(&Object, &Object, &mut Errors)) -> Self {
+        Self { change, ..self }
+    }
+
+    /// The same with rules of such a change by the `status` subresource.
+    pub fn status(self, status: fn(&Object, &Object, &mut Errors)) -> Self {
+        Self { status, ..self }
+    }
+}
+
+impl Rules for Functions {
+    fn name(&self, name: &str) -> Vec<String> {
+        (self.name)(name)
+    }
+
+    fn object(&self, object: &Object, errors: &mut Errors) {
+        (self.object)(object, errors);
+    }
+
+    fn change(&self, object: &Object, old: &Object, errors: &mut Errors) {
+        (self.change)(object, old, errors);
+    }
+
+    fn status(&self, object: &Object, old: &Object, errors: &mut Errors) {
+        (self.status)(object, old, errors);
+    }
+}
 
 /// What is wrong with a defaulted object that is to be created.
-pub fn create(object: &Object, scope: Scope) -> Vec<FieldError> {
-    let rules = rules_of(object);
+pub fn create(rules: &dyn Rules, object: &Object, scope: Scope) -> Vec<FieldError> {
     let mut errors = Vec::new();
-    metadata::object(object, scope, rules.name, &mut errors);
-    (rules.object)(object, &mut errors);
+    metadata::object(object, scope, rules, &mut errors);
+    rules.object(object, &mut errors);
     errors
 }
 
 /// What is wrong with an object that is to replace `old`.
-pub fn update(object: &Object, old: &Object, scope: Scope) -> Vec<FieldError> {
-    let rules = rules_of(object);
+pub fn update(rules: &dyn Rules, object: &Object, old: &Object, scope: Scope) -> Vec<FieldError> {
     let mut errors = Vec::new();
     metadata::change(object, old, &mut errors);
     metadata::common(object, scope, &mut errors);
-    (rules.object)(object, &mut errors);
-    (rules.change)(object, old, &mut errors);
+    rules.object(object, &mut errors);
+    rules.change(object, old, &mut errors);
     errors
 }
 
 /// What is wrong with an object that is to replace `old` through its `status` subresource.
-pub fn update_status(object: &Object, old: &Object, scope: Scope) -> Vec<FieldError> {
+pub fn update_status(rules: &dyn Rules, object: &Object, old: &Object, scope: Scope) -> Vec<FieldError> {
     let mut errors = Vec::new();
     metadata::change(object, old, &mut errors);
     metadata::common(object, scope, &mut errors);
-    if object.kind() == "Deployment" || object.kind() == "ReplicaSet" {
-        replica_set::status(object, &mut errors);
-    }
+    rules.status(object, old, &mut errors);
     errors
 }
 
-const fn rules(
-    version: &'static str,
-    kind: &'static str,
-    name: fn(&str) -> Vec<String>,
-    object: fn(&Object, &mut Errors),
-    change: fn(&Object, &Object, &mut Errors),
-) -> Rules {
-    Rules { version, kind, name, object, change }
-}
-
-fn rules_of(object: &Object) -> &'static Rules {
-    static OTHER: Rules = rules("", "", names::dns1123_subdomain, nothing, no_change);
-    let (version, kind) = (object.api_version(), object.kind());
-    KINDS.iter().find(|rules| rules.version == version && rules.kind == kind).unwrap_or(&OTHER)
-}
-
-fn nothing(_: &Object, _: &mut Errors) {}
-
-fn no_change(_: &Object, _: &Object, _: &mut Errors) {}
-
 /// The text in a field, nothing where there is none.
-fn text<'a>(value: &'a Value, name: &str) -> &'a str {
+pub fn text<'a>(value: &'a Value, name: &str) -> &'a str {
     value.get(name).and_then(Value::as_str).unwrap_or_default()
 }
 
 /// The items of a list in a field.
-fn list<'a>(value: &'a Value, name: &str) -> &'a [Value] {
+pub fn list<'a>(value: &'a Value, name: &str) -> &'a [Value] {
     value.get(name).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
 /// The entries of an object in a field.
-fn entries<'a>(value: &'a Value, name: &str) -> impl Iterator<Item = (&'a String, &'a Value)> {
+pub fn entries<'a>(value: &'a Value, name: &str) -> impl Iterator<Item = (&'a String, &'a Value)> {
     value.get(name).and_then(Value::as_object).into_iter().flat_map(Map::iter)
 }
 
-fn number(value: &Value, name: &str) -> Option<i64> {
+/// The whole number in a field.
+pub fn number(value: &Value, name: &str) -> Option<i64> {
     value.get(name).and_then(Value::as_i64)
 }
 
-fn flag(value: &Value, name: &str) -> bool {
+/// Whether a field is true.
+pub fn flag(value: &Value, name: &str) -> bool {
     value.get(name).and_then(Value::as_bool).unwrap_or_default()
 }
 
 /// Reports each of `messages` about a value.
-fn invalid(errors: &mut Errors, path: &Path<'_>, value: impl Into<Value>, messages: Vec<String>) {
+pub fn invalid(errors: &mut Errors, path: &Path<'_>, value: impl Into<Value>, messages: Vec<String>) {
     if messages.is_empty() {
         return;
     }
@@ -155,14 +161,15 @@ fn invalid(errors: &mut Errors, path: &Path<'_>, value: impl Into<Value>, messag
     errors.extend(messages.into_iter().map(|message| FieldError::invalid(path, value.clone(), message)));
 }
 
-fn not_negative(errors: &mut Errors, value: &Value, name: &str, path: &Path<'_>) {
+/// Reports a number that is below 0.
+pub fn not_negative(errors: &mut Errors, value: &Value, name: &str, path: &Path<'_>) {
     if let Some(amount) = number(value, name).filter(|amount| *amount < 0) {
         errors.push(FieldError::invalid(&path.child(name), amount, "must be greater than or equal to 0"));
     }
 }
 
 /// One of a few words; a required one may not be empty.
-fn one_of(errors: &mut Errors, value: &Value, name: &str, path: &Path<'_>, allowed: &[&str]) {
+pub fn one_of(errors: &mut Errors, value: &Value, name: &str, path: &Path<'_>, allowed: &[&str]) {
     let word = text(value, name);
     if word.is_empty() {
         errors.push(FieldError::required(&path.child(name), ""));
@@ -171,12 +178,18 @@ fn one_of(errors: &mut Errors, value: &Value, name: &str, path: &Path<'_>, allow
     }
 }
 
-fn immutable(errors: &mut Errors, new: Option<&Value>, old: Option<&Value>, path: &Path<'_>) {
+/// An IP address, as Kubernetes words it.
+pub fn address(errors: &mut Errors, path: &Path<'_>, address: &str) {
+    if address.parse::<std::net::IpAddr>().is_err() {
+        let message = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
+        errors.push(FieldError::invalid(path, address, message));
+    }
+}
+
+/// Reports a field that has changed.
+pub fn immutable(errors: &mut Errors, new: Option<&Value>, old: Option<&Value>, path: &Path<'_>) {
     if new != old {
         let value = new.cloned().unwrap_or(Value::Null);
         errors.push(FieldError::invalid(path, value, "field is immutable"));
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -7,6 +7,7 @@
 use jiff::Timestamp;
 use model::merge::apply::{Manager, apply, track};
 use model::merge::{json_patch, strategic};
+use model::validate::{Plain, Scope, create, update};
 use model::{GroupVersionKind, Object, Schema};
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
@@ -104,9 +105,7 @@ fn the_rules_of_an_update_are_in_proportion() {
         value["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
         Object::from_value(value).expect("an object")
     };
-    check("finalizers", being_deleted, |object| {
-        model::validate::update(object, object, model::validate::Scope::Namespaced)
-    });
+    check("finalizers", being_deleted, |object| update(&Plain, object, object, Scope::Namespaced));
     let complaints = |length: usize| {
         let labels: serde_json::Map<String, Value> =
             (0..length).map(|i| (format!("not a label {i}"), json!("x"))).collect();
@@ -115,7 +114,7 @@ fn the_rules_of_an_update_are_in_proportion() {
         Object::from_value(value).expect("an object")
     };
     check("complaints", complaints, |object| {
-        let errors = model::validate::create(object, model::validate::Scope::Namespaced);
+        let errors = create(&Plain, object, Scope::Namespaced);
         model::Status::invalid(&model::GroupKind::new("apps", "Deployment"), "d", &errors)
     });
 }

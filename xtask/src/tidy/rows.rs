@@ -22,6 +22,7 @@ const HOUSE: &[(&str, &[&str])] = &[
     ("apiserver", &["model", "offload", "store"]),
     ("client", &["model"]),
     // Actors.
+    ("kinds", &["model", "apiserver"]),
     ("control", &["model", "client"]),
     ("node", &["model", "offload", "client", "engine", "net"]),
     // Fronts.

@@ -42,11 +42,14 @@ pub(crate) enum TokenError {
 }
 
 /// What a token is bound to besides its account.
-pub(crate) struct Bound {
-    /// `pod` or `secret` or `node`.
-    pub(crate) kind: &'static str,
-    pub(crate) name: String,
-    pub(crate) uid: String,
+#[derive(Clone, Debug)]
+pub struct Bound {
+    /// `pod` or `secret`.
+    pub kind: &'static str,
+    /// Its name.
+    pub name: String,
+    /// Its uid.
+    pub uid: String,
 }
 
 /// Checks a token for any of `audiences`.

@@ -32,13 +32,15 @@ pub(super) const STATUS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Status";
 
 /// All schemas that the entries use, by name.
 pub(super) fn of(entries: &[&Entry], form: Form) -> Map<String, Value> {
-    let mut kinds: Vec<GroupVersionKind> = Vec::new();
-    for entry in entries {
-        kinds.push(entry.kind.clone());
-        kinds.extend(entry.subresources.iter().filter_map(|subresource| subresource.kind.clone()));
-    }
-    let mut writer =
-        Writer { form, descriptions: Descriptions::of(&kinds), schemas: Map::new(), seen: BTreeSet::new() };
+    let below = entries.iter().flat_map(|entry| &entry.subresources);
+    let described = entries.iter().filter_map(|entry| entry.description);
+    let described = described.chain(below.filter_map(|subresource| subresource.description));
+    let mut writer = Writer {
+        form,
+        descriptions: Descriptions::of(described),
+        schemas: Map::new(),
+        seen: BTreeSet::new(),
+    };
     for name in ["DeleteOptions", "Status", "ListMeta"] {
         if let Some(definition) = schema::builtin_definitions().by_name(&format!("{META}.{name}")) {
             writer.builtin(definition);

@@ -5,10 +5,29 @@ fn entry(group: &str, kind: &str, plural: &str) -> Entry {
     let schema = model::schema::builtin(&kind);
     let scale = GroupVersionKind::new("autoscaling", "v1", "Scale");
     let subresources = vec![
-        SubresourceEntry { name: "status".into(), kind: None, verbs: vec!["get", "patch", "update"] },
-        SubresourceEntry { name: "scale".into(), kind: Some(scale), verbs: vec!["get", "patch", "update"] },
+        SubresourceEntry {
+            name: "status".into(),
+            kind: None,
+            description: None,
+            verbs: vec!["get", "patch", "update"],
+        },
+        SubresourceEntry {
+            name: "scale".into(),
+            kind: Some(scale),
+            description: None,
+            verbs: vec!["get", "patch", "update"],
+        },
     ];
-    Entry { kind, plural: plural.into(), namespaced: true, subresources, schema, revision: String::new() }
+    let description = Some(describe::<k8s_openapi::api::core::v1::Pod> as Describe);
+    Entry {
+        kind,
+        plural: plural.into(),
+        namespaced: true,
+        subresources,
+        description,
+        schema,
+        revision: String::new(),
+    }
 }
 
 fn entries() -> Vec<Entry> {

@@ -99,7 +99,7 @@ fn groups(state: &State) -> BTreeMap<String, Versions> {
         let subresources = resource.subresources.iter().map(|s| Sub {
             name: s.name.clone(),
             kind: s.kind.clone().unwrap_or_else(|| gvk.clone()),
-            verbs: s.verbs.clone(),
+            verbs: s.verbs.iter().map(|verb| verb.as_str()).collect(),
         });
         let entry = Entry {
             plural: resource.plural.clone(),

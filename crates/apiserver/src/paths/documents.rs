@@ -68,13 +68,15 @@ fn entry(resource: &Resource) -> Entry {
     let subresources = resource.subresources.iter().map(|s| SubresourceEntry {
         name: s.name.clone(),
         kind: s.kind.clone(),
-        verbs: s.verbs.clone(),
+        description: s.description,
+        verbs: s.verbs.iter().map(|verb| verb.as_str()).collect(),
     });
     Entry {
         kind: resource.gvk(),
         plural: resource.plural.clone(),
         namespaced: resource.namespaced,
         subresources: subresources.collect(),
+        description: resource.description,
         schema: resource.schema.clone(),
         revision: String::new(),
     }

@@ -1,36 +1,75 @@
 //! What a strategy may look at while it decides.
 
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use base::Timestamp;
-use model::{Object, Status};
+use model::{GroupResource, Object, Status};
 
-use crate::cache::Stored;
+use super::partition;
+use crate::allocation::{self, Claim, Refusal};
+use crate::config::ServiceCidr;
 use crate::error::{Error, Result};
+use crate::request::NAMESPACES;
 use crate::resource::Resource;
-use crate::state::State;
+use crate::state::{State, object_name};
 
-/// One request, as strategies see it.
-pub(crate) struct Context<'a> {
-    /// The server's parts.
+/// One request, as strategies see it: other objects, what is allocated, the time, randomness.
+pub struct Context<'a> {
     pub(crate) state: &'a Arc<State>,
-    /// What for.
     pub(crate) resource: &'a Resource,
-    /// The namespace, empty for what is cluster-wide.
     pub(crate) namespace: &'a str,
-    /// When.
     pub(crate) now: Timestamp,
 }
 
-impl Context<'_> {
-    /// An object of the core group, as it is now.
-    pub(crate) fn core(&self, plural: &str, namespace: &str, name: &str) -> Option<Arc<Stored>> {
-        let partition = self.state.cache.partition(&super::partition("", plural));
-        partition.get(&crate::state::object_name(namespace, name))
+/// What objects take that no other may have: addresses of the cluster, ports of all nodes.
+pub struct Allocation<'a> {
+    state: &'a State,
+    resource: &'a Resource,
+}
+
+impl<'a> Context<'a> {
+    /// The resource that the request is for.
+    pub fn resource(&self) -> &'a Resource {
+        self.resource
+    }
+
+    /// The namespace, empty for what is cluster-wide.
+    pub fn namespace(&self) -> &'a str {
+        self.namespace
+    }
+
+    /// When the request came.
+    pub fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// A random number.
+    pub fn random(&self) -> u64 {
+        self.state.random.next_u64()
+    }
+
+    /// Another object, as it is stored now. The namespace is empty for what is cluster-wide.
+    pub fn find(&self, resource: &GroupResource, namespace: &str, name: &str) -> Option<Object> {
+        let partition = self.state.cache.partition(&partition(&resource.group, &resource.resource));
+        partition.get(&object_name(namespace, name)).map(|stored| stored.object())
+    }
+
+    /// Whether there is such an object: quicker than to look at it.
+    pub fn exists(&self, resource: &GroupResource, namespace: &str, name: &str) -> bool {
+        let partition = self.state.cache.partition(&partition(&resource.group, &resource.resource));
+        partition.get(&object_name(namespace, name)).is_some()
+    }
+
+    /// What is allocated to objects of this resource.
+    pub fn allocation(&self) -> Allocation<'a> {
+        Allocation { state: self.state, resource: self.resource }
     }
 
     /// A refusal in the words of admission.
-    pub(crate) fn forbidden(&self, object: &Object, why: impl std::fmt::Display) -> Error {
+    pub fn forbidden(&self, object: &Object, why: impl std::fmt::Display) -> Error {
         Status::forbidden(&self.resource.group_resource(), object.name(), why).into()
     }
 
@@ -39,8 +78,9 @@ impl Context<'_> {
         if self.namespace.is_empty() {
             return Ok(());
         }
-        let Some(namespace) = self.core("namespaces", "", self.namespace) else {
-            let namespaces = model::GroupResource::new("", "namespaces");
+        let partition = self.state.cache.partition(&partition("", NAMESPACES));
+        let Some(namespace) = partition.get(self.namespace) else {
+            let namespaces = GroupResource::new("", NAMESPACES);
             return Err(Status::not_found(&namespaces, self.namespace).into());
         };
         let text = std::str::from_utf8(namespace.bytes()).unwrap_or_default();
@@ -62,5 +102,33 @@ impl Context<'_> {
             return Err(status.into());
         }
         Ok(())
+    }
+}
+
+impl Allocation<'_> {
+    /// The network of cluster addresses.
+    pub fn addresses(&self) -> ServiceCidr {
+        self.state.service_cidr
+    }
+
+    /// The range of ports on nodes.
+    pub fn ports(&self) -> RangeInclusive<u16> {
+        self.state.node_ports.clone()
+    }
+
+    /// Any free address. The low part of the network is left for those that are named, such as the
+    /// cluster's DNS server, until nothing else is free.
+    pub fn any_address(&self) -> Option<Ipv4Addr> {
+        allocation::any_address(self.state)
+    }
+
+    /// Any free port but those that the same object has chosen already.
+    pub fn any_port(&self, chosen: &BTreeSet<u16>) -> Option<u16> {
+        allocation::any_port(self.state, chosen)
+    }
+
+    /// Whether `object`, which has `own` already, may have what it claims.
+    pub fn check(&self, claim: Claim, object: &Object, own: &[Claim]) -> Result<(), Refusal> {
+        claim.check(self.state, self.resource, object, own)
     }
 }

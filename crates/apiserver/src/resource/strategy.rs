@@ -1,7 +1,7 @@
 //! What one resource does differently from the others.
 
-use model::Object;
 use model::field::FieldError;
+use model::{GroupResource, Object};
 use serde_json::Value;
 
 use super::Context;
@@ -11,9 +11,9 @@ use crate::request::DeleteOptions;
 
 /// What one resource does differently from the others. Each method has what most resources do.
 ///
-/// Defaults, prune and field rules come from `model` and are applied to every resource alike; here
-/// stands what needs the request, other objects, or the subresources' division of the object.
-pub(crate) trait Strategy: Send + Sync + 'static {
+/// Here stands what needs the request, other objects, or the subresources' division of the object;
+/// what can be said of an object alone is said by the resource's defaults and rules.
+pub trait Strategy: Send + Sync + 'static {
     /// Admits an object that is to be made and fills in what depends on other objects. It has its
     /// name, and a wiped status. May be called for a request that fails afterwards.
     fn admit_create(&self, _context: &Context<'_>, _object: &mut Object) -> Result<()> {
@@ -60,8 +60,8 @@ pub(crate) trait Strategy: Send + Sync + 'static {
         false
     }
 
-    /// The partition whose next change may make an object admissible that is not yet.
-    fn awaits(&self, _context: &Context<'_>, _object: &Object) -> Option<String> {
+    /// The resource whose next change may make an object admissible that is not yet.
+    fn awaits(&self, _context: &Context<'_>, _object: &Object) -> Option<GroupResource> {
         None
     }
 
@@ -84,7 +84,7 @@ pub(crate) trait Strategy: Send + Sync + 'static {
 
 /// How a deletion goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Graceful {
+pub enum Graceful {
     /// The object may go now.
     AtOnce,
     /// Someone else deletes it, at the latest after so many seconds.
@@ -94,12 +94,13 @@ pub(crate) enum Graceful {
 }
 
 /// Resources with nothing particular.
-pub(crate) struct Plain;
+#[derive(Clone, Copy, Debug)]
+pub struct Plain;
 
 impl Strategy for Plain {}
 
 /// `old` with the status of `new`, and those parts of its metadata that keep the books.
-pub(crate) fn status_only(mut new: Object, old: &Object) -> Object {
+pub fn status_only(mut new: Object, old: &Object) -> Object {
     let mut updated = old.clone();
     match new.fields_mut().shift_remove("status") {
         Some(status) => drop(updated.fields_mut().insert("status".to_owned(), status)),

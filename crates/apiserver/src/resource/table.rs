@@ -45,6 +45,15 @@ impl Table {
         self.entries.read().get(&key).cloned()
     }
 
+    /// The entry of that name; of any version where that is empty or `*`.
+    pub fn find(&self, group: &str, version: &str, plural: &str) -> Option<Arc<Resource>> {
+        if !matches!(version, "" | "*") {
+            return self.get(group, version, plural);
+        }
+        let entries = self.entries.read();
+        entries.values().find(|entry| entry.group == group && entry.plural == plural).cloned()
+    }
+
     /// All entries, in the order of group, version and plural name.
     pub fn all(&self) -> Vec<Arc<Resource>> {
         self.entries.read().values().cloned().collect()

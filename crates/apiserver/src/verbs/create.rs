@@ -12,6 +12,7 @@ use crate::cache::Stored;
 use crate::call::Call;
 use crate::error::{Error, Result};
 use crate::request::WriteOptions;
+use crate::resource::partition;
 use crate::storage::Raced;
 use crate::{decode, storage};
 
@@ -62,7 +63,7 @@ pub(crate) async fn create_object(call: &Call, options: &WriteOptions, object: O
 async fn try_create(call: &Call, options: &WriteOptions, mut object: Object) -> Result<Created> {
     check_identity(call, &object)?;
     begin_metadata(call, &mut object);
-    model::default::apply(&mut object);
+    call.resource.apply_defaults(&mut object);
     if !call.resource.strategy.has_claims() {
         let created = admit_and_store(call, options, object).await?;
         return created.map_err(|Raced| taken(call));
@@ -96,7 +97,7 @@ async fn admit_and_store(
         object.set_generation(1);
     }
     strategy.admit_create(&context, &mut object)?;
-    let mut errors = model::validate::create(&object, call.resource.scope());
+    let mut errors = model::validate::create(&*call.resource.rules, &object, call.resource.scope());
     errors.extend(strategy.validate(&object));
     if !errors.is_empty() {
         return Err(Status::invalid(&call.resource.group_kind(), object.name(), &errors).into());
@@ -170,8 +171,8 @@ fn begin_metadata(call: &Call, object: &mut Object) {
 /// Gives others a moment to make what the object needs, such as a new namespace's default account.
 async fn wait_until_admissible(call: &Call, object: &Object) {
     let context = call.context();
-    let Some(partition) = call.resource.strategy.awaits(&context, object) else { return };
-    let mut changes = call.state.cache.partition(&partition).subscribe();
+    let Some(awaited) = call.resource.strategy.awaits(&context, object) else { return };
+    let mut changes = call.state.cache.partition(&partition(&awaited.group, &awaited.resource)).subscribe();
     let waiting = async {
         while call.resource.strategy.awaits(&context, object).is_some() {
             if changes.changed().await.is_err() {

@@ -120,7 +120,7 @@ fn table_head(call: &Call, revision: u64, next: Option<Next>, include: Include) 
         metadata.continue_token = next.token;
         metadata.remaining = next.remaining.and_then(|r| i64::try_from(r).ok());
     }
-    let mut head = table(&call.resource.gvk(), [], &metadata, include, true, call.now).to_string();
+    let mut head = table(&call.resource.columns, [], &metadata, include, true, call.now).to_string();
     debug_assert!(head.ends_with("\"rows\":[]}"), "the rows come last");
     head.truncate(head.len() - 2);
     head.into_bytes()

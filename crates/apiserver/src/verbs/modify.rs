@@ -42,14 +42,14 @@ pub(crate) enum Part {
     Status,
     /// The number of replicas.
     Scale,
-    /// What holds a namespace.
-    Finalize,
-    /// The node of a pod, and the condition that tells of it.
-    Binding,
+    /// What a subresource changes that knows itself what it may.
+    Own,
 }
 
 /// What became of an object.
-pub(crate) enum Modified {
+pub struct Modified(Outcome);
+
+enum Outcome {
     /// It is stored in its new form, or was so already.
     Stored(Arc<Stored>),
     /// It was waiting to go and nothing holds it any more: this is how it went.
@@ -58,32 +58,22 @@ pub(crate) enum Modified {
     DryRun(Object),
 }
 
-impl Part {
-    fn subresource(self) -> &'static str {
-        match self {
-            Self::Whole => "",
-            Self::Status => "status",
-            Self::Scale => "scale",
-            Self::Finalize => "finalize",
-            Self::Binding => "binding",
-        }
-    }
-}
-
 impl Modified {
     /// The answer to the client.
-    pub(crate) fn answer(&self, call: &Call, warnings: &[String]) -> Response<Body> {
-        match self {
-            Self::Stored(stored) => call.answer(StatusCode::OK, stored, warnings),
-            Self::Gone(object) | Self::DryRun(object) => call.answer_object(StatusCode::OK, object, warnings),
+    pub fn answer(&self, call: &Call, warnings: &[String]) -> Response<Body> {
+        match &self.0 {
+            Outcome::Stored(stored) => call.answer(StatusCode::OK, stored, warnings),
+            Outcome::Gone(object) | Outcome::DryRun(object) => {
+                call.answer_object(StatusCode::OK, object, warnings)
+            }
         }
     }
 
     /// The object as it is now.
     pub(crate) fn object(&self, resource: &Resource) -> Object {
-        match self {
-            Self::Stored(stored) => from_stored(resource, stored),
-            Self::Gone(object) | Self::DryRun(object) => object.clone(),
+        match &self.0 {
+            Outcome::Stored(stored) => from_stored(resource, stored),
+            Outcome::Gone(object) | Outcome::DryRun(object) => object.clone(),
         }
     }
 }
@@ -133,7 +123,7 @@ async fn attempt(
     if !tracked && let Some(schema) = &call.resource.schema {
         let manager = Manager {
             name: &options.field_manager,
-            subresource: part.subresource(),
+            subresource: &call.target.subresource,
             ignored: ignored_fields(&call.resource, part),
             now: call.now,
         };
@@ -141,19 +131,19 @@ async fn attempt(
     }
     if goes_now(&call.resource, &new) {
         if options.dry_run {
-            return Ok(Ok(Modified::DryRun(new)));
+            return Ok(Ok(Modified(Outcome::DryRun(new))));
         }
         let deleted = storage::delete(&call.state, &call.resource, live, old).await?;
-        return Ok(deleted.map(|_| Modified::Gone(new)));
+        return Ok(deleted.map(|_| Modified(Outcome::Gone(new))));
     }
     if !settle(old, &mut new) {
-        return Ok(Ok(Modified::Stored(live.clone())));
+        return Ok(Ok(Modified(Outcome::Stored(live.clone()))));
     }
     if options.dry_run {
-        return Ok(Ok(Modified::DryRun(new)));
+        return Ok(Ok(Modified(Outcome::DryRun(new))));
     }
     let stored = storage::replace(&call.state, &call.resource, &new, old, live.revision).await?;
-    Ok(stored.map(Modified::Stored))
+    Ok(stored.map(|stored| Modified(Outcome::Stored(stored))))
 }
 
 /// The new form as it may be stored: what this part may not change is as it was, defaults are filled
@@ -172,26 +162,19 @@ fn prepare(call: &Call, part: Part, mut new: Object, old: &Object) -> Result<Obj
             }
         }
         Part::Status => new = strategy.status_update(new, old),
-        Part::Finalize => {
-            let finalizers = new.get_list(&["spec", "finalizers"]).to_vec();
-            let managed = new.managed_fields().to_vec();
-            new = old.clone();
-            new.set(&["spec", "finalizers"], finalizers);
-            new.metadata_mut().insert("managedFields".to_owned(), managed.into());
-        }
-        Part::Binding => {}
+        Part::Own => {}
     }
-    model::default::apply(&mut new);
+    resource.apply_defaults(&mut new);
     let context = call.context();
     let errors = match part {
         Part::Whole | Part::Scale => {
             strategy.admit_update(&context, &mut new, old)?;
-            let mut errors = model::validate::update(&new, old, resource.scope());
+            let mut errors = model::validate::update(&*resource.rules, &new, old, resource.scope());
             errors.extend(strategy.validate(&new));
             errors
         }
-        Part::Status => model::validate::update_status(&new, old, resource.scope()),
-        Part::Finalize | Part::Binding => Vec::new(),
+        Part::Status => model::validate::update_status(&*resource.rules, &new, old, resource.scope()),
+        Part::Own => Vec::new(),
     };
     if !errors.is_empty() {
         return Err(Status::invalid(&resource.group_kind(), new.name(), &errors).into());

@@ -257,7 +257,7 @@ impl Lines {
             resource_version: object.resource_version().to_owned(),
             ..ListMetadata::default()
         };
-        let table = table(&resource.gvk(), [&object], &metadata, include, first, now);
+        let table = table(&resource.columns, [&object], &metadata, include, first, now);
         frame(&mut self.text, kind, table.to_string().as_bytes());
     }
 

@@ -96,7 +96,7 @@ impl Cluster {
         config.address = "127.0.0.1:0".parse().expect("an address");
         let kubeconfig = root.path().join("kubeconfig");
         config.kubeconfig = Some(kubeconfig.clone());
-        let server = Server::start(config, store).await.expect("start the server");
+        let server = Server::start(config, store, kinds::all()).await.expect("start the server");
         let (handle, address, authority) = (server.handle(), server.address(), server.authority());
         let shutdown = CancellationToken::new();
         let serving = tokio::spawn(server.serve(shutdown.clone()));

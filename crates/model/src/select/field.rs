@@ -1,5 +1,6 @@
 //! Field selectors: `status.phase=Running,metadata.name!=a`.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -7,7 +8,6 @@ use serde_json::Value;
 
 use super::SelectorError;
 use crate::field::quote;
-use crate::gvk::GroupKind;
 use crate::object::Object;
 
 /// Conditions on fields that must all hold. Without any, it selects everything.
@@ -27,56 +27,115 @@ pub struct Condition {
     pub value: String,
 }
 
-/// Fields of built-in kinds that can be selected by, besides name and namespace.
-const SELECTABLE: &[(&str, &str, &[&str])] = &[
-    (
-        "",
-        "Pod",
-        &[
-            "spec.nodeName",
-            "spec.restartPolicy",
-            "spec.schedulerName",
-            "spec.serviceAccountName",
-            "spec.hostNetwork",
-            "status.phase",
-            "status.podIP",
-            "status.podIPs",
-            "status.nominatedNodeName",
-        ],
-    ),
-    ("", "Node", &["spec.unschedulable"]),
-    ("", "Namespace", &["status.phase"]),
-    ("", "Secret", &["type"]),
-    ("", "Service", &["spec.clusterIP", "spec.type"]),
-    ("", "ReplicationController", &["status.replicas"]),
-    ("apps", "ReplicaSet", &["status.replicas"]),
-    ("batch", "Job", &["status.successful"]),
-    ("certificates.k8s.io", "CertificateSigningRequest", &["spec.signerName"]),
-    ("", "Event", EVENT),
-    ("events.k8s.io", "Event", EVENT),
-];
+/// A field that objects can be selected by.
+#[derive(Clone, Debug)]
+pub struct Selectable {
+    name: Cow<'static, str>,
+    read: Read,
+}
 
-const EVENT: &[&str] = &[
-    "involvedObject.kind",
-    "involvedObject.namespace",
-    "involvedObject.name",
-    "involvedObject.uid",
-    "involvedObject.apiVersion",
-    "involvedObject.resourceVersion",
-    "involvedObject.fieldPath",
-    "regarding.kind",
-    "regarding.namespace",
-    "regarding.name",
-    "regarding.uid",
-    "regarding.apiVersion",
-    "regarding.resourceVersion",
-    "regarding.fieldPath",
-    "reason",
-    "reportingComponent",
-    "reportingController",
-    "source",
-    "type",
-];
+#[derive(Clone, Debug)]
+enum Read {
+    /// What stands at a place; the text where there is nothing.
+    At(Vec<String>, &'static str),
+    /// What a function makes of the object.
+    By(fn(&Object) -> Cow<'_, str>),
+}
+
+/// Conditions on fields that objects can be selected by, ready to be asked of many objects.
+#[derive(Clone, Debug, Default)]
+pub struct SelectedFields {
+    conditions: Vec<(Selectable, Condition)>,
+}
+
+impl Selectable {
+    /// A field that holds a text. Absent it reads as the empty one.
+    pub fn text(name: impl Into<Cow<'static, str>>) -> Self {
+        Self::with_absent(name.into(), "")
+    }
+
+    /// A field that holds a whole number. Absent it reads as 0.
+    pub fn number(name: impl Into<Cow<'static, str>>) -> Self {
+        Self::with_absent(name.into(), "0")
+    }
+
+    /// A field that is true or false. Absent it is false.
+    pub fn flag(name: impl Into<Cow<'static, str>>) -> Self {
+        Self::with_absent(name.into(), "false")
+    }
+
+    /// A field that is made from others.
+    pub fn by(name: impl Into<Cow<'static, str>>, read: fn(&Object) -> Cow<'_, str>) -> Self {
+        Self { name: name.into(), read: Read::By(read) }
+    }
+
+    /// The same field, which stands at another place than its name says.
+    #[must_use]
+    pub fn at(mut self, place: &str) -> Self {
+        if let Read::At(known, _) = &mut self.read {
+            *known = split(place);
+        }
+        self
+    }
+
+    /// What it is called, such as `status.phase`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn with_absent(name: Cow<'static, str>, absent: &'static str) -> Self {
+        Self { read: Read::At(split(&name), absent), name }
+    }
+
+    /// Whether it has this value, as text.
+    fn is(&self, object: &Object, value: &str) -> bool {
+        match &self.read {
+            Read::By(read) => read(object) == value,
+            Read::At(place, absent) => {
+                let found = place.iter().try_fold(object.value(), |inside, name| inside.get(name));
+                match found {
+                    Some(Value::String(text)) => text == value,
+                    Some(Value::Null) | None => *absent == value,
+                    Some(other) => other.to_string() == value,
+                }
+            }
+        }
+    }
+}
+
+impl SelectedFields {
+    /// Whether an object meets every condition.
+    pub fn matches(&self, object: &Object) -> bool {
+        let meets = |(field, condition): &(Selectable, Condition)| {
+            field.is(object, &condition.value) == condition.equal
+        };
+        self.conditions.iter().all(meets)
+    }
+
+    /// Whether all fields lie in the object's first two levels.
+    pub fn are_shallow(&self) -> bool {
+        let shallow = |(field, _): &(Selectable, Condition)| match &field.read {
+            Read::At(place, _) => place.len() <= 2,
+            Read::By(_) => false,
+        };
+        self.conditions.iter().all(shallow)
+    }
+
+    /// Whether it selects everything.
+    pub fn is_everything(&self) -> bool {
+        self.conditions.is_empty()
+    }
+
+    /// How many conditions there are.
+    pub fn len(&self) -> usize {
+        self.conditions.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.conditions.is_empty()
+    }
+}
 
 impl FieldSelector {
     /// Selects everything.
@@ -89,32 +148,27 @@ impl FieldSelector {
         Self { conditions: vec![Condition { field: field.into(), equal: true, value: value.into() }] }
     }
 
-    /// Fails on fields that this kind cannot be selected by, in Kubernetes' words. `selectable` are
-    /// fields that a custom resource definition allows besides.
-    pub fn check(&self, kind: &GroupKind, selectable: &[&str]) -> Result<(), SelectorError> {
-        let fields = fields_of(kind);
+    /// The conditions with the fields that they are on: `selectable`, name and namespace. Fails on
+    /// others, in Kubernetes' words.
+    pub fn among(&self, selectable: &[Selectable]) -> Result<SelectedFields, SelectorError> {
+        let mut conditions = Vec::with_capacity(self.conditions.len());
         for condition in &self.conditions {
-            let field = condition.field.as_str();
-            if !is_metadata(field) && !fields.contains(&field) && !selectable.contains(&field) {
-                return Err(SelectorError(if fields.is_empty() {
+            let name = condition.field.as_str();
+            let known = selectable.iter().find(|field| field.name == name).cloned();
+            let Some(field) = known.or_else(|| is_metadata(name).then(|| Selectable::text(name.to_owned())))
+            else {
+                return Err(SelectorError(if selectable.is_empty() {
                     format!(
                         "{} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"",
-                        quote(field)
+                        quote(name)
                     )
                 } else {
-                    format!("field label not supported: {field}")
+                    format!("field label not supported: {name}")
                 }));
-            }
+            };
+            conditions.push((field, condition.clone()));
         }
-        Ok(())
-    }
-
-    /// Whether an object meets every condition.
-    pub fn matches(&self, object: &Object) -> bool {
-        self.conditions.iter().all(|condition| {
-            let value = read(object, &condition.field);
-            (value == condition.value) == condition.equal
-        })
+        Ok(SelectedFields { conditions })
     }
 
     /// Whether it selects everything.
@@ -174,38 +228,12 @@ impl FromStr for FieldSelector {
     }
 }
 
-fn fields_of(kind: &GroupKind) -> &'static [&'static str] {
-    SELECTABLE
-        .iter()
-        .find(|(group, name, _)| *group == kind.group && *name == kind.kind)
-        .map_or(&[], |(_, _, fields)| fields)
-}
-
 fn is_metadata(field: &str) -> bool {
     matches!(field, "metadata.name" | "metadata.namespace")
 }
 
-/// A field as text. Absent ones read as their type's zero value, which for Kubernetes' types is the
-/// empty text, `false` or `0`.
-fn read(object: &Object, field: &str) -> String {
-    let path: Vec<&str> = field.split('.').collect();
-    match (object.get(&path), field) {
-        (Some(Value::String(text)), _) => text.clone(),
-        (Some(Value::Array(items)), "status.podIPs") => {
-            let addresses: Vec<&str> =
-                items.iter().filter_map(|item| item.get("ip").and_then(Value::as_str)).collect();
-            addresses.join(",")
-        }
-        (_, "source") => {
-            let component =
-                object.get_str(&["source", "component"]).filter(|component| !component.is_empty());
-            component.or_else(|| object.get_str(&["reportingComponent"])).unwrap_or_default().to_owned()
-        }
-        (Some(Value::Null) | None, "spec.hostNetwork" | "spec.unschedulable") => "false".to_owned(),
-        (Some(Value::Null) | None, "status.replicas" | "status.successful") => "0".to_owned(),
-        (Some(Value::Null) | None, _) => String::new(),
-        (Some(other), _) => other.to_string(),
-    }
+fn split(field: &str) -> Vec<String> {
+    field.split('.').map(str::to_owned).collect()
 }
 
 fn split_unescaped(text: &str) -> Vec<&str> {
@@ -283,9 +311,18 @@ mod tests {
             "metadata": {"name": "a=b", "namespace": "n"}, "status": {"phase": "Running"},
         }))
         .expect("an object");
+        let fields = [
+            Selectable::text("status.phase"),
+            Selectable::text("spec.nodeName"),
+            Selectable::flag("spec.hostNetwork"),
+            Selectable::number("status.replicas"),
+            Selectable::text("what").at("status.phase"),
+            Selectable::by("both", |object| format!("{}/{}", object.name(), object.kind()).into()),
+        ];
         let check = |text: &str, expected: bool| {
             let selector: FieldSelector = text.parse().unwrap_or_else(|error| panic!("{text}: {error}"));
-            assert_eq!(selector.matches(&pod), expected, "{text}");
+            let selected = selector.among(&fields).unwrap_or_else(|error| panic!("{text}: {error}"));
+            assert_eq!(selected.matches(&pod), expected, "{text}");
             assert_eq!(selector.to_string().parse(), Ok(selector));
         };
         check("", true);
@@ -295,6 +332,8 @@ mod tests {
         check("spec.nodeName=", true);
         check("spec.hostNetwork=false", true);
         check("metadata.name=a\\=b", true);
+        check("status.replicas=0,what=Running,both=a\\=b/", true);
+        check("what!=Running", false);
     }
 
     #[test]
@@ -302,16 +341,15 @@ mod tests {
         assert!("a".parse::<FieldSelector>().is_err());
         assert!("a=\\x".parse::<FieldSelector>().is_err());
         let selector = FieldSelector::equal("spec.foo", "x");
-        let check = |kind: &str, expected: &str| {
-            let error = selector.check(&GroupKind::new("", kind), &[]).expect_err(kind);
-            assert_eq!(error.to_string(), expected);
+        let check = |fields: &[Selectable], expected: &str| {
+            assert_eq!(selector.among(fields).expect_err("unknown").to_string(), expected);
         };
-        check("Pod", "field label not supported: spec.foo");
+        check(&[Selectable::text("status.phase")], "field label not supported: spec.foo");
         check(
-            "ConfigMap",
+            &[],
             "\"spec.foo\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\"",
         );
-        assert_eq!(selector.check(&GroupKind::new("x", "Custom"), &["spec.foo"]), Ok(()));
+        assert!(selector.among(&[Selectable::text("spec.foo".to_owned())]).is_ok());
         assert_eq!(selector.required("spec.foo"), Some("x"));
     }
 }

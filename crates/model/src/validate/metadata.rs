@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use serde_json::Value;
 
-use super::{Errors, Scope, immutable, invalid, list, text};
+use super::{Errors, Rules, Scope, immutable, invalid, list, text};
 use crate::field::{FieldError, Path};
 use crate::names;
 use crate::object::{Object, StringMap};
@@ -12,24 +12,24 @@ use crate::object::{Object, StringMap};
 const MAX_ANNOTATIONS: usize = 256 * 1024;
 
 /// All rules of a new object.
-pub(super) fn object(object: &Object, scope: Scope, name: fn(&str) -> Vec<String>, errors: &mut Errors) {
+pub fn object(object: &Object, scope: Scope, rules: &dyn Rules, errors: &mut Errors) {
     let path = Path::root("metadata");
     let base = object.generate_name();
     if !base.is_empty() {
         // What is generated gets five characters more, so a trailing dash is fine.
         let sample = format!("{}x", base.trim_end_matches('-'));
-        invalid(errors, &path.child("generateName"), base, name(&sample));
+        invalid(errors, &path.child("generateName"), base, rules.name(&sample));
     }
     if object.name().is_empty() {
         errors.push(FieldError::required(&path.child("name"), "name or generateName is required"));
     } else {
-        invalid(errors, &path.child("name"), object.name(), name(object.name()));
+        invalid(errors, &path.child("name"), object.name(), rules.name(object.name()));
     }
     common(object, scope, errors);
 }
 
 /// Rules of labels, annotations, owners and finalizers, on creation and update alike.
-pub(super) fn common(object: &Object, scope: Scope, errors: &mut Errors) {
+pub fn common(object: &Object, scope: Scope, errors: &mut Errors) {
     let path = Path::root("metadata");
     let namespace = path.child("namespace");
     match (scope, object.namespace()) {
@@ -51,7 +51,7 @@ pub(super) fn common(object: &Object, scope: Scope, errors: &mut Errors) {
 }
 
 /// Rules of the change from `old`.
-pub(super) fn change(object: &Object, old: &Object, errors: &mut Errors) {
+pub fn change(object: &Object, old: &Object, errors: &mut Errors) {
     let path = Path::root("metadata");
     if old.is_being_deleted() {
         let known: HashSet<&str> = old.finalizers().collect();
@@ -81,7 +81,7 @@ pub(super) fn change(object: &Object, old: &Object, errors: &mut Errors) {
 }
 
 /// Rules of labels, wherever they stand.
-pub(super) fn labels(labels: StringMap<'_>, path: &Path<'_>, errors: &mut Errors) {
+pub fn labels(labels: StringMap<'_>, path: &Path<'_>, errors: &mut Errors) {
     for (key, value) in labels.iter() {
         invalid(errors, path, key, names::qualified(key));
         invalid(errors, path, value, names::label_value(value));
@@ -89,7 +89,7 @@ pub(super) fn labels(labels: StringMap<'_>, path: &Path<'_>, errors: &mut Errors
 }
 
 /// Rules of annotations, wherever they stand.
-pub(super) fn annotations(annotations: StringMap<'_>, path: &Path<'_>, errors: &mut Errors) {
+pub fn annotations(annotations: StringMap<'_>, path: &Path<'_>, errors: &mut Errors) {
     let mut size = 0;
     for (key, value) in annotations.iter() {
         invalid(errors, path, key, names::qualified(&key.to_lowercase()));
@@ -101,7 +101,7 @@ pub(super) fn annotations(annotations: StringMap<'_>, path: &Path<'_>, errors: &
 }
 
 /// Rules of a `metav1.LabelSelector`.
-pub(super) fn selector(selector: &Value, path: &Path<'_>, errors: &mut Errors) {
+pub fn selector(selector: &Value, path: &Path<'_>, errors: &mut Errors) {
     let labels_path = path.child("matchLabels");
     labels(StringMap::new(selector.get("matchLabels").and_then(Value::as_object)), &labels_path, errors);
     let expressions = path.child("matchExpressions");

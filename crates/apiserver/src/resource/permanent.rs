@@ -1,0 +1,27 @@
+//! Objects that must always be there.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use serde_json::Value;
+
+/// What such objects are made from.
+#[derive(Clone, Debug)]
+pub struct Installation {
+    /// The address by which pods reach the server.
+    pub address: IpAddr,
+    /// The server's port.
+    pub port: u16,
+    /// The server's address among those of services.
+    pub service_address: Ipv4Addr,
+    /// The certificate of the installation's authority, in PEM.
+    pub certificate: String,
+}
+
+/// An object that must always be there, with its name, and its namespace unless it is cluster-wide.
+#[derive(Clone, Debug)]
+pub enum Permanent {
+    /// Made where it is missing.
+    Made(Value),
+    /// Made where it is missing, brought back to this form at every start where it is not.
+    Kept(Value),
+}

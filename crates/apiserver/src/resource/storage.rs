@@ -1,0 +1,64 @@
+//! Where and as what the objects of a resource are stored.
+
+use std::time::Duration;
+
+use model::Object;
+
+use super::Resource;
+
+/// Where and as what objects are stored.
+#[derive(Clone)]
+pub(crate) struct Storage {
+    /// `GROUP/PLURAL`, the part of the key that all objects share.
+    pub(crate) partition: String,
+    /// Which changes are lost without harm, so that they stay in memory: none unless this says so.
+    pub(crate) is_passing: fn(old: &Object, new: &Object) -> bool,
+    /// Objects go by themselves after so long.
+    pub(crate) lifetime: Option<Duration>,
+    /// How an object becomes what is stored and back, where the stored form is of another version.
+    pub(crate) conversion: Option<Conversion>,
+}
+
+/// Turns objects of one version into those of the stored version and back.
+#[derive(Clone, Copy)]
+pub struct Conversion {
+    /// Into what is stored.
+    pub to_stored: fn(&mut Object),
+    /// Out of what is stored.
+    pub from_stored: fn(&mut Object),
+}
+
+impl Storage {
+    pub(super) fn of(partition: String) -> Self {
+        Self { partition, is_passing: |_, _| false, lifetime: None, conversion: None }
+    }
+}
+
+impl Resource {
+    /// Objects go by themselves after so long.
+    #[must_use]
+    pub fn kept_for(mut self, lifetime: Duration) -> Self {
+        self.storage.lifetime = Some(lifetime);
+        self
+    }
+
+    /// Changes of which `is_passing` says so are lost without harm: they stay in memory.
+    #[must_use]
+    pub fn passing(mut self, is_passing: fn(old: &Object, new: &Object) -> bool) -> Self {
+        self.storage.is_passing = is_passing;
+        self
+    }
+
+    /// Objects are stored as those of another resource, and converted on their way.
+    #[must_use]
+    pub fn stored_as(mut self, group: &str, plural: &str, conversion: Conversion) -> Self {
+        self.storage.partition = partition(group, plural);
+        self.storage.conversion = Some(conversion);
+        self
+    }
+}
+
+/// The partition of a group's resource.
+pub(crate) fn partition(group: &str, plural: &str) -> String {
+    format!("{}/{plural}", if group.is_empty() { "core" } else { group })
+}

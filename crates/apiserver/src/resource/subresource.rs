@@ -1,0 +1,139 @@
+//! What is below the objects of a resource.
+
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use http::Response;
+use k8s_openapi::schemars::JsonSchema;
+use model::GroupVersionKind;
+
+use super::Resource;
+use crate::body::Body;
+use crate::call::Call;
+use crate::error::Result;
+use crate::openapi::{Describe, describe};
+use crate::request::Verb;
+
+/// A subresource, and what it does.
+#[derive(Clone)]
+pub struct Subresource {
+    /// Its name.
+    pub name: String,
+    /// What it takes or gives; the resource's own kind where absent.
+    pub kind: Option<GroupVersionKind>,
+    /// What the fields of that kind are for, in words.
+    pub description: Option<Describe>,
+    /// Its verbs, in the order in which discovery shows them.
+    pub verbs: Vec<Verb>,
+    /// What a node's agent may do.
+    pub for_nodes: Vec<Verb>,
+    /// Whether it is a conversation, which lasts, not one answer.
+    pub is_stream: bool,
+    pub(crate) does: Does,
+}
+
+/// What a subresource does.
+#[derive(Clone)]
+pub(crate) enum Does {
+    /// Reads and changes the status of the object.
+    Status,
+    /// Reads and changes the number of replicas.
+    Scale,
+    /// What it says itself.
+    Own(Arc<dyn Handler>),
+}
+
+/// Answers requests to a subresource. Functions that take a [`Call`] do.
+pub trait Handler: Send + Sync + 'static {
+    /// Does what the request asks.
+    fn answer(&self, call: Call) -> BoxFuture<'static, Result<Response<Body>>>;
+}
+
+impl<F, A> Handler for F
+where
+    F: Fn(Call) -> A + Send + Sync + 'static,
+    A: Future<Output = Result<Response<Body>>> + Send + 'static,
+{
+    fn answer(&self, call: Call) -> BoxFuture<'static, Result<Response<Body>>> {
+        Box::pin(self(call))
+    }
+}
+
+/// What can be done to a part of an object.
+const PART: [Verb; 3] = [Verb::Get, Verb::Patch, Verb::Update];
+
+impl Subresource {
+    /// A subresource of which `handler` says what it does. It takes and gives the resource's own kind.
+    pub fn new(name: &str, verbs: &[Verb], handler: impl Handler) -> Self {
+        Self::of(name, verbs, Does::Own(Arc::new(handler)))
+    }
+
+    fn of(name: &str, verbs: &[Verb], does: Does) -> Self {
+        Self {
+            name: name.to_owned(),
+            kind: None,
+            description: None,
+            verbs: verbs.to_vec(),
+            for_nodes: Vec::new(),
+            is_stream: false,
+            does,
+        }
+    }
+
+    /// It takes and gives this kind.
+    #[must_use]
+    pub fn kind(mut self, kind: GroupVersionKind) -> Self {
+        self.kind = Some(kind);
+        self
+    }
+
+    /// It takes and gives the kind of this type.
+    #[must_use]
+    pub fn taking<K: k8s_openapi::Resource + JsonSchema>(mut self) -> Self {
+        self.kind = Some(GroupVersionKind::of::<K>());
+        self.description = Some(describe::<K>);
+        self
+    }
+
+    /// It is a conversation: it may last, and takes no place among the requests meanwhile.
+    #[must_use]
+    pub fn stream(mut self) -> Self {
+        self.is_stream = true;
+        self
+    }
+
+    /// A node's agent may do this.
+    #[must_use]
+    pub fn nodes_may(mut self, verbs: &[Verb]) -> Self {
+        self.for_nodes.extend_from_slice(verbs);
+        self
+    }
+}
+
+impl Resource {
+    /// With a status, which is changed by a path of its own.
+    #[must_use]
+    pub fn status(self) -> Self {
+        self.subresource(Subresource::of("status", &PART, Does::Status))
+    }
+
+    /// With a status that a node's agent may change.
+    #[must_use]
+    pub fn status_by_nodes(self) -> Self {
+        let status = Subresource::of("status", &PART, Does::Status);
+        self.subresource(status.nodes_may(&Verb::READ).nodes_may(&[Verb::Create, Verb::Update, Verb::Patch]))
+    }
+
+    /// With a number of replicas, which can be read and changed as a `Scale`.
+    #[must_use]
+    pub fn scale(self) -> Self {
+        let scale = Subresource::of("scale", &PART, Does::Scale);
+        self.subresource(scale.taking::<k8s_openapi::api::autoscaling::v1::Scale>())
+    }
+}
+
+impl std::fmt::Debug for Subresource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Subresource({})", self.name)
+    }
+}

@@ -1,0 +1,67 @@
+//! The number of replicas, as a small object of its own.
+
+use http::{Response, StatusCode};
+use model::select::LabelSelector;
+use model::{GroupVersionKind, Object};
+use serde_json::{Value, json};
+
+use crate::body::Body;
+use crate::call::{Call, plain_object};
+use crate::decode;
+use crate::error::{Error, Result};
+use crate::negotiate::from_stored;
+use crate::request::{Verb, WriteOptions};
+use crate::verbs::{Part, modify, patched_document};
+
+pub(crate) async fn handle(call: &Call) -> Result<Response<Body>> {
+    let gvk = GroupVersionKind::new("autoscaling", "v1", "Scale");
+    if call.target.verb == Verb::Get {
+        let object = from_stored(&call.resource, &*call.live()?);
+        return Ok(plain_object(StatusCode::OK, &scale_of(&object, &gvk), &[]));
+    }
+    let options = WriteOptions::parse(&call.query, call.user_agent())?;
+    let update = if call.target.verb == Verb::Update { Some(decode::other(call, &gvk)?) } else { None };
+    let schema = model::schema::builtin(&gvk);
+    let modified = modify(call, &options, Part::Scale, false, |old| {
+        let scale = match &update {
+            Some(scale) => scale.clone(),
+            None => {
+                let patched = patched_document(call, scale_of(old, &gvk).value(), schema.as_ref())?;
+                Object::from_value(patched).map_err(|e| Error::bad_request(e.to_string()))?
+            }
+        };
+        let mut new = old.clone();
+        let replicas = match scale.get(&["spec", "replicas"]) {
+            None => 0,
+            Some(value) => value.as_i64().ok_or_else(|| {
+                Error::bad_request(format!("Scale in version \"v1\" cannot be handled as a Scale: spec.replicas is no number: {value}"))
+            })?,
+        };
+        new.set(&["spec", "replicas"], replicas);
+        // The scale carries the object's revision: an outdated one is a conflict.
+        new.set_resource_version(scale.resource_version());
+        Ok(new)
+    })
+    .await?;
+    let object = modified.object(&call.resource);
+    Ok(plain_object(StatusCode::OK, &scale_of(&object, &gvk), &[]))
+}
+
+fn scale_of(object: &Object, gvk: &GroupVersionKind) -> Object {
+    let mut scale = Object::new(gvk, object.name());
+    for field in ["namespace", "uid", "resourceVersion", "creationTimestamp"] {
+        if let Some(value) = object.get(&["metadata", field]) {
+            scale.set(&["metadata", field], value.clone());
+        }
+    }
+    let replicas = object.get_i64(&["spec", "replicas"]).unwrap_or(0);
+    scale.set(&["spec"], json!({"replicas": replicas}));
+    let selector = LabelSelector::from_json(object.get(&["spec", "selector"]).filter(|s| !s.is_null()));
+    let running = object.get(&["status", "replicas"]).and_then(Value::as_i64).unwrap_or(0);
+    let mut status = json!({"replicas": running});
+    if let Ok(selector) = selector {
+        status["selector"] = json!(selector.to_string());
+    }
+    scale.set(&["status"], status);
+    scale
+}

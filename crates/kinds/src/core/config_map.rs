@@ -1,0 +1,63 @@
+//! ConfigMaps.
+
+use apiserver::Resource;
+use apiserver::request::Verb;
+use apiserver::resource::{Installation, Permanent};
+use apiserver::table::{AGE, Column, NAME, age, text};
+use base::Timestamp;
+use k8s_openapi::api::core::v1::ConfigMap;
+use model::Object;
+use model::field::{FieldError, Path};
+use model::validate::{Errors, Functions, entries};
+use serde_json::{Value, json};
+
+use crate::content::{MAX_SIZE, count, frozen, keys};
+
+pub(crate) fn resource() -> Resource {
+    Resource::of::<ConfigMap>()
+        .short(&["cm"])
+        .rules(Functions::of(object).change(change))
+        .columns(COLUMNS, cells)
+        .nodes_may(&Verb::READ)
+        .permanent(permanent)
+}
+
+const COLUMNS: &[Column] = &[NAME, text("Data", "How many keys it has."), AGE];
+
+/// What every namespace's copy of the authority's certificate is made from.
+fn permanent(installation: &Installation) -> Vec<Permanent> {
+    vec![Permanent::Made(json!({
+        "metadata": {"name": "kube-root-ca.crt", "namespace": "kube-system"},
+        "data": {"ca.crt": installation.certificate},
+    }))]
+}
+
+fn object(object: &Object, errors: &mut Errors) {
+    let size = keys(object.value(), "data", errors) + keys(object.value(), "binaryData", errors);
+    let data = Path::root("data");
+    for (key, _) in entries(object.value(), "binaryData") {
+        if object.get(&["data", key]).is_some() {
+            let binary = Path::root("binaryData");
+            errors.push(FieldError::invalid(
+                &binary.key(key),
+                key.as_str(),
+                "duplicate of key present in data",
+            ));
+        }
+    }
+    if size > MAX_SIZE {
+        let mut error = FieldError::too_long(&data, MAX_SIZE);
+        // The object as a whole is too long, so Kubernetes names no field.
+        error.field = "[]".into();
+        errors.push(error);
+    }
+}
+
+fn change(object: &Object, old: &Object, errors: &mut Errors) {
+    frozen(object, old, &["data", "binaryData"], errors);
+}
+
+fn cells(object: &Object, now: Timestamp) -> Vec<Value> {
+    let keys = count(object, "data") + count(object, "binaryData");
+    vec![object.name().into(), keys.into(), age(object, now)]
+}

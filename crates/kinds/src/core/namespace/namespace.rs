@@ -1,0 +1,106 @@
+//! Namespaces: two-phase deletion, in which everything inside goes first.
+
+mod finalize;
+
+use apiserver::request::{DeleteOptions, Verb};
+use apiserver::resource::Permanent;
+use apiserver::table::{AGE, Column, NAME, age, text};
+use apiserver::{Context, Graceful, Resource, Result, Strategy, Subresource};
+use base::Timestamp;
+use k8s_openapi::api::core::v1::Namespace;
+use model::default::{Fields, inside, text as text_of, unset};
+use model::names::dns1123_label;
+use model::select::Selectable;
+use model::validate::Functions;
+use model::{Object, Status};
+use serde_json::{Value, json};
+
+/// Namespaces that are always there.
+const PERMANENT: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
+/// The finalizer in `spec` that holds a namespace until its content is gone.
+const CONTENT: &str = "kubernetes";
+
+pub(crate) fn resource() -> Resource {
+    Resource::of::<Namespace>()
+        .short(&["ns"])
+        .status()
+        .subresource(Subresource::new("finalize", &[Verb::Update], finalize::handle))
+        .defaults(defaults)
+        .rules(Functions::named(dns1123_label))
+        .columns(COLUMNS, cells)
+        .selectable([Selectable::text("status.phase")])
+        .nodes_may(&Verb::READ)
+        .permanent(|_| {
+            PERMANENT.iter().map(|name| Permanent::Made(json!({"metadata": {"name": name}}))).collect()
+        })
+        .strategy(Namespaces)
+}
+
+const COLUMNS: &[Column] = &[NAME, text("Status", "Whether it is active or terminating."), AGE];
+
+struct Namespaces;
+
+impl Strategy for Namespaces {
+    fn admit_create(&self, _: &Context<'_>, object: &mut Object) -> Result<()> {
+        label(object);
+        object.set(&["spec", "finalizers"], json!([CONTENT]));
+        object.set(&["status"], json!({"phase": "Active"}));
+        Ok(())
+    }
+
+    fn admit_update(&self, _: &Context<'_>, object: &mut Object, old: &Object) -> Result<()> {
+        label(object);
+        object.set(&["spec", "finalizers"], old.get_list(&["spec", "finalizers"]).to_vec());
+        Ok(())
+    }
+
+    fn begin_delete(
+        &self,
+        context: &Context<'_>,
+        object: &mut Object,
+        _: &DeleteOptions,
+    ) -> Result<Graceful> {
+        if PERMANENT.contains(&object.name()) {
+            let resource = context.resource().group_resource();
+            return Err(
+                Status::forbidden(&resource, object.name(), "this namespace may not be deleted").into()
+            );
+        }
+        object.set(&["status", "phase"], "Terminating");
+        Ok(if self.is_held(object) { Graceful::Held } else { Graceful::AtOnce })
+    }
+
+    fn is_held(&self, object: &Object) -> bool {
+        !object.get_list(&["spec", "finalizers"]).is_empty()
+    }
+
+    fn answers_deleted_object(&self) -> bool {
+        true
+    }
+}
+
+/// Every namespace carries its name as a label, so that selectors can pick it.
+fn label(object: &mut Object) {
+    const NAME: &str = "kubernetes.io/metadata.name";
+    let name = object.name().to_owned();
+    if object.label(NAME) != Some(&name) {
+        object.set_label(NAME, &name);
+    }
+}
+
+/// The name is a label, so that selectors can name it.
+fn defaults(fields: &mut Fields) {
+    let metadata = inside(fields, "metadata");
+    let name = text_of(metadata, "name").to_owned();
+    // A name that is still to be generated comes later, and the label with it.
+    if !name.is_empty() {
+        inside(metadata, "labels").insert("kubernetes.io/metadata.name".into(), name.into());
+    }
+    inside(fields, "spec");
+    unset(inside(fields, "status"), "phase", "Active");
+}
+
+fn cells(object: &Object, now: Timestamp) -> Vec<Value> {
+    let phase = object.get_str(&["status", "phase"]).unwrap_or_default();
+    vec![object.name().into(), phase.into(), age(object, now)]
+}

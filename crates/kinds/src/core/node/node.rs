@@ -1,0 +1,38 @@
+//! Nodes: registered by their agents, status included.
+
+mod columns;
+
+use apiserver::request::Verb;
+use apiserver::{Resource, Strategy};
+use k8s_openapi::api::core::v1::Node;
+use model::default::{Fields, inside};
+use model::select::Selectable;
+
+pub(crate) fn resource() -> Resource {
+    Resource::of::<Node>()
+        .short(&["no"])
+        .status_by_nodes()
+        .defaults(defaults)
+        .columns(columns::COLUMNS, columns::cells)
+        .selectable([Selectable::flag("spec.unschedulable")])
+        .nodes_may(&Verb::READ)
+        .nodes_may(&[Verb::Create, Verb::Update, Verb::Patch])
+        .strategy(Nodes)
+}
+
+struct Nodes;
+
+impl Strategy for Nodes {
+    fn keeps_status_on_create(&self) -> bool {
+        true
+    }
+}
+
+/// All that a node has may be given to pods unless it says otherwise.
+fn defaults(fields: &mut Fields) {
+    let status = inside(fields, "status");
+    if let (None, Some(capacity)) = (status.get("allocatable"), status.get("capacity").cloned()) {
+        status.insert("allocatable".into(), capacity);
+    }
+    inside(fields, "spec");
+}

@@ -1,0 +1,185 @@
+//! Pods.
+
+mod binding;
+mod columns;
+mod container;
+mod defaults;
+mod eviction;
+mod log;
+mod quality;
+mod rules;
+mod service_account;
+mod streams;
+mod tolerations;
+mod update;
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use apiserver::request::{DeleteOptions, Verb};
+use apiserver::resource::status_only;
+use apiserver::table::Columns;
+use apiserver::{Context, Graceful, Resource, Result, Strategy, Subresource};
+use k8s_openapi::api::core::v1::{Binding, Pod};
+use k8s_openapi::api::policy::v1::Eviction;
+use model::select::Selectable;
+use model::validate::Functions;
+use model::{GroupResource, GroupVersionKind, Object};
+use serde_json::{Value, json};
+
+/// How long a pod may take to end where its spec does not say.
+const GRACE_SECONDS: i64 = 30;
+
+pub(crate) fn resource() -> Resource {
+    let options = |kind: &str| GroupVersionKind::new("", "v1", kind);
+    let both = [Verb::Create, Verb::Get];
+    let mut resource = Resource::of::<Pod>()
+        .short(&["po"])
+        .category("all")
+        .status_by_nodes()
+        .subresource(
+            Subresource::new("attach", &both, streams::attach).kind(options("PodAttachOptions")).stream(),
+        )
+        .subresource(Subresource::new("binding", &[Verb::Create], binding::handle).taking::<Binding>())
+        .subresource(Subresource::new("eviction", &[Verb::Create], eviction::handle).taking::<Eviction>())
+        .subresource(Subresource::new("exec", &both, streams::exec).kind(options("PodExecOptions")).stream())
+        .subresource(Subresource::new("log", &[Verb::Get], log::handle).stream())
+        .subresource(
+            Subresource::new("portforward", &both, streams::port_forward)
+                .kind(options("PodPortForwardOptions"))
+                .stream(),
+        )
+        .defaults(defaults::object)
+        .rules(Functions::of(rules::object).change(update::change))
+        .selectable(selectable())
+        .nodes_may(&Verb::READ)
+        .nodes_may(&[Verb::Create, Verb::Delete])
+        .strategy(Pods);
+    resource.columns = Columns::new(columns::COLUMNS, columns::cells).conditions(columns::conditions);
+    resource
+}
+
+fn selectable() -> Vec<Selectable> {
+    let texts = [
+        "spec.nodeName",
+        "spec.restartPolicy",
+        "spec.schedulerName",
+        "spec.serviceAccountName",
+        "status.phase",
+        "status.podIP",
+        "status.nominatedNodeName",
+    ];
+    let mut fields: Vec<Selectable> = texts.into_iter().map(Selectable::text).collect();
+    fields.push(Selectable::flag("spec.hostNetwork"));
+    fields.push(Selectable::by("status.podIPs", |pod| {
+        let addresses = pod.get_list(&["status", "podIPs"]).iter();
+        let addresses: Vec<&str> =
+            addresses.filter_map(|address| address.get("ip").and_then(Value::as_str)).collect();
+        Cow::Owned(addresses.join(","))
+    }));
+    fields
+}
+
+struct Pods;
+
+impl Strategy for Pods {
+    fn admit_create(&self, context: &Context<'_>, pod: &mut Object) -> Result<()> {
+        service_account::admit(context, pod)?;
+        tolerations::add_defaults(pod);
+        admit_priority(context, pod)?;
+        let class = quality::class(pod);
+        pod.set(&["status"], json!({"phase": "Pending", "qosClass": class}));
+        Ok(())
+    }
+
+    fn awaits(&self, context: &Context<'_>, pod: &Object) -> Option<GroupResource> {
+        service_account::awaits(context, pod)
+    }
+
+    fn counts_generations(&self) -> bool {
+        true
+    }
+
+    fn status_update(&self, new: Object, old: &Object) -> Object {
+        let mut updated = status_only(new, old);
+        // What class a pod has was settled when it was made.
+        if let Some(class) = old.get(&["status", "qosClass"]) {
+            updated.set(&["status", "qosClass"], class.clone());
+        }
+        updated
+    }
+
+    fn begin_delete(
+        &self,
+        context: &Context<'_>,
+        pod: &mut Object,
+        options: &DeleteOptions,
+    ) -> Result<Graceful> {
+        let seconds = grace(pod, options);
+        if let (Some(already), Some(when)) = (pod.deletion_grace_period_seconds(), pod.deletion_timestamp()) {
+            // A second deletion can only shorten the wait.
+            if seconds == 0 {
+                return Ok(Graceful::AtOnce);
+            }
+            if seconds < already {
+                let earlier = Duration::from_secs((already - seconds).unsigned_abs());
+                pod.set_deletion_timestamp(when.checked_sub(earlier).unwrap_or(when));
+                pod.metadata_mut().insert("deletionGracePeriodSeconds".to_owned(), json!(seconds));
+            }
+            return Ok(Graceful::Within(seconds.min(already)));
+        }
+        if seconds == 0 {
+            return Ok(Graceful::AtOnce);
+        }
+        let wait = Duration::from_secs(seconds.unsigned_abs());
+        pod.set_deletion_timestamp(context.now().checked_add(wait).unwrap_or(context.now()));
+        pod.metadata_mut().insert("deletionGracePeriodSeconds".to_owned(), json!(seconds));
+        // The change of plans counts as one of what is wanted, so that the node notices.
+        pod.set_generation(pod.generation() + 1);
+        Ok(Graceful::Within(seconds))
+    }
+
+    fn answers_deleted_object(&self) -> bool {
+        true
+    }
+}
+
+/// How long a pod may take to end. Nobody has to be waited for where nothing runs.
+fn grace(pod: &Object, options: &DeleteOptions) -> i64 {
+    let unscheduled = pod.get_str(&["spec", "nodeName"]).is_none_or(str::is_empty);
+    let over = matches!(pod.get_str(&["status", "phase"]), Some("Succeeded" | "Failed"));
+    if unscheduled || over {
+        return 0;
+    }
+    options
+        .grace_period_seconds
+        .or_else(|| pod.get_i64(&["spec", "terminationGracePeriodSeconds"]))
+        .map_or(GRACE_SECONDS, |s| s.max(0))
+}
+
+/// Priority classes are two so far: those that every cluster has. Everything else is 0.
+fn admit_priority(context: &Context<'_>, pod: &mut Object) -> Result<()> {
+    let priority: i64 = match pod.get_str(&["spec", "priorityClassName"]).unwrap_or_default() {
+        "" => 0,
+        "system-cluster-critical" => 2_000_000_000,
+        "system-node-critical" => 2_000_001_000,
+        other => {
+            let why = format!("no PriorityClass with name {other} was found");
+            return Err(context.forbidden(pod, why));
+        }
+    };
+    if let Some(given) = pod.get(&["spec", "priority"]).and_then(Value::as_i64)
+        && given != priority
+    {
+        let why = format!(
+            "the integer value of priority ({given}) must not be provided in pod spec; priority admission \
+             controller computed {priority} from the given PriorityClass name"
+        );
+        return Err(context.forbidden(pod, why));
+    }
+    pod.set(&["spec", "priority"], priority);
+    if pod.get(&["spec", "preemptionPolicy"]).is_none() {
+        pod.set(&["spec", "preemptionPolicy"], "PreemptLowerPriority");
+    }
+    Ok(())
+}

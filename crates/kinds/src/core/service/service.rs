@@ -1,0 +1,316 @@
+//! Services: cluster addresses and node ports are allocated while they are admitted.
+
+mod columns;
+mod defaults;
+mod rules;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+
+use apiserver::request::Verb;
+use apiserver::resource::{Installation, Permanent};
+use apiserver::{Claim, Context, Error, Refusal, Resource, Result, Strategy};
+use k8s_openapi::api::core::v1::Service;
+use model::field::{FieldError, Path};
+use model::names::dns1035_label;
+use model::select::Selectable;
+use model::validate::Functions;
+use model::{Object, Status};
+use serde_json::{Value, json};
+
+pub(crate) fn resource() -> Resource {
+    Resource::of::<Service>()
+        .short(&["svc"])
+        .category("all")
+        .status()
+        .defaults(defaults::object)
+        .rules(Functions::of(rules::object).name(dns1035_label).change(rules::change))
+        .columns(columns::COLUMNS, columns::cells)
+        .selectable(["spec.clusterIP", "spec.type"].map(Selectable::text))
+        .nodes_may(&Verb::READ)
+        .permanent(permanent)
+        .strategy(Services)
+}
+
+/// The service by which pods reach the server.
+fn permanent(installation: &Installation) -> Vec<Permanent> {
+    vec![Permanent::Made(json!({
+        "metadata": {
+            "name": "kubernetes", "namespace": "default",
+            "labels": {"component": "apiserver", "provider": "kubernetes"},
+        },
+        "spec": {
+            "clusterIP": installation.service_address,
+            "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": installation.port}],
+        },
+    }))]
+}
+
+struct Services;
+
+impl Strategy for Services {
+    fn admit_create(&self, context: &Context<'_>, object: &mut Object) -> Result<()> {
+        object.set(&["status"], json!({"loadBalancer": {}}));
+        allocate(context, object, &[])
+    }
+
+    fn admit_update(&self, context: &Context<'_>, object: &mut Object, old: &Object) -> Result<()> {
+        keep_allocated(object, old);
+        allocate(context, object, &claims(old))
+    }
+
+    fn has_claims(&self) -> bool {
+        true
+    }
+
+    fn claims(&self, object: &Object) -> Vec<Claim> {
+        claims(object)
+    }
+
+    fn answers_deleted_object(&self) -> bool {
+        true
+    }
+}
+
+/// What a service holds: its cluster address and its node ports.
+fn claims(service: &Object) -> Vec<Claim> {
+    let address = service.get_str(&["spec", "clusterIP"]).and_then(|a| a.parse().ok()).map(Claim::Address);
+    let ports = service.get_list(&["spec", "ports"]).iter().filter_map(|p| port_number(p, "nodePort"));
+    let mut claims: Vec<Claim> =
+        address.into_iter().chain(ports.chain(health_port(service)).map(Claim::Port)).collect();
+    // One number may serve a port in several protocols.
+    claims.sort_unstable();
+    claims.dedup();
+    claims
+}
+
+fn kind(service: &Object) -> &str {
+    service.get_str(&["spec", "type"]).unwrap_or("ClusterIP")
+}
+
+fn has_node_ports(service: &Object) -> bool {
+    match kind(service) {
+        "NodePort" => true,
+        "LoadBalancer" => {
+            service.get(&["spec", "allocateLoadBalancerNodePorts"]).and_then(Value::as_bool).unwrap_or(true)
+        }
+        _ => false,
+    }
+}
+
+/// Whether nodes tell balancers outside on a port of its own whether they have endpoints.
+fn has_health_port(service: &Object) -> bool {
+    kind(service) == "LoadBalancer" && service.get_str(&["spec", "externalTrafficPolicy"]) == Some("Local")
+}
+
+fn health_port(service: &Object) -> Option<u16> {
+    service.get(&["spec"]).and_then(|spec| port_number(spec, "healthCheckNodePort"))
+}
+
+/// What was allocated stays where the new form does not mention it.
+fn keep_allocated(service: &mut Object, old: &Object) {
+    if kind(service) == "ExternalName" {
+        if kind(old) != "ExternalName"
+            && service.get(&["spec", "clusterIP"]) == old.get(&["spec", "clusterIP"])
+        {
+            for field in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
+                service.remove(&["spec", field]);
+            }
+        }
+        return;
+    }
+    if service.get_str(&["spec", "clusterIP"]).is_none_or(str::is_empty) {
+        for field in ["clusterIP", "clusterIPs"] {
+            if let Some(value) = old.get(&["spec", field]) {
+                service.set(&["spec", field], value.clone());
+            }
+        }
+    }
+    if let Some(number) = health_port(old) {
+        match (has_health_port(service), health_port(service)) {
+            (true, None) => service.set(&["spec", "healthCheckNodePort"], number),
+            (false, Some(named)) if named == number => {
+                service.remove(&["spec", "healthCheckNodePort"]);
+            }
+            _ => {}
+        }
+    }
+    let was = old.get_list(&["spec", "ports"]).to_vec();
+    let drop_ports = !has_node_ports(service) && has_node_ports(old);
+    let keep_ports = has_node_ports(service) && has_node_ports(old);
+    let Some(Value::Array(ports)) = service.fields_mut().get_mut("spec").and_then(|s| s.get_mut("ports"))
+    else {
+        return;
+    };
+    for port in ports {
+        let before = was.iter().find(|w| w["port"] == port["port"] && w["protocol"] == port["protocol"]);
+        let Some(number) = before.and_then(|b| port_number(b, "nodePort")) else { continue };
+        let Some(port) = port.as_object_mut() else { continue };
+        if drop_ports && port.get("nodePort") == Some(&json!(number)) {
+            port.shift_remove("nodePort");
+        } else if keep_ports && port.get("nodePort").is_none_or(|p| p == &json!(0)) {
+            port.insert("nodePort".to_owned(), json!(number));
+        }
+    }
+}
+
+/// Fills in what the service leaves open, and checks what it names, unless it has that already.
+fn allocate(context: &Context<'_>, service: &mut Object, own: &[Claim]) -> Result<()> {
+    allocate_address(context, service, own)?;
+    let mut chosen = BTreeSet::new();
+    allocate_ports(context, service, own, &mut chosen)?;
+    allocate_health_port(context, service, own, &mut chosen)
+}
+
+fn allocate_address(context: &Context<'_>, service: &mut Object, own: &[Claim]) -> Result<()> {
+    if kind(service) == "ExternalName" {
+        return Ok(());
+    }
+    let wanted = service
+        .get_str(&["spec", "clusterIP"])
+        .filter(|a| !a.is_empty())
+        .or_else(|| service.get_list(&["spec", "clusterIPs"]).first().and_then(Value::as_str))
+        .map(str::to_owned);
+    let spec = Path::root("spec");
+    let path = spec.child("clusterIPs");
+    let address = match wanted {
+        Some(none) if none == "None" => none,
+        Some(text) => {
+            let address: Ipv4Addr = text.parse().map_err(|_| {
+                invalid(service, FieldError::invalid(&path, json!([text]), "must be an IPv4 address"))
+            })?;
+            context.allocation().check(Claim::Address(address), service, own).map_err(|refusal| {
+                let why = match refusal {
+                    Refusal::Outside => {
+                        format!(
+                            "the provided IP ({address}) is not in the valid range {}",
+                            context.allocation().addresses()
+                        )
+                    }
+                    Refusal::Taken => {
+                        "failed to allocate IP ".to_owned() + &text + ": provided IP is already allocated"
+                    }
+                };
+                invalid(service, FieldError::invalid(&path, json!([text]), why))
+            })?;
+            text
+        }
+        None => context
+            .allocation()
+            .any_address()
+            .ok_or_else(|| Error::from(Status::internal("failed to allocate a serviceIP: range is full")))?
+            .to_string(),
+    };
+    service.set(&["spec", "clusterIP"], address.as_str());
+    service.set(&["spec", "clusterIPs"], json!([address]));
+    if service.get_list(&["spec", "ipFamilies"]).is_empty() {
+        service.set(&["spec", "ipFamilies"], json!(["IPv4"]));
+    }
+    if service.get(&["spec", "ipFamilyPolicy"]).is_none() {
+        service.set(&["spec", "ipFamilyPolicy"], "SingleStack");
+    }
+    Ok(())
+}
+
+fn allocate_ports(
+    context: &Context<'_>,
+    service: &mut Object,
+    own: &[Claim],
+    chosen: &mut BTreeSet<u16>,
+) -> Result<()> {
+    if !has_node_ports(service) {
+        return Ok(());
+    }
+    let mut ports = service.get_list(&["spec", "ports"]).to_vec();
+    // Those that are named come first, lest one that is free to choose takes their place.
+    for (index, port) in ports.iter().enumerate() {
+        if let Some(number) = port_number(port, "nodePort") {
+            let spec = Path::root("spec");
+            let list = spec.child("ports");
+            let item = list.index(index);
+            check_port(context, service, own, number, &item.child("nodePort"))?;
+            chosen.insert(number);
+        }
+    }
+    // One number serves a port in several protocols, as DNS needs it.
+    let mut by_port: BTreeMap<u64, u16> = BTreeMap::new();
+    for port in &mut ports {
+        let number = port["port"].as_u64().unwrap_or_default();
+        if port_number(port, "nodePort").is_some() {
+            continue;
+        }
+        let node_port = match by_port.get(&number) {
+            Some(node_port) => *node_port,
+            None => choose_port(context, chosen)?,
+        };
+        by_port.insert(number, node_port);
+        if let Some(port) = port.as_object_mut() {
+            port.insert("nodePort".to_owned(), json!(node_port));
+        }
+    }
+    service.set(&["spec", "ports"], ports);
+    Ok(())
+}
+
+fn allocate_health_port(
+    context: &Context<'_>,
+    service: &mut Object,
+    own: &[Claim],
+    chosen: &mut BTreeSet<u16>,
+) -> Result<()> {
+    if !has_health_port(service) {
+        return Ok(());
+    }
+    let number = match health_port(service) {
+        Some(number) => {
+            let spec = Path::root("spec");
+            let path = spec.child("healthCheckNodePort");
+            check_port(context, service, own, number, &path)?;
+            if chosen.contains(&number) {
+                let why = "provided port is already allocated";
+                return Err(invalid(service, FieldError::invalid(&path, json!(number), why)));
+            }
+            number
+        }
+        None => choose_port(context, chosen)?,
+    };
+    service.set(&["spec", "healthCheckNodePort"], number);
+    Ok(())
+}
+
+fn check_port(
+    context: &Context<'_>,
+    service: &Object,
+    own: &[Claim],
+    number: u16,
+    path: &Path<'_>,
+) -> Result<()> {
+    context.allocation().check(Claim::Port(number), service, own).map_err(|refusal| {
+        let why = match refusal {
+            Refusal::Outside => format!(
+                "provided port is not in the valid range. The range of valid ports is {}-{}",
+                context.allocation().ports().start(),
+                context.allocation().ports().end()
+            ),
+            Refusal::Taken => "provided port is already allocated".to_owned(),
+        };
+        invalid(service, FieldError::invalid(path, json!(number), why))
+    })
+}
+
+fn choose_port(context: &Context<'_>, chosen: &mut BTreeSet<u16>) -> Result<u16> {
+    let port = context
+        .allocation()
+        .any_port(chosen)
+        .ok_or_else(|| Error::from(Status::internal("failed to allocate a nodePort: range is full")))?;
+    chosen.insert(port);
+    Ok(port)
+}
+
+fn port_number(port: &Value, field: &str) -> Option<u16> {
+    port.get(field).and_then(Value::as_u64).and_then(|p| u16::try_from(p).ok()).filter(|p| *p > 0)
+}
+
+fn invalid(service: &Object, error: FieldError) -> Error {
+    Status::invalid(&model::GroupKind::new("", "Service"), service.name(), &[error]).into()
+}

@@ -1,0 +1,94 @@
+//! Tokens of service accounts, on request (`TokenRequest`).
+
+use std::time::Duration;
+
+use apiserver::{Body, Bound, Call, Error, Result};
+use http::{Response, StatusCode};
+use model::field::{FieldError, Path};
+use model::{GroupKind, GroupResource, GroupVersionKind, Object, Status};
+use serde_json::{Value, json};
+
+const SHORTEST: i64 = 600;
+const DEFAULT: i64 = 3600;
+const LONGEST: i64 = 1 << 32;
+
+pub(super) async fn handle(call: Call) -> Result<Response<Body>> {
+    let gvk = GroupVersionKind::new("authentication.k8s.io", "v1", "TokenRequest");
+    let account = call.current()?;
+    let mut request = if call.has_no_body() { Object::new(&gvk, "") } else { call.decode_as(&gvk)? };
+    let seconds = match request.get(&["spec", "expirationSeconds"]) {
+        None | Some(Value::Null) => DEFAULT,
+        Some(value) => value.as_i64().unwrap_or_default(),
+    };
+    check_lifetime(&call, seconds)?;
+    let mut audiences: Vec<String> = request
+        .get_list(&["spec", "audiences"])
+        .iter()
+        .filter_map(|a| a.as_str().map(str::to_owned))
+        .collect();
+    if audiences.is_empty() {
+        audiences.push(call.issuer().to_owned());
+    }
+    let bound = bound_object(&call, &account, &request)?;
+    let lifetime = Duration::from_secs(seconds.unsigned_abs());
+    let token = call.issue_token(&account, &audiences, lifetime, bound.as_ref())?;
+    let expires = call.now().checked_add(lifetime).unwrap_or(call.now());
+    request.set(&["spec", "audiences"], json!(audiences));
+    request.set(&["spec", "expirationSeconds"], seconds);
+    request.set(&["metadata", "name"], account.name());
+    request.set(&["metadata", "namespace"], account.namespace().unwrap_or_default());
+    request.set_creation_timestamp(call.now());
+    request.set(&["status"], json!({"token": token, "expirationTimestamp": model::time::format(expires)}));
+    Ok(call.answer_other(StatusCode::CREATED, &request))
+}
+
+fn check_lifetime(call: &Call, seconds: i64) -> Result<()> {
+    let why = if seconds < SHORTEST {
+        "may not specify a duration less than 10 minutes"
+    } else if seconds > LONGEST {
+        "may not specify a duration larger than 2^32 seconds"
+    } else {
+        return Ok(());
+    };
+    let spec = Path::root("spec");
+    let error = FieldError::invalid(&spec.child("expirationSeconds"), seconds, why);
+    let kind = GroupKind::new("authentication.k8s.io", "TokenRequest");
+    Err(Status::invalid(&kind, call.name(), &[error]).into())
+}
+
+/// The object that the token is to be bound to, which must exist and, if it is a pod, run as that
+/// account.
+fn bound_object(call: &Call, account: &Object, request: &Object) -> Result<Option<Bound>> {
+    let Some(reference) = request.get(&["spec", "boundObjectRef"]).filter(|r| !r.is_null()) else {
+        return Ok(None);
+    };
+    let text = |field: &str| reference[field].as_str().unwrap_or_default().to_owned();
+    let (name, uid) = (text("name"), text("uid"));
+    let (kind, plural) = match text("kind").as_str() {
+        "Pod" => ("pod", "pods"),
+        "Secret" => ("secret", "secrets"),
+        other => {
+            let why = format!("cannot bind token to object of type {other}");
+            return Err(Error::bad_request(why));
+        }
+    };
+    let resource = GroupResource::new("", plural);
+    let Some(object) = call.context().find(&resource, call.namespace(), &name) else {
+        return Err(Status::not_found(&resource, &name).into());
+    };
+    if !uid.is_empty() && object.uid() != uid {
+        let why = format!(
+            "the UID in the bound object reference ({uid}) does not match the UID in record. The object might \
+             have been deleted and then recreated"
+        );
+        return Err(Status::conflict(&resource, &name, why).into());
+    }
+    if kind == "pod" && object.get_str(&["spec", "serviceAccountName"]) != Some(account.name()) {
+        let why = format!(
+            "cannot bind token for serviceaccount {:?} to pod running with different serviceaccount name.",
+            account.name()
+        );
+        return Err(Status::forbidden(&resource, &name, why).into());
+    }
+    Ok(Some(Bound { kind, name, uid: object.uid().to_owned() }))
+}

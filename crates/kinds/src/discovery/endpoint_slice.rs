@@ -1,0 +1,135 @@
+//! EndpointSlices: what controllers write about services.
+
+use std::collections::HashSet;
+
+use apiserver::Resource;
+use apiserver::request::Verb;
+use apiserver::resource::{Installation, Permanent};
+use apiserver::table::{AGE, Column, NAME, age, text};
+use base::Timestamp;
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use model::default::{Fields, each, missing};
+use model::field::{FieldError, Path};
+use model::validate::{
+    Errors, Functions, address as check_address, immutable, invalid, list, one_of, text as text_of,
+};
+use model::{Object, names};
+use serde_json::{Value, json};
+
+use crate::shown::shorten;
+
+pub(crate) fn resource() -> Resource {
+    Resource::of::<EndpointSlice>()
+        .defaults(defaults)
+        .rules(Functions::of(object).change(change))
+        .columns(COLUMNS, cells)
+        .nodes_may(&Verb::READ)
+        .permanent(permanent)
+}
+
+const COLUMNS: &[Column] = &[
+    NAME,
+    text("AddressType", "What kind of addresses it holds."),
+    text("Ports", "The ports of each address."),
+    text("Endpoints", "The addresses."),
+    AGE,
+];
+const ADDRESS_TYPES: [&str; 3] = ["FQDN", "IPv4", "IPv6"];
+const PROTOCOLS: [&str; 3] = ["SCTP", "TCP", "UDP"];
+const MAX_ENDPOINTS: usize = 1000;
+const MAX_ADDRESSES: usize = 100;
+
+/// Where the server itself is. It may be elsewhere than at the last start.
+fn permanent(installation: &Installation) -> Vec<Permanent> {
+    vec![Permanent::Kept(json!({
+        "metadata": {
+            "name": "kubernetes", "namespace": "default",
+            "labels": {"kubernetes.io/service-name": "kubernetes"},
+        },
+        "addressType": if installation.address.is_ipv4() { "IPv4" } else { "IPv6" },
+        "endpoints": [{"addresses": [installation.address], "conditions": {"ready": true}}],
+        "ports": [{"name": "https", "port": installation.port, "protocol": "TCP"}],
+    }))]
+}
+
+fn defaults(fields: &mut Fields) {
+    for port in each(fields, "ports") {
+        missing(port, "name", "");
+        missing(port, "protocol", "TCP");
+    }
+}
+
+fn object(object: &Object, errors: &mut Errors) {
+    let kind = text_of(object.value(), "addressType");
+    one_of(errors, object.value(), "addressType", &Path::EMPTY, &ADDRESS_TYPES);
+    let path = Path::root("endpoints");
+    let endpoints = list(object.value(), "endpoints");
+    if endpoints.len() > MAX_ENDPOINTS {
+        errors.push(FieldError::too_many(&path, endpoints.len(), MAX_ENDPOINTS));
+        return;
+    }
+    for (index, endpoint) in endpoints.iter().enumerate() {
+        let path = path.index(index);
+        let addresses_path = path.child("addresses");
+        let addresses = list(endpoint, "addresses");
+        if addresses.is_empty() {
+            errors.push(FieldError::required(&addresses_path, "must contain at least 1 address"));
+        } else if addresses.len() > MAX_ADDRESSES {
+            errors.push(FieldError::too_many(&addresses_path, addresses.len(), MAX_ADDRESSES));
+        }
+        for (at, address) in addresses.iter().enumerate() {
+            let address = address.as_str().unwrap_or_default();
+            let path = addresses_path.index(at);
+            match kind {
+                "FQDN" => invalid(errors, &path, address, names::dns1123_subdomain(address)),
+                "IPv4" if address.parse::<std::net::Ipv6Addr>().is_ok() => {
+                    errors.push(FieldError::invalid(&path, address, "must be an IPv4 address"));
+                }
+                "IPv6" if address.parse::<std::net::Ipv4Addr>().is_ok() => {
+                    errors.push(FieldError::invalid(&path, address, "must be an IPv6 address"));
+                }
+                _ => check_address(errors, &path, address),
+            }
+        }
+    }
+    let ports = Path::root("ports");
+    let mut seen: HashSet<&str> = HashSet::new();
+    for (index, port) in list(object.value(), "ports").iter().enumerate() {
+        let path = ports.index(index);
+        let name = text_of(port, "name");
+        if !name.is_empty() {
+            invalid(errors, &path.child("name"), name, names::dns1123_label(name));
+        }
+        if !seen.insert(name) {
+            errors.push(FieldError::duplicate(&path.child("name"), name));
+        }
+        one_of(errors, port, "protocol", &path, &PROTOCOLS);
+    }
+}
+
+fn change(object: &Object, old: &Object, errors: &mut Errors) {
+    let of = |object: &Object| object.get(&["addressType"]).cloned();
+    let (new, old): (Option<Value>, Option<Value>) = (of(object), of(old));
+    immutable(errors, new.as_ref(), old.as_ref(), &Path::root("addressType"));
+}
+
+fn cells(object: &Object, now: Timestamp) -> Vec<Value> {
+    let ports: Vec<String> = object
+        .get_list(&["ports"])
+        .iter()
+        .map(|port| port["port"].as_i64().map_or_else(|| "*".to_owned(), |number| number.to_string()))
+        .collect();
+    let addresses: Vec<String> = object
+        .get_list(&["endpoints"])
+        .iter()
+        .flat_map(|endpoint| list(endpoint, "addresses"))
+        .filter_map(|address| address.as_str().map(str::to_owned))
+        .collect();
+    vec![
+        object.name().into(),
+        object.get_str(&["addressType"]).unwrap_or_default().into(),
+        shorten(&ports, "<unset>").into(),
+        shorten(&addresses, "<unset>").into(),
+        age(object, now),
+    ]
+}

@@ -1,0 +1,24 @@
+//! The built-in kinds of Kubernetes, a file each: defaults, rules, columns, subresources, what is admitted.
+//!
+//! A kind is a file `GROUP/KIND.rs` (or `GROUP/KIND/KIND.rs`, with the files that it takes beside it) with
+//! a function `resource()` that makes an [`apiserver::Resource`]: all that there is to know of the kind, as
+//! values. The build script finds the files; nothing lists them. What kinds share is beside the groups:
+//! `pod_spec`, for all that make pods.
+#![forbid(unsafe_code)]
+
+mod content;
+mod event;
+mod pod_spec;
+mod shown;
+mod workload;
+
+use apiserver::Resource;
+
+include!(concat!(env!("OUT_DIR"), "/kinds.rs"));
+
+/// All built-in resources.
+pub fn all() -> Vec<Resource> {
+    let mut all = Vec::new();
+    push(&mut all);
+    all
+}

@@ -1,0 +1,9 @@
+//! What pods and the templates of pods in other kinds have in common: their defaults and their rules.
+
+mod container;
+pub(crate) mod defaults;
+pub(crate) mod probe;
+mod resources;
+pub(crate) mod rules;
+pub(crate) mod security;
+pub(crate) mod volume;

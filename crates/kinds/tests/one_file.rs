@@ -1,0 +1,226 @@
+//! A kind is added by one file, and by nothing else.
+//!
+//! The file is `one_file/pod_template.rs`, of a kind that is not served: what a newcomer would put into
+//! `src/core/`. The server is the one that everybody uses; it gets the entry beside all others, as the
+//! build script would give it.
+#![forbid(unsafe_code)]
+
+#[path = "../build.rs"]
+#[allow(dead_code, reason = "its `main` is for cargo")]
+mod build;
+#[path = "one_file/pod_template.rs"]
+mod pod_template;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use apiserver::node::{Duplex, LogOptions, NodeTransport, PodTarget, StreamOptions, Streams};
+use apiserver::{Config, Error, Handle, Identity, Server};
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+use http::{Request, header};
+use http_body_util::BodyExt;
+use serde_json::{Value, json};
+
+#[test]
+fn the_build_script_finds_the_file() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let copy = tempfile::tempdir().expect("temporary directory");
+    copy_names(&src, copy.path());
+    let before = build::modules(copy.path()).expect("read the sources");
+    std::fs::write(copy.path().join("core/pod_template.rs"), "").expect("write a file");
+    let after = build::modules(copy.path()).expect("read the sources");
+    let added: Vec<&str> = after.lines().filter(|line| !before.lines().any(|old| old == *line)).collect();
+    let file = copy.path().join("core/pod_template.rs");
+    let expected = [
+        format!("    #[path = {file:?}]"),
+        "    pub(crate) mod pod_template;".to_owned(),
+        "    all.push(core::pod_template::resource());".to_owned(),
+    ];
+    assert_eq!(added, expected);
+    let kinds = before.lines().filter(|line| line.contains("::resource()")).count();
+    assert_eq!(kinds, kinds::all().len(), "every file is a kind");
+}
+
+/// The directories and files below `from`, without what is in them.
+fn copy_names(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from).expect("list") {
+        let entry = entry.expect("an entry");
+        let to = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            std::fs::create_dir(&to).expect("make a directory");
+            copy_names(&entry.path(), &to);
+        } else {
+            std::fs::write(to, "").expect("write a file");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_that_the_file_says_is_served() {
+    assert!(kinds::all().iter().all(|known| known.kind != "PodTemplate"), "it is still new");
+    let cluster = Cluster::start().await;
+    let collection = "/api/v1/namespaces/default/podtemplates";
+
+    // Discovery: names and subresources.
+    let list = cluster.ok("GET", "/api/v1", "", Value::Null).await;
+    let find = |name: &str| {
+        let resources = list["resources"].as_array().expect("a list");
+        resources.iter().find(|one| one["name"] == name).cloned().unwrap_or_default()
+    };
+    assert_eq!(find("podtemplates")["shortNames"], json!(["pt"]));
+    assert_eq!(find("podtemplates")["categories"], json!(["all"]));
+    assert_eq!(find("podtemplates/count")["verbs"], json!(["get"]));
+
+    // Defaults, and what the strategy fills in.
+    let template = |labels: Value| {
+        json!({
+            "apiVersion": "v1", "kind": "PodTemplate", "metadata": {"name": "web"},
+            "template": {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "a", "image": "i:1"}]}},
+        })
+    };
+    let made = cluster.ok("POST", collection, "application/json", template(json!({"app": "web"}))).await;
+    assert_eq!(made["template"]["spec"]["restartPolicy"], "Always");
+    assert_eq!(made["metadata"]["annotations"]["made-in"], "default");
+    assert_eq!(made["metadata"]["managedFields"][0]["operation"], "Update");
+
+    // Rules, of an object and of a change.
+    let (code, refused) =
+        cluster.send("PUT", &format!("{collection}/web"), "application/json", template(json!({}))).await;
+    assert_eq!(code, 422, "{refused}");
+    let message = refused["message"].as_str().expect("a message");
+    assert!(message.contains("template.metadata.labels: Required value"), "{message}");
+    let patch = json!({"template": {"metadata": {"labels": {"app": "other"}}}});
+    let kind = "application/strategic-merge-patch+json";
+    let (code, refused) = cluster.send("PATCH", &format!("{collection}/web"), kind, patch).await;
+    assert_eq!(code, 422, "{refused}");
+    assert!(refused["message"].as_str().is_some_and(|m| m.contains("field is immutable")), "{refused}");
+
+    // Columns.
+    let table = cluster.table(collection).await;
+    let names: Vec<&str> = table["columnDefinitions"]
+        .as_array()
+        .expect("columns")
+        .iter()
+        .filter_map(|c| c["name"].as_str())
+        .collect();
+    assert_eq!(names, ["Name", "Images", "Age"]);
+    assert_eq!(table["rows"][0]["cells"][1], "i:1");
+
+    // Fields to select by.
+    let selected = |selector: &str| format!("{collection}?fieldSelector={selector}");
+    let found = cluster.ok("GET", &selected("image%3Di:1"), "", Value::Null).await;
+    assert_eq!(found["items"].as_array().map(Vec::len), Some(1));
+    let found = cluster.ok("GET", &selected("image%3Di:2"), "", Value::Null).await;
+    assert_eq!(found["items"].as_array().map(Vec::len), Some(0));
+    let (code, _) = cluster.send("GET", &selected("other%3D1"), "", Value::Null).await;
+    assert_eq!(code, 400);
+
+    // A subresource of its own.
+    let count = cluster.ok("GET", &format!("{collection}/web/count"), "", Value::Null).await;
+    assert_eq!(count["containers"], 1);
+
+    // What nodes may do.
+    let node = Identity::node("n1");
+    assert_eq!(cluster.as_identity("GET", &format!("{collection}/web"), &node).await, 200);
+    assert_eq!(cluster.as_identity("DELETE", &format!("{collection}/web"), &node).await, 403);
+
+    // What `kubectl explain` reads.
+    let document = cluster.ok("GET", "/openapi/v3/api/v1", "", Value::Null).await;
+    let described = &document["components"]["schemas"]["io.k8s.api.core.v1.PodTemplate"]["description"];
+    assert!(described.as_str().is_some_and(|text| text.contains("template")), "{described}");
+
+    // What must always be there.
+    let permanent =
+        cluster.ok("GET", "/api/v1/namespaces/kube-system/podtemplates/always", "", Value::Null).await;
+    assert_eq!(permanent["template"]["metadata"]["labels"]["app"], "always");
+}
+
+struct Cluster {
+    handle: Handle,
+    _server: Server,
+    _root: tempfile::TempDir,
+}
+
+impl Cluster {
+    async fn start() -> Self {
+        let root = tempfile::tempdir().expect("temporary directory");
+        let clock = Arc::new(base::SystemClock::new());
+        let store = store::Embedded::open(&root.path().join("store"), store::Options::default(), clock);
+        let mut config = Config::new(root.path().join("pki"), Arc::new(Nowhere));
+        config.address = "127.0.0.1:0".parse().expect("an address");
+        let mut resources = kinds::all();
+        resources.push(pod_template::resource());
+        let store = Arc::new(store.expect("open the store"));
+        let server = Server::start(config, store, resources).await.expect("start the server");
+        Self { handle: server.handle(), _server: server, _root: root }
+    }
+
+    async fn call(&self, request: Request<Bytes>, identity: &Identity) -> (u16, Value) {
+        let response = self.handle.call(request, identity.clone()).await;
+        let code = response.status().as_u16();
+        let bytes = response.into_body().collect().await.expect("bodies never fail").to_bytes();
+        (code, serde_json::from_slice(&bytes).unwrap_or(Value::Null))
+    }
+
+    async fn send(&self, method: &str, path: &str, kind: &str, body: Value) -> (u16, Value) {
+        let body = if body.is_null() { Bytes::new() } else { body.to_string().into() };
+        let request = Request::builder().method(method).uri(path).header(header::CONTENT_TYPE, kind);
+        self.call(request.body(body).expect("a well-formed request"), &Identity::administrator()).await
+    }
+
+    async fn ok(&self, method: &str, path: &str, kind: &str, body: Value) -> Value {
+        let (code, answer) = self.send(method, path, kind, body).await;
+        assert!((200..300).contains(&code), "{method} {path}: {code} {answer}");
+        answer
+    }
+
+    async fn table(&self, path: &str) -> Value {
+        let request = Request::builder()
+            .uri(path)
+            .header(header::ACCEPT, "application/json;as=Table;v=v1;g=meta.k8s.io");
+        self.call(request.body(Bytes::new()).expect("a well-formed request"), &Identity::administrator())
+            .await
+            .1
+    }
+
+    async fn as_identity(&self, method: &str, path: &str, identity: &Identity) -> u16 {
+        let request = Request::builder().method(method).uri(path).body(Bytes::new());
+        self.call(request.expect("a well-formed request"), identity).await.0
+    }
+}
+
+/// No nodes.
+struct Nowhere;
+
+fn nowhere<T: Send + 'static>() -> BoxFuture<'static, Result<T, Error>> {
+    Box::pin(async { Err(Error::bad_request("there are no nodes")) })
+}
+
+impl NodeTransport for Nowhere {
+    fn logs(
+        &self,
+        _: PodTarget,
+        _: LogOptions,
+    ) -> BoxFuture<'static, Result<BoxStream<'static, Bytes>, Error>> {
+        nowhere()
+    }
+
+    fn exec(&self, _: PodTarget, _: StreamOptions, _: Streams) -> BoxFuture<'static, Result<i32, Error>> {
+        nowhere()
+    }
+
+    fn attach(&self, _: PodTarget, _: StreamOptions, _: Streams) -> BoxFuture<'static, Result<i32, Error>> {
+        nowhere()
+    }
+
+    fn port_forward(
+        &self,
+        _: PodTarget,
+        _: u16,
+        _: Box<dyn Duplex>,
+    ) -> BoxFuture<'static, Result<(), Error>> {
+        nowhere()
+    }
+}

@@ -1,0 +1,30 @@
+//! What every kind says, asked of the entries as the server asks it.
+#![forbid(unsafe_code)]
+
+#[path = "values/columns.rs"]
+mod columns;
+#[path = "values/defaults.rs"]
+mod defaults;
+#[path = "values/rules.rs"]
+mod rules;
+
+use apiserver::Resource;
+use model::Object;
+use model::gvk::GroupVersion;
+use serde_json::Value;
+
+/// The entry of a kind; of one that nobody knows, one with nothing particular.
+fn resource(version: &str, kind: &str) -> Resource {
+    let known = kinds::all().into_iter().find(|entry| entry.api_version() == version && entry.kind == kind);
+    known.unwrap_or_else(|| {
+        let version: GroupVersion = version.parse().expect("a version");
+        Resource::new(&version.kind(kind), "things")
+    })
+}
+
+/// A defaulted object.
+fn defaulted(object: Value) -> Object {
+    let mut object = Object::from_value(object).expect("an object");
+    resource(object.api_version(), object.kind()).apply_defaults(&mut object);
+    object
+}

@@ -1,0 +1,131 @@
+use model::Object;
+use serde_json::{Value, json};
+
+use crate::resource;
+
+fn defaulted(object: Value) -> Value {
+    let mut object = Object::from_value(object).expect("an object");
+    let resource = resource(object.api_version(), object.kind());
+    resource.apply_defaults(&mut object);
+    let once = object.value().clone();
+    resource.apply_defaults(&mut object);
+    assert_eq!(object.value(), &once, "applying twice changes something");
+    once
+}
+
+#[test]
+fn a_deployment_is_filled_in() {
+    let deployment = defaulted(json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"},
+        "spec": {"selector": {}, "template": {"spec": {"containers": [{
+            "name": "a", "image": "nginx",
+            "ports": [{"containerPort": 80}],
+            "readinessProbe": {"httpGet": {"port": 80}},
+        }]}}},
+    }));
+    let spec = &deployment["spec"];
+    assert_eq!(spec["replicas"], 1);
+    assert_eq!(
+        spec["strategy"],
+        json!({"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": "25%", "maxSurge": "25%"}})
+    );
+    assert_eq!((&spec["revisionHistoryLimit"], &spec["progressDeadlineSeconds"]), (&json!(10), &json!(600)));
+    assert_eq!(
+        spec["template"]["spec"],
+        json!({
+            "containers": [{
+                "name": "a", "image": "nginx", "imagePullPolicy": "Always",
+                "ports": [{"containerPort": 80, "protocol": "TCP"}],
+                "readinessProbe": {
+                    "httpGet": {"port": 80, "path": "/", "scheme": "HTTP"},
+                    "timeoutSeconds": 1, "periodSeconds": 10, "successThreshold": 1, "failureThreshold": 3,
+                },
+                "resources": {},
+                "terminationMessagePath": "/dev/termination-log", "terminationMessagePolicy": "File",
+            }],
+            "restartPolicy": "Always", "terminationGracePeriodSeconds": 30, "dnsPolicy": "ClusterFirst",
+            "securityContext": {}, "schedulerName": "default-scheduler",
+        })
+    );
+}
+
+#[test]
+fn explicit_zeros_stay_where_they_count() {
+    let deployment = defaulted(json!({
+        "apiVersion": "apps/v1", "kind": "Deployment",
+        "spec": {"replicas": 0, "strategy": {"type": "Recreate"}, "template": {"spec": {"terminationGracePeriodSeconds": 0}}},
+    }));
+    assert_eq!(deployment["spec"]["replicas"], 0);
+    assert_eq!(deployment["spec"]["strategy"], json!({"type": "Recreate"}));
+    assert_eq!(deployment["spec"]["template"]["spec"]["terminationGracePeriodSeconds"], 0);
+}
+
+#[test]
+fn a_pod_gets_what_templates_do_not() {
+    let pod = defaulted(json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "spec": {
+            "hostNetwork": true, "serviceAccountName": "robot",
+            "volumes": [{"name": "v"}, {"name": "c", "configMap": {"name": "x"}}],
+            "containers": [{
+                "name": "a", "image": "a:1", "ports": [{"containerPort": 80}],
+                "resources": {"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "500m"}},
+            }],
+        },
+    }));
+    let spec = &pod["spec"];
+    assert_eq!(spec["enableServiceLinks"], true);
+    assert_eq!(spec["serviceAccount"], "robot");
+    assert_eq!(
+        spec["volumes"],
+        json!([{"name": "v", "emptyDir": {}}, {"name": "c", "configMap": {"name": "x", "defaultMode": 420}}])
+    );
+    let container = &spec["containers"][0];
+    assert_eq!(container["imagePullPolicy"], "IfNotPresent");
+    assert_eq!(container["ports"][0]["hostPort"], 80);
+    assert_eq!(container["resources"]["requests"], json!({"cpu": "500m", "memory": "1Gi"}));
+}
+
+#[test]
+fn a_service_is_filled_in() {
+    let service =
+        |spec: Value| defaulted(json!({"apiVersion": "v1", "kind": "Service", "spec": spec}))["spec"].clone();
+    assert_eq!(
+        service(json!({"ports": [{"port": 80}, {"port": 53, "protocol": "UDP", "targetPort": "dns"}]})),
+        json!({
+            "ports": [
+                {"port": 80, "protocol": "TCP", "targetPort": 80},
+                {"port": 53, "protocol": "UDP", "targetPort": "dns"},
+            ],
+            "sessionAffinity": "None", "type": "ClusterIP", "internalTrafficPolicy": "Cluster",
+        })
+    );
+    assert_eq!(service(json!({"type": "NodePort"}))["externalTrafficPolicy"], "Cluster");
+    assert_eq!(
+        service(json!({"sessionAffinity": "ClientIP"}))["sessionAffinityConfig"],
+        json!({"clientIP": {"timeoutSeconds": 10800}})
+    );
+    assert_eq!(service(json!({"type": "ExternalName"})).get("internalTrafficPolicy"), None);
+}
+
+#[test]
+fn a_secret_takes_plain_text() {
+    let secret = defaulted(json!({
+        "apiVersion": "v1", "kind": "Secret", "data": {"a": "AA==", "b": "BB=="}, "stringData": {"a": "x"},
+    }));
+    assert_eq!(secret["data"], json!({"a": "eA==", "b": "BB=="}));
+    assert_eq!((secret.get("stringData"), &secret["type"]), (None, &json!("Opaque")));
+}
+
+#[test]
+fn a_namespace_carries_its_name_as_a_label() {
+    let namespace = defaulted(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}}));
+    assert_eq!(namespace["metadata"]["labels"], json!({"kubernetes.io/metadata.name": "shop"}));
+    assert_eq!(namespace["status"]["phase"], "Active");
+}
+
+#[test]
+fn kinds_without_defaults_are_left_alone() {
+    let thing = json!({"apiVersion": "example.com/v1", "kind": "Thing"});
+    assert_eq!(defaulted(thing.clone()), thing);
+}
