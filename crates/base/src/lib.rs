@@ -1,5 +1,5 @@
 //! What std lacks: error chains, typed ids, atomic files, records on disk, deep trees, overlay mounts,
-//! back-off, caught panics, an injected clock.
+//! sparse files, space that is kept free, back-off, caught panics, an injected clock.
 //!
 //! The lowest row of the house: every crate may use it, and it knows none of them. No tokio, no
 //! foreign format, no policy. Clock and randomness are traits, so that planners and state machines can be
@@ -8,6 +8,7 @@
 
 pub mod backoff;
 pub mod beneath;
+pub mod cancel;
 pub mod clock;
 pub mod error;
 pub mod fs;
@@ -17,6 +18,8 @@ pub mod panics;
 pub mod place;
 pub mod random;
 pub mod record;
+pub mod space;
+pub mod sparse;
 pub mod tree;
 pub mod wish;
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
+use crate::limits::{DOCUMENT_MAX, TooMuch, at_most};
 use crate::platform::Platform;
 use crate::serde_shapes::{null_default, set};
 
@@ -144,6 +145,17 @@ pub struct Healthcheck {
     pub retries: i64,
 }
 
+/// Why a foreign configuration is not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadConfigError {
+    /// It is no such JSON document.
+    #[error(transparent)]
+    Json(#[from] serde_json::Error),
+    /// It holds more than is taken.
+    #[error(transparent)]
+    TooMuch(#[from] TooMuch),
+}
+
 impl Default for RootFs {
     fn default() -> Self {
         Self { kind: "layers".to_owned(), diff_ids: Vec::new() }
@@ -162,7 +174,23 @@ impl ImageConfig {
         }
     }
 
-    /// Reads the document.
+    /// Reads a document that comes from outside, within the bounds of [`crate::limits`].
+    pub fn take(bytes: &[u8]) -> Result<Self, ReadConfigError> {
+        at_most("bytes in its configuration", bytes.len(), DOCUMENT_MAX)?;
+        let config = Self::parse(bytes)?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Prints a document that is going to be stored, if it is one that [`ImageConfig::take`] takes.
+    pub fn to_bytes_checked(&self) -> Result<Vec<u8>, TooMuch> {
+        self.check()?;
+        let bytes = self.to_bytes();
+        at_most("bytes in its configuration", bytes.len(), DOCUMENT_MAX)?;
+        Ok(bytes)
+    }
+
+    /// Reads a document that was taken before.
     pub fn parse(bytes: &[u8]) -> Result<Self, serde_json::Error> {
         serde_json::from_slice(bytes)
     }

@@ -10,14 +10,16 @@ pub mod archive;
 pub mod config;
 pub mod digest;
 pub mod distribution;
+pub mod limits;
 pub mod manifest;
 pub mod media_type;
 pub mod platform;
 pub mod reference;
 mod serde_shapes;
 
-pub use config::{ContainerConfig, Healthcheck, History, ImageConfig, RootFs};
+pub use config::{ContainerConfig, Healthcheck, History, ImageConfig, ReadConfigError, RootFs};
 pub use digest::{Algorithm, Digest, Hasher};
+pub use limits::TooMuch;
 pub use manifest::{Descriptor, Document, Index, Manifest};
 pub use platform::Platform;
 pub use reference::Reference;

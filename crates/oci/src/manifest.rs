@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
+use crate::limits::{DOCUMENT_MAX, TooMuch, at_most};
 use crate::media_type;
 use crate::platform::Platform;
 use crate::serde_shapes::null_default;
@@ -85,6 +86,9 @@ pub enum ParseDocumentError {
     /// A valid document of a kind that is not supported, such as Docker's schema 1.
     #[error("manifest of type `{0}` is not supported")]
     Unsupported(String),
+    /// It holds more than is taken.
+    #[error(transparent)]
+    TooMuch(#[from] TooMuch),
 }
 
 impl Descriptor {
@@ -109,7 +113,7 @@ impl Descriptor {
 impl Document {
     /// Reads a manifest or index. `content_type` is what the transport said, if it said something;
     /// a type inside the document goes first, as a confused pair of the two has fooled clients
-    /// before (CVE-2021-41190).
+    /// before (CVE-2021-41190). What it holds stays within the bounds of [`crate::limits`].
     pub fn parse(bytes: &[u8], content_type: Option<&str>) -> Result<Self, ParseDocumentError> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
@@ -121,6 +125,7 @@ impl Document {
             manifests: Option<serde::de::IgnoredAny>,
             layers: Option<serde::de::IgnoredAny>,
         }
+        at_most("bytes in its manifest", bytes.len(), DOCUMENT_MAX)?;
         let probe: Probe = serde_json::from_slice(bytes).map_err(ParseDocumentError::Json)?;
         let said = probe.media_type.as_deref().or(content_type).unwrap_or_default();
         if probe.schema_version != 2 {
@@ -140,9 +145,13 @@ impl Document {
             return Err(ParseDocumentError::Unsupported(format!("{said} (its content is of another kind)")));
         }
         if is_index {
-            serde_json::from_slice(bytes).map(Document::Index).map_err(ParseDocumentError::Json)
+            let index: Index = serde_json::from_slice(bytes).map_err(ParseDocumentError::Json)?;
+            index.check()?;
+            Ok(Document::Index(index))
         } else {
-            serde_json::from_slice(bytes).map(Document::Manifest).map_err(ParseDocumentError::Json)
+            let manifest: Manifest = serde_json::from_slice(bytes).map_err(ParseDocumentError::Json)?;
+            manifest.check()?;
+            Ok(Document::Manifest(manifest))
         }
     }
 }
@@ -200,6 +209,14 @@ mod tests {
             Ok("manifest of 1 layers"),
         );
         check(&format!(r#"{{"schemaVersion":2,"manifests":[{d}]}}"#), None, Ok("index of 1"));
+        let layers = |count: usize| {
+            format!(r#"{{"schemaVersion":2,"config":{d},"layers":[{}]}}"#, vec![d.as_str(); count].join(","))
+        };
+        check(&layers(127), None, Ok("manifest of 127 layers"));
+        check(&layers(128), None, Err("the image has 128 layers, and at most 127 are taken"));
+        let index = format!(r#"{{"schemaVersion":2,"manifests":[{}]}}"#, vec![d.as_str(); 1001].join(","));
+        let problem = "the image has 1001 manifests in its index, and at most 1000 are taken";
+        check(&index, None, Err(problem));
         check(r#"{"schemaVersion":2,"manifests":null,"layers":[]}"#, None, Err("read image manifest"));
     }
 
