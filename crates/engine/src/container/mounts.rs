@@ -1,5 +1,6 @@
 //! From the mounts that were asked for to those that are made.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use super::source::{Source, missing};
@@ -39,10 +40,10 @@ impl<'a> Volumes<'a> {
         for mount in &spec.mounts {
             points.push(self.mount_point(mount)?);
         }
+        let place = |target: &str| target.trim_end_matches('/').to_owned();
+        let mut taken: HashSet<String> = points.iter().map(|point| place(&point.target)).collect();
         for target in &resolved.image_volumes {
-            let same =
-                |point: &MountPoint| point.target.trim_end_matches('/') == target.trim_end_matches('/');
-            if !points.iter().any(same) {
+            if taken.insert(place(target)) {
                 points.push(self.mount_point(&anonymous(target))?);
             }
         }

@@ -1,5 +1,7 @@
 //! What a container really runs with: its creator's wishes over its image's.
 
+use std::collections::HashSet;
+
 use oci::ContainerConfig;
 
 use super::spec::{ContainerSpec, HealthTest, Healthcheck, LogOptions, Port};
@@ -91,7 +93,8 @@ fn env(own: &[String], of_image: &[String]) -> Vec<String> {
     fn name(line: &str) -> &str {
         line.split_once('=').map_or(line, |(name, _)| name)
     }
-    let untouched = of_image.iter().filter(|line| own.iter().all(|own| name(own) != name(line)));
+    let named: HashSet<&str> = own.iter().map(|line| name(line)).collect();
+    let untouched = of_image.iter().filter(|line| !named.contains(name(line)));
     own.iter().chain(untouched).cloned().collect()
 }
 

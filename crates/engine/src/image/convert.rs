@@ -138,9 +138,12 @@ pub(crate) fn config_to_oci(config: &ImageConfig) -> ContainerConfig {
     }
 }
 
+/// An image's health check. Times below what a request may ask for become that: an image must not
+/// have a program started without a pause.
 pub(crate) fn healthcheck_from_oci(check: &oci::Healthcheck) -> Healthcheck {
     let time = |nanoseconds: i64| {
-        u64::try_from(nanoseconds).ok().filter(|&time| time != 0).map(Duration::from_nanos)
+        let time = (nanoseconds > 0).then(|| nanoseconds.max(oci::limits::HEALTH_INTERVAL_MIN));
+        time.map(|time| Duration::from_nanos(time.unsigned_abs()))
     };
     let rest = || check.test.get(1..).unwrap_or_default();
     Healthcheck {
@@ -194,5 +197,23 @@ impl ImageConfig {
     /// What an image's document says.
     pub fn of_document(config: &ContainerConfig) -> Self {
         config_from_oci(config)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_s_program_of_health_is_not_started_without_a_pause() {
+        let times = |interval, start_interval| {
+            let check = oci::Healthcheck { interval, start_interval, ..Default::default() };
+            let check = healthcheck_from_oci(&check);
+            (check.interval, check.start_interval)
+        };
+        let millisecond = Some(Duration::from_millis(1));
+        assert_eq!(times(1, 999_999), (millisecond, millisecond));
+        assert_eq!(times(0, -1), (None, None));
+        assert_eq!(times(2_000_000_000, 0), (Some(Duration::from_secs(2)), None));
     }
 }

@@ -1,5 +1,8 @@
 //! A process's environment.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
 use runtime::defaults;
 
 use crate::container::{ContainerSpec, ResolvedSpec};
@@ -33,21 +36,35 @@ pub(crate) fn exec_env(container: &[String], own: &[String], tty: bool, identity
     env
 }
 
-/// Sets what `over` says in `env`: in place where it exists, and `NAME` alone removes it.
+/// Sets what `over` says in `env`: in place where it exists, and `NAME` alone removes it. Takes as long as
+/// both are: images bring thousands of variables, and every further process gets them.
 pub(crate) fn overlay(env: &mut Vec<String>, over: &[String]) {
-    for entry in over {
-        let (name, value) = match entry.split_once('=') {
-            Some((name, _)) => (name, true),
-            None => (entry.as_str(), false),
-        };
-        let place = env.iter().position(|have| is_named(have, name));
-        match (place, value) {
-            (Some(place), true) => env[place].clone_from(entry),
-            (Some(place), false) => drop(env.remove(place)),
-            (None, true) => env.push(entry.clone()),
-            (None, false) => {}
+    let base = std::mem::take(env);
+    let mut lines: Vec<Option<&String>> = base.iter().map(Some).collect();
+    let mut places: HashMap<&str, usize> = HashMap::with_capacity(base.len());
+    for (place, line) in base.iter().enumerate() {
+        if let Some((name, _)) = line.split_once('=') {
+            // The first of a name is the one that programs see.
+            places.entry(name).or_insert(place);
         }
     }
+    for entry in over {
+        match entry.split_once('=') {
+            Some((name, _)) => match places.entry(name) {
+                Entry::Occupied(place) => lines[*place.get()] = Some(entry),
+                Entry::Vacant(place) => {
+                    place.insert(lines.len());
+                    lines.push(Some(entry));
+                }
+            },
+            None => {
+                if let Some(place) = places.remove(entry.as_str()) {
+                    lines[place] = None;
+                }
+            }
+        }
+    }
+    *env = lines.into_iter().flatten().cloned().collect();
 }
 
 fn set_default(env: &mut Vec<String>, name: &str, value: &str) {

@@ -122,6 +122,19 @@ fn check_env(base: &[&str], over: &[&str], expected: &[&str]) {
 fn an_environment_is_changed_in_place_and_a_bare_name_removes() {
     check_env(&["A=1", "B=2"], &["A=3", "C=4"], &["A=3", "B=2", "C=4"]);
     check_env(&["A=1", "AB=2"], &["A"], &["AB=2"]);
+    check_env(&["A=1", "B=2"], &["A", "C=3", "A=4", "C=5"], &["B=2", "C=5", "A=4"]);
+}
+
+#[test]
+fn an_environment_of_an_image_costs_what_it_is_long() {
+    // Each against each, these would be compared a hundred thousand million times.
+    let count = 300_000;
+    let lines = |value: &str| -> Vec<String> { (0..count).map(|n| format!("N{n}={value}")).collect() };
+    let mut env = lines("1");
+    env::overlay(&mut env, &lines("2"));
+    assert_eq!((env.len(), env[count - 1].as_str()), (count, "N299999=2"));
+    env::overlay(&mut env, &(1..count).map(|n| format!("N{n}")).collect::<Vec<_>>());
+    assert_eq!(env, ["N0=2"]);
 }
 
 #[track_caller]

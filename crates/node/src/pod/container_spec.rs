@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use base::beneath::{Beneath, BeneathError};
 use engine::SandboxId;
 use engine::container::{
-    AppArmor, ContainerSpec, LogOptions, Mount, MountSource, NamespaceMode, Namespaces, Port, Propagation,
-    Protocol, Seccomp, Security,
+    AppArmor, ContainerSpec, HealthTest, Healthcheck, LogOptions, Mount, MountSource, NamespaceMode,
+    Namespaces, Port, Propagation, Protocol, Seccomp, Security,
 };
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, SeccompProfile, SecurityContext};
 
@@ -122,6 +122,8 @@ pub fn container_spec(context: &Context<'_>, container: &Container) -> Result<Co
         stdin_open: container.stdin.unwrap_or(false),
         stdin_once: container.stdin_once.unwrap_or(false),
         labels: labels::of_container(context.pod, &container.name, context.attempt),
+        // Kubernetes has probes of its own, and does not run those of images.
+        healthcheck: Some(Healthcheck { test: HealthTest::Disabled, ..Healthcheck::default() }),
         mounts: mounts(context, container)?,
         resources: resources::of_container(context.pod, container, context.node_memory),
         security: Security {

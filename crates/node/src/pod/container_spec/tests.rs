@@ -57,6 +57,12 @@ fn an_instance_is_named_and_labelled_as_the_kubelet_does() {
     assert_eq!(found.labels[labels::CONTAINER_NAME], "c");
 }
 
+#[test]
+fn an_image_s_health_check_is_not_run_in_a_pod() {
+    let found = spec(json!({}), json!({})).expect("valid");
+    assert_eq!(found.healthcheck.map(|check| check.test), Some(HealthTest::Disabled));
+}
+
 #[track_caller]
 fn check_user(pod: serde_json::Value, container: serde_json::Value, expected: Result<Option<&str>, &str>) {
     match (spec(pod, json!({"securityContext": container})), expected) {
