@@ -18,6 +18,10 @@ const PREDEFINED: [&str; 10] = [
     "all_proxy",
 ];
 
+/// Bytes of what the arguments are worth together: with more no program could be started. A line may
+/// double what the one before it declared.
+const WORTH_MAX: usize = oci::limits::EXEC_MAX;
+
 /// The arguments of a build.
 #[derive(Debug)]
 pub(crate) struct Args {
@@ -44,9 +48,10 @@ impl Args {
     }
 
     /// Declares an argument before the first FROM.
-    pub(crate) fn declare_global(&mut self, name: &str, default: Option<String>) {
+    pub(crate) fn declare_global(&mut self, name: &str, default: Option<String>) -> Result<(), String> {
         let value = self.worth(name, default);
         self.global.insert(name.to_owned(), value);
+        check(&self.global)
     }
 
     /// Begins a stage: it knows only what it declares itself.
@@ -55,11 +60,12 @@ impl Args {
     }
 
     /// Declares an argument in the current stage. Gives its value.
-    pub(crate) fn declare(&mut self, name: &str, default: Option<String>) -> Option<String> {
+    pub(crate) fn declare(&mut self, name: &str, default: Option<String>) -> Result<Option<String>, String> {
         let default = default.or_else(|| self.global.get(name).cloned().flatten());
         let value = self.worth(name, default);
         self.declared.insert(name.to_owned(), value.clone());
-        value
+        check(&self.declared)?;
+        Ok(value)
     }
 
     /// The value of an argument in FROM.
@@ -108,6 +114,15 @@ impl Args {
     }
 }
 
+/// Whether arguments stay within their bound.
+fn check(args: &BTreeMap<String, Option<String>>) -> Result<(), String> {
+    let bytes = args.iter().map(|(name, value)| name.len() + value.as_ref().map_or(0, String::len));
+    match bytes.sum::<usize>() > WORTH_MAX {
+        true => Err(format!("build arguments are longer than {WORTH_MAX} bytes together")),
+        false => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -121,22 +136,36 @@ mod tests {
     #[test]
     fn a_stage_sees_only_what_it_declares() {
         let mut args = args();
-        args.declare_global("A", Some("default".into()));
-        args.declare_global("B", Some("b".into()));
+        args.declare_global("A", Some("default".into())).expect("short");
+        args.declare_global("B", Some("b".into())).expect("short");
         assert_eq!(args.global("A").as_deref(), Some("given"));
         assert_eq!(args.get("A"), None);
-        assert_eq!(args.declare("B", None).as_deref(), Some("b"));
-        assert_eq!(args.declare("A", Some("other".into())).as_deref(), Some("given"));
+        assert_eq!(args.declare("B", None).expect("short").as_deref(), Some("b"));
+        assert_eq!(args.declare("A", Some("other".into())).expect("short").as_deref(), Some("given"));
         args.begin_stage();
         assert_eq!(args.get("B"), None);
-        assert_eq!(args.declare("TARGETARCH", None).as_deref(), Some("arm64"));
+        assert_eq!(args.declare("TARGETARCH", None).expect("short").as_deref(), Some("arm64"));
+    }
+
+    #[test]
+    fn arguments_do_not_grow_with_each_line() {
+        let mut args = args();
+        let long = || Some("x".repeat(1 << 20));
+        for declare in
+            [Args::declare_global, |args: &mut Args, name: &str, value| args.declare(name, value).map(drop)]
+        {
+            declare(&mut args, "L1", long()).expect("one");
+            declare(&mut args, "L1", long()).expect("the same");
+            let error = declare(&mut args, "L2", long()).expect_err("two");
+            assert_eq!(error, "build arguments are longer than 2097152 bytes together");
+        }
     }
 
     #[test]
     fn proxies_reach_commands_but_do_not_count() {
         let mut args = args();
-        args.declare("A", None);
-        args.declare("HOME", Some("x".into()));
+        args.declare("A", None).expect("short");
+        args.declare("HOME", Some("x".into())).expect("short");
         let (counted, silent) = args.for_run(|name| name == "HOME");
         assert_eq!(counted, ["A=given"]);
         assert_eq!(silent, ["http_proxy=p"]);

@@ -8,6 +8,7 @@ mod workdir;
 
 use std::sync::Arc;
 
+use base::cancel::{Cancel, CancelOnDrop};
 use engine::Engine;
 use image::{ImageHold, ImageId, Layer, NewImage, Scratch, Store};
 use oci::{ContainerConfig, Platform, Reference};
@@ -42,6 +43,9 @@ pub(crate) struct Builder {
     stages: Vec<(Option<String>, Option<ImageId>)>,
     /// The images that the build stands on and those that it made: nobody removes them meanwhile.
     held: Mutex<Vec<ImageHold>>,
+    /// Ends the work on other threads when the build is dropped.
+    cancel: Cancel,
+    _ends: CancelOnDrop,
     /// Goes away with the build; the context is in it.
     _scratch: Scratch,
 }
@@ -61,7 +65,7 @@ struct Stage {
 }
 
 impl Builder {
-    /// A build that has not begun. `scratch` is kept until it ends.
+    /// A build that has not begun. `scratch` is kept until it ends; `cancel` is set then.
     pub(crate) fn new(
         engine: Engine,
         options: BuildOptions,
@@ -70,6 +74,7 @@ impl Builder {
         args: Args,
         platform: Platform,
         scratch: Scratch,
+        cancel: Cancel,
     ) -> Self {
         let store = engine.images().clone();
         let stages = Vec::new();
@@ -84,6 +89,8 @@ impl Builder {
             escape: '\\',
             stages,
             held: Mutex::default(),
+            _ends: cancel.on_drop(),
+            cancel,
             _scratch: scratch,
         }
     }
@@ -106,7 +113,7 @@ impl Builder {
                 (Command::Arg(args), None) => {
                     for (name, default) in args {
                         let default = self.expand_global(default.as_deref())?;
-                        self.args.declare_global(name, default);
+                        self.args.declare_global(name, default).map_err(BuildError::Step)?;
                     }
                 }
                 (command, Some(stage)) => self.step(stage, command).await?,
@@ -162,9 +169,7 @@ impl Builder {
 
     async fn step(&mut self, stage: &mut Stage, command: &Command) -> Result<(), BuildError> {
         match command {
-            Command::Run { form, network, documents } => {
-                self.run(stage, form, network.as_deref(), documents).await
-            }
+            Command::Run { form, network, documents } => self.run(stage, form, *network, documents).await,
             Command::Add(copying) => self.copy(stage, "ADD", copying).await,
             Command::Copy(copying) => self.copy(stage, "COPY", copying).await,
             Command::Workdir(_) => self.workdir(stage, command).await,
@@ -172,7 +177,7 @@ impl Builder {
                 for (name, default) in args {
                     let default = default.as_deref().map(|word| self.expand(stage, word)).transpose()?;
                     let name = self.expand(stage, name)?;
-                    self.args.declare(&name, default);
+                    self.args.declare(&name, default).map_err(BuildError::Step)?;
                 }
                 let words: Vec<String> = args
                     .iter()
@@ -206,9 +211,14 @@ impl Builder {
             |name: &str| environment.env_get(name).map(str::to_owned).or_else(|| self.args.get(name));
         let scope = Scope { escape: self.escape, variables: &variables };
         let comment = configure(command, &mut stage.config, &scope).map_err(BuildError::Step)?;
+        stage.config.check().map_err(|error| BuildError::Step(error.to_string()))?;
         let pairs = stage.config.labels.iter().map(|(key, value)| key.len() + value.len());
-        if stage.config.env.iter().map(String::len).chain(pairs).sum::<usize>() > CONFIGURATION_MAX {
-            let problem = format!("variables and labels are longer than {CONFIGURATION_MAX} bytes together");
+        let on_build = stage.config.on_build.iter().map(String::len);
+        if stage.config.env.iter().map(String::len).chain(pairs).chain(on_build).sum::<usize>()
+            > CONFIGURATION_MAX
+        {
+            let problem =
+                format!("variables, labels and triggers are longer than {CONFIGURATION_MAX} bytes together");
             return Err(BuildError::Step(problem));
         }
         Ok(comment.unwrap_or_default())

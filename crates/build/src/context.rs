@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 
+use base::cancel::Cancel;
 use engine::Engine;
 use futures::TryStreamExt;
 use oci::Platform;
@@ -46,14 +47,15 @@ pub(crate) async fn build(engine: Engine, request: BuildRequest, events: Events)
         .map_err(|error| BuildError::Step(format!("reading the build context was broken off: {error}")))?
         .map_err(BuildError::Context)?;
 
-    let plain = Tree::new(root.try_clone().map_err(io_error)?, Ignore::default());
+    let cancel = Cancel::default();
+    let plain = Tree::new(root.try_clone().map_err(io_error)?, Ignore::default(), &cancel);
     let (dockerfile, ignore) = offload::in_place(|| -> Result<_, BuildError> {
         let (path, text) = read_dockerfile(&plain, &options.dockerfile)?;
         Ok((Dockerfile::parse(&text)?, read_ignore(&plain, &path)?))
     })?;
     let args = Args::new(&options.args, &platform);
-    let context = Arc::new(Tree::new(root, ignore));
-    Builder::new(engine, options, events, context, args, platform, scratch).build(dockerfile).await
+    let context = Arc::new(Tree::new(root, ignore, &cancel));
+    Builder::new(engine, options, events, context, args, platform, scratch, cancel).build(dockerfile).await
 }
 
 fn read_dockerfile(context: &Tree, path: &str) -> Result<(String, String), BuildError> {
@@ -81,9 +83,14 @@ fn read_dockerfile(context: &Tree, path: &str) -> Result<(String, String), Build
 /// the common one.
 fn read_ignore(context: &Tree, dockerfile: &str) -> Result<Ignore, BuildError> {
     for name in [format!("{dockerfile}{IGNORE_FILE}"), IGNORE_FILE.to_owned()] {
-        if let Ok(file) = context.file(Path::new(&name)) {
-            let text = read_short(file).map_err(|error| BuildError::Ignore(error.to_string()))?;
-            return Ignore::parse(&text).map_err(BuildError::Ignore);
+        match context.file(Path::new(&name)) {
+            Ok(file) => {
+                let text = read_short(file).map_err(|error| BuildError::Ignore(error.to_string()))?;
+                return Ignore::parse(&text).map_err(BuildError::Ignore);
+            }
+            Err(FileError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
+            // Without it more would be copied than is meant.
+            Err(error) => return Err(BuildError::Ignore(base::error::chain(&error).to_string())),
         }
     }
     Ok(Ignore::default())

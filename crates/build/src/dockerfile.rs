@@ -6,15 +6,18 @@
 mod instruction;
 mod lines;
 mod options;
-mod pattern;
 #[cfg(test)]
 mod tests;
 pub(crate) mod words;
 
 use lines::LogicalLine;
 
-pub(crate) use instruction::{Command, CommandForm, CopySource, Copying, HealthOptions};
+pub(crate) use instruction::{Command, CommandForm, CopySource, Copying, HealthOptions, RunNetwork};
 pub(crate) use lines::HereDocument;
+
+/// How many instructions a Dockerfile may have, in all its stages. An image takes a thousand of them
+/// ([`oci::limits::HISTORY_MAX`]).
+const STEPS_MAX: usize = 10_000;
 
 /// A whole Dockerfile.
 #[derive(Clone, PartialEq, Debug)]
@@ -65,6 +68,10 @@ impl Dockerfile {
         let escape = lines::escape(text)?;
         let mut steps = Vec::new();
         for line in lines::logical(text, escape)? {
+            if steps.len() == STEPS_MAX {
+                let problem = format!("there are more than {STEPS_MAX} instructions");
+                return Err(ParseError::Instruction { line: line.number, problem });
+            }
             steps.push(Step::read(line, escape)?);
         }
         if steps.is_empty() {

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 
+use base::space::Within;
 use image::registry::{Client, Config};
 use image::{Scratch, Store};
 use oci::Digest;
@@ -32,7 +33,8 @@ pub(crate) async fn download(store: &Store, address: &str) -> Result<Downloaded,
     let scratch = store.scratch().map_err(|error| text(&error))?;
     let client = Client::new(Config { user_agent: "gantry".to_owned(), ..Config::default() });
     let client = client.map_err(|error| text(&error))?;
-    let mut file = in_place(|| File::create(scratch.path().join("file"))).map_err(|error| text(&error))?;
+    let file = in_place(|| File::create(scratch.path().join("file")).and_then(Within::new));
+    let mut file = file.map_err(|error| text(&error))?;
     let digest = client.fetch(address, &mut file).await.map_err(|error| text(&error))?;
     Ok(Downloaded { name: name.to_owned(), digest, scratch })
 }

@@ -1,17 +1,21 @@
 //! `.dockerignore` and wildcards, with the meaning that Go's matchers give them.
 
-use regex::Regex;
+use std::collections::HashMap;
+
+use crate::pattern::Pattern;
+
+/// How many rules there may be. Every file of the context is held against each that is a pattern.
+const RULES_MAX: usize = 10_000;
 
 /// What a `.dockerignore` says. Later lines win; a directory's match is its content's.
 #[derive(Debug, Default)]
 pub(crate) struct Ignore {
-    rules: Vec<Rule>,
-}
-
-#[derive(Debug)]
-struct Rule {
-    pattern: Regex,
-    keeps: bool,
+    /// Whether a rule keeps what it is about, in the order written.
+    keeps: Vec<bool>,
+    /// The last rule about each path that is written out.
+    paths: HashMap<String, usize>,
+    /// The others, in the order written.
+    patterns: Vec<(usize, Pattern)>,
 }
 
 impl Ignore {
@@ -23,7 +27,7 @@ impl Ignore {
 
     /// Rules from their lines.
     pub(crate) fn new<'a>(lines: impl IntoIterator<Item = &'a str>) -> Result<Self, String> {
-        let mut rules = Vec::new();
+        let mut rules = Self::default();
         for line in lines {
             let line = line.trim();
             let (keeps, pattern) = match line.strip_prefix('!') {
@@ -37,37 +41,53 @@ impl Ignore {
                 }
                 continue;
             }
-            rules.push(Rule { pattern: compile(&pattern, true)?, keeps });
+            let number = rules.keeps.len();
+            if number == RULES_MAX {
+                return Err(format!("there are more than {RULES_MAX} patterns"));
+            }
+            rules.keeps.push(keeps);
+            let pattern = compile(&pattern, true)?;
+            match pattern.literal() {
+                Some(path) => drop(rules.paths.insert(path, number)),
+                None => rules.patterns.push((number, pattern)),
+            }
         }
-        Ok(Self { rules })
+        Ok(rules)
     }
 
     /// Whether the file or directory at `path` (relative, with slashes) is left out.
     pub(crate) fn excludes(&self, path: &str) -> bool {
-        let mut excluded = false;
-        for rule in &self.rules {
-            // A rule can only change the answer in one direction.
-            if excluded == rule.keeps && rule.applies(path) {
-                excluded = !rule.keeps;
+        let parents = path.match_indices('/').map(|(at, _)| &path[..at]);
+        let mut last = parents.chain([path]).filter_map(|part| self.paths.get(part)).max().copied();
+        let mut text = Vec::new();
+        for (number, pattern) in self.patterns.iter().rev() {
+            if last.is_some_and(|last| last > *number) {
+                break;
+            }
+            if text.is_empty() {
+                text.extend(path.chars());
+            }
+            let ends_a_part = |length: usize| length == text.len() || text[length] == '/';
+            if pattern.beginnings(&text).any(ends_a_part) {
+                last = Some(*number);
+                break;
             }
         }
-        excluded
+        last.is_some_and(|number| !self.keeps[number])
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.rules.is_empty()
+        self.keeps.is_empty()
     }
-}
 
-impl Rule {
-    fn applies(&self, path: &str) -> bool {
-        let parents = path.match_indices('/').map(|(at, _)| &path[..at]);
-        parents.chain([path]).any(|part| self.pattern.is_match(part))
+    /// Whether some rule keeps what another leaves out.
+    pub(crate) fn keeps_some(&self) -> bool {
+        self.keeps.contains(&true)
     }
 }
 
 /// A wildcard pattern of COPY and ADD, in which `*` stays within a directory.
-pub(crate) fn wildcard(pattern: &str) -> Result<Regex, String> {
+pub(crate) fn wildcard(pattern: &str) -> Result<Pattern, String> {
     compile(&clean(pattern), false)
 }
 
@@ -91,49 +111,8 @@ pub(crate) fn clean(path: &str) -> String {
     parts.join("/")
 }
 
-fn compile(pattern: &str, doubled: bool) -> Result<Regex, String> {
-    let mut regex = String::from("^");
-    let mut chars = pattern.chars().peekable();
-    while let Some(c) = chars.next() {
-        match c {
-            '*' if doubled && chars.peek() == Some(&'*') => {
-                chars.next();
-                if chars.peek() == Some(&'/') {
-                    chars.next();
-                }
-                regex.push_str(if chars.peek().is_none() { ".*" } else { "(.*/)?" });
-            }
-            '*' => regex.push_str("[^/]*"),
-            '?' => regex.push_str("[^/]"),
-            '[' => {
-                regex.push('[');
-                if chars.peek() == Some(&'^') {
-                    regex.push('^');
-                    chars.next();
-                }
-                loop {
-                    match chars.next() {
-                        Some(']') => break,
-                        Some('\\') => {
-                            let escaped = chars.next().ok_or("syntax error in pattern")?;
-                            regex.push_str(&regex::escape(&escaped.to_string()));
-                        }
-                        Some('-') => regex.push('-'),
-                        Some(c) => regex.push_str(&regex::escape(&c.to_string())),
-                        None => return Err("syntax error in pattern".to_owned()),
-                    }
-                }
-                regex.push(']');
-            }
-            '\\' => {
-                let escaped = chars.next().ok_or("syntax error in pattern")?;
-                regex.push_str(&regex::escape(&escaped.to_string()));
-            }
-            c => regex.push_str(&regex::escape(&c.to_string())),
-        }
-    }
-    regex.push('$');
-    Regex::new(&regex).map_err(|error| format!("pattern `{pattern}`: {error}"))
+fn compile(pattern: &str, doubled: bool) -> Result<Pattern, String> {
+    Pattern::path(pattern, doubled).map_err(|problem| format!("pattern `{pattern}`: {problem}"))
 }
 
 #[cfg(test)]
@@ -176,14 +155,37 @@ mod tests {
     }
 
     #[test]
+    fn there_are_as_many_rules_as_a_person_writes() {
+        let lines = |count: usize| (0..count).map(|n| format!("d{n}/*.o\n")).collect::<String>();
+        let ignore = Ignore::parse(&lines(10_000)).expect("many");
+        assert!(ignore.excludes("d9999/x.o") && !ignore.excludes("d9999/x.c"));
+        let error = Ignore::parse(&lines(10_001)).expect_err("too many");
+        assert_eq!(error, "there are more than 10000 patterns");
+    }
+
+    #[test]
+    fn paths_that_are_written_out_are_not_compared_one_by_one() {
+        let lines: String = (0..10_000).map(|n| format!("d/{n}\n")).collect();
+        let ignore = Ignore::parse(&format!("{lines}!d/7\n")).expect_err("one too many");
+        assert!(ignore.contains("more than"), "{ignore}");
+        let ignore =
+            Ignore::parse(&lines.replacen("d/0\n", "", 1).replacen("d/1\n", "!d/1\n", 1)).expect("many");
+        // Each against each, these would be a thousand million comparisons.
+        let excluded = (0..100_000).filter(|n| ignore.excludes(&format!("d/{n}/x"))).count();
+        assert_eq!(excluded, 9_998);
+        assert!(ignore.patterns.is_empty());
+    }
+
+    #[test]
     fn broken_patterns_are_refused() {
         assert!(Ignore::parse("[a").is_err());
         assert!(Ignore::parse("!").is_err());
+        assert!(Ignore::parse("[z-a]").is_err());
     }
 
     #[test]
     fn wildcards_of_copy_stay_within_a_directory() {
         let pattern = wildcard("./d/*.t?t").expect("pattern");
-        assert!(pattern.is_match("d/a.txt") && !pattern.is_match("d/e/a.txt") && !pattern.is_match("d/a.tt"));
+        assert!(pattern.matches("d/a.txt") && !pattern.matches("d/e/a.txt") && !pattern.matches("d/a.tt"));
     }
 }

@@ -17,6 +17,7 @@ mod error;
 mod files;
 mod ignore;
 mod owner;
+mod pattern;
 mod request;
 
 use std::pin::Pin;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use base::cancel::Cancel;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -35,6 +36,8 @@ pub(crate) struct ContainerCell {
     pub(crate) waiting: Mutex<Vec<WaitingClient>>,
     /// Interrupts the start that is under way.
     starting: Mutex<Option<CancellationToken>>,
+    /// Interrupts the making of an image that is under way.
+    committing: Mutex<Cancel>,
     /// Wakes the health checks when it is dropped or replaced.
     pub(crate) health: Mutex<Option<tokio_util::sync::DropGuard>>,
     /// Its first process as its shim told it: number, and start in clock ticks since boot.
@@ -116,6 +119,7 @@ impl ContainerCell {
             restarts: AtomicBool::new(false),
             waiting: Mutex::default(),
             starting: Mutex::default(),
+            committing: Mutex::default(),
             health: Mutex::default(),
             started: Mutex::default(),
         }
@@ -155,6 +159,18 @@ impl ContainerCell {
 
     pub(crate) fn end_start(&self) {
         self.starting.lock().take();
+    }
+
+    /// Marks that an image is being made of it; what comes back tells when that is to be given up.
+    pub(crate) fn begin_commit(&self) -> Cancel {
+        let cancel = Cancel::default();
+        *self.committing.lock() = cancel.clone();
+        cancel
+    }
+
+    /// Nobody needs an image of it any more. Reading what a container wrote takes as long as it likes.
+    pub(crate) fn give_up_commit(&self) {
+        self.committing.lock().set();
     }
 
     /// Waits for the operation under way, if it is a start for a while only: whoever wants a container

@@ -193,6 +193,35 @@ fn no_link_in_a_container_leads_a_copy_out_of_it() {
 }
 
 #[test]
+fn a_container_whose_image_takes_hours_can_be_removed() {
+    on_host(|host, engine| async move {
+        let disk = rustix::fs::statvfs(host.path("root")).expect("statvfs");
+        // As much as a layer may be: minutes of zeros, and each of them would be waited for.
+        let length = disk.f_blocks * disk.f_frsize / 2;
+        let id = start(&engine, shell(&format!("truncate -s {length} /hole"))).await;
+        wait(&engine, &id).await;
+        let committing = tokio::spawn({
+            let (engine, id) = (engine.clone(), id.clone());
+            async move { engine.container_commit(&id, CommitSpec::default()).await }
+        });
+        let ingest = host.path("root/images/ingest");
+        testkit::wait_until_async("a layer being made", || async {
+            let mut entries =
+                std::fs::read_dir(&ingest).map_err(|error| format!("{}: {error}", ingest.display()))?;
+            let is_layer = |entry: std::io::Result<std::fs::DirEntry>| {
+                entry.is_ok_and(|entry| entry.path().join("archive").exists())
+            };
+            if entries.any(is_layer) { Ok(()) } else { Err("nothing is made".to_owned()) }
+        })
+        .await;
+        engine.container_remove(&id, RemoveOptions { force: true, volumes: true }).await.expect("remove");
+        let error = committing.await.expect("it ends").expect_err("given up");
+        assert_eq!(error.kind(), Kind::Conflict);
+        assert!(error.message().contains("which is being removed"), "{error}");
+    });
+}
+
+#[test]
 fn differences_are_shown_exported_and_committed() {
     on_host(|_, engine| async move {
         let id = start(&engine, shell("echo new > /tmp/new; rm /etc/group; echo x >> /etc/passwd")).await;

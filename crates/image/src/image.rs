@@ -280,7 +280,7 @@ impl Store {
     pub fn image_create(&self, new: NewImage) -> Result<Image, WriteError> {
         let names: Vec<Reference> = new.name.iter().cloned().collect();
         let (config, parent, _layer) = self.configure(new)?;
-        let bytes = config.to_bytes();
+        let bytes = config.to_bytes_checked()?;
         let record = NewRecord { bytes: &bytes, config: &config, parent, names: &names };
         let id = self.inner.image_put(&[record])?.swap_remove(0);
         Ok(self.inner.image(&id)?)
@@ -290,7 +290,7 @@ impl Store {
     /// of the machine may take it, unless [`Store::image_keep`] was called.
     pub fn image_create_step(&self, new: NewImage) -> Result<(Image, ImageHold), WriteError> {
         let (config, parent, _layer) = self.configure(new)?;
-        let bytes = config.to_bytes();
+        let bytes = config.to_bytes_checked()?;
         let hold = {
             let mut tables = self.inner.tables();
             let id = ImageId(self.inner.blob_write(&bytes, true)?);

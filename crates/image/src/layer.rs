@@ -2,6 +2,7 @@
 
 mod attributes;
 pub(crate) mod entries;
+mod header;
 pub(crate) mod inflate;
 pub(crate) mod ingest;
 mod pack;
@@ -62,6 +63,29 @@ pub enum LayerError {
         /// What it links to.
         target: PathBuf,
     },
+    /// An archive makes its reader remember more than any real one does.
+    #[error("layer has more than {most} bytes of {what}")]
+    TooMuch {
+        /// Of what.
+        what: &'static str,
+        /// How much is taken.
+        most: u64,
+    },
+    /// A sparse file that is longer than anybody could want.
+    #[error("layer entry `{}` is a sparse file, and with it the holes are larger than the file system", path.display())]
+    Holes {
+        /// The entry's name in the archive.
+        path: PathBuf,
+    },
+    /// A file is written down in a way that is not known.
+    #[error("layer entry `{}` is a sparse file in PAX format, which is not supported: write it with --format=gnu or without --sparse", path.display())]
+    Sparse {
+        /// The entry's name in the archive.
+        path: PathBuf,
+    },
+    /// What a container wrote cannot become a layer.
+    #[error("make a layer of what was written")]
+    Pack(#[source] io::Error),
     /// An entry could not be made on disk.
     #[error("unpack layer entry `{}`", path.display())]
     Entry {
@@ -131,7 +155,10 @@ impl LayerError {
     /// What sort of failure this is.
     pub fn kind(&self) -> Kind {
         match self {
-            LayerError::Entry { source, .. } | LayerError::Store { source, .. } => Kind::of_io(source),
+            LayerError::Pack(source) if source.kind() == io::ErrorKind::FileTooLarge => Kind::Invalid,
+            LayerError::Entry { source, .. }
+            | LayerError::Store { source, .. }
+            | LayerError::Pack(source) => Kind::of_io(source),
             LayerError::Snapshot(_) | LayerError::MissingParent(_) => Kind::NotFound,
             _ => Kind::Invalid,
         }

@@ -54,6 +54,14 @@ pub enum LoadError {
         /// What is wrong with it.
         source: serde_json::Error,
     },
+    /// A configuration in it holds more than is taken.
+    #[error("read `{path}` in the image archive")]
+    TooMuch {
+        /// Its path in the archive.
+        path: String,
+        /// What it has too much of.
+        source: oci::TooMuch,
+    },
     /// A layer in it cannot be unpacked.
     #[error("unpack `{path}` in the image archive")]
     Layer {

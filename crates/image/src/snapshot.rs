@@ -8,6 +8,7 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use base::cancel::Cancel;
 use oci::Digest;
 
 use crate::error::Kind;
@@ -230,18 +231,22 @@ impl Store {
     }
 
     /// Makes a layer of what the container changed so far; the snapshot stays (`docker commit`).
-    /// The caller pauses the container if the copy is to be of one moment.
-    pub fn snapshot_capture(&self, id: &str) -> Result<Layer, LayerError> {
+    /// The caller pauses the container if the copy is to be of one moment. Given up soon after `cancel`
+    /// was set.
+    pub fn snapshot_capture(&self, id: &str, cancel: &Cancel) -> Result<Layer, LayerError> {
         let (parent, upper) = self.snapshot_below(id)?;
         let (reader, writer) = io::pipe().map_err(LayerError::Read)?;
         let ingested = std::thread::scope(|scope| {
-            let packing = scope.spawn(|| pack(&upper, io::BufWriter::with_capacity(256 * 1024, writer)));
+            let packing =
+                scope.spawn(|| pack(&upper, io::BufWriter::with_capacity(256 * 1024, writer), cancel));
             let ingested = ingest(&self.inner, reader, &Expected::default(), &|_| {});
             let packed = packing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             match (ingested, packed) {
                 (Ok(ingested), Ok(())) => Ok(ingested),
-                // A packer that stopped makes the archive end early, so its error says more.
-                (Ok(_), Err(error)) => Err(LayerError::Read(error)),
+                // A packer that stopped makes the archive end early, so its error says more; unless it
+                // stopped as nobody took it any more.
+                (Err(error), Err(packing)) if packing.kind() == io::ErrorKind::BrokenPipe => Err(error),
+                (_, Err(packing)) => Err(LayerError::Pack(packing)),
                 (Err(error), _) => Err(error),
             }
         })?;
@@ -250,12 +255,13 @@ impl Store {
 
     /// Turns the snapshot itself into a layer, without copying; the snapshot is gone afterwards.
     /// It must not be mounted. For builds. `None` if nothing was changed (the snapshot is gone too).
-    pub fn snapshot_seal(&self, id: &str) -> Result<Option<Layer>, LayerError> {
+    /// Given up soon after `cancel` was set.
+    pub fn snapshot_seal(&self, id: &str, cancel: &Cancel) -> Result<Option<Layer>, LayerError> {
         let (parent, upper) = self.snapshot_below(id)?;
         let error = |source| LayerError::Store { path: upper.clone(), source };
         let staged = IngestDir::new(&self.inner).map_err(error)?;
         let skeleton = fs::File::create_new(staged.path().join("archive")).map_err(error)?;
-        let sealed = seal(&upper, io::BufWriter::new(skeleton)).map_err(error)?;
+        let sealed = seal(&upper, io::BufWriter::new(skeleton), cancel).map_err(LayerError::Pack)?;
         let Some(sealed) = sealed else {
             self.snapshot_remove(id).map_err(|source| error(io::Error::other(source)))?;
             return Ok(None);

@@ -96,6 +96,9 @@ pub enum WriteError {
     /// The image that it is about is not there.
     #[error(transparent)]
     Find(#[from] FindError),
+    /// It would hold more than is taken from others.
+    #[error(transparent)]
+    TooMuch(#[from] oci::TooMuch),
     /// A file could not be written.
     #[error("write {}", path.display())]
     Io {
@@ -111,6 +114,7 @@ impl WriteError {
     pub fn kind(&self) -> Kind {
         match self {
             WriteError::Find(error) => error.kind(),
+            WriteError::TooMuch(_) => Kind::Invalid,
             WriteError::Io { source, .. } => Kind::of_io(source),
         }
     }

@@ -4,6 +4,7 @@ mod support;
 
 use std::os::unix::fs::MetadataExt;
 
+use base::cancel::Cancel;
 use image::{ChangeKind, Layer, LayerError};
 use support::{Archive, TestStore, in_container};
 use tar::EntryType;
@@ -230,12 +231,12 @@ fn what_a_container_changed_is_listed_captured_and_sealed() {
     assert_eq!(changes[0].kind, ChangeKind::Modified);
     assert_eq!(test.store.snapshot_size("c").expect("size"), 4 + 6 + 1);
 
-    let captured = test.store.snapshot_capture("c").expect("capture");
+    let captured = test.store.snapshot_capture("c", &Cancel::default()).expect("capture");
     let copy = test.store.snapshot_create_on("copy", Some(captured.chain_id())).expect("snapshot");
     let script = "find . -path ./dev -prune -o -path ./etc -prune -o -type f -links 2 -print | sort; cat f s; stat -c %a e; ls d";
     let expected = "./d/new\n./d/twin\n3more\n3more\n700\nnew\ntwin";
     assert_eq!(in_container(&copy, script), expected);
-    let sealed = test.store.snapshot_seal("c").expect("seal").expect("there are changes");
+    let sealed = test.store.snapshot_seal("c", &Cancel::default()).expect("seal").expect("there are changes");
     assert_eq!(sealed.diff_id(), captured.diff_id());
     assert!(test.store.snapshot_get("c").is_err());
 }
@@ -264,7 +265,7 @@ fn an_unchanged_snapshot_seals_to_nothing_and_the_ground_is_no_change() {
     let snapshot = test.store.snapshot_create_on("c", Some(base.chain_id())).expect("snapshot");
     assert_eq!(in_container(&snapshot, "test -e etc/hosts && test -d proc && echo there"), "there");
     assert_eq!(test.store.snapshot_changes("c").expect("changes"), []);
-    assert!(test.store.snapshot_seal("c").expect("seal").is_none());
+    assert!(test.store.snapshot_seal("c", &Cancel::default()).expect("seal").is_none());
     let metadata = std::fs::metadata(test.root().join("ground/etc")).expect("the ground");
     assert_eq!(metadata.mode() & 0o777, 0o755);
 }

@@ -132,7 +132,7 @@ fn a_committed_image_outlives_a_power_cut() {
             let base = import(store, 1, Some("base:1"));
             let snapshot = store.snapshot_create("c", Some(&base.id)).expect("snapshot");
             std::fs::write(snapshot.upper.join("written"), vec![7; 100_000]).expect("write a file");
-            let layer = store.snapshot_capture("c").expect("capture");
+            let layer = store.snapshot_capture("c", &base::cancel::Cancel::default()).expect("capture");
             let new = NewImage { layer: Some(layer), ..step(&base, "commit") };
             store.image_create(new).expect("create").id.to_string()
         },

@@ -97,7 +97,7 @@ impl Builder {
             Some(from) => {
                 let from = self.expand(stage, from)?;
                 let image = self.source_image(&from).await?;
-                Arc::new(Tree::new(self.store.image_mount(&image.id)?, Ignore::default()))
+                Arc::new(Tree::new(self.store.image_mount(&image.id)?, Ignore::default(), &self.cancel))
             }
         };
         let mut exclude = Vec::new();
@@ -151,12 +151,12 @@ impl Builder {
         stage: &Stage,
         write: impl FnOnce(&Target) -> Result<(), BuildError> + Send + 'static,
     ) -> Result<Option<Layer>, BuildError> {
-        let (store, image) = (self.store.clone(), stage.image.clone());
+        let (store, image, cancel) = (self.store.clone(), stage.image.clone(), self.cancel.clone());
         let work = tokio::task::spawn_blocking(move || {
             let snapshot = StepSnapshot::new(&store, image.as_ref())?;
             // The mount has to be gone before its upper directory becomes a layer.
             write(&Target::new(store.snapshot_mount(&snapshot.id)?))?;
-            store.snapshot_seal(&snapshot.id).map_err(BuildError::from)
+            store.snapshot_seal(&snapshot.id, &cancel).map_err(BuildError::from)
         });
         work.await.map_err(broken_off)?
     }
@@ -216,7 +216,11 @@ fn place(
                 FileType::RegularFile if unpacks && image::is_archive(tree.file(&first.path)?) => {
                     let directory = make_directories(target, path, owner).map_err(write_error)?;
                     image::unpack_files(tree.file(&first.path)?, directory.as_fd()).map_err(|error| {
-                        write_error(std::io::Error::other(base::error::chain(&error).to_string()))
+                        let kind = match error.kind() {
+                            image::Kind::NoSpace => std::io::ErrorKind::StorageFull,
+                            _ => std::io::ErrorKind::Other,
+                        };
+                        write_error(std::io::Error::new(kind, base::error::chain(&error).to_string()))
                     })
                 }
                 _ => {

@@ -8,7 +8,7 @@ use image::Layer;
 
 use super::{Builder, Stage};
 use crate::configure::arguments;
-use crate::dockerfile::{CommandForm, HereDocument};
+use crate::dockerfile::{CommandForm, HereDocument, RunNetwork};
 use crate::error::BuildError;
 
 /// Removes a step's container when the step is dropped in the middle.
@@ -29,9 +29,10 @@ impl Builder {
         &self,
         stage: &mut Stage,
         form: &CommandForm,
-        network: Option<&str>,
+        network: RunNetwork,
         documents: &[HereDocument],
     ) -> Result<(), BuildError> {
+        let network = chosen_network(network, &self.options.network)?;
         let command = arguments(&with_documents(form, documents)?, &stage.config);
         let (counted, silent) = self.args.for_run(|name| stage.config.env_get(name).is_some());
         let mut created_by = command.join(" ");
@@ -78,7 +79,7 @@ impl Builder {
         image: &image::ImageId,
         env: &[String],
         command: Vec<String>,
-        network: Option<&str>,
+        network: &str,
         counted: &[String],
         silent: &[String],
     ) -> Result<ContainerSpec, BuildError> {
@@ -96,7 +97,7 @@ impl Builder {
             log: Some(LogOptions { driver: "none".to_owned(), ..LogOptions::default() }),
             ..ContainerSpec::default()
         };
-        spec.namespaces.network = match network.unwrap_or(&self.options.network) {
+        spec.namespaces.network = match network {
             "" | "default" | "bridge" => NetworkMode::Bridge,
             "none" => NetworkMode::None,
             "host" => NetworkMode::Host,
@@ -140,9 +141,10 @@ impl Builder {
     /// The layer that a container made. One that is going to be removed gives up its own directory.
     async fn layer_of(&self, id: &ContainerId) -> Result<Option<Layer>, BuildError> {
         let (store, id, give_up) = (self.store.clone(), id.as_str().to_owned(), self.options.remove);
+        let cancel = self.cancel.clone();
         let layer = tokio::task::spawn_blocking(move || match give_up {
-            true => store.snapshot_seal(&id),
-            false => store.snapshot_capture(&id).map(Some),
+            true => store.snapshot_seal(&id, &cancel),
+            false => store.snapshot_capture(&id, &cancel).map(Some),
         });
         layer.await.map_err(broken_off)?.map_err(BuildError::from)
     }
@@ -177,6 +179,18 @@ fn with_documents(form: &CommandForm, documents: &[HereDocument]) -> Result<Comm
         script.push_str(&format!("{}{}\n", document.content, document.name));
     }
     Ok(CommandForm::Shell(script))
+}
+
+/// The network of a step, where the request says `asked`.
+fn chosen_network(own: RunNetwork, asked: &str) -> Result<&str, BuildError> {
+    match own {
+        RunNetwork::Default => Ok(asked),
+        RunNetwork::None => Ok("none"),
+        RunNetwork::Host if asked == "host" => Ok(asked),
+        RunNetwork::Host => Err(BuildError::Step(
+            "network.host is not allowed: RUN --network=host needs a build with --network host".to_owned(),
+        )),
+    }
 }
 
 /// The command as an error shows it.
@@ -224,6 +238,20 @@ impl Drop for StepContainer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_dockerfile_has_no_more_network_than_the_request() {
+        let chosen = |own, asked| chosen_network(own, asked).map_err(|error| error.to_string());
+        for asked in ["", "none", "host", "container:web", "net"] {
+            assert_eq!(chosen(RunNetwork::Default, asked), Ok(asked));
+            assert_eq!(chosen(RunNetwork::None, asked), Ok("none"));
+        }
+        assert_eq!(chosen(RunNetwork::Host, "host"), Ok("host"));
+        for asked in ["", "default", "none", "net"] {
+            let error = chosen(RunNetwork::Host, asked).expect_err(asked);
+            assert!(error.starts_with("network.host is not allowed"), "{error}");
+        }
+    }
 
     #[test]
     fn characters_that_arrive_in_two_pieces_stay_whole() {

@@ -8,7 +8,7 @@ use super::words::split;
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) enum Command {
     From { image: String, platform: Option<String>, name: Option<String> },
-    Run { form: CommandForm, network: Option<String>, documents: Vec<HereDocument> },
+    Run { form: CommandForm, network: RunNetwork, documents: Vec<HereDocument> },
     Cmd(CommandForm),
     Entrypoint(CommandForm),
     Label(Vec<(String, String)>),
@@ -25,6 +25,18 @@ pub(crate) enum Command {
     Healthcheck(HealthOptions),
     Shell(Vec<String>),
     Maintainer(String),
+}
+
+/// What `RUN --network` asks for. A Dockerfile comes from anywhere: it can give up the network that
+/// the request gives, and has no other.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) enum RunNetwork {
+    /// What the request says.
+    #[default]
+    Default,
+    None,
+    /// The host's; only where the request says so too.
+    Host,
 }
 
 /// The two ways to write a command.
@@ -156,7 +168,12 @@ fn from(rest: &str, options: &mut Options) -> Result<Command, String> {
 }
 
 fn run(rest: &str, documents: Vec<HereDocument>, options: &mut Options) -> Result<Command, String> {
-    let network = options.value("network")?;
+    let network = match options.value("network")?.as_deref() {
+        None | Some("default") => RunNetwork::Default,
+        Some("none") => RunNetwork::None,
+        Some("host") => RunNetwork::Host,
+        Some(other) => return Err(format!("invalid network mode: \"{other}\"")),
+    };
     if !options.values("mount")?.is_empty() {
         return Err("RUN --mount is not supported: it needs BuildKit".into());
     }

@@ -25,7 +25,7 @@ fn check_expand(word: &str, expected: Result<&str, &str>) {
 
 #[test]
 fn commands_have_a_shell_form_and_an_exec_form() {
-    check("RUN echo hi", &[r#"Run { form: Shell("echo hi"), network: None, documents: [] }"#]);
+    check("RUN echo hi", &[r#"Run { form: Shell("echo hi"), network: Default, documents: [] }"#]);
     check(r#"CMD ["a", "b c"]"#, &[r#"Cmd(Exec(["a", "b c"]))"#]);
     check("CMD [not json]", &[r#"Cmd(Shell("[not json]"))"#]);
     check(r#"entrypoint ["x"]"#, &[r#"Entrypoint(Exec(["x"]))"#]);
@@ -39,7 +39,7 @@ fn commands_have_a_shell_form_and_an_exec_form() {
 fn lines_continue_over_comments_and_blank_lines() {
     check(
         "RUN a \\\n  # comment\n\n  && b",
-        &[r#"Run { form: Shell("a   && b"), network: None, documents: [] }"#],
+        &[r#"Run { form: Shell("a   && b"), network: Default, documents: [] }"#],
     );
     check("# comment\n   \nUSER me", &[r#"User("me")"#]);
     let text = "# escape=`\nFROM x\nRUN a `\n b\\";
@@ -53,7 +53,7 @@ fn here_documents_belong_to_their_instruction() {
     check(
         "RUN <<EOF\nset -e\necho hi\nEOF\nUSER me",
         &[
-            r#"Run { form: Shell("<<EOF"), network: None, documents: [HereDocument { name: "EOF", content: "set -e\necho hi\n", expand: true }] }"#,
+            r#"Run { form: Shell("<<EOF"), network: Default, documents: [HereDocument { name: "EOF", content: "set -e\necho hi\n", expand: true }] }"#,
             r#"User("me")"#,
         ],
     );
@@ -66,7 +66,7 @@ fn here_documents_belong_to_their_instruction() {
     check("RUN <<EOF\nno end", &["dockerfile parse error on line 2: unterminated heredoc `EOF`"]);
     check(
         "RUN echo '<<EOF' && x <<< y",
-        &[r#"Run { form: Shell("echo '<<EOF' && x <<< y"), network: None, documents: [] }"#],
+        &[r#"Run { form: Shell("echo '<<EOF' && x <<< y"), network: Default, documents: [] }"#],
     );
 }
 
@@ -97,12 +97,26 @@ fn options_come_before_arguments_and_must_be_known() {
         "RUN --mount=type=cache,target=/x y",
         &["dockerfile parse error on line 2: RUN --mount is not supported: it needs BuildKit"],
     );
+    check("RUN --network=none x", &[r#"Run { form: Shell("x"), network: None, documents: [] }"#]);
+    check("RUN --network=host x", &[r#"Run { form: Shell("x"), network: Host, documents: [] }"#]);
+    for other in ["container:web", "bridge", "internal"] {
+        let problem = format!("dockerfile parse error on line 2: invalid network mode: \"{other}\"");
+        check(&format!("RUN --network={other} x"), &[&problem]);
+    }
     check(
         "HEALTHCHECK --interval=1m30s --retries=2 CMD curl x",
         &[
             r#"Healthcheck(HealthOptions { command: Some(Shell("curl x")), interval: 90000000000, timeout: 0, start_period: 0, start_interval: 0, retries: 2 })"#,
         ],
     );
+}
+
+#[test]
+fn a_dockerfile_has_as_many_steps_as_images_take() {
+    let text = |count: usize| format!("FROM x\n{}", "RUN y\n".repeat(count - 1));
+    assert_eq!(Dockerfile::parse(&text(10_000)).expect("it is long").steps.len(), 10_000);
+    let error = Dockerfile::parse(&text(10_001)).expect_err("too long").to_string();
+    assert_eq!(error, "dockerfile parse error on line 10001: there are more than 10000 instructions");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Words: quotes, escapes and variables, as the Dockerfile reference has them.
 
-use super::pattern::Pattern;
+use crate::pattern::Pattern;
 
 /// How deep `${A:-${B:-…}}` may go: each level takes from the stack of the thread.
 const DEEPEST: usize = 64;
@@ -212,7 +212,7 @@ impl<'a> Expander<'a> {
                 let pattern = self.braced_word(&['}'])?;
                 let value = value.unwrap_or_default();
                 bound_search(&name, &value, &pattern)?;
-                let pattern = Pattern::parse(&pattern);
+                let pattern = Pattern::shell(&pattern);
                 Ok(if modifier == '#' {
                     cut_front(&value, &pattern, longest)
                 } else {
@@ -312,7 +312,7 @@ fn replace(value: &str, pattern: &str, replacement: &str, all: bool) -> String {
     if pattern.is_empty() {
         return value.to_owned();
     }
-    let (value, pattern) = (chars(value), Pattern::parse(pattern));
+    let (value, pattern) = (chars(value), Pattern::shell(pattern));
     let mut out = String::new();
     let mut at = 0;
     while at < value.len() {

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 use base::beneath::read_regular;
 use base::place::Place;
+use base::space::{Space, Within};
+use base::sparse;
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
 
@@ -69,6 +71,8 @@ impl Target {
         owner: Owner,
     ) -> Result<(), FileError> {
         let mut times = Vec::new();
+        let mut space =
+            Space::at(&self.root).map_err(|source| FileError::Write { path: path.to_owned(), source })?;
         for entry in entries {
             let to = if entry.relative.as_os_str().is_empty() {
                 path.to_owned()
@@ -76,6 +80,7 @@ impl Target {
                 path.join(&entry.relative)
             };
             let write_error = |source| FileError::Write { path: to.clone(), source };
+            space.take_entry().map_err(write_error)?;
             let is_top = entry.relative.as_os_str().is_empty();
             let parent_path = to.parent().unwrap_or(Path::new("/"));
             if is_top {
@@ -92,9 +97,13 @@ impl Target {
             let name = to.file_name().ok_or_else(|| write_error(Errno::ISDIR.into()))?.to_owned();
             match entry.kind() {
                 FileType::RegularFile => {
-                    let mut source = tree.file(&entry.path)?;
+                    let source = tree.file(&entry.path)?;
                     let mut file = create(parent.as_fd(), &name).map_err(write_error)?;
-                    io::copy(&mut source, &mut file).map_err(write_error)?;
+                    sparse::copy(&source, &mut file, |bytes| {
+                        tree.cancelled()?;
+                        space.take(bytes)
+                    })
+                    .map_err(write_error)?;
                     let finish = || -> io::Result<()> {
                         finish_file(&file, entry.stat.st_mode & 0o7777, owner)?;
                         copy_xattrs(&source, &file)?;
@@ -208,8 +217,8 @@ pub(crate) fn write_file(
     let mut write = || -> io::Result<()> {
         let parent = make_directories(target, path.parent().unwrap_or(Path::new("/")), owner)?;
         let name = path.file_name().ok_or(Errno::ISDIR)?;
-        let mut file = create(parent.as_fd(), name)?;
-        io::copy(content, &mut file)?;
+        let file = create(parent.as_fd(), name)?;
+        io::copy(content, &mut Within::new(&file)?)?;
         finish_file(&file, mode, owner)
     };
     write().map_err(|source| FileError::Write { path: path.to_owned(), source })

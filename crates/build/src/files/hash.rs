@@ -21,6 +21,7 @@ pub(crate) fn hash_entries(tree: &Tree, entries: &[Entry]) -> Result<Digest, Fil
                 hasher.update(format!("{}:", entry.stat.st_size).as_bytes());
                 let mut file = tree.file(&entry.path)?;
                 loop {
+                    tree.check(&entry.path)?;
                     let got = file
                         .read(&mut buffer)
                         .map_err(|source| FileError::Read { path: entry.path.clone(), source })?;

@@ -7,6 +7,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
+use base::cancel::Cancel;
+use base::place::Place;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
 
 use super::FileError;
@@ -17,6 +19,7 @@ use crate::ignore::{self, Ignore};
 pub(crate) struct Tree {
     root: OwnedFd,
     ignore: Ignore,
+    cancel: Cancel,
 }
 
 /// A file, directory or the like of a tree.
@@ -36,8 +39,18 @@ impl Entry {
 }
 
 impl Tree {
-    pub(crate) fn new(root: OwnedFd, ignore: Ignore) -> Self {
-        Self { root, ignore }
+    /// The tree at `root`. Reading it ends soon after `cancel` was set.
+    pub(crate) fn new(root: OwnedFd, ignore: Ignore, cancel: &Cancel) -> Self {
+        Self { root, ignore, cancel: cancel.clone() }
+    }
+
+    /// Fails if nobody waits any more for what is read at `path`.
+    pub(crate) fn check(&self, path: &Path) -> Result<(), FileError> {
+        self.cancelled().map_err(|source| FileError::Read { path: path.to_owned(), source })
+    }
+
+    pub(crate) fn cancelled(&self) -> io::Result<()> {
+        self.cancel.check()
     }
 
     /// The paths that a source of COPY means: itself, or what its wildcards match, sorted.
@@ -59,7 +72,7 @@ impl Tree {
                 if self.ignore.excludes(text) {
                     continue;
                 }
-                if pattern.is_match(text) {
+                if pattern.matches(text) {
                     matched.push(path);
                 } else if FileType::from_raw_mode(stat.st_mode) == FileType::Directory
                     && path.components().count() < depth
@@ -120,6 +133,10 @@ impl Tree {
         if self.ignore.is_empty() {
             return Ok(true);
         }
+        if !self.ignore.keeps_some() {
+            return Ok(false);
+        }
+        self.check(path)?;
         let Ok(listed) = self.list(path) else { return Ok(false) };
         for (name, stat) in listed {
             let inside = path.join(name);
@@ -135,11 +152,17 @@ impl Tree {
         Ok(false)
     }
 
-    /// Opens a file for reading.
+    /// Opens a regular file for reading. Nothing else is ever opened: whoever sends a context may put a
+    /// device of this machine there, or a pipe.
     pub(crate) fn file(&self, path: &Path) -> Result<File, FileError> {
-        self.open(path, OFlags::RDONLY | OFlags::NONBLOCK)
-            .map(File::from)
-            .map_err(|source| FileError::Read { path: path.to_owned(), source })
+        let open = || -> io::Result<File> {
+            let place = Place::of(self.open(path, OFlags::PATH)?);
+            match place.kind()? {
+                FileType::RegularFile => place.read(),
+                _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file")),
+            }
+        };
+        open().map_err(|source| FileError::Read { path: path.to_owned(), source })
     }
 
     /// Where a symbolic link points.
@@ -153,6 +176,7 @@ impl Tree {
     }
 
     fn list(&self, path: &Path) -> Result<Vec<(OsString, Stat)>, FileError> {
+        self.check(path)?;
         let list = || -> io::Result<Vec<(OsString, Stat)>> {
             let fd = self.open(path, OFlags::RDONLY | OFlags::DIRECTORY)?;
             let mut listed = Vec::new();

@@ -65,7 +65,7 @@ pub(crate) fn with_engine<F: Future<Output = ()>>(test: impl FnOnce(Engine) -> F
     });
 }
 
-/// Builds a Dockerfile with these files beside it.
+/// Builds a Dockerfile with these files beside it, without a network for RUN.
 pub(crate) async fn build(
     engine: &Engine,
     dockerfile: &str,
@@ -74,15 +74,28 @@ pub(crate) async fn build(
 ) -> Outcome {
     let mut context = tar::Builder::new(Vec::new());
     for (path, content) in files.iter().chain([&("Dockerfile", dockerfile)]) {
-        let mut header = tar::Header::new_gnu();
-        header.set_mode(0o644);
-        header.set_mtime(1_700_000_000);
-        header.set_size(content.len() as u64);
+        let mut header = header(tar::EntryType::Regular, content.len() as u64);
         context.append_data(&mut header, path, content.as_bytes()).expect("into memory");
     }
     let context = context.into_inner().expect("into memory");
+    build_context(engine, context, BuildOptions { network: "none".to_owned(), ..options }).await
+}
+
+/// The header of an entry of a context.
+pub(crate) fn header(kind: tar::EntryType, size: u64) -> tar::Header {
+    let mut header = tar::Header::new_gnu();
+    header.set_entry_type(kind);
+    header.set_mode(0o644);
+    (header.set_uid(0), header.set_gid(0));
+    header.set_mtime(1_700_000_000);
+    header.set_size(size);
+    header
+}
+
+/// Builds what is in an archive.
+pub(crate) async fn build_context(engine: &Engine, context: Vec<u8>, options: BuildOptions) -> Outcome {
     let context = futures::stream::iter([Ok(bytes::Bytes::from(context))]).boxed();
-    let options = BuildOptions { remove: true, network: "none".to_owned(), ..options };
+    let options = BuildOptions { remove: true, ..options };
     let mut events = build::build(engine.clone(), BuildRequest { context, options });
     let mut outcome = Outcome { text: String::new(), image: Err("no image".to_owned()) };
     while let Some(event) = events.next().await {

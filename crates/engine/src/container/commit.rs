@@ -1,5 +1,7 @@
 //! Making an image of a container.
 
+use base::cancel::Cancel;
+
 use super::view::{ResolvedSpec, Status};
 use crate::engine::{Engine, blocking};
 use crate::error::{Error, Kind, Result};
@@ -33,7 +35,7 @@ impl Engine {
         // Nothing else happens to the container meanwhile.
         let _operation = cell.operation.lock().await;
         if matches!(cell.status(), Status::Removing | Status::Dead) {
-            return Err(Error::conflict(format!("you cannot commit container {id} which is being removed")));
+            return Err(being_removed(id));
         }
         let frozen = spec.pause && cell.status() == Status::Running && {
             match self.freeze(&cell).await {
@@ -44,7 +46,8 @@ impl Engine {
             }
         };
         let (engine, record, named) = (self.clone(), cell.record(), name.clone());
-        let committed = blocking(move || engine.commit(&record, spec, named)).await;
+        let cancel = cell.begin_commit();
+        let committed = blocking(move || engine.commit(&record, spec, named, &cancel)).await;
         if frozen {
             match self.thaw(&cell).await {
                 // It was killed meanwhile.
@@ -65,9 +68,13 @@ impl Engine {
         record: &ContainerRecord,
         spec: CommitSpec,
         name: Option<oci::Reference>,
+        cancel: &Cancel,
     ) -> Result<ImageId> {
         let failed = |what: &str| Error::internal(format!("commit container {}: {what}", record.id));
-        let layer = self.inner.images.snapshot_capture(record.id.as_str()).map_err(|source| {
+        let layer = self.inner.images.snapshot_capture(record.id.as_str(), cancel).map_err(|source| {
+            if cancel.check().is_err() {
+                return being_removed(&record.id);
+            }
             Error::new(image::kind(source.kind()), "make a layer of what the container changed")
                 .with_source(source)
         })?;
@@ -90,6 +97,10 @@ impl Engine {
         })?;
         Ok(ImageId(made.id.to_string()))
     }
+}
+
+fn being_removed(id: &ContainerId) -> Error {
+    Error::conflict(format!("you cannot commit container {id} which is being removed"))
 }
 
 /// How a container runs, for the containers of its image.

@@ -28,7 +28,10 @@ impl Engine {
         self.detached(async move {
             loop {
                 let operation = match options.force {
-                    true => cell.lock_to_end().await.0,
+                    true => {
+                        cell.give_up_commit();
+                        cell.lock_to_end().await.0
+                    }
                     false => cell.operation.lock().await,
                 };
                 match cell.status() {

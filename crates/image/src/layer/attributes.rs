@@ -6,9 +6,9 @@ use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 
 use rustix::fs::XattrFlags;
+use rustix::io::Errno;
 
 use super::place::Directory;
-use super::unpack::tolerate;
 
 /// The attribute by which overlayfs knows a directory that hides those below it.
 pub(super) const OPAQUE: &str = "trusted.overlay.opaque";
@@ -78,6 +78,17 @@ fn read(path: &PathBuf, name: &str) -> io::Result<Vec<u8>> {
             Err(rustix::io::Errno::RANGE) => value.resize(value.len() * 4, 0),
             Err(error) => return Err(error.into()),
         }
+    }
+}
+
+/// File systems without room for an attribute lose it; Docker does the same.
+pub(super) fn tolerate(result: Result<(), Errno>, name: &str) -> io::Result<()> {
+    match result {
+        Err(Errno::OPNOTSUPP | Errno::PERM) => {
+            tracing::debug!(xattr = name, "the file system does not take an extended attribute");
+            Ok(())
+        }
+        other => Ok(other?),
     }
 }
 

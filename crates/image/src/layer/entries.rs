@@ -13,6 +13,10 @@ use tar::{Archive, Entry, EntryType};
 /// The most that an entry may say of itself: Linux' longest extended attribute is 64 KiB.
 const HEADERS_MAX: u64 = 2 << 20;
 
+/// The most that a sparse file may say of where its pieces are: five thousand of them. Reading goes
+/// through the list once for each, so it grows by the square.
+const SPARSE_MAX: u64 = 128 << 10;
+
 const BLOCK: u64 = 512;
 
 /// An archive whose headers are bounded.
@@ -55,7 +59,14 @@ impl<R: Read> Entries<R> {
             let entry = entry.map_err(&fault)?;
             let size = match entry.header().entry_type() {
                 // Longer than what stands in the archive.
-                EntryType::GNUSparse => entry.header().entry_size().map_err(&fault)?,
+                EntryType::GNUSparse => {
+                    let map = self.mark.position.get().saturating_sub(entry.raw_file_position());
+                    if map > SPARSE_MAX {
+                        let problem = format!("the map of a sparse file is longer than {SPARSE_MAX} bytes");
+                        return Err(fault(io::Error::new(io::ErrorKind::InvalidData, problem)));
+                    }
+                    entry.header().entry_size().map_err(&fault)?
+                }
                 _ => entry.size(),
             };
             end = size

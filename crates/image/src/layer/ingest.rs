@@ -172,7 +172,8 @@ fn pump<R: Read>(
         }
         size += filled as u64;
         if chunks.send(chunk).is_err() {
-            break;
+            // The unpacker says why; what else comes is of no use to anybody.
+            return Ok((hasher, size));
         }
         told(size);
     }

@@ -7,7 +7,9 @@ use std::io::{self, Read, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
+use base::cancel::Cancel;
 use base::place::Place;
+use base::sparse;
 use oci::{Digest, Hasher};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use tar::{EntryType, Header};
@@ -33,13 +35,15 @@ trait Sink {
 }
 
 /// Writes the archive whole.
-struct ArchiveSink<W> {
+struct ArchiveSink<'a, W> {
     out: W,
+    cancel: &'a Cancel,
     buffer: Vec<u8>,
 }
 
 /// Hashes the archive and keeps its skeleton.
-struct SealSink<W: Write> {
+struct SealSink<'a, W: Write> {
+    cancel: &'a Cancel,
     skeleton: SkeletonWriter<W>,
     hasher: Hasher,
     archive_size: u64,
@@ -60,19 +64,26 @@ struct Packer<'a, S: Sink> {
     links: HashMap<(u64, u64), PathBuf>,
     size: u64,
     entries: u64,
+    /// Bytes of the files that are not on disk, and as many as the file system has.
+    holes: u64,
+    most_holes: u64,
 }
 
 /// Writes what is in `upper` as a layer's archive.
-pub(crate) fn pack(upper: &Path, out: impl Write) -> io::Result<()> {
-    let mut sink = ArchiveSink { out, buffer: vec![0; 256 * 1024] };
+///
+/// Fails with [`io::ErrorKind::FileTooLarge`] if there are larger holes in the files than the file system
+/// is large: the archive has them as zeros, which would take hours and fit nowhere.
+pub(crate) fn pack(upper: &Path, out: impl Write, cancel: &Cancel) -> io::Result<()> {
+    let mut sink = ArchiveSink { out, cancel, buffer: vec![0; 256 * 1024] };
     pack_into(upper, &mut sink)?;
     sink.out.flush()
 }
 
 /// Computes the digest of the archive that [`pack`] would write, and writes its skeleton. `None`
-/// if there is nothing in `upper`.
-pub(crate) fn seal(upper: &Path, skeleton: impl Write) -> io::Result<Option<Sealed>> {
+/// if there is nothing in `upper`. Fails as [`pack`] does.
+pub(crate) fn seal(upper: &Path, skeleton: impl Write, cancel: &Cancel) -> io::Result<Option<Sealed>> {
     let mut sink = SealSink {
+        cancel,
         skeleton: SkeletonWriter::new(skeleton),
         hasher: Hasher::sha256(),
         archive_size: 0,
@@ -133,7 +144,9 @@ fn same(a: &Stat, b: &Stat) -> bool {
 fn pack_into(upper: &Path, sink: &mut impl Sink) -> io::Result<(u64, u64)> {
     let root = Root::open(upper)?;
     let directory = root.open_following(Path::new(""))?;
-    let mut packer = Packer { sink, links: HashMap::new(), size: 0, entries: 0 };
+    let total = root.space()?.total()?;
+    let most_holes = if total == 0 { u64::MAX } else { total };
+    let mut packer = Packer { sink, links: HashMap::new(), size: 0, entries: 0, holes: 0, most_holes };
     packer.directory(&directory)?;
     packer.sink.raw(&[0; 2 * BLOCK])?;
     Ok((packer.size, packer.entries))
@@ -189,6 +202,14 @@ impl<S: Sink> Packer<'_, S> {
                 // A container that runs may put a pipe or a device there meanwhile.
                 let mut file = Place::made(&parent.fd, name, FileType::RegularFile)?.read()?;
                 let size = stat.st_size.cast_unsigned();
+                self.holes = self.holes.saturating_add(sparse::holes(stat));
+                if self.holes > self.most_holes {
+                    let problem = format!(
+                        "file `{}` has {size} bytes of which most are a hole; a layer has holes as zeros, and these would be more than the file system is large",
+                        path.display()
+                    );
+                    return Err(io::Error::new(io::ErrorKind::FileTooLarge, problem));
+                }
                 let mut header = header(stat, EntryType::Regular);
                 header.set_size(size);
                 self.header(&path, header, None, &xattrs)?;
@@ -267,14 +288,16 @@ impl<S: Sink> Packer<'_, S> {
     }
 }
 
-impl<W: Write> Sink for ArchiveSink<W> {
+impl<W: Write> Sink for ArchiveSink<'_, W> {
     fn raw(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.cancel.check()?;
         self.out.write_all(bytes)
     }
 
     fn content(&mut self, _path: &Path, size: u64, file: &mut File) -> io::Result<()> {
         let mut left = size;
         while left > 0 {
+            self.cancel.check()?;
             let got = read_some(file, &mut self.buffer, left)?;
             self.out.write_all(&self.buffer[..got])?;
             left -= got as u64;
@@ -283,8 +306,9 @@ impl<W: Write> Sink for ArchiveSink<W> {
     }
 }
 
-impl<W: Write> Sink for SealSink<W> {
+impl<W: Write> Sink for SealSink<'_, W> {
     fn raw(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.cancel.check()?;
         self.hasher.update(bytes);
         self.archive_size += bytes.len() as u64;
         self.skeleton.raw(bytes)
@@ -295,6 +319,7 @@ impl<W: Write> Sink for SealSink<W> {
         self.archive_size += size;
         let mut left = size;
         while left > 0 {
+            self.cancel.check()?;
             let got = read_some(file, &mut self.buffer, left)?;
             self.hasher.update(&self.buffer[..got]);
             left -= got as u64;

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Component, Path, PathBuf};
 
+use base::space::Space;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
@@ -63,6 +64,11 @@ impl Root {
     pub(super) fn new(fd: OwnedFd) -> io::Result<Self> {
         let real = real_path(fd.as_fd())?;
         Ok(Self { fd, real })
+    }
+
+    /// The file system that it is on.
+    pub(super) fn space(&self) -> io::Result<Space> {
+        Space::at(&self.fd)
     }
 
     /// Opens the directory `path`, which [`clean`] gave. Symbolic links on the way are followed as a

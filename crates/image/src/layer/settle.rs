@@ -8,6 +8,9 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use base::place::Place;
+use base::space::Space;
+use base::sparse;
 use oci::Digest;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Timespec, Timestamps};
 
@@ -109,11 +112,12 @@ fn complete(files: &Path, lower: &[PathBuf], ingested: &Ingested) -> Result<u64,
         below.push(Root::open(path).map_err(entry_error(path))?);
     }
     let mut copied = 0;
+    let mut space = root.space().map_err(entry_error(files))?;
     let mut implied: BTreeSet<PathBuf> = ingested.unpacked.implied.clone();
     for (link, target) in &ingested.unpacked.foreign_links {
         let missing = || LayerError::LinkTarget { path: link.clone(), target: target.clone() };
         let source = find(&below, target).map_err(entry_error(link))?.ok_or_else(missing)?;
-        let size = copy_up(&root, &source, target, &mut implied).map_err(entry_error(link))?;
+        let size = copy_up(&root, &source, target, &mut implied, &mut space).map_err(entry_error(link))?;
         copied += size;
         let make = || -> io::Result<()> {
             let from = root.open_following(target.parent().unwrap_or(Path::new("")))?;
@@ -167,7 +171,13 @@ pub(super) fn find<'a>(layers: &'a [Root], path: &Path) -> io::Result<Option<Fou
 }
 
 /// Copies a file of a layer below to the same path in this one.
-fn copy_up(root: &Root, source: &Found<'_>, path: &Path, implied: &mut BTreeSet<PathBuf>) -> io::Result<u64> {
+fn copy_up(
+    root: &Root,
+    source: &Found<'_>,
+    path: &Path,
+    implied: &mut BTreeSet<PathBuf>,
+    space: &mut Space,
+) -> io::Result<u64> {
     let name = file_name(path)?;
     let parent = root.directory(path.parent().unwrap_or(Path::new("")), &mut |made| {
         implied.insert(made.to_owned());
@@ -178,15 +188,14 @@ fn copy_up(root: &Root, source: &Found<'_>, path: &Path, implied: &mut BTreeSet<
     let from = source.root.open_following(source.path.parent().unwrap_or(Path::new("")))?;
     let size = match source.kind {
         FileType::RegularFile => {
-            let read = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let write = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-            let mut input = fs::File::from(rustix::fs::openat(&from.fd, name, read, Mode::empty())?);
+            let input = Place::made(&from.fd, file_name(&source.path)?, FileType::RegularFile)?.read()?;
             let mut output =
                 fs::File::from(rustix::fs::openat(&parent.fd, name, write, Mode::from_raw_mode(0o600))?);
-            io::copy(&mut input, &mut output)?
+            sparse::copy(&input, &mut output, |bytes| space.take(bytes))?
         }
         FileType::Symlink => {
-            let target = rustix::fs::readlinkat(&from.fd, name, Vec::new())?;
+            let target = rustix::fs::readlinkat(&from.fd, file_name(&source.path)?, Vec::new())?;
             rustix::fs::symlinkat(&target, &parent.fd, name)?;
             0
         }

@@ -14,10 +14,11 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use base::place::Place;
 use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
-use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
 
 const RAW: u8 = b'R';
 const FILE: u8 = b'F';
@@ -130,10 +131,14 @@ fn open_root(path: &Path) -> io::Result<OwnedFd> {
 }
 
 fn open_beneath(root: &OwnedFd, path: &[u8]) -> io::Result<std::fs::File> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     let fd = rustix::fs::openat2(root.as_fd(), path, flags, Mode::empty(), resolve)?;
-    Ok(std::fs::File::from(fd))
+    let place = Place::of(fd);
+    match place.kind()? {
+        FileType::RegularFile => place.read(),
+        _ => Err(io::Error::new(io::ErrorKind::InvalidData, "a file of the layer is no file any more")),
+    }
 }
 
 fn copy_exactly(from: &mut impl Read, to: &mut dyn Write, size: u64, buffer: &mut [u8]) -> io::Result<()> {

@@ -9,18 +9,21 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid};
+use base::space::Space;
+use base::sparse::SparseWriter;
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Timestamps};
 use rustix::io::Errno;
 use tar::EntryType;
 
 use super::LayerError;
-use super::attributes::{OPAQUE, set_xattr_at, settable};
+use super::attributes::{OPAQUE, set_xattr_at};
 use super::entries::Entries;
+use super::header::Attributes;
 use super::place::{Directory, Root, clean, symlink_escapes};
 use super::skeleton::SkeletonWriter;
 
@@ -29,6 +32,14 @@ const OPAQUE_MARKER: &[u8] = b".wh..wh..opq";
 /// Marks that aufs kept for itself.
 const AUFS_PREFIX: &[u8] = b".wh..wh.";
 const COPY_BUFFER: usize = 256 * 1024;
+/// Links to files of other layers are remembered until those are known, and each is looked for then.
+/// Real layers have a handful: only tools that know the layers below write them.
+const FOREIGN_MAX: usize = 16 << 20;
+/// Paths of directories are remembered until the end, when their times are set. Enough for two
+/// hundred thousand of the usual length, more than the largest real layers have.
+const DIRECTORIES_MAX: usize = 32 << 20;
+/// What remembering something costs besides its paths.
+const REMEMBERED: usize = 64;
 
 /// What unpacking left to say and to do.
 #[derive(Debug, Default)]
@@ -62,16 +73,14 @@ struct Unpacker<'a, W: Write> {
     /// Times of directories, set last since making entries in them changes them.
     directory_times: BTreeMap<PathBuf, Timestamps>,
     done: Unpacked,
+    /// Bytes of the links to files of other layers.
+    foreign: usize,
+    /// Bytes of the directories' paths.
+    directories: usize,
+    /// Bytes of sparse files that are not in the archive.
+    holes: u64,
+    space: Space,
     buffer: Vec<u8>,
-}
-
-/// The parts of an entry that its kind does not decide.
-struct Attributes {
-    mode: u32,
-    uid: u32,
-    gid: u32,
-    times: Timestamps,
-    xattrs: Vec<(String, Vec<u8>)>,
 }
 
 impl<R: Read, W: Write> Read for Tee<R, W> {
@@ -116,6 +125,7 @@ fn unpack_into<W: Write>(
     let in_content = Rc::new(Cell::new(!is_layer));
     let tee = Tee { source: archive, skeleton: skeleton.clone(), in_content: in_content.clone() };
     let mut archive = Entries::new(tee);
+    let space = root.space().map_err(|source| LayerError::Store { path: PathBuf::new(), source })?;
     let mut unpacker = Unpacker {
         root,
         is_layer,
@@ -126,9 +136,16 @@ fn unpack_into<W: Write>(
         contents: HashMap::new(),
         directory_times: BTreeMap::new(),
         done: Unpacked::default(),
+        foreign: 0,
+        directories: 0,
+        holes: 0,
+        space,
         buffer: vec![0; COPY_BUFFER],
     };
-    archive.each(LayerError::Read, |entry| unpacker.entry(entry))?;
+    archive.each(LayerError::Read, |entry| {
+        unpacker.entry(entry)?;
+        unpacker.check_remembered()
+    })?;
     // The archive ends with blocks that are no entries, and they count for the digest.
     io::copy(&mut archive.into_rest(), &mut io::sink()).map_err(LayerError::Read)?;
     let done = unpacker.finish()?;
@@ -145,6 +162,10 @@ impl<W: Write> Unpacker<'_, W> {
         let name = PathBuf::from(OsStr::from_bytes(&entry.path_bytes()));
         let path = clean(&name).ok_or_else(|| LayerError::Escape { path: name.clone() })?;
         let attributes = Attributes::read(&mut entry).map_err(LayerError::Read)?;
+        if attributes.is_pax_sparse {
+            return Err(LayerError::Sparse { path: name });
+        }
+        self.space.take_entry().map_err(at(&name))?;
         let Some(file_name) = path.file_name().map(OsStr::to_owned) else {
             return match kind {
                 EntryType::Directory => self.root_entry(attributes).map_err(at(&name)),
@@ -168,7 +189,7 @@ impl<W: Write> Unpacker<'_, W> {
             EntryType::Link => {
                 let target = link.ok_or_else(|| LayerError::Escape { path: name.clone() })?;
                 let target = clean(&target).ok_or_else(|| LayerError::Escape { path: name.clone() })?;
-                self.hard_link(&parent, &file_name, &target).map_err(at(&name))
+                self.hard_link(&parent, &file_name, &target, &name)
             }
             EntryType::Symlink => {
                 let target = link.ok_or_else(|| LayerError::Escape { path: name.clone() })?;
@@ -201,8 +222,9 @@ impl<W: Write> Unpacker<'_, W> {
         {
             return Ok(directory.clone());
         }
-        let implied = &mut self.done.implied;
+        let (implied, directories) = (&mut self.done.implied, &mut self.directories);
         let directory = Rc::new(self.root.directory(path, &mut |made| {
+            *directories += made.as_os_str().len() + REMEMBERED;
             implied.insert(made.to_owned());
         })?);
         self.last = Some((path.to_owned(), directory.clone()));
@@ -237,7 +259,32 @@ impl<W: Write> Unpacker<'_, W> {
         attributes.apply_at(parent, name, true)?;
         let path = parent.path.join(name);
         self.done.implied.remove(&path);
-        self.directory_times.insert(path, attributes.times);
+        let length = path.as_os_str().len();
+        if self.directory_times.insert(path, attributes.times).is_none() {
+            self.directories += length + REMEMBERED;
+        }
+        Ok(())
+    }
+
+    /// What is remembered until the end has to fit into memory, which is decided before anybody knows
+    /// whether the archive is the one that was promised.
+    fn check_remembered(&self) -> Result<(), LayerError> {
+        let within = |has: usize, most: usize, what| match has > most {
+            true => Err(LayerError::TooMuch { what, most: most as u64 }),
+            false => Ok(()),
+        };
+        within(self.foreign, FOREIGN_MAX, "hard links to files of other layers")?;
+        within(self.directories, DIRECTORIES_MAX, "paths of directories")
+    }
+
+    /// A hard link to a file that this archive has not brought.
+    fn foreign_link(&mut self, link: PathBuf, target: &Path) -> Result<(), LayerError> {
+        if !self.is_layer {
+            // There is nothing below that it could be in.
+            return Err(LayerError::LinkTarget { path: link, target: target.to_owned() });
+        }
+        self.foreign += link.as_os_str().len() + target.as_os_str().len() + REMEMBERED;
+        self.done.foreign_links.push((link, target.to_owned()));
         Ok(())
     }
 
@@ -250,10 +297,20 @@ impl<W: Write> Unpacker<'_, W> {
         shown: &Path,
     ) -> Result<(), LayerError> {
         let entry_error = at(shown);
-        let mut file = self.create(parent, name).map_err(&entry_error)?;
         let size = entry.size();
         // The holes of a sparse file are not in the archive, so its stretch of it is kept as it is.
-        let is_plain = entry.header().entry_type() != EntryType::GNUSparse && size > 0;
+        let is_sparse = entry.header().entry_type() == EntryType::GNUSparse;
+        let is_plain = !is_sparse && size > 0;
+        if is_sparse {
+            // Each hole is read as zeros once; what is larger than the disk nobody can ever have filled.
+            let kept = entry.header().entry_size().map_err(LayerError::Read)?;
+            self.holes = self.holes.saturating_add(size.saturating_sub(kept));
+            let total = self.space.total().map_err(&entry_error)?;
+            if total > 0 && self.holes > total {
+                return Err(LayerError::Holes { path: shown.to_owned() });
+            }
+        }
+        let mut file = self.create(parent, name).map_err(&entry_error)?;
         if is_plain && self.is_layer {
             let path = parent.path.join(name);
             let number = self.skeleton.borrow_mut().file(&path, size).map_err(&entry_error)?;
@@ -261,19 +318,21 @@ impl<W: Write> Unpacker<'_, W> {
             self.contents.insert(inode, number);
             self.in_content.set(true);
         }
-        let mut copied = 0;
+        let mut writer = SparseWriter::new(&mut file);
         let result = loop {
             match entry.read(&mut self.buffer) {
-                Ok(0) => break Ok(()),
-                Ok(got) => match file.write_all(&self.buffer[..got]) {
-                    Ok(()) => copied += got as u64,
-                    Err(error) => break Err(entry_error(error)),
-                },
+                Ok(0) => break writer.finish().map_err(&entry_error),
+                Ok(got) => {
+                    let written = writer.write(&self.buffer[..got]);
+                    if let Err(error) = written.and_then(|written| self.space.take(written)) {
+                        break Err(entry_error(error));
+                    }
+                }
                 Err(error) => break Err(LayerError::Read(error)),
             }
         };
         self.in_content.set(!self.is_layer);
-        result?;
+        let copied = result?;
         if copied != size && is_plain {
             return Err(LayerError::Read(io::ErrorKind::UnexpectedEof.into()));
         }
@@ -294,30 +353,34 @@ impl<W: Write> Unpacker<'_, W> {
         Ok(File::from(fd))
     }
 
-    fn hard_link(&mut self, parent: &Rc<Directory>, name: &OsStr, target: &Path) -> io::Result<()> {
+    fn hard_link(
+        &mut self,
+        parent: &Rc<Directory>,
+        name: &OsStr,
+        target: &Path,
+        shown: &Path,
+    ) -> Result<(), LayerError> {
+        let entry_error = at(shown);
         let link = parent.path.join(name);
-        let Some(target_name) = target.file_name() else { return Err(Errno::PERM.into()) };
+        let Some(target_name) = target.file_name() else { return Err(entry_error(Errno::PERM.into())) };
         let target_parent = match self.root.open_following(target.parent().unwrap_or(Path::new(""))) {
             Ok(directory) => directory,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                self.done.foreign_links.push((link, target.to_owned()));
-                return Ok(());
-            }
-            Err(error) => return Err(error),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return self.foreign_link(link, target),
+            Err(error) => return Err(entry_error(error)),
         };
         if target_parent.path == parent.path && target_name == name {
             return Ok(());
         }
         let make = || rustix::fs::linkat(&target_parent.fd, target_name, &parent.fd, name, AtFlags::empty());
         match make() {
-            Err(Errno::NOENT) => self.done.foreign_links.push((link, target.to_owned())),
+            Ok(()) => Ok(()),
+            Err(Errno::NOENT) => self.foreign_link(link, target),
             Err(Errno::EXIST) => {
-                self.remove(parent, name)?;
-                make()?;
+                self.remove(parent, name).map_err(&entry_error)?;
+                make().map_err(|error| entry_error(error.into()))
             }
-            other => other?,
+            Err(error) => Err(entry_error(error.into())),
         }
-        Ok(())
     }
 
     fn symlink(
@@ -434,122 +497,12 @@ impl<W: Write> Unpacker<'_, W> {
     }
 }
 
-impl Attributes {
-    fn read<R: Read>(entry: &mut tar::Entry<'_, R>) -> io::Result<Self> {
-        let header = entry.header();
-        let fields = header.as_old();
-        let mode = filled(&fields.mode, || header.mode())? & 0o7777;
-        let mut uid = filled(&fields.uid, || header.uid())?;
-        let mut gid = filled(&fields.gid, || header.gid())?;
-        let mut modified =
-            Timespec { tv_sec: filled(&fields.mtime, || header.mtime())?.cast_signed(), tv_nsec: 0 };
-        let mut xattrs = Vec::new();
-        if let Some(extensions) = entry.pax_extensions()? {
-            for extension in extensions {
-                let extension = extension?;
-                let Ok(key) = extension.key() else { continue };
-                match key {
-                    "uid" => uid = number(extension.value_bytes())?,
-                    "gid" => gid = number(extension.value_bytes())?,
-                    "mtime" => modified = timespec(extension.value_bytes())?,
-                    _ => {
-                        if let Some(name) = key.strip_prefix("SCHILY.xattr.").filter(|name| settable(name)) {
-                            xattrs.push((name.to_owned(), extension.value_bytes().to_vec()));
-                        }
-                    }
-                }
-            }
-        }
-        let id = |id: u64| u32::try_from(id).ok().filter(|id| *id != u32::MAX);
-        let invalid = || io::Error::new(io::ErrorKind::InvalidData, "owner out of range");
-        Ok(Self {
-            mode,
-            uid: id(uid).ok_or_else(invalid)?,
-            gid: id(gid).ok_or_else(invalid)?,
-            times: Timestamps { last_access: modified, last_modification: modified },
-            xattrs,
-        })
-    }
-
-    /// Applies to an open file. The owner goes first: changing it clears the set-id bits and the
-    /// file's capabilities.
-    fn apply(&self, file: &File) -> io::Result<()> {
-        if (self.uid, self.gid) != (0, 0) {
-            rustix::fs::fchown(file, Some(Uid::from_raw(self.uid)), Some(Gid::from_raw(self.gid)))?;
-        }
-        rustix::fs::fchmod(file, Mode::from_raw_mode(self.mode))?;
-        for (name, value) in &self.xattrs {
-            tolerate(rustix::fs::fsetxattr(file, name, value, rustix::fs::XattrFlags::empty()), name)?;
-        }
-        rustix::fs::futimens(file, &self.times)?;
-        Ok(())
-    }
-
-    /// Applies to what is in `parent` under `name`, without opening it.
-    fn apply_at(&self, parent: &Directory, name: &OsStr, with_mode: bool) -> io::Result<()> {
-        let (uid, gid) = (Uid::from_raw(self.uid), Gid::from_raw(self.gid));
-        rustix::fs::chownat(&parent.fd, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
-        if with_mode {
-            // Nobody else writes here, so what was just made is not a symbolic link.
-            rustix::fs::chmodat(parent.fd.as_fd(), name, Mode::from_raw_mode(self.mode), AtFlags::empty())?;
-        }
-        for (xattr, value) in &self.xattrs {
-            set_xattr_at(parent, name, xattr, value)?;
-        }
-        rustix::fs::utimensat(&parent.fd, name, &self.times, AtFlags::SYMLINK_NOFOLLOW)?;
-        Ok(())
-    }
-}
-
-/// File systems without room for an attribute lose it; Docker does the same.
-pub(super) fn tolerate(result: Result<(), Errno>, name: &str) -> io::Result<()> {
-    match result {
-        Err(Errno::OPNOTSUPP | Errno::PERM) => {
-            tracing::debug!(xattr = name, "the file system does not take an extended attribute");
-            Ok(())
-        }
-        other => Ok(other?),
-    }
-}
-
 pub(super) fn is_whiteout(stat: &rustix::fs::Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == 0
 }
 
 fn device_of(header: &tar::Header) -> io::Result<(u32, u32)> {
     Ok((header.device_major()?.unwrap_or(0), header.device_minor()?.unwrap_or(0)))
-}
-
-/// A number of a header; a field that its writer left blank is zero.
-fn filled<T: Default>(field: &[u8], value: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
-    if field.iter().all(|byte| matches!(byte, 0 | b' ')) { Ok(T::default()) } else { value() }
-}
-
-fn number(text: &[u8]) -> io::Result<u64> {
-    std::str::from_utf8(text)
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "a number in a header is malformed"))
-}
-
-/// A time as PAX headers write it: seconds, perhaps with a fraction, perhaps negative.
-fn timespec(text: &[u8]) -> io::Result<Timespec> {
-    let invalid = || io::Error::new(io::ErrorKind::InvalidData, "a time in a header is malformed");
-    let text = std::str::from_utf8(text).map_err(|_| invalid())?;
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-    let seconds: i64 = whole.parse().map_err(|_| invalid())?;
-    let mut nanos: i64 = 0;
-    for i in 0..9 {
-        let digit = fraction.as_bytes().get(i).copied().unwrap_or(b'0');
-        if !digit.is_ascii_digit() {
-            return Err(invalid());
-        }
-        nanos = nanos * 10 + i64::from(digit - b'0');
-    }
-    if whole.starts_with('-') && nanos > 0 {
-        return Ok(Timespec { tv_sec: seconds - 1, tv_nsec: 1_000_000_000 - nanos });
-    }
-    Ok(Timespec { tv_sec: seconds, tv_nsec: nanos })
 }
 
 fn at(path: &Path) -> impl Fn(io::Error) -> LayerError + use<> {

@@ -4,6 +4,7 @@
 //! back. So every member that looks like a layer is unpacked as it passes, and its place is found
 //! when the documents are known; the archive itself never touches the disk.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::io::{self, Cursor, Read};
 use std::path::{Path, PathBuf};
@@ -12,6 +13,7 @@ use std::sync::Arc;
 use oci::archive::{
     ANNOTATION_IMAGE_NAME, ANNOTATION_REF_NAME, DOCKER_MANIFEST_FILE, DockerManifestEntry, OCI_INDEX_FILE,
 };
+use oci::config::ReadConfigError;
 use oci::digest::Algorithm;
 use oci::{Descriptor, Digest, Document, ImageConfig, Index, Platform, Reference};
 use serde::de::DeserializeOwned;
@@ -29,8 +31,16 @@ use crate::store::Inner;
 
 /// Documents are small; what is larger and no layer is not worth keeping.
 const DOCUMENT_MAX: u64 = 8 * 1024 * 1024;
-/// And all of an archive together, which are held until its images are known.
-const DOCUMENTS_MAX: u64 = 128 * 1024 * 1024;
+/// And all of an archive together, which are held until its images are known; with the paths of its
+/// members, and each document once more for each image that it is read for.
+const DOCUMENTS_MAX: u64 = 64 * 1024 * 1024;
+/// What remembering a member costs besides its path and content.
+const REMEMBERED: u64 = 256;
+/// Layers of an archive, each of which lies unpacked until its images are known: those of a hundred
+/// images with nothing in common.
+const LAYERS_MAX: usize = 100 * oci::limits::LAYERS_MAX;
+/// Names that an archive gives; each is in every state that is written from then on.
+const NAMES_MAX: usize = 10_000;
 /// Where a tar header says that it is one.
 const TAR_MAGIC_AT: usize = 257;
 const TAR_BLOCK: usize = 512;
@@ -41,6 +51,8 @@ struct Members {
     documents: HashMap<PathBuf, Vec<u8>>,
     layers: HashMap<PathBuf, MemberLayer>,
     links: HashMap<PathBuf, PathBuf>,
+    /// Bytes of all that, but for the layers, and of what was read again.
+    held: Cell<u64>,
 }
 
 /// A layer that was unpacked as it passed, and what became of it.
@@ -75,7 +87,11 @@ pub(super) fn load(
     for image in described {
         let bytes = members.document(&image.config)?.to_vec();
         let path = image.config.display().to_string();
-        let config = ImageConfig::parse(&bytes).map_err(|source| LoadError::Document { path, source })?;
+        members.hold(bytes.len() as u64)?;
+        let config = ImageConfig::take(&bytes).map_err(|error| match error {
+            ReadConfigError::Json(source) => LoadError::Document { path, source },
+            ReadConfigError::TooMuch(source) => LoadError::TooMuch { path, source },
+        })?;
         let held = members.place(inner, &config, &image)?;
         ready.push((bytes, config, image.names, held));
     }
@@ -99,10 +115,10 @@ pub(super) fn load(
 
 fn read_members(inner: &Arc<Inner>, archive: impl Read, progress: &Progress) -> Result<Members, LoadError> {
     let mut members = Members::default();
-    let mut documents = 0;
     let mut archive = Entries::new(io::BufReader::with_capacity(256 * 1024, archive));
     archive.each(LoadError::Read, |mut entry| {
         let Some(path) = member_path(&entry.path().map_err(LoadError::Read)?) else { return Ok(()) };
+        members.hold(path.as_os_str().len() as u64 + REMEMBERED)?;
         match entry.header().entry_type() {
             EntryType::Symlink | EntryType::Link => {
                 // Old versions of `docker save` write a repeated layer as a link to the first.
@@ -112,6 +128,7 @@ fn read_members(inner: &Arc<Inner>, archive: impl Read, progress: &Progress) -> 
                     _ => Path::new(""),
                 };
                 if let Some(target) = member_path(&base.join(target)) {
+                    members.hold(target.as_os_str().len() as u64)?;
                     members.links.insert(path, target);
                 }
             }
@@ -119,14 +136,13 @@ fn read_members(inner: &Arc<Inner>, archive: impl Read, progress: &Progress) -> 
                 let size = entry.size();
                 let start = peek(&mut entry, size).map_err(LoadError::Read)?;
                 if looks_like_layer(&start) {
+                    if members.layers.len() >= LAYERS_MAX {
+                        return Err(LoadError::Shape(format!("it has more than {LAYERS_MAX} layers")));
+                    }
                     let layer = member_layer(inner, &path, &start, &mut entry, size, progress)?;
                     members.layers.insert(path, MemberLayer::Unplaced(layer));
                 } else if size <= DOCUMENT_MAX {
-                    documents += size;
-                    if documents > DOCUMENTS_MAX {
-                        let problem = format!("its documents are larger than {DOCUMENTS_MAX} bytes together");
-                        return Err(LoadError::Read(io::Error::new(io::ErrorKind::InvalidData, problem)));
-                    }
+                    members.hold(size)?;
                     let mut bytes = start;
                     entry.read_to_end(&mut bytes).map_err(LoadError::Read)?;
                     verify_name(&path, &bytes)?;
@@ -159,10 +175,21 @@ fn member_layer(
 }
 
 impl Members {
+    /// Counts what is held in memory, or read once more.
+    fn hold(&self, bytes: u64) -> Result<(), LoadError> {
+        self.held.set(self.held.get().saturating_add(bytes));
+        if self.held.get() > DOCUMENTS_MAX {
+            let problem = format!("its documents are larger than {DOCUMENTS_MAX} bytes together");
+            return Err(LoadError::Read(io::Error::new(io::ErrorKind::InvalidData, problem)));
+        }
+        Ok(())
+    }
+
     /// The images of a `docker save` archive, if it is one.
     fn docker_images(&self) -> Result<Option<Vec<Described>>, LoadError> {
         let Some(bytes) = self.documents.get(Path::new(DOCKER_MANIFEST_FILE)) else { return Ok(None) };
         let entries: Vec<DockerManifestEntry> = parse(DOCKER_MANIFEST_FILE, bytes)?;
+        check_names(entries.iter().map(|entry| entry.repo_tags.len()).sum())?;
         let described = entries.into_iter().map(|entry| {
             let mut names = Vec::new();
             for tag in &entry.repo_tags {
@@ -181,6 +208,7 @@ impl Members {
     fn oci_images(&self) -> Result<Option<Vec<Described>>, LoadError> {
         let Some(bytes) = self.documents.get(Path::new(OCI_INDEX_FILE)) else { return Ok(None) };
         let index: Index = parse(OCI_INDEX_FILE, bytes)?;
+        check_names(index.manifests.len())?;
         let mut described = Vec::new();
         for entry in &index.manifests {
             let name = [ANNOTATION_IMAGE_NAME, ANNOTATION_REF_NAME]
@@ -204,7 +232,9 @@ impl Members {
     ) -> Result<Option<(PathBuf, Vec<PathBuf>)>, LoadError> {
         let path = blob_path(&descriptor.digest);
         let shown = path.display().to_string();
-        let document = Document::parse(self.document(&path)?, Some(&descriptor.media_type))
+        let bytes = self.document(&path)?;
+        self.hold(bytes.len() as u64)?;
+        let document = Document::parse(bytes, Some(&descriptor.media_type))
             .map_err(|error| LoadError::Shape(format!("`{shown}`: {}", base::error::chain(&error))))?;
         match document {
             Document::Manifest(manifest) => {
@@ -271,6 +301,13 @@ impl Members {
             held.push(layer);
         }
         Ok(held)
+    }
+}
+
+fn check_names(count: usize) -> Result<(), LoadError> {
+    match count > NAMES_MAX {
+        true => Err(LoadError::Shape(format!("it has more than {NAMES_MAX} names"))),
+        false => Ok(()),
     }
 }
 

@@ -17,9 +17,12 @@ use super::{Client, Credentials};
 use crate::transfer::PullError;
 
 /// The longest manifest or configuration that is taken.
-const DOCUMENT_MAX: u64 = 8 * 1024 * 1024;
+const DOCUMENT_MAX: u64 = oci::limits::DOCUMENT_MAX as u64;
 /// Pages of a list; a registry may send one round in a circle.
 const PAGES_MAX: usize = 1000;
+/// Tags of a repository, and their bytes: the largest on Docker Hub have some ten thousand.
+const TAGS_MAX: usize = 100_000;
+const TAG_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// The longest error text that is read.
 const ERROR_MAX: usize = 64 * 1024;
 
@@ -77,7 +80,7 @@ impl Repository {
             #[serde(default)]
             tags: Option<Vec<String>>,
         }
-        let mut tags = Vec::new();
+        let (mut tags, mut length) = (Vec::new(), 0);
         let mut next = Some(format!("/v2/{}/tags/list?n=1000", self.path));
         let mut pages = 0;
         while let Some(target) = next {
@@ -93,7 +96,15 @@ impl Repository {
                 name: self.name(),
                 problem: format!("its list of tags: {error}"),
             })?;
-            tags.extend(list.tags.unwrap_or_default());
+            let page = list.tags.unwrap_or_default();
+            length += page.iter().map(String::len).sum::<usize>();
+            tags.extend(page);
+            if tags.len() > TAGS_MAX || length > TAG_BYTES_MAX {
+                let problem = format!(
+                    "its list of tags is longer than {TAGS_MAX} tags or {TAG_BYTES_MAX} bytes: pull those that are needed by name"
+                );
+                return Err(PullError::Malformed { name: self.name(), problem });
+            }
         }
         Ok(tags)
     }

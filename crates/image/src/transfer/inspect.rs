@@ -41,7 +41,7 @@ impl Client {
         let (media_type, platforms) = match document {
             Document::Manifest(manifest) => {
                 let config = repository.blob_document(&manifest.config.digest).await?;
-                let config = ImageConfig::parse(&config).map_err(|error| PullError::Malformed {
+                let config = ImageConfig::take(&config).map_err(|error| PullError::Malformed {
                     name,
                     problem: format!("its configuration: {error}"),
                 })?;

@@ -102,7 +102,7 @@ pub(super) async fn pull(
     let name = reference.familiar();
     let malformed = |problem: String| PullError::Malformed { name: name.clone(), problem };
     let config =
-        ImageConfig::parse(&bytes).map_err(|error| malformed(format!("its configuration: {error}")))?;
+        ImageConfig::take(&bytes).map_err(|error| malformed(format!("its configuration: {error}")))?;
     let (layers, diff_ids) = (&resolved.manifest.layers, &config.rootfs.diff_ids);
     if layers.len() != diff_ids.len() {
         return Err(malformed(format!("{} layers, but {} of them configured", layers.len(), diff_ids.len())));
