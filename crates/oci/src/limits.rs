@@ -174,7 +174,7 @@ mod tests {
         );
         check(
             |image| image.author = "x".repeat(DOCUMENT_MAX),
-            Err("the image has 8388681 bytes in its configuration, and at most 8388608 are taken"),
+            Err("the image has 8388708 bytes in its configuration, and at most 8388608 are taken"),
         );
     }
 
