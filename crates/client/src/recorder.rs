@@ -4,6 +4,7 @@
 //! in their text only are told as one: a pod that cannot start must not fill the store.
 
 mod correlate;
+mod recent;
 
 use std::sync::Arc;
 
@@ -120,7 +121,7 @@ impl EventWriter {
         let now = self.clock.now();
         let namespace = namespace_of(&occurrence.object).to_owned();
         let api = Api::<Event>::namespaced(&self.client, &namespace);
-        let (message, name, count) = match self.correlator.judge(occurrence, now) {
+        let (message, name, count) = match self.correlator.judge(occurrence, self.clock.elapsed()) {
             Verdict::Drop => return Ok(()),
             Verdict::Create { message } => (message, None, 1),
             Verdict::Count { message, name, count } => (message, Some(name), count),

@@ -1,13 +1,16 @@
 //! Which occurrences are the same, and which are too many. Pure.
+//!
+//! However many objects there are, and whatever becomes of what is written about them, so many are
+//! remembered and no more. Moments are those of the steady clock.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashSet;
+use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
-use base::Timestamp;
-
+use super::recent::Recent;
 use super::{EventType, Occurrence};
 
-/// How many different events are remembered.
+/// How many different events are remembered, and how many objects that have some.
 const REMEMBERED: usize = 4096;
 /// So many that differ in their text only are told one by one; the rest as one.
 const SIMILAR_LIMIT: usize = 10;
@@ -30,12 +33,12 @@ pub(super) enum Verdict {
 }
 
 /// Remembers what was told.
-#[derive(Default)]
 pub(super) struct Correlator {
-    told: HashMap<Same, Told>,
-    order: VecDeque<Same>,
-    similar: HashMap<Similar, Group>,
-    budgets: HashMap<String, (f64, Timestamp)>,
+    told: Recent<Same, Told>,
+    similar: Recent<Similar, Group>,
+    budgets: Recent<String, Budget>,
+    /// Texts are remembered by what this makes of them.
+    hasher: RandomState,
 }
 
 /// What makes two occurrences similar.
@@ -58,22 +61,40 @@ struct Told {
     count: i32,
 }
 
+#[derive(Clone, Default)]
 struct Group {
-    messages: Vec<String>,
-    last: Timestamp,
+    messages: HashSet<u64>,
+    last: Duration,
+}
+
+/// How many events an object may still have, as of a moment.
+#[derive(Clone, Copy)]
+struct Budget {
+    left: f64,
+    at: Duration,
+}
+
+impl Default for Correlator {
+    fn default() -> Self {
+        Self {
+            told: Recent::new(REMEMBERED),
+            similar: Recent::new(REMEMBERED),
+            budgets: Recent::new(REMEMBERED),
+            hasher: RandomState::new(),
+        }
+    }
 }
 
 impl Correlator {
-    pub(super) fn judge(&mut self, occurrence: &Occurrence, now: Timestamp) -> Verdict {
+    pub(super) fn judge(&mut self, occurrence: &Occurrence, now: Duration) -> Verdict {
         let (same, message) = self.same(occurrence, now);
-        let known = self.told.contains_key(&same);
         if !self.spend(&same.similar.object, now) {
             return Verdict::Drop;
         }
-        match self.told.get_mut(&same).filter(|_| known) {
+        match self.told.get(&same) {
             None => Verdict::Create { message },
             Some(told) => {
-                told.count += 1;
+                told.count = told.count.saturating_add(1);
                 Verdict::Count { message, name: told.name.clone(), count: told.count }
             }
         }
@@ -81,59 +102,55 @@ impl Correlator {
 
     /// Notes under which name an occurrence was told.
     pub(super) fn created(&mut self, occurrence: &Occurrence, name: &str) {
-        let same = self.current(occurrence);
-        if self.told.insert(same.clone(), Told { name: name.to_owned(), count: 1 }).is_none() {
-            self.order.push_back(same);
-        }
-        if self.order.len() > REMEMBERED
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.similar.remove(&oldest.similar);
-            self.budgets.remove(&oldest.similar.object);
-            self.told.remove(&oldest);
-        }
+        let similar = similar(occurrence);
+        let combined = self.similar.get(&similar).is_some_and(|group| group.is_combined());
+        self.told.insert(as_same(similar, occurrence, combined), Told { name: name.to_owned(), count: 1 });
     }
 
     /// As what an occurrence counts, and in which words.
-    fn same(&mut self, occurrence: &Occurrence, now: Timestamp) -> (Same, String) {
+    fn same(&mut self, occurrence: &Occurrence, now: Duration) -> (Same, String) {
         let similar = similar(occurrence);
-        let group = self.similar.entry(similar).or_insert_with(|| Group { messages: Vec::new(), last: now });
-        if now.duration_since(group.last).unsigned_abs() > SIMILAR_WINDOW {
+        let text = self.hasher.hash_one(&occurrence.message);
+        let mut group = self.similar.get(&similar).cloned().unwrap_or_default();
+        if now.saturating_sub(group.last) > SIMILAR_WINDOW {
             group.messages.clear();
         }
         group.last = now;
-        if !group.messages.contains(&occurrence.message) && group.messages.len() <= SIMILAR_LIMIT {
-            group.messages.push(occurrence.message.clone());
+        if group.messages.len() <= SIMILAR_LIMIT {
+            group.messages.insert(text);
         }
-        let combined = group.messages.len() > SIMILAR_LIMIT;
-        let same = self.current(occurrence);
+        let combined = group.is_combined();
+        self.similar.insert(similar.clone(), group);
         let message = if combined {
             format!("(combined from similar events): {}", occurrence.message)
         } else {
             occurrence.message.clone()
         };
-        (same, message)
-    }
-
-    fn current(&self, occurrence: &Occurrence) -> Same {
-        let similar = similar(occurrence);
-        let combined = self.similar.get(&similar).is_some_and(|group| group.messages.len() > SIMILAR_LIMIT);
-        let message = if combined { String::new() } else { occurrence.message.clone() };
-        Same { similar, message }
+        (as_same(similar, occurrence, combined), message)
     }
 
     /// Takes one event out of an object's budget, if there is one left.
-    fn spend(&mut self, object: &str, now: Timestamp) -> bool {
-        let (left, at) = self.budgets.entry(object.to_owned()).or_insert((BURST, now));
-        let passed = now.duration_since(*at).as_secs_f64().max(0.0);
-        *left = (*left + passed / REFILL_SECONDS).min(BURST);
-        *at = now;
-        if *left < 1.0 {
-            return false;
-        }
-        *left -= 1.0;
-        true
+    fn spend(&mut self, object: &str, now: Duration) -> bool {
+        let key = object.to_owned();
+        let known = self.budgets.get(&key).copied().unwrap_or(Budget { left: BURST, at: now });
+        let passed = now.saturating_sub(known.at).as_secs_f64();
+        let left = (known.left + passed / REFILL_SECONDS).min(BURST);
+        let enough = left >= 1.0;
+        self.budgets.insert(key, Budget { left: if enough { left - 1.0 } else { left }, at: now });
+        enough
     }
+}
+
+impl Group {
+    /// Whether there are so many that they are told as one.
+    fn is_combined(&self) -> bool {
+        self.messages.len() > SIMILAR_LIMIT
+    }
+}
+
+fn as_same(similar: Similar, occurrence: &Occurrence, combined: bool) -> Same {
+    let message = if combined { String::new() } else { occurrence.message.clone() };
+    Same { similar, message }
 }
 
 fn similar(occurrence: &Occurrence) -> Similar {
@@ -158,9 +175,8 @@ mod tests {
         }
     }
 
-    fn tell(correlator: &mut Correlator, occurrence: &Occurrence, seconds: i64) -> String {
-        let now = Timestamp::from_second(seconds).expect("a time");
-        match correlator.judge(occurrence, now) {
+    fn tell(correlator: &mut Correlator, occurrence: &Occurrence, seconds: u64) -> String {
+        match correlator.judge(occurrence, Duration::from_secs(seconds)) {
             Verdict::Drop => "drop".to_owned(),
             Verdict::Create { message } => {
                 correlator.created(occurrence, &format!("event-{seconds}"));
@@ -190,13 +206,35 @@ mod tests {
             let told = tell(&mut correlator, &occurrence("a", "Failed", &format!("try {number}")), number);
             assert_eq!(told, format!("create try {number}"));
         }
-        let combined = |number: i64| format!("(combined from similar events): try {number}");
-        let next = |correlator: &mut Correlator, number: i64, at| {
+        let combined = |number: u64| format!("(combined from similar events): try {number}");
+        let next = |correlator: &mut Correlator, number: u64, at| {
             tell(correlator, &occurrence("a", "Failed", &format!("try {number}")), at)
         };
         assert_eq!(next(&mut correlator, 10, 10), format!("create {}", combined(10)));
         assert_eq!(next(&mut correlator, 11, 11), format!("event-10 2 {}", combined(11)));
         assert_eq!(next(&mut correlator, 12, 9000), "create try 12", "a new window begins");
+    }
+
+    #[test]
+    fn what_is_never_written_is_not_remembered_for_ever() {
+        let mut correlator = Correlator::default();
+        for number in 0..3 * REMEMBERED {
+            let lost = occurrence(&format!("pod-{number}"), "Failed", "refused");
+            let verdict = correlator.judge(&lost, Duration::ZERO);
+            assert_eq!(verdict, Verdict::Create { message: "refused".to_owned() });
+        }
+        let sizes = [correlator.told.len(), correlator.similar.len(), correlator.budgets.len()];
+        assert_eq!(sizes, [0, REMEMBERED, REMEMBERED]);
+        // What goes on happening is remembered whatever else happens once.
+        let kept = occurrence("kept", "BackOff", "no");
+        assert_eq!(tell(&mut correlator, &kept, 1), "create no");
+        for number in 0..2 * REMEMBERED {
+            tell(&mut correlator, &occurrence(&format!("other-{number}"), "Failed", "no"), 1);
+            if number % 1000 == 999 {
+                assert!(tell(&mut correlator, &kept, 1).starts_with("event-1 "));
+            }
+        }
+        assert_eq!(correlator.told.len(), REMEMBERED);
     }
 
     #[test]
