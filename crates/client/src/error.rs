@@ -68,6 +68,20 @@ pub enum Error {
         /// What failed.
         source: serde_json::Error,
     },
+    /// No namespace is given, or an empty one, for what lives in one. It would ask for something else.
+    #[error("an empty namespace may not be set for a {kind}")]
+    Namespace {
+        /// The kind.
+        kind: String,
+    },
+    /// A name that cannot stand in a path: it would ask for something else.
+    #[error("invalid resource name {name:?}: {reason}")]
+    Name {
+        /// The name.
+        name: String,
+        /// Why.
+        reason: &'static str,
+    },
     /// The method and path do not make a request.
     #[error("make the request {request}")]
     Request {

@@ -65,9 +65,11 @@ impl<T: Clone + Eq + Hash> WorkQueue<T> {
         if delay.is_zero() {
             return self.add(item);
         }
+        // What lies beyond all clocks never comes.
+        let Some(at) = Instant::now().checked_add(delay) else { return };
         let mut state = self.state.lock();
         if !state.closed {
-            state.delay(item, Instant::now() + delay);
+            state.delay(item, at);
         }
         drop(state);
         self.changed.notify_one();

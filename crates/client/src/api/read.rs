@@ -13,7 +13,7 @@ const PAGE: usize = 5000;
 impl<K: Resource> Api<K> {
     /// One object.
     pub async fn get(&self, name: &str) -> Result<K, Error> {
-        self.client.call(Call::new(Method::GET, self.path_of(name))).await
+        self.client.call(Call::new(Method::GET, self.path_of(name)?)).await
     }
 
     /// One object, if it is there.
@@ -23,7 +23,7 @@ impl<K: Resource> Api<K> {
 
     /// One page of objects, or all if no limit is given.
     pub async fn list(&self, options: &ListOptions) -> Result<List<K>, Error> {
-        self.client.call(options.add_to(Call::new(Method::GET, self.path()))).await
+        self.client.call(options.add_to(Call::new(Method::GET, self.path()?))).await
     }
 
     /// All objects, page by page, as of one revision.

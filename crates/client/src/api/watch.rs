@@ -40,7 +40,7 @@ impl<K: Resource> Api<K> {
         &self,
         options: &WatchOptions,
     ) -> Result<impl Stream<Item = Result<WatchEvent<K>, Error>> + Send + use<K>, Error> {
-        let call = options.add_to(Call::new(Method::GET, self.path()));
+        let call = options.add_to(Call::new(Method::GET, self.path()?));
         let request = call.name();
         let response = self.client.call_stream(call).await?;
         let lines =

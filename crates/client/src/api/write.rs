@@ -16,7 +16,7 @@ impl<K: Resource> Api<K> {
 
     /// As [`Api::create`], with options.
     pub async fn create_with(&self, object: &K, options: &WriteOptions) -> Result<K, Error> {
-        let call = options.add_to(Call::new(Method::POST, self.home(object).path()));
+        let call = options.add_to(Call::new(Method::POST, self.home(object).path_of_one()?));
         self.client.call(with_json(call, object)?).await
     }
 
@@ -28,25 +28,25 @@ impl<K: Resource> Api<K> {
 
     /// As [`Api::update`], with options.
     pub async fn update_with(&self, object: &K, options: &WriteOptions) -> Result<K, Error> {
-        let call = options.add_to(Call::new(Method::PUT, self.home(object).path_of(object.name())));
+        let call = options.add_to(Call::new(Method::PUT, self.home(object).path_of(object.name())?));
         self.client.call(with_json(call, object)?).await
     }
 
     /// Changes parts of an object.
     pub async fn patch(&self, name: &str, patch: &Patch, options: &PatchOptions) -> Result<K, Error> {
-        let call = Call::new(Method::PATCH, self.path_of(name));
+        let call = Call::new(Method::PATCH, self.path_of(name)?);
         self.client.call(patch_call(call, patch, options)?).await
     }
 
     /// Deletes an object, or begins to if it has finalizers or a grace period.
     pub async fn delete(&self, name: &str, options: &DeleteOptions) -> Result<(), Error> {
-        let call = Call::new(Method::DELETE, self.path_of(name));
+        let call = Call::new(Method::DELETE, self.path_of(name)?);
         self.client.call_bytes(with_json(call, &options.body())?).await.map(drop)
     }
 
     /// Deletes all objects that are selected.
     pub async fn delete_all(&self, which: &ListOptions, options: &DeleteOptions) -> Result<(), Error> {
-        let call = which.add_to(Call::new(Method::DELETE, self.path()));
+        let call = which.add_to(Call::new(Method::DELETE, self.path()?));
         self.client.call_bytes(with_json(call, &options.body())?).await.map(drop)
     }
 }
