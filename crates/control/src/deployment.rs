@@ -1,13 +1,16 @@
 //! Deployments: ReplicaSets that succeed each other without an outage.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base::clock::Ages;
 use client::api::{DeleteOptions, Patch, PatchOptions, Preconditions};
 use client::recorder::{EventType, Recorder};
 use client::{Action, Api, Controller, Error, Freshness, ObjectKey, Resource as _, Store};
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::core::v1::Pod;
+use parking_lot::Mutex;
 use serde_json::json;
 
 use crate::{Context, pods, selector};
@@ -31,6 +34,7 @@ pub(crate) async fn run(context: Context, recorder: Recorder) {
         pods: all_pods.store(),
         fresh: Freshness::new(sets.store()),
         recorder,
+        progress: Mutex::default(),
         context: context.clone(),
     });
     // A deployment that recreates waits for the last old pod to be gone.
@@ -65,12 +69,15 @@ struct Reconciler {
     pods: Store<Pod>,
     fresh: Freshness<ReplicaSet>,
     recorder: Recorder,
+    /// How long ago each rollout last came on.
+    progress: Mutex<HashMap<ObjectKey, Ages<()>>>,
 }
 
 impl Reconciler {
     async fn reconcile(&self, key: &ObjectKey) -> Result<Action, Error> {
         let Some(deployment) = self.deployments.get(key) else {
             self.fresh.forget(key);
+            self.progress.lock().remove(key);
             return Ok(Action::Done);
         };
         if !self.fresh.ready(key).await {
@@ -190,7 +197,9 @@ impl Reconciler {
 
     /// Two templates with the same hash: the next try gets another one.
     async fn count_collision(&self, key: &ObjectKey, deployment: &Deployment) -> Result<(), Error> {
-        let count = deployment.status.as_ref().and_then(|status| status.collision_count).unwrap_or(0) + 1;
+        let known = deployment.status.as_ref().and_then(|status| status.collision_count).unwrap_or(0);
+        // Any other number than the last one makes another hash.
+        let count = known.wrapping_add(1);
         let api: Api<Deployment> = Api::namespaced(&self.context.client, &key.namespace);
         let patch = json!({"metadata": {"uid": deployment.uid()}, "status": {"collisionCount": count}});
         match api.patch_status(&key.name, &Patch::Merge(patch), &PatchOptions::default()).await {
@@ -205,7 +214,13 @@ impl Reconciler {
         deployment: &Deployment,
         sets: &[Arc<ReplicaSet>],
     ) -> Result<Action, Error> {
-        let (next, wake) = status::status(deployment, sets, self.context.clock.now());
+        let clock = &*self.context.clock;
+        let spent = {
+            let mut progress = self.progress.lock();
+            let moment = status::progressed_at(deployment).map(|moment| ((), moment));
+            progress.entry(key.clone()).or_default().look(clock, moment).remove(&())
+        };
+        let (next, wake) = status::status(deployment, sets, clock.now(), spent.unwrap_or_default());
         if deployment.status.as_ref() != Some(&next) {
             let api: Api<Deployment> = Api::namespaced(&self.context.client, &key.namespace);
             let mut changed = Deployment::clone(deployment);

@@ -10,31 +10,30 @@
 //! and done on condition that it is still so: the copy may lag behind an object that was orphaned, and
 //! what is deleted does not come back.
 
-use std::collections::BTreeMap;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use client::api::{DeleteOptions, Patch, PatchOptions, Preconditions, Propagation};
+use client::recorder::{EventType, Recorder};
 use client::{
-    Api, Change, Client, Error, Informer, ListOptions, ObjectKey, Partial, Resource as _, ResourceKind,
-    WorkQueue,
+    Api, Change, Client, Error, ListOptions, ObjectKey, Partial, Resource as _, ResourceKind, WorkQueue,
 };
+use k8s_openapi::api::core::v1::ObjectReference;
 use model::OwnerReference;
-use parking_lot::RwLock;
+use parking_lot::Mutex;
 use serde_json::json;
 use tokio::task::JoinSet;
-use tracing::{debug, error, warn};
+use tracing::{debug, error};
 
-use crate::{Context, kinds};
+use crate::Context;
+use crate::objects::{OWNER, Objects};
 
 mod plan;
 
 use plan::{Owner, Verdict, View, verdict};
 
-const OWNER: &str = "owner";
 const WORKERS: usize = 8;
-/// How often the API is asked for kinds that are new.
-const KINDS_PERIOD: Duration = Duration::from_secs(30);
 
 /// When to look again at an owner whose dependents are not shown yet.
 const AGAIN: Duration = Duration::from_millis(100);
@@ -47,23 +46,24 @@ struct Node {
 }
 
 /// Runs the collector.
-pub(crate) async fn run(context: Context) {
+pub(crate) async fn run(context: Context, recorder: Recorder) {
     let collector = Arc::new(Collector {
         client: context.client.clone(),
-        kinds: RwLock::default(),
+        objects: context.objects.clone(),
+        recorder,
+        misplaced: Mutex::default(),
         queue: WorkQueue::new(),
     });
     let stop = context.stop.clone();
+    let noticing = Arc::clone(&collector);
+    context.objects.on_change(move |kind, change| noticing.notice(kind, change));
     let working = async {
         let mut workers = JoinSet::new();
         for _ in 0..WORKERS {
             let collector = Arc::clone(&collector);
             workers.spawn(async move { collector.work().await });
         }
-        loop {
-            collector.discover(&context).await;
-            tokio::time::sleep(KINDS_PERIOD).await;
-        }
+        while workers.join_next().await.is_some() {}
     };
     tokio::select! {
         () = stop.cancelled() => {}
@@ -73,40 +73,18 @@ pub(crate) async fn run(context: Context) {
 
 struct Collector {
     client: Client,
-    kinds: RwLock<BTreeMap<ResourceKind, Informer<Partial>>>,
+    objects: Objects,
+    recorder: Recorder,
+    /// Objects by uid of which was told that their owners (by uid) cannot be theirs.
+    misplaced: Mutex<HashSet<(String, String)>>,
     queue: WorkQueue<Node>,
 }
 
 impl Collector {
-    /// Begins to watch kinds that are new.
-    async fn discover(self: &Arc<Self>, context: &Context) {
-        let kinds = match kinds::all(&self.client).await {
-            Ok(kinds) => kinds,
-            Err(error) => {
-                warn!(error = %base::error::chain(&error), "cannot ask which kinds there are");
-                return;
-            }
-        };
-        for kind in kinds {
-            let known = self.kinds.read().contains_key(&kind.resource);
-            if known || !(kind.can("list") && kind.can("watch") && kind.can("delete")) {
-                continue;
-            }
-            let informer =
-                Informer::new(Api::partial(&self.client, &kind.resource, None), ListOptions::default());
-            informer.index(OWNER, |object: &Partial| {
-                object.owners().into_iter().map(|owner| owner.uid).collect()
-            });
-            let (collector, resource) = (Arc::clone(self), kind.resource.clone());
-            informer.on_change(move |change| collector.notice(&resource, change));
-            context.informers.add(&informer);
-            self.kinds.write().insert(kind.resource, informer);
-        }
-    }
-
     fn notice(&self, kind: &ResourceKind, change: &Change<Partial>) {
         let object = change.object();
         if change.is_deletion() {
+            self.misplaced.lock().retain(|(told, _)| told != object.uid());
             for dependent in self.dependents(object.uid()) {
                 self.queue.add(dependent.0);
             }
@@ -145,9 +123,10 @@ impl Collector {
 
     /// Decides about one object and acts.
     async fn look(&self, node: &Node) -> Result<(), Error> {
-        let Some(informer) = self.kinds.read().get(&node.kind).cloned() else { return Ok(()) };
-        let Some(shown) = informer.store().get(&node.key) else { return Ok(()) };
+        let Some(store) = self.objects.of(&node.kind) else { return Ok(()) };
+        let Some(shown) = store.get(&node.key) else { return Ok(()) };
         let (view, _) = self.view(&shown).await?;
+        self.tell_misplaced(node, &shown, &view);
         if verdict(&view) == Verdict::Keep {
             return Ok(());
         }
@@ -228,20 +207,37 @@ impl Collector {
 
     /// Objects of all kinds that name this owner.
     fn dependents(&self, uid: &str) -> Vec<(Node, Arc<Partial>)> {
-        let kinds = self.kinds.read();
-        let of_kind = |(kind, informer): (&ResourceKind, &Informer<Partial>)| -> Vec<(Node, Arc<Partial>)> {
-            let found = informer.store().by_index(OWNER, uid);
-            found.into_iter().map(|object| (Node { kind: kind.clone(), key: object.key() }, object)).collect()
-        };
-        kinds.iter().flat_map(of_kind).collect()
+        let found = self.objects.each(|store| store.by_index(OWNER, uid));
+        found.into_iter().map(|(kind, object)| (Node { kind, key: object.key() }, object)).collect()
+    }
+
+    /// Tells once of each owner that an object cannot have.
+    fn tell_misplaced(&self, node: &Node, object: &Partial, view: &View) {
+        let misplaced = view.owners.iter().filter(|(_, owner)| *owner == Owner::Misplaced);
+        for (uid, _) in misplaced {
+            let key = (object.uid().to_owned(), uid.clone());
+            let owner = object.owners().into_iter().find(|owner| owner.uid == *uid);
+            let Some(owner) = owner.filter(|_| self.misplaced.lock().insert(key)) else { continue };
+            let namespace = object.namespace().unwrap_or_default();
+            let OwnerReference { api_version, kind, name, uid, .. } = owner;
+            let message = format!(
+                "ownerRef [{api_version}/{kind}, namespace: {namespace}, name: {name}, uid: {uid}] does not exist in namespace {namespace:?}"
+            );
+            let reference = ObjectReference {
+                // Items of lists do not say what they are.
+                api_version: Some(node.kind.api_version()),
+                kind: Some(node.kind.kind.to_string()),
+                ..client::recorder::reference(object)
+            };
+            self.recorder.event_on(reference, EventType::Warning, "OwnerRefInvalidNamespace", message);
+        }
     }
 
     /// As [`Self::dependents`], but from the API: a dependent that was made a moment ago and is not in
     /// the cache yet would be left with an owner that is gone, and be collected.
     async fn listed_dependents(&self, owner: &Partial) -> Result<Vec<(ResourceKind, Partial)>, Error> {
-        let kinds: Vec<ResourceKind> = self.kinds.read().keys().cloned().collect();
         let mut found = Vec::new();
-        for kind in kinds {
+        for kind in self.objects.kinds() {
             let namespace = owner.namespace().filter(|_| kind.namespaced);
             let api: Api<Partial> = Api::partial(&self.client, &kind, namespace);
             let listed = api.list_all(&ListOptions::default()).await?.items;
@@ -265,22 +261,28 @@ impl Collector {
 
     fn kind_of(&self, owner: &OwnerReference) -> Option<ResourceKind> {
         let group = owner.api_version.rsplit_once('/').map_or("", |(group, _)| group);
-        self.kinds.read().keys().find(|kind| kind.group == group && kind.kind == owner.kind.as_str()).cloned()
+        self.objects.kind(group, &owner.kind)
     }
 
     /// How an owner is. The cache may say that it is there; that it is not is asked of the API.
     async fn state(&self, owner: &OwnerReference, namespace: Option<&str>) -> Result<Owner, Error> {
         // Of a kind that nobody knows, nothing can be said: its objects are kept.
         let Some(kind) = self.kind_of(owner) else { return Ok(Owner::Solid) };
+        if kind.namespaced && namespace.is_none() {
+            return Ok(Owner::Misplaced);
+        }
         let node = self.node_of(owner, namespace);
-        let informer = self.kinds.read().get(&kind).cloned();
-        let found = informer.and_then(|informer| informer.store().get(&node.key));
+        let found = self.objects.of(&kind).and_then(|store| store.get(&node.key));
         let state = |object: &Partial| if waits(object) { Owner::Waiting } else { Owner::Solid };
         if let Some(object) = found.filter(|object| object.uid() == owner.uid) {
             return Ok(state(&object));
         }
         let api = Api::partial(&self.client, &kind, kind.namespaced.then_some(node.key.namespace.as_str()));
-        let found = api.find(&owner.name).await?.filter(|found| found.uid() == owner.uid);
+        let found = match api.find(&owner.name).await {
+            // Nothing can have that name.
+            Err(Error::Name { .. }) => None,
+            found => found?.filter(|found| found.uid() == owner.uid),
+        };
         Ok(found.as_ref().map_or(Owner::Absent, state))
     }
 

@@ -12,11 +12,14 @@ use client::recorder::Recorder;
 use client::{Client, Informers};
 use tokio_util::sync::CancellationToken;
 
+use objects::Objects;
+
 mod deployment;
 mod endpoints;
 mod garbage;
 mod kinds;
 mod namespace;
+mod objects;
 mod pods;
 mod replica_set;
 mod root_ca;
@@ -35,6 +38,7 @@ pub struct Config {
 pub(crate) struct Context {
     pub(crate) client: Client,
     pub(crate) informers: Informers,
+    pub(crate) objects: Objects,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) stop: CancellationToken,
 }
@@ -45,6 +49,7 @@ pub async fn run(config: Config, client: &Client, clock: Arc<dyn Clock>, stop: C
     let context = Context {
         client: client.clone(),
         informers: informers.clone(),
+        objects: Objects::new(client),
         clock: Arc::clone(&clock),
         stop: stop.clone(),
     };
@@ -52,17 +57,20 @@ pub async fn run(config: Config, client: &Client, clock: Arc<dyn Clock>, stop: C
     let (deployment_events, deployment_writer) = recorder("deployment-controller");
     let (replica_set_events, replica_set_writer) = recorder("replicaset-controller");
     let (scheduler_events, scheduler_writer) = recorder("default-scheduler");
+    let (garbage_events, garbage_writer) = recorder("garbage-collector-controller");
     tokio::join!(
         informers.run(stop.clone()),
         deployment_writer.run(stop.clone()),
         replica_set_writer.run(stop.clone()),
         scheduler_writer.run(stop.clone()),
+        garbage_writer.run(stop.clone()),
+        kept(&context, "objects", |context| async move { context.objects.run(context.stop.clone()).await }),
         kept(&context, "deployment", |context| deployment::run(context, deployment_events.clone())),
         kept(&context, "replicaset", |context| replica_set::run(context, replica_set_events.clone())),
         kept(&context, "scheduler", |context| scheduler::run(context, scheduler_events.clone())),
         kept(&context, "endpointslice", endpoints::run),
         kept(&context, "namespace", namespace::run),
-        kept(&context, "garbage collector", garbage::run),
+        kept(&context, "garbage collector", |context| garbage::run(context, garbage_events.clone())),
         kept(&context, "serviceaccount", service_account::run),
         kept(&context, "root-ca", |context| root_ca::run(context, config.authority.clone())),
     );

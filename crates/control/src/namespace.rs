@@ -1,90 +1,208 @@
 //! The end of namespaces: everything in them goes first.
+//!
+//! What is in a namespace is read from the copies that the process has anyway; only when they show
+//! nothing is the API asked, before the namespace is let go. One that is held by something (a finalizer,
+//! a pod that takes its time) is looked at again when that changes, and otherwise more and more rarely.
 
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use client::api::{DeleteOptions, ListOptions};
-use client::{Action, Api, Client, Controller, Error, ObjectKey, Resource as _, ResourceKind};
-use k8s_openapi::api::core::v1::Namespace;
-use model::Object;
+use base::backoff::Backoff;
+use client::api::{DeleteOptions, Patch, PatchOptions};
+use client::{
+    Action, Api, Change, Client, Controller, Error, ListOptions, ObjectKey, Partial, Resource as _,
+    ResourceKind, Store,
+};
+use k8s_openapi::api::core::v1::{Event, Namespace};
+use parking_lot::Mutex;
 use serde_json::json;
 
+use crate::objects::Objects;
 use crate::{Context, kinds};
 
-/// How soon to look again whether everything is gone.
-const AGAIN: Duration = Duration::from_millis(200);
+mod conditions;
+
+use conditions::Remains;
+
+/// How soon to look again after something changed, or where it is not known what holds a namespace.
+const SOON: Duration = Duration::from_millis(200);
+/// How rarely to look again where nothing changes.
+const RARELY: Duration = Duration::from_secs(15);
 /// What keeps a namespace until this controller is done.
 const FINALIZER: &str = "kubernetes";
 
 /// Runs the controller.
 pub(crate) async fn run(context: Context) {
     let namespaces = context.informers.of::<Namespace>();
-    let store = namespaces.store();
-    let client = context.client.clone();
+    let controller = Controller::new("namespace", &namespaces);
+    let (queue, ending) = (controller.queue(), namespaces.store());
+    context.objects.on_change(move |_, change| {
+        let key = ObjectKey::cluster(change.object().namespace().unwrap_or_default());
+        if matters(change) && ending.get(&key).is_some_and(|namespace| namespace.is_being_deleted()) {
+            queue.add_after(key, SOON);
+        }
+    });
+    let reconciler = Arc::new(Reconciler {
+        store: namespaces.store(),
+        objects: context.objects.clone(),
+        client: context.client.clone(),
+        clock: Arc::clone(&context.clock),
+        held: Mutex::default(),
+    });
     let reconcile = move |key: ObjectKey| {
-        let (store, client) = (store.clone(), client.clone());
-        async move {
-            match store.get(&key).filter(|namespace| namespace.metadata.deletion_timestamp.is_some()) {
-                Some(namespace) => end(&client, &namespace).await,
-                None => Ok(Action::Done),
+        let reconciler = Arc::clone(&reconciler);
+        async move { reconciler.reconcile(&key).await }
+    };
+    controller.run(reconcile, context.stop).await;
+}
+
+/// Whether a change may bring the end of its namespace nearer.
+fn matters(change: &Change<Partial>) -> bool {
+    change.old().is_none_or(|old| {
+        let new = change.object();
+        old.metadata.finalizers != new.metadata.finalizers || old.is_being_deleted() != new.is_being_deleted()
+    })
+}
+
+struct Reconciler {
+    store: Store<Namespace>,
+    objects: Objects,
+    client: Client,
+    clock: Arc<dyn base::Clock>,
+    /// What holds namespaces, and when each is looked at again.
+    held: Mutex<HashMap<ObjectKey, Held>>,
+}
+
+struct Held {
+    remains: Remains,
+    again: Backoff,
+}
+
+/// An object in a namespace that is to go.
+type Inside = (ResourceKind, Arc<Partial>);
+
+impl Reconciler {
+    async fn reconcile(&self, key: &ObjectKey) -> Result<Action, Error> {
+        match self.store.get(key).filter(|namespace| namespace.is_being_deleted()) {
+            Some(namespace) => self.end(key, &namespace).await,
+            None => {
+                self.held.lock().remove(key);
+                Ok(Action::Done)
             }
         }
-    };
-    Controller::new("namespace", &namespaces).run(reconcile, context.stop).await;
-}
-
-/// Deletes what is left; when nothing is, lets the namespace go.
-async fn end(client: &Client, namespace: &Namespace) -> Result<Action, Error> {
-    let name = namespace.name();
-    let finalizers = namespace.spec.as_ref().and_then(|spec| spec.finalizers.clone()).unwrap_or_default();
-    if !finalizers.iter().any(|finalizer| finalizer == FINALIZER) {
-        return Ok(Action::Done);
     }
-    let mut left = 0;
-    for kind in kinds::all(client).await? {
-        if kind.resource.namespaced && kind.can("list") && kind.can("delete") {
-            left += clear(client, &kind.resource, name).await?;
+
+    /// Deletes what is left; when nothing is, lets the namespace go.
+    async fn end(&self, key: &ObjectKey, namespace: &Namespace) -> Result<Action, Error> {
+        let name = namespace.name();
+        let finalizers = namespace.spec.as_ref().and_then(|spec| spec.finalizers.clone()).unwrap_or_default();
+        if !finalizers.iter().any(|finalizer| finalizer == FINALIZER) {
+            return Ok(Action::Done);
+        }
+        let mut inside = self.objects.each(|store| store.list_namespace(name));
+        if inside.is_empty() {
+            inside = self.list(name).await?;
+        }
+        if inside.is_empty() {
+            return self.let_go(namespace, &finalizers).await;
+        }
+        // Pods go first: what they use and what they are kept from is there for as long as they run.
+        if inside.iter().any(|(kind, _)| is_pod(kind)) {
+            inside.retain(|(kind, _)| is_pod(kind));
+        }
+        let (going, left): (Vec<Inside>, Vec<Inside>) =
+            inside.into_iter().partition(|(_, object)| object.is_being_deleted());
+        let mut failures = Vec::new();
+        for (kind, object) in &left {
+            if let Err(error) = self.delete(kind, object).await {
+                failures.push((kind, error));
+            }
+        }
+        let remains = Remains::new(&going, failures.iter().map(|(kind, error)| (*kind, error.to_string())));
+        let delay = self.wait(key, remains.clone());
+        // What is gone as soon as it is asked to is not worth a word.
+        if !remains.is_empty() {
+            self.tell(namespace, &remains).await?;
+        }
+        match failures.into_iter().next() {
+            Some((_, error)) => Err(error),
+            None => Ok(Action::After(delay)),
         }
     }
-    // Events may go on arriving; whatever there is of them goes at the end.
-    let events = ResourceKind {
-        group: "".into(),
-        version: "v1".into(),
-        kind: "Event".into(),
-        plural: "events".into(),
-        namespaced: true,
-    };
-    if left > 0 {
-        return Ok(Action::After(AGAIN));
+
+    /// When to look at a namespace again that is held by `remains`.
+    fn wait(&self, key: &ObjectKey, remains: Remains) -> Duration {
+        let mut all = self.held.lock();
+        let held = all
+            .entry(key.clone())
+            .or_insert_with(|| Held { remains: Remains::default(), again: Backoff::new(SOON, RARELY) });
+        if held.remains != remains {
+            held.remains = remains;
+            held.again.reset();
+        }
+        held.again.next_delay()
     }
-    clear(client, &events, name).await?;
-    let rest: Vec<&String> = finalizers.iter().filter(|finalizer| *finalizer != FINALIZER).collect();
-    let finalized = json!({
-        "apiVersion": "v1",
-        "kind": "Namespace",
-        "metadata": {"name": name, "uid": namespace.uid(), "resourceVersion": namespace.resource_version()},
-        "spec": {"finalizers": rest},
-    });
-    let api: Api<Namespace> = Api::all(client);
-    match api.update_subresource::<Namespace>(name, "finalize", &finalized).await {
-        Ok(_) | Err(Error::NotFound(_)) => Ok(Action::Done),
-        Err(Error::Conflict(_)) => Ok(Action::After(AGAIN)),
-        Err(error) => Err(error),
+
+    /// What the API has in a namespace. Events are not counted: they go at the end, whatever comes
+    /// of them meanwhile.
+    async fn list(&self, namespace: &str) -> Result<Vec<Inside>, Error> {
+        let mut inside = Vec::new();
+        for kind in kinds::all(&self.client).await? {
+            if kind.resource.namespaced && kind.can("list") && kind.can("delete") {
+                let api = Api::partial(&self.client, &kind.resource, Some(namespace));
+                let found = api.list_all(&ListOptions::default()).await?.items;
+                inside.extend(found.into_iter().map(|object| (kind.resource.clone(), Arc::new(object))));
+            }
+        }
+        Ok(inside)
+    }
+
+    /// Deletes an object that a copy shows, and no other of its name.
+    async fn delete(&self, kind: &ResourceKind, object: &Partial) -> Result<(), Error> {
+        let api = Api::partial(&self.client, kind, object.namespace());
+        match api.delete(object.name(), &DeleteOptions::default().uid(object.uid())).await {
+            Ok(()) | Err(Error::NotFound(_) | Error::Conflict(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Says in the namespace's status what holds it.
+    async fn tell(&self, namespace: &Namespace, remains: &Remains) -> Result<(), Error> {
+        let known = namespace.status.as_ref().and_then(|status| status.conditions.clone());
+        let next = conditions::conditions(known.as_deref().unwrap_or_default(), remains, self.clock.now());
+        if known.as_ref() == Some(&next) {
+            return Ok(());
+        }
+        let patch = json!({"metadata": {"uid": namespace.uid()}, "status": {"conditions": next}});
+        let api: Api<Namespace> = Api::all(&self.client);
+        match api.patch_status(namespace.name(), &Patch::Merge(patch), &PatchOptions::default()).await {
+            Ok(_) | Err(Error::NotFound(_) | Error::Conflict(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Nothing is left inside: the namespace may go.
+    async fn let_go(&self, namespace: &Namespace, finalizers: &[String]) -> Result<Action, Error> {
+        let name = namespace.name();
+        let events: Api<Event> = Api::namespaced(&self.client, name);
+        events.delete_all(&ListOptions::default(), &DeleteOptions::default()).await?;
+        let rest: Vec<&String> = finalizers.iter().filter(|finalizer| *finalizer != FINALIZER).collect();
+        let finalized = json!({
+            "apiVersion": "v1",
+            "kind": "Namespace",
+            "metadata": {"name": name, "uid": namespace.uid(), "resourceVersion": namespace.resource_version()},
+            "spec": {"finalizers": rest},
+        });
+        let api: Api<Namespace> = Api::all(&self.client);
+        match api.update_subresource::<Namespace>(name, "finalize", &finalized).await {
+            Ok(_) | Err(Error::NotFound(_)) => Ok(Action::Done),
+            Err(Error::Conflict(_)) => Ok(Action::After(SOON)),
+            Err(error) => Err(error),
+        }
     }
 }
 
-/// Deletes all objects of a kind in a namespace; says how many there were.
-async fn clear(client: &Client, kind: &ResourceKind, namespace: &str) -> Result<usize, Error> {
-    let api = Api::dynamic(client, kind, Some(namespace));
-    let found = api.list_all(&ListOptions::default()).await?;
-    for object in found.items.iter().filter(|object| !object.is_being_deleted()) {
-        delete(&api, object).await?;
-    }
-    Ok(found.items.len())
-}
-
-async fn delete(api: &Api<Object>, object: &Object) -> Result<(), Error> {
-    match api.delete(object.name(), &DeleteOptions::default()).await {
-        Ok(()) | Err(Error::NotFound(_) | Error::Conflict(_)) => Ok(()),
-        Err(error) => Err(error),
-    }
+fn is_pod(kind: &ResourceKind) -> bool {
+    kind.group.is_empty() && kind.kind == "Pod"
 }

@@ -1,7 +1,5 @@
 //! Questions about pods that several controllers ask.
 
-use std::time::Duration;
-
 use base::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodCondition};
 
@@ -25,16 +23,10 @@ pub(crate) fn is_ready(pod: &Pod) -> bool {
     condition(pod, "Ready").is_some_and(|condition| condition.status == "True")
 }
 
-/// When the pod will have been ready for `least`; `None` while it is not ready.
-pub(crate) fn available_at(pod: &Pod, least: Duration) -> Option<Timestamp> {
+/// Since when the pod has been ready, by the time of day; `None` while it is not.
+pub(crate) fn ready_since(pod: &Pod) -> Option<Timestamp> {
     let ready = condition(pod, "Ready").filter(|condition| condition.status == "True")?;
-    let since = ready.last_transition_time.as_ref().map(|time| time.0)?;
-    since.checked_add(least).ok()
-}
-
-/// Whether the pod has been ready for `least` at `now`.
-pub(crate) fn is_available(pod: &Pod, least: Duration, now: Timestamp) -> bool {
-    is_ready(pod) && (least.is_zero() || available_at(pod, least).is_some_and(|moment| moment <= now))
+    ready.last_transition_time.as_ref().map(|time| time.0)
 }
 
 /// A condition of the pod by its type.

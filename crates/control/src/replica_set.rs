@@ -1,8 +1,10 @@
 //! ReplicaSets: so many pods of a template, no more and no fewer.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base::clock::Ages;
 use client::api::{DeleteOptions, Patch, PatchOptions, Preconditions};
 use client::recorder::{EventType, Recorder};
 use client::{Action, Api, Controller, Error, Freshness, ObjectKey, Resource as _, Store};
@@ -11,6 +13,7 @@ use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetStatus};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use model::select::LabelSelector;
+use parking_lot::Mutex;
 use serde_json::json;
 use tracing::debug;
 
@@ -42,6 +45,7 @@ pub(crate) async fn run(context: Context, recorder: Recorder) {
         pods: all_pods.store(),
         fresh: Freshness::new(all_pods.store()),
         recorder,
+        ready: Mutex::default(),
         context: context.clone(),
     });
     Controller::new("replicaset", &sets)
@@ -64,12 +68,15 @@ struct Reconciler {
     pods: Store<Pod>,
     fresh: Freshness<Pod>,
     recorder: Recorder,
+    /// For how long the pods of each set have been ready whose pods have to be for a while, by uid.
+    ready: Mutex<HashMap<ObjectKey, Ages<String>>>,
 }
 
 impl Reconciler {
     async fn reconcile(&self, key: &ObjectKey) -> Result<Action, Error> {
         let Some(set) = self.sets.get(key) else {
             self.fresh.forget(key);
+            self.ready.lock().remove(key);
             return Ok(Action::Done);
         };
         if !self.fresh.ready(key).await {
@@ -234,8 +241,8 @@ impl Reconciler {
     /// Publishes the status if it changed; comes back when a pod will have been ready long enough.
     async fn publish(&self, key: &ObjectKey, set: &ReplicaSet) -> Result<Action, Error> {
         let owned = self.owned(set);
-        let now = self.context.clock.now();
-        let (next, wake) = status(set, &owned, now);
+        let ages = self.ready_for(key, set, &owned);
+        let (next, wake) = status(set, &owned, &|pod| ages.get(pod.uid()).copied().unwrap_or_default());
         let before = set.status.clone().unwrap_or_default();
         if next != before {
             let api: Api<ReplicaSet> = Api::namespaced(&self.context.client, &key.namespace);
@@ -248,9 +255,18 @@ impl Reconciler {
                 Err(error) => return Err(error),
             }
         }
-        Ok(wake.map_or(Action::Done, |moment| {
-            Action::After(Duration::try_from(moment.duration_since(now)).unwrap_or(Duration::ZERO))
-        }))
+        Ok(wake.map_or(Action::Done, Action::After))
+    }
+
+    /// For how long pods have been ready, where that is asked for.
+    fn ready_for(&self, key: &ObjectKey, set: &ReplicaSet, owned: &[Arc<Pod>]) -> HashMap<String, Duration> {
+        let mut ready = self.ready.lock();
+        if plan::least_ready(set).is_zero() {
+            ready.remove(key);
+            return HashMap::new();
+        }
+        let since = owned.iter().filter_map(|pod| Some((pod.uid().to_owned(), pods::ready_since(pod)?)));
+        ready.entry(key.clone()).or_default().look(&*self.context.clock, since)
     }
 }
 

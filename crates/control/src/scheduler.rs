@@ -108,11 +108,14 @@ impl Scheduler {
                 key = queue.next(), if writing.len() < BINDING => {
                     let Some(key) = key else { return };
                     let waiting = self.pods.get(&key).filter(|pod| is_ours(pod) && !self.assumed.contains_key(pod.uid()));
-                    if let Some(pod) = waiting
-                        && let Err(panic) = base::panics::catch_async(self.decide(pod, &mut writing)).await
-                    {
-                        let delay = queue.add_rate_limited(key.clone());
-                        error!(pod = %key, %panic, ?delay, "deciding about a pod panicked, trying again");
+                    if let Some(pod) = waiting {
+                        let decided = base::panics::catch_async(self.decide(pod, &mut writing)).await;
+                        if let Err(panic) = decided {
+                            let delay = queue.add_rate_limited(key.clone());
+                            error!(pod = %key, %panic, ?delay, "deciding about a pod panicked, trying again");
+                        }
+                    } else {
+                        queue.forget(&key);
                     }
                     queue.done(&key);
                 }
@@ -150,17 +153,20 @@ impl Scheduler {
     fn bound(&mut self, Bound { pod, node, result }: Bound) {
         match result {
             Ok(()) => {
+                self.queue.forget(&pod.key());
                 let message = format!("Successfully assigned {} to {node}", pod.key());
                 self.recorder.event(pod.as_ref(), EventType::Normal, "Scheduled", message);
             }
             Err(Error::NotFound(_)) => {
                 self.assumed.remove(pod.uid());
+                self.queue.forget(&pod.key());
             }
             Err(error) => {
                 self.assumed.remove(pod.uid());
+                // What it was in conflict with may have been shown already, while the pod was taken for bound.
+                let delay = self.queue.add_rate_limited(pod.key());
                 if !error.is_conflict() {
-                    warn!(pod = %pod.key(), error = %base::error::chain(&error), "cannot write the decision; trying again");
-                    self.queue.add_rate_limited(pod.key());
+                    warn!(pod = %pod.key(), error = %base::error::chain(&error), ?delay, "cannot write the decision; trying again");
                 }
             }
         }

@@ -6,7 +6,7 @@ mod support;
 use client::api::{Patch, PatchOptions, Propagation};
 use client::{Api, DeleteOptions, ListOptions, Resource as _};
 use k8s_openapi::api::apps::v1::ReplicaSet;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Pod, Secret};
 use serde_json::json;
 use support::{Cluster, object};
 use testkit::wait_until_async;
@@ -83,6 +83,50 @@ async fn what_was_orphaned_is_not_collected_because_a_copy_is_late() {
     .await;
     until_collected(&cluster, "after").await;
     assert!(secrets.find("orphaned").await.expect("find").is_some(), "it had no owner any more");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_cluster_wide_outlives_an_owner_in_a_namespace_and_it_is_told() {
+    let cluster = Cluster::start().await;
+    let maps = Api::<ConfigMap>::namespaced(&cluster.steady, "default");
+    let namespaces = Api::<Namespace>::all(&cluster.steady);
+    let owner: ConfigMap = object(json!({"metadata": {"name": "owner"}}));
+    let owner = maps.create(&owner).await.expect("create");
+    let gone = json!({"apiVersion": "v1", "kind": "ConfigMap", "name": "gone", "uid": "9f2c2a52-3a0e-4f57-a3a5-1b3a0e7d0c11"});
+    for (name, reference) in [("of-one-there", json!(owner.as_controller_reference())), ("of-one-gone", gone)]
+    {
+        let owned: Namespace = object(json!({"metadata": {"name": name, "ownerReferences": [reference]}}));
+        namespaces.create(&owned).await.expect("create");
+    }
+    let events = Api::<Event>::namespaced(&cluster.steady, "default");
+    let mut told = wait_until_async("both to be told", || async {
+        let found = events.list_all(&ListOptions::default()).await.expect("list").items;
+        let told: Vec<String> = found
+            .into_iter()
+            .filter(|event| event.reason.as_deref() == Some("OwnerRefInvalidNamespace"))
+            .map(|event| {
+                let object = event.involved_object;
+                format!("{} {}", object.kind.unwrap_or_default(), event.message.unwrap_or_default())
+            })
+            .collect();
+        if told.len() == 2 { Ok(told) } else { Err(told) }
+    })
+    .await;
+    told.sort();
+    let message = |name: &str, uid: &str| {
+        format!(
+            "Namespace ownerRef [v1/ConfigMap, namespace: , name: {name}, uid: {uid}] does not exist in namespace \"\""
+        )
+    };
+    assert_eq!(
+        told,
+        [message("gone", "9f2c2a52-3a0e-4f57-a3a5-1b3a0e7d0c11"), message("owner", owner.uid())]
+    );
+    until_collected(&cluster, "after").await;
+    for name in ["of-one-there", "of-one-gone"] {
+        let kept = namespaces.find(name).await.expect("find").expect("it is kept");
+        assert!(!kept.is_being_deleted(), "{name}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,7 +1,7 @@
 //! An API server with the controllers at work, and a way to keep news from them.
 #![allow(dead_code, unreachable_pub, reason = "each test target uses its part of what they share")]
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use apiserver::node::{Duplex, LogOptions, NodeTransport, PodTarget, StreamOptions, Streams};
 use apiserver::{Config, Handle, Identity, Server};
@@ -24,6 +24,7 @@ pub struct Cluster {
     /// A client that sees everything at once.
     pub steady: Client,
     stalled: watch::Sender<&'static str>,
+    read: Arc<Mutex<Vec<String>>>,
     shutdown: CancellationToken,
     _root: tempfile::TempDir,
 }
@@ -44,14 +45,22 @@ impl Cluster {
         let shutdown = CancellationToken::new();
         tokio::spawn(server.serve(shutdown.clone()));
         let stalled = watch::Sender::new("");
-        let late = Client::new(Late { handle: handle.clone(), stalled: stalled.clone() });
+        let read = Arc::new(Mutex::new(Vec::new()));
+        let late =
+            Client::new(Late { handle: handle.clone(), stalled: stalled.clone(), read: Arc::clone(&read) });
         let stop = shutdown.clone();
         tokio::spawn(async move { control::run(control::Config { authority }, &late, clock, stop).await });
         let steady = Client::new(Direct(handle));
         let account: ServiceAccount = object(json!({ "metadata": { "name": "default" } }));
         // The controller may have made it already.
         let _ = Api::namespaced(&steady, "default").create(&account).await;
-        Self { steady, stalled, shutdown, _root: root }
+        Self { steady, stalled, read, shutdown, _root: root }
+    }
+
+    /// How often the controllers have read something below a path so far.
+    pub fn times_read(&self, below: &str) -> usize {
+        let read = self.read.lock().expect("nobody panics with it");
+        read.iter().filter(|path| path.starts_with(below)).count()
     }
 
     /// From now on the controllers are told nothing of this resource by their watches.
@@ -82,6 +91,7 @@ impl Transport for Direct {
 struct Late {
     handle: Handle,
     stalled: watch::Sender<&'static str>,
+    read: Arc<Mutex<Vec<String>>>,
 }
 
 impl Transport for Late {
@@ -89,6 +99,9 @@ impl Transport for Late {
         Box::pin(async move {
             let watches = request.uri().query().is_some_and(|query| query.contains("watch=true"));
             let resource = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
+            if request.method() == "GET" && !watches {
+                self.read.lock().expect("nobody panics with it").push(request.uri().path().to_owned());
+            }
             let response = call(&self.handle, request, Identity::component("controllers")).await?;
             if !watches {
                 return Ok(response);

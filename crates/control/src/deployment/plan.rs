@@ -42,7 +42,10 @@ pub(super) fn plan(deployment: &Deployment, sets: &[Arc<ReplicaSet>], old_pods_r
         (set.metadata.creation_timestamp.as_ref().map(|time| time.0), set.name().to_owned())
     });
     let bounds = bounds(deployment);
-    let sizes = Sizes { wanted, most: if recreates(deployment) { wanted } else { wanted + bounds.surge } };
+    let sizes = Sizes {
+        wanted,
+        most: if recreates(deployment) { wanted } else { wanted.saturating_add(bounds.surge) },
+    };
     let paused = spec.paused.unwrap_or(false);
 
     let mut steps = Vec::new();
@@ -51,7 +54,7 @@ pub(super) fn plan(deployment: &Deployment, sets: &[Arc<ReplicaSet>], old_pods_r
         if paused {
             return scale(deployment, sets, sizes);
         }
-        let next = (last + 1).to_string();
+        let next = last.saturating_add(1).to_string();
         let first = match recreates(deployment) {
             true if old.iter().any(|set| replicas(set) > 0) || old_pods_run => 0,
             true => wanted,
@@ -65,7 +68,7 @@ pub(super) fn plan(deployment: &Deployment, sets: &[Arc<ReplicaSet>], old_pods_r
         return steps;
     };
 
-    let revised = (last + 1).max(revision::of(&newest.metadata)).to_string();
+    let revised = last.saturating_add(1).max(revision::of(&newest.metadata)).to_string();
     let mut annotations = revision::copied(&deployment.metadata);
     annotations.insert(revision::ANNOTATION.to_owned(), revised.clone());
     let before = revision::of(&newest.metadata);

@@ -31,7 +31,7 @@ fn resolve(value: &IntOrString, of: i32, up: bool) -> i32 {
         IntOrString::Int(number) => (*number).max(0),
         IntOrString::String(text) => {
             let percent: i64 = text.trim_end_matches('%').parse().unwrap_or(0);
-            let product = i64::from(of) * percent.max(0);
+            let product = i64::from(of).saturating_mul(percent.max(0));
             let whole = product / 100 + i64::from(up && product % 100 != 0);
             i32::try_from(whole).unwrap_or(i32::MAX)
         }
@@ -52,42 +52,51 @@ pub(super) fn grow(wanted: i32, bounds: Bounds, new: Share, old: &[Share]) -> i3
     if new.replicas >= wanted {
         return wanted;
     }
-    let total = new.replicas + old.iter().map(|share| share.replicas).sum::<i32>();
-    let room = wanted + bounds.surge - total;
-    if room <= 0 { new.replicas } else { new.replicas + room.min(wanted - new.replicas) }
+    let room = i64::from(wanted) + i64::from(bounds.surge) - total(new, old);
+    let missing = i64::from(wanted) - i64::from(new.replicas);
+    if room <= 0 { new.replicas } else { narrow(i64::from(new.replicas) + room.min(missing)) }
 }
 
 /// The replicas of the old sets, oldest first: as many fewer as availability allows, those that
 /// are not available first.
 pub(super) fn shrink(wanted: i32, bounds: Bounds, new: Share, old: &[Share]) -> Vec<i32> {
-    let total = new.replicas + old.iter().map(|share| share.replicas).sum::<i32>();
-    let least = wanted - bounds.unavailable;
-    let new_unavailable = (new.replicas - new.available).max(0);
-    let mut spare = total - least - new_unavailable;
+    let least = i64::from(wanted) - i64::from(bounds.unavailable);
+    let new_unavailable = (i64::from(new.replicas) - i64::from(new.available)).max(0);
+    let mut spare = total(new, old) - least - new_unavailable;
     let mut shrunk: Vec<i32> = old.iter().map(|share| share.replicas).collect();
     if spare <= 0 {
         return shrunk;
     }
     for (share, replicas) in old.iter().zip(&mut shrunk) {
-        let broken = (share.replicas - share.available).clamp(0, spare);
-        *replicas -= broken;
+        let broken = (i64::from(share.replicas) - i64::from(share.available)).clamp(0, spare);
+        *replicas = narrow(i64::from(*replicas) - broken);
         spare -= broken;
     }
-    let available = new.available + old.iter().map(|share| share.available.min(share.replicas)).sum::<i32>();
-    let mut spare = available - least;
+    let available = old.iter().map(|share| i64::from(share.available.min(share.replicas))).sum::<i64>();
+    let mut spare = i64::from(new.available) + available - least;
     for replicas in &mut shrunk {
-        let fewer = (*replicas).min(spare.max(0));
-        *replicas -= fewer;
+        let fewer = i64::from(*replicas).min(spare.max(0));
+        *replicas = narrow(i64::from(*replicas) - fewer);
         spare -= fewer;
     }
     shrunk
 }
 
+/// What all sets are told to have together; more than any of them can.
+fn total(new: Share, old: &[Share]) -> i64 {
+    i64::from(new.replicas) + old.iter().map(|share| i64::from(share.replicas)).sum::<i64>()
+}
+
+/// As a set can be told.
+fn narrow(replicas: i64) -> i32 {
+    i32::try_from(replicas.max(0)).unwrap_or(i32::MAX)
+}
+
 /// Spreads a change of the wanted number over the sets of an unfinished rollout, in proportion to
 /// their size; `most` is what they could be together before, `now` what they can be from here on.
 pub(super) fn spread(shares: &[i32], now: i32) -> Vec<i32> {
-    let total: i32 = shares.iter().sum();
-    let change = now - total;
+    let total: i64 = shares.iter().map(|&share| i64::from(share)).sum();
+    let change = i64::from(now) - total;
     if total == 0 || change == 0 {
         return shares.to_vec();
     }
@@ -95,16 +104,18 @@ pub(super) fn spread(shares: &[i32], now: i32) -> Vec<i32> {
     let mut spread: Vec<i32> = shares
         .iter()
         .map(|&share| {
-            let exact = f64::from(share) * f64::from(change) / f64::from(total);
-            #[expect(clippy::cast_possible_truncation, reason = "a part of an i32")]
-            let part = (exact.round() as i32).clamp(left.min(0), left.max(0));
+            // Rounded half away from nothing. Both are below 2^31 times the number of sets.
+            let (product, total) = (i128::from(share) * i128::from(change), i128::from(total));
+            let half = product.signum() * total / 2;
+            let part = i64::try_from((product + half) / total).unwrap_or(left);
+            let part = part.clamp(left.min(0), left.max(0));
             left -= part;
-            share + part
+            narrow(i64::from(share) + part)
         })
         .collect();
     // What rounding has left goes to the largest.
     if let Some(largest) = spread.iter_mut().max() {
-        *largest = (*largest + left).max(0);
+        *largest = narrow(i64::from(*largest) + left);
     }
     spread
 }
@@ -174,6 +185,22 @@ mod tests {
         let bounds = Bounds { surge: 1, unavailable: 1 };
         let old = [Share { replicas: 2, available: 2 }, Share { replicas: 2, available: 0 }];
         assert_eq!(shrink(3, bounds, Share { replicas: 0, available: 0 }, &old), [2, 0]);
+    }
+
+    #[test]
+    fn the_largest_numbers_are_no_smaller_than_others() {
+        const MOST: i32 = i32::MAX;
+        check_bounds(MOST, "100%", "100%", (MOST, MOST));
+        check_bounds(MOST, "9223372036854775807%", "0", (MOST, 0));
+        let bounds = Bounds { surge: MOST, unavailable: 0 };
+        let all = |replicas| Share { replicas, available: replicas };
+        assert_eq!(grow(MOST, bounds, all(0), &[all(MOST)]), MOST);
+        assert_eq!(grow(MOST, Bounds { surge: 1, unavailable: 0 }, all(0), &[all(MOST), all(MOST)]), 0);
+        assert_eq!(shrink(MOST, bounds, all(MOST), &[all(MOST), all(MOST)]), [0, 0]);
+        let broken = Share { replicas: MOST, available: -MOST };
+        assert_eq!(shrink(MOST, bounds, all(MOST), &[broken]), [0]);
+        assert_eq!(spread(&[MOST, MOST], 0), [0, 0]);
+        assert_eq!(spread(&[MOST, MOST], MOST), [1_073_741_823, 1_073_741_824]);
     }
 
     #[test]

@@ -10,15 +10,24 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::plan::{bounds, newest, recreates, wanted};
 
-/// The status, and after how long the rollout counts as stuck.
+/// When the rollout last came on, by the time of day.
+pub(super) fn progressed_at(deployment: &Deployment) -> Option<Timestamp> {
+    let conditions = deployment.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    let progressing = conditions.into_iter().find(|condition| condition.type_ == "Progressing")?;
+    progressing.last_update_time.as_ref().map(|time| time.0)
+}
+
+/// The status, and after how long the rollout counts as stuck. `spent` is how long ago it
+/// [last came on](progressed_at).
 pub(super) fn status(
     deployment: &Deployment,
     sets: &[Arc<ReplicaSet>],
     now: Timestamp,
+    spent: Duration,
 ) -> (DeploymentStatus, Option<Duration>) {
     let old = deployment.status.clone().unwrap_or_default();
     let newest = newest(deployment, sets);
-    let sum = |of: fn(&ReplicaSet) -> i32| sets.iter().map(|set| of(set)).sum::<i32>();
+    let sum = |of: fn(&ReplicaSet) -> i32| sets.iter().map(|set| of(set)).fold(0, i32::saturating_add);
     let replicas = sum(|set| set.status.as_ref().map_or(0, |status| status.replicas));
     let ready = sum(|set| set.status.as_ref().and_then(|status| status.ready_replicas).unwrap_or(0));
     let available = sum(|set| set.status.as_ref().and_then(|status| status.available_replicas).unwrap_or(0));
@@ -34,13 +43,13 @@ pub(super) fn status(
         updated_replicas: shown(updated),
         ready_replicas: shown(ready),
         available_replicas: shown(available),
-        unavailable_replicas: shown((sum(super::replicas) - available).max(0)),
+        unavailable_replicas: shown(sum(super::replicas).saturating_sub(available).max(0)),
         terminating_replicas: Some(terminating),
         collision_count: old.collision_count,
         conditions: None,
     };
     let unavailable = if recreates(deployment) { 0 } else { bounds(deployment).unavailable };
-    let enough = available >= wanted - unavailable.min(wanted);
+    let enough = available >= wanted.saturating_sub(unavailable.min(wanted));
     let availability = if enough {
         ("True", "MinimumReplicasAvailable", "Deployment has minimum availability.")
     } else {
@@ -49,10 +58,11 @@ pub(super) fn status(
     let complete = updated == wanted && replicas == wanted && available == wanted;
     let progressed = newest.is_some()
         && (updated > old.updated_replicas.unwrap_or(0)
-            || replicas - updated < old.replicas.unwrap_or(0) - old.updated_replicas.unwrap_or(0)
+            || replicas.saturating_sub(updated)
+                < old.replicas.unwrap_or(0).saturating_sub(old.updated_replicas.unwrap_or(0))
             || ready > old.ready_replicas.unwrap_or(0)
             || available > old.available_replicas.unwrap_or(0));
-    let (progress, wake) = progress(deployment, newest.map(AsRef::as_ref), &old, complete, progressed, now);
+    let (progress, wake) = progress(deployment, newest.map(AsRef::as_ref), &old, complete, progressed, spent);
 
     let mut conditions: Vec<DeploymentCondition> = Vec::new();
     conditions.push(condition(&old, "Available", availability, false, now));
@@ -74,7 +84,7 @@ fn progress(
     old: &DeploymentStatus,
     complete: bool,
     progressed: bool,
-    now: Timestamp,
+    spent: Duration,
 ) -> (Option<Progress>, Option<Duration>) {
     let spec = deployment.spec.as_ref();
     let deadline = spec.and_then(|spec| spec.progress_deadline_seconds).unwrap_or(600);
@@ -126,13 +136,11 @@ fn progress(
     if finished && !progressed {
         return (kept, None);
     }
-    let since = before.and_then(|c| c.last_update_time.as_ref()).map_or(now, |time| time.0);
     let begins = before.is_some_and(|c| c.reason.as_deref() == Some("NewReplicaSetAvailable"));
     if progressed || begins || resumed {
         let message = format!("ReplicaSet \"{name}\" is progressing.");
         return (Some(("True", "ReplicaSetUpdated", message)), Some(limit));
     }
-    let spent = Duration::try_from(now.duration_since(since)).unwrap_or(Duration::ZERO);
     if spent >= limit {
         let message = format!("ReplicaSet \"{name}\" has timed out progressing.");
         return (Some(("False", "ProgressDeadlineExceeded", message)), None);
@@ -177,7 +185,8 @@ mod tests {
         let set = json!({"metadata": {"name": "web-1"}, "spec": {"replicas": 2, "selector": {}, "template": template}, "status": set_status});
         let set: ReplicaSet = serde_json::from_value(set).expect("a set");
         let start: Timestamp = "2026-01-01T00:00:00Z".parse().expect("a time");
-        let (status, wake) = status(&deployment, &[Arc::new(set)], start + Duration::from_secs(after));
+        let spent = Duration::from_secs(after);
+        let (status, wake) = status(&deployment, &[Arc::new(set)], start + spent, spent);
         let mut words: Vec<String> = status
             .conditions
             .iter()

@@ -16,6 +16,8 @@ pub(super) enum Owner {
     Waiting,
     /// It is not there.
     Absent,
+    /// It lives in a namespace and the object does not: nobody can say which is meant.
+    Misplaced,
 }
 
 /// Everything that the decision depends on.
@@ -65,6 +67,10 @@ pub(super) fn verdict(view: &View) -> Verdict {
             _ => Verdict::Keep,
         };
     }
+    // As Kubernetes has it, an owner that cannot be looked up is not taken for one that is gone.
+    if view.owners.iter().any(|(_, owner)| *owner == Owner::Misplaced) {
+        return Verdict::Keep;
+    }
     let waits = view.owners.iter().any(|(_, owner)| *owner == Owner::Waiting);
     let is_owned = view.owners.iter().any(|(_, owner)| *owner == Owner::Solid);
     let going: Vec<String> =
@@ -84,11 +90,13 @@ pub(super) fn verdict(view: &View) -> Verdict {
 mod tests {
     use super::*;
 
-    /// Owners are written `name` where they are there, `name?` where they wait, `name!` where they are gone.
+    /// Owners are written `name` where they are there, `name?` where they wait, `name!` where they are gone,
+    /// `/name` where they are in a namespace.
     fn view(owners: &str) -> View {
         let owner = |word: &str| match (word.strip_suffix('?'), word.strip_suffix('!')) {
             (Some(name), _) => (name.to_owned(), Owner::Waiting),
             (_, Some(name)) => (name.to_owned(), Owner::Absent),
+            _ if word.starts_with('/') => (word.to_owned(), Owner::Misplaced),
             _ => (word.to_owned(), Owner::Solid),
         };
         View { owners: owners.split_whitespace().map(owner).collect(), ..View::default() }
@@ -110,6 +118,15 @@ mod tests {
         check(view("a!"), Verdict::Delete(Propagation::Background));
         check(view("a b!"), Verdict::ForgetOwners(vec!["b".to_owned()]));
         check(View { dependents: 3, blocking: 3, ..view("") }, Verdict::Keep);
+    }
+
+    #[test]
+    fn an_object_with_an_owner_that_cannot_be_its_own_is_kept() {
+        check(view("/a"), Verdict::Keep);
+        check(view("/a b!"), Verdict::Keep);
+        check(view("/a b?"), Verdict::Keep);
+        let deleting = View { owners: view("/a").owners, ..deleting(FOREGROUND, 0, 0) };
+        check(deleting, Verdict::Release(FOREGROUND));
     }
 
     #[test]

@@ -4,7 +4,6 @@ use std::cmp::Reverse;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::Timestamp;
 use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetStatus};
 use k8s_openapi::api::core::v1::Pod;
 
@@ -50,21 +49,29 @@ fn worth(pod: &Pod) -> impl Ord + use<> {
         .and_then(|annotations| annotations.get("controller.kubernetes.io/pod-deletion-cost"))
         .and_then(|text| text.parse::<i32>().ok())
         .unwrap_or(0);
-    let ready_since = pods::available_at(pod, Duration::ZERO);
+    let ready_since = pods::ready_since(pod);
     let statuses = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
-    let restarts: i32 = statuses.map(|status| status.restart_count).sum();
+    let restarts: i64 = statuses.map(|status| i64::from(status.restart_count)).sum();
     let created = pod.metadata.creation_timestamp.as_ref().map(|time| time.0);
     (assigned, phase, pods::is_ready(pod), cost, Reverse(ready_since), Reverse(restarts), Reverse(created))
 }
 
-/// The set's status, and when a pod will have been ready for long enough.
+/// For how long pods of a set have to be ready until they count as available.
+pub(super) fn least_ready(set: &ReplicaSet) -> Duration {
+    let seconds = set.spec.as_ref().and_then(|spec| spec.min_ready_seconds);
+    Duration::from_secs(seconds.and_then(|seconds| u64::try_from(seconds).ok()).unwrap_or(0))
+}
+
+/// The set's status, and after how long a pod will have been ready for long enough. `ready_for` says for
+/// how long a pod has been ready that is.
 pub(super) fn status(
     set: &ReplicaSet,
     owned: &[Arc<Pod>],
-    now: Timestamp,
-) -> (ReplicaSetStatus, Option<Timestamp>) {
+    ready_for: &dyn Fn(&Pod) -> Duration,
+) -> (ReplicaSetStatus, Option<Duration>) {
     let spec = set.spec.clone().unwrap_or_default();
-    let least = Duration::from_secs(spec.min_ready_seconds.and_then(|s| u64::try_from(s).ok()).unwrap_or(0));
+    let least = least_ready(set);
+    let is_available = |pod: &Pod| pods::is_ready(pod) && (least.is_zero() || ready_for(pod) >= least);
     let labels = spec
         .template
         .and_then(|template| template.metadata)
@@ -83,13 +90,13 @@ pub(super) fn status(
         replicas: count(&|_| true),
         fully_labeled_replicas: Some(count(&labelled)),
         ready_replicas: Some(count(&pods::is_ready)),
-        available_replicas: Some(count(&|pod| pods::is_available(pod, least, now))),
+        available_replicas: Some(count(&is_available)),
         terminating_replicas: Some(i32::try_from(terminating.count()).unwrap_or(i32::MAX)),
         observed_generation: set.metadata.generation,
         conditions: set.status.as_ref().and_then(|status| status.conditions.clone()),
     };
-    let wake =
-        active.iter().filter_map(|pod| pods::available_at(pod, least)).filter(|&moment| moment > now).min();
+    let waiting = active.iter().filter(|pod| pods::is_ready(pod) && !is_available(pod));
+    let wake = waiting.map(|pod| least.saturating_sub(ready_for(pod))).min();
     (status, wake)
 }
 
@@ -148,10 +155,11 @@ mod tests {
     fn a_pod_is_available_after_it_has_been_ready_for_long_enough() {
         let set = json!({"spec": {"minReadySeconds": 60, "selector": {}}});
         let set: ReplicaSet = serde_json::from_value(set).expect("a set");
-        let ready_at: Timestamp = "2026-01-01T00:00:00Z".parse().expect("a time");
-        let at = |seconds: u64| status(&set, &[pod("a:ready")], ready_at + Duration::from_secs(seconds));
-        assert_eq!(at(30).0.available_replicas, Some(0));
-        assert_eq!(at(30).1, Some(ready_at + Duration::from_secs(60)));
-        assert_eq!(at(60).0.available_replicas, Some(1));
+        let after = |seconds: u64| status(&set, &[pod("a:ready")], &|_| Duration::from_secs(seconds));
+        assert_eq!(after(30).0.available_replicas, Some(0));
+        assert_eq!(after(30).1, Some(Duration::from_secs(30)));
+        assert_eq!(after(60).0.available_replicas, Some(1));
+        assert_eq!(after(60).1, None);
+        assert_eq!(status(&set, &[pod("a:unready")], &|_| Duration::MAX).0.available_replicas, Some(0));
     }
 }

@@ -59,7 +59,7 @@ fn collide(one: &HostPort, other: &HostPort) -> bool {
 fn resources(pod: &Pod, node: &NodeView<'_>) -> Vec<String> {
     let mut reasons = Vec::new();
     let most = node.allocatable.get("pods").copied().unwrap_or(0);
-    if i64::try_from(node.pods).unwrap_or(i64::MAX) + 1 > most {
+    if i64::try_from(node.pods).unwrap_or(i64::MAX) >= most {
         reasons.push("Too many pods".to_owned());
     }
     let mut wanted: Vec<(String, i64)> =
@@ -68,7 +68,7 @@ fn resources(pod: &Pod, node: &NodeView<'_>) -> Vec<String> {
     for (name, amount) in wanted {
         let all = node.allocatable.get(&name).copied().unwrap_or(0);
         let used = node.requested.get(&name).copied().unwrap_or(0);
-        if amount > all - used {
+        if amount > all.saturating_sub(used) {
             reasons.push(format!("Insufficient {name}"));
         }
     }

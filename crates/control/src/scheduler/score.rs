@@ -5,7 +5,7 @@ use k8s_openapi::api::core::v1::Pod;
 
 use super::affinity;
 use super::filter::tolerates;
-use super::snapshot::{NodeView, requests};
+use super::snapshot::{Amounts, NodeView, requests};
 
 /// Each part is between none and this.
 const FULL: i64 = 100;
@@ -15,7 +15,7 @@ pub(super) fn best<'a, 'n>(pod: &Pod, nodes: &[&'a NodeView<'n>]) -> Option<&'a 
     let most_preferred =
         nodes.iter().map(|node| affinity::preference(pod, node.node)).max().unwrap_or(0).max(1);
     let score = |node: &NodeView<'_>| {
-        let preferred = affinity::preference(pod, node.node) * FULL / most_preferred;
+        let preferred = affinity::preference(pod, node.node).saturating_mul(FULL) / most_preferred;
         room(pod, node)
             + balance(pod, node)
             + 2 * spread(pod, node, nodes)
@@ -43,8 +43,9 @@ fn used(pod: &Pod, node: &NodeView<'_>) -> [i64; 2] {
     let wanted = requests(pod);
     ["cpu", "memory"].map(|name| {
         let all = node.allocatable.get(name).copied().unwrap_or(0);
-        let taken = node.requested.get(name).copied().unwrap_or(0) + wanted.get(name).copied().unwrap_or(0);
-        if all == 0 { FULL } else { (i128::from(taken) * 100 / i128::from(all)).clamp(0, 100) as i64 }
+        let amount = |of: &Amounts| i128::from(of.get(name).copied().unwrap_or(0));
+        let taken = amount(&node.requested) + amount(&wanted);
+        if all == 0 { FULL } else { (taken * 100 / i128::from(all)).clamp(0, 100) as i64 }
     })
 }
 

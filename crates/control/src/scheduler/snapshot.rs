@@ -79,9 +79,7 @@ impl<'a> NodeView<'a> {
     }
 
     fn add(&mut self, pod: &Pod) {
-        for (name, amount) in requests(pod) {
-            *self.requested.entry(name).or_default() += amount;
-        }
+        add(&mut self.requested, &requests(pod));
         self.pods += 1;
         self.ports.extend(host_ports(pod));
         if let Some(owner) = pod.controller() {
@@ -146,9 +144,11 @@ fn amount(name: &str, text: &Text) -> Option<i64> {
     Some(if name == "cpu" { quantity.millis() } else { quantity.value() })
 }
 
+/// What nobody can have stays the most there is: it must not come out as little.
 fn add(sum: &mut Amounts, more: &Amounts) {
     for (name, amount) in more {
-        *sum.entry(name.clone()).or_default() += amount;
+        let sum = sum.entry(name.clone()).or_default();
+        *sum = sum.saturating_add(*amount);
     }
 }
 

@@ -63,6 +63,20 @@ fn a_node_takes_no_more_pods_than_it_has_room_for() {
 }
 
 #[test]
+fn sums_that_no_node_has_fit_nowhere() {
+    let nodes = [node("a", json!({}), json!({}))];
+    let container = |memory: &str| json!({"name": memory, "resources": {"requests": {"memory": memory}}});
+    let refused = Err("0/1 nodes are available: 1 Insufficient memory.");
+    let two = json!([container("8Ei"), container("8Ei")]);
+    check(json!({"containers": two}), &nodes, &[], refused);
+    let init = json!({"containers": [container("1")], "initContainers": two, "overhead": {"memory": "8Ei"}});
+    check(init, &nodes, &[], refused);
+    // Bound without having been asked.
+    let bound = json!({"nodeName": "a", "containers": two});
+    check(json!({"containers": [container("1")]}), &nodes, &[bound.clone(), bound], refused);
+}
+
+#[test]
 fn taints_are_tolerated_by_key_value_and_effect() {
     let nodes =
         [node("a", json!({"taints": [{"key": "gpu", "value": "yes", "effect": "NoSchedule"}]}), json!({}))];

@@ -1,0 +1,173 @@
+//! The type and metadata of all objects of all kinds, for controllers that look at everything.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use client::{Api, Change, Client, Informer, ListOptions, Partial, Resource as _, ResourceKind};
+use parking_lot::{Mutex, RwLock};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use crate::kinds;
+
+/// The index of objects by the uids of their owners.
+pub(crate) const OWNER: &str = "owner";
+/// How often the API is asked for kinds that are new.
+const KINDS_PERIOD: Duration = Duration::from_secs(30);
+
+/// A copy of every kind's objects that can be listed, watched and deleted. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Objects {
+    client: Client,
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    kinds: RwLock<BTreeMap<ResourceKind, Watched>>,
+    handlers: Mutex<Vec<Handler>>,
+}
+
+struct Watched {
+    informer: Informer<Partial>,
+    stop: CancellationToken,
+}
+
+type Handler = Arc<dyn Fn(&ResourceKind, &Change<Partial>) + Send + Sync>;
+
+impl Objects {
+    /// No kinds yet; they are asked for by `client`.
+    pub(crate) fn new(client: &Client) -> Self {
+        Self { client: client.clone(), shared: Arc::default() }
+    }
+
+    /// Calls `handler` for every change of any object, and first for every object that is there. It must
+    /// be quick.
+    pub(crate) fn on_change(
+        &self,
+        handler: impl Fn(&ResourceKind, &Change<Partial>) + Send + Sync + 'static,
+    ) {
+        let handler: Handler = Arc::new(handler);
+        // Held meanwhile, so that no kind comes between the two.
+        let mut handlers = self.shared.handlers.lock();
+        for (kind, informer) in self.informers() {
+            tell(&informer, &kind, &handler);
+        }
+        handlers.push(handler);
+    }
+
+    /// The kinds that are known, in order.
+    pub(crate) fn kinds(&self) -> Vec<ResourceKind> {
+        self.shared.kinds.read().keys().cloned().collect()
+    }
+
+    /// The kind of this group and name, if it is known.
+    pub(crate) fn kind(&self, group: &str, kind: &str) -> Option<ResourceKind> {
+        self.shared.kinds.read().keys().find(|known| known.group == group && known.kind == kind).cloned()
+    }
+
+    /// The copy of one kind's objects.
+    pub(crate) fn of(&self, kind: &ResourceKind) -> Option<client::Store<Partial>> {
+        self.shared.kinds.read().get(kind).map(|watched| watched.informer.store())
+    }
+
+    /// What `found` gives for the copy of each kind.
+    pub(crate) fn each<T>(
+        &self,
+        found: impl Fn(&client::Store<Partial>) -> Vec<T>,
+    ) -> Vec<(ResourceKind, T)> {
+        let kinds = self.shared.kinds.read();
+        let of_kind = |(kind, watched): (&ResourceKind, &Watched)| {
+            let found = found(&watched.informer.store());
+            found.into_iter().map(|found| (kind.clone(), found)).collect::<Vec<_>>()
+        };
+        kinds.iter().flat_map(of_kind).collect()
+    }
+
+    /// Follows all kinds, those that come later too, until `stop` is cancelled. One run at a time.
+    pub(crate) async fn run(&self, stop: CancellationToken) {
+        let mut running = JoinSet::new();
+        // Those of a run that panicked.
+        for (kind, informer) in self.informers() {
+            self.follow(&mut running, &stop, kind, informer);
+        }
+        loop {
+            self.discover(&mut running, &stop).await;
+            tokio::select! {
+                () = stop.cancelled() => break,
+                () = tokio::time::sleep(KINDS_PERIOD) => {}
+            }
+            while running.try_join_next().is_some() {}
+        }
+        while running.join_next().await.is_some() {}
+    }
+
+    /// A handler may ask for kinds: nobody calls one with them locked.
+    fn informers(&self) -> Vec<(ResourceKind, Informer<Partial>)> {
+        let kinds = self.shared.kinds.read();
+        kinds.iter().map(|(kind, watched)| (kind.clone(), watched.informer.clone())).collect()
+    }
+
+    /// Begins to watch kinds that are new, and leaves those that are gone.
+    async fn discover(&self, running: &mut JoinSet<()>, stop: &CancellationToken) {
+        let kinds = tokio::select! {
+            () = stop.cancelled() => return,
+            kinds = kinds::all(&self.client) => kinds,
+        };
+        let kinds = match kinds {
+            Ok(kinds) => kinds,
+            Err(error) => {
+                warn!(error = %base::error::chain(&error), "cannot ask which kinds there are");
+                return;
+            }
+        };
+        let followed =
+            kinds.into_iter().filter(|kind| kind.can("list") && kind.can("watch") && kind.can("delete"));
+        let mut gone = self.kinds();
+        for kind in followed {
+            gone.retain(|known| *known != kind.resource);
+            if self.of(&kind.resource).is_some() {
+                continue;
+            }
+            let api = Api::partial(&self.client, &kind.resource, None);
+            let informer = Informer::new(api, ListOptions::default());
+            informer.index(OWNER, |object: &Partial| {
+                object.owners().into_iter().map(|owner| owner.uid).collect()
+            });
+            {
+                let handlers = self.shared.handlers.lock();
+                for handler in handlers.iter() {
+                    tell(&informer, &kind.resource, handler);
+                }
+                self.follow(running, stop, kind.resource, informer);
+            }
+        }
+        for kind in gone {
+            if let Some(watched) = self.shared.kinds.write().remove(&kind) {
+                watched.stop.cancel();
+            }
+        }
+    }
+
+    fn follow(
+        &self,
+        running: &mut JoinSet<()>,
+        stop: &CancellationToken,
+        kind: ResourceKind,
+        informer: Informer<Partial>,
+    ) {
+        let (stop, followed) = (stop.child_token(), informer.clone());
+        self.shared.kinds.write().insert(kind, Watched { informer, stop: stop.clone() });
+        running.spawn(async move {
+            client::supervise("informer", &stop, || followed.run(stop.clone())).await;
+        });
+    }
+}
+
+/// Tells a handler of the changes of one kind.
+fn tell(informer: &Informer<Partial>, kind: &ResourceKind, handler: &Handler) {
+    let (kind, handler) = (kind.clone(), Arc::clone(handler));
+    informer.on_change(move |change| handler(&kind, change));
+}
