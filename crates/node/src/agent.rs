@@ -1,16 +1,16 @@
 //! The node agent: one worker per pod of this node, the node's own object, services and names.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use base::Clock;
+use base::backoff::Backoff;
 use client::api::ListOptions;
 use client::recorder::{EventType, EventWriter, Recorder};
 use client::{Api, Change, Client, Informer, Store, supervise};
 use engine::event::{EventKind, EventQuery};
-use engine::{Engine, container::Dns};
+use engine::{Engine, SandboxId, container::Dns};
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::{ObjectReference, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -189,7 +189,7 @@ impl Agent {
             () = pods.synced() => {}
             () = stop.cancelled() => return,
         }
-        let left = self.clear_unknown().await;
+        let unknown = self.unknown();
         let mut workers = Workers {
             shared: Arc::clone(&self.shared),
             stop: stop.clone(),
@@ -197,14 +197,11 @@ impl Agent {
             mailboxes: HashMap::new(),
             tasks: JoinSet::new(),
         };
-        for directory in left {
+        for (uid, sandboxes) in unknown {
             // Beside the workers: what the API knows is to be started meanwhile.
-            let shared = Arc::clone(&self.shared);
+            let (shared, stop) = (Arc::clone(&self.shared), stop.clone());
             workers.tasks.spawn(async move {
-                let removed = shared.files.removal(move || crate::pod::remove(&directory)).await;
-                if let Err(error) = removed {
-                    warn!(%error, "cannot remove the files of a pod that the API does not know");
-                }
+                stop.run_until_cancelled(clear(&shared, &uid, &sandboxes)).await;
                 Ended { uid: String::new(), panicked: false }
             });
         }
@@ -239,28 +236,42 @@ impl Agent {
         self.shared.engine.events(EventQuery { kinds, actions, ..EventQuery::default() })
     }
 
-    /// Removes what the engine still has of pods that the API no longer knows; gives the directories
-    /// of their files.
-    async fn clear_unknown(&self) -> Vec<PathBuf> {
-        let mut left = Vec::new();
+    /// The sandboxes that the engine still has of pods that the API no longer knows, by uid.
+    fn unknown(&self) -> HashMap<String, Vec<SandboxId>> {
         let known: std::collections::HashSet<String> =
             self.pods.store().list().iter().filter_map(|pod| pod.metadata.uid.clone()).collect();
         let filter = engine::sandbox::SandboxFilter { labels: vec![labels::POD_UID.to_owned()], ready: None };
+        let mut unknown: HashMap<String, Vec<SandboxId>> = HashMap::new();
         for sandbox in self.shared.engine.sandbox_list(&filter) {
-            let Some(uid) = sandbox.spec.labels.get(labels::POD_UID).filter(|uid| !known.contains(*uid))
-            else {
-                continue;
-            };
-            info!(uid, "removing a pod that the API does not know");
-            if let Err(error) = self.shared.engine.sandbox_remove(&sandbox.id).await {
-                warn!(uid, error = %error.full_message(), "cannot remove the pod");
-                continue;
+            if let Some(uid) = sandbox.spec.labels.get(labels::POD_UID).filter(|uid| !known.contains(*uid)) {
+                unknown.entry(uid.clone()).or_default().push(sandbox.id.clone());
             }
-            let directory = self.shared.config.pod_directory(uid);
-            left.push(directory);
         }
-        left
+        unknown
     }
+}
+
+/// Removes what is left of a pod that the API does not know; tries until nothing is.
+async fn clear(shared: &Shared, uid: &str, sandboxes: &[SandboxId]) {
+    info!(uid, "removing a pod that the API does not know");
+    let mut again = Backoff::new(CLEAR_AGAIN, CLEAR_AGAIN_AT_LAST);
+    while let Err(error) = try_clear(shared, uid, sandboxes).await {
+        let delay = again.next_delay();
+        warn!(uid, error, ?delay, "cannot remove a pod that the API does not know; trying again");
+        tokio::time::sleep(delay).await;
+    }
+}
+
+async fn try_clear(shared: &Shared, uid: &str, sandboxes: &[SandboxId]) -> Result<(), String> {
+    for sandbox in sandboxes {
+        match shared.engine.sandbox_remove(sandbox).await {
+            Err(error) if error.kind() != engine::Kind::NotFound => return Err(error.full_message()),
+            _ => {}
+        }
+    }
+    let directory = shared.config.pod_directory(uid);
+    let removed = shared.files.removal(move || crate::pod::remove(&directory)).await;
+    removed.map_err(|error| format!("remove the pod's files: {error}"))
 }
 
 /// The workers of all pods, by uid.
@@ -278,6 +289,10 @@ struct Ended {
     uid: String,
     panicked: bool,
 }
+
+/// Before something that is left of a pod is removed once more: at first, and at most.
+const CLEAR_AGAIN: Duration = Duration::from_secs(1);
+const CLEAR_AGAIN_AT_LAST: Duration = Duration::from_secs(60);
 
 /// How long a pod whose worker panicked is left alone.
 const AFTER_PANIC: Duration = Duration::from_secs(10);

@@ -218,6 +218,56 @@ fn a_pod_that_runs_to_its_end_stays_with_its_result() {
 }
 
 #[test]
+fn a_pod_is_ended_when_it_has_been_active_for_as_long_as_it_may_be() {
+    let cluster = Cluster::shared();
+    let space = cluster.namespace("deadline");
+    pod(&space, "box", r#"command: [sleep, "1000"]"#, "activeDeadlineSeconds: 2");
+    space.wait("jsonpath={.status.phase}=Failed", &["pod/box"]);
+    assert_eq!(space.field("pod/box", "{.status.reason}"), "DeadlineExceeded");
+    let message = "Pod was active on the node longer than the specified deadline";
+    assert_eq!(space.field("pod/box", "{.status.message}"), message);
+    let code = space.field("pod/box", "{.status.containerStatuses[0].state.terminated.exitCode}");
+    assert_ne!(code, "0", "its container has ended by then, whatever its restart policy");
+    event(&space, "box", &format!("Normal/DeadlineExceeded/{message}"));
+    // One that ends in time keeps its own result.
+    pod(&space, "quick", "command: ['true']", "restartPolicy: Never\n  activeDeadlineSeconds: 1000");
+    space.wait("jsonpath={.status.phase}=Succeeded", &["pod/quick"]);
+    space.ok(&["patch", "pod", "quick", "-p", r#"{"spec": {"activeDeadlineSeconds": 1}}"#]);
+    space.wait_for("pod/quick", "{.status.observedGeneration}", "2");
+    assert_eq!(space.field("pod/quick", "{.status.phase}{.status.reason}"), "Succeeded");
+}
+
+#[test]
+fn a_later_deletion_shortens_the_time_that_an_earlier_one_gave() {
+    let cluster = Cluster::shared();
+    let space = cluster.namespace("shortened");
+    let main = r#"command: [sh, -c, "trap '' TERM; while :; do sleep 1; done"],
+        lifecycle: {preStop: {sleep: {seconds: 500}}}"#;
+    pod(&space, "box", main, "terminationGracePeriodSeconds: 600");
+    space.wait("condition=Ready", &["pod/box"]);
+    space.ok(&["delete", "pod", "box", "--wait=false"]);
+    event(&space, "box", "Normal/Killing/Stopping container main");
+    space.ok(&["delete", "pod", "box", "--grace-period=300", "--wait=false"]);
+    space.ok(&["delete", "pod", "box", "--grace-period=1", "--timeout=20s"]);
+    assert_eq!(space.containers(), [""; 0]);
+}
+
+#[test]
+fn an_environment_that_doubles_holds_its_container_back() {
+    let cluster = Cluster::shared();
+    let space = cluster.namespace("doubling");
+    let mut doubling = format!("{{name: A0, value: {}}}", "x".repeat(1000));
+    for place in 1..=35 {
+        doubling += &format!(", {{name: A{place}, value: $(A{0})$(A{0})}}", place - 1);
+    }
+    pod(&space, "box", &format!(r#"command: [sleep, "1000"], env: [{doubling}]"#), "");
+    let reason = "{.status.containerStatuses[0].state.waiting.reason}";
+    space.wait_for("pod/box", reason, "CreateContainerConfigError");
+    let message = space.field("pod/box", "{.status.containerStatuses[0].state.waiting.message}");
+    assert!(message.starts_with("the environment is larger than 2097152 bytes"), "{message}");
+}
+
+#[test]
 fn exec_carries_input_output_and_the_exit_code() {
     let cluster = Cluster::shared();
     let space = cluster.namespace("exec");

@@ -64,6 +64,10 @@ fn of_pod(pod: &Pod, spec: &PodSpec, node: Abilities<'_>) -> Result<(), Rejectio
         let message = "resource claims are not supported by this node: leave resourceClaims out";
         return Err(Rejection::new("UnsupportedResourceClaims", message));
     }
+    if spec.ephemeral_containers.as_ref().is_some_and(|containers| !containers.is_empty()) {
+        let message = "ephemeral containers are not supported by this node: leave ephemeralContainers out";
+        return Err(Rejection::new("UnsupportedEphemeralContainers", message));
+    }
     for volume in spec.volumes.iter().flatten() {
         let medium = volume.empty_dir.as_ref().and_then(|empty| empty.medium.as_deref()).unwrap_or("");
         if !matches!(medium, "" | "Memory") {
@@ -265,6 +269,7 @@ mod tests {
         refused(json!({"runtimeClassName": "gvisor"}), "RuntimeClass: RuntimeClass \"gvisor\" not found");
         refused(json!({"overhead": {"cpu": "1"}}), "RuntimeClass: Pod Overhead set without corresponding");
         refused(json!({"resourceClaims": [{"name": "x"}]}), "UnsupportedResourceClaims: ");
+        refused(json!({"ephemeralContainers": [{"name": "debug"}]}), "UnsupportedEphemeralContainers: ");
         refused(container(json!({"resources": {"claims": [{"name": "x"}]}})), "UnsupportedResourceClaims: ");
         refused(
             container(json!({"volumeDevices": [{"name": "x", "devicePath": "/x"}]})),

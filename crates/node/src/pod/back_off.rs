@@ -3,11 +3,12 @@
 //! The first restart is immediate, the next ones wait 10 s, 20 s, … up to five minutes, counted from
 //! the moment at which the container ended. One that ran for ten minutes begins anew. The same
 //! delays space out pulls of an image that cannot be pulled.
+//!
+//! Moments are those of the steady clock ([`base::Clock::elapsed`]): one that sets the time of day
+//! stops no pod.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
-
-use base::Timestamp;
 
 /// The first delay.
 pub const FIRST: Duration = Duration::from_secs(10);
@@ -25,23 +26,23 @@ pub struct BackOffs {
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     delay: Duration,
-    failed_at: Timestamp,
+    failed_at: Duration,
 }
 
 impl BackOffs {
     /// When `key`, which failed at `failed_at`, may be tried again; `None` is at once.
-    pub fn not_before(&self, key: &str, failed_at: Timestamp) -> Option<Timestamp> {
+    pub fn not_before(&self, key: &str, failed_at: Duration) -> Option<Duration> {
         let entry = self.entries.get(key)?;
-        if since(entry.failed_at, failed_at) > FORGIVEN {
+        if failed_at.abs_diff(entry.failed_at) > FORGIVEN {
             return None;
         }
-        failed_at.checked_add(entry.delay).ok()
+        Some(failed_at + entry.delay)
     }
 
     /// Notes a new try of `key`, which failed at `failed_at`: the next delay is twice as long.
-    pub fn tried(&mut self, key: &str, failed_at: Timestamp) {
+    pub fn tried(&mut self, key: &str, failed_at: Duration) {
         let delay = match self.entries.get(key) {
-            Some(entry) if since(entry.failed_at, failed_at) <= FORGIVEN => (entry.delay * 2).min(MOST),
+            Some(entry) if failed_at.abs_diff(entry.failed_at) <= FORGIVEN => (entry.delay * 2).min(MOST),
             _ => FIRST,
         };
         self.entries.insert(key.to_owned(), Entry { delay, failed_at });
@@ -58,10 +59,6 @@ impl BackOffs {
     }
 }
 
-fn since(earlier: Timestamp, later: Timestamp) -> Duration {
-    later.duration_since(earlier).unsigned_abs()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -69,14 +66,13 @@ mod tests {
     #[test]
     fn the_first_restart_is_immediate_and_later_ones_wait_ever_longer() {
         let mut back_offs = BackOffs::default();
-        let mut moment = Timestamp::from_second(1_000_000).expect("in range");
+        let mut moment = Duration::from_secs(1_000_000);
         let mut delays = Vec::new();
         for _ in 0..8 {
-            let delay =
-                back_offs.not_before("c", moment).map_or(0, |until| until.as_second() - moment.as_second());
+            let delay = back_offs.not_before("c", moment).map_or(0, |until| (until - moment).as_secs());
             delays.push(delay);
             back_offs.tried("c", moment);
-            moment += Duration::from_secs(1 + delay.unsigned_abs());
+            moment += Duration::from_secs(1 + delay);
         }
         assert_eq!(delays, [0, 10, 20, 40, 80, 160, 300, 300]);
     }
@@ -84,7 +80,7 @@ mod tests {
     #[test]
     fn a_container_that_ran_long_begins_anew() {
         let mut back_offs = BackOffs::default();
-        let moment = Timestamp::from_second(1_000_000).expect("in range");
+        let moment = Duration::from_secs(1_000_000);
         back_offs.tried("c", moment);
         back_offs.tried("c", moment);
         let later = moment + Duration::from_secs(601);

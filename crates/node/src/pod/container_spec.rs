@@ -12,7 +12,8 @@ use engine::container::{
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, SeccompProfile, SecurityContext};
 
 use super::admission::{self, Profile};
-use super::expand::expand;
+use super::env::Environment;
+use super::expand::{Room, TooLarge, expand};
 use super::resources;
 use super::volumes::Prepared;
 use crate::labels;
@@ -26,7 +27,7 @@ pub struct Context<'a> {
     /// How many instances came before.
     pub attempt: u32,
     /// The environment, worked out.
-    pub env: Vec<(String, String)>,
+    pub env: Environment,
     /// The pod's volumes as they are on the host, by name.
     pub volumes: &'a BTreeMap<String, Prepared>,
     /// The file that the container may leave a message in.
@@ -60,6 +61,23 @@ pub enum SpecError {
     /// A mount names a volume that the pod does not have.
     #[error("volumeMounts names the volume \"{0}\", which is not prepared")]
     NoVolume(String),
+    /// More words than a program can be started with.
+    #[error(
+        "command and args are larger than {most} bytes, what $(NAME) stands for included",
+        most = MOST_COMMAND
+    )]
+    CommandTooLarge,
+    /// No path can be that long.
+    #[error(
+        "subPathExpr for volumeMount \"{volume}\" of container \"{container}\" is longer than {longest} bytes, what $(NAME) stands for included",
+        longest = LONGEST_PATH
+    )]
+    SubPathTooLong {
+        /// The volume.
+        volume: String,
+        /// The container.
+        container: String,
+    },
     /// A part of a volume that cannot be shown.
     #[error("failed to prepare subPath for volumeMount \"{volume}\" of container \"{container}\"")]
     SubPath {
@@ -94,25 +112,24 @@ pub enum SpecError {
     },
 }
 
+/// Bytes of a command with its arguments: no program can be started with more.
+const MOST_COMMAND: usize = 2 << 20;
+/// The kernel's `PATH_MAX`.
+const LONGEST_PATH: usize = 4096;
+
 /// The engine's spec of one instance of `container`.
 pub fn container_spec(context: &Context<'_>, container: &Container) -> Result<ContainerSpec, SpecError> {
     let pod_spec = context.pod.spec.as_ref().cloned().unwrap_or_default();
     let security = Effective::new(&pod_spec, container);
     security.check_ids()?;
     security.check_non_root(context.image_user)?;
-    let value =
-        |name: &str| context.env.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
-    let words = |list: &Option<Vec<String>>| {
-        list.as_ref()
-            .filter(|list| !list.is_empty())
-            .map(|list| list.iter().map(|word| expand(word, value)).collect::<Vec<_>>())
-    };
+    let (entrypoint, command) = command(context, container).map_err(|TooLarge| SpecError::CommandTooLarge)?;
     Ok(ContainerSpec {
         name: Some(labels::container_name(context.pod, &container.name, context.attempt)),
         image: container.image.clone().unwrap_or_default(),
         sandbox: Some(context.sandbox.clone()),
-        entrypoint: words(&container.command),
-        command: words(&container.args),
+        entrypoint,
+        command,
         env: context.env.iter().map(|(name, value)| format!("{name}={value}")).collect(),
         workdir: container.working_dir.clone().filter(|path| !path.is_empty()),
         user: security.user(context.image_user),
@@ -153,6 +170,23 @@ pub fn container_spec(context: &Context<'_>, container: &Container) -> Result<Co
         }),
         ..ContainerSpec::default()
     })
+}
+
+type Words = Option<Vec<String>>;
+
+/// What replaces the image's entry point, and what its command.
+fn command(context: &Context<'_>, container: &Container) -> Result<(Words, Words), TooLarge> {
+    let mut room = Room::new(MOST_COMMAND);
+    let mut words = |list: &Words| -> Result<Words, TooLarge> {
+        let Some(list) = list.as_ref().filter(|list| !list.is_empty()) else { return Ok(None) };
+        let expanded = list.iter().map(|word| {
+            // Its end counts too.
+            room.take(1)?;
+            expand(word, &mut room, |name| context.env.get(name).map(String::as_str))
+        });
+        expanded.collect::<Result<_, _>>().map(Some)
+    };
+    Ok((words(&container.command)?, words(&container.args)?))
 }
 
 /// The bytes of the node's disk that a container may take.
@@ -196,13 +230,18 @@ pub fn protocol(text: Option<&str>) -> Protocol {
 
 fn mounts(context: &Context<'_>, container: &Container) -> Result<Vec<Mount>, SpecError> {
     let mut mounts = Vec::new();
-    let value =
-        |name: &str| context.env.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
+    let value = |name: &str| context.env.get(name).map(String::as_str);
     for wanted in container.volume_mounts.iter().flatten() {
         let volume =
             context.volumes.get(&wanted.name).ok_or_else(|| SpecError::NoVolume(wanted.name.clone()))?;
         let sub_path = match (&wanted.sub_path_expr, &wanted.sub_path) {
-            (Some(expression), _) if !expression.is_empty() => Some(expand(expression, value)),
+            (Some(expression), _) if !expression.is_empty() => {
+                let path = expand(expression, &mut Room::new(LONGEST_PATH), value);
+                Some(path.map_err(|TooLarge| SpecError::SubPathTooLong {
+                    volume: wanted.name.clone(),
+                    container: container.name.clone(),
+                })?)
+            }
             (_, Some(path)) if !path.is_empty() => Some(path.clone()),
             _ => None,
         };

@@ -59,15 +59,18 @@ pub fn resource(
         "requests" => requirements.and_then(|r| r.requests.as_ref()),
         _ => return None,
     };
-    let millis = match (quantity(list, name), kind, name) {
-        (Some(value), ..) => value.millis(),
+    // Thousandths of processors, and units of all else.
+    let amount = |value: Quantity| if name == "cpu" { value.millis() } else { value.value() };
+    let found = match (quantity(list, name), kind, name) {
+        (Some(value), ..) => amount(value),
         (None, "limits", "cpu") => node.cpu_millis,
-        (None, "limits", "memory") => node.memory.saturating_mul(1000),
+        (None, "limits", "memory") => node.memory,
         (None, ..) => 0,
     };
     let divisor: Option<Quantity> = reference.divisor.as_ref().and_then(|divisor| divisor.0.parse().ok());
-    let divisor = divisor.map(|divisor| divisor.millis()).filter(|&millis| millis > 0).unwrap_or(1000);
-    Some((millis / divisor + i64::from(millis % divisor > 0)).to_string())
+    let one = amount(Quantity::new(1, model::quantity::Format::Decimal));
+    let divisor = divisor.map(amount).filter(|&divisor| divisor > 0).unwrap_or(one);
+    Some((found / divisor + i64::from(found % divisor > 0)).to_string())
 }
 
 /// The key in `prefix['key']`.
@@ -102,7 +105,8 @@ mod tests {
     #[track_caller]
     fn check(resource_name: &str, divisor: &str, expected: Option<&str>) {
         let pod = serde_json::json!({"spec": {"containers": [
-            {"name": "c", "resources": {"limits": {"cpu": "1500m"}, "requests": {"memory": "100Mi"}}}]}});
+            {"name": "c", "resources": {
+                "limits": {"cpu": "1500m"}, "requests": {"memory": "100Mi", "ephemeral-storage": "8Ei"}}}]}});
         let pod: Pod = serde_json::from_value(pod).expect("a pod");
         let reference = serde_json::json!({"resource": resource_name, "divisor": divisor});
         let reference = serde_json::from_value(reference).expect("a selector");
@@ -118,6 +122,7 @@ mod tests {
         check("requests.memory", "1Mi", Some("100"));
         check("limits.memory", "1Gi", Some("8"));
         check("requests.cpu", "1", Some("0"));
+        check("requests.ephemeral-storage", "1", Some("9223372036854775807"));
         check("limits", "1", None);
     }
 }

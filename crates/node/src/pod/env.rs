@@ -6,7 +6,11 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::{ConfigMap, Container, EnvVarSource, Pod, Secret, Service};
 
 use super::downward;
-use super::expand::expand;
+use super::expand::{Room, TooLarge, expand};
+
+/// Bytes of a whole environment, names, values and what stands between them: no program can be started
+/// with more.
+pub const MOST_BYTES: usize = 2 << 20;
 
 /// The objects that environments and volumes refer to, fetched beforehand.
 #[derive(Clone, Debug, Default)]
@@ -49,6 +53,58 @@ pub enum EnvError {
     /// A field that a pod does not have.
     #[error("unsupported fieldPath: {0}")]
     NoField(String),
+    /// More than a program can be started with.
+    #[error(
+        "the environment is larger than {most} bytes, what $(NAME) and envFrom stand for and the variables of services (enableServiceLinks) included; {name} does not fit any more",
+        most = MOST_BYTES
+    )]
+    TooLarge {
+        /// The variable that is one too many.
+        name: String,
+    },
+}
+
+/// An environment by name.
+pub type Environment = BTreeMap<String, String>;
+
+/// An environment in the making.
+struct Builder {
+    values: Environment,
+    room: Room,
+}
+
+impl Builder {
+    fn new() -> Self {
+        Self { values: Environment::new(), room: Room::new(MOST_BYTES) }
+    }
+
+    /// Sets a variable, whatever it was before.
+    fn set(&mut self, name: String, value: String) -> Result<(), EnvError> {
+        let known = self.values.get(&name).map_or(0, |known| size(&name, known));
+        self.room.give_back(known);
+        if self.room.take(size(&name, &value)).is_err() {
+            return Err(EnvError::TooLarge { name: shown(name) });
+        }
+        self.values.insert(name, value);
+        Ok(())
+    }
+
+    /// `text` with the values that are known by now, which may take what is left.
+    fn expand(&self, text: &str) -> Result<String, TooLarge> {
+        let mut room = self.room;
+        expand(text, &mut room, |name| self.values.get(name).map(String::as_str))
+    }
+}
+
+/// Bytes of `NAME=value` and its end.
+fn size(name: &str, value: &str) -> usize {
+    name.len() + value.len() + 2
+}
+
+/// The beginning of a name, which may be as long as a manifest.
+fn shown(mut name: String) -> String {
+    name.truncate(name.floor_char_boundary(253));
+    name
 }
 
 /// What an environment is made from, besides the container.
@@ -63,23 +119,25 @@ pub struct Context<'a> {
     pub node: downward::NodeCapacity,
 }
 
-/// The whole environment of `container`, as name and value, in a stable order.
-pub fn environment(context: &Context<'_>, container: &Container) -> Result<Vec<(String, String)>, EnvError> {
-    let mut values: BTreeMap<String, String> = service_variables(context);
-    for (name, value) in from_objects(context, container)? {
-        values.insert(name, value);
-    }
+/// The whole environment of `container`.
+pub fn environment(context: &Context<'_>, container: &Container) -> Result<Environment, EnvError> {
+    let mut made = Builder::new();
+    service_variables(context, &mut made)?;
+    from_objects(context, container, &mut made)?;
     for variable in container.env.iter().flatten() {
         let value = match (&variable.value_from, &variable.value) {
             (Some(source), _) => from_source(context, container, source)?,
-            (None, Some(text)) => Some(expand(text, |name| values.get(name).map(String::as_str))),
+            (None, Some(text)) => {
+                let value = made.expand(text);
+                Some(value.map_err(|TooLarge| EnvError::TooLarge { name: shown(variable.name.clone()) })?)
+            }
             (None, None) => Some(String::new()),
         };
         if let Some(value) = value {
-            values.insert(variable.name.clone(), value);
+            made.set(variable.name.clone(), value)?;
         }
     }
-    Ok(values.into_iter().collect())
+    Ok(made.values)
 }
 
 /// The names of ConfigMaps and Secrets that the environment of any container of `pod` refers to.
@@ -100,27 +158,27 @@ pub fn references(pod: &Pod) -> (BTreeSet<String>, BTreeSet<String>) {
 }
 
 /// `envFrom`: every key of an object, with a prefix. Later sources win.
-fn from_objects(context: &Context<'_>, container: &Container) -> Result<BTreeMap<String, String>, EnvError> {
-    let mut values = BTreeMap::new();
+fn from_objects(context: &Context<'_>, container: &Container, made: &mut Builder) -> Result<(), EnvError> {
     for source in container.env_from.iter().flatten() {
         let prefix = source.prefix.as_deref().unwrap_or("");
         if let Some(reference) = &source.config_map_ref {
             let optional = reference.optional.unwrap_or(false);
             if let Some(object) = config_map(context, &reference.name, optional)? {
-                let data = object.data.iter().flatten();
-                values.extend(data.map(|(key, value)| (format!("{prefix}{key}"), value.clone())));
+                for (key, value) in object.data.iter().flatten() {
+                    made.set(format!("{prefix}{key}"), value.clone())?;
+                }
             }
         }
         if let Some(reference) = &source.secret_ref {
             let optional = reference.optional.unwrap_or(false);
             if let Some(object) = secret(context, &reference.name, optional)? {
                 for (key, value) in object.data.iter().flatten() {
-                    values.insert(format!("{prefix}{key}"), text(&reference.name, key, &value.0)?);
+                    made.set(format!("{prefix}{key}"), text(&reference.name, key, &value.0)?)?;
                 }
             }
         }
     }
-    Ok(values)
+    Ok(())
 }
 
 /// `valueFrom`: one value, or none where an optional source is missing.
@@ -192,51 +250,51 @@ fn text(name: &str, key: &str, value: &[u8]) -> Result<String, EnvError> {
 }
 
 /// `REDIS_SERVICE_HOST` and the older link variables, for every service with a cluster address.
-fn service_variables(context: &Context<'_>) -> BTreeMap<String, String> {
+fn service_variables(context: &Context<'_>, made: &mut Builder) -> Result<(), EnvError> {
     let spec = context.pod.spec.as_ref();
     let links = spec.and_then(|spec| spec.enable_service_links).unwrap_or(true);
-    let mut values = BTreeMap::new();
     for service in context.services {
         let is_api = service.metadata.namespace.as_deref() == Some("default")
             && service.metadata.name.as_deref() == Some("kubernetes");
         let of_pod = service.metadata.namespace == context.pod.metadata.namespace;
         if is_api || (links && of_pod) {
-            add_service(&mut values, service);
+            add_service(made, service)?;
         }
     }
-    values
+    Ok(())
 }
 
-fn add_service(values: &mut BTreeMap<String, String>, service: &Service) {
-    let Some(spec) = &service.spec else { return };
+fn add_service(made: &mut Builder, service: &Service) -> Result<(), EnvError> {
+    let Some(spec) = &service.spec else { return Ok(()) };
     let Some(address) = spec.cluster_ip.as_deref().filter(|ip| !ip.is_empty() && *ip != "None") else {
-        return;
+        return Ok(());
     };
     let ports = spec.ports.as_deref().unwrap_or_default();
-    let Some(first) = ports.first() else { return };
+    let Some(first) = ports.first() else { return Ok(()) };
     let name = service.metadata.name.as_deref().unwrap_or_default().to_uppercase().replace('-', "_");
 
-    values.insert(format!("{name}_SERVICE_HOST"), address.to_owned());
-    values.insert(format!("{name}_SERVICE_PORT"), first.port.to_string());
+    made.set(format!("{name}_SERVICE_HOST"), address.to_owned())?;
+    made.set(format!("{name}_SERVICE_PORT"), first.port.to_string())?;
     for port in ports {
         if let Some(port_name) = &port.name {
             let port_name = port_name.to_uppercase().replace('-', "_");
-            values.insert(format!("{name}_SERVICE_PORT_{port_name}"), port.port.to_string());
+            made.set(format!("{name}_SERVICE_PORT_{port_name}"), port.port.to_string())?;
         }
     }
     let url = |protocol: &str, port: i32| format!("{}://{address}:{port}", protocol.to_lowercase());
     let protocol = |port: &k8s_openapi::api::core::v1::ServicePort| {
         port.protocol.clone().unwrap_or_else(|| "TCP".to_owned())
     };
-    values.insert(format!("{name}_PORT"), url(&protocol(first), first.port));
+    made.set(format!("{name}_PORT"), url(&protocol(first), first.port))?;
     for port in ports {
         let protocol = protocol(port);
         let prefix = format!("{name}_PORT_{}_{}", port.port, protocol.to_uppercase());
-        values.insert(prefix.clone(), url(&protocol, port.port));
-        values.insert(format!("{prefix}_PROTO"), protocol.to_lowercase());
-        values.insert(format!("{prefix}_PORT"), port.port.to_string());
-        values.insert(format!("{prefix}_ADDR"), address.to_owned());
+        made.set(prefix.clone(), url(&protocol, port.port))?;
+        made.set(format!("{prefix}_PROTO"), protocol.to_lowercase())?;
+        made.set(format!("{prefix}_PORT"), port.port.to_string())?;
+        made.set(format!("{prefix}_ADDR"), address.to_owned())?;
     }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -309,6 +367,47 @@ mod tests {
         check(key("none", "x", false), Err("configmap \"none\" not found"));
     }
 
+    /// A variable and thirty-five more, each twice the one before.
+    fn doubling() -> Vec<serde_json::Value> {
+        let first = json!({"name": "A0", "value": "x".repeat(1000)});
+        let twice = (1..=35)
+            .map(|place| json!({"name": format!("A{place}"), "value": "$(A#)$(A#)".replace('#', &(place - 1).to_string())}));
+        std::iter::once(first).chain(twice).collect()
+    }
+
+    #[test]
+    fn an_environment_that_doubles_ends_where_no_program_could_be_started_with_it() {
+        let too_large = |name: &str| {
+            format!(
+                "the environment is larger than 2097152 bytes, what $(NAME) and envFrom stand for and the variables of services (enableServiceLinks) included; {name} does not fit any more"
+            )
+        };
+        // 1000 and 2000 and so on: the eleventh doubling would be the one too many.
+        check(json!({"name": "c", "env": doubling()}), Err(&too_large("A11")));
+        let mut large = sources().config_maps["c"].clone().expect("it is there");
+        large.data = Some(BTreeMap::from([("k".to_owned(), "x".repeat(1 << 20))]));
+        let sources = Sources {
+            config_maps: BTreeMap::from([("large".to_owned(), Some(large))]),
+            ..Sources::default()
+        };
+        let often: Vec<_> = (0..5000)
+            .map(|number| json!({"prefix": format!("P{number}_"), "configMapRef": {"name": "large"}}))
+            .collect();
+        let pod = json!({"metadata": {}, "spec": {"containers": [{"name": "c", "envFrom": often}]}});
+        let pod: Pod = serde_json::from_value(pod).expect("a pod");
+        let context =
+            Context { pod: &pod, sources: &sources, services: &[], node: downward::NodeCapacity::default() };
+        let found = environment(&context, &pod.spec.as_ref().expect("a spec").containers[0]);
+        assert_eq!(found, Err(EnvError::TooLarge { name: "P1_k".to_owned() }));
+    }
+
+    #[test]
+    fn a_variable_that_is_set_again_takes_the_room_of_the_last_one() {
+        let again: Vec<_> = (0..10).map(|_| json!({"name": "A", "value": "x".repeat(1 << 19)})).collect();
+        let value = "x".repeat(1 << 19);
+        check(json!({"name": "c", "env": again}), Ok(&[("A", &value)]));
+    }
+
     #[test]
     fn services_announce_themselves() {
         let service = json!({
@@ -316,9 +415,9 @@ mod tests {
             "spec": {"clusterIP": "10.43.0.9", "ports": [{"name": "sql", "port": 5432, "protocol": "TCP"}]},
         });
         let service: Service = serde_json::from_value(service).expect("a service");
-        let mut values = BTreeMap::new();
-        add_service(&mut values, &service);
-        let shown: Vec<String> = values.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let mut made = Builder::new();
+        add_service(&mut made, &service).expect("it fits");
+        let shown: Vec<String> = made.values.iter().map(|(name, value)| format!("{name}={value}")).collect();
         assert_eq!(
             shown,
             [

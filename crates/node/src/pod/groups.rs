@@ -12,6 +12,7 @@
 
 use engine::container::Resources;
 use k8s_openapi::api::core::v1::{Container, Pod};
+use model::quantity::Quantity;
 
 use super::resources::{self, PERIOD, quality_of_service, quantity, shares};
 use super::status::role;
@@ -36,7 +37,7 @@ pub fn parent(class: &str) -> &'static str {
 pub fn of_pod(pod: &Pod) -> Resources {
     let class = quality_of_service(pod);
     let cpu_limit = total(pod, "cpu", Kind::Limit).filter(|&millis| millis > 0);
-    let memory = total(pod, "memory", Kind::Limit).map(|millis| millis / 1000).filter(|&bytes| bytes > 0);
+    let memory = total(pod, "memory", Kind::Limit).filter(|&bytes| bytes > 0);
     if class == "BestEffort" {
         return Resources { cpu_shares: Some(shares(0)), ..Resources::default() };
     }
@@ -57,8 +58,10 @@ pub fn weights<'a>(pods: impl Iterator<Item = &'a Pod>, node_millis: i64) -> [(&
         let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
         matches!(phase, Some("Succeeded" | "Failed"))
     };
-    let burstable =
-        pods.filter(|pod| !ended(pod) && quality_of_service(pod) == "Burstable").map(requested).sum();
+    let burstable = pods
+        .filter(|pod| !ended(pod) && quality_of_service(pod) == "Burstable")
+        .map(requested)
+        .fold(0, i64::saturating_add);
     let weight = |millis| Resources { cpu_shares: Some(shares(millis)), ..Resources::default() };
     [(ALL, weight(node_millis)), (BURSTABLE, weight(burstable)), (BEST_EFFORT, weight(0))]
 }
@@ -74,19 +77,20 @@ enum Kind {
     Limit,
 }
 
-/// What a pod needs of a resource at its most, in thousandths: all main containers and sidecars
+/// What a pod needs of a resource at its most, in thousandths of processors or in bytes: all main containers and sidecars
 /// together, or an init container with the sidecars that were started before it. `None` where a
 /// container has no limit.
 fn total(pod: &Pod, name: &str, kind: Kind) -> Option<i64> {
+    let amount = |found: Quantity| if name == "cpu" { found.millis() } else { found.value() };
     let spec = pod.spec.as_ref()?;
     let overhead = spec.overhead.as_ref().and_then(|overhead| quantity(Some(overhead), name));
-    let overhead = overhead.map_or(0, |overhead| overhead.millis());
+    let overhead = overhead.map_or(0, amount);
     // What is said of the whole pod goes over what its containers say.
     let whole = spec.resources.as_ref();
     let limit = whole.and_then(|all| quantity(all.limits.as_ref(), name));
     let request = whole.and_then(|all| quantity(all.requests.as_ref(), name));
     if let Some(found) = if kind == Kind::Limit { limit } else { request.or(limit) } {
-        return Some(found.millis().saturating_add(overhead));
+        return Some(amount(found).saturating_add(overhead));
     }
     let of = |container: &Container| -> Option<i64> {
         let requirements = container.resources.as_ref();
@@ -96,7 +100,7 @@ fn total(pod: &Pod, name: &str, kind: Kind) -> Option<i64> {
             Kind::Request => quantity(requirements.and_then(|all| all.requests.as_ref()), name).or(limit),
         };
         match found {
-            Some(found) => Some(found.millis()),
+            Some(found) => Some(amount(found)),
             None if kind == Kind::Request => Some(0),
             None => None,
         }
@@ -203,5 +207,22 @@ mod tests {
         ];
         let found = weights(pods.iter(), 4000).map(|(group, resources)| (group, resources.cpu_shares));
         assert_eq!(found, [(ALL, Some(4096)), (BURSTABLE, Some(2048)), (BEST_EFFORT, Some(2))]);
+    }
+
+    #[test]
+    fn sums_that_nobody_can_have_stay_large() {
+        let huge = || json!({"cpu": "9000P", "memory": "8Ei"});
+        let pods: Vec<Pod> =
+            (0..3).map(|_| pod(json!({"containers": [with("a", json!({"requests": huge()}))]}))).collect();
+        let found = weights(pods.iter(), i64::MAX).map(|(_, resources)| resources.cpu_shares);
+        assert_eq!(found, [Some(262_144), Some(262_144), Some(2)], "the class is not taken for nothing");
+        let limits = || with("a", json!({"limits": huge()}));
+        check(
+            json!({"containers": [limits(), limits()]}),
+            ALL,
+            262_144,
+            Some(resources::MOST_QUOTA),
+            Some(i64::MAX),
+        );
     }
 }

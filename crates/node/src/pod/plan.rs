@@ -9,16 +9,22 @@
 //! ```
 //!
 //! The worker gathers a [`View`], carries out the [`Step`]s, and asks again whenever something
-//! has changed or [`Plan::wake`] has come. Asking twice does no harm.
+//! has changed or [`Plan::wake`] has come. Asking twice does no harm. All moments are those of the steady
+//! clock ([`base::Clock::elapsed`]).
 
-use base::Timestamp;
+use std::time::Duration;
+
 use engine::ContainerId;
 
 /// Everything that the decision depends on.
 #[derive(Clone, Debug)]
 pub struct View {
-    /// The time.
-    pub now: Timestamp,
+    /// The moment.
+    pub now: Duration,
+    /// When the pod has been active for as long as it may be.
+    pub deadline: Option<Duration>,
+    /// It has been active for longer than it may be, which is not taken back.
+    pub overdue: bool,
     /// What happens when a container ends.
     pub restart: RestartPolicy,
     /// The sandbox as it is.
@@ -83,7 +89,7 @@ pub struct ContainerView {
     /// The number that the next instance gets: how many there were.
     pub next_attempt: u32,
     /// Not to be started before this moment.
-    pub not_before: Option<Timestamp>,
+    pub not_before: Option<Duration>,
     /// A probe has found it dead.
     pub condemned: bool,
     /// Its startup probe has passed, or it has none.
@@ -131,6 +137,8 @@ pub enum Step {
         /// The instance.
         id: ContainerId,
     },
+    /// End whatever runs, sidecars last: the pod has ended.
+    StopContainers,
     /// Take the sandbox down: the pod has ended.
     StopSandbox,
 }
@@ -140,17 +148,29 @@ pub enum Step {
 pub struct Plan {
     /// In order.
     pub steps: Vec<Step>,
-    /// A back-off ends at this moment.
-    pub wake: Option<Timestamp>,
+    /// A back-off ends at this moment, or the pod's time is over.
+    pub wake: Option<Duration>,
     /// The pod has ended for good.
     pub ended: bool,
+    /// It has, since it has been active for longer than it may be.
+    pub overdue: bool,
 }
 
 /// Decides what to do next.
 pub fn plan(view: &View) -> Plan {
-    if ended(view) {
-        return end(view);
+    let late = view.deadline.is_some_and(|deadline| deadline <= view.now);
+    match (view.overdue, ended(view)) {
+        (true, _) => return Plan { overdue: true, ..end(view) },
+        (false, true) => return end(view),
+        (false, false) if late => return Plan { overdue: true, ..end(view) },
+        (false, false) => {}
     }
+    let plan = go_on(view);
+    Plan { wake: plan.wake.into_iter().chain(view.deadline).min(), ..plan }
+}
+
+/// What is next for a pod that has not ended.
+fn go_on(view: &View) -> Plan {
     if view.sandbox != SandboxState::Ready {
         return Plan { steps: vec![Step::CreateSandbox], ..Plan::default() };
     }
@@ -201,24 +221,17 @@ fn init_failed_for_good(view: &View) -> bool {
         })
 }
 
-/// Sidecars end with the pod; then its network goes.
+/// What still runs ends with the pod; then its network goes.
 fn end(view: &View) -> Plan {
-    let running: Vec<Step> = view
-        .containers
-        .iter()
-        .enumerate()
-        .filter_map(|(container, view)| {
-            let instance =
-                view.latest.as_ref().filter(|instance| instance.state == InstanceState::Running)?;
-            Some(Step::Kill { container, id: instance.id.clone() })
-        })
-        .collect();
+    let runs = |container: &ContainerView| {
+        container.latest.as_ref().is_some_and(|instance| instance.state == InstanceState::Running)
+    };
     let steps = match view.sandbox {
-        SandboxState::Ready if running.is_empty() => vec![Step::StopSandbox],
-        SandboxState::Ready => running,
+        SandboxState::Ready if view.containers.iter().any(runs) => vec![Step::StopContainers],
+        SandboxState::Ready => vec![Step::StopSandbox],
         SandboxState::Missing | SandboxState::Down => Vec::new(),
     };
-    Plan { steps, wake: None, ended: true }
+    Plan { steps, ended: true, ..Plan::default() }
 }
 
 fn step_container(view: &View, place: usize, container: &ContainerView, plan: &mut Plan) {

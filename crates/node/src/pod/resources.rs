@@ -38,14 +38,18 @@ pub fn of_container(pod: &Pod, container: &Container, node_memory: i64) -> Resou
 /// Microseconds of a scheduling period.
 pub(super) const PERIOD: u64 = 100_000;
 
+/// Eleven million processors.
+pub(super) const MOST_QUOTA: i64 = 1 << 40;
+
 /// Relative weight for a request in thousandths of a processor: 1024 is one, 2 the least.
 pub(super) fn shares(millis: i64) -> u64 {
-    u64::try_from(millis * 1024 / 1000).unwrap_or(0).clamp(2, 262_144)
+    u64::try_from(i128::from(millis.max(0)) * 1024 / 1000).unwrap_or(u64::MAX).clamp(2, 262_144)
 }
 
-/// Microseconds per period for a limit in thousandths of a processor; the kernel takes 1 ms at least.
+/// Microseconds per period for a limit in thousandths of a processor; the kernel takes 1 ms at least, and
+/// refuses what is far beyond any machine.
 pub(super) fn quota(millis: i64) -> i64 {
-    (millis * 100).max(1000)
+    millis.saturating_mul(100).clamp(1000, MOST_QUOTA)
 }
 
 /// How readily the kernel kills a container when the node is out of memory: the more it was
@@ -56,9 +60,9 @@ fn oom_score(pod: &Pod, memory_request: i64, node_memory: i64) -> i32 {
         "BestEffort" => 1000,
         _ if node_memory <= 0 => 999,
         _ => {
-            let promised =
-                i64::try_from(i128::from(memory_request) * 1000 / i128::from(node_memory)).unwrap_or(1000);
-            i32::try_from((1000 - promised).clamp(3, 999)).expect("a clamped score")
+            let promised = i64::try_from(i128::from(memory_request) * 1000 / i128::from(node_memory))
+                .unwrap_or(i64::MAX);
+            i32::try_from(1000i64.saturating_sub(promised).clamp(3, 999)).expect("a clamped score")
         }
     }
 }
@@ -138,6 +142,23 @@ mod tests {
             Some(50_000),
             512,
             -997,
+        );
+        // What nobody has is asked for, and must not become little.
+        check(
+            serde_json::json!({"limits": {"cpu": "9000P", "memory": "8Ei"}}),
+            "Guaranteed",
+            Some(i64::MAX),
+            Some(MOST_QUOTA),
+            262_144,
+            -997,
+        );
+        check(
+            serde_json::json!({"requests": {"cpu": "9000P", "memory": "8Ei"}}),
+            "Burstable",
+            None,
+            None,
+            262_144,
+            3,
         );
         check(
             serde_json::json!({"requests": {"cpu": "2", "memory": "512Mi"}, "limits": {"memory": "1Gi"}}),

@@ -73,6 +73,8 @@ pub struct View<'a> {
     pub containers: &'a BTreeMap<String, Facts>,
     /// The pod has ended for good.
     pub ended: bool,
+    /// Why it has failed, whatever its containers say: reason and message.
+    pub failure: Option<(&'a str, &'a str)>,
 }
 
 /// The prefix of container ids in statuses.
@@ -123,13 +125,21 @@ pub fn status(view: &View<'_>) -> PodStatus {
 
     let policy = RestartPolicy::parse(spec.restart_policy.as_deref());
     let mains: Vec<_> = spec.containers.iter().map(|container| facts(&container.name)).collect();
-    let phase =
-        phase(view.ended, view.ended || begun, policy, &mains, &init_failed(&inits, &roles, view.containers));
+    // While anything runs the pod has not ended: whoever waits for that may make another in its place.
+    let ended = view.ended && !view.containers.values().any(is_running);
+    let failure = view.failure.filter(|_| ended);
+    let phase = match failure {
+        Some(_) => "Failed",
+        None => phase(ended, ended || begun, policy, &mains, &init_failed(&inits, &roles, view.containers)),
+    };
     let terminal = phase == "Succeeded" || phase == "Failed";
     let initialised = begun || phase == "Succeeded";
 
+    let said = |of: fn((&str, &str)) -> String, old: &Option<String>| failure.map(of).or_else(|| old.clone());
     let mut status = PodStatus {
         phase: Some(phase.to_owned()),
+        reason: said(|(reason, _)| reason.to_owned(), &old.reason),
+        message: said(|(_, message)| message.to_owned(), &old.message),
         host_ip: Some(view.host_ip.to_owned()),
         host_ips: Some(vec![HostIP { ip: view.host_ip.to_owned() }]),
         pod_ip: view.pod_ips.first().cloned().or(old.pod_ip.clone()),

@@ -21,6 +21,7 @@ use payload::{PayloadError, Tokens};
 
 use super::downward::NodeCapacity;
 use super::env::Sources;
+use super::expand::Room;
 
 /// Why a volume cannot be made. The kubelet calls this `FailedMount`.
 #[derive(Debug, thiserror::Error)]
@@ -97,7 +98,8 @@ pub struct Prepared {
 /// May be called any number of times: memory stays mounted, files that did not change stay.
 pub fn prepare(context: &Context<'_>) -> Result<BTreeMap<String, Prepared>, VolumeError> {
     let volumes = context.pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
-    volumes.map(|volume| Ok((volume.name.clone(), prepare_one(context, volume)?))).collect()
+    let mut room = Room::new(payload::MOST_BYTES);
+    volumes.map(|volume| Ok((volume.name.clone(), prepare_one(context, volume, &mut room)?))).collect()
 }
 
 /// Unmounts and removes all volumes below `directory`; nothing happens where there are none.
@@ -128,7 +130,7 @@ pub fn references(pod: &Pod) -> (BTreeSet<String>, BTreeSet<String>) {
     (config_maps, secrets)
 }
 
-fn prepare_one(context: &Context<'_>, volume: &Volume) -> Result<Prepared, VolumeError> {
+fn prepare_one(context: &Context<'_>, volume: &Volume, room: &mut Room) -> Result<Prepared, VolumeError> {
     let path = context.directory.join(&volume.name);
     if let Some(source) = &volume.host_path {
         return host_path(&volume.name, source);
@@ -137,7 +139,7 @@ fn prepare_one(context: &Context<'_>, volume: &Volume) -> Result<Prepared, Volum
         empty_dir::prepare(context, &volume.name, &path, source)?;
         return Ok(Prepared { path, ..Prepared::default() });
     }
-    let payload = payload::payload(context, volume)
+    let payload = payload::payload(context, volume, room)
         .map_err(|source| VolumeError::Payload { name: volume.name.clone(), source })?
         .ok_or_else(|| VolumeError::Unsupported { name: volume.name.clone() })?;
     let fail = |tried| {

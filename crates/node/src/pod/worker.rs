@@ -9,7 +9,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::Timestamp;
+use base::backoff::Backoff;
+use base::clock::Ages;
 use engine::ContainerId;
 use k8s_openapi::api::core::v1::{Container, Pod, PodStatus};
 use tokio::sync::mpsc;
@@ -26,6 +27,7 @@ use crate::agent::Shared;
 use crate::probe;
 use probing::Probes;
 
+mod deadline;
 mod facts;
 mod probing;
 mod publish;
@@ -77,7 +79,8 @@ impl Mailbox {
     }
 }
 
-/// One pod's worker.
+/// One pod's worker. All its moments are those of the steady clock, in which whoever sets the time of day
+/// changes nothing.
 pub(crate) struct Worker {
     shared: Arc<Shared>,
     pod: Arc<Pod>,
@@ -86,24 +89,37 @@ pub(crate) struct Worker {
     interrupt: CancellationToken,
     /// The status as last published, or as the API had it.
     published: PodStatus,
-    /// When a status that the API did not take is due again.
-    publish_again: Option<Timestamp>,
+    /// A status that the API did not take.
+    unsent: Option<PodStatus>,
+    /// When it is due again.
+    publish_again: Option<Duration>,
     back_offs: BackOffs,
     /// Why a container has not been started, and when that is tried again.
     waiting: BTreeMap<String, Waiting>,
-    /// When the containers ended of whose back-off an event was made.
-    announced: BTreeMap<String, Timestamp>,
+    /// When the newest instance of each container ended that has, as the engine's records say.
+    ends: Ages<String>,
+    ended_at: BTreeMap<String, Duration>,
+    /// When the pod became active.
+    active_since: Ages<()>,
+    /// It has been active for longer than it may be.
+    overdue: bool,
+    /// The instances of whose back-off an event was made.
+    announced: BTreeMap<String, ContainerId>,
     probes: Probes,
     volumes: BTreeMap<String, volumes::Prepared>,
-    volumes_refresh: Option<Timestamp>,
+    volumes_refresh: Option<Duration>,
     tokens: sources::TokenCache,
     /// Held by work on the pod's files, which may go on though the worker has turned to something else.
     files: Arc<tokio::sync::Mutex<()>>,
     ended: bool,
     /// The API no longer has the pod.
     gone: bool,
-    /// Nothing is left of the pod.
+    /// Nothing is left of the pod on this node.
     cleared: bool,
+    /// The API knows it, or need not.
+    confirmed: bool,
+    /// How long to wait before an end that failed is tried again.
+    end_again: Backoff,
 }
 
 /// Why a container has not been started.
@@ -111,12 +127,20 @@ pub(crate) struct Worker {
 struct Waiting {
     reason: &'static str,
     message: String,
-    since: Timestamp,
-    until: Timestamp,
+    since: Duration,
+    until: Duration,
 }
 
 /// How long `ErrImagePull` is shown before it becomes `ImagePullBackOff`.
 const ERROR_SHOWN: Duration = Duration::from_secs(2);
+
+/// Before something that failed is tried again: at first, and at most.
+const AGAIN: Duration = Duration::from_secs(1);
+const AGAIN_AT_LAST: Duration = Duration::from_secs(60);
+
+/// The reason and message of a pod that was active for longer than it may be: the kubelet's.
+const DEADLINE_EXCEEDED: (&str, &str) =
+    ("DeadlineExceeded", "Pod was active on the node longer than the specified deadline");
 
 impl Worker {
     /// A worker for `pod`, and the way to it.
@@ -124,9 +148,12 @@ impl Worker {
         let (sender, messages) = mpsc::unbounded_channel();
         let interrupt = CancellationToken::new();
         let mailbox = Mailbox { messages: sender.clone(), interrupt: interrupt.clone() };
+        let reason = pod.status.as_ref().and_then(|status| status.reason.as_deref());
+        let overdue = reason == Some(DEADLINE_EXCEEDED.0);
         let worker = Self {
             uid: pod.metadata.uid.clone().unwrap_or_default(),
             published: pod.status.clone().unwrap_or_default(),
+            unsent: None,
             publish_again: None,
             probes: Probes::new(&shared, sender),
             shared,
@@ -135,6 +162,10 @@ impl Worker {
             interrupt,
             back_offs: BackOffs::default(),
             waiting: BTreeMap::new(),
+            ends: Ages::default(),
+            ended_at: BTreeMap::new(),
+            active_since: Ages::default(),
+            overdue,
             announced: BTreeMap::new(),
             volumes: BTreeMap::new(),
             volumes_refresh: None,
@@ -143,6 +174,8 @@ impl Worker {
             ended: false,
             gone: false,
             cleared: false,
+            confirmed: false,
+            end_again: Backoff::new(AGAIN, AGAIN_AT_LAST),
         };
         (worker, mailbox)
     }
@@ -154,10 +187,11 @@ impl Worker {
                 () = stop.cancelled() => return,
                 wake = self.pass() => wake,
             };
-            if self.cleared {
+            if self.confirmed {
                 return;
             }
-            let pause = wake.map_or(Duration::from_secs(3600), |moment| self.until(moment));
+            let now = self.now();
+            let pause = wake.map_or(Duration::from_secs(3600), |moment| moment.saturating_sub(now));
             tokio::select! {
                 () = stop.cancelled() => return,
                 message = self.messages.recv() => match message {
@@ -182,7 +216,7 @@ impl Worker {
     }
 
     /// Looks, thinks and acts until there is nothing left to do; gives when to look again.
-    async fn pass(&mut self) -> Option<Timestamp> {
+    async fn pass(&mut self) -> Option<Duration> {
         if self.gone || self.pod.metadata.deletion_timestamp.is_some() {
             return self.terminate().await;
         }
@@ -198,15 +232,21 @@ impl Worker {
                 Ok(observation) => observation,
                 Err(error) => {
                     warn!(pod = %self.name(), error = %error.full_message(), "cannot look at the pod's containers");
-                    return self.shared.clock.now().checked_add(Duration::from_secs(1)).ok();
+                    return self.after(AGAIN);
                 }
             };
+            self.look(&observation);
             self.probes.follow(&self.shared, &self.pod, &observation, &self.published);
             let plan = self.plan(&observation);
             self.ended = plan.ended;
+            self.take_overdue(plan.overdue);
             self.announce_back_offs(&observation);
             self.publish(&observation).await;
-            if plan.steps.is_empty() || self.interrupt.is_cancelled() {
+            // The message that says why may have been taken already.
+            if self.interrupt.is_cancelled() {
+                return self.after(Duration::ZERO);
+            }
+            if plan.steps.is_empty() {
                 return self.wake(&plan);
             }
             debug!(pod = %self.name(), steps = ?plan.steps, "next");
@@ -217,7 +257,50 @@ impl Worker {
                 }
             }
         }
-        self.shared.clock.now().checked_add(Duration::from_secs(1)).ok()
+        self.after(AGAIN)
+    }
+
+    /// The moment on the steady clock. What happened before the daemon began has one too.
+    fn now(&self) -> Duration {
+        const BEFORE: Duration = Duration::from_secs(1 << 36);
+        self.shared.clock.elapsed() + BEFORE
+    }
+
+    /// The moment after `delay`.
+    fn after(&self, delay: Duration) -> Option<Duration> {
+        self.now().checked_add(delay)
+    }
+
+    /// Works out when things happened that records name by the time of day.
+    fn look(&mut self, observation: &Observation) {
+        let clock = Arc::clone(&self.shared.clock);
+        let ends: Vec<_> = self
+            .containers()
+            .filter_map(|(container, _)| {
+                let latest = observation.latest(&container.name)?;
+                Some((container.name.clone(), latest.state.finished_at?))
+            })
+            .collect();
+        let ages = self.ends.look(&*clock, ends);
+        let now = self.now();
+        self.ended_at = ages.into_iter().map(|(name, age)| (name, now.saturating_sub(age))).collect();
+    }
+
+    /// When the pod will have been active for as long as its `activeDeadlineSeconds`.
+    fn deadline(&mut self) -> Option<Duration> {
+        let seconds = self.pod.spec.as_ref()?.active_deadline_seconds?;
+        let since = self.published.start_time.as_ref()?.0;
+        let clock = Arc::clone(&self.shared.clock);
+        let age = self.active_since.look(&*clock, [((), since)]).remove(&())?;
+        let allowed = Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
+        Some(self.now().saturating_add(allowed).saturating_sub(age))
+    }
+
+    fn take_overdue(&mut self, overdue: bool) {
+        if overdue && !std::mem::replace(&mut self.overdue, true) {
+            let (reason, message) = DEADLINE_EXCEEDED;
+            self.event(false, reason, message.to_owned());
+        }
     }
 
     /// Why this node does not run the pod at all: its phase is `Failed` then.
@@ -233,28 +316,38 @@ impl Worker {
         nothing.then_some(rejection)
     }
 
-    fn plan(&self, observation: &Observation) -> Plan {
-        let now = self.shared.clock.now();
+    fn plan(&mut self, observation: &Observation) -> Plan {
+        let (now, deadline) = (self.now(), self.deadline());
         let containers = self.containers().map(|(container, role)| {
             let name = &container.name;
             let waits = self.waiting.get(name).map(|waiting| waiting.until);
-            let failed_at = observation.latest(name).and_then(|latest| latest.state.finished_at);
-            let backs_off = failed_at.and_then(|at| self.back_offs.not_before(name, at));
+            let failed_at = self.ended_at.get(name);
+            let backs_off = failed_at.and_then(|&at| self.back_offs.not_before(name, at));
             ContainerView {
                 name: name.clone(),
                 role,
                 latest: observation.instance(name),
                 next_attempt: observation
                     .latest(name)
-                    .map_or_else(|| self.known_restarts(name), |latest| attempt(latest) + 1),
+                    .map_or_else(|| self.known_restarts(name), |latest| attempt(latest).saturating_add(1)),
                 not_before: waits.max(backs_off),
                 condemned: self.probes.is_condemned(name),
                 started: self.probes.is_started(name),
             }
         });
         let spec = self.pod.spec.as_ref();
+        // One that has ended so stays as it was told, and one that ended by itself does too.
+        let told = matches!(self.published.phase.as_deref(), Some("Succeeded" | "Failed"))
+            && self.published.reason.as_deref() != Some(DEADLINE_EXCEEDED.0);
+        // It may have been ended for its deadline by a daemon that could not tell any more.
+        let late = deadline.is_some_and(|deadline| {
+            let mains = self.pod.spec.iter().flat_map(|spec| &spec.containers);
+            mains.into_iter().any(|main| self.ended_at.get(&main.name).is_some_and(|&at| at >= deadline))
+        });
         plan::plan(&plan::View {
             now,
+            deadline: deadline.filter(|_| !told),
+            overdue: (self.overdue || late) && !told,
             restart: RestartPolicy::parse(spec.and_then(|spec| spec.restart_policy.as_deref())),
             sandbox: observation.sandbox_state(),
             containers: containers.collect(),
@@ -280,6 +373,7 @@ impl Worker {
                 };
                 self.kill(&container, &id).await;
             }
+            Step::StopContainers => self.stop_containers(observation).await,
             Step::StopSandbox => {
                 if let Some(sandbox) = &observation.sandbox
                     && let Err(error) = self.shared.engine.sandbox_stop(&sandbox.id).await
@@ -301,15 +395,11 @@ impl Worker {
     }
 
     /// The moment at which something is due: a back-off ends, a message changes, volumes are old.
-    fn wake(&self, plan: &Plan) -> Option<Timestamp> {
+    fn wake(&self, plan: &Plan) -> Option<Duration> {
         let errors = self.waiting.values().filter(|waiting| waiting.reason == "ErrImagePull");
-        let shown = errors.filter_map(|waiting| waiting.since.checked_add(ERROR_SHOWN).ok());
+        let shown = errors.map(|waiting| waiting.since + ERROR_SHOWN);
         let refresh = self.volumes_refresh.filter(|_| !self.ended);
         plan.wake.into_iter().chain(shown).chain(refresh).chain(self.publish_again).min()
-    }
-
-    fn until(&self, moment: Timestamp) -> Duration {
-        Duration::try_from(moment.duration_since(self.shared.clock.now())).unwrap_or(Duration::ZERO)
     }
 
     /// Restarts that the API knows of, for a container of which the engine has nothing left.

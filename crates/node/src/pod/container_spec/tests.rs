@@ -25,7 +25,10 @@ fn spec_of(
         pod: &pod,
         sandbox: SandboxId::parse(&"b".repeat(64)).expect("an id"),
         attempt: 2,
-        env: vec![("NAME".to_owned(), "value".to_owned())],
+        env: Environment::from([
+            ("NAME".to_owned(), "value".to_owned()),
+            ("MEGABYTE".to_owned(), "x".repeat(1 << 20)),
+        ]),
         volumes: &BTreeMap::from([(
             "data".to_owned(),
             Prepared { path: "/pods/u/data".into(), ..Prepared::default() },
@@ -47,6 +50,24 @@ fn the_command_replaces_the_entry_point_and_the_arguments_the_command() {
     assert_eq!(found.command, Some(vec!["$(NONE)".to_owned()]));
     let found = spec(json!({}), json!({"args": ["only"]})).expect("valid");
     assert_eq!((found.entrypoint, found.command), (None, Some(vec!["only".to_owned()])));
+}
+
+#[test]
+fn a_command_that_no_program_could_be_started_with_is_refused() {
+    let often = "$(MEGABYTE)".repeat(100_000);
+    let refused = |container| spec(json!({}), container).expect_err("it is too large").to_string();
+    let expected = "command and args are larger than 2097152 bytes, what $(NAME) stands for included";
+    assert_eq!(refused(json!({"args": [often]})), expected);
+    assert_eq!(refused(json!({"command": vec!["$(MEGABYTE)"; 100_000]})), expected);
+    // Together they count.
+    assert_eq!(refused(json!({"command": ["$(MEGABYTE)"], "args": ["$(MEGABYTE)"]})), expected);
+    let fits = spec(json!({}), json!({"args": ["$(MEGABYTE)"]})).expect("it fits");
+    assert_eq!(fits.command.expect("arguments")[0].len(), 1 << 20);
+    let mount = json!({"name": "data", "mountPath": "/d", "subPathExpr": "$(MEGABYTE)"});
+    assert_eq!(
+        refused(json!({"volumeMounts": [mount]})),
+        "subPathExpr for volumeMount \"data\" of container \"c\" is longer than 4096 bytes, what $(NAME) stands for included"
+    );
 }
 
 #[test]

@@ -2,8 +2,8 @@
 
 use super::*;
 
-fn now() -> Timestamp {
-    Timestamp::from_second(1_800_000_000).expect("in range")
+fn now() -> Duration {
+    Duration::from_secs(1_800)
 }
 
 /// One container a word: `i:` init, `s:` sidecar, `m:` main; then `-` never started, `+` running,
@@ -29,7 +29,7 @@ fn container(word: &str) -> ContainerView {
         role,
         next_attempt: u32::from(state.is_some()),
         latest: state.map(|state| Instance { id, in_current_sandbox: !word.ends_with('^'), state }),
-        not_before: word.contains('~').then(|| now() + std::time::Duration::from_secs(10)),
+        not_before: word.contains('~').then(|| now() + Duration::from_secs(10)),
         condemned: word.ends_with('!'),
         started: true,
     }
@@ -37,8 +37,22 @@ fn container(word: &str) -> ContainerView {
 
 #[track_caller]
 fn check(restart: RestartPolicy, sandbox: SandboxState, containers: &str, expected: &str) {
+    check_late(None, false, restart, sandbox, containers, expected);
+}
+
+/// With so many seconds left until the pod's deadline, or none where it is over already.
+#[track_caller]
+fn check_late(
+    left: Option<u64>,
+    overdue: bool,
+    restart: RestartPolicy,
+    sandbox: SandboxState,
+    containers: &str,
+    expected: &str,
+) {
     let containers = containers.split_whitespace().map(container).collect();
-    let plan = plan(&View { now: now(), restart, sandbox, containers });
+    let deadline = left.map(|left| now() + Duration::from_secs(left));
+    let plan = plan(&View { now: now(), deadline, overdue, restart, sandbox, containers });
     let mut words: Vec<String> = plan
         .steps
         .iter()
@@ -46,14 +60,18 @@ fn check(restart: RestartPolicy, sandbox: SandboxState, containers: &str, expect
             Step::CreateSandbox => "sandbox".to_owned(),
             Step::Start { container, attempt } => format!("start {container}#{attempt}"),
             Step::Kill { container, .. } => format!("kill {container}"),
+            Step::StopContainers => "end".to_owned(),
             Step::StopSandbox => "stop".to_owned(),
         })
         .collect();
     if let Some(wake) = plan.wake {
-        words.push(format!("wake {}", wake.as_second() - now().as_second()));
+        words.push(format!("wake {}", (wake - now()).as_secs()));
     }
     if plan.ended {
         words.push("ended".to_owned());
+    }
+    if plan.overdue {
+        words.push("overdue".to_owned());
     }
     assert_eq!(words.join(", "), expected);
 }
@@ -76,7 +94,7 @@ fn a_sidecar_runs_on_beside_the_others_and_ends_with_them() {
     check(Always, Ready, "s:- m:-", "start 0#0");
     check(Always, Ready, "s:+ m:-", "start 1#0");
     check(Always, Ready, "s:1 m:+", "start 0#1");
-    check(Never, Ready, "s:+ m:0", "kill 0, ended");
+    check(Never, Ready, "s:+ m:0", "end, ended");
     check(Never, Ready, "s:0 m:0", "stop, ended");
 }
 
@@ -88,6 +106,20 @@ fn the_restart_policy_decides_who_is_started_again() {
     check(OnFailure, Ready, "m:0", "stop, ended");
     check(Never, Ready, "m:1", "stop, ended");
     check(Never, Down, "m:1", "ended");
+}
+
+#[test]
+fn a_pod_ends_when_it_has_been_active_for_as_long_as_it_may_be() {
+    check_late(Some(60), false, Always, Ready, "m:+", "wake 60");
+    check_late(Some(60), false, Always, Ready, "m:~1", "wake 10");
+    check_late(Some(5), false, Always, Ready, "m:~1", "wake 5");
+    check_late(Some(0), false, Always, Ready, "i:0 s:+ m:+", "end, ended, overdue");
+    check_late(Some(0), false, Always, Ready, "m:~1", "stop, ended, overdue");
+    check_late(Some(0), false, Always, Missing, "m:-", "ended, overdue");
+    // What had ended before stays as it ended; what was ended for it does not become that.
+    check_late(Some(0), false, Never, Ready, "m:0", "stop, ended");
+    check_late(Some(0), true, Never, Ready, "m:0", "stop, ended, overdue");
+    check_late(None, true, Always, Ready, "m:0", "stop, ended, overdue");
 }
 
 #[test]

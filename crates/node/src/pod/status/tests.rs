@@ -24,6 +24,17 @@ fn waiting(facts: Facts, reason: &str) -> Facts {
 
 #[track_caller]
 fn check(policy: &str, ended: bool, facts: &[(&str, Facts)], expected: &str) {
+    check_failure(policy, ended, None, facts, expected);
+}
+
+#[track_caller]
+fn check_failure(
+    policy: &str,
+    ended: bool,
+    failure: Option<(&str, &str)>,
+    facts: &[(&str, Facts)],
+    expected: &str,
+) {
     let names = |prefix: &str| -> Vec<_> {
         facts
             .iter()
@@ -43,8 +54,12 @@ fn check(policy: &str, ended: bool, facts: &[(&str, Facts)], expected: &str) {
         sandbox_ready: true,
         containers: &containers,
         ended,
+        failure,
     });
     let mut words = vec![status.phase.clone().expect("a phase")];
+    words.extend(
+        status.reason.iter().zip(&status.message).map(|(reason, message)| format!("{reason}:{message}")),
+    );
     for condition in status.conditions.iter().flatten().filter(|c| c.status != "True") {
         words.push(format!("!{}:{}", condition.type_, condition.reason.as_deref().unwrap_or("-")));
     }
@@ -128,6 +143,29 @@ fn a_pod_that_has_ended_succeeded_or_failed_by_its_exit_codes() {
 }
 
 #[test]
+fn a_pod_has_not_ended_while_one_of_its_containers_runs() {
+    check(
+        "Never",
+        true,
+        &[("init", running()), ("main", exited(0))],
+        "Running, !Ready:ContainersNotReady, !ContainersReady:ContainersNotReady, init=running, main=ended 0",
+    );
+}
+
+#[test]
+fn a_pod_that_was_ended_has_failed_for_that_reason_whatever_its_containers_said() {
+    let failure = Some(("DeadlineExceeded", "too long"));
+    check_failure("Never", true, failure, &[("main", running())], "Running, main=running ready");
+    check_failure(
+        "Never",
+        true,
+        failure,
+        &[("main", exited(0))],
+        "Failed, DeadlineExceeded:too long, !Ready:PodFailed, !ContainersReady:PodFailed, main=ended 0",
+    );
+}
+
+#[test]
 fn a_pod_whose_init_container_failed_for_good_was_never_initialised() {
     check(
         "Never",
@@ -155,6 +193,7 @@ fn a_condition_keeps_the_time_at_which_it_last_changed() {
             sandbox_ready: true,
             containers: &containers,
             ended: false,
+            failure: None,
         };
         status(&view).conditions.expect("conditions")
     };

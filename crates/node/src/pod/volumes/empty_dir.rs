@@ -66,5 +66,5 @@ fn memory_limit(pod: &Pod) -> Option<i64> {
     let limit = |container: &k8s_openapi::api::core::v1::Container| {
         quantity(container.resources.as_ref()?.limits.as_ref(), "memory").map(|memory| memory.value())
     };
-    containers.iter().map(limit).sum()
+    containers.iter().try_fold(0i64, |sum, container| Some(sum.saturating_add(limit(container)?)))
 }

@@ -8,9 +8,16 @@ use k8s_openapi::api::core::v1::{
 
 use super::Context;
 use crate::pod::downward;
+use crate::pod::expand::{Room, TooLarge};
 
 /// Files by path relative to the volume.
 pub type Payload = BTreeMap<String, File>;
+
+/// Bytes of all files of a pod that are made here, most of them in the node's memory: the same
+/// object may be shown any number of times.
+pub const MOST_BYTES: usize = 64 << 20;
+/// What a file takes besides its content: a page, and its names.
+const OF_A_FILE: usize = 4096;
 
 /// Service-account tokens by volume and path, fetched beforehand.
 pub type Tokens = BTreeMap<(String, String), String>;
@@ -47,13 +54,48 @@ pub enum PayloadError {
     /// A service-account token that was not fetched.
     #[error("no service account token for {0}")]
     NoToken(String),
+    /// The pod has more in such volumes than a node keeps for it.
+    #[error(
+        "what the pod's volumes show of ConfigMaps, Secrets, tokens and its own fields is larger than {most} bytes together, each file counting 4096 more",
+        most = MOST_BYTES
+    )]
+    TooLarge,
+}
+
+impl From<TooLarge> for PayloadError {
+    fn from(TooLarge: TooLarge) -> Self {
+        Self::TooLarge
+    }
+}
+
+/// Files in the making.
+struct Files<'r> {
+    files: Payload,
+    room: &'r mut Room,
+}
+
+impl Files<'_> {
+    /// Adds a file, in place of an earlier one at its path.
+    fn add(&mut self, path: &str, bytes: &[u8], mode: u32) -> Result<(), TooLarge> {
+        if let Some(known) = self.files.get(path) {
+            self.room.give_back(OF_A_FILE + known.bytes.len());
+        }
+        self.room.take(OF_A_FILE + bytes.len())?;
+        self.files.insert(path.to_owned(), File { bytes: bytes.to_owned(), mode });
+        Ok(())
+    }
 }
 
 const DEFAULT_MODE: i32 = 0o644;
 
-/// The files of `volume`; `None` for kinds of volume that are not made of files.
-pub fn payload(context: &Context<'_>, volume: &Volume) -> Result<Option<Payload>, PayloadError> {
-    let mut files = Payload::new();
+/// The files of `volume`, which are taken of `room`; `None` for kinds of volume that are not made of
+/// files.
+pub fn payload(
+    context: &Context<'_>,
+    volume: &Volume,
+    room: &mut Room,
+) -> Result<Option<Payload>, PayloadError> {
+    let mut files = Files { files: Payload::new(), room };
     if let Some(source) = &volume.config_map {
         let mode = source.default_mode.unwrap_or(DEFAULT_MODE);
         config_map(context, &source.name, source.optional, source.items.as_deref(), mode, &mut files)?;
@@ -72,7 +114,7 @@ pub fn payload(context: &Context<'_>, volume: &Volume) -> Result<Option<Payload>
     } else {
         return Ok(None);
     }
-    Ok(Some(files))
+    Ok(Some(files.files))
 }
 
 fn project(
@@ -80,7 +122,7 @@ fn project(
     volume: &str,
     part: &VolumeProjection,
     mode: i32,
-    files: &mut Payload,
+    files: &mut Files<'_>,
 ) -> Result<(), PayloadError> {
     if let Some(source) = &part.config_map {
         config_map(context, &source.name, source.optional, source.items.as_deref(), mode, files)?;
@@ -96,7 +138,7 @@ fn project(
         let token = token.ok_or_else(|| PayloadError::NoToken(source.path.clone()))?;
         // A container that does not run as root must be able to read its own token.
         let mode = if runs_as_user(context.pod) { 0o600 | (mode as u32 & 0o044) } else { mode as u32 };
-        files.insert(source.path.clone(), File { bytes: token.clone().into_bytes(), mode });
+        files.add(&source.path, token.as_bytes(), mode)?;
     }
     Ok(())
 }
@@ -111,7 +153,7 @@ fn config_map(
     optional: Option<bool>,
     items: Option<&[KeyToPath]>,
     mode: i32,
-    files: &mut Payload,
+    files: &mut Files<'_>,
 ) -> Result<(), PayloadError> {
     let optional = optional.unwrap_or(false);
     let object: &ConfigMap = match context.sources.config_maps.get(name).and_then(Option::as_ref) {
@@ -119,9 +161,9 @@ fn config_map(
         None if optional => return Ok(()),
         None => return Err(PayloadError::NoConfigMap(name.to_owned())),
     };
-    let text = object.data.iter().flatten().map(|(key, value)| (key.clone(), value.clone().into_bytes()));
-    let binary = object.binary_data.iter().flatten().map(|(key, value)| (key.clone(), value.0.clone()));
-    keys(text.chain(binary).collect(), items, optional, mode, "config", files)
+    let text = object.data.iter().flatten().map(|(key, value)| (key.as_str(), value.as_bytes()));
+    let binary = object.binary_data.iter().flatten().map(|(key, value)| (key.as_str(), value.0.as_slice()));
+    keys(&text.chain(binary).collect(), items, optional, mode, "config", files)
 }
 
 fn secret(
@@ -130,7 +172,7 @@ fn secret(
     optional: Option<bool>,
     items: Option<&[KeyToPath]>,
     mode: i32,
-    files: &mut Payload,
+    files: &mut Files<'_>,
 ) -> Result<(), PayloadError> {
     let optional = optional.unwrap_or(false);
     let object: &Secret = match context.sources.secrets.get(name).and_then(Option::as_ref) {
@@ -138,31 +180,30 @@ fn secret(
         None if optional => return Ok(()),
         None => return Err(PayloadError::NoSecret(name.to_owned())),
     };
-    let data = object.data.iter().flatten().map(|(key, value)| (key.clone(), value.0.clone()));
-    keys(data.collect(), items, optional, mode, "secret", files)
+    let data = object.data.iter().flatten().map(|(key, value)| (key.as_str(), value.0.as_slice()));
+    keys(&data.collect(), items, optional, mode, "secret", files)
 }
 
 /// All keys under their own names, or those that `items` names under the paths that it gives them.
 fn keys(
-    mut data: BTreeMap<String, Vec<u8>>,
+    data: &BTreeMap<&str, &[u8]>,
     items: Option<&[KeyToPath]>,
     optional: bool,
     mode: i32,
     kind: &'static str,
-    files: &mut Payload,
+    files: &mut Files<'_>,
 ) -> Result<(), PayloadError> {
     let bits = |mode: i32| mode.cast_unsigned() & 0o777;
     match items {
         None | Some([]) => {
-            files.extend(data.into_iter().map(|(key, bytes)| (key, File { bytes, mode: bits(mode) })));
+            for (key, bytes) in data {
+                files.add(key, bytes, bits(mode))?;
+            }
         }
         Some(items) => {
             for item in items {
-                match data.remove(&item.key) {
-                    Some(bytes) => {
-                        let mode = bits(item.mode.unwrap_or(mode));
-                        files.insert(item.path.clone(), File { bytes, mode });
-                    }
+                match data.get(item.key.as_str()) {
+                    Some(bytes) => files.add(&item.path, bytes, bits(item.mode.unwrap_or(mode)))?,
                     None if optional => {}
                     None => return Err(PayloadError::NoKey { kind, key: item.key.clone() }),
                 }
@@ -176,7 +217,7 @@ fn downward_files(
     context: &Context<'_>,
     items: &[DownwardAPIVolumeFile],
     mode: i32,
-    files: &mut Payload,
+    files: &mut Files<'_>,
 ) -> Result<(), PayloadError> {
     for item in items {
         let (value, named) = match (&item.field_ref, &item.resource_field_ref) {
@@ -184,16 +225,76 @@ fn downward_files(
                 (downward::field(context.pod, field_path), field_path.clone())
             }
             (None, Some(reference)) => {
-                let containers =
-                    context.pod.spec.as_ref().map(|spec| spec.containers.as_slice()).unwrap_or_default();
-                let first = containers.first().cloned().unwrap_or_default();
-                (downward::resource(context.pod, &first, reference, context.node), reference.resource.clone())
+                let first = context.pod.spec.as_ref().and_then(|spec| spec.containers.first());
+                let of = |first| downward::resource(context.pod, first, reference, context.node);
+                (first.and_then(of), reference.resource.clone())
             }
             (None, None) => continue,
         };
         let value = value.ok_or(PayloadError::NoField(named))?;
         let mode = item.mode.unwrap_or(mode).cast_unsigned() & 0o777;
-        files.insert(item.path.clone(), File { bytes: value.into_bytes(), mode });
+        files.add(&item.path, value.as_bytes(), mode)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pod::downward::NodeCapacity;
+    use crate::pod::env::Sources;
+    use serde_json::{Value, json};
+
+    /// The paths and bytes of what the volumes show, or why they cannot.
+    fn show(volumes: Value, room: usize) -> Result<Vec<String>, PayloadError> {
+        let pod = json!({
+            "metadata": {"name": "p", "annotations": {"large": "x".repeat(200 << 10)}},
+            "spec": {"containers": [{"name": "c"}], "volumes": volumes},
+        });
+        let pod: Pod = serde_json::from_value(pod).expect("a pod");
+        let large = json!({"data": {"k": "x".repeat(1 << 20), "color": "blue"}});
+        let large: ConfigMap = serde_json::from_value(large).expect("a ConfigMap");
+        let sources = Sources {
+            config_maps: BTreeMap::from([("large".to_owned(), Some(large))]),
+            ..Sources::default()
+        };
+        let context = Context {
+            pod: &pod,
+            sources: &sources,
+            tokens: &Tokens::new(),
+            node: NodeCapacity::default(),
+            directory: std::path::Path::new("/nowhere"),
+            running: false,
+        };
+        let mut room = Room::new(room);
+        let mut shown = Vec::new();
+        for volume in pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten()) {
+            let files = payload(&context, volume, &mut room)?.expect("it is made of files");
+            shown.extend(files.iter().map(|(path, file)| format!("{path} {}", file.bytes.len())));
+        }
+        Ok(shown)
+    }
+
+    #[test]
+    fn a_key_may_be_shown_at_several_paths() {
+        let items = json!([{"key": "color", "path": "a"}, {"key": "color", "path": "b/c"}]);
+        let found = show(json!([{"name": "v", "configMap": {"name": "large", "items": items}}]), MOST_BYTES);
+        assert_eq!(found, Ok(vec!["a 4".to_owned(), "b/c 4".to_owned()]));
+    }
+
+    #[test]
+    fn all_volumes_of_a_pod_together_have_so_much_room() {
+        let volume = |number: i32| json!({"name": format!("v{number}"), "configMap": {"name": "large"}});
+        let of = |count: i32| (0..count).map(volume).collect::<Value>();
+        assert_eq!(show(of(60), MOST_BYTES).map(|shown| shown.len()), Ok(120));
+        assert_eq!(show(of(70), MOST_BYTES), Err(PayloadError::TooLarge));
+        let parts: Vec<_> = (0..1000).map(|_| json!({"configMap": {"name": "large"}})).collect();
+        let projected = json!([{"name": "v", "projected": {"sources": parts}}]);
+        assert_eq!(show(projected, 2 << 20).map(|shown| shown.len()), Ok(2), "the same files once more");
+        let fields: Vec<_> = (0..1000)
+            .map(|number| json!({"path": format!("f{number}"), "fieldRef": {"fieldPath": "metadata.annotations"}}))
+            .collect();
+        let fields = json!([{"name": "v", "downwardAPI": {"items": fields}}]);
+        assert_eq!(show(fields, MOST_BYTES), Err(PayloadError::TooLarge));
+    }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use base::Timestamp;
+use engine::ContainerId;
 use engine::container::{Container as Engine, Status};
 use k8s_openapi::api::core::v1::Container;
 
@@ -94,7 +94,7 @@ impl Worker {
 
     /// Tells in an event of each container whose next start has to wait, once for each time that it ended.
     pub(super) fn announce_back_offs(&mut self, observation: &Observation) {
-        let begun: Vec<(Container, Timestamp)> = self
+        let begun: Vec<(Container, ContainerId)> = self
             .containers()
             .filter_map(|(container, role)| {
                 let here = observation.instance(&container.name)?.in_current_sandbox;
@@ -103,7 +103,7 @@ impl Worker {
             })
             .collect();
         for (container, ended) in begun {
-            if self.announced.insert(container.name.clone(), ended) != Some(ended) {
+            if self.announced.insert(container.name.clone(), ended.clone()) != Some(ended) {
                 let name = &container.name;
                 let message =
                     format!("Back-off restarting failed container {name} in pod {}", self.full_name());
@@ -112,16 +112,16 @@ impl Worker {
         }
     }
 
-    /// When a container ended that is to run again, but not yet.
+    /// The instance of a container that has ended and is to run again, but not yet.
     fn backs_off(
         &self,
         container: &Container,
         role: Role,
         current: Option<&std::sync::Arc<Engine>>,
-    ) -> Option<Timestamp> {
-        let now = self.shared.clock.now();
+    ) -> Option<ContainerId> {
+        let now = self.now();
         let ended = current.filter(|instance| instance.state.status == Status::Exited)?;
-        let at = ended.state.finished_at?;
+        let at = *self.ended_at.get(&container.name)?;
         let until = self.back_offs.not_before(&container.name, at)?;
         let policy =
             RestartPolicy::parse(self.pod.spec.as_ref().and_then(|spec| spec.restart_policy.as_deref()));
@@ -133,7 +133,7 @@ impl Worker {
             | (Role::Main, RestartPolicy::OnFailure) => failed,
             (_, RestartPolicy::Never) => false,
         };
-        (!self.ended && again && until > now).then_some(at)
+        (!self.ended && again && until > now).then(|| ended.id.clone())
     }
 
     /// The pod's name as Kubernetes' messages have it.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::Timestamp;
+use base::{Clock, Timestamp};
 use client::{Api, Error, Resource, WriteOptions};
 use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, ServiceAccount};
@@ -13,6 +13,7 @@ use serde_json::json;
 
 use super::Worker;
 use crate::pod::env::{self, Sources};
+use crate::pod::expand::Room;
 use crate::pod::observe::Observation;
 use crate::pod::volumes::payload::Tokens;
 use crate::pod::volumes::{self, VolumeError};
@@ -24,7 +25,50 @@ const REFRESH: Duration = Duration::from_secs(60);
 #[derive(Default)]
 pub(super) struct TokenCache {
     tokens: Tokens,
-    renew_at: BTreeMap<(String, String), Timestamp>,
+    renew_at: BTreeMap<(String, String), Renewal>,
+}
+
+/// When a token is to be replaced: the server goes by the time of day, which somebody may set, so that
+/// whichever comes first counts.
+struct Renewal {
+    time: Timestamp,
+    /// On the steady clock.
+    moment: Duration,
+}
+
+impl Renewal {
+    /// When four fifths of a token's life are over that begins now, as clients expect.
+    fn of(clock: &dyn Clock, life: Duration) -> Self {
+        let time = clock.now();
+        let after = life.saturating_mul(4) / 5;
+        Self {
+            time: time.checked_add(after).unwrap_or(Timestamp::MAX),
+            moment: clock.elapsed().saturating_add(after),
+        }
+    }
+
+    fn is_due(&self, clock: &dyn Clock) -> bool {
+        self.time <= clock.now() || self.moment <= clock.elapsed()
+    }
+}
+
+/// Bytes of all ConfigMaps and Secrets of a pod: they are in memory while a container is started.
+const MOST_BYTES: usize = 64 << 20;
+/// What an object counts besides what is in it, whether it is there or not: it has to be asked for.
+const OF_AN_OBJECT: usize = 4096;
+
+/// Why what a pod refers to is not at hand.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SourcesError {
+    /// The API did not give it.
+    #[error(transparent)]
+    Fetch(#[from] Error),
+    /// It is more than a node keeps for a pod.
+    #[error(
+        "the ConfigMaps and Secrets that the pod refers to are larger than {most} bytes together",
+        most = MOST_BYTES
+    )]
+    TooLarge,
 }
 
 /// Why a pod's volumes could not be made.
@@ -32,7 +76,10 @@ pub(super) struct TokenCache {
 pub(super) enum PrepareError {
     /// What it refers to could not be fetched.
     #[error("fetch what the pod refers to")]
-    Fetch(#[from] Error),
+    Sources(#[from] SourcesError),
+    /// A token could not be had.
+    #[error("fetch a token for the pod")]
+    Token(#[from] Error),
     /// A volume could not be made.
     #[error(transparent)]
     Volume(#[from] VolumeError),
@@ -48,18 +95,28 @@ pub(super) enum PrepareError {
 
 impl Worker {
     /// Everything that environments and volumes refer to, as it is now.
-    pub(super) async fn fetch_sources(&self) -> Result<Sources, Error> {
+    pub(super) async fn fetch_sources(&self) -> Result<Sources, SourcesError> {
         let (mut config_maps, mut secrets) = env::references(&self.pod);
         let (more_config_maps, more_secrets) = volumes::references(&self.pod);
         config_maps.extend(more_config_maps);
         secrets.extend(more_secrets);
         let mut sources = Sources::default();
+        let mut room = Room::new(MOST_BYTES);
+        let mut take = |bytes| room.take(OF_AN_OBJECT + bytes).map_err(|_| SourcesError::TooLarge);
         for name in config_maps {
             let found = self.fetch::<ConfigMap>(&name).await?;
+            take(found.as_ref().map_or(0, |found| {
+                let text = found.data.iter().flatten().map(|(key, value)| key.len() + value.len());
+                let binary = found.binary_data.iter().flatten().map(|(key, value)| key.len() + value.0.len());
+                text.chain(binary).sum()
+            }))?;
             sources.config_maps.insert(name, found);
         }
         for name in secrets {
             let found = self.fetch::<Secret>(&name).await?;
+            take(found.as_ref().map_or(0, |found| {
+                found.data.iter().flatten().map(|(key, value)| key.len() + value.0.len()).sum()
+            }))?;
             sources.secrets.insert(name, found);
         }
         Ok(sources)
@@ -100,20 +157,20 @@ impl Worker {
                 || volume.projected.is_some()
                 || volume.downward_api.is_some()
         });
-        self.volumes_refresh = refreshes.then(|| self.shared.clock.now().checked_add(REFRESH).ok()).flatten();
+        self.volumes_refresh = refreshes.then(|| self.now() + REFRESH);
         Ok(())
     }
 
     /// Brings volumes up to date when that is due.
     pub(super) async fn refresh_volumes(&mut self) {
-        let now = self.shared.clock.now();
+        let now = self.now();
         if self.ended || self.volumes.is_empty() || self.volumes_refresh.is_none_or(|due| due > now) {
             return;
         }
-        self.volumes_refresh = now.checked_add(REFRESH).ok();
+        self.volumes_refresh = Some(now + REFRESH);
         let refreshed = match self.fetch_sources().await {
             Ok(sources) => self.prepare_volumes(&Arc::new(sources)).await,
-            Err(error) => Err(error.into()),
+            Err(error) => Err(PrepareError::from(error)),
         };
         if let Err(error) = refreshed {
             self.event(true, "FailedMount", base::error::chain(&error).to_string());
@@ -122,7 +179,7 @@ impl Worker {
 
     /// Asks for the tokens that projected volumes show, where they are missing or old.
     async fn fetch_tokens(&mut self) -> Result<(), Error> {
-        let now = self.shared.clock.now();
+        let clock = Arc::clone(&self.shared.clock);
         let spec = self.pod.spec.clone().unwrap_or_default();
         let account =
             spec.service_account_name.as_deref().filter(|name| !name.is_empty()).unwrap_or("default");
@@ -130,7 +187,7 @@ impl Worker {
             let projected = volume.projected.iter().flat_map(|projected| projected.sources.iter().flatten());
             for wanted in projected.filter_map(|source| source.service_account_token.as_ref()) {
                 let key = (volume.name.clone(), wanted.path.clone());
-                if self.tokens.renew_at.get(&key).is_some_and(|&due| due > now) {
+                if self.tokens.renew_at.get(&key).is_some_and(|renewal| !renewal.is_due(&*clock)) {
                     continue;
                 }
                 let seconds = wanted.expiration_seconds.unwrap_or(3600);
@@ -152,12 +209,36 @@ impl Worker {
                 let answer: TokenRequest =
                     api.create_subresource(account, "token", &request, &WriteOptions::default()).await?;
                 let token = answer.status.and_then(|status| status.token).unwrap_or_default();
-                // Replaced when four fifths of its life are over, as clients expect.
-                let life = Duration::from_secs(u64::try_from(seconds).unwrap_or(3600) * 4 / 5);
-                self.tokens.renew_at.insert(key.clone(), now.checked_add(life).unwrap_or(now));
+                let life = Duration::from_secs(u64::try_from(seconds).unwrap_or(3600));
+                self.tokens.renew_at.insert(key.clone(), Renewal::of(&*clock, life));
                 self.tokens.tokens.insert(key, token);
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base::clock::ManualClock;
+
+    #[test]
+    fn a_token_is_replaced_in_time_however_the_time_of_day_is_set() {
+        let noon: Timestamp = "2026-01-01T12:00:00Z".parse().expect("a time");
+        let life = Duration::from_secs(1000);
+        let due_after = |set: Timestamp, seconds: u64| {
+            let clock = ManualClock::new(noon);
+            let renewal = Renewal::of(&clock, life);
+            clock.set(set);
+            clock.advance(Duration::from_secs(seconds));
+            renewal.is_due(&clock)
+        };
+        let hour = Duration::from_secs(3600);
+        assert!(!due_after(noon, 799) && due_after(noon, 800));
+        assert!(due_after(noon - hour, 800), "set back, it is as old as before");
+        assert!(due_after(noon + hour, 0), "set forward, the server takes it for expired");
+        let clock = ManualClock::new(noon);
+        assert!(!Renewal::of(&clock, Duration::from_secs(u64::MAX)).is_due(&clock));
     }
 }

@@ -1,5 +1,6 @@
 //! Starting what a pod consists of: its sandbox, then its containers one by one.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +17,10 @@ use crate::pod::{back_off, container_spec, env, sandbox_spec};
 
 /// So many ended instances of a container are kept, for their logs and their last state.
 const KEPT_INSTANCES: usize = 2;
+
+/// So many secrets of a pod are tried when its images are pulled: each may be a megabyte, and each of
+/// its credentials another try.
+const MOST_PULL_SECRETS: usize = 32;
 
 /// Why a container could not be started: the reason as statuses have it, and what to say.
 struct Refusal {
@@ -79,9 +84,7 @@ impl Worker {
             outcome = self.try_start(container, number, observation) => outcome,
             () = interrupt.cancelled() => return,
         };
-        if let Some(ended_at) =
-            observation.latest(&container.name).and_then(|latest| latest.state.finished_at)
-        {
+        if let Some(&ended_at) = self.ended_at.get(&container.name) {
             self.back_offs.tried(&container.name, ended_at);
         }
         match outcome {
@@ -198,18 +201,19 @@ impl Worker {
                 let message = format!("Failed to pull image \"{image}\": {}", missing.message);
                 self.container_event(container, true, "Failed", message);
                 self.container_event(container, true, "Failed", format!("Error: {}", missing.reason));
-                self.back_offs.tried(&image_key(container), self.shared.clock.now());
+                self.back_offs.tried(&image_key(container), self.now());
                 Err(Refusal { reason: missing.reason, message: missing.message })
             }
         }
     }
 
     async fn pull_secrets(&self) -> Vec<Secret> {
-        let names = self.pod.spec.iter().flat_map(|spec| spec.image_pull_secrets.iter().flatten());
+        let listed = self.pod.spec.iter().flat_map(|spec| spec.image_pull_secrets.iter().flatten());
+        let names: BTreeSet<&String> = listed.map(|reference| &reference.name).collect();
         let mut secrets = Vec::new();
-        for reference in names {
+        for name in names.into_iter().take(MOST_PULL_SECRETS) {
             // A missing secret is no error: the image may be public.
-            if let Ok(Some(secret)) = self.fetch::<Secret>(&reference.name).await {
+            if let Ok(Some(secret)) = self.fetch::<Secret>(name).await {
                 secrets.push(secret);
             }
         }
@@ -224,7 +228,7 @@ impl Worker {
 
     /// Notes why a container waits, and until when.
     fn wait(&mut self, name: &str, refusal: Refusal) {
-        let since = self.shared.clock.now();
+        let since = self.now();
         let delay = match refusal.reason {
             "ErrImagePull" | "InvalidImageName" | "ErrImageNeverPull" => self
                 .containers()
@@ -234,7 +238,7 @@ impl Worker {
             "RunContainerError" => back_off::FIRST,
             _ => Duration::from_secs(2),
         };
-        let until = since.checked_add(delay).unwrap_or(since);
+        let until = since + delay;
         self.waiting.insert(
             name.to_owned(),
             Waiting { reason: refusal.reason, message: refusal.message, since, until },
@@ -243,14 +247,14 @@ impl Worker {
 
     /// Says `ImagePullBackOff` where `ErrImagePull` has been shown long enough.
     pub(super) fn age_messages(&mut self) {
-        let now = self.shared.clock.now();
+        let now = self.now();
         let images: std::collections::BTreeMap<String, String> = self
             .containers()
             .map(|(container, _)| (container.name.clone(), container.image.clone().unwrap_or_default()))
             .collect();
         let mut aged = Vec::new();
         for (name, waiting) in &mut self.waiting {
-            let shown = waiting.since.checked_add(super::ERROR_SHOWN).is_ok_and(|moment| moment <= now);
+            let shown = waiting.since + super::ERROR_SHOWN <= now;
             if waiting.reason == "ErrImagePull" && shown {
                 let image = images.get(name).map(String::as_str).unwrap_or_default();
                 let backs_off = format!("Back-off pulling image \"{image}\"");

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use base::Timestamp;
 use client::api::{DeleteOptions, Preconditions};
 use client::{Api, Error};
 use engine::ContainerId;
@@ -11,7 +10,7 @@ use futures::future::join_all;
 use k8s_openapi::api::core::v1::{Container, LifecycleHandler, Pod};
 use tracing::{info, warn};
 
-use super::{Message, Worker};
+use super::{Message, Worker, deadline};
 use crate::pod::observe::Observation;
 use crate::pod::plan::Role;
 use crate::probe::{self, Target};
@@ -21,37 +20,48 @@ const CLEAR_AGAIN: Duration = Duration::from_secs(10);
 
 impl Worker {
     /// Ends the whole pod, clears away everything that was made for it, and tells the API. Gives when
-    /// to try again, where something of the pod is left: the API is not told before it is gone.
-    pub(super) async fn terminate(&mut self) -> Option<Timestamp> {
+    /// to try again, where something of the pod is left or the API has not heard: it is not told
+    /// before everything is gone, and it is told until it knows.
+    pub(super) async fn terminate(&mut self) -> Option<Duration> {
         self.probes.stop();
-        let Ok(observation) = Observation::new(&self.shared.engine, &self.uid) else {
-            return self.clear_again();
-        };
+        if !self.cleared
+            && let Err(message) = self.end().await
+        {
+            warn!(pod = %self.name(), error = message, "cannot clear the pod away");
+            if !self.gone {
+                self.event(true, "FailedKillPod", format!("error killing pod: {message}"));
+            }
+            return self.after(CLEAR_AGAIN);
+        }
+        if !self.gone
+            && let Err(error) = self.confirm_deletion().await
+        {
+            let delay = self.end_again.next_delay();
+            warn!(pod = %self.name(), error = %base::error::chain(&error), ?delay, "cannot confirm the deletion; trying again");
+            return self.after(delay);
+        }
+        self.confirmed = true;
+        None
+    }
+
+    /// Ends the containers and clears the pod away.
+    async fn end(&mut self) -> Result<(), String> {
+        let observation =
+            Observation::new(&self.shared.engine, &self.uid).map_err(|error| error.full_message())?;
         info!(pod = %self.name(), "ending");
         // What has ended by itself counts as it ended, whatever the policy would have done next.
         self.ended = true;
         self.waiting.clear();
         self.stop_containers(&observation).await;
-        let was_gone = self.gone;
-        if !was_gone && let Ok(observation) = Observation::new(&self.shared.engine, &self.uid) {
+        // Of a pod of which nothing is left here nothing is known, and what was told before holds.
+        if !self.gone && !observation.instances.is_empty() {
+            let observation =
+                Observation::new(&self.shared.engine, &self.uid).map_err(|error| error.full_message())?;
             self.publish(&observation).await;
         }
-        if let Err(message) = self.clear_away().await {
-            warn!(pod = %self.name(), error = message, "cannot clear the pod away");
-            if !was_gone {
-                self.event(true, "FailedKillPod", format!("error killing pod: {message}"));
-            }
-            return self.clear_again();
-        }
-        if !was_gone {
-            self.confirm_deletion().await;
-        }
+        self.clear_away().await?;
         self.cleared = true;
-        None
-    }
-
-    fn clear_again(&self) -> Option<Timestamp> {
-        self.shared.clock.now().checked_add(CLEAR_AGAIN).ok()
+        Ok(())
     }
 
     /// Ends the pod's containers as the host goes down, and what holds them; nothing is cleared away.
@@ -67,8 +77,8 @@ impl Worker {
     }
 
     /// Stops the main containers together, then sidecars from the last to the first.
-    async fn stop_containers(&mut self, observation: &Observation) {
-        let grace = self.grace();
+    pub(super) async fn stop_containers(&mut self, observation: &Observation) {
+        let grace = grace_of(&self.pod);
         let running = |role: Role| -> Vec<(Container, ContainerId)> {
             let of_role =
                 self.containers().filter(|(_, found)| *found == role).map(|(container, _)| container.clone());
@@ -98,11 +108,9 @@ impl Worker {
             let message = format!("Stopping container {}", container.name);
             self.container_event(container, false, "Killing", message);
         }
-        let shared = std::sync::Arc::clone(&self.shared);
-        let pod = std::sync::Arc::clone(&self.pod);
-        let clock = std::sync::Arc::clone(&shared);
-        let began = clock.clock.elapsed();
-        let left = move || grace.saturating_sub(clock.clock.elapsed().saturating_sub(began));
+        let (shared, pod) = (std::sync::Arc::clone(&self.shared), std::sync::Arc::clone(&self.pod));
+        let began = shared.clock.elapsed();
+        let left = || grace.saturating_sub(shared.clock.elapsed().saturating_sub(began));
         let stopping = async {
             let stop = |(container, target): &(Container, Target)| {
                 let (container, target, shared, pod) =
@@ -115,30 +123,25 @@ impl Worker {
                 stop(sidecar).await;
             }
         };
-        tokio::pin!(stopping);
-        let mut grace_left = grace;
-        loop {
-            tokio::select! {
-                () = &mut stopping => return,
-                message = self.messages.recv() => {
-                    // A second deletion may shorten the grace period; a removal ends it.
-                    match message {
-                        Some(Message::Changed(pod)) => self.pod = pod,
-                        Some(Message::Gone) => self.gone = true,
-                        Some(Message::Engine | Message::Verdict(_)) => continue,
-                        None => return (&mut stopping).await,
-                    }
-                    let shorter = if self.gone { Duration::ZERO } else { self.grace() };
-                    if shorter < grace_left {
-                        grace_left = shorter;
-                        tokio::time::timeout(shorter, &mut stopping).await.ok();
-                        for (_, target) in &all {
-                            let _ = self.shared.engine.container_kill(&target.container, None).await;
-                        }
-                    }
-                }
+        let ended = deadline::until_over(stopping, &mut self.messages, |message| {
+            // A second deletion may shorten the grace period; a removal ends it.
+            match message {
+                Message::Changed(pod) => self.pod = pod,
+                Message::Gone => self.gone = true,
+                Message::Engine | Message::Verdict(_) => return None,
             }
+            let shorter = if self.gone { Duration::ZERO } else { grace_of(&self.pod) };
+            (shorter < grace).then_some(shorter)
+        });
+        if ended.await {
+            return;
         }
+        // No time is left: hooks and signals are no longer waited for.
+        let kill = |(container, target): &(Container, Target)| {
+            let (name, target) = (container.name.clone(), target.clone());
+            async move { stop(&name, &target, Duration::ZERO).await }
+        };
+        join_all(all.iter().map(kill)).await;
     }
 
     /// Ends one running container that a probe found dead; the plan starts it again.
@@ -156,7 +159,7 @@ impl Worker {
         let own = container.liveness_probe.as_ref().and_then(|probe| probe.termination_grace_period_seconds);
         let grace = own
             .and_then(|seconds| u64::try_from(seconds).ok())
-            .map_or_else(|| self.grace(), Duration::from_secs);
+            .map_or_else(|| grace_of(&self.pod), Duration::from_secs);
         let interrupt = self.interrupt.clone();
         tokio::select! {
             () = stop_one(&self.shared, &self.pod, container, &target, grace) => {}
@@ -191,18 +194,10 @@ impl Worker {
                 format!("PostStartHook failed: {reason}"),
             );
             tokio::select! {
-                () = stop_one(&self.shared, &self.pod, container, &target, self.grace()) => {}
+                () = stop_one(&self.shared, &self.pod, container, &target, grace_of(&self.pod)) => {}
                 () = interrupt.cancelled() => {}
             }
         }
-    }
-
-    /// How long containers may take to end.
-    fn grace(&self) -> Duration {
-        let metadata = &self.pod.metadata;
-        let spec = self.pod.spec.as_ref().and_then(|spec| spec.termination_grace_period_seconds);
-        let seconds = metadata.deletion_grace_period_seconds.or(spec).unwrap_or(30);
-        Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
     }
 
     /// Removes containers, sandboxes, volumes and logs.
@@ -228,23 +223,44 @@ impl Worker {
         removed.await.map_err(|error| format!("remove {shown}: {error}"))
     }
 
-    /// Tells the API that nothing of the pod is left: it may go.
-    async fn confirm_deletion(&self) {
+    /// Tells the API that nothing of the pod is left: it may go. It is gone, or another's by now, where
+    /// this succeeds.
+    async fn confirm_deletion(&mut self) -> Result<(), Error> {
         let metadata = &self.pod.metadata;
+        let name = metadata.name.clone().unwrap_or_default();
         let api: Api<Pod> =
             Api::namespaced(&self.shared.client, metadata.namespace.as_deref().unwrap_or_default());
+        // How it ended is told first, where that is not known yet. What the API will not take however
+        // often it is told keeps no pod.
+        if let Some(unsent) = self.unsent.take()
+            && let Err(error) = self.try_send(&unsent).await
+            && (error.is_temporary() || error.status().is_some_and(|status| status.code >= 500))
+        {
+            self.unsent = Some(unsent);
+            return Err(error);
+        }
         let options = DeleteOptions {
             grace_period_seconds: Some(0),
             preconditions: Preconditions { uid: Some(self.uid.clone()), ..Preconditions::default() },
             ..DeleteOptions::default()
         };
-        match api.delete(metadata.name.as_deref().unwrap_or_default(), &options).await {
-            Ok(()) | Err(Error::NotFound(_) | Error::Conflict(_)) => {}
-            Err(error) => {
-                warn!(pod = %self.name(), error = %base::error::chain(&error), "cannot confirm the deletion")
+        match api.delete(&name, &options).await {
+            Ok(()) | Err(Error::NotFound(_)) => Ok(()),
+            Err(error @ Error::Conflict(_)) => {
+                let found = api.find(&name).await?;
+                let still = found.is_some_and(|found| found.metadata.uid.as_ref() == Some(&self.uid));
+                if still { Err(error) } else { Ok(()) }
             }
+            Err(error) => Err(error),
         }
     }
+}
+
+/// How long the containers of a pod may take to end.
+fn grace_of(pod: &Pod) -> Duration {
+    let spec = pod.spec.as_ref().and_then(|spec| spec.termination_grace_period_seconds);
+    let seconds = pod.metadata.deletion_grace_period_seconds.or(spec).unwrap_or(30);
+    Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
 }
 
 /// Stops one container: its `preStop` hook and its signal share the grace period.
@@ -267,9 +283,14 @@ async fn stop_one(
     // A container gets two seconds to end even if its hook took all the time.
     let least = Duration::from_secs(2).min(grace);
     let left = grace.saturating_sub(spent).max(least);
-    let stopped = shared.engine.container_stop(&target.container, None, Some(left)).await;
+    stop(&container.name, target, left).await;
+}
+
+/// Asks a container to end and kills it after `grace`.
+async fn stop(name: &str, target: &Target, grace: Duration) {
+    let stopped = target.engine.container_stop(&target.container, None, Some(grace)).await;
     if let Err(error) = Worker::tolerate(stopped) {
-        warn!(container = container.name, error = %error.full_message(), "cannot stop the container");
+        warn!(container = name, error = %error.full_message(), "cannot stop the container");
     }
 }
 
