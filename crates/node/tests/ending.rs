@@ -1,5 +1,4 @@
 //! Pods end though the API does not take it at first that they have.
-#![forbid(unsafe_op_in_unsafe_fn)]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -26,7 +25,7 @@ const REFUSALS: [StatusCode; 2] = [StatusCode::INTERNAL_SERVER_ERROR, StatusCode
 
 #[test]
 fn a_deletion_that_the_api_does_not_take_is_confirmed_again() {
-    on_a_network_of_its_own(async {
+    on_a_network_of_its_own(|| async {
         let cluster = Cluster::start().await;
         let pods = Api::<Pod>::namespaced(&cluster.steady, "default");
         let pod: Pod = object(json!({
@@ -61,7 +60,7 @@ fn a_deletion_that_the_api_does_not_take_is_confirmed_again() {
 }
 
 /// Runs a test on a thread with a network namespace of its own, where an engine may do as it likes.
-fn on_a_network_of_its_own(test: impl Future<Output = ()> + Send) {
+fn on_a_network_of_its_own<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send) {
     testkit::require_root();
     let run = || {
         // SAFETY: nothing of this thread's file descriptors or memory is unshared.
@@ -74,7 +73,7 @@ fn on_a_network_of_its_own(test: impl Future<Output = ()> + Send) {
             .enable_all()
             .build()
             .expect("start a runtime");
-        runtime.block_on(test);
+        runtime.block_on(test());
     };
     std::thread::scope(|scope| {
         if let Err(panic) = scope.spawn(run).join() {
@@ -130,10 +129,15 @@ impl Cluster {
 
     /// An engine that can start nothing: there is no program for it.
     async fn engine(&self) -> Engine {
+        let clock = Arc::new(SystemClock::new());
+        Engine::open(self.engine_config(), clock, Arc::new(SystemRandom)).await.expect("open the engine")
+    }
+
+    fn engine_config(&self) -> engine::Config {
         let root = self.root.path().join("engine");
         let resolv = self.root.path().join("resolv.conf");
         std::fs::write(&resolv, "nameserver 192.0.2.53\n").expect("write resolv.conf");
-        let config = engine::Config {
+        engine::Config {
             run: self.root.path().join("run"),
             instance: self.instance.clone(),
             network: net::Config {
@@ -147,9 +151,7 @@ impl Cluster {
             insecure_registries: Vec::new(),
             descriptors: None,
             root,
-        };
-        let opened = Engine::open(config, Arc::new(SystemClock::new()), Arc::new(SystemRandom)).await;
-        opened.expect("open the engine")
+        }
     }
 }
 
