@@ -293,6 +293,54 @@ fn paths_that_are_masked_or_read_only_are_so_for_root() {
 }
 
 #[test]
+fn an_option_that_a_mount_does_not_have_is_refused() {
+    let sandbox = Sandbox::new();
+    let source = sandbox.dir.path().join("source");
+    std::fs::create_dir(&source).expect("make a directory of the host");
+    let mut tried = 0;
+    let mut check = |mount: Mount, word: &str| {
+        tried += 1;
+        let mut spec = shell("");
+        spec.mounts.push(mount);
+        let message = refused(&sandbox, &format!("c{tried}"), spec);
+        assert!(message.contains(&format!("`{word}`")), "{message}");
+    };
+    for word in ["readonly", "RO", "rro ", "noexecs", "rsync", "sync", "uid=5", "remount", "tmpcopyup"] {
+        let named = word.split('=').next().expect("a word");
+        check(Mount::bind(source.clone(), "/mnt", &["rbind", "rprivate", word]), named);
+    }
+    for (kind, word) in [("tmpfs", "remount"), ("proc", "tmpcopyup"), ("debugfs", "readonly")] {
+        check(Mount::filesystem(kind, "/mnt", &[word]), word);
+    }
+    check(Mount::filesystem("cgroup", "/sys/fs/cgroup", &["Ro"]), "Ro");
+    let mut mapped = shell("");
+    mapped.mounts.push(Mount::filesystem("tmpfs", "/mnt", &["idmap"]));
+    let message = refused(&sandbox, "mapped", mapped);
+    assert!(message.contains("for a bind mount only"), "{message}");
+}
+
+#[test]
+fn what_is_asked_for_a_whole_tree_of_mounts_is_not_taken_back_for_one() {
+    let sandbox = Sandbox::new();
+    let source = sandbox.dir.path().join("source");
+    std::fs::create_dir(&source).expect("make a directory of the host");
+    let mut spec =
+        shell("touch /mnt/x; touch /memory/x; cd /sys/fs/cgroup && for d in . *; do mkdir $d/x; done");
+    spec.mounts.push(Mount::bind(source.clone(), "/mnt", &["rbind", "rro", "rw"]));
+    spec.mounts.push(Mount::filesystem("tmpfs", "/memory", &["rw", "rro"]));
+    // Without a cgroup namespace it is the host's tree that is shown.
+    let linux = spec.linux.as_mut().expect("linux");
+    linux.namespaces.retain(|namespace| namespace.kind != NamespaceKind::Cgroup);
+    let mut spec = without_mount(spec, "/sys/fs/cgroup");
+    spec.mounts.push(Mount::filesystem("cgroup", "/sys/fs/cgroup", &["rro"]));
+    let outcome = sandbox.run("c1", spec);
+    let attempts = outcome.stderr.lines().filter(|line| !line.contains("File exists")).count();
+    assert!(attempts >= 3, "{outcome:?}");
+    assert_eq!(outcome.stderr.matches("Read-only file system").count(), attempts, "{outcome:?}");
+    assert_eq!(std::fs::read_dir(&source).expect("list").count(), 0);
+}
+
+#[test]
 fn containers_die_with_their_shim() {
     let sandbox = Sandbox::new();
     let pid = sandbox.create("c1", shell("exec sleep 1000"), Stdio::default());

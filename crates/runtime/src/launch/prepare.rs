@@ -22,6 +22,7 @@ use super::{Container, ProcessError, idmap};
 use crate::Rootfs;
 use crate::spec::{Hook, Linux, Mount, NamespaceKind, Spec};
 use crate::sys::exec::StringVector;
+use crate::sys::mount::attr;
 
 pub(crate) use mounts::is_bind;
 pub(super) use namespaces::id_map;
@@ -70,7 +71,7 @@ pub(super) fn orders_groups(spec: &Spec, linux: &Linux) -> bool {
     let own = linux.namespace(NamespaceKind::Cgroup).is_some_and(|namespace| namespace.path.is_none());
     let is_writable = |mount: &Mount| {
         matches!(mount.kind.as_deref(), Some("cgroup" | "cgroup2"))
-            && !mount.options.iter().any(|option| option == "ro")
+            && options::parse(&mount.options).alone().set & attr::RDONLY == 0
     };
     own && spec.mounts.iter().any(is_writable)
 }

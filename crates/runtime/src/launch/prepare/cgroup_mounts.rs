@@ -27,8 +27,7 @@ pub(super) fn prepare(
     if cgroup.hierarchies().version() == Version::V2 {
         let whole = cgroup.hierarchies().unified_mount().expect("v2 has a unified hierarchy");
         let plan = if namespaced {
-            let plain = MountOptions { rest: Vec::new(), ..options.clone() };
-            mounts::filesystem(&Mount { source: Some("cgroup".into()), ..mount.clone() }, "cgroup2", &plain)?
+            mounts::filesystem(&Mount { source: Some("cgroup".into()), ..mount.clone() }, "cgroup2", options)?
         } else {
             // Not mounted anew: options that are not given again would be lost for the whole host.
             part(&mount.destination, whole, options)?
@@ -67,7 +66,7 @@ pub(super) fn prepare(
 /// The directory that the hierarchies are mounted in.
 fn base(mount: &Mount, options: &MountOptions) -> Result<MountPlan, ProcessError> {
     let rest = vec![("mode".to_owned(), Some("755".to_owned()))];
-    let options = MountOptions { rest, copy_up: false, ..options.clone() };
+    let options = MountOptions { rest, ..options.clone() };
     let mount = Mount { source: Some("tmpfs".into()), ..mount.clone() };
     mounts::filesystem(&mount, "tmpfs", &options)
 }
@@ -75,10 +74,11 @@ fn base(mount: &Mount, options: &MountOptions) -> Result<MountPlan, ProcessError
 fn part(destination: &Path, source: &Path, options: &MountOptions) -> Result<MountPlan, ProcessError> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     let tree = open_tree(CWD, source, flags).map_err(|error| host("clone cgroup", source, error))?;
+    let asked = options.alone();
     let attributes = MountAttr {
-        set: options.attributes.set | attr::NOSUID | attr::NODEV | attr::NOEXEC,
-        clear: options.attributes.clear,
-        propagation: options::SLAVE,
+        set: asked.set | attr::NOSUID | attr::NODEV | attr::NOEXEC,
+        clear: asked.clear,
+        propagation: options.propagation.map_or(options::SLAVE, |(propagation, _)| propagation),
         ..MountAttr::default()
     };
     set_attributes(&tree, false, attributes)

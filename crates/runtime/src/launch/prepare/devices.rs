@@ -3,7 +3,8 @@
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use rustix::fs::{CWD, FileType, Mode, OFlags, makedev, openat};
+use rustix::fs::{CWD, FileType, Mode, OFlags, major, makedev, minor, openat};
+use rustix::io::Errno;
 use rustix::mount::{OpenTreeFlags, open_tree};
 
 use super::super::ProcessError;
@@ -70,15 +71,43 @@ pub(super) fn prepare(linux: &Linux, userns: bool) -> Result<(Vec<DevicePlan>, V
 /// (CVE-2025-31133).
 pub(super) fn null() -> Result<OwnedFd, ProcessError> {
     let path = Path::new("/dev/null");
-    let fd = openat(CWD, path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
-        .map_err(|error| host("open", path, error))?;
-    let stat = rustix::fs::fstat(&fd).map_err(|error| host("look at", path, error))?;
-    if FileType::from_raw_mode(stat.st_mode) != FileType::CharacterDevice || stat.st_rdev != makedev(1, 3) {
-        return Err(ProcessError::invalid("the host's `/dev/null` is not the null device"));
+    let found = node(path, FileType::CharacterDevice, makedev(1, 3))?;
+    found.ok_or_else(|| ProcessError::invalid("the host's `/dev/null` is not the null device"))
+}
+
+/// The host's node of a device as a mount that is attached nowhere: the one at its path if that is the
+/// device that is meant, or else the one that udev keeps under the device's number.
+fn of_host(path: &Path, kind: FileType, device: u64) -> Result<OwnedFd, ProcessError> {
+    let directory = if kind == FileType::BlockDevice { "block" } else { "char" };
+    let (major, minor) = (major(device), minor(device));
+    let by_number = Path::new("/dev").join(directory).join(format!("{major}:{minor}"));
+    for path in [path, &by_number] {
+        if let Some(node) = node(path, kind, device)? {
+            return Ok(node);
+        }
+    }
+    Err(ProcessError::invalid(format!(
+        "device `{}`: neither there nor at `{}` has the host the device {major}:{minor}, which a container \
+         with a user namespace cannot make",
+        path.display(),
+        by_number.display()
+    )))
+}
+
+/// What is at `path`, if it is the device: looked at and mounted as one thing, which nobody can change
+/// in between.
+fn node(path: &Path, kind: FileType, device: u64) -> Result<Option<OwnedFd>, ProcessError> {
+    let found = match openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()) {
+        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
+        found => found.map_err(|error| host("open", path, error))?,
+    };
+    let stat = rustix::fs::fstat(&found).map_err(|error| host("look at", path, error))?;
+    if FileType::from_raw_mode(stat.st_mode) != kind || stat.st_rdev != device {
+        return Ok(None);
     }
     let flags =
         OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
-    open_tree(&fd, c"", flags).map_err(|error| host("clone", path, error))
+    open_tree(&found, c"", flags).map(Some).map_err(|error| host("clone device", path, error))
 }
 
 fn plan(device: &LinuxDevice, userns: bool) -> Result<DevicePlan, ProcessError> {
@@ -94,18 +123,13 @@ fn plan(device: &LinuxDevice, userns: bool) -> Result<DevicePlan, ProcessError> 
     };
     let (parent, name) = paths::split(&device.path)?;
     let fifo = kind == FileType::Fifo;
-    let bind = if userns && !fifo {
-        let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-        Some(open_tree(CWD, &device.path, flags).map_err(|error| host("clone device", &device.path, error))?)
-    } else {
-        None
-    };
     let owner = (device.uid.unwrap_or(0), device.gid.unwrap_or(0));
     if owner.0.max(owner.1) > HIGHEST_ID {
         let text = format!("device `{text}`: uids and gids must be in range 0-{HIGHEST_ID}");
         return Err(ProcessError::invalid(text));
     }
     let (major, minor) = if fifo { (0, 0) } else { (number(device.major)?, number(device.minor)?) };
+    let bind = (userns && !fifo).then(|| of_host(&device.path, kind, makedev(major, minor))).transpose()?;
     Ok(DevicePlan {
         parent,
         name,

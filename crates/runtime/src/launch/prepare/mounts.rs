@@ -31,6 +31,15 @@ const PROC_TARGETS: [&str; 11] = [
     "/proc/sys/crypto/fips_enabled",
 ];
 
+/// File systems that ignore words which they do not know, and those that they know.
+const LENIENT: [(&str, &[&str]); 5] = [
+    ("bpf", &["uid", "gid", "mode", "delegate_cmds", "delegate_maps", "delegate_progs", "delegate_attachs"]),
+    ("debugfs", &["uid", "gid", "mode"]),
+    ("devtmpfs", &["mode", "size", "nr_blocks", "nr_inodes"]),
+    ("ramfs", &["mode"]),
+    ("tracefs", &["uid", "gid", "mode"]),
+];
+
 pub(super) fn prepare(
     container: &mut Container<'_>,
     linux: &Linux,
@@ -41,6 +50,7 @@ pub(super) fn prepare(
     for (place, mount) in spec.mounts.iter().enumerate() {
         let options = options::parse(&mount.options);
         let kind = mount.kind.as_deref().unwrap_or("bind");
+        refuse_what_would_be_lost(mount, &options)?;
         if options.bind.is_some() || kind == "bind" {
             let source = source(container, place, mount)?;
             plans.push(bind(mount, &options, source, container.bundle, mapped)?);
@@ -73,7 +83,7 @@ pub(super) fn filesystem(
         let value = value.as_ref().map(c_string).transpose()?;
         parameters.push((c_string(key)?, value));
     }
-    let attributes = options.attributes.set | options.recursive.set;
+    let attributes = options.alone().set;
     let on_proc = may_cover(&target.text, kind == "proc");
     Ok(MountPlan {
         source: MountSource::Filesystem { kind: c_string(kind)?, options: parameters, attributes },
@@ -136,8 +146,7 @@ fn bind(
     mapped: Option<&OwnedFd>,
 ) -> Result<MountPlan, ProcessError> {
     let destination = &mount.destination;
-    // Options for the file system (`options.rest`) say nothing to one that is mounted already:
-    // they are left out, as mount(2) leaves them out of a bind mount. The path is for errors only.
+    // The path is for errors only.
     let source = bundle.join(mount.source.as_deref().unwrap_or(Path::new("")));
     let stat = rustix::fs::fstat(&fd).map_err(|error| host("look at", &source, error))?;
     let directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
@@ -212,11 +221,6 @@ fn give_attributes(
     } else {
         set_attributes(clone, deep, MountAttr { propagation, ..MountAttr::default() }).map_err(failed)?;
     }
-    if !options.recursive.is_empty() {
-        let attributes =
-            MountAttr { set: options.recursive.set, clear: options.recursive.clear, ..MountAttr::default() };
-        set_attributes(clone, true, attributes).map_err(failed)?;
-    }
     if !options.attributes.is_empty() {
         let attributes = MountAttr {
             set: options.attributes.set,
@@ -225,7 +229,49 @@ fn give_attributes(
         };
         set_attributes(clone, false, attributes).map_err(failed)?;
     }
+    // Last, so that a word for the mount alone takes nothing back of what holds for all.
+    if !options.recursive.is_empty() {
+        let attributes =
+            MountAttr { set: options.recursive.set, clear: options.recursive.clear, ..MountAttr::default() };
+        set_attributes(clone, true, attributes).map_err(failed)?;
+    }
     Ok(())
+}
+
+/// Refuses options that this kind of mount does not have. Whoever misspells `ro` must hear so: the
+/// kernel ignores words that it does not know of a bind mount, and so do some file systems.
+fn refuse_what_would_be_lost(mount: &Mount, options: &MountOptions) -> Result<(), ProcessError> {
+    let kind = mount.kind.as_deref().unwrap_or("bind");
+    let bind = is_bind(mount);
+    let refuse = |problem: String| {
+        let destination = mount.destination.display();
+        Err(ProcessError::invalid(format!("mount on `{destination}`: {problem}")))
+    };
+    if options.remount {
+        return refuse("`remount` is not supported: give the options to the mount itself".to_owned());
+    }
+    if options.copy_up && (bind || kind != "tmpfs") {
+        return refuse("`tmpcopyup` is an option of a tmpfs".to_owned());
+    }
+    let maps = (!mount.uid_mappings.is_empty(), !mount.gid_mappings.is_empty());
+    if !bind && (options.idmap.is_some() || maps != (false, false)) {
+        return refuse("ids can be mapped for a bind mount only".to_owned());
+    }
+    if maps.0 != maps.1 {
+        return refuse("an idmapped mount needs mappings of users and of groups".to_owned());
+    }
+    let known = |word: &str| match kind {
+        _ if bind => false,
+        "cgroup" | "cgroup2" => false,
+        kind => LENIENT.iter().find(|(name, _)| *name == kind).is_none_or(|(_, words)| words.contains(&word)),
+    };
+    match options.rest.iter().find(|(word, _)| !known(word)) {
+        Some((word, _)) if bind => refuse(format!(
+            "`{word}` is no option of a bind mount (options of a file system cannot be changed by one)"
+        )),
+        Some((word, _)) => refuse(format!("`{word}` is no option of a {kind}")),
+        None => Ok(()),
+    }
 }
 
 fn refuse_root(mount: &Mount, text: &str) -> Result<(), ProcessError> {

@@ -1,4 +1,6 @@
 //! Mount options as people write them, sorted by what they concern.
+//!
+//! Source: <https://github.com/opencontainers/runtime-spec/blob/v1.2.1/config.md#linux-mount-options>.
 
 use crate::sys::mount::attr;
 
@@ -19,6 +21,8 @@ pub(super) struct MountOptions {
     pub(super) recursive: Attributes,
     /// Propagation flag, and whether it is for the mounts below too.
     pub(super) propagation: Option<(u64, bool)>,
+    /// What is mounted there already is to be changed.
+    pub(super) remount: bool,
     /// Filled with what was there before.
     pub(super) copy_up: bool,
     /// An idmapped mount; `Some(true)` with all below.
@@ -56,6 +60,15 @@ impl Attributes {
     }
 }
 
+impl MountOptions {
+    /// The attributes of a mount that has none below it: what is asked for a whole tree goes last, as
+    /// where there is one.
+    pub(super) fn alone(&self) -> Attributes {
+        let (own, tree) = (self.attributes, self.recursive);
+        Attributes { set: own.set & !tree.clear | tree.set, clear: own.clear & !tree.set | tree.clear }
+    }
+}
+
 /// Sorts options; what is neither an attribute nor a propagation is for the file system.
 pub(super) fn parse(options: &[String]) -> MountOptions {
     let mut parsed = MountOptions::default();
@@ -66,7 +79,9 @@ pub(super) fn parse(options: &[String]) -> MountOptions {
             "tmpcopyup" => parsed.copy_up = true,
             "idmap" => parsed.idmap = Some(false),
             "ridmap" => parsed.idmap = Some(true),
-            "defaults" | "remount" | "silent" | "loud" | "async" | "nomand" | "noiversion" | "" => {}
+            "remount" => parsed.remount = true,
+            // As it is anyway, or a matter of the kernel's log.
+            "defaults" | "silent" | "loud" | "async" | "nomand" | "noiversion" | "nolazytime" | "" => {}
             name => {
                 if let Some(propagation) = propagation(name) {
                     parsed.propagation = Some(propagation);
@@ -143,6 +158,25 @@ mod tests {
         assert_eq!(parsed.propagation, Some((MS_PRIVATE, true)));
         let rest: Vec<_> = parsed.rest.iter().map(|(key, value)| (key.as_str(), value.as_deref())).collect();
         assert_eq!(rest, [("size", Some("64k")), ("mode", Some("755")), ("newinstance", None)]);
+    }
+
+    #[test]
+    fn every_option_that_is_announced_is_understood() {
+        // These are words of the file systems, which the kernel knows of all of them.
+        const OF_FILE_SYSTEMS: [&str; 4] = ["dirsync", "lazytime", "mand", "sync"];
+        for option in crate::features::MOUNT_OPTIONS {
+            let parsed = parse_text(option);
+            assert_eq!(parsed.rest.is_empty(), !OF_FILE_SYSTEMS.contains(&option), "{option}: {parsed:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_asked_for_a_whole_tree_holds_for_a_mount_alone() {
+        let alone = |text| parse_text(text).alone();
+        assert_eq!(alone("rro"), Attributes { set: attr::RDONLY, clear: 0 });
+        assert_eq!(alone("rro,rw"), Attributes { set: attr::RDONLY, clear: 0 });
+        assert_eq!(alone("ro,rrw"), Attributes { set: 0, clear: attr::RDONLY });
+        assert_eq!(alone("noatime,rstrictatime").set, attr::STRICTATIME);
     }
 
     #[test]
