@@ -5,22 +5,25 @@
 //! between two steps others get their turn, and it ends where its client has gone. Users share their
 //! places; the server's own components have others.
 
-use std::sync::Arc;
-
-use tokio::sync::Semaphore;
+use offload::Threads;
 
 /// Places for long computations.
 pub(crate) struct Workers {
-    users: Arc<Semaphore>,
-    own: Arc<Semaphore>,
+    users: Threads,
+    own: Threads,
+    /// For documents of the API's own description: one takes a while, and all are remembered.
+    documents: Threads,
 }
+
+/// Documents that are made at a time.
+const DOCUMENTS: usize = 4;
 
 impl Workers {
     /// As many places as leave a processor to everybody else, one at least.
     pub(crate) fn new() -> Self {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        let places = || Arc::new(Semaphore::new(processors.saturating_sub(1).max(1)));
-        Self { users: places(), own: places() }
+        let places = || Threads::new(processors.saturating_sub(1).max(1));
+        Self { users: places(), own: places(), documents: Threads::new(DOCUMENTS) }
     }
 
     /// Runs one step. A panic in it is passed on to the caller.
@@ -30,18 +33,11 @@ impl Workers {
         step: impl FnOnce() -> T + Send + 'static,
     ) -> T {
         let places = if own { &self.own } else { &self.users };
-        let place = places.clone().acquire_owned().await.expect("the places are never closed");
-        let done = tokio::task::spawn_blocking(move || {
-            let done = step();
-            drop(place);
-            done
-        });
-        match done.await {
-            Ok(done) => done,
-            Err(error) => match error.try_into_panic() {
-                Ok(panic) => std::panic::resume_unwind(panic),
-                Err(error) => panic!("the runtime is shutting down: {error}"),
-            },
-        }
+        places.run(step).await
+    }
+
+    /// Makes a document.
+    pub(crate) async fn document<T: Send + 'static>(&self, make: impl FnOnce() -> T + Send + 'static) -> T {
+        self.documents.run(make).await
     }
 }

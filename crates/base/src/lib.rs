@@ -1,5 +1,5 @@
 //! What std lacks: error chains, typed ids, atomic files, records on disk, deep trees, overlay mounts,
-//! sparse files, space that is kept free, back-off, caught panics, an injected clock.
+//! sparse files, space that is kept free, back-off, patience with peers, caught panics, an injected clock.
 //!
 //! The lowest row of the house: every crate may use it, and it knows none of them. No tokio, no
 //! foreign format, no policy. Clock and randomness are traits, so that planners and state machines can be
@@ -14,6 +14,7 @@ pub mod error;
 pub mod fs;
 pub mod id;
 pub mod overlay;
+pub mod pace;
 pub mod panics;
 pub mod place;
 pub mod random;

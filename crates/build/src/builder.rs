@@ -6,12 +6,13 @@ mod copying;
 mod run;
 mod workdir;
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use base::cancel::{Cancel, CancelOnDrop};
 use engine::Engine;
 use image::{ImageHold, ImageId, Layer, NewImage, Scratch, Store};
 use oci::{ContainerConfig, Platform, Reference};
+use offload::Threads;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
@@ -25,6 +26,9 @@ use crate::request::{BuildEvent, BuildOptions};
 
 /// How long variables and labels may become together, in bytes: each step writes them down once more.
 const CONFIGURATION_MAX: usize = 4 << 20;
+
+/// Threads for the files of steps, of all builds together: more would not make the disk quicker.
+static STEPS: LazyLock<Threads> = LazyLock::new(|| Threads::new(8));
 
 /// Takes what a build tells.
 pub(crate) type Events = mpsc::Sender<Result<BuildEvent, BuildError>>;

@@ -7,10 +7,8 @@ use std::sync::Arc;
 
 use base::cancel::Cancel;
 use engine::Engine;
-use futures::TryStreamExt;
 use oci::Platform;
 use rustix::fs::{Mode, OFlags};
-use tokio_util::io::{StreamReader, SyncIoBridge};
 
 use crate::args::Args;
 use crate::builder::{Builder, Events};
@@ -39,13 +37,10 @@ pub(crate) async fn build(engine: Engine, request: BuildRequest, events: Events)
     let store = engine.images().clone();
     let scratch = store.scratch().map_err(io_error)?;
     let root = offload::in_place(|| directory(scratch.path())).map_err(io_error)?;
-    let reader = SyncIoBridge::new(StreamReader::new(request.context.map_err(io::Error::other)));
     let unpacking = root.try_clone().map_err(io_error)?;
-    let unpacked = tokio::task::spawn_blocking(move || image::unpack_files(reader, unpacking.as_fd()));
-    unpacked
-        .await
-        .map_err(|error| BuildError::Step(format!("reading the build context was broken off: {error}")))?
-        .map_err(BuildError::Context)?;
+    let unpack = move |context| image::unpack_files(context, unpacking.as_fd());
+    let transfer = engine::threads::transfer("build contexts").await?;
+    transfer.read(request.context, unpack).await.map_err(BuildError::Context)?;
 
     let cancel = Cancel::default();
     let plain = Tree::new(root.try_clone().map_err(io_error)?, Ignore::default(), &cancel);

@@ -22,7 +22,7 @@ use crate::id::ExecId;
 use crate::id_blocks::IdBlocks;
 use crate::registry::{ContainerCell, Registry};
 use crate::state::{self, Claim, ContainerRecord, EngineRecord, Layout};
-use crate::threads::Removals;
+use crate::threads::{self, Removals};
 use crate::trouble::LeftOut;
 use crate::volume::Volumes;
 
@@ -130,7 +130,7 @@ impl Engine {
                 id_blocks,
                 log_watcher: crate::container::LogWatcher::default(),
                 tasks: TaskTracker::new(),
-                removals: Removals::new(),
+                removals: threads::removals(),
                 runtime: Handle::current(),
                 closing: CancellationToken::new(),
                 going_down: CancellationToken::new(),

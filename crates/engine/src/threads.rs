@@ -6,17 +6,17 @@
 //! few threads, all of them together have a bound that leaves enough for everything else, and whoever
 //! finds none in time is told so.
 
-use std::collections::HashMap;
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 use std::time::Duration;
 
-use parking_lot::Mutex;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::JoinError;
+use offload::{Busy, Place, SharedThreads, Threads};
+pub(crate) use offload::{Removals, in_place};
 
+use tokio_util::sync::CancellationToken;
+
+pub use crate::bridge::Upload;
 use crate::error::{Error, Result};
-
-pub(crate) use offload::in_place;
+use crate::stream::ByteStream;
 
 /// For the engine's own files and the kernel.
 const OWN: usize = 96;
@@ -35,44 +35,24 @@ const LONG: Duration = Duration::from_millis(if cfg!(test) { 20 } else { 15_000 
 /// How long a thread is waited for.
 const PATIENCE: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 10 });
 
-static THREADS: LazyLock<Threads> = LazyLock::new(|| Threads {
-    own: Arc::new(Semaphore::new(OWN)),
-    places: Arc::new(Semaphore::new(PLACES)),
-    archives: Arc::new(Semaphore::new(ARCHIVES)),
-    busy: Mutex::default(),
+static THREADS: LazyLock<Kinds> = LazyLock::new(|| Kinds {
+    own: Threads::new(OWN),
+    places: SharedThreads::new(PLACE, PLACES),
+    archives: SharedThreads::new(ARCHIVE, ARCHIVES),
 });
 
-/// Places for those who remove what was thrown away.
-#[derive(Clone)]
-pub(crate) struct Removals {
-    places: Arc<Semaphore>,
-    long: Arc<Semaphore>,
-}
-
-struct Threads {
-    own: Arc<Semaphore>,
-    places: Arc<Semaphore>,
-    archives: Arc<Semaphore>,
-    /// Places that are in use.
-    busy: Mutex<HashMap<String, Arc<Semaphore>>>,
-}
-
-/// The right to use a thread for a few places; held by the work itself, however long that takes.
-struct Places {
-    names: Vec<String>,
-    permits: Vec<OwnedSemaphorePermit>,
+/// The kinds of work that have threads.
+struct Kinds {
+    own: Threads,
+    places: SharedThreads,
+    archives: SharedThreads,
 }
 
 /// Runs `work`, which blocks on the engine's own files or the kernel, where it holds up nobody.
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
-    let permit = Arc::clone(&THREADS.own).acquire_owned().await;
-    outcome(tokio::task::spawn_blocking(move || {
-        let _permit = permit;
-        work()
-    }))
-    .await
+    THREADS.own.run(work).await
 }
 
 /// Runs `work`, which looks at files that others chose: at what is mounted from the host, in a
@@ -83,132 +63,64 @@ pub async fn foreign<T: Send + 'static>(
     places: impl IntoIterator<Item = String>,
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
-    let places = Places::take(places.into_iter().collect(), PLACE, (&THREADS.places, PLACES)).await?;
-    outcome(tokio::task::spawn_blocking(move || {
-        let _places = places;
-        work()
-    }))
-    .await
+    let place = THREADS.places.place(places, PATIENCE).await.map_err(|busy| {
+        Error::unavailable(format!(
+            "{busy} and do not come back, more are not possible at a time: try again later, and see whether what \
+             is mounted there answers"
+        ))
+    })?;
+    place.run(work).await
 }
 
-/// The right to move an archive between a thread and a client, which may be slow, or between a
-/// thread and a registry. `place` is where it comes from or goes to.
-pub async fn transfer(place: impl Into<String>) -> Result<Transfer> {
-    let named = vec![format!("archives of {}", place.into())];
-    Ok(Transfer { _places: Places::take(named, ARCHIVE, (&THREADS.archives, ARCHIVES)).await? })
+/// The right to move an archive between a thread and a client, which may be slow. `what` says of what the
+/// archive is, and shares threads with all that is called the same.
+///
+/// Fails with [`crate::Kind::Unavailable`] if too much of it is moved already.
+pub async fn transfer(what: impl Into<String>) -> Result<Transfer> {
+    let place = THREADS.archives.place([what.into()], PATIENCE).await.map_err(|Busy { most, name }| {
+        let what = name.map_or_else(|| "archives".to_owned(), |name| format!("archives of {name}"));
+        Error::unavailable(format!(
+            "{most} {what} are being moved, as many as there can be at a time: try again when one of them has ended"
+        ))
+    })?;
+    Ok(Transfer { place })
 }
 
-/// See [`transfer`]; to be moved into what runs on the thread.
+/// See [`transfer`].
 pub struct Transfer {
-    _places: Places,
+    place: Place,
 }
 
 impl Transfer {
-    /// Runs `work` on a thread.
-    pub async fn run<T: Send + 'static>(
+    /// Runs `work` on a thread. It goes on if nobody waits for it.
+    pub(crate) async fn run<T: Send + 'static>(self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        self.place.run(work).await
+    }
+
+    /// Runs `work` on a thread with a reader of what a client sends. The reader fails when the client has
+    /// sent nothing, or next to nothing, for too long, and when nobody waits for the work any more.
+    pub async fn read<T: Send + 'static>(
         self,
-        work: impl FnOnce() -> Result<T> + Send + 'static,
-    ) -> Result<T> {
-        outcome(tokio::task::spawn_blocking(move || {
-            let _transfer = self;
-            work()
-        }))
-        .await
+        sent: ByteStream,
+        work: impl FnOnce(Upload) -> T + Send + 'static,
+    ) -> T {
+        let waited_for = CancellationToken::new();
+        let upload = Upload::new(sent, waited_for.clone());
+        let _waits = waited_for.drop_guard();
+        self.run(move || work(upload)).await
     }
 }
 
-impl Removals {
-    pub(crate) fn new() -> Self {
-        Self { places: Arc::new(Semaphore::new(REMOVALS)), long: Arc::new(Semaphore::new(LONG_REMOVALS)) }
-    }
-
-    /// Waits for its turn.
-    pub(crate) async fn turn(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.places).acquire_owned().await.ok()
-    }
-
-    /// Runs `work`. To be waited for until it is done, or its place is free too soon.
-    pub(crate) async fn run(
-        &self,
-        turn: Option<OwnedSemaphorePermit>,
-        work: impl FnOnce() -> Result<()> + Send + 'static,
-    ) -> Result<()> {
-        let mut working = tokio::task::spawn_blocking(work);
-        if let Ok(done) = tokio::time::timeout(LONG, &mut working).await {
-            return outcome(std::future::ready(done)).await;
-        }
-        // What it waits for may never come; the next one need not wait for the same.
-        let long = tokio::select! {
-            done = &mut working => return outcome(std::future::ready(done)).await,
-            long = Arc::clone(&self.long).acquire_owned() => long,
-        };
-        drop(turn);
-        let done = outcome(working).await;
-        drop(long);
-        done
-    }
-}
-
-impl Places {
-    async fn take(
-        mut names: Vec<String>,
-        each: usize,
-        (all, together): (&Arc<Semaphore>, usize),
-    ) -> Result<Self> {
-        // In one order, so that two who want the same places do not wait for each other.
-        names.sort_unstable();
-        names.dedup();
-        let mut places = Self { names: names.clone(), permits: Vec::new() };
-        for name in names {
-            let place = {
-                let mut busy = THREADS.busy.lock();
-                Arc::clone(busy.entry(name.clone()).or_insert_with(|| Arc::new(Semaphore::new(each))))
-            };
-            places.permits.push(within(place, || format!("{each} operations on `{name}`")).await?);
-        }
-        let all = within(Arc::clone(all), || format!("{together} operations on files of others")).await?;
-        places.permits.push(all);
-        Ok(places)
-    }
-}
-
-impl Drop for Places {
-    fn drop(&mut self) {
-        self.permits.clear();
-        let mut busy = THREADS.busy.lock();
-        for name in &self.names {
-            // Only the map itself holds it: nobody uses it, and nobody waits for it.
-            if busy.get(name).is_some_and(|place| Arc::strong_count(place) == 1) {
-                busy.remove(name);
-            }
-        }
-    }
-}
-
-async fn within(place: Arc<Semaphore>, what: impl Fn() -> String) -> Result<OwnedSemaphorePermit> {
-    match tokio::time::timeout(PATIENCE, place.acquire_owned()).await {
-        Ok(Ok(permit)) => Ok(permit),
-        _ => Err(Error::unavailable(format!(
-            "{} are under way and do not come back, more are not possible at a time: try again later, and see \
-             whether what is mounted there answers",
-            what()
-        ))),
-    }
-}
-
-async fn outcome<T>(task: impl Future<Output = std::result::Result<Result<T>, JoinError>>) -> Result<T> {
-    match task.await {
-        Ok(result) => result,
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            Err(error) => Err(Error::unavailable("the engine is shutting down").with_source(error)),
-        },
-    }
+/// Threads for what was thrown away.
+pub(crate) fn removals() -> Removals {
+    Removals::new(REMOVALS, LONG_REMOVALS, LONG)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc;
+    use std::sync::{Arc, mpsc};
+
+    use parking_lot::Mutex;
 
     use super::*;
 
@@ -229,7 +141,7 @@ mod tests {
         for _ in 0..PLACE {
             hanging.spawn(hang());
         }
-        while THREADS.busy.lock().get("/dead").is_none_or(|place| place.available_permits() > 0) {
+        while THREADS.places.free("/dead") != Some(0) {
             tokio::task::yield_now().await;
         }
         let refused = hang().await.expect_err("no thread is left for it");
@@ -242,34 +154,5 @@ mod tests {
             ended.expect("no panic").expect("it came back");
         }
         hang().await.expect("it answers again");
-        assert!(!THREADS.busy.lock().contains_key("/dead"), "what nobody uses is forgotten");
-    }
-
-    #[tokio::test]
-    async fn removals_that_do_not_end_keep_no_other_from_its_end() {
-        let removals = Removals::new();
-        let (release, hangs) = mpsc::channel::<()>();
-        let hangs = Arc::new(Mutex::new(hangs));
-        let mut hanging = tokio::task::JoinSet::new();
-        for _ in 0..LONG_REMOVALS {
-            let (removals, hangs) = (removals.clone(), Arc::clone(&hangs));
-            hanging.spawn(async move {
-                let work = move || {
-                    let _released = hangs.lock().recv();
-                    Ok(())
-                };
-                removals.run(removals.turn().await, work).await
-            });
-        }
-        while removals.long.available_permits() > 0 {
-            tokio::time::sleep(LONG).await;
-        }
-        removals.run(removals.turn().await, || Ok(())).await.expect("it is removed");
-        assert_eq!(removals.places.available_permits(), REMOVALS);
-        drop(release);
-        while let Some(ended) = hanging.join_next().await {
-            ended.expect("no panic").expect("it came back");
-        }
-        assert_eq!(removals.long.available_permits(), LONG_REMOVALS);
     }
 }

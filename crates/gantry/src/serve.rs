@@ -122,9 +122,9 @@ pub(crate) async fn serve(
         }
     });
     services.start("memory", GRACE, async move |stop| {
+        let thread = offload::Threads::new(1);
         while stop.run_until_cancelled(tokio::time::sleep(GIVE_BACK)).await.is_some() {
-            // Its panics, if it had any, would be its own: the next turn comes all the same.
-            let _ = tokio::task::spawn_blocking(runtime::memory::give_back).await;
+            thread.run(runtime::memory::give_back).await;
         }
         Ok(())
     });
@@ -261,9 +261,8 @@ fn node_address(config: &Config) -> IpAddr {
 async fn open_store(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Arc<dyn store::Store>> {
     let path = config.root.join("store");
     let shown = path.display().to_string();
-    let opened =
-        tokio::task::spawn_blocking(move || store::Embedded::open(&path, store::Options::default(), clock))
-            .await?;
+    let open = move || store::Embedded::open(&path, store::Options::default(), clock);
+    let opened = offload::Threads::new(1).run(open).await;
     Ok(Arc::new(opened.with_context(|| format!("open the store at {shown}"))?))
 }
 

@@ -5,8 +5,9 @@ use std::net::Ipv4Addr;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
+use offload::Threads;
 use parking_lot::Mutex;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -69,8 +70,7 @@ pub(crate) struct Inner {
     reap: Notify,
     stop: CancellationToken,
     tasks: TaskTracker,
-    /// How many more operations may have a thread.
-    threads: Semaphore,
+    threads: Threads,
 }
 
 /// The tables as they are wanted.
@@ -123,15 +123,7 @@ impl Network {
     /// A fresh network namespace with its loopback up.
     pub async fn netns_take(&self) -> Result<OwnedFd, KernelError> {
         let taken = self.blocking(|inner| inner.pool.take()).await;
-        let inner = self.inner.clone();
-        self.inner.tasks.spawn_blocking(move || {
-            if inner.stop.is_cancelled() {
-                return;
-            }
-            if let Err(error) = inner.pool.fill() {
-                tracing::warn!(%error, "no namespace could be made in advance");
-            }
-        });
+        self.inner.tasks.spawn(fill_pool(self.inner.clone()));
         taken.map_err(|source| KernelError::new("make a network namespace", source))
     }
 
@@ -256,17 +248,25 @@ impl Network {
         doctor::examine(self.inner.config.clone()).await
     }
 
-    /// Netlink and files are quick but block; they get a thread where that hurts nobody, a few at a time.
     async fn blocking<T: Send + 'static>(&self, work: impl FnOnce(&Inner) -> T + Send + 'static) -> T {
-        let inner = self.inner.clone();
-        let _thread = self.inner.threads.acquire().await;
-        match tokio::task::spawn_blocking(move || work(&inner)).await {
-            Ok(result) => result,
-            Err(error) => match error.try_into_panic() {
-                Ok(panic) => std::panic::resume_unwind(panic),
-                Err(error) => panic!("the runtime is shutting down: {error}"),
-            },
-        }
+        blocking(&self.inner, work).await
+    }
+}
+
+/// Netlink and files are quick but block; they get a thread where that hurts nobody, a few at a time.
+async fn blocking<T: Send + 'static>(
+    inner: &Arc<Inner>,
+    work: impl FnOnce(&Inner) -> T + Send + 'static,
+) -> T {
+    let shared = Arc::clone(inner);
+    inner.threads.run(move || work(&shared)).await
+}
+
+/// Makes namespaces in advance.
+async fn fill_pool(inner: Arc<Inner>) {
+    let fill = |inner: &Inner| if inner.stop.is_cancelled() { Ok(()) } else { inner.pool.fill() };
+    if let Err(error) = blocking(&inner, fill).await {
+        tracing::warn!(%error, "no namespace could be made in advance");
     }
 }
 

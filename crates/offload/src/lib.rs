@@ -1,11 +1,19 @@
-//! Short waits for the disk in asynchronous code, where they hold up nobody else.
+//! Work that blocks in asynchronous code, where it holds up nobody else.
 //!
-//! For files of our own only, which are where the daemon's root is: a file system that others chose
-//! may keep whoever asks it for ever, and has threads with a bound of its own (the engine's
-//! `foreign`, the node's `Files`).
+//! What is short and waits for files of our own is done [`in_place`]. All else has a thread, of a kind
+//! with a bound of its own: [`Threads`], or [`SharedThreads`] where one of many that have nothing to do with
+//! each other (a file system that others chose, a registry, a client) may keep whoever serves it for
+//! ever. The threads themselves are the runtime's, of which there are some hundreds; nothing else in
+//! the house takes one, so that the bounds together say how many there can be.
 #![forbid(unsafe_code)]
 
+mod removals;
+mod threads;
+
 use tokio::runtime::{Handle, RuntimeFlavor};
+
+pub use removals::Removals;
+pub use threads::{Busy, Place, SharedThreads, Threads};
 
 /// Runs `work`, which is short and looks at files of our own, here and now: what else this worker
 /// has to do is taken over by another.

@@ -132,6 +132,62 @@ fn a_file_system_that_does_not_answer_stops_nothing_else() {
     holder.wait().expect("bury it");
 }
 
+/// Sends the head of a request with a body of pieces, and the beginning of an archive.
+fn upload(daemon: &Daemon, path: &str) -> UnixStream {
+    let mut stream = UnixStream::connect(daemon.socket()).expect("connect");
+    stream.set_read_timeout(Some(Duration::from_secs(60))).expect("set a limit");
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nHost: docker\r\nContent-Type: application/x-tar\r\n\
+         Transfer-Encoding: chunked\r\n\r\n4\r\nDock\r\n"
+    );
+    stream.write_all(head.as_bytes()).expect("begin");
+    stream
+}
+
+#[test]
+fn clients_that_send_half_an_archive_and_wait_stop_nothing_else() {
+    let daemon = Daemon::start();
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = limit.maximum.map_or(4096, |most| most.min(4096));
+    setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), ..limit }).expect("raise the own limit");
+    let unfinished = || std::fs::read_dir(daemon.root().join("images/ingest")).expect("list").count();
+    // More than there are threads.
+    let mut waiting: Vec<UnixStream> = (0..600).map(|_| upload(&daemon, "/build?q=1")).collect();
+    for _ in 0..40 {
+        waiting.push(upload(&daemon, "/images/load"));
+        waiting.push(upload(&daemon, "/images/create?fromSrc=-&repo=half"));
+    }
+    // Those that find no place are told so, of each kind.
+    let mut told = String::new();
+    for kind in ["build contexts", "images to load", "images to import"] {
+        wait_until("one of them to be refused", || {
+            for client in &waiting {
+                client.set_nonblocking(true).expect("do not wait for it");
+                let mut bytes = [0; 4096];
+                if let Ok(count) = (&*client).read(&mut bytes) {
+                    told += &String::from_utf8_lossy(&bytes[..count]);
+                }
+            }
+            if told.contains(&format!("16 archives of {kind}")) { Ok(()) } else { Err(told.len()) }
+        });
+    }
+    for path in ["/_ping", "/version", "/containers/json", "/images/json", "/info"] {
+        assert_eq!(daemon.raw("GET", path, "").expect("an answer").status, 200, "{path}");
+    }
+    assert_eq!(daemon.ok(&["run", "--rm", "-v", "other:/data", IMAGE, "echo", "alive"]), "alive");
+    let saved = daemon.scratch("saved").join("saved.tar");
+    daemon.ok(&["save", "-o", saved.to_str().expect("UTF-8"), IMAGE]);
+    // Their places are free when they have gone, and nothing is left of what they began.
+    drop(waiting);
+    wait_until("what was begun to be gone", || match unfinished() {
+        0 => Ok(()),
+        left => Err(left),
+    });
+    daemon.ok(&["load", "-i", saved.to_str().expect("UTF-8")]);
+    let built = daemon.docker_with(&format!("FROM {IMAGE}\nLABEL built=yes\n"), &["build", "-q", "-"]);
+    assert_eq!(built.code, 0, "{built:?}");
+}
+
 /// The shim that holds the container `id`.
 fn shim_of(id: &str) -> String {
     let name = format!("gantry-shim {}", &id[..12]);

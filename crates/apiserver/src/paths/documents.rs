@@ -24,13 +24,9 @@ pub(super) async fn answer(
 ) -> Result<Response<Body>> {
     let path = segments.join("/");
     let form = form(headers, &path)?;
-    let worker = state.clone();
-    // Making a document takes a while: not on a thread that serves others.
-    let made = tokio::task::spawn_blocking(move || document(&worker, &path, form));
-    let document = made
-        .await
-        .map_err(|e| Error::internal(&e))?
-        .ok_or_else(|| Error::from(Status::no_such_resource()))?;
+    let shared = state.clone();
+    let made = state.workers.document(move || document(&shared, &path, form)).await;
+    let document = made.ok_or_else(|| Error::from(Status::no_such_resource()))?;
     Ok(respond(headers, &document, query.get("hash") == Some(&document.etag)))
 }
 

@@ -9,8 +9,7 @@ use image::{Layer, Store};
 use oci::{Digest, Hasher};
 use rustix::fs::FileType;
 
-use super::run::broken_off;
-use super::{Builder, Stage, nop};
+use super::{Builder, STEPS, Stage, nop};
 use crate::configure::absolute;
 use crate::dockerfile::words::expand_text;
 use crate::dockerfile::{CopySource, Copying};
@@ -136,8 +135,7 @@ impl Builder {
                         continue;
                     }
                     let (tree, exclude) = (tree.clone(), exclude.clone());
-                    let found = tokio::task::spawn_blocking(move || find(&tree, &word, &exclude));
-                    let found = found.await.map_err(broken_off)?;
+                    let found = STEPS.run(move || find(&tree, &word, &exclude)).await;
                     items.extend(found.map_err(|error| BuildError::copy(keyword, error))?);
                 }
             }
@@ -152,13 +150,13 @@ impl Builder {
         write: impl FnOnce(&Target) -> Result<(), BuildError> + Send + 'static,
     ) -> Result<Option<Layer>, BuildError> {
         let (store, image, cancel) = (self.store.clone(), stage.image.clone(), self.cancel.clone());
-        let work = tokio::task::spawn_blocking(move || {
+        let work = STEPS.run(move || {
             let snapshot = StepSnapshot::new(&store, image.as_ref())?;
             // The mount has to be gone before its upper directory becomes a layer.
             write(&Target::new(store.snapshot_mount(&snapshot.id)?))?;
             store.snapshot_seal(&snapshot.id, &cancel).map_err(BuildError::from)
         });
-        work.await.map_err(broken_off)?
+        work.await
     }
 }
 

@@ -6,7 +6,7 @@ use engine::container::{
 use engine::{ContainerId, Engine, Kind, OutputKind};
 use image::Layer;
 
-use super::{Builder, Stage};
+use super::{Builder, STEPS, Stage};
 use crate::configure::arguments;
 use crate::dockerfile::{CommandForm, HereDocument, RunNetwork};
 use crate::error::BuildError;
@@ -142,16 +142,12 @@ impl Builder {
     async fn layer_of(&self, id: &ContainerId) -> Result<Option<Layer>, BuildError> {
         let (store, id, give_up) = (self.store.clone(), id.as_str().to_owned(), self.options.remove);
         let cancel = self.cancel.clone();
-        let layer = tokio::task::spawn_blocking(move || match give_up {
+        let layer = STEPS.run(move || match give_up {
             true => store.snapshot_seal(&id, &cancel),
             false => store.snapshot_capture(&id, &cancel).map(Some),
         });
-        layer.await.map_err(broken_off)?.map_err(BuildError::from)
+        layer.await.map_err(BuildError::from)
     }
-}
-
-pub(super) fn broken_off(error: tokio::task::JoinError) -> BuildError {
-    BuildError::Step(format!("the step was broken off: {error}"))
 }
 
 /// Text as a terminal shows it in red: clients tell errors from output by it, as it comes in one stream.

@@ -13,7 +13,6 @@ use runtime::held::HeldProcess;
 use rustix::fs::{AtFlags, FileType, OFlags, readlinkat, statat};
 
 use super::source::Source;
-use crate::bridge::BlockingReader;
 use crate::engine::Engine;
 use crate::error::{Context, Error, Kind, Result};
 use crate::id::ContainerId;
@@ -72,7 +71,7 @@ impl Engine {
         let cell = self.inner.registry.get(id)?;
         let path = absolute(path);
         let told = Arc::clone(&cell);
-        let transfer = transfer(id.as_str()).await?;
+        let transfer = transfer(of_container(id)).await?;
         let (engine, held) = (self.clone(), self.running_process(&cell).await?);
         let (root, inner, stat) = foreign([id.to_string()], move || {
             let (root, inner) = look_into(&engine, &cell, held.as_ref(), &path)?;
@@ -95,14 +94,13 @@ impl Engine {
     ) -> Result<()> {
         let cell = self.inner.registry.get(id)?;
         let path = absolute(path);
-        let transfer = transfer(id.as_str()).await?;
-        let reader = BlockingReader::new(archive);
+        let transfer = transfer(of_container(id)).await?;
         let told = Arc::clone(&cell);
         // A container that does not run must not be started while its layers are written to.
         let operation = Arc::clone(&cell.operation).lock_owned().await;
         let operation = (!cell.status().is_active()).then_some(operation);
         let (engine, held) = (self.clone(), self.running_process(&cell).await?);
-        let unpacking = transfer.run(move || {
+        let unpacking = transfer.read(archive, move |archive| {
             let _operation = operation;
             if cell.record().spec.read_only_rootfs && covering(&cell, &path).is_none() {
                 return Err(Error::new(Kind::Denied, "container rootfs is marked read-only"));
@@ -120,12 +118,17 @@ impl Engine {
             } else {
                 None
             };
-            unpack::unpack(&root, &inner, options.no_overwrite_dir_non_dir, owner, reader)
+            unpack::unpack(&root, &inner, options.no_overwrite_dir_non_dir, owner, archive)
         });
         unpacking.await?;
         self.emit(&told, "extract-to-dir", &[]);
         Ok(())
     }
+}
+
+/// What archives of a container are called where their threads are counted.
+pub(super) fn of_container(id: &ContainerId) -> String {
+    format!("container {id}")
 }
 
 /// The root to read from, and the path in it.

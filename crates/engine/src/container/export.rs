@@ -13,7 +13,7 @@ impl Engine {
     pub async fn container_export(&self, id: &ContainerId) -> Result<ByteStream> {
         let cell = self.inner.registry.get(id)?;
         let record = cell.record();
-        let transfer = transfer(id.as_str()).await?;
+        let transfer = transfer(archive::of_container(id)).await?;
         let root = blocking(move || RootFs::read_only(&record.layers)).await?;
         self.emit(&cell, "export", &[]);
         Ok(self.stream_from(transfer, move |out| archive::write(&root, "/", "", out)))

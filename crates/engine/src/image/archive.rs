@@ -2,7 +2,6 @@
 
 use super::transfer::parse_platform;
 use super::{ImageId, ImportSpec, Progress, ProgressStream, convert};
-use crate::bridge::BlockingReader;
 use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
 use crate::stream::ByteStream;
@@ -13,12 +12,11 @@ impl Engine {
     pub fn image_load(&self, archive: ByteStream) -> ProgressStream {
         let engine = self.clone();
         self.progress(move |sink, progress| async move {
-            let reader = BlockingReader::new(archive);
-            let loading = transfer("images").await?.run(move || {
+            let loading = transfer("images to load").await?.read(archive, move |archive| {
                 let loaded = engine
                     .inner
                     .images
-                    .image_load(reader, &progress)
+                    .image_load(archive, &progress)
                     .map_err(|source| convert::error(source.kind(), source))?;
                 for image in &loaded {
                     let id = image.id.to_string();
@@ -28,7 +26,7 @@ impl Engine {
                         &image.names.first().map(oci::Reference::familiar).unwrap_or(id.clone()),
                     );
                 }
-                Ok(loaded)
+                Ok::<_, Error>(loaded)
             });
             let loaded = loading.await?;
             let id = loaded.first().map(|image| ImageId(image.id.to_string()));
@@ -46,7 +44,7 @@ impl Engine {
                 return Err(Error::not_found(format!("No such image: {}", convert::with_tag(reference))));
             }
         }
-        let transfer = transfer("images").await?;
+        let transfer = transfer("images to save").await?;
         let (store, names) = (self.inner.images.clone(), references.to_vec());
         for name in references {
             self.emit_image("save", name, name);
@@ -82,9 +80,9 @@ impl Engine {
                 .map(parse_platform)
                 .transpose()?,
         };
-        let (store, reader) = (self.inner.images.clone(), BlockingReader::new(archive));
-        let importing = transfer("images").await?.run(move || {
-            store.image_import(reader, options).map_err(|source| match convert::kind(source.kind()) {
+        let store = self.inner.images.clone();
+        let importing = transfer("images to import").await?.read(archive, move |archive| {
+            store.image_import(archive, options).map_err(|source| match convert::kind(source.kind()) {
                 Kind::Internal => Error::internal("import the root file system").with_source(source),
                 _ => convert::error(source.kind(), source),
             })

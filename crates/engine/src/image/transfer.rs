@@ -1,5 +1,8 @@
 //! Moving images between here and registries.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use image::registry::Credentials;
 use oci::Platform;
 use tokio::sync::mpsc;
@@ -8,6 +11,9 @@ use tokio_util::task::AbortOnDropHandle;
 use super::{ImageId, Progress, ProgressStream, PullOptions, RegistryAuth, Remote, convert};
 use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
+
+/// How much progress waits for whoever reads.
+const EVENTS_AHEAD: usize = 1024;
 
 impl Engine {
     /// Pulls an image; nothing is left of a pull that is broken off.
@@ -94,11 +100,20 @@ impl Engine {
     where
         Operation: Future<Output = Result<()>> + Send + 'static,
     {
-        // Unbounded: the sink must not block, and there are few events for many bytes.
+        // Unbounded: the sink must not block. There are few events but those that count bytes, which whoever
+        // does not read goes without.
         let (sink, events) = mpsc::unbounded_channel();
-        let events_sink = sink.clone();
+        let (events_sink, behind) = (sink.clone(), Arc::new(AtomicUsize::new(0)));
+        let waiting = Arc::clone(&behind);
         let progress = image::Progress::new(move |event| {
-            let _ = events_sink.send(Ok(from_store(event)));
+            let event = from_store(event);
+            if matches!(event, Progress::Layer { bytes: Some(_), .. })
+                && waiting.load(Ordering::Relaxed) >= EVENTS_AHEAD
+            {
+                return;
+            }
+            waiting.fetch_add(1, Ordering::Relaxed);
+            let _ = events_sink.send(Ok(event));
         });
         let running = operation(sink.clone(), progress);
         let closing = self.inner.closing.clone();
@@ -114,9 +129,11 @@ impl Engine {
             },
             &self.inner.runtime,
         ));
-        Box::pin(futures::stream::unfold((events, task), |(mut events, task)| async move {
+        Box::pin(futures::stream::unfold((events, task, behind), |(mut events, task, behind)| async move {
             let event = events.recv().await?;
-            Some((event, (events, task)))
+            // What was not counted came past the sink.
+            behind.store(events.len(), Ordering::Relaxed);
+            Some((event, (events, task, behind)))
         }))
     }
 }

@@ -7,8 +7,7 @@ use crate::{Config, Finding, Severity};
 
 /// Looks at the host from outside of the daemon, which may run or not; changes nothing.
 pub async fn examine(config: Config) -> Vec<Finding> {
-    let looked = tokio::task::spawn_blocking(move || look(&config)).await;
-    let Ok(mut host) = looked else { return Vec::new() };
+    let mut host = offload::Threads::new(1).run(move || look(&config)).await;
     if host.chains.iter().any(ForeignChain::is_firewalld) {
         host.without_zone = firewalld::without_zone(&host.bridges).await.unwrap_or_else(|error| {
             tracing::debug!(%error, "ask firewalld for its zones");

@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use base::SystemRandom;
 use ipnet::Ipv4Net;
+use offload::Threads;
 use parking_lot::Mutex;
 use tokio::io::unix::AsyncFd;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -36,13 +37,7 @@ struct Opened {
 
 /// Opens the networks and starts answering names and watching the rules.
 pub(super) async fn open(config: Config) -> Result<Network, OpenError> {
-    let opened = match tokio::task::spawn_blocking(move || prepare(config)).await {
-        Ok(opened) => opened?,
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            Err(error) => panic!("the runtime is shutting down: {error}"),
-        },
-    };
+    let opened = Threads::new(1).run(move || prepare(config)).await?;
     let inner = Arc::new(opened.inner);
     // SAFETY: the events own their socket, name the same one as long as they live, and are never
     // taken out of the registration.
@@ -53,12 +48,7 @@ pub(super) async fn open(config: Config) -> Result<Network, OpenError> {
     inner.tasks.spawn(watch::watch(inner.clone(), events));
     inner.tasks.spawn(inner.stop.clone().run_until_cancelled_owned(reap::run(inner.clone())));
     inner.tasks.spawn(inner.stop.clone().run_until_cancelled_owned(firewalld::watch(inner.clone())));
-    let pool = inner.pool.clone();
-    inner.tasks.spawn_blocking(move || {
-        if let Err(error) = pool.fill() {
-            tracing::warn!(%error, "no namespace could be made in advance");
-        }
-    });
+    inner.tasks.spawn(super::fill_pool(inner.clone()));
     Ok(Network { inner })
 }
 
@@ -83,7 +73,7 @@ fn prepare(config: Config) -> Result<Opened, OpenError> {
         reap: Notify::new(),
         stop: CancellationToken::new(),
         tasks: TaskTracker::new(),
-        threads: Semaphore::new(super::THREADS),
+        threads: Threads::new(super::THREADS),
         config,
     };
     let barred = forward(&inner)?;

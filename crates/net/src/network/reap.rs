@@ -9,7 +9,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Inner, NetworkId};
+use super::{Inner, NetworkId, blocking};
 use crate::Endpoint;
 
 /// How long a namespace may take to end by itself.
@@ -28,15 +28,14 @@ pub(super) async fn run(inner: Arc<Inner>) {
         let due: Vec<String> =
             inner.state.lock().leaving.iter().map(|endpoint| endpoint.id.clone()).collect();
         tokio::time::sleep(GRACE).await;
-        let inner = inner.clone();
-        let done = tokio::task::spawn_blocking(move || {
-            let result = remove(&inner, |endpoint| due.contains(&endpoint.id));
+        let done = blocking(&inner, move |inner| {
+            let result = remove(inner, |endpoint| due.contains(&endpoint.id));
             if !inner.state.lock().leaving.is_empty() {
                 inner.reap.notify_one();
             }
             result
         });
-        if let Err(error) = done.await.map_err(io::Error::other).and_then(|result| result) {
+        if let Err(error) = done.await {
             tracing::warn!(%error, "a link of a sandbox that ended could not be removed");
         }
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::io::unix::AsyncFd;
 use tokio::time::MissedTickBehavior;
 
-use super::Inner;
+use super::{Inner, blocking};
 use crate::nft::{Disturbance, TableEvents};
 
 /// How often the table is looked for, in case a notification was lost.
@@ -40,24 +40,17 @@ async fn next(events: &mut AsyncFd<TableEvents>) -> io::Result<Disturbance> {
 }
 
 async fn missing(inner: &Arc<Inner>) -> io::Result<bool> {
-    let inner = inner.clone();
-    let exists = tokio::task::spawn_blocking(move || inner.table.lock().exists()).await;
-    exists.map_err(io::Error::other)?.map(|exists| !exists)
+    blocking(inner, |inner| inner.table.lock().exists()).await.map(|exists| !exists)
 }
 
 async fn assert(inner: &Arc<Inner>) {
     let table = inner.config.instance.clone();
-    let inner = inner.clone();
-    let done = tokio::task::spawn_blocking(move || inner.table.lock().assert()).await;
-    match done.map_err(io::Error::other).and_then(|result| result) {
+    match blocking(inner, |inner| inner.table.lock().assert()).await {
         Ok(()) => tracing::info!(table, "somebody took rules away; they are back"),
         Err(error) => tracing::warn!(table, %error, "rules were taken away and could not be put back"),
     }
 }
 
 async fn admit(inner: &Arc<Inner>) {
-    let inner = inner.clone();
-    if let Err(error) = tokio::task::spawn_blocking(move || inner.table.lock().admit()).await {
-        tracing::warn!(%error, "chains of others cannot be looked at");
-    }
+    blocking(inner, |inner| inner.table.lock().admit()).await;
 }
