@@ -97,6 +97,14 @@ pub enum LayerError {
     /// The content is not what its digest promised.
     #[error("verify layer")]
     Mismatch(#[from] oci::digest::Mismatch),
+    /// There are too many below it.
+    #[error("a layer on {below} others: there can be {max} (max depth exceeded)")]
+    Depth {
+        /// How many there are.
+        below: usize,
+        /// How many layers there can be.
+        max: usize,
+    },
     /// There is no such snapshot to make a layer of.
     #[error("no such snapshot: {0}")]
     Snapshot(String),

@@ -1,29 +1,34 @@
 //! The client side of the distribution protocol.
 
 mod auth;
+mod limits;
 mod repository;
 mod tls;
+mod upload;
 
 use std::collections::HashMap;
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
 use oci::{Digest, Hasher, Reference};
 use parking_lot::Mutex;
 
 use crate::store::WriteError;
 use crate::transfer::PullError;
+pub use limits::Limits;
+pub(crate) use limits::Paced;
 pub(crate) use repository::{Access, Mount, Repository};
 use repository::{answer_error, unreachable};
 
 /// Where the images of `docker.io` really are.
 const DOCKER_HUB: &str = "registry-1.docker.io";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
-/// How long a connection may be silent.
-const READ_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a connection that nobody needs is kept.
+const POOL_TIMEOUT: Duration = Duration::from_secs(60);
+/// The longest file that is fetched from an address.
+const FETCH_MAX: u64 = 64 << 30;
 
 /// Speaks to registries; keeps connections and tokens. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -41,6 +46,8 @@ pub struct Config {
     pub authorities: Vec<Vec<u8>>,
     /// What this program calls itself to registries.
     pub user_agent: String,
+    /// How long registries are waited for.
+    pub limits: Limits,
 }
 
 /// Who asks.
@@ -73,12 +80,22 @@ pub enum ClientError {
     Certificate(#[source] rustls::Error),
 }
 
+/// What a connection is for.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+enum Way {
+    /// Something is asked for: the answer begins soon, perhaps elsewhere.
+    Ask,
+    /// Something is sent: the answer begins when all has been.
+    Send,
+    /// A secret is sent: nobody but whom it is for may have it.
+    Confide,
+}
+
 struct Inner {
     config: Config,
     authorities: Vec<rustls::pki_types::CertificateDer<'static>>,
     /// Made when first needed: the system's certificates take memory that an idle daemon need not.
-    verified: OnceLock<Result<reqwest::Client, Arc<reqwest::Error>>>,
-    unverified: OnceLock<Result<reqwest::Client, Arc<reqwest::Error>>>,
+    clients: Mutex<HashMap<(Way, bool), reqwest::Client>>,
     /// The address (`https://host`) at which each registry answered.
     bases: Mutex<HashMap<String, String>>,
     tokens: Mutex<HashMap<auth::TokenKey, auth::Token>>,
@@ -92,8 +109,7 @@ impl Client {
             inner: Arc::new(Inner {
                 config,
                 authorities,
-                verified: OnceLock::new(),
-                unverified: OnceLock::new(),
+                clients: Mutex::default(),
                 bases: Mutex::default(),
                 tokens: Mutex::default(),
             }),
@@ -125,14 +141,25 @@ impl Client {
         address: &str,
         file: &mut (dyn std::io::Write + Send),
     ) -> Result<Digest, PullError> {
-        let response = self.http(true, address)?.get(address).send().await.map_err(unreachable(address))?;
+        let http = self.http(Way::Ask, true, address)?;
+        let response = http.get(address).send().await.map_err(unreachable(address))?;
         if !response.status().is_success() {
             return Err(answer_error(address, response).await);
         }
-        let mut hasher = Hasher::sha256();
-        let mut stream = response.bytes_stream();
-        while let Some(piece) = stream.next().await {
-            let piece = piece.map_err(unreachable(address))?;
+        let too_long = || {
+            let problem = format!("it is longer than {FETCH_MAX} bytes");
+            PullError::Malformed { name: address.to_owned(), problem }
+        };
+        if response.content_length().is_some_and(|length| length > FETCH_MAX) {
+            return Err(too_long());
+        }
+        let (mut hasher, mut length) = (Hasher::sha256(), 0);
+        let mut pieces = Paced::new(address, response, self.limits());
+        while let Some(piece) = pieces.next().await? {
+            length += piece.len() as u64;
+            if length > FETCH_MAX {
+                return Err(too_long());
+            }
             hasher.update(&piece);
             offload::in_place(|| file.write_all(&piece))
                 .map_err(|error| PullError::Write(WriteError::io(std::path::Path::new(address))(error)))?;
@@ -140,21 +167,26 @@ impl Client {
         Ok(hasher.finish())
     }
 
+    pub(crate) fn limits(&self) -> Limits {
+        self.inner.config.limits
+    }
+
     /// The HTTP client for a registry, and the address at which it answers.
-    async fn reach(&self, domain: &str) -> Result<(reqwest::Client, String), PullError> {
+    async fn reach(&self, domain: &str, way: Way) -> Result<(reqwest::Client, String), PullError> {
         let host = if domain == oci::reference::DEFAULT_DOMAIN { DOCKER_HUB } else { domain };
         if !self.is_insecure(domain) {
-            return Ok((self.http(true, host)?, format!("https://{host}")));
+            return Ok((self.http(way, true, host)?, format!("https://{host}")));
         }
-        let http = self.http(false, host)?;
+        let http = self.http(way, false, host)?;
         if let Some(base) = self.inner.bases.lock().get(host) {
             return Ok((http, base.clone()));
         }
         // Whichever of the two answers is the one.
+        let asking = self.http(Way::Ask, false, host)?;
         let mut failure = None;
         for scheme in ["https", "http"] {
             let base = format!("{scheme}://{host}");
-            match http.get(format!("{base}/v2/")).send().await {
+            match asking.get(format!("{base}/v2/")).send().await {
                 Ok(_) => {
                     self.inner.bases.lock().insert(host.to_owned(), base.clone());
                     return Ok((http, base));
@@ -166,19 +198,27 @@ impl Client {
         Err(PullError::Unreachable { what: host.to_owned(), source })
     }
 
-    fn http(&self, verified: bool, host: &str) -> Result<reqwest::Client, PullError> {
-        let cell = if verified { &self.inner.verified } else { &self.inner.unverified };
-        let made = cell.get_or_init(|| {
-            reqwest::Client::builder()
-                .tls_backend_preconfigured(tls::config(&self.inner.authorities, verified))
-                .connect_timeout(CONNECT_TIMEOUT)
-                .read_timeout(READ_TIMEOUT)
-                .pool_idle_timeout(READ_TIMEOUT)
-                .user_agent(self.inner.config.user_agent.as_str())
-                .build()
-                .map_err(Arc::new)
-        });
-        made.clone().map_err(|source| PullError::Unreachable { what: host.to_owned(), source })
+    fn http(&self, way: Way, verified: bool, host: &str) -> Result<reqwest::Client, PullError> {
+        let mut clients = self.inner.clients.lock();
+        if let Some(client) = clients.get(&(way, verified)) {
+            return Ok(client.clone());
+        }
+        let builder = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls::config(&self.inner.authorities, verified))
+            .connect_timeout(CONNECT_TIMEOUT)
+            .pool_idle_timeout(POOL_TIMEOUT)
+            .user_agent(self.inner.config.user_agent.as_str());
+        let builder = match way {
+            Way::Ask => builder.read_timeout(self.limits().silence),
+            // The limit would be one on the whole upload.
+            Way::Send => builder,
+            Way::Confide => {
+                builder.read_timeout(self.limits().silence).redirect(reqwest::redirect::Policy::none())
+            }
+        };
+        let made = builder.build().map_err(unreachable(host))?;
+        clients.insert((way, verified), made.clone());
+        Ok(made)
     }
 
     fn is_insecure(&self, domain: &str) -> bool {

@@ -30,13 +30,19 @@ use std::sync::Arc;
 
 use base::{Clock, SystemClock, Trouble};
 use oci::Digest;
+use offload::{SharedThreads, Threads};
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::error::Kind;
 use crate::image::FindError;
-pub(crate) use flights::{Flight, Flights};
+pub(crate) use flights::{Flight, Flights, Sought};
 use janitor::Janitor;
 pub(crate) use tables::Tables;
+
+/// Layers that are moved at a time: from and to one registry, and all together.
+const TRANSFERS: (usize, usize) = (12, 36);
+/// Threads for the store's own files.
+const FILES: usize = 16;
 
 /// Images, layers and snapshots under one directory. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -50,6 +56,10 @@ pub(crate) struct Inner {
     pub(crate) clock: Box<dyn Clock>,
     pub(crate) janitor: Janitor,
     pub(crate) flights: Flights,
+    /// For layers on their way from and to registries, each of which may be slow.
+    pub(crate) transfers: SharedThreads,
+    /// For what else pulls do with the store's own files.
+    pub(crate) files: Threads,
     /// What could not be taken up when the store was opened.
     troubles: Mutex<Vec<Trouble>>,
     // Last, so that the lock is given back after everything else has ended.

@@ -5,6 +5,7 @@ mod pull;
 mod push;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use inspect::Remote;
 use oci::manifest::ParseDocumentError;
@@ -73,6 +74,22 @@ pub enum PullError {
         have: u64,
         /// Bytes that were promised.
         want: u64,
+    },
+    /// The registry sends nothing, or next to nothing.
+    #[error("the registry has sent or taken next to nothing of {what} for {} seconds", limit.as_secs())]
+    Slow {
+        /// What was asked for.
+        what: String,
+        /// How long it was waited for.
+        limit: Duration,
+    },
+    /// Too many layers are on their way already.
+    #[error("layer {digest} has waited for its turn for too long: {busy}")]
+    Busy {
+        /// The layer's digest in the registry.
+        digest: Digest,
+        /// What is under way.
+        busy: offload::Busy,
     },
     /// The registry answers with a failure.
     #[error("registry answers {status} for {what}: {message}")]
@@ -154,9 +171,11 @@ impl PullError {
         match self {
             PullError::NotFound { .. } | PullError::Platform { .. } => Kind::NotFound,
             PullError::Denied { .. } => Kind::Denied,
-            PullError::Unreachable { .. } | PullError::CutOff { .. } | PullError::Status { .. } => {
-                Kind::Unavailable
-            }
+            PullError::Unreachable { .. }
+            | PullError::CutOff { .. }
+            | PullError::Slow { .. }
+            | PullError::Busy { .. }
+            | PullError::Status { .. } => Kind::Unavailable,
             PullError::Manifest { .. } | PullError::Malformed { .. } | PullError::Mismatch { .. } => {
                 Kind::Invalid
             }

@@ -4,6 +4,8 @@
 //! ([`known`]), or one of the house that does, wherever the name leaves no doubt which is meant. To
 //! call such a one from an `async` function or block is a complaint, unless it is given to one of
 //! [`THREADS`], which run it where it may block.
+//!
+//! Nor does anybody but [`OWNER`] take a thread of the runtime: all of them have a bound there.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -28,6 +30,12 @@ const THREADS: &[&str] = &[
     "spawn_blocking",
     "spawn_blocking_on",
 ];
+
+/// What takes a thread of the runtime, of which there are so many.
+const BARE: &[&str] = &["spawn_blocking", "spawn_blocking_on", "block_in_place"];
+
+/// The crate that takes them for all others.
+const OWNER: &str = "offload";
 
 /// Crates whose code runs in programs of its own, without a runtime, and those that only tests use.
 const ELSEWHERE: &[&str] = &["runtime", "testkit"];
@@ -63,6 +71,12 @@ fn complaints(functions: &[Function]) -> Vec<String> {
     let house = House::new(functions);
     let mut complaints: BTreeSet<(String, usize, String)> = BTreeSet::new();
     for function in functions {
+        for call in function.calls.iter().chain(&function.awaited) {
+            if function.krate != OWNER && BARE.contains(&call.callee.name()) {
+                let why = format!("`{}` takes a thread without a bound of its own", call.callee.name());
+                complaints.insert((function.path.clone(), call.line, why));
+            }
+        }
         for call in &function.awaited {
             let why = match &call.callee {
                 Callee::Blocks(what) => format!("`{what}` blocks"),
@@ -76,7 +90,7 @@ fn complaints(functions: &[Function]) -> Vec<String> {
     }
     complaints
         .into_iter()
-        .map(|(path, line, why)| format!("{path}:{line}: {why}: give it to a thread that may wait"))
+        .map(|(path, line, why)| format!("{path}:{line}: {why}: give it to a thread of `{OWNER}`"))
         .collect()
 }
 

@@ -12,6 +12,7 @@ use base::place::Place;
 use base::space::Space;
 use base::sparse;
 use oci::Digest;
+use oci::limits::LAYERS_MAX;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Timespec, Timestamps};
 
 use super::attributes::{list_xattrs_at, set_xattr_at};
@@ -41,6 +42,9 @@ pub(crate) fn settle(
         move |source| LayerError::Store { path, source }
     };
     let lower = lower_directories(inner, parent_id.as_ref())?;
+    if lower.len() >= LAYERS_MAX {
+        return Err(LayerError::Depth { below: lower.len(), max: LAYERS_MAX });
+    }
     let copied = complete(&path.join("fs"), &lower, &ingested)?;
     let mut tables = inner.tables();
     if let Some(layer) = Layer::hold_in(inner, &mut tables, &chain_id) {

@@ -8,12 +8,15 @@ use oci::distribution::{Challenge, TokenBody};
 use reqwest::Url;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
 
-use super::repository::{answer_error, document, unreachable};
-use super::{Client, Credentials};
+use super::limits::document;
+use super::repository::{answer_error, is_of, unreachable};
+use super::{Client, Credentials, Way};
 use crate::transfer::PullError;
 
 /// How long a token holds that does not say so.
 const TOKEN_LIFE: Duration = Duration::from_secs(60);
+/// How long one is kept, whatever it says.
+const LONGEST_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
 /// Tokens are renewed this long before they end.
 const TOKEN_MARGIN: Duration = Duration::from_secs(10);
 /// What Docker calls itself to token servers; some know no other name.
@@ -43,18 +46,17 @@ impl Token {
 /// Gets what a challenge asks for. `None` if nothing can answer it.
 pub(super) async fn answer(
     client: &Client,
-    http: &reqwest::Client,
     key: &TokenKey,
     challenges: &[Challenge],
     secure: bool,
 ) -> Result<Option<Token>, PullError> {
-    let far = Instant::now() + Duration::from_secs(24 * 60 * 60);
+    let far = Instant::now() + LONGEST_LIFE;
     if let Credentials::RegistryToken(token) = &key.credentials {
         return Ok(header(&format!("Bearer {token}")).map(|header| Token { header, until: far }));
     }
     if let Some(bearer) = challenges.iter().find(|challenge| challenge.scheme == "bearer") {
-        let token = fetch_token(client, http, key, bearer, secure).await?;
-        let life = token.expires_in.map_or(TOKEN_LIFE, Duration::from_secs).max(TOKEN_LIFE);
+        let token = fetch_token(client, key, bearer, secure).await?;
+        let life = token.expires_in.map_or(TOKEN_LIFE, Duration::from_secs).clamp(TOKEN_LIFE, LONGEST_LIFE);
         let header = token.token().and_then(|token| header(&format!("Bearer {token}")));
         return Ok(header.map(|header| Token { header, until: Instant::now() + life - TOKEN_MARGIN }));
     }
@@ -73,16 +75,17 @@ pub(super) async fn login(
     domain: &str,
     credentials: &Credentials,
 ) -> Result<Option<String>, PullError> {
-    let (http, base) = client.reach(domain).await?;
+    let (http, base) = client.reach(domain, Way::Ask).await?;
     let url = format!("{base}/v2/");
     let first = http.get(&url).send().await.map_err(unreachable(domain))?;
     if first.status().is_success() {
         return Ok(None);
     }
-    let challenges = challenges(&first);
+    // Where it leads has no claim to what is the registry's.
+    let challenges = if is_of(&base, first.url()) { challenges(&first) } else { Vec::new() };
     let key = TokenKey { domain: domain.to_owned(), scope: String::new(), credentials: credentials.clone() };
     let denied = |message: &str| PullError::Denied { what: domain.to_owned(), message: message.to_owned() };
-    let token = answer(client, &http, &key, &challenges, base.starts_with("https")).await?;
+    let token = answer(client, &key, &challenges, base.starts_with("https")).await?;
     let token = token.ok_or_else(|| denied("it asks for credentials of another kind"))?;
     let second =
         http.get(&url).header(AUTHORIZATION, token.header).send().await.map_err(unreachable(domain))?;
@@ -99,7 +102,6 @@ pub(super) fn challenges(response: &reqwest::Response) -> Vec<Challenge> {
 
 async fn fetch_token(
     client: &Client,
-    http: &reqwest::Client,
     key: &TokenKey,
     challenge: &Challenge,
     secure: bool,
@@ -112,11 +114,11 @@ async fn fetch_token(
     if url.scheme() != "https" && (url.scheme() != "http" || secure) {
         return Err(malformed(format!("its token server `{realm}` would get the credentials without TLS")));
     }
-    let http = match url.host_str().is_some_and(|host| client.is_insecure(host)) {
-        true => client.http(false, &key.domain)?,
-        false if secure => http.clone(),
-        false => client.http(true, &key.domain)?,
-    };
+    // Whoever is reached by TLS of any kind may send on to the like.
+    let like = secure && client.is_insecure(&key.domain);
+    let verified = !like && url.host_str().is_none_or(|host| !client.is_insecure(host));
+    let way = if matches!(key.credentials, Credentials::IdentityToken(_)) { Way::Confide } else { Way::Ask };
+    let http = client.http(way, verified, &key.domain)?;
     let service = challenge.parameters.get("service").map(String::as_str).unwrap_or_default();
     let request = match &key.credentials {
         Credentials::IdentityToken(token) => {
@@ -155,7 +157,13 @@ async fn fetch_token(
     if !response.status().is_success() {
         return Err(answer_error(&key.domain, response).await);
     }
-    let body = document(realm, response).await?;
+    if secure && response.url().scheme() != "https" {
+        return Err(malformed(format!(
+            "its token server leads to `{}`, where there is no TLS",
+            response.url()
+        )));
+    }
+    let body = document(realm, response, client.limits()).await?;
     serde_json::from_slice(&body).map_err(|error| malformed(format!("its token server's answer: {error}")))
 }
 

@@ -1,7 +1,10 @@
 //! One repository of a registry: its manifests, blobs, tags and uploads.
 
+use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
+use bytes::Bytes;
 use futures::StreamExt;
 use oci::distribution::ErrorBody;
 use oci::manifest::Descriptor;
@@ -11,20 +14,24 @@ use reqwest::header::{
 };
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde::Deserialize;
+use tokio::sync::mpsc;
 
 use super::auth::{TokenKey, answer, challenges};
-use super::{Client, Credentials};
+use super::limits::{document, slow};
+use super::upload::Watch;
+use super::{Client, Credentials, Limits, Way};
 use crate::transfer::PullError;
 
-/// The longest manifest or configuration that is taken.
-const DOCUMENT_MAX: u64 = oci::limits::DOCUMENT_MAX as u64;
 /// Pages of a list; a registry may send one round in a circle.
 const PAGES_MAX: usize = 1000;
 /// Tags of a repository, and their bytes: the largest on Docker Hub have some ten thousand.
 const TAGS_MAX: usize = 100_000;
 const TAG_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// The longest error text that is read.
+/// The longest error text that is read, and how long it may take.
 const ERROR_MAX: usize = 64 * 1024;
+const ERROR_TIME: Duration = Duration::from_secs(10);
+/// Tokens that are remembered.
+const TOKENS_MAX: usize = 1024;
 
 /// What is to be done in a repository.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -69,6 +76,15 @@ impl Repository {
         }
     }
 
+    /// The registry's host and perhaps port.
+    pub(crate) fn domain(&self) -> &str {
+        &self.domain
+    }
+
+    pub(crate) fn limits(&self) -> Limits {
+        self.client.limits()
+    }
+
     /// The repository as `domain/path`.
     pub(crate) fn name(&self) -> String {
         format!("{}/{}", self.domain, self.path)
@@ -90,8 +106,9 @@ impl Repository {
                 return Err(PullError::Malformed { name: self.name(), problem });
             }
             let response = self.send(&self.name(), Method::GET, &target, |request| request).await?;
+            self.check_way(&response).await?;
             next = next_page(&response);
-            let body = document(&self.name(), response).await?;
+            let body = document(&self.name(), response, self.limits()).await?;
             let list: TagList = serde_json::from_slice(&body).map_err(|error| PullError::Malformed {
                 name: self.name(),
                 problem: format!("its list of tags: {error}"),
@@ -116,17 +133,18 @@ impl Repository {
         let accept = media_type::MANIFEST_ACCEPT.join(", ");
         let response =
             self.send(&what, Method::GET, &target, |request| request.header(ACCEPT, &accept)).await?;
+        self.check_way(&response).await?;
         let content_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let content_type =
             content_type.map(|value| value.split(';').next().unwrap_or(value).trim().to_owned());
-        Ok((document(&what, response).await?, content_type))
+        Ok((document(&what, response, self.limits()).await?, content_type))
     }
 
     /// A small blob, whole and verified.
     pub(crate) async fn blob_document(&self, digest: &Digest) -> Result<Vec<u8>, PullError> {
         let what = format!("{}@{digest}", self.name());
         let response = self.send(&what, Method::GET, &self.blob_target(digest), |request| request).await?;
-        let body = document(&what, response).await?;
+        let body = document(&what, response, self.limits()).await?;
         digest.verify(&body).map_err(|source| PullError::Mismatch { what, source })?;
         Ok(body)
     }
@@ -173,17 +191,26 @@ impl Repository {
     }
 
     /// Sends content of unknown length to an upload's address; gives the address to finish at.
-    pub(crate) async fn upload_stream(&self, url: Url, body: reqwest::Body) -> Result<Url, PullError> {
-        let what = self.name();
-        let (http, _) = self.client.reach(&self.domain).await?;
+    pub(crate) async fn upload_stream(
+        &self,
+        url: Url,
+        pieces: mpsc::Receiver<io::Result<Bytes>>,
+    ) -> Result<Url, PullError> {
+        let (what, limits) = (self.name(), self.limits());
+        let (http, base) = self.client.reach(&self.domain, Way::Send).await?;
+        let (body, watch) = Watch::new(pieces);
         // A stream cannot be sent twice, so the token is got beforehand rather than on refusal.
+        let token = self.token().filter(|_| is_of(&base, &url));
         let request =
             http.request(Method::PATCH, url).header(CONTENT_TYPE, "application/octet-stream").body(body);
-        let request = match self.token() {
+        let request = match token {
             Some(token) => request.header(AUTHORIZATION, token),
             None => request,
         };
-        let response = request.send().await.map_err(unreachable(&what))?;
+        let response = tokio::select! {
+            response = request.send() => response.map_err(unreachable(&what))?,
+            limit = watch.stuck(limits.silence, limits.document) => return Err(slow(&what, limit)),
+        };
         if !response.status().is_success() {
             return Err(answer_error(&what, response).await);
         }
@@ -199,8 +226,10 @@ impl Repository {
     ) -> Result<(), PullError> {
         url.query_pairs_mut().append_pair("digest", &digest.to_string());
         let what = format!("{}@{digest}", self.name());
-        self.send_to(&what, Method::PUT, url, |request| {
-            request.header(CONTENT_TYPE, "application/octet-stream").body(body.clone())
+        // The registry reads it all once more before it answers.
+        let limit = self.limits().document;
+        self.send_to(&what, Method::PUT, url, Way::Send, |request| {
+            request.header(CONTENT_TYPE, "application/octet-stream").timeout(limit).body(body.clone())
         })
         .await
         .map(drop)
@@ -232,46 +261,62 @@ impl Repository {
         target: &str,
         change: impl Fn(RequestBuilder) -> RequestBuilder,
     ) -> Result<Response, PullError> {
-        let (_, base) = self.client.reach(&self.domain).await?;
+        let (_, base) = self.client.reach(&self.domain, Way::Ask).await?;
         let url = Url::parse(&format!("{base}{target}"))
             .map_err(|error| PullError::Malformed { name: self.name(), problem: error.to_string() })?;
-        self.send_to(what, method, url, change).await
+        self.send_to(what, method, url, Way::Ask, change).await
     }
 
-    /// Sends a request; once more with credentials if the registry asks for them.
+    /// Sends a request; once more with credentials if the registry asks for them. They are for the registry
+    /// alone: an upload may have its address elsewhere, and an answer may have come from elsewhere.
     async fn send_to(
         &self,
         what: &str,
         method: Method,
         url: Url,
+        way: Way,
         change: impl Fn(RequestBuilder) -> RequestBuilder,
     ) -> Result<Response, PullError> {
-        let (http, base) = self.client.reach(&self.domain).await?;
+        let (http, base) = self.client.reach(&self.domain, way).await?;
         let request = |token: Option<HeaderValue>| {
             let request = change(http.request(method.clone(), url.clone()));
-            match token {
+            match token.filter(|_| is_of(&base, &url)) {
                 Some(token) => request.header(AUTHORIZATION, token),
                 None => request,
             }
         };
         let mut response = request(self.token()).send().await.map_err(unreachable(what))?;
-        if response.status() == StatusCode::UNAUTHORIZED {
+        if response.status() == StatusCode::UNAUTHORIZED && is_of(&base, response.url()) {
             let key = self.token_key();
             self.client.inner.tokens.lock().remove(&key);
             let secure = base.starts_with("https");
-            let token = answer(&self.client, &http, &key, &challenges(&response), secure).await?;
+            let token = answer(&self.client, &key, &challenges(&response), secure).await?;
             if let Some(token) = token {
                 let header = token.header();
                 {
                     let mut tokens = self.client.inner.tokens.lock();
                     // Those that are over would stay for ever.
                     tokens.retain(|_, token| token.header().is_some());
+                    if tokens.len() >= TOKENS_MAX {
+                        tokens.clear();
+                    }
                     tokens.insert(key, token);
                 }
                 response = request(header).send().await.map_err(unreachable(what))?;
             }
         }
         if response.status().is_success() { Ok(response) } else { Err(answer_error(what, response).await) }
+    }
+
+    /// Refuses an answer that nobody vouches for: one without TLS from a registry that has it. What is known
+    /// by its digest may come from anywhere.
+    async fn check_way(&self, response: &Response) -> Result<(), PullError> {
+        let (_, base) = self.client.reach(&self.domain, Way::Ask).await?;
+        if base.starts_with("https") && response.url().scheme() != "https" {
+            let problem = format!("it leads to `{}`, where there is no TLS", response.url());
+            return Err(PullError::Malformed { name: self.name(), problem });
+        }
+        Ok(())
     }
 
     fn token(&self) -> Option<HeaderValue> {
@@ -300,18 +345,9 @@ impl Repository {
     }
 }
 
-/// A small body, whole.
-pub(super) async fn document(what: &str, response: Response) -> Result<Vec<u8>, PullError> {
-    let mut body = Vec::new();
-    let mut stream = response.bytes_stream();
-    while let Some(piece) = stream.next().await {
-        body.extend_from_slice(&piece.map_err(unreachable(what))?);
-        if body.len() as u64 > DOCUMENT_MAX {
-            let problem = format!("a document is larger than {DOCUMENT_MAX} bytes");
-            return Err(PullError::Malformed { name: what.to_owned(), problem });
-        }
-    }
-    Ok(body)
+/// Whether an address is one of the registry that answers at `base`.
+pub(super) fn is_of(base: &str, url: &Url) -> bool {
+    Url::parse(base).is_ok_and(|base| base.origin() == url.origin())
 }
 
 /// The path and query of the next page of a list (RFC 8288).
@@ -338,12 +374,16 @@ pub(super) async fn answer_error(what: &str, response: Response) -> PullError {
     let status = response.status();
     let mut body = Vec::new();
     let mut stream = response.bytes_stream();
-    while let Some(Ok(piece)) = stream.next().await {
-        body.extend_from_slice(&piece);
-        if body.len() > ERROR_MAX {
-            break;
+    let read = async {
+        while let Some(Ok(piece)) = stream.next().await {
+            body.extend_from_slice(&piece);
+            if body.len() > ERROR_MAX {
+                break;
+            }
         }
-    }
+    };
+    // What has come until then may do.
+    let _ = tokio::time::timeout(ERROR_TIME, read).await;
     let said = serde_json::from_slice::<ErrorBody>(&body).map(|body| body.to_string()).unwrap_or_default();
     let reason = status.canonical_reason().unwrap_or("unknown").to_lowercase();
     let message = if said.is_empty() { reason } else { said };

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use base::{Clock, Trouble};
 use oci::Digest;
+use offload::{SharedThreads, Threads};
 use parking_lot::Mutex;
 
 use super::janitor::Janitor;
@@ -42,6 +43,8 @@ pub(super) fn open(root: &Path, clock: Box<dyn Clock>) -> Result<Arc<Inner>, Ope
         clock,
         janitor,
         flights: Flights::default(),
+        transfers: SharedThreads::new(super::TRANSFERS.0, super::TRANSFERS.1),
+        files: Threads::new(super::FILES),
         troubles: Mutex::default(),
         _lock: lock,
     });

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::StreamExt;
 use oci::{Descriptor, Digest, Document, ImageConfig, Manifest, Platform, Reference};
+use offload::Place;
 use reqwest::StatusCode;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
@@ -17,9 +17,9 @@ use crate::layer::ingest::{Expected, Ingested, ingest};
 use crate::layer::settle::settle;
 use crate::layer::{Layer, LayerError};
 use crate::progress::{Action, Progress};
-use crate::registry::{Access, Client, Repository};
+use crate::registry::{Access, Client, Paced, Repository};
 use crate::state::Origin;
-use crate::store::{Flight, Inner};
+use crate::store::{Flight, Inner, Sought};
 
 /// As many layers as Docker fetches at once.
 const LAYERS_AT_ONCE: usize = 3;
@@ -119,12 +119,12 @@ pub(super) async fn pull(
         names.iter().any(|name| tables.names.get(name) != Some(&id))
     };
     let store = inner.clone();
-    let stored = tokio::task::spawn_blocking(move || {
+    let stored = inner.files.run(move || {
         let _held = held;
         let record = NewRecord { bytes: &bytes, config: &config, parent: None, names: &names };
         store.image_put(&[record])
     });
-    stored.await.map_err(|_| malformed("storing it was broken off".into()))??;
+    stored.await?;
     progress.tell(None, Action::Digest(resolved.digest.clone()));
     let status = match changed {
         true => format!("Downloaded newer image for {name}"),
@@ -222,11 +222,11 @@ async fn fetch_layers(
             repository: repository.name(),
         };
         let (store, parent) = (inner.clone(), held.pop());
-        let placed = tokio::task::spawn_blocking(move || {
+        let placed = inner.files.run(move || {
             let layer = settle(&store, ingested, parent.as_ref(), Some(origin));
             (parent, layer)
         });
-        let (parent, settled) = placed.await.map_err(|_| broken_off(&layer.digest))?;
+        let (parent, settled) = placed.await;
         held.extend(parent);
         held.push(settled.map_err(|source| PullError::Layer { digest: layer.digest.clone(), source })?);
         progress.tell(Some(subject), Action::PullComplete);
@@ -246,28 +246,44 @@ impl Fetch {
         let Wanted { layer, diff_id, chain_id } = wanted;
         let expected = Expected { blob: Some(layer.digest.clone()), diff_id: Some(diff_id) };
         let store = inner.clone();
-        let (started, start) = tokio::sync::oneshot::channel::<()>();
+        let (started, start) = tokio::sync::oneshot::channel::<Place>();
         let unpack = tokio::task::spawn(async move {
-            // The blocking thread is taken only when bytes are going to come.
-            if start.await.is_err() {
+            // The thread is taken only when bytes are going to come.
+            let Ok(place) = start.await else {
                 return Err(LayerError::Read(io::ErrorKind::ConnectionAborted.into()));
-            }
+            };
             let reader = PieceReader { pieces, current: Bytes::new(), ended: false };
-            tokio::task::spawn_blocking(move || ingest(&store, reader, &expected, &|_| {}))
-                .await
-                .unwrap_or_else(|_| Err(LayerError::Read(io::Error::other("unpacking was broken off"))))
+            place.run(move || ingest(&store, reader, &expected, &|_| {})).await
         });
         let (store, repository) = (inner.clone(), repository.clone());
         let (turns, progress) = (turns.clone(), progress.clone());
         let download = tokio::task::spawn(async move {
-            let flight = store.flights.begin(&chain_id).await;
-            if let Some(layer) = Layer::hold(&store, &chain_id) {
-                return Ok(Download::Elsewhere(layer));
-            }
-            let _turn = turns.acquire_owned().await.map_err(|_| broken_off(&layer.digest))?;
+            let (registry, limits) = (repository.domain().to_owned(), repository.limits());
+            let sought =
+                Sought { registry: registry.clone(), blob: layer.digest.clone(), chain_id: chain_id.clone() };
+            let (flight, place, _turn) = loop {
+                let flight = store.flights.begin(&sought, limits.look).await;
+                if let Some(layer) = Layer::hold(&store, &chain_id) {
+                    return Ok(Download::Elsewhere(layer));
+                }
+                let turn = turns.clone().acquire_owned().await.map_err(|_| broken_off(&layer.digest))?;
+                let place = store.transfers.place([registry.clone()], limits.queue).await;
+                let place = place.map_err(|busy| PullError::Busy { digest: layer.digest.clone(), busy })?;
+                // Somebody may have gone on meanwhile.
+                if let Some(layer) = Layer::hold(&store, &chain_id) {
+                    return Ok(Download::Elsewhere(layer));
+                }
+                if store.flights.is_current(&sought, &flight) {
+                    break (flight, place, turn);
+                }
+            };
             // If the other side is gone, its error is the one that counts.
-            let _ = started.send(());
-            download(&repository, &layer, &sender, &progress).await?;
+            let _ = started.send(place);
+            tokio::select! {
+                done = download(&repository, &layer, &sender, &flight, &progress) => done?,
+                layer = elsewhere(&store, &chain_id, limits.look) => return Ok(Download::Elsewhere(layer)),
+            }
+            flight.fetched();
             Ok(Download::Here(flight))
         });
         Self { download, unpack }
@@ -295,11 +311,22 @@ impl Drop for Fetch {
     }
 }
 
+/// Waits until the layer has come another way.
+async fn elsewhere(store: &Arc<Inner>, chain_id: &Digest, look: Duration) -> Layer {
+    loop {
+        tokio::time::sleep(look).await;
+        if let Some(layer) = Layer::hold(store, chain_id) {
+            return layer;
+        }
+    }
+}
+
 /// Sends a blob's bytes on; takes a broken connection up again where it broke.
 async fn download(
     repository: &Repository,
     layer: &Descriptor,
     pieces: &mpsc::Sender<Piece>,
+    flight: &Flight,
     progress: &Progress,
 ) -> Result<(), PullError> {
     let subject = layer.digest.short();
@@ -307,11 +334,13 @@ async fn download(
     let mut failures = 0;
     loop {
         let before = offset;
-        match download_once(repository, layer, pieces, progress, &mut offset).await {
+        match download_once(repository, layer, pieces, flight, progress, &mut offset).await {
             Ok(()) => break,
             Err(error) if !is_transient(&error) => return Err(error),
             Err(error) => {
-                failures = if offset > before { 1 } else { failures + 1 };
+                // The few bytes of one that was given up as too slow are no headway.
+                let is_slow = matches!(error, PullError::Slow { .. });
+                failures = if offset > before && !is_slow { 1 } else { failures + 1 };
                 if failures >= TRIES {
                     return Err(error);
                 }
@@ -332,6 +361,7 @@ async fn download_once(
     repository: &Repository,
     layer: &Descriptor,
     pieces: &mpsc::Sender<Piece>,
+    flight: &Flight,
     progress: &Progress,
     offset: &mut u64,
 ) -> Result<(), PullError> {
@@ -340,10 +370,9 @@ async fn download_once(
     // A registry that knows no ranges begins again at the start.
     let mut skip = if response.status() == StatusCode::PARTIAL_CONTENT { 0 } else { *offset };
     let mut told = *offset;
-    let mut stream = response.bytes_stream();
-    while let Some(piece) = stream.next().await {
-        let piece = piece
-            .map_err(|source| PullError::Unreachable { what: what.clone(), source: Arc::new(source) })?;
+    let mut body = Paced::new(&what, response, repository.limits());
+    while let Some(piece) = body.next().await? {
+        flight.come(piece.len());
         let skipped = usize::try_from(skip).unwrap_or(usize::MAX).min(piece.len());
         skip -= skipped as u64;
         let piece = piece.slice(skipped..);
@@ -370,7 +399,7 @@ async fn download_once(
 
 fn is_transient(error: &PullError) -> bool {
     match error {
-        PullError::Unreachable { .. } | PullError::CutOff { .. } => true,
+        PullError::Unreachable { .. } | PullError::CutOff { .. } | PullError::Slow { .. } => true,
         PullError::Status { status, .. } => *status == 429 || *status >= 500,
         _ => false,
     }

@@ -8,11 +8,10 @@ use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use futures::future::try_join_all;
-use futures::stream;
 use oci::{Descriptor, Digest, Hasher, Manifest, Reference, media_type};
 use tokio::sync::mpsc;
 
-use super::PushError;
+use super::{PullError, PushError};
 use crate::image::{FindError, Image};
 use crate::layer::Layer;
 use crate::layer::settle::record_rewrite;
@@ -157,7 +156,8 @@ fn is_gzip(origin: &Origin) -> bool {
     matches!(origin.media_type.as_str(), media_type::DOCKER_LAYER_GZIP | media_type::OCI_LAYER_GZIP)
 }
 
-/// Compresses and sends a layer at the same time; its digest is known at the end.
+/// Compresses and sends a layer at the same time; its digest is known at the end. Without a reader, the
+/// thread ends with the upload.
 async fn upload(
     inner: &Arc<Inner>,
     repository: &Repository,
@@ -172,7 +172,9 @@ async fn upload(
     let held = Layer::hold(inner, layer.chain_id())
         .ok_or_else(|| FindError::NotFound { name: format!("layer {}", layer.chain_id()) })?;
     let (subject, progress) = (layer.chain_id().short().to_owned(), progress.clone());
-    let compress = tokio::task::spawn_blocking(move || {
+    let place = inner.transfers.place([repository.domain().to_owned()], repository.limits().queue).await;
+    let place = place.map_err(|busy| PullError::Busy { digest: layer.diff_id().clone(), busy })?;
+    let compress = place.run(move || {
         let sender = PieceWriter {
             pieces: pieces.clone(),
             pending: Vec::with_capacity(PIECE),
@@ -195,12 +197,8 @@ async fn upload(
         }
         finished
     });
-    let body = reqwest::Body::wrap_stream(stream::unfold(receiver, |mut receiver| async move {
-        receiver.recv().await.map(|piece| (piece, receiver))
-    }));
-    let sent = repository.upload_stream(url, body).await;
     let layer_error = |source| PushError::Layer { digest: layer.diff_id().clone(), source };
-    let compressed = compress.await.map_err(|error| layer_error(io::Error::other(error)))?;
+    let (sent, compressed) = tokio::join!(repository.upload_stream(url, receiver), compress);
     let url = match (sent, compressed) {
         (Ok(url), Ok(result)) => (url, result),
         // A registry that hangs up makes the pipe break; what it said is the reason.

@@ -46,6 +46,16 @@ pub(super) enum Callee {
     Method(String),
 }
 
+impl Callee {
+    /// The last part of what it is called.
+    pub(super) fn name(&self) -> &str {
+        match self {
+            Callee::Blocks(path) => path.rsplit("::").next().unwrap_or(path),
+            Callee::Path { name, .. } | Callee::Method(name) => name,
+        }
+    }
+}
+
 /// Who runs the code that is being read.
 #[derive(Clone, Copy, PartialEq)]
 enum Runner {

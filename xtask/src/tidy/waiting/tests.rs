@@ -25,10 +25,18 @@ fn files_are_not_touched_by_asynchronous_code() {
 #[test]
 fn a_thread_may_touch_them() {
     check("async fn a() { blocking(move || std::fs::read(\"x\")).await }", &[]);
-    check("async fn a() { tokio::task::spawn_blocking(|| { std::fs::read(\"x\") }).await }", &[]);
     check("async fn a() { let work = move || std::fs::read(\"x\"); blocking(work).await }", &[]);
     check("async fn a() { let work = move || std::fs::read(\"x\");\n work() }", &[1]);
     check("async fn a() { t.spawn(async move {\n std::fs::read(\"x\") }) }", &[2]);
+}
+
+#[test]
+fn nobody_takes_a_thread_past_the_bounds() {
+    check("async fn a() {\n tokio::task::spawn_blocking(|| x()).await }", &[2]);
+    check("use tokio::task;\nfn a() {\n task::spawn_blocking(x) }", &[3]);
+    check("fn a(t: &TaskTracker) {\n t.spawn_blocking_on(x, &y) }", &[2]);
+    check("fn a() {\n tokio::task::block_in_place(x) }", &[2]);
+    check("#[cfg(test)]\nmod tests { fn a() { tokio::task::spawn_blocking(x) } }", &[]);
 }
 
 #[test]

@@ -1,0 +1,315 @@
+//! Registries that are slow, silent or curious: what they may take, and whom they may hold up.
+
+mod support;
+#[path = "support/fake.rs"]
+mod support_fake;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use image::registry::{Client, Config, Credentials, Limits};
+use image::{Kind, Progress, PullError, PullOptions, Pulled};
+use oci::{Digest, Reference};
+use support::{Archive, TestStore};
+use support_fake::{Fake, Manner, Reply, claims, manifest};
+
+/// Longer than anything here takes that does not hang.
+const HANGS: Duration = Duration::from_secs(60);
+
+/// Waits as long as a test does, and looks often.
+const LIMITS: Limits = Limits {
+    silence: Duration::from_secs(2),
+    document: Duration::from_secs(10),
+    queue: HANGS,
+    look: Duration::from_millis(100),
+};
+
+fn client(limits: Limits) -> Client {
+    Client::new(Config { limits, ..Config::default() }).expect("client")
+}
+
+fn password() -> Credentials {
+    Credentials::Password { user: "user".into(), password: "secret".into() }
+}
+
+/// The archive of a layer of `size` bytes that do not compress.
+fn layer(name: &str, size: usize) -> Vec<u8> {
+    let mut word = 0x9e37_79b9_7f4a_7c15_u64;
+    let noise = std::iter::repeat_with(|| {
+        word ^= word << 13;
+        word ^= word >> 7;
+        word ^= word << 17;
+        word.to_le_bytes()
+    });
+    let content: Vec<u8> = noise.flatten().take(size).collect();
+    Archive::new().file(name, &content).finish()
+}
+
+async fn pull(test: &TestStore, client: &Client, name: &Reference) -> Result<Pulled, PullError> {
+    let pulling =
+        async { test.store.image_pull(client, name, &PullOptions::default(), &Progress::none()).await };
+    tokio::time::timeout(HANGS, pulling).await.expect("it neither ends nor gives up")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registry_that_stalls_holds_up_nobody_who_pulls_the_same_layer_from_another() {
+    let layers = [layer("a", 300_000), layer("b", 100_000)];
+    let stalled = Digest::sha256_of(&layers[0]).to_string();
+    let slow = Fake::with_image(&layers, move |asked, reply| {
+        if asked.target.ends_with(&stalled) { reply.how(Manner::Stall(10_000)) } else { reply }
+    })
+    .await;
+    let honest = Fake::with_image(&layers, |_, reply| reply).await;
+    let test = Arc::new(TestStore::new());
+    let client = client(Limits { silence: HANGS, ..LIMITS });
+    let first = {
+        let (test, client, name) = (test.clone(), client.clone(), slow.image("app:1"));
+        tokio::spawn(async move { pull(&test, &client, &name).await })
+    };
+    while slow.asked("/blobs/").len() < 3 {
+        tokio::task::yield_now().await;
+    }
+    let pulled = pull(&test, &client, &honest.image("app:1")).await.expect("pull from the other");
+    // The first takes what has come another way.
+    let other = first.await.expect("no panic").expect("pull");
+    assert_eq!(pulled.id, other.id);
+    test.wait_until_clean();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_waits_for_a_pull_that_makes_no_headway_goes_on_alone() {
+    let layers = [layer("a", 300_000)];
+    let stalls = AtomicUsize::new(1);
+    let blob = Digest::sha256_of(&layers[0]).to_string();
+    let registry = Fake::with_image(&layers, move |asked, reply| {
+        let first = asked.target.ends_with(&blob)
+            && stalls.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
+        if first { reply.how(Manner::Stall(10_000)) } else { reply }
+    })
+    .await;
+    let (test, client) = (TestStore::new(), client(Limits { silence: HANGS, ..LIMITS }));
+    let (one, other) = (registry.image("app:1"), registry.image("app:2"));
+    let (one, other) = tokio::join!(pull(&test, &client, &one), pull(&test, &client, &other));
+    assert_eq!(one.expect("pull").id, other.expect("pull").id);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_layer_is_what_it_contains_and_not_what_a_configuration_claims() {
+    let (popular, other) = (layer("popular", 1000), layer("other", 1000));
+    // Says that its only layer is the popular one, and sends another under that name.
+    let config = claims(vec![Digest::sha256_of(&popular)]).to_bytes();
+    let document = manifest(&config, &[&other]);
+    let (config_id, blob) = (Digest::sha256_of(&config).to_string(), Digest::sha256_of(&other).to_string());
+    let liar = Fake::start(move |asked| match &asked.target {
+        target if target.contains("/manifests/") => Reply::ok(document.clone()),
+        target if target.ends_with(&config_id) => Reply::ok(config.clone()),
+        target if target.ends_with(&blob) => Reply::ok(other.clone()),
+        _ => Reply::ok("{}"),
+    })
+    .await;
+    let (test, client) = (TestStore::new(), client(LIMITS));
+    let error = pull(&test, &client, &liar.image("app:1")).await.expect_err("it lies");
+    assert!(matches!(error, PullError::Mismatch { .. }), "{error:?}");
+    assert!(test.store.layer_hold(&Digest::sha256_of(&popular)).is_none());
+    test.wait_until_clean();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_document_that_trickles_in_is_given_up() {
+    let layers = [layer("a", 100)];
+    let registry = Fake::with_image(&layers, |asked, reply| match asked.target.contains("/manifests/") {
+        true => reply.how(Manner::Trickle(Duration::from_millis(200))),
+        false => reply,
+    })
+    .await;
+    let limits = Limits { silence: Duration::from_secs(1), ..LIMITS };
+    let error = pull(&TestStore::new(), &client(limits), &registry.image("app:1")).await.expect_err("slow");
+    assert!(matches!(error, PullError::Slow { .. }), "{error:?}");
+    assert_eq!(error.kind(), Kind::Unavailable);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_layer_that_trickles_in_is_no_headway() {
+    let layers = [layer("a", 100_000)];
+    let blob = Digest::sha256_of(&layers[0]).to_string();
+    let registry = Fake::with_image(&layers, move |asked, reply| match asked.target.ends_with(&blob) {
+        true => reply.how(Manner::Trickle(Duration::from_millis(100))),
+        false => reply,
+    })
+    .await;
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let progress = Progress::new(move |event| {
+        if let image::Action::Retrying { seconds } = event.action {
+            let _ = tell.send(seconds);
+        }
+    });
+    let client = client(Limits { silence: Duration::from_secs(1), ..LIMITS });
+    let (test, name, options) = (TestStore::new(), registry.image("app:1"), PullOptions::default());
+    let pulling = test.store.image_pull(&client, &name, &options, &progress);
+    tokio::select! {
+        _ = pulling => panic!("it cannot end"),
+        // With every failure it is tried later, though bytes have come each time.
+        second = async { told.recv().await.and(told.recv().await) } => assert_eq!(second, Some(4)),
+        () = tokio::time::sleep(HANGS) => panic!("it is not given up"),
+    }
+    test.wait_until_clean();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_registry_s_layers_do_not_take_the_threads_of_another_s() {
+    // Each pull of these moves three at a time.
+    let layers: Vec<Vec<u8>> = (0..3).map(|at| layer(&format!("slow{at}"), 20_000)).collect();
+    let slow = Fake::with_image(&layers, |asked, reply| match reply.body.len() > 20_000 {
+        true if asked.target.contains("/blobs/") => reply.how(Manner::Stall(1000)),
+        _ => reply,
+    })
+    .await;
+    let honest = Fake::with_image(&[layer("quick", 1000)], |_, reply| reply).await;
+    let test = Arc::new(TestStore::new());
+    let client = client(Limits { silence: HANGS, ..LIMITS });
+    let mut stuck = tokio::task::JoinSet::new();
+    // Whoever waits for one of them in vain tries it once more.
+    for _ in 0..40 {
+        let (test, client, name) = (test.clone(), client.clone(), slow.image("app:1"));
+        stuck.spawn(async move { pull(&test, &client, &name).await.map(drop) });
+    }
+    let layers_asked_for = || slow.asked("/blobs/").len().saturating_sub(40);
+    while layers_asked_for() < 12 {
+        tokio::task::yield_now().await;
+    }
+    pull(&test, &client, &honest.image("app:1")).await.expect("pull from the other");
+    assert_eq!(layers_asked_for(), 12, "as many as one registry may have under way");
+    stuck.shutdown().await;
+    test.wait_until_clean();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_layers_than_can_lie_on_each_other_are_refused_before_one_is_fetched() {
+    let layers: Vec<Vec<u8>> = (0..128).map(|at| layer(&format!("f{at}"), 10)).collect();
+    let registry = Fake::with_image(&layers, |_, reply| reply).await;
+    let error = pull(&TestStore::new(), &client(LIMITS), &registry.image("app:1")).await.expect_err("many");
+    let error = base::error::chain(&error).to_string();
+    assert!(error.contains("128 layers"), "{error}");
+    assert!(registry.asked("/blobs/").is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_claims_to_last_for_ever_does_no_harm() {
+    let layers = [layer("a", 100)];
+    let me = Arc::new(AtomicUsize::new(0));
+    let port = me.clone();
+    let registry = Fake::with_image(&layers, move |asked, reply| {
+        if asked.target.starts_with("/token") {
+            return Reply::ok(format!(r#"{{"token":"good","expires_in":{}}}"#, u64::MAX));
+        }
+        if asked.head.contains("Bearer good") {
+            return reply;
+        }
+        let realm = format!("http://127.0.0.1:{}/token", port.load(Ordering::SeqCst));
+        Reply::new(401, &format!("WWW-Authenticate: Bearer realm=\"{realm}\"\r\n"), "{}")
+    })
+    .await;
+    me.store(registry.address.port().into(), Ordering::SeqCst);
+    pull(&TestStore::new(), &client(LIMITS), &registry.image("app:1")).await.expect("pull");
+    assert_eq!(registry.asked("/token").len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whom_a_registry_leads_to_does_not_get_its_password() {
+    let curious = Fake::start(|asked| {
+        let host =
+            asked.head.lines().find_map(|line| line.to_lowercase().strip_prefix("host: ").map(str::to_owned));
+        let realm = format!(
+            "Basic realm=\"x\"\r\nWWW-Authenticate: Bearer realm=\"http://{}/token\"",
+            host.unwrap_or_default()
+        );
+        Reply::new(401, &format!("WWW-Authenticate: {realm}\r\n"), "{}")
+    })
+    .await;
+    let elsewhere = format!("Location: http://{}/x\r\n", curious.address);
+    let registry = Fake::start(move |asked| match (&*asked.method, &*asked.target) {
+        (_, "/v2/") => Reply::ok("{}"),
+        _ => Reply::new(307, &elsewhere, ""),
+    })
+    .await;
+    let options = PullOptions { credentials: password(), platform: None };
+    let test = TestStore::new();
+    let error =
+        test.store.image_pull(&client(LIMITS), &registry.image("a:1"), &options, &Progress::none()).await;
+    assert_eq!(error.expect_err("it is refused").kind(), Kind::Denied);
+    let asked = curious.asked("");
+    assert_eq!(asked.len(), 1, "{asked:?}");
+    assert!(!asked[0].head.to_lowercase().contains("authorization"), "{asked:?}");
+}
+
+/// An image of one layer that does not compress, in the store under this name.
+fn stored(test: &TestStore, name: &Reference, size: usize) {
+    let options = image::ImportOptions { name: Some(name.clone()), ..image::ImportOptions::default() };
+    test.store.image_import(&layer("noise", size)[..], options).expect("import");
+}
+
+async fn push(test: &TestStore, limits: Limits, name: &Reference) -> Result<Digest, String> {
+    let client = client(limits);
+    let pushing = async { test.store.image_push(&client, name, &password(), &Progress::none()).await };
+    let pushed = tokio::time::timeout(HANGS, pushing).await.expect("it neither ends nor gives up");
+    pushed.map_err(|error| base::error::chain(&error).to_string())
+}
+
+/// A registry that wants a password, and takes uploads as `upload` says.
+async fn taking(upload: impl Fn() -> Reply + Send + Sync + 'static) -> Fake {
+    Fake::start(move |asked| match &*asked.method {
+        "GET" if asked.target == "/v2/" => Reply::ok("{}"),
+        // dXNlcjpzZWNyZXQ= is user:secret.
+        _ if asked.target.starts_with("/v2/") && !asked.head.contains("Basic dXNlcjpzZWNyZXQ=") => {
+            Reply::new(401, "WWW-Authenticate: Basic realm=\"x\"\r\n", "{}")
+        }
+        "HEAD" => Reply::missing(),
+        "PATCH" => upload(),
+        "POST" => Reply::new(202, "Location: /v2/upload\r\n", ""),
+        _ => Reply::new(201, "", ""),
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_may_take_longer_than_a_registry_may_be_silent() {
+    let limits = Limits { silence: Duration::from_millis(500), ..LIMITS };
+    let late = Manner::Late(limits.silence * 4);
+    let registry = taking(move || Reply::new(202, "Location: /v2/upload\r\n", "").how(late)).await;
+    let (test, name) = (TestStore::new(), registry.image("app:1"));
+    stored(&test, &name, 1000);
+    push(&test, limits, &name).await.expect("push");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registry_that_takes_nothing_is_given_up() {
+    let registry = taking(|| Reply::ok("").how(Manner::Deaf)).await;
+    let (test, name) = (TestStore::new(), registry.image("app:1"));
+    // More than fits into the buffers of a connection.
+    stored(&test, &name, 24 << 20);
+    let error = push(&test, LIMITS, &name).await.expect_err("it takes nothing");
+    assert!(error.contains("taken next to nothing"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_s_address_elsewhere_does_not_get_the_registry_s_password() {
+    let curious = Fake::start(|_| Reply::new(202, "Location: /x\r\n", "")).await;
+    let elsewhere = format!("Location: http://{}/x\r\n", curious.address);
+    let registry = Fake::start(move |asked| match &*asked.method {
+        "GET" => Reply::ok("{}"),
+        _ if !asked.head.contains("Basic dXNlcjpzZWNyZXQ=") => {
+            Reply::new(401, "WWW-Authenticate: Basic realm=\"x\"\r\n", "{}")
+        }
+        "HEAD" => Reply::missing(),
+        "POST" => Reply::new(202, &elsewhere, ""),
+        _ => Reply::new(201, "", ""),
+    })
+    .await;
+    let (test, name) = (TestStore::new(), registry.image("app:1"));
+    stored(&test, &name, 1000);
+    push(&test, LIMITS, &name).await.expect("push");
+    let asked = curious.asked("/x");
+    assert!(asked.len() >= 2, "the layer and its end, at least: {asked:?}");
+    assert!(asked.iter().all(|asked| !asked.head.to_lowercase().contains("authorization")), "{asked:?}");
+}
