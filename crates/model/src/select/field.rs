@@ -96,7 +96,11 @@ impl Selectable {
                 match found {
                     Some(Value::String(text)) => text == value,
                     Some(Value::Null) | None => *absent == value,
-                    Some(other) => other.to_string() == value,
+                    // Numbers and truth are compared as they are written.
+                    Some(other) => {
+                        let text = other.to_string();
+                        text == value
+                    }
                 }
             }
         }
