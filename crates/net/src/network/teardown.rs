@@ -18,7 +18,7 @@ pub(super) fn teardown(inner: &Inner) -> Result<(), KernelError> {
     all.sort_by_key(|link| link.kind == "bridge");
     for link in &all {
         let veth = link.kind == "veth" && (link.name.starts_with(&prefix) || link.name == gate);
-        if veth || create::is_own(&link, &alias) {
+        if veth || create::is_own(link, &alias) {
             links.remove(&link.name).map_err(failed(format!("remove link `{}`", link.name)))?;
         }
     }

@@ -202,6 +202,8 @@ fn the_rules_do_not_depend_on_the_tables() {
     assert_eq!(
         part(&text, "chain forward"),
         [
+            "iifname @barred oifname @barred ct status dnat return",
+            "iifname @barred oifname @barred drop",
             "iifname != @bridges oifname != @bridges return",
             "ct state established,related accept",
             "ip daddr 10.43.0.0/16 meta l4proto tcp reject with tcp reset",
