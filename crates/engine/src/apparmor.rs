@@ -11,6 +11,8 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use runtime::spec::Spec;
+
 use crate::container::{AppArmor, Security};
 use crate::error::{Error, Result};
 
@@ -26,15 +28,15 @@ const LOADING: Duration = Duration::from_secs(30);
 /// Where the host's profiles and what they share are.
 const SHARED: &str = "/etc/apparmor.d";
 
-/// What the host has of AppArmor; does not change while it is up.
+/// What the host has of AppArmor; does not change while it is up, but for the profiles that are loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Host {
     /// Whether the kernel has it in force.
     pub(crate) kernel: bool,
     /// The host's program that loads profiles.
     pub(crate) parser: Option<PathBuf>,
-    /// Where the kernel lists the profiles that are loaded.
-    profiles: PathBuf,
+    /// Where the kernel shows what it has of it.
+    shown: PathBuf,
 }
 
 impl Host {
@@ -47,19 +49,20 @@ impl Host {
     /// Looks at the host whose root is `root`.
     fn at(root: &Path) -> Self {
         let enabled = fs::read(root.join("sys/module/apparmor/parameters/enabled"));
-        let profiles = root.join("sys/kernel/security/apparmor/profiles");
+        let shown = root.join("sys/kernel/security/apparmor");
         let parser = ["sbin/apparmor_parser", "usr/sbin/apparmor_parser", "usr/bin/apparmor_parser"];
         Self {
             // Where it cannot be seen, as in a container, nothing of it can be told or changed.
-            kernel: enabled.is_ok_and(|text| text.starts_with(b"Y")) && profiles.exists(),
+            kernel: enabled.is_ok_and(|text| text.starts_with(b"Y")) && shown.join("profiles").exists(),
             parser: parser.into_iter().map(|path| root.join(path)).find(|path| path.exists()),
-            profiles,
+            shown,
         }
     }
 
-    /// Whether containers have the default profile.
+    /// Whether containers have the default profile: it can be loaded, or somebody else has loaded it.
     pub(crate) fn is_applied(&self) -> bool {
-        self.kernel && self.parser.is_some()
+        let is_loaded = || offload::in_place(|| self.is_loaded(DEFAULT)).unwrap_or(false);
+        self.kernel && (self.parser.is_some() || is_loaded())
     }
 
     /// The profile of a container's processes; `None` is none at all.
@@ -74,7 +77,7 @@ impl Host {
             ))),
             AppArmor::Profile(name) => Ok(Some(name)),
             AppArmor::RuntimeDefault if !self.is_applied() => Err(Error::invalid(
-                "the default apparmor profile was asked for: apparmor: config provided but apparmor not supported by this host (it takes a kernel with AppArmor, and apparmor_parser)",
+                "the default apparmor profile was asked for: apparmor: config provided but apparmor not supported by this host (it takes a kernel with AppArmor, and apparmor_parser unless docker-default is loaded)",
             )),
             AppArmor::RuntimeDefault => Ok(Some(DEFAULT)),
             AppArmor::Default if security.privileged || !self.is_applied() => Ok(None),
@@ -101,11 +104,14 @@ impl Host {
     }
 
     fn is_loaded(&self, profile: &str) -> Result<bool> {
-        let text = fs::read_to_string(&self.profiles).map_err(|source| {
-            Error::internal(format!("Could not check if {profile} AppArmor profile was loaded"))
-                .with_source(source)
-        })?;
-        Ok(lists(&text, profile))
+        match fs::read_to_string(self.shown.join("profiles")) {
+            Ok(text) => Ok(lists(&text, profile)),
+            // That takes a right over AppArmor; each profile's own directory may be open nevertheless.
+            Err(source) => has_directory(&self.shown.join("policy/profiles"), profile).map_err(|_| {
+                Error::internal(format!("Could not check if {profile} AppArmor profile was loaded"))
+                    .with_source(source)
+            }),
+        }
     }
 
     fn load(&self) -> std::io::Result<()> {
@@ -152,6 +158,21 @@ impl Host {
 /// Whether the kernel's list, `NAME (MODE)` a line, has a profile. A name may have blanks in it.
 fn lists(text: &str, profile: &str) -> bool {
     text.lines().any(|line| line.rsplit_once(" (").is_some_and(|(name, _)| name == profile))
+}
+
+/// Whether one of the kernel's directories, `NAME.NUMBER` with a file `name` each, is a profile's.
+fn has_directory(profiles: &Path, profile: &str) -> std::io::Result<bool> {
+    let names = fs::read_dir(profiles)?.flatten().map(|entry| fs::read_to_string(entry.path().join("name")));
+    Ok(names.flatten().any(|name| name.trim_end() == profile))
+}
+
+/// The profile that a container was started under, by the configuration that it was started with; what
+/// it would be given today may be another one. Blocks.
+pub(crate) fn of_bundle(bundle: &Path) -> Result<Option<String>> {
+    let spec = Spec::load(&bundle.join("config.json")).map_err(|source| {
+        Error::internal("find the AppArmor profile that the container was started under").with_source(source)
+    })?;
+    Ok(spec.process.and_then(|process| process.apparmor_profile).filter(|name| !name.is_empty()))
 }
 
 /// The profile that a process says it is under: a name, or with its mode.
@@ -221,7 +242,7 @@ mod tests {
     use super::*;
 
     fn host(kernel: bool, parser: bool) -> Host {
-        Host { kernel, parser: parser.then(|| "/sbin/apparmor_parser".into()), profiles: "/none".into() }
+        Host { kernel, parser: parser.then(|| "/sbin/apparmor_parser".into()), shown: "/none".into() }
     }
 
     #[track_caller]
@@ -249,7 +270,7 @@ mod tests {
         check(&full, named(), true, Ok(Some("mine")));
         let no_parser = host(true, false);
         check(&no_parser, AppArmor::Default, false, Ok(None));
-        check(&no_parser, AppArmor::RuntimeDefault, false, Err("and apparmor_parser"));
+        check(&no_parser, AppArmor::RuntimeDefault, false, Err("and apparmor_parser unless"));
         check(&no_parser, named(), false, Ok(Some("mine")));
         for without in [host(false, true), host(false, false)] {
             let refused = "apparmor: config provided but apparmor not supported";
@@ -273,9 +294,14 @@ mod tests {
         assert!(!Host::at(root.path()).kernel);
         make("sys/module/apparmor/parameters/enabled", "Y\n");
         assert!(!Host::at(root.path()).kernel, "nothing can be seen of it");
-        make("sys/kernel/security/apparmor/profiles", "docker-default (enforce)\nmy own (complain)\n");
+        make("sys/kernel/security/apparmor/profiles", "docker (enforce)\nmy own (complain)\n");
         let found = Host::at(root.path());
         assert!(found.kernel && !found.is_applied());
+        // What somebody else has loaded is there without the program that loads.
+        make("sys/kernel/security/apparmor/profiles", "docker-default (enforce)\nmy own (complain)\n");
+        assert!(found.is_applied());
+        let found_profile = found.profile(&Security::default()).expect("it is there").map(str::to_owned);
+        assert_eq!(found_profile.as_deref(), Some(DEFAULT));
         assert!(found.ensure("docker-default").is_ok() && found.ensure("my own").is_ok());
         let missing = found.ensure("my").expect_err("not loaded");
         assert!(missing.full_message().contains("\"my\" is not loaded"), "{missing:?}");
@@ -286,12 +312,39 @@ mod tests {
     }
 
     #[test]
+    fn a_profile_is_found_where_the_list_of_all_cannot_be_read() {
+        let shown = tempfile::tempdir().expect("temporary directory");
+        let host = Host { kernel: true, parser: None, shown: shown.path().to_owned() };
+        assert!(host.ensure(DEFAULT).is_err() && !host.is_applied());
+        let directory = shown.path().join("policy/profiles/docker-default.7");
+        fs::create_dir_all(&directory).expect("make directories");
+        fs::write(directory.join("name"), "docker-default\n").expect("write");
+        assert!(host.ensure(DEFAULT).is_ok() && host.is_applied());
+        assert!(host.ensure("docker").is_err());
+    }
+
+    #[test]
+    fn what_joins_a_container_has_the_profile_that_this_was_started_under() {
+        let bundle = tempfile::tempdir().expect("temporary directory");
+        let start = |profile: Option<&str>| {
+            let mut spec = runtime::defaults::spec();
+            spec.process.as_mut().expect("a process").apparmor_profile = profile.map(str::to_owned);
+            spec.save(&bundle.path().join("config.json")).expect("write");
+            of_bundle(bundle.path()).expect("read")
+        };
+        assert_eq!(start(Some("docker-default")).as_deref(), Some("docker-default"));
+        assert_eq!(start(None), None);
+        fs::remove_file(bundle.path().join("config.json")).expect("remove");
+        assert!(of_bundle(bundle.path()).is_err());
+    }
+
+    #[test]
     fn a_default_profile_that_cannot_be_loaded_is_an_error() {
         let root = tempfile::tempdir().expect("temporary directory");
-        let profiles = root.path().join("profiles");
-        fs::write(&profiles, "").expect("write");
+        fs::write(root.path().join("profiles"), "").expect("write");
+        let shown = root.path().to_owned();
         let check = |parser: Option<PathBuf>, expected: &str| {
-            let host = Host { kernel: true, parser, profiles: profiles.clone() };
+            let host = Host { kernel: true, parser, shown: shown.clone() };
             let error = host.ensure(DEFAULT).expect_err("not loaded").full_message();
             assert!(error.starts_with(
                 "AppArmor enabled on system but the docker-default profile could not be loaded"
@@ -300,7 +353,7 @@ mod tests {
         };
         check(None, "apparmor_parser is missing");
         check(Some("/bin/false".into()), "apparmor_parser: ");
-        let host = Host { kernel: true, parser: Some("/bin/true".into()), profiles };
+        let host = Host { kernel: true, parser: Some("/bin/true".into()), shown };
         assert!(host.ensure(DEFAULT).is_ok());
     }
 

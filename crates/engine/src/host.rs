@@ -128,7 +128,7 @@ impl Engine {
         let apparmor = crate::apparmor::Host::get();
         if apparmor.kernel && !apparmor.is_applied() {
             warnings.push(
-                "AppArmor is in force but apparmor_parser is missing: containers have no profile".to_owned(),
+                "AppArmor is in force, but docker-default is not loaded and apparmor_parser is missing: containers have no profile".to_owned(),
             );
         }
         HostFacts {
@@ -208,7 +208,7 @@ pub fn has_apparmor() -> bool {
 }
 
 /// Whether containers have an AppArmor profile where nobody says otherwise: the kernel has it in force,
-/// and the host has the program that loads profiles.
+/// and the profile is loaded, or the host has the program that loads it.
 pub fn applies_apparmor() -> bool {
     crate::apparmor::Host::get().is_applied()
 }

@@ -100,14 +100,16 @@ impl Engine {
             .filter(|user| !user.is_empty())
             .unwrap_or_else(|| record.resolved.user.clone());
         let of_container = Arc::clone(&record);
+        let bundle = self.inner.layout.bundle(&cell.container.id);
         // Its files may be those of somebody who does not answer, and keep whoever looks at them.
         let (identity, profile) = foreign([cell.container.id.to_string()], move || {
             let host = crate::apparmor::Host::get();
-            let profile = host.profile(&of_container.spec.security)?;
-            profile.map(|profile| host.ensure(profile)).transpose()?;
+            let profile = if host.kernel { crate::apparmor::of_bundle(&bundle)? } else { None };
+            // It may have been taken away since, the default one by an upgrade of the host's.
+            profile.as_deref().map(|profile| host.ensure(profile)).transpose()?;
             let root = RootFs::of_process(&held, None)?;
             let identity = users::look_up_for(root.as_fd(), &user, &of_container.spec)?;
-            Ok((identity, profile.map(str::to_owned)))
+            Ok((identity, profile))
         })
         .await?;
         let mut security = record.spec.security.clone();
@@ -128,7 +130,8 @@ impl Engine {
             })),
             capabilities: Some(spec::capability_sets(&names, identity.uid)),
             no_new_privileges: record.spec.security.no_new_privileges,
-            // The container's own, whatever privileges this process has.
+            // The container's own, whatever privileges this process has. Where it is not said here, the
+            // shim knows it.
             apparmor_profile: profile,
             // Joining a container is no way around its limits, nor to outlive it when memory runs out.
             rlimits: spec::rlimits(&record.spec.resources.ulimits, self.inner.config.descriptors)?,

@@ -107,7 +107,7 @@ fn apparmor() -> Finding {
         (_, true) => Finding::ok("apparmor", "containers have the profile docker-default"),
         (true, false) => Finding::notice(
             "apparmor",
-            "apparmor_parser is missing: containers have no profile unless they name one",
+            "docker-default is not loaded and apparmor_parser is missing: containers have no profile unless they name one",
             "install the package apparmor and restart gantry",
         ),
         (false, false) => Finding::ok("apparmor", "not in force in this kernel"),
