@@ -151,7 +151,10 @@ impl Making {
             // One is handed out by who makes the terminal, before the process proper can say anything.
             let rights = self.known.terminal && self.terminal.is_none();
             let heard = self.channel.hear_child(rights);
-            let heard = heard.map_err(|error| ProcessError::host("hear the new process", error))?;
+            let heard = heard.map_err(|error| match error.kind() {
+                io::ErrorKind::InvalidData => ProcessError::Interfered,
+                _ => ProcessError::host("hear the new process", error),
+            })?;
             let Some(Heard { message, sender }) = heard else { return Ok(Progress::Waiting) };
             let stage = self.stage.as_ref().map(|(pid, _)| *pid);
             let is_stage = stage == Some(sender);

@@ -19,7 +19,7 @@ use super::process::Prepared;
 use super::protocol::{Failure, FailureKind, Response, Streams};
 use super::requests::internal;
 use super::server::{Server, Wake, milliseconds};
-use crate::launch::{HookRun, Making, Progress};
+use crate::launch::{HookRun, Making, ProcessError, Progress};
 use crate::sys::memory;
 
 /// How long a process may take to its program where whoever asks says nothing else, milliseconds.
@@ -126,8 +126,11 @@ impl Server {
                 Ok(Progress::Hooks) => self.run_early_hooks(number),
                 Ok(Progress::Made) => self.made(number),
                 Ok(Progress::Executed) => return self.executed(number),
-                // It ends by itself, with a code that says why.
-                Err(error) => return self.launch_failed(number, error.into(), false),
+                Err(error) => {
+                    // It ends by itself, with a code that says why, unless somebody else has spoken for it.
+                    let kill = matches!(error, ProcessError::Interfered);
+                    return self.launch_failed(number, error.into(), kill);
+                }
             }
         }
     }

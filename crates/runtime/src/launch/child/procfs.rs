@@ -158,8 +158,10 @@ fn receive(socket: &OwnedFd) -> Result<OwnedFd, Failed> {
     match (&bytes[..count], context) {
         ([CONTEXT], Some(context)) => Ok(context),
         ([REASON, step, error @ ..], None) if error.len() == 4 => {
-            let error =
-                Errno::from_raw_os_error(i32::from_ne_bytes([error[0], error[1], error[2], error[3]]));
+            let number = i32::from_ne_bytes([error[0], error[1], error[2], error[3]]);
+            // Who has taken the asker over may have sent anything, which is no number of an error.
+            let is_error = (1..4096).contains(&number);
+            let error = if is_error { Errno::from_raw_os_error(number) } else { Errno::PROTO };
             Err(if *step == Step::Users as u8 {
                 Failed::new(
                     error,
