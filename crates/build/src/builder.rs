@@ -69,7 +69,8 @@ struct Stage {
 }
 
 impl Builder {
-    /// A build that has not begun. `scratch` is kept until it ends; `cancel` is set then.
+    /// A build that has not begun. `scratch` is kept until it ends; then the context is told that
+    /// nobody waits any more.
     pub(crate) fn new(
         engine: Engine,
         options: BuildOptions,
@@ -78,10 +79,10 @@ impl Builder {
         args: Args,
         platform: Platform,
         scratch: Scratch,
-        cancel: Cancel,
     ) -> Self {
         let store = engine.images().clone();
         let stages = Vec::new();
+        let cancel = context.cancel().clone();
         Self {
             engine,
             store,

@@ -50,7 +50,7 @@ pub(crate) async fn build(engine: Engine, request: BuildRequest, events: Events)
     })?;
     let args = Args::new(&options.args, &platform);
     let context = Arc::new(Tree::new(root, ignore, &cancel));
-    Builder::new(engine, options, events, context, args, platform, scratch, cancel).build(dockerfile).await
+    Builder::new(engine, options, events, context, args, platform, scratch).build(dockerfile).await
 }
 
 fn read_dockerfile(context: &Tree, path: &str) -> Result<(String, String), BuildError> {

@@ -49,6 +49,11 @@ impl Tree {
         self.cancelled().map_err(|source| FileError::Read { path: path.to_owned(), source })
     }
 
+    /// What ends the reading.
+    pub(crate) fn cancel(&self) -> &Cancel {
+        &self.cancel
+    }
+
     pub(crate) fn cancelled(&self) -> io::Result<()> {
         self.cancel.check()
     }
