@@ -233,7 +233,8 @@ fn a_pod_is_ended_when_it_has_been_active_for_as_long_as_it_may_be() {
     pod(&space, "quick", "command: ['true']", "restartPolicy: Never\n  activeDeadlineSeconds: 1000");
     space.wait("jsonpath={.status.phase}=Succeeded", &["pod/quick"]);
     space.ok(&["patch", "pod", "quick", "-p", r#"{"spec": {"activeDeadlineSeconds": 1}}"#]);
-    space.wait_for("pod/quick", "{.status.observedGeneration}", "2");
+    let patched = space.field("pod/quick", "{.metadata.generation}");
+    space.wait_for("pod/quick", "{.status.observedGeneration}", &patched);
     assert_eq!(space.field("pod/quick", "{.status.phase}{.status.reason}"), "Succeeded");
 }
 
