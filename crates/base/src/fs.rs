@@ -10,13 +10,37 @@ use std::path::{Path, PathBuf};
 /// A reader sees the old content or the new, never a part, also across a crash: the content is
 /// written beside the file, flushed to disk, renamed over it, and the directory is flushed.
 pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    let staged = staged_path(path)?;
-    let result = write_staged(&staged, bytes, mode, true).and_then(|()| fs::rename(&staged, path));
-    if let Err(error) = result {
-        let _ = fs::remove_file(&staged);
-        return Err(error);
+    stage(path, bytes, mode)?.commit()
+}
+
+/// Writes what the file at `path` is to be, flushed, beside it: what may fail for want of space, or on
+/// a disk that takes nothing any more, has been done when [`Staged::commit`] is left.
+pub fn stage(path: &Path, bytes: &[u8], mode: u32) -> io::Result<Staged> {
+    let staged = Staged { staged: staged_path(path)?, path: path.to_owned() };
+    write_staged(&staged.staged, bytes, mode, true)?;
+    Ok(staged)
+}
+
+/// What a file is to be, on disk beside it. Dropped, it goes away and the file stays as it is.
+#[derive(Debug)]
+pub struct Staged {
+    staged: PathBuf,
+    path: PathBuf,
+}
+
+impl Staged {
+    /// Puts it in the file's place; that is on disk when this returns.
+    pub fn commit(self) -> io::Result<()> {
+        fs::rename(&self.staged, &self.path)?;
+        sync_dir(self.path.parent().unwrap_or(Path::new("/")))
     }
-    sync_dir(path.parent().unwrap_or(Path::new("/")))
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        // It is not there where it took its place.
+        let _ = fs::remove_file(&self.staged);
+    }
 }
 
 /// As [`write_atomic`], but without waiting for the disk.
@@ -95,6 +119,20 @@ mod tests {
         assert_eq!(fs::read(&path).expect("read back"), b"new");
         assert_eq!(fs::metadata(&path).expect("stat").permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::read_dir(dir.path()).expect("list").count(), 1);
+    }
+
+    #[test]
+    fn what_is_staged_counts_when_it_is_committed_and_is_gone_otherwise() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let path = dir.path().join("state.json");
+        write_atomic(&path, b"old", 0o600).expect("write");
+        let content = || fs::read(&path).expect("read back");
+        drop(stage(&path, b"never", 0o600).expect("stage"));
+        assert_eq!((content(), fs::read_dir(dir.path()).expect("list").count()), (b"old".to_vec(), 1));
+        let staged = stage(&path, b"new", 0o600).expect("stage");
+        assert_eq!(content(), b"old");
+        staged.commit().expect("commit");
+        assert_eq!((content(), fs::read_dir(dir.path()).expect("list").count()), (b"new".to_vec(), 1));
     }
 
     #[test]

@@ -49,13 +49,24 @@ pub(super) fn attach(
     Ok(decision.endpoint)
 }
 
-/// Renames an owner's endpoints.
+/// Renames an owner's endpoints: all of them, or none if one cannot be written.
 pub(super) fn rename(inner: &Inner, owner: &str, name: &str) -> Result<(), AttachError> {
     let mut state = inner.state.lock();
-    let mine = state.endpoints.values_mut().filter(|endpoint| endpoint.owner == owner);
-    for endpoint in mine {
+    let mine: Vec<Endpoint> =
+        state.endpoints.values().filter(|endpoint| endpoint.owner == owner).cloned().collect();
+    for (at, endpoint) in mine.iter().enumerate() {
+        let renamed = Endpoint { name: name.to_owned(), ..endpoint.clone() };
+        if let Err(error) = inner.disk.endpoint_write(&renamed) {
+            for endpoint in &mine[..at] {
+                if let Err(error) = inner.disk.endpoint_write(endpoint) {
+                    tracing::warn!(path = %error.path.display(), error = %error.source, "an endpoint's name stays changed");
+                }
+            }
+            return Err(kept(error));
+        }
+    }
+    for endpoint in state.endpoints.values_mut().filter(|endpoint| endpoint.owner == owner) {
         endpoint.name = name.to_owned();
-        inner.disk.endpoint_write(endpoint).map_err(kept)?;
     }
     Ok(())
 }

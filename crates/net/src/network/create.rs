@@ -36,9 +36,11 @@ pub(super) fn create(inner: &Inner, spec: NetworkSpec) -> Result<NetworkView, Ne
     drop(links);
     let kept = {
         let mut state = inner.state.lock();
-        state.bridges.insert(view.id.clone(), index);
-        state.networks.insert(view.id.clone(), view.clone());
-        inner.disk.networks_write(state.networks.values())
+        // On disk first: nobody sees a network that is not written down.
+        inner.disk.networks_write(state.networks.values().chain([&view])).map(|()| {
+            state.bridges.insert(view.id.clone(), index);
+            state.networks.insert(view.id.clone(), view.clone());
+        })
     };
     let result = match kept {
         Ok(()) => rules::apply(inner).map_err(NetworkError::from),

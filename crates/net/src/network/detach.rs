@@ -11,16 +11,23 @@ pub(super) fn detach(inner: &Inner, owner: &str, network: Option<&NetworkId>) ->
         mine.filter(|endpoint| network.is_none_or(|network| endpoint.network == *network)).cloned().collect()
     };
     for endpoint in &endpoints {
-        // Out of one network only: the sandbox lives on and must not reach it any more.
-        if network.is_some() {
-            reap::disconnect(inner, endpoint).map_err(|source| {
-                KernelError::new(format!("remove link `{}`", endpoint.host_interface), source)
-            })?;
+        let forgotten = inner.disk.endpoint_remove(&endpoint.id);
+        if network.is_none() {
+            // That its sandbox has ended is so whatever is written down; opening finds it out too.
+            if let Err(error) = forgotten {
+                tracing::warn!(path = %error.path.display(), error = %error.source, "an endpoint of a sandbox that has ended stays written down");
+            }
+        } else {
+            forgotten.map_err(|error| AttachError::State { path: error.path, source: error.source })?;
+            // The sandbox lives on and must not reach it any more.
+            if let Err(source) = reap::disconnect(inner, endpoint) {
+                if let Err(error) = inner.disk.endpoint_write(endpoint) {
+                    tracing::warn!(path = %error.path.display(), error = %error.source, "an endpoint that stays is not written down");
+                }
+                let tried = format!("remove link `{}`", endpoint.host_interface);
+                return Err(KernelError::new(tried, source).into());
+            }
         }
-        inner
-            .disk
-            .endpoint_remove(&endpoint.id)
-            .map_err(|error| AttachError::State { path: error.path, source: error.source })?;
         let mut state = inner.state.lock();
         state.endpoints.remove(&(endpoint.owner.clone(), endpoint.network.clone()));
         state.ports.release(&endpoint.ports);

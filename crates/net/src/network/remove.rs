@@ -6,7 +6,7 @@ use crate::{KernelError, NetworkError};
 /// Removes a user-defined network without endpoints, and tells what it was.
 pub(super) fn remove(inner: &Inner, id: &NetworkId) -> Result<NetworkView, NetworkError> {
     let mut links = inner.links.lock();
-    let view = {
+    let (view, index) = {
         let mut state = inner.state.lock();
         let Some(network) = state.networks.get(id).cloned() else {
             return Err(NetworkError::NotFound { name: id.to_string() });
@@ -35,17 +35,31 @@ pub(super) fn remove(inner: &Inner, id: &NetworkId) -> Result<NetworkView, Netwo
             .networks_write(others)
             .map_err(|error| NetworkError::State { path: error.path, source: error.source })?;
         state.networks.remove(id);
-        state.bridges.remove(id);
+        let index = state.bridges.remove(id);
         state.last.remove(id);
-        network
+        (network, index)
     };
-    links
-        .remove(&view.bridge)
-        .map_err(|source| KernelError::new(format!("remove bridge `{}`", view.bridge), source))?;
+    if let Err(source) = links.remove(&view.bridge) {
+        keep(inner, &view, index);
+        return Err(KernelError::new(format!("remove bridge `{}`", view.bridge), source).into());
+    }
     drop(links);
-    rules::apply(inner)?;
+    if let Err(error) = rules::apply(inner) {
+        // It is gone. What the rules say of it is about nothing, and goes with the next change.
+        tracing::warn!(network = view.name, error = %base::error::chain(&error), "rules of a removed network stay");
+    }
     tracing::info!(network = view.name, "network removed");
     Ok(view)
+}
+
+/// Takes up again a network whose bridge cannot be removed.
+fn keep(inner: &Inner, view: &NetworkView, bridge: Option<u32>) {
+    let mut state = inner.state.lock();
+    if let Err(error) = inner.disk.networks_write(state.networks.values().chain([view])) {
+        tracing::warn!(path = %error.path.display(), error = %error.source, "a network that could not be removed is not kept");
+    }
+    state.networks.insert(view.id.clone(), view.clone());
+    state.bridges.extend(bridge.map(|bridge| (view.id.clone(), bridge)));
 }
 
 /// Takes back a network whose creation failed half-way; what cannot be taken back is logged.
