@@ -4,8 +4,8 @@
 //! takes XFS mounted with `prjquota`, or ext4 with the feature `project` mounted so.
 //!
 //! Which numbers are taken is looked up where they are kept, in the file system itself: one that has
-//! a limit, or files, is somebody's. So none is given out twice, whoever else gives out some, and
-//! nothing has to be remembered over a restart.
+//! a limit, or files, is somebody's. So none is given out twice, whoever else gives out some. One that
+//! has a limit and no files was lost in a crash, and is taken back.
 
 use std::ffi::CString;
 use std::fs::File;
@@ -31,6 +31,8 @@ pub struct Projects {
     /// Its block device, where quotas are reached by that alone.
     device: Option<Device>,
     next: u32,
+    /// Limits that nobody has any more have been taken back.
+    is_tidy: bool,
 }
 
 /// A node that is there as long as this is.
@@ -42,7 +44,7 @@ impl Projects {
     /// or they are not in force. A node for its device may be made in `directory`.
     pub fn open(directory: &Path) -> io::Result<Option<Self>> {
         let place = File::open(directory)?;
-        let mut projects = Self { place, device: None, next: FIRST };
+        let mut projects = Self { place, device: None, next: FIRST, is_tidy: false };
         let mut enforced = quota::is_enforced(projects.disk());
         if enforced.as_ref().is_err_and(|error| error.raw_os_error() == Some(libc::ENOSYS)) {
             let Ok(device) = Device::make(&projects.place, directory) else { return Ok(None) };
@@ -55,42 +57,68 @@ impl Projects {
 
     /// Lets what is below `directories`, which are empty, take so many bytes together.
     ///
-    /// Gives their number, for [`Projects::release`].
+    /// Gives their number, for [`Projects::release`]. Whoever keeps it must not ask the directories for it
+    /// later: who may write there may be able to change it.
     pub fn limit(&mut self, directories: &[&Path], bytes: u64) -> io::Result<u32> {
-        let project = self.free()?;
-        quota::set_limit(self.disk(), project, bytes)?;
+        if !self.is_tidy {
+            self.reclaim()?;
+            self.is_tidy = true;
+        }
+        let project = match self.free()? {
+            Some(project) => project,
+            // What was given back while its files were still being removed is free by now.
+            None => {
+                self.reclaim()?;
+                self.next = FIRST;
+                self.free()?.ok_or_else(|| {
+                    io::Error::other(format!("{TRIES} disk quotas are in use, more are not possible"))
+                })?
+            }
+        };
+        // Files first: a limit without any is one that nobody has, which `reclaim` takes back.
         let set = |directory: &&Path| quota::set_project(File::open(directory)?.as_fd(), project);
-        if let Err(error) = directories.iter().try_for_each(set) {
+        let limited =
+            directories.iter().try_for_each(set).and_then(|()| quota::set_limit(self.disk(), project, bytes));
+        if let Err(error) = limited {
             let _ = quota::set_limit(self.disk(), project, 0);
             return Err(error);
         }
         Ok(project)
     }
 
-    /// The number that a directory was given; `None` where it has no limit of its own.
-    pub fn of(&self, directory: &Path) -> io::Result<Option<u32>> {
-        let project = quota::project(File::open(directory)?.as_fd())?;
-        Ok(Some(project).filter(|&project| project >= FIRST))
-    }
-
-    /// Gives back a number whose directories have been removed, or will be: its limit goes.
+    /// Gives back a number whose directories have been removed, or will be: its limit goes. It is given
+    /// out again when its files are gone.
     pub fn release(&mut self, project: u32) -> io::Result<()> {
         quota::set_limit(self.disk(), project, 0)?;
         self.next = self.next.min(project);
         Ok(())
     }
 
+    /// Takes limits back that nobody has: whoever had them was removed, or never finished, when the
+    /// machine or the program ended.
+    fn reclaim(&mut self) -> io::Result<()> {
+        let mut from = FIRST;
+        while let Some((project, usage)) = quota::next(self.disk(), from)? {
+            if usage.limit != 0 && usage.files == 0 {
+                quota::set_limit(self.disk(), project, 0)?;
+            }
+            let Some(next) = project.checked_add(1) else { break };
+            from = next;
+        }
+        Ok(())
+    }
+
     /// A number that nobody has.
-    fn free(&mut self) -> io::Result<u32> {
+    fn free(&mut self) -> io::Result<Option<u32>> {
         for _ in 0..TRIES {
             let project = self.next;
             self.next = project.checked_add(1).unwrap_or(FIRST);
             let usage = quota::usage(self.disk(), project)?;
             if usage.limit == 0 && usage.files == 0 {
-                return Ok(project);
+                return Ok(Some(project));
             }
         }
-        Err(io::Error::other("no number is free for a disk quota"))
+        Ok(None)
     }
 
     fn disk(&self) -> Disk<'_> {

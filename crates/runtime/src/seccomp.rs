@@ -12,6 +12,6 @@ mod profile;
 
 pub use compile::CompileError;
 pub(crate) use compile::{Filter, compile};
-pub use docker::docker_default;
+pub use docker::{docker_default, docker_default_with_quotas, guards_quotas};
 pub(crate) use numbers::Architecture;
 pub use profile::{ProfileError, from_docker, kernel};

@@ -292,6 +292,44 @@ fn the_keyring_of_a_container_is_not_joined_by_its_neighbour() {
 }
 
 #[test]
+fn whose_quota_a_file_counts_against_is_not_changed_from_inside() {
+    let sandbox = Sandbox::new();
+    let run = |name: &str, profile: Option<runtime::spec::Seccomp>| {
+        let mut spec = shell("exec /attacker project");
+        let process = spec.process.as_mut().expect("process");
+        let mut names = runtime::defaults::capabilities();
+        names.push("CAP_SYS_ADMIN".to_owned());
+        process.capabilities = Some(runtime::spec::Capabilities::of(&names));
+        spec.linux.as_mut().expect("linux").seccomp = profile;
+        let request = sandbox.create_request(name, spec, Stdio::default());
+        std::fs::copy(ATTACKER, sandbox.dir.path().join(name).join("rootfs/attacker")).expect("bring it in");
+        sandbox.ask(&request);
+        let connection = sandbox.attach(name);
+        sandbox.start(name);
+        let outcome = outcome(connection);
+        let lines: Vec<(String, String)> = outcome
+            .stdout
+            .lines()
+            .filter_map(|line| line.split_once(' '))
+            .map(|(way, errno)| (way.to_owned(), errno.to_owned()))
+            .collect();
+        assert_eq!(lines.len(), 8, "{outcome:?}");
+        lines
+    };
+    let administers = ["CAP_SYS_ADMIN".to_owned()];
+    let eperm = libc::EPERM.to_string();
+    let asks = ["0x801c581f", "0x80086601"];
+    for (way, errno) in run("c1", Some(runtime::seccomp::docker_default_with_quotas(&administers))) {
+        // A call that is newer than the profile is as if the kernel did not have it.
+        let forbidden = errno == eperm || (way == "attributes" && errno == libc::ENOSYS.to_string());
+        assert_eq!(forbidden, !asks.contains(&way.as_str()), "{way}: {errno}");
+    }
+    // Without that the kernel is asked, and whoever owns a file may.
+    let open: Vec<_> = run("c2", None).into_iter().filter(|(_, errno)| *errno == eperm).collect();
+    assert_eq!(open, []);
+}
+
+#[test]
 fn only_descriptors_that_the_caller_has_open_are_passed_on() {
     testkit::require_root();
     let dir = tempfile::tempdir().expect("temporary directory");

@@ -163,7 +163,8 @@ fn answers(
         if let Some(arg) = rule.args.iter().find(|arg| arg.index > 5) {
             return Err(CompileError::Argument(arg.index));
         }
-        if result == default {
+        // A rule that says what holds anyway says something only if it goes before one that says else.
+        if result == default && rule.args.is_empty() {
             continue;
         }
         for number in rule.names.iter().filter_map(|name| numbers.get(name.as_str())) {

@@ -5,6 +5,7 @@
 use crate::spec::{Seccomp, SeccompAction, SeccompArg, SeccompOperator, SeccompRule};
 
 use super::Architecture;
+use super::compile::{CompileError, RET_ALLOW, RET_LOG, compile};
 
 /// Calls that every container may make, by name.
 const ALLOWED: &str = include_str!("allowed.txt");
@@ -44,6 +45,57 @@ const CLONE_NAMESPACES: u64 = 0x7e02_0000;
 const AF_ALG: u64 = 38;
 const AF_NFC: u64 = 39;
 const AF_VSOCK: u64 = 40;
+
+/// Requests of `ioctl` that say whose quota a file counts against: its project
+/// (`FS_IOC_FSSETXATTR`), and whether what is made in a directory belongs to that directory's
+/// (`FS_IOC_SETFLAGS`, and the same from programs of 32 bits). What else these say goes with it: the
+/// flags are in memory, where a filter cannot look. The kernel lets whoever owns a file do it.
+const PROJECT_REQUESTS: [u64; 3] = [0x401c_5820, 0x4008_6602, 0x4004_6602];
+
+/// The kernel reads so many bits of a request.
+const REQUEST: u64 = 0xffff_ffff;
+
+/// As [`docker_default`], for a host whose file systems limit what projects take: whoever is inside can
+/// neither move files to another's project, and so to another's limit or to none, nor change limits.
+pub fn docker_default_with_quotas(capabilities: &[String]) -> Seccomp {
+    let mut profile = docker_default(capabilities);
+    for rule in &mut profile.syscalls {
+        rule.names.retain(|name| !name.starts_with("quotactl"));
+    }
+    let forbidden = PROJECT_REQUESTS.map(|request| SeccompRule {
+        action: SeccompAction::Errno,
+        errno_ret: Some(libc::EPERM as u32),
+        args: vec![SeccompArg {
+            index: 1,
+            value: REQUEST,
+            value_two: request,
+            op: SeccompOperator::MaskedEqual,
+        }],
+        ..allow("ioctl")
+    });
+    profile.syscalls.splice(0..0, forbidden);
+    profile
+}
+
+/// Whether a container with these capabilities and this filter leaves the quotas of projects as they are,
+/// as with [`docker_default_with_quotas`].
+pub fn guards_quotas(profile: &Seccomp, capabilities: &[String]) -> Result<bool, CompileError> {
+    let filter = compile(profile)?;
+    let administers = capabilities.iter().any(|capability| capability == "CAP_SYS_ADMIN");
+    let passes = |architecture: &Architecture, name: &str, request: u64| {
+        let numbers = architecture.numbers();
+        let answer = |number: &u32| filter.answer(architecture.audit(), *number, [0, request, 0, 0, 0, 0]);
+        numbers.get(name).map(answer).is_some_and(|answer| matches!(answer, RET_ALLOW | RET_LOG))
+    };
+    Ok(!Architecture::native().family().iter().any(|architecture| {
+        passes(architecture, "file_setattr", 0)
+            || (administers && ["quotactl", "quotactl_fd"].iter().any(|name| passes(architecture, name, 0)))
+            || PROJECT_REQUESTS.iter().any(|&request| {
+                // The upper half of the argument means nothing to the kernel.
+                [request, request | 1 << 32].iter().any(|&said| passes(architecture, "ioctl", said))
+            })
+    }))
+}
 
 /// Docker's default profile for a container with the named capabilities.
 pub fn docker_default(capabilities: &[String]) -> Seccomp {

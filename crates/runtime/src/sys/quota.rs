@@ -10,6 +10,7 @@ const PROJECT: u32 = 2;
 const GET_LIMIT: u32 = (b'X' as u32) << 8 | 3;
 const SET_LIMIT: u32 = (b'X' as u32) << 8 | 4;
 const GET_STATE: u32 = (b'X' as u32) << 8 | 5;
+const GET_NEXT: u32 = (b'X' as u32) << 8 | 9;
 const VERSION: i8 = 1;
 const FLAG_PROJECT: i8 = 2;
 const FIELD_SOFT: u16 = 1 << 2;
@@ -52,6 +53,12 @@ struct Attributes {
     rest: [u32; 3],
 }
 
+impl DiskQuota {
+    fn usage(&self) -> Usage {
+        Usage { limit: self.blocks_hard.saturating_mul(UNIT), files: self.files_used }
+    }
+}
+
 /// The file system whose quotas are meant.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Disk<'a> {
@@ -87,10 +94,25 @@ pub(crate) fn usage(disk: Disk<'_>, project: u32) -> io::Result<Usage> {
     // SAFETY: the structure is a whole `fs_disk_quota`.
     let read = unsafe { call(disk, GET_LIMIT, project, (&raw mut quota).cast()) };
     match read {
-        Ok(()) => Ok(Usage { limit: quota.blocks_hard.saturating_mul(UNIT), files: quota.files_used }),
+        Ok(()) => Ok(quota.usage()),
         // Nobody has ever asked for this one.
         Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)) => {
             Ok(Usage::default())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The first project from `project` on that the file system knows of, and what it uses.
+pub(crate) fn next(disk: Disk<'_>, project: u32) -> io::Result<Option<(u32, Usage)>> {
+    let mut quota = DiskQuota::default();
+    // SAFETY: the structure is a whole `fs_disk_quota`.
+    let read = unsafe { call(disk, GET_NEXT, project, (&raw mut quota).cast()) };
+    match read {
+        Ok(()) => Ok(Some((quota.id, quota.usage()))),
+        // None, or a file system that does not say.
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH | libc::ENOSYS)) => {
+            Ok(None)
         }
         Err(error) => Err(error),
     }
@@ -110,11 +132,6 @@ pub(crate) fn set_limit(disk: Disk<'_>, project: u32, bytes: u64) -> io::Result<
     };
     // SAFETY: the structure is a whole `fs_disk_quota`.
     unsafe { call(disk, SET_LIMIT, project, (&raw mut quota).cast()) }
-}
-
-/// The project that a directory belongs to; 0 is none.
-pub(crate) fn project(directory: BorrowedFd<'_>) -> io::Result<u32> {
-    Ok(attributes(directory)?.project)
 }
 
 /// Makes a directory, and what is made in it from now on, belong to a project.

@@ -16,6 +16,9 @@
 //! `keyring`: the number of its session's keyring, or of what stands for one.
 //!
 //! `join NAME`: the number of the session keyring called so, after an attempt to join it.
+//!
+//! `project`: the error number of each way to change whose quota the root directory counts against, and
+//! of one that only asks.
 
 use std::collections::BTreeSet;
 use std::io::{IoSlice, Read, Write};
@@ -51,6 +54,7 @@ fn main() {
                 unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, name.as_ptr()) };
             println!("{keyring}");
         }
+        Some("project") => project(),
         Some("root") => {
             // SAFETY: takes nothing and touches no memory.
             println!("{}", unsafe { libc::geteuid() });
@@ -59,9 +63,40 @@ fn main() {
             }
         }
         _ => panic!(
-            "usage: gantry-attacker trace [PATH]|meddle PID|without-users PROGRAM|root|keyring|join NAME"
+            "usage: gantry-attacker trace [PATH]|meddle PID|without-users PROGRAM|root|keyring|project|join NAME"
         ),
     }
+}
+
+fn project() {
+    use std::os::fd::AsRawFd;
+    const GET: u64 = 0x801c_581f;
+    const SET: u64 = 0x401c_5820;
+    const GET_FLAGS: u64 = 0x8008_6601;
+    const SET_FLAGS: u64 = 0x4008_6602;
+    const SET_FLAGS_32: u64 = 0x4004_6602;
+    const SET_ATTRIBUTES: i64 = 469;
+    let root = std::fs::File::open("/").expect("open the root");
+    let mut buffer = [0u32; 16];
+    let address = buffer.as_mut_ptr();
+    let errno = |result: i64| {
+        if result == 0 { 0 } else { std::io::Error::last_os_error().raw_os_error().unwrap_or(0) }
+    };
+    // What is above 32 bits is nothing to the kernel.
+    for request in [GET, SET, SET | 7 << 32, SET_FLAGS, SET_FLAGS_32, GET_FLAGS] {
+        // SAFETY: the buffer is larger than what any of these reads or writes.
+        let result = unsafe { libc::syscall(libc::SYS_ioctl, root.as_raw_fd(), request, address) };
+        println!("{request:#x} {}", errno(result));
+    }
+    // SAFETY: the path ends with null, and no more is read than the buffer has.
+    let result =
+        unsafe { libc::syscall(SET_ATTRIBUTES, root.as_raw_fd(), c"".as_ptr(), address, 28, 0x1000) };
+    println!("attributes {}", errno(result));
+    // SAFETY: asks how quotas are kept; the kernel writes less than the buffer has.
+    let result = unsafe {
+        libc::syscall(libc::SYS_quotactl_fd, root.as_raw_fd(), 0x0058_0502, 0, [0u64; 32].as_mut_ptr())
+    };
+    println!("quota {}", errno(result));
 }
 
 /// Whether standard input has ended.

@@ -129,6 +129,60 @@ fn comparisons_are_of_all_64_bits() {
 }
 
 #[test]
+fn a_condition_that_refuses_goes_before_a_rule_that_allows() {
+    let arg = |value| SeccompArg { index: 0, value, value_two: 0, op: SeccompOperator::Equal };
+    let rule = |action, args| SeccompRule { names: vec!["ioctl".to_owned()], action, errno_ret: None, args };
+    let profile = Seccomp {
+        syscalls: vec![
+            rule(SeccompAction::Errno, vec![arg(7)]),
+            rule(SeccompAction::Allow, Vec::new()),
+            rule(SeccompAction::Errno, vec![arg(8)]),
+        ],
+        ..docker_default(&[])
+    };
+    let filter = compile(&profile).expect("it compiles");
+    check(&filter, libc::SYS_ioctl, 7, EPERM);
+    check(&filter, libc::SYS_ioctl, 8, RET_ALLOW);
+    check(&filter, libc::SYS_ioctl, 9, RET_ALLOW);
+}
+
+#[test]
+fn whose_quota_a_file_counts_against_cannot_be_changed_where_there_are_quotas() {
+    use crate::seccomp::{docker_default_with_quotas, guards_quotas};
+    let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+    let capabilities = names(&["CAP_SYS_ADMIN", "CAP_FOWNER"]);
+    let profile = docker_default_with_quotas(&capabilities);
+    let filter = compile(&profile).expect("it compiles");
+    let ask = |architecture, number: i64, request| {
+        filter.answer(architecture, number as u32, [3, request, 0, 0, 0, 0])
+    };
+    // FS_IOC_FSSETXATTR, FS_IOC_SETFLAGS, FS_IOC32_SETFLAGS; what is above 32 bits is not read.
+    for request in [0x401c_5820, 0x4008_6602, 0x4004_6602, 0x401c_5820 | 0xdead_beef << 32] {
+        assert_eq!(ask(X86_64, libc::SYS_ioctl, request), EPERM, "{request:#x}");
+        assert_eq!(ask(X86, 54, request), EPERM, "{request:#x}");
+        assert_eq!(ask(X86_64, 0x4000_0000 | 514, request), EPERM, "{request:#x}");
+    }
+    // FS_IOC_FSGETXATTR, FS_IOC_GETFLAGS, TCGETS.
+    for request in [0x801c_581f, 0x8008_6601, 0x5401] {
+        assert_eq!(ask(X86_64, libc::SYS_ioctl, request), RET_ALLOW, "{request:#x}");
+    }
+    for call in [libc::SYS_quotactl, libc::SYS_quotactl_fd] {
+        assert_eq!(ask(X86_64, call, 0), EPERM, "{call}");
+    }
+    // `file_setattr` is newer than any call of the profile.
+    assert_eq!(ask(X86_64, 469, 0), ENOSYS);
+    check(&filter, libc::SYS_mount, 0, RET_ALLOW);
+    assert!(guards_quotas(&profile, &capabilities).expect("it compiles"));
+    assert!(!guards_quotas(&docker_default(&capabilities), &capabilities).expect("it compiles"));
+    // A profile of somebody's that forbids the request, but reads more of it than the kernel does.
+    let mut careless = docker_default_with_quotas(&[]);
+    for arg in careless.syscalls.iter_mut().take(3).flat_map(|rule| &mut rule.args) {
+        (arg.op, arg.value) = (SeccompOperator::Equal, arg.value_two);
+    }
+    assert!(!guards_quotas(&careless, &[]).expect("it compiles"));
+}
+
+#[test]
 fn what_cannot_be_enforced_is_refused() {
     let mut profile = docker_default(&[]);
     profile.flags = vec!["SECCOMP_FILTER_FLAG_INVENTED".to_owned()];
