@@ -45,7 +45,7 @@ pub(crate) use logs::Watcher as LogWatcher;
 pub use logs::{LogLine, LogQuery, LogStream};
 pub use prune::{PruneFilter, Pruned};
 pub use remove::RemoveOptions;
-pub(crate) use remove::remove_directory;
+pub(crate) use remove::{put_back, remove_directory};
 pub use resources::{Device, DeviceWeight, Resources, Throttle, Ulimit};
 pub use spec::*;
 pub use stats::{BlockIo, CpuStats, MemoryStats, NetworkStats, PidStats, Stats};

@@ -1,5 +1,6 @@
 //! The engine itself: opening, sharing and closing it.
 
+mod change;
 mod effects;
 mod reopen;
 
@@ -56,6 +57,7 @@ pub(crate) struct Inner {
     pub(crate) execs: RwLock<HashMap<ExecId, Arc<ExecCell>>>,
     pub(crate) volumes: Volumes,
     pub(crate) quotas: crate::storage::Quotas,
+    pub(crate) flushes: crate::flushes::Flushes,
     pub(crate) log_watcher: crate::container::LogWatcher,
     pub(crate) events: EventBus,
     pub(crate) tasks: TaskTracker,
@@ -127,6 +129,7 @@ impl Engine {
                 execs: RwLock::default(),
                 volumes,
                 quotas: crate::storage::Quotas::default(),
+                flushes: crate::flushes::Flushes::default(),
                 id_blocks,
                 log_watcher: crate::container::LogWatcher::default(),
                 tasks: TaskTracker::new(),
@@ -220,21 +223,6 @@ impl Engine {
                 }
             }
         });
-    }
-
-    /// Writes down what a container should be; on disk when this returns.
-    pub(crate) async fn save(&self, record: Arc<ContainerRecord>) -> Result<()> {
-        let path = self.inner.layout.container(&record.id).join(state::STATE_FILE);
-        blocking(move || {
-            // One of version 1 had its life in it, which is written down by itself from now on.
-            let directory = path.parent().unwrap_or(&path);
-            state::save_life(directory, &record)?;
-            if record.spec.restart != RestartPolicy::No {
-                state::flush_life(directory)?;
-            }
-            state::save_durably(&path, &*record)
-        })
-        .await
     }
 
     /// Writes down what became of a container.

@@ -55,7 +55,8 @@ pub struct HostFacts {
     pub security: Vec<String>,
     /// Whether sandboxes can have users of their own, volumes in memory included (Linux 6.3).
     pub has_own_users: bool,
-    /// Default address pools, routes and so on that the user should know are missing.
+    /// What could not be taken up, and what is not as it should be, in words. Limits that are missing are
+    /// told in `limits`.
     pub warnings: Vec<String>,
     /// When the daemon was opened.
     pub started: Option<base::Timestamp>,
@@ -111,20 +112,7 @@ impl Engine {
         let running = count(&|status| status == Status::Running);
         let paused = count(&|status| status == Status::Paused);
         let (cgroup_version, limits) = facts::limits();
-        let mut warnings = Vec::new();
-        let mut missing = |present: bool, what: &str| {
-            if !present {
-                warnings.push(format!("WARNING: No {what} support"));
-            }
-        };
-        missing(limits.memory, "memory limit");
-        missing(limits.swap, "swap limit");
-        missing(limits.cpu_quota, "cpu cfs quota");
-        missing(limits.pids, "pids limit");
-        if !limits.ipv4_forwarding {
-            warnings.push("WARNING: IPv4 forwarding is disabled".to_owned());
-        }
-        warnings.extend(self.troubles().iter().map(|trouble| format!("WARNING: {trouble}")));
+        let mut warnings: Vec<String> = self.troubles().iter().map(ToString::to_string).collect();
         let apparmor = crate::apparmor::Host::get();
         if apparmor.kernel && !apparmor.is_applied() {
             warnings.push(

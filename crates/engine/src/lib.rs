@@ -29,6 +29,7 @@ mod apparmor;
 mod bridge;
 mod cgroup;
 mod filter;
+mod flushes;
 mod id_blocks;
 mod registry;
 mod rootfs;

@@ -247,16 +247,24 @@ impl Registry {
         }
     }
 
-    /// Gives a container another name, which must be free; returns the old one.
-    pub(crate) fn rename(&self, id: &ContainerId, name: &str) -> Result<String> {
+    /// Takes a name, which must be free, for a container that is to be called so: it keeps the one that
+    /// it has too, until one of both is [given up](Registry::give_up_name).
+    pub(crate) fn take_name(&self, id: &ContainerId, name: &str) -> Result<()> {
         let mut containers = self.containers.write();
         containers.check_name(name, id)?;
-        let cell = containers.by_id.get(id).cloned().ok_or_else(|| no_such_container(id.as_str()))?;
-        let old = cell.record().name.clone();
-        containers.by_name.remove(&old);
+        if !containers.by_id.contains_key(id) {
+            return Err(no_such_container(id.as_str()));
+        }
         containers.by_name.insert(name.to_owned(), id.clone());
-        cell.change(|record| record.name = name.to_owned());
-        Ok(old)
+        Ok(())
+    }
+
+    /// Gives up a name of a container.
+    pub(crate) fn give_up_name(&self, id: &ContainerId, name: &str) {
+        let mut containers = self.containers.write();
+        if containers.by_name.get(name) == Some(id) {
+            containers.by_name.remove(name);
+        }
     }
 
     /// Keeps a free name for the container `id`, which is being made, until that is added or the claim

@@ -25,7 +25,7 @@ pub(crate) use namespaces::Joined;
 pub(crate) use resources::{
     check as check_limits, is_unified, rlimits, throttled, to_oci as resources_to_oci,
 };
-pub(crate) use security::{capability_names, capability_sets, check as check_security};
+pub(crate) use security::{capability_names, capability_sets, check as check_security, guards_quotas};
 
 /// What was found out before a container is started.
 #[derive(Debug, Default)]
@@ -48,6 +48,8 @@ pub(crate) struct Surroundings {
     pub(crate) descriptors: Option<(u64, u64)>,
     /// The AppArmor profile of its processes.
     pub(crate) apparmor: Option<String>,
+    /// The disk of root file systems and volumes has quotas, which it must leave alone.
+    pub(crate) quotas: bool,
     /// The ids of its users, where its sandbox has users of its own.
     pub(crate) users: Option<IdBlock>,
     /// Kernel parameters that the sandbox asks for.
@@ -148,7 +150,7 @@ pub(crate) fn generate(
         cgroups_path: Some(around.cgroup),
         namespaces,
         devices: around.devices,
-        seccomp: security::seccomp(&spec.security, &capabilities)?,
+        seccomp: security::seccomp(&spec.security, &capabilities, around.quotas)?,
         masked_paths: security::masked_paths(&spec.security),
         readonly_paths: security::read_only_paths(&spec.security),
         rootfs_propagation,

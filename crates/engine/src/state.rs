@@ -188,6 +188,12 @@ pub(crate) fn save_durably<T: Serialize>(path: &Path, record: &T) -> Result<()> 
     in_place(|| base::fs::write_atomic(path, &bytes, 0o600)).context(|| format!("write `{}`", path.display()))
 }
 
+/// Writes what a record is to be beside it, on disk; it counts from its `commit` on.
+pub(crate) fn stage<T: Serialize>(path: &Path, record: &T) -> Result<base::fs::Staged> {
+    let bytes = serde_json::to_vec(record).map_err(|source| unreadable(path).with_source(source))?;
+    in_place(|| base::fs::stage(path, &bytes, 0o600)).context(|| format!("write `{}`", path.display()))
+}
+
 /// Writes a record so that it survives a crash of this process; the kernel brings it to disk in
 /// its own time. It must not replace one that was flushed.
 fn save<T: Serialize>(path: &Path, record: &T) -> Result<()> {

@@ -6,16 +6,20 @@ use std::path::Path;
 use parking_lot::Mutex;
 use runtime::quota::Projects;
 
-use crate::container::ContainerSpec;
+use crate::container::{ContainerSpec, MountPoint};
 use crate::engine::Engine;
 use crate::error::{Context, Error, Result};
-use crate::state::ContainerRecord;
 
 /// What is said where the file system cannot limit, in the words that users know and look for.
 const UNSUPPORTED: &str = "--storage-opt is supported only for overlay over xfs with 'pquota' mount option";
 
 /// The same of a volume.
 const UNSUPPORTED_VOLUME: &str = "quota size requested but no quota support";
+
+/// What is said where a filter lets through what changes projects, or there is none.
+const LIFTED: &str = "The limits of storage (size) of this container and of its volumes can be lifted from inside: \
+     it is privileged, or its seccomp profile lets programs change the project of a file (ioctl \
+     FS_IOC_FSSETXATTR and FS_IOC_SETFLAGS, file_setattr, quotactl).";
 
 /// The quotas of the file system that root file systems are on, looked for when they are first needed;
 /// whether there are any does not change while the daemon runs.
@@ -89,12 +93,6 @@ impl Engine {
         })
     }
 
-    /// What keeps a container's root file system limited, while that is there.
-    pub(crate) fn storage_limit(&self, record: &ContainerRecord) -> Option<u32> {
-        let limited = !record.spec.storage_options.is_empty();
-        limited.then(|| self.limit_of(&record.layers.upper)).flatten()
-    }
-
     /// As [`Engine::limit_storage`], for a volume with these options, whose directory this is.
     pub(crate) fn limit_volume(
         &self,
@@ -108,16 +106,15 @@ impl Engine {
         })
     }
 
-    /// What keeps a volume limited, while its directory is there.
-    pub(crate) fn volume_limit(&self, options: &BTreeMap<String, String>, directory: &Path) -> Option<u32> {
-        options.contains_key("size").then(|| self.limit_of(directory)).flatten()
-    }
-
-    fn limit_of(&self, directory: &Path) -> Option<u32> {
-        let looked = |projects: &mut Projects| {
-            projects.of(directory).context(|| format!("look at `{}`", directory.display()))
+    /// What is to be said of a container that can lift its limits, or fill those of others: whoever can
+    /// change the projects of files can.
+    pub(crate) fn storage_warning(&self, spec: &ContainerSpec, mounts: &[MountPoint]) -> Option<String> {
+        let is_limited = !spec.storage_options.is_empty() || {
+            let known = |name: &String| self.volume_inspect(name).ok();
+            let mut volumes = mounts.iter().filter_map(|mount| mount.volume.as_ref()).filter_map(known);
+            volumes.any(|volume| volume.options.contains_key("size"))
         };
-        self.with_quotas(UNSUPPORTED, looked).ok()?
+        (is_limited && !crate::spec::guards_quotas(&spec.security)).then(|| LIFTED.to_owned())
     }
 
     /// Takes a limit away when the root file system that had it is gone.

@@ -7,6 +7,7 @@
 //! finds none in time is told so.
 
 use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use offload::{Busy, Place, SharedThreads, Threads};
@@ -48,11 +49,50 @@ struct Kinds {
     archives: SharedThreads,
 }
 
+/// How much of the engine's own work has been done.
+static DONE: AtomicU64 = AtomicU64::new(0);
+
+/// Counts what is done, also if it panics.
+struct Counted<'a>(&'a AtomicU64);
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
 /// Runs `work`, which blocks on the engine's own files or the kernel, where it holds up nobody.
+///
+/// Fails with [`crate::Kind::Unavailable`] if no thread is free and nothing gets done on any.
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
-    THREADS.own.run(work).await
+    let place = turn(&THREADS.own, &DONE).await?;
+    place
+        .run(move || {
+            let _counted = Counted(&DONE);
+            work()
+        })
+        .await
+}
+
+/// Waits for a thread, however long the queue is, as long as it moves.
+async fn turn(threads: &Threads, done: &AtomicU64) -> Result<Place> {
+    let place = threads.place();
+    tokio::pin!(place);
+    loop {
+        let before = done.load(Ordering::Relaxed);
+        match tokio::time::timeout(PATIENCE, &mut place).await {
+            Ok(place) => return Ok(place),
+            Err(_) if done.load(Ordering::Relaxed) != before => {}
+            Err(_) => {
+                return Err(Error::unavailable(
+                    "what the engine does on its own disk does not come back: try again later, and see whether \
+                     the disk of its root answers",
+                ));
+            }
+        }
+    }
 }
 
 /// Runs `work`, which looks at files that others chose: at what is mounted from the host, in a
@@ -123,6 +163,25 @@ mod tests {
     use parking_lot::Mutex;
 
     use super::*;
+
+    #[tokio::test]
+    async fn a_disk_that_does_not_answer_keeps_nobody_for_ever_and_a_long_queue_gets_its_turn() {
+        let (own, done) = (Threads::new(1), AtomicU64::new(0));
+        let stuck = turn(&own, &done).await.expect("a thread");
+        let refused = turn(&own, &done).await.expect_err("nothing is done");
+        assert_eq!(refused.kind(), crate::Kind::Unavailable);
+        // Another that had to wait as long, while something was done.
+        let begun = std::time::Instant::now();
+        let working = async {
+            while begun.elapsed() < PATIENCE * 2 {
+                drop(Counted(&done));
+                tokio::time::sleep(PATIENCE / 20).await;
+            }
+            drop(stuck);
+        };
+        let (waited, ()) = tokio::join!(turn(&own, &done), working);
+        waited.expect("its turn came");
+    }
 
     #[tokio::test]
     async fn a_place_that_does_not_answer_stops_neither_another_nor_the_engine() {

@@ -9,7 +9,7 @@ use engine::container::Status;
 use engine::sandbox::{SandboxFilter, SandboxSpec};
 use engine::volume::{VolumeFilter, VolumeSpec};
 use engine::{ContainerId, ContainerSpec, Engine};
-use support::{Host, create, on_host, remove_all, shell, start};
+use support::{Host, Immutable, create, on_host, remove_all, shell, start};
 
 /// What can become of a record.
 const DAMAGES: [&str; 5] = ["empty", "cut", "nonsense", "version 99", "a directory"];
@@ -216,27 +216,6 @@ fn a_copied_backup_becomes_a_volume() {
     });
 }
 
-/// Makes a file immutable while this is held.
-struct Immutable(PathBuf);
-
-impl Immutable {
-    fn new(path: PathBuf) -> Self {
-        std::fs::write(&path, "x").expect("write");
-        assert!(chattr("+i", &path), "this test needs a file system with immutable files");
-        Self(path)
-    }
-}
-
-impl Drop for Immutable {
-    fn drop(&mut self) {
-        chattr("-i", &self.0);
-    }
-}
-
-fn chattr(change: &str, path: &Path) -> bool {
-    std::process::Command::new("chattr").arg(change).arg(path).status().expect("run chattr").success()
-}
-
 #[test]
 fn files_that_cannot_be_removed_keep_no_engine_from_starting() {
     on_host(|host, engine| async move {
@@ -253,6 +232,7 @@ fn files_that_cannot_be_removed_keep_no_engine_from_starting() {
                     host.path("run/bundles").join("f".repeat(64)),
                 ] {
                     std::fs::create_dir(&path).expect("a directory");
+                    std::fs::write(path.join("file"), "x").expect("write");
                     stuck.push(Immutable::new(path.join("file")));
                 }
             })

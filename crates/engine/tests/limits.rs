@@ -11,7 +11,7 @@ use engine::container::{
 use engine::event::EventQuery;
 use engine::{ContainerSpec, Kind};
 use futures::StreamExt;
-use support::{on_host, on_small_host, output, remove_all, shell, start, wait};
+use support::{fill_disk, on_host, on_small_host, output, remove_all, shell, start, wait};
 
 #[test]
 fn a_container_that_takes_too_much_memory_is_killed_and_it_is_told() {
@@ -86,17 +86,7 @@ fn a_full_disk_is_told_and_nothing_is_left_half_made() {
     on_small_host("48m", |host, engine| async move {
         let kept = start(&engine, shell("sleep 1000")).await;
         let filler = host.path("root/filler");
-        let mut file = std::fs::File::create(&filler).expect("make a file");
-        let block = vec![1; 64 << 10];
-        let mut size = block.len();
-        while size > 0 {
-            // Down to the last byte: the records are small.
-            match std::io::Write::write(&mut file, &block[..size]) {
-                Ok(_) => {}
-                Err(error) if error.kind() == std::io::ErrorKind::StorageFull => size /= 2,
-                Err(error) => panic!("fill the disk: {error}"),
-            }
-        }
+        fill_disk(&filler);
         let error = engine.container_create(shell("true")).await.expect_err("the disk is full");
         assert_eq!(error.kind(), Kind::NoSpace, "{error:?}");
         assert!(error.full_message().contains("No space left on device"), "{error:?}");
@@ -112,7 +102,6 @@ fn a_full_disk_is_told_and_nothing_is_left_half_made() {
             )
             .await
             .expect("what runs goes on");
-        drop(file);
         std::fs::remove_file(&filler).expect("make room");
         output(&engine, shell("true")).await;
         remove_all(&engine).await;

@@ -2,9 +2,12 @@
 
 mod support;
 
-use engine::container::{ContainerUpdate, Mount, MountSource, RestartPolicy, Status};
+use engine::container::{
+    ContainerUpdate, Mount, MountSource, PruneFilter, RemoveOptions, RestartPolicy, Status,
+};
+use engine::network::NetworkSpec;
 use engine::sandbox::SandboxSpec;
-use engine::volume::VolumeSpec;
+use engine::volume::{VolumeFilter, VolumeSpec};
 use engine::{ContainerId, ContainerSpec, Engine};
 use support::{Host, create, on_powered_host, output, remove_all, shell, start};
 use testkit::{PowerCut, Remains};
@@ -25,16 +28,19 @@ async fn come_back(host: &Host, engine: Engine, disk: PowerCut, left: Remains) -
     (host.open().await, disk)
 }
 
-fn named_volume(name: &str, target: &str) -> Mount {
-    let source = MountSource::Volume {
-        name: Some(name.to_owned()),
+fn volume(name: Option<&str>) -> MountSource {
+    MountSource::Volume {
+        name: name.map(str::to_owned),
         no_copy: false,
         subpath: None,
         driver: None,
         labels: Default::default(),
         options: Default::default(),
-    };
-    Mount { target: target.to_owned(), read_only: false, source }
+    }
+}
+
+fn named_volume(name: &str, target: &str) -> Mount {
+    Mount { target: target.to_owned(), read_only: false, source: volume(Some(name)) }
 }
 
 #[test]
@@ -182,6 +188,90 @@ fn a_sandbox_outlives_a_power_cut() {
     });
 }
 
+/// What is to be removed, each kind by itself.
+const KINDS: [&str; 7] =
+    ["container", "containers", "volume", "unused volumes", "sandbox", "network", "a name of an image"];
+
+#[test]
+fn what_was_removed_does_not_come_back_after_a_power_cut() {
+    on_powered_host(|host, engine, disk| async move {
+        let (mut engine, mut disk) = (engine, disk);
+        let anonymous = Mount { target: "/data".to_owned(), read_only: false, source: volume(None) };
+        let with_volume = ContainerSpec { mounts: vec![anonymous], ..shell("sleep 1000") };
+        let running = start(&engine, with_volume.clone()).await;
+        let [one, two] = [create(&engine, with_volume).await, create(&engine, shell("true")).await];
+        for name in ["named", "unused"] {
+            let spec = VolumeSpec { name: Some(name.to_owned()), ..VolumeSpec::default() };
+            engine.volume_create(spec).await.expect("make a volume");
+        }
+        let sandbox = engine.sandbox_create(SandboxSpec::default()).await.expect("make a sandbox");
+        let network = NetworkSpec { name: "front".to_owned(), ..NetworkSpec::default() };
+        let network = engine.network_create(network).await.expect("make a network").id.clone();
+        engine.image_tag(support::IMAGE, "spare:1").await.expect("tag");
+        base::fs::sync_file_system(&host.path("root")).expect("all of it is on disk");
+        let force = RemoveOptions { force: true, volumes: true };
+        for (done, kind) in KINDS.into_iter().enumerate() {
+            match kind {
+                "container" => engine.container_remove(&running, force).await,
+                "containers" => {
+                    let both = [&one, &two].map(|id| engine.container_remove(id, force));
+                    futures::future::try_join_all(both).await.map(drop)
+                }
+                "volume" => engine.volume_remove("named", false).await,
+                "unused volumes" => engine.volume_prune(PruneFilter::default(), true).await.map(drop),
+                "sandbox" => engine.sandbox_remove(&sandbox).await,
+                "network" => engine.network_remove(&network).await,
+                _ => engine.image_remove("spare:1", false, false).await.map(drop),
+            }
+            .expect(kind);
+            let left = disk.now();
+            (engine, disk) = come_back(&host, engine, disk, left).await;
+            let is_there = [
+                engine.container_inspect(&running).is_ok(),
+                engine.container_inspect(&one).is_ok() || engine.container_inspect(&two).is_ok(),
+                engine.volume_inspect("named").is_ok(),
+                engine.volume_inspect("unused").is_ok(),
+                engine.sandbox_inspect(&sandbox).is_ok(),
+                engine.network_find("front").is_ok(),
+                engine.image_inspect("spare:1").is_ok(),
+            ];
+            let expected: Vec<bool> = (0..KINDS.len()).map(|at| at > done).collect();
+            assert_eq!(is_there.to_vec(), expected, "after removing: {kind}");
+            let anonymous = engine.volume_list(&VolumeFilter::default());
+            let anonymous = anonymous.iter().filter(|volume| volume.anonymous).count();
+            assert_eq!(anonymous, [1, 0][done.min(1)], "they go with their containers");
+            assert_eq!(engine.troubles(), [], "{kind}");
+        }
+        remove_all(&engine).await;
+    });
+}
+
+#[test]
+fn a_container_that_removes_itself_does_so_again_after_a_power_cut() {
+    on_powered_host(|host, engine, disk| async move {
+        let own = |line| ContainerSpec { auto_remove: true, ..shell(line) };
+        let ended = start(&engine, own("true")).await;
+        let never = create(&engine, own("true")).await;
+        testkit::wait_until_async("it to go", || async {
+            if engine.container_inspect(&ended).is_ok() { Err(()) } else { Ok(()) }
+        })
+        .await;
+        let left = disk.now();
+        // The machine starts anew, which is seen by this.
+        let boot = host.path("boot");
+        std::fs::write(&boot, "00000000-0000-4000-8000-000000000000\n").expect("write");
+        let place = "/proc/sys/kernel/random/boot_id";
+        rustix::mount::mount_bind(&boot, place).expect("another boot");
+        let (engine, _disk) = come_back(&host, engine, disk, left).await;
+        testkit::wait_until_async("both to be gone", || async {
+            let there = [&ended, &never].map(|id| engine.container_inspect(id).is_ok());
+            if there == [false, false] { Ok(()) } else { Err(there) }
+        })
+        .await;
+        assert_eq!(engine.troubles(), []);
+    });
+}
+
 #[test]
 fn what_was_being_made_is_gone_after_a_power_cut_and_the_engine_starts() {
     on_powered_host(|host, engine, disk| async move {
@@ -207,6 +297,56 @@ fn what_was_being_made_is_gone_after_a_power_cut_and_the_engine_starts() {
         }
         assert_eq!(engine.troubles(), []);
         assert_eq!(output(&engine, shell("echo fine")).await, "fine\n");
+        remove_all(&engine).await;
+    });
+}
+
+/// A file system that takes nothing while this is held, and keeps whoever writes to it.
+struct Frozen(std::path::PathBuf);
+
+impl Frozen {
+    fn new(path: std::path::PathBuf) -> Self {
+        assert!(fsfreeze("-f", &path), "freeze the disk");
+        Self(path)
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        fsfreeze("-u", &self.0);
+    }
+}
+
+fn fsfreeze(how: &str, path: &std::path::Path) -> bool {
+    std::process::Command::new("fsfreeze").arg(how).arg(path).status().expect("run fsfreeze").success()
+}
+
+#[test]
+fn who_waits_for_the_disk_holds_up_nobody_else() {
+    on_powered_host(|_, engine, disk| async move {
+        let id = create(&engine, shell("true")).await;
+        let frozen = Frozen::new(disk.path());
+        // More of each than the runtime has workers.
+        let mut waiting = tokio::task::JoinSet::new();
+        for number in 0..3 {
+            let (tags, renames) = (engine.clone(), engine.clone());
+            waiting.spawn(async move { tags.image_tag(support::IMAGE, &format!("spare:{number}")).await });
+            let id = id.clone();
+            waiting.spawn(async move { renames.container_rename(&id, &format!("name{number}")).await });
+        }
+        for _ in 0..100 {
+            let other = tokio::spawn(async { tokio::task::yield_now().await });
+            tokio::time::timeout(std::time::Duration::from_secs(20), other)
+                .await
+                .expect("no worker is held up")
+                .expect("it ends");
+        }
+        assert!(waiting.try_join_next().is_none(), "all of them wait for the disk");
+        assert_eq!(engine.container_inspect(&id).expect("it is there").state.status, Status::Created);
+        drop(frozen);
+        while let Some(done) = waiting.join_next().await {
+            done.expect("no panic").expect("done");
+        }
         remove_all(&engine).await;
     });
 }

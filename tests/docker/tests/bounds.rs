@@ -188,6 +188,35 @@ fn clients_that_send_half_an_archive_and_wait_stop_nothing_else() {
     assert_eq!(built.code, 0, "{built:?}");
 }
 
+/// A container whose user database lies where nothing ever answers, as whoever is inside may have it.
+#[test]
+fn processes_for_a_container_whose_files_do_not_answer_hold_up_no_other() {
+    let daemon = Daemon::start();
+    let hang = "exec 5<>/dev/fuse && mount -i -t fuse -o fd=5,rootmode=40000,user_id=0,group_id=0 none /etc && \
+                echo mounted && exec sleep 1000";
+    daemon.ok(&["run", "-d", "--privileged", "--name", "dead", IMAGE, "sh", "-c", hang]);
+    daemon.ok(&["run", "-d", "--name", "alive", IMAGE, "sleep", "1000"]);
+    wait_until("its files to be lost", || {
+        let said = daemon.docker(&["logs", "dead"]);
+        if said.stdout.contains("mounted") { Ok(()) } else { Err(said) }
+    });
+    let begin = || {
+        let made = daemon.raw("POST", "/containers/dead/exec", r#"{"Cmd": ["true"]}"#).expect("make an exec");
+        let id = made.body.split('"').nth(3).expect("its id").to_owned();
+        ask(&daemon, "POST", &format!("/exec/{id}/start"), r#"{"Detach": true}"#)
+    };
+    let mut waiting: Vec<UnixStream> = (0..40).map(|_| begin()).collect();
+    // More than there are threads for the engine's own work would be stuck, and all of these with it.
+    for path in ["/_ping", "/containers/json", "/info"] {
+        assert_eq!(daemon.raw("GET", path, "").expect("an answer").status, 200, "{path}");
+    }
+    assert_eq!(daemon.ok(&["exec", "alive", "echo", "alive"]), "alive");
+    let told = head(waiting.last_mut().expect("a request"));
+    assert!(told.starts_with("HTTP/1.1 503") && told.contains("do not come back"), "{told}");
+    daemon.ok(&["rm", "-f", "dead"]);
+    assert_eq!(daemon.ok(&["exec", "alive", "echo", "alive"]), "alive");
+}
+
 /// The shim that holds the container `id`.
 fn shim_of(id: &str) -> String {
     let name = format!("gantry-shim {}", &id[..12]);

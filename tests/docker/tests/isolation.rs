@@ -123,6 +123,36 @@ fn what_would_be_left_out_is_refused() {
 }
 
 #[test]
+fn control_groups_are_writable_only_behind_a_border() {
+    let daemon = Daemon::start();
+    let unified = std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
+    let delegates = std::fs::read_to_string("/proc/mounts").expect("procfs is mounted");
+    let delegates = delegates.lines().any(|line| line.contains(" cgroup2 ") && line.contains("nsdelegate"));
+    let ask = |mode: &str| {
+        let host = json!({"SecurityOpt": ["writable-cgroups=true"], "CgroupnsMode": mode});
+        daemon.raw("POST", "/containers/create", &body(json!({}), host)).expect("an answer")
+    };
+    let refusal = |mode| match (unified, delegates, mode) {
+        (false, ..) => Some("option WritableCgroups needs cgroup v2:"),
+        (true, false, _) => Some("option WritableCgroups needs cgroup v2 mounted with nsdelegate"),
+        (true, true, "host") => Some("option WritableCgroups cannot go with the host's cgroup namespace"),
+        _ => None,
+    };
+    for mode in ["private", "host"] {
+        let answer = ask(mode);
+        match refusal(mode) {
+            Some(message) => {
+                assert_eq!(answer.status, 400, "{mode}: {answer:?}");
+                assert!(answer.body.contains(message), "{mode}: {answer:?}");
+            }
+            None => assert_eq!(answer.status, 201, "{mode}: {answer:?}"),
+        }
+    }
+    let made = usize::from(refusal("private").is_none());
+    assert_eq!(daemon.ok(&["ps", "--all", "--quiet"]).lines().count(), made);
+}
+
+#[test]
 fn an_apparmor_profile_is_in_force_or_refused() {
     let daemon = Daemon::start();
     let enabled =

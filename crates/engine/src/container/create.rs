@@ -59,6 +59,7 @@ impl Engine {
         let mut half_made =
             HalfMade { engine: self, id: id.clone(), volumes: Vec::new(), limit: None, done: false };
         let record = self.furnish(&mut half_made, &id, name, created, &sandbox, spec, resolved, &image)?;
+        warnings.extend(self.storage_warning(&record.spec, &record.mounts));
         let cell = Arc::new(ContainerCell::new(record, sandbox));
         inner.registry.add(Arc::clone(&cell))?;
         half_made.done = true;
@@ -103,6 +104,8 @@ impl Engine {
             mounts,
             anonymous_volumes: half_made.volumes.clone(),
             layers: Layers { lower: snapshot.lower, upper: snapshot.upper, work: snapshot.work },
+            project: half_made.limit,
+            made_in: self.inner.boot.clone(),
             boot: String::new(),
         };
         // A created container is acknowledged: it must outlive a crash of the machine. Its snapshot's

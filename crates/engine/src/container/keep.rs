@@ -12,7 +12,6 @@ impl Engine {
         if !cell.record().spec.transient {
             return Ok(());
         }
-        let record = cell.change(|record| record.spec.transient = false);
-        self.save(record).await
+        self.change_record(&cell, |record| record.spec.transient = false).await
     }
 }

@@ -79,8 +79,9 @@ pub(crate) enum Input {
     Frozen,
     /// They go on.
     Thawed,
-    /// The engine was opened and the container does not run.
-    Reopened,
+    /// The engine was opened and the container does not run; `rebooted` if the machine has been off since
+    /// it was made.
+    Reopened { rebooted: bool },
     /// Its removal begins.
     RemovalBegun,
     /// Its removal failed half-way.
@@ -174,7 +175,7 @@ pub(crate) fn step(life: &Life, input: &Input, wishes: Wishes) -> (Life, Vec<Eff
             effects.push(Effect::Emit("unpause"));
         }
         Input::Frozen | Input::Thawed => {}
-        Input::Reopened => reopen(&mut next, &mut effects, wishes),
+        Input::Reopened { rebooted } => reopen(&mut next, &mut effects, wishes, *rebooted),
         Input::RemovalBegun => {
             next.status = Status::Removing;
         }
@@ -206,7 +207,7 @@ fn end(next: &mut Life, effects: &mut Vec<Effect>, wishes: Wishes, code: i32) {
 }
 
 /// What an engine does on opening with a container that does not run.
-fn reopen(next: &mut Life, effects: &mut Vec<Effect>, wishes: Wishes) {
+fn reopen(next: &mut Life, effects: &mut Vec<Effect>, wishes: Wishes, rebooted: bool) {
     match next.status {
         Status::Restarting => {
             // A start of the engine is no failure of the container's.
@@ -215,6 +216,8 @@ fn reopen(next: &mut Life, effects: &mut Vec<Effect>, wishes: Wishes) {
             effects.push(Effect::RestartAfter(Duration::ZERO));
         }
         Status::Exited if wishes.auto_remove => effects.push(Effect::Remove),
+        // It may have run, and been removed: what becomes of a container is lost with the machine's power.
+        Status::Created if wishes.auto_remove && rebooted => effects.push(Effect::Remove),
         // `always` means also after the engine was started anew, even if it was stopped by hand.
         Status::Exited if wishes.restart == RestartPolicy::Always => {
             next.status = Status::Restarting;

@@ -85,25 +85,25 @@ impl Engine {
     fn remove_files(&self, id: &ContainerId, record: &ContainerRecord, volumes: bool) -> Result<()> {
         let inner = &self.inner;
         // First: the container goes with its record, and what else there is of it is then nobody's, which
-        // the next opening clears away.
+        // the next opening clears away. One that removes itself does so again if a power cut brings it back.
         let directory = inner.layout.container(id);
-        let thrown = self.set_aside(&directory, &inner.layout.trash())?;
-        let limit = self.storage_limit(record);
+        let thrown = match record.spec.auto_remove {
+            true => self.set_aside(&directory, &inner.layout.trash())?,
+            false => self.set_aside_durably(&directory, &inner.layout.trash())?,
+        };
         match inner.images.snapshot_remove(id.as_str()) {
             Ok(()) | Err(image::SnapshotError::NotFound(_)) => {}
             Err(source) => {
-                if let Some(place) = &thrown
-                    && let Err(error) = std::fs::rename(place, &directory)
-                {
-                    tracing::warn!(container = %id, %error, "put a container's record back");
+                if let Some(place) = &thrown {
+                    put_back(place, &directory);
                 }
                 return Err(
                     Error::internal(format!("unable to remove filesystem for {id}")).with_source(source)
                 );
             }
         }
-        if let Some(limit) = limit {
-            self.release_storage(limit);
+        if let Some(project) = record.project {
+            self.release_storage(project);
         }
         if let Some(place) = thrown {
             self.sweep(place);
@@ -114,8 +114,9 @@ impl Engine {
         self.discard(&inner.layout.sandbox_run(&sandbox), &inner.layout.run_trash())?;
         inner.volumes.forget_user(id);
         if volumes {
-            for name in &record.anonymous_volumes {
-                match self.volume_delete(name) {
+            let names: Vec<&str> = record.anonymous_volumes.iter().map(String::as_str).collect();
+            for (name, deleted) in names.iter().zip(self.volumes_delete(&names)) {
+                match deleted {
                     // Another container has it too (`--volumes-from`), and removes it when it goes.
                     Err(error) if error.kind() == Kind::Conflict => {
                         tracing::debug!(volume = name, "an anonymous volume is kept for another container");
@@ -139,7 +140,7 @@ impl Engine {
     }
 
     /// Moves a directory out of the way; gives where it is, if there was one.
-    fn set_aside(&self, path: &Path, trash: &Path) -> Result<Option<PathBuf>> {
+    pub(crate) fn set_aside(&self, path: &Path, trash: &Path) -> Result<Option<PathBuf>> {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let place = trash.join(format!("{name}.{:016x}", self.inner.random.next_u64()));
         match std::fs::rename(path, &place) {
@@ -149,8 +150,19 @@ impl Engine {
         }
     }
 
+    /// As [`Engine::set_aside`]; on disk when this returns, so that it does not come back after a power
+    /// cut. Blocks.
+    pub(crate) fn set_aside_durably(&self, path: &Path, trash: &Path) -> Result<Option<PathBuf>> {
+        let Some(place) = self.set_aside(path, trash)? else { return Ok(None) };
+        if let Err(error) = self.inner.flushes.flush(path.parent().unwrap_or(path)) {
+            put_back(&place, path);
+            return Err(error).context(|| format!("write down that `{}` is removed", path.display()));
+        }
+        Ok(Some(place))
+    }
+
     /// Removes what was set aside, when there is time.
-    fn sweep(&self, thrown: PathBuf) {
+    pub(crate) fn sweep(&self, thrown: PathBuf) {
         let (removals, closing) = (self.inner.removals.clone(), self.inner.closing.clone());
         self.spawn(async move {
             let turn = tokio::select! {
@@ -162,6 +174,13 @@ impl Engine {
                 tracing::warn!(error = %base::error::chain(&error), "remove what was thrown away");
             }
         });
+    }
+}
+
+/// Moves back what was set aside.
+pub(crate) fn put_back(thrown: &Path, path: &Path) {
+    if let Err(error) = std::fs::rename(thrown, path) {
+        tracing::warn!(path = %path.display(), %error, "put back what could not be removed");
     }
 }
 

@@ -177,6 +177,7 @@ impl Engine {
             host_network,
             descriptors: self.inner.config.descriptors,
             apparmor: None,
+            quotas: self.can_limit_storage(),
             users: self.users_of(record)?,
             sysctls: Default::default(),
         };

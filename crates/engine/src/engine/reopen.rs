@@ -217,7 +217,9 @@ impl Engine {
         } else if cell.sandbox.spec.is_none() {
             self.clear_endpoints(&cell.sandbox.id).await;
         }
-        let effects = self.step_of_fact(cell, &Input::Reopened);
+        let made_in = cell.record().made_in.clone();
+        let rebooted = !made_in.is_empty() && made_in != self.inner.boot;
+        let effects = self.step_of_fact(cell, &Input::Reopened { rebooted });
         cell.tell(|_| {});
         self.perform(cell, effects);
     }

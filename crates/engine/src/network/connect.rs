@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::remove::net_id;
-use super::{EndpointSpec, attach_error};
-use crate::container::{NetworkMode, Status};
+use super::{EndpointSpec, Network, attach_error};
+use crate::container::NetworkMode;
 use crate::engine::Engine;
 use crate::error::{Context, Error, Kind, Result};
 use crate::event::EventKind;
 use crate::id::{ContainerId, NetworkId};
 use crate::registry::ContainerCell;
 use crate::sandbox::launch::Wiring;
+use crate::state::ContainerRecord;
 
 impl Engine {
     /// Puts a container, running or not, into one more network.
@@ -23,8 +24,18 @@ impl Engine {
     ) -> Result<()> {
         let network = self.network_inspect(id)?;
         let cell = self.inner.registry.get(container)?;
+        let engine = self.clone();
+        self.detached(async move { engine.connect(&network, &cell, endpoint).await }).await
+    }
+
+    async fn connect(
+        &self,
+        network: &Network,
+        cell: &Arc<ContainerCell>,
+        endpoint: EndpointSpec,
+    ) -> Result<()> {
         let _operation = cell.operation.lock().await;
-        check_mode(&cell)?;
+        check_mode(cell)?;
         if network.interface.is_none() {
             return Err(Error::invalid(format!(
                 "container cannot be connected to the network {}",
@@ -38,28 +49,64 @@ impl Engine {
                 format!("endpoint with name {} already exists in network {}", record.name, network.name),
             ));
         }
-        if cell.status().is_active() {
-            let netns = cell
-                .shim()?
-                .handle
-                .network_namespace()
-                .context(|| "open a container's network".to_owned())?;
-            let is_first = cell.sandbox.live.read().endpoints.is_empty();
-            let wiring = Wiring {
-                networks: vec![(network.name.clone(), endpoint.clone())],
-                name: record.name.clone(),
-                name_servers: self.name_servers(&record),
-                ports: Vec::new(),
-                default_route: is_first,
-            };
-            self.wire(&cell.sandbox, &netns, &wiring).await?;
+        let is_active = cell.status().is_active();
+        self.change_durably(
+            cell,
+            |record| record.networks.push((network.name.clone(), endpoint.clone())),
+            async |next| if is_active { self.plug_in(network, cell, &endpoint, &next).await } else { Ok(()) },
+            async || {
+                if is_active {
+                    self.unplug_again(network, cell).await;
+                }
+            },
+        )
+        .await?;
+        self.emit_network("connect", &network.id, &network.name, cell);
+        Ok(())
+    }
+
+    /// Puts a running container, which is to be as `next` says, into a network.
+    async fn plug_in(
+        &self,
+        network: &Network,
+        cell: &ContainerCell,
+        endpoint: &EndpointSpec,
+        next: &ContainerRecord,
+    ) -> Result<()> {
+        let netns =
+            cell.shim()?.handle.network_namespace().context(|| "open a container's network".to_owned())?;
+        let is_first = cell.sandbox.live.read().endpoints.is_empty();
+        let wiring = Wiring {
+            networks: vec![(network.name.clone(), endpoint.clone())],
+            name: next.name.clone(),
+            name_servers: self.name_servers(next),
+            ports: Vec::new(),
+            default_route: is_first,
+        };
+        self.wire(&cell.sandbox, &netns, &wiring).await?;
+        let written = self.rewrite_files(cell, next);
+        if written.is_err() {
+            self.unplug_again(network, cell).await;
         }
-        let record = cell.change(|record| record.networks.push((network.name.clone(), endpoint)));
-        self.save(record).await?;
-        if cell.status().is_active() {
-            self.rewrite_files(&cell).await?;
+        written
+    }
+
+    /// Takes a running container out of a network that it has just been put into.
+    async fn unplug_again(&self, network: &Network, cell: &ContainerCell) {
+        let unplugged = async {
+            self.unplug(network, cell).await?;
+            self.rewrite_files(cell, &cell.record())
+        };
+        if let Err(error) = unplugged.await {
+            tracing::warn!(container = %cell.id, network = network.name, error = %base::error::chain(&error), "take a container out of a network again");
         }
-        self.emit_network("connect", id, &network.name, &cell);
+    }
+
+    async fn unplug(&self, network: &Network, cell: &ContainerCell) -> Result<()> {
+        let id = net_id(&network.id)?;
+        let detached = self.inner.network.endpoint_detach(&id, cell.sandbox.id.as_str());
+        detached.await.map_err(attach_error)?;
+        cell.sandbox.live.write().endpoints.remove(&network.name);
         Ok(())
     }
 
@@ -67,30 +114,47 @@ impl Engine {
     pub async fn network_disconnect(&self, id: &NetworkId, container: &ContainerId) -> Result<()> {
         let network = self.network_inspect(id)?;
         let cell = self.inner.registry.get(container)?;
+        let engine = self.clone();
+        self.detached(async move { engine.disconnect(&network, &cell).await }).await
+    }
+
+    async fn disconnect(&self, network: &Network, cell: &Arc<ContainerCell>) -> Result<()> {
         let _operation = cell.operation.lock().await;
-        check_mode(&cell)?;
+        check_mode(cell)?;
         let record = cell.record();
-        let is_in = record.networks.iter().any(|(name, _)| *name == network.name);
-        if !is_in {
+        let Some((_, asked)) = record.networks.iter().find(|(name, _)| *name == network.name) else {
             return Err(Error::conflict(format!(
                 "container {} is not connected to network {}",
                 record.id, network.name
             )));
-        }
-        if cell.status().is_active() || cell.status() == Status::Paused {
-            self.inner
-                .network
-                .endpoint_detach(&net_id(id)?, cell.sandbox.id.as_str())
-                .await
-                .map_err(attach_error)?;
-            cell.sandbox.live.write().endpoints.remove(&network.name);
-        }
-        let record = cell.change(|record| record.networks.retain(|(name, _)| *name != network.name));
-        self.save(record).await?;
-        if cell.status().is_active() {
-            self.rewrite_files(&cell).await?;
-        }
-        self.emit_network("disconnect", id, &network.name, &cell);
+        };
+        let is_active = cell.status().is_active();
+        // As it is now, so that it could go back there.
+        let address = cell.sandbox.live.read().endpoints.get(&network.name).and_then(|at| at.ipv4);
+        let back = EndpointSpec { ipv4: address.map(|net| net.addr()).or(asked.ipv4), ..asked.clone() };
+        let plug_back = async || {
+            if is_active && let Err(error) = self.plug_in(network, cell, &back, &record).await {
+                tracing::warn!(container = %cell.id, network = network.name, error = %base::error::chain(&error), "put a container back into a network");
+            }
+        };
+        self.change_durably(
+            cell,
+            |record| record.networks.retain(|(name, _)| *name != network.name),
+            async |next| {
+                if !is_active {
+                    return Ok(());
+                }
+                self.unplug(network, cell).await?;
+                let written = self.rewrite_files(cell, &next);
+                if written.is_err() {
+                    plug_back().await;
+                }
+                written
+            },
+            &plug_back,
+        )
+        .await?;
+        self.emit_network("disconnect", &network.id, &network.name, cell);
         Ok(())
     }
 

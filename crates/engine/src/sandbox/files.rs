@@ -1,10 +1,15 @@
 //! The files of `/etc` that say who and where a container is.
 
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::container::{Dns, HostEntry};
 use crate::error::{Context, Result};
+
+/// So many bytes of what was in one are kept.
+const LONGEST: u64 = 1 << 20;
 
 /// What goes into them.
 pub(crate) struct EtcFiles<'a> {
@@ -23,7 +28,8 @@ pub(crate) struct EtcFiles<'a> {
 impl EtcFiles<'_> {
     /// Writes them into `directory`.
     ///
-    /// In place: they are bind-mounted as files, so a running container would not see new ones.
+    /// In place: they are bind-mounted as files, so a running container would not see new ones. One that
+    /// cannot be written is as it was, and so are the others.
     pub(crate) fn write(&self, directory: &Path) -> Result<()> {
         let mut entries: Vec<(IpAddr, Vec<String>)> = self
             .hosts
@@ -41,16 +47,56 @@ impl EtcFiles<'_> {
             }
             _ => net::HostsFile { entries }.to_string(),
         };
-        for (name, text) in [
+        let texts = [
             ("hosts", hosts),
             ("hostname", format!("{}\n", self.hostname)),
             ("resolv.conf", self.resolv.to_string()),
-        ] {
+        ];
+        let mut written: Vec<(PathBuf, Vec<u8>)> = Vec::new();
+        for (name, text) in texts {
             let path = directory.join(name);
-            std::fs::write(&path, text).context(|| format!("write `{}`", path.display()))?;
+            match rewrite(&path, text.as_bytes()) {
+                Ok(before) => written.extend(before.map(|before| (path, before))),
+                Err(error) => {
+                    for (path, before) in written {
+                        if let Err(error) = overwrite(&path, &before) {
+                            tracing::warn!(path = %path.display(), %error, "write a container's file as it was");
+                        }
+                    }
+                    return Err(error).context(|| format!("write `{}`", path.display()));
+                }
+            }
         }
         Ok(())
     }
+}
+
+/// Writes a file anew, in place; gives what was in it, unless it is the same. A failure leaves that.
+fn rewrite(path: &Path, text: &[u8]) -> io::Result<Option<Vec<u8>>> {
+    let mut before = Vec::new();
+    match File::open(path) {
+        // The container may have written whatever it likes.
+        Ok(file) => drop(file.take(LONGEST).read_to_end(&mut before)?),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    if before == text {
+        return Ok(None);
+    }
+    match overwrite(path, text) {
+        Ok(()) => Ok(Some(before)),
+        Err(error) => {
+            // On a full disk what was there has its place still: nothing was cut off yet.
+            overwrite(path, &before)?;
+            Err(error)
+        }
+    }
+}
+
+fn overwrite(path: &Path, text: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
+    file.write_all(text)?;
+    file.set_len(text.len() as u64)
 }
 
 /// How names are resolved where a container or a sandbox is.

@@ -48,14 +48,13 @@ impl Engine {
         let shape = Shape { pid: record.spec.init, ..Shape::default() };
         let network = match &record.spec.namespaces.network {
             NetworkMode::Host => {
-                self.write_files(cell, &[]).await?;
+                self.write_files(cell, &record, &[])?;
                 Network::Host
             }
             NetworkMode::Container(other) => Network::Fd(self.network_of(other)?),
             NetworkMode::None => {
-                let (netns, written) = tokio::join!(self.take_netns(), self.write_files(cell, &[]));
-                written?;
-                Network::Fd(netns?)
+                self.write_files(cell, &record, &[])?;
+                Network::Fd(self.take_netns().await?)
             }
             NetworkMode::Bridge | NetworkMode::Network(_) => {
                 let netns = self.take_netns().await?;
@@ -74,9 +73,7 @@ impl Engine {
                 );
                 // The shim is known to the cell already, so that it is taken down if the wiring failed.
                 let (shim, ()) = (shim?, wired?);
-                let endpoints = cell.sandbox.live.read().endpoints.clone();
-                let endpoints: Vec<(String, Endpoint)> = endpoints.into_iter().collect();
-                self.write_files(cell, &endpoints).await?;
+                self.rewrite_files(cell, &record)?;
                 return Ok(shim);
             }
         };
@@ -274,16 +271,20 @@ impl Engine {
         Ok(usual.unwrap_or_else(|| Resolver { conf: network.resolv_conf_outside(), knows_names: false }))
     }
 
-    /// Writes the files again for a running container whose networks have changed.
-    pub(crate) async fn rewrite_files(&self, cell: &ContainerCell) -> Result<()> {
+    /// Writes the files of a container with the networks that it is in, and that `record` says it is to be in.
+    pub(crate) fn rewrite_files(&self, cell: &ContainerCell, record: &ContainerRecord) -> Result<()> {
         let endpoints = cell.sandbox.live.read().endpoints.clone();
         let endpoints: Vec<(String, Endpoint)> = endpoints.into_iter().collect();
-        self.write_files(cell, &endpoints).await
+        self.write_files(cell, record, &endpoints)
     }
 
     /// Writes the files that a container of its own sandbox sees in `/etc`.
-    async fn write_files(&self, cell: &ContainerCell, endpoints: &[(String, Endpoint)]) -> Result<()> {
-        let record = cell.record();
+    fn write_files(
+        &self,
+        cell: &ContainerCell,
+        record: &ContainerRecord,
+        endpoints: &[(String, Endpoint)],
+    ) -> Result<()> {
         let first = record.networks.first().map(|(name, _)| name.as_str());
         let of_host = self.is_in_host_network(cell);
         let gateway =
@@ -297,7 +298,7 @@ impl Engine {
         let resolver = if of_host {
             Resolver { conf: self.inner.network.resolv_conf_host(), knows_names: false }
         } else {
-            self.resolver_of(&record)?
+            self.resolver_of(record)?
         };
         let etc = EtcFiles {
             hostname: record.resolved.hostname.clone(),
@@ -307,7 +308,7 @@ impl Engine {
             resolv: files::resolv(resolver, &record.spec.dns, &self.inner.config.dns),
             of_host,
         };
-        etc.write(&self.inner.layout.container(&cell.id))
+        in_place(|| etc.write(&self.inner.layout.container(&cell.id)))
     }
 
     /// A network namespace with nothing in it but its loopback.

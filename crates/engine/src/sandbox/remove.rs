@@ -30,7 +30,9 @@ impl Engine {
                 crate::cgroup::remove(&group);
                 super::memory::unmount(&memory)?;
                 let layout = &remover.inner.layout;
-                remover.discard(&layout.sandbox(&id), &layout.trash())?;
+                if let Some(thrown) = remover.set_aside_durably(&layout.sandbox(&id), &layout.trash())? {
+                    remover.sweep(thrown);
+                }
                 remover.discard(&layout.sandbox_run(&id), &layout.run_trash())
             })
             .await?;

@@ -55,25 +55,31 @@ pub(crate) fn check(spec: &ContainerSpec) -> Result<()> {
     let security = &spec.security;
     crate::apparmor::Host::get().profile(security)?;
     if let Seccomp::Profile(_) = &security.seccomp {
-        seccomp(security, &capability_names(security)?)?;
+        seccomp(security, &capability_names(security)?, false)?;
     }
-    if security.writable_cgroups == Some(true) && !super::is_unified() {
-        return Err(Error::invalid(
-            "option WritableCgroups needs cgroup v2: on v1 a container that can write there lifts its own limits",
-        ));
-    }
-    if security.writable_cgroups == Some(true) && !Hierarchies::detect().is_ok_and(|found| found.delegates())
-    {
-        return Err(Error::invalid(
-            "option WritableCgroups needs cgroup v2 mounted with nsdelegate: without, a container that can write there lifts its own limits",
-        ));
-    }
-    if security.writable_cgroups == Some(true) && spec.namespaces.cgroup == NamespaceMode::Host {
-        return Err(Error::invalid(
-            "option WritableCgroups cannot go with the host's cgroup namespace: the container could order every group of the host",
-        ));
+    if security.writable_cgroups == Some(true) {
+        let delegates = || Hierarchies::detect().is_ok_and(|found| found.delegates());
+        check_writable_cgroups(super::is_unified(), delegates, &spec.namespaces.cgroup)?;
     }
     spec.resources.device_rules.iter().try_for_each(|text| parse_rule(text).map(drop))
+}
+
+/// Refuses writable control groups where no border keeps a container from writing to those above its own.
+fn check_writable_cgroups(
+    unified: bool,
+    delegates: impl FnOnce() -> bool,
+    namespace: &NamespaceMode,
+) -> Result<()> {
+    let missing = if !unified {
+        "needs cgroup v2: on v1 a container that can write there lifts its own limits"
+    } else if !delegates() {
+        "needs cgroup v2 mounted with nsdelegate: without, a container that can write there lifts its own limits"
+    } else if *namespace == NamespaceMode::Host {
+        "cannot go with the host's cgroup namespace: the container could order every group of the host"
+    } else {
+        return Ok(());
+    };
+    Err(Error::invalid(format!("option WritableCgroups {missing}")))
 }
 
 /// The sets of a process: one that is not root has them only in reach of set-user-id programs.
@@ -85,9 +91,22 @@ pub(crate) fn capability_sets(names: &[String], uid: u32) -> Capabilities {
     }
 }
 
+/// Whether a container leaves the quotas of disks as they are.
+pub(crate) fn guards_quotas(security: &Security) -> bool {
+    let guards = || -> Result<bool> {
+        let capabilities = capability_names(security)?;
+        let Some(profile) = seccomp(security, &capabilities, true)? else { return Ok(false) };
+        // One that cannot be compiled lets nothing start.
+        Ok(runtime::seccomp::guards_quotas(&profile, &capabilities).unwrap_or(true))
+    };
+    guards().unwrap_or(true)
+}
+
+/// The filter of a container; `quotas` says that there are quotas of projects for it to leave alone.
 pub(super) fn seccomp(
     security: &Security,
     capabilities: &[String],
+    quotas: bool,
 ) -> Result<Option<runtime::spec::Seccomp>> {
     use runtime::seccomp;
     match &security.seccomp {
@@ -100,8 +119,10 @@ pub(super) fn seccomp(
                 error => Error::invalid(error.to_string()),
             })
         }
-        Seccomp::Default if !security.privileged => Ok(Some(seccomp::docker_default(capabilities))),
-        Seccomp::Default | Seccomp::Unconfined => Ok(None),
+        Seccomp::Default if security.privileged => Ok(None),
+        Seccomp::Default if quotas => Ok(Some(seccomp::docker_default_with_quotas(capabilities))),
+        Seccomp::Default => Ok(Some(seccomp::docker_default(capabilities))),
+        Seccomp::Unconfined => Ok(None),
     }
 }
 
@@ -172,4 +193,41 @@ fn parse_rule(text: &str) -> Result<DeviceRule> {
         minor: number(minor)?,
         access: Some(access.to_owned()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_groups_are_writable_only_behind_a_border() {
+        let check = |unified, delegates, namespace: NamespaceMode, expected: &str| {
+            let found = check_writable_cgroups(unified, || delegates, &namespace);
+            let found = found.err().map(|error| error.message().to_owned()).unwrap_or_default();
+            assert!(found.contains(expected) && found.is_empty() == expected.is_empty(), "{found}");
+        };
+        check(false, false, NamespaceMode::Private, "needs cgroup v2: on v1");
+        check(true, false, NamespaceMode::Private, "mounted with nsdelegate");
+        check(true, true, NamespaceMode::Host, "cannot go with the host's cgroup namespace");
+        check(true, true, NamespaceMode::Private, "");
+    }
+
+    #[test]
+    fn only_a_filter_guards_quotas() {
+        let guards = |change: fn(&mut Security)| {
+            let mut security = Security::default();
+            change(&mut security);
+            guards_quotas(&security)
+        };
+        assert!(guards(|_| {}));
+        assert!(guards(|security| security.cap_add = vec!["SYS_ADMIN".to_owned()]));
+        assert!(!guards(|security| security.privileged = true));
+        assert!(!guards(|security| security.seccomp = Seccomp::Unconfined));
+        assert!(!guards(|security| {
+            security.seccomp = Seccomp::Profile(r#"{"defaultAction":"SCMP_ACT_ALLOW"}"#.into());
+        }));
+        assert!(guards(|security| {
+            security.seccomp = Seccomp::Profile(r#"{"defaultAction":"SCMP_ACT_ERRNO"}"#.into());
+        }));
+    }
 }

@@ -48,6 +48,13 @@ pub(crate) struct ContainerRecord {
     pub(crate) networks: Vec<(String, EndpointSpec)>,
     /// The image store's directories: lower ones topmost first, then its own.
     pub(crate) layers: Layers,
+    /// The number of the project whose quota limits its root file system. It is not asked of the files,
+    /// which whoever is inside may change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) project: Option<u32>,
+    /// The boot of the machine in which it was made; empty if that was before this was written down.
+    #[serde(default)]
+    pub(crate) made_in: String,
     /// The boot of the machine in which it was last started.
     #[serde(default, skip_serializing)]
     pub(crate) boot: String,
@@ -116,4 +123,7 @@ pub(crate) struct VolumeRecord {
     /// What it is filled with is complete, beside its place, and moves there piece by piece.
     #[serde(default)]
     pub(crate) filling: bool,
+    /// As [`ContainerRecord::project`], of its directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) project: Option<u32>,
 }

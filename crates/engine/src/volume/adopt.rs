@@ -25,6 +25,7 @@ pub(super) fn adopt(directory: &Path, now: Timestamp) -> Option<VolumeRecord> {
         // Its files are what somebody wants to see in it.
         filled: true,
         filling: false,
+        project: None,
     };
     tracing::info!(volume = name, "a volume without a record is taken up");
     if let Err(error) = state::save_durably(&directory.join(RECORD), &record) {

@@ -58,6 +58,8 @@ impl Engine {
                 place.display()
             )));
         }
+        let making = Making::begin(&place, 0o711)?;
+        let limit = self.limit_volume(&spec.options, making.directory())?;
         let record = VolumeRecord {
             version: state::VERSION,
             name: name.clone(),
@@ -66,9 +68,8 @@ impl Engine {
             anonymous,
             filled: false,
             filling: false,
+            project: limit,
         };
-        let making = Making::begin(&place, 0o711)?;
-        let limit = self.limit_volume(&record.spec.options, making.directory())?;
         let made = state::make_directory(&making.directory().join(DATA), 0o755)
             .and_then(|()| making.place(RECORD, &record));
         if let Err(error) = made {

@@ -16,23 +16,29 @@ impl Engine {
                     "there are containers that could not be read, and volumes may be theirs: no volume is pruned (`gantry doctor` names them)",
                 ));
             }
+            let unused = VolumeFilter { dangling: Some(true), ..VolumeFilter::default() };
+            let mut wanted = engine.volume_list(&unused);
+            wanted.retain(|volume| {
+                (all || volume.anonymous) && filter.admits(Some(volume.created), &volume.labels)
+            });
+            let size = |name: &str| disk_use(&engine.inner.layout.volume(name).join(DATA));
+            let sizes: Vec<u64> = wanted.iter().map(|volume| size(&volume.name)).collect();
+            let names: Vec<&str> = wanted.iter().map(|volume| volume.name.as_str()).collect();
             let mut pruned = Pruned::default();
-            for volume in
-                engine.volume_list(&VolumeFilter { dangling: Some(true), ..VolumeFilter::default() })
-            {
-                if !(all || volume.anonymous) || !filter.admits(Some(volume.created), &volume.labels) {
-                    continue;
-                }
-                let size = disk_use(&engine.inner.layout.volume(&volume.name).join(DATA));
-                match engine.volume_delete(&volume.name) {
+            let mut failed = None;
+            for ((deleted, name), size) in engine.volumes_delete(&names).into_iter().zip(&names).zip(sizes) {
+                match deleted {
                     Ok(()) => {
-                        pruned.removed.push(volume.name.clone());
+                        pruned.removed.push((*name).to_owned());
                         pruned.reclaimed += size;
                     }
                     // Somebody removed it meanwhile, or took it into use.
                     Err(error) if matches!(error.kind(), Kind::NotFound | Kind::Conflict) => {}
-                    Err(error) => return Err(error),
+                    Err(error) => failed = Some(error),
                 }
+            }
+            if let Some(error) = failed {
+                return Err(error);
             }
             Ok(pruned)
         })

@@ -282,3 +282,37 @@ pub(crate) async fn remove_all(engine: &Engine) {
         engine.sandbox_remove(&sandbox.id).await.expect("remove a sandbox");
     }
 }
+
+/// Fills a disk down to the last byte, by the file that is given: records are small.
+pub(crate) fn fill_disk(filler: &Path) {
+    let mut file = std::fs::File::create(filler).expect("make a file");
+    let block = vec![1; 64 << 10];
+    let mut size = block.len();
+    while size > 0 {
+        match std::io::Write::write(&mut file, &block[..size]) {
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::StorageFull => size /= 2,
+            Err(error) => panic!("fill the disk: {error}"),
+        }
+    }
+}
+
+/// A file or directory that cannot be changed while this is held.
+pub(crate) struct Immutable(std::path::PathBuf);
+
+impl Immutable {
+    pub(crate) fn new(path: std::path::PathBuf) -> Self {
+        assert!(chattr("+i", &path), "this test needs a file system with immutable files");
+        Self(path)
+    }
+}
+
+impl Drop for Immutable {
+    fn drop(&mut self) {
+        chattr("-i", &self.0);
+    }
+}
+
+fn chattr(change: &str, path: &Path) -> bool {
+    std::process::Command::new("chattr").arg(change).arg(path).status().expect("run chattr").success()
+}

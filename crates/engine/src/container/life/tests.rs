@@ -82,7 +82,7 @@ fn on_failure_restarts_only_failures_and_only_so_often() {
 
 #[test]
 fn what_is_stopped_by_hand_is_left_alone_until_the_engine_is_opened_anew() {
-    let inputs = [started(1, 0), Input::Halted, exited(143, 1), Input::Reopened];
+    let inputs = [started(1, 0), Input::Halted, exited(143, 1), Input::Reopened { rebooted: false }];
     check(
         RestartPolicy::Always,
         false,
