@@ -120,6 +120,18 @@ pub(crate) const KEYS: &[Key] = &[
         default: Default::Text(""),
     },
     Key {
+        name: "system-reserved",
+        value_name: "RESOURCE=QUANTITY[,…]",
+        help: "What of this machine is kept for its own services: cpu, memory, ephemeral-storage, pid",
+        default: Default::Text(""),
+    },
+    Key {
+        name: "kube-reserved",
+        value_name: "RESOURCE=QUANTITY[,…]",
+        help: "The same for this daemon and what else makes the cluster",
+        default: Default::Text(""),
+    },
+    Key {
         name: "log",
         value_name: "FILTER",
         help: "What the daemon logs, for example `info` or `info,net=debug`",
@@ -240,7 +252,13 @@ impl Layers<'_> {
     }
 }
 
-/// Reads a configuration file: a flat TOML table whose keys are those of [`KEYS`].
+/// A value as a flag would have it.
+fn bare(value: &toml::Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// Reads a configuration file: a TOML table whose keys are those of [`KEYS`]. A list of values may be an
+/// array, a list of pairs a table.
 ///
 /// A file that is absent is an error only if it was asked for by name (`required`).
 pub(crate) fn read_file(path: &Path, required: bool) -> Result<Option<FileLayer>, ConfigError> {
@@ -259,9 +277,10 @@ pub(crate) fn read_file(path: &Path, required: bool) -> Result<Option<FileLayer>
         }
         let text = match value {
             toml::Value::String(text) => text,
-            toml::Value::Array(items) => {
+            toml::Value::Array(items) => items.iter().map(bare).collect::<Vec<_>>().join(","),
+            toml::Value::Table(pairs) => {
                 let texts: Vec<_> =
-                    items.iter().map(|item| item.as_str().map_or(item.to_string(), str::to_owned)).collect();
+                    pairs.iter().map(|(name, value)| format!("{name}={}", bare(value))).collect();
                 texts.join(",")
             }
             other => other.to_string(),
@@ -322,6 +341,8 @@ pub(crate) struct Config {
     pub(crate) bip_is_default: bool,
     /// Registries spoken to without verified TLS.
     pub(crate) insecure_registries: Vec<String>,
+    /// What of the machine pods may not take.
+    pub(crate) reserves: node::Reserves,
     /// The log filter.
     pub(crate) log: String,
     /// Every key with its text and origin, for `gantry config show`.
@@ -354,6 +375,10 @@ impl Config {
             bip: read.parsed("bip", CIDR)?,
             bip_is_default: read.raw("bip").1 == Origin::Default,
             insecure_registries: read.list("insecure-registries"),
+            reserves: node::Reserves {
+                system: read.amounts("system-reserved")?,
+                kube: read.amounts("kube-reserved")?,
+            },
             log: read.raw("log").0,
             origins: Vec::new(),
         };
@@ -388,6 +413,13 @@ impl Reader<'_> {
 
     fn parsed<T: std::str::FromStr>(&self, name: &'static str, expected: &str) -> Result<T, ConfigError> {
         self.raw(name).0.parse().map_err(|_| self.wrong(name, format!("must be {expected}")))
+    }
+
+    fn amounts(&self, name: &'static str) -> Result<node::reserves::Amounts, ConfigError> {
+        self.raw(name)
+            .0
+            .parse()
+            .map_err(|why: node::reserves::AmountsError| self.wrong(name, why.to_string()))
     }
 
     fn checked(

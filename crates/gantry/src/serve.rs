@@ -96,7 +96,7 @@ pub(crate) async fn serve(
         &client(Identity::node(&config.node_name)),
         Arc::clone(&clock),
     );
-    let agent = Arc::new(agent);
+    let agent = Arc::new(agent.context("keep a part of the node for other things than pods")?);
     nodes.set(Arc::clone(&agent));
     let host_goes_down = CancellationToken::new();
     services.start("node", LONGEST_END + 2 * GRACE, {
@@ -234,6 +234,7 @@ fn node_config(config: &Config) -> node::Config {
         cluster_domain: config.cluster_domain.clone(),
         kubernetes_version: KUBERNETES_VERSION.to_owned(),
         pods: 110,
+        reserves: config.reserves,
     }
 }
 

@@ -26,6 +26,7 @@ use crate::pod::downward::NodeCapacity;
 use crate::pod::groups;
 use crate::pod::worker::{Mailbox, Message, Worker};
 use crate::registration::Registration;
+use crate::reserves::{self, Amounts, ReservesError};
 
 /// What all parts of the agent use.
 pub(crate) struct Shared {
@@ -40,19 +41,32 @@ pub(crate) struct Shared {
     pub(crate) files: FileWork,
     services: Store<Service>,
     pods: Store<Pod>,
-    /// Held while the weights of the pods' groups are worked out and set.
+    /// Held while the limits of the pods' groups are worked out and set.
     weighing: tokio::sync::Mutex<()>,
 }
 
 impl Shared {
-    /// Gives the groups of pods the weights that follow from all pods of this node.
+    /// Gives the groups of pods what follows from what pods may take and from all pods of this node.
     pub(crate) async fn weigh_groups(&self) {
         let _weighing = self.weighing.lock().await;
         let pods = self.pods.list();
-        for (group, resources) in groups::weights(pods.iter().map(AsRef::as_ref), self.capacity.cpu_millis) {
+        let together = self.config.reserves.for_pods(self.amounts());
+        for (group, resources) in groups::limits(pods.iter().map(AsRef::as_ref), together) {
             if let Err(error) = self.engine.group_apply(group, resources).await {
-                warn!(group, error = %error.full_message(), "cannot set the weight of a group of pods");
+                warn!(group, error = %error.full_message(), "cannot limit a group of pods");
             }
+        }
+    }
+
+    /// What the node has, as far as some of it can be reserved.
+    pub(crate) fn amounts(&self) -> Amounts {
+        let disk = offload::in_place(|| rustix::fs::statvfs(&self.config.root)).ok();
+        let storage = disk.map_or(0, |disk| disk.f_blocks.saturating_mul(disk.f_frsize));
+        Amounts {
+            cpu: self.capacity.cpu_millis,
+            memory: self.capacity.memory,
+            storage: i64::try_from(storage).unwrap_or(i64::MAX),
+            pids: reserves::host_pids().unwrap_or(0),
         }
     }
 
@@ -114,8 +128,14 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// An agent that runs pods on `engine` and talks to the API by `client`.
-    pub fn new(config: Config, engine: Engine, client: &Client, clock: Arc<dyn Clock>) -> Self {
+    /// An agent that runs pods on `engine` and talks to the API by `client`. Refuses to keep more of the
+    /// node than it has.
+    pub fn new(
+        config: Config,
+        engine: Engine,
+        client: &Client,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, ReservesError> {
         let of_node = format!("spec.nodeName={}", config.name)
             .parse()
             .expect("a node's name is a value of a field selector");
@@ -141,7 +161,8 @@ impl Agent {
             pods: pods.store(),
             weighing: tokio::sync::Mutex::default(),
         };
-        Self { shared: Arc::new(shared), pods, services, slices, events: Mutex::new(Some(writer)) }
+        shared.config.reserves.check(shared.amounts())?;
+        Ok(Self { shared: Arc::new(shared), pods, services, slices, events: Mutex::new(Some(writer)) })
     }
 
     /// Registers the node and runs its pods until `stop` is cancelled; pods go on running then.

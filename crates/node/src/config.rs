@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use crate::reserves::Reserves;
+
 /// Where and as what a node agent runs.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -20,6 +22,8 @@ pub struct Config {
     pub kubernetes_version: String,
     /// So many pods at most.
     pub pods: u32,
+    /// What is kept for other things than pods.
+    pub reserves: Reserves,
 }
 
 impl Config {

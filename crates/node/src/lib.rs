@@ -15,8 +15,10 @@ pub mod labels;
 pub mod pod;
 pub mod probe;
 mod registration;
+pub mod reserves;
 pub mod services;
 pub mod streams;
 
 pub use agent::Agent;
 pub use config::Config;
+pub use reserves::Reserves;

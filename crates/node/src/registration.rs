@@ -30,11 +30,6 @@ const STATUS_AT_LEAST: Duration = Duration::from_secs(300);
 /// Less free disk than this share makes the node say `DiskPressure`.
 const DISK_PRESSURE: f64 = 0.05;
 
-/// Memory and the share of the disk that are not given to pods: the kubelet's thresholds of eviction,
-/// `memory.available<100Mi` and `nodefs.available<10%`.
-const MEMORY_RESERVE: u64 = 100 << 20;
-const DISK_RESERVE: f64 = 0.1;
-
 /// Keeps the node known to the API.
 pub(crate) struct Registration {
     shared: Arc<Shared>,
@@ -158,12 +153,12 @@ impl Registration {
             ("ephemeral-storage".to_owned(), Quantity(format!("{}Ki", disk_bytes / 1024))),
             ("pods".to_owned(), Quantity(self.shared.config.pods.to_string())),
         ]);
-        // What is kept for the node itself: as the kubelet, the thresholds at which it would evict.
-        let memory = facts.memory.saturating_sub(MEMORY_RESERVE) / 1024;
-        let disk_left = disk_bytes - (disk_bytes as f64 * DISK_RESERVE) as u64;
+        let left = self.shared.config.reserves.allocatable(self.shared.amounts());
         let mut allocatable = capacity.clone();
-        allocatable.insert("memory".to_owned(), Quantity(format!("{memory}Ki")));
-        allocatable.insert("ephemeral-storage".to_owned(), Quantity(disk_left.to_string()));
+        allocatable
+            .insert("cpu".to_owned(), Quantity(model::quantity::Quantity::from_millis(left.cpu).to_string()));
+        allocatable.insert("memory".to_owned(), Quantity(format!("{}Ki", left.memory / 1024)));
+        allocatable.insert("ephemeral-storage".to_owned(), Quantity(left.storage.to_string()));
         let now = self.shared.clock.now();
         let condition = |kind: &str, holds: bool, reason: &str, message: &str| {
             let status = if holds { "True" } else { "False" };

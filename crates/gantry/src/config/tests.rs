@@ -91,3 +91,20 @@ fn a_file_is_missed_only_when_it_was_named() {
         "read the configuration file /nonexistent/gantry.toml"
     );
 }
+
+#[test]
+fn reserves_are_pairs_and_what_is_wrong_with_them_is_told() {
+    let flag = |value| Config::new(&layers(&[("system-reserved", value)], &[], &[]));
+    let config = flag("cpu=500m,memory=1Gi,ephemeral-storage=1G,pid=100").expect("valid");
+    assert_eq!((config.reserves.system.cpu, config.reserves.system.memory), (500, 1 << 30));
+    assert_eq!(config.reserves.kube, node::reserves::Amounts::default());
+    assert_eq!(
+        flag("gpu=1").expect_err("not to be reserved").to_string(),
+        "`system-reserved` is `gpu=1` (from flag): cannot reserve \"gpu\" resource: cpu, memory, ephemeral-storage and pid can be"
+    );
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let path = dir.path().join("gantry.toml");
+    std::fs::write(&path, "kube-reserved = { cpu = 1, memory = \"1Gi\" }\n").expect("write");
+    let (_, values) = read_file(&path, true).expect("it is read").expect("it is there");
+    assert_eq!(values["kube-reserved"], "cpu=1,memory=1Gi");
+}

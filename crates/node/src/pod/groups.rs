@@ -17,6 +17,7 @@ use model::quantity::Quantity;
 use super::resources::{self, PERIOD, quality_of_service, quantity, shares};
 use super::status::role;
 use crate::pod::plan::Role;
+use crate::reserves::{self, Amounts};
 
 /// The group of all pods.
 const ALL: &str = "pods";
@@ -51,9 +52,9 @@ pub fn of_pod(pod: &Pod) -> Resources {
     }
 }
 
-/// The weights of the groups of all pods and of the classes, given all pods of the node and its
-/// processors in thousandths.
-pub fn weights<'a>(pods: impl Iterator<Item = &'a Pod>, node_millis: i64) -> [(&'static str, Resources); 3] {
+/// What the group of all pods may take and weighs, and the weights of the classes, given all pods of the
+/// node and what they may take together.
+pub fn limits<'a>(pods: impl Iterator<Item = &'a Pod>, together: Amounts) -> [(&'static str, Resources); 3] {
     let ended = |pod: &Pod| {
         let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
         matches!(phase, Some("Succeeded" | "Failed"))
@@ -63,7 +64,7 @@ pub fn weights<'a>(pods: impl Iterator<Item = &'a Pod>, node_millis: i64) -> [(&
         .map(requested)
         .fold(0, i64::saturating_add);
     let weight = |millis| Resources { cpu_shares: Some(shares(millis)), ..Resources::default() };
-    [(ALL, weight(node_millis)), (BURSTABLE, weight(burstable)), (BEST_EFFORT, weight(0))]
+    [(ALL, reserves::limits(together)), (BURSTABLE, weight(burstable)), (BEST_EFFORT, weight(0))]
 }
 
 /// Thousandths of processors that a pod asks for.
@@ -205,7 +206,10 @@ mod tests {
             pod(json!({"containers": [with("a", json!({}))]})),
             ended,
         ];
-        let found = weights(pods.iter(), 4000).map(|(group, resources)| (group, resources.cpu_shares));
+        let together = Amounts { cpu: 4000, memory: 8 << 30, ..Amounts::default() };
+        let limits = limits(pods.iter(), together);
+        assert_eq!(limits.each_ref().map(|(_, limits)| limits.memory), [Some(8 << 30), None, None]);
+        let found = limits.map(|(group, resources)| (group, resources.cpu_shares));
         assert_eq!(found, [(ALL, Some(4096)), (BURSTABLE, Some(2048)), (BEST_EFFORT, Some(2))]);
     }
 

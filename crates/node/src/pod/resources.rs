@@ -42,7 +42,7 @@ pub(super) const PERIOD: u64 = 100_000;
 pub(super) const MOST_QUOTA: i64 = 1 << 40;
 
 /// Relative weight for a request in thousandths of a processor: 1024 is one, 2 the least.
-pub(super) fn shares(millis: i64) -> u64 {
+pub(crate) fn shares(millis: i64) -> u64 {
     u64::try_from(i128::from(millis.max(0)) * 1024 / 1000).unwrap_or(u64::MAX).clamp(2, 262_144)
 }
 
