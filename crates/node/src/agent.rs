@@ -60,7 +60,9 @@ impl Shared {
 
     /// What the node has, as far as some of it can be reserved.
     pub(crate) fn amounts(&self) -> Amounts {
-        let disk = offload::in_place(|| rustix::fs::statvfs(&self.config.root)).ok();
+        // Before the first pod its directory need not be there.
+        let look = || self.config.root.ancestors().find_map(|place| rustix::fs::statvfs(place).ok());
+        let disk = offload::in_place(look);
         let storage = disk.map_or(0, |disk| disk.f_blocks.saturating_mul(disk.f_frsize));
         Amounts {
             cpu: self.capacity.cpu_millis,

@@ -68,10 +68,16 @@ impl Daemon {
     /// Starts the daemon's process, which must not run.
     #[track_caller]
     pub fn launch(&mut self) {
+        self.launch_with(&[]);
+    }
+
+    /// As [`Daemon::launch`], with further flags.
+    #[track_caller]
+    pub fn launch_with(&mut self, flags: &[&str]) {
         assert!(self.process.is_none(), "the daemon runs already");
         let log = self.directory.path().join("log");
         let log = File::options().create(true).append(true).open(log).expect("open the daemon's log");
-        let mut command = self.gantry("", &["up"]);
+        let mut command = self.gantry("", &[&["up"], flags].concat());
         command.stdout(log.try_clone().expect("share the log")).stderr(log);
         self.process = Some(command.spawn().expect("start the daemon"));
         testkit::wait_until("the daemon to answer", || {

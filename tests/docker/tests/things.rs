@@ -252,3 +252,21 @@ fn networks_give_names_to_their_containers() {
     assert!(daemon.ok(&["network", "prune", "--force"]).contains("front"));
     assert_eq!(daemon.ok(&["network", "ls", "--filter", "type=custom", "--quiet"]), "");
 }
+
+#[test]
+fn what_is_not_as_it_should_be_is_said_once_in_the_client_s_words() {
+    let mut daemon = Daemon::start_empty();
+    daemon.stop();
+    let strange = "f".repeat(64);
+    std::fs::create_dir(daemon.root().join("containers").join(&strange)).expect("a directory of nobody's");
+    daemon.launch();
+    let said = daemon.docker(&["info"]).stderr;
+    let mut warnings: Vec<&str> = said.lines().filter(|line| line.contains("WARNING")).collect();
+    assert!(warnings.iter().any(|line| line.contains(&strange)), "{said}");
+    for warning in &warnings {
+        assert!(warning.starts_with("WARNING: "), "{warning}");
+        assert_eq!(warning.matches("WARNING").count(), 1, "{warning}");
+    }
+    warnings.sort_unstable();
+    assert!(warnings.windows(2).all(|pair| pair[0] != pair[1]), "each once: {said}");
+}

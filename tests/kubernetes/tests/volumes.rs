@@ -83,14 +83,8 @@ fn pods_are_weighed_by_what_they_ask_for() {
     pod(&space, "resources: {requests: {cpu: 250m}, limits: {cpu: 500m, memory: 64Mi}}", "");
     space.wait("condition=Ready", &["pod/box"]);
     let id = space.containers().first().cloned().expect("its container");
-    let pid = space.inspect(&id, "{{.State.Pid}}");
-    let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("it runs");
-    let of = |controller: &str| {
-        let line = groups.lines().find(|line| {
-            line.split(':').nth(1).is_some_and(|all| all.split(',').any(|one| one == controller))
-        });
-        line.and_then(|line| line.splitn(3, ':').nth(2)).map(|path| path.trim_start_matches('/').to_owned())
-    };
+    let groups = groups(&space, &id);
+    let of = |controller: &str| group_of(&groups, controller);
     let read =
         |path: String| std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
     // With cgroup v2 there is one hierarchy, and its weights are 1 to 10,000.
@@ -117,6 +111,85 @@ fn pods_are_weighed_by_what_they_ask_for() {
     let sizes: Vec<u64> =
         node.split(' ').map(|size| size.trim_end_matches("Ki").parse().expect("a size")).collect();
     assert_eq!(sizes[0] - sizes[1], 100 << 10, "{node}");
+}
+
+/// The control groups of a container, as the kernel lists them.
+fn groups(space: &Namespace<'_>, container: &str) -> String {
+    let pid = space.inspect(container, "{{.State.Pid}}");
+    std::fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("it runs")
+}
+
+/// The group in the hierarchy of a controller of cgroup v1.
+fn group_of(groups: &str, controller: &str) -> Option<String> {
+    let line = groups
+        .lines()
+        .find(|line| line.split(':').nth(1).is_some_and(|all| all.split(',').any(|one| one == controller)));
+    line.and_then(|line| line.splitn(3, ':').nth(2)).map(|path| path.trim_start_matches('/').to_owned())
+}
+
+#[test]
+fn what_is_reserved_is_neither_offered_nor_taken() {
+    let mut cluster = Cluster::start();
+    cluster.daemon.stop();
+    cluster.daemon.launch_with(&[
+        "--system-reserved",
+        "cpu=100m,memory=1Gi,ephemeral-storage=1Gi,pid=1000",
+        "--kube-reserved",
+        "cpu=150m,memory=256Mi",
+    ]);
+    cluster.wait_ready();
+    let number = |name: &str| -> u64 {
+        let node = cluster.ok(&["get", "nodes", "-o", &format!("jsonpath={{.items[0].status.{name}}}")]);
+        let scale = if node.ends_with("Ki") { 1024 } else { 1 };
+        node.trim_end_matches("Ki").parse::<u64>().unwrap_or_else(|_| panic!("{name}: {node}")) * scale
+    };
+    let memory = number("capacity.memory");
+    testkit::wait_until("the node to offer less", || {
+        let kept = memory - number("allocatable.memory");
+        // The two, and what the kubelet would evict for.
+        if kept == (1280 + 100) << 20 { Ok(()) } else { Err(kept) }
+    });
+    let cpu = cluster.ok(&["get", "nodes", "-o", "jsonpath={.items[0].status.allocatable.cpu}"]);
+    assert_eq!(cpu, format!("{}m", number("capacity.cpu") * 1000 - 250));
+    let disk = number("capacity.ephemeral-storage");
+    let kept = disk - number("allocatable.ephemeral-storage");
+    assert!((disk / 10 + (1 << 30)).abs_diff(kept) <= 4096, "{kept} of {disk}");
+
+    let space = cluster.namespace("reserves");
+    pod(&space, "resources: {}", "");
+    space.wait("condition=Ready", &["pod/box"]);
+    let id = space.containers().first().cloned().expect("its container");
+    let groups = groups(&space, &id);
+    let all_pods =
+        |path: &str| path.split_once("/pods/").expect("below the group of all pods").0.to_owned() + "/pods";
+    let (limit, most) = match group_of(&groups, "memory") {
+        Some(memory) => (
+            format!("memory/{}/memory.limit_in_bytes", all_pods(&memory)),
+            format!("pids/{}/pids.max", all_pods(&group_of(&groups, "pids").expect("the controller"))),
+        ),
+        None => {
+            let path = groups.lines().find_map(|line| line.strip_prefix("0::/")).expect("the unified one");
+            (format!("{}/memory.max", all_pods(path)), format!("{}/pids.max", all_pods(path)))
+        }
+    };
+    let read = |path: &str| -> u64 {
+        let path = format!("/sys/fs/cgroup/{path}");
+        let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+        text.trim().parse().unwrap_or_else(|_| panic!("{path}: {text}"))
+    };
+    assert!((memory - (1280 << 20)).abs_diff(read(&limit)) <= 4096, "{}", read(&limit));
+    let kernel = |name: &str| -> u64 {
+        let text = std::fs::read_to_string(format!("/proc/sys/kernel/{name}")).expect("procfs is mounted");
+        text.trim().parse().expect("a number")
+    };
+    assert_eq!(read(&most), kernel("pid_max").min(kernel("threads-max")) - 1000);
+
+    cluster.daemon.stop();
+    let refused =
+        cluster.daemon.gantry("", &["up", "--kube-reserved", "memory=900Ti"]).output().expect("run it");
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+    assert!(said.contains("Resource \"memory\" has a reservation of 9"), "{said}");
 }
 
 #[track_caller]

@@ -1,11 +1,15 @@
 //! Removing what nobody uses.
 
 use base::Timestamp;
+use futures::StreamExt as _;
 
 use super::remove::RemoveOptions;
 use super::view::Status;
 use crate::engine::Engine;
 use crate::error::{Kind, Result};
+
+/// How many are removed at a time.
+const AT_ONCE: usize = 32;
 
 /// What a prune removed.
 #[derive(Clone, Debug, Default)]
@@ -30,19 +34,27 @@ pub struct PruneFilter {
 impl Engine {
     /// Removes all containers that do not run.
     pub async fn container_prune(&self, filter: PruneFilter) -> Result<Pruned> {
-        let mut pruned = Pruned::default();
-        for cell in self.inner.registry.all() {
+        let mut unused = self.inner.registry.all();
+        unused.retain(|cell| {
             let record = cell.record();
-            let is_idle = matches!(record.life.status, Status::Created | Status::Exited | Status::Dead);
             // What lives in a sandbox belongs to whoever made that.
-            if !is_idle
-                || cell.sandbox.spec.is_some()
-                || !filter.admits(Some(record.created), &record.resolved.labels)
-            {
-                continue;
+            matches!(record.life.status, Status::Created | Status::Exited | Status::Dead)
+                && cell.sandbox.spec.is_none()
+                && filter.admits(Some(record.created), &record.resolved.labels)
+        });
+        // Together: those that are removed at a time share a flush.
+        let removals = futures::stream::iter(unused).map(|cell| {
+            let engine = self.clone();
+            async move {
+                let size = engine.container_size(&cell.id).await.map_or(0, |size| size.writable);
+                let removed = engine.container_remove(&cell.id, RemoveOptions::default()).await;
+                (cell, size, removed)
             }
-            let size = self.container_size(&cell.id).await.map_or(0, |size| size.writable);
-            match self.container_remove(&cell.id, RemoveOptions::default()).await {
+        });
+        let mut removals = std::pin::pin!(removals.buffered(AT_ONCE));
+        let mut pruned = Pruned::default();
+        while let Some((cell, size, removed)) = removals.next().await {
+            match removed {
                 Ok(()) => {
                     pruned.removed.push(cell.id.to_string());
                     pruned.reclaimed += size;

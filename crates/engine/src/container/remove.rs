@@ -85,9 +85,10 @@ impl Engine {
     fn remove_files(&self, id: &ContainerId, record: &ContainerRecord, volumes: bool) -> Result<()> {
         let inner = &self.inner;
         // First: the container goes with its record, and what else there is of it is then nobody's, which
-        // the next opening clears away. One that removes itself does so again if a power cut brings it back.
+        // the next opening clears away. One that removes itself, or was made for work that is done, goes once
+        // more if a power cut brings it back.
         let directory = inner.layout.container(id);
-        let thrown = match record.spec.auto_remove {
+        let thrown = match record.spec.auto_remove || record.spec.transient {
             true => self.set_aside(&directory, &inner.layout.trash())?,
             false => self.set_aside_durably(&directory, &inner.layout.trash())?,
         };

@@ -48,11 +48,12 @@ impl Engine {
         let done = match carry_out(next).await {
             Ok(done) => done,
             Err(error) => {
-                blocking(move || {
+                // That it was in vain is what the caller must hear, whatever becomes of this.
+                let _ = blocking(move || {
                     drop(staged);
                     Ok(())
                 })
-                .await?;
+                .await;
                 return Err(error);
             }
         };
