@@ -42,7 +42,8 @@ fn a_deletion_that_the_api_does_not_take_is_confirmed_again() {
             cluster.engine().await,
             &cluster.refused,
             Arc::new(SystemClock::new()),
-        );
+        )
+        .expect("nothing is kept from pods");
         let working = agent.run(running.clone());
         let watching = async {
             wait_until_async("the pod to go", || async {
@@ -124,6 +125,7 @@ impl Cluster {
             cluster_domain: "cluster.local".to_owned(),
             kubernetes_version: "v1.36.0".to_owned(),
             pods: 10,
+            reserves: node::Reserves::default(),
         }
     }
 
