@@ -218,7 +218,8 @@ mod tests {
         let huge = || json!({"cpu": "9000P", "memory": "8Ei"});
         let pods: Vec<Pod> =
             (0..3).map(|_| pod(json!({"containers": [with("a", json!({"requests": huge()}))]}))).collect();
-        let found = weights(pods.iter(), i64::MAX).map(|(_, resources)| resources.cpu_shares);
+        let together = Amounts { cpu: i64::MAX, ..Amounts::default() };
+        let found = super::limits(pods.iter(), together).map(|(_, resources)| resources.cpu_shares);
         assert_eq!(found, [Some(262_144), Some(262_144), Some(2)], "the class is not taken for nothing");
         let limits = || with("a", json!({"limits": huge()}));
         check(
