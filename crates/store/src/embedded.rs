@@ -67,7 +67,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { history_age: Some(Duration::from_secs(300)), history_events: 50_000, history_bytes: 32 << 20 }
+        Self { history_age: Some(Duration::from_secs(240)), history_events: 50_000, history_bytes: 32 << 20 }
     }
 }
 

@@ -15,7 +15,7 @@ use super::Stored;
 /// Kubernetes, whoever was away for longer begins anew.
 const HISTORY: usize = 4096;
 const HISTORY_BYTES: usize = 16 << 20;
-const HISTORY_AGE: Duration = Duration::from_secs(300);
+const HISTORY_AGE: Duration = Duration::from_secs(240);
 
 /// The objects of one stored resource.
 #[derive(Debug)]
