@@ -21,9 +21,22 @@ pub struct Decoded {
     /// The object: unknown fields and nulls gone, quantities and times in canonical form.
     pub object: Object,
     /// What strict field validation objects to, such as `unknown field "spec.foo"` and
-    /// `duplicate field "spec.bar"`. See [`strict_error`].
+    /// `duplicate field "spec.bar"`, the first hundred of each. See [`strict_error`].
     pub problems: Vec<String>,
 }
+
+/// What strict validation objects to, as far as it is told: one document may have a hundred thousand
+/// such fields, each at a path of a megabyte.
+#[derive(Debug, Default)]
+struct Problems {
+    told: Vec<String>,
+    bytes: usize,
+}
+
+/// So many problems are told, as in Kubernetes.
+const PROBLEMS: usize = 100;
+/// About so many bytes of them.
+const PROBLEM_BYTES: usize = 64 << 10;
 
 /// Why a document is no object of its kind; the wording is that of Kubernetes' decoder.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -48,7 +61,7 @@ pub fn parse(text: &[u8]) -> Result<(Value, Vec<String>), DecodeError> {
 
 /// Decodes a document that was parsed already: YAML, or the outcome of a patch.
 pub fn value(schema: &Schema, value: Value) -> Result<Decoded, DecodeError> {
-    let mut walk = Walk { problems: Vec::new(), structure: "", fields: Vec::new() };
+    let mut walk = Walk { problems: Problems::default(), structure: "", fields: Vec::new() };
     let root = schema.root();
     let Value::Object(fields) = value else {
         let message =
@@ -56,7 +69,7 @@ pub fn value(schema: &Schema, value: Value) -> Result<Decoded, DecodeError> {
         return Err(DecodeError(message));
     };
     let fields = walk.structure(root, fields, &Path::EMPTY)?;
-    Ok(Decoded { object: Object::from_fields(fields), problems: walk.problems })
+    Ok(Decoded { object: Object::from_fields(fields), problems: walk.problems.told })
 }
 
 /// The message of a request refused under `fieldValidation=Strict`:
@@ -71,8 +84,18 @@ pub fn cannot_be_handled(kind: &str, version: &str, why: impl std::fmt::Display)
     format!("{kind} in version {} cannot be handled as a {kind}: {why}", quote(version))
 }
 
+impl Problems {
+    fn push(&mut self, what: &str, path: &Path<'_>) {
+        if self.told.len() < PROBLEMS && self.bytes < PROBLEM_BYTES {
+            let problem = format!("{what} {}", quote(&path.to_string()));
+            self.bytes += problem.len();
+            self.told.push(problem);
+        }
+    }
+}
+
 struct Walk<'a> {
-    problems: Vec<String>,
+    problems: Problems,
     /// The Go name of the innermost object type.
     structure: &'a str,
     /// The names of the fields from the root to here, list and map levels left out.
@@ -94,7 +117,7 @@ impl<'a> Walk<'a> {
                 if structure.preserve_unknown {
                     kept.insert(name, value);
                 } else {
-                    self.problems.push(format!("unknown field {}", quote(&path.child(&name).to_string())));
+                    self.problems.push("unknown field", &path.child(&name));
                 }
                 continue;
             };

@@ -6,11 +6,11 @@
 
 use jiff::Timestamp;
 use model::merge::apply::{Manager, apply, track};
-use model::merge::{json_patch, strategic};
+use model::merge::{json_patch, merge_patch, strategic};
 use model::validate::{Plain, Scope, create, update};
 use model::{GroupVersionKind, Object, Schema};
 use rustix::time::{ClockId, clock_gettime};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 const SHORT: usize = 1500;
 
@@ -80,7 +80,84 @@ fn strategic_merges_are_in_proportion() {
         strategic::apply(&schema, document, patch).expect("merge")
     });
     let unkeyed = |length| (deployment(0, length), deployment(0, length + 10));
+    let nulls = |length| {
+        let (document, names) = labelled(length);
+        (document, json!({"metadata": {"labels": names}}))
+    };
+    check("nulls", nulls, |(document, patch)| strategic::apply(&schema, document, patch).expect("merge"));
     check("by key", unkeyed, |(document, patch)| strategic::apply(&schema, document, patch).expect("merge"));
+}
+
+/// An object of many labels, and a null for each.
+fn labelled(length: usize) -> (Value, Map<String, Value>) {
+    let name = |index| format!("label-{index}");
+    let labels: Map<String, Value> = (0..length).map(|index| (name(index), json!("x"))).collect();
+    let mut document = deployment(0, 0);
+    document["metadata"]["labels"] = labels.into();
+    (document, (0..length).map(|index| (name(index), Value::Null)).collect())
+}
+
+#[test]
+fn a_merge_patch_takes_out_what_it_takes_out_at_once() {
+    let nulls = |length| {
+        let (document, names) = labelled(5 * length);
+        (document, json!({"metadata": {"labels": names}}))
+    };
+    check("nulls", nulls, |(document, patch)| {
+        let merged = merge_patch::apply(document, patch);
+        assert_eq!(merged["metadata"]["labels"], json!({}));
+        merged
+    });
+}
+
+#[test]
+fn a_long_name_is_not_copied_for_all_that_lies_below_it() {
+    let schema = schema();
+    let long = |length: usize| {
+        let mut value = deployment(0, length);
+        value["spec"]["template"]["spec"]["containers"][0]["name"] = "x".repeat(50 * length).into();
+        Object::from_value(value).expect("an object")
+    };
+    let manager = |name| Manager { name, subresource: "", ignored: &[], now: Timestamp::UNIX_EPOCH };
+    check("apply", long, |applied| apply(&schema, None, applied, manager("first"), true).expect("apply"));
+    let conflicting = |length: usize| {
+        let live = track(&schema, None, long(length), manager("first"));
+        let mut value = long(length).value().clone();
+        let container = &mut value["spec"]["template"]["spec"]["containers"][0];
+        for variable in container["env"].as_array_mut().expect("a list") {
+            variable["value"] = json!("other");
+        }
+        (live, Object::from_value(value).expect("an object"))
+    };
+    check("conflicts", conflicting, |(live, applied)| {
+        apply(&schema, Some(live), applied, manager("second"), false).expect_err("conflicts")
+    });
+    let repeated = |length: usize| {
+        format!("{{\"{}\":{{{}\"a\":1}}}}", "x".repeat(50 * length), "\"a\":1,".repeat(length))
+    };
+    check("duplicates", repeated, |text| model::decode::parse(text.as_bytes()).expect("JSON"));
+}
+
+#[test]
+fn many_managers_of_little_each_cost_no_more_than_one_of_all() {
+    let schema = schema();
+    let managed = |length: usize| {
+        let (mut live, _) = labelled(length);
+        let entry = |index: usize| {
+            json!({
+                "manager": format!("m{index}"), "operation": "Apply", "apiVersion": "apps/v1", "fieldsType": "FieldsV1",
+                "fieldsV1": {"f:metadata": {"f:labels": {format!("f:label-{index}"): {}}}},
+            })
+        };
+        live["metadata"]["managedFields"] = (0..length).map(entry).collect();
+        let mut new = live.clone();
+        for (_, value) in new["metadata"]["labels"].as_object_mut().expect("labels") {
+            *value = json!("y");
+        }
+        (Object::from_value(live).expect("an object"), Object::from_value(new).expect("an object"))
+    };
+    let manager = Manager { name: "all", subresource: "", ignored: &[], now: Timestamp::UNIX_EPOCH };
+    check("track", managed, |(live, new)| track(&schema, Some(live), new.clone(), manager));
 }
 
 #[test]
@@ -106,6 +183,13 @@ fn the_rules_of_an_update_are_in_proportion() {
         Object::from_value(value).expect("an object")
     };
     check("finalizers", being_deleted, |object| update(&Plain, object, object, Scope::Namespaced));
+    let owned = |length: usize| {
+        let owner = json!({"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": "u", "controller": true});
+        let mut value = deployment(0, 0);
+        value["metadata"]["ownerReferences"] = vec![owner; length].into();
+        Object::from_value(value).expect("an object")
+    };
+    check("owners", owned, |object| create(&Plain, object, Scope::Namespaced));
     let complaints = |length: usize| {
         let labels: serde_json::Map<String, Value> =
             (0..length).map(|i| (format!("not a label {i}"), json!("x"))).collect();

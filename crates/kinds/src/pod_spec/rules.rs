@@ -16,7 +16,7 @@ const DNS_POLICIES: [&str; 4] = ["ClusterFirstWithHostNet", "ClusterFirst", "Def
 const MAX_ID: i64 = i32::MAX as i64;
 
 /// The names of all containers.
-pub(crate) fn names(spec: &Value) -> Vec<&str> {
+pub(crate) fn names(spec: &Value) -> HashSet<&str> {
     let kinds = ["containers", "initContainers", "ephemeralContainers"];
     kinds.into_iter().flat_map(|kind| list(spec, kind)).map(|one| text(one, "name")).collect()
 }

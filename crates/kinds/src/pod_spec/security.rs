@@ -74,14 +74,14 @@ fn profile(
 /// The annotations of a pod that name the AppArmor profiles of its containers, which are called `containers`.
 pub(crate) fn apparmor_annotations(
     annotations: StringMap<'_>,
-    containers: &[&str],
+    containers: &HashSet<&str>,
     path: &Path<'_>,
     errors: &mut Errors,
 ) {
     for (key, value) in annotations.iter() {
         let Some(container) = key.strip_prefix(APPARMOR_ANNOTATION) else { continue };
         let path = path.child(key);
-        if !containers.contains(&container) {
+        if !containers.contains(container) {
             errors.push(FieldError::invalid(&path, container, "container not found"));
         }
         let is_known = matches!(value, "runtime/default" | "unconfined" | "")
@@ -230,7 +230,12 @@ mod tests {
             let annotations = json!({format!("{APPARMOR_ANNOTATION}{key}"): value, "other": "x"});
             let mut errors = Errors::new();
             let path = Path::root("metadata");
-            apparmor_annotations(StringMap::new(annotations.as_object()), &["c"], &path, &mut errors);
+            apparmor_annotations(
+                StringMap::new(annotations.as_object()),
+                &HashSet::from(["c"]),
+                &path,
+                &mut errors,
+            );
             let found = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
             assert!(found.contains(expected) && found.is_empty() == expected.is_empty(), "{found}");
         };

@@ -5,20 +5,21 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-use crate::field::{Path, quote};
+use super::Problems;
+use crate::field::Path;
 
 /// The document, and `duplicate field "…"` for each that occurs twice.
 pub(super) fn parse(text: &[u8]) -> Result<(Value, Vec<String>), serde_json::Error> {
-    let mut problems = Vec::new();
+    let mut problems = Problems::default();
     let mut reader = serde_json::Deserializer::from_slice(text);
     let value = Seed { path: &Path::EMPTY, problems: &mut problems }.deserialize(&mut reader)?;
     reader.end()?;
-    Ok((value, problems))
+    Ok((value, problems.told))
 }
 
 struct Seed<'a> {
     path: &'a Path<'a>,
-    problems: &'a mut Vec<String>,
+    problems: &'a mut Problems,
 }
 
 impl<'de> DeserializeSeed<'de> for Seed<'_> {
@@ -80,7 +81,7 @@ impl<'de> Visitor<'de> for Seed<'_> {
         while let Some(name) = entries.next_key::<String>()? {
             let path = self.path.child(&name);
             if fields.contains_key(&name) {
-                self.problems.push(format!("duplicate field {}", quote(&path.to_string())));
+                self.problems.push("duplicate field", &path);
             }
             let value = entries.next_value_seed(Seed { path: &path, problems: self.problems })?;
             fields.insert(name, value);

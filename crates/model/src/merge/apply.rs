@@ -10,6 +10,7 @@ mod field_set;
 mod managed;
 mod typed;
 
+use std::ops::ControlFlow;
 use std::sync::LazyLock;
 
 use jiff::Timestamp;
@@ -284,24 +285,39 @@ fn conflicts(managers: &Managed, own: &ManagerId, changed: &FieldSet) -> Vec<(Ma
     overlaps.filter(|(_, set)| !set.is_empty()).collect()
 }
 
+/// How much is told of conflicts, in bytes: one object may have a hundred thousand, each with a long name.
+const TOLD: usize = 64 << 10;
+
 fn conflict_error(conflicts: &[(ManagerId, FieldSet)]) -> ApplyError {
     let mut causes = Vec::new();
     let mut lines = Vec::new();
+    let total: usize = conflicts.iter().map(|(_, set)| set.count()).sum();
+    let mut room = TOLD;
     for (id, set) in conflicts {
+        let with = format!("conflict with {}", id.describe());
         lines.push(format!("conflicts with {}:", id.describe()));
-        for path in set.paths() {
-            let field = managed::print(&path);
+        let told = set.each(&mut Vec::new(), &mut |path| {
+            let field = managed::print(path);
+            let size = with.len() + 2 * field.len();
+            // The first one is told however long it is.
+            if size > room && !causes.is_empty() {
+                return ControlFlow::Break(());
+            }
+            room = room.saturating_sub(size);
             lines.push(format!("- {field}"));
-            causes.push(Cause {
-                reason: "FieldManagerConflict".into(),
-                message: format!("conflict with {}", id.describe()),
-                field,
-            });
+            causes.push(Cause { reason: "FieldManagerConflict".into(), message: with.clone(), field });
+            ControlFlow::Continue(())
+        });
+        if told.is_break() {
+            break;
         }
     }
+    if causes.len() < total {
+        lines.push(format!("and {} more", total - causes.len()));
+    }
     let message = match causes.as_slice() {
-        [one] => format!("Apply failed with 1 conflict: {}: {}", one.message, one.field),
-        many => format!("Apply failed with {} conflicts: {}", many.len(), lines.join("\n")),
+        [one] if total == 1 => format!("Apply failed with 1 conflict: {}: {}", one.message, one.field),
+        _ => format!("Apply failed with {total} conflicts: {}", lines.join("\n")),
     };
     ApplyError::Conflict { message, causes }
 }

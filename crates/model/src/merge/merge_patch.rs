@@ -18,12 +18,17 @@ fn merge(document: &mut Value, patch: &Value) {
         *document = Value::Object(Map::new());
     }
     let Value::Object(fields) = document else { return };
+    let mut removes = false;
     for (name, change) in changes {
         if change.is_null() {
-            fields.shift_remove(name);
+            removes |= fields.contains_key(name);
         } else {
             merge(fields.entry(name.as_str()).or_insert(Value::Null), change);
         }
+    }
+    // All at once: taking one field out moves all that come after it.
+    if removes {
+        fields.retain(|name, _| changes.get(name).is_none_or(|change| !change.is_null()));
     }
 }
 

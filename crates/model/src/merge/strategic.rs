@@ -68,6 +68,8 @@ fn merge_object(ty: Option<TypeRef<'_>>, mut original: Fields, patch: &Fields) -
         merge_in_order(ty, &mut original, patch, field, order)?;
         ordered.insert(field);
     }
+    // Taken out all at once: taking one field out moves all that come after it.
+    let mut gone: HashSet<&str> = HashSet::new();
     for (name, change) in patch {
         if name == RETAIN_KEYS || name.starts_with(SET_ORDER) || ordered.contains(name.as_str()) {
             continue;
@@ -81,18 +83,22 @@ fn merge_object(ty: Option<TypeRef<'_>>, mut original: Fields, patch: &Fields) -
             }
             continue;
         }
-        merge_field(ty, &mut original, name, change)?;
+        if !merge_field(ty, &mut original, name, change)? && original.contains_key(name) {
+            gone.insert(name);
+        }
+    }
+    if !gone.is_empty() {
+        original.retain(|name, _| !gone.contains(name.as_str()));
     }
     Ok(original)
 }
 
-fn merge_field(ty: Option<TypeRef<'_>>, original: &mut Fields, name: &str, change: &Value) -> Result<()> {
+/// Merges one field. False where it is to go.
+fn merge_field(ty: Option<TypeRef<'_>>, original: &mut Fields, name: &str, change: &Value) -> Result<bool> {
     let child = ty.and_then(|ty| ty.child(name));
     let strategy = strategy(ty, name);
     match (original.get_mut(name), change) {
-        (_, Value::Null) => {
-            original.shift_remove(name);
-        }
+        (_, Value::Null) => return Ok(false),
         (Some(Value::Object(current)), Value::Object(change)) if !strategy.replace => {
             *current = merge_object(child, std::mem::take(current), change)?;
         }
@@ -109,12 +115,10 @@ fn merge_field(ty: Option<TypeRef<'_>>, original: &mut Fields, name: &str, chang
             Some(clean) => {
                 original.insert(name.to_owned(), clean);
             }
-            None => {
-                original.shift_remove(name);
-            }
+            None => return Ok(false),
         },
     }
-    Ok(())
+    Ok(true)
 }
 
 /// Merges a list item by item; without a key, the items are scalars.

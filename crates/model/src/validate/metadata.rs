@@ -135,6 +135,7 @@ pub fn selector(selector: &Value, path: &Path<'_>, errors: &mut Errors) {
 }
 
 fn owners(object: &Object, path: &Path<'_>, errors: &mut Errors) {
+    let mut controllers = 0;
     let mut controller: Option<String> = None;
     let owners = object.get_list(&["metadata", "ownerReferences"]);
     for (index, owner) in owners.iter().enumerate() {
@@ -157,8 +158,10 @@ fn owners(object: &Object, path: &Path<'_>, errors: &mut Errors) {
         }
         if owner.get("controller").and_then(Value::as_bool) == Some(true) {
             let name = format!("{}/{}", text(owner, "kind"), text(owner, "name"));
+            controllers += 1;
             match &controller {
-                Some(first) => {
+                // Once: it tells of all of them.
+                Some(first) if controllers == 2 => {
                     let message = format!(
                         "Only one reference can have Controller set to true. Found \"true\" in references for \
                          {first} and {name}"
@@ -170,6 +173,7 @@ fn owners(object: &Object, path: &Path<'_>, errors: &mut Errors) {
                         message,
                     ));
                 }
+                Some(_) => {}
                 None => controller = Some(name),
             }
         }

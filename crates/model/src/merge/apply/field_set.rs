@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::fmt;
+use std::ops::ControlFlow;
 
 use serde_json::{Map, Value};
 
@@ -85,7 +86,18 @@ impl FieldSet {
 
     /// Takes out what another set has.
     pub(super) fn subtract(&mut self, other: &Self) {
-        // Mostly little is taken from much: only what the other names is looked at.
+        // Only what both have is looked at, by way of the smaller: often little is taken from much, and
+        // much may be taken from each of many.
+        if self.0.len() < other.0.len() {
+            self.0.retain(|element, node| {
+                if let Some(there) = other.0.get(element) {
+                    node.member &= !there.member;
+                    node.children.subtract(&there.children);
+                }
+                !node.is_empty()
+            });
+            return;
+        }
         for (element, there) in &other.0 {
             let Some(node) = self.0.get_mut(element) else { continue };
             node.member &= !there.member;
@@ -119,10 +131,36 @@ impl FieldSet {
         self
     }
 
-    /// All paths, in order.
-    pub(super) fn paths(&self) -> Vec<Vec<Element>> {
+    /// How many paths there are.
+    pub(super) fn count(&self) -> usize {
+        self.0.values().map(|node| usize::from(node.member) + node.children.count()).sum()
+    }
+
+    /// Visits all paths, in order, until the visitor breaks off.
+    pub(super) fn each<'s>(
+        &'s self,
+        prefix: &mut Vec<&'s Element>,
+        visit: &mut impl FnMut(&[&Element]) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        for (element, node) in &self.0 {
+            prefix.push(element);
+            if node.member {
+                visit(prefix)?;
+            }
+            node.children.each(prefix, visit)?;
+            prefix.pop();
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// All paths as conflicts print them, in order.
+    #[cfg(test)]
+    pub(super) fn paths(&self) -> Vec<String> {
         let mut paths = Vec::new();
-        self.collect(&mut Vec::new(), &mut paths);
+        let _ = self.each(&mut Vec::new(), &mut |path| {
+            paths.push(path.iter().map(ToString::to_string).collect());
+            ControlFlow::Continue(())
+        });
         paths
     }
 
@@ -177,17 +215,6 @@ impl FieldSet {
             if node.is_empty() {
                 self.0.remove(&element);
             }
-        }
-    }
-
-    fn collect(&self, prefix: &mut Vec<Element>, paths: &mut Vec<Vec<Element>>) {
-        for (element, node) in &self.0 {
-            prefix.push(element.clone());
-            if node.member {
-                paths.push(prefix.clone());
-            }
-            node.children.collect(prefix, paths);
-            prefix.pop();
         }
     }
 }
@@ -319,10 +346,8 @@ mod tests {
         });
         let set = FieldSet::decode(&text).expect("valid");
         assert_eq!(set.encode(), text);
-        let paths: Vec<String> =
-            set.paths().iter().map(|path| path.iter().map(ToString::to_string).collect()).collect();
         assert_eq!(
-            paths,
+            set.paths(),
             [
                 ".metadata.labels",
                 ".metadata.labels.a",

@@ -158,7 +158,7 @@ impl ManagerId {
 }
 
 /// Prints a path as conflicts do: `.spec.containers[name="a"].image`.
-pub(super) fn print(path: &[Element]) -> String {
+pub(super) fn print(path: &[&Element]) -> String {
     path.iter().map(ToString::to_string).collect()
 }
 

@@ -88,7 +88,7 @@ impl World {
             .iter()
             .map(|entry| {
                 let set = FieldSet::decode(&entry["fieldsV1"]).expect("valid");
-                let paths: Vec<String> = set.paths().iter().map(|path| managed::print(path)).collect();
+                let paths = set.paths();
                 let text = |name: &str| entry[name].as_str().unwrap_or_default().to_owned();
                 let subresource =
                     entry.get("subresource").map(|_| format!("/{}", text("subresource"))).unwrap_or_default();

@@ -44,9 +44,7 @@ const ALWAYS_THERE: [&str; 6] = ["containers", "metadata", "spec", "status", "st
 
 /// The fields that an applied document sets.
 pub(super) fn fields_of(ty: At<'_>, value: &Value) -> Result<FieldSet> {
-    let mut set = FieldSet::default();
-    collect(ty, value, &mut Vec::new(), &mut set)?;
-    Ok(set)
+    Ok(collect(ty, value, &mut Vec::new())?.children)
 }
 
 /// How `new` differs from `old`.
@@ -113,34 +111,38 @@ pub(super) fn with_parents(ty: At<'_>, set: &FieldSet) -> FieldSet {
     })
 }
 
-fn collect(ty: At<'_>, value: &Value, path: &mut Vec<Element>, set: &mut FieldSet) -> Result<()> {
+/// What a document sets at one place and below. Built from the leaves up: a step is copied once, however
+/// much lies below it.
+fn collect(ty: At<'_>, value: &Value, path: &mut Vec<Element>) -> Result<Node> {
+    let mut node = Node::default();
     match (shape(ty, value), value) {
         (Shape::Map, Value::Object(fields)) => {
             for (name, value) in fields {
                 path.push(Element::field(name));
-                collect(child(ty, name), value, path, set)?;
+                let mut inner = collect(child(ty, name), value, path)?;
                 let known = ty.is_some_and(|ty| ty.field(name).is_some());
                 let empty = value.is_null() || value.as_object().is_some_and(Map::is_empty);
-                if empty || !known {
-                    set.insert(path);
-                }
-                path.pop();
+                inner.member |= empty || !known;
+                attach_last(&mut node, path, inner);
             }
-            Ok(())
         }
         (Shape::List(kind), Value::Array(items)) => {
             for (index, element) in elements(ty, kind, items, path, false)?.into_iter().enumerate() {
                 path.push(element);
-                collect(item_type(ty), &items[index], path, set)?;
-                set.insert(path);
-                path.pop();
+                let mut inner = collect(item_type(ty), &items[index], path)?;
+                inner.member = true;
+                attach_last(&mut node, path, inner);
             }
-            Ok(())
         }
-        _ => {
-            set.insert(path);
-            Ok(())
-        }
+        _ => node.member = true,
+    }
+    Ok(node)
+}
+
+fn attach_last(node: &mut Node, path: &mut Vec<Element>, inner: Node) {
+    let element = path.pop().expect("it was pushed just now");
+    if !inner.is_empty() {
+        node.children.attach(element, inner);
     }
 }
 
