@@ -22,12 +22,14 @@ pub struct Range {
     pub limit: Option<usize>,
     /// Only count, give no items.
     pub count_only: bool,
+    /// Nobody wants to know how many keys there are beyond the limit.
+    pub uncounted: bool,
 }
 
 impl Range {
     /// All of `keys` as they are now.
     pub fn new(keys: KeyRange) -> Self {
-        Self { keys, revision: None, limit: None, count_only: false }
+        Self { keys, revision: None, limit: None, count_only: false, uncounted: false }
     }
 
     /// As of an earlier revision.
@@ -39,6 +41,13 @@ impl Range {
     /// The first `limit` items only.
     pub fn limit(mut self, limit: usize) -> Self {
         self.limit = Some(limit);
+        self
+    }
+
+    /// The keys beyond the limit are not counted: reading a long range page by page costs in proportion
+    /// to its length.
+    pub fn uncounted(mut self) -> Self {
+        self.uncounted = true;
         self
     }
 
@@ -54,13 +63,38 @@ impl Range {
 pub struct RangeResult {
     /// The items, in the order of their keys.
     pub items: Vec<Arc<KeyValue>>,
-    /// How many keys the range holds in all, whatever the limit.
+    /// How many keys the range holds in all, whatever the limit; the number of items where it was not to
+    /// be counted.
     pub count: usize,
     /// Whether the limit cut items off; go on with [`KeyRange::after`] the last key, at
     /// [`RangeResult::revision`].
     pub more: bool,
     /// The revision that was read.
     pub revision: Revision,
+}
+
+impl RangeResult {
+    /// Puts together what `range` asks for of the keys that it means.
+    pub(crate) fn collect<'a>(
+        range: &Range,
+        revision: Revision,
+        values: impl Iterator<Item = &'a Arc<KeyValue>>,
+    ) -> Self {
+        let mut result = Self { revision, ..Self::default() };
+        let limit = if range.count_only { 0 } else { range.limit.unwrap_or(usize::MAX) };
+        for kv in values {
+            if result.items.len() < limit {
+                result.items.push(kv.clone());
+            } else if !range.count_only {
+                result.more = true;
+                if range.uncounted {
+                    break;
+                }
+            }
+            result.count += 1;
+        }
+        result
+    }
 }
 
 /// Compares, then does one of two lists of operations, as one step.
@@ -245,4 +279,31 @@ pub struct Status {
     pub watchers: usize,
     /// Why nothing can be written at the moment; `None` if all is well.
     pub read_only: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_to_be_counted_is_not_looked_at() {
+        let value = |number: u8| {
+            Arc::new(KeyValue {
+                key: Bytes::copy_from_slice(&[number]),
+                value: Bytes::new(),
+                create_revision: 1,
+                mod_revision: 1,
+                version: 1,
+                lease: None,
+            })
+        };
+        let values: Vec<_> = (0..9).map(value).collect();
+        let looked_at = std::cell::Cell::new(0);
+        let all = || values.iter().inspect(|_| looked_at.set(looked_at.get() + 1));
+        let range = Range::new(KeyRange::prefix("")).limit(3);
+        let found = RangeResult::collect(&range, 1, all());
+        assert_eq!((found.items.len(), found.count, found.more, looked_at.take()), (3, 9, true, 9));
+        let found = RangeResult::collect(&range.uncounted(), 1, all());
+        assert_eq!((found.items.len(), found.count, found.more, looked_at.take()), (3, 3, true, 4));
+    }
 }

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{Response, StatusCode};
 use model::Status;
 use serde::{Deserialize, Serialize};
-use store::{KeyRange, Range};
+use store::{KeyRange, Range, Store};
 
 use crate::body::Body;
 use crate::cache::{ROOT, Stored};
@@ -36,7 +36,7 @@ struct Token {
 
 const TOKEN_VERSION: &str = "meta.k8s.io/v1";
 /// How many objects of the past are looked at in one step.
-const PAGE: usize = 256;
+const PAGE: usize = 512;
 
 pub(super) async fn handle(call: &Call) -> Result<Response<Body>> {
     let options = ListOptions::parse(&call.query)?;
@@ -126,51 +126,95 @@ fn table_head(call: &Call, revision: u64, next: Option<Next>, include: Include) 
     head.into_bytes()
 }
 
-/// A page as of a revision that may be past: from the store, which remembers.
+/// A page of the past under way: from the store, which remembers.
+struct Past {
+    store: Arc<dyn Store>,
+    selection: Arc<Selection>,
+    /// What the keys of the resource begin with.
+    root: String,
+    revision: u64,
+    limit: usize,
+    /// The last key that was looked at.
+    after: Option<String>,
+    found: Vec<Arc<Stored>>,
+}
+
+/// A page as of a revision that may be past.
 async fn page_at(
     call: &Call,
     options: &ListOptions,
-    selection: &Selection,
+    selection: &Arc<Selection>,
     revision: u64,
     after: Option<&str>,
 ) -> Result<Response<Body>> {
     let root = format!("{ROOT}{}/", call.resource.storage.partition);
-    let mut after = after.map(|name| format!("{root}{name}"));
-    let mut objects: Vec<Arc<Stored>> = Vec::new();
-    let left = 'pages: loop {
-        let mut keys = KeyRange::prefix(format!("{root}{}", selection.prefix));
-        if let Some(after) = &after {
-            keys = keys.after(after);
-        }
-        // With selectors most of what is looked at may not be meant.
-        let most = match options.limit {
-            0 => PAGE,
-            limit if selection.selects() => (limit - objects.len()).max(PAGE),
-            limit => limit - objects.len(),
-        };
-        let request = Range::new(keys).at(revision).limit(most);
-        let page = call.state.store.range(request).await.map_err(|e| Error::store(&e))?;
-        for (index, kv) in page.items.iter().enumerate() {
-            let name = kv.key_str().strip_prefix(&root).unwrap_or_default();
-            let stored = Stored::new(name.into(), kv.mod_revision, &kv.value);
-            after = Some(kv.key_str().to_owned());
-            if selection.takes(&stored) {
-                objects.push(Arc::new(stored));
-                if options.limit > 0 && objects.len() == options.limit {
-                    break 'pages page.count - index - 1;
+    let past = Past {
+        store: call.state.store.clone(),
+        selection: selection.clone(),
+        after: after.map(|name| format!("{root}{name}")),
+        root,
+        revision,
+        limit: options.limit,
+        found: Vec::new(),
+    };
+    // Long: each object of the past is read anew.
+    let own = call.identity.is_component();
+    let (objects, next) = call.state.workers.drive(own, past.read()).await?;
+    Ok(respond(call, objects, revision, next))
+}
+
+impl Past {
+    /// What is meant, and where to go on if there may be more.
+    async fn read(mut self) -> Result<(Vec<Arc<Stored>>, Option<Next>)> {
+        loop {
+            let wanted = if self.limit == 0 { usize::MAX } else { self.limit - self.found.len() };
+            // With selectors most of what is looked at may not be meant.
+            let most = if self.selection.selects() { PAGE } else { wanted.min(PAGE) };
+            // What comes after it is not counted: that would be done anew at each page.
+            let request = Range::new(self.keys()).at(self.revision).limit(most).uncounted();
+            let page = self.store.range(request).await.map_err(|e| Error::store(&e))?;
+            for (index, kv) in page.items.iter().enumerate() {
+                let name = kv.key_str().strip_prefix(&self.root).unwrap_or_default();
+                let stored = Stored::new(name.into(), kv.mod_revision, &kv.value);
+                self.after = Some(kv.key_str().to_owned());
+                if !self.selection.takes(&stored) {
+                    continue;
+                }
+                self.found.push(Arc::new(stored));
+                if self.found.len() == self.limit {
+                    let more = page.more || index + 1 < page.items.len();
+                    let next = if more { Some(self.next().await?) } else { None };
+                    return Ok((self.found, next));
                 }
             }
+            if !page.more || page.items.is_empty() {
+                return Ok((self.found, None));
+            }
+            tokio::task::yield_now().await;
         }
-        if !page.more || page.items.is_empty() {
-            break 0;
+    }
+
+    /// The keys that have not been looked at.
+    fn keys(&self) -> KeyRange {
+        let keys = KeyRange::prefix(format!("{}{}", self.root, self.selection.prefix));
+        match &self.after {
+            Some(after) => keys.after(after),
+            None => keys,
         }
-        tokio::task::yield_now().await;
-    };
-    let next = after.filter(|_| left > 0).map(|last| Next {
-        token: make_token(revision, last.strip_prefix(&root).unwrap_or_default()),
-        remaining: (!selection.selects()).then_some(left),
-    });
-    Ok(respond(call, objects, revision, next))
+    }
+
+    async fn next(&self) -> Result<Next> {
+        let last = self.after.as_deref().and_then(|last| last.strip_prefix(&self.root));
+        let token = make_token(self.revision, last.unwrap_or_default());
+        // With selectors nobody knows without looking.
+        let remaining = if self.selection.selects() {
+            None
+        } else {
+            let request = Range::new(self.keys()).at(self.revision).count_only();
+            Some(self.store.range(request).await.map_err(|e| Error::store(&e))?.count)
+        };
+        Ok(Next { token, remaining })
+    }
 }
 
 fn make_token(revision: u64, last: &str) -> String {

@@ -112,18 +112,9 @@ impl Memory {
 
     pub(crate) fn range(&self, request: &Range) -> Result<RangeResult, Error> {
         let revision = self.check_revision(request.revision)?;
-        let mut result = RangeResult { revision, ..RangeResult::default() };
-        let Some(bounds) = request.keys.bounds() else { return Ok(result) };
-        let limit = if request.count_only { 0 } else { request.limit.unwrap_or(usize::MAX) };
-        for (_, entry) in self.keys.range::<[u8], _>(bounds) {
-            let Some(kv) = entry.at(revision) else { continue };
-            result.count += 1;
-            if result.items.len() < limit {
-                result.items.push(kv.clone());
-            }
-        }
-        result.more = !request.count_only && result.count > result.items.len();
-        Ok(result)
+        let entries = request.keys.bounds().map(|bounds| self.keys.range::<[u8], _>(bounds));
+        let values = entries.into_iter().flatten().filter_map(|(_, entry)| entry.at(revision));
+        Ok(RangeResult::collect(request, revision, values))
     }
 
     /// The revision to read, if it can be read.
@@ -278,7 +269,8 @@ impl Entry {
     }
 
     fn at(&self, revision: Revision) -> Option<&Arc<KeyValue>> {
-        self.versions.iter().rev().find(|version| version.revision <= revision)?.kv.as_ref()
+        let end = self.versions.partition_point(|version| version.revision <= revision);
+        self.versions[..end].last()?.kv.as_ref()
     }
 
     /// What the log has to hold of the key for a restart at `revision`: the changes that are in it, and

@@ -199,16 +199,7 @@ impl<'a> Plan<'a> {
         if range.revision.is_some() {
             return self.memory.range(range);
         }
-        let mut result = RangeResult { revision: self.revision, ..RangeResult::default() };
-        let limit = if range.count_only { 0 } else { range.limit.unwrap_or(usize::MAX) };
-        for kv in self.list(&range.keys) {
-            result.count += 1;
-            if result.items.len() < limit {
-                result.items.push(kv.clone());
-            }
-        }
-        result.more = !range.count_only && result.count > result.items.len();
-        Ok(result)
+        Ok(RangeResult::collect(range, self.revision, self.list(&range.keys).into_iter()))
     }
 }
 

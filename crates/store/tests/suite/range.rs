@@ -46,6 +46,19 @@ pub(crate) async fn a_limited_range_goes_on_where_it_stopped_at_the_same_revisio
     assert_eq!(seen, (0..7).map(|number| format!("k/{number}=old")).collect::<Vec<_>>());
 }
 
+pub(crate) async fn a_range_that_is_not_counted_gives_the_same_pages(store: Subject) {
+    for number in 0..7 {
+        store.put(&format!("k/{number}"), "").await.expect("put");
+    }
+    for limit in [1, 3, 6, 7, 8] {
+        let request = Range::new(KeyRange::prefix("k/")).limit(limit);
+        let counted = store.range(request.clone()).await.expect("range");
+        let uncounted = store.range(request.uncounted()).await.expect("range");
+        assert_eq!((&uncounted.items, uncounted.more), (&counted.items, counted.more), "{limit}");
+        assert_eq!((counted.count, uncounted.count), (7, limit.min(7)));
+    }
+}
+
 pub(crate) async fn a_range_at_a_revision_shows_what_was_then(store: Subject) {
     let first = store.put("a", "1").await.expect("put");
     store.put("b", "1").await.expect("put");
