@@ -14,6 +14,7 @@ mod forward;
 mod listener;
 mod message;
 mod server;
+mod shares;
 mod zone;
 
 pub(crate) use listener::Listener;

@@ -8,21 +8,22 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::forward::Upstream;
 use super::message::{Outcome, Question, answers};
+use super::shares::Shares;
 use super::zone::parse_reverse;
 use super::{Answer, Data, Kind, Listener};
 use crate::network::{Inner, Place};
 
-/// How many questions are passed on at the same time; more are dropped, and asked again.
-const PENDING: usize = 1024;
-/// How many TCP connections are served at the same time.
-const CONNECTIONS: usize = 256;
+/// How many questions are passed on at the same time, of all and of one asker; more are dropped, and asked
+/// again.
+const PENDING: (usize, usize) = (1024, 64);
+/// How many TCP connections are served at the same time, of all and of one asker; more are closed.
+const CONNECTIONS: (usize, usize) = (256, 8);
 const IDLE: Duration = Duration::from_secs(10);
 /// How many names an alias may lead over.
 const ALIASES: usize = 8;
@@ -38,8 +39,8 @@ struct Server {
 struct Desk {
     inner: Arc<Inner>,
     upstream: Upstream,
-    pending: Arc<Semaphore>,
-    connections: Arc<Semaphore>,
+    pending: Arc<Shares>,
+    connections: Arc<Shares>,
     /// Turns the order of several addresses round, so that clients that take the first spread.
     turn: AtomicUsize,
 }
@@ -89,8 +90,8 @@ impl Server {
         let desk = Desk {
             inner,
             upstream,
-            pending: Arc::new(Semaphore::new(PENDING)),
-            connections: Arc::new(Semaphore::new(CONNECTIONS)),
+            pending: Shares::new(PENDING.0, PENDING.1),
+            connections: Shares::new(CONNECTIONS.0, CONNECTIONS.1),
             turn: AtomicUsize::new(0),
         };
         Ok(Self {
@@ -142,10 +143,12 @@ async fn serve_udp(socket: Arc<UdpSocket>, desk: Arc<Desk>, tasks: TaskTracker, 
             Reply::Now(answer) => send(&socket, &answer, client).await,
             Reply::Silence => {}
             reply => {
-                let Ok(permit) = desk.pending.clone().try_acquire_owned() else { continue };
+                let Some(share) = desk.asker(client).and_then(|asker| desk.pending.take(&asker)) else {
+                    continue;
+                };
                 let (socket, desk, question) = (socket.clone(), desk.clone(), question.to_vec());
                 tasks.spawn(stop.clone().run_until_cancelled_owned(async move {
-                    let _permit = permit;
+                    let _share = share;
                     if let Some(answer) = desk.complete(reply, &question, true).await {
                         send(&socket, &answer, client).await;
                     }
@@ -163,12 +166,14 @@ async fn send(socket: &UdpSocket, answer: &[u8], client: SocketAddr) {
 
 async fn serve_tcp(listener: TcpListener, desk: Arc<Desk>, tasks: TaskTracker, stop: CancellationToken) {
     loop {
-        let Ok(permit) = desk.connections.clone().acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, client)) => {
+                let Some(share) = desk.asker(client).and_then(|asker| desk.connections.take(&asker)) else {
+                    continue;
+                };
                 let desk = desk.clone();
                 tasks.spawn(stop.clone().run_until_cancelled_owned(async move {
-                    let _permit = permit;
+                    let _share = share;
                     if let Err(error) = serve_connection(stream, client, &desk).await {
                         tracing::debug!(%client, %error, "connection for names ended");
                     }
@@ -200,6 +205,12 @@ async fn serve_connection(mut stream: TcpStream, client: SocketAddr, desk: &Desk
 }
 
 impl Desk {
+    /// Who asks; none for strangers, who are not served.
+    fn asker(&self, client: SocketAddr) -> Option<String> {
+        let IpAddr::V4(client) = client.ip() else { return None };
+        self.inner.place_of(client).map(|place| place.owner)
+    }
+
     /// What we can say at once.
     fn reply(&self, client: SocketAddr, bytes: &[u8], udp: bool) -> Reply {
         let IpAddr::V4(client) = client.ip() else { return Reply::Silence };

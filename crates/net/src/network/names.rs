@@ -8,6 +8,8 @@ use crate::{Config, NameLink, dns};
 /// Where somebody who asks for a name is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Place {
+    /// Who it is. Nobody, at addresses that nobody has: whoever makes such up gains nothing by it.
+    pub(crate) owner: String,
     /// The user-defined networks that it is in.
     pub(crate) networks: Vec<NetworkId>,
     /// Whether it is in internal networks only.
@@ -63,7 +65,14 @@ impl Inner {
                 name_servers.push(*server);
             }
         }
-        Some(Place { networks, internal: mine.iter().all(|network| network.internal), links, name_servers })
+        let owner = asker.owner.clone();
+        Some(Place {
+            owner,
+            networks,
+            internal: mine.iter().all(|network| network.internal),
+            links,
+            name_servers,
+        })
     }
 
     /// The addresses of the containers called `name` in the asker's networks.

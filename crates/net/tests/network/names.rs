@@ -67,6 +67,7 @@ fn dig_from(
 fn dig_tcp(netns: &OwnedFd, server: Ipv4Addr, name: &str, kind: RecordType) -> io::Result<String> {
     inside(netns, || {
         let mut stream = TcpStream::connect_timeout(&SocketAddr::from((server, 53)), Duration::from_secs(4))?;
+        stream.set_read_timeout(Some(Duration::from_secs(4)))?;
         let question = question(name, kind);
         stream.write_all(&(question.len() as u16).to_be_bytes())?;
         stream.write_all(&question)?;
@@ -91,6 +92,9 @@ fn resolver_that_says(netns: &OwnedFd, address: Ipv4Addr) {
             let asked = Message::from_vec(&buffer[..length]).expect("a question");
             let mut answer = Message::response(asked.metadata.id, OpCode::Query);
             let query = asked.queries[0].clone();
+            if query.name().to_ascii().starts_with("silent") {
+                continue;
+            }
             answer.add_query(query.clone());
             answer.add_answer(Record::from_rdata(query.name().clone(), 60, RData::A(A(address))));
             let _ = socket.send_to(&answer.to_vec().expect("encode"), client);
@@ -133,6 +137,44 @@ fn containers_of_a_user_defined_network_find_each_other_by_name() {
         network.endpoint_rename("web-id", "front").await.expect("rename");
         let front = dig(&web.netns, DOCKER, "front", RecordType::A).expect("renamed");
         assert_eq!(front, web.endpoint.address.to_string());
+        network.close().await;
+    });
+}
+
+#[test]
+fn whoever_asks_without_end_takes_names_from_nobody_else() {
+    on_host(|host| async move {
+        resolver(&host.outside);
+        let network = host.open().await;
+        let spec = NetworkSpec { name: "shop".into(), ..NetworkSpec::default() };
+        let shop = network.network_create(spec).await.expect("create");
+        let hog = sandbox(&network, &shop.id, "hog", &[]).await;
+        let other = sandbox(&network, &shop.id, "other", &[]).await;
+        // More than are passed on at a time, each of which nobody ever answers.
+        let socket = inside(&hog.netns, || {
+            let socket = UdpSocket::bind(("0.0.0.0", 0)).expect("bind");
+            socket.connect((DOCKER, 53)).expect("connect");
+            socket
+        });
+        for batch in 0..15 {
+            for index in 0..100 {
+                let question = question(&format!("silent{index}.x{batch}.example.org"), RecordType::A);
+                socket.send(&question).expect("ask");
+            }
+            // Answered after all that came before it.
+            dig(&hog.netns, DOCKER, "other", RecordType::A).expect("an answer at once");
+        }
+        let outside = SOMEWHERE.to_string();
+        assert_eq!(dig(&other.netns, DOCKER, "www.example.org", RecordType::A).expect("udp"), outside);
+        // More connections than are served at a time, on which nothing is asked.
+        let idle: Vec<TcpStream> = inside(&hog.netns, || {
+            let connect =
+                || TcpStream::connect_timeout(&SocketAddr::from((DOCKER, 53)), Duration::from_secs(4));
+            (0..300).filter_map(|_| connect().ok()).collect()
+        });
+        assert!(idle.len() > 8);
+        let found = dig_tcp(&other.netns, DOCKER, "hog", RecordType::A).expect("tcp");
+        assert_eq!(found, hog.endpoint.address.to_string());
         network.close().await;
     });
 }
