@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::io;
+use std::ops::Deref;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -11,7 +12,8 @@ use futures::{Stream, StreamExt};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyDataStream, BodyExt, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::{Instant, timeout_at};
 use tokio_util::task::TaskTracker;
 
 use crate::fault::Fault;
@@ -31,9 +33,21 @@ const LONGEST_DOCUMENT: usize = 16 << 20;
 /// How long one may take to arrive.
 const SLOWEST_DOCUMENT: Duration = Duration::from_secs(120);
 
-/// Longer documents than this are read a few at a time.
+/// How long a client may pause while it sends one.
+const PAUSE: Duration = Duration::from_secs(15);
+
+/// So much of a document is read whoever else sends one.
 const SHORT_DOCUMENT: usize = 64 << 10;
-static LONG_DOCUMENTS: Semaphore = Semaphore::const_new(4);
+
+/// What all longer documents together may hold, until they are understood, in KiB.
+const TOGETHER: usize = 64 << 10;
+static HELD: Semaphore = Semaphore::const_new(TOGETHER);
+
+/// A document that has been read, and its part of what all may hold together.
+pub(crate) struct Document {
+    text: Bytes,
+    _share: Option<SemaphorePermit<'static>>,
+}
 
 /// A body that is there already.
 pub(crate) fn full(bytes: impl Into<Bytes>) -> Body {
@@ -82,32 +96,106 @@ impl Drop for Pieces {
 }
 
 /// A whole request body, which must be short and come soon.
-pub(crate) async fn document(body: Incoming) -> Result<Bytes, Fault> {
-    match tokio::time::timeout(SLOWEST_DOCUMENT, read(body)).await {
-        Ok(document) => document,
-        Err(_) => Err(Fault::invalid("the request's body did not arrive in time")),
-    }
+pub(crate) async fn document(body: Incoming) -> Result<Document, Fault> {
+    read(body, &HELD).await
 }
 
-async fn read<B>(body: B) -> Result<Bytes, Fault>
+async fn read<B>(body: B, held: &'static Semaphore) -> Result<Document, Fault>
 where
     B: hyper::body::Body<Data = Bytes> + Unpin,
     B::Error: Display,
 {
+    let end = Instant::now() + SLOWEST_DOCUMENT;
     let mut pieces = body.into_data_stream();
     let mut document = BytesMut::new();
-    let mut place = None;
-    while let Some(piece) = pieces.next().await {
-        let piece =
-            piece.map_err(|error| Fault::invalid(format!("the request's body did not arrive: {error}")))?;
-        document.extend_from_slice(&piece);
-        if document.len() > LONGEST_DOCUMENT {
+    let mut share: Option<SemaphorePermit<'static>> = None;
+    loop {
+        let piece = match timeout_at(end.min(Instant::now() + PAUSE), pieces.next()).await {
+            Ok(None) => break,
+            Ok(Some(Ok(piece))) => piece,
+            Ok(Some(Err(error))) => {
+                return Err(Fault::invalid(format!("the request's body did not arrive: {error}")));
+            }
+            Err(_) => return Err(Fault::invalid("the request's body did not arrive in time")),
+        };
+        if document.len() + piece.len() > LONGEST_DOCUMENT {
             let message = format!("the request's body is longer than {LONGEST_DOCUMENT} bytes");
             return Err(Fault::invalid(message));
         }
-        if document.len() > SHORT_DOCUMENT && place.is_none() {
-            place = Some(LONG_DOCUMENTS.acquire().await);
+        // Bytes are bounded, not clients: one that pauses keeps what it has sent, and no other waiting.
+        let long = (document.len() + piece.len()).saturating_sub(SHORT_DOCUMENT.max(document.len()));
+        if long > 0 {
+            let kib = u32::try_from(long.div_ceil(1024)).unwrap_or(u32::MAX);
+            let more = match timeout_at(end.min(Instant::now() + PAUSE), held.acquire_many(kib)).await {
+                Ok(Ok(more)) => more,
+                _ => return Err(Fault::unavailable("too many large requests at once, try again later")),
+            };
+            match &mut share {
+                Some(share) => share.merge(more),
+                None => share = Some(more),
+            }
         }
+        document.extend_from_slice(&piece);
     }
-    Ok(document.freeze())
+    Ok(Document { text: document.freeze(), _share: share })
+}
+
+impl Deref for Document {
+    type Target = Bytes;
+
+    fn deref(&self) -> &Bytes {
+        &self.text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A semaphore of the test's own.
+    fn held() -> &'static Semaphore {
+        Box::leak(Box::new(Semaphore::new(TOGETHER)))
+    }
+
+    fn piece(size: usize) -> Result<Frame<Bytes>, io::Error> {
+        Ok(Frame::data(Bytes::from(vec![b' '; size])))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn clients_that_stop_in_the_middle_hold_nobody_up_and_are_sent_away() {
+        let held = held();
+        let stalled = || {
+            let pieces = futures::stream::iter([piece(1 << 20)]).chain(futures::stream::pending());
+            tokio::spawn(read(StreamBody::new(pieces), held))
+        };
+        let crowd: Vec<_> = (0..8).map(|_| stalled()).collect();
+        tokio::task::yield_now().await;
+        let began = Instant::now();
+        let large =
+            read(StreamBody::new(futures::stream::iter([piece(8 << 20), piece(7 << 20)])), held).await;
+        assert_eq!(large.map(|document| document.len()).map_err(|fault| fault.message), Ok(15 << 20));
+        assert_eq!(began.elapsed(), Duration::ZERO);
+        for one in crowd {
+            let fault = one.await.expect("no panic").err().expect("it never came");
+            assert_eq!((fault.status.as_u16(), began.elapsed()), (400, PAUSE));
+        }
+        assert_eq!(held.available_permits(), TOGETHER);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn large_documents_hold_so_much_together_and_small_ones_always_pass() {
+        let held = held();
+        let mut all = Vec::new();
+        let refused = loop {
+            match read(StreamBody::new(futures::stream::iter([piece(1 << 20)])), held).await {
+                Ok(document) => all.push(document),
+                Err(fault) => break fault,
+            }
+            assert!(all.len() <= TOGETHER >> 9);
+        };
+        assert_eq!(refused.status.as_u16(), 503);
+        assert!(read(StreamBody::new(futures::stream::iter([piece(SHORT_DOCUMENT)])), held).await.is_ok());
+        all.truncate(1);
+        assert!(read(StreamBody::new(futures::stream::iter([piece(1 << 20)])), held).await.is_ok());
+    }
 }

@@ -23,6 +23,8 @@ use crate::hijack;
 const BUFFER: usize = 64 << 10;
 /// The longest message that is read.
 const MESSAGE: usize = 1 << 20;
+/// What waits to be sent, answers to the client's pings among it.
+const UNSENT: usize = 1 << 20;
 
 /// Attaches to a container; both outputs come unframed.
 pub(crate) async fn attach_ws(mut call: Call) -> Answer {
@@ -45,7 +47,10 @@ pub(crate) async fn attach_ws(mut call: Call) -> Answer {
                 return;
             }
         };
-        let config = WebSocketConfig::default().max_message_size(Some(MESSAGE)).max_frame_size(Some(MESSAGE));
+        let config = WebSocketConfig::default()
+            .max_message_size(Some(MESSAGE))
+            .max_frame_size(Some(MESSAGE))
+            .max_write_buffer_size(UNSENT);
         let connection = TokioIo::new(connection);
         let socket = WebSocketStream::from_raw_socket(connection, Role::Server, Some(config)).await;
         let (near, far) = tokio::io::duplex(BUFFER);
