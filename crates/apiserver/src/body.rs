@@ -9,6 +9,8 @@ use bytes::{Bytes, BytesMut};
 use futures::Stream;
 use http_body::{Frame, SizeHint};
 
+use crate::connections::Busy;
+
 /// What the server answers with.
 ///
 /// Fails only by a fault of the server; the client then sees the connection, or the stream, break off
@@ -17,6 +19,9 @@ pub struct Body {
     kind: Kind,
     /// Dropped with the body: what lasts as long as the answer.
     kept: Option<Box<dyn Any + Send>>,
+    /// The request that it answers, where that came by a connection.
+    busy: Option<Busy>,
+    patient: bool,
 }
 
 /// An answer broke off by a fault of the server.
@@ -94,6 +99,28 @@ impl Body {
         }
     }
 
+    /// Its client may take as long as it likes: who reads a log page by page does.
+    pub(crate) fn patient(mut self) -> Self {
+        self.patient = true;
+        self
+    }
+
+    /// From now on the client is expected to take it, piece by piece.
+    pub(crate) fn sent(&mut self, busy: Busy) {
+        if self.patient {
+            busy.be_patient()
+        } else {
+            busy.offer()
+        }
+        self.busy = Some(busy);
+    }
+
+    /// The same answer, of which this is the text.
+    pub(crate) fn replaced(mut self, text: Bytes) -> Self {
+        self.kind = Kind::Chunks(VecDeque::from([text]));
+        self
+    }
+
     /// Keeps something until the answer is over.
     pub(crate) fn keep(&mut self, kept: impl Send + 'static) {
         self.kept = Some(match self.kept.take() {
@@ -131,7 +158,7 @@ impl Chunks {
 
 impl From<Kind> for Body {
     fn from(kind: Kind) -> Self {
-        Self { kind, kept: None }
+        Self { kind, kept: None, busy: None, patient: false }
     }
 }
 
@@ -143,7 +170,12 @@ impl http_body::Body for Body {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
-        match base::panics::catch(|| self.poll_piece(context)) {
+        let polled = base::panics::catch(|| self.poll_piece(context));
+        if let Some(busy) = self.busy.as_ref().filter(|_| !self.patient) {
+            // Asked for the next piece, the client has taken the last one.
+            if matches!(polled, Ok(Poll::Pending)) { busy.wait() } else { busy.offer() }
+        }
+        match polled {
             Ok(piece) => piece.map(|piece| piece.map(|bytes| Ok(Frame::data(bytes)))),
             Err(panic) => {
                 tracing::error!(%panic, "an answer broke off");
@@ -176,9 +208,34 @@ impl std::fmt::Debug for Body {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use futures::FutureExt;
     use http_body_util::BodyExt;
 
     use super::*;
+    use crate::connections::{Connections, STALLED};
+
+    #[tokio::test(start_paused = true)]
+    async fn who_takes_nothing_of_what_is_there_is_noticed_and_who_waits_for_more_is_not() {
+        let seat = Arc::new(Connections::new(1)).enter();
+        let stalls = async || tokio::time::timeout(STALLED * 3, seat.stalled()).await.is_ok();
+        let (send, pieces) = futures::channel::mpsc::unbounded::<Bytes>();
+        let mut body = Body::stream(pieces);
+        body.sent(seat.work());
+        assert!(stalls().await, "nobody has asked for the first piece");
+        assert!(body.frame().now_or_never().is_none());
+        assert!(!stalls().await, "there is none");
+        send.unbounded_send(Bytes::from_static(b"x")).expect("sent");
+        assert!(body.frame().now_or_never().flatten().is_some_and(|frame| frame.is_ok()));
+        assert!(stalls().await, "it was not sent on");
+        drop(body);
+        assert!(!stalls().await);
+        let mut log = Body::stream(futures::stream::pending()).patient();
+        log.sent(seat.work());
+        assert!(!stalls().await, "a log may be read page by page");
+        assert!(seat.is_patient());
+    }
 
     #[tokio::test]
     async fn a_stream_that_panics_breaks_off_instead_of_ending() {

@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -26,6 +27,8 @@ pub(crate) const ONE_USER: usize = 2048;
 const STRANGER_IDLE: Duration = Duration::from_secs(15);
 /// How long others may; as in Kubernetes.
 const KNOWN_IDLE: Duration = Duration::from_secs(90);
+/// How long a client may take nothing of an answer that is there for it.
+pub(crate) const STALLED: Duration = Duration::from_secs(60);
 
 /// All connections. One that has become a stream (exec, attach, a forwarded port) is one of them
 /// until the stream ends.
@@ -54,18 +57,34 @@ pub(crate) struct Seat {
     /// It must end after what is being answered.
     pub(crate) unwelcome: Notify,
     activity: Mutex<Activity>,
+    /// It has become a stream of its own.
+    taken_over: AtomicBool,
 }
 
-#[derive(Clone, Copy)]
 struct Activity {
-    /// Requests that are being answered.
-    busy: usize,
+    /// Requests that are being answered, by number.
+    busy: HashMap<u64, Answer>,
+    requests: u64,
     /// When the last one began or ended.
     last: Instant,
 }
 
+/// How an answer fares.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    /// There is nothing to take of it, for now.
+    Working,
+    /// The client has something to take; when it last took something.
+    Offered(Instant),
+    /// The client may take as long as it likes.
+    Patient,
+}
+
 /// A request that is being answered, until it is dropped.
-pub(crate) struct Busy(Arc<Seat>);
+pub(crate) struct Busy {
+    seat: Arc<Seat>,
+    number: u64,
+}
 
 impl Connections {
     /// At most `of_user` of one user.
@@ -92,7 +111,8 @@ impl Connections {
             user: Mutex::new(None),
             evicted,
             unwelcome: Notify::new(),
-            activity: Mutex::new(Activity { busy: 0, last: Instant::now() }),
+            activity: Mutex::new(Activity { busy: HashMap::new(), requests: 0, last: Instant::now() }),
+            taken_over: AtomicBool::new(false),
         })
     }
 }
@@ -122,18 +142,51 @@ impl Seat {
     /// Notes that a request is being answered.
     pub(crate) fn work(self: &Arc<Self>) -> Busy {
         let mut activity = self.activity.lock();
-        activity.busy += 1;
+        activity.requests += 1;
+        let number = activity.requests;
+        activity.busy.insert(number, Answer::Working);
         activity.last = Instant::now();
-        Busy(self.clone())
+        Busy { seat: self.clone(), number }
+    }
+
+    /// From now on the connection is a stream, whose two sides have nothing to do with each other.
+    pub(crate) fn take_over(&self) {
+        self.taken_over.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the client may leave what is sent to it for as long as it likes.
+    pub(crate) fn is_patient(&self) -> bool {
+        self.taken_over.load(Ordering::Relaxed)
+            || self.activity.lock().busy.values().any(|answer| *answer == Answer::Patient)
+    }
+
+    /// Waits until some answer has been there for too long without its client taking any of it.
+    pub(crate) async fn stalled(&self) {
+        loop {
+            let now = Instant::now();
+            let since = |answer: &Answer| match answer {
+                Answer::Offered(since) => Some(*since),
+                Answer::Working | Answer::Patient => None,
+            };
+            let longest = self.activity.lock().busy.values().filter_map(since).min();
+            let end = longest.unwrap_or(now) + STALLED;
+            if end <= now {
+                return;
+            }
+            tokio::time::sleep_until(end).await;
+        }
     }
 
     /// Waits until nothing has happened for too long.
     pub(crate) async fn idle(&self) {
         loop {
             let limit = if self.user.lock().is_some() { KNOWN_IDLE } else { STRANGER_IDLE };
-            let Activity { busy, last } = *self.activity.lock();
+            let (busy, last) = {
+                let activity = self.activity.lock();
+                (!activity.busy.is_empty(), activity.last)
+            };
             let now = Instant::now();
-            let end = if busy > 0 { now + limit } else { last + limit };
+            let end = if busy { now + limit } else { last + limit };
             if end <= now {
                 return;
             }
@@ -159,10 +212,33 @@ impl Drop for Seat {
     }
 }
 
+impl Busy {
+    /// The client has something to take, from now on.
+    pub(crate) fn offer(&self) {
+        self.note(Answer::Offered(Instant::now()));
+    }
+
+    /// The client has taken all that there is.
+    pub(crate) fn wait(&self) {
+        self.note(Answer::Working);
+    }
+
+    /// The client may take as long as it likes.
+    pub(crate) fn be_patient(&self) {
+        self.note(Answer::Patient);
+    }
+
+    fn note(&self, now: Answer) {
+        if let Some(answer) = self.seat.activity.lock().busy.get_mut(&self.number) {
+            *answer = now;
+        }
+    }
+}
+
 impl Drop for Busy {
     fn drop(&mut self) {
-        let mut activity = self.0.activity.lock();
-        activity.busy -= 1;
+        let mut activity = self.seat.activity.lock();
+        activity.busy.remove(&self.number);
         activity.last = Instant::now();
     }
 }
@@ -212,5 +288,24 @@ mod tests {
         let began = Instant::now();
         seat.idle().await;
         assert_eq!(began.elapsed(), KNOWN_IDLE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_ends_when_its_client_takes_nothing_of_what_is_there() {
+        let connections = Arc::new(Connections::new(ONE_USER));
+        let seat = connections.enter();
+        let stalls = async |within: u32| tokio::time::timeout(STALLED * within, seat.stalled()).await.is_ok();
+        assert!(!stalls(10).await, "nothing is asked");
+        let (watch, list) = (seat.work(), seat.work());
+        watch.wait();
+        assert!(!stalls(10).await, "there is nothing to take");
+        for _ in 0..10 {
+            list.offer();
+            tokio::time::sleep(STALLED / 2).await;
+            assert!(!stalls(0).await, "it takes a piece now and then");
+        }
+        assert!(stalls(2).await);
+        drop(list);
+        assert!(!stalls(10).await, "the others go on");
     }
 }

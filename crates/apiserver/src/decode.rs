@@ -1,5 +1,6 @@
 //! From a request's body to an object of its kind.
 
+use bytes::Bytes;
 use model::decode::{Decoded, strict_error};
 use model::field::{FieldError, Path};
 use model::{GroupKind, GroupVersionKind, Object, Schema, Status};
@@ -11,9 +12,12 @@ use crate::error::{Error, Result};
 use crate::negotiate::unsupported;
 use crate::payload::BODY_LIMIT;
 use crate::protobuf;
-use crate::request::{DeleteOptions, FieldValidation};
+use crate::request::{DeleteOptions, FieldValidation, Verb};
+use crate::state::State;
 
 const READ: [&str; 3] = ["application/json", "application/yaml", PROTOBUF];
+/// JSON of this length is read in a small part of a millisecond.
+const SHORT: usize = 8 << 10;
 const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 
 /// The object in the body, its fields checked as the request asks, and what to warn of.
@@ -95,6 +99,14 @@ pub(crate) fn other(call: &Call, gvk: &GroupVersionKind) -> Result<Object> {
     Ok(object)
 }
 
+/// Whether the body is read as YAML.
+pub(crate) fn is_yaml(call: &Call) -> bool {
+    // What is applied is called YAML, and mostly is JSON.
+    call.content_type().contains("yaml")
+        && !call.body.is_empty()
+        && !(call.target.verb == Verb::Patch && first_is_brace(&call.body))
+}
+
 /// The options of a deletion, from the body where there is one.
 pub(crate) fn delete_options(call: &Call) -> Result<DeleteOptions> {
     let options = if call.body.is_empty() {
@@ -108,8 +120,17 @@ pub(crate) fn delete_options(call: &Call) -> Result<DeleteOptions> {
     Ok(options)
 }
 
+/// As [`document`], where it is to be read on no thread that answers everybody: all but short JSON.
+pub(crate) async fn document_of(state: &State, own: bool, text: &Bytes) -> Result<Value> {
+    if text.len() <= SHORT && first_is_brace(text) {
+        return document(text);
+    }
+    let text = text.clone();
+    state.workers.step(own, move || document(&text)).await
+}
+
 /// The document in a body whose type is not said: JSON, YAML or protobuf.
-pub(crate) fn document(text: &[u8]) -> Result<Value> {
+fn document(text: &[u8]) -> Result<Value> {
     let kind = if text.starts_with(protobuf::MAGIC) {
         BodyKind::Protobuf
     } else if first_is_brace(text) {

@@ -30,6 +30,7 @@ mod listener;
 mod negotiate;
 pub mod node;
 pub mod openapi;
+mod paced;
 mod paths;
 mod payload;
 pub mod pki;

@@ -26,6 +26,7 @@ use crate::body::Body;
 use crate::connections::{Connections, Seat};
 use crate::error::Error;
 use crate::identity::Identity;
+use crate::paced::Paced;
 use crate::payload::Payload;
 use crate::pki::{PkiError, Serving};
 use crate::service::{self, Remote};
@@ -154,6 +155,7 @@ async fn connection(
         async move { Ok::<_, Infallible>(answer(&state, request, (*identity).as_ref(), remote, &seat).await) }
     });
     let builder = builder();
+    let stream = Paced::new(stream, seat.clone());
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     tokio::pin!(connection);
     tokio::select! {
@@ -162,6 +164,7 @@ async fn connection(
             connection.as_mut().graceful_shutdown();
             return connection.await;
         }
+        () = seat.stalled() => return Err("the client takes nothing of its answers".into()),
         () = seat.unwelcome.notified() => {}
         () = seat.idle() => {}
     }
@@ -226,7 +229,7 @@ async fn answer(
     if response.status() == StatusCode::UNAUTHORIZED {
         return parting(response, version, seat);
     }
-    response.body_mut().keep(busy);
+    response.body_mut().sent(busy);
     response
 }
 

@@ -13,7 +13,7 @@ mod paths;
 mod v2;
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use k8s_openapi::schemars::{JsonSchema, SchemaGenerator};
@@ -77,12 +77,25 @@ pub struct Document {
     pub media_type: &'static str,
     /// The hash of its address and the value of its `ETag` (without quotes).
     pub etag: String,
+    /// Its compressed form, once somebody has asked for it.
+    packed: Arc<OnceLock<Option<Bytes>>>,
 }
 
 /// Makes documents and keeps them. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Documents {
     made: Arc<Mutex<HashMap<String, Document>>>,
+}
+
+impl Document {
+    fn new(body: Bytes, media_type: &'static str, etag: String) -> Self {
+        Self { body, media_type, etag, packed: Arc::default() }
+    }
+
+    /// Its compressed form, where it is large. Made the first time, which takes a while.
+    pub fn packed(&self) -> Option<Bytes> {
+        self.packed.get_or_init(|| crate::compress::pack(&self.body)).clone()
+    }
 }
 
 impl Documents {
@@ -101,7 +114,7 @@ impl Documents {
         }
         let body = json!({ "paths": paths }).to_string();
         let etag = hash(body.as_bytes());
-        Document { body: body.into(), media_type: JSON, etag }
+        Document::new(body.into(), JSON, etag)
     }
 
     /// The document of one group version; [`None`] if it has no resources.
@@ -129,7 +142,7 @@ impl Documents {
             return known.clone();
         }
         // Made outside the lock: two callers at once cost a little work, a held lock would cost both their time.
-        let document = Document { body: make(), media_type, etag: etag.clone() };
+        let document = Document::new(make(), media_type, etag.clone());
         self.made.lock().entry(etag).or_insert(document).clone()
     }
 }

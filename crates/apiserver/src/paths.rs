@@ -10,6 +10,8 @@ use http::{HeaderMap, Method, Response, StatusCode};
 use model::Status;
 use serde_json::{Value, json};
 
+pub(crate) use discovery::Discovery;
+
 use crate::body::Body;
 use crate::call::json_response;
 use crate::error::Result;
@@ -21,14 +23,19 @@ const MAJOR: &str = "1";
 const MINOR: &str = "36";
 const RELEASE: &str = "v1.36.2";
 
+/// What is asked of a path, and by whom.
+#[derive(Clone, Copy)]
+pub(crate) struct Asked<'a> {
+    pub(crate) method: &'a Method,
+    pub(crate) headers: &'a HeaderMap,
+    pub(crate) query: &'a Query,
+    /// Whether the answer is to be compressed.
+    pub(crate) gzip: bool,
+}
+
 /// Answers a request to a path.
-pub(crate) async fn handle(
-    state: &Arc<State>,
-    method: &Method,
-    headers: &HeaderMap,
-    path: &str,
-    query: &Query,
-) -> Result<Response<Body>> {
+pub(crate) async fn handle(state: &Arc<State>, path: &str, asked: Asked<'_>) -> Result<Response<Body>> {
+    let Asked { method, headers, query, .. } = asked;
     if !matches!(*method, Method::GET | Method::HEAD) {
         return Err(Status::method_not_allowed().into());
     }
@@ -37,7 +44,7 @@ pub(crate) async fn handle(
         ["version"] => Ok(document(&version())),
         ["healthz" | "livez" | "readyz", ..] => Ok(health::answer(state, &segments, query).await),
         ["api" | "apis", ..] => discovery::answer(state, headers, &segments),
-        ["openapi", ..] => documents::answer(state, headers, &segments, query).await,
+        ["openapi", ..] => documents::answer(state, &segments, asked).await,
         ["openid", "v1", "jwks"] => Ok(document(&state.token_key.key_set())),
         [".well-known", "openid-configuration"] => Ok(document(&json!({
             "issuer": state.issuer,

@@ -48,17 +48,18 @@ impl Bodies {
 }
 
 impl Payload {
-    /// Reads the whole body, within the bounds.
-    pub(crate) async fn read(self, bodies: &Bodies) -> Result<Held> {
+    /// Reads the whole body, which is no longer than `limit`, within the bounds.
+    pub(crate) async fn read(self, bodies: &Bodies, limit: usize) -> Result<Held> {
         match self {
+            Self::Ready(bytes) if bytes.len() > limit => Err(too_large(limit)),
             Self::Ready(bytes) => Ok(Held { bytes, _share: None }),
-            Self::Arriving(body) => bodies.read(body).await,
+            Self::Arriving(body) => bodies.read(body, limit).await,
         }
     }
 }
 
 impl Bodies {
-    async fn read<B>(&self, mut body: B) -> Result<Held>
+    async fn read<B>(&self, mut body: B, limit: usize) -> Result<Held>
     where
         B: http_body::Body<Data = Bytes> + Unpin,
         B::Error: std::fmt::Display,
@@ -66,8 +67,8 @@ impl Bodies {
         if body.is_end_stream() {
             return Ok(Held { bytes: Bytes::new(), _share: None });
         }
-        if body.size_hint().lower() > BODY_LIMIT as u64 {
-            return Err(too_large());
+        if body.size_hint().lower() > limit as u64 {
+            return Err(too_large(limit));
         }
         let end = Instant::now() + WHOLE;
         let mut first = Bytes::new();
@@ -83,8 +84,8 @@ impl Bodies {
                 Ok(Some(Ok(frame))) => frame,
             };
             let Ok(piece) = frame.into_data() else { continue };
-            if first.len() + all.len() + piece.len() > BODY_LIMIT {
-                return Err(too_large());
+            if first.len() + all.len() + piece.len() > limit {
+                return Err(too_large(limit));
             }
             let kib = u32::try_from(piece.len().div_ceil(1024)).unwrap_or(u32::MAX);
             let more = timeout_at(end, self.0.clone().acquire_many_owned(kib)).await;
@@ -112,8 +113,8 @@ impl Bodies {
     }
 }
 
-fn too_large() -> Error {
-    Status::too_large(format!("limit is {BODY_LIMIT}")).into()
+fn too_large(limit: usize) -> Error {
+    Status::too_large(format!("limit is {limit}")).into()
 }
 
 fn too_slow() -> Error {
@@ -139,7 +140,7 @@ mod tests {
         pieces: impl futures::Stream<Item = Piece> + Unpin,
         expected: std::result::Result<usize, u16>,
     ) {
-        let read = Bodies::new().read(StreamBody::new(pieces)).await;
+        let read = Bodies::new().read(StreamBody::new(pieces), BODY_LIMIT).await;
         assert_eq!(read.map(|held| held.bytes.len()).map_err(|e| e.code().as_u16()), expected);
     }
 
@@ -165,13 +166,15 @@ mod tests {
         let bodies = Bodies::new();
         let mut held = Vec::new();
         let refused = loop {
-            match bodies.read(StreamBody::new(futures::stream::iter([piece(1 << 20)]))).await {
+            match bodies.read(StreamBody::new(futures::stream::iter([piece(1 << 20)])), BODY_LIMIT).await {
                 Ok(one) => held.push(one),
                 Err(error) => break error,
             }
         };
         assert_eq!((held.len(), refused.code().as_u16()), (TOGETHER >> 10, 429));
         held.pop();
-        assert!(bodies.read(StreamBody::new(futures::stream::iter([piece(1 << 20)]))).await.is_ok());
+        assert!(
+            bodies.read(StreamBody::new(futures::stream::iter([piece(1 << 20)])), BODY_LIMIT).await.is_ok()
+        );
     }
 }

@@ -37,6 +37,7 @@ pub use table::Table;
 pub(crate) use storage::{Storage, partition};
 pub(crate) use strategy::wants_differ;
 pub(crate) use subresource::Does;
+pub(crate) use table::Entries;
 
 /// One entry of the table.
 #[derive(Clone)]

@@ -50,7 +50,7 @@ pub(crate) fn is_one(target: &ResourceTarget) -> bool {
 }
 
 /// Answers one.
-pub(crate) fn handle(
+pub(crate) async fn handle(
     state: &Arc<State>,
     headers: &HeaderMap,
     body: &Bytes,
@@ -65,7 +65,7 @@ pub(crate) fn handle(
     if View::negotiate(headers, &Query::default())? != View::Full {
         return Err(Status::not_acceptable(&OFFERED).into());
     }
-    let document = crate::decode::document(body)?;
+    let document = crate::decode::document_of(state, identity.is_component(), body).await?;
     let mut object = Object::from_value(document).map_err(|e| Error::bad_request(e.to_string()))?;
     let gvk = model::GroupVersionKind::new(review.group, review.version, review.kind);
     object.set_gvk(&gvk);

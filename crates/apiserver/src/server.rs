@@ -114,6 +114,7 @@ impl Server {
             tasks: TaskTracker::new(),
             lifetimes: crate::state::Lifetimes::default(),
             documents: crate::openapi::Documents::new(),
+            discovery: crate::paths::Discovery::default(),
         });
         let follower = state.clone();
         let follower = tokio::spawn(async move { follow(&follower, watcher).await });

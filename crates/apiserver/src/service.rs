@@ -15,14 +15,18 @@ use crate::connections::Seat;
 use crate::error::{Error, Result};
 use crate::identity::Identity;
 use crate::negotiate::View;
-use crate::payload::Payload;
+use crate::payload::{BODY_LIMIT, Payload};
 use crate::request::{NAMESPACES, Query, ResourceTarget, Target, Verb};
 use crate::resource::{Does, Resource};
 use crate::state::State;
-use crate::{compress, definitions, impersonation, paths, review, scale, verbs};
+use crate::{compress, decode, definitions, impersonation, paths, review, scale, verbs};
 
 /// What a request may take, watches, logs and streams excepted.
 const TIMEOUT: Duration = Duration::from_secs(60);
+/// A question about oneself is no longer than this; the longest part of any is a token.
+const QUESTION: usize = 64 << 10;
+/// What is longer is not taken apart on the threads that answer everybody.
+const LIGHT: usize = 64 << 10;
 
 /// The address that a request came from, where it came by a connection.
 #[derive(Clone, Copy, Debug)]
@@ -47,7 +51,8 @@ pub(crate) async fn answer(
     let far = request.extensions().get::<Remote>().is_some_and(|r| !r.0.is_loopback());
     let gzip = far && compress::is_accepted(request.headers());
     let head = request.method() == Method::HEAD;
-    let future = route(state, request, identity);
+    // Large, and in this process passed about: what its callers move is a pointer.
+    let future = Box::pin(route(state, request, identity, gzip));
     let mut response = async {
         let response = match base::panics::catch_async(future).await {
             Ok(outcome) => outcome.unwrap_or_else(|error| error.response()),
@@ -80,6 +85,7 @@ async fn route(
     state: &Arc<State>,
     request: Request<Payload>,
     identity: Option<Identity>,
+    gzip: bool,
 ) -> Result<Response<Body>> {
     let query = Query::parse(request.uri().query().unwrap_or_default());
     let target = Target::parse(request.method(), request.uri().path(), &query)
@@ -94,7 +100,15 @@ async fn route(
             };
             let verb = request.method().as_str().to_lowercase();
             authorize(state, &identity, Attributes::Path { verb: &verb, path: &path })?;
-            paths::handle(state, request.method(), request.headers(), &path, &query).await
+            // Probes must be answered whatever else is asked.
+            let place = if is_public_path(&path) { None } else { Some(state.flight.board(&identity, true)?) };
+            let asked =
+                paths::Asked { method: request.method(), headers: request.headers(), query: &query, gzip };
+            let mut response = paths::handle(state, &path, asked).await?;
+            if let Some(place) = place {
+                response.body_mut().keep(place);
+            }
+            Ok(response)
         }
         Target::Resource(target) => {
             let identity = identity.ok_or_else(|| Error::from(Status::unauthorized()))?;
@@ -127,8 +141,8 @@ async fn resource(
     let (mut parts, payload) = request.into_parts();
     if review::is_one(&target) {
         let _place = state.flight.board(&identity, target.verb.is_read())?;
-        let body = payload.read(&state.bodies).await?;
-        return review::handle(state, &parts.headers, &body.bytes, &identity, &target);
+        let body = payload.read(&state.bodies, QUESTION).await?;
+        return review::handle(state, &parts.headers, &body.bytes, &identity, &target).await;
     }
     if state.closed.is_cancelled() {
         return Err(Status::unavailable("the server has stopped").into());
@@ -152,7 +166,8 @@ async fn resource(
     // Watches and streams wait instead of working: they take no place.
     let place = if waits { None } else { Some(state.flight.board(&identity, target.verb.is_read())?) };
     // What only reads has nothing to say in a body; a request to upgrade the connection has none.
-    let body = if target.verb.is_read() || waits { None } else { Some(payload.read(&state.bodies).await?) };
+    let reads = target.verb.is_read();
+    let body = if reads || waits { None } else { Some(payload.read(&state.bodies, BODY_LIMIT).await?) };
     let call = Call {
         state: state.clone(),
         identity,
@@ -168,12 +183,32 @@ async fn resource(
     if waits {
         return dispatch(call).await;
     }
-    let outcome = match tokio::time::timeout(TIMEOUT, dispatch(call)).await {
+    let (light, own) = (is_light(&call), call.identity.is_component());
+    let dispatched = Box::pin(dispatch(call));
+    let work = async {
+        if light { dispatched.await } else { state.workers.drive(own, dispatched.in_current_span()).await }
+    };
+    let outcome = match tokio::time::timeout(TIMEOUT, work).await {
         Ok(answer) => answer,
         Err(_) => Err(Status::timeout("request did not complete within the allotted timeout", 1).into()),
     };
-    drop((place, body));
-    outcome
+    drop(body);
+    // An answer that nobody takes has its place too.
+    outcome.map(|mut response| {
+        response.body_mut().keep(place);
+        response
+    })
+}
+
+/// Whether a request costs so little that it is done here and now: by what is sent, and by the object that
+/// it is about. YAML costs many times what JSON does.
+fn is_light(call: &Call) -> bool {
+    if call.target.verb.is_read() && call.view == View::Full {
+        return true;
+    }
+    let known = if call.target.name.is_empty() { None } else { call.live().ok() };
+    let size = call.body.len() + known.map_or(0, |stored| stored.bytes().len());
+    size <= LIGHT && !decode::is_yaml(call)
 }
 
 /// Whether the resource has such paths at all.

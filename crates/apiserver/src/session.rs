@@ -63,7 +63,7 @@ impl Call {
                 stream::log(chosen, connection, lines)
             });
         }
-        let mut response = Response::new(Body::stream(lines));
+        let mut response = Response::new(Body::stream(lines).patient());
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
@@ -130,6 +130,9 @@ where
         return Err(Error::bad_request("this connection cannot be upgraded; streams need HTTP/1.1"));
     };
     let response = chosen.response(&call.headers)?;
+    if let Some(seat) = &seat {
+        seat.take_over();
+    }
     let call = call.of_object(call.namespace(), &call.target.name);
     let tasks = call.state.tasks.clone();
     tasks.spawn(async move {

@@ -17,6 +17,7 @@ use crate::error::{Error, Result};
 use crate::flight::Flight;
 use crate::node::NodeTransport;
 use crate::openapi::Documents;
+use crate::paths::Discovery;
 use crate::payload::Bodies;
 use crate::pki::{Authority, TokenKey};
 use crate::resource::Table;
@@ -48,6 +49,7 @@ pub(crate) struct State {
     pub(crate) tasks: TaskTracker,
     pub(crate) lifetimes: Lifetimes,
     pub(crate) documents: Documents,
+    pub(crate) discovery: Discovery,
 }
 
 /// The store's lease for objects that go by themselves, shared by all of the next few minutes.

@@ -31,6 +31,7 @@ macro_rules! run_suite {
             // Ranges.
             a_range_lists_its_keys_in_order_and_no_others,
             a_limited_range_goes_on_where_it_stopped_at_the_same_revision,
+            a_range_that_is_not_counted_gives_the_same_pages,
             a_range_at_a_revision_shows_what_was_then,
             a_future_revision_is_refused,
             // Watches.

@@ -1,18 +1,20 @@
 //! What is served: the documents by which clients find resources, in the old and the new form.
 //! Source: Kubernetes documentation, "The Kubernetes API", section "Discovery API".
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use model::{GroupVersionKind, Status};
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 
-use super::document;
 use crate::body::Body;
 use crate::call::json_response;
 use crate::error::{Error, Result};
 use crate::negotiate::accepted;
-use crate::resource::VERBS;
+use crate::resource::{Entries, VERBS};
 use crate::review::REVIEWS;
 use crate::state::State;
 
@@ -37,35 +39,82 @@ struct Sub {
 /// Versions of a group with their resources, most preferred first.
 type Versions = Vec<(String, Vec<Entry>)>;
 
+/// The documents that have been asked for, as long as the resources are what they were.
+#[derive(Default)]
+pub(crate) struct Discovery {
+    made: Mutex<Made>,
+}
+
+#[derive(Default)]
+struct Made {
+    /// What they tell of.
+    entries: Arc<Entries>,
+    /// By path and form. Of what does not exist there is none.
+    documents: HashMap<(String, Option<&'static str>), Bytes>,
+}
+
 /// Answers `/api`, `/apis` and what lies below them.
 pub(super) fn answer(state: &State, headers: &HeaderMap, segments: &[&str]) -> Result<Response<Body>> {
-    let groups = groups(state);
-    match segments {
-        ["api"] => match aggregated(headers) {
-            Some(kind) => Ok(aggregate(&groups, |group| group.is_empty(), kind)),
-            None => Ok(document(&json!({
-                "kind": "APIVersions",
-                "versions": ["v1"],
-                "serverAddressByClientCIDRs": [],
-            }))),
-        },
-        ["apis"] => match aggregated(headers) {
-            Some(kind) => Ok(aggregate(&groups, |group| !group.is_empty(), kind)),
-            None => {
-                let named = groups.iter().filter(|(name, _)| !name.is_empty());
-                let list: Vec<Value> = named.map(|(name, versions)| group_document(name, versions)).collect();
-                Ok(document(&json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": list})))
+    let form = match segments {
+        ["api"] | ["apis"] => aggregated(headers),
+        _ => None,
+    };
+    let entries = state.table.entries();
+    let key = (segments.join("/"), form);
+    let known = {
+        let mut made = state.discovery.made.lock();
+        if !Arc::ptr_eq(&made.entries, &entries) {
+            *made = Made { entries: entries.clone(), documents: HashMap::new() };
+        }
+        made.documents.get(&key).cloned()
+    };
+    let text = match known {
+        Some(text) => text,
+        None => {
+            let text = Bytes::from(make(&groups(&entries), segments, form)?.to_string());
+            let mut made = state.discovery.made.lock();
+            if Arc::ptr_eq(&made.entries, &entries) {
+                made.documents.insert(key, text.clone());
             }
-        },
-        ["api", version] => resources(&groups, "", version),
-        ["apis", group] => {
+            text
+        }
+    };
+    let mut response = json_response(StatusCode::OK, Body::full(text));
+    if let Some(form) = form {
+        let content_type = match form {
+            "v2beta1" => "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList",
+            _ => "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList",
+        };
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+        headers.insert(header::VARY, HeaderValue::from_static("Accept"));
+    }
+    Ok(response)
+}
+
+fn make(groups: &BTreeMap<String, Versions>, segments: &[&str], form: Option<&'static str>) -> Result<Value> {
+    match (segments, form) {
+        (["api"], Some(form)) => Ok(aggregate(groups, |group| group.is_empty(), form)),
+        (["apis"], Some(form)) => Ok(aggregate(groups, |group| !group.is_empty(), form)),
+        (["api"], None) => Ok(json!({
+            "kind": "APIVersions",
+            "versions": ["v1"],
+            "serverAddressByClientCIDRs": [],
+        })),
+        (["apis"], None) => {
+            let named = groups.iter().filter(|(name, _)| !name.is_empty());
+            let list: Vec<Value> = named.map(|(name, versions)| group_document(name, versions)).collect();
+            Ok(json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": list}))
+        }
+        (["api", version], _) => resources(groups, "", version),
+        (["apis", group], _) => {
             let versions = groups.get(*group).ok_or_else(missing)?;
             let mut found = group_document(group, versions);
             found["kind"] = json!("APIGroup");
             found["apiVersion"] = json!("v1");
-            Ok(document(&found))
+            Ok(found)
         }
-        ["apis", group, version] => resources(&groups, group, version),
+        (["apis", group, version], _) => resources(groups, group, version),
         _ => Err(missing()),
     }
 }
@@ -92,9 +141,9 @@ fn aggregated(headers: &HeaderMap) -> Option<&'static str> {
     })?
 }
 
-fn groups(state: &State) -> BTreeMap<String, Versions> {
+fn groups(entries: &Entries) -> BTreeMap<String, Versions> {
     let mut groups: BTreeMap<String, BTreeMap<String, Vec<Entry>>> = BTreeMap::new();
-    for resource in state.table.all() {
+    for resource in entries.values() {
         let gvk = resource.gvk();
         let subresources = resource.subresources.iter().map(|s| Sub {
             name: s.name.clone(),
@@ -158,7 +207,7 @@ fn group_document(name: &str, versions: &Versions) -> Value {
     json!({"name": name, "versions": all, "preferredVersion": all.first().cloned().unwrap_or_default()})
 }
 
-fn resources(groups: &BTreeMap<String, Versions>, group: &str, version: &str) -> Result<Response<Body>> {
+fn resources(groups: &BTreeMap<String, Versions>, group: &str, version: &str) -> Result<Value> {
     let versions = groups.get(group).ok_or_else(missing)?;
     let entries = &versions.iter().find(|(v, _)| v == version).ok_or_else(missing)?.1;
     let group_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
@@ -193,19 +242,19 @@ fn resources(groups: &BTreeMap<String, Versions>, group: &str, version: &str) ->
             list.push(shown);
         }
     }
-    Ok(document(&json!({
+    Ok(json!({
         "kind": "APIResourceList",
         "apiVersion": "v1",
         "groupVersion": group_version,
         "resources": list,
-    })))
+    }))
 }
 
 fn aggregate(
     groups: &BTreeMap<String, Versions>,
     wanted: impl Fn(&str) -> bool,
     form: &'static str,
-) -> Response<Body> {
+) -> Value {
     let items: Vec<Value> = groups
         .iter()
         .filter(|(name, _)| wanted(name))
@@ -221,21 +270,12 @@ fn aggregate(
             json!({"metadata": metadata, "versions": versions})
         })
         .collect();
-    let list = json!({
+    json!({
         "kind": "APIGroupDiscoveryList",
         "apiVersion": format!("apidiscovery.k8s.io/{form}"),
         "metadata": {},
         "items": items,
-    });
-    let mut response = json_response(StatusCode::OK, Body::full(list.to_string()));
-    let content_type = match form {
-        "v2beta1" => "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList",
-        _ => "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList",
-    };
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-    headers.insert(header::VARY, HeaderValue::from_static("Accept"));
-    response
+    })
 }
 
 fn aggregate_entry(entry: &Entry) -> Value {

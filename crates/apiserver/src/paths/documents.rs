@@ -5,11 +5,12 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use model::Status;
 
+use super::Asked;
 use crate::body::Body;
+use crate::compress::Packed;
 use crate::error::{Error, Result};
 use crate::negotiate::{OFFERED, Range, accepted};
 use crate::openapi::{self, Document, Entry, SubresourceEntry, parse_version_path};
-use crate::request::Query;
 use crate::resource::Resource;
 use crate::state::State;
 
@@ -18,16 +19,25 @@ const V2: &str = "openapi/v2";
 /// Answers a path below `/openapi`.
 pub(super) async fn answer(
     state: &Arc<State>,
-    headers: &HeaderMap,
     segments: &[&str],
-    query: &Query,
+    asked: Asked<'_>,
 ) -> Result<Response<Body>> {
     let path = segments.join("/");
-    let form = form(headers, &path)?;
-    let shared = state.clone();
-    let made = state.workers.document(move || document(&shared, &path, form)).await;
-    let document = made.ok_or_else(|| Error::from(Status::no_such_resource()))?;
-    Ok(respond(headers, &document, query.get("hash") == Some(&document.etag)))
+    let form = form(asked.headers, &path)?;
+    let worker = state.clone();
+    let gzip = asked.gzip;
+    let make = move || {
+        let document = document(&worker, &path, form)?;
+        let packed = if gzip { document.packed() } else { None };
+        Some((document, packed))
+    };
+    let made = state.workers.document(make).await;
+    let (document, packed) = made.ok_or_else(|| Error::from(Status::no_such_resource()))?;
+    let mut response = respond(asked.headers, &document, asked.query.get("hash") == Some(&document.etag));
+    if let Some(packed) = packed.filter(|_| response.status() == StatusCode::OK) {
+        response.extensions_mut().insert(Packed(packed));
+    }
+    Ok(response)
 }
 
 /// The first media type that the client names and that can be given.

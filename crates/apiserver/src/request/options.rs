@@ -103,6 +103,9 @@ pub struct DeleteOptions {
     pub dry_run: Vec<String>,
 }
 
+/// Nobody waits longer, and no clock is set so far that a time of this length could not be added to it.
+const YEAR: u64 = 365 * 24 * 3600;
+
 impl ListOptions {
     /// Reads and checks the query.
     pub fn parse(query: &Query) -> Result<Self> {
@@ -131,7 +134,7 @@ impl ListOptions {
             version_match,
             limit: usize::try_from(number("limit")?.unwrap_or(0)).unwrap_or(usize::MAX),
             continue_token: text("continue"),
-            timeout: number("timeoutSeconds")?.filter(|s| *s > 0).map(Duration::from_secs),
+            timeout: number("timeoutSeconds")?.filter(|s| *s > 0).map(|s| Duration::from_secs(s.min(YEAR))),
             bookmarks: query.flag("allowWatchBookmarks"),
             initial_events: query.filled("sendInitialEvents").map(|_| query.flag("sendInitialEvents")),
         };

@@ -54,6 +54,12 @@ impl Table {
         entries.values().find(|entry| entry.group == group && entry.plural == plural).cloned()
     }
 
+    /// All entries as they are now. What is derived from them holds as long as they are the same ones
+    /// ([`Arc::ptr_eq`]).
+    pub(crate) fn entries(&self) -> Arc<Entries> {
+        self.entries.read().clone()
+    }
+
     /// All entries, in the order of group, version and plural name.
     pub fn all(&self) -> Vec<Arc<Resource>> {
         self.entries.read().values().cloned().collect()

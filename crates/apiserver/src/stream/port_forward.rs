@@ -2,11 +2,13 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::spdy::{self, Stream};
@@ -21,6 +23,13 @@ pub(crate) const SPDY: [&str; 1] = ["portforward.k8s.io"];
 
 /// Bytes that may wait between a client and a port.
 const BUFFER: usize = 64 << 10;
+
+/// Connections of one client at a time.
+const CONNECTIONS: usize = 1000;
+/// Streams of one client that wait for their other halves, and how long they may where others want their
+/// places, as in Kubernetes.
+const WAITING: usize = 256;
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Connects to a port of the pod until one side closes.
 pub(crate) type Connect =
@@ -57,9 +66,51 @@ async fn serve(connection: impl AsyncRead + AsyncWrite + Send + Unpin, connect: 
     }
 }
 
+/// The streams whose other half has not come yet.
+#[derive(Default)]
+struct Waiting {
+    halves: HashMap<String, Half>,
+}
+
+struct Half {
+    came: Instant,
+    is_error: bool,
+    stream: Stream,
+}
+
+/// A stream and its other half, or a stream for which there is no room.
+enum Met {
+    Both { error: Stream, data: Stream },
+    Refused(Stream),
+    Not,
+}
+
+impl Waiting {
+    /// Takes a stream in, and gives it out with its other half once both are there. One of the same kind
+    /// takes the place of an earlier one.
+    fn meet(&mut self, key: String, is_error: bool, stream: Stream) -> Met {
+        match self.halves.remove(&key) {
+            Some(other) if other.is_error != is_error => {
+                let (error, data) = if is_error { (stream, other.stream) } else { (other.stream, stream) };
+                return Met::Both { error, data };
+            }
+            _ => {}
+        }
+        let now = Instant::now();
+        if self.halves.len() >= WAITING {
+            self.halves.retain(|_, half| now.duration_since(half.came) < PATIENCE);
+        }
+        if self.halves.len() >= WAITING {
+            return Met::Refused(stream);
+        }
+        self.halves.insert(key, Half { came: now, is_error, stream });
+        Met::Not
+    }
+}
+
 /// Puts the two streams of each connection together and serves them, until no more come.
 async fn pair(mut streams: mpsc::Receiver<Stream>, connect: Connect) {
-    let mut waiting: HashMap<String, (Option<Stream>, Option<Stream>)> = HashMap::new();
+    let mut waiting = Waiting::default();
     let mut connections = tokio::task::JoinSet::new();
     loop {
         let stream = tokio::select! {
@@ -68,21 +119,27 @@ async fn pair(mut streams: mpsc::Receiver<Stream>, connect: Connect) {
         };
         // Dropping the set ends the connections that are left: the client is gone.
         let Some(stream) = stream else { return };
-        let text = |name: &str| stream.header(name).unwrap_or_default().to_owned();
-        let (kind, port, id) = (text("streamtype"), text("port"), text("requestid"));
-        let Ok(port) = port.parse::<u16>() else { continue };
-        // Old clients give no id; they make one connection to a port at a time.
-        let key = if id.is_empty() { format!("port {port}") } else { id };
-        let entry = waiting.entry(key.clone()).or_default();
-        match kind.as_str() {
-            "error" => entry.0 = Some(stream),
-            "data" => entry.1 = Some(stream),
+        let is_error = match stream.headers.kind.as_str() {
+            "error" => true,
+            "data" => false,
             _ => continue,
-        }
-        if let (Some(_), Some(_)) = entry
-            && let Some((Some(error), Some(data))) = waiting.remove(&key)
-        {
-            connections.spawn(forward(port, error, data, connect.clone()));
+        };
+        let Ok(port) = stream.headers.port.parse::<u16>() else { continue };
+        // Old clients give no id; they make one connection to a port at a time.
+        let key = match stream.headers.request.as_str() {
+            "" => format!("port {port}"),
+            id => id.to_owned(),
+        };
+        match waiting.meet(key, is_error, stream) {
+            Met::Both { error, data } if connections.len() < CONNECTIONS => {
+                connections.spawn(forward(port, error, data, connect.clone()));
+            }
+            Met::Both { error, data } => {
+                let _ = error.outgoing.refuse().await;
+                let _ = data.outgoing.refuse().await;
+            }
+            Met::Refused(stream) => drop(stream.outgoing.refuse().await),
+            Met::Not => {}
         }
     }
 }

@@ -9,15 +9,16 @@ mod frame;
 mod headers;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use futures::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use self::frame::Frame;
-use self::headers::{Deflater, Inflater};
+use self::frame::{Decoder, Frame};
+use self::headers::{Deflater, Headers, Inflater};
 use super::outcome;
 use super::remote_command::{Ends, Outputs, Wanted, next_output, parse_size};
 use crate::error::Error;
@@ -26,6 +27,12 @@ use crate::error::Error;
 const QUEUE: usize = 64;
 /// Streams of one session; port-forward uses two for each connection.
 const STREAMS: usize = 2000;
+/// What clients have sent of all streams of a session and nobody has read yet, in bytes. A piece counts
+/// at least as much as it costs to keep it.
+const UNREAD: usize = 4 << 20;
+const LEAST: usize = 256;
+/// A terminal's size is no longer than this, as text.
+const SIZE: usize = 1 << 10;
 /// Pieces of data are cut to this size.
 const PIECE: usize = 32 << 10;
 /// How long a client may take to open the streams that it has asked for.
@@ -37,11 +44,16 @@ const REFUSED: u32 = 3;
 
 /// A stream that the client has opened.
 pub(super) struct Stream {
-    headers: Vec<(String, String)>,
-    /// What the client sends; ends when the client has finished.
-    pub(super) incoming: mpsc::Receiver<Bytes>,
+    pub(super) headers: Headers,
+    pub(super) incoming: Incoming,
     pub(super) outgoing: Outgoing,
 }
+
+/// What the client sends.
+pub(super) struct Incoming(mpsc::Receiver<Piece>);
+
+/// A piece of it, with its part of what may be unread.
+type Piece = (Bytes, OwnedSemaphorePermit);
 
 /// Our half of a stream.
 #[derive(Clone)]
@@ -54,10 +66,10 @@ pub(super) struct Outgoing {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Over;
 
-impl Stream {
-    /// A header's value; names are in lower case.
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.as_str())
+impl Incoming {
+    /// The next piece; none when the client has finished.
+    pub(super) async fn recv(&mut self) -> Option<Bytes> {
+        self.0.recv().await.map(|(bytes, _read)| bytes)
     }
 }
 
@@ -70,6 +82,12 @@ impl Outgoing {
             self.frames.send(frame).await.map_err(|_| Over)?;
         }
         Ok(())
+    }
+
+    /// Refuses the stream.
+    pub(super) async fn refuse(&self) -> Result<(), Over> {
+        let frame = Frame::Reset { stream: self.stream, status: REFUSED };
+        self.frames.send(frame).await.map_err(|_| Over)
     }
 
     /// Ends our half.
@@ -97,6 +115,7 @@ where
                 deflater: Deflater::new(),
                 frames,
                 opened,
+                unread: Arc::new(Semaphore::new(UNREAD)),
             };
             if let Err(why) = session.run(reader).await {
                 tracing::debug!(why, "SPDY session ended");
@@ -139,18 +158,22 @@ pub(super) async fn remote_command<S>(
             }
         };
         let resizing = async {
-            let (Some(mut sizes), Some(resize)) = (sizes, resize) else { return };
+            let (Some(mut sizes), Some(resize)) = (sizes, resize) else { return Ok(()) };
             let mut text = BytesMut::new();
             while let Some(bytes) = sizes.incoming.recv().await {
                 // One size a line, however they were cut.
-                text.extend_from_slice(&bytes);
-                while let Some(end) = text.iter().position(|b| *b == b'}') {
-                    let line = text.split_to(end + 1);
-                    if let Some(size) = parse_size(&line) {
-                        let _ = resize.send(size).await;
+                for byte in bytes {
+                    text.put_u8(byte);
+                    if byte == b'}' {
+                        if let Some(size) = parse_size(&text.split()) {
+                            let _ = resize.send(size).await;
+                        }
+                    } else if text.len() >= SIZE {
+                        return Err(Over);
                     }
                 }
             }
+            Ok(())
         };
         let mut outputs = Outputs { stdout, stderr };
         let working = async {
@@ -172,7 +195,16 @@ pub(super) async fn remote_command<S>(
         // The command's end is the end; input that ends is only that.
         tokio::select! {
             () = working => {}
-            () = async { tokio::join!(typing, resizing); std::future::pending::<()>().await } => {}
+            () = async {
+                let typing = async {
+                    typing.await;
+                    Ok(())
+                };
+                // What is no size ends the session.
+                if tokio::try_join!(resizing, typing).is_ok() {
+                    std::future::pending::<()>().await;
+                }
+            } => {}
         }
     };
     let work = async {
@@ -195,25 +227,27 @@ async fn collect(streams: &mut mpsc::Receiver<Stream>, wanted: Wanted) -> Option
     let mut opened = HashMap::new();
     while opened.len() < expected {
         let stream = streams.recv().await?;
-        let kind = stream.header("streamtype").unwrap_or_default().to_lowercase();
-        opened.insert(kind, stream);
+        opened.insert(stream.headers.kind.clone(), stream);
     }
     Some(opened)
 }
 
 struct Reader {
-    streams: HashMap<u32, mpsc::Sender<Bytes>>,
+    /// Those on which the client has not finished.
+    streams: HashMap<u32, mpsc::Sender<Piece>>,
     inflater: Inflater,
     deflater: Deflater,
     frames: mpsc::Sender<Frame>,
     opened: mpsc::Sender<Stream>,
+    unread: Arc<Semaphore>,
 }
 
 impl Reader {
     async fn run(&mut self, mut connection: impl AsyncRead + Unpin) -> Result<(), String> {
         let mut buffer = BytesMut::with_capacity(PIECE);
+        let mut decoder = Decoder::default();
         loop {
-            while let Some(frame) = Frame::decode(&mut buffer).map_err(|e| e.to_string())? {
+            while let Some(frame) = decoder.next(&mut buffer).map_err(|e| e.to_string())? {
                 if !self.handle(frame).await? {
                     return Ok(());
                 }
@@ -235,7 +269,7 @@ impl Reader {
             Frame::Data { stream, fin, bytes } => {
                 if let Some(sender) = self.streams.get(&stream)
                     && !bytes.is_empty()
-                    && sender.send(bytes).await.is_err()
+                    && !pass_on(sender, bytes, &self.unread).await
                 {
                     // Nobody listens: the rest of the stream is dropped as it comes.
                     self.streams.remove(&stream);
@@ -255,7 +289,7 @@ impl Reader {
         Ok(true)
     }
 
-    async fn open(&mut self, stream: u32, fin: bool, headers: Vec<(String, String)>) -> bool {
+    async fn open(&mut self, stream: u32, fin: bool, headers: Headers) -> bool {
         if self.streams.len() >= STREAMS || self.streams.contains_key(&stream) {
             return self.frames.send(Frame::Reset { stream, status: REFUSED }).await.is_ok();
         }
@@ -268,8 +302,18 @@ impl Reader {
             return false;
         }
         let outgoing = Outgoing { stream, frames: self.frames.clone() };
-        self.opened.send(Stream { headers, incoming, outgoing }).await.is_ok()
+        self.opened.send(Stream { headers, incoming: Incoming(incoming), outgoing }).await.is_ok()
     }
+}
+
+/// Hands a piece on, once there is room for it. False where nobody listens.
+async fn pass_on(sender: &mpsc::Sender<Piece>, bytes: Bytes, unread: &Arc<Semaphore>) -> bool {
+    let size = u32::try_from(bytes.len().max(LEAST)).expect("data was cut to pieces");
+    let room = tokio::select! {
+        room = unread.clone().acquire_many_owned(size) => room.expect("it is never closed"),
+        () = sender.closed() => return false,
+    };
+    sender.send((bytes, room)).await.is_ok()
 }
 
 /// Writes frames until nobody can send any more.
@@ -284,3 +328,6 @@ async fn write(mut connection: impl AsyncWrite + Unpin, mut queue: mpsc::Receive
     }
     let _ = connection.shutdown().await;
 }
+
+#[cfg(test)]
+mod tests;

@@ -30,8 +30,12 @@ const CLOSE: u8 = 255;
 const FAREWELL: Duration = Duration::from_secs(5);
 /// The largest message that is read.
 const MESSAGE: usize = 4 << 20;
-/// Pieces of a tunnel are sent as messages of at most this size.
+/// What waits to be sent: no message of ours is longer. Answers to a client's pings wait there too.
+const UNSENT: usize = MESSAGE + (1 << 20);
+/// Pieces of a tunnel are sent as messages of at most this size; what is typed is passed on in such.
 const PIECE: usize = 32 << 10;
+/// A terminal's size is no longer than this, as text.
+const SIZE: usize = 1 << 10;
 
 type Socket<S> = WebSocketStream<S>;
 
@@ -162,7 +166,10 @@ async fn open<S>(connection: S) -> Socket<S>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin,
 {
-    let config = WebSocketConfig::default().max_message_size(Some(MESSAGE)).max_frame_size(Some(MESSAGE));
+    let config = WebSocketConfig::default()
+        .max_message_size(Some(MESSAGE))
+        .max_frame_size(Some(MESSAGE))
+        .max_write_buffer_size(UNSENT);
     WebSocketStream::from_raw_socket(connection, Role::Server, Some(config)).await
 }
 
@@ -184,14 +191,17 @@ async fn read<S>(
         };
         match bytes.split_first() {
             Some((&STDIN, rest)) if !rest.is_empty() => {
-                if let Some(sender) = &stdin
-                    && sender.send(bytes.slice(1..)).await.is_err()
-                {
-                    // Nobody reads any more; what else comes is dropped.
-                    stdin = None;
+                // Of a long message little waits to be read.
+                let mut typed = bytes.slice(1..);
+                while let Some(sender) = stdin.as_ref().filter(|_| !typed.is_empty()) {
+                    let piece = typed.split_to(typed.len().min(PIECE));
+                    if sender.send(piece).await.is_err() {
+                        // Nobody reads any more; what else comes is dropped.
+                        stdin = None;
+                    }
                 }
             }
-            Some((&RESIZE, rest)) => {
+            Some((&RESIZE, rest)) if rest.len() <= SIZE => {
                 if let (Some(sender), Some(size)) = (&resize, parse_size(rest)) {
                     let _ = sender.send(size).await;
                 }

@@ -107,6 +107,14 @@ impl Watcher {
             if self.over {
                 return None;
             }
+            // Looked at whatever there is to tell: there may always be more.
+            if self.call.state.stop.is_cancelled() {
+                return None;
+            }
+            if Instant::now() >= self.deadline {
+                self.end();
+                continue;
+            }
             if self.initial.len() > 0 {
                 self.tell_initial().await;
                 continue;
@@ -222,7 +230,9 @@ impl Watcher {
 
     fn end(&mut self) {
         self.over = true;
-        if self.bookmarks {
+        // Who has not been told of everything at the beginning has not come so far.
+        let begun = self.initial.len() == 0 && !self.initial_end;
+        if self.bookmarks && begun {
             self.position = self.position.max(self.settled());
             self.bookmark(false);
         }

@@ -1,6 +1,10 @@
 //! Clients that mean harm: what they send is refused, costs little, and hurts nobody else.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use apiserver::Identity;
+use bytes::Bytes;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -217,7 +221,7 @@ async fn documents_in_other_forms_are_bounded_too() {
     let mut copies = format!("x: &t {}\ny:\n", "z".repeat(1 << 20));
     copies.push_str(&"- *t\n".repeat(90));
     assert_eq!(send("application/yaml", yaml(&copies)).await, 400);
-    let deep: String = (0..5000).map(|level| format!("{}a:\n", " ".repeat(level))).collect();
+    let deep: String = (0..2000).map(|level| format!("{}a:\n", " ".repeat(level))).collect();
     assert_eq!(send("application/yaml", yaml(&deep)).await, 400);
 
     // Protobuf: an unknown envelope within itself, and lengths that lie.
@@ -290,4 +294,77 @@ async fn a_fault_of_the_server_ends_the_one_request_that_met_it() {
         let (code, body) = ask(&cluster, Some(&administrator), None, &path("good")).await;
         assert_eq!((code, body.ends_with("0\r\n\r\n")), (200, true), "{body}");
     }
+}
+
+/// A user that may do nothing but ask about itself, as a pod's account.
+fn nobody() -> Identity {
+    Identity::new("system:serviceaccount:default:default", ["system:serviceaccounts"])
+}
+
+/// Sends a request from inside the process, and tells how often others had their turn meanwhile.
+async fn turns(cluster: &Cluster, who: Identity, request: http::Request<Bytes>) -> (u16, usize) {
+    let count = Arc::new(AtomicUsize::new(0));
+    let counting = count.clone();
+    let others = tokio::spawn(async move {
+        loop {
+            counting.fetch_add(1, Ordering::Relaxed);
+            tokio::task::yield_now().await;
+        }
+    });
+    let code = cluster.handle.call(request, who).await.status().as_u16();
+    others.abort();
+    (code, count.load(Ordering::Relaxed))
+}
+
+/// On a runtime of one thread whoever computes there lets nobody else have a turn.
+#[tokio::test]
+async fn bodies_are_taken_apart_beside_the_threads_that_answer_everybody() {
+    let cluster = Cluster::start().await;
+    let administrator = Identity::administrator;
+    let review = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+    let apply = format!("{MAPS}/m?fieldManager=x");
+    let json = "application/json";
+    // Each breaks off at its end: nothing of what follows reading takes any time.
+    let yaml = |count: usize| format!("spec: [{}\n  oops: ]]", "1, ".repeat(count));
+    let long = |count: usize| format!("{{\"spec\": [{}]", "[[]],".repeat(count));
+    for (who, method, path, kind, body) in [
+        (nobody(), "POST", review, json, yaml(10_000)),
+        (administrator(), "POST", MAPS, "application/yaml", yaml(10_000)),
+        (administrator(), "PATCH", &apply, "application/apply-patch+yaml", yaml(10_000)),
+        (administrator(), "POST", MAPS, json, long(40_000)),
+        (administrator(), "PUT", &format!("{MAPS}/m"), json, long(40_000)),
+        (administrator(), "DELETE", &format!("{MAPS}/kube-root-ca.crt"), json, long(40_000)),
+    ] {
+        let request = http::Request::builder().method(method).uri(path).header("content-type", kind);
+        let (code, turns) = turns(&cluster, who, request.body(body.into()).expect("a request")).await;
+        assert_eq!(code, 400, "{method} {path}");
+        assert!(turns > 200, "{method} {path} of {kind}: others had {turns} turns");
+    }
+    let request = http::Request::post(review).body(vec![b' '; 65 << 10].into()).expect("a request");
+    assert_eq!(turns(&cluster, nobody(), request).await.0, 413);
+}
+
+#[tokio::test]
+async fn whoever_does_not_read_documents_gets_so_many_and_no_more() {
+    let cluster = Cluster::start().await;
+    let ask = async |who: Identity, path: &str| {
+        let request = http::Request::get(path).body(Bytes::new()).expect("a request");
+        cluster.handle.call(request, who).await
+    };
+    let mut unread = Vec::new();
+    let refused = loop {
+        let answer = ask(nobody(), "/apis").await;
+        if answer.status() != 200 {
+            break answer.status().as_u16();
+        }
+        unread.push(answer);
+        assert!(unread.len() < 2000);
+    };
+    assert_eq!((unread.len(), refused), (600, 429));
+    assert_eq!(ask(nobody(), "/openapi/v2").await.status(), 429);
+    // Others, and those who ask how the server fares, are answered.
+    assert_eq!(ask(Identity::new("jane", ["developers"]), "/apis").await.status(), 200);
+    assert_eq!(ask(nobody(), "/readyz").await.status(), 200);
+    drop(unread);
+    assert_eq!(ask(nobody(), "/openapi/v2").await.status(), 200);
 }

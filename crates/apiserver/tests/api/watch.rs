@@ -124,3 +124,43 @@ async fn events_are_the_same_objects_in_both_of_their_groups() {
     let path = "/apis/events.k8s.io/v1/namespaces/default/events/e";
     assert_eq!(cluster.get(path).await.1["note"], "hello");
 }
+
+#[tokio::test]
+async fn a_watch_may_be_asked_to_last_longer_than_any_clock_does() {
+    let cluster = Cluster::start().await;
+    cluster.ok("POST", MAPS, &named("ConfigMap", "a")).await;
+    for seconds in [u64::MAX, u64::MAX / 2, 1 << 40] {
+        let mut watch = cluster.watch(&format!("{MAPS}?watch=1&timeoutSeconds={seconds}")).await;
+        assert_eq!(watch.next().await, "ADDED a");
+    }
+}
+
+#[tokio::test]
+async fn a_watch_ends_in_time_though_there_is_more_to_tell() {
+    let cluster = Cluster::start().await;
+    let first = cluster.ok("POST", MAPS, &named("ConfigMap", "first")).await;
+    let revision = first["metadata"]["resourceVersion"].as_str().expect("a revision");
+    for index in 0..300 {
+        let mut map = named("ConfigMap", &format!("m{index}"));
+        map["data"] = json!({"text": "x".repeat(10_000)});
+        cluster.ok("POST", MAPS, &map).await;
+    }
+    let path = format!("{MAPS}?watch=1&timeoutSeconds=1&allowWatchBookmarks=true&resourceVersion={revision}");
+    let began = std::time::Instant::now();
+    let mut watch = cluster.watch(&path).await;
+    let mut told = 1;
+    assert_eq!(watch.next().await, "ADDED m0");
+    while began.elapsed() < std::time::Duration::from_millis(1100) {
+        tokio::task::yield_now().await;
+    }
+    // What is on its way already still comes, and then how far the client has come.
+    let mut last = String::new();
+    while let Some(event) = watch.next_event().await {
+        let text = |field: &str| event["object"]["metadata"][field].as_str().unwrap_or_default().to_owned();
+        match event["type"].as_str() {
+            Some("BOOKMARK") => assert_eq!(text("resourceVersion"), last),
+            _ => (last, told) = (text("resourceVersion"), told + 1),
+        }
+    }
+    assert!(told < 100, "{told} events were told");
+}

@@ -16,8 +16,10 @@ const FIN: u8 = 1;
 const HEAD: usize = 8;
 /// Control frames are small; one that claims more is refused before it is read.
 const CONTROL_LIMIT: usize = 64 << 10;
-/// As are pieces of data beyond this.
-const DATA_LIMIT: usize = 8 << 20;
+/// Data is passed on as it comes, in pieces of at most this size, however long its frame is.
+const PIECE: usize = 32 << 10;
+/// Smaller pieces are copied out of what was read together, which would otherwise be kept with them.
+const SMALL: usize = 4 << 10;
 
 /// One frame. Header blocks are as they travel, compressed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,9 +51,19 @@ pub(super) enum FrameError {
     Short,
 }
 
-impl Frame {
-    /// Takes the first frame out of `buffer`, once it is whole.
-    pub(super) fn decode(buffer: &mut BytesMut) -> Result<Option<Self>, FrameError> {
+/// Takes frames out of what is read.
+#[derive(Debug, Default)]
+pub(super) struct Decoder {
+    /// The frame of data that is under way: its stream, whether it is the last, and what is still to come.
+    open: Option<(u32, bool, usize)>,
+}
+
+impl Decoder {
+    /// Takes the first frame out of `buffer`, once it is whole; of data a piece, once there is some.
+    pub(super) fn next(&mut self, buffer: &mut BytesMut) -> Result<Option<Frame>, FrameError> {
+        if self.open.is_some() {
+            return Ok(self.data(buffer));
+        }
         if buffer.len() < HEAD {
             return Ok(None);
         }
@@ -61,7 +73,13 @@ impl Frame {
         let flags = second.to_be_bytes()[0];
         let length = (second & 0x00ff_ffff) as usize;
         let is_control = first & CONTROL != 0;
-        if length > if is_control { CONTROL_LIMIT } else { DATA_LIMIT } {
+        let fin = flags & FIN != 0;
+        if !is_control {
+            buffer.advance(HEAD);
+            self.open = Some((first, fin, length));
+            return Ok(self.data(buffer));
+        }
+        if length > CONTROL_LIMIT {
             return Err(FrameError::TooLarge(length));
         }
         if buffer.len() < HEAD + length {
@@ -69,10 +87,6 @@ impl Frame {
         }
         buffer.advance(HEAD);
         let content = buffer.split_to(length).freeze();
-        let fin = flags & FIN != 0;
-        if !is_control {
-            return Ok(Some(Self::Data { stream: first, fin, bytes: content }));
-        }
         if (first >> 16) & 0x7fff != VERSION {
             return Err(FrameError::Version);
         }
@@ -80,6 +94,27 @@ impl Frame {
         control(kind, fin, content).map(Some)
     }
 
+    /// The next piece of the frame that is under way.
+    fn data(&mut self, buffer: &mut BytesMut) -> Option<Frame> {
+        let (stream, fin, left) = self.open?;
+        let size = left.min(buffer.len()).min(PIECE);
+        if size == 0 && left > 0 {
+            return None;
+        }
+        let bytes = if size < SMALL {
+            let bytes = Bytes::copy_from_slice(&buffer[..size]);
+            buffer.advance(size);
+            bytes
+        } else {
+            buffer.split_to(size).freeze()
+        };
+        let left = left - size;
+        self.open = (left > 0).then_some((stream, fin, left));
+        Some(Frame::Data { stream, fin: fin && left == 0, bytes })
+    }
+}
+
+impl Frame {
     /// The frame's bytes.
     pub(super) fn encode(&self) -> Bytes {
         let mut out = BytesMut::with_capacity(64);
@@ -174,17 +209,46 @@ mod tests {
         let wire: Vec<u8> = frames.iter().flat_map(|f| f.encode().to_vec()).collect();
         let mut buffer = BytesMut::new();
         let mut found = Vec::new();
+        let mut decoder = Decoder::default();
         for byte in wire {
             buffer.put_u8(byte);
-            found.extend(Frame::decode(&mut buffer).expect("well formed"));
+            found.extend(decoder.next(&mut buffer).expect("well formed"));
         }
-        assert_eq!(found, frames);
+        // Data comes as it is cut.
+        let data = |fin, byte: u8| Frame::Data { stream: 1, fin, bytes: Bytes::copy_from_slice(&[byte]) };
+        let text = b"some bytes";
+        let mut expected = frames[..2].to_vec();
+        expected.extend(text.iter().enumerate().map(|(at, byte)| data(at + 1 == text.len(), *byte)));
+        expected.extend_from_slice(&frames[3..]);
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn a_frame_of_data_is_never_held_as_a_whole() {
+        let mut buffer = BytesMut::new();
+        let mut decoder = Decoder::default();
+        buffer.put_u32(1);
+        buffer.put_u32(0x0100_0000 | 0x00ff_ffff);
+        let mut total = 0;
+        loop {
+            if buffer.is_empty() {
+                buffer.extend_from_slice(&[7; 50_000]);
+            }
+            let Some(frame) = decoder.next(&mut buffer).expect("well formed") else { continue };
+            let Frame::Data { stream: 1, fin, bytes } = frame else { panic!("{frame:?}") };
+            assert!(bytes.len() <= PIECE);
+            total += bytes.len();
+            if fin {
+                break;
+            }
+        }
+        assert_eq!(total, 0x00ff_ffff);
     }
 
     #[test]
     fn what_is_no_frame_is_refused_without_reading_on() {
         let check = |bytes: &[u8], expected| {
-            assert_eq!(Frame::decode(&mut BytesMut::from(bytes)), Err(expected));
+            assert_eq!(Decoder::default().next(&mut BytesMut::from(bytes)), Err(expected));
         };
         check(&[0x80, 3, 0, 1, 0, 0xff, 0xff, 0xff], FrameError::TooLarge(0x00ff_ffff));
         check(&[0x80, 2, 0, 6, 0, 0, 0, 0], FrameError::Version);

@@ -9,6 +9,20 @@ use super::dictionary::dictionary;
 /// A block that inflates to more is refused: no client of ours sends as much.
 const LIMIT: usize = 64 << 10;
 
+/// What a client says of a stream, as far as anybody wants to know: other headers are not kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(in crate::stream) struct Headers {
+    /// Which stream of several it is (`streamType`), in lower case.
+    pub(in crate::stream) kind: String,
+    /// The port to forward to.
+    pub(in crate::stream) port: String,
+    /// Which streams belong together (`requestID`).
+    pub(in crate::stream) request: String,
+}
+
+/// No value that is kept is longer.
+const VALUE: usize = 256;
+
 /// Reads the header blocks of one session.
 pub(super) struct Inflater {
     context: Decompress,
@@ -29,7 +43,7 @@ impl Inflater {
         Self { context: Decompress::new(true) }
     }
 
-    pub(super) fn read(&mut self, block: &[u8]) -> Result<Vec<(String, String)>, HeaderError> {
+    pub(super) fn read(&mut self, block: &[u8]) -> Result<Headers, HeaderError> {
         parse(&self.inflate(block)?)
     }
 
@@ -90,12 +104,23 @@ fn put_length(out: &mut BytesMut, length: usize) {
     out.put_u32(u32::try_from(length).expect("headers of ours are short"));
 }
 
-fn parse(mut plain: &[u8]) -> Result<Vec<(String, String)>, HeaderError> {
+fn parse(mut plain: &[u8]) -> Result<Headers, HeaderError> {
     let count = take_length(&mut plain)?;
-    let mut headers = Vec::new();
+    let mut headers = Headers::default();
     for _ in 0..count {
-        headers.push((take_text(&mut plain)?, take_text(&mut plain)?));
+        let (name, value) = (take_text(&mut plain)?, take_text(&mut plain)?);
+        let place = match name.to_ascii_lowercase().as_str() {
+            "streamtype" => &mut headers.kind,
+            "port" => &mut headers.port,
+            "requestid" => &mut headers.request,
+            _ => continue,
+        };
+        if value.len() > VALUE {
+            return Err(HeaderError);
+        }
+        value.clone_into(place);
     }
+    headers.kind.make_ascii_lowercase();
     Ok(headers)
 }
 
@@ -106,11 +131,11 @@ fn take_length(plain: &mut &[u8]) -> Result<usize, HeaderError> {
     usize::try_from(plain.get_u32()).map_err(|_| HeaderError)
 }
 
-fn take_text(plain: &mut &[u8]) -> Result<String, HeaderError> {
+fn take_text<'a>(plain: &mut &'a [u8]) -> Result<&'a str, HeaderError> {
     let length = take_length(plain)?;
     let (text, rest) = plain.split_at_checked(length).ok_or(HeaderError)?;
     *plain = rest;
-    String::from_utf8(text.to_vec()).map_err(|_| HeaderError)
+    std::str::from_utf8(text).map_err(|_| HeaderError)
 }
 
 #[cfg(test)]
@@ -121,13 +146,17 @@ mod tests {
     fn blocks_of_one_session_are_read_in_order() {
         let (mut writer, mut reader) = (Deflater::new(), Inflater::new());
         for id in ["0", "1", "2"] {
-            let headers = [("streamtype", "error"), ("port", "8080"), ("requestid", id)];
+            let long = "x".repeat(10_000);
+            let headers = [("streamType", "Error"), ("port", "8080"), ("other", &long), ("requestid", id)];
             let block = writer.write(&headers);
             let found = reader.read(&block).expect("a good block");
-            let found: Vec<(&str, &str)> = found.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
-            assert_eq!(found, headers);
+            let expected =
+                Headers { kind: "error".to_owned(), port: "8080".to_owned(), request: id.to_owned() };
+            assert_eq!(found, expected);
         }
-        assert!(reader.read(&writer.write(&[])).expect("a good block").is_empty());
+        assert_eq!(reader.read(&writer.write(&[])), Ok(Headers::default()));
+        let long = "x".repeat(VALUE + 1);
+        assert_eq!(reader.read(&writer.write(&[("requestid", &long)])), Err(HeaderError));
     }
 
     #[test]
