@@ -40,7 +40,7 @@ pub(crate) async fn build(engine: Engine, request: BuildRequest, events: Events)
     let unpacking = root.try_clone().map_err(io_error)?;
     let unpack = move |context| image::unpack_files(context, unpacking.as_fd());
     let transfer = engine::threads::transfer("build contexts").await?;
-    transfer.read(request.context, unpack).await.map_err(BuildError::Context)?;
+    transfer.upload(request.context, unpack).await.map_err(BuildError::Context)?;
 
     let cancel = Cancel::default();
     let plain = Tree::new(root.try_clone().map_err(io_error)?, Ignore::default(), &cancel);

@@ -78,7 +78,7 @@ pub(crate) async fn blocking<T: Send + 'static>(
 
 /// Waits for a thread, however long the queue is, as long as it moves.
 async fn turn(threads: &Threads, done: &AtomicU64) -> Result<Place> {
-    let place = threads.place();
+    let place = threads.acquire();
     tokio::pin!(place);
     loop {
         let before = done.load(Ordering::Relaxed);
@@ -103,7 +103,7 @@ pub async fn foreign<T: Send + 'static>(
     places: impl IntoIterator<Item = String>,
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
-    let place = THREADS.places.place(places, PATIENCE).await.map_err(|busy| {
+    let place = THREADS.places.acquire(places, PATIENCE).await.map_err(|busy| {
         Error::unavailable(format!(
             "{busy} and do not come back, more are not possible at a time: try again later, and see whether what \
              is mounted there answers"
@@ -117,7 +117,7 @@ pub async fn foreign<T: Send + 'static>(
 ///
 /// Fails with [`crate::Kind::Unavailable`] if too much of it is moved already.
 pub async fn transfer(what: impl Into<String>) -> Result<Transfer> {
-    let place = THREADS.archives.place([what.into()], PATIENCE).await.map_err(|Busy { most, name }| {
+    let place = THREADS.archives.acquire([what.into()], PATIENCE).await.map_err(|Busy { most, name }| {
         let what = name.map_or_else(|| "archives".to_owned(), |name| format!("archives of {name}"));
         Error::unavailable(format!(
             "{most} {what} are being moved, as many as there can be at a time: try again when one of them has ended"
@@ -139,7 +139,7 @@ impl Transfer {
 
     /// Runs `work` on a thread with a reader of what a client sends. The reader fails when the client has
     /// sent nothing, or next to nothing, for too long, and when nobody waits for the work any more.
-    pub async fn read<T: Send + 'static>(
+    pub async fn upload<T: Send + 'static>(
         self,
         sent: ByteStream,
         work: impl FnOnce(Upload) -> T + Send + 'static,

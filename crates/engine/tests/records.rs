@@ -158,6 +158,10 @@ impl Blocked {
 
 impl Drop for Blocked {
     fn drop(&mut self) {
+        // What it was of may have gone, and all of this with it.
+        if !self.0.exists() {
+            return;
+        }
         std::fs::remove_dir_all(&self.0).expect("remove the directory");
         std::fs::rename(self.0.with_extension("kept"), &self.0).expect("put the file back");
     }
@@ -205,7 +209,7 @@ fn what_becomes_of_a_container_need_not_be_written_for_it_to_stop_and_go() {
         until(&engine, &id, Status::Exited).await;
         engine.container_start(&id).await.expect_err("what is not written down must not run");
         engine.container_remove(&id, RemoveOptions::default()).await.expect("remove");
-        std::mem::forget(life);
+        drop(life);
         // One whose directory cannot go stays, and says why.
         let stuck = start(&engine, shell("sleep 1000")).await;
         let immutable = Immutable::new(directory(&host, &stuck));

@@ -88,7 +88,9 @@ fn sparse(name: &str, offset: u64) -> Vec<u8> {
     header.set_entry_type(EntryType::GNUSparse);
     header.set_mode(0o644);
     header.set_size(1);
-    (header.set_uid(0), header.set_gid(0), header.set_mtime(1_700_000_000));
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(1_700_000_000);
     // Numbers that do not fit in octal are binary, with the highest bit set.
     let number = |number: u64| {
         let mut field = [0; 12];
@@ -334,7 +336,7 @@ async fn a_registry_does_not_list_tags_for_ever() {
     let page = |length: usize, count: usize| {
         let tags = vec![format!("\"{}\"", "t".repeat(length)); count].join(",");
         (
-            format!("Link: </v2/app/tags/list?n=1000&last=x>; rel=\"next\"\r\n"),
+            "Link: </v2/app/tags/list?n=1000&last=x>; rel=\"next\"\r\n".to_owned(),
             format!(r#"{{"tags":[{tags}]}}"#),
         )
     };

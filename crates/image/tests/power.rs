@@ -2,7 +2,6 @@
 
 mod support;
 #[path = "support/registry.rs"]
-#[allow(dead_code, reason = "a plain registry is enough here")]
 mod support_registry;
 
 use image::registry::{Client, Config, Credentials};

@@ -1,6 +1,8 @@
 //! What every kind says, asked of the entries as the server asks it.
 #![forbid(unsafe_code)]
 
+#[path = "values/any.rs"]
+mod any;
 #[path = "values/columns.rs"]
 mod columns;
 #[path = "values/defaults.rs"]

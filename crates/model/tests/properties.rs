@@ -3,7 +3,7 @@
 use model::merge::apply::{self, Manager};
 use model::merge::{merge_patch, strategic};
 use model::select::LabelSelector;
-use model::{GroupVersionKind, Object, Quantity, Schema, decode, default, schema, validate};
+use model::{GroupVersionKind, Object, Quantity, Schema, decode, schema};
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -91,20 +91,12 @@ proptest! {
     }
 
     #[test]
-    fn any_document_is_decoded_defaulted_and_judged_or_refused(document in any_json()) {
+    fn any_document_is_decoded_or_refused(document in any_json()) {
         let text = json!({"apiVersion": "v1", "kind": "Pod", "spec": document}).to_string();
         if let Ok(decoded) = decode::slice(&kind("", "Pod"), text.as_bytes()) {
             let again = decode::slice(&kind("", "Pod"), &decoded.object.encoded()).expect("what was decoded decodes");
             prop_assert_eq!(again.problems, Vec::<String>::new());
             prop_assert_eq!(&again.object, &decoded.object);
-            let mut object = decoded.object;
-            default::apply(&mut object);
-            let once = object.clone();
-            default::apply(&mut object);
-            prop_assert_eq!(&object, &once);
-            let _ = validate::create(&object, validate::Scope::Namespaced);
-            prop_assert_eq!(validate::update(&object, &object, validate::Scope::Namespaced)
-                .iter().filter(|error| error.detail.contains("immutable") || error.detail.contains("updates")).count(), 0);
         }
     }
 

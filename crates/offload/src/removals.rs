@@ -26,7 +26,7 @@ impl Removals {
 
     /// Waits for a place.
     pub async fn turn(&self) -> Place {
-        self.few.place().await
+        self.few.acquire().await
     }
 
     /// Runs `work`, whose place `turn` is. It goes on if the caller does not wait for it. A panic in it
@@ -42,7 +42,7 @@ impl Removals {
             // What it waits for may never come; others need not wait for the same.
             let long = tokio::select! {
                 done = &mut working => return done,
-                long = long.place() => long,
+                long = long.acquire() => long,
             };
             drop(turn);
             let done = working.await;

@@ -57,7 +57,7 @@ impl Threads {
     }
 
     /// Waits until a thread is free.
-    pub async fn place(&self) -> Place {
+    pub async fn acquire(&self) -> Place {
         let permit = Arc::clone(&self.places).acquire_owned().await.expect("nobody closes the semaphore");
         Place { permits: vec![permit], names: Vec::new(), shared: None }
     }
@@ -65,7 +65,7 @@ impl Threads {
     /// Runs `work` when a thread is free. It goes on if the caller does not wait for it. A panic in it
     /// unwinds in the caller.
     pub async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
-        self.place().await.run(work).await
+        self.acquire().await.run(work).await
     }
 
     /// How many are free.
@@ -82,7 +82,7 @@ impl SharedThreads {
     }
 
     /// Waits until a thread is free for all of `names`, as long as `patience`.
-    pub async fn place(
+    pub async fn acquire(
         &self,
         names: impl IntoIterator<Item = String>,
         patience: Duration,
@@ -223,13 +223,13 @@ mod tests {
         let (release, hang) = hanging();
         let mut tasks = JoinSet::new();
         for _ in 0..2 {
-            let place = threads.place(["dead".to_owned()], SOON).await.expect("a thread");
+            let place = threads.acquire(["dead".to_owned()], SOON).await.expect("a thread");
             tasks.spawn(place.run(hang()));
         }
-        let refused = threads.place(["dead".to_owned(), "alive".to_owned()], SOON).await;
+        let refused = threads.acquire(["dead".to_owned(), "alive".to_owned()], SOON).await;
         assert_eq!(refused.expect_err("both are taken"), Busy { most: 2, name: Some("dead".to_owned()) });
-        let other = threads.place(["alive".to_owned()], SOON).await.expect("another's thread");
-        let refused = threads.place(["third".to_owned()], SOON).await.expect_err("all are taken");
+        let other = threads.acquire(["alive".to_owned()], SOON).await.expect("another's thread");
+        let refused = threads.acquire(["third".to_owned()], SOON).await.expect_err("all are taken");
         assert_eq!(refused, Busy { most: 3, name: None });
         assert_eq!(other.run(|| 7).await, 7);
         drop(release);
@@ -237,7 +237,7 @@ mod tests {
             ended.expect("no panic");
         }
         assert!(threads.inner.busy.lock().is_empty(), "what nobody uses is forgotten");
-        assert!(threads.place(["dead".to_owned()], SOON).await.is_ok(), "it answers again");
+        assert!(threads.acquire(["dead".to_owned()], SOON).await.is_ok(), "it answers again");
     }
 
     #[tokio::test]

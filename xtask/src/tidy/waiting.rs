@@ -29,6 +29,7 @@ const THREADS: &[&str] = &[
     "spawn",
     "spawn_blocking",
     "spawn_blocking_on",
+    "upload",
 ];
 
 /// What takes a thread of the runtime, of which there are so many.
@@ -42,10 +43,10 @@ const ELSEWHERE: &[&str] = &["runtime", "testkit"];
 
 /// Names of methods that types of many kinds have.
 const COMMON: &[&str] = &[
-    "acquire", "append", "apply", "clear", "close", "contains", "drain", "entry", "events", "extend", "fill",
-    "find", "flush", "get", "insert", "iter", "kill", "len", "list", "load", "lock", "map", "new", "next",
-    "open", "parent", "pop", "push", "read", "remove", "replace", "retain", "run", "send", "start", "stop",
-    "take", "wait", "write",
+    "acquire", "append", "apply", "clear", "close", "contains", "drain", "entries", "entry", "events",
+    "extend", "fill", "find", "flush", "get", "insert", "iter", "kill", "len", "list", "load", "lock", "map",
+    "new", "next", "open", "parent", "pop", "push", "read", "remove", "replace", "retain", "run", "send",
+    "start", "stop", "take", "wait", "write",
 ];
 
 /// Complains about asynchronous code that blocks.
@@ -118,7 +119,9 @@ impl<'a> House<'a> {
                 }
                 let why = function.calls.iter().find_map(|call| match &call.callee {
                     Callee::Blocks(what) => Some(format!("`{what}`, {}:{}", function.path, call.line)),
-                    callee => house.blocking(function, callee).map(|inner| house.why(inner).to_owned()),
+                    callee => house
+                        .blocking(function, callee)
+                        .map(|inner| format!("`{}`: {}", inner.name, house.why(inner))),
                 });
                 found.extend(why.map(|why| (number, why)));
             }

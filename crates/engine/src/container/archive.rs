@@ -100,7 +100,7 @@ impl Engine {
         let operation = Arc::clone(&cell.operation).lock_owned().await;
         let operation = (!cell.status().is_active()).then_some(operation);
         let (engine, held) = (self.clone(), self.running_process(&cell).await?);
-        let unpacking = transfer.read(archive, move |archive| {
+        let unpacking = transfer.upload(archive, move |archive| {
             let _operation = operation;
             if cell.record().spec.read_only_rootfs && covering(&cell, &path).is_none() {
                 return Err(Error::new(Kind::Denied, "container rootfs is marked read-only"));

@@ -12,7 +12,7 @@ impl Engine {
     pub fn image_load(&self, archive: ByteStream) -> ProgressStream {
         let engine = self.clone();
         self.progress(move |sink, progress| async move {
-            let loading = transfer("images to load").await?.read(archive, move |archive| {
+            let loading = transfer("images to load").await?.upload(archive, move |archive| {
                 let loaded = engine
                     .inner
                     .images
@@ -81,7 +81,7 @@ impl Engine {
                 .transpose()?,
         };
         let store = self.inner.images.clone();
-        let importing = transfer("images to import").await?.read(archive, move |archive| {
+        let importing = transfer("images to import").await?.upload(archive, move |archive| {
             store.image_import(archive, options).map_err(|source| match convert::kind(source.kind()) {
                 Kind::Internal => Error::internal("import the root file system").with_source(source),
                 _ => convert::error(source.kind(), source),

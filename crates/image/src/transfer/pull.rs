@@ -267,7 +267,7 @@ impl Fetch {
                     return Ok(Download::Elsewhere(layer));
                 }
                 let turn = turns.clone().acquire_owned().await.map_err(|_| broken_off(&layer.digest))?;
-                let place = store.transfers.place([registry.clone()], limits.queue).await;
+                let place = store.transfers.acquire([registry.clone()], limits.queue).await;
                 let place = place.map_err(|busy| PullError::Busy { digest: layer.digest.clone(), busy })?;
                 // Somebody may have gone on meanwhile.
                 if let Some(layer) = Layer::hold(&store, &chain_id) {

@@ -172,7 +172,7 @@ async fn upload(
     let held = Layer::hold(inner, layer.chain_id())
         .ok_or_else(|| FindError::NotFound { name: format!("layer {}", layer.chain_id()) })?;
     let (subject, progress) = (layer.chain_id().short().to_owned(), progress.clone());
-    let place = inner.transfers.place([repository.domain().to_owned()], repository.limits().queue).await;
+    let place = inner.transfers.acquire([repository.domain().to_owned()], repository.limits().queue).await;
     let place = place.map_err(|busy| PullError::Busy { digest: layer.diff_id().clone(), busy })?;
     let compress = place.run(move || {
         let sender = PieceWriter {

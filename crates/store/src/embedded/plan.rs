@@ -199,7 +199,7 @@ impl<'a> Plan<'a> {
         if range.revision.is_some() {
             return self.memory.range(range);
         }
-        Ok(RangeResult::collect(range, self.revision, self.list(&range.keys).into_iter()))
+        Ok(RangeResult::collect(range, self.revision, self.list(&range.keys)))
     }
 }
 
