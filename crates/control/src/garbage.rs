@@ -38,6 +38,9 @@ const WORKERS: usize = 8;
 /// When to look again at an owner whose dependents are not shown yet.
 const AGAIN: Duration = Duration::from_millis(100);
 
+/// When to look again at an owner that waits for its dependents to go.
+const WAITS: Duration = Duration::from_secs(1);
+
 /// An object among those of all kinds.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 struct Node {
@@ -153,6 +156,8 @@ impl Collector {
                         self.queue.add(dependent);
                     }
                 }
+                // One that lets the owner go says nothing of it any more.
+                self.queue.add_after(node.clone(), WAITS);
                 Ok(())
             }
             Verdict::OrphanDependents => {

@@ -144,16 +144,16 @@ impl Registration {
     /// The status as it is now; conditions that did not change keep their times.
     fn status(&self, old: Option<&NodeStatus>) -> NodeStatus {
         let facts = self.shared.engine.host_facts();
+        let amounts = self.shared.amounts();
         let disk = offload::in_place(|| rustix::fs::statvfs(&self.shared.config.root)).ok();
-        let disk_bytes = disk.as_ref().map_or(0, |disk| disk.f_blocks * disk.f_frsize);
         let free = disk.as_ref().map_or(1.0, |disk| disk.f_bavail as f64 / disk.f_blocks.max(1) as f64);
         let capacity = BTreeMap::from([
             ("cpu".to_owned(), Quantity(facts.cpus.to_string())),
             ("memory".to_owned(), Quantity(format!("{}Ki", facts.memory / 1024))),
-            ("ephemeral-storage".to_owned(), Quantity(format!("{}Ki", disk_bytes / 1024))),
+            ("ephemeral-storage".to_owned(), Quantity(format!("{}Ki", amounts.storage / 1024))),
             ("pods".to_owned(), Quantity(self.shared.config.pods.to_string())),
         ]);
-        let left = self.shared.config.reserves.allocatable(self.shared.amounts());
+        let left = self.shared.config.reserves.allocatable(amounts);
         let mut allocatable = capacity.clone();
         allocatable
             .insert("cpu".to_owned(), Quantity(model::quantity::Quantity::from_millis(left.cpu).to_string()));
