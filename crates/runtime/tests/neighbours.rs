@@ -89,6 +89,10 @@ fn check_finds(program: &str, change: impl Fn(&mut Spec)) {
         assert_eq!(support::outcome(connection).expect(0).stdout, "1\n", "what it sees of the namespace");
     }
     for find in all.lines().filter(|line| line.contains("capabilities=")) {
+        // Of one that has ended before he looked at the rest he knows nothing.
+        if find.contains("capabilities=?") {
+            continue;
+        }
         let word = |name: &str| {
             find.split(' ').find_map(|word| word.strip_prefix(name)).unwrap_or_else(|| panic!("{find}"))
         };
@@ -171,8 +175,9 @@ fn without_user_namespaces_an_older_kernel_shares_no_processes_and_says_why() {
     spec.linux.as_mut().expect("linux").cgroups_path = Some(support::cgroup_path(dir.path()).join("c1"));
     support::bundle(dir.path(), &spec);
     let run = |args: &[&str], program: &str| {
-        let mut command = Command::new(args[0]);
-        command.args(&args[1..]).arg(program).args(["runtime", "--root"]).arg(dir.path().join("state"));
+        let mut words = args.iter().copied().chain([program]);
+        let mut command = Command::new(words.next().expect("the program at least"));
+        command.args(words).args(["runtime", "--root"]).arg(dir.path().join("state"));
         command.args(["run", "c1"]).current_dir(dir.path()).stdin(Streams::null());
         command.output().expect("run the runtime")
     };
@@ -182,7 +187,7 @@ fn without_user_namespaces_an_older_kernel_shares_no_processes_and_says_why() {
     assert!(!refused.status.success() && text.contains("user.max_user_namespaces"), "{refused:?}");
     assert_eq!(std::fs::read_dir(dir.path().join("state")).expect("list").count(), 0);
     // Who has users may, and newer kernels do not need them.
-    assert!(run(&["/usr/bin/env"], PROGRAM_OF_OLD).status.success());
+    assert!(run(&[], PROGRAM_OF_OLD).status.success());
     let newer = run(&without, PROGRAM);
     let text = String::from_utf8_lossy(&newer.stderr);
     assert!(newer.status.success() || text.contains("user.max_user_namespaces"), "{newer:?}");

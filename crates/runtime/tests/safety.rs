@@ -324,8 +324,9 @@ fn what_is_asked_for_a_whole_tree_of_mounts_is_not_taken_back_for_one() {
     let sandbox = Sandbox::new();
     let source = sandbox.dir.path().join("source");
     std::fs::create_dir(&source).expect("make a directory of the host");
-    let mut spec =
-        shell("touch /mnt/x; touch /memory/x; cd /sys/fs/cgroup && for d in . *; do mkdir $d/x; done");
+    let mut spec = shell(
+        "touch /mnt/x; touch /memory/x; cd /sys/fs/cgroup && for d in . *; do [ ! -d $d ] || mkdir $d/x; done",
+    );
     spec.mounts.push(Mount::bind(source.clone(), "/mnt", &["rbind", "rro", "rw"]));
     spec.mounts.push(Mount::filesystem("tmpfs", "/memory", &["rw", "rro"]));
     // Without a cgroup namespace it is the host's tree that is shown.
