@@ -4,6 +4,10 @@
 //! Gantry's own components and nodes what they need, everybody else nothing but ask who they are. A
 //! finer authorizer takes its place by implementing [`Authorizer`].
 
+use std::borrow::Cow;
+use std::future::{Ready, ready};
+
+use futures::future::{BoxFuture, Either};
 use model::{GroupResource, Status};
 
 use crate::error::Error;
@@ -13,7 +17,7 @@ use crate::resource::Resource;
 
 /// What is to be authorised.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Attributes<'a> {
+pub enum Attributes<'a> {
     /// Something done to a resource.
     Resource {
         /// What.
@@ -30,24 +34,40 @@ pub(crate) enum Attributes<'a> {
     },
 }
 
-/// Decides whether a caller may do something.
-pub(crate) trait Authorizer: Send + Sync + 'static {
-    /// Why it is allowed; none where it is not.
-    fn allow(&self, identity: &Identity, attributes: Attributes<'_>) -> Option<&'static str>;
+/// Whether something is allowed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// It is, for this reason.
+    Allowed(Cow<'static, str>),
+    /// It is not, for this reason where there is more to say than that nothing allows it.
+    Denied(Option<Cow<'static, str>>),
+}
+
+/// A decision, at once where nobody has to be asked, so that most requests cost no allocation.
+pub type Deciding<'a> = Either<Ready<Decision>, BoxFuture<'a, Decision>>;
+
+/// Decides whether a caller may do something. Whoever cannot find out denies, and says why.
+pub trait Authorizer: Send + Sync + 'static {
+    /// Decides.
+    fn decide<'a>(&'a self, identity: &'a Identity, attributes: Attributes<'a>) -> Deciding<'a>;
 }
 
 /// Administrators everything, components what they need, others nothing.
-pub(crate) struct Coarse;
+#[derive(Clone, Copy, Debug)]
+pub struct Coarse;
 
 impl Authorizer for Coarse {
-    fn allow(&self, identity: &Identity, attributes: Attributes<'_>) -> Option<&'static str> {
-        if identity.is_administrator() {
-            return Some("the administrators' group may do everything");
-        }
-        match attributes {
-            Attributes::Path { verb, path } => allow_path(identity, verb, path),
-            Attributes::Resource { target, resource } => allow_resource(identity, target, resource),
-        }
+    fn decide<'a>(&'a self, identity: &'a Identity, attributes: Attributes<'a>) -> Deciding<'a> {
+        let reason = if identity.is_administrator() {
+            Some("the administrators' group may do everything")
+        } else {
+            match attributes {
+                Attributes::Path { verb, path } => allow_path(identity, verb, path),
+                Attributes::Resource { target, resource } => allow_resource(identity, target, resource),
+            }
+        };
+        let allowed = |reason: &'static str| Decision::Allowed(reason.into());
+        Either::Left(ready(reason.map_or(Decision::Denied(None), allowed)))
     }
 }
 
@@ -58,12 +78,13 @@ pub(crate) fn is_public_path(path: &str) -> bool {
 }
 
 /// The refusal, in Kubernetes' words.
-pub(crate) fn refusal(identity: &Identity, attributes: Attributes<'_>) -> Error {
+pub(crate) fn refusal(identity: &Identity, attributes: Attributes<'_>, reason: Option<&str>) -> Error {
+    let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
     let user = model::field::quote(&identity.user);
     match attributes {
         Attributes::Path { verb, path } => {
             let nowhere = GroupResource::new("", "");
-            let why = format!("User {user} cannot {verb} path {}", model::field::quote(path));
+            let why = format!("User {user} cannot {verb} path {}{reason}", model::field::quote(path));
             Status::forbidden(&nowhere, "", why).into()
         }
         Attributes::Resource { target, .. } => {
@@ -73,7 +94,7 @@ pub(crate) fn refusal(identity: &Identity, attributes: Attributes<'_>) -> Error 
                 format!(" in the namespace {}", model::field::quote(&target.namespace))
             };
             let why = format!(
-                "User {user} cannot {} resource {} in API group {}{scope}",
+                "User {user} cannot {} resource {} in API group {}{scope}{reason}",
                 target.verb.as_str(),
                 model::field::quote(&target.resource_path()),
                 model::field::quote(&target.group),
@@ -132,6 +153,7 @@ fn allow_node(resource: &Resource, target: &ResourceTarget) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt;
     use model::GroupVersionKind;
 
     use super::*;
@@ -151,8 +173,15 @@ mod tests {
         let resource = Resource::new(&GroupVersionKind::new(group, "v1", "Thing"), "things");
         let resource = resource.nodes_may(&Verb::READ).status_by_nodes();
         let resource = Some(&resource).filter(|resource| resource.plural == name);
-        let found = Coarse.allow(identity, Attributes::Resource { target: &target, resource }).is_some();
-        assert_eq!(found, expected, "{} {path} by {}", verb.as_str(), identity.user);
+        let found = Coarse.decide(identity, Attributes::Resource { target: &target, resource });
+        let found = found.now_or_never().expect("it asks nobody");
+        assert_eq!(
+            matches!(found, Decision::Allowed(_)),
+            expected,
+            "{} {path} by {}",
+            verb.as_str(),
+            identity.user
+        );
     }
 
     #[test]
@@ -179,8 +208,11 @@ mod tests {
             verb: Verb::List,
             ..ResourceTarget::default()
         };
-        let error =
-            refusal(&Identity::new("jane", ["x"]), Attributes::Resource { target: &target, resource: None });
+        let error = refusal(
+            &Identity::new("jane", ["x"]),
+            Attributes::Resource { target: &target, resource: None },
+            None,
+        );
         assert_eq!(
             error.to_string(),
             "pods is forbidden: User \"jane\" cannot list resource \"pods\" in API group \"\" in the namespace \"a\""

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use base::{Clock, Random};
 
+use crate::admission::Admission;
+use crate::authorisation::{Authorizer, Coarse};
 use crate::node::NodeTransport;
 
 /// Everything that the server is told from outside.
@@ -27,6 +29,10 @@ pub struct Config {
     pub cluster_domain: String,
     /// How many connections one user may have at a time, those included that have become streams.
     pub connections_of_user: usize,
+    /// Who decides what callers may do.
+    pub authorizer: Arc<dyn Authorizer>,
+    /// Who is asked of each write, in this order, besides the resource itself.
+    pub admission: Vec<Arc<dyn Admission>>,
     /// The way to the nodes.
     pub nodes: Arc<dyn NodeTransport>,
     /// The time.
@@ -61,6 +67,8 @@ impl Config {
             node_ports: 30000..=32767,
             cluster_domain: "cluster.local".to_owned(),
             connections_of_user: crate::connections::ONE_USER,
+            authorizer: Arc::new(Coarse),
+            admission: Vec::new(),
             nodes,
             clock: Arc::new(base::SystemClock::new()),
             random: Arc::new(base::SystemRandom),

@@ -9,6 +9,7 @@
 //! object is encoded once and its bytes are shared by all who read it.
 #![forbid(unsafe_code)]
 
+mod admission;
 mod allocation;
 mod authentication;
 mod authorisation;
@@ -51,8 +52,10 @@ pub mod table;
 mod verbs;
 mod workers;
 
+pub use admission::{Admission, Operation, Write};
 pub use allocation::{Claim, Refusal};
 pub use authentication::token::Bound;
+pub use authorisation::{Attributes, Authorizer, Coarse, Deciding, Decision};
 pub use body::Body;
 pub use call::Call;
 pub use config::{Config, ParseServiceCidrError, ServiceCidr};

@@ -10,7 +10,7 @@ use http::{HeaderMap, Response, StatusCode};
 use model::{Object, Status};
 use serde_json::{Value, json};
 
-use crate::authorisation::Attributes;
+use crate::authorisation::{Attributes, Decision};
 use crate::body::Body;
 use crate::call::plain_object;
 use crate::error::{Error, Result};
@@ -76,7 +76,7 @@ pub(crate) async fn handle(
             json!({"userInfo": user_info(identity)})
         }
         "TokenReview" => review_token(state, &object),
-        _ => review_access(state, identity, &object)?,
+        _ => review_access(state, identity, &object).await?,
     };
     object.set(&["status"], status);
     Ok(plain_object(StatusCode::CREATED, &object, &[]))
@@ -118,12 +118,12 @@ fn review_token(state: &State, review: &Object) -> Value {
     }
 }
 
-fn review_access(state: &State, identity: &Identity, review: &Object) -> Result<Value> {
+async fn review_access(state: &State, identity: &Identity, review: &Object) -> Result<Value> {
     let text = |path: &[&str]| review.get_str(path).unwrap_or_default().to_owned();
-    let reason = if review.get(&["spec", "nonResourceAttributes"]).is_some() {
+    let decision = if review.get(&["spec", "nonResourceAttributes"]).is_some() {
         let verb = text(&["spec", "nonResourceAttributes", "verb"]);
         let path = text(&["spec", "nonResourceAttributes", "path"]);
-        state.authorizer.allow(identity, Attributes::Path { verb: &verb, path: &path })
+        state.authorizer.decide(identity, Attributes::Path { verb: &verb, path: &path }).await
     } else if review.get(&["spec", "resourceAttributes"]).is_some() {
         let attribute = |name: &str| text(&["spec", "resourceAttributes", name]);
         let known = VERBS.iter().find(|v| v.as_str() == attribute("verb"));
@@ -141,15 +141,16 @@ fn review_access(state: &State, identity: &Identity, review: &Object) -> Result<
         let may_ask = known.is_some() || identity.is_administrator();
         let resource = state.table.find(&target.group, &target.version, &target.resource);
         let attributes = Attributes::Resource { target: &target, resource: resource.as_deref() };
-        may_ask.then(|| state.authorizer.allow(identity, attributes)).flatten()
+        if may_ask { state.authorizer.decide(identity, attributes).await } else { Decision::Denied(None) }
     } else {
         return Err(Error::bad_request(
             "exactly one of nonResourceAttributes or resourceAttributes must be specified",
         ));
     };
-    Ok(match reason {
-        Some(reason) => json!({"allowed": true, "reason": reason}),
-        None => json!({"allowed": false}),
+    Ok(match decision {
+        Decision::Allowed(reason) => json!({"allowed": true, "reason": reason}),
+        Decision::Denied(None) => json!({"allowed": false}),
+        Decision::Denied(Some(reason)) => json!({"allowed": false, "reason": reason}),
     })
 }
 

@@ -13,7 +13,6 @@ use tokio_util::task::TaskTracker;
 use offload::in_place;
 
 use crate::allocation;
-use crate::authorisation::Coarse;
 use crate::bootstrap;
 use crate::cache::Cache;
 use crate::config::Config;
@@ -97,7 +96,8 @@ impl Server {
             store,
             cache,
             table: Table::new(resources),
-            authorizer: Arc::new(Coarse),
+            authorizer: config.authorizer.clone(),
+            admission: config.admission.clone(),
             authority,
             token_key,
             issuer: format!("https://kubernetes.default.svc.{}", config.cluster_domain),

@@ -8,7 +8,7 @@ use http::{HeaderValue, Method, Request, Response};
 use model::Status;
 use tracing::Instrument;
 
-use crate::authorisation::{Attributes, is_public_path, refusal};
+use crate::authorisation::{Attributes, Decision, is_public_path, refusal};
 use crate::body::Body;
 use crate::call::{Call, Takeover};
 use crate::connections::Seat;
@@ -99,7 +99,7 @@ async fn route(
                 None => return Err(Status::unauthorized().into()),
             };
             let verb = request.method().as_str().to_lowercase();
-            authorize(state, &identity, Attributes::Path { verb: &verb, path: &path })?;
+            authorize(state, &identity, Attributes::Path { verb: &verb, path: &path }).await?;
             // Probes must be answered whatever else is asked.
             let place = if is_public_path(&path) { None } else { Some(state.flight.board(&identity, true)?) };
             let asked =
@@ -113,20 +113,17 @@ async fn route(
         Target::Resource(target) => {
             let identity = identity.ok_or_else(|| Error::from(Status::unauthorized()))?;
             let found = state.table.get(&target.group, &target.version, &target.resource);
-            authorize(
-                state,
-                &identity,
-                Attributes::Resource { target: &target, resource: found.as_deref() },
-            )?;
+            let attributes = Attributes::Resource { target: &target, resource: found.as_deref() };
+            authorize(state, &identity, attributes).await?;
             resource(state, request, identity, target, found, query).await
         }
     }
 }
 
-fn authorize(state: &State, identity: &Identity, attributes: Attributes<'_>) -> Result<()> {
-    match state.authorizer.allow(identity, attributes) {
-        Some(_) => Ok(()),
-        None => Err(refusal(identity, attributes)),
+async fn authorize(state: &State, identity: &Identity, attributes: Attributes<'_>) -> Result<()> {
+    match state.authorizer.decide(identity, attributes).await {
+        Decision::Allowed(_) => Ok(()),
+        Decision::Denied(reason) => Err(refusal(identity, attributes, reason.as_deref())),
     }
 }
 

@@ -10,6 +10,7 @@ use store::{LeaseId, Store};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::admission::Admission;
 use crate::authorisation::Authorizer;
 use crate::cache::Cache;
 use crate::config::ServiceCidr;
@@ -29,6 +30,7 @@ pub(crate) struct State {
     pub(crate) cache: Cache,
     pub(crate) table: Table,
     pub(crate) authorizer: Arc<dyn Authorizer>,
+    pub(crate) admission: Vec<Arc<dyn Admission>>,
     pub(crate) authority: Arc<Authority>,
     pub(crate) token_key: TokenKey,
     /// Who issues service-account tokens, and whom they are for unless asked otherwise.

@@ -7,6 +7,7 @@ mod get;
 mod list;
 mod modify;
 mod patch;
+mod phases;
 mod update;
 mod watch;
 

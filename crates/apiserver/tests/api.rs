@@ -6,6 +6,8 @@
 mod access;
 #[path = "api/admission.rs"]
 mod admission;
+#[path = "api/admission_of_others.rs"]
+mod admission_of_others;
 #[path = "api/apply.rs"]
 mod apply;
 #[path = "api/cluster.rs"]

@@ -7,6 +7,8 @@ use http::{Response, StatusCode};
 use model::merge::apply::{Manager, track};
 use model::{Object, Status};
 
+use super::{Part, phases};
+use crate::admission::Operation;
 use crate::body::Body;
 use crate::cache::Stored;
 use crate::call::Call;
@@ -63,7 +65,7 @@ pub(crate) async fn create_object(call: &Call, options: &WriteOptions, object: O
 async fn try_create(call: &Call, options: &WriteOptions, mut object: Object) -> Result<Created> {
     check_identity(call, &object)?;
     begin_metadata(call, &mut object);
-    call.resource.apply_defaults(&mut object);
+    phases::default(call, &mut object);
     if !call.resource.strategy.has_claims() {
         let created = admit_and_store(call, options, object).await?;
         return created.map_err(|Raced| taken(call));
@@ -87,8 +89,8 @@ async fn admit_and_store(
     mut object: Object,
 ) -> Result<Result<Created, Raced>> {
     let strategy = &*call.resource.strategy;
-    let context = call.context();
-    context.admit_into_namespace(&object)?;
+    let write = phases::write(call, Operation::Create, None, options.dry_run);
+    write.context.admit_into_namespace(&object)?;
     wait_until_admissible(call, &object).await;
     if call.resource.has_subresource("status") && !strategy.keeps_status_on_create() {
         object.fields_mut().shift_remove("status");
@@ -96,19 +98,15 @@ async fn admit_and_store(
     if strategy.counts_generations() {
         object.set_generation(1);
     }
-    strategy.admit_create(&context, &mut object)?;
-    let mut errors = model::validate::create(&*call.resource.rules, &object, call.resource.scope());
-    errors.extend(strategy.validate(&object));
-    if !errors.is_empty() {
-        return Err(Status::invalid(&call.resource.group_kind(), object.name(), &errors).into());
-    }
+    phases::mutate(call, &write, Part::Whole, &mut object).await?;
+    phases::validate(call, &write, Part::Whole, &object)?;
     if let Some(schema) = &call.resource.schema
         && object.managed_fields().is_empty()
     {
         let manager = Manager {
             name: &options.field_manager,
             subresource: "",
-            ignored: super::modify::ignored_fields(&call.resource, super::Part::Whole),
+            ignored: super::modify::ignored_fields(&call.resource, Part::Whole),
             now: call.now,
         };
         object = track(schema, None, object, manager);
@@ -117,6 +115,7 @@ async fn admit_and_store(
     if call.partition().get(&key).is_some() {
         return Err(Status::already_exists(&call.group_resource(), object.name()).into());
     }
+    phases::validate_by_others(call, &write, Some(&object)).await?;
     if options.dry_run {
         return Ok(Ok(Created::DryRun(object)));
     }

@@ -5,6 +5,8 @@ use model::status::Details;
 use model::{Object, Status};
 
 use super::modify::is_free;
+use super::phases;
+use crate::admission::Operation;
 use crate::body::Body;
 use crate::call::{Call, json_response};
 use crate::decode;
@@ -47,6 +49,8 @@ pub(crate) async fn delete_object(call: &Call, options: &DeleteOptions) -> Resul
         let live = call.live()?;
         let old = from_stored(&call.resource, &live);
         check_preconditions(call, options, &old)?;
+        let write = phases::write(call, Operation::Delete, Some(&old), dry_run);
+        phases::validate_by_others(call, &write, None).await?;
         let mut new = old.clone();
         let graceful = call.resource.strategy.begin_delete(&call.context(), &mut new, options)?;
         propagate(&mut new, options);

@@ -9,6 +9,8 @@ use http::{Response, StatusCode};
 use model::merge::apply::{Manager, settle, track};
 use model::{Object, Status};
 
+use super::phases;
+use crate::admission::{Operation, Write};
 use crate::body::Body;
 use crate::cache::Stored;
 use crate::call::Call;
@@ -119,7 +121,8 @@ async fn attempt(
     old: &Object,
     live: &Arc<Stored>,
 ) -> Result<Result<Modified, Raced>> {
-    let mut new = prepare(call, part, new, old)?;
+    let write = phases::write(call, Operation::Update, Some(old), options.dry_run);
+    let mut new = prepare(call, &write, part, new, old).await?;
     if !tracked && let Some(schema) = &call.resource.schema {
         let manager = Manager {
             name: &options.field_manager,
@@ -139,6 +142,7 @@ async fn attempt(
     if !settle(old, &mut new) {
         return Ok(Ok(Modified(Outcome::Stored(live.clone()))));
     }
+    phases::validate_by_others(call, &write, Some(&new)).await?;
     if options.dry_run {
         return Ok(Ok(Modified(Outcome::DryRun(new))));
     }
@@ -148,7 +152,13 @@ async fn attempt(
 
 /// The new form as it may be stored: what this part may not change is as it was, defaults are filled
 /// in, and the rules hold.
-fn prepare(call: &Call, part: Part, mut new: Object, old: &Object) -> Result<Object> {
+async fn prepare(
+    call: &Call,
+    write: &Write<'_>,
+    part: Part,
+    mut new: Object,
+    old: &Object,
+) -> Result<Object> {
     let resource = &*call.resource;
     let strategy = &*resource.strategy;
     keep_identity(&mut new, old);
@@ -164,21 +174,9 @@ fn prepare(call: &Call, part: Part, mut new: Object, old: &Object) -> Result<Obj
         Part::Status => new = strategy.status_update(new, old),
         Part::Own => {}
     }
-    resource.apply_defaults(&mut new);
-    let context = call.context();
-    let errors = match part {
-        Part::Whole | Part::Scale => {
-            strategy.admit_update(&context, &mut new, old)?;
-            let mut errors = model::validate::update(&*resource.rules, &new, old, resource.scope());
-            errors.extend(strategy.validate(&new));
-            errors
-        }
-        Part::Status => model::validate::update_status(&*resource.rules, &new, old, resource.scope()),
-        Part::Own => Vec::new(),
-    };
-    if !errors.is_empty() {
-        return Err(Status::invalid(&resource.group_kind(), new.name(), &errors).into());
-    }
+    phases::default(call, &mut new);
+    phases::mutate(call, write, part, &mut new).await?;
+    phases::validate(call, write, part, &new)?;
     if strategy.counts_generations() && wants_differ(&new, old) {
         new.set_generation(old.generation() + 1);
     }

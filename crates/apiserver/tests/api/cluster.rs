@@ -124,6 +124,15 @@ impl Cluster {
         (code, serde_json::from_slice(&bytes).unwrap_or(Value::Null))
     }
 
+    /// Sends a request as somebody; gives status code and answer.
+    pub async fn send_by(&self, who: &Identity, method: &str, path: &str, body: &str) -> (u16, Value) {
+        let request = Request::builder().method(method).uri(path).body(Bytes::from(body.to_owned()));
+        let response = self.handle.call(request.expect("a well-formed request"), who.clone()).await;
+        let code = response.status().as_u16();
+        let bytes = response.into_body().collect().await.expect("bodies never fail").to_bytes();
+        (code, serde_json::from_slice(&bytes).unwrap_or(Value::Null))
+    }
+
     /// Reads a path that answers with text.
     pub async fn text(&self, path: &str) -> (u16, String) {
         let request = Request::builder().uri(path).body(Bytes::new()).expect("a well-formed request");

@@ -1,0 +1,95 @@
+//! The phases of a write, in the order in which it goes through them.
+//!
+//! | phase | what happens | where |
+//! | --- | --- | --- |
+//! | decode | the body becomes an object of the version that the path names; what the schema lacks is dropped | `crate::decode` |
+//! | default | what is left out is filled in | [`default`] |
+//! | mutate | the resource's strategy, then others, change the object | [`mutate`] |
+//! | prune and validate | what others put in that the schema lacks is dropped; the rules must hold | [`validate`] |
+//! | validate by others | others may refuse | [`validate_by_others`] |
+//! | convert and store | the object becomes one of the stored version, and is stored | `crate::storage` |
+//!
+//! Each may fail, and each that asks somebody waits for the answer. Where others were faster, the phases
+//! are gone through again.
+
+use model::field::FieldError;
+use model::{Object, Status};
+
+use super::Part;
+use crate::admission::{Operation, Write};
+use crate::call::Call;
+use crate::error::{Error, Result};
+
+/// The write as others see it.
+pub(super) fn write<'a>(
+    call: &'a Call,
+    operation: Operation,
+    old: Option<&'a Object>,
+    dry_run: bool,
+) -> Write<'a> {
+    let subresource = &call.target.subresource;
+    Write { context: call.context(), identity: &call.identity, operation, subresource, old, dry_run }
+}
+
+/// Fills in what the object leaves out.
+pub(super) fn default(call: &Call, object: &mut Object) {
+    call.resource.apply_defaults(object);
+}
+
+/// Lets the resource's strategy, then others, change the object.
+pub(super) async fn mutate(call: &Call, write: &Write<'_>, part: Part, object: &mut Object) -> Result<()> {
+    let strategy = &*call.resource.strategy;
+    match (write.old, part) {
+        (None, _) => strategy.admit_create(&write.context, object)?,
+        (Some(old), Part::Whole | Part::Scale) => strategy.admit_update(&write.context, object, old)?,
+        (Some(_), Part::Status | Part::Own) => {}
+    }
+    if call.state.admission.is_empty() {
+        return Ok(());
+    }
+    for other in &call.state.admission {
+        other.mutate(write, object).await?;
+    }
+    prune(call, object)?;
+    default(call, object);
+    Ok(())
+}
+
+/// Drops what others put in that the schema lacks.
+fn prune(call: &Call, object: &mut Object) -> Result<()> {
+    let Some(schema) = &call.resource.schema else { return Ok(()) };
+    let decoded = model::decode::value(schema, object.value().clone());
+    *object = decoded.map_err(|error| Error::bad_request(error.0))?.object;
+    Ok(())
+}
+
+/// The rules of the resource must hold.
+pub(super) fn validate(call: &Call, write: &Write<'_>, part: Part, object: &Object) -> Result<()> {
+    let resource = &*call.resource;
+    let (rules, scope) = (&*resource.rules, resource.scope());
+    let mut errors: Vec<FieldError> = match (write.old, part) {
+        (None, _) => model::validate::create(rules, object, scope),
+        (Some(old), Part::Whole | Part::Scale) => model::validate::update(rules, object, old, scope),
+        (Some(old), Part::Status) => model::validate::update_status(rules, object, old, scope),
+        (Some(_), Part::Own) => Vec::new(),
+    };
+    if matches!(part, Part::Whole | Part::Scale) {
+        errors.extend(resource.strategy.validate(object));
+    }
+    if errors.is_empty() {
+        return Ok(());
+    }
+    Err(Status::invalid(&resource.group_kind(), object.name(), &errors).into())
+}
+
+/// Others may refuse.
+pub(super) async fn validate_by_others(
+    call: &Call,
+    write: &Write<'_>,
+    object: Option<&Object>,
+) -> Result<()> {
+    for other in &call.state.admission {
+        other.validate(write, object).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,150 @@
+//! Others that are asked: who may, what is written, whether it may be.
+
+use std::sync::Arc;
+
+use apiserver::{
+    Admission, Attributes, Authorizer, Coarse, Deciding, Decision, Error, Identity, Operation, Write,
+};
+use futures::FutureExt;
+use futures::future::{BoxFuture, Either};
+use model::{Object, Status};
+use parking_lot::Mutex;
+use serde_json::json;
+
+use crate::cluster::{Cluster, deployment};
+
+/// Somebody far away: nothing is known at once.
+struct Far {
+    told: Mutex<Vec<String>>,
+}
+
+impl Authorizer for Far {
+    fn decide<'a>(&'a self, identity: &'a Identity, attributes: Attributes<'a>) -> Deciding<'a> {
+        let Attributes::Resource { target, .. } = attributes else {
+            return Coarse.decide(identity, attributes);
+        };
+        if identity.user != "jane" {
+            return Coarse.decide(identity, attributes);
+        }
+        let verb = target.verb.as_str();
+        Either::Right(
+            async move {
+                tokio::task::yield_now().await;
+                if verb == "list" {
+                    Decision::Allowed(format!("{} may look", identity.user).into())
+                } else {
+                    Decision::Denied(Some(format!("nobody may {verb} today").into()))
+                }
+            }
+            .boxed(),
+        )
+    }
+}
+
+impl Admission for Far {
+    fn mutate<'a>(
+        &'a self,
+        write: &'a Write<'a>,
+        object: &'a mut Object,
+    ) -> BoxFuture<'a, apiserver::Result<()>> {
+        async move {
+            tokio::task::yield_now().await;
+            if object.kind() == "Deployment" && write.subresource.is_empty() {
+                object.set_label("seen", "yes");
+                object.set(&["spec", "madeUp"], "no such field");
+                object.remove(&["spec", "revisionHistoryLimit"]);
+                if object.label("replicas") == Some("many") {
+                    object.set(&["spec", "replicas"], -1);
+                }
+            }
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn validate<'a>(
+        &'a self,
+        write: &'a Write<'a>,
+        object: Option<&'a Object>,
+    ) -> BoxFuture<'a, apiserver::Result<()>> {
+        async move {
+            tokio::task::yield_now().await;
+            let shown = object.or(write.old).expect("there is the object or the old one");
+            if shown.kind() == "Deployment" {
+                let sort = if write.dry_run { " (dry run)" } else { "" };
+                self.told.lock().push(format!("{:?} {}{sort}", write.operation, shown.name()));
+            }
+            if write.operation == Operation::Delete && shown.label("keep").is_some() {
+                let resource = write.context.resource().group_resource();
+                return Err(Error::from(Status::forbidden(&resource, shown.name(), "it is to be kept")));
+            }
+            Ok(())
+        }
+        .boxed()
+    }
+}
+
+async fn cluster() -> (Cluster, Arc<Far>) {
+    let far = Arc::new(Far { told: Mutex::new(Vec::new()) });
+    let cluster = Cluster::configured(|config| {
+        config.authorizer = far.clone();
+        config.admission = vec![far.clone()];
+    })
+    .await;
+    (cluster, far)
+}
+
+const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/default/deployments";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_decides_may_take_its_time_and_says_why() {
+    let (cluster, _) = cluster().await;
+    let jane = Identity::new("jane", ["system:authenticated"]);
+    let (code, _) = cluster.send_by(&jane, "GET", DEPLOYMENTS, "").await;
+    assert_eq!(code, 200);
+    let (code, refused) = cluster.send_by(&jane, "DELETE", &format!("{DEPLOYMENTS}/web"), "").await;
+    assert_eq!(code, 403);
+    let message = refused["message"].as_str().expect("a message");
+    assert!(message.ends_with("in the namespace \"default\": nobody may delete today"), "{message}");
+    let review = |verb: &str| {
+        json!({
+            "apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview",
+            "spec": {"resourceAttributes": {"verb": verb, "group": "apps", "resource": "deployments"}},
+        })
+    };
+    let administrator =
+        cluster.ok("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", &review("delete")).await;
+    assert_eq!(administrator["status"]["allowed"], true);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn others_change_what_is_written_and_the_rules_are_asked_afterwards() {
+    let (cluster, far) = cluster().await;
+    let made = cluster.ok("POST", DEPLOYMENTS, &deployment("web", 1)).await;
+    assert_eq!(made["metadata"]["labels"]["seen"], "yes");
+    assert!(made["spec"].get("madeUp").is_none(), "what the schema lacks is dropped: {made}");
+    assert_eq!(made["spec"]["revisionHistoryLimit"], 10, "what they leave out is filled in again");
+    // Whatever they put in must keep the rules.
+    let patch = json!({"metadata": {"labels": {"replicas": "many"}}});
+    let (code, refused) = cluster.send("PATCH", &format!("{DEPLOYMENTS}/web"), &patch).await;
+    assert_eq!(code, 422, "{refused}");
+    assert!(refused["message"].as_str().is_some_and(|m| m.contains("spec.replicas")), "{refused}");
+    assert_eq!(*far.told.lock(), ["Create web"], "what is refused is not shown to them");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn others_may_refuse_what_they_are_told() {
+    let (cluster, far) = cluster().await;
+    cluster.ok("POST", DEPLOYMENTS, &deployment("web", 1)).await;
+    let one = format!("{DEPLOYMENTS}/web");
+    cluster.ok("PATCH", &format!("{one}?dryRun=All"), &json!({"spec": {"replicas": 3}})).await;
+    cluster.ok("PATCH", &one, &json!({"metadata": {"labels": {"keep": "me"}}})).await;
+    let (code, refused) = cluster.send("DELETE", &one, &json!({})).await;
+    assert_eq!(code, 403, "{refused}");
+    assert!(refused["message"].as_str().is_some_and(|m| m.contains("it is to be kept")), "{refused}");
+    cluster.ok("GET", &one, &json!(null)).await;
+    cluster.ok("PATCH", &one, &json!({"metadata": {"labels": {"keep": null}}})).await;
+    cluster.ok("DELETE", &one, &json!({})).await;
+    let told = far.told.lock().join(", ");
+    assert_eq!(told, "Create web, Update web (dry run), Update web, Delete web, Update web, Delete web");
+}
