@@ -10,7 +10,24 @@ fn main() -> io::Result<()> {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo says where to write"));
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=src");
+    let words = root.join("../model/src/default.rs");
+    println!("cargo::rerun-if-changed={}", words.display());
+    println!("cargo::rustc-env=KINDS_VERSION={:016x}", hash(&root.join("src"), hash(&words, BASIS)?)?);
     fs::write(out.join("kinds.rs"), modules(&root.join("src"))?)
+}
+
+/// Where FNV-1a begins.
+const BASIS: u64 = 0xcbf2_9ce4_8422_2325;
+
+/// What the sources below a path are, in a number: another where one of them has changed.
+fn hash(path: &Path, mut state: u64) -> io::Result<u64> {
+    if path.is_dir() {
+        return entries(path)?.iter().try_fold(state, |state, entry| hash(entry, state));
+    }
+    for byte in fs::read(path)? {
+        state = (state ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    }
+    Ok(state)
 }
 
 /// The modules of all kinds, and a function that puts their entries into a list.

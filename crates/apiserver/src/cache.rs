@@ -9,6 +9,7 @@
 //! Reads are never stale: a write is acknowledged only after it has been applied here, and nobody
 //! else writes below [`ROOT`].
 
+mod filling;
 mod partition;
 mod selectable;
 mod stored;
@@ -22,6 +23,10 @@ use base::Clock;
 use parking_lot::RwLock;
 use store::{EventKind, KeyRange, KeyValue, Range, Store, Watch, WatchError, WatchMessage, Watcher};
 use tokio_util::sync::CancellationToken;
+
+use crate::resource::Table;
+
+use filling::Filling;
 
 pub(crate) use partition::{Change, Partition, frame};
 pub(crate) use stored::{Stored, encode};
@@ -41,6 +46,9 @@ pub(crate) struct Cache {
     applied: tokio::sync::watch::Sender<u64>,
     /// Where history begins for partitions that are made later.
     origin: AtomicU64,
+    /// What objects of earlier versions may lack, by partition.
+    fillings: RwLock<HashMap<String, Filling>>,
+    table: Arc<Table>,
     clock: Arc<dyn Clock>,
 }
 
@@ -48,14 +56,18 @@ impl Cache {
     /// Reads everything there is; gives the watcher from which [`Cache::follow`] goes on.
     pub(crate) async fn load(
         store: &dyn Store,
+        table: Arc<Table>,
         clock: Arc<dyn Clock>,
     ) -> Result<(Self, Watcher), store::Error> {
         let cache = Self {
             partitions: RwLock::default(),
             applied: tokio::sync::watch::Sender::new(0),
             origin: AtomicU64::new(0),
+            fillings: RwLock::default(),
+            table,
             clock,
         };
+        cache.learn(store).await?;
         let watcher = cache.reload(store).await?;
         Ok((cache, watcher))
     }
@@ -198,7 +210,9 @@ impl Cache {
         let partitions: Vec<(String, Arc<Partition>)> =
             self.partitions.read().iter().map(|(n, p)| (n.clone(), p.clone())).collect();
         for (name, partition) in partitions {
-            partition.replace(found.get(name.as_str()).map(Vec::as_slice).unwrap_or_default(), all.revision);
+            let found = found.get(name.as_str()).map(Vec::as_slice).unwrap_or_default();
+            let objects = found.iter().map(|(object, kv)| self.read(&name, object, kv));
+            partition.replace(objects, all.revision);
         }
         self.advance(all.revision);
         store.watch(Watch::new(KeyRange::prefix(ROOT)).after(all.revision).buffer(BUFFER)).await

@@ -14,6 +14,7 @@ mod subresource;
 mod table;
 
 use std::any::TypeId;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use k8s_openapi::NamespaceResourceScope;
@@ -68,6 +69,9 @@ pub struct Resource {
     pub protobuf: bool,
     /// What is filled in where a request leaves it out.
     pub defaults: Option<Defaults>,
+    /// Names these defaults: whatever else has the same name fills in the same. Where it changes, or is
+    /// empty, what is stored is looked at when the server starts, since it may lack something.
+    pub defaults_version: Cow<'static, str>,
     /// What must hold of the objects.
     pub rules: Arc<dyn Rules>,
     /// How the objects are shown in tables.
@@ -104,6 +108,7 @@ impl Resource {
             description: None,
             protobuf: false,
             defaults: None,
+            defaults_version: Cow::Borrowed(""),
             rules: Arc::new(PlainRules),
             columns: Columns::default(),
             selectable: Vec::new(),

@@ -91,11 +91,12 @@ impl Server {
             .map_err(|source| StartError::Listen { address: config.address, source })?;
         let address =
             socket.local_addr().map_err(|source| StartError::Listen { address: config.address, source })?;
-        let (cache, watcher) = Cache::load(&*store, config.clock.clone()).await?;
+        let table = Arc::new(Table::new(resources));
+        let (cache, watcher) = Cache::load(&*store, table.clone(), config.clock.clone()).await?;
         let state = Arc::new(State {
             store,
             cache,
-            table: Table::new(resources),
+            table,
             authorizer: config.authorizer.clone(),
             admission: config.admission.clone(),
             authority,

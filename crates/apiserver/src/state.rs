@@ -28,7 +28,7 @@ use crate::workers::Workers;
 pub(crate) struct State {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) cache: Cache,
-    pub(crate) table: Table,
+    pub(crate) table: Arc<Table>,
     pub(crate) authorizer: Arc<dyn Authorizer>,
     pub(crate) admission: Vec<Arc<dyn Admission>>,
     pub(crate) authority: Arc<Authority>,

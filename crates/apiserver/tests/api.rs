@@ -14,6 +14,8 @@ mod apply;
 mod cluster;
 #[path = "api/crowd.rs"]
 mod crowd;
+#[path = "api/defaults.rs"]
+mod defaults;
 #[path = "api/discovery.rs"]
 mod discovery;
 #[path = "api/durability.rs"]

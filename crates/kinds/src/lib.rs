@@ -20,5 +20,9 @@ include!(concat!(env!("OUT_DIR"), "/kinds.rs"));
 pub fn all() -> Vec<Resource> {
     let mut all = Vec::new();
     push(&mut all);
+    for resource in &mut all {
+        // The defaults of a kind are the same where the sources are.
+        resource.defaults_version = env!("KINDS_VERSION").into();
+    }
     all
 }

@@ -138,16 +138,12 @@ impl Partition {
         });
     }
 
-    pub(super) fn replace(&self, found: &[(&str, &KeyValue)], revision: u64) {
+    pub(super) fn replace(&self, found: impl Iterator<Item = Stored>, revision: u64) {
+        // Made before others have to wait.
+        let objects = found.map(|stored| (stored.name.clone(), Arc::new(stored))).collect();
         {
             let mut state = self.state.write();
-            state.objects = found
-                .iter()
-                .map(|(name, kv)| {
-                    let stored = Stored::new((*name).into(), kv.mod_revision, &kv.value);
-                    (stored.name.clone(), Arc::new(stored))
-                })
-                .collect();
+            state.objects = objects;
             state.history = VecDeque::new();
             state.history_bytes = 0;
             state.floor = revision;

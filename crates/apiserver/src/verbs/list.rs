@@ -7,7 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{Response, StatusCode};
 use model::Status;
 use serde::{Deserialize, Serialize};
-use store::{KeyRange, Range, Store};
+use store::{KeyRange, Range};
 
 use crate::body::Body;
 use crate::cache::{ROOT, Stored};
@@ -17,6 +17,7 @@ use crate::negotiate::View;
 use crate::render::{self, Form};
 use crate::request::{ListOptions, VersionMatch};
 use crate::selection::Selection;
+use crate::state::State;
 use crate::table::{Include, ListMetadata, table};
 
 /// Where a list goes on.
@@ -128,7 +129,9 @@ fn table_head(call: &Call, revision: u64, next: Option<Next>, include: Include) 
 
 /// A page of the past under way: from the store, which remembers.
 struct Past {
-    store: Arc<dyn Store>,
+    state: Arc<State>,
+    /// Where the objects of the resource are.
+    partition: String,
     selection: Arc<Selection>,
     /// What the keys of the resource begin with.
     root: String,
@@ -149,7 +152,8 @@ async fn page_at(
 ) -> Result<Response<Body>> {
     let root = format!("{ROOT}{}/", call.resource.storage.partition);
     let past = Past {
-        store: call.state.store.clone(),
+        state: call.state.clone(),
+        partition: call.resource.storage.partition.clone(),
         selection: selection.clone(),
         after: after.map(|name| format!("{root}{name}")),
         root,
@@ -172,10 +176,10 @@ impl Past {
             let most = if self.selection.selects() { PAGE } else { wanted.min(PAGE) };
             // What comes after it is not counted: that would be done anew at each page.
             let request = Range::new(self.keys()).at(self.revision).limit(most).uncounted();
-            let page = self.store.range(request).await.map_err(|e| Error::store(&e))?;
+            let page = self.state.store.range(request).await.map_err(|e| Error::store(&e))?;
             for (index, kv) in page.items.iter().enumerate() {
                 let name = kv.key_str().strip_prefix(&self.root).unwrap_or_default();
-                let stored = Stored::new(name.into(), kv.mod_revision, &kv.value);
+                let stored = self.state.cache.read(&self.partition, name, kv);
                 self.after = Some(kv.key_str().to_owned());
                 if !self.selection.takes(&stored) {
                     continue;
@@ -211,7 +215,7 @@ impl Past {
             None
         } else {
             let request = Range::new(self.keys()).at(self.revision).count_only();
-            Some(self.store.range(request).await.map_err(|e| Error::store(&e))?.count)
+            Some(self.state.store.range(request).await.map_err(|e| Error::store(&e))?.count)
         };
         Ok(Next { token, remaining })
     }

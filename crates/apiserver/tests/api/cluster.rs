@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use apiserver::pki::Authority;
-use apiserver::{Body, Config, Handle, Identity, Server};
+use apiserver::{Body, Config, Handle, Identity, Resource, Server};
 use bytes::Bytes;
 use http::{Request, Response, header};
 use http_body_util::BodyExt;
@@ -73,14 +73,23 @@ impl Cluster {
 
     /// A server over a store that is open already.
     pub async fn over(root: tempfile::TempDir, store: Arc<dyn store::Store>) -> Self {
-        Self::with(root, store, |_| {}).await
+        Self::serving(root, store, kinds::all()).await
+    }
+
+    /// A server of other kinds over a store that is open already.
+    pub async fn serving(
+        root: tempfile::TempDir,
+        store: Arc<dyn store::Store>,
+        kinds: Vec<Resource>,
+    ) -> Self {
+        Self::with(root, store, kinds, |_| {}).await
     }
 
     /// A server on an empty root, with something of its configuration changed.
     pub async fn configured(change: impl FnOnce(&mut Config)) -> Self {
         let root = tempfile::tempdir().expect("temporary directory");
         let store = Arc::new(open_store(&root).await);
-        let cluster = Self::with(root, store, change).await;
+        let cluster = Self::with(root, store, kinds::all(), change).await;
         let account = named("ServiceAccount", "default");
         cluster.ok("POST", "/api/v1/namespaces/default/serviceaccounts", &account).await;
         cluster
@@ -89,6 +98,7 @@ impl Cluster {
     async fn with(
         root: tempfile::TempDir,
         store: Arc<dyn store::Store>,
+        kinds: Vec<Resource>,
         change: impl FnOnce(&mut Config),
     ) -> Self {
         let mut config = Config::new(root.path().join("pki"), Arc::new(nodes::Echo));
@@ -96,7 +106,7 @@ impl Cluster {
         config.address = "127.0.0.1:0".parse().expect("an address");
         let kubeconfig = root.path().join("kubeconfig");
         config.kubeconfig = Some(kubeconfig.clone());
-        let server = Server::start(config, store, kinds::all()).await.expect("start the server");
+        let server = Server::start(config, store, kinds).await.expect("start the server");
         let (handle, address, authority) = (server.handle(), server.address(), server.authority());
         let shutdown = CancellationToken::new();
         let serving = tokio::spawn(server.serve(shutdown.clone()));

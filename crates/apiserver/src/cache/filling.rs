@@ -1,0 +1,90 @@
+//! Today's defaults for what was stored by an earlier version of the program.
+//!
+//! Every write fills in the defaults before it stores, so what is stored has those of its day. What is read
+//! back gets those of today: else the first change of an object, of an annotation even, would add a field
+//! that nobody asked for, count a generation, and roll a Deployment out anew.
+//!
+//! Reading all objects to find that nothing is missing would make a start long. A record for each resource
+//! says since which revision all of its objects were written with the defaults of which version
+//! ([`Resource::defaults_version`]); only older ones are looked at.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use model::{GroupVersionKind, Object};
+use serde_json::{Value, json};
+use store::{KeyRange, KeyValue, Op, Put, Range, Store, Txn};
+
+use super::{Cache, Stored, encode, key};
+use crate::resource::Resource;
+
+/// Where the records are.
+const RECORDS: &str = "defaults.gantry.dev/defaults";
+
+/// Whose objects may lack something, and up to which revision they were written.
+#[derive(Clone, Debug)]
+pub(super) struct Filling {
+    resource: Arc<Resource>,
+    until: u64,
+}
+
+impl Cache {
+    /// Finds out which objects may lack something. Only before anybody else writes.
+    pub(super) async fn learn(&self, store: &dyn Store) -> Result<(), store::Error> {
+        let known = store.range(Range::new(KeyRange::prefix(key(RECORDS, "", "")))).await?;
+        let mut txn = Txn::new();
+        let mut changed = false;
+        for resource in self.table.all() {
+            if resource.defaults.is_none() || resource.storage.conversion.is_some() {
+                continue;
+            }
+            let partition = &resource.storage.partition;
+            let record = key(RECORDS, "", &partition.replace('/', "."));
+            let last =
+                known.items.iter().find(|kv| kv.key_str() == record).and_then(|kv| since(&resource, kv));
+            let until = last.unwrap_or(known.revision);
+            if last.is_none() && !resource.defaults_version.is_empty() {
+                txn = txn.then(Op::Put(Put::new(record, text(&resource, until))));
+                changed = true;
+            }
+            let filling = Filling { resource: resource.clone(), until };
+            self.fillings.write().insert(partition.clone(), filling);
+        }
+        if changed {
+            store.txn(txn).await?;
+        }
+        Ok(())
+    }
+
+    /// An object as it is stored, with what an earlier version left out.
+    pub(crate) fn read(&self, partition: &str, name: &str, kv: &KeyValue) -> Stored {
+        let fillings = self.fillings.read();
+        let filling = fillings.get(partition).filter(|filling| kv.mod_revision <= filling.until);
+        let filled = filling.and_then(|filling| fill(&filling.resource, &kv.value));
+        Stored::new(name.into(), kv.mod_revision, filled.as_deref().unwrap_or(&kv.value))
+    }
+}
+
+/// The text with what is missing; none where nothing is.
+fn fill(resource: &Resource, value: &[u8]) -> Option<Bytes> {
+    // What cannot be read is told when it is asked for.
+    let mut object = Object::from_slice(value).ok()?;
+    resource.apply_defaults(&mut object);
+    let text = encode(&object);
+    (text != value).then_some(text)
+}
+
+/// Since which revision objects have today's defaults, if the record is of today's.
+fn since(resource: &Resource, record: &KeyValue) -> Option<u64> {
+    let record: Value = serde_json::from_slice(&record.value).ok()?;
+    let spec = record.get("spec")?;
+    let same = spec.get("version")? == &*resource.defaults_version;
+    same.then(|| spec.get("since").and_then(Value::as_u64)).flatten()
+}
+
+fn text(resource: &Resource, since: u64) -> Bytes {
+    let kind = GroupVersionKind::new("defaults.gantry.dev", "v1", "Defaults");
+    let mut record = Object::new(&kind, &resource.storage.partition.replace('/', "."));
+    record.set(&["spec"], json!({"version": resource.defaults_version, "since": since}));
+    encode(&record)
+}
