@@ -239,7 +239,7 @@ fn check_shape(resource: &Resource, target: &ResourceTarget) -> Result<()> {
 async fn dispatch(call: Call) -> Result<Response<Body>> {
     match call.resource.find_subresource(&call.target.subresource).map(|s| &s.does) {
         None | Some(Does::Status) => verbs::handle(call).await,
-        Some(Does::Scale) => scale::handle(&call).await,
+        Some(Does::Scale) => Box::pin(scale::handle(&call)).await,
         Some(Does::Own(handler)) => handler.clone().answer(call).await,
     }
 }
