@@ -26,7 +26,7 @@ impl Handle {
     ///
     /// The URI needs path and query only. Never fails: errors are answers with a `Status` body.
     pub async fn call(&self, request: Request<Bytes>, identity: Identity) -> Response<Body> {
-        service::answer(&self.state, request.map(Payload::Ready), Some(identity)).await
+        Box::pin(service::answer(&self.state, request.map(Payload::Ready), Some(identity))).await
     }
 }
 
