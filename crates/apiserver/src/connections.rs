@@ -72,7 +72,7 @@ struct Activity {
 /// How an answer fares.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Answer {
-    /// There is nothing to take of it, for now.
+    /// It is being made, or its body waits for more: the client has nothing to take.
     Working,
     /// The client has something to take; when it last took something.
     Offered(Instant),

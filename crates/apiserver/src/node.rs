@@ -12,6 +12,10 @@ use tokio::sync::mpsc;
 
 use crate::error::Error;
 
+/// No way to any node: for a server without, as many tests have.
+#[derive(Clone, Copy, Debug)]
+pub struct NoNodes;
+
 /// A pod on its node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PodTarget {
@@ -127,4 +131,35 @@ pub trait NodeTransport: Send + Sync + 'static {
         port: u16,
         connection: Box<dyn Duplex>,
     ) -> BoxFuture<'static, Result<(), Error>>;
+}
+
+impl NodeTransport for NoNodes {
+    fn logs(
+        &self,
+        _: PodTarget,
+        _: LogOptions,
+    ) -> BoxFuture<'static, Result<BoxStream<'static, Bytes>, Error>> {
+        no_nodes()
+    }
+
+    fn exec(&self, _: PodTarget, _: StreamOptions, _: Streams) -> BoxFuture<'static, Result<i32, Error>> {
+        no_nodes()
+    }
+
+    fn attach(&self, _: PodTarget, _: StreamOptions, _: Streams) -> BoxFuture<'static, Result<i32, Error>> {
+        no_nodes()
+    }
+
+    fn port_forward(
+        &self,
+        _: PodTarget,
+        _: u16,
+        _: Box<dyn Duplex>,
+    ) -> BoxFuture<'static, Result<(), Error>> {
+        no_nodes()
+    }
+}
+
+fn no_nodes<T: Send + 'static>() -> BoxFuture<'static, Result<T, Error>> {
+    Box::pin(std::future::ready(Err(Error::bad_request("there are no nodes"))))
 }

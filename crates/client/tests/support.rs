@@ -2,7 +2,6 @@
 #![allow(dead_code, unreachable_pub, reason = "each test target uses its part of what they share")]
 
 mod faulty;
-mod nowhere;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -44,7 +43,7 @@ impl Cluster {
         let clock = Arc::new(base::SystemClock::new());
         let store = store::Embedded::open(&root.path().join("store"), store::Options::default(), clock)
             .expect("open the store");
-        let mut config = Config::new(root.path().join("pki"), Arc::new(nowhere::Nowhere));
+        let mut config = Config::new(root.path().join("pki"), Arc::new(apiserver::node::NoNodes));
         config.address = "127.0.0.1:0".parse().expect("an address");
         let server = Server::start(config, Arc::new(store), kinds::all()).await.expect("start the server");
         let (handle, address) = (server.handle(), server.address());

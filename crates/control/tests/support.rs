@@ -3,14 +3,13 @@
 
 use std::sync::{Arc, Mutex};
 
-use apiserver::node::{Duplex, LogOptions, NodeTransport, PodTarget, StreamOptions, Streams};
+use apiserver::node::NoNodes;
 use apiserver::{Config, Handle, Identity, Server};
 use bytes::Bytes;
 use client::transport::{Body, TransportError, body};
 use client::{Api, Client, Transport};
 use futures::StreamExt;
 use futures::future::BoxFuture;
-use futures::stream::BoxStream;
 use http::{Request, Response};
 use http_body_util::{BodyExt, BodyStream, StreamBody};
 use k8s_openapi::api::core::v1::ServiceAccount;
@@ -37,7 +36,7 @@ impl Cluster {
         let store =
             store::Embedded::open(&root.path().join("store"), store::Options::default(), clock.clone())
                 .expect("open the store");
-        let mut config = Config::new(root.path().join("pki"), Arc::new(Nowhere));
+        let mut config = Config::new(root.path().join("pki"), Arc::new(NoNodes));
         config.address = "127.0.0.1:0".parse().expect("an address");
         let server = Server::start(config, Arc::new(store), kinds::all()).await.expect("start the server");
         let handle = server.handle();
@@ -128,48 +127,4 @@ async fn call(
 ) -> Result<Response<Body>, TransportError> {
     let broken = |source| TransportError::Broken { server: "test".to_owned(), source: Box::new(source) };
     Ok(handle.call(request, identity).await.map(|answer| body(answer.map_err(broken))))
-}
-
-/// No nodes.
-struct Nowhere;
-
-fn nowhere<T: Send + 'static>() -> BoxFuture<'static, Result<T, apiserver::Error>> {
-    Box::pin(async { Err(apiserver::Error::bad_request("there are no nodes")) })
-}
-
-impl NodeTransport for Nowhere {
-    fn logs(
-        &self,
-        _: PodTarget,
-        _: LogOptions,
-    ) -> BoxFuture<'static, Result<BoxStream<'static, Bytes>, apiserver::Error>> {
-        nowhere()
-    }
-
-    fn exec(
-        &self,
-        _: PodTarget,
-        _: StreamOptions,
-        _: Streams,
-    ) -> BoxFuture<'static, Result<i32, apiserver::Error>> {
-        nowhere()
-    }
-
-    fn attach(
-        &self,
-        _: PodTarget,
-        _: StreamOptions,
-        _: Streams,
-    ) -> BoxFuture<'static, Result<i32, apiserver::Error>> {
-        nowhere()
-    }
-
-    fn port_forward(
-        &self,
-        _: PodTarget,
-        _: u16,
-        _: Box<dyn Duplex>,
-    ) -> BoxFuture<'static, Result<(), apiserver::Error>> {
-        nowhere()
-    }
 }

@@ -14,11 +14,9 @@ mod pod_template;
 use std::path::Path;
 use std::sync::Arc;
 
-use apiserver::node::{Duplex, LogOptions, NodeTransport, PodTarget, StreamOptions, Streams};
-use apiserver::{Config, Error, Handle, Identity, Server};
+use apiserver::node::NoNodes;
+use apiserver::{Config, Handle, Identity, Server};
 use bytes::Bytes;
-use futures::future::BoxFuture;
-use futures::stream::BoxStream;
 use http::{Request, header};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
@@ -148,7 +146,7 @@ impl Cluster {
         let root = tempfile::tempdir().expect("temporary directory");
         let clock = Arc::new(base::SystemClock::new());
         let store = store::Embedded::open(&root.path().join("store"), store::Options::default(), clock);
-        let mut config = Config::new(root.path().join("pki"), Arc::new(Nowhere));
+        let mut config = Config::new(root.path().join("pki"), Arc::new(NoNodes));
         config.address = "127.0.0.1:0".parse().expect("an address");
         let mut resources = kinds::all();
         resources.push(pod_template::resource());
@@ -188,39 +186,5 @@ impl Cluster {
     async fn as_identity(&self, method: &str, path: &str, identity: &Identity) -> u16 {
         let request = Request::builder().method(method).uri(path).body(Bytes::new());
         self.call(request.expect("a well-formed request"), identity).await.0
-    }
-}
-
-/// No nodes.
-struct Nowhere;
-
-fn nowhere<T: Send + 'static>() -> BoxFuture<'static, Result<T, Error>> {
-    Box::pin(async { Err(Error::bad_request("there are no nodes")) })
-}
-
-impl NodeTransport for Nowhere {
-    fn logs(
-        &self,
-        _: PodTarget,
-        _: LogOptions,
-    ) -> BoxFuture<'static, Result<BoxStream<'static, Bytes>, Error>> {
-        nowhere()
-    }
-
-    fn exec(&self, _: PodTarget, _: StreamOptions, _: Streams) -> BoxFuture<'static, Result<i32, Error>> {
-        nowhere()
-    }
-
-    fn attach(&self, _: PodTarget, _: StreamOptions, _: Streams) -> BoxFuture<'static, Result<i32, Error>> {
-        nowhere()
-    }
-
-    fn port_forward(
-        &self,
-        _: PodTarget,
-        _: u16,
-        _: Box<dyn Duplex>,
-    ) -> BoxFuture<'static, Result<(), Error>> {
-        nowhere()
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use apiserver::node::{Duplex, LogOptions, NodeTransport, PodTarget, StreamOptions, Streams};
+use apiserver::node::NoNodes;
 use apiserver::{Config, Handle, Identity, Server};
 use base::{SystemClock, SystemRandom};
 use bytes::Bytes;
@@ -11,7 +11,6 @@ use client::transport::{Body, TransportError, body};
 use client::{Api, Client, DeleteOptions, Transport};
 use engine::Engine;
 use futures::future::BoxFuture;
-use futures::stream::BoxStream;
 use http::{Request, Response, StatusCode};
 use http_body_util::Full;
 use k8s_openapi::api::core::v1::{Pod, ServiceAccount};
@@ -101,7 +100,7 @@ impl Cluster {
         let clock = Arc::new(SystemClock::new());
         let store = store::Embedded::open(&root.path().join("store"), store::Options::default(), clock)
             .expect("open the store");
-        let mut config = Config::new(root.path().join("pki"), Arc::new(Nowhere));
+        let mut config = Config::new(root.path().join("pki"), Arc::new(NoNodes));
         config.address = "127.0.0.1:0".parse().expect("an address");
         let server = Server::start(config, Arc::new(store), kinds::all()).await.expect("start the server");
         let handle = server.handle();
@@ -194,49 +193,5 @@ impl Transport for Direct {
             let answer = self.handle.call(request, identity).await;
             Ok(answer.map(|answer| body(http_body_util::BodyExt::map_err(answer, broken))))
         })
-    }
-}
-
-/// Nothing is asked of nodes here.
-struct Nowhere;
-
-fn nowhere<T: Send + 'static>() -> BoxFuture<'static, Result<T, apiserver::Error>> {
-    Box::pin(async { Err(apiserver::Error::bad_request("nothing is asked of nodes")) })
-}
-
-impl NodeTransport for Nowhere {
-    fn logs(
-        &self,
-        _: PodTarget,
-        _: LogOptions,
-    ) -> BoxFuture<'static, Result<BoxStream<'static, Bytes>, apiserver::Error>> {
-        nowhere()
-    }
-
-    fn exec(
-        &self,
-        _: PodTarget,
-        _: StreamOptions,
-        _: Streams,
-    ) -> BoxFuture<'static, Result<i32, apiserver::Error>> {
-        nowhere()
-    }
-
-    fn attach(
-        &self,
-        _: PodTarget,
-        _: StreamOptions,
-        _: Streams,
-    ) -> BoxFuture<'static, Result<i32, apiserver::Error>> {
-        nowhere()
-    }
-
-    fn port_forward(
-        &self,
-        _: PodTarget,
-        _: u16,
-        _: Box<dyn Duplex>,
-    ) -> BoxFuture<'static, Result<(), apiserver::Error>> {
-        nowhere()
     }
 }

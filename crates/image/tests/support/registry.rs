@@ -127,6 +127,20 @@ async fn front(upstream: SocketAddr, left: Arc<AtomicI64>) -> SocketAddr {
     address
 }
 
+/// All that a client sends until its request's head has ended; `None` of one that goes, or speaks TLS.
+async fn request_head(client: &mut TcpStream) -> Option<Vec<u8>> {
+    let mut head = Vec::new();
+    while !head.windows(4).any(|window| window == b"\r\n\r\n") {
+        let mut buffer = [0; 4096];
+        match client.read(&mut buffer).await {
+            // 0x16 begins TLS, which this does not speak.
+            Ok(got) if got > 0 && buffer[0] != 0x16 => head.extend_from_slice(&buffer[..got]),
+            _ => return None,
+        }
+    }
+    Some(head)
+}
+
 /// Answers every request itself: header lines and body, by the request's first line.
 pub async fn answering_front(
     answer: impl Fn(&str) -> (String, String) + Send + Sync + 'static,
@@ -138,15 +152,7 @@ pub async fn answering_front(
         while let Ok((mut client, _)) = listener.accept().await {
             let answer = answer.clone();
             tokio::spawn(async move {
-                let mut head = Vec::new();
-                while !head.windows(4).any(|window| window == b"\r\n\r\n") {
-                    let mut buffer = [0; 4096];
-                    match client.read(&mut buffer).await {
-                        // 0x16 begins TLS, which this does not speak.
-                        Ok(got) if got > 0 && buffer[0] != 0x16 => head.extend_from_slice(&buffer[..got]),
-                        _ => return,
-                    }
-                }
+                let Some(head) = request_head(&mut client).await else { return };
                 let head = String::from_utf8_lossy(&head);
                 let (header, body) = answer(head.lines().next().unwrap_or_default());
                 let head = format!(
@@ -181,15 +187,7 @@ async fn token_connection(
     me: SocketAddr,
     given: Arc<AtomicUsize>,
 ) {
-    let mut head = Vec::new();
-    while !head.windows(4).any(|window| window == b"\r\n\r\n") {
-        let mut buffer = [0; 4096];
-        match client.read(&mut buffer).await {
-            // 0x16 begins TLS, which this does not speak.
-            Ok(got) if got > 0 && buffer[0] != 0x16 => head.extend_from_slice(&buffer[..got]),
-            _ => return,
-        }
-    }
+    let Some(head) = request_head(&mut client).await else { return };
     let text = String::from_utf8_lossy(&head).into_owned();
     if text.to_lowercase().contains("authorization: bearer ") && text.contains("Bearer good") {
         let mut server = TcpStream::connect(upstream).await.expect("reach the registry");
