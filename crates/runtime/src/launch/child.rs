@@ -89,6 +89,8 @@ pub(super) fn enter_container(plan: &mut JoinPlan, channel: &Channel) -> Result<
     // Through the host's procfs: later this process may no longer mount one of its own.
     let procfs = plan.process.label.as_ref().map(|_| mounts::own_procfs()).transpose()?;
     let label = process::open_label(&plan.process, procfs.as_ref())?;
+    // Before all that is open is closed by its number.
+    drop(procfs);
     process::write_label(&plan.process, label)?;
     setns(plan.target.as_fd(), plan.namespaces)
         .tried(format_args!("enter the namespaces of the container"))?;
