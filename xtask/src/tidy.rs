@@ -14,6 +14,7 @@ mod dependencies;
 mod documents;
 mod files;
 mod kinds;
+mod records;
 mod rows;
 mod waiting;
 
@@ -31,6 +32,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     complaints.extend(files::check(&root, &tracked)?);
     complaints.extend(documents::check(&root, &tracked)?);
     complaints.extend(kinds::check(&root, &tracked)?);
+    complaints.extend(records::check(&root, &tracked)?);
     complaints.extend(waiting::check(&root, &tracked)?);
 
     for complaint in &complaints {

@@ -15,14 +15,14 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
-use crate::container::RestartPolicy;
+use crate::container::{ContainerRecord, RestartPolicy};
 use crate::error::{Context, Error, Kind, Result};
 use crate::event::{EventBus, EventKind};
 use crate::exec::ExecCell;
 use crate::id::ExecId;
 use crate::id_blocks::IdBlocks;
 use crate::registry::{ContainerCell, Registry};
-use crate::state::{self, Claim, ContainerRecord, EngineRecord, Layout};
+use crate::state::{self, Claim, EngineFile, Layout};
 use crate::threads::{self, Removals};
 use crate::trouble::LeftOut;
 use crate::volume::Volumes;
@@ -260,7 +260,7 @@ impl Engine {
 /// made is refused; one that has lost its name gets another.
 fn engine_id(config: &Config, random: &dyn Random, troubles: &mut Vec<Trouble>) -> Result<String> {
     let path = config.root.join("engine.json");
-    match state::load::<EngineRecord>(&path, state::VERSION) {
+    match state::load::<EngineFile>(&path) {
         Ok(record) => return Ok(record.id),
         Err(RecordError::Missing) => {}
         Err(RecordError::Damaged(error)) => {
@@ -277,6 +277,6 @@ fn engine_id(config: &Config, random: &dyn Random, troubles: &mut Vec<Trouble>) 
     random.fill(&mut bytes);
     let hex = hex::encode(bytes);
     let id = format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]);
-    state::save_durably(&path, &EngineRecord { version: state::VERSION, id: id.clone() })?;
+    state::save_durably(&path, &EngineFile { id: id.clone() })?;
     Ok(id)
 }

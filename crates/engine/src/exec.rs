@@ -10,7 +10,6 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use runtime::shim::protocol;
-use serde::{Deserialize, Serialize};
 
 use crate::container::AttachFlags;
 use crate::engine::Engine;
@@ -20,8 +19,7 @@ use crate::registry::ContainerCell;
 pub use run::ExecOutput;
 
 /// What a further process should be.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct ExecSpec {
     /// The program and its arguments.
     pub command: Vec<String>,

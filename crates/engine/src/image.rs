@@ -14,7 +14,6 @@ use std::pin::Pin;
 
 use base::Timestamp;
 use futures::Stream;
-use serde::{Deserialize, Serialize};
 
 use crate::container::{Healthcheck, Port};
 use crate::error::Result;
@@ -26,8 +25,7 @@ pub(crate) use convert::{
 pub use oci::Platform;
 
 /// Names an image: the digest of its configuration (`sha256:…`).
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
-#[serde(transparent)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ImageId(pub(crate) String);
 
 impl ImageId {
@@ -44,8 +42,7 @@ impl fmt::Display for ImageId {
 }
 
 /// What an image says of how it is run.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct ImageConfig {
     /// `user[:group]`.
     pub user: String,

@@ -12,14 +12,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use base::Timestamp;
 use ipnet::{IpNet, Ipv4Net};
-use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Kind, Result, is_full_disk};
 use crate::id::{ContainerId, NetworkId};
 
 /// What a network should be.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct NetworkSpec {
     /// Its name.
     pub name: String,
@@ -40,7 +38,7 @@ pub struct NetworkSpec {
 }
 
 /// A subnet of a network.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AddressPool {
     /// The subnet.
     pub subnet: IpNet,
@@ -74,8 +72,7 @@ pub struct Network {
 }
 
 /// What a container asks for in a network.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EndpointSpec {
     /// Further names in the network.
     pub aliases: Vec<String>,
@@ -92,8 +89,7 @@ pub struct EndpointSpec {
 }
 
 /// A container's place in a network.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Endpoint {
     /// What was asked for.
     pub spec: EndpointSpec,

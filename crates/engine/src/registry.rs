@@ -9,14 +9,12 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::container::PublishedPort;
-use crate::container::Status;
+use crate::container::{ContainerRecord, PublishedPort, Status};
 use crate::error::{Error, Result};
 use crate::id::{ContainerId, SandboxId};
 use crate::network::Endpoint;
 use crate::sandbox::SandboxSpec;
 use crate::shim::Shim;
-use crate::state::ContainerRecord;
 use crate::stream::{ExitStatus, InputFrame, OutputKind};
 
 /// How long a start is waited for by who wants the container to end.

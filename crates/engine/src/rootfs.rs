@@ -14,10 +14,20 @@ use rustix::io::Errno;
 
 use crate::error::{Context, Error, Result};
 use crate::id_blocks::IdBlock;
-use crate::state::Layers;
 
 /// How often a path is resolved anew that the kernel gave up because of a rename.
 const TRIES: usize = 64;
+
+/// The directories of a container's root file system.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Layers {
+    /// Those of its image, topmost first.
+    pub(crate) lower: Vec<PathBuf>,
+    /// Its own.
+    pub(crate) upper: PathBuf,
+    /// The kernel's, for the overlay.
+    pub(crate) work: PathBuf,
+}
 
 /// A root directory into which paths can be resolved.
 #[derive(Debug)]

@@ -16,15 +16,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use base::Timestamp;
-use serde::{Deserialize, Serialize};
 
 use crate::container::{Dns, HostEntry, PortBinding, PublishedPort, Resources};
 use crate::id::{ContainerId, SandboxId};
 use crate::network::{Endpoint, EndpointSpec};
 
 /// What a sandbox should be.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct SandboxSpec {
     /// A name for listings; need not be unique.
     pub name: String,
@@ -61,8 +59,7 @@ pub struct SandboxSpec {
 }
 
 /// How a sandbox is connected.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub enum SandboxNetwork {
     /// Loopback only.
     #[default]
@@ -94,6 +91,16 @@ pub struct Sandbox {
     pub containers: Vec<ContainerId>,
     /// The shim's process id, while it is ready: `/proc/<pid>/ns/net` is its network.
     pub pid: Option<u32>,
+}
+
+/// What the engine keeps of a sandbox that was made as such.
+#[derive(Clone, Debug)]
+pub(crate) struct SandboxRecord {
+    pub(crate) id: SandboxId,
+    pub(crate) created: Timestamp,
+    pub(crate) spec: SandboxSpec,
+    /// The first id of its block of the host's user ids, if it has users of its own.
+    pub(crate) first_id: Option<u32>,
 }
 
 /// Which sandboxes to list.

@@ -2,14 +2,14 @@
 //!
 //! ```text
 //! <root>/engine.lock                    held while an engine has the root open
-//! <root>/engine.json                    the engine's own id
-//! <root>/containers/<id>/state.json     ContainerRecord: what it should be
-//! <root>/containers/<id>/life.json      LifeRecord: what became of it
+//! <root>/engine.json                    EngineFile: the engine's own id
+//! <root>/containers/<id>/state.json     ContainerFile: what it should be
+//! <root>/containers/<id>/life.json      LifeFile: what became of it
 //! <root>/containers/<id>/{hosts,hostname,resolv.conf,container.log…}
-//! <root>/sandboxes/<id>/state.json      SandboxRecord (sandboxes made as such)
+//! <root>/sandboxes/<id>/state.json      SandboxFile (sandboxes made as such)
 //! <root>/sandboxes/<id>/{hosts,hostname,resolv.conf}
 //! <root>/ids/<first>                    whose block of the host's user ids this is
-//! <root>/volumes/<name>/volume.json     VolumeRecord; files are in `_data`
+//! <root>/volumes/<name>/volume.json     VolumeFile; files are in `_data`
 //! <root>/…/.<name>.making/              a container, sandbox or volume that is being made
 //! <root>/trash/                         what is being removed
 //! <root>/images/                        the image store's
@@ -28,29 +28,38 @@
 //!
 //! What is acknowledged is on disk. A record that was flushed is never replaced by one that was not;
 //! what changes often and may be lost with the machine (how a container fares) has a file of its own.
+//!
+//! Each file has a type whose only purpose it is, and conversions lead to what the engine works with and
+//! back ([`base::same_fields`]). No other type of the engine is written or read: a field that is added to
+//! one does not compile until it is said here what it is on disk, and how documents are read that do not
+//! have it. What those types mean is said where the others are.
 
+mod container;
+mod engine;
+mod life;
 mod lock;
 mod making;
-mod record;
+mod mount_point;
+mod resolved;
+mod sandbox;
+mod spec;
+mod volume;
 
 use std::path::{Path, PathBuf};
 
 use base::RecordError;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use base::record::Record;
 
-use crate::container::RestartPolicy;
-use crate::container::life::Life;
 use crate::error::{Context, Error, Result};
 use crate::id::{ContainerId, SandboxId};
 use crate::threads::in_place;
 
+pub(crate) use container::{ContainerFile, flush_life, has_life, load_container, save_life};
+pub(crate) use engine::EngineFile;
 pub use lock::Claim;
 pub(crate) use making::{Making, finish, is_making};
-pub(crate) use record::{
-    CONTAINER_VERSION, ContainerRecord, EngineRecord, Layers, LifeRecord, SANDBOX_VERSION, SandboxRecord,
-    VERSION, VolumeRecord,
-};
+pub(crate) use sandbox::SandboxFile;
+pub(crate) use volume::VolumeFile;
 
 /// Where everything is.
 #[derive(Clone, Debug)]
@@ -61,8 +70,6 @@ pub(crate) struct Layout {
 
 /// The name of the state file of a container or sandbox directory.
 pub(crate) const STATE_FILE: &str = "state.json";
-/// The name of the file that says what became of a container.
-const LIFE_FILE: &str = "life.json";
 
 impl Layout {
     pub(crate) fn new(root: &Path, run: &Path) -> Self {
@@ -183,66 +190,35 @@ fn close_to_others(path: &Path) -> Result<()> {
 }
 
 /// Writes a record so that it survives a crash of the machine.
-pub(crate) fn save_durably<T: Serialize>(path: &Path, record: &T) -> Result<()> {
-    let bytes = serde_json::to_vec(record).map_err(|source| unreadable(path).with_source(source))?;
+pub(crate) fn save_durably<T: Record>(path: &Path, record: &T) -> Result<()> {
+    let bytes = encode(path, record)?;
     in_place(|| base::fs::write_atomic(path, &bytes, 0o600)).context(|| format!("write `{}`", path.display()))
 }
 
 /// Writes what a record is to be beside it, on disk; it counts from its `commit` on.
-pub(crate) fn stage<T: Serialize>(path: &Path, record: &T) -> Result<base::fs::Staged> {
-    let bytes = serde_json::to_vec(record).map_err(|source| unreadable(path).with_source(source))?;
+pub(crate) fn stage<T: Record>(path: &Path, record: &T) -> Result<base::fs::Staged> {
+    let bytes = encode(path, record)?;
     in_place(|| base::fs::stage(path, &bytes, 0o600)).context(|| format!("write `{}`", path.display()))
 }
 
 /// Writes a record so that it survives a crash of this process; the kernel brings it to disk in
 /// its own time. It must not replace one that was flushed.
-fn save<T: Serialize>(path: &Path, record: &T) -> Result<()> {
-    let bytes = serde_json::to_vec(record).map_err(|source| unreadable(path).with_source(source))?;
+fn save<T: Record>(path: &Path, record: &T) -> Result<()> {
+    let bytes = encode(path, record)?;
     in_place(|| base::fs::write_atomic_unsynced(path, &bytes, 0o600))
         .context(|| format!("write `{}`", path.display()))
 }
 
-/// Reads a record of a version up to `known`.
-pub(crate) fn load<T: DeserializeOwned>(path: &Path, known: u32) -> Result<T, RecordError> {
-    in_place(|| base::record::read(path, known))
+/// Reads a record.
+pub(crate) fn load<T: Record>(path: &Path) -> Result<T, RecordError> {
+    in_place(|| base::record::read(path))
 }
 
-/// Writes down what became of a container. The kernel brings it to disk in its own time, but for what
-/// keeps a restart policy from starting it again: that is on disk when this returns.
-pub(crate) fn save_life(directory: &Path, record: &ContainerRecord) -> Result<()> {
-    let path = directory.join(LIFE_FILE);
-    let life = LifeRecord::of(record);
-    if record.life.halted && record.spec.restart != RestartPolicy::No {
-        save_durably(&path, &life)
-    } else {
-        save(&path, &life)
-    }
+fn encode<T: Record>(path: &Path, record: &T) -> Result<Vec<u8>> {
+    base::record::encode(record).map_err(|source| {
+        Error::internal(format!("`{}` is no record of this engine", path.display())).with_source(source)
+    })
 }
 
-/// Brings to disk what became of a container.
-pub(crate) fn flush_life(directory: &Path) -> Result<()> {
-    let path = directory.join(LIFE_FILE);
-    std::fs::File::open(&path)
-        .and_then(|file| file.sync_all())
-        .and_then(|()| base::fs::sync_dir(directory))
-        .context(|| format!("flush `{}`", path.display()))
-}
-
-/// Reads the records of the container in `directory`.
-///
-/// What became of it may have been lost with the machine's power, but not that something did: it
-/// then counts as running, until its shim or the lack of one shows what is true.
-pub(crate) fn load_container(directory: &Path) -> Result<ContainerRecord, RecordError> {
-    let mut record: ContainerRecord = load(&directory.join(STATE_FILE), CONTAINER_VERSION)?;
-    match load::<LifeRecord>(&directory.join(LIFE_FILE), VERSION) {
-        Ok(life) => life.apply(&mut record),
-        Err(RecordError::Missing) => {}
-        Err(error @ RecordError::Newer { .. }) => return Err(error),
-        Err(RecordError::Io(_) | RecordError::Damaged(_)) => record.life = Life::unknown(record.created),
-    }
-    Ok(record)
-}
-
-fn unreadable(path: &Path) -> Error {
-    Error::internal(format!("`{}` is no record of this engine", path.display()))
-}
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,8 @@ use base::{RecordError, Trouble};
 use crate::engine::Engine;
 use crate::id::{ContainerId, SandboxId};
 use crate::registry::Registry;
-use crate::state::{self, EngineRecord, Layout, SandboxRecord, VolumeRecord};
+use crate::sandbox::SandboxRecord;
+use crate::state::{self, EngineFile, Layout, SandboxFile, VolumeFile};
 
 /// Containers and sandboxes that are on disk, but could not be taken up: what belongs to them is
 /// left alone.
@@ -50,17 +51,17 @@ impl Engine {
         let layout = Layout::new(root, root);
         let mut troubles = Vec::new();
         let engine = root.join("engine.json");
-        match state::load::<EngineRecord>(&engine, state::VERSION) {
+        match state::load::<EngineFile>(&engine) {
             Ok(_) => {}
             // No engine ever ran here.
             Err(RecordError::Missing) if !layout.containers().exists() => return troubles,
             Err(RecordError::Missing) => {}
             Err(error) => troubles.push(Trouble::new("the engine's own name", &engine, &error)),
         }
-        let _ = records(&layout.containers(), "container", &mut troubles, load_container);
+        let _ = records(&layout.containers(), "container", &mut troubles, state::load_container);
         let _ = records(&layout.sandboxes(), "sandbox", &mut troubles, load_sandbox);
         let _ = records(&layout.volumes(), "volume", &mut troubles, |path| {
-            match state::load::<VolumeRecord>(&path.join(crate::volume::RECORD), state::VERSION) {
+            match state::load::<VolumeFile>(&path.join(crate::volume::RECORD)) {
                 // One without is adopted.
                 Err(RecordError::Missing) if path.join(crate::volume::DATA).is_dir() => Ok(()),
                 read => read.map(drop),
@@ -97,14 +98,9 @@ fn known(registry: &Registry, name: &str) -> bool {
         || SandboxId::parse(name).is_ok_and(|id| registry.sandbox(&id).is_ok())
 }
 
-/// The record of the container in `directory`, which must be named by its id.
-pub(crate) fn load_container(directory: &Path) -> Result<state::ContainerRecord, RecordError> {
-    state::load_container(directory)
-}
-
-/// As [`load_container`].
+/// The record of the sandbox in `directory`, which must be named by its id.
 pub(crate) fn load_sandbox(directory: &Path) -> Result<SandboxRecord, RecordError> {
-    state::load(&directory.join(state::STATE_FILE), state::SANDBOX_VERSION)
+    state::load::<SandboxFile>(&directory.join(state::STATE_FILE)).map(Into::into)
 }
 
 /// The directories below `parent`, each with what `read` makes of it: `None`, and told, where that

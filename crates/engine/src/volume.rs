@@ -9,20 +9,18 @@ mod prune;
 mod remove;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use base::{RecordError, Timestamp, Trouble};
 use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
 
 use crate::container::MountPoint;
 use crate::id::ContainerId;
-use crate::state::{self, Layout, VolumeRecord};
+use crate::state::{self, Layout, VolumeFile};
 
 /// What a volume should be.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct VolumeSpec {
     /// Its name; one is made up (and the volume is anonymous) where there is none.
     pub name: Option<String>,
@@ -85,6 +83,21 @@ pub struct VolumeFilter {
     pub dangling: Option<bool>,
 }
 
+/// What the engine keeps of a volume.
+#[derive(Clone, Debug)]
+pub(crate) struct VolumeRecord {
+    pub(crate) name: String,
+    pub(crate) created: Timestamp,
+    pub(crate) spec: VolumeSpec,
+    pub(crate) anonymous: bool,
+    /// What is in it was taken from an image, or it is not to be filled.
+    pub(crate) filled: bool,
+    /// What it is filled with is complete, beside its place, and moves there piece by piece.
+    pub(crate) filling: bool,
+    /// The number of the project whose quota limits its directory.
+    pub(crate) project: Option<u32>,
+}
+
 /// All volumes, by name, and who has them.
 pub(crate) struct Volumes {
     known: Mutex<BTreeMap<String, Known>>,
@@ -115,14 +128,13 @@ impl Volumes {
     /// alone and told.
     pub(crate) fn open(layout: &Layout, now: Timestamp, troubles: &mut Vec<Trouble>) -> Self {
         let directory = layout.volumes();
-        let read = |path: &Path| state::load::<VolumeRecord>(path, state::VERSION);
-        for (path, error) in state::finish(&directory, RECORD, read) {
+        for (path, error) in state::finish::<VolumeFile>(&directory, RECORD) {
             troubles.push(Trouble::new("a volume that was being made or removed", &path, &error));
         }
         let found = crate::trouble::records(&directory, "volume", troubles, |path| {
-            match state::load::<VolumeRecord>(&path.join(RECORD), state::VERSION) {
+            match state::load::<VolumeFile>(&path.join(RECORD)) {
                 Err(RecordError::Missing) => adopt::adopt(path, now).ok_or(RecordError::Missing),
-                read => read,
+                read => read.map(VolumeRecord::from),
             }
         });
         let mut known = BTreeMap::new();

@@ -2,13 +2,45 @@
 
 mod support;
 
+use std::path::Path;
+
 use engine::container::{ContainerFilter, Status};
-use engine::network::NetworkFilter;
+use engine::network::{NetworkFilter, NetworkSpec};
 use engine::volume::VolumeFilter;
+use serde_json::Value;
 use support::{logs, on_host, remove_all, wait};
 
 /// Told in the README beside it.
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/data/root-0.1.tar.xz");
+
+fn unpack(directory: &Path) {
+    std::fs::create_dir(directory).expect("a directory");
+    let unpacked = std::process::Command::new("tar").arg("-xJf").arg(ROOT).arg("-C").arg(directory).status();
+    assert!(unpacked.expect("run tar").success());
+}
+
+fn document(path: &Path) -> Value {
+    let text = std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    serde_json::from_slice(&text).expect("JSON")
+}
+
+/// Checks that what was in `old` is in `new`, which may have more.
+#[track_caller]
+fn check_kept(old: &Value, new: &Value, at: &str) {
+    match (old, new) {
+        (Value::Object(old), Value::Object(new)) => {
+            for (name, value) in old {
+                let found = new.get(name).unwrap_or_else(|| panic!("{at}/{name} is lost"));
+                check_kept(value, found, &format!("{at}/{name}"));
+            }
+        }
+        (Value::Array(old), Value::Array(new)) => {
+            assert_eq!(old.len(), new.len(), "{at}");
+            old.iter().zip(new).for_each(|(old, new)| check_kept(old, new, at));
+        }
+        (old, new) => assert_eq!(old, new, "{at}"),
+    }
+}
 
 #[test]
 fn a_root_of_version_0_1_is_taken_over_whole() {
@@ -17,10 +49,7 @@ fn a_root_of_version_0_1_is_taken_over_whole() {
             .reopen(engine, async || {
                 let root = host.path("root");
                 std::fs::remove_dir_all(&root).expect("make way");
-                std::fs::create_dir(&root).expect("a root");
-                let unpacked =
-                    std::process::Command::new("tar").arg("-xJf").arg(ROOT).arg("-C").arg(&root).status();
-                assert!(unpacked.expect("run tar").success());
+                unpack(&root);
             })
             .await;
         // Twice: what the first start writes must be read by the second.
@@ -60,6 +89,49 @@ fn a_root_of_version_0_1_is_taken_over_whole() {
             assert_eq!(wait(&engine, &id).await.code, 7, "{name}");
             assert!(logs(&engine, &id).await.0.contains("kept"), "{name}");
         }
+        remove_all(&engine).await;
+    });
+}
+
+#[test]
+fn what_is_written_anew_of_a_root_of_version_0_1_has_all_that_was_in_it() {
+    on_host(|host, engine| async move {
+        let before = host.path("before");
+        let engine = host
+            .reopen(engine, async || {
+                let root = host.path("root");
+                std::fs::remove_dir_all(&root).expect("make way");
+                unpack(&root);
+                unpack(&before);
+            })
+            .await;
+        for name in ["kept-exited", "kept-created", "kept-auto"] {
+            let id = engine.container_find(name).expect(name);
+            for name in ["other", name] {
+                engine.container_rename(&id, name).await.expect("a name");
+            }
+            let directory = Path::new("containers").join(id.as_str());
+            let mut old = document(&before.join(&directory).join("state.json"));
+            let fields = old.as_object_mut().expect("an object");
+            // Where the files are now, since the root was moved.
+            fields.retain(|name, _| !["version", "layers"].contains(&&**name));
+            let parts = ["life", "health", "boot"].map(|name| (name, fields.remove(name).expect(name)));
+            let directory = host.path("root").join(&directory);
+            let (state, life) =
+                (document(&directory.join("state.json")), document(&directory.join("life.json")));
+            assert_eq!(state["version"], 2);
+            check_kept(&old, &state, name);
+            parts.iter().for_each(|(part, value)| assert_eq!(life[part], *value, "{part} of {name}"));
+        }
+        let more = NetworkSpec { name: "more".to_owned(), ..NetworkSpec::default() };
+        engine.network_create(more).await.expect("a network");
+        let networks = |root: &Path| document(&root.join("network/networks.json"))["networks"].clone();
+        let (old, new) = (networks(&before), networks(&host.path("root")));
+        let is_users = |network: &&Value| network["kind"] == "user";
+        let kept = old.as_array().expect("a list").iter().find(is_users).expect("kept-net");
+        let now = new.as_array().expect("a list").iter().find(|network| network["id"] == kept["id"]);
+        check_kept(kept, now.expect("kept-net"), "kept-net");
+        assert_eq!(engine.troubles(), []);
         remove_all(&engine).await;
     });
 }

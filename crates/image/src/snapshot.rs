@@ -114,7 +114,7 @@ impl Store {
         check_name(id)?;
         let directory = self.inner.snapshot_dir(id);
         let error = |source| SnapshotError::Io { path: directory.clone(), source };
-        let record = SnapshotRecord { version: state::VERSION, chain_id: chain_id.cloned() };
+        let record = SnapshotRecord { chain_id: chain_id.cloned() };
         // Nobody may take the layer away while the snapshot is being made.
         let mut tables = self.inner.tables();
         if tables.snapshots.contains_key(id) || tables.unread_snapshots.contains_key(id) {
@@ -131,7 +131,7 @@ impl Store {
             if let Some(below) = lower.first() {
                 copy_root_attributes(below, &staged.path().join("fs"))?;
             }
-            let bytes = serde_json::to_vec(&record).expect("a tree of strings always prints");
+            let bytes = state::encode(&record);
             base::fs::write_atomic_unsynced(&staged.path().join("snapshot.json"), &bytes, 0o600)
         };
         make().map_err(error)?;
@@ -168,8 +168,8 @@ impl Store {
             })?),
             None => None,
         };
-        let record = SnapshotRecord { version: state::VERSION, chain_id };
-        let bytes = serde_json::to_vec(&record).expect("a tree of strings always prints");
+        let record = SnapshotRecord { chain_id };
+        let bytes = state::encode(&record);
         base::fs::write_atomic(&directory.join("snapshot.json"), &bytes, 0o600).map_err(error)?;
         tables.snapshot_insert(id.to_owned(), record);
         drop(tables);

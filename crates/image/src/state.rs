@@ -2,23 +2,20 @@
 //!
 //! `state.json` holds images and names, `layers/<chain>/layer.json` one layer,
 //! `snapshots/<id>/snapshot.json` one snapshot. A later version of this program must read all of
-//! these; a change of meaning takes a new version number.
+//! these; a change of meaning takes a new version number ([`Record`]).
 
 use std::collections::BTreeMap;
 
 use base::Timestamp;
+use base::record::Record;
 use oci::{Digest, Reference};
 use serde::{Deserialize, Serialize};
 
 use crate::image::ImageId;
 
-/// The version that this program writes.
-pub(crate) const VERSION: u32 = 1;
-
 /// `state.json`.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct State {
-    pub(crate) version: u32,
     pub(crate) images: BTreeMap<ImageId, ImageRecord>,
     /// Names with tags, and names with digests.
     pub(crate) names: BTreeMap<Reference, ImageId>,
@@ -41,7 +38,6 @@ pub(crate) struct ImageRecord {
 /// `layer.json`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct LayerRecord {
-    pub(crate) version: u32,
     pub(crate) chain_id: Digest,
     pub(crate) diff_id: Digest,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -70,8 +66,24 @@ pub(crate) struct Origin {
 /// `snapshot.json`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct SnapshotRecord {
-    pub(crate) version: u32,
     /// The layer that it lies on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) chain_id: Option<Digest>,
+}
+
+impl Record for State {
+    const KNOWN: u32 = 1;
+}
+
+impl Record for LayerRecord {
+    const KNOWN: u32 = 1;
+}
+
+impl Record for SnapshotRecord {
+    const KNOWN: u32 = 1;
+}
+
+/// The document of a record.
+pub(crate) fn encode<T: Record>(record: &T) -> Vec<u8> {
+    base::record::encode(record).expect("a tree of strings always prints")
 }

@@ -3,8 +3,6 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
-use serde::{Deserialize, Serialize};
-
 use crate::NetworkId;
 
 /// What is wanted of an endpoint.
@@ -33,7 +31,7 @@ pub struct EndpointSpec {
 }
 
 /// A sandbox's place in a network.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
     /// Names the endpoint: 64 hex digits.
     pub id: String,
@@ -46,10 +44,8 @@ pub struct Endpoint {
     /// More names for it in this network.
     pub aliases: Vec<String>,
     /// Names of its own for others in this network.
-    #[serde(default)]
     pub links: Vec<NameLink>,
     /// Whom its questions for names are passed on to that nobody here knows; empty for the host's.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub name_servers: Vec<IpAddr>,
     /// Its address.
     pub address: Ipv4Addr,
@@ -68,7 +64,7 @@ pub struct Endpoint {
 }
 
 /// A name that one owner alone has for another in a network.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NameLink {
     /// What it calls the other.
     pub alias: String,
@@ -90,7 +86,7 @@ pub struct PortSpec {
 }
 
 /// A published port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PortBinding {
     /// Transport protocol.
     pub protocol: Protocol,
@@ -103,8 +99,7 @@ pub struct PortBinding {
 }
 
 /// A transport protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Protocol {
     /// TCP.
     Tcp,

@@ -2,19 +2,17 @@
 
 use std::net::Ipv4Addr;
 
-use serde::{Deserialize, Serialize};
-
 use crate::Protocol;
 
 /// All services that this node balances: the whole desired state, not a change.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServiceTable {
     /// One entry per port of a service.
     pub ports: Vec<ServicePort>,
 }
 
 /// One port of a service.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServicePort {
     /// For messages: `namespace/name:port`.
     pub name: String,
@@ -37,7 +35,7 @@ pub struct ServicePort {
 }
 
 /// Where a service leads to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ServiceEndpoint {
     /// Address of the pod or host.
     pub address: Ipv4Addr,

@@ -10,6 +10,13 @@
 //! What cannot be understood is left alone and told ([`StateDir::troubles`]): a network that a later
 //! version of this program wrote stays in the file, a damaged file is set aside. While there is such a
 //! thing nothing is removed from the kernel because nobody remembers it.
+//!
+//! What is in the files has types of its own (a module each), which lead to what this crate works with and
+//! back.
+
+mod endpoint;
+mod network;
+mod services;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,13 +24,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use base::record::Record;
 use base::{RecordError, Trouble};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
+use self::endpoint::EndpointFile;
+use self::services::ServicesFile;
 use crate::{Endpoint, NetworkView, ServiceTable};
-
-const VERSION: u32 = 1;
 
 /// The directory that this crate alone writes to.
 #[derive(Clone, Debug)]
@@ -49,36 +57,28 @@ pub(crate) struct StateError {
     pub(crate) source: io::Error,
 }
 
+/// `networks.json`.
 #[derive(Serialize, Deserialize)]
-struct Versioned<T> {
-    version: u32,
-    #[serde(flatten)]
-    content: T,
-}
-
-#[derive(Serialize, Deserialize)]
-struct Networks {
-    /// Each a [`NetworkView`], if it is understood.
+struct NetworksFile {
+    /// Each a [`network::Network`], if it is understood.
     networks: Vec<serde_json::Value>,
 }
 
-#[derive(Serialize, Deserialize)]
-struct EndpointFile {
-    endpoint: Endpoint,
+impl Record for NetworksFile {
+    const KNOWN: u32 = 1;
 }
 
+/// `forwarding.json`: written before this instance has the kernel pass packets on.
 #[derive(Serialize, Deserialize)]
-struct Services {
-    services: ServiceTable,
-}
-
-/// Written before this instance has the kernel pass packets on.
-#[derive(Serialize, Deserialize)]
-struct Forwarding {
+struct ForwardingFile {
     /// The boot of the machine that it was in.
     boot: String,
     /// The links that there were.
     links: Vec<String>,
+}
+
+impl Record for ForwardingFile {
+    const KNOWN: u32 = 1;
 }
 
 impl StateDir {
@@ -99,7 +99,7 @@ impl StateDir {
     pub(crate) fn networks(&self) -> Result<Vec<NetworkView>, StateError> {
         let path = self.networks_path();
         let mut left = self.left.lock();
-        let entries = match base::record::read::<Networks>(&path, VERSION) {
+        let entries = match base::record::read::<NetworksFile>(&path) {
             Ok(file) => file.networks,
             Err(RecordError::Missing) => Vec::new(),
             Err(RecordError::Io(source)) => return Err(StateError { path, source }),
@@ -128,9 +128,12 @@ impl StateDir {
         networks: impl Iterator<Item = &'a NetworkView>,
     ) -> Result<(), StateError> {
         let path = self.networks_path();
-        let known = networks.map(|network| serde_json::to_value(network).expect("it has no odd keys"));
+        let known = networks.map(|network| {
+            let entry = network::Network::from(network.clone());
+            serde_json::to_value(entry).expect("it has no odd keys")
+        });
         let networks = known.chain(self.left.lock().networks.iter().cloned()).collect();
-        let bytes = encode(Networks { networks });
+        let bytes = encode(&NetworksFile { networks });
         if fs::read(&path).is_ok_and(|written| written == bytes) {
             return Ok(());
         }
@@ -154,7 +157,7 @@ impl StateDir {
     /// Writes an endpoint; not flushed, since it does not outlive the machine.
     pub(crate) fn endpoint_write(&self, endpoint: &Endpoint) -> Result<(), StateError> {
         let path = self.endpoint_path(&endpoint.id);
-        let bytes = encode(EndpointFile { endpoint: endpoint.clone() });
+        let bytes = encode(&EndpointFile { endpoint: endpoint.clone().into() });
         base::fs::write_atomic_unsynced(&path, &bytes, 0o600).map_err(|source| StateError { path, source })
     }
 
@@ -165,20 +168,20 @@ impl StateDir {
 
     /// The last service table; empty if there is none that can be read.
     pub(crate) fn services(&self) -> ServiceTable {
-        let file = base::record::read::<Services>(&self.root.join("services.json"), VERSION);
-        file.map_or_else(|_| ServiceTable::default(), |file| file.services)
+        let file = base::record::read::<ServicesFile>(&self.root.join("services.json"));
+        file.map_or_else(|_| ServiceTable::default(), |file| file.services.into())
     }
 
     /// Writes the service table; not flushed, since whoever made it makes it again.
     pub(crate) fn services_write(&self, services: &ServiceTable) -> Result<(), StateError> {
         let path = self.root.join("services.json");
-        let bytes = encode(Services { services: services.clone() });
+        let bytes = encode(&ServicesFile { services: services.clone().into() });
         base::fs::write_atomic_unsynced(&path, &bytes, 0o600).map_err(|source| StateError { path, source })
     }
 
     /// The links between which nothing is to be passed on, if that was written since the machine's boot.
     pub(crate) fn barred(&self, boot: &str) -> Vec<String> {
-        match base::record::read::<Forwarding>(&self.forwarding_path(), VERSION) {
+        match base::record::read::<ForwardingFile>(&self.forwarding_path()) {
             Ok(file) if file.boot == boot => file.links,
             _ => Vec::new(),
         }
@@ -187,7 +190,7 @@ impl StateDir {
     /// Writes them; not flushed, since it does not outlive the machine's boot.
     pub(crate) fn barred_write(&self, boot: &str, links: &[String]) -> Result<(), StateError> {
         let path = self.forwarding_path();
-        let bytes = encode(Forwarding { boot: boot.to_owned(), links: links.to_vec() });
+        let bytes = encode(&ForwardingFile { boot: boot.to_owned(), links: links.to_vec() });
         base::fs::write_atomic_unsynced(&path, &bytes, 0o600).map_err(|source| StateError { path, source })
     }
 
@@ -220,7 +223,7 @@ const DAMAGED: &str = "networks.json.damaged-";
 pub(crate) fn examine(root: &Path) -> Vec<Trouble> {
     let path = root.join("networks.json");
     let mut troubles = damaged_lists(root);
-    match base::record::read::<Networks>(&path, VERSION) {
+    match base::record::read::<NetworksFile>(&path) {
         Ok(file) => drop(understand(file.networks, &path, &mut troubles)),
         Err(RecordError::Missing) => {}
         Err(error) => troubles.push(Trouble::new("the list of networks", &path, &error)),
@@ -250,8 +253,8 @@ fn understand(
 ) -> (Vec<NetworkView>, Vec<serde_json::Value>) {
     let (mut known, mut unknown) = (Vec::new(), Vec::new());
     for entry in entries {
-        match serde_json::from_value::<NetworkView>(entry.clone()) {
-            Ok(network) => known.push(network),
+        match serde_json::from_value::<network::Network>(entry.clone()) {
+            Ok(network) => known.push(network.into()),
             Err(error) => {
                 let name = entry.get("name").and_then(serde_json::Value::as_str).unwrap_or("without a name");
                 troubles.push(Trouble::new(format!("network {name}"), path, &error));
@@ -271,9 +274,10 @@ fn read_endpoints(directory: &Path) -> (Vec<Endpoint>, Vec<PathBuf>, Vec<Trouble
     });
     for path in paths {
         let is_empty = path.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.len() == 0);
-        match base::record::read::<EndpointFile>(&path, VERSION) {
+        match base::record::read::<EndpointFile>(&path) {
             Ok(file) => {
-                endpoints.insert(file.endpoint.id.clone(), file.endpoint);
+                let endpoint = Endpoint::from(file.endpoint);
+                endpoints.insert(endpoint.id.clone(), endpoint);
             }
             Err(RecordError::Missing) => {}
             Err(_) if is_empty => torn.push(path),
@@ -283,9 +287,8 @@ fn read_endpoints(directory: &Path) -> (Vec<Endpoint>, Vec<PathBuf>, Vec<Trouble
     (endpoints.into_values().collect(), torn, troubles)
 }
 
-fn encode<T: Serialize>(content: T) -> Vec<u8> {
-    serde_json::to_vec(&Versioned { version: VERSION, content })
-        .expect("these types have no map with odd keys")
+fn encode<T: Record>(record: &T) -> Vec<u8> {
+    base::record::encode(record).expect("these types have no map with odd keys")
 }
 
 fn remove(path: PathBuf) -> Result<(), StateError> {

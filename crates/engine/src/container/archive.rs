@@ -12,13 +12,13 @@ use base::Timestamp;
 use runtime::held::HeldProcess;
 use rustix::fs::{AtFlags, FileType, OFlags, readlinkat, statat};
 
+use super::record::ContainerRecord;
 use super::source::Source;
 use crate::engine::Engine;
 use crate::error::{Context, Error, Kind, Result};
 use crate::id::ContainerId;
 use crate::registry::ContainerCell;
 use crate::rootfs::RootFs;
-use crate::state::ContainerRecord;
 use crate::stream::ByteStream;
 use crate::threads::{foreign, transfer};
 use crate::users;

@@ -2,12 +2,12 @@
 
 use base::cancel::Cancel;
 
+use super::record::ContainerRecord;
 use super::view::{ResolvedSpec, Status};
 use crate::engine::{Engine, blocking};
 use crate::error::{Error, Kind, Result};
 use crate::id::ContainerId;
 use crate::image::{self, ImageConfig, ImageId};
-use crate::state::ContainerRecord;
 
 /// What the image is given besides the container's files.
 #[derive(Clone, Debug, Default)]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::life::Life;
 use super::mounts::Volumes;
 use super::names;
+use super::record::ContainerRecord;
 use super::resolve;
 use super::spec::{ContainerSpec, MountSource, NetworkMode};
 use crate::engine::Engine;
@@ -12,7 +13,8 @@ use crate::error::{Error, Kind, Result};
 use crate::id::ContainerId;
 use crate::network::EndpointSpec;
 use crate::registry::{ContainerCell, SandboxCell};
-use crate::state::{self, ContainerRecord, Layers, Making};
+use crate::rootfs::Layers;
+use crate::state::{self, ContainerFile, Making};
 use crate::threads::{blocking, foreign};
 
 /// A container that was made.
@@ -91,7 +93,6 @@ impl Engine {
         half_made.volumes.clone_from(&volumes.made);
         let mounts = mounts?;
         let record = ContainerRecord {
-            version: state::CONTAINER_VERSION,
             id: id.clone(),
             name,
             created,
@@ -110,7 +111,7 @@ impl Engine {
         };
         // A created container is acknowledged: it must outlive a crash of the machine. Its snapshot's
         // own record is not flushed, since this one says all that is in it.
-        making.place(state::STATE_FILE, &record)?;
+        making.place(state::STATE_FILE, &ContainerFile::from(&record))?;
         Ok(record)
     }
 

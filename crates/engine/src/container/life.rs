@@ -19,7 +19,6 @@
 use std::time::Duration;
 
 use base::Timestamp;
-use serde::{Deserialize, Serialize};
 
 use super::spec::RestartPolicy;
 use super::view::Status;
@@ -32,8 +31,7 @@ const LONGEST_DELAY: Duration = Duration::from_secs(60);
 const LONG_RUN: Duration = Duration::from_secs(10);
 
 /// Where a container is in its life.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Life {
     pub(crate) status: Status,
     pub(crate) pid: Option<u32>,

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
+use super::record::ContainerRecord;
 use super::source::{Source, missing};
 use super::spec::{ContainerSpec, Mount, MountSource};
 use super::view::{MountKind, MountPoint, ResolvedSpec};
@@ -11,7 +12,6 @@ use crate::error::{Error, Result};
 use crate::id::ContainerId;
 use crate::rootfs::RootFs;
 use crate::spec::PreparedMount;
-use crate::state::ContainerRecord;
 use crate::volume::VolumeSpec;
 
 /// Finds and makes the volumes of a container that is being created.

@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::life::{self, Input, Wishes};
+use super::record::ContainerRecord;
 use super::view::Status;
 use crate::engine::{Engine, blocking};
 use crate::error::{Context, Error, Kind, Result};
 use crate::id::{ContainerId, SandboxId};
 use crate::registry::{ContainerCell, no_such_container};
-use crate::state::ContainerRecord;
 
 /// How a container is removed.
 #[derive(Clone, Copy, Debug, Default)]

@@ -1,10 +1,7 @@
 //! Limits of a container.
 
-use serde::{Deserialize, Serialize};
-
 /// Limits of a container; what is `None` or empty is not limited, or left as it is by an update.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Resources {
     /// Bytes of memory.
     pub memory: Option<i64>,
@@ -59,7 +56,7 @@ pub struct Resources {
 }
 
 /// A limit on one block device.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Throttle {
     /// The device's path on the host.
     pub path: String,
@@ -68,7 +65,7 @@ pub struct Throttle {
 }
 
 /// The share of one block device's input and output.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeviceWeight {
     /// The device's path on the host.
     pub path: String,
@@ -77,7 +74,7 @@ pub struct DeviceWeight {
 }
 
 /// A device of the host inside a container.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Device {
     /// Path on the host.
     pub host_path: String,
@@ -88,7 +85,7 @@ pub struct Device {
 }
 
 /// A resource limit of processes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ulimit {
     /// `nofile`, `nproc`, …
     pub name: String,

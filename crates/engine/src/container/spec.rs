@@ -5,16 +5,13 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
 use super::resources::Resources;
 use crate::id::{ContainerId, SandboxId};
 use crate::network::EndpointSpec;
 use crate::stream::TerminalSize;
 
 /// What a container should be. Everything but `image` may be left at its default.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct ContainerSpec {
     /// The name; one is made up where there is none.
     pub name: Option<String>,
@@ -113,7 +110,7 @@ pub struct ContainerSpec {
 }
 
 /// Which streams the creator means to attach to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AttachFlags {
     /// Standard input.
     pub stdin: bool,
@@ -124,7 +121,7 @@ pub struct AttachFlags {
 }
 
 /// One mount.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Mount {
     /// Where in the container: an absolute path.
     pub target: String,
@@ -135,8 +132,7 @@ pub struct Mount {
 }
 
 /// What a mount shows.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "lowercase")]
+#[derive(Clone, Debug, PartialEq)]
 pub enum MountSource {
     /// A file or directory of the host.
     Bind {
@@ -144,10 +140,8 @@ pub enum MountSource {
         path: PathBuf,
         /// The part of it that is shown, found without leaving it, whatever links those who can
         /// write there have made; `None` is the whole.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
         subpath: Option<String>,
         /// What it must be when it is mounted; `None` is anything.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
         must_be: Option<FileKind>,
         /// How mounts travel across it.
         propagation: Propagation,
@@ -157,7 +151,6 @@ pub enum MountSource {
         /// Leaves out the mounts below it.
         non_recursive: bool,
         /// Leaves the mounts below it as they are where it is read-only itself.
-        #[serde(default)]
         writable_below: bool,
     },
     /// A volume; a new anonymous one where there is no name.
@@ -187,8 +180,7 @@ pub enum MountSource {
 }
 
 /// Kinds of files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileKind {
     /// A directory.
     Directory,
@@ -203,8 +195,7 @@ pub enum FileKind {
 }
 
 /// How mounts travel across a bind mount.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Propagation {
     /// Not at all.
     #[default]
@@ -222,8 +213,7 @@ pub enum Propagation {
 }
 
 /// What the processes of a container may do.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Security {
     /// All capabilities, all devices, no filter, nothing masked.
     pub privileged: bool,
@@ -248,8 +238,7 @@ pub struct Security {
 }
 
 /// Which system calls are filtered.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Seccomp {
     /// The built-in profile.
     #[default]
@@ -261,8 +250,7 @@ pub enum Seccomp {
 }
 
 /// Which AppArmor profile confines a container.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum AppArmor {
     /// The default profile where the host has AppArmor and the container is not privileged.
     #[default]
@@ -276,8 +264,7 @@ pub enum AppArmor {
 }
 
 /// Which namespaces a container shares with whom.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Namespaces {
     /// The network; has no say in a given sandbox.
     pub network: NetworkMode,
@@ -294,8 +281,7 @@ pub struct Namespaces {
 }
 
 /// Whose namespace a container uses.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum NamespaceMode {
     /// What is usual: its own (its sandbox's, for those that the sandbox shares; the host's, for users).
     #[default]
@@ -311,8 +297,7 @@ pub enum NamespaceMode {
 }
 
 /// How a container of its own sandbox is connected.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum NetworkMode {
     /// The default bridge.
     #[default]
@@ -328,8 +313,7 @@ pub enum NetworkMode {
 }
 
 /// Name resolution of a container or sandbox; empty lists take the host's.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Dns {
     /// Name servers.
     pub servers: Vec<IpAddr>,
@@ -340,7 +324,7 @@ pub struct Dns {
 }
 
 /// One name in `/etc/hosts`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostEntry {
     /// The names, the first of them canonical.
     pub names: Vec<String>,
@@ -349,8 +333,7 @@ pub struct HostEntry {
 }
 
 /// A transport protocol.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Protocol {
     /// TCP.
     #[default]
@@ -362,7 +345,7 @@ pub enum Protocol {
 }
 
 /// A port inside a container.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Port {
     /// The number, from 1.
     pub number: u16,
@@ -371,7 +354,7 @@ pub struct Port {
 }
 
 /// A port of a container that is reachable from the host.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortBinding {
     /// The container's port.
     pub container: Port,
@@ -384,8 +367,7 @@ pub struct PortBinding {
 }
 
 /// What happens when a container's program ends.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RestartPolicy {
     /// Nothing.
     #[default]
@@ -402,8 +384,7 @@ pub enum RestartPolicy {
 }
 
 /// How a container's health is found out.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Healthcheck {
     /// What is run.
     pub test: HealthTest,
@@ -420,8 +401,7 @@ pub struct Healthcheck {
 }
 
 /// What a health check runs.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum HealthTest {
     /// The image's.
     #[default]
@@ -435,8 +415,7 @@ pub enum HealthTest {
 }
 
 /// How a container's output is kept.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogOptions {
     /// The name that the front shows for it; everything but `none` is kept in one format.
     pub driver: String,

@@ -10,6 +10,7 @@ use runtime::shim::protocol::{LogSpec, Request, Stdio, StopSpec};
 use runtime::spec::{NamespaceKind, Spec};
 
 use super::life::Input;
+use super::record::ContainerRecord;
 use super::spec::{NamespaceMode, NetworkMode};
 use super::view::Status;
 use super::{devices, mounts};
@@ -157,7 +158,7 @@ impl Engine {
     /// Writes the container's OCI bundle; gives the configuration, and what of the host is open for it already.
     fn write_bundle(
         &self,
-        record: &state::ContainerRecord,
+        record: &ContainerRecord,
         bundle: PathBuf,
         joined: Joined,
         host_network: bool,
@@ -275,7 +276,7 @@ impl Engine {
 
     /// The ids of the users of a container whose sandbox has users of its own. That sandbox has a block:
     /// without one the container must not run, least of all as the host's users.
-    pub(super) fn users_of(&self, record: &state::ContainerRecord) -> Result<Option<IdBlock>> {
+    pub(super) fn users_of(&self, record: &ContainerRecord) -> Result<Option<IdBlock>> {
         let Some(sandbox) = &record.spec.sandbox else { return Ok(None) };
         if !self.inner.registry.sandbox(sandbox)?.spec.as_ref().is_some_and(|spec| spec.own_users) {
             return Ok(None);
@@ -388,7 +389,7 @@ impl Engine {
     }
 
     /// A container's cgroup, from the root of the hierarchy.
-    pub(crate) fn cgroup_of(&self, record: &state::ContainerRecord) -> PathBuf {
+    pub(crate) fn cgroup_of(&self, record: &ContainerRecord) -> PathBuf {
         let own = PathBuf::from("/").join(&self.inner.config.instance);
         let asked = |parent: &Option<String>| {
             let parent = parent.as_deref().filter(|parent| !parent.is_empty())?;
@@ -402,7 +403,7 @@ impl Engine {
     }
 
     /// Where a container's log is.
-    pub(crate) fn log_path(&self, record: &state::ContainerRecord) -> PathBuf {
+    pub(crate) fn log_path(&self, record: &ContainerRecord) -> PathBuf {
         match &record.resolved.log.path {
             Some(path) => path.clone(),
             None => self.inner.layout.container(&record.id).join("container.log"),
@@ -412,7 +413,7 @@ impl Engine {
 
 /// Refuses to let a shim of an older version find a part of a volume by its path, which others may
 /// change: it takes nothing that is handed over open.
-fn check_shim(shim: &Shim, record: &state::ContainerRecord) -> Result<()> {
+fn check_shim(shim: &Shim, record: &ContainerRecord) -> Result<()> {
     use super::spec::MountSource::{Bind, Volume};
     let of_a_part = |mount: &super::spec::Mount| {
         matches!(&mount.source, Bind { subpath: Some(_), .. } | Volume { subpath: Some(_), .. })

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use base::Timestamp;
-use serde::{Deserialize, Serialize};
 
 use super::spec::{ContainerSpec, Healthcheck, LogOptions, Port};
 use crate::id::{ContainerId, ExecId, SandboxId};
@@ -45,8 +44,7 @@ pub struct Container {
 }
 
 /// What a container really runs with: its own wishes over the image's.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct ResolvedSpec {
     /// The image's id (`sha256:…`, of its configuration).
     pub image_id: String,
@@ -98,8 +96,7 @@ pub struct ContainerFiles {
 }
 
 /// Where a container is in its life.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Status {
     /// Made, never started.
     #[default]
@@ -139,8 +136,7 @@ impl Status {
 }
 
 /// A container's state.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct ContainerState {
     /// Where it is in its life.
     pub status: Status,
@@ -161,7 +157,7 @@ pub struct ContainerState {
 }
 
 /// A container's health.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Health {
     /// The verdict.
     pub status: HealthStatus,
@@ -172,8 +168,7 @@ pub struct Health {
 }
 
 /// The verdict of health checks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum HealthStatus {
     /// No verdict yet.
     #[default]
@@ -196,7 +191,7 @@ impl HealthStatus {
 }
 
 /// One health check that was made.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct HealthResult {
     /// When it began.
     pub start: Timestamp,
@@ -209,7 +204,7 @@ pub struct HealthResult {
 }
 
 /// Something mounted in a container.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct MountPoint {
     /// `bind`, `volume` or `tmpfs`.
     pub kind: MountKind,
@@ -228,8 +223,7 @@ pub struct MountPoint {
 }
 
 /// The kind of a mount.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MountKind {
     /// A file or directory of the host.
     Bind,
@@ -240,7 +234,7 @@ pub enum MountKind {
 }
 
 /// A port of a container and where it is published.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PublishedPort {
     /// The container's port.
     pub container: Port,

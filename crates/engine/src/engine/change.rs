@@ -4,11 +4,11 @@
 //! brought in line with it; then it takes the old one's place, on disk and in memory. So a change whose
 //! record cannot be written has not happened anywhere, and neither has one that what runs refuses.
 
-use crate::container::RestartPolicy;
+use crate::container::{ContainerRecord, RestartPolicy};
 use crate::engine::{Engine, blocking};
 use crate::error::{Context, Result};
 use crate::registry::ContainerCell;
-use crate::state::{self, ContainerRecord};
+use crate::state::{self, ContainerFile};
 
 impl Engine {
     /// Changes what a container should be, as `change` says; on disk when this returns. The caller
@@ -35,14 +35,14 @@ impl Engine {
         let staged = blocking(move || {
             // One of version 1 had its life in it, which is written down by itself from now on.
             let is_kept = written.spec.restart != RestartPolicy::No;
-            if is_kept || written.version < state::CONTAINER_VERSION {
+            if is_kept || !state::has_life(&directory) {
                 state::save_life(&directory, &written)?;
             }
             // Whether a policy starts it again hangs on that too.
             if is_kept {
                 state::flush_life(&directory)?;
             }
-            state::stage(&directory.join(state::STATE_FILE), &written)
+            state::stage(&directory.join(state::STATE_FILE), &ContainerFile::from(&written))
         })
         .await?;
         let done = match carry_out(next).await {

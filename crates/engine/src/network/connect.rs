@@ -5,14 +5,13 @@ use std::sync::Arc;
 
 use super::remove::net_id;
 use super::{EndpointSpec, Network, attach_error};
-use crate::container::NetworkMode;
+use crate::container::{ContainerRecord, NetworkMode};
 use crate::engine::Engine;
 use crate::error::{Context, Error, Kind, Result};
 use crate::event::EventKind;
 use crate::id::{ContainerId, NetworkId};
 use crate::registry::ContainerCell;
 use crate::sandbox::launch::Wiring;
-use crate::state::ContainerRecord;
 
 impl Engine {
     /// Puts a container, running or not, into one more network.

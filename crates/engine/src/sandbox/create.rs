@@ -8,7 +8,7 @@ use runtime::shim::Network;
 
 use super::files::{self, EtcFiles, Resolver};
 use super::launch::{Shape, Wiring};
-use super::{SandboxNetwork, SandboxSpec};
+use super::{SandboxNetwork, SandboxRecord, SandboxSpec};
 use crate::engine::{Engine, blocking};
 use crate::error::{Context, Error, Result};
 use crate::event::EventKind;
@@ -16,7 +16,7 @@ use crate::id::SandboxId;
 use crate::id_blocks::IdBlock;
 use crate::network::ports;
 use crate::registry::SandboxCell;
-use crate::state::{self, Making, SandboxRecord};
+use crate::state::{self, Making, SandboxFile};
 
 impl Engine {
     /// Makes a sandbox: its shim runs and its network is up when this returns.
@@ -86,13 +86,12 @@ impl Engine {
         blocking(move || engine.limit_sandbox(&of, &limited)).await?;
         self.make_shared_memory(&cell.id, runtime::defaults::SHM_SIZE).await?;
         let record = SandboxRecord {
-            version: if spec.own_users { state::SANDBOX_VERSION } else { state::VERSION },
             id: cell.id.clone(),
             created: cell.created,
             spec: SandboxSpec::clone(&spec),
             first_id: users.map(|block| block.first),
         };
-        blocking(move || making.place(state::STATE_FILE, &record)).await
+        blocking(move || making.place(state::STATE_FILE, &SandboxFile::from(record))).await
     }
 
     /// Reserves ids of the host for a sandbox with users of its own.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use runtime::shim::protocol::ExitStatus;
 use runtime::shim::{LaunchSpec, Network};
 
-use crate::container::{NetworkMode, PublishedPort};
+use crate::container::{ContainerRecord, NetworkMode, PublishedPort};
 use crate::engine::{Engine, blocking, in_place};
 use crate::error::{Context, Error, Kind, Result};
 use crate::id_blocks::IdBlock;
@@ -16,7 +16,6 @@ use crate::network::{Endpoint, EndpointSpec, ports};
 use crate::registry::{ContainerCell, Live, SandboxCell};
 use crate::sandbox::files::{self, EtcFiles, Resolver};
 use crate::shim::Shim;
-use crate::state::ContainerRecord;
 
 /// What a shim is launched with, besides its network.
 #[derive(Default)]

@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use base::RecordError;
-use serde::Serialize;
+use base::record::Record;
 
-use super::{make_directory, unreadable};
+use super::{encode, load, make_directory};
 use crate::error::{Context, Result};
 
 /// What the directory of a thing is called while it is made.
@@ -37,9 +37,9 @@ impl Making {
     ///
     /// One flush: it brings to disk, with the new file, the names that lead to it. If the machine loses
     /// power before the move reaches the disk, [`finish`] makes up for it.
-    pub(crate) fn place<T: Serialize>(mut self, name: &str, record: &T) -> Result<()> {
+    pub(crate) fn place<T: Record>(mut self, name: &str, record: &T) -> Result<()> {
         let path = self.directory.join(name);
-        let bytes = serde_json::to_vec(record).map_err(|source| unreadable(&path).with_source(source))?;
+        let bytes = encode(&path, record)?;
         base::fs::write_new(&path, &bytes, 0o600).context(|| format!("write `{}`", path.display()))?;
         std::fs::rename(&self.directory, &self.place)
             .context(|| format!("put `{}` in its place", self.place.display()))?;
@@ -58,13 +58,8 @@ impl Drop for Making {
 }
 
 /// Finishes what was being made in `parent` when the engine or the machine stopped: what has its
-/// record (`name`, which `read` reads) gets its place, the rest is cleared away. Gives what could not
-/// be seen to.
-pub(crate) fn finish<T>(
-    parent: &Path,
-    name: &str,
-    read: impl Fn(&Path) -> Result<T, RecordError>,
-) -> Vec<(PathBuf, std::io::Error)> {
+/// record, a `T` called `name`, gets its place, the rest is cleared away. Gives what could not be seen to.
+pub(crate) fn finish<T: Record>(parent: &Path, name: &str) -> Vec<(PathBuf, std::io::Error)> {
     let mut failed = Vec::new();
     // Whoever reads the directory next tells that it cannot be read.
     for path in base::fs::entries(parent).unwrap_or_default() {
@@ -73,7 +68,7 @@ pub(crate) fn finish<T>(
             continue;
         };
         let place = parent.join(thing);
-        let done = match read(&path.join(name)) {
+        let done = match load::<T>(&path.join(name)) {
             Ok(_) if !place.exists() => std::fs::rename(&path, &place),
             Err(RecordError::Newer { version, .. }) => {
                 Err(std::io::Error::other(format!("its record has version {version}")))

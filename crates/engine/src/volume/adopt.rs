@@ -4,8 +4,8 @@ use std::path::Path;
 
 use base::Timestamp;
 
-use super::{DATA, RECORD, VolumeSpec};
-use crate::state::{self, VolumeRecord};
+use super::{DATA, RECORD, VolumeRecord, VolumeSpec};
+use crate::state::{self, VolumeFile};
 
 /// The record of the volume in `directory`, which has none; it is written down. `None` where nothing
 /// says that this is a volume.
@@ -17,7 +17,6 @@ pub(super) fn adopt(directory: &Path, now: Timestamp) -> Option<VolumeRecord> {
     }
     let made = data.metadata().and_then(|metadata| metadata.modified()).ok();
     let record = VolumeRecord {
-        version: state::VERSION,
         name: name.to_owned(),
         created: made.and_then(|time| Timestamp::try_from(time).ok()).unwrap_or(now),
         spec: VolumeSpec { name: Some(name.to_owned()), ..VolumeSpec::default() },
@@ -28,7 +27,7 @@ pub(super) fn adopt(directory: &Path, now: Timestamp) -> Option<VolumeRecord> {
         project: None,
     };
     tracing::info!(volume = name, "a volume without a record is taken up");
-    if let Err(error) = state::save_durably(&directory.join(RECORD), &record) {
+    if let Err(error) = state::save_durably(&directory.join(RECORD), &VolumeFile::from(record.clone())) {
         // It is one all the same, and will be found again.
         tracing::warn!(volume = name, error = %base::error::chain(&error), "write a volume's record");
     }

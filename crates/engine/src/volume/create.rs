@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{DATA, Known, RECORD, Volume, VolumeSpec};
+use super::{DATA, Known, RECORD, Volume, VolumeRecord, VolumeSpec};
 use crate::engine::{Engine, blocking};
 use crate::error::{Error, Result};
 use crate::event::EventKind;
 use crate::id::ContainerId;
-use crate::state::{self, Making, VolumeRecord};
+use crate::state::{self, Making, VolumeFile};
 
 impl Engine {
     /// Makes a volume; the one that exists where its name is taken.
@@ -61,7 +61,6 @@ impl Engine {
         let making = Making::begin(&place, 0o711)?;
         let limit = self.limit_volume(&spec.options, making.directory())?;
         let record = VolumeRecord {
-            version: state::VERSION,
             name: name.clone(),
             created: self.inner.clock.now(),
             spec,
@@ -71,7 +70,7 @@ impl Engine {
             project: limit,
         };
         let made = state::make_directory(&making.directory().join(DATA), 0o755)
-            .and_then(|()| making.place(RECORD, &record));
+            .and_then(|()| making.place(RECORD, &VolumeFile::from(record.clone())));
         if let Err(error) = made {
             limit.into_iter().for_each(|limit| self.release_storage(limit));
             return Err(error);

@@ -10,11 +10,11 @@ use std::sync::Arc;
 
 use rustix::fs::{CWD, Dir, Mode, OFlags, RenameFlags, fstat, openat, renameat_with};
 
-use super::{DATA, FILLING, RECORD, copy};
+use super::{DATA, FILLING, RECORD, VolumeRecord, copy};
 use crate::engine::Engine;
 use crate::error::{Context, Result};
 use crate::rootfs::RootFs;
-use crate::state::{self, VolumeRecord};
+use crate::state::{self, VolumeFile};
 
 impl Engine {
     /// Copies what the image `root` has at `target` into the volume, once in its life, unless
@@ -63,7 +63,7 @@ impl Engine {
 
     /// Writes a volume's record down; what cannot be written is not so.
     fn volume_note(&self, record: &VolumeRecord, directory: &Path) -> Result<()> {
-        state::save_durably(&directory.join(RECORD), record)?;
+        state::save_durably(&directory.join(RECORD), &VolumeFile::from(record.clone()))?;
         if let Some(volume) = self.inner.volumes.known.lock().get_mut(&record.name) {
             volume.record = record.clone();
         }

@@ -51,7 +51,6 @@ pub(crate) fn settle(
         return Ok(layer);
     }
     let record = LayerRecord {
-        version: state::VERSION,
         chain_id: chain_id.clone(),
         diff_id: ingested.diff_id,
         parent: parent_id,
@@ -74,13 +73,13 @@ pub(crate) fn settle(
 
 /// Writes the record of a layer that nobody relies on yet: it reaches the disk with the layer's files.
 fn record_write(directory: &Path, record: &LayerRecord) -> io::Result<()> {
-    let bytes = serde_json::to_vec(record).expect("a tree of strings always prints");
+    let bytes = state::encode(record);
     base::fs::write_atomic_unsynced(&directory.join("layer.json"), &bytes, 0o600)
 }
 
 /// Writes a layer's record anew.
 pub(crate) fn record_rewrite(directory: &Path, record: &LayerRecord) -> io::Result<()> {
-    let bytes = serde_json::to_vec(record).expect("a tree of strings always prints");
+    let bytes = state::encode(record);
     base::fs::write_atomic(&directory.join("layer.json"), &bytes, 0o600)
 }
 

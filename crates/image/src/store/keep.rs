@@ -37,7 +37,7 @@ pub(super) fn flush<'a>(
 /// Writes images and names to disk; on disk when this returns.
 pub(super) fn persist(root: &Path, tables: &Tables) -> Result<(), WriteError> {
     let path = root.join("state.json");
-    let bytes = serde_json::to_vec(&tables.to_state()).expect("a tree of strings always prints");
+    let bytes = crate::state::encode(&tables.to_state());
     base::fs::write_atomic(&path, &bytes, 0o600).map_err(WriteError::io(&path))
 }
 

@@ -12,7 +12,7 @@ use oci::{Digest, ImageConfig};
 
 use super::OpenError;
 use crate::image::ImageId;
-use crate::state::{self, ImageRecord, LayerRecord, SnapshotRecord, State};
+use crate::state::{ImageRecord, LayerRecord, SnapshotRecord, State};
 
 /// How a list of images is called that was damaged.
 pub(super) const DAMAGED_STATE: &str = "state.json.damaged-";
@@ -42,7 +42,7 @@ impl Survey {
     pub(super) fn of(root: &Path) -> Result<Self, OpenError> {
         let mut survey = Self::default();
         let path = root.join("state.json");
-        let read = base::record::read::<State>(&path, state::VERSION);
+        let read = base::record::read::<State>(&path);
         survey.read_layers(&root.join("layers"));
         survey.read_snapshots(&root.join("snapshots"));
         match read {
@@ -80,7 +80,7 @@ impl Survey {
         let mut records = Vec::new();
         for path in self.entries("the layers", directory) {
             let name = file_name(&path);
-            let found = base::record::read::<LayerRecord>(&path.join("layer.json"), state::VERSION);
+            let found = base::record::read::<LayerRecord>(&path.join("layer.json"));
             match found {
                 Ok(record) if record.chain_id.hex() == name => records.push(record),
                 Ok(_) => self.tell(format!("layer {name}"), &path, "its record is another layer's"),
@@ -112,7 +112,7 @@ impl Survey {
         for path in self.entries("the containers' files", directory) {
             let name = file_name(&path);
             let record = path.join("snapshot.json");
-            match base::record::read::<SnapshotRecord>(&record, state::VERSION) {
+            match base::record::read::<SnapshotRecord>(&record) {
                 Ok(record) => {
                     self.snapshots.insert(name, record);
                 }
@@ -207,7 +207,7 @@ impl Survey {
                 }
             }
         }
-        self.state = State { version: state::VERSION, images, names: BTreeMap::new() };
+        self.state = State { images, names: BTreeMap::new() };
     }
 
     /// What is in a directory. One that cannot be read hides everything in it, which is told.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use oci::{Digest, Reference};
 
 use crate::image::ImageId;
-use crate::state::{self, ImageRecord, LayerRecord, SnapshotRecord, State};
+use crate::state::{ImageRecord, LayerRecord, SnapshotRecord, State};
 
 /// The store's tables. A layer's uses are counted: images whose topmost layer it is, layers on top
 /// of it, snapshots on it, and work in progress that holds it.
@@ -37,7 +37,7 @@ impl Tables {
     pub(crate) fn to_state(&self) -> State {
         let mut images = self.images.clone();
         images.retain(|id, _| !self.pending.contains_key(id));
-        State { version: state::VERSION, images, names: self.names.clone() }
+        State { images, names: self.names.clone() }
     }
 
     /// Adds an image, and counts its use of its layers: of the topmost one, which uses the others.

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
-use serde::{Deserialize, Serialize};
 
 base::hex_id! {
     /// Names a network.
@@ -43,7 +42,7 @@ pub struct NetworkSpec {
 }
 
 /// A network as it is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NetworkView {
     /// Its id.
     pub id: NetworkId,
@@ -80,8 +79,7 @@ pub struct NetworkView {
 }
 
 /// The kinds of network.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NetworkKind {
     /// Docker's default network, named `bridge`: no names are resolved in it.
     Default,

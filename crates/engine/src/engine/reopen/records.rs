@@ -5,22 +5,21 @@ use std::sync::Arc;
 
 use base::Trouble;
 
-use crate::container::RemoveOptions;
+use crate::container::{ContainerRecord, RemoveOptions};
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::id::{ContainerId, SandboxId};
 use crate::registry::{ContainerCell, SandboxCell};
-use crate::state::{self, ContainerRecord, Layers};
-use crate::trouble::{load_container, load_sandbox, records};
+use crate::rootfs::Layers;
+use crate::state::{self, ContainerFile, SandboxFile};
+use crate::trouble::{load_sandbox, records};
 
 impl Engine {
     /// Gives what was made up to its record its place, and clears the rest of it away.
     pub(super) fn finish_making(&self) {
         let layout = &self.inner.layout;
-        let container = |path: &Path| state::load::<ContainerRecord>(path, state::CONTAINER_VERSION);
-        let mut failed = state::finish(&layout.containers(), state::STATE_FILE, container);
-        let sandbox = |path: &Path| state::load::<state::SandboxRecord>(path, state::SANDBOX_VERSION);
-        failed.extend(state::finish(&layout.sandboxes(), state::STATE_FILE, sandbox));
+        let mut failed = state::finish::<ContainerFile>(&layout.containers(), state::STATE_FILE);
+        failed.extend(state::finish::<SandboxFile>(&layout.sandboxes(), state::STATE_FILE));
         for (path, error) in failed {
             self.trouble(Trouble::new("something half made", &path, &error));
         }
@@ -55,7 +54,7 @@ impl Engine {
     pub(super) fn read_containers(&self) {
         let mut troubles = Vec::new();
         let directory = self.inner.layout.containers();
-        let found = records(&directory, "container", &mut troubles, load_container);
+        let found = records(&directory, "container", &mut troubles, state::load_container);
         self.inner.left_out.write().is_blind |= found.is_err();
         for (name, record) in found.unwrap_or_default() {
             let taken = match record {
