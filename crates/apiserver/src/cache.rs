@@ -10,6 +10,7 @@
 //! else writes below [`ROOT`].
 
 mod filling;
+mod lanes;
 mod partition;
 mod selectable;
 mod stored;
@@ -28,7 +29,8 @@ use crate::resource::Table;
 
 use filling::Filling;
 
-pub(crate) use partition::{Change, Partition, frame};
+pub(crate) use lanes::Interest;
+pub(crate) use partition::{Change, ChangesError, Follower, Partition, frame};
 pub(crate) use stored::{Stored, encode};
 
 /// All keys of the API lie below this one.

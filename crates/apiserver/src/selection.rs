@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use model::select::{FieldSelector, LabelSelector, SelectedFields};
 
-use crate::cache::Stored;
+use crate::cache::{Interest, Stored};
 use crate::call::Call;
 use crate::error::{Error, Result};
 use crate::request::ListOptions;
@@ -120,6 +120,20 @@ impl Selection {
     /// What the names of all that can be taken begin with.
     pub(crate) fn names(&self) -> &str {
         self.only.as_deref().unwrap_or(&self.prefix)
+    }
+
+    /// Which changes can concern it: the narrowest that is known without looking at each.
+    pub(crate) fn interest(&self) -> Interest {
+        if let Some(only) = &self.only {
+            return Interest::Name(only.clone());
+        }
+        if let Some((field, value)) = self.fields.indexed() {
+            return Interest::Field(field.clone(), value.to_owned());
+        }
+        match self.prefix.strip_suffix('/') {
+            Some(namespace) => Interest::Namespace(namespace.to_owned()),
+            None => Interest::All,
+        }
     }
 
     /// The one object that can be taken, by its name in the partition.

@@ -8,8 +8,10 @@ use std::time::Duration;
 use bytes::BytesMut;
 use parking_lot::RwLock;
 use store::{EventKind, KeyValue};
+use tokio::sync::watch;
 
 use super::Stored;
+use super::lanes::{Interest, Lanes};
 
 /// How far watchers of one resource can go back: so many changes, so many bytes, so long. As in
 /// Kubernetes, whoever was away for longer begins anew.
@@ -21,8 +23,17 @@ const HISTORY_AGE: Duration = Duration::from_secs(240);
 #[derive(Debug)]
 pub(crate) struct Partition {
     state: RwLock<State>,
-    /// Tells watchers that the partition has reached a revision.
-    reached: tokio::sync::watch::Sender<u64>,
+    /// Tells of the revisions that the partition reaches.
+    reached: watch::Sender<u64>,
+}
+
+/// Reads the changes that can concern one watcher. Holds nothing but what they are.
+#[derive(Debug)]
+pub(crate) struct Follower {
+    partition: Arc<Partition>,
+    interest: Interest,
+    /// Tells that there are more.
+    reached: watch::Receiver<u64>,
 }
 
 /// One change of one object.
@@ -51,6 +62,8 @@ pub(crate) struct ChangesError {
 struct State {
     objects: BTreeMap<Arc<str>, Arc<Stored>>,
     history: VecDeque<Arc<Change>>,
+    /// The same changes by whom they concern.
+    lanes: Lanes,
     /// What the changes hold that nothing else does, about.
     history_bytes: usize,
     /// Changes after this revision are in `history`.
@@ -73,7 +86,7 @@ impl Partition {
     pub(super) fn new(origin: u64) -> Self {
         Self {
             state: RwLock::new(State { floor: origin, last: origin, ..State::default() }),
-            reached: tokio::sync::watch::Sender::new(origin),
+            reached: watch::Sender::new(origin),
         }
     }
 
@@ -94,20 +107,9 @@ impl Partition {
         (all, state.last.max(applied))
     }
 
-    /// The changes after `revision`, in order, about `most` of them: those of one revision come together.
-    pub(crate) fn changes(&self, revision: u64, most: usize) -> Result<Vec<Arc<Change>>, ChangesError> {
-        let state = self.state.read();
-        if revision < state.floor {
-            return Err(ChangesError { oldest: state.floor });
-        }
-        let from = state.history.partition_point(|c| c.revision <= revision);
-        let mut last = 0;
-        let some = state.history.range(from..).enumerate().take_while(|(index, change)| {
-            let goes_on = *index < most || change.revision == last;
-            last = change.revision;
-            goes_on
-        });
-        Ok(some.map(|(_, change)| change.clone()).collect())
+    /// The revision of the last change, or of the last loading.
+    pub(crate) fn last(&self) -> u64 {
+        self.state.read().last
     }
 
     /// Forgets changes that are too old at `now`.
@@ -116,8 +118,17 @@ impl Partition {
     }
 
     /// Tells of the revisions that the partition reaches.
-    pub(crate) fn subscribe(&self) -> tokio::sync::watch::Receiver<u64> {
+    pub(crate) fn subscribe(&self) -> watch::Receiver<u64> {
         self.reached.subscribe()
+    }
+
+    /// Follows the changes of one interest.
+    pub(crate) fn follow(self: &Arc<Self>, interest: Interest) -> Follower {
+        let mut state = self.state.write();
+        let State { lanes, history, floor, .. } = &mut *state;
+        let reached = lanes.join(&interest, history, *floor).unwrap_or_else(|| self.reached.subscribe());
+        drop(state);
+        Follower { partition: self.clone(), interest, reached }
     }
 
     /// Waits until a change at `revision`, known to have happened, is visible.
@@ -130,36 +141,93 @@ impl Partition {
 
     pub(super) fn apply(&self, kind: EventKind, name: &str, kv: &KeyValue, now: Duration) {
         let revision = kv.mod_revision;
-        self.state.write().apply(kind, name, kv, now);
-        self.reached.send_if_modified(|reached| {
-            let news = revision > *reached;
-            *reached = (*reached).max(revision);
-            news
-        });
+        let concerned = self.state.write().apply(kind, name, kv, now);
+        for reached in concerned.iter().map(AsRef::as_ref).chain([&self.reached]) {
+            reached.send_if_modified(|reached| {
+                let news = revision > *reached;
+                *reached = (*reached).max(revision);
+                news
+            });
+        }
     }
 
     pub(super) fn replace(&self, found: impl Iterator<Item = Stored>, revision: u64) {
         // Made before others have to wait.
         let objects = found.map(|stored| (stored.name.clone(), Arc::new(stored))).collect();
-        {
+        let concerned = {
             let mut state = self.state.write();
             state.objects = objects;
             state.history = VecDeque::new();
             state.history_bytes = 0;
             state.floor = revision;
             state.last = revision;
+            state.lanes.clear(revision)
+        };
+        for reached in concerned.iter().map(AsRef::as_ref).chain([&self.reached]) {
+            reached.send_replace(revision);
         }
-        self.reached.send_replace(revision);
     }
 }
 
+impl Follower {
+    /// The changes after `revision`, in order, about `most` of them: those of one revision come together.
+    pub(crate) fn changes(&self, revision: u64, most: usize) -> Result<Vec<Arc<Change>>, ChangesError> {
+        let state = self.partition.state.read();
+        let of_lane = state.lanes.changes(&self.interest, revision, most);
+        of_lane.unwrap_or_else(|| some_after(&state.history, state.floor, revision, most))
+    }
+
+    /// What has been told so far is no news any more.
+    pub(crate) fn mark_unchanged(&mut self) {
+        self.reached.mark_unchanged();
+    }
+
+    /// Waits for news; false if there will be none.
+    pub(crate) async fn changed(&mut self) -> bool {
+        self.reached.changed().await.is_ok()
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.partition.state.write().lanes.leave(&self.interest);
+    }
+}
+
+/// The changes after `revision`, of all after `floor`: about `most`, those of one revision together.
+pub(super) fn some_after(
+    changes: &VecDeque<Arc<Change>>,
+    floor: u64,
+    revision: u64,
+    most: usize,
+) -> Result<Vec<Arc<Change>>, ChangesError> {
+    if revision < floor {
+        return Err(ChangesError { oldest: floor });
+    }
+    let from = changes.partition_point(|c| c.revision <= revision);
+    let mut last = 0;
+    let some = changes.range(from..).enumerate().take_while(|(index, change)| {
+        let goes_on = *index < most || change.revision == last;
+        last = change.revision;
+        goes_on
+    });
+    Ok(some.map(|(_, change)| change.clone()).collect())
+}
+
 impl State {
-    fn apply(&mut self, kind: EventKind, name: &str, kv: &KeyValue, now: Duration) {
+    /// Takes a change in; gives whom to tell besides those who look at all changes.
+    fn apply(
+        &mut self,
+        kind: EventKind,
+        name: &str,
+        kv: &KeyValue,
+        now: Duration,
+    ) -> Vec<Arc<watch::Sender<u64>>> {
         let revision = kv.mod_revision;
         let known = self.objects.get(name);
         // After loading anew, changes that the loading has already shown come again.
         if known.is_some_and(|s| s.revision >= revision) {
-            return;
+            return Vec::new();
         }
         let (stored, previous, deleted) = match kind {
             EventKind::Put => {
@@ -169,14 +237,16 @@ impl State {
             }
             EventKind::Delete => match self.objects.remove(name) {
                 Some(previous) => (Arc::new(previous.at(revision)), Some(previous), true),
-                None => return,
+                None => return Vec::new(),
             },
         };
-        let change = Change { revision, deleted, stored, previous, at: now };
+        let change = Arc::new(Change { revision, deleted, stored, previous, at: now });
         self.history_bytes += change.stored.bytes().len();
-        self.history.push_back(Arc::new(change));
+        let concerned = self.lanes.push(&change);
+        self.history.push_back(change);
         self.last = self.last.max(revision);
         self.trim(now);
+        concerned
     }
 
     fn trim(&mut self, now: Duration) {
@@ -187,6 +257,7 @@ impl State {
             }
             self.floor = oldest.revision;
             self.history_bytes -= oldest.stored.bytes().len();
+            self.lanes.forget(oldest);
             self.history.pop_front();
         }
         if self.history.is_empty() {
@@ -213,6 +284,86 @@ mod tests {
             lease: None,
         };
         partition.apply(EventKind::Put, "a", &kv, Duration::from_secs(now));
+    }
+
+    fn pod(partition: &Partition, name: &str, node: &str, revision: u64) {
+        let value = format!("{{\"kind\":\"Pod\",\"metadata\":{{}},\"spec\":{{\"nodeName\":\"{node}\"}}}}");
+        let kv = KeyValue { value: value.into(), mod_revision: revision, ..key_value() };
+        partition.apply(EventKind::Put, name, &kv, Duration::ZERO);
+    }
+
+    fn key_value() -> KeyValue {
+        KeyValue {
+            key: Bytes::from_static(b"/registry/core/as/a"),
+            value: Bytes::new(),
+            create_revision: 1,
+            mod_revision: 1,
+            version: 1,
+            lease: None,
+        }
+    }
+
+    fn told(follower: &Follower, after: u64) -> Vec<u64> {
+        let changes = follower.changes(after, 100).expect("the history reaches so far");
+        changes.iter().map(|change| change.revision).collect()
+    }
+
+    #[test]
+    fn a_change_wakes_those_whom_it_can_concern_and_no_others() {
+        let partition = Arc::new(Partition::new(0));
+        let node = |name: &str| {
+            let field = model::select::Selectable::text("spec.nodeName").indexed();
+            partition.follow(Interest::Field(field, name.to_owned()))
+        };
+        let one = |name: &str| partition.follow(Interest::Name(name.to_owned()));
+        let of = |name: &str| partition.follow(Interest::Namespace(name.to_owned()));
+        pod(&partition, "a/p", "", 1);
+        let mut nodes: Vec<Follower> = (0..1000).map(|number| node(&format!("n{number}"))).collect();
+        let mut waiting = [node("n7"), node(""), one("a/p"), of("a"), partition.follow(Interest::All)];
+        let mut others = [node("n"), one("a/q"), one("b/p"), of("b"), of("a/p"), of("")];
+        let mut woken = |followers: &mut [Follower]| -> Vec<usize> {
+            let news = followers.iter_mut().enumerate().filter_map(|(index, follower)| {
+                let news = follower.reached.has_changed().expect("the partition is there");
+                follower.mark_unchanged();
+                news.then_some(index)
+            });
+            news.collect()
+        };
+        // Out of one selection and into another.
+        pod(&partition, "a/p", "n7", 2);
+        assert_eq!(woken(&mut nodes), [7]);
+        assert_eq!(woken(&mut waiting), [0, 1, 2, 3, 4]);
+        assert!(woken(&mut others).is_empty());
+        for (number, follower) in nodes.iter().enumerate() {
+            assert_eq!(told(follower, 1), if number == 7 { vec![2] } else { vec![] }, "n{number}");
+        }
+        assert_eq!(
+            waiting.iter().map(|follower| told(follower, 0)).collect::<Vec<_>>(),
+            [vec![2], vec![1, 2], vec![1, 2], vec![1, 2], vec![1, 2],]
+        );
+        // There is no lane that nobody reads from.
+        let after = node("n7");
+        drop((nodes, others));
+        drop(waiting);
+        assert_eq!(told(&after, 0), [2]);
+        drop(after);
+        assert_eq!(format!("{:?}", partition.state.read().lanes), format!("{:?}", Lanes::default()));
+    }
+
+    #[test]
+    fn who_follows_little_can_go_back_as_long_as_nothing_of_that_was_forgotten() {
+        let partition = Arc::new(Partition::new(0));
+        let quiet = partition.follow(Interest::Name("quiet".to_owned()));
+        pod(&partition, "quiet", "", 1);
+        for revision in 2..=2 * HISTORY as u64 {
+            pod(&partition, "busy", "", revision);
+        }
+        assert!(partition.follow(Interest::All).changes(1, 10).is_err());
+        assert!(partition.follow(Interest::Name("busy".to_owned())).changes(1, 10).is_err());
+        assert!(quiet.changes(0, 10).is_err(), "its first change was forgotten");
+        assert!(quiet.changes(1, 10).is_ok_and(|changes| changes.is_empty()), "and nothing after it");
+        partition.replace(std::iter::empty(), 3 * HISTORY as u64);
+        assert!(quiet.changes(1, 10).is_err(), "nobody knows what has been since");
     }
 
     #[test]

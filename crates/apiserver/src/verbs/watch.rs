@@ -1,8 +1,9 @@
 //! Following a collection.
 //!
-//! A watcher is a position and a selection. It reads the partition's changes from its position on,
-//! sends them, and sleeps until there are more; nothing is queued for it but what is being sent. Where
-//! it is to tell first what there is, it holds references to that until it has told it.
+//! A watcher is a position and a selection. It reads those of the partition's changes that can concern it
+//! from its position on, sends them, and sleeps until there are more of those; nothing is queued for it but
+//! what is being sent. Where it is to tell first what there is, it holds references to that until it has
+//! told it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +15,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use crate::body::Body;
-use crate::cache::{Change, Partition, Stored, frame};
+use crate::cache::{Change, Follower, Stored, frame};
 use crate::call::{Call, json_response};
 use crate::error::{Error, Result};
 use crate::negotiate::{View, from_stored};
@@ -35,8 +36,8 @@ const CHANGES: usize = 64;
 struct Watcher {
     call: Call,
     selection: Arc<Selection>,
-    partition: Arc<Partition>,
-    reached: tokio::sync::watch::Receiver<u64>,
+    /// The changes that may be told.
+    follower: Follower,
     /// What is to be told first, as it was at `position`.
     initial: std::vec::IntoIter<Arc<Stored>>,
     /// The end of that is to be told, too.
@@ -68,17 +69,17 @@ pub(super) async fn handle(call: Call) -> Result<Response<Body>> {
     let spread = call.state.random.next_u64() % LONGEST.as_secs();
     let longest = options.timeout.unwrap_or(LONGEST + Duration::from_secs(spread));
     let partition = call.partition();
-    let reached = partition.subscribe();
+    let follower = partition.follow(selection.interest());
     let (mut initial, mut position) = (Vec::new(), revision);
     if options.initial_events.unwrap_or(revision == 0) {
         let (all, at) = partition.snapshot(call.state.cache.revision(), selection.names());
         (initial, position) = (selection.find(&call, all, 0).await.objects, at);
     } else if revision == 0 {
-        position = call.state.cache.revision().max(*reached.borrow());
+        position = call.state.cache.revision().max(partition.last());
     }
     let form = Form { resource: call.resource.clone(), view: call.view, now: call.now };
     let watcher = Watcher {
-        reached,
+        follower,
         selection,
         initial: initial.into_iter(),
         initial_end: options.initial_events == Some(true) && options.bookmarks,
@@ -88,7 +89,6 @@ pub(super) async fn handle(call: Call) -> Result<Response<Body>> {
         deadline: now + longest,
         lines: Lines { form, columns_told: false, text: BytesMut::new() },
         over: false,
-        partition,
         call,
     };
     let stream = futures::stream::unfold(watcher, |mut watcher| async move {
@@ -125,10 +125,10 @@ impl Watcher {
                 self.bookmark(true);
                 continue;
             }
-            self.reached.mark_unchanged();
+            self.follower.mark_unchanged();
             // Read before the changes: whatever is visible by now is among them.
             let visible = self.call.state.cache.revision();
-            match self.partition.changes(self.position, CHANGES) {
+            match self.follower.changes(self.position, CHANGES) {
                 Err(gap) => {
                     let why = format!("too old resource version: {} ({})", self.position, gap.oldest);
                     self.fail(&Status::expired(why).into());
@@ -157,7 +157,7 @@ impl Watcher {
             }
             let stop = self.call.state.stop.clone();
             tokio::select! {
-                changed = self.reached.changed() => self.over |= changed.is_err(),
+                goes_on = self.follower.changed() => self.over |= !goes_on,
                 () = stop.cancelled() => self.over = true,
                 () = tokio::time::sleep_until(self.deadline) => self.end(),
                 () = tokio::time::sleep_until(self.next_bookmark), if self.bookmarks => {
@@ -190,7 +190,7 @@ impl Watcher {
     /// How far nothing has happened since the last change was read; the position where in doubt.
     fn settled(&self) -> u64 {
         let visible = self.call.state.cache.revision();
-        match self.partition.changes(self.position, 1) {
+        match self.follower.changes(self.position, 1) {
             Ok(changes) if changes.is_empty() => visible,
             _ => self.position,
         }

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::cluster::{Cluster, named};
+use crate::cluster::{Cluster, named, pod};
 
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 
@@ -82,6 +82,50 @@ async fn one_object_can_be_watched_by_its_name() {
         cluster.ok("POST", MAPS, &named("ConfigMap", name)).await;
     }
     assert_eq!(watch.next().await, "ADDED b");
+}
+
+#[tokio::test]
+async fn a_pod_comes_to_its_node_and_leaves_those_without_one() {
+    let cluster = Cluster::start().await;
+    let open = async |path: &str, node: &str| {
+        cluster.watch(&format!("{path}?watch=1&fieldSelector=spec.nodeName%3D{node}")).await
+    };
+    let pods = "/api/v1/namespaces/default/pods";
+    let mut here = open("/api/v1/pods", "n1").await;
+    let mut inside = open(pods, "n1").await;
+    let mut elsewhere = open("/api/v1/namespaces/kube-system/pods", "n1").await;
+    let mut there = open("/api/v1/pods", "n2").await;
+    let mut waiting = open("/api/v1/pods", "").await;
+    cluster.ok("POST", pods, &pod("a")).await;
+    assert_eq!(waiting.next().await, "ADDED a");
+    let bind = |node: &str| json!({"apiVersion": "v1", "kind": "Binding", "metadata": {"name": "a"}, "target": {"kind": "Node", "name": node}});
+    cluster.ok("POST", &format!("{pods}/a/binding"), &bind("n1")).await;
+    let now = cluster.get(&format!("{pods}/a")).await.1;
+    let left = waiting.next_event().await.expect("an event");
+    assert_eq!((left["type"].as_str(), left["object"]["spec"]["nodeName"].as_str()), (Some("DELETED"), None));
+    assert_eq!(left["object"]["metadata"]["resourceVersion"], now["metadata"]["resourceVersion"]);
+    for watch in [&mut here, &mut inside] {
+        let came = watch.next_event().await.expect("an event");
+        assert_eq!((came["type"].as_str(), &came["object"]), (Some("ADDED"), &now));
+    }
+    cluster.ok("PATCH", &format!("{pods}/a"), &json!({"metadata": {"labels": {"k": "v"}}})).await;
+    cluster.ok("DELETE", &format!("{pods}/a?gracePeriodSeconds=0"), &json!({})).await;
+    for watch in [&mut here, &mut inside] {
+        assert_eq!(watch.next().await, "MODIFIED a");
+        assert_eq!(watch.next().await, "DELETED a");
+    }
+    // Those whom nothing concerned are told of the next that does.
+    let mut last = pod("b");
+    last["spec"]["nodeName"] = json!("n2");
+    cluster.ok("POST", pods, &last).await;
+    assert_eq!(there.next().await, "ADDED b");
+    cluster
+        .ok("POST", "/api/v1/namespaces/kube-system/serviceaccounts", &named("ServiceAccount", "default"))
+        .await;
+    last["spec"]["nodeName"] = json!("n1");
+    cluster.ok("POST", "/api/v1/namespaces/kube-system/pods", &last).await;
+    assert_eq!(elsewhere.next().await, "ADDED b");
+    assert_eq!(here.next().await, "ADDED b");
 }
 
 #[tokio::test]

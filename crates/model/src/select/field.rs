@@ -32,6 +32,7 @@ pub struct Condition {
 pub struct Selectable {
     name: Cow<'static, str>,
     read: Read,
+    indexed: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -66,7 +67,14 @@ impl Selectable {
 
     /// A field that is made from others.
     pub fn by(name: impl Into<Cow<'static, str>>, read: fn(&Object) -> Cow<'_, str>) -> Self {
-        Self { name: name.into(), read: Read::By(read) }
+        Self { name: name.into(), read: Read::By(read), indexed: false }
+    }
+
+    /// The same field, for which watches with one value each are many, such as a pod's node: a change
+    /// of an object is then no matter to those with other values. Only for fields in the first two levels.
+    #[must_use]
+    pub fn indexed(self) -> Self {
+        Self { indexed: true, ..self }
     }
 
     /// The same field, which stands at another place than its name says.
@@ -84,23 +92,28 @@ impl Selectable {
     }
 
     fn with_absent(name: Cow<'static, str>, absent: &'static str) -> Self {
-        Self { read: Read::At(split(&name), absent), name }
+        Self { read: Read::At(split(&name), absent), name, indexed: false }
     }
 
-    /// Whether it has this value, as text.
-    fn is(&self, object: &Object, value: &str) -> bool {
+    /// Where in an object it stands; nothing where it is made from others.
+    pub fn place(&self) -> &[String] {
         match &self.read {
-            Read::By(read) => read(object) == value,
+            Read::At(place, _) => place,
+            Read::By(_) => &[],
+        }
+    }
+
+    /// Its value in an object, as text.
+    pub fn value<'a>(&'a self, object: &'a Object) -> Cow<'a, str> {
+        match &self.read {
+            Read::By(read) => read(object),
             Read::At(place, absent) => {
                 let found = place.iter().try_fold(object.value(), |inside, name| inside.get(name));
                 match found {
-                    Some(Value::String(text)) => text == value,
-                    Some(Value::Null) | None => *absent == value,
+                    Some(Value::String(text)) => Cow::Borrowed(text),
+                    Some(Value::Null) | None => Cow::Borrowed(absent),
                     // Numbers and truth are compared as they are written.
-                    Some(other) => {
-                        let text = other.to_string();
-                        text == value
-                    }
+                    Some(other) => Cow::Owned(other.to_string()),
                 }
             }
         }
@@ -111,7 +124,7 @@ impl SelectedFields {
     /// Whether an object meets every condition.
     pub fn matches(&self, object: &Object) -> bool {
         let meets = |(field, condition): &(Selectable, Condition)| {
-            field.is(object, &condition.value) == condition.equal
+            (field.value(object) == condition.value) == condition.equal
         };
         self.conditions.iter().all(meets)
     }
@@ -123,6 +136,14 @@ impl SelectedFields {
             Read::By(_) => false,
         };
         self.conditions.iter().all(shallow)
+    }
+
+    /// An indexed field that must have one value, with that value.
+    pub fn indexed(&self) -> Option<(&Selectable, &str)> {
+        let (field, condition) = self.conditions.iter().find(|(field, condition)| {
+            condition.equal && field.indexed && matches!(field.place().len(), 1 | 2)
+        })?;
+        Some((field, &condition.value))
     }
 
     /// Whether it selects everything.

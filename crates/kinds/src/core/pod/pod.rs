@@ -61,7 +61,6 @@ pub(crate) fn resource() -> Resource {
 
 fn selectable() -> Vec<Selectable> {
     let texts = [
-        "spec.nodeName",
         "spec.restartPolicy",
         "spec.schedulerName",
         "spec.serviceAccountName",
@@ -70,6 +69,8 @@ fn selectable() -> Vec<Selectable> {
         "status.nominatedNodeName",
     ];
     let mut fields: Vec<Selectable> = texts.into_iter().map(Selectable::text).collect();
+    // Every node's agent watches the pods of its own.
+    fields.push(Selectable::text("spec.nodeName").indexed());
     fields.push(Selectable::flag("spec.hostNetwork"));
     fields.push(Selectable::by("status.podIPs", |pod| {
         let addresses = pod.get_list(&["status", "podIPs"]).iter();
