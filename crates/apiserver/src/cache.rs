@@ -2,9 +2,9 @@
 //!
 //! One task follows the store and applies its changes in the order of their revisions. Keys are
 //! grouped into partitions, one per stored resource; each keeps its objects, encoded once with their
-//! `resourceVersion`, and its latest changes in a ring of bounded size and age. A watcher holds nothing but a position: it
-//! reads from the ring at its own pace and starts over (410) when the ring has moved past it, so no
-//! slow client costs memory.
+//! `resourceVersion`, and its latest changes in a ring of bounded size and age. A watcher holds nothing but
+//! a position: it reads from the ring at its own pace, from the store's history when the ring has moved past
+//! it, and starts over (410) when that has, too, so no slow client costs memory.
 //!
 //! Reads are never stale: a write is acknowledged only after it has been applied here, and nobody
 //! else writes below [`ROOT`].
@@ -30,7 +30,7 @@ use crate::resource::Table;
 use filling::Filling;
 
 pub(crate) use lanes::Interest;
-pub(crate) use partition::{Change, ChangesError, Follower, Partition, frame};
+pub(crate) use partition::{Change, Follower, Partition, frame};
 pub(crate) use stored::{Stored, encode};
 
 /// All keys of the API lie below this one.

@@ -1,5 +1,6 @@
 //! The parts of a running server, shared by all requests.
 
+use std::collections::HashMap;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,14 +55,24 @@ pub(crate) struct State {
     pub(crate) discovery: Discovery,
 }
 
-/// The store's lease for objects that go by themselves, shared by all of the next few minutes.
+/// The store's leases for objects that go by themselves, by how long they stay. Some objects share one.
 #[derive(Default)]
 pub(crate) struct Lifetimes {
-    current: Mutex<Option<(LeaseId, Duration)>>,
+    current: Mutex<HashMap<Duration, Lifetime>>,
 }
 
-/// Objects made within this time share a lease, and so go at the same moment.
-const LEASE_SHARE: Duration = Duration::from_secs(300);
+struct Lifetime {
+    lease: LeaseId,
+    /// When it was granted, since the start.
+    granted: Duration,
+    /// So many objects may still have it.
+    left: usize,
+}
+
+/// Objects made within this time share a lease, and so go at the same moment; so many at most, since they
+/// may go in one transaction, which every watcher has to take as one.
+const LEASE_SHARE: Duration = Duration::from_secs(60);
+const LEASE_OBJECTS: usize = 100;
 
 impl State {
     /// A new random uid (RFC 9562, version 4).
@@ -74,16 +85,19 @@ impl State {
         format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
     }
 
-    /// A lease that ends after about `lifetime`.
+    /// A lease for one object, which ends after about `lifetime`.
     pub(crate) async fn lease(&self, lifetime: Duration) -> Result<LeaseId> {
         let now = self.clock.elapsed();
-        if let Some((lease, granted)) = *self.lifetimes.current.lock()
-            && now.saturating_sub(granted) < LEASE_SHARE
+        if let Some(current) = self.lifetimes.current.lock().get_mut(&lifetime)
+            && now.saturating_sub(current.granted) < LEASE_SHARE
+            && current.left > 0
         {
-            return Ok(lease);
+            current.left -= 1;
+            return Ok(current.lease);
         }
         let lease = self.store.lease_grant(lifetime + LEASE_SHARE).await.map_err(|e| Error::store(&e))?;
-        *self.lifetimes.current.lock() = Some((lease, now));
+        let current = Lifetime { lease, granted: now, left: LEASE_OBJECTS - 1 };
+        self.lifetimes.current.lock().insert(lifetime, current);
         Ok(lease)
     }
 }

@@ -66,7 +66,8 @@ pub trait Store: Send + Sync + 'static {
 
     /// Makes a lease: the keys put with it are deleted unless it is renewed every `ttl`.
     ///
-    /// The lease outlives a restart, which counts as a renewal.
+    /// The lease outlives a restart, which counts as a renewal. Where many keys hang on it they may go in
+    /// several transactions; it cannot be renewed or used any more from the first one on.
     fn lease_grant(&self, ttl: Duration) -> BoxFuture<'_, Result<LeaseId, Error>>;
 
     /// Begins the time to live of a lease anew. Costs no disk access.

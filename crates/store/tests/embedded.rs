@@ -127,6 +127,58 @@ async fn a_lease_that_is_not_renewed_deletes_its_keys_and_one_that_is_does_not()
 }
 
 #[tokio::test]
+async fn keys_of_leases_that_ran_out_go_in_small_steps_with_room_for_others_in_between() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let clock = Arc::new(ManualClock::new(base::Timestamp::UNIX_EPOCH));
+    let store = Embedded::open(dir.path(), Options::default(), clock.clone()).expect("open the store");
+    let (ttl, mut keys) = (Duration::from_secs(10), 0);
+    let mut leases = Vec::new();
+    for many in [1050, 30, 30, 30, 30, 0, 200] {
+        let lease = store.lease_grant(ttl).await.expect("grant");
+        let put = |key: i32| Op::Put(Put::new(format!("k{key:05}"), "1").lease(lease));
+        let txn = (keys..keys + many).fold(Txn::new(), |txn, key| txn.then(put(key)));
+        store.txn(txn).await.expect("txn");
+        keys += many;
+        leases.push(lease);
+    }
+    let mut watcher = store.watch(Watch::new(KeyRange::prefix(""))).await.expect("watch");
+    clock.advance(Duration::from_secs(11));
+    store.wake();
+    let (mut gone, mut of_revision, mut revision, mut others) = (0, 0, 0, 0);
+    while gone < keys {
+        let message = match watcher.try_next() {
+            Some(message) => message,
+            None => {
+                // Somebody else's write comes between any two steps.
+                store.put("other", "1").await.expect("put");
+                let renewed = store.lease_renew(leases[0]).await;
+                let put = Txn::new().then(Op::Put(Put::new("late", "1").lease(leases[0])));
+                if gone > 0 {
+                    assert!(matches!(renewed, Err(store::Error::LeaseNotFound { .. })), "{renewed:?}");
+                    assert!(store.txn(put).await.is_err());
+                }
+                clock.advance(Duration::from_millis(25));
+                store.wake();
+                watcher.next().await
+            }
+        };
+        let store::WatchMessage::Event(event) = message.expect("the watch goes on") else { continue };
+        if event.kind == store::EventKind::Put {
+            others += 1;
+            continue;
+        }
+        of_revision = if event.revision() == revision { of_revision + 1 } else { 1 };
+        revision = event.revision();
+        gone += 1;
+        assert!(of_revision <= 100, "{of_revision} keys went at revision {revision}");
+    }
+    assert!(others > 5, "{others} writes of others came in between");
+    for lease in leases {
+        assert!(matches!(store.lease_revoke(lease).await, Err(store::Error::LeaseNotFound { .. })));
+    }
+}
+
+#[tokio::test]
 async fn history_is_bounded_by_age_number_and_bytes() {
     let dir = tempfile::tempdir().expect("temporary directory");
     let clock = Arc::new(ManualClock::new(base::Timestamp::UNIX_EPOCH));

@@ -7,17 +7,18 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use parking_lot::RwLock;
-use store::{EventKind, KeyValue};
+use store::{Event, EventKind, KeyValue};
 use tokio::sync::watch;
 
 use super::Stored;
 use super::lanes::{Interest, Lanes};
 
-/// How far watchers of one resource can go back: so many changes, so many bytes, so long. As in
-/// Kubernetes, whoever was away for longer begins anew.
-const HISTORY: usize = 4096;
-const HISTORY_BYTES: usize = 16 << 20;
+/// How far the latest changes of one resource reach back: so many bytes, so long. Who has to go back further
+/// reads the store's own history.
+const HISTORY_BYTES: usize = 8 << 20;
 const HISTORY_AGE: Duration = Duration::from_secs(240);
+/// What a change takes besides its object's text, about.
+const CHANGE: usize = 256;
 
 /// The objects of one stored resource.
 #[derive(Debug)]
@@ -51,7 +52,7 @@ pub(crate) struct Change {
     at: Duration,
 }
 
-/// Why changes cannot be told.
+/// The latest changes do not reach back so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ChangesError {
     /// The oldest revision that can be gone on from.
@@ -214,6 +215,31 @@ pub(super) fn some_after(
     Ok(some.map(|(_, change)| change.clone()).collect())
 }
 
+impl Change {
+    /// A change as the store's history tells it; none where that does not say what was before.
+    ///
+    /// `read` makes an object of what was stored.
+    pub(crate) fn past(event: &Event, read: impl Fn(&KeyValue) -> Stored) -> Option<Self> {
+        let revision = event.revision();
+        let previous = event.previous.as_deref().map(|kv| Arc::new(read(kv)));
+        let is_first = event.kind == EventKind::Put && event.kv.create_revision == revision;
+        if previous.is_none() && !is_first {
+            return None;
+        }
+        let deleted = event.kind == EventKind::Delete;
+        let stored = match previous.as_ref().filter(|_| deleted) {
+            Some(previous) => Arc::new(previous.at(revision)),
+            None => Arc::new(read(&event.kv)),
+        };
+        Some(Self { revision, deleted, stored, previous, at: Duration::ZERO })
+    }
+
+    /// What it holds that nothing else does, about.
+    fn bytes(&self) -> usize {
+        self.stored.bytes().len() + CHANGE
+    }
+}
+
 impl State {
     /// Takes a change in; gives whom to tell besides those who look at all changes.
     fn apply(
@@ -241,7 +267,7 @@ impl State {
             },
         };
         let change = Arc::new(Change { revision, deleted, stored, previous, at: now });
-        self.history_bytes += change.stored.bytes().len();
+        self.history_bytes += change.bytes();
         let concerned = self.lanes.push(&change);
         self.history.push_back(change);
         self.last = self.last.max(revision);
@@ -251,12 +277,11 @@ impl State {
 
     fn trim(&mut self, now: Duration) {
         while let Some(oldest) = self.history.front() {
-            let many = self.history.len() > HISTORY || self.history_bytes > HISTORY_BYTES;
-            if !many && now.saturating_sub(oldest.at) < HISTORY_AGE {
+            if self.history_bytes <= HISTORY_BYTES && now.saturating_sub(oldest.at) < HISTORY_AGE {
                 break;
             }
             self.floor = oldest.revision;
-            self.history_bytes -= oldest.stored.bytes().len();
+            self.history_bytes -= oldest.bytes();
             self.lanes.forget(oldest);
             self.history.pop_front();
         }
@@ -321,7 +346,7 @@ mod tests {
         let mut nodes: Vec<Follower> = (0..1000).map(|number| node(&format!("n{number}"))).collect();
         let mut waiting = [node("n7"), node(""), one("a/p"), of("a"), partition.follow(Interest::All)];
         let mut others = [node("n"), one("a/q"), one("b/p"), of("b"), of("a/p"), of("")];
-        let mut woken = |followers: &mut [Follower]| -> Vec<usize> {
+        let woken = |followers: &mut [Follower]| -> Vec<usize> {
             let news = followers.iter_mut().enumerate().filter_map(|(index, follower)| {
                 let news = follower.reached.has_changed().expect("the partition is there");
                 follower.mark_unchanged();
@@ -355,37 +380,38 @@ mod tests {
         let partition = Arc::new(Partition::new(0));
         let quiet = partition.follow(Interest::Name("quiet".to_owned()));
         pod(&partition, "quiet", "", 1);
-        for revision in 2..=2 * HISTORY as u64 {
+        for revision in 2..=50_000 {
             pod(&partition, "busy", "", revision);
         }
         assert!(partition.follow(Interest::All).changes(1, 10).is_err());
         assert!(partition.follow(Interest::Name("busy".to_owned())).changes(1, 10).is_err());
         assert!(quiet.changes(0, 10).is_err(), "its first change was forgotten");
         assert!(quiet.changes(1, 10).is_ok_and(|changes| changes.is_empty()), "and nothing after it");
-        partition.replace(std::iter::empty(), 3 * HISTORY as u64);
+        partition.replace(std::iter::empty(), 60_000);
         assert!(quiet.changes(1, 10).is_err(), "nobody knows what has been since");
     }
 
     #[test]
-    fn changes_are_kept_by_number_by_size_and_for_a_time() {
-        let partition = Partition::new(0);
+    fn changes_are_kept_by_size_and_for_a_time() {
+        let partition = Arc::new(Partition::new(0));
+        let all = partition.follow(Interest::All);
         let count = || partition.state.read().history.len();
-        for revision in 1..=5000 {
+        for revision in 1..=50_000 {
             put(&partition, revision, 10, 0);
         }
-        assert_eq!(count(), HISTORY);
-        for revision in 5001..=5100 {
+        assert!((HISTORY_BYTES / 400..HISTORY_BYTES / CHANGE).contains(&count()), "{}", count());
+        for revision in 50_001..=50_100 {
             put(&partition, revision, 1 << 20, 10);
         }
-        assert_eq!(count(), 15, "of a little more than a mebibyte each");
-        assert!(partition.changes(5000, 10).is_err());
-        assert_eq!(partition.changes(5090, 4).expect("they are there").len(), 4);
+        assert_eq!(count(), 7, "of a little more than a mebibyte each");
+        assert!(all.changes(50_000, 10).is_err());
+        assert_eq!(all.changes(50_094, 4).expect("they are there").len(), 4);
         partition.trim(Duration::from_secs(249));
-        assert_eq!(count(), 15);
+        assert_eq!(count(), 7);
         partition.trim(Duration::from_secs(250));
         assert_eq!((count(), partition.state.read().history_bytes), (0, 0));
         // Whoever has seen the last change has missed nothing.
-        assert!(partition.changes(5100, 10).is_ok_and(|changes| changes.is_empty()));
-        assert_eq!(partition.changes(5099, 10).err().map(|e| e.oldest), Some(5100));
+        assert!(all.changes(50_100, 10).is_ok_and(|changes| changes.is_empty()));
+        assert_eq!(all.changes(50_099, 10).err().map(|e| e.oldest), Some(50_100));
     }
 }

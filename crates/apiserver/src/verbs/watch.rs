@@ -12,10 +12,11 @@ use bytes::{Bytes, BytesMut};
 use http::{Response, StatusCode};
 use model::Status;
 use serde_json::json;
+use store::{KeyRange, KeyValue, WatchError, WatchMessage};
 use tokio::time::Instant;
 
 use crate::body::Body;
-use crate::cache::{Change, Follower, Stored, frame};
+use crate::cache::{Change, Follower, ROOT, Stored, frame};
 use crate::call::{Call, json_response};
 use crate::error::{Error, Result};
 use crate::negotiate::{View, from_stored};
@@ -130,8 +131,9 @@ impl Watcher {
             let visible = self.call.state.cache.revision();
             match self.follower.changes(self.position, CHANGES) {
                 Err(gap) => {
-                    let why = format!("too old resource version: {} ({})", self.position, gap.oldest);
-                    self.fail(&Status::expired(why).into());
+                    if let Err(error) = self.tell_past(gap.oldest).await {
+                        self.fail(&error);
+                    }
                     continue;
                 }
                 Ok(changes) => {
@@ -185,6 +187,61 @@ impl Watcher {
             (lines, initial)
         };
         (self.lines, self.initial) = self.call.state.workers.step(own, step).await;
+    }
+
+    /// Tells a batch of the changes up to the revision `until`, which memory has forgotten, as the store's
+    /// history has them. What is held of them meanwhile is let go of before the client is waited for.
+    async fn tell_past(&mut self, until: u64) -> Result<()> {
+        let expired = |position| -> Error {
+            Status::expired(format!("too old resource version: {position} ({until})")).into()
+        };
+        let partition = self.call.resource.storage.partition.clone();
+        let root = format!("{ROOT}{partition}/");
+        let keys = match self.selection.only() {
+            Some(only) => KeyRange::key(format!("{root}{only}")),
+            None => KeyRange::prefix(format!("{root}{}", self.selection.prefix)),
+        };
+        let request = store::Watch::new(keys).after(self.position);
+        let mut past = match self.call.state.store.watch(request).await {
+            Err(store::Error::Compacted { .. }) => return Err(expired(self.position)),
+            past => past.map_err(|error| Error::store(&error))?,
+        };
+        past.request_progress();
+        // The revision that is being told, and how long the text was before it.
+        let (mut last, mut whole) = (self.position, self.lines.text.len());
+        loop {
+            match past.next().await {
+                Ok(WatchMessage::Event(event)) => {
+                    let revision = event.revision();
+                    // One revision is never cut.
+                    if revision > last {
+                        self.position = if revision > until { until } else { last };
+                        if revision > until || self.lines.text.len() >= BATCH {
+                            return Ok(());
+                        }
+                        (last, whole) = (revision, self.lines.text.len());
+                    }
+                    let name = event.kv.key_str().strip_prefix(&root).unwrap_or_default();
+                    let read = |kv: &KeyValue| self.call.state.cache.read(&partition, name, kv);
+                    let change = Change::past(&event, read).ok_or_else(|| expired(self.position))?;
+                    self.tell(&change);
+                    tokio::task::coop::consume_budget().await;
+                }
+                Ok(WatchMessage::Progress(revision)) => {
+                    self.position = last.max(revision.min(until));
+                    return Ok(());
+                }
+                // It came faster than it was taken; what has been told as a whole is told.
+                Err(WatchError::Lagged { .. }) if self.position < last => {
+                    self.lines.text.truncate(whole);
+                    return Ok(());
+                }
+                Err(WatchError::Lagged { .. } | WatchError::Compacted { .. }) => {
+                    return Err(expired(self.position));
+                }
+                Err(WatchError::Closed) => return Err(Error::store(&store::Error::Closed)),
+            }
+        }
     }
 
     /// How far nothing has happened since the last change was read; the position where in doubt.

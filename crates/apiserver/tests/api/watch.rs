@@ -1,6 +1,7 @@
 //! Watches: from where, of what, and how they end.
 
 use serde_json::json;
+use store::Store;
 
 use crate::cluster::{Cluster, named, pod};
 
@@ -109,7 +110,7 @@ async fn a_pod_comes_to_its_node_and_leaves_those_without_one() {
         assert_eq!((came["type"].as_str(), &came["object"]), (Some("ADDED"), &now));
     }
     cluster.ok("PATCH", &format!("{pods}/a"), &json!({"metadata": {"labels": {"k": "v"}}})).await;
-    cluster.ok("DELETE", &format!("{pods}/a?gracePeriodSeconds=0"), &json!({})).await;
+    cluster.ok("DELETE", &format!("{pods}/a"), &json!({"gracePeriodSeconds": 0})).await;
     for watch in [&mut here, &mut inside] {
         assert_eq!(watch.next().await, "MODIFIED a");
         assert_eq!(watch.next().await, "DELETED a");
@@ -129,8 +130,85 @@ async fn a_pod_comes_to_its_node_and_leaves_those_without_one() {
 }
 
 #[tokio::test]
+async fn a_watch_goes_on_over_a_restart_as_long_as_the_store_remembers() {
+    let cluster = Cluster::start().await;
+    let first = cluster.ok("POST", MAPS, &named("ConfigMap", "a")).await;
+    let first = first["metadata"]["resourceVersion"].as_str().expect("a revision");
+    let label = |value: &str| json!({"metadata": {"labels": {"app": value}}});
+    cluster.ok("PATCH", &format!("{MAPS}/a"), &label("web")).await;
+    cluster.ok("POST", MAPS, &named("ConfigMap", "b")).await;
+    cluster.ok("PATCH", &format!("{MAPS}/a"), &label("db")).await;
+    cluster.ok("DELETE", &format!("{MAPS}/a"), &json!({})).await;
+    let cluster = cluster.restart().await;
+    let mut all = cluster.watch(&format!("{MAPS}?watch=1&resourceVersion={first}")).await;
+    let mut web =
+        cluster.watch(&format!("{MAPS}?watch=1&resourceVersion={first}&labelSelector=app=web")).await;
+    let mut one =
+        cluster.watch(&format!("{MAPS}?watch=1&resourceVersion={first}&fieldSelector=metadata.name=b")).await;
+    cluster.ok("POST", MAPS, &named("ConfigMap", "c")).await;
+    for expected in ["MODIFIED a", "ADDED b", "MODIFIED a"] {
+        assert_eq!(all.next().await, expected);
+    }
+    let gone = all.next_event().await.expect("an event");
+    assert_eq!(
+        (gone["type"].as_str(), &gone["object"]["metadata"]["labels"]["app"]),
+        (Some("DELETED"), &json!("db"))
+    );
+    // From there on it is told what memory has.
+    assert_eq!(all.next().await, "ADDED c");
+    assert_eq!(web.next().await, "ADDED a");
+    let left = web.next_event().await.expect("an event");
+    assert_eq!(
+        (left["type"].as_str(), &left["object"]["metadata"]["labels"]["app"]),
+        (Some("DELETED"), &json!("web"))
+    );
+    assert_eq!(one.next().await, "ADDED b");
+}
+
+#[tokio::test]
+async fn who_is_behind_what_memory_holds_is_told_by_the_store() {
+    let root = tempfile::tempdir().expect("temporary directory");
+    // However long this takes.
+    let options = store::Options { history_age: None, ..store::Options::default() };
+    let clock = std::sync::Arc::new(base::SystemClock::new());
+    let store = store::Embedded::open(&root.path().join("store"), options, clock).expect("open the store");
+    let cluster = Cluster::over(root, std::sync::Arc::new(store)).await;
+    let first = cluster.ok("POST", MAPS, &named("ConfigMap", "first")).await;
+    let revision = first["metadata"]["resourceVersion"].as_str().expect("a revision");
+    // More than memory holds of changes.
+    for index in 0..20 {
+        let mut map = named("ConfigMap", &format!("m{index:02}"));
+        map["data"] = json!({"text": "x".repeat(512 << 10)});
+        cluster.ok("POST", MAPS, &map).await;
+        cluster
+            .ok(
+                "POST",
+                "/api/v1/namespaces/kube-system/configmaps",
+                &named("ConfigMap", &format!("o{index}")),
+            )
+            .await;
+    }
+    let mut all = cluster.watch(&format!("/api/v1/configmaps?watch=1&resourceVersion={revision}")).await;
+    let mut inside = cluster.watch(&format!("{MAPS}?watch=1&resourceVersion={revision}")).await;
+    cluster.ok("PATCH", &format!("{MAPS}/first"), &json!({"data": {"k": "v"}})).await;
+    for index in 0..20 {
+        assert_eq!(all.next().await, format!("ADDED m{index:02}"));
+        assert_eq!(all.next().await, format!("ADDED o{index}"));
+        assert_eq!(inside.next().await, format!("ADDED m{index:02}"));
+    }
+    assert_eq!(all.next().await, "MODIFIED first");
+    assert_eq!(inside.next().await, "MODIFIED first");
+}
+
+#[tokio::test]
 async fn a_revision_that_is_no_longer_known_has_expired() {
-    let cluster = Cluster::start().await.restart().await;
+    let cluster = Cluster::start().await;
+    cluster.ok("POST", MAPS, &named("ConfigMap", "a")).await;
+    let compacted = async |store: &store::Embedded| {
+        let revision = store.status().await.expect("a status").revision;
+        store.compact(revision).await.expect("compact");
+    };
+    let cluster = cluster.restart_after(compacted).await;
     let mut watch = cluster.watch(&format!("{MAPS}?watch=1&resourceVersion=1")).await;
     let event = watch.next_event().await.expect("an event");
     assert_eq!(event["type"], "ERROR");
@@ -167,6 +245,33 @@ async fn events_are_the_same_objects_in_both_of_their_groups() {
     );
     let path = "/apis/events.k8s.io/v1/namespaces/default/events/e";
     assert_eq!(cluster.get(path).await.1["note"], "hello");
+}
+
+#[tokio::test]
+async fn few_events_share_a_lease_since_they_go_together() {
+    let cluster = Cluster::start().await;
+    let make = |index: usize| {
+        let event = json!({
+            "apiVersion": "v1", "kind": "Event", "metadata": {"name": format!("e{index}"), "namespace": "default"},
+            "involvedObject": {"kind": "Pod", "name": "p", "namespace": "default"},
+            "reason": "Started", "message": "hello", "type": "Normal",
+        });
+        let cluster = &cluster;
+        async move { cluster.ok("POST", "/api/v1/namespaces/default/events", &event).await }
+    };
+    for batch in (0..350).collect::<Vec<_>>().chunks(50) {
+        futures::future::join_all(batch.iter().map(|index| make(*index))).await;
+    }
+    let mut of_lease = std::collections::HashMap::new();
+    let (_root, store) = cluster.stop().await;
+    let range = store::Range::new(store::KeyRange::prefix("/registry/core/events/default/e"));
+    for event in store.range(range).await.expect("a range").items {
+        *of_lease.entry(event.lease.expect("it goes by itself")).or_insert(0) += 1;
+    }
+    assert_eq!(of_lease.values().sum::<usize>(), 350);
+    assert!(of_lease.values().all(|many| *many <= 100), "{of_lease:?}");
+    // As many as there were at once may each have begun one.
+    assert!(of_lease.len() <= 4 * 50, "{of_lease:?}");
 }
 
 #[tokio::test]

@@ -13,10 +13,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::disk::{Batch, Disk};
 use super::keeper::{Job, Keeper, Snapshot};
+use super::lease::Expired;
 use super::memory::{Change, Memory};
 use super::plan::{Plan, ReadOnly};
 use super::record::{CHANGE_OVERHEAD, Loaded, Numbers};
@@ -33,6 +35,11 @@ const CEILING_STEP: Revision = 10_000;
 const AGE_SAMPLES: u32 = 8;
 /// How many changes are freed while readers wait.
 const COMPACTION_STEP: usize = 1024;
+/// How many keys are deleted at once whose leases have run out. Whoever follows them can go on from any
+/// revision, so that the steps are what it has to keep up with.
+const EXPIRY_STEP: usize = 100;
+/// How long others have the store to themselves after such a step, where there is more to delete.
+const EXPIRY_PAUSE: Duration = Duration::from_millis(25);
 /// How long the log must rest before its mark is flushed.
 const REST: Duration = Duration::from_secs(1);
 /// How long after a snapshot that failed the next one is tried.
@@ -73,6 +80,8 @@ pub(crate) struct Committer {
     /// When the mark is to be flushed, unless something is written before.
     rest: Option<Duration>,
     keeper: Option<Keeper>,
+    /// No keys of leases that have run out are deleted before this time.
+    next_expiry: Duration,
     /// No snapshot is tried before this time.
     next_snapshot: Duration,
     /// What the revision was at some times in the past, oldest first.
@@ -113,6 +122,7 @@ impl Committer {
             failure: None,
             rest: None,
             keeper: None,
+            next_expiry: Duration::ZERO,
             next_snapshot: Duration::ZERO,
             ages: VecDeque::new(),
         }
@@ -135,12 +145,7 @@ impl Committer {
     }
 
     fn commit(&mut self, requests: Vec<Request>) {
-        let expired = if self.can_delete() {
-            self.shared.leases.lock().expired(self.shared.clock.elapsed())
-        } else {
-            // Their keys could not be deleted: they stay until the disk is back.
-            Vec::new()
-        };
+        let expired = self.expired();
         if requests.is_empty() && expired.is_empty() {
             return;
         }
@@ -157,6 +162,20 @@ impl Committer {
             self.compact(revision);
         }
         answers.into_iter().for_each(|outcome| outcome.send(Ok(())));
+    }
+
+    /// The leases that have run out, as far as their keys are deleted in this group.
+    fn expired(&mut self) -> Vec<Expired> {
+        let now = self.shared.clock.elapsed();
+        // Where they could not be deleted they stay until the disk is back.
+        if !self.can_delete() || now < self.next_expiry {
+            return Vec::new();
+        }
+        let expired = self.shared.leases.lock().expired(now, EXPIRY_STEP);
+        if expired.iter().map(|lease| lease.keys.len()).sum::<usize>() >= EXPIRY_STEP {
+            self.next_expiry = now + EXPIRY_PAUSE;
+        }
+        expired
     }
 
     /// Whether deletions can be written.
@@ -179,7 +198,7 @@ impl Committer {
     }
 
     /// Decides what a group of requests comes to; answers at once those that fail.
-    fn plan(&self, requests: Vec<Request>, expired: Vec<LeaseId>) -> Group {
+    fn plan(&self, requests: Vec<Request>, expired: Vec<Expired>) -> Group {
         let memory = self.shared.memory.read();
         let leases = self.shared.leases.lock();
         let read_only = self.failure.as_ref().map(|failure| failure.why.clone());
@@ -187,11 +206,14 @@ impl Committer {
         let mut numbers = self.numbers;
         let mut ended = Vec::new();
         let (mut granted, mut compact, mut answers) = (Vec::new(), None, Vec::new());
-        let delete_keys = |lease| leases.keys(lease).cloned().map(KeyRange::key).map(Op::Delete).collect();
+        let delete = |keys: &mut dyn Iterator<Item = Bytes>| {
+            let success = keys.map(KeyRange::key).map(Op::Delete).collect();
+            Txn { success, ..Txn::default() }
+        };
         for lease in expired {
-            let txn = Txn { success: delete_keys(lease), ..Txn::default() };
-            if plan.add(txn, |_| true).is_ok() {
-                ended.push(lease);
+            let added = plan.add(delete(&mut lease.keys.into_iter()), |_| true);
+            if added.is_ok() && lease.whole {
+                ended.push(lease.id);
             }
         }
         for request in requests {
@@ -219,7 +241,7 @@ impl Committer {
                     }
                 },
                 Request::LeaseRevoke(lease, answer) => {
-                    let txn = Txn { success: delete_keys(lease), ..Txn::default() };
+                    let txn = delete(&mut leases.keys(lease).cloned());
                     let known = leases.exists(lease) && !ended.contains(&lease);
                     let planned = match &read_only {
                         Some(why) if !why.but_deletions => Err(why.error.clone()),
@@ -354,7 +376,8 @@ impl Committer {
         let mut note = |at: Option<Duration>| next = [next, at].into_iter().flatten().min();
         note(self.rest);
         if self.can_delete() {
-            note(self.shared.leases.lock().next_deadline());
+            let deadline = self.shared.leases.lock().next_deadline();
+            note(deadline.map(|deadline| deadline.max(self.next_expiry)));
         }
         if let Some(age) = self.options.history_age {
             note(self.ages.front().map(|&(at, _)| at + age));

@@ -19,18 +19,30 @@ struct Lease {
     ttl: Duration,
     deadline: Duration,
     keys: HashSet<Bytes>,
+    /// It has run out and its keys are being deleted: it is no more, for whoever names it.
+    ending: bool,
+}
+
+/// A lease that has run out.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Expired {
+    pub(crate) id: LeaseId,
+    /// The keys to delete now.
+    pub(crate) keys: Vec<Bytes>,
+    /// Whether these are all, so that it ends with them.
+    pub(crate) whole: bool,
 }
 
 impl Leases {
     pub(crate) fn grant(&mut self, id: LeaseId, ttl: Duration, now: Duration) {
         let deadline = now.saturating_add(ttl);
         self.deadlines.insert((deadline, id));
-        self.leases.insert(id, Lease { ttl, deadline, keys: HashSet::new() });
+        self.leases.insert(id, Lease { ttl, deadline, keys: HashSet::new(), ending: false });
     }
 
     /// Begins the time to live anew; false if there is no such lease.
     pub(crate) fn renew(&mut self, id: LeaseId, now: Duration) -> bool {
-        let Some(lease) = self.leases.get_mut(&id) else { return false };
+        let Some(lease) = self.leases.get_mut(&id).filter(|lease| !lease.ending) else { return false };
         self.deadlines.remove(&(lease.deadline, id));
         lease.deadline = now.saturating_add(lease.ttl);
         self.deadlines.insert((lease.deadline, id));
@@ -49,7 +61,7 @@ impl Leases {
     }
 
     pub(crate) fn exists(&self, id: LeaseId) -> bool {
-        self.leases.contains_key(&id)
+        self.leases.get(&id).is_some_and(|lease| !lease.ending)
     }
 
     /// The keys that hang on a lease.
@@ -57,9 +69,23 @@ impl Leases {
         self.leases.get(&id).into_iter().flat_map(|lease| &lease.keys)
     }
 
-    /// The leases that have run out.
-    pub(crate) fn expired(&self, now: Duration) -> Vec<LeaseId> {
-        self.deadlines.iter().take_while(|&&(deadline, _)| deadline <= now).map(|&(_, id)| id).collect()
+    /// The leases that have run out, with `most` keys to delete at most: what hangs on one lease may take
+    /// several steps, and so may many leases that run out at one moment, as all do after a restart.
+    pub(crate) fn expired(&mut self, now: Duration, most: usize) -> Vec<Expired> {
+        let mut left = most;
+        let mut expired = Vec::new();
+        for &(_, id) in self.deadlines.iter().take_while(|&&(deadline, _)| deadline <= now) {
+            let Some(lease) = self.leases.get_mut(&id) else { continue };
+            if left == 0 && !lease.keys.is_empty() {
+                break;
+            }
+            lease.ending = true;
+            let keys: Vec<Bytes> = lease.keys.iter().take(left).cloned().collect();
+            left -= keys.len();
+            let whole = keys.len() == lease.keys.len();
+            expired.push(Expired { id, keys, whole });
+        }
+        expired
     }
 
     /// When the next lease runs out.
