@@ -38,9 +38,6 @@ const WORKERS: usize = 8;
 /// When to look again at an owner whose dependents are not shown yet.
 const AGAIN: Duration = Duration::from_millis(100);
 
-/// When to look again at an owner that waits for its dependents to go.
-const WAITS: Duration = Duration::from_secs(1);
-
 /// An object among those of all kinds.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 struct Node {
@@ -86,6 +83,13 @@ struct Collector {
 impl Collector {
     fn notice(&self, kind: &ResourceKind, change: &Change<Partial>) {
         let object = change.object();
+        // An owner that waits for its dependents, and that one of them has let go, may go on now.
+        if let Some(old) = change.old() {
+            let owners = object.owners();
+            for owner in old.owners().into_iter().filter(|owner| !owners.contains(owner)) {
+                self.queue.add(self.node_of(&owner, old.namespace()));
+            }
+        }
         if change.is_deletion() {
             self.misplaced.lock().retain(|(told, _)| told != object.uid());
             for dependent in self.dependents(object.uid()) {
@@ -156,8 +160,6 @@ impl Collector {
                         self.queue.add(dependent);
                     }
                 }
-                // One that lets the owner go says nothing of it any more.
-                self.queue.add_after(node.clone(), WAITS);
                 Ok(())
             }
             Verdict::OrphanDependents => {

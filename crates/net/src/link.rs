@@ -358,6 +358,17 @@ impl Links {
         }
     }
 
+    /// Has a bridge take the addresses behind a port as it is told, as [`Veth::is_fixed`] does.
+    pub(crate) fn port_fix(&mut self, port: u32) -> io::Result<()> {
+        let mut message = Message::new(RTM_NEWLINK, 0, &link_header(port, 0, 0));
+        message.nest(IFLA_LINKINFO, |info| {
+            info.text(IFLA_INFO_SLAVE_KIND, "bridge").nest(IFLA_INFO_SLAVE_DATA, |data| {
+                data.bytes(IFLA_BRPORT_LEARNING, &[0]).bytes(IFLA_BRPORT_UNICAST_FLOOD, &[0]);
+            });
+        });
+        self.socket.request(&[message])
+    }
+
     /// Says for good behind which port of its bridge a hardware address is.
     pub(crate) fn port_address_set(&mut self, port: u32, mac: [u8; 6]) -> io::Result<()> {
         let mut header = [libc::AF_BRIDGE as u8, 0, 0, 0, 0, 0, 0, 0, NUD_NOARP, 0, NTF_MASTER, 0];
@@ -413,12 +424,18 @@ fn no_ipv6(index: u32) -> Message {
 /// Keeps the host from speaking IPv6 on a link of ours at all: a container's router advertisement would
 /// give it a default route through that container (CVE-2020-13401).
 pub(crate) fn ipv6_disable(link: &str) -> io::Result<()> {
-    let switch = format!("/proc/sys/net/ipv6/conf/{link}/disable_ipv6");
-    match std::fs::read(&switch) {
+    let place = |switch: &str| format!("/proc/sys/net/ipv6/conf/{link}/{switch}");
+    let is =
+        |switch: &str, value: u8| std::fs::read(place(switch)).is_ok_and(|now| now.first() == Some(&value));
+    if is("disable_ipv6", b'1') {
+        return Ok(());
+    }
+    match std::fs::write(place("disable_ipv6"), "1") {
         // A kernel without IPv6.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Ok(now) if now.first() == Some(&b'1') => Ok(()),
-        _ => std::fs::write(switch, "1"),
+        // Somebody has taken care of it, and shows the switches read-only.
+        Err(_) if is("accept_ra", b'0') => Ok(()),
+        written => written,
     }
 }
 

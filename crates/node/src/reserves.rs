@@ -152,11 +152,18 @@ impl Reserves {
             ("cpu", Quantity::from_millis(all.cpu), Quantity::from_millis(capacity.cpu)),
             ("memory", Quantity::from_bytes(all.memory), Quantity::from_bytes(capacity.memory)),
             ("ephemeral-storage", Quantity::from_bytes(all.storage), Quantity::from_bytes(capacity.storage)),
-            ("pid", Quantity::from_millis(all.pids * 1000), Quantity::from_millis(capacity.pids * 1000)),
+            (
+                "pid",
+                Quantity::from_millis(all.pids.saturating_mul(1000)),
+                Quantity::from_millis(capacity.pids.saturating_mul(1000)),
+            ),
         ];
         let too_much: Vec<String> = too_much
             .into_iter()
-            .filter(|(_, reserved, capacity)| reserved > capacity)
+            // No processes at all are no limit to the kernel's mind, and of no use.
+            .filter(|(name, reserved, capacity)| {
+                reserved > capacity || (*name == "pid" && all.pids > 0 && reserved == capacity)
+            })
             .map(|(name, reserved, capacity)| {
                 format!(
                     "Resource \"{name}\" has a reservation of {reserved} but capacity of {capacity}. Expected capacity >= reservation."
@@ -255,5 +262,10 @@ mod tests {
              Resource \"memory\" has a reservation of 8292Mi but capacity of 8Gi. Expected capacity >= reservation. \
              Resource \"pid\" has a reservation of 40k but capacity of 32768. Expected capacity >= reservation."
         );
+        // Nothing left is no limit where limits are written, and so are numbers beyond all others.
+        for pids in ["pid=32768", "pid=9E", "pid=10P"] {
+            let kube = pids.parse().expect("amounts");
+            Reserves { kube, ..Reserves::default() }.check(CAPACITY).expect_err(pids);
+        }
     }
 }

@@ -14,7 +14,7 @@ use crate::cache::Stored;
 use crate::call::Call;
 use crate::error::{Error, Result};
 use crate::request::WriteOptions;
-use crate::resource::partition;
+use crate::resource::{Resource, partition};
 use crate::storage::Raced;
 use crate::{decode, storage};
 
@@ -83,22 +83,27 @@ fn taken(call: &Call) -> Error {
     Status::too_many_requests(message, 1).into()
 }
 
+/// The object as every one of its resource begins.
+fn begun(resource: &Resource, mut object: Object) -> Object {
+    if resource.has_subresource("status") && !resource.strategy.keeps_status_on_create() {
+        object.fields_mut().shift_remove("status");
+    }
+    if resource.strategy.counts_generations() {
+        object.set_generation(1);
+    }
+    object
+}
+
 async fn admit_and_store(
     call: &Call,
     options: &WriteOptions,
     mut object: Object,
 ) -> Result<Result<Created, Raced>> {
-    let strategy = &*call.resource.strategy;
     let write = phases::write(call, Operation::Create, None, options.dry_run);
     write.context.admit_into_namespace(&object)?;
     wait_until_admissible(call, &object).await;
-    if call.resource.has_subresource("status") && !strategy.keeps_status_on_create() {
-        object.fields_mut().shift_remove("status");
-    }
-    if strategy.counts_generations() {
-        object.set_generation(1);
-    }
-    phases::mutate(call, &write, Part::Whole, &mut object).await?;
+    object = begun(&call.resource, object);
+    phases::mutate(call, &write, Part::Whole, &mut object, |object| begun(&call.resource, object)).await?;
     phases::validate(call, &write, Part::Whole, &object)?;
     if let Some(schema) = &call.resource.schema
         && object.managed_fields().is_empty()

@@ -132,6 +132,7 @@ async fn attempt(
         };
         new = track(schema, Some(old), new, manager);
     }
+    phases::validate_by_others(call, &write, Some(&new)).await?;
     if goes_now(&call.resource, &new) {
         if options.dry_run {
             return Ok(Ok(Modified(Outcome::DryRun(new))));
@@ -142,7 +143,6 @@ async fn attempt(
     if !settle(old, &mut new) {
         return Ok(Ok(Modified(Outcome::Stored(live.clone()))));
     }
-    phases::validate_by_others(call, &write, Some(&new)).await?;
     if options.dry_run {
         return Ok(Ok(Modified(Outcome::DryRun(new))));
     }
@@ -152,35 +152,30 @@ async fn attempt(
 
 /// The new form as it may be stored: what this part may not change is as it was, defaults are filled
 /// in, and the rules hold.
-async fn prepare(
-    call: &Call,
-    write: &Write<'_>,
-    part: Part,
-    mut new: Object,
-    old: &Object,
-) -> Result<Object> {
-    let resource = &*call.resource;
-    let strategy = &*resource.strategy;
-    keep_identity(&mut new, old);
-    match part {
-        Part::Whole | Part::Scale => {
-            if resource.has_subresource("status") {
-                match old.get(&["status"]) {
-                    Some(status) => new.set(&["status"], status.clone()),
-                    None => drop(new.fields_mut().shift_remove("status")),
-                }
-            }
-        }
-        Part::Status => new = strategy.status_update(new, old),
-        Part::Own => {}
-    }
+async fn prepare(call: &Call, write: &Write<'_>, part: Part, new: Object, old: &Object) -> Result<Object> {
+    let restore = |new| restored(&call.resource, part, new, old);
+    let mut new = restore(new);
     phases::default(call, &mut new);
-    phases::mutate(call, write, part, &mut new).await?;
+    phases::mutate(call, write, part, &mut new, restore).await?;
     phases::validate(call, write, part, &new)?;
-    if strategy.counts_generations() && wants_differ(&new, old) {
+    if call.resource.strategy.counts_generations() && wants_differ(&new, old) {
         new.set_generation(old.generation() + 1);
     }
     Ok(new)
+}
+
+/// The new form with what this part may not change as it was.
+fn restored(resource: &Resource, part: Part, mut new: Object, old: &Object) -> Object {
+    keep_identity(&mut new, old);
+    match part {
+        Part::Whole | Part::Scale if resource.has_subresource("status") => match old.get(&["status"]) {
+            Some(status) => new.set(&["status"], status.clone()),
+            None => drop(new.fields_mut().shift_remove("status")),
+        },
+        Part::Status => return resource.strategy.status_update(new, old),
+        Part::Whole | Part::Scale | Part::Own => {}
+    }
+    new
 }
 
 /// What an object is never changes, whatever the request says.

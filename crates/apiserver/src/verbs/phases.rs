@@ -36,8 +36,15 @@ pub(super) fn default(call: &Call, object: &mut Object) {
     call.resource.apply_defaults(object);
 }
 
-/// Lets the resource's strategy, then others, change the object.
-pub(super) async fn mutate(call: &Call, write: &Write<'_>, part: Part, object: &mut Object) -> Result<()> {
+/// Lets the resource's strategy, then others, change the object; `restore` puts back what this write
+/// may not change, whatever others did to it.
+pub(super) async fn mutate(
+    call: &Call,
+    write: &Write<'_>,
+    part: Part,
+    object: &mut Object,
+    restore: impl Fn(Object) -> Object,
+) -> Result<()> {
     let strategy = &*call.resource.strategy;
     match (write.old, part) {
         (None, _) => strategy.admit_create(&write.context, object)?,
@@ -50,6 +57,7 @@ pub(super) async fn mutate(call: &Call, write: &Write<'_>, part: Part, object: &
     for other in &call.state.admission {
         other.mutate(write, object).await?;
     }
+    *object = restore(object.clone());
     prune(call, object)?;
     default(call, object);
     Ok(())

@@ -53,6 +53,9 @@ impl Admission for Far {
                 object.set_label("seen", "yes");
                 object.set(&["spec", "madeUp"], "no such field");
                 object.remove(&["spec", "revisionHistoryLimit"]);
+                // Not this endpoint's to write, whoever does it.
+                object.set(&["status", "replicas"], 99);
+                object.set(&["metadata", "uid"], "made-up");
                 if object.label("replicas") == Some("many") {
                     object.set(&["spec", "replicas"], -1);
                 }
@@ -124,12 +127,18 @@ async fn others_change_what_is_written_and_the_rules_are_asked_afterwards() {
     assert_eq!(made["metadata"]["labels"]["seen"], "yes");
     assert!(made["spec"].get("madeUp").is_none(), "what the schema lacks is dropped: {made}");
     assert_eq!(made["spec"]["revisionHistoryLimit"], 10, "what they leave out is filled in again");
+    let changed = json!({"metadata": {"labels": {"more": "yes"}}});
+    let changed = cluster.ok("PATCH", &format!("{DEPLOYMENTS}/web"), &changed).await;
+    assert_eq!(changed["metadata"]["uid"], made["metadata"]["uid"], "what it is never changes");
+    for object in [&made, &changed] {
+        assert_ne!(object["status"]["replicas"], 99, "{object}");
+    }
     // Whatever they put in must keep the rules.
     let patch = json!({"metadata": {"labels": {"replicas": "many"}}});
     let (code, refused) = cluster.send("PATCH", &format!("{DEPLOYMENTS}/web"), &patch).await;
     assert_eq!(code, 422, "{refused}");
     assert!(refused["message"].as_str().is_some_and(|m| m.contains("spec.replicas")), "{refused}");
-    assert_eq!(*far.told.lock(), ["Create web"], "what is refused is not shown to them");
+    assert_eq!(*far.told.lock(), ["Create web", "Update web"], "what is refused is not shown to them");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -147,4 +156,18 @@ async fn others_may_refuse_what_they_are_told() {
     cluster.ok("DELETE", &one, &json!({})).await;
     let told = far.told.lock().join(", ");
     assert_eq!(told, "Create web, Update web (dry run), Update web, Delete web, Update web, Delete web");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn others_are_asked_of_the_write_that_an_object_goes_with() {
+    let (cluster, far) = cluster().await;
+    let mut deployment = deployment("web", 1);
+    deployment["metadata"]["finalizers"] = json!(["example.org/held"]);
+    cluster.ok("POST", DEPLOYMENTS, &deployment).await;
+    let one = format!("{DEPLOYMENTS}/web");
+    cluster.ok("DELETE", &one, &json!({})).await;
+    cluster.ok("PATCH", &one, &json!({"metadata": {"finalizers": null}})).await;
+    let (code, _) = cluster.send("GET", &one, &json!(null)).await;
+    assert_eq!(code, 404);
+    assert_eq!(far.told.lock().join(", "), "Create web, Delete web, Update web");
 }

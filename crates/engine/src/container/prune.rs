@@ -42,7 +42,7 @@ impl Engine {
                 && cell.sandbox.spec.is_none()
                 && filter.admits(Some(record.created), &record.resolved.labels)
         });
-        // Together: those that are removed at a time share a flush.
+        // Together: the records of those that are removed at a time share a flush.
         let removals = futures::stream::iter(unused).map(|cell| {
             let engine = self.clone();
             async move {

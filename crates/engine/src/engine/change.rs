@@ -61,11 +61,24 @@ impl Engine {
         let kept =
             blocking(move || staged.commit().context(|| format!("write the record of container {id}")));
         if let Err(error) = kept.await {
+            self.write_again(cell).await;
             take_back().await;
             return Err(error);
         }
         cell.change(change);
         Ok(done)
+    }
+
+    /// Puts the record as it was back, if a new one has taken its place and could not be flushed.
+    async fn write_again(&self, cell: &ContainerCell) {
+        let (path, record) = (self.inner.layout.container(&cell.id).join(state::STATE_FILE), cell.record());
+        let again = blocking(move || {
+            let staged = state::stage(&path, &*record)?;
+            staged.commit().context(|| format!("write `{}`", path.display()))
+        });
+        if let Err(error) = again.await {
+            tracing::error!(container = %cell.id, error = %base::error::chain(&error), "the record of a change that was taken back stays");
+        }
     }
 
     /// As [`Engine::change_durably`], where nobody but the record has to know.

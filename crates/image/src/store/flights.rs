@@ -77,10 +77,22 @@ impl Flights {
         }
     }
 
-    /// Whether nobody goes on in its place.
-    pub(crate) fn is_current(&self, sought: &Sought, flight: &Flight) -> bool {
-        let under_way = self.under_way.lock();
-        under_way.get(sought).is_some_and(|state| std::ptr::eq(state.as_ptr(), Arc::as_ptr(&flight.state)))
+    /// Whether this one, which can begin now, is to fetch the layer: not if another has begun in its
+    /// place. One that has only waited for its turn so far has not.
+    pub(crate) fn claim(&self, sought: &Sought, flight: &Flight) -> bool {
+        let mut under_way = self.under_way.lock();
+        let current = under_way.get(sought).and_then(Weak::upgrade);
+        let has_begun = |state: &Arc<State>| {
+            state.come.load(Ordering::Relaxed) > 0 || state.fetched.load(Ordering::Relaxed)
+        };
+        match current {
+            Some(state) if Arc::ptr_eq(&state, &flight.state) => true,
+            Some(state) if has_begun(&state) => false,
+            _ => {
+                under_way.insert(sought.clone(), Arc::downgrade(&flight.state));
+                true
+            }
+        }
     }
 
     fn current(&self, sought: &Sought) -> Arc<State> {
@@ -178,10 +190,24 @@ mod tests {
         drop(waiting.remove(at));
         // They wait for that one, and not for the one that is stuck.
         assert!(poll!(&mut waiting[0]).is_pending());
-        assert!(flights.is_current(&one, &flight) && !flights.is_current(&one, &stuck));
+        assert!(flights.claim(&one, &flight));
+        flight.come(1);
+        assert!(!flights.claim(&one, &stuck));
         drop(flight);
         waiting.remove(0).await;
         drop(stuck);
+    }
+
+    /// Both queue for a thread of the registry's: neither keeps the other from its turn.
+    #[tokio::test(start_paused = true)]
+    async fn who_only_waits_for_a_turn_fetches_when_it_comes() {
+        let flights = Flights::default();
+        let one = sought("one");
+        let first = flights.begin(&one, LOOK).await;
+        let second = flights.begin(&one, LOOK).await;
+        assert!(flights.claim(&one, &first), "its turn came first");
+        first.come(1);
+        assert!(!flights.claim(&one, &second), "the other is on its way");
     }
 
     #[tokio::test(start_paused = true)]

@@ -273,7 +273,7 @@ impl Fetch {
                 if let Some(layer) = Layer::hold(&store, &chain_id) {
                     return Ok(Download::Elsewhere(layer));
                 }
-                if store.flights.is_current(&sought, &flight) {
+                if store.flights.claim(&sought, &flight) {
                     break (flight, place, turn);
                 }
             };

@@ -172,7 +172,11 @@ fn carry_out(inner: &Inner, netns: &OwnedFd, decision: &Decision) -> Result<(), 
     let connect = || {
         let mut links = inner.links.lock();
         links.veth_add(&veth)?;
-        if is_pod { fix(&mut links, decision) } else { Ok(()) }
+        if !is_pod {
+            return Ok(());
+        }
+        let port = links.find(&endpoint.host_interface)?.ok_or(io::ErrorKind::NotFound)?;
+        fix(&mut links, decision.bridge, port.index, endpoint)
     };
     connect().map_err(|source| {
         KernelError::new(format!("connect `{}` to bridge `{}`", endpoint.interface, network.bridge), source)
@@ -197,12 +201,11 @@ fn carry_out(inner: &Inner, netns: &OwnedFd, decision: &Decision) -> Result<(), 
     Ok(())
 }
 
-/// Says once and for all where a pod is: what another says of its addresses changes nothing.
-fn fix(links: &mut Links, decision: &Decision) -> io::Result<()> {
-    let Decision { endpoint, bridge, .. } = decision;
-    let port = links.find(&endpoint.host_interface)?.ok_or(io::ErrorKind::NotFound)?;
-    links.port_address_set(port.index, endpoint.mac)?;
-    links.neighbour_set(*bridge, endpoint.address, endpoint.mac)
+/// Says once and for all where a pod is, behind this port: what another says of its addresses changes
+/// nothing.
+pub(super) fn fix(links: &mut Links, bridge: u32, port: u32, endpoint: &Endpoint) -> io::Result<()> {
+    links.port_address_set(port, endpoint.mac)?;
+    links.neighbour_set(bridge, endpoint.address, endpoint.mac)
 }
 
 /// A hardware address that no other link has.

@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::attach::fix;
 use super::{
     Inner, Network, NetworkId, NetworkKind, NetworkSpec, NetworkView, create, doctor, firewalld, gate, reap,
     rules, tag, watch,
@@ -111,7 +112,13 @@ fn forward(inner: &Inner) -> Result<Vec<String>, OpenError> {
     tracing::info!("turning on forwarding of packets (net.ipv4.ip_forward)");
     let links = inner.links.lock().list().map_err(|source| KernelError::new("list links", source))?;
     let alias = create::alias(&inner.config);
-    let strangers = links.into_iter().filter(|link| link.name != "lo" && !create::is_own(link, &alias));
+    // A host may pass packets on from single links, whatever is said of all of them.
+    let is_router = |link: &Link| {
+        let switch = format!("/proc/sys/net/ipv4/conf/{}/forwarding", link.name);
+        std::fs::read(switch).is_ok_and(|now| now.first() == Some(&b'1'))
+    };
+    let is_stranger = |link: &Link| link.name != "lo" && !create::is_own(link, &alias) && !is_router(link);
+    let strangers = links.into_iter().filter(is_stranger);
     let strangers: Vec<String> = strangers.map(|link| link.name).collect();
     inner.disk.barred_write(&boot, &strangers).map_err(state)?;
     std::fs::write(FORWARDING, "1").map_err(failed)?;
@@ -269,12 +276,27 @@ fn endpoints(inner: &Inner) -> Result<(), OpenError> {
         let (Some(link), Some(bridge)) = (link, bridge) else {
             tracing::info!(owner = endpoint.owner, address = %endpoint.address, "endpoint is gone, forgotten");
             inner.disk.endpoint_remove(&endpoint.id).map_err(state)?;
+            if let Some(bridge) = bridge {
+                links.neighbour_remove(bridge, endpoint.address).map_err(|source| {
+                    KernelError::new(format!("forget the neighbour {}", endpoint.address), source)
+                })?;
+            }
             continue;
         };
         if link.master != Some(bridge) {
             links.master_set(link.index, bridge).map_err(|source| {
                 KernelError::new(format!("put link `{}` back on its bridge", link.name), source)
             })?;
+        }
+        if state_guard
+            .networks
+            .get(&endpoint.network)
+            .is_some_and(|network| network.kind == NetworkKind::Pods)
+        {
+            // Also where the bridge was made anew, or the pod by a version that did not say it.
+            let fixed =
+                links.port_fix(link.index).and_then(|()| fix(&mut links, bridge, link.index, &endpoint));
+            fixed.map_err(|source| KernelError::new(format!("say where {} is", endpoint.address), source))?;
         }
         state_guard.ports.restore(&endpoint.ports);
         state_guard.last.insert(endpoint.network.clone(), endpoint.address);

@@ -214,3 +214,49 @@ fn a_host_that_was_a_router_remains_one() {
         assert_eq!(std::fs::read_to_string(FORWARDING).expect("read"), "1\n");
     });
 }
+
+#[test]
+fn a_host_that_passes_packets_on_from_single_links_goes_on_doing_so() {
+    on_host(|host| async move {
+        std::fs::write(FORWARDING, "0").expect("set");
+        let elsewhere = elsewhere();
+        tcp_server(&elsewhere, 80, "elsewhere");
+        inside(&host.outside, || command("ip route add default via 192.0.2.1"));
+        let single = |link: &str| format!("/proc/sys/net/ipv4/conf/{link}/forwarding");
+        for link in ["eth0", "eth1"] {
+            std::fs::write(single(link), "1").expect("set");
+        }
+        assert!(ask(&host.outside, ELSEWHERE, 80).is_ok(), "it is a router");
+        let network = host.open().await;
+        assert!(ask(&host.outside, ELSEWHERE, 80).expect("it stays one").starts_with("elsewhere "));
+        network.teardown().await.expect("take everything away");
+        assert!(ask(&host.outside, ELSEWHERE, 80).is_ok(), "and is one afterwards");
+    });
+}
+
+#[test]
+fn where_pods_are_is_said_again_at_every_start() {
+    on_host(|host| async move {
+        let network = host.open().await;
+        let pods = network.network_pods();
+        let gone = sandbox(&network, &pods.id, "gone", &[]).await;
+        let pod = sandbox(&network, &pods.id, "pod", &[]).await;
+        let neighbours = || command(&format!("ip neigh show dev {} nud permanent", pods.bridge));
+        assert!(neighbours().contains(&pod.endpoint.address.to_string()));
+        network.close().await;
+        // As after an upgrade from a version that did not say it, and the end of a pod meanwhile.
+        command(&format!("ip neigh del {} dev {}", pod.endpoint.address, pods.bridge));
+        command(&format!(
+            "ip link set {} type bridge_slave learning on flood on",
+            pod.endpoint.host_interface
+        ));
+        command(&format!("ip link del {}", gone.endpoint.host_interface));
+        let network = host.open().await;
+        let said = neighbours();
+        assert!(said.contains(&pod.endpoint.address.to_string()), "{said}");
+        assert!(!said.contains(&gone.endpoint.address.to_string()), "{said}");
+        let port = command(&format!("ip -d link show {}", pod.endpoint.host_interface));
+        assert!(port.contains("learning off") && port.contains("flood off"), "{port}");
+        network.close().await;
+    });
+}
