@@ -11,6 +11,7 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use runtime::spec::Spec;
 
 use crate::container::{AppArmor, Security};
@@ -29,7 +30,7 @@ const LOADING: Duration = Duration::from_secs(30);
 const SHARED: &str = "/etc/apparmor.d";
 
 /// What the host has of AppArmor; does not change while it is up, but for the profiles that are loaded.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) struct Host {
     /// Whether the kernel has it in force.
     pub(crate) kernel: bool,
@@ -37,6 +38,8 @@ pub(crate) struct Host {
     pub(crate) parser: Option<PathBuf>,
     /// Where the kernel shows what it has of it.
     shown: PathBuf,
+    /// Held by the one that loads the default profile; when that failed last, and why.
+    loading: Mutex<Option<(Instant, String)>>,
 }
 
 impl Host {
@@ -56,6 +59,7 @@ impl Host {
             kernel: enabled.is_ok_and(|text| text.starts_with(b"Y")) && shown.join("profiles").exists(),
             parser: parser.into_iter().map(|path| root.join(path)).find(|path| path.exists()),
             shown,
+            loading: Mutex::default(),
         }
     }
 
@@ -95,11 +99,27 @@ impl Host {
                 "apparmor failed to apply profile: \"{profile}\" is not loaded: load it with apparmor_parser -r"
             )));
         }
+        self.load_once().map_err(|why| {
+            let what = format!("AppArmor enabled on system but the {DEFAULT} profile could not be loaded");
+            Error::internal(what).with_source(std::io::Error::other(why))
+        })
+    }
+
+    /// Loads the default profile unless somebody does meanwhile: all containers want it at once after the
+    /// machine has started, and it takes a slow one many seconds.
+    fn load_once(&self) -> Result<(), String> {
+        let begun = Instant::now();
+        let mut failed = self.loading.lock();
+        if self.is_loaded(DEFAULT).unwrap_or(false) {
+            return Ok(());
+        }
+        if let Some((_, why)) = failed.as_ref().filter(|(when, _)| *when >= begun) {
+            return Err(why.clone());
+        }
         self.load().map_err(|error| {
-            Error::internal(format!(
-                "AppArmor enabled on system but the {DEFAULT} profile could not be loaded"
-            ))
-            .with_source(error)
+            let why = error.to_string();
+            *failed = Some((Instant::now(), why.clone()));
+            why
         })
     }
 
@@ -239,10 +259,16 @@ profile "{DEFAULT}" flags=(attach_disconnected,mediate_deleted) {{
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     fn host(kernel: bool, parser: bool) -> Host {
-        Host { kernel, parser: parser.then(|| "/sbin/apparmor_parser".into()), shown: "/none".into() }
+        at(kernel, parser.then(|| "/sbin/apparmor_parser".into()), Path::new("/none"))
+    }
+
+    fn at(kernel: bool, parser: Option<PathBuf>, shown: &Path) -> Host {
+        Host { kernel, parser, shown: shown.to_owned(), loading: Mutex::default() }
     }
 
     #[track_caller]
@@ -314,7 +340,7 @@ mod tests {
     #[test]
     fn a_profile_is_found_where_the_list_of_all_cannot_be_read() {
         let shown = tempfile::tempdir().expect("temporary directory");
-        let host = Host { kernel: true, parser: None, shown: shown.path().to_owned() };
+        let host = at(true, None, shown.path());
         assert!(host.ensure(DEFAULT).is_err() && !host.is_applied());
         let directory = shown.path().join("policy/profiles/docker-default.7");
         fs::create_dir_all(&directory).expect("make directories");
@@ -342,9 +368,8 @@ mod tests {
     fn a_default_profile_that_cannot_be_loaded_is_an_error() {
         let root = tempfile::tempdir().expect("temporary directory");
         fs::write(root.path().join("profiles"), "").expect("write");
-        let shown = root.path().to_owned();
         let check = |parser: Option<PathBuf>, expected: &str| {
-            let host = Host { kernel: true, parser, shown: shown.clone() };
+            let host = at(true, parser, root.path());
             let error = host.ensure(DEFAULT).expect_err("not loaded").full_message();
             assert!(error.starts_with(
                 "AppArmor enabled on system but the docker-default profile could not be loaded"
@@ -353,8 +378,26 @@ mod tests {
         };
         check(None, "apparmor_parser is missing");
         check(Some("/bin/false".into()), "apparmor_parser: ");
-        let host = Host { kernel: true, parser: Some("/bin/true".into()), shown };
-        assert!(host.ensure(DEFAULT).is_ok());
+        assert!(at(true, Some("/bin/true".into()), root.path()).ensure(DEFAULT).is_ok());
+    }
+
+    #[test]
+    fn many_that_want_the_default_profile_at_once_load_it_once() {
+        let root = tempfile::tempdir().expect("temporary directory");
+        fs::write(root.path().join("profiles"), "").expect("write");
+        let parser = root.path().join("parser");
+        let script = "#!/bin/sh\ncat >/dev/null\ncd \"${0%/*}\" && echo run >>runs && \
+                      echo 'docker-default (enforce)' >profiles\n";
+        fs::write(&parser, script).expect("write");
+        fs::set_permissions(&parser, fs::Permissions::from_mode(0o755)).expect("let it run");
+        let host = at(true, Some(parser), root.path());
+        std::thread::scope(|scope| {
+            let all: Vec<_> = (0..16).map(|_| scope.spawn(|| host.ensure(DEFAULT))).collect();
+            for one in all {
+                one.join().expect("no panic").expect("it is loaded");
+            }
+        });
+        assert_eq!(fs::read_to_string(root.path().join("runs")).expect("it ran"), "run\n");
     }
 
     #[test]
