@@ -258,6 +258,7 @@ impl Inode {
         for (offset, bytes) in std::mem::take(&mut self.moving) {
             put(&mut self.flushed, offset, &bytes);
         }
+        self.flushed.truncate(self.bytes.len());
     }
 }
 
@@ -356,10 +357,20 @@ impl LogFile for FaultyFile {
         }
         let written = bytes[..length as usize].to_vec();
         let inode = &mut state.inodes[self.inode];
-        put(&mut inode.bytes, offset, &written);
-        inode.moving.push((offset, written));
+        // What has no bytes makes no file longer, wherever it was to go.
+        if !written.is_empty() {
+            put(&mut inode.bytes, offset, &written);
+            inode.moving.push((offset, written));
+        }
         state.step()?;
         if full { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+    }
+
+    fn truncate(&self, length: u64) -> io::Result<()> {
+        let mut state = self.disk.state.lock();
+        state.step()?;
+        state.inodes[self.inode].bytes.truncate(length as usize);
+        Ok(())
     }
 
     fn sync(&self) -> io::Result<()> {

@@ -43,6 +43,9 @@ pub(crate) trait LogFile: Send {
     /// Writes all of `bytes` at `offset`, behind the end too.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
 
+    /// Gives up what is behind `length`.
+    fn truncate(&self, length: u64) -> io::Result<()>;
+
     /// Returns once content and length are on disk.
     fn sync(&self) -> io::Result<()>;
 }
@@ -116,6 +119,10 @@ impl LogFile for File {
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         self.write_all_at(bytes, offset)
+    }
+
+    fn truncate(&self, length: u64) -> io::Result<()> {
+        self.set_len(length)
     }
 
     fn sync(&self) -> io::Result<()> {

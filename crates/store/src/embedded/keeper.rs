@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use base::Random;
 
 use super::Shared;
-use super::files::Files;
+use super::files::{Files, is_full};
 use super::log::{self, Cut, Limits, Reserves, snapshot};
 use super::record::Loaded;
 use crate::Revision;
@@ -108,12 +108,23 @@ impl Job {
     fn run(mut self, flags: Arc<Flags>) -> io::Result<u64> {
         let awaited = Awaited { shared: self.shared.clone(), flags };
         let stop = &awaited.flags.stop;
+        let mut last = None;
         if let Some(snapshot) = self.snapshot.take() {
+            last = Some(snapshot.cut);
             self.size = self.take(snapshot, stop)?;
         }
-        let reserve = (self.size + self.size / 4).next_multiple_of(LEAST_RESERVE).max(LEAST_RESERVE);
-        if let Err(error) = log::reserve(&*self.files, &self.reserves, self.limits, reserve) {
+        let (files, reserves) = (&*self.files, &self.reserves);
+        let least = self.size + self.size / 4;
+        let reserve = least.next_multiple_of(LEAST_RESERVE).max(LEAST_RESERVE);
+        if let Err(error) = log::reserve(files, reserves, self.limits, reserve) {
             tracing::debug!(%error, "cannot keep space for a full disk");
+            if let Some(last) = last.filter(|_| is_full(&error))
+                && let Err(error) = log::lengthen(files, reserves, &last, self.size, least)
+            {
+                tracing::debug!(%error, "cannot keep space for another snapshot on a full disk");
+            } else if let Err(error) = log::reserve(files, reserves, self.limits, least) {
+                tracing::debug!(%error, "cannot keep space for another segment on a full disk");
+            }
         }
         Ok(self.size)
     }

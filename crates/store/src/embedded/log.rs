@@ -490,6 +490,37 @@ pub(crate) fn reserve(
     files.sync_dir()
 }
 
+/// Makes the space for a snapshot `least` bytes long on a full disk: what is there is the snapshot before
+/// the last, if there was one, which may be shorter. The last one, whose `size` bytes are in the space that was there before,
+/// gives up what it does not need if there is no other way: another program may take it.
+pub(crate) fn lengthen(
+    files: &dyn Files,
+    reserves: &Reserves,
+    last: &Cut,
+    size: u64,
+    least: u64,
+) -> io::Result<()> {
+    let _held = reserves.lock();
+    let file = match files.open(recover::SNAPSHOT_RESERVE, true) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => files.create(recover::SNAPSHOT_RESERVE)?,
+        found => found?,
+    };
+    let grow = || {
+        let length = file.len()?;
+        if length < least { fill(&*file, length, least).and_then(|()| file.sync()) } else { Ok(()) }
+    };
+    match grow() {
+        Err(error) if is_full(&error) => {}
+        grown => return grown,
+    }
+    let last = files.open(&recover::snapshot(last.sequence), true)?;
+    if last.len()? > size {
+        last.truncate(size)?;
+        last.sync()?;
+    }
+    grow()
+}
+
 /// Whether a reserve is there as it has to be.
 fn is_reserve(files: &dyn Files, name: &str, size: u64) -> io::Result<bool> {
     let length = match files.open(name, false) {

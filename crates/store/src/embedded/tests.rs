@@ -431,6 +431,13 @@ fn a_power_cut_under_many_writers_keeps_a_prefix_of_each() {
 
 #[test]
 fn on_a_full_disk_deletions_go_on_until_there_is_space() {
+    for early in [0, 20, 60, 100, 140, 180] {
+        deletions_go_on(early);
+    }
+}
+
+/// Deletes everything on a full disk, where a snapshot was taken of the first `early` keys.
+fn deletions_go_on(early: usize) {
     let disk = FaultyDisk::new(5);
     Log::create(&disk, &random(5), SMALL, None).expect("create");
     let clock = Arc::new(ManualClock::new(base::Timestamp::UNIX_EPOCH));
@@ -439,9 +446,14 @@ fn on_a_full_disk_deletions_go_on_until_there_is_space() {
         Embedded::over(log, loaded, Options::default(), clock.clone()).expect("start")
     };
     let store = open(&disk);
-    for number in 0..200 {
+    let put = |number: usize| {
         block_on(store.put(&format!("key/{number}"), vec![b'x'; 100])).expect("put");
-    }
+    };
+    (0..early).for_each(put);
+    let has_snapshot =
+        || disk.contents().keys().any(|name| name.ends_with(".snapshot") && !name.starts_with("reserve"));
+    (0..10_000).take_while(|_| early > 0 && !has_snapshot()).for_each(|number| put(number % early));
+    (early..200).for_each(put);
     wait_for_reserves(&disk);
     disk.set_free(Some(0));
     let mut taken = 0;
@@ -459,10 +471,10 @@ fn on_a_full_disk_deletions_go_on_until_there_is_space() {
             sizes.collect::<Vec<_>>()
         };
         if let Err(error) = block_on(store.txn(urgent(&key))) {
-            panic!("a step on the way to deletion {number}: {error}, {:?}", files());
+            panic!("{early}: a step on the way to deletion {number}: {error}, {:?}", files());
         }
         if let Err(error) = block_on(store.delete(&key)) {
-            panic!("deletion {number}: {error}, {:?}", files());
+            panic!("{early}: deletion {number}: {error}, {:?}", files());
         }
         assert!(block_on(store.put("more", vec![b'x'; 5000])).is_err(), "nothing else is taken");
     }
