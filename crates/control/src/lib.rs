@@ -23,7 +23,7 @@ mod objects;
 mod pods;
 mod replica_set;
 mod root_ca;
-mod scheduler;
+pub mod scheduler;
 mod service_account;
 
 /// What the controllers are told from outside.

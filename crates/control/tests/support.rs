@@ -25,6 +25,9 @@ pub struct Cluster {
     stalled: watch::Sender<&'static str>,
     read: Arc<Mutex<Vec<String>>>,
     shutdown: CancellationToken,
+    authority: String,
+    late: Client,
+    controllers: Option<(CancellationToken, tokio::task::JoinHandle<()>)>,
     _root: tempfile::TempDir,
 }
 
@@ -47,13 +50,32 @@ impl Cluster {
         let read = Arc::new(Mutex::new(Vec::new()));
         let late =
             Client::new(Late { handle: handle.clone(), stalled: stalled.clone(), read: Arc::clone(&read) });
-        let stop = shutdown.clone();
-        tokio::spawn(async move { control::run(control::Config { authority }, &late, clock, stop).await });
         let steady = Client::new(Direct(handle));
         let account: ServiceAccount = object(json!({ "metadata": { "name": "default" } }));
         // The controller may have made it already.
         let _ = Api::namespaced(&steady, "default").create(&account).await;
-        Self { steady, stalled, read, shutdown, _root: root }
+        let mut cluster =
+            Self { steady, stalled, read, shutdown, authority, late, controllers: None, _root: root };
+        cluster.start_controllers();
+        cluster
+    }
+
+    /// Starts controllers that know nothing yet.
+    pub fn start_controllers(&mut self) {
+        let (late, stop) = (self.late.clone(), self.shutdown.child_token());
+        let config = control::Config { authority: self.authority.clone() };
+        let clock = Arc::new(base::SystemClock::new());
+        let stopping = stop.clone();
+        let running = tokio::spawn(async move { control::run(config, &late, clock, stopping).await });
+        self.controllers = Some((stop, running));
+    }
+
+    /// Stops the controllers, and waits until nothing is left of them.
+    pub async fn stop_controllers(&mut self) {
+        if let Some((stop, running)) = self.controllers.take() {
+            stop.cancel();
+            running.await.expect("the controllers end");
+        }
     }
 
     /// How often the controllers have read something below a path so far.

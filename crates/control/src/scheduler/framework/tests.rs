@@ -1,15 +1,18 @@
 //! A pod and nodes in; a node, or the reason why there is none, out.
 
-use super::*;
 use serde_json::{Value, json};
 
-fn node(name: &str, spec: Value, labels: Value) -> Arc<Node> {
-    let object = json!({"metadata": {"name": name, "labels": labels}, "spec": spec,
-                        "status": {"allocatable": {"cpu": "2", "memory": "4Gi", "pods": "3"}}});
-    Arc::new(serde_json::from_value(object).expect("a node"))
+use super::*;
+use crate::scheduler::cache::{Cache, Snapshot};
+use crate::scheduler::node::NodeFacts;
+use crate::scheduler::pod::Share;
+
+fn node(name: &str, spec: Value, labels: Value) -> Value {
+    json!({"metadata": {"name": name, "labels": labels}, "spec": spec,
+           "status": {"allocatable": {"cpu": "2", "memory": "4Gi", "pods": "3"}}})
 }
 
-fn pod(spec: Value) -> Pod {
+fn pod(spec: Value) -> k8s_openapi::api::core::v1::Pod {
     let mut spec = spec;
     if spec.get("containers").is_none() {
         spec["containers"] = json!([{"name": "c"}]);
@@ -23,11 +26,20 @@ fn wants(cpu: &str, memory: &str) -> Value {
 }
 
 #[track_caller]
-fn check(pod_spec: Value, nodes: &[Arc<Node>], bound: &[Value], expected: Result<&str, &str>) {
-    let bound: Vec<Arc<Pod>> = bound.iter().map(|spec| Arc::new(pod(spec.clone()))).collect();
-    let snapshot = Snapshot::new(nodes, &bound, std::iter::empty());
-    let found = choose(&pod(pod_spec), &snapshot);
-    assert_eq!(found.as_deref().map_err(String::as_str), expected);
+fn check(pod_spec: Value, nodes: &[Value], bound: &[Value], expected: Result<&str, &str>) {
+    let mut cache = Cache::default();
+    for node in nodes {
+        cache.set_node(NodeFacts::of(&serde_json::from_value(node.clone()).expect("a node")));
+    }
+    for (number, spec) in bound.iter().enumerate() {
+        let node = spec["nodeName"].as_str().expect("a bound pod names its node").into();
+        cache.place(&number.to_string().into(), &node, Share::of(&pod(spec.clone())));
+    }
+    let mut snapshot = Snapshot::default();
+    snapshot.refresh(&cache);
+    let found = Framework::new().choose(&PodInfo::of(&pod(pod_spec)), snapshot.nodes());
+    let found = found.as_ref().map(|node| &**node).map_err(|unfit| unfit.message.as_str());
+    assert_eq!(found, expected);
 }
 
 #[test]
@@ -114,5 +126,44 @@ fn a_host_port_is_taken_once_per_node() {
         &nodes,
         &[with_port(Some("a"))],
         Err("0/1 nodes are available: 1 node(s) didn't have free ports for the requested pod ports."),
+    );
+}
+
+#[test]
+fn pods_of_one_owner_are_spread() {
+    let nodes = [node("a", json!({}), json!({})), node("b", json!({}), json!({}))];
+    let of = |owner: &str, node: Option<&str>| {
+        let mut pod = pod(json!({"nodeName": node}));
+        let owner = json!([{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "r", "uid": owner, "controller": true}]);
+        pod.metadata.owner_references = Some(serde_json::from_value(owner).expect("owners"));
+        pod
+    };
+    let mut cache = Cache::default();
+    for node in nodes {
+        cache.set_node(NodeFacts::of(&serde_json::from_value(node).expect("a node")));
+    }
+    cache.place(&"1".into(), &"a".into(), Share::of(&of("r", Some("a"))));
+    let mut snapshot = Snapshot::default();
+    snapshot.refresh(&cache);
+    let choose = |owner: &str| Framework::new().choose(&PodInfo::of(&of(owner, None)), snapshot.nodes());
+    assert_eq!(choose("r").as_deref(), Ok("b"));
+    assert_eq!(choose("s").as_deref(), Ok("a"));
+}
+
+#[test]
+fn plugins_stand_in_the_order_of_kubernetes_and_one_word_is_enough() {
+    let framework = Framework::new();
+    let names: Vec<_> = framework.filters.iter().map(|filter| filter.name()).collect();
+    let order =
+        ["NodeUnschedulable", "NodeName", "TaintToleration", "NodeAffinity", "NodePorts", "NodeResourcesFit"];
+    assert_eq!(names, order);
+    // Cordoned, tainted, of the wrong kind and too small: the first says so.
+    let taint = json!({"key": "gpu", "effect": "NoSchedule"});
+    let nodes = [node("a", json!({"unschedulable": true, "taints": [taint]}), json!({}))];
+    check(
+        json!({"nodeSelector": {"disk": "ssd"}, "containers": wants("9", "1Gi")}),
+        &nodes,
+        &[],
+        Err("0/1 nodes are available: 1 node(s) were unschedulable."),
     );
 }

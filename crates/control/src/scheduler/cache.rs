@@ -1,0 +1,257 @@
+//! The nodes with what is taken of them, kept true event by event: none costs more the more pods there are.
+//!
+//! ```text
+//!                    ┌── shown bound ──▶ placed ──▶ released (ended, gone)
+//!   assumed ─────────┤                     ▲
+//!   (decided, and    ├── written ── shown bound
+//!   counted at once) │      └── not shown within a quarter of an hour ──▶ expired: decided anew
+//!                    └── not written ──▶ forgotten: decided anew
+//! ```
+//!
+//! Each change of a node gives it a new generation, by which a [`Snapshot`] knows what it has to copy.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::news::News;
+use super::node::{NodeFacts, Taken};
+use super::pod::{NodeName, PodInfo, Share, Uid};
+use super::queue::Attempt;
+
+mod snapshot;
+
+pub(super) use snapshot::Snapshot;
+
+/// After so long a decision that was written and is not shown is taken for one that did not come to be.
+const EXPIRY: Duration = Duration::from_secs(15 * 60);
+
+/// Nodes by name, pods by uid.
+#[derive(Debug, Default)]
+pub(super) struct Cache {
+    nodes: HashMap<NodeName, Entry>,
+    pods: HashMap<Uid, Held>,
+    generation: u64,
+    /// When nodes changed last: one entry for each node.
+    changed: BTreeMap<u64, NodeName>,
+    /// When a node came or went last.
+    members: u64,
+    /// When assumptions expire.
+    expiring: BTreeSet<(Duration, Uid)>,
+    news: BTreeMap<NodeName, News>,
+}
+
+/// A node, or only what pods take of one that is not known (yet, or any more).
+#[derive(Debug, Default)]
+struct Entry {
+    generation: u64,
+    facts: Option<Arc<NodeFacts>>,
+    taken: Taken,
+}
+
+/// A pod that has its share of a node.
+#[derive(Debug)]
+struct Held {
+    node: NodeName,
+    share: Arc<Share>,
+    assumed: Option<Assumed>,
+}
+
+/// That a pod is counted before the API has shown it on its node.
+#[derive(Debug)]
+struct Assumed {
+    /// To go on from if the assumption fails, and the pod still waits.
+    attempt: Attempt,
+    waits: bool,
+    /// Set once the decision is written.
+    expires: Option<Duration>,
+}
+
+impl Cache {
+    /// Takes a node in as it is now.
+    pub(super) fn set_node(&mut self, facts: NodeFacts) {
+        let name = facts.name.clone();
+        let entry = self.nodes.entry(name.clone()).or_default();
+        let news = entry.facts.as_ref().map_or(News::NODE_ADDED, |old| facts.news_since(old));
+        if news.is_empty() {
+            return;
+        }
+        entry.facts = Some(Arc::new(facts));
+        let generation = self.touch(&name, news);
+        if news == News::NODE_ADDED {
+            self.members = generation;
+        }
+    }
+
+    /// Forgets a node; what its pods take stays, in case that it comes back.
+    pub(super) fn remove_node(&mut self, name: &NodeName) {
+        let Some(entry) = self.nodes.get_mut(name) else { return };
+        if entry.facts.take().is_some() {
+            self.members = self.touch(name, News::default());
+            self.drop_if_empty(name);
+        }
+    }
+
+    /// Counts a pod on the node that was decided for it.
+    pub(super) fn assume(&mut self, attempt: Attempt, node: &NodeName) {
+        let (uid, share) = (attempt.pod.id.uid.clone(), attempt.pod.share.clone());
+        debug_assert!(!self.pods.contains_key(&uid), "{uid} has a node already");
+        self.add(node, &share);
+        let assumed = Some(Assumed { attempt, waits: true, expires: None });
+        self.pods.insert(uid, Held { node: node.clone(), share, assumed });
+    }
+
+    /// Whether a pod is counted that the API has not shown yet.
+    pub(super) fn is_assumed(&self, uid: &Uid) -> bool {
+        self.pods.get(uid).is_some_and(|held| held.assumed.is_some())
+    }
+
+    /// Notes that an assumption is written: what remains is to see it.
+    pub(super) fn written(&mut self, uid: &Uid, now: Duration) {
+        if let Some(assumed) = self.pods.get_mut(uid).and_then(|held| held.assumed.as_mut()) {
+            let expires = now + EXPIRY;
+            assumed.expires = Some(expires);
+            self.expiring.insert((expires, uid.clone()));
+        }
+    }
+
+    /// Takes an assumption back, if it is one still; gives what is to be tried again.
+    pub(super) fn forget(&mut self, uid: &Uid) -> Option<Attempt> {
+        if !self.is_assumed(uid) {
+            return None;
+        }
+        let assumed = self.release(uid)?.assumed?;
+        assumed.waits.then_some(assumed.attempt)
+    }
+
+    /// Notes how a pod is now whose decision is being written: what is counted for it stays.
+    pub(super) fn amend(&mut self, pod: PodInfo) {
+        let held = self.pods.get_mut(&pod.id.uid);
+        if let Some(assumed) = held.and_then(|held| held.assumed.as_mut()) {
+            assumed.attempt.pod = Arc::new(pod);
+            assumed.waits = true;
+        }
+    }
+
+    /// Notes that a pod does not wait any more whose decision is being written.
+    pub(super) fn renounce(&mut self, uid: &Uid) {
+        if let Some(assumed) = self.pods.get_mut(uid).and_then(|held| held.assumed.as_mut()) {
+            assumed.waits = false;
+        }
+    }
+
+    /// Counts a pod on the node that the API shows it on, whatever was assumed.
+    pub(super) fn place(&mut self, uid: &Uid, node: &NodeName, share: Share) {
+        let known = self.pods.get_mut(uid).filter(|held| held.node == *node && *held.share == share);
+        if let Some(held) = known {
+            let assumed = held.assumed.take();
+            self.expire_no_more(uid, assumed.as_ref());
+            return;
+        }
+        let share = Arc::new(share);
+        if let Some(old) = self.pods.remove(uid) {
+            self.expire_no_more(uid, old.assumed.as_ref());
+            let shrank = share.is_less_than(&old.share);
+            let news = match old.node == *node {
+                true if shrank => News::POD_SHRANK,
+                true => News::default(),
+                false => News::POD_LEFT,
+            };
+            self.take_away(&old, news);
+        }
+        self.add(node, &share);
+        self.pods.insert(uid.clone(), Held { node: node.clone(), share, assumed: None });
+    }
+
+    /// Gives back what a pod took that ended or is gone.
+    pub(super) fn remove(&mut self, uid: &Uid) {
+        self.release(uid);
+    }
+
+    /// Takes back the assumptions that are overdue; gives what is to be tried again.
+    pub(super) fn expire(&mut self, now: Duration) -> Vec<Attempt> {
+        let mut expired = Vec::new();
+        while let Some((at, uid)) = self.expiring.first().cloned() {
+            if at > now {
+                break;
+            }
+            self.expiring.pop_first();
+            expired.extend(self.forget(&uid));
+        }
+        expired
+    }
+
+    /// When the next assumption expires.
+    pub(super) fn next_expiry(&self) -> Option<Duration> {
+        self.expiring.first().map(|(at, _)| *at)
+    }
+
+    /// What happened since this was asked last, for each node that is there.
+    pub(super) fn take_news(&mut self) -> BTreeMap<NodeName, News> {
+        let mut news = std::mem::take(&mut self.news);
+        news.retain(|name, _| self.nodes.get(name).is_some_and(|entry| entry.facts.is_some()));
+        news
+    }
+
+    /// Where a pod is counted.
+    #[cfg(test)]
+    pub(super) fn node_of(&self, uid: &Uid) -> Option<NodeName> {
+        self.pods.get(uid).map(|held| held.node.clone())
+    }
+
+    /// Whether nothing is left of what is gone.
+    #[cfg(test)]
+    pub(super) fn keeps_only_what_it_needs(&self) -> bool {
+        let needed = |entry: &Entry| entry.facts.is_some() || entry.taken.pods > 0;
+        let expires = |held: &&Held| held.assumed.as_ref().is_some_and(|assumed| assumed.expires.is_some());
+        self.nodes.values().all(needed)
+            && self.changed.len() == self.nodes.len()
+            && self.expiring.len() == self.pods.values().filter(expires).count()
+    }
+
+    fn release(&mut self, uid: &Uid) -> Option<Held> {
+        let held = self.pods.remove(uid)?;
+        self.expire_no_more(uid, held.assumed.as_ref());
+        self.take_away(&held, News::POD_LEFT);
+        Some(held)
+    }
+
+    fn add(&mut self, node: &NodeName, share: &Share) {
+        self.nodes.entry(node.clone()).or_default().taken.add(share);
+        self.touch(node, News::default());
+    }
+
+    fn take_away(&mut self, held: &Held, news: News) {
+        let entry = self.nodes.get_mut(&held.node).expect("a node stays for as long as pods take of it");
+        entry.taken.take_away(&held.share);
+        self.touch(&held.node, news);
+        self.drop_if_empty(&held.node);
+    }
+
+    /// Gives a node a new generation, and notes what happened to it.
+    fn touch(&mut self, name: &NodeName, news: News) -> u64 {
+        self.generation += 1;
+        let entry = self.nodes.get_mut(name).expect("it was just changed");
+        self.changed.remove(&entry.generation);
+        entry.generation = self.generation;
+        self.changed.insert(self.generation, name.clone());
+        if !news.is_empty() {
+            *self.news.entry(name.clone()).or_default() |= news;
+        }
+        self.generation
+    }
+
+    fn drop_if_empty(&mut self, name: &NodeName) {
+        let empty = |entry: &&Entry| entry.facts.is_none() && entry.taken.pods == 0;
+        if let Some(entry) = self.nodes.get(name).filter(empty) {
+            self.changed.remove(&entry.generation);
+            self.nodes.remove(name);
+        }
+    }
+
+    fn expire_no_more(&mut self, uid: &Uid, assumed: Option<&Assumed>) {
+        if let Some(at) = assumed.and_then(|assumed| assumed.expires) {
+            self.expiring.remove(&(at, uid.clone()));
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! What happened in the cluster that may make room for pods which no node could take.
+
+use std::ops::{BitOr, BitOrAssign};
+
+/// A set of happenings about one node. Filters say which of them they listen to.
+///
+/// Those that filters to come will listen to (volumes, claims, labels of other pods) are further
+/// members.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct News(u16);
+
+impl News {
+    pub(super) const NODE_ADDED: Self = Self(1);
+    pub(super) const NODE_ALLOCATABLE: Self = Self(1 << 1);
+    pub(super) const NODE_LABELS: Self = Self(1 << 2);
+    /// Its taints, or whether it is cordoned.
+    pub(super) const NODE_TAINTS: Self = Self(1 << 3);
+    /// A pod that was on the node ended, is gone, or is not to come after all.
+    pub(super) const POD_LEFT: Self = Self(1 << 4);
+    /// A pod on the node takes less of something than before.
+    pub(super) const POD_SHRANK: Self = Self(1 << 5);
+
+    pub(super) fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Whether something is in both.
+    pub(super) fn meets(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+}
+
+impl BitOr for News {
+    type Output = Self;
+
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+impl BitOrAssign for News {
+    fn bitor_assign(&mut self, other: Self) {
+        *self = *self | other;
+    }
+}
+
+impl FromIterator<News> for News {
+    fn from_iter<I: IntoIterator<Item = News>>(all: I) -> Self {
+        all.into_iter().fold(Self::default(), Self::bitor)
+    }
+}

@@ -1,0 +1,40 @@
+//! Ports of the host, which one pod of a node can have.
+
+use crate::scheduler::framework::{Filter, NodeFilter};
+use crate::scheduler::news::News;
+use crate::scheduler::node::NodeInfo;
+use crate::scheduler::pod::{HostPort, PodInfo};
+
+/// Refuses nodes where another pod has a port that this one wants.
+pub(super) struct NodePorts;
+
+impl Filter for NodePorts {
+    fn name(&self) -> &'static str {
+        "NodePorts"
+    }
+
+    fn listens(&self) -> News {
+        News::NODE_ADDED | News::POD_LEFT | News::POD_SHRANK
+    }
+
+    fn prepare<'a>(&self, pod: &'a PodInfo, _: &'a [NodeInfo]) -> Option<NodeFilter<'a>> {
+        let wanted = &pod.share.ports;
+        if wanted.is_empty() {
+            return None;
+        }
+        Some(Box::new(move |node| {
+            let taken = |port: &HostPort| node.taken.ports.keys().any(|used| collide(port, used));
+            super::refuse_if(
+                wanted.iter().any(taken),
+                "node(s) didn't have free ports for the requested pod ports",
+            )
+        }))
+    }
+}
+
+fn collide(one: &HostPort, other: &HostPort) -> bool {
+    let any = |address: &str| address == "0.0.0.0";
+    one.protocol == other.protocol
+        && one.number == other.number
+        && (one.address == other.address || any(&one.address) || any(&other.address))
+}

@@ -1,0 +1,224 @@
+//! The pods that wait for a node, in the order in which they are tried.
+//!
+//! ```text
+//!            ┌───────────── back-off is over ──────────────┐
+//!            ▼                                             │
+//!   new ─▶ active ── tried ──▶ assumed ── not written ──▶ back-off
+//!            ▲         │                                   ▲
+//!            │         └─ refused ─▶ unschedulable ────────┘ news that may help, while it backs off still
+//!            └───────────────────────────┘ news that may help, a change of the pod, or five minutes
+//! ```
+//!
+//! The order is that of priority, then of time. Back-off is one second after the first attempt and
+//! doubles up to ten, as Kubernetes' scheduler has it.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::framework::Refusers;
+use super::pod::{PodInfo, Uid};
+
+const FIRST_BACK_OFF: Duration = Duration::from_secs(1);
+const MOST_BACK_OFF: Duration = Duration::from_secs(10);
+/// So long a pod waits for news at most.
+const PATIENCE: Duration = Duration::from_secs(5 * 60);
+
+/// A pod with how often it was tried.
+#[derive(Debug)]
+pub(super) struct Attempt {
+    pub(super) pod: Arc<PodInfo>,
+    /// How often it was tried, this time included.
+    number: u32,
+    backs_off_until: Duration,
+}
+
+/// The pods that wait; those that are being tried, or assumed, are not in it.
+///
+/// Moments are those of the steady clock, and passed in.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    pods: HashMap<Uid, Waiting>,
+    active: BTreeMap<Position, Uid>,
+    back_off: BTreeMap<Position, Uid>,
+    unschedulable: BTreeMap<Position, Uid>,
+    /// Makes every position in a line its own.
+    ticket: u64,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    attempt: Attempt,
+    line: Line,
+    position: Position,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Line {
+    Active,
+    BackOff,
+    /// With the filters whose minds would have to change.
+    Unschedulable(Refusers),
+}
+
+/// Where a pod stands in its line.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+struct Position {
+    /// The highest first; all are equal in lines that time alone moves.
+    priority: Reverse<i32>,
+    /// When it came to the active line; when it leaves the others, at the latest.
+    at: Duration,
+    ticket: u64,
+}
+
+/// What came of news.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Woken {
+    /// So many pods waited for news.
+    pub(super) asked: usize,
+    /// To so many they may help.
+    pub(super) moved: usize,
+}
+
+impl Queue {
+    /// Takes a pod in, or what is new about one that waits.
+    pub(super) fn set(&mut self, pod: PodInfo, now: Duration) {
+        let uid = pod.id.uid.clone();
+        match self.pods.get_mut(&uid) {
+            None => {
+                let attempt = Attempt { pod: Arc::new(pod), number: 0, backs_off_until: now };
+                self.enter(attempt, Line::Active, now);
+            }
+            Some(waiting) if *waiting.attempt.pod == pod => {}
+            Some(waiting) => {
+                let keeps_its_turn =
+                    matches!(waiting.line, Line::Active) && waiting.attempt.pod.priority == pod.priority;
+                waiting.attempt.pod = Arc::new(pod);
+                // It may ask for less now, or put up with more.
+                if !keeps_its_turn {
+                    self.retry(&uid, now);
+                }
+            }
+        }
+    }
+
+    /// Forgets a pod.
+    pub(super) fn remove(&mut self, uid: &Uid) {
+        self.leave(uid);
+    }
+
+    /// The next pod to try.
+    pub(super) fn pop(&mut self) -> Option<Attempt> {
+        let (_, uid) = self.active.pop_first()?;
+        let mut attempt = self.pods.remove(&uid).expect("who stands in a line waits").attempt;
+        attempt.number += 1;
+        Some(attempt)
+    }
+
+    /// No node could take the pod: it waits for news that may change the mind of one of those filters.
+    pub(super) fn refused(&mut self, mut attempt: Attempt, by: Refusers, now: Duration) {
+        attempt.backs_off_until = now + attempt.back_off();
+        self.enter(attempt, Line::Unschedulable(by), now);
+    }
+
+    /// The attempt came to nothing for a reason of its own: it is made again after a back-off, which is
+    /// given.
+    pub(super) fn failed(&mut self, mut attempt: Attempt, now: Duration) -> Duration {
+        let delay = attempt.back_off();
+        attempt.backs_off_until = now + delay;
+        self.enter(attempt, Line::BackOff, now);
+        delay
+    }
+
+    /// Tries those pods again, now or after their back-off, for which news may help.
+    pub(super) fn wake(&mut self, now: Duration, may_help: impl Fn(&PodInfo, Refusers) -> bool) -> Woken {
+        let worth_it = |uid: &&Uid| {
+            let waiting = &self.pods[*uid];
+            matches!(waiting.line, Line::Unschedulable(by) if may_help(&waiting.attempt.pod, by))
+        };
+        let asked = self.unschedulable.len();
+        let woken: Vec<Uid> = self.unschedulable.values().filter(worth_it).cloned().collect();
+        woken.iter().for_each(|uid| self.retry(uid, now));
+        Woken { asked, moved: woken.len() }
+    }
+
+    /// Whether some pod waits for news.
+    pub(super) fn awaits_news(&self) -> bool {
+        !self.unschedulable.is_empty()
+    }
+
+    /// Lets those pass whose time has come.
+    pub(super) fn advance(&mut self, now: Duration) {
+        let is_due = |(position, _): &(&Position, &Uid)| position.at <= now;
+        let due =
+            [&self.unschedulable, &self.back_off].into_iter().flat_map(|line| line.iter().take_while(is_due));
+        let due: Vec<Uid> = due.map(|(_, uid)| uid.clone()).collect();
+        due.iter().for_each(|uid| self.retry(uid, now));
+    }
+
+    /// When [`Queue::advance`] will find something to do.
+    pub(super) fn next_due(&self) -> Option<Duration> {
+        let lines = [&self.back_off, &self.unschedulable].into_iter();
+        lines.filter_map(|line| line.first_key_value()).map(|(position, _)| position.at).min()
+    }
+
+    /// How many pods are to be tried, back off, and wait for news.
+    #[cfg(test)]
+    pub(super) fn lengths(&self) -> [usize; 3] {
+        [self.active.len(), self.back_off.len(), self.unschedulable.len()]
+    }
+
+    /// The uids of all who wait.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> impl Iterator<Item = &Uid> {
+        self.pods.keys()
+    }
+
+    /// Moves a pod to where it is tried again, as soon as its back-off lets it.
+    fn retry(&mut self, uid: &Uid, now: Duration) {
+        if let Some(attempt) = self.leave(uid) {
+            let line = if attempt.backs_off_until > now { Line::BackOff } else { Line::Active };
+            self.enter(attempt, line, now);
+        }
+    }
+
+    fn enter(&mut self, attempt: Attempt, line: Line, now: Duration) {
+        self.ticket += 1;
+        let (priority, at) = match line {
+            Line::Active => (attempt.pod.priority, now),
+            Line::BackOff => (0, attempt.backs_off_until),
+            Line::Unschedulable(_) => (0, now + PATIENCE),
+        };
+        let position = Position { priority: Reverse(priority), at, ticket: self.ticket };
+        let uid = attempt.pod.id.uid.clone();
+        self.line(line).insert(position, uid.clone());
+        self.pods.insert(uid, Waiting { attempt, line, position });
+    }
+
+    fn leave(&mut self, uid: &Uid) -> Option<Attempt> {
+        let waiting = self.pods.remove(uid)?;
+        self.line(waiting.line).remove(&waiting.position);
+        Some(waiting.attempt)
+    }
+
+    fn line(&mut self, line: Line) -> &mut BTreeMap<Position, Uid> {
+        match line {
+            Line::Active => &mut self.active,
+            Line::BackOff => &mut self.back_off,
+            Line::Unschedulable(_) => &mut self.unschedulable,
+        }
+    }
+}
+
+impl Attempt {
+    /// How long after this attempt the next may come.
+    fn back_off(&self) -> Duration {
+        // Doubled more often it is past the most anyway.
+        let doubled = self.number.saturating_sub(1).min(8);
+        (FIRST_BACK_OFF * 2_u32.pow(doubled)).min(MOST_BACK_OFF)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,112 @@
+//! The scheduler against a real API server: what it writes, what it leaves alone, what a late watch costs.
+#![forbid(unsafe_code)]
+
+mod support;
+
+use client::Api;
+use client::api::{Patch, PatchOptions};
+use k8s_openapi::api::core::v1::{Event, Node, Pod};
+use serde_json::{Value, json};
+use support::{Cluster, object};
+use testkit::wait_until_async;
+
+const REFUSED: &str = "0/1 nodes are available: 1 Insufficient cpu.";
+
+async fn add_node(cluster: &Cluster, name: &str, cpu: &str) {
+    let nodes = Api::<Node>::all(&cluster.steady);
+    nodes.create(&object(json!({"metadata": {"name": name}}))).await.expect("create a node");
+    let room = json!({"status": {"allocatable": {"cpu": cpu, "memory": "4Gi", "pods": "110"}}});
+    nodes.patch_status(name, &Patch::Merge(room), &PatchOptions::default()).await.expect("give it room");
+}
+
+async fn add_pod(cluster: &Cluster, name: &str, spec: Value) {
+    let mut spec = spec;
+    spec["containers"] = json!([{"name": "c", "image": "i", "resources": {"requests": {"cpu": "1"}}}]);
+    let pod: Pod = object(json!({"metadata": {"name": name}, "spec": spec}));
+    Api::<Pod>::namespaced(&cluster.steady, "default").create(&pod).await.expect("create a pod");
+}
+
+/// What became of a pod: its node, or why it waits, or nothing yet.
+fn fate(pod: &Pod) -> String {
+    let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone());
+    let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    let told = conditions
+        .filter(|condition| condition.type_ == "PodScheduled" && condition.status == "False")
+        .find_map(|condition| condition.message.clone());
+    match (node, told) {
+        (Some(node), None) => format!("on {node}"),
+        (None, Some(message)) => message,
+        (None, None) => String::new(),
+        (Some(node), Some(message)) => format!("on {node}, and told to wait: {message}"),
+    }
+}
+
+async fn fates(cluster: &Cluster) -> Vec<(String, String)> {
+    let pods = Api::<Pod>::namespaced(&cluster.steady, "default");
+    let pods = pods.list_all(&client::ListOptions::default()).await.expect("list").items;
+    pods.iter().map(|pod| (pod.metadata.name.clone().expect("a name"), fate(pod))).collect()
+}
+
+/// Waits until so many pods have each of these fates.
+async fn until(cluster: &Cluster, expected: &[(&str, usize)]) {
+    wait_until_async("pods to be placed or told", || async {
+        let fates = fates(cluster).await;
+        let count = |fate: &str| fates.iter().filter(|(_, found)| found == fate).count();
+        if expected.iter().all(|(fate, number)| count(fate) == *number) { Ok(()) } else { Err(fates) }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_is_not_given_twice_though_the_watch_shows_no_binding() {
+    let cluster = Cluster::start().await;
+    for number in 0..5 {
+        add_pod(&cluster, &format!("p{number}"), json!({})).await;
+    }
+    until(&cluster, &[("no nodes available to schedule pods", 5)]).await;
+    cluster.stall_watches("pods");
+    add_node(&cluster, "a", "3").await;
+    until(&cluster, &[("on a", 3), (REFUSED, 2)]).await;
+    let events = Api::<Event>::namespaced(&cluster.steady, "default");
+    wait_until_async("the events", || async {
+        let events = events.list_all(&client::ListOptions::default()).await.expect("list").items;
+        let told = |reason: &str, message: &str| {
+            let of = |event: &&Event| event.reason.as_deref() == Some(reason);
+            events.iter().filter(of).filter(|event| event.message.as_deref() == Some(message)).count()
+        };
+        let assigned = (0..5).map(|n| told("Scheduled", &format!("Successfully assigned default/p{n} to a")));
+        let (assigned, refused) = (assigned.sum::<usize>(), told("FailedScheduling", REFUSED));
+        if (assigned, refused) == (3, 2) { Ok(()) } else { Err((assigned, refused)) }
+    })
+    .await;
+    // Once the watch goes on, a pod that leaves makes room for one that waits.
+    cluster.stall_watches("");
+    let placed = fates(&cluster).await.into_iter().find(|(_, fate)| fate == "on a").expect("three are").0;
+    let now = client::DeleteOptions { grace_period_seconds: Some(0), ..client::DeleteOptions::default() };
+    Api::<Pod>::namespaced(&cluster.steady, "default").delete(&placed, &now).await.expect("delete");
+    until(&cluster, &[("on a", 3), (REFUSED, 1)]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pods_of_others_are_left_alone_and_a_new_scheduler_goes_on_from_what_is_there() {
+    let mut cluster = Cluster::start().await;
+    add_node(&cluster, "a", "2").await;
+    add_pod(&cluster, "others", json!({"schedulerName": "another"})).await;
+    add_pod(&cluster, "gated", json!({"schedulingGates": [{"name": "example.org/wait"}]})).await;
+    add_pod(&cluster, "first", json!({})).await;
+    until(&cluster, &[("on a", 1)]).await;
+    cluster.stop_controllers().await;
+    for name in ["second", "third"] {
+        add_pod(&cluster, name, json!({})).await;
+    }
+    cluster.start_controllers();
+    until(&cluster, &[("on a", 2), (REFUSED, 1)]).await;
+    let fates = fates(&cluster).await;
+    let untouched = fates.iter().filter(|(name, _)| name == "others" || name == "gated");
+    assert!(
+        untouched.clone().count() == 2 && untouched.clone().all(|(_, fate)| !fate.contains("on a")),
+        "{fates:?}"
+    );
+    let others = fates.iter().find(|(name, _)| name == "others").expect("it is there");
+    assert_eq!(others.1, "");
+}
