@@ -73,7 +73,7 @@ impl Engine {
     async fn write_again(&self, cell: &ContainerCell) {
         let (path, record) = (self.inner.layout.container(&cell.id).join(state::STATE_FILE), cell.record());
         let again = blocking(move || {
-            let staged = state::stage(&path, &*record)?;
+            let staged = state::stage(&path, &ContainerFile::from(&*record))?;
             staged.commit().context(|| format!("write `{}`", path.display()))
         });
         if let Err(error) = again.await {
