@@ -1,6 +1,7 @@
 //! What the engine knows of its containers and sandboxes while it runs.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -27,7 +28,7 @@ pub(crate) struct ContainerCell {
     pub(crate) operation: Arc<tokio::sync::Mutex<()>>,
     record: RwLock<Arc<ContainerRecord>>,
     pulse: watch::Sender<Pulse>,
-    pub(crate) sandbox: Arc<SandboxCell>,
+    pub(crate) sandbox: AnySandbox,
     /// It is being stopped in order to be started again.
     pub(crate) restarts: AtomicBool,
     /// Those who attached before the start.
@@ -60,13 +61,28 @@ pub(crate) struct WaitingClient {
     pub(crate) stdin: bool,
 }
 
-/// One sandbox, made as such or for one container.
+/// A sandbox, of either kind.
+#[derive(Clone)]
+pub(crate) enum AnySandbox {
+    /// Made for one container: it comes up when that starts, and goes down with it.
+    OfOne(Arc<SandboxCell>),
+    /// Made as such: it is there before its containers are, and belongs to whoever made it.
+    Shared(Arc<SharedSandbox>),
+}
+
+/// A sandbox that was made as such.
+pub(crate) struct SharedSandbox {
+    cell: SandboxCell,
+    pub(crate) created: base::Timestamp,
+    /// What it was asked to be.
+    pub(crate) spec: Arc<SandboxSpec>,
+}
+
+/// What every sandbox has.
 pub(crate) struct SandboxCell {
     pub(crate) id: SandboxId,
-    pub(crate) created: base::Timestamp,
+    /// Held by an operation that changes it. One of a single container is changed with that.
     pub(crate) operation: tokio::sync::Mutex<()>,
-    /// What it was asked to be; `None` where it was made for one container.
-    pub(crate) spec: Option<Arc<SandboxSpec>>,
     pub(crate) live: RwLock<Live>,
 }
 
@@ -82,7 +98,7 @@ pub(crate) struct Live {
 #[derive(Default)]
 pub(crate) struct Registry {
     containers: RwLock<Containers>,
-    sandboxes: RwLock<HashMap<SandboxId, Arc<SandboxCell>>>,
+    sandboxes: RwLock<HashMap<SandboxId, Arc<SharedSandbox>>>,
 }
 
 /// Keeps a name for a container that is being made.
@@ -101,7 +117,7 @@ struct Containers {
 }
 
 impl ContainerCell {
-    pub(crate) fn new(record: ContainerRecord, sandbox: Arc<SandboxCell>) -> Self {
+    pub(crate) fn new(record: ContainerRecord, sandbox: AnySandbox) -> Self {
         let pulse = Pulse {
             status: record.life.status,
             exits: 0,
@@ -198,26 +214,46 @@ impl ContainerCell {
     }
 }
 
-impl SandboxCell {
+impl AnySandbox {
     /// The sandbox of one container.
-    pub(crate) fn of_container(id: &ContainerId, created: base::Timestamp) -> Arc<Self> {
-        Arc::new(Self {
-            id: SandboxId::of_container(id),
-            created,
-            operation: tokio::sync::Mutex::default(),
-            spec: None,
-            live: RwLock::default(),
-        })
+    pub(crate) fn of_container(id: &ContainerId) -> Self {
+        Self::OfOne(Arc::new(SandboxCell::new(SandboxId::of_container(id))))
     }
 
-    pub(crate) fn made_as_such(id: SandboxId, created: base::Timestamp, spec: SandboxSpec) -> Arc<Self> {
-        Arc::new(Self {
-            id,
-            created,
-            operation: tokio::sync::Mutex::default(),
-            spec: Some(Arc::new(spec)),
-            live: RwLock::default(),
-        })
+    /// Whether it lives and ends with its only container.
+    pub(crate) fn is_of_one(&self) -> bool {
+        matches!(self, Self::OfOne(_))
+    }
+}
+
+impl Deref for AnySandbox {
+    type Target = SandboxCell;
+
+    fn deref(&self) -> &SandboxCell {
+        match self {
+            Self::OfOne(cell) => cell,
+            Self::Shared(shared) => shared,
+        }
+    }
+}
+
+impl SharedSandbox {
+    pub(crate) fn new(id: SandboxId, created: base::Timestamp, spec: SandboxSpec) -> Arc<Self> {
+        Arc::new(Self { cell: SandboxCell::new(id), created, spec: Arc::new(spec) })
+    }
+}
+
+impl Deref for SharedSandbox {
+    type Target = SandboxCell;
+
+    fn deref(&self) -> &SandboxCell {
+        &self.cell
+    }
+}
+
+impl SandboxCell {
+    fn new(id: SandboxId) -> Self {
+        Self { id, operation: tokio::sync::Mutex::default(), live: RwLock::default() }
     }
 
     pub(crate) fn shim(&self) -> Option<Arc<Shim>> {
@@ -312,7 +348,7 @@ impl Registry {
         self.containers.read().by_id.values().filter(|cell| cell.sandbox.id == *id).cloned().collect()
     }
 
-    pub(crate) fn sandbox_add(&self, cell: Arc<SandboxCell>) {
+    pub(crate) fn sandbox_add(&self, cell: Arc<SharedSandbox>) {
         self.sandboxes.write().insert(cell.id.clone(), cell);
     }
 
@@ -321,12 +357,12 @@ impl Registry {
     }
 
     /// A sandbox that was made as such.
-    pub(crate) fn sandbox(&self, id: &SandboxId) -> Result<Arc<SandboxCell>> {
+    pub(crate) fn sandbox(&self, id: &SandboxId) -> Result<Arc<SharedSandbox>> {
         let found = self.sandboxes.read().get(id).cloned();
         found.ok_or_else(|| Error::not_found(format!("No such sandbox: {id}")))
     }
 
-    pub(crate) fn sandboxes(&self) -> Vec<Arc<SandboxCell>> {
+    pub(crate) fn sandboxes(&self) -> Vec<Arc<SharedSandbox>> {
         self.sandboxes.read().values().cloned().collect()
     }
 }

@@ -12,7 +12,7 @@ use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
 use crate::id::ContainerId;
 use crate::network::EndpointSpec;
-use crate::registry::{ContainerCell, SandboxCell};
+use crate::registry::{AnySandbox, ContainerCell};
 use crate::rootfs::Layers;
 use crate::state::{self, ContainerFile, Making};
 use crate::threads::{blocking, foreign};
@@ -45,8 +45,8 @@ impl Engine {
         let id = ContainerId::random(inner.random.as_ref());
         let created = inner.clock.now();
         let sandbox = match &spec.sandbox {
-            Some(sandbox) => inner.registry.sandbox(sandbox)?,
-            None => SandboxCell::of_container(&id, created),
+            Some(sandbox) => AnySandbox::Shared(inner.registry.sandbox(sandbox)?),
+            None => AnySandbox::of_container(&id),
         };
         let claim = |name: &str| inner.registry.claim_name(name, &id);
         let (name, _claim) = match &spec.name {
@@ -77,7 +77,7 @@ impl Engine {
         id: &ContainerId,
         name: String,
         created: base::Timestamp,
-        sandbox: &SandboxCell,
+        sandbox: &AnySandbox,
         spec: ContainerSpec,
         resolved: super::ResolvedSpec,
         image: &image::Image,
@@ -142,10 +142,11 @@ impl Engine {
     }
 
     /// What a container calls its host.
-    fn host_name(&self, spec: &ContainerSpec, sandbox: &SandboxCell, id: &ContainerId) -> Result<String> {
-        if let Some(of) = &sandbox.spec {
+    fn host_name(&self, spec: &ContainerSpec, sandbox: &AnySandbox, id: &ContainerId) -> Result<String> {
+        if let AnySandbox::Shared(shared) = sandbox {
             let own = rustix::system::uname().nodename().to_string_lossy().into_owned();
-            return Ok(if of.hostname.is_empty() { own } else { of.hostname.clone() });
+            let name = &shared.spec.hostname;
+            return Ok(if name.is_empty() { own } else { name.clone() });
         }
         if let Some(name) = spec.hostname.as_ref().filter(|name| !name.is_empty()) {
             return Ok(name.clone());

@@ -19,7 +19,7 @@ impl Engine {
     /// next, and not before. Containers of sandboxes are left to who made these.
     pub async fn containers_end(&self, longest: Duration) {
         self.inner.going_down.cancel();
-        let own = self.inner.registry.all().into_iter().filter(|cell| cell.sandbox.spec.is_none());
+        let own = self.inner.registry.all().into_iter().filter(|cell| cell.sandbox.is_of_one());
         join_all(own.map(async |cell| {
             if let Err(error) = self.end_for_host(&cell, longest).await {
                 tracing::warn!(container = %cell.id, error = %base::error::chain(&error), "end a container as the host goes down");

@@ -39,7 +39,7 @@ impl Engine {
             let record = cell.record();
             // What lives in a sandbox belongs to whoever made that.
             matches!(record.life.status, Status::Created | Status::Exited | Status::Dead)
-                && cell.sandbox.spec.is_none()
+                && cell.sandbox.is_of_one()
                 && filter.admits(Some(record.created), &record.resolved.labels)
         });
         // Together: the records of those that are removed at a time share a flush.

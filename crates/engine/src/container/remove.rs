@@ -66,7 +66,7 @@ impl Engine {
             record.life = life::step(&record.life, &Input::RemovalBegun, Wishes::default()).0
         });
         // Usually nothing is left to take down; after a failure there may be.
-        if cell.sandbox.spec.is_some() || cell.sandbox.shim().is_some() {
+        if !cell.sandbox.is_of_one() || cell.sandbox.shim().is_some() {
             self.take_down(cell).await;
         }
         let engine = self.clone();

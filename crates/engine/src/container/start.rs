@@ -18,7 +18,7 @@ use crate::engine::{Engine, blocking};
 use crate::error::{Context, Error, Kind, Result};
 use crate::id::ContainerId;
 use crate::id_blocks::IdBlock;
-use crate::registry::ContainerCell;
+use crate::registry::{AnySandbox, ContainerCell};
 use crate::rootfs::RootFs;
 use crate::shim::{LAUNCH, MARGIN, Shim};
 use crate::spec::{self, Joined, Surroundings};
@@ -121,7 +121,7 @@ impl Engine {
         let host_network = self.is_in_host_network(cell);
         let mut joined = self.joined(cell).await?;
         // A reaper is made with the sandbox, and the container is made to live with it.
-        let with_reaper = record.spec.init && cell.sandbox.spec.is_none();
+        let with_reaper = record.spec.init && cell.sandbox.is_of_one();
         let early = if with_reaper { Some(self.bring_up(cell).await?) } else { None };
         if let Some(shim) = &early {
             joined.sandbox_pid = shared_processes(shim)?;
@@ -138,7 +138,7 @@ impl Engine {
         // The sandbox comes up while the container's configuration is made.
         let (shim, prepared) = if let Some(shim) = early {
             (Ok(shim), prepared.await)
-        } else if cell.sandbox.spec.is_some() {
+        } else if !cell.sandbox.is_of_one() {
             (self.sandbox_shim(cell), prepared.await)
         } else {
             tokio::join!(self.bring_up(cell), prepared)
@@ -183,10 +183,9 @@ impl Engine {
             sysctls: Default::default(),
         };
         if let Some(sandbox) = &record.spec.sandbox
-            && let Some(of) = &self.inner.registry.sandbox(sandbox)?.spec
             && !host_network
         {
-            around.sysctls.clone_from(&of.sysctls);
+            around.sysctls.clone_from(&self.inner.registry.sandbox(sandbox)?.spec.sysctls);
         }
         let host = crate::apparmor::Host::get();
         if let Some(profile) = host.profile(&record.spec.security)? {
@@ -278,7 +277,7 @@ impl Engine {
     /// without one the container must not run, least of all as the host's users.
     pub(super) fn users_of(&self, record: &ContainerRecord) -> Result<Option<IdBlock>> {
         let Some(sandbox) = &record.spec.sandbox else { return Ok(None) };
-        if !self.inner.registry.sandbox(sandbox)?.spec.as_ref().is_some_and(|spec| spec.own_users) {
+        if !self.inner.registry.sandbox(sandbox)?.spec.own_users {
             return Ok(None);
         }
         let block = self.inner.id_blocks.of(sandbox);
@@ -309,7 +308,8 @@ impl Engine {
             cgroup: self.namespace_of(&modes.cgroup, NamespaceKind::Cgroup).await?,
             ..Joined::default()
         };
-        if let Some(of) = &cell.sandbox.spec {
+        if let AnySandbox::Shared(shared) = &cell.sandbox {
+            let of = &shared.spec;
             joined.sandbox_ipc = !of.host_ipc;
             joined.sandbox_uts = of.network != crate::sandbox::SandboxNetwork::Host;
             joined.host_pid = of.host_pid;
@@ -335,7 +335,9 @@ impl Engine {
     /// The directory that is the `/dev/shm` of another container.
     fn memory_of(&self, other: &ContainerId) -> Result<PathBuf> {
         let cell = self.inner.registry.get(other)?;
-        if cell.sandbox.spec.as_ref().is_some_and(|of| !of.host_ipc) {
+        if let AnySandbox::Shared(shared) = &cell.sandbox
+            && !shared.spec.host_ipc
+        {
             return Ok(self.shared_memory(&cell.sandbox.id));
         }
         match &cell.record().spec.namespaces.ipc {
@@ -364,8 +366,8 @@ impl Engine {
 
     /// Whether a container is in the host's network, directly or by way of another.
     pub(crate) fn is_in_host_network(&self, cell: &ContainerCell) -> bool {
-        if let Some(of) = &cell.sandbox.spec {
-            return of.network == crate::sandbox::SandboxNetwork::Host;
+        if let AnySandbox::Shared(shared) = &cell.sandbox {
+            return shared.spec.network == crate::sandbox::SandboxNetwork::Host;
         }
         match &cell.record().spec.namespaces.network {
             NetworkMode::Host => true,
@@ -378,7 +380,7 @@ impl Engine {
 
     /// The directory with the files that a container sees in its `/etc`.
     pub(crate) fn files_directory(&self, cell: &ContainerCell) -> Result<PathBuf> {
-        if cell.sandbox.spec.is_some() {
+        if !cell.sandbox.is_of_one() {
             return Ok(self.inner.layout.sandbox(&cell.sandbox.id));
         }
         match &cell.record().spec.namespaces.network {
@@ -396,8 +398,8 @@ impl Engine {
             Some(PathBuf::from("/").join(parent.trim_start_matches('/')))
         };
         let of_sandbox = record.spec.sandbox.as_ref().map(|sandbox| {
-            let of = self.inner.registry.sandbox(sandbox).ok().and_then(|cell| cell.spec.clone());
-            self.sandbox_group(sandbox, of.as_deref())
+            let of = self.inner.registry.sandbox(sandbox).ok();
+            self.sandbox_group(sandbox, of.as_deref().map(|shared| &*shared.spec))
         });
         asked(&record.spec.cgroup_parent).or(of_sandbox).unwrap_or(own).join(record.id.as_str())
     }

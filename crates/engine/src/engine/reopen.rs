@@ -16,7 +16,7 @@ use crate::container::Status;
 use crate::container::life::Input;
 use crate::engine::{Engine, blocking, in_place};
 use crate::id::{ContainerId, SandboxId};
-use crate::registry::{ContainerCell, SandboxCell};
+use crate::registry::{AnySandbox, ContainerCell};
 use crate::sandbox::launch::remember;
 use crate::shim::{Found, Shim};
 
@@ -47,7 +47,7 @@ impl Engine {
         self.inner.id_blocks.give_back_where(is_gone);
         for cell in self.inner.registry.sandboxes() {
             match shims.get(&cell.id) {
-                Some(found) => self.readmit_shim(&cell, found).await,
+                Some(found) => self.readmit_shim(&AnySandbox::Shared(cell), found).await,
                 None => self.clear_endpoints(&cell.id).await,
             }
         }
@@ -56,7 +56,7 @@ impl Engine {
         cells
             .for_each_concurrent(AT_ONCE, async |cell| {
                 let found = shims.get(&cell.sandbox.id);
-                if cell.sandbox.spec.is_none()
+                if cell.sandbox.is_of_one()
                     && let Some(found) = found
                 {
                     self.readmit_shim(&cell.sandbox, found).await;
@@ -129,7 +129,7 @@ impl Engine {
     }
 
     /// Attaches to a shim that went on without the engine.
-    async fn readmit_shim(&self, cell: &Arc<SandboxCell>, (shim, state): &(Arc<Shim>, Option<Sandbox>)) {
+    async fn readmit_shim(&self, cell: &AnySandbox, (shim, state): &(Arc<Shim>, Option<Sandbox>)) {
         {
             let mut live = cell.live.write();
             live.shim = Some(Arc::clone(shim));
@@ -145,15 +145,15 @@ impl Engine {
             }
         }
         if state.is_none() {
-            return self.listen_later(Arc::clone(cell), Arc::clone(shim));
+            return self.listen_later(cell.clone(), Arc::clone(shim));
         }
-        if let Err(error) = self.listen(Arc::clone(cell), Arc::clone(shim)).await {
+        if let Err(error) = self.listen(cell.clone(), Arc::clone(shim)).await {
             tracing::warn!(sandbox = %cell.id, error = %base::error::chain(&error), "listen to a shim");
-            self.listen_later(Arc::clone(cell), Arc::clone(shim));
+            self.listen_later(cell.clone(), Arc::clone(shim));
         }
     }
 
-    fn asked_of(&self, cell: &SandboxCell, network: &str) -> crate::network::EndpointSpec {
+    fn asked_of(&self, cell: &AnySandbox, network: &str) -> crate::network::EndpointSpec {
         let of = |networks: &[(String, crate::network::EndpointSpec)]| {
             networks
                 .iter()
@@ -161,12 +161,12 @@ impl Engine {
                 .map(|(_, spec)| spec.clone())
                 .unwrap_or_default()
         };
-        match &cell.spec {
-            Some(spec) => match &spec.network {
+        match cell {
+            AnySandbox::Shared(shared) => match &shared.spec.network {
                 crate::sandbox::SandboxNetwork::Networks(networks) => of(networks),
                 _ => Default::default(),
             },
-            None => {
+            AnySandbox::OfOne(cell) => {
                 let container = ContainerId::parse(cell.id.as_str())
                     .ok()
                     .and_then(|id| self.inner.registry.get(&id).ok());
@@ -212,9 +212,9 @@ impl Engine {
         }
         let _operation = cell.operation.lock().await;
         // A start that was interrupted left a shim, or a container in its sandbox's.
-        if held.is_some() || (cell.sandbox.spec.is_none() && found.is_some()) {
+        if held.is_some() || (cell.sandbox.is_of_one() && found.is_some()) {
             self.take_down(cell).await;
-        } else if cell.sandbox.spec.is_none() {
+        } else if cell.sandbox.is_of_one() {
             self.clear_endpoints(&cell.sandbox.id).await;
         }
         let made_in = cell.record().made_in.clone();

@@ -168,7 +168,7 @@ impl Engine {
 }
 
 fn check_mode(cell: &ContainerCell) -> Result<()> {
-    if cell.sandbox.spec.is_some() {
+    if !cell.sandbox.is_of_one() {
         return Err(Error::conflict("the networks of a sandbox are those it was made with"));
     }
     match cell.record().spec.namespaces.network {

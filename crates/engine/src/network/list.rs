@@ -100,7 +100,7 @@ impl Engine {
     fn network_containers(&self) -> BTreeMap<String, BTreeMap<ContainerId, Endpoint>> {
         let mut found: BTreeMap<String, BTreeMap<ContainerId, Endpoint>> = BTreeMap::new();
         for cell in self.inner.registry.all() {
-            if cell.sandbox.spec.is_some() {
+            if !cell.sandbox.is_of_one() {
                 continue;
             }
             for (name, endpoint) in cell.sandbox.live.read().endpoints.clone() {

@@ -15,7 +15,7 @@ use crate::event::EventKind;
 use crate::id::SandboxId;
 use crate::id_blocks::IdBlock;
 use crate::network::ports;
-use crate::registry::SandboxCell;
+use crate::registry::{AnySandbox, SharedSandbox};
 use crate::state::{self, Making, SandboxFile};
 
 impl Engine {
@@ -24,7 +24,7 @@ impl Engine {
         let engine = self.clone();
         self.detached(async move {
             let id = SandboxId::random(engine.inner.random.as_ref());
-            let cell = SandboxCell::made_as_such(id.clone(), engine.inner.clock.now(), spec);
+            let cell = SharedSandbox::new(id.clone(), engine.inner.clock.now(), spec);
             if let Err(error) = engine.sandbox_furnish(&cell).await {
                 engine.tear_down(&cell).await;
                 // The error that led here is what the caller must see.
@@ -40,8 +40,8 @@ impl Engine {
         .await
     }
 
-    async fn sandbox_furnish(&self, cell: &Arc<SandboxCell>) -> Result<()> {
-        let spec = cell.spec.clone().ok_or_else(|| Error::internal("a sandbox without a specification"))?;
+    async fn sandbox_furnish(&self, cell: &Arc<SharedSandbox>) -> Result<()> {
+        let (sandbox, spec) = (AnySandbox::Shared(Arc::clone(cell)), Arc::clone(&cell.spec));
         let making = Making::begin(&self.inner.layout.sandbox(&cell.id), 0o710)?;
         let own = spec.network != SandboxNetwork::Host;
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
@@ -56,27 +56,29 @@ impl Engine {
         match &spec.network {
             // The network belongs to those who are root in it: it is made with them.
             SandboxNetwork::Networks(networks) if users.is_some() => {
-                let shim = self.launch(cell, Network::New, shape).await?;
+                let shim = self.launch(&sandbox, Network::New, shape).await?;
                 let netns = shim.handle.network_namespace();
                 let netns = netns.context(|| "open the sandbox's network namespace".to_owned())?;
                 self.wire(cell, &netns, &wiring(&spec, networks)).await?;
             }
             SandboxNetwork::None if users.is_some() => {
-                self.launch(cell, Network::New, shape).await?;
+                self.launch(&sandbox, Network::New, shape).await?;
             }
             SandboxNetwork::Host => {
-                self.launch(cell, Network::Host, shape).await?;
+                self.launch(&sandbox, Network::Host, shape).await?;
             }
             SandboxNetwork::None => {
                 let netns = self.take_netns().await?;
-                self.launch(cell, Network::Fd(netns), shape).await?;
+                self.launch(&sandbox, Network::Fd(netns), shape).await?;
             }
             SandboxNetwork::Networks(networks) => {
                 let netns = self.take_netns().await?;
                 let fd = netns.try_clone().context(|| "share a network namespace".to_owned())?;
                 let wiring = wiring(&spec, networks);
-                let (wired, shim) =
-                    tokio::join!(self.wire(cell, &netns, &wiring), self.launch(cell, Network::Fd(fd), shape));
+                let (wired, shim) = tokio::join!(
+                    self.wire(cell, &netns, &wiring),
+                    self.launch(&sandbox, Network::Fd(fd), shape)
+                );
                 shim?;
                 wired?;
             }
@@ -111,7 +113,7 @@ impl Engine {
     /// Writes the files that all its containers see in `/etc` into `directory`.
     fn sandbox_files(
         &self,
-        cell: &SandboxCell,
+        cell: &SharedSandbox,
         spec: &SandboxSpec,
         hostname: &str,
         directory: &Path,
@@ -134,10 +136,9 @@ impl Engine {
         etc.write(directory)
     }
 
-    pub(super) fn emit_sandbox(&self, action: &'static str, cell: &SandboxCell) {
-        let Some(spec) = &cell.spec else { return };
-        let mut attributes = spec.labels.clone();
-        attributes.insert("name".to_owned(), spec.name.clone());
+    pub(super) fn emit_sandbox(&self, action: &'static str, cell: &SharedSandbox) {
+        let mut attributes = cell.spec.labels.clone();
+        attributes.insert("name".to_owned(), cell.spec.name.clone());
         self.inner.events.emit(EventKind::Sandbox, action, cell.id.as_str(), attributes);
     }
 }

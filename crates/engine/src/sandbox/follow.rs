@@ -11,7 +11,7 @@ use runtime::shim::protocol::{Event, ExitStatus};
 
 use crate::engine::Engine;
 use crate::error::Result;
-use crate::registry::SandboxCell;
+use crate::registry::AnySandbox;
 use crate::shim::{self, Connection, Found, Shim};
 
 /// How long is waited before a shim is asked again: from, to.
@@ -19,22 +19,22 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from
 
 impl Engine {
     /// Listens to a shim until it or the engine ends.
-    pub(crate) async fn listen(&self, sandbox: Arc<SandboxCell>, shim: Arc<Shim>) -> Result<()> {
+    pub(crate) async fn listen(&self, sandbox: AnySandbox, shim: Arc<Shim>) -> Result<()> {
         let connection = shim.subscribe().await?;
         self.listen_on(sandbox, shim, Some(connection));
         Ok(())
     }
 
     /// Waits for a shim that lives and does not answer, and listens to it from then on.
-    pub(crate) fn listen_later(&self, sandbox: Arc<SandboxCell>, shim: Arc<Shim>) {
+    pub(crate) fn listen_later(&self, sandbox: AnySandbox, shim: Arc<Shim>) {
         self.listen_on(sandbox, shim, None);
     }
 
-    fn listen_on(&self, sandbox: Arc<SandboxCell>, shim: Arc<Shim>, mut connection: Option<Connection>) {
+    fn listen_on(&self, sandbox: AnySandbox, shim: Arc<Shim>, mut connection: Option<Connection>) {
         let engine = self.clone();
         self.spawn_lasting(move || {
             // Begun anew it asks for what it may have missed.
-            let (engine, sandbox, connection) = (engine.clone(), Arc::clone(&sandbox), connection.take());
+            let (engine, sandbox, connection) = (engine.clone(), sandbox.clone(), connection.take());
             let shim = sandbox.shim().unwrap_or_else(|| Arc::clone(&shim));
             async move {
                 tokio::select! {
@@ -45,12 +45,7 @@ impl Engine {
         });
     }
 
-    async fn follow(
-        &self,
-        sandbox: &Arc<SandboxCell>,
-        mut shim: Arc<Shim>,
-        mut connection: Option<Connection>,
-    ) {
+    async fn follow(&self, sandbox: &AnySandbox, mut shim: Arc<Shim>, mut connection: Option<Connection>) {
         let mut pause = PAUSES.0;
         loop {
             if let Some(mut connection) = connection.take() {
@@ -98,7 +93,7 @@ impl Engine {
     }
 
     /// Listens to a shim again and learns what happened meanwhile.
-    async fn hear_again(&self, sandbox: &Arc<SandboxCell>, shim: &Arc<Shim>) -> Result<Connection> {
+    async fn hear_again(&self, sandbox: &AnySandbox, shim: &Arc<Shim>) -> Result<Connection> {
         // First, so that nothing happens between the two unheard.
         let connection = shim.subscribe().await?;
         for cell in self.inner.registry.of_sandbox(&sandbox.id) {
@@ -121,7 +116,7 @@ impl Engine {
         Ok(connection)
     }
 
-    fn on_shim_event(&self, _sandbox: &Arc<SandboxCell>, event: Event) {
+    fn on_shim_event(&self, _sandbox: &AnySandbox, event: Event) {
         match event {
             Event::Exited { container, exec: Some(exec), status } => {
                 self.on_exec_exit(&container, &exec, &status)
@@ -144,7 +139,7 @@ impl Engine {
     }
 
     /// A shim went away: its containers are dead, and nobody may believe otherwise.
-    async fn on_shim_gone(&self, sandbox: &Arc<SandboxCell>, shim: &Arc<Shim>) {
+    async fn on_shim_gone(&self, sandbox: &AnySandbox, shim: &Arc<Shim>) {
         let is_current = sandbox.shim().is_some_and(|current| Arc::ptr_eq(&current, shim));
         if !is_current {
             return;
@@ -159,8 +154,8 @@ impl Engine {
             let error = "the process that held the container was killed".to_owned();
             self.spawn(async move { engine.on_exit(&cell, &status.0, status.1.then_some(error)).await });
         }
-        if sandbox.spec.is_some() {
-            self.sandbox_lost(sandbox).await;
+        if let AnySandbox::Shared(shared) = sandbox {
+            self.sandbox_lost(shared).await;
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::engine::{Engine, blocking, in_place};
 use crate::error::{Context, Error, Kind, Result};
 use crate::id_blocks::IdBlock;
 use crate::network::{Endpoint, EndpointSpec, ports};
-use crate::registry::{ContainerCell, Live, SandboxCell};
+use crate::registry::{AnySandbox, ContainerCell, Live, SandboxCell};
 use crate::sandbox::files::{self, EtcFiles, Resolver};
 use crate::shim::Shim;
 
@@ -89,7 +89,7 @@ impl Engine {
     /// Starts a sandbox's shim and listens to it.
     pub(crate) async fn launch(
         &self,
-        sandbox: &Arc<SandboxCell>,
+        sandbox: &AnySandbox,
         network: Network,
         shape: Shape,
     ) -> Result<Arc<Shim>> {
@@ -125,7 +125,7 @@ impl Engine {
         .await?;
         let shim = Arc::new(Shim::new(handle, runtime::shim::protocol::VERSION));
         sandbox.live.write().shim = Some(Arc::clone(&shim));
-        self.listen(Arc::clone(sandbox), Arc::clone(&shim)).await?;
+        self.listen(sandbox.clone(), Arc::clone(&shim)).await?;
         Ok(shim)
     }
 
@@ -168,13 +168,13 @@ impl Engine {
         } else {
             self.kill_cgroup(cell).await;
         }
-        if sandbox.spec.is_none() {
+        if sandbox.is_of_one() {
             self.tear_down(sandbox).await;
         }
     }
 
     /// Ends a sandbox's shim and gives its network back. Does nothing where that is done.
-    pub(crate) async fn tear_down(&self, sandbox: &Arc<SandboxCell>) {
+    pub(crate) async fn tear_down(&self, sandbox: &SandboxCell) {
         let live = std::mem::take(&mut *sandbox.live.write());
         let shim = async {
             if let Some(shim) = &live.shim

@@ -8,7 +8,7 @@ use crate::engine::Engine;
 use crate::error::Result;
 use crate::filter;
 use crate::id::SandboxId;
-use crate::registry::SandboxCell;
+use crate::registry::SharedSandbox;
 
 impl Engine {
     /// A sandbox. `No such sandbox: …` where there is none.
@@ -29,13 +29,13 @@ impl Engine {
         views
     }
 
-    fn sandbox_view(&self, cell: &SandboxCell) -> Sandbox {
+    fn sandbox_view(&self, cell: &SharedSandbox) -> Sandbox {
         let live = cell.live.read().clone();
         let mut containers = self.inner.registry.of_sandbox(&cell.id);
         containers.sort_by_cached_key(|container| (container.record().created, container.id.clone()));
         Sandbox {
             id: cell.id.clone(),
-            spec: cell.spec.clone().unwrap_or_default(),
+            spec: Arc::clone(&cell.spec),
             created: cell.created,
             ready: live.shim.is_some(),
             addresses: live

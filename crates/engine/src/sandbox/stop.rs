@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::engine::Engine;
 use crate::error::{Kind, Result};
 use crate::id::SandboxId;
-use crate::registry::SandboxCell;
+use crate::registry::SharedSandbox;
 use crate::signal;
 
 impl Engine {
@@ -23,7 +23,7 @@ impl Engine {
     }
 
     /// Stops a sandbox whose operation lock is held.
-    pub(super) async fn sandbox_halt(&self, cell: &Arc<SandboxCell>) -> Result<()> {
+    pub(super) async fn sandbox_halt(&self, cell: &Arc<SharedSandbox>) -> Result<()> {
         let containers = self.inner.registry.of_sandbox(&cell.id);
         let halts =
             containers.iter().map(|container| self.halt(container, signal::KILL, Some(Duration::ZERO)));
@@ -44,13 +44,13 @@ impl Engine {
     }
 
     /// A sandbox lost its shim: what was there of it is taken down.
-    pub(crate) async fn sandbox_lost(&self, cell: &Arc<SandboxCell>) {
+    pub(crate) async fn sandbox_lost(&self, cell: &Arc<SharedSandbox>) {
         self.tear_down(cell).await;
         self.emit_sandbox("die", cell);
     }
 
     /// The cgroup that holds those of a sandbox's containers.
-    pub(super) fn sandbox_cgroup(&self, cell: &SandboxCell) -> std::path::PathBuf {
-        self.sandbox_group(&cell.id, cell.spec.as_deref())
+    pub(super) fn sandbox_cgroup(&self, cell: &SharedSandbox) -> std::path::PathBuf {
+        self.sandbox_group(&cell.id, Some(&cell.spec))
     }
 }

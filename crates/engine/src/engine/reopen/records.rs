@@ -9,7 +9,7 @@ use crate::container::{ContainerRecord, RemoveOptions};
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::id::{ContainerId, SandboxId};
-use crate::registry::{ContainerCell, SandboxCell};
+use crate::registry::{AnySandbox, ContainerCell, SharedSandbox};
 use crate::rootfs::Layers;
 use crate::state::{self, ContainerFile, SandboxFile};
 use crate::trouble::{load_sandbox, records};
@@ -36,7 +36,7 @@ impl Engine {
                     if let Some(first) = record.first_id {
                         self.inner.id_blocks.adopt(&record.id, first);
                     }
-                    let cell = SandboxCell::made_as_such(record.id.clone(), record.created, record.spec);
+                    let cell = SharedSandbox::new(record.id.clone(), record.created, record.spec);
                     self.inner.registry.sandbox_add(cell);
                 }
                 record => {
@@ -87,8 +87,8 @@ impl Engine {
     /// Adds a container that an earlier engine made.
     fn readmit(&self, record: ContainerRecord) -> Result<()> {
         let sandbox = match &record.spec.sandbox {
-            Some(sandbox) => self.inner.registry.sandbox(sandbox)?,
-            None => SandboxCell::of_container(&record.id, record.created),
+            Some(sandbox) => AnySandbox::Shared(self.inner.registry.sandbox(sandbox)?),
+            None => AnySandbox::of_container(&record.id),
         };
         let (id, volumes) = (record.id.clone(), crate::volume::names_of(&record.mounts));
         self.inner.registry.add(Arc::new(ContainerCell::new(record, sandbox)))?;
