@@ -28,6 +28,7 @@ pub mod volume;
 mod apparmor;
 mod bridge;
 mod cgroup;
+mod etc;
 mod filter;
 mod flushes;
 mod id_blocks;

@@ -2,14 +2,16 @@
 
 mod connect;
 mod create;
-pub(crate) mod files;
 mod follow;
 mod group;
-pub(crate) mod launch;
+mod launch;
 mod list;
 pub(crate) mod memory;
 mod remove;
+mod shim_events;
 mod stop;
+mod tear_down;
+pub(crate) mod wire;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

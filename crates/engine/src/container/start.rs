@@ -378,18 +378,6 @@ impl Engine {
         }
     }
 
-    /// The directory with the files that a container sees in its `/etc`.
-    pub(crate) fn files_directory(&self, cell: &ContainerCell) -> Result<PathBuf> {
-        if !cell.sandbox.is_of_one() {
-            return Ok(self.inner.layout.sandbox(&cell.sandbox.id));
-        }
-        match &cell.record().spec.namespaces.network {
-            // What shares a network shares its names.
-            NetworkMode::Container(other) => self.files_directory(&*self.inner.registry.get(other)?),
-            _ => Ok(self.inner.layout.container(&cell.id)),
-        }
-    }
-
     /// A container's cgroup, from the root of the hierarchy.
     pub(crate) fn cgroup_of(&self, record: &ContainerRecord) -> PathBuf {
         let own = PathBuf::from("/").join(&self.inner.config.instance);

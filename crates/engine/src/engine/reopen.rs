@@ -17,7 +17,7 @@ use crate::container::life::Input;
 use crate::engine::{Engine, blocking, in_place};
 use crate::id::{ContainerId, SandboxId};
 use crate::registry::{AnySandbox, ContainerCell};
-use crate::sandbox::launch::remember;
+use crate::sandbox::wire::remember;
 use crate::shim::{Found, Shim};
 
 /// How many shims are dealt with at once.

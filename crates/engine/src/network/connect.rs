@@ -11,7 +11,7 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::event::EventKind;
 use crate::id::{ContainerId, NetworkId};
 use crate::registry::ContainerCell;
-use crate::sandbox::launch::Wiring;
+use crate::sandbox::wire::Wiring;
 
 impl Engine {
     /// Puts a container, running or not, into one more network.

@@ -1,13 +1,11 @@
 //! Making a sandbox.
 
-use std::net::IpAddr;
-use std::path::Path;
 use std::sync::Arc;
 
 use runtime::shim::Network;
 
-use super::files::{self, EtcFiles, Resolver};
-use super::launch::{Shape, Wiring};
+use super::launch::Shape;
+use super::wire::Wiring;
 use super::{SandboxNetwork, SandboxRecord, SandboxSpec};
 use crate::engine::{Engine, blocking};
 use crate::error::{Context, Error, Result};
@@ -83,7 +81,7 @@ impl Engine {
                 wired?;
             }
         }
-        self.sandbox_files(cell, &spec, &hostname, making.directory())?;
+        self.sandbox_files(cell, &hostname, making.directory())?;
         let (engine, of, limited) = (self.clone(), cell.id.clone(), Arc::clone(&spec));
         blocking(move || engine.limit_sandbox(&of, &limited)).await?;
         self.make_shared_memory(&cell.id, runtime::defaults::SHM_SIZE).await?;
@@ -108,32 +106,6 @@ impl Engine {
         }
         let (engine, id) = (self.clone(), id.clone());
         blocking(move || engine.inner.id_blocks.take(&id)).await.map(Some)
-    }
-
-    /// Writes the files that all its containers see in `/etc` into `directory`.
-    fn sandbox_files(
-        &self,
-        cell: &SharedSandbox,
-        spec: &SandboxSpec,
-        hostname: &str,
-        directory: &Path,
-    ) -> Result<()> {
-        let live = cell.live.read().clone();
-        let own = live.endpoints.values().filter_map(|at| at.ipv4).map(|net| IpAddr::V4(net.addr()));
-        let gateway = live.endpoints.values().find_map(|at| at.gateway);
-        let of_host = spec.network == SandboxNetwork::Host;
-        let network = &self.inner.network;
-        // Whoever makes a sandbox says how names are resolved in it, or has the host's way.
-        let conf = if of_host { network.resolv_conf_host() } else { network.resolv_conf_outside() };
-        let etc = EtcFiles {
-            hostname: hostname.to_owned(),
-            own: own.map(|address| (address, vec![hostname.to_owned()])).collect(),
-            hosts: &spec.hosts,
-            gateway: gateway.unwrap_or(std::net::Ipv4Addr::LOCALHOST),
-            resolv: files::resolv(Resolver { conf, knows_names: false }, &spec.dns, &self.inner.config.dns),
-            of_host,
-        };
-        etc.write(directory)
     }
 
     pub(super) fn emit_sandbox(&self, action: &'static str, cell: &SharedSandbox) {

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use runtime::shim::protocol::{Event, ExitStatus};
+use runtime::shim::protocol::ExitStatus;
 
 use crate::engine::Engine;
 use crate::error::Result;
@@ -51,7 +51,7 @@ impl Engine {
             if let Some(mut connection) = connection.take() {
                 while let Some(event) = shim::next_event(&mut connection).await {
                     // One event that panics must not be the last that is heard of this sandbox.
-                    if let Err(panic) = base::panics::catch(|| self.on_shim_event(sandbox, event)) {
+                    if let Err(panic) = base::panics::catch(|| self.on_shim_event(event)) {
                         tracing::error!(sandbox = %sandbox.id, %panic, "an event of a shim panicked");
                     }
                 }
@@ -114,48 +114,5 @@ impl Engine {
             }
         }
         Ok(connection)
-    }
-
-    fn on_shim_event(&self, _sandbox: &AnySandbox, event: Event) {
-        match event {
-            Event::Exited { container, exec: Some(exec), status } => {
-                self.on_exec_exit(&container, &exec, &status)
-            }
-            Event::Exited { container, exec: None, status } => {
-                let Ok(cell) =
-                    self.inner.registry.find(&container).and_then(|id| self.inner.registry.get(&id))
-                else {
-                    return;
-                };
-                let engine = self.clone();
-                self.spawn(async move { engine.on_exit(&cell, &status, None).await });
-            }
-            // These are told by whoever caused them, or with the exit.
-            Event::Started { .. }
-            | Event::OutOfMemory { .. }
-            | Event::Paused { .. }
-            | Event::Resumed { .. } => {}
-        }
-    }
-
-    /// A shim went away: its containers are dead, and nobody may believe otherwise.
-    async fn on_shim_gone(&self, sandbox: &AnySandbox, shim: &Arc<Shim>) {
-        let is_current = sandbox.shim().is_some_and(|current| Arc::ptr_eq(&current, shim));
-        if !is_current {
-            return;
-        }
-        for cell in self.inner.registry.of_sandbox(&sandbox.id) {
-            if !cell.status().is_active() {
-                continue;
-            }
-            let status = self.lost_exit(&cell);
-            tracing::warn!(container = %cell.id, "the shim of a container is gone");
-            let engine = self.clone();
-            let error = "the process that held the container was killed".to_owned();
-            self.spawn(async move { engine.on_exit(&cell, &status.0, status.1.then_some(error)).await });
-        }
-        if let AnySandbox::Shared(shared) = sandbox {
-            self.sandbox_lost(shared).await;
-        }
     }
 }

@@ -1,5 +1,8 @@
 //! The files of `/etc` that say who and where a container is.
 
+mod of_container;
+mod of_sandbox;
+
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr};

@@ -1,0 +1,80 @@
+//! Those of a container in a sandbox of its own, and where those of any are.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+
+use super::{EtcFiles, Resolver, resolv};
+use crate::container::{ContainerRecord, NetworkMode};
+use crate::engine::{Engine, in_place};
+use crate::error::Result;
+use crate::network::Endpoint;
+use crate::registry::ContainerCell;
+
+impl Engine {
+    /// The directory with the files that a container sees in its `/etc`.
+    pub(crate) fn files_directory(&self, cell: &ContainerCell) -> Result<PathBuf> {
+        if !cell.sandbox.is_of_one() {
+            return Ok(self.inner.layout.sandbox(&cell.sandbox.id));
+        }
+        match &cell.record().spec.namespaces.network {
+            // What shares a network shares its names.
+            NetworkMode::Container(other) => self.files_directory(&*self.inner.registry.get(other)?),
+            _ => Ok(self.inner.layout.container(&cell.id)),
+        }
+    }
+
+    /// Writes the files of a container with the networks that it is in, and that `record` says it is to be in.
+    pub(crate) fn rewrite_files(&self, cell: &ContainerCell, record: &ContainerRecord) -> Result<()> {
+        let endpoints = cell.sandbox.live.read().endpoints.clone();
+        let endpoints: Vec<(String, Endpoint)> = endpoints.into_iter().collect();
+        self.write_files(cell, record, &endpoints)
+    }
+
+    /// Writes the files that a container of its own sandbox sees in `/etc`.
+    pub(crate) fn write_files(
+        &self,
+        cell: &ContainerCell,
+        record: &ContainerRecord,
+        endpoints: &[(String, Endpoint)],
+    ) -> Result<()> {
+        let first = record.networks.first().map(|(name, _)| name.as_str());
+        let of_host = self.is_in_host_network(cell);
+        let gateway =
+            endpoints.iter().find(|(name, _)| Some(name.as_str()) == first).and_then(|(_, at)| at.gateway);
+        let mut names = Vec::new();
+        if let Some(domain) = record.spec.domainname.as_ref().filter(|domain| !domain.is_empty()) {
+            names.push(format!("{}.{domain}", record.resolved.hostname));
+        }
+        names.push(record.resolved.hostname.clone());
+        let addresses = endpoints.iter().filter_map(|(_, at)| at.ipv4).map(|net| IpAddr::V4(net.addr()));
+        let resolver = if of_host {
+            Resolver { conf: self.inner.network.resolv_conf_host(), knows_names: false }
+        } else {
+            self.resolver_of(record)?
+        };
+        let etc = EtcFiles {
+            hostname: record.resolved.hostname.clone(),
+            own: addresses.map(|address| (address, names.clone())).collect(),
+            hosts: &record.spec.extra_hosts,
+            gateway: gateway.unwrap_or(Ipv4Addr::LOCALHOST),
+            resolv: resolv(resolver, &record.spec.dns, &self.inner.config.dns),
+            of_host,
+        };
+        in_place(|| etc.write(&self.inner.layout.container(&cell.id)))
+    }
+
+    /// Who is asked for names: the first network that knows its containers' names, else the first.
+    fn resolver_of(&self, record: &ContainerRecord) -> Result<Resolver> {
+        let network = &self.inner.network;
+        let mut usual = None;
+        for (name, _) in &record.networks {
+            let id = network.network_find(name).map_err(crate::network::error)?.id;
+            let resolver = Resolver { conf: network.resolv_conf(&id), knows_names: network.knows_names(&id) };
+            if resolver.knows_names {
+                return Ok(resolver);
+            }
+            usual.get_or_insert(resolver);
+        }
+        Ok(usual.unwrap_or_else(|| Resolver { conf: network.resolv_conf_outside(), knows_names: false }))
+    }
+}

@@ -1,0 +1,58 @@
+//! Taking down what served a container, and a sandbox.
+
+use std::sync::Arc;
+
+use crate::engine::{Engine, blocking};
+use crate::error::Kind;
+use crate::registry::{ContainerCell, SandboxCell};
+
+impl Engine {
+    /// Takes down what served a container that does not run any more.
+    pub(crate) async fn take_down(&self, cell: &Arc<ContainerCell>) {
+        let sandbox = &cell.sandbox;
+        if let Some(shim) = sandbox.shim() {
+            if let Err(error) = shim.delete(cell.id.as_str(), None).await
+                && error.kind() != Kind::NotFound
+            {
+                tracing::debug!(container = %cell.id, error = %base::error::chain(&error), "forget a container in its shim");
+                self.kill_cgroup(cell).await;
+            }
+        } else {
+            self.kill_cgroup(cell).await;
+        }
+        if sandbox.is_of_one() {
+            self.tear_down(sandbox).await;
+        }
+    }
+
+    /// Ends a sandbox's shim and gives its network back. Does nothing where that is done.
+    pub(crate) async fn tear_down(&self, sandbox: &SandboxCell) {
+        let live = std::mem::take(&mut *sandbox.live.write());
+        let shim = async {
+            if let Some(shim) = &live.shim
+                && let Err(error) = shim.shut_down().await
+            {
+                tracing::debug!(sandbox = %sandbox.id, error = %base::error::chain(&error), "end a shim");
+                shim.end_process().await;
+            }
+        };
+        let network = async {
+            // Whatever is known of them here: an engine that found no shim has learnt of none.
+            if let Err(error) = self.inner.network.endpoint_detach_all(sandbox.id.as_str()).await {
+                tracing::warn!(sandbox = %sandbox.id, error = %base::error::chain(&error), "give a network address back");
+            }
+        };
+        tokio::join!(shim, network);
+        self.drop_shared_memory(&sandbox.id);
+    }
+
+    /// Kills whatever is left in a container's cgroup, and removes it; whether that is done.
+    pub(crate) async fn kill_cgroup(&self, cell: &ContainerCell) -> bool {
+        let path = self.cgroup_of(&cell.record());
+        let killed = blocking(move || crate::cgroup::kill(&path)).await;
+        if let Err(error) = &killed {
+            tracing::warn!(container = %cell.id, error = %base::error::chain(error), "clear a container's cgroup");
+        }
+        killed.is_ok()
+    }
+}

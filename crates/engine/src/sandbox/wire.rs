@@ -1,0 +1,101 @@
+//! Putting a sandbox into networks.
+
+use std::net::IpAddr;
+use std::os::fd::{AsFd, OwnedFd};
+
+use crate::container::{ContainerRecord, PublishedPort};
+use crate::engine::Engine;
+use crate::error::Result;
+use crate::network::{EndpointSpec, ports};
+use crate::registry::{Live, SandboxCell};
+
+/// What a sandbox's network is asked to be.
+pub(crate) struct Wiring {
+    /// Networks by name, the first of which has the default route and the ports.
+    pub(crate) networks: Vec<(String, EndpointSpec)>,
+    /// What it is called there.
+    pub(crate) name: String,
+    /// Whom names are asked of that the network does not know.
+    pub(crate) name_servers: Vec<IpAddr>,
+    pub(crate) ports: Vec<net::PortSpec>,
+    /// Whether the first of them gives the default route.
+    pub(crate) default_route: bool,
+}
+
+impl Engine {
+    /// Puts a network namespace into networks.
+    pub(crate) async fn wire(&self, sandbox: &SandboxCell, netns: &OwnedFd, wiring: &Wiring) -> Result<()> {
+        for (index, (name, asked)) in wiring.networks.iter().enumerate() {
+            let network = self.inner.network.network_find(name).map_err(crate::network::error)?;
+            let ports = if index == 0 { wiring.ports.clone() } else { Vec::new() };
+            let endpoint = net::EndpointSpec {
+                owner: sandbox.id.to_string(),
+                name: wiring.name.clone(),
+                aliases: aliases(asked, &sandbox.id.as_str()[..12]),
+                links: links(asked),
+                name_servers: wiring.name_servers.clone(),
+                address: asked.ipv4,
+                mac: asked.mac_address.as_deref().map(crate::network::parse_mac).transpose()?,
+                interface: None,
+                ports,
+                default_route: wiring.default_route && index == 0,
+            };
+            let attach = || self.inner.network.endpoint_attach(netns.as_fd(), &network.id, endpoint.clone());
+            let made = match attach().await {
+                // Left by an earlier life that nobody took down: this is the only one that there is.
+                Err(net::AttachError::Exists { .. }) => {
+                    let left = self.inner.network.endpoint_detach(&network.id, sandbox.id.as_str()).await;
+                    left.map_err(crate::network::attach_error)?;
+                    attach().await
+                }
+                made => made,
+            };
+            let made = made.map_err(crate::network::attach_error)?;
+            remember(&mut sandbox.live.write(), &network, asked.clone(), &made);
+        }
+        Ok(())
+    }
+
+    /// Whom a network's own resolver asks for a container; empty for the host's resolvers.
+    pub(crate) fn name_servers(&self, record: &ContainerRecord) -> Vec<IpAddr> {
+        match record.spec.dns.servers.as_slice() {
+            [] => self.inner.config.dns.clone(),
+            asked => asked.to_vec(),
+        }
+    }
+}
+
+fn aliases(asked: &EndpointSpec, short: &str) -> Vec<String> {
+    let mut aliases = asked.aliases.clone();
+    if !aliases.iter().any(|alias| alias == short) {
+        aliases.push(short.to_owned());
+    }
+    aliases
+}
+
+/// Links as they are written, `container:alias` or a name that stays itself.
+fn links(asked: &EndpointSpec) -> Vec<net::NameLink> {
+    let parts = asked.links.iter().map(|link| link.split_once(':').unwrap_or((link, link)));
+    let link = |(target, alias): (&str, &str)| net::NameLink {
+        alias: alias.to_owned(),
+        target: target.trim_start_matches('/').to_owned(),
+    };
+    parts.map(link).collect()
+}
+
+/// Keeps what the network made of an endpoint.
+pub(crate) fn remember(
+    live: &mut Live,
+    network: &net::NetworkView,
+    spec: EndpointSpec,
+    made: &net::Endpoint,
+) {
+    live.endpoints.insert(network.name.clone(), crate::network::endpoint(network, spec, made));
+    live.ports.extend(made.ports.iter().map(|port| PublishedPort {
+        container: crate::container::Port {
+            number: port.container_port,
+            protocol: ports::protocol(port.protocol),
+        },
+        host: Some((port.host_address, port.host_port).into()),
+    }));
+}
