@@ -39,7 +39,7 @@ pub(crate) async fn build(engine: Engine, request: BuildRequest, events: Events)
     let root = offload::in_place(|| directory(scratch.path())).map_err(io_error)?;
     let unpacking = root.try_clone().map_err(io_error)?;
     let unpack = move |context| image::unpack_files(context, unpacking.as_fd());
-    let transfer = engine::threads::transfer("build contexts").await?;
+    let transfer = engine::work::transfer("build contexts").await?;
     transfer.upload(request.context, unpack).await.map_err(BuildError::Context)?;
 
     let cancel = Cancel::default();

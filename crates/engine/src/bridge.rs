@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::engine::Engine;
 use crate::stream::ByteStream;
-use crate::threads::Transfer;
+use crate::work::Transfer;
 
 /// Pieces that may wait between a writer and whoever reads.
 const QUEUE: usize = 8;

@@ -23,17 +23,12 @@ use crate::id::ExecId;
 use crate::id_blocks::IdBlocks;
 use crate::registry::{ContainerCell, Registry};
 use crate::state::{self, Claim, EngineFile, Layout};
-use crate::threads::{self, Removals};
 use crate::trouble::LeftOut;
 use crate::volume::Volumes;
-
-pub(crate) use crate::threads::{blocking, in_place};
+use crate::work::{Removals, blocking, in_place, removals};
 
 /// How long closing waits for what is being done.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// How long what panicked rests before it is tried again.
-pub(crate) const AFTER_PANIC: Duration = Duration::from_millis(500);
 
 /// A handle to the engine; cheap to clone.
 #[derive(Clone)]
@@ -133,7 +128,7 @@ impl Engine {
                 id_blocks,
                 log_watcher: crate::container::LogWatcher::default(),
                 tasks: TaskTracker::new(),
-                removals: threads::removals(),
+                removals: removals(),
                 runtime: Handle::current(),
                 closing: CancellationToken::new(),
                 going_down: CancellationToken::new(),
@@ -196,33 +191,6 @@ impl Engine {
         .map_err(|source| Error::internal("prepare to speak with registries").with_source(source))?;
         *known = Some(client.clone());
         Ok(client)
-    }
-
-    /// Runs `task` as one of the engine's own: closing waits for it. A panic ends it, and is told.
-    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let task = async {
-            if let Err(panic) = base::panics::catch_async(task).await {
-                tracing::error!(%panic, "something that the engine did beside its requests panicked");
-            }
-        };
-        self.inner.tasks.spawn_on(task, &self.inner.runtime);
-    }
-
-    /// As [`Engine::spawn`], for what somebody must go on doing: where it panics it is begun anew.
-    pub(crate) fn spawn_lasting<F>(&self, mut task: impl FnMut() -> F + Send + 'static)
-    where
-        F: Future<Output = ()> + Send + 'static,
-    {
-        let closing = self.inner.closing.clone();
-        self.spawn(async move {
-            while let Err(panic) = base::panics::catch_async(task()).await {
-                tracing::error!(%panic, "something that the engine always does panicked, and is begun anew");
-                tokio::select! {
-                    () = tokio::time::sleep(AFTER_PANIC) => {}
-                    () = closing.cancelled() => return,
-                }
-            }
-        });
     }
 
     /// Writes down what became of a container.

@@ -6,11 +6,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::container::{Container, ContainerFilter, ContainerSize, Status};
-use crate::engine::{Engine, blocking, in_place};
+use crate::engine::Engine;
 use crate::error::Result;
 use crate::image::{Image, ImageFilter};
 use crate::volume::list::disk_use;
 use crate::volume::{Volume, VolumeFilter, VolumeUsage};
+use crate::work::{blocking, in_place};
 
 /// What the host is and can do.
 #[derive(Clone, Debug, Default)]

@@ -16,7 +16,7 @@ use runtime::spec::IdMapping;
 
 use crate::error::{Context, Error, Result};
 use crate::id::SandboxId;
-use crate::threads::in_place;
+use crate::work::in_place;
 
 pub use range::IdRange;
 

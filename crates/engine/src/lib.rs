@@ -22,8 +22,8 @@ pub mod image;
 pub mod network;
 pub mod sandbox;
 pub mod stream;
-pub mod threads;
 pub mod volume;
+pub mod work;
 
 mod apparmor;
 mod bridge;

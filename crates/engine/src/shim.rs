@@ -16,8 +16,8 @@ use runtime::shim::descriptors::Descriptors;
 use runtime::shim::protocol::{Event, ExitStatus, Failure, FailureKind, Request, Response, Sandbox};
 use rustix::process::{PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-use crate::engine::in_place;
 use crate::error::{Error, Kind, Result};
+use crate::work::in_place;
 
 pub(crate) use attach::{Client, connect, pump, streams};
 pub(crate) use connection::Connection;

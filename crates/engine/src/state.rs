@@ -52,7 +52,7 @@ use base::record::Record;
 
 use crate::error::{Context, Error, Result};
 use crate::id::{ContainerId, SandboxId};
-use crate::threads::in_place;
+use crate::work::in_place;
 
 pub(crate) use container::{ContainerFile, flush_life, has_life, load_container, save_life};
 pub(crate) use engine::EngineFile;

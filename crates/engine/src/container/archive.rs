@@ -20,8 +20,8 @@ use crate::id::ContainerId;
 use crate::registry::ContainerCell;
 use crate::rootfs::RootFs;
 use crate::stream::ByteStream;
-use crate::threads::{foreign, transfer};
 use crate::users;
+use crate::work::{foreign, transfer};
 
 pub(super) use write::write;
 

@@ -1,8 +1,9 @@
 //! What a container changed in its root file system.
 
-use crate::engine::{Engine, blocking};
+use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::id::ContainerId;
+use crate::work::blocking;
 
 /// One changed path.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -4,10 +4,11 @@ use base::cancel::Cancel;
 
 use super::record::ContainerRecord;
 use super::view::{ResolvedSpec, Status};
-use crate::engine::{Engine, blocking};
+use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
 use crate::id::ContainerId;
 use crate::image::{self, ImageConfig, ImageId};
+use crate::work::blocking;
 
 /// What the image is given besides the container's files.
 #[derive(Clone, Debug, Default)]

@@ -15,7 +15,7 @@ use crate::network::EndpointSpec;
 use crate::registry::{AnySandbox, ContainerCell};
 use crate::rootfs::Layers;
 use crate::state::{self, ContainerFile, Making};
-use crate::threads::{blocking, foreign};
+use crate::work::{blocking, foreign};
 
 /// A container that was made.
 #[derive(Clone, Debug)]

@@ -1,12 +1,12 @@
 //! A container's whole root file system as an archive.
 
 use super::archive;
-use crate::engine::{Engine, blocking};
+use crate::engine::Engine;
 use crate::error::Result;
 use crate::id::ContainerId;
 use crate::rootfs::RootFs;
 use crate::stream::ByteStream;
-use crate::threads::transfer;
+use crate::work::{blocking, transfer};
 
 impl Engine {
     /// The root file system as a tar archive, mounts left out.

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use super::view::{Container, ContainerFiles, ContainerSize, ContainerState, PublishedPort};
-use crate::engine::{Engine, blocking};
+use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::id::ContainerId;
 use crate::network::Endpoint;
 use crate::registry::ContainerCell;
+use crate::work::blocking;
 
 impl Engine {
     /// Everything that is known of a container.

@@ -13,10 +13,11 @@ use base::Timestamp;
 use bytes::Bytes;
 use futures::Stream;
 
-use crate::engine::{Engine, blocking};
+use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
 use crate::id::ContainerId;
 use crate::stream::OutputKind;
+use crate::work::blocking;
 
 use files::Files;
 use read::Reader;

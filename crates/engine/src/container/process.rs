@@ -2,9 +2,10 @@
 
 use runtime::held::HeldProcess;
 
-use crate::engine::{Engine, blocking};
+use crate::engine::Engine;
 use crate::error::{Context, Result};
 use crate::registry::ContainerCell;
+use crate::work::blocking;
 
 impl Engine {
     /// The first process of a container that runs; `None` where it does not. What is opened through

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use super::life::{self, Input, Wishes};
 use super::record::ContainerRecord;
 use super::view::Status;
-use crate::engine::{Engine, blocking};
+use crate::engine::Engine;
 use crate::error::{Context, Error, Kind, Result};
 use crate::id::{ContainerId, SandboxId};
 use crate::registry::{ContainerCell, no_such_container};
+use crate::work::blocking;
 
 /// How a container is removed.
 #[derive(Clone, Copy, Debug, Default)]

@@ -14,7 +14,7 @@ use super::record::ContainerRecord;
 use super::spec::{NamespaceMode, NetworkMode};
 use super::view::Status;
 use super::{devices, mounts};
-use crate::engine::{Engine, blocking};
+use crate::engine::Engine;
 use crate::error::{Context, Error, Kind, Result};
 use crate::id::ContainerId;
 use crate::id_blocks::IdBlock;
@@ -23,8 +23,8 @@ use crate::rootfs::RootFs;
 use crate::shim::{LAUNCH, MARGIN, Shim};
 use crate::spec::{self, Joined, Surroundings};
 use crate::state;
-use crate::threads::foreign;
 use crate::users;
+use crate::work::{blocking, foreign};
 
 impl Engine {
     /// Starts a container. [`crate::Kind::NotModified`] where it runs already; a program that
@@ -50,20 +50,6 @@ impl Engine {
             engine.start_locked(&cell, false).await
         })
         .await
-    }
-
-    /// Runs `operation` to its end whether or not the caller waits for it.
-    pub(crate) async fn detached<T: Send + 'static>(
-        &self,
-        operation: impl Future<Output = Result<T>> + Send + 'static,
-    ) -> Result<T> {
-        match self.inner.tasks.spawn_on(operation, &self.inner.runtime).await {
-            Ok(result) => result,
-            Err(error) => match error.try_into_panic() {
-                Ok(panic) => std::panic::resume_unwind(panic),
-                Err(error) => Err(Error::unavailable("the engine is shutting down").with_source(error)),
-            },
-        }
     }
 
     /// Starts a container whose operation lock is held.

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use base::Timestamp;
 use runtime::shim::protocol::{Request, Response};
 
-use crate::engine::{Engine, in_place};
+use crate::engine::Engine;
 use crate::error::Result;
 use crate::id::ContainerId;
+use crate::work::in_place;
 
 /// One sample of what a container uses; counters count from its start.
 #[derive(Clone, Debug, Default)]

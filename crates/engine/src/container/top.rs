@@ -7,7 +7,7 @@ use runtime::shim::protocol::{Request, Response};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::id::ContainerId;
-use crate::threads::foreign;
+use crate::work::foreign;
 
 /// Processes as a table of text.
 #[derive(Clone, Debug, Default)]

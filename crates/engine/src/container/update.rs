@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::id::ContainerId;
 use crate::registry::ContainerCell;
 use crate::spec;
-use crate::threads::foreign;
+use crate::work::foreign;
 
 /// The weight of a container that asks for none.
 const USUAL_SHARES: u64 = 1024;

@@ -5,10 +5,11 @@
 //! record cannot be written has not happened anywhere, and neither has one that what runs refuses.
 
 use crate::container::{ContainerRecord, RestartPolicy};
-use crate::engine::{Engine, blocking};
+use crate::engine::Engine;
 use crate::error::{Context, Result};
 use crate::registry::ContainerCell;
 use crate::state::{self, ContainerFile};
+use crate::work::blocking;
 
 impl Engine {
     /// Changes what a container should be, as `change` says; on disk when this returns. The caller

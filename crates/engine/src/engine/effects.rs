@@ -8,10 +8,11 @@ use runtime::shim::protocol;
 
 use crate::container::life::{self, Effect, Input, Life, Wishes};
 use crate::container::{RemoveOptions, Status};
-use crate::engine::{AFTER_PANIC, Engine};
+use crate::engine::Engine;
 use crate::error::Result;
 use crate::registry::ContainerCell;
 use crate::stream::ExitStatus;
+use crate::work::AFTER_PANIC;
 
 /// How often the end of a container is noted that cannot be for a fault of this program.
 const EXIT_TRIES: usize = 10;

@@ -14,11 +14,12 @@ use runtime::spec::Status as ShimStatus;
 
 use crate::container::Status;
 use crate::container::life::Input;
-use crate::engine::{Engine, blocking, in_place};
+use crate::engine::Engine;
 use crate::id::{ContainerId, SandboxId};
 use crate::registry::{AnySandbox, ContainerCell};
 use crate::sandbox::wire::remember;
 use crate::shim::{Found, Shim};
+use crate::work::{blocking, in_place};
 
 /// How many shims are dealt with at once.
 const AT_ONCE: usize = 32;

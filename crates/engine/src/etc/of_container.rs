@@ -5,10 +5,11 @@ use std::path::PathBuf;
 
 use super::{EtcFiles, Resolver, resolv};
 use crate::container::{ContainerRecord, NetworkMode};
-use crate::engine::{Engine, in_place};
+use crate::engine::Engine;
 use crate::error::Result;
 use crate::network::Endpoint;
 use crate::registry::ContainerCell;
+use crate::work::in_place;
 
 impl Engine {
     /// The directory with the files that a container sees in its `/etc`.

@@ -16,8 +16,8 @@ use crate::rootfs::RootFs;
 use crate::shim::{self, Client, Connection, LAUNCH, MARGIN};
 use crate::spec;
 use crate::stream::Attached;
-use crate::threads::foreign;
 use crate::users;
+use crate::work::foreign;
 
 impl Engine {
     /// Starts a prepared process and attaches to it; drop the streams to let it run alone.

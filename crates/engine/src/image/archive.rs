@@ -5,7 +5,7 @@ use super::{ImageId, ImportSpec, Progress, ProgressStream, convert};
 use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
 use crate::stream::ByteStream;
-use crate::threads::transfer;
+use crate::work::transfer;
 
 impl Engine {
     /// Loads images of an archive (Docker's or OCI's layout, also compressed).

@@ -4,8 +4,9 @@ use std::collections::HashSet;
 
 use super::{ImagePruned, ImageRemoved, convert};
 use crate::container::PruneFilter;
-use crate::engine::{Engine, blocking};
+use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
+use crate::work::blocking;
 
 impl Engine {
     /// Removes a name of an image, and the image with its last one.

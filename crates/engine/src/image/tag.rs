@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::convert;
-use crate::engine::{Engine, blocking};
+use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
 use crate::event::EventKind;
+use crate::work::blocking;
 
 impl Engine {
     /// Gives an image one more name.

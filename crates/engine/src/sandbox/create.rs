@@ -7,7 +7,7 @@ use runtime::shim::Network;
 use super::launch::Shape;
 use super::wire::Wiring;
 use super::{SandboxNetwork, SandboxRecord, SandboxSpec};
-use crate::engine::{Engine, blocking};
+use crate::engine::Engine;
 use crate::error::{Context, Error, Result};
 use crate::event::EventKind;
 use crate::id::SandboxId;
@@ -15,6 +15,7 @@ use crate::id_blocks::IdBlock;
 use crate::network::ports;
 use crate::registry::{AnySandbox, SharedSandbox};
 use crate::state::{self, Making, SandboxFile};
+use crate::work::blocking;
 
 impl Engine {
     /// Makes a sandbox: its shim runs and its network is up when this returns.

@@ -6,9 +6,10 @@ use runtime::cgroup::Cgroup;
 
 use super::SandboxSpec;
 use crate::container::Resources;
-use crate::engine::{Engine, blocking};
+use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::id::SandboxId;
+use crate::work::blocking;
 
 impl Engine {
     /// Where a sandbox's group is, from the root of the hierarchies.

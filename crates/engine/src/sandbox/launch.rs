@@ -8,12 +8,13 @@ use runtime::shim::{LaunchSpec, Network};
 
 use super::wire::Wiring;
 use crate::container::NetworkMode;
-use crate::engine::{Engine, blocking};
+use crate::engine::Engine;
 use crate::error::{Context, Error, Result};
 use crate::id_blocks::IdBlock;
 use crate::network::ports;
 use crate::registry::{AnySandbox, ContainerCell};
 use crate::shim::Shim;
+use crate::work::blocking;
 
 /// What a shim is launched with, besides its network.
 #[derive(Default)]

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags};
 
-use crate::engine::{Engine, blocking, in_place};
+use crate::engine::Engine;
 use crate::error::{Context, Result};
 use crate::id::SandboxId;
 use crate::state;
+use crate::work::{blocking, in_place};
 
 impl Engine {
     /// Where it is.

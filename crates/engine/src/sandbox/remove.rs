@@ -1,9 +1,10 @@
 //! Removing a sandbox.
 
 use crate::container::RemoveOptions;
-use crate::engine::{Engine, blocking};
+use crate::engine::Engine;
 use crate::error::{Kind, Result};
 use crate::id::SandboxId;
+use crate::work::blocking;
 
 impl Engine {
     /// Stops and removes a sandbox and its containers.

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use runtime::shim::protocol::{Event, ExitStatus};
 
-use crate::engine::{Engine, in_place};
+use crate::engine::Engine;
 use crate::registry::{AnySandbox, ContainerCell};
 use crate::shim::Shim;
+use crate::work::in_place;
 
 impl Engine {
     pub(super) fn on_shim_event(&self, event: Event) {

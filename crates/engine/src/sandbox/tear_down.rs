@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::engine::{Engine, blocking};
+use crate::engine::Engine;
 use crate::error::Kind;
 use crate::registry::{ContainerCell, SandboxCell};
+use crate::work::blocking;
 
 impl Engine {
     /// Takes down what served a container that does not run any more.

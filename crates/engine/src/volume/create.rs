@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{DATA, Known, RECORD, Volume, VolumeRecord, VolumeSpec};
-use crate::engine::{Engine, blocking};
+use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::event::EventKind;
 use crate::id::ContainerId;
 use crate::state::{self, Making, VolumeFile};
+use crate::work::blocking;
 
 impl Engine {
     /// Makes a volume; the one that exists where its name is taken.

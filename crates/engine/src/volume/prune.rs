@@ -3,8 +3,9 @@
 use super::list::disk_use;
 use super::{DATA, VolumeFilter};
 use crate::container::{PruneFilter, Pruned};
-use crate::engine::{Engine, blocking};
+use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
+use crate::work::blocking;
 
 impl Engine {
     /// Removes volumes that no container has: anonymous ones, or with `all` every one.

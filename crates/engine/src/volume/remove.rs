@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use super::Known;
 use super::create::no_such_volume;
-use crate::engine::{Engine, blocking};
+use crate::engine::Engine;
 use crate::error::{Context, Error, Kind, Result};
+use crate::work::blocking;
 
 impl Engine {
     /// Removes a volume that no container has; with `force` one that is not there counts as removed.

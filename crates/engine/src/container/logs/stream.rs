@@ -11,9 +11,9 @@ use super::read::{Reader, Then};
 use super::watch::Watch;
 use super::{LogLine, LogQuery};
 use crate::container::Status;
-use crate::engine::blocking;
 use crate::error::{Error, Result};
 use crate::registry::Pulse;
+use crate::work::blocking;
 
 /// What a reader who follows waits for.
 pub(super) struct Follow {

@@ -9,9 +9,10 @@ use futures::StreamExt;
 
 use super::{AT_ONCE, Shims};
 use crate::container::remove_directory;
-use crate::engine::{Engine, in_place};
+use crate::engine::Engine;
 use crate::id::{ContainerId, SandboxId};
 use crate::shim::Shim;
+use crate::work::in_place;
 
 impl Engine {
     /// Removes what was thrown away. That may take a while, so nobody waits for it.

@@ -10,8 +10,7 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use offload::{Busy, Place, SharedThreads, Threads};
-pub(crate) use offload::{Removals, in_place};
+use offload::{Busy, Place, Removals, SharedThreads, Threads};
 
 use tokio_util::sync::CancellationToken;
 
