@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use base::cancel::Cancel;
 use parking_lot::{Mutex, RwLock};
@@ -29,8 +28,6 @@ pub(crate) struct ContainerCell {
     record: RwLock<Arc<ContainerRecord>>,
     pulse: watch::Sender<Pulse>,
     pub(crate) sandbox: AnySandbox,
-    /// It is being stopped in order to be started again.
-    pub(crate) restarts: AtomicBool,
     /// Those who attached before the start.
     pub(crate) waiting: Mutex<Vec<WaitingClient>>,
     /// Interrupts the start that is under way.
@@ -130,7 +127,6 @@ impl ContainerCell {
             record: RwLock::new(Arc::new(record)),
             pulse: watch::Sender::new(pulse),
             sandbox,
-            restarts: AtomicBool::new(false),
             waiting: Mutex::default(),
             starting: Mutex::default(),
             committing: Mutex::default(),

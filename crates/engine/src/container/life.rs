@@ -15,12 +15,15 @@
 //!
 //! The shell around it ([`crate::engine`] and the operations) persists the new state before it
 //! performs the effects.
+//!
+//! What the specification asks for goes with every step ([`Wishes`]); what somebody wants later is an input,
+//! and the specification stays what it is.
 
 use std::time::Duration;
 
 use base::Timestamp;
 
-use super::spec::RestartPolicy;
+use super::spec::{ContainerSpec, RestartPolicy};
 use super::view::Status;
 
 /// The delay before the first restart; it doubles with every run that was short.
@@ -46,6 +49,11 @@ pub(crate) struct Life {
     pub(crate) short_runs: u32,
     /// Somebody asked it to stop; the policy leaves it alone.
     pub(crate) halted: bool,
+    /// Somebody asked it to stop in order to start it again: its end is not the last. Nobody asks for that any
+    /// more where the engine was opened anew, so it is not written down.
+    pub(crate) returns: bool,
+    /// It stays although the work is done that it was made for.
+    pub(crate) kept: bool,
 }
 
 impl Life {
@@ -55,11 +63,17 @@ impl Life {
     }
 }
 
-/// What its creator wants to happen.
+/// What its specification wants to happen.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Wishes {
     pub(crate) restart: RestartPolicy,
     pub(crate) auto_remove: bool,
+}
+
+impl Wishes {
+    pub(crate) fn of(spec: &ContainerSpec) -> Self {
+        Self { restart: spec.restart, auto_remove: spec.auto_remove }
+    }
 }
 
 /// Something that happened to a container.
@@ -71,12 +85,16 @@ pub(crate) enum Input {
     StartFailed { code: i32, message: String, at: Timestamp, by_policy: bool },
     /// Its program has ended.
     Exited { code: i32, oom_killed: bool, error: Option<String>, at: Timestamp },
-    /// Somebody wants it to end, or to stay ended.
-    Halted,
+    /// Somebody wants it to end, or to stay ended; `returns` where it is to be started again at once.
+    Halted { returns: bool },
+    /// Somebody wants it to stay although the work is done that it was made for.
+    Kept,
     /// All processes are frozen.
     Frozen,
     /// They go on.
     Thawed,
+    /// The engine was opened and found it alive in its shim.
+    Found { pid: u32, frozen: bool },
     /// The engine was opened and the container does not run; `rebooted` if the machine has been off since
     /// it was made.
     Reopened { rebooted: bool },
@@ -111,6 +129,7 @@ pub(crate) fn step(life: &Life, input: &Input, wishes: Wishes) -> (Life, Vec<Eff
             next.error.clear();
             next.oom_killed = false;
             next.halted = false;
+            next.returns = false;
             if *by_policy {
                 next.restart_count += 1;
             } else {
@@ -124,6 +143,7 @@ pub(crate) fn step(life: &Life, input: &Input, wishes: Wishes) -> (Life, Vec<Eff
             next.pid = None;
             next.exit_code = *code;
             next.error.clone_from(message);
+            next.returns = false;
             if *by_policy {
                 // A start that fails is one more short run: what is missing may come back.
                 next.finished_at = Some(*at);
@@ -155,15 +175,17 @@ pub(crate) fn step(life: &Life, input: &Input, wishes: Wishes) -> (Life, Vec<Eff
             effects.push(Effect::Emit("die"));
             end(&mut next, &mut effects, wishes, *code);
         }
-        Input::Halted => {
+        Input::Halted { returns } => {
             next.halted = true;
+            next.returns = *returns;
             if life.status == Status::Restarting {
                 next.status = Status::Exited;
-                if wishes.auto_remove {
+                if wishes.auto_remove && !returns {
                     effects.push(Effect::Remove);
                 }
             }
         }
+        Input::Kept => next.kept = true,
         Input::Frozen if life.status == Status::Running => {
             next.status = Status::Paused;
             effects.push(Effect::Emit("pause"));
@@ -173,6 +195,10 @@ pub(crate) fn step(life: &Life, input: &Input, wishes: Wishes) -> (Life, Vec<Eff
             effects.push(Effect::Emit("unpause"));
         }
         Input::Frozen | Input::Thawed => {}
+        Input::Found { pid, frozen } => {
+            next.status = if *frozen { Status::Paused } else { Status::Running };
+            next.pid = Some(*pid);
+        }
         Input::Reopened { rebooted } => reopen(&mut next, &mut effects, wishes, *rebooted),
         Input::RemovalBegun => {
             next.status = Status::Removing;
@@ -199,7 +225,7 @@ fn end(next: &mut Life, effects: &mut Vec<Effect>, wishes: Wishes, code: i32) {
         next.status = Status::Restarting;
         effects.push(Effect::RestartAfter(delay(next.short_runs)));
         next.short_runs = next.short_runs.saturating_add(1);
-    } else if wishes.auto_remove {
+    } else if wishes.auto_remove && !next.returns {
         effects.push(Effect::Remove);
     }
 }

@@ -2,7 +2,7 @@
 
 use base::Timestamp;
 
-use super::life::Life;
+use super::life::{self, Effect, Input, Life, Wishes};
 use super::{ContainerSpec, Health, MountPoint, ResolvedSpec};
 use crate::id::{ContainerId, SandboxId};
 use crate::network::EndpointSpec;
@@ -34,4 +34,16 @@ pub(crate) struct ContainerRecord {
     pub(crate) made_in: String,
     /// The boot of the machine in which it was last started.
     pub(crate) boot: String,
+}
+
+impl ContainerRecord {
+    /// What `input` makes of its life, and what is to be done.
+    pub(crate) fn step(&self, input: &Input) -> (Life, Vec<Effect>) {
+        life::step(&self.life, input, Wishes::of(&self.spec))
+    }
+
+    /// Whether it goes with the work that it was made for.
+    pub(crate) fn is_transient(&self) -> bool {
+        self.spec.transient && !self.life.kept
+    }
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::life::{self, Input, Wishes};
+use super::life::Input;
 use super::record::ContainerRecord;
 use super::view::Status;
 use crate::engine::Engine;
@@ -45,7 +45,7 @@ impl Engine {
                     }
                     Status::Running | Status::Paused | Status::Restarting => {
                         drop(operation);
-                        match engine.halt(&cell, crate::signal::KILL, Some(std::time::Duration::ZERO)).await {
+                        match engine.halt(&cell, crate::signal::KILL, Some(std::time::Duration::ZERO), false).await {
                             Err(error) if error.kind() != Kind::NotModified => return Err(error),
                             _ => {}
                         }
@@ -63,9 +63,7 @@ impl Engine {
     /// Removes a container that does not run, and whose operation lock is held.
     pub(crate) async fn remove_locked(&self, cell: &Arc<ContainerCell>, volumes: bool) -> Result<()> {
         // In memory only: what is on disk is settled by the first thing that `remove_files` does.
-        cell.change(|record| {
-            record.life = life::step(&record.life, &Input::RemovalBegun, Wishes::default()).0
-        });
+        cell.change(|record| record.life = record.step(&Input::RemovalBegun).0);
         // Usually nothing is left to take down; after a failure there may be.
         if !cell.sandbox.is_of_one() || cell.sandbox.shim().is_some() {
             self.take_down(cell).await;
@@ -89,7 +87,7 @@ impl Engine {
         // the next opening clears away. One that removes itself, or was made for work that is done, goes once
         // more if a power cut brings it back.
         let directory = inner.layout.container(id);
-        let thrown = match record.spec.auto_remove || record.spec.transient {
+        let thrown = match record.spec.auto_remove || record.is_transient() {
             true => self.set_aside(&directory, &inner.layout.trash())?,
             false => self.set_aside_durably(&directory, &inner.layout.trash())?,
         };

@@ -1,8 +1,8 @@
 //! Stopping and starting a container in one go.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::life::Input;
 use super::stop;
 use crate::engine::Engine;
 use crate::error::{Kind, Result};
@@ -20,14 +20,16 @@ impl Engine {
         let (signal, grace) = stop::how(&cell, signal, grace)?;
         let engine = self.clone();
         self.detached(async move {
-            // What removes itself when it ends must not do so now. Nothing of this is written down.
-            cell.restarts.store(true, Ordering::Relaxed);
-            let halted = engine.halt(&cell, signal, grace).await;
-            cell.restarts.store(false, Ordering::Relaxed);
-            match halted {
+            match engine.halt(&cell, signal, grace, true).await {
                 Ok(()) => engine.emit(&cell, "stop", &[]),
                 Err(error) if error.kind() == Kind::NotModified => {}
-                Err(error) => return Err(error),
+                Err(error) => {
+                    // Whenever it ends now, that is the end.
+                    let _operation = cell.operation.lock().await;
+                    let effects = engine.step_of_fact(&cell, &Input::Halted { returns: false });
+                    engine.perform(&cell, effects);
+                    return Err(error);
+                }
             }
             match engine.container_start(&cell.id).await {
                 Ok(()) => {}

@@ -32,19 +32,21 @@ impl Engine {
         let (signal, grace) = how(&cell, signal, grace)?;
         let engine = self.clone();
         self.detached(async move {
-            engine.halt(&cell, signal, grace).await?;
+            engine.halt(&cell, signal, grace, false).await?;
             engine.emit(&cell, "stop", &[]);
             Ok(())
         })
         .await
     }
 
-    /// Makes a container end. The operation lock is not held while it takes its time.
+    /// Makes a container end, to be started again if it `returns`. The operation lock is not held while it
+    /// takes its time.
     pub(crate) async fn halt(
         &self,
         cell: &Arc<ContainerCell>,
         signal: i32,
         grace: Option<Duration>,
+        returns: bool,
     ) -> Result<()> {
         let mut pulse = cell.pulse();
         {
@@ -53,14 +55,14 @@ impl Engine {
                 Status::Created | Status::Exited if interrupted => return Ok(()),
                 Status::Running | Status::Paused => {}
                 Status::Restarting => {
-                    let effects = self.step_of_fact(cell, &Input::Halted);
+                    let effects = self.step_of_fact(cell, &Input::Halted { returns });
                     cell.tell(|pulse| pulse.exits += 1);
                     self.perform(cell, effects);
                     return Ok(());
                 }
                 _ => return Err(Error::not_modified(format!("container {} is not running", cell.id))),
             }
-            let effects = self.step_of_fact(cell, &Input::Halted);
+            let effects = self.step_of_fact(cell, &Input::Halted { returns });
             self.perform(cell, effects);
             pulse.mark_unchanged();
             if cell.status() == Status::Paused {

@@ -1,12 +1,11 @@
 //! The shell around [`crate::container::life`]: stepping a container and performing what follows.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use runtime::shim::protocol;
 
-use crate::container::life::{self, Effect, Input, Life, Wishes};
+use crate::container::life::{Effect, Input, Life};
 use crate::container::{RemoveOptions, Status};
 use crate::engine::Engine;
 use crate::error::Result;
@@ -39,12 +38,7 @@ impl Engine {
     fn step_and_save(&self, cell: &Arc<ContainerCell>, input: &Input) -> (Result<()>, Vec<Effect>) {
         let mut effects = Vec::new();
         let record = cell.change(|record| {
-            // One that is being restarted does not remove itself in between.
-            let auto_remove = record.spec.auto_remove && !cell.restarts.load(Ordering::Relaxed);
-            let wishes = Wishes { restart: record.spec.restart, auto_remove };
-            let (next, follows) = life::step(&record.life, input, wishes);
-            record.life = next;
-            effects = follows;
+            (record.life, effects) = record.step(input);
         });
         (self.save_life(&record), effects)
     }

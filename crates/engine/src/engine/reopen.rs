@@ -12,7 +12,6 @@ use futures::StreamExt;
 use runtime::shim::protocol::Sandbox;
 use runtime::spec::Status as ShimStatus;
 
-use crate::container::Status;
 use crate::container::life::Input;
 use crate::engine::Engine;
 use crate::id::{ContainerId, SandboxId};
@@ -63,7 +62,7 @@ impl Engine {
                     self.readmit_shim(&cell.sandbox, found).await;
                 }
                 self.catch_up(&cell, found).await;
-                if cell.record().spec.transient {
+                if cell.record().is_transient() {
                     self.end_transient(cell);
                 }
             })
@@ -190,16 +189,11 @@ impl Engine {
                 Some(held) => match (&held.exit, held.status) {
                     (Some(exit), _) => self.on_exit(cell, exit, None).await,
                     (None, status) => {
-                        let frozen = status == ShimStatus::Paused;
-                        let record = cell.change(|record| {
-                            record.life.status = if frozen { Status::Paused } else { Status::Running };
-                            record.life.pid = Some(held.pid);
-                        });
                         // What was written down of it may have been lost.
-                        if let Err(error) = self.save_life(&record) {
-                            tracing::warn!(container = %cell.id, error = %base::error::chain(&error), "write down that a container runs");
-                        }
+                        let frozen = status == ShimStatus::Paused;
+                        let effects = self.step_of_fact(cell, &Input::Found { pid: held.pid, frozen });
                         cell.tell(|_| {});
+                        self.perform(cell, effects);
                         self.watch_health(cell);
                     }
                 },

@@ -25,8 +25,9 @@ impl Engine {
     /// Stops a sandbox whose operation lock is held.
     pub(super) async fn sandbox_halt(&self, cell: &Arc<SharedSandbox>) -> Result<()> {
         let containers = self.inner.registry.of_sandbox(&cell.id);
-        let halts =
-            containers.iter().map(|container| self.halt(container, signal::KILL, Some(Duration::ZERO)));
+        let halts = containers
+            .iter()
+            .map(|container| self.halt(container, signal::KILL, Some(Duration::ZERO), false));
         for halted in futures::future::join_all(halts).await {
             match halted {
                 Ok(()) => {}

@@ -172,11 +172,11 @@ impl LifeFile {
 }
 
 /// Writes down what became of a container. The kernel brings it to disk in its own time, but for what
-/// keeps a restart policy from starting it again: that is on disk when this returns.
+/// keeps a restart policy from starting it again, and what keeps it at all: that is on disk when this returns.
 pub(crate) fn save_life(directory: &Path, record: &ContainerRecord) -> Result<()> {
     let path = directory.join(LIFE_FILE);
     let life = LifeFile::of(record);
-    if record.life.halted && record.spec.restart != RestartPolicy::No {
+    if record.life.kept || (record.life.halted && record.spec.restart != RestartPolicy::No) {
         save_durably(&path, &life)
     } else {
         save(&path, &life)

@@ -18,6 +18,9 @@ pub(super) struct Life {
     restart_count: u32,
     short_runs: u32,
     halted: bool,
+    /// Not written where it is not so, which programs take it for that do not know it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    kept: bool,
 }
 
 #[derive(Default, Serialize, Deserialize)]
@@ -56,20 +59,70 @@ struct Check {
     output: String,
 }
 
-base::same_fields!(
-    Life = container::life::Life {
-        status: inner,
-        pid,
-        exit_code,
-        error,
-        oom_killed,
-        started_at,
-        finished_at,
-        restart_count,
-        short_runs,
-        halted,
+impl From<container::life::Life> for Life {
+    fn from(life: container::life::Life) -> Self {
+        let container::life::Life {
+            status,
+            pid,
+            exit_code,
+            error,
+            oom_killed,
+            started_at,
+            finished_at,
+            restart_count,
+            short_runs,
+            halted,
+            // Nobody asks for it where the engine was opened anew.
+            returns: _,
+            kept,
+        } = life;
+        Self {
+            status: status.into(),
+            pid,
+            exit_code,
+            error,
+            oom_killed,
+            started_at,
+            finished_at,
+            restart_count,
+            short_runs,
+            halted,
+            kept,
+        }
     }
-);
+}
+
+impl From<Life> for container::life::Life {
+    fn from(life: Life) -> Self {
+        let Life {
+            status,
+            pid,
+            exit_code,
+            error,
+            oom_killed,
+            started_at,
+            finished_at,
+            restart_count,
+            short_runs,
+            halted,
+            kept,
+        } = life;
+        Self {
+            status: status.into(),
+            pid,
+            exit_code,
+            error,
+            oom_killed,
+            started_at,
+            finished_at,
+            restart_count,
+            short_runs,
+            halted,
+            returns: false,
+            kept,
+        }
+    }
+}
 
 base::same_variants!(
     Status = container::Status { Created, Running, Paused, Restarting, Exited, Dead, Removing }

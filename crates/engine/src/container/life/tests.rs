@@ -82,7 +82,12 @@ fn on_failure_restarts_only_failures_and_only_so_often() {
 
 #[test]
 fn what_is_stopped_by_hand_is_left_alone_until_the_engine_is_opened_anew() {
-    let inputs = [started(1, 0), Input::Halted, exited(143, 1), Input::Reopened { rebooted: false }];
+    let inputs = [
+        started(1, 0),
+        Input::Halted { returns: false },
+        exited(143, 1),
+        Input::Reopened { rebooted: false },
+    ];
     check(
         RestartPolicy::Always,
         false,
@@ -102,7 +107,7 @@ fn a_stop_while_waiting_for_the_restart_ends_the_waiting() {
     check(
         RestartPolicy::Always,
         false,
-        &[started(1, 0), exited(1, 1), Input::Halted],
+        &[started(1, 0), exited(1, 1), Input::Halted { returns: false }],
         &["running [start]", "restarting [die, restart in 100 ms]", "exited []"],
     );
 }
@@ -138,4 +143,51 @@ fn a_frozen_container_can_die() {
         &[started(1, 0), Input::Frozen, exited(137, 1)],
         &["running [start]", "paused [pause]", "exited [die]"],
     );
+}
+
+#[test]
+fn one_that_removes_itself_does_not_where_it_is_stopped_to_be_started_again() {
+    let inputs =
+        [started(1, 0), Input::Halted { returns: true }, exited(143, 1), started(2, 2), exited(0, 3)];
+    check(
+        RestartPolicy::No,
+        true,
+        &inputs,
+        &["running [start]", "running []", "exited [die]", "running [start]", "exited [die, remove]"],
+    );
+    // The stop failed: whenever it ends then, that is the end.
+    let inputs =
+        [started(1, 0), Input::Halted { returns: true }, Input::Halted { returns: false }, exited(0, 1)];
+    check(
+        RestartPolicy::No,
+        true,
+        &inputs,
+        &["running [start]", "running []", "running []", "exited [die, remove]"],
+    );
+    let failed = Input::StartFailed { code: 127, message: "gone".to_owned(), at: at(2), by_policy: false };
+    check(
+        RestartPolicy::No,
+        true,
+        &[started(1, 0), Input::Halted { returns: true }, exited(143, 1), failed],
+        &["running [start]", "running []", "exited [die]", "exited [remove]"],
+    );
+}
+
+#[test]
+fn one_that_was_found_alive_is_what_its_shim_says() {
+    let found = |frozen| Input::Found { pid: 9, frozen };
+    check(
+        RestartPolicy::Always,
+        false,
+        &[started(1, 0), found(true), found(false), exited(0, 60)],
+        &["running [start]", "paused []", "running []", "restarting [die, restart in 100 ms]"],
+    );
+}
+
+#[test]
+fn what_is_to_stay_stays_so() {
+    let (life, effects) = step(&Life::default(), &Input::Kept, Wishes::default());
+    assert!(life.kept && effects.is_empty());
+    let (life, _) = step(&life, &started(1, 0), Wishes::default());
+    assert!(step(&life, &exited(0, 1), Wishes::default()).0.kept);
 }
