@@ -21,8 +21,9 @@ use crate::event::{EventBus, EventKind};
 use crate::exec::ExecCell;
 use crate::id::ExecId;
 use crate::id_blocks::IdBlocks;
+use crate::places::Places;
 use crate::registry::{ContainerCell, Registry};
-use crate::state::{self, Claim, EngineFile, Layout};
+use crate::state::{self, Claim, EngineFile};
 use crate::trouble::LeftOut;
 use crate::volume::Volumes;
 use crate::work::{Removals, blocking, in_place, removals};
@@ -38,7 +39,7 @@ pub struct Engine {
 
 pub(crate) struct Inner {
     pub(crate) config: Config,
-    pub(crate) layout: Layout,
+    pub(crate) places: Places,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Arc<dyn Random>,
     pub(crate) id: String,
@@ -80,17 +81,17 @@ impl Engine {
     /// directory open, before anything in them is touched. A single container, sandbox, volume, image
     /// or network that cannot be taken up is left alone, and told by [`Engine::troubles`].
     pub async fn open(config: Config, clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Result<Self> {
-        let layout = Layout::new(&config.root, &config.run);
+        let places = Places::new(&config.root, &config.run, &config.instance);
         let mut troubles = Vec::new();
         let (claim, id, boot) = in_place(|| -> Result<_> {
             let claim = Claim::take(&config.root, &config.run)?;
-            let id = engine_id(&config, random.as_ref(), &mut troubles)?;
-            layout.prepare()?;
+            let id = engine_id(&config, &places, random.as_ref(), &mut troubles)?;
+            places.prepare()?;
             let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
             let boot = boot.context(|| "read the boot's id".to_owned())?.trim().to_owned();
             Ok((claim, id, boot))
         })?;
-        let image_root = layout.images();
+        let image_root = places.images();
         let images = blocking(move || {
             image::Store::open(&image_root)
                 .map_err(|source| Error::internal("open the image store").with_source(source))
@@ -104,14 +105,14 @@ impl Engine {
             };
             Error::new(kind, "open the network").with_source(source)
         })?;
-        let id_blocks = in_place(|| IdBlocks::open(&layout.ids(), config.user_ids.clone(), &mut troubles));
+        let id_blocks = in_place(|| IdBlocks::open(&places.ids(), config.user_ids.clone(), &mut troubles));
         let started = clock.now();
-        let volumes = in_place(|| Volumes::open(&layout, started, &mut troubles));
+        let volumes = in_place(|| Volumes::open(&places, started, &mut troubles));
         let engine = Self {
             inner: Arc::new(Inner {
                 events: EventBus::new(Arc::clone(&clock)),
                 config,
-                layout,
+                places,
                 clock,
                 random,
                 id,
@@ -158,7 +159,7 @@ impl Engine {
 
     /// Removes the control groups of the instance, with whatever process is left in them.
     pub async fn cgroups_remove(&self) -> Result<()> {
-        let own = std::path::PathBuf::from("/").join(&self.inner.config.instance);
+        let own = self.inner.places.own_group().to_owned();
         blocking(move || crate::cgroup::kill(&own)).await
     }
 
@@ -195,7 +196,7 @@ impl Engine {
 
     /// Writes down what became of a container.
     pub(crate) fn save_life(&self, record: &ContainerRecord) -> Result<()> {
-        state::save_life(&self.inner.layout.container(&record.id), record)
+        state::save_life(&self.inner.places.container(&record.id), record)
     }
 
     /// Brings to disk that a container was started, where that decides whether it comes back after the
@@ -204,7 +205,7 @@ impl Engine {
         if cell.record().spec.restart == RestartPolicy::No {
             return Ok(());
         }
-        let directory = self.inner.layout.container(&cell.id);
+        let directory = self.inner.places.container(&cell.id);
         blocking(move || state::flush_life(&directory)).await
     }
 
@@ -226,8 +227,13 @@ impl Engine {
 
 /// The name of this engine, made up at its first start. A root that a later version of this program
 /// made is refused; one that has lost its name gets another.
-fn engine_id(config: &Config, random: &dyn Random, troubles: &mut Vec<Trouble>) -> Result<String> {
-    let path = config.root.join("engine.json");
+fn engine_id(
+    config: &Config,
+    places: &Places,
+    random: &dyn Random,
+    troubles: &mut Vec<Trouble>,
+) -> Result<String> {
+    let path = places.engine();
     match state::load::<EngineFile>(&path) {
         Ok(record) => return Ok(record.id),
         Err(RecordError::Missing) => {}

@@ -32,6 +32,7 @@ mod etc;
 mod filter;
 mod flushes;
 mod id_blocks;
+mod places;
 mod registry;
 mod rootfs;
 mod shim;

@@ -1,25 +1,4 @@
-//! What the engine keeps on disk, in its own versioned types, with one owner per subdirectory.
-//!
-//! ```text
-//! <root>/engine.lock                    held while an engine has the root open
-//! <root>/engine.json                    EngineFile: the engine's own id
-//! <root>/containers/<id>/state.json     ContainerFile: what it should be
-//! <root>/containers/<id>/life.json      LifeFile: what became of it
-//! <root>/containers/<id>/{hosts,hostname,resolv.conf,container.log…}
-//! <root>/sandboxes/<id>/state.json      SandboxFile (sandboxes made as such)
-//! <root>/sandboxes/<id>/{hosts,hostname,resolv.conf}
-//! <root>/ids/<first>                    whose block of the host's user ids this is
-//! <root>/volumes/<name>/volume.json     VolumeFile; files are in `_data`
-//! <root>/…/.<name>.making/              a container, sandbox or volume that is being made
-//! <root>/trash/                         what is being removed
-//! <root>/images/                        the image store's
-//! <root>/network/                       the network's
-//! <run>/engine.lock                     held like the root's
-//! <run>/shims/<sandbox>.sock            the shims' sockets
-//! <run>/sandboxes/<sandbox>/            the shims' own state and logs, shared memory; `owner`
-//! <run>/bundles/<container>/            OCI bundles
-//! <run>/trash/                          as above
-//! ```
+//! What the engine keeps on disk, in its own versioned types. Where it lies: [`crate::places`].
 //!
 //! A thing appears together with its record, and disappears with it: its directory is made beside
 //! its place and moved there when the record has been flushed, and moved to `trash/` when it goes.
@@ -45,13 +24,12 @@ mod sandbox;
 mod spec;
 mod volume;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use base::RecordError;
 use base::record::Record;
 
 use crate::error::{Context, Error, Result};
-use crate::id::{ContainerId, SandboxId};
 use crate::work::in_place;
 
 pub(crate) use container::{ContainerFile, flush_life, has_life, load_container, save_life};
@@ -61,114 +39,8 @@ pub(crate) use making::{Making, finish, is_making};
 pub(crate) use sandbox::SandboxFile;
 pub(crate) use volume::VolumeFile;
 
-/// Where everything is.
-#[derive(Clone, Debug)]
-pub(crate) struct Layout {
-    root: PathBuf,
-    run: PathBuf,
-}
-
 /// The name of the state file of a container or sandbox directory.
 pub(crate) const STATE_FILE: &str = "state.json";
-
-impl Layout {
-    pub(crate) fn new(root: &Path, run: &Path) -> Self {
-        Self { root: root.to_owned(), run: run.to_owned() }
-    }
-
-    pub(crate) fn containers(&self) -> PathBuf {
-        self.root.join("containers")
-    }
-
-    pub(crate) fn container(&self, id: &ContainerId) -> PathBuf {
-        self.root.join("containers").join(id.as_str())
-    }
-
-    pub(crate) fn sandboxes(&self) -> PathBuf {
-        self.root.join("sandboxes")
-    }
-
-    pub(crate) fn sandbox(&self, id: &SandboxId) -> PathBuf {
-        self.root.join("sandboxes").join(id.as_str())
-    }
-
-    /// Blocks of the host's user ids that are reserved.
-    pub(crate) fn ids(&self) -> PathBuf {
-        self.root.join("ids")
-    }
-
-    pub(crate) fn volumes(&self) -> PathBuf {
-        self.root.join("volumes")
-    }
-
-    pub(crate) fn volume(&self, name: &str) -> PathBuf {
-        self.root.join("volumes").join(name)
-    }
-
-    pub(crate) fn images(&self) -> PathBuf {
-        self.root.join("images")
-    }
-
-    /// What is being removed; cleared at every opening.
-    pub(crate) fn trash(&self) -> PathBuf {
-        self.root.join("trash")
-    }
-
-    /// As [`Layout::trash`], for what is below the run directory.
-    pub(crate) fn run_trash(&self) -> PathBuf {
-        self.run.join("trash")
-    }
-
-    pub(crate) fn run(&self) -> &Path {
-        &self.run
-    }
-
-    pub(crate) fn shims(&self) -> PathBuf {
-        self.run.join("shims")
-    }
-
-    /// The run directory of a sandbox: the shim's state and its log.
-    pub(crate) fn sandbox_run(&self, id: &SandboxId) -> PathBuf {
-        self.run.join("sandboxes").join(id.as_str())
-    }
-
-    /// The memory that a sandbox's containers share.
-    pub(crate) fn shared_memory(&self, id: &SandboxId) -> PathBuf {
-        self.sandbox_run(id).join("shm")
-    }
-
-    pub(crate) fn bundle(&self, container: &ContainerId) -> PathBuf {
-        self.run.join("bundles").join(container.as_str())
-    }
-
-    /// The file that says which engine started the shim of a sandbox.
-    pub(crate) fn owner(&self, id: &SandboxId) -> PathBuf {
-        self.sandbox_run(id).join("owner")
-    }
-
-    /// Where a sandbox's shim keeps how its containers ended.
-    pub(crate) fn shim_state(&self, sandbox: &SandboxId) -> PathBuf {
-        self.sandbox_run(sandbox).join("state")
-    }
-
-    /// The directories that must be there, made.
-    pub(crate) fn prepare(&self) -> Result<()> {
-        for directory in [
-            self.containers(),
-            self.sandboxes(),
-            self.ids(),
-            self.volumes(),
-            self.shims(),
-            self.run.join("sandboxes"),
-            self.run.join("bundles"),
-            self.trash(),
-            self.run_trash(),
-        ] {
-            make_directory(&directory, 0o711)?;
-        }
-        Ok(())
-    }
-}
 
 /// Makes a directory and those above it; only root may list or enter what has no `x` for others.
 pub(crate) fn make_directory(path: &Path, mode: u32) -> Result<()> {

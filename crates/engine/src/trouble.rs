@@ -7,9 +7,10 @@ use base::{RecordError, Trouble};
 
 use crate::engine::Engine;
 use crate::id::{ContainerId, SandboxId};
+use crate::places::Places;
 use crate::registry::Registry;
 use crate::sandbox::SandboxRecord;
-use crate::state::{self, EngineFile, Layout, SandboxFile, VolumeFile};
+use crate::state::{self, EngineFile, SandboxFile, VolumeFile};
 
 /// Containers and sandboxes that are on disk, but could not be taken up: what belongs to them is
 /// left alone.
@@ -48,34 +49,34 @@ impl Engine {
     /// What could not be taken up if an engine were opened at `root` now. Changes nothing, and minds
     /// no engine that is open there.
     pub fn examine(root: &Path) -> Vec<Trouble> {
-        let layout = Layout::new(root, root);
+        let places = Places::new(root, root, "");
         let mut troubles = Vec::new();
-        let engine = root.join("engine.json");
+        let engine = places.engine();
         match state::load::<EngineFile>(&engine) {
             Ok(_) => {}
             // No engine ever ran here.
-            Err(RecordError::Missing) if !layout.containers().exists() => return troubles,
+            Err(RecordError::Missing) if !places.containers().exists() => return troubles,
             Err(RecordError::Missing) => {}
             Err(error) => troubles.push(Trouble::new("the engine's own name", &engine, &error)),
         }
-        let _ = records(&layout.containers(), "container", &mut troubles, state::load_container);
-        let _ = records(&layout.sandboxes(), "sandbox", &mut troubles, load_sandbox);
-        let _ = records(&layout.volumes(), "volume", &mut troubles, |path| {
+        let _ = records(&places.containers(), "container", &mut troubles, state::load_container);
+        let _ = records(&places.sandboxes(), "sandbox", &mut troubles, load_sandbox);
+        let _ = records(&places.volumes(), "volume", &mut troubles, |path| {
             match state::load::<VolumeFile>(&path.join(crate::volume::RECORD)) {
                 // One without is adopted.
                 Err(RecordError::Missing) if path.join(crate::volume::DATA).is_dir() => Ok(()),
                 read => read.map(drop),
             }
         });
-        if layout.ids().exists() {
-            let _ = crate::id_blocks::IdBlocks::open(&layout.ids(), None, &mut troubles);
+        if places.ids().exists() {
+            let _ = crate::id_blocks::IdBlocks::open(&places.ids(), None, &mut troubles);
         }
-        let images = layout.images();
+        let images = places.images();
         match ::image::Store::examine(&images) {
             Ok(found) => troubles.extend(found),
             Err(error) => troubles.push(Trouble::new("the image store", &images, &error)),
         }
-        troubles.extend(net::troubles(&root.join("network")));
+        troubles.extend(net::troubles(&places.network()));
         troubles
     }
 

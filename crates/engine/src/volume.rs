@@ -17,7 +17,8 @@ use parking_lot::Mutex;
 
 use crate::container::MountPoint;
 use crate::id::ContainerId;
-use crate::state::{self, Layout, VolumeFile};
+use crate::places::Places;
+use crate::state::{self, VolumeFile};
 
 /// What a volume should be.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -126,8 +127,8 @@ impl Volumes {
     /// Reads the volumes that there are, and finishes what was being made. A directory that has files
     /// but no record, such as one that was copied here, becomes a volume; what cannot be read is left
     /// alone and told.
-    pub(crate) fn open(layout: &Layout, now: Timestamp, troubles: &mut Vec<Trouble>) -> Self {
-        let directory = layout.volumes();
+    pub(crate) fn open(places: &Places, now: Timestamp, troubles: &mut Vec<Trouble>) -> Self {
+        let directory = places.volumes();
         for (path, error) in state::finish::<VolumeFile>(&directory, RECORD) {
             troubles.push(Trouble::new("a volume that was being made or removed", &path, &error));
         }
@@ -141,7 +142,7 @@ impl Volumes {
         for (name, record) in found.unwrap_or_default() {
             match record {
                 Some(record) if record.name == name => {
-                    known.insert(name, Known::new(layout, record));
+                    known.insert(name, Known::new(places, record));
                 }
                 Some(_) => {
                     let path = directory.join(&name);
@@ -181,11 +182,11 @@ pub(crate) fn names_of(mounts: &[MountPoint]) -> BTreeSet<String> {
 }
 
 impl Known {
-    fn new(layout: &Layout, record: VolumeRecord) -> Self {
+    fn new(places: &Places, record: VolumeRecord) -> Self {
         let view = Arc::new(Volume {
             name: record.name.clone(),
             driver: "local".to_owned(),
-            path: layout.volume(&record.name).join(DATA),
+            path: places.volume(&record.name).join(DATA),
             created: record.created,
             labels: record.spec.labels.clone(),
             options: record.spec.options.clone(),

@@ -139,7 +139,7 @@ fn look_into(
     path: &str,
 ) -> Result<(RootFs, String)> {
     if let Some(held) = held {
-        let users = engine.users_of(&cell.record())?;
+        let users = engine.users_of(&cell.sandbox)?;
         return Ok((RootFs::of_process(held, users)?, path.to_owned()));
     }
     match mounted(engine, cell, path)? {
@@ -157,7 +157,7 @@ fn write_into(
 ) -> Result<(RootFs, String)> {
     if let Some(held) = held {
         // From here everything would be made as the host's root, who is nobody in there.
-        if engine.users_of(&cell.record())?.is_some() {
+        if engine.users_of(&cell.sandbox)?.is_some() {
             return Err(Error::conflict(format!(
                 "container {} has users of its own: while it runs, only programs inside can write its files (`kubectl cp` uses one)",
                 cell.id

@@ -82,7 +82,7 @@ impl Engine {
         resolved: super::ResolvedSpec,
         image: &image::Image,
     ) -> Result<ContainerRecord> {
-        let making = Making::begin(&self.inner.layout.container(id), 0o710)?;
+        let making = Making::begin(&self.inner.places.container(id), 0o710)?;
         let snapshot = self.inner.images.snapshot_create(id.as_str(), Some(&image.id)).map_err(|source| {
             Error::new(crate::image::kind(source.kind()), "make the container's root file system")
                 .with_source(source)
@@ -182,7 +182,7 @@ impl Drop for HalfMade<'_> {
         }
         let inner = &self.engine.inner;
         // The error that led here is what the user must see; leftovers are cleared at the next opening.
-        let _ = base::tree::remove(&inner.layout.container(&self.id));
+        let _ = base::tree::remove(&inner.places.container(&self.id));
         let _ = inner.images.snapshot_remove(self.id.as_str());
         if let Some(limit) = self.limit {
             self.engine.release_storage(limit);

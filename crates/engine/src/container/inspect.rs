@@ -50,7 +50,7 @@ impl Engine {
                 ports.push(PublishedPort { container: *port, host: None });
             }
         }
-        let files = self.files_directory(cell).unwrap_or_else(|_| self.inner.layout.container(&cell.id));
+        let files = self.files_directory(cell).unwrap_or_else(|_| self.inner.places.container(&cell.id));
         let mut execs: Vec<_> = {
             let known = self.inner.execs.read();
             known
@@ -83,7 +83,7 @@ impl Engine {
             execs,
             restart_count: life.restart_count,
             files: ContainerFiles {
-                log: record.resolved.log.is_kept().then(|| self.log_path(&record)),
+                log: record.resolved.log.is_kept().then(|| self.inner.places.log(&record)),
                 hosts: files.join("hosts"),
                 hostname: files.join("hostname"),
                 resolv_conf: files.join("resolv.conf"),

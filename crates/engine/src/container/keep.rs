@@ -19,7 +19,7 @@ impl Engine {
         }
         let mut next = ContainerRecord::clone(&cell.record());
         next.life = next.step(&Input::Kept).0;
-        let directory = self.inner.layout.container(&cell.id);
+        let directory = self.inner.places.container(&cell.id);
         blocking(move || state::save_life(&directory, &next)).await?;
         cell.change(|record| record.life = record.step(&Input::Kept).0);
         Ok(())

@@ -65,7 +65,7 @@ impl Engine {
         if !record.resolved.log.is_kept() {
             return Err(Error::new(Kind::Unsupported, "configured logging driver does not support reading"));
         }
-        let path = self.log_path(&record);
+        let path = self.inner.places.log(&record);
         // Begun before the state is looked at: an end that comes between is seen as one.
         let follow = query.follow.then(|| Follow {
             watch: Watch::new(self, &path),

@@ -86,10 +86,10 @@ impl Engine {
         // First: the container goes with its record, and what else there is of it is then nobody's, which
         // the next opening clears away. One that removes itself, or was made for work that is done, goes once
         // more if a power cut brings it back.
-        let directory = inner.layout.container(id);
+        let directory = inner.places.container(id);
         let thrown = match record.spec.auto_remove || record.is_transient() {
-            true => self.set_aside(&directory, &inner.layout.trash())?,
-            false => self.set_aside_durably(&directory, &inner.layout.trash())?,
+            true => self.set_aside(&directory, &inner.places.trash())?,
+            false => self.set_aside_durably(&directory, &inner.places.trash())?,
         };
         match inner.images.snapshot_remove(id.as_str()) {
             Ok(()) | Err(image::SnapshotError::NotFound(_)) => {}
@@ -108,10 +108,10 @@ impl Engine {
         if let Some(place) = thrown {
             self.sweep(place);
         }
-        self.discard(&inner.layout.bundle(id), &inner.layout.run_trash())?;
+        self.discard(&inner.places.bundle(id), &inner.places.run_trash())?;
         let sandbox = SandboxId::of_container(id);
         self.drop_shared_memory(&sandbox);
-        self.discard(&inner.layout.sandbox_run(&sandbox), &inner.layout.run_trash())?;
+        self.discard(&inner.places.sandbox_run(&sandbox), &inner.places.run_trash())?;
         inner.volumes.forget_user(id);
         if volumes {
             let names: Vec<&str> = record.anonymous_volumes.iter().map(String::as_str).collect();

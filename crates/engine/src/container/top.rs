@@ -28,7 +28,7 @@ impl Engine {
             Response::Pids(pids) => pids,
             other => return Err(crate::shim::unexpected(&other)),
         };
-        let group = self.cgroup_of(&cell.record());
+        let group = self.inner.places.container_group(&cell.record(), &cell.sandbox);
         // A process may have its own memory answer, or not, for what it was called with.
         let table = foreign([id.to_string()], move || {
             let host = columns::Host::read();

@@ -31,7 +31,7 @@ impl Engine {
     {
         let mut next = ContainerRecord::clone(&cell.record());
         change(&mut next);
-        let directory = self.inner.layout.container(&cell.id);
+        let directory = self.inner.places.container(&cell.id);
         let written = next.clone();
         let staged = blocking(move || {
             // One of version 1 had its life in it, which is written down by itself from now on.
@@ -72,7 +72,7 @@ impl Engine {
 
     /// Puts the record as it was back, if a new one has taken its place and could not be flushed.
     async fn write_again(&self, cell: &ContainerCell) {
-        let (path, record) = (self.inner.layout.container(&cell.id).join(state::STATE_FILE), cell.record());
+        let (path, record) = (self.inner.places.container(&cell.id).join(state::STATE_FILE), cell.record());
         let again = blocking(move || {
             let staged = state::stage(&path, &ContainerFile::from(&*record))?;
             staged.commit().context(|| format!("write `{}`", path.display()))

@@ -110,7 +110,7 @@ impl Engine {
     /// Where shims may listen: every socket that there is. Where those cannot be listed, that of
     /// every sandbox that is known.
     fn shim_sockets(&self) -> BTreeMap<SandboxId, PathBuf> {
-        let directory = self.inner.layout.shims();
+        let directory = self.inner.places.shims();
         match base::fs::entries(&directory) {
             Ok(paths) => {
                 let is_socket =
@@ -123,7 +123,7 @@ impl Engine {
                 let registry = &self.inner.registry;
                 let ids = registry.all().into_iter().map(|cell| cell.sandbox.id.clone());
                 let ids = ids.chain(registry.sandboxes().into_iter().map(|cell| cell.id.clone()));
-                ids.map(|id| (id.clone(), directory.join(format!("{id}.sock")))).collect()
+                ids.map(|id| (id.clone(), self.inner.places.socket(id.as_str()))).collect()
             }
         }
     }

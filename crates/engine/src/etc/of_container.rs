@@ -15,12 +15,12 @@ impl Engine {
     /// The directory with the files that a container sees in its `/etc`.
     pub(crate) fn files_directory(&self, cell: &ContainerCell) -> Result<PathBuf> {
         if !cell.sandbox.is_of_one() {
-            return Ok(self.inner.layout.sandbox(&cell.sandbox.id));
+            return Ok(self.inner.places.sandbox(&cell.sandbox.id));
         }
         match &cell.record().spec.namespaces.network {
             // What shares a network shares its names.
             NetworkMode::Container(other) => self.files_directory(&*self.inner.registry.get(other)?),
-            _ => Ok(self.inner.layout.container(&cell.id)),
+            _ => Ok(self.inner.places.container(&cell.id)),
         }
     }
 
@@ -61,7 +61,7 @@ impl Engine {
             resolv: resolv(resolver, &record.spec.dns, &self.inner.config.dns),
             of_host,
         };
-        in_place(|| etc.write(&self.inner.layout.container(&cell.id)))
+        in_place(|| etc.write(&self.inner.places.container(&cell.id)))
     }
 
     /// Who is asked for names: the first network that knows its containers' names, else the first.

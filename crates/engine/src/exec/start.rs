@@ -100,7 +100,7 @@ impl Engine {
             .filter(|user| !user.is_empty())
             .unwrap_or_else(|| record.resolved.user.clone());
         let of_container = Arc::clone(&record);
-        let bundle = self.inner.layout.bundle(&cell.container.id);
+        let bundle = self.inner.places.bundle(&cell.container.id);
         // Its files may be those of somebody who does not answer, and keep whoever looks at them.
         let (identity, profile) = foreign([cell.container.id.to_string()], move || {
             let host = crate::apparmor::Host::get();

@@ -28,7 +28,7 @@ impl Engine {
                 engine.tear_down(&cell).await;
                 // The error that led here is what the caller must see.
                 engine.drop_shared_memory(&id);
-                let _ = crate::container::remove_directory(&engine.inner.layout.sandbox_run(&id));
+                let _ = crate::container::remove_directory(&engine.inner.places.sandbox_run(&id));
                 engine.inner.id_blocks.give_back(&id);
                 return Err(error);
             }
@@ -41,7 +41,7 @@ impl Engine {
 
     async fn sandbox_furnish(&self, cell: &Arc<SharedSandbox>) -> Result<()> {
         let (sandbox, spec) = (AnySandbox::Shared(Arc::clone(cell)), Arc::clone(&cell.spec));
-        let making = Making::begin(&self.inner.layout.sandbox(&cell.id), 0o710)?;
+        let making = Making::begin(&self.inner.places.sandbox(&cell.id), 0o710)?;
         let own = spec.network != SandboxNetwork::Host;
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let hostname = if spec.hostname.is_empty() { host } else { spec.hostname.clone() };

@@ -1,7 +1,5 @@
 //! A sandbox's control group, which holds those of its containers.
 
-use std::path::PathBuf;
-
 use runtime::cgroup::Cgroup;
 
 use super::SandboxSpec;
@@ -12,16 +10,10 @@ use crate::id::SandboxId;
 use crate::work::blocking;
 
 impl Engine {
-    /// Where a sandbox's group is, from the root of the hierarchies.
-    pub(crate) fn sandbox_group(&self, id: &SandboxId, spec: Option<&SandboxSpec>) -> PathBuf {
-        let parent = spec.and_then(|spec| spec.cgroup_parent.as_deref()).unwrap_or_default();
-        self.group_path(parent).join(id.as_str())
-    }
-
     /// Makes a group below the engine's own, or at an absolute path, and limits it: what several
     /// sandboxes whose `cgroup_parent` it is take together.
     pub async fn group_apply(&self, group: &str, resources: Resources) -> Result<()> {
-        let path = self.group_path(group);
+        let path = self.inner.places.group(group);
         blocking(move || apply(&path, &resources)).await
     }
 
@@ -30,12 +22,7 @@ impl Engine {
         if spec.resources == Resources::default() {
             return Ok(());
         }
-        apply(&self.sandbox_group(id, Some(spec)), &spec.resources)
-    }
-
-    fn group_path(&self, group: &str) -> PathBuf {
-        // An absolute path takes the place of what it is joined to.
-        PathBuf::from("/").join(&self.inner.config.instance).join(group)
+        apply(&self.inner.places.sandbox_group(id, spec), &spec.resources)
     }
 }
 

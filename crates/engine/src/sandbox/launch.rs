@@ -1,7 +1,6 @@
 //! Bringing a sandbox up: its network and its shim.
 
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use runtime::shim::{LaunchSpec, Network};
@@ -79,30 +78,29 @@ impl Engine {
         network: Network,
         shape: Shape,
     ) -> Result<Arc<Shim>> {
-        let layout = &self.inner.layout;
-        let run = layout.sandbox_run(&sandbox.id);
+        let places = &self.inner.places;
+        let run = places.sandbox_run(&sandbox.id);
         let spec = LaunchSpec {
             id: sandbox.id.to_string(),
-            run_dir: layout.run().to_owned(),
-            state_dir: layout.shim_state(&sandbox.id),
+            run_dir: places.run().to_owned(),
+            state_dir: places.shim_state(&sandbox.id),
             network,
             ipc: shape.ipc,
             hostname: shape.hostname,
             pid: shape.pid,
             users: shape.users.map(IdBlock::map),
-            cgroup: Some(self.shims_cgroup()),
-            log: run.join("shim.log"),
+            cgroup: Some(places.shims_group()),
+            log: places.shim_log(&sandbox.id),
             program: Some(self.inner.config.binary.clone()),
         };
         let engine = self.clone();
-        let memory = layout.shared_memory(&sandbox.id);
+        let (memory, owner) = (places.shared_memory(&sandbox.id), places.owner(&sandbox.id));
         let handle = blocking(move || {
             // What an earlier life of the sandbox left would be taken for this one's.
             crate::sandbox::memory::unmount(&memory)?;
-            engine.discard(&run, &engine.inner.layout.run_trash())?;
+            engine.discard(&run, &engine.inner.places.run_trash())?;
             crate::state::make_directory(&spec.state_dir, 0o700)?;
             // Before the shim is there: whoever finds it must know whose it is.
-            let owner = run.join("owner");
             std::fs::write(&owner, &engine.inner.id).context(|| format!("write `{}`", owner.display()))?;
             runtime::shim::launch(&spec).map_err(|source| {
                 Error::internal(format!("start the shim of sandbox {}", spec.id)).with_source(source)
@@ -129,9 +127,5 @@ impl Engine {
     pub(crate) async fn take_netns(&self) -> Result<OwnedFd> {
         let taken = self.inner.network.netns_take().await;
         taken.map_err(|source| Error::internal("make a network namespace").with_source(source))
-    }
-
-    fn shims_cgroup(&self) -> PathBuf {
-        PathBuf::from("/").join(&self.inner.config.instance).join("shims")
     }
 }

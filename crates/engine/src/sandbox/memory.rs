@@ -1,6 +1,6 @@
 //! A sandbox's `/dev/shm`, where several containers share it: a tmpfs below the run directory.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags};
@@ -12,15 +12,10 @@ use crate::state;
 use crate::work::{blocking, in_place};
 
 impl Engine {
-    /// Where it is.
-    pub(crate) fn shared_memory(&self, id: &SandboxId) -> PathBuf {
-        self.inner.layout.shared_memory(id)
-    }
-
     /// Makes it, for everybody to write to, with room for `size` bytes. The shim must be up: its
     /// launch clears the directory above.
     pub(crate) async fn make_shared_memory(&self, id: &SandboxId, size: u64) -> Result<()> {
-        let path = self.shared_memory(id);
+        let path = self.inner.places.shared_memory(id);
         blocking(move || {
             unmount(&path)?;
             state::make_directory(&path, 0o755)?;
@@ -34,7 +29,7 @@ impl Engine {
 
     /// Takes it away; containers that still run keep what they have. Does nothing where there is none.
     pub(crate) fn drop_shared_memory(&self, id: &SandboxId) {
-        if let Err(error) = in_place(|| unmount(&self.shared_memory(id))) {
+        if let Err(error) = in_place(|| unmount(&self.inner.places.shared_memory(id))) {
             tracing::warn!(sandbox = %id, error = %base::error::chain(&error), "unmount a sandbox's memory");
         }
     }

@@ -25,16 +25,16 @@ impl Engine {
                 }
             }
             let (remover, id) = (engine.clone(), cell.id.clone());
-            let group = engine.sandbox_cgroup(&cell);
-            let memory = engine.shared_memory(&cell.id);
+            let group = engine.inner.places.sandbox_group(&cell.id, &cell.spec);
+            let memory = engine.inner.places.shared_memory(&cell.id);
             blocking(move || {
                 crate::cgroup::remove(&group);
                 super::memory::unmount(&memory)?;
-                let layout = &remover.inner.layout;
-                if let Some(thrown) = remover.set_aside_durably(&layout.sandbox(&id), &layout.trash())? {
+                let places = &remover.inner.places;
+                if let Some(thrown) = remover.set_aside_durably(&places.sandbox(&id), &places.trash())? {
                     remover.sweep(thrown);
                 }
-                remover.discard(&layout.sandbox_run(&id), &layout.run_trash())
+                remover.discard(&places.sandbox_run(&id), &places.run_trash())
             })
             .await?;
             engine.inner.id_blocks.give_back(&cell.id);

@@ -56,12 +56,10 @@ impl Engine {
     /// How a container ended that nobody saw ending: what its shim wrote down, or a violent death.
     /// The flag says that it is a guess.
     pub(crate) fn lost_exit(&self, cell: &ContainerCell) -> (ExitStatus, bool) {
-        let layout = &self.inner.layout;
-        // The shim's own place is gone after a reboot; told that the machine goes down it uses both.
-        let places = [layout.shim_state(&cell.sandbox.id).join(cell.id.as_str()), layout.container(&cell.id)];
+        let ends = self.inner.places.ends(&cell.id, &cell.sandbox.id);
         let started = cell.record().life.started_at;
-        let written = places.iter().find_map(|place| {
-            let bytes = in_place(|| std::fs::read(place.join(runtime::shim::EXIT_FILE))).ok()?;
+        let written = ends.iter().find_map(|path| {
+            let bytes = in_place(|| std::fs::read(path)).ok()?;
             let status: ExitStatus = serde_json::from_slice(&bytes).ok()?;
             started.is_none_or(|started| status.at >= started).then_some(status)
         });

@@ -39,7 +39,7 @@ impl Engine {
             return Ok(());
         }
         self.tear_down(cell).await;
-        crate::cgroup::remove(&self.sandbox_cgroup(cell));
+        crate::cgroup::remove(&self.inner.places.sandbox_group(&cell.id, &cell.spec));
         self.emit_sandbox("stop", cell);
         Ok(())
     }
@@ -48,10 +48,5 @@ impl Engine {
     pub(crate) async fn sandbox_lost(&self, cell: &Arc<SharedSandbox>) {
         self.tear_down(cell).await;
         self.emit_sandbox("die", cell);
-    }
-
-    /// The cgroup that holds those of a sandbox's containers.
-    pub(super) fn sandbox_cgroup(&self, cell: &SharedSandbox) -> std::path::PathBuf {
-        self.sandbox_group(&cell.id, Some(&cell.spec))
     }
 }

@@ -49,7 +49,7 @@ impl Engine {
 
     /// Kills whatever is left in a container's cgroup, and removes it; whether that is done.
     pub(crate) async fn kill_cgroup(&self, cell: &ContainerCell) -> bool {
-        let path = self.cgroup_of(&cell.record());
+        let path = self.inner.places.container_group(&cell.record(), &cell.sandbox);
         let killed = blocking(move || crate::cgroup::kill(&path)).await;
         if let Err(error) = &killed {
             tracing::warn!(container = %cell.id, error = %base::error::chain(error), "clear a container's cgroup");

@@ -52,7 +52,7 @@ impl Engine {
             known.users.extend(user.cloned());
             return Ok(Arc::clone(&known.view));
         }
-        let place = self.inner.layout.volume(&name);
+        let place = self.inner.places.volume(&name);
         if place.symlink_metadata().is_ok() {
             return Err(Error::conflict(format!(
                 "create {name}: `{}` is there already, and is no volume that can be read",
@@ -76,7 +76,7 @@ impl Engine {
             limit.into_iter().for_each(|limit| self.release_storage(limit));
             return Err(error);
         }
-        let mut made = Known::new(&self.inner.layout, record);
+        let mut made = Known::new(&self.inner.places, record);
         made.users.extend(user.cloned());
         let view = Arc::clone(&made.view);
         let mut known = self.inner.volumes.known.lock();

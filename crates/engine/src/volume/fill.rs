@@ -38,7 +38,7 @@ impl Engine {
         if record.filled {
             return Ok(());
         }
-        let directory = self.inner.layout.volume(name);
+        let directory = self.inner.places.volume(name);
         let tried = || format!("fill the volume {name} from the image's {target}");
         if !record.filling && is_empty(&directory.join(DATA))? {
             match root()?.open(target, OFlags::PATH | OFlags::DIRECTORY) {

@@ -22,7 +22,7 @@ impl Engine {
             wanted.retain(|volume| {
                 (all || volume.anonymous) && filter.admits(Some(volume.created), &volume.labels)
             });
-            let size = |name: &str| disk_use(&engine.inner.layout.volume(name).join(DATA));
+            let size = |name: &str| disk_use(&engine.inner.places.volume(name).join(DATA));
             let sizes: Vec<u64> = wanted.iter().map(|volume| size(&volume.name)).collect();
             let names: Vec<&str> = wanted.iter().map(|volume| volume.name.as_str()).collect();
             let mut pruned = Pruned::default();

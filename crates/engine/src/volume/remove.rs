@@ -31,7 +31,7 @@ impl Engine {
         let _changing = volumes.changing.lock();
         let taken: Vec<Result<Taken>> = names.iter().map(|name| self.take_away(name)).collect();
         let flushed = match taken.iter().any(Result::is_ok) {
-            true => self.inner.flushes.flush(&self.inner.layout.volumes()),
+            true => self.inner.flushes.flush(&self.inner.places.volumes()),
             false => Ok(()),
         };
         taken
@@ -40,7 +40,7 @@ impl Engine {
             .map(|(taken, &name)| {
                 let taken = taken?;
                 if let (Err(error), Some(thrown)) = (&flushed, &taken.thrown) {
-                    crate::container::put_back(thrown, &self.inner.layout.volume(name));
+                    crate::container::put_back(thrown, &self.inner.places.volume(name));
                     volumes.known.lock().insert(name.to_owned(), taken.known);
                     let error = io::Error::new(error.kind(), error.to_string());
                     return Err(error).context(|| format!("write down that the volume {name} is removed"));
@@ -70,7 +70,7 @@ impl Engine {
             }
             known.remove(name).ok_or_else(|| no_such_volume(name))?
         };
-        let directory = self.inner.layout.volume(name);
+        let directory = self.inner.places.volume(name);
         match self.throw_away(&directory) {
             Ok(thrown) => Ok(Taken { known, thrown }),
             Err(error) => {
@@ -83,7 +83,7 @@ impl Engine {
 
     /// Takes a volume's directory away, with its record; gives where it is, if it is not gone altogether.
     fn throw_away(&self, directory: &Path) -> io::Result<Option<PathBuf>> {
-        match self.set_aside(directory, &self.inner.layout.trash()) {
+        match self.set_aside(directory, &self.inner.places.trash()) {
             Ok(thrown) => return Ok(thrown),
             // One that is a file system of its own, or lies on one, cannot be moved.
             Err(error) => tracing::debug!(error = %base::error::chain(&error), "remove a volume where it is"),

@@ -17,7 +17,7 @@ use crate::work::in_place;
 impl Engine {
     /// Removes what was thrown away. That may take a while, so nobody waits for it.
     pub(super) fn empty_trash(&self) {
-        for trash in [self.inner.layout.trash(), self.inner.layout.run_trash()] {
+        for trash in [self.inner.places.trash(), self.inner.places.run_trash()] {
             let paths = match base::fs::entries(&trash) {
                 Ok(paths) => paths,
                 Err(error) => {
@@ -94,14 +94,14 @@ impl Engine {
 
     /// Whether an engine of this root started the shim of `id`.
     fn owns(&self, id: &SandboxId) -> bool {
-        let owner = self.inner.layout.owner(id);
+        let owner = self.inner.places.owner(id);
         in_place(|| base::record::read_plain(&owner)).is_ok_and(|owner| owner == self.inner.id.as_bytes())
     }
 
     /// Removes what is below the run directory of containers and sandboxes that are gone.
     pub(super) fn clear_run(&self) {
-        let run = self.inner.layout.run();
-        for directory in [run.join("sandboxes"), run.join("bundles")] {
+        let places = &self.inner.places;
+        for directory in [places.sandbox_runs(), places.bundles()] {
             let paths = match base::fs::entries(&directory) {
                 Ok(paths) => paths,
                 Err(error) => {
@@ -114,7 +114,7 @@ impl Engine {
                     continue;
                 }
                 let cleared = crate::sandbox::memory::unmount(&path.join("shm"))
-                    .and_then(|()| self.discard(&path, &self.inner.layout.run_trash()));
+                    .and_then(|()| self.discard(&path, &self.inner.places.run_trash()));
                 if let Err(error) = cleared {
                     self.trouble(Trouble::new("what is left of a sandbox", &path, &error));
                 }
@@ -124,7 +124,7 @@ impl Engine {
 
     fn is_left_over(&self, path: &Path) -> bool {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        let has_shim = self.inner.layout.shims().join(name).with_extension("sock").exists();
+        let has_shim = self.inner.places.socket(name).exists();
         SandboxId::parse(name).is_ok() && !self.may_belong(name) && !has_shim
     }
 }

@@ -17,9 +17,9 @@ use crate::trouble::{load_sandbox, records};
 impl Engine {
     /// Gives what was made up to its record its place, and clears the rest of it away.
     pub(super) fn finish_making(&self) {
-        let layout = &self.inner.layout;
-        let mut failed = state::finish::<ContainerFile>(&layout.containers(), state::STATE_FILE);
-        failed.extend(state::finish::<SandboxFile>(&layout.sandboxes(), state::STATE_FILE));
+        let places = &self.inner.places;
+        let mut failed = state::finish::<ContainerFile>(&places.containers(), state::STATE_FILE);
+        failed.extend(state::finish::<SandboxFile>(&places.sandboxes(), state::STATE_FILE));
         for (path, error) in failed {
             self.trouble(Trouble::new("something half made", &path, &error));
         }
@@ -27,7 +27,7 @@ impl Engine {
 
     pub(super) fn read_sandboxes(&self) {
         let mut troubles = Vec::new();
-        let found = records(&self.inner.layout.sandboxes(), "sandbox", &mut troubles, load_sandbox);
+        let found = records(&self.inner.places.sandboxes(), "sandbox", &mut troubles, load_sandbox);
         let mut left_out = self.inner.left_out.write();
         left_out.is_blind |= found.is_err();
         for (name, record) in found.unwrap_or_default() {
@@ -42,7 +42,7 @@ impl Engine {
                 record => {
                     left_out.sandboxes.extend(SandboxId::parse(&name).ok());
                     if record.is_some() {
-                        troubles.push(misplaced("sandbox", &name, &self.inner.layout.sandboxes()));
+                        troubles.push(misplaced("sandbox", &name, &self.inner.places.sandboxes()));
                     }
                 }
             }
@@ -53,7 +53,7 @@ impl Engine {
 
     pub(super) fn read_containers(&self) {
         let mut troubles = Vec::new();
-        let directory = self.inner.layout.containers();
+        let directory = self.inner.places.containers();
         let found = records(&directory, "container", &mut troubles, state::load_container);
         self.inner.left_out.write().is_blind |= found.is_err();
         for (name, record) in found.unwrap_or_default() {
