@@ -144,7 +144,7 @@ impl Reconciler {
                     self.recorder.event(deployment, EventType::Normal, "ScalingReplicaSet", message);
                     Ok(())
                 }
-                Err(Error::Forbidden(status)) if status.message.contains("being terminated") => Ok(()),
+                Err(Error::Forbidden(status)) if status.is_namespace_terminating() => Ok(()),
                 Err(Error::AlreadyExists(_)) => self.count_collision(key, deployment).await,
                 Err(error) => Err(error),
             },

@@ -214,7 +214,7 @@ impl Reconciler {
                 Ok(())
             }
             // The namespace is going away, and the set with it.
-            Err(Error::Forbidden(status)) if status.message.contains("being terminated") => Ok(()),
+            Err(Error::Forbidden(status)) if status.is_namespace_terminating() => Ok(()),
             Err(error) => {
                 let message = format!("Error creating: {error}");
                 self.recorder.event(set, EventType::Warning, "FailedCreate", message);

@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 use crate::field::{self, FieldError, quote};
 use crate::gvk::{GroupKind, GroupResource};
 
+/// The cause of a refusal to make something where everything goes away.
+pub const NAMESPACE_TERMINATING: &str = "NamespaceTerminating";
+
 /// The answer to a request that failed, or that succeeded and has no object to show.
 ///
 /// `details.kind` holds the resource's plural name in most failures and the kind in `Invalid`, as
@@ -286,6 +289,16 @@ impl Status {
     /// Whether this says that a revision is no longer kept: the caller has to list anew.
     pub fn is_expired(&self) -> bool {
         self.reason == "Expired" || self.reason == "Gone"
+    }
+
+    /// Whether this says that nothing is made any more where the object was to be: its namespace goes away.
+    pub fn is_namespace_terminating(&self) -> bool {
+        self.has_cause(NAMESPACE_TERMINATING)
+    }
+
+    /// Whether one of the things that are wrong is this one.
+    pub fn has_cause(&self, reason: &str) -> bool {
+        self.details.iter().flat_map(|details| &details.causes).any(|cause| cause.reason == reason)
     }
 
     /// Whether this is a failure.

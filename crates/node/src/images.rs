@@ -9,6 +9,8 @@ use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::Secret;
 use serde::Deserialize;
 
+use crate::pod::waiting::Reason;
+
 /// When an image is pulled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PullPolicy {
@@ -51,11 +53,11 @@ pub struct Present {
     pub message: String,
 }
 
-/// Why there is no image: the reason as statuses have it, and what to say.
+/// Why there is no image, and what to say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Missing {
-    /// `ErrImagePull`, `ErrImageNeverPull` or `InvalidImageName`.
-    pub reason: &'static str,
+    /// One of those [of images](Reason::is_of_image).
+    pub reason: Reason,
     /// Why.
     pub message: String,
 }
@@ -77,9 +79,9 @@ pub async fn ensure(
         Err(error) if error.kind() == Kind::NotFound => None,
         Err(error) if error.kind() == Kind::Invalid => {
             let message = format!("Failed to apply default image tag \"{image}\": {}", error.full_message());
-            return Err(Missing { reason: "InvalidImageName", message });
+            return Err(Missing { reason: Reason::ImageName, message });
         }
-        Err(error) => return Err(Missing { reason: "ErrImagePull", message: error.full_message() }),
+        Err(error) => return Err(Missing { reason: Reason::Pull, message: error.full_message() }),
     };
     match (local, policy) {
         (Some(found), PullPolicy::IfNotPresent | PullPolicy::Never) => Ok(present(image, found.config.user)),
@@ -88,7 +90,7 @@ pub async fn ensure(
         }
         (None, PullPolicy::Never) => {
             let message = format!("Container image \"{image}\" is not present with pull policy of Never");
-            Err(Missing { reason: "ErrImageNeverPull", message })
+            Err(Missing { reason: Reason::NeverPull, message })
         }
         (_, PullPolicy::Always | PullPolicy::IfNotPresent) => {
             pulling();
@@ -114,7 +116,7 @@ async fn pull(engine: &Engine, image: &str, secrets: &[Secret]) -> Result<Presen
             Ok(()) => {
                 let found = engine
                     .image_inspect(image)
-                    .map_err(|error| Missing { reason: "ErrImagePull", message: error.full_message() })?;
+                    .map_err(|error| Missing { reason: Reason::Pull, message: error.full_message() })?;
                 let took = began.elapsed().as_millis();
                 let message = format!(
                     "Successfully pulled image \"{image}\" in {took}ms. Image size: {} bytes.",
@@ -126,7 +128,7 @@ async fn pull(engine: &Engine, image: &str, secrets: &[Secret]) -> Result<Presen
         }
     }
     Err(Missing {
-        reason: "ErrImagePull",
+        reason: Reason::Pull,
         message: format!("failed to pull and unpack image \"{image}\": {message}"),
     })
 }

@@ -16,6 +16,7 @@ pub mod sandbox_spec;
 pub mod status;
 pub mod sysctls;
 pub mod volumes;
+pub mod waiting;
 pub(crate) mod worker;
 
 /// Removes everything that a pod has on this node: its volumes, logs, messages. May take long.

@@ -17,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::Agent;
 use crate::pod::observe::Observation;
+use crate::pod::waiting::Reason;
 
 /// Why a stream cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -188,9 +189,10 @@ impl Agent {
             status.container_statuses.iter().chain(&status.init_container_statuses).flatten();
         let container = containers.find(|container| container.name == target.container)?;
         let reason = container.state.as_ref()?.waiting.as_ref()?.reason.as_deref()?;
+        let says = |known: Reason| reason == known.as_str();
         Some(match reason {
-            "ErrImagePull" => "image can't be pulled".to_owned(),
-            "ImagePullBackOff" => "trying and failing to pull image".to_owned(),
+            _ if says(Reason::Pull) => "image can't be pulled".to_owned(),
+            _ if says(Reason::PullBackOff) => "trying and failing to pull image".to_owned(),
             other => other.to_owned(),
         })
     }

@@ -95,7 +95,7 @@ impl<'a> Context<'a> {
                 ),
             );
             status.details.get_or_insert_default().causes.push(model::status::Cause {
-                reason: "NamespaceTerminating".to_owned(),
+                reason: model::status::NAMESPACE_TERMINATING.to_owned(),
                 message: format!("namespace {} is being terminated", self.namespace),
                 field: "metadata.namespace".to_owned(),
             });

@@ -62,7 +62,8 @@ pub(super) fn status(
                 < old.replicas.unwrap_or(0).saturating_sub(old.updated_replicas.unwrap_or(0))
             || ready > old.ready_replicas.unwrap_or(0)
             || available > old.available_replicas.unwrap_or(0));
-    let (progress, wake) = progress(deployment, newest.map(AsRef::as_ref), &old, complete, progressed, spent);
+    let rollout = Rollout { complete, progressed, only_new: replicas == updated, spent };
+    let (progress, wake) = progress(deployment, newest.map(AsRef::as_ref), &old, &rollout);
 
     let mut conditions: Vec<DeploymentCondition> = Vec::new();
     conditions.push(condition(&old, "Available", availability, false, now));
@@ -77,14 +78,22 @@ pub(super) fn status(
 
 type Progress = (&'static str, &'static str, String);
 
+/// How far it is.
+struct Rollout {
+    complete: bool,
+    progressed: bool,
+    /// No pod is of an earlier template.
+    only_new: bool,
+    /// How long ago it last came on.
+    spent: Duration,
+}
+
 /// How the rollout fares; `None` where nobody wants to know (no deadline).
 fn progress(
     deployment: &Deployment,
     newest: Option<&ReplicaSet>,
     old: &DeploymentStatus,
-    complete: bool,
-    progressed: bool,
-    spent: Duration,
+    &Rollout { complete, progressed, only_new, spent }: &Rollout,
 ) -> (Option<Progress>, Option<Duration>) {
     let spec = deployment.spec.as_ref();
     let deadline = spec.and_then(|spec| spec.progress_deadline_seconds).unwrap_or(600);
@@ -128,16 +137,13 @@ fn progress(
         let message = format!("Created new replica set \"{name}\"");
         return (Some(("True", "NewReplicaSetCreated", message)), Some(limit));
     }
-    // A finished rollout whose pods went away later is not a stuck one, but a new template is.
-    let finished = before.is_some_and(|c| {
-        c.reason.as_deref() == Some("NewReplicaSetAvailable")
-            && c.message.as_deref().is_some_and(|m| m.contains(name))
-    });
-    if finished && !progressed {
+    // A finished rollout whose pods went away later is not a stuck one, but a new template is: pods of the
+    // one before are there.
+    let finished = before.is_some_and(|c| c.reason.as_deref() == Some("NewReplicaSetAvailable"));
+    if finished && only_new && !progressed {
         return (kept, None);
     }
-    let begins = before.is_some_and(|c| c.reason.as_deref() == Some("NewReplicaSetAvailable"));
-    if progressed || begins || resumed {
+    if progressed || finished || resumed {
         let message = format!("ReplicaSet \"{name}\" is progressing.");
         return (Some(("True", "ReplicaSetUpdated", message)), Some(limit));
     }
@@ -228,5 +234,44 @@ mod tests {
             60,
             "Available=False:MinimumReplicasUnavailable, Progressing=False:ProgressDeadlineExceeded",
         );
+    }
+
+    #[test]
+    fn a_finished_rollout_is_not_stuck_when_its_pods_go_and_one_with_old_pods_begins_anew() {
+        let finished = |replicas: u32, updated: u32| {
+            json!({"replicas": replicas, "updatedReplicas": updated, "conditions": [
+                {"type": "Progressing", "status": "True", "reason": "NewReplicaSetAvailable",
+                 "message": "ReplicaSet \"web-0\" has successfully progressed.", "lastUpdateTime": "2026-01-01T00:00:00Z"}]})
+        };
+        check(
+            json!({"replicas": 1}),
+            finished(2, 2),
+            90,
+            "Available=False:MinimumReplicasUnavailable, Progressing=True:NewReplicaSetAvailable",
+        );
+        let (deployment, sets) = with_old_pods(finished(2, 2));
+        let start: Timestamp = "2026-01-01T00:00:00Z".parse().expect("a time");
+        let spent = Duration::from_secs(90);
+        let (status, wake) = status(&deployment, &sets, start + spent, spent);
+        let progressing = status.conditions.iter().flatten().find(|c| c.type_ == "Progressing");
+        let progressing = progressing.expect("how it fares");
+        assert_eq!(progressing.reason.as_deref(), Some("ReplicaSetUpdated"));
+        assert!(progressing.message.as_deref().is_some_and(|message| message.contains("web-1")));
+        assert_eq!(wake, Some(Duration::from_secs(60)));
+    }
+
+    /// A deployment whose template has just changed: all pods are of the one before.
+    fn with_old_pods(old: Value) -> (Deployment, Vec<Arc<ReplicaSet>>) {
+        let template =
+            |image: &str| json!({"metadata": {}, "spec": {"containers": [{"name": "c", "image": image}]}});
+        let deployment = json!({"metadata": {"name": "web"}, "status": old, "spec": {
+            "replicas": 2, "selector": {}, "template": template("new"), "progressDeadlineSeconds": 60}});
+        let set = |name: &str, image: &str, pods: u32| {
+            let set = json!({"metadata": {"name": name}, "spec": {"replicas": pods, "selector": {},
+                "template": template(image)}, "status": {"replicas": pods}});
+            Arc::new(serde_json::from_value::<ReplicaSet>(set).expect("a set"))
+        };
+        let sets = vec![set("web-0", "old", 2), set("web-1", "new", 0)];
+        (serde_json::from_value(deployment).expect("a deployment"), sets)
     }
 }

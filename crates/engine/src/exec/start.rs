@@ -156,7 +156,6 @@ fn explain(error: Error, command: &[String]) -> Error {
     let detail = error.full_message();
     let program = command.first().map(String::as_str).unwrap_or_default();
     let detail = match code {
-        _ if detail.contains("exec: ") => detail,
         127 if program.contains('/') => {
             format!("exec: \"{program}\": stat {program}: no such file or directory")
         }

@@ -23,6 +23,7 @@ use super::observe::{Observation, attempt};
 use super::plan::{self, ContainerView, Plan, RestartPolicy, Role, Step};
 use super::status;
 use super::volumes;
+use super::waiting::Reason;
 use crate::agent::Shared;
 use crate::probe;
 use probing::Probes;
@@ -125,7 +126,7 @@ pub(crate) struct Worker {
 /// Why a container has not been started.
 #[derive(Clone, Debug)]
 struct Waiting {
-    reason: &'static str,
+    reason: Reason,
     message: String,
     since: Duration,
     until: Duration,
@@ -396,7 +397,7 @@ impl Worker {
 
     /// The moment at which something is due: a back-off ends, a message changes, volumes are old.
     fn wake(&self, plan: &Plan) -> Option<Duration> {
-        let errors = self.waiting.values().filter(|waiting| waiting.reason == "ErrImagePull");
+        let errors = self.waiting.values().filter(|waiting| waiting.reason == Reason::Pull);
         let shown = errors.map(|waiting| waiting.since + ERROR_SHOWN);
         let refresh = self.volumes_refresh.filter(|_| !self.ended);
         plan.wake.into_iter().chain(shown).chain(refresh).chain(self.publish_again).min()

@@ -120,9 +120,7 @@ fn explain(error: Error, args: &[String]) -> Error {
     let Some(code @ (126 | 127)) = error.exit_code() else { return error };
     let detail = error.full_message();
     let program = args.first().map(String::as_str).unwrap_or_default();
-    let message = if detail.contains("exec: ") {
-        detail
-    } else if code == 126 {
+    let message = if code == 126 {
         format!("exec: \"{program}\": permission denied: {detail}")
     } else if program.contains('/') {
         format!("exec: \"{program}\": stat {program}: no such file or directory")

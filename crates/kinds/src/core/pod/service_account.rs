@@ -18,12 +18,10 @@ pub(super) fn admit(context: &Context<'_>, pod: &mut Object) -> Result<()> {
     }
     let name = name(pod).to_owned();
     let Some(account) = context.find(&accounts(), context.namespace(), &name) else {
-        let missing = Status::not_found(&accounts(), &name);
-        let why = format!(
-            "error looking up service account {}/{name}: {}",
-            context.namespace(),
-            missing.message.replacen("serviceaccounts", "serviceaccount", 1)
-        );
+        // Admission speaks of one.
+        let one = GroupResource { resource: "serviceaccount".to_owned(), ..accounts() };
+        let missing = Status::not_found(&one, &name);
+        let why = format!("error looking up service account {}/{name}: {}", context.namespace(), missing.message);
         return Err(context.forbidden(pod, why));
     };
     pod.set(&["spec", "serviceAccountName"], name.as_str());

@@ -79,7 +79,7 @@ impl Worker {
         current: Option<&std::sync::Arc<Engine>>,
     ) -> Option<(String, String)> {
         if let Some(waiting) = self.waiting.get(&container.name) {
-            return Some((waiting.reason.to_owned(), waiting.message.clone()));
+            return Some((waiting.reason.to_string(), waiting.message.clone()));
         }
         self.backs_off(container, role, current)?;
         let delay = self.back_offs.delay(&container.name).unwrap_or_default();

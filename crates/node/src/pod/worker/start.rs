@@ -13,6 +13,7 @@ use tracing::{info, warn};
 use super::{Waiting, Worker};
 use crate::images::{self, PullPolicy};
 use crate::pod::observe::{Observation, attempt};
+use crate::pod::waiting::Reason;
 use crate::pod::{back_off, container_spec, env, sandbox_spec};
 
 /// So many ended instances of a container are kept, for their logs and their last state.
@@ -22,9 +23,9 @@ const KEPT_INSTANCES: usize = 2;
 /// its credentials another try.
 const MOST_PULL_SECRETS: usize = 32;
 
-/// Why a container could not be started: the reason as statuses have it, and what to say.
+/// Why a container could not be started, and what to say.
 struct Refusal {
-    reason: &'static str,
+    reason: Reason,
     message: String,
 }
 
@@ -37,7 +38,7 @@ impl Worker {
         let directory = self.directory();
         let path = directory.clone();
         if let Err(error) = self.shared.files.quick(move || std::fs::create_dir_all(path)).await {
-            self.fail_all("CreatePodSandboxError", format!("make {}: {error}", directory.display()));
+            self.fail_all(Reason::Sandbox, format!("make {}: {error}", directory.display()));
             return;
         }
         let spec = sandbox_spec::sandbox_spec(
@@ -64,13 +65,13 @@ impl Worker {
             Err(error) => {
                 let message = format!("Failed to create pod sandbox: {}", error.full_message());
                 self.event(true, "FailedCreatePodSandBox", message.clone());
-                self.fail_all("ContainerCreating", message);
+                self.fail_all(Reason::ContainerCreating, message);
             }
         }
     }
 
     /// Every container waits for the same reason; it is tried again after a moment.
-    fn fail_all(&mut self, reason: &'static str, message: String) {
+    fn fail_all(&mut self, reason: Reason, message: String) {
         let names: Vec<String> = self.containers().map(|(container, _)| container.name.clone()).collect();
         for name in names {
             self.wait(&name, Refusal { reason, message: message.clone() });
@@ -106,25 +107,25 @@ impl Worker {
     ) -> Result<ContainerId, Refusal> {
         let Some(sandbox) = observation.sandbox.clone() else {
             return Err(Refusal {
-                reason: "ContainerCreating",
+                reason: Reason::ContainerCreating,
                 message: "the pod's sandbox is gone".to_owned(),
             });
         };
         let sources = Arc::new(self.fetch_sources().await.map_err(|error| Refusal {
-            reason: "CreateContainerConfigError",
+            reason: Reason::Config,
             message: base::error::chain(&error).to_string(),
         })?);
         if let Err(error) = self.prepare_volumes(&sources).await {
             let message = base::error::chain(&error).to_string();
             self.event(true, "FailedMount", message.clone());
-            return Err(Refusal { reason: "ContainerCreating", message });
+            return Err(Refusal { reason: Reason::ContainerCreating, message });
         }
         let present = self.ensure_image(container).await?;
         self.container_event(container, false, "Pulled", present.message);
 
         let pod = self.pod_with_addresses_of(observation);
         let services = self.shared.services();
-        let config_error = |message: String| Refusal { reason: "CreateContainerConfigError", message };
+        let config_error = |message: String| Refusal { reason: Reason::Config, message };
         let variables = env::environment(
             &env::Context { pod: &pod, sources: &sources, services: &services, node: self.shared.capacity },
             container,
@@ -138,7 +139,7 @@ impl Worker {
         let (message_file, log_file) = (message.clone(), log.clone());
         let files = self.shared.files.quick(move || prepare_files(&message_file, &log_file));
         if let Err(error) = files.await {
-            return Err(Refusal { reason: "CreateContainerError", message: error.to_string() });
+            return Err(Refusal { reason: Reason::Create, message: error.to_string() });
         }
         let (volumes, wanted, user) = (self.volumes.clone(), container.clone(), present.user.clone());
         let (sandbox, node_memory) = (sandbox.id.clone(), self.shared.capacity.memory);
@@ -170,7 +171,7 @@ impl Worker {
         let created = match self.shared.engine.container_create(spec).await {
             Ok(created) => created,
             Err(error) => {
-                let refusal = Refusal { reason: "CreateContainerError", message: error.full_message() };
+                let refusal = Refusal { reason: Reason::Create, message: error.full_message() };
                 return Err(self.failed(container, refusal));
             }
         };
@@ -179,7 +180,7 @@ impl Worker {
         }
         self.container_event(container, false, "Created", format!("Container created: {}", container.name));
         if let Err(error) = self.shared.engine.container_start(&created.id).await {
-            let refusal = Refusal { reason: "RunContainerError", message: error.full_message() };
+            let refusal = Refusal { reason: Reason::Run, message: error.full_message() };
             return Err(self.failed(container, refusal));
         }
         self.container_event(container, false, "Started", format!("Container started: {}", container.name));
@@ -230,12 +231,12 @@ impl Worker {
     fn wait(&mut self, name: &str, refusal: Refusal) {
         let since = self.now();
         let delay = match refusal.reason {
-            "ErrImagePull" | "InvalidImageName" | "ErrImageNeverPull" => self
+            reason if reason.is_of_image() => self
                 .containers()
                 .find(|(container, _)| container.name == name)
                 .and_then(|(container, _)| self.back_offs.delay(&image_key(container)))
                 .unwrap_or(back_off::FIRST),
-            "RunContainerError" => back_off::FIRST,
+            Reason::Run => back_off::FIRST,
             _ => Duration::from_secs(2),
         };
         let until = since + delay;
@@ -255,11 +256,11 @@ impl Worker {
         let mut aged = Vec::new();
         for (name, waiting) in &mut self.waiting {
             let shown = waiting.since + super::ERROR_SHOWN <= now;
-            if waiting.reason == "ErrImagePull" && shown {
+            if waiting.reason == Reason::Pull && shown {
                 let image = images.get(name).map(String::as_str).unwrap_or_default();
                 let backs_off = format!("Back-off pulling image \"{image}\"");
-                waiting.reason = "ImagePullBackOff";
-                waiting.message = format!("{backs_off}: ErrImagePull: {}", waiting.message);
+                waiting.reason = Reason::PullBackOff;
+                waiting.message = format!("{backs_off}: {}: {}", Reason::Pull, waiting.message);
                 aged.push((name.clone(), backs_off));
             }
         }
