@@ -2,6 +2,8 @@
 
 use http::StatusCode;
 
+use crate::words;
+
 /// What to do about a full disk.
 const CURE: &str = "the engine's disk is full, free some of it (`docker system df` shows what takes the space, `docker system prune` removes what is not used)";
 
@@ -82,6 +84,6 @@ fn status(kind: engine::Kind) -> StatusCode {
 
 impl From<engine::Error> for Fault {
     fn from(error: engine::Error) -> Self {
-        Self::of(error.kind(), error.full_message())
+        Self::of(error.kind(), words::message(&error))
     }
 }

@@ -28,6 +28,7 @@ use crate::detach::{DetachKeys, Typed};
 use crate::framing::{Framing, MULTIPLEXED, RAW};
 use crate::gone;
 use crate::version::ApiVersion;
+use crate::words;
 
 /// How much is read from a client at once.
 const PIECE: usize = 32 << 10;
@@ -85,7 +86,7 @@ impl Session {
                     }
                     Ok(_) => {}
                     Err(error) => {
-                        writer.write_all(&framing.failure(&error.full_message())).await?;
+                        writer.write_all(&framing.failure(&words::message(&error))).await?;
                         break;
                     }
                 }

@@ -38,5 +38,6 @@ mod version;
 mod volumes;
 mod when;
 mod wire;
+mod words;
 
 pub use serve::{About, Service, serve};

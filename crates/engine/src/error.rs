@@ -1,7 +1,12 @@
-//! The one error of the engine: a kind that a caller can act on, and a message for its user.
+//! The one error of the engine: a kind that a caller can act on, a fact where fronts have words of their own
+//! for it, and a message for everybody else.
+
+mod fact;
 
 use std::error::Error as StdError;
 use std::fmt;
+
+pub use fact::{Fact, Operation};
 
 /// The few kinds of failure that a caller can act on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -28,10 +33,11 @@ pub enum Kind {
 
 /// Why an operation failed.
 ///
-/// The message is a whole sentence fit for the user (it has Docker's wording where Docker has
-/// one); the causes hang on it as sources and are not repeated in it.
+/// The message says what the engine has to say, in words that are no front's. The causes hang on it as sources
+/// and are not repeated in it.
 pub struct Error {
     kind: Kind,
+    fact: Option<Fact>,
     message: String,
     exit_code: Option<i32>,
     source: Option<Box<dyn StdError + Send + Sync + 'static>>,
@@ -43,7 +49,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// An error of `kind` that says `message`.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), exit_code: None, source: None }
+        Self { kind, fact: None, message: message.into(), exit_code: None, source: None }
     }
 
     /// [`Kind::NotFound`].
@@ -98,6 +104,11 @@ impl Error {
         self.kind
     }
 
+    /// What is the matter, where fronts have words of their own for it.
+    pub fn fact(&self) -> Option<&Fact> {
+        self.fact.as_ref()
+    }
+
     /// The message without its causes.
     pub fn message(&self) -> &str {
         &self.message
@@ -111,6 +122,12 @@ impl Error {
     /// The message with all its causes, as a user should read it.
     pub fn full_message(&self) -> String {
         base::error::chain(self).to_string()
+    }
+}
+
+impl From<Fact> for Error {
+    fn from(fact: Fact) -> Self {
+        Self { fact: Some(fact.clone()), ..Self::new(fact.kind(), fact.to_string()) }
     }
 }
 

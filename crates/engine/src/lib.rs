@@ -46,7 +46,7 @@ mod users;
 pub use config::Config;
 pub use container::{Container, ContainerSpec};
 pub use engine::Engine;
-pub use error::{Error, Kind, Result};
+pub use error::{Error, Fact, Kind, Operation, Result};
 pub use id::{ContainerId, ExecId, NetworkId, SandboxId};
 pub use id_blocks::IdRange;
 pub use state::Claim;

@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::container::{ContainerRecord, PublishedPort, Status};
-use crate::error::{Error, Result};
+use crate::error::{Error, Fact, Operation, Result};
 use crate::id::{ContainerId, SandboxId};
 use crate::network::Endpoint;
 use crate::sandbox::SandboxSpec;
@@ -205,6 +205,13 @@ impl ContainerCell {
         self.sandbox.shim().filter(|_| self.status().is_active()).ok_or_else(|| self.not_running())
     }
 
+    /// That its status forbids an operation.
+    pub(crate) fn refuse(&self, operation: Operation) -> Error {
+        let record = self.record();
+        let (name, status) = (record.name.clone(), record.life.status);
+        Fact::Status { container: self.id.clone(), name, status, operation }.into()
+    }
+
     pub(crate) fn not_running(&self) -> Error {
         Error::conflict(format!("container {} is not running", self.id))
     }
@@ -327,9 +334,7 @@ impl Registry {
         let mut matches = containers.by_id.keys().filter(|id| id.as_str().starts_with(reference));
         match (matches.next(), matches.next()) {
             (Some(id), None) => Ok(id.clone()),
-            (Some(_), Some(_)) => {
-                Err(Error::invalid(format!("multiple IDs found with provided prefix: {reference}")))
-            }
+            (Some(_), Some(_)) => Err(Fact::ManyContainers { prefix: reference.to_owned() }.into()),
             (None, _) => Err(no_such_container(reference)),
         }
     }
@@ -381,12 +386,9 @@ impl Drop for NameClaim<'_> {
 }
 
 pub(crate) fn no_such_container(reference: &str) -> Error {
-    Error::not_found(format!("No such container: {reference}"))
+    Fact::NoContainer { reference: reference.to_owned() }.into()
 }
 
 fn name_taken(name: &str, holder: &ContainerId) -> Error {
-    Error::conflict(format!(
-        "Conflict. The container name \"/{name}\" is already in use by container \"{holder}\". \
-         You have to remove (or rename) that container to be able to reuse that name."
-    ))
+    Fact::NameTaken { name: name.to_owned(), holder: holder.clone() }.into()
 }

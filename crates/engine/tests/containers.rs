@@ -5,7 +5,7 @@ mod support;
 use std::time::Duration;
 
 use engine::container::{RemoveOptions, RestartPolicy, Status, WaitCondition};
-use engine::{ContainerSpec, Kind};
+use engine::{ContainerSpec, Fact, Kind};
 use support::{create, logs, on_host, output, remove_all, shell, start, wait};
 
 #[test]
@@ -75,10 +75,7 @@ fn a_name_is_taken_once_and_free_after_the_removal() {
         let id = create(&engine, named()).await;
         let error = engine.container_create(named()).await.expect_err("the name is taken");
         assert_eq!(error.kind(), Kind::Conflict);
-        assert!(
-            error.message().starts_with("Conflict. The container name \"/web\" is already in use"),
-            "{error}"
-        );
+        assert_eq!(error.fact(), Some(&Fact::NameTaken { name: "web".to_owned(), holder: id.clone() }));
         engine.container_rename(&id, "site").await.expect("rename");
         assert_eq!(engine.container_find("/site").expect("its new name"), id);
         assert_eq!(engine.container_find(id.short()).expect("the beginning of its id"), id);
@@ -90,11 +87,12 @@ fn a_name_is_taken_once_and_free_after_the_removal() {
 }
 
 #[test]
-fn an_image_that_is_not_here_is_told_in_docker_s_words() {
+fn an_image_that_is_not_here_is_told_with_its_tag() {
     on_host(|_, engine| async move {
         let spec = ContainerSpec { image: "nothing".to_owned(), ..shell("true") };
         let error = engine.container_create(spec).await.expect_err("there is no such image");
-        assert_eq!((error.kind(), error.message()), (Kind::NotFound, "No such image: nothing:latest"));
+        let missing = Fact::NoImage { reference: "nothing:latest".to_owned() };
+        assert_eq!((error.kind(), error.fact()), (Kind::NotFound, Some(&missing)));
     });
 }
 

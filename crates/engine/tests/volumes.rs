@@ -7,7 +7,7 @@ use std::ffi::OsString;
 
 use engine::container::{Mount, MountSource, PruneFilter, RemoveOptions};
 use engine::volume::{VolumeFilter, VolumeSpec};
-use engine::{ContainerSpec, Engine, Kind};
+use engine::{ContainerSpec, Engine, Fact, Kind};
 use support::{create, on_host, remove_all, shell, start, wait};
 
 fn with_volume(name: Option<&str>, line: &str) -> ContainerSpec {
@@ -83,7 +83,10 @@ fn an_anonymous_volume_stays_while_another_container_has_it() {
         let engine = host.reopen(engine, async || {}).await;
         let error = engine.volume_remove(&name, true).await.expect_err("it is in use");
         assert_eq!(error.kind(), Kind::Conflict);
-        assert!(error.message().contains(&format!("volume is in use - [{second}]")), "{error}");
+        assert_eq!(
+            error.fact(),
+            Some(&Fact::VolumeInUse { name: name.clone(), users: vec![second.clone()] })
+        );
         engine.container_remove(&second, rm).await.expect("remove the second");
         engine.volume_remove(&name, false).await.expect("nobody has it");
         remove_all(&engine).await;

@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::Secret;
 use serde::Deserialize;
 
 use crate::pod::waiting::Reason;
+use crate::words;
 
 /// When an image is pulled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,10 +79,11 @@ pub async fn ensure(
         Ok(found) => Some(found),
         Err(error) if error.kind() == Kind::NotFound => None,
         Err(error) if error.kind() == Kind::Invalid => {
-            let message = format!("Failed to apply default image tag \"{image}\": {}", error.full_message());
+            let message =
+                format!("Failed to apply default image tag \"{image}\": {}", words::message(&error));
             return Err(Missing { reason: Reason::ImageName, message });
         }
-        Err(error) => return Err(Missing { reason: Reason::Pull, message: error.full_message() }),
+        Err(error) => return Err(Missing { reason: Reason::Pull, message: words::message(&error) }),
     };
     match (local, policy) {
         (Some(found), PullPolicy::IfNotPresent | PullPolicy::Never) => Ok(present(image, found.config.user)),
@@ -116,7 +118,7 @@ async fn pull(engine: &Engine, image: &str, secrets: &[Secret]) -> Result<Presen
             Ok(()) => {
                 let found = engine
                     .image_inspect(image)
-                    .map_err(|error| Missing { reason: Reason::Pull, message: error.full_message() })?;
+                    .map_err(|error| Missing { reason: Reason::Pull, message: words::message(&error) })?;
                 let took = began.elapsed().as_millis();
                 let message = format!(
                     "Successfully pulled image \"{image}\" in {took}ms. Image size: {} bytes.",
@@ -124,7 +126,7 @@ async fn pull(engine: &Engine, image: &str, secrets: &[Secret]) -> Result<Presen
                 );
                 return Ok(Present { user: found.config.user, message });
             }
-            Err(error) => message = error.full_message(),
+            Err(error) => message = words::message(&error),
         }
     }
     Err(Missing {

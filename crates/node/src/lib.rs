@@ -18,6 +18,7 @@ mod registration;
 pub mod reserves;
 pub mod services;
 pub mod streams;
+mod words;
 
 pub use agent::Agent;
 pub use config::Config;

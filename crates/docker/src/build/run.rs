@@ -10,6 +10,7 @@ use crate::call::Call;
 use crate::fault::Fault;
 use crate::images::progress::{self, Form};
 use crate::wire::progress::Progress;
+use crate::words;
 
 /// Builds an image of the context in the body.
 pub(crate) async fn build(mut call: Call) -> Answer {
@@ -34,7 +35,7 @@ pub(crate) async fn build(mut call: Call) -> Answer {
 fn fault(error: BuildError) -> Fault {
     match error {
         BuildError::Engine(error) => error.into(),
-        other => Fault::of(other.kind(), base::error::chain(&other).to_string()),
+        other => Fault::of(other.kind(), words::message(&other)),
     }
 }
 

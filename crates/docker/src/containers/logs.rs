@@ -13,6 +13,7 @@ use crate::fault::Fault;
 use crate::framing::{Framing, MULTIPLEXED, RAW};
 use crate::version::ApiVersion;
 use crate::when;
+use crate::words;
 
 /// What is written before a line.
 #[derive(Clone, Debug, Default)]
@@ -71,7 +72,7 @@ pub(super) fn pieces(
                 *within = !line.text.ends_with(b"\n");
                 framing.wrap(line.stream, text)
             }
-            Err(error) => framing.failure(&format!("Error grabbing logs: {}", error.full_message())),
+            Err(error) => framing.failure(&format!("Error grabbing logs: {}", words::message(&error))),
         })
     })
 }

@@ -4,6 +4,7 @@ use crate::answer::{self, Answer};
 use crate::call::Call;
 use crate::detach::DetachKeys;
 use crate::fault::Fault;
+use crate::words;
 
 /// Starts a container.
 pub(crate) async fn start(mut call: Call) -> Answer {
@@ -28,7 +29,7 @@ pub(crate) async fn start(mut call: Call) -> Answer {
 /// 127 apart from the daemon's own faults.
 fn start_fault(error: engine::Error) -> Fault {
     match error.exit_code() {
-        Some(126 | 127) => Fault::invalid(error.full_message()),
+        Some(126 | 127) => Fault::invalid(words::message(&error)),
         _ => error.into(),
     }
 }

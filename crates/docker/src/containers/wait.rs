@@ -8,6 +8,7 @@ use crate::answer::{self, Answer};
 use crate::call::Call;
 use crate::fault::Fault;
 use crate::wire::container::{WaitError, WaitResponse};
+use crate::words;
 
 /// Waits for a container's end. The head of the answer is sent at once, so that the client knows
 /// that nothing is missed from here on.
@@ -24,7 +25,7 @@ pub(crate) async fn wait(call: Call) -> Answer {
             // Why a program could not be started is told by the start; an error here would be one of waiting.
             Ok(status) => WaitResponse { status_code: i64::from(status.code), error: None },
             Err(error) => {
-                WaitResponse { status_code: -1, error: Some(WaitError { message: error.full_message() }) }
+                WaitResponse { status_code: -1, error: Some(WaitError { message: words::message(&error) }) }
             }
         };
         let mut text = serde_json::to_vec(&document).map_err(std::io::Error::other)?;

@@ -5,6 +5,7 @@ use engine::{ContainerId, Engine};
 
 use crate::fault::Fault;
 use crate::wire::container::HostConfig;
+use crate::words;
 
 /// Reads all modes of a host configuration.
 pub(crate) fn namespaces(engine: &Engine, host: &HostConfig) -> Result<Namespaces, Fault> {
@@ -14,7 +15,7 @@ pub(crate) fn namespaces(engine: &Engine, host: &HostConfig) -> Result<Namespace
 /// Another container that a new one refers to. That there is none is the request's fault: clients
 /// take "not found" for the image's, and pull it.
 pub(crate) fn other_container(engine: &Engine, name: &str) -> Result<ContainerId, Fault> {
-    engine.container_find(name).map_err(|error| Fault::invalid(error.full_message()))
+    engine.container_find(name).map_err(|error| Fault::invalid(words::message(&error)))
 }
 
 /// As [`namespaces`], with how a container is found.

@@ -10,6 +10,7 @@ use crate::fault::Fault;
 use crate::framing::Framing;
 use crate::hijack::{self, Session};
 use crate::wire::exec::Start;
+use crate::words;
 
 /// Starts a process, and carries its streams unless it is to run alone.
 pub(crate) async fn start(mut call: Call) -> Answer {
@@ -36,7 +37,7 @@ pub(crate) async fn start(mut call: Call) -> Answer {
     let detach = if exec.spec.tty { Some(DetachKeys::parse(&exec.spec.detach_keys)?) } else { None };
     hijack::answer_then(call, framing, async move {
         // The client learns from the exit code that nothing ran, and shows the user why.
-        let attached = engine.exec_start(&id).await.map_err(|error| error.full_message())?;
+        let attached = engine.exec_start(&id).await.map_err(|error| words::message(&error))?;
         if let Some(size) = document.console_size.and_then(size) {
             // It can have ended already.
             let _ = attached.resize.resize(size).await;

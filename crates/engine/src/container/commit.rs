@@ -5,7 +5,7 @@ use base::cancel::Cancel;
 use super::record::ContainerRecord;
 use super::view::{ResolvedSpec, Status};
 use crate::engine::Engine;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Fact, Kind, Operation, Result};
 use crate::id::ContainerId;
 use crate::image::{self, ImageConfig, ImageId};
 use crate::work::blocking;
@@ -36,7 +36,7 @@ impl Engine {
         // Nothing else happens to the container meanwhile.
         let _operation = cell.operation.lock().await;
         if matches!(cell.status(), Status::Removing | Status::Dead) {
-            return Err(being_removed(id));
+            return Err(cell.refuse(Operation::Commit));
         }
         let frozen = spec.pause && cell.status() == Status::Running && {
             match self.freeze(&cell).await {
@@ -74,7 +74,7 @@ impl Engine {
         let failed = |what: &str| Error::internal(format!("commit container {}: {what}", record.id));
         let layer = self.inner.images.snapshot_capture(record.id.as_str(), cancel).map_err(|source| {
             if cancel.check().is_err() {
-                return being_removed(&record.id);
+                return being_removed(record);
             }
             Error::new(image::kind(source.kind()), "make a layer of what the container changed")
                 .with_source(source)
@@ -100,8 +100,9 @@ impl Engine {
     }
 }
 
-fn being_removed(id: &ContainerId) -> Error {
-    Error::conflict(format!("you cannot commit container {id} which is being removed"))
+fn being_removed(record: &ContainerRecord) -> Error {
+    let (container, name) = (record.id.clone(), record.name.clone());
+    Fact::Status { container, name, status: Status::Removing, operation: Operation::Commit }.into()
 }
 
 /// How a container runs, for the containers of its image.

@@ -9,13 +9,16 @@ use super::record::ContainerRecord;
 use super::resolve;
 use super::spec::{ContainerSpec, MountSource, NetworkMode};
 use crate::engine::Engine;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Fact, Kind, Result};
 use crate::id::ContainerId;
 use crate::network::EndpointSpec;
 use crate::registry::{AnySandbox, ContainerCell};
 use crate::rootfs::Layers;
 use crate::state::{self, ContainerFile, Making};
 use crate::work::{blocking, foreign};
+
+/// No program of any use lives with fewer bytes of memory.
+const LEAST_MEMORY: i64 = 6 << 20;
 
 /// A container that was made.
 #[derive(Clone, Debug)]
@@ -162,7 +165,7 @@ impl Engine {
 }
 
 fn no_such_image(reference: &str) -> Error {
-    Error::not_found(format!("No such image: {}", crate::image::with_tag(reference)))
+    Fact::NoImage { reference: crate::image::with_tag(reference) }.into()
 }
 
 /// What must be taken away again unless the making is completed.
@@ -230,20 +233,20 @@ fn check_spec(spec: &ContainerSpec) -> Result<()> {
         return Err(Error::invalid("no image was named"));
     }
     if spec.auto_remove && spec.restart != super::RestartPolicy::No {
-        return Err(Error::invalid("can't create 'AutoRemove' container with restart policy"));
+        return Err(Fact::RemovedAndRestarted.into());
     }
     if let Some(memory) = spec.resources.memory
         && memory != 0
-        && memory < (6 << 20)
+        && memory < LEAST_MEMORY
     {
-        return Err(Error::invalid("Minimum memory limit allowed is 6MB"));
+        return Err(Fact::MemoryTooLow { least: LEAST_MEMORY }.into());
     }
     if let (Some(memory), Some(swap)) = (spec.resources.memory, spec.resources.memory_swap)
         && memory > 0
         && swap > 0
         && swap < memory
     {
-        return Err(Error::invalid("Minimum memoryswap limit should be larger than memory limit, see usage"));
+        return Err(Fact::SwapBelowMemory.into());
     }
     if spec.resources.nano_cpus.is_some_and(|cpus| cpus < 0) {
         return Err(Error::invalid("range of CPUs is from 0.01 upwards"));
@@ -268,16 +271,13 @@ fn check_spec(spec: &ContainerSpec) -> Result<()> {
     crate::spec::check_security(spec)?;
     for mount in &spec.mounts {
         if !mount.target.starts_with('/') {
-            return Err(Error::invalid(format!(
-                "invalid mount config: invalid mount path: '{}' mount path must be absolute",
-                mount.target
-            )));
+            return Err(Fact::RelativeTarget { target: mount.target.clone() }.into());
         }
     }
     let mut targets: Vec<&str> = spec.mounts.iter().map(|mount| mount.target.trim_end_matches('/')).collect();
     targets.sort_unstable();
     if let Some(pair) = targets.windows(2).find(|pair| pair[0] == pair[1]) {
-        return Err(Error::invalid(format!("Duplicate mount point: {}", pair[0])));
+        return Err(Fact::TargetTwice { target: pair[0].to_owned() }.into());
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use super::life::Input;
 use crate::engine::Engine;
-use crate::error::{Error, Result};
+use crate::error::{Operation, Result};
 use crate::id::ContainerId;
 use crate::signal;
 
@@ -23,10 +23,7 @@ impl Engine {
                     return Ok(());
                 }
                 if !cell.status().is_active() {
-                    return Err(Error::conflict(format!(
-                        "Cannot kill container: {}: container {} is not running",
-                        cell.id, cell.id
-                    )));
+                    return Err(cell.refuse(Operation::Kill));
                 }
                 let stop = cell.record().resolved.stop_signal.clone();
                 let stop = if stop.is_empty() { signal::TERM } else { signal::parse(&stop)? };

@@ -8,7 +8,7 @@ use super::source::{Source, missing};
 use super::spec::{ContainerSpec, Mount, MountSource};
 use super::view::{MountKind, MountPoint, ResolvedSpec};
 use crate::engine::Engine;
-use crate::error::{Error, Result};
+use crate::error::{Fact, Result};
 use crate::id::ContainerId;
 use crate::rootfs::RootFs;
 use crate::spec::PreparedMount;
@@ -63,10 +63,7 @@ impl<'a> Volumes<'a> {
         match &mount.source {
             MountSource::Bind { path, subpath, propagation, create, .. } => {
                 if !path.is_absolute() {
-                    return Err(Error::invalid(format!(
-                        "invalid mount config for type \"bind\": invalid mount path: '{}' mount path must be absolute",
-                        path.display()
-                    )));
+                    return Err(Fact::RelativeBindSource { path: path.clone() }.into());
                 }
                 if !create && !path.exists() {
                     return Err(missing(path));

@@ -7,7 +7,7 @@ use runtime::shim::protocol::Request;
 use super::life::Input;
 use super::view::Status;
 use crate::engine::Engine;
-use crate::error::{Error, Result};
+use crate::error::{Operation, Result};
 use crate::id::ContainerId;
 use crate::registry::ContainerCell;
 
@@ -18,12 +18,7 @@ impl Engine {
         let _operation = cell.operation.lock().await;
         match cell.status() {
             Status::Running => self.freeze(&cell).await,
-            Status::Paused => Err(Error::conflict(format!("container {} is already paused", cell.id))),
-            Status::Restarting => Err(Error::conflict(format!(
-                "container {} is restarting, wait until the container is running",
-                cell.id
-            ))),
-            _ => Err(cell.not_running()),
+            _ => Err(cell.refuse(Operation::Pause)),
         }
     }
 
@@ -33,7 +28,7 @@ impl Engine {
         let _operation = cell.operation.lock().await;
         match cell.status() {
             Status::Paused => self.thaw(&cell).await,
-            _ => Err(Error::conflict(format!("container {} is not paused", cell.id))),
+            _ => Err(cell.refuse(Operation::Unpause)),
         }
     }
 

@@ -7,7 +7,7 @@ use super::life::Input;
 use super::record::ContainerRecord;
 use super::view::Status;
 use crate::engine::Engine;
-use crate::error::{Context, Error, Kind, Result};
+use crate::error::{Context, Error, Kind, Operation, Result};
 use crate::id::{ContainerId, SandboxId};
 use crate::registry::{ContainerCell, no_such_container};
 use crate::work::blocking;
@@ -37,15 +37,14 @@ impl Engine {
                 };
                 match cell.status() {
                     Status::Running | Status::Paused | Status::Restarting if !options.force => {
-                        let name = &cell.record().name;
-                        let status = cell.status().as_str();
-                        return Err(Error::conflict(format!(
-                            "cannot remove container \"/{name}\": container is {status}: stop the container before removing or force remove"
-                        )));
+                        return Err(cell.refuse(Operation::Remove));
                     }
                     Status::Running | Status::Paused | Status::Restarting => {
                         drop(operation);
-                        match engine.halt(&cell, crate::signal::KILL, Some(std::time::Duration::ZERO), false).await {
+                        match engine
+                            .halt(&cell, crate::signal::KILL, Some(std::time::Duration::ZERO), false)
+                            .await
+                        {
                             Err(error) if error.kind() != Kind::NotModified => return Err(error),
                             _ => {}
                         }

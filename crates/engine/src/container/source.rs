@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use super::spec::{FileKind, Mount, MountSource};
 use super::view::MountPoint;
 use crate::engine::Engine;
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Fact, Result};
 use crate::state;
 use crate::volume::Volume;
 
@@ -154,10 +154,7 @@ impl FileKind {
 }
 
 pub(super) fn missing(path: &Path) -> Error {
-    Error::invalid(format!(
-        "invalid mount config for type \"bind\": bind source path does not exist: {}",
-        path.display()
-    ))
+    Fact::NoBindSource { path: path.to_owned() }.into()
 }
 
 fn open(path: &Path) -> Result<OwnedFd, Errno> {

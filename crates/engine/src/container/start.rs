@@ -12,7 +12,7 @@ use super::life::Input;
 use super::spec::NamespaceMode;
 use super::view::Status;
 use crate::engine::Engine;
-use crate::error::{Error, Result};
+use crate::error::{Error, Operation, Result};
 use crate::id::ContainerId;
 use crate::registry::ContainerCell;
 use crate::work::{blocking, foreign};
@@ -30,12 +30,7 @@ impl Engine {
                 Status::Running => {
                     return Err(Error::not_modified(format!("container {} is already running", cell.id)));
                 }
-                Status::Paused => {
-                    return Err(Error::conflict("cannot start a paused container, try unpause instead"));
-                }
-                Status::Removing | Status::Dead => {
-                    return Err(Error::conflict("container is marked for removal and cannot be started"));
-                }
+                Status::Paused | Status::Removing | Status::Dead => return Err(cell.refuse(Operation::Start)),
                 Status::Created | Status::Exited | Status::Restarting => {}
             }
             engine.start_locked(&cell, false).await

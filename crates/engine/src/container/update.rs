@@ -9,7 +9,7 @@ use super::resources::Resources;
 use super::spec::RestartPolicy;
 use super::view::Status;
 use crate::engine::Engine;
-use crate::error::{Error, Result};
+use crate::error::{Fact, Operation, Result};
 use crate::id::ContainerId;
 use crate::registry::ContainerCell;
 use crate::spec;
@@ -38,13 +38,11 @@ impl Engine {
     async fn update(&self, cell: &Arc<ContainerCell>, update: ContainerUpdate) -> Result<Vec<String>> {
         let _operation = cell.operation.lock().await;
         if matches!(cell.status(), Status::Removing | Status::Dead) {
-            return Err(Error::conflict("container is marked for removal and cannot be \"update\""));
+            return Err(cell.refuse(Operation::Update));
         }
         let record = cell.record();
         if update.restart.is_some_and(|restart| restart != RestartPolicy::No) && record.spec.auto_remove {
-            return Err(Error::conflict(
-                "Restart policy cannot be updated because AutoRemove is enabled for the container",
-            ));
+            return Err(Fact::RestartOfRemoved.into());
         }
         let before = record.spec.resources.clone();
         let mut resources = before.clone();

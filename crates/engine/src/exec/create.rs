@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use super::{ExecCell, ExecSpec, Progress};
 use crate::container::Status;
 use crate::engine::Engine;
-use crate::error::{Error, Result};
+use crate::error::{Error, Operation, Result};
 use crate::id::{ContainerId, ExecId};
 
 /// How long command and environment may be together, in bytes: what the kernel takes for a program.
@@ -42,21 +42,8 @@ impl Engine {
         quiet: bool,
     ) -> Result<Arc<ExecCell>> {
         let container = self.inner.registry.get(container)?;
-        match container.status() {
-            Status::Running => {}
-            Status::Paused => {
-                return Err(Error::conflict(format!(
-                    "container {} is paused, unpause the container before exec",
-                    container.id
-                )));
-            }
-            Status::Restarting => {
-                return Err(Error::conflict(format!(
-                    "Container {} is restarting, wait until the container is running",
-                    container.id
-                )));
-            }
-            _ => return Err(container.not_running()),
+        if container.status() != Status::Running {
+            return Err(container.refuse(Operation::Exec));
         }
         if spec.command.is_empty() {
             return Err(Error::invalid("No exec command specified"));

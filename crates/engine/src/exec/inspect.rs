@@ -2,7 +2,7 @@
 
 use super::Exec;
 use crate::engine::Engine;
-use crate::error::{Error, Result};
+use crate::error::{Fact, Result};
 use crate::id::ExecId;
 
 impl Engine {
@@ -28,7 +28,7 @@ impl Engine {
             execs.keys().filter(|id| !reference.is_empty() && id.as_str().starts_with(reference));
         match (matches.next(), matches.next()) {
             (Some(id), None) => Ok(id.clone()),
-            _ => Err(Error::not_found(format!("No such exec instance: {reference}"))),
+            _ => Err(Fact::NoExec { reference: reference.to_owned() }.into()),
         }
     }
 }

@@ -10,7 +10,7 @@ use runtime::spec::Process;
 
 use super::ExecCell;
 use crate::engine::Engine;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Fact, Kind, Result};
 use crate::id::ExecId;
 use crate::rootfs::RootFs;
 use crate::shim::{self, Client, Connection, LAUNCH, MARGIN};
@@ -26,7 +26,7 @@ impl Engine {
         {
             let mut progress = cell.progress.lock();
             if progress.started {
-                return Err(Error::conflict(format!("exec command {id} is already running")));
+                return Err(Fact::ExecStarted { id: id.to_string() }.into());
             }
             progress.started = true;
         }
@@ -146,7 +146,7 @@ impl Engine {
             .read()
             .get(id)
             .cloned()
-            .ok_or_else(|| Error::not_found(format!("No such exec instance: {id}")))
+            .ok_or_else(|| Fact::NoExec { reference: id.to_string() }.into())
     }
 }
 

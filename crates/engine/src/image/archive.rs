@@ -3,7 +3,7 @@
 use super::transfer::parse_platform;
 use super::{ImageId, ImportSpec, Progress, ProgressStream, convert};
 use crate::engine::Engine;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Fact, Kind, Result};
 use crate::stream::ByteStream;
 use crate::work::transfer;
 
@@ -41,7 +41,7 @@ impl Engine {
         for reference in references {
             let present = self.inner.images.image_get(reference).is_ok();
             if !present && !self.is_repository(reference) {
-                return Err(Error::not_found(format!("No such image: {}", convert::with_tag(reference))));
+                return Err(Fact::NoImage { reference: convert::with_tag(reference) }.into());
             }
         }
         let transfer = transfer("images to save").await?;

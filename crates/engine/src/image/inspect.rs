@@ -2,7 +2,7 @@
 
 use super::{HistoryEntry, Image, ImageId, convert};
 use crate::engine::Engine;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Fact, Kind, Result};
 
 impl Engine {
     /// The image that `reference` names: reference, id, or unique prefix of an id.
@@ -15,9 +15,7 @@ impl Engine {
     pub fn image_history(&self, reference: &str) -> Result<Vec<HistoryEntry>> {
         let steps = self.inner.images.image_history(reference).map_err(|source| {
             match convert::kind(source.kind()) {
-                Kind::NotFound => {
-                    Error::not_found(format!("No such image: {}", convert::with_tag(reference)))
-                }
+                Kind::NotFound => Fact::NoImage { reference: convert::with_tag(reference) }.into(),
                 _ => convert::error(source.kind(), source),
             }
         })?;

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use super::{ImagePruned, ImageRemoved, convert};
 use crate::container::PruneFilter;
 use crate::engine::Engine;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Fact, Kind, Result};
 use crate::work::blocking;
 
 impl Engine {
@@ -23,9 +23,7 @@ impl Engine {
             let removed =
                 engine.inner.images.image_remove(&reference, &options).map_err(
                     |source| match convert::kind(source.kind()) {
-                        Kind::NotFound => {
-                            Error::not_found(format!("No such image: {}", convert::with_tag(&reference)))
-                        }
+                        Kind::NotFound => Fact::NoImage { reference: convert::with_tag(&reference) }.into(),
                         Kind::Conflict => Error::conflict(conflict(&engine, &reference, &source)),
                         _ => convert::error(source.kind(), source),
                     },

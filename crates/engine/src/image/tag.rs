@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::convert;
 use crate::engine::Engine;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Fact, Kind, Result};
 use crate::event::EventKind;
 use crate::work::blocking;
 
@@ -19,7 +19,7 @@ impl Engine {
         let (store, asked, named) = (self.inner.images.clone(), reference.to_owned(), target.clone());
         let tagged = blocking(move || {
             store.image_tag(&asked, &named).map_err(|source| match convert::kind(source.kind()) {
-                Kind::NotFound => Error::not_found(format!("No such image: {}", convert::with_tag(&asked))),
+                Kind::NotFound => Fact::NoImage { reference: convert::with_tag(&asked) }.into(),
                 _ => convert::error(source.kind(), source),
             })
         });

@@ -10,7 +10,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{ImageId, Progress, ProgressStream, PullOptions, RegistryAuth, Remote, convert};
 use crate::engine::Engine;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Fact, Result};
 
 /// How much progress waits for whoever reads.
 const EVENTS_AHEAD: usize = 1024;
@@ -70,10 +70,9 @@ impl Engine {
             let digest =
                 engine.inner.images.image_push(&registries, &wanted, &credentials, &progress).await.map_err(
                     |source| match source.kind() {
-                        image::Kind::NotFound => Error::not_found(format!(
-                            "An image does not exist locally with the tag: {}",
-                            wanted.familiar_name()
-                        )),
+                        image::Kind::NotFound => {
+                            Fact::NoImageToPush { repository: wanted.familiar_name() }.into()
+                        }
                         kind => convert::error(kind, source),
                     },
                 )?;
@@ -148,7 +147,7 @@ async fn every_tag(
     let mut tags =
         registries.tags(&repository, credentials).await.map_err(|source| pull_error(&repository, source))?;
     if tags.is_empty() {
-        return Err(Error::not_found(format!("no tags found for {}", repository.familiar_name())));
+        return Err(Fact::NoTags { repository: repository.familiar_name() }.into());
     }
     tags.sort();
     // What no client could name is no tag of an image.
@@ -172,16 +171,13 @@ fn from_store(event: image::Event) -> Progress {
 }
 
 fn pull_error(wanted: &oci::Reference, source: image::PullError) -> Error {
-    let name = wanted.familiar_name();
     match source.kind() {
         image::Kind::NotFound if matches!(source, image::PullError::NotFound { .. }) => {
-            Error::not_found(format!("manifest for {} not found", wanted.familiar())).with_source(source)
+            Error::from(Fact::NoManifest { reference: wanted.familiar() }).with_source(source)
         }
-        image::Kind::Denied => Error::new(
-            Kind::Denied,
-            format!("pull access denied for {name}, repository does not exist or may require 'docker login'"),
-        )
-        .with_source(source),
+        image::Kind::Denied => {
+            Error::from(Fact::PullDenied { repository: wanted.familiar_name() }).with_source(source)
+        }
         kind => convert::error(kind, source),
     }
 }

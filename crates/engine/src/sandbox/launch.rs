@@ -8,7 +8,7 @@ use runtime::shim::{LaunchSpec, Network};
 use super::wire::Wiring;
 use crate::container::NetworkMode;
 use crate::engine::Engine;
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Fact, Result};
 use crate::id_blocks::IdBlock;
 use crate::network::ports;
 use crate::registry::{AnySandbox, ContainerCell};
@@ -116,9 +116,7 @@ impl Engine {
     /// The network namespace of another container, which must run.
     fn network_of(&self, other: &crate::ContainerId) -> Result<OwnedFd> {
         let other = self.inner.registry.get(other)?;
-        let not_running = || {
-            Error::conflict(format!("cannot join network namespace of a non running container: {}", other.id))
-        };
+        let not_running = || Error::from(Fact::NotJoinable { namespace: "net", container: other.id.clone() });
         let shim = other.shim().map_err(|_| not_running())?;
         shim.handle.network_namespace().map_err(|source| not_running().with_source(source))
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{DATA, Known, RECORD, Volume, VolumeRecord, VolumeSpec};
 use crate::engine::Engine;
-use crate::error::{Error, Result};
+use crate::error::{Error, Fact, Result};
 use crate::event::EventKind;
 use crate::id::ContainerId;
 use crate::state::{self, Making, VolumeFile};
@@ -93,7 +93,7 @@ impl Engine {
 }
 
 pub(super) fn no_such_volume(name: &str) -> Error {
-    Error::not_found(format!("get {name}: no such volume"))
+    Fact::NoVolume { name: name.to_owned() }.into()
 }
 
 pub(super) fn check_name(name: &str) -> Result<&str> {

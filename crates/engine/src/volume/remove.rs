@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::Known;
 use super::create::no_such_volume;
 use crate::engine::Engine;
-use crate::error::{Context, Error, Kind, Result};
+use crate::error::{Context, Fact, Kind, Result};
 use crate::work::blocking;
 
 impl Engine {
@@ -62,11 +62,8 @@ impl Engine {
             let mut known = volumes.known.lock();
             let users = &known.get(name).ok_or_else(|| no_such_volume(name))?.users;
             if !users.is_empty() {
-                let users: Vec<&str> = users.iter().map(|id| id.as_str()).collect();
-                return Err(Error::conflict(format!(
-                    "remove {name}: volume is in use - [{}]",
-                    users.join(", ")
-                )));
+                let users = users.iter().cloned().collect();
+                return Err(Fact::VolumeInUse { name: name.to_owned(), users }.into());
             }
             known.remove(name).ok_or_else(|| no_such_volume(name))?
         };

@@ -8,7 +8,7 @@ use runtime::spec::NamespaceKind;
 
 use crate::container::{NamespaceMode, NetworkMode};
 use crate::engine::Engine;
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Fact, Result};
 use crate::id::ContainerId;
 use crate::registry::{AnySandbox, ContainerCell};
 use crate::shim::Shim;
@@ -68,22 +68,15 @@ impl Engine {
             NamespaceMode::Shareable => Ok(self.inner.places.shared_memory(&cell.sandbox.id)),
             NamespaceMode::Host => Ok("/dev/shm".into()),
             NamespaceMode::Container(third) if third != other => self.memory_of(third),
-            _ => Err(Error::invalid(format!(
-                "failed to join IPC namespace: container {other}: non-shareable IPC (hint: use IpcMode:shareable for the donor container)"
-            ))),
+            _ => Err(Fact::MemoryNotShared { container: other.clone() }.into()),
         }
     }
 
     async fn namespace_of(&self, mode: &NamespaceMode, kind: NamespaceKind) -> Result<Option<HeldNamespace>> {
         let NamespaceMode::Container(other) = mode else { return Ok(None) };
         let other = self.inner.registry.get(other)?;
-        let not_running = || {
-            let kind = kind.file().to_ascii_uppercase();
-            Error::conflict(format!(
-                "failed to join {kind} namespace: cannot join {kind} of a non running container: {}",
-                other.id
-            ))
-        };
+        let not_running =
+            || Error::from(Fact::NotJoinable { namespace: kind.file(), container: other.id.clone() });
         let held = self.running_process(&other).await?.ok_or_else(not_running)?;
         held.namespace(kind).map(Some).map_err(|source| not_running().with_source(source))
     }

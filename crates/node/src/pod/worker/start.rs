@@ -15,6 +15,7 @@ use crate::images::{self, PullPolicy};
 use crate::pod::observe::{Observation, attempt};
 use crate::pod::waiting::Reason;
 use crate::pod::{back_off, container_spec, env, sandbox_spec};
+use crate::words;
 
 /// So many ended instances of a container are kept, for their logs and their last state.
 const KEPT_INSTANCES: usize = 2;
@@ -63,7 +64,7 @@ impl Worker {
                 self.waiting.clear();
             }
             Err(error) => {
-                let message = format!("Failed to create pod sandbox: {}", error.full_message());
+                let message = format!("Failed to create pod sandbox: {}", words::message(&error));
                 self.event(true, "FailedCreatePodSandBox", message.clone());
                 self.fail_all(Reason::ContainerCreating, message);
             }
@@ -171,7 +172,7 @@ impl Worker {
         let created = match self.shared.engine.container_create(spec).await {
             Ok(created) => created,
             Err(error) => {
-                let refusal = Refusal { reason: Reason::Create, message: error.full_message() };
+                let refusal = Refusal { reason: Reason::Create, message: words::message(&error) };
                 return Err(self.failed(container, refusal));
             }
         };
@@ -180,7 +181,7 @@ impl Worker {
         }
         self.container_event(container, false, "Created", format!("Container created: {}", container.name));
         if let Err(error) = self.shared.engine.container_start(&created.id).await {
-            let refusal = Refusal { reason: Reason::Run, message: error.full_message() };
+            let refusal = Refusal { reason: Reason::Run, message: words::message(&error) };
             return Err(self.failed(container, refusal));
         }
         self.container_event(container, false, "Started", format!("Container started: {}", container.name));
