@@ -16,6 +16,7 @@ mod files;
 mod kinds;
 mod records;
 mod rows;
+mod texts;
 mod waiting;
 
 /// Runs every check over the whole workspace.
@@ -33,6 +34,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     complaints.extend(documents::check(&root, &tracked)?);
     complaints.extend(kinds::check(&root, &tracked)?);
     complaints.extend(records::check(&root, &tracked)?);
+    complaints.extend(texts::check(&root, &tracked)?);
     complaints.extend(waiting::check(&root, &tracked)?);
 
     for complaint in &complaints {
