@@ -3,7 +3,7 @@
 use std::error::Error as StdError;
 use std::fmt::Write as _;
 
-use engine::container::Status;
+use engine::container::{ContainerState, Status};
 use engine::{ContainerId, Fact, Operation};
 
 /// An error with all its causes, in Docker's words where it has some.
@@ -21,6 +21,14 @@ pub(crate) fn message(error: &(dyn StdError + 'static)) -> String {
     text
 }
 
+/// Why a container could not be started the last time, as its state has it.
+pub(crate) fn last_error(state: &ContainerState) -> String {
+    match &state.fact {
+        Some(fact) => sentence(fact) + state.error.strip_prefix(&fact.to_string()).unwrap_or_default(),
+        None => state.error.clone(),
+    }
+}
+
 fn sentence(fact: &Fact) -> String {
     match fact {
         Fact::NoContainer { reference } => format!("No such container: {reference}"),
@@ -31,7 +39,7 @@ fn sentence(fact: &Fact) -> String {
         Fact::Status { container, name, status, operation } => {
             forbidden(container, name, *status, *operation)
         }
-        Fact::NotJoinable { namespace: "net", container } => {
+        Fact::NotJoinable { namespace, container } if namespace == "net" => {
             format!("cannot join network namespace of a non running container: {container}")
         }
         Fact::NotJoinable { namespace, container } => {
@@ -147,11 +155,11 @@ mod tests {
             ),
         );
         check(
-            Fact::NotJoinable { namespace: "net", container: id("a") },
+            Fact::NotJoinable { namespace: text("net"), container: id("a") },
             &format!("cannot join network namespace of a non running container: {}", id("a")),
         );
         check(
-            Fact::NotJoinable { namespace: "pid", container: id("a") },
+            Fact::NotJoinable { namespace: text("pid"), container: id("a") },
             &format!("failed to join PID namespace: cannot join PID of a non running container: {}", id("a")),
         );
         check(Fact::NoExec { reference: text("e") }, "No such exec instance: e");
@@ -197,5 +205,16 @@ mod tests {
         );
         check(Update, Status::Removing, "container is marked for removal and cannot be \"update\"");
         check(Commit, Status::Removing, "you cannot commit container ID which is being removed");
+    }
+
+    #[test]
+    fn the_state_of_a_container_says_in_docker_s_words_why_it_does_not_run() {
+        let check = |fact: Option<Fact>, error: &str, expected: &str| {
+            let state = ContainerState { fact, error: error.to_owned(), ..ContainerState::default() };
+            assert_eq!(last_error(&state), expected);
+        };
+        check(None, "exec: no such program", "exec: no such program");
+        let fact = Fact::NoContainer { reference: "web".to_owned() };
+        check(Some(fact), "there is no container web: gone", "No such container: web: gone");
     }
 }

@@ -10,6 +10,7 @@ use crate::wire::container::config::Words;
 use crate::wire::container::inspect::{GraphDriver, Health, HealthLog};
 use crate::wire::container::{Config, Inspect, MountPoint, NetworkSettings, State};
 use crate::wire::{self, Empty, Map};
+use crate::words;
 
 /// Writes a container.
 pub(crate) fn document(container: &Container, size: Option<ContainerSize>) -> Inspect {
@@ -88,7 +89,7 @@ fn state(state: &ContainerState) -> State {
         dead: state.status == Status::Dead,
         pid: state.pid.unwrap_or_default(),
         exit_code: i64::from(state.exit_code),
-        error: state.error.clone(),
+        error: words::last_error(state),
         started_at: wire::time_or_zero(state.started_at),
         finished_at: wire::time_or_zero(state.finished_at),
         health: state.health.as_ref().map(|health| Health {

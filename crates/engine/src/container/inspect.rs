@@ -72,6 +72,7 @@ impl Engine {
                 pid: life.pid,
                 exit_code: life.exit_code,
                 error: life.error.clone(),
+                fact: life.fact.clone(),
                 oom_killed: life.oom_killed,
                 started_at: life.started_at,
                 finished_at: life.finished_at,

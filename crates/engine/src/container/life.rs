@@ -25,6 +25,7 @@ use base::Timestamp;
 
 use super::spec::{ContainerSpec, RestartPolicy};
 use super::view::Status;
+use crate::error::Fact;
 
 /// The delay before the first restart; it doubles with every run that was short.
 const FIRST_DELAY: Duration = Duration::from_millis(100);
@@ -40,6 +41,8 @@ pub(crate) struct Life {
     pub(crate) pid: Option<u32>,
     pub(crate) exit_code: i32,
     pub(crate) error: String,
+    /// What `error` says, where fronts have words of their own for it.
+    pub(crate) fact: Option<Fact>,
     pub(crate) oom_killed: bool,
     pub(crate) started_at: Option<Timestamp>,
     pub(crate) finished_at: Option<Timestamp>,
@@ -82,7 +85,7 @@ pub(crate) enum Input {
     /// Its program runs; `by_policy` where nobody asked for it.
     Started { pid: u32, at: Timestamp, by_policy: bool },
     /// Its program could not be started.
-    StartFailed { code: i32, message: String, at: Timestamp, by_policy: bool },
+    StartFailed { code: i32, message: String, fact: Option<Fact>, at: Timestamp, by_policy: bool },
     /// Its program has ended.
     Exited { code: i32, oom_killed: bool, error: Option<String>, at: Timestamp },
     /// Somebody wants it to end, or to stay ended; `returns` where it is to be started again at once.
@@ -127,6 +130,7 @@ pub(crate) fn step(life: &Life, input: &Input, wishes: Wishes) -> (Life, Vec<Eff
             next.finished_at = None;
             next.exit_code = 0;
             next.error.clear();
+            next.fact = None;
             next.oom_killed = false;
             next.halted = false;
             next.returns = false;
@@ -138,11 +142,12 @@ pub(crate) fn step(life: &Life, input: &Input, wishes: Wishes) -> (Life, Vec<Eff
             }
             effects.push(Effect::Emit("start"));
         }
-        Input::StartFailed { code, message, at, by_policy } => {
+        Input::StartFailed { code, message, fact, at, by_policy } => {
             next.status = if life.started_at.is_none() { Status::Created } else { Status::Exited };
             next.pid = None;
             next.exit_code = *code;
             next.error.clone_from(message);
+            next.fact.clone_from(fact);
             next.returns = false;
             if *by_policy {
                 // A start that fails is one more short run: what is missing may come back.
@@ -168,6 +173,7 @@ pub(crate) fn step(life: &Life, input: &Input, wishes: Wishes) -> (Life, Vec<Eff
             next.exit_code = *code;
             next.oom_killed = *oom_killed;
             next.error = error.clone().unwrap_or_default();
+            next.fact = None;
             next.finished_at = Some(*at);
             if *oom_killed {
                 effects.push(Effect::Emit("oom"));
@@ -206,6 +212,7 @@ pub(crate) fn step(life: &Life, input: &Input, wishes: Wishes) -> (Life, Vec<Eff
         Input::RemovalFailed { message } => {
             next.status = Status::Dead;
             next.error.clone_from(message);
+            next.fact = None;
         }
     }
     (next, effects)

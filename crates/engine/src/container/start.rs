@@ -78,7 +78,8 @@ impl Engine {
         // Who attached beforehand sees the streams end.
         cell.waiting.lock().clear();
         let exit = crate::stream::ExitStatus { code, error: Some(message.clone()) };
-        let input = Input::StartFailed { code, message, at: self.inner.clock.now(), by_policy };
+        let (fact, at) = (error.fact().cloned(), self.inner.clock.now());
+        let input = Input::StartFailed { code, message, fact, at, by_policy };
         let effects = self.step_of_fact(cell, &input);
         cell.tell(|pulse| {
             pulse.exits += 1;

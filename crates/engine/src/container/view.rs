@@ -7,6 +7,7 @@ use std::sync::Arc;
 use base::Timestamp;
 
 use super::spec::{ContainerSpec, Healthcheck, LogOptions, Port};
+use crate::error::Fact;
 use crate::id::{ContainerId, ExecId, SandboxId};
 use crate::network::Endpoint;
 
@@ -146,6 +147,8 @@ pub struct ContainerState {
     pub exit_code: i32,
     /// Why the last start failed.
     pub error: String,
+    /// What that says, where fronts have words of their own for it.
+    pub fact: Option<Fact>,
     /// The last run was ended by the kernel, for want of memory.
     pub oom_killed: bool,
     /// When the last run began.

@@ -42,7 +42,7 @@ pub enum Fact {
     /// Nobody joins a namespace of a container that does not run.
     NotJoinable {
         /// As in `/proc/PID/ns`: `net`, `pid`, `ipc`.
-        namespace: &'static str,
+        namespace: String,
         /// Whose it is.
         container: ContainerId,
     },

@@ -116,7 +116,8 @@ impl Engine {
     /// The network namespace of another container, which must run.
     fn network_of(&self, other: &crate::ContainerId) -> Result<OwnedFd> {
         let other = self.inner.registry.get(other)?;
-        let not_running = || Error::from(Fact::NotJoinable { namespace: "net", container: other.id.clone() });
+        let not_running =
+            || Error::from(Fact::NotJoinable { namespace: "net".to_owned(), container: other.id.clone() });
         let shim = other.shim().map_err(|_| not_running())?;
         shim.handle.network_namespace().map_err(|source| not_running().with_source(source))
     }

@@ -1,9 +1,13 @@
 //! What became of a container.
 
+use std::path::PathBuf;
+
 use base::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::container;
+use crate::error;
+use crate::id::ContainerId;
 
 #[derive(Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -12,6 +16,9 @@ pub(super) struct Life {
     pid: Option<u32>,
     exit_code: i32,
     error: String,
+    /// As `kept`: what `error` says, if that is a fact.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fact: Option<Fact>,
     oom_killed: bool,
     started_at: Option<Timestamp>,
     finished_at: Option<Timestamp>,
@@ -34,6 +41,16 @@ enum Status {
     Exited,
     Dead,
     Removing,
+}
+
+/// What kept a container from being started; of others the text is enough.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Fact {
+    NoContainer { reference: String },
+    NotJoinable { namespace: String, container: ContainerId },
+    MemoryNotShared { container: ContainerId },
+    NoBindSource { path: PathBuf },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -66,6 +83,7 @@ impl From<container::life::Life> for Life {
             pid,
             exit_code,
             error,
+            fact,
             oom_killed,
             started_at,
             finished_at,
@@ -81,6 +99,7 @@ impl From<container::life::Life> for Life {
             pid,
             exit_code,
             error,
+            fact: fact.and_then(Fact::of),
             oom_killed,
             started_at,
             finished_at,
@@ -99,6 +118,7 @@ impl From<Life> for container::life::Life {
             pid,
             exit_code,
             error,
+            fact,
             oom_killed,
             started_at,
             finished_at,
@@ -112,6 +132,7 @@ impl From<Life> for container::life::Life {
             pid,
             exit_code,
             error,
+            fact: fact.map(Into::into),
             oom_killed,
             started_at,
             finished_at,
@@ -120,6 +141,29 @@ impl From<Life> for container::life::Life {
             halted,
             returns: false,
             kept,
+        }
+    }
+}
+
+impl Fact {
+    fn of(fact: error::Fact) -> Option<Self> {
+        Some(match fact {
+            error::Fact::NoContainer { reference } => Self::NoContainer { reference },
+            error::Fact::NotJoinable { namespace, container } => Self::NotJoinable { namespace, container },
+            error::Fact::MemoryNotShared { container } => Self::MemoryNotShared { container },
+            error::Fact::NoBindSource { path } => Self::NoBindSource { path },
+            _ => return None,
+        })
+    }
+}
+
+impl From<Fact> for error::Fact {
+    fn from(fact: Fact) -> Self {
+        match fact {
+            Fact::NoContainer { reference } => Self::NoContainer { reference },
+            Fact::NotJoinable { namespace, container } => Self::NotJoinable { namespace, container },
+            Fact::MemoryNotShared { container } => Self::MemoryNotShared { container },
+            Fact::NoBindSource { path } => Self::NoBindSource { path },
         }
     }
 }

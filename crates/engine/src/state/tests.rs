@@ -180,8 +180,19 @@ fn every_choice_is_kept() {
     check_variants(true, "/spec/healthcheck/test", &tests);
     check_variants(false, "/spec/network", &[json!("none"), json!("host")]);
     let mut life = document(include_str!("tests/life-1.json"));
+    let facts = [
+        json!({"no-container": {"reference": "web"}}),
+        json!({"not-joinable": {"namespace": "net", "container": other}}),
+        json!({"memory-not-shared": {"container": other}}),
+        json!({"no-bind-source": {"path": "/srv/none"}}),
+    ];
     let container = read::<ContainerFile>(&document(include_str!("tests/container-2.json")));
     let mut record = ContainerRecord::from(container.expect("a container"));
+    for fact in facts {
+        life["life"]["fact"] = fact;
+        read::<LifeFile>(&life).expect("a life").apply(&mut record);
+        assert_eq!(written(&LifeFile::of(&record)), life);
+    }
     for status in ["created", "running", "paused", "restarting", "exited", "dead", "removing"] {
         for health in ["starting", "healthy", "unhealthy"] {
             life["life"]["status"] = status.into();

@@ -130,8 +130,13 @@ fn the_kernel_killing_for_memory_is_told_before_the_end() {
 
 #[test]
 fn a_container_that_cannot_be_started_by_hand_stays_as_it_was() {
-    let failed =
-        Input::StartFailed { code: 127, message: "no such program".to_owned(), at: at(0), by_policy: false };
+    let failed = Input::StartFailed {
+        code: 127,
+        message: "no such program".to_owned(),
+        fact: None,
+        at: at(0),
+        by_policy: false,
+    };
     check(RestartPolicy::Always, false, &[failed], &["created []"]);
 }
 
@@ -164,7 +169,8 @@ fn one_that_removes_itself_does_not_where_it_is_stopped_to_be_started_again() {
         &inputs,
         &["running [start]", "running []", "running []", "exited [die, remove]"],
     );
-    let failed = Input::StartFailed { code: 127, message: "gone".to_owned(), at: at(2), by_policy: false };
+    let failed =
+        Input::StartFailed { code: 127, message: "gone".to_owned(), fact: None, at: at(2), by_policy: false };
     check(
         RestartPolicy::No,
         true,

@@ -75,8 +75,9 @@ impl Engine {
     async fn namespace_of(&self, mode: &NamespaceMode, kind: NamespaceKind) -> Result<Option<HeldNamespace>> {
         let NamespaceMode::Container(other) = mode else { return Ok(None) };
         let other = self.inner.registry.get(other)?;
-        let not_running =
-            || Error::from(Fact::NotJoinable { namespace: kind.file(), container: other.id.clone() });
+        let not_running = || {
+            Error::from(Fact::NotJoinable { namespace: kind.file().to_owned(), container: other.id.clone() })
+        };
         let held = self.running_process(&other).await?.ok_or_else(not_running)?;
         held.namespace(kind).map(Some).map_err(|source| not_running().with_source(source))
     }
