@@ -81,13 +81,4 @@ impl Engine {
             tracing::error!(container = %cell.id, error = %base::error::chain(&error), "the record of a change that was taken back stays");
         }
     }
-
-    /// As [`Engine::change_durably`], where nobody but the record has to know.
-    pub(crate) async fn change_record(
-        &self,
-        cell: &ContainerCell,
-        change: impl Fn(&mut ContainerRecord),
-    ) -> Result<()> {
-        self.change_durably(cell, change, |_| async { Ok(()) }, || async {}).await
-    }
 }
