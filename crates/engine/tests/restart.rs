@@ -5,7 +5,7 @@ mod support;
 use std::sync::Arc;
 
 use base::{SystemClock, SystemRandom};
-use engine::container::{ContainerFilter, RestartPolicy, Status};
+use engine::container::{ContainerFilter, Mount, MountSource, Propagation, RestartPolicy, Status};
 use engine::exec::ExecSpec;
 use engine::{ContainerSpec, Engine, Kind};
 use rustix::process::{Pid, Signal, kill_process};
@@ -45,15 +45,33 @@ fn a_container_goes_on_while_the_engine_is_away() {
 #[test]
 fn an_end_while_the_engine_is_away_is_learnt() {
     on_host(|host, engine| async move {
-        let id = start(&engine, shell("sleep 0.3; exit 5")).await;
-        let again = ContainerSpec {
-            restart: RestartPolicy::OnFailure { retries: Some(1) },
-            ..shell("sleep 0.3; exit 8")
+        let signs = host.path("signs");
+        std::fs::create_dir(&signs).expect("a directory");
+        // Both end when they are told to.
+        let until_told = |code: u8| {
+            let mounts = vec![Mount {
+                target: "/signs".to_owned(),
+                read_only: true,
+                source: MountSource::Bind {
+                    path: signs.clone(),
+                    subpath: None,
+                    must_be: None,
+                    propagation: Propagation::default(),
+                    create: false,
+                    non_recursive: false,
+                    writable_below: false,
+                },
+            }];
+            let line = format!("until [ -e /signs/end ]; do sleep 0.05; done; exit {code}");
+            ContainerSpec { mounts, ..shell(&line) }
         };
+        let id = start(&engine, until_told(5)).await;
+        let again = ContainerSpec { restart: RestartPolicy::OnFailure { retries: Some(1) }, ..until_told(8) };
         let again = start(&engine, again).await;
         let pid = engine.container_inspect(&id).expect("inspect").state.pid.expect("it runs");
         let other = engine.container_inspect(&again).expect("inspect").state.pid.expect("it runs");
         let ends = async || {
+            std::fs::write(signs.join("end"), "").expect("a file");
             testkit::wait_until("the programs' ends", || {
                 let gone = |pid: u32| !std::path::Path::new(&format!("/proc/{pid}")).exists();
                 if gone(pid) && gone(other) { Ok(()) } else { Err("they run") }
