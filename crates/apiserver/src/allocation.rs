@@ -16,13 +16,15 @@ use std::sync::Arc;
 
 use base::Timestamp;
 use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt};
 use model::Object;
 use serde_json::json;
-use store::{KeyRange, Op, Put, Txn};
+use store::{Compare, KeyRange, Op, Put, Txn};
 
 use crate::cache;
-use crate::resource::Resource;
+use crate::resource::{Resource, partition};
 use crate::state::State;
+use crate::version::{revision_of, version_at};
 
 /// What an object takes that no other may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,7 +56,7 @@ pub(crate) struct Holder {
 const ADDRESSES: &str = "networking.k8s.io/ipaddresses";
 const PORTS: &str = "nodeports.gantry.dev/nodeports";
 /// How many entries are written at once while repairing.
-const BATCH: usize = 64;
+const AT_ONCE: usize = 64;
 
 impl Claim {
     /// The key of its entry.
@@ -90,9 +92,7 @@ impl Claim {
     /// Who has it, as far as memory shows.
     pub(crate) fn holder(self, state: &State) -> Option<Holder> {
         let entry = state.cache.partition(self.partition()).get(&self.name())?.object();
-        let part = |name: &str| entry.get_str(&["spec", "parentRef", name]).unwrap_or_default().to_owned();
-        let [group, resource, namespace, name] = ["group", "resource", "namespace", "name"].map(part);
-        Some(Holder { group, resource, namespace, name })
+        Some(Holder::in_entry(&entry))
     }
 
     /// Whether `object`, which has `own` already, may have it.
@@ -152,6 +152,18 @@ impl Holder {
             name: object.name().to_owned(),
         }
     }
+
+    /// Whom an entry names.
+    fn in_entry(entry: &Object) -> Self {
+        let part = |name: &str| entry.get_str(&["spec", "parentRef", name]).unwrap_or_default().to_owned();
+        let [group, resource, namespace, name] = ["group", "resource", "namespace", "name"].map(part);
+        Self { group, resource, namespace, name }
+    }
+
+    /// Its key in the store.
+    fn key(&self) -> String {
+        cache::key(&partition(&self.group, &self.resource), &self.namespace, &self.name)
+    }
 }
 
 impl fmt::Display for Holder {
@@ -190,62 +202,83 @@ fn places(state: &State, count: u32) -> impl Iterator<Item = u32> {
     (0..count).map(move |place| (start + place) % count)
 }
 
-/// Makes the entries what the objects of these resources say. Only before anybody else writes.
+/// An object that may hold something, as memory shows it.
+struct Found<'a> {
+    holder: Holder,
+    object: Object,
+    version: u64,
+    resource: &'a Resource,
+}
+
+/// Makes the entries what the objects of these resources say. Another server may be at work meanwhile:
+/// what changes is left to whoever changes it.
 pub(crate) async fn repair(state: &State, resources: &[Arc<Resource>]) -> Result<(), store::Error> {
-    let mut objects: Vec<(Holder, Object, &Resource)> = Vec::new();
+    let mut objects: Vec<Found<'_>> = Vec::new();
     for resource in resources.iter().filter(|resource| resource.strategy.has_claims()) {
-        let (stored, _) = state.cache.partition(&resource.storage.partition).snapshot(0, "");
-        for object in stored.iter().map(|stored| stored.object()) {
-            objects.push((Holder::of(resource, &object), object, resource));
+        let (all, _) = state.cache.partition(&resource.storage.partition).snapshot(0, "");
+        for stored in all {
+            let object = stored.object();
+            let holder = Holder::of(resource, &object);
+            objects.push(Found { holder, object, version: stored.revision, resource });
         }
     }
     // Where two have one, which earlier versions let happen, the elder keeps it.
-    objects.sort_by_cached_key(|(holder, object, _)| (object.creation_timestamp(), holder.clone()));
-    let mut holders: BTreeMap<Claim, &(Holder, Object, &Resource)> = BTreeMap::new();
-    for one in &objects {
-        let (holder, object, resource) = one;
-        for claim in resource.strategy.claims(object) {
+    objects.sort_by_cached_key(|found| (found.object.creation_timestamp(), found.holder.clone()));
+    let mut holders: BTreeMap<Claim, &Found<'_>> = BTreeMap::new();
+    for found in &objects {
+        for claim in found.resource.strategy.claims(&found.object) {
             match holders.get(&claim) {
-                Some((elder, ..)) if elder != holder => tracing::error!(
+                Some(elder) if elder.holder != found.holder => tracing::error!(
                     ?claim,
-                    object = %holder,
-                    holder = %elder,
+                    object = %found.holder,
+                    holder = %elder.holder,
                     "two have the same: delete the first and make it anew to give it another"
                 ),
-                _ => drop(holders.insert(claim, one)),
+                _ => drop(holders.insert(claim, found)),
             }
         }
     }
-    let mut ops = Vec::new();
+    let mut repairs = Vec::new();
     let mut known: BTreeSet<String> = BTreeSet::new();
-    for (claim, (holder, object, resource)) in holders {
+    for (claim, found) in holders {
         known.insert(claim.key());
-        if claim.holder(state).as_ref() != Some(holder) {
-            let entry = claim.entry(state, resource, object, state.clock.now());
-            ops.push(Op::Put(Put::new(claim.key(), entry)));
+        if claim.holder(state).as_ref() == Some(&found.holder) {
+            continue;
         }
+        let entry = claim.entry(state, found.resource, &found.object, state.clock.now());
+        let shown = state.cache.find(&claim.key()).map_or(0, |stored| stored.revision);
+        repairs.push(
+            Txn::new()
+                .when(Compare::mod_revision(claim.key(), revision_of(shown)))
+                .when(Compare::mod_revision(found.holder.key(), revision_of(found.version)))
+                .then(Op::Put(Put::new(claim.key(), entry))),
+        );
     }
     for name in [ADDRESSES, PORTS] {
         for stored in state.cache.partition(name).snapshot(0, "").0 {
             let key = cache::key(name, "", &stored.name);
-            if !known.contains(&key) {
-                ops.push(Op::Delete(KeyRange::key(key)));
+            if known.contains(&key) {
+                continue;
             }
+            let holder = Holder::in_entry(&stored.object());
+            let shown = objects.iter().find(|found| found.holder == holder).map_or(0, |found| found.version);
+            repairs.push(
+                Txn::new()
+                    .when(Compare::mod_revision(key.clone(), revision_of(stored.revision)))
+                    .when(Compare::mod_revision(holder.key(), revision_of(shown)))
+                    .then(Op::Delete(KeyRange::key(key))),
+            );
         }
     }
-    if !ops.is_empty() {
+    if !repairs.is_empty() {
         tracing::info!(
-            entries = ops.len(),
+            entries = repairs.len(),
             "bringing the entries of addresses and ports in line with their holders"
         );
     }
-    let mut ops = ops.into_iter().peekable();
-    let mut last = 0;
-    while ops.peek().is_some() {
-        let txn = ops.by_ref().take(BATCH).fold(Txn::new(), Txn::then);
-        last = state.store.txn(txn).await?.revision;
-    }
+    let written = futures::stream::iter(repairs).map(|txn| state.store.txn(txn)).buffer_unordered(AT_ONCE);
+    let last = written.try_fold(0, async |last, done| Ok(done.revision.max(last))).await?;
     // Late is better than never: what memory does not show is refused by the transaction.
-    let _ = state.cache.wait_for(last).await;
+    let _ = state.cache.wait_for(version_at(last)).await;
     Ok(())
 }

@@ -12,7 +12,7 @@ use crate::state::State;
 
 /// The caller behind a connection with `certificate` and a request with `headers`; none where
 /// nothing was shown. Whatever was shown must be good.
-pub(crate) fn authenticate(
+pub(crate) async fn authenticate(
     state: &State,
     certificate: Option<&Identity>,
     headers: &HeaderMap,
@@ -28,7 +28,7 @@ pub(crate) fn authenticate(
         .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
         .map(|(_, token)| token.trim());
     let Some(token) = token else { return Err(Status::unauthorized().into()) };
-    match token::authenticate(state, token, std::slice::from_ref(&state.issuer)) {
+    match token::authenticate(state, token, std::slice::from_ref(&state.issuer)).await {
         Ok(accepted) => Ok(Some(accepted.identity)),
         Err(error) => {
             tracing::debug!(error = %base::error::chain(&error), "a token was refused");

@@ -23,9 +23,11 @@ use std::time::Duration;
 use base::Clock;
 use parking_lot::RwLock;
 use store::{EventKind, KeyRange, KeyValue, Range, Store, Watch, WatchError, WatchMessage, Watcher};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::resource::Table;
+use crate::version::{next_in_memory, revision_of, version_at};
 
 use filling::Filling;
 
@@ -48,6 +50,8 @@ pub(crate) struct Cache {
     applied: tokio::sync::watch::Sender<u64>,
     /// Where history begins for partitions that are made later.
     origin: AtomicU64,
+    /// Somebody waits to hear how far the store has come.
+    progress_wanted: Notify,
     /// What objects of earlier versions may lack, by partition.
     fillings: RwLock<HashMap<String, Filling>>,
     table: Arc<Table>,
@@ -65,6 +69,7 @@ impl Cache {
             partitions: RwLock::default(),
             applied: tokio::sync::watch::Sender::new(0),
             origin: AtomicU64::new(0),
+            progress_wanted: Notify::new(),
             fillings: RwLock::default(),
             table,
             clock,
@@ -79,6 +84,10 @@ impl Cache {
         loop {
             let message = tokio::select! {
                 () = stop.cancelled() => return,
+                () = self.progress_wanted.notified() => {
+                    watcher.request_progress();
+                    continue;
+                }
                 message = watcher.next() => message,
             };
             let mut message = Some(message);
@@ -99,7 +108,7 @@ impl Cache {
                 }
                 message = watcher.try_next();
             }
-            self.advance(reached);
+            self.advance(version_at(reached));
             match failed {
                 None => {}
                 Some(WatchError::Closed) => return,
@@ -138,8 +147,15 @@ impl Cache {
         *self.applied.borrow()
     }
 
-    /// Waits a little until `revision` is visible; on failure gives the revision that is.
+    /// Lets the store tell how far it has come, where nothing else tells it.
+    pub(crate) fn ask_for_progress(&self) {
+        self.progress_wanted.notify_one();
+    }
+
+    /// Waits a little until `revision` is visible; on failure gives the one that is. What another server has
+    /// in memory only is not waited for.
     pub(crate) async fn wait_for(&self, revision: u64) -> Result<(), u64> {
+        let revision = version_at(revision_of(revision));
         if self.revision() >= revision {
             return Ok(());
         }
@@ -151,9 +167,44 @@ impl Cache {
         }
     }
 
+    /// An object by its key in the store.
+    pub(crate) fn find(&self, key: &str) -> Option<Arc<Stored>> {
+        let (partition, name) = split_key(key)?;
+        self.partition(partition).get(name)
+    }
+
+    /// Changes an object that is at the version `expected` in memory only. None where the store has to
+    /// write it: it is not as expected, or there is no version for it.
+    ///
+    /// The first one after a start is written: an earlier process may have given versions after the
+    /// revision that this one began at.
+    pub(crate) fn change_in_memory(
+        &self,
+        partition: &str,
+        name: &str,
+        expected: u64,
+        value: &[u8],
+    ) -> Option<Arc<Stored>> {
+        let (partition, now) = (self.partition(partition), self.clock.elapsed());
+        let origin = self.origin.load(Ordering::Acquire);
+        let mut changed = None;
+        // Nothing is told to be visible meanwhile that comes after the change.
+        self.applied.send_if_modified(|applied| {
+            let next = next_in_memory(*applied).filter(|_| revision_of(*applied) > revision_of(origin));
+            let Some(next) = next else { return false };
+            changed = partition.change_in_memory(name, expected, next, value, now);
+            if changed.is_some() {
+                *applied = next;
+            }
+            changed.is_some()
+        });
+        changed
+    }
+
     fn apply(&self, kind: EventKind, kv: &KeyValue) {
         if let Some((partition, name)) = split_key(kv.key_str()) {
-            self.partition(partition).apply(kind, name, kv, self.clock.elapsed());
+            let version = version_at(kv.mod_revision);
+            self.partition(partition).apply(kind, name, version, &kv.value, self.clock.elapsed());
         }
     }
 
@@ -205,7 +256,9 @@ impl Cache {
                 found.entry(partition).or_default().push((name, kv));
             }
         }
-        self.origin.store(all.revision, Ordering::Release);
+        // What was shown in memory only is nothing any more: whoever has seen it begins anew.
+        let version = self.revision().max(version_at(all.revision));
+        self.origin.store(version, Ordering::Release);
         for name in found.keys() {
             self.partition(name);
         }
@@ -214,9 +267,9 @@ impl Cache {
         for (name, partition) in partitions {
             let found = found.get(name.as_str()).map(Vec::as_slice).unwrap_or_default();
             let objects = found.iter().map(|(object, kv)| self.read(&name, object, kv));
-            partition.replace(objects, all.revision);
+            partition.replace(objects, version);
         }
-        self.advance(all.revision);
+        self.advance(version);
         store.watch(Watch::new(KeyRange::prefix(ROOT)).after(all.revision).buffer(BUFFER)).await
     }
 }

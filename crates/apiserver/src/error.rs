@@ -36,12 +36,15 @@ impl Error {
                  You can start a new list without the continue parameter.",
             )
             .into(),
-            store::Error::DiskFull { .. } | store::Error::Disk { .. } | store::Error::Closed => {
+            store::Error::DiskFull { .. }
+            | store::Error::Disk { .. }
+            | store::Error::Unreachable { .. }
+            | store::Error::Closed => {
                 let chain = base::error::chain(error);
                 tracing::error!(error = %chain, "the store refused a request");
                 Status::unavailable(chain.to_string()).into()
             }
-            store::Error::Unsettled { .. } => {
+            store::Error::Unsettled { .. } | store::Error::Unknown { .. } => {
                 let chain = base::error::chain(error);
                 tracing::error!(error = %chain, "the store does not know whether it kept a write");
                 Status::timeout(chain, 1).into()

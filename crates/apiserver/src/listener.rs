@@ -213,7 +213,7 @@ async fn answer(
 ) -> Response<Body> {
     let busy = seat.work();
     let version = request.version();
-    let identity = match authentication::authenticate(state, certificate, request.headers()) {
+    let identity = match authentication::authenticate(state, certificate, request.headers()).await {
         Ok(identity) => identity,
         Err(error) => return parting(error.response(), version, seat),
     };

@@ -45,7 +45,7 @@ pub(crate) async fn handle(state: &Arc<State>, path: &str, asked: Asked<'_>) -> 
         ["healthz" | "livez" | "readyz", ..] => Ok(health::answer(state, &segments, query).await),
         ["api" | "apis", ..] => discovery::answer(state, headers, &segments),
         ["openapi", ..] => documents::answer(state, &segments, asked).await,
-        ["openid", "v1", "jwks"] => Ok(document(&state.token_key.key_set())),
+        ["openid", "v1", "jwks"] => Ok(document(&state.token_keys.key_set())),
         [".well-known", "openid-configuration"] => Ok(document(&json!({
             "issuer": state.issuer,
             "jwks_uri": format!("{}/openid/v1/jwks", state.issuer),

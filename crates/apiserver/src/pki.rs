@@ -15,14 +15,14 @@ mod authority;
 mod files;
 mod kubeconfig;
 mod serving;
-mod token_key;
+mod token_keys;
 
 use std::path::PathBuf;
 
 pub use authority::{Authority, Issued, OutOfTime};
 pub use kubeconfig::kubeconfig;
 pub(crate) use serving::{Names, Serving};
-pub use token_key::{TokenKey, VerifyError};
+pub use token_keys::{TokenKeys, VerifyError};
 
 /// Why a certificate or key could not be read, made or kept.
 #[derive(Debug, thiserror::Error)]

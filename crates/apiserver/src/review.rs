@@ -75,7 +75,7 @@ pub(crate) async fn handle(
             object.set_creation_timestamp(state.clock.now());
             json!({"userInfo": user_info(identity)})
         }
-        "TokenReview" => review_token(state, &object),
+        "TokenReview" => review_token(state, &object).await,
         _ => review_access(state, identity, &object).await?,
     };
     object.set(&["status"], status);
@@ -100,7 +100,7 @@ fn user_info(identity: &Identity) -> Value {
     user
 }
 
-fn review_token(state: &State, review: &Object) -> Value {
+async fn review_token(state: &State, review: &Object) -> Value {
     let token = review.get_str(&["spec", "token"]).unwrap_or_default();
     let audiences: Vec<String> = review
         .get_list(&["spec", "audiences"])
@@ -108,7 +108,7 @@ fn review_token(state: &State, review: &Object) -> Value {
         .filter_map(|a| a.as_str().map(str::to_owned))
         .collect();
     let audiences = if audiences.is_empty() { vec![state.issuer.clone()] } else { audiences };
-    match crate::authentication::token::authenticate(state, token, &audiences) {
+    match crate::authentication::token::authenticate(state, token, &audiences).await {
         Ok(accepted) => json!({
             "authenticated": true,
             "user": user_info(&accepted.identity),

@@ -19,7 +19,7 @@ use crate::config::Config;
 use crate::flight::Flight;
 use crate::handle::Handle;
 use crate::listener::Listener;
-use crate::pki::{Authority, Issued, Names, OutOfTime, PkiError, Serving, TokenKey, kubeconfig};
+use crate::pki::{Authority, Issued, Names, OutOfTime, PkiError, Serving, TokenKeys, kubeconfig};
 use crate::resource::{Installation, Resource, Table};
 use crate::state::State;
 
@@ -79,12 +79,12 @@ impl Server {
     ) -> Result<Self, StartError> {
         let directory = &config.pki_directory;
         let names = Names::new(&config.cluster_domain, config.service_cidr.api(), &config.extra_names);
-        let (authority, token_key, serving) = in_place(|| -> Result<_, StartError> {
+        let (authority, token_keys, serving) = in_place(|| -> Result<_, StartError> {
             let authority =
                 Arc::new(Authority::open(directory, config.clock.clone(), config.random.clone())?);
-            let token_key = TokenKey::open(directory)?;
+            let token_keys = TokenKeys::open(directory)?;
             let serving = Serving::open(directory, authority.clone(), config.clock.clone(), names)?;
-            Ok((authority, token_key, Arc::new(serving)))
+            Ok((authority, token_keys, Arc::new(serving)))
         })?;
         let socket = TcpListener::bind(config.address)
             .await
@@ -100,7 +100,7 @@ impl Server {
             authorizer: config.authorizer.clone(),
             admission: config.admission.clone(),
             authority,
-            token_key,
+            token_keys,
             issuer: format!("https://kubernetes.default.svc.{}", config.cluster_domain),
             service_cidr: config.service_cidr,
             node_ports: config.node_ports.clone(),
@@ -110,6 +110,8 @@ impl Server {
             flight: Flight::default(),
             bodies: crate::payload::Bodies::new(),
             workers: crate::workers::Workers::new(),
+            consistency: crate::consistency::Consistency::default(),
+            passing: crate::passing::Passing::default(),
             stop: CancellationToken::new(),
             closed: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -174,6 +176,7 @@ impl Server {
         if tokio::time::timeout(GRACE, self.state.tasks.wait()).await.is_err() {
             tracing::warn!(left = self.state.tasks.len(), "requests in flight did not end in time");
         }
+        crate::passing::settle(&self.state).await;
         // Last, since a write is answered only when it is visible.
         drop(self.closing);
         if self.follower.await.is_err() {
@@ -193,6 +196,7 @@ impl Server {
             told = wrong;
             tokio::time::sleep(UPKEEP).await;
             self.state.cache.trim();
+            crate::passing::trim(&self.state);
             let renewed = in_place(|| base::panics::catch(|| self.serving.renew())).unwrap_or_else(|panic| {
                 tracing::error!(%panic, "looking at the certificates panicked");
                 Ok(false)

@@ -19,7 +19,7 @@ use crate::payload::{BODY_LIMIT, Payload};
 use crate::request::{NAMESPACES, Query, ResourceTarget, Target, Verb};
 use crate::resource::{Does, Resource};
 use crate::state::State;
-use crate::{compress, decode, definitions, impersonation, paths, review, scale, verbs};
+use crate::{compress, consistency, decode, definitions, impersonation, paths, review, scale, verbs};
 
 /// What a request may take, watches, logs and streams excepted.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -177,6 +177,7 @@ async fn resource(
         now: state.clock.now(),
         target,
     };
+    consistency::catch_up(&call).await?;
     if waits {
         return dispatch(call).await;
     }

@@ -15,13 +15,15 @@ use crate::admission::Admission;
 use crate::authorisation::Authorizer;
 use crate::cache::Cache;
 use crate::config::ServiceCidr;
+use crate::consistency::Consistency;
 use crate::error::{Error, Result};
 use crate::flight::Flight;
 use crate::node::NodeTransport;
 use crate::openapi::Documents;
+use crate::passing::Passing;
 use crate::paths::Discovery;
 use crate::payload::Bodies;
-use crate::pki::{Authority, TokenKey};
+use crate::pki::{Authority, TokenKeys};
 use crate::resource::Table;
 use crate::workers::Workers;
 
@@ -33,7 +35,7 @@ pub(crate) struct State {
     pub(crate) authorizer: Arc<dyn Authorizer>,
     pub(crate) admission: Vec<Arc<dyn Admission>>,
     pub(crate) authority: Arc<Authority>,
-    pub(crate) token_key: TokenKey,
+    pub(crate) token_keys: TokenKeys,
     /// Who issues service-account tokens, and whom they are for unless asked otherwise.
     pub(crate) issuer: String,
     pub(crate) service_cidr: ServiceCidr,
@@ -44,6 +46,9 @@ pub(crate) struct State {
     pub(crate) flight: Flight,
     pub(crate) bodies: Bodies,
     pub(crate) workers: Workers,
+    pub(crate) consistency: Consistency,
+    /// What has changed in memory only.
+    pub(crate) passing: Passing,
     /// Cancelled when the server begins to stop: watches and streams end.
     pub(crate) stop: CancellationToken,
     /// Cancelled when it has stopped: memory no longer follows the store.

@@ -11,11 +11,17 @@ use store::{Compare, KeyRange, Op, Put, Range, Txn};
 use crate::allocation::{Claim, Holder};
 use crate::cache::{Stored, encode};
 use crate::error::{Error, Result};
-use crate::resource::Resource;
+use crate::passing;
+use crate::request::NAMESPACES;
+use crate::resource::{Resource, partition};
 use crate::state::{State, object_name};
+use crate::version::{revision_of, version_at};
 
 /// Someone else wrote in between: the object, or something that it was to take. Memory shows it.
 pub(crate) struct Raced;
+
+/// How often an object is stored anew in a namespace that others change.
+const NAMESPACE_TRIES: usize = 64;
 
 /// How a new form of an object is kept.
 #[derive(Clone, Copy)]
@@ -24,45 +30,63 @@ enum Keep {
     Durably,
     /// As [`Keep::Durably`], on a full disk too: a step on the way to a deletion makes space.
     Urgently,
-    /// Until the next restart.
-    InMemory,
 }
 
-/// Stores a new object. Raced means that what it was to take is gone.
+/// Stores a new object, if it is new and `namespace`, which is to hold it, is still there to stay. Raced
+/// means that it is not, or that what the object was to take is gone.
 pub(crate) async fn create(
     state: &State,
     resource: &Resource,
     object: &Object,
+    mut namespace: Option<Arc<Stored>>,
 ) -> Result<Result<Arc<Stored>, Raced>> {
-    let written = write(state, resource, object, None, 0, Keep::Durably).await?;
-    if written.is_err() {
+    for _ in 0..NAMESPACE_TRIES {
+        // Whoever ends a namespace changes it first, and looks for what is in it then.
+        let within = namespace.as_ref().map(|namespace| {
+            let key = crate::cache::key(&partition("", NAMESPACES), "", &namespace.name);
+            Compare::mod_revision(key, revision_of(namespace.revision))
+        });
+        let written = write(state, resource, object, None, 0, Keep::Durably, within).await?;
+        if written.is_ok() {
+            return Ok(written);
+        }
         let key = object_name(object.namespace().unwrap_or_default(), object.name());
         if state.cache.partition(&resource.storage.partition).get(&key).is_some() {
             return Err(Status::already_exists(&resource.group_resource(), object.name()).into());
         }
+        match namespace.as_deref().and_then(|before| changed_only(state, before)) {
+            Some(now) => namespace = Some(now),
+            None => break,
+        }
     }
-    Ok(written)
+    Ok(Err(Raced))
 }
 
-/// Replaces the object `old` that was written at `revision`.
+/// The namespace that was `before`, if it has changed since and is still the same, there to stay.
+fn changed_only(state: &State, before: &Stored) -> Option<Arc<Stored>> {
+    let now = state.cache.partition(&partition("", NAMESPACES)).get(&before.name)?;
+    let (is, was) = (now.object(), before.object());
+    (now.revision != before.revision && is.uid() == was.uid() && !is.is_being_deleted()).then_some(now)
+}
+
+/// Replaces the object `old` that memory shows at `version`.
 pub(crate) async fn replace(
     state: &State,
     resource: &Resource,
     object: &Object,
     old: &Object,
-    revision: u64,
+    version: u64,
 ) -> Result<Result<Arc<Stored>, Raced>> {
-    let keep = if (resource.storage.is_passing)(old, object) {
-        Keep::InMemory
-    } else if object.is_being_deleted() {
-        Keep::Urgently
-    } else {
-        Keep::Durably
-    };
-    write(state, resource, object, Some(old), revision, keep).await
+    if resource.storage.is_passing.is_some_and(|is_passing| is_passing(old, object))
+        && let Some(stored) = passing::keep(state, resource, object, version)
+    {
+        return Ok(Ok(stored));
+    }
+    let keep = if object.is_being_deleted() { Keep::Urgently } else { Keep::Durably };
+    write(state, resource, object, Some(old), version, keep, None).await
 }
 
-/// Deletes the object that was written at `revision`; gives the revision of the deletion.
+/// Deletes the object that memory shows as `stored`; gives the version of the deletion.
 pub(crate) async fn delete(
     state: &State,
     resource: &Resource,
@@ -70,10 +94,14 @@ pub(crate) async fn delete(
     old: &Object,
 ) -> Result<Result<u64, Raced>> {
     let key = format!("{}{}/{}", crate::cache::ROOT, resource.storage.partition, stored.name);
+    let writing = match passing::write(state, resource, &key, &stored.name, stored.revision) {
+        Ok(writing) => writing,
+        Err(Raced) => return Ok(Err(Raced)),
+    };
     let mut txn = Txn::new()
-        .when(Compare::mod_revision(key.clone(), stored.revision))
+        .when(Compare::mod_revision(key.clone(), writing.revision))
         .then(Op::Delete(KeyRange::key(key.clone())))
-        .otherwise(Op::Get(Range::new(KeyRange::key(key))));
+        .otherwise(Op::Get(Range::new(KeyRange::key(key.clone()))));
     own_claims_visible(state, resource, stored.revision).await;
     for claim in resource.strategy.claims(old) {
         txn = release(state, resource, txn, claim, old);
@@ -83,8 +111,9 @@ pub(crate) async fn delete(
         catch_up(state, resource, &done).await;
         return Ok(Err(Raced));
     }
-    wait_until_visible(state, resource, done.revision).await;
-    Ok(Ok(done.revision))
+    wait_until_visible(state, resource, version_at(done.revision)).await;
+    writing.done();
+    Ok(Ok(version_at(done.revision)))
 }
 
 async fn write(
@@ -92,8 +121,9 @@ async fn write(
     resource: &Resource,
     object: &Object,
     old: Option<&Object>,
-    revision: u64,
+    version: u64,
     keep: Keep,
+    condition: Option<Compare>,
 ) -> Result<Result<Arc<Stored>, Raced>> {
     let given = object;
     let mut converted;
@@ -110,16 +140,23 @@ async fn write(
     match keep {
         Keep::Durably => {}
         Keep::Urgently => put = put.urgent(),
-        Keep::InMemory => put = put.ephemeral(),
     }
     if let Some(lifetime) = resource.storage.lifetime {
         put = put.lease(state.lease(lifetime).await?);
     }
+    let name = object_name(namespace, object.name());
+    let writing = match passing::write(state, resource, &key, &name, version) {
+        Ok(writing) => writing,
+        Err(Raced) => return Ok(Err(Raced)),
+    };
     let mut txn = Txn::new()
-        .when(Compare::mod_revision(key.clone(), revision))
+        .when(Compare::mod_revision(key.clone(), writing.revision))
         .then(Op::Put(put))
-        .otherwise(Op::Get(Range::new(KeyRange::key(key))));
-    own_claims_visible(state, resource, revision).await;
+        .otherwise(Op::Get(Range::new(KeyRange::key(key.clone()))));
+    if let Some(condition) = condition {
+        txn = txn.when(condition);
+    }
+    own_claims_visible(state, resource, version).await;
     if resource.strategy.has_claims() {
         txn = exchange(state, resource, txn, given, old);
     }
@@ -128,20 +165,21 @@ async fn write(
         catch_up(state, resource, &done).await;
         return Ok(Err(Raced));
     }
-    wait_until_visible(state, resource, done.revision).await;
-    let name = object_name(namespace, object.name());
-    let stored =
-        state.cache.partition(&resource.storage.partition).get(&name).filter(|s| s.revision == done.revision);
+    let version = version_at(done.revision);
+    wait_until_visible(state, resource, version).await;
+    writing.done();
+    let stored = state.cache.partition(&resource.storage.partition).get(&name);
     // Somebody may have written again already; the answer shows what this request wrote.
-    Ok(Ok(stored.unwrap_or_else(|| Arc::new(Stored::new(name.into(), done.revision, &value)))))
+    let stored = stored.filter(|stored| stored.revision == version);
+    Ok(Ok(stored.unwrap_or_else(|| Arc::new(Stored::new(name.into(), version, &value)))))
 }
 
-/// Waits until memory shows what the object held when it was written at `revision`: its entries lie in
-/// other partitions than it does. They change with the object only, so while it is at that revision, which
-/// the transaction makes sure of, what memory shows of them holds.
-async fn own_claims_visible(state: &State, resource: &Resource, revision: u64) {
+/// Waits until memory shows what the object held at `version`: its entries lie in other partitions than it
+/// does. They change with the object only, so while it is at that version, which the transaction makes sure
+/// of, what memory shows of them holds.
+async fn own_claims_visible(state: &State, resource: &Resource, version: u64) {
     if resource.strategy.has_claims() {
-        let _ = state.cache.wait_for(revision).await;
+        let _ = state.cache.wait_for(version).await;
     }
 }
 
@@ -173,12 +211,20 @@ fn release(state: &State, resource: &Resource, txn: Txn, claim: Claim, object: &
     }
 }
 
-/// Waits until memory shows what happened at `revision`; not when it no longer follows the store.
-async fn wait_until_visible(state: &State, resource: &Resource, revision: u64) {
+/// Waits until memory shows what has `version`; not when it no longer follows the store.
+async fn wait_until_visible(state: &State, resource: &Resource, version: u64) {
     let partition = state.cache.partition(&resource.storage.partition);
     tokio::select! {
-        () = partition.wait_for(revision) => {}
+        () = partition.wait_for(version) => {}
         () = state.closed.cancelled() => {}
+    }
+}
+
+/// Waits a little until memory shows all up to `version`, which may be none of its own.
+async fn all_visible(state: &State, version: u64) {
+    if state.cache.revision() < version {
+        state.cache.ask_for_progress();
+        let _ = state.cache.wait_for(version).await;
     }
 }
 
@@ -186,7 +232,7 @@ async fn wait_until_visible(state: &State, resource: &Resource, revision: u64) {
 async fn catch_up(state: &State, resource: &Resource, lost: &store::TxnResult) {
     if resource.strategy.has_claims() {
         // It may have been lost over something that another object took.
-        let _ = state.cache.wait_for(lost.revision).await;
+        all_visible(state, version_at(lost.revision)).await;
         return;
     }
     let current = lost.results.iter().find_map(|result| match result {
@@ -194,8 +240,8 @@ async fn catch_up(state: &State, resource: &Resource, lost: &store::TxnResult) {
         _ => None,
     });
     match current {
-        Some(kv) => wait_until_visible(state, resource, kv.mod_revision).await,
+        Some(kv) => wait_until_visible(state, resource, version_at(kv.mod_revision)).await,
         // It was deleted, nobody says when exactly.
-        None => drop(state.cache.wait_for(lost.revision).await),
+        None => all_visible(state, version_at(lost.revision)).await,
     }
 }

@@ -20,6 +20,7 @@ use crate::request::Verb;
 
 pub(crate) use create::{Created, create_object};
 pub(crate) use delete::delete_object;
+pub(crate) use list::wait_until_visible;
 pub use modify::Modified;
 pub(crate) use modify::{Part, modify};
 pub(crate) use patch::patched_document;

@@ -2,6 +2,9 @@
 #![forbid(unsafe_code)]
 #![allow(unreachable_pub, reason = "the test's modules share the server among themselves")]
 
+/// The store is the one in the process.
+const ON_ETCD: bool = false;
+
 #[path = "api/access.rs"]
 mod access;
 #[path = "api/admission.rs"]
@@ -28,6 +31,8 @@ mod kubectl;
 mod nodes;
 #[path = "api/services.rs"]
 mod services;
+#[path = "api/shared.rs"]
+mod shared;
 #[path = "api/verbs.rs"]
 mod verbs;
 #[path = "api/watch.rs"]

@@ -174,7 +174,7 @@ impl Embedded {
         loaded.sort();
         let mut numbers = loaded.numbers;
         let mut memory = Memory::default();
-        memory.load(loaded.changes, numbers.ceiling.max(numbers.compacted));
+        memory.apply(loaded.changes, numbers.ceiling.max(numbers.compacted));
         memory.compact(numbers.compacted);
         while memory.compact_step(usize::MAX) {}
         let mut leases = Leases::default();
@@ -229,9 +229,6 @@ impl Embedded {
         let memory = self.shared.memory.read();
         let current = memory.revision();
         let start = request.start.unwrap_or(current + 1);
-        if start > current + 1 {
-            return Err(Error::Future { requested: start, current });
-        }
         let replay = memory
             .changes(&request.keys, start)
             .map_err(|oldest| Error::Compacted { requested: start, oldest })?;
@@ -259,6 +256,16 @@ impl Store for Embedded {
 
     fn txn(&self, txn: Txn) -> BoxFuture<'_, Result<TxnResult, Error>> {
         self.request(|answer| Request::Txn(txn, answer))
+    }
+
+    fn revision(&self) -> BoxFuture<'_, Result<Revision, Error>> {
+        // Not between a change's being visible to readers and to watchers.
+        let _watchers = self.shared.watchers.lock();
+        std::future::ready(Ok(self.shared.memory.read().revision())).boxed()
+    }
+
+    fn is_shared(&self) -> bool {
+        false
     }
 
     fn watch(&self, request: Watch) -> BoxFuture<'_, Result<Watcher, Error>> {

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use crate::{LeaseId, Revision};
+use crate::{LeaseId, OPERATION_LIMIT, Revision};
 
 /// Why a store did not do what it was asked. Cloned to every caller that the failure concerns.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -24,8 +24,8 @@ pub enum Error {
         /// The newest there is.
         current: Revision,
     },
-    /// A transaction sets one key more than once.
-    #[error("the transaction sets the key `{key}` twice")]
+    /// A transaction sets one key more than once, or sets one that it deletes.
+    #[error("the transaction writes the key `{key}` twice")]
     DuplicateKey {
         /// The key.
         key: String,
@@ -36,10 +36,16 @@ pub enum Error {
         /// The lease that was named.
         lease: LeaseId,
     },
+    /// A transaction has more operations, or conditions, than a store takes.
+    #[error("the transaction has {count} operations, more than the {OPERATION_LIMIT} that the store takes")]
+    TooManyOperations {
+        /// How many it has.
+        count: usize,
+    },
     /// The key or value is larger than the store takes.
     #[error("{what} of {size} bytes is larger than the {limit} bytes that the store takes")]
     TooLarge {
-        /// `key` or `value`.
+        /// `key`, `value` or `transaction`.
         what: &'static str,
         /// Its size.
         size: usize,
@@ -67,6 +73,25 @@ pub enum Error {
     Unsettled {
         /// What the disk said.
         source: Arc<io::Error>,
+    },
+    /// The store is elsewhere and cannot be reached, or has no leader, at the moment.
+    #[error("the store cannot be reached: {message}")]
+    Unreachable {
+        /// What was said.
+        message: String,
+    },
+    /// The connection broke, or the time ran out, while this was being written: it is unknown whether it
+    /// was. Read again what is there before trying anew.
+    #[error("it is unknown whether the store has written this: {message}")]
+    Unknown {
+        /// What was said.
+        message: String,
+    },
+    /// The store refuses this, for a reason of its own.
+    #[error("the store refuses: {message}")]
+    Refused {
+        /// What it said.
+        message: String,
     },
     /// The store is being closed.
     #[error("the store is closed")]

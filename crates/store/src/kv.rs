@@ -29,6 +29,12 @@ pub struct KeyValue {
 }
 
 impl KeyValue {
+    /// What is left of a key that was deleted at `revision`: its name.
+    pub(crate) fn deleted(key: Bytes, revision: Revision) -> Self {
+        let (value, lease) = (Bytes::new(), None);
+        Self { key, value, create_revision: 0, mod_revision: revision, version: 0, lease }
+    }
+
     /// The key as text; keys in this project are UTF-8, others read as empty.
     pub fn key_str(&self) -> &str {
         std::str::from_utf8(&self.key).unwrap_or_default()
@@ -40,7 +46,7 @@ impl KeyValue {
 pub struct Event {
     /// Set or deleted.
     pub kind: EventKind,
-    /// What was set; of a deletion, the last value, with the deletion's `mod_revision`.
+    /// What was set; of a deletion, the key and the deletion's `mod_revision` and nothing else.
     pub kv: Arc<KeyValue>,
     /// What was there before, unless the key was absent or the history does not reach so far.
     pub previous: Option<Arc<KeyValue>>,
@@ -74,7 +80,7 @@ pub(crate) type Bounds<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
 
 /// Where a [`KeyRange`] ends.
 #[derive(Clone, PartialEq, Eq, Debug)]
-enum RangeEnd {
+pub(crate) enum RangeEnd {
     /// The range is the one key `start`.
     Single,
     /// Before this key.
@@ -124,6 +130,16 @@ impl KeyRange {
     /// The one key that the range was made for, if it was made for one.
     pub fn single(&self) -> Option<&Bytes> {
         matches!(self.end, RangeEnd::Single).then_some(&self.start)
+    }
+
+    /// The first key.
+    pub(crate) fn start(&self) -> &Bytes {
+        &self.start
+    }
+
+    /// Where it ends.
+    pub(crate) fn end(&self) -> &RangeEnd {
+        &self.end
     }
 
     /// The bounds for an ordered map; `None` if no key can lie between them.

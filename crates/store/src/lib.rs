@@ -6,7 +6,8 @@
 //! Everything durable in the cluster lives behind the [`Store`] trait.
 //!
 //! [`Embedded`] is the backend inside the process: acknowledged means flushed to disk, reads and
-//! watches never touch the disk. A backend that is added must pass the suite in `tests/suite`.
+//! watches never touch the disk. [`Etcd`] is the one elsewhere, on which several servers can stand. Every
+//! backend passes the suite in `tests/suite`.
 //!
 //! ```
 //! # async fn example(store: &dyn store::Store) -> Result<(), store::Error> {
@@ -24,6 +25,7 @@
 
 pub mod embedded;
 mod error;
+pub mod etcd;
 mod ext;
 mod kv;
 mod request;
@@ -37,11 +39,12 @@ pub use embedded::{
     CopyError, Damage, Embedded, LogError, OpenError, Options, Report, backup, check, restore,
 };
 pub use error::Error;
+pub use etcd::{ConnectError, Etcd, EtcdOptions};
 pub use ext::StoreExt;
 pub use kv::{Event, EventKind, Key, KeyRange, KeyValue, Revision};
 pub use request::{
-    Compare, CompareTarget, Conflict, Expect, LeaseId, Op, OpResult, Put, Range, RangeResult, Status, Txn,
-    TxnResult,
+    Compare, CompareTarget, Conflict, Expect, KEY_LIMIT, LeaseId, OPERATION_LIMIT, Op, OpResult, Put, Range,
+    RangeResult, Status, Txn, TxnResult, VALUE_LIMIT,
 };
 pub use watch::{Watch, WatchError, WatchMessage, Watcher};
 
@@ -54,10 +57,18 @@ pub trait Store: Send + Sync + 'static {
 
     /// Compares, then writes and reads, as one step at one revision.
     ///
-    /// When it returns, what was written is on disk (but for [`Put::ephemeral`] values).
+    /// When it returns, what was written is on disk, and every read that begins later shows it.
     fn txn(&self, txn: Txn) -> BoxFuture<'_, Result<TxnResult, Error>>;
 
-    /// Follows the changes of a range of keys, in the order of their revisions.
+    /// The current revision: everything that was acknowledged before this was asked, by whichever process,
+    /// lies at it or before. A watch that was asked for its progress later tells at least so much.
+    fn revision(&self) -> BoxFuture<'_, Result<Revision, Error>>;
+
+    /// Whether other processes write too, so that what this one has been told may be behind.
+    fn is_shared(&self) -> bool;
+
+    /// Follows the changes of a range of keys, in the order of their revisions. One that starts in the
+    /// future waits until then.
     fn watch(&self, request: Watch) -> BoxFuture<'_, Result<Watcher, Error>>;
 
     /// Forgets what was superseded before `revision`: reads and watches from before it fail with

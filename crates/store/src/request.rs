@@ -1,11 +1,20 @@
 //! What a store is asked, and what it answers.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::kv::Key;
-use crate::{KeyRange, KeyValue, Revision};
+use crate::{Error, KeyRange, KeyValue, Revision};
+
+/// The longest key that is taken, in bytes.
+pub const KEY_LIMIT: usize = 8 << 10;
+/// The largest value that is taken, in bytes: 1.5 MiB, what etcd takes as a request unless it is told
+/// otherwise. There the whole transaction has to fit.
+pub const VALUE_LIMIT: usize = 3 << 19;
+/// How many operations, and how many conditions, a transaction may have, as in etcd.
+pub const OPERATION_LIMIT: usize = 128;
 
 /// Names a lease of one store.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -131,6 +140,47 @@ impl Txn {
         self.failure.push(op);
         self
     }
+
+    /// Whether it changes nothing, however its conditions turn out.
+    pub(crate) fn only_reads(&self) -> bool {
+        self.ops().all(|op| matches!(op, Op::Get(_)))
+    }
+
+    /// The leases that it ties keys to.
+    pub(crate) fn leases(&self) -> impl Iterator<Item = LeaseId> {
+        self.puts().filter_map(|put| put.lease)
+    }
+
+    /// How many bytes of keys and values it carries.
+    pub(crate) fn bytes(&self) -> usize {
+        self.puts().map(|put| put.key.len() + put.value.len()).sum()
+    }
+
+    fn ops(&self) -> impl Iterator<Item = &Op> {
+        self.success.iter().chain(&self.failure)
+    }
+
+    fn puts(&self) -> impl Iterator<Item = &Put> {
+        self.ops().filter_map(|op| match op {
+            Op::Put(put) => Some(put),
+            Op::Delete(_) | Op::Get(_) => None,
+        })
+    }
+
+    /// Refuses what no backend takes, whichever of the two lists would be done.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        let count = self.compare.len().max(self.success.len()).max(self.failure.len());
+        if count > OPERATION_LIMIT {
+            return Err(Error::TooManyOperations { count });
+        }
+        for ops in [&self.success, &self.failure] {
+            ops.iter().try_for_each(Op::check)?;
+            if ops.len() > 1 {
+                check_overlap(ops)?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// A condition on one key; an absent key has all numbers 0.
@@ -168,12 +218,42 @@ pub enum CompareTarget {
 /// One operation of a transaction.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Op {
-    /// Sets a key. No transaction may set the same key twice.
+    /// Sets a key. No transaction may set the same key twice, nor set one of a range that it deletes.
     Put(Put),
     /// Deletes the keys of a range.
     Delete(KeyRange),
     /// Reads, seeing what the operations before it in the transaction wrote.
     Get(Range),
+}
+
+impl Op {
+    fn check(&self) -> Result<(), Error> {
+        let Self::Put(put) = self else { return Ok(()) };
+        check_size("key", put.key.len(), KEY_LIMIT)?;
+        check_size("value", put.value.len(), VALUE_LIMIT)
+    }
+}
+
+fn check_size(what: &'static str, size: usize, limit: usize) -> Result<(), Error> {
+    if size > limit { Err(Error::TooLarge { what, size, limit }) } else { Ok(()) }
+}
+
+/// Whether it matters in which order the operations are done.
+fn check_overlap(ops: &[Op]) -> Result<(), Error> {
+    let duplicate = |key: &Bytes| Error::DuplicateKey { key: String::from_utf8_lossy(key).into_owned() };
+    let mut set = HashSet::new();
+    let mut deleted = Vec::new();
+    for op in ops {
+        match op {
+            Op::Put(put) if !set.insert(&put.key) => return Err(duplicate(&put.key)),
+            Op::Put(_) | Op::Get(_) => {}
+            Op::Delete(keys) => deleted.push(keys),
+        }
+    }
+    match set.into_iter().find(|key| deleted.iter().any(|range| range.contains(key))) {
+        Some(key) => Err(duplicate(key)),
+        None => Ok(()),
+    }
 }
 
 /// Sets one key.
@@ -185,19 +265,15 @@ pub struct Put {
     pub value: Bytes,
     /// The lease that the key is deleted with.
     pub lease: Option<LeaseId>,
-    /// Kept in memory: acknowledged without waiting for the disk. After a crash the key has an
-    /// earlier value again, at least the last one that was set without this; a store that is closed
-    /// keeps the newest. For what is set anew all the time, such as heartbeats.
-    pub ephemeral: bool,
-    /// Taken on a full disk too, as deletions are, out of the space that is kept for them. For what
-    /// has to be written on the way to a deletion.
+    /// A hint: this has to be written on the way to a deletion. A backend that keeps space for deletions
+    /// takes it on a full disk too; etcd, which takes nothing then but deletions, passes over it.
     pub urgent: bool,
 }
 
 impl Put {
-    /// Sets `key` to `value`, durably.
+    /// Sets `key` to `value`.
     pub fn new(key: impl Into<Key>, value: impl Into<Bytes>) -> Self {
-        Self { key: key.into().0, value: value.into(), lease: None, ephemeral: false, urgent: false }
+        Self { key: key.into().0, value: value.into(), lease: None, urgent: false }
     }
 
     /// Ties the key to a lease.
@@ -206,13 +282,7 @@ impl Put {
         self
     }
 
-    /// Keeps the value out of the durable log.
-    pub fn ephemeral(mut self) -> Self {
-        self.ephemeral = true;
-        self
-    }
-
-    /// Lets the value take the space that is kept for deletions.
+    /// Lets the value take the space that is kept for deletions, where there is some.
     pub fn urgent(mut self) -> Self {
         self.urgent = true;
         self

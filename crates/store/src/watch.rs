@@ -20,7 +20,7 @@ pub(crate) const DEFAULT_BUFFER: usize = 4096;
 pub struct Watch {
     /// Which keys.
     pub keys: KeyRange,
-    /// The first revision to tell of; `None` for what comes after now.
+    /// The first revision to tell of, which may be one of the future; `None` for what comes after now.
     pub start: Option<Revision>,
     /// How many changes may wait for the consumer.
     pub buffer: usize,
@@ -110,9 +110,12 @@ impl Watcher {
                 changed.await;
                 continue;
             };
-            if tokio::time::timeout(interval, changed).await.is_err()
-                && let Some(revision) = self.advance()
-            {
+            if tokio::time::timeout(interval, changed).await.is_ok() {
+                continue;
+            }
+            if self.shared.asked.is_some() {
+                self.request_progress();
+            } else if let Some(revision) = self.advance() {
                 return Ok(WatchMessage::Progress(revision));
             }
         }
@@ -133,17 +136,25 @@ impl Watcher {
             drop(queue);
             return Some(Err(self.end_with(end)));
         }
-        if std::mem::take(&mut queue.progress_wanted) {
-            self.told = queue.revision;
-            return Some(Ok(WatchMessage::Progress(self.told)));
+        if std::mem::take(&mut queue.progress_due) {
+            let reached = queue.revision;
+            drop(queue);
+            // One that starts in the future has not come to its start yet.
+            self.told = self.told.max(reached);
+            return Some(Ok(WatchMessage::Progress(reached)));
         }
         None
     }
 
     /// Asks for a [`WatchMessage::Progress`] as soon as all changes so far have been told.
     pub fn request_progress(&self) {
-        self.shared.queue.lock().progress_wanted = true;
-        self.shared.changed.notify_one();
+        match &self.shared.asked {
+            Some(asked) => asked.notify_one(),
+            None => {
+                self.shared.queue.lock().progress_due = true;
+                self.shared.changed.notify_one();
+            }
+        }
     }
 
     /// All changes up to this revision have been handed out by [`Watcher::next`].
@@ -199,6 +210,10 @@ impl Drop for Watcher {
         let mut queue = self.shared.queue.lock();
         queue.abandoned = true;
         queue.events = VecDeque::new();
+        drop(queue);
+        if let Some(asked) = &self.shared.asked {
+            asked.notify_one();
+        }
     }
 }
 
@@ -206,6 +221,8 @@ impl Drop for Watcher {
 #[derive(Debug)]
 pub(crate) struct Sender {
     keys: KeyRange,
+    /// What happened before this is not told.
+    start: Revision,
     buffer: usize,
     shared: Arc<Shared>,
 }
@@ -219,8 +236,9 @@ impl Sender {
             return false;
         }
         let before = queue.events.len();
-        queue.events.extend(events.iter().filter(|event| self.keys.contains(&event.kv.key)).cloned());
-        queue.revision = revision;
+        let told = |event: &&Event| event.revision() >= self.start && self.keys.contains(&event.kv.key);
+        queue.events.extend(events.iter().filter(told).cloned());
+        queue.revision = queue.revision.max(revision);
         let lagged = queue.events.len() > self.buffer;
         if lagged {
             // What was queued whole before may still be consumed; the batch is dropped as one, so
@@ -228,12 +246,34 @@ impl Sender {
             queue.events.truncate(before);
             queue.end = Some(WatchError::Lagged { told: 0 });
         }
-        let news = queue.events.len() > before || lagged || queue.progress_wanted;
+        let news = queue.events.len() > before || lagged;
         drop(queue);
         if news {
             self.shared.changed.notify_one();
         }
         !lagged
+    }
+
+    /// All changes up to `revision` have been passed on, which was to be found out.
+    pub(crate) fn progress(&self, revision: Revision) {
+        let mut queue = self.shared.queue.lock();
+        queue.revision = queue.revision.max(revision);
+        queue.progress_due = true;
+        drop(queue);
+        self.shared.changed.notify_one();
+    }
+
+    /// All changes up to this revision have been passed on.
+    pub(crate) fn revision(&self) -> Revision {
+        self.shared.queue.lock().revision
+    }
+
+    /// Waits until the consumer asks how far the watch has come, or is gone. Of a remote watch only.
+    pub(crate) async fn asked(&self) {
+        match &self.shared.asked {
+            Some(asked) => asked.notified().await,
+            None => std::future::pending().await,
+        }
     }
 
     /// Ends the watch once its buffer is consumed.
@@ -256,11 +296,25 @@ pub(crate) fn channel(
     told: Revision,
     revision: Revision,
 ) -> (Sender, Watcher) {
-    let shared = Arc::new(Shared {
-        queue: Mutex::new(Queue { revision, ..Queue::default() }),
-        changed: Notify::new(),
-    });
-    let sender = Sender { keys: watch.keys, buffer: watch.buffer, shared: shared.clone() };
+    join(watch, replay, told, revision, None)
+}
+
+/// Both ends of a watch of a store elsewhere, that has told all up to `told`: only that store knows how far
+/// it has come.
+pub(crate) fn remote(watch: Watch, told: Revision) -> (Sender, Watcher) {
+    join(watch, VecDeque::new(), told, told, Some(Notify::new()))
+}
+
+fn join(
+    watch: Watch,
+    replay: VecDeque<Event>,
+    told: Revision,
+    revision: Revision,
+    asked: Option<Notify>,
+) -> (Sender, Watcher) {
+    let queue = Mutex::new(Queue { revision, ..Queue::default() });
+    let shared = Arc::new(Shared { queue, changed: Notify::new(), asked });
+    let sender = Sender { keys: watch.keys, start: told + 1, buffer: watch.buffer, shared: shared.clone() };
     let watcher = Watcher { replay, shared, progress: watch.progress, told, last_event: 0, ended: false };
     (sender, watcher)
 }
@@ -269,6 +323,8 @@ pub(crate) fn channel(
 struct Shared {
     queue: Mutex<Queue>,
     changed: Notify,
+    /// Tells the store's end that the consumer asks for progress, or is gone, where that end is elsewhere.
+    asked: Option<Notify>,
 }
 
 #[derive(Debug, Default)]
@@ -277,6 +333,7 @@ struct Queue {
     /// All changes up to here are in `events` or have been taken from it.
     revision: Revision,
     end: Option<WatchError>,
-    progress_wanted: bool,
+    /// The consumer is to be told `revision`.
+    progress_due: bool,
     abandoned: bool,
 }

@@ -141,7 +141,7 @@ async fn fill_the_disk(dir: &Path) {
     };
     assert!(matches!(error, Error::DiskFull { .. }), "the error names the cause: {error:?}");
     assert!(acknowledged > 20, "{acknowledged} writes before the disk was full");
-    // Reads and heartbeats go on, durable writes say what is the matter.
+    // Reads go on, writes say what is the matter.
     let keys = Range::new(KeyRange::prefix("key/")).count_only();
     assert_eq!(store.range(keys.clone()).await.expect("range").count, acknowledged);
     assert!(store.status().await.expect("status").read_only.expect("it is read-only").contains("full"));

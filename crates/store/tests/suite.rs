@@ -25,7 +25,9 @@ macro_rules! run_suite {
             only_one_of_many_conditional_writers_wins_each_revision,
             a_failed_condition_runs_the_other_operations_and_shows_what_is_there,
             a_transaction_sees_its_own_writes_and_is_one_revision,
-            a_transaction_that_sets_a_key_twice_is_refused_whole,
+            a_transaction_that_writes_a_key_twice_is_refused_whole,
+            a_transaction_of_too_many_operations_is_refused,
+            a_value_of_one_and_a_half_mebibytes_is_kept,
             deleting_a_range_deletes_each_of_its_keys,
             oversized_keys_and_values_are_refused,
             // Ranges.
@@ -36,7 +38,9 @@ macro_rules! run_suite {
             a_future_revision_is_refused,
             // Watches.
             a_watch_tells_every_change_after_its_start_in_order,
-            a_watch_tells_what_was_there_before_and_the_last_value_of_the_deleted,
+            a_watch_tells_what_was_there_before_and_of_the_deleted_the_key_alone,
+            a_watch_from_a_future_revision_waits,
+            what_was_acknowledged_is_told_up_to_the_revision_that_is_asked_for,
             a_watch_tells_only_its_range,
             a_watch_reports_progress_past_changes_elsewhere,
             a_slow_watch_is_cut_off_and_holds_up_nobody,
@@ -49,14 +53,13 @@ macro_rules! run_suite {
             revoking_a_lease_deletes_its_keys,
             a_key_leaves_its_lease_when_it_is_set_without,
             an_unknown_lease_is_refused,
-            ephemeral_values_read_and_watch_like_any_other,
         );
     };
     ($empty_store:path: $($claim:ident,)*) => {
         $(
             #[tokio::test]
             async fn $claim() {
-                let (_guard, store) = $empty_store();
+                let (_guard, store) = $empty_store().await;
                 suite::$claim(store).await;
             }
         )*

@@ -1,10 +1,11 @@
 //! For tests: privileges, small root file systems, waiting for a condition, power
-//! cuts.
+//! cuts, a real etcd.
 //!
 //! A dev-dependency only. Nothing here stands in for something else: tests have real directories,
 //! processes and namespaces, which each crate's own tests make and take away again.
 #![forbid(unsafe_code)]
 
+pub mod etcd;
 mod power;
 pub mod privileges;
 pub mod process;

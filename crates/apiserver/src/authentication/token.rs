@@ -8,6 +8,7 @@ use base::Timestamp;
 use model::Object;
 use serde_json::{Value, json};
 
+use crate::consistency;
 use crate::error::{Error, Result};
 use crate::identity::Identity;
 use crate::pki::VerifyError;
@@ -53,8 +54,24 @@ pub struct Bound {
 }
 
 /// Checks a token for any of `audiences`.
-pub(crate) fn authenticate(state: &State, token: &str, audiences: &[String]) -> Result<Accepted, TokenError> {
-    let claims = state.token_key.verify(token).map_err(TokenError::Verify)?;
+pub(crate) async fn authenticate(
+    state: &State,
+    token: &str,
+    audiences: &[String],
+) -> Result<Accepted, TokenError> {
+    match check(state, token, audiences) {
+        // What it belongs to may have been made through another server, a moment ago.
+        Err(TokenError::Gone(_))
+            if state.store.is_shared() && consistency::catch_up_with_store(state).await.is_ok() =>
+        {
+            check(state, token, audiences)
+        }
+        checked => checked,
+    }
+}
+
+fn check(state: &State, token: &str, audiences: &[String]) -> Result<Accepted, TokenError> {
+    let claims = state.token_keys.verify(token).map_err(TokenError::Verify)?;
     if claims["iss"] != state.issuer.as_str() {
         return Err(TokenError::Issuer);
     }
@@ -103,7 +120,7 @@ pub(crate) fn issue(
         "nbf": seconds,
         "sub": format!("system:serviceaccount:{namespace}:{}", account.name()),
     });
-    state.token_key.sign(&claims).map_err(|e| Error::internal(&e))
+    state.token_keys.sign(&claims).map_err(|e| Error::internal(&e))
 }
 
 fn identity(state: &State, claims: &Value) -> Result<Identity, TokenError> {

@@ -17,6 +17,7 @@ use store::{KeyRange, KeyValue, Op, Put, Range, Store, Txn};
 
 use super::{Cache, Stored, encode, key};
 use crate::resource::Resource;
+use crate::version::version_at;
 
 /// Where the records are.
 const RECORDS: &str = "defaults.gantry.dev/defaults";
@@ -61,7 +62,7 @@ impl Cache {
         let fillings = self.fillings.read();
         let filling = fillings.get(partition).filter(|filling| kv.mod_revision <= filling.until);
         let filled = filling.and_then(|filling| fill(&filling.resource, &kv.value));
-        Stored::new(name.into(), kv.mod_revision, filled.as_deref().unwrap_or(&kv.value))
+        Stored::new(name.into(), version_at(kv.mod_revision), filled.as_deref().unwrap_or(&kv.value))
     }
 }
 

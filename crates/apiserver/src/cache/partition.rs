@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use super::Stored;
 use super::lanes::{Interest, Lanes};
+use crate::version::version_at;
 
 /// How far the latest changes of one resource reach back: so many bytes, so long. Who has to go back further
 /// reads the store's own history.
@@ -140,9 +141,34 @@ impl Partition {
         }
     }
 
-    pub(super) fn apply(&self, kind: EventKind, name: &str, kv: &KeyValue, now: Duration) {
-        let revision = kv.mod_revision;
-        let concerned = self.state.write().apply(kind, name, kv, now);
+    /// Shows a change that has the version `revision`.
+    pub(super) fn apply(&self, kind: EventKind, name: &str, revision: u64, value: &[u8], now: Duration) {
+        let concerned = self.state.write().apply(kind, name, revision, value, now);
+        self.reach(&concerned, revision);
+    }
+
+    /// Changes an object that is at `expected` in memory only: it is at `revision` then. None where that
+    /// is not after all that is shown here, or the object is not as expected.
+    pub(super) fn change_in_memory(
+        &self,
+        name: &str,
+        expected: u64,
+        revision: u64,
+        value: &[u8],
+        now: Duration,
+    ) -> Option<Arc<Stored>> {
+        let mut state = self.state.write();
+        if state.last >= revision || state.objects.get(name)?.revision != expected {
+            return None;
+        }
+        let concerned = state.apply(EventKind::Put, name, revision, value, now);
+        let stored = state.objects.get(name).cloned();
+        drop(state);
+        self.reach(&concerned, revision);
+        stored
+    }
+
+    fn reach(&self, concerned: &[Arc<watch::Sender<u64>>], revision: u64) {
         for reached in concerned.iter().map(AsRef::as_ref).chain([&self.reached]) {
             reached.send_if_modified(|reached| {
                 let news = revision > *reached;
@@ -220,9 +246,9 @@ impl Change {
     ///
     /// `read` makes an object of what was stored.
     pub(crate) fn past(event: &Event, read: impl Fn(&KeyValue) -> Stored) -> Option<Self> {
-        let revision = event.revision();
+        let revision = version_at(event.revision());
         let previous = event.previous.as_deref().map(|kv| Arc::new(read(kv)));
-        let is_first = event.kind == EventKind::Put && event.kv.create_revision == revision;
+        let is_first = event.kind == EventKind::Put && event.kv.create_revision == event.revision();
         if previous.is_none() && !is_first {
             return None;
         }
@@ -246,10 +272,10 @@ impl State {
         &mut self,
         kind: EventKind,
         name: &str,
-        kv: &KeyValue,
+        revision: u64,
+        value: &[u8],
         now: Duration,
     ) -> Vec<Arc<watch::Sender<u64>>> {
-        let revision = kv.mod_revision;
         let known = self.objects.get(name);
         // After loading anew, changes that the loading has already shown come again.
         if known.is_some_and(|s| s.revision >= revision) {
@@ -257,7 +283,7 @@ impl State {
         }
         let (stored, previous, deleted) = match kind {
             EventKind::Put => {
-                let stored = Arc::new(Stored::new(name.into(), revision, &kv.value));
+                let stored = Arc::new(Stored::new(name.into(), revision, value));
                 let previous = self.objects.insert(stored.name.clone(), stored.clone());
                 (stored, previous, false)
             }
@@ -293,39 +319,16 @@ impl State {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-
     use super::*;
 
     fn put(partition: &Partition, revision: u64, size: usize, now: u64) {
-        let value =
-            Bytes::from(format!("{{\"kind\":\"A\",\"metadata\":{{}},\"x\":\"{}\"}}", "x".repeat(size)));
-        let kv = KeyValue {
-            key: Bytes::from_static(b"/registry/core/as/a"),
-            value,
-            create_revision: 1,
-            mod_revision: revision,
-            version: revision,
-            lease: None,
-        };
-        partition.apply(EventKind::Put, "a", &kv, Duration::from_secs(now));
+        let value = format!("{{\"kind\":\"A\",\"metadata\":{{}},\"x\":\"{}\"}}", "x".repeat(size));
+        partition.apply(EventKind::Put, "a", revision, value.as_bytes(), Duration::from_secs(now));
     }
 
     fn pod(partition: &Partition, name: &str, node: &str, revision: u64) {
         let value = format!("{{\"kind\":\"Pod\",\"metadata\":{{}},\"spec\":{{\"nodeName\":\"{node}\"}}}}");
-        let kv = KeyValue { value: value.into(), mod_revision: revision, ..key_value() };
-        partition.apply(EventKind::Put, name, &kv, Duration::ZERO);
-    }
-
-    fn key_value() -> KeyValue {
-        KeyValue {
-            key: Bytes::from_static(b"/registry/core/as/a"),
-            value: Bytes::new(),
-            create_revision: 1,
-            mod_revision: 1,
-            version: 1,
-            lease: None,
-        }
+        partition.apply(EventKind::Put, name, revision, value.as_bytes(), Duration::ZERO);
     }
 
     fn told(follower: &Follower, after: u64) -> Vec<u64> {

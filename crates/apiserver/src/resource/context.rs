@@ -10,6 +10,7 @@ use model::{GroupResource, Object, Status};
 
 use super::partition;
 use crate::allocation::{self, Claim, Refusal};
+use crate::cache::Stored;
 use crate::config::ServiceCidr;
 use crate::error::{Error, Result};
 use crate::request::NAMESPACES;
@@ -73,10 +74,10 @@ impl<'a> Context<'a> {
         Status::forbidden(&self.resource.group_resource(), object.name(), why).into()
     }
 
-    /// Refuses to make things in a namespace that is missing or on its way out.
-    pub(crate) fn admit_into_namespace(&self, object: &Object) -> Result<()> {
+    /// Refuses to make things in a namespace that is missing or on its way out; gives it as it is.
+    pub(crate) fn admit_into_namespace(&self, object: &Object) -> Result<Option<Arc<Stored>>> {
         if self.namespace.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
         let partition = self.state.cache.partition(&partition("", NAMESPACES));
         let Some(namespace) = partition.get(self.namespace) else {
@@ -101,7 +102,7 @@ impl<'a> Context<'a> {
             });
             return Err(status.into());
         }
-        Ok(())
+        Ok(Some(namespace))
     }
 }
 

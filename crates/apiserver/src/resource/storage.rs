@@ -11,8 +11,8 @@ use super::Resource;
 pub(crate) struct Storage {
     /// `GROUP/PLURAL`, the part of the key that all objects share.
     pub(crate) partition: String,
-    /// Which changes are lost without harm, so that they stay in memory: none unless this says so.
-    pub(crate) is_passing: fn(old: &Object, new: &Object) -> bool,
+    /// Which changes are lost without harm, so that they stay in memory.
+    pub(crate) is_passing: Option<fn(old: &Object, new: &Object) -> bool>,
     /// Objects go by themselves after so long.
     pub(crate) lifetime: Option<Duration>,
     /// How an object becomes what is stored and back, where the stored form is of another version.
@@ -30,7 +30,7 @@ pub struct Conversion {
 
 impl Storage {
     pub(super) fn of(partition: String) -> Self {
-        Self { partition, is_passing: |_, _| false, lifetime: None, conversion: None }
+        Self { partition, is_passing: None, lifetime: None, conversion: None }
     }
 }
 
@@ -42,10 +42,11 @@ impl Resource {
         self
     }
 
-    /// Changes of which `is_passing` says so are lost without harm: they stay in memory.
+    /// Changes of which `is_passing` says so are lost without harm: they stay in memory, until something
+    /// else is written of the object, or the server stops. Not for what is stored converted.
     #[must_use]
     pub fn passing(mut self, is_passing: fn(old: &Object, new: &Object) -> bool) -> Self {
-        self.storage.is_passing = is_passing;
+        self.storage.is_passing = Some(is_passing);
         self
     }
 

@@ -20,8 +20,8 @@ use crate::{decode, storage};
 
 /// How often a name is made up before giving up.
 const NAME_TRIES: usize = 8;
-/// How often an object is admitted anew after others took what was chosen for it.
-const CLAIM_TRIES: usize = 16;
+/// How often an object is admitted anew after others took what was chosen for it, or changed its namespace.
+const TRIES: usize = 16;
 /// How long an object waits for what makes it admissible.
 const ADMISSION_WAIT: Duration = Duration::from_secs(1);
 
@@ -66,11 +66,7 @@ async fn try_create(call: &Call, options: &WriteOptions, mut object: Object) -> 
     check_identity(call, &object)?;
     begin_metadata(call, &mut object);
     phases::default(call, &mut object);
-    if !call.resource.strategy.has_claims() {
-        let created = admit_and_store(call, options, object).await?;
-        return created.map_err(|Raced| taken(call));
-    }
-    for _ in 0..CLAIM_TRIES {
+    for _ in 0..TRIES {
         if let Ok(created) = admit_and_store(call, options, object.clone()).await? {
             return Ok(created);
         }
@@ -79,7 +75,7 @@ async fn try_create(call: &Call, options: &WriteOptions, mut object: Object) -> 
 }
 
 fn taken(call: &Call) -> Error {
-    let message = format!("others were faster to take what the {} needs; try again", call.resource.kind);
+    let message = format!("others were faster to change what the {} needs; try again", call.resource.kind);
     Status::too_many_requests(message, 1).into()
 }
 
@@ -100,7 +96,7 @@ async fn admit_and_store(
     mut object: Object,
 ) -> Result<Result<Created, Raced>> {
     let write = phases::write(call, Operation::Create, None, options.dry_run);
-    write.context.admit_into_namespace(&object)?;
+    let namespace = write.context.admit_into_namespace(&object)?;
     wait_until_admissible(call, &object).await;
     object = begun(&call.resource, object);
     phases::mutate(call, &write, Part::Whole, &mut object, |object| begun(&call.resource, object)).await?;
@@ -124,7 +120,7 @@ async fn admit_and_store(
     if options.dry_run {
         return Ok(Ok(Created::DryRun(object)));
     }
-    let stored = storage::create(&call.state, &call.resource, &object).await?;
+    let stored = storage::create(&call.state, &call.resource, &object, namespace).await?;
     Ok(stored.map(Created::Stored))
 }
 

@@ -19,6 +19,7 @@ use crate::request::{ListOptions, VersionMatch};
 use crate::selection::Selection;
 use crate::state::State;
 use crate::table::{Include, ListMetadata, table};
+use crate::version::revision_of;
 
 /// Where a list goes on.
 pub(super) struct Next {
@@ -47,7 +48,7 @@ pub(super) async fn handle(call: &Call) -> Result<Response<Body>> {
         return page_at(call, &options, &selection, token.rv, Some(&token.start)).await;
     }
     if let Some(revision) = options.revision()?.filter(|r| *r > 0) {
-        wait_until_visible(call, revision).await?;
+        wait_until_visible(&call.state, revision).await?;
         if options.version_match == Some(VersionMatch::Exact) {
             return page_at(call, &options, &selection, revision, None).await;
         }
@@ -69,8 +70,8 @@ pub(super) async fn handle(call: &Call) -> Result<Response<Body>> {
 }
 
 /// Fails where a revision lies in a future that does not come.
-pub(super) async fn wait_until_visible(call: &Call, revision: u64) -> Result<()> {
-    call.state.cache.wait_for(revision).await.map_err(|current| {
+pub(crate) async fn wait_until_visible(state: &State, revision: u64) -> Result<()> {
+    state.cache.wait_for(revision).await.map_err(|current| {
         let why = format!("Too large resource version: {revision}, current: {current}");
         let mut status = Status::timeout(why, 1);
         status.details.get_or_insert_default().causes.push(model::status::Cause {
@@ -175,7 +176,7 @@ impl Past {
             // With selectors most of what is looked at may not be meant.
             let most = if self.selection.selects() { PAGE } else { wanted.min(PAGE) };
             // What comes after it is not counted: that would be done anew at each page.
-            let request = Range::new(self.keys()).at(self.revision).limit(most).uncounted();
+            let request = Range::new(self.keys()).at(revision_of(self.revision)).limit(most).uncounted();
             let page = self.state.store.range(request).await.map_err(|e| Error::store(&e))?;
             for (index, kv) in page.items.iter().enumerate() {
                 let name = kv.key_str().strip_prefix(&self.root).unwrap_or_default();
@@ -214,7 +215,7 @@ impl Past {
         let remaining = if self.selection.selects() {
             None
         } else {
-            let request = Range::new(self.keys()).at(self.revision).count_only();
+            let request = Range::new(self.keys()).at(revision_of(self.revision)).count_only();
             Some(self.state.store.range(request).await.map_err(|e| Error::store(&e))?.count)
         };
         Ok(Next { token, remaining })

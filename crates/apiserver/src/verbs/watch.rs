@@ -24,6 +24,7 @@ use crate::render::Form;
 use crate::request::ListOptions;
 use crate::selection::Selection;
 use crate::table::{ListMetadata, table};
+use crate::version::{revision_of, version_at};
 
 /// A watch whose client names no end gets one between this and its double.
 const LONGEST: Duration = Duration::from_secs(1800);
@@ -64,7 +65,7 @@ pub(super) async fn handle(call: Call) -> Result<Response<Body>> {
     let selection = Arc::new(Selection::parse(&call, &options)?);
     let revision = options.revision()?.unwrap_or(0);
     if revision > 0 {
-        super::list::wait_until_visible(&call, revision).await?;
+        super::list::wait_until_visible(&call.state, revision).await?;
     }
     let now = Instant::now();
     let spread = call.state.random.next_u64() % LONGEST.as_secs();
@@ -201,7 +202,7 @@ impl Watcher {
             Some(only) => KeyRange::key(format!("{root}{only}")),
             None => KeyRange::prefix(format!("{root}{}", self.selection.prefix)),
         };
-        let request = store::Watch::new(keys).after(self.position);
+        let request = store::Watch::new(keys).after(revision_of(self.position));
         let mut past = match self.call.state.store.watch(request).await {
             Err(store::Error::Compacted { .. }) => return Err(expired(self.position)),
             past => past.map_err(|error| Error::store(&error))?,
@@ -212,7 +213,7 @@ impl Watcher {
         loop {
             match past.next().await {
                 Ok(WatchMessage::Event(event)) => {
-                    let revision = event.revision();
+                    let revision = version_at(event.revision());
                     // One revision is never cut.
                     if revision > last {
                         self.position = if revision > until { until } else { last };
@@ -228,7 +229,9 @@ impl Watcher {
                     tokio::task::coop::consume_budget().await;
                 }
                 Ok(WatchMessage::Progress(revision)) => {
-                    self.position = last.max(revision.min(until));
+                    // What was in memory only is not in the store's history.
+                    let reached = if revision >= revision_of(until) { until } else { version_at(revision) };
+                    self.position = last.max(reached);
                     return Ok(());
                 }
                 // It came faster than it was taken; what has been told as a whole is told.

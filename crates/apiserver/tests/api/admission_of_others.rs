@@ -1,9 +1,10 @@
 //! Others that are asked: who may, what is written, whether it may be.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use apiserver::{
-    Admission, Attributes, Authorizer, Coarse, Deciding, Decision, Error, Identity, Operation, Write,
+    Admission, Attributes, Authorizer, Coarse, Deciding, Decision, Error, Handle, Identity, Operation, Write,
 };
 use futures::FutureExt;
 use futures::future::{BoxFuture, Either};
@@ -11,7 +12,7 @@ use model::{Object, Status};
 use parking_lot::Mutex;
 use serde_json::json;
 
-use crate::cluster::{Cluster, deployment};
+use crate::cluster::{Cluster, deployment, named};
 
 /// Somebody far away: nothing is known at once.
 struct Far {
@@ -85,6 +86,94 @@ impl Admission for Far {
         }
         .boxed()
     }
+}
+
+/// Ends the namespace of the first object that is to be made in one, after it has been let in.
+struct Ender {
+    server: OnceLock<Handle>,
+    /// Whether it is to be gone at once, not only on its way.
+    wholly: bool,
+    ended: AtomicBool,
+}
+
+impl Admission for Ender {
+    fn mutate<'a>(
+        &'a self,
+        _write: &'a Write<'a>,
+        _object: &'a mut Object,
+    ) -> BoxFuture<'a, apiserver::Result<()>> {
+        std::future::ready(Ok(())).boxed()
+    }
+
+    fn validate<'a>(
+        &'a self,
+        write: &'a Write<'a>,
+        object: Option<&'a Object>,
+    ) -> BoxFuture<'a, apiserver::Result<()>> {
+        async move {
+            let made = object.filter(|object| object.kind() == "ConfigMap");
+            let namespace = made.and_then(Object::namespace).unwrap_or_default();
+            if write.operation != Operation::Create || !namespace.starts_with("ending-") {
+                return Ok(());
+            }
+            if self.ended.swap(true, Ordering::SeqCst) {
+                return Ok(());
+            }
+            let server = self.server.get().expect("it runs");
+            let path = format!("/api/v1/namespaces/{namespace}");
+            let send = async |method: &str, path: &str, body: &serde_json::Value| {
+                let request = http::Request::builder().method(method).uri(path);
+                let request = request.header("content-type", "application/json");
+                let request = request.body(bytes::Bytes::from(body.to_string())).expect("well formed");
+                let code = server.call(request, Identity::administrator()).await.status();
+                assert!(code.is_success(), "{method} {path}: {code}");
+            };
+            send("DELETE", &path, &json!({})).await;
+            if self.wholly {
+                let body = json!({
+                    "apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace},
+                    "spec": {"finalizers": []},
+                });
+                send("PUT", &format!("{path}/finalize"), &body).await;
+            }
+            Ok(())
+        }
+        .boxed()
+    }
+}
+
+#[tokio::test]
+async fn a_namespace_that_ends_after_an_object_was_let_in_gets_none() {
+    for (wholly, expected) in [(false, (403, "NamespaceTerminating")), (true, (404, ""))] {
+        let ender = Arc::new(Ender { server: OnceLock::new(), wholly, ended: AtomicBool::new(false) });
+        let cluster = Cluster::configured(|config| config.admission = vec![ender.clone()]).await;
+        assert!(ender.server.set(cluster.handle.clone()).is_ok());
+        cluster.ok("POST", "/api/v1/namespaces", &named("Namespace", "ending-a")).await;
+        let maps = "/api/v1/namespaces/ending-a/configmaps";
+        let (code, status) = cluster.send("POST", maps, &named("ConfigMap", "late")).await;
+        let cause = status["details"]["causes"][0]["reason"].as_str().unwrap_or_default();
+        assert_eq!((code, cause), expected, "{status}");
+        assert_eq!(cluster.get(maps).await.1["items"], json!([]), "nothing is left behind");
+    }
+}
+
+#[tokio::test]
+async fn a_namespace_that_changes_while_an_object_is_made_is_no_obstacle() {
+    let cluster = Arc::new(Cluster::start().await);
+    let changes = tokio::spawn({
+        let cluster = cluster.clone();
+        async move {
+            for number in 0..50 {
+                let label = json!({"metadata": {"labels": {"n": number.to_string()}}});
+                cluster.ok("PATCH", "/api/v1/namespaces/default", &label).await;
+            }
+        }
+    });
+    let maps = "/api/v1/namespaces/default/configmaps";
+    for number in 0..50 {
+        cluster.ok("POST", maps, &named("ConfigMap", &format!("m-{number}"))).await;
+    }
+    changes.await.expect("no panic");
 }
 
 async fn cluster() -> (Cluster, Arc<Far>) {

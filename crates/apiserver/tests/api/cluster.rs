@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use apiserver::pki::Authority;
 use apiserver::{Body, Config, Handle, Identity, Resource, Server};
@@ -9,6 +10,7 @@ use bytes::Bytes;
 use http::{Request, Response, header};
 use http_body_util::BodyExt;
 use serde_json::Value;
+use testkit::etcd;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -23,14 +25,43 @@ pub struct Cluster {
     shutdown: CancellationToken,
     serving: Option<JoinHandle<()>>,
     root: Option<tempfile::TempDir>,
+    /// Where there are two servers over one store: requests go to each in turn.
+    other: Option<Box<Cluster>>,
+    turn: AtomicUsize,
+    etcd: Option<etcd::Server>,
 }
 
 impl Cluster {
     /// A server on an empty root, with what pods need in the default namespace.
     pub async fn start() -> Self {
-        let cluster = Self::open(tempfile::tempdir().expect("temporary directory")).await;
+        Self::configured(|_| {}).await
+    }
+
+    /// A server on an empty root, with something of its configuration changed.
+    pub async fn configured(change: impl Fn(&mut Config)) -> Self {
+        let root = || tempfile::tempdir().expect("temporary directory");
+        let cluster = if crate::ON_ETCD {
+            Self::pair(etcd::Server::start(), [root(), root()], change).await
+        } else {
+            let root = root();
+            let store = Arc::new(open_store(&root).await);
+            Self::with(root, store, kinds::all(), change).await
+        };
         let account = named("ServiceAccount", "default");
         cluster.ok("POST", "/api/v1/namespaces/default/serviceaccounts", &account).await;
+        cluster
+    }
+
+    /// Two servers of one installation over one etcd.
+    async fn pair(server: etcd::Server, roots: [tempfile::TempDir; 2], change: impl Fn(&mut Config)) -> Self {
+        let [root, other_root] = roots;
+        let store = Arc::new(connect(&server).await);
+        let mut cluster = Self::with(root, store, kinds::all(), &change).await;
+        cluster.copy_keys(other_root.path());
+        let store = Arc::new(connect(&server).await);
+        let other = Self::with(other_root, store, kinds::all(), &change).await;
+        cluster.other = Some(Box::new(other));
+        cluster.etcd = Some(server);
         cluster
     }
 
@@ -40,23 +71,43 @@ impl Cluster {
     }
 
     /// As [`Cluster::restart`], and does something to the store in between.
-    pub async fn restart_after(self, change: impl AsyncFnOnce(&store::Embedded)) -> Self {
+    pub async fn restart_after(mut self, change: impl AsyncFnOnce(&dyn store::Store)) -> Self {
+        if let Some((etcd, mut other)) = self.etcd.take().zip(self.other.take()) {
+            let roots = [self.end().await, other.end().await];
+            change(&connect(&etcd).await).await;
+            return Self::pair(etcd, roots, |_| {}).await;
+        }
         let (root, store) = self.stop().await;
         change(&store).await;
         drop(store);
         Self::open(root).await
     }
 
-    /// Stops the server as SIGTERM does; gives what it left, and the store opened anew.
-    pub async fn stop(mut self) -> (tempfile::TempDir, store::Embedded) {
+    /// Stops the server as SIGTERM does; gives what it left.
+    async fn end(&mut self) -> tempfile::TempDir {
         self.shutdown.cancel();
         let serving = self.serving.take().expect("it was running");
         serving.await.expect("serving ends without a panic");
-        let root = self.root.take().expect("it had a root");
+        self.root.take().expect("it had a root")
+    }
+
+    /// Stops the server as SIGTERM does; gives what it left, and the store opened anew.
+    pub async fn stop(mut self) -> (tempfile::TempDir, store::Embedded) {
+        let root = self.end().await;
         // The store is closed with its last holder.
         drop(self);
         let store = open_store(&root).await;
         (root, store)
+    }
+
+    /// Gives the certificates and keys of the installation to a server that will have another root.
+    pub fn copy_keys(&self, root: &Path) {
+        let pki = root.join("pki");
+        if pki.exists() {
+            return;
+        }
+        std::fs::create_dir(&pki).expect("make a directory");
+        copy(&self.root.as_ref().expect("it has a root").path().join("pki"), &pki);
     }
 
     /// Starts another server on what this one would leave if it were killed now.
@@ -85,17 +136,8 @@ impl Cluster {
         Self::with(root, store, kinds, |_| {}).await
     }
 
-    /// A server on an empty root, with something of its configuration changed.
-    pub async fn configured(change: impl FnOnce(&mut Config)) -> Self {
-        let root = tempfile::tempdir().expect("temporary directory");
-        let store = Arc::new(open_store(&root).await);
-        let cluster = Self::with(root, store, kinds::all(), change).await;
-        let account = named("ServiceAccount", "default");
-        cluster.ok("POST", "/api/v1/namespaces/default/serviceaccounts", &account).await;
-        cluster
-    }
-
-    async fn with(
+    /// A server of some kinds over a store that is open already, with something of its configuration changed.
+    pub async fn with(
         root: tempfile::TempDir,
         store: Arc<dyn store::Store>,
         kinds: Vec<Resource>,
@@ -110,7 +152,26 @@ impl Cluster {
         let (handle, address, authority) = (server.handle(), server.address(), server.authority());
         let shutdown = CancellationToken::new();
         let serving = tokio::spawn(server.serve(shutdown.clone()));
-        Self { handle, kubeconfig, address, authority, shutdown, serving: Some(serving), root: Some(root) }
+        Self {
+            handle,
+            kubeconfig,
+            address,
+            authority,
+            shutdown,
+            serving: Some(serving),
+            root: Some(root),
+            other: None,
+            turn: AtomicUsize::new(0),
+            etcd: None,
+        }
+    }
+
+    /// The way into the server whose turn it is.
+    fn any(&self) -> &Handle {
+        match &self.other {
+            Some(other) if self.turn.fetch_add(1, Ordering::Relaxed) % 2 == 1 => &other.handle,
+            _ => &self.handle,
+        }
     }
 
     /// Sends a JSON request as the administrator; gives status code and answer.
@@ -128,7 +189,7 @@ impl Cluster {
             .header(header::USER_AGENT, "test/1")
             .body(body)
             .expect("a well-formed request");
-        let response = self.handle.call(request, Identity::administrator()).await;
+        let response = self.any().call(request, Identity::administrator()).await;
         let code = response.status().as_u16();
         let bytes = response.into_body().collect().await.expect("bodies never fail").to_bytes();
         (code, serde_json::from_slice(&bytes).unwrap_or(Value::Null))
@@ -137,7 +198,7 @@ impl Cluster {
     /// Sends a request as somebody; gives status code and answer.
     pub async fn send_by(&self, who: &Identity, method: &str, path: &str, body: &str) -> (u16, Value) {
         let request = Request::builder().method(method).uri(path).body(Bytes::from(body.to_owned()));
-        let response = self.handle.call(request.expect("a well-formed request"), who.clone()).await;
+        let response = self.any().call(request.expect("a well-formed request"), who.clone()).await;
         let code = response.status().as_u16();
         let bytes = response.into_body().collect().await.expect("bodies never fail").to_bytes();
         (code, serde_json::from_slice(&bytes).unwrap_or(Value::Null))
@@ -146,7 +207,7 @@ impl Cluster {
     /// Reads a path that answers with text.
     pub async fn text(&self, path: &str) -> (u16, String) {
         let request = Request::builder().uri(path).body(Bytes::new()).expect("a well-formed request");
-        let response = self.handle.call(request, Identity::administrator()).await;
+        let response = self.any().call(request, Identity::administrator()).await;
         let code = response.status().as_u16();
         let bytes = response.into_body().collect().await.expect("bodies never fail").to_bytes();
         (code, String::from_utf8_lossy(&bytes).into_owned())
@@ -167,10 +228,20 @@ impl Cluster {
     /// Opens a watch.
     pub async fn watch(&self, path: &str) -> Watch {
         let request = Request::builder().uri(path).body(Bytes::new()).expect("a well-formed request");
-        let response = self.handle.call(request, Identity::administrator()).await;
+        let response = self.any().call(request, Identity::administrator()).await;
         assert_eq!(response.status(), 200, "{path}");
         Watch { response, buffer: Vec::new() }
     }
+}
+
+/// A connection to an etcd of a test's own.
+pub async fn connect(server: &etcd::Server) -> store::Etcd {
+    let options = store::EtcdOptions {
+        endpoints: vec![server.endpoint().to_owned()],
+        prefix: "/test".to_owned(),
+        ..store::EtcdOptions::default()
+    };
+    store::Etcd::connect(options).await.expect("etcd answers")
 }
 
 async fn open_store(root: &tempfile::TempDir) -> store::Embedded {

@@ -1,6 +1,7 @@
 //! What is on disk when a request has been answered, and what is told when nothing can be.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -71,45 +72,181 @@ async fn a_renewal_is_lost_by_sigkill_for_nodes_only_and_by_a_restart_for_nobody
     assert_eq!(lease(&restarted, "kube-node-lease").await["spec"]["renewTime"], renewed);
 }
 
-/// A store on a full disk.
-struct Full(Embedded);
+/// Renews the lease of the node; gives it as it was answered.
+async fn renew(cluster: &Cluster, second: u64) -> Value {
+    let renewed =
+        format!("2026-01-01T{:02}:{:02}:{:02}.000000Z", second / 3600, second / 60 % 60, second % 60);
+    let path = format!("{}/a", leases("kube-node-lease"));
+    let answer = cluster.ok("PATCH", &path, &json!({"spec": {"renewTime": renewed}})).await;
+    assert_eq!(answer["spec"]["renewTime"], renewed);
+    answer
+}
 
-impl Store for Full {
+fn version(object: &Value) -> u64 {
+    let version = object["metadata"]["resourceVersion"].as_str().expect("a version");
+    version.parse().expect("a number")
+}
+
+/// A cluster over what another one left; counts the transactions.
+async fn counted(root: tempfile::TempDir, store: Embedded) -> (Cluster, Arc<AtomicUsize>) {
+    let count = Arc::new(AtomicUsize::new(0));
+    let counting = count.clone();
+    let tap = move |_: &Txn| {
+        counting.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    };
+    (Cluster::over(root, Arc::new(Tapped { store, tap })).await, count)
+}
+
+#[tokio::test]
+async fn a_heartbeat_costs_no_write_and_has_a_version_of_its_own() {
+    let (root, store) = cluster_with_leases().await.stop().await;
+    let (cluster, written) = counted(root, store).await;
+    let path = leases("kube-node-lease");
+    let first = version(&renew(&cluster, 1).await);
+    let before = written.load(Ordering::SeqCst);
+    let mut watch = cluster.watch(&format!("{path}?watch=1&resourceVersion={first}")).await;
+    let mut versions = vec![first];
+    for second in 2..50 {
+        versions.push(version(&renew(&cluster, second).await));
+    }
+    assert_eq!(written.load(Ordering::SeqCst), before, "nothing was written");
+    assert!(versions.is_sorted_by(|a, b| a < b), "{versions:?}");
+    // Everybody sees it: watchers each of them, and where they left off.
+    for expected in &versions[1..] {
+        assert_eq!(version(&watch.next_event().await.expect("an event")["object"]), *expected);
+    }
+    let mut again = cluster.watch(&format!("{path}?watch=1&resourceVersion={}", versions[30])).await;
+    assert_eq!(version(&again.next_event().await.expect("an event")["object"]), versions[31]);
+    let list = cluster.get(&path).await.1;
+    assert_eq!(version(&list["items"][0]), versions[48]);
+    assert!(version(&list) >= versions[48]);
+    // Who means another version than the newest is refused, though the store has seen neither.
+    let mut stale = lease(&cluster, "kube-node-lease").await;
+    stale["spec"]["holderIdentity"] = json!("thief");
+    for old in [versions[0], versions[47]] {
+        stale["metadata"]["resourceVersion"] = json!(old.to_string());
+        assert_eq!(cluster.send("PUT", &format!("{path}/a"), &stale).await.0, 409);
+    }
+    stale["metadata"]["resourceVersion"] = json!(versions[48].to_string());
+    let taken = cluster.ok("PUT", &format!("{path}/a"), &stale).await;
+    assert_eq!(written.load(Ordering::SeqCst), before + 1, "that was no heartbeat");
+    assert_eq!(taken["spec"]["renewTime"], stale["spec"]["renewTime"], "what was in memory is kept");
+    let later =
+        cluster.ok("POST", "/api/v1/namespaces/default/configmaps", &named("ConfigMap", "later")).await;
+    assert!(versions[48] < version(&taken) && version(&taken) < version(&later));
+}
+
+#[tokio::test]
+async fn no_version_is_given_again_after_sigkill() {
+    let cluster = cluster_with_leases().await;
+    renew(&cluster, 1).await;
+    let last = version(&renew(&cluster, 2).await);
+    let killed = cluster.killed().await;
+    assert!(version(&lease(&killed, "kube-node-lease").await) < last);
+    let (first, second) = (version(&renew(&killed, 3).await), version(&renew(&killed, 4).await));
+    assert!(last < first && first < second, "{last} {first} {second}");
+    let third = version(&renew(&killed.killed().await, 5).await);
+    assert!(second < third, "{second} {third}");
+}
+
+#[tokio::test]
+async fn heartbeats_and_other_changes_at_the_same_time_lose_nothing() {
+    let cluster = Arc::new(cluster_with_leases().await);
+    let heart = tokio::spawn({
+        let cluster = cluster.clone();
+        async move {
+            for second in 1..200 {
+                renew(&cluster, second).await;
+                tokio::task::yield_now().await;
+            }
+        }
+    });
+    let path = format!("{}/a", leases("kube-node-lease"));
+    for number in 0..40 {
+        let label = json!({"metadata": {"labels": {format!("l{number}"): "x"}}});
+        // Heartbeats that cost nothing may be faster again and again.
+        while cluster.send("PATCH", &path, &label).await.0 == 409 {
+            tokio::task::yield_now().await;
+        }
+    }
+    heart.await.expect("no panic");
+    let lease = lease(&cluster, "kube-node-lease").await;
+    assert_eq!(lease["metadata"]["labels"].as_object().map(serde_json::Map::len), Some(40));
+    assert_eq!(lease["spec"]["renewTime"], "2026-01-01T00:03:19.000000Z");
+}
+
+#[tokio::test]
+async fn an_object_larger_than_the_store_takes_is_refused_as_too_large() {
+    let cluster = Cluster::start().await;
+    let mut pod = crate::cluster::pod("large");
+    pod["metadata"]["managedFields"] = json!([]);
+    pod["spec"]["containers"][0]["args"] = json!(["x".repeat(1_600_000)]);
+    let (code, status) = cluster.send("POST", "/api/v1/namespaces/default/pods", &pod).await;
+    assert_eq!((code, &status["reason"]), (413, &json!("RequestEntityTooLarge")), "{status}");
+    let message = status["message"].as_str().unwrap_or_default();
+    assert!(message.contains("larger than the 1572864 bytes that the store takes"), "{message}");
+}
+
+/// A store that asks `tap` before each transaction.
+struct Tapped<F> {
+    store: Embedded,
+    tap: F,
+}
+
+impl<F: Fn(&Txn) -> Result<(), Error> + Send + Sync + 'static> Store for Tapped<F> {
     fn range(&self, request: Range) -> BoxFuture<'_, Result<RangeResult, Error>> {
-        self.0.range(request)
+        self.store.range(request)
     }
 
     fn txn(&self, txn: Txn) -> BoxFuture<'_, Result<TxnResult, Error>> {
-        let takes = txn.success.iter().all(|op| !matches!(op, store::Op::Put(put) if !put.urgent));
-        let full = || Error::DiskFull { source: Arc::new(std::io::ErrorKind::StorageFull.into()) };
-        if takes { self.0.txn(txn) } else { std::future::ready(Err(full())).boxed() }
+        match (self.tap)(&txn) {
+            Ok(()) => self.store.txn(txn),
+            Err(error) => std::future::ready(Err(error)).boxed(),
+        }
+    }
+
+    fn revision(&self) -> BoxFuture<'_, Result<Revision, Error>> {
+        self.store.revision()
+    }
+
+    fn is_shared(&self) -> bool {
+        self.store.is_shared()
     }
 
     fn watch(&self, request: Watch) -> BoxFuture<'_, Result<Watcher, Error>> {
-        self.0.watch(request)
+        self.store.watch(request)
     }
 
     fn compact(&self, revision: Revision) -> BoxFuture<'_, Result<(), Error>> {
-        self.0.compact(revision)
+        self.store.compact(revision)
     }
 
     fn lease_grant(&self, ttl: std::time::Duration) -> BoxFuture<'_, Result<LeaseId, Error>> {
-        self.0.lease_grant(ttl)
+        self.store.lease_grant(ttl)
     }
 
     fn lease_renew(&self, lease: LeaseId) -> BoxFuture<'_, Result<(), Error>> {
-        self.0.lease_renew(lease)
+        self.store.lease_renew(lease)
     }
 
     fn lease_revoke(&self, lease: LeaseId) -> BoxFuture<'_, Result<(), Error>> {
-        self.0.lease_revoke(lease)
+        self.store.lease_revoke(lease)
     }
 
     fn status(&self) -> BoxFuture<'_, Result<store::Status, Error>> {
-        let status = self.0.status();
-        async { Ok(store::Status { read_only: Some("the disk is full".to_owned()), ..status.await? }) }
-            .boxed()
+        let probe = Txn::new().then(store::Op::Put(store::Put::new("probe", "")));
+        let read_only = (self.tap)(&probe).err().map(|error| error.to_string());
+        let status = self.store.status();
+        async { Ok(store::Status { read_only, ..status.await? }) }.boxed()
     }
+}
+
+/// Refuses what is no deletion, nor on the way to one.
+fn full(txn: &Txn) -> Result<(), Error> {
+    let takes = txn.success.iter().all(|op| !matches!(op, store::Op::Put(put) if !put.urgent));
+    let source = || Arc::new(std::io::ErrorKind::StorageFull.into());
+    if takes { Ok(()) } else { Err(Error::DiskFull { source: source() }) }
 }
 
 #[tokio::test]
@@ -124,10 +261,13 @@ async fn on_a_full_disk_readiness_says_so_and_deletions_go_on() {
     cluster.ok("POST", maps, &named("ConfigMap", "free")).await;
     assert_eq!(cluster.text("/readyz").await, (200, "ok".to_owned()));
     let (root, store) = cluster.stop().await;
-    let cluster = Cluster::over(root, Arc::new(Full(store))).await;
+    let cluster = Cluster::over(root, Arc::new(Tapped { store, tap: full })).await;
     let (code, told) = cluster.text("/readyz").await;
     assert_eq!(code, 500, "{told}");
-    assert!(told.contains("[-]store failed: nothing can be written: the disk is full"), "{told}");
+    assert!(
+        told.contains("[-]store failed: nothing can be written: the disk that holds the store is full"),
+        "{told}"
+    );
     assert_eq!(cluster.text("/livez").await.0, 200, "a full disk is no reason to be started anew");
     assert_eq!(cluster.send("POST", maps, &named("ConfigMap", "new")).await.0, 503);
     cluster.ok("DELETE", &format!("{maps}/free"), &json!({})).await;

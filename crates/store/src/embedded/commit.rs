@@ -29,8 +29,6 @@ use crate::{Error, Event, KeyRange, LeaseId, Op, Revision, Txn, TxnResult, Watch
 const GROUP_LIMIT: usize = 4096;
 /// How often a store that became read-only tries the disk again.
 const RETRY: Duration = Duration::from_secs(1);
-/// How many revisions are set aside at once for changes that are kept in memory only.
-const CEILING_STEP: Revision = 10_000;
 /// How finely the age of revisions is known: in parts of the age that is kept.
 const AGE_SAMPLES: u32 = 8;
 /// How many changes are freed while readers wait.
@@ -61,7 +59,7 @@ impl Request {
     pub(crate) fn bytes(&self) -> usize {
         let Self::Txn(txn, _) = self else { return 0 };
         let set = |op: &Op| match op {
-            Op::Put(put) if !put.ephemeral => CHANGE_OVERHEAD + put.key.len() + put.value.len(),
+            Op::Put(put) => CHANGE_OVERHEAD + put.key.len() + put.value.len(),
             _ => 0,
         };
         txn.success.iter().map(set).sum::<usize>().max(txn.failure.iter().map(set).sum())
@@ -219,7 +217,8 @@ impl Committer {
         for request in requests {
             match request {
                 Request::Txn(txn, answer) => {
-                    match plan.add(txn, |lease| leases.exists(lease) && !ended.contains(&lease)) {
+                    let exists = |lease| leases.exists(lease) && !ended.contains(&lease);
+                    match txn.check().and_then(|()| plan.add(txn, exists)) {
                         Ok(result) => answers.push(Outcome::Txn(answer, result)),
                         Err(error) => drop(answer.send(Err(error))),
                     }
@@ -259,9 +258,6 @@ impl Committer {
             }
         }
         let (changes, revision) = plan.finish();
-        if revision > numbers.ceiling && changes.iter().any(|change| !change.durable) {
-            numbers.ceiling = revision + CEILING_STEP;
-        }
         let granted = granted.into_iter().map(|(lease, ttl)| (lease, Some(ttl)));
         let leases = granted.chain(ended.into_iter().map(|lease| (lease, None))).collect();
         Group { changes, revision, numbers, leases, compact, answers }
@@ -514,19 +510,15 @@ impl Committer {
         }
     }
 
-    /// Leaves the log so that revisions go on without a gap when it is opened again, and with the
-    /// newest of what was in memory only.
+    /// Leaves the log as it is, with what of its numbers was not worth a flush before.
     fn close(&mut self) {
         if let Some(keeper) = self.keeper.take() {
             keeper.stop();
         }
         if self.can_delete() {
-            let memory = self.shared.memory.read();
-            let (revision, changes) = (memory.revision(), memory.newer_than_log());
-            drop(memory);
-            self.numbers.ceiling = revision;
+            let revision = self.shared.memory.read().revision();
             let numbers = Some(self.numbers).filter(|&numbers| numbers != self.logged);
-            let batch = Batch { changes: &changes, revision, numbers, leases: &[] };
+            let batch = Batch { changes: &[], revision, numbers, leases: &[] };
             if !batch.is_empty()
                 && let Err(error) = self.disk.write(&batch)
             {

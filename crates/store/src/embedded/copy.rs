@@ -209,7 +209,7 @@ fn report(mut recovery: Recovery, running: bool, damage: Option<Damage>) -> (Rep
     let revision = snapshot::last_revision(&recovery.loaded);
     let contents = live(&mut recovery.loaded);
     let mut memory = Memory::default();
-    memory.load(contents.changes.iter().cloned(), revision);
+    memory.apply(contents.changes.iter().cloned(), revision);
     let report = Report {
         revision,
         keys: memory.current(&KeyRange::prefix("")).count(),
@@ -230,7 +230,7 @@ fn live(contents: &mut Loaded) -> Loaded {
     contents.sort();
     let revision = snapshot::last_revision(contents);
     let mut memory = Memory::default();
-    memory.load(std::mem::take(&mut contents.changes), revision);
+    memory.apply(std::mem::take(&mut contents.changes), revision);
     memory.compact(contents.numbers.compacted);
     while memory.compact_step(usize::MAX) {}
     let mut live = Loaded {
@@ -238,7 +238,7 @@ fn live(contents: &mut Loaded) -> Loaded {
         leases: std::mem::take(&mut contents.leases),
         ..Loaded::default()
     };
-    memory.durable_changes(None, usize::MAX, revision, &mut live.changes);
+    memory.changes_until(None, usize::MAX, revision, &mut live.changes);
     live.sort();
     live
 }

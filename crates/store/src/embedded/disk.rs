@@ -47,7 +47,7 @@ pub(crate) struct Batch<'a> {
 impl Batch<'_> {
     /// Whether there is nothing to write.
     pub(crate) fn is_empty(&self) -> bool {
-        self.changes.iter().all(|change| !change.durable) && self.numbers.is_none() && self.leases.is_empty()
+        self.changes.is_empty() && self.numbers.is_none() && self.leases.is_empty()
     }
 }
 
@@ -93,7 +93,7 @@ impl Disk {
     /// Writes a group; returns once it is on disk.
     pub(crate) fn write(&mut self, batch: &Batch<'_>) -> Result<(), Error> {
         self.payload.clear();
-        for change in batch.changes.iter().filter(|change| change.durable) {
+        for change in batch.changes {
             record::put_change(&mut self.payload, change);
         }
         if let Some(numbers) = batch.numbers {

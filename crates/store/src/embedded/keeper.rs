@@ -135,7 +135,7 @@ impl Job {
         let mut after = None;
         loop {
             let memory = self.shared.memory.read();
-            after = memory.durable_changes(after.as_ref(), PORTION, revision, &mut contents.changes);
+            after = memory.changes_until(after.as_ref(), PORTION, revision, &mut contents.changes);
             drop(memory);
             if after.is_none() {
                 break;

@@ -128,5 +128,5 @@ fn change(id: &[u8], bytes: &[u8]) -> Option<Change> {
         lease: Some(number(2)?).filter(|&lease| lease != 0).map(LeaseId),
     });
     let place = u32::from_be_bytes(place.try_into().ok()?);
-    Some(Change { event: Event { kind, kv, previous: None }, place, durable: true })
+    Some(Change { event: Event { kind, kv, previous: None }, place })
 }

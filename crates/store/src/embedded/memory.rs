@@ -16,8 +16,6 @@ pub(crate) struct Change {
     pub(crate) event: Event,
     /// Its place in the transaction.
     pub(crate) place: u32,
-    /// Whether it is in the log, not in memory only.
-    pub(crate) durable: bool,
 }
 
 /// Current values and recent history.
@@ -45,10 +43,6 @@ struct Entry {
 struct Version {
     revision: Revision,
     place: u32,
-    /// Whether the change is in the log.
-    in_log: bool,
-    /// Whether the log gives the key a value after a restart, this one or an earlier one.
-    over_log: bool,
     /// `None` where the key was deleted.
     kv: Option<Arc<KeyValue>>,
 }
@@ -94,11 +88,6 @@ impl Memory {
     /// The current value of a key.
     pub(crate) fn get(&self, key: &[u8]) -> Option<&Arc<KeyValue>> {
         self.keys.get(key)?.current()
-    }
-
-    /// Whether the log gives the key a value after a restart.
-    pub(crate) fn is_durable(&self, key: &[u8]) -> bool {
-        self.keys.get(key).is_some_and(Entry::is_durable)
     }
 
     /// The keys of a range that have a value now.
@@ -152,20 +141,6 @@ impl Memory {
         self.revision = self.revision.max(revision);
     }
 
-    /// As [`Memory::apply`], for what was read from the log: a deletion there has no value.
-    pub(crate) fn load(&mut self, changes: impl IntoIterator<Item = Change>, revision: Revision) {
-        for mut change in changes {
-            if change.event.kind == EventKind::Delete
-                && let Some(previous) = self.get(&change.event.kv.key)
-            {
-                let mod_revision = change.event.revision();
-                change.event.kv = Arc::new(KeyValue { mod_revision, ..KeyValue::clone(previous) });
-            }
-            self.apply_one(change);
-        }
-        self.revision = self.revision.max(revision);
-    }
-
     /// Refuses all that lies before `revision` from now on; [`Memory::compact_step`] frees it.
     pub(crate) fn compact(&mut self, revision: Revision) {
         self.compacted = self.compacted.max(revision);
@@ -191,8 +166,8 @@ impl Memory {
     }
 
     /// What the keys after `after`, at most `limit` of them, need after a restart to be as they were at
-    /// `revision`, which must have been pinned: their durable changes. Gives the last key too.
-    pub(crate) fn durable_changes(
+    /// `revision`, which must have been pinned: their changes. Gives the last key too.
+    pub(crate) fn changes_until(
         &self,
         after: Option<&Bytes>,
         limit: usize,
@@ -202,22 +177,13 @@ impl Memory {
         let start = after.map_or(Bound::Unbounded, |after| Bound::Excluded(&after[..]));
         let mut last = None;
         for (key, entry) in self.keys.range::<[u8], _>((start, Bound::Unbounded)).take(limit) {
-            entry.durable_changes(key, revision, changes);
+            entry.changes_until(key, revision, changes);
             last = Some(key);
         }
         last.cloned()
     }
 
-    /// The values of durable keys that are newer in memory than in the log.
-    pub(crate) fn newer_than_log(&self) -> Vec<Change> {
-        let newest = |(key, entry): (&Bytes, &Entry)| {
-            let version = entry.versions.last().filter(|version| version.over_log && !version.in_log)?;
-            Some(version.change(key))
-        };
-        self.keys.iter().filter_map(newest).collect()
-    }
-
-    fn apply_one(&mut self, Change { mut event, place, durable }: Change) {
+    fn apply_one(&mut self, Change { mut event, place }: Change) {
         let revision = event.revision();
         let entry = self.keys.entry(event.kv.key.clone()).or_default();
         let previous = entry.current().cloned();
@@ -225,7 +191,6 @@ impl Memory {
             self.live -= 1;
             self.live_bytes -= previous.key.len() + previous.value.len();
         }
-        let over_log = event.kind == EventKind::Put && (durable || entry.is_durable());
         let kv = match event.kind {
             EventKind::Put => {
                 self.live += 1;
@@ -234,7 +199,7 @@ impl Memory {
             }
             EventKind::Delete => None,
         };
-        entry.versions.push(Version { revision, place, in_log: durable, over_log, kv });
+        entry.versions.push(Version { revision, place, kv });
         event.previous = previous;
         self.history_bytes += superseded_bytes(&event);
         self.history.push_back(event);
@@ -263,47 +228,26 @@ impl Entry {
         self.versions.last()?.kv.as_ref()
     }
 
-    /// Whether the log gives the key a value after a restart.
-    fn is_durable(&self) -> bool {
-        self.versions.last().is_some_and(|version| version.over_log)
-    }
-
     fn at(&self, revision: Revision) -> Option<&Arc<KeyValue>> {
         let end = self.versions.partition_point(|version| version.revision <= revision);
         self.versions[..end].last()?.kv.as_ref()
     }
 
-    /// What the log has to hold of the key for a restart at `revision`: the changes that are in it, and
-    /// the newest value, if it was put in memory only over one that is in the log.
-    fn durable_changes(&self, key: &Bytes, revision: Revision, changes: &mut Vec<Change>) {
+    /// What the log has to hold of the key for a restart at `revision`.
+    fn changes_until(&self, key: &Bytes, revision: Revision, changes: &mut Vec<Change>) {
         let end = self.versions.partition_point(|version| version.revision <= revision);
-        for (index, version) in self.versions[..end].iter().enumerate() {
-            if version.in_log || version.over_log && index + 1 == end {
-                changes.push(version.change(key));
-            }
-        }
+        changes.extend(self.versions[..end].iter().map(|version| version.change(key)));
     }
 }
 
 impl Version {
-    /// The change that made the version, as one that is in the log.
+    /// The change that made the version.
     fn change(&self, key: &Bytes) -> Change {
         let (kind, kv) = match &self.kv {
             Some(kv) => (EventKind::Put, kv.clone()),
-            None => {
-                let (key, mod_revision) = (key.clone(), self.revision);
-                let kv = KeyValue {
-                    key,
-                    value: Bytes::new(),
-                    create_revision: 0,
-                    mod_revision,
-                    version: 0,
-                    lease: None,
-                };
-                (EventKind::Delete, Arc::new(kv))
-            }
+            None => (EventKind::Delete, Arc::new(KeyValue::deleted(key.clone(), self.revision))),
         };
-        Change { event: Event { kind, kv, previous: None }, place: self.place, durable: true }
+        Change { event: Event { kind, kv, previous: None }, place: self.place }
     }
 }
 

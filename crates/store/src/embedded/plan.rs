@@ -3,7 +3,7 @@
 //! A batch of transactions is planned one after another, each seeing what those before it in the
 //! batch will have written; then the batch is written to disk as one, and applied to memory.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -14,15 +14,11 @@ use crate::{
     RangeResult, Revision, Txn, TxnResult,
 };
 
-/// The longest key that is taken, in bytes.
-pub(crate) const KEY_LIMIT: usize = 8 << 10;
-/// The largest value that is taken, in bytes.
-pub(crate) const VALUE_LIMIT: usize = 8 << 20;
-
 /// A batch of transactions in the making.
 pub(crate) struct Plan<'a> {
     memory: &'a Memory,
-    pending: BTreeMap<Bytes, Pending>,
+    /// What keys will be once the batch is applied.
+    pending: BTreeMap<Bytes, Option<Arc<KeyValue>>>,
     changes: Vec<Change>,
     revision: Revision,
     /// Why nothing may be written to disk, if so.
@@ -37,14 +33,8 @@ pub(crate) struct ReadOnly {
     pub(crate) but_deletions: bool,
 }
 
-/// What a key will be once the batch is applied.
-struct Pending {
-    kv: Option<Arc<KeyValue>>,
-    durable: bool,
-}
-
 impl<'a> Plan<'a> {
-    /// An empty batch on top of `memory`; durable writes fail with `read_only`, if given.
+    /// An empty batch on top of `memory`; writes fail with `read_only`, if given.
     pub(crate) fn new(memory: &'a Memory, read_only: Option<ReadOnly>) -> Self {
         Self { memory, pending: BTreeMap::new(), changes: Vec::new(), revision: memory.revision(), read_only }
     }
@@ -75,13 +65,9 @@ impl<'a> Plan<'a> {
 
     fn get(&self, key: &[u8]) -> Option<&Arc<KeyValue>> {
         match self.pending.get(key) {
-            Some(pending) => pending.kv.as_ref(),
+            Some(pending) => pending.as_ref(),
             None => self.memory.get(key),
         }
-    }
-
-    fn is_durable(&self, key: &[u8]) -> bool {
-        self.pending.get(key).map_or_else(|| self.memory.is_durable(key), |pending| pending.durable)
     }
 
     fn holds(&self, compare: &Compare) -> bool {
@@ -95,24 +81,18 @@ impl<'a> Plan<'a> {
 
     /// Refuses what cannot be done, so that performing never stops half-way.
     fn check(&self, ops: &[Op], lease_exists: impl Fn(crate::LeaseId) -> bool) -> Result<(), Error> {
-        let mut set = HashSet::new();
         for op in ops {
             match op {
                 Op::Put(put) => {
-                    check_size("key", put.key.len(), KEY_LIMIT)?;
-                    check_size("value", put.value.len(), VALUE_LIMIT)?;
                     if let Some(lease) = put.lease.filter(|&lease| !lease_exists(lease)) {
                         return Err(Error::LeaseNotFound { lease });
                     }
-                    if ops.len() > 1 && !set.insert(&put.key) {
-                        return Err(Error::DuplicateKey {
-                            key: String::from_utf8_lossy(&put.key).into_owned(),
-                        });
-                    }
-                    self.check_writable(!put.ephemeral, put.urgent)?;
+                    self.check_writable(put.urgent)?;
                 }
                 Op::Delete(keys) => {
-                    self.check_writable(self.list(keys).any(|kv| self.is_durable(&kv.key)), true)?
+                    if self.read_only.is_some() && self.list(keys).next().is_some() {
+                        self.check_writable(true)?;
+                    }
                 }
                 Op::Get(range) => drop(self.memory.check_revision(range.revision)?),
             }
@@ -120,9 +100,9 @@ impl<'a> Plan<'a> {
         Ok(())
     }
 
-    fn check_writable(&self, durable: bool, urgent: bool) -> Result<(), Error> {
+    fn check_writable(&self, urgent: bool) -> Result<(), Error> {
         match &self.read_only {
-            Some(why) if durable && !(urgent && why.but_deletions) => Err(why.error.clone()),
+            Some(why) if !(urgent && why.but_deletions) => Err(why.error.clone()),
             _ => Ok(()),
         }
     }
@@ -151,17 +131,15 @@ impl<'a> Plan<'a> {
             version: previous.as_ref().map_or(0, |previous| previous.version) + 1,
             lease: put.lease,
         });
-        let durable = !put.ephemeral || self.is_durable(&kv.key);
-        self.pending.insert(kv.key.clone(), Pending { kv: Some(kv.clone()), durable });
-        self.push(EventKind::Put, kv.clone(), previous.clone(), !put.ephemeral, first_change);
+        self.pending.insert(kv.key.clone(), Some(kv.clone()));
+        self.push(EventKind::Put, kv.clone(), previous.clone(), first_change);
         OpResult::Put { kv, previous }
     }
 
     fn delete(&mut self, previous: &Arc<KeyValue>, revision: Revision, first_change: usize) {
-        let durable = self.is_durable(&previous.key);
-        self.pending.insert(previous.key.clone(), Pending { kv: None, durable: false });
-        let kv = Arc::new(KeyValue { mod_revision: revision, ..KeyValue::clone(previous) });
-        self.push(EventKind::Delete, kv, Some(previous.clone()), durable, first_change);
+        self.pending.insert(previous.key.clone(), None);
+        let kv = Arc::new(KeyValue::deleted(previous.key.clone(), revision));
+        self.push(EventKind::Delete, kv, Some(previous.clone()), first_change);
     }
 
     fn push(
@@ -169,12 +147,11 @@ impl<'a> Plan<'a> {
         kind: EventKind,
         kv: Arc<KeyValue>,
         previous: Option<Arc<KeyValue>>,
-        durable: bool,
         first_change: usize,
     ) {
         let place = u32::try_from(self.changes.len() - first_change)
             .expect("no transaction has four billion changes");
-        self.changes.push(Change { event: Event { kind, kv, previous }, place, durable });
+        self.changes.push(Change { event: Event { kind, kv, previous }, place });
     }
 
     /// The keys of a range as they will be, in order.
@@ -187,7 +164,7 @@ impl<'a> Plan<'a> {
             None => merged.extend(self.memory.current(keys).map(|kv| (&kv.key[..], kv))),
         }
         for (key, pending) in pending {
-            match &pending.kv {
+            match pending {
                 Some(kv) => drop(merged.insert(key, kv)),
                 None => drop(merged.remove(&key[..])),
             }
@@ -201,8 +178,4 @@ impl<'a> Plan<'a> {
         }
         Ok(RangeResult::collect(range, self.revision, self.list(&range.keys)))
     }
-}
-
-fn check_size(what: &'static str, size: usize, limit: usize) -> Result<(), Error> {
-    if size > limit { Err(Error::TooLarge { what, size, limit }) } else { Ok(()) }
 }

@@ -134,16 +134,16 @@ fn change(kind: u8, payload: &mut &[u8]) -> Option<Change> {
     let (key, rest) = payload.split_at_checked(key)?;
     let (value, rest) = rest.split_at_checked(value)?;
     *payload = rest;
-    let kv = Arc::new(KeyValue {
-        key: Bytes::copy_from_slice(key),
-        value: Bytes::copy_from_slice(value),
-        create_revision,
-        mod_revision,
-        version,
-        lease: Some(lease).filter(|&lease| lease != 0).map(LeaseId),
-    });
-    let kind = if kind == SET { EventKind::Put } else { EventKind::Delete };
-    Some(Change { event: Event { kind, kv, previous: None }, place, durable: true })
+    let key = Bytes::copy_from_slice(key);
+    let (kind, kv) = if kind == SET {
+        let value = Bytes::copy_from_slice(value);
+        let lease = Some(lease).filter(|&lease| lease != 0).map(LeaseId);
+        (EventKind::Put, KeyValue { key, value, create_revision, mod_revision, version, lease })
+    } else {
+        // Earlier versions wrote more of a deletion than that.
+        (EventKind::Delete, KeyValue::deleted(key, mod_revision))
+    };
+    Some(Change { event: Event { kind, kv: Arc::new(kv), previous: None }, place })
 }
 
 fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
@@ -157,15 +157,15 @@ mod tests {
     use super::*;
 
     fn change(kind: EventKind, key: &'static str, value: &'static str, lease: Option<LeaseId>) -> Change {
-        let kv = KeyValue {
-            key: Bytes::from_static(key.as_bytes()),
-            value: Bytes::from_static(value.as_bytes()),
-            create_revision: 3,
-            mod_revision: 7,
-            version: 2,
-            lease,
+        let key = Bytes::from_static(key.as_bytes());
+        let kv = match kind {
+            EventKind::Put => {
+                let value = Bytes::from_static(value.as_bytes());
+                KeyValue { key, value, create_revision: 3, mod_revision: 7, version: 2, lease }
+            }
+            EventKind::Delete => KeyValue::deleted(key, 7),
         };
-        Change { event: Event { kind, kv: Arc::new(kv), previous: None }, place: 1, durable: true }
+        Change { event: Event { kind, kv: Arc::new(kv), previous: None }, place: 1 }
     }
 
     #[test]

@@ -29,8 +29,6 @@ const SMALL: Limits = Limits {
     segments: 6,
 };
 const KEYS: [&str; 5] = ["a", "b", "c", "d", "e"];
-/// A key that is set in memory only, over one durable value.
-const BEAT: &str = "beat";
 
 type State = BTreeMap<String, String>;
 
@@ -49,7 +47,6 @@ enum Step {
     Delete {
         key: usize,
     },
-    Beat,
     Compact,
     /// The disk fails at the operation that is so many away.
     Fail {
@@ -75,7 +72,6 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (key.clone(), key.clone(), size)
             .prop_map(|(first, second, size)| Step::SetTwo { first, second, size }),
         4 => key.prop_map(|key| Step::Delete { key }),
-        2 => Just(Step::Beat),
         1 => Just(Step::Compact),
         2 => (0..8u64).prop_map(|after| Step::Fail { after }),
         1 => any::<bool>().prop_map(Step::Broken),
@@ -104,8 +100,6 @@ struct Known {
     /// The keys after each acknowledged transaction.
     states: Vec<State>,
     attempts: Vec<Attempt>,
-    /// The last beat.
-    beat: u64,
     /// The largest revision that was seen.
     revision: u64,
 }
@@ -148,7 +142,6 @@ impl World {
             cut: None,
         };
         world.open();
-        world.attempt(vec![Op::Put(Put::new(BEAT, "0"))]);
         world
     }
 
@@ -180,7 +173,6 @@ impl World {
             }
             Step::SetTwo { .. } => {}
             Step::Delete { key } => self.attempt(vec![Op::Delete(KeyRange::key(KEYS[key]))]),
-            Step::Beat => self.beat(),
             Step::Compact => {
                 let revision = self.known.lock().revision;
                 let _ = block_on(self.store().compact(revision.saturating_sub(5)));
@@ -244,16 +236,6 @@ impl World {
         }
     }
 
-    fn beat(&mut self) {
-        let beat = self.known.lock().beat + 1;
-        let put = Put::new(BEAT, beat.to_string()).ephemeral();
-        if let Ok(done) = block_on(self.store().txn(Txn::new().then(Op::Put(put)))) {
-            let mut known = self.known.lock();
-            known.beat = beat;
-            known.revision = known.revision.max(done.revision);
-        }
-    }
-
     /// The process dies and another one opens what it left, without the faults of the disk.
     fn crash(&mut self) {
         self.crash_if_cut();
@@ -278,15 +260,9 @@ impl World {
 
     fn verify(&mut self, moment: Moment) {
         let result = block_on(self.store().range(Range::new(KeyRange::prefix("")))).expect("range");
-        let mut found: State = result.items.iter().map(|kv| (text(&kv.key), text(&kv.value))).collect();
+        let found: State = result.items.iter().map(|kv| (text(&kv.key), text(&kv.value))).collect();
         let known = self.known.clone();
         let mut known = known.lock();
-        let beat: Option<u64> = found.get_mut(BEAT).map(|beat| {
-            let number = beat.parse().expect("a number");
-            *beat = "0".to_owned();
-            number
-        });
-        assert!(beat.is_none_or(|beat| beat <= known.beat + 1), "{beat:?} was never set");
         let acknowledged = &known.states[moment.acknowledged];
         let under_way = known.attempts[..moment.attempts]
             .iter()

@@ -1,10 +1,10 @@
-//! Leases and ephemeral values, as far as no clock is needed.
+//! Leases, as far as no clock is needed.
 
 use std::time::Duration;
 
-use store::{Error, KeyRange, LeaseId, Op, Put, Range, StoreExt, Txn, Watch};
+use store::{Error, KeyRange, LeaseId, Op, Put, Range, StoreExt, Txn};
 
-use super::{Subject, list, next};
+use super::{Subject, list};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -34,15 +34,4 @@ pub(crate) async fn an_unknown_lease_is_refused(store: Subject) {
         assert!(matches!(result, Err(Error::LeaseNotFound { lease }) if lease == unknown), "{result:?}");
     }
     assert_eq!(store.get("a").await.expect("get"), None);
-}
-
-pub(crate) async fn ephemeral_values_read_and_watch_like_any_other(store: Subject) {
-    let durable = store.put("a", "durable").await.expect("put");
-    let mut watcher = store.watch(Watch::new(KeyRange::prefix(""))).await.expect("watch");
-    let beat = |value: &'static str| Txn::new().then(Op::Put(Put::new("a", value).ephemeral()));
-    let revision = store.txn(beat("beat")).await.expect("txn").revision;
-    assert_eq!(revision, durable + 1);
-    assert_eq!(list(&store, Range::new(KeyRange::prefix(""))).await, format!("a=beat@{revision}"));
-    assert_eq!(next(&mut watcher).await, format!("put a=beat@{revision}"));
-    assert_eq!(store.get("a").await.expect("get").expect("it is there").version, 2);
 }

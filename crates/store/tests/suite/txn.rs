@@ -105,14 +105,25 @@ pub(crate) async fn a_transaction_sees_its_own_writes_and_is_one_revision(store:
     assert_eq!(list(&store, Range::new(KeyRange::prefix(""))).await, show(seen));
 }
 
-pub(crate) async fn a_transaction_that_sets_a_key_twice_is_refused_whole(store: Subject) {
+pub(crate) async fn a_transaction_that_writes_a_key_twice_is_refused_whole(store: Subject) {
     let revision = store.put("z", "1").await.expect("put");
-    let txn = Txn::new()
-        .then(Op::Put(Put::new("b", "1")))
-        .then(Op::Put(Put::new("a", "1")))
-        .then(Op::Put(Put::new("a", "2")));
-    let error = store.txn(txn).await.expect_err("refused");
-    assert!(matches!(&error, Error::DuplicateKey { key } if key == "a"), "{error}");
+    let put = |key: &'static str| Op::Put(Put::new(key, "1"));
+    let overlapping = [
+        vec![put("b"), put("a"), put("a")],
+        vec![put("b"), put("a"), Op::Delete(KeyRange::key("a"))],
+        vec![Op::Delete(KeyRange::prefix("")), put("a")],
+    ];
+    for ops in overlapping {
+        let either = [
+            Txn { success: ops.clone(), ..Txn::default() },
+            // Also where it is not what would be done.
+            Txn { success: vec![put("c")], failure: ops, ..Txn::default() },
+        ];
+        for txn in either {
+            let error = store.txn(txn.clone()).await.expect_err("refused");
+            assert!(matches!(&error, Error::DuplicateKey { key } if key == "a"), "{error}: {txn:?}");
+        }
+    }
     assert_eq!(list(&store, Range::new(KeyRange::prefix(""))).await, format!("z=1@{revision}"));
     assert_eq!(store.put("z", "2").await.expect("put"), revision + 1);
 }
@@ -128,8 +139,26 @@ pub(crate) async fn deleting_a_range_deletes_each_of_its_keys(store: Subject) {
     assert_eq!(left.items.iter().map(|kv| kv.key_str()).collect::<Vec<_>>(), ["a", "c"]);
 }
 
+pub(crate) async fn a_transaction_of_too_many_operations_is_refused(store: Subject) {
+    let puts = |count: usize| {
+        (0..count).fold(Txn::new(), |txn, number| txn.then(Op::Put(Put::new(format!("k/{number}"), ""))))
+    };
+    let error = store.txn(puts(store::OPERATION_LIMIT + 1)).await.expect_err("refused");
+    assert!(matches!(error, Error::TooManyOperations { count: 129 }), "{error}");
+    store.txn(puts(store::OPERATION_LIMIT)).await.expect("txn");
+    assert_eq!(store.status().await.expect("status").keys, store::OPERATION_LIMIT);
+}
+
+pub(crate) async fn a_value_of_one_and_a_half_mebibytes_is_kept(store: Subject) {
+    // A little less: where the store is elsewhere, the request has to fit.
+    let value: Vec<u8> = (0..store::VALUE_LIMIT - 4096).map(|at| (at % 251) as u8).collect();
+    store.put("large", value.clone()).await.expect("put");
+    let kv = store.get("large").await.expect("get").expect("it is there");
+    assert!(kv.value == value);
+}
+
 pub(crate) async fn oversized_keys_and_values_are_refused(store: Subject) {
-    for (key, value) in [("k".repeat(64 << 10), 1), ("k".to_owned(), 64 << 20)] {
+    for (key, value) in [("k".repeat(64 << 10), 1), ("k".to_owned(), store::VALUE_LIMIT + 1)] {
         let error = store.put(&key, vec![0u8; value]).await.expect_err("refused");
         assert!(matches!(error, Error::TooLarge { .. }), "{error}");
     }

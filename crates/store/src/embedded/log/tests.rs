@@ -45,11 +45,7 @@ fn change(revision: u64, size: usize) -> Change {
         version: 1,
         lease: None,
     };
-    Change {
-        event: Event { kind: EventKind::Put, kv: Arc::new(kv), previous: None },
-        place: 0,
-        durable: true,
-    }
+    Change { event: Event { kind: EventKind::Put, kv: Arc::new(kv), previous: None }, place: 0 }
 }
 
 fn open(disk: &FaultyDisk) -> Result<(Log, Loaded), LogError> {

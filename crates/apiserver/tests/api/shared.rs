@@ -1,0 +1,230 @@
+//! Two servers over one etcd: what one has acknowledged, the other shows and respects.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::Clock;
+use base::clock::ManualClock;
+use serde_json::{Value, json};
+use testkit::etcd;
+
+use crate::cluster::{Cluster, Watch, connect, named};
+
+const MAPS: &str = "/api/v1/namespaces/default/configmaps";
+
+/// Two servers of one installation, with the certificates and keys of one, over one etcd.
+struct Pair {
+    one: Cluster,
+    two: Cluster,
+    clock: Arc<ManualClock>,
+    _etcd: etcd::Server,
+}
+
+impl Pair {
+    async fn start() -> Self {
+        let server = etcd::Server::start();
+        let root = tempfile::tempdir().expect("temporary directory");
+        let other_root = tempfile::tempdir().expect("temporary directory");
+        let clock = Arc::new(ManualClock::new(base::SystemClock::new().now()));
+        let one = Self::serve(root, &server, clock.clone()).await;
+        one.copy_keys(other_root.path());
+        let two = Self::serve(other_root, &server, clock.clone()).await;
+        let account = named("ServiceAccount", "default");
+        one.ok("POST", "/api/v1/namespaces/default/serviceaccounts", &account).await;
+        Self { one, two, clock, _etcd: server }
+    }
+
+    async fn serve(root: tempfile::TempDir, server: &etcd::Server, clock: Arc<ManualClock>) -> Cluster {
+        let store = Arc::new(connect(server).await);
+        Cluster::with(root, store, kinds::all(), |config| config.clock = clock).await
+    }
+
+    /// Each of them, and the other.
+    fn both_ways(&self) -> [(&Cluster, &Cluster); 2] {
+        [(&self.one, &self.two), (&self.two, &self.one)]
+    }
+}
+
+fn version(object: &Value) -> &str {
+    object["metadata"]["resourceVersion"].as_str().expect("a version")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_shows_what_was_acknowledged_by_the_other_server() {
+    let pair = Pair::start().await;
+    for round in 0..20 {
+        for (number, (writer, reader)) in pair.both_ways().into_iter().enumerate() {
+            let name = format!("m-{round}-{number}");
+            let path = format!("{MAPS}/{name}");
+            let made = writer.ok("POST", MAPS, &named("ConfigMap", &name)).await;
+            assert_eq!(reader.get(&path).await, (200, made.clone()));
+            assert_eq!(reader.send("POST", MAPS, &named("ConfigMap", &name)).await.0, 409);
+            let changed = writer.ok("PATCH", &path, &json!({"data": {"a": "b"}})).await;
+            let (_, list) = reader.get(MAPS).await;
+            let items = list["items"].as_array().expect("items");
+            assert!(items.iter().any(|item| version(item) == version(&changed)), "{list}");
+            writer.ok("POST", "/api/v1/namespaces", &named("Namespace", &format!("n-{name}"))).await;
+            assert_eq!(reader.get(&format!("/api/v1/namespaces/n-{name}")).await.0, 200);
+            writer.ok("DELETE", &path, &json!({})).await;
+            assert_eq!(reader.get(&path).await.0, 404);
+            assert_eq!(reader.send("DELETE", &path, &json!({})).await.0, 404);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_that_write_the_same_at_once_one_is_told_so() {
+    let pair = Pair::start().await;
+    for round in 0..20 {
+        let map = named("ConfigMap", &format!("m-{round}"));
+        let (a, b) = tokio::join!(pair.one.send("POST", MAPS, &map), pair.two.send("POST", MAPS, &map));
+        let mut codes = [a.0, b.0];
+        codes.sort();
+        assert_eq!(codes, [201, 409], "{} {}", a.1, b.1);
+        // The same for who changes what they have both read.
+        let path = format!("{MAPS}/m-{round}");
+        let read = pair.one.get(&path).await.1;
+        let change = |who: &str| {
+            let mut map = read.clone();
+            map["data"] = json!({"who": who});
+            map
+        };
+        let (first, second) = (change("one"), change("two"));
+        let (a, b) = tokio::join!(pair.one.send("PUT", &path, &first), pair.two.send("PUT", &path, &second));
+        let mut codes = [a.0, b.0];
+        codes.sort();
+        assert_eq!(codes, [200, 409], "{} {}", a.1, b.1);
+    }
+    // Ports of nodes are given once.
+    let service = |name: &str| {
+        json!({
+            "apiVersion": "v1", "kind": "Service", "metadata": {"name": name},
+            "spec": {"type": "NodePort", "ports": [{"port": 80, "nodePort": 30080}]},
+        })
+    };
+    let services = "/api/v1/namespaces/default/services";
+    let (a, b) = (service("a"), service("b"));
+    let (a, b) = tokio::join!(pair.one.send("POST", services, &a), pair.two.send("POST", services, &b));
+    let mut codes = [a.0, b.0];
+    codes.sort();
+    assert_eq!(codes, [201, 422], "{} {}", a.1, b.1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_through_both_at_once_lose_nothing() {
+    let pair = Pair::start().await;
+    pair.one.ok("POST", MAPS, &named("ConfigMap", "m")).await;
+    let path = format!("{MAPS}/m");
+    let work = |cluster, side: &'static str| {
+        let path = &path;
+        async move {
+            for number in 0..20 {
+                let change = json!({"data": {format!("{side}-{number}"): "x"}});
+                Cluster::ok(cluster, "PATCH", path, &change).await;
+            }
+        }
+    };
+    tokio::join!(work(&pair.one, "one"), work(&pair.two, "two"));
+    for (cluster, _) in pair.both_ways() {
+        let data = cluster.get(&path).await.1["data"].clone();
+        assert_eq!(data.as_object().map(serde_json::Map::len), Some(40), "{data}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn watches_of_both_tell_the_same_from_any_version_of_either() {
+    let pair = Pair::start().await;
+    let begin = pair.one.get(MAPS).await.1;
+    let path = format!("{MAPS}?watch=1&resourceVersion={}", version(&begin));
+    let mut watches = [pair.one.watch(&path).await, pair.two.watch(&path).await];
+    for number in 0..10 {
+        let (writer, other) = pair.both_ways()[number % 2];
+        let name = format!("m-{number}");
+        writer.ok("POST", MAPS, &named("ConfigMap", &name)).await;
+        other.ok("PATCH", &format!("{MAPS}/{name}"), &json!({"data": {"a": "b"}})).await;
+        other.ok("DELETE", &format!("{MAPS}/{name}"), &json!({})).await;
+    }
+    let told = async |watch: &mut Watch, count: usize| {
+        let mut told = Vec::new();
+        for _ in 0..count {
+            told.push(watch.next_event().await.expect("an event"));
+        }
+        told
+    };
+    let [first, second] = &mut watches;
+    let events = told(first, 30).await;
+    assert_eq!(told(second, 30).await, events);
+    let kinds: Vec<_> = events[..3].iter().map(|event| event["type"].clone()).collect();
+    assert_eq!(kinds, ["ADDED", "MODIFIED", "DELETED"]);
+    // From the version of any event at either.
+    for (cluster, _) in pair.both_ways() {
+        let path = format!("{MAPS}?watch=1&resourceVersion={}", version(&events[12]["object"]));
+        assert_eq!(told(&mut cluster.watch(&path).await, 17).await, events[13..]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_made_in_a_namespace_that_the_other_server_ends() {
+    let pair = Pair::start().await;
+    for (number, (writer, other)) in pair.both_ways().into_iter().enumerate() {
+        let name = format!("n-{number}");
+        writer.ok("POST", "/api/v1/namespaces", &named("Namespace", &name)).await;
+        let maps = format!("/api/v1/namespaces/{name}/configmaps");
+        other.ok("POST", &maps, &named("ConfigMap", "before")).await;
+        writer.ok("DELETE", &format!("/api/v1/namespaces/{name}"), &json!({})).await;
+        let (code, status) = other.send("POST", &maps, &named("ConfigMap", "after")).await;
+        assert_eq!((code, &status["reason"]), (403, &json!("Forbidden")), "{status}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_of_one_server_is_good_at_the_other() {
+    let pair = Pair::start().await;
+    for (issuer, other) in pair.both_ways() {
+        let path = "/api/v1/namespaces/default/serviceaccounts/default/token";
+        let request = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}});
+        let token = issuer.ok("POST", path, &request).await["status"]["token"].clone();
+        let review = json!({
+            "apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": {"token": token},
+        });
+        let reviewed = other.ok("POST", "/apis/authentication.k8s.io/v1/tokenreviews", &review).await;
+        assert_eq!(reviewed["status"]["authenticated"], true, "{reviewed}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn heartbeats_reach_the_other_server_in_time_and_are_never_overwritten_unseen() {
+    let pair = Pair::start().await;
+    let leases = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases";
+    let path = format!("{leases}/a");
+    let made = json!({
+        "apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "a"},
+        "spec": {
+            "holderIdentity": "a", "leaseDurationSeconds": 40,
+            "renewTime": "2026-01-01T00:00:00.000000Z",
+        },
+    });
+    pair.one.ok("POST", leases, &made).await;
+    let renew = async |second: u64| {
+        let change = json!({"spec": {"renewTime": format!("2026-01-01T00:00:{second:02}.000000Z")}});
+        pair.one.ok("PATCH", &path, &change).await
+    };
+    // Ten seconds apart, as nodes have it: the other server never shows one older than two of them.
+    for round in 1..6 {
+        let renewed = renew(round * 10 % 60).await;
+        let seen = pair.two.get(&path).await.1;
+        let shown = |lease: &Value| lease["spec"]["renewTime"].as_str().expect("a time").to_owned();
+        let least = format!("2026-01-01T00:00:{:02}.000000Z", round.saturating_sub(1) * 10);
+        assert!(shown(&seen) >= least, "{} after {}", shown(&seen), shown(&renewed));
+        pair.clock.advance(Duration::from_secs(10));
+    }
+    // What is in the memory of one alone is no version that the other could mistake for its own.
+    let before = renew(51).await;
+    let ahead = renew(52).await;
+    assert!(version(&before) < version(&ahead));
+    let mut change = ahead.clone();
+    change["spec"]["holderIdentity"] = json!("b");
+    assert_eq!(pair.two.send("PUT", &path, &change).await.0, 409);
+    assert_eq!(pair.one.send("PUT", &path, &change).await.0, 200);
+    assert_eq!(pair.two.get(&path).await, pair.one.get(&path).await);
+}
