@@ -15,6 +15,7 @@ pub mod controller;
 mod error;
 mod freshness;
 pub mod informer;
+pub mod leader;
 mod queue;
 pub mod recorder;
 pub mod remote;

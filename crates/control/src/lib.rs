@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use base::Clock;
+use client::leader::{self, Candidate, Times};
 use client::recorder::Recorder;
 use client::{Client, Informers};
 use tokio_util::sync::CancellationToken;
@@ -31,7 +32,13 @@ mod service_account;
 pub struct Config {
     /// The certificate of the API's authority, PEM: published to every namespace as `kube-root-ca.crt`.
     pub authority: String,
+    /// Who this is among several that could run the controllers, of which one does; none where there are no
+    /// others.
+    pub candidate: Option<String>,
 }
+
+/// The Lease that whoever runs the controllers holds, as Kubernetes' own would.
+const LEASE: (&str, &str) = ("kube-system", "kube-controller-manager");
 
 /// What all controllers use.
 #[derive(Clone)]
@@ -43,8 +50,18 @@ pub(crate) struct Context {
     pub(crate) stop: CancellationToken,
 }
 
-/// Runs the scheduler and all controllers until `stop` is cancelled.
+/// Runs the scheduler and all controllers until `stop` is cancelled; where others could, while this is the
+/// one that leads.
 pub async fn run(config: Config, client: &Client, clock: Arc<dyn Clock>, stop: CancellationToken) {
+    let Some(identity) = config.candidate.clone() else { return work(config, client, clock, stop).await };
+    let (namespace, name) = LEASE;
+    let (namespace, name) = (namespace.to_owned(), name.to_owned());
+    let candidate = Candidate { namespace, name, identity, times: Times::default() };
+    let begin = |term| work(config.clone(), client, Arc::clone(&clock), term);
+    leader::lead(client, candidate, Arc::clone(&clock), stop, begin).await;
+}
+
+async fn work(config: Config, client: &Client, clock: Arc<dyn Clock>, stop: CancellationToken) {
     let informers = Informers::new(client);
     let context = Context {
         client: client.clone(),

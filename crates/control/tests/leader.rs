@@ -1,0 +1,113 @@
+//! Controllers of several servers: one runs them.
+#![forbid(unsafe_code)]
+
+mod support;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::clock::ManualClock;
+use client::leader::{Candidate, Times, lead};
+use client::{Api, Resource as _};
+use k8s_openapi::api::coordination::v1::Lease;
+use parking_lot::Mutex;
+use support::Cluster;
+use testkit::wait_until_async;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// Who works at the moment.
+type Working = Arc<Mutex<Vec<&'static str>>>;
+
+/// Takes a name off the list, however the work ends.
+struct At(Working, &'static str);
+
+impl Drop for At {
+    fn drop(&mut self) {
+        self.0.lock().retain(|name| *name != self.1);
+    }
+}
+
+struct Standing {
+    clock: Arc<ManualClock>,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+fn stand(cluster: &Cluster, working: &Working, name: &'static str) -> Standing {
+    let clock = Arc::new(ManualClock::new(base::Timestamp::UNIX_EPOCH));
+    let stop = CancellationToken::new();
+    let times = Times { retry: Duration::from_millis(20), ..Times::default() };
+    let (namespace, lease) = ("kube-system".to_owned(), "test".to_owned());
+    let candidate = Candidate { namespace, name: lease, identity: name.to_owned(), times };
+    let (client, working) = (cluster.steady.clone(), working.clone());
+    let (time, until) = (clock.clone(), stop.clone());
+    let task = tokio::spawn(async move {
+        let begin = |term: CancellationToken| {
+            let working = working.clone();
+            async move {
+                working.lock().push(name);
+                let _at = At(working, name);
+                term.cancelled().await;
+            }
+        };
+        lead(&client, candidate, time, until, begin).await;
+    });
+    Standing { clock, stop, task }
+}
+
+async fn until(working: &Working, expected: &[&'static str]) {
+    wait_until_async("the right one to work", || {
+        let now = working.lock().clone();
+        async move { if now == expected { Ok(()) } else { Err(now) } }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_at_a_time_leads_and_another_takes_over_when_it_ends_or_dies_or_is_deposed() {
+    let cluster = Cluster::start().await;
+    let working = Working::default();
+    let leases = Api::<Lease>::namespaced(&cluster.steady, "kube-system");
+    let holder = async || {
+        let spec = leases.get("test").await.expect("get").spec.unwrap_or_default();
+        (spec.holder_identity.unwrap_or_default(), spec.lease_transitions.unwrap_or_default())
+    };
+    let one = stand(&cluster, &working, "one");
+    until(&working, &["one"]).await;
+    let two = stand(&cluster, &working, "two");
+    // It renews, and the other waits.
+    let version = leases.get("test").await.expect("get").resource_version().to_owned();
+    wait_until_async("renewals", || async {
+        let lease = leases.get("test").await.expect("get");
+        if lease.resource_version() == version { Err(version.clone()) } else { Ok(()) }
+    })
+    .await;
+    assert_eq!((working.lock().clone(), holder().await), (vec!["one"], ("one".to_owned(), 0)));
+    // Who stops lets go of it.
+    one.stop.cancel();
+    one.task.await.expect("no panic");
+    until(&working, &["two"]).await;
+    assert_eq!(holder().await, ("two".to_owned(), 1));
+    // Who dies is waited for, as long as the lease lasts.
+    two.task.abort();
+    until(&working, &[]).await;
+    let three = stand(&cluster, &working, "three");
+    three.clock.advance(Duration::from_secs(14));
+    assert_eq!(holder().await.0, "two");
+    wait_until_async("the lease to run out", || {
+        three.clock.advance(Duration::from_secs(15));
+        let now = working.lock().clone();
+        async move { if now == ["three"] { Ok(()) } else { Err(now) } }
+    })
+    .await;
+    // Who finds somebody else in its place ends its work.
+    let mut lease = leases.get("test").await.expect("get");
+    lease.metadata.resource_version = None;
+    lease.spec.get_or_insert_default().holder_identity = Some("usurper".to_owned());
+    leases.update(&lease).await.expect("update");
+    until(&working, &[]).await;
+    three.stop.cancel();
+    three.task.await.expect("no panic");
+    assert_eq!(holder().await.0, "usurper", "what it does not hold it does not let go of");
+}
