@@ -10,134 +10,10 @@ use std::path::{Path, PathBuf};
 
 use ipnet::Ipv4Net;
 
-/// One configuration key.
-pub(crate) struct Key {
-    /// Its name in the file and, with two dashes before it, on the command line.
-    pub(crate) name: &'static str,
-    /// What the help calls its value.
-    pub(crate) value_name: &'static str,
-    /// One line of help.
-    pub(crate) help: &'static str,
-    /// What holds when nobody says otherwise.
-    default: Default,
-}
+mod keys;
 
-enum Default {
-    Text(&'static str),
-    /// A path below the root directory.
-    BelowRoot(&'static str),
-    /// A path below the run directory.
-    BelowRun(&'static str),
-    /// Made from the host or from other keys.
-    Derived(fn(&Layers<'_>) -> String),
-}
-
-/// Every key, in the order in which `gantry config show` prints them.
-pub(crate) const KEYS: &[Key] = &[
-    Key { name: "root", value_name: "DIR", help: "Durable state", default: Default::Text("/var/lib/gantry") },
-    Key {
-        name: "run",
-        value_name: "DIR",
-        help: "Sockets and state that a reboot may erase",
-        default: Default::Text("/run/gantry"),
-    },
-    Key {
-        name: "instance",
-        value_name: "NAME",
-        help: "Name that this instance's cgroups, nftables table and bridges carry",
-        default: Default::Derived(instance_name),
-    },
-    Key {
-        name: "node-name",
-        value_name: "NAME",
-        help: "Name of this machine in the cluster",
-        default: Default::Derived(node_name),
-    },
-    Key {
-        name: "docker-socket",
-        value_name: "PATH",
-        help: "Where the Docker API listens",
-        default: Default::BelowRun("docker.sock"),
-    },
-    Key {
-        name: "cri-socket",
-        value_name: "PATH",
-        help: "Where the container runtime interface listens",
-        default: Default::BelowRun("cri.sock"),
-    },
-    Key {
-        name: "api-address",
-        value_name: "ADDRESS",
-        help: "Where the Kubernetes API listens (TLS)",
-        default: Default::Text("0.0.0.0:6443"),
-    },
-    Key {
-        name: "write-kubeconfig",
-        value_name: "PATH",
-        help: "Where the administrator's kubeconfig is written",
-        default: Default::BelowRoot("kubeconfig"),
-    },
-    Key {
-        name: "registry-address",
-        value_name: "ADDRESS",
-        help: "Where the image registry listens",
-        default: Default::Text("127.0.0.1:5000"),
-    },
-    Key {
-        name: "pod-cidr",
-        value_name: "CIDR",
-        help: "Addresses of pods",
-        default: Default::Text("10.42.0.0/16"),
-    },
-    Key {
-        name: "service-cidr",
-        value_name: "CIDR",
-        help: "Addresses of services; the tenth is the cluster DNS",
-        default: Default::Text("10.43.0.0/16"),
-    },
-    Key {
-        name: "cluster-domain",
-        value_name: "DOMAIN",
-        help: "DNS domain of the cluster",
-        default: Default::Text("cluster.local"),
-    },
-    Key {
-        name: "bridge",
-        value_name: "NAME",
-        help: "Docker's default bridge",
-        default: Default::Derived(bridge_name),
-    },
-    Key {
-        name: "bip",
-        value_name: "CIDR",
-        help: "Subnet of Docker's default bridge",
-        default: Default::Text("172.17.0.0/16"),
-    },
-    Key {
-        name: "insecure-registries",
-        value_name: "HOST[,HOST]",
-        help: "Registries to speak to without verified TLS",
-        default: Default::Text(""),
-    },
-    Key {
-        name: "system-reserved",
-        value_name: "RESOURCE=QUANTITY[,…]",
-        help: "What of this machine is kept for its own services: cpu, memory, ephemeral-storage, pid",
-        default: Default::Text(""),
-    },
-    Key {
-        name: "kube-reserved",
-        value_name: "RESOURCE=QUANTITY[,…]",
-        help: "The same for this daemon and what else makes the cluster",
-        default: Default::Text(""),
-    },
-    Key {
-        name: "log",
-        value_name: "FILTER",
-        help: "What the daemon logs, for example `info` or `info,net=debug`",
-        default: Default::Text("info"),
-    },
-];
+use keys::Default;
+pub(crate) use keys::{KEYS, Key};
 
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -333,6 +209,8 @@ pub(crate) struct Config {
     pub(crate) service_cidr: Ipv4Net,
     /// DNS domain of the cluster.
     pub(crate) cluster_domain: String,
+    /// The etcd that keeps the cluster's state, if it is not kept in the root.
+    pub(crate) etcd: Option<Etcd>,
     /// Docker's default bridge.
     pub(crate) bridge: String,
     /// Its subnet.
@@ -347,6 +225,19 @@ pub(crate) struct Config {
     pub(crate) log: String,
     /// Every key with its text and origin, for `gantry config show`.
     pub(crate) origins: Vec<(&'static str, String, Origin)>,
+}
+
+/// Where etcd is, and what is shown to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Etcd {
+    /// The URLs of its members.
+    pub(crate) servers: Vec<String>,
+    /// What all keys begin with there.
+    pub(crate) prefix: String,
+    /// The file of the authorities that vouch for it.
+    pub(crate) authority: Option<PathBuf>,
+    /// The files of this server's certificate and key.
+    pub(crate) identity: Option<(PathBuf, PathBuf)>,
 }
 
 impl Config {
@@ -371,6 +262,7 @@ impl Config {
             pod_cidr: read.parsed("pod-cidr", CIDR)?,
             service_cidr: read.parsed("service-cidr", CIDR)?,
             cluster_domain: read.checked("cluster-domain", check_domain)?,
+            etcd: read.etcd()?,
             bridge: read.checked("bridge", check_interface)?,
             bip: read.parsed("bip", CIDR)?,
             bip_is_default: read.raw("bip").1 == Origin::Default,
@@ -438,6 +330,33 @@ impl Reader<'_> {
             return Ok(path);
         }
         std::path::absolute(&path).map_err(|error| self.wrong(name, error.to_string()))
+    }
+
+    fn etcd(&self) -> Result<Option<Etcd>, ConfigError> {
+        let servers = self.list("etcd-servers");
+        let file = |name: &'static str| match self.raw(name).0.as_str() {
+            "" => Ok(None),
+            _ if servers.is_empty() => Err(self.wrong(name, "etcd-servers names no etcd that it is for")),
+            _ => self.directory(name).map(Some),
+        };
+        let [authority, certificate, key] = ["etcd-cafile", "etcd-certfile", "etcd-keyfile"].map(file);
+        let (authority, certificate, key) = (authority?, certificate?, key?);
+        if servers.is_empty() {
+            return Ok(None);
+        }
+        let is_url = |url: &String| url.starts_with("http://") || url.starts_with("https://");
+        if !servers.iter().all(is_url) {
+            return Err(self.wrong("etcd-servers", "must be URLs, for example `https://10.0.0.1:2379`"));
+        }
+        let identity = match (certificate, key) {
+            (Some(certificate), Some(key)) => Some((certificate, key)),
+            (None, None) => None,
+            (Some(_), None) => return Err(self.wrong("etcd-certfile", "etcd-keyfile must name its key")),
+            (None, Some(_)) => {
+                return Err(self.wrong("etcd-keyfile", "etcd-certfile must name its certificate"));
+            }
+        };
+        Ok(Some(Etcd { servers, prefix: self.raw("etcd-prefix").0, authority, identity }))
     }
 
     fn list(&self, name: &'static str) -> Vec<String> {

@@ -8,6 +8,7 @@
 use std::process::ExitCode;
 
 mod cli;
+mod cluster_state;
 mod config;
 mod descriptors;
 mod init_system;

@@ -55,7 +55,9 @@ pub(crate) async fn serve(
     let docker_socket = in_place(|| bind_docker(&config.docker_socket))?;
 
     // 2. The store, and the API over it.
-    let store = open_store(config, Arc::clone(&clock)).await?;
+    let store = crate::cluster_state::open(config, Arc::clone(&clock)).await?;
+    // Only where others stand on the same store is there anything to agree on.
+    let candidate = store.is_shared().then(|| format!("{}_{:016x}", config.node_name, random.next_u64()));
     let nodes = LocalNode::new(Handle::current());
     let starting =
         apiserver::Server::start(api_config(config, &nodes, &clock, &random)?, store, kinds::all());
@@ -82,7 +84,7 @@ pub(crate) async fn serve(
         Ok(())
     });
     services.start_on(api_runtime, "control", GRACE, {
-        let config = control::Config { authority: authority_certificate(config)? };
+        let config = control::Config { authority: authority_certificate(config)?, candidate };
         let client = client(Identity::component("controllers"));
         let clock = Arc::clone(&clock);
         async move |stop| {
@@ -257,14 +259,6 @@ fn node_address(config: &Config) -> IpAddr {
         Ok(socket.local_addr()?.ip())
     };
     route().unwrap_or(IpAddr::from([127, 0, 0, 1]))
-}
-
-async fn open_store(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Arc<dyn store::Store>> {
-    let path = config.root.join("store");
-    let shown = path.display().to_string();
-    let open = move || store::Embedded::open(&path, store::Options::default(), clock);
-    let opened = offload::Threads::new(1).run(open).await;
-    Ok(Arc::new(opened.with_context(|| format!("open the store at {shown}"))?))
 }
 
 /// Binds the Docker API's socket: mode 0660, group `docker` where there is one.

@@ -48,8 +48,14 @@ struct Damage {
 }
 
 /// The store's directory.
-fn directory(config: &Config) -> PathBuf {
-    config.root.join("store")
+fn directory(config: &Config) -> anyhow::Result<PathBuf> {
+    if let Some(etcd) = &config.etcd {
+        let servers = etcd.servers.join(", ");
+        anyhow::bail!(
+            "the cluster's state is in etcd at {servers}: `etcdctl snapshot` looks at it and copies it"
+        );
+    }
+    Ok(config.root.join("store"))
 }
 
 /// Prints what is known of a store, data to stdout, what is wrong to stderr too.

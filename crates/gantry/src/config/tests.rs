@@ -108,3 +108,27 @@ fn reserves_are_pairs_and_what_is_wrong_with_them_is_told() {
     let (_, values) = read_file(&path, true).expect("it is read").expect("it is there");
     assert_eq!(values["kube-reserved"], "cpu=1,memory=1Gi");
 }
+
+#[test]
+fn etcd_is_named_with_what_is_shown_to_it_or_not_at_all() {
+    let config = |flags: &[(&'static str, &str)]| Config::new(&layers(flags, &[], &[]));
+    assert_eq!(config(&[]).expect("valid").etcd, None);
+    let servers = ("etcd-servers", "https://10.0.0.1:2379, https://10.0.0.2:2379");
+    let etcd = config(&[servers, ("etcd-certfile", "/c"), ("etcd-keyfile", "/k")]).expect("valid").etcd;
+    let expected = Etcd {
+        servers: vec!["https://10.0.0.1:2379".to_owned(), "https://10.0.0.2:2379".to_owned()],
+        prefix: "/gantry".to_owned(),
+        authority: None,
+        identity: Some(("/c".into(), "/k".into())),
+    };
+    assert_eq!(etcd, Some(expected));
+    for (flags, why) in [
+        (&[("etcd-servers", "10.0.0.1:2379")][..], "must be URLs, for example `https://10.0.0.1:2379`"),
+        (&[servers, ("etcd-certfile", "/c")], "etcd-keyfile must name its key"),
+        (&[servers, ("etcd-keyfile", "/k")], "etcd-certfile must name its certificate"),
+        (&[("etcd-cafile", "/ca")], "etcd-servers names no etcd that it is for"),
+    ] {
+        let error = config(flags).expect_err("refused").to_string();
+        assert!(error.ends_with(why), "{error}");
+    }
+}

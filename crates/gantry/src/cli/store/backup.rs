@@ -19,7 +19,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(config: &Config, arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let report = ::store::backup(&super::directory(config), &arguments.file, arguments.salvage)?;
+    let report = ::store::backup(&super::directory(config)?, &arguments.file, arguments.salvage)?;
     super::print(&arguments.output, &report)?;
     if report.damage.is_some() {
         eprintln!(

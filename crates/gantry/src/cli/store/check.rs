@@ -6,7 +6,7 @@ use super::super::output;
 use crate::config::Config;
 
 pub(crate) fn run(config: &Config, arguments: &output::Arguments) -> anyhow::Result<ExitCode> {
-    let report = ::store::check(&super::directory(config))?;
+    let report = ::store::check(&super::directory(config)?)?;
     super::print(arguments, &report)?;
     if report.damage.is_none() {
         return Ok(ExitCode::SUCCESS);

@@ -16,7 +16,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(config: &Config, arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let directory = super::directory(config);
+    let directory = super::directory(config)?;
     let report = ::store::restore(&directory, &arguments.file)?;
     super::print(&arguments.output, &report)?;
     eprintln!("gantry: restored; what was there before is kept in {}", directory.display());

@@ -1,0 +1,159 @@
+//! The table of the configuration's keys.
+
+use super::{Layers, bridge_name, instance_name, node_name};
+
+/// One configuration key.
+pub(crate) struct Key {
+    /// Its name in the file and, with two dashes before it, on the command line.
+    pub(crate) name: &'static str,
+    /// What the help calls its value.
+    pub(crate) value_name: &'static str,
+    /// One line of help.
+    pub(crate) help: &'static str,
+    /// What holds when nobody says otherwise.
+    pub(super) default: Default,
+}
+
+/// Where a value comes from that nobody gives.
+pub(super) enum Default {
+    /// This one.
+    Text(&'static str),
+    /// A path below the root directory.
+    BelowRoot(&'static str),
+    /// A path below the run directory.
+    BelowRun(&'static str),
+    /// Made from the host or from other keys.
+    Derived(fn(&Layers<'_>) -> String),
+}
+
+/// Every key, in the order in which `gantry config show` prints them.
+pub(crate) const KEYS: &[Key] = &[
+    Key { name: "root", value_name: "DIR", help: "Durable state", default: Default::Text("/var/lib/gantry") },
+    Key {
+        name: "run",
+        value_name: "DIR",
+        help: "Sockets and state that a reboot may erase",
+        default: Default::Text("/run/gantry"),
+    },
+    Key {
+        name: "instance",
+        value_name: "NAME",
+        help: "Name that this instance's cgroups, nftables table and bridges carry",
+        default: Default::Derived(instance_name),
+    },
+    Key {
+        name: "node-name",
+        value_name: "NAME",
+        help: "Name of this machine in the cluster",
+        default: Default::Derived(node_name),
+    },
+    Key {
+        name: "docker-socket",
+        value_name: "PATH",
+        help: "Where the Docker API listens",
+        default: Default::BelowRun("docker.sock"),
+    },
+    Key {
+        name: "cri-socket",
+        value_name: "PATH",
+        help: "Where the container runtime interface listens",
+        default: Default::BelowRun("cri.sock"),
+    },
+    Key {
+        name: "api-address",
+        value_name: "ADDRESS",
+        help: "Where the Kubernetes API listens (TLS)",
+        default: Default::Text("0.0.0.0:6443"),
+    },
+    Key {
+        name: "write-kubeconfig",
+        value_name: "PATH",
+        help: "Where the administrator's kubeconfig is written",
+        default: Default::BelowRoot("kubeconfig"),
+    },
+    Key {
+        name: "registry-address",
+        value_name: "ADDRESS",
+        help: "Where the image registry listens",
+        default: Default::Text("127.0.0.1:5000"),
+    },
+    Key {
+        name: "pod-cidr",
+        value_name: "CIDR",
+        help: "Addresses of pods",
+        default: Default::Text("10.42.0.0/16"),
+    },
+    Key {
+        name: "service-cidr",
+        value_name: "CIDR",
+        help: "Addresses of services; the tenth is the cluster DNS",
+        default: Default::Text("10.43.0.0/16"),
+    },
+    Key {
+        name: "cluster-domain",
+        value_name: "DOMAIN",
+        help: "DNS domain of the cluster",
+        default: Default::Text("cluster.local"),
+    },
+    Key {
+        name: "etcd-servers",
+        value_name: "URL[,URL]",
+        help: "etcd that keeps the cluster's state instead of the root, so that several servers can stand on it",
+        default: Default::Text(""),
+    },
+    Key {
+        name: "etcd-cafile",
+        value_name: "PATH",
+        help: "Certificates of the authorities that vouch for etcd; the system's where none is given",
+        default: Default::Text(""),
+    },
+    Key {
+        name: "etcd-certfile",
+        value_name: "PATH",
+        help: "This server's certificate for etcd",
+        default: Default::Text(""),
+    },
+    Key { name: "etcd-keyfile", value_name: "PATH", help: "Its key", default: Default::Text("") },
+    Key {
+        name: "etcd-prefix",
+        value_name: "PREFIX",
+        help: "What all keys in etcd begin with",
+        default: Default::Text("/gantry"),
+    },
+    Key {
+        name: "bridge",
+        value_name: "NAME",
+        help: "Docker's default bridge",
+        default: Default::Derived(bridge_name),
+    },
+    Key {
+        name: "bip",
+        value_name: "CIDR",
+        help: "Subnet of Docker's default bridge",
+        default: Default::Text("172.17.0.0/16"),
+    },
+    Key {
+        name: "insecure-registries",
+        value_name: "HOST[,HOST]",
+        help: "Registries to speak to without verified TLS",
+        default: Default::Text(""),
+    },
+    Key {
+        name: "system-reserved",
+        value_name: "RESOURCE=QUANTITY[,…]",
+        help: "What of this machine is kept for its own services: cpu, memory, ephemeral-storage, pid",
+        default: Default::Text(""),
+    },
+    Key {
+        name: "kube-reserved",
+        value_name: "RESOURCE=QUANTITY[,…]",
+        help: "The same for this daemon and what else makes the cluster",
+        default: Default::Text(""),
+    },
+    Key {
+        name: "log",
+        value_name: "FILTER",
+        help: "What the daemon logs, for example `info` or `info,net=debug`",
+        default: Default::Text("info"),
+    },
+];
