@@ -204,7 +204,7 @@ async fn who_is_behind_what_memory_holds_is_told_by_the_store() {
 async fn a_revision_that_is_no_longer_known_has_expired() {
     let cluster = Cluster::start().await;
     cluster.ok("POST", MAPS, &named("ConfigMap", "a")).await;
-    let compacted = async |store: &store::Embedded| {
+    let compacted = async |store: &dyn store::Store| {
         let revision = store.status().await.expect("a status").revision;
         store.compact(revision).await.expect("compact");
     };
