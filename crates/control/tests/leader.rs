@@ -79,6 +79,7 @@ async fn one_at_a_time_leads_and_another_takes_over_when_it_ends_or_dies_or_is_d
     // It renews, and the other waits.
     let version = leases.get("test").await.expect("get").resource_version().to_owned();
     wait_until_async("renewals", || async {
+        one.clock.advance(Duration::from_millis(1));
         let lease = leases.get("test").await.expect("get");
         if lease.resource_version() == version { Err(version.clone()) } else { Ok(()) }
     })
