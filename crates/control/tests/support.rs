@@ -63,7 +63,7 @@ impl Cluster {
     /// Starts controllers that know nothing yet.
     pub fn start_controllers(&mut self) {
         let (late, stop) = (self.late.clone(), self.shutdown.child_token());
-        let config = control::Config { authority: self.authority.clone() };
+        let config = control::Config { authority: self.authority.clone(), candidate: None };
         let clock = Arc::new(base::SystemClock::new());
         let stopping = stop.clone();
         let running = tokio::spawn(async move { control::run(config, &late, clock, stopping).await });
