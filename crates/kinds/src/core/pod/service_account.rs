@@ -21,7 +21,8 @@ pub(super) fn admit(context: &Context<'_>, pod: &mut Object) -> Result<()> {
         // Admission speaks of one.
         let one = GroupResource { resource: "serviceaccount".to_owned(), ..accounts() };
         let missing = Status::not_found(&one, &name);
-        let why = format!("error looking up service account {}/{name}: {}", context.namespace(), missing.message);
+        let why =
+            format!("error looking up service account {}/{name}: {}", context.namespace(), missing.message);
         return Err(context.forbidden(pod, why));
     };
     pod.set(&["spec", "serviceAccountName"], name.as_str());
