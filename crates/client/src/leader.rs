@@ -157,15 +157,21 @@ impl Election {
     }
 
     async fn release(&self) -> Result<(), Error> {
-        let Some(mut lease) = self.api.find(&self.candidate.name).await? else { return Ok(()) };
-        let spec = lease.spec.get_or_insert_default();
-        if spec.holder_identity.as_deref() != Some(&self.candidate.identity) {
-            return Ok(());
+        loop {
+            let Some(mut lease) = self.api.find(&self.candidate.name).await? else { return Ok(()) };
+            let spec = lease.spec.get_or_insert_default();
+            if spec.holder_identity.as_deref() != Some(&self.candidate.identity) {
+                return Ok(());
+            }
+            spec.holder_identity = Some(String::new());
+            spec.lease_duration_seconds = Some(1);
+            spec.renew_time = Some(MicroTime(self.clock.now()));
+            match self.api.update(&lease).await {
+                // A renewal that was on its way when this was to end.
+                Err(error) if error.is_conflict() => {}
+                released => return released.map(drop),
+            }
         }
-        spec.holder_identity = Some(String::new());
-        spec.lease_duration_seconds = Some(1);
-        spec.renew_time = Some(MicroTime(self.clock.now()));
-        self.api.update(&lease).await.map(drop)
     }
 
     fn fresh(&self) -> Lease {

@@ -1,7 +1,6 @@
 //! Watches: from where, of what, and how they end.
 
 use serde_json::json;
-use store::Store;
 
 use crate::cluster::{Cluster, named, pod};
 
@@ -263,11 +262,13 @@ async fn few_events_share_a_lease_since_they_go_together() {
         futures::future::join_all(batch.iter().map(|index| make(*index))).await;
     }
     let mut of_lease = std::collections::HashMap::new();
-    let (_root, store) = cluster.stop().await;
-    let range = store::Range::new(store::KeyRange::prefix("/registry/core/events/default/e"));
-    for event in store.range(range).await.expect("a range").items {
-        *of_lease.entry(event.lease.expect("it goes by itself")).or_insert(0) += 1;
-    }
+    let look = async |store: &dyn store::Store| {
+        let range = store::Range::new(store::KeyRange::prefix("/registry/core/events/default/e"));
+        for event in store.range(range).await.expect("a range").items {
+            *of_lease.entry(event.lease.expect("it goes by itself")).or_insert(0) += 1;
+        }
+    };
+    cluster.restart_after(look).await;
     assert_eq!(of_lease.values().sum::<usize>(), 350);
     assert!(of_lease.values().all(|many| *many <= 100), "{of_lease:?}");
     // As many as there were at once may each have begun one.
