@@ -17,6 +17,7 @@ mod kinds;
 mod records;
 mod rows;
 mod texts;
+mod unused;
 mod waiting;
 
 /// Runs every check over the whole workspace.
@@ -30,6 +31,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
 
     let mut complaints = rows::check(&metadata);
     complaints.extend(dependencies::check(&metadata, &root)?);
+    complaints.extend(unused::check(&metadata, &root, &tracked)?);
     complaints.extend(files::check(&root, &tracked)?);
     complaints.extend(documents::check(&root, &tracked)?);
     complaints.extend(kinds::check(&root, &tracked)?);
