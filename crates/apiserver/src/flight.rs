@@ -43,7 +43,7 @@ pub(crate) struct Place {
 
 impl Flight {
     /// A place; refused with 429 where there is none.
-    pub(crate) fn board(&self, identity: &Identity, read: bool) -> Result<Place> {
+    pub(crate) fn admit(&self, identity: &Identity, read: bool) -> Result<Place> {
         let kind = usize::from(!read);
         let user = (!identity.is_component()).then(|| identity.user.clone());
         let mut taken = self.taken.lock();
@@ -101,20 +101,20 @@ mod tests {
     fn neither_one_user_nor_all_of_them_take_every_place() {
         let flight = Flight::default();
         let user = |name: &str| Identity::new(name, ["developers"]);
-        let board = |identity: &Identity, count: usize| -> Vec<Place> {
-            (0..count).filter_map(|_| flight.board(identity, true).ok()).collect()
+        let admit = |identity: &Identity, count: usize| -> Vec<Place> {
+            (0..count).filter_map(|_| flight.admit(identity, true).ok()).collect()
         };
-        let of_one = board(&user("a"), 10_000);
+        let of_one = admit(&user("a"), 10_000);
         assert_eq!(of_one.len(), 600);
-        let of_another = board(&user("b"), 10_000);
+        let of_another = admit(&user("b"), 10_000);
         assert_eq!(of_another.len(), 200);
-        assert_eq!(flight.board(&user("c"), true).err().map(|e| e.code().as_u16()), Some(429));
-        assert!(flight.board(&user("c"), false).is_ok(), "writes have places of their own");
+        assert_eq!(flight.admit(&user("c"), true).err().map(|e| e.code().as_u16()), Some(429));
+        assert!(flight.admit(&user("c"), false).is_ok(), "writes have places of their own");
         for own in [Identity::component("scheduler"), Identity::node("n1"), Identity::server()] {
-            assert!(flight.board(&own, true).is_ok(), "{}", own.user);
+            assert!(flight.admit(&own, true).is_ok(), "{}", own.user);
         }
         drop((of_one, of_another));
-        assert_eq!(board(&user("c"), 10_000).len(), 600);
+        assert_eq!(admit(&user("c"), 10_000).len(), 600);
         assert!(flight.taken.lock().by_user.is_empty());
     }
 }

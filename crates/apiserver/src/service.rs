@@ -101,7 +101,7 @@ async fn route(
             let verb = request.method().as_str().to_lowercase();
             authorize(state, &identity, Attributes::Path { verb: &verb, path: &path }).await?;
             // Probes must be answered whatever else is asked.
-            let place = if is_public_path(&path) { None } else { Some(state.flight.board(&identity, true)?) };
+            let place = if is_public_path(&path) { None } else { Some(state.flight.admit(&identity, true)?) };
             let asked =
                 paths::Asked { method: request.method(), headers: request.headers(), query: &query, gzip };
             let mut response = paths::handle(state, &path, asked).await?;
@@ -137,7 +137,7 @@ async fn resource(
 ) -> Result<Response<Body>> {
     let (mut parts, payload) = request.into_parts();
     if review::is_one(&target) {
-        let _place = state.flight.board(&identity, target.verb.is_read())?;
+        let _place = state.flight.admit(&identity, target.verb.is_read())?;
         let body = payload.read(&state.bodies, QUESTION).await?;
         return review::handle(state, &parts.headers, &body.bytes, &identity, &target).await;
     }
@@ -161,7 +161,7 @@ async fn resource(
         View::negotiate(&parts.headers, &query)?
     };
     // Watches and streams wait instead of working: they take no place.
-    let place = if waits { None } else { Some(state.flight.board(&identity, target.verb.is_read())?) };
+    let place = if waits { None } else { Some(state.flight.admit(&identity, target.verb.is_read())?) };
     // What only reads has nothing to say in a body; a request to upgrade the connection has none.
     let reads = target.verb.is_read();
     let body = if reads || waits { None } else { Some(payload.read(&state.bodies, BODY_LIMIT).await?) };

@@ -173,7 +173,7 @@ impl Store {
         base::fs::write_atomic(&directory.join("snapshot.json"), &bytes, 0o600).map_err(error)?;
         tables.snapshot_insert(id.to_owned(), record);
         drop(tables);
-        self.inner.settled(&directory);
+        self.inner.trouble_over(&directory);
         Ok(())
     }
 
@@ -188,7 +188,7 @@ impl Store {
             .discard(&directory)
             .map_err(|source| SnapshotError::Io { path: directory.clone(), source })?;
         drop(tables);
-        self.inner.settled(&directory);
+        self.inner.trouble_over(&directory);
         Ok(())
     }
 

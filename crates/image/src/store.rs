@@ -211,7 +211,7 @@ impl Inner {
     }
 
     /// What was told of `path` has been seen to.
-    pub(crate) fn settled(&self, path: &Path) {
+    pub(crate) fn trouble_over(&self, path: &Path) {
         self.troubles.lock().retain(|trouble| trouble.path != path);
     }
 

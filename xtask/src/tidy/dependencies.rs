@@ -14,7 +14,9 @@ pub(super) fn check(metadata: &Metadata, root: &Path) -> anyhow::Result<Vec<Stri
     let text = std::fs::read_to_string(root.join("deny.toml")).context("read deny.toml")?;
     let allowed = Allowed::read(&text).context("read deny.toml")?;
     let mut complaints = Vec::new();
-    for package in metadata.packages.iter().filter(|package| !metadata.workspace_members.contains(&package.id)) {
+    for package in
+        metadata.packages.iter().filter(|package| !metadata.workspace_members.contains(&package.id))
+    {
         complaints.extend(allowed.check(&Facts {
             name: &package.name,
             licence: package.license.as_deref(),
@@ -127,7 +129,12 @@ mod tests {
         check("a", Some("MIT OR Apache-2.0"), true, None);
         check("a", Some("MIT/GPL-3.0"), true, None);
         check("a", Some("Apache-2.0 WITH LLVM-exception"), true, None);
-        check("a", Some("GPL-3.0-only"), true, Some("dependency `a`: deny.toml does not allow `GPL-3.0-only`"));
+        check(
+            "a",
+            Some("GPL-3.0-only"),
+            true,
+            Some("dependency `a`: deny.toml does not allow `GPL-3.0-only`"),
+        );
         check(
             "a",
             Some("MIT AND GPL-3.0-only"),

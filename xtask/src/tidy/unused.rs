@@ -17,7 +17,8 @@ pub(super) fn check(metadata: &Metadata, root: &Path, tracked: &[String]) -> any
         let mut sources = BTreeMap::new();
         for path in tracked.iter().filter(|path| path.ends_with(".rs")) {
             if let Ok(inside) = Path::new(path).strip_prefix(home) {
-                let text = std::fs::read_to_string(root.join(path)).with_context(|| format!("read {path}"))?;
+                let text =
+                    std::fs::read_to_string(root.join(path)).with_context(|| format!("read {path}"))?;
                 sources.insert(inside.to_owned(), text);
             }
         }
@@ -49,9 +50,8 @@ fn may_use(kind: DependencyKind, path: &Path) -> bool {
 /// Whether an identifier stands in the text by itself.
 fn has_word(text: &str, word: &str) -> bool {
     let is_part = |c: char| c.is_alphanumeric() || c == '_';
-    text.match_indices(word).any(|(at, _)| {
-        !text[..at].ends_with(is_part) && !text[at + word.len()..].starts_with(is_part)
-    })
+    text.match_indices(word)
+        .any(|(at, _)| !text[..at].ends_with(is_part) && !text[at + word.len()..].starts_with(is_part))
 }
 
 #[cfg(test)]
@@ -75,7 +75,9 @@ mod tests {
     fn each_kind_has_its_files() {
         let may = |kind, path: &str| may_use(kind, Path::new(path));
         assert!(may(DependencyKind::Normal, "src/a/b.rs") && !may(DependencyKind::Normal, "tests/a.rs"));
-        assert!(may(DependencyKind::Development, "tests/a.rs") && may(DependencyKind::Development, "src/a.rs"));
+        assert!(
+            may(DependencyKind::Development, "tests/a.rs") && may(DependencyKind::Development, "src/a.rs")
+        );
         assert!(may(DependencyKind::Build, "build.rs") && !may(DependencyKind::Build, "src/a.rs"));
     }
 }

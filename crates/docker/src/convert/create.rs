@@ -13,7 +13,7 @@ use super::{
 use crate::fault::Fault;
 use crate::version::ApiVersion;
 use crate::wire::Map;
-use crate::wire::container::host_config::Ties;
+use crate::wire::container::host_config::General;
 use crate::wire::container::{Config, Create, HostConfig};
 use crate::wire::network::EndpointSettings;
 
@@ -35,19 +35,19 @@ pub(crate) fn spec(
             "Container cannot be created with multiple network endpoints: {names}"
         )));
     }
-    refuse::foreign_networks(&host_config.ties.network_mode, &endpoints)?;
+    refuse::foreign_networks(&host_config.general.network_mode, &endpoints)?;
     take_only_network(&mut host_config, &endpoints);
     if config.network_disabled {
-        "none".clone_into(&mut host_config.ties.network_mode);
+        "none".clone_into(&mut host_config.general.network_mode);
     }
     let namespaces = namespaces::namespaces(engine, &host_config)?;
-    if namespaces.network == NetworkMode::Host && !host_config.ties.port_bindings.is_empty() {
+    if namespaces.network == NetworkMode::Host && !host_config.general.port_bindings.is_empty() {
         warnings.push("Published ports are discarded when using host network mode".to_owned());
     }
     let find = |name: &str| Ok(engine.container_inspect(&namespaces::other_container(engine, name)?)?);
-    let log = logging::options(&host_config.ties.log_config, &engine.config().log)?;
+    let log = logging::options(&host_config.general.log_config, &engine.config().log)?;
     let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-    let ties = &host_config.ties;
+    let general = &host_config.general;
     let spec = ContainerSpec {
         image: config.image.clone(),
         command: config.cmd.as_ref().map(|words| words.0.clone()).filter(|words| !words.is_empty()),
@@ -55,7 +55,7 @@ pub(crate) fn spec(
         env: config.env.clone().unwrap_or_default(),
         workdir: some(&config.working_dir),
         user: some(&config.user),
-        groups: ties.group_add.clone().unwrap_or_default(),
+        groups: general.group_add.clone().unwrap_or_default(),
         tty: config.tty,
         stdin_open: config.open_stdin,
         stdin_once: config.stdin_once,
@@ -69,36 +69,36 @@ pub(crate) fn spec(
         hostname: some(&config.hostname),
         domainname: some(&config.domainname),
         mounts: mounts::mounts(&config, &host_config, &find)?,
-        resources: resources::limits(&host_config.resources, ties.oom_score_adj),
+        resources: resources::limits(&host_config.resources, general.oom_score_adj),
         security: security::security(&host_config)?,
-        read_only_rootfs: ties.readonly_rootfs,
+        read_only_rootfs: general.readonly_rootfs,
         init: host_config.rest.init.unwrap_or_default(),
-        networks: networks(&endpoints, ties)?,
+        networks: networks(&endpoints, general)?,
         mac_address: some(&config.mac_address),
         namespaces,
         dns: dns(&host_config)?,
-        extra_hosts: ties
+        extra_hosts: general
             .extra_hosts
             .iter()
             .flatten()
             .map(|line| host_entry(line))
             .collect::<Result<_, _>>()?,
         exposed_ports: ports::exposed(&config.exposed_ports)?,
-        ports: ports::bindings(&ties.port_bindings)?,
-        publish_all: ties.publish_all_ports,
-        restart: restart::policy(&ties.restart_policy)?,
+        ports: ports::bindings(&general.port_bindings)?,
+        publish_all: general.publish_all_ports,
+        restart: restart::policy(&general.restart_policy)?,
         stop_signal: some(&config.stop_signal),
         stop_timeout: config.stop_timeout,
         healthcheck: config.healthcheck.as_ref().map(health::check).transpose()?,
         log,
-        sysctls: ties.sysctls.clone(),
-        auto_remove: ties.auto_remove,
-        no_shared_memory: ties.ipc_mode == "none",
-        console_size: console_size(ties.console_size),
-        shm_size: u64::try_from(ties.shm_size).ok().filter(|&size| size > 0),
+        sysctls: general.sysctls.clone(),
+        auto_remove: general.auto_remove,
+        no_shared_memory: general.ipc_mode == "none",
+        console_size: console_size(general.console_size),
+        shm_size: u64::try_from(general.shm_size).ok().filter(|&size| size > 0),
         cgroup_parent: some(&host_config.resources.cgroup_parent),
-        runtime: some(&ties.runtime),
-        storage_options: ties.storage_opt.clone(),
+        runtime: some(&general.runtime),
+        storage_options: general.storage_opt.clone(),
         ..ContainerSpec::default()
     };
     Ok((spec, warnings))
@@ -108,7 +108,7 @@ pub(crate) fn spec(
 fn check(config: &Config, host: &HostConfig, cpus: &dyn Fn() -> u32) -> Result<Vec<String>, Fault> {
     let invalid = |message: String| Err(Fault::invalid(message));
     let mut warnings = Vec::new();
-    let ties = &host.ties;
+    let general = &host.general;
     if config.image.is_empty() {
         return invalid("no image specified".to_owned());
     }
@@ -129,16 +129,16 @@ fn check(config: &Config, host: &HostConfig, cpus: &dyn Fn() -> u32) -> Result<V
             config.working_dir
         ));
     }
-    if ties.shm_size < 0 {
+    if general.shm_size < 0 {
         return invalid("SHM size can not be less than 0".to_owned());
     }
-    if !(-1000..=1000).contains(&ties.oom_score_adj) {
+    if !(-1000..=1000).contains(&general.oom_score_adj) {
         return invalid(format!(
             "Invalid value {}, range for oom score adj is [-1000, 1000]",
-            ties.oom_score_adj
+            general.oom_score_adj
         ));
     }
-    if ties.auto_remove && !matches!(ties.restart_policy.name.as_str(), "" | "no") {
+    if general.auto_remove && !matches!(general.restart_policy.name.as_str(), "" | "no") {
         return invalid("can't create 'AutoRemove' container with restart policy".to_owned());
     }
     resources::validate(&host.resources, cpus)?;
@@ -165,7 +165,7 @@ fn entrypoint(words: &[String]) -> Vec<String> {
 /// A container whose only network is named by its endpoint alone is in that network, not on the
 /// default bridge as well.
 fn take_only_network(host: &mut HostConfig, endpoints: &Map<Option<EndpointSettings>>) {
-    let mode = &mut host.ties.network_mode;
+    let mode = &mut host.general.network_mode;
     if !matches!(mode.as_str(), "" | "default") || endpoints.keys().any(|name| is_default(name)) {
         return;
     }
@@ -180,7 +180,7 @@ fn is_default(name: &str) -> bool {
 
 fn networks(
     endpoints: &Map<Option<EndpointSettings>>,
-    ties: &Ties,
+    general: &General,
 ) -> Result<BTreeMap<String, EndpointSpec>, Fault> {
     let mut networks = BTreeMap::new();
     for (name, settings) in endpoints {
@@ -188,22 +188,22 @@ fn networks(
         let spec = settings.as_ref().map(endpoint::spec).transpose()?.unwrap_or_default();
         networks.insert(name.to_owned(), spec);
     }
-    if let Some(links) = ties.links.as_ref().filter(|links| !links.is_empty()) {
+    if let Some(links) = general.links.as_ref().filter(|links| !links.is_empty()) {
         // Some clients name them here, others with the network.
-        let own: &mut EndpointSpec = networks.entry(ties.network_mode.clone()).or_default();
+        let own: &mut EndpointSpec = networks.entry(general.network_mode.clone()).or_default();
         own.links.extend(links.iter().filter(|link| !own.links.contains(link)).cloned().collect::<Vec<_>>());
     }
     Ok(networks)
 }
 
 fn dns(host: &HostConfig) -> Result<Dns, Fault> {
-    let servers = host.ties.dns.iter().map(|text| {
+    let servers = host.general.dns.iter().map(|text| {
         text.parse::<IpAddr>().map_err(|_| Fault::invalid(format!("invalid IP address: {text}")))
     });
     Ok(Dns {
         servers: servers.collect::<Result<_, _>>()?,
-        search: host.ties.dns_search.clone(),
-        options: host.ties.dns_options.clone(),
+        search: host.general.dns_search.clone(),
+        options: host.general.dns_options.clone(),
     })
 }
 
@@ -270,7 +270,7 @@ mod tests {
         )
         .expect("a create request");
         take_only_network(&mut document.host_config, &document.networking_config.endpoints_config);
-        assert_eq!(document.host_config.ties.network_mode, "front");
+        assert_eq!(document.host_config.general.network_mode, "front");
     }
 
     #[test]

@@ -30,19 +30,19 @@ pub(crate) fn document(container: &Container) -> HostConfig {
     let kept = spec.annotations.get(NOTE).and_then(|text| serde_json::from_str::<HostConfig>(text).ok());
     let mut document = kept.unwrap_or_else(|| described(container));
     resources::write(&spec.resources, &mut document.resources);
-    let ties = &mut document.ties;
-    ties.restart_policy = restart::document(spec.restart);
-    ties.log_config = logging::document(&container.resolved.log);
-    ties.network_mode = namespaces::network_text(&spec.namespaces.network);
-    ties.auto_remove = spec.auto_remove;
-    ties.shm_size = spec.shm_size.and_then(|size| i64::try_from(size).ok()).unwrap_or(64 << 20);
-    ties.runtime = spec.runtime.clone().unwrap_or_else(|| "gantry".to_owned());
-    for (mode, own) in [(&mut ties.ipc_mode, "private"), (&mut ties.cgroupns_mode, "private")] {
+    let general = &mut document.general;
+    general.restart_policy = restart::document(spec.restart);
+    general.log_config = logging::document(&container.resolved.log);
+    general.network_mode = namespaces::network_text(&spec.namespaces.network);
+    general.auto_remove = spec.auto_remove;
+    general.shm_size = spec.shm_size.and_then(|size| i64::try_from(size).ok()).unwrap_or(64 << 20);
+    general.runtime = spec.runtime.clone().unwrap_or_else(|| "gantry".to_owned());
+    for (mode, own) in [(&mut general.ipc_mode, "private"), (&mut general.cgroupns_mode, "private")] {
         if mode.is_empty() {
             *mode = own.to_owned();
         }
     }
-    if !ties.privileged {
+    if !general.privileged {
         // All that is hidden: who makes a container anew from what is read here hides no less.
         document.rest.masked_paths.get_or_insert_with(engine::host::masked_paths);
         document.rest.readonly_paths.get_or_insert_with(engine::host::read_only_paths);
@@ -55,27 +55,27 @@ fn described(container: &Container) -> HostConfig {
     let mut document = HostConfig::default();
     let some = |list: &[String]| (!list.is_empty()).then(|| list.to_vec());
     let mode = |mode: &NamespaceMode| namespaces::text(mode, "");
-    let ties = &mut document.ties;
+    let general = &mut document.general;
     let binds: Vec<String> = spec.mounts.iter().filter_map(bind).collect();
-    ties.binds = some(&binds);
-    ties.port_bindings = ports::wanted(&spec.ports);
-    ties.publish_all_ports = spec.publish_all;
-    ties.privileged = spec.security.privileged;
-    ties.readonly_rootfs = spec.read_only_rootfs;
-    ties.cap_add = some(&spec.security.cap_add).map(Words);
-    ties.cap_drop = some(&spec.security.cap_drop).map(Words);
-    ties.security_opt = some(&spec.security.options);
-    ties.group_add = some(&spec.groups);
-    ties.dns = spec.dns.servers.iter().map(ToString::to_string).collect();
-    ties.dns_search = spec.dns.search.clone();
-    ties.dns_options = spec.dns.options.clone();
-    ties.sysctls = spec.sysctls.clone();
-    ties.pid_mode = mode(&spec.namespaces.pid);
-    ties.ipc_mode = mode(&spec.namespaces.ipc);
-    ties.uts_mode = mode(&spec.namespaces.uts);
-    ties.userns_mode = mode(&spec.namespaces.user);
-    ties.cgroupns_mode = mode(&spec.namespaces.cgroup);
-    ties.oom_score_adj = spec.resources.oom_score_adj.map_or(0, i64::from);
+    general.binds = some(&binds);
+    general.port_bindings = ports::wanted(&spec.ports);
+    general.publish_all_ports = spec.publish_all;
+    general.privileged = spec.security.privileged;
+    general.readonly_rootfs = spec.read_only_rootfs;
+    general.cap_add = some(&spec.security.cap_add).map(Words);
+    general.cap_drop = some(&spec.security.cap_drop).map(Words);
+    general.security_opt = some(&spec.security.options);
+    general.group_add = some(&spec.groups);
+    general.dns = spec.dns.servers.iter().map(ToString::to_string).collect();
+    general.dns_search = spec.dns.search.clone();
+    general.dns_options = spec.dns.options.clone();
+    general.sysctls = spec.sysctls.clone();
+    general.pid_mode = mode(&spec.namespaces.pid);
+    general.ipc_mode = mode(&spec.namespaces.ipc);
+    general.uts_mode = mode(&spec.namespaces.uts);
+    general.userns_mode = mode(&spec.namespaces.user);
+    general.cgroupns_mode = mode(&spec.namespaces.cgroup);
+    general.oom_score_adj = spec.resources.oom_score_adj.map_or(0, i64::from);
     document.resources.cgroup_parent = spec.cgroup_parent.clone().unwrap_or_default();
     document.rest.masked_paths = spec.security.masked_paths.clone();
     document.rest.readonly_paths = spec.security.read_only_paths.clone();

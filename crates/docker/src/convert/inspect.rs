@@ -19,7 +19,7 @@ pub(crate) fn document(container: &Container, size: Option<ContainerSize>) -> In
     let mut words = container.resolved.args.iter().cloned();
     let host_config = host_config::document(container);
     // What `--tmpfs` asks for is told there and nowhere else.
-    let tmpfs = host_config.ties.tmpfs.clone();
+    let tmpfs = host_config.general.tmpfs.clone();
     let execs: Vec<String> = container.execs.iter().map(ToString::to_string).collect();
     Inspect {
         id: container.id.to_string(),

@@ -18,15 +18,15 @@ pub(crate) fn mounts(
     host: &HostConfig,
     find: &dyn Fn(&str) -> Result<std::sync::Arc<Container>, Fault>,
 ) -> Result<Vec<Mount>, Fault> {
-    let driver = &host.ties.volume_driver;
+    let driver = &host.general.volume_driver;
     let mut named = Vec::new();
-    for text in host.ties.binds.iter().flatten() {
+    for text in host.general.binds.iter().flatten() {
         named.push(bind::parse(text, driver)?);
     }
     for document in &host.rest.mounts {
         named.push(long::read(document)?);
     }
-    for (target, options) in &host.ties.tmpfs {
+    for (target, options) in &host.general.tmpfs {
         named.push(tmpfs(target, options)?);
     }
     let mut taken = BTreeSet::new();
@@ -37,7 +37,7 @@ pub(crate) fn mounts(
     }
     // What is named here goes before what other containers have at the same place.
     let mut all = Vec::new();
-    for text in host.ties.volumes_from.iter().flatten() {
+    for text in host.general.volumes_from.iter().flatten() {
         for mount in volumes_from(text, find)? {
             if taken.insert(clean(&mount.target)) {
                 all.push(mount);

@@ -23,7 +23,7 @@ pub(crate) fn modes(
     host: &HostConfig,
     find: &dyn Fn(&str) -> Result<ContainerId, Fault>,
 ) -> Result<Namespaces, Fault> {
-    let ties = &host.ties;
+    let general = &host.general;
     let other = |what: &str, mode: &str, allowed: &[(&str, NamespaceMode)]| {
         if let Some((_, mode)) = allowed.iter().find(|(word, _)| *word == mode) {
             return Ok(mode.clone());
@@ -43,18 +43,18 @@ pub(crate) fn modes(
         .cloned()
         .chain([("shareable", NamespaceMode::Shareable), ("none", NamespaceMode::Private)])
         .collect();
-    let user = match ties.userns_mode.as_str() {
+    let user = match general.userns_mode.as_str() {
         "" => NamespaceMode::Default,
         "host" => NamespaceMode::Host,
         mode => return Err(Fault::invalid(format!("invalid userns mode: {mode}"))),
     };
     Ok(Namespaces {
-        network: network(&ties.network_mode, find)?,
-        pid: other("PID", &ties.pid_mode, &usual)?,
-        ipc: other("IPC", &ties.ipc_mode, &ipc)?,
-        uts: other("UTS", &ties.uts_mode, &usual)?,
+        network: network(&general.network_mode, find)?,
+        pid: other("PID", &general.pid_mode, &usual)?,
+        ipc: other("IPC", &general.ipc_mode, &ipc)?,
+        uts: other("UTS", &general.uts_mode, &usual)?,
         user,
-        cgroup: other("cgroup namespace", &ties.cgroupns_mode, &with_private)?,
+        cgroup: other("cgroup namespace", &general.cgroupns_mode, &with_private)?,
     })
 }
 

@@ -6,14 +6,14 @@
 use super::endpoint;
 use crate::fault::Fault;
 use crate::wire::Map;
-use crate::wire::container::host_config::{DeviceRequest, Ties};
+use crate::wire::container::host_config::{DeviceRequest, General};
 use crate::wire::container::{Config, HostConfig};
 use crate::wire::network::EndpointSettings;
 
 /// What networks, names and ports cannot have together; before the modes are looked at.
 pub(super) fn conflicts(config: &Config, host: &HostConfig) -> Result<(), Fault> {
-    let ties = &host.ties;
-    let mode = ties.network_mode.as_str();
+    let general = &host.general;
+    let mode = general.network_mode.as_str();
     if mode == "container" || mode == "container:" {
         return Err(Fault::invalid("invalid network mode: invalid container format container:<name|id>"));
     }
@@ -23,16 +23,16 @@ pub(super) fn conflicts(config: &Config, host: &HostConfig) -> Result<(), Fault>
             (!config.hostname.is_empty(), "hostname and the network mode"),
             (!config.domainname.is_empty(), "domainname and the network mode"),
             (
-                given(&ties.links),
+                given(&general.links),
                 "container type network can't be used with links. This would result in undefined behavior",
             ),
-            (!ties.dns.is_empty(), "dns and the network mode"),
-            (!ties.dns_search.is_empty(), "dns search domains and the network mode"),
-            (!ties.dns_options.is_empty(), "dns options and the network mode"),
-            (given(&ties.extra_hosts), "custom host-to-IP mapping and the network mode"),
+            (!general.dns.is_empty(), "dns and the network mode"),
+            (!general.dns_search.is_empty(), "dns search domains and the network mode"),
+            (!general.dns_options.is_empty(), "dns options and the network mode"),
+            (given(&general.extra_hosts), "custom host-to-IP mapping and the network mode"),
             (!config.mac_address.is_empty(), "mac-address and the network mode"),
             (
-                !ties.port_bindings.is_empty() || ties.publish_all_ports,
+                !general.port_bindings.is_empty() || general.publish_all_ports,
                 "port publishing and the container type network mode",
             ),
             (!config.exposed_ports.is_empty(), "port exposing and the container type network mode"),
@@ -43,20 +43,20 @@ pub(super) fn conflicts(config: &Config, host: &HostConfig) -> Result<(), Fault>
     if mode == "host" {
         first(&[
             (
-                given(&ties.links),
+                given(&general.links),
                 "host type networking can't be used with links. This would result in undefined behavior",
             ),
             (!config.mac_address.is_empty(), "mac-address and the network mode"),
             (config.network_disabled, "a disabled network and the network mode"),
         ])?;
     }
-    if ties.uts_mode == "host" {
+    if general.uts_mode == "host" {
         first(&[
             (!config.hostname.is_empty(), "hostname and the UTS mode"),
             (!config.domainname.is_empty(), "domainname and the UTS mode"),
         ])?;
     }
-    if given(&ties.links) && matches!(mode, "" | "default" | "bridge" | "none") {
+    if given(&general.links) && matches!(mode, "" | "default" | "bridge" | "none") {
         return Err(Fault::unsupported(
             "links on the default bridge network are not supported: put both containers into a network of your own (docker network create), where they know each other by name, or by another name with --network-alias or --link",
         ));
@@ -90,10 +90,10 @@ pub(super) fn foreign_networks(mode: &str, endpoints: &Map<Option<EndpointSettin
 
 /// Wishes that this daemon does not fulfil.
 pub(super) fn unsupported(config: &Config, host: &HostConfig) -> Result<(), Fault> {
-    let ties = &host.ties;
+    let general = &host.general;
     let invalid = |message: String| Err(Fault::invalid(message));
-    if !matches!(ties.isolation.to_ascii_lowercase().as_str(), "" | "default") {
-        return invalid(format!("invalid isolation ({}): linux only supports 'default'", ties.isolation));
+    if !matches!(general.isolation.to_ascii_lowercase().as_str(), "" | "default") {
+        return invalid(format!("invalid isolation ({}): linux only supports 'default'", general.isolation));
     }
     if host.resources.io_maximum_bandwidth != 0 {
         return invalid(
@@ -117,13 +117,13 @@ pub(super) fn unsupported(config: &Config, host: &HostConfig) -> Result<(), Faul
                 .to_owned(),
         );
     }
-    if !ties.cgroup.is_empty() {
+    if !general.cgroup.is_empty() {
         return invalid(format!(
             "invalid cgroup \"{}\": joining the cgroup of another container is not supported, use CgroupParent",
-            ties.cgroup
+            general.cgroup
         ));
     }
-    if ties.annotations.contains_key("") {
+    if general.annotations.contains_key("") {
         return invalid(
             "invalid Annotations: the empty string is not permitted as an annotation key".to_owned(),
         );
@@ -134,7 +134,7 @@ pub(super) fn unsupported(config: &Config, host: &HostConfig) -> Result<(), Faul
     if !config.mac_address.is_empty() && !endpoint::is_mac(&config.mac_address) {
         return invalid(format!("invalid MAC address: {}", config.mac_address));
     }
-    no_ipv6(ties)
+    no_ipv6(general)
 }
 
 /// A key that is not known and asks for something.
@@ -163,8 +163,8 @@ fn device_request(request: &DeviceRequest) -> String {
 }
 
 /// Addresses of IPv6, which no network of this engine has yet.
-fn no_ipv6(ties: &Ties) -> Result<(), Fault> {
-    for (port, bindings) in &ties.port_bindings {
+fn no_ipv6(general: &General) -> Result<(), Fault> {
+    for (port, bindings) in &general.port_bindings {
         for binding in bindings.iter().flatten() {
             let address = binding.host_ip.trim_start_matches('[').trim_end_matches(']');
             if address.parse::<std::net::Ipv6Addr>().is_ok() {
@@ -193,7 +193,7 @@ mod tests {
         let (config, host) = (&document.config, &document.host_config);
         let endpoints = &document.networking_config.endpoints_config;
         let found = conflicts(config, host)
-            .and_then(|()| foreign_networks(&host.ties.network_mode, endpoints))
+            .and_then(|()| foreign_networks(&host.general.network_mode, endpoints))
             .and_then(|()| unsupported(config, host))
             .and_then(|()| unknown(key));
         match found {

@@ -7,20 +7,20 @@ use crate::wire::container::HostConfig;
 
 /// Reads capabilities, security options and hidden paths.
 pub(crate) fn security(host: &HostConfig) -> Result<Security, Fault> {
-    let ties = &host.ties;
+    let general = &host.general;
     let words = |words: &Option<crate::wire::container::config::Words>| {
         words.as_ref().map(|words| words.0.clone()).unwrap_or_default()
     };
     let mut security = Security {
-        privileged: ties.privileged,
-        cap_add: words(&ties.cap_add),
-        cap_drop: words(&ties.cap_drop),
+        privileged: general.privileged,
+        cap_add: words(&general.cap_add),
+        cap_drop: words(&general.cap_drop),
         masked_paths: host.rest.masked_paths.clone(),
         read_only_paths: host.rest.readonly_paths.clone(),
-        options: ties.security_opt.clone().unwrap_or_default(),
+        options: general.security_opt.clone().unwrap_or_default(),
         ..Security::default()
     };
-    for option in ties.security_opt.iter().flatten() {
+    for option in general.security_opt.iter().flatten() {
         apply(&mut security, option)?;
     }
     Ok(security)

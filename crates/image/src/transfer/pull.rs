@@ -226,9 +226,9 @@ async fn fetch_layers(
             let layer = settle(&store, ingested, parent.as_ref(), Some(origin));
             (parent, layer)
         });
-        let (parent, settled) = placed.await;
+        let (parent, layer_placed) = placed.await;
         held.extend(parent);
-        held.push(settled.map_err(|source| PullError::Layer { digest: layer.digest.clone(), source })?);
+        held.push(layer_placed.map_err(|source| PullError::Layer { digest: layer.digest.clone(), source })?);
         progress.tell(Some(subject), Action::PullComplete);
     }
     Ok(held)

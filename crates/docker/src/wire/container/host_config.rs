@@ -1,4 +1,4 @@
-//! How a container is tied to its host: mounts, limits, ports, privileges.
+//! What a container asks of its host: mounts, limits, ports, privileges.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +10,7 @@ use crate::wire::Map;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct HostConfig {
     #[serde(flatten)]
-    pub(crate) ties: Ties,
+    pub(crate) general: General,
     #[serde(flatten)]
     pub(crate) resources: Resources,
     #[serde(flatten)]
@@ -28,7 +28,7 @@ pub(crate) struct Update {
 
 wire! {
     /// The part of [`HostConfig`] that comes before the limits.
-    pub(crate) struct Ties {
+    pub(crate) struct General {
         binds: Option<Vec<String>>,
         #[serde(rename = "ContainerIDFile")]
         container_id_file: String,
