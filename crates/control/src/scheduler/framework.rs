@@ -84,10 +84,9 @@ impl Framework {
     ///
     /// A node is asked about until the first filter refuses it, whose word counts.
     pub(super) fn choose(&self, pod: &PodInfo, nodes: &[NodeInfo]) -> Result<NodeName, Unfit> {
-        let prepared =
-            |(index, filter): (usize, &Box<dyn Filter>)| Some((index, filter.prepare(pod, nodes)?));
+        let numbered = self.filters.iter().enumerate();
         let filters: Vec<(usize, NodeFilter<'_>)> =
-            self.filters.iter().enumerate().filter_map(prepared).collect();
+            numbered.filter_map(|(index, filter)| Some((index, filter.prepare(pod, nodes)?))).collect();
         let (mut fitting, mut by) = (Vec::new(), Refusers::default());
         let mut reasons: BTreeMap<Cow<'static, str>, usize> = BTreeMap::new();
         for node in nodes {
