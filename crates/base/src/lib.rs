@@ -12,6 +12,7 @@ pub mod cancel;
 pub mod clock;
 pub mod error;
 pub mod fs;
+pub mod hash;
 pub mod id;
 pub mod overlay;
 pub mod pace;

@@ -178,12 +178,9 @@ fn overlap(one: IdBlock, other: IdBlock) -> bool {
     one.first.abs_diff(other.first) < BLOCK
 }
 
-/// A number that is the same for a directory at all times (FNV-1a).
+/// A number that is the same for a directory at all times.
 fn seed(directory: &Path) -> u64 {
-    let bytes = directory.as_os_str().as_encoded_bytes();
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    })
+    base::hash::fnv1a_64(directory.as_os_str().as_encoded_bytes())
 }
 
 #[cfg(test)]

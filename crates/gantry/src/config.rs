@@ -427,12 +427,9 @@ fn node_name(_: &Layers<'_>) -> String {
     if name.is_empty() { "localhost".to_owned() } else { name.to_owned() }
 }
 
-/// 20 bits of FNV-1a: enough to tell the instances of one machine apart, and stable for ever.
+/// 20 bits: enough to tell the instances of one machine apart, and stable for ever.
 fn short_hash(text: &str) -> u32 {
-    let hash = text
-        .trim_end_matches('/')
-        .bytes()
-        .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    let hash = base::hash::fnv1a_32(text.trim_end_matches('/').as_bytes());
     (hash >> 20) ^ (hash & 0xf_ffff)
 }
 

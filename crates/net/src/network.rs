@@ -275,10 +275,7 @@ pub(crate) fn tag(instance: &str) -> String {
     if instance.len() <= 6 {
         return instance.to_owned();
     }
-    // FNV-1a: short, and the same in every version.
-    let hash = instance
-        .bytes()
-        .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    let hash = base::hash::fnv1a_32(instance.as_bytes());
     let start: String = instance.chars().filter(char::is_ascii).take(2).collect();
     format!("{start}{:04x}", (hash >> 16) ^ (hash & 0xffff))
 }

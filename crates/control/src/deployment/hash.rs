@@ -11,9 +11,8 @@ const LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 pub(super) fn hash(template: &PodTemplateSpec, collisions: Option<i32>) -> String {
     let mut text = serde_json::to_vec(template).expect("a template is plain data");
     text.extend_from_slice(&collisions.unwrap_or(0).to_le_bytes());
-    // FNV-1a: the same in every version, or an upgrade would roll every deployment out anew.
-    let hash =
-        text.iter().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193));
+    // The same in every version, or an upgrade would roll every deployment out anew.
+    let hash = base::hash::fnv1a_32(&text);
     hash.to_string().bytes().map(|digit| char::from(LETTERS[usize::from(digit) % LETTERS.len()])).collect()
 }
 
