@@ -3,6 +3,7 @@
 //! Only what this crate's planners need exists here. A ruleset is one table of the `ip` family. In
 //! tables of others only [`pass`] writes, and only rules of our own.
 
+mod attribute;
 mod diff;
 mod encode;
 mod expression;

@@ -1,7 +1,9 @@
 //! The messages of a transaction.
 
+use super::attribute::data::VALUE;
+use super::attribute::{self, chain, element, rule, set};
 use super::diff::{Change, Element};
-use super::expression::{self, DATA_VALUE};
+use super::expression;
 use super::listing;
 use super::ruleset::{Content, Hook, HookType, Leads, Point, Rule, Set, Value};
 use crate::netlink::Message;
@@ -34,6 +36,8 @@ const SET_MAP: u32 = 8;
 const SET_INTERVAL: u32 = 4;
 const ELEM_INTERVAL_END: u32 = 1;
 const DATA_TYPE_VERDICT: u32 = 0xffff_ff00;
+/// An address (7) and a port (13), as `nft` joins the numbers of types.
+const DATA_TYPE_TARGET: u32 = 7 << 6 | 13;
 /// Elements in one message: each is below 120 bytes, and an attribute ends at 64 KiB.
 const ELEMENTS_PER_MESSAGE: usize = 256;
 
@@ -49,7 +53,7 @@ pub(super) fn mark(kind: u16) -> Message {
 /// Makes the table, or removes it.
 pub(super) fn table(kind: u16, name: &str) -> Message {
     let mut message = Message::new(kind, if kind == NEWTABLE { NLM_F_CREATE } else { 0 }, &HEADER_IP);
-    message.text(1, name);
+    message.text(attribute::table::NAME, name);
     message
 }
 
@@ -59,7 +63,7 @@ pub(super) fn changes(table: &str, changes: &[Change<'_>], messages: &mut Vec<Me
         match change {
             Change::ChainAdd(name, chain) => {
                 let mut message = Message::new(NEWCHAIN, NLM_F_CREATE, &HEADER_IP);
-                message.text(1, table).text(3, name);
+                message.text(chain::TABLE, table).text(chain::NAME, name);
                 if let Some(hook) = chain.hook {
                     write_hook(&mut message, hook);
                 }
@@ -67,12 +71,12 @@ pub(super) fn changes(table: &str, changes: &[Change<'_>], messages: &mut Vec<Me
             }
             Change::ChainFlush(name) => {
                 let mut message = Message::new(DELRULE, 0, &HEADER_IP);
-                message.text(1, table).text(2, name);
+                message.text(rule::TABLE, table).text(rule::CHAIN, name);
                 messages.push(message);
             }
             Change::ChainRemove(name) => {
                 let mut message = Message::new(DELCHAIN, 0, &HEADER_IP);
-                message.text(1, table).text(3, name);
+                message.text(chain::TABLE, table).text(chain::NAME, name);
                 messages.push(message);
             }
             Change::RuleAdd(chain, rule) => messages.push(rule_add(table, chain, rule)),
@@ -82,7 +86,7 @@ pub(super) fn changes(table: &str, changes: &[Change<'_>], messages: &mut Vec<Me
             }
             Change::SetRemove(name) => {
                 let mut message = Message::new(DELSET, 0, &HEADER_IP);
-                message.text(1, table).text(2, name);
+                message.text(set::TABLE, table).text(set::NAME, name);
                 messages.push(message);
             }
             Change::ElementsAdd(set, elements) => {
@@ -109,11 +113,12 @@ fn write_hook(message: &mut Message, hook: Hook) {
         Point::Output => 3,
         Point::Postrouting => 4,
     };
-    message.nest(4, |nest| {
-        nest.be32(1, point).be32(2, hook.priority as u32);
+    message.nest(chain::HOOK, |nest| {
+        use attribute::hook::{HOOKNUM, PRIORITY};
+        nest.be32(HOOKNUM, point).be32(PRIORITY, hook.priority as u32);
     });
     message.text(
-        7,
+        chain::TYPE,
         match hook.kind {
             HookType::Filter => "filter",
             HookType::Nat => "nat",
@@ -123,7 +128,7 @@ fn write_hook(message: &mut Message, hook: Hook) {
 
 fn rule_add(table: &str, chain: &str, rule: &Rule) -> Message {
     let mut message = Message::new(NEWRULE, NLM_F_CREATE | NLM_F_APPEND, &HEADER_IP);
-    message.text(1, table).text(2, chain).nest(4, |list| {
+    message.text(rule::TABLE, table).text(rule::CHAIN, chain).nest(rule::EXPRESSIONS, |list| {
         for statement in rule {
             expression::write(list, statement);
         }
@@ -144,18 +149,22 @@ fn set_add(table: &str, name: &str, set: &Set, id: u32) -> Message {
         [field] => field.width(),
         fields => fields.iter().map(|field| field.width().next_multiple_of(4)).sum(),
     };
-    message.text(1, table).text(2, name).be32(3, flags).be32(4, key_type);
-    message.be32(5, u32::try_from(key_length).expect("a key has at most 64 bytes"));
+    message
+        .text(set::TABLE, table)
+        .text(set::NAME, name)
+        .be32(set::FLAGS, flags)
+        .be32(set::KEY_TYPE, key_type);
+    message.be32(set::KEY_LEN, u32::try_from(key_length).expect("a key has at most 64 bytes"));
     match set.content {
         Content::Nothing | Content::Subnets => {}
         Content::Chains => {
-            message.be32(6, DATA_TYPE_VERDICT).be32(7, 16);
+            message.be32(set::DATA_TYPE, DATA_TYPE_VERDICT).be32(set::DATA_LEN, 16);
         }
         Content::Targets => {
-            message.be32(6, 7 << 6 | 13).be32(7, 8);
+            message.be32(set::DATA_TYPE, DATA_TYPE_TARGET).be32(set::DATA_LEN, 8);
         }
     }
-    message.be32(10, id).bytes(13, &listing::userdata(set));
+    message.be32(set::ID, id).bytes(set::USERDATA, &listing::userdata(set));
     message
 }
 
@@ -168,7 +177,8 @@ fn write_elements(
 ) {
     for chunk in elements.chunks(ELEMENTS_PER_MESSAGE) {
         let mut message = empty.clone();
-        message.text(1, table).text(2, set).nest(3, |list| {
+        use attribute::elements::{ELEMENTS, SET, TABLE};
+        message.text(TABLE, table).text(SET, set).nest(ELEMENTS, |list| {
             for (key, leads) in chunk {
                 write_element(list, key, leads);
             }
@@ -194,18 +204,18 @@ fn write_element(list: &mut Message, key: &[Value], leads: &Leads) {
             bytes
         }),
     };
-    list.nest(1, |element| {
-        element.nest(1, |data| {
-            data.bytes(DATA_VALUE, &bytes);
+    list.nest(attribute::list::ELEM, |message| {
+        message.nest(element::KEY, |data| {
+            data.bytes(VALUE, &bytes);
         });
         match leads {
             Leads::Nowhere => {}
             Leads::Chain(chain) => {
-                element.nest(2, |data| expression::goto(data, chain));
+                message.nest(element::DATA, |data| expression::goto(data, chain));
             }
             Leads::Target(target) => {
-                element.nest(2, |data| {
-                    data.bytes(DATA_VALUE, &target.bytes());
+                message.nest(element::DATA, |data| {
+                    data.bytes(VALUE, &target.bytes());
                 });
             }
         }
@@ -213,12 +223,12 @@ fn write_element(list: &mut Message, key: &[Value], leads: &Leads) {
 }
 
 fn write_interval(list: &mut Message, address: std::net::Ipv4Addr, end: bool) {
-    list.nest(1, |element| {
-        element.nest(1, |data| {
-            data.bytes(DATA_VALUE, &address.octets());
+    list.nest(attribute::list::ELEM, |message| {
+        message.nest(element::KEY, |data| {
+            data.bytes(VALUE, &address.octets());
         });
         if end {
-            element.be32(3, ELEM_INTERVAL_END);
+            message.be32(element::FLAGS, ELEM_INTERVAL_END);
         }
     });
 }

@@ -3,16 +3,10 @@
 //! A rule is a list of small instructions over sixteen registers of four bytes; a key made of
 //! several fields is loaded into registers that follow each other, each field on a whole number of them.
 
+use super::attribute;
+use super::attribute::data::{VALUE, VERDICT};
 use super::ruleset::{Field, Statement, Target, Value};
 use crate::netlink::Message;
-
-const LIST_ELEM: u16 = 1;
-const EXPR_NAME: u16 = 1;
-const EXPR_DATA: u16 = 2;
-pub(super) const DATA_VALUE: u16 = 1;
-pub(super) const DATA_VERDICT: u16 = 2;
-const VERDICT_CODE: u16 = 1;
-const VERDICT_CHAIN: u16 = 2;
 
 const REGISTER_VERDICT: u32 = 0;
 /// The first of the sixteen registers.
@@ -40,6 +34,9 @@ const CT_STATUS_DST_NAT: u32 = 1 << 5;
 const FIB_RESULT_ADDRTYPE: u32 = 3;
 const FIB_DADDR: u32 = 2;
 const RTN_LOCAL: u32 = 2;
+const CMP_EQ: u32 = 0;
+const CMP_NEQ: u32 = 1;
+const LOOKUP_INVERTED: u32 = 1;
 const REJECT_ICMP_UNREACH: u32 = 0;
 const REJECT_TCP_RST: u32 = 1;
 const ICMP_PORT_UNREACH: u8 = 3;
@@ -120,7 +117,8 @@ pub(super) fn write(message: &mut Message, statement: &Statement) {
         }
         Statement::ToHost { negate } => {
             expression(message, "fib", |fib| {
-                fib.be32(1, FIRST).be32(2, FIB_RESULT_ADDRTYPE).be32(3, FIB_DADDR);
+                use attribute::fib::{DREG, FLAGS, RESULT};
+                fib.be32(DREG, FIRST).be32(RESULT, FIB_RESULT_ADDRTYPE).be32(FLAGS, FIB_DADDR);
             });
             compare(message, &RTN_LOCAL.to_ne_bytes(), *negate);
         }
@@ -130,7 +128,8 @@ pub(super) fn write(message: &mut Message, statement: &Statement) {
             meta(message, META_MARK, FIRST);
             combine(message, &(!WELCOME).to_ne_bytes(), &(if *on { WELCOME } else { 0 }).to_ne_bytes());
             expression(message, "meta", |meta| {
-                meta.be32(2, META_MARK).be32(3, FIRST);
+                use attribute::meta::{KEY, SREG};
+                meta.be32(KEY, META_MARK).be32(SREG, FIRST);
             });
         }
         Statement::Welcome => {
@@ -160,7 +159,8 @@ pub(super) fn write(message: &mut Message, statement: &Statement) {
             immediate(message, FIRST, &to.octets());
             immediate(message, FIRST + 1, &link.to_ne_bytes());
             expression(message, "dup", |dup| {
-                dup.be32(1, FIRST).be32(2, FIRST + 1);
+                use attribute::dup::{SREG_ADDR, SREG_DEV};
+                dup.be32(SREG_ADDR, FIRST).be32(SREG_DEV, FIRST + 1);
             });
         }
         Statement::Masquerade => expression(message, "masq", |_| {}),
@@ -169,10 +169,11 @@ pub(super) fn write(message: &mut Message, statement: &Statement) {
         Statement::Accept => decide(message, NF_ACCEPT, None),
         Statement::Drop => decide(message, NF_DROP, None),
         Statement::RejectTcp => expression(message, "reject", |reject| {
-            reject.be32(1, REJECT_TCP_RST);
+            reject.be32(attribute::reject::TYPE, REJECT_TCP_RST);
         }),
         Statement::RejectPort => expression(message, "reject", |reject| {
-            reject.be32(1, REJECT_ICMP_UNREACH).bytes(2, &[ICMP_PORT_UNREACH]);
+            use attribute::reject::{ICMP_CODE, TYPE};
+            reject.be32(TYPE, REJECT_ICMP_UNREACH).bytes(ICMP_CODE, &[ICMP_PORT_UNREACH]);
         }),
     }
 }
@@ -190,7 +191,8 @@ fn load(message: &mut Message, fields: &[Field]) {
             Field::IcmpType => payload(message, BASE_TRANSPORT, 0, 1, register),
             Field::Random(modulus) => expression(message, "numgen", |numgen| {
                 const RANDOM: u32 = 1;
-                numgen.be32(1, register).be32(2, *modulus).be32(3, RANDOM);
+                use attribute::numgen::{DREG, MODULUS, TYPE};
+                numgen.be32(DREG, register).be32(MODULUS, *modulus).be32(TYPE, RANDOM);
             }),
             Field::SourceHash(modulus) => {
                 payload(message, BASE_NETWORK, 12, 4, register);
@@ -198,12 +200,12 @@ fn load(message: &mut Message, fields: &[Field]) {
                     const JENKINS: u32 = 0;
                     // A fixed seed: a client must find its endpoint again after a restart.
                     const SEED: u32 = 0x6761_6e74;
-                    hash.be32(1, register)
-                        .be32(2, register)
-                        .be32(3, 4)
-                        .be32(4, *modulus)
-                        .be32(5, SEED)
-                        .be32(7, JENKINS);
+                    hash.be32(attribute::hash::SREG, register)
+                        .be32(attribute::hash::DREG, register)
+                        .be32(attribute::hash::LEN, 4)
+                        .be32(attribute::hash::MODULUS, *modulus)
+                        .be32(attribute::hash::SEED, SEED)
+                        .be32(attribute::hash::TYPE, JENKINS);
                 });
             }
         }
@@ -212,39 +214,43 @@ fn load(message: &mut Message, fields: &[Field]) {
 }
 
 fn expression(message: &mut Message, name: &str, write: impl FnOnce(&mut Message)) {
-    message.nest(LIST_ELEM, |element| {
-        element.text(EXPR_NAME, name).nest(EXPR_DATA, write);
+    message.nest(attribute::list::ELEM, |element| {
+        element.text(attribute::expr::NAME, name).nest(attribute::expr::DATA, write);
     });
 }
 
 fn meta(message: &mut Message, key: u32, register: u32) {
     expression(message, "meta", |meta| {
-        meta.be32(1, register).be32(2, key);
+        use attribute::meta::{DREG, KEY};
+        meta.be32(DREG, register).be32(KEY, key);
     });
 }
 
 fn payload(message: &mut Message, base: u32, offset: u32, length: u32, register: u32) {
     expression(message, "payload", |payload| {
-        payload.be32(1, register).be32(2, base).be32(3, offset).be32(4, length);
+        use attribute::payload::{BASE, DREG, LEN, OFFSET};
+        payload.be32(DREG, register).be32(BASE, base).be32(OFFSET, offset).be32(LEN, length);
     });
 }
 
 fn lookup(message: &mut Message, set: &str, destination: Option<u32>, negate: bool) {
     expression(message, "lookup", |lookup| {
-        lookup.text(1, set).be32(2, FIRST);
+        use attribute::lookup::{DREG, FLAGS, SET, SREG};
+        lookup.text(SET, set).be32(SREG, FIRST);
         if let Some(register) = destination {
-            lookup.be32(3, register);
+            lookup.be32(DREG, register);
         }
         if negate {
-            lookup.be32(5, 1);
+            lookup.be32(FLAGS, LOOKUP_INVERTED);
         }
     });
 }
 
 fn compare(message: &mut Message, value: &[u8], negate: bool) {
     expression(message, "cmp", |cmp| {
-        cmp.be32(1, FIRST).be32(2, u32::from(negate)).nest(3, |data| {
-            data.bytes(DATA_VALUE, value);
+        use attribute::cmp::{DATA, OP, SREG};
+        cmp.be32(SREG, FIRST).be32(OP, if negate { CMP_NEQ } else { CMP_EQ }).nest(DATA, |data| {
+            data.bytes(VALUE, value);
         });
     });
 }
@@ -256,27 +262,29 @@ fn mask(message: &mut Message, mask: &[u8; 4]) {
 /// Keeps the bits of `mask` and turns those of `flip`.
 fn combine(message: &mut Message, mask: &[u8; 4], flip: &[u8; 4]) {
     expression(message, "bitwise", |bitwise| {
-        bitwise.be32(1, FIRST).be32(2, FIRST).be32(3, 4);
-        bitwise.nest(4, |data| {
-            data.bytes(DATA_VALUE, mask);
+        use attribute::bitwise::{DREG, LEN, MASK, SREG, XOR};
+        bitwise.be32(SREG, FIRST).be32(DREG, FIRST).be32(LEN, 4);
+        bitwise.nest(MASK, |data| {
+            data.bytes(VALUE, mask);
         });
-        bitwise.nest(5, |data| {
-            data.bytes(DATA_VALUE, flip);
+        bitwise.nest(XOR, |data| {
+            data.bytes(VALUE, flip);
         });
     });
 }
 
 fn immediate(message: &mut Message, register: u32, value: &[u8]) {
     expression(message, "immediate", |immediate| {
-        immediate.be32(1, register).nest(2, |data| {
-            data.bytes(DATA_VALUE, value);
+        use attribute::immediate::{DATA, DREG};
+        immediate.be32(DREG, register).nest(DATA, |data| {
+            data.bytes(VALUE, value);
         });
     });
 }
 
 fn connection(message: &mut Message, key: u32, bits: u32) {
     expression(message, "ct", |ct| {
-        ct.be32(1, FIRST).be32(2, key);
+        ct.be32(attribute::ct::DREG, FIRST).be32(attribute::ct::KEY, key);
     });
     mask(message, &bits.to_ne_bytes());
     compare(message, &[0; 4], true);
@@ -285,21 +293,24 @@ fn connection(message: &mut Message, key: u32, bits: u32) {
 fn translate(message: &mut Message) {
     expression(message, "nat", |nat| {
         const DESTINATION: u32 = 1;
-        nat.be32(1, DESTINATION).be32(2, libc::NFPROTO_IPV4 as u32).be32(3, FIRST).be32(5, FIRST + 1);
+        use attribute::nat::{FAMILY, REG_ADDR_MIN, REG_PROTO_MIN, TYPE};
+        nat.be32(TYPE, DESTINATION).be32(FAMILY, libc::NFPROTO_IPV4 as u32);
+        nat.be32(REG_ADDR_MIN, FIRST).be32(REG_PROTO_MIN, FIRST + 1);
     });
 }
 
 fn decide(message: &mut Message, code: i32, chain: Option<&str>) {
     expression(message, "immediate", |immediate| {
-        immediate.be32(1, REGISTER_VERDICT).nest(2, |data| verdict(data, code, chain));
+        use attribute::immediate::{DATA, DREG};
+        immediate.be32(DREG, REGISTER_VERDICT).nest(DATA, |data| verdict(data, code, chain));
     });
 }
 
 fn verdict(message: &mut Message, code: i32, chain: Option<&str>) {
-    message.nest(DATA_VERDICT, |verdict| {
-        verdict.be32(VERDICT_CODE, code as u32);
+    message.nest(VERDICT, |verdict| {
+        verdict.be32(attribute::verdict::CODE, code as u32);
         if let Some(chain) = chain {
-            verdict.text(VERDICT_CHAIN, chain);
+            verdict.text(attribute::verdict::CHAIN, chain);
         }
     });
 }

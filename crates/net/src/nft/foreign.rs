@@ -2,6 +2,7 @@
 
 use std::io;
 
+use super::attribute;
 use super::encode::{self, GETCHAIN, NEWCHAIN};
 use super::ruleset::Point;
 use crate::netlink::{Attributes, Message, Reply, Socket, attribute_text};
@@ -92,20 +93,21 @@ pub(super) fn chains(socket: &mut Socket, own: &str) -> io::Result<Vec<ForeignCh
 /// The rules of `chain`, a chain of the table that `of` is in.
 pub(super) fn rules(socket: &mut Socket, of: &ForeignChain, chain: &str) -> io::Result<Vec<ForeignRule>> {
     let mut message = Message::new(encode::GETRULE, 0, &[of.family, 0, 0, 0]);
-    message.text(1, of.table_name()).text(2, chain);
+    message.text(attribute::rule::TABLE, of.table_name()).text(attribute::rule::CHAIN, chain);
     let replies = match socket.dump(&message) {
         // It went while we looked.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         replies => replies?,
     };
     let rule = |reply: &Reply| {
+        use attribute::rule::{CHAIN, EXPRESSIONS, HANDLE, USERDATA};
         let attributes = Attributes::after(&reply.payload, 4);
         // Some kernels list the whole table whatever chain is asked for.
-        let here = attributes.find(2).map(attribute_text)? == chain;
+        let here = attributes.find(CHAIN).map(attribute_text)? == chain;
         here.then(|| ForeignRule {
-            handle: attributes.find(3).unwrap_or_default().to_vec(),
-            userdata: attributes.find(7).unwrap_or_default().to_vec(),
-            fate: attributes.find(4).map_or(Fate::Open, fate),
+            handle: attributes.find(HANDLE).unwrap_or_default().to_vec(),
+            userdata: attributes.find(USERDATA).unwrap_or_default().to_vec(),
+            fate: attributes.find(EXPRESSIONS).map_or(Fate::Open, fate),
         })
     };
     Ok(replies.iter().filter_map(rule).collect())
@@ -113,7 +115,7 @@ pub(super) fn rules(socket: &mut Socket, of: &ForeignChain, chain: &str) -> io::
 
 /// Whether what a message tells of is a rule that stops everything.
 pub(super) fn stops_all(rule: &Reply) -> bool {
-    let expressions = Attributes::after(&rule.payload, 4).find(4);
+    let expressions = Attributes::after(&rule.payload, 4).find(attribute::rule::EXPRESSIONS);
     matches!(expressions.map(fate), Some(Fate::Stopped | Fate::Led(_)))
 }
 
@@ -161,17 +163,20 @@ fn fate(expressions: &[u8]) -> Fate {
     let mut for_all = true;
     for (_, expression) in Attributes::new(expressions) {
         let parts = Attributes::new(expression);
-        let name = parts.find(1).map(attribute_text).unwrap_or_default();
-        let data = Attributes::new(parts.find(2).unwrap_or_default());
+        let name = parts.find(attribute::expr::NAME).map(attribute_text).unwrap_or_default();
+        let data = Attributes::new(parts.find(attribute::expr::DATA).unwrap_or_default());
         let decided = match name.as_str() {
             "counter" | "log" => None,
             "reject" => Some(Fate::Stopped),
             // As the iptables program writes what it has no own instruction for.
-            "target" => match data.find(1).map(attribute_text).as_deref() {
+            "target" => match data.find(attribute::target::NAME).map(attribute_text).as_deref() {
                 Some("REJECT") => Some(Fate::Stopped),
                 _ => None,
             },
-            "immediate" => data.find(2).and_then(|data| verdict(Attributes::new(data).find(2)?)),
+            "immediate" => {
+                let value = data.find(attribute::immediate::DATA);
+                value.and_then(|value| verdict(Attributes::new(value).find(attribute::data::VERDICT)?))
+            }
             // A condition, or something that is prepared for one.
             _ => {
                 for_all = false;
@@ -196,11 +201,11 @@ fn verdict(verdict: &[u8]) -> Option<Fate> {
     const NFT_GOTO: i32 = -4;
     const NFT_RETURN: i32 = -5;
     let verdict = Attributes::new(verdict);
-    match i32::from_be_bytes(verdict.find(1)?.get(..4)?.try_into().ok()?) {
+    match i32::from_be_bytes(verdict.find(attribute::verdict::CODE)?.get(..4)?.try_into().ok()?) {
         NF_DROP => Some(Fate::Stopped),
         NF_ACCEPT => Some(Fate::Accepted),
         NFT_RETURN => Some(Fate::Returned),
-        NFT_JUMP | NFT_GOTO => verdict.find(2).map(attribute_text).map(Fate::Led),
+        NFT_JUMP | NFT_GOTO => verdict.find(attribute::verdict::CHAIN).map(attribute_text).map(Fate::Led),
         _ => None,
     }
 }
@@ -219,17 +224,23 @@ fn parse(reply: &Reply) -> Option<ForeignChain> {
     }
     let attributes = Attributes::after(&reply.payload, 4);
     let word = |value: &[u8]| Some(u32::from_be_bytes(value.get(..4)?.try_into().ok()?));
-    let kind = attributes.find(7).map(attribute_text)?;
-    let point = match Attributes::new(attributes.find(4)?).find(1).and_then(word)? {
+    let kind = attributes.find(attribute::chain::TYPE).map(attribute_text)?;
+    let point = match Attributes::new(attributes.find(attribute::chain::HOOK)?)
+        .find(attribute::hook::HOOKNUM)
+        .and_then(word)?
+    {
         1 => Point::Input,
         2 => Point::Forward,
         _ => return None,
     };
-    let drops = attributes.find(5).and_then(word) == Some(NF_DROP);
+    let drops = attributes.find(attribute::chain::POLICY).and_then(word) == Some(NF_DROP);
     (kind == "filter").then(|| ForeignChain {
         family: number,
-        table: format!("{family} {}", attributes.find(1).map(attribute_text).unwrap_or_default()),
-        name: attributes.find(3).map(attribute_text).unwrap_or_default(),
+        table: format!(
+            "{family} {}",
+            attributes.find(attribute::chain::TABLE).map(attribute_text).unwrap_or_default()
+        ),
+        name: attributes.find(attribute::chain::NAME).map(attribute_text).unwrap_or_default(),
         point,
         stops: drops.then_some(Stop::Policy),
         admits: false,

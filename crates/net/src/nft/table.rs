@@ -2,6 +2,7 @@
 
 use std::io;
 
+use super::attribute;
 use super::diff::{create, difference};
 use super::encode::{
     self, BATCH_BEGIN, BATCH_END, DELCHAIN, DELRULE, DELSET, DELSETELEM, DELTABLE, GETTABLE, NEWCHAIN,
@@ -161,7 +162,8 @@ impl TableEvents {
             };
             for reply in &replies {
                 // In all of these messages the table's name is the first attribute.
-                let table = Attributes::after(&reply.payload, 4).find(1).map(attribute_text);
+                let table =
+                    Attributes::after(&reply.payload, 4).find(attribute::table::NAME).map(attribute_text);
                 if table.as_deref() == Some(&self.name) {
                     seen.damaged |= [DELTABLE, DELCHAIN, DELRULE, DELSET, DELSETELEM].contains(&reply.kind);
                 } else {
