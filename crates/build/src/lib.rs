@@ -15,6 +15,8 @@ mod dockerfile;
 mod download;
 mod error;
 mod files;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod ignore;
 mod owner;
 mod pattern;

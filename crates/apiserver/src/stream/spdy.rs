@@ -6,6 +6,8 @@
 
 mod dictionary;
 mod frame;
+#[cfg(fuzzing)]
+pub(super) mod fuzzing;
 mod headers;
 
 use std::collections::HashMap;
