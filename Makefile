@@ -24,7 +24,6 @@ demo: build ## Do the main job from nothing, and show it
 
 test: ## Run everything: unit, privileged and end-to-end tests, and the demo
 	@scripts/packages build test demo
-	cargo build --package gantry
 	cargo test --workspace
 	examples/guestbook/demo $(DEBUG)
 

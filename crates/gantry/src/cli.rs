@@ -13,7 +13,7 @@ use crate::config::{self, Config, ConfigError, Layers};
 mod config_show;
 mod doctor;
 mod kubeconfig;
-mod output;
+pub(crate) mod output;
 mod reset;
 mod status;
 mod store;

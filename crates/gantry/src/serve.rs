@@ -144,8 +144,8 @@ pub(crate) async fn serve(
     });
 
     info!(root = %config.root.display(), api = %api_address, docker = %config.docker_socket.display(), "serving");
-    println!("export DOCKER_HOST=unix://{}", config.docker_socket.display());
-    println!("export KUBECONFIG={}", config.kubeconfig.display());
+    say(&format!("export DOCKER_HOST=unix://{}", config.docker_socket.display()));
+    say(&format!("export KUBECONFIG={}", config.kubeconfig.display()));
     init_system::ready();
     let signal = async {
         let name = signal.await;
@@ -162,6 +162,13 @@ pub(crate) async fn serve(
     services.run_until(signal).await
 }
 
+/// Prints a line for whoever started the daemon, which goes on if he does not read it.
+fn say(line: &str) {
+    if let Err(error) = crate::cli::output::write(&format!("{line}\n")) {
+        tracing::warn!(error = %format!("{error:#}"), "nothing can be said on standard output");
+    }
+}
+
 /// Prints one more line when the node is Ready; a comment, so that the output can be evaluated.
 async fn announce_ready(client: &Client, name: &str, began: Instant) {
     let api: client::Api<Node> = client::Api::all(client);
@@ -172,7 +179,7 @@ async fn announce_ready(client: &Client, name: &str, began: Instant) {
                 .into_iter()
                 .any(|condition| condition.type_ == "Ready" && condition.status == "True")
             {
-                println!("# node {name} is Ready after {} ms", began.elapsed().as_millis());
+                say(&format!("# node {name} is Ready after {} ms", began.elapsed().as_millis()));
                 return;
             }
         }

@@ -11,6 +11,6 @@ pub(super) fn run(config: &Config) -> anyhow::Result<ExitCode> {
     let text = std::fs::read_to_string(path).with_context(|| {
         format!("read {}: it is written by the first `gantry up` with this --root; is it running, and are you root?", path.display())
     })?;
-    print!("{text}");
+    super::output::write(&text)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -1,5 +1,7 @@
 //! How commands print data: a table for people, JSON or YAML for programs.
 
+use std::io::{ErrorKind, Write as _};
+
 use anyhow::Context as _;
 use serde::Serialize;
 
@@ -27,8 +29,11 @@ pub(crate) fn print<T: Serialize>(
     cells: impl Fn(&T) -> Vec<String>,
 ) -> anyhow::Result<()> {
     match arguments.output {
-        Format::Json => println!("{}", serde_json::to_string_pretty(rows).context("print as JSON")?),
-        Format::Yaml => print!("{}", serde_saphyr::to_string(&rows).context("print as YAML")?),
+        Format::Json => {
+            let text = serde_json::to_string_pretty(rows).context("print as JSON")?;
+            write(&format!("{text}\n"))
+        }
+        Format::Yaml => write(&serde_saphyr::to_string(&rows).context("print as YAML")?),
         Format::Table => {
             let mut table = comfy_table::Table::new();
             table.load_style(comfy_table::presets::NOTHING).set_header(header);
@@ -36,8 +41,16 @@ pub(crate) fn print<T: Serialize>(
             for column in table.column_iter_mut() {
                 column.set_padding((0, 3));
             }
-            println!("{}", table.trim_fmt());
+            write(&format!("{}\n", table.trim_fmt()))
         }
     }
-    Ok(())
+}
+
+/// Writes to standard output. Whoever stopped reading it (`head`) has what he wanted.
+pub(crate) fn write(text: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("write to standard output"),
+    }
 }

@@ -73,11 +73,11 @@ fn confirmed(config: &Config) -> anyhow::Result<bool> {
 
 /// Ends everything that runs. Fails while a daemon holds the root.
 async fn take_down(config: &Config) -> anyhow::Result<()> {
-    let opened = engine::Engine::open(
-        crate::serve::engine_config(config)?,
-        Arc::new(SystemClock::new()),
-        Arc::new(SystemRandom),
-    );
+    let mut wanted = crate::serve::engine_config(config)?;
+    // It had others, perhaps, than those that are asked for now, which may be somebody else's.
+    wanted.network.bip = net::Subnet::Preferably(config.bip);
+    wanted.network.pod_cidr = net::Subnet::Preferably(config.pod_cidr);
+    let opened = engine::Engine::open(wanted, Arc::new(SystemClock::new()), Arc::new(SystemRandom));
     let engine = opened.await.map_err(|error| anyhow::Error::msg(error.full_message()))?;
     let everything = ContainerFilter { all: true, ..ContainerFilter::default() };
     for container in

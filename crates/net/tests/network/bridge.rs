@@ -1,6 +1,6 @@
 //! Containers on bridges: traffic between them, to the outside and back.
 
-use net::{EndpointSpec, NetworkSpec};
+use net::{EndpointSpec, Network, NetworkSpec, Subnet};
 use std::os::fd::AsFd;
 
 use crate::host::*;
@@ -189,5 +189,25 @@ fn many_sandboxes_at_once_get_different_addresses_and_ports() {
         }
         assert_eq!(network.endpoint_list(), []);
         network.close().await;
+    });
+}
+
+/// Whoever takes an instance away need not know what it was started with, nor is what others have in the
+/// way.
+#[test]
+fn an_instance_is_taken_away_whatever_its_subnets_were() {
+    on_host(|host| async move {
+        command("ip route add 10.42.0.0/16 via 192.0.2.2");
+        let mut config = host.config("test");
+        config.pod_cidr = Subnet::Exactly("10.62.0.0/16".parse().expect("a subnet"));
+        config.bip = Subnet::Exactly("172.29.0.1/16".parse().expect("a subnet"));
+        let network = Network::open(config).await.expect("open");
+        network.close().await;
+        assert!(command("ip -o addr").contains("10.62.0.1/16"));
+
+        let network = Network::open(host.config("test")).await.expect("open with the defaults");
+        network.teardown().await.expect("take it down");
+        let left = command("ip -o addr");
+        assert!(!left.contains("10.62.") && !left.contains("172.29."), "{left}");
     });
 }
