@@ -1,12 +1,13 @@
-//! Loads the store, the API or etcd with the same work, and prints one JSON object for each row.
+//! Loads the store, the API, etcd or the scheduler with the same work, and prints one JSON object for each row.
 //!
-//! `load store DIR`, `load etcd HOST:PORT`, `load api KUBECONFIG`. [`run`](../run) reads the rows and
+//! `load store DIR`, `load etcd HOST:PORT`, `load api KUBECONFIG`, `load scheduler DIR`. [`run`](../run) reads the rows and
 //! prints them side by side.
 #![forbid(unsafe_code)]
 
 mod api;
 mod etcd;
 mod load;
+mod scheduler;
 mod store;
 
 use anyhow::{Context, bail};
@@ -14,13 +15,14 @@ use anyhow::{Context, bail};
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [what, target] = arguments.as_slice() else {
-        bail!("usage: load store DIR | load etcd HOST:PORT | load api KUBECONFIG");
+        bail!("usage: load store DIR | load etcd HOST:PORT | load api KUBECONFIG | load scheduler DIR");
     };
     let runtime = tokio::runtime::Runtime::new().context("start tokio")?;
     match what.as_str() {
         "store" => runtime.block_on(store::measure(target.as_ref())),
         "etcd" => runtime.block_on(etcd::measure(target)),
         "api" => runtime.block_on(api::measure(target.as_ref())),
-        other => bail!("`{other}` cannot be loaded: it is store, etcd or api"),
+        "scheduler" => runtime.block_on(scheduler::measure(target.as_ref())),
+        other => bail!("`{other}` cannot be loaded: it is store, etcd, api or scheduler"),
     }
 }
