@@ -84,7 +84,8 @@ async fn one_at_a_time_leads_and_another_takes_over_when_it_ends_or_dies_or_is_d
         if lease.resource_version() == version { Err(version.clone()) } else { Ok(()) }
     })
     .await;
-    assert_eq!((working.lock().clone(), holder().await), (vec!["one"], ("one".to_owned(), 0)));
+    let held = holder().await;
+    assert_eq!((working.lock().clone(), held), (vec!["one"], ("one".to_owned(), 0)));
     // Who stops lets go of it.
     one.stop.cancel();
     one.task.await.expect("no panic");
