@@ -130,7 +130,7 @@ pub(crate) async fn document_of(state: &State, own: bool, text: &Bytes) -> Resul
 }
 
 /// The document in a body whose type is not said: JSON, YAML or protobuf.
-pub(crate) fn document(text: &[u8]) -> Result<Value> {
+fn document(text: &[u8]) -> Result<Value> {
     let kind = if text.starts_with(protobuf::MAGIC) {
         BodyKind::Protobuf
     } else if first_is_brace(text) {

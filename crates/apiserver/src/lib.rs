@@ -25,8 +25,6 @@ mod decode;
 mod definitions;
 pub mod error;
 mod flight;
-#[cfg(fuzzing)]
-pub mod fuzzing;
 mod handle;
 mod identity;
 mod impersonation;

@@ -26,9 +26,6 @@ use model::Status;
 use crate::body::Body;
 use crate::error::{Error, Result};
 
-#[cfg(fuzzing)]
-pub(crate) use spdy::fuzzing;
-
 pub(crate) use log::{WEBSOCKET as LOG_WEBSOCKET, log};
 pub(crate) use port_forward::{
     Connect, SPDY as PORT_FORWARD_SPDY, WEBSOCKET as PORT_FORWARD_WEBSOCKET, port_forward,

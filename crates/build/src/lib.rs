@@ -15,8 +15,6 @@ mod dockerfile;
 mod download;
 mod error;
 mod files;
-#[cfg(fuzzing)]
-pub mod fuzzing;
 mod ignore;
 mod owner;
 mod pattern;

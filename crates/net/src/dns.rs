@@ -17,20 +17,6 @@ mod server;
 mod shares;
 mod zone;
 
-/// What comes in, for the targets in `fuzz/`.
-#[cfg(fuzzing)]
-pub(crate) mod fuzzing {
-    use super::message;
-
-    /// Reads a question, and an answer of another server.
-    pub(crate) fn read(data: &[u8]) {
-        if let Some(question) = message::Question::parse(data) {
-            let _ = (question.udp_limit(), question.question_for("other.example"));
-        }
-        let _ = message::answers(data);
-    }
-}
-
 pub(crate) use listener::Listener;
 pub(crate) use server::start;
 pub(crate) use zone::SharedZone;

@@ -24,8 +24,6 @@ mod error;
 mod exclusive;
 mod files;
 mod finding;
-#[cfg(fuzzing)]
-pub mod fuzzing;
 mod link;
 mod namespace;
 mod netlink;

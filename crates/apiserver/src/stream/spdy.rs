@@ -6,8 +6,6 @@
 
 mod dictionary;
 mod frame;
-#[cfg(fuzzing)]
-pub(super) mod fuzzing;
 mod headers;
 
 use std::collections::HashMap;
