@@ -132,6 +132,32 @@ fn an_image_that_cannot_be_had_is_tried_again_after_a_pause() {
 }
 
 #[test]
+fn an_image_that_is_not_to_be_pulled_or_has_no_name_is_told_as_that() {
+    let cluster = Cluster::shared();
+    let space = cluster.namespace("unpulled");
+    let reason = "{.status.containerStatuses[0].state.waiting.reason}";
+    for (name, image, waits, said) in [
+        (
+            "never",
+            "none:1",
+            "ErrImageNeverPull",
+            "ErrImageNeverPull/Container image \"none:1\" is not present with pull policy of Never",
+        ),
+        (
+            "nameless",
+            "No/Such",
+            "InvalidImageName",
+            "InspectFailed/Failed to apply default image tag \"No/Such\": ",
+        ),
+    ] {
+        space.ok(&["run", name, "--image", image, "--image-pull-policy", "Never"]);
+        space.wait_for(&format!("pod/{name}"), reason, waits);
+        event(&space, name, &format!("Warning/{said}"));
+        event(&space, name, &format!("Warning/Failed/Error: {waits}"));
+    }
+}
+
+#[test]
 fn containers_that_share_a_process_namespace_see_each_other() {
     let cluster = Cluster::shared();
     let space = cluster.namespace("shared");

@@ -200,8 +200,12 @@ impl Worker {
         match images::ensure(&self.shared.engine, &image, policy, &secrets, pulling).await {
             Ok(present) => Ok(present),
             Err(missing) => {
-                let message = format!("Failed to pull image \"{image}\": {}", missing.message);
-                self.container_event(container, true, "Failed", message);
+                let (event, message) = match missing.reason {
+                    Reason::NeverPull => ("ErrImageNeverPull", missing.message.clone()),
+                    Reason::ImageName => ("InspectFailed", missing.message.clone()),
+                    _ => ("Failed", format!("Failed to pull image \"{image}\": {}", missing.message)),
+                };
+                self.container_event(container, true, event, message);
                 self.container_event(container, true, "Failed", format!("Error: {}", missing.reason));
                 self.back_offs.tried(&image_key(container), self.now());
                 Err(Refusal { reason: missing.reason, message: missing.message })
