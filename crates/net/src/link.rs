@@ -105,11 +105,8 @@ pub(crate) struct Veth<'a> {
     pub(crate) host_mac: [u8; 6],
     /// The bridge that it becomes a port of.
     pub(crate) bridge: u32,
-    /// Whether other isolated ports of the bridge cannot be reached through it.
-    pub(crate) isolated: bool,
-    /// Whether the bridge takes the addresses behind the port as it is told (`Links::port_address_set`),
-    /// instead of learning them from what comes in there.
-    pub(crate) is_fixed: bool,
+    /// How it is one.
+    pub(crate) port: Port,
     /// Where the other end goes.
     pub(crate) netns: BorrowedFd<'a>,
     /// Name of the other end.
@@ -118,6 +115,31 @@ pub(crate) struct Veth<'a> {
     pub(crate) mac: [u8; 6],
     /// Largest packet.
     pub(crate) mtu: Option<u32>,
+}
+
+/// How a link is a port of its bridge. It is the port's, and lost with it: a link that is put on a bridge
+/// once more has to be told again.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Port {
+    /// Whether other isolated ports of the bridge cannot be reached through it.
+    pub(crate) isolated: bool,
+    /// Whether the bridge takes the addresses behind the port as it is told (`Links::port_address_set`),
+    /// instead of learning them from what comes in there.
+    pub(crate) is_fixed: bool,
+}
+
+impl Port {
+    fn write(self, message: &mut Message) {
+        let learns = [u8::from(!self.is_fixed)];
+        message.nest(IFLA_LINKINFO, |info| {
+            info.text(IFLA_INFO_SLAVE_KIND, "bridge").nest(IFLA_INFO_SLAVE_DATA, |data| {
+                // Where the host filters bridged packets (bridge-nf-call-iptables), what a container
+                // sends to a port that it has published itself is turned round inside the bridge.
+                data.bytes(IFLA_BRPORT_MODE, &[1]).bytes(IFLA_BRPORT_ISOLATED, &[u8::from(self.isolated)]);
+                data.bytes(IFLA_BRPORT_LEARNING, &learns).bytes(IFLA_BRPORT_UNICAST_FLOOD, &learns);
+            });
+        });
+    }
 }
 
 /// A route to be made.
@@ -269,16 +291,8 @@ impl Links {
             });
         });
         let mut port = Message::new(RTM_NEWLINK, 0, &link_header(0, 0, 0));
-        port.text(IFLA_IFNAME, veth.host).nest(IFLA_LINKINFO, |info| {
-            info.text(IFLA_INFO_SLAVE_KIND, "bridge").nest(IFLA_INFO_SLAVE_DATA, |data| {
-                // Where the host filters bridged packets (bridge-nf-call-iptables), what a container
-                // sends to a port that it has published itself is turned round inside the bridge.
-                data.bytes(IFLA_BRPORT_MODE, &[1]).bytes(IFLA_BRPORT_ISOLATED, &[u8::from(veth.isolated)]);
-                if veth.is_fixed {
-                    data.bytes(IFLA_BRPORT_LEARNING, &[0]).bytes(IFLA_BRPORT_UNICAST_FLOOD, &[0]);
-                }
-            });
-        });
+        port.text(IFLA_IFNAME, veth.host);
+        veth.port.write(&mut port);
         self.socket.request(&[message, port])
     }
 
@@ -358,14 +372,10 @@ impl Links {
         }
     }
 
-    /// Has a bridge take the addresses behind a port as it is told, as [`Veth::is_fixed`] does.
-    pub(crate) fn port_fix(&mut self, port: u32) -> io::Result<()> {
-        let mut message = Message::new(RTM_NEWLINK, 0, &link_header(port, 0, 0));
-        message.nest(IFLA_LINKINFO, |info| {
-            info.text(IFLA_INFO_SLAVE_KIND, "bridge").nest(IFLA_INFO_SLAVE_DATA, |data| {
-                data.bytes(IFLA_BRPORT_LEARNING, &[0]).bytes(IFLA_BRPORT_UNICAST_FLOOD, &[0]);
-            });
-        });
+    /// Says how a link is a port of its bridge.
+    pub(crate) fn port_set(&mut self, link: u32, port: Port) -> io::Result<()> {
+        let mut message = Message::new(RTM_NEWLINK, 0, &link_header(link, 0, 0));
+        port.write(&mut message);
         self.socket.request(&[message])
     }
 

@@ -90,8 +90,17 @@ struct State {
     names: Option<Target>,
     /// The way for connections from outside, if this host can have it.
     gate: Option<Gate>,
-    /// Links between which nothing passes, since nothing did before this instance.
-    barred: Vec<String>,
+    /// Between these passes what passed before this instance, and nothing else.
+    strangers: Strangers,
+}
+
+/// The links that there were before this instance had the host pass packets on.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Strangers {
+    /// All of them.
+    pub(crate) all: Vec<String>,
+    /// Those from which the host passed nothing on, wherever to: the kernel asks where a packet comes in.
+    pub(crate) barred: Vec<String>,
 }
 
 impl Network {

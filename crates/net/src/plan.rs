@@ -24,6 +24,7 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
+use crate::network::Strangers;
 use crate::nft::{
     Chain, Content, Field, Hook, HookType, Leads, Point, Rule, Ruleset, Set, Statement, Target, Value, rule,
 };
@@ -43,8 +44,8 @@ pub(crate) struct Tables<'a> {
     pub(crate) service_cidr: Ipv4Net,
     /// The way for connections from outside; without, they are translated at once.
     pub(crate) gate: Option<&'a Gate>,
-    /// Links between which the host passed nothing on before this instance had it pass packets on.
-    pub(crate) barred: &'a [String],
+    /// The links that there were before this instance had the host pass packets on.
+    pub(crate) strangers: &'a Strangers,
     /// Addresses at which names are asked for (port 53), and where the answers come from.
     pub(crate) names: &'a [(Ipv4Addr, Target)],
 }
@@ -118,11 +119,14 @@ fn networks(ruleset: &mut Ruleset, tables: &Tables<'_>) {
     if let Some(gate) = tables.gate {
         trusted.elements.insert(vec![Value::Link(gate.back.clone())], Leads::Nowhere);
     }
-    let mut barred = Set::new([Field::InLink], Content::Nothing);
-    let links = tables.barred.iter().map(|link| (vec![Value::Link(link.clone())], Leads::Nowhere));
-    barred.elements.extend(links);
+    let links = |names: &[String]| {
+        let mut set = Set::new([Field::InLink], Content::Nothing);
+        set.elements.extend(names.iter().map(|link| (vec![Value::Link(link.clone())], Leads::Nowhere)));
+        set
+    };
     let sets = [
-        ("barred", barred),
+        ("barred", links(&tables.strangers.barred)),
+        ("strangers", links(&tables.strangers.all)),
         ("bridges", bridges),
         ("trusted", trusted),
         ("internal", internal),
@@ -256,8 +260,8 @@ fn host_addresses() -> Vec<Rule> {
 fn forward(services: impl Fn() -> Statement) -> Vec<Rule> {
     vec![
         // The host was no router before we needed one: strangers do not get one by that.
-        rule([in_link("barred"), out_link("barred"), Statement::Translated, Statement::Return]),
-        rule([in_link("barred"), out_link("barred"), Statement::Drop]),
+        rule([in_link("barred"), out_link("strangers"), Statement::Translated, Statement::Return]),
+        rule([in_link("barred"), out_link("strangers"), Statement::Drop]),
         // What else neither comes from a container nor goes to one is not ours to judge.
         rule([not_in(Field::InLink, "bridges"), not_in(Field::OutLink, "bridges"), Statement::Return]),
         rule([Statement::Established, Statement::Accept]),

@@ -31,6 +31,7 @@ use serde::{Deserialize, Serialize};
 
 use self::endpoint::EndpointFile;
 use self::services::ServicesFile;
+use crate::network::Strangers;
 use crate::{Endpoint, NetworkView, ServiceTable};
 
 /// The directory that this crate alone writes to.
@@ -73,8 +74,11 @@ impl Record for NetworksFile {
 struct ForwardingFile {
     /// The boot of the machine that it was in.
     boot: String,
-    /// The links that there were.
+    /// The links that there were and from which nothing was passed on.
     links: Vec<String>,
+    /// All links that there were; `links` where it is not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    all: Option<Vec<String>>,
 }
 
 impl Record for ForwardingFile {
@@ -179,18 +183,21 @@ impl StateDir {
         base::fs::write_atomic_unsynced(&path, &bytes, 0o600).map_err(|source| StateError { path, source })
     }
 
-    /// The links between which nothing is to be passed on, if that was written since the machine's boot.
-    pub(crate) fn barred(&self, boot: &str) -> Vec<String> {
+    /// The links that there were before the host passed packets on, if that was written since its boot.
+    pub(crate) fn strangers(&self, boot: &str) -> Strangers {
         match base::record::read::<ForwardingFile>(&self.forwarding_path()) {
-            Ok(file) if file.boot == boot => file.links,
-            _ => Vec::new(),
+            Ok(ForwardingFile { boot: then, links, all }) if then == boot => {
+                Strangers { all: all.unwrap_or_else(|| links.clone()), barred: links }
+            }
+            _ => Strangers::default(),
         }
     }
 
     /// Writes them; not flushed, since it does not outlive the machine's boot.
-    pub(crate) fn barred_write(&self, boot: &str, links: &[String]) -> Result<(), StateError> {
+    pub(crate) fn strangers_write(&self, boot: &str, strangers: &Strangers) -> Result<(), StateError> {
         let path = self.forwarding_path();
-        let bytes = encode(&ForwardingFile { boot: boot.to_owned(), links: links.to_vec() });
+        let Strangers { all, barred } = strangers.clone();
+        let bytes = encode(&ForwardingFile { boot: boot.to_owned(), links: barred, all: Some(all) });
         base::fs::write_atomic_unsynced(&path, &bytes, 0o600).map_err(|source| StateError { path, source })
     }
 

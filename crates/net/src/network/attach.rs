@@ -9,7 +9,7 @@ use base::{Random, SystemRandom};
 use ipnet::Ipv4Net;
 
 use super::{Inner, NetworkId, NetworkKind, NetworkView, State, detach, reap, rules, tag};
-use crate::link::{Links, Veth};
+use crate::link::{Links, Port, Veth};
 use crate::sandbox::{self, Interface};
 use crate::{AttachError, Endpoint, EndpointSpec, KernelError, address, conntrack};
 
@@ -152,6 +152,11 @@ fn choose_address(
     }
 }
 
+/// How its members' links are ports of the network's bridge.
+pub(super) fn port(network: &NetworkView) -> Port {
+    Port { isolated: network.isolate_endpoints, is_fixed: network.kind == NetworkKind::Pods }
+}
+
 fn carry_out(inner: &Inner, netns: &OwnedFd, decision: &Decision) -> Result<(), AttachError> {
     let Decision { endpoint, network, .. } = decision;
     // Pods reach even their neighbours through the host, so that an answer through a service comes
@@ -162,8 +167,7 @@ fn carry_out(inner: &Inner, netns: &OwnedFd, decision: &Decision) -> Result<(), 
         host: &endpoint.host_interface,
         host_mac: random_mac(),
         bridge: decision.bridge,
-        isolated: network.isolate_endpoints,
-        is_fixed: is_pod,
+        port: port(network),
         netns: netns.as_fd(),
         inside: &endpoint.interface,
         mac: endpoint.mac,

@@ -13,10 +13,10 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::attach::fix;
+use super::attach::{self, fix};
 use super::{
-    Inner, Network, NetworkId, NetworkKind, NetworkSpec, NetworkView, create, doctor, firewalld, gate, reap,
-    rules, tag, watch,
+    Inner, Network, NetworkId, NetworkKind, NetworkSpec, NetworkView, Strangers, create, doctor, firewalld,
+    gate, reap, rules, tag, watch,
 };
 use crate::config::Subnet;
 use crate::exclusive::Exclusive;
@@ -77,8 +77,8 @@ fn prepare(config: Config) -> Result<Opened, OpenError> {
         threads: Threads::new(super::THREADS),
         config,
     };
-    let barred = forward(&inner)?;
-    inner.state.lock().barred = barred;
+    let strangers = forward(&inner)?;
+    inner.state.lock().strangers = strangers;
     networks(&inner)?;
     endpoints(&inner)?;
     services(&inner)?;
@@ -100,27 +100,32 @@ fn prepare(config: Config) -> Result<Opened, OpenError> {
     Ok(Opened { inner, listener, events })
 }
 
+/// Whether the host passes on what comes in by this link.
+pub(super) fn forwarding_of(link: &str) -> String {
+    format!("/proc/sys/net/ipv4/conf/{link}/forwarding")
+}
+
 /// Lets the host pass packets on, without which no container reaches anything. Between links that were
-/// there before nothing passes all the same: gives their names, also when the daemon starts again.
-fn forward(inner: &Inner) -> Result<Vec<String>, OpenError> {
+/// there before passes what passed before all the same: gives their names, also when the daemon starts
+/// again.
+fn forward(inner: &Inner) -> Result<Strangers, OpenError> {
     const BOOT: &str = "/proc/sys/kernel/random/boot_id";
     let failed = |source| KernelError::new(format!("turn on `{FORWARDING}`"), source);
     let boot = std::fs::read_to_string(BOOT).map_err(failed)?;
     if std::fs::read(FORWARDING).map_err(failed)?.first() == Some(&b'1') {
-        return Ok(inner.disk.barred(&boot));
+        return Ok(inner.disk.strangers(&boot));
     }
     tracing::info!("turning on forwarding of packets (net.ipv4.ip_forward)");
     let links = inner.links.lock().list().map_err(|source| KernelError::new("list links", source))?;
     let alias = create::alias(&inner.config);
     // A host may pass packets on from single links, whatever is said of all of them.
-    let is_router = |link: &Link| {
-        let switch = format!("/proc/sys/net/ipv4/conf/{}/forwarding", link.name);
-        std::fs::read(switch).is_ok_and(|now| now.first() == Some(&b'1'))
-    };
-    let is_stranger = |link: &Link| link.name != "lo" && !create::is_own(link, &alias) && !is_router(link);
-    let strangers = links.into_iter().filter(is_stranger);
-    let strangers: Vec<String> = strangers.map(|link| link.name).collect();
-    inner.disk.barred_write(&boot, &strangers).map_err(state)?;
+    let is_router =
+        |link: &String| std::fs::read(forwarding_of(link)).is_ok_and(|now| now.first() == Some(&b'1'));
+    let strangers = links.into_iter().filter(|link| link.name != "lo" && !create::is_own(link, &alias));
+    let all: Vec<String> = strangers.map(|link| link.name).collect();
+    let barred = all.iter().filter(|link| !is_router(link)).cloned().collect();
+    let strangers = Strangers { all, barred };
+    inner.disk.strangers_write(&boot, &strangers).map_err(state)?;
     std::fs::write(FORWARDING, "1").map_err(failed)?;
     Ok(strangers)
 }
@@ -288,15 +293,13 @@ fn endpoints(inner: &Inner) -> Result<(), OpenError> {
                 KernelError::new(format!("put link `{}` back on its bridge", link.name), source)
             })?;
         }
-        if state_guard
-            .networks
-            .get(&endpoint.network)
-            .is_some_and(|network| network.kind == NetworkKind::Pods)
-        {
+        if let Some(network) = state_guard.networks.get(&endpoint.network) {
             // Also where the bridge was made anew, or the pod by a version that did not say it.
-            let fixed =
-                links.port_fix(link.index).and_then(|()| fix(&mut links, bridge, link.index, &endpoint));
-            fixed.map_err(|source| KernelError::new(format!("say where {} is", endpoint.address), source))?;
+            let mut told = links.port_set(link.index, attach::port(network));
+            if network.kind == NetworkKind::Pods {
+                told = told.and_then(|()| fix(&mut links, bridge, link.index, &endpoint));
+            }
+            told.map_err(|source| KernelError::new(format!("say where {} is", endpoint.address), source))?;
         }
         state_guard.ports.restore(&endpoint.ports);
         state_guard.last.insert(endpoint.network.clone(), endpoint.address);

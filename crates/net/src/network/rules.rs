@@ -58,7 +58,7 @@ fn wanted(inner: &Inner, state: &State) -> Ruleset {
         service_cidr: inner.config.service_cidr,
         gate: state.gate.as_ref(),
         names: &names,
-        barred: &state.barred,
+        strangers: &state.strangers,
     })
 }
 

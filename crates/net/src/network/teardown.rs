@@ -1,6 +1,7 @@
 //! Taking everything of an instance out of the kernel.
 
-use super::{Inner, State, create, gate, tag};
+use super::open::{FORWARDING, forwarding_of};
+use super::{Inner, State, Strangers, create, gate, tag};
 use crate::KernelError;
 use crate::link::Link;
 
@@ -22,7 +23,7 @@ pub(super) fn teardown(inner: &Inner) -> Result<(), KernelError> {
             links.remove(&link.name).map_err(failed(format!("remove link `{}`", link.name)))?;
         }
     }
-    close_the_way(&inner.state.lock().barred, &links.list().map_err(failed("list links".to_owned()))?);
+    close_the_way(&inner.state.lock().strangers, &links.list().map_err(failed("list links".to_owned()))?);
     inner.disk.clear().map_err(|error| {
         KernelError::new(format!("remove network state `{}`", error.path.display()), error.source)
     })?;
@@ -31,12 +32,24 @@ pub(super) fn teardown(inner: &Inner) -> Result<(), KernelError> {
 }
 
 /// Has the host pass nothing on again, where we had it do so and no link has come since that may need it.
-fn close_the_way(barred: &[String], links: &[Link]) {
-    let is_as_before = links.iter().all(|link| link.name == "lo" || barred.contains(&link.name));
-    if !barred.is_empty() && is_as_before {
-        tracing::info!("turning off forwarding of packets (net.ipv4.ip_forward)");
-        if let Err(error) = std::fs::write(super::open::FORWARDING, "0") {
-            tracing::warn!(%error, "turn off `{}`", super::open::FORWARDING);
+fn close_the_way(strangers: &Strangers, links: &[Link]) {
+    let is_as_before = links.iter().all(|link| link.name == "lo" || strangers.all.contains(&link.name));
+    if strangers.all.is_empty() || !is_as_before {
+        return;
+    }
+    tracing::info!("turning off forwarding of packets (net.ipv4.ip_forward)");
+    if let Err(error) = std::fs::write(FORWARDING, "0") {
+        tracing::warn!(%error, "turn off `{FORWARDING}`");
+        return;
+    }
+    // Which turned off those of single links too, of which some were on.
+    for link in strangers.all.iter().filter(|link| !strangers.barred.contains(link)) {
+        let switch = forwarding_of(link);
+        match std::fs::write(&switch, "1") {
+            // It has gone meanwhile.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => tracing::warn!(%error, "turn on `{switch}` as before"),
+            Ok(()) => {}
         }
     }
 }

@@ -53,7 +53,7 @@ fn text(networks: &[NetworkView], ports: &[(Ipv4Addr, PortBinding)], services: V
         services: &ServiceTable { ports: services },
         gate: Some(&Gate { out: 7, back: "gantry-gated".to_owned() }),
         service_cidr: "10.43.0.0/16".parse().expect("a subnet"),
-        barred: &[],
+        strangers: &Strangers::default(),
         names: &[(Ipv4Addr::new(10, 43, 0, 10), gateway)],
     };
     ruleset(&tables).to_string()
@@ -202,8 +202,8 @@ fn the_rules_do_not_depend_on_the_tables() {
     assert_eq!(
         part(&text, "chain forward"),
         [
-            "iifname @barred oifname @barred ct status dnat return",
-            "iifname @barred oifname @barred drop",
+            "iifname @barred oifname @strangers ct status dnat return",
+            "iifname @barred oifname @strangers drop",
             "iifname != @bridges oifname != @bridges return",
             "ct state established,related accept",
             "ip daddr 10.43.0.0/16 meta l4proto tcp reject with tcp reset",

@@ -211,3 +211,25 @@ fn an_instance_is_taken_away_whatever_its_subnets_were() {
         assert!(!left.contains("10.62.") && !left.contains("172.29."), "{left}");
     });
 }
+
+/// What a port does is the port's: with its bridge it goes, whoever took that away.
+#[test]
+fn members_stay_isolated_when_their_bridge_is_made_anew() {
+    on_host(|host| async move {
+        let network = host.open().await;
+        let apart = NetworkSpec { name: "apart".into(), isolate_endpoints: true, ..NetworkSpec::default() };
+        let apart = network.network_create(apart).await.expect("create");
+        let one = sandbox(&network, &apart.id, "one", &[]).await;
+        let two = sandbox(&network, &apart.id, "two", &[]).await;
+        tcp_server(&two.netns, 80, "two");
+        unanswered_tcp(&one.netns, two.endpoint.address, 80).expect_err("they do not reach each other");
+        network.close().await;
+        command(&format!("ip link del {}", apart.bridge));
+        let network = host.open().await;
+        let port = command(&format!("ip -d link show {}", one.endpoint.host_interface));
+        assert!(port.contains("hairpin on") && port.contains("isolated on"), "{port}");
+        unanswered_tcp(&one.netns, two.endpoint.address, 80).expect_err("nor now");
+        assert!(ask(&one.netns, OUTSIDE, 81).is_err() && ask_here(two.endpoint.address, 80).is_ok());
+        network.close().await;
+    });
+}

@@ -231,6 +231,31 @@ fn a_host_that_passes_packets_on_from_single_links_goes_on_doing_so() {
         assert!(ask(&host.outside, ELSEWHERE, 80).expect("it stays one").starts_with("elsewhere "));
         network.teardown().await.expect("take everything away");
         assert!(ask(&host.outside, ELSEWHERE, 80).is_ok(), "and is one afterwards");
+        assert_eq!(std::fs::read_to_string(FORWARDING).expect("read"), "0\n", "by its single links");
+    });
+}
+
+/// The kernel asks where a packet comes in: a router between some of its links lets nobody in by another.
+#[test]
+fn nobody_comes_in_by_a_link_from_which_nothing_was_passed_on() {
+    on_host(|host| async move {
+        std::fs::write(FORWARDING, "0").expect("set");
+        let elsewhere = elsewhere();
+        tcp_server(&elsewhere, 80, "elsewhere");
+        inside(&host.outside, || command("ip route add default via 192.0.2.1"));
+        std::fs::write("/proc/sys/net/ipv4/conf/eth1/forwarding", "1").expect("set");
+        unanswered_tcp(&host.outside, ELSEWHERE, 80).expect_err("nothing passes by eth0");
+        let network = host.open().await;
+        unanswered_tcp(&host.outside, ELSEWHERE, 80).expect_err("nor now");
+        network.close().await;
+        let network = host.open().await;
+        unanswered_tcp(&host.outside, ELSEWHERE, 80).expect_err("nor after a restart");
+        network.teardown().await.expect("take everything away");
+        unanswered_tcp(&host.outside, ELSEWHERE, 80).expect_err("nor when it is gone");
+        let switch = |link: &str| {
+            std::fs::read_to_string(format!("/proc/sys/net/ipv4/conf/{link}/forwarding")).expect("read")
+        };
+        assert_eq!((switch("eth0").as_str(), switch("eth1").as_str()), ("0\n", "1\n"), "as they were found");
     });
 }
 
