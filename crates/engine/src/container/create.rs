@@ -102,6 +102,7 @@ impl Engine {
             sandbox: sandbox.id.clone(),
             networks: networks(&spec),
             spec,
+            kept: false,
             resolved,
             life: Life::default(),
             health: None,

@@ -29,7 +29,9 @@ impl Engine {
                 let stop = if stop.is_empty() { signal::TERM } else { signal::parse(&stop)? };
                 // Who is told to end, and does, is not to be started again by its policy.
                 if number == signal::KILL || number == stop {
-                    let effects = engine.step_of_fact(&cell, &Input::Halted { returns: false });
+                    // Who stops it to start it again still does: a kill is about now.
+                    let returns = cell.record().life.returns;
+                    let effects = engine.step_of_fact(&cell, &Input::Halted { returns });
                     engine.perform(&cell, effects);
                 }
                 if number != signal::KILL {

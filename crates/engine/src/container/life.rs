@@ -55,8 +55,6 @@ pub(crate) struct Life {
     /// Somebody asked it to stop in order to start it again: its end is not the last. Nobody asks for that any
     /// more where the engine was opened anew, so it is not written down.
     pub(crate) returns: bool,
-    /// It stays although the work is done that it was made for.
-    pub(crate) kept: bool,
 }
 
 impl Life {
@@ -90,8 +88,6 @@ pub(crate) enum Input {
     Exited { code: i32, oom_killed: bool, error: Option<String>, at: Timestamp },
     /// Somebody wants it to end, or to stay ended; `returns` where it is to be started again at once.
     Halted { returns: bool },
-    /// Somebody wants it to stay although the work is done that it was made for.
-    Kept,
     /// All processes are frozen.
     Frozen,
     /// They go on.
@@ -191,7 +187,6 @@ pub(crate) fn step(life: &Life, input: &Input, wishes: Wishes) -> (Life, Vec<Eff
                 }
             }
         }
-        Input::Kept => next.kept = true,
         Input::Frozen if life.status == Status::Running => {
             next.status = Status::Paused;
             effects.push(Effect::Emit("pause"));

@@ -17,6 +17,8 @@ pub(crate) struct ContainerRecord {
     /// The sandbox it lives in; its own, where `spec.sandbox` is absent.
     pub(crate) sandbox: SandboxId,
     pub(crate) spec: ContainerSpec,
+    /// It stays although the work is done that it was made for.
+    pub(crate) kept: bool,
     pub(crate) resolved: ResolvedSpec,
     pub(crate) life: Life,
     pub(crate) health: Option<Health>,
@@ -44,6 +46,6 @@ impl ContainerRecord {
 
     /// Whether it goes with the work that it was made for.
     pub(crate) fn is_transient(&self) -> bool {
-        self.spec.transient && !self.life.kept
+        self.spec.transient && !self.kept
     }
 }

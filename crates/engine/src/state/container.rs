@@ -85,7 +85,8 @@ impl From<&ContainerRecord> for ContainerFile {
             name,
             created,
             sandbox,
-            spec,
+            mut spec,
+            kept,
             resolved,
             life: _,
             health: _,
@@ -97,6 +98,8 @@ impl From<&ContainerRecord> for ContainerFile {
             made_in,
             boot: _,
         } = record.clone();
+        // One that is kept is like any other from then on.
+        spec.transient &= !kept;
         Self {
             id,
             name,
@@ -138,6 +141,7 @@ impl From<ContainerFile> for ContainerRecord {
             created,
             sandbox,
             spec: spec.into(),
+            kept: false,
             resolved: resolved.into(),
             life: container::life::Life::default(),
             health: None,
@@ -172,11 +176,11 @@ impl LifeFile {
 }
 
 /// Writes down what became of a container. The kernel brings it to disk in its own time, but for what
-/// keeps a restart policy from starting it again, and what keeps it at all: that is on disk when this returns.
+/// keeps a restart policy from starting it again: that is on disk when this returns.
 pub(crate) fn save_life(directory: &Path, record: &ContainerRecord) -> Result<()> {
     let path = directory.join(LIFE_FILE);
     let life = LifeFile::of(record);
-    if record.life.kept || (record.life.halted && record.spec.restart != RestartPolicy::No) {
+    if record.life.halted && record.spec.restart != RestartPolicy::No {
         save_durably(&path, &life)
     } else {
         save(&path, &life)

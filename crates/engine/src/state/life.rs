@@ -16,7 +16,8 @@ pub(super) struct Life {
     pid: Option<u32>,
     exit_code: i32,
     error: String,
-    /// As `kept`: what `error` says, if that is a fact.
+    /// What `error` says, if that is a fact. Not written where it is none, which programs take it for that do
+    /// not know it.
     #[serde(skip_serializing_if = "Option::is_none")]
     fact: Option<Fact>,
     oom_killed: bool,
@@ -25,9 +26,6 @@ pub(super) struct Life {
     restart_count: u32,
     short_runs: u32,
     halted: bool,
-    /// Not written where it is not so, which programs take it for that do not know it.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    kept: bool,
 }
 
 #[derive(Default, Serialize, Deserialize)]
@@ -51,6 +49,7 @@ enum Fact {
     NotJoinable { namespace: String, container: ContainerId },
     MemoryNotShared { container: ContainerId },
     NoBindSource { path: PathBuf },
+    NoVolume { name: String },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -92,7 +91,6 @@ impl From<container::life::Life> for Life {
             halted,
             // Nobody asks for it where the engine was opened anew.
             returns: _,
-            kept,
         } = life;
         Self {
             status: status.into(),
@@ -106,7 +104,6 @@ impl From<container::life::Life> for Life {
             restart_count,
             short_runs,
             halted,
-            kept,
         }
     }
 }
@@ -125,7 +122,6 @@ impl From<Life> for container::life::Life {
             restart_count,
             short_runs,
             halted,
-            kept,
         } = life;
         Self {
             status: status.into(),
@@ -140,7 +136,6 @@ impl From<Life> for container::life::Life {
             short_runs,
             halted,
             returns: false,
-            kept,
         }
     }
 }
@@ -152,6 +147,7 @@ impl Fact {
             error::Fact::NotJoinable { namespace, container } => Self::NotJoinable { namespace, container },
             error::Fact::MemoryNotShared { container } => Self::MemoryNotShared { container },
             error::Fact::NoBindSource { path } => Self::NoBindSource { path },
+            error::Fact::NoVolume { name } => Self::NoVolume { name },
             _ => return None,
         })
     }
@@ -164,6 +160,7 @@ impl From<Fact> for error::Fact {
             Fact::NotJoinable { namespace, container } => Self::NotJoinable { namespace, container },
             Fact::MemoryNotShared { container } => Self::MemoryNotShared { container },
             Fact::NoBindSource { path } => Self::NoBindSource { path },
+            Fact::NoVolume { name } => Self::NoVolume { name },
         }
     }
 }

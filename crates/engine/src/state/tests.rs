@@ -92,6 +92,17 @@ fn what_became_of_a_container_is_taken_up_with_all_of_its_fields() {
 }
 
 #[test]
+fn a_container_that_is_kept_is_written_as_any_other() {
+    let container = document(include_str!("tests/container-2.json"));
+    let mut record = ContainerRecord::from(read::<ContainerFile>(&container).expect("a container"));
+    assert!(record.is_transient() && written(&ContainerFile::from(&record))["spec"]["transient"] == true);
+    record.kept = true;
+    assert!(!record.is_transient());
+    let again = written(&ContainerFile::from(&record));
+    assert!(!ContainerRecord::from(read::<ContainerFile>(&again).expect("a container")).is_transient());
+}
+
+#[test]
 fn a_container_of_version_1_is_taken_up_with_all_of_its_fields() {
     let mut first = document(include_str!("tests/container-1.json"));
     check_every_field_is_set(&first, "");
@@ -185,6 +196,7 @@ fn every_choice_is_kept() {
         json!({"not-joinable": {"namespace": "net", "container": other}}),
         json!({"memory-not-shared": {"container": other}}),
         json!({"no-bind-source": {"path": "/srv/none"}}),
+        json!({"no-volume": {"name": "data"}}),
     ];
     let container = read::<ContainerFile>(&document(include_str!("tests/container-2.json")));
     let mut record = ContainerRecord::from(container.expect("a container"));

@@ -189,11 +189,3 @@ fn one_that_was_found_alive_is_what_its_shim_says() {
         &["running [start]", "paused []", "running []", "restarting [die, restart in 100 ms]"],
     );
 }
-
-#[test]
-fn what_is_to_stay_stays_so() {
-    let (life, effects) = step(&Life::default(), &Input::Kept, Wishes::default());
-    assert!(life.kept && effects.is_empty());
-    let (life, _) = step(&life, &started(1, 0), Wishes::default());
-    assert!(step(&life, &exited(0, 1), Wishes::default()).0.kept);
-}
