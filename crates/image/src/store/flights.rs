@@ -39,6 +39,8 @@ pub(crate) struct Flights {
 #[derive(Debug)]
 struct State {
     turn: Arc<Turn<()>>,
+    /// It was claimed: what follows is no more waiting for a turn.
+    begun: AtomicBool,
     /// Bytes that have come.
     come: AtomicU64,
     /// All are here; the layer only waits for those that it lies on.
@@ -82,17 +84,14 @@ impl Flights {
     pub(crate) fn claim(&self, sought: &Sought, flight: &Flight) -> bool {
         let mut under_way = self.under_way.lock();
         let current = under_way.get(sought).and_then(Weak::upgrade);
-        let has_begun = |state: &Arc<State>| {
-            state.come.load(Ordering::Relaxed) > 0 || state.fetched.load(Ordering::Relaxed)
-        };
-        match current {
-            Some(state) if Arc::ptr_eq(&state, &flight.state) => true,
-            Some(state) if has_begun(&state) => false,
-            _ => {
-                under_way.insert(sought.clone(), Arc::downgrade(&flight.state));
-                true
-            }
+        let is_mine = |state: &Arc<State>| Arc::ptr_eq(state, &flight.state);
+        if current.is_some_and(|state| !is_mine(&state) && state.begun.load(Ordering::Relaxed)) {
+            return false;
         }
+        // Under the lock: of several whose turns come at once one does.
+        flight.state.begun.store(true, Ordering::Relaxed);
+        under_way.insert(sought.clone(), Arc::downgrade(&flight.state));
+        true
     }
 
     fn current(&self, sought: &Sought) -> Arc<State> {
@@ -121,7 +120,12 @@ impl Flights {
 
 impl State {
     fn new() -> Arc<Self> {
-        Arc::new(Self { turn: Arc::default(), come: AtomicU64::new(0), fetched: AtomicBool::new(false) })
+        Arc::new(Self {
+            turn: Arc::default(),
+            begun: AtomicBool::new(false),
+            come: AtomicU64::new(0),
+            fetched: AtomicBool::new(false),
+        })
     }
 }
 
@@ -191,7 +195,6 @@ mod tests {
         // They wait for that one, and not for the one that is stuck.
         assert!(poll!(&mut waiting[0]).is_pending());
         assert!(flights.claim(&one, &flight));
-        flight.come(1);
         assert!(!flights.claim(&one, &stuck));
         drop(flight);
         waiting.remove(0).await;
@@ -205,9 +208,11 @@ mod tests {
         let one = sought("one");
         let first = flights.begin(&one, LOOK).await;
         let second = flights.begin(&one, LOOK).await;
+        let third = flights.begin(&one, LOOK).await;
         assert!(flights.claim(&one, &first), "its turn came first");
-        first.come(1);
-        assert!(!flights.claim(&one, &second), "the other is on its way");
+        // Of which nothing has come yet.
+        assert!(!flights.claim(&one, &second), "the first is on its way");
+        assert!(!flights.claim(&one, &third) && flights.claim(&one, &first));
     }
 
     #[tokio::test(start_paused = true)]
