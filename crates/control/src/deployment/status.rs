@@ -138,9 +138,13 @@ fn progress(
         return (Some(("True", "NewReplicaSetCreated", message)), Some(limit));
     }
     // A finished rollout whose pods went away later is not a stuck one, but a new template is: pods of the
-    // one before are there.
-    let finished = before.is_some_and(|c| c.reason.as_deref() == Some("NewReplicaSetAvailable"));
-    if finished && only_new && !progressed {
+    // one before are there, or its set was made later than that finished.
+    let finished = before.filter(|c| c.reason.as_deref() == Some("NewReplicaSetAvailable"));
+    let is_later = finished.and_then(|c| c.last_update_time.as_ref()).is_some_and(|finished| {
+        newest.metadata.creation_timestamp.as_ref().is_some_and(|made| made > finished)
+    });
+    let finished = finished.is_some();
+    if finished && only_new && !is_later && !progressed {
         return (kept, None);
     }
     if progressed || finished || resumed {
@@ -249,10 +253,20 @@ mod tests {
             90,
             "Available=False:MinimumReplicasUnavailable, Progressing=True:NewReplicaSetAvailable",
         );
-        let (deployment, sets) = with_old_pods(finished(2, 2));
+        // Of a template that has come since there may be no pods at all, and none of the one before.
+        let (mut deployment, mut sets) = with_old_pods(finished(0, 0));
+        let set = Arc::make_mut(&mut sets[1]);
+        set.metadata.creation_timestamp = Some(Time("2026-01-01T00:00:10Z".parse().expect("a time")));
+        sets.remove(0);
+        check_begins_anew(&deployment, &sets);
+        (deployment, sets) = with_old_pods(finished(2, 2));
+        check_begins_anew(&deployment, &sets);
+    }
+
+    fn check_begins_anew(deployment: &Deployment, sets: &[Arc<ReplicaSet>]) {
         let start: Timestamp = "2026-01-01T00:00:00Z".parse().expect("a time");
         let spent = Duration::from_secs(90);
-        let (status, wake) = status(&deployment, &sets, start + spent, spent);
+        let (status, wake) = status(deployment, sets, start + spent, spent);
         let progressing = status.conditions.iter().flatten().find(|c| c.type_ == "Progressing");
         let progressing = progressing.expect("how it fares");
         assert_eq!(progressing.reason.as_deref(), Some("ReplicaSetUpdated"));
