@@ -167,10 +167,24 @@ async fn bind(api: &Api<Pod>, recorder: &Recorder, pod: &Pod, node: &str) -> Res
         "target": {"apiVersion": "v1", "kind": "Node", "name": node},
     });
     let options = WriteOptions::default();
-    api.create_subresource::<serde_json::Value>(pod.name(), "binding", &binding, &options).await?;
+    let bound = api.create_subresource::<serde_json::Value>(pod.name(), "binding", &binding, &options).await;
+    if let Err(error) = bound {
+        // Its answer may have been lost, and a repetition met what it had done: what it takes of the node
+        // must not be given away again.
+        let refused = matches!(error, Error::NotFound(_) | Error::Invalid(_) | Error::Forbidden(_));
+        if refused || !is_bound(api, pod, node).await {
+            return Err(error);
+        }
+    }
     let message = format!("Successfully assigned {} to {node}", pod.key());
     recorder.event(pod, EventType::Normal, "Scheduled", message);
     Ok(())
+}
+
+/// Whether the API shows the pod on this node.
+async fn is_bound(api: &Api<Pod>, pod: &Pod, node: &str) -> bool {
+    let shown = api.find(pod.name()).await.ok().flatten().filter(|shown| shown.uid() == pod.uid());
+    shown.and_then(|shown| shown.spec?.node_name).is_some_and(|shown| shown == node)
 }
 
 /// Writes the condition that says why the pod waits.
