@@ -113,20 +113,35 @@ impl Job {
             last = Some(snapshot.cut);
             self.size = self.take(snapshot, stop)?;
         }
-        let (files, reserves) = (&*self.files, &self.reserves);
         let least = self.size + self.size / 4;
         let reserve = least.next_multiple_of(LEAST_RESERVE).max(LEAST_RESERVE);
-        if let Err(error) = log::reserve(files, reserves, self.limits, reserve) {
+        if let Err(error) = self.reserve(reserve) {
             tracing::debug!(%error, "cannot keep space for a full disk");
             if let Some(last) = last.filter(|_| is_full(&error))
-                && let Err(error) = log::lengthen(files, reserves, &last, self.size, least)
+                && let Err(error) = self.reserve_what_is_there(&last, least)
             {
-                tracing::debug!(%error, "cannot keep space for another snapshot on a full disk");
-            } else if let Err(error) = log::reserve(files, reserves, self.limits, least) {
-                tracing::debug!(%error, "cannot keep space for another segment on a full disk");
+                tracing::debug!(%error, "cannot keep space for the next snapshot on a full disk");
             }
         }
         Ok(self.size)
+    }
+
+    fn reserve(&self, snapshot: u64) -> io::Result<()> {
+        log::reserve(&*self.files, &self.reserves, self.limits, snapshot)
+    }
+
+    /// As [`Self::reserve`] on a full disk, out of the space that the store has.
+    fn reserve_what_is_there(&self, last: &Cut, least: u64) -> io::Result<()> {
+        match self.reserve(least) {
+            Err(error) if is_full(&error) => {}
+            made => return made,
+        }
+        log::give_up_excess(&*self.files, last, self.size)?;
+        // A segment first: without one there is no snapshot.
+        match self.reserve(least) {
+            Err(error) if is_full(&error) => log::lengthen(&*self.files, least),
+            made => made,
+        }
     }
 
     fn take(&self, snapshot: Snapshot, stop: &AtomicBool) -> io::Result<u64> {

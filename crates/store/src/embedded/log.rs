@@ -490,35 +490,31 @@ pub(crate) fn reserve(
     files.sync_dir()
 }
 
-/// Makes the space for a snapshot `least` bytes long on a full disk: what is there is the snapshot before
-/// the last, if there was one, which may be shorter. The last one, whose `size` bytes are in the space that was there before,
-/// gives up what it does not need if there is no other way: another program may take it.
-pub(crate) fn lengthen(
-    files: &dyn Files,
-    reserves: &Reserves,
-    last: &Cut,
-    size: u64,
-    least: u64,
-) -> io::Result<()> {
-    let _held = reserves.lock();
-    let file = match files.open(recover::SNAPSHOT_RESERVE, true) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => files.create(recover::SNAPSHOT_RESERVE)?,
-        found => found?,
-    };
-    let grow = || {
-        let length = file.len()?;
-        if length < least { fill(&*file, length, least).and_then(|()| file.sync()) } else { Ok(()) }
-    };
-    match grow() {
-        Err(error) if is_full(&error) => {}
-        grown => return grown,
-    }
+/// Has the last snapshot, of `size` bytes, give up what it does not need of the space that it was made in.
+/// Another program may take it: for a full disk on which the reserves cannot be made otherwise.
+pub(crate) fn give_up_excess(files: &dyn Files, last: &Cut, size: u64) -> io::Result<()> {
     let last = files.open(&recover::snapshot(last.sequence), true)?;
     if last.len()? > size {
         last.truncate(size)?;
         last.sync()?;
     }
-    grow()
+    Ok(())
+}
+
+/// Makes the space for a snapshot `least` bytes long out of the snapshot before the last, which may be
+/// shorter. Takes nothing if there is not enough: the next segment may need it. Only the thread that takes
+/// snapshots touches that file.
+pub(crate) fn lengthen(files: &dyn Files, least: u64) -> io::Result<()> {
+    let file = files.open(recover::SNAPSHOT_RESERVE, true)?;
+    let length = file.len()?;
+    if length >= least {
+        return Ok(());
+    }
+    let filled = fill(&*file, length, least).and_then(|()| file.sync());
+    if filled.is_err() {
+        file.truncate(length)?;
+    }
+    filled
 }
 
 /// Whether a reserve is there as it has to be.
