@@ -14,15 +14,17 @@ mod lanes;
 mod partition;
 mod selectable;
 mod stored;
+#[cfg(test)]
+mod tests;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use base::Clock;
 use parking_lot::RwLock;
-use store::{EventKind, KeyRange, KeyValue, Range, Store, Watch, WatchError, WatchMessage, Watcher};
+use store::{Event, EventKind, KeyRange, KeyValue, Range, Store, Watch, WatchError, WatchMessage, Watcher};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -91,16 +93,22 @@ impl Cache {
                 message = watcher.next() => message,
             };
             let mut message = Some(message);
-            // Everything that is there already is applied before anyone is told.
+            // Everything that is there already is applied before anyone is told, each revision as a whole:
+            // all of its events are there where one of them is.
             let mut reached = 0;
             let mut failed = None;
+            let mut whole: Vec<Event> = Vec::new();
             while let Some(next) = message {
                 match next {
                     Ok(WatchMessage::Event(event)) => {
+                        if event.revision() > reached {
+                            self.apply(&whole);
+                            whole.clear();
+                        }
                         reached = event.revision();
-                        self.apply(event.kind, &event.kv);
+                        whole.push(event);
                     }
-                    Ok(WatchMessage::Progress(revision)) => reached = revision,
+                    Ok(WatchMessage::Progress(revision)) => reached = reached.max(revision),
                     Err(error) => {
                         failed = Some(error);
                         break;
@@ -108,6 +116,7 @@ impl Cache {
                 }
                 message = watcher.try_next();
             }
+            self.apply(&whole);
             self.advance(version_at(reached));
             match failed {
                 None => {}
@@ -201,10 +210,27 @@ impl Cache {
         changed
     }
 
-    fn apply(&self, kind: EventKind, kv: &KeyValue) {
-        if let Some((partition, name)) = split_key(kv.key_str()) {
-            let version = version_at(kv.mod_revision);
-            self.partition(partition).apply(kind, name, version, &kv.value, self.clock.elapsed());
+    /// Shows all changes of one revision, those of a partition at once, and then tells of them.
+    fn apply(&self, events: &[Event]) {
+        let Some(first) = events.first() else { return };
+        let (version, now) = (version_at(first.revision()), self.clock.elapsed());
+        let mut changes: BTreeMap<&str, Vec<(EventKind, &str, &[u8])>> = BTreeMap::new();
+        for event in events {
+            if let Some((partition, name)) = split_key(event.kv.key_str()) {
+                changes.entry(partition).or_default().push((event.kind, name, &event.kv.value));
+            }
+        }
+        let shown: Vec<_> = changes
+            .into_iter()
+            .map(|(partition, changes)| {
+                let partition = self.partition(partition);
+                let news = partition.apply(&changes, version, now);
+                (partition, news)
+            })
+            .collect();
+        // Whoever waits at one of them finds all of it in the others too.
+        for (partition, news) in shown {
+            partition.tell(&news);
         }
     }
 

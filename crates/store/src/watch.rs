@@ -121,7 +121,8 @@ impl Watcher {
         }
     }
 
-    /// The next message if there is one already.
+    /// The next message if there is one already. All events of one revision are there where one of them is:
+    /// none is given only between two revisions.
     pub fn try_next(&mut self) -> Option<Result<WatchMessage, WatchError>> {
         if let Some(event) = self.replay.pop_front() {
             return Some(Ok(self.hand_out(event)));

@@ -38,6 +38,7 @@ macro_rules! run_suite {
             a_future_revision_is_refused,
             // Watches.
             a_watch_tells_every_change_after_its_start_in_order,
+            all_changes_of_a_revision_are_there_where_one_of_them_is,
             a_watch_tells_what_was_there_before_and_of_the_deleted_the_key_alone,
             a_watch_from_a_future_revision_waits,
             what_was_acknowledged_is_told_up_to_the_revision_that_is_asked_for,

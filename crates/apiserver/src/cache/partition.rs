@@ -74,6 +74,21 @@ struct State {
     last: u64,
 }
 
+/// What is shown and has not been told yet.
+#[must_use]
+pub(super) struct News {
+    revision: u64,
+    /// Whom to tell besides those who look at all changes.
+    concerned: Vec<Arc<watch::Sender<u64>>>,
+}
+
+/// A change that is to be shown.
+enum Made<'a> {
+    Put(Arc<Stored>),
+    /// The object of this name is gone.
+    Deleted(&'a str),
+}
+
 /// Writes one line of a watch.
 pub(crate) fn frame(lines: &mut BytesMut, kind: &str, object: &[u8]) {
     lines.reserve(object.len() + 32);
@@ -141,10 +156,29 @@ impl Partition {
         }
     }
 
-    /// Shows a change that has the version `revision`.
-    pub(super) fn apply(&self, kind: EventKind, name: &str, revision: u64, value: &[u8], now: Duration) {
-        let concerned = self.state.write().apply(kind, name, revision, value, now);
-        self.reach(&concerned, revision);
+    /// Shows all changes that have the version `revision`, at once: who reads in between would take some of
+    /// them for all. Whoever waits is to be [told](Self::tell).
+    pub(super) fn apply(&self, changes: &[(EventKind, &str, &[u8])], revision: u64, now: Duration) -> News {
+        // Made before others have to wait.
+        let made: Vec<Made<'_>> =
+            changes.iter().map(|(kind, name, value)| Made::new(*kind, name, revision, value)).collect();
+        let mut concerned = Vec::new();
+        let mut state = self.state.write();
+        for made in made {
+            state.apply(made, revision, now, &mut concerned);
+        }
+        News { revision, concerned }
+    }
+
+    /// Wakes those who wait for what is shown.
+    pub(super) fn tell(&self, news: &News) {
+        for reached in news.concerned.iter().map(AsRef::as_ref).chain([&self.reached]) {
+            reached.send_if_modified(|reached| {
+                let is_news = news.revision > *reached;
+                *reached = (*reached).max(news.revision);
+                is_news
+            });
+        }
     }
 
     /// Changes an object that is at `expected` in memory only: it is at `revision` then. None where that
@@ -161,21 +195,12 @@ impl Partition {
         if state.last >= revision || state.objects.get(name)?.revision != expected {
             return None;
         }
-        let concerned = state.apply(EventKind::Put, name, revision, value, now);
+        let mut concerned = Vec::new();
+        state.apply(Made::new(EventKind::Put, name, revision, value), revision, now, &mut concerned);
         let stored = state.objects.get(name).cloned();
         drop(state);
-        self.reach(&concerned, revision);
+        self.tell(&News { revision, concerned });
         stored
-    }
-
-    fn reach(&self, concerned: &[Arc<watch::Sender<u64>>], revision: u64) {
-        for reached in concerned.iter().map(AsRef::as_ref).chain([&self.reached]) {
-            reached.send_if_modified(|reached| {
-                let news = revision > *reached;
-                *reached = (*reached).max(revision);
-                news
-            });
-        }
     }
 
     pub(super) fn replace(&self, found: impl Iterator<Item = Stored>, revision: u64) {
@@ -266,39 +291,52 @@ impl Change {
     }
 }
 
+impl<'a> Made<'a> {
+    fn new(kind: EventKind, name: &'a str, revision: u64, value: &[u8]) -> Self {
+        match kind {
+            EventKind::Put => Self::Put(Arc::new(Stored::new(name.into(), revision, value))),
+            EventKind::Delete => Self::Deleted(name),
+        }
+    }
+
+    fn name(&self) -> &str {
+        match self {
+            Self::Put(stored) => &stored.name,
+            Self::Deleted(name) => name,
+        }
+    }
+}
+
 impl State {
-    /// Takes a change in; gives whom to tell besides those who look at all changes.
+    /// Takes a change in; adds whom to tell besides those who look at all changes.
     fn apply(
         &mut self,
-        kind: EventKind,
-        name: &str,
+        made: Made<'_>,
         revision: u64,
-        value: &[u8],
         now: Duration,
-    ) -> Vec<Arc<watch::Sender<u64>>> {
-        let known = self.objects.get(name);
+        concerned: &mut Vec<Arc<watch::Sender<u64>>>,
+    ) {
+        let known = self.objects.get(made.name());
         // After loading anew, changes that the loading has already shown come again.
         if known.is_some_and(|s| s.revision >= revision) {
-            return Vec::new();
+            return;
         }
-        let (stored, previous, deleted) = match kind {
-            EventKind::Put => {
-                let stored = Arc::new(Stored::new(name.into(), revision, value));
+        let (stored, previous, deleted) = match made {
+            Made::Put(stored) => {
                 let previous = self.objects.insert(stored.name.clone(), stored.clone());
                 (stored, previous, false)
             }
-            EventKind::Delete => match self.objects.remove(name) {
+            Made::Deleted(name) => match self.objects.remove(name) {
                 Some(previous) => (Arc::new(previous.at(revision)), Some(previous), true),
-                None => return Vec::new(),
+                None => return,
             },
         };
         let change = Arc::new(Change { revision, deleted, stored, previous, at: now });
         self.history_bytes += change.bytes();
-        let concerned = self.lanes.push(&change);
+        concerned.append(&mut self.lanes.push(&change));
         self.history.push_back(change);
         self.last = self.last.max(revision);
         self.trim(now);
-        concerned
     }
 
     fn trim(&mut self, now: Duration) {
@@ -323,12 +361,14 @@ mod tests {
 
     fn put(partition: &Partition, revision: u64, size: usize, now: u64) {
         let value = format!("{{\"kind\":\"A\",\"metadata\":{{}},\"x\":\"{}\"}}", "x".repeat(size));
-        partition.apply(EventKind::Put, "a", revision, value.as_bytes(), Duration::from_secs(now));
+        let change = (EventKind::Put, "a", value.as_bytes());
+        partition.tell(&partition.apply(&[change], revision, Duration::from_secs(now)));
     }
 
     fn pod(partition: &Partition, name: &str, node: &str, revision: u64) {
         let value = format!("{{\"kind\":\"Pod\",\"metadata\":{{}},\"spec\":{{\"nodeName\":\"{node}\"}}}}");
-        partition.apply(EventKind::Put, name, revision, value.as_bytes(), Duration::ZERO);
+        let change = (EventKind::Put, name, value.as_bytes());
+        partition.tell(&partition.apply(&[change], revision, Duration::ZERO));
     }
 
     fn told(follower: &Follower, after: u64) -> Vec<u64> {

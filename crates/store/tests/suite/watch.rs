@@ -23,6 +23,39 @@ pub(crate) async fn a_watch_tells_every_change_after_its_start_in_order(store: S
     }
 }
 
+pub(crate) async fn all_changes_of_a_revision_are_there_where_one_of_them_is(store: Subject) {
+    let first = store.put("a", "1").await.expect("put");
+    let mut watchers = Vec::new();
+    for _ in 0..2 {
+        watchers.push(store.watch(Watch::new(KeyRange::prefix("k/")).after(first)).await.expect("watch"));
+    }
+    let writes = async {
+        for round in 0..20 {
+            let txn = (0..100).fold(Txn::new(), |txn, number| {
+                txn.then(Op::Put(Put::new(format!("k/{number}"), format!("{round}").repeat(1000))))
+            });
+            store.txn(txn).await.expect("txn");
+        }
+    };
+    let reads = async |watcher: &mut store::Watcher| {
+        let mut revisions = std::collections::BTreeMap::new();
+        while revisions.values().sum::<usize>() < 20 * 100 {
+            let mut message = Some(watcher.next().await);
+            while let Some(next) = message {
+                let Ok(WatchMessage::Event(event)) = next else { panic!("unexpected {next:?}") };
+                *revisions.entry(event.revision()).or_insert(0) += 1;
+                message = watcher.try_next();
+            }
+            assert!(revisions.values().all(|told| *told == 100), "a revision is cut: {revisions:?}");
+        }
+    };
+    let [mut one, mut two] = <[_; 2]>::try_from(watchers).expect("two of them");
+    tokio::join!(writes, reads(&mut one), reads(&mut two));
+    // And of what is past.
+    let mut late = store.watch(Watch::new(KeyRange::prefix("k/")).after(first)).await.expect("watch");
+    reads(&mut late).await;
+}
+
 pub(crate) async fn a_watch_tells_what_was_there_before_and_of_the_deleted_the_key_alone(store: Subject) {
     let mut watcher = store.watch(Watch::new(KeyRange::key("a"))).await.expect("watch");
     store.put("a", "1").await.expect("put");
