@@ -4,11 +4,13 @@
 //! its other end goes; a UDP client that keeps sending from one port never does, and would go on
 //! sending to an address that is gone.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::Ipv4Addr;
 
 use crate::netlink::{Attributes, Family, Message, Reply, Socket};
-use crate::{PortBinding, Protocol, ServiceTable};
+use crate::plan::{Change, Changes};
+use crate::{PortBinding, Protocol, ServicePort};
 
 const CT_NEW: u16 = 1 << 8;
 const CT_GET: u16 = 1 << 8 | 1;
@@ -52,25 +54,26 @@ pub(crate) fn forget_ports(ports: &[PortBinding]) {
     }
 }
 
-/// Forgets the UDP flows that `old` leads to an endpoint that `new` does not.
-pub(crate) fn forget_services(old: &ServiceTable, new: &ServiceTable) {
-    let endpoints = |table: &ServiceTable| {
-        let mut found = std::collections::BTreeSet::new();
-        for port in table.ports.iter().filter(|port| port.protocol == Protocol::Udp) {
-            for endpoint in &port.endpoints {
-                let target = (endpoint.address, endpoint.port);
-                found.extend(port.addresses.iter().map(|address| ((Some(*address), port.port), target)));
-                found.extend(port.node_port.map(|node_port| ((None, node_port), target)));
-            }
-        }
-        found
+/// Forgets the UDP flows that services led to an endpoint before `changes` and do not any more.
+pub(crate) fn forget_services(changes: &Changes) {
+    fn ends(port: &ServicePort) -> impl Iterator<Item = (Option<Ipv4Addr>, u16, (Ipv4Addr, u16))> + use<'_> {
+        port.endpoints.iter().flat_map(move |endpoint| {
+            let target = (endpoint.address, endpoint.port);
+            let fronts = port.addresses.iter().map(move |address| (Some(*address), port.port));
+            let fronts = fronts.chain(port.node_port.map(|node_port| (None, node_port)));
+            fronts.map(move |(address, port)| (address, port, target))
+        })
+    }
+    let of = |port: fn(&Change) -> &Option<ServicePort>| -> BTreeSet<_> {
+        let ports = changes.values().filter_map(|change| port(change).as_ref());
+        ports.filter(|port| port.protocol == Protocol::Udp).flat_map(ends).collect()
     };
-    let (old, new) = (endpoints(old), endpoints(new));
+    let (old, new) = (of(|change| &change.old), of(|change| &change.new));
     // A service that had nowhere to lead to left flows to its own address.
     let fronts: Vec<_> = old.symmetric_difference(&new).collect();
     if !fronts.is_empty() {
         forget(|flow| {
-            fronts.iter().any(|((address, port), target)| {
+            fronts.iter().any(|(address, port, target)| {
                 let front = address.is_none_or(|address| address == flow.destination.0)
                     && *port == flow.destination.1;
                 front && (*target == flow.answers || flow.answers == flow.destination)

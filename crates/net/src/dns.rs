@@ -5,11 +5,13 @@
 //! source address: containers find those that share a user-defined network with them, everybody
 //! finds the cluster's names, and every other name is asked of the host's own resolvers.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::Ipv4Addr;
 
-use crate::Protocol;
+use crate::{Protocol, ServiceName};
 
+mod directory;
 mod forward;
 mod listener;
 mod message;
@@ -17,24 +19,20 @@ mod server;
 mod shares;
 mod zone;
 
+pub(crate) use directory::{Directory, Place, SharedDirectory};
 pub(crate) use listener::Listener;
 pub(crate) use server::start;
 pub(crate) use zone::SharedZone;
 
 /// Everything that the cluster's DNS answers for.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct DnsTable {
-    /// The services.
-    pub services: Vec<DnsService>,
-}
+pub type DnsTable = BTreeMap<ServiceName, DnsService>;
+
+/// What services are as DNS sees them, by name; none that there is no such service (any more).
+pub type DnsChanges = BTreeMap<ServiceName, Option<DnsService>>;
 
 /// A service as DNS sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DnsService {
-    /// Its namespace.
-    pub namespace: String,
-    /// Its name.
-    pub name: String,
     /// What its name stands for.
     pub address: DnsAddress,
     /// Its ports, for SRV records.

@@ -37,12 +37,12 @@ mod state;
 
 pub use attach::{Endpoint, EndpointSpec, NameLink, PortBinding, PortSpec, Protocol};
 pub use config::{AddressPool, Config, Subnet};
-pub use dns::{DnsAddress, DnsEndpoint, DnsPort, DnsService, DnsTable};
+pub use dns::{DnsAddress, DnsChanges, DnsEndpoint, DnsPort, DnsService, DnsTable};
 pub use error::{AttachError, KernelError, NetworkError, OpenError, PortError};
 pub use files::{HostsFile, ResolvConf};
 pub use finding::{Finding, Severity};
 pub use network::{Network, NetworkId, NetworkKind, NetworkSpec, NetworkView, examine};
-pub use services::{ServiceEndpoint, ServicePort, ServiceTable};
+pub use services::{ServiceEndpoint, ServiceName, ServicePort, ServiceTable};
 
 /// What could not be understood if the networks kept in the directory `state_dir` were opened now.
 /// Changes nothing.

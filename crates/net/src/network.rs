@@ -1,7 +1,5 @@
 //! The handle on an instance's networks.
 
-use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
@@ -13,13 +11,11 @@ use tokio_util::task::TaskTracker;
 
 use crate::link::Links;
 use crate::namespace::Pool;
-use crate::nft::{Table, Target};
-use crate::plan::Gate;
-use crate::ports::Ports;
+use crate::nft::Table;
 use crate::state::StateDir;
 use crate::{
-    AttachError, Config, DnsTable, Endpoint, EndpointSpec, Finding, KernelError, NetworkError, OpenError,
-    ResolvConf, ServiceTable, dns,
+    AttachError, Config, DnsChanges, DnsTable, Endpoint, EndpointSpec, Finding, KernelError, NetworkError,
+    OpenError, ResolvConf, ServiceTable, dns,
 };
 
 mod attach;
@@ -36,13 +32,14 @@ mod remove;
 mod resolver;
 mod rules;
 mod spec;
+mod tables;
 mod teardown;
 mod watch;
 
 pub use doctor::examine;
-pub(crate) use names::Place;
 pub(crate) use resolver::upstream;
 pub use spec::{NetworkId, NetworkKind, NetworkSpec, NetworkView};
+use tables::State;
 
 /// How many operations may have a thread at a time; most wait for one lock of the kernel anyway.
 const THREADS: usize = 32;
@@ -62,8 +59,11 @@ pub(crate) struct Inner {
     disk: StateDir,
     pool: Arc<Pool>,
     table: Mutex<Table>,
+    services: Mutex<rules::KeptServices>,
     links: Mutex<Links>,
     state: Mutex<State>,
+    /// What names are answered from, without a lock.
+    directory: Arc<dns::SharedDirectory>,
     zone: dns::SharedZone,
     firewalld: firewalld::Firewalld,
     /// Wakes the task that removes links of ended sandboxes.
@@ -71,27 +71,6 @@ pub(crate) struct Inner {
     stop: CancellationToken,
     tasks: TaskTracker,
     threads: Threads,
-}
-
-/// The tables as they are wanted.
-#[derive(Default)]
-struct State {
-    networks: BTreeMap<NetworkId, NetworkView>,
-    /// Number of each network's bridge.
-    bridges: BTreeMap<NetworkId, u32>,
-    endpoints: BTreeMap<(String, NetworkId), Endpoint>,
-    /// Endpoints that are gone but whose links may not be yet.
-    leaving: Vec<Endpoint>,
-    /// The address that each network gave out last.
-    last: BTreeMap<NetworkId, Ipv4Addr>,
-    ports: Ports,
-    services: ServiceTable,
-    /// Where names are answered.
-    names: Option<Target>,
-    /// The way for connections from outside, if this host can have it.
-    gate: Option<Gate>,
-    /// Between these passes what passed before this instance, and nothing else.
-    strangers: Strangers,
 }
 
 /// The links that there were before this instance had the host pass packets on.
@@ -206,7 +185,7 @@ impl Network {
 
     /// All endpoints.
     pub fn endpoint_list(&self) -> Vec<Endpoint> {
-        self.inner.state.lock().endpoints.values().cloned().collect()
+        self.inner.state.lock().endpoints().values().cloned().collect()
     }
 
     /// Changes the name of an owner's endpoints, as renaming the container does.
@@ -242,14 +221,25 @@ impl Network {
         resolver::outside(&self.inner)
     }
 
-    /// Makes the services be exactly `table`; the kernel sees one transaction with the differences.
-    pub async fn services_apply(&self, table: ServiceTable) -> Result<(), KernelError> {
-        self.blocking(move |inner| rules::services(inner, table)).await
+    /// Makes the services be exactly those of `table`; the kernel sees one transaction with the differences.
+    pub async fn services_replace(&self, table: ServiceTable) -> Result<(), KernelError> {
+        self.blocking(move |inner| rules::services(inner, table, true)).await
     }
 
-    /// Makes the cluster's DNS answer for exactly `table`.
-    pub fn dns_apply(&self, table: DnsTable) {
-        self.inner.zone.replace(&table);
+    /// Makes the services that `changes` names be what it says; one without ports is gone, all others stay.
+    /// Costs what is changed, however many services there are. Nothing has changed when it fails.
+    pub async fn services_change(&self, changes: ServiceTable) -> Result<(), KernelError> {
+        self.blocking(move |inner| rules::services(inner, changes, false)).await
+    }
+
+    /// Makes the cluster's DNS answer for exactly `table`. Until then it says of no name that there is none.
+    pub fn dns_replace(&self, table: DnsTable) {
+        self.inner.zone.replace(table);
+    }
+
+    /// Makes the cluster's DNS answer for the services that `changes` names as it says; all others stay.
+    pub fn dns_change(&self, changes: DnsChanges) {
+        self.inner.zone.change(changes);
     }
 
     /// What on this host stands in the way of the networks.

@@ -28,18 +28,18 @@ use crate::network::Strangers;
 use crate::nft::{
     Chain, Content, Field, Hook, HookType, Leads, Point, Rule, Ruleset, Set, Statement, Target, Value, rule,
 };
-use crate::{NetworkKind, NetworkView, PortBinding, Protocol, ServiceTable};
+use crate::{NetworkKind, NetworkView, PortBinding, Protocol};
 
 mod services;
 
-/// All that the ruleset depends on.
+pub(crate) use services::{Change, Changes, Services};
+
+/// All that the ruleset depends on, but for services, which are [elements](Services) of their own.
 pub(crate) struct Tables<'a> {
     /// The networks.
     pub(crate) networks: &'a [NetworkView],
     /// Published ports with the address of the container.
     pub(crate) ports: &'a [(Ipv4Addr, PortBinding)],
-    /// The services.
-    pub(crate) services: &'a ServiceTable,
     /// Addresses of services: what is not translated is refused.
     pub(crate) service_cidr: Ipv4Net,
     /// The way for connections from outside; without, they are translated at once.
@@ -80,12 +80,11 @@ const HOST_FRONT: [Field; 2] = [Field::Protocol, Field::Port];
 
 const LOOPBACK: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8);
 
-/// The ruleset for `tables`.
+/// The ruleset for `tables`, with the sets of services, which are empty.
 pub(crate) fn ruleset(tables: &Tables<'_>) -> Ruleset {
-    let mut ruleset = Ruleset::default();
+    let mut ruleset = services::empty();
     networks(&mut ruleset, tables);
     ports(&mut ruleset, tables);
-    services::plan(&mut ruleset, tables.services);
     chains(&mut ruleset, tables);
     ruleset
 }

@@ -57,7 +57,7 @@ pub(crate) fn configure(netns: BorrowedFd<'_>, interface: &Interface<'_>) -> io:
         if let Some(names) = interface.names {
             links.route_localnet(link)?;
             if !interface.names_ready {
-                Table::open("gantry-names")?.replace(names_ruleset(names))?;
+                Table::open("gantry-names")?.replace(names_ruleset(names), Ruleset::default())?;
             }
         }
         Ok(())

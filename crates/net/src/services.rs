@@ -1,21 +1,38 @@
 //! Services: virtual addresses and node ports that lead to endpoints.
+//!
+//! Each is known by its name, and what is told of one touches no other: a change costs what it
+//! changes, however many services there are.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::net::Ipv4Addr;
 
 use crate::Protocol;
 
-/// All services that this node balances: the whole desired state, not a change.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ServiceTable {
-    /// One entry per port of a service.
-    pub ports: Vec<ServicePort>,
+/// Names a service.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ServiceName {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name there.
+    pub name: String,
 }
+
+/// Names a port of a service.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct ServiceKey {
+    pub(crate) service: ServiceName,
+    /// The port's name; the only port of a service may have none.
+    pub(crate) port: String,
+}
+
+/// What services are balanced by this node, by name: their ports by name. None means that there is no such
+/// service (any more).
+pub type ServiceTable = BTreeMap<ServiceName, BTreeMap<String, ServicePort>>;
 
 /// One port of a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServicePort {
-    /// For messages: `namespace/name:port`.
-    pub name: String,
     /// Cluster address and external addresses.
     pub addresses: Vec<Ipv4Addr>,
     /// Transport protocol.
@@ -43,4 +60,23 @@ pub struct ServiceEndpoint {
     pub port: u16,
     /// Whether it is on this node.
     pub local: bool,
+}
+
+impl ServiceName {
+    /// The name `name` in `namespace`.
+    pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
+        Self { namespace: namespace.into(), name: name.into() }
+    }
+}
+
+impl fmt::Display for ServiceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+impl fmt::Display for ServiceKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.service, self.port)
+    }
 }

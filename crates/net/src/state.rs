@@ -4,7 +4,7 @@
 //! networks.json         flushed to disk before a network exists
 //! endpoints/<id>.json   one per endpoint, so that a start costs one small file
 //! forwarding.json       between which links nothing is passed on, until the machine restarts
-//! services.json         the last service table, so that services work while the daemon is away
+//! services.log          what became of services, so that they work before anybody tells them again
 //! ```
 //!
 //! What cannot be understood is left alone and told ([`StateDir::troubles`]): a network that a later
@@ -30,9 +30,10 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use self::endpoint::EndpointFile;
-use self::services::ServicesFile;
+pub(crate) use self::services::ServicesLog;
 use crate::network::Strangers;
-use crate::{Endpoint, NetworkView, ServiceTable};
+use crate::services::{ServiceKey, ServicePort};
+use crate::{Endpoint, NetworkView};
 
 /// The directory that this crate alone writes to.
 #[derive(Clone, Debug)]
@@ -170,17 +171,9 @@ impl StateDir {
         remove(self.endpoint_path(id))
     }
 
-    /// The last service table; empty if there is none that can be read.
-    pub(crate) fn services(&self) -> ServiceTable {
-        let file = base::record::read::<ServicesFile>(&self.root.join("services.json"));
-        file.map_or_else(|_| ServiceTable::default(), |file| file.services.into())
-    }
-
-    /// Writes the service table; not flushed, since whoever made it makes it again.
-    pub(crate) fn services_write(&self, services: &ServiceTable) -> Result<(), StateError> {
-        let path = self.root.join("services.json");
-        let bytes = encode(&ServicesFile { services: services.clone().into() });
-        base::fs::write_atomic_unsynced(&path, &bytes, 0o600).map_err(|source| StateError { path, source })
+    /// The ports of services as they were last, and the log of what becomes of them.
+    pub(crate) fn services(&self) -> (BTreeMap<ServiceKey, ServicePort>, ServicesLog) {
+        ServicesLog::read(&self.root)
     }
 
     /// The links that there were before the host passed packets on, if that was written since its boot.
@@ -204,7 +197,7 @@ impl StateDir {
     /// Removes everything.
     pub(crate) fn clear(&self) -> Result<(), StateError> {
         remove(self.networks_path())?;
-        remove(self.root.join("services.json"))?;
+        services::clear(&self.root)?;
         remove(self.forwarding_path())?;
         let path = self.root.join("endpoints");
         fs::remove_dir_all(&path).map_err(|source| StateError { path, source })

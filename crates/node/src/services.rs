@@ -12,6 +12,7 @@ use std::collections::HashMap;
 
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use net::ServiceName;
 
 /// The label by which an EndpointSlice belongs to its service.
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
@@ -29,21 +30,33 @@ pub fn join<'a>(
     services: impl IntoIterator<Item = &'a Service>,
     slices: impl IntoIterator<Item = &'a EndpointSlice>,
 ) -> Vec<Backed<'a>> {
-    let mut by_service: HashMap<(&str, &str), Vec<&EndpointSlice>> = HashMap::new();
-    for slice in slices.into_iter().filter(|slice| slice.address_type == "IPv4") {
-        let name = slice.metadata.labels.as_ref().and_then(|labels| labels.get(SERVICE_NAME));
-        if let (Some(namespace), Some(name)) = (slice.metadata.namespace.as_deref(), name) {
-            by_service.entry((namespace, name)).or_default().push(slice);
+    let mut by_service: HashMap<ServiceName, Vec<&EndpointSlice>> = HashMap::new();
+    for slice in slices.into_iter().filter(|slice| is_usable(slice)) {
+        if let Some(name) = name_of_slice(slice) {
+            by_service.entry(name).or_default().push(slice);
         }
     }
-    let slices_of = |service: &Service| {
-        let metadata = &service.metadata;
-        by_service.get(&(metadata.namespace.as_deref()?, metadata.name.as_deref()?)).cloned()
-    };
+    let slices_of = |service: &Service| by_service.get(&name(service)?).cloned();
     services
         .into_iter()
         .map(|service| Backed { service, slices: slices_of(service).unwrap_or_default() })
         .collect()
+}
+
+/// Whether the addresses of a slice are of a kind that the node's network has.
+fn is_usable(slice: &EndpointSlice) -> bool {
+    slice.address_type == "IPv4"
+}
+
+/// The name of a service.
+fn name(service: &Service) -> Option<ServiceName> {
+    Some(ServiceName::new(service.metadata.namespace.clone()?, service.metadata.name.clone()?))
+}
+
+/// The name of the service that a slice belongs to.
+fn name_of_slice(slice: &EndpointSlice) -> Option<ServiceName> {
+    let name = slice.metadata.labels.as_ref()?.get(SERVICE_NAME)?;
+    Some(ServiceName::new(slice.metadata.namespace.clone()?, name))
 }
 
 /// The protocol of a service or endpoint port.

@@ -16,8 +16,8 @@ use super::forward::Upstream;
 use super::message::{Outcome, Question, answers};
 use super::shares::Shares;
 use super::zone::parse_reverse;
-use super::{Answer, Data, Kind, Listener};
-use crate::network::{Inner, Place};
+use super::{Answer, Data, Directory, Kind, Listener, Place};
+use crate::network::Inner;
 
 /// How many questions are passed on at the same time, of all and of one asker; more are dropped, and asked
 /// again.
@@ -208,16 +208,17 @@ impl Desk {
     /// Who asks; none for strangers, who are not served.
     fn asker(&self, client: SocketAddr) -> Option<String> {
         let IpAddr::V4(client) = client.ip() else { return None };
-        self.inner.place_of(client).map(|place| place.owner)
+        self.inner.directory().place_of(client).map(|place| place.owner)
     }
 
     /// What we can say at once.
     fn reply(&self, client: SocketAddr, bytes: &[u8], udp: bool) -> Reply {
         let IpAddr::V4(client) = client.ip() else { return Reply::Silence };
         // Nobody else is served: an open resolver is used to flood others.
-        let Some(place) = self.inner.place_of(client) else { return Reply::Silence };
+        let directory = self.inner.directory();
+        let Some(place) = directory.place_of(client) else { return Reply::Silence };
         let Some(question) = Question::parse(bytes) else { return Reply::Silence };
-        if let Some(data) = self.container(&place, &question) {
+        if let Some(data) = self.container(&directory, &place, &question) {
             return done(question.answer(
                 Outcome::Found,
                 &data,
@@ -305,15 +306,15 @@ impl Desk {
     }
 
     /// What containers in the asker's networks the name means; `None` if it is no container's.
-    fn container(&self, place: &Place, question: &Question) -> Option<Vec<Data>> {
+    fn container(&self, directory: &Directory, place: &Place, question: &Question) -> Option<Vec<Data>> {
         if place.networks.is_empty() {
             return None;
         }
         if let Some(address) = parse_reverse(&question.name) {
-            let name = self.inner.name_of(place, address)?;
+            let name = directory.name_of(place, address)?;
             return Some(if question.kind == Kind::Pointer { vec![Data::Pointer(name)] } else { Vec::new() });
         }
-        let addresses: Vec<Ipv4Addr> = self.inner.addresses_of(place, &question.name);
+        let addresses: Vec<Ipv4Addr> = directory.addresses_of(place, &question.name);
         if addresses.is_empty() {
             return None;
         }

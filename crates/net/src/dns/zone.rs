@@ -1,61 +1,94 @@
 //! The cluster's zone: names of services and endpoints, as Kubernetes' DNS specification 1.1.0 has them.
+//!
+//! The records of a service are made when it changes, and put into maps that share everything else with
+//! what they were before: a change costs what the service has, and whoever answers meanwhile waits for
+//! nobody and sees all of it or nothing.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use parking_lot::RwLock;
+use arc_swap::{ArcSwap, Guard};
+use parking_lot::Mutex;
+use rpds::HashTrieMapSync;
 
 use super::{Answer, Data, Kind};
-use crate::{DnsAddress, DnsEndpoint, DnsService, DnsTable};
+use crate::{DnsAddress, DnsChanges, DnsEndpoint, DnsService, DnsTable, ServiceName};
 
 /// The version of the specification that is followed, which clients may ask for.
 const SPECIFICATION: &str = "1.1.0";
 
-/// The zone as it is now, for the server and for whoever replaces it.
+/// The zone as it is now, for the server and for whoever changes it.
 pub(crate) struct SharedZone {
-    zone: RwLock<Arc<Zone>>,
+    zone: ArcSwap<Zone>,
+    /// Held by whoever makes the next zone of this one.
+    changing: Mutex<()>,
 }
 
-/// Records by name. A name without records exists: something below it has some.
+/// What there is below a domain.
+#[derive(Clone)]
 pub(super) struct Zone {
-    domain: String,
+    domain: Arc<str>,
     /// Whether the names were told; until then a name that is missing may exist.
     told: bool,
-    records: HashMap<String, Vec<Data>>,
+    namespaces: HashTrieMapSync<String, Services>,
+    /// The services that name an address, and the names.
+    pointers: HashTrieMapSync<Ipv4Addr, Vec<(ServiceName, String)>>,
+}
+
+/// The services of a namespace.
+type Services = HashTrieMapSync<String, Arc<Records>>;
+
+/// The records of a service.
+#[derive(Debug, Default)]
+struct Records {
+    /// By what stands before the service's name. A name without records exists: something below it has some.
+    by_name: HashMap<String, Vec<Data>>,
+    /// Whose names the addresses lead back to.
+    pointers: Vec<(Ipv4Addr, String)>,
 }
 
 impl SharedZone {
     /// The zone of `domain` before anybody has told its names.
     pub(crate) fn new(domain: &str) -> Self {
-        let zone = Zone { domain: domain.to_ascii_lowercase(), told: false, records: HashMap::new() };
-        Self { zone: RwLock::new(Arc::new(zone)) }
+        Self { zone: ArcSwap::from_pointee(Zone::new(domain)), changing: Mutex::default() }
     }
 
-    /// Answers for `table` from now on.
-    pub(crate) fn replace(&self, table: &DnsTable) {
-        let domain = self.now().domain.clone();
-        *self.zone.write() = Arc::new(Zone::new(&domain, table));
+    /// Answers for `table` and nothing else from now on.
+    pub(crate) fn replace(&self, table: DnsTable) {
+        let _changing = self.changing.lock();
+        let mut zone = Zone::new(&self.now().domain);
+        zone.told = true;
+        for (name, service) in table {
+            zone.set(name, Some(service));
+        }
+        self.zone.store(Arc::new(zone));
+    }
+
+    /// Answers for what the named services are from now on.
+    pub(crate) fn change(&self, changes: DnsChanges) {
+        let _changing = self.changing.lock();
+        let mut zone = Zone::clone(&self.now());
+        for (name, service) in changes {
+            zone.set(name, service);
+        }
+        self.zone.store(Arc::new(zone));
     }
 
     /// The zone as it is now.
-    pub(super) fn now(&self) -> Arc<Zone> {
-        self.zone.read().clone()
+    pub(super) fn now(&self) -> Guard<Arc<Zone>> {
+        self.zone.load()
     }
 }
 
 impl Zone {
-    /// The zone for `table`.
-    pub(super) fn new(domain: &str, table: &DnsTable) -> Self {
-        let mut zone = Self { domain: domain.to_ascii_lowercase(), told: true, records: HashMap::new() };
-        let domain = zone.domain.clone();
-        zone.records.insert(domain.clone(), Vec::new());
-        zone.records.insert(format!("svc.{domain}"), Vec::new());
-        zone.add(format!("dns-version.{domain}"), Data::Text(SPECIFICATION.to_owned()));
-        for service in &table.services {
-            zone.add_service(service);
+    fn new(domain: &str) -> Self {
+        Self {
+            domain: domain.to_ascii_lowercase().into(),
+            told: false,
+            namespaces: HashTrieMapSync::new_sync(),
+            pointers: HashTrieMapSync::new_sync(),
         }
-        zone
     }
 
     /// The domain that everything else is below of.
@@ -65,18 +98,21 @@ impl Zone {
 
     /// What there is of `kind` for `name` (lower case, no dot at the end).
     pub(super) fn answer(&self, name: &str, kind: Kind) -> Answer {
-        if let Some(records) = self.records.get(name) {
+        let below = name.strip_suffix(&*self.domain).filter(|below| below.is_empty() || below.ends_with('.'));
+        let Some(below) = below else { return self.answer_reverse(name, kind) };
+        if !self.told {
+            return Answer::NotYet;
+        }
+        if let Some(records) = self.records(below) {
             let fits =
                 |data: &&Data| data.kind() == kind || matches!(data, Data::Alias(_)) || kind == Kind::Any;
             return Answer::Records(records.iter().filter(fits).cloned().collect());
         }
-        let Some(below) =
-            name.strip_suffix(&self.domain).filter(|below| below.is_empty() || below.ends_with('.'))
-        else {
-            return Answer::Elsewhere;
-        };
-        if !self.told {
-            return Answer::NotYet;
+        if below == "dns-version." {
+            let is_asked = matches!(kind, Kind::Text | Kind::Any);
+            return Answer::Records(
+                is_asked.then(|| Data::Text(SPECIFICATION.to_owned())).into_iter().collect(),
+            );
         }
         match pod_address(below) {
             Some(address) if matches!(kind, Kind::Address | Kind::Any) => {
@@ -87,55 +123,146 @@ impl Zone {
         }
     }
 
+    /// The records at a name, given by what stands before the domain; none if there is no such name.
+    fn records(&self, below: &str) -> Option<&[Data]> {
+        if ["", "svc."].contains(&below) {
+            return Some(&[]);
+        }
+        let name = below.strip_suffix(".svc.")?;
+        let (rest, namespace) = split(name);
+        let services = self.namespaces.get(namespace)?;
+        let Some(rest) = rest else { return Some(&[]) };
+        let (rest, service) = split(rest);
+        services.get(service)?.by_name.get(rest.unwrap_or_default()).map(Vec::as_slice)
+    }
+
+    /// Addresses of others are asked of others.
+    fn answer_reverse(&self, name: &str, kind: Kind) -> Answer {
+        let address = parse_reverse(name).filter(|address| reverse(*address) == name);
+        match address.and_then(|address| self.pointers.get(&address)) {
+            Some(names) if matches!(kind, Kind::Pointer | Kind::Any) => {
+                Answer::Records(names.iter().map(|(_, name)| Data::Pointer(name.clone())).collect())
+            }
+            Some(_) => Answer::Records(Vec::new()),
+            None => Answer::Elsewhere,
+        }
+    }
+
+    /// Makes a service what it is now, or none.
+    fn set(&mut self, name: ServiceName, service: Option<DnsService>) {
+        let namespace = name.namespace.to_ascii_lowercase();
+        let label = name.name.to_ascii_lowercase();
+        let mut services = self.namespaces.get(&namespace).cloned().unwrap_or_else(Services::new_sync);
+        let before = services.get(&label).cloned();
+        let after = service.map(|service| {
+            let full = format!("{label}.{namespace}.svc.{}", self.domain);
+            Arc::new(Records::of(&service, &full))
+        });
+        for (address, _) in before.iter().flat_map(|before| &before.pointers) {
+            self.pointers_change(*address, |names| names.retain(|(of, _)| *of != name));
+        }
+        for (address, target) in after.iter().flat_map(|after| &after.pointers) {
+            self.pointers_change(*address, |names| {
+                let one = (name.clone(), target.clone());
+                if let Err(place) = names.binary_search(&one) {
+                    names.insert(place, one);
+                }
+            });
+        }
+        match after {
+            Some(after) => services.insert_mut(label, after),
+            None => drop(services.remove_mut(&label)),
+        }
+        if services.is_empty() {
+            self.namespaces.remove_mut(&namespace);
+        } else {
+            self.namespaces.insert_mut(namespace, services);
+        }
+    }
+
+    fn pointers_change(&mut self, address: Ipv4Addr, change: impl FnOnce(&mut Vec<(ServiceName, String)>)) {
+        let mut names = self.pointers.get(&address).cloned().unwrap_or_default();
+        change(&mut names);
+        if names.is_empty() {
+            self.pointers.remove_mut(&address);
+        } else {
+            self.pointers.insert_mut(address, names);
+        }
+    }
+}
+
+impl Records {
+    /// The records of a service whose whole name is `full`.
+    fn of(service: &DnsService, full: &str) -> Self {
+        let mut records = Self::default();
+        records.by_name.insert(String::new(), Vec::new());
+        match &service.address {
+            DnsAddress::Cluster(address) => {
+                records.add(String::new(), Data::Address(*address));
+                records.pointers.push((*address, full.to_owned()));
+                records.add_ports(service, &[full.to_owned()]);
+            }
+            DnsAddress::Headless(endpoints) => {
+                let mut targets = Vec::with_capacity(endpoints.len());
+                // Several endpoints may have one name, and an address several; most have not.
+                let mut addresses = HashSet::with_capacity(endpoints.len());
+                for endpoint in endpoints {
+                    let label = label(endpoint);
+                    let target = format!("{label}.{full}");
+                    if addresses.insert(endpoint.address) {
+                        records
+                            .by_name
+                            .entry(String::new())
+                            .or_default()
+                            .push(Data::Address(endpoint.address));
+                    }
+                    records.add(label, Data::Address(endpoint.address));
+                    records.pointers.push((endpoint.address, target.clone()));
+                    targets.push(target);
+                }
+                records.add_ports(service, &targets);
+            }
+            DnsAddress::External(target) => {
+                let target = target.trim_end_matches('.').to_ascii_lowercase();
+                records.add(String::new(), Data::Alias(target));
+            }
+        }
+        records
+    }
+
+    /// Adds a record where there are few, unless it is there.
     fn add(&mut self, name: String, data: Data) {
-        let records = self.records.entry(name).or_default();
+        let records = self.by_name.entry(name).or_default();
         if !records.contains(&data) {
             records.push(data);
         }
     }
 
-    fn add_service(&mut self, service: &DnsService) {
-        let namespace = format!("{}.svc.{}", service.namespace, self.domain).to_ascii_lowercase();
-        let name = format!("{}.{namespace}", service.name.to_ascii_lowercase());
-        self.records.entry(namespace).or_default();
-        self.records.entry(name.clone()).or_default();
-        match &service.address {
-            DnsAddress::Cluster(address) => {
-                self.add(name.clone(), Data::Address(*address));
-                self.add(reverse(*address), Data::Pointer(name.clone()));
-                self.add_ports(service, &name, std::slice::from_ref(&name));
-            }
-            DnsAddress::Headless(endpoints) => {
-                let mut targets = Vec::with_capacity(endpoints.len());
-                for endpoint in endpoints {
-                    let target = format!("{}.{name}", label(endpoint));
-                    self.add(name.clone(), Data::Address(endpoint.address));
-                    self.add(target.clone(), Data::Address(endpoint.address));
-                    self.add(reverse(endpoint.address), Data::Pointer(target.clone()));
-                    targets.push(target);
-                }
-                self.add_ports(service, &name, &targets);
-            }
-            DnsAddress::External(target) => {
-                let target = target.trim_end_matches('.').to_ascii_lowercase();
-                self.add(name, Data::Alias(target));
-            }
-        }
-    }
-
-    fn add_ports(&mut self, service: &DnsService, name: &str, targets: &[String]) {
+    fn add_ports(&mut self, service: &DnsService, targets: &[String]) {
+        let mut seen = HashSet::with_capacity(targets.len());
+        let targets: Vec<_> = targets.iter().filter(|target| seen.insert(*target)).collect();
+        let mut seen = Vec::with_capacity(service.ports.len());
         for port in &service.ports {
             let Some(port_name) = port.name.as_deref().filter(|port_name| !port_name.is_empty()) else {
                 continue;
             };
-            let protocol = format!("_{}.{name}", port.protocol);
-            let record = format!("_{}.{protocol}", port_name.to_ascii_lowercase());
-            self.records.entry(protocol).or_default();
-            for target in targets {
-                self.add(record.clone(), Data::Service { port: port.port, target: target.clone() });
+            if seen.contains(&port) {
+                continue;
             }
+            seen.push(port);
+            let protocol = format!("_{}", port.protocol);
+            let record = format!("_{}.{protocol}", port_name.to_ascii_lowercase());
+            self.by_name.entry(protocol).or_default();
+            let services =
+                targets.iter().map(|target| Data::Service { port: port.port, target: (*target).clone() });
+            self.by_name.entry(record).or_default().extend(services);
         }
     }
+}
+
+/// The last label of a name, and what stands before it.
+fn split(name: &str) -> (Option<&str>, &str) {
+    name.rsplit_once('.').map_or((None, name), |(rest, last)| (Some(rest), last))
 }
 
 /// The name under which an address is looked up.
@@ -173,43 +300,41 @@ mod tests {
     use super::*;
     use crate::{DnsPort, Protocol};
 
-    fn zone() -> Zone {
+    fn zone() -> SharedZone {
         let port = |name: &str, port| DnsPort { name: Some(name.into()), protocol: Protocol::Tcp, port };
-        let service = |name: &str, address| DnsService {
-            namespace: "default".into(),
-            name: name.into(),
-            address,
-            ports: vec![port("http", 80)],
+        let service = |name: &str, address| {
+            (ServiceName::new("default", name), DnsService { address, ports: vec![port("http", 80)] })
         };
         let endpoint = |last, hostname: Option<&str>| DnsEndpoint {
             address: Ipv4Addr::new(10, 42, 0, last),
             hostname: hostname.map(str::to_owned),
         };
-        let table = DnsTable {
-            services: vec![
-                service("web", DnsAddress::Cluster(Ipv4Addr::new(10, 43, 0, 7))),
-                service("db", DnsAddress::Headless(vec![endpoint(3, Some("db-0")), endpoint(4, None)])),
-                service("far", DnsAddress::External("Example.ORG.".into())),
-                service("empty", DnsAddress::Headless(Vec::new())),
-            ],
+        let table = [
+            service("web", DnsAddress::Cluster(Ipv4Addr::new(10, 43, 0, 7))),
+            service("db", DnsAddress::Headless(vec![endpoint(3, Some("db-0")), endpoint(4, None)])),
+            service("far", DnsAddress::External("Example.ORG.".into())),
+            service("empty", DnsAddress::Headless(Vec::new())),
+        ];
+        let zone = SharedZone::new("Cluster.Local");
+        zone.replace(table.into());
+        zone
+    }
+
+    #[track_caller]
+    fn check(zone: &SharedZone, name: &str, kind: Kind, expected: &str) {
+        let found = match zone.now().answer(name, kind) {
+            Answer::Records(records) => records.iter().map(Data::to_string).collect::<Vec<_>>().join(", "),
+            Answer::NoSuchName => "no such name".to_owned(),
+            Answer::NotYet => "not yet".to_owned(),
+            Answer::Elsewhere => "elsewhere".to_owned(),
         };
-        Zone::new("cluster.local", &table)
+        assert_eq!(found, expected, "{name} {kind:?}");
     }
 
     #[test]
     fn names_lead_to_what_the_specification_says() {
         let zone = zone();
-        let check = |name: &str, kind, expected: &str| {
-            let found = match zone.answer(name, kind) {
-                Answer::Records(records) => {
-                    records.iter().map(Data::to_string).collect::<Vec<_>>().join(", ")
-                }
-                Answer::NoSuchName => "no such name".to_owned(),
-                Answer::NotYet => "not yet".to_owned(),
-                Answer::Elsewhere => "elsewhere".to_owned(),
-            };
-            assert_eq!(found, expected, "{name} {kind:?}");
-        };
+        let check = |name: &str, kind, expected: &str| check(&zone, name, kind, expected);
         check("web.default.svc.cluster.local", Kind::Address, "10.43.0.7");
         check("web.default.svc.cluster.local", Kind::Other, "");
         check("_http._tcp.web.default.svc.cluster.local", Kind::Service, "80 web.default.svc.cluster.local");
@@ -227,11 +352,64 @@ mod tests {
         check("empty.default.svc.cluster.local", Kind::Address, "");
         check("10-42-0-9.default.pod.cluster.local", Kind::Address, "10.42.0.9");
         check("default.svc.cluster.local", Kind::Address, "");
+        check("_tcp.web.default.svc.cluster.local", Kind::Service, "");
+        check("svc.cluster.local", Kind::Address, "");
+        check("cluster.local", Kind::Address, "");
+        check("other.svc.cluster.local", Kind::Address, "no such name");
+        check("a._http._tcp.web.default.svc.cluster.local", Kind::Service, "no such name");
+        check("pod.cluster.local", Kind::Address, "no such name");
+        check("dns-version.cluster.local", Kind::Address, "");
+        check("7.0.43.10.in-addr.arpa", Kind::Address, "");
+        check("07.0.43.10.in-addr.arpa", Kind::Pointer, "elsewhere");
         check("dns-version.cluster.local", Kind::Text, "1.1.0");
         check("missing.default.svc.cluster.local", Kind::Address, "no such name");
         check("web.default.svc.cluster.local.example.org", Kind::Address, "elsewhere");
         check("notcluster.local", Kind::Address, "elsewhere");
         check("9.0.0.10.in-addr.arpa", Kind::Pointer, "elsewhere");
+    }
+
+    #[test]
+    fn before_the_names_were_told_nothing_is_said_not_to_exist() {
+        let zone = SharedZone::new("cluster.local");
+        check(&zone, "web.default.svc.cluster.local", Kind::Address, "not yet");
+        check(&zone, "example.org", Kind::Address, "elsewhere");
+    }
+
+    #[test]
+    fn a_change_touches_the_services_that_it_names_and_no_other() {
+        let zone = zone();
+        let headless = |lasts: &[u8]| {
+            let endpoint =
+                |last: &u8| DnsEndpoint { address: Ipv4Addr::new(10, 42, 0, *last), hostname: None };
+            let address = DnsAddress::Headless(lasts.iter().map(endpoint).collect());
+            Some(DnsService { address, ports: Vec::new() })
+        };
+        let name = |name: &str| ServiceName::new("default", name);
+        let before = Zone::clone(&zone.now());
+        zone.change(
+            [(name("db"), headless(&[4, 5])), (name("web"), None), (name("also"), headless(&[4]))].into(),
+        );
+        check(&zone, "db.default.svc.cluster.local", Kind::Address, "10.42.0.4, 10.42.0.5");
+        check(&zone, "db-0.db.default.svc.cluster.local", Kind::Address, "no such name");
+        check(&zone, "3.0.42.10.in-addr.arpa", Kind::Pointer, "elsewhere");
+        check(
+            &zone,
+            "4.0.42.10.in-addr.arpa",
+            Kind::Pointer,
+            "10-42-0-4.also.default.svc.cluster.local, 10-42-0-4.db.default.svc.cluster.local",
+        );
+        check(&zone, "web.default.svc.cluster.local", Kind::Address, "no such name");
+        check(&zone, "7.0.43.10.in-addr.arpa", Kind::Pointer, "elsewhere");
+        check(&zone, "far.default.svc.cluster.local", Kind::Address, "example.org");
+        // Whoever was answering meanwhile still sees all of what there was.
+        assert_eq!(
+            before.answer("web.default.svc.cluster.local", Kind::Address),
+            Answer::Records(vec![Data::Address(Ipv4Addr::new(10, 43, 0, 7))])
+        );
+        zone.change([(name("db"), None)].into());
+        check(&zone, "4.0.42.10.in-addr.arpa", Kind::Pointer, "10-42-0-4.also.default.svc.cluster.local");
+        zone.change([(name("also"), None), (name("far"), None), (name("empty"), None)].into());
+        check(&zone, "default.svc.cluster.local", Kind::Address, "no such name");
     }
 
     #[test]

@@ -52,8 +52,7 @@ pub(super) fn attach(
 /// Renames an owner's endpoints: all of them, or none if one cannot be written.
 pub(super) fn rename(inner: &Inner, owner: &str, name: &str) -> Result<(), AttachError> {
     let mut state = inner.state.lock();
-    let mine: Vec<Endpoint> =
-        state.endpoints.values().filter(|endpoint| endpoint.owner == owner).cloned().collect();
+    let mine: Vec<Endpoint> = state.endpoints_of(owner).cloned().collect();
     for (at, endpoint) in mine.iter().enumerate() {
         let renamed = Endpoint { name: name.to_owned(), ..endpoint.clone() };
         if let Err(error) = inner.disk.endpoint_write(&renamed) {
@@ -65,8 +64,8 @@ pub(super) fn rename(inner: &Inner, owner: &str, name: &str) -> Result<(), Attac
             return Err(kept(error));
         }
     }
-    for endpoint in state.endpoints.values_mut().filter(|endpoint| endpoint.owner == owner) {
-        endpoint.name = name.to_owned();
+    for endpoint in mine {
+        state.endpoint_insert(Endpoint { name: name.to_owned(), ..endpoint });
     }
     Ok(())
 }
@@ -74,11 +73,11 @@ pub(super) fn rename(inner: &Inner, owner: &str, name: &str) -> Result<(), Attac
 fn decide(inner: &Inner, id: &NetworkId, spec: EndpointSpec) -> Result<Decision, AttachError> {
     let mut guard = inner.state.lock();
     let state = &mut *guard;
-    let (Some(network), Some(bridge)) = (state.networks.get(id).cloned(), state.bridges.get(id).copied())
+    let (Some(network), Some(bridge)) = (state.networks().get(id).cloned(), state.bridges.get(id).copied())
     else {
         return Err(AttachError::NoNetwork { id: id.to_string() });
     };
-    if state.endpoints.contains_key(&(spec.owner.clone(), id.clone())) {
+    if state.endpoints().contains_key(&(spec.owner.clone(), id.clone())) {
         return Err(AttachError::Exists { name: spec.name, network: network.name });
     }
     let address = choose_address(state, &network, spec.address)?;
@@ -90,13 +89,13 @@ fn decide(inner: &Inner, id: &NetworkId, spec: EndpointSpec) -> Result<Decision,
     }
     let ports = state.ports.claim(&ports)?;
 
-    let mine = || state.endpoints.values().filter(|endpoint| endpoint.owner == spec.owner);
+    let mine = || state.endpoints_of(&spec.owner);
     let interface = spec.interface.unwrap_or_else(|| {
         let used: BTreeSet<_> = mine().map(|endpoint| endpoint.interface.as_str()).collect();
         let free = (0..).map(|number| format!("eth{number}")).find(|name| !used.contains(name.as_str()));
         free.expect("an owner has finitely many links")
     });
-    let kind_of = |endpoint: &Endpoint| state.networks.get(&endpoint.network).map(|network| network.kind);
+    let kind_of = |endpoint: &Endpoint| state.networks().get(&endpoint.network).map(|network| network.kind);
     let names_ready = mine().any(|endpoint| kind_of(endpoint) == Some(NetworkKind::User));
     let default_route =
         !network.internal && (spec.default_route || mine().all(|endpoint| endpoint.gateway.is_none()));
@@ -121,7 +120,7 @@ fn decide(inner: &Inner, id: &NetworkId, spec: EndpointSpec) -> Result<Decision,
         ports,
     };
     state.last.insert(id.clone(), address);
-    state.endpoints.insert((endpoint.owner.clone(), id.clone()), endpoint.clone());
+    state.endpoint_insert(endpoint.clone());
     Ok(Decision { endpoint, network, bridge, default_route, names_ready })
 }
 
@@ -131,7 +130,7 @@ fn choose_address(
     wanted: Option<Ipv4Addr>,
 ) -> Result<Ipv4Addr, AttachError> {
     let taken: BTreeSet<Ipv4Addr> = state
-        .endpoints
+        .endpoints()
         .values()
         .chain(&state.leaving)
         .filter(|endpoint| endpoint.network == network.id)

@@ -20,14 +20,15 @@ pub(super) fn create(inner: &Inner, spec: NetworkSpec) -> Result<NetworkView, Ne
         if spec.name.is_empty() {
             return Err(NetworkError::Invalid { message: "network name cannot be empty".to_owned() });
         }
-        if state.networks.values().any(|network| network.name == spec.name) {
+        if state.networks().values().any(|network| network.name == spec.name) {
             return Err(NetworkError::Exists { name: spec.name });
         }
-        let taken = subnets_taken(&mut links, state.networks.values())?;
+        let taken = subnets_taken(&mut links, state.networks().values())?;
         let id = NetworkId::random(&SystemRandom);
         plan(inner, id, NetworkKind::User, spec, &taken)?
     };
-    if let Some(other) = inner.state.lock().networks.values().find(|network| network.bridge == view.bridge) {
+    if let Some(other) = inner.state.lock().networks().values().find(|network| network.bridge == view.bridge)
+    {
         let message = format!("bridge name {} is already used by network {}", view.bridge, other.name);
         return Err(NetworkError::Invalid { message });
     }
@@ -37,9 +38,9 @@ pub(super) fn create(inner: &Inner, spec: NetworkSpec) -> Result<NetworkView, Ne
     let kept = {
         let mut state = inner.state.lock();
         // On disk first: nobody sees a network that is not written down.
-        inner.disk.networks_write(state.networks.values().chain([&view])).map(|()| {
+        inner.disk.networks_write(state.networks().values().chain([&view])).map(|()| {
             state.bridges.insert(view.id.clone(), index);
-            state.networks.insert(view.id.clone(), view.clone());
+            state.network_insert(view.clone());
         })
     };
     let result = match kept {

@@ -7,7 +7,7 @@ use crate::{AttachError, Endpoint, KernelError, conntrack};
 pub(super) fn detach(inner: &Inner, owner: &str, network: Option<&NetworkId>) -> Result<(), AttachError> {
     let endpoints: Vec<Endpoint> = {
         let state = inner.state.lock();
-        let mine = state.endpoints.values().filter(|endpoint| endpoint.owner == owner);
+        let mine = state.endpoints_of(owner);
         mine.filter(|endpoint| network.is_none_or(|network| endpoint.network == *network)).cloned().collect()
     };
     for endpoint in &endpoints {
@@ -29,7 +29,7 @@ pub(super) fn detach(inner: &Inner, owner: &str, network: Option<&NetworkId>) ->
             }
         }
         let mut state = inner.state.lock();
-        state.endpoints.remove(&(endpoint.owner.clone(), endpoint.network.clone()));
+        state.endpoint_remove(endpoint);
         state.ports.release(&endpoint.ports);
         if network.is_none() {
             state.leaving.push(endpoint.clone());

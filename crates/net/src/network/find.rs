@@ -5,7 +5,7 @@ use crate::NetworkError;
 
 /// All networks, in the order of listings.
 pub(super) fn list(state: &State) -> Vec<NetworkView> {
-    let mut networks: Vec<_> = state.networks.values().cloned().collect();
+    let mut networks: Vec<_> = state.networks().values().cloned().collect();
     networks
         .sort_by(|a, b| (a.kind == NetworkKind::User, &a.name).cmp(&(b.kind == NetworkKind::User, &b.name)));
     networks
@@ -13,12 +13,12 @@ pub(super) fn list(state: &State) -> Vec<NetworkView> {
 
 /// The network that `name` means: a full id, then a name, then the beginning of an id.
 pub(super) fn find(state: &State, name: &str) -> Result<NetworkView, NetworkError> {
-    let exact = state.networks.values().find(|network| network.id.as_str() == name);
-    if let Some(network) = exact.or_else(|| state.networks.values().find(|network| network.name == name)) {
+    let exact = state.networks().values().find(|network| network.id.as_str() == name);
+    if let Some(network) = exact.or_else(|| state.networks().values().find(|network| network.name == name)) {
         return Ok(network.clone());
     }
     let begins: Vec<_> = state
-        .networks
+        .networks()
         .values()
         .filter(|network| !name.is_empty() && network.id.as_str().starts_with(name))
         .collect();
@@ -31,6 +31,6 @@ pub(super) fn find(state: &State, name: &str) -> Result<NetworkView, NetworkErro
 
 /// One of the networks that there always are.
 pub(super) fn of_kind(state: &State, kind: NetworkKind) -> NetworkView {
-    let found = state.networks.values().find(|network| network.kind == kind);
+    let found = state.networks().values().find(|network| network.kind == kind);
     found.expect("opening makes the default network and the pods', and neither can be removed").clone()
 }

@@ -41,7 +41,7 @@ impl Firewalld {
     /// whether nothing did.
     pub(super) async fn register(&self, inner: &Inner) -> bool {
         let bridges: Vec<String> =
-            inner.state.lock().networks.values().map(|network| network.bridge.clone()).collect();
+            inner.state.lock().networks().values().map(|network| network.bridge.clone()).collect();
         let connection = self.connection.lock().await;
         let Some(connection) = connection.as_ref() else { return true };
         let mut whole = true;

@@ -15,14 +15,15 @@ use tokio_util::task::TaskTracker;
 
 use super::attach::{self, fix};
 use super::{
-    Inner, Network, NetworkId, NetworkKind, NetworkSpec, NetworkView, Strangers, create, doctor, firewalld,
-    gate, reap, rules, tag, watch,
+    Inner, Network, NetworkId, NetworkKind, NetworkSpec, NetworkView, State, Strangers, create, doctor,
+    firewalld, gate, reap, rules, tag, watch,
 };
 use crate::config::Subnet;
 use crate::exclusive::Exclusive;
 use crate::link::{Link, Links, Route};
 use crate::namespace::Pool;
 use crate::nft::{Table, TableEvents, Target};
+use crate::plan::Services;
 use crate::state::{StateDir, StateError};
 use crate::{AddressPool, Config, KernelError, NetworkError, OpenError, address, dns};
 
@@ -63,13 +64,17 @@ fn prepare(config: Config) -> Result<Opened, OpenError> {
     let disk = StateDir::open(&config.state_dir).map_err(state)?;
     let links = Links::open().map_err(failed("open a netlink socket for links"))?;
     let table = Table::open(&config.instance).map_err(failed("open a netlink socket for nftables"))?;
+    let (ports, log) = disk.services();
+    let directory: Arc<dns::SharedDirectory> = Arc::default();
     let inner = Inner {
         pool: Pool::new(config.ready_namespaces),
         zone: dns::SharedZone::new(&config.cluster_domain),
         disk,
         table: Mutex::new(table),
+        services: Mutex::new(rules::KeptServices { services: Services::restore(ports), log }),
         links: Mutex::new(links),
-        state: Mutex::default(),
+        state: Mutex::new(State::new(Arc::clone(&directory))),
+        directory,
         firewalld: firewalld::Firewalld::default(),
         reap: Notify::new(),
         stop: CancellationToken::new(),
@@ -183,7 +188,7 @@ fn networks(inner: &Inner) -> Result<(), OpenError> {
         bridges.insert(network.id.clone(), create::bridge(inner, &mut links, network)?);
     }
     let mut state = inner.state.lock();
-    state.networks = kept;
+    kept.into_values().for_each(|network| state.network_insert(network));
     state.bridges = bridges;
     Ok(())
 }
@@ -293,7 +298,7 @@ fn endpoints(inner: &Inner) -> Result<(), OpenError> {
                 KernelError::new(format!("put link `{}` back on its bridge", link.name), source)
             })?;
         }
-        if let Some(network) = state_guard.networks.get(&endpoint.network) {
+        if let Some(network) = state_guard.networks().get(&endpoint.network) {
             // Also where the bridge was made anew, or the pod by a version that did not say it.
             let mut told = links.port_set(link.index, attach::port(network));
             if network.kind == NetworkKind::Pods {
@@ -303,18 +308,16 @@ fn endpoints(inner: &Inner) -> Result<(), OpenError> {
         }
         state_guard.ports.restore(&endpoint.ports);
         state_guard.last.insert(endpoint.network.clone(), endpoint.address);
-        state_guard.endpoints.insert((endpoint.owner.clone(), endpoint.network.clone()), endpoint);
+        state_guard.endpoint_insert(endpoint);
     }
     Ok(())
 }
 
-/// Takes up the last service table, and gives the host a route to services: without one it would
-/// not get as far as having the address translated.
+/// Gives the host a route to services: without one it would not get as far as having the address
+/// translated.
 fn services(inner: &Inner) -> Result<(), OpenError> {
-    let services = inner.disk.services();
     let mut links = inner.links.lock();
-    let mut state = inner.state.lock();
-    state.services = services;
+    let state = inner.state.lock();
     let pods = super::find::of_kind(&state, NetworkKind::Pods);
     let bridge = state.bridges[&pods.id];
     let destination = inner.config.service_cidr;

@@ -8,14 +8,14 @@ pub(super) fn remove(inner: &Inner, id: &NetworkId) -> Result<NetworkView, Netwo
     let mut links = inner.links.lock();
     let (view, index) = {
         let mut state = inner.state.lock();
-        let Some(network) = state.networks.get(id).cloned() else {
+        let Some(network) = state.networks().get(id).cloned() else {
             return Err(NetworkError::NotFound { name: id.to_string() });
         };
         if network.kind != NetworkKind::User {
             return Err(NetworkError::Predefined { name: network.name });
         }
         let endpoints: Vec<_> = state
-            .endpoints
+            .endpoints()
             .values()
             .filter(|endpoint| endpoint.network == *id)
             .map(
@@ -29,14 +29,12 @@ pub(super) fn remove(inner: &Inner, id: &NetworkId) -> Result<NetworkView, Netwo
             return Err(NetworkError::InUse { name: network.name, id: id.to_string(), endpoints });
         }
         // On disk first: a network that is still written down would come back.
-        let others = state.networks.values().filter(|network| network.id != *id);
+        let others = state.networks().values().filter(|network| network.id != *id);
         inner
             .disk
             .networks_write(others)
             .map_err(|error| NetworkError::State { path: error.path, source: error.source })?;
-        state.networks.remove(id);
-        let index = state.bridges.remove(id);
-        state.last.remove(id);
+        let index = state.network_remove(id);
         (network, index)
     };
     if let Err(source) = links.remove(&view.bridge) {
@@ -55,10 +53,10 @@ pub(super) fn remove(inner: &Inner, id: &NetworkId) -> Result<NetworkView, Netwo
 /// Takes up again a network whose bridge cannot be removed.
 fn keep(inner: &Inner, view: &NetworkView, bridge: Option<u32>) {
     let mut state = inner.state.lock();
-    if let Err(error) = inner.disk.networks_write(state.networks.values().chain([view])) {
+    if let Err(error) = inner.disk.networks_write(state.networks().values().chain([view])) {
         tracing::warn!(path = %error.path.display(), error = %error.source, "a network that could not be removed is not kept");
     }
-    state.networks.insert(view.id.clone(), view.clone());
+    state.network_insert(view.clone());
     state.bridges.extend(bridge.map(|bridge| (view.id.clone(), bridge)));
 }
 
@@ -66,9 +64,8 @@ fn keep(inner: &Inner, view: &NetworkView, bridge: Option<u32>) {
 pub(super) fn undo(inner: &Inner, view: &NetworkView) {
     {
         let mut state = inner.state.lock();
-        state.networks.remove(&view.id);
-        state.bridges.remove(&view.id);
-        if let Err(error) = inner.disk.networks_write(state.networks.values()) {
+        state.network_remove(&view.id);
+        if let Err(error) = inner.disk.networks_write(state.networks().values()) {
             tracing::warn!(path = %error.path.display(), error = %error.source, "network state not kept");
         }
     }

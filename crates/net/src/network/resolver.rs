@@ -27,7 +27,7 @@ pub(super) fn container(inner: &Inner, network: &NetworkId) -> ResolvConf {
 
 /// Whether the containers of a network find each other by name.
 pub(super) fn knows_names(inner: &Inner, network: &NetworkId) -> bool {
-    inner.state.lock().networks.get(network).is_some_and(|network| network.kind == NetworkKind::User)
+    inner.state.lock().networks().get(network).is_some_and(|network| network.kind == NetworkKind::User)
 }
 
 /// For a pod that looks in the cluster first.

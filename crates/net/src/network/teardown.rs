@@ -1,7 +1,7 @@
 //! Taking everything of an instance out of the kernel.
 
 use super::open::{FORWARDING, forwarding_of};
-use super::{Inner, State, Strangers, create, gate, tag};
+use super::{Inner, Strangers, create, gate, tag};
 use crate::KernelError;
 use crate::link::Link;
 
@@ -27,7 +27,7 @@ pub(super) fn teardown(inner: &Inner) -> Result<(), KernelError> {
     inner.disk.clear().map_err(|error| {
         KernelError::new(format!("remove network state `{}`", error.path.display()), error.source)
     })?;
-    *inner.state.lock() = State::default();
+    inner.state.lock().clear();
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::io::unix::AsyncFd;
 use tokio::time::MissedTickBehavior;
 
-use super::{Inner, blocking};
+use super::{Inner, blocking, rules};
 use crate::nft::{Disturbance, TableEvents};
 
 /// How often the table is looked for, in case a notification was lost.
@@ -45,9 +45,12 @@ async fn missing(inner: &Arc<Inner>) -> io::Result<bool> {
 
 async fn assert(inner: &Arc<Inner>) {
     let table = inner.config.instance.clone();
-    match blocking(inner, |inner| inner.table.lock().assert()).await {
+    match blocking(inner, rules::replace).await {
         Ok(()) => tracing::info!(table, "somebody took rules away; they are back"),
-        Err(error) => tracing::warn!(table, %error, "rules were taken away and could not be put back"),
+        Err(error) => {
+            let error = base::error::chain(&error);
+            tracing::warn!(table, %error, "rules were taken away and could not be put back");
+        }
     }
 }
 

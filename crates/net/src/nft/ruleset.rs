@@ -195,6 +195,21 @@ pub(crate) enum Value {
     Number(u32),
 }
 
+impl Ruleset {
+    /// With what `more` adds: chains, and elements of sets.
+    pub(crate) fn with(&self, more: Self) -> Self {
+        let mut whole = self.clone();
+        whole.chains.extend(more.chains);
+        for (name, set) in more.sets {
+            match whole.sets.get_mut(&name) {
+                Some(there) => there.elements.extend(set.elements),
+                None => drop(whole.sets.insert(name, set)),
+            }
+        }
+        whole
+    }
+}
+
 impl Set {
     /// An empty set.
     pub(crate) fn new(key: impl Into<Vec<Field>>, content: Content) -> Self {

@@ -16,7 +16,7 @@ use crate::netlink::{Attributes, Family, Message, Socket, attribute_text};
 /// The multicast group that tells of changes to any table.
 const GROUP_NFTABLES: u32 = 1 << (7 - 1);
 
-/// The table, and what was last put into it.
+/// The table, and what was last put into it, but for what is added to that from elsewhere.
 pub(crate) struct Table {
     name: String,
     socket: Socket,
@@ -48,47 +48,37 @@ impl Table {
         })
     }
 
-    /// Replaces whatever the table holds by `ruleset`, in one transaction: no packet sees it half.
-    pub(crate) fn replace(&mut self, ruleset: Ruleset) -> io::Result<()> {
+    /// Replaces whatever the table holds by `ruleset` with what `more` adds to its sets and chains, in one
+    /// transaction: no packet sees it half.
+    pub(crate) fn replace(&mut self, ruleset: Ruleset, more: Ruleset) -> io::Result<()> {
         // Made first, since removing what is not there would fail.
         let mut messages = vec![
             encode::table(NEWTABLE, &self.name),
             encode::table(DELTABLE, &self.name),
             encode::table(NEWTABLE, &self.name),
         ];
-        encode::changes(&self.name, &create(&ruleset), &mut messages);
+        encode::changes(&self.name, &create(&ruleset.with(more)), &mut messages);
         self.commit(&messages)?;
         self.applied = ruleset;
         self.admit();
         Ok(())
     }
 
-    /// Makes the table hold `ruleset` by the smallest change from what was last put into it.
+    /// Makes the table hold `ruleset` by the smallest change from what was last put into it; what was
+    /// added to it stays. Fails as not found if somebody took a part of the table away.
     pub(crate) fn apply(&mut self, ruleset: Ruleset) -> io::Result<()> {
-        let changes = difference(&self.applied, &ruleset);
-        tracing::debug!(table = self.name, steps = changes.len(), "ruleset changes");
-        let mut messages = Vec::new();
-        encode::changes(&self.name, &changes, &mut messages);
-        match self.commit(&messages) {
-            Ok(()) => {
-                let before = std::mem::replace(&mut self.applied, ruleset);
-                if links(&before) != links(&self.applied) {
-                    self.admit();
-                }
-            }
-            // Somebody took a part of the table away: what was last put into it is not what it holds.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => self.replace(ruleset)?,
-            Err(error) => return Err(error),
+        self.commit(&step(&self.name, &self.applied, &ruleset))?;
+        let before = std::mem::replace(&mut self.applied, ruleset);
+        if links(&before) != links(&self.applied) {
+            self.admit();
         }
         Ok(())
     }
 
-    /// Puts everything that was last put into the table into it again.
-    pub(crate) fn assert(&mut self) -> io::Result<()> {
-        let ruleset = std::mem::take(&mut self.applied);
-        let result = self.replace(ruleset.clone());
-        self.applied = ruleset;
-        result
+    /// Makes what was added be `after` where it was `before`, both parts of the same sets. Fails as not
+    /// found if somebody took a part of the table away.
+    pub(crate) fn amend(&mut self, before: &Ruleset, after: &Ruleset) -> io::Result<()> {
+        self.commit(&step(&self.name, before, after))
     }
 
     /// Whether the table is there.
@@ -181,6 +171,15 @@ impl std::os::fd::AsRawFd for TableEvents {
     fn as_raw_fd(&self) -> std::os::fd::RawFd {
         self.socket.as_raw_fd()
     }
+}
+
+/// What makes `after` of `before` in the table named `table`.
+fn step(table: &str, before: &Ruleset, after: &Ruleset) -> Vec<Message> {
+    let changes = difference(before, after);
+    tracing::debug!(table, steps = changes.len(), "ruleset changes");
+    let mut messages = Vec::new();
+    encode::changes(table, &changes, &mut messages);
+    messages
 }
 
 /// Our links: those that the ruleset counts among the bridges.

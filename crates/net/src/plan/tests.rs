@@ -1,7 +1,9 @@
 //! Tables in, text of the ruleset out.
 
+use std::collections::BTreeMap;
+
 use super::*;
-use crate::{NetworkId, ServiceEndpoint, ServicePort};
+use crate::{NetworkId, ServiceEndpoint, ServiceName, ServicePort, ServiceTable};
 
 fn network(kind: NetworkKind, bridge: &str, subnet: &str) -> NetworkView {
     NetworkView {
@@ -24,9 +26,8 @@ fn network(kind: NetworkKind, bridge: &str, subnet: &str) -> NetworkView {
     }
 }
 
-fn service(name: &str, last: u8, endpoints: &[(u8, bool)]) -> ServicePort {
+fn service(last: u8, endpoints: &[(u8, bool)]) -> ServicePort {
     ServicePort {
-        name: name.to_owned(),
         addresses: vec![Ipv4Addr::new(10, 43, 0, last)],
         protocol: Protocol::Tcp,
         port: 80,
@@ -45,12 +46,25 @@ fn service(name: &str, last: u8, endpoints: &[(u8, bool)]) -> ServicePort {
     }
 }
 
-fn text(networks: &[NetworkView], ports: &[(Ipv4Addr, PortBinding)], services: Vec<ServicePort>) -> String {
+/// One service for each of `ports`, named by letters in their order.
+fn table(ports: &[ServicePort]) -> ServiceTable {
+    let named = ('a'..).zip(ports);
+    named
+        .map(|(name, port)| (ServiceName::new("default", name), [(String::new(), port.clone())].into()))
+        .collect()
+}
+
+fn services(ports: &[ServicePort]) -> String {
+    let mut services = Services::default();
+    services.change(table(ports), true);
+    services.ruleset().to_string()
+}
+
+fn text(networks: &[NetworkView], ports: &[(Ipv4Addr, PortBinding)]) -> String {
     let gateway = Target { address: Ipv4Addr::new(10, 42, 0, 1), port: 5353 };
     let tables = Tables {
         networks,
         ports,
-        services: &ServiceTable { ports: services },
         gate: Some(&Gate { out: 7, back: "gantry-gated".to_owned() }),
         service_cidr: "10.43.0.0/16".parse().expect("a subnet"),
         strangers: &Strangers::default(),
@@ -78,7 +92,7 @@ fn each_network_is_a_few_elements() {
             ..network(NetworkKind::User, "open", "172.19.0.0/16")
         },
     ];
-    let text = text(&networks, &[], Vec::new());
+    let text = text(&networks, &[]);
     let check =
         |set: &str, expected: &[&str]| assert_eq!(part(&text, &format!("set {set}:")), expected, "{set}");
     check("bridges", &[r#""cut""#, r#""gantry-pods""#, r#""gantry0""#, r#""open""#]);
@@ -98,11 +112,7 @@ fn a_published_port_is_one_element() {
         container_port: 80,
     };
     let container = Ipv4Addr::new(172, 17, 0, 2);
-    let text = text(
-        &[],
-        &[(container, binding([0; 4], 8080)), (container, binding([127, 0, 0, 1], 8081))],
-        Vec::new(),
-    );
+    let text = text(&[], &[(container, binding([0; 4], 8080)), (container, binding([127, 0, 0, 1], 8081))]);
     assert_eq!(part(&text, "map ports-any:"), ["tcp . 8080 : 172.17.0.2:80"]);
     assert_eq!(part(&text, "map ports:"), ["127.0.0.1 . tcp . 8081 : 172.17.0.2:80"]);
     assert_eq!(
@@ -113,13 +123,12 @@ fn a_published_port_is_one_element() {
 
 #[test]
 fn services_with_as_many_endpoints_share_a_chain() {
-    let services = vec![
-        service("a", 1, &[(2, true), (3, false)]),
-        ServicePort { node_port: Some(30080), ..service("b", 2, &[(4, true), (5, true)]) },
-        ServicePort { client_affinity: true, ..service("c", 3, &[(6, true)]) },
-        service("none", 4, &[]),
-    ];
-    let text = text(&[], &[], services);
+    let text = services(&[
+        service(1, &[(2, true), (3, false)]),
+        ServicePort { node_port: Some(30080), ..service(2, &[(4, true), (5, true)]) },
+        ServicePort { client_affinity: true, ..service(3, &[(6, true)]) },
+        service(4, &[]),
+    ]);
     assert_eq!(
         part(&text, "map services:"),
         [
@@ -160,26 +169,25 @@ fn services_with_as_many_endpoints_share_a_chain() {
 
 #[test]
 fn only_local_endpoints_take_part_where_the_policy_says_so() {
-    let services = vec![ServicePort {
+    let text = services(&[ServicePort {
         node_port: Some(30080),
         external_local: true,
-        ..service("a", 1, &[(2, true), (3, false)])
-    }];
-    let text = text(&[], &[], services);
+        ..service(1, &[(2, true), (3, false)])
+    }]);
     assert_eq!(part(&text, "map node-ports:"), ["tcp . 30080 : goto pick-node-1"]);
     assert_eq!(part(&text, "map services:"), ["10.43.0.1 . tcp . 80 : goto pick-2"]);
 }
 
 #[test]
 fn of_two_services_with_one_address_the_first_stays_whole() {
-    let text = text(&[], &[], vec![service("a", 1, &[(2, true)]), service("b", 1, &[(3, true), (4, true)])]);
+    let text = services(&[service(1, &[(2, true)]), service(1, &[(3, true), (4, true)])]);
     assert_eq!(part(&text, "map services:"), ["10.43.0.1 . tcp . 80 : goto pick-1"]);
     assert_eq!(part(&text, "map endpoints:"), ["10.43.0.1 . tcp . 80 . 0 : 10.42.0.2:8080"]);
 }
 
 #[test]
 fn the_rules_do_not_depend_on_the_tables() {
-    let text = text(&[], &[], Vec::new());
+    let text = text(&[], &[]);
     assert_eq!(part(&text, "chain guard"), ["iifname @bridges ip daddr 127.0.0.0/8 drop"]);
     assert_eq!(
         part(&text, "chain prerouting"),
@@ -225,4 +233,142 @@ fn the_rules_do_not_depend_on_the_tables() {
             "ip saddr @hidden ip daddr != @local masquerade",
         ]
     );
+}
+
+/// What a step takes out of the rules and puts into them.
+fn changed(services: &mut Services, table: ServiceTable) -> Vec<String> {
+    let step = services.change(table, false);
+    let lines = |ruleset: &Ruleset| -> Vec<String> {
+        let text = ruleset.to_string();
+        text.lines()
+            .filter(|line| line.starts_with(' ') || line.starts_with("chain"))
+            .map(str::to_owned)
+            .collect()
+    };
+    let (before, after) = (lines(&step.before), lines(&step.after));
+    let gone = before.iter().filter(|line| !after.contains(line)).map(|line| format!("- {}", line.trim()));
+    let come = after.iter().filter(|line| !before.contains(line)).map(|line| format!("+ {}", line.trim()));
+    gone.chain(come).collect()
+}
+
+#[test]
+fn one_endpoint_more_or_less_is_a_few_elements_however_many_there_are() {
+    let endpoints: Vec<(u8, bool)> = (1..=200).map(|last| (last, false)).collect();
+    let mut services = Services::default();
+    services.change(table(&[service(1, &endpoints), service(2, &endpoints)]), true);
+    let without = |gone: u8| -> Vec<(u8, bool)> {
+        endpoints.iter().copied().filter(|(last, _)| *last != gone).collect()
+    };
+    // The last one takes the place of the one that goes; the other service still leads to it.
+    assert_eq!(
+        changed(&mut services, table(&[service(1, &without(10))])),
+        [
+            "- 10.43.0.1 . tcp . 80 . 9 : 10.42.0.10:8080",
+            "- 10.43.0.1 . tcp . 80 . 199 : 10.42.0.200:8080",
+            "- 10.43.0.1 . tcp . 80 : goto pick-200",
+            "+ 10.43.0.1 . tcp . 80 . 9 : 10.42.0.200:8080",
+            "+ 10.43.0.1 . tcp . 80 : goto pick-199",
+            "+ chain pick-199",
+            "+ dnat to ip daddr . meta l4proto . th dport . numgen random mod 199 map @endpoints",
+        ]
+    );
+    assert!(changed(&mut services, table(&[service(1, &without(10))])).is_empty());
+    let other = changed(&mut services, [(ServiceName::new("default", "b"), BTreeMap::new())].into());
+    assert!(other.contains(&"- 10.42.0.10 . tcp . 8080".to_owned()), "nobody leads to it any more");
+    assert!(other.contains(&"- chain pick-200".to_owned()));
+    assert_eq!(other.iter().filter(|line| line.ends_with(" . tcp . 8080")).count(), 1, "{other:?}");
+}
+
+#[test]
+fn a_front_goes_to_the_next_that_wants_it_and_comes_back() {
+    let mut services = Services::default();
+    services.change(table(&[service(1, &[(2, true)]), service(1, &[(3, true), (4, true)])]), true);
+    let first = ServiceName::new("default", "a");
+    assert_eq!(
+        changed(&mut services, [(first.clone(), BTreeMap::new())].into()),
+        [
+            "- 10.43.0.1 . tcp . 80 . 0 : 10.42.0.2:8080",
+            "- 10.42.0.2 . 10.42.0.2",
+            "- 10.43.0.1 . tcp . 80 : goto pick-1",
+            "- chain pick-1",
+            "- dnat to ip daddr . meta l4proto . th dport . numgen random mod 1 map @endpoints",
+            "+ 10.43.0.1 . tcp . 80 . 0 : 10.42.0.3:8080",
+            "+ 10.43.0.1 . tcp . 80 . 1 : 10.42.0.4:8080",
+            "+ 10.43.0.1 . tcp . 80 : goto pick-2",
+            "+ chain pick-2",
+            "+ dnat to ip daddr . meta l4proto . th dport . numgen random mod 2 map @endpoints",
+        ]
+    );
+    services.change(table(&[service(1, &[(2, true)])]), false);
+    assert_eq!(
+        part(&services.ruleset().to_string(), "map services:"),
+        ["10.43.0.1 . tcp . 80 : goto pick-1"]
+    );
+}
+
+/// Whatever changes in whatever order: the steps lead to the ruleset that the services have as a whole,
+/// and a step that is taken back leaves nothing.
+#[test]
+fn steps_lead_to_the_same_ruleset_as_beginning_anew() {
+    let mut seed = 7u64;
+    let mut random = move |below: u64| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) % below
+    };
+    let mut services = Services::default();
+    let mut kernel = services.ruleset();
+    for _ in 0..400 {
+        let name = ServiceName::new("default", format!("s{}", random(5)));
+        let ports = (0..random(3)).map(|port| {
+            let endpoints: Vec<_> =
+                (0..random(6)).map(|_| (u8::try_from(random(9)).expect("small"), random(2) == 0)).collect();
+            let port_of = ServicePort {
+                addresses: (0..random(3))
+                    .map(|_| Ipv4Addr::new(10, 43, 0, u8::try_from(random(3)).expect("small")))
+                    .collect(),
+                node_port: (random(2) == 0).then(|| 30000 + u16::try_from(random(3)).expect("small")),
+                client_affinity: random(4) == 0,
+                external_local: random(3) == 0,
+                protocol: if random(2) == 0 { Protocol::Tcp } else { Protocol::Udp },
+                ..service(1, &endpoints)
+            };
+            (format!("p{port}"), port_of)
+        });
+        let table: ServiceTable = [(name, ports.collect())].into();
+        let whole = services.ruleset();
+        let step = services.change(table.clone(), false);
+        services.undo(step);
+        assert_eq!(services.ruleset().to_string(), whole.to_string());
+        let step = services.change(table, false);
+        play(&mut kernel, &step.before, &step.after);
+        assert_eq!(kernel.to_string(), services.ruleset().to_string());
+        let restored = Services::restore(services.ports().clone());
+        assert_eq!(restored.ruleset().to_string(), kernel.to_string());
+    }
+}
+
+/// Does to `kernel` what the kernel would, and refuses what it would refuse.
+fn play(kernel: &mut Ruleset, before: &Ruleset, after: &Ruleset) {
+    for (name, set) in &before.sets {
+        let elements = &mut kernel.sets.get_mut(name).expect("all sets are there").elements;
+        for (key, leads) in &set.elements {
+            assert_eq!(elements.remove(key).as_ref(), Some(leads), "{name} {key:?}");
+        }
+    }
+    for (name, set) in &after.sets {
+        let elements = &mut kernel.sets.get_mut(name).expect("all sets are there").elements;
+        for (key, leads) in &set.elements {
+            assert_eq!(elements.insert(key.clone(), leads.clone()), None, "{name} {key:?}");
+        }
+    }
+    for (name, chain) in &before.chains {
+        assert_eq!(kernel.chains.remove(name).as_ref(), Some(chain));
+    }
+    for (name, chain) in &after.chains {
+        assert_eq!(kernel.chains.insert(name.clone(), chain.clone()), None);
+    }
+    let leads = kernel.sets.values().flat_map(|set| set.elements.values());
+    for chain in leads.filter_map(|leads| if let Leads::Chain(chain) = leads { Some(chain) } else { None }) {
+        assert!(kernel.chains.contains_key(chain), "{chain} is led to");
+    }
 }

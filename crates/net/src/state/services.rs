@@ -1,31 +1,80 @@
-//! The last table of services.
+//! Services, in a log of what became of each of their ports.
+//!
+//! `services.log` is a document a line. The first tells the version, each other what became of one port:
+//! what it is (`set`), which of its endpoints are others and how many there are (`endpoints`), or that it
+//! is gone (`gone`). What is appended is as long as what changed. When more than half of the log tells of
+//! what is no more, it is written anew.
+//!
+//! The log is not flushed: whoever made the services tells them again, so that it only bridges the time
+//! from the daemon's start until then. A line that was cut off, and what follows one that makes no sense,
+//! is left out.
 
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
 use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
 
 use base::record::Record;
 use serde::{Deserialize, Serialize};
 
+use super::StateError;
 use super::endpoint::Protocol;
-use crate::services;
+use crate::plan::{Change, Changes};
+use crate::services::{self, ServiceKey, ServicePort};
+use crate::{ServiceEndpoint, ServiceName};
 
-/// `services.json`.
+const VERSION: u32 = 1;
+/// How much a log may grow whatever is in it.
+const SLACK: u64 = 256 << 10;
+
+/// The log, at its end.
+#[derive(Debug)]
+pub(crate) struct ServicesLog {
+    root: PathBuf,
+    /// None where it has to be written anew.
+    open: Option<Open>,
+}
+
+#[derive(Debug)]
+struct Open {
+    file: File,
+    length: u64,
+    /// Bytes of the log when it was written anew.
+    whole: u64,
+}
+
 #[derive(Serialize, Deserialize)]
-pub(super) struct ServicesFile {
-    pub(super) services: Table,
+struct Header {
+    version: u32,
 }
 
-impl Record for ServicesFile {
-    const KNOWN: u32 = 1;
-}
-
+/// What became of a port.
 #[derive(Serialize, Deserialize)]
-pub(super) struct Table {
-    ports: Vec<Port>,
+#[serde(rename_all = "lowercase")]
+enum Line {
+    Set {
+        key: Key,
+        port: Port,
+    },
+    Endpoints {
+        key: Key,
+        /// How many there are.
+        count: usize,
+        /// Those that are others, with their numbers.
+        at: Vec<(usize, Endpoint)>,
+    },
+    Gone {
+        key: Key,
+    },
 }
+
+/// Namespace and name of the service, name of the port.
+#[derive(Serialize, Deserialize)]
+struct Key(String, String, String);
 
 #[derive(Serialize, Deserialize)]
 struct Port {
-    name: String,
     addresses: Vec<Ipv4Addr>,
     protocol: Protocol,
     port: u16,
@@ -33,21 +82,16 @@ struct Port {
     client_affinity: bool,
     external_local: bool,
     internal_local: bool,
+    /// In the order of their numbers.
     endpoints: Vec<Endpoint>,
 }
 
+/// Address, port, and whether it is on this node.
 #[derive(Serialize, Deserialize)]
-struct Endpoint {
-    address: Ipv4Addr,
-    port: u16,
-    local: bool,
-}
-
-base::same_fields!(Table = services::ServiceTable { ports: each });
+struct Endpoint(Ipv4Addr, u16, bool);
 
 base::same_fields!(
     Port = services::ServicePort {
-        name,
         addresses,
         protocol: inner,
         port,
@@ -59,24 +103,279 @@ base::same_fields!(
     }
 );
 
-base::same_fields!(Endpoint = services::ServiceEndpoint { address, port, local });
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn services_are_taken_up_with_all_of_their_fields() {
-        let document = json!({"version": 1, "services": {"ports": [{
-            "name": "default/web:http", "addresses": ["10.99.1.2"], "protocol": "sctp", "port": 80,
-            "node_port": 32099, "client_affinity": true, "external_local": true, "internal_local": true,
-            "endpoints": [{"address": "10.98.0.3", "port": 8080, "local": true}],
-        }]}});
-        let file: ServicesFile = serde_json::from_value(document.clone()).expect("services");
-        let table = services::ServiceTable::from(file.services);
-        let again = base::record::encode(&ServicesFile { services: table.into() }).expect("it is text");
-        assert_eq!(serde_json::from_slice::<serde_json::Value>(&again).expect("JSON"), document);
+impl From<ServiceEndpoint> for Endpoint {
+    fn from(endpoint: ServiceEndpoint) -> Self {
+        let ServiceEndpoint { address, port, local } = endpoint;
+        Self(address, port, local)
     }
 }
+
+impl From<Endpoint> for ServiceEndpoint {
+    fn from(Endpoint(address, port, local): Endpoint) -> Self {
+        Self { address, port, local }
+    }
+}
+
+impl From<&ServiceKey> for Key {
+    fn from(key: &ServiceKey) -> Self {
+        Self(key.service.namespace.clone(), key.service.name.clone(), key.port.clone())
+    }
+}
+
+impl From<Key> for ServiceKey {
+    fn from(Key(namespace, name, port): Key) -> Self {
+        Self { service: ServiceName { namespace, name }, port }
+    }
+}
+
+impl ServicesLog {
+    /// The ports as they were last, and the log for what becomes of them.
+    pub(super) fn read(root: &Path) -> (BTreeMap<ServiceKey, ServicePort>, Self) {
+        let mut log = Self { root: root.to_owned(), open: None };
+        let bytes = base::record::read_plain(&log.path()).unwrap_or_default();
+        let Some((ports, length)) = parse(&bytes) else { return (earlier::read(root), log) };
+        let is_whole = length == bytes.len();
+        if is_whole && let Ok(file) = OpenOptions::new().append(true).open(log.path()) {
+            let length = bytes.len() as u64;
+            log.open = Some(Open { file, length, whole: length });
+        }
+        (ports, log)
+    }
+
+    /// Writes down what changed; `all` are the ports as they are now.
+    pub(crate) fn append(
+        &mut self,
+        changes: &Changes,
+        all: &BTreeMap<ServiceKey, ServicePort>,
+    ) -> Result<(), StateError> {
+        let mut bytes = Vec::new();
+        for (key, change) in changes {
+            write_line(&mut bytes, &line(key, change));
+        }
+        let Some(open) = &mut self.open else { return self.write_anew(all) };
+        let length = open.length + bytes.len() as u64;
+        if length > SLACK + 2 * open.whole {
+            return self.write_anew(all);
+        }
+        if let Err(source) = open.file.write_all(&bytes) {
+            // Half a line would hide those that follow it.
+            let _ = open.file.set_len(open.length);
+            self.open = None;
+            return Err(StateError { path: self.path(), source });
+        }
+        open.length = length;
+        Ok(())
+    }
+
+    fn write_anew(&mut self, all: &BTreeMap<ServiceKey, ServicePort>) -> Result<(), StateError> {
+        let path = self.path();
+        self.open = None;
+        let bytes = whole(all);
+        let open = || {
+            base::fs::write_atomic_unsynced(&path, &bytes, 0o600)?;
+            OpenOptions::new().append(true).open(&path)
+        };
+        match open() {
+            Ok(file) => {
+                let length = bytes.len() as u64;
+                self.open = Some(Open { file, length, whole: length });
+                earlier::remove(&self.root);
+                Ok(())
+            }
+            Err(source) => Err(StateError { path, source }),
+        }
+    }
+
+    fn path(&self) -> PathBuf {
+        path(&self.root)
+    }
+}
+
+/// Removes what is kept in `root`.
+pub(super) fn clear(root: &Path) -> Result<(), StateError> {
+    earlier::remove(root);
+    super::remove(path(root))
+}
+
+fn path(root: &Path) -> PathBuf {
+    root.join("services.log")
+}
+
+fn whole(all: &BTreeMap<ServiceKey, ServicePort>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    write_line(&mut bytes, &Header { version: VERSION });
+    for (key, port) in all {
+        write_line(&mut bytes, &Line::Set { key: key.into(), port: port.clone().into() });
+    }
+    bytes
+}
+
+fn write_line<T: Serialize>(bytes: &mut Vec<u8>, line: &T) {
+    serde_json::to_writer(&mut *bytes, line).expect("these types have no map, and memory takes all bytes");
+    bytes.push(b'\n');
+}
+
+fn line(key: &ServiceKey, change: &Change) -> Line {
+    let key = Key::from(key);
+    let Some(new) = &change.new else { return Line::Gone { key } };
+    if let Some(old) = change.old.as_ref().filter(|old| differ_in_endpoints_only(old, new)) {
+        let numbered = new.endpoints.iter().enumerate();
+        let others = numbered.filter(|(number, endpoint)| old.endpoints.get(*number) != Some(*endpoint));
+        let at: Vec<_> = others.map(|(number, endpoint)| (number, Endpoint::from(*endpoint))).collect();
+        if at.len() <= new.endpoints.len() / 2 {
+            return Line::Endpoints { key, count: new.endpoints.len(), at };
+        }
+    }
+    Line::Set { key, port: new.clone().into() }
+}
+
+fn differ_in_endpoints_only(old: &ServicePort, new: &ServicePort) -> bool {
+    let ServicePort {
+        addresses,
+        protocol,
+        port,
+        node_port,
+        client_affinity,
+        external_local,
+        internal_local,
+        endpoints: _,
+    } = old;
+    *addresses == new.addresses
+        && *protocol == new.protocol
+        && *port == new.port
+        && *node_port == new.node_port
+        && *client_affinity == new.client_affinity
+        && *external_local == new.external_local
+        && *internal_local == new.internal_local
+}
+
+/// The ports that a log leads to, and how many of its bytes make sense; none if it is of no known version.
+fn parse(bytes: &[u8]) -> Option<(BTreeMap<ServiceKey, ServicePort>, usize)> {
+    let mut lines = bytes.split_inclusive(|byte| *byte == b'\n');
+    let first = lines.next().filter(|line| line.ends_with(b"\n"))?;
+    let header: Header = serde_json::from_slice(first).ok()?;
+    if header.version != VERSION {
+        return None;
+    }
+    let mut ports = BTreeMap::new();
+    let mut length = first.len();
+    for line in lines {
+        let whole = line.ends_with(b"\n");
+        let parsed = if whole { serde_json::from_slice::<Line>(line).ok() } else { None };
+        if parsed.and_then(|line| follow(&mut ports, line)).is_none() {
+            break;
+        }
+        length += line.len();
+    }
+    Some((ports, length))
+}
+
+/// Does what a line tells; none if that makes no sense.
+fn follow(ports: &mut BTreeMap<ServiceKey, ServicePort>, line: Line) -> Option<()> {
+    match line {
+        Line::Set { key, port } => {
+            ports.insert(key.into(), port.into());
+        }
+        Line::Gone { key } => {
+            ports.remove(&key.into());
+        }
+        Line::Endpoints { key, count, at } => {
+            let endpoints = &mut ports.get_mut(&key.into())?.endpoints;
+            endpoints.truncate(count);
+            for (number, endpoint) in at {
+                if number == endpoints.len() {
+                    endpoints.push(endpoint.into());
+                } else {
+                    *endpoints.get_mut(number)? = endpoint.into();
+                }
+            }
+            (endpoints.len() == count).then_some(())?;
+        }
+    }
+    Some(())
+}
+
+/// What earlier programs wrote: the whole table, at each change.
+mod earlier {
+    use super::*;
+
+    /// `services.json`.
+    #[derive(Serialize, Deserialize)]
+    struct ServicesFile {
+        services: Table,
+    }
+
+    impl Record for ServicesFile {
+        const KNOWN: u32 = 1;
+    }
+
+    #[derive(Serialize, Deserialize)]
+    struct Table {
+        ports: Vec<NamedPort>,
+    }
+
+    #[derive(Serialize, Deserialize)]
+    struct NamedPort {
+        /// `namespace/name:port`.
+        name: String,
+        addresses: Vec<Ipv4Addr>,
+        protocol: Protocol,
+        port: u16,
+        node_port: Option<u16>,
+        client_affinity: bool,
+        external_local: bool,
+        internal_local: bool,
+        endpoints: Vec<NamedEndpoint>,
+    }
+
+    #[derive(Serialize, Deserialize)]
+    struct NamedEndpoint {
+        address: Ipv4Addr,
+        port: u16,
+        local: bool,
+    }
+
+    /// The ports; none if there is no table that can be read.
+    pub(super) fn read(root: &Path) -> BTreeMap<ServiceKey, ServicePort> {
+        let file = base::record::read::<ServicesFile>(&root.join("services.json"));
+        let ports = file.map(|file| file.services.ports).unwrap_or_default();
+        ports.into_iter().filter_map(|port| Some((key(&port.name)?, port.into()))).collect()
+    }
+
+    /// Removes the table; one that stays is not read beside a log.
+    pub(super) fn remove(root: &Path) {
+        let path = root.join("services.json");
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(path = %path.display(), %error, "an old table of services cannot be removed");
+            }
+            _ => {}
+        }
+    }
+
+    fn key(name: &str) -> Option<ServiceKey> {
+        let (service, port) = name.split_once(':')?;
+        let (namespace, service) = service.split_once('/')?;
+        Some(ServiceKey { service: ServiceName::new(namespace, service), port: port.to_owned() })
+    }
+
+    impl From<NamedPort> for ServicePort {
+        fn from(named: NamedPort) -> Self {
+            let endpoint =
+                |of: NamedEndpoint| ServiceEndpoint { address: of.address, port: of.port, local: of.local };
+            Self {
+                addresses: named.addresses,
+                protocol: named.protocol.into(),
+                port: named.port,
+                node_port: named.node_port,
+                client_affinity: named.client_affinity,
+                external_local: named.external_local,
+                internal_local: named.internal_local,
+                endpoints: named.endpoints.into_iter().map(endpoint).collect(),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

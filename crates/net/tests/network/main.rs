@@ -2,6 +2,7 @@
 
 mod bridge;
 mod host;
+mod many;
 mod names;
 mod neighbours;
 mod ports;

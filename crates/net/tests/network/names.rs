@@ -10,7 +10,7 @@ use hickory_proto::op::{Message, OpCode, Query, ResponseCode};
 use hickory_proto::rr::rdata::A;
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use net::{
-    DnsAddress, DnsEndpoint, DnsPort, DnsService, DnsTable, EndpointSpec, NameLink, NetworkSpec, Protocol,
+    DnsAddress, DnsEndpoint, DnsPort, DnsService, EndpointSpec, NameLink, NetworkSpec, Protocol, ServiceName,
 };
 
 use crate::host::*;
@@ -40,7 +40,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 /// Asks `server` from inside `netns`, as `dig` does.
-fn dig(netns: &OwnedFd, server: Ipv4Addr, name: &str, kind: RecordType) -> io::Result<String> {
+pub(crate) fn dig(netns: &OwnedFd, server: Ipv4Addr, name: &str, kind: RecordType) -> io::Result<String> {
     dig_from(netns, Ipv4Addr::UNSPECIFIED, server, name, kind)
 }
 
@@ -64,7 +64,7 @@ fn dig_from(
 }
 
 /// The same over TCP.
-fn dig_tcp(netns: &OwnedFd, server: Ipv4Addr, name: &str, kind: RecordType) -> io::Result<String> {
+pub(crate) fn dig_tcp(netns: &OwnedFd, server: Ipv4Addr, name: &str, kind: RecordType) -> io::Result<String> {
     inside(netns, || {
         let mut stream = TcpStream::connect_timeout(&SocketAddr::from((server, 53)), Duration::from_secs(4))?;
         stream.set_read_timeout(Some(Duration::from_secs(4)))?;
@@ -294,23 +294,20 @@ fn pods_find_services_and_everybody_else() {
         );
         let name = "web.default.svc.cluster.local";
         assert_eq!(dig(&pod.netns, CLUSTER, name, RecordType::A).expect("too early"), "Server Failure");
-        let service = |name: &str, address| DnsService {
-            namespace: "default".into(),
-            name: name.into(),
-            address,
-            ports: vec![DnsPort { name: Some("http".into()), protocol: Protocol::Tcp, port: 80 }],
+        let service = |name: &str, address| {
+            let ports = vec![DnsPort { name: Some("http".into()), protocol: Protocol::Tcp, port: 80 }];
+            (ServiceName::new("default", name), DnsService { address, ports })
         };
         let headless = (1..=60).map(|last| DnsEndpoint {
             address: Ipv4Addr::new(10, 42, 9, last),
             hostname: Some(format!("db-{last}")),
         });
-        network.dns_apply(DnsTable {
-            services: vec![
-                service("web", DnsAddress::Cluster(Ipv4Addr::new(10, 43, 0, 7))),
-                service("db", DnsAddress::Headless(headless.collect())),
-                service("far", DnsAddress::External("www.example.org".into())),
-            ],
-        });
+        let table = [
+            service("web", DnsAddress::Cluster(Ipv4Addr::new(10, 43, 0, 7))),
+            service("db", DnsAddress::Headless(headless.collect())),
+            service("far", DnsAddress::External("www.example.org".into())),
+        ];
+        network.dns_replace(table.into());
         assert_eq!(dig(&pod.netns, CLUSTER, name, RecordType::A).expect("service"), "10.43.0.7");
         assert_eq!(dig(&pod.netns, CLUSTER, name, RecordType::AAAA).expect("no IPv6"), "");
         let missing = dig(&pod.netns, CLUSTER, "no.default.svc.cluster.local", RecordType::A);
@@ -328,6 +325,13 @@ fn pods_find_services_and_everybody_else() {
         assert_eq!(whole.split(", ").count(), 60);
         // The host itself asks the same.
         assert_eq!(dig(&here(), CLUSTER, name, RecordType::A).expect("the host"), "10.43.0.7");
+        // One service changes, the others stay.
+        let (changed, moved) = service("web", DnsAddress::Cluster(Ipv4Addr::new(10, 43, 0, 8)));
+        network.dns_change([(changed, Some(moved)), (ServiceName::new("default", "db"), None)].into());
+        assert_eq!(dig(&pod.netns, CLUSTER, name, RecordType::A).expect("service"), "10.43.0.8");
+        assert_eq!(dig(&pod.netns, CLUSTER, many, RecordType::A).expect("gone"), "Non-Existent Domain");
+        let far = dig(&pod.netns, CLUSTER, "far.default.svc.cluster.local", RecordType::CNAME);
+        assert_eq!(far.expect("alias"), "www.example.org.");
         // Strangers are not served.
         let gateway = pods.gateway;
         inside(&host.outside, || command("ip route add 10.42.0.0/16 via 192.0.2.1"));

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 
 use net::{
-    EndpointSpec, Network, NetworkSpec, PortSpec, Protocol, ServiceEndpoint, ServicePort, ServiceTable,
+    EndpointSpec, Network, NetworkSpec, PortSpec, Protocol, ServiceEndpoint, ServiceName, ServicePort,
 };
 use std::os::fd::AsFd;
 
@@ -255,7 +255,6 @@ fn the_table_is_listed_in_a_form_that_nft_reads_back() {
         let ports = [publish(Protocol::Tcp, 8080, 80), publish(Protocol::Udp, 8080, 80)];
         let web = sandbox(&network, &network.network_default().id, "web", &ports).await;
         let port = |client_affinity, last| ServicePort {
-            name: format!("web-{last}"),
             addresses: vec![Ipv4Addr::new(10, 43, 0, last)],
             protocol: Protocol::Tcp,
             port: 80,
@@ -268,8 +267,9 @@ fn the_table_is_listed_in_a_form_that_nft_reads_back() {
                 ServiceEndpoint { address: Ipv4Addr::new(10, 42, 9, 9), port: 80, local: false },
             ],
         };
-        let table = ServiceTable { ports: vec![port(false, 7), port(true, 8)] };
-        network.services_apply(table).await.expect("apply");
+        let ports = [("a".into(), port(false, 7)), ("b".into(), port(true, 8))].into();
+        let table = [(ServiceName::new("default", "web"), ports)].into();
+        network.services_replace(table).await.expect("apply");
         let before = command("nft list table ip gantry");
         network.close().await;
         nft("delete table ip gantry");
@@ -347,7 +347,6 @@ fn containers_find_names_and_the_api_where_the_hosts_input_stops_what_it_does_no
         let pods = network.network_pods().id;
         let pod = sandbox(&network, &pods, "", &[]).await;
         let api = ServicePort {
-            name: "kubernetes".into(),
             addresses: vec![API],
             protocol: Protocol::Tcp,
             port: 443,
@@ -357,7 +356,9 @@ fn containers_find_names_and_the_api_where_the_hosts_input_stops_what_it_does_no
             external_local: false,
             endpoints: vec![ServiceEndpoint { address: HOST, port: 6443, local: false }],
         };
-        network.services_apply(ServiceTable { ports: vec![api] }).await.expect("apply");
+        let api = [("https".into(), api)].into();
+        let table = [(ServiceName::new("default", "kubernetes"), api)].into();
+        network.services_replace(table).await.expect("apply");
         tcp_server(&here(), 6443, "api");
         tcp_server(&here(), 22, "ssh");
         let patience = std::time::Duration::from_secs(2);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
 
-use net::{Protocol, ServiceEndpoint, ServicePort, ServiceTable};
+use net::{Protocol, ServiceEndpoint, ServiceName, ServicePort, ServiceTable};
 
 use crate::host::*;
 
@@ -12,7 +12,6 @@ const VIP: Ipv4Addr = Ipv4Addr::new(10, 43, 0, 7);
 
 fn service(endpoints: &[&Sandbox]) -> ServicePort {
     ServicePort {
-        name: "default/web:http".into(),
         addresses: vec![VIP],
         protocol: Protocol::Tcp,
         port: 80,
@@ -27,8 +26,10 @@ fn service(endpoints: &[&Sandbox]) -> ServicePort {
     }
 }
 
+/// A service with a port for each of `ports`.
 fn table(ports: Vec<ServicePort>) -> ServiceTable {
-    ServiceTable { ports }
+    let ports = (0..).zip(ports).map(|(number, port): (u16, _)| (format!("port-{number}"), port));
+    [(ServiceName::new("default", "web"), ports.collect())].into()
 }
 
 /// How often each server answered, of `times` questions.
@@ -72,7 +73,7 @@ fn balanced(filter_bridged: bool) {
         let direct = ask(&client.netns, servers[0].endpoint.address, 8080).expect("pod to pod");
         assert_eq!(direct, format!("a {}", client.endpoint.address));
         let udp = ServicePort { protocol: Protocol::Udp, ..service(&all[..1]) };
-        network.services_apply(table(vec![service(&all), udp.clone()])).await.expect("apply");
+        network.services_replace(table(vec![service(&all), udp.clone()])).await.expect("apply");
         let seen = tally(&client.netns, VIP, 80, 60);
         assert_eq!(seen.len(), 3, "{seen:?}");
         assert!(seen.values().all(|count| *count >= 5), "{seen:?}");
@@ -89,12 +90,12 @@ fn balanced(filter_bridged: bool) {
 
         // One endpoint less: it is not led to any more; the UDP service moves to another.
         let udp = ServicePort { endpoints: service(&all[1..2]).endpoints, ..udp };
-        network.services_apply(table(vec![service(&all[1..]), udp])).await.expect("apply");
+        network.services_replace(table(vec![service(&all[1..]), udp])).await.expect("apply");
         assert_eq!(tally(&client.netns, VIP, 80, 30).len(), 2);
         assert!(ask_udp(&client.netns, VIP, 80).expect("udp").starts_with("b "));
 
         // None: refused at once, from everywhere.
-        network.services_apply(table(vec![service(&[])])).await.expect("apply");
+        network.services_replace(table(vec![service(&[])])).await.expect("apply");
         let refused = |result: std::io::Result<String>| result.expect_err("nobody is there").kind();
         assert_eq!(refused(ask(&client.netns, VIP, 80)), std::io::ErrorKind::ConnectionRefused);
         assert_eq!(refused(ask(&container.netns, VIP, 80)), std::io::ErrorKind::ConnectionRefused);
@@ -127,7 +128,7 @@ fn a_client_keeps_its_endpoint_if_the_service_says_so() {
         }
         let all: Vec<_> = servers.iter().collect();
         let sticky = ServicePort { client_affinity: true, ..service(&all) };
-        network.services_apply(table(vec![sticky])).await.expect("apply");
+        network.services_replace(table(vec![sticky])).await.expect("apply");
         let mut chosen = std::collections::BTreeSet::new();
         for number in 0..8 {
             let client = sandbox(&network, &pods, &format!("client-{number}"), &[]).await;
@@ -147,7 +148,7 @@ fn services_work_while_the_daemon_is_away_and_after_it_is_back() {
         let pods = network.network_pods().id;
         let pod = sandbox(&network, &pods, "a", &[]).await;
         tcp_server(&pod.netns, 8080, "a");
-        network.services_apply(table(vec![service(&[&pod])])).await.expect("apply");
+        network.services_replace(table(vec![service(&[&pod])])).await.expect("apply");
         network.close().await;
         drop(network);
         assert!(ask_here(VIP, 80).is_ok(), "while the daemon is away");
@@ -174,7 +175,7 @@ fn an_endpoint_elsewhere_answers_through_this_node() {
             internal_local: true,
             ..remote.clone()
         };
-        network.services_apply(table(vec![remote, local])).await.expect("apply");
+        network.services_replace(table(vec![remote, local])).await.expect("apply");
         assert_eq!(ask(&pod.netns, VIP, 80).expect("from a pod"), format!("elsewhere {HOST}"));
         assert_eq!(ask_here(VIP, 80).expect("from the host"), format!("elsewhere {HOST}"));
         assert_eq!(ask(&host.outside, HOST, 30080).expect("by the node port"), format!("elsewhere {HOST}"));
@@ -202,14 +203,14 @@ fn a_thousand_services_are_one_transaction_and_a_change_to_one_is_small() {
             ..service(&[])
         };
         let mut ports: Vec<_> = (0..1000).map(|number| port(number, 10)).collect();
-        network.services_apply(table(ports.clone())).await.expect("apply");
+        network.services_replace(table(ports.clone())).await.expect("apply");
         let elements = || command("nft list map ip gantry endpoints").matches(" . 8080").count();
         assert_eq!(elements(), 10_000);
         ports[500] = port(500, 3);
-        network.services_apply(table(ports.clone())).await.expect("apply");
+        network.services_replace(table(ports.clone())).await.expect("apply");
         assert_eq!(elements(), 9_993);
         ports.truncate(1);
-        network.services_apply(table(ports)).await.expect("apply");
+        network.services_replace(table(ports)).await.expect("apply");
         assert_eq!(elements(), 10);
         assert!(!command("nft list table ip gantry").contains("pick-3"), "no chain is left behind");
         network.close().await;

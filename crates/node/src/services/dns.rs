@@ -3,11 +3,11 @@
 use net::{DnsAddress, DnsEndpoint, DnsPort, DnsService, DnsTable};
 
 use super::proxy::is_ready;
-use super::{Backed, protocol};
+use super::{Backed, name, protocol};
 
 /// The table of the cluster's DNS.
 pub fn dns_table(services: &[Backed<'_>]) -> DnsTable {
-    DnsTable { services: services.iter().filter_map(dns_service).collect() }
+    services.iter().filter_map(|backed| Some((name(backed.service)?, dns_service(backed)?))).collect()
 }
 
 fn dns_service(backed: &Backed<'_>) -> Option<DnsService> {
@@ -50,12 +50,7 @@ fn dns_service(backed: &Backed<'_>) -> Option<DnsService> {
             })
             .collect(),
     };
-    Some(DnsService {
-        namespace: backed.service.metadata.namespace.clone()?,
-        name: backed.service.metadata.name.clone()?,
-        address,
-        ports,
-    })
+    Some(DnsService { address, ports })
 }
 
 fn endpoints(backed: &Backed<'_>, not_ready_too: bool) -> Vec<DnsEndpoint> {

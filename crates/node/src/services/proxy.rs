@@ -1,26 +1,30 @@
 //! Which addresses and ports lead to which endpoints.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use k8s_openapi::api::core::v1::{ServicePort, ServiceSpec};
 use k8s_openapi::api::discovery::v1::Endpoint;
 
-use super::{Backed, protocol};
+use super::{Backed, name, protocol};
 
-/// Every port of every service with an address of its own. `node` is this node's name.
+/// The ports of every service, none for one without an address of its own. `node` is this node's name.
 pub fn service_table(services: &[Backed<'_>], node: &str) -> net::ServiceTable {
-    let mut ports = Vec::new();
-    for backed in services {
-        let Some(spec) = &backed.service.spec else { continue };
-        let addresses = addresses(backed, spec);
-        if addresses.is_empty() {
-            continue;
-        }
-        for port in spec.ports.iter().flatten() {
-            ports.extend(service_port(backed, spec, port, &addresses, node));
-        }
+    let table = services.iter().filter_map(|backed| Some((name(backed.service)?, ports(backed, node))));
+    table.collect()
+}
+
+fn ports(backed: &Backed<'_>, node: &str) -> BTreeMap<String, net::ServicePort> {
+    let Some(spec) = &backed.service.spec else { return BTreeMap::new() };
+    let addresses = addresses(backed, spec);
+    if addresses.is_empty() {
+        return BTreeMap::new();
     }
-    net::ServiceTable { ports }
+    let ports = spec.ports.iter().flatten().filter_map(|port| {
+        let name = port.name.clone().unwrap_or_default();
+        Some((name, service_port(backed, spec, port, &addresses, node)?))
+    });
+    ports.collect()
 }
 
 fn service_port(
@@ -30,14 +34,7 @@ fn service_port(
     addresses: &[Ipv4Addr],
     node: &str,
 ) -> Option<net::ServicePort> {
-    let metadata = &backed.service.metadata;
     Some(net::ServicePort {
-        name: format!(
-            "{}/{}:{}",
-            metadata.namespace.as_deref().unwrap_or_default(),
-            metadata.name.as_deref().unwrap_or_default(),
-            port.name.as_deref().unwrap_or_default()
-        ),
         addresses: addresses.to_vec(),
         protocol: protocol(port.protocol.as_deref()),
         port: u16::try_from(port.port).ok()?,

@@ -33,8 +33,8 @@ fn check_proxy(spec: Value, slices: &[EndpointSlice], expected: &[&str]) {
     let services = service(spec);
     let table = service_table(&join(&services, slices), "here");
     let lines: Vec<String> = table
-        .ports
-        .iter()
+        .values()
+        .flat_map(|ports| ports.values())
         .map(|port| {
             let to: Vec<_> = port
                 .endpoints
@@ -79,19 +79,19 @@ fn a_service_without_an_address_is_not_balanced() {
 fn check_dns(spec: Value, slices: &[EndpointSlice], expected: &str) {
     let services = service(spec);
     let table = dns_table(&join(&services, slices));
-    let found = &table.services[0];
+    let (name, found) = table.first_key_value().expect("one service");
     let ports: Vec<_> =
         found.ports.iter().map(|p| format!("{}/{}", p.name.as_deref().unwrap_or("-"), p.port)).collect();
     let address = match &found.address {
         DnsAddress::Cluster(ip) => ip.to_string(),
-        DnsAddress::External(name) => name.clone(),
+        DnsAddress::External(other) => other.clone(),
         DnsAddress::Headless(all) => all
             .iter()
             .map(|e| format!("{}={}", e.hostname.as_deref().unwrap_or("-"), e.address))
             .collect::<Vec<_>>()
             .join(" "),
     };
-    assert_eq!(format!("{}.{} {address} {}", found.name, found.namespace, ports.join(",")), expected);
+    assert_eq!(format!("{}.{} {address} {}", name.name, name.namespace, ports.join(",")), expected);
 }
 
 use net::DnsAddress;

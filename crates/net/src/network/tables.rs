@@ -1,0 +1,104 @@
+//! The tables as they are wanted.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use super::{NetworkId, NetworkView, Strangers};
+use crate::Endpoint;
+use crate::dns::{Directory, SharedDirectory};
+use crate::nft::Target;
+use crate::plan::Gate;
+use crate::ports::Ports;
+
+/// Networks, endpoints, and what follows from them.
+///
+/// Whatever changes networks or endpoints changes the directory with them, entry by entry, and publishes
+/// it: whoever answers names never asks for these tables, nor waits for whoever has them.
+#[derive(Default)]
+pub(super) struct State {
+    networks: BTreeMap<NetworkId, NetworkView>,
+    endpoints: BTreeMap<(String, NetworkId), Endpoint>,
+    directory: Directory,
+    published: Arc<SharedDirectory>,
+    /// Number of each network's bridge.
+    pub(super) bridges: BTreeMap<NetworkId, u32>,
+    /// Endpoints that are gone but whose links may not be yet.
+    pub(super) leaving: Vec<Endpoint>,
+    /// The address that each network gave out last.
+    pub(super) last: BTreeMap<NetworkId, Ipv4Addr>,
+    pub(super) ports: Ports,
+    /// Where names are answered.
+    pub(super) names: Option<Target>,
+    /// The way for connections from outside, if this host can have it.
+    pub(super) gate: Option<Gate>,
+    /// Between these passes what passed before this instance, and nothing else.
+    pub(super) strangers: Strangers,
+}
+
+impl State {
+    /// Nothing yet; what there will be of names is published in `directory`.
+    pub(super) fn new(directory: Arc<SharedDirectory>) -> Self {
+        Self { published: directory, ..Self::default() }
+    }
+
+    /// The networks.
+    pub(super) fn networks(&self) -> &BTreeMap<NetworkId, NetworkView> {
+        &self.networks
+    }
+
+    /// The endpoints by owner and network.
+    pub(super) fn endpoints(&self) -> &BTreeMap<(String, NetworkId), Endpoint> {
+        &self.endpoints
+    }
+
+    /// The endpoints of one owner.
+    pub(super) fn endpoints_of<'a>(&'a self, owner: &'a str) -> impl Iterator<Item = &'a Endpoint> + use<'a> {
+        self.endpoints.values().filter(move |endpoint| endpoint.owner == owner)
+    }
+
+    /// Takes up a network.
+    pub(super) fn network_insert(&mut self, network: NetworkView) {
+        self.directory.network_insert(&network);
+        self.networks.insert(network.id.clone(), network);
+        self.publish();
+    }
+
+    /// Forgets a network that has no endpoints, and the number of its bridge.
+    pub(super) fn network_remove(&mut self, id: &NetworkId) -> Option<u32> {
+        self.networks.remove(id);
+        self.directory.network_remove(id);
+        self.publish();
+        self.last.remove(id);
+        self.bridges.remove(id)
+    }
+
+    /// Takes up an endpoint of a network that is there.
+    pub(super) fn endpoint_insert(&mut self, endpoint: Endpoint) {
+        let key = (endpoint.owner.clone(), endpoint.network.clone());
+        if let Some(before) = self.endpoints.insert(key, endpoint.clone()) {
+            self.directory.endpoint_remove(&before);
+        }
+        self.directory.endpoint_insert(endpoint);
+        self.publish();
+    }
+
+    /// Forgets an endpoint.
+    pub(super) fn endpoint_remove(&mut self, endpoint: &Endpoint) {
+        let gone = self.endpoints.remove(&(endpoint.owner.clone(), endpoint.network.clone()));
+        if let Some(gone) = gone {
+            self.directory.endpoint_remove(&gone);
+            self.publish();
+        }
+    }
+
+    /// Forgets everything.
+    pub(super) fn clear(&mut self) {
+        *self = Self::new(Arc::clone(&self.published));
+        self.publish();
+    }
+
+    fn publish(&self) {
+        self.published.store(Arc::new(self.directory.clone()));
+    }
+}
