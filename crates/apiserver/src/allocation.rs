@@ -55,6 +55,9 @@ pub(crate) struct Holder {
 
 const ADDRESSES: &str = "networking.k8s.io/ipaddresses";
 const PORTS: &str = "nodeports.gantry.dev/nodeports";
+/// How many things an object can take in one write. Each is a condition and a step of the transaction that
+/// the object is stored in; the object is one, and its namespace another condition.
+pub(crate) const TAKEN_AT_ONCE: usize = store::OPERATION_LIMIT - 2;
 /// How many entries are written at once while repairing.
 const AT_ONCE: usize = 64;
 
@@ -154,7 +157,7 @@ impl Holder {
     }
 
     /// Whom an entry names.
-    fn in_entry(entry: &Object) -> Self {
+    pub(crate) fn in_entry(entry: &Object) -> Self {
         let part = |name: &str| entry.get_str(&["spec", "parentRef", name]).unwrap_or_default().to_owned();
         let [group, resource, namespace, name] = ["group", "resource", "namespace", "name"].map(part);
         Self { group, resource, namespace, name }

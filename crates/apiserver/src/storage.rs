@@ -1,14 +1,15 @@
 //! Writing objects: from the store's point of view, and visible in memory before anyone is told.
 //!
 //! What an object takes that no other may have ([`Claim`]) is written and removed in the same transaction:
-//! as long as an object is what it is, so is what it holds.
+//! as long as an object is what it is, so is what it holds. What is too much for that is let go of afterwards.
+
+mod claims;
 
 use std::sync::Arc;
 
 use model::{Object, Status};
 use store::{Compare, KeyRange, Op, Put, Range, Txn};
 
-use crate::allocation::{Claim, Holder};
 use crate::cache::{Stored, encode};
 use crate::error::{Error, Result};
 use crate::passing;
@@ -102,10 +103,8 @@ pub(crate) async fn delete(
         .when(Compare::mod_revision(key.clone(), writing.revision))
         .then(Op::Delete(KeyRange::key(key.clone())))
         .otherwise(Op::Get(Range::new(KeyRange::key(key.clone()))));
-    own_claims_visible(state, resource, stored.revision).await;
-    for claim in resource.strategy.claims(old) {
-        txn = release(state, resource, txn, claim, old);
-    }
+    claims::own_visible(state, resource, stored.revision).await;
+    let left = claims::release_all(state, resource, &mut txn, old);
     let done = state.store.txn(txn).await.map_err(|e| Error::store(&e))?;
     if !done.succeeded {
         catch_up(state, resource, &done).await;
@@ -113,6 +112,7 @@ pub(crate) async fn delete(
     }
     wait_until_visible(state, resource, version_at(done.revision)).await;
     writing.done();
+    claims::release_later(state, resource, old, left).await;
     Ok(Ok(version_at(done.revision)))
 }
 
@@ -156,10 +156,8 @@ async fn write(
     if let Some(condition) = condition {
         txn = txn.when(condition);
     }
-    own_claims_visible(state, resource, version).await;
-    if resource.strategy.has_claims() {
-        txn = exchange(state, resource, txn, given, old);
-    }
+    claims::own_visible(state, resource, version).await;
+    let left = claims::exchange(state, resource, &mut txn, given, old);
     let done = state.store.txn(txn).await.map_err(|e| Error::store(&e))?;
     if !done.succeeded {
         catch_up(state, resource, &done).await;
@@ -168,47 +166,11 @@ async fn write(
     let version = version_at(done.revision);
     wait_until_visible(state, resource, version).await;
     writing.done();
+    claims::release_later(state, resource, given, left).await;
     let stored = state.cache.partition(&resource.storage.partition).get(&name);
     // Somebody may have written again already; the answer shows what this request wrote.
     let stored = stored.filter(|stored| stored.revision == version);
     Ok(Ok(stored.unwrap_or_else(|| Arc::new(Stored::new(name.into(), version, &value)))))
-}
-
-/// Waits until memory shows what the object held at `version`: its entries lie in other partitions than it
-/// does. They change with the object only, so while it is at that version, which the transaction makes sure
-/// of, what memory shows of them holds.
-async fn own_claims_visible(state: &State, resource: &Resource, version: u64) {
-    if resource.strategy.has_claims() {
-        let _ = state.cache.wait_for(version).await;
-    }
-}
-
-/// Adds to a transaction that the object takes what it needs and lets go of what it had.
-fn exchange(state: &State, resource: &Resource, mut txn: Txn, object: &Object, old: Option<&Object>) -> Txn {
-    let needs = resource.strategy.claims(object);
-    let had = old.map(|old| resource.strategy.claims(old)).unwrap_or_default();
-    for claim in needs.iter().filter(|claim| !had.contains(claim)) {
-        // One that is its own already was left over, and is as good as taken.
-        if claim.holder(state).is_some_and(|holder| holder == Holder::of(resource, object)) {
-            continue;
-        }
-        let entry = claim.entry(state, resource, object, state.clock.now());
-        txn = txn.when(Compare::absent(claim.key())).then(Op::Put(Put::new(claim.key(), entry)));
-    }
-    for claim in had.into_iter().filter(|claim| !needs.contains(claim)) {
-        txn = release(state, resource, txn, claim, object);
-    }
-    txn
-}
-
-/// Adds to a transaction that something is nobody's any more, if it is this object's.
-fn release(state: &State, resource: &Resource, txn: Txn, claim: Claim, object: &Object) -> Txn {
-    match claim.holder(state) {
-        Some(holder) if holder == Holder::of(resource, object) => {
-            txn.then(Op::Delete(KeyRange::key(claim.key())))
-        }
-        _ => txn,
-    }
 }
 
 /// Waits until memory shows what has `version`; not when it no longer follows the store.

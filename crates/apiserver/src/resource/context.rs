@@ -128,6 +128,11 @@ impl Allocation<'_> {
         allocation::any_port(self.state, chosen)
     }
 
+    /// How many things an object can take in one write, besides those that it has.
+    pub fn at_once(&self) -> usize {
+        allocation::TAKEN_AT_ONCE
+    }
+
     /// Whether `object`, which has `own` already, may have what it claims.
     pub fn check(&self, claim: Claim, object: &Object, own: &[Claim]) -> Result<(), Refusal> {
         claim.check(self.state, self.resource, object, own)

@@ -149,3 +149,103 @@ async fn what_is_held_outlives_a_restart_and_is_made_whole_from_the_services() {
     cluster.ok("POST", SERVICES, &service("other", Some(31001))).await;
     check_unique(&cluster, "at the end").await;
 }
+
+/// Ports of one service: those with a number on nodes keep it.
+fn ports(numbers: impl IntoIterator<Item = Option<u64>>) -> Value {
+    let ports = numbers.into_iter().zip(1..).map(|(node_port, port)| {
+        let mut port = json!({"name": format!("p{port}"), "port": port});
+        if let Some(number) = node_port {
+            port["nodePort"] = json!(number);
+        }
+        port
+    });
+    Value::Array(ports.collect())
+}
+
+fn with_ports(name: &str, ports: Value) -> Value {
+    let mut service = service(name, None);
+    service["spec"]["ports"] = ports;
+    service
+}
+
+fn node_ports(service: &Value) -> Vec<u64> {
+    let ports = service["spec"]["ports"].as_array().expect("ports");
+    ports.iter().map(|port| port["nodePort"].as_u64().expect("a port on nodes")).collect()
+}
+
+/// Makes a service with more ports than one write can take.
+async fn grown(cluster: &Cluster, name: &str) -> Vec<u64> {
+    let most = cluster.ok("POST", SERVICES, &with_ports(name, ports([None; 124]))).await;
+    let kept = node_ports(&most).into_iter().map(Some);
+    let more = json!({"spec": {"ports": ports(kept.chain([None; 116]))}});
+    node_ports(&cluster.ok("PATCH", &format!("{SERVICES}/{name}"), &more).await)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_takes_so_many_ports_at_once_and_lets_go_of_as_many_as_it_has() {
+    let cluster = Cluster::start().await;
+    let (code, refused) = cluster.send("POST", SERVICES, &with_ports("many", ports([None; 200]))).await;
+    assert_eq!(code, 422, "{refused}");
+    assert_eq!(
+        refused["message"],
+        "Service \"many\" is invalid: spec.ports: Too many: 200: must have at most 124 items"
+    );
+    assert_eq!(refused["details"]["causes"][0]["reason"], "FieldValueTooMany", "{refused}");
+    for change in ["PATCH", "DELETE"] {
+        let held = grown(&cluster, "grown").await;
+        assert_eq!(held.len(), 240);
+        let (code, refused) = cluster
+            .send(
+                "PATCH",
+                &format!("{SERVICES}/grown"),
+                &json!({"spec": {"ports": ports(held.iter().copied().map(Some).chain([None; 125]))}}),
+            )
+            .await;
+        assert_eq!(code, 422, "{refused}");
+        assert!(
+            refused["message"].as_str().is_some_and(|why| why.contains("365: must have at most 364 items"))
+        );
+        let one = json!({"spec": {"ports": ports([Some(held[0])])}});
+        cluster.ok(change, &format!("{SERVICES}/grown"), &one).await;
+        // All of it can be had again, but for what is kept.
+        let free = &held[usize::from(change == "PATCH")..];
+        for (index, numbers) in free.chunks(120).enumerate() {
+            let heir = with_ports(&format!("heir-{index}"), ports(numbers.iter().copied().map(Some)));
+            cluster.ok("POST", SERVICES, &heir).await;
+        }
+        check_unique(&cluster, change).await;
+        for index in 0..2 {
+            cluster.ok("DELETE", &format!("{SERVICES}/heir-{index}"), &json!({})).await;
+        }
+        cluster.send("DELETE", &format!("{SERVICES}/grown"), &json!({})).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_service_is_still_to_let_go_of_stays_with_the_one_that_is_made_anew() {
+    let cluster = Cluster::start().await;
+    for round in 0..8 {
+        let held = grown(&cluster, "again").await;
+        let kept: Vec<u64> = held.iter().rev().step_by(3).copied().collect();
+        let anew = with_ports("again", ports(kept.iter().copied().map(Some)));
+        let path = format!("{SERVICES}/again");
+        let made = async {
+            loop {
+                match cluster.send("POST", SERVICES, &anew).await {
+                    (201, made) => return made,
+                    (409, _) => tokio::task::yield_now().await,
+                    (code, answer) => panic!("{code} {answer}"),
+                }
+            }
+        };
+        let nothing = json!({});
+        let (_, made) = tokio::join!(cluster.ok("DELETE", &path, &nothing), made);
+        assert_eq!(node_ports(&made), kept);
+        for number in &kept {
+            let number = u16::try_from(*number).expect("a port");
+            let (code, answer) = cluster.send("POST", SERVICES, &service("thief", Some(number))).await;
+            assert_eq!(code, 422, "round {round}: {number}: {answer}");
+        }
+        cluster.ok("DELETE", &path, &json!({})).await;
+    }
+}

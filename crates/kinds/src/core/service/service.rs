@@ -226,6 +226,7 @@ fn allocate_ports(
     if !has_node_ports(service) {
         return Ok(());
     }
+    check_number(context, service, own)?;
     let mut ports = service.get_list(&["spec", "ports"]).to_vec();
     // Those that are named come first, lest one that is free to choose takes their place.
     for (index, port) in ports.iter().enumerate() {
@@ -255,6 +256,23 @@ fn allocate_ports(
     }
     service.set(&["spec", "ports"], ports);
     Ok(())
+}
+
+/// Refuses more ports on nodes than one write can take, beside an address and a port for health checks.
+fn check_number(context: &Context<'_>, service: &Object, own: &[Claim]) -> Result<()> {
+    let ports = service.get_list(&["spec", "ports"]);
+    // One number serves a port in several protocols, whether it is named or not.
+    let named: BTreeSet<u16> = ports.iter().filter_map(|port| port_number(port, "nodePort")).collect();
+    let open = ports.iter().filter(|port| port_number(port, "nodePort").is_none());
+    let open: BTreeSet<u64> = open.map(|port| port["port"].as_u64().unwrap_or_default()).collect();
+    let own: BTreeSet<&Claim> = own.iter().collect();
+    let held = named.iter().filter(|number| own.contains(&Claim::Port(**number))).count();
+    let (wanted, most) = (named.len() + open.len(), held + context.allocation().at_once() - 2);
+    if wanted <= most {
+        return Ok(());
+    }
+    let spec = Path::root("spec");
+    Err(invalid(service, FieldError::too_many(&spec.child("ports"), wanted, most)))
 }
 
 fn allocate_health_port(
