@@ -2,6 +2,8 @@
 //! a network in between makes of it.
 #![forbid(unsafe_code)]
 
+#[path = "etcd/fake.rs"]
+mod fake;
 mod suite;
 
 use std::sync::Arc;
@@ -172,4 +174,14 @@ async fn only_who_has_a_certificate_is_let_in_and_only_to_who_has_one() {
         let error = tried.expect("an answer in time").err().expect("refused");
         assert!(matches!(error, ConnectError::Silent { .. }), "{error}");
     }
+}
+
+#[tokio::test]
+async fn a_write_that_was_on_its_way_when_etcd_stopped_is_not_sent_again() {
+    let fake = fake::Fake::start("3.5.30").await;
+    let options = EtcdOptions { endpoints: vec![fake.endpoint.clone()], ..EtcdOptions::default() };
+    let store = Etcd::connect(options).await.expect("etcd answers");
+    let error = store.put("a", "1").await.expect_err("it has stopped");
+    assert!(matches!(error, Error::Unknown { .. }), "{error}");
+    assert_eq!(fake.asked.load(std::sync::atomic::Ordering::SeqCst), 1);
 }

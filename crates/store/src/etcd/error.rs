@@ -23,7 +23,7 @@ pub(super) enum Failure {
     TooLarge,
     /// The space that etcd may use is full.
     Full(Status),
-    /// It was not taken: there is no connection, or no leader.
+    /// It certainly was not taken: there is no connection, or etcd said so before it proposed it.
     NotTaken(Status),
     /// Nobody knows what became of it.
     Unknown(Status),
@@ -39,13 +39,15 @@ impl From<Status> for Failure {
             (_, "etcdserver: requested lease not found") => Self::LeaseNotFound,
             (_, "etcdserver: request is too large") => Self::TooLarge,
             (_, "etcdserver: mvcc: database space exceeded") => Self::Full(status),
+            // Said before a request is proposed to the members. Of one that is on its way to them already
+            // etcd says that the server stopped, that the time ran out, or that the leader changed: it may
+            // be taken all the same.
             (
                 _,
                 "etcdserver: no leader"
                 | "etcdserver: not leader"
                 | "etcdserver: too many requests"
-                | "etcdserver: server stopped"
-                | "etcdserver: unhealthy cluster"
+                | "etcdserver: rpc not supported for learner"
                 | "etcdserver: not capable",
             ) => Self::NotTaken(status),
             // The server's limit of a message, which is a little above that of a request.
@@ -110,4 +112,38 @@ fn text(status: &Status) -> String {
         text = format!("{text}: {}", base::error::chain(source));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_never_proposed_counts_as_not_taken() {
+        for (code, text, not_taken) in [
+            (Code::Unavailable, "etcdserver: no leader", true),
+            (Code::FailedPrecondition, "etcdserver: not leader", true),
+            (Code::ResourceExhausted, "etcdserver: too many requests", true),
+            (Code::Unavailable, "etcdserver: rpc not supported for learner", true),
+            (Code::Unavailable, "etcdserver: server stopped", false),
+            (Code::Unavailable, "etcdserver: leader changed", false),
+            (Code::Unavailable, "etcdserver: request timed out", false),
+            (
+                Code::Unavailable,
+                "etcdserver: request timed out, possibly due to previous leader failure",
+                false,
+            ),
+            (Code::Unavailable, "etcdserver: request timed out, possibly due to connection lost", false),
+            (Code::Unavailable, "etcdserver: unhealthy cluster", false),
+            (Code::Unavailable, "transport is closing", false),
+            (Code::Unknown, "raft proposal dropped", false),
+            (Code::Cancelled, "", false),
+        ] {
+            let failure = Failure::from(Status::new(code, text));
+            assert_eq!(failure.was_not_taken(), not_taken, "{text}");
+            assert!(failure.may_pass(), "{text}");
+            let error = failure.into_error();
+            assert_eq!(matches!(error, Error::Unknown { .. }), !not_taken, "{text}: {error}");
+        }
+    }
 }
