@@ -11,6 +11,7 @@
 mod convert;
 mod error;
 mod watch;
+mod watches;
 
 /// etcd's API, made by `build.rs` from `proto/etcd.proto`.
 #[allow(missing_docs, clippy::all, unreachable_pub)]
@@ -25,7 +26,6 @@ use base::backoff::Backoff;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
-use parking_lot::Mutex;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
@@ -35,13 +35,15 @@ use self::api::lease_client::LeaseClient;
 use self::api::maintenance_client::MaintenanceClient;
 use self::convert::Prefix;
 use self::error::Failure;
-use crate::watch::Sender;
+use self::watches::Watches;
 use crate::{
     Error, KeyRange, LeaseId, Range, RangeResult, Revision, Status, Store, Txn, TxnResult, Watch, Watcher,
 };
 
 /// How long one request may take, and how long one that was not taken is sent again.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long each member may take to say its version, once one of them has answered.
+const LOOK: Duration = Duration::from_secs(3);
 /// How long etcd may take to be there at the start, unless it is said.
 const ARRIVAL: Duration = Duration::from_secs(30);
 /// The time between two tries.
@@ -90,14 +92,14 @@ pub enum ConnectError {
         /// What the last try gave.
         source: Error,
     },
-    /// It is too old.
+    /// One of its members is too old.
     #[error(
-        "etcd at {endpoints} is of version {version}, which may tell that a watch has come further than it \
+        "etcd at {endpoint} is of version {version}, which may tell that a watch has come further than it \
          has: 3.4.31, 3.5.13 or a later one is needed"
     )]
     TooOld {
-        /// The endpoints.
-        endpoints: String,
+        /// The member's endpoint.
+        endpoint: String,
         /// What it says of itself.
         version: String,
     },
@@ -110,31 +112,30 @@ pub struct Etcd(Arc<Connection>);
 struct Connection {
     channel: Channel,
     prefix: Prefix,
-    watches: Mutex<Vec<Arc<Sender>>>,
+    watches: Watches,
     closed: CancellationToken,
 }
 
 impl Etcd {
-    /// Connects, and waits until one of the members answers.
+    /// Connects, and waits until one of the members answers. None of those that can be reached may be too
+    /// old: a watch may be begun at any of them.
     pub async fn connect(options: EtcdOptions) -> Result<Self, ConnectError> {
         let endpoints = options.endpoints.join(", ");
+        let members = members(&options)?;
         let connection = Arc::new(Connection {
-            channel: channel(&options)?,
+            channel: channel(&members)?,
             prefix: Prefix::new(options.prefix.clone()),
-            watches: Mutex::default(),
+            watches: Watches::default(),
             closed: CancellationToken::new(),
         });
         let arrival = options.arrival.unwrap_or(ARRIVAL);
-        let version = match connection.patiently(arrival, true, || connection.ask_status()).await {
-            Ok(status) => status.version,
-            Err(failure) => {
-                return Err(ConnectError::Silent { endpoints, source: failure.into_error() });
-            }
-        };
-        if !tells_progress(&version) {
-            return Err(ConnectError::TooOld { endpoints, version });
-        }
-        tracing::debug!(endpoints, version, "etcd keeps the store");
+        let arrived = connection.patiently(arrival, true, || ask_status(&connection.channel)).await;
+        arrived.map_err(|failure| ConnectError::Silent {
+            endpoints: endpoints.clone(),
+            source: failure.into_error(),
+        })?;
+        check_versions(&members).await?;
+        tracing::debug!(endpoints, "etcd keeps the store");
         if let Some(history) = options.history {
             tokio::spawn(forget(connection.clone(), history));
         }
@@ -326,28 +327,15 @@ impl Connection {
         }
     }
 
-    /// What a member says of itself.
-    fn ask_status(
-        &self,
-    ) -> impl Future<Output = Result<tonic::Response<api::StatusResponse>, tonic::Status>> + use<> {
-        let mut client = MaintenanceClient::new(self.channel.clone());
-        async move { client.status(api::StatusRequest {}).await }
-    }
-
     async fn status(&self) -> Result<Status, Error> {
-        let told = self.send(true, || self.ask_status()).await.map_err(Failure::into_error)?;
+        let told = self.send(true, || ask_status(&self.channel)).await.map_err(Failure::into_error)?;
         let keys = self.page(&Range::new(KeyRange::prefix("")).count_only()).await?;
-        let watchers = {
-            let mut watches = self.watches.lock();
-            watches.retain(|watch| !watch.is_abandoned());
-            watches.len()
-        };
         Ok(Status {
             revision: keys.revision,
             compacted: watch::compacted(self).await?,
             keys: keys.count,
             memory_bytes: usize::try_from(told.db_size_in_use).unwrap_or_default(),
-            watchers,
+            watchers: self.watches.count(),
             read_only: Some(told.errors.join(", ")).filter(|errors| !errors.is_empty()),
         })
     }
@@ -435,12 +423,38 @@ async fn forget(connection: Arc<Connection>, history: Duration) {
     }
 }
 
-/// A channel to any of the members; it connects by itself, again where it broke.
-fn channel(options: &EtcdOptions) -> Result<Channel, ConnectError> {
-    if options.endpoints.is_empty() {
-        return Err(ConnectError::NoEndpoint);
+/// What a member says of itself.
+fn ask_status(
+    channel: &Channel,
+) -> impl Future<Output = Result<tonic::Response<api::StatusResponse>, tonic::Status>> + use<> {
+    let mut client = MaintenanceClient::new(channel.clone());
+    async move { client.status(api::StatusRequest {}).await }
+}
+
+/// Asks each member for its version. Which does not answer may be down; that is told, and is no obstacle.
+async fn check_versions(members: &[(String, Endpoint)]) -> Result<(), ConnectError> {
+    let asked = members.iter().map(async |(endpoint, member)| {
+        let channel = member.connect_lazy();
+        (endpoint, tokio::time::timeout(LOOK, ask_status(&channel)).await)
+    });
+    for (endpoint, answer) in futures::future::join_all(asked).await {
+        match answer {
+            Ok(Ok(status)) => {
+                let version = status.into_inner().version;
+                if !tells_progress(&version) {
+                    return Err(ConnectError::TooOld { endpoint: endpoint.clone(), version });
+                }
+            }
+            Ok(Err(status)) => tracing::warn!(endpoint, %status, "a member of etcd does not say its version"),
+            Err(_) => tracing::warn!(endpoint, "a member of etcd does not say its version in time"),
+        }
     }
-    let endpoints = options.endpoints.iter().map(|text| {
+    Ok(())
+}
+
+/// How each member is reached.
+fn members(options: &EtcdOptions) -> Result<Vec<(String, Endpoint)>, ConnectError> {
+    let members = options.endpoints.iter().map(|text| {
         let wrong = |source| ConnectError::Endpoint { endpoint: text.clone(), source };
         let endpoint = Endpoint::from_shared(text.clone())
             .map_err(wrong)?
@@ -450,7 +464,7 @@ fn channel(options: &EtcdOptions) -> Result<Channel, ConnectError> {
             .keep_alive_timeout(KEEP_ALIVE.1)
             .keep_alive_while_idle(true);
         if endpoint.uri().scheme_str() != Some("https") {
-            return Ok(endpoint);
+            return Ok((text.clone(), endpoint));
         }
         let mut tls = ClientTlsConfig::new();
         tls = match &options.authority {
@@ -460,13 +474,18 @@ fn channel(options: &EtcdOptions) -> Result<Channel, ConnectError> {
         if let Some((certificate, key)) = &options.identity {
             tls = tls.identity(Identity::from_pem(certificate, key));
         }
-        endpoint.tls_config(tls).map_err(wrong)
+        Ok((text.clone(), endpoint.tls_config(tls).map_err(wrong)?))
     });
-    let mut endpoints = endpoints.collect::<Result<Vec<_>, _>>()?;
-    Ok(match endpoints.pop() {
-        Some(only) if endpoints.is_empty() => only.connect_lazy(),
-        last => Channel::balance_list(endpoints.into_iter().chain(last)),
-    })
+    members.collect()
+}
+
+/// A channel to any of the members; it connects by itself, again where it broke.
+fn channel(members: &[(String, Endpoint)]) -> Result<Channel, ConnectError> {
+    match members {
+        [] => Err(ConnectError::NoEndpoint),
+        [(_, only)] => Ok(only.connect_lazy()),
+        several => Ok(Channel::balance_list(several.iter().map(|(_, member)| member.clone()))),
+    }
 }
 
 /// Whether an etcd of this version tells of a watch's progress only what it has told of its events.

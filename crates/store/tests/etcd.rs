@@ -185,3 +185,22 @@ async fn a_write_that_was_on_its_way_when_etcd_stopped_is_not_sent_again() {
     assert!(matches!(error, Error::Unknown { .. }), "{error}");
     assert_eq!(fake.asked.load(std::sync::atomic::Ordering::SeqCst), 1);
 }
+
+#[tokio::test]
+async fn every_member_that_can_be_reached_is_of_a_version_that_can_be_trusted() {
+    let (young, old) = (fake::Fake::start("3.5.13").await, fake::Fake::start("3.5.12").await);
+    let nobody = "http://127.0.0.1:1".to_owned();
+    let connect = async |endpoints: &[&String]| {
+        let endpoints = endpoints.iter().map(|endpoint| (*endpoint).clone()).collect();
+        Etcd::connect(EtcdOptions { endpoints, ..EtcdOptions::default() }).await
+    };
+    connect(&[&young.endpoint, &nobody]).await.expect("one that is down is no obstacle");
+    for endpoints in [[&young.endpoint, &old.endpoint], [&old.endpoint, &young.endpoint]] {
+        // Whichever answers first.
+        for _ in 0..4 {
+            let error = connect(&endpoints).await.err().expect("refused");
+            let ConnectError::TooOld { endpoint, version } = &error else { panic!("{error}") };
+            assert_eq!((endpoint, version.as_str()), (&old.endpoint, "3.5.12"));
+        }
+    }
+}

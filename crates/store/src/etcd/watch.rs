@@ -63,7 +63,7 @@ pub(super) async fn begin(connection: &Arc<Connection>, request: Watch) -> Resul
     let keys = request.keys.clone();
     let (sender, watcher) = watch::remote(request, start.saturating_sub(1));
     let sender = Arc::new(sender);
-    connection.watches.lock().push(sender.clone());
+    connection.watches.add(sender.clone());
     let task = Task { connection: connection.clone(), sender, keys, asked: false };
     tokio::spawn(task.run());
     Ok(watcher)
