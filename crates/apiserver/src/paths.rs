@@ -11,6 +11,7 @@ use model::Status;
 use serde_json::{Value, json};
 
 pub(crate) use discovery::Discovery;
+pub(crate) use health::Readiness;
 
 use crate::body::Body;
 use crate::call::json_response;

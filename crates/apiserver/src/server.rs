@@ -111,6 +111,7 @@ impl Server {
             bodies: crate::payload::Bodies::new(),
             workers: crate::workers::Workers::new(),
             consistency: crate::consistency::Consistency::default(),
+            readiness: crate::paths::Readiness::default(),
             passing: crate::passing::Passing::default(),
             stop: CancellationToken::new(),
             closed: CancellationToken::new(),

@@ -21,7 +21,7 @@ use crate::flight::Flight;
 use crate::node::NodeTransport;
 use crate::openapi::Documents;
 use crate::passing::Passing;
-use crate::paths::Discovery;
+use crate::paths::{Discovery, Readiness};
 use crate::payload::Bodies;
 use crate::pki::{Authority, TokenKeys};
 use crate::resource::Table;
@@ -47,6 +47,7 @@ pub(crate) struct State {
     pub(crate) bodies: Bodies,
     pub(crate) workers: Workers,
     pub(crate) consistency: Consistency,
+    pub(crate) readiness: Readiness,
     /// What has changed in memory only.
     pub(crate) passing: Passing,
     /// Cancelled when the server begins to stop: watches and streams end.

@@ -1,5 +1,8 @@
 //! Whether the server is alive and ready, as a whole and check by check.
 
+use std::time::Duration;
+
+use base::Clock;
 use http::{HeaderValue, Response, StatusCode, header};
 
 use crate::body::Body;
@@ -16,6 +19,15 @@ struct Check {
 
 /// Whether the store takes writes, or why not.
 type Writable = Result<(), String>;
+
+/// What a store elsewhere has said last of whether it takes writes, and when. Anybody may ask for that, and
+/// as often as he likes: the store is asked once for all that want to know at the same time, and no more
+/// than once a second.
+#[derive(Default)]
+pub(crate) struct Readiness(tokio::sync::Mutex<Option<(Duration, Writable)>>);
+
+/// How long it is remembered.
+const REMEMBERED: Duration = Duration::from_secs(1);
 
 const CHECKS: [Check; 4] = [
     Check { name: "ping", vital: true, passes: |_, _| Ok(()) },
@@ -72,9 +84,30 @@ pub(super) async fn answer(state: &State, segments: &[&str], query: &Query) -> R
 }
 
 async fn writable(state: &State) -> Writable {
-    match state.store.status().await {
-        Ok(status) => status.read_only.map_or(Ok(()), |why| Err(format!("nothing can be written: {why}"))),
-        Err(error) => Err(base::error::chain(&error).to_string()),
+    let ask = async {
+        match state.store.status().await {
+            Ok(status) => {
+                status.read_only.map_or(Ok(()), |why| Err(format!("nothing can be written: {why}")))
+            }
+            Err(error) => Err(base::error::chain(&error).to_string()),
+        }
+    };
+    // The one in this process knows it.
+    if state.store.is_shared() { state.readiness.known(&*state.clock, ask).await } else { ask.await }
+}
+
+impl Readiness {
+    /// What is known; what `ask` gives where that is too old.
+    async fn known(&self, clock: &dyn Clock, ask: impl Future<Output = Writable>) -> Writable {
+        let mut known = self.0.lock().await;
+        if let Some((when, writable)) = &*known
+            && clock.elapsed().saturating_sub(*when) < REMEMBERED
+        {
+            return writable.clone();
+        }
+        let writable = ask.await;
+        *known = Some((clock.elapsed(), writable.clone()));
+        writable
     }
 }
 
@@ -94,4 +127,34 @@ fn text(code: StatusCode, text: String) -> Response<Body> {
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use base::clock::ManualClock;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_store_elsewhere_is_asked_once_for_all_and_once_a_second() {
+        let clock = ManualClock::new("2026-01-01T00:00:00Z".parse().expect("a time"));
+        let (readiness, asked) = (Readiness::default(), AtomicUsize::new(0));
+        let ask = || async {
+            let number = asked.fetch_add(1, Ordering::SeqCst);
+            tokio::task::yield_now().await;
+            Err(number.to_string())
+        };
+        let all = futures::future::join_all((0..100).map(|_| readiness.known(&clock, ask()))).await;
+        assert!(all.iter().all(|answer| *answer == Err("0".to_owned())), "{all:?}");
+        clock.advance(Duration::from_millis(999));
+        assert_eq!(readiness.known(&clock, ask()).await, Err("0".to_owned()));
+        clock.advance(Duration::from_millis(1));
+        // Who goes away before there is an answer leaves the question to the next.
+        assert!(futures::FutureExt::now_or_never(readiness.known(&clock, ask())).is_none());
+        assert_eq!(readiness.known(&clock, ask()).await, Err("2".to_owned()));
+        assert_eq!(readiness.known(&clock, ask()).await, Err("2".to_owned()));
+        assert_eq!(asked.load(Ordering::SeqCst), 3);
+    }
 }
