@@ -7,6 +7,7 @@ use http::{Response, StatusCode};
 use model::merge::apply::{Manager, track};
 use model::{Object, Status};
 
+use super::modify::{identity, keep_identity};
 use super::{Part, phases};
 use crate::admission::Operation;
 use crate::body::Body;
@@ -99,7 +100,13 @@ async fn admit_and_store(
     let namespace = write.context.admit_into_namespace(&object)?;
     wait_until_admissible(call, &object).await;
     object = begun(&call.resource, object);
-    phases::mutate(call, &write, Part::Whole, &mut object, |object| begun(&call.resource, object)).await?;
+    // Others may have any part in what an object is to be, but not in what it is.
+    let identity = identity(&object);
+    let restore = |mut object| {
+        keep_identity(&mut object, &identity);
+        begun(&call.resource, object)
+    };
+    phases::mutate(call, &write, Part::Whole, &mut object, restore).await?;
     phases::validate(call, &write, Part::Whole, &object)?;
     if let Some(schema) = &call.resource.schema
         && object.managed_fields().is_empty()

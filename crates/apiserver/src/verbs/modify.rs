@@ -178,8 +178,15 @@ fn restored(resource: &Resource, part: Part, mut new: Object, old: &Object) -> O
     new
 }
 
+/// What an object is, without the rest of it: what [`keep_identity`] keeps.
+pub(super) fn identity(object: &Object) -> Object {
+    let mut identity = Object::from_fields(serde_json::Map::new());
+    keep_identity(&mut identity, object);
+    identity
+}
+
 /// What an object is never changes, whatever the request says.
-fn keep_identity(new: &mut Object, old: &Object) {
+pub(super) fn keep_identity(new: &mut Object, old: &Object) {
     for field in KEPT {
         match old.get(&["metadata", field]) {
             Some(value) => drop(new.metadata_mut().insert(field.to_owned(), value.clone())),

@@ -260,3 +260,61 @@ async fn others_are_asked_of_the_write_that_an_object_goes_with() {
     assert_eq!(code, 404);
     assert_eq!(far.told.lock().join(", "), "Create web, Delete web, Update web");
 }
+
+/// Says of everything that it is something else.
+struct Forger;
+
+impl Admission for Forger {
+    fn mutate<'a>(
+        &'a self,
+        _write: &'a Write<'a>,
+        object: &'a mut Object,
+    ) -> BoxFuture<'a, apiserver::Result<()>> {
+        if object.kind() == "Deployment" {
+            for (field, value) in [
+                ("name", json!("forged")),
+                ("namespace", json!("kube-system")),
+                ("uid", json!("forged")),
+                ("resourceVersion", json!("7")),
+                ("creationTimestamp", json!("2001-01-01T00:00:00Z")),
+                ("generation", json!(99)),
+                ("deletionTimestamp", json!("2001-01-01T00:00:00Z")),
+                ("deletionGracePeriodSeconds", json!(0)),
+            ] {
+                object.set(&["metadata", field], value);
+            }
+            object.set_label("forged", "yes");
+        }
+        std::future::ready(Ok(())).boxed()
+    }
+
+    fn validate<'a>(
+        &'a self,
+        _write: &'a Write<'a>,
+        _object: Option<&'a Object>,
+    ) -> BoxFuture<'a, apiserver::Result<()>> {
+        std::future::ready(Ok(())).boxed()
+    }
+}
+
+#[tokio::test]
+async fn what_an_object_is_from_the_beginning_is_not_for_others_to_say() {
+    let cluster = Cluster::configured(|config| config.admission = vec![Arc::new(Forger)]).await;
+    let mut generated = deployment("", 1);
+    generated["metadata"] = json!({"generateName": "web-"});
+    for wanted in [deployment("web-1", 1), generated] {
+        let made = cluster.ok("POST", DEPLOYMENTS, &wanted).await;
+        let metadata = &made["metadata"];
+        assert_eq!(metadata["labels"]["forged"], "yes", "{made}");
+        let name = metadata["name"].as_str().expect("a name");
+        assert!(name.starts_with("web-"), "{made}");
+        assert_eq!((&metadata["namespace"], &metadata["generation"]), (&json!("default"), &json!(1)));
+        assert_ne!(metadata["uid"], "forged");
+        assert!(metadata["creationTimestamp"].as_str().is_some_and(|time| time > "2026"), "{made}");
+        for field in ["deletionTimestamp", "deletionGracePeriodSeconds"] {
+            assert!(metadata.get(field).is_none(), "{field}: {made}");
+        }
+        assert_eq!(cluster.get(&format!("{DEPLOYMENTS}/{name}")).await, (200, made.clone()));
+    }
+    assert_eq!(cluster.get("/apis/apps/v1/deployments").await.1["items"].as_array().map(Vec::len), Some(2));
+}
