@@ -64,15 +64,13 @@ pub async fn lead<F: Future<Output = ()>>(
     let api = Api::namespaced(client, &candidate.namespace);
     let mut election = Election { api, candidate, clock, seen: None };
     loop {
-        if stop.run_until_cancelled(election.until_elected()).await.is_none() {
-            return;
-        }
+        let Some(asked) = stop.run_until_cancelled(election.until_elected()).await else { return };
         tracing::info!(lease = election.candidate.name, "leading");
         let term = stop.child_token();
         let mut work = pin!(begin(term.clone()));
         let ended = tokio::select! {
             () = &mut work => true,
-            () = election.until_lost() => false,
+            () = election.until_lost(asked) => false,
         };
         term.cancel();
         if !ended {
@@ -100,10 +98,12 @@ struct Election {
 }
 
 impl Election {
-    async fn until_elected(&mut self) {
+    /// Gives when it asked for what it was given: by whatever others see, its term began no earlier.
+    async fn until_elected(&mut self) -> Duration {
         loop {
+            let asked = self.clock.elapsed();
             match self.try_hold().await {
-                Ok(true) => return,
+                Ok(true) => return asked,
                 Ok(false) => {}
                 Err(error) => {
                     tracing::debug!(error = %base::error::chain(&error), "cannot ask for the lease")
@@ -113,13 +113,13 @@ impl Election {
         }
     }
 
-    async fn until_lost(&mut self) {
-        let mut renewed = self.clock.elapsed();
+    /// The Lease was asked for last, of the times that it was given, at `renewed`.
+    async fn until_lost(&mut self, mut renewed: Duration) {
         loop {
-            tokio::time::sleep(self.candidate.times.retry).await;
-            let left = (renewed + self.candidate.times.deadline).saturating_sub(self.clock.elapsed());
+            let left = self.left(renewed);
+            tokio::time::sleep(self.candidate.times.retry.min(left)).await;
             let asked = self.clock.elapsed();
-            match tokio::time::timeout(left, self.try_hold()).await {
+            match tokio::time::timeout(self.left(renewed), self.try_hold()).await {
                 Ok(Ok(true)) => renewed = asked,
                 // Somebody else has it: there is nothing to wait for.
                 Ok(Ok(false)) => return,
@@ -129,6 +129,11 @@ impl Election {
                 Err(_) => return,
             }
         }
+    }
+
+    /// How much longer its holder may go on that asked for it at `renewed`.
+    fn left(&self, renewed: Duration) -> Duration {
+        (renewed + self.candidate.times.deadline).saturating_sub(self.clock.elapsed())
     }
 
     /// Takes the Lease or renews it; false if it is somebody else's.
@@ -208,7 +213,15 @@ fn hold(spec: &mut LeaseSpec, candidate: &Candidate, now: MicroTime) {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+    use futures::future::BoxFuture;
+    use http::{Method, Request, Response, StatusCode};
+    use http_body_util::{BodyExt as _, Full};
+    use parking_lot::Mutex;
+    use tokio::time::Instant;
+
     use super::*;
+    use crate::transport::{Body, Transport, TransportError, body};
 
     fn candidate(identity: &str) -> Candidate {
         Candidate {
@@ -246,5 +259,84 @@ mod tests {
         assert_eq!((spec.acquire_time.clone(), spec.renew_time.clone()), (Some(at(1)), Some(at(2))));
         hold(&mut spec, &candidate("b"), at(3));
         assert_eq!((spec.lease_transitions, spec.acquire_time), (Some(2), Some(at(3))));
+    }
+
+    /// A steady clock that goes as the runtime's does.
+    struct Paused(Instant);
+
+    impl Clock for Paused {
+        fn now(&self) -> base::Timestamp {
+            base::Timestamp::UNIX_EPOCH
+        }
+
+        fn elapsed(&self) -> Duration {
+            self.0.elapsed()
+        }
+    }
+
+    /// A server that has a Lease and answers to a write late, and from the second on never.
+    #[derive(Clone, Default)]
+    struct Slow(Arc<Mutex<(Option<Bytes>, usize)>>);
+
+    const LATE: Duration = Duration::from_secs(7);
+
+    impl Transport for Slow {
+        fn send(&self, request: Request<Bytes>) -> BoxFuture<'_, Result<Response<Body>, TransportError>> {
+            Box::pin(async move {
+                let answer = |code, bytes: Bytes| {
+                    let mut response = Response::new(body(
+                        Full::new(bytes).map_err(|never| -> TransportError { match never {} }),
+                    ));
+                    *response.status_mut() = code;
+                    Ok(response)
+                };
+                if request.method() == Method::GET {
+                    return match self.0.lock().0.clone() {
+                        Some(lease) => answer(StatusCode::OK, lease),
+                        None => answer(StatusCode::NOT_FOUND, Bytes::new()),
+                    };
+                }
+                let lease = request.into_body();
+                let writes = {
+                    let mut state = self.0.lock();
+                    state.0 = Some(lease.clone());
+                    state.1 += 1;
+                    state.1
+                };
+                if writes > 1 {
+                    return std::future::pending().await;
+                }
+                // It is written when it came; only its answer takes long.
+                tokio::time::sleep(LATE).await;
+                answer(StatusCode::CREATED, lease)
+            })
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_term_counts_from_when_it_was_asked_for() {
+        let clock = Arc::new(Paused(Instant::now()));
+        let (stop, ended) = (CancellationToken::new(), Arc::new(Mutex::new(None)));
+        let (noted, steady) = (ended.clone(), clock.clone());
+        let began = Instant::now();
+        let client = Client::new(Slow::default());
+        let leading = lead(&client, candidate("me"), clock, stop.clone(), move |term| {
+            let (noted, steady, stop) = (noted.clone(), steady.clone(), stop.clone());
+            async move {
+                let begun = steady.elapsed();
+                term.cancelled().await;
+                *noted.lock() = Some((begun, steady.elapsed()));
+                // The server never answers again.
+                stop.cancel();
+            }
+        });
+        // To let go of the lease it would wait for an answer.
+        let _ = tokio::time::timeout(Duration::from_secs(60), leading).await;
+        let (begun, lost) = ended.lock().expect("it has led");
+        assert_eq!(begun, LATE);
+        let deadline = Times::default().deadline;
+        // Timers go by milliseconds.
+        assert!(lost >= deadline && lost < deadline + Duration::from_millis(10), "{lost:?}");
+        assert!(began.elapsed() > lost);
     }
 }
