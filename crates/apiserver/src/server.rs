@@ -65,10 +65,16 @@ pub enum StartError {
 const UPKEEP: Duration = Duration::from_secs(60);
 /// How long to wait before what panicked is begun anew.
 const PAUSE: Duration = Duration::from_secs(1);
-/// How long requests in flight may take to end at shutdown.
+/// How long requests in flight may take to end at shutdown, and how long what was in memory only may take to
+/// be written.
 const GRACE: Duration = Duration::from_secs(10);
+const SETTLING: Duration = Duration::from_secs(5);
 
 impl Server {
+    /// How long [`Server::serve`] may take to return when it is to stop: who drops it earlier loses the
+    /// newest heartbeats of nodes, and cuts requests off that would have ended.
+    pub const LONGEST_STOP: Duration = GRACE.saturating_add(SETTLING);
+
     /// Makes or opens the certificates, binds the address, reads what is stored, and makes the
     /// objects that must always be there. It serves `resources`. Requests by [`Server::handle`] work
     /// from here on.
@@ -112,6 +118,7 @@ impl Server {
             workers: crate::workers::Workers::new(),
             consistency: crate::consistency::Consistency::default(),
             readiness: crate::paths::Readiness::default(),
+            past: crate::verbs::Room::default(),
             passing: crate::passing::Passing::default(),
             stop: CancellationToken::new(),
             closed: CancellationToken::new(),
@@ -164,7 +171,7 @@ impl Server {
     }
 
     /// Serves until `shutdown` is cancelled, then lets requests in flight end: watches at once, the
-    /// others within ten seconds.
+    /// others within ten seconds. Returns within [`Server::LONGEST_STOP`] after that.
     pub async fn serve(self, shutdown: CancellationToken) {
         let upkeep = self.look_after();
         tokio::select! {
@@ -177,7 +184,9 @@ impl Server {
         if tokio::time::timeout(GRACE, self.state.tasks.wait()).await.is_err() {
             tracing::warn!(left = self.state.tasks.len(), "requests in flight did not end in time");
         }
-        crate::passing::settle(&self.state).await;
+        if tokio::time::timeout(SETTLING, crate::passing::settle(&self.state)).await.is_err() {
+            tracing::warn!("the newest heartbeats of nodes were not written in time");
+        }
         // Last, since a write is answered only when it is visible.
         drop(self.closing);
         if self.follower.await.is_err() {
@@ -239,7 +248,10 @@ async fn follow(state: &State, watcher: store::Watcher) {
         let following = async {
             let watcher = match watcher.take() {
                 Some(watcher) => watcher,
-                None => state.cache.renew(&*state.store).await,
+                None => match state.closed.run_until_cancelled(state.cache.renew(&*state.store)).await {
+                    Some(watcher) => watcher,
+                    None => return,
+                },
             };
             state.cache.follow(&*state.store, watcher, state.closed.clone()).await;
         };

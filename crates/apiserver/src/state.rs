@@ -48,6 +48,8 @@ pub(crate) struct State {
     pub(crate) workers: Workers,
     pub(crate) consistency: Consistency,
     pub(crate) readiness: Readiness,
+    /// For watches that are behind what memory holds.
+    pub(crate) past: crate::verbs::Room,
     /// What has changed in memory only.
     pub(crate) passing: Passing,
     /// Cancelled when the server begins to stop: watches and streams end.

@@ -24,6 +24,7 @@ pub(crate) use list::wait_until_visible;
 pub use modify::Modified;
 pub(crate) use modify::{Part, modify};
 pub(crate) use patch::patched_document;
+pub(crate) use watch::Room;
 
 /// Does to the resource itself, or to its status, what the request asks.
 pub(crate) async fn handle(call: Call) -> Result<Response<Body>> {

@@ -32,6 +32,9 @@ const GIVE_BACK: Duration = Duration::from_secs(30);
 /// How long each service may take to stop.
 const GRACE: Duration = Duration::from_secs(10);
 
+/// The same of the API: longer than its server takes itself, so that it is never cut off.
+const API_GRACE: Duration = apiserver::Server::LONGEST_STOP.saturating_add(Duration::from_secs(5));
+
 /// How long containers and pods may take to end when the host goes down, whatever they ask for: as long
 /// as systemd gives a service of its own.
 const LONGEST_END: Duration = Duration::from_secs(90);
@@ -79,7 +82,7 @@ pub(crate) async fn serve(
             Ok(())
         }
     });
-    services.start_on(api_runtime, "api", GRACE, async move |stop| {
+    services.start_on(api_runtime, "api", API_GRACE, async move |stop| {
         server.serve(stop).await;
         Ok(())
     });
@@ -151,11 +154,11 @@ pub(crate) async fn serve(
         let name = signal.await;
         if init_system::host_goes_down().await {
             info!("the host goes down: containers and pods end");
-            init_system::stopping(LONGEST_END + 6 * GRACE);
+            init_system::stopping(LONGEST_END + API_GRACE + 5 * GRACE);
             host_goes_down.cancel();
         } else {
             info!("containers keep running");
-            init_system::stopping(6 * GRACE);
+            init_system::stopping(API_GRACE + 5 * GRACE);
         }
         name
     };

@@ -5,18 +5,18 @@
 //! what is being sent. Where it is to tell first what there is, it holds references to that until it has
 //! told it.
 
+mod past;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{Response, StatusCode};
-use model::Status;
 use serde_json::json;
-use store::{KeyRange, KeyValue, WatchError, WatchMessage};
 use tokio::time::Instant;
 
 use crate::body::Body;
-use crate::cache::{Change, Follower, ROOT, Stored, frame};
+use crate::cache::{Change, Follower, Stored, frame};
 use crate::call::{Call, json_response};
 use crate::error::{Error, Result};
 use crate::negotiate::{View, from_stored};
@@ -24,7 +24,10 @@ use crate::render::Form;
 use crate::request::ListOptions;
 use crate::selection::Selection;
 use crate::table::{ListMetadata, table};
-use crate::version::{revision_of, version_at};
+
+use past::Past;
+
+pub(crate) use past::Room;
 
 /// A watch whose client names no end gets one between this and its double.
 const LONGEST: Duration = Duration::from_secs(1800);
@@ -46,6 +49,8 @@ struct Watcher {
     initial_end: bool,
     /// All changes up to here have been told.
     position: u64,
+    /// Where it is in the store's history, while it is behind what memory holds.
+    past: Option<Past>,
     bookmarks: bool,
     next_bookmark: Instant,
     deadline: Instant,
@@ -86,6 +91,7 @@ pub(super) async fn handle(call: Call) -> Result<Response<Body>> {
         initial: initial.into_iter(),
         initial_end: options.initial_events == Some(true) && options.bookmarks,
         position,
+        past: None,
         bookmarks: options.bookmarks,
         next_bookmark: now + BOOKMARK,
         deadline: now + longest,
@@ -138,6 +144,7 @@ impl Watcher {
                     continue;
                 }
                 Ok(changes) => {
+                    self.past = None;
                     // Those that do not fit into a batch are read again; one revision is never cut.
                     let mut rest = changes.iter().peekable();
                     while let Some(change) = rest.next() {
@@ -188,63 +195,6 @@ impl Watcher {
             (lines, initial)
         };
         (self.lines, self.initial) = self.call.state.workers.step(own, step).await;
-    }
-
-    /// Tells a batch of the changes up to the revision `until`, which memory has forgotten, as the store's
-    /// history has them. What is held of them meanwhile is let go of before the client is waited for.
-    async fn tell_past(&mut self, until: u64) -> Result<()> {
-        let expired = |position| -> Error {
-            Status::expired(format!("too old resource version: {position} ({until})")).into()
-        };
-        let partition = self.call.resource.storage.partition.clone();
-        let root = format!("{ROOT}{partition}/");
-        let keys = match self.selection.only() {
-            Some(only) => KeyRange::key(format!("{root}{only}")),
-            None => KeyRange::prefix(format!("{root}{}", self.selection.prefix)),
-        };
-        let request = store::Watch::new(keys).after(revision_of(self.position));
-        let mut past = match self.call.state.store.watch(request).await {
-            Err(store::Error::Compacted { .. }) => return Err(expired(self.position)),
-            past => past.map_err(|error| Error::store(&error))?,
-        };
-        past.request_progress();
-        // The revision that is being told, and how long the text was before it.
-        let (mut last, mut whole) = (self.position, self.lines.text.len());
-        loop {
-            match past.next().await {
-                Ok(WatchMessage::Event(event)) => {
-                    let revision = version_at(event.revision());
-                    // One revision is never cut.
-                    if revision > last {
-                        self.position = if revision > until { until } else { last };
-                        if revision > until || self.lines.text.len() >= BATCH {
-                            return Ok(());
-                        }
-                        (last, whole) = (revision, self.lines.text.len());
-                    }
-                    let name = event.kv.key_str().strip_prefix(&root).unwrap_or_default();
-                    let read = |kv: &KeyValue| self.call.state.cache.read(&partition, name, kv);
-                    let change = Change::past(&event, read).ok_or_else(|| expired(self.position))?;
-                    self.tell(&change);
-                    tokio::task::coop::consume_budget().await;
-                }
-                Ok(WatchMessage::Progress(revision)) => {
-                    // What was in memory only is not in the store's history.
-                    let reached = if revision >= revision_of(until) { until } else { version_at(revision) };
-                    self.position = last.max(reached);
-                    return Ok(());
-                }
-                // It came faster than it was taken; what has been told as a whole is told.
-                Err(WatchError::Lagged { .. }) if self.position < last => {
-                    self.lines.text.truncate(whole);
-                    return Ok(());
-                }
-                Err(WatchError::Lagged { .. } | WatchError::Compacted { .. }) => {
-                    return Err(expired(self.position));
-                }
-                Err(WatchError::Closed) => return Err(Error::store(&store::Error::Closed)),
-            }
-        }
     }
 
     /// How far nothing has happened since the last change was read; the position where in doubt.

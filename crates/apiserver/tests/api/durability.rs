@@ -1,7 +1,7 @@
 //! What is on disk when a request has been answered, and what is told when nothing can be.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -95,7 +95,7 @@ async fn counted(root: tempfile::TempDir, store: Embedded) -> (Cluster, Arc<Atom
         counting.fetch_add(1, Ordering::SeqCst);
         Ok(())
     };
-    (Cluster::over(root, Arc::new(Tapped { store, tap })).await, count)
+    (Cluster::over(root, Arc::new(Tapped::new(store, tap))).await, count)
 }
 
 #[tokio::test]
@@ -188,10 +188,19 @@ async fn an_object_larger_than_the_store_takes_is_refused_as_too_large() {
     assert!(message.contains("larger than the 1572864 bytes that the store takes"), "{message}");
 }
 
-/// A store that asks `tap` before each transaction.
+/// A store that asks `tap` before each transaction, and counts the watches.
 struct Tapped<F> {
     store: Embedded,
     tap: F,
+    watches: AtomicUsize,
+    /// Whether watches are not begun any more, as where a store elsewhere cannot be reached.
+    away: AtomicBool,
+}
+
+impl<F> Tapped<F> {
+    fn new(store: Embedded, tap: F) -> Self {
+        Self { store, tap, watches: AtomicUsize::new(0), away: AtomicBool::new(false) }
+    }
 }
 
 impl<F: Fn(&Txn) -> Result<(), Error> + Send + Sync + 'static> Store for Tapped<F> {
@@ -215,7 +224,12 @@ impl<F: Fn(&Txn) -> Result<(), Error> + Send + Sync + 'static> Store for Tapped<
     }
 
     fn watch(&self, request: Watch) -> BoxFuture<'_, Result<Watcher, Error>> {
-        self.store.watch(request)
+        self.watches.fetch_add(1, Ordering::SeqCst);
+        if self.away.load(Ordering::SeqCst) {
+            std::future::pending().boxed()
+        } else {
+            self.store.watch(request)
+        }
     }
 
     fn compact(&self, revision: Revision) -> BoxFuture<'_, Result<(), Error>> {
@@ -261,7 +275,7 @@ async fn on_a_full_disk_readiness_says_so_and_deletions_go_on() {
     cluster.ok("POST", maps, &named("ConfigMap", "free")).await;
     assert_eq!(cluster.text("/readyz").await, (200, "ok".to_owned()));
     let (root, store) = cluster.stop().await;
-    let cluster = Cluster::over(root, Arc::new(Tapped { store, tap: full })).await;
+    let cluster = Cluster::over(root, Arc::new(Tapped::new(store, full))).await;
     let (code, told) = cluster.text("/readyz").await;
     assert_eq!(code, 500, "{told}");
     assert!(
@@ -276,4 +290,82 @@ async fn on_a_full_disk_readiness_says_so_and_deletions_go_on() {
     let free = json!({"metadata": {"finalizers": null}});
     cluster.ok("PATCH", &format!("{maps}/held"), &free).await;
     assert_eq!(cluster.get(&format!("{maps}/held")).await.0, 404);
+}
+
+type Free = fn(&Txn) -> Result<(), Error>;
+
+/// A server, its store, and a version that memory has gone past by 20 objects of half a megabyte.
+async fn gone_past() -> (Cluster, Arc<Tapped<Free>>, String) {
+    let root = tempfile::tempdir().expect("temporary directory");
+    // However long this takes.
+    let options = store::Options { history_age: None, ..store::Options::default() };
+    let clock = Arc::new(base::SystemClock::new());
+    let store = Embedded::open(&root.path().join("store"), options, clock).expect("open the store");
+    let store = Arc::new(Tapped::new(store, (|_| Ok(())) as Free));
+    let cluster = Cluster::over(root, store.clone()).await;
+    let first = cluster.ok("POST", MAPS, &named("ConfigMap", "first")).await;
+    for index in 0..20 {
+        let mut map = named("ConfigMap", &format!("m{index:02}"));
+        map["data"] = json!({"text": "x".repeat(512 << 10)});
+        cluster.ok("POST", MAPS, &map).await;
+    }
+    let version = first["metadata"]["resourceVersion"].as_str().expect("a version").to_owned();
+    (cluster, store, version)
+}
+
+const MAPS: &str = "/api/v1/namespaces/default/configmaps";
+
+#[tokio::test]
+async fn a_client_that_is_behind_keeps_its_place_in_the_history_of_the_store() {
+    let (cluster, store, version) = gone_past().await;
+    let path = format!("{MAPS}?watch=1&resourceVersion={version}");
+    let begun = || store.watches.swap(0, Ordering::SeqCst);
+    begun();
+    let mut one = cluster.watch(&path).await;
+    for index in 0..20 {
+        assert_eq!(one.next().await, format!("ADDED m{index:02}"));
+    }
+    assert_eq!(begun(), 1);
+    // There is room for some; the others are told the same.
+    let mut many = Vec::new();
+    for _ in 0..12 {
+        many.push(cluster.watch(&path).await);
+    }
+    cluster.ok("PATCH", &format!("{MAPS}/first"), &json!({"data": {"k": "v"}})).await;
+    for index in 0..20 {
+        for watch in &mut many {
+            assert_eq!(watch.next().await, format!("ADDED m{index:02}"));
+        }
+    }
+    many.push(one);
+    for watch in &mut many {
+        assert_eq!(watch.next().await, "MODIFIED first");
+    }
+    let begun = begun();
+    assert!((12..100).contains(&begun), "{begun} watches were begun");
+    // What they had is free again.
+    let mut last = cluster.watch(&path).await;
+    store.watches.store(0, Ordering::SeqCst);
+    for index in 0..20 {
+        assert_eq!(last.next().await, format!("ADDED m{index:02}"));
+    }
+    assert!(store.watches.load(Ordering::SeqCst) <= 1);
+}
+
+#[tokio::test]
+async fn a_client_that_is_behind_is_let_go_in_time_though_the_store_is_away() {
+    let (cluster, store, version) = gone_past().await;
+    store.away.store(true, Ordering::SeqCst);
+    let path = format!("{MAPS}?watch=1&resourceVersion={version}");
+    let mut short = cluster.watch(&format!("{path}&timeoutSeconds=1&allowWatchBookmarks=true")).await;
+    let mark = short.next_event().await.expect("an event");
+    assert_eq!(
+        (mark["type"].as_str(), mark["object"]["metadata"]["resourceVersion"].as_str()),
+        (Some("BOOKMARK"), Some(&*version))
+    );
+    assert_eq!(short.next().await, "end");
+    let mut long = cluster.watch(&path).await;
+    let next = tokio::spawn(async move { long.next().await });
+    drop(cluster);
+    assert_eq!(next.await.expect("no panic"), "end");
 }
