@@ -156,6 +156,11 @@ impl Cache {
         *self.applied.borrow()
     }
 
+    /// Whether all changes up to a version are visible; of one in memory only, those in the store.
+    pub(crate) fn shows(&self, version: u64) -> bool {
+        self.revision() >= version_at(revision_of(version))
+    }
+
     /// Lets the store tell how far it has come, where nothing else tells it.
     pub(crate) fn ask_for_progress(&self) {
         self.progress_wanted.notify_one();

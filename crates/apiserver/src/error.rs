@@ -5,8 +5,10 @@ use std::fmt;
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use model::Status;
+use model::status::Cause;
 
 use crate::body::Body;
+use crate::version::version_at;
 
 /// The result of an API operation.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -31,11 +33,15 @@ impl Error {
     /// The store failed. A full or failing disk is told as such, and that it may pass.
     pub(crate) fn store(error: &store::Error) -> Self {
         match error {
-            store::Error::Compacted { .. } => Status::expired(
-                "The provided continue parameter is too old to display a consistent list result. \
-                 You can start a new list without the continue parameter.",
-            )
+            store::Error::Compacted { requested, oldest } => Status::expired(format!(
+                "too old resource version: {} ({})",
+                version_at(*requested),
+                version_at(*oldest)
+            ))
             .into(),
+            store::Error::Future { requested, current } => {
+                Self::too_large_version(version_at(*requested), version_at(*current))
+            }
             store::Error::DiskFull { .. }
             | store::Error::Disk { .. }
             | store::Error::Unreachable { .. }
@@ -52,6 +58,18 @@ impl Error {
             store::Error::TooLarge { .. } => Status::too_large(error).into(),
             other => Self::internal(other),
         }
+    }
+
+    /// A version that is not there yet, and may be soon: 504, with the cause that clients know it by.
+    pub(crate) fn too_large_version(version: u64, current: u64) -> Self {
+        let why = format!("Too large resource version: {version}, current: {current}");
+        let mut status = Status::timeout(why, 1);
+        status.details.get_or_insert_default().causes.push(Cause {
+            reason: "ResourceVersionTooLarge".to_owned(),
+            message: "Too large resource version".to_owned(),
+            field: String::new(),
+        });
+        status.into()
     }
 
     /// The `Status` object.
@@ -96,3 +114,21 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_revision_that_the_store_does_not_have_yet_is_no_fault_of_the_server() {
+        let error = Error::store(&store::Error::Future { requested: 9, current: 7 });
+        let told: serde_json::Value = serde_json::from_slice(&error.encoded()).expect("JSON");
+        assert_eq!((&told["code"], &told["reason"]), (&504.into(), &"Timeout".into()), "{told}");
+        assert_eq!(told["message"], "Timeout: Too large resource version: 36864, current: 28672");
+        assert_eq!(told["details"]["retryAfterSeconds"], 1);
+        assert_eq!(
+            told["details"]["causes"],
+            serde_json::json!([{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}])
+        );
+    }
+}

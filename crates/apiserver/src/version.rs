@@ -20,6 +20,12 @@ pub(crate) const fn revision_of(version: u64) -> Revision {
     version >> PLACE_BITS
 }
 
+/// Whether a version may ever have been given. A store begins with revision 1: what is less than its version
+/// comes from before versions had places, or from nowhere.
+pub(crate) const fn is_known(version: u64) -> bool {
+    revision_of(version) > 0
+}
+
 /// Whether a version was given to something that the store has not written.
 pub(crate) const fn is_in_memory(version: u64) -> bool {
     version_at(revision_of(version)) != version
@@ -47,5 +53,6 @@ mod tests {
             places += 1;
         }
         assert_eq!((places, version + 1), (4095, version_at(8)));
+        assert!(!is_known(4095) && is_known(4096));
     }
 }

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use super::Stored;
 use super::lanes::{Interest, Lanes};
-use crate::version::version_at;
+use crate::version::{is_in_memory, version_at};
 
 /// How far the latest changes of one resource reach back: so many bytes, so long. Who has to go back further
 /// reads the store's own history.
@@ -122,6 +122,34 @@ impl Partition {
         let mut all = Vec::with_capacity(if prefix.is_empty() { state.objects.len() } else { 0 });
         all.extend(named.map(|(_, stored)| stored.clone()));
         (all, state.last.max(applied))
+    }
+
+    /// The objects whose names begin with `prefix` as they were at a version, in the order of their names.
+    /// Only of what has changed so lately that memory knows it.
+    pub(crate) fn as_of(&self, version: u64, prefix: &str) -> Result<Vec<Arc<Stored>>, ChangesError> {
+        let state = self.state.read();
+        if !state.knows(version) {
+            return Err(ChangesError { oldest: state.floor });
+        }
+        let after = some_after(&state.history, state.floor, version, usize::MAX)?;
+        let from = (Bound::Included(prefix), Bound::Unbounded);
+        let named = state.objects.range::<str, _>(from).take_while(|(name, _)| name.starts_with(prefix));
+        let mut objects: BTreeMap<Arc<str>, Arc<Stored>> =
+            named.map(|(name, stored)| (name.clone(), stored.clone())).collect();
+        drop(state);
+        // Undone, the latest first.
+        for change in after.iter().rev().filter(|change| change.stored.name.starts_with(prefix)) {
+            match &change.previous {
+                Some(previous) => objects.insert(previous.name.clone(), previous.clone()),
+                None => objects.remove(&change.stored.name),
+            };
+        }
+        Ok(objects.into_values().collect())
+    }
+
+    /// Whether a version is the store's, or was given here to a change in memory that is remembered.
+    pub(crate) fn knows(&self, version: u64) -> bool {
+        self.state.read().knows(version)
     }
 
     /// The revision of the last change, or of the last loading.
@@ -339,6 +367,11 @@ impl State {
         self.trim(now);
     }
 
+    fn knows(&self, version: u64) -> bool {
+        let at = self.history.partition_point(|change| change.revision < version);
+        !is_in_memory(version) || self.history.get(at).is_some_and(|change| change.revision == version)
+    }
+
     fn trim(&mut self, now: Duration) {
         while let Some(oldest) = self.history.front() {
             if self.history_bytes <= HISTORY_BYTES && now.saturating_sub(oldest.at) < HISTORY_AGE {
@@ -432,6 +465,47 @@ mod tests {
         assert!(quiet.changes(1, 10).is_ok_and(|changes| changes.is_empty()), "and nothing after it");
         partition.replace(std::iter::empty(), 60_000);
         assert!(quiet.changes(1, 10).is_err(), "nobody knows what has been since");
+    }
+
+    #[test]
+    fn what_was_is_what_is_without_the_changes_since() {
+        let partition = Partition::new(version_at(1));
+        let at = |revision: u64, place: u64| version_at(revision) + place;
+        let delete = |name: &str, version| {
+            let change: (_, _, &[u8]) = (EventKind::Delete, name, b"");
+            partition.tell(&partition.apply(&[change], version, Duration::ZERO));
+        };
+        pod(&partition, "a/p", "n1", at(2, 0));
+        pod(&partition, "a/q", "n1", at(2, 1));
+        pod(&partition, "a/p", "n2", at(2, 2));
+        pod(&partition, "b/p", "n1", at(3, 0));
+        delete("a/p", at(4, 0));
+        pod(&partition, "a/p", "n3", at(5, 0));
+        pod(&partition, "a/p", "n4", at(5, 1));
+        let was = |version: u64, prefix: &str| -> Option<String> {
+            let field = model::select::Selectable::text("spec.nodeName");
+            let shown = |stored: &Arc<Stored>| {
+                format!("{}@{}:{}", stored.name, stored.revision, field.value(stored.selectable()))
+            };
+            let objects = partition.as_of(version, prefix).ok()?;
+            Some(objects.iter().map(shown).collect::<Vec<_>>().join(" "))
+        };
+        let (p, q) = (format!("a/p@{}:n1", at(2, 0)), format!("a/q@{}:n1", at(2, 1)));
+        assert_eq!(was(at(1, 0), ""), Some(String::new()));
+        assert_eq!(was(at(2, 0), ""), Some(p.clone()));
+        assert_eq!(was(at(2, 1), "a/"), Some(format!("{p} {q}")));
+        assert_eq!(was(at(3, 0), "a/"), Some(format!("a/p@{}:n2 {q}", at(2, 2))));
+        assert_eq!(was(at(4, 0), "a/"), Some(q.clone()));
+        assert_eq!(was(at(5, 0), "a/p"), Some(format!("a/p@{}:n3", at(5, 0))));
+        assert_eq!(was(at(5, 1), "a/p"), Some(format!("a/p@{}:n4", at(5, 1))));
+        assert_eq!(was(at(5, 0), "b/"), Some(format!("b/p@{}:n1", at(3, 0))));
+        // Given by nobody here.
+        assert_eq!(was(at(2, 3), ""), None);
+        assert!(partition.knows(at(2, 1)) && partition.knows(at(9, 0)) && !partition.knows(at(3, 1)));
+        // Forgotten.
+        partition.trim(HISTORY_AGE);
+        assert_eq!(was(at(5, 0), ""), None);
+        assert!(was(at(6, 0), "").is_some());
     }
 
     #[test]

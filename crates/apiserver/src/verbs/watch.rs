@@ -24,6 +24,7 @@ use crate::render::Form;
 use crate::request::ListOptions;
 use crate::selection::Selection;
 use crate::table::{ListMetadata, table};
+use crate::version::{is_known, revision_of, version_at};
 
 use past::Past;
 
@@ -78,14 +79,18 @@ pub(super) async fn handle(call: Call) -> Result<Response<Body>> {
     let partition = call.partition();
     let follower = partition.follow(selection.interest());
     let (mut initial, mut position) = (Vec::new(), revision);
-    if options.initial_events.unwrap_or(revision == 0) {
+    let begins = options.initial_events.unwrap_or(revision == 0);
+    if begins {
         let (all, at) = partition.snapshot(call.state.cache.revision(), selection.names());
         (initial, position) = (selection.find(&call, all, 0).await.objects, at);
     } else if revision == 0 {
         position = call.state.cache.revision().max(partition.last());
+    } else if call.resource.storage.is_passing.is_some() && !partition.knows(revision) {
+        // Another server gave it to something in its memory: what this one has there may be missing.
+        position = version_at(revision_of(revision));
     }
     let form = Form { resource: call.resource.clone(), view: call.view, now: call.now };
-    let watcher = Watcher {
+    let mut watcher = Watcher {
         follower,
         selection,
         initial: initial.into_iter(),
@@ -99,6 +104,10 @@ pub(super) async fn handle(call: Call) -> Result<Response<Body>> {
         over: false,
         call,
     };
+    if !begins && revision > 0 && !is_known(revision) {
+        let oldest = watcher.call.state.cache.revision();
+        watcher.fail(&past::expired(revision, oldest));
+    }
     let stream = futures::stream::unfold(watcher, |mut watcher| async move {
         watcher.next().await.map(|bytes| (bytes, watcher))
     });

@@ -138,6 +138,60 @@ async fn a_heartbeat_costs_no_write_and_has_a_version_of_its_own() {
 }
 
 #[tokio::test]
+async fn a_list_shows_heartbeats_as_they_were_at_its_version() {
+    let cluster = cluster_with_leases().await;
+    let path = leases("kube-node-lease");
+    for name in ["b", "c"] {
+        let mut other = lease(&cluster, "kube-node-lease").await;
+        other["metadata"] = json!({"name": name});
+        cluster.ok("POST", &path, &other).await;
+    }
+    let beat = async |name: &str, second: u64| {
+        let change = json!({"spec": {"renewTime": format!("2026-01-01T00:00:{second:02}.000000Z")}});
+        cluster.ok("PATCH", &format!("{path}/{name}"), &change).await
+    };
+    let seconds = |list: &Value| -> Vec<String> {
+        let items = list["items"].as_array().expect("items").iter();
+        items.map(|item| item["spec"]["renewTime"].as_str().expect("a time")[17..19].to_owned()).collect()
+    };
+    for second in 1..=3 {
+        for name in ["a", "b", "c"] {
+            beat(name, second).await;
+        }
+    }
+    let list = cluster.get(&path).await.1;
+    assert_ne!(version(&list) % 4096, 0, "it was in memory only");
+    let first = cluster.get(&format!("{path}?limit=1")).await.1;
+    let at_three = version(&first);
+    for name in ["a", "b", "c"] {
+        beat(name, 4).await;
+    }
+    // Something is written in between, and the whole of the memory with it.
+    cluster.ok("PATCH", &format!("{path}/b"), &json!({"metadata": {"labels": {"k": "v"}}})).await;
+    cluster.ok("DELETE", &format!("{path}/c"), &json!({})).await;
+    let exact = |version: u64| format!("{path}?resourceVersion={version}&resourceVersionMatch=Exact");
+    let was = cluster.get(&exact(at_three)).await.1;
+    assert_eq!((seconds(&was), version(&was)), (vec!["03".into(); 3], at_three), "{was}");
+    assert_eq!(was["items"], list["items"]);
+    let labelled = cluster.get(&format!("{}&labelSelector=k", exact(at_three))).await.1;
+    assert_eq!(seconds(&labelled), Vec::<String>::new());
+    // Page by page the same.
+    let mut paged = vec![first["items"][0].clone()];
+    let mut token = first["metadata"]["continue"].as_str().map(str::to_owned);
+    while let Some(next) = token {
+        let page = cluster.get(&format!("{path}?limit=1&continue={next}")).await.1;
+        assert_eq!(version(&page), at_three);
+        paged.extend(page["items"].as_array().expect("items").iter().cloned());
+        token = page["metadata"]["continue"].as_str().map(str::to_owned);
+    }
+    assert_eq!(json!(paged), list["items"]);
+    assert_eq!(seconds(&cluster.get(&path).await.1), ["04", "04"]);
+    // Nobody gave the version after it to anything.
+    let (code, status) = cluster.get(&exact(at_three - at_three % 4096 + 4000)).await;
+    assert_eq!((code, &status["reason"]), (410, &json!("Expired")), "{status}");
+}
+
+#[tokio::test]
 async fn no_version_is_given_again_after_sigkill() {
     let cluster = cluster_with_leases().await;
     renew(&cluster, 1).await;
@@ -294,6 +348,10 @@ async fn on_a_full_disk_readiness_says_so_and_deletions_go_on() {
 
 type Free = fn(&Txn) -> Result<(), Error>;
 
+fn takes_all(_: &Txn) -> Result<(), Error> {
+    Ok(())
+}
+
 /// A server, its store, and a version that memory has gone past by 20 objects of half a megabyte.
 async fn gone_past() -> (Cluster, Arc<Tapped<Free>>, String) {
     let root = tempfile::tempdir().expect("temporary directory");
@@ -301,7 +359,7 @@ async fn gone_past() -> (Cluster, Arc<Tapped<Free>>, String) {
     let options = store::Options { history_age: None, ..store::Options::default() };
     let clock = Arc::new(base::SystemClock::new());
     let store = Embedded::open(&root.path().join("store"), options, clock).expect("open the store");
-    let store = Arc::new(Tapped::new(store, (|_| Ok(())) as Free));
+    let store = Arc::new(Tapped::new(store, takes_all as Free));
     let cluster = Cluster::over(root, store.clone()).await;
     let first = cluster.ok("POST", MAPS, &named("ConfigMap", "first")).await;
     for index in 0..20 {

@@ -17,7 +17,7 @@ struct Pair {
     one: Cluster,
     two: Cluster,
     clock: Arc<ManualClock>,
-    _etcd: etcd::Server,
+    etcd: etcd::Server,
 }
 
 impl Pair {
@@ -31,7 +31,7 @@ impl Pair {
         let two = Self::serve(other_root, &server, clock.clone()).await;
         let account = named("ServiceAccount", "default");
         one.ok("POST", "/api/v1/namespaces/default/serviceaccounts", &account).await;
-        Self { one, two, clock, _etcd: server }
+        Self { one, two, clock, etcd: server }
     }
 
     async fn serve(root: tempfile::TempDir, server: &etcd::Server, clock: Arc<ManualClock>) -> Cluster {
@@ -227,4 +227,58 @@ async fn heartbeats_reach_the_other_server_in_time_and_are_never_overwritten_uns
     assert_eq!(pair.two.send("PUT", &path, &change).await.0, 409);
     assert_eq!(pair.one.send("PUT", &path, &change).await.0, 200);
     assert_eq!(pair.two.get(&path).await, pair.one.get(&path).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_of_one_server_is_found_by_the_other_though_nothing_of_theirs_was_written() {
+    let pair = Pair::start().await;
+    // Others use the same etcd.
+    let options = store::EtcdOptions {
+        endpoints: vec![pair.etcd.endpoint().to_owned()],
+        ..store::EtcdOptions::default()
+    };
+    let stranger = store::Etcd::connect(options).await.expect("etcd answers");
+    for (number, (one, other)) in pair.both_ways().into_iter().enumerate() {
+        store::StoreExt::put(&stranger, &format!("stranger/{number}"), "x").await.expect("put");
+        let version = version(&one.get(MAPS).await.1).to_owned();
+        for query in ["", "&resourceVersionMatch=Exact", "&watch=1&timeoutSeconds=1"] {
+            let (code, answer) = other.get(&format!("{MAPS}?resourceVersion={version}{query}")).await;
+            assert_eq!(code, 200, "{query}: {answer}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_goes_on_at_the_other_server_misses_no_heartbeat_of_its_memory() {
+    let pair = Pair::start().await;
+    let leases = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases";
+    for name in ["one", "two"] {
+        let made = json!({
+            "apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": name},
+            "spec": {"holderIdentity": name, "leaseDurationSeconds": 40, "renewTime": "2026-01-01T00:00:00.000000Z"},
+        });
+        pair.one.ok("POST", leases, &made).await;
+    }
+    let beat = async |cluster: &Cluster, name: &str, second: u64| {
+        let change = json!({"spec": {"renewTime": format!("2026-01-01T00:00:{second:02}.000000Z")}});
+        cluster.ok("PATCH", &format!("{leases}/{name}"), &change).await
+    };
+    // Both have some in memory, under the same versions.
+    beat(&pair.one, "one", 1).await;
+    beat(&pair.two, "two", 1).await;
+    let two = beat(&pair.two, "two", 2).await;
+    for second in 2..6 {
+        beat(&pair.one, "one", second).await;
+    }
+    let list = pair.one.get(leases).await.1;
+    let number = |object: &Value| version(object).parse::<u64>().expect("a number");
+    assert_eq!(number(&list) / 4096, number(&two) / 4096, "nothing was written in between");
+    assert!(number(&list) > number(&two) && number(&two) % 4096 > 0, "{list} {two}");
+    let path = format!("{leases}?watch=1&resourceVersion={}", version(&list));
+    let mut watch = pair.two.watch(&path).await;
+    while watch.next_event().await.expect("an event")["object"] != two {}
+    // What the other has never seen it does not show as if it had.
+    let exact = format!("{leases}?resourceVersion={}&resourceVersionMatch=Exact", version(&list));
+    assert_eq!(pair.two.get(&exact).await.0, 410);
+    assert_eq!(pair.one.get(&exact).await, (200, list));
 }

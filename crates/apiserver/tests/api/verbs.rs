@@ -1,5 +1,6 @@
 //! Every verb, asked in process: what clients see of each.
 
+use base64::Engine as _;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
@@ -213,6 +214,45 @@ async fn lists_show_an_exact_revision_where_asked() {
     assert_eq!(names(&cluster.get(&path).await.1), ["a"]);
     let path = format!("{MAPS}?resourceVersion={revision}&resourceVersionMatch=NotOlderThan");
     assert_eq!(names(&cluster.get(&path).await.1), ["a", "b"]);
+}
+
+#[tokio::test]
+async fn versions_that_nobody_gave_have_expired_or_are_waited_for() {
+    let cluster = Cluster::start().await;
+    cluster.ok("POST", MAPS, &named("ConfigMap", "a")).await;
+    cluster.ok("POST", MAPS, &named("ConfigMap", "b")).await;
+    let token = |version: u64| {
+        let token = json!({"v": "gantry.dev/v2", "rv": version, "start": "default/a"});
+        base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(token.to_string())
+    };
+    // The store counts from 1, and each revision has 4,096 places.
+    for version in [1, 7, 4095] {
+        let exact = format!("{MAPS}?resourceVersion={version}&resourceVersionMatch=Exact");
+        let expired = "410 The resourceVersion for the provided list is too old.";
+        check(&cluster, ("GET", &exact, json!(null)), expired).await;
+        let (code, status) = cluster.get(&format!("{MAPS}?continue={}", token(version))).await;
+        assert_eq!((code, &status["reason"]), (410, &json!("Expired")), "{status}");
+        // What is newer is not older.
+        let newer = format!("{MAPS}?resourceVersion={version}&resourceVersionMatch=NotOlderThan");
+        assert_eq!(names(&cluster.get(&newer).await.1), ["a", "b"]);
+        let mut watch = cluster.watch(&format!("{MAPS}?watch=1&resourceVersion={version}")).await;
+        let event = watch.next_event().await.expect("an event");
+        assert_eq!((&event["type"], &event["object"]["code"]), (&json!("ERROR"), &json!(410)), "{event}");
+        assert_eq!(watch.next().await, "end");
+    }
+    let future = 1u64 << 40;
+    for path in [
+        format!("{MAPS}?resourceVersion={future}"),
+        format!("{MAPS}?resourceVersion={future}&resourceVersionMatch=Exact"),
+        format!("{MAPS}?watch=1&resourceVersion={future}"),
+        format!("{MAPS}?continue={}", token(future)),
+    ] {
+        let (code, status) = cluster.get(&path).await;
+        assert_eq!((code, &status["reason"]), (504, &json!("Timeout")), "{path}: {status}");
+        let cause = &status["details"]["causes"][0];
+        assert_eq!(cause["reason"], "ResourceVersionTooLarge", "{path}: {status}");
+        assert_eq!(status["details"]["retryAfterSeconds"], 1, "{path}: {status}");
+    }
 }
 
 #[tokio::test]

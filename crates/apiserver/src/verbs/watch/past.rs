@@ -166,6 +166,6 @@ impl Watcher {
     }
 }
 
-fn expired(position: u64, until: u64) -> Error {
+pub(super) fn expired(position: u64, until: u64) -> Error {
     Status::expired(format!("too old resource version: {position} ({until})")).into()
 }
