@@ -1,13 +1,16 @@
 //! All objects in memory: the source of every read and watch.
 //!
-//! One task follows the store and applies its changes in the order of their revisions. Keys are
-//! grouped into partitions, one per stored resource; each keeps its objects, encoded once with their
-//! `resourceVersion`, and its latest changes in a ring of bounded size and age. A watcher holds nothing but
-//! a position: it reads from the ring at its own pace, from the store's history when the ring has moved past
-//! it, and starts over (410) when that has, too, so no slow client costs memory.
+//! One task follows the store and applies its changes in the order of their revisions, each revision as a
+//! whole. Keys are grouped into partitions, one per stored resource; each keeps its objects, encoded once with
+//! their `resourceVersion`, and its latest changes in a ring of bounded size and age. A watcher holds a
+//! position, and references to what it is telling: it reads from the ring at its own pace, from the store's
+//! history when the ring has moved past it, and starts over (410) when that has, too, so no slow client costs
+//! memory.
 //!
-//! Reads are never stale: a write is acknowledged only after it has been applied here, and nobody
-//! else writes below [`ROOT`].
+//! A write through this server is answered only after it has been applied here. Where others write below
+//! [`ROOT`], too, which is so where the store is shared, a read first waits for what they have been told
+//! (`crate::consistency`). Heartbeats of nodes (`crate::passing`) are applied here alone, until they are
+//! written.
 
 mod filling;
 mod lanes;

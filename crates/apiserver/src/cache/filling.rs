@@ -6,14 +6,15 @@
 //!
 //! Reading all objects to find that nothing is missing would make a start long. A record for each resource
 //! says since which revision all of its objects were written with the defaults of which version
-//! ([`Resource::defaults_version`]); only older ones are looked at.
+//! ([`Resource::defaults_version`]); only older ones are looked at. That holds as long as nobody writes with
+//! the defaults of another version: servers of different versions must not stand on one store at a time.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use model::{GroupVersionKind, Object};
 use serde_json::{Value, json};
-use store::{KeyRange, KeyValue, Op, Put, Range, Store, Txn};
+use store::{KeyRange, KeyValue, OPERATION_LIMIT, Op, Put, Range, Store, Txn};
 
 use super::{Cache, Stored, encode, key};
 use crate::resource::Resource;
@@ -33,8 +34,7 @@ impl Cache {
     /// Finds out which objects may lack something. Only before anybody else writes.
     pub(super) async fn learn(&self, store: &dyn Store) -> Result<(), store::Error> {
         let known = store.range(Range::new(KeyRange::prefix(key(RECORDS, "", "")))).await?;
-        let mut txn = Txn::new();
-        let mut changed = false;
+        let mut records = Vec::new();
         for resource in self.table.all() {
             if resource.defaults.is_none() || resource.storage.conversion.is_some() {
                 continue;
@@ -45,14 +45,13 @@ impl Cache {
                 known.items.iter().find(|kv| kv.key_str() == record).and_then(|kv| since(&resource, kv));
             let until = last.unwrap_or(known.revision);
             if last.is_none() && !resource.defaults_version.is_empty() {
-                txn = txn.then(Op::Put(Put::new(record, text(&resource, until))));
-                changed = true;
+                records.push(Op::Put(Put::new(record, text(&resource, until))));
             }
             let filling = Filling { resource: resource.clone(), until };
             self.fillings.write().insert(partition.clone(), filling);
         }
-        if changed {
-            store.txn(txn).await?;
+        for some in records.chunks(OPERATION_LIMIT) {
+            store.txn(Txn { success: some.to_vec(), ..Txn::default() }).await?;
         }
         Ok(())
     }
