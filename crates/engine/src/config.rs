@@ -29,6 +29,8 @@ pub struct Config {
     pub user_ids: Option<crate::IdRange>,
     /// Registries that may be spoken to in plain HTTP besides loopback ones (`host:port`).
     pub insecure_registries: Vec<String>,
+    /// What becomes of the compressed form in which images' layers come.
+    pub image_blobs: crate::image::Blobs,
     /// Soft and hard limit of open files of programs for which nobody asks for one; those of this
     /// process where absent.
     pub descriptors: Option<(u64, u64)>,

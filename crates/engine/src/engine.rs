@@ -92,8 +92,9 @@ impl Engine {
             Ok((claim, id, boot))
         })?;
         let image_root = places.images();
+        let options = image::StoreOptions { blobs: config.image_blobs };
         let images = blocking(move || {
-            image::Store::open(&image_root)
+            image::Store::open_with(&image_root, options)
                 .map_err(|source| Error::internal("open the image store").with_source(source))
         })
         .await?;

@@ -18,7 +18,7 @@ use futures::Stream;
 use crate::container::{Healthcheck, Port};
 use crate::error::Result;
 
-pub use ::image::Remote;
+pub use ::image::{Blobs, Remote};
 pub(crate) use convert::{
     config_to_oci, healthcheck_from_oci, host_architecture, kind, parse_port, reference, with_tag,
 };

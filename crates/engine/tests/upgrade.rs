@@ -52,7 +52,8 @@ fn a_root_of_version_0_1_is_taken_over_whole() {
                 unpack(&root);
             })
             .await;
-        // Twice: what the first start writes must be read by the second.
+        // Twice: what the first start writes must be read by the second, the list of images anew among it.
+        engine.image_tag("kept:1", "kept:more").await.expect("tag");
         let engine = host.reopen(engine, async || {}).await;
         assert_eq!(engine.troubles(), []);
         let all = ContainerFilter { all: true, ..ContainerFilter::default() };
@@ -69,7 +70,7 @@ fn a_root_of_version_0_1_is_taken_over_whole() {
             ("kept-exited".to_owned(), Status::Exited, 7),
         ];
         assert_eq!(found, expected);
-        for name in ["kept-base:1", "kept:1", "localhost:5000/kept:other"] {
+        for name in ["kept-base:1", "kept:1", "kept:more", "localhost:5000/kept:other"] {
             engine.image_inspect(name).unwrap_or_else(|error| panic!("{name}: {error}"));
         }
         let volume = engine.volume_inspect("kept-volume").expect("the volume");

@@ -219,6 +219,8 @@ pub(crate) struct Config {
     pub(crate) bip_is_default: bool,
     /// Registries spoken to without verified TLS.
     pub(crate) insecure_registries: Vec<String>,
+    /// What becomes of the compressed form in which images' layers come.
+    pub(crate) image_blobs: engine::image::Blobs,
     /// What of the machine pods may not take.
     pub(crate) reserves: node::Reserves,
     /// The log filter.
@@ -267,6 +269,7 @@ impl Config {
             bip: read.parsed("bip", CIDR)?,
             bip_is_default: read.raw("bip").1 == Origin::Default,
             insecure_registries: read.list("insecure-registries"),
+            image_blobs: read.parsed("image-blobs", "`keep` or `remake`")?,
             reserves: node::Reserves {
                 system: read.amounts("system-reserved")?,
                 kube: read.amounts("kube-reserved")?,

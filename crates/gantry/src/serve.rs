@@ -215,6 +215,7 @@ pub(crate) fn engine_config(config: &Config) -> anyhow::Result<engine::Config> {
         dns: Vec::new(),
         user_ids: None,
         insecure_registries: config.insecure_registries.clone(),
+        image_blobs: config.image_blobs,
         descriptors: None,
     })
 }

@@ -11,13 +11,13 @@ use base::Timestamp;
 use oci::reference::ParseReferenceError;
 use oci::{ContainerConfig, Digest, History, ImageConfig, Platform, Reference};
 
-pub(crate) use put::NewRecord;
+pub(crate) use put::{NewRecord, Source};
 
 use offload::in_place;
 
 use crate::error::Kind;
 use crate::layer::Layer;
-use crate::state::ImageRecord;
+use crate::state::{Content, ImageRecord, Named};
 use crate::store::{Inner, Store, Tables, WriteError};
 
 /// Names an image: the digest of its configuration, as Docker's classic store has it.
@@ -193,7 +193,8 @@ impl Store {
         images
     }
 
-    /// Finds an image by name, by name with digest, by id or by the beginning of an id.
+    /// Finds an image by name, by name with the digest of its manifest or of an index that leads there, by
+    /// that digest alone, by id or by the beginning of an id.
     pub fn image_get(&self, name: &str) -> Result<Image, FindError> {
         let id = self.inner.tables().resolve(name)?;
         self.inner.image(&id)
@@ -255,16 +256,20 @@ impl Store {
     /// Gives the image `source` the name `target`, with the tag `latest` unless it has one.
     /// The name is taken from the image that had it. On disk when this returns.
     pub fn image_tag(&self, source: &str, target: &Reference) -> Result<Image, WriteError> {
-        let id = self.inner.tables().resolve(source)?;
-        self.image_keep(&id, std::slice::from_ref(target))?;
+        let (id, named) = {
+            let tables = self.inner.tables();
+            let id = tables.resolve(source)?;
+            let named = tables.name_of(source).and_then(|named| named.target.clone());
+            (id, named)
+        };
+        self.inner.image_keep(&id, named.as_ref(), std::slice::from_ref(target))?;
         Ok(self.inner.image(&id)?)
     }
 
     /// Makes sure that an image outlives a crash of the machine, which a step of a build need not,
     /// and gives it names.
     pub fn image_keep(&self, id: &ImageId, names: &[Reference]) -> Result<(), WriteError> {
-        let mut tables = self.inner.flushed(&BTreeSet::new(), &BTreeSet::from([id.clone()]))?;
-        self.inner.name_set(&mut tables, id, names)
+        self.inner.image_keep(id, None, names)
     }
 
     /// Keeps an image from being removed while what is given back is held.
@@ -281,8 +286,10 @@ impl Store {
         let names: Vec<Reference> = new.name.iter().cloned().collect();
         let (config, parent, _layer) = self.configure(new)?;
         let bytes = config.to_bytes_checked()?;
-        let record = NewRecord { bytes: &bytes, config: &config, parent, names: &names };
-        let id = self.inner.image_put(&[record])?.swap_remove(0);
+        let id = ImageId(Digest::sha256_of(&bytes));
+        let record =
+            NewRecord { id: id.clone(), bytes: &bytes, config: &config, parent, names: &names, source: None };
+        self.inner.image_put(&[record])?;
         Ok(self.inner.image(&id)?)
     }
 
@@ -292,8 +299,9 @@ impl Store {
         let (config, parent, _layer) = self.configure(new)?;
         let bytes = config.to_bytes_checked()?;
         let hold = {
+            let id = ImageId(Digest::sha256_of(&bytes));
             let mut tables = self.inner.tables();
-            let id = ImageId(self.inner.blob_write(&bytes, true)?);
+            self.inner.blob_put(&id.0, &bytes, true)?;
             if !tables.images.contains_key(&id) {
                 let record = ImageRecord { parent, layers: config.chain_ids(), ..ImageRecord::default() };
                 tables.image_insert(id.clone(), record);
@@ -349,6 +357,12 @@ impl Drop for ImageHold {
 }
 
 impl Inner {
+    /// As [`Store::image_keep`]; the names lead to `target`, or to what the image is known as.
+    fn image_keep(&self, id: &ImageId, target: Option<&Content>, names: &[Reference]) -> Result<(), WriteError> {
+        let mut tables = self.flushed(&BTreeSet::new(), &BTreeSet::from([id.clone()]))?;
+        self.name_set(&mut tables, id, target, names)
+    }
+
     /// The image `id` with its configuration.
     pub(crate) fn image(&self, id: &ImageId) -> Result<Image, FindError> {
         let (record, size, names) = {
@@ -376,28 +390,58 @@ impl Inner {
 
 impl Tables {
     /// Points a name at an image.
-    pub(crate) fn name_put(&mut self, name: &Reference, id: &ImageId) {
-        self.names.insert(name.with_default_tag(), id.clone());
+    pub(crate) fn name_put(&mut self, name: &Reference, named: Named) {
+        self.names.insert(name.with_default_tag(), named);
     }
 
-    /// What a person means by `text`: a name first, then the beginning of an id.
+    /// What the name that `text` is leads to.
+    pub(crate) fn name_of(&self, text: &str) -> Option<&Named> {
+        let reference = Reference::parse(text).ok()?;
+        match reference.digest() {
+            Some(digest) => self.name_with_digest(&reference, digest),
+            None => self.names.get(&reference.with_default_tag()),
+        }
+    }
+
+    /// What a name with a digest leads to: what a registry had under it, or what one of the repository's
+    /// other names leads to, if that is the digest of it or of the image's manifest in it.
+    fn name_with_digest(&self, reference: &Reference, digest: &Digest) -> Option<&Named> {
+        self.names.get(&reference.with_digest(digest.clone())).or_else(|| {
+            let same = |name: &Reference| name.domain() == reference.domain() && name.path() == reference.path();
+            let mut of_repository = self.names.iter().filter(|(name, _)| same(name));
+            let found = of_repository.find(|(_, named)| {
+                named.target.as_ref().is_some_and(|target| self.is_known_as(&named.image, &target.digest, digest))
+            });
+            found.map(|(_, named)| named)
+        })
+    }
+
+    /// Whether `digest` is that of `source`, as what an image is known, or of its manifest in there.
+    fn is_known_as(&self, id: &ImageId, source: &Digest, digest: &Digest) -> bool {
+        source == digest || self.leads_to(source, digest) && self.leads_to(digest, &id.0)
+    }
+
+    /// What a person means by `text`: a name first, then an id or manifest, then the beginning of an id.
     pub(crate) fn resolve(&self, text: &str) -> Result<ImageId, FindError> {
         let not_found = || FindError::NotFound { name: text.to_owned() };
         if let Ok(digest) = Digest::parse(text) {
             let id = ImageId(digest);
-            return if self.images.contains_key(&id) { Ok(id) } else { Err(not_found()) };
+            if self.images.contains_key(&id) {
+                return Ok(id);
+            }
+            let known = self.images.iter().find(|(image, record)| {
+                let sources = record.source.iter().chain(
+                    self.names.values().filter(|named| named.image == **image).filter_map(|named| named.target.as_ref()),
+                );
+                sources.into_iter().any(|source| self.is_known_as(image, &source.digest, &id.0))
+            });
+            return known.map(|(id, _)| id.clone()).ok_or_else(not_found);
         }
         let named = match Reference::parse(text) {
-            Ok(reference) => {
-                let found = match reference.digest() {
-                    Some(digest) => self.names.get(&reference.with_digest(digest.clone())),
-                    None => self.names.get(&reference.with_default_tag()),
-                };
-                if let Some(id) = found {
-                    return Ok(id.clone());
-                }
-                Ok(())
-            }
+            Ok(_) => match self.name_of(text) {
+                Some(named) => return Ok(named.image.clone()),
+                None => Ok(()),
+            },
             Err(error) => Err(error),
         };
         let prefix = text.strip_prefix("sha256:").unwrap_or(text);

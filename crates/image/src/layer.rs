@@ -1,6 +1,7 @@
 //! Layers: made from archives or from what a container changed.
 
 mod attributes;
+mod compress;
 pub(crate) mod entries;
 mod header;
 pub(crate) mod inflate;
@@ -22,8 +23,10 @@ use crate::store::{Inner, Store, Tables};
 use ingest::{Expected, ingest};
 use settle::settle;
 
+pub(crate) use compress::COMPRESSOR;
 pub(crate) use pack::{changes, pack, seal};
 pub(crate) use place::clean;
+pub(crate) use skeleton::reassemble;
 pub(crate) use unpack::{Unpacked, unpack_plain};
 
 /// A layer in the store. While it is held it is not collected.

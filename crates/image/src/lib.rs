@@ -3,6 +3,9 @@
 //! [`Store`] owns one directory. What always holds:
 //!
 //! - A digest is verified while its bytes are written; what does not match is never stored.
+//! - Documents (configurations, manifests, indexes) are kept byte for byte and found by their digests;
+//!   a name leads to a document. What came in compressed is kept as it came, unless the store is told not
+//!   to ([`Blobs`]): so what was pulled or loaded goes out again under the same digest.
 //! - A layer is unpacked once, into a directory of its own named by chain id, and never changed
 //!   afterwards. Its archive is not kept: headers and order are, so that the archive can be put
 //!   together again, bit for bit, from the unpacked files (see `docs/decisions`).
@@ -15,6 +18,7 @@
 //! Methods block on the disk, except where they are `async`; call the former from a blocking thread.
 #![forbid(unsafe_code)]
 
+mod content;
 pub mod error;
 mod image;
 mod layer;
@@ -28,6 +32,7 @@ mod state;
 mod store;
 mod transfer;
 
+pub use content::{Blobs, ParseBlobsError};
 pub use error::Kind;
 pub use image::{FindError, HistoryEntry, Image, ImageHold, ImageId, NewImage};
 pub use layer::entries::{Bounded, Entries};
@@ -38,5 +43,5 @@ pub use progress::{Action, Event, Progress};
 pub use remove::{Conflict, DiskUsage, Pruned, Removal, RemoveError, RemoveOptions};
 pub use scratch::{Scratch, is_archive, unpack_files};
 pub use snapshot::{Change, ChangeKind, Snapshot, SnapshotError};
-pub use store::{OpenError, Store, WriteError};
+pub use store::{OpenError, Store, StoreOptions, WriteError};
 pub use transfer::{PullError, PullOptions, Pulled, PushError, Remote};

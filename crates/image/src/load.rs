@@ -1,5 +1,6 @@
 //! Images from and to archives: load, save, import.
 
+mod layout;
 mod read;
 mod write;
 

@@ -6,7 +6,7 @@ use oci::{Digest, Reference};
 
 use crate::error::Kind;
 use crate::image::{FindError, Image, ImageId};
-use crate::state::ImageRecord;
+use crate::state::{ImageRecord, Named};
 use crate::store::{Inner, Store, Tables, WriteError};
 
 /// How an image is to be removed.
@@ -85,7 +85,7 @@ pub struct Pruned {
 /// What the store holds on disk.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct DiskUsage {
-    /// Bytes of all layers, each counted once.
+    /// Bytes of all layers, each counted once, and of what is kept of them as it came.
     pub layers: u64,
     /// For each image the bytes that it shares with others.
     pub shared: Vec<(ImageId, u64)>,
@@ -113,7 +113,7 @@ impl Store {
         let mut tables = self.inner.tables();
         let id = tables.resolve(name)?;
         let by_name = Reference::parse(name).ok().map(|reference| reference.with_default_tag());
-        let by_name = by_name.filter(|reference| tables.names.get(reference) == Some(&id));
+        let by_name = by_name.filter(|reference| tables.names.get(reference).is_some_and(|named| named.image == id));
         let names: Vec<Reference> = tables.names_of(&id).cloned().collect();
         let mut removed = Vec::new();
         let untag: Vec<Reference> = match &by_name {
@@ -198,7 +198,7 @@ impl Store {
             .map(|image| image.id)
             .collect();
         let mut tables = self.inner.tables();
-        let before: u64 = tables.layers().map(|layer| layer.size).sum();
+        let before = self.inner.content_size(&tables);
         let mut pruned = Pruned::default();
         let names_and_images = (tables.names.clone(), tables.images.clone());
         let mut taken = Vec::new();
@@ -223,7 +223,7 @@ impl Store {
         if !pruned.removed.is_empty() {
             self.inner.complete_removal(&mut tables, names_and_images, taken)?;
         }
-        let after: u64 = tables.layers().map(|layer| layer.size).sum();
+        let after = self.inner.content_size(&tables);
         pruned.reclaimed = before.saturating_sub(after);
         Ok(pruned)
     }
@@ -242,7 +242,7 @@ impl Store {
             shared.filter_map(|chain_id| tables.layer(chain_id)).map(|layer| layer.size).sum()
         };
         DiskUsage {
-            layers: tables.layers().map(|layer| layer.size).sum(),
+            layers: self.inner.content_size(&tables),
             shared: tables.images.iter().map(|(id, record)| (id.clone(), shared_size(record))).collect(),
         }
     }
@@ -254,7 +254,7 @@ impl Inner {
     fn complete_removal(
         &self,
         tables: &mut Tables,
-        before: (BTreeMap<Reference, ImageId>, BTreeMap<ImageId, ImageRecord>),
+        before: (BTreeMap<Reference, Named>, BTreeMap<ImageId, ImageRecord>),
         taken: Vec<(ImageId, ImageRecord)>,
     ) -> Result<(), WriteError> {
         if let Err(error) = self.persist_removal(tables) {
@@ -264,6 +264,10 @@ impl Inner {
         for (id, record) in taken {
             self.image_sweep(tables, &id, &record);
         }
+        let gone = before.0.iter().filter(|(name, _)| !tables.names.contains_key(*name));
+        let targets: Vec<Digest> =
+            gone.filter_map(|(_, named)| Some(named.target.as_ref()?.digest.clone())).collect();
+        self.content_sweep(tables, targets);
         Ok(())
     }
 }

@@ -271,6 +271,7 @@ impl Store {
             directory: staged,
             diff_id: sealed.diff_id,
             blob_size: sealed.archive_size,
+            blob: None,
             archive_size: sealed.archive_size,
             unpacked: Unpacked { size: sealed.size, ..Unpacked::default() },
         };

@@ -1,24 +1,28 @@
 //! What the store keeps on disk: versioned types of its own, nothing foreign.
 //!
-//! `state.json` holds images and names, `layers/<chain>/layer.json` one layer,
-//! `snapshots/<id>/snapshot.json` one snapshot. A later version of this program must read all of
-//! these; a change of meaning takes a new version number ([`Record`]).
+//! `state.json` and its log hold images and names, `layers/<chain>/layer.json` one layer,
+//! `snapshots/<id>/snapshot.json` one snapshot, `leases/<id>.json` what a pull has brought so far. A later
+//! version of this program must read all of these; a change of meaning takes a new version number
+//! ([`Record`]).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use base::Timestamp;
 use base::record::Record;
-use oci::{Digest, Reference};
+use oci::{Descriptor, Digest, Reference};
 use serde::{Deserialize, Serialize};
 
 use crate::image::ImageId;
 
 /// `state.json`.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct State {
     pub(crate) images: BTreeMap<ImageId, ImageRecord>,
     /// Names with tags, and names with digests.
-    pub(crate) names: BTreeMap<Reference, ImageId>,
+    pub(crate) names: BTreeMap<Reference, Named>,
+    /// The log of what changed since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) log: Option<String>,
 }
 
 /// One image; everything else about it is in its configuration.
@@ -30,9 +34,32 @@ pub(crate) struct ImageRecord {
     pub(crate) tagged_at: Option<Timestamp>,
     /// Chain ids, lowest first.
     pub(crate) layers: Vec<Digest>,
+    /// As what it last came here, or went from here: a manifest, or an index that leads to one. None of
+    /// an image that was made here, as long as no registry has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) source: Option<Content>,
     /// The layers whose use by the image is counted.
     #[serde(skip)]
     pub(crate) held: Vec<Digest>,
+}
+
+/// What a name leads to.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct Named {
+    /// The image that is meant on this machine.
+    pub(crate) image: ImageId,
+    /// The document that the name leads to, a manifest or an index: none where there is only the
+    /// configuration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) target: Option<Content>,
+}
+
+/// Points at content that is kept as it came.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct Content {
+    pub(crate) media_type: String,
+    pub(crate) digest: Digest,
+    pub(crate) size: u64,
 }
 
 /// `layer.json`.
@@ -61,6 +88,9 @@ pub(crate) struct Origin {
     pub(crate) media_type: String,
     /// The repository that has it, as `host/path`.
     pub(crate) repository: String,
+    /// What compressed it, if that was done here: the same makes it again, bit for bit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) compressor: Option<String>,
 }
 
 /// `snapshot.json`.
@@ -71,8 +101,58 @@ pub(crate) struct SnapshotRecord {
     pub(crate) chain_id: Option<Digest>,
 }
 
+/// `lease.json`: what unfinished work has brought here, which the next may go on with.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct LeaseRecord {
+    /// The boot in which it was taken. What it names need not have been flushed, so it counts for nothing
+    /// after another.
+    pub(crate) boot: String,
+    /// Until when it counts, at most.
+    pub(crate) until: Timestamp,
+    pub(crate) content: BTreeSet<Digest>,
+    /// Chain ids.
+    pub(crate) layers: BTreeSet<Digest>,
+}
+
+impl PartialEq for ImageRecord {
+    /// Whether the same is on disk.
+    fn eq(&self, other: &Self) -> bool {
+        let Self { parent, tagged_at, layers, source, held: _ } = self;
+        (parent, tagged_at, layers, source) == (&other.parent, &other.tagged_at, &other.layers, &other.source)
+    }
+}
+
+impl Content {
+    pub(crate) fn descriptor(&self) -> Descriptor {
+        Descriptor::new(&self.media_type, self.digest.clone(), self.size)
+    }
+}
+
+impl From<&Descriptor> for Content {
+    fn from(descriptor: &Descriptor) -> Self {
+        let Descriptor { media_type, digest, size, .. } = descriptor.clone();
+        Self { media_type, digest, size }
+    }
+}
+
 impl Record for State {
-    const KNOWN: u32 = 1;
+    /// In version 1 names led to images only.
+    const KNOWN: u32 = 2;
+
+    fn parse(version: u32, document: &[u8]) -> Result<Self, serde_json::Error> {
+        #[derive(Deserialize)]
+        struct First {
+            images: BTreeMap<ImageId, ImageRecord>,
+            names: BTreeMap<Reference, ImageId>,
+        }
+        match version {
+            1 => serde_json::from_slice(document).map(|First { images, names }| {
+                let named = |(name, image)| (name, Named { image, target: None });
+                Self { images, names: names.into_iter().map(named).collect(), log: None }
+            }),
+            _ => serde_json::from_slice(document),
+        }
+    }
 }
 
 impl Record for LayerRecord {
@@ -83,7 +163,35 @@ impl Record for SnapshotRecord {
     const KNOWN: u32 = 1;
 }
 
+impl Record for LeaseRecord {
+    const KNOWN: u32 = 1;
+}
+
 /// The document of a record.
 pub(crate) fn encode<T: Record>(record: &T) -> Vec<u8> {
     base::record::encode(record).expect("a tree of strings always prints")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_of_images_of_version_1_is_read() {
+        let (one, manifest) = (Digest::sha256_of(b"one"), Digest::sha256_of(b"manifest"));
+        let document = format!(
+            r#"{{"version":1,"images":{{"{one}":{{"layers":[],"tagged_at":"2026-01-01T00:00:00Z"}}}},
+                "names":{{"docker.io/library/a:1":"{one}","docker.io/library/a@{manifest}":"{one}"}}}}"#
+        );
+        let state = State::parse(1, document.as_bytes()).expect("version 1");
+        let id = ImageId(one);
+        assert!(state.images[&id].tagged_at.is_some() && state.images[&id].source.is_none());
+        let names: Vec<String> = state.names.keys().map(Reference::familiar).collect();
+        assert_eq!(names, [format!("a@{manifest}"), "a:1".to_owned()]);
+        assert!(state.names.values().all(|named| named.image == id && named.target.is_none()));
+        // And written as what is read from then on.
+        let path = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(path.path(), encode(&state)).expect("write");
+        assert_eq!(base::record::read::<State>(path.path()).expect("version 2"), state);
+    }
 }

@@ -3,12 +3,14 @@
 //! ```text
 //! lock             held while the store is open
 //! state.json       images and names; whatever it names was flushed before
-//! blobs/sha256/    configurations
+//! state.<id>.log   what changed of them since it was written
+//! blobs/sha256/    configurations, manifests, indexes, compressed layers: as they came
 //! layers/<chain>/  fs/ (unpacked), layer.json, archive (how to put the tar together again)
 //! l/<key>          short links to layers/<chain>/fs, for mount options
 //! snapshots/<id>/  fs/ (upper), work/, snapshot.json
 //! ground/          what lies below every image: empty files and directories to mount over
 //! ingest/          unfinished work; emptied when the store opens
+//! leases/          what pulls that are under way have brought so far
 //! reserve          space for the removal of images on a full disk
 //! ```
 //!
@@ -17,6 +19,7 @@
 
 mod flights;
 mod janitor;
+mod journal;
 mod keep;
 mod open;
 mod reserve;
@@ -33,10 +36,12 @@ use oci::Digest;
 use offload::{SharedThreads, Threads};
 use parking_lot::{Mutex, MutexGuard};
 
+use crate::content::Blobs;
 use crate::error::Kind;
 use crate::image::FindError;
 pub(crate) use flights::{Flight, Flights, Sought};
 use janitor::Janitor;
+pub(crate) use survey::blob_path;
 pub(crate) use tables::Tables;
 
 /// Layers that are moved at a time: from and to one registry, and all together.
@@ -50,8 +55,18 @@ pub struct Store {
     pub(crate) inner: Arc<Inner>,
 }
 
+/// How a store is opened.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct StoreOptions {
+    /// What becomes of layers' compressed forms.
+    pub blobs: Blobs,
+}
+
 pub(crate) struct Inner {
     pub(crate) root: PathBuf,
+    pub(crate) options: StoreOptions,
+    /// The boot of the machine: what was not flushed in it is whole until it ends.
+    pub(crate) boot: String,
     pub(crate) tables: Arc<Mutex<Tables>>,
     pub(crate) clock: Box<dyn Clock>,
     pub(crate) janitor: Janitor,
@@ -140,7 +155,12 @@ impl Store {
     /// earlier process left unfinished. What cannot be understood is left alone, and told by
     /// [`Store::troubles`]; a state of a later version is refused before anything is changed.
     pub fn open(root: &Path) -> Result<Self, OpenError> {
-        Ok(Self { inner: open::open(root, Box::new(SystemClock::new()))? })
+        Self::open_with(root, StoreOptions::default())
+    }
+
+    /// As [`Store::open`], otherwise than usual.
+    pub fn open_with(root: &Path, options: StoreOptions) -> Result<Self, OpenError> {
+        Ok(Self { inner: open::open(root, options, Box::new(SystemClock::new()))? })
     }
 
     /// What could not be taken up when the store was opened.
@@ -161,10 +181,6 @@ impl Inner {
         self.tables.try_lock().unwrap_or_else(|| offload::in_place(|| self.tables.lock()))
     }
 
-    pub(crate) fn blob_path(&self, digest: &Digest) -> PathBuf {
-        survey::blob_path(&self.root, digest)
-    }
-
     pub(crate) fn layer_dir(&self, chain_id: &Digest) -> PathBuf {
         self.root.join("layers").join(chain_id.hex())
     }
@@ -177,30 +193,13 @@ impl Inner {
         self.root.join("snapshots").join(id)
     }
 
-    /// Stores a document under its digest: on disk when this returns, or, with `later`, after the
-    /// next flush of the file system.
-    pub(crate) fn blob_write(&self, content: &[u8], later: bool) -> Result<Digest, WriteError> {
-        let digest = Digest::sha256_of(content);
-        let path = self.blob_path(&digest);
-        // A power cut may have left it empty.
-        let is_there = fs::read(&path).is_ok_and(|found| found == content);
-        let written = match (is_there, later) {
-            (true, true) => Ok(()),
-            (true, false) => File::open(&path).and_then(|file| file.sync_all()),
-            (false, true) => base::fs::write_atomic_unsynced(&path, content, 0o600),
-            (false, false) => base::fs::write_atomic(&path, content, 0o600),
-        };
-        written.map_err(WriteError::io(&path))?;
-        Ok(digest)
-    }
-
     /// Writes images and names to disk.
-    pub(crate) fn persist(&self, tables: &Tables) -> Result<(), WriteError> {
+    pub(crate) fn persist(&self, tables: &mut Tables) -> Result<(), WriteError> {
         keep::persist(&self.root, tables)
     }
 
     /// As [`Self::persist`], for a change that gives space back and must be possible on a full disk.
-    pub(crate) fn persist_removal(&self, tables: &Tables) -> Result<(), WriteError> {
+    pub(crate) fn persist_removal(&self, tables: &mut Tables) -> Result<(), WriteError> {
         let mut persisted = self.persist(tables);
         if persisted.as_ref().is_err_and(|error| error.kind() == Kind::NoSpace) {
             reserve::give_up(&self.root);
@@ -271,6 +270,6 @@ impl Drop for IngestDir {
     }
 }
 
-fn unique_name() -> String {
+pub(crate) fn unique_name() -> String {
     format!("{:016x}", base::Random::next_u64(&base::SystemRandom))
 }

@@ -3,6 +3,8 @@
 mod support;
 #[path = "support/fake.rs"]
 mod support_fake;
+#[path = "support/remote.rs"]
+mod support_remote;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,6 +15,7 @@ use image::{Kind, Progress, PullError, PullOptions, Pulled};
 use oci::{Digest, Reference};
 use support::{Archive, TestStore};
 use support_fake::{Fake, Manner, Reply, claims, manifest};
+use support_remote::{Content, image, index};
 
 /// Longer than anything here takes that does not hang.
 const HANGS: Duration = Duration::from_secs(60);
@@ -312,4 +315,140 @@ async fn an_upload_s_address_elsewhere_does_not_get_the_registry_s_password() {
     let asked = curious.asked("/x");
     assert!(asked.len() >= 2, "the layer and its end, at least: {asked:?}");
     assert!(asked.iter().all(|asked| !asked.head.to_lowercase().contains("authorization")), "{asked:?}");
+}
+
+/// Pulls an image that a registry answers for with this content, each under its digest and `named` under its
+/// name; gives the complaint. Nothing is left of it.
+async fn refused(named: &[u8], contents: &[Content]) -> String {
+    let (named, contents) = (named.to_vec(), contents.to_vec());
+    let registry = Fake::start(move |asked| {
+        let content = contents.iter().find(|content| asked.target.ends_with(&content.digest().to_string()));
+        match content {
+            Some(content) => Reply::ok(content.bytes.clone()),
+            None if asked.target.ends_with("/manifests/1") => Reply::ok(named.clone()),
+            None if asked.target == "/v2/" => Reply::ok("{}"),
+            None => Reply::missing(),
+        }
+    })
+    .await;
+    let test = TestStore::new();
+    let patient = client(Limits { silence: HANGS, ..LIMITS });
+    let error = pull(&test, &patient, &registry.image("app:1")).await.expect_err("it is refused");
+    test.wait_until_clean();
+    assert_eq!((test.names("layers"), test.names("blobs/sha256")), (Vec::new(), Vec::new()));
+    assert!(test.store.image_list().is_empty());
+    base::error::chain(&error).to_string()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn documents_that_are_not_what_was_said_are_refused() {
+    let archive = layer("f", 1000);
+    let made = image(&oci::Platform::host().to_string(), &[&archive]);
+    let said = |change: &dyn Fn(&mut Content)| {
+        let mut manifest = made.manifest.clone();
+        change(&mut manifest);
+        index(&[&manifest]).bytes
+    };
+    let contents = made.contents();
+    let check = async |named: Vec<u8>, contents: &[Content], complaint: &str| {
+        let error = refused(&named, contents).await;
+        assert!(error.contains(complaint), "`{error}` does not say `{complaint}`");
+    };
+
+    // CVE-2021-41190: one document, two meanings.
+    let text = String::from_utf8(made.manifest.bytes.clone()).expect("JSON");
+    let both = text.replacen('{', r#"{"manifests":[],"#, 1);
+    check(both.into_bytes(), &contents, "both or neither of manifests and layers").await;
+    let as_index = said(&|manifest| manifest.at.media_type = oci::media_type::OCI_INDEX.to_owned());
+    check(as_index, &contents, "its content is of another kind").await;
+    let longer = said(&|manifest| manifest.at.size += 1);
+    check(longer, &contents, "were promised").await;
+
+    // Under the digest of the manifest lies something else.
+    let mut other = contents.clone();
+    other.iter_mut().find(|content| content.digest() == made.manifest.digest()).expect("it").bytes.push(b' ');
+    check(said(&|_| {}), &other, "content has digest sha256:").await;
+
+    let changed = |from: &str, to: &str| text.replacen(from, to, 1).into_bytes();
+    let helm = changed(oci::media_type::OCI_CONFIG, "application/vnd.cncf.helm.config.v1+json");
+    check(helm, &contents, "it is no image: its configuration is of type `application/vnd.cncf.helm").await;
+    let wasm = changed(oci::media_type::OCI_LAYER_GZIP, "application/vnd.wasm.content.layer.v1+wasm");
+    check(wasm, &contents, "is no layer, but of type `application/vnd.wasm").await;
+    let size = |of: &Content, by: i64| {
+        let size = i64::try_from(of.at.size).expect("small");
+        changed(&format!("\"size\":{size}"), &format!("\"size\":{}", size + by))
+    };
+    check(size(&made.config, -1), &contents, "were promised").await;
+    check(size(&made.layers[0], -1), &contents, "is longer than its").await;
+    let mut wrong = contents.clone();
+    let blob = &mut wrong[0].bytes;
+    blob.reverse();
+    check(made.manifest.bytes.clone(), &wrong, "sha256:").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_leads_to_an_image_in_a_few_steps_or_not_at_all() {
+    let made = image(&oci::Platform::host().to_string(), &[&layer("f", 1000)]);
+    let host = oci::Platform::host().to_string();
+    let within = |content: &Content| index(&[content]).on(&host);
+    let (one, two) = (within(&made.manifest), within(&within(&made.manifest)));
+    let three = within(&two);
+    let mut contents = made.contents();
+    contents.extend([one.clone(), two.clone(), three.clone()]);
+    let error = refused(&three.bytes, &contents).await;
+    assert!(error.contains("its indexes are nested too deeply"), "{error}");
+    // One that the registry answers with whatever is asked for lies in itself, but not by its digest.
+    let mut itself = two.clone();
+    itself.at = one.at.clone();
+    let error = refused(&two.bytes, &[itself]).await;
+    assert!(error.contains("content has digest sha256:"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_manifest_of_a_hundred_megabytes_is_not_read_to_its_end() {
+    let made = image(&oci::Platform::host().to_string(), &[&layer("f", 1000)]);
+    let mut large = made.manifest.bytes.clone();
+    large.resize(100 << 20, b' ');
+    let error = refused(&large, &made.contents()).await;
+    assert!(error.contains("a document is larger than 8388608 bytes"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn archives_are_held_to_the_same() {
+    let made = image(&oci::Platform::host().to_string(), &[&layer("f", 1000)]);
+    let check = |top: &Content, contents: &[Content], complaint: &str| {
+        let mut archive = Archive::new();
+        for content in contents.iter().chain([top]) {
+            archive = archive.file(&format!("blobs/sha256/{}", content.digest().hex()), &content.bytes);
+        }
+        let entry = serde_json::to_string(&top.at).expect("JSON");
+        let index = format!(r#"{{"schemaVersion":2,"manifests":[{entry}]}}"#);
+        let archive = archive.file("index.json", index.as_bytes()).finish();
+        let test = TestStore::new();
+        let error = test.store.image_load(&archive[..], &Progress::none()).expect_err("it is refused");
+        let error = base::error::chain(&error).to_string();
+        assert!(error.contains(complaint), "`{error}` does not say `{complaint}`");
+        test.wait_until_clean();
+        assert_eq!((test.names("layers"), test.names("blobs/sha256")), (Vec::new(), Vec::new()));
+    };
+    let text = String::from_utf8(made.manifest.bytes.clone()).expect("JSON");
+    let parts: Vec<Content> = made.layers.iter().chain([&made.config]).cloned().collect();
+    let both = Content::new(oci::media_type::OCI_MANIFEST, text.replacen('{', r#"{"manifests":[],"#, 1));
+    check(&both, &parts, "both or neither of manifests and layers");
+    let mut as_index = made.manifest.clone();
+    as_index.at.media_type = oci::media_type::OCI_INDEX.to_owned();
+    check(&as_index, &parts, "its content is of another kind");
+    let mut longer = made.manifest.clone();
+    longer.at.size += 1;
+    check(&longer, &parts, "were promised");
+    check(&made.manifest, &parts[..1], "is missing");
+    let empty = index(&[]);
+    check(&empty, &parts, "has no manifest of an image in it");
+    let mut nested = index(&[&made.manifest]);
+    let mut contents = made.contents();
+    for _ in 0..3 {
+        contents.push(nested.clone());
+        nested = index(&[&nested]);
+    }
+    check(&nested, &contents, "is an index in an index");
 }

@@ -273,8 +273,8 @@ fn state_of_a_later_version_is_left_alone() {
     let TestStore { store, dir } = test;
     drop(store);
     let path = dir.path().join("image/state.json");
-    std::fs::write(&path, r#"{"version":2,"images":[]}"#).expect("write");
+    std::fs::write(&path, r#"{"version":3,"images":[]}"#).expect("write");
     let error = Store::open(&dir.path().join("image")).expect_err("a later version");
-    assert!(error.to_string().contains("state of version 2, this program knows up to 1"), "{error}");
-    assert!(std::fs::read_to_string(&path).expect("read").contains("\"version\":2"));
+    assert!(error.to_string().contains("state of version 3, this program knows up to 2"), "{error}");
+    assert!(std::fs::read_to_string(&path).expect("read").contains("\"version\":3"));
 }

@@ -150,6 +150,7 @@ impl Cluster {
             dns: Vec::new(),
             user_ids: None,
             insecure_registries: Vec::new(),
+            image_blobs: engine::image::Blobs::default(),
             descriptors: None,
             root,
         }

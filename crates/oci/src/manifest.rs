@@ -10,6 +10,9 @@ use crate::media_type;
 use crate::platform::Platform;
 use crate::serde_shapes::null_default;
 
+/// The annotation in an index by which BuildKit says that an entry is about another: its digest.
+pub const ANNOTATION_ABOUT: &str = "vnd.docker.reference.digest";
+
 /// Points at content: what it is, its digest and its size.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -86,6 +89,14 @@ pub enum ParseDocumentError {
     /// A valid document of a kind that is not supported, such as Docker's schema 1.
     #[error("manifest of type `{0}` is not supported")]
     Unsupported(String),
+    /// It is longer or shorter than whoever pointed at it said.
+    #[error("it has {has} bytes, and {said} were promised")]
+    Size {
+        /// What was said.
+        said: u64,
+        /// What it has.
+        has: usize,
+    },
     /// It holds more than is taken.
     #[error(transparent)]
     TooMuch(#[from] TooMuch),
@@ -107,6 +118,11 @@ impl Descriptor {
             annotations: BTreeMap::new(),
             platform: None,
         }
+    }
+
+    /// What this entry of an index is about, if it is one that tells of another (provenance, contents).
+    pub fn about(&self) -> Option<Digest> {
+        Digest::parse(self.annotations.get(ANNOTATION_ABOUT)?).ok()
     }
 }
 
@@ -152,6 +168,47 @@ impl Document {
             let manifest: Manifest = serde_json::from_slice(bytes).map_err(ParseDocumentError::Json)?;
             manifest.check()?;
             Ok(Document::Manifest(manifest))
+        }
+    }
+}
+
+impl Document {
+    /// Reads the document that `descriptor` points at, whose bytes were verified by its digest. What it is
+    /// has to be what was said, from whichever side (CVE-2021-41190).
+    pub fn parse_at(bytes: &[u8], descriptor: &Descriptor) -> Result<Self, ParseDocumentError> {
+        let said = &descriptor.media_type;
+        if bytes.len() as u64 != descriptor.size {
+            return Err(ParseDocumentError::Size { said: descriptor.size, has: bytes.len() });
+        }
+        let document = Self::parse(bytes, Some(said))?;
+        let contradicts = match &document {
+            Document::Manifest(_) => media_type::is_index(said),
+            Document::Index(_) => media_type::is_manifest(said),
+        };
+        if contradicts {
+            return Err(ParseDocumentError::Unsupported(format!("{said} (its content is of another kind)")));
+        }
+        Ok(document)
+    }
+
+    /// What it is: what it says itself, what the transport said, or what its content shows.
+    pub fn media_type<'a>(&'a self, said: Option<&'a str>) -> &'a str {
+        let (own, shown) = match self {
+            Document::Manifest(manifest) => (manifest.media_type.as_str(), media_type::OCI_MANIFEST),
+            Document::Index(index) => (index.media_type.as_str(), media_type::OCI_INDEX),
+        };
+        let fits = |said: &&str| match self {
+            Document::Manifest(_) => media_type::is_manifest(said),
+            Document::Index(_) => media_type::is_index(said),
+        };
+        Some(own).filter(|own| !own.is_empty()).or(said.filter(fits)).unwrap_or(shown)
+    }
+
+    /// Everything that it points at: an index its entries, a manifest its configuration and its layers.
+    pub fn links(&self) -> Vec<&Descriptor> {
+        match self {
+            Document::Manifest(manifest) => std::iter::once(&manifest.config).chain(&manifest.layers).collect(),
+            Document::Index(index) => index.manifests.iter().collect(),
         }
     }
 }
@@ -237,6 +294,29 @@ mod tests {
         );
         check(r#"{"schemaVersion":1}"#, None, Err("manifest of type ` (schema 1)` is not supported"));
         check("[]", None, Err("read image manifest"));
+    }
+
+    #[test]
+    fn what_was_pointed_at_is_what_was_said() {
+        let d = descriptor(None, "x");
+        let manifest = format!(r#"{{"schemaVersion":2,"config":{d},"layers":[{d}]}}"#);
+        let index = format!(r#"{{"schemaVersion":2,"manifests":[{d}]}}"#);
+        let check = |document: &str, media_type: &str, more: u64, expected: Result<usize, &str>| {
+            let mut at = Descriptor::of(media_type, document.as_bytes());
+            at.size += more;
+            let got = Document::parse_at(document.as_bytes(), &at).map(|document| document.links().len());
+            assert_eq!(got.map_err(|error| error.to_string()), expected.map_err(str::to_owned));
+        };
+        check(&manifest, media_type::OCI_MANIFEST, 0, Ok(2));
+        check(&manifest, "", 0, Ok(2));
+        check(&index, media_type::DOCKER_LIST, 0, Ok(1));
+        let other = "(its content is of another kind)` is not supported";
+        let list = media_type::DOCKER_LIST;
+        check(&manifest, list, 0, Err(&format!("manifest of type `{list} {other}")));
+        let one = media_type::DOCKER_MANIFEST;
+        check(&index, one, 0, Err(&format!("manifest of type `{one} {other}")));
+        let size = index.len();
+        check(&index, list, 1, Err(&format!("it has {size} bytes, and {} were promised", size + 1)));
     }
 
     #[test]

@@ -36,6 +36,12 @@ pub fn is_manifest(media_type: &str) -> bool {
     matches!(media_type, OCI_MANIFEST | DOCKER_MANIFEST)
 }
 
+/// Whether this names the configuration of an image, as opposed to that of something else that registries
+/// hold. Old registries said nothing, or `application/octet-stream`, which Docker takes too.
+pub fn is_config(media_type: &str) -> bool {
+    matches!(media_type, OCI_CONFIG | DOCKER_CONFIG | "application/octet-stream" | "")
+}
+
 /// Whether this names a layer that can be unpacked as a root file system. Foreign
 /// (non-distributable) layers count: their content is the same.
 pub fn is_layer(media_type: &str) -> bool {

@@ -128,6 +128,7 @@ fn config(directory: &Path, instance: &str) -> Config {
         log: LogOptions::default(),
         dns: Vec::new(),
         insecure_registries: Vec::new(),
+        image_blobs: engine::image::Blobs::default(),
         descriptors: None,
         user_ids: None,
         root,

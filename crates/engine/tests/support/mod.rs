@@ -140,6 +140,7 @@ impl Host {
             dns: Vec::new(),
             user_ids: None,
             insecure_registries: Vec::new(),
+            image_blobs: engine::image::Blobs::default(),
             descriptors: Some((512, 2048)),
             root,
         }

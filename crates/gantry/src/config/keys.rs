@@ -139,6 +139,12 @@ pub(crate) const KEYS: &[Key] = &[
         default: Default::Text(""),
     },
     Key {
+        name: "image-blobs",
+        value_name: "keep|remake",
+        help: "Whether the compressed form of layers is kept as it came, so that images go out under the same digest",
+        default: Default::Text("keep"),
+    },
+    Key {
         name: "system-reserved",
         value_name: "RESOURCE=QUANTITY[,…]",
         help: "What of this machine is kept for its own services: cpu, memory, ephemeral-storage, pid",

@@ -1,43 +1,64 @@
 //! Recording images so that they outlive the machine's power.
 
 use std::collections::BTreeSet;
-use std::io;
+use std::sync::Arc;
 
-use oci::{Digest, ImageConfig, Reference};
+use oci::{Descriptor, Digest, ImageConfig, Reference};
 
 use super::{FindError, ImageId};
-use crate::state::ImageRecord;
+use crate::content::{Kept, Lease};
+use crate::state::{Content, ImageRecord, Named};
 use crate::store::{Inner, Tables, WriteError};
 
-/// An image that is to be recorded. Its layers are in the store, held by the caller.
+/// An image that is to be recorded. Its layers are in the store, held by the caller, and so is what its
+/// documents lead to beside those.
 pub(crate) struct NewRecord<'a> {
+    pub(crate) id: ImageId,
     /// The configuration, as it came.
     pub(crate) bytes: &'a [u8],
     pub(crate) config: &'a ImageConfig,
     pub(crate) parent: Option<ImageId>,
     pub(crate) names: &'a [Reference],
+    /// As what it came.
+    pub(crate) source: Option<&'a Source>,
+}
+
+/// As what an image came: the document that its name leads to, and those that lead on from there.
+#[derive(Clone, Debug)]
+pub(crate) struct Source {
+    pub(crate) target: Content,
+    pub(crate) documents: Vec<Kept>,
 }
 
 impl Inner {
     /// Records images for good, all or none: they are whole on disk, with their layers, when this
     /// returns. The file system is flushed once, if one of the layers is new; then the state is written.
-    pub(crate) fn image_put(&self, images: &[NewRecord<'_>]) -> Result<Vec<ImageId>, WriteError> {
-        let layers: BTreeSet<Digest> = images.iter().flat_map(|image| image.config.chain_ids()).collect();
+    pub(crate) fn image_put(self: &Arc<Self>, images: &[NewRecord<'_>]) -> Result<(), WriteError> {
+        let mut lease = Lease::new(self);
+        let documents: Vec<&Kept> =
+            images.iter().filter_map(|image| image.source).flat_map(|source| &source.documents).collect();
+        lease.content(images.iter().map(|image| image.id.0.clone()));
+        lease.content(documents.iter().map(|document| document.digest.clone()));
+
+        let links: Vec<Vec<Digest>> = documents.iter().map(|document| document.links()).collect();
+        let mut needed: BTreeSet<Digest> =
+            images.iter().flat_map(|image| image.config.chain_ids()).chain(links.iter().flatten().cloned()).collect();
         let parents: BTreeSet<ImageId> = images.iter().filter_map(|image| image.parent.clone()).collect();
-        let later = layers.iter().any(|chain_id| self.tables.lock().is_unflushed(chain_id));
-        let mut ids = Vec::new();
+        let later = needed.iter().any(|digest| self.tables.lock().is_unflushed(digest));
         for image in images {
-            ids.push(ImageId(self.blob_write(image.bytes, later)?));
+            self.blob_put(&image.id.0, image.bytes, later)?;
         }
-        let mut tables = self.flushed(&layers, &parents)?;
+        for document in &documents {
+            self.blob_put(&document.digest, &document.bytes, later)?;
+            needed.insert(document.digest.clone());
+        }
+        let mut tables = self.flushed(&needed, &parents)?;
+        for (document, links) in documents.iter().zip(links) {
+            tables.document_insert(&document.digest, links);
+        }
         let before = (tables.names.clone(), tables.images.clone());
-        for (image, id) in images.iter().zip(&ids) {
-            // It may have been removed, with another image of the same content, during the flush.
-            if !self.blob_path(&id.0).exists() {
-                self.blob_write(image.bytes, false)?;
-            }
-            let old = tables.images.get(id).cloned();
-            let mut record = old.unwrap_or_else(|| ImageRecord {
+        for image in images {
+            let mut record = tables.images.get(&image.id).cloned().unwrap_or_else(|| ImageRecord {
                 parent: image.parent.clone(),
                 layers: image.config.chain_ids(),
                 ..ImageRecord::default()
@@ -45,45 +66,98 @@ impl Inner {
             if image.names.iter().any(|name| name.tag().is_some()) {
                 record.tagged_at = Some(self.clock.now());
             }
-            tables.image_insert(id.clone(), record);
-            tables.flushed_image(id);
+            let target = image.source.map(|source| source.target.clone());
+            record.source = target.clone().or(record.source);
+            tables.image_insert(image.id.clone(), record);
+            tables.flushed_image(&image.id);
             for name in image.names {
-                tables.name_put(name, id);
+                tables.name_put(name, Named { image: image.id.clone(), target: target.clone() });
             }
         }
-        if let Err(error) = self.persist(&tables) {
-            let (names, images) = before;
-            for id in &ids {
-                if !images.contains_key(id)
-                    && let Some(record) = tables.image_take(id)
+        if let Err(error) = self.persist(&mut tables) {
+            let (names, images_before) = before;
+            for image in images {
+                if !images_before.contains_key(&image.id)
+                    && let Some(record) = tables.image_take(&image.id)
                 {
-                    self.image_sweep(&mut tables, id, &record);
+                    self.image_sweep(&mut tables, &image.id, &record);
+                } else if let (Some(record), Some(before)) =
+                    (tables.images.get_mut(&image.id), images_before.get(&image.id))
+                {
+                    (record.source, record.tagged_at) = (before.source.clone(), before.tagged_at);
                 }
             }
             tables.names = names;
+            drop(tables);
             return Err(error);
         }
-        Ok(ids)
+        // What the names led to before, and the images came as, may be of no use any more.
+        let (names, images_before) = before;
+        let old_targets = images.iter().flat_map(|image| image.names).filter_map(|name| names.get(&name.with_default_tag())?.target.as_ref());
+        let old_sources = images.iter().filter_map(|image| images_before.get(&image.id)?.source.as_ref());
+        let old: Vec<Digest> = old_targets.chain(old_sources).map(|content| content.digest.clone()).collect();
+        self.content_sweep(&mut tables, old);
+        drop(tables);
+        Ok(())
+    }
+
+    /// A registry has an image under this name, and as this document: by its digest it is known from now on,
+    /// and as it, if it was known as none before.
+    pub(crate) fn image_pushed(
+        self: &Arc<Self>,
+        id: &ImageId,
+        name: &Reference,
+        descriptor: &Descriptor,
+        bytes: &[u8],
+    ) -> Result<(), WriteError> {
+        let document = Kept { digest: descriptor.digest.clone(), bytes: bytes.to_vec() };
+        let mut lease = Lease::new(self);
+        lease.content([document.digest.clone()]);
+        let target = Content::from(descriptor);
+        let by_digest = name.with_digest(descriptor.digest.clone());
+        let named = Named { image: id.clone(), target: Some(target.clone()) };
+        if self.tables().names.get(&by_digest) == Some(&named) {
+            return Ok(());
+        }
+        self.blob_put(&document.digest, &document.bytes, false)?;
+        let mut tables = self.tables();
+        let names = tables.names.clone();
+        // It may have been removed meanwhile.
+        let Some(record) = tables.images.get_mut(id) else { return Ok(()) };
+        let source = record.source.clone();
+        record.source.get_or_insert(target);
+        tables.document_insert(&document.digest, document.links());
+        if tables.names.get(name).is_some_and(|old| old.image == *id && old.target.is_none()) {
+            tables.name_put(name, named.clone());
+        }
+        tables.name_put(&by_digest, named);
+        let stored = self.persist(&mut tables);
+        if stored.is_err() {
+            tables.names = names;
+            if let Some(record) = tables.images.get_mut(id) {
+                record.source = source;
+            }
+        }
+        drop(tables);
+        stored
     }
 
     /// Takes away the files of an image that is in the tables no more.
     pub(crate) fn image_sweep(&self, tables: &mut Tables, id: &ImageId, record: &ImageRecord) {
-        if let Err(error) = std::fs::remove_file(self.blob_path(&id.0))
-            && error.kind() != io::ErrorKind::NotFound
-        {
-            tracing::warn!(image = %id, %error, "the configuration of a removed image could not be removed");
-        }
         tables.flushed_image(id);
+        let source = record.source.iter().map(|source| source.digest.clone());
+        self.content_sweep(tables, source.chain([id.0.clone()]));
         for chain_id in &record.held {
             self.layer_release(tables, Some(chain_id));
         }
     }
 
-    /// Points names at an image, on disk.
+    /// Points names at an image and, if it is known as what, at that; on disk.
     pub(super) fn name_set(
         &self,
         tables: &mut Tables,
         id: &ImageId,
+        target: Option<&Content>,
         names: &[Reference],
     ) -> Result<(), WriteError> {
         let Some(record) = tables.images.get_mut(id) else {
@@ -93,9 +167,10 @@ impl Inner {
         if !names.is_empty() {
             record.tagged_at = Some(self.clock.now());
         }
+        let target = target.or(record.source.as_ref()).cloned();
         let names_before = tables.names.clone();
         for name in names {
-            tables.name_put(name, id);
+            tables.name_put(name, Named { image: id.clone(), target: target.clone() });
         }
         let stored = self.persist(tables);
         if stored.is_err() {
@@ -103,7 +178,10 @@ impl Inner {
             if let Some(record) = tables.images.get_mut(id) {
                 record.tagged_at = tagged_before;
             }
+            return stored;
         }
-        stored
+        let old = names.iter().filter_map(|name| names_before.get(&name.with_default_tag())?.target.as_ref());
+        self.content_sweep(tables, old.map(|content| content.digest.clone()));
+        Ok(())
     }
 }

@@ -72,6 +72,16 @@ impl<R: Read> Inflated<R> {
         }
     }
 
+    /// The stream that is inflated.
+    pub(crate) fn source_mut(&mut self) -> &mut R {
+        match self {
+            Inflated::Plain(source) => source,
+            Inflated::Gzip(decoder) => decoder.get_mut(),
+            Inflated::Zstd(reader) => &mut reader.source,
+        }
+        .get_mut()
+    }
+
     /// The stream that was inflated.
     pub(crate) fn into_source(self) -> R {
         match self {

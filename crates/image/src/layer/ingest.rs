@@ -1,7 +1,7 @@
-//! The way of a layer's bytes: read, hashed, inflated, hashed, unpacked; on two threads.
+//! The way of a layer's bytes: read, hashed, perhaps kept, inflated, hashed, unpacked; on two threads.
 
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Read};
+use std::io::{self, BufWriter, Read, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -11,6 +11,7 @@ use oci::{Digest, Hasher};
 use super::LayerError;
 use super::inflate::{Compression, Inflated};
 use super::unpack::{Unpacked, unpack};
+use crate::content::BlobFile;
 use crate::store::{IngestDir, Inner};
 
 const CHUNK: usize = 256 * 1024;
@@ -24,6 +25,8 @@ pub(crate) struct Ingested {
     pub(crate) diff_id: Digest,
     /// Length of the stream as it came, which may be compressed.
     pub(crate) blob_size: u64,
+    /// The digest of the stream as it came, if it lies as `blob` in the directory.
+    pub(crate) blob: Option<Digest>,
     pub(crate) archive_size: u64,
     pub(crate) unpacked: Unpacked,
 }
@@ -33,13 +36,16 @@ pub(crate) struct Ingested {
 pub(crate) struct Expected {
     pub(crate) blob: Option<Digest>,
     pub(crate) diff_id: Option<Digest>,
+    /// The stream is kept as it comes, if it is compressed: else it can be put together again.
+    pub(crate) keep: bool,
 }
 
-/// Counts and hashes what is read.
+/// Counts, hashes and keeps what is read.
 struct Measured<R> {
     source: R,
     hasher: Hasher,
     size: u64,
+    copy: Option<io::Result<BlobFile>>,
 }
 
 /// The reading end of the channel between the two threads.
@@ -55,6 +61,12 @@ impl<R: Read> Read for Measured<R> {
         let got = self.source.read(buffer)?;
         self.hasher.update(&buffer[..got]);
         self.size += got as u64;
+        if let Some(Ok(copy)) = &mut self.copy
+            && let Err(error) = copy.write_all(&buffer[..got])
+        {
+            // It is the store's failure, and must not be taken for the stream's.
+            self.copy = Some(Err(error));
+        }
         Ok(got)
     }
 }
@@ -105,9 +117,14 @@ pub(crate) fn ingest(
         Some(blob) => blob.algorithm().hasher(),
         None => Hasher::sha256(),
     };
-    let measured = Measured { source: stream, hasher, size: 0 };
+    let blob_path = directory.path().join("blob");
+    let copy = expected.keep.then(|| BlobFile::create(blob_path.clone()));
+    let measured = Measured { source: stream, hasher, size: 0, copy };
     let mut inflated = Inflated::new(measured).map_err(LayerError::Read)?;
     let compression = inflated.compression();
+    if compression == Compression::None && inflated.source_mut().copy.take().is_some() {
+        let _ = fs::remove_file(&blob_path);
+    }
 
     let (chunks, receiver) = sync_channel::<Vec<u8>>(CHUNKS_AHEAD);
     let (used, recycled) = sync_channel::<Vec<u8>>(CHUNKS_AHEAD);
@@ -132,20 +149,25 @@ pub(crate) fn ingest(
     skeleton.into_inner().map_err(|error| store_error(&skeleton_path)(error.into_error()))?;
 
     let measured = inflated.into_source();
+    let is_kept = match measured.copy {
+        Some(kept) => kept.map(|_| true).map_err(store_error(&blob_path))?,
+        None => false,
+    };
     let blob = measured.hasher.finish();
     if let Some(expected) = &expected.blob {
         expected.expect(blob.clone())?;
     }
     let diff_id = match archive_hash {
         Some(hasher) => hasher.finish(),
-        None => blob,
+        None => blob.clone(),
     };
     if let Some(expected) = &expected.diff_id {
         expected.expect(diff_id.clone())?;
     }
     // Most layers replace nothing of their own.
     let _ = fs::remove_dir(&spill);
-    Ok(Ingested { directory, diff_id, blob_size: measured.size, archive_size, unpacked })
+    let (blob, blob_size) = (is_kept.then_some(blob), measured.size);
+    Ok(Ingested { directory, diff_id, blob_size, blob, archive_size, unpacked })
 }
 
 /// Inflates and hashes until the end, or until the unpacker gives up. Without compression the

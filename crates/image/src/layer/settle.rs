@@ -24,13 +24,20 @@ use crate::state::{self, LayerRecord, Origin};
 use crate::store::Inner;
 
 /// Moves an unpacked layer into place on top of `parent`. If the same layer came another way
-/// meanwhile, that one is taken.
+/// meanwhile, that one is taken. What was kept of it as it came becomes a blob, on which the caller has a
+/// lease.
 pub(crate) fn settle(
     inner: &Arc<Inner>,
     ingested: Ingested,
     parent: Option<&Layer>,
     origin: Option<Origin>,
 ) -> Result<Layer, LayerError> {
+    if let Some(blob) = &ingested.blob {
+        let path = inner.blob_path(blob);
+        inner
+            .blob_settle(&ingested.directory, blob)
+            .map_err(|source| LayerError::Store { path, source })?;
+    }
     let parent_id = parent.map(|parent| parent.chain_id.clone());
     let chain_id = Digest::chain(parent_id.as_ref(), &ingested.diff_id);
     if let Some(layer) = Layer::hold(inner, &chain_id) {

@@ -6,28 +6,26 @@
 
 use std::cell::Cell;
 use std::collections::HashMap;
-use std::io::{self, Cursor, Read};
+use std::io::{self, Cursor, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use oci::archive::{
-    ANNOTATION_IMAGE_NAME, ANNOTATION_REF_NAME, DOCKER_MANIFEST_FILE, DockerManifestEntry, OCI_INDEX_FILE,
-};
 use oci::config::ReadConfigError;
 use oci::digest::Algorithm;
-use oci::{Descriptor, Digest, Document, ImageConfig, Index, Platform, Reference};
-use serde::de::DeserializeOwned;
+use oci::{Digest, Document, ImageConfig};
 use tar::EntryType;
 
+use super::layout::{Described, Found, blob_path};
 use super::{LoadError, Loaded};
-use crate::image::NewRecord;
+use crate::content::{Blobs, Kept, Lease, StagedBlob};
+use crate::image::{ImageId, NewRecord};
 use crate::layer::entries::Entries;
 use crate::layer::inflate::{Compression, Inflated};
 use crate::layer::ingest::{Expected, Ingested, ingest};
 use crate::layer::settle::settle;
-use crate::layer::{Layer, LayerError};
+use crate::layer::{Layer, LayerError, reassemble};
 use crate::progress::{Action, Progress};
-use crate::store::Inner;
+use crate::store::{Inner, WriteError};
 
 /// Documents are small; what is larger and no layer is not worth keeping.
 const DOCUMENT_MAX: u64 = 8 * 1024 * 1024;
@@ -39,17 +37,17 @@ const REMEMBERED: u64 = 256;
 /// Layers of an archive, each of which lies unpacked until its images are known: those of a hundred
 /// images with nothing in common.
 const LAYERS_MAX: usize = 100 * oci::limits::LAYERS_MAX;
-/// Names that an archive gives; each is in every state that is written from then on.
-const NAMES_MAX: usize = 10_000;
 /// Where a tar header says that it is one.
 const TAR_MAGIC_AT: usize = 257;
 const TAR_BLOCK: usize = 512;
 
 /// The members of an archive, by path.
 #[derive(Default)]
-struct Members {
+pub(super) struct Members {
     documents: HashMap<PathBuf, Vec<u8>>,
     layers: HashMap<PathBuf, MemberLayer>,
+    /// What is neither, called by its digest.
+    blobs: HashMap<PathBuf, StagedBlob>,
     links: HashMap<PathBuf, PathBuf>,
     /// Bytes of all that, but for the layers, and of what was read again.
     held: Cell<u64>,
@@ -61,14 +59,6 @@ enum MemberLayer {
     Placed(Digest),
 }
 
-/// An image that the documents describe.
-struct Described {
-    config: PathBuf,
-    /// Paths of the layers, lowest first.
-    layers: Vec<PathBuf>,
-    names: Vec<Reference>,
-}
-
 pub(super) fn load(
     inner: &Arc<Inner>,
     archive: impl Read,
@@ -76,15 +66,11 @@ pub(super) fn load(
 ) -> Result<Vec<Loaded>, LoadError> {
     let archive = Inflated::new(archive).map_err(LoadError::Read)?;
     let mut members = read_members(inner, archive, progress)?;
-    let described = match members.docker_images()? {
-        Some(described) => described,
-        None => members.oci_images()?.ok_or_else(|| {
-            LoadError::Shape(format!("it has neither {DOCKER_MANIFEST_FILE} nor {OCI_INDEX_FILE}"))
-        })?,
-    };
+    let described = members.described()?;
+    let mut lease = Lease::new(inner);
     // Everything is checked and placed before the first image is recorded. The layers are held until then.
     let mut ready = Vec::new();
-    for image in described {
+    for mut image in described {
         let bytes = members.document(&image.config)?.to_vec();
         let path = image.config.display().to_string();
         members.hold(bytes.len() as u64)?;
@@ -92,23 +78,33 @@ pub(super) fn load(
             ReadConfigError::Json(source) => LoadError::Document { path, source },
             ReadConfigError::TooMuch(source) => LoadError::TooMuch { path, source },
         })?;
+        lease.content(image.layers.iter().filter_map(|layer| name_digest(layer)));
         let held = members.place(inner, &config, &image)?;
-        ready.push((bytes, config, image.names, held));
+        if let Some(source) = &mut image.source {
+            for other in &image.others {
+                source.documents.extend(members.keep(inner, other, &mut lease)?);
+            }
+        }
+        let algorithm = name_digest(&image.config).map_or(Algorithm::Sha256, |digest| digest.algorithm());
+        let mut hasher = algorithm.hasher();
+        hasher.update(&bytes);
+        ready.push((ImageId(hasher.finish()), bytes, config, image, held));
     }
-    let records: Vec<NewRecord<'_>> = ready
-        .iter()
-        .map(|(bytes, config, names, _held)| NewRecord { bytes, config, parent: None, names })
-        .collect();
-    let ids = inner.image_put(&records)?;
+    let mut records = Vec::new();
+    for (id, bytes, config, image, _held) in &ready {
+        let (names, source) = (&image.names[..], image.source.as_ref());
+        records.push(NewRecord { id: id.clone(), bytes, config, parent: None, names, source });
+    }
+    inner.image_put(&records)?;
     let mut loaded = Vec::new();
-    for (id, (_, _, names, _held)) in ids.into_iter().zip(&ready) {
-        if names.is_empty() {
+    for (id, _, _, image, _held) in &ready {
+        if image.names.is_empty() {
             progress.tell(None, Action::LoadedImage { name: None, id: id.0.clone() });
         }
-        for name in names {
+        for name in &image.names {
             progress.tell(None, Action::LoadedImage { name: Some(name.familiar()), id: id.0.clone() });
         }
-        loaded.push(Loaded { id, names: names.clone() });
+        loaded.push(Loaded { id: id.clone(), names: image.names.clone() });
     }
     Ok(loaded)
 }
@@ -147,6 +143,12 @@ fn read_members(inner: &Arc<Inner>, archive: impl Read, progress: &Progress) -> 
                     entry.read_to_end(&mut bytes).map_err(LoadError::Read)?;
                     verify_name(&path, &bytes)?;
                     members.documents.insert(path, bytes);
+                } else if let Some(digest) = name_digest(&path) {
+                    if members.blobs.len() >= LAYERS_MAX {
+                        return Err(LoadError::Shape(format!("it has more than {LAYERS_MAX} large blobs")));
+                    }
+                    let staged = member_blob(inner, &digest, &start, &mut entry)?;
+                    members.blobs.insert(path, staged);
                 }
             }
             _ => {}
@@ -167,16 +169,41 @@ fn member_layer(
     size: u64,
     progress: &Progress,
 ) -> Result<Ingested, LoadError> {
-    let expected = Expected { blob: name_digest(path), diff_id: None };
+    let blob = name_digest(path);
+    // What is not called by its digest, no manifest names.
+    let keep = blob.is_some() && inner.options.blobs == Blobs::Keep;
+    let expected = Expected { blob, diff_id: None, keep };
     let subject = subject(path);
     let told = |current: u64| progress.tell(Some(&subject), Action::LoadingLayer { current, total: size });
     ingest(inner, Cursor::new(start).chain(entry), &expected, &told)
         .map_err(|source| LoadError::Layer { path: path.display().to_string(), source })
 }
 
+/// Writes down a member as it passes. What it is called is checked when it is kept.
+fn member_blob(
+    inner: &Arc<Inner>,
+    digest: &Digest,
+    start: &[u8],
+    entry: &mut impl Read,
+) -> Result<StagedBlob, LoadError> {
+    let path = inner.blob_path(digest);
+    let failed = |source| LoadError::Write(WriteError::io(&path)(source));
+    let mut staged = StagedBlob::new(inner, digest).map_err(failed)?;
+    let mut buffer = vec![0; 256 * 1024];
+    staged.write_all(start).map_err(failed)?;
+    loop {
+        match entry.read(&mut buffer) {
+            Ok(0) => return Ok(staged),
+            Ok(got) => staged.write_all(&buffer[..got]).map_err(failed)?,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(LoadError::Read(error)),
+        }
+    }
+}
+
 impl Members {
     /// Counts what is held in memory, or read once more.
-    fn hold(&self, bytes: u64) -> Result<(), LoadError> {
+    pub(super) fn hold(&self, bytes: u64) -> Result<(), LoadError> {
         self.held.set(self.held.get().saturating_add(bytes));
         if self.held.get() > DOCUMENTS_MAX {
             let problem = format!("its documents are larger than {DOCUMENTS_MAX} bytes together");
@@ -185,77 +212,16 @@ impl Members {
         Ok(())
     }
 
-    /// The images of a `docker save` archive, if it is one.
-    fn docker_images(&self) -> Result<Option<Vec<Described>>, LoadError> {
-        let Some(bytes) = self.documents.get(Path::new(DOCKER_MANIFEST_FILE)) else { return Ok(None) };
-        let entries: Vec<DockerManifestEntry> = parse(DOCKER_MANIFEST_FILE, bytes)?;
-        check_names(entries.iter().map(|entry| entry.repo_tags.len()).sum())?;
-        let described = entries.into_iter().map(|entry| {
-            let mut names = Vec::new();
-            for tag in &entry.repo_tags {
-                names.push(parse_name(tag)?);
-            }
-            Ok(Described {
-                config: inside(&entry.config)?,
-                layers: entry.layers.iter().map(|layer| inside(layer)).collect::<Result<_, _>>()?,
-                names,
-            })
-        });
-        described.collect::<Result<_, _>>().map(Some)
-    }
-
-    /// The images of an OCI layout, if it is one.
-    fn oci_images(&self) -> Result<Option<Vec<Described>>, LoadError> {
-        let Some(bytes) = self.documents.get(Path::new(OCI_INDEX_FILE)) else { return Ok(None) };
-        let index: Index = parse(OCI_INDEX_FILE, bytes)?;
-        check_names(index.manifests.len())?;
-        let mut described = Vec::new();
-        for entry in &index.manifests {
-            let name = [ANNOTATION_IMAGE_NAME, ANNOTATION_REF_NAME]
-                .iter()
-                .filter_map(|key| entry.annotations.get(*key))
-                // A bare tag, which the specification allows, names no repository.
-                .find(|name| name.contains(['/', ':']));
-            let names = name.map(|name| parse_name(name)).transpose()?;
-            if let Some((config, layers)) = self.oci_manifest(entry, 0)? {
-                described.push(Described { config, layers, names: names.into_iter().collect() });
-            }
-        }
-        Ok(Some(described))
-    }
-
-    /// Configuration and layers behind a descriptor; `None` if it is for another platform.
-    fn oci_manifest(
-        &self,
-        descriptor: &Descriptor,
-        depth: usize,
-    ) -> Result<Option<(PathBuf, Vec<PathBuf>)>, LoadError> {
-        let path = blob_path(&descriptor.digest);
-        let shown = path.display().to_string();
-        let bytes = self.document(&path)?;
-        self.hold(bytes.len() as u64)?;
-        let document = Document::parse(bytes, Some(&descriptor.media_type))
-            .map_err(|error| LoadError::Shape(format!("`{shown}`: {}", base::error::chain(&error))))?;
-        match document {
-            Document::Manifest(manifest) => {
-                let layers = manifest.layers.iter().map(|layer| blob_path(&layer.digest)).collect();
-                Ok(Some((blob_path(&manifest.config.digest), layers)))
-            }
-            Document::Index(_) if depth > 2 => {
-                Err(LoadError::Shape(format!("`{shown}` is an index in an index")))
-            }
-            Document::Index(index) => match index.select(&Platform::host()) {
-                Some(chosen) => self.oci_manifest(chosen, depth + 1),
-                None => Ok(None),
-            },
-        }
-    }
-
-    fn document(&self, path: &Path) -> Result<&[u8], LoadError> {
+    pub(super) fn document(&self, path: &Path) -> Result<&[u8], LoadError> {
         self.documents
             .get(self.follow(path))
             .map(Vec::as_slice)
             .ok_or_else(|| LoadError::Shape(format!("`{}` is missing", path.display())))
+    }
+
+    /// The document at `path`, if there is one.
+    pub(super) fn document_get(&self, path: &Path) -> Option<&[u8]> {
+        self.documents.get(self.follow(path)).map(Vec::as_slice)
     }
 
     fn follow<'a>(&'a self, path: &'a Path) -> &'a Path {
@@ -304,10 +270,64 @@ impl Members {
     }
 }
 
-fn check_names(count: usize) -> Result<(), LoadError> {
-    match count > NAMES_MAX {
-        true => Err(LoadError::Shape(format!("it has more than {NAMES_MAX} names"))),
-        false => Ok(()),
+impl Members {
+    /// Keeps a document that is not the image's own, with what it leads to, as it came: another platform's
+    /// manifest, or one that is about the image's. Nothing of one that is not here as a whole.
+    fn keep(&mut self, inner: &Arc<Inner>, found: &Found, lease: &mut Lease) -> Result<Vec<Kept>, LoadError> {
+        let mut documents = vec![found.kept.clone()];
+        if let Document::Index(_) = &found.document {
+            for child in &found.children {
+                documents.extend(self.keep(inner, child, lease)?);
+            }
+            return Ok(documents);
+        }
+        for link in found.document.links() {
+            lease.content([link.digest.clone()]);
+            let path = blob_path(&link.digest);
+            if inner.blob_len(&link.digest) == Some(link.size) {
+                continue;
+            }
+            if let Some(bytes) = self.document_get(&path) {
+                if bytes.len() as u64 != link.size {
+                    return Ok(Vec::new());
+                }
+                self.hold(link.size)?;
+                documents.push(Kept { digest: link.digest.clone(), bytes: bytes.to_vec() });
+                continue;
+            }
+            let blob = inner.blob_path(&link.digest);
+            let failed = |source| LoadError::Write(WriteError::io(&blob)(source));
+            let staged = match (self.blobs.remove(&path), self.layers.get(&path)) {
+                (Some(staged), _) => staged,
+                (None, Some(MemberLayer::Unplaced(layer))) if layer.blob.as_ref() == Some(&link.digest) => {
+                    inner.blob_settle(&layer.directory, &link.digest).map_err(failed)?;
+                    continue;
+                }
+                (None, Some(MemberLayer::Unplaced(layer))) if layer.diff_id == link.digest => {
+                    let mut staged = StagedBlob::new(inner, &link.digest).map_err(failed)?;
+                    reassemble(layer.directory.path(), &mut staged).map_err(failed)?;
+                    staged
+                }
+                (None, Some(MemberLayer::Placed(chain_id))) => {
+                    let Some(layer) = Layer::hold(inner, chain_id) else { return Ok(Vec::new()) };
+                    if *layer.diff_id() != link.digest {
+                        return Ok(Vec::new());
+                    }
+                    let mut staged = StagedBlob::new(inner, &link.digest).map_err(failed)?;
+                    layer.write_archive(&mut staged).map_err(failed)?;
+                    staged
+                }
+                _ => return Ok(Vec::new()),
+            };
+            if staged.size() != link.size {
+                return Ok(Vec::new());
+            }
+            staged.keep(inner, &link.digest).map_err(|error| match error.downcast() {
+                Ok(source) => LoadError::Mismatch { path: path.display().to_string(), source },
+                Err(error) => failed(error),
+            })?;
+        }
+        Ok(documents)
     }
 }
 
@@ -328,7 +348,7 @@ fn copy_layer(
     let source = hold(inner, chain_id, shown)?;
     let layer_error = |source| LoadError::Layer { path: shown.to_owned(), source };
     let (reader, mut writer) = io::pipe().map_err(LoadError::Read)?;
-    let expected = Expected { blob: None, diff_id: Some(diff_id.clone()) };
+    let expected = Expected { blob: None, diff_id: Some(diff_id.clone()), keep: false };
     let ingested = std::thread::scope(|scope| {
         scope.spawn(move || source.write_archive(&mut writer));
         ingest(inner, reader, &expected, &|_| {})
@@ -337,25 +357,8 @@ fn copy_layer(
 }
 
 /// A member's path without `.` and leading slashes; `None` for what cannot matter.
-fn member_path(path: &Path) -> Option<PathBuf> {
+pub(super) fn member_path(path: &Path) -> Option<PathBuf> {
     crate::layer::clean(path).filter(|path| !path.as_os_str().is_empty())
-}
-
-fn inside(path: &str) -> Result<PathBuf, LoadError> {
-    member_path(Path::new(path)).ok_or_else(|| LoadError::Shape(format!("`{path}` leads out of the archive")))
-}
-
-fn parse_name(text: &str) -> Result<Reference, LoadError> {
-    let name = Reference::parse(text).map_err(|error| LoadError::Shape(error.to_string()))?;
-    Ok(name.with_default_tag())
-}
-
-fn parse<T: DeserializeOwned>(path: &str, bytes: &[u8]) -> Result<T, LoadError> {
-    serde_json::from_slice(bytes).map_err(|source| LoadError::Document { path: path.to_owned(), source })
-}
-
-fn blob_path(digest: &Digest) -> PathBuf {
-    Path::new("blobs").join(digest.algorithm().as_str()).join(digest.hex())
 }
 
 /// The digest in a name such as `blobs/sha256/<hex>`.

@@ -1,10 +1,14 @@
 //! Writing image archives that Docker and OCI tools both load.
 //!
 //! One archive is both: an OCI layout (`oci-layout`, `index.json`, `blobs/`) whose
-//! `manifest.json` points Docker at the same blobs. Layers are written uncompressed, so a layer's
-//! blob has its diff id as digest.
+//! `manifest.json` points Docker at the same blobs.
+//!
+//! What came as a manifest or an index, with its layers in the form that they had, goes out as it came, with
+//! as much of the index as is here. Everything else gets a manifest whose layers are uncompressed, so that a
+//! layer's blob has its diff id as digest.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
@@ -13,12 +17,14 @@ use oci::archive::{
     ANNOTATION_IMAGE_NAME, ANNOTATION_REF_NAME, DOCKER_MANIFEST_FILE, DOCKER_REPOSITORIES_FILE,
     DockerManifestEntry, DockerRepositories, OCI_INDEX_FILE, OCI_LAYOUT_FILE, OciLayout,
 };
-use oci::{Descriptor, Digest, Index, Manifest, Reference, media_type};
+use oci::{Descriptor, Digest, Document, Hasher, Index, Manifest, Reference, media_type};
 use serde::Serialize;
 
 use super::SaveError;
+use crate::content::{Leaf, Lease, Tree};
 use crate::image::{FindError, Image, ImageId};
 use crate::layer::Layer;
+use crate::state::Content;
 use crate::store::Inner;
 
 pub(super) fn save(inner: &Arc<Inner>, names: &[String], archive: impl Write) -> Result<(), SaveError> {
@@ -26,23 +32,19 @@ pub(super) fn save(inner: &Arc<Inner>, names: &[String], archive: impl Write) ->
     let mut docker = Vec::new();
     let mut repositories = DockerRepositories::new();
     let mut index = empty_index();
-    for (id, names) in choose(inner, names)? {
+    for Chosen { id, names, target } in choose(inner, names)? {
         let image = inner.image(&id)?;
-        let manifest = writer.image(inner, &image)?;
-        let mut layers = Vec::new();
-        for diff_id in &image.config.rootfs.diff_ids {
-            layers.push(blob_path(diff_id));
-        }
+        let Written { target, layers } = writer.image(inner, &image, target.as_ref())?;
         docker.push(DockerManifestEntry {
             config: blob_path(&id.0),
             repo_tags: names.iter().map(Reference::familiar).collect(),
-            layers,
+            layers: layers.iter().map(blob_path).collect(),
         });
         for name in &names {
             let top = image.layers.last().map(|chain_id| chain_id.hex().to_owned()).unwrap_or_default();
             let tags = repositories.entry(name.familiar_name()).or_default();
             tags.insert(name.tag().unwrap_or_default().to_owned(), top);
-            let mut entry = manifest.clone();
+            let mut entry = target.clone();
             entry.annotations.insert(ANNOTATION_IMAGE_NAME.to_owned(), name.to_string());
             entry
                 .annotations
@@ -50,7 +52,7 @@ pub(super) fn save(inner: &Arc<Inner>, names: &[String], archive: impl Write) ->
             index.manifests.push(entry);
         }
         if names.is_empty() {
-            index.manifests.push(manifest);
+            index.manifests.push(target);
         }
     }
     writer.document(OCI_INDEX_FILE, &index)?;
@@ -67,20 +69,36 @@ struct ArchiveWriter<W: Write> {
     written: BTreeSet<Digest>,
 }
 
-/// The images that are meant, each with the names to save it under, in the order first named.
-fn choose(inner: &Inner, names: &[String]) -> Result<Vec<(ImageId, Vec<Reference>)>, SaveError> {
+/// An image that is to be saved.
+struct Chosen {
+    id: ImageId,
+    /// The names to save it under.
+    names: Vec<Reference>,
+    /// What those lead to.
+    target: Option<Content>,
+}
+
+/// What was written of an image.
+struct Written {
+    /// The document that its names lead to.
+    target: Descriptor,
+    /// The digests of its layers in the archive, lowest first.
+    layers: Vec<Digest>,
+}
+
+/// The images that are meant, in the order first named; those that are known as several documents once for
+/// each.
+fn choose(inner: &Inner, names: &[String]) -> Result<Vec<Chosen>, SaveError> {
     let tables = inner.tables();
-    let mut chosen: Vec<(ImageId, Vec<Reference>)> = Vec::new();
-    let mut add = |id: &ImageId, name: Option<&Reference>| {
-        let at = match chosen.iter().position(|(known, _)| known == id) {
-            Some(at) => at,
-            None => {
-                chosen.push((id.clone(), Vec::new()));
-                chosen.len() - 1
-            }
-        };
-        if let Some(name) = name.filter(|name| !chosen[at].1.contains(name)) {
-            chosen[at].1.push(name.clone());
+    let mut chosen: Vec<Chosen> = Vec::new();
+    let mut add = |id: &ImageId, target: Option<&Content>, name: Option<&Reference>| {
+        let known = chosen.iter().position(|known| known.id == *id && known.target.as_ref() == target);
+        let at = known.unwrap_or_else(|| {
+            chosen.push(Chosen { id: id.clone(), names: Vec::new(), target: target.cloned() });
+            chosen.len() - 1
+        });
+        if let Some(name) = name.filter(|name| !chosen[at].names.contains(name)) {
+            chosen[at].names.push(name.clone());
         }
     };
     for text in names {
@@ -88,9 +106,9 @@ fn choose(inner: &Inner, names: &[String]) -> Result<Vec<(ImageId, Vec<Reference
         let bare = reference.as_ref().filter(|name| name.tag().is_none() && name.digest().is_none());
         let mut found = false;
         if let Some(bare) = bare {
-            for (name, id) in tables.names.iter().filter(|(name, _)| name.tag().is_some()) {
+            for (name, named) in tables.names.iter().filter(|(name, _)| name.tag().is_some()) {
                 if name.domain() == bare.domain() && name.path() == bare.path() {
-                    add(id, Some(name));
+                    add(&named.image, named.target.as_ref(), Some(name));
                     found = true;
                 }
             }
@@ -100,17 +118,43 @@ fn choose(inner: &Inner, names: &[String]) -> Result<Vec<(ImageId, Vec<Reference
                 FindError::NotFound { .. } => FindError::NotFound { name: text.clone() },
                 other => other,
             })?;
-            let tagged = reference.filter(|name| name.tag().is_some() && tables.names.get(name) == Some(&id));
-            add(&id, tagged.as_ref());
+            let named = tables.name_of(text).filter(|named| named.image == id);
+            let source = tables.images.get(&id).and_then(|record| record.source.as_ref());
+            let target = named.map_or(source, |named| named.target.as_ref());
+            let tagged = reference.filter(|name| name.tag().is_some() && name.digest().is_none());
+            let tagged = tagged.filter(|name| tables.names.get(name).is_some_and(|named| named.image == id));
+            add(&id, target, tagged.as_ref());
         }
     }
     Ok(chosen)
 }
 
 impl<W: Write> ArchiveWriter<W> {
-    /// Writes configuration, layers and manifest of an image; gives the manifest's descriptor.
-    fn image(&mut self, inner: &Arc<Inner>, image: &Image) -> Result<Descriptor, SaveError> {
-        let config = std::fs::read(inner.blob_path(&image.id.0))
+    /// Writes an image with all that belongs to it.
+    fn image(
+        &mut self,
+        inner: &Arc<Inner>,
+        image: &Image,
+        target: Option<&Content>,
+    ) -> Result<Written, SaveError> {
+        if let Some(target) = target {
+            let read_error = |source| FindError::Read { id: target.digest.clone(), source };
+            let mut lease = Lease::new(inner);
+            lease.content([target.digest.clone()]);
+            if let Some(tree) = Tree::read(inner, target).map_err(read_error)?
+                && let Some(manifest) = tree.manifest_of(&image.id).filter(|manifest| manifest.is_exact())
+            {
+                let layers = manifest.leaves().skip(1).map(|(layer, _)| layer.digest.clone()).collect();
+                self.tree(inner, &tree)?;
+                let mut target = tree.descriptor.clone();
+                if let Document::Manifest(_) = tree.document {
+                    target.platform = Some(image.config.platform());
+                }
+                return Ok(Written { target, layers });
+            }
+        }
+        let config = inner
+            .blob_read(&image.id.0)
             .map_err(|source| FindError::Read { id: image.id.0.clone(), source })?;
         let mut layers = Vec::new();
         for (chain_id, diff_id) in image.layers.iter().zip(&image.config.rootfs.diff_ids) {
@@ -128,10 +172,69 @@ impl<W: Write> ArchiveWriter<W> {
             annotations: BTreeMap::new(),
         };
         let bytes = to_json(&manifest);
-        let mut descriptor = Descriptor::of(media_type::OCI_MANIFEST, &bytes);
-        self.blob(&descriptor.digest, &bytes)?;
-        descriptor.platform = Some(image.config.platform());
-        Ok(descriptor)
+        let mut target = Descriptor::of(media_type::OCI_MANIFEST, &bytes);
+        self.blob(&target.digest, &bytes)?;
+        target.platform = Some(image.config.platform());
+        Ok(Written { target, layers: manifest.layers.into_iter().map(|layer| layer.digest).collect() })
+    }
+
+    /// Writes a document and what it leads to, as it came. Of an index, manifests of which something is not
+    /// here are left out: who has the index still has that of the others.
+    fn tree(&mut self, inner: &Arc<Inner>, tree: &Tree) -> Result<(), SaveError> {
+        for tree in tree.trees().filter(|tree| tree.is_exact()) {
+            self.tree(inner, tree)?;
+        }
+        for (descriptor, leaf) in tree.leaves() {
+            self.leaf(inner, descriptor, leaf)?;
+        }
+        self.blob(&tree.descriptor.digest, &tree.bytes)
+    }
+
+    fn leaf(&mut self, inner: &Arc<Inner>, descriptor: &Descriptor, leaf: &Leaf) -> Result<(), SaveError> {
+        match leaf {
+            Leaf::Archive(layer) => self.layer(inner, layer, &descriptor.digest).map(drop),
+            Leaf::Blob => {
+                let path = inner.blob_path(&descriptor.digest);
+                self.streamed(descriptor, |out| io::copy(&mut File::open(&path)?, out).map(drop))
+            }
+            Leaf::Compressed(layer) => {
+                self.streamed(descriptor, |out| layer.write_compressed(out, |_| {}).map(drop))
+            }
+            Leaf::Layer(_) | Leaf::Missing => {
+                Err(FindError::NotFound { name: descriptor.digest.to_string() }.into())
+            }
+        }
+    }
+
+    /// Writes a blob whose bytes `write` gives, and checks that they are what they should be.
+    fn streamed(
+        &mut self,
+        descriptor: &Descriptor,
+        write: impl FnOnce(&mut Counted<'_, W>) -> io::Result<()>,
+    ) -> Result<(), SaveError> {
+        if !self.written.insert(descriptor.digest.clone()) {
+            return Ok(());
+        }
+        let digest = &descriptor.digest;
+        let layer_error = |source| SaveError::Layer { digest: digest.clone(), source };
+        let mut header = header(descriptor.size);
+        header.set_path(blob_path(digest)).map_err(SaveError::Write)?;
+        header.set_cksum();
+        let out = self.tar.get_mut();
+        out.write_all(header.as_bytes()).map_err(SaveError::Write)?;
+        let mut counted = Counted { out, written: 0, hasher: Some(digest.algorithm().hasher()) };
+        write(&mut counted).map_err(layer_error)?;
+        let is_whole = counted.written == descriptor.size;
+        let actual = counted.hasher.take().map(Hasher::finish);
+        if !is_whole || actual.as_ref() != Some(digest) {
+            return Err(layer_error(io::Error::new(io::ErrorKind::InvalidData, "it has changed")));
+        }
+        self.padding(descriptor.size)
+    }
+
+    fn padding(&mut self, size: u64) -> Result<(), SaveError> {
+        let padding = (size.next_multiple_of(512) - size) as usize;
+        self.tar.get_mut().write_all(&[0; 512][..padding]).map_err(SaveError::Write)
     }
 
     fn layer(&mut self, inner: &Inner, layer: &Layer, diff_id: &Digest) -> Result<u64, SaveError> {
@@ -145,14 +248,13 @@ impl<W: Write> ArchiveWriter<W> {
         let layer_error = |source| SaveError::Layer { digest: diff_id.clone(), source };
         let out = self.tar.get_mut();
         out.write_all(header.as_bytes()).map_err(SaveError::Write)?;
-        let mut counted = Counted { out, written: 0 };
+        let mut counted = Counted { out, written: 0, hasher: None };
         layer.write_archive(&mut counted).map_err(layer_error)?;
         let written = counted.written;
         if written != size {
             return Err(layer_error(io::Error::new(io::ErrorKind::InvalidData, "its length has changed")));
         }
-        let padding = (size.next_multiple_of(512) - size) as usize;
-        self.tar.get_mut().write_all(&[0; 512][..padding]).map_err(SaveError::Write)?;
+        self.padding(size)?;
         Ok(size)
     }
 
@@ -176,12 +278,16 @@ impl<W: Write> ArchiveWriter<W> {
 struct Counted<'a, W> {
     out: &'a mut W,
     written: u64,
+    hasher: Option<Hasher>,
 }
 
 impl<W: Write> Write for Counted<'_, W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.out.write(bytes)?;
         self.written += written as u64;
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(&bytes[..written]);
+        }
         Ok(written)
     }
 

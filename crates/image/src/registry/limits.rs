@@ -66,14 +66,20 @@ impl Paced {
 
 /// A small body, whole.
 pub(super) async fn document(what: &str, response: Response, limits: Limits) -> Result<Vec<u8>, PullError> {
+    let too_large = || {
+        let problem = format!("a document is larger than {DOCUMENT_MAX} bytes");
+        PullError::Malformed { name: what.to_owned(), problem }
+    };
+    if response.content_length().is_some_and(|length| length > DOCUMENT_MAX) {
+        return Err(too_large());
+    }
     let read = async {
         let mut body = Vec::new();
         let mut pieces = Paced::new(what, response, limits);
         while let Some(piece) = pieces.next().await? {
             body.extend_from_slice(&piece);
             if body.len() as u64 > DOCUMENT_MAX {
-                let problem = format!("a document is larger than {DOCUMENT_MAX} bytes");
-                return Err(PullError::Malformed { name: what.to_owned(), problem });
+                return Err(too_large());
             }
         }
         Ok(body)

@@ -140,6 +140,48 @@ impl Repository {
         Ok((document(&what, response, self.limits()).await?, content_type))
     }
 
+    /// The document that a name leads to, with what the registry says it is, and its digest; verified, if the
+    /// name has one.
+    pub(crate) async fn document_named(
+        &self,
+        reference: &Reference,
+    ) -> Result<(Vec<u8>, Option<String>, Digest), PullError> {
+        let wanted = match (reference.digest(), reference.tag()) {
+            (Some(digest), _) => digest.to_string(),
+            (None, tag) => tag.unwrap_or(oci::reference::DEFAULT_TAG).to_owned(),
+        };
+        let (bytes, content_type) = self.manifest(&wanted).await?;
+        let digest = match reference.digest() {
+            Some(digest) => {
+                let what = reference.familiar();
+                digest.verify(&bytes).map_err(|source| PullError::Mismatch { what, source })?;
+                digest.clone()
+            }
+            None => Digest::sha256_of(&bytes),
+        };
+        Ok((bytes, content_type, digest))
+    }
+
+    /// The manifest or index that a descriptor points at, verified by its digest.
+    pub(crate) async fn document_at(&self, descriptor: &Descriptor) -> Result<Vec<u8>, PullError> {
+        let (bytes, _) = self.manifest(&descriptor.digest.to_string()).await?;
+        let what = format!("{}@{}", self.name(), descriptor.digest);
+        descriptor.digest.verify(&bytes).map_err(|source| PullError::Mismatch { what, source })?;
+        Ok(bytes)
+    }
+
+    /// Whether the registry has a manifest or index.
+    pub(crate) async fn has_manifest(&self, digest: &Digest) -> Result<bool, PullError> {
+        let what = format!("{}@{digest}", self.name());
+        let target = format!("/v2/{}/manifests/{digest}", self.path);
+        let accept = media_type::MANIFEST_ACCEPT.join(", ");
+        match self.send(&what, Method::HEAD, &target, |request| request.header(ACCEPT, &accept)).await {
+            Ok(_) => Ok(true),
+            Err(PullError::NotFound { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// A small blob, whole and verified.
     pub(crate) async fn blob_document(&self, digest: &Digest) -> Result<Vec<u8>, PullError> {
         let what = format!("{}@{digest}", self.name());

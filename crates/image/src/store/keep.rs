@@ -1,7 +1,7 @@
 //! Getting onto the disk what was promised, and recording it there.
 //!
 //! Layers are unpacked without flushing a single file. Before an image is recorded for good, the
-//! whole file system is flushed once; so every image in `state.json` is whole, whatever happens to
+//! whole file system is flushed once; so every image in the list on disk is whole, whatever happens to
 //! the machine. Steps of builds are promised to nobody: they are recorded in memory and wait until
 //! the build ends, something else needs a flush, or the janitor finds the time.
 
@@ -35,10 +35,8 @@ pub(super) fn flush<'a>(
 }
 
 /// Writes images and names to disk; on disk when this returns.
-pub(super) fn persist(root: &Path, tables: &Tables) -> Result<(), WriteError> {
-    let path = root.join("state.json");
-    let bytes = crate::state::encode(&tables.to_state());
-    base::fs::write_atomic(&path, &bytes, 0o600).map_err(WriteError::io(&path))
+pub(super) fn persist(root: &Path, tables: &mut Tables) -> Result<(), WriteError> {
+    tables.persist(root).map_err(WriteError::io(&root.join("state.json")))
 }
 
 /// Brings the steps of builds to disk that are not there yet.
@@ -46,7 +44,7 @@ pub(super) fn keep(root: &Path, tables: &Mutex<Tables>) {
     if !tables.lock().has_pending() {
         return;
     }
-    let kept = flush(root, tables, |tables| !tables.has_pending()).and_then(|tables| persist(root, &tables));
+    let kept = flush(root, tables, |tables| !tables.has_pending()).and_then(|mut tables| persist(root, &mut tables));
     if let Err(error) = kept {
         tracing::warn!(error = %base::error::chain(&error), "steps of builds could not be kept");
     }

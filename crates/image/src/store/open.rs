@@ -6,25 +6,32 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, symlink};
 use std::path::Path;
 use std::sync::Arc;
 
-use base::{Clock, Trouble};
+use base::{Clock, RecordError, Trouble};
 use oci::Digest;
 use offload::{SharedThreads, Threads};
 use parking_lot::Mutex;
 
 use super::janitor::Janitor;
+use super::journal::{is_log, log_path};
 use super::survey::{DAMAGED_STATE, Survey};
-use super::{Flights, Inner, OpenError, Tables, keep, reserve, unique_name};
-use crate::image::ImageId;
-use crate::state::LayerRecord;
+use super::{Flights, Inner, OpenError, StoreOptions, Tables, keep, reserve, unique_name};
+use crate::state::{LayerRecord, LeaseRecord};
 
-pub(super) fn open(root: &Path, clock: Box<dyn Clock>) -> Result<Arc<Inner>, OpenError> {
-    let directories = ["", "blobs", "blobs/sha256", "blobs/sha512", "layers", "l", "snapshots"];
+const BOOT: &str = "/proc/sys/kernel/random/boot_id";
+
+pub(super) fn open(
+    root: &Path,
+    options: StoreOptions,
+    clock: Box<dyn Clock>,
+) -> Result<Arc<Inner>, OpenError> {
+    let directories = ["", "blobs", "blobs/sha256", "blobs/sha512", "layers", "l", "leases", "snapshots"];
     for directory in directories {
         let path = root.join(directory);
         // Programs inside containers reach their files through these, so others may pass, not look.
         fs::DirBuilder::new().recursive(true).mode(0o711).create(&path).map_err(io_error(&path))?;
     }
     let lock = lock(root)?;
+    let boot = boot().map_err(io_error(Path::new(BOOT)))?;
     // Nothing is changed before everything was looked at.
     let survey = Survey::of(root)?;
     let mut troubles = survey.troubles.clone();
@@ -39,6 +46,8 @@ pub(super) fn open(root: &Path, clock: Box<dyn Clock>) -> Result<Arc<Inner>, Ope
     tell(&mut troubles, "unfinished work", &root.join("ingest"), reset_ingest(root, &janitor));
     let inner = Arc::new(Inner {
         root: root.to_owned(),
+        options,
+        boot,
         tables,
         clock,
         janitor,
@@ -48,13 +57,15 @@ pub(super) fn open(root: &Path, clock: Box<dyn Clock>) -> Result<Arc<Inner>, Ope
         troubles: Mutex::default(),
         _lock: lock,
     });
-    if survey.is_rebuilt {
+    if survey.is_rebuilt || survey.is_damaged {
         set_aside(root).map_err(io_error(&root.join("state.json")))?;
     }
-    let is_new = survey.is_new;
+    let (is_new, log) = (survey.is_new || survey.is_damaged, survey.state.log.clone());
     let torn = survey.torn_layers.clone();
     let mut filled = fill(root, survey, &mut troubles);
+    leases_take_up(&inner, &mut filled);
     if may_collect {
+        tell(&mut troubles, "earlier logs of images", root, remove_old_logs(root, log.as_deref()));
         for name in torn {
             let path = root.join("layers").join(name);
             tell(&mut troubles, "a layer that was not finished", &path, inner.discard(&path));
@@ -68,9 +79,10 @@ pub(super) fn open(root: &Path, clock: Box<dyn Clock>) -> Result<Arc<Inner>, Ope
     }
     if is_new {
         // From now on a store without it has lost it. A full disk is no reason not to start.
-        tell(&mut troubles, "the list of images", root, inner.persist(&filled).map_err(io::Error::other));
+        tell(&mut troubles, "the list of images", root, inner.persist(&mut filled).map_err(io::Error::other));
     }
     *inner.tables() = filled;
+    inner.leases_expire();
     for trouble in &troubles {
         tracing::error!(path = %trouble.path.display(), problem = trouble.problem, "{} is left alone", trouble.subject);
     }
@@ -81,7 +93,7 @@ pub(super) fn open(root: &Path, clock: Box<dyn Clock>) -> Result<Arc<Inner>, Ope
 
 /// Makes the tables of what was found, and the short links that they need.
 fn fill(root: &Path, survey: Survey, troubles: &mut Vec<Trouble>) -> Tables {
-    let mut tables = Tables::default();
+    let mut tables = Tables::new(survey.state.clone());
     // Also those of layers that cannot be read: containers may lie on them.
     for link in base::fs::entries(&root.join("l")).unwrap_or_default() {
         tables.key_taken(&link.file_name().unwrap_or_default().to_string_lossy());
@@ -100,8 +112,34 @@ fn fill(root: &Path, survey: Survey, troubles: &mut Vec<Trouble>) -> Tables {
     }
     tables.names = survey.state.names;
     let images = &tables.images;
-    tables.names.retain(|_, id| images.contains_key(id));
+    tables.names.retain(|_, named| images.contains_key(&named.image));
+    for (digest, links) in survey.documents {
+        tables.document_insert(&digest, links);
+    }
     tables
+}
+
+/// Goes on with what a process before this one left unfinished, if the machine has run since: nothing of it
+/// need have been flushed. What is of another boot, or cannot be read, is dropped with what it names.
+fn leases_take_up(inner: &Arc<Inner>, tables: &mut Tables) {
+    for path in base::fs::entries(&inner.root.join("leases")).unwrap_or_default() {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        match base::record::read::<LeaseRecord>(&path) {
+            Ok(mut lease) if lease.boot == inner.boot => {
+                lease.layers.retain(|chain_id| tables.acquire(chain_id));
+                tables.leases.insert(name, lease);
+            }
+            Err(RecordError::Newer { .. }) => {}
+            _ => {
+                let _ = fs::remove_file(&path);
+            }
+        }
+    }
+}
+
+/// The boot of the machine.
+fn boot() -> io::Result<String> {
+    Ok(fs::read_to_string(BOOT)?.trim().to_owned())
 }
 
 /// Keeps a failure as something to tell.
@@ -111,13 +149,30 @@ fn tell(troubles: &mut Vec<Trouble>, subject: &str, path: &Path, done: io::Resul
     }
 }
 
-/// Puts a damaged `state.json` where nobody writes over it.
+/// Puts a damaged list of images, with its log, where nobody writes over it.
 fn set_aside(root: &Path) -> io::Result<()> {
-    let path = root.join("state.json");
-    match fs::rename(&path, root.join(format!("{DAMAGED_STATE}{}", unique_name()))) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
+    let name = format!("{DAMAGED_STATE}{}", unique_name());
+    for path in base::fs::entries(root)? {
+        let found = path.file_name().unwrap_or_default().to_string_lossy();
+        if is_log(&found) {
+            fs::rename(&path, root.join(format!("{name}.log")))?;
+        } else if found == "state.json" {
+            fs::rename(&path, root.join(&name))?;
+        }
     }
+    Ok(())
+}
+
+/// Logs of lists that are no more are left by a process that was killed between.
+fn remove_old_logs(root: &Path, current: Option<&str>) -> io::Result<()> {
+    let current = current.map(|id| log_path(root, id));
+    for path in base::fs::entries(root)? {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if is_log(&name) && Some(&path) != current.as_ref() {
+            fs::remove_file(&path)?;
+        }
+    }
+    Ok(())
 }
 
 /// Makes what lies below every image: what a runtime mounts over in every container. Without it the
@@ -172,15 +227,16 @@ fn restore_link(root: &Path, record: &LayerRecord) -> io::Result<()> {
     symlink(target, link)
 }
 
-/// Configurations that no image has come from work that was interrupted.
+/// Content that nothing leads to comes from work that was interrupted.
 fn remove_unused_blobs(root: &Path, tables: &Tables) -> io::Result<()> {
     let mut first = Ok(());
+    let reached = tables.reached();
     for algorithm in ["sha256", "sha512"] {
         for path in base::fs::entries(&root.join("blobs").join(algorithm))? {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             // What is called otherwise is not ours, but for a write that was cut short.
             let is_used = match Digest::parse(&format!("{algorithm}:{name}")) {
-                Ok(digest) => tables.images.contains_key(&ImageId(digest)),
+                Ok(digest) => reached.contains(&digest),
                 Err(_) => !name.starts_with('.'),
             };
             if !is_used {

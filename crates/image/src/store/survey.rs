@@ -8,9 +8,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use base::{RecordError, Trouble};
-use oci::{Digest, ImageConfig};
+use oci::{Digest, Document, ImageConfig};
 
 use super::OpenError;
+use super::journal::{Replayed, log_path};
+use crate::content::DEPTH_MAX;
 use crate::image::ImageId;
 use crate::state::{ImageRecord, LayerRecord, SnapshotRecord, State};
 
@@ -26,6 +28,8 @@ pub(super) struct Survey {
     pub(super) is_new: bool,
     /// Whether `state.json` is there but damaged, so that `state` is what could be put together.
     pub(super) is_rebuilt: bool,
+    /// Whether its log is damaged, so that `state` is what was before.
+    pub(super) is_damaged: bool,
     /// Parents before those that lie on them.
     pub(super) layers: Vec<LayerRecord>,
     /// Directories of layers whose record is empty: the machine lost power before they were flushed.
@@ -33,6 +37,8 @@ pub(super) struct Survey {
     pub(super) snapshots: BTreeMap<String, SnapshotRecord>,
     /// Snapshots whose record cannot be read, and whether it is merely empty.
     pub(super) unread_snapshots: BTreeMap<String, bool>,
+    /// What manifests and indexes lead to that something needs.
+    pub(super) documents: BTreeMap<Digest, Vec<Digest>>,
     pub(super) troubles: Vec<Trouble>,
 }
 
@@ -46,7 +52,20 @@ impl Survey {
         survey.read_layers(&root.join("layers"));
         survey.read_snapshots(&root.join("snapshots"));
         match read {
-            Ok(state) => survey.state = state,
+            Ok(mut state) => {
+                let replayed = state.replay(root);
+                let replayed = replayed.map_err(|source| OpenError::Io { path: path.clone(), source })?;
+                if replayed == Replayed::Damaged {
+                    let log = log_path(root, state.log.as_deref().unwrap_or_default());
+                    let problem = "a change in it is damaged; what came after is lost, but for what is on disk (docker tag gives names back)";
+                    survey.tell("the log of images".to_owned(), &log, problem);
+                    survey.is_damaged = true;
+                }
+                survey.state = state;
+                if survey.is_damaged {
+                    survey.rebuild(root);
+                }
+            }
             Err(RecordError::Missing) if survey.layers.is_empty() => survey.is_new = true,
             Err(RecordError::Newer { version, known }) => {
                 return Err(OpenError::Version { path, version, known });
@@ -68,6 +87,7 @@ impl Survey {
         survey.tell_of_damaged_states(root);
         survey.sort_torn_layers(&root.join("layers"));
         survey.check_images(root);
+        survey.read_documents(root);
         Ok(survey)
     }
 
@@ -165,7 +185,7 @@ impl Survey {
                     .state
                     .names
                     .iter()
-                    .filter(|(_, named)| *named == id)
+                    .filter(|(_, named)| named.image == *id)
                     .map(|(name, _)| name.familiar())
                     .collect();
                 let names = if names.is_empty() { String::new() } else { format!(" ({})", names.join(", ")) };
@@ -176,20 +196,48 @@ impl Survey {
         self.troubles.extend(troubles);
     }
 
+    /// Reads the manifests and indexes that names and images lead to. What is not here need not be: of an
+    /// index there is what was wanted. What is damaged leads nowhere, and is missed when the image goes out
+    /// the next time, which then goes out as another.
+    fn read_documents(&mut self, root: &Path) {
+        let sources = self.state.images.values().filter_map(|image| image.source.as_ref());
+        let targets = self.state.names.values().filter_map(|named| named.target.as_ref());
+        let mut next: Vec<(Digest, usize)> =
+            sources.chain(targets).map(|content| (content.digest.clone(), 1)).collect();
+        while let Some((digest, depth)) = next.pop() {
+            if self.documents.contains_key(&digest) {
+                continue;
+            }
+            let Ok(bytes) = base::record::read_plain(&blob_path(root, &digest)) else { continue };
+            if digest.verify(&bytes).is_err() {
+                continue;
+            }
+            let Ok(document) = Document::parse(&bytes, None) else { continue };
+            let links: Vec<Digest> = document.links().iter().map(|link| link.digest.clone()).collect();
+            if matches!(document, Document::Index(_)) && depth < DEPTH_MAX {
+                next.extend(links.iter().map(|link| (link.clone(), depth + 1)));
+            }
+            self.documents.insert(digest, links);
+        }
+    }
+
     /// Earlier lists of images that could not be read: while one is kept, its layers are.
     fn tell_of_damaged_states(&mut self, root: &Path) {
         for path in self.entries("the image store", root) {
-            if file_name(&path).starts_with(DAMAGED_STATE) {
+            // Its log is told with it.
+            let name = file_name(&path);
+            let has_list = name.strip_suffix(".log").is_some_and(|list| root.join(list).exists());
+            if name.starts_with(DAMAGED_STATE) && !has_list {
                 let problem = "the list of images could not be read once, and names may be in it; remove it when they are not missed";
                 self.tell("an earlier list of images".to_owned(), &path, problem);
             }
         }
     }
 
-    /// Puts the images together from their configurations, which are named by their digests.
+    /// Puts the images together that are not known from their configurations, which are named by their digests.
     fn rebuild(&mut self, root: &Path) {
         let layers: BTreeSet<&Digest> = self.layers.iter().map(|record| &record.chain_id).collect();
-        let mut images = BTreeMap::new();
+        let mut images = std::mem::take(&mut self.state.images);
         for algorithm in ["sha256", "sha512"] {
             let directory = root.join("blobs").join(algorithm);
             for path in base::fs::entries(&directory).unwrap_or_default() {
@@ -203,11 +251,11 @@ impl Survey {
                     && chain_ids.iter().all(|chain_id| layers.contains(chain_id))
                 {
                     let record = ImageRecord { layers: chain_ids, ..ImageRecord::default() };
-                    images.insert(ImageId(digest), record);
+                    images.entry(ImageId(digest)).or_insert(record);
                 }
             }
         }
-        self.state = State { images, names: BTreeMap::new() };
+        self.state.images = images;
     }
 
     /// What is in a directory. One that cannot be read hides everything in it, which is told.
@@ -224,7 +272,7 @@ impl Survey {
 }
 
 /// Where the document with this digest is.
-pub(super) fn blob_path(root: &Path, digest: &Digest) -> PathBuf {
+pub(crate) fn blob_path(root: &Path, digest: &Digest) -> PathBuf {
     root.join("blobs").join(digest.algorithm().as_str()).join(digest.hex())
 }
 

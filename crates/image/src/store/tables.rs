@@ -1,30 +1,40 @@
 //! What the store knows without looking at the disk: images, names, layers and who uses them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io;
+use std::path::Path;
 
 use oci::{Digest, Reference};
 
+use super::journal::Journal;
 use crate::image::ImageId;
-use crate::state::{ImageRecord, LayerRecord, SnapshotRecord, State};
+use crate::state::{ImageRecord, LayerRecord, LeaseRecord, Named, SnapshotRecord, State};
 
 /// The store's tables. A layer's uses are counted: images whose topmost layer it is, layers on top
 /// of it, snapshots on it, and work in progress that holds it.
 #[derive(Debug, Default)]
 pub(crate) struct Tables {
     pub(crate) images: BTreeMap<ImageId, ImageRecord>,
-    pub(crate) names: BTreeMap<Reference, ImageId>,
+    pub(crate) names: BTreeMap<Reference, Named>,
+    /// What a process before this one left unfinished, by the names of its files.
+    pub(crate) leases: BTreeMap<String, LeaseRecord>,
     pub(crate) snapshots: BTreeMap<String, SnapshotRecord>,
     /// Snapshots whose record could not be read, and whether it is merely empty.
     pub(crate) unread_snapshots: BTreeMap<String, bool>,
     layers: HashMap<Digest, LayerEntry>,
     /// Images that running work needs, and how much of it.
     in_work: HashMap<ImageId, usize>,
-    /// Layers and images that may not be on disk yet, with the number of the change that brought
+    /// What manifests and indexes lead to that something needs.
+    documents: HashMap<Digest, Vec<Digest>>,
+    /// Content that running work needs, and how much of it.
+    pinned: HashMap<Digest, usize>,
+    /// Layers, blobs and images that may not be on disk yet, with the number of the change that brought
     /// them. Images among them are not in the state on disk.
     unflushed: HashMap<Digest, u64>,
     pending: HashMap<ImageId, u64>,
     written: u64,
     next_key: u64,
+    journal: Journal,
 }
 
 #[derive(Debug)]
@@ -34,10 +44,16 @@ struct LayerEntry {
 }
 
 impl Tables {
-    pub(crate) fn to_state(&self) -> State {
-        let mut images = self.images.clone();
-        images.retain(|id, _| !self.pending.contains_key(id));
-        State { images, names: self.names.clone() }
+    /// Tables of which `written` is on disk.
+    pub(super) fn new(written: State) -> Self {
+        Self { journal: Journal::new(written), ..Self::default() }
+    }
+
+    /// Brings images and names to disk.
+    pub(super) fn persist(&mut self, root: &Path) -> io::Result<()> {
+        let pending = &self.pending;
+        let images = self.images.iter().filter(|(id, _)| !pending.contains_key(*id));
+        self.journal.write(root, images, &self.names)
     }
 
     /// Adds an image, and counts its use of its layers: of the topmost one, which uses the others.
@@ -77,8 +93,77 @@ impl Tables {
         self.pending.retain(|_, at| *at > change);
     }
 
-    pub(crate) fn is_unflushed(&self, chain_id: &Digest) -> bool {
-        self.unflushed.contains_key(chain_id)
+    /// Whether a layer, named by its chain id, or a blob may not be on disk yet.
+    pub(crate) fn is_unflushed(&self, digest: &Digest) -> bool {
+        self.unflushed.contains_key(digest)
+    }
+
+    /// A blob was written that waits for the next flush.
+    pub(crate) fn blob_written(&mut self, digest: &Digest) {
+        self.written += 1;
+        self.unflushed.insert(digest.clone(), self.written);
+    }
+
+    /// Remembers what a document leads to.
+    pub(crate) fn document_insert(&mut self, digest: &Digest, links: Vec<Digest>) {
+        if !links.is_empty() {
+            self.documents.insert(digest.clone(), links);
+        }
+    }
+
+    /// Whether a blob is a configuration, a manifest or an index.
+    pub(crate) fn is_document(&self, digest: &Digest) -> bool {
+        self.documents.contains_key(digest) || self.images.contains_key(&ImageId(digest.clone()))
+    }
+
+    /// A blob is here no more.
+    pub(crate) fn document_forget(&mut self, digest: &Digest) {
+        self.documents.remove(digest);
+        self.unflushed.remove(digest);
+    }
+
+    /// `from`, and what they lead to.
+    pub(crate) fn reach(&self, from: impl IntoIterator<Item = Digest>) -> BTreeSet<Digest> {
+        let mut next: Vec<Digest> = from.into_iter().collect();
+        let mut reached = BTreeSet::new();
+        while let Some(digest) = next.pop() {
+            if reached.contains(&digest) {
+                continue;
+            }
+            next.extend(self.documents.get(&digest).into_iter().flatten().cloned());
+            reached.insert(digest);
+        }
+        reached
+    }
+
+    /// Content that running work needs.
+    pub(crate) fn pinned(&self) -> impl Iterator<Item = &Digest> {
+        self.pinned.keys()
+    }
+
+    /// Running work needs content.
+    pub(crate) fn pin(&mut self, digests: &[Digest]) {
+        for digest in digests {
+            *self.pinned.entry(digest.clone()).or_default() += 1;
+        }
+    }
+
+    /// Running work needs content no more.
+    pub(crate) fn unpin(&mut self, digests: &BTreeSet<Digest>) {
+        for digest in digests {
+            if let Some(count) = self.pinned.get_mut(digest) {
+                *count -= 1;
+                if *count == 0 {
+                    self.pinned.remove(digest);
+                }
+            }
+        }
+    }
+
+    /// Whether a document leads to `wanted`, itself or through the one in between.
+    pub(crate) fn leads_to(&self, document: &Digest, wanted: &Digest) -> bool {
+        let links = |digest: &Digest| self.documents.get(digest).into_iter().flatten();
+        links(document).any(|link| link == wanted || links(link).any(|link| link == wanted))
     }
 
     /// Whether the image is left out of the state on disk until there was a flush.
@@ -103,7 +188,7 @@ impl Tables {
     /// Takes an image out, with its names. The caller gives its layers up.
     pub(crate) fn image_take(&mut self, id: &ImageId) -> Option<ImageRecord> {
         let record = self.images.remove(id)?;
-        self.names.retain(|_, named| named != id);
+        self.names.retain(|_, named| named.image != *id);
         Some(record)
     }
 
@@ -236,7 +321,7 @@ impl Tables {
     }
 
     pub(crate) fn names_of<'a>(&'a self, id: &'a ImageId) -> impl Iterator<Item = &'a Reference> {
-        self.names.iter().filter(move |(_, named)| *named == id).map(|(name, _)| name)
+        self.names.iter().filter(move |(_, named)| named.image == *id).map(|(name, _)| name)
     }
 
     pub(crate) fn children_of<'a>(&'a self, id: &'a ImageId) -> impl Iterator<Item = &'a ImageId> {

@@ -1,6 +1,6 @@
 //! What a registry has under a name, without bringing it here.
 
-use oci::{Descriptor, Digest, Document, ImageConfig, Platform, Reference};
+use oci::{Descriptor, Document, ImageConfig, Platform, Reference};
 
 use super::PullError;
 use crate::registry::{Access, Client, Credentials, Repository};
@@ -23,19 +23,8 @@ impl Client {
     ) -> Result<Remote, PullError> {
         let reference = reference.with_default_tag();
         let repository = Repository::new(self, &reference, credentials, Access::Pull);
-        let wanted = match (reference.digest(), reference.tag()) {
-            (Some(digest), _) => digest.to_string(),
-            (None, tag) => tag.unwrap_or(oci::reference::DEFAULT_TAG).to_owned(),
-        };
         let name = reference.familiar();
-        let (bytes, content_type) = repository.manifest(&wanted).await?;
-        let digest = match reference.digest() {
-            Some(digest) => {
-                digest.verify(&bytes).map_err(|source| PullError::Mismatch { what: name.clone(), source })?;
-                digest.clone()
-            }
-            None => Digest::sha256_of(&bytes),
-        };
+        let (bytes, content_type, digest) = repository.document_named(&reference).await?;
         let document = Document::parse(&bytes, content_type.as_deref())
             .map_err(|source| PullError::Manifest { name: name.clone(), source })?;
         let (media_type, platforms) = match document {

@@ -1,25 +1,26 @@
 //! Pull: documents first, then all missing layers at once, each unpacked while it arrives.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use oci::{Descriptor, Digest, Document, ImageConfig, Manifest, Platform, Reference};
+use oci::{Descriptor, Digest, Document, ImageConfig, Manifest, Platform, Reference, media_type};
 use offload::Place;
 use reqwest::StatusCode;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
 
 use super::{PullError, PullOptions, Pulled};
-use crate::image::{ImageId, NewRecord};
+use crate::content::{Blobs, DEPTH_MAX, Kept, Lease, StagedBlob};
+use crate::image::{ImageId, NewRecord, Source};
 use crate::layer::ingest::{Expected, Ingested, ingest};
 use crate::layer::settle::settle;
 use crate::layer::{Layer, LayerError};
 use crate::progress::{Action, Progress};
 use crate::registry::{Access, Client, Paced, Repository};
-use crate::state::Origin;
-use crate::store::{Flight, Inner, Sought};
+use crate::state::{Content, Origin};
+use crate::store::{Flight, Inner, Sought, WriteError};
 
 /// As many layers as Docker fetches at once.
 const LAYERS_AT_ONCE: usize = 3;
@@ -29,7 +30,8 @@ const TRIES: u32 = 5;
 const PIECES_AHEAD: usize = 64;
 /// Progress is told at most every so many bytes.
 const TELL_EVERY: u64 = 512 * 1024;
-const DOCUMENT_DEPTH: usize = 3;
+/// Bytes of what is said about an image: lists of what is in large ones have some ten megabytes.
+const ATTACHED_MAX: u64 = 256 << 20;
 
 /// A piece of a blob, or that it is complete; without that, it is not.
 enum Piece {
@@ -78,9 +80,12 @@ struct Wanted {
 
 /// What the name led to.
 struct Resolved {
-    /// The digest that the name has: an index's, or the manifest's own.
-    digest: Digest,
+    /// As what the image comes.
+    source: Source,
+    /// The platform's manifest.
     manifest: Manifest,
+    /// Entries of the index that are about that manifest: where it comes from, what is in it.
+    about: Vec<Descriptor>,
 }
 
 pub(super) async fn pull(
@@ -94,44 +99,72 @@ pub(super) async fn pull(
     let repository = Repository::new(client, &reference, &options.credentials, Access::Pull);
     let tag = reference.tag().map(str::to_owned);
     let resolved = resolve(&repository, &reference, options).await?;
+    let Resolved { mut source, manifest, about } = resolved;
+    let digest = source.target.digest.clone();
     let repository_path = reference.path().to_owned();
-    let shown = tag.clone().unwrap_or_else(|| resolved.digest.to_string());
+    let shown = tag.clone().unwrap_or_else(|| digest.to_string());
     progress.tell(Some(&shown), Action::PullingFrom(repository_path));
 
-    let bytes = repository.blob_document(&resolved.manifest.config.digest).await?;
     let name = reference.familiar();
     let malformed = |problem: String| PullError::Malformed { name: name.clone(), problem };
+    let bytes = repository.blob_document(&manifest.config.digest).await?;
+    if bytes.len() as u64 != manifest.config.size {
+        let (has, said) = (bytes.len(), manifest.config.size);
+        return Err(malformed(format!("its configuration has {has} bytes, and {said} were promised")));
+    }
     let config =
         ImageConfig::take(&bytes).map_err(|error| malformed(format!("its configuration: {error}")))?;
-    let (layers, diff_ids) = (&resolved.manifest.layers, &config.rootfs.diff_ids);
+    let (layers, diff_ids) = (&manifest.layers, &config.rootfs.diff_ids);
     if layers.len() != diff_ids.len() {
         return Err(malformed(format!("{} layers, but {} of them configured", layers.len(), diff_ids.len())));
     }
-    let held = fetch_layers(inner, &repository, layers, &config, progress).await?;
+    let mut lease = Lease::lasting(inner);
+    lease.content(layers.iter().map(|layer| layer.digest.clone()));
+    let mut attached_lease = Lease::new(inner);
+    let attached = async {
+        let mut attached = Vec::new();
+        for entry in &about {
+            attached.extend(fetch_attached(inner, &repository, entry, &mut attached_lease).await?);
+        }
+        Ok::<_, PullError>(attached)
+    };
+    let layers = fetch_layers(inner, &repository, layers, &config, &mut lease, progress);
+    let (held, attached) = tokio::try_join!(layers, attached)?;
+    source.documents.extend(attached);
 
-    let mut names = vec![reference.with_digest(resolved.digest.clone())];
+    let mut names = vec![reference.with_digest(digest.clone())];
     if let Some(tag) = tag.as_deref().and_then(|tag| reference.with_tag(tag).ok()) {
         names.push(tag);
     }
-    let id = ImageId(resolved.manifest.config.digest.clone());
+    let id = ImageId(manifest.config.digest.clone());
     let changed = {
         let tables = inner.tables();
-        names.iter().any(|name| tables.names.get(name) != Some(&id))
+        names.iter().any(|name| tables.names.get(name).is_none_or(|named| named.image != id))
     };
-    let store = inner.clone();
+    let (store, recorded) = (inner.clone(), id.clone());
     let stored = inner.files.run(move || {
         let _held = held;
-        let record = NewRecord { bytes: &bytes, config: &config, parent: None, names: &names };
-        store.image_put(&[record])
+        let record = NewRecord {
+            id: recorded,
+            bytes: &bytes,
+            config: &config,
+            parent: None,
+            names: &names,
+            source: Some(&source),
+        };
+        let stored = store.image_put(&[record]);
+        drop((lease, attached_lease));
+        store.leases_expire();
+        stored
     });
     stored.await?;
-    progress.tell(None, Action::Digest(resolved.digest.clone()));
+    progress.tell(None, Action::Digest(digest.clone()));
     let status = match changed {
         true => format!("Downloaded newer image for {name}"),
         false => format!("Image is up to date for {name}"),
     };
     progress.tell(None, Action::Status(status));
-    Ok(Pulled { id, digest: resolved.digest, changed })
+    Ok(Pulled { id, digest, changed })
 }
 
 /// Follows the name to the manifest for the platform.
@@ -142,38 +175,112 @@ async fn resolve(
 ) -> Result<Resolved, PullError> {
     let platform = options.platform.clone().unwrap_or_else(Platform::host);
     let name = reference.familiar();
-    let first = match (reference.digest(), reference.tag()) {
-        (Some(digest), _) => digest.to_string(),
-        (None, Some(tag)) => tag.to_owned(),
-        (None, None) => oci::reference::DEFAULT_TAG.to_owned(),
+    let manifest_error = |source| PullError::Manifest { name: name.clone(), source };
+    let (bytes, content_type, digest) = repository.document_named(reference).await?;
+    let mut document = Document::parse(&bytes, content_type.as_deref()).map_err(manifest_error)?;
+    let target = Content {
+        media_type: document.media_type(content_type.as_deref()).to_owned(),
+        size: bytes.len() as u64,
+        digest: digest.clone(),
     };
-    let mut wanted = first;
-    let mut expected = reference.digest().cloned();
-    let mut top = None;
-    for _ in 0..DOCUMENT_DEPTH {
-        let (bytes, content_type) = repository.manifest(&wanted).await?;
-        let digest = match &expected {
-            Some(digest) => {
-                digest.verify(&bytes).map_err(|source| PullError::Mismatch { what: name.clone(), source })?;
-                digest.clone()
+    let mut source = Source { target, documents: vec![Kept { digest, bytes }] };
+    let mut about = Vec::new();
+    for _ in 1..DEPTH_MAX {
+        let Document::Index(index) = &document else { break };
+        let chosen = index.select(&platform);
+        let chosen =
+            chosen.ok_or_else(|| PullError::Platform { name: name.clone(), platform: platform.clone() })?;
+        let attached = index.manifests.iter().filter(|entry| entry.about().as_ref() == Some(&chosen.digest));
+        about.extend(attached.cloned());
+        let bytes = repository.document_at(chosen).await?;
+        let next = Document::parse_at(&bytes, chosen).map_err(manifest_error)?;
+        source.documents.push(Kept { digest: chosen.digest.clone(), bytes });
+        document = next;
+    }
+    match document {
+        Document::Manifest(manifest) => {
+            let malformed = |problem| PullError::Malformed { name: name.clone(), problem };
+            let of = &manifest.config.media_type;
+            if !media_type::is_config(of) {
+                return Err(malformed(format!("it is no image: its configuration is of type `{of}`")));
             }
-            None => Digest::sha256_of(&bytes),
-        };
-        let top_digest = top.get_or_insert(digest).clone();
-        let document = Document::parse(&bytes, content_type.as_deref())
-            .map_err(|source| PullError::Manifest { name: name.clone(), source })?;
-        match document {
-            Document::Manifest(manifest) => return Ok(Resolved { digest: top_digest, manifest }),
-            Document::Index(index) => {
-                let chosen = index.select(&platform);
-                let chosen = chosen
-                    .ok_or_else(|| PullError::Platform { name: name.clone(), platform: platform.clone() })?;
-                wanted = chosen.digest.to_string();
-                expected = Some(chosen.digest.clone());
+            let others = manifest.layers.iter().find(|layer| !media_type::is_layer(&layer.media_type));
+            if let Some(layer) = others {
+                let of = &layer.media_type;
+                return Err(malformed(format!("its layer {} is no layer, but of type `{of}`", layer.digest)));
             }
+            Ok(Resolved { source, manifest, about })
+        }
+        Document::Index(_) => {
+            Err(PullError::Malformed { name, problem: "its indexes are nested too deeply".into() })
         }
     }
-    Err(PullError::Malformed { name, problem: "its indexes are nested too deeply".into() })
+}
+
+/// Brings a manifest that is about the image's, with all that it names, as it is: so the index goes out again
+/// as it came. One that the registry does not have, or that is very large, stays where it is.
+async fn fetch_attached(
+    inner: &Arc<Inner>,
+    repository: &Repository,
+    entry: &Descriptor,
+    lease: &mut Lease,
+) -> Result<Vec<Kept>, PullError> {
+    let bytes = match repository.document_at(entry).await {
+        Ok(bytes) => bytes,
+        Err(PullError::NotFound { .. }) => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let document = Document::parse_at(&bytes, entry)
+        .map_err(|source| PullError::Manifest { name: format!("{}@{}", repository.name(), entry.digest), source })?;
+    let Document::Manifest(_) = &document else { return Ok(Vec::new()) };
+    let links = document.links();
+    if links.iter().map(|link| link.size).fold(0, u64::saturating_add) > ATTACHED_MAX {
+        tracing::info!(digest = %entry.digest, "what is said about an image is too large to be kept");
+        return Ok(Vec::new());
+    }
+    for link in links {
+        lease.content([link.digest.clone()]);
+        if inner.blob_len(&link.digest) == Some(link.size) {
+            continue;
+        }
+        match fetch_blob(inner, repository, link).await {
+            Ok(()) => {}
+            Err(PullError::NotFound { .. }) => return Ok(Vec::new()),
+            // It is no reason to go without the image.
+            Err(error) if is_transient(&error) => {
+                let error = base::error::chain(&error);
+                tracing::info!(digest = %entry.digest, %error, "what is said about an image did not come");
+                return Ok(Vec::new());
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(vec![Kept { digest: entry.digest.clone(), bytes }])
+}
+
+/// Brings a blob as it is.
+async fn fetch_blob(inner: &Arc<Inner>, repository: &Repository, wanted: &Descriptor) -> Result<(), PullError> {
+    let what = format!("{}@{}", repository.name(), wanted.digest);
+    let failed = |source| PullError::Write(WriteError::io(&inner.blob_path(&wanted.digest))(source));
+    let mut staged =
+        offload::in_place(|| StagedBlob::new(inner, &wanted.digest)).map_err(failed)?;
+    let response = repository.blob(&wanted.digest, 0).await?;
+    let mut body = Paced::new(&what, response, repository.limits());
+    while let Some(piece) = body.next().await? {
+        if staged.size() + piece.len() as u64 > wanted.size {
+            let problem = format!("{} is longer than its {} bytes", wanted.digest, wanted.size);
+            return Err(PullError::Malformed { name: repository.name(), problem });
+        }
+        offload::in_place(|| staged.write_all(&piece)).map_err(failed)?;
+    }
+    if staged.size() < wanted.size {
+        return Err(PullError::CutOff { what, have: staged.size(), want: wanted.size });
+    }
+    let kept = offload::in_place(|| staged.keep(inner, &wanted.digest));
+    kept.map_err(|error| match error.downcast::<oci::digest::Mismatch>() {
+        Ok(source) => PullError::Mismatch { what, source },
+        Err(error) => failed(error),
+    })
 }
 
 /// Brings the layers that are not here yet; gives all, held.
@@ -182,6 +289,7 @@ async fn fetch_layers(
     repository: &Repository,
     layers: &[Descriptor],
     config: &ImageConfig,
+    lease: &mut Lease,
     progress: &Progress,
 ) -> Result<Vec<Layer>, PullError> {
     let chain_ids = config.chain_ids();
@@ -220,15 +328,22 @@ async fn fetch_layers(
             size: ingested.blob_size,
             media_type: layer.media_type.clone(),
             repository: repository.name(),
+            compressor: None,
         };
         let (store, parent) = (inner.clone(), held.pop());
         let placed = inner.files.run(move || {
+            // The pull may be given up meanwhile, and its lease with it.
+            let mut own = Lease::new(&store);
+            own.content(ingested.blob.clone());
             let layer = settle(&store, ingested, parent.as_ref(), Some(origin));
             (parent, layer)
         });
         let (parent, layer_placed) = placed.await;
         held.extend(parent);
-        held.push(layer_placed.map_err(|source| PullError::Layer { digest: layer.digest.clone(), source })?);
+        let placed =
+            layer_placed.map_err(|source| PullError::Layer { digest: layer.digest.clone(), source })?;
+        offload::in_place(|| lease.layer(placed.chain_id()));
+        held.push(placed);
         progress.tell(Some(subject), Action::PullComplete);
     }
     Ok(held)
@@ -244,7 +359,8 @@ impl Fetch {
     ) -> Self {
         let (sender, pieces) = mpsc::channel(PIECES_AHEAD);
         let Wanted { layer, diff_id, chain_id } = wanted;
-        let expected = Expected { blob: Some(layer.digest.clone()), diff_id: Some(diff_id) };
+        let keep = inner.options.blobs == Blobs::Keep;
+        let expected = Expected { blob: Some(layer.digest.clone()), diff_id: Some(diff_id), keep };
         let store = inner.clone();
         let (started, start) = tokio::sync::oneshot::channel::<Place>();
         let unpack = tokio::task::spawn(async move {

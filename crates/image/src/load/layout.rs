@@ -1,0 +1,224 @@
+//! What an archive's documents say: which images are in it, as what, and under which names.
+
+use std::path::{Path, PathBuf};
+
+use oci::archive::{
+    ANNOTATION_IMAGE_NAME, ANNOTATION_REF_NAME, DOCKER_MANIFEST_FILE, DockerManifestEntry, OCI_INDEX_FILE,
+};
+use oci::{Descriptor, Digest, Document, Index, Platform, Reference, media_type};
+use serde::de::DeserializeOwned;
+
+use super::LoadError;
+use super::read::{Members, member_path};
+use crate::content::{DEPTH_MAX, Kept};
+use crate::image::Source;
+use crate::state::Content;
+
+/// Names that an archive gives; each is in every state that is written from then on.
+const NAMES_MAX: usize = 10_000;
+
+/// An image that the documents describe.
+pub(super) struct Described {
+    pub(super) config: PathBuf,
+    /// Paths of the layers, lowest first.
+    pub(super) layers: Vec<PathBuf>,
+    pub(super) names: Vec<Reference>,
+    /// As what it comes, if the archive is an OCI layout, and the documents from there to the configuration.
+    pub(super) source: Option<Source>,
+    /// What else that leads to.
+    pub(super) others: Vec<Found>,
+}
+
+/// A manifest or index of an OCI layout, with what it leads to as far as that is there.
+#[derive(Clone)]
+pub(super) struct Found {
+    descriptor: Descriptor,
+    pub(super) document: Document,
+    pub(super) kept: Kept,
+    pub(super) children: Vec<Found>,
+}
+
+impl Members {
+    /// The images of the archive. Where it is an OCI layout and Docker's as well, the former says as what
+    /// they come, and both say their names.
+    pub(super) fn described(&self) -> Result<Vec<Described>, LoadError> {
+        let docker = self.docker_images()?;
+        let oci = match (self.oci_images(), &docker) {
+            // A layout that nobody needs may be as it likes.
+            (Err(_), Some(_)) => None,
+            (oci, _) => oci?,
+        };
+        let described = match (oci, docker) {
+            (None, None) => {
+                let problem = format!("it has neither {DOCKER_MANIFEST_FILE} nor {OCI_INDEX_FILE}");
+                return Err(LoadError::Shape(problem));
+            }
+            (Some(described), None) | (None, Some(described)) => described,
+            (Some(mut described), Some(docker)) => {
+                for image in docker {
+                    let config = self.document_get(&image.config).map(|bytes| Digest::sha256_of(bytes));
+                    let same = |known: &&mut Described| {
+                        config.as_ref().is_some_and(|config| blob_path(config) == known.config)
+                    };
+                    match described.iter_mut().find(same).map(|known| known.config.clone()) {
+                        None => described.push(image),
+                        Some(config) => {
+                            let has = |name: &Reference| described.iter().any(|known| known.names.contains(name));
+                            let more: Vec<Reference> =
+                                image.names.into_iter().filter(|name| !has(name)).collect();
+                            if let Some(known) = described.iter_mut().find(|known| known.config == config) {
+                                known.names.extend(more);
+                            }
+                        }
+                    }
+                }
+                described
+            }
+        };
+        check_names(described.iter().map(|image| image.names.len()).sum())?;
+        Ok(described)
+    }
+
+    /// The images of a `docker save` archive, if it is one.
+    fn docker_images(&self) -> Result<Option<Vec<Described>>, LoadError> {
+        let Some(bytes) = self.document_get(Path::new(DOCKER_MANIFEST_FILE)) else { return Ok(None) };
+        let entries: Vec<DockerManifestEntry> = parse(DOCKER_MANIFEST_FILE, bytes)?;
+        check_names(entries.iter().map(|entry| entry.repo_tags.len()).sum())?;
+        let described = entries.into_iter().map(|entry| {
+            let mut names = Vec::new();
+            for tag in &entry.repo_tags {
+                names.push(parse_name(tag)?);
+            }
+            Ok(Described {
+                config: inside(&entry.config)?,
+                layers: entry.layers.iter().map(|layer| inside(layer)).collect::<Result<_, _>>()?,
+                names,
+                source: None,
+                others: Vec::new(),
+            })
+        });
+        described.collect::<Result<_, _>>().map(Some)
+    }
+
+    /// The images of an OCI layout, if it is one.
+    fn oci_images(&self) -> Result<Option<Vec<Described>>, LoadError> {
+        let Some(bytes) = self.document_get(Path::new(OCI_INDEX_FILE)) else { return Ok(None) };
+        let index: Index = parse(OCI_INDEX_FILE, bytes)?;
+        check_names(index.manifests.len())?;
+        let mut described: Vec<Described> = Vec::new();
+        for entry in &index.manifests {
+            let name = [ANNOTATION_IMAGE_NAME, ANNOTATION_REF_NAME]
+                .iter()
+                .filter_map(|key| entry.annotations.get(*key))
+                // A bare tag, which the specification allows, names no repository.
+                .find(|name| name.contains(['/', ':']));
+            let name = name.map(|name| parse_name(name)).transpose()?;
+            let same = |known: &&mut Described| {
+                known.source.as_ref().is_some_and(|source| source.target.digest == entry.digest)
+            };
+            match described.iter_mut().find(same) {
+                Some(known) => known.names.extend(name.filter(|name| !known.names.contains(name))),
+                None => described.extend(self.oci_image(entry, name)?),
+            }
+        }
+        if described.is_empty() && !index.manifests.is_empty() {
+            return Err(LoadError::Shape("it has no image that runs in containers".to_owned()));
+        }
+        Ok(Some(described))
+    }
+
+    /// The image behind an entry of a layout; none where it is something else.
+    fn oci_image(&self, entry: &Descriptor, name: Option<Reference>) -> Result<Option<Described>, LoadError> {
+        let path = blob_path(&entry.digest);
+        let top = self.found(entry, 1)?;
+        let top = top.ok_or_else(|| LoadError::Shape(format!("`{}` is missing", path.display())))?;
+        let mut documents = Vec::new();
+        let mut others = Vec::new();
+        let mut next = top;
+        let manifest = loop {
+            documents.push(next.kept);
+            match next.document {
+                Document::Manifest(manifest) => break manifest,
+                Document::Index(_) => {
+                    let Some(at) = choose(&next.children) else {
+                        let problem = format!("`{}` has no manifest of an image in it", path.display());
+                        return Err(LoadError::Shape(problem));
+                    };
+                    let chosen = next.children.swap_remove(at);
+                    others.extend(next.children);
+                    next = chosen;
+                }
+            }
+        };
+        if !media_type::is_config(&manifest.config.media_type) {
+            return Ok(None);
+        }
+        Ok(Some(Described {
+            config: blob_path(&manifest.config.digest),
+            layers: manifest.layers.iter().map(|layer| blob_path(&layer.digest)).collect(),
+            names: name.into_iter().collect(),
+            source: Some(Source { target: Content::from(entry), documents }),
+            others,
+        }))
+    }
+
+    /// The document that `descriptor` points at, if it is in the archive.
+    fn found(&self, descriptor: &Descriptor, depth: usize) -> Result<Option<Found>, LoadError> {
+        let path = blob_path(&descriptor.digest);
+        let Some(bytes) = self.document_get(&path) else { return Ok(None) };
+        let shown = path.display();
+        self.hold(2 * bytes.len() as u64)?;
+        let document = Document::parse_at(bytes, descriptor)
+            .map_err(|error| LoadError::Shape(format!("`{shown}`: {}", base::error::chain(&error))))?;
+        let mut children = Vec::new();
+        if let Document::Index(index) = &document {
+            if depth >= DEPTH_MAX {
+                return Err(LoadError::Shape(format!("`{shown}` is an index in an index")));
+            }
+            for entry in &index.manifests {
+                children.extend(self.found(entry, depth + 1)?);
+            }
+        }
+        let kept = Kept { digest: descriptor.digest.clone(), bytes: bytes.to_vec() };
+        Ok(Some(Found { descriptor: descriptor.clone(), document, kept, children }))
+    }
+}
+
+/// Which of an index's documents is the image: the one that runs best here, or else the first that is one.
+fn choose(children: &[Found]) -> Option<usize> {
+    let index = Index {
+        schema_version: 2,
+        media_type: String::new(),
+        manifests: children.iter().map(|child| child.descriptor.clone()).collect(),
+        annotations: Default::default(),
+    };
+    match index.select(&Platform::host()) {
+        Some(chosen) => children.iter().position(|child| child.descriptor == *chosen),
+        None => children.iter().position(|child| child.descriptor.about().is_none()),
+    }
+}
+
+fn check_names(count: usize) -> Result<(), LoadError> {
+    match count > NAMES_MAX {
+        true => Err(LoadError::Shape(format!("it has more than {NAMES_MAX} names"))),
+        false => Ok(()),
+    }
+}
+
+fn inside(path: &str) -> Result<PathBuf, LoadError> {
+    member_path(Path::new(path)).ok_or_else(|| LoadError::Shape(format!("`{path}` leads out of the archive")))
+}
+
+fn parse_name(text: &str) -> Result<Reference, LoadError> {
+    let name = Reference::parse(text).map_err(|error| LoadError::Shape(error.to_string()))?;
+    Ok(name.with_default_tag())
+}
+
+fn parse<T: DeserializeOwned>(path: &str, bytes: &[u8]) -> Result<T, LoadError> {
+    serde_json::from_slice(bytes).map_err(|source| LoadError::Document { path: path.to_owned(), source })
+}
+
+pub(super) fn blob_path(digest: &Digest) -> PathBuf {
+    Path::new("blobs").join(digest.algorithm().as_str()).join(digest.hex())
+}
+
