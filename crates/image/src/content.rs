@@ -25,6 +25,7 @@ pub(crate) use lease::Lease;
 pub(crate) use stage::{BlobFile, StagedBlob};
 pub(crate) use tree::{DEPTH_MAX, Leaf, Part, Tree};
 
+use crate::state::LayerRecord;
 use crate::store::{Inner, Tables, WriteError};
 
 /// What becomes of the compressed form in which a layer comes.
@@ -109,7 +110,9 @@ impl Inner {
 
     /// Bytes of all layers, each counted once, and of the blobs that are no documents.
     pub(crate) fn content_size(&self, tables: &Tables) -> u64 {
-        let mut size = tables.layers().map(|layer| layer.size).sum();
+        let mut seen = BTreeSet::new();
+        let own = |layer: &&LayerRecord| layer.files.as_ref().is_none_or(|files| seen.insert(files.clone()));
+        let mut size: u64 = tables.layers().filter(own).map(|layer| layer.size).sum();
         for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
             let directory = self.root.join("blobs").join(algorithm.as_str());
             for path in base::fs::entries(&directory).unwrap_or_default() {

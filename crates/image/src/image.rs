@@ -358,7 +358,12 @@ impl Drop for ImageHold {
 
 impl Inner {
     /// As [`Store::image_keep`]; the names lead to `target`, or to what the image is known as.
-    fn image_keep(&self, id: &ImageId, target: Option<&Content>, names: &[Reference]) -> Result<(), WriteError> {
+    fn image_keep(
+        &self,
+        id: &ImageId,
+        target: Option<&Content>,
+        names: &[Reference],
+    ) -> Result<(), WriteError> {
         let mut tables = self.flushed(&BTreeSet::new(), &BTreeSet::from([id.clone()]))?;
         self.name_set(&mut tables, id, target, names)
     }
@@ -407,10 +412,14 @@ impl Tables {
     /// other names leads to, if that is the digest of it or of the image's manifest in it.
     fn name_with_digest(&self, reference: &Reference, digest: &Digest) -> Option<&Named> {
         self.names.get(&reference.with_digest(digest.clone())).or_else(|| {
-            let same = |name: &Reference| name.domain() == reference.domain() && name.path() == reference.path();
+            let same =
+                |name: &Reference| name.domain() == reference.domain() && name.path() == reference.path();
             let mut of_repository = self.names.iter().filter(|(name, _)| same(name));
             let found = of_repository.find(|(_, named)| {
-                named.target.as_ref().is_some_and(|target| self.is_known_as(&named.image, &target.digest, digest))
+                named
+                    .target
+                    .as_ref()
+                    .is_some_and(|target| self.is_known_as(&named.image, &target.digest, digest))
             });
             found.map(|(_, named)| named)
         })
@@ -431,7 +440,10 @@ impl Tables {
             }
             let known = self.images.iter().find(|(image, record)| {
                 let sources = record.source.iter().chain(
-                    self.names.values().filter(|named| named.image == **image).filter_map(|named| named.target.as_ref()),
+                    self.names
+                        .values()
+                        .filter(|named| named.image == **image)
+                        .filter_map(|named| named.target.as_ref()),
                 );
                 sources.into_iter().any(|source| self.is_known_as(image, &source.digest, &id.0))
             });

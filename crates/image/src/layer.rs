@@ -36,6 +36,8 @@ pub struct Layer {
     chain_id: Digest,
     diff_id: Digest,
     size: u64,
+    /// Where its files are.
+    directory: PathBuf,
 }
 
 /// Why a layer could not be unpacked or made.
@@ -134,14 +136,15 @@ impl Layer {
     pub(crate) fn hold_in(inner: &Arc<Inner>, tables: &mut Tables, chain_id: &Digest) -> Option<Layer> {
         let record = tables.layer(chain_id)?;
         let (diff_id, size) = (record.diff_id.clone(), record.size);
+        let directory = inner.files_dir(record);
         tables.acquire(chain_id);
-        Some(Layer { inner: inner.clone(), chain_id: chain_id.clone(), diff_id, size })
+        Some(Layer { inner: inner.clone(), chain_id: chain_id.clone(), diff_id, size, directory })
     }
 
     /// Writes the layer's uncompressed archive, and checks that it is still what it was.
     pub(crate) fn write_archive(&self, out: &mut dyn Write) -> io::Result<()> {
         let mut hashed = HashedWriter { out, hasher: self.diff_id.algorithm().hasher() };
-        skeleton::reassemble(&self.inner.layer_dir(&self.chain_id), &mut hashed)?;
+        skeleton::reassemble(&self.directory, &mut hashed)?;
         let actual = hashed.hasher.finish();
         self.diff_id.expect(actual).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
     }
@@ -180,6 +183,12 @@ impl Store {
     /// Holds the layer `chain_id`, if it is in the store.
     pub fn layer_hold(&self, chain_id: &Digest) -> Option<Layer> {
         Layer::hold(&self.inner, chain_id)
+    }
+
+    /// Puts the files of a layer with this diff id on top of `parent`, where it may lie on other layers
+    /// elsewhere: nothing is copied. `None` if there is none whose files fit on any.
+    pub fn layer_place(&self, parent: Option<&Layer>, diff_id: &Digest) -> Result<Option<Layer>, LayerError> {
+        settle::place(&self.inner, parent, diff_id, None)
     }
 
     /// Unpacks a layer archive (plain, gzip or zstd) on top of the layer `parent`.

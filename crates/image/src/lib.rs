@@ -6,8 +6,8 @@
 //! - Documents (configurations, manifests, indexes) are kept byte for byte and found by their digests;
 //!   a name leads to a document. What came in compressed is kept as it came, unless the store is told not
 //!   to ([`Blobs`]): so what was pulled or loaded goes out again under the same digest.
-//! - A layer is unpacked once, into a directory of its own named by chain id, and never changed
-//!   afterwards. Its archive is not kept: headers and order are, so that the archive can be put
+//! - A layer is unpacked once, into a directory named by its diff id, which layers on other layers share, and
+//!   never changed afterwards. Its archive is not kept: headers and order are, so that the archive can be put
 //!   together again, bit for bit, from the unpacked files (see `docs/decisions`).
 //! - Whatever was interrupted leaves nothing behind: unfinished work lives under `ingest/`, which
 //!   is emptied when the store opens.

@@ -113,7 +113,8 @@ impl Store {
         let mut tables = self.inner.tables();
         let id = tables.resolve(name)?;
         let by_name = Reference::parse(name).ok().map(|reference| reference.with_default_tag());
-        let by_name = by_name.filter(|reference| tables.names.get(reference).is_some_and(|named| named.image == id));
+        let by_name =
+            by_name.filter(|reference| tables.names.get(reference).is_some_and(|named| named.image == id));
         let names: Vec<Reference> = tables.names_of(&id).cloned().collect();
         let mut removed = Vec::new();
         let untag: Vec<Reference> = match &by_name {

@@ -2,7 +2,7 @@
 
 mod mount;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -308,7 +308,13 @@ fn lower_links(
     chain_id: Option<&Digest>,
 ) -> Result<Vec<PathBuf>, SnapshotError> {
     let stack = tables.layer_stack(chain_id).map_err(SnapshotError::MissingLayer)?;
-    let mut links: Vec<PathBuf> = stack.iter().map(|record| inner.link_path(&record.key)).collect();
+    // Overlayfs takes no directory twice, and the topmost says all that the same below it would.
+    let mut seen = HashSet::new();
+    let mut links: Vec<PathBuf> = stack
+        .iter()
+        .filter(|record| record.files.as_ref().is_none_or(|files| seen.insert(files)))
+        .map(|record| inner.link_path(&record.key))
+        .collect();
     links.push(inner.root.join("ground"));
     Ok(links)
 }

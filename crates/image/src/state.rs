@@ -75,6 +75,9 @@ pub(crate) struct LayerRecord {
     pub(crate) archive_size: u64,
     /// The short name under `l/`.
     pub(crate) key: String,
+    /// The directory under `diffs/` that has its files; its own directory has them where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) files: Option<String>,
     /// The compressed forms under which registries know it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) origins: Vec<Origin>,
@@ -122,6 +125,18 @@ impl PartialEq for ImageRecord {
     }
 }
 
+impl LayerRecord {
+    /// How the directory is called that has the files of a layer which any layer may lie under.
+    pub(crate) fn loose(diff_id: &Digest) -> String {
+        diff_id.hex().to_owned()
+    }
+
+    /// How the directory is called that has the files of a layer which fits on those below it only.
+    pub(crate) fn bound(chain_id: &Digest) -> String {
+        format!("on-{}", chain_id.hex())
+    }
+}
+
 impl Content {
     pub(crate) fn descriptor(&self) -> Descriptor {
         Descriptor::new(&self.media_type, self.digest.clone(), self.size)
@@ -156,7 +171,12 @@ impl Record for State {
 }
 
 impl Record for LayerRecord {
-    const KNOWN: u32 = 1;
+    /// In version 1 a layer had its files in its own directory.
+    const KNOWN: u32 = 2;
+
+    fn version(&self) -> u32 {
+        if self.files.is_none() { 1 } else { Self::KNOWN }
+    }
 }
 
 impl Record for SnapshotRecord {

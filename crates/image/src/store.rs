@@ -5,8 +5,10 @@
 //! state.json       images and names; whatever it names was flushed before
 //! state.<id>.log   what changed of them since it was written
 //! blobs/sha256/    configurations, manifests, indexes, compressed layers: as they came
-//! layers/<chain>/  fs/ (unpacked), layer.json, archive (how to put the tar together again)
-//! l/<key>          short links to layers/<chain>/fs, for mount options
+//! layers/<chain>/  layer.json: a layer on those below it, and where its files are
+//! diffs/<diff>/    fs/ (unpacked), archive (how to put the tar together again): of all layers with this
+//!                  diff id, whatever they lie on; on-<chain>/ is of one that fits on those below it only
+//! l/<key>          short links to diffs/<diff>/fs, for mount options
 //! snapshots/<id>/  fs/ (upper), work/, snapshot.json
 //! ground/          what lies below every image: empty files and directories to mount over
 //! ingest/          unfinished work; emptied when the store opens
@@ -39,6 +41,7 @@ use parking_lot::{Mutex, MutexGuard};
 use crate::content::Blobs;
 use crate::error::Kind;
 use crate::image::FindError;
+use crate::state::LayerRecord;
 pub(crate) use flights::{Flight, Flights, Sought};
 use janitor::Janitor;
 pub(crate) use survey::blob_path;
@@ -181,6 +184,11 @@ impl Inner {
         self.tables.try_lock().unwrap_or_else(|| offload::in_place(|| self.tables.lock()))
     }
 
+    /// Where a layer's files are: `fs/`, and what is needed to put its archive together.
+    pub(crate) fn files_dir(&self, record: &LayerRecord) -> PathBuf {
+        files_dir(&self.root, record)
+    }
+
     pub(crate) fn layer_dir(&self, chain_id: &Digest) -> PathBuf {
         self.root.join("layers").join(chain_id.hex())
     }
@@ -228,8 +236,14 @@ impl Inner {
         while let Some(chain_id) = next {
             let Some(layer) = tables.release(&chain_id) else { return };
             let _ = fs::remove_file(self.link_path(&layer.key));
-            if let Err(error) = self.discard(&self.layer_dir(&chain_id)) {
-                tracing::warn!(%chain_id, %error, "an unused layer could not be removed");
+            let mut unused = vec![self.layer_dir(&chain_id)];
+            if layer.files.as_ref().is_some_and(|files| !tables.has_files(files)) {
+                unused.push(self.files_dir(&layer));
+            }
+            for path in unused {
+                if let Err(error) = self.discard(&path) {
+                    tracing::warn!(path = %path.display(), %error, "an unused layer could not be removed");
+                }
             }
             next = layer.parent;
         }
@@ -268,6 +282,19 @@ impl Drop for IngestDir {
             self.inner.janitor.remove(std::mem::take(&mut self.path));
         }
     }
+}
+
+/// Where a layer's files are, in the store at `root`.
+fn files_dir(root: &Path, record: &LayerRecord) -> PathBuf {
+    match &record.files {
+        Some(files) => root.join("diffs").join(files),
+        None => root.join("layers").join(record.chain_id.hex()),
+    }
+}
+
+/// What a layer's short link leads to.
+pub(crate) fn link_target(record: &LayerRecord) -> PathBuf {
+    files_dir(Path::new(".."), record).join("fs")
 }
 
 pub(crate) fn unique_name() -> String {

@@ -55,7 +55,19 @@ fn check(test: &TestStore, bytes: &[u8]) -> Result<(), TestCaseError> {
     let beside = support::names(test.dir.path());
     prop_assert_eq!(beside, ["image"]);
     let inside = support::names(&test.root());
-    let known = ["blobs", "ground", "ingest", "l", "layers", "leases", "lock", "reserve", "snapshots", "state.json"];
+    let known = [
+        "blobs",
+        "diffs",
+        "ground",
+        "ingest",
+        "l",
+        "layers",
+        "leases",
+        "lock",
+        "reserve",
+        "snapshots",
+        "state.json",
+    ];
     let is_log = |name: &str| name.starts_with("state.") && name.ends_with(".log");
     prop_assert!(inside.iter().all(|name| known.contains(&name.as_str()) || is_log(name)), "{:?}", inside);
     Ok(())

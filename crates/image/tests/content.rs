@@ -34,7 +34,8 @@ async fn pull(store: &Store, name: &Reference) -> Digest {
 async fn push(store: &Store, name: &Reference) -> (Digest, String) {
     let words = Arc::new(Mutex::new(Vec::new()));
     let sink = words.clone();
-    let progress = Progress::new(move |event| sink.lock().expect("no holder panics").push(event.action.text()));
+    let progress =
+        Progress::new(move |event| sink.lock().expect("no holder panics").push(event.action.text()));
     let pushed = store.image_push(&client(), name, &Credentials::Anonymous, &progress).await;
     let digest = pushed.unwrap_or_else(|error| panic!("push {name}: {}", base::error::chain(&error)));
     let words = words.lock().expect("no holder panics").join("\n");
@@ -132,7 +133,10 @@ async fn an_image_with_its_provenance_goes_anywhere_as_it_is() {
     assert_eq!(push(&test.store, &other).await.0, *index.digest());
     let there = Remote::new(to.address, "app");
     assert_eq!(there.manifest("2").await, Some(index.bytes.clone()));
-    assert_eq!(there.manifest(&about.manifest.digest().to_string()).await, Some(about.manifest.bytes.clone()));
+    assert_eq!(
+        there.manifest(&about.manifest.digest().to_string()).await,
+        Some(about.manifest.bytes.clone())
+    );
     assert!(there.has_blob(about.layers[0].digest()).await);
     let image = test.store.image_get(&other.to_string()).expect("the image");
     let snapshot = test.store.snapshot_create("c", Some(&image.id)).expect("snapshot");
@@ -152,10 +156,17 @@ async fn an_index_of_which_a_part_is_here_is_pushed_where_the_rest_is_and_else_i
     let name = from.image("app:1");
     assert_eq!(pull(&test.store, &name).await, *index.digest());
     assert!(!test.names("blobs/sha256").contains(&elsewhere.layers[0].digest().hex().to_owned()));
-    let (again, other) = (from.image("app:2"), to.image("app:1"));
-    for tag in [&again, &other] {
+    let (again, beside, other) = (from.image("app:2"), from.image("beside:1"), to.image("app:1"));
+    for tag in [&again, &beside, &other] {
         test.store.image_tag(&name.to_string(), tag).expect("tag");
     }
+    // The registry takes what is not here from the repository that has it.
+    let (digest, words) = push(&test.store, &beside).await;
+    assert_eq!(digest, *index.digest(), "{words}");
+    let place = Remote::new(from.address, "beside");
+    let there = place.manifest(&elsewhere.manifest.digest().to_string()).await;
+    assert_eq!(there.as_deref(), Some(&elsewhere.manifest.bytes[..]));
+    assert!(place.has_blob(elsewhere.layers[0].digest()).await);
     let (digest, words) = push(&test.store, &again).await;
     assert_eq!(digest, *index.digest(), "{words}");
     assert_eq!(remote.manifest("2").await, Some(index.bytes.clone()));
@@ -246,13 +257,17 @@ async fn an_index_survives_load_save_load_and_push() {
         contents.extend(made.contents());
     }
     let test = TestStore::new();
-    assert_eq!(load(&test.store, &layout(&[(&all, &name.to_string())], &contents)), Ok(vec![name.familiar()]));
+    assert_eq!(
+        load(&test.store, &layout(&[(&all, &name.to_string())], &contents)),
+        Ok(vec![name.familiar()])
+    );
     let mut saved = Vec::new();
     test.store.image_save(&[name.to_string()], &mut saved).expect("save");
     let other = TestStore::new();
     assert_eq!(load(&other.store, &saved), Ok(vec![name.familiar()]));
     let other = other.reopen();
-    let loaded = other.store.image_get(&name.with_digest(all.digest().clone()).to_string()).expect("by digest");
+    let loaded =
+        other.store.image_get(&name.with_digest(all.digest().clone()).to_string()).expect("by digest");
     assert_eq!((&loaded.id.0, &loaded.digests[..]), (here.config.digest(), &[][..]), "no registry has it");
     let (digest, words) = push(&other.store, &name).await;
     assert_eq!(digest, *all.digest(), "{words}");

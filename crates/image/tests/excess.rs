@@ -113,7 +113,7 @@ fn sparse_files_stay_sparse_and_come_out_as_they_went_in() {
     let zeros = vec![0; 8 << 20];
     let archive = [sparse("sparse", FAR), Archive::new().file("zeros", &zeros).finish()].concat();
     let image = test.import(&archive, "x");
-    let layer = test.root().join("layers").join(&test.names("layers")[0]).join("fs");
+    let layer = test.root().join("diffs").join(&test.names("diffs")[0]).join("fs");
     for (name, length) in [("sparse", FAR + 1), ("zeros", zeros.len() as u64)] {
         let metadata = std::fs::metadata(layer.join(name)).expect("stat");
         assert_eq!(metadata.len(), length);

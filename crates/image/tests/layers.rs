@@ -269,3 +269,63 @@ fn an_unchanged_snapshot_seals_to_nothing_and_the_ground_is_no_change() {
     let metadata = std::fs::metadata(test.root().join("ground/etc")).expect("the ground");
     assert_eq!(metadata.mode() & 0o777, 0o755);
 }
+
+#[test]
+fn layers_of_the_same_files_have_them_once_whatever_they_lie_on() {
+    let test = TestStore::new();
+    let one = Archive::new().dir("d/", 0o755).file("d/of", b"one").finish();
+    let two = Archive::new().dir("d/", 0o700).file("d/of", b"two").finish();
+    let same = Archive::new().dir("d/", 0o711).file("d/same", b"same").file(".wh.gone", b"").finish();
+    let on_one = stack(&test, &[one.clone(), same.clone()]);
+    let on_two = stack(&test, &[two.clone(), same.clone()]);
+    assert_eq!((test.names("layers").len(), test.names("diffs").len()), (4, 3));
+    assert_ne!(on_one.chain_id(), on_two.chain_id());
+    let see = |name: &str, layer: &Layer| {
+        let snapshot = test.store.snapshot_create_on(name, Some(layer.chain_id())).expect("snapshot");
+        in_container(&snapshot, "cat d/of d/same; stat -c %a d")
+    };
+    assert_eq!(see("a", &on_one), "onesame711");
+    assert_eq!(see("b", &on_two), "twosame711");
+    // What is put on top of a third is there at once; it needs no archive.
+    let three = stack(&test, &[Archive::new().file("gone", b"").file("stays", b"").finish()]);
+    let placed = test.store.layer_place(Some(&three), on_one.diff_id()).expect("place").expect("it is known");
+    assert_eq!(test.names("diffs").len(), 4);
+    let snapshot = test.store.snapshot_create_on("c", Some(placed.chain_id())).expect("snapshot");
+    assert_eq!(in_container(&snapshot, "cat d/same; ls -d gone stays 2>/dev/null || true"), "samestays");
+    for name in ["a", "b", "c"] {
+        test.store.snapshot_remove(name).expect("remove");
+    }
+    drop((on_one, placed));
+    assert_eq!(see("d", &on_two), "twosame711", "the files are there as long as one needs them");
+    test.store.snapshot_remove("d").expect("remove");
+    drop((on_two, three));
+    test.wait_until_clean();
+    assert_eq!((test.names("layers"), test.names("diffs"), test.names("l")), (vec![], vec![], vec![]));
+}
+
+#[test]
+fn a_layer_that_lies_on_itself_in_one_image_can_be_mounted() {
+    let test = TestStore::new();
+    let add = Archive::new().file("f", b"f").finish();
+    let remove = Archive::new().file(".wh.f", b"").finish();
+    let top = stack(&test, &[add.clone(), remove.clone(), add.clone(), remove, add]);
+    assert_eq!((test.names("layers").len(), test.names("diffs").len()), (5, 2));
+    let snapshot = test.store.snapshot_create_on("c", Some(top.chain_id())).expect("snapshot");
+    assert_eq!(in_container(&snapshot, "cat f"), "f");
+}
+
+#[test]
+fn a_layer_whose_files_depend_on_what_they_lie_on_has_its_own() {
+    let test = TestStore::new();
+    let base = |mode| Archive::new().dir("d/", mode).file("d/of", b"x").finish();
+    // It says nothing about `d`, so that is as it is below.
+    let implied = Archive::new().file("d/more", b"more").finish();
+    let one = stack(&test, &[base(0o755), implied.clone()]);
+    let two = stack(&test, &[base(0o700), implied]);
+    assert_eq!(test.names("diffs").len(), 4);
+    for (name, layer, mode) in [("a", &one, "755"), ("b", &two, "700")] {
+        let snapshot = test.store.snapshot_create_on(name, Some(layer.chain_id())).expect("snapshot");
+        assert_eq!(in_container(&snapshot, "stat -c %a d"), mode);
+    }
+    assert!(test.store.layer_place(None, one.diff_id()).expect("place").is_none());
+}

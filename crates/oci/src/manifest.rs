@@ -207,7 +207,9 @@ impl Document {
     /// Everything that it points at: an index its entries, a manifest its configuration and its layers.
     pub fn links(&self) -> Vec<&Descriptor> {
         match self {
-            Document::Manifest(manifest) => std::iter::once(&manifest.config).chain(&manifest.layers).collect(),
+            Document::Manifest(manifest) => {
+                std::iter::once(&manifest.config).chain(&manifest.layers).collect()
+            }
             Document::Index(index) => index.manifests.iter().collect(),
         }
     }

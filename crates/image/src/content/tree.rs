@@ -43,8 +43,8 @@ pub(crate) enum Leaf {
     Archive(Layer),
     /// It is what the layer's archive was compressed to here once.
     Compressed(Layer),
-    /// The layer is here, and its compressed form is not.
-    Layer(Layer),
+    /// It is a layer that is here, in a form that is not.
+    Layer,
     /// It is not here.
     Missing,
 }
@@ -52,7 +52,7 @@ pub(crate) enum Leaf {
 impl Leaf {
     /// Whether it can be given as it came, without asking anybody.
     pub(crate) fn is_exact(&self) -> bool {
-        !matches!(self, Leaf::Layer(_) | Leaf::Missing)
+        !matches!(self, Leaf::Layer | Leaf::Missing)
     }
 }
 
@@ -77,7 +77,8 @@ impl Tree {
                     Some(record) if record.layers.len() == manifest.layers.len() => record.layers.clone(),
                     _ => Vec::new(),
                 };
-                let mut parts = vec![Part::Leaf(manifest.config.clone(), leaf(inner, &manifest.config, None))];
+                let mut parts =
+                    vec![Part::Leaf(manifest.config.clone(), leaf(inner, &manifest.config, None))];
                 for (at, layer) in manifest.layers.iter().enumerate() {
                     parts.push(Part::Leaf(layer.clone(), leaf(inner, layer, chain_ids.get(at))));
                 }
@@ -129,7 +130,9 @@ fn leaf(inner: &Arc<Inner>, wanted: &Descriptor, chain_id: Option<&Digest>) -> L
     if inner.blob_len(&wanted.digest) == Some(wanted.size) {
         return Leaf::Blob;
     }
-    let Some(layer) = chain_id.and_then(|chain_id| Layer::hold(inner, chain_id)) else { return Leaf::Missing };
+    let Some(layer) = chain_id.and_then(|chain_id| Layer::hold(inner, chain_id)) else {
+        return Leaf::Missing;
+    };
     if *layer.diff_id() == wanted.digest {
         return Leaf::Archive(layer);
     }
@@ -142,5 +145,5 @@ fn leaf(inner: &Arc<Inner>, wanted: &Descriptor, chain_id: Option<&Digest>) -> L
             })
         })
     };
-    if made_here { Leaf::Compressed(layer) } else { Leaf::Layer(layer) }
+    if made_here { Leaf::Compressed(layer) } else { Leaf::Layer }
 }

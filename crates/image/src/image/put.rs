@@ -41,8 +41,11 @@ impl Inner {
         lease.content(documents.iter().map(|document| document.digest.clone()));
 
         let links: Vec<Vec<Digest>> = documents.iter().map(|document| document.links()).collect();
-        let mut needed: BTreeSet<Digest> =
-            images.iter().flat_map(|image| image.config.chain_ids()).chain(links.iter().flatten().cloned()).collect();
+        let mut needed: BTreeSet<Digest> = images
+            .iter()
+            .flat_map(|image| image.config.chain_ids())
+            .chain(links.iter().flatten().cloned())
+            .collect();
         let parents: BTreeSet<ImageId> = images.iter().filter_map(|image| image.parent.clone()).collect();
         let later = needed.iter().any(|digest| self.tables.lock().is_unflushed(digest));
         for image in images {
@@ -93,7 +96,10 @@ impl Inner {
         }
         // What the names led to before, and the images came as, may be of no use any more.
         let (names, images_before) = before;
-        let old_targets = images.iter().flat_map(|image| image.names).filter_map(|name| names.get(&name.with_default_tag())?.target.as_ref());
+        let old_targets = images
+            .iter()
+            .flat_map(|image| image.names)
+            .filter_map(|name| names.get(&name.with_default_tag())?.target.as_ref());
         let old_sources = images.iter().filter_map(|image| images_before.get(&image.id)?.source.as_ref());
         let old: Vec<Digest> = old_targets.chain(old_sources).map(|content| content.digest.clone()).collect();
         self.content_sweep(&mut tables, old);

@@ -21,7 +21,7 @@ use super::place::Root;
 use super::unpack::is_whiteout;
 use super::{Layer, LayerError};
 use crate::state::{self, LayerRecord, Origin};
-use crate::store::Inner;
+use crate::store::{IngestDir, Inner, Tables, link_target};
 
 /// Moves an unpacked layer into place on top of `parent`. If the same layer came another way
 /// meanwhile, that one is taken. What was kept of it as it came becomes a blob, on which the caller has a
@@ -34,9 +34,7 @@ pub(crate) fn settle(
 ) -> Result<Layer, LayerError> {
     if let Some(blob) = &ingested.blob {
         let path = inner.blob_path(blob);
-        inner
-            .blob_settle(&ingested.directory, blob)
-            .map_err(|source| LayerError::Store { path, source })?;
+        inner.blob_settle(&ingested.directory, blob).map_err(|source| LayerError::Store { path, source })?;
     }
     let parent_id = parent.map(|parent| parent.chain_id.clone());
     let chain_id = Digest::chain(parent_id.as_ref(), &ingested.diff_id);
@@ -53,29 +51,78 @@ pub(crate) fn settle(
         return Err(LayerError::Depth { below: lower.len(), max: LAYERS_MAX });
     }
     let copied = complete(&path.join("fs"), &lower, &ingested)?;
+    let is_loose = ingested.unpacked.implied.is_empty() && ingested.unpacked.foreign_links.is_empty();
+    let files = match is_loose {
+        true => LayerRecord::loose(&ingested.diff_id),
+        false => LayerRecord::bound(&chain_id),
+    };
     let mut tables = inner.tables();
     if let Some(layer) = Layer::hold_in(inner, &mut tables, &chain_id) {
         return Ok(layer);
     }
+    if !tables.has_files(&files) {
+        let target = inner.root.join("diffs").join(&files);
+        // Those of one that could not be read when the store was opened; a container may stand on it.
+        set_aside(&target).map_err(store_error(&target))?;
+        ingested.directory.move_to(&target).map_err(store_error(&target))?;
+    }
     let record = LayerRecord {
-        chain_id: chain_id.clone(),
+        chain_id,
         diff_id: ingested.diff_id,
         parent: parent_id,
         size: ingested.unpacked.size + copied,
         archive_size: ingested.archive_size,
         key: tables.take_key(),
+        files: Some(files),
         origins: origin.into_iter().collect(),
     };
-    record_write(&path, &record).map_err(store_error(&path))?;
-    let target = inner.layer_dir(&chain_id);
-    // One that could not be read when the store was opened; a container may stand on it.
-    set_aside(&target).map_err(store_error(&target))?;
-    ingested.directory.move_to(&target).map_err(store_error(&target))?;
+    enter(inner, &mut tables, record)
+}
+
+/// Puts the files of a layer that fits on any on top of `parent`.
+pub(crate) fn place(
+    inner: &Arc<Inner>,
+    parent: Option<&Layer>,
+    diff_id: &Digest,
+    origin: Option<Origin>,
+) -> Result<Option<Layer>, LayerError> {
+    let parent_id = parent.map(|parent| parent.chain_id.clone());
+    let chain_id = Digest::chain(parent_id.as_ref(), diff_id);
+    let mut tables = inner.tables();
+    if let Some(layer) = Layer::hold_in(inner, &mut tables, &chain_id) {
+        return Ok(Some(layer));
+    }
+    let below = tables.layer_stack(parent_id.as_ref()).map_err(LayerError::MissingParent)?.len();
+    if below >= LAYERS_MAX {
+        return Err(LayerError::Depth { below, max: LAYERS_MAX });
+    }
+    let Some(same) = tables.loose(diff_id).cloned() else { return Ok(None) };
+    let record = LayerRecord {
+        chain_id,
+        parent: parent_id,
+        key: tables.take_key(),
+        origins: origin.into_iter().chain(same.origins).collect(),
+        ..same
+    };
+    enter(inner, &mut tables, record).map(Some)
+}
+
+/// Makes a layer known whose files have their place.
+fn enter(inner: &Arc<Inner>, tables: &mut Tables, record: LayerRecord) -> Result<Layer, LayerError> {
+    let (chain_id, target) = (record.chain_id.clone(), inner.layer_dir(&record.chain_id));
     let link = inner.link_path(&record.key);
-    let _ = fs::remove_file(&link);
-    symlink(Path::new("../layers").join(chain_id.hex()).join("fs"), &link).map_err(store_error(&link))?;
+    let make = || -> io::Result<()> {
+        let staged = IngestDir::new(inner)?;
+        record_write(staged.path(), &record)?;
+        // One that could not be read when the store was opened.
+        set_aside(&target)?;
+        staged.move_to(&target)?;
+        let _ = fs::remove_file(&link);
+        symlink(link_target(&record), &link)
+    };
+    make().map_err(|source| LayerError::Store { path: target.clone(), source })?;
     tables.layer_insert_new(record);
-    Ok(Layer::hold_in(inner, &mut tables, &chain_id).expect("it was inserted just now"))
+    Ok(Layer::hold_in(inner, tables, &chain_id).expect("it was inserted just now"))
 }
 
 /// Writes the record of a layer that nobody relies on yet: it reaches the disk with the layer's files.
@@ -103,7 +150,7 @@ fn set_aside(target: &Path) -> io::Result<()> {
 fn lower_directories(inner: &Inner, chain_id: Option<&Digest>) -> Result<Vec<PathBuf>, LayerError> {
     let tables = inner.tables();
     let stack = tables.layer_stack(chain_id).map_err(LayerError::MissingParent)?;
-    Ok(stack.iter().map(|record| inner.layer_dir(&record.chain_id).join("fs")).collect())
+    Ok(stack.iter().map(|record| inner.files_dir(record).join("fs")).collect())
 }
 
 /// Settles what could not be known while unpacking: how directories look that the archive only

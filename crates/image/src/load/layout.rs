@@ -63,7 +63,8 @@ impl Members {
                     match described.iter_mut().find(same).map(|known| known.config.clone()) {
                         None => described.push(image),
                         Some(config) => {
-                            let has = |name: &Reference| described.iter().any(|known| known.names.contains(name));
+                            let has =
+                                |name: &Reference| described.iter().any(|known| known.names.contains(name));
                             let more: Vec<Reference> =
                                 image.names.into_iter().filter(|name| !has(name)).collect();
                             if let Some(known) = described.iter_mut().find(|known| known.config == config) {
@@ -221,4 +222,3 @@ fn parse<T: DeserializeOwned>(path: &str, bytes: &[u8]) -> Result<T, LoadError> 
 pub(super) fn blob_path(digest: &Digest) -> PathBuf {
     Path::new("blobs").join(digest.algorithm().as_str()).join(digest.hex())
 }
-

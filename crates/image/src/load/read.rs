@@ -22,7 +22,7 @@ use crate::image::{ImageId, NewRecord};
 use crate::layer::entries::Entries;
 use crate::layer::inflate::{Compression, Inflated};
 use crate::layer::ingest::{Expected, Ingested, ingest};
-use crate::layer::settle::settle;
+use crate::layer::settle::{place, settle};
 use crate::layer::{Layer, LayerError, reassemble};
 use crate::progress::{Action, Progress};
 use crate::store::{Inner, WriteError};
@@ -255,12 +255,19 @@ impl Members {
                         .map_err(|source| LoadError::Layer { path: shown.clone(), source })?
                 }
                 Some(MemberLayer::Placed(placed)) if placed == chain_id => hold(inner, &placed, &shown)?,
-                // The same archive on top of another layer: copied out of the one that is placed.
+                // The same archive on top of another layer: if its files depend on what they lie on, it is
+                // unpacked once more, out of the one that is placed.
                 Some(MemberLayer::Placed(placed)) => {
-                    copy_layer(inner, &placed, held.last(), diff_id, &shown)?
+                    let found = place(inner, held.last(), diff_id, None)
+                        .map_err(|source| LoadError::Layer { path: shown.clone(), source })?;
+                    match found {
+                        Some(layer) => layer,
+                        None => copy_layer(inner, &placed, held.last(), diff_id, &shown)?,
+                    }
                 }
                 // `docker save` may leave out what the other side is known to have.
-                None => Layer::hold(inner, &chain_id)
+                None => place(inner, held.last(), diff_id, None)
+                    .map_err(|source| LoadError::Layer { path: shown.clone(), source })?
                     .ok_or_else(|| LoadError::Shape(format!("layer `{shown}` is missing")))?,
             };
             self.layers.insert(member, MemberLayer::Placed(layer.chain_id().clone()));

@@ -200,7 +200,7 @@ impl<W: Write> ArchiveWriter<W> {
             Leaf::Compressed(layer) => {
                 self.streamed(descriptor, |out| layer.write_compressed(out, |_| {}).map(drop))
             }
-            Leaf::Layer(_) | Leaf::Missing => {
+            Leaf::Layer | Leaf::Missing => {
                 Err(FindError::NotFound { name: descriptor.digest.to_string() }.into())
             }
         }

@@ -76,6 +76,16 @@ impl Repository {
         }
     }
 
+    /// Another repository of the same registry, to read from.
+    pub(crate) fn sibling(&self, path: &str) -> Self {
+        Self { path: path.to_owned(), access: Access::Pull, also_from: None, ..self.clone() }
+    }
+
+    /// The repository within the registry.
+    pub(crate) fn path(&self) -> &str {
+        &self.path
+    }
+
     /// The registry's host and perhaps port.
     pub(crate) fn domain(&self) -> &str {
         &self.domain

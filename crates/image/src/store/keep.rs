@@ -44,7 +44,8 @@ pub(super) fn keep(root: &Path, tables: &Mutex<Tables>) {
     if !tables.lock().has_pending() {
         return;
     }
-    let kept = flush(root, tables, |tables| !tables.has_pending()).and_then(|mut tables| persist(root, &mut tables));
+    let kept =
+        flush(root, tables, |tables| !tables.has_pending()).and_then(|mut tables| persist(root, &mut tables));
     if let Err(error) = kept {
         tracing::warn!(error = %base::error::chain(&error), "steps of builds could not be kept");
     }

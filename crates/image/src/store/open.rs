@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use base::{Clock, RecordError, Trouble};
 use oci::Digest;
+use oci::digest::Algorithm;
 use offload::{SharedThreads, Threads};
 use parking_lot::Mutex;
 
@@ -24,7 +25,8 @@ pub(super) fn open(
     options: StoreOptions,
     clock: Box<dyn Clock>,
 ) -> Result<Arc<Inner>, OpenError> {
-    let directories = ["", "blobs", "blobs/sha256", "blobs/sha512", "layers", "l", "leases", "snapshots"];
+    let directories =
+        ["", "blobs", "blobs/sha256", "blobs/sha512", "diffs", "layers", "l", "leases", "snapshots"];
     for directory in directories {
         let path = root.join(directory);
         // Programs inside containers reach their files through these, so others may pass, not look.
@@ -74,6 +76,13 @@ pub(super) fn open(
             // A use that comes and goes takes the layer away, and those below that only it used.
             filled.acquire(&chain_id);
             inner.layer_release(&mut filled, Some(&chain_id));
+        }
+        for path in base::fs::entries(&root.join("diffs")).unwrap_or_default() {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            // What is called otherwise is not ours.
+            if is_files(&name) && !filled.has_files(&name) {
+                tell(&mut troubles, "files of no layer", &path, inner.discard(&path));
+            }
         }
         tell(&mut troubles, "an unused document", &root.join("blobs"), remove_unused_blobs(root, &filled));
     }
@@ -135,6 +144,13 @@ fn leases_take_up(inner: &Arc<Inner>, tables: &mut Tables) {
             }
         }
     }
+}
+
+/// Whether a directory of this name has files of layers.
+fn is_files(name: &str) -> bool {
+    let hex = name.strip_prefix("on-").unwrap_or(name);
+    [Algorithm::Sha256, Algorithm::Sha512].iter().any(|algorithm| algorithm.hex_len() == hex.len())
+        && hex.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// The boot of the machine.
@@ -219,7 +235,7 @@ fn reset_ingest(root: &Path, janitor: &Janitor) -> io::Result<()> {
 /// may have come between.
 fn restore_link(root: &Path, record: &LayerRecord) -> io::Result<()> {
     let link = root.join("l").join(&record.key);
-    let target = Path::new("../layers").join(record.chain_id.hex()).join("fs");
+    let target = super::link_target(record);
     if fs::read_link(&link).is_ok_and(|found| found == target) {
         return Ok(());
     }

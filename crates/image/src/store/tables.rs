@@ -22,6 +22,8 @@ pub(crate) struct Tables {
     /// Snapshots whose record could not be read, and whether it is merely empty.
     pub(crate) unread_snapshots: BTreeMap<String, bool>,
     layers: HashMap<Digest, LayerEntry>,
+    /// Directories of files, and how many layers have theirs there.
+    files: HashMap<String, usize>,
     /// Images that running work needs, and how much of it.
     in_work: HashMap<ImageId, usize>,
     /// What manifests and indexes lead to that something needs.
@@ -229,6 +231,9 @@ impl Tables {
             self.acquire(parent);
         }
         self.key_taken(&record.key);
+        if let Some(files) = &record.files {
+            *self.files.entry(files.clone()).or_default() += 1;
+        }
         self.layers.insert(record.chain_id.clone(), LayerEntry { record, uses: 0 });
     }
 
@@ -278,7 +283,30 @@ impl Tables {
             return None;
         }
         self.unflushed.remove(chain_id);
-        self.layers.remove(chain_id).map(|entry| entry.record)
+        let record = self.layers.remove(chain_id)?.record;
+        if let Some(files) = &record.files
+            && let Some(count) = self.files.get_mut(files)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.files.remove(files);
+            }
+        }
+        Some(record)
+    }
+
+    /// Whether a layer has its files in this directory.
+    pub(crate) fn has_files(&self, files: &str) -> bool {
+        self.files.contains_key(files)
+    }
+
+    /// A layer with this diff id whose files fit on any other.
+    pub(crate) fn loose(&self, diff_id: &Digest) -> Option<&LayerRecord> {
+        let files = LayerRecord::loose(diff_id);
+        if !self.has_files(&files) {
+            return None;
+        }
+        self.layers().find(|record| record.files.as_ref() == Some(&files))
     }
 
     /// Layers that nothing uses.

@@ -1,26 +1,29 @@
 //! Pull: documents first, then all missing layers at once, each unpacked while it arrives.
 
-use std::io::{self, Read, Write};
+mod documents;
+
+use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use oci::{Descriptor, Digest, Document, ImageConfig, Manifest, Platform, Reference, media_type};
+use oci::{Descriptor, Digest, ImageConfig, Reference};
 use offload::Place;
 use reqwest::StatusCode;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
 
 use super::{PullError, PullOptions, Pulled};
-use crate::content::{Blobs, DEPTH_MAX, Kept, Lease, StagedBlob};
-use crate::image::{ImageId, NewRecord, Source};
+use crate::content::{Blobs, Lease};
+use crate::image::{ImageId, NewRecord};
 use crate::layer::ingest::{Expected, Ingested, ingest};
-use crate::layer::settle::settle;
+use crate::layer::settle::{place, settle};
 use crate::layer::{Layer, LayerError};
 use crate::progress::{Action, Progress};
 use crate::registry::{Access, Client, Paced, Repository};
-use crate::state::{Content, Origin};
-use crate::store::{Flight, Inner, Sought, WriteError};
+use crate::state::Origin;
+use crate::store::{Flight, Inner, Sought};
+use documents::{Resolved, fetch_attached, resolve};
 
 /// As many layers as Docker fetches at once.
 const LAYERS_AT_ONCE: usize = 3;
@@ -30,8 +33,6 @@ const TRIES: u32 = 5;
 const PIECES_AHEAD: usize = 64;
 /// Progress is told at most every so many bytes.
 const TELL_EVERY: u64 = 512 * 1024;
-/// Bytes of what is said about an image: lists of what is in large ones have some ten megabytes.
-const ATTACHED_MAX: u64 = 256 << 20;
 
 /// A piece of a blob, or that it is complete; without that, it is not.
 enum Piece {
@@ -68,6 +69,14 @@ enum Fetched {
     Settled(Layer),
 }
 
+/// How a layer comes that is not where it should be.
+enum Coming {
+    /// From the registry.
+    Fetch(Fetch),
+    /// Its files are here, under another layer.
+    Here(Layer),
+}
+
 /// A layer that is to be brought here.
 struct Wanted {
     /// What the registry has.
@@ -76,16 +85,6 @@ struct Wanted {
     diff_id: Digest,
     /// Its name here.
     chain_id: Digest,
-}
-
-/// What the name led to.
-struct Resolved {
-    /// As what the image comes.
-    source: Source,
-    /// The platform's manifest.
-    manifest: Manifest,
-    /// Entries of the index that are about that manifest: where it comes from, what is in it.
-    about: Vec<Descriptor>,
 }
 
 pub(super) async fn pull(
@@ -167,122 +166,6 @@ pub(super) async fn pull(
     Ok(Pulled { id, digest, changed })
 }
 
-/// Follows the name to the manifest for the platform.
-async fn resolve(
-    repository: &Repository,
-    reference: &Reference,
-    options: &PullOptions,
-) -> Result<Resolved, PullError> {
-    let platform = options.platform.clone().unwrap_or_else(Platform::host);
-    let name = reference.familiar();
-    let manifest_error = |source| PullError::Manifest { name: name.clone(), source };
-    let (bytes, content_type, digest) = repository.document_named(reference).await?;
-    let mut document = Document::parse(&bytes, content_type.as_deref()).map_err(manifest_error)?;
-    let target = Content {
-        media_type: document.media_type(content_type.as_deref()).to_owned(),
-        size: bytes.len() as u64,
-        digest: digest.clone(),
-    };
-    let mut source = Source { target, documents: vec![Kept { digest, bytes }] };
-    let mut about = Vec::new();
-    for _ in 1..DEPTH_MAX {
-        let Document::Index(index) = &document else { break };
-        let chosen = index.select(&platform);
-        let chosen =
-            chosen.ok_or_else(|| PullError::Platform { name: name.clone(), platform: platform.clone() })?;
-        let attached = index.manifests.iter().filter(|entry| entry.about().as_ref() == Some(&chosen.digest));
-        about.extend(attached.cloned());
-        let bytes = repository.document_at(chosen).await?;
-        let next = Document::parse_at(&bytes, chosen).map_err(manifest_error)?;
-        source.documents.push(Kept { digest: chosen.digest.clone(), bytes });
-        document = next;
-    }
-    match document {
-        Document::Manifest(manifest) => {
-            let malformed = |problem| PullError::Malformed { name: name.clone(), problem };
-            let of = &manifest.config.media_type;
-            if !media_type::is_config(of) {
-                return Err(malformed(format!("it is no image: its configuration is of type `{of}`")));
-            }
-            let others = manifest.layers.iter().find(|layer| !media_type::is_layer(&layer.media_type));
-            if let Some(layer) = others {
-                let of = &layer.media_type;
-                return Err(malformed(format!("its layer {} is no layer, but of type `{of}`", layer.digest)));
-            }
-            Ok(Resolved { source, manifest, about })
-        }
-        Document::Index(_) => {
-            Err(PullError::Malformed { name, problem: "its indexes are nested too deeply".into() })
-        }
-    }
-}
-
-/// Brings a manifest that is about the image's, with all that it names, as it is: so the index goes out again
-/// as it came. One that the registry does not have, or that is very large, stays where it is.
-async fn fetch_attached(
-    inner: &Arc<Inner>,
-    repository: &Repository,
-    entry: &Descriptor,
-    lease: &mut Lease,
-) -> Result<Vec<Kept>, PullError> {
-    let bytes = match repository.document_at(entry).await {
-        Ok(bytes) => bytes,
-        Err(PullError::NotFound { .. }) => return Ok(Vec::new()),
-        Err(error) => return Err(error),
-    };
-    let document = Document::parse_at(&bytes, entry)
-        .map_err(|source| PullError::Manifest { name: format!("{}@{}", repository.name(), entry.digest), source })?;
-    let Document::Manifest(_) = &document else { return Ok(Vec::new()) };
-    let links = document.links();
-    if links.iter().map(|link| link.size).fold(0, u64::saturating_add) > ATTACHED_MAX {
-        tracing::info!(digest = %entry.digest, "what is said about an image is too large to be kept");
-        return Ok(Vec::new());
-    }
-    for link in links {
-        lease.content([link.digest.clone()]);
-        if inner.blob_len(&link.digest) == Some(link.size) {
-            continue;
-        }
-        match fetch_blob(inner, repository, link).await {
-            Ok(()) => {}
-            Err(PullError::NotFound { .. }) => return Ok(Vec::new()),
-            // It is no reason to go without the image.
-            Err(error) if is_transient(&error) => {
-                let error = base::error::chain(&error);
-                tracing::info!(digest = %entry.digest, %error, "what is said about an image did not come");
-                return Ok(Vec::new());
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(vec![Kept { digest: entry.digest.clone(), bytes }])
-}
-
-/// Brings a blob as it is.
-async fn fetch_blob(inner: &Arc<Inner>, repository: &Repository, wanted: &Descriptor) -> Result<(), PullError> {
-    let what = format!("{}@{}", repository.name(), wanted.digest);
-    let failed = |source| PullError::Write(WriteError::io(&inner.blob_path(&wanted.digest))(source));
-    let mut staged =
-        offload::in_place(|| StagedBlob::new(inner, &wanted.digest)).map_err(failed)?;
-    let response = repository.blob(&wanted.digest, 0).await?;
-    let mut body = Paced::new(&what, response, repository.limits());
-    while let Some(piece) = body.next().await? {
-        if staged.size() + piece.len() as u64 > wanted.size {
-            let problem = format!("{} is longer than its {} bytes", wanted.digest, wanted.size);
-            return Err(PullError::Malformed { name: repository.name(), problem });
-        }
-        offload::in_place(|| staged.write_all(&piece)).map_err(failed)?;
-    }
-    if staged.size() < wanted.size {
-        return Err(PullError::CutOff { what, have: staged.size(), want: wanted.size });
-    }
-    let kept = offload::in_place(|| staged.keep(inner, &wanted.digest));
-    kept.map_err(|error| match error.downcast::<oci::digest::Mismatch>() {
-        Ok(source) => PullError::Mismatch { what, source },
-        Err(error) => failed(error),
-    })
-}
-
 /// Brings the layers that are not here yet; gives all, held.
 async fn fetch_layers(
     inner: &Arc<Inner>,
@@ -306,14 +189,31 @@ async fn fetch_layers(
     let mut fetches = Vec::new();
     let missing = layers.iter().zip(&config.rootfs.diff_ids).zip(&chain_ids).skip(held.len());
     for (at, ((layer, diff_id), chain_id)) in missing.enumerate() {
+        let same = inner.tables().loose(diff_id).map(|record| record.chain_id.clone());
+        if let Some(same) = same.and_then(|same| Layer::hold(inner, &same)) {
+            fetches.push((layer, Coming::Here(same)));
+            continue;
+        }
         if at >= LAYERS_AT_ONCE {
             progress.tell(Some(layer.digest.short()), Action::Waiting);
         }
         let wanted = Wanted { layer: layer.clone(), diff_id: diff_id.clone(), chain_id: chain_id.clone() };
-        fetches.push((layer, Fetch::start(inner, repository, wanted, &turns, progress)));
+        let fetch = Fetch::start(inner, repository, wanted, &turns, progress);
+        fetches.push((layer, Coming::Fetch(fetch)));
     }
-    for (layer, fetch) in fetches {
+    for (layer, coming) in fetches {
         let subject = layer.digest.short();
+        let layer_error = |source| PullError::Layer { digest: layer.digest.clone(), source };
+        let fetch = match coming {
+            Coming::Fetch(fetch) => fetch,
+            Coming::Here(same) => {
+                let placed = offload::in_place(|| place(inner, held.last(), same.diff_id(), None));
+                let placed = placed.map_err(layer_error)?;
+                held.push(placed.ok_or_else(|| broken_off(&layer.digest))?);
+                progress.tell(Some(subject), Action::AlreadyExists);
+                continue;
+            }
+        };
         let (ingested, _flight) = match fetch.finish(&layer.digest).await? {
             Fetched::Unpacked(ingested, flight) => (ingested, flight),
             Fetched::Settled(layer) => {
@@ -340,8 +240,7 @@ async fn fetch_layers(
         });
         let (parent, layer_placed) = placed.await;
         held.extend(parent);
-        let placed =
-            layer_placed.map_err(|source| PullError::Layer { digest: layer.digest.clone(), source })?;
+        let placed = layer_placed.map_err(layer_error)?;
         offload::in_place(|| lease.layer(placed.chain_id()));
         held.push(placed);
         progress.tell(Some(subject), Action::PullComplete);

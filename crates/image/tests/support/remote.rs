@@ -70,7 +70,13 @@ impl Remote {
     }
 
     pub async fn has_blob(&self, digest: &Digest) -> bool {
-        self.http.head(format!("{}/blobs/{digest}", self.base)).send().await.expect("ask").status().is_success()
+        self.http
+            .head(format!("{}/blobs/{digest}", self.base))
+            .send()
+            .await
+            .expect("ask")
+            .status()
+            .is_success()
     }
 }
 
@@ -91,9 +97,8 @@ pub fn image(platform: &str, archives: &[&[u8]]) -> Made {
     let layers: Vec<Content> = archives
         .iter()
         .map(|archive| {
-            let mut encoder = flate2::GzBuilder::new()
-                .filename("layer.tar")
-                .write(Vec::new(), flate2::Compression::fast());
+            let mut encoder =
+                flate2::GzBuilder::new().filename("layer.tar").write(Vec::new(), flate2::Compression::fast());
             encoder.write_all(archive).expect("into memory");
             Content::new(media_type::OCI_LAYER_GZIP, encoder.finish().expect("into memory"))
         })
@@ -104,11 +109,20 @@ pub fn image(platform: &str, archives: &[&[u8]]) -> Made {
 
 /// What is said about the manifest of another image: where it comes from.
 pub fn attestation(about: &Content) -> Made {
-    let config = Content::new(media_type::OCI_CONFIG, r#"{"architecture":"unknown","os":"unknown","config":{},"rootfs":{"type":"layers","diff_ids":[]}}"#);
-    let statement = format!(r#"{{"_type":"https://in-toto.io/Statement/v0.1","subject":[{{"digest":{{"sha256":"{}"}}}}]}}"#, about.digest().hex());
+    let config = Content::new(
+        media_type::OCI_CONFIG,
+        r#"{"architecture":"unknown","os":"unknown","config":{},"rootfs":{"type":"layers","diff_ids":[]}}"#,
+    );
+    let statement = format!(
+        r#"{{"_type":"https://in-toto.io/Statement/v0.1","subject":[{{"digest":{{"sha256":"{}"}}}}]}}"#,
+        about.digest().hex()
+    );
     let layers = vec![Content::new("application/vnd.in-toto+json", statement)];
     let mut manifest = manifest(&config, &layers).on("unknown/unknown");
-    let annotations = [("vnd.docker.reference.digest", about.digest().to_string()), ("vnd.docker.reference.type", "attestation-manifest".to_owned())];
+    let annotations = [
+        ("vnd.docker.reference.digest", about.digest().to_string()),
+        ("vnd.docker.reference.type", "attestation-manifest".to_owned()),
+    ];
     manifest.at.annotations.extend(annotations.map(|(key, value)| (key.to_owned(), value)));
     Made { manifest, config, layers }
 }
