@@ -1,9 +1,10 @@
 //! What the engine knows of its containers and sandboxes while it runs.
 
 mod container;
+mod index;
 mod sandbox;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use parking_lot::RwLock;
@@ -12,13 +13,24 @@ use crate::error::{Error, Fact, Result};
 use crate::id::{ContainerId, SandboxId};
 
 pub(crate) use container::{ContainerCell, Pulse, WaitingClient};
+use index::LabelIndex;
 pub(crate) use sandbox::{AnySandbox, Live, SandboxCell, SharedSandbox};
 
 /// All containers and sandboxes.
 #[derive(Default)]
 pub(crate) struct Registry {
     containers: RwLock<Containers>,
-    sandboxes: RwLock<HashMap<SandboxId, Arc<SharedSandbox>>>,
+    sandboxes: RwLock<Sandboxes>,
+}
+
+/// Which containers are looked at: those that one of these conditions leaves, the narrowest. The others are
+/// for who looks.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Among<'a> {
+    /// Of this sandbox.
+    pub(crate) sandbox: Option<&'a SandboxId>,
+    /// With all of these labels, `key` or `key=value`.
+    pub(crate) labels: &'a [String],
 }
 
 /// Keeps a name for a container that is being made.
@@ -30,30 +42,56 @@ pub(crate) struct NameClaim<'a> {
 
 #[derive(Default)]
 struct Containers {
-    by_id: BTreeMap<ContainerId, Arc<ContainerCell>>,
+    by_id: BTreeMap<ContainerId, Known>,
     by_name: HashMap<String, ContainerId>,
+    by_sandbox: HashMap<SandboxId, BTreeSet<ContainerId>>,
+    by_label: LabelIndex<ContainerId>,
     /// Names of containers that are being made.
     claimed: BTreeMap<String, ContainerId>,
+}
+
+/// A container, with what leads to it.
+struct Known {
+    cell: Arc<ContainerCell>,
+    /// One, or two while it is being renamed.
+    names: Vec<String>,
+}
+
+#[derive(Default)]
+struct Sandboxes {
+    by_id: HashMap<SandboxId, Arc<SharedSandbox>>,
+    by_label: LabelIndex<SandboxId>,
 }
 
 impl Registry {
     /// Adds a container; its name must be free.
     pub(crate) fn add(&self, cell: Arc<ContainerCell>) -> Result<()> {
         let mut containers = self.containers.write();
-        let name = cell.record().name.clone();
-        containers.check_name(&name, &cell.id)?;
+        let (id, record) = (cell.id.clone(), cell.record());
+        let name = record.name.clone();
+        containers.check_name(&name, &id)?;
         containers.claimed.remove(&name);
-        containers.by_name.insert(name, cell.id.clone());
-        containers.by_id.insert(cell.id.clone(), cell);
+        containers.by_name.insert(name.clone(), id.clone());
+        containers.by_sandbox.entry(cell.sandbox.id.clone()).or_default().insert(id.clone());
+        containers.by_label.insert(&id, &record.resolved.labels);
+        containers.by_id.insert(id, Known { cell, names: vec![name] });
         Ok(())
     }
 
     /// Forgets a container and its name.
     pub(crate) fn forget(&self, id: &ContainerId) {
         let mut containers = self.containers.write();
-        if containers.by_id.remove(id).is_some() {
-            containers.by_name.retain(|_, holder| holder != id);
+        let Some(Known { cell, names }) = containers.by_id.remove(id) else { return };
+        for name in names {
+            containers.by_name.remove(&name);
         }
+        if let Some(of_sandbox) = containers.by_sandbox.get_mut(&cell.sandbox.id) {
+            of_sandbox.remove(id);
+            if of_sandbox.is_empty() {
+                containers.by_sandbox.remove(&cell.sandbox.id);
+            }
+        }
+        containers.by_label.remove(id, &cell.record().resolved.labels);
     }
 
     /// Takes a name, which must be free, for a container that is to be called so: it keeps the one that
@@ -61,9 +99,8 @@ impl Registry {
     pub(crate) fn take_name(&self, id: &ContainerId, name: &str) -> Result<()> {
         let mut containers = self.containers.write();
         containers.check_name(name, id)?;
-        if !containers.by_id.contains_key(id) {
-            return Err(no_such_container(id.as_str()));
-        }
+        let known = containers.by_id.get_mut(id).ok_or_else(|| no_such_container(id.as_str()))?;
+        known.names.push(name.to_owned());
         containers.by_name.insert(name.to_owned(), id.clone());
         Ok(())
     }
@@ -73,6 +110,9 @@ impl Registry {
         let mut containers = self.containers.write();
         if containers.by_name.get(name) == Some(id) {
             containers.by_name.remove(name);
+            if let Some(known) = containers.by_id.get_mut(id) {
+                known.names.retain(|known| known != name);
+            }
         }
     }
 
@@ -86,7 +126,9 @@ impl Registry {
     }
 
     pub(crate) fn get(&self, id: &ContainerId) -> Result<Arc<ContainerCell>> {
-        self.containers.read().by_id.get(id).cloned().ok_or_else(|| no_such_container(id.as_str()))
+        let containers = self.containers.read();
+        let known = containers.by_id.get(id).ok_or_else(|| no_such_container(id.as_str()))?;
+        Ok(Arc::clone(&known.cell))
     }
 
     /// Finds a container by id, name, or unique prefix of an id.
@@ -113,30 +155,58 @@ impl Registry {
 
     /// All containers.
     pub(crate) fn all(&self) -> Vec<Arc<ContainerCell>> {
-        self.containers.read().by_id.values().cloned().collect()
+        self.among(Among::default())
     }
 
     /// The containers of a sandbox.
     pub(crate) fn of_sandbox(&self, id: &SandboxId) -> Vec<Arc<ContainerCell>> {
-        self.containers.read().by_id.values().filter(|cell| cell.sandbox.id == *id).cloned().collect()
+        self.among(Among { sandbox: Some(id), ..Among::default() })
+    }
+
+    /// The containers among which all are that meet these conditions, in order of their ids.
+    pub(crate) fn among(&self, conditions: Among<'_>) -> Vec<Arc<ContainerCell>> {
+        let containers = self.containers.read();
+        let cell = |id: &ContainerId| containers.by_id.get(id).map(|known| Arc::clone(&known.cell));
+        if let Some(sandbox) = conditions.sandbox {
+            return containers.by_sandbox.get(sandbox).into_iter().flatten().filter_map(cell).collect();
+        }
+        match containers.by_label.narrowest(conditions.labels) {
+            Some(ids) => ids.iter().filter_map(cell).collect(),
+            None => containers.by_id.values().map(|known| Arc::clone(&known.cell)).collect(),
+        }
     }
 
     pub(crate) fn sandbox_add(&self, cell: Arc<SharedSandbox>) {
-        self.sandboxes.write().insert(cell.id.clone(), cell);
+        let mut sandboxes = self.sandboxes.write();
+        sandboxes.by_label.insert(&cell.id, &cell.spec.labels);
+        sandboxes.by_id.insert(cell.id.clone(), cell);
     }
 
     pub(crate) fn sandbox_forget(&self, id: &SandboxId) {
-        self.sandboxes.write().remove(id);
+        let mut sandboxes = self.sandboxes.write();
+        if let Some(cell) = sandboxes.by_id.remove(id) {
+            sandboxes.by_label.remove(id, &cell.spec.labels);
+        }
     }
 
     /// A sandbox that was made as such.
     pub(crate) fn sandbox(&self, id: &SandboxId) -> Result<Arc<SharedSandbox>> {
-        let found = self.sandboxes.read().get(id).cloned();
+        let found = self.sandboxes.read().by_id.get(id).cloned();
         found.ok_or_else(|| Error::not_found(format!("No such sandbox: {id}")))
     }
 
+    /// All sandboxes that were made as such.
     pub(crate) fn sandboxes(&self) -> Vec<Arc<SharedSandbox>> {
-        self.sandboxes.read().values().cloned().collect()
+        self.sandboxes_among(&[])
+    }
+
+    /// The sandboxes among which all are that have these labels, `key` or `key=value`.
+    pub(crate) fn sandboxes_among(&self, labels: &[String]) -> Vec<Arc<SharedSandbox>> {
+        let sandboxes = self.sandboxes.read();
+        match sandboxes.by_label.narrowest(labels) {
+            Some(ids) => ids.iter().filter_map(|id| sandboxes.by_id.get(id).cloned()).collect(),
+            None => sandboxes.by_id.values().cloned().collect(),
+        }
     }
 }
 
@@ -164,3 +234,6 @@ pub(crate) fn no_such_container(reference: &str) -> Error {
 fn name_taken(name: &str, holder: &ContainerId) -> Error {
     Fact::NameTaken { name: name.to_owned(), holder: holder.clone() }.into()
 }
+
+#[cfg(test)]
+mod tests;

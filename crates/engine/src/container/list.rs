@@ -9,6 +9,7 @@ use super::view::{Container, ContainerFilter, PublishedPort, Status};
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::filter;
+use crate::registry::Among;
 
 impl Engine {
     /// The containers that `filter` lets through, newest first.
@@ -27,7 +28,8 @@ impl Engine {
             since: created(&filter.since)?,
             ancestors: filter.ancestors.iter().flat_map(|name| self.ancestors(name)).collect(),
         };
-        let mut cells = self.inner.registry.all();
+        let among = Among { sandbox: filter.sandbox.as_ref(), labels: &filter.labels };
+        let mut cells = self.inner.registry.among(among);
         cells.sort_by_cached_key(|cell| std::cmp::Reverse((cell.record().created, cell.id.clone())));
         let views =
             cells.iter().map(|cell| Arc::new(self.view(cell))).filter(|view| admits(filter, &bounds, view));

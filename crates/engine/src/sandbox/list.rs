@@ -22,7 +22,7 @@ impl Engine {
             filter::labels_match(&filter.labels, &view.spec.labels)
                 && filter.ready.is_none_or(|ready| view.ready == ready)
         };
-        let cells = self.inner.registry.sandboxes();
+        let cells = self.inner.registry.sandboxes_among(&filter.labels);
         let mut views: Vec<Arc<Sandbox>> =
             cells.iter().map(|cell| Arc::new(self.sandbox_view(cell))).filter(admitted).collect();
         views.sort_by(|one, other| (other.created, &other.id).cmp(&(one.created, &one.id)));
