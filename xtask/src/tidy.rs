@@ -16,6 +16,7 @@ mod files;
 mod kinds;
 mod records;
 mod rows;
+mod runtimes;
 mod texts;
 mod unused;
 mod waiting;
@@ -36,6 +37,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     complaints.extend(documents::check(&root, &tracked)?);
     complaints.extend(kinds::check(&root, &tracked)?);
     complaints.extend(records::check(&root, &tracked)?);
+    complaints.extend(runtimes::check(&root, &tracked)?);
     complaints.extend(texts::check(&root, &tracked)?);
     complaints.extend(waiting::check(&root, &tracked)?);
 

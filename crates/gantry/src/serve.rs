@@ -97,7 +97,7 @@ pub(crate) async fn serve(
     });
     let agent = node::Agent::new(
         node_config(config),
-        engine.clone(),
+        node::Machine::of_engine(engine.clone()),
         &client(Identity::node(&config.node_name)),
         Arc::clone(&clock),
     );

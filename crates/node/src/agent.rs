@@ -9,8 +9,6 @@ use base::backoff::Backoff;
 use client::api::ListOptions;
 use client::recorder::{EventType, EventWriter, Recorder};
 use client::{Api, Change, Client, Informer, Store, supervise};
-use engine::event::{EventKind, EventQuery};
-use engine::{Engine, SandboxId, container::Dns};
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::{ObjectReference, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -21,23 +19,21 @@ use tracing::{error, info, warn};
 
 use crate::config::Config;
 use crate::files::FileWork;
-use crate::labels;
 use crate::pod::downward::NodeCapacity;
 use crate::pod::groups;
 use crate::pod::worker::{Mailbox, Message, Worker};
 use crate::registration::Registration;
 use crate::reserves::{self, Amounts, ReservesError};
+use crate::runtime::{ContainerEvent, ContainerId, Dns, Kind, Machine, PodSandboxId, Runtime};
 
 /// What all parts of the agent use.
 pub(crate) struct Shared {
     pub(crate) config: Config,
-    pub(crate) engine: Engine,
+    pub(crate) machine: Machine,
     pub(crate) client: Client,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) recorder: Recorder,
     pub(crate) capacity: NodeCapacity,
-    /// The engine's network for pods.
-    pub(crate) pod_network: String,
     pub(crate) files: FileWork,
     services: Store<Service>,
     pods: Store<Pod>,
@@ -52,7 +48,7 @@ impl Shared {
         let pods = self.pods.list();
         let together = self.config.reserves.for_pods(self.amounts());
         for (group, resources) in groups::limits(pods.iter().map(AsRef::as_ref), together) {
-            if let Err(error) = self.engine.group_apply(group, resources).await {
+            if let Err(error) = self.machine.host.limit_group(group, resources).await {
                 warn!(group, error = %error.full_message(), "cannot limit a group of pods");
             }
         }
@@ -79,8 +75,17 @@ impl Shared {
 
     /// How the host resolves names, as it serves in a pod; it changes with the host's links.
     pub(crate) fn host_dns(&self) -> Dns {
-        let conf = self.engine.network().resolv_conf_outside();
-        Dns { servers: conf.nameservers, search: conf.search, options: conf.options }
+        let conf = self.machine.network.resolv_conf_outside();
+        Dns { servers: conf.nameservers, searches: conf.search, options: conf.options }
+    }
+
+    pub(crate) fn runtime(&self) -> &dyn Runtime {
+        &*self.machine.runtime
+    }
+
+    /// A container as statuses name it, with its runtime (`gantry://…`).
+    pub(crate) fn container_uri(&self, id: &ContainerId) -> String {
+        format!("{}://{id}", self.runtime().version().name)
     }
 
     /// Tells what happened to a pod.
@@ -130,11 +135,11 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// An agent that runs pods on `engine` and talks to the API by `client`. Refuses to keep more of the
+    /// An agent that runs pods on `machine` and talks to the API by `client`. Refuses to keep more of the
     /// node than it has.
     pub fn new(
         config: Config,
-        engine: Engine,
+        machine: Machine,
         client: &Client,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, ReservesError> {
@@ -145,15 +150,14 @@ impl Agent {
         let services: Informer<Service> = Informer::new(Api::all(client), ListOptions::default());
         let slices = Informer::new(Api::all(client), ListOptions::default());
         let (recorder, writer) = Recorder::new(client, "kubelet", Some(&config.name), Arc::clone(&clock));
-        let facts = engine.host_facts();
+        let facts = machine.host.facts();
         let capacity = NodeCapacity {
             cpu_millis: i64::from(facts.cpus) * 1000,
             memory: i64::try_from(facts.memory).unwrap_or(i64::MAX),
         };
         let shared = Shared {
-            pod_network: engine.network().network_pods().name,
             config,
-            engine,
+            machine,
             client: client.clone(),
             clock,
             recorder,
@@ -212,7 +216,7 @@ impl Agent {
             () = pods.synced() => {}
             () = stop.cancelled() => return,
         }
-        let unknown = self.unknown();
+        let unknown = self.unknown().await;
         let mut workers = Workers {
             shared: Arc::clone(&self.shared),
             stop: stop.clone(),
@@ -228,7 +232,7 @@ impl Agent {
                 Ended { uid: String::new(), panicked: false }
             });
         }
-        let mut events = self.subscribe();
+        let mut events = self.shared.runtime().container_events();
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
@@ -237,12 +241,12 @@ impl Agent {
                     None => break,
                 },
                 event = events.next() => match event {
-                    Some(Ok(event)) => workers.wake(event.attributes.get(labels::POD_UID)),
-                    // Too slow, or the engine is closing: begin anew and let every worker look.
+                    Some(Ok(ContainerEvent { pod })) => workers.wake(&pod),
+                    // Too slow, or the runtime is closing: begin anew and let every worker look.
                     Some(Err(_)) | None => {
                         tokio::time::sleep(Duration::from_millis(100)).await;
-                        events = self.subscribe();
-                        workers.wake(None);
+                        events = self.shared.runtime().container_events();
+                        workers.wake_all();
                     }
                 },
                 Some(ended) = workers.tasks.join_next() => workers.reap(ended),
@@ -253,29 +257,27 @@ impl Agent {
         }
     }
 
-    fn subscribe(&self) -> engine::event::EventStream {
-        let actions = ["die", "start", "oom"].map(str::to_owned).to_vec();
-        let kinds = vec![EventKind::Container];
-        self.shared.engine.events(EventQuery { kinds, actions, ..EventQuery::default() })
-    }
-
-    /// The sandboxes that the engine still has of pods that the API no longer knows, by uid.
-    fn unknown(&self) -> HashMap<String, Vec<SandboxId>> {
+    /// The sandboxes that the runtime still has of pods that the API no longer knows, by uid.
+    async fn unknown(&self) -> HashMap<String, Vec<PodSandboxId>> {
         let known: std::collections::HashSet<String> =
             self.pods.store().list().iter().filter_map(|pod| pod.metadata.uid.clone()).collect();
-        let filter = engine::sandbox::SandboxFilter { labels: vec![labels::POD_UID.to_owned()], ready: None };
-        let mut unknown: HashMap<String, Vec<SandboxId>> = HashMap::new();
-        for sandbox in self.shared.engine.sandbox_list(&filter) {
-            if let Some(uid) = sandbox.spec.labels.get(labels::POD_UID).filter(|uid| !known.contains(*uid)) {
-                unknown.entry(uid.clone()).or_default().push(sandbox.id.clone());
+        let sandboxes = match self.shared.runtime().list_pod_sandbox(None).await {
+            Ok(sandboxes) => sandboxes,
+            Err(error) => {
+                warn!(error = %error.full_message(), "cannot look for pods that the API does not know");
+                Vec::new()
             }
+        };
+        let mut unknown: HashMap<String, Vec<PodSandboxId>> = HashMap::new();
+        for sandbox in sandboxes.into_iter().filter(|sandbox| !known.contains(&sandbox.pod)) {
+            unknown.entry(sandbox.pod).or_default().push(sandbox.id);
         }
         unknown
     }
 }
 
 /// Removes what is left of a pod that the API does not know; tries until nothing is.
-async fn clear(shared: &Shared, uid: &str, sandboxes: &[SandboxId]) {
+async fn clear(shared: &Shared, uid: &str, sandboxes: &[PodSandboxId]) {
     info!(uid, "removing a pod that the API does not know");
     let mut again = Backoff::new(CLEAR_AGAIN, CLEAR_AGAIN_AT_LAST);
     while let Err(error) = try_clear(shared, uid, sandboxes).await {
@@ -285,10 +287,10 @@ async fn clear(shared: &Shared, uid: &str, sandboxes: &[SandboxId]) {
     }
 }
 
-async fn try_clear(shared: &Shared, uid: &str, sandboxes: &[SandboxId]) -> Result<(), String> {
+async fn try_clear(shared: &Shared, uid: &str, sandboxes: &[PodSandboxId]) -> Result<(), String> {
     for sandbox in sandboxes {
-        match shared.engine.sandbox_remove(sandbox).await {
-            Err(error) if error.kind() != engine::Kind::NotFound => return Err(error.full_message()),
+        match shared.runtime().remove_pod_sandbox(sandbox).await {
+            Err(error) if error.kind() != Kind::NotFound => return Err(error.full_message()),
             _ => {}
         }
     }
@@ -363,16 +365,15 @@ impl Workers {
         self.mailboxes.insert(uid, mailbox);
     }
 
-    /// Wakes the worker of one pod, or of all.
-    fn wake(&self, uid: Option<&String>) {
-        match uid {
-            Some(uid) => {
-                if let Some(mailbox) = self.mailboxes.get(uid) {
-                    mailbox.send(Message::Engine);
-                }
-            }
-            None => self.mailboxes.values().for_each(|mailbox| mailbox.send(Message::Engine)),
+    /// Wakes the worker of one pod.
+    fn wake(&self, uid: &str) {
+        if let Some(mailbox) = self.mailboxes.get(uid) {
+            mailbox.send(Message::Runtime);
         }
+    }
+
+    fn wake_all(&self) {
+        self.mailboxes.values().for_each(|mailbox| mailbox.send(Message::Runtime));
     }
 
     fn reap(&mut self, ended: Result<Ended, tokio::task::JoinError>) {
@@ -381,7 +382,7 @@ impl Workers {
         if !panicked || self.stop.is_cancelled() {
             return;
         }
-        // It looks anew at what the engine has of its pod, as after a restart of the daemon.
+        // It looks anew at what the runtime has of its pod, as after a restart of the daemon.
         let pod = self.pods.list().into_iter().find(|pod| pod.metadata.uid.as_deref() == Some(&*uid));
         if let Some(pod) = pod {
             self.start(uid, &pod, AFTER_PANIC);

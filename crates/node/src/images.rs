@@ -3,13 +3,11 @@
 use std::collections::BTreeMap;
 
 use base64::Engine as _;
-use engine::image::{Progress, PullOptions, RegistryAuth};
-use engine::{Engine, Kind};
-use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::Secret;
 use serde::Deserialize;
 
 use crate::pod::waiting::Reason;
+use crate::runtime::{Credentials, Error, Fact, ImageStatus, Kind, Runtime};
 use crate::words;
 
 /// When an image is pulled.
@@ -69,15 +67,14 @@ pub struct Missing {
 /// it is used as it is, whatever the policy: that is what makes `docker build` and
 /// `kubectl create deployment` work on the same image.
 pub async fn ensure(
-    engine: &Engine,
+    runtime: &dyn Runtime,
     image: &str,
     policy: PullPolicy,
     secrets: &[Secret],
     pulling: impl FnOnce(),
 ) -> Result<Present, Missing> {
-    let local = match engine.image_inspect(image) {
-        Ok(found) => Some(found),
-        Err(error) if error.kind() == Kind::NotFound => None,
+    let local = match runtime.image_status(image).await {
+        Ok(found) => found,
         Err(error) if error.kind() == Kind::Invalid => {
             let message =
                 format!("Failed to apply default image tag \"{image}\": {}", words::message(&error));
@@ -86,17 +83,15 @@ pub async fn ensure(
         Err(error) => return Err(Missing { reason: Reason::Pull, message: words::message(&error) }),
     };
     match (local, policy) {
-        (Some(found), PullPolicy::IfNotPresent | PullPolicy::Never) => Ok(present(image, found.config.user)),
-        (Some(found), PullPolicy::Always) if found.digests.is_empty() => {
-            Ok(present(image, found.config.user))
-        }
+        (Some(found), PullPolicy::IfNotPresent | PullPolicy::Never) => Ok(present(image, found.user)),
+        (Some(found), PullPolicy::Always) if found.digests.is_empty() => Ok(present(image, found.user)),
         (None, PullPolicy::Never) => {
             let message = format!("Container image \"{image}\" is not present with pull policy of Never");
             Err(Missing { reason: Reason::NeverPull, message })
         }
         (_, PullPolicy::Always | PullPolicy::IfNotPresent) => {
             pulling();
-            pull(engine, image, secrets).await
+            pull(runtime, image, secrets).await
         }
     }
 }
@@ -106,25 +101,22 @@ fn present(image: &str, user: String) -> Present {
 }
 
 /// Pulls with each of the fitting credentials in turn, or with none.
-async fn pull(engine: &Engine, image: &str, secrets: &[Secret]) -> Result<Present, Missing> {
+async fn pull(runtime: &dyn Runtime, image: &str, secrets: &[Secret]) -> Result<Present, Missing> {
     let began = std::time::Instant::now();
-    let mut attempts: Vec<Option<RegistryAuth>> = credentials(image, secrets).into_iter().map(Some).collect();
+    let mut attempts: Vec<Option<Credentials>> = credentials(image, secrets).into_iter().map(Some).collect();
     if attempts.is_empty() {
         attempts.push(None);
     }
     let mut message = String::new();
     for auth in attempts {
-        match pull_once(engine, image, auth).await {
-            Ok(()) => {
-                let found = engine
-                    .image_inspect(image)
-                    .map_err(|error| Missing { reason: Reason::Pull, message: words::message(&error) })?;
+        match pull_once(runtime, image, auth).await {
+            Ok(found) => {
                 let took = began.elapsed().as_millis();
                 let message = format!(
                     "Successfully pulled image \"{image}\" in {took}ms. Image size: {} bytes.",
                     found.size
                 );
-                return Ok(Present { user: found.config.user, message });
+                return Ok(Present { user: found.user, message });
             }
             Err(error) => message = words::message(&error),
         }
@@ -135,19 +127,20 @@ async fn pull(engine: &Engine, image: &str, secrets: &[Secret]) -> Result<Presen
     })
 }
 
-async fn pull_once(engine: &Engine, image: &str, auth: Option<RegistryAuth>) -> engine::Result<()> {
-    let mut progress = engine.image_pull(image, PullOptions { auth, ..PullOptions::default() })?;
-    while let Some(step) = progress.next().await {
-        if let Progress::Done { .. } = step? {
-            return Ok(());
-        }
-    }
-    Ok(())
+async fn pull_once(
+    runtime: &dyn Runtime,
+    image: &str,
+    credentials: Option<Credentials>,
+) -> Result<ImageStatus, Error> {
+    runtime.pull_image(image, credentials).await?;
+    let gone =
+        || Error::new(Kind::NotFound, Some(Fact::NoImage { reference: image.to_owned() }), "it was removed");
+    runtime.image_status(image).await?.ok_or_else(gone)
 }
 
 /// The credentials that `imagePullSecrets` have for the registry of `image`, most specific first.
-fn credentials(image: &str, secrets: &[Secret]) -> Vec<RegistryAuth> {
-    let mut fitting: Vec<(usize, RegistryAuth)> = Vec::new();
+fn credentials(image: &str, secrets: &[Secret]) -> Vec<Credentials> {
+    let mut fitting: Vec<(usize, Credentials)> = Vec::new();
     for secret in secrets {
         let data = secret.data.clone().unwrap_or_default();
         let entries = match (data.get(".dockerconfigjson"), data.get(".dockercfg")) {
@@ -181,14 +174,14 @@ struct DockerEntry {
 }
 
 impl DockerEntry {
-    fn auth(self) -> RegistryAuth {
+    fn auth(self) -> Credentials {
         let decoded = base64::engine::general_purpose::STANDARD.decode(&self.auth).unwrap_or_default();
         let decoded = String::from_utf8_lossy(&decoded).into_owned();
         let (username, password) = match decoded.split_once(':') {
             Some((username, password)) => (username.to_owned(), password.trim_end_matches('\0').to_owned()),
             None => (self.username, self.password),
         };
-        RegistryAuth { username, password, identity_token: self.identitytoken, ..RegistryAuth::default() }
+        Credentials { username, password, identity_token: self.identitytoken }
     }
 }
 

@@ -1,7 +1,7 @@
-//! Node agent: pods to engine, services to net, probes, status.
+//! Node agent: pods to a runtime, services to net, probes, status.
 //!
 //! [`Agent`] runs the pods that the API binds to this node: one worker per pod looks at what the
-//! engine has, asks the pure [`pod::plan`] what to do next, does it, and publishes the status that
+//! [`runtime`] has, asks the pure [`pod::plan`] what to do next, does it, and publishes the status that
 //! [`pod::status`] makes of it. Beside them it keeps the node's own object and lease, and the
 //! network's service and name tables. It knows the API by a [`client::Client`] only; whether that
 //! is a call inside the process or a connection is the binary's affair.
@@ -16,6 +16,7 @@ pub mod pod;
 pub mod probe;
 mod registration;
 pub mod reserves;
+pub mod runtime;
 pub mod services;
 pub mod streams;
 mod words;
@@ -23,3 +24,4 @@ mod words;
 pub use agent::Agent;
 pub use config::Config;
 pub use reserves::Reserves;
+pub use runtime::Machine;

@@ -1,4 +1,4 @@
-//! Pods: from the API's object to a sandbox and containers of the engine, and back to a status.
+//! Pods: from the API's object to a sandbox and containers of a runtime, and back to a status.
 
 use std::path::{Path, PathBuf};
 

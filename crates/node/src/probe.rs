@@ -5,12 +5,13 @@
 //! container and hears of verdicts only.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use engine::container::Port;
-use engine::{ContainerId, Engine};
 use k8s_openapi::api::core::v1::{Container, Probe};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+
+use crate::runtime::{ContainerId, Port, Runtime};
 
 mod check;
 mod tls;
@@ -106,8 +107,8 @@ impl Tally {
 /// What a probe is made against.
 #[derive(Clone)]
 pub struct Target {
-    /// The engine that runs commands.
-    pub engine: Engine,
+    /// The runtime that runs commands.
+    pub runtime: Arc<dyn Runtime>,
     /// The container.
     pub container: ContainerId,
     /// The pod's address.

@@ -89,7 +89,7 @@ impl Registration {
     }
 
     fn labels(&self) -> BTreeMap<String, String> {
-        let facts = self.shared.engine.host_facts();
+        let facts = self.shared.machine.host.facts();
         let labels = [
             ("kubernetes.io/hostname", self.shared.config.name.clone()),
             ("kubernetes.io/os", facts.os.clone()),
@@ -119,7 +119,7 @@ impl Registration {
                 }
             };
             let now = self.shared.clock.elapsed();
-            let next = self.status(current.status.as_ref());
+            let next = self.status(current.status.as_ref()).await;
             let same = written
                 .as_ref()
                 .is_some_and(|written| without_heartbeats(written) == without_heartbeats(&next));
@@ -135,15 +135,17 @@ impl Registration {
 
     async fn write_status(&self, current: &Node) -> Result<NodeStatus, Error> {
         let api: Api<Node> = Api::all(&self.shared.client);
-        let status = self.status(current.status.as_ref());
+        let status = self.status(current.status.as_ref()).await;
         let patch = json!({ "status": status });
         api.patch_status(&self.shared.config.name, &Patch::Merge(patch), &PatchOptions::default()).await?;
         Ok(status)
     }
 
     /// The status as it is now; conditions that did not change keep their times.
-    fn status(&self, old: Option<&NodeStatus>) -> NodeStatus {
-        let facts = self.shared.engine.host_facts();
+    async fn status(&self, old: Option<&NodeStatus>) -> NodeStatus {
+        let facts = self.shared.machine.host.facts();
+        let (version, features) = (self.shared.runtime().version(), self.shared.runtime().features());
+        let images = self.images().await;
         let amounts = self.shared.amounts();
         let disk = offload::in_place(|| rustix::fs::statvfs(&self.shared.config.root)).ok();
         let free = disk.as_ref().map_or(1.0, |disk| disk.f_bavail as f64 / disk.f_blocks.max(1) as f64);
@@ -204,11 +206,11 @@ impl Registration {
                 condition("Ready", true, "KubeletReady", "kubelet is posting ready status"),
             ]),
             daemon_endpoints: Some(NodeDaemonEndpoints::default()),
-            images: Some(self.images()),
+            images: Some(images),
             node_info: Some(NodeSystemInfo {
                 architecture: facts.architecture,
                 boot_id: read("/proc/sys/kernel/random/boot_id"),
-                container_runtime_version: format!("gantry://{}", env!("CARGO_PKG_VERSION")),
+                container_runtime_version: format!("{}://{}", version.name, version.version),
                 kernel_version: facts.kernel,
                 kubelet_version: self.shared.config.kubernetes_version.clone(),
                 machine_id: read("/etc/machine-id"),
@@ -219,8 +221,8 @@ impl Registration {
             }),
             runtime_handlers: Some(vec![NodeRuntimeHandler {
                 features: Some(NodeRuntimeHandlerFeatures {
-                    recursive_read_only_mounts: Some(true),
-                    user_namespaces: Some(facts.has_own_users),
+                    recursive_read_only_mounts: Some(features.recursive_read_only_mounts),
+                    user_namespaces: Some(features.user_namespaces),
                 }),
                 // The one that a pod gets that names none.
                 name: Some(String::new()),
@@ -230,10 +232,9 @@ impl Registration {
     }
 
     /// The largest images, as many as kubelets report.
-    fn images(&self) -> Vec<ContainerImage> {
+    async fn images(&self) -> Vec<ContainerImage> {
         const REPORTED: usize = 50;
-        let mut images =
-            self.shared.engine.image_list(&engine::image::ImageFilter::default()).unwrap_or_default();
+        let mut images = self.shared.runtime().list_images().await.unwrap_or_default();
         images.sort_by_key(|image| std::cmp::Reverse(image.size));
         let named = images.into_iter().filter(|image| !image.tags.is_empty() || !image.digests.is_empty());
         named

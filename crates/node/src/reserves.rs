@@ -10,10 +10,10 @@
 
 use std::str::FromStr;
 
-use engine::container::Resources;
 use model::quantity::{Quantity, QuantityError};
 
 use crate::pod::resources::shares;
+use crate::runtime::Resources;
 
 /// Memory and the share of the disk at which the kubelet evicts, `memory.available<100Mi` and
 /// `nodefs.available<10%`.

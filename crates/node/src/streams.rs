@@ -4,13 +4,8 @@
 
 mod log;
 
-use std::sync::Arc;
-
 use base::Timestamp;
 use bytes::Bytes;
-use engine::container::{AttachFlags, Container, LogQuery};
-use engine::exec::ExecSpec;
-use engine::{Attached, OutputKind};
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -18,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use crate::Agent;
 use crate::pod::observe::Observation;
 use crate::pod::waiting::Reason;
+use crate::runtime::{self, Attached, ContainerStatus, ExecRequest, LogQuery, OutputKind};
 
 /// Why a stream cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -59,14 +55,14 @@ pub enum StreamError {
         /// Why.
         source: std::io::Error,
     },
-    /// The engine refused.
+    /// The runtime refused.
     #[error("{}", .0.full_message())]
-    Engine(engine::Error),
+    Runtime(runtime::Error),
 }
 
-impl From<engine::Error> for StreamError {
-    fn from(error: engine::Error) -> Self {
-        Self::Engine(error)
+impl From<runtime::Error> for StreamError {
+    fn from(error: runtime::Error) -> Self {
+        Self::Runtime(error)
     }
 }
 
@@ -107,37 +103,27 @@ impl Agent {
         target: &Target,
         options: &LogOptions,
     ) -> Result<BoxStream<'static, Bytes>, StreamError> {
-        let instance = self.instance(target, options.previous)?;
+        let instance = self.instance(target, options.previous).await?;
         let query = LogQuery {
-            stdout: options.stream != Some(OutputKind::Stderr),
-            stderr: options.stream != Some(OutputKind::Stdout),
+            stream: options.stream,
             since: options.since,
-            until: None,
             tail: options.tail.and_then(|lines| usize::try_from(lines).ok()),
-            follow: options.follow && instance.state.status.is_active(),
+            follow: options.follow && instance.is_running(),
         };
-        let lines = self.shared.engine.container_logs(&instance.id, query).await?;
+        let lines = self.shared.runtime().container_logs(&instance.id, query).await?;
         Ok(log::text(lines, options.timestamps, options.limit_bytes).boxed())
     }
 
     /// Starts a command in a container.
-    pub async fn pod_exec(
-        &self,
-        target: &Target,
-        command: Vec<String>,
-        tty: bool,
-        streams: AttachFlags,
-    ) -> Result<Attached, StreamError> {
-        let instance = self.running(target)?;
-        let spec = ExecSpec { command, tty, attach: streams, ..ExecSpec::default() };
-        let exec = self.shared.engine.exec_create(&instance.id, spec).await?;
-        Ok(self.shared.engine.exec_start(&exec).await?)
+    pub async fn pod_exec(&self, target: &Target, request: ExecRequest) -> Result<Attached, StreamError> {
+        let instance = self.running(target).await?;
+        Ok(self.shared.runtime().exec(&instance.id, request).await?)
     }
 
     /// Joins the streams of a running container; `stdin` says whether anything will be written.
     pub async fn pod_attach(&self, target: &Target, stdin: bool) -> Result<Attached, StreamError> {
-        let instance = self.running(target)?;
-        Ok(self.shared.engine.container_attach(&instance.id, stdin).await?)
+        let instance = self.running(target).await?;
+        Ok(self.shared.runtime().attach(&instance.id, stdin).await?)
     }
 
     /// Carries bytes between `connection` and a TCP port inside the pod until both sides close.
@@ -152,12 +138,12 @@ impl Agent {
     {
         let no_pod =
             || StreamError::NoContainer { pod: target.pod.clone(), container: target.container.clone() };
-        let observation = Observation::new(&self.shared.engine, &target.uid)?;
+        let observation = Observation::new(self.shared.runtime(), &target.uid).await?;
         let sandbox = observation.sandbox.ok_or_else(no_pod)?;
         let mut inside = self
             .shared
-            .engine
-            .sandbox_connect(&sandbox.id, port)
+            .runtime()
+            .port_forward(&sandbox.id, port)
             .await
             .map_err(|source| StreamError::Port { port, source })?;
         // A side that breaks off ends the connection; there is nobody left to tell.
@@ -165,8 +151,8 @@ impl Agent {
         Ok(())
     }
 
-    fn instance(&self, target: &Target, previous: bool) -> Result<Arc<Container>, StreamError> {
-        let observation = Observation::new(&self.shared.engine, &target.uid)?;
+    async fn instance(&self, target: &Target, previous: bool) -> Result<ContainerStatus, StreamError> {
+        let observation = Observation::new(self.shared.runtime(), &target.uid).await?;
         let (pod, container) = (target.pod.clone(), target.container.clone());
         if previous {
             return observation
@@ -197,9 +183,9 @@ impl Agent {
         })
     }
 
-    fn running(&self, target: &Target) -> Result<Arc<Container>, StreamError> {
-        let instance = self.instance(target, false)?;
-        if instance.state.status.is_active() {
+    async fn running(&self, target: &Target) -> Result<ContainerStatus, StreamError> {
+        let instance = self.instance(target, false).await?;
+        if instance.is_running() {
             return Ok(instance);
         }
         Err(StreamError::NotRunning(target.container.clone()))

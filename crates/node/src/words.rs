@@ -1,6 +1,6 @@
-//! What Kubernetes says of what the engine found: the sentences that pods and their events show.
+//! What Kubernetes says of what the runtime found: the sentences that pods and their events show.
 
-use engine::{Error, Fact};
+use crate::runtime::{Error, Fact};
 
 /// An error with all its causes, in Kubernetes' words where it has some.
 pub(crate) fn message(error: &Error) -> String {
@@ -10,7 +10,7 @@ pub(crate) fn message(error: &Error) -> String {
             "pull access denied for {repository}, repository does not exist or may require authorization"
         ),
         Some(Fact::NoImage { reference }) => format!("No such image: {reference}"),
-        _ => return error.full_message(),
+        None => return error.full_message(),
     };
     match std::error::Error::source(error) {
         Some(source) => format!("{own}: {}", base::error::chain(source)),
@@ -21,20 +21,26 @@ pub(crate) fn message(error: &Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::runtime::Kind;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("as the runtime says it")]
+    struct Said(#[source] std::io::Error);
 
     #[test]
-    fn a_pod_is_not_told_what_to_type_into_docker() {
-        let check = |fact: Fact, expected: &str| {
-            let error = Error::from(fact).with_source(std::io::Error::other("401"));
+    fn a_pod_is_told_in_kubernetes_words_with_the_causes_of_the_runtime() {
+        let check = |fact: Option<Fact>, expected: &str| {
+            let error = Error::new(Kind::Failed, fact, Said(std::io::Error::other("401")));
             assert_eq!(message(&error), expected);
         };
         check(
-            Fact::PullDenied { repository: "mine".to_owned() },
+            Some(Fact::PullDenied { repository: "mine".to_owned() }),
             "pull access denied for mine, repository does not exist or may require authorization: 401",
         );
         check(
-            Fact::NoManifest { reference: "nginx:none".to_owned() },
+            Some(Fact::NoManifest { reference: "nginx:none".to_owned() }),
             "manifest for nginx:none not found: 401",
         );
+        check(None, "as the runtime says it: 401");
     }
 }

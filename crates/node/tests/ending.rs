@@ -38,7 +38,7 @@ fn a_deletion_that_the_api_does_not_take_is_confirmed_again() {
         let running = CancellationToken::new();
         let agent = node::Agent::new(
             cluster.node(),
-            cluster.engine().await,
+            node::Machine::of_engine(cluster.engine().await),
             &cluster.refused,
             Arc::new(SystemClock::new()),
         )

@@ -5,10 +5,10 @@ use std::sync::{Arc, OnceLock};
 
 use apiserver::node::{Duplex, LogOptions, NodeTransport, PodTarget, StreamOptions, Streams};
 use bytes::Bytes;
-use engine::container::AttachFlags;
-use engine::{Attached, OutputKind, TerminalSize};
+use futures::StreamExt as _;
 use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::BoxStream;
+use node::runtime::{Attached, ExecRequest, OutputKind, TerminalSize};
 use node::streams::{StreamError, Target};
 use tokio::runtime::Handle;
 use tokio_util::task::AbortOnDropHandle;
@@ -87,14 +87,15 @@ impl NodeTransport for LocalNode {
     ) -> BoxFuture<'static, Result<i32, apiserver::Error>> {
         let agent = self.agent();
         self.there(async move {
-            let flags = AttachFlags {
+            let request = ExecRequest {
+                command: options.command,
+                tty: options.tty,
                 stdin: streams.stdin.is_some(),
                 stdout: streams.stdout.is_some(),
                 stderr: streams.stderr.is_some(),
             };
             let target = target(&pod, &options.container);
-            let attached =
-                agent?.pod_exec(&target, options.command, options.tty, flags).await.map_err(refused)?;
+            let attached = agent?.pod_exec(&target, request).await.map_err(refused)?;
             carry(attached, streams).await
         })
     }
@@ -140,14 +141,15 @@ fn since(seconds: Option<i64>) -> Option<base::Timestamp> {
 fn refused(error: StreamError) -> apiserver::Error {
     let message = base::error::chain(&error).to_string();
     match error {
-        StreamError::Engine(_) => apiserver::Error::internal(&std::io::Error::other(message)),
+        StreamError::Runtime(_) => apiserver::Error::internal(&std::io::Error::other(message)),
         _ => apiserver::Error::bad_request(message),
     }
 }
 
 /// Carries bytes both ways until the process ends; gives its exit code.
 async fn carry(attached: Attached, streams: Streams) -> Result<i32, apiserver::Error> {
-    let Attached { input, mut output, resize, exit } = attached;
+    let Attached { input, mut output, exit } = attached;
+    let terminal = Arc::clone(&input);
     let Streams { stdin, stdout, stderr, resize: sizes } = streams;
     let towards = async move {
         if let Some(mut stdin) = stdin {
@@ -163,7 +165,7 @@ async fn carry(attached: Attached, streams: Streams) -> Result<i32, apiserver::E
     let sizing = async move {
         let Some(mut sizes) = sizes else { return };
         while let Some(size) = sizes.recv().await {
-            if resize.resize(TerminalSize { columns: size.width, rows: size.height }).await.is_err() {
+            if terminal.resize(TerminalSize { columns: size.width, rows: size.height }).await.is_err() {
                 return;
             }
         }
@@ -182,8 +184,8 @@ async fn carry(attached: Attached, streams: Streams) -> Result<i32, apiserver::E
                 return Ok(None);
             }
         }
-        let status = exit.await.map_err(|error| apiserver::Error::internal(&error))?;
-        Ok(Some(status.code))
+        let code = exit.await.map_err(|error| apiserver::Error::internal(&error))?;
+        Ok(Some(code))
     };
     let input = futures::future::join(towards, sizing);
     tokio::pin!(back);

@@ -1,29 +1,23 @@
-//! A container of a pod, in the engine's words.
+//! A container of a pod, in the runtime's words.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use base::beneath::{Beneath, BeneathError};
-use engine::SandboxId;
-use engine::container::{
-    AppArmor, ContainerSpec, HealthTest, Healthcheck, LogOptions, Mount, MountSource, NamespaceMode,
-    Namespaces, Port, Propagation, Protocol, Seccomp, Security,
-};
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, SeccompProfile, SecurityContext};
 
 use super::admission::{self, Profile};
 use super::env::Environment;
 use super::expand::{Room, TooLarge, expand};
 use super::resources;
+use super::sandbox_spec::metadata;
 use super::volumes::Prepared;
-use crate::labels;
+use crate::runtime::{AppArmor, ContainerConfig, Mount, Port, Propagation, Seccomp, Security};
 
 /// What a container is made from, besides its own spec.
 pub struct Context<'a> {
     /// The pod.
     pub pod: &'a Pod,
-    /// The sandbox it will live in.
-    pub sandbox: SandboxId,
     /// How many instances came before.
     pub attempt: u32,
     /// The environment, worked out.
@@ -40,7 +34,7 @@ pub struct Context<'a> {
     pub node_memory: i64,
     /// Where `Localhost` seccomp profiles are.
     pub seccomp_directory: &'a Path,
-    /// Whether the engine can limit what is written into a container's root file system.
+    /// Whether the runtime can limit what is written into a container's root file system.
     pub storage_limits: bool,
 }
 
@@ -112,63 +106,48 @@ pub enum SpecError {
     },
 }
 
+/// Bytes of a log file before another is begun: the kubelet's `containerLogMaxSize`.
+const LOG_FILE: u64 = 10 << 20;
+
 /// Bytes of a command with its arguments: no program can be started with more.
 const MOST_COMMAND: usize = 2 << 20;
 /// The kernel's `PATH_MAX`.
 const LONGEST_PATH: usize = 4096;
 
-/// The engine's spec of one instance of `container`.
-pub fn container_spec(context: &Context<'_>, container: &Container) -> Result<ContainerSpec, SpecError> {
+/// What one instance of `container` should be.
+pub fn container_spec(context: &Context<'_>, container: &Container) -> Result<ContainerConfig, SpecError> {
     let pod_spec = context.pod.spec.as_ref().cloned().unwrap_or_default();
     let security = Effective::new(&pod_spec, container);
     security.check_ids()?;
     security.check_non_root(context.image_user)?;
-    let (entrypoint, command) = command(context, container).map_err(|TooLarge| SpecError::CommandTooLarge)?;
-    Ok(ContainerSpec {
-        name: Some(labels::container_name(context.pod, &container.name, context.attempt)),
+    let (command, args) = command(context, container).map_err(|TooLarge| SpecError::CommandTooLarge)?;
+    Ok(ContainerConfig {
+        pod: metadata(context.pod),
+        name: container.name.clone(),
+        attempt: context.attempt,
         image: container.image.clone().unwrap_or_default(),
-        sandbox: Some(context.sandbox.clone()),
-        entrypoint,
         command,
+        args,
         env: context.env.iter().map(|(name, value)| format!("{name}={value}")).collect(),
-        workdir: container.working_dir.clone().filter(|path| !path.is_empty()),
+        working_dir: container.working_dir.clone().filter(|path| !path.is_empty()),
         user: security.user(context.image_user),
         groups: security.groups(),
         strict_groups: security.pod.supplemental_groups_policy.as_deref() == Some("Strict"),
         tty: container.tty.unwrap_or(false),
-        stdin_open: container.stdin.unwrap_or(false),
+        stdin: container.stdin.unwrap_or(false),
         stdin_once: container.stdin_once.unwrap_or(false),
-        labels: labels::of_container(context.pod, &container.name, context.attempt),
-        // Kubernetes has probes of its own, and does not run those of images.
-        healthcheck: Some(Healthcheck { test: HealthTest::Disabled, ..Healthcheck::default() }),
         mounts: mounts(context, container)?,
         resources: resources::of_container(context.pod, container, context.node_memory),
+        storage_limit: storage_limit(container).filter(|_| context.storage_limits),
         security: Security {
             apparmor: apparmor(context.pod, &pod_spec, container)?,
             ..security.security(context.seccomp_directory, pod_spec.host_users == Some(false))?
         },
-        storage_options: storage_limit(container)
-            .filter(|_| context.storage_limits)
-            .map(|bytes| ("size".to_owned(), bytes.to_string()))
-            .into_iter()
-            .collect(),
         read_only_rootfs: security.container.read_only_root_filesystem.unwrap_or(false),
-        namespaces: Namespaces {
-            pid: if pod_spec.host_pid.unwrap_or(false) {
-                NamespaceMode::Host
-            } else {
-                // The sandbox's, where `shareProcessNamespace` asks for it.
-                NamespaceMode::Default
-            },
-            ..Namespaces::default()
-        },
-        exposed_ports: container.ports.iter().flatten().filter_map(exposed_port).collect(),
-        log: Some(LogOptions {
-            path: Some(context.log.clone()),
-            max_size: Some(10 << 20),
-            ..LogOptions::default()
-        }),
-        ..ContainerSpec::default()
+        host_pid: pod_spec.host_pid.unwrap_or(false),
+        ports: container.ports.iter().flatten().filter_map(exposed_port).collect(),
+        log_path: context.log.clone(),
+        log_max_size: LOG_FILE,
     })
 }
 
@@ -219,12 +198,12 @@ fn exposed_port(port: &k8s_openapi::api::core::v1::ContainerPort) -> Option<Port
     })
 }
 
-/// The engine's word for the API's protocol; TCP where it says nothing.
-pub fn protocol(text: Option<&str>) -> Protocol {
+/// The API's protocol; TCP where it says nothing.
+pub fn protocol(text: Option<&str>) -> net::Protocol {
     match text {
-        Some("UDP") => Protocol::Udp,
-        Some("SCTP") => Protocol::Sctp,
-        _ => Protocol::Tcp,
+        Some("UDP") => net::Protocol::Udp,
+        Some("SCTP") => net::Protocol::Sctp,
+        _ => net::Protocol::Tcp,
     }
 }
 
@@ -247,7 +226,7 @@ fn mounts(context: &Context<'_>, container: &Container) -> Result<Vec<Mount>, Sp
         };
         if let Some(sub_path) = &sub_path {
             // To be told now is kinder. What is mounted is found once more when it is mounted, by
-            // the engine, which holds on to it.
+            // the runtime, which holds on to it.
             check_sub_path(&volume.path, sub_path).map_err(|source| SpecError::SubPath {
                 volume: wanted.name.clone(),
                 container: container.name.clone(),
@@ -255,41 +234,33 @@ fn mounts(context: &Context<'_>, container: &Container) -> Result<Vec<Mount>, Sp
             })?;
         }
         let propagation = match wanted.mount_propagation.as_deref() {
-            Some("HostToContainer") => Propagation::Rslave,
-            Some("Bidirectional") => Propagation::Rshared,
-            _ => Propagation::Rprivate,
+            Some("HostToContainer") => Propagation::HostToContainer,
+            Some("Bidirectional") => Propagation::Bidirectional,
+            _ => Propagation::Private,
         };
         mounts.push(Mount {
-            target: wanted.mount_path.clone(),
+            container_path: wanted.mount_path.clone(),
+            host_path: volume.path.clone(),
+            must_be: volume.must_be.filter(|_| sub_path.is_none()),
+            sub_path,
             read_only: volume.read_only || wanted.read_only.unwrap_or(false),
-            source: MountSource::Bind {
-                path: volume.path.clone(),
-                create: sub_path.is_some(),
-                must_be: volume.must_be.filter(|_| sub_path.is_none()),
-                subpath: sub_path,
-                propagation,
-                non_recursive: false,
-                // What is mounted below a volume stays as it is, unless more is asked for.
-                writable_below: !matches!(
-                    wanted.recursive_read_only.as_deref(),
-                    Some("Enabled" | "IfPossible")
-                ),
-            },
+            // What is mounted below a volume stays as it is, unless more is asked for.
+            recursive_read_only: matches!(
+                wanted.recursive_read_only.as_deref(),
+                Some("Enabled" | "IfPossible")
+            ),
+            propagation,
         });
     }
     let message = container.termination_message_path.as_deref().unwrap_or("/dev/termination-log");
     mounts.push(Mount {
-        target: message.to_owned(),
+        container_path: message.to_owned(),
+        host_path: context.termination_message.clone(),
+        sub_path: None,
+        must_be: None,
         read_only: false,
-        source: MountSource::Bind {
-            path: context.termination_message.clone(),
-            subpath: None,
-            must_be: None,
-            propagation: Propagation::Rprivate,
-            create: false,
-            non_recursive: false,
-            writable_below: false,
-        },
+        recursive_read_only: true,
+        propagation: Propagation::Private,
     });
     Ok(mounts)
 }
@@ -326,7 +297,7 @@ impl Effective {
         self.container.run_as_user.or(self.pod.run_as_user)
     }
 
-    /// `user[:group]` for the engine; `None` leaves it to the image.
+    /// `user[:group]` for the runtime; `None` leaves it to the image.
     fn user(&self, image_user: &str) -> Option<String> {
         let group = self.container.run_as_group.or(self.pod.run_as_group);
         match (self.user_id(), group) {
@@ -393,8 +364,7 @@ impl Effective {
             cap_drop: capabilities.drop.unwrap_or_default(),
             seccomp: seccomp(profile, profiles)?,
             no_new_privileges: !self.container.allow_privilege_escalation.unwrap_or(true),
-            masked_paths: unmasked.then(Vec::new),
-            read_only_paths: unmasked.then(Vec::new),
+            unmasked,
             ..Security::default()
         })
     }
@@ -415,7 +385,7 @@ fn apparmor(pod: &Pod, spec: &PodSpec, container: &Container) -> Result<AppArmor
 /// The filter that a profile names. Without one the built-in profile holds: what a cluster would
 /// have to switch on elsewhere (`seccompDefault`) is the rule here.
 fn seccomp(profile: Option<&SeccompProfile>, directory: &Path) -> Result<Seccomp, SpecError> {
-    let Some(profile) = profile else { return Ok(Seccomp::Default) };
+    let Some(profile) = profile else { return Ok(Seccomp::RuntimeDefault) };
     match (profile.type_.as_str(), &profile.localhost_profile) {
         ("Unconfined", _) => Ok(Seccomp::Unconfined),
         ("Localhost", Some(name)) => {
@@ -429,7 +399,7 @@ fn seccomp(profile: Option<&SeccompProfile>, directory: &Path) -> Result<Seccomp
             let object: Result<serde_json::Map<String, serde_json::Value>, _> = serde_json::from_str(&text);
             object.map(|_| Seccomp::Profile(text)).map_err(|_| form())
         }
-        _ => Ok(Seccomp::Default),
+        _ => Ok(Seccomp::RuntimeDefault),
     }
 }
 

@@ -10,7 +10,6 @@
 //! Sums and weights are the kubelet's. Source:
 //! <https://github.com/kubernetes/kubernetes/blob/v1.36.0/pkg/kubelet/cm/helpers_linux.go>.
 
-use engine::container::Resources;
 use k8s_openapi::api::core::v1::{Container, Pod};
 use model::quantity::Quantity;
 
@@ -18,6 +17,7 @@ use super::resources::{self, PERIOD, quality_of_service, quantity, shares};
 use super::status::role;
 use crate::pod::plan::Role;
 use crate::reserves::{self, Amounts};
+use crate::runtime::Resources;
 
 /// The group of all pods.
 const ALL: &str = "pods";

@@ -1,63 +1,60 @@
-//! What the engine has of a pod.
+//! What the runtime has of a pod.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use engine::container::{Container, ContainerFilter, Status};
-use engine::sandbox::{Sandbox, SandboxFilter};
-use engine::{Engine, SandboxId};
-
-use super::plan::{Instance, InstanceState, SandboxState};
-use crate::labels;
+use super::plan::{Instance, SandboxState};
+use crate::runtime::{ContainerStatus, Error, Kind, PodSandboxId, PodSandboxStatus, Runtime};
 
 /// A pod's sandboxes and containers, as they are.
 #[derive(Clone, Debug, Default)]
 pub struct Observation {
     /// The sandbox that is up, if one is.
-    pub sandbox: Option<Arc<Sandbox>>,
+    pub sandbox: Option<PodSandboxStatus>,
     /// Sandboxes that are down.
-    pub remains: Vec<SandboxId>,
+    pub remains: Vec<PodSandboxId>,
     /// Instances by container name, oldest first.
-    pub instances: BTreeMap<String, Vec<Arc<Container>>>,
+    pub instances: BTreeMap<String, Vec<ContainerStatus>>,
 }
 
 impl Observation {
     /// Looks at what belongs to the pod with this uid.
-    pub fn new(engine: &Engine, uid: &str) -> engine::Result<Self> {
-        let of_pod = vec![format!("{}={uid}", labels::POD_UID)];
+    pub async fn new(runtime: &dyn Runtime, uid: &str) -> Result<Self, Error> {
         let mut observation = Self::default();
-        for sandbox in engine.sandbox_list(&SandboxFilter { labels: of_pod.clone(), ready: None }) {
-            if sandbox.ready && observation.sandbox.is_none() {
-                observation.sandbox = Some(sandbox);
-            } else {
-                observation.remains.push(sandbox.id.clone());
+        for listed in runtime.list_pod_sandbox(Some(uid)).await? {
+            if !listed.ready || observation.sandbox.is_some() {
+                observation.remains.push(listed.id);
+                continue;
+            }
+            match still_there(runtime.pod_sandbox_status(&listed.id).await)? {
+                Some(status) if status.ready => observation.sandbox = Some(status),
+                Some(_) => observation.remains.push(listed.id),
+                None => {}
             }
         }
-        let filter = ContainerFilter { all: true, labels: of_pod, ..ContainerFilter::default() };
-        for container in engine.container_list(&filter)? {
-            if let Some(name) = container.spec.labels.get(labels::CONTAINER_NAME) {
-                observation.instances.entry(name.clone()).or_default().push(container);
+        for listed in runtime.list_containers(uid).await? {
+            if let Some(status) = still_there(runtime.container_status(&listed.id).await)? {
+                observation.instances.entry(listed.name).or_default().push(status);
             }
         }
         for instances in observation.instances.values_mut() {
-            instances.sort_by_key(|container| attempt(container));
+            instances.sort_by_key(|instance| instance.attempt);
         }
         Ok(observation)
     }
 
     /// The newest instance of a container.
-    pub fn latest(&self, name: &str) -> Option<&Arc<Container>> {
+    pub fn latest(&self, name: &str) -> Option<&ContainerStatus> {
         self.instances.get(name)?.last()
     }
 
     /// The instance before the newest one.
-    pub fn previous(&self, name: &str) -> Option<&Arc<Container>> {
+    pub fn previous(&self, name: &str) -> Option<&ContainerStatus> {
         self.instances.get(name)?.iter().rev().nth(1)
     }
 
     /// Every instance whose program runs.
-    pub fn running(&self) -> impl Iterator<Item = &Arc<Container>> {
-        self.instances.values().flatten().filter(|container| container.state.status.is_active())
+    pub fn running(&self) -> impl Iterator<Item = &ContainerStatus> {
+        self.instances.values().flatten().filter(|instance| instance.is_running())
     }
 
     /// The sandbox in the planner's words.
@@ -71,24 +68,20 @@ impl Observation {
 
     /// The newest instance of a container in the planner's words.
     pub fn instance(&self, name: &str) -> Option<Instance> {
-        let container = self.latest(name)?;
+        let latest = self.latest(name)?;
         Some(Instance {
-            id: container.id.clone(),
-            in_current_sandbox: self.sandbox.as_ref().is_some_and(|sandbox| sandbox.id == container.sandbox),
-            state: state(container),
+            id: latest.id.clone(),
+            in_current_sandbox: self.sandbox.as_ref().is_some_and(|sandbox| sandbox.id == latest.sandbox),
+            state: latest.into(),
         })
     }
 }
 
-/// Which instance of its container this is, from 0.
-pub fn attempt(container: &Container) -> u32 {
-    container.spec.labels.get(labels::RESTART_COUNT).and_then(|text| text.parse().ok()).unwrap_or(0)
-}
-
-fn state(container: &Container) -> InstanceState {
-    match container.state.status {
-        Status::Created => InstanceState::Created,
-        Status::Running | Status::Paused | Status::Restarting => InstanceState::Running,
-        Status::Exited | Status::Dead | Status::Removing => InstanceState::Exited(container.state.exit_code),
+/// What went between a list and a look is not there.
+fn still_there<T>(status: Result<T, Error>) -> Result<Option<T>, Error> {
+    match status {
+        Ok(status) => Ok(Some(status)),
+        Err(error) if error.kind() == Kind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
 }

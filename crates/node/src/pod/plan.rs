@@ -14,7 +14,7 @@
 
 use std::time::Duration;
 
-use engine::ContainerId;
+use crate::runtime::{ContainerId, ContainerState, ContainerStatus};
 
 /// Everything that the decision depends on.
 #[derive(Clone, Debug)]
@@ -99,7 +99,7 @@ pub struct ContainerView {
 /// One run of a container.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Instance {
-    /// The engine's id.
+    /// The runtime's id.
     pub id: ContainerId,
     /// Whether it lives in the sandbox that is there now.
     pub in_current_sandbox: bool,
@@ -116,6 +116,16 @@ pub enum InstanceState {
     Running,
     /// Its program has ended with this code.
     Exited(i32),
+}
+
+impl From<&ContainerStatus> for InstanceState {
+    fn from(status: &ContainerStatus) -> Self {
+        match status.state {
+            ContainerState::Created => Self::Created,
+            ContainerState::Running => Self::Running,
+            ContainerState::Exited => Self::Exited(status.exit_code),
+        }
+    }
 }
 
 /// One thing to do.

@@ -1,11 +1,12 @@
-//! Requests and limits of containers as the engine takes them, and the pod's quality of service.
+//! Requests and limits of containers as the runtime takes them, and the pod's quality of service.
 
 use std::collections::BTreeMap;
 
-use engine::container::Resources;
 use k8s_openapi::api::core::v1::{Container, Pod, ResourceRequirements};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Text;
 use model::quantity::Quantity;
+
+use crate::runtime::Resources;
 
 /// A container's limits; `node_memory` is the node's in bytes, by which the kernel's readiness to
 /// kill is set for burstable pods.

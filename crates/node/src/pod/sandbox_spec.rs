@@ -1,20 +1,16 @@
-//! A pod's sandbox, in the engine's words.
+//! A pod's sandbox, in the runtime's words.
 
 use std::net::IpAddr;
 
-use engine::container::{Dns, HostEntry, Port, PortBinding};
-use engine::sandbox::{SandboxNetwork, SandboxSpec};
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
 
 use super::container_spec::protocol;
 use super::groups;
 use super::resources::quality_of_service;
-use crate::labels;
+use crate::runtime::{Dns, HostEntry, PodMetadata, PodNetwork, PodSandboxConfig, Port, PortMapping};
 
 /// What a sandbox is made from, besides the pod.
 pub struct Context<'a> {
-    /// The engine's network for pods.
-    pub network: &'a str,
     /// The cluster's DNS server.
     pub cluster_dns: IpAddr,
     /// The cluster's domain.
@@ -23,36 +19,40 @@ pub struct Context<'a> {
     pub host_dns: &'a Dns,
 }
 
-/// The engine's spec of the sandbox of `pod`.
-pub fn sandbox_spec(context: &Context<'_>, pod: &Pod) -> SandboxSpec {
+/// What the sandbox of `pod` should be.
+pub fn sandbox_spec(context: &Context<'_>, pod: &Pod) -> PodSandboxConfig {
     let spec = pod.spec.clone().unwrap_or_default();
     let host_network = spec.host_network.unwrap_or(false);
     let name = pod.metadata.name.clone().unwrap_or_default();
     let namespace = pod.metadata.namespace.clone().unwrap_or_default();
     let hostname = hostname(&spec, &name);
-    SandboxSpec {
+    PodSandboxConfig {
         hosts: hosts(&spec, &hostname, &namespace, context.cluster_domain),
         hostname: match host_network {
             true => String::new(),
             false => full_hostname(&spec, &name, &namespace, context.cluster_domain),
         },
-        network: if host_network {
-            SandboxNetwork::Host
-        } else {
-            SandboxNetwork::Networks(vec![(context.network.to_owned(), Default::default())])
-        },
+        network: if host_network { PodNetwork::Host } else { PodNetwork::Pod },
         host_pid: spec.host_pid.unwrap_or(false),
         share_pid: spec.share_process_namespace.unwrap_or(false),
         host_ipc: spec.host_ipc.unwrap_or(false),
         own_users: spec.host_users == Some(false),
         dns: dns(context, &spec, &namespace),
-        ports: if host_network { Vec::new() } else { host_ports(&spec) },
-        cgroup_parent: Some(groups::parent(quality_of_service(pod)).to_owned()),
+        port_mappings: if host_network { Vec::new() } else { host_ports(&spec) },
+        cgroup_parent: groups::parent(quality_of_service(pod)).to_owned(),
         resources: groups::of_pod(pod),
         sysctls: sysctls(&spec),
-        labels: labels::of_pod(pod),
-        name,
-        ..SandboxSpec::default()
+        metadata: metadata(pod),
+    }
+}
+
+/// Which pod this is, in the runtime's words.
+pub fn metadata(pod: &Pod) -> PodMetadata {
+    let text = |value: &Option<String>| value.clone().unwrap_or_default();
+    PodMetadata {
+        name: text(&pod.metadata.name),
+        namespace: text(&pod.metadata.namespace),
+        uid: text(&pod.metadata.uid),
     }
 }
 
@@ -77,7 +77,7 @@ pub fn full_hostname(spec: &PodSpec, name: &str, namespace: &str, domain: &str) 
     }
 }
 
-/// `hostAliases`, and the full name of a pod with a subdomain. The engine adds the pod's own line.
+/// `hostAliases`, and the full name of a pod with a subdomain. The runtime adds the pod's own line.
 fn hosts(spec: &PodSpec, hostname: &str, namespace: &str, domain: &str) -> Vec<HostEntry> {
     let mut entries: Vec<_> = spec
         .host_aliases
@@ -110,7 +110,7 @@ fn dns(context: &Context<'_>, spec: &PodSpec, namespace: &str) -> Dns {
     if let Some(extra) = &spec.dns_config {
         let servers = extra.nameservers.iter().flatten().filter_map(|server| server.parse().ok());
         dns.servers = unique(dns.servers.into_iter().chain(servers));
-        dns.search = unique(dns.search.into_iter().chain(extra.searches.iter().flatten().cloned()));
+        dns.searches = unique(dns.searches.into_iter().chain(extra.searches.iter().flatten().cloned()));
         for option in extra.options.iter().flatten() {
             let name = option.name.clone().unwrap_or_default();
             dns.options.retain(|known| known.split(':').next() != Some(name.as_str()));
@@ -128,7 +128,7 @@ fn cluster_dns(context: &Context<'_>, namespace: &str) -> Dns {
     let cluster = [format!("{namespace}.svc.{domain}"), format!("svc.{domain}"), domain.to_owned()];
     Dns {
         servers: vec![context.cluster_dns],
-        search: unique(cluster.into_iter().chain(context.host_dns.search.iter().cloned())),
+        searches: unique(cluster.into_iter().chain(context.host_dns.searches.iter().cloned())),
         options: vec!["ndots:5".to_owned()],
     }
 }
@@ -142,19 +142,18 @@ fn unique<T: PartialEq>(items: impl Iterator<Item = T>) -> Vec<T> {
     })
 }
 
-fn host_ports(spec: &PodSpec) -> Vec<PortBinding> {
+fn host_ports(spec: &PodSpec) -> Vec<PortMapping> {
     let ports = spec.containers.iter().flat_map(|container| container.ports.iter().flatten());
     ports
         .filter_map(|port| {
             let host_port = u16::try_from(port.host_port?).ok().filter(|&port| port > 0)?;
-            Some(PortBinding {
+            Some(PortMapping {
                 container: Port {
                     number: u16::try_from(port.container_port).ok()?,
                     protocol: protocol(port.protocol.as_deref()),
                 },
                 host_address: port.host_ip.as_deref().and_then(|ip| ip.parse().ok()),
-                host_port: Some(host_port),
-                host_port_end: None,
+                host_port,
             })
         })
         .collect()
@@ -174,18 +173,17 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn spec(spec: serde_json::Value) -> SandboxSpec {
+    fn spec(spec: serde_json::Value) -> PodSandboxConfig {
         let mut spec = spec;
         spec["containers"] = spec.get("containers").cloned().unwrap_or(json!([]));
         let pod = json!({"metadata": {"name": "web-0", "namespace": "shop", "uid": "u"}, "spec": spec});
         let pod: Pod = serde_json::from_value(pod).expect("a pod");
         let host = Dns {
             servers: vec!["9.9.9.9".parse().expect("an address")],
-            search: vec!["lan".to_owned()],
+            searches: vec!["lan".to_owned()],
             options: vec![],
         };
         let context = Context {
-            network: "pods",
             cluster_dns: "10.43.0.10".parse().expect("an address"),
             cluster_domain: "cluster.local",
             host_dns: &host,
@@ -195,7 +193,7 @@ mod tests {
 
     fn dns_text(dns: &Dns) -> String {
         let servers: Vec<_> = dns.servers.iter().map(ToString::to_string).collect();
-        format!("{} | {} | {}", servers.join(" "), dns.search.join(" "), dns.options.join(" "))
+        format!("{} | {} | {}", servers.join(" "), dns.searches.join(" "), dns.options.join(" "))
     }
 
     #[test]
@@ -226,7 +224,7 @@ mod tests {
     fn only_ports_with_a_host_port_are_published() {
         let ports = json!([{"containerPort": 80}, {"containerPort": 53, "protocol": "UDP", "hostPort": 5353, "hostIP": "127.0.0.1"}]);
         let found = spec(json!({"containers": [{"name": "c", "ports": ports}]}));
-        assert_eq!(found.ports.len(), 1);
-        assert_eq!((found.ports[0].container.number, found.ports[0].host_port), (53, Some(5353)));
+        assert_eq!(found.port_mappings.len(), 1);
+        assert_eq!((found.port_mappings[0].container.number, found.port_mappings[0].host_port), (53, 5353));
     }
 }

@@ -32,7 +32,7 @@ pub struct Facts {
 /// One run of a container.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Run {
-    /// The engine's id.
+    /// The container's id, with its runtime's name (`gantry://…`).
     pub id: String,
     /// The image's name.
     pub image: String,
@@ -53,7 +53,7 @@ pub struct End {
     pub at: Option<Timestamp>,
     /// `Completed`, `Error`, `OOMKilled`, `StartError`.
     pub reason: String,
-    /// What the container, or the engine, said last.
+    /// What the container, or the runtime, said last.
     pub message: String,
 }
 
@@ -76,9 +76,6 @@ pub struct View<'a> {
     /// Why it has failed, whatever its containers say: reason and message.
     pub failure: Option<(&'a str, &'a str)>,
 }
-
-/// The prefix of container ids in statuses.
-pub const RUNTIME: &str = "gantry";
 
 /// The status that `view` amounts to. Times of conditions that did not change are kept.
 pub fn status(view: &View<'_>) -> PodStatus {
@@ -234,7 +231,7 @@ fn container_status(
             .filter(|image| !image.is_empty())
             .unwrap_or_else(|| container.image.clone().unwrap_or_default()),
         image_id: shown.map(|run| run.image_id.clone()).unwrap_or_default(),
-        container_id: shown.map(|run| format!("{RUNTIME}://{}", run.id)),
+        container_id: shown.map(|run| run.id.clone()),
         ready,
         started: Some(is_running(facts) && facts.started),
         restart_count: i32::try_from(facts.restarts).unwrap_or(i32::MAX),
@@ -254,7 +251,7 @@ fn state_of(run: &Run) -> ContainerState {
         },
         Some(end) => ContainerState {
             terminated: Some(ContainerStateTerminated {
-                container_id: Some(format!("{RUNTIME}://{}", run.id)),
+                container_id: Some(run.id.clone()),
                 exit_code: end.code,
                 started_at: time(run.started_at),
                 finished_at: time(end.at),

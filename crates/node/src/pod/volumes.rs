@@ -8,7 +8,6 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use engine::container::FileKind;
 use k8s_openapi::api::core::v1::{HostPathVolumeSource, Pod, Volume};
 
 pub mod atomic;
@@ -22,6 +21,7 @@ use payload::{PayloadError, Tokens};
 use super::downward::NodeCapacity;
 use super::env::Sources;
 use super::expand::Room;
+use crate::runtime::FileKind;
 
 /// Why a volume cannot be made. The kubelet calls this `FailedMount`.
 #[derive(Debug, thiserror::Error)]

@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use base::backoff::Backoff;
 use base::clock::Ages;
-use engine::ContainerId;
 use k8s_openapi::api::core::v1::{Container, Pod, PodStatus};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -19,13 +18,14 @@ use tracing::{debug, warn};
 
 use super::admission::{self, Abilities, Rejection};
 use super::back_off::BackOffs;
-use super::observe::{Observation, attempt};
+use super::observe::Observation;
 use super::plan::{self, ContainerView, Plan, RestartPolicy, Role, Step};
 use super::status;
 use super::volumes;
 use super::waiting::Reason;
 use crate::agent::Shared;
 use crate::probe;
+use crate::runtime::{self, ContainerId};
 use probing::Probes;
 
 mod deadline;
@@ -44,7 +44,7 @@ pub(crate) enum Message {
     /// The pod is gone from the API.
     Gone,
     /// Something happened to one of its containers.
-    Engine,
+    Runtime,
     /// A probe has decided.
     Verdict(Verdict),
 }
@@ -70,7 +70,7 @@ impl Mailbox {
         let ends = match &message {
             Message::Gone => true,
             Message::Changed(pod) => pod.metadata.deletion_timestamp.is_some(),
-            Message::Engine | Message::Verdict(_) => false,
+            Message::Runtime | Message::Verdict(_) => false,
         };
         if ends {
             self.interrupt.cancel();
@@ -97,7 +97,7 @@ pub(crate) struct Worker {
     back_offs: BackOffs,
     /// Why a container has not been started, and when that is tried again.
     waiting: BTreeMap<String, Waiting>,
-    /// When the newest instance of each container ended that has, as the engine's records say.
+    /// When the newest instance of each container ended that has, as the runtime's records say.
     ends: Ages<String>,
     ended_at: BTreeMap<String, Duration>,
     /// When the pod became active.
@@ -211,7 +211,7 @@ impl Worker {
         match message {
             Message::Changed(pod) => self.pod = pod,
             Message::Gone => self.gone = true,
-            Message::Engine => {}
+            Message::Runtime => {}
             Message::Verdict(verdict) => self.probes.take(&verdict),
         }
     }
@@ -221,7 +221,7 @@ impl Worker {
         if self.gone || self.pod.metadata.deletion_timestamp.is_some() {
             return self.terminate().await;
         }
-        if let Some(rejection) = self.rejection() {
+        if let Some(rejection) = self.rejection().await {
             self.reject(&rejection).await;
             return self.publish_again;
         }
@@ -229,7 +229,7 @@ impl Worker {
         self.refresh_volumes().await;
         // Each round either does something or is the last; the bound is for a defect's sake.
         for _ in 0..64 {
-            let observation = match Observation::new(&self.shared.engine, &self.uid) {
+            let observation = match self.observe().await {
                 Ok(observation) => observation,
                 Err(error) => {
                     warn!(pod = %self.name(), error = %error.full_message(), "cannot look at the pod's containers");
@@ -261,6 +261,11 @@ impl Worker {
         self.after(AGAIN)
     }
 
+    /// What the runtime has of the pod.
+    async fn observe(&self) -> Result<Observation, runtime::Error> {
+        Observation::new(self.shared.runtime(), &self.uid).await
+    }
+
     /// The moment on the steady clock. What happened before the daemon began has one too.
     fn now(&self) -> Duration {
         const BEFORE: Duration = Duration::from_secs(1 << 36);
@@ -279,7 +284,7 @@ impl Worker {
             .containers()
             .filter_map(|(container, _)| {
                 let latest = observation.latest(&container.name)?;
-                Some((container.name.clone(), latest.state.finished_at?))
+                Some((container.name.clone(), latest.finished_at?))
             })
             .collect();
         let ages = self.ends.look(&*clock, ends);
@@ -305,15 +310,14 @@ impl Worker {
     }
 
     /// Why this node does not run the pod at all: its phase is `Failed` then.
-    fn rejection(&self) -> Option<Rejection> {
+    async fn rejection(&self) -> Option<Rejection> {
         let node = Abilities {
-            apparmor: engine::host::has_apparmor(),
+            apparmor: self.shared.runtime().features().apparmor,
             cluster_domain: &self.shared.config.cluster_domain,
         };
         let rejection = admission::check(&self.pod, node).err()?;
         // One that runs was let in by an earlier version, which asked nothing.
-        let nothing = Observation::new(&self.shared.engine, &self.uid)
-            .is_ok_and(|observation| observation.running().next().is_none());
+        let nothing = self.observe().await.is_ok_and(|observation| observation.running().next().is_none());
         nothing.then_some(rejection)
     }
 
@@ -330,7 +334,7 @@ impl Worker {
                 latest: observation.instance(name),
                 next_attempt: observation
                     .latest(name)
-                    .map_or_else(|| self.known_restarts(name), |latest| attempt(latest).saturating_add(1)),
+                    .map_or_else(|| self.known_restarts(name), |latest| latest.attempt.saturating_add(1)),
                 not_before: waits.max(backs_off),
                 condemned: self.probes.is_condemned(name),
                 started: self.probes.is_started(name),
@@ -377,7 +381,7 @@ impl Worker {
             Step::StopContainers => self.stop_containers(observation).await,
             Step::StopSandbox => {
                 if let Some(sandbox) = &observation.sandbox
-                    && let Err(error) = self.shared.engine.sandbox_stop(&sandbox.id).await
+                    && let Err(error) = self.shared.runtime().stop_pod_sandbox(&sandbox.id).await
                 {
                     warn!(pod = %self.name(), error = %error.full_message(), "cannot stop the pod's sandbox");
                 }
@@ -403,7 +407,7 @@ impl Worker {
         plan.wake.into_iter().chain(shown).chain(refresh).chain(self.publish_again).min()
     }
 
-    /// Restarts that the API knows of, for a container of which the engine has nothing left.
+    /// Restarts that the API knows of, for a container of which the runtime has nothing left.
     fn known_restarts(&self, name: &str) -> u32 {
         let statuses = self.published.container_statuses.iter().flatten();
         let statuses = statuses.chain(self.published.init_container_statuses.iter().flatten());

@@ -4,7 +4,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use bytes::Bytes;
-use engine::exec::ExecSpec;
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::client::conn::http1::handshake;
 use hyper_util::rt::TokioIo;
@@ -47,8 +46,7 @@ pub async fn check(target: &Target, probe: &Probe, timeout: Duration) -> Result<
 
 async fn exec(target: &Target, command: Vec<String>, timeout: Duration) -> Result<(), String> {
     let shown = format!("{command:?}");
-    let spec = ExecSpec { command, ..ExecSpec::default() };
-    let output = target.engine.exec_run(&target.container, spec, Some(timeout), KEPT).await;
+    let output = target.runtime.exec_sync(&target.container, command, Some(timeout), KEPT).await;
     let output = output.map_err(|error| error.full_message())?;
     match output.exit_code {
         Some(0) => Ok(()),

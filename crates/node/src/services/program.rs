@@ -91,7 +91,7 @@ impl Pending {
 async fn all(shared: &Shared, services: &Informer<Service>, slices: &Informer<EndpointSlice>) -> bool {
     let (services, slices) = (services.store().list(), slices.store().list());
     let backed = join(services.iter().map(AsRef::as_ref), slices.iter().map(AsRef::as_ref));
-    let network = shared.engine.network();
+    let network = &shared.machine.network;
     network.dns_replace(dns_table(&backed));
     let table = service_table(&backed, &shared.config.name);
     debug!(services = table.len(), "programming all services");
@@ -118,7 +118,7 @@ async fn some(
         dns.extend(dns_table(&backed).into_iter().map(|(name, service)| (name, Some(service))));
     }
     debug!(services = table.len(), "programming services");
-    let network = shared.engine.network();
+    let network = &shared.machine.network;
     network.dns_change(dns);
     told(network.services_change(table).await)
 }

@@ -1,11 +1,12 @@
 //! Log lines as the text that `kubectl logs` shows.
 
 use bytes::Bytes;
-use engine::container::{LogLine, LogStream};
 use futures::{Stream, StreamExt as _};
 
+use crate::runtime::{LogLine, LogLines};
+
 struct Text {
-    lines: LogStream,
+    lines: LogLines,
     timestamps: bool,
     at_line_start: bool,
     left: u64,
@@ -13,7 +14,7 @@ struct Text {
 
 /// The text of `lines`, at most `limit` bytes of it: it ends with the limit, not with the line after.
 pub(super) fn text(
-    lines: LogStream,
+    lines: LogLines,
     timestamps: bool,
     limit: Option<u64>,
 ) -> impl Stream<Item = Bytes> + Send + 'static {
@@ -50,18 +51,12 @@ impl Text {
 
 #[cfg(test)]
 mod tests {
-    use engine::OutputKind;
-
     use super::*;
 
     #[track_caller]
     fn check(timestamps: bool, limit: Option<u64>, expected: &str) {
         let lines = ["one\n", "tw", "o\n"].map(|text| {
-            Ok(LogLine {
-                at: base::Timestamp::new(1, 5).expect("a moment"),
-                stream: OutputKind::Stdout,
-                text: Bytes::from(text),
-            })
+            Ok(LogLine { at: base::Timestamp::new(1, 5).expect("a moment"), text: Bytes::from(text) })
         });
         // As a container that goes on and says nothing more.
         let lines = futures::stream::iter(lines).chain(futures::stream::pending());

@@ -1,9 +1,9 @@
-//! Containers as manifests write them, in; what the engine is told, out.
+//! Containers as manifests write them, in; what the runtime is told, out.
 
 use super::*;
 use serde_json::json;
 
-fn spec(pod_security: serde_json::Value, container: serde_json::Value) -> Result<ContainerSpec, SpecError> {
+fn spec(pod_security: serde_json::Value, container: serde_json::Value) -> Result<ContainerConfig, SpecError> {
     spec_of("daemon", Path::new("/profiles"), pod_security, container)
 }
 
@@ -12,7 +12,7 @@ fn spec_of(
     seccomp_directory: &Path,
     pod_security: serde_json::Value,
     container: serde_json::Value,
-) -> Result<ContainerSpec, SpecError> {
+) -> Result<ContainerConfig, SpecError> {
     let mut container = container;
     container["name"] = json!("c");
     container["image"] = json!("busybox");
@@ -23,7 +23,6 @@ fn spec_of(
     let pod: Pod = serde_json::from_value(pod).expect("a pod");
     let context = Context {
         pod: &pod,
-        sandbox: SandboxId::parse(&"b".repeat(64)).expect("an id"),
         attempt: 2,
         env: Environment::from([
             ("NAME".to_owned(), "value".to_owned()),
@@ -46,10 +45,10 @@ fn spec_of(
 #[test]
 fn the_command_replaces_the_entry_point_and_the_arguments_the_command() {
     let found = spec(json!({}), json!({"command": ["run", "$(NAME)"], "args": ["$(NONE)"]})).expect("valid");
-    assert_eq!(found.entrypoint, Some(vec!["run".to_owned(), "value".to_owned()]));
-    assert_eq!(found.command, Some(vec!["$(NONE)".to_owned()]));
+    assert_eq!(found.command, Some(vec!["run".to_owned(), "value".to_owned()]));
+    assert_eq!(found.args, Some(vec!["$(NONE)".to_owned()]));
     let found = spec(json!({}), json!({"args": ["only"]})).expect("valid");
-    assert_eq!((found.entrypoint, found.command), (None, Some(vec!["only".to_owned()])));
+    assert_eq!((found.command, found.args), (None, Some(vec!["only".to_owned()])));
 }
 
 #[test]
@@ -62,7 +61,7 @@ fn a_command_that_no_program_could_be_started_with_is_refused() {
     // Together they count.
     assert_eq!(refused(json!({"command": ["$(MEGABYTE)"], "args": ["$(MEGABYTE)"]})), expected);
     let fits = spec(json!({}), json!({"args": ["$(MEGABYTE)"]})).expect("it fits");
-    assert_eq!(fits.command.expect("arguments")[0].len(), 1 << 20);
+    assert_eq!(fits.args.expect("arguments")[0].len(), 1 << 20);
     let mount = json!({"name": "data", "mountPath": "/d", "subPathExpr": "$(MEGABYTE)"});
     assert_eq!(
         refused(json!({"volumeMounts": [mount]})),
@@ -71,17 +70,10 @@ fn a_command_that_no_program_could_be_started_with_is_refused() {
 }
 
 #[test]
-fn an_instance_is_named_and_labelled_as_the_kubelet_does() {
+fn an_instance_says_whose_it_is() {
     let found = spec(json!({}), json!({})).expect("valid");
-    assert_eq!(found.name.as_deref(), Some("k8s_c_p_n_u_2"));
-    assert_eq!(found.labels[labels::POD_NAME], "p");
-    assert_eq!(found.labels[labels::CONTAINER_NAME], "c");
-}
-
-#[test]
-fn an_image_s_health_check_is_not_run_in_a_pod() {
-    let found = spec(json!({}), json!({})).expect("valid");
-    assert_eq!(found.healthcheck.map(|check| check.test), Some(HealthTest::Disabled));
+    let pod = (found.pod.name.as_str(), found.pod.namespace.as_str(), found.pod.uid.as_str());
+    assert_eq!((pod, found.name.as_str(), found.attempt), (("p", "n", "u"), "c", 2));
 }
 
 #[track_caller]
@@ -123,9 +115,9 @@ fn volumes_are_mounted_from_where_they_were_prepared() {
     let found =
         spec(json!({}), json!({"volumeMounts": [{"name": "data", "mountPath": "/d", "readOnly": true}]}));
     let mounts = found.expect("valid").mounts;
-    assert_eq!((mounts[0].target.as_str(), mounts[0].read_only), ("/d", true));
-    assert!(matches!(&mounts[0].source, MountSource::Bind { path, .. } if path == Path::new("/pods/u/data")));
-    assert_eq!(mounts[1].target, "/dev/termination-log");
+    assert_eq!((mounts[0].container_path.as_str(), mounts[0].read_only), ("/d", true));
+    assert_eq!(mounts[0].host_path, Path::new("/pods/u/data"));
+    assert_eq!(mounts[1].container_path, "/dev/termination-log");
 
     let missing = spec(json!({}), json!({"volumeMounts": [{"name": "none", "mountPath": "/d"}]}));
     assert_eq!(
@@ -219,7 +211,7 @@ fn a_container_is_under_the_profile_that_it_asks_for() {
 #[test]
 fn procfs_stays_masked_where_the_users_are_the_host_s_and_groups_are_those_that_are_named() {
     let unmasked = spec(json!({}), json!({"securityContext": {"procMount": "Unmasked"}})).expect("valid");
-    assert_eq!(unmasked.security.masked_paths, None);
+    assert!(!unmasked.security.unmasked);
     assert!(!spec(json!({}), json!({})).expect("valid").strict_groups);
     let strict = json!({"supplementalGroupsPolicy": "Strict", "supplementalGroups": [7]});
     let strict = spec(strict, json!({})).expect("valid");
@@ -227,11 +219,11 @@ fn procfs_stays_masked_where_the_users_are_the_host_s_and_groups_are_those_that_
 }
 
 #[test]
-fn limits_of_storage_are_those_of_the_engine_or_are_told() {
+fn limits_of_storage_are_those_of_the_runtime_or_are_told() {
     let limits = json!({"resources": {"limits": {"ephemeral-storage": "10Mi"}}});
     let found = spec(json!({}), limits.clone()).expect("valid");
-    assert_eq!(found.storage_options["size"], "10485760");
-    assert!(spec(json!({}), json!({})).expect("valid").storage_options.is_empty());
+    assert_eq!(found.storage_limit, Some(10 << 20));
+    assert_eq!(spec(json!({}), json!({})).expect("valid").storage_limit, None);
     let mut container = limits;
     container["name"] = json!("c");
     let pod: PodSpec = serde_json::from_value(json!({

@@ -23,7 +23,7 @@ fn container(word: &str) -> ContainerView {
         "+" | "!" | "^" => Some(InstanceState::Running),
         text => Some(exited(text.trim_start_matches('~'))),
     };
-    let id = ContainerId::parse(&"a".repeat(64)).expect("an id");
+    let id = ContainerId("a".to_owned());
     ContainerView {
         name: word.to_owned(),
         role,

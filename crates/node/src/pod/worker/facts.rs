@@ -1,16 +1,15 @@
-//! From what the engine has to what the status says.
+//! From what the runtime has to what the status says.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use engine::ContainerId;
-use engine::container::{Container as Engine, Status};
 use k8s_openapi::api::core::v1::Container;
 
 use super::Worker;
-use crate::pod::observe::{Observation, attempt};
+use crate::pod::observe::Observation;
 use crate::pod::plan::{RestartPolicy, Role};
 use crate::pod::status::{End, Facts, Run};
+use crate::runtime::{ContainerId, ContainerState, ContainerStatus};
 
 /// So much of a termination message is kept.
 const MESSAGE: usize = 4096;
@@ -35,7 +34,7 @@ impl Worker {
         let previous = if current.is_some() { observation.previous(name) } else { latest };
         Facts {
             restarts: latest
-                .map_or_else(|| self.known_restarts(name).saturating_sub(1), |latest| attempt(latest)),
+                .map_or_else(|| self.known_restarts(name).saturating_sub(1), |latest| latest.attempt),
             current: current.map(|instance| self.run_of(container, instance)),
             previous: previous.map(|instance| self.run_of(container, instance)),
             waiting: self.waiting_reason(container, role, current),
@@ -44,29 +43,28 @@ impl Worker {
         }
     }
 
-    fn run_of(&self, container: &Container, instance: &Engine) -> Run {
-        let state = &instance.state;
-        let end = match state.status {
-            Status::Running | Status::Paused | Status::Restarting => None,
+    fn run_of(&self, container: &Container, instance: &ContainerStatus) -> Run {
+        let end = match instance.state {
+            ContainerState::Running => None,
             // The program could not be started.
-            Status::Created => Some(End {
-                code: if state.exit_code == 0 { 128 } else { state.exit_code },
-                at: state.finished_at.or(Some(instance.created)),
+            ContainerState::Created => Some(End {
+                code: if instance.exit_code == 0 { 128 } else { instance.exit_code },
+                at: instance.finished_at.or(Some(instance.created_at)),
                 reason: "StartError".to_owned(),
-                message: state.error.clone(),
+                message: instance.message.clone(),
             }),
-            Status::Exited | Status::Dead | Status::Removing => Some(End {
-                code: state.exit_code,
-                at: state.finished_at,
-                reason: reason(state.exit_code, state.oom_killed).to_owned(),
+            ContainerState::Exited => Some(End {
+                code: instance.exit_code,
+                at: instance.finished_at,
+                reason: reason(instance.exit_code, instance.oom_killed).to_owned(),
                 message: self.termination_message(container, instance),
             }),
         };
         Run {
-            id: instance.id.to_string(),
-            image: instance.spec.image.clone(),
-            image_id: instance.resolved.image_id.clone(),
-            started_at: state.started_at,
+            id: self.shared.container_uri(&instance.id),
+            image: instance.image.clone(),
+            image_id: instance.image_id.clone(),
+            started_at: instance.started_at,
             end,
         }
     }
@@ -76,7 +74,7 @@ impl Worker {
         &self,
         container: &Container,
         role: Role,
-        current: Option<&std::sync::Arc<Engine>>,
+        current: Option<&ContainerStatus>,
     ) -> Option<(String, String)> {
         if let Some(waiting) = self.waiting.get(&container.name) {
             return Some((waiting.reason.to_string(), waiting.message.clone()));
@@ -117,15 +115,15 @@ impl Worker {
         &self,
         container: &Container,
         role: Role,
-        current: Option<&std::sync::Arc<Engine>>,
+        current: Option<&ContainerStatus>,
     ) -> Option<ContainerId> {
         let now = self.now();
-        let ended = current.filter(|instance| instance.state.status == Status::Exited)?;
+        let ended = current.filter(|instance| instance.state == ContainerState::Exited)?;
         let at = *self.ended_at.get(&container.name)?;
         let until = self.back_offs.not_before(&container.name, at)?;
         let policy =
             RestartPolicy::parse(self.pod.spec.as_ref().and_then(|spec| spec.restart_policy.as_deref()));
-        let failed = ended.state.exit_code != 0;
+        let failed = ended.exit_code != 0;
         let again = match (role, policy) {
             (Role::Sidecar, _) => true,
             (Role::Main, RestartPolicy::Always) => true,
@@ -144,15 +142,15 @@ impl Worker {
     }
 
     /// What the container left in its message file, or the end of its log where it asks for that.
-    fn termination_message(&self, container: &Container, instance: &Engine) -> String {
-        let path = self.message_path(&container.name, attempt(instance));
+    fn termination_message(&self, container: &Container, instance: &ContainerStatus) -> String {
+        let path = self.message_path(&container.name, instance.attempt);
         let left = read_end(&path, MESSAGE);
         let from_log = container.termination_message_policy.as_deref() == Some("FallbackToLogsOnError")
-            && instance.state.exit_code != 0;
+            && instance.exit_code != 0;
         if !left.is_empty() || !from_log {
             return left;
         }
-        let log = read_end(&self.log_path(&container.name, attempt(instance)), 4 * MESSAGE_FROM_LOG);
+        let log = read_end(&self.log_path(&container.name, instance.attempt), 4 * MESSAGE_FROM_LOG);
         // Each line begins with its time, stream and tag.
         let lines: Vec<&str> = log.lines().filter_map(|line| line.splitn(4, ' ').nth(3)).collect();
         let text = lines.join("\n");

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine::ContainerId;
 use k8s_openapi::api::core::v1::{Container, Pod, PodStatus, Probe};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
@@ -13,8 +12,8 @@ use tokio::task::JoinSet;
 use super::{Message, Verdict};
 use crate::agent::Shared;
 use crate::pod::observe::Observation;
-use crate::pod::status::RUNTIME;
 use crate::probe::{self, Kind, Tally, Target, Timing};
+use crate::runtime::ContainerId;
 
 /// Verdicts by container, and the tasks that reach them. Dropping it ends the tasks.
 pub(super) struct Probes {
@@ -39,6 +38,22 @@ impl Drop for Followed {
     }
 }
 
+/// What probes and hooks of a running instance of `container` are made against.
+pub(super) fn target(
+    shared: &Shared,
+    observation: &Observation,
+    container: &Container,
+    instance: &ContainerId,
+) -> Target {
+    let address = observation.sandbox.as_ref().and_then(|sandbox| sandbox.addresses.first().copied());
+    Target {
+        runtime: Arc::clone(&shared.machine.runtime),
+        container: instance.clone(),
+        address: address.unwrap_or(shared.config.address),
+        ports: probe::named_ports(container),
+    }
+}
+
 impl Probes {
     pub(super) fn new(shared: &Arc<Shared>, messages: mpsc::UnboundedSender<Message>) -> Self {
         Self { shared: Arc::clone(shared), messages, tasks: JoinSet::new(), followed: BTreeMap::new() }
@@ -55,8 +70,7 @@ impl Probes {
         while self.tasks.try_join_next().is_some() {}
         let spec = pod.spec.clone().unwrap_or_default();
         for container in spec.containers.iter().chain(spec.init_containers.iter().flatten()) {
-            let running =
-                observation.latest(&container.name).filter(|latest| latest.state.status.is_active());
+            let running = observation.latest(&container.name).filter(|latest| latest.is_running());
             let Some(latest) = running else {
                 self.followed.remove(&container.name);
                 continue;
@@ -64,19 +78,12 @@ impl Probes {
             if self.followed.get(&container.name).is_some_and(|followed| followed.instance == latest.id) {
                 continue;
             }
-            let address = observation.sandbox.as_ref().and_then(|sandbox| sandbox.addresses.first().copied());
-            let target = Target {
-                engine: shared.engine.clone(),
-                container: latest.id.clone(),
-                address: address.unwrap_or(shared.config.address),
-                ports: probe::named_ports(container),
-            };
+            let target = target(shared, observation, container, &latest.id);
             // A container that was found ready before the daemon was restarted is ready until a
             // probe says otherwise: restarting the daemon takes nobody out of a service.
-            let known =
-                published.container_statuses.iter().flatten().find(|status| {
-                    status.container_id.as_deref() == Some(&format!("{RUNTIME}://{}", latest.id))
-                });
+            let id = shared.container_uri(&latest.id);
+            let mut statuses = published.container_statuses.iter().flatten();
+            let known = statuses.find(|status| status.container_id.as_deref() == Some(&id));
             let was_started = known.and_then(|status| status.started).unwrap_or(false);
             let mut followed = Followed {
                 instance: latest.id.clone(),

@@ -8,13 +8,12 @@ use std::time::Duration;
 use base::{Clock, Timestamp};
 use client::{Api, Error, Resource, WriteOptions};
 use k8s_openapi::api::authentication::v1::TokenRequest;
-use k8s_openapi::api::core::v1::{ConfigMap, Secret, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, ServiceAccount};
 use serde_json::json;
 
 use super::Worker;
 use crate::pod::env::{self, Sources};
 use crate::pod::expand::Room;
-use crate::pod::observe::Observation;
 use crate::pod::volumes::payload::Tokens;
 use crate::pod::volumes::{self, VolumeError};
 
@@ -131,9 +130,11 @@ impl Worker {
     pub(super) async fn prepare_volumes(&mut self, sources: &Arc<Sources>) -> Result<(), PrepareError> {
         self.fetch_tokens().await?;
         let directory = self.directory().join("volumes");
-        let running = Observation::new(&self.shared.engine, &self.uid)
-            .is_ok_and(|observation| observation.running().next().is_some());
-        let (pod, sources) = (self.pod_with_addresses(), Arc::clone(sources));
+        let observation = self.observe().await;
+        let running = observation.as_ref().is_ok_and(|observation| observation.running().next().is_some());
+        let pod = observation
+            .map_or_else(|_| Pod::clone(&self.pod), |observation| self.pod_with_addresses_of(&observation));
+        let sources = Arc::clone(sources);
         let (tokens, node) = (self.tokens.tokens.clone(), self.shared.capacity);
         let alone = Arc::clone(&self.files).lock_owned().await;
         let prepared = self.shared.files.quick(move || {

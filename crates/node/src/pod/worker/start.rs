@@ -5,16 +5,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine::container::{NamespaceMode, RemoveOptions};
-use engine::{ContainerId, Error, Kind};
 use k8s_openapi::api::core::v1::{Container, Pod, Secret};
 use tracing::{info, warn};
 
 use super::{Waiting, Worker};
 use crate::images::{self, PullPolicy};
-use crate::pod::observe::{Observation, attempt};
+use crate::pod::observe::Observation;
 use crate::pod::waiting::Reason;
 use crate::pod::{back_off, container_spec, env, sandbox_spec};
+use crate::runtime::{ContainerId, Error, Kind};
 use crate::words;
 
 /// So many ended instances of a container are kept, for their logs and their last state.
@@ -34,7 +33,7 @@ impl Worker {
     /// Makes the pod's sandbox, after clearing away what is left of earlier ones.
     pub(super) async fn create_sandbox(&mut self, observation: &Observation) {
         for instance in observation.running() {
-            let _ = self.shared.engine.container_kill(&instance.id, None).await;
+            let _ = self.shared.runtime().stop_container(&instance.id, Duration::ZERO).await;
         }
         let directory = self.directory();
         let path = directory.clone();
@@ -44,21 +43,20 @@ impl Worker {
         }
         let spec = sandbox_spec::sandbox_spec(
             &sandbox_spec::Context {
-                network: &self.shared.pod_network,
                 cluster_dns: self.shared.config.cluster_dns,
                 cluster_domain: &self.shared.config.cluster_domain,
                 host_dns: &self.shared.host_dns(),
             },
             &self.pod,
         );
-        let limited = self.shared.engine.can_limit_storage();
+        let limited = self.shared.runtime().features().storage_limits;
         let of_pod = self.pod.spec.as_ref();
         let unlimited = of_pod.and_then(|of_pod| container_spec::unlimited_storage(of_pod, limited));
         if let Some(message) = unlimited {
             self.event(true, "StorageLimitNotEnforced", message);
         }
         self.shared.weigh_groups().await;
-        match self.shared.engine.sandbox_create(spec).await {
+        match self.shared.runtime().run_pod_sandbox(spec).await {
             Ok(sandbox) => {
                 info!(pod = %self.name(), sandbox = %sandbox, "sandbox created");
                 self.waiting.clear();
@@ -143,13 +141,12 @@ impl Worker {
             return Err(Refusal { reason: Reason::Create, message: error.to_string() });
         }
         let (volumes, wanted, user) = (self.volumes.clone(), container.clone(), present.user.clone());
-        let (sandbox, node_memory) = (sandbox.id.clone(), self.shared.capacity.memory);
+        let node_memory = self.shared.capacity.memory;
         let profiles = self.shared.config.seccomp_directory();
-        let storage_limits = self.shared.engine.can_limit_storage();
+        let storage_limits = self.shared.runtime().features().storage_limits;
         let spec = self.shared.files.quick(move || {
             let context = container_spec::Context {
                 pod: &pod,
-                sandbox,
                 attempt: number,
                 env: variables,
                 volumes: &volumes,
@@ -168,24 +165,20 @@ impl Worker {
                 return Err(self.failed(container, config_error(base::error::chain(&error).to_string())));
             }
         };
-        debug_assert_ne!(spec.namespaces.pid, NamespaceMode::Private);
-        let created = match self.shared.engine.container_create(spec).await {
-            Ok(created) => created,
+        let id = match self.shared.runtime().create_container(&sandbox.id, spec).await {
+            Ok(id) => id,
             Err(error) => {
                 let refusal = Refusal { reason: Reason::Create, message: words::message(&error) };
                 return Err(self.failed(container, refusal));
             }
         };
-        for warning in &created.warnings {
-            warn!(pod = %self.name(), container = container.name, warning, "container created");
-        }
         self.container_event(container, false, "Created", format!("Container created: {}", container.name));
-        if let Err(error) = self.shared.engine.container_start(&created.id).await {
+        if let Err(error) = self.shared.runtime().start_container(&id).await {
             let refusal = Refusal { reason: Reason::Run, message: words::message(&error) };
             return Err(self.failed(container, refusal));
         }
         self.container_event(container, false, "Started", format!("Container started: {}", container.name));
-        Ok(created.id)
+        Ok(id)
     }
 
     async fn ensure_image(&mut self, container: &Container) -> Result<images::Present, Refusal> {
@@ -197,7 +190,7 @@ impl Worker {
         let pulling = move || {
             shared.container_event(&pod, &name, false, "Pulling", format!("Pulling image \"{announced}\""));
         };
-        match images::ensure(&self.shared.engine, &image, policy, &secrets, pulling).await {
+        match images::ensure(self.shared.runtime(), &image, policy, &secrets, pulling).await {
             Ok(present) => Ok(present),
             Err(missing) => {
                 let (event, message) = match missing.reason {
@@ -276,13 +269,12 @@ impl Worker {
 
     /// Removes all but the newest instances of a container, with their logs.
     async fn forget_old_instances(&self, name: &str) {
-        let Ok(observation) = Observation::new(&self.shared.engine, &self.uid) else { return };
+        let Ok(observation) = self.observe().await else { return };
         let instances = observation.instances.get(name).map(Vec::as_slice).unwrap_or_default();
-        for old in instances.iter().rev().skip(KEPT_INSTANCES).filter(|old| !old.state.status.is_active()) {
-            let options = RemoveOptions { force: false, volumes: true };
-            match self.shared.engine.container_remove(&old.id, options).await {
+        for old in instances.iter().rev().skip(KEPT_INSTANCES).filter(|old| !old.is_running()) {
+            match self.shared.runtime().remove_container(&old.id).await {
                 Ok(()) => {
-                    let files = [self.log_path(name, attempt(old)), self.message_path(name, attempt(old))];
+                    let files = [self.log_path(name, old.attempt), self.message_path(name, old.attempt)];
                     self.shared
                         .files
                         .quick(move || {
@@ -301,14 +293,7 @@ impl Worker {
     }
 
     /// The pod with the sandbox's addresses, for the downward API.
-    pub(super) fn pod_with_addresses(&self) -> Pod {
-        match Observation::new(&self.shared.engine, &self.uid) {
-            Ok(observation) => self.pod_with_addresses_of(&observation),
-            Err(_) => Pod::clone(&self.pod),
-        }
-    }
-
-    fn pod_with_addresses_of(&self, observation: &Observation) -> Pod {
+    pub(super) fn pod_with_addresses_of(&self, observation: &Observation) -> Pod {
         let mut pod = Pod::clone(&self.pod);
         let host = self.shared.config.address.to_string();
         let host_network = pod.spec.as_ref().and_then(|spec| spec.host_network).unwrap_or(false);
@@ -351,7 +336,7 @@ impl Worker {
     /// The error of an operation that may find its work done already.
     pub(super) fn tolerate(result: Result<(), Error>) -> Result<(), Error> {
         match result {
-            Err(error) if matches!(error.kind(), Kind::NotFound | Kind::NotModified) => Ok(()),
+            Err(error) if matches!(error.kind(), Kind::NotFound | Kind::Unchanged) => Ok(()),
             other => other,
         }
     }

@@ -4,16 +4,16 @@ use std::time::Duration;
 
 use client::api::{DeleteOptions, Preconditions};
 use client::{Api, Error};
-use engine::ContainerId;
-use engine::exec::ExecSpec;
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::{Container, LifecycleHandler, Pod};
 use tracing::{info, warn};
 
+use super::probing::target;
 use super::{Message, Worker, deadline};
 use crate::pod::observe::Observation;
 use crate::pod::plan::Role;
 use crate::probe::{self, Target};
+use crate::runtime::ContainerId;
 
 /// When a pod that could not be cleared away is tried again.
 const CLEAR_AGAIN: Duration = Duration::from_secs(10);
@@ -46,8 +46,7 @@ impl Worker {
 
     /// Ends the containers and clears the pod away.
     async fn end(&mut self) -> Result<(), String> {
-        let observation =
-            Observation::new(&self.shared.engine, &self.uid).map_err(|error| error.full_message())?;
+        let observation = self.observe().await.map_err(|error| error.full_message())?;
         info!(pod = %self.name(), "ending");
         // What has ended by itself counts as it ended, whatever the policy would have done next.
         self.ended = true;
@@ -55,8 +54,7 @@ impl Worker {
         self.stop_containers(&observation).await;
         // Of a pod of which nothing is left here nothing is known, and what was told before holds.
         if !self.gone && !observation.instances.is_empty() {
-            let observation =
-                Observation::new(&self.shared.engine, &self.uid).map_err(|error| error.full_message())?;
+            let observation = self.observe().await.map_err(|error| error.full_message())?;
             self.publish(&observation).await;
         }
         self.clear_away().await?;
@@ -66,12 +64,12 @@ impl Worker {
 
     /// Ends the pod's containers as the host goes down, and what holds them; nothing is cleared away.
     pub(crate) async fn end_for_host(mut self, longest: Duration) {
-        let Ok(observation) = Observation::new(&self.shared.engine, &self.uid) else { return };
+        let Ok(observation) = self.observe().await else { return };
         let Some(sandbox) = observation.sandbox.as_ref().map(|sandbox| sandbox.id.clone()) else { return };
         if tokio::time::timeout(longest, self.stop_containers(&observation)).await.is_err() {
             info!(pod = %self.name(), "did not end in time and is killed");
         }
-        if let Err(error) = Self::tolerate(self.shared.engine.sandbox_stop(&sandbox).await) {
+        if let Err(error) = Self::tolerate(self.shared.runtime().stop_pod_sandbox(&sandbox).await) {
             warn!(pod = %self.name(), error = %error.full_message(), "cannot end the pod's sandbox");
         }
     }
@@ -85,19 +83,14 @@ impl Worker {
             of_role
                 .filter_map(|container| {
                     let latest = observation.latest(&container.name)?;
-                    latest.state.status.is_active().then(|| (container, latest.id.clone()))
+                    latest.is_running().then(|| (container, latest.id.clone()))
                 })
                 .collect()
         };
         let (mut mains, inits, sidecars) = (running(Role::Main), running(Role::Init), running(Role::Sidecar));
         mains.extend(inits);
-        let address = observation.sandbox.as_ref().and_then(|sandbox| sandbox.addresses.first().copied());
-        let target = |container: &Container, id: &ContainerId| Target {
-            engine: self.shared.engine.clone(),
-            container: id.clone(),
-            address: address.unwrap_or(self.shared.config.address),
-            ports: probe::named_ports(container),
-        };
+        let target =
+            |container: &Container, id: &ContainerId| target(&self.shared, observation, container, id);
         let all: Vec<_> = mains
             .iter()
             .map(|(container, id)| (container.clone(), target(container, id)))
@@ -128,7 +121,7 @@ impl Worker {
             match message {
                 Message::Changed(pod) => self.pod = pod,
                 Message::Gone => self.gone = true,
-                Message::Engine | Message::Verdict(_) => return None,
+                Message::Runtime | Message::Verdict(_) => return None,
             }
             let shorter = if self.gone { Duration::ZERO } else { grace_of(&self.pod) };
             (shorter < grace).then_some(shorter)
@@ -148,14 +141,8 @@ impl Worker {
     pub(super) async fn kill(&mut self, container: &Container, id: &ContainerId) {
         let message = format!("Container {} failed liveness probe, will be restarted", container.name);
         self.container_event(container, false, "Killing", message);
-        let Ok(observation) = Observation::new(&self.shared.engine, &self.uid) else { return };
-        let address = observation.sandbox.as_ref().and_then(|sandbox| sandbox.addresses.first().copied());
-        let target = Target {
-            engine: self.shared.engine.clone(),
-            container: id.clone(),
-            address: address.unwrap_or(self.shared.config.address),
-            ports: probe::named_ports(container),
-        };
+        let Ok(observation) = self.observe().await else { return };
+        let target = target(&self.shared, &observation, container, id);
         let own = container.liveness_probe.as_ref().and_then(|probe| probe.termination_grace_period_seconds);
         let grace = own
             .and_then(|seconds| u64::try_from(seconds).ok())
@@ -173,14 +160,8 @@ impl Worker {
     pub(super) async fn run_post_start(&mut self, container: &Container, id: &ContainerId) {
         let hook = container.lifecycle.as_ref().and_then(|lifecycle| lifecycle.post_start.clone());
         let Some(hook) = hook else { return };
-        let Ok(observation) = Observation::new(&self.shared.engine, &self.uid) else { return };
-        let address = observation.sandbox.as_ref().and_then(|sandbox| sandbox.addresses.first().copied());
-        let target = Target {
-            engine: self.shared.engine.clone(),
-            container: id.clone(),
-            address: address.unwrap_or(self.shared.config.address),
-            ports: probe::named_ports(container),
-        };
+        let Ok(observation) = self.observe().await else { return };
+        let target = target(&self.shared, &observation, container, id);
         let interrupt = self.interrupt.clone();
         let ran = tokio::select! {
             ran = run_hook(&target, &hook, None) => ran,
@@ -202,15 +183,14 @@ impl Worker {
 
     /// Removes containers, sandboxes, volumes and logs.
     async fn clear_away(&mut self) -> Result<(), String> {
-        let observation =
-            Observation::new(&self.shared.engine, &self.uid).map_err(|error| error.full_message())?;
+        let observation = self.observe().await.map_err(|error| error.full_message())?;
         let sandboxes = observation
             .sandbox
             .iter()
             .map(|sandbox| sandbox.id.clone())
             .chain(observation.remains.iter().cloned());
         for sandbox in sandboxes.collect::<Vec<_>>() {
-            Self::tolerate(self.shared.engine.sandbox_remove(&sandbox).await)
+            Self::tolerate(self.shared.runtime().remove_pod_sandbox(&sandbox).await)
                 .map_err(|error| error.full_message())?;
         }
         let directory = self.directory();
@@ -288,7 +268,7 @@ async fn stop_one(
 
 /// Asks a container to end and kills it after `grace`.
 async fn stop(name: &str, target: &Target, grace: Duration) {
-    let stopped = target.engine.container_stop(&target.container, None, Some(grace)).await;
+    let stopped = target.runtime.stop_container(&target.container, grace).await;
     if let Err(error) = Worker::tolerate(stopped) {
         warn!(container = name, error = %error.full_message(), "cannot stop the container");
     }
@@ -296,8 +276,8 @@ async fn stop(name: &str, target: &Target, grace: Duration) {
 
 async fn run_hook(target: &Target, hook: &LifecycleHandler, limit: Option<Duration>) -> Result<(), String> {
     if let Some(action) = &hook.exec {
-        let spec = ExecSpec { command: action.command.clone().unwrap_or_default(), ..ExecSpec::default() };
-        let output = target.engine.exec_run(&target.container, spec, limit, 4096).await;
+        let command = action.command.clone().unwrap_or_default();
+        let output = target.runtime.exec_sync(&target.container, command, limit, 4096).await;
         let output = output.map_err(|error| error.full_message())?;
         return match output.exit_code {
             Some(0) => Ok(()),

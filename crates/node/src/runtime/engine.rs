@@ -1,0 +1,274 @@
+//! The engine of this process as a runtime: the only place of this crate that knows it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::engine::Engine;
+use ::engine::container::{ContainerFilter, RemoveOptions};
+use ::engine::event::{EventKind, EventQuery};
+use ::engine::exec::ExecSpec;
+use ::engine::image::{ImageFilter, Progress, PullOptions};
+use ::engine::sandbox::SandboxFilter;
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+use futures::{FutureExt as _, StreamExt as _};
+use tracing::warn;
+
+use super::{
+    Answer, Attached, Connection, Container, ContainerConfig, ContainerEvent, ContainerId, ContainerStatus,
+    Credentials, Error, ExecOutput, ExecRequest, Features, Host, HostFacts, ImageStatus, LogLines, LogQuery,
+    Machine, PodSandbox, PodSandboxConfig, PodSandboxId, PodSandboxStatus, Resources, Runtime, Version,
+};
+use crate::labels;
+use convert::{error, to_container_id, to_sandbox_id};
+
+mod container;
+mod convert;
+mod sandbox;
+mod stream;
+
+/// The engine, and what it calls the network of pods.
+struct OfEngine {
+    engine: Engine,
+    pod_network: String,
+    has_own_users: bool,
+}
+
+impl Machine {
+    /// The machine that this process is on, with its own engine as the runtime.
+    pub fn of_engine(engine: Engine) -> Self {
+        let network = engine.network().clone();
+        let has_own_users = engine.host_facts().has_own_users;
+        let pod_network = network.network_pods().name;
+        let of_engine = Arc::new(OfEngine { engine, pod_network, has_own_users });
+        Self { runtime: Arc::clone(&of_engine) as Arc<dyn Runtime>, host: of_engine, network }
+    }
+}
+
+/// The filter of labels that lets through what belongs to one pod, or to any.
+fn of_pod(pod: Option<&str>) -> Vec<String> {
+    vec![pod.map_or_else(|| labels::POD_UID.to_owned(), |uid| format!("{}={uid}", labels::POD_UID))]
+}
+
+impl Runtime for OfEngine {
+    fn version(&self) -> Version {
+        Version { name: "gantry".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() }
+    }
+
+    fn features(&self) -> Features {
+        Features {
+            apparmor: ::engine::host::has_apparmor(),
+            user_namespaces: self.has_own_users,
+            recursive_read_only_mounts: true,
+            storage_limits: self.engine.can_limit_storage(),
+        }
+    }
+
+    fn run_pod_sandbox(&self, config: PodSandboxConfig) -> Answer<'_, PodSandboxId> {
+        async move {
+            let spec = sandbox::spec(config, &self.pod_network);
+            let id = self.engine.sandbox_create(spec).await.map_err(error)?;
+            Ok(PodSandboxId(id.to_string()))
+        }
+        .boxed()
+    }
+
+    fn stop_pod_sandbox<'a>(&'a self, id: &'a PodSandboxId) -> Answer<'a, ()> {
+        async move { self.engine.sandbox_stop(&to_sandbox_id(id)?).await.map_err(error) }.boxed()
+    }
+
+    fn remove_pod_sandbox<'a>(&'a self, id: &'a PodSandboxId) -> Answer<'a, ()> {
+        async move { self.engine.sandbox_remove(&to_sandbox_id(id)?).await.map_err(error) }.boxed()
+    }
+
+    fn pod_sandbox_status<'a>(&'a self, id: &'a PodSandboxId) -> Answer<'a, PodSandboxStatus> {
+        async move {
+            let found = self.engine.sandbox_inspect(&to_sandbox_id(id)?).map_err(error)?;
+            Ok(PodSandboxStatus { id: id.clone(), ready: found.ready, addresses: found.addresses.clone() })
+        }
+        .boxed()
+    }
+
+    fn list_pod_sandbox<'a>(&'a self, pod: Option<&'a str>) -> Answer<'a, Vec<PodSandbox>> {
+        async move {
+            let found = self.engine.sandbox_list(&SandboxFilter { labels: of_pod(pod), ready: None });
+            Ok(found.iter().filter_map(|sandbox| sandbox::listed(sandbox)).collect())
+        }
+        .boxed()
+    }
+
+    fn create_container<'a>(
+        &'a self,
+        sandbox: &'a PodSandboxId,
+        config: ContainerConfig,
+    ) -> Answer<'a, ContainerId> {
+        async move {
+            let (pod, name) = (config.pod.clone(), config.name.clone());
+            let spec = container::spec(config, to_sandbox_id(sandbox)?);
+            let created = self.engine.container_create(spec).await.map_err(error)?;
+            for warning in &created.warnings {
+                warn!(pod = %format_args!("{}/{}", pod.namespace, pod.name), container = name, warning, "container created");
+            }
+            Ok(ContainerId(created.id.to_string()))
+        }
+        .boxed()
+    }
+
+    fn start_container<'a>(&'a self, id: &'a ContainerId) -> Answer<'a, ()> {
+        async move { self.engine.container_start(&to_container_id(id)?).await.map_err(error) }.boxed()
+    }
+
+    fn stop_container<'a>(&'a self, id: &'a ContainerId, grace: Duration) -> Answer<'a, ()> {
+        async move { self.engine.container_stop(&to_container_id(id)?, None, Some(grace)).await.map_err(error) }
+            .boxed()
+    }
+
+    fn remove_container<'a>(&'a self, id: &'a ContainerId) -> Answer<'a, ()> {
+        async move {
+            let options = RemoveOptions { force: false, volumes: true };
+            self.engine.container_remove(&to_container_id(id)?, options).await.map_err(error)
+        }
+        .boxed()
+    }
+
+    fn list_containers<'a>(&'a self, pod: &'a str) -> Answer<'a, Vec<Container>> {
+        async move {
+            let filter =
+                ContainerFilter { all: true, labels: of_pod(Some(pod)), ..ContainerFilter::default() };
+            let found = self.engine.container_list(&filter).map_err(error)?;
+            Ok(found.iter().filter_map(|container| container::listed(container)).collect())
+        }
+        .boxed()
+    }
+
+    fn container_status<'a>(&'a self, id: &'a ContainerId) -> Answer<'a, ContainerStatus> {
+        async move {
+            let found = self.engine.container_inspect(&to_container_id(id)?).map_err(error)?;
+            Ok(container::status(&found))
+        }
+        .boxed()
+    }
+
+    fn container_events(&self) -> BoxStream<'static, Result<ContainerEvent, Error>> {
+        let query = EventQuery {
+            kinds: vec![EventKind::Container],
+            actions: ["die", "start", "oom"].map(str::to_owned).to_vec(),
+            labels: of_pod(None),
+            ..EventQuery::default()
+        };
+        let event = |event: ::engine::Result<::engine::event::Event>| async move {
+            match event {
+                Ok(mut event) => Some(Ok(ContainerEvent { pod: event.attributes.remove(labels::POD_UID)? })),
+                Err(missed) => Some(Err(error(missed))),
+            }
+        };
+        self.engine.events(query).filter_map(event).boxed()
+    }
+
+    fn container_logs<'a>(&'a self, id: &'a ContainerId, query: LogQuery) -> Answer<'a, LogLines> {
+        async move {
+            let id = to_container_id(id)?;
+            let lines = self.engine.container_logs(&id, stream::log_query(&query)).await.map_err(error)?;
+            Ok(stream::log_lines(lines))
+        }
+        .boxed()
+    }
+
+    fn exec_sync<'a>(
+        &'a self,
+        id: &'a ContainerId,
+        command: Vec<String>,
+        timeout: Option<Duration>,
+        limit: usize,
+    ) -> Answer<'a, ExecOutput> {
+        async move {
+            let spec = ExecSpec { command, ..ExecSpec::default() };
+            let ran = self.engine.exec_run(&to_container_id(id)?, spec, timeout, limit).await;
+            let ::engine::exec::ExecOutput { exit_code, stdout, stderr } = ran.map_err(error)?;
+            Ok(ExecOutput { exit_code, stdout, stderr })
+        }
+        .boxed()
+    }
+
+    fn exec<'a>(&'a self, id: &'a ContainerId, request: ExecRequest) -> Answer<'a, Attached> {
+        async move {
+            let spec = stream::exec_spec(request);
+            let exec = self.engine.exec_create(&to_container_id(id)?, spec).await.map_err(error)?;
+            Ok(stream::attached(self.engine.exec_start(&exec).await.map_err(error)?))
+        }
+        .boxed()
+    }
+
+    fn attach<'a>(&'a self, id: &'a ContainerId, stdin: bool) -> Answer<'a, Attached> {
+        async move {
+            let attached = self.engine.container_attach(&to_container_id(id)?, stdin).await;
+            Ok(stream::attached(attached.map_err(error)?))
+        }
+        .boxed()
+    }
+
+    fn port_forward<'a>(
+        &'a self,
+        id: &'a PodSandboxId,
+        port: u16,
+    ) -> BoxFuture<'a, std::io::Result<Box<dyn Connection>>> {
+        async move {
+            let id = to_sandbox_id(id).map_err(std::io::Error::other)?;
+            let connection = self.engine.sandbox_connect(&id, port).await?;
+            Ok(Box::new(connection) as Box<dyn Connection>)
+        }
+        .boxed()
+    }
+
+    fn pull_image<'a>(&'a self, image: &'a str, credentials: Option<Credentials>) -> Answer<'a, ()> {
+        async move {
+            let options = PullOptions { auth: credentials.map(convert::auth), ..PullOptions::default() };
+            let mut progress = self.engine.image_pull(image, options).map_err(error)?;
+            while let Some(step) = progress.next().await {
+                if let Progress::Done { .. } = step.map_err(error)? {
+                    break;
+                }
+            }
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn image_status<'a>(&'a self, image: &'a str) -> Answer<'a, Option<ImageStatus>> {
+        async move {
+            match self.engine.image_inspect(image) {
+                Ok(found) => Ok(Some(convert::image(found))),
+                Err(missing) if missing.kind() == ::engine::Kind::NotFound => Ok(None),
+                Err(other) => Err(error(other)),
+            }
+        }
+        .boxed()
+    }
+
+    fn list_images(&self) -> Answer<'_, Vec<ImageStatus>> {
+        async move {
+            let found = self.engine.image_list(&ImageFilter::default()).map_err(error)?;
+            Ok(found.into_iter().map(convert::image).collect())
+        }
+        .boxed()
+    }
+}
+
+impl Host for OfEngine {
+    fn facts(&self) -> HostFacts {
+        let facts = self.engine.host_facts();
+        HostFacts {
+            kernel: facts.kernel,
+            operating_system: facts.operating_system,
+            os: facts.os,
+            architecture: facts.architecture,
+            cpus: facts.cpus,
+            memory: facts.memory,
+        }
+    }
+
+    fn limit_group<'a>(&'a self, group: &'a str, resources: Resources) -> Answer<'a, ()> {
+        async move { self.engine.group_apply(group, convert::resources(resources)).await.map_err(error) }
+            .boxed()
+    }
+}
