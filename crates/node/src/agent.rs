@@ -21,6 +21,7 @@ use crate::config::Config;
 use crate::files::FileWork;
 use crate::pod::downward::NodeCapacity;
 use crate::pod::groups;
+use crate::pod::volumes::{VolumeError, Volumes};
 use crate::pod::worker::{Mailbox, Message, Worker};
 use crate::registration::Registration;
 use crate::reserves::{self, Amounts, ReservesError};
@@ -257,7 +258,8 @@ impl Agent {
         }
     }
 
-    /// The sandboxes that the runtime still has of pods that the API no longer knows, by uid.
+    /// What there still is of pods that the API no longer knows, by uid: their sandboxes in the runtime, and
+    /// their directories, of which one may be left where no sandbox is.
     async fn unknown(&self) -> HashMap<String, Vec<PodSandboxId>> {
         let known: std::collections::HashSet<String> =
             self.pods.store().list().iter().filter_map(|pod| pod.metadata.uid.clone()).collect();
@@ -269,6 +271,14 @@ impl Agent {
             }
         };
         let mut unknown: HashMap<String, Vec<PodSandboxId>> = HashMap::new();
+        let root = self.shared.config.root.clone();
+        match self.shared.files.quick(move || crate::pod::directories(&root)).await {
+            Ok(uids) => {
+                let left = uids.into_iter().filter(|uid| !known.contains(uid));
+                unknown.extend(left.map(|uid| (uid, Vec::new())));
+            }
+            Err(error) => warn!(%error, "cannot look for what is left of pods"),
+        }
         for sandbox in sandboxes.into_iter().filter(|sandbox| !known.contains(&sandbox.pod)) {
             unknown.entry(sandbox.pod).or_default().push(sandbox.id);
         }
@@ -294,9 +304,15 @@ async fn try_clear(shared: &Shared, uid: &str, sandboxes: &[PodSandboxId]) -> Re
             _ => {}
         }
     }
-    let directory = shared.config.pod_directory(uid);
-    let removed = shared.files.removal(move || crate::pod::remove(&directory)).await;
-    removed.map_err(|error| format!("remove the pod's files: {error}"))
+    match Volumes::new(shared.config.pod_directory(uid)).remove(&shared.files).await {
+        Ok(()) => Ok(()),
+        // A later version knows what there is.
+        Err(error @ VolumeError::Record { .. }) => {
+            warn!(uid, error = %base::error::chain(&error), "a pod that the API does not know is left alone");
+            Ok(())
+        }
+        Err(error) => Err(base::error::chain(&error).to_string()),
+    }
 }
 
 /// The workers of all pods, by uid.

@@ -18,6 +18,7 @@ mod registration;
 pub mod reserves;
 pub mod runtime;
 pub mod services;
+mod state;
 pub mod streams;
 mod words;
 

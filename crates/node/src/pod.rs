@@ -19,13 +19,18 @@ pub mod volumes;
 pub mod waiting;
 pub(crate) mod worker;
 
-/// Removes everything that a pod has on this node: its volumes, logs, messages. May take long.
-pub(crate) fn remove(directory: &Path) -> std::io::Result<()> {
-    volumes::remove(&directory.join("volumes"))?;
-    match base::tree::remove(directory) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
+/// The uids of the pods that have a directory below `root`. What is called otherwise is somebody else's.
+pub(crate) fn directories(root: &Path) -> std::io::Result<Vec<String>> {
+    let entries = base::fs::entries(root)?;
+    let name = |path: &PathBuf| path.file_name().and_then(|name| name.to_str()).map(str::to_owned);
+    Ok(entries.iter().filter(|path| path.is_dir()).filter_map(name).filter(|name| is_uid(name)).collect())
+}
+
+/// Whether this is how uids are written: hexadecimal digits, 8-4-4-4-12.
+fn is_uid(name: &str) -> bool {
+    let parts: Vec<&str> = name.split('-').collect();
+    parts.iter().map(|part| part.len()).eq([8, 4, 4, 4, 12])
+        && parts.iter().all(|part| part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')))
 }
 
 /// Where the log of instance `number` of a container is, below the pod's directory.

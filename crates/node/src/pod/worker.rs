@@ -21,7 +21,7 @@ use super::back_off::BackOffs;
 use super::observe::Observation;
 use super::plan::{self, ContainerView, Plan, RestartPolicy, Role, Step};
 use super::status;
-use super::volumes;
+use super::volumes::{self, Volumes};
 use super::waiting::Reason;
 use crate::agent::Shared;
 use crate::probe;
@@ -107,11 +107,11 @@ pub(crate) struct Worker {
     /// The instances of whose back-off an event was made.
     announced: BTreeMap<String, ContainerId>,
     probes: Probes,
-    volumes: BTreeMap<String, volumes::Prepared>,
+    volumes: Volumes,
+    /// Those that the pod has, as they are mounted.
+    prepared: BTreeMap<String, volumes::Prepared>,
     volumes_refresh: Option<Duration>,
     tokens: sources::TokenCache,
-    /// Held by work on the pod's files, which may go on though the worker has turned to something else.
-    files: Arc<tokio::sync::Mutex<()>>,
     ended: bool,
     /// The API no longer has the pod.
     gone: bool,
@@ -151,8 +151,11 @@ impl Worker {
         let mailbox = Mailbox { messages: sender.clone(), interrupt: interrupt.clone() };
         let reason = pod.status.as_ref().and_then(|status| status.reason.as_deref());
         let overdue = reason == Some(DEADLINE_EXCEEDED.0);
+        let uid = pod.metadata.uid.clone().unwrap_or_default();
         let worker = Self {
-            uid: pod.metadata.uid.clone().unwrap_or_default(),
+            volumes: Volumes::new(shared.config.pod_directory(&uid)),
+            prepared: BTreeMap::new(),
+            uid,
             published: pod.status.clone().unwrap_or_default(),
             unsent: None,
             publish_again: None,
@@ -168,10 +171,8 @@ impl Worker {
             active_since: Ages::default(),
             overdue,
             announced: BTreeMap::new(),
-            volumes: BTreeMap::new(),
             volumes_refresh: None,
             tokens: sources::TokenCache::default(),
-            files: Arc::default(),
             ended: false,
             gone: false,
             cleared: false,

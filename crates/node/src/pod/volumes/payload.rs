@@ -258,14 +258,8 @@ mod tests {
             config_maps: BTreeMap::from([("large".to_owned(), Some(large))]),
             ..Sources::default()
         };
-        let context = Context {
-            pod: &pod,
-            sources: &sources,
-            tokens: &Tokens::new(),
-            node: NodeCapacity::default(),
-            directory: std::path::Path::new("/nowhere"),
-            running: false,
-        };
+        let context =
+            Context { pod: &pod, sources: &sources, tokens: &Tokens::new(), node: NodeCapacity::default() };
         let mut room = Room::new(room);
         let mut shown = Vec::new();
         for volume in pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten()) {

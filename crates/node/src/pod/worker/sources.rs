@@ -1,7 +1,6 @@
 //! Fetching what a pod refers to: ConfigMaps, Secrets, service-account tokens.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -82,14 +81,6 @@ pub(super) enum PrepareError {
     /// A volume could not be made.
     #[error(transparent)]
     Volume(#[from] VolumeError),
-    /// The disk refused.
-    #[error("make {}", path.display())]
-    Directory {
-        /// What could not be made.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
 }
 
 impl Worker {
@@ -129,29 +120,18 @@ impl Worker {
     /// Makes the pod's volumes or brings them up to date, at most once a minute unless `now`.
     pub(super) async fn prepare_volumes(&mut self, sources: &Arc<Sources>) -> Result<(), PrepareError> {
         self.fetch_tokens().await?;
-        let directory = self.directory().join("volumes");
         let observation = self.observe().await;
         let running = observation.as_ref().is_ok_and(|observation| observation.running().next().is_some());
         let pod = observation
             .map_or_else(|_| Pod::clone(&self.pod), |observation| self.pod_with_addresses_of(&observation));
         let sources = Arc::clone(sources);
         let (tokens, node) = (self.tokens.tokens.clone(), self.shared.capacity);
-        let alone = Arc::clone(&self.files).lock_owned().await;
-        let prepared = self.shared.files.quick(move || {
-            let _alone = alone;
-            std::fs::create_dir_all(&directory)
-                .map_err(|source| PrepareError::Directory { path: directory.clone(), source })?;
-            let context = volumes::Context {
-                pod: &pod,
-                sources: &sources,
-                tokens: &tokens,
-                node,
-                directory: &directory,
-                running,
-            };
-            volumes::prepare(&context).map_err(PrepareError::from)
+        let recipes = self.shared.files.quick(move || {
+            let context = volumes::Context { pod: &pod, sources: &sources, tokens: &tokens, node };
+            volumes::recipe::recipes(&context)
         });
-        self.volumes = prepared.await?;
+        let recipes = recipes.await?;
+        self.prepared = self.volumes.publish(&self.shared.files, recipes, running).await?;
         let refreshes = self.pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten()).any(|volume| {
             volume.config_map.is_some()
                 || volume.secret.is_some()
@@ -165,7 +145,7 @@ impl Worker {
     /// Brings volumes up to date when that is due.
     pub(super) async fn refresh_volumes(&mut self) {
         let now = self.now();
-        if self.ended || self.volumes.is_empty() || self.volumes_refresh.is_none_or(|due| due > now) {
+        if self.ended || self.prepared.is_empty() || self.volumes_refresh.is_none_or(|due| due > now) {
             return;
         }
         self.volumes_refresh = Some(now + REFRESH);

@@ -140,7 +140,7 @@ impl Worker {
         if let Err(error) = files.await {
             return Err(Refusal { reason: Reason::Create, message: error.to_string() });
         }
-        let (volumes, wanted, user) = (self.volumes.clone(), container.clone(), present.user.clone());
+        let (volumes, wanted, user) = (self.prepared.clone(), container.clone(), present.user.clone());
         let node_memory = self.shared.capacity.memory;
         let profiles = self.shared.config.seccomp_directory();
         let storage_limits = self.shared.runtime().features().storage_limits;

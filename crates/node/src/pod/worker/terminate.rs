@@ -193,14 +193,8 @@ impl Worker {
             Self::tolerate(self.shared.runtime().remove_pod_sandbox(&sandbox).await)
                 .map_err(|error| error.full_message())?;
         }
-        let directory = self.directory();
-        let shown = directory.display().to_string();
-        let alone = std::sync::Arc::clone(&self.files).lock_owned().await;
-        let removed = self.shared.files.removal(move || {
-            let _alone = alone;
-            crate::pod::remove(&directory)
-        });
-        removed.await.map_err(|error| format!("remove {shown}: {error}"))
+        let removed = self.volumes.remove(&self.shared.files).await;
+        removed.map_err(|error| base::error::chain(&error).to_string())
     }
 
     /// Tells the API that nothing of the pod is left: it may go. It is gone, or another's by now, where
