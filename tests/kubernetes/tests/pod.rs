@@ -150,7 +150,16 @@ fn an_image_that_is_not_to_be_pulled_or_has_no_name_is_told_as_that() {
             "InspectFailed/Failed to apply default image tag \"No/Such\": ",
         ),
     ] {
-        space.ok(&["run", name, "--image", image, "--image-pull-policy", "Never"]);
+        // Not by `kubectl run`, which looks at names itself.
+        space.apply(&format!(
+            r#"
+apiVersion: v1
+kind: Pod
+metadata: {{name: {name}}}
+spec:
+  containers: [{{name: {name}, image: "{image}", imagePullPolicy: Never}}]
+"#
+        ));
         space.wait_for(&format!("pod/{name}"), reason, waits);
         event(&space, name, &format!("Warning/{said}"));
         event(&space, name, &format!("Warning/Failed/Error: {waits}"));
