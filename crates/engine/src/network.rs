@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use base::Timestamp;
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::IpNet;
 
 use crate::error::{Error, Kind, Result, is_full_disk};
 use crate::id::{ContainerId, NetworkId};
@@ -134,15 +134,29 @@ pub struct NetworkFilter {
 pub(crate) fn endpoint(network: &net::NetworkView, spec: EndpointSpec, made: &net::Endpoint) -> Endpoint {
     let mut names = vec![made.name.clone()];
     names.extend(made.aliases.iter().filter(|alias| **alias != made.name).cloned());
+    let (mut ipv4, mut gateway, mut ipv6, mut gateway_ipv6) = (None, None, None, None);
+    for address in &made.addresses {
+        match (address.net, address.gateway) {
+            (IpNet::V4(net), by) if ipv4.is_none() => {
+                ipv4 = Some(net);
+                gateway = by.and_then(|by| if let IpAddr::V4(by) = by { Some(by) } else { None });
+            }
+            (IpNet::V6(net), by) if ipv6.is_none() => {
+                ipv6 = Some(net);
+                gateway_ipv6 = by.and_then(|by| if let IpAddr::V6(by) = by { Some(by) } else { None });
+            }
+            _ => {}
+        }
+    }
     Endpoint {
         spec,
         network_id: network.id.to_string(),
         endpoint_id: made.id.clone(),
         container_name: made.name.clone(),
-        ipv4: Ipv4Net::new(made.address, made.prefix).ok(),
-        gateway: made.gateway,
-        ipv6: None,
-        gateway_ipv6: None,
+        ipv4,
+        gateway,
+        ipv6,
+        gateway_ipv6,
         mac_address: made.mac_text(),
         names,
     }

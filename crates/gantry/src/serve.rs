@@ -195,13 +195,13 @@ pub(crate) fn engine_config(config: &Config) -> anyhow::Result<engine::Config> {
     let network = net::Config {
         bridge: config.bridge.clone(),
         bip: if config.bip_is_default {
-            net::Subnet::Preferably(config.bip)
+            net::Subnet::Preferably(config.bip.into())
         } else {
-            net::Subnet::Exactly(config.bip)
+            net::Subnet::Exactly(config.bip.into())
         },
-        pod_cidr: net::Subnet::Exactly(config.pod_cidr),
-        service_cidr: config.service_cidr,
-        cluster_dns,
+        pod_cidr: net::Subnet::Exactly(config.pod_cidr.into()),
+        service_cidrs: vec![config.service_cidr.into()],
+        cluster_dns: vec![cluster_dns.into()],
         cluster_domain: config.cluster_domain.clone(),
         ..net::Config::new(config.instance.clone(), config.root.join("network"))
     };

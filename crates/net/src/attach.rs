@@ -1,7 +1,9 @@
 //! Endpoints: a sandbox's place in a network, with its address and its published ports.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
+
+use ipnet::IpNet;
 
 use crate::NetworkId;
 
@@ -18,8 +20,8 @@ pub struct EndpointSpec {
     pub links: Vec<NameLink>,
     /// Whom its questions for names are passed on to that nobody here knows; empty for the host's.
     pub name_servers: Vec<IpAddr>,
-    /// The address to have, or the next free one.
-    pub address: Option<Ipv4Addr>,
+    /// Addresses to have, one in a subnet of the network at most; in the others it gets the next free one.
+    pub addresses: Vec<IpAddr>,
     /// The hardware address to have, or one made from the address.
     pub mac: Option<[u8; 6]>,
     /// Name of the link inside, or the next free `ethN`.
@@ -47,12 +49,8 @@ pub struct Endpoint {
     pub links: Vec<NameLink>,
     /// Whom its questions for names are passed on to that nobody here knows; empty for the host's.
     pub name_servers: Vec<IpAddr>,
-    /// Its address.
-    pub address: Ipv4Addr,
-    /// Prefix length of the network's subnet.
-    pub prefix: u8,
-    /// The gateway of the network; `None` in internal networks.
-    pub gateway: Option<Ipv4Addr>,
+    /// Its addresses, one in each subnet of the network and in the order of these.
+    pub addresses: Vec<EndpointAddress>,
     /// Hardware address.
     pub mac: [u8; 6],
     /// Name of the link inside the namespace.
@@ -61,6 +59,15 @@ pub struct Endpoint {
     pub host_interface: String,
     /// Published ports, with the host ports chosen.
     pub ports: Vec<PortBinding>,
+}
+
+/// An address of an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EndpointAddress {
+    /// The address, with the prefix length of the network's subnet.
+    pub net: IpNet,
+    /// The gateway of the subnet; `None` in internal networks.
+    pub gateway: Option<IpAddr>,
 }
 
 /// A name that one owner alone has for another in a network.
@@ -78,7 +85,7 @@ pub struct PortSpec {
     /// Transport protocol.
     pub protocol: Protocol,
     /// The host's address to listen at; unspecified for all.
-    pub host_address: Ipv4Addr,
+    pub host_address: IpAddr,
     /// First and last host port to choose from; `(0, 0)` for any free one.
     pub host_ports: (u16, u16),
     /// Port inside the container.
@@ -91,7 +98,7 @@ pub struct PortBinding {
     /// Transport protocol.
     pub protocol: Protocol,
     /// The host's address that it listens at; unspecified for all.
-    pub host_address: Ipv4Addr,
+    pub host_address: IpAddr,
     /// Port on the host.
     pub host_port: u16,
     /// Port inside the container.
@@ -131,6 +138,16 @@ impl fmt::Display for Protocol {
 }
 
 impl Endpoint {
+    /// Its addresses, without the lengths of prefixes.
+    pub fn ips(&self) -> impl Iterator<Item = IpAddr> + use<'_> {
+        self.addresses.iter().map(|address| address.net.addr())
+    }
+
+    /// Its first address.
+    pub fn ip(&self) -> IpAddr {
+        self.ips().next().expect("an endpoint has an address in each subnet, and a network has one")
+    }
+
     /// The hardware address as text, as `02:42:ac:11:00:02`.
     pub fn mac_text(&self) -> String {
         self.mac.map(|byte| format!("{byte:02x}")).join(":")

@@ -1,9 +1,9 @@
 //! What a network is opened with.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net};
 
 /// The settings of one instance's network.
 #[derive(Clone, Debug)]
@@ -19,9 +19,9 @@ pub struct Config {
     /// Subnet of the pods of this node.
     pub pod_cidr: Subnet,
     /// Addresses of services.
-    pub service_cidr: Ipv4Net,
-    /// Address at which pods reach the cluster's DNS.
-    pub cluster_dns: Ipv4Addr,
+    pub service_cidrs: Vec<IpNet>,
+    /// Addresses at which pods reach the cluster's DNS.
+    pub cluster_dns: Vec<IpAddr>,
     /// Domain of the cluster, without a dot at the end.
     pub cluster_domain: String,
     /// Where user-defined networks without a subnet of their own get one from.
@@ -38,16 +38,16 @@ pub struct Config {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Subnet {
     /// This one, or opening fails.
-    Exactly(Ipv4Net),
+    Exactly(IpNet),
     /// This one, or another free one if the host already routes it elsewhere.
-    Preferably(Ipv4Net),
+    Preferably(IpNet),
 }
 
 /// A range that is cut into equal subnets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AddressPool {
     /// The range.
-    pub base: Ipv4Net,
+    pub base: IpNet,
     /// Prefix length of each subnet cut from it.
     pub size: u8,
 }
@@ -62,8 +62,8 @@ impl Config {
             state_dir: state_dir.into(),
             bip: Subnet::Preferably(net([172, 17, 0, 0], 16)),
             pod_cidr: Subnet::Preferably(net([10, 42, 0, 0], 16)),
-            service_cidr: net([10, 43, 0, 0], 16),
-            cluster_dns: Ipv4Addr::new(10, 43, 0, 10),
+            service_cidrs: vec![net([10, 43, 0, 0], 16)],
+            cluster_dns: vec![Ipv4Addr::new(10, 43, 0, 10).into()],
             cluster_domain: "cluster.local".to_owned(),
             address_pools: AddressPool::docker_defaults(),
             ready_namespaces: 4,
@@ -75,7 +75,7 @@ impl Config {
 
 impl Subnet {
     /// The subnet that is asked for.
-    pub fn wanted(self) -> Ipv4Net {
+    pub fn wanted(self) -> IpNet {
         match self {
             Self::Exactly(net) | Self::Preferably(net) => net,
         }
@@ -92,6 +92,6 @@ impl AddressPool {
     }
 }
 
-fn net(address: [u8; 4], prefix: u8) -> Ipv4Net {
-    Ipv4Net::new(address.into(), prefix).expect("the prefix lengths written here are below 33")
+fn net(address: [u8; 4], prefix: u8) -> IpNet {
+    Ipv4Net::new_assert(address.into(), prefix).into()
 }

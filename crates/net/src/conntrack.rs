@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use crate::netlink::{Attributes, Family, Message, Reply, Socket};
 use crate::plan::{Change, Changes};
@@ -30,9 +30,9 @@ const HEADER: [u8; 4] = [libc::AF_INET as u8, 0, 0, 0];
 #[derive(Clone, Debug)]
 struct Flow {
     /// Where the client sends to.
-    destination: (Ipv4Addr, u16),
+    destination: End,
     /// Who answers.
-    answers: (Ipv4Addr, u16),
+    answers: End,
     /// Whether the client is hidden behind an address of the host.
     masqueraded: bool,
     /// The kernel's own name for it.
@@ -56,7 +56,7 @@ pub(crate) fn forget_ports(ports: &[PortBinding]) {
 
 /// Forgets the UDP flows that services led to an endpoint before `changes` and do not any more.
 pub(crate) fn forget_services(changes: &Changes) {
-    fn ends(port: &ServicePort) -> impl Iterator<Item = (Option<Ipv4Addr>, u16, (Ipv4Addr, u16))> + use<'_> {
+    fn ends(port: &ServicePort) -> impl Iterator<Item = (Option<IpAddr>, u16, End)> + use<'_> {
         port.endpoints.iter().flat_map(move |endpoint| {
             let target = (endpoint.address, endpoint.port);
             let fronts = port.addresses.iter().map(move |address| (Some(*address), port.port));
@@ -132,13 +132,13 @@ fn parse(reply: &Reply) -> Option<Flow> {
     })
 }
 
-type End = (Ipv4Addr, u16);
+type End = (IpAddr, u16);
 
 fn ends(tuple: &[u8]) -> Option<(u8, End, End)> {
     let parts = Attributes::new(tuple);
     let ip = Attributes::new(parts.find(CTA_TUPLE_IP)?);
     let proto = Attributes::new(parts.find(CTA_TUPLE_PROTO)?);
-    let address = |kind| Some(Ipv4Addr::from(<[u8; 4]>::try_from(ip.find(kind)?).ok()?));
+    let address = |kind| Some(IpAddr::V4(Ipv4Addr::from(<[u8; 4]>::try_from(ip.find(kind)?).ok()?)));
     let port = |kind| Some(u16::from_be_bytes(<[u8; 2]>::try_from(proto.find(kind)?).ok()?));
     Some((
         *proto.find(CTA_PROTO_NUM)?.first()?,

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use crate::{Protocol, ServiceName};
 
@@ -42,8 +42,8 @@ pub struct DnsService {
 /// What a service's name stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DnsAddress {
-    /// A cluster address.
-    Cluster(Ipv4Addr),
+    /// Cluster addresses, one of each family that the service has.
+    Cluster(Vec<IpAddr>),
     /// No address of its own: the endpoints' (ready ones, or all if the service publishes those not ready).
     Headless(Vec<DnsEndpoint>),
     /// Another name.
@@ -54,7 +54,7 @@ pub enum DnsAddress {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DnsEndpoint {
     /// Its address.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// The pod's hostname, if its subdomain is the service; otherwise it is named by its address.
     pub hostname: Option<String>,
 }
@@ -73,7 +73,8 @@ pub struct DnsPort {
 /// The kinds of record that we have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
-    Address,
+    Ipv4,
+    Ipv6,
     Service,
     Pointer,
     Alias,
@@ -87,7 +88,7 @@ enum Kind {
 /// A record without its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Data {
-    Address(Ipv4Addr),
+    Address(IpAddr),
     Service { port: u16, target: String },
     Alias(String),
     Pointer(String),
@@ -110,7 +111,8 @@ enum Answer {
 impl Data {
     fn kind(&self) -> Kind {
         match self {
-            Self::Address(_) => Kind::Address,
+            Self::Address(IpAddr::V4(_)) => Kind::Ipv4,
+            Self::Address(IpAddr::V6(_)) => Kind::Ipv6,
             Self::Service { .. } => Kind::Service,
             Self::Alias(_) => Kind::Alias,
             Self::Pointer(_) => Kind::Pointer,

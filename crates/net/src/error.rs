@@ -1,10 +1,10 @@
 //! Why something about networks failed.
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
 use crate::Protocol;
 
@@ -41,7 +41,7 @@ pub enum OpenError {
     #[error("subnet {subnet} is already routed through `{link}`: choose another, or remove that link")]
     SubnetTaken {
         /// The subnet.
-        subnet: Ipv4Net,
+        subnet: IpNet,
         /// The link that has it.
         link: String,
     },
@@ -105,7 +105,7 @@ pub enum NetworkError {
     #[error("Pool overlaps with other one on this address space")]
     Overlap {
         /// The subnet.
-        subnet: Ipv4Net,
+        subnet: IpNet,
         /// What it overlaps with.
         with: String,
     },
@@ -152,13 +152,13 @@ pub enum AttachError {
     #[error("Address already in use")]
     AddressTaken {
         /// The address.
-        address: Ipv4Addr,
+        address: IpAddr,
     },
     /// The address asked for is not in the network.
     #[error("invalid address {address}: It does not belong to any of this network's subnets")]
     AddressOutside {
         /// The address.
-        address: Ipv4Addr,
+        address: IpAddr,
     },
     /// No address is left.
     #[error("no available IPv4 addresses on this network's address pools: {network}")]
@@ -189,7 +189,7 @@ pub enum PortError {
     #[error("Bind for {address}:{port} failed: port is already allocated")]
     Allocated {
         /// The host's address.
-        address: Ipv4Addr,
+        address: IpAddr,
         /// The port.
         port: u16,
     },
@@ -199,7 +199,7 @@ pub enum PortError {
         /// The protocol.
         protocol: Protocol,
         /// The host's address.
-        address: Ipv4Addr,
+        address: IpAddr,
         /// The port.
         port: u16,
     },
@@ -209,7 +209,7 @@ pub enum PortError {
         /// The protocol.
         protocol: Protocol,
         /// The host's address.
-        address: Ipv4Addr,
+        address: IpAddr,
         /// The port.
         port: u16,
         /// Why.
@@ -219,7 +219,7 @@ pub enum PortError {
     #[error("no port between {first} and {last} is free at {address}")]
     Exhausted {
         /// The host's address.
-        address: Ipv4Addr,
+        address: IpAddr,
         /// First port of the range.
         first: u16,
         /// Last port of the range.

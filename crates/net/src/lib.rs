@@ -35,13 +35,13 @@ mod sandbox;
 mod services;
 mod state;
 
-pub use attach::{Endpoint, EndpointSpec, NameLink, PortBinding, PortSpec, Protocol};
+pub use attach::{Endpoint, EndpointAddress, EndpointSpec, NameLink, PortBinding, PortSpec, Protocol};
 pub use config::{AddressPool, Config, Subnet};
 pub use dns::{DnsAddress, DnsChanges, DnsEndpoint, DnsPort, DnsService, DnsTable};
 pub use error::{AttachError, KernelError, NetworkError, OpenError, PortError};
 pub use files::{HostsFile, ResolvConf};
 pub use finding::{Finding, Severity};
-pub use network::{Network, NetworkId, NetworkKind, NetworkSpec, NetworkView, examine};
+pub use network::{Network, NetworkId, NetworkKind, NetworkSpec, NetworkView, Pool, PoolSpec, examine};
 pub use services::{ServiceEndpoint, ServiceName, ServicePort, ServiceTable};
 
 /// What could not be understood if the networks kept in the directory `state_dir` were opened now.

@@ -5,10 +5,10 @@
 //! goes whatever others have been told of it.
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net};
 
 use crate::netlink::{Attributes, Family, Message, Socket, attribute_text, attribute_u32};
 
@@ -146,9 +146,9 @@ impl Port {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Route {
     /// Where to; everything if the prefix is 0.
-    pub(crate) destination: Ipv4Net,
+    pub(crate) destination: IpNet,
     /// Through whom; directly if none.
-    pub(crate) gateway: Option<Ipv4Addr>,
+    pub(crate) gateway: Option<IpAddr>,
     /// Out of which link.
     pub(crate) link: u32,
     /// Tells routes to the same destination apart; the lowest is used.
@@ -223,12 +223,12 @@ impl Links {
     }
 
     /// Gives a link an address; nothing happens if it has it.
-    pub(crate) fn address_add(&mut self, link: u32, address: Ipv4Net) -> io::Result<()> {
+    pub(crate) fn address_add(&mut self, link: u32, address: IpNet) -> io::Result<()> {
         self.socket.request(&[address_message(link, address)]).or_else(ignore_exists)
     }
 
-    /// All addresses with the links that have them.
-    pub(crate) fn address_list(&mut self) -> io::Result<Vec<(u32, Ipv4Net)>> {
+    /// All addresses of IPv4 with the links that have them.
+    pub(crate) fn address_list(&mut self) -> io::Result<Vec<(u32, IpNet)>> {
         let header = [libc::AF_INET as u8, 0, 0, 0, 0, 0, 0, 0];
         let replies = self.socket.dump(&Message::new(RTM_GETADDR, 0, &header))?;
         Ok(replies
@@ -236,7 +236,7 @@ impl Links {
             .filter_map(|reply| {
                 let index = attribute_u32(reply.payload.get(4..)?)?;
                 let local = Attributes::after(&reply.payload, 8).find(IFA_LOCAL)?;
-                Some((index, Ipv4Net::new(ipv4(local)?, *reply.payload.get(1)?).ok()?))
+                Some((index, Ipv4Net::new(ipv4(local)?, *reply.payload.get(1)?).ok()?.into()))
             })
             .collect())
     }
@@ -246,8 +246,8 @@ impl Links {
         self.socket.request(&[route_message(route)])
     }
 
-    /// All routes of the main table: destination and link.
-    pub(crate) fn route_list(&mut self) -> io::Result<Vec<(Ipv4Net, u32)>> {
+    /// All routes of IPv4 of the main table: destination and link.
+    pub(crate) fn route_list(&mut self) -> io::Result<Vec<(IpNet, u32)>> {
         let mut header = [0; 12];
         header[0] = libc::AF_INET as u8;
         let replies = self.socket.dump(&Message::new(RTM_GETROUTE, 0, &header))?;
@@ -261,7 +261,7 @@ impl Links {
                 }
                 let destination = attributes.find(RTA_DST).and_then(ipv4).unwrap_or(Ipv4Addr::UNSPECIFIED);
                 let net = Ipv4Net::new(destination, *reply.payload.get(1)?).ok()?;
-                Some((net, attributes.find(RTA_OIF).and_then(attribute_u32)?))
+                Some((net.into(), attributes.find(RTA_OIF).and_then(attribute_u32)?))
             })
             .collect())
     }
@@ -296,10 +296,11 @@ impl Links {
         self.socket.request(&[message, port])
     }
 
-    /// Brings up the link `index` inside a sandbox with its address and routes, in one exchange.
-    pub(crate) fn configure(&mut self, index: u32, address: Ipv4Net, routes: &[Route]) -> io::Result<()> {
+    /// Brings up the link `index` inside a sandbox with its addresses and routes, in one exchange.
+    pub(crate) fn configure(&mut self, index: u32, addresses: &[IpNet], routes: &[Route]) -> io::Result<()> {
         let up = Message::new(RTM_NEWLINK, 0, &link_header(index, libc::IFF_UP, libc::IFF_UP));
-        let mut messages = vec![up, address_message(index, address)];
+        let mut messages = vec![up];
+        messages.extend(addresses.iter().map(|address| address_message(index, *address)));
         messages.extend(routes.iter().copied().map(route_message));
         self.socket.request(&messages)
     }
@@ -348,20 +349,20 @@ impl Links {
     }
 
     /// Says for good which hardware address a neighbour on a link has.
-    pub(crate) fn neighbour_set(&mut self, link: u32, address: Ipv4Addr, mac: [u8; 6]) -> io::Result<()> {
-        let mut header = [libc::AF_INET as u8, 0, 0, 0, 0, 0, 0, 0, NUD_PERMANENT, 0, 0, 0];
+    pub(crate) fn neighbour_set(&mut self, link: u32, address: IpAddr, mac: [u8; 6]) -> io::Result<()> {
+        let mut header = [family(address), 0, 0, 0, 0, 0, 0, 0, NUD_PERMANENT, 0, 0, 0];
         header[4..8].copy_from_slice(&link.to_ne_bytes());
         let mut message = Message::new(RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, &header);
-        message.bytes(NDA_DST, &address.octets()).bytes(NDA_LLADDR, &mac);
+        message.bytes(NDA_DST, &octets(address)).bytes(NDA_LLADDR, &mac);
         self.socket.request(&[message])
     }
 
     /// Forgets a neighbour; nothing happens if nobody knows it.
-    pub(crate) fn neighbour_remove(&mut self, link: u32, address: Ipv4Addr) -> io::Result<()> {
-        let mut header = [libc::AF_INET as u8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    pub(crate) fn neighbour_remove(&mut self, link: u32, address: IpAddr) -> io::Result<()> {
+        let mut header = [family(address), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
         header[4..8].copy_from_slice(&link.to_ne_bytes());
         let mut message = Message::new(RTM_DELNEIGH, 0, &header);
-        message.bytes(NDA_DST, &address.octets());
+        message.bytes(NDA_DST, &octets(address));
         match self.socket.request(&[message]) {
             Err(error)
                 if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENODEV | libc::EINVAL)) =>
@@ -460,15 +461,28 @@ fn ignore_exists(error: io::Error) -> io::Result<()> {
     if error.kind() == io::ErrorKind::AlreadyExists { Ok(()) } else { Err(error) }
 }
 
-fn address_message(link: u32, address: Ipv4Net) -> Message {
-    let scope = if address.addr().is_link_local() { RT_SCOPE_LINK } else { RT_SCOPE_UNIVERSE };
-    let mut header = [libc::AF_INET as u8, address.prefix_len(), 0, scope, 0, 0, 0, 0];
+/// The kernel's number of an address' family.
+fn family(address: IpAddr) -> u8 {
+    (if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 }) as u8
+}
+
+fn octets(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets().to_vec(),
+    }
+}
+
+fn address_message(link: u32, address: IpNet) -> Message {
+    let is_link_local = matches!(address.addr(), IpAddr::V4(address) if address.is_link_local());
+    let scope = if is_link_local { RT_SCOPE_LINK } else { RT_SCOPE_UNIVERSE };
+    let mut header = [family(address.addr()), address.prefix_len(), 0, scope, 0, 0, 0, 0];
     header[4..8].copy_from_slice(&link.to_ne_bytes());
     let mut message = Message::new(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, &header);
-    let octets = address.addr().octets();
-    message.bytes(IFA_LOCAL, &octets).bytes(IFA_ADDRESS, &octets);
-    if address.prefix_len() < 31 {
-        message.bytes(IFA_BROADCAST, &address.broadcast().octets());
+    let own = octets(address.addr());
+    message.bytes(IFA_LOCAL, &own).bytes(IFA_ADDRESS, &own);
+    if address.prefix_len() < 31 && address.addr().is_ipv4() {
+        message.bytes(IFA_BROADCAST, &octets(address.broadcast()));
     }
     message
 }
@@ -476,7 +490,7 @@ fn address_message(link: u32, address: Ipv4Net) -> Message {
 fn route_message(route: Route) -> Message {
     let scope = if route.gateway.is_some() { RT_SCOPE_UNIVERSE } else { RT_SCOPE_LINK };
     let header = [
-        libc::AF_INET as u8,
+        family(route.destination.addr()),
         route.destination.prefix_len(),
         0,
         0,
@@ -491,10 +505,10 @@ fn route_message(route: Route) -> Message {
     ];
     let mut message = Message::new(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, &header);
     if route.destination.prefix_len() > 0 {
-        message.bytes(RTA_DST, &route.destination.network().octets());
+        message.bytes(RTA_DST, &octets(route.destination.network()));
     }
     if let Some(gateway) = route.gateway {
-        message.bytes(RTA_GATEWAY, &gateway.octets());
+        message.bytes(RTA_GATEWAY, &octets(gateway));
     }
     message.u32(RTA_OIF, route.link);
     if route.metric > 0 {

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::link::Links;
-use crate::namespace::Pool;
+use crate::namespace;
 use crate::nft::Table;
 use crate::state::StateDir;
 use crate::{
@@ -38,7 +38,7 @@ mod watch;
 
 pub use doctor::examine;
 pub(crate) use resolver::upstream;
-pub use spec::{NetworkId, NetworkKind, NetworkSpec, NetworkView};
+pub use spec::{NetworkId, NetworkKind, NetworkSpec, NetworkView, Pool, PoolSpec};
 use tables::State;
 
 /// How many operations may have a thread at a time; most wait for one lock of the kernel anyway.
@@ -57,7 +57,7 @@ pub struct Network {
 pub(crate) struct Inner {
     config: Config,
     disk: StateDir,
-    pool: Arc<Pool>,
+    pool: Arc<namespace::Pool>,
     table: Mutex<Table>,
     services: Mutex<rules::KeptServices>,
     links: Mutex<Links>,

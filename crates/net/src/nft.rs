@@ -1,7 +1,8 @@
 //! nftables: a ruleset as plain values, its text, its difference to another, and the kernel's own form of it.
 //!
-//! Only what this crate's planners need exists here. A ruleset is one table of the `ip` family. In
-//! tables of others only [`pass`] writes, and only rules of our own.
+//! Only what this crate's planners need exists here. An instance has a table of
+//! the family `inet` and one of the family `ip`, both with its name. In tables of others only [`pass`]
+//! writes, and only rules of our own.
 
 mod attribute;
 mod diff;
@@ -16,6 +17,7 @@ mod text;
 
 pub(crate) use foreign::{ForeignChain, Stop};
 pub(crate) use ruleset::{
-    Chain, Content, Field, Hook, HookType, Leads, Point, Rule, Ruleset, Set, Statement, Target, Value, rule,
+    Chain, Content, Field, Hook, HookType, IpFamily, Leads, Point, Rule, Ruleset, Rulesets, Set, Statement,
+    Target, Value, rule,
 };
 pub(crate) use table::{Disturbance, Table, TableEvents};

@@ -13,20 +13,25 @@
 //! and thereby let them pass every firewall). It is not translated on its way in; the chain `admit`
 //! sees it after all other input rules have accepted it, sends a copy round a cable whose both ends
 //! are here (the gate), and only what comes out of the gate is translated. That happens to the first
-//! packet of a connection; all others follow its translation by themselves.
+//! packet of a connection; all others follow its translation by themselves. The kernel copies packets in
+//! tables of the family `ip` only, so that `admit` stands in one; everything else is in one of `inet`.
+//!
+//! Sets that hold addresses are there once for each family of addresses that networks have
+//! ([`FAMILIES`]), and so are the rules that read an address, each of which asks for the family first.
 //!
 //! Every published port, service port and network is one element or a few elements of a set; the
 //! rules themselves are the same for every instance. A service with `n` endpoints leads to the
 //! chain `pick-n`, shared by all services with as many, which draws a number below `n` and looks up
 //! the endpoint in one map: the choice costs two look-ups however many services there are.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use crate::network::Strangers;
 use crate::nft::{
-    Chain, Content, Field, Hook, HookType, Leads, Point, Rule, Ruleset, Set, Statement, Target, Value, rule,
+    Chain, Content, Field, Hook, HookType, IpFamily, Leads, Point, Rule, Ruleset, Rulesets, Set, Statement,
+    Target, Value, rule,
 };
 use crate::{NetworkKind, NetworkView, PortBinding, Protocol};
 
@@ -34,20 +39,25 @@ mod services;
 
 pub(crate) use services::{Change, Changes, Services};
 
+/// The families of addresses that networks have.
+pub(crate) const FAMILIES: &[IpFamily] = &[IpFamily::V4];
+
 /// All that the ruleset depends on, but for services, which are [elements](Services) of their own.
 pub(crate) struct Tables<'a> {
+    /// The families of addresses that networks have.
+    pub(crate) families: &'a [IpFamily],
     /// The networks.
     pub(crate) networks: &'a [NetworkView],
     /// Published ports with the address of the container.
-    pub(crate) ports: &'a [(Ipv4Addr, PortBinding)],
+    pub(crate) ports: &'a [(IpAddr, PortBinding)],
     /// Addresses of services: what is not translated is refused.
-    pub(crate) service_cidr: Ipv4Net,
+    pub(crate) service_cidrs: &'a [IpNet],
     /// The way for connections from outside; without, they are translated at once.
     pub(crate) gate: Option<&'a Gate>,
     /// The links that there were before this instance had the host pass packets on.
     pub(crate) strangers: &'a Strangers,
     /// Addresses at which names are asked for (port 53), and where the answers come from.
-    pub(crate) names: &'a [(Ipv4Addr, Target)],
+    pub(crate) names: &'a [(IpAddr, Target)],
 }
 
 /// A cable whose both ends are on this host.
@@ -73,44 +83,94 @@ const SRCNAT: i32 = 100;
 /// After everybody else's, and before the kernel keeps the connection in mind.
 const LAST: i32 = i32::MAX - 1;
 
-/// What identifies a virtual address: destination, protocol and port.
-const FRONT: [Field; 3] = [Field::Destination, Field::Protocol, Field::Port];
 /// What identifies a port on any address of the host.
 const HOST_FRONT: [Field; 2] = [Field::Protocol, Field::Port];
 
-const LOOPBACK: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8);
-
-/// The ruleset for `tables`, with the sets of services, which are empty.
-pub(crate) fn ruleset(tables: &Tables<'_>) -> Ruleset {
-    let mut ruleset = services::empty();
-    networks(&mut ruleset, tables);
-    ports(&mut ruleset, tables);
-    chains(&mut ruleset, tables);
-    ruleset
+/// The sets that hold addresses of one family.
+struct Sets {
+    local: &'static str,
+    bridged: &'static str,
+    hidden: &'static str,
+    ports: &'static str,
+    ports_any: &'static str,
+    names: &'static str,
+    services: &'static str,
+    node_ports: &'static str,
+    endpoints: &'static str,
+    node_endpoints: &'static str,
+    hairpin: &'static str,
+    remote: &'static str,
 }
 
-fn networks(ruleset: &mut Ruleset, tables: &Tables<'_>) {
+fn sets(family: IpFamily) -> &'static Sets {
+    const V4: Sets = Sets {
+        local: "local",
+        bridged: "bridged",
+        hidden: "hidden",
+        ports: "ports",
+        ports_any: "ports-any",
+        names: "names",
+        services: "services",
+        node_ports: "node-ports",
+        endpoints: "endpoints",
+        node_endpoints: "node-endpoints",
+        hairpin: "hairpin",
+        remote: "remote",
+    };
+    const V6: Sets = Sets {
+        local: "local6",
+        bridged: "bridged6",
+        hidden: "hidden6",
+        ports: "ports6",
+        ports_any: "ports-any6",
+        names: "names6",
+        services: "services6",
+        node_ports: "node-ports6",
+        endpoints: "endpoints6",
+        node_endpoints: "node-endpoints6",
+        hairpin: "hairpin6",
+        remote: "remote6",
+    };
+    match family {
+        IpFamily::V4 => &V4,
+        IpFamily::V6 => &V6,
+    }
+}
+
+/// What identifies a virtual address: destination, protocol and port.
+fn front(family: IpFamily) -> [Field; 3] {
+    [Field::Destination(family), Field::Protocol, Field::Port]
+}
+
+fn loopback(family: IpFamily) -> IpNet {
+    match family {
+        IpFamily::V4 => Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8).into(),
+        IpFamily::V6 => Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128).into(),
+    }
+}
+
+/// The rulesets for `tables`, with the sets of services, which are empty.
+pub(crate) fn rulesets(tables: &Tables<'_>) -> Rulesets {
+    let mut rulesets = services::empty(tables.families);
+    networks(&mut rulesets, tables);
+    ports(&mut rulesets, tables);
+    chains(&mut rulesets.inet, tables);
+    gate(&mut rulesets.ip, tables);
+    rulesets
+}
+
+fn networks(rulesets: &mut Rulesets, tables: &Tables<'_>) {
     let mut bridges = Set::new([Field::InLink], Content::Nothing);
     let mut internal = Set::new([Field::InLink], Content::Nothing);
     let mut linked = Set::new([Field::InLink, Field::OutLink], Content::Nothing);
-    let mut local = Set::new([Field::Source], Content::Subnets);
-    let mut bridged = Set::new([Field::Source], Content::Subnets);
-    let mut hidden = Set::new([Field::Source], Content::Subnets);
     for network in tables.networks {
         let link = Value::Link(network.bridge.clone());
-        let subnet = vec![Value::Subnet(network.subnet.trunc())];
         bridges.elements.insert(vec![link.clone()], Leads::Nowhere);
         if !network.isolate_endpoints {
             linked.elements.insert(vec![link.clone(), link.clone()], Leads::Nowhere);
         }
-        local.elements.insert(subnet.clone(), Leads::Nowhere);
         if network.internal {
             internal.elements.insert(vec![link], Leads::Nowhere);
-        } else if !network.no_masquerade {
-            hidden.elements.insert(subnet.clone(), Leads::Nowhere);
-        }
-        if network.kind != NetworkKind::Pods {
-            bridged.elements.insert(subnet, Leads::Nowhere);
         }
     }
     // What comes in by these has been judged, or is not to be.
@@ -123,56 +183,99 @@ fn networks(ruleset: &mut Ruleset, tables: &Tables<'_>) {
         set.elements.extend(names.iter().map(|link| (vec![Value::Link(link.clone())], Leads::Nowhere)));
         set
     };
-    let sets = [
-        ("barred", links(&tables.strangers.barred)),
-        ("strangers", links(&tables.strangers.all)),
-        ("bridges", bridges),
-        ("trusted", trusted),
-        ("internal", internal),
-        ("linked", linked),
-        ("local", local),
-        ("bridged", bridged),
-        ("hidden", hidden),
-    ];
+    add(&mut rulesets.ip, [("trusted", trusted.clone())]);
+    add(
+        &mut rulesets.inet,
+        [
+            ("barred", links(&tables.strangers.barred)),
+            ("strangers", links(&tables.strangers.all)),
+            ("bridges", bridges),
+            ("trusted", trusted),
+            ("internal", internal),
+            ("linked", linked),
+        ],
+    );
+    for family in tables.families {
+        subnets(&mut rulesets.inet, tables, *family);
+    }
+}
+
+/// The subnets of one family.
+fn subnets(ruleset: &mut Ruleset, tables: &Tables<'_>, family: IpFamily) {
+    let empty = || Set::new([Field::Source(family)], Content::Subnets);
+    let (mut local, mut bridged, mut hidden) = (empty(), empty(), empty());
+    for network in tables.networks {
+        let subnets = network.pools.iter().map(|pool| pool.subnet.trunc());
+        for subnet in subnets.filter(|subnet| IpFamily::of_net(*subnet) == family) {
+            let subnet = vec![Value::Subnet(subnet)];
+            local.elements.insert(subnet.clone(), Leads::Nowhere);
+            if !network.internal && !network.no_masquerade {
+                hidden.elements.insert(subnet.clone(), Leads::Nowhere);
+            }
+            if network.kind != NetworkKind::Pods {
+                bridged.elements.insert(subnet, Leads::Nowhere);
+            }
+        }
+    }
+    let sets = sets(family);
+    add(ruleset, [(sets.local, local), (sets.bridged, bridged), (sets.hidden, hidden)]);
+}
+
+fn ports(rulesets: &mut Rulesets, tables: &Tables<'_>) {
+    for family in tables.families {
+        let (family, sets) = (*family, sets(*family));
+        let mut one = Set::new(front(family), Content::Targets(family));
+        let mut any = Set::new(HOST_FRONT, Content::Targets(family));
+        for (address, binding) in tables.ports.iter().filter(|(address, _)| IpFamily::of(*address) == family)
+        {
+            let target = Leads::Target(Target { address: *address, port: binding.container_port });
+            let mut key = vec![Value::Protocol(binding.protocol), Value::Port(binding.host_port)];
+            if binding.host_address.is_unspecified() {
+                any.elements.insert(key, target);
+            } else if IpFamily::of(binding.host_address) == family {
+                key.insert(0, Value::Address(binding.host_address));
+                one.elements.insert(key, target);
+            }
+        }
+        let mut names = Set::new(front(family), Content::Targets(family));
+        for (address, target) in tables.names.iter().filter(|(address, _)| IpFamily::of(*address) == family) {
+            for protocol in [Protocol::Tcp, Protocol::Udp] {
+                let key = vec![Value::Address(*address), Value::Protocol(protocol), Value::Port(53)];
+                names.elements.insert(key, Leads::Target(*target));
+            }
+        }
+        if family == IpFamily::V4 {
+            add(&mut rulesets.ip, [("ports-open", open(&one)), ("ports-any-open", open(&any))]);
+        }
+        add(&mut rulesets.inet, [(sets.ports, one), (sets.ports_any, any), (sets.names, names)]);
+    }
+}
+
+/// The keys of a map.
+fn open(map: &Set) -> Set {
+    let elements = map.elements.keys().map(|key| (key.clone(), Leads::Nowhere)).collect();
+    Set { key: map.key.clone(), content: Content::Nothing, elements }
+}
+
+fn add<const N: usize>(ruleset: &mut Ruleset, sets: [(&str, Set); N]) {
     ruleset.sets.extend(sets.map(|(name, set)| (name.to_owned(), set)));
 }
 
-fn ports(ruleset: &mut Ruleset, tables: &Tables<'_>) {
-    let mut one = Set::new(FRONT, Content::Targets);
-    let mut any = Set::new(HOST_FRONT, Content::Targets);
-    for (address, binding) in tables.ports {
-        let target = Leads::Target(Target { address: *address, port: binding.container_port });
-        let mut key = vec![Value::Protocol(binding.protocol), Value::Port(binding.host_port)];
-        if binding.host_address.is_unspecified() {
-            any.elements.insert(key, target);
-        } else {
-            key.insert(0, Value::Address(binding.host_address));
-            one.elements.insert(key, target);
-        }
-    }
-    let mut names = Set::new(FRONT, Content::Targets);
-    for (address, target) in tables.names {
-        for protocol in [Protocol::Tcp, Protocol::Udp] {
-            let key = vec![Value::Address(*address), Value::Protocol(protocol), Value::Port(53)];
-            names.elements.insert(key, Leads::Target(*target));
-        }
-    }
-    ruleset.sets.extend(
-        [("ports", one), ("ports-any", any), ("names", names)].map(|(name, set)| (name.to_owned(), set)),
-    );
+fn base(kind: HookType, point: Point, priority: i32, rules: Vec<Rule>) -> Chain {
+    Chain { hook: Some(Hook { kind, point, priority }), rules }
 }
 
 fn chains(ruleset: &mut Ruleset, tables: &Tables<'_>) {
-    let services =
-        || Statement::InSubnet { field: Field::Destination, subnet: tables.service_cidr, negate: false };
-    let base = |kind, point, priority, rules| Chain { hook: Some(Hook { kind, point, priority }), rules };
     let plain = |rules| Chain { hook: None, rules };
     let to_host = match tables.gate {
         Some(_) => rule([in_link("trusted"), Statement::Jump("host")]),
         None => rule([Statement::Jump("host")]),
     };
+    let each = |rules: fn(IpFamily) -> Vec<Rule>| -> Vec<Rule> {
+        tables.families.iter().flat_map(|family| rules(*family)).collect()
+    };
     let chains = [
-        ("guard", base(HookType::Filter, Point::Prerouting, RAW, guard())),
+        ("guard", base(HookType::Filter, Point::Prerouting, RAW, each(guard))),
         (
             "prerouting",
             base(
@@ -192,19 +295,19 @@ fn chains(ruleset: &mut Ruleset, tables: &Tables<'_>) {
             ),
         ),
         ("welcome", base(HookType::Filter, Point::Input, MANGLE, welcome())),
-        ("virtual", plain(virtual_addresses())),
-        ("host", plain(host_addresses())),
-        ("forward", base(HookType::Filter, Point::Forward, FILTER, forward(services))),
-        ("sent", base(HookType::Filter, Point::Output, FILTER, sent(services))),
-        ("postrouting", base(HookType::Nat, Point::Postrouting, SRCNAT, postrouting())),
+        ("virtual", plain(each(virtual_addresses))),
+        (
+            "host",
+            plain(
+                [vec![rule([Statement::ToHost { negate: true }, Statement::Return])], each(host_addresses)]
+                    .concat(),
+            ),
+        ),
+        ("forward", base(HookType::Filter, Point::Forward, FILTER, forward(tables))),
+        ("sent", base(HookType::Filter, Point::Output, FILTER, sent(tables))),
+        ("postrouting", base(HookType::Nat, Point::Postrouting, SRCNAT, each(postrouting))),
     ];
     ruleset.chains.extend(chains.map(|(name, chain)| (name.to_owned(), chain)));
-    if let Some(gate) = tables.gate {
-        let admit = base(HookType::Filter, Point::Input, LAST, admit());
-        let detour = rule([Statement::Copy { to: GATE_NEIGHBOUR, link: gate.out }]);
-        ruleset.chains.insert("admit".to_owned(), admit);
-        ruleset.chains.insert("detour".to_owned(), plain(vec![detour, rule([Statement::Drop])]));
-    }
 }
 
 /// What comes from a container and was led to this host by a translation of ours: names, the API,
@@ -216,6 +319,18 @@ fn welcome() -> Vec<Rule> {
     ]
 }
 
+/// The chains of the gate, if there is one.
+fn gate(ruleset: &mut Ruleset, tables: &Tables<'_>) {
+    let Some(gate) = tables.gate else { return };
+    let detour =
+        vec![rule([Statement::Copy { to: GATE_NEIGHBOUR.into(), link: gate.out }]), rule([Statement::Drop])];
+    let chains = [
+        ("admit", base(HookType::Filter, Point::Input, LAST, admit())),
+        ("detour", Chain { hook: None, rules: detour }),
+    ];
+    ruleset.chains.extend(chains.map(|(name, chain)| (name.to_owned(), chain)));
+}
+
 /// What everybody else's input rules have let pass.
 fn admit() -> Vec<Rule> {
     let loopback = Statement::Is { field: Field::InLink, value: Value::Link("lo".to_owned()), negate: false };
@@ -225,87 +340,112 @@ fn admit() -> Vec<Rule> {
         // What the host sends to itself is translated where it is sent.
         rule([loopback, Statement::Return]),
         rule([Statement::ToHost { negate: true }, Statement::Return]),
-        rule([Statement::Known { fields: FRONT.to_vec(), map: "ports" }, Statement::Jump("detour")]),
-        rule([Statement::Known { fields: HOST_FRONT.to_vec(), map: "ports-any" }, Statement::Jump("detour")]),
-        rule([
-            Statement::In { fields: HOST_FRONT.to_vec(), set: "node-ports-open", negate: false },
-            Statement::Jump("detour"),
-        ]),
+        rule([within(&front(IpFamily::V4), "ports-open"), Statement::Jump("detour")]),
+        rule([within(&HOST_FRONT, "ports-any-open"), Statement::Jump("detour")]),
+        rule([within(&HOST_FRONT, "node-ports-open"), Statement::Jump("detour")]),
     ]
 }
 
 /// Bridges carry packets for 127.0.0.0/8 so that ports published there lead to containers; nothing
 /// that comes from a container may use that to reach the host's own loopback (CVE-2020-8558).
-fn guard() -> Vec<Rule> {
-    vec![rule([in_link("bridges"), to_subnet(LOOPBACK), Statement::Drop])]
+fn guard(family: IpFamily) -> Vec<Rule> {
+    let to_loopback =
+        Statement::InSubnet { field: Field::Destination(family), subnet: loopback(family), negate: false };
+    vec![rule([in_link("bridges"), Statement::Family(family), to_loopback, Statement::Drop])]
 }
 
-fn virtual_addresses() -> Vec<Rule> {
+fn virtual_addresses(family: IpFamily) -> Vec<Rule> {
+    let (fields, sets) = (front(family).to_vec(), sets(family));
     vec![
-        rule([Statement::Translate { fields: FRONT.to_vec(), map: "names" }]),
-        rule([Statement::Dispatch { fields: FRONT.to_vec(), map: "services" }]),
+        rule([
+            Statement::Family(family),
+            Statement::Translate { family, fields: fields.clone(), map: sets.names },
+        ]),
+        rule([Statement::Family(family), Statement::Dispatch { fields, map: sets.services }]),
     ]
 }
 
-fn host_addresses() -> Vec<Rule> {
+fn host_addresses(family: IpFamily) -> Vec<Rule> {
+    let sets = sets(family);
+    let any = HOST_FRONT.to_vec();
     vec![
-        rule([Statement::ToHost { negate: true }, Statement::Return]),
-        rule([Statement::Translate { fields: FRONT.to_vec(), map: "ports" }]),
-        rule([Statement::Translate { fields: HOST_FRONT.to_vec(), map: "ports-any" }]),
-        rule([Statement::Dispatch { fields: HOST_FRONT.to_vec(), map: "node-ports" }]),
+        rule([
+            Statement::Family(family),
+            Statement::Translate { family, fields: front(family).to_vec(), map: sets.ports },
+        ]),
+        rule([
+            Statement::Family(family),
+            Statement::Translate { family, fields: any.clone(), map: sets.ports_any },
+        ]),
+        rule([Statement::Family(family), Statement::Dispatch { fields: any, map: sets.node_ports }]),
     ]
 }
 
-fn forward(services: impl Fn() -> Statement) -> Vec<Rule> {
-    vec![
-        // The host was no router before we needed one: strangers do not get one by that.
-        rule([in_link("barred"), out_link("strangers"), Statement::Translated, Statement::Return]),
-        rule([in_link("barred"), out_link("strangers"), Statement::Drop]),
+/// Refuses what is for a service and was not translated: it has no endpoints, or no such port.
+fn refused(tables: &Tables<'_>) -> Vec<Rule> {
+    let refused = tables.service_cidrs.iter().flat_map(|subnet| {
+        let family = IpFamily::of_net(*subnet);
+        let to_service =
+            || Statement::InSubnet { field: Field::Destination(family), subnet: *subnet, negate: false };
+        [
+            rule([Statement::Family(family), to_service(), is_tcp(), Statement::RejectTcp]),
+            rule([Statement::Family(family), to_service(), Statement::RejectPort]),
+        ]
+    });
+    refused.collect()
+}
+
+fn forward(tables: &Tables<'_>) -> Vec<Rule> {
+    let v4 = Statement::Family(IpFamily::V4);
+    let before = vec![
+        // The host was no router (of IPv4) before we needed one: strangers do not get one by that.
+        rule([
+            v4.clone(),
+            in_link("barred"),
+            out_link("strangers"),
+            Statement::Translated,
+            Statement::Return,
+        ]),
+        rule([v4, in_link("barred"), out_link("strangers"), Statement::Drop]),
         // What else neither comes from a container nor goes to one is not ours to judge.
         rule([not_in(Field::InLink, "bridges"), not_in(Field::OutLink, "bridges"), Statement::Return]),
         rule([Statement::Established, Statement::Accept]),
-        // A service address that nothing translated: no endpoints, or no such port.
-        rule([services(), is_tcp(), Statement::RejectTcp]),
-        rule([services(), Statement::RejectPort]),
-        rule([
-            Statement::In { fields: vec![Field::InLink, Field::OutLink], set: "linked", negate: false },
-            Statement::Accept,
-        ]),
+    ];
+    let after = vec![
+        rule([within(&[Field::InLink, Field::OutLink], "linked"), Statement::Accept]),
         rule([in_link("internal"), Statement::Drop]),
         rule([out_link("internal"), Statement::Drop]),
         // Published, or an endpoint of a service.
         rule([out_link("bridges"), Statement::Translated, Statement::Accept]),
         // From another network, or from outside to an address that is not published.
         rule([out_link("bridges"), Statement::Drop]),
-    ]
+    ];
+    [before, refused(tables), after].concat()
 }
 
-fn sent(services: impl Fn() -> Statement) -> Vec<Rule> {
+fn sent(tables: &Tables<'_>) -> Vec<Rule> {
     const REDIRECT: u8 = 5;
-    vec![
-        rule([services(), is_tcp(), Statement::RejectTcp]),
-        rule([services(), Statement::RejectPort]),
-        // Pods reach each other through the bridge's address, so that answers of a service come back
-        // the same way and are translated; a redirect would teach them the short cut.
-        rule([
-            Statement::Is {
-                field: Field::Protocol,
-                value: Value::Byte(libc::IPPROTO_ICMP as u8),
-                negate: false,
-            },
-            Statement::Is { field: Field::IcmpType, value: Value::Byte(REDIRECT), negate: false },
-            out_link("bridges"),
-            Statement::Drop,
-        ]),
-    ]
+    let mut rules = refused(tables);
+    // Pods reach each other through the bridge's address, so that answers of a service come back
+    // the same way and are translated; a redirect would teach them the short cut.
+    rules.push(rule([
+        Statement::Family(IpFamily::V4),
+        Statement::Is { field: Field::Protocol, value: Value::Byte(libc::IPPROTO_ICMP as u8), negate: false },
+        Statement::Is { field: Field::IcmpType, value: Value::Byte(REDIRECT), negate: false },
+        out_link("bridges"),
+        Statement::Drop,
+    ]));
+    rules
 }
 
-fn postrouting() -> Vec<Rule> {
-    let within = |field, set, negate| Statement::In { fields: vec![field], set, negate };
+fn postrouting(family: IpFamily) -> Vec<Rule> {
+    let (source, destination) = (Field::Source(family), Field::Destination(family));
+    let sets = sets(family);
     vec![
         // From 127.0.0.1 to a published port: nobody could answer to that address.
         rule([
-            Statement::InSubnet { field: Field::Source, subnet: LOOPBACK, negate: false },
+            Statement::Family(family),
+            Statement::InSubnet { field: source, subnet: loopback(family), negate: false },
             out_link("bridges"),
             Statement::Masquerade,
         ]),
@@ -313,29 +453,37 @@ fn postrouting() -> Vec<Rule> {
         // short cut over the bridge, past the translation.
         rule([
             Statement::Translated,
-            within(Field::Source, "bridged", false),
-            within(Field::Destination, "bridged", false),
+            Statement::Family(family),
+            within(&[source], sets.bridged),
+            within(&[destination], sets.bridged),
             Statement::Masquerade,
         ]),
         // From a pod to a service and back to itself.
         rule([
             Statement::Translated,
-            Statement::In { fields: vec![Field::Source, Field::Destination], set: "hairpin", negate: false },
+            Statement::Family(family),
+            within(&[source, destination], sets.hairpin),
             Statement::Masquerade,
         ]),
         // From outside to a service whose endpoint is elsewhere: the answer must come back here.
         rule([
             Statement::Translated,
-            within(Field::Source, "local", true),
-            Statement::In { fields: FRONT.to_vec(), set: "remote", negate: false },
+            Statement::Family(family),
+            not_in(source, sets.local),
+            within(&front(family), sets.remote),
             Statement::Masquerade,
         ]),
         rule([
-            within(Field::Source, "hidden", false),
-            within(Field::Destination, "local", true),
+            Statement::Family(family),
+            within(&[source], sets.hidden),
+            not_in(destination, sets.local),
             Statement::Masquerade,
         ]),
     ]
+}
+
+fn within(fields: &[Field], set: &'static str) -> Statement {
+    Statement::In { fields: fields.to_vec(), set, negate: false }
 }
 
 fn in_link(set: &'static str) -> Statement {
@@ -348,10 +496,6 @@ fn out_link(set: &'static str) -> Statement {
 
 fn not_in(field: Field, set: &'static str) -> Statement {
     Statement::In { fields: vec![field], set, negate: true }
-}
-
-fn to_subnet(subnet: Ipv4Net) -> Statement {
-    Statement::InSubnet { field: Field::Destination, subnet, negate: false }
 }
 
 fn is_tcp() -> Statement {

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::net::{IpAddr, TcpListener, UdpSocket};
 use std::os::fd::OwnedFd;
 
 use crate::{PortBinding, PortError, PortSpec, Protocol};
@@ -18,7 +18,7 @@ const ANY: (u16, u16) = (32768, 60999);
 /// The ports that are claimed, each by one endpoint.
 #[derive(Default)]
 pub(crate) struct Ports {
-    claims: BTreeMap<(Protocol, u16, Ipv4Addr), Option<OwnedFd>>,
+    claims: BTreeMap<(Protocol, u16), BTreeMap<IpAddr, Option<OwnedFd>>>,
     next: u16,
 }
 
@@ -46,14 +46,19 @@ impl Ports {
             if let Err(error) = &socket {
                 tracing::warn!(port = binding.host_port, %error, "published port is also used by a process of the host");
             }
-            self.claims.insert(key(binding), socket.ok().flatten());
+            self.insert(binding, socket.ok().flatten());
         }
     }
 
     /// Gives ports back.
     pub(crate) fn release(&mut self, bindings: &[PortBinding]) {
         for binding in bindings {
-            self.claims.remove(&key(binding));
+            if let Some(addresses) = self.claims.get_mut(&(binding.protocol, binding.host_port)) {
+                addresses.remove(&binding.host_address);
+                if addresses.is_empty() {
+                    self.claims.remove(&(binding.protocol, binding.host_port));
+                }
+            }
         }
     }
 
@@ -90,27 +95,27 @@ impl Ports {
 
     fn take(&mut self, binding: PortBinding) -> Result<(), PortError> {
         let PortBinding { protocol, host_address: address, host_port: port, .. } = binding;
-        let all = (protocol, port, Ipv4Addr::UNSPECIFIED)..=(protocol, port, Ipv4Addr::BROADCAST);
-        let clash = self.claims.range(all).any(|((_, _, other), _)| {
-            *other == address || other.is_unspecified() || address.is_unspecified()
-        });
-        if clash {
+        let overlaps =
+            |other: &IpAddr| *other == address || other.is_unspecified() || address.is_unspecified();
+        let clash = |addresses: &BTreeMap<IpAddr, _>| addresses.keys().any(overlaps);
+        if self.claims.get(&(protocol, port)).is_some_and(clash) {
             return Err(PortError::Allocated { address, port });
         }
         let socket = bind(protocol, address, port).map_err(|source| match source.kind() {
             io::ErrorKind::AddrInUse => PortError::InUse { protocol, address, port },
             _ => PortError::Bind { protocol, address, port, source },
         })?;
-        self.claims.insert(key(&binding), socket);
+        self.insert(&binding, socket);
         Ok(())
+    }
+
+    fn insert(&mut self, binding: &PortBinding, socket: Option<OwnedFd>) {
+        let addresses = self.claims.entry((binding.protocol, binding.host_port)).or_default();
+        addresses.insert(binding.host_address, socket);
     }
 }
 
-fn key(binding: &PortBinding) -> (Protocol, u16, Ipv4Addr) {
-    (binding.protocol, binding.host_port, binding.host_address)
-}
-
-fn bind(protocol: Protocol, address: Ipv4Addr, port: u16) -> io::Result<Option<OwnedFd>> {
+fn bind(protocol: Protocol, address: IpAddr, port: u16) -> io::Result<Option<OwnedFd>> {
     Ok(match protocol {
         Protocol::Tcp => Some(TcpListener::bind((address, port))?.into()),
         Protocol::Udp => Some(UdpSocket::bind((address, port))?.into()),

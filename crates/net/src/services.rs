@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use crate::Protocol;
 
@@ -34,7 +34,7 @@ pub type ServiceTable = BTreeMap<ServiceName, BTreeMap<String, ServicePort>>;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServicePort {
     /// Cluster address and external addresses.
-    pub addresses: Vec<Ipv4Addr>,
+    pub addresses: Vec<IpAddr>,
     /// Transport protocol.
     pub protocol: Protocol,
     /// Port at these addresses.
@@ -55,7 +55,7 @@ pub struct ServicePort {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ServiceEndpoint {
     /// Address of the pod or host.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// Its port.
     pub port: u16,
     /// Whether it is on this node.

@@ -67,7 +67,8 @@ struct NetworksFile {
 }
 
 impl Record for NetworksFile {
-    const KNOWN: u32 = 1;
+    /// In 1 a network had one subnet. Each entry tells by itself which form it has.
+    const KNOWN: u32 = 2;
 }
 
 /// `forwarding.json`: written before this instance has the kernel pass packets on.
@@ -133,15 +134,17 @@ impl StateDir {
         networks: impl Iterator<Item = &'a NetworkView>,
     ) -> Result<(), StateError> {
         let path = self.networks_path();
-        let known = networks.map(|network| {
-            let entry = network::Network::from(network.clone());
-            serde_json::to_value(entry).expect("it has no odd keys")
-        });
-        let networks = known.chain(self.left.lock().networks.iter().cloned()).collect();
-        let bytes = encode(&NetworksFile { networks });
-        if fs::read(&path).is_ok_and(|written| written == bytes) {
+        let networks: Vec<NetworkView> = networks.cloned().collect();
+        let unknown = self.left.lock().networks.clone();
+        let written = base::record::read::<NetworksFile>(&path);
+        let says = |file: NetworksFile| understand(file.networks, &path, &mut Vec::new());
+        if written.is_ok_and(|file| says(file) == (networks.clone(), unknown.clone())) {
             return Ok(());
         }
+        let known = networks.into_iter().map(|network| {
+            serde_json::to_value(network::Network::from(network)).expect("it has no odd keys")
+        });
+        let bytes = encode(&NetworksFile { networks: known.chain(unknown).collect() });
         base::fs::write_atomic(&path, &bytes, 0o600).map_err(|source| StateError { path, source })
     }
 
@@ -253,7 +256,7 @@ fn understand(
 ) -> (Vec<NetworkView>, Vec<serde_json::Value>) {
     let (mut known, mut unknown) = (Vec::new(), Vec::new());
     for entry in entries {
-        match serde_json::from_value::<network::Network>(entry.clone()) {
+        match network::Network::read(&entry) {
             Ok(network) => known.push(network.into()),
             Err(error) => {
                 let name = entry.get("name").and_then(serde_json::Value::as_str).unwrap_or("without a name");
@@ -344,5 +347,29 @@ mod tests {
         assert!(state.troubles()[0].subject.contains("odd"));
         state.networks_write(std::iter::empty()).expect("write");
         assert!(fs::read_to_string(&path).expect("read back").contains("Moebius"));
+    }
+
+    #[test]
+    fn a_list_of_before_is_written_when_something_changes_and_not_earlier() {
+        let root = tempfile::tempdir().expect("temporary directory");
+        let path = root.path().join("networks.json");
+        let first = serde_json::json!({"version": 1, "networks": [{
+            "id": "a".repeat(64), "name": "front", "kind": "user", "created": "2026-11-28T09:59:59.5Z",
+            "subnet": "10.97.3.0/24", "range": null, "gateway": "10.97.3.1", "reserved": {}, "internal": false,
+            "mtu": null, "isolate_endpoints": false, "no_masquerade": false, "bridge": "br-front",
+            "host_address": null, "options": {}, "labels": {},
+        }, {"name": "odd", "kind": "Moebius"}]});
+        fs::write(&path, first.to_string()).expect("write");
+        let state = StateDir::open(root.path()).expect("open");
+        let mut networks = state.networks().expect("read");
+        assert_eq!(networks.len(), 1);
+        state.networks_write(networks.iter()).expect("nothing to write");
+        assert_eq!(fs::read_to_string(&path).expect("read back"), first.to_string());
+        networks[0].internal = true;
+        state.networks_write(networks.iter()).expect("write");
+        let state = StateDir::open(root.path()).expect("open");
+        assert_eq!(state.networks().expect("read again"), networks);
+        let written = fs::read_to_string(&path).expect("read back");
+        assert!(written.contains("\"version\":2") && written.contains("Moebius"), "{written}");
     }
 }

@@ -9,8 +9,9 @@ pub(crate) use program::program;
 pub use proxy::service_table;
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::core::v1::{Service, ServiceSpec};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use net::ServiceName;
 
@@ -46,6 +47,18 @@ pub fn join<'a>(
 /// Whether the addresses of a slice are of a kind that the node's network has.
 fn is_usable(slice: &EndpointSlice) -> bool {
     slice.address_type == "IPv4"
+}
+
+/// The cluster addresses of a service, one of each family that it has; none for one without.
+fn cluster_ips(spec: &ServiceSpec) -> Vec<IpAddr> {
+    let all = spec.cluster_ips.iter().flatten().chain(&spec.cluster_ip);
+    let mut found: Vec<IpAddr> = Vec::new();
+    for ip in all.filter_map(|ip| ip.parse().ok()) {
+        if !found.contains(&ip) {
+            found.push(ip);
+        }
+    }
+    found
 }
 
 /// The name of a service.

@@ -1,13 +1,10 @@
 //! Making networks.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use ipnet::{IpNet, Ipv4Net};
-
 use super::list::is_builtin_name;
-use super::{Network, NetworkSpec, error};
+use super::{AddressPool, Network, NetworkSpec, error};
 use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
 use crate::event::EventKind;
@@ -45,7 +42,6 @@ impl Engine {
 }
 
 fn to_net(spec: &NetworkSpec) -> Result<net::NetworkSpec> {
-    let pool = spec.pools.iter().find(|pool| matches!(pool.subnet, IpNet::V4(_)));
     let option = |key: &str| spec.options.get(key).map(String::as_str);
     let number = |key: &str| -> Result<Option<u32>> {
         let bad = |text: &str| Error::invalid(format!("invalid value for {key}: {text}"));
@@ -55,25 +51,15 @@ fn to_net(spec: &NetworkSpec) -> Result<net::NetworkSpec> {
             .transpose()
     };
     let is_off = |key| matches!(option(key), Some("0" | "f" | "F" | "FALSE" | "false" | "False"));
-    let ipv4 = |address: IpAddr| match address {
-        IpAddr::V4(address) => Ok(address),
-        IpAddr::V6(address) => Err(Error::invalid(format!("{address} is no IPv4 address"))),
+    let pool = |pool: &AddressPool| net::PoolSpec {
+        subnet: pool.subnet.trunc(),
+        range: pool.range,
+        gateway: pool.gateway,
+        reserved: pool.reserved.clone(),
     };
-    let net4 = |net: IpNet| match net {
-        IpNet::V4(net) => Ok(net),
-        IpNet::V6(net) => Err(Error::invalid(format!("{net} is no IPv4 subnet"))),
-    };
-    let reserved: Result<BTreeMap<String, Ipv4Addr>> = pool
-        .iter()
-        .flat_map(|pool| &pool.reserved)
-        .map(|(name, address)| Ok((name.clone(), ipv4(*address)?)))
-        .collect();
     Ok(net::NetworkSpec {
         name: spec.name.clone(),
-        subnet: pool.map(|pool| net4(pool.subnet)).transpose()?.map(|net: Ipv4Net| net.trunc()),
-        range: pool.and_then(|pool| pool.range).map(net4).transpose()?,
-        gateway: pool.and_then(|pool| pool.gateway).map(ipv4).transpose()?,
-        reserved: reserved?,
+        pools: spec.pools.iter().map(pool).collect(),
         internal: spec.internal,
         mtu: number("com.docker.network.driver.mtu")?,
         isolate_endpoints: is_off("com.docker.network.bridge.enable_icc"),

@@ -3,8 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ipnet::IpNet;
-
 use super::{AddressPool, Endpoint, Network, NetworkFilter, NetworkSpec};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
@@ -124,11 +122,11 @@ impl Engine {
         view: &net::NetworkView,
         containers: BTreeMap<ContainerId, Endpoint>,
     ) -> Option<Network> {
-        let pool = AddressPool {
-            subnet: IpNet::V4(view.subnet),
-            range: view.range.map(IpNet::V4),
-            gateway: Some(view.gateway.into()),
-            reserved: view.reserved.iter().map(|(name, address)| (name.clone(), (*address).into())).collect(),
+        let pool = |pool: &net::Pool| AddressPool {
+            subnet: pool.subnet,
+            range: pool.range,
+            gateway: Some(pool.gateway),
+            reserved: pool.reserved.clone(),
         };
         Some(Network {
             id: NetworkId::parse(view.id.as_str()).ok()?,
@@ -141,7 +139,7 @@ impl Engine {
                 internal: view.internal,
                 attachable: false,
                 ipv6: false,
-                pools: vec![pool],
+                pools: view.pools.iter().map(pool).collect(),
                 options: view.options.clone(),
                 labels: view.labels.clone(),
             },

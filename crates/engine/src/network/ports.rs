@@ -11,7 +11,7 @@ pub(crate) fn wanted(spec: &ContainerSpec, resolved: &ResolvedSpec) -> Vec<net::
         let asked = |port: &&Port| !spec.ports.iter().any(|binding| binding.container == **port);
         ports.extend(resolved.exposed_ports.iter().filter(asked).map(|port| net::PortSpec {
             protocol: to_net(port.protocol),
-            host_address: Ipv4Addr::UNSPECIFIED,
+            host_address: Ipv4Addr::UNSPECIFIED.into(),
             host_ports: (0, 0),
             container_port: port.number,
         }));
@@ -23,9 +23,9 @@ pub(crate) fn wanted(spec: &ContainerSpec, resolved: &ResolvedSpec) -> Vec<net::
 pub(crate) fn bindings(bindings: &[PortBinding]) -> Vec<net::PortSpec> {
     let one = |binding: &PortBinding| {
         let host_address = match binding.host_address {
-            None => Ipv4Addr::UNSPECIFIED,
-            Some(IpAddr::V4(address)) => address,
-            Some(IpAddr::V6(address)) if address.is_unspecified() => Ipv4Addr::UNSPECIFIED,
+            Some(address @ IpAddr::V4(_)) => address,
+            None => Ipv4Addr::UNSPECIFIED.into(),
+            Some(IpAddr::V6(address)) if address.is_unspecified() => Ipv4Addr::UNSPECIFIED.into(),
             Some(IpAddr::V6(address)) => {
                 tracing::warn!(%address, "a port is not published on an IPv6 address");
                 return None;

@@ -34,7 +34,7 @@ impl Engine {
                 aliases: aliases(asked, &sandbox.id.as_str()[..12]),
                 links: links(asked),
                 name_servers: wiring.name_servers.clone(),
-                address: asked.ipv4,
+                addresses: asked.ipv4.map(IpAddr::V4).into_iter().chain(asked.ipv6.map(IpAddr::V6)).collect(),
                 mac: asked.mac_address.as_deref().map(crate::network::parse_mac).transpose()?,
                 interface: None,
                 ports,

@@ -75,8 +75,8 @@ fn confirmed(config: &Config) -> anyhow::Result<bool> {
 async fn take_down(config: &Config) -> anyhow::Result<()> {
     let mut wanted = crate::serve::engine_config(config)?;
     // It had others, perhaps, than those that are asked for now, which may be somebody else's.
-    wanted.network.bip = net::Subnet::Preferably(config.bip);
-    wanted.network.pod_cidr = net::Subnet::Preferably(config.pod_cidr);
+    wanted.network.bip = net::Subnet::Preferably(config.bip.into());
+    wanted.network.pod_cidr = net::Subnet::Preferably(config.pod_cidr.into());
     let opened = engine::Engine::open(wanted, Arc::new(SystemClock::new()), Arc::new(SystemRandom));
     let engine = opened.await.map_err(|error| anyhow::Error::msg(error.full_message()))?;
     let everything = ContainerFilter { all: true, ..ContainerFilter::default() };

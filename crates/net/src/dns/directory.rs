@@ -5,7 +5,7 @@
 //! published without waiting for anybody.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -25,9 +25,9 @@ pub(crate) struct Directory {
     networks: HashTrieMapSync<NetworkId, Arc<NetworkView>>,
     owners: HashTrieMapSync<String, Arc<Owner>>,
     /// Whose address it is.
-    addresses: HashTrieMapSync<Ipv4Addr, (Arc<Owner>, NetworkId)>,
+    addresses: HashTrieMapSync<IpAddr, (Arc<Owner>, NetworkId)>,
     /// Owners that are called so in a network, and their addresses there.
-    called: HashTrieMapSync<(NetworkId, String), BTreeMap<String, Ipv4Addr>>,
+    called: HashTrieMapSync<(NetworkId, String), BTreeMap<String, Vec<IpAddr>>>,
 }
 
 /// A sandbox with its endpoints.
@@ -79,7 +79,7 @@ impl Directory {
         for name in names(&endpoint) {
             let key = (endpoint.network.clone(), name);
             let mut called = self.called.get(&key).cloned().unwrap_or_default();
-            called.insert(endpoint.owner.clone(), endpoint.address);
+            called.insert(endpoint.owner.clone(), endpoint.ips().collect());
             self.called.insert_mut(key, called);
         }
         let mut endpoints = self.endpoints_of(&endpoint.owner);
@@ -100,23 +100,26 @@ impl Directory {
                 self.called.insert_mut(key, called);
             }
         }
-        self.addresses.remove_mut(&endpoint.address);
+        for address in endpoint.ips() {
+            self.addresses.remove_mut(&address);
+        }
         let mut endpoints = self.endpoints_of(&endpoint.owner);
         endpoints.remove(&endpoint.network);
         self.owner_set(endpoint.owner.clone(), endpoints);
     }
 
     /// Where the asker with this address is; `None` for strangers.
-    pub(crate) fn place_of(&self, address: Ipv4Addr) -> Option<Place> {
+    pub(crate) fn place_of(&self, address: IpAddr) -> Option<Place> {
         if let Some((owner, _)) = self.addresses.get(&address) {
             return Some(owner.place.clone());
         }
-        let network = self.networks.values().find(|network| network.subnet.contains(&address));
+        let of = |network: &Arc<NetworkView>| Some((network.internal, network.pool_of(address)?.gateway));
+        let network = self.networks.values().find_map(of);
         if !address.is_loopback() && network.is_none() {
             return None;
         }
         // The host itself; or somebody who made up an address, and gets no more by that.
-        let internal = network.is_some_and(|network| network.internal && network.gateway != address);
+        let internal = network.is_some_and(|(internal, gateway)| internal && gateway != address);
         Some(Place { internal, ..Place::default() })
     }
 
@@ -124,7 +127,7 @@ impl Directory {
     ///
     /// A container is called by its name, its aliases and the beginning of its id, each also with
     /// the network's name after a dot. A link of the asker's own goes before all these.
-    pub(crate) fn addresses_of(&self, place: &Place, name: &str) -> Vec<Ipv4Addr> {
+    pub(crate) fn addresses_of(&self, place: &Place, name: &str) -> Vec<IpAddr> {
         let mut found = Vec::new();
         for id in &place.networks {
             let Some(network) = self.networks.get(id) else { continue };
@@ -137,19 +140,19 @@ impl Directory {
             let mut here = BTreeMap::new();
             for name in [Some(name), without_network(name, &network_name)].into_iter().flatten() {
                 let called = self.called.get(&(id.clone(), name.to_owned()));
-                here.extend(called.into_iter().flatten());
+                here.extend(called.into_iter().flatten().map(|(owner, ips)| (owner, ips.clone())));
             }
             // A link may name the other by its whole id.
             let by_id = linked.as_deref().and_then(|id| self.owners.get(id));
             let by_id = by_id.and_then(|owner| owner.endpoints.get(id));
-            here.extend(by_id.map(|endpoint| (&endpoint.owner, &endpoint.address)));
-            found.extend(here.into_values());
+            here.extend(by_id.map(|endpoint| (&endpoint.owner, endpoint.ips().collect())));
+            found.extend(here.into_values().flatten());
         }
         found
     }
 
     /// The name of the container with this address in the asker's networks, with the network's.
-    pub(crate) fn name_of(&self, place: &Place, address: Ipv4Addr) -> Option<String> {
+    pub(crate) fn name_of(&self, place: &Place, address: IpAddr) -> Option<String> {
         let (owner, id) = self.addresses.get(&address).filter(|(_, id)| place.networks.contains(id))?;
         let endpoint = owner.endpoints.get(id)?;
         let network = self.networks.get(id)?;
@@ -167,7 +170,9 @@ impl Directory {
         }
         let owner = Arc::new(Owner { place: self.place(&name, &endpoints), endpoints });
         for (id, endpoint) in &owner.endpoints {
-            self.addresses.insert_mut(endpoint.address, (Arc::clone(&owner), id.clone()));
+            for address in endpoint.ips() {
+                self.addresses.insert_mut(address, (Arc::clone(&owner), id.clone()));
+            }
         }
         self.owners.insert_mut(name, owner);
     }
@@ -218,23 +223,28 @@ fn without_network<'a>(asked: &'a str, network: &str) -> Option<&'a str> {
 
 #[cfg(test)]
 mod tests {
+    use ipnet::IpNet;
+
     use super::*;
+    use crate::{EndpointAddress, Pool};
 
     fn id(digit: char) -> NetworkId {
         NetworkId::parse(&digit.to_string().repeat(64)).expect("an id")
     }
 
     fn network(digit: char, name: &str, kind: NetworkKind, subnet: &str) -> NetworkView {
-        let subnet: ipnet::Ipv4Net = subnet.parse().expect("a subnet");
+        let subnet: ipnet::IpNet = subnet.parse().expect("a subnet");
         NetworkView {
             id: id(digit),
             name: name.to_owned(),
             kind,
             created: base::Timestamp::UNIX_EPOCH,
-            subnet,
-            range: None,
-            gateway: subnet.hosts().next().expect("a gateway"),
-            reserved: BTreeMap::new(),
+            pools: vec![Pool {
+                subnet,
+                range: None,
+                gateway: subnet.hosts().next().expect("a gateway"),
+                reserved: BTreeMap::new(),
+            }],
             internal: name == "cut",
             mtu: None,
             isolate_endpoints: false,
@@ -255,9 +265,10 @@ mod tests {
             aliases: aliases.iter().map(|alias| (*alias).to_owned()).collect(),
             links: Vec::new(),
             name_servers: Vec::new(),
-            address: address.into(),
-            prefix: 24,
-            gateway: None,
+            addresses: vec![EndpointAddress {
+                net: IpNet::new(address.into(), 24).expect("a prefix"),
+                gateway: None,
+            }],
             mac: [0; 6],
             interface: "eth0".to_owned(),
             host_interface: "veth".to_owned(),
@@ -287,7 +298,7 @@ mod tests {
     fn check(directory: &Directory, from: [u8; 4], name: &str, expected: &str) {
         let place = directory.place_of(from.into()).expect("no stranger");
         let found = directory.addresses_of(&place, name);
-        let text: Vec<String> = found.iter().map(Ipv4Addr::to_string).collect();
+        let text: Vec<String> = found.iter().map(IpAddr::to_string).collect();
         assert_eq!(text.join(" "), expected, "{name}");
     }
 

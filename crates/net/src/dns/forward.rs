@@ -23,13 +23,13 @@ const HEADER: usize = 12;
 pub(super) struct Upstream {
     config: Config,
     /// Addresses that lead back to ourselves.
-    own: Vec<Ipv4Addr>,
+    own: Vec<IpAddr>,
     known: Mutex<Option<(Instant, Vec<SocketAddr>)>>,
 }
 
 impl Upstream {
     /// The resolvers that the host of `config` asks, without the addresses in `own`.
-    pub(super) fn new(config: Config, own: Vec<Ipv4Addr>) -> Self {
+    pub(super) fn new(config: Config, own: Vec<IpAddr>) -> Self {
         Self { config, own, known: Mutex::new(None) }
     }
 
@@ -62,7 +62,7 @@ impl Upstream {
 
     /// Whether an address leads back to ourselves.
     fn is_own(&self, address: &IpAddr) -> bool {
-        self.own.iter().any(|own| address == own)
+        self.own.contains(address)
     }
 
     fn servers(&self) -> Vec<SocketAddr> {

@@ -1,7 +1,7 @@
 //! The sockets at which names are asked for.
 
 use std::io;
-use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::net::{IpAddr, TcpListener, UdpSocket};
 
 /// How often another port is tried.
 const TRIES: u32 = 16;
@@ -17,7 +17,7 @@ pub(crate) struct Listener {
 impl Listener {
     /// Listens at port 53 of `address`, or at any if a name server of the host has that one; the
     /// rules lead questions to it either way.
-    pub(crate) fn bind(address: Ipv4Addr) -> io::Result<Self> {
+    pub(crate) fn bind(address: IpAddr) -> io::Result<Self> {
         let mut result = Self::bind_port(address, 53);
         for _ in 0..TRIES {
             match &result {
@@ -35,7 +35,7 @@ impl Listener {
         self.port
     }
 
-    fn bind_port(address: Ipv4Addr, port: u16) -> io::Result<Self> {
+    fn bind_port(address: IpAddr, port: u16) -> io::Result<Self> {
         let tcp = TcpListener::bind((address, port))?;
         let port = tcp.local_addr()?.port();
         let udp = UdpSocket::bind((address, port))?;

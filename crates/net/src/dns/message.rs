@@ -1,7 +1,9 @@
 //! Questions and answers on the wire.
 
+use std::net::IpAddr;
+
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
-use hickory_proto::rr::rdata::{A, CNAME, PTR, SOA, SRV, TXT};
+use hickory_proto::rr::rdata::{A, AAAA, CNAME, PTR, SOA, SRV, TXT};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 
 use super::{Data, Kind};
@@ -45,7 +47,8 @@ impl Question {
         let query = query.clone();
         let name = query.name().to_ascii().trim_end_matches('.').to_ascii_lowercase();
         let kind = match (query.query_class(), query.query_type()) {
-            (DNSClass::IN, RecordType::A) => Kind::Address,
+            (DNSClass::IN, RecordType::A) => Kind::Ipv4,
+            (DNSClass::IN, RecordType::AAAA) => Kind::Ipv6,
             (DNSClass::IN, RecordType::SRV) => Kind::Service,
             (DNSClass::IN, RecordType::PTR) => Kind::Pointer,
             (DNSClass::IN, RecordType::CNAME) => Kind::Alias,
@@ -125,7 +128,8 @@ pub(super) fn answers(bytes: &[u8]) -> Option<(Outcome, Vec<Record>)> {
 fn record(owner: &Name, data: &Data) -> Option<Record> {
     let name = |text: &str| Name::from_ascii(format!("{text}.")).ok();
     let data = match data {
-        Data::Address(address) => RData::A(A(*address)),
+        Data::Address(IpAddr::V4(address)) => RData::A(A(*address)),
+        Data::Address(IpAddr::V6(address)) => RData::AAAA(AAAA(*address)),
         Data::Service { port, target } => RData::SRV(SRV::new(0, 100, *port, name(target)?)),
         Data::Alias(target) => RData::CNAME(CNAME(name(target)?)),
         Data::Pointer(target) => RData::PTR(PTR(name(target)?)),

@@ -1,7 +1,7 @@
 //! The server: takes questions over UDP and TCP and answers them, or passes them on.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -207,16 +207,14 @@ async fn serve_connection(mut stream: TcpStream, client: SocketAddr, desk: &Desk
 impl Desk {
     /// Who asks; none for strangers, who are not served.
     fn asker(&self, client: SocketAddr) -> Option<String> {
-        let IpAddr::V4(client) = client.ip() else { return None };
-        self.inner.directory().place_of(client).map(|place| place.owner)
+        self.inner.directory().place_of(client.ip().to_canonical()).map(|place| place.owner)
     }
 
     /// What we can say at once.
     fn reply(&self, client: SocketAddr, bytes: &[u8], udp: bool) -> Reply {
-        let IpAddr::V4(client) = client.ip() else { return Reply::Silence };
         // Nobody else is served: an open resolver is used to flood others.
         let directory = self.inner.directory();
-        let Some(place) = directory.place_of(client) else { return Reply::Silence };
+        let Some(place) = directory.place_of(client.ip().to_canonical()) else { return Reply::Silence };
         let Some(question) = Question::parse(bytes) else { return Reply::Silence };
         if let Some(data) = self.container(&directory, &place, &question) {
             return done(question.answer(
@@ -314,16 +312,14 @@ impl Desk {
             let name = directory.name_of(place, address)?;
             return Some(if question.kind == Kind::Pointer { vec![Data::Pointer(name)] } else { Vec::new() });
         }
-        let addresses: Vec<Ipv4Addr> = directory.addresses_of(place, &question.name);
+        let addresses = directory.addresses_of(place, &question.name);
         if addresses.is_empty() {
             return None;
         }
-        // The name exists, but has no record of another kind: saying that it does not exist would
+        // The name exists, but may have no record of another kind: saying that it does not exist would
         // make clients that ask for IPv6 first give up.
-        if !matches!(question.kind, Kind::Address | Kind::Any) {
-            return Some(Vec::new());
-        }
         let mut data: Vec<_> = addresses.into_iter().map(Data::Address).collect();
+        data.retain(|data| question.kind == Kind::Any || question.kind == data.kind());
         self.turn(&mut data);
         Some(data)
     }

@@ -5,7 +5,7 @@
 //! nobody and sees all of it or nothing.
 
 use std::collections::{HashMap, HashSet};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Guard};
@@ -33,7 +33,7 @@ pub(super) struct Zone {
     told: bool,
     namespaces: HashTrieMapSync<String, Services>,
     /// The services that name an address, and the names.
-    pointers: HashTrieMapSync<Ipv4Addr, Vec<(ServiceName, String)>>,
+    pointers: HashTrieMapSync<IpAddr, Vec<(ServiceName, String)>>,
 }
 
 /// The services of a namespace.
@@ -45,7 +45,7 @@ struct Records {
     /// By what stands before the service's name. A name without records exists: something below it has some.
     by_name: HashMap<String, Vec<Data>>,
     /// Whose names the addresses lead back to.
-    pointers: Vec<(Ipv4Addr, String)>,
+    pointers: Vec<(IpAddr, String)>,
 }
 
 impl SharedZone {
@@ -115,10 +115,11 @@ impl Zone {
             );
         }
         match pod_address(below) {
-            Some(address) if matches!(kind, Kind::Address | Kind::Any) => {
-                Answer::Records(vec![Data::Address(address)])
+            Some(address) => {
+                let data = Data::Address(address);
+                let is_asked = kind == Kind::Any || kind == data.kind();
+                Answer::Records(is_asked.then_some(data).into_iter().collect())
             }
-            Some(_) => Answer::Records(Vec::new()),
             None => Answer::NoSuchName,
         }
     }
@@ -180,7 +181,7 @@ impl Zone {
         }
     }
 
-    fn pointers_change(&mut self, address: Ipv4Addr, change: impl FnOnce(&mut Vec<(ServiceName, String)>)) {
+    fn pointers_change(&mut self, address: IpAddr, change: impl FnOnce(&mut Vec<(ServiceName, String)>)) {
         let mut names = self.pointers.get(&address).cloned().unwrap_or_default();
         change(&mut names);
         if names.is_empty() {
@@ -197,9 +198,11 @@ impl Records {
         let mut records = Self::default();
         records.by_name.insert(String::new(), Vec::new());
         match &service.address {
-            DnsAddress::Cluster(address) => {
-                records.add(String::new(), Data::Address(*address));
-                records.pointers.push((*address, full.to_owned()));
+            DnsAddress::Cluster(addresses) => {
+                for address in addresses {
+                    records.add(String::new(), Data::Address(*address));
+                    records.pointers.push((*address, full.to_owned()));
+                }
                 records.add_ports(service, &[full.to_owned()]);
             }
             DnsAddress::Headless(endpoints) => {
@@ -266,32 +269,55 @@ fn split(name: &str) -> (Option<&str>, &str) {
 }
 
 /// The name under which an address is looked up.
-pub(super) fn reverse(address: Ipv4Addr) -> String {
-    let [a, b, c, d] = address.octets();
-    format!("{d}.{c}.{b}.{a}.in-addr.arpa")
+pub(super) fn reverse(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(address) => {
+            let [a, b, c, d] = address.octets();
+            format!("{d}.{c}.{b}.{a}.in-addr.arpa")
+        }
+        IpAddr::V6(address) => {
+            let digits = format!("{:032x}", u128::from(address));
+            let parts: Vec<String> = digits.chars().rev().map(String::from).collect();
+            format!("{}.ip6.arpa", parts.join("."))
+        }
+    }
 }
 
 /// The address that a reverse name stands for.
-pub(super) fn parse_reverse(name: &str) -> Option<Ipv4Addr> {
+pub(super) fn parse_reverse(name: &str) -> Option<IpAddr> {
+    if let Some(digits) = name.strip_suffix(".ip6.arpa") {
+        let parts: Vec<&str> = digits.split('.').rev().collect();
+        let is_whole = parts.len() == 32 && parts.iter().all(|part| part.len() == 1);
+        return is_whole
+            .then(|| u128::from_str_radix(&parts.concat(), 16).ok())
+            .flatten()
+            .map(Ipv6Addr::from)
+            .map(IpAddr::V6);
+    }
     let octets: Vec<u8> = name
         .strip_suffix(".in-addr.arpa")?
         .split('.')
         .map(|part| part.parse().ok())
         .collect::<Option<_>>()?;
     let [d, c, b, a] = octets.try_into().ok()?;
-    Some(Ipv4Addr::new(a, b, c, d))
+    Some(Ipv4Addr::new(a, b, c, d).into())
 }
 
-/// `10-42-0-7.default.pod.`: the address is in the name, whether there is such a pod or not.
-fn pod_address(below: &str) -> Option<Ipv4Addr> {
+/// `10-42-0-7.default.pod.`: the address is in the name, whether there is such a pod or not. In one of
+/// IPv6 colons are dashes.
+fn pod_address(below: &str) -> Option<IpAddr> {
     let (address, namespace) = below.strip_suffix(".pod.")?.split_once('.')?;
-    if namespace.contains('.') { None } else { address.replace('-', ".").parse().ok() }
+    if namespace.contains('.') {
+        return None;
+    }
+    let v4 = address.replace('-', ".").parse().map(IpAddr::V4);
+    v4.or_else(|_| address.replace('-', ":").parse().map(IpAddr::V6)).ok()
 }
 
 fn label(endpoint: &DnsEndpoint) -> String {
     match &endpoint.hostname {
         Some(hostname) => hostname.to_ascii_lowercase(),
-        None => endpoint.address.to_string().replace('.', "-"),
+        None => endpoint.address.to_string().replace(['.', ':'], "-"),
     }
 }
 
@@ -306,11 +332,11 @@ mod tests {
             (ServiceName::new("default", name), DnsService { address, ports: vec![port("http", 80)] })
         };
         let endpoint = |last, hostname: Option<&str>| DnsEndpoint {
-            address: Ipv4Addr::new(10, 42, 0, last),
+            address: [10, 42, 0, last].into(),
             hostname: hostname.map(str::to_owned),
         };
         let table = [
-            service("web", DnsAddress::Cluster(Ipv4Addr::new(10, 43, 0, 7))),
+            service("web", DnsAddress::Cluster(vec![[10, 43, 0, 7].into()])),
             service("db", DnsAddress::Headless(vec![endpoint(3, Some("db-0")), endpoint(4, None)])),
             service("far", DnsAddress::External("Example.ORG.".into())),
             service("empty", DnsAddress::Headless(Vec::new())),
@@ -335,52 +361,51 @@ mod tests {
     fn names_lead_to_what_the_specification_says() {
         let zone = zone();
         let check = |name: &str, kind, expected: &str| check(&zone, name, kind, expected);
-        check("web.default.svc.cluster.local", Kind::Address, "10.43.0.7");
+        check("web.default.svc.cluster.local", Kind::Ipv4, "10.43.0.7");
         check("web.default.svc.cluster.local", Kind::Other, "");
         check("_http._tcp.web.default.svc.cluster.local", Kind::Service, "80 web.default.svc.cluster.local");
         check("7.0.43.10.in-addr.arpa", Kind::Pointer, "web.default.svc.cluster.local");
-        check("db.default.svc.cluster.local", Kind::Address, "10.42.0.3, 10.42.0.4");
-        check("db-0.db.default.svc.cluster.local", Kind::Address, "10.42.0.3");
-        check("10-42-0-4.db.default.svc.cluster.local", Kind::Address, "10.42.0.4");
+        check("db.default.svc.cluster.local", Kind::Ipv4, "10.42.0.3, 10.42.0.4");
+        check("db-0.db.default.svc.cluster.local", Kind::Ipv4, "10.42.0.3");
+        check("10-42-0-4.db.default.svc.cluster.local", Kind::Ipv4, "10.42.0.4");
         check(
             "_http._tcp.db.default.svc.cluster.local",
             Kind::Service,
             "80 db-0.db.default.svc.cluster.local, 80 10-42-0-4.db.default.svc.cluster.local",
         );
         check("3.0.42.10.in-addr.arpa", Kind::Pointer, "db-0.db.default.svc.cluster.local");
-        check("far.default.svc.cluster.local", Kind::Address, "example.org");
-        check("empty.default.svc.cluster.local", Kind::Address, "");
-        check("10-42-0-9.default.pod.cluster.local", Kind::Address, "10.42.0.9");
-        check("default.svc.cluster.local", Kind::Address, "");
+        check("far.default.svc.cluster.local", Kind::Ipv4, "example.org");
+        check("empty.default.svc.cluster.local", Kind::Ipv4, "");
+        check("10-42-0-9.default.pod.cluster.local", Kind::Ipv4, "10.42.0.9");
+        check("default.svc.cluster.local", Kind::Ipv4, "");
         check("_tcp.web.default.svc.cluster.local", Kind::Service, "");
-        check("svc.cluster.local", Kind::Address, "");
-        check("cluster.local", Kind::Address, "");
-        check("other.svc.cluster.local", Kind::Address, "no such name");
+        check("svc.cluster.local", Kind::Ipv4, "");
+        check("cluster.local", Kind::Ipv4, "");
+        check("other.svc.cluster.local", Kind::Ipv4, "no such name");
         check("a._http._tcp.web.default.svc.cluster.local", Kind::Service, "no such name");
-        check("pod.cluster.local", Kind::Address, "no such name");
-        check("dns-version.cluster.local", Kind::Address, "");
-        check("7.0.43.10.in-addr.arpa", Kind::Address, "");
+        check("pod.cluster.local", Kind::Ipv4, "no such name");
+        check("dns-version.cluster.local", Kind::Ipv4, "");
+        check("7.0.43.10.in-addr.arpa", Kind::Ipv4, "");
         check("07.0.43.10.in-addr.arpa", Kind::Pointer, "elsewhere");
         check("dns-version.cluster.local", Kind::Text, "1.1.0");
-        check("missing.default.svc.cluster.local", Kind::Address, "no such name");
-        check("web.default.svc.cluster.local.example.org", Kind::Address, "elsewhere");
-        check("notcluster.local", Kind::Address, "elsewhere");
+        check("missing.default.svc.cluster.local", Kind::Ipv4, "no such name");
+        check("web.default.svc.cluster.local.example.org", Kind::Ipv4, "elsewhere");
+        check("notcluster.local", Kind::Ipv4, "elsewhere");
         check("9.0.0.10.in-addr.arpa", Kind::Pointer, "elsewhere");
     }
 
     #[test]
     fn before_the_names_were_told_nothing_is_said_not_to_exist() {
         let zone = SharedZone::new("cluster.local");
-        check(&zone, "web.default.svc.cluster.local", Kind::Address, "not yet");
-        check(&zone, "example.org", Kind::Address, "elsewhere");
+        check(&zone, "web.default.svc.cluster.local", Kind::Ipv4, "not yet");
+        check(&zone, "example.org", Kind::Ipv4, "elsewhere");
     }
 
     #[test]
     fn a_change_touches_the_services_that_it_names_and_no_other() {
         let zone = zone();
         let headless = |lasts: &[u8]| {
-            let endpoint =
-                |last: &u8| DnsEndpoint { address: Ipv4Addr::new(10, 42, 0, *last), hostname: None };
+            let endpoint = |last: &u8| DnsEndpoint { address: [10, 42, 0, *last].into(), hostname: None };
             let address = DnsAddress::Headless(lasts.iter().map(endpoint).collect());
             Some(DnsService { address, ports: Vec::new() })
         };
@@ -389,8 +414,8 @@ mod tests {
         zone.change(
             [(name("db"), headless(&[4, 5])), (name("web"), None), (name("also"), headless(&[4]))].into(),
         );
-        check(&zone, "db.default.svc.cluster.local", Kind::Address, "10.42.0.4, 10.42.0.5");
-        check(&zone, "db-0.db.default.svc.cluster.local", Kind::Address, "no such name");
+        check(&zone, "db.default.svc.cluster.local", Kind::Ipv4, "10.42.0.4, 10.42.0.5");
+        check(&zone, "db-0.db.default.svc.cluster.local", Kind::Ipv4, "no such name");
         check(&zone, "3.0.42.10.in-addr.arpa", Kind::Pointer, "elsewhere");
         check(
             &zone,
@@ -398,24 +423,56 @@ mod tests {
             Kind::Pointer,
             "10-42-0-4.also.default.svc.cluster.local, 10-42-0-4.db.default.svc.cluster.local",
         );
-        check(&zone, "web.default.svc.cluster.local", Kind::Address, "no such name");
+        check(&zone, "web.default.svc.cluster.local", Kind::Ipv4, "no such name");
         check(&zone, "7.0.43.10.in-addr.arpa", Kind::Pointer, "elsewhere");
-        check(&zone, "far.default.svc.cluster.local", Kind::Address, "example.org");
+        check(&zone, "far.default.svc.cluster.local", Kind::Ipv4, "example.org");
         // Whoever was answering meanwhile still sees all of what there was.
         assert_eq!(
-            before.answer("web.default.svc.cluster.local", Kind::Address),
-            Answer::Records(vec![Data::Address(Ipv4Addr::new(10, 43, 0, 7))])
+            before.answer("web.default.svc.cluster.local", Kind::Ipv4),
+            Answer::Records(vec![Data::Address([10, 43, 0, 7].into())])
         );
         zone.change([(name("db"), None)].into());
         check(&zone, "4.0.42.10.in-addr.arpa", Kind::Pointer, "10-42-0-4.also.default.svc.cluster.local");
         zone.change([(name("also"), None), (name("far"), None), (name("empty"), None)].into());
-        check(&zone, "default.svc.cluster.local", Kind::Address, "no such name");
+        check(&zone, "default.svc.cluster.local", Kind::Ipv4, "no such name");
+    }
+
+    #[test]
+    fn a_service_of_both_families_has_records_of_both() {
+        let zone = zone();
+        let address = |text: &str| text.parse::<IpAddr>().expect("an address");
+        let both = DnsService {
+            address: DnsAddress::Cluster(vec![address("10.43.0.9"), address("fd00::9")]),
+            ports: Vec::new(),
+        };
+        let endpoint = |text| DnsEndpoint { address: address(text), hostname: None };
+        let headless = DnsService {
+            address: DnsAddress::Headless(vec![endpoint("10.42.0.8"), endpoint("fd00:1::8")]),
+            ports: Vec::new(),
+        };
+        let name = |name: &str| ServiceName::new("default", name);
+        zone.change([(name("both"), Some(both)), (name("headless"), Some(headless))].into());
+        check(&zone, "both.default.svc.cluster.local", Kind::Ipv4, "10.43.0.9");
+        check(&zone, "both.default.svc.cluster.local", Kind::Ipv6, "fd00::9");
+        check(&zone, "both.default.svc.cluster.local", Kind::Any, "10.43.0.9, fd00::9");
+        check(&zone, &reverse(address("fd00::9")), Kind::Pointer, "both.default.svc.cluster.local");
+        check(&zone, "headless.default.svc.cluster.local", Kind::Ipv6, "fd00:1::8");
+        check(&zone, "fd00-1--8.headless.default.svc.cluster.local", Kind::Ipv6, "fd00:1::8");
+        check(&zone, "fd00-1--8.default.pod.cluster.local", Kind::Ipv6, "fd00:1::8");
+        check(&zone, "fd00-1--8.default.pod.cluster.local", Kind::Ipv4, "");
+        check(&zone, "web.default.svc.cluster.local", Kind::Ipv6, "");
     }
 
     #[test]
     fn a_reverse_name_is_read_as_it_was_written() {
-        let address = Ipv4Addr::new(10, 1, 2, 3);
-        assert_eq!(parse_reverse(&reverse(address)), Some(address));
-        assert_eq!(parse_reverse("1.2.3.in-addr.arpa"), None);
+        for text in ["10.1.2.3", "fd00::1:2ab", "::"] {
+            let address: IpAddr = text.parse().expect("an address");
+            assert_eq!(parse_reverse(&reverse(address)), Some(address), "{text}");
+        }
+        let all = "b.a.9.8.7.6.5.0.4.0.0.0.3.0.0.0.2.0.0.0.1.0.0.0.0.0.0.0.1.2.3.4.ip6.arpa";
+        assert_eq!(parse_reverse(all), "4321:0:1:2:3:4:567:89ab".parse().ok(), "the example of RFC 3596");
+        for cut in ["1.2.3.in-addr.arpa", "1.2.ip6.arpa", "ip6.arpa"] {
+            assert_eq!(parse_reverse(cut), None, "{cut}");
+        }
     }
 }

@@ -2,16 +2,16 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 
 use base::{Random, SystemRandom};
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
 use super::{Inner, NetworkId, NetworkKind, NetworkView, State, detach, reap, rules, tag};
 use crate::link::{Links, Port, Veth};
-use crate::sandbox::{self, Interface};
-use crate::{AttachError, Endpoint, EndpointSpec, KernelError, address, conntrack};
+use crate::sandbox::{self, Interface, Reached};
+use crate::{AttachError, Endpoint, EndpointAddress, EndpointSpec, KernelError, Pool, address, conntrack};
 
 /// What is decided before the kernel is asked.
 struct Decision {
@@ -44,9 +44,9 @@ pub(super) fn attach(
         }
         return Err(error);
     }
-    let Endpoint { owner, address, .. } = &decision.endpoint;
-    tracing::debug!(owner, network = decision.network.name, %address, "attached");
-    Ok(decision.endpoint)
+    let endpoint = decision.endpoint;
+    tracing::debug!(owner = endpoint.owner, network = decision.network.name, address = %endpoint.ip(), "attached");
+    Ok(endpoint)
 }
 
 /// Renames an owner's endpoints: all of them, or none if one cannot be written.
@@ -80,7 +80,8 @@ fn decide(inner: &Inner, id: &NetworkId, spec: EndpointSpec) -> Result<Decision,
     if state.endpoints().contains_key(&(spec.owner.clone(), id.clone())) {
         return Err(AttachError::Exists { name: spec.name, network: network.name });
     }
-    let address = choose_address(state, &network, spec.address)?;
+    let addresses = choose_addresses(state, &network, &spec.addresses)?;
+    let ips: Vec<IpAddr> = addresses.iter().map(|address| address.net.addr()).collect();
     let mut ports = spec.ports;
     for port in &mut ports {
         if let (true, Some(address)) = (port.host_address.is_unspecified(), network.host_address) {
@@ -97,8 +98,9 @@ fn decide(inner: &Inner, id: &NetworkId, spec: EndpointSpec) -> Result<Decision,
     });
     let kind_of = |endpoint: &Endpoint| state.networks().get(&endpoint.network).map(|network| network.kind);
     let names_ready = mine().any(|endpoint| kind_of(endpoint) == Some(NetworkKind::User));
-    let default_route =
-        !network.internal && (spec.default_route || mine().all(|endpoint| endpoint.gateway.is_none()));
+    let default_route = !network.internal
+        && (spec.default_route
+            || mine().all(|endpoint| endpoint.addresses.iter().all(|address| address.gateway.is_none())));
 
     let mut bytes = [0; 32];
     SystemRandom.fill(&mut bytes);
@@ -112,43 +114,47 @@ fn decide(inner: &Inner, id: &NetworkId, spec: EndpointSpec) -> Result<Decision,
         aliases: spec.aliases,
         links: spec.links,
         name_servers: spec.name_servers,
-        address,
-        prefix: network.subnet.prefix_len(),
-        gateway: (!network.internal).then_some(network.gateway),
-        mac: spec.mac.unwrap_or_else(|| address::mac_of(address)),
+        addresses,
+        mac: spec.mac.unwrap_or_else(|| address::mac_of(ips[0])),
         interface,
         ports,
     };
-    state.last.insert(id.clone(), address);
+    state.last.insert(id.clone(), ips);
     state.endpoint_insert(endpoint.clone());
     Ok(Decision { endpoint, network, bridge, default_route, names_ready })
 }
 
-fn choose_address(
+/// One address in each subnet of `network`: one of `wanted`, or the next free one.
+fn choose_addresses(
     state: &State,
     network: &NetworkView,
-    wanted: Option<Ipv4Addr>,
-) -> Result<Ipv4Addr, AttachError> {
-    let taken: BTreeSet<Ipv4Addr> = state
-        .endpoints()
-        .values()
-        .chain(&state.leaving)
-        .filter(|endpoint| endpoint.network == network.id)
-        .map(|endpoint| endpoint.address)
-        .chain(network.reserved.values().copied())
-        .chain([network.gateway])
-        .collect();
-    match wanted {
-        Some(address) if !network.subnet.contains(&address) => Err(AttachError::AddressOutside { address }),
-        Some(address) if taken.contains(&address) => Err(AttachError::AddressTaken { address }),
-        Some(address) => Ok(address),
-        None => {
-            let range = network.range.unwrap_or(network.subnet);
-            let last = state.last.get(&network.id).copied();
-            address::free_address(network.subnet, range, last, &taken)
-                .ok_or_else(|| AttachError::AddressesExhausted { network: network.name.clone() })
-        }
+    wanted: &[IpAddr],
+) -> Result<Vec<EndpointAddress>, AttachError> {
+    if let Some(address) = wanted.iter().find(|address| network.pool_of(**address).is_none()) {
+        return Err(AttachError::AddressOutside { address: *address });
     }
+    let members = state.endpoints().values().chain(&state.leaving);
+    let members = members.filter(|endpoint| endpoint.network == network.id);
+    let mut taken: BTreeSet<IpAddr> = members.flat_map(Endpoint::ips).collect();
+    for pool in &network.pools {
+        taken.extend(pool.reserved.values().copied().chain([pool.gateway]));
+    }
+    let last = state.last.get(&network.id).map_or(&[][..], Vec::as_slice);
+    let choose = |pool: &Pool| {
+        let within = |addresses: &[IpAddr]| addresses.iter().copied().find(|one| pool.subnet.contains(one));
+        let address = match within(wanted) {
+            Some(address) if taken.contains(&address) => return Err(AttachError::AddressTaken { address }),
+            Some(address) => address,
+            None => {
+                let range = pool.range.unwrap_or(pool.subnet);
+                address::free_address(pool.subnet, range, within(last), &taken)
+                    .ok_or_else(|| AttachError::AddressesExhausted { network: network.name.clone() })?
+            }
+        };
+        let net = IpNet::new(address, pool.subnet.prefix_len()).expect("a subnet's prefix is valid");
+        Ok(EndpointAddress { net, gateway: (!network.internal).then_some(pool.gateway) })
+    };
+    network.pools.iter().map(choose).collect()
 }
 
 /// How its members' links are ports of the network's bridge.
@@ -184,18 +190,20 @@ fn carry_out(inner: &Inner, netns: &OwnedFd, decision: &Decision) -> Result<(), 
     connect().map_err(|source| {
         KernelError::new(format!("connect `{}` to bridge `{}`", endpoint.interface, network.bridge), source)
     })?;
-    let prefix = if is_pod { 32 } else { endpoint.prefix };
+    let reached = endpoint.addresses.iter().zip(&network.pools).map(|(address, pool)| Reached {
+        address: if is_pod { address.net.addr().into() } else { address.net },
+        gateway: pool.gateway,
+    });
     let interface = Interface {
         name: &endpoint.interface,
-        address: Ipv4Net::new(endpoint.address, prefix).expect("a subnet's prefix is valid"),
-        gateway: network.gateway,
-        gateway_mac: is_pod.then(|| address::mac_of(network.gateway)),
+        addresses: reached.collect(),
+        gateway_mac: is_pod.then(|| address::mac_of(network.gateway())),
         default_route: decision.default_route,
-        names: (network.kind == NetworkKind::User).then_some(inner.config.cluster_dns),
+        names: inner.names_for(network),
         names_ready: decision.names_ready,
     };
     sandbox::configure(netns.as_fd(), &interface).map_err(|source| {
-        KernelError::new(format!("configure `{}` with {}", endpoint.interface, interface.address), source)
+        KernelError::new(format!("configure `{}` with {}", endpoint.interface, endpoint.ip()), source)
     })?;
     if !endpoint.ports.is_empty() {
         rules::apply(inner)?;
@@ -208,7 +216,7 @@ fn carry_out(inner: &Inner, netns: &OwnedFd, decision: &Decision) -> Result<(), 
 /// nothing.
 pub(super) fn fix(links: &mut Links, bridge: u32, port: u32, endpoint: &Endpoint) -> io::Result<()> {
     links.port_address_set(port, endpoint.mac)?;
-    links.neighbour_set(bridge, endpoint.address, endpoint.mac)
+    endpoint.ips().try_for_each(|ip| links.neighbour_set(bridge, ip, endpoint.mac))
 }
 
 /// A hardware address that no other link has.

@@ -1,12 +1,12 @@
 //! Creating a network: its subnet, its bridge.
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use base::{Clock, SystemClock, SystemRandom};
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
-use super::{Inner, NetworkId, NetworkKind, NetworkSpec, NetworkView, rules, tag};
+use super::{Inner, NetworkId, NetworkKind, NetworkSpec, NetworkView, Pool, PoolSpec, rules, tag};
 use crate::exclusive::Exclusive;
 use crate::link::{Link, Links, ipv6_disable};
 use crate::{Config, KernelError, NetworkError, address};
@@ -51,7 +51,8 @@ pub(super) fn create(inner: &Inner, spec: NetworkSpec) -> Result<NetworkView, Ne
         super::remove::undo(inner, &view);
         return Err(error);
     }
-    tracing::info!(network = view.name, subnet = %view.subnet, bridge = view.bridge, "network created");
+    let subnet = view.pools.first().map(|pool| pool.subnet);
+    tracing::info!(network = view.name, ?subnet, bridge = view.bridge, "network created");
     Ok(view)
 }
 
@@ -61,34 +62,26 @@ pub(super) fn plan(
     id: NetworkId,
     kind: NetworkKind,
     spec: NetworkSpec,
-    taken: &[(Ipv4Net, String)],
+    taken: &[(IpNet, String)],
 ) -> Result<NetworkView, NetworkError> {
     let invalid = |message: String| Err(NetworkError::Invalid { message });
-    let subnet = match spec.subnet {
-        Some(subnet) => subnet,
-        None => {
-            let taken: Vec<_> = taken.iter().map(|(net, _)| *net).collect();
-            address::free_subnet(&inner.config.address_pools, &taken).ok_or(NetworkError::PoolsExhausted)?
+    let mut pools = Vec::with_capacity(spec.pools.len().max(1));
+    if spec.pools.is_empty() {
+        let taken: Vec<_> = taken.iter().map(|(net, _)| *net).collect();
+        let subnet = address::free_subnet(&inner.config.address_pools, &taken);
+        pools.push(pool(PoolSpec::new(subnet.ok_or(NetworkError::PoolsExhausted)?), &[])?);
+    }
+    for wanted in spec.pools {
+        if wanted.subnet.addr().is_ipv6() {
+            return invalid(format!(
+                "subnet {} is of IPv6, which networks do not have: leave it out",
+                wanted.subnet
+            ));
         }
-    };
-    if let Some((_, with)) = taken.iter().find(|(net, _)| address::overlap(*net, subnet)) {
-        return Err(NetworkError::Overlap { subnet, with: with.clone() });
+        pools.push(pool(wanted, taken)?);
     }
-    let Some(gateway) = spec.gateway.or_else(|| address::default_gateway(subnet)) else {
-        return invalid(format!("subnet {subnet} has no address for a gateway"));
-    };
-    let subnet = subnet.trunc();
-    if subnet.prefix_len() > 30 {
-        return invalid(format!("subnet {subnet} is too small for a network: at most /30"));
-    }
-    let outside = |address: &Ipv4Addr| !subnet.contains(address);
-    if outside(&gateway) || spec.reserved.values().any(outside) {
-        return invalid(format!(
-            "no matching subnet for gateway {gateway} or a reserved address in {subnet}"
-        ));
-    }
-    if spec.range.is_some_and(|range| !subnet.contains(&range)) {
-        return invalid(format!("no matching subnet for range {}", spec.range.unwrap_or(subnet)));
+    if pools.len() > 1 {
+        return invalid("a network has one subnet of IPv4: leave the others out".to_owned());
     }
     let bridge =
         spec.bridge.unwrap_or_else(|| format!("{}-{}", tag(&inner.config.instance), &id.as_str()[..8]));
@@ -100,10 +93,7 @@ pub(super) fn plan(
         name: spec.name,
         kind,
         created: SystemClock::new().now(),
-        subnet,
-        range: spec.range,
-        gateway,
-        reserved: spec.reserved,
+        pools,
         internal: spec.internal,
         mtu: spec.mtu,
         isolate_endpoints: spec.isolate_endpoints,
@@ -113,6 +103,33 @@ pub(super) fn plan(
         options: spec.options,
         labels: spec.labels,
     })
+}
+
+/// The subnet that `wanted` asks for, or why there cannot be one.
+fn pool(wanted: PoolSpec, taken: &[(IpNet, String)]) -> Result<Pool, NetworkError> {
+    let invalid = |message: String| Err(NetworkError::Invalid { message });
+    let PoolSpec { subnet, range, gateway, reserved } = wanted;
+    if let Some((_, with)) = taken.iter().find(|(net, _)| address::overlap(*net, subnet)) {
+        return Err(NetworkError::Overlap { subnet, with: with.clone() });
+    }
+    let Some(gateway) = gateway.or_else(|| address::default_gateway(subnet)) else {
+        return invalid(format!("subnet {subnet} has no address for a gateway"));
+    };
+    let subnet = subnet.trunc();
+    let longest = subnet.max_prefix_len() - 2;
+    if subnet.prefix_len() > longest {
+        return invalid(format!("subnet {subnet} is too small for a network: at most /{longest}"));
+    }
+    let outside = |address: &IpAddr| !subnet.contains(address);
+    if outside(&gateway) || reserved.values().any(outside) {
+        return invalid(format!(
+            "no matching subnet for gateway {gateway} or a reserved address in {subnet}"
+        ));
+    }
+    if let Some(range) = range.filter(|range| !subnet.contains(range)) {
+        return invalid(format!("no matching subnet for range {range}"));
+    }
+    Ok(Pool { subnet, range, gateway, reserved })
 }
 
 /// Brings up the bridge of a network, made if there is none; returns its number.
@@ -133,13 +150,14 @@ pub(super) fn bridge(inner: &Inner, links: &mut Links, network: &NetworkView) ->
             return Err(failed("make")(io::Error::new(io::ErrorKind::AlreadyExists, message)));
         }
         None => links
-            .bridge_add(&network.bridge, &alias, address::mac_of(network.gateway), network.mtu)
+            .bridge_add(&network.bridge, &alias, address::mac_of(network.gateway()), network.mtu)
             .map_err(failed("make"))?,
     };
     ipv6_disable(&network.bridge).map_err(failed("turn off IPv6 on"))?;
-    let address =
-        Ipv4Net::new(network.gateway, network.subnet.prefix_len()).expect("a subnet's prefix is valid");
-    links.address_add(index, address).map_err(failed("give an address to"))?;
+    for pool in &network.pools {
+        let address = IpNet::new(pool.gateway, pool.subnet.prefix_len()).expect("a subnet's prefix is valid");
+        links.address_add(index, address).map_err(failed("give an address to"))?;
+    }
     Ok(index)
 }
 
@@ -158,10 +176,12 @@ pub(super) fn is_own(link: &Link, alias: &str) -> bool {
 pub(super) fn subnets_taken<'a>(
     links: &mut Links,
     networks: impl Iterator<Item = &'a NetworkView>,
-) -> Result<Vec<(Ipv4Net, String)>, KernelError> {
+) -> Result<Vec<(IpNet, String)>, KernelError> {
     let failed = |source| KernelError::new("list the host's routes", source);
-    let mut taken: Vec<_> =
-        networks.map(|network| (network.subnet, format!("network {}", network.name))).collect();
+    let subnets = |network: &'a NetworkView| {
+        network.pools.iter().map(|pool| (pool.subnet, format!("network {}", network.name)))
+    };
+    let mut taken: Vec<_> = networks.flat_map(subnets).collect();
     let names: Vec<_> = links.list().map_err(failed)?;
     let name = |index| names.iter().find(|link| link.index == index).map_or("?", |link| &link.name);
     let routes = links.route_list().map_err(failed)?;

@@ -1,6 +1,8 @@
 //! The gate: a cable with both ends on the host, by which connections from outside to published
 //! ports pass the host's own input rules before they are translated.
 
+use std::net::IpAddr;
+
 use super::attach::random_mac;
 use super::{Inner, tag};
 use crate::link::{Links, Route, ipv6_disable};
@@ -42,13 +44,17 @@ fn make(links: &mut Links, out: &str, back: &str) -> std::io::Result<Gate> {
     let there = links.find(out)?.ok_or(missing)?;
     let here = links.find(back)?.ok_or(missing)?;
     // What checks sources by the route back takes a link with an address only.
-    links.address_add(here.index, GATE_ADDRESS.into())?;
+    links.address_add(here.index, IpAddr::from(GATE_ADDRESS).into())?;
     links.cable_up(there.index)?;
     links.cable_up(here.index)?;
-    links.neighbour_set(there.index, GATE_NEIGHBOUR, here.mac)?;
+    links.neighbour_set(there.index, GATE_NEIGHBOUR.into(), here.mac)?;
     // One for each instance, told apart by the link.
-    let route =
-        Route { destination: GATE_NEIGHBOUR.into(), gateway: None, link: there.index, metric: there.index };
+    let route = Route {
+        destination: IpAddr::from(GATE_NEIGHBOUR).into(),
+        gateway: None,
+        link: there.index,
+        metric: there.index,
+    };
     links.route_replace(route)?;
     Ok(Gate { out: there.index, back: back.to_owned() })
 }

@@ -1,9 +1,9 @@
 //! What the name server asks of the network.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use super::Inner;
+use super::{Inner, NetworkKind, NetworkView};
 use crate::Config;
 use crate::dns::{self, Directory};
 
@@ -23,9 +23,20 @@ impl Inner {
         self.directory.load_full()
     }
 
+    /// Where 127.0.0.11 leads to inside the sandboxes of a network, if they find each other by name.
+    pub(super) fn names_for(&self, network: &NetworkView) -> Option<Ipv4Addr> {
+        let v4 = |address: &IpAddr| match address {
+            IpAddr::V4(address) => Some(*address),
+            IpAddr::V6(_) => None,
+        };
+        let cluster = self.config.cluster_dns.iter().find_map(v4);
+        cluster.filter(|_| network.kind == NetworkKind::User)
+    }
+
     /// Addresses at which we answer ourselves.
-    pub(crate) fn own_name_servers(&self) -> Vec<Ipv4Addr> {
+    pub(crate) fn own_name_servers(&self) -> Vec<IpAddr> {
         let names = self.state.lock().names;
-        [self.config.cluster_dns].into_iter().chain(names.map(|target| target.address)).collect()
+        let cluster = self.config.cluster_dns.iter().copied();
+        cluster.chain(names.map(|target| target.address)).collect()
     }
 }

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use base::SystemRandom;
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net};
 use offload::Threads;
 use parking_lot::Mutex;
 use tokio::io::unix::AsyncFd;
@@ -15,8 +15,8 @@ use tokio_util::task::TaskTracker;
 
 use super::attach::{self, fix};
 use super::{
-    Inner, Network, NetworkId, NetworkKind, NetworkSpec, NetworkView, State, Strangers, create, doctor,
-    firewalld, gate, reap, rules, tag, watch,
+    Inner, Network, NetworkId, NetworkKind, NetworkSpec, NetworkView, PoolSpec, State, Strangers, create,
+    doctor, firewalld, gate, reap, rules, tag, watch,
 };
 use crate::config::Subnet;
 use crate::exclusive::Exclusive;
@@ -87,7 +87,7 @@ fn prepare(config: Config) -> Result<Opened, OpenError> {
     networks(&inner)?;
     endpoints(&inner)?;
     services(&inner)?;
-    let gateway = super::find::of_kind(&inner.state.lock(), NetworkKind::Pods).gateway;
+    let gateway = super::find::of_kind(&inner.state.lock(), NetworkKind::Pods).gateway();
     let listener = dns::Listener::bind(gateway)
         .map_err(|source| KernelError::new(format!("listen for names at {gateway}"), source))?;
     inner.state.lock().names = Some(Target { address: gateway, port: listener.port() });
@@ -155,7 +155,8 @@ fn networks(inner: &Inner) -> Result<(), OpenError> {
     let all = links.list().map_err(|source| KernelError::new("list links", source))?;
     for (kind, subnet) in wanted {
         let outdated = |network: &NetworkView| {
-            let subnet = matches!(subnet, Subnet::Exactly(subnet) if subnet.trunc() != network.subnet);
+            let has = |subnet: IpNet| network.pools.iter().any(|pool| pool.subnet == subnet.trunc());
+            let subnet = matches!(subnet, Subnet::Exactly(subnet) if !has(subnet));
             network.kind == kind && (subnet || network.bridge != bridge_name(config, kind))
         };
         if let Some(network) = kept.values().find(|network| outdated(network)).cloned() {
@@ -213,7 +214,7 @@ fn predefined(
         // Its own bridge may be there still, with what the list that was lost said of it.
         taken.retain(|(_, link)| *link != bridge_name(&inner.config, kind));
     }
-    taken.push((inner.config.service_cidr, "the services".to_owned()));
+    taken.extend(inner.config.service_cidrs.iter().map(|services| (*services, "the services".to_owned())));
     let pod_cidr = inner.config.pod_cidr.wanted();
     if kind == NetworkKind::Default {
         // The pods' network is made after this one and must not find its place taken.
@@ -235,7 +236,7 @@ fn predefined(
     };
     let spec = NetworkSpec {
         name: name.to_owned(),
-        subnet: Some(chosen),
+        pools: vec![PoolSpec::new(chosen)],
         bridge: Some(bridge_name(&inner.config, kind)),
         ..NetworkSpec::default()
     };
@@ -253,7 +254,7 @@ fn pools(inner: &Inner, kind: NetworkKind) -> Vec<AddressPool> {
         // Where clusters usually have their pods, in pieces as large as the one asked for.
         NetworkKind::Pods => {
             let size = inner.config.pod_cidr.wanted().prefix_len();
-            let base = Ipv4Net::new_assert(Ipv4Addr::new(10, 0, 0, 0), 8);
+            let base: IpNet = Ipv4Net::new_assert(Ipv4Addr::new(10, 0, 0, 0), 8).into();
             vec![AddressPool { base, size: size.max(base.prefix_len()) }]
         }
         NetworkKind::Default | NetworkKind::User => inner.config.address_pools.clone(),
@@ -284,12 +285,14 @@ fn endpoints(inner: &Inner) -> Result<(), OpenError> {
             continue;
         }
         let (Some(link), Some(bridge)) = (link, bridge) else {
-            tracing::info!(owner = endpoint.owner, address = %endpoint.address, "endpoint is gone, forgotten");
+            tracing::info!(owner = endpoint.owner, address = %endpoint.ip(), "endpoint is gone, forgotten");
             inner.disk.endpoint_remove(&endpoint.id).map_err(state)?;
             if let Some(bridge) = bridge {
-                links.neighbour_remove(bridge, endpoint.address).map_err(|source| {
-                    KernelError::new(format!("forget the neighbour {}", endpoint.address), source)
-                })?;
+                for ip in endpoint.ips() {
+                    links
+                        .neighbour_remove(bridge, ip)
+                        .map_err(|source| KernelError::new(format!("forget the neighbour {ip}"), source))?;
+                }
             }
             continue;
         };
@@ -304,10 +307,10 @@ fn endpoints(inner: &Inner) -> Result<(), OpenError> {
             if network.kind == NetworkKind::Pods {
                 told = told.and_then(|()| fix(&mut links, bridge, link.index, &endpoint));
             }
-            told.map_err(|source| KernelError::new(format!("say where {} is", endpoint.address), source))?;
+            told.map_err(|source| KernelError::new(format!("say where {} is", endpoint.ip()), source))?;
         }
         state_guard.ports.restore(&endpoint.ports);
-        state_guard.last.insert(endpoint.network.clone(), endpoint.address);
+        state_guard.last.insert(endpoint.network.clone(), endpoint.ips().collect());
         state_guard.endpoint_insert(endpoint);
     }
     Ok(())
@@ -320,18 +323,19 @@ fn services(inner: &Inner) -> Result<(), OpenError> {
     let state = inner.state.lock();
     let pods = super::find::of_kind(&state, NetworkKind::Pods);
     let bridge = state.bridges[&pods.id];
-    let destination = inner.config.service_cidr;
-    let failed = |source| KernelError::new(format!("route services {destination}"), source);
-    let other = links
-        .route_list()
-        .map_err(failed)?
-        .into_iter()
-        .find(|(net, link)| *net == destination && *link != bridge);
-    if let Some((_, link)) = other {
-        tracing::warn!(%destination, link, "services are already routed elsewhere: this host itself may not reach them");
-        return Ok(());
+    for destination in inner.config.service_cidrs.iter().copied() {
+        let failed = |source| KernelError::new(format!("route services {destination}"), source);
+        let other = links
+            .route_list()
+            .map_err(failed)?
+            .into_iter()
+            .find(|(net, link)| *net == destination && *link != bridge);
+        if let Some((_, link)) = other {
+            tracing::warn!(%destination, link, "services are already routed elsewhere: this host itself may not reach them");
+            continue;
+        }
+        links.route_replace(Route { destination, gateway: None, link: bridge, metric: 0 }).map_err(failed)?;
     }
-    links.route_replace(Route { destination, gateway: None, link: bridge, metric: 0 }).map_err(failed)?;
     Ok(())
 }
 

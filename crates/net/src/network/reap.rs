@@ -61,5 +61,6 @@ pub(super) fn disconnect(inner: &Inner, endpoint: &Endpoint) -> io::Result<()> {
     let bridge = inner.state.lock().bridges.get(&endpoint.network).copied();
     let mut links = inner.links.lock();
     links.remove(&endpoint.host_interface)?;
-    bridge.map_or(Ok(()), |bridge| links.neighbour_remove(bridge, endpoint.address))
+    let Some(bridge) = bridge else { return Ok(()) };
+    endpoint.ips().try_for_each(|ip| links.neighbour_remove(bridge, ip))
 }

@@ -35,11 +35,7 @@ pub(super) fn pod(inner: &Inner, namespace: &str) -> ResolvConf {
     let domain = &inner.config.cluster_domain;
     let mut search = vec![format!("{namespace}.svc.{domain}"), format!("svc.{domain}"), domain.clone()];
     search.extend(host(inner).search);
-    ResolvConf {
-        nameservers: vec![IpAddr::V4(inner.config.cluster_dns)],
-        search,
-        options: vec!["ndots:5".to_owned()],
-    }
+    ResolvConf { nameservers: inner.config.cluster_dns.clone(), search, options: vec!["ndots:5".to_owned()] }
 }
 
 /// The host's own, for whoever is in the host's network.
@@ -53,7 +49,7 @@ pub(super) fn outside(inner: &Inner) -> ResolvConf {
     conf.nameservers.retain(|server| !server.is_loopback());
     if conf.nameservers.is_empty() {
         // The host asks itself, where a container cannot: we pass the question on.
-        conf.nameservers = vec![inner.config.cluster_dns.into()];
+        conf.nameservers = inner.config.cluster_dns.clone();
     }
     conf
 }

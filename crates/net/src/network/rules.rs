@@ -1,13 +1,13 @@
 //! Bringing the kernel's table in line with ours.
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use super::{Inner, State};
-use crate::nft::{Ruleset, Table, Target};
+use crate::nft::{IpFamily, Rulesets, Table, Target};
 use crate::plan::{self, Services, Tables};
 use crate::state::ServicesLog;
-use crate::{KernelError, PortBinding, ServiceTable, conntrack};
+use crate::{Endpoint, KernelError, PortBinding, ServiceTable, conntrack};
 
 /// The services, and where what becomes of them is written down.
 pub(super) struct KeptServices {
@@ -21,8 +21,8 @@ pub(super) struct KeptServices {
 /// changes at the same time the later one is not undone by the earlier.
 pub(super) fn apply(inner: &Inner) -> Result<(), KernelError> {
     let mut table = inner.table.lock();
-    let ruleset = wanted(inner, &inner.state.lock());
-    match table.apply(ruleset) {
+    let rulesets = wanted(inner, &inner.state.lock());
+    match table.apply(rulesets) {
         Ok(()) => Ok(()),
         Err(error) if is_damage(&error) => replace_in(inner, &mut table, &inner.services.lock().services),
         Err(source) => Err(failed(inner, source)),
@@ -64,8 +64,8 @@ pub(super) fn services(inner: &Inner, changes: ServiceTable, all: bool) -> Resul
 }
 
 fn replace_in(inner: &Inner, table: &mut Table, services: &Services) -> Result<(), KernelError> {
-    let ruleset = wanted(inner, &inner.state.lock());
-    table.replace(ruleset, services.ruleset()).map_err(|source| failed(inner, source))
+    let rulesets = wanted(inner, &inner.state.lock());
+    table.replace(rulesets, services.rulesets()).map_err(|source| failed(inner, source))
 }
 
 /// Whether somebody took a part of the table away: what was last put into it is not what it holds.
@@ -73,19 +73,26 @@ fn is_damage(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound
 }
 
-fn wanted(inner: &Inner, state: &State) -> Ruleset {
+fn wanted(inner: &Inner, state: &State) -> Rulesets {
     let networks: Vec<_> = state.networks().values().cloned().collect();
-    let ports: Vec<(Ipv4Addr, PortBinding)> = state
-        .endpoints()
-        .values()
-        .flat_map(|endpoint| endpoint.ports.iter().map(|binding| (endpoint.address, *binding)))
+    // Each port leads to the container's address of every family.
+    let led = |endpoint: &Endpoint| -> Vec<(IpAddr, PortBinding)> {
+        endpoint.ips().flat_map(|ip| endpoint.ports.iter().map(move |port| (ip, *port))).collect()
+    };
+    let ports: Vec<_> = state.endpoints().values().flat_map(led).collect();
+    let same_family =
+        |address: &IpAddr, target: &Target| IpFamily::of(*address) == IpFamily::of(target.address);
+    let names: Vec<(IpAddr, Target)> = state
+        .names
+        .iter()
+        .flat_map(|target| inner.config.cluster_dns.iter().map(move |address| (*address, *target)))
+        .filter(|(address, target)| same_family(address, target))
         .collect();
-    let names: Vec<(Ipv4Addr, Target)> =
-        state.names.iter().map(|target| (inner.config.cluster_dns, *target)).collect();
-    plan::ruleset(&Tables {
+    plan::rulesets(&Tables {
+        families: plan::FAMILIES,
         networks: &networks,
         ports: &ports,
-        service_cidr: inner.config.service_cidr,
+        service_cidrs: &inner.config.service_cidrs,
         gate: state.gate.as_ref(),
         names: &names,
         strangers: &state.strangers,

@@ -1,9 +1,9 @@
 //! Networks as they are wanted and as they are.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
 base::hex_id! {
     /// Names a network.
@@ -15,14 +15,8 @@ base::hex_id! {
 pub struct NetworkSpec {
     /// Its name.
     pub name: String,
-    /// Its subnet, or the next free one of the pools.
-    pub subnet: Option<Ipv4Net>,
-    /// Addresses given out without being asked for come from here (`--ip-range`).
-    pub range: Option<Ipv4Net>,
-    /// Address of the bridge, or the first of the subnet.
-    pub gateway: Option<Ipv4Addr>,
-    /// Addresses never given out (`--aux-address`), by name.
-    pub reserved: BTreeMap<String, Ipv4Addr>,
+    /// Its subnets, or the next free one of those that networks get.
+    pub pools: Vec<PoolSpec>,
     /// Whether it is cut off from everything outside it.
     pub internal: bool,
     /// Largest packet, or the kernel's choice.
@@ -34,11 +28,37 @@ pub struct NetworkSpec {
     /// Link name of the bridge, or one made from the instance's name.
     pub bridge: Option<String>,
     /// The host's address that ports are published at unless told otherwise.
-    pub host_address: Option<Ipv4Addr>,
+    pub host_address: Option<IpAddr>,
     /// Kept and given back.
     pub options: BTreeMap<String, String>,
     /// Kept and given back.
     pub labels: BTreeMap<String, String>,
+}
+
+/// What is wanted of a subnet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoolSpec {
+    /// The subnet; with host bits they are the gateway's.
+    pub subnet: IpNet,
+    /// Addresses given out without being asked for come from here (`--ip-range`).
+    pub range: Option<IpNet>,
+    /// Address of the bridge, or the first of the subnet.
+    pub gateway: Option<IpAddr>,
+    /// Addresses never given out (`--aux-address`), by name.
+    pub reserved: BTreeMap<String, IpAddr>,
+}
+
+/// A subnet of a network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pool {
+    /// The subnet.
+    pub subnet: IpNet,
+    /// Addresses given out without being asked for come from here.
+    pub range: Option<IpNet>,
+    /// Address of the bridge.
+    pub gateway: IpAddr,
+    /// Addresses never given out, by name.
+    pub reserved: BTreeMap<String, IpAddr>,
 }
 
 /// A network as it is.
@@ -52,14 +72,8 @@ pub struct NetworkView {
     pub kind: NetworkKind,
     /// When it was made.
     pub created: base::Timestamp,
-    /// Its subnet.
-    pub subnet: Ipv4Net,
-    /// Addresses given out without being asked for come from here.
-    pub range: Option<Ipv4Net>,
-    /// Address of the bridge.
-    pub gateway: Ipv4Addr,
-    /// Addresses never given out, by name.
-    pub reserved: BTreeMap<String, Ipv4Addr>,
+    /// Its subnets, of which there is at least one: every endpoint has an address in each.
+    pub pools: Vec<Pool>,
     /// Whether it is cut off from everything outside it.
     pub internal: bool,
     /// Largest packet, or the kernel's choice.
@@ -71,7 +85,7 @@ pub struct NetworkView {
     /// Link name of the bridge.
     pub bridge: String,
     /// The host's address that ports are published at unless told otherwise.
-    pub host_address: Option<Ipv4Addr>,
+    pub host_address: Option<IpAddr>,
     /// As given.
     pub options: BTreeMap<String, String>,
     /// As given.
@@ -87,4 +101,23 @@ pub enum NetworkKind {
     User,
     /// The pods' network of this node, named `pods`.
     Pods,
+}
+
+impl PoolSpec {
+    /// The subnet `subnet`, and nothing else asked for.
+    pub fn new(subnet: impl Into<IpNet>) -> Self {
+        Self { subnet: subnet.into(), range: None, gateway: None, reserved: BTreeMap::new() }
+    }
+}
+
+impl NetworkView {
+    /// The subnet that an address is in.
+    pub fn pool_of(&self, address: IpAddr) -> Option<&Pool> {
+        self.pools.iter().find(|pool| pool.subnet.contains(&address))
+    }
+
+    /// The bridge's address in the first subnet.
+    pub(crate) fn gateway(&self) -> IpAddr {
+        self.pools.first().expect("a network has a subnet").gateway
+    }
 }

@@ -1,7 +1,7 @@
 //! The tables as they are wanted.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::{NetworkId, NetworkView, Strangers};
@@ -25,8 +25,8 @@ pub(super) struct State {
     pub(super) bridges: BTreeMap<NetworkId, u32>,
     /// Endpoints that are gone but whose links may not be yet.
     pub(super) leaving: Vec<Endpoint>,
-    /// The address that each network gave out last.
-    pub(super) last: BTreeMap<NetworkId, Ipv4Addr>,
+    /// The addresses that each network gave out last, in the order of its subnets.
+    pub(super) last: BTreeMap<NetworkId, Vec<IpAddr>>,
     pub(super) ports: Ports,
     /// Where names are answered.
     pub(super) names: Option<Target>,

@@ -160,7 +160,7 @@ mod tests {
         let with = |port| {
             let mut ruleset = ruleset(&[], &[]);
             let set = ruleset.sets.get_mut("ports").unwrap();
-            let target = Target { address: [10, 0, 0, 2].into(), port };
+            let target = Target { address: [10u8, 0, 0, 2].into(), port };
             set.elements.insert(vec![Value::Port(80)], Leads::Target(target));
             ruleset
         };

@@ -1,5 +1,7 @@
 //! The messages of a transaction.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
 use super::attribute::data::VALUE;
 use super::attribute::{self, chain, element, rule, set};
 use super::diff::{Change, Element};
@@ -36,13 +38,24 @@ const SET_MAP: u32 = 8;
 const SET_INTERVAL: u32 = 4;
 const ELEM_INTERVAL_END: u32 = 1;
 const DATA_TYPE_VERDICT: u32 = 0xffff_ff00;
-/// An address (7) and a port (13), as `nft` joins the numbers of types.
-const DATA_TYPE_TARGET: u32 = 7 << 6 | 13;
+/// A port, which follows an address, as `nft` joins the numbers of types.
+const DATA_TYPE_PORT: u32 = 13;
 /// Elements in one message: each is below 120 bytes, and an attribute ends at 64 KiB.
 const ELEMENTS_PER_MESSAGE: usize = 256;
 
-/// Header of the family `ip`.
-pub(super) const HEADER_IP: [u8; 4] = [libc::NFPROTO_IPV4 as u8, 0, 0, 0];
+/// A table, named and of a family.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TableName<'a> {
+    /// The kernel's number of the family.
+    pub(super) family: i32,
+    pub(super) name: &'a str,
+}
+
+impl TableName<'_> {
+    fn message(self, kind: u16, flags: u16) -> Message {
+        Message::new(kind, flags, &[self.family as u8, 0, 0, 0])
+    }
+}
 
 /// A mark around a transaction.
 pub(super) fn mark(kind: u16) -> Message {
@@ -51,55 +64,51 @@ pub(super) fn mark(kind: u16) -> Message {
 }
 
 /// Makes the table, or removes it.
-pub(super) fn table(kind: u16, name: &str) -> Message {
-    let mut message = Message::new(kind, if kind == NEWTABLE { NLM_F_CREATE } else { 0 }, &HEADER_IP);
-    message.text(attribute::table::NAME, name);
+pub(super) fn table(kind: u16, table: TableName<'_>) -> Message {
+    let mut message = table.message(kind, if kind == NEWTABLE { NLM_F_CREATE } else { 0 });
+    message.text(attribute::table::NAME, table.name);
     message
 }
 
-/// Appends the messages for `changes` to the table named `table`.
-pub(super) fn changes(table: &str, changes: &[Change<'_>], messages: &mut Vec<Message>) {
-    for (index, change) in changes.iter().enumerate() {
+/// Appends the messages for `changes` to `table`.
+pub(super) fn changes(table: TableName<'_>, changes: &[Change<'_>], messages: &mut Vec<Message>) {
+    for change in changes {
         match change {
             Change::ChainAdd(name, chain) => {
-                let mut message = Message::new(NEWCHAIN, NLM_F_CREATE, &HEADER_IP);
-                message.text(chain::TABLE, table).text(chain::NAME, name);
+                let mut message = table.message(NEWCHAIN, NLM_F_CREATE);
+                message.text(chain::TABLE, table.name).text(chain::NAME, name);
                 if let Some(hook) = chain.hook {
                     write_hook(&mut message, hook);
                 }
                 messages.push(message);
             }
             Change::ChainFlush(name) => {
-                let mut message = Message::new(DELRULE, 0, &HEADER_IP);
-                message.text(rule::TABLE, table).text(rule::CHAIN, name);
+                let mut message = table.message(DELRULE, 0);
+                message.text(rule::TABLE, table.name).text(rule::CHAIN, name);
                 messages.push(message);
             }
             Change::ChainRemove(name) => {
-                let mut message = Message::new(DELCHAIN, 0, &HEADER_IP);
-                message.text(chain::TABLE, table).text(chain::NAME, name);
+                let mut message = table.message(DELCHAIN, 0);
+                message.text(chain::TABLE, table.name).text(chain::NAME, name);
                 messages.push(message);
             }
             Change::RuleAdd(chain, rule) => messages.push(rule_add(table, chain, rule)),
             Change::SetAdd(name, set) => {
-                let id = u32::try_from(index + 1).expect("a transaction has far fewer than 2^32 steps");
+                // One number for each of a transaction.
+                let id =
+                    u32::try_from(messages.len() + 1).expect("a transaction has far fewer than 2^32 steps");
                 messages.push(set_add(table, name, set, id));
             }
             Change::SetRemove(name) => {
-                let mut message = Message::new(DELSET, 0, &HEADER_IP);
-                message.text(set::TABLE, table).text(set::NAME, name);
+                let mut message = table.message(DELSET, 0);
+                message.text(set::TABLE, table.name).text(set::NAME, name);
                 messages.push(message);
             }
             Change::ElementsAdd(set, elements) => {
-                write_elements(
-                    Message::new(NEWSETELEM, NLM_F_CREATE, &HEADER_IP),
-                    table,
-                    set,
-                    elements,
-                    messages,
-                );
+                write_elements(table.message(NEWSETELEM, NLM_F_CREATE), table, set, elements, messages);
             }
             Change::ElementsRemove(set, elements) => {
-                write_elements(Message::new(DELSETELEM, 0, &HEADER_IP), table, set, elements, messages);
+                write_elements(table.message(DELSETELEM, 0), table, set, elements, messages);
             }
         }
     }
@@ -126,9 +135,9 @@ fn write_hook(message: &mut Message, hook: Hook) {
     );
 }
 
-fn rule_add(table: &str, chain: &str, rule: &Rule) -> Message {
-    let mut message = Message::new(NEWRULE, NLM_F_CREATE | NLM_F_APPEND, &HEADER_IP);
-    message.text(rule::TABLE, table).text(rule::CHAIN, chain).nest(rule::EXPRESSIONS, |list| {
+fn rule_add(table: TableName<'_>, chain: &str, rule: &Rule) -> Message {
+    let mut message = table.message(NEWRULE, NLM_F_CREATE | NLM_F_APPEND);
+    message.text(rule::TABLE, table.name).text(rule::CHAIN, chain).nest(rule::EXPRESSIONS, |list| {
         for statement in rule {
             expression::write(list, statement);
         }
@@ -136,12 +145,12 @@ fn rule_add(table: &str, chain: &str, rule: &Rule) -> Message {
     message
 }
 
-fn set_add(table: &str, name: &str, set: &Set, id: u32) -> Message {
-    let mut message = Message::new(NEWSET, NLM_F_CREATE, &HEADER_IP);
+fn set_add(table: TableName<'_>, name: &str, set: &Set, id: u32) -> Message {
+    let mut message = table.message(NEWSET, NLM_F_CREATE);
     let flags = match set.content {
         Content::Nothing => 0,
         Content::Subnets => SET_INTERVAL,
-        Content::Chains | Content::Targets => SET_MAP,
+        Content::Chains | Content::Targets(_) => SET_MAP,
     };
     let key_type = set.key.iter().fold(0, |joined, field| joined << 6 | field.data_type());
     let key_length: usize = match set.key.as_slice() {
@@ -150,7 +159,7 @@ fn set_add(table: &str, name: &str, set: &Set, id: u32) -> Message {
         fields => fields.iter().map(|field| field.width().next_multiple_of(4)).sum(),
     };
     message
-        .text(set::TABLE, table)
+        .text(set::TABLE, table.name)
         .text(set::NAME, name)
         .be32(set::FLAGS, flags)
         .be32(set::KEY_TYPE, key_type);
@@ -160,8 +169,10 @@ fn set_add(table: &str, name: &str, set: &Set, id: u32) -> Message {
         Content::Chains => {
             message.be32(set::DATA_TYPE, DATA_TYPE_VERDICT).be32(set::DATA_LEN, 16);
         }
-        Content::Targets => {
-            message.be32(set::DATA_TYPE, DATA_TYPE_TARGET).be32(set::DATA_LEN, 8);
+        Content::Targets(family) => {
+            let length = family.width() + 4;
+            message.be32(set::DATA_TYPE, family.data_type() << 6 | DATA_TYPE_PORT);
+            message.be32(set::DATA_LEN, u32::try_from(length).expect("an address has at most 16 bytes"));
         }
     }
     message.be32(set::ID, id).bytes(set::USERDATA, &listing::userdata(set));
@@ -170,7 +181,7 @@ fn set_add(table: &str, name: &str, set: &Set, id: u32) -> Message {
 
 fn write_elements(
     empty: Message,
-    table: &str,
+    table: TableName<'_>,
     set: &str,
     elements: &[Element<'_>],
     messages: &mut Vec<Message>,
@@ -178,7 +189,7 @@ fn write_elements(
     for chunk in elements.chunks(ELEMENTS_PER_MESSAGE) {
         let mut message = empty.clone();
         use attribute::elements::{ELEMENTS, SET, TABLE};
-        message.text(TABLE, table).text(SET, set).nest(ELEMENTS, |list| {
+        message.text(TABLE, table.name).text(SET, set).nest(ELEMENTS, |list| {
             for (key, leads) in chunk {
                 write_element(list, key, leads);
             }
@@ -191,8 +202,8 @@ fn write_element(list: &mut Message, key: &[Value], leads: &Leads) {
     if let [Value::Subnet(subnet)] = key {
         write_interval(list, subnet.network(), false);
         // The interval ends before the first address after it; the last of all has no end.
-        if let Some(end) = u32::from(subnet.broadcast()).checked_add(1) {
-            write_interval(list, end.into(), true);
+        if let Some(end) = after(subnet.broadcast()) {
+            write_interval(list, end, true);
         }
         return;
     }
@@ -222,10 +233,18 @@ fn write_element(list: &mut Message, key: &[Value], leads: &Leads) {
     });
 }
 
-fn write_interval(list: &mut Message, address: std::net::Ipv4Addr, end: bool) {
+/// The address after this one.
+fn after(address: IpAddr) -> Option<IpAddr> {
+    match address {
+        IpAddr::V4(address) => u32::from(address).checked_add(1).map(|next| Ipv4Addr::from(next).into()),
+        IpAddr::V6(address) => u128::from(address).checked_add(1).map(|next| Ipv6Addr::from(next).into()),
+    }
+}
+
+fn write_interval(list: &mut Message, address: IpAddr, end: bool) {
     list.nest(attribute::list::ELEM, |message| {
         message.nest(element::KEY, |data| {
-            data.bytes(VALUE, &address.octets());
+            data.bytes(VALUE, &expression::octets(address));
         });
         if end {
             message.be32(element::FLAGS, ELEM_INTERVAL_END);

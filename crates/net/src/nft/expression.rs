@@ -3,9 +3,11 @@
 //! A rule is a list of small instructions over sixteen registers of four bytes; a key made of
 //! several fields is loaded into registers that follow each other, each field on a whole number of them.
 
+use std::net::IpAddr;
+
 use super::attribute;
 use super::attribute::data::{VALUE, VERDICT};
-use super::ruleset::{Field, Statement, Target, Value};
+use super::ruleset::{Field, IpFamily, Statement, Target, Value};
 use crate::netlink::Message;
 
 const REGISTER_VERDICT: u32 = 0;
@@ -21,6 +23,7 @@ const NFT_RETURN: i32 = -5;
 const META_MARK: u32 = 3;
 const META_IIFNAME: u32 = 6;
 const META_OIFNAME: u32 = 7;
+const META_NFPROTO: u32 = 15;
 const META_L4PROTO: u32 = 16;
 const BASE_NETWORK: u32 = 1;
 const BASE_TRANSPORT: u32 = 2;
@@ -41,12 +44,52 @@ const REJECT_ICMP_UNREACH: u32 = 0;
 const REJECT_TCP_RST: u32 = 1;
 const ICMP_PORT_UNREACH: u8 = 3;
 
+impl IpFamily {
+    /// Bytes of an address.
+    pub(super) fn width(self) -> usize {
+        match self {
+            Self::V4 => 4,
+            Self::V6 => 16,
+        }
+    }
+
+    /// The number by which `nft` knows the type of addresses.
+    pub(super) fn data_type(self) -> u32 {
+        match self {
+            Self::V4 => 7,
+            Self::V6 => 8,
+        }
+    }
+
+    /// The kernel's number.
+    fn number(self) -> i32 {
+        match self {
+            Self::V4 => libc::NFPROTO_IPV4,
+            Self::V6 => libc::NFPROTO_IPV6,
+        }
+    }
+
+    /// Where in the header the source is; the destination follows it.
+    fn source_offset(self) -> usize {
+        match self {
+            Self::V4 => 12,
+            Self::V6 => 8,
+        }
+    }
+
+    /// How many registers an address takes.
+    fn registers(self) -> u32 {
+        registers(self.width())
+    }
+}
+
 impl Field {
     /// Bytes of its value.
     pub(super) fn width(self) -> usize {
         match self {
             Self::InLink | Self::OutLink => libc::IFNAMSIZ,
-            Self::Source | Self::Destination | Self::Random(_) | Self::SourceHash(_) => 4,
+            Self::Source(family) | Self::Destination(family) => family.width(),
+            Self::Random(_) | Self::SourceHash(..) => 4,
             Self::Port => 2,
             Self::Protocol | Self::IcmpType => 1,
         }
@@ -56,8 +99,8 @@ impl Field {
     pub(super) fn data_type(self) -> u32 {
         match self {
             Self::InLink | Self::OutLink => 41,
-            Self::Source | Self::Destination => 7,
-            Self::Random(_) | Self::SourceHash(_) => 4,
+            Self::Source(family) | Self::Destination(family) => family.data_type(),
+            Self::Random(_) | Self::SourceHash(..) => 4,
             Self::Port => 13,
             Self::Protocol => 12,
             Self::IcmpType => 14,
@@ -74,8 +117,8 @@ impl Value {
                 bytes.resize(libc::IFNAMSIZ, 0);
                 bytes
             }
-            Self::Address(address) => address.octets().to_vec(),
-            Self::Subnet(subnet) => subnet.network().octets().to_vec(),
+            Self::Address(address) => octets(*address),
+            Self::Subnet(subnet) => octets(subnet.network()),
             Self::Protocol(protocol) => vec![protocol.number()],
             Self::Port(port) => port.to_be_bytes().to_vec(),
             Self::Byte(number) => vec![*number],
@@ -85,12 +128,20 @@ impl Value {
 }
 
 impl Target {
-    /// The two registers that the kernel reads it from.
+    /// The registers that the kernel reads it from.
     pub(super) fn bytes(self) -> Vec<u8> {
-        let mut bytes = self.address.octets().to_vec();
+        let mut bytes = octets(self.address);
         bytes.extend_from_slice(&self.port.to_be_bytes());
         bytes.extend_from_slice(&[0, 0]);
         bytes
+    }
+}
+
+/// The bytes of an address.
+pub(super) fn octets(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets().to_vec(),
     }
 }
 
@@ -112,8 +163,12 @@ pub(super) fn write(message: &mut Message, statement: &Statement) {
         }
         Statement::InSubnet { field, subnet, negate } => {
             load(message, &[*field]);
-            mask(message, &subnet.netmask().octets());
-            compare(message, &subnet.network().octets(), *negate);
+            mask(message, &octets(subnet.netmask()));
+            compare(message, &octets(subnet.network()), *negate);
+        }
+        Statement::Family(family) => {
+            meta(message, META_NFPROTO, FIRST);
+            compare(message, &[family.number() as u8], false);
         }
         Statement::ToHost { negate } => {
             expression(message, "fib", |fib| {
@@ -141,26 +196,22 @@ pub(super) fn write(message: &mut Message, statement: &Statement) {
             load(message, fields);
             lookup(message, map, Some(REGISTER_VERDICT), false);
         }
-        Statement::Translate { fields, map } => {
+        Statement::Translate { family, fields, map } => {
             load(message, fields);
             lookup(message, map, Some(FIRST), false);
-            translate(message);
+            translate(message, *family);
         }
         Statement::TranslateTo(target) => {
             immediate(message, FIRST, &target.bytes());
-            translate(message);
-        }
-        Statement::Known { fields, map } => {
-            load(message, fields);
-            // A map cannot be asked without taking the answer, which nobody reads here.
-            lookup(message, map, Some(FIRST), false);
+            translate(message, IpFamily::of(target.address));
         }
         Statement::Copy { to, link } => {
-            immediate(message, FIRST, &to.octets());
-            immediate(message, FIRST + 1, &link.to_ne_bytes());
+            let device = FIRST + IpFamily::of(*to).registers();
+            immediate(message, FIRST, &octets(*to));
+            immediate(message, device, &link.to_ne_bytes());
             expression(message, "dup", |dup| {
                 use attribute::dup::{SREG_ADDR, SREG_DEV};
-                dup.be32(SREG_ADDR, FIRST).be32(SREG_DEV, FIRST + 1);
+                dup.be32(SREG_ADDR, FIRST).be32(SREG_DEV, device);
             });
         }
         Statement::Masquerade => expression(message, "masq", |_| {}),
@@ -185,8 +236,13 @@ fn load(message: &mut Message, fields: &[Field]) {
             Field::InLink => meta(message, META_IIFNAME, register),
             Field::OutLink => meta(message, META_OIFNAME, register),
             Field::Protocol => meta(message, META_L4PROTO, register),
-            Field::Source => payload(message, BASE_NETWORK, 12, 4, register),
-            Field::Destination => payload(message, BASE_NETWORK, 16, 4, register),
+            Field::Source(family) => {
+                payload(message, BASE_NETWORK, family.source_offset(), family.width(), register);
+            }
+            Field::Destination(family) => {
+                let offset = family.source_offset() + family.width();
+                payload(message, BASE_NETWORK, offset, family.width(), register);
+            }
             Field::Port => payload(message, BASE_TRANSPORT, 2, 2, register),
             Field::IcmpType => payload(message, BASE_TRANSPORT, 0, 1, register),
             Field::Random(modulus) => expression(message, "numgen", |numgen| {
@@ -194,23 +250,28 @@ fn load(message: &mut Message, fields: &[Field]) {
                 use attribute::numgen::{DREG, MODULUS, TYPE};
                 numgen.be32(DREG, register).be32(MODULUS, *modulus).be32(TYPE, RANDOM);
             }),
-            Field::SourceHash(modulus) => {
-                payload(message, BASE_NETWORK, 12, 4, register);
+            Field::SourceHash(family, modulus) => {
+                payload(message, BASE_NETWORK, family.source_offset(), family.width(), register);
                 expression(message, "hash", |hash| {
                     const JENKINS: u32 = 0;
                     // A fixed seed: a client must find its endpoint again after a restart.
                     const SEED: u32 = 0x6761_6e74;
                     hash.be32(attribute::hash::SREG, register)
                         .be32(attribute::hash::DREG, register)
-                        .be32(attribute::hash::LEN, 4)
+                        .be32(attribute::hash::LEN, family.width() as u32)
                         .be32(attribute::hash::MODULUS, *modulus)
                         .be32(attribute::hash::SEED, SEED)
                         .be32(attribute::hash::TYPE, JENKINS);
                 });
             }
         }
-        register += u32::try_from(field.width().div_ceil(4)).expect("a field is at most sixteen bytes");
+        register += registers(field.width());
     }
+}
+
+/// How many registers so many bytes take.
+fn registers(bytes: usize) -> u32 {
+    u32::try_from(bytes.div_ceil(4)).expect("a field is at most sixteen bytes")
 }
 
 fn expression(message: &mut Message, name: &str, write: impl FnOnce(&mut Message)) {
@@ -226,10 +287,11 @@ fn meta(message: &mut Message, key: u32, register: u32) {
     });
 }
 
-fn payload(message: &mut Message, base: u32, offset: u32, length: u32, register: u32) {
+fn payload(message: &mut Message, base: u32, offset: usize, length: usize, register: u32) {
     expression(message, "payload", |payload| {
         use attribute::payload::{BASE, DREG, LEN, OFFSET};
-        payload.be32(DREG, register).be32(BASE, base).be32(OFFSET, offset).be32(LEN, length);
+        payload.be32(DREG, register).be32(BASE, base);
+        payload.be32(OFFSET, offset as u32).be32(LEN, length as u32);
     });
 }
 
@@ -255,15 +317,15 @@ fn compare(message: &mut Message, value: &[u8], negate: bool) {
     });
 }
 
-fn mask(message: &mut Message, mask: &[u8; 4]) {
-    combine(message, mask, &[0; 4]);
+fn mask(message: &mut Message, mask: &[u8]) {
+    combine(message, mask, &vec![0; mask.len()]);
 }
 
 /// Keeps the bits of `mask` and turns those of `flip`.
-fn combine(message: &mut Message, mask: &[u8; 4], flip: &[u8; 4]) {
+fn combine(message: &mut Message, mask: &[u8], flip: &[u8]) {
     expression(message, "bitwise", |bitwise| {
         use attribute::bitwise::{DREG, LEN, MASK, SREG, XOR};
-        bitwise.be32(SREG, FIRST).be32(DREG, FIRST).be32(LEN, 4);
+        bitwise.be32(SREG, FIRST).be32(DREG, FIRST).be32(LEN, mask.len() as u32);
         bitwise.nest(MASK, |data| {
             data.bytes(VALUE, mask);
         });
@@ -290,12 +352,12 @@ fn connection(message: &mut Message, key: u32, bits: u32) {
     compare(message, &[0; 4], true);
 }
 
-fn translate(message: &mut Message) {
+fn translate(message: &mut Message, family: IpFamily) {
     expression(message, "nat", |nat| {
         const DESTINATION: u32 = 1;
         use attribute::nat::{FAMILY, REG_ADDR_MIN, REG_PROTO_MIN, TYPE};
-        nat.be32(TYPE, DESTINATION).be32(FAMILY, libc::NFPROTO_IPV4 as u32);
-        nat.be32(REG_ADDR_MIN, FIRST).be32(REG_PROTO_MIN, FIRST + 1);
+        nat.be32(TYPE, DESTINATION).be32(FAMILY, family.number() as u32);
+        nat.be32(REG_ADDR_MIN, FIRST).be32(REG_PROTO_MIN, FIRST + family.registers());
     });
 }
 

@@ -76,13 +76,13 @@ impl ForeignChain {
     }
 }
 
-/// The filter chains on the way of IPv4 packets that are not in the table `own`.
+/// The filter chains on the way of IPv4 packets that are not in the tables called `own`.
 ///
 /// Says of none that our links pass: see [`super::pass`].
 pub(super) fn chains(socket: &mut Socket, own: &str) -> io::Result<Vec<ForeignChain>> {
     let replies = socket.dump(&Message::new(GETCHAIN, 0, &[0; 4]))?;
     let mut chains: Vec<_> =
-        replies.iter().filter_map(parse).filter(|chain| chain.table != format!("ip {own}")).collect();
+        replies.iter().filter_map(parse).filter(|chain| chain.table_name() != own).collect();
     for chain in &mut chains {
         let drops = chain.stops.is_some();
         chain.stops = stop(socket, chain, drops)?;

@@ -5,7 +5,7 @@
 //! and numbers are those of libnftnl and of nft's `udata` functions, which keep them for good: each entry
 //! is a kind, a length and that many bytes, and may be made of entries.
 
-use super::ruleset::{Content, Field, Set};
+use super::ruleset::{Content, Field, IpFamily, Set};
 
 const KEY_ORDER: u8 = 0;
 const DATA_ORDER: u8 = 1;
@@ -26,6 +26,8 @@ const TRANSPORT: u32 = 11;
 const TRANSPORT_DPORT: u32 = 2;
 const IP: u32 = 12;
 const IP_DADDR: u32 = 12;
+const IP6: u32 = 13;
+const IP6_DADDR: u32 = 9;
 const META_L4PROTO: u32 = 16;
 const NUMGEN_RANDOM: u32 = 1;
 
@@ -39,8 +41,8 @@ pub(super) fn userdata(set: &Set) -> Vec<u8> {
     let parts: Option<Vec<_>> = set.key.iter().map(|field| expression(*field)).collect();
     if let Some(parts) = parts.filter(|_| set.key.iter().any(|field| matches!(field, Field::Random(_)))) {
         bytes.extend(entry(KEY_TYPEOF, &concatenation(&parts)));
-        if set.content == Content::Targets {
-            let target = [payload(IP, IP_DADDR), payload(TRANSPORT, TRANSPORT_DPORT)];
+        if let Content::Targets(family) = set.content {
+            let target = [destination(family), payload(TRANSPORT, TRANSPORT_DPORT)];
             bytes.extend(entry(DATA_TYPEOF, &concatenation(&target)));
         }
     }
@@ -50,7 +52,7 @@ pub(super) fn userdata(set: &Set) -> Vec<u8> {
 /// The expression that a field of a key is; those that need no telling have none.
 fn expression(field: Field) -> Option<Vec<u8>> {
     match field {
-        Field::Destination => Some(payload(IP, IP_DADDR)),
+        Field::Destination(family) => Some(destination(family)),
         Field::Port => Some(payload(TRANSPORT, TRANSPORT_DPORT)),
         Field::Protocol => Some(tagged(META, &number(0, META_L4PROTO))),
         Field::Random(modulus) => {
@@ -58,6 +60,13 @@ fn expression(field: Field) -> Option<Vec<u8>> {
             Some(tagged(NUMGEN, &of))
         }
         _ => None,
+    }
+}
+
+fn destination(family: IpFamily) -> Vec<u8> {
+    match family {
+        IpFamily::V4 => payload(IP, IP_DADDR),
+        IpFamily::V6 => payload(IP6, IP6_DADDR),
     }
 }
 

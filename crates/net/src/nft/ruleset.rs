@@ -1,11 +1,29 @@
 //! A ruleset as plain values.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
 use crate::Protocol;
+
+/// Everything in the tables of one instance.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Rulesets {
+    /// The table of the family `inet`, through which packets of IPv4 and of IPv6 go.
+    pub(crate) inet: Ruleset,
+    /// The table of the family `ip`: for packets that are copied, which no other family of IPv4 does.
+    pub(crate) ip: Ruleset,
+}
+
+/// A family of addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum IpFamily {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
 
 /// Everything in one table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -70,8 +88,10 @@ pub(crate) enum Statement {
     In { fields: Vec<Field>, set: &'static str, negate: bool },
     /// The field has this value, or has not.
     Is { field: Field, value: Value, negate: bool },
+    /// The packet is of this family. Comes before whatever reads an address where packets of both pass.
+    Family(IpFamily),
     /// The address is in this subnet, or is not.
-    InSubnet { field: Field, subnet: Ipv4Net, negate: bool },
+    InSubnet { field: Field, subnet: IpNet, negate: bool },
     /// The destination is an address of this host, or is not.
     ToHost { negate: bool },
     /// The packet belongs to a connection that was let through before.
@@ -85,14 +105,13 @@ pub(crate) enum Statement {
     Welcome,
     /// Goes to the chain that the map names for the fields; goes on if there is none.
     Dispatch { fields: Vec<Field>, map: &'static str },
-    /// Translates the destination to what the map has for the fields; goes on if there is nothing.
-    Translate { fields: Vec<Field>, map: &'static str },
+    /// Translates the destination to what the map has for the fields, of this family; goes on if there is
+    /// nothing.
+    Translate { family: IpFamily, fields: Vec<Field>, map: &'static str },
     /// Translates the destination to this one.
     TranslateTo(Target),
-    /// The map has something for the fields.
-    Known { fields: Vec<Field>, map: &'static str },
     /// Sends a copy to a neighbour out of a link, given by its number.
-    Copy { to: Ipv4Addr, link: u32 },
+    Copy { to: IpAddr, link: u32 },
     /// Translates the source to the address of the outgoing link.
     Masquerade,
     /// Goes on in a chain and comes back.
@@ -117,9 +136,9 @@ pub(crate) enum Field {
     /// Name of the link that it goes out by.
     OutLink,
     /// Source address.
-    Source,
+    Source(IpFamily),
     /// Destination address.
-    Destination,
+    Destination(IpFamily),
     /// Transport protocol.
     Protocol,
     /// Destination port.
@@ -129,7 +148,7 @@ pub(crate) enum Field {
     /// A random number below this one.
     Random(u32),
     /// A number below this one that is always the same for a source address.
-    SourceHash(u32),
+    SourceHash(IpFamily, u32),
 }
 
 /// A named set, or a map if its elements lead to something.
@@ -163,15 +182,15 @@ pub(crate) enum Content {
     Subnets,
     /// A chain.
     Chains,
-    /// An address and a port.
-    Targets,
+    /// An address of this family and a port.
+    Targets(IpFamily),
 }
 
 /// Where a destination is translated to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Target {
     /// The address.
-    pub(crate) address: Ipv4Addr,
+    pub(crate) address: IpAddr,
     /// The port.
     pub(crate) port: u16,
 }
@@ -182,9 +201,9 @@ pub(crate) enum Value {
     /// A link's name.
     Link(String),
     /// An address.
-    Address(Ipv4Addr),
+    Address(IpAddr),
     /// A subnet.
-    Subnet(Ipv4Net),
+    Subnet(IpNet),
     /// A transport protocol.
     Protocol(Protocol),
     /// A port.
@@ -195,9 +214,28 @@ pub(crate) enum Value {
     Number(u32),
 }
 
-impl Ruleset {
+impl IpFamily {
+    /// The family of an address.
+    pub(crate) fn of(address: IpAddr) -> Self {
+        if address.is_ipv4() { Self::V4 } else { Self::V6 }
+    }
+
+    /// The family of a subnet.
+    pub(crate) fn of_net(net: IpNet) -> Self {
+        Self::of(net.addr())
+    }
+}
+
+impl Rulesets {
     /// With what `more` adds: chains, and elements of sets.
     pub(crate) fn with(&self, more: Self) -> Self {
+        Self { inet: self.inet.with(more.inet), ip: self.ip.with(more.ip) }
+    }
+}
+
+impl Ruleset {
+    /// With what `more` adds: chains, and elements of sets.
+    fn with(&self, more: Self) -> Self {
         let mut whole = self.clone();
         whole.chains.extend(more.chains);
         for (name, set) in more.sets {

@@ -1,4 +1,6 @@
-//! One instance's table in the kernel.
+//! One instance's tables in the kernel.
+//!
+//! Earlier programs had one of the family `ip` only. It has the name of today's, and is replaced with it.
 
 use std::io;
 
@@ -6,21 +8,24 @@ use super::attribute;
 use super::diff::{create, difference};
 use super::encode::{
     self, BATCH_BEGIN, BATCH_END, DELCHAIN, DELRULE, DELSET, DELSETELEM, DELTABLE, GETTABLE, NEWCHAIN,
-    NEWRULE, NEWTABLE,
+    NEWRULE, NEWTABLE, TableName,
 };
 use super::foreign::{self, ForeignChain};
 use super::pass;
-use super::ruleset::{Ruleset, Value};
+use super::ruleset::{Rulesets, Value};
 use crate::netlink::{Attributes, Family, Message, Socket, attribute_text};
 
 /// The multicast group that tells of changes to any table.
 const GROUP_NFTABLES: u32 = 1 << (7 - 1);
 
-/// The table, and what was last put into it, but for what is added to that from elsewhere.
+/// The families of our tables.
+const FAMILIES: [i32; 2] = [libc::NFPROTO_INET, libc::NFPROTO_IPV4];
+
+/// The tables, and what was last put into them, but for what is added to that from elsewhere.
 pub(crate) struct Table {
     name: String,
     socket: Socket,
-    applied: Ruleset,
+    applied: Rulesets,
 }
 
 /// What somebody else has done.
@@ -32,43 +37,45 @@ pub(crate) struct Disturbance {
     pub(crate) others: bool,
 }
 
-/// Tells what somebody else does to the table, and to chains of others.
+/// Tells what somebody else does to the tables, and to chains of others.
 pub(crate) struct TableEvents {
     name: String,
     socket: Socket,
 }
 
 impl Table {
-    /// Opens a socket for the table in the network namespace of this thread; changes nothing.
+    /// Opens a socket for the tables in the network namespace of this thread; changes nothing.
     pub(crate) fn open(name: &str) -> io::Result<Self> {
         Ok(Self {
             name: name.to_owned(),
             socket: Socket::open(Family::Netfilter, 0)?,
-            applied: Ruleset::default(),
+            applied: Rulesets::default(),
         })
     }
 
-    /// Replaces whatever the table holds by `ruleset` with what `more` adds to its sets and chains, in one
-    /// transaction: no packet sees it half.
-    pub(crate) fn replace(&mut self, ruleset: Ruleset, more: Ruleset) -> io::Result<()> {
-        // Made first, since removing what is not there would fail.
-        let mut messages = vec![
-            encode::table(NEWTABLE, &self.name),
-            encode::table(DELTABLE, &self.name),
-            encode::table(NEWTABLE, &self.name),
-        ];
-        encode::changes(&self.name, &create(&ruleset.with(more)), &mut messages);
+    /// Replaces whatever the tables hold by `rulesets` with what `more` adds to their sets and chains, in
+    /// one transaction: no packet sees it half.
+    pub(crate) fn replace(&mut self, rulesets: Rulesets, more: Rulesets) -> io::Result<()> {
+        let mut messages = Vec::new();
+        let whole = rulesets.with(more);
+        for (table, ruleset) in names(&self.name).zip([&whole.inet, &whole.ip]) {
+            // Made first, since removing what is not there would fail.
+            for kind in [NEWTABLE, DELTABLE, NEWTABLE] {
+                messages.push(encode::table(kind, table));
+            }
+            encode::changes(table, &create(ruleset), &mut messages);
+        }
         self.commit(&messages)?;
-        self.applied = ruleset;
+        self.applied = rulesets;
         self.admit();
         Ok(())
     }
 
-    /// Makes the table hold `ruleset` by the smallest change from what was last put into it; what was
-    /// added to it stays. Fails as not found if somebody took a part of the table away.
-    pub(crate) fn apply(&mut self, ruleset: Ruleset) -> io::Result<()> {
-        self.commit(&step(&self.name, &self.applied, &ruleset))?;
-        let before = std::mem::replace(&mut self.applied, ruleset);
+    /// Makes the tables hold `rulesets` by the smallest change from what was last put into them; what was
+    /// added to it stays. Fails as not found if somebody took a part of the tables away.
+    pub(crate) fn apply(&mut self, rulesets: Rulesets) -> io::Result<()> {
+        self.commit(&step(&self.name, &self.applied, &rulesets))?;
+        let before = std::mem::replace(&mut self.applied, rulesets);
         if links(&before) != links(&self.applied) {
             self.admit();
         }
@@ -76,25 +83,30 @@ impl Table {
     }
 
     /// Makes what was added be `after` where it was `before`, both parts of the same sets. Fails as not
-    /// found if somebody took a part of the table away.
-    pub(crate) fn amend(&mut self, before: &Ruleset, after: &Ruleset) -> io::Result<()> {
+    /// found if somebody took a part of the tables away.
+    pub(crate) fn amend(&mut self, before: &Rulesets, after: &Rulesets) -> io::Result<()> {
         self.commit(&step(&self.name, before, after))
     }
 
-    /// Whether the table is there.
+    /// Whether the tables are there.
     pub(crate) fn exists(&mut self) -> io::Result<bool> {
-        match self.socket.get(&encode::table(GETTABLE, &self.name)) {
-            Ok(_) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(error),
+        for table in names(&self.name) {
+            match self.socket.get(&encode::table(GETTABLE, table)) {
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+                Err(error) => return Err(error),
+            }
         }
+        Ok(true)
     }
 
-    /// Removes the table with everything in it; nothing happens if there is none.
+    /// Removes the tables with everything in them; nothing happens if there are none.
     pub(crate) fn remove(&mut self) -> io::Result<()> {
-        self.applied = Ruleset::default();
+        self.applied = Rulesets::default();
         self.admit();
-        self.commit(&[encode::table(NEWTABLE, &self.name), encode::table(DELTABLE, &self.name)])
+        let both = |table| [encode::table(NEWTABLE, table), encode::table(DELTABLE, table)];
+        let messages: Vec<_> = names(&self.name).flat_map(both).collect();
+        self.commit(&messages)
     }
 
     /// Lets our links pass where chains of others drop what they do not know.
@@ -173,18 +185,26 @@ impl std::os::fd::AsRawFd for TableEvents {
     }
 }
 
-/// What makes `after` of `before` in the table named `table`.
-fn step(table: &str, before: &Ruleset, after: &Ruleset) -> Vec<Message> {
-    let changes = difference(before, after);
-    tracing::debug!(table, steps = changes.len(), "ruleset changes");
+/// Our tables, in the order of [`FAMILIES`].
+fn names(name: &str) -> impl Iterator<Item = TableName<'_>> {
+    FAMILIES.into_iter().map(move |family| TableName { family, name })
+}
+
+/// What makes `after` of `before` in the tables called `name`.
+fn step(name: &str, before: &Rulesets, after: &Rulesets) -> Vec<Message> {
     let mut messages = Vec::new();
-    encode::changes(table, &changes, &mut messages);
+    let parts = [(&before.inet, &after.inet), (&before.ip, &after.ip)];
+    for (table, (before, after)) in names(name).zip(parts) {
+        let changes = difference(before, after);
+        tracing::debug!(name, family = table.family, steps = changes.len(), "ruleset changes");
+        encode::changes(table, &changes, &mut messages);
+    }
     messages
 }
 
 /// Our links: those that the ruleset counts among the bridges.
-fn links(ruleset: &Ruleset) -> Vec<String> {
-    let keys = ruleset.sets.get("bridges").into_iter().flat_map(|set| set.elements.keys());
+fn links(rulesets: &Rulesets) -> Vec<String> {
+    let keys = rulesets.inet.sets.get("bridges").into_iter().flat_map(|set| set.elements.keys());
     let name = |key: &Vec<Value>| match key.as_slice() {
         [Value::Link(name)] => Some(name.clone()),
         _ => None,

@@ -3,8 +3,15 @@
 use std::fmt::{self, Display, Formatter};
 
 use super::ruleset::{
-    Chain, Content, Field, Hook, HookType, Leads, Point, Ruleset, Set, Statement, Target, Value,
+    Chain, Content, Field, Hook, HookType, IpFamily, Leads, Point, Ruleset, Rulesets, Set, Statement, Target,
+    Value,
 };
+
+impl Display for Rulesets {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "table inet\n{}table ip\n{}", self.inet, self.ip)
+    }
+}
 
 impl Display for Ruleset {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -24,6 +31,8 @@ impl Display for Statement {
         match self {
             Self::In { fields, set, negate } => write!(f, "{} {}@{set}", joined(fields), not(negate)),
             Self::Is { field, value, negate } => write!(f, "{field} {}{value}", not(negate)),
+            Self::Family(IpFamily::V4) => f.write_str("meta nfproto ipv4"),
+            Self::Family(IpFamily::V6) => f.write_str("meta nfproto ipv6"),
             Self::InSubnet { field, subnet, negate } => write!(f, "{field} {}{subnet}", not(negate)),
             Self::ToHost { negate } => write!(f, "fib daddr type {}local", not(negate)),
             Self::Established => f.write_str("ct state established,related"),
@@ -32,9 +41,8 @@ impl Display for Statement {
             Self::MarkWelcome(false) => f.write_str("meta mark set mark and not welcome"),
             Self::Welcome => f.write_str("meta mark welcome"),
             Self::Dispatch { fields, map } => write!(f, "{} vmap @{map}", joined(fields)),
-            Self::Translate { fields, map } => write!(f, "dnat to {} map @{map}", joined(fields)),
+            Self::Translate { fields, map, family: _ } => write!(f, "dnat to {} map @{map}", joined(fields)),
             Self::TranslateTo(target) => write!(f, "dnat to {target}"),
-            Self::Known { fields, map } => write!(f, "{} @{map}", joined(fields)),
             Self::Copy { to, link } => write!(f, "dup to {to} device {link}"),
             Self::Masquerade => f.write_str("masquerade"),
             Self::Jump(chain) => write!(f, "jump {chain}"),
@@ -52,14 +60,23 @@ impl Display for Field {
         match self {
             Self::InLink => f.write_str("iifname"),
             Self::OutLink => f.write_str("oifname"),
-            Self::Source => f.write_str("ip saddr"),
-            Self::Destination => f.write_str("ip daddr"),
+            Self::Source(family) => write!(f, "{family} saddr"),
+            Self::Destination(family) => write!(f, "{family} daddr"),
             Self::Protocol => f.write_str("meta l4proto"),
             Self::Port => f.write_str("th dport"),
             Self::IcmpType => f.write_str("icmp type"),
             Self::Random(modulus) => write!(f, "numgen random mod {modulus}"),
-            Self::SourceHash(modulus) => write!(f, "jhash ip saddr mod {modulus}"),
+            Self::SourceHash(family, modulus) => write!(f, "jhash {family} saddr mod {modulus}"),
         }
+    }
+}
+
+impl Display for IpFamily {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::V4 => "ip",
+            Self::V6 => "ip6",
+        })
     }
 }
 
@@ -79,7 +96,7 @@ impl Display for Value {
 
 impl Display for Target {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.address, self.port)
+        std::net::SocketAddr::new(self.address, self.port).fmt(f)
     }
 }
 

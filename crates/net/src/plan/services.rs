@@ -9,16 +9,17 @@
 //! that went, or the next; so that one endpoint more or less is one element or two.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
-use super::{FRONT, HOST_FRONT};
-use crate::nft::{Chain, Content, Field, Leads, Ruleset, Set, Statement, Target, Value};
+use super::{FAMILIES, HOST_FRONT, add, front, sets};
+use crate::nft::{Chain, Content, Field, IpFamily, Leads, Ruleset, Rulesets, Set, Statement, Target, Value};
 use crate::services::ServiceKey;
 use crate::{Protocol, ServiceEndpoint, ServicePort, ServiceTable};
 
 /// The services as the rules have them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Services {
+    families: Vec<IpFamily>,
     ports: BTreeMap<ServiceKey, ServicePort>,
     /// Who wants a front; the first with endpoints has it.
     fronts: BTreeMap<Front, BTreeSet<ServiceKey>>,
@@ -31,8 +32,8 @@ pub(crate) struct Services {
 /// A change, worked out and taken up: the same parts of the ruleset before and after, and the ports.
 #[derive(Debug)]
 pub(crate) struct Step {
-    pub(crate) before: Ruleset,
-    pub(crate) after: Ruleset,
+    pub(crate) before: Rulesets,
+    pub(crate) after: Rulesets,
     pub(crate) ports: Changes,
 }
 
@@ -50,23 +51,24 @@ pub(crate) struct Change {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Front {
     /// An address of its own.
-    Address(Ipv4Addr, Protocol, u16),
-    /// A port on every address of the host.
-    Node(Protocol, u16),
+    Address(IpAddr, Protocol, u16),
+    /// A port on every address of the host that is of a family.
+    Node(IpFamily, Protocol, u16),
 }
 
 /// What several services may have in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Shared {
     /// An endpoint here, which may ask itself.
-    Hairpin(Ipv4Addr),
+    Hairpin(IpAddr),
     /// An endpoint elsewhere.
-    Remote(Ipv4Addr, Protocol, u16),
+    Remote(IpAddr, Protocol, u16),
 }
 
 /// A chain that chooses one of so many endpoints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Pick {
+    family: IpFamily,
     node: bool,
     choice: Choice,
     count: u32,
@@ -87,22 +89,48 @@ struct Lead {
     targets: Vec<Target>,
 }
 
-/// The sets of services, without elements.
-pub(super) fn empty() -> Ruleset {
-    let sets = [
-        // The kernel cannot ask a map of chains without following it.
-        ("node-ports-open", Set::new(HOST_FRONT, Content::Nothing)),
-        ("services", Set::new(FRONT, Content::Chains)),
-        ("node-ports", Set::new(HOST_FRONT, Content::Chains)),
-        ("endpoints", Set::new([&FRONT[..], &[Field::Random(1)]].concat(), Content::Targets)),
-        ("node-endpoints", Set::new([&HOST_FRONT[..], &[Field::Random(1)]].concat(), Content::Targets)),
-        ("hairpin", Set::new([Field::Source, Field::Destination], Content::Nothing)),
-        ("remote", Set::new(FRONT, Content::Nothing)),
-    ];
-    Ruleset { sets: sets.map(|(name, set)| (name.to_owned(), set)).into(), chains: BTreeMap::new() }
+/// The sets of services for addresses of these families, without elements.
+pub(super) fn empty(families: &[IpFamily]) -> Rulesets {
+    let mut rulesets = Rulesets::default();
+    for family in families {
+        let (family, sets, front) = (*family, sets(*family), front(*family));
+        let numbered = |key: &[Field]| [key, &[Field::Random(1)]].concat();
+        let hairpin = [Field::Source(family), Field::Destination(family)];
+        let all = [
+            (sets.services, Set::new(front, Content::Chains)),
+            (sets.node_ports, Set::new(HOST_FRONT, Content::Chains)),
+            (sets.endpoints, Set::new(numbered(&front), Content::Targets(family))),
+            (sets.node_endpoints, Set::new(numbered(&HOST_FRONT), Content::Targets(family))),
+            (sets.hairpin, Set::new(hairpin, Content::Nothing)),
+            (sets.remote, Set::new(front, Content::Nothing)),
+        ];
+        add(&mut rulesets.inet, all);
+    }
+    add(&mut rulesets.ip, [(OPEN, Set::new(HOST_FRONT, Content::Nothing))]);
+    rulesets
+}
+
+/// The node ports that are open, for connections that take the detour.
+const OPEN: &str = "node-ports-open";
+
+impl Default for Services {
+    fn default() -> Self {
+        Self::of_families(FAMILIES)
+    }
 }
 
 impl Services {
+    /// No services yet; those that come are reached at addresses of these families.
+    pub(super) fn of_families(families: &[IpFamily]) -> Self {
+        Self {
+            families: families.to_vec(),
+            ports: BTreeMap::new(),
+            fronts: BTreeMap::new(),
+            shared: BTreeMap::new(),
+            picks: BTreeMap::new(),
+        }
+    }
+
     /// Takes up ports whose endpoints have their numbers already.
     pub(crate) fn restore(ports: BTreeMap<ServiceKey, ServicePort>) -> Self {
         let mut services = Self::default();
@@ -117,14 +145,14 @@ impl Services {
     }
 
     /// The elements and chains of all services, and the sets.
-    pub(crate) fn ruleset(&self) -> Ruleset {
-        let mut ruleset = empty();
+    pub(crate) fn rulesets(&self) -> Rulesets {
+        let mut rulesets = empty(&self.families);
         for front in self.fronts.keys() {
-            write(&mut ruleset, *front, self.lead(*front).as_ref(), None);
+            write(&mut rulesets, *front, self.lead(*front).as_ref(), None);
         }
-        self.shared.keys().for_each(|shared| shared.write(&mut ruleset));
-        self.picks.keys().for_each(|pick| pick.write(&mut ruleset));
-        ruleset
+        self.shared.keys().for_each(|shared| shared.write(&mut rulesets.inet));
+        self.picks.keys().for_each(|pick| pick.write(&mut rulesets.inet));
+        rulesets
     }
 
     /// Makes the named services what `table` says; if it is `all` of them, there are no others.
@@ -160,13 +188,13 @@ impl Services {
     }
 
     /// Puts the new ports in place of the old ones; gives what they change in the rules.
-    fn take(&mut self, changes: &Changes) -> (Ruleset, Ruleset) {
+    fn take(&mut self, changes: &Changes) -> (Rulesets, Rulesets) {
         let (mut fronts, mut shared) = (BTreeSet::new(), BTreeMap::<Shared, i64>::new());
         for change in changes.values() {
             for (port, by) in [(&change.old, -1), (&change.new, 1)] {
                 let Some(port) = port else { continue };
-                fronts.extend(fronts_of(port));
-                for one in shared_by(port) {
+                fronts.extend(self.fronts_of(port));
+                for one in self.shared_by(port) {
                     *shared.entry(one).or_default() += by;
                 }
             }
@@ -179,7 +207,7 @@ impl Services {
             self.put(key, change);
         }
         let new = leads(self);
-        let (mut before, mut after) = (empty(), empty());
+        let (mut before, mut after) = (empty(&self.families), empty(&self.families));
         let mut picks = BTreeMap::<Pick, i64>::new();
         for (front, (old, new)) in fronts.iter().zip(old.iter().zip(&new)) {
             write(&mut before, *front, old.as_ref(), new.as_ref());
@@ -191,16 +219,20 @@ impl Services {
             }
         }
         let (gone, come) = count(&mut self.shared, shared);
-        gone.iter().for_each(|one| one.write(&mut before));
-        come.iter().for_each(|one| one.write(&mut after));
+        gone.iter().for_each(|one| one.write(&mut before.inet));
+        come.iter().for_each(|one| one.write(&mut after.inet));
         let (gone, come) = count(&mut self.picks, picks);
-        gone.iter().for_each(|pick| pick.write(&mut before));
-        come.iter().for_each(|pick| pick.write(&mut after));
+        gone.iter().for_each(|pick| pick.write(&mut before.inet));
+        come.iter().for_each(|pick| pick.write(&mut after.inet));
         (before, after)
     }
 
     fn put(&mut self, key: &ServiceKey, change: &Change) {
-        for front in change.old.iter().flat_map(fronts_of) {
+        let fronts = |port: &Option<ServicePort>| -> BTreeSet<Front> {
+            port.iter().flat_map(|port| self.fronts_of(port)).collect()
+        };
+        let (old, new) = (fronts(&change.old), fronts(&change.new));
+        for front in old {
             if let Some(wanting) = self.fronts.get_mut(&front) {
                 wanting.remove(key);
                 if wanting.is_empty() {
@@ -208,7 +240,7 @@ impl Services {
                 }
             }
         }
-        for front in change.new.iter().flat_map(fronts_of) {
+        for front in new {
             let wanting = self.fronts.entry(front).or_default();
             wanting.insert(key.clone());
             if wanting.len() > 1 {
@@ -229,6 +261,25 @@ impl Services {
         self.ports.range(first..).map(|(key, _)| key).take_while(move |key| key.service == *service)
     }
 
+    fn fronts_of(&self, port: &ServicePort) -> BTreeSet<Front> {
+        let served = port.addresses.iter().filter(|address| self.families.contains(&IpFamily::of(**address)));
+        let mut fronts = BTreeSet::new();
+        for address in served {
+            fronts.insert(Front::Address(*address, port.protocol, port.port));
+            let node = |node_port| Front::Node(IpFamily::of(*address), port.protocol, node_port);
+            fronts.extend(port.node_port.map(node));
+        }
+        fronts
+    }
+
+    fn shared_by<'a>(&'a self, port: &'a ServicePort) -> impl Iterator<Item = Shared> + use<'a> {
+        let served = |endpoint: &&ServiceEndpoint| self.families.contains(&IpFamily::of(endpoint.address));
+        port.endpoints.iter().filter(served).map(|endpoint| match endpoint.local {
+            true => Shared::Hairpin(endpoint.address),
+            false => Shared::Remote(endpoint.address, port.protocol, endpoint.port),
+        })
+    }
+
     /// Where a front leads to; nowhere if nobody wants it who has an endpoint: then it is not translated,
     /// and so refused further on.
     fn lead(&self, front: Front) -> Option<Lead> {
@@ -242,7 +293,14 @@ impl Front {
             Self::Address(address, protocol, port) => {
                 vec![Value::Address(address), Value::Protocol(protocol), Value::Port(port)]
             }
-            Self::Node(protocol, port) => vec![Value::Protocol(protocol), Value::Port(port)],
+            Self::Node(_, protocol, port) => vec![Value::Protocol(protocol), Value::Port(port)],
+        }
+    }
+
+    fn family(self) -> IpFamily {
+        match self {
+            Self::Address(address, ..) => IpFamily::of(address),
+            Self::Node(family, ..) => family,
         }
     }
 }
@@ -250,10 +308,13 @@ impl Front {
 impl Shared {
     fn write(&self, ruleset: &mut Ruleset) {
         let (set, key) = match *self {
-            Self::Hairpin(address) => ("hairpin", vec![Value::Address(address), Value::Address(address)]),
-            Self::Remote(address, protocol, port) => {
-                ("remote", vec![Value::Address(address), Value::Protocol(protocol), Value::Port(port)])
+            Self::Hairpin(address) => {
+                (sets(IpFamily::of(address)).hairpin, vec![Value::Address(address), Value::Address(address)])
             }
+            Self::Remote(address, protocol, port) => (
+                sets(IpFamily::of(address)).remote,
+                vec![Value::Address(address), Value::Protocol(protocol), Value::Port(port)],
+            ),
         };
         elements(ruleset, set).insert(key, Leads::Nowhere);
     }
@@ -261,43 +322,49 @@ impl Shared {
 
 impl Pick {
     fn name(self) -> String {
-        let place = if self.node { "pick-node" } else { "pick" };
+        let family = if self.family == IpFamily::V6 { "6" } else { "" };
+        let place = if self.node { "-node" } else { "" };
         let kind = if self.choice == Choice::BySource { "-sticky" } else { "" };
-        format!("{place}{kind}-{}", self.count)
+        format!("pick{family}{place}{kind}-{}", self.count)
     }
 
     fn write(&self, ruleset: &mut Ruleset) {
+        let family = self.family;
+        let (sets, front) = (sets(family), front(family));
         let (fields, map) =
-            if self.node { (&HOST_FRONT[..], "node-endpoints") } else { (&FRONT[..], "endpoints") };
+            if self.node { (&HOST_FRONT[..], sets.node_endpoints) } else { (&front[..], sets.endpoints) };
         let number = match self.choice {
             Choice::Random => Field::Random(self.count),
-            Choice::BySource => Field::SourceHash(self.count),
+            Choice::BySource => Field::SourceHash(family, self.count),
         };
-        let rules = vec![vec![Statement::Translate { fields: [fields, &[number]].concat(), map }]];
+        let translate = Statement::Translate { family, fields: [fields, &[number]].concat(), map };
+        let rules = vec![vec![Statement::Family(family), translate]];
         ruleset.chains.insert(self.name(), Chain { hook: None, rules });
     }
 }
 
 /// Writes the elements of a front that leads to `lead`, but for those that it has in `other` too.
-fn write(ruleset: &mut Ruleset, front: Front, lead: Option<&Lead>, other: Option<&Lead>) {
+fn write(rulesets: &mut Rulesets, front: Front, lead: Option<&Lead>, other: Option<&Lead>) {
     let Some(lead) = lead else { return };
+    let sets = sets(front.family());
     let (dispatch, endpoints) = match front {
-        Front::Address(..) => ("services", "endpoints"),
-        Front::Node(..) => ("node-ports", "node-endpoints"),
+        Front::Address(..) => (sets.services, sets.endpoints),
+        Front::Node(..) => (sets.node_ports, sets.node_endpoints),
     };
     let key = front.key();
-    let targets = elements(ruleset, endpoints);
+    let targets = elements(&mut rulesets.inet, endpoints);
     for (number, target) in (0u32..).zip(&lead.targets) {
         let same = other.and_then(|other| other.targets.get(number as usize)) == Some(target);
         if !same {
             targets.insert([&key[..], &[Value::Number(number)]].concat(), Leads::Target(*target));
         }
     }
-    if other.is_none() && lead.pick.node {
-        elements(ruleset, "node-ports-open").insert(key.clone(), Leads::Nowhere);
+    // Connections of IPv4 alone take the detour by which the host's own rules judge them.
+    if other.is_none() && matches!(front, Front::Node(IpFamily::V4, ..)) {
+        elements(&mut rulesets.ip, OPEN).insert(key.clone(), Leads::Nowhere);
     }
     if other.is_none_or(|other| other.pick != lead.pick) {
-        elements(ruleset, dispatch).insert(key, Leads::Chain(lead.pick.name()));
+        elements(&mut rulesets.inet, dispatch).insert(key, Leads::Chain(lead.pick.name()));
     }
 }
 
@@ -328,30 +395,20 @@ fn count<T: Copy + Ord>(counts: &mut BTreeMap<T, u32>, changes: BTreeMap<T, i64>
     (gone, come)
 }
 
-fn fronts_of(port: &ServicePort) -> BTreeSet<Front> {
-    let addresses = port.addresses.iter().map(|address| Front::Address(*address, port.protocol, port.port));
-    addresses.chain(port.node_port.map(|node_port| Front::Node(port.protocol, node_port))).collect()
-}
-
 /// Where a front of `port` leads to.
 fn lead(front: Front, port: &ServicePort) -> Option<Lead> {
     let (node, only_local) = match front {
         Front::Address(..) => (false, port.internal_local),
         Front::Node(..) => (true, port.external_local),
     };
-    let chosen = port.endpoints.iter().filter(|endpoint| endpoint.local || !only_local);
+    let family = front.family();
+    let of_family = port.endpoints.iter().filter(|endpoint| IpFamily::of(endpoint.address) == family);
+    let chosen = of_family.filter(|endpoint| endpoint.local || !only_local);
     let targets: Vec<Target> =
         chosen.map(|endpoint| Target { address: endpoint.address, port: endpoint.port }).collect();
     let choice = if port.client_affinity { Choice::BySource } else { Choice::Random };
     let count = u32::try_from(targets.len()).ok().filter(|count| *count > 0)?;
-    Some(Lead { pick: Pick { node, choice, count }, targets })
-}
-
-fn shared_by(port: &ServicePort) -> impl Iterator<Item = Shared> + use<'_> {
-    port.endpoints.iter().map(|endpoint| match endpoint.local {
-        true => Shared::Hairpin(endpoint.address),
-        false => Shared::Remote(endpoint.address, port.protocol, endpoint.port),
-    })
+    Some(Lead { pick: Pick { family, node, choice, count }, targets })
 }
 
 /// The port `wanted` with its endpoints in the order of their numbers: those that were there keep theirs.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::{NetworkId, ServiceEndpoint, ServiceName, ServicePort, ServiceTable};
+use crate::{NetworkId, Pool, ServiceEndpoint, ServiceName, ServicePort, ServiceTable};
 
 fn network(kind: NetworkKind, bridge: &str, subnet: &str) -> NetworkView {
     NetworkView {
@@ -11,10 +11,7 @@ fn network(kind: NetworkKind, bridge: &str, subnet: &str) -> NetworkView {
         name: bridge.to_owned(),
         kind,
         created: base::Timestamp::UNIX_EPOCH,
-        subnet: subnet.parse().expect("a subnet"),
-        range: None,
-        gateway: Ipv4Addr::UNSPECIFIED,
-        reserved: Default::default(),
+        pools: subnet.split(' ').map(pool).collect(),
         internal: false,
         mtu: None,
         isolate_endpoints: false,
@@ -26,9 +23,14 @@ fn network(kind: NetworkKind, bridge: &str, subnet: &str) -> NetworkView {
     }
 }
 
+fn pool(subnet: &str) -> Pool {
+    let subnet: IpNet = subnet.parse().expect("a subnet");
+    Pool { subnet, range: None, gateway: subnet.network(), reserved: Default::default() }
+}
+
 fn service(last: u8, endpoints: &[(u8, bool)]) -> ServicePort {
     ServicePort {
-        addresses: vec![Ipv4Addr::new(10, 43, 0, last)],
+        addresses: vec![[10, 43, 0, last].into()],
         protocol: Protocol::Tcp,
         port: 80,
         node_port: None,
@@ -38,7 +40,7 @@ fn service(last: u8, endpoints: &[(u8, bool)]) -> ServicePort {
         endpoints: endpoints
             .iter()
             .map(|(last, local)| ServiceEndpoint {
-                address: Ipv4Addr::new(10, 42, 0, *last),
+                address: [10, 42, 0, *last].into(),
                 port: 8080,
                 local: *local,
             })
@@ -57,20 +59,27 @@ fn table(ports: &[ServicePort]) -> ServiceTable {
 fn services(ports: &[ServicePort]) -> String {
     let mut services = Services::default();
     services.change(table(ports), true);
-    services.ruleset().to_string()
+    services.rulesets().to_string()
 }
 
-fn text(networks: &[NetworkView], ports: &[(Ipv4Addr, PortBinding)]) -> String {
-    let gateway = Target { address: Ipv4Addr::new(10, 42, 0, 1), port: 5353 };
+fn text(networks: &[NetworkView], ports: &[(IpAddr, PortBinding)]) -> String {
+    text_of(FAMILIES, networks, ports)
+}
+
+fn text_of(families: &[IpFamily], networks: &[NetworkView], ports: &[(IpAddr, PortBinding)]) -> String {
+    let gateway = Target { address: [10, 42, 0, 1].into(), port: 5353 };
+    let service_cidrs =
+        ["10.43.0.0/16".parse().expect("a subnet"), "fd00:43::/108".parse().expect("a subnet")];
     let tables = Tables {
+        families,
         networks,
         ports,
         gate: Some(&Gate { out: 7, back: "gantry-gated".to_owned() }),
-        service_cidr: "10.43.0.0/16".parse().expect("a subnet"),
+        service_cidrs: &service_cidrs[..families.len()],
         strangers: &Strangers::default(),
-        names: &[(Ipv4Addr::new(10, 43, 0, 10), gateway)],
+        names: &[([10, 43, 0, 10].into(), gateway)],
     };
-    ruleset(&tables).to_string()
+    rulesets(&tables).to_string()
 }
 
 /// The part of `text` about one set or chain.
@@ -111,10 +120,12 @@ fn a_published_port_is_one_element() {
         host_port,
         container_port: 80,
     };
-    let container = Ipv4Addr::new(172, 17, 0, 2);
+    let container = IpAddr::from([172, 17, 0, 2]);
     let text = text(&[], &[(container, binding([0; 4], 8080)), (container, binding([127, 0, 0, 1], 8081))]);
     assert_eq!(part(&text, "map ports-any:"), ["tcp . 8080 : 172.17.0.2:80"]);
     assert_eq!(part(&text, "map ports:"), ["127.0.0.1 . tcp . 8081 : 172.17.0.2:80"]);
+    assert_eq!(part(&text, "set ports-any-open:"), ["tcp . 8080"]);
+    assert_eq!(part(&text, "set ports-open:"), ["127.0.0.1 . tcp . 8081"]);
     assert_eq!(
         part(&text, "map names:"),
         ["10.43.0.10 . tcp . 53 : 10.42.0.1:5353", "10.43.0.10 . udp . 53 : 10.42.0.1:5353"]
@@ -138,6 +149,7 @@ fn services_with_as_many_endpoints_share_a_chain() {
         ]
     );
     assert_eq!(part(&text, "map node-ports:"), ["tcp . 30080 : goto pick-node-2"]);
+    assert_eq!(part(&text, "set node-ports-open:"), ["tcp . 30080"]);
     assert_eq!(
         part(&text, "map endpoints:"),
         [
@@ -155,15 +167,17 @@ fn services_with_as_many_endpoints_share_a_chain() {
     assert_eq!(part(&text, "set remote:"), ["10.42.0.3 . tcp . 8080"]);
     assert_eq!(
         part(&text, "chain pick-2"),
-        ["dnat to ip daddr . meta l4proto . th dport . numgen random mod 2 map @endpoints"]
+        ["meta nfproto ipv4 dnat to ip daddr . meta l4proto . th dport . numgen random mod 2 map @endpoints"]
     );
     assert_eq!(
         part(&text, "chain pick-sticky-1"),
-        ["dnat to ip daddr . meta l4proto . th dport . jhash ip saddr mod 1 map @endpoints"]
+        [
+            "meta nfproto ipv4 dnat to ip daddr . meta l4proto . th dport . jhash ip saddr mod 1 map @endpoints"
+        ]
     );
     assert_eq!(
         part(&text, "chain pick-node-2"),
-        ["dnat to meta l4proto . th dport . numgen random mod 2 map @node-endpoints"]
+        ["meta nfproto ipv4 dnat to meta l4proto . th dport . numgen random mod 2 map @node-endpoints"]
     );
 }
 
@@ -188,7 +202,7 @@ fn of_two_services_with_one_address_the_first_stays_whole() {
 #[test]
 fn the_rules_do_not_depend_on_the_tables() {
     let text = text(&[], &[]);
-    assert_eq!(part(&text, "chain guard"), ["iifname @bridges ip daddr 127.0.0.0/8 drop"]);
+    assert_eq!(part(&text, "chain guard"), ["iifname @bridges meta nfproto ipv4 ip daddr 127.0.0.0/8 drop"]);
     assert_eq!(
         part(&text, "chain prerouting"),
         ["iifname @bridges jump virtual", "iifname @trusted jump host"]
@@ -201,8 +215,8 @@ fn the_rules_do_not_depend_on_the_tables() {
             "iifname @trusted return",
             "iifname \"lo\" return",
             "fib daddr type != local return",
-            "ip daddr . meta l4proto . th dport @ports jump detour",
-            "meta l4proto . th dport @ports-any jump detour",
+            "ip daddr . meta l4proto . th dport @ports-open jump detour",
+            "meta l4proto . th dport @ports-any-open jump detour",
             "meta l4proto . th dport @node-ports-open jump detour",
         ]
     );
@@ -210,12 +224,12 @@ fn the_rules_do_not_depend_on_the_tables() {
     assert_eq!(
         part(&text, "chain forward"),
         [
-            "iifname @barred oifname @strangers ct status dnat return",
-            "iifname @barred oifname @strangers drop",
+            "meta nfproto ipv4 iifname @barred oifname @strangers ct status dnat return",
+            "meta nfproto ipv4 iifname @barred oifname @strangers drop",
             "iifname != @bridges oifname != @bridges return",
             "ct state established,related accept",
-            "ip daddr 10.43.0.0/16 meta l4proto tcp reject with tcp reset",
-            "ip daddr 10.43.0.0/16 reject",
+            "meta nfproto ipv4 ip daddr 10.43.0.0/16 meta l4proto tcp reject with tcp reset",
+            "meta nfproto ipv4 ip daddr 10.43.0.0/16 reject",
             "iifname . oifname @linked accept",
             "iifname @internal drop",
             "oifname @internal drop",
@@ -226,11 +240,11 @@ fn the_rules_do_not_depend_on_the_tables() {
     assert_eq!(
         part(&text, "chain postrouting"),
         [
-            "ip saddr 127.0.0.0/8 oifname @bridges masquerade",
-            "ct status dnat ip saddr @bridged ip daddr @bridged masquerade",
-            "ct status dnat ip saddr . ip daddr @hairpin masquerade",
-            "ct status dnat ip saddr != @local ip daddr . meta l4proto . th dport @remote masquerade",
-            "ip saddr @hidden ip daddr != @local masquerade",
+            "meta nfproto ipv4 ip saddr 127.0.0.0/8 oifname @bridges masquerade",
+            "ct status dnat meta nfproto ipv4 ip saddr @bridged ip daddr @bridged masquerade",
+            "ct status dnat meta nfproto ipv4 ip saddr . ip daddr @hairpin masquerade",
+            "ct status dnat meta nfproto ipv4 ip saddr != @local ip daddr . meta l4proto . th dport @remote masquerade",
+            "meta nfproto ipv4 ip saddr @hidden ip daddr != @local masquerade",
         ]
     );
 }
@@ -238,8 +252,8 @@ fn the_rules_do_not_depend_on_the_tables() {
 /// What a step takes out of the rules and puts into them.
 fn changed(services: &mut Services, table: ServiceTable) -> Vec<String> {
     let step = services.change(table, false);
-    let lines = |ruleset: &Ruleset| -> Vec<String> {
-        let text = ruleset.to_string();
+    let lines = |rulesets: &Rulesets| -> Vec<String> {
+        let text = rulesets.to_string();
         text.lines()
             .filter(|line| line.starts_with(' ') || line.starts_with("chain"))
             .map(str::to_owned)
@@ -269,7 +283,7 @@ fn one_endpoint_more_or_less_is_a_few_elements_however_many_there_are() {
             "+ 10.43.0.1 . tcp . 80 . 9 : 10.42.0.200:8080",
             "+ 10.43.0.1 . tcp . 80 : goto pick-199",
             "+ chain pick-199",
-            "+ dnat to ip daddr . meta l4proto . th dport . numgen random mod 199 map @endpoints",
+            "+ meta nfproto ipv4 dnat to ip daddr . meta l4proto . th dport . numgen random mod 199 map @endpoints",
         ]
     );
     assert!(changed(&mut services, table(&[service(1, &without(10))])).is_empty());
@@ -291,17 +305,17 @@ fn a_front_goes_to_the_next_that_wants_it_and_comes_back() {
             "- 10.42.0.2 . 10.42.0.2",
             "- 10.43.0.1 . tcp . 80 : goto pick-1",
             "- chain pick-1",
-            "- dnat to ip daddr . meta l4proto . th dport . numgen random mod 1 map @endpoints",
+            "- meta nfproto ipv4 dnat to ip daddr . meta l4proto . th dport . numgen random mod 1 map @endpoints",
             "+ 10.43.0.1 . tcp . 80 . 0 : 10.42.0.3:8080",
             "+ 10.43.0.1 . tcp . 80 . 1 : 10.42.0.4:8080",
             "+ 10.43.0.1 . tcp . 80 : goto pick-2",
             "+ chain pick-2",
-            "+ dnat to ip daddr . meta l4proto . th dport . numgen random mod 2 map @endpoints",
+            "+ meta nfproto ipv4 dnat to ip daddr . meta l4proto . th dport . numgen random mod 2 map @endpoints",
         ]
     );
     services.change(table(&[service(1, &[(2, true)])]), false);
     assert_eq!(
-        part(&services.ruleset().to_string(), "map services:"),
+        part(&services.rulesets().to_string(), "map services:"),
         ["10.43.0.1 . tcp . 80 : goto pick-1"]
     );
 }
@@ -316,7 +330,7 @@ fn steps_lead_to_the_same_ruleset_as_beginning_anew() {
         (seed >> 33) % below
     };
     let mut services = Services::default();
-    let mut kernel = services.ruleset();
+    let mut kernel = services.rulesets();
     for _ in 0..400 {
         let name = ServiceName::new("default", format!("s{}", random(5)));
         let ports = (0..random(3)).map(|port| {
@@ -324,7 +338,7 @@ fn steps_lead_to_the_same_ruleset_as_beginning_anew() {
                 (0..random(6)).map(|_| (u8::try_from(random(9)).expect("small"), random(2) == 0)).collect();
             let port_of = ServicePort {
                 addresses: (0..random(3))
-                    .map(|_| Ipv4Addr::new(10, 43, 0, u8::try_from(random(3)).expect("small")))
+                    .map(|_| [10, 43, 0, u8::try_from(random(3)).expect("small")].into())
                     .collect(),
                 node_port: (random(2) == 0).then(|| 30000 + u16::try_from(random(3)).expect("small")),
                 client_affinity: random(4) == 0,
@@ -335,15 +349,16 @@ fn steps_lead_to_the_same_ruleset_as_beginning_anew() {
             (format!("p{port}"), port_of)
         });
         let table: ServiceTable = [(name, ports.collect())].into();
-        let whole = services.ruleset();
+        let whole = services.rulesets();
         let step = services.change(table.clone(), false);
         services.undo(step);
-        assert_eq!(services.ruleset().to_string(), whole.to_string());
+        assert_eq!(services.rulesets().to_string(), whole.to_string());
         let step = services.change(table, false);
-        play(&mut kernel, &step.before, &step.after);
-        assert_eq!(kernel.to_string(), services.ruleset().to_string());
+        play(&mut kernel.inet, &step.before.inet, &step.after.inet);
+        play(&mut kernel.ip, &step.before.ip, &step.after.ip);
+        assert_eq!(kernel.to_string(), services.rulesets().to_string());
         let restored = Services::restore(services.ports().clone());
-        assert_eq!(restored.ruleset().to_string(), kernel.to_string());
+        assert_eq!(restored.rulesets().to_string(), kernel.to_string());
     }
 }
 
@@ -371,4 +386,46 @@ fn play(kernel: &mut Ruleset, before: &Ruleset, after: &Ruleset) {
     for chain in leads.filter_map(|leads| if let Leads::Chain(chain) = leads { Some(chain) } else { None }) {
         assert!(kernel.chains.contains_key(chain), "{chain} is led to");
     }
+}
+
+#[test]
+fn networks_of_both_families_have_both_in_one_table() {
+    let both = [IpFamily::V4, IpFamily::V6];
+    let networks = [network(NetworkKind::User, "both", "172.18.0.0/16 fd00:18::/64")];
+    let port = PortBinding {
+        protocol: Protocol::Tcp,
+        host_address: [0; 4].into(),
+        host_port: 8080,
+        container_port: 80,
+    };
+    let six = |text: &str| text.parse::<IpAddr>().expect("an address");
+    let text = text_of(&both, &networks, &[([172, 18, 0, 2].into(), port), (six("fd00:18::2"), port)]);
+    assert_eq!(part(&text, "set local:"), ["172.18.0.0/16"]);
+    assert_eq!(part(&text, "set local6:"), ["fd00:18::/64"]);
+    assert_eq!(part(&text, "map ports-any6:"), ["tcp . 8080 : [fd00:18::2]:80"]);
+    assert_eq!(
+        part(&text, "chain virtual"),
+        [
+            "meta nfproto ipv4 dnat to ip daddr . meta l4proto . th dport map @names",
+            "meta nfproto ipv4 ip daddr . meta l4proto . th dport vmap @services",
+            "meta nfproto ipv6 dnat to ip6 daddr . meta l4proto . th dport map @names6",
+            "meta nfproto ipv6 ip6 daddr . meta l4proto . th dport vmap @services6",
+        ]
+    );
+    assert!(part(&text, "chain sent").contains(&"meta nfproto ipv6 ip6 daddr fd00:43::/108 reject"));
+    let mut services = Services::of_families(&both);
+    let endpoint = |text| ServiceEndpoint { address: six(text), port: 8080, local: true };
+    let mut both = service(1, &[(2, true)]);
+    both.addresses.push(six("fd00:43::1"));
+    both.endpoints.extend([endpoint("fd00:42::2"), endpoint("fd00:42::3")]);
+    both.node_port = Some(30080);
+    services.change(table(&[both.clone()]), true);
+    let text = services.rulesets().to_string();
+    assert_eq!(part(&text, "map services:"), ["10.43.0.1 . tcp . 80 : goto pick-1"]);
+    assert_eq!(part(&text, "map services6:"), ["fd00:43::1 . tcp . 80 : goto pick6-2"]);
+    assert_eq!(part(&text, "map node-ports6:"), ["tcp . 30080 : goto pick6-node-2"]);
+    // Where networks have IPv4 only, what else a service has is left out.
+    let mut services = Services::default();
+    services.change(table(&[both]), true);
+    assert!(!services.rulesets().to_string().contains("fd00"));
 }

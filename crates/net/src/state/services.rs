@@ -12,7 +12,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use base::record::Record;
@@ -75,7 +75,7 @@ struct Key(String, String, String);
 
 #[derive(Serialize, Deserialize)]
 struct Port {
-    addresses: Vec<Ipv4Addr>,
+    addresses: Vec<IpAddr>,
     protocol: Protocol,
     port: u16,
     node_port: Option<u16>,
@@ -88,7 +88,7 @@ struct Port {
 
 /// Address, port, and whether it is on this node.
 #[derive(Serialize, Deserialize)]
-struct Endpoint(Ipv4Addr, u16, bool);
+struct Endpoint(IpAddr, u16, bool);
 
 base::same_fields!(
     Port = services::ServicePort {
@@ -318,7 +318,7 @@ mod earlier {
     struct NamedPort {
         /// `namespace/name:port`.
         name: String,
-        addresses: Vec<Ipv4Addr>,
+        addresses: Vec<IpAddr>,
         protocol: Protocol,
         port: u16,
         node_port: Option<u16>,
@@ -330,7 +330,7 @@ mod earlier {
 
     #[derive(Serialize, Deserialize)]
     struct NamedEndpoint {
-        address: Ipv4Addr,
+        address: IpAddr,
         port: u16,
         local: bool,
     }

@@ -12,14 +12,14 @@ fn containers_of_a_network_reach_each_other_and_the_outside_behind_the_hosts_add
         let bridge = network.network_default();
         let one = sandbox(&network, &bridge.id, "one", &[]).await;
         let two = sandbox(&network, &bridge.id, "two", &[]).await;
-        assert_eq!(one.endpoint.address.to_string(), "172.17.0.2");
+        assert_eq!(one.address().to_string(), "172.17.0.2");
         assert_eq!(one.endpoint.mac_text(), "02:42:ac:11:00:02");
         assert_eq!(two.endpoint.interface, "eth0");
         tcp_server(&two.netns, 80, "two");
-        assert_eq!(ask(&one.netns, two.endpoint.address, 80).expect("same network"), "two 172.17.0.2");
+        assert_eq!(ask(&one.netns, two.address(), 80).expect("same network"), "two 172.17.0.2");
         tcp_server(&host.outside, 80, "outside");
         assert_eq!(ask(&one.netns, OUTSIDE, 80).expect("outside"), format!("outside {HOST}"));
-        assert_eq!(ask_here(two.endpoint.address, 80).expect("from the host"), "two 172.17.0.1");
+        assert_eq!(ask_here(two.address(), 80).expect("from the host"), "two 172.17.0.1");
         network.close().await;
     });
 }
@@ -64,7 +64,7 @@ fn networks_are_isolated_from_each_other_and_internal_ones_from_everything() {
         let user =
             network.network_create(NetworkSpec { name: "user".into(), ..NetworkSpec::default() }).await;
         let user = user.expect("create");
-        assert_eq!(user.subnet.to_string(), "172.18.0.0/16");
+        assert_eq!(user.pools[0].subnet.to_string(), "172.18.0.0/16");
         let cut = NetworkSpec { name: "cut".into(), internal: true, ..NetworkSpec::default() };
         let cut = network.network_create(cut).await.expect("create");
         let one = sandbox(&network, &bridge.id, "one", &[]).await;
@@ -74,14 +74,14 @@ fn networks_are_isolated_from_each_other_and_internal_ones_from_everything() {
         tcp_server(&two.netns, 80, "two");
         tcp_server(&four.netns, 80, "four");
         tcp_server(&host.outside, 80, "outside");
-        unanswered_tcp(&one.netns, two.endpoint.address, 80).expect_err("another network");
-        unanswered_tcp(&three.netns, two.endpoint.address, 80).expect_err("from an internal network");
+        unanswered_tcp(&one.netns, two.address(), 80).expect_err("another network");
+        unanswered_tcp(&three.netns, two.address(), 80).expect_err("from an internal network");
         unanswered_tcp(&three.netns, OUTSIDE, 80).expect_err("outside from an internal network");
-        assert_eq!(ask(&three.netns, four.endpoint.address, 80).expect("within"), "four 172.19.0.2");
+        assert_eq!(ask(&three.netns, four.address(), 80).expect("within"), "four 172.19.0.2");
         assert!(ask(&two.netns, OUTSIDE, 80).is_ok());
         // Nor from outside, even if somebody there knows the way.
         inside(&host.outside, || command("ip route add 172.16.0.0/12 via 192.0.2.1"));
-        unanswered_tcp(&host.outside, two.endpoint.address, 80).expect_err("not published");
+        unanswered_tcp(&host.outside, two.address(), 80).expect_err("not published");
         network.close().await;
     });
 }
@@ -99,13 +99,13 @@ fn a_container_in_two_networks_reaches_both_and_loses_one_when_detached() {
         assert_eq!(second.interface, "eth1");
         let in_b = sandbox(&network, &b.id, "in-b", &[]).await;
         tcp_server(&in_b.netns, 80, "in-b");
-        assert!(ask(&both.netns, in_b.endpoint.address, 80).is_ok());
+        assert!(ask(&both.netns, in_b.address(), 80).is_ok());
         let again = EndpointSpec { owner: "both-id".into(), name: "both".into(), ..EndpointSpec::default() };
         let error = network.endpoint_attach(both.netns.as_fd(), &b.id, again).await.expect_err("twice");
         assert_eq!(error.to_string(), "endpoint with name both already exists in network b");
         network.endpoint_detach(&b.id, "both-id").await.expect("detach");
         network.endpoint_detach(&b.id, "both-id").await.expect("detach again");
-        unanswered_tcp(&both.netns, in_b.endpoint.address, 80).expect_err("detached");
+        unanswered_tcp(&both.netns, in_b.address(), 80).expect_err("detached");
         let error = network.network_remove(&b.id).await.expect_err("in use").to_string();
         assert!(error.ends_with("has active endpoints (in-b)"), "{error}");
         network.endpoint_detach_all("in-b-id").await.expect("detach");
@@ -120,7 +120,7 @@ fn teardown_leaves_nothing_behind() {
     on_host(|host| async move {
         let network = host.open().await;
         let _one = sandbox(&network, &network.network_default().id, "one", &[]).await;
-        assert!(command("nft list tables").contains("table ip gantry"));
+        assert!(command("nft list tables").contains("table inet gantry"));
         network.teardown().await.expect("teardown");
         assert_eq!(command("nft list tables"), "");
         assert!(!command("ip -br link").contains("gantry"));
@@ -136,12 +136,12 @@ fn the_address_of_an_ended_sandbox_can_be_had_at_once_and_its_link_goes_even_if_
         network.endpoint_detach_all("one-id").await.expect("detach");
         let again = EndpointSpec {
             owner: "two-id".into(),
-            address: Some(one.endpoint.address),
+            addresses: vec![one.endpoint.ip()],
             ..EndpointSpec::default()
         };
         let netns = network.netns_take().await.expect("take");
         let two = network.endpoint_attach(netns.as_fd(), &bridge, again).await.expect("the same address");
-        assert_eq!(two.address, one.endpoint.address);
+        assert_eq!(two.ip(), one.endpoint.ip());
         network.endpoint_detach_all("two-id").await.expect("detach");
         testkit::wait_until("the link to go", || {
             let links = command("ip -br link");
@@ -170,7 +170,7 @@ fn many_sandboxes_at_once_get_different_addresses_and_ports() {
         for task in tasks {
             all.push(task.await.expect("attached"));
         }
-        let addresses: std::collections::BTreeSet<_> = all.iter().map(|one| one.endpoint.address).collect();
+        let addresses: std::collections::BTreeSet<_> = all.iter().map(|one| one.address()).collect();
         let ports: std::collections::BTreeSet<_> =
             all.iter().flat_map(|one| &one.endpoint.ports).map(|port| port.host_port).collect();
         assert_eq!((addresses.len(), ports.len()), (48, 16));
@@ -222,14 +222,14 @@ fn members_stay_isolated_when_their_bridge_is_made_anew() {
         let one = sandbox(&network, &apart.id, "one", &[]).await;
         let two = sandbox(&network, &apart.id, "two", &[]).await;
         tcp_server(&two.netns, 80, "two");
-        unanswered_tcp(&one.netns, two.endpoint.address, 80).expect_err("they do not reach each other");
+        unanswered_tcp(&one.netns, two.address(), 80).expect_err("they do not reach each other");
         network.close().await;
         command(&format!("ip link del {}", apart.bridge));
         let network = host.open().await;
         let port = command(&format!("ip -d link show {}", one.endpoint.host_interface));
         assert!(port.contains("hairpin on") && port.contains("isolated on"), "{port}");
-        unanswered_tcp(&one.netns, two.endpoint.address, 80).expect_err("nor now");
-        assert!(ask(&one.netns, OUTSIDE, 81).is_err() && ask_here(two.endpoint.address, 80).is_ok());
+        unanswered_tcp(&one.netns, two.address(), 80).expect_err("nor now");
+        assert!(ask(&one.netns, OUTSIDE, 81).is_err() && ask_here(two.address(), 80).is_ok());
         network.close().await;
     });
 }

@@ -7,12 +7,12 @@
 use std::fs::File;
 use std::future::Future;
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::Command;
 use std::time::Duration;
 
-use net::{Config, EndpointSpec, Network, NetworkId, PortSpec, Protocol};
+use net::{Config, EndpointSpec, Network, NetworkId, NetworkView, PortSpec, Protocol};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags};
 
 /// The host's address on the cable.
@@ -92,6 +92,26 @@ pub(crate) struct Sandbox {
     pub(crate) endpoint: net::Endpoint,
 }
 
+impl Sandbox {
+    /// Its address.
+    pub(crate) fn address(&self) -> Ipv4Addr {
+        v4(self.endpoint.ip())
+    }
+}
+
+/// The bridge's address in a network.
+pub(crate) fn gateway_of(network: &NetworkView) -> Ipv4Addr {
+    v4(network.pools[0].gateway)
+}
+
+/// An address of IPv4, which is all that there are.
+pub(crate) fn v4(address: IpAddr) -> Ipv4Addr {
+    match address {
+        IpAddr::V4(address) => address,
+        IpAddr::V6(address) => panic!("an address of IPv6: {address}"),
+    }
+}
+
 /// Attaches a new namespace to `network`.
 pub(crate) async fn sandbox(network: &Network, id: &NetworkId, name: &str, ports: &[PortSpec]) -> Sandbox {
     let netns = network.netns_take().await.expect("take a namespace");
@@ -110,7 +130,7 @@ pub(crate) async fn sandbox(network: &Network, id: &NetworkId, name: &str, ports
 pub(crate) fn publish(protocol: Protocol, host: u16, container: u16) -> PortSpec {
     PortSpec {
         protocol,
-        host_address: Ipv4Addr::UNSPECIFIED,
+        host_address: Ipv4Addr::UNSPECIFIED.into(),
         host_ports: (host, host),
         container_port: container,
     }

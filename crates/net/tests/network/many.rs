@@ -32,7 +32,7 @@ fn endpoints(number: u16, without: Option<u16>) -> impl Iterator<Item = Ipv4Addr
 
 fn service(number: u16, without: Option<u16>) -> ServiceTable {
     let port = ServicePort {
-        addresses: vec![offset(Ipv4Addr::new(10, 43, 1, 0), u32::from(number))],
+        addresses: vec![offset(Ipv4Addr::new(10, 43, 1, 0), u32::from(number)).into()],
         protocol: Protocol::Tcp,
         port: 80,
         node_port: None,
@@ -40,7 +40,7 @@ fn service(number: u16, without: Option<u16>) -> ServiceTable {
         external_local: false,
         internal_local: false,
         endpoints: endpoints(number, without)
-            .map(|address| ServiceEndpoint { address, port: 8080, local: false })
+            .map(|address| ServiceEndpoint { address: address.into(), port: 8080, local: false })
             .collect(),
     };
     [(name(number), [("http".to_owned(), port)].into())].into()
@@ -49,9 +49,9 @@ fn service(number: u16, without: Option<u16>) -> ServiceTable {
 /// Of two services one is known to DNS by its endpoints.
 fn dns(number: u16, without: Option<u16>) -> DnsService {
     let address = if number.is_multiple_of(2) {
-        DnsAddress::Cluster(offset(Ipv4Addr::new(10, 43, 1, 0), u32::from(number)))
+        DnsAddress::Cluster(vec![offset(Ipv4Addr::new(10, 43, 1, 0), u32::from(number)).into()])
     } else {
-        let endpoint = |address| DnsEndpoint { address, hostname: None };
+        let endpoint = |address: Ipv4Addr| DnsEndpoint { address: address.into(), hostname: None };
         DnsAddress::Headless(endpoints(number, without).map(endpoint).collect())
     };
     DnsService { address, ports: Vec::new() }
@@ -112,7 +112,7 @@ fn one_endpoint_of_a_hundred_thousand_costs_what_it_changes() {
         );
         eprintln!("written by 50 changes: {} to the log, {} at all", after.0 - before.0, after.1 - before.1);
         assert!(after.0 - before.0 < 50 * 300, "what is written is as much as changes");
-        let listed = || command("nft list map ip gantry endpoints");
+        let listed = || command("nft list map inet gantry endpoints");
         let lines = |listed: &str, of: u16| {
             let front = offset(Ipv4Addr::new(10, 43, 1, 0), u32::from(of));
             listed.matches(&format!("{front} . tcp . 80 .")).count()

@@ -122,7 +122,7 @@ fn containers_of_a_user_defined_network_find_each_other_by_name() {
         let stranger = sandbox(&network, &other.id, "stranger", &[]).await;
         let conf = network.resolv_conf(&shop.id);
         assert_eq!(conf.to_string(), "nameserver 127.0.0.11\nsearch example.org\noptions ndots:0\n");
-        let address = db.address.to_string();
+        let address = db.ip().to_string();
         for name in ["shop-db-1", "DB", "0123456789ab", "db.shop"] {
             assert_eq!(dig(&web.netns, DOCKER, name, RecordType::A).expect(name), address, "{name}");
         }
@@ -136,7 +136,7 @@ fn containers_of_a_user_defined_network_find_each_other_by_name() {
         assert_eq!(dig(&web.netns, DOCKER, "www.example.org", RecordType::A).expect("outside"), outside);
         network.endpoint_rename("web-id", "front").await.expect("rename");
         let front = dig(&web.netns, DOCKER, "front", RecordType::A).expect("renamed");
-        assert_eq!(front, web.endpoint.address.to_string());
+        assert_eq!(front, web.address().to_string());
         network.close().await;
     });
 }
@@ -174,7 +174,7 @@ fn whoever_asks_without_end_takes_names_from_nobody_else() {
         });
         assert!(idle.len() > 8);
         let found = dig_tcp(&other.netns, DOCKER, "hog", RecordType::A).expect("tcp");
-        assert_eq!(found, hog.endpoint.address.to_string());
+        assert_eq!(found, hog.address().to_string());
         network.close().await;
     });
 }
@@ -193,17 +193,13 @@ fn what_nobody_here_knows_is_asked_of_the_servers_that_a_container_wants() {
         let web = EndpointSpec {
             owner: "web-id".into(),
             name: "web".into(),
-            name_servers: vec![server.endpoint.address.into()],
+            name_servers: vec![server.address().into()],
             ..EndpointSpec::default()
         };
         network.endpoint_attach(netns.as_fd(), &shop.id, web).await.expect("attach");
         let ask = |netns: &OwnedFd, name: &str| dig(netns, DOCKER, name, RecordType::A).expect("an answer");
         assert_eq!(ask(&netns, "www.example.org"), other.to_string());
-        assert_eq!(
-            ask(&netns, "server"),
-            server.endpoint.address.to_string(),
-            "names of the network go first"
-        );
+        assert_eq!(ask(&netns, "server"), server.address().to_string(), "names of the network go first");
         assert_eq!(ask(&server.netns, "www.example.org"), SOMEWHERE.to_string(), "others ask the host's");
         network.close().await;
         // It is known to the next daemon too.
@@ -230,7 +226,7 @@ fn a_link_is_a_name_for_its_owner_alone() {
         let nobody = dig(&netns, DOCKER, "bar", RecordType::A).expect("an answer");
         assert_eq!(nobody, "Non-Existent Domain", "the other is not there yet");
         let db = sandbox(&network, &shop.id, "db", &[]).await;
-        let address = db.endpoint.address.to_string();
+        let address = db.address().to_string();
         assert_eq!(dig(&netns, DOCKER, "bar", RecordType::A).expect("linked"), address);
         assert_eq!(dig(&netns, DOCKER, "bar.shop", RecordType::A).expect("linked"), address);
         let other = dig(&db.netns, DOCKER, "bar", RecordType::A).expect("an answer");
@@ -248,7 +244,7 @@ fn names_work_in_internal_networks_but_lead_nowhere_else_and_come_back_with_the_
         let cut = network.network_create(cut).await.expect("create");
         let one = sandbox(&network, &cut.id, "one", &[]).await;
         let two = sandbox(&network, &cut.id, "two", &[]).await;
-        let address = two.endpoint.address.to_string();
+        let address = two.address().to_string();
         assert_eq!(dig(&one.netns, DOCKER, "two", RecordType::A).expect("within"), address);
         let secret = dig(&one.netns, DOCKER, "secret.example.org", RecordType::A).expect("an answer");
         assert_eq!(secret, "Non-Existent Domain");
@@ -271,7 +267,7 @@ fn a_container_in_two_networks_keeps_names_when_it_leaves_the_first() {
         let second = EndpointSpec { owner: "one-id".into(), name: "one".into(), ..EndpointSpec::default() };
         network.endpoint_attach(one.netns.as_fd(), &b.id, second).await.expect("attach");
         let two = sandbox(&network, &b.id, "two", &[]).await;
-        let address = two.endpoint.address.to_string();
+        let address = two.address().to_string();
         assert_eq!(dig(&one.netns, DOCKER, "two", RecordType::A).expect("in both"), address);
         network.endpoint_detach(&a.id, "one-id").await.expect("detach");
         assert_eq!(dig(&one.netns, DOCKER, "two", RecordType::A).expect("in the second"), address);
@@ -299,11 +295,11 @@ fn pods_find_services_and_everybody_else() {
             (ServiceName::new("default", name), DnsService { address, ports })
         };
         let headless = (1..=60).map(|last| DnsEndpoint {
-            address: Ipv4Addr::new(10, 42, 9, last),
+            address: [10, 42, 9, last].into(),
             hostname: Some(format!("db-{last}")),
         });
         let table = [
-            service("web", DnsAddress::Cluster(Ipv4Addr::new(10, 43, 0, 7))),
+            service("web", DnsAddress::Cluster(vec![[10, 43, 0, 7].into()])),
             service("db", DnsAddress::Headless(headless.collect())),
             service("far", DnsAddress::External("www.example.org".into())),
         ];
@@ -326,14 +322,14 @@ fn pods_find_services_and_everybody_else() {
         // The host itself asks the same.
         assert_eq!(dig(&here(), CLUSTER, name, RecordType::A).expect("the host"), "10.43.0.7");
         // One service changes, the others stay.
-        let (changed, moved) = service("web", DnsAddress::Cluster(Ipv4Addr::new(10, 43, 0, 8)));
+        let (changed, moved) = service("web", DnsAddress::Cluster(vec![[10, 43, 0, 8].into()]));
         network.dns_change([(changed, Some(moved)), (ServiceName::new("default", "db"), None)].into());
         assert_eq!(dig(&pod.netns, CLUSTER, name, RecordType::A).expect("service"), "10.43.0.8");
         assert_eq!(dig(&pod.netns, CLUSTER, many, RecordType::A).expect("gone"), "Non-Existent Domain");
         let far = dig(&pod.netns, CLUSTER, "far.default.svc.cluster.local", RecordType::CNAME);
         assert_eq!(far.expect("alias"), "www.example.org.");
         // Strangers are not served.
-        let gateway = pods.gateway;
+        let gateway = gateway_of(&pods);
         inside(&host.outside, || command("ip route add 10.42.0.0/16 via 192.0.2.1"));
         let error = dig(&host.outside, gateway, "www.example.org", RecordType::A).expect_err("a stranger");
         assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
@@ -392,9 +388,9 @@ fn a_made_up_address_does_not_get_word_out_of_an_internal_network() {
         let cut = network.network_create(cut).await.expect("create");
         let one = sandbox(&network, &cut.id, "one", &[]).await;
         let made_up = Ipv4Addr::new(172, 18, 0, 200);
-        assert!(cut.subnet.contains(&made_up));
+        assert!(cut.pools[0].subnet.contains(&IpAddr::V4(made_up)));
         inside(&one.netns, || command(&format!("ip addr add {made_up}/16 dev eth0")));
-        for source in [one.endpoint.address, made_up] {
+        for source in [one.address(), made_up] {
             let answer = dig_from(&one.netns, source, CLUSTER, "secret.example.", RecordType::A);
             assert_eq!(answer.expect("an answer"), ResponseCode::NXDomain.to_string(), "{source}");
         }

@@ -103,7 +103,7 @@ fn a_containers_router_advertisement_gives_the_host_no_route_cve_2020_13401() {
         let advertise = || {
             wire.send(&evil.netns, &frame);
             // What was sent before this has been dealt with when this is answered.
-            ask(&evil.netns, bridge.gateway, 7777).expect("the host answers");
+            ask(&evil.netns, gateway_of(&bridge), 7777).expect("the host answers");
             command("ip -6 route show table all")
         };
         for _ in 0..20 {
@@ -133,7 +133,7 @@ fn a_pod_cannot_take_the_place_of_another_or_of_the_host() {
         tcp_server(&host.outside, 80, "outside");
         tcp_server(&evil.netns, 80, "evil");
         inside(&evil.netns, || {
-            command(&format!("ip addr add {}/32 dev lo", victim.endpoint.address));
+            command(&format!("ip addr add {}/32 dev lo", victim.address()));
             command(&format!("ip addr add {OUTSIDE}/32 dev lo"));
         });
         let wire = Wire::of(&evil.netns);
@@ -141,20 +141,20 @@ fn a_pod_cannot_take_the_place_of_another_or_of_the_host() {
         // Longer than the kernel keeps to what it has just learnt (one second).
         let end = Instant::now() + Duration::from_secs(3);
         while Instant::now() < end {
-            wire.send(&evil.netns, &claim(mine, victim.endpoint.address, pods.gateway));
-            wire.send(&evil.netns, &claim(mine, pods.gateway, victim.endpoint.address));
+            wire.send(&evil.netns, &claim(mine, victim.address(), gateway_of(&pods)));
+            wire.send(&evil.netns, &claim(mine, gateway_of(&pods), victim.address()));
             // "The victim's hardware is here", to the bridge.
-            wire.send(&evil.netns, &claim(theirs, Ipv4Addr::UNSPECIFIED, pods.gateway));
-            assert!(ask_here(victim.endpoint.address, 80).expect("the pod").starts_with("victim "));
+            wire.send(&evil.netns, &claim(theirs, Ipv4Addr::UNSPECIFIED, gateway_of(&pods)));
+            assert!(ask_here(victim.address(), 80).expect("the pod").starts_with("victim "));
             assert!(ask(&victim.netns, OUTSIDE, 80).expect("its way out").starts_with("outside "));
         }
         // It can still be reached itself, by the host and by others.
         let third = sandbox(&network, &pods.id, "third", &[]).await;
-        assert!(ask_here(evil.endpoint.address, 80).expect("from the host").starts_with("evil "));
-        assert!(ask(&third.netns, evil.endpoint.address, 80).expect("from a pod").starts_with("evil "));
+        assert!(ask_here(evil.address(), 80).expect("from the host").starts_with("evil "));
+        assert!(ask(&third.netns, evil.address(), 80).expect("from a pod").starts_with("evil "));
         network.endpoint_detach(&pods.id, "evil-id").await.expect("detach");
         let neighbours = command(&format!("ip neigh show dev {}", pods.bridge));
-        assert!(!neighbours.contains(&evil.endpoint.address.to_string()), "{neighbours}");
+        assert!(!neighbours.contains(&evil.address().to_string()), "{neighbours}");
         network.close().await;
     });
 }
@@ -267,10 +267,10 @@ fn where_pods_are_is_said_again_at_every_start() {
         let gone = sandbox(&network, &pods.id, "gone", &[]).await;
         let pod = sandbox(&network, &pods.id, "pod", &[]).await;
         let neighbours = || command(&format!("ip neigh show dev {} nud permanent", pods.bridge));
-        assert!(neighbours().contains(&pod.endpoint.address.to_string()));
+        assert!(neighbours().contains(&pod.address().to_string()));
         network.close().await;
         // As after an upgrade from a version that did not say it, and the end of a pod meanwhile.
-        command(&format!("ip neigh del {} dev {}", pod.endpoint.address, pods.bridge));
+        command(&format!("ip neigh del {} dev {}", pod.address(), pods.bridge));
         command(&format!(
             "ip link set {} type bridge_slave learning on flood on",
             pod.endpoint.host_interface
@@ -278,8 +278,8 @@ fn where_pods_are_is_said_again_at_every_start() {
         command(&format!("ip link del {}", gone.endpoint.host_interface));
         let network = host.open().await;
         let said = neighbours();
-        assert!(said.contains(&pod.endpoint.address.to_string()), "{said}");
-        assert!(!said.contains(&gone.endpoint.address.to_string()), "{said}");
+        assert!(said.contains(&pod.address().to_string()), "{said}");
+        assert!(!said.contains(&gone.address().to_string()), "{said}");
         let port = command(&format!("ip -d link show {}", pod.endpoint.host_interface));
         assert!(port.contains("learning off") && port.contains("flood off"), "{port}");
         network.close().await;

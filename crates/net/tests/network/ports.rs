@@ -37,7 +37,8 @@ fn published(filter_bridged: bool) {
         assert_eq!(ask(&other.netns, HOST, 8080).expect("a neighbour"), "web 172.17.0.1");
         assert_eq!(ask(&web.netns, HOST, 8080).expect("itself"), "web 172.17.0.1");
         assert_eq!(
-            ask(&web.netns, web.endpoint.gateway.expect("has one"), 8080).expect("by the gateway"),
+            ask(&web.netns, v4(web.endpoint.addresses[0].gateway.expect("has one")), 8080)
+                .expect("by the gateway"),
             "web 172.17.0.1"
         );
         network.endpoint_detach_all("web-id").await.expect("detach");
@@ -51,7 +52,7 @@ fn a_port_published_at_one_address_is_not_reached_at_another() {
     on_host(|host| async move {
         let network = host.open().await;
         let bridge = network.network_default().id;
-        let local = PortSpec { host_address: Ipv4Addr::LOCALHOST, ..publish(Protocol::Tcp, 8080, 80) };
+        let local = PortSpec { host_address: Ipv4Addr::LOCALHOST.into(), ..publish(Protocol::Tcp, 8080, 80) };
         let web = sandbox(&network, &bridge, "web", &[local]).await;
         tcp_server(&web.netns, 80, "web");
         assert!(ask_here(Ipv4Addr::LOCALHOST, 8080).is_ok());
@@ -77,7 +78,7 @@ fn a_container_cannot_reach_the_hosts_own_loopback() {
         unanswered_tcp(&container.netns, Ipv4Addr::LOCALHOST, 9000).expect_err("guarded");
         // It is the guard that stops it, not this test's mistake.
         network.close().await;
-        command("nft flush chain ip gantry guard");
+        command("nft flush chain inet gantry guard");
         assert!(ask(&container.netns, Ipv4Addr::LOCALHOST, 9000).expect("not guarded").starts_with("host"));
     });
 }
@@ -139,7 +140,7 @@ fn traffic_goes_on_without_the_daemon_and_a_restart_finds_what_lives() {
         assert!(ask(&host.outside, HOST, 8080).is_ok(), "after the restart");
         TcpListener::bind(("0.0.0.0", 8080)).expect_err("the port is held again");
         let next = sandbox(&network, &bridge.id, "next", &[publish(Protocol::Tcp, 8081, 80)]).await;
-        assert_ne!(next.endpoint.address, web.endpoint.address);
+        assert_ne!(next.address(), web.address());
         network.close().await;
     });
 }
@@ -151,7 +152,9 @@ fn flushed_rules_come_back() {
         let bridge = network.network_default().id;
         let web = sandbox(&network, &bridge, "web", &[publish(Protocol::Tcp, 8080, 80)]).await;
         tcp_server(&web.netns, 80, "web");
-        for flush in ["nft flush ruleset", "nft flush table ip gantry", "nft flush map ip gantry ports-any"] {
+        for flush in
+            ["nft flush ruleset", "nft flush table inet gantry", "nft flush map inet gantry ports-any"]
+        {
             command(flush);
             testkit::wait_until("the rules to come back", || {
                 let rules = command("nft list ruleset");
@@ -164,14 +167,40 @@ fn flushed_rules_come_back() {
     });
 }
 
+/// Earlier programs had one table, of the family `ip`. It is replaced in the transaction that makes today's.
+#[test]
+fn the_table_of_an_earlier_program_goes_when_todays_come() {
+    on_host(|host| async move {
+        for line in [
+            "add table ip gantry",
+            "add set ip gantry bridges { type ifname; }",
+            "add chain ip gantry host",
+            "add rule ip gantry host tcp dport 8080 dnat to 172.17.0.9:80",
+            "add chain ip gantry output { type nat hook output priority -100; }",
+            "add rule ip gantry output jump host",
+        ] {
+            nft(line);
+        }
+        let network = host.open().await;
+        let bridge = network.network_default().id;
+        let web = sandbox(&network, &bridge, "web", &[publish(Protocol::Tcp, 8080, 80)]).await;
+        tcp_server(&web.netns, 80, "web");
+        let left = command("nft list table ip gantry");
+        assert!(!left.contains("dnat") && left.contains("chain admit"), "{left}");
+        assert!(ask_here(Ipv4Addr::LOCALHOST, 8080).expect("locally").starts_with("web"));
+        assert!(ask(&host.outside, HOST, 8080).expect("from outside").starts_with("web"));
+        network.close().await;
+    });
+}
+
 #[test]
 fn a_second_instance_lives_beside_the_first() {
     on_host(|host| async move {
         // At the same time, so that both look for subnets at once.
         let (first, second) = tokio::join!(host.open(), Network::open(host.config("gantry-two")));
         let second = second.expect("open a second one");
-        assert_ne!(first.network_default().subnet, second.network_default().subnet);
-        assert_ne!(first.network_pods().subnet, second.network_pods().subnet);
+        assert_ne!(first.network_default().pools[0].subnet, second.network_default().pools[0].subnet);
+        assert_ne!(first.network_pods().pools[0].subnet, second.network_pods().pools[0].subnet);
         let one =
             sandbox(&first, &first.network_default().id, "one", &[publish(Protocol::Tcp, 8080, 80)]).await;
         let two =
@@ -184,7 +213,7 @@ fn a_second_instance_lives_beside_the_first() {
         second.teardown().await.expect("teardown");
         assert!(ask(&host.outside, HOST, 8080).is_ok(), "the first goes on");
         unanswered_tcp(&host.outside, HOST, 8081).expect_err("the second is gone");
-        assert_eq!(command("nft list tables").trim(), "table ip gantry");
+        assert_eq!(command("nft list tables").trim(), "table inet gantry\ntable ip gantry");
         first.close().await;
     });
 }
@@ -255,7 +284,7 @@ fn the_table_is_listed_in_a_form_that_nft_reads_back() {
         let ports = [publish(Protocol::Tcp, 8080, 80), publish(Protocol::Udp, 8080, 80)];
         let web = sandbox(&network, &network.network_default().id, "web", &ports).await;
         let port = |client_affinity, last| ServicePort {
-            addresses: vec![Ipv4Addr::new(10, 43, 0, last)],
+            addresses: vec![[10, 43, 0, last].into()],
             protocol: Protocol::Tcp,
             port: 80,
             node_port: Some(30080 + u16::from(last)),
@@ -263,18 +292,18 @@ fn the_table_is_listed_in_a_form_that_nft_reads_back() {
             internal_local: false,
             external_local: false,
             endpoints: vec![
-                ServiceEndpoint { address: web.endpoint.address, port: 80, local: true },
-                ServiceEndpoint { address: Ipv4Addr::new(10, 42, 9, 9), port: 80, local: false },
+                ServiceEndpoint { address: web.address().into(), port: 80, local: true },
+                ServiceEndpoint { address: Ipv4Addr::new(10, 42, 9, 9).into(), port: 80, local: false },
             ],
         };
         let ports = [("a".into(), port(false, 7)), ("b".into(), port(true, 8))].into();
         let table = [(ServiceName::new("default", "web"), ports)].into();
         network.services_replace(table).await.expect("apply");
-        let before = command("nft list table ip gantry");
+        let before = command("nft list table inet gantry");
         network.close().await;
-        nft("delete table ip gantry");
+        nft("delete table inet gantry");
         nft(&before);
-        assert_eq!(command("nft list table ip gantry"), before);
+        assert_eq!(command("nft list table inet gantry"), before);
     });
 }
 
@@ -312,12 +341,12 @@ fn where_others_drop_what_they_do_not_know_our_links_pass() {
             rules => Err(rules),
         };
         testkit::wait_until("our links to pass", passes);
-        assert!(ask(&client.netns, web.endpoint.address, 80).is_ok(), "each other");
+        assert!(ask(&client.netns, web.address(), 80).is_ok(), "each other");
         assert!(ask(&client.netns, OUTSIDE, 80).is_ok(), "the outside");
         assert!(ask(&host.outside, HOST, 8080).is_ok(), "from outside");
         assert_eq!(network.doctor().await, []);
         tcp_server(&web.netns, 81, "web");
-        unanswered_tcp(&client.netns, web.endpoint.address, 81).expect_err("their rules come first");
+        unanswered_tcp(&client.netns, web.address(), 81).expect_err("their rules come first");
         command("nft flush chain ip filter FORWARD");
         testkit::wait_until("our rules to come back", passes);
         let own = network
@@ -347,14 +376,14 @@ fn containers_find_names_and_the_api_where_the_hosts_input_stops_what_it_does_no
         let pods = network.network_pods().id;
         let pod = sandbox(&network, &pods, "", &[]).await;
         let api = ServicePort {
-            addresses: vec![API],
+            addresses: vec![API.into()],
             protocol: Protocol::Tcp,
             port: 443,
             node_port: None,
             client_affinity: false,
             internal_local: false,
             external_local: false,
-            endpoints: vec![ServiceEndpoint { address: HOST, port: 6443, local: false }],
+            endpoints: vec![ServiceEndpoint { address: HOST.into(), port: 6443, local: false }],
         };
         let api = [("https".into(), api)].into();
         let table = [(ServiceName::new("default", "kubernetes"), api)].into();

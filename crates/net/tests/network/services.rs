@@ -12,7 +12,7 @@ const VIP: Ipv4Addr = Ipv4Addr::new(10, 43, 0, 7);
 
 fn service(endpoints: &[&Sandbox]) -> ServicePort {
     ServicePort {
-        addresses: vec![VIP],
+        addresses: vec![VIP.into()],
         protocol: Protocol::Tcp,
         port: 80,
         node_port: Some(30080),
@@ -21,7 +21,7 @@ fn service(endpoints: &[&Sandbox]) -> ServicePort {
         internal_local: false,
         endpoints: endpoints
             .iter()
-            .map(|pod| ServiceEndpoint { address: pod.endpoint.address, port: 8080, local: true })
+            .map(|pod| ServiceEndpoint { address: pod.address().into(), port: 8080, local: true })
             .collect(),
     }
 }
@@ -70,15 +70,15 @@ fn balanced(filter_bridged: bool) {
         }
         let all: Vec<_> = servers.iter().collect();
         // Pods reach each other by address, and are seen with their own.
-        let direct = ask(&client.netns, servers[0].endpoint.address, 8080).expect("pod to pod");
-        assert_eq!(direct, format!("a {}", client.endpoint.address));
+        let direct = ask(&client.netns, servers[0].address(), 8080).expect("pod to pod");
+        assert_eq!(direct, format!("a {}", client.address()));
         let udp = ServicePort { protocol: Protocol::Udp, ..service(&all[..1]) };
         network.services_replace(table(vec![service(&all), udp.clone()])).await.expect("apply");
         let seen = tally(&client.netns, VIP, 80, 60);
         assert_eq!(seen.len(), 3, "{seen:?}");
         assert!(seen.values().all(|count| *count >= 5), "{seen:?}");
         let answer = ask(&client.netns, VIP, 80).expect("an answer");
-        assert!(answer.ends_with(&client.endpoint.address.to_string()), "the client's own address: {answer}");
+        assert!(answer.ends_with(&client.address().to_string()), "the client's own address: {answer}");
         assert_eq!(tally(&here(), VIP, 80, 40).len(), 3, "from the host");
         assert_eq!(tally(&container.netns, VIP, 80, 40).len(), 3, "from a container");
         assert_eq!(tally(&servers[0].netns, VIP, 80, 40).len(), 3, "from an endpoint, itself included");
@@ -154,7 +154,7 @@ fn services_work_while_the_daemon_is_away_and_after_it_is_back() {
         assert!(ask_here(VIP, 80).is_ok(), "while the daemon is away");
         let network = host.open().await;
         assert!(ask_here(VIP, 80).is_ok(), "before anybody tells the services again");
-        command("nft delete table ip gantry");
+        command("nft delete table inet gantry");
         testkit::wait_until("the service to come back", || ask_here(VIP, 80));
         network.close().await;
     });
@@ -167,9 +167,9 @@ fn an_endpoint_elsewhere_answers_through_this_node() {
         let network = host.open().await;
         let pod = sandbox(&network, &network.network_pods().id, "pod", &[]).await;
         let mut remote = service(&[]);
-        remote.endpoints = vec![ServiceEndpoint { address: OUTSIDE, port: 8080, local: false }];
+        remote.endpoints = vec![ServiceEndpoint { address: OUTSIDE.into(), port: 8080, local: false }];
         let local = ServicePort {
-            addresses: vec![Ipv4Addr::new(10, 43, 0, 8)],
+            addresses: vec![[10, 43, 0, 8].into()],
             node_port: Some(30081),
             external_local: true,
             internal_local: true,
@@ -191,11 +191,13 @@ fn a_thousand_services_are_one_transaction_and_a_change_to_one_is_small() {
     on_host(|host| async move {
         let network = host.open().await;
         let port = |number: u16, last: u8| ServicePort {
-            addresses: vec![Ipv4Addr::from(u32::from(Ipv4Addr::new(10, 43, 1, 0)) + u32::from(number))],
+            addresses: vec![
+                Ipv4Addr::from(u32::from(Ipv4Addr::new(10, 43, 1, 0)) + u32::from(number)).into(),
+            ],
             node_port: None,
             endpoints: (1..=last)
                 .map(|host| ServiceEndpoint {
-                    address: Ipv4Addr::new(10, 42, 1, host),
+                    address: Ipv4Addr::new(10, 42, 1, host).into(),
                     port: 8080,
                     local: true,
                 })
@@ -204,7 +206,7 @@ fn a_thousand_services_are_one_transaction_and_a_change_to_one_is_small() {
         };
         let mut ports: Vec<_> = (0..1000).map(|number| port(number, 10)).collect();
         network.services_replace(table(ports.clone())).await.expect("apply");
-        let elements = || command("nft list map ip gantry endpoints").matches(" . 8080").count();
+        let elements = || command("nft list map inet gantry endpoints").matches(" . 8080").count();
         assert_eq!(elements(), 10_000);
         ports[500] = port(500, 3);
         network.services_replace(table(ports.clone())).await.expect("apply");
@@ -212,7 +214,7 @@ fn a_thousand_services_are_one_transaction_and_a_change_to_one_is_small() {
         ports.truncate(1);
         network.services_replace(table(ports)).await.expect("apply");
         assert_eq!(elements(), 10);
-        assert!(!command("nft list table ip gantry").contains("pick-3"), "no chain is left behind");
+        assert!(!command("nft list table inet gantry").contains("pick-3"), "no chain is left behind");
         network.close().await;
     });
 }

@@ -3,7 +3,7 @@
 use net::{DnsAddress, DnsEndpoint, DnsPort, DnsService, DnsTable};
 
 use super::proxy::is_ready;
-use super::{Backed, name, protocol};
+use super::{Backed, cluster_ips, name, protocol};
 
 /// The table of the cluster's DNS.
 pub fn dns_table(services: &[Backed<'_>]) -> DnsTable {
@@ -17,8 +17,7 @@ fn dns_service(backed: &Backed<'_>) -> Option<DnsService> {
         (_, Some("None")) => {
             DnsAddress::Headless(endpoints(backed, spec.publish_not_ready_addresses.unwrap_or(false)))
         }
-        (_, Some(ip)) => DnsAddress::Cluster(ip.parse().ok()?),
-        (_, None) => return None,
+        _ => DnsAddress::Cluster(Some(cluster_ips(spec)).filter(|ips| !ips.is_empty())?),
     };
     // A headless service may map its ports to others, which its slices tell.
     let sliced = backed.slices.iter().flat_map(|slice| slice.ports.iter().flatten());

@@ -1,12 +1,12 @@
 //! Which addresses and ports lead to which endpoints.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1::{ServicePort, ServiceSpec};
 use k8s_openapi::api::discovery::v1::Endpoint;
 
-use super::{Backed, name, protocol};
+use super::{Backed, cluster_ips, name, protocol};
 
 /// The ports of every service, none for one without an address of its own. `node` is this node's name.
 pub fn service_table(services: &[Backed<'_>], node: &str) -> net::ServiceTable {
@@ -31,7 +31,7 @@ fn service_port(
     backed: &Backed<'_>,
     spec: &ServiceSpec,
     port: &ServicePort,
-    addresses: &[Ipv4Addr],
+    addresses: &[IpAddr],
     node: &str,
 ) -> Option<net::ServicePort> {
     Some(net::ServicePort {
@@ -48,16 +48,19 @@ fn service_port(
 
 /// The cluster address, external addresses and those of load balancers; none for headless services
 /// and mere names.
-fn addresses(backed: &Backed<'_>, spec: &ServiceSpec) -> Vec<Ipv4Addr> {
+fn addresses(backed: &Backed<'_>, spec: &ServiceSpec) -> Vec<IpAddr> {
     if spec.type_.as_deref() == Some("ExternalName") {
         return Vec::new();
     }
-    let Some(cluster) = spec.cluster_ip.as_deref().and_then(|ip| ip.parse().ok()) else { return Vec::new() };
+    let cluster = cluster_ips(spec);
+    if cluster.is_empty() {
+        return cluster;
+    }
     let external = spec.external_ips.iter().flatten().filter_map(|ip| ip.parse().ok());
     let balancers = backed.service.status.iter().filter_map(|status| status.load_balancer.as_ref());
     let ingress = balancers.flat_map(|balancer| balancer.ingress.iter().flatten());
     let ingress = ingress.filter_map(|ingress| ingress.ip.as_deref()?.parse().ok());
-    std::iter::once(cluster).chain(external).chain(ingress).collect()
+    cluster.into_iter().chain(external).chain(ingress).collect()
 }
 
 /// The endpoints of one port: the ready ones, or while there is none, those that still serve while

@@ -83,7 +83,7 @@ fn check_dns(spec: Value, slices: &[EndpointSlice], expected: &str) {
     let ports: Vec<_> =
         found.ports.iter().map(|p| format!("{}/{}", p.name.as_deref().unwrap_or("-"), p.port)).collect();
     let address = match &found.address {
-        DnsAddress::Cluster(ip) => ip.to_string(),
+        DnsAddress::Cluster(ips) => ips.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
         DnsAddress::External(other) => other.clone(),
         DnsAddress::Headless(all) => all
             .iter()

@@ -5,12 +5,12 @@ use crate::ServiceTable;
 use crate::plan::Services;
 
 fn endpoint(last: u8) -> ServiceEndpoint {
-    ServiceEndpoint { address: Ipv4Addr::new(10, 42, 0, last), port: 8080, local: last.is_multiple_of(2) }
+    ServiceEndpoint { address: [10, 42, 0, last].into(), port: 8080, local: last.is_multiple_of(2) }
 }
 
 fn port(endpoints: impl IntoIterator<Item = u8>) -> ServicePort {
     ServicePort {
-        addresses: vec![Ipv4Addr::new(10, 43, 0, 7), Ipv4Addr::new(192, 0, 2, 9)],
+        addresses: vec![[10, 43, 0, 7].into(), [192, 0, 2, 9].into()],
         protocol: crate::Protocol::Sctp,
         port: 80,
         node_port: Some(30080),
@@ -79,7 +79,12 @@ fn a_log_that_was_cut_off_leads_to_what_was_before() {
     }
     let whole = fs::read(path(root)).expect("the log");
     let mut seen = 0;
-    for length in 0..=whole.len() {
+    let is_end = |length: &usize| *length == 0 || whole[length - 1] == b'\n';
+    // At the end of each line, around it, and here and there within.
+    let cuts = (0..=whole.len()).filter(|at| {
+        at.is_multiple_of(16) || (at.saturating_sub(1)..=at + 1).any(|at| at <= whole.len() && is_end(&at))
+    });
+    for length in cuts {
         fs::write(path(root), &whole[..length]).expect("write");
         let (ports, mut log) = ServicesLog::read(root);
         let at = once.iter().position(|then| *then == ports);
