@@ -20,6 +20,7 @@ mod attach;
 mod config;
 mod conntrack;
 mod dns;
+mod driver;
 mod error;
 mod exclusive;
 mod files;

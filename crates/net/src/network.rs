@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::driver::Driver;
 use crate::link::Links;
 use crate::namespace;
 use crate::nft::Table;
@@ -61,6 +62,7 @@ pub(crate) struct Inner {
     table: Mutex<Table>,
     services: Mutex<rules::KeptServices>,
     links: Mutex<Links>,
+    driver: Box<dyn Driver>,
     state: Mutex<State>,
     /// What names are answered from, without a lock.
     directory: Arc<dns::SharedDirectory>,

@@ -1,7 +1,6 @@
 //! Attaching a sandbox to a network.
 
 use std::collections::BTreeSet;
-use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -9,15 +8,15 @@ use base::{Random, SystemRandom};
 use ipnet::IpNet;
 
 use super::{Inner, NetworkId, NetworkKind, NetworkView, State, detach, reap, rules, tag};
-use crate::link::{Links, Port, Veth};
-use crate::sandbox::{self, Interface, Reached};
-use crate::{AttachError, Endpoint, EndpointAddress, EndpointSpec, KernelError, Pool, address, conntrack};
+use crate::driver::Asked;
+use crate::{
+    AttachError, Endpoint, EndpointAddress, EndpointSpec, KernelError, Pool, address, conntrack, sandbox,
+};
 
 /// What is decided before the kernel is asked.
 struct Decision {
     endpoint: Endpoint,
     network: NetworkView,
-    bridge: u32,
     default_route: bool,
     names_ready: bool,
 }
@@ -32,8 +31,7 @@ pub(super) fn attach(
     let decision = match decide(inner, network, spec.clone()) {
         // Perhaps only because the links of ended sandboxes still have them.
         Err(error @ (AttachError::AddressTaken { .. } | AttachError::AddressesExhausted { .. })) => {
-            let removed = reap::now(inner, network)
-                .map_err(|source| KernelError::new("remove links of ended sandboxes", source))?;
+            let removed = reap::now(inner, network)?;
             if removed { decide(inner, network, spec)? } else { return Err(error) }
         }
         decided => decided?,
@@ -73,8 +71,7 @@ pub(super) fn rename(inner: &Inner, owner: &str, name: &str) -> Result<(), Attac
 fn decide(inner: &Inner, id: &NetworkId, spec: EndpointSpec) -> Result<Decision, AttachError> {
     let mut guard = inner.state.lock();
     let state = &mut *guard;
-    let (Some(network), Some(bridge)) = (state.networks().get(id).cloned(), state.bridges.get(id).copied())
-    else {
+    let Some(network) = state.networks().get(id).cloned() else {
         return Err(AttachError::NoNetwork { id: id.to_string() });
     };
     if state.endpoints().contains_key(&(spec.owner.clone(), id.clone())) {
@@ -121,7 +118,7 @@ fn decide(inner: &Inner, id: &NetworkId, spec: EndpointSpec) -> Result<Decision,
     };
     state.last.insert(id.clone(), ips);
     state.endpoint_insert(endpoint.clone());
-    Ok(Decision { endpoint, network, bridge, default_route, names_ready })
+    Ok(Decision { endpoint, network, default_route, names_ready })
 }
 
 /// One address in each subnet of `network`: one of `wanted`, or the next free one.
@@ -157,73 +154,21 @@ fn choose_addresses(
     network.pools.iter().map(choose).collect()
 }
 
-/// How its members' links are ports of the network's bridge.
-pub(super) fn port(network: &NetworkView) -> Port {
-    Port { isolated: network.isolate_endpoints, is_fixed: network.kind == NetworkKind::Pods }
-}
-
 fn carry_out(inner: &Inner, netns: &OwnedFd, decision: &Decision) -> Result<(), AttachError> {
     let Decision { endpoint, network, .. } = decision;
-    // Pods reach even their neighbours through the host, so that an answer through a service comes
-    // back the way that the question took; containers share a subnet as Docker's do.
-    let is_pod = network.kind == NetworkKind::Pods;
     inner.disk.endpoint_write(endpoint).map_err(kept)?;
-    let veth = Veth {
-        host: &endpoint.host_interface,
-        host_mac: random_mac(),
-        bridge: decision.bridge,
-        port: port(network),
-        netns: netns.as_fd(),
-        inside: &endpoint.interface,
-        mac: endpoint.mac,
-        mtu: network.mtu,
-    };
-    let connect = || {
-        let mut links = inner.links.lock();
-        links.veth_add(&veth)?;
-        if !is_pod {
-            return Ok(());
-        }
-        let port = links.find(&endpoint.host_interface)?.ok_or(io::ErrorKind::NotFound)?;
-        fix(&mut links, decision.bridge, port.index, endpoint)
-    };
-    connect().map_err(|source| {
-        KernelError::new(format!("connect `{}` to bridge `{}`", endpoint.interface, network.bridge), source)
-    })?;
-    let reached = endpoint.addresses.iter().zip(&network.pools).map(|(address, pool)| Reached {
-        address: if is_pod { address.net.addr().into() } else { address.net },
-        gateway: pool.gateway,
-    });
-    let interface = Interface {
-        name: &endpoint.interface,
-        addresses: reached.collect(),
-        gateway_mac: is_pod.then(|| address::mac_of(network.gateway())),
-        default_route: decision.default_route,
-        names: inner.names_for(network),
-        names_ready: decision.names_ready,
-    };
-    sandbox::configure(netns.as_fd(), &interface).map_err(|source| {
-        KernelError::new(format!("configure `{}` with {}", endpoint.interface, endpoint.ip()), source)
-    })?;
+    let asked = Asked { default_route: decision.default_route, names: inner.names_for(network) };
+    let attached = inner.driver.attach(netns.as_fd(), network, endpoint, asked)?;
+    sandbox::configure(netns.as_fd(), &endpoint.interface, &attached, decision.names_ready).map_err(
+        |source| {
+            KernelError::new(format!("configure `{}` with {}", endpoint.interface, endpoint.ip()), source)
+        },
+    )?;
     if !endpoint.ports.is_empty() {
         rules::apply(inner)?;
         conntrack::forget_ports(&endpoint.ports);
     }
     Ok(())
-}
-
-/// Says once and for all where a pod is, behind this port: what another says of its addresses changes
-/// nothing.
-pub(super) fn fix(links: &mut Links, bridge: u32, port: u32, endpoint: &Endpoint) -> io::Result<()> {
-    links.port_address_set(port, endpoint.mac)?;
-    endpoint.ips().try_for_each(|ip| links.neighbour_set(bridge, ip, endpoint.mac))
-}
-
-/// A hardware address that no other link has.
-pub(super) fn random_mac() -> [u8; 6] {
-    let mut bytes = [0; 6];
-    SystemRandom.fill(&mut bytes);
-    address::mac_from(bytes)
 }
 
 fn kept(error: crate::state::StateError) -> AttachError {

@@ -1,6 +1,5 @@
 //! Creating a network: its subnet, its bridge.
 
-use std::io;
 use std::net::IpAddr;
 
 use base::{Clock, SystemClock, SystemRandom};
@@ -8,8 +7,8 @@ use ipnet::IpNet;
 
 use super::{Inner, NetworkId, NetworkKind, NetworkSpec, NetworkView, Pool, PoolSpec, rules, tag};
 use crate::exclusive::Exclusive;
-use crate::link::{Link, Links, ipv6_disable};
-use crate::{Config, KernelError, NetworkError, address};
+use crate::link::Links;
+use crate::{KernelError, NetworkError, address};
 
 /// Creates a user-defined network.
 pub(super) fn create(inner: &Inner, spec: NetworkSpec) -> Result<NetworkView, NetworkError> {
@@ -32,16 +31,14 @@ pub(super) fn create(inner: &Inner, spec: NetworkSpec) -> Result<NetworkView, Ne
         let message = format!("bridge name {} is already used by network {}", view.bridge, other.name);
         return Err(NetworkError::Invalid { message });
     }
-    let index = bridge(inner, &mut links, &view)?;
+    inner.driver.create(&view)?;
     drop(exclusive);
     drop(links);
     let kept = {
         let mut state = inner.state.lock();
         // On disk first: nobody sees a network that is not written down.
-        inner.disk.networks_write(state.networks().values().chain([&view])).map(|()| {
-            state.bridges.insert(view.id.clone(), index);
-            state.network_insert(view.clone());
-        })
+        let written = inner.disk.networks_write(state.networks().values().chain([&view]));
+        written.map(|()| state.network_insert(view.clone()))
     };
     let result = match kept {
         Ok(()) => rules::apply(inner).map_err(NetworkError::from),
@@ -130,45 +127,6 @@ fn pool(wanted: PoolSpec, taken: &[(IpNet, String)]) -> Result<Pool, NetworkErro
         return invalid(format!("no matching subnet for range {range}"));
     }
     Ok(Pool { subnet, range, gateway, reserved })
-}
-
-/// Brings up the bridge of a network, made if there is none; returns its number.
-pub(super) fn bridge(inner: &Inner, links: &mut Links, network: &NetworkView) -> Result<u32, KernelError> {
-    let failed = |what: &str| {
-        let action = format!("{what} bridge `{}`", network.bridge);
-        move |source| KernelError::new(action, source)
-    };
-    let alias = alias(&inner.config);
-    let index = match links.find(&network.bridge).map_err(failed("find"))? {
-        Some(link) if is_own(&link, &alias) => {
-            links.bridge_set(link.index, &alias).map_err(failed("configure"))?;
-            link.index
-        }
-        Some(link) => {
-            let kind = if link.kind.is_empty() { "hardware" } else { &link.kind };
-            let message = format!("a link of that name (kind {kind}) exists and is not this instance's");
-            return Err(failed("make")(io::Error::new(io::ErrorKind::AlreadyExists, message)));
-        }
-        None => links
-            .bridge_add(&network.bridge, &alias, address::mac_of(network.gateway()), network.mtu)
-            .map_err(failed("make"))?,
-    };
-    ipv6_disable(&network.bridge).map_err(failed("turn off IPv6 on"))?;
-    for pool in &network.pools {
-        let address = IpNet::new(pool.gateway, pool.subnet.prefix_len()).expect("a subnet's prefix is valid");
-        links.address_add(index, address).map_err(failed("give an address to"))?;
-    }
-    Ok(index)
-}
-
-/// What the bridges of an instance are marked with.
-pub(super) fn alias(config: &Config) -> String {
-    format!("gantry:{}", config.instance)
-}
-
-/// Whether a link is a bridge of this instance.
-pub(super) fn is_own(link: &Link, alias: &str) -> bool {
-    link.kind == "bridge" && link.alias == alias
 }
 
 /// Subnets that a new network must not overlap with, and what has them: the other networks, and

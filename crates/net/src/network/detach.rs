@@ -1,7 +1,7 @@
 //! Taking a sandbox out of its networks.
 
-use super::{Inner, NetworkId, reap, rules};
-use crate::{AttachError, Endpoint, KernelError, conntrack};
+use super::{Inner, NetworkId, rules};
+use crate::{AttachError, Endpoint, conntrack};
 
 /// Takes `owner` out of `network`, or out of all; what is not there is no error.
 pub(super) fn detach(inner: &Inner, owner: &str, network: Option<&NetworkId>) -> Result<(), AttachError> {
@@ -20,12 +20,11 @@ pub(super) fn detach(inner: &Inner, owner: &str, network: Option<&NetworkId>) ->
         } else {
             forgotten.map_err(|error| AttachError::State { path: error.path, source: error.source })?;
             // The sandbox lives on and must not reach it any more.
-            if let Err(source) = reap::disconnect(inner, endpoint) {
+            if let Err(error) = inner.driver.detach(endpoint) {
                 if let Err(error) = inner.disk.endpoint_write(endpoint) {
                     tracing::warn!(path = %error.path.display(), error = %error.source, "an endpoint that stays is not written down");
                 }
-                let tried = format!("remove link `{}`", endpoint.host_interface);
-                return Err(KernelError::new(tried, source).into());
+                return Err(error.into());
             }
         }
         let mut state = inner.state.lock();

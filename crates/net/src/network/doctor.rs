@@ -1,6 +1,7 @@
 //! What on this host stands in the way of the networks.
 
-use super::{create, firewalld, gate};
+use super::{firewalld, gate};
+use crate::driver::bridge;
 use crate::link::{Link, Links};
 use crate::nft::{ForeignChain, Point, Stop, Table};
 use crate::{Config, Finding, Severity};
@@ -49,10 +50,10 @@ enum Gate {
 }
 
 fn look(config: &Config) -> Host {
-    let alias = create::alias(config);
+    let alias = bridge::alias(config);
     let links = Links::open().and_then(|mut links| links.list()).unwrap_or_default();
     let bridges: Vec<String> =
-        links.iter().filter(|link| create::is_own(link, &alias)).map(|link| link.name.clone()).collect();
+        links.iter().filter(|link| bridge::is_own(link, &alias)).map(|link| link.name.clone()).collect();
     let chains = Table::open(&config.instance).and_then(|mut table| table.foreign(&bridges));
     let chains = chains.unwrap_or_else(|error| {
         tracing::warn!(%error, "the host's rules cannot be read");

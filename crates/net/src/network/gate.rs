@@ -3,8 +3,8 @@
 
 use std::net::IpAddr;
 
-use super::attach::random_mac;
 use super::{Inner, tag};
+use crate::driver::random_mac;
 use crate::link::{Links, Route, ipv6_disable};
 use crate::plan::{GATE_ADDRESS, GATE_NEIGHBOUR, Gate};
 use crate::{Config, KernelError};

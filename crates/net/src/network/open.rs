@@ -13,19 +13,19 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::attach::{self, fix};
 use super::{
     Inner, Network, NetworkId, NetworkKind, NetworkSpec, NetworkView, PoolSpec, State, Strangers, create,
     doctor, firewalld, gate, reap, rules, tag, watch,
 };
 use crate::config::Subnet;
+use crate::driver::Bridge;
 use crate::exclusive::Exclusive;
-use crate::link::{Link, Links, Route};
+use crate::link::{Links, Route};
 use crate::namespace::Pool;
 use crate::nft::{Table, TableEvents, Target};
 use crate::plan::Services;
 use crate::state::{StateDir, StateError};
-use crate::{AddressPool, Config, KernelError, NetworkError, OpenError, address, dns};
+use crate::{AddressPool, Config, Endpoint, KernelError, NetworkError, OpenError, address, dns};
 
 /// Whether the host passes on what is not for itself.
 pub(super) const FORWARDING: &str = "/proc/sys/net/ipv4/ip_forward";
@@ -60,9 +60,10 @@ fn prepare(config: Config) -> Result<Opened, OpenError> {
             return Err(OpenError::BadName { name: name.clone() });
         }
     }
+    let disk = StateDir::open(&config.state_dir).map_err(failed)?;
     let failed = |what: &'static str| move |source| KernelError::new(what, source);
-    let disk = StateDir::open(&config.state_dir).map_err(state)?;
     let links = Links::open().map_err(failed("open a netlink socket for links"))?;
+    let driver = Bridge::open(&config).map_err(failed("open a netlink socket for bridges"))?;
     let table = Table::open(&config.instance).map_err(failed("open a netlink socket for nftables"))?;
     let (ports, log) = disk.services();
     let directory: Arc<dns::SharedDirectory> = Arc::default();
@@ -73,6 +74,7 @@ fn prepare(config: Config) -> Result<Opened, OpenError> {
         table: Mutex::new(table),
         services: Mutex::new(rules::KeptServices { services: Services::restore(ports), log }),
         links: Mutex::new(links),
+        driver: Box::new(driver),
         state: Mutex::new(State::new(Arc::clone(&directory))),
         directory,
         firewalld: firewalld::Firewalld::default(),
@@ -84,8 +86,9 @@ fn prepare(config: Config) -> Result<Opened, OpenError> {
     };
     let strangers = forward(&inner)?;
     inner.state.lock().strangers = strangers;
-    networks(&inner)?;
-    endpoints(&inner)?;
+    let kept = inner.disk.endpoints();
+    networks(&inner, &kept)?;
+    endpoints(&inner, kept)?;
     services(&inner)?;
     let gateway = super::find::of_kind(&inner.state.lock(), NetworkKind::Pods).gateway();
     let listener = dns::Listener::bind(gateway)
@@ -115,32 +118,32 @@ pub(super) fn forwarding_of(link: &str) -> String {
 /// again.
 fn forward(inner: &Inner) -> Result<Strangers, OpenError> {
     const BOOT: &str = "/proc/sys/kernel/random/boot_id";
-    let failed = |source| KernelError::new(format!("turn on `{FORWARDING}`"), source);
-    let boot = std::fs::read_to_string(BOOT).map_err(failed)?;
-    if std::fs::read(FORWARDING).map_err(failed)?.first() == Some(&b'1') {
+    let refused = |source| KernelError::new(format!("turn on `{FORWARDING}`"), source);
+    let boot = std::fs::read_to_string(BOOT).map_err(refused)?;
+    if std::fs::read(FORWARDING).map_err(refused)?.first() == Some(&b'1') {
         return Ok(inner.disk.strangers(&boot));
     }
     tracing::info!("turning on forwarding of packets (net.ipv4.ip_forward)");
     let links = inner.links.lock().list().map_err(|source| KernelError::new("list links", source))?;
-    let alias = create::alias(&inner.config);
     // A host may pass packets on from single links, whatever is said of all of them.
     let is_router =
         |link: &String| std::fs::read(forwarding_of(link)).is_ok_and(|now| now.first() == Some(&b'1'));
-    let strangers = links.into_iter().filter(|link| link.name != "lo" && !create::is_own(link, &alias));
+    let strangers = links.into_iter().filter(|link| link.name != "lo" && !inner.driver.owns(link));
     let all: Vec<String> = strangers.map(|link| link.name).collect();
     let barred = all.iter().filter(|link| !is_router(link)).cloned().collect();
     let strangers = Strangers { all, barred };
-    inner.disk.strangers_write(&boot, &strangers).map_err(state)?;
-    std::fs::write(FORWARDING, "1").map_err(failed)?;
+    inner.disk.strangers_write(&boot, &strangers).map_err(failed)?;
+    std::fs::write(FORWARDING, "1").map_err(refused)?;
     Ok(strangers)
 }
 
-/// Brings up the kept networks and makes those that there always are.
-fn networks(inner: &Inner) -> Result<(), OpenError> {
+/// Brings up the kept networks and makes those that there always are; of what nobody remembers of networks
+/// and of the `endpoints` nothing stays.
+fn networks(inner: &Inner, endpoints: &[Endpoint]) -> Result<(), OpenError> {
     let mut kept: BTreeMap<NetworkId, NetworkView> = inner
         .disk
         .networks()
-        .map_err(state)?
+        .map_err(failed)?
         .into_iter()
         .map(|network| (network.id.clone(), network))
         .collect();
@@ -148,11 +151,6 @@ fn networks(inner: &Inner) -> Result<(), OpenError> {
     let _exclusive = Exclusive::acquire();
     let config = &inner.config;
     let wanted = [(NetworkKind::Default, config.bip), (NetworkKind::Pods, config.pod_cidr)];
-    let attached = |links: &[Link], name: &str| {
-        let index = links.iter().find(|link| link.name == name).map(|link| link.index);
-        index.is_some_and(|index| links.iter().any(|link| link.master == Some(index)))
-    };
-    let all = links.list().map_err(|source| KernelError::new("list links", source))?;
     for (kind, subnet) in wanted {
         let outdated = |network: &NetworkView| {
             let has = |subnet: IpNet| network.pools.iter().any(|pool| pool.subnet == subnet.trunc());
@@ -160,22 +158,16 @@ fn networks(inner: &Inner) -> Result<(), OpenError> {
             network.kind == kind && (subnet || network.bridge != bridge_name(config, kind))
         };
         if let Some(network) = kept.values().find(|network| outdated(network)).cloned() {
-            if attached(&all, &network.bridge) {
+            if inner.driver.is_used(&network)? {
                 tracing::warn!(network = network.name, "other settings wait until no container is attached");
             } else {
                 kept.remove(&network.id);
             }
         }
     }
-    // Bridges that nobody remembers: of a network whose removal was cut short, or of a lost state directory.
-    let alias = create::alias(&inner.config);
-    let is_clear = inner.disk.troubles().is_empty();
-    for link in all.iter().filter(|link| is_clear && create::is_own(link, &alias)) {
-        if !kept.values().any(|network| network.bridge == link.name) {
-            links
-                .remove(&link.name)
-                .map_err(|source| KernelError::new(format!("remove bridge `{}`", link.name), source))?;
-        }
+    // Of a network whose removal was cut short, or of a lost state directory.
+    if inner.disk.troubles().is_empty() {
+        inner.driver.clear(&kept.values().collect::<Vec<_>>(), endpoints)?;
     }
     for (kind, subnet) in wanted {
         if !kept.values().any(|network| network.kind == kind) {
@@ -183,14 +175,10 @@ fn networks(inner: &Inner) -> Result<(), OpenError> {
             kept.insert(network.id.clone(), network);
         }
     }
-    inner.disk.networks_write(kept.values()).map_err(state)?;
-    let mut bridges = BTreeMap::new();
-    for network in kept.values() {
-        bridges.insert(network.id.clone(), create::bridge(inner, &mut links, network)?);
-    }
+    inner.disk.networks_write(kept.values()).map_err(failed)?;
+    kept.values().try_for_each(|network| inner.driver.create(network))?;
     let mut state = inner.state.lock();
     kept.into_values().for_each(|network| state.network_insert(network));
-    state.bridges = bridges;
     Ok(())
 }
 
@@ -261,57 +249,28 @@ fn pools(inner: &Inner, kind: NetworkKind) -> Vec<AddressPool> {
     }
 }
 
-/// Forgets endpoints whose link is gone with their namespace, and removes links that nobody remembers.
-fn endpoints(inner: &Inner) -> Result<(), OpenError> {
-    let mut links = inner.links.lock();
-    let all = links.list().map_err(|source| KernelError::new("list links", source))?;
-    let prefix = format!("{}_", tag(&inner.config.instance));
-    let mut state_guard = inner.state.lock();
-    let kept = inner.disk.endpoints();
+/// Takes up endpoints, and forgets those whose link is gone with their namespace.
+fn endpoints(inner: &Inner, kept: Vec<Endpoint>) -> Result<(), OpenError> {
     let is_clear = inner.disk.troubles().is_empty();
-    let is_own = |link: &&Link| link.kind == "veth" && link.name.starts_with(&prefix);
-    for link in all.iter().filter(|link| is_clear && is_own(link)) {
-        if !kept.iter().any(|endpoint| endpoint.host_interface == link.name) {
-            links
-                .remove(&link.name)
-                .map_err(|source| KernelError::new(format!("remove link `{}`", link.name), source))?;
-        }
-    }
+    let mut state = inner.state.lock();
     for endpoint in kept {
-        let link = all.iter().find(|link| link.name == endpoint.host_interface);
-        let bridge = state_guard.bridges.get(&endpoint.network).copied();
-        if link.is_some() && bridge.is_none() && !is_clear {
+        let network = state.networks().get(&endpoint.network).cloned();
+        if network.is_none() && !is_clear {
             tracing::warn!(owner = endpoint.owner, network = %endpoint.network, "an endpoint's network cannot be read");
             continue;
         }
-        let (Some(link), Some(bridge)) = (link, bridge) else {
-            tracing::info!(owner = endpoint.owner, address = %endpoint.ip(), "endpoint is gone, forgotten");
-            inner.disk.endpoint_remove(&endpoint.id).map_err(state)?;
-            if let Some(bridge) = bridge {
-                for ip in endpoint.ips() {
-                    links
-                        .neighbour_remove(bridge, ip)
-                        .map_err(|source| KernelError::new(format!("forget the neighbour {ip}"), source))?;
-                }
-            }
-            continue;
+        let is_there = match &network {
+            Some(network) => inner.driver.readmit(network, &endpoint)?,
+            None => false,
         };
-        if link.master != Some(bridge) {
-            links.master_set(link.index, bridge).map_err(|source| {
-                KernelError::new(format!("put link `{}` back on its bridge", link.name), source)
-            })?;
+        if !is_there {
+            tracing::info!(owner = endpoint.owner, address = %endpoint.ip(), "endpoint is gone, forgotten");
+            inner.disk.endpoint_remove(&endpoint.id).map_err(failed)?;
+            continue;
         }
-        if let Some(network) = state_guard.networks().get(&endpoint.network) {
-            // Also where the bridge was made anew, or the pod by a version that did not say it.
-            let mut told = links.port_set(link.index, attach::port(network));
-            if network.kind == NetworkKind::Pods {
-                told = told.and_then(|()| fix(&mut links, bridge, link.index, &endpoint));
-            }
-            told.map_err(|source| KernelError::new(format!("say where {} is", endpoint.ip()), source))?;
-        }
-        state_guard.ports.restore(&endpoint.ports);
-        state_guard.last.insert(endpoint.network.clone(), endpoint.ips().collect());
-        state_guard.endpoint_insert(endpoint);
+        state.ports.restore(&endpoint.ports);
+        state.last.insert(endpoint.network.clone(), endpoint.ips().collect());
+        state.endpoint_insert(endpoint);
     }
     Ok(())
 }
@@ -322,7 +281,7 @@ fn services(inner: &Inner) -> Result<(), OpenError> {
     let mut links = inner.links.lock();
     let state = inner.state.lock();
     let pods = super::find::of_kind(&state, NetworkKind::Pods);
-    let bridge = state.bridges[&pods.id];
+    let Some(bridge) = inner.driver.link(&pods.id) else { return Ok(()) };
     for destination in inner.config.service_cidrs.iter().copied() {
         let failed = |source| KernelError::new(format!("route services {destination}"), source);
         let other = links
@@ -339,6 +298,6 @@ fn services(inner: &Inner) -> Result<(), OpenError> {
     Ok(())
 }
 
-fn state(error: StateError) -> OpenError {
+fn failed(error: StateError) -> OpenError {
     OpenError::State { path: error.path, source: error.source }
 }

@@ -5,18 +5,17 @@
 //! (ten milliseconds and more). So the link of a sandbox that ends is left to the kernel at first, and
 //! removed only if the namespace lives on. Until the link is gone nobody else gets its address.
 
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Inner, NetworkId, blocking};
-use crate::Endpoint;
+use crate::{Endpoint, KernelError};
 
 /// How long a namespace may take to end by itself.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// Removes the links of `network` that are still to go; true if there were any.
-pub(super) fn now(inner: &Inner, network: &NetworkId) -> io::Result<bool> {
+pub(super) fn now(inner: &Inner, network: &NetworkId) -> Result<bool, KernelError> {
     let of_network = |endpoint: &Endpoint| endpoint.network == *network;
     remove(inner, of_network)
 }
@@ -36,17 +35,18 @@ pub(super) async fn run(inner: Arc<Inner>) {
             result
         });
         if let Err(error) = done.await {
+            let error = base::error::chain(&error);
             tracing::warn!(%error, "a link of a sandbox that ended could not be removed");
         }
     }
 }
 
-fn remove(inner: &Inner, which: impl Fn(&Endpoint) -> bool) -> io::Result<bool> {
+fn remove(inner: &Inner, which: impl Fn(&Endpoint) -> bool) -> Result<bool, KernelError> {
     let due: Vec<Endpoint> =
         inner.state.lock().leaving.iter().filter(|endpoint| which(endpoint)).cloned().collect();
     let mut result = Ok(!due.is_empty());
     for endpoint in &due {
-        let removed = disconnect(inner, endpoint);
+        let removed = inner.driver.detach(endpoint);
         // Given up after one failure: opening the next time removes links that nobody remembers.
         inner.state.lock().leaving.retain(|other| other.id != endpoint.id);
         if let Err(error) = removed {
@@ -54,13 +54,4 @@ fn remove(inner: &Inner, which: impl Fn(&Endpoint) -> bool) -> io::Result<bool> 
         }
     }
     result
-}
-
-/// Removes an endpoint's link, and what the bridge was told of it.
-pub(super) fn disconnect(inner: &Inner, endpoint: &Endpoint) -> io::Result<()> {
-    let bridge = inner.state.lock().bridges.get(&endpoint.network).copied();
-    let mut links = inner.links.lock();
-    links.remove(&endpoint.host_interface)?;
-    let Some(bridge) = bridge else { return Ok(()) };
-    endpoint.ips().try_for_each(|ip| links.neighbour_remove(bridge, ip))
 }

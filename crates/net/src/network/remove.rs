@@ -1,12 +1,11 @@
 //! Removing a network.
 
 use super::{Inner, NetworkId, NetworkKind, NetworkView, rules};
-use crate::{KernelError, NetworkError};
+use crate::NetworkError;
 
 /// Removes a user-defined network without endpoints, and tells what it was.
 pub(super) fn remove(inner: &Inner, id: &NetworkId) -> Result<NetworkView, NetworkError> {
-    let mut links = inner.links.lock();
-    let (view, index) = {
+    let view = {
         let mut state = inner.state.lock();
         let Some(network) = state.networks().get(id).cloned() else {
             return Err(NetworkError::NotFound { name: id.to_string() });
@@ -34,14 +33,13 @@ pub(super) fn remove(inner: &Inner, id: &NetworkId) -> Result<NetworkView, Netwo
             .disk
             .networks_write(others)
             .map_err(|error| NetworkError::State { path: error.path, source: error.source })?;
-        let index = state.network_remove(id);
-        (network, index)
+        state.network_remove(id);
+        network
     };
-    if let Err(source) = links.remove(&view.bridge) {
-        keep(inner, &view, index);
-        return Err(KernelError::new(format!("remove bridge `{}`", view.bridge), source).into());
+    if let Err(error) = inner.driver.remove(&view) {
+        keep(inner, &view);
+        return Err(error.into());
     }
-    drop(links);
     if let Err(error) = rules::apply(inner) {
         // It is gone. What the rules say of it is about nothing, and goes with the next change.
         tracing::warn!(network = view.name, error = %base::error::chain(&error), "rules of a removed network stay");
@@ -50,14 +48,13 @@ pub(super) fn remove(inner: &Inner, id: &NetworkId) -> Result<NetworkView, Netwo
     Ok(view)
 }
 
-/// Takes up again a network whose bridge cannot be removed.
-fn keep(inner: &Inner, view: &NetworkView, bridge: Option<u32>) {
+/// Takes up again a network that cannot be removed.
+fn keep(inner: &Inner, view: &NetworkView) {
     let mut state = inner.state.lock();
     if let Err(error) = inner.disk.networks_write(state.networks().values().chain([view])) {
         tracing::warn!(path = %error.path.display(), error = %error.source, "a network that could not be removed is not kept");
     }
     state.network_insert(view.clone());
-    state.bridges.extend(bridge.map(|bridge| (view.id.clone(), bridge)));
 }
 
 /// Takes back a network whose creation failed half-way; what cannot be taken back is logged.
@@ -69,8 +66,8 @@ pub(super) fn undo(inner: &Inner, view: &NetworkView) {
             tracing::warn!(path = %error.path.display(), error = %error.source, "network state not kept");
         }
     }
-    if let Err(error) = inner.links.lock().remove(&view.bridge) {
-        tracing::warn!(bridge = view.bridge, %error, "bridge left behind");
+    if let Err(error) = inner.driver.remove(view) {
+        tracing::warn!(bridge = view.bridge, error = %base::error::chain(&error), "bridge left behind");
     }
     if let Err(error) = rules::apply(inner) {
         tracing::warn!(error = %base::error::chain(&error), "rules left behind");

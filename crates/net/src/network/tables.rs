@@ -21,8 +21,6 @@ pub(super) struct State {
     endpoints: BTreeMap<(String, NetworkId), Endpoint>,
     directory: Directory,
     published: Arc<SharedDirectory>,
-    /// Number of each network's bridge.
-    pub(super) bridges: BTreeMap<NetworkId, u32>,
     /// Endpoints that are gone but whose links may not be yet.
     pub(super) leaving: Vec<Endpoint>,
     /// The addresses that each network gave out last, in the order of its subnets.
@@ -64,13 +62,12 @@ impl State {
         self.publish();
     }
 
-    /// Forgets a network that has no endpoints, and the number of its bridge.
-    pub(super) fn network_remove(&mut self, id: &NetworkId) -> Option<u32> {
+    /// Forgets a network that has no endpoints.
+    pub(super) fn network_remove(&mut self, id: &NetworkId) {
         self.networks.remove(id);
         self.directory.network_remove(id);
         self.publish();
         self.last.remove(id);
-        self.bridges.remove(id)
     }
 
     /// Takes up an endpoint of a network that is there.

@@ -1,7 +1,7 @@
 //! Taking everything of an instance out of the kernel.
 
 use super::open::{FORWARDING, forwarding_of};
-use super::{Inner, Strangers, create, gate, tag};
+use super::{Inner, Strangers, gate};
 use crate::KernelError;
 use crate::link::Link;
 
@@ -11,18 +11,12 @@ pub(super) fn teardown(inner: &Inner) -> Result<(), KernelError> {
     let failed = |what: String| move |source| KernelError::new(what, source);
     inner.table.lock().remove().map_err(failed(format!("remove nftables table `{name}`")))?;
     let mut links = inner.links.lock();
-    let prefix = format!("{}_", tag(name));
-    let alias = create::alias(&inner.config);
     let gate = gate::names(&inner.config).0;
-    let mut all = links.list().map_err(failed("list links".to_owned()))?;
-    // Ports before their bridge.
-    all.sort_by_key(|link| link.kind == "bridge");
-    for link in &all {
-        let veth = link.kind == "veth" && (link.name.starts_with(&prefix) || link.name == gate);
-        if veth || create::is_own(link, &alias) {
-            links.remove(&link.name).map_err(failed(format!("remove link `{}`", link.name)))?;
-        }
+    let all = links.list().map_err(failed("list links".to_owned()))?;
+    if all.iter().any(|link| link.kind == "veth" && link.name == gate) {
+        links.remove(&gate).map_err(failed(format!("remove link `{gate}`")))?;
     }
+    inner.driver.clear(&[], &[])?;
     close_the_way(&inner.state.lock().strangers, &links.list().map_err(failed("list links".to_owned()))?);
     inner.disk.clear().map_err(|error| {
         KernelError::new(format!("remove network state `{}`", error.path.display()), error.source)
