@@ -98,7 +98,8 @@ impl Engine {
                 .map_err(|source| Error::internal("open the image store").with_source(source))
         })
         .await?;
-        let network = net::Network::open(config.network.clone()).await.map_err(|source| {
+        let of_network = net::Config { pins_dir: places.netns(), ..config.network.clone() };
+        let network = net::Network::open(of_network).await.map_err(|source| {
             let kind = match &source {
                 net::OpenError::SubnetTaken { .. } | net::OpenError::NoSubnet { .. } => Kind::Conflict,
                 net::OpenError::BadName { .. } => Kind::Invalid,

@@ -16,6 +16,7 @@
 //! <root>/network/                       the network's
 //! <run>/engine.lock                     held like the root's
 //! <run>/shims/<sandbox>.sock            the shims' sockets
+//! <run>/netns/<sandbox>                 its network namespace, pinned by the network
 //! <run>/sandboxes/<sandbox>/            the shims' own state and logs, shared memory; `owner`
 //! <run>/bundles/<container>/            OCI bundles
 //! <run>/trash/                          as above
@@ -142,6 +143,11 @@ impl Places {
     /// The socket of a sandbox's shim.
     pub(crate) fn socket(&self, sandbox: &str) -> PathBuf {
         self.shims().join(format!("{sandbox}.sock"))
+    }
+
+    /// Where network namespaces are pinned.
+    pub(crate) fn netns(&self) -> PathBuf {
+        self.run.join("netns")
     }
 
     /// The bundles of all containers.

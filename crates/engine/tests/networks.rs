@@ -4,6 +4,9 @@ mod support;
 
 use std::io::Read;
 use std::net::TcpStream;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::process::Command;
 
 use engine::container::{
     HostEntry, NamespaceMode, NetworkMode, Port, PortBinding, Protocol, RemoveOptions, Status,
@@ -211,5 +214,49 @@ fn the_containers_of_a_sandbox_share_its_address_name_and_memory() {
         engine.sandbox_remove(&sandbox).await.expect("remove");
         assert_eq!(engine.container_inspect(&server).expect_err("it is gone").kind(), Kind::NotFound);
         assert!(engine.network().endpoint_list().is_empty());
+    });
+}
+
+#[test]
+fn a_network_namespace_is_pinned_as_long_as_its_sandbox_lives() {
+    on_host(|host, engine| async move {
+        let inode = |path: &Path| std::fs::metadata(path).map(|metadata| metadata.ino()).ok();
+        let id = start(&engine, bridged("sleep 1000")).await;
+        let pin = host.path("run/netns").join(id.as_str());
+        let pid = engine.container_inspect(&id).expect("inspect").state.pid.expect("it runs");
+        let of_process = format!("/proc/{pid}/ns/net");
+        assert!(inode(&pin).is_some());
+        assert_eq!(inode(&pin), inode(Path::new(&of_process)));
+        // Whoever may open it enters it, without looking for a process.
+        let mut entered = Command::new("nsenter");
+        entered.arg(format!("--net={}", pin.display())).args(["ip", "-4", "addr"]);
+        let entered = entered.output().expect("nsenter");
+        let entered = String::from_utf8_lossy(&entered.stdout);
+        assert!(entered.contains(&address(&engine, &id, "bridge")), "{entered}");
+        // One that an engine left which pinned none is pinned; one of a sandbox that is gone is given up.
+        let gone = host.path("run/netns").join("0".repeat(64));
+        let engine = host
+            .reopen(engine, async || {
+                rustix::mount::unmount(&pin, rustix::mount::UnmountFlags::empty()).expect("unmount");
+                std::fs::remove_file(&pin).expect("remove");
+                std::fs::write(&gone, "").expect("write");
+                rustix::mount::mount_bind(&of_process, &gone).expect("pin it once more");
+            })
+            .await;
+        assert_eq!(inode(&pin), inode(Path::new(&of_process)));
+        assert!(!gone.exists(), "nobody is called so");
+        engine.container_kill(&id, None).await.expect("kill");
+        wait(&engine, &id).await;
+        testkit::wait_until("the namespace to be given up", || {
+            if pin.exists() { Err("pinned") } else { Ok(()) }
+        });
+        // A container in another's network has none of its own.
+        let first = start(&engine, shell("sleep 1000")).await;
+        let mut joined = shell("sleep 1000");
+        joined.namespaces.network = NetworkMode::Container(first.clone());
+        let second = start(&engine, joined).await;
+        assert!(host.path("run/netns").join(first.as_str()).exists());
+        assert!(!host.path("run/netns").join(second.as_str()).exists());
+        remove_all(&engine).await;
     });
 }

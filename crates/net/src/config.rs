@@ -12,6 +12,8 @@ pub struct Config {
     pub instance: String,
     /// Directory that this crate alone writes to.
     pub state_dir: PathBuf,
+    /// Directory where namespaces are pinned; they and what is in it are gone when the machine restarts.
+    pub pins_dir: PathBuf,
     /// Link name of the default bridge, at most 15 bytes.
     pub bridge: String,
     /// Subnet of the default bridge; with host bits (`172.17.0.5/16`) they are the gateway's.
@@ -55,11 +57,12 @@ pub struct AddressPool {
 impl Config {
     /// The documented defaults for the instance named `instance`.
     pub fn new(instance: impl Into<String>, state_dir: impl Into<PathBuf>) -> Self {
-        let instance = instance.into();
+        let (instance, state_dir) = (instance.into(), state_dir.into());
         Self {
             bridge: format!("{}0", crate::network::tag(&instance)),
             instance,
-            state_dir: state_dir.into(),
+            pins_dir: state_dir.join("netns"),
+            state_dir,
             bip: Subnet::Preferably(net([172, 17, 0, 0], 16)),
             pod_cidr: Subnet::Preferably(net([10, 42, 0, 0], 16)),
             service_cidrs: vec![net([10, 43, 0, 0], 16)],

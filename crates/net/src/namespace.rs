@@ -15,6 +15,10 @@ use rustix::thread::{LinkNameSpaceType, UnshareFlags};
 
 use crate::link::Links;
 
+mod pins;
+
+pub(crate) use pins::Pins;
+
 /// Ready network namespaces.
 pub(crate) struct Pool {
     ready: Mutex<VecDeque<OwnedFd>>,

@@ -1,6 +1,6 @@
 //! The handle on an instance's networks.
 
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use offload::Threads;
@@ -11,7 +11,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::driver::Driver;
 use crate::link::Links;
-use crate::namespace;
+use crate::namespace::{self, Pins};
 use crate::nft::Table;
 use crate::state::StateDir;
 use crate::{
@@ -59,6 +59,7 @@ pub(crate) struct Inner {
     config: Config,
     disk: StateDir,
     pool: Arc<namespace::Pool>,
+    pins: Pins,
     table: Mutex<Table>,
     services: Mutex<rules::KeptServices>,
     links: Mutex<Links>,
@@ -115,6 +116,48 @@ impl Network {
         let taken = self.blocking(|inner| inner.pool.take()).await;
         self.inner.tasks.spawn(fill_pool(self.inner.clone()));
         taken.map_err(|source| KernelError::new("make a network namespace", source))
+    }
+
+    /// As [`Network::netns_take`], pinned for `owner`.
+    pub async fn netns_take_pinned(&self, owner: &str) -> Result<OwnedFd, KernelError> {
+        let owner = owner.to_owned();
+        let taken = self.blocking(move |inner| {
+            let netns = inner.pool.take()?;
+            inner.pins.pin(&owner, netns.as_fd()).map(|()| netns)
+        });
+        let taken = taken.await;
+        self.inner.tasks.spawn(fill_pool(self.inner.clone()));
+        taken.map_err(|source| KernelError::new("make a network namespace and pin it", source))
+    }
+
+    /// Pins the namespace of `owner`, so that it is there whether a process is in it or not.
+    pub async fn netns_pin(&self, owner: &str, netns: BorrowedFd<'_>) -> Result<(), KernelError> {
+        let failed = |source| KernelError::new("pin a network namespace", source);
+        let (name, netns) = (owner.to_owned(), netns.try_clone_to_owned().map_err(failed)?);
+        self.blocking(move |inner| inner.pins.pin(&name, netns.as_fd())).await.map_err(failed)
+    }
+
+    /// The namespace that is pinned for `owner`, if one is.
+    pub fn netns_pinned(&self, owner: &str) -> Option<OwnedFd> {
+        offload::in_place(|| self.inner.pins.get(owner)).unwrap_or_else(|error| {
+            tracing::warn!(owner, %error, "a pinned network namespace cannot be opened");
+            None
+        })
+    }
+
+    /// Gives up the namespace of `owner`: it goes with the last process in it. Nothing happens if none is
+    /// pinned.
+    pub async fn netns_give_up(&self, owner: &str) -> Result<(), KernelError> {
+        let name = owner.to_owned();
+        let given_up = self.blocking(move |inner| inner.pins.give_up(&name)).await;
+        given_up
+            .map_err(|source| KernelError::new(format!("give up the network namespace of {owner}"), source))
+    }
+
+    /// For whom namespaces are pinned.
+    pub async fn netns_owners(&self) -> Result<Vec<String>, KernelError> {
+        let owners = self.blocking(|inner| inner.pins.owners()).await;
+        owners.map_err(|source| KernelError::new("list pinned network namespaces", source))
     }
 
     /// Creates a user-defined network.

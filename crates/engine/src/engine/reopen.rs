@@ -14,6 +14,7 @@ use runtime::spec::Status as ShimStatus;
 
 use crate::container::life::Input;
 use crate::engine::Engine;
+use crate::error::Context;
 use crate::id::{ContainerId, SandboxId};
 use crate::registry::{AnySandbox, ContainerCell};
 use crate::sandbox::wire::remember;
@@ -68,6 +69,7 @@ impl Engine {
             })
             .await;
         in_place(|| self.clear_run());
+        self.clear_namespaces().await;
     }
 
     /// The shims that live, and what those hold that answer. The sockets of the others are removed.
@@ -144,12 +146,43 @@ impl Engine {
                 }
             }
         }
+        self.pin_again(cell, shim).await;
         if state.is_none() {
             return self.listen_later(cell.clone(), Arc::clone(shim));
         }
         if let Err(error) = self.listen(cell.clone(), Arc::clone(shim)).await {
             tracing::warn!(sandbox = %cell.id, error = %base::error::chain(&error), "listen to a shim");
             self.listen_later(cell.clone(), Arc::clone(shim));
+        }
+    }
+
+    /// Pins the network namespace of a sandbox that an engine made which pinned none.
+    async fn pin_again(&self, cell: &AnySandbox, shim: &Shim) {
+        if !self.has_own_network(cell) || self.inner.network.netns_pinned(cell.id.as_str()).is_some() {
+            return;
+        }
+        let pinned = match shim.handle.network_namespace() {
+            Ok(netns) => self.pin_netns(&cell.id, &netns).await,
+            Err(error) => Err(error).context(|| "open a network namespace".to_owned()),
+        };
+        if let Err(error) = pinned {
+            tracing::warn!(sandbox = %cell.id, error = %base::error::chain(&error), "a network namespace is not pinned");
+        }
+    }
+
+    /// Whether a sandbox's network namespace is neither the host's nor another's.
+    fn has_own_network(&self, cell: &AnySandbox) -> bool {
+        use crate::container::NetworkMode::{Bridge, Network, None};
+        match cell {
+            AnySandbox::Shared(shared) => shared.spec.network != crate::sandbox::SandboxNetwork::Host,
+            AnySandbox::OfOne(cell) => {
+                let container = ContainerId::parse(cell.id.as_str()).ok();
+                let container = container.and_then(|id| self.inner.registry.get(&id).ok());
+                container.is_some_and(|container| {
+                    let mode = &container.record().spec.namespaces.network;
+                    matches!(mode, Bridge | Network(_) | None)
+                })
+            }
         }
     }
 
@@ -220,6 +253,11 @@ impl Engine {
     }
 
     async fn clear_endpoints(&self, id: &SandboxId) {
+        if self.inner.network.netns_pinned(id.as_str()).is_some()
+            && let Err(error) = self.inner.network.netns_give_up(id.as_str()).await
+        {
+            tracing::warn!(sandbox = %id, error = %base::error::chain(&error), "give a network namespace up");
+        }
         let has = self.inner.network.endpoint_list().iter().any(|endpoint| endpoint.owner == id.as_str());
         if has && let Err(error) = self.inner.network.endpoint_detach_all(id.as_str()).await {
             tracing::warn!(sandbox = %id, error = %base::error::chain(&error), "give a network address back");

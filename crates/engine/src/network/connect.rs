@@ -72,8 +72,8 @@ impl Engine {
         endpoint: &EndpointSpec,
         next: &ContainerRecord,
     ) -> Result<()> {
-        let netns =
-            cell.shim()?.handle.network_namespace().context(|| "open a container's network".to_owned())?;
+        let netns = self.netns_of(&cell.sandbox.id, &*cell.shim()?);
+        let netns = netns.context(|| "open a container's network".to_owned())?;
         let is_first = cell.sandbox.live.read().endpoints.is_empty();
         let wiring = Wiring {
             networks: vec![(network.name.clone(), endpoint.clone())],

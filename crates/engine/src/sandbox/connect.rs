@@ -14,7 +14,7 @@ impl Engine {
     pub async fn sandbox_connect(&self, id: &SandboxId, port: u16) -> std::io::Result<tokio::net::TcpStream> {
         let sandbox = self.inner.registry.sandbox(id).map_err(std::io::Error::other)?;
         let shim = sandbox.shim().ok_or_else(|| std::io::Error::other("the sandbox is down"))?;
-        let namespace = shim.handle.network_namespace()?;
+        let namespace = self.netns_of(id, &shim)?;
         let (sender, receiver) = tokio::sync::oneshot::channel();
         // A thread of its own, which ends in the other namespace: none that is used again may be there.
         std::thread::Builder::new().name("connect".to_owned()).spawn(move || {

@@ -58,20 +58,24 @@ impl Engine {
                 let shim = self.launch(&sandbox, Network::New, shape).await?;
                 let netns = shim.handle.network_namespace();
                 let netns = netns.context(|| "open the sandbox's network namespace".to_owned())?;
+                self.pin_netns(&cell.id, &netns).await?;
                 self.wire(cell, &netns, &wiring(&spec, networks)).await?;
             }
             SandboxNetwork::None if users.is_some() => {
-                self.launch(&sandbox, Network::New, shape).await?;
+                let shim = self.launch(&sandbox, Network::New, shape).await?;
+                let netns = shim.handle.network_namespace();
+                let netns = netns.context(|| "open the sandbox's network namespace".to_owned())?;
+                self.pin_netns(&cell.id, &netns).await?;
             }
             SandboxNetwork::Host => {
                 self.launch(&sandbox, Network::Host, shape).await?;
             }
             SandboxNetwork::None => {
-                let netns = self.take_netns().await?;
+                let netns = self.take_netns(&cell.id).await?;
                 self.launch(&sandbox, Network::Fd(netns), shape).await?;
             }
             SandboxNetwork::Networks(networks) => {
-                let netns = self.take_netns().await?;
+                let netns = self.take_netns(&cell.id).await?;
                 let fd = netns.try_clone().context(|| "share a network namespace".to_owned())?;
                 let wiring = wiring(&spec, networks);
                 let (wired, shim) = tokio::join!(

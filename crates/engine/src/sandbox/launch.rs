@@ -1,6 +1,6 @@
 //! Bringing a sandbox up: its network and its shim.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use runtime::shim::{LaunchSpec, Network};
@@ -9,6 +9,7 @@ use super::wire::Wiring;
 use crate::container::NetworkMode;
 use crate::engine::Engine;
 use crate::error::{Context, Error, Fact, Result};
+use crate::id::SandboxId;
 use crate::id_blocks::IdBlock;
 use crate::network::ports;
 use crate::registry::{AnySandbox, ContainerCell};
@@ -38,10 +39,10 @@ impl Engine {
             NetworkMode::Container(other) => Network::Fd(self.network_of(other)?),
             NetworkMode::None => {
                 self.write_files(cell, &record, &[])?;
-                Network::Fd(self.take_netns().await?)
+                Network::Fd(self.take_netns(&cell.sandbox.id).await?)
             }
             NetworkMode::Bridge | NetworkMode::Network(_) => {
-                let netns = self.take_netns().await?;
+                let netns = self.take_netns(&cell.sandbox.id).await?;
                 let fd = netns.try_clone().context(|| "share a network namespace".to_owned())?;
                 let ports = ports::wanted(&record.spec, &record.resolved);
                 let wiring = Wiring {
@@ -119,12 +120,27 @@ impl Engine {
         let not_running =
             || Error::from(Fact::NotJoinable { namespace: "net".to_owned(), container: other.id.clone() });
         let shim = other.shim().map_err(|_| not_running())?;
-        shim.handle.network_namespace().map_err(|source| not_running().with_source(source))
+        self.netns_of(&other.sandbox.id, &shim).map_err(|source| not_running().with_source(source))
     }
 
-    /// A network namespace with nothing in it but its loopback.
-    pub(crate) async fn take_netns(&self) -> Result<OwnedFd> {
-        let taken = self.inner.network.netns_take().await;
+    /// A network namespace with nothing in it but its loopback, pinned for a sandbox.
+    pub(crate) async fn take_netns(&self, of: &SandboxId) -> Result<OwnedFd> {
+        let taken = self.inner.network.netns_take_pinned(of.as_str()).await;
         taken.map_err(|source| Error::internal("make a network namespace").with_source(source))
+    }
+
+    /// Pins a sandbox's own network namespace.
+    pub(crate) async fn pin_netns(&self, of: &SandboxId, netns: &OwnedFd) -> Result<()> {
+        let pinned = self.inner.network.netns_pin(of.as_str(), netns.as_fd()).await;
+        pinned.map_err(|source| Error::internal("keep a network namespace").with_source(source))
+    }
+
+    /// The network namespace that a sandbox is in: its own, which is pinned, or the one that its shim was
+    /// started in.
+    pub(crate) fn netns_of(&self, sandbox: &SandboxId, shim: &Shim) -> std::io::Result<OwnedFd> {
+        match self.inner.network.netns_pinned(sandbox.as_str()) {
+            Some(pinned) => Ok(pinned),
+            None => shim.handle.network_namespace(),
+        }
     }
 }

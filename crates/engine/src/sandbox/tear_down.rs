@@ -42,6 +42,9 @@ impl Engine {
             if let Err(error) = self.inner.network.endpoint_detach_all(sandbox.id.as_str()).await {
                 tracing::warn!(sandbox = %sandbox.id, error = %base::error::chain(&error), "give a network address back");
             }
+            if let Err(error) = self.inner.network.netns_give_up(sandbox.id.as_str()).await {
+                tracing::warn!(sandbox = %sandbox.id, error = %base::error::chain(&error), "give a network namespace up");
+            }
         };
         tokio::join!(shim, network);
         self.drop_shared_memory(&sandbox.id);

@@ -185,6 +185,9 @@ impl Drop for CleanUp {
         {
             let _ = rustix::mount::unmount(entry.path().join("shm"), rustix::mount::UnmountFlags::DETACH);
         }
+        for pin in std::fs::read_dir(self.0.path("run/netns")).into_iter().flatten().flatten() {
+            let _ = rustix::mount::unmount(pin.path(), rustix::mount::UnmountFlags::DETACH);
+        }
         if let Ok(group) = runtime::cgroup::Cgroup::at(&Path::new("/").join(&self.0.instance)) {
             let _ = group.kill_all();
             let _ = group.remove();

@@ -21,7 +21,7 @@ use crate::config::Subnet;
 use crate::driver::Bridge;
 use crate::exclusive::Exclusive;
 use crate::link::{Links, Route};
-use crate::namespace::Pool;
+use crate::namespace::{Pins, Pool};
 use crate::nft::{Table, TableEvents, Target};
 use crate::plan::Services;
 use crate::state::{StateDir, StateError};
@@ -65,10 +65,12 @@ fn prepare(config: Config) -> Result<Opened, OpenError> {
     let links = Links::open().map_err(failed("open a netlink socket for links"))?;
     let driver = Bridge::open(&config).map_err(failed("open a netlink socket for bridges"))?;
     let table = Table::open(&config.instance).map_err(failed("open a netlink socket for nftables"))?;
+    let pins = Pins::open(&config.pins_dir).map_err(failed("make a place for network namespaces"))?;
     let (ports, log) = disk.services();
     let directory: Arc<dns::SharedDirectory> = Arc::default();
     let inner = Inner {
         pool: Pool::new(config.ready_namespaces),
+        pins,
         zone: dns::SharedZone::new(&config.cluster_domain),
         disk,
         table: Mutex::new(table),

@@ -17,6 +17,9 @@ pub(super) fn teardown(inner: &Inner) -> Result<(), KernelError> {
         links.remove(&gate).map_err(failed(format!("remove link `{gate}`")))?;
     }
     inner.driver.clear(&[], &[])?;
+    let owners = inner.pins.owners();
+    let given_up = owners.and_then(|owners| owners.iter().try_for_each(|owner| inner.pins.give_up(owner)));
+    given_up.map_err(failed("give up network namespaces".to_owned()))?;
     close_the_way(&inner.state.lock().strangers, &links.list().map_err(failed("list links".to_owned()))?);
     inner.disk.clear().map_err(|error| {
         KernelError::new(format!("remove network state `{}`", error.path.display()), error.source)

@@ -4,6 +4,7 @@ mod bridge;
 mod host;
 mod many;
 mod names;
+mod namespaces;
 mod neighbours;
 mod ports;
 mod services;

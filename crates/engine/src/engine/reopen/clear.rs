@@ -122,6 +122,21 @@ impl Engine {
         }
     }
 
+    /// Gives up network namespaces of sandboxes that are gone.
+    pub(super) async fn clear_namespaces(&self) {
+        let owners = match self.inner.network.netns_owners().await {
+            Ok(owners) => owners,
+            Err(error) => {
+                return self.trouble(Trouble::new("network namespaces", &self.inner.places.netns(), &error));
+            }
+        };
+        for owner in owners.iter().filter(|owner| self.is_left_over(Path::new(owner))) {
+            if let Err(error) = self.inner.network.netns_give_up(owner).await {
+                tracing::warn!(owner, error = %base::error::chain(&error), "give a network namespace up");
+            }
+        }
+    }
+
     fn is_left_over(&self, path: &Path) -> bool {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let has_shim = self.inner.places.socket(name).exists();
