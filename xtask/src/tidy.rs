@@ -10,6 +10,7 @@ use anyhow::Context as _;
 
 use crate::workspace_root;
 
+mod calls;
 mod dependencies;
 mod documents;
 mod files;
@@ -17,6 +18,7 @@ mod kinds;
 mod records;
 mod rows;
 mod runtimes;
+mod source;
 mod texts;
 mod unused;
 mod waiting;
@@ -35,6 +37,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     complaints.extend(unused::check(&metadata, &root, &tracked)?);
     complaints.extend(files::check(&root, &tracked)?);
     complaints.extend(documents::check(&root, &tracked)?);
+    complaints.extend(calls::check(&root, &tracked)?);
     complaints.extend(kinds::check(&root, &tracked)?);
     complaints.extend(records::check(&root, &tracked)?);
     complaints.extend(runtimes::check(&root, &tracked)?);

@@ -81,7 +81,7 @@ pub(crate) struct Api {
 impl Api {
     /// The time of day, for queries that say how long ago.
     pub(crate) fn now(&self) -> Timestamp {
-        Timestamp::now()
+        self.engine.now()
     }
 }
 

@@ -170,6 +170,11 @@ impl Engine {
         &self.inner.config
     }
 
+    /// The time of day, as the engine's clock tells it.
+    pub fn now(&self) -> base::Timestamp {
+        self.inner.clock.now()
+    }
+
     /// The images, for those who build them.
     pub fn images(&self) -> &image::Store {
         &self.inner.images

@@ -172,6 +172,11 @@ impl Agent {
         Ok(Self { shared: Arc::new(shared), pods, services, slices, events: Mutex::new(Some(writer)) })
     }
 
+    /// The time of day, as the node's clock tells it.
+    pub fn now(&self) -> base::Timestamp {
+        self.shared.clock.now()
+    }
+
     /// Registers the node and runs its pods until `stop` is cancelled; pods go on running then.
     /// May be called once.
     pub async fn run(&self, stop: CancellationToken) {

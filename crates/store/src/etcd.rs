@@ -28,6 +28,7 @@ use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
 use self::api::kv_client::KvClient;
@@ -114,6 +115,8 @@ struct Connection {
     prefix: Prefix,
     watches: Watches,
     closed: CancellationToken,
+    /// The watches, and what forgets history; they end when it is closed.
+    tasks: TaskTracker,
 }
 
 impl Etcd {
@@ -127,6 +130,7 @@ impl Etcd {
             prefix: Prefix::new(options.prefix.clone()),
             watches: Watches::default(),
             closed: CancellationToken::new(),
+            tasks: TaskTracker::new(),
         });
         let arrival = options.arrival.unwrap_or(ARRIVAL);
         let arrived = connection.patiently(arrival, true, || ask_status(&connection.channel)).await;
@@ -137,7 +141,7 @@ impl Etcd {
         check_versions(&members).await?;
         tracing::debug!(endpoints, "etcd keeps the store");
         if let Some(history) = options.history {
-            tokio::spawn(forget(connection.clone(), history));
+            connection.tasks.spawn(forget(connection.clone(), history));
         }
         Ok(Self(connection))
     }

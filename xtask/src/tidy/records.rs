@@ -6,8 +6,9 @@
 
 use std::path::Path;
 
-use anyhow::Context as _;
 use syn::visit::{self, Visit};
+
+use super::source;
 
 /// The crates that keep records.
 const KEEPERS: &[&str] = &["engine", "image", "net", "node"];
@@ -23,23 +24,18 @@ const FOREIGN: &[(&str, &str, &str)] = &[
 
 /// Complains about types that are written to disk and are something else too.
 pub(super) fn check(root: &Path, tracked: &[String]) -> anyhow::Result<Vec<String>> {
-    let mut complaints = Vec::new();
-    for path in tracked.iter().filter(|path| is_read(path)) {
-        let text = std::fs::read_to_string(root.join(path)).with_context(|| format!("read {path}"))?;
-        complaints.extend(check_file(path, &text)?);
-    }
-    Ok(complaints)
+    source::check_each(root, tracked.iter().filter(|path| is_read(path)), check_file)
 }
 
 fn is_read(path: &str) -> bool {
     let parts: Vec<&str> = path.split('/').collect();
-    matches!(parts[..], ["crates", krate, "src", ..] if KEEPERS.contains(&krate))
-        && path.ends_with(".rs")
-        && !parts.iter().any(|part| matches!(*part, "state" | "state.rs" | "tests" | "tests.rs"))
+    source::is_program(path)
+        && matches!(parts[..], [_, krate, ..] if KEEPERS.contains(&krate))
+        && !parts.iter().any(|part| matches!(*part, "state" | "state.rs"))
 }
 
 fn check_file(path: &str, text: &str) -> anyhow::Result<Vec<String>> {
-    let file = syn::parse_file(text).with_context(|| format!("parse {path}"))?;
+    let file = source::parse(path, text)?;
     let mut types = Types::default();
     types.visit_file(&file);
     let foreign = |name: &str| FOREIGN.iter().any(|(file, known, _)| *file == path && *known == name);
@@ -97,11 +93,7 @@ impl<'ast> Visit<'ast> for Types {
     }
 
     fn visit_item_mod(&mut self, item: &'ast syn::ItemMod) {
-        let is_test = |attribute: &syn::Attribute| {
-            attribute.path().is_ident("cfg")
-                && attribute.parse_args::<syn::Ident>().is_ok_and(|when| when == "test")
-        };
-        if !item.attrs.iter().any(is_test) {
+        if !source::is_test(&item.attrs) {
             visit::visit_item_mod(self, item);
         }
     }

@@ -4,9 +4,10 @@
 
 use std::path::Path;
 
-use anyhow::Context as _;
 use syn::visit::{self, Visit};
 use syn::{Expr, Member};
+
+use super::source;
 
 /// What looks into a text.
 const LOOKS: &[&str] =
@@ -17,23 +18,11 @@ const TEXTS: &[&str] = &["message", "full_message"];
 
 /// Complains about decisions by the text of a message.
 pub(super) fn check(root: &Path, tracked: &[String]) -> anyhow::Result<Vec<String>> {
-    let mut complaints = Vec::new();
-    for path in tracked.iter().filter(|path| is_read(path)) {
-        let text = std::fs::read_to_string(root.join(path)).with_context(|| format!("read {path}"))?;
-        complaints.extend(check_file(path, &text)?);
-    }
-    Ok(complaints)
-}
-
-fn is_read(path: &str) -> bool {
-    let parts: Vec<&str> = path.split('/').collect();
-    matches!(parts[..], ["crates", _, "src", ..])
-        && path.ends_with(".rs")
-        && !parts.iter().any(|part| matches!(*part, "tests" | "tests.rs"))
+    source::check_each(root, tracked.iter().filter(|path| source::is_program(path)), check_file)
 }
 
 fn check_file(path: &str, text: &str) -> anyhow::Result<Vec<String>> {
-    let file = syn::parse_file(text).with_context(|| format!("parse {path}"))?;
+    let file = source::parse(path, text)?;
     let mut decisions = Decisions::default();
     decisions.visit_file(&file);
     let complain = |(line, how): &(usize, String)| {
@@ -66,15 +55,6 @@ fn is_text(expression: &Expr) -> bool {
     }
 }
 
-/// Whether something is for tests only.
-fn is_test(attributes: &[syn::Attribute]) -> bool {
-    attributes.iter().any(|attribute| {
-        attribute.path().is_ident("test")
-            || attribute.path().is_ident("cfg")
-                && attribute.parse_args::<syn::Ident>().is_ok_and(|when| when == "test")
-    })
-}
-
 impl<'ast> Visit<'ast> for Decisions {
     fn visit_expr_method_call(&mut self, call: &'ast syn::ExprMethodCall) {
         let method = call.method.to_string();
@@ -85,13 +65,13 @@ impl<'ast> Visit<'ast> for Decisions {
     }
 
     fn visit_item_mod(&mut self, item: &'ast syn::ItemMod) {
-        if !is_test(&item.attrs) {
+        if !source::is_test(&item.attrs) {
             visit::visit_item_mod(self, item);
         }
     }
 
     fn visit_item_fn(&mut self, item: &'ast syn::ItemFn) {
-        if !is_test(&item.attrs) {
+        if !source::is_test(&item.attrs) {
             visit::visit_item_fn(self, item);
         }
     }

@@ -8,7 +8,6 @@ use http::uri::{Authority, Scheme};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-use std::sync::Arc;
 
 /// Whom to talk to, and as whom.
 #[derive(Clone, Debug)]

@@ -62,10 +62,11 @@ impl NodeTransport for LocalNode {
     ) -> BoxFuture<'static, Result<BoxStream<'static, Bytes>, apiserver::Error>> {
         let agent = self.agent();
         self.there(async move {
+            let agent = agent?;
             let wanted = node::streams::LogOptions {
                 previous: options.previous,
                 follow: options.follow,
-                since: options.since_time.or_else(|| since(options.since_seconds)),
+                since: options.since_time.or_else(|| since(agent.now(), options.since_seconds)),
                 tail: options.tail_lines,
                 timestamps: options.timestamps,
                 limit_bytes: options.limit_bytes,
@@ -75,7 +76,7 @@ impl NodeTransport for LocalNode {
                     _ => None,
                 },
             };
-            agent?.pod_logs(&target(&pod, &options.container), &wanted).await.map_err(refused)
+            agent.pod_logs(&target(&pod, &options.container), &wanted).await.map_err(refused)
         })
     }
 
@@ -133,9 +134,9 @@ fn target(pod: &PodTarget, container: &str) -> Target {
     Target { pod: pod.name.clone(), uid: pod.uid.clone(), container: container.to_owned() }
 }
 
-fn since(seconds: Option<i64>) -> Option<base::Timestamp> {
+fn since(now: base::Timestamp, seconds: Option<i64>) -> Option<base::Timestamp> {
     let seconds = u64::try_from(seconds?).ok()?;
-    base::Timestamp::now().checked_sub(std::time::Duration::from_secs(seconds)).ok()
+    now.checked_sub(std::time::Duration::from_secs(seconds)).ok()
 }
 
 fn refused(error: StreamError) -> apiserver::Error {

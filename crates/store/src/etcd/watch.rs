@@ -64,8 +64,9 @@ pub(super) async fn begin(connection: &Arc<Connection>, request: Watch) -> Resul
     let (sender, watcher) = watch::remote(request, start.saturating_sub(1));
     let sender = Arc::new(sender);
     connection.watches.add(sender.clone());
+    let tasks = connection.tasks.clone();
     let task = Task { connection: connection.clone(), sender, keys, asked: false };
-    tokio::spawn(task.run());
+    tasks.spawn(task.run());
     Ok(watcher)
 }
 
