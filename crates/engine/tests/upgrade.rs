@@ -9,6 +9,7 @@ use engine::network::{NetworkFilter, NetworkSpec};
 use engine::volume::VolumeFilter;
 use serde_json::Value;
 use support::{logs, on_host, remove_all, wait};
+use testkit::documents::check_kept;
 
 /// Told in the README beside it.
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/data/root-0.1.tar.xz");
@@ -22,24 +23,6 @@ fn unpack(directory: &Path) {
 fn document(path: &Path) -> Value {
     let text = std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     serde_json::from_slice(&text).expect("JSON")
-}
-
-/// Checks that what was in `old` is in `new`, which may have more.
-#[track_caller]
-fn check_kept(old: &Value, new: &Value, at: &str) {
-    match (old, new) {
-        (Value::Object(old), Value::Object(new)) => {
-            for (name, value) in old {
-                let found = new.get(name).unwrap_or_else(|| panic!("{at}/{name} is lost"));
-                check_kept(value, found, &format!("{at}/{name}"));
-            }
-        }
-        (Value::Array(old), Value::Array(new)) => {
-            assert_eq!(old.len(), new.len(), "{at}");
-            old.iter().zip(new).for_each(|(old, new)| check_kept(old, new, at));
-        }
-        (old, new) => assert_eq!(old, new, "{at}"),
-    }
 }
 
 #[test]

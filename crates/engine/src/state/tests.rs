@@ -2,6 +2,7 @@
 //! then says the same.
 
 use serde_json::{Value, json};
+use testkit::documents::check_kept;
 
 use super::container::{ContainerFile, LifeFile};
 use super::*;
@@ -53,24 +54,6 @@ fn check_every_field_is_set(document: &Value, at: &str) {
         Value::Bool(is_set) => assert!(is_set, "{at}"),
         Value::String(text) => assert!(!text.is_empty(), "{at}"),
         Value::Number(number) => assert_ne!(number.as_i64(), Some(0), "{at}"),
-    }
-}
-
-/// Checks that what was in `old` is in `new`, which may have more.
-#[track_caller]
-fn check_kept(old: &Value, new: &Value, at: &str) {
-    match (old, new) {
-        (Value::Object(old), Value::Object(new)) => {
-            for (name, value) in old {
-                let found = new.get(name).unwrap_or_else(|| panic!("{at}/{name} is lost"));
-                check_kept(value, found, &format!("{at}/{name}"));
-            }
-        }
-        (Value::Array(old), Value::Array(new)) => {
-            assert_eq!(old.len(), new.len(), "{at}");
-            old.iter().zip(new).for_each(|(old, new)| check_kept(old, new, at));
-        }
-        (old, new) => assert_eq!(old, new, "{at}"),
     }
 }
 
