@@ -169,6 +169,12 @@ impl Queue {
         [self.active.len(), self.back_off.len(), self.unschedulable.len()]
     }
 
+    /// Those who wait for news.
+    #[cfg(test)]
+    pub(super) fn unschedulable(&self) -> impl Iterator<Item = &PodInfo> {
+        self.unschedulable.values().map(|uid| &*self.pods[uid].attempt.pod)
+    }
+
     /// The uids of all who wait.
     #[cfg(test)]
     pub(super) fn waiting(&self) -> impl Iterator<Item = &Uid> {

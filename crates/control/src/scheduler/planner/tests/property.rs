@@ -17,6 +17,7 @@ enum Step {
         name: u8,
         cpu: u8,
         label: u8,
+        state: Door,
     },
     NodeGone(u8),
     Pod {
@@ -29,6 +30,14 @@ enum Step {
     /// How the writing of the decision ended that is that far down the list.
     Written(u8, Written),
     Sleep(u16),
+}
+
+/// Whom a node lets in.
+#[derive(Clone, Copy, Debug)]
+enum Door {
+    Open,
+    Cordoned,
+    Tainted,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -46,11 +55,13 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(State::Deleted),
         1 => (0..5u8).prop_map(State::Ended),
     ];
+    let door = prop_oneof![4 => Just(Door::Open), 1 => Just(Door::Cordoned), 1 => Just(Door::Tainted)];
     let written = prop_oneof![Just(Written::Bound), Just(Written::Gone), Just(Written::Failed)];
     prop_oneof![
-        3 => (0..5u8, 1..4u8, 0..2u8).prop_map(|(name, cpu, label)| Step::Node { name, cpu, label }),
+        3 => (0..5u8, 1..4u8, 0..2u8, door)
+            .prop_map(|(name, cpu, label, state)| Step::Node { name, cpu, label, state }),
         1 => (0..5u8).prop_map(Step::NodeGone),
-        8 => (0..10u8, state, 0..6u8).prop_map(|(name, state, share)| Step::Pod { name, state, share }),
+        8 => (0..10u8, state, 0..8u8).prop_map(|(name, state, share)| Step::Pod { name, state, share }),
         2 => (0..10u8).prop_map(Step::PodGone),
         6 => Just(Step::Decide),
         3 => (0..4u8, written).prop_map(|(number, written)| Step::Written(number, written)),
@@ -71,10 +82,15 @@ struct Twin {
 impl Twin {
     fn step(&mut self, step: &Step) {
         match *step {
-            Step::Node { name, cpu, label } => {
+            Step::Node { name, cpu, label, state } => {
                 let name = format!("node-{name}");
                 let mut node = node(&name, &cpu.to_string());
                 node["metadata"]["labels"] = json!({"label": label.to_string()});
+                match state {
+                    Door::Open => {}
+                    Door::Cordoned => node["spec"]["unschedulable"] = true.into(),
+                    Door::Tainted => node["spec"]["taints"] = json!([{"key": "k", "effect": "NoSchedule"}]),
+                }
                 self.world.node(node.clone());
                 self.nodes.insert(name, node);
             }
@@ -107,6 +123,11 @@ impl Twin {
                 "ports": [{"containerPort": 80, "hostPort": if share == 5 { 80 } else { 0 }}],
             }]}),
         );
+        match share {
+            6 => shown["spec"]["nodeSelector"] = json!({"label": "1"}),
+            7 => shown["spec"]["tolerations"] = json!([{"key": "k", "operator": "Exists"}]),
+            _ => {}
+        }
         let owner = format!("owner-{}", share % 3);
         shown["metadata"]["ownerReferences"] =
             json!([{"apiVersion": "v1", "kind": "R", "name": owner, "uid": owner, "controller": true}]);
@@ -205,6 +226,13 @@ impl Twin {
             |name: &String| PodId { key: client::ObjectKey::new("n", name), uid: name.as_str().into() };
         assert!(self.assumed.keys().all(|name| planner.cache.is_assumed(&of_assumed(name).uid)));
         assert!(planner.cache.keeps_only_what_it_needs());
+        // Whoever waits for news, when they have been spread, could not be taken anywhere.
+        self.world.planner.spread_news(self.world.now);
+        let planner = &self.world.planner;
+        for pod in planner.queue.unschedulable() {
+            let chosen = planner.framework.choose(pod, &anew);
+            assert!(chosen.is_err(), "{:?} waits, and {chosen:?} would take it", pod.id);
+        }
     }
 }
 
