@@ -29,6 +29,16 @@ pub enum Action {
     After(Duration),
 }
 
+/// What brings one object to where it is to be.
+pub trait Reconcile: Send + Sync + 'static {
+    /// Why it could not.
+    type Error: StdError + Send + Sync + 'static;
+
+    /// Looks at the object of this key, which may be gone, and acts. Runs for one key once at a time, for
+    /// different keys at the same time.
+    fn reconcile(&self, key: &ObjectKey) -> impl Future<Output = Result<Action, Self::Error>> + Send;
+}
+
 /// A controller in the making: what it looks at, and how many keys it works on at once.
 ///
 /// The informers are run by someone else, usually [`crate::Informers`].
@@ -100,6 +110,16 @@ impl Controller {
     /// Its queue, for reasons to reconcile that are no objects.
     pub fn queue(&self) -> Arc<WorkQueue<ObjectKey>> {
         self.queue.clone()
+    }
+
+    /// As [`Self::run`], by a reconciler that has something of its own.
+    pub async fn run_by<R: Reconcile>(self, reconciler: R, shutdown: CancellationToken) {
+        let reconciler = Arc::new(reconciler);
+        let reconcile = move |key| {
+            let reconciler = reconciler.clone();
+            async move { reconciler.reconcile(&key).await }
+        };
+        self.run(reconcile, shutdown).await;
     }
 
     /// Waits for the informers' first lists, then reconciles until `shutdown` is cancelled.

@@ -27,7 +27,7 @@ pub use api::{
     Api, DeleteOptions, List, ListOptions, Patch, PatchOptions, WatchEvent, WatchOptions, WriteOptions,
 };
 pub use client::Client;
-pub use controller::{Action, Controller};
+pub use controller::{Action, Controller, Reconcile};
 pub use error::{Error, OptionalExt};
 pub use freshness::Freshness;
 pub use informer::{Change, Informer, Informers, Store};

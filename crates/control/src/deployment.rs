@@ -7,13 +7,13 @@ use std::time::Duration;
 use base::clock::Ages;
 use client::api::{DeleteOptions, Patch, PatchOptions, Preconditions};
 use client::recorder::{EventType, Recorder};
-use client::{Action, Api, Controller, Error, Freshness, ObjectKey, Resource as _, Store};
+use client::{Action, Api, Controller, Error, Freshness, ObjectKey, Reconcile, Resource as _, Store};
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::core::v1::Pod;
 use parking_lot::Mutex;
 use serde_json::json;
 
-use crate::{Context, pods, selector};
+use crate::{Context, ownership, pods, selector};
 
 mod hash;
 mod plan;
@@ -28,7 +28,7 @@ pub(crate) async fn run(context: Context, recorder: Recorder) {
     let deployments = context.informers.of::<Deployment>();
     let sets = context.informers.of::<ReplicaSet>();
     let all_pods = context.informers.of::<Pod>();
-    let reconciler = Arc::new(Reconciler {
+    let reconciler = Reconciler {
         deployments: deployments.store(),
         sets: sets.store(),
         pods: all_pods.store(),
@@ -36,7 +36,7 @@ pub(crate) async fn run(context: Context, recorder: Recorder) {
         recorder,
         progress: Mutex::default(),
         context: context.clone(),
-    });
+    };
     // A deployment that recreates waits for the last old pod to be gone.
     let (by_uid, owners) = (deployments.store(), sets.store());
     let of_pod = move |pod: &Pod| -> Vec<ObjectKey> {
@@ -52,13 +52,7 @@ pub(crate) async fn run(context: Context, recorder: Recorder) {
         .owns(&sets)
         .watches(&all_pods, of_pod)
         .workers(8)
-        .run(
-            move |key| {
-                let reconciler = Arc::clone(&reconciler);
-                async move { reconciler.reconcile(&key).await }
-            },
-            context.stop,
-        )
+        .run_by(reconciler, context.stop)
         .await;
 }
 
@@ -73,7 +67,9 @@ struct Reconciler {
     progress: Mutex<HashMap<ObjectKey, Ages<()>>>,
 }
 
-impl Reconciler {
+impl Reconcile for Reconciler {
+    type Error = Error;
+
     async fn reconcile(&self, key: &ObjectKey) -> Result<Action, Error> {
         let Some(deployment) = self.deployments.get(key) else {
             self.fresh.forget(key);
@@ -98,7 +94,9 @@ impl Reconciler {
         }
         self.publish(key, &deployment, &sets).await
     }
+}
 
+impl Reconciler {
     /// Whether pods of any set but the newest still run.
     fn running_pods(&self, deployment: &Deployment, sets: &[Arc<ReplicaSet>]) -> bool {
         let newest = plan::newest(deployment, sets).map(|set| set.uid().to_owned());
@@ -110,7 +108,7 @@ impl Reconciler {
     /// goes and leaves its sets behind.
     async fn stays(&self, key: &ObjectKey, deployment: &Deployment) -> Result<bool, Error> {
         let deployments: Api<Deployment> = Api::namespaced(&self.context.client, &key.namespace);
-        crate::stays(&deployments, deployment).await
+        ownership::stays(&deployments, deployment).await
     }
 
     /// Takes over sets that the selector fits and nobody owns.
@@ -125,11 +123,8 @@ impl Reconciler {
             if !self.stays(key, deployment).await? {
                 return Ok(());
             }
-            let patch = json!({"metadata": {"uid": set.uid(), "ownerReferences": [deployment.as_controller_reference()]}});
-            match self.api(key).patch(set.name(), &Patch::Strategic(patch), &PatchOptions::default()).await {
-                Ok(set) => self.fresh.created(key, &set),
-                Err(Error::NotFound(_) | Error::Conflict(_) | Error::Invalid(_)) => {}
-                Err(error) => return Err(error),
+            if let Some(set) = ownership::adopt(&self.api(key), deployment, &*set).await? {
+                self.fresh.created(key, &set);
             }
         }
         Ok(())

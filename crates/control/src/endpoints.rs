@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use client::api::{DeleteOptions, WriteOptions};
-use client::{Action, Api, Controller, Error, Freshness, ObjectKey, Resource as _, Store};
+use client::{Action, Api, Controller, Error, Freshness, ObjectKey, Reconcile, Resource as _, Store};
 use k8s_openapi::api::core::v1::{Endpoints, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 
-use crate::Context;
+use crate::{Context, ownership};
 
 mod plan;
 
@@ -20,14 +20,14 @@ pub(crate) async fn run(context: Context) {
     let pods = context.informers.of::<Pod>();
     let slices = context.informers.of::<EndpointSlice>();
     let endpoints = context.informers.of::<Endpoints>();
-    let reconciler = Arc::new(Reconciler {
+    let reconciler = Reconciler {
         services: services.store(),
         pods: pods.store(),
         slices: slices.store(),
         endpoints: endpoints.store(),
         fresh: Freshness::new(slices.store()),
         context: context.clone(),
-    });
+    };
     let known = services.store();
     let of_pod = move |pod: &Pod| -> Vec<ObjectKey> {
         let services = known.list_namespace(pod.namespace().unwrap_or_default());
@@ -42,13 +42,7 @@ pub(crate) async fn run(context: Context) {
         .watches(&pods, of_pod)
         .watches(&slices, of_slice)
         .reads(&endpoints)
-        .run(
-            move |key| {
-                let reconciler = Arc::clone(&reconciler);
-                async move { reconciler.reconcile(&key).await }
-            },
-            context.stop,
-        )
+        .run_by(reconciler, context.stop)
         .await;
 }
 
@@ -61,7 +55,9 @@ struct Reconciler {
     fresh: Freshness<EndpointSlice>,
 }
 
-impl Reconciler {
+impl Reconcile for Reconciler {
+    type Error = Error;
+
     async fn reconcile(&self, key: &ObjectKey) -> Result<Action, Error> {
         if !self.fresh.ready(key).await {
             return Ok(Action::After(Duration::from_secs(1)));
@@ -97,7 +93,7 @@ impl Reconciler {
             steps.iter().any(|step| matches!(step, Step::Create(_))) || self.endpoints.get(key).is_none();
         if makes {
             let services: Api<Service> = Api::namespaced(&self.context.client, &key.namespace);
-            if !crate::stays(&services, &*service).await? {
+            if !ownership::stays(&services, &*service).await? {
                 return Ok(Action::Done);
             }
         }
@@ -124,7 +120,9 @@ impl Reconciler {
         }
         self.publish_older(key, &service, &members).await
     }
+}
 
+impl Reconciler {
     async fn publish_older(
         &self,
         key: &ObjectKey,

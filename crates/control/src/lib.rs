@@ -21,6 +21,7 @@ mod garbage;
 mod kinds;
 mod namespace;
 mod objects;
+mod ownership;
 mod pods;
 mod replica_set;
 mod root_ca;
@@ -96,16 +97,6 @@ async fn work(config: Config, client: &Client, clock: Arc<dyn Clock>, stop: Canc
 /// Runs one controller; a panic outside of its reconciler begins it anew and ends no other.
 async fn kept<F: Future<Output = ()>>(context: &Context, name: &'static str, run: impl Fn(Context) -> F) {
     client::supervise(name, &context.stop, || run(context.clone())).await;
-}
-
-/// Whether an object that a cache shows is there to stay, by what the API says now. Asked before anything
-/// is made for it or taken over in its name.
-pub(crate) async fn stays<K: client::Resource>(
-    api: &client::Api<K>,
-    shown: &K,
-) -> Result<bool, client::Error> {
-    let live = api.find(shown.name()).await?;
-    Ok(live.is_some_and(|live| live.uid() == shown.uid() && !live.is_being_deleted()))
 }
 
 /// A selector as objects have it; `None` where it is no valid one, which the API does not let in.

@@ -11,8 +11,8 @@ use std::time::Duration;
 use base::backoff::Backoff;
 use client::api::{DeleteOptions, Patch, PatchOptions};
 use client::{
-    Action, Api, Change, Client, Controller, Error, ListOptions, ObjectKey, Partial, Resource as _,
-    ResourceKind, Store,
+    Action, Api, Change, Client, Controller, Error, ListOptions, ObjectKey, Partial, Reconcile,
+    Resource as _, ResourceKind, Store,
 };
 use k8s_openapi::api::core::v1::{Event, Namespace};
 use parking_lot::Mutex;
@@ -43,18 +43,14 @@ pub(crate) async fn run(context: Context) {
             queue.add_after(key, SOON);
         }
     });
-    let reconciler = Arc::new(Reconciler {
+    let reconciler = Reconciler {
         store: namespaces.store(),
         objects: context.objects.clone(),
         client: context.client.clone(),
         clock: Arc::clone(&context.clock),
         held: Mutex::default(),
-    });
-    let reconcile = move |key: ObjectKey| {
-        let reconciler = Arc::clone(&reconciler);
-        async move { reconciler.reconcile(&key).await }
     };
-    controller.run(reconcile, context.stop).await;
+    controller.run_by(reconciler, context.stop).await;
 }
 
 /// Whether a change may bring the end of its namespace nearer.
@@ -82,7 +78,9 @@ struct Held {
 /// An object in a namespace that is to go.
 type Inside = (ResourceKind, Arc<Partial>);
 
-impl Reconciler {
+impl Reconcile for Reconciler {
+    type Error = Error;
+
     async fn reconcile(&self, key: &ObjectKey) -> Result<Action, Error> {
         match self.store.get(key).filter(|namespace| namespace.is_being_deleted()) {
             Some(namespace) => self.end(key, &namespace).await,
@@ -92,7 +90,9 @@ impl Reconciler {
             }
         }
     }
+}
 
+impl Reconciler {
     /// Deletes what is left; when nothing is, lets the namespace go.
     async fn end(&self, key: &ObjectKey, namespace: &Namespace) -> Result<Action, Error> {
         let name = namespace.name();

@@ -5,19 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::clock::Ages;
-use client::api::{DeleteOptions, Patch, PatchOptions, Preconditions};
+use client::api::{DeleteOptions, Preconditions};
 use client::recorder::{EventType, Recorder};
-use client::{Action, Api, Controller, Error, Freshness, ObjectKey, Resource as _, Store};
+use client::{Action, Api, Controller, Error, Freshness, ObjectKey, Reconcile, Resource as _, Store};
 use futures::future::join_all;
 use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetStatus};
 use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use model::select::LabelSelector;
 use parking_lot::Mutex;
-use serde_json::json;
 use tracing::debug;
 
-use crate::{Context, pods};
+use crate::{Context, ownership, pods};
 
 mod plan;
 
@@ -40,25 +39,19 @@ pub(crate) async fn run(context: Context, recorder: Recorder) {
             .map(|set| set.key())
             .collect()
     };
-    let reconciler = Arc::new(Reconciler {
+    let reconciler = Reconciler {
         sets: sets.store(),
         pods: all_pods.store(),
         fresh: Freshness::new(all_pods.store()),
         recorder,
         ready: Mutex::default(),
         context: context.clone(),
-    });
+    };
     Controller::new("replicaset", &sets)
         .owns(&all_pods)
         .watches(&all_pods, orphans)
         .workers(8)
-        .run(
-            move |key| {
-                let reconciler = Arc::clone(&reconciler);
-                async move { reconciler.reconcile(&key).await }
-            },
-            context.stop,
-        )
+        .run_by(reconciler, context.stop)
         .await;
 }
 
@@ -72,7 +65,9 @@ struct Reconciler {
     ready: Mutex<HashMap<ObjectKey, Ages<String>>>,
 }
 
-impl Reconciler {
+impl Reconcile for Reconciler {
+    type Error = Error;
+
     async fn reconcile(&self, key: &ObjectKey) -> Result<Action, Error> {
         let Some(set) = self.sets.get(key) else {
             self.fresh.forget(key);
@@ -95,7 +90,9 @@ impl Reconciler {
         }
         self.publish(key, &set).await
     }
+}
 
+impl Reconciler {
     /// The set's pods; one whose labels no longer fit is none of them, though it may still name the set.
     fn owned(&self, set: &ReplicaSet) -> Vec<Arc<Pod>> {
         let mut owned = self.pods.by_controller(set.uid());
@@ -109,7 +106,7 @@ impl Reconciler {
     /// leaves its pods behind, and pods that are made for it now would be nobody's.
     async fn stays(&self, key: &ObjectKey, set: &ReplicaSet) -> Result<bool, Error> {
         let sets: Api<ReplicaSet> = Api::namespaced(&self.context.client, &key.namespace);
-        crate::stays(&sets, set).await
+        ownership::stays(&sets, set).await
     }
 
     /// Lets go of pods that the selector no longer fits: somebody has set them apart to look at them.
@@ -120,12 +117,7 @@ impl Reconciler {
                 continue;
             }
             let api: Api<Pod> = Api::namespaced(&self.context.client, &key.namespace);
-            let owner = json!([{"$patch": "delete", "uid": set.uid()}]);
-            let patch = json!({"metadata": {"uid": pod.uid(), "ownerReferences": owner}});
-            match api.patch(pod.name(), &Patch::Strategic(patch), &PatchOptions::default()).await {
-                Ok(_) | Err(Error::NotFound(_) | Error::Conflict(_) | Error::Invalid(_)) => {}
-                Err(error) => return Err(error),
-            }
+            ownership::release(&api, set, &*pod).await?;
         }
         Ok(())
     }
@@ -142,15 +134,9 @@ impl Reconciler {
                 return Ok(adopted);
             }
             let api: Api<Pod> = Api::namespaced(&self.context.client, &key.namespace);
-            let patch =
-                json!({"metadata": {"uid": pod.uid(), "ownerReferences": [set.as_controller_reference()]}});
-            match api.patch(pod.name(), &Patch::Strategic(patch), &PatchOptions::default()).await {
-                Ok(pod) => {
-                    self.fresh.created(key, &pod);
-                    adopted.push(Arc::new(pod));
-                }
-                Err(Error::NotFound(_) | Error::Conflict(_) | Error::Invalid(_)) => {}
-                Err(error) => return Err(error),
+            if let Some(pod) = ownership::adopt(&api, set, &*pod).await? {
+                self.fresh.created(key, &pod);
+                adopted.push(Arc::new(pod));
             }
         }
         Ok(adopted)
@@ -184,7 +170,6 @@ impl Reconciler {
     async fn create(&self, key: &ObjectKey, set: &ReplicaSet) -> Result<(), Error> {
         let template = set.spec.as_ref().and_then(|spec| spec.template.clone()).unwrap_or_default();
         let labels = template.metadata.clone().unwrap_or_default();
-        let owner = set.as_controller_reference();
         let pod = Pod {
             metadata: ObjectMeta {
                 generate_name: Some(format!("{}-", set.name())),
@@ -192,14 +177,7 @@ impl Reconciler {
                 labels: labels.labels,
                 annotations: labels.annotations,
                 finalizers: labels.finalizers,
-                owner_references: Some(vec![OwnerReference {
-                    api_version: owner.api_version,
-                    kind: owner.kind,
-                    name: owner.name,
-                    uid: owner.uid,
-                    controller: owner.controller,
-                    block_owner_deletion: owner.block_owner_deletion,
-                }]),
+                owner_references: ownership::owned_by(set),
                 ..ObjectMeta::default()
             },
             spec: template.spec,

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use client::Resource as _;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet, ReplicaSetSpec};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::rolling::{Bounds, Share, grow, shrink, spread};
 use super::{hash, replicas, revision};
+use crate::ownership::owned_by;
 
 /// One thing to do.
 #[derive(Clone, Debug)]
@@ -220,21 +221,13 @@ fn new_set(deployment: &Deployment, first: i32, revision: &str, sizes: Sizes) ->
     let mut annotations = revision::copied(&deployment.metadata);
     annotations.insert(revision::ANNOTATION.to_owned(), revision.to_owned());
     annotations.extend(sizes.annotations());
-    let owner = deployment.as_controller_reference();
     ReplicaSet {
         metadata: ObjectMeta {
             name: Some(format!("{}-{hash}", deployment.name())),
             namespace: deployment.metadata.namespace.clone(),
             labels: Some(labels),
             annotations: Some(annotations),
-            owner_references: Some(vec![OwnerReference {
-                api_version: owner.api_version,
-                kind: owner.kind,
-                name: owner.name,
-                uid: owner.uid,
-                controller: owner.controller,
-                block_owner_deletion: owner.block_owner_deletion,
-            }]),
+            owner_references: owned_by(deployment),
             ..ObjectMeta::default()
         },
         spec: Some(ReplicaSetSpec {

@@ -9,9 +9,10 @@ use k8s_openapi::api::core::v1::{
     ServicePort,
 };
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
+use crate::ownership::owned_by;
 use crate::pods;
 
 /// The label by which a slice belongs to its service.
@@ -176,20 +177,12 @@ fn new_slice(service: &Service, endpoints: Vec<Endpoint>, ports: Vec<EndpointPor
     if service.spec.as_ref().and_then(|spec| spec.cluster_ip.as_deref()) == Some("None") {
         labels.insert("service.kubernetes.io/headless".to_owned(), String::new());
     }
-    let owner = service.as_controller_reference();
     EndpointSlice {
         metadata: ObjectMeta {
             generate_name: Some(format!("{name}-")),
             namespace: service.metadata.namespace.clone(),
             labels: Some(labels),
-            owner_references: Some(vec![OwnerReference {
-                api_version: owner.api_version,
-                kind: owner.kind,
-                name: owner.name,
-                uid: owner.uid,
-                controller: owner.controller,
-                block_owner_deletion: owner.block_owner_deletion,
-            }]),
+            owner_references: owned_by(service),
             ..ObjectMeta::default()
         },
         address_type: "IPv4".to_owned(),
