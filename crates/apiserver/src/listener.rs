@@ -113,17 +113,13 @@ impl Listener {
 }
 
 fn tls_config(state: &State, serving: Arc<Serving>) -> Result<ServerConfig, PkiError> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut roots = RootCertStore::empty();
     roots.add(state.authority.certificate().clone())?;
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), tls::provider())
         .allow_unauthenticated()
         .build()
         .map_err(|_| PkiError::Key { what: "checking client certificates" })?;
-    let mut config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_client_cert_verifier(verifier)
-        .with_cert_resolver(serving);
+    let mut config = tls::server().with_client_cert_verifier(verifier).with_cert_resolver(serving);
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
 }

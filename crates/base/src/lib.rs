@@ -10,6 +10,7 @@ pub mod backoff;
 pub mod beneath;
 pub mod cancel;
 pub mod clock;
+pub mod duration;
 pub mod error;
 pub mod fs;
 pub mod hash;

@@ -1,5 +1,7 @@
 //! Moments in queries: `since` and `until`.
 
+use std::time::Duration;
+
 use base::Timestamp;
 
 use crate::fault::Fault;
@@ -10,15 +12,11 @@ pub(crate) fn parse(name: &str, text: &str, now: Timestamp) -> Result<Option<Tim
     if text.is_empty() || text == "0" {
         return Ok(None);
     }
-    seconds(text)
-        .or_else(|| text.parse().ok())
-        .or_else(|| now.checked_sub(duration(text)?).ok())
-        .map(Some)
-        .ok_or_else(|| {
-            Fault::invalid(format!(
-                "invalid value for \"{name}\": failed to parse value as time or duration: \"{text}\""
-            ))
-        })
+    seconds(text).or_else(|| text.parse().ok()).or_else(|| before(now, text)).map(Some).ok_or_else(|| {
+        Fault::invalid(format!(
+            "invalid value for \"{name}\": failed to parse value as time or duration: \"{text}\""
+        ))
+    })
 }
 
 fn seconds(text: &str) -> Option<Timestamp> {
@@ -31,31 +29,11 @@ fn seconds(text: &str) -> Option<Timestamp> {
     Timestamp::new(whole, nanoseconds).ok()
 }
 
-/// Reads `1h30m`, `10s`, `1.5h`.
-pub(crate) fn duration(text: &str) -> Option<std::time::Duration> {
-    let mut rest = text;
-    let mut total = 0f64;
-    if rest.is_empty() {
-        return None;
-    }
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let value: f64 = rest[..digits].parse().ok()?;
-        rest = &rest[digits..];
-        let unit = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
-        let scale = match &rest[..unit] {
-            "ns" => 1e-9,
-            "us" | "µs" => 1e-6,
-            "ms" => 1e-3,
-            "s" => 1.0,
-            "m" => 60.0,
-            "h" => 3600.0,
-            _ => return None,
-        };
-        total += value * scale;
-        rest = &rest[unit..];
-    }
-    std::time::Duration::try_from_secs_f64(total).ok()
+/// So long before `now`; after it where the duration is negative.
+fn before(now: Timestamp, duration: &str) -> Option<Timestamp> {
+    let nanoseconds = base::duration::parse(duration).ok()?;
+    let length = Duration::from_nanos(nanoseconds.unsigned_abs());
+    if nanoseconds < 0 { now.checked_add(length).ok() } else { now.checked_sub(length).ok() }
 }
 
 #[cfg(test)]

@@ -11,20 +11,21 @@ const HOUSE: &[(&str, &[&str])] = &[
     ("offload", &[]),
     ("oci", &[]),
     ("model", &[]),
+    ("tls", &[]),
     // Mechanisms.
     ("store", &[]),
-    ("image", &["oci", "offload"]),
+    ("image", &["oci", "offload", "tls"]),
     ("runtime", &[]),
     ("net", &["offload"]),
     // Engines.
     ("engine", &["oci", "offload", "image", "runtime", "net"]),
     ("build", &["oci", "offload", "image", "engine"]),
-    ("apiserver", &["model", "offload", "store"]),
-    ("client", &["model"]),
+    ("apiserver", &["model", "offload", "tls", "store"]),
+    ("client", &["model", "tls"]),
     // Actors.
     ("kinds", &["model", "apiserver"]),
     ("control", &["model", "client"]),
-    ("node", &["model", "offload", "client", "engine", "net"]),
+    ("node", &["model", "offload", "tls", "client", "engine", "net"]),
     // Fronts.
     ("docker", &["engine", "build"]),
 ];

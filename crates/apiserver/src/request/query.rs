@@ -1,5 +1,7 @@
 //! Query strings and percent-encoding.
 
+use percent_encoding::percent_decode_str;
+
 /// The decoded parameters of a query string, in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Query(Vec<(String, String)>);
@@ -7,11 +9,7 @@ pub struct Query(Vec<(String, String)>);
 impl Query {
     /// Decodes `text`; malformed escapes are kept as they are.
     pub fn parse(text: &str) -> Self {
-        let pairs = text.split('&').filter(|p| !p.is_empty()).map(|pair| {
-            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            (decode_form(key), decode_form(value))
-        });
-        Self(pairs.collect())
+        Self(form_urlencoded::parse(text.as_bytes()).into_owned().collect())
     }
 
     /// The first value of `key`.
@@ -42,49 +40,11 @@ impl Query {
 
 /// Decodes one segment of a path; none where an escape is malformed or gives no UTF-8.
 pub(super) fn decode_path(text: &str) -> Option<String> {
-    if !text.contains('%') {
-        return Some(text.to_owned());
-    }
-    let bytes = text.as_bytes();
-    let mut decoded = Vec::with_capacity(bytes.len());
-    let mut i = 0;
-    while i < bytes.len() {
-        if bytes[i] == b'%' {
-            decoded.push(escape_at(bytes, i)?);
-            i += 3;
-        } else {
-            decoded.push(bytes[i]);
-            i += 1;
-        }
-    }
-    String::from_utf8(decoded).ok()
-}
-
-fn decode_form(text: &str) -> String {
-    let bytes = text.as_bytes();
-    let mut decoded = Vec::with_capacity(bytes.len());
-    let mut i = 0;
-    while i < bytes.len() {
-        match bytes[i] {
-            b'+' => decoded.push(b' '),
-            b'%' => match escape_at(bytes, i) {
-                Some(byte) => {
-                    decoded.push(byte);
-                    i += 2;
-                }
-                None => decoded.push(b'%'),
-            },
-            byte => decoded.push(byte),
-        }
-        i += 1;
-    }
-    String::from_utf8_lossy(&decoded).into_owned()
-}
-
-fn escape_at(bytes: &[u8], at: usize) -> Option<u8> {
-    let digit = |i: usize| bytes.get(i).and_then(|b| char::from(*b).to_digit(16));
-    let value = digit(at + 1)? * 16 + digit(at + 2)?;
-    u8::try_from(value).ok()
+    let is_escape = |after: &str| {
+        after.as_bytes().get(..2).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+    };
+    let decoded = text.split('%').skip(1).all(is_escape).then(|| percent_decode_str(text).decode_utf8());
+    Some(decoded?.ok()?.into_owned())
 }
 
 #[cfg(test)]
@@ -99,5 +59,15 @@ mod tests {
         assert!(query.flag("watch"));
         assert!(!query.flag("follow"));
         assert_eq!(query.get("x"), Some("%zz"));
+    }
+
+    #[test]
+    fn segments_of_paths_are_decoded_or_refused() {
+        let decode = |text| decode_path(text);
+        assert_eq!(decode("a%2Fb%20c+d").as_deref(), Some("a/b c+d"));
+        assert_eq!(decode("%C3%A9").as_deref(), Some("é"));
+        for malformed in ["%", "a%2", "%zz", "%%41", "%+1", "%C3", "%é"] {
+            assert_eq!(decode(malformed), None, "{malformed}");
+        }
     }
 }

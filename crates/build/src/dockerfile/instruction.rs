@@ -126,6 +126,9 @@ pub(super) fn read(line: LogicalLine, escape: char) -> Result<Command, String> {
     Ok(command)
 }
 
+/// The least time between two checks that is not none, in nanoseconds.
+const LEAST_INTERVAL: i64 = 1_000_000;
+
 const KEYWORDS: [&str; 18] = [
     "FROM",
     "RUN",
@@ -298,10 +301,10 @@ fn on_build(rest: &str) -> Result<Command, String> {
 
 fn healthcheck(rest: &str, options: &mut Options) -> Result<Command, String> {
     let mut health = HealthOptions {
-        interval: duration(options.value("interval")?)?,
-        timeout: duration(options.value("timeout")?)?,
-        start_period: duration(options.value("start-period")?)?,
-        start_interval: duration(options.value("start-interval")?)?,
+        interval: duration(options, "interval")?,
+        timeout: duration(options, "timeout")?,
+        start_period: duration(options, "start-period")?,
+        start_interval: duration(options, "start-interval")?,
         ..HealthOptions::default()
     };
     if let Some(retries) = options.value("retries")? {
@@ -322,30 +325,12 @@ fn healthcheck(rest: &str, options: &mut Options) -> Result<Command, String> {
     Ok(Command::Healthcheck(health))
 }
 
-/// A duration as Go writes it (`1m30s`, `500ms`), in nanoseconds.
-fn duration(text: Option<String>) -> Result<i64, String> {
-    let Some(text) = text else { return Ok(0) };
-    let invalid = || format!("invalid duration `{text}`");
-    let mut rest = text.as_str();
-    let mut total = 0f64;
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !(c.is_ascii_digit() || c == '.')).ok_or_else(invalid)?;
-        let number: f64 = rest[..digits].parse().map_err(|_| invalid())?;
-        let unit = rest[digits..].find(|c: char| c.is_ascii_digit()).map_or(rest.len(), |end| digits + end);
-        total += number
-            * match &rest[digits..unit] {
-                "ns" => 1.0,
-                "us" | "µs" => 1e3,
-                "ms" => 1e6,
-                "s" => 1e9,
-                "m" => 60e9,
-                "h" => 3600e9,
-                _ => return Err(invalid()),
-            };
-        rest = &rest[unit..];
+/// A duration as Go writes it (`1m30s`, `500ms`), in nanoseconds; 0 where the option is absent.
+fn duration(options: &mut Options, name: &str) -> Result<i64, String> {
+    let Some(text) = options.value(name)? else { return Ok(0) };
+    let nanoseconds = base::duration::parse(&text).map_err(|error| error.to_string())?;
+    if nanoseconds != 0 && nanoseconds < LEAST_INTERVAL {
+        return Err(format!("Interval {name:?} cannot be less than 1ms"));
     }
-    if total > 0.0 && total < 1e6 {
-        return Err(format!("Interval `{text}` cannot be less than 1ms"));
-    }
-    Ok(total as i64)
+    Ok(nanoseconds)
 }

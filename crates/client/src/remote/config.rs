@@ -97,10 +97,7 @@ impl Config {
         if roots.is_empty() {
             return Err(ConfigError::Pem { what, source: rustls_pki_types::pem::Error::NoItemsFound });
         }
-        let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(|source| ConfigError::Tls { what: "TLS versions", source })?
-            .with_root_certificates(roots);
+        let builder = tls::client().with_root_certificates(roots);
         match &self.credentials {
             Credentials::Anonymous | Credentials::Token(_) => Ok(builder.with_no_client_auth()),
             Credentials::Certificate { certificate, key } => {

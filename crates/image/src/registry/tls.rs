@@ -1,18 +1,10 @@
 //! TLS as registries are spoken to: the system's authorities and configured ones, or none at all.
 
-use std::sync::Arc;
-
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{ClientConfig, RootCertStore};
 
 use super::ClientError;
-
-/// Takes any certificate: for registries that the operator has called insecure.
-#[derive(Debug)]
-struct AnyCertificate(Arc<CryptoProvider>);
 
 /// Reads and checks authorities.
 pub(super) fn read_authorities(pem: &[Vec<u8>]) -> Result<Vec<CertificateDer<'static>>, ClientError> {
@@ -31,13 +23,8 @@ pub(super) fn read_authorities(pem: &[Vec<u8>]) -> Result<Vec<CertificateDer<'st
 
 /// The client's side of TLS; `verified` unless the registry is insecure.
 pub(super) fn config(authorities: &[CertificateDer<'static>], verified: bool) -> ClientConfig {
-    let provider = Arc::new(ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider.clone())
-        .with_safe_default_protocol_versions()
-        .expect("ring supports the default protocol versions");
     if !verified {
-        let verifier = Arc::new(AnyCertificate(provider));
-        return builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
+        return tls::client_of_anyone();
     }
     let mut roots = RootCertStore::empty();
     let native = rustls_native_certs::load_native_certs();
@@ -46,40 +33,5 @@ pub(super) fn config(authorities: &[CertificateDer<'static>], verified: bool) ->
     }
     roots.add_parsable_certificates(native.certs);
     roots.add_parsable_certificates(authorities.iter().cloned());
-    builder.with_root_certificates(roots).with_no_client_auth()
-}
-
-impl ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
+    tls::client().with_root_certificates(roots).with_no_client_auth()
 }
