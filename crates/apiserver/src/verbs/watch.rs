@@ -181,7 +181,7 @@ impl Watcher {
                 () = tokio::time::sleep_until(self.deadline) => self.end(),
                 () = tokio::time::sleep_until(self.next_bookmark), if self.bookmarks => {
                     self.next_bookmark = Instant::now() + BOOKMARK;
-                    self.position = self.position.max(self.settled());
+                    self.position = self.position.max(self.quiet_until());
                     self.bookmark(false);
                 }
             }
@@ -207,7 +207,7 @@ impl Watcher {
     }
 
     /// How far nothing has happened since the last change was read; the position where in doubt.
-    fn settled(&self) -> u64 {
+    fn quiet_until(&self) -> u64 {
         let visible = self.call.state.cache.revision();
         match self.follower.changes(self.position, 1) {
             Ok(changes) if changes.is_empty() => visible,
@@ -252,7 +252,7 @@ impl Watcher {
         // Who has not been told of everything at the beginning has not come so far.
         let begun = self.initial.len() == 0 && !self.initial_end;
         if self.bookmarks && begun {
-            self.position = self.position.max(self.settled());
+            self.position = self.position.max(self.quiet_until());
             self.bookmark(false);
         }
     }

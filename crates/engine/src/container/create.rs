@@ -63,7 +63,7 @@ impl Engine {
         warnings.extend(crate::spec::check_limits(&spec.resources)?);
         let mut half_made =
             HalfMade { engine: self, id: id.clone(), volumes: Vec::new(), limit: None, done: false };
-        let record = self.furnish(&mut half_made, &id, name, created, &sandbox, spec, resolved, &image)?;
+        let record = self.container_make(&mut half_made, &id, name, created, &sandbox, spec, resolved, &image)?;
         warnings.extend(self.storage_warning(&record.spec, &record.mounts));
         let cell = Arc::new(ContainerCell::new(record, sandbox));
         inner.registry.add(Arc::clone(&cell))?;
@@ -74,7 +74,7 @@ impl Engine {
 
     /// Makes what a container has on disk; all of it is taken away again if a part cannot be made.
     #[expect(clippy::too_many_arguments, reason = "one caller, which has just worked each of them out")]
-    fn furnish(
+    fn container_make(
         &self,
         half_made: &mut HalfMade<'_>,
         id: &ContainerId,

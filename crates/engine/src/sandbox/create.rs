@@ -24,7 +24,7 @@ impl Engine {
         self.detached(async move {
             let id = SandboxId::random(engine.inner.random.as_ref());
             let cell = SharedSandbox::new(id.clone(), engine.inner.clock.now(), spec);
-            if let Err(error) = engine.sandbox_furnish(&cell).await {
+            if let Err(error) = engine.sandbox_bring_up(&cell).await {
                 engine.tear_down(&cell).await;
                 // The error that led here is what the caller must see.
                 engine.drop_shared_memory(&id);
@@ -39,7 +39,7 @@ impl Engine {
         .await
     }
 
-    async fn sandbox_furnish(&self, cell: &Arc<SharedSandbox>) -> Result<()> {
+    async fn sandbox_bring_up(&self, cell: &Arc<SharedSandbox>) -> Result<()> {
         let (sandbox, spec) = (AnySandbox::Shared(Arc::clone(cell)), Arc::clone(&cell.spec));
         let making = Making::begin(&self.inner.places.sandbox(&cell.id), 0o710)?;
         let own = spec.network != SandboxNetwork::Host;
