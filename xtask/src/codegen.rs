@@ -3,13 +3,25 @@
 mod protobuf;
 mod schema;
 
+use std::fs;
 use std::path::PathBuf;
 
-use clap::Subcommand;
+use anyhow::{Context as _, ensure};
+use clap::{Args, Subcommand};
+
+/// Makes committed files that are generated.
+#[derive(Args)]
+pub(crate) struct Codegen {
+    /// Write nothing: fail if what is committed is not what would be made
+    #[arg(long)]
+    check: bool,
+    #[command(subcommand)]
+    target: Target,
+}
 
 /// What can be generated.
 #[derive(Subcommand)]
-pub(crate) enum Target {
+enum Target {
     /// The table of protobuf field numbers, `crates/apiserver/src/protobuf/fields.txt`
     Protobuf {
         /// Folder of the Go module `k8s.io/api`
@@ -25,10 +37,20 @@ pub(crate) enum Target {
     },
 }
 
-/// Makes the target anew.
-pub(crate) fn run(target: &Target) -> anyhow::Result<()> {
-    match target {
-        Target::Protobuf { api, apimachinery } => protobuf::run(api, apimachinery),
-        Target::Schema { definitions } => schema::run(definitions),
+/// Makes the target anew, or looks whether it is what would be made.
+pub(crate) fn run(Codegen { check, target }: &Codegen) -> anyhow::Result<()> {
+    let (file, text) = match target {
+        Target::Protobuf { api, apimachinery } => (protobuf::FILE, protobuf::make(api, apimachinery)?),
+        Target::Schema { definitions } => (schema::FILE, schema::make(definitions)?),
+    };
+    let path = crate::workspace_root()?.join(file);
+    if *check {
+        let committed = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+        ensure!(committed == text, "{file} is not what is generated: make it anew and commit it");
+        println!("{file} is what is generated");
+    } else {
+        fs::write(&path, &text).with_context(|| format!("write {}", path.display()))?;
+        println!("{file}: {} bytes", text.len());
     }
+    Ok(())
 }

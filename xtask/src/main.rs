@@ -23,14 +23,13 @@ enum Command {
     /// Check the rows of the house, file sizes, inherited lints, forbidden dependencies, links in documents
     Tidy,
     /// Make committed files that are generated
-    #[command(subcommand)]
-    Codegen(codegen::Target),
+    Codegen(codegen::Codegen),
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Tidy => tidy::run(),
-        Command::Codegen(target) => codegen::run(&target),
+        Command::Codegen(codegen) => codegen::run(&codegen),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -23,8 +23,10 @@ struct Field {
     keeps_zero: bool,
 }
 
+pub(super) const FILE: &str = "crates/apiserver/src/protobuf/fields.txt";
+
 /// Reads the `types.go` files below `api` (k8s.io/api) and `meta` (k8s.io/apimachinery).
-pub(super) fn run(api: &Path, meta: &Path) -> anyhow::Result<()> {
+pub(super) fn make(api: &Path, meta: &Path) -> anyhow::Result<String> {
     let root = crate::workspace_root()?;
     let known = known_types(&root.join("crates/model/src/schema/builtin.txt"))?;
     let mut structs: BTreeMap<String, Vec<Field>> = BTreeMap::new();
@@ -60,10 +62,7 @@ pub(super) fn run(api: &Path, meta: &Path) -> anyhow::Result<()> {
         }
         table.push('\n');
     }
-    let target = root.join("crates/apiserver/src/protobuf/fields.txt");
-    fs::write(&target, &table).with_context(|| format!("write {}", target.display()))?;
-    println!("{}: {} bytes", target.display(), table.len());
-    Ok(())
+    Ok(table)
 }
 
 fn known_types(path: &Path) -> anyhow::Result<BTreeSet<String>> {

@@ -27,8 +27,10 @@ const SCALARS: &[(&str, &str)] = &[
     ("io.k8s.apimachinery.pkg.util.intstr.IntOrString", "o"),
 ];
 
-/// Reads `_definitions.json` in `folder` and writes the table.
-pub(super) fn run(folder: &Path) -> anyhow::Result<()> {
+pub(super) const FILE: &str = "crates/model/src/schema/builtin.txt";
+
+/// Reads `_definitions.json` in `folder` and makes the table.
+pub(super) fn make(folder: &Path) -> anyhow::Result<String> {
     let path = folder.join("_definitions.json");
     let text = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
     let document: Value = serde_json::from_slice(&text).context("parse the definitions")?;
@@ -41,10 +43,7 @@ pub(super) fn run(folder: &Path) -> anyhow::Result<()> {
                 .with_context(|| format!("definition {name}"))?;
         }
     }
-    let target = crate::workspace_root()?.join("crates/model/src/schema/builtin.txt");
-    fs::write(&target, &table).with_context(|| format!("write {}", target.display()))?;
-    println!("{}: {} bytes", target.display(), table.len());
-    Ok(())
+    Ok(table)
 }
 
 fn write_definition(

@@ -63,7 +63,8 @@ impl Engine {
         warnings.extend(crate::spec::check_limits(&spec.resources)?);
         let mut half_made =
             HalfMade { engine: self, id: id.clone(), volumes: Vec::new(), limit: None, done: false };
-        let record = self.container_make(&mut half_made, &id, name, created, &sandbox, spec, resolved, &image)?;
+        let record =
+            self.container_make(&mut half_made, &id, name, created, &sandbox, spec, resolved, &image)?;
         warnings.extend(self.storage_warning(&record.spec, &record.mounts));
         let cell = Arc::new(ContainerCell::new(record, sandbox));
         inner.registry.add(Arc::clone(&cell))?;
