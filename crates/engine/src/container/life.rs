@@ -182,9 +182,12 @@ pub(crate) fn step(life: &Life, input: &Input, wishes: Wishes) -> (Life, Vec<Eff
             next.returns = *returns;
             if life.status == Status::Restarting {
                 next.status = Status::Exited;
-                if wishes.auto_remove && !returns {
-                    effects.push(Effect::Remove);
-                }
+            }
+            // Of one that has ended, and was to come back, this is the end.
+            let was_to_return =
+                life.status == Status::Restarting || life.status == Status::Exited && life.returns;
+            if was_to_return && wishes.auto_remove && !returns {
+                effects.push(Effect::Remove);
             }
         }
         Input::Frozen if life.status == Status::Running => {

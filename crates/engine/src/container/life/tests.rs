@@ -177,6 +177,17 @@ fn one_that_removes_itself_does_not_where_it_is_stopped_to_be_started_again() {
         &[started(1, 0), Input::Halted { returns: true }, exited(143, 1), failed],
         &["running [start]", "running []", "exited [die]", "exited [remove]"],
     );
+    // It had ended before whoever wanted it back gave up.
+    let ended =
+        [started(1, 0), Input::Halted { returns: true }, exited(0, 1), Input::Halted { returns: false }];
+    check(
+        RestartPolicy::No,
+        true,
+        &ended,
+        &["running [start]", "running []", "exited [die]", "exited [remove]"],
+    );
+    let stopped = [started(1, 0), exited(0, 1), Input::Halted { returns: false }];
+    check(RestartPolicy::No, false, &stopped, &["running [start]", "exited [die]", "exited []"]);
 }
 
 #[test]
