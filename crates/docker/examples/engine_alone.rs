@@ -59,6 +59,7 @@ fn up() -> Result<(), Box<dyn Error>> {
         insecure_registries: Vec::new(),
         descriptors: None,
         user_ids: None,
+        image_blobs: engine::image::Blobs::default(),
     };
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(serve(config, run))
