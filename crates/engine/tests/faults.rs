@@ -169,8 +169,7 @@ fn a_machine_that_goes_down_in_order_remembers_how_containers_ended() {
                     send(shim, Signal::TERM);
                     testkit::wait_until("the shim's end", || if shim.is_alive() { Err(()) } else { Ok(()) });
                 }
-                // What a reboot takes away.
-                std::fs::remove_dir_all(host.path("run")).expect("remove the run directory");
+                support::forget_run(&host);
             })
             .await;
         assert_eq!(status(&engine, &once), (Status::Exited, 7));

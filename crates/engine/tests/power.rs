@@ -23,8 +23,7 @@ async fn come_back(host: &Host, engine: Engine, disk: PowerCut, left: Remains) -
         testkit::wait_until("the shim's end", || if handle.is_alive() { Err(()) } else { Ok(()) });
     }
     let disk = disk.come_back(left);
-    // What is below the run directory does not outlive the machine.
-    let _ = std::fs::remove_dir_all(host.path("run"));
+    support::forget_run(host);
     (host.open().await, disk)
 }
 

@@ -83,7 +83,20 @@ fn at_the_brim_nothing_begins_and_everything_goes_on() {
     check(&daemon, &["run", "--rm", "--name", "attempt", IMAGE, "true"], FULL);
     check(&daemon, &["volume", "create", "data"], FULL);
     check(&daemon, &["network", "create", "front"], FULL);
-    check(&daemon, &["tag", IMAGE, "other:1"], FULL);
+    // A name takes of what the list of images has of its last block; when that is used up it is refused, and
+    // those before it are there.
+    let mut named = 0;
+    let refused = loop {
+        let ran = daemon.docker(&["tag", IMAGE, &format!("other:{named}")]);
+        if ran.code != 0 {
+            break ran;
+        }
+        named += 1;
+        assert!(named < 200, "the disk is full");
+    };
+    assert!(refused.stderr.contains(FULL), "{refused:?}");
+    let names = |daemon: &Daemon| daemon.ok(&["images", "--quiet", "other"]).lines().count();
+    assert_eq!(names(&daemon), named);
     assert_eq!(daemon.ok(&["volume", "ls", "--quiet"]), "");
     assert_eq!(daemon.ok(&["network", "ls", "--quiet", "--filter", "type=custom"]), "");
     // What gives space back is possible.
@@ -98,6 +111,7 @@ fn at_the_brim_nothing_begins_and_everything_goes_on() {
     daemon.stop();
     daemon.launch();
     assert_eq!(daemon.ok(&["ps", "--format", "{{.Names}}"]), "box1", "it goes on over a restart");
+    assert_eq!(names(&daemon), named, "what was acknowledged is there");
 
     free(&daemon, &ballast);
     let last = || daemon.ok(&["logs", "--tail", "1", "box1"]);

@@ -7,6 +7,8 @@ use std::path::Path;
 use anyhow::Context as _;
 use proc_macro2::{TokenStream, TokenTree};
 
+use super::source;
+
 /// The crate that works with a runtime, and where it may know which one that is.
 const NODE: &str = "crates/node/src/";
 const KNOWING: &[&str] = &["crates/node/src/runtime/engine.rs", "crates/node/src/runtime/engine/"];
@@ -14,14 +16,12 @@ const KNOWING: &[&str] = &["crates/node/src/runtime/engine.rs", "crates/node/src
 /// The crate that nobody else may name.
 const ENGINE: &str = "engine";
 
+/// Words before a path that are no part of it.
+const KEYWORDS: &[&str] = &["use", "as", "dyn", "impl", "in", "mut", "return", "where", "for"];
+
 /// Complains about whoever names the engine where any runtime will do.
 pub(super) fn check(root: &Path, tracked: &[String]) -> anyhow::Result<Vec<String>> {
-    let mut complaints = Vec::new();
-    for path in tracked.iter().filter(|path| is_read(path)) {
-        let text = std::fs::read_to_string(root.join(path)).with_context(|| format!("read {path}"))?;
-        complaints.extend(check_file(path, &text)?);
-    }
-    Ok(complaints)
+    source::check_each(root, tracked.iter().filter(|path| is_read(path)), check_file)
 }
 
 fn is_read(path: &str) -> bool {
@@ -49,7 +49,7 @@ fn names(tokens: TokenStream, lines: &mut Vec<usize>) {
     let is_colon =
         |token: Option<&TokenTree>| matches!(token, Some(TokenTree::Punct(sign)) if sign.as_char() == ':');
     let is_name = |token: Option<&TokenTree>| {
-        matches!(token, Some(TokenTree::Ident(_)))
+        matches!(token, Some(TokenTree::Ident(word)) if !KEYWORDS.iter().any(|keyword| word == keyword))
             || matches!(token, Some(TokenTree::Punct(sign)) if sign.as_char() == '>')
     };
     for (place, token) in tokens.iter().enumerate() {

@@ -166,6 +166,20 @@ impl Host {
     }
 }
 
+/// Takes away what does not outlive the machine: the run directory, with what is mounted below it.
+pub fn forget_run(host: &Host) {
+    let run = host.path("run");
+    let mounts = std::fs::read_to_string("/proc/self/mounts").expect("the mounts");
+    let below = mounts.lines().filter_map(|line| line.split(' ').nth(1)).filter(|place| {
+        let place = Path::new(place);
+        place != run && place.starts_with(&run)
+    });
+    for place in below {
+        rustix::mount::unmount(place, rustix::mount::UnmountFlags::DETACH).expect("unmount");
+    }
+    std::fs::remove_dir_all(run).expect("remove the run directory");
+}
+
 /// Removes whatever a test left, also when it failed.
 struct CleanUp(Arc<Host>);
 
