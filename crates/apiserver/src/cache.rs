@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use base::Clock;
 use parking_lot::RwLock;
-use store::{Event, EventKind, KeyRange, KeyValue, Range, Store, Watch, WatchError, WatchMessage, Watcher};
+use store::{Event, KeyRange, KeyValue, Range, Store, Watch, WatchError, WatchMessage, Watcher};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -222,7 +222,7 @@ impl Cache {
     fn apply(&self, events: &[Event]) {
         let Some(first) = events.first() else { return };
         let (version, now) = (version_at(first.revision()), self.clock.elapsed());
-        let mut changes: BTreeMap<&str, Vec<(EventKind, &str, &[u8])>> = BTreeMap::new();
+        let mut changes: BTreeMap<&str, Vec<partition::Happened<'_>>> = BTreeMap::new();
         for event in events {
             if let Some((partition, name)) = split_key(event.kv.key_str()) {
                 changes.entry(partition).or_default().push((event.kind, name, &event.kv.value));

@@ -25,6 +25,15 @@ pub(crate) struct State {
     pub(crate) log: Option<String>,
 }
 
+/// A line of the log of `state.json`: what has changed; without a record it is gone.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Change {
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) images: BTreeMap<ImageId, Option<ImageRecord>>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) names: BTreeMap<Reference, Option<Named>>,
+}
+
 /// One image; everything else about it is in its configuration.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct ImageRecord {

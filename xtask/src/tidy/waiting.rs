@@ -30,6 +30,7 @@ const THREADS: &[&str] = &[
     "spawn_blocking",
     "spawn_blocking_on",
     "upload",
+    "upload_written",
 ];
 
 /// What takes a thread of the runtime, of which there are so many.

@@ -74,6 +74,9 @@ struct State {
     last: u64,
 }
 
+/// What happened to the object of a name, and how it reads now.
+pub(super) type Happened<'a> = (EventKind, &'a str, &'a [u8]);
+
 /// What is shown and has not been told yet.
 #[must_use]
 pub(super) struct News {
@@ -186,7 +189,7 @@ impl Partition {
 
     /// Shows all changes that have the version `revision`, at once: who reads in between would take some of
     /// them for all. Whoever waits is to be [told](Self::tell).
-    pub(super) fn apply(&self, changes: &[(EventKind, &str, &[u8])], revision: u64, now: Duration) -> News {
+    pub(super) fn apply(&self, changes: &[Happened<'_>], revision: u64, now: Duration) -> News {
         // Made before others have to wait.
         let made: Vec<Made<'_>> =
             changes.iter().map(|(kind, name, value)| Made::new(*kind, name, revision, value)).collect();

@@ -62,7 +62,10 @@ fn who_looks_for_one_pod_looks_at_that_alone_however_many_there_are() {
     }
     let of_pod = [format!("{UID}=mine"), "app=web".to_owned()];
     let sandboxes = registry.sandboxes_among(&of_pod);
-    assert_eq!(sandboxes.iter().map(|cell| cell.id.clone()).collect::<Vec<_>>(), [sandbox.clone()]);
+    assert_eq!(
+        sandboxes.iter().map(|cell| cell.id.clone()).collect::<Vec<_>>(),
+        std::slice::from_ref(&sandbox)
+    );
     let among = |sandbox, labels| ids(&registry.among(Among { sandbox, labels }));
     assert_eq!(among(None, &of_pod), containers);
     assert_eq!(among(Some(&sandbox), &[]), containers);

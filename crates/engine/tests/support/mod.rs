@@ -167,7 +167,7 @@ impl Host {
 }
 
 /// Takes away what does not outlive the machine: the run directory, with what is mounted below it.
-pub fn forget_run(host: &Host) {
+pub(crate) fn forget_run(host: &Host) {
     let run = host.path("run");
     let mounts = std::fs::read_to_string("/proc/self/mounts").expect("the mounts");
     let below = mounts.lines().filter_map(|line| line.split(' ').nth(1)).filter(|place| {

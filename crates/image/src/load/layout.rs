@@ -56,7 +56,7 @@ impl Members {
             (Some(described), None) | (None, Some(described)) => described,
             (Some(mut described), Some(docker)) => {
                 for image in docker {
-                    let config = self.document_get(&image.config).map(|bytes| Digest::sha256_of(bytes));
+                    let config = self.document_get(&image.config).map(Digest::sha256_of);
                     let same = |known: &&mut Described| {
                         config.as_ref().is_some_and(|config| blob_path(config) == known.config)
                     };

@@ -16,10 +16,9 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use oci::{Digest, Reference};
-use serde::{Deserialize, Serialize};
 
 use crate::image::ImageId;
-use crate::state::{ImageRecord, Named, State};
+use crate::state::{Change, ImageRecord, Named, State};
 
 /// A log that has reached this, and twice the list's size, is replaced by a list.
 const LOG_MAX: u64 = 256 << 10;
@@ -41,15 +40,6 @@ struct Log {
     file: File,
     sum: String,
     bytes: u64,
-}
-
-/// What has changed; without a record it is gone.
-#[derive(Debug, Default, Serialize, Deserialize)]
-struct Change {
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    images: BTreeMap<ImageId, Option<ImageRecord>>,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    names: BTreeMap<Reference, Option<Named>>,
 }
 
 /// How far the log of a list could be read.

@@ -130,7 +130,8 @@ impl Engine {
                 return self.trouble(Trouble::new("network namespaces", &self.inner.places.netns(), &error));
             }
         };
-        for owner in owners.iter().filter(|owner| self.is_left_over(Path::new(owner))) {
+        let is_left_over = |owner: &&String| offload::in_place(|| self.is_left_over(Path::new(owner)));
+        for owner in owners.iter().filter(is_left_over) {
             if let Err(error) = self.inner.network.netns_give_up(owner).await {
                 tracing::warn!(owner, error = %base::error::chain(&error), "give a network namespace up");
             }

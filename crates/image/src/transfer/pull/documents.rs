@@ -101,7 +101,7 @@ pub(super) async fn fetch_attached(
     }
     for link in links {
         lease.content([link.digest.clone()]);
-        if inner.blob_len(&link.digest) == Some(link.size) {
+        if offload::in_place(|| inner.blob_len(&link.digest)) == Some(link.size) {
             continue;
         }
         match fetch_blob(inner, repository, link).await {

@@ -6,7 +6,7 @@ use oci::{Descriptor, Document};
 
 use super::super::{PullError, PushError};
 use super::push_manifest;
-use super::upload::{PieceWriter, copy_file, send};
+use super::upload::{PieceWriter, copy_file, upload_written};
 use crate::content::{Leaf, Part, Tree};
 use crate::image::{FindError, Image};
 use crate::progress::Progress;
@@ -154,6 +154,9 @@ async fn upload_leaf(
         unreachable!("nothing was offered to mount");
     };
     let path = inner.blob_path(&wanted.digest);
-    let write = move |out: &mut PieceWriter| copy_file(&path, out, |_| {});
-    send(inner, repository, url, &wanted.digest, write).await.map(drop)
+    upload_written(inner, repository, url, &wanted.digest, move |out: &mut PieceWriter| {
+        copy_file(&path, out, |_| {})
+    })
+    .await
+    .map(drop)
 }

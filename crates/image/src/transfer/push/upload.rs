@@ -61,23 +61,27 @@ pub(super) async fn upload(
     match form {
         Sent::Blob(blob) => {
             let path = inner.blob_path(&blob.digest);
-            let write = move |out: &mut PieceWriter| copy_file(&path, out, tell);
-            send(inner, repository, url, layer.diff_id(), write).await
+            upload_written(inner, repository, url, layer.diff_id(), move |out| copy_file(&path, out, tell))
+                .await
         }
         Sent::Archive => {
-            let write = move |out: &mut PieceWriter| held.write_archive(&mut Told { out, written: 0, tell });
-            send(inner, repository, url, layer.diff_id(), write).await
+            upload_written(inner, repository, url, layer.diff_id(), move |out| {
+                held.write_archive(&mut Told { out, written: 0, tell })
+            })
+            .await
         }
         Sent::Compressed => {
-            let write = move |out: &mut PieceWriter| held.write_compressed(out, tell).map(drop);
-            send(inner, repository, url, layer.diff_id(), write).await
+            upload_written(inner, repository, url, layer.diff_id(), move |out| {
+                held.write_compressed(out, tell).map(drop)
+            })
+            .await
         }
     }
 }
 
 /// Sends what `write` writes while it is written; its digest is known at the end. Without a reader, the
 /// thread ends with the upload.
-pub(super) async fn send(
+pub(super) async fn upload_written(
     inner: &Arc<Inner>,
     repository: &Repository,
     url: Url,
