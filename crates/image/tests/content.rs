@@ -58,6 +58,16 @@ fn platforms() -> (Made, Made, Made, Content) {
     (here, elsewhere, about, index)
 }
 
+/// The same, put where an image `1` is asked for.
+async fn platforms_at(remote: &Remote) -> (Made, Made, Made, Content) {
+    let (here, elsewhere, about, index) = platforms();
+    for made in [&here, &elsewhere, &about] {
+        made.put(remote).await;
+    }
+    remote.manifest_put("1", &index).await;
+    (here, elsewhere, about, index)
+}
+
 /// Files of blobs.
 fn blobs(root: &Path) -> usize {
     support::names(&root.join("blobs/sha256")).len()
@@ -146,12 +156,8 @@ async fn an_image_with_its_provenance_goes_anywhere_as_it_is() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_index_of_which_a_part_is_here_is_pushed_where_the_rest_is_and_else_its_image_alone() {
     let (from, to) = (Registry::start(&Setup::default()), Registry::start(&Setup::default()));
-    let (here, elsewhere, about, index) = platforms();
     let remote = Remote::new(from.address, "app");
-    for made in [&here, &elsewhere, &about] {
-        made.put(&remote).await;
-    }
-    remote.manifest_put("1", &index).await;
+    let (here, elsewhere, about, index) = platforms_at(&remote).await;
     let test = TestStore::new();
     let name = from.image("app:1");
     assert_eq!(pull(&test.store, &name).await, *index.digest());
@@ -181,12 +187,8 @@ async fn an_index_of_which_a_part_is_here_is_pushed_where_the_rest_is_and_else_i
 #[tokio::test(flavor = "multi_thread")]
 async fn images_are_found_by_the_digests_of_their_documents() {
     let registry = Registry::start(&Setup::default());
-    let (here, elsewhere, about, index) = platforms();
     let remote = Remote::new(registry.address, "app");
-    for made in [&here, &elsewhere, &about] {
-        made.put(&remote).await;
-    }
-    remote.manifest_put("1", &index).await;
+    let (here, elsewhere, about, index) = platforms_at(&remote).await;
     let test = TestStore::new();
     let name = registry.image("app:1");
     pull(&test.store, &name).await;
@@ -281,12 +283,8 @@ async fn an_index_survives_load_save_load_and_push() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pulled_image_that_is_saved_and_loaded_elsewhere_is_the_same() {
     let registry = Registry::start(&Setup::default());
-    let (here, elsewhere, about, index) = platforms();
     let remote = Remote::new(registry.address, "app");
-    for made in [&here, &elsewhere, &about] {
-        made.put(&remote).await;
-    }
-    remote.manifest_put("1", &index).await;
+    let (here, elsewhere, about, index) = platforms_at(&remote).await;
     let (test, other) = (TestStore::new(), TestStore::new());
     let name = registry.image("app:1");
     pull(&test.store, &name).await;
@@ -319,12 +317,8 @@ async fn an_image_that_was_made_here_has_one_digest_wherever_it_is_pushed_and_sa
 #[tokio::test(flavor = "multi_thread")]
 async fn what_nothing_leads_to_any_more_goes() {
     let registry = Registry::start(&Setup::default());
-    let (here, elsewhere, about, index) = platforms();
     let remote = Remote::new(registry.address, "app");
-    for made in [&here, &elsewhere, &about] {
-        made.put(&remote).await;
-    }
-    remote.manifest_put("1", &index).await;
+    let (here, elsewhere, about, index) = platforms_at(&remote).await;
     let test = TestStore::new();
     let name = registry.image("app:1");
     pull(&test.store, &name).await;

@@ -20,7 +20,7 @@ pub(super) fn check(root: &Path, tracked: &[String]) -> anyhow::Result<Vec<Strin
 
 fn check_file(path: &str, text: &str) -> anyhow::Result<Vec<String>> {
     let mut calls = Calls { asks_the_time: path == CLOCK, found: Vec::new() };
-    calls.visit_file(&source::parse(path, text)?);
+    calls.visit_file(&source::program(path, text)?);
     Ok(calls.found.iter().map(|(line, why)| format!("{path}:{line}: {why}")).collect())
 }
 
@@ -67,18 +67,6 @@ impl<'ast> Visit<'ast> for Calls {
     fn visit_expr_path(&mut self, of: &'ast syn::ExprPath) {
         if let Some(line) = ends_in(&of.path, "Timestamp", "now").filter(|_| !self.asks_the_time) {
             self.found.push((line, "`Timestamp::now` asks the machine: take a `base::Clock`"));
-        }
-    }
-
-    fn visit_item_mod(&mut self, item: &'ast syn::ItemMod) {
-        if !source::is_test(&item.attrs) {
-            visit::visit_item_mod(self, item);
-        }
-    }
-
-    fn visit_item_fn(&mut self, item: &'ast syn::ItemFn) {
-        if !source::is_test(&item.attrs) {
-            visit::visit_item_fn(self, item);
         }
     }
 }

@@ -35,7 +35,7 @@ fn is_read(path: &str) -> bool {
 }
 
 fn check_file(path: &str, text: &str) -> anyhow::Result<Vec<String>> {
-    let file = source::parse(path, text)?;
+    let file = source::program(path, text)?;
     let mut types = Types::default();
     types.visit_file(&file);
     let foreign = |name: &str| FOREIGN.iter().any(|(file, known, _)| *file == path && *known == name);
@@ -90,12 +90,6 @@ impl<'ast> Visit<'ast> for Types {
             self.found.push((name.ident.span().start().line, name.ident.to_string()));
         }
         visit::visit_item_impl(self, item);
-    }
-
-    fn visit_item_mod(&mut self, item: &'ast syn::ItemMod) {
-        if !source::is_test(&item.attrs) {
-            visit::visit_item_mod(self, item);
-        }
     }
 }
 

@@ -26,12 +26,28 @@ pub(super) fn check_each<'a>(
     Ok(complaints)
 }
 
-pub(super) fn parse(path: &str, text: &str) -> anyhow::Result<syn::File> {
-    syn::parse_file(text).with_context(|| format!("parse {path}"))
+/// A file without what is in it for tests only.
+pub(super) fn program(path: &str, text: &str) -> anyhow::Result<syn::File> {
+    let mut file = syn::parse_file(text).with_context(|| format!("parse {path}"))?;
+    leave_tests_out(&mut file.items);
+    Ok(file)
 }
 
-/// Whether something is for tests only.
-pub(super) fn is_test(attributes: &[syn::Attribute]) -> bool {
+fn leave_tests_out(items: &mut Vec<syn::Item>) {
+    items.retain(|item| match item {
+        syn::Item::Mod(module) => !is_test(&module.attrs),
+        syn::Item::Fn(function) => !is_test(&function.attrs),
+        syn::Item::Impl(block) => !is_test(&block.attrs),
+        _ => true,
+    });
+    for item in items {
+        if let syn::Item::Mod(syn::ItemMod { content: Some((_, items)), .. }) = item {
+            leave_tests_out(items);
+        }
+    }
+}
+
+fn is_test(attributes: &[syn::Attribute]) -> bool {
     attributes.iter().any(|attribute| {
         attribute.path().segments.last().is_some_and(|last| last.ident == "test")
             || attribute.path().is_ident("cfg")

@@ -22,7 +22,7 @@ pub(super) fn check(root: &Path, tracked: &[String]) -> anyhow::Result<Vec<Strin
 }
 
 fn check_file(path: &str, text: &str) -> anyhow::Result<Vec<String>> {
-    let file = source::parse(path, text)?;
+    let file = source::program(path, text)?;
     let mut decisions = Decisions::default();
     decisions.visit_file(&file);
     let complain = |(line, how): &(usize, String)| {
@@ -62,18 +62,6 @@ impl<'ast> Visit<'ast> for Decisions {
             self.found.push((call.method.span().start().line, format!("message.{method}")));
         }
         visit::visit_expr_method_call(self, call);
-    }
-
-    fn visit_item_mod(&mut self, item: &'ast syn::ItemMod) {
-        if !source::is_test(&item.attrs) {
-            visit::visit_item_mod(self, item);
-        }
-    }
-
-    fn visit_item_fn(&mut self, item: &'ast syn::ItemFn) {
-        if !source::is_test(&item.attrs) {
-            visit::visit_item_fn(self, item);
-        }
     }
 }
 
