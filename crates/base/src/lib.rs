@@ -15,6 +15,7 @@ pub mod error;
 pub mod fs;
 pub mod hash;
 pub mod id;
+pub mod mounts;
 pub mod overlay;
 pub mod pace;
 pub mod panics;

@@ -41,7 +41,8 @@ struct Level {
 }
 
 /// Removes the directory at `path` with everything in it. Symbolic links, one at `path` too, are removed
-/// themselves. Stops at the first thing that cannot be removed.
+/// themselves. Stops at the first thing that cannot be removed, and where something is mounted: that is not
+/// the tree's, whatever file system it is of.
 ///
 /// Fails with [`io::ErrorKind::NotFound`] if there is nothing.
 pub fn remove(path: &Path) -> io::Result<()> {
@@ -56,13 +57,25 @@ pub fn remove(path: &Path) -> io::Result<()> {
         }
         if let Some(name) = level.below.pop() {
             let parent = level.fd.as_ref().ok_or(Errno::BADF)?;
-            match openat(parent, &name, DIRECTORY, Mode::empty()) {
+            match openat2(
+                parent,
+                &name,
+                DIRECTORY,
+                Mode::empty(),
+                ResolveFlags::BENEATH | ResolveFlags::NO_XDEV,
+            ) {
                 Ok(fd) => {
                     let deeper = Level::of(fd, name)?;
                     levels.push(deeper);
                     if let Some(far) = levels.len().checked_sub(OPEN + 1) {
                         levels[far].fd = None;
                     }
+                }
+                Err(Errno::XDEV) => {
+                    return Err(io::Error::new(
+                        io::ErrorKind::ResourceBusy,
+                        format!("something is mounted at `{}`", OsStr::from_bytes(name.to_bytes()).display()),
+                    ));
                 }
                 // Somebody else was quicker, or has put something else there: the next look tells.
                 Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}

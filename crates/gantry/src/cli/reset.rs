@@ -103,14 +103,8 @@ async fn take_down(config: &Config) -> anyhow::Result<()> {
 
 /// Unmounts what is mounted below `directory` and removes it.
 fn remove(directory: &Path) -> anyhow::Result<()> {
-    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
-    let below = mounts
-        .lines()
-        .filter_map(|line| line.split_whitespace().nth(1))
-        .filter(|path| Path::new(path).starts_with(directory));
-    for path in below.collect::<Vec<_>>().into_iter().rev() {
-        let _ = rustix::mount::unmount(path, rustix::mount::UnmountFlags::DETACH);
-    }
+    base::mounts::take_away(directory)
+        .with_context(|| format!("unmount what is below {}", directory.display()))?;
     match base::tree::remove(directory) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(error).with_context(|| format!("remove {}", directory.display()))

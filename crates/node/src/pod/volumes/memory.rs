@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use rustix::io::Errno;
-use rustix::mount::{MountFlags, UnmountFlags};
+use rustix::mount::MountFlags;
 
 const TMPFS_MAGIC: u64 = 0x0102_1994;
 
@@ -51,9 +51,13 @@ pub fn is_mounted(path: &Path) -> io::Result<bool> {
     Ok(is_memory && fs::symlink_metadata(path)?.dev() != fs::symlink_metadata(above)?.dev())
 }
 
-/// Unmounts whatever is mounted at `path`, however often; nothing, for most.
+/// Unmounts whatever is mounted at `path` and below it, however often; nothing, for most. A container may have
+/// given mounts of its own on to the host (`Bidirectional`).
 pub fn unmount(path: &Path) {
-    while rustix::mount::unmount(path, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW).is_ok() {}
+    // What stays is not removed with the volume either.
+    if let Err(error) = base::mounts::take_away(path) {
+        tracing::warn!(path = %path.display(), %error, "look for what is mounted in a volume");
+    }
 }
 
 fn tmpfs(path: &Path, options: &str) -> Result<(), Errno> {
