@@ -225,6 +225,10 @@ impl Engine {
     ) {
         let record = cell.record();
         let mut attributes: BTreeMap<String, String> = record.resolved.labels.clone();
+        // Whoever made the container listens by its labels, however many its image has.
+        if !crate::event::fits(&attributes) {
+            attributes.clone_from(&record.spec.labels);
+        }
         attributes.insert("name".to_owned(), record.name.clone());
         attributes.insert("image".to_owned(), record.spec.image.clone());
         attributes.extend(more.iter().map(|(key, value)| ((*key).to_owned(), value.clone())));

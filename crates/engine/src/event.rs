@@ -16,7 +16,7 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::filter;
 
-pub(crate) use bus::EventBus;
+pub(crate) use bus::{EventBus, fits};
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq)]

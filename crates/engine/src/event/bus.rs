@@ -106,9 +106,14 @@ fn cut(action: Cow<'static, str>) -> Cow<'static, str> {
     }
 }
 
+/// Whether all of it can be told.
+pub(crate) fn fits(attributes: &BTreeMap<String, String>) -> bool {
+    length(attributes) <= ATTRIBUTES
+}
+
 /// What is short (names, codes, most labels) stays.
 fn bounded(attributes: BTreeMap<String, String>) -> BTreeMap<String, String> {
-    if length(&attributes) <= ATTRIBUTES {
+    if fits(&attributes) {
         return attributes;
     }
     let mut all: Vec<_> = attributes.into_iter().collect();

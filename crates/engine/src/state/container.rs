@@ -160,15 +160,14 @@ impl From<ContainerFile> for ContainerRecord {
 
 impl LifeFile {
     pub(super) fn of(record: &ContainerRecord) -> Self {
-        Self {
-            life: record.life.clone().into(),
-            health: record.health.clone().map(Into::into),
-            boot: record.boot.clone(),
-        }
+        let mut life = Life::from(record.life.clone());
+        life.kept = record.kept;
+        Self { life, health: record.health.clone().map(Into::into), boot: record.boot.clone() }
     }
 
     pub(super) fn apply(self, record: &mut ContainerRecord) {
         let Self { life, health, boot } = self;
+        record.kept |= life.kept;
         record.life = life.into();
         record.health = health.map(Into::into);
         record.boot = boot;

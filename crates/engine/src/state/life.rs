@@ -26,6 +26,10 @@ pub(super) struct Life {
     restart_count: u32,
     short_runs: u32,
     halted: bool,
+    /// That its container is kept. What keeps it says so in the container's record too; that of before this was
+    /// so is written anew when it changes, and until then this says it. Not written where it is not so.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(super) kept: bool,
 }
 
 #[derive(Default, Serialize, Deserialize)]
@@ -104,6 +108,8 @@ impl From<container::life::Life> for Life {
             restart_count,
             short_runs,
             halted,
+            // Known to the record that it is in.
+            kept: false,
         }
     }
 }
@@ -122,6 +128,7 @@ impl From<Life> for container::life::Life {
             restart_count,
             short_runs,
             halted,
+            kept: _,
         } = life;
         Self {
             status: status.into(),

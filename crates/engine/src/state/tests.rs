@@ -79,8 +79,11 @@ fn a_container_that_is_kept_is_written_as_any_other() {
     let container = document(include_str!("tests/container-2.json"));
     let mut record = ContainerRecord::from(read::<ContainerFile>(&container).expect("a container"));
     assert!(record.is_transient() && written(&ContainerFile::from(&record))["spec"]["transient"] == true);
-    record.kept = true;
-    assert!(!record.is_transient());
+    // As it was written once.
+    let mut life = document(include_str!("tests/life-1.json"));
+    life["life"]["kept"] = true.into();
+    read::<LifeFile>(&life).expect("a life").apply(&mut record);
+    assert!(record.kept && !record.is_transient());
     let again = written(&ContainerFile::from(&record));
     assert!(!ContainerRecord::from(read::<ContainerFile>(&again).expect("a container")).is_transient());
 }
