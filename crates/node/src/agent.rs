@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::Clock;
 use base::backoff::Backoff;
+use base::{Clock, RecordError};
 use client::api::ListOptions;
 use client::recorder::{EventType, EventWriter, Recorder};
 use client::{Api, Change, Client, Informer, Store, supervise};
@@ -312,7 +312,7 @@ async fn try_clear(shared: &Shared, uid: &str, sandboxes: &[PodSandboxId]) -> Re
     match Volumes::new(shared.config.pod_directory(uid)).remove(&shared.files).await {
         Ok(()) => Ok(()),
         // A later version knows what there is.
-        Err(error @ VolumeError::Record { .. }) => {
+        Err(error @ VolumeError::Record { source: RecordError::Newer { .. }, .. }) => {
             warn!(uid, error = %base::error::chain(&error), "a pod that the API does not know is left alone");
             Ok(())
         }

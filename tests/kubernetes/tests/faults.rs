@@ -47,6 +47,46 @@ fn a_crash_at_any_moment_loses_nothing_acknowledged_and_stops_no_container() {
     });
 }
 
+/// Settings change and tokens run out while a pod runs, whichever daemon made its volumes.
+#[test]
+fn a_daemon_that_began_anew_looks_after_the_volumes_of_running_pods() {
+    let mut cluster = Cluster::start();
+    cluster.ok(&["create", "namespace", "volumes"]);
+    let (script, running) = {
+        let space = Namespace::of(&cluster, "volumes");
+        space.ok(&["create", "configmap", "settings", "--from-literal=colour=green"]);
+        space.apply(&format!(
+            r#"
+apiVersion: v1
+kind: Pod
+metadata: {{name: box}}
+spec:
+  terminationGracePeriodSeconds: 0
+  containers:
+    - {{name: main, image: "{IMAGE}", command: [sleep, "1000"], volumeMounts: [{{name: settings, mountPath: /settings}}]}}
+  volumes: [{{name: settings, configMap: {{name: settings}}}}]
+"#
+        ));
+        space.wait("condition=Ready", &["pod/box"]);
+        let uid = space.field("pod/box", "{.metadata.uid}");
+        let file = cluster.daemon.root().join("pods").join(uid).join("volumes/settings/..data/colour");
+        (format!("echo old > {}", file.display()), containers(&space))
+    };
+    cluster.daemon.kill();
+    // What is shown is as old as the settings were before they changed.
+    assert!(cluster.daemon.in_namespaces(&["sh", "-c", &script]).status().expect("run it").success());
+    cluster.daemon.launch();
+    cluster.wait_ready();
+    let space = Namespace::of(&cluster, "volumes");
+    testkit::wait_until("the settings to be as they are", || {
+        match space.exec("box", &["cat", "/settings/colour"]) {
+            now if now == "green" => Ok(()),
+            now => Err(now),
+        }
+    });
+    assert_eq!(containers(&space), running, "it never stopped");
+}
+
 #[test]
 fn a_reboot_brings_pods_and_containers_back() {
     let mut cluster = Cluster::start();

@@ -171,7 +171,7 @@ impl Worker {
             active_since: Ages::default(),
             overdue,
             announced: BTreeMap::new(),
-            volumes_refresh: None,
+            volumes_refresh: Some(Duration::ZERO),
             tokens: sources::TokenCache::default(),
             ended: false,
             gone: false,

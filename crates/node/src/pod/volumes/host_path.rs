@@ -18,14 +18,18 @@ pub(super) fn prepare(name: &str, source: &HostPathVolumeSource) -> Result<(), V
         move |source: io::Error| VolumeError::Io { name: name.to_owned(), tried, path, source }
     };
     let wrong = |expected| VolumeError::HostPathType { name: name.to_owned(), path: path.clone(), expected };
-    let kind = fs::metadata(&path).ok().map(|metadata| metadata.file_type());
+    let kind = match fs::metadata(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        found => Some(found.map_err(fail("look at"))?.file_type()),
+    };
     let holds = |test: fn(&fs::FileType) -> bool| kind.as_ref().is_some_and(test);
     match source.type_.as_deref().unwrap_or("") {
         "DirectoryOrCreate" if kind.is_none() => {
             fs::create_dir_all(&path).map_err(fail("create"))?;
         }
         "FileOrCreate" if kind.is_none() => {
-            fs::File::create(&path).map_err(fail("create"))?;
+            // Somebody else may make it, and write to it, at the same time.
+            fs::OpenOptions::new().append(true).create(true).open(&path).map_err(fail("create"))?;
         }
         "Directory" | "DirectoryOrCreate" if !holds(fs::FileType::is_dir) => {
             return Err(wrong("a directory"));

@@ -119,7 +119,7 @@ impl Volumes {
         for name in self.next(&BTreeMap::new()).into_keys() {
             self.begin(&name, Action::Unstage, None);
         }
-        self.save(files, &alone).await?;
+        self.save_if_possible(files, &alone).await;
         let records = self.records.clone().unwrap_or_default();
         let (directory, held) = (self.directory.clone(), Arc::clone(&alone));
         let removed = files.removal(move || {
@@ -181,6 +181,14 @@ impl Volumes {
         Ok(())
     }
 
+    /// The same, before something is taken away: an earlier record says at least what there is, and what gives
+    /// space back must be possible on a full disk.
+    async fn save_if_possible(&mut self, files: &FileWork, alone: &Alone) {
+        if let Err(error) = self.save(files, alone).await {
+            warn!(error = %base::error::chain(&error), "volumes are taken away without a record of it");
+        }
+    }
+
     /// What is next for each volume for which something is.
     fn next(&self, recipes: &BTreeMap<String, Arc<Recipe>>) -> BTreeMap<String, Action> {
         let records = self.records.iter().flatten();
@@ -208,7 +216,11 @@ impl Volumes {
         for (name, action) in &actions {
             self.begin(name, *action, recipes.get(name));
         }
-        self.save(files, alone).await?;
+        if recipes.is_empty() {
+            self.save_if_possible(files, alone).await;
+        } else {
+            self.save(files, alone).await?;
+        }
         let jobs = actions.into_iter().filter_map(|(name, action)| {
             let kind = self.records.as_ref()?.get(&name)?.kind;
             let (recipe, place) = (recipes.get(&name).cloned(), self.place(&name));
@@ -259,11 +271,16 @@ impl Volumes {
         let (places, held) = (self.directory.join(PLACES), Arc::clone(alone));
         let looked_after = files.quick(move || {
             let _alone = held;
-            published.iter().try_for_each(|(name, recipe)| {
+            let bring = |(name, recipe): &(String, Arc<Recipe>)| {
                 let place = places.join(name);
-                recipe.stage(name, &place)?;
+                // What containers have of the host is mounted, whatever has become of its path.
+                if !running || recipe.kind() != Kind::HostPath {
+                    recipe.stage(name, &place)?;
+                }
                 recipe.publish(name, &place, running)
-            })
+            };
+            // One that cannot be made keeps no other from it.
+            published.iter().map(bring).fold(Ok(()), Result::and)
         });
         looked_after.await
     }

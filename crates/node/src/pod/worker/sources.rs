@@ -145,8 +145,16 @@ impl Worker {
     /// Brings volumes up to date when that is due.
     pub(super) async fn refresh_volumes(&mut self) {
         let now = self.now();
-        if self.ended || self.prepared.is_empty() || self.volumes_refresh.is_none_or(|due| due > now) {
+        if self.ended || self.volumes_refresh.is_none_or(|due| due > now) {
             return;
+        }
+        // Before containers of the pod run, their start makes them. Some may run since before this began.
+        if self.prepared.is_empty() {
+            let Ok(observation) = self.observe().await else { return };
+            if observation.running().next().is_none() {
+                self.volumes_refresh = None;
+                return;
+            }
         }
         self.volumes_refresh = Some(now + REFRESH);
         let refreshed = match self.fetch_sources().await {

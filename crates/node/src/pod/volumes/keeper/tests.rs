@@ -223,6 +223,54 @@ async fn what_an_earlier_version_left_is_known_by_where_it_lies_and_what_a_later
     assert!(pod.place("disk").exists());
 }
 
+/// A container to which its volume is mounted `Bidirectional` gives on to the host what it mounts there.
+#[tokio::test]
+async fn what_is_mounted_in_a_volume_is_not_removed_with_it() {
+    let (file_work, pod) = (FileWork::new(), Pod::new());
+    let host = pod.root.path().join("host");
+    pod.volumes().publish(&file_work, recipes(&host, "x"), false).await.expect("published");
+    fs::write(host.join("precious"), "x").expect("write");
+    for place in [pod.place("cache").join("data"), pod.place("scratch").join("a/data")] {
+        fs::create_dir_all(&place).expect("make a directory");
+        rustix::mount::mount_bind(&host, &place).expect("mount");
+        rustix::mount::mount_bind(&host, &place).expect("mount once more");
+    }
+    pod.volumes().remove(&file_work).await.expect("removed");
+    assert!(host.join("precious").exists());
+    assert_eq!((pod.mounted(), pod.directory().exists()), (0, false));
+}
+
+#[tokio::test]
+async fn volumes_that_fill_the_disk_can_be_removed() {
+    let (file_work, pod) = (FileWork::new(), Pod::new());
+    let disk = pod.root.path();
+    rustix::mount::mount("disk", disk, "tmpfs", rustix::mount::MountFlags::empty(), Some(c"size=256k"))
+        .expect("mount");
+    let host = disk.join("host");
+    pod.volumes().publish(&file_work, recipes(&host, "x"), false).await.expect("published");
+    let full = fs::write(pod.place("cache").join("large"), vec![0; 1 << 20]).expect_err("it is full");
+    assert_eq!(full.kind(), io::ErrorKind::StorageFull);
+    pod.volumes().remove(&file_work).await.expect("removed");
+    assert!(!pod.directory().exists());
+    memory::unmount(disk);
+}
+
+/// What a running container has of the host is mounted already.
+#[tokio::test]
+async fn running_containers_get_what_is_new_though_a_path_of_the_host_is_gone() {
+    let (file_work, pod) = (FileWork::new(), Pod::new());
+    let host = pod.root.path().join("host");
+    let mut volumes = pod.volumes();
+    volumes.publish(&file_work, recipes(&host, "x"), false).await.expect("published");
+    fs::remove_dir(&host).expect("remove");
+    volumes.publish(&file_work, recipes(&host, "y"), true).await.expect("brought up to date");
+    assert!(!host.exists(), "nothing is made on the host under running containers");
+    for name in ["keys", "settings"] {
+        assert_eq!(fs::read_to_string(pod.place(name).join("key")).expect("read"), "y", "{name}");
+    }
+    pod.volumes().remove(&file_work).await.expect("removed");
+}
+
 #[tokio::test]
 async fn one_volume_that_cannot_be_made_leaves_the_others_made_and_is_tried_again() {
     let (file_work, pod) = (FileWork::new(), Pod::new());
