@@ -40,7 +40,9 @@ fn ends_in(path: &syn::Path, kind: &str, name: &str) -> Option<usize> {
 fn spawns(expression: &Expr) -> Option<usize> {
     match expression {
         Expr::Call(call) => match &*call.func {
-            Expr::Path(of) => ends_in(&of.path, "tokio", "spawn"),
+            Expr::Path(of) => {
+                ends_in(&of.path, "tokio", "spawn").or_else(|| ends_in(&of.path, "task", "spawn"))
+            }
             _ => None,
         },
         _ => None,
@@ -101,6 +103,7 @@ mod tests {
         check("fn a() { tokio::spawn(b()); }", &["nobody"]);
         check("fn a() { if c { ::tokio::spawn(b()); } }", &["nobody"]);
         check("fn a() { let _ = tokio::spawn(b()); }", &["nobody"]);
+        check("fn a() { tokio::task::spawn(b()); }", &["nobody"]);
         check("fn a() -> H { let task = tokio::spawn(b()); task }", &[]);
         check("fn a() -> H { tokio::spawn(b()) }", &[]);
         check("fn a(&self) { self.tasks.spawn(b()); }", &[]);
