@@ -2,25 +2,29 @@
 //!
 //! What always holds:
 //!
-//! - A blob has its name only after its bytes were verified by it, and is never written again.
+//! - A blob has its name only after its bytes were verified by it, and is never written again: one that is
+//!   there and whole is not replaced, not even by the same.
 //! - A blob is kept as long as something leads to it: a name, an image, a [`Lease`], through manifests and
 //!   indexes. What nothing leads to any more goes with what led to it ([`Inner::content_sweep`]), and when
 //!   the store opens.
 //! - What a document leads to need not be here: of an index only what was wanted is.
 
+mod kept;
 mod lease;
 mod stage;
 mod tree;
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use oci::Digest;
 use oci::digest::Algorithm;
-use oci::{Digest, Document};
 
+pub(crate) use kept::Kept;
 pub(crate) use lease::Lease;
 pub(crate) use stage::{BlobFile, StagedBlob};
 pub(crate) use tree::{DEPTH_MAX, Leaf, Part, Tree};
@@ -56,49 +60,61 @@ impl FromStr for Blobs {
     }
 }
 
-/// A document that is going to be kept: its digest was verified.
-#[derive(Clone, Debug)]
-pub(crate) struct Kept {
-    pub(crate) digest: Digest,
-    pub(crate) bytes: Vec<u8>,
-}
-
-impl Kept {
-    /// What it leads to; nothing where it is no manifest and no index.
-    pub(crate) fn links(&self) -> Vec<Digest> {
-        match Document::parse(&self.bytes, None) {
-            Ok(document) => document.links().into_iter().map(|link| link.digest.clone()).collect(),
-            Err(_) => Vec::new(),
-        }
-    }
-}
-
 impl Inner {
     pub(crate) fn blob_path(&self, digest: &Digest) -> PathBuf {
         crate::store::blob_path(&self.root, digest)
     }
 
-    /// Stores a document whose digest was verified: on disk when this returns, or, with `later`, after the
-    /// next flush of the file system.
-    pub(crate) fn blob_put(&self, digest: &Digest, content: &[u8], later: bool) -> Result<(), WriteError> {
-        let path = self.blob_path(digest);
+    /// Stores a document: on disk when this returns, or, with `later`, after the next flush of the file
+    /// system. Whoever calls this has a lease on it, and not the tables.
+    pub(crate) fn blob_put(&self, document: &Kept, later: bool) -> Result<(), WriteError> {
+        self.blob_write(document, later)?;
+        if later {
+            self.tables().set_unflushed(document.digest());
+        }
+        Ok(())
+    }
+
+    /// As [`Self::blob_put`], for a caller that has the tables: with `later` it marks the document there. Also
+    /// one that was here, as whoever wrote it may not have waited for the disk.
+    pub(crate) fn blob_write(&self, document: &Kept, later: bool) -> Result<(), WriteError> {
+        let path = self.blob_path(document.digest());
         // A power cut may have left it empty.
-        let is_there = fs::read(&path).is_ok_and(|found| found == content);
+        let is_there = fs::read(&path).is_ok_and(|found| found == document.bytes());
         let written = match (is_there, later) {
             (true, true) => Ok(()),
             (true, false) => File::open(&path).and_then(|file| file.sync_all()),
-            (false, true) => base::fs::write_atomic_unsynced(&path, content, 0o600),
-            (false, false) => base::fs::write_atomic(&path, content, 0o600),
+            (false, true) => base::fs::write_atomic_unsynced(&path, document.bytes(), 0o600),
+            (false, false) => base::fs::write_atomic(&path, document.bytes(), 0o600),
         };
         written.map_err(WriteError::io(&path))
     }
 
     /// Reads a document that was stored, and checks that it is still what it was.
-    pub(crate) fn blob_read(&self, digest: &Digest) -> io::Result<Vec<u8>> {
+    pub(crate) fn blob_read(&self, digest: &Digest) -> io::Result<Kept> {
         let bytes = base::record::read_plain(&self.blob_path(digest))?;
-        match digest.verify(&bytes) {
-            Ok(()) => Ok(bytes),
-            Err(error) => Err(io::Error::new(io::ErrorKind::InvalidData, error)),
+        Kept::verified(digest, bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    }
+
+    /// Whether a blob is here and what its digest says. It is read to its end.
+    pub(crate) fn blob_is_whole(&self, digest: &Digest) -> bool {
+        File::open(self.blob_path(digest)).is_ok_and(|blob| is_whole(blob, digest))
+    }
+
+    /// Takes a blob away that is not what its digest says any more: then it is missed, and made or brought
+    /// again. One that is whole stays.
+    pub(crate) fn blob_condemn(&self, digest: &Digest) {
+        let path = self.blob_path(digest);
+        let Ok(blob) = File::open(&path) else { return };
+        let Ok(place) = blob.metadata().map(|blob| (blob.dev(), blob.ino())) else { return };
+        if is_whole(blob, digest) {
+            return;
+        }
+        let _tables = self.tables();
+        // Another may have taken its place meanwhile.
+        if fs::metadata(&path).is_ok_and(|found| (found.dev(), found.ino()) == place) {
+            tracing::warn!(%digest, "content is damaged: it is taken away");
+            let _ = fs::remove_file(&path);
         }
     }
 
@@ -144,6 +160,19 @@ impl Inner {
     }
 }
 
+/// Whether a file's content is what this digest says; not so where it cannot be read.
+fn is_whole(mut file: File, digest: &Digest) -> bool {
+    let (mut hasher, mut buffer) = (digest.algorithm().hasher(), vec![0; 256 * 1024]);
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => return hasher.finish() == *digest,
+            Ok(got) => hasher.update(&buffer[..got]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return false,
+        }
+    }
+}
+
 impl Tables {
     /// Everything that something needs.
     pub(crate) fn reached(&self) -> BTreeSet<Digest> {
@@ -153,5 +182,55 @@ impl Tables {
         let names = self.names.values().filter_map(|named| Some(&named.target.as_ref()?.digest));
         let leases = self.leases.values().flat_map(|lease| &lease.content);
         self.reach(images.chain(names).chain(self.pinned()).chain(leases).cloned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Store;
+
+    #[test]
+    fn a_document_that_is_kept_for_later_waits_for_a_flush() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let Store { inner } = Store::open(directory.path()).expect("open");
+        let document = Kept::of(b"{}".to_vec());
+        let mut lease = Lease::new(&inner);
+        lease.content([document.digest().clone()]);
+        let is_unflushed = || inner.tables().is_unflushed(document.digest());
+        inner.blob_put(&document, false).expect("put");
+        assert!(!is_unflushed());
+        // Also if somebody had brought it: nobody knows how.
+        inner.blob_put(&document, true).expect("put");
+        assert!(is_unflushed());
+        drop(inner.flushed(&BTreeSet::from([document.digest().clone()]), &BTreeSet::new()).expect("flush"));
+        assert!(!is_unflushed());
+    }
+
+    #[test]
+    fn what_a_lease_names_twice_it_lets_go_of_with_the_rest() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let Store { inner } = Store::open(directory.path()).expect("open");
+        let document = Kept::of(b"{}".to_vec());
+        let mut lease = Lease::new(&inner);
+        lease.content([document.digest().clone(), document.digest().clone()]);
+        inner.blob_put(&document, false).expect("put");
+        drop(lease);
+        assert_eq!(inner.blob_len(document.digest()), None);
+    }
+
+    #[test]
+    fn what_is_damaged_is_taken_away_and_what_is_whole_is_not() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let Store { inner } = Store::open(directory.path()).expect("open");
+        let document = Kept::of(b"{}".to_vec());
+        let mut lease = Lease::new(&inner);
+        lease.content([document.digest().clone()]);
+        inner.blob_put(&document, false).expect("put");
+        inner.blob_condemn(document.digest());
+        assert_eq!(inner.blob_read(document.digest()).expect("it is here").bytes(), b"{}");
+        fs::write(inner.blob_path(document.digest()), b"[]").expect("damage");
+        inner.blob_condemn(document.digest());
+        assert_eq!(inner.blob_len(document.digest()), None);
     }
 }

@@ -15,6 +15,7 @@ pub(crate) use put::{NewRecord, Source};
 
 use offload::in_place;
 
+use crate::content::Kept;
 use crate::error::Kind;
 use crate::layer::Layer;
 use crate::state::{Content, ImageRecord, Named};
@@ -285,23 +286,22 @@ impl Store {
     pub fn image_create(&self, new: NewImage) -> Result<Image, WriteError> {
         let names: Vec<Reference> = new.name.iter().cloned().collect();
         let (config, parent, _layer) = self.configure(new)?;
-        let bytes = config.to_bytes_checked()?;
-        let id = ImageId(Digest::sha256_of(&bytes));
-        let record =
-            NewRecord { id: id.clone(), bytes: &bytes, config: &config, parent, names: &names, source: None };
+        let document = Kept::of(config.to_bytes_checked()?);
+        let record = NewRecord { document: &document, config: &config, parent, names: &names, source: None };
         self.inner.image_put(&[record])?;
-        Ok(self.inner.image(&id)?)
+        Ok(self.inner.image(&ImageId(document.digest().clone()))?)
     }
 
     /// Makes an image of a step of a build. It can be done again, so nothing is waited for: a crash
     /// of the machine may take it, unless [`Store::image_keep`] was called.
     pub fn image_create_step(&self, new: NewImage) -> Result<(Image, ImageHold), WriteError> {
         let (config, parent, _layer) = self.configure(new)?;
-        let bytes = config.to_bytes_checked()?;
+        let document = Kept::of(config.to_bytes_checked()?);
         let hold = {
-            let id = ImageId(Digest::sha256_of(&bytes));
+            let id = ImageId(document.digest().clone());
             let mut tables = self.inner.tables();
-            self.inner.blob_put(&id.0, &bytes, true)?;
+            self.inner.blob_write(&document, true)?;
+            tables.set_unflushed(&id.0);
             if !tables.images.contains_key(&id) {
                 let record = ImageRecord { parent, layers: config.chain_ids(), ..ImageRecord::default() };
                 tables.image_insert(id.clone(), record);
@@ -377,8 +377,8 @@ impl Inner {
             (record.clone(), tables.image_size(record), names)
         };
         let read_error = |source| FindError::Read { id: id.0.clone(), source };
-        let bytes = in_place(|| std::fs::read(self.blob_path(&id.0))).map_err(read_error)?;
-        let config = ImageConfig::parse(&bytes).map_err(|error| read_error(error.into()))?;
+        let document = in_place(|| self.blob_read(&id.0)).map_err(read_error)?;
+        let config = ImageConfig::parse(document.bytes()).map_err(|error| read_error(error.into()))?;
         let (tags, digests) = names.into_iter().partition(|name| name.tag().is_some());
         Ok(Image {
             id: id.clone(),

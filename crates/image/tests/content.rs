@@ -157,7 +157,7 @@ async fn an_image_with_its_provenance_goes_anywhere_as_it_is() {
 async fn an_index_of_which_a_part_is_here_is_pushed_where_the_rest_is_and_else_its_image_alone() {
     let (from, to) = (Registry::start(&Setup::default()), Registry::start(&Setup::default()));
     let remote = Remote::new(from.address, "app");
-    let (here, elsewhere, about, index) = platforms_at(&remote).await;
+    let (here, elsewhere, _, index) = platforms_at(&remote).await;
     let test = TestStore::new();
     let name = from.image("app:1");
     assert_eq!(pull(&test.store, &name).await, *index.digest());
@@ -284,7 +284,7 @@ async fn an_index_survives_load_save_load_and_push() {
 async fn a_pulled_image_that_is_saved_and_loaded_elsewhere_is_the_same() {
     let registry = Registry::start(&Setup::default());
     let remote = Remote::new(registry.address, "app");
-    let (here, elsewhere, about, index) = platforms_at(&remote).await;
+    let (_, _, _, index) = platforms_at(&remote).await;
     let (test, other) = (TestStore::new(), TestStore::new());
     let name = registry.image("app:1");
     pull(&test.store, &name).await;
@@ -318,7 +318,7 @@ async fn an_image_that_was_made_here_has_one_digest_wherever_it_is_pushed_and_sa
 async fn what_nothing_leads_to_any_more_goes() {
     let registry = Registry::start(&Setup::default());
     let remote = Remote::new(registry.address, "app");
-    let (here, elsewhere, about, index) = platforms_at(&remote).await;
+    let (here, _, _, index) = platforms_at(&remote).await;
     let test = TestStore::new();
     let name = registry.image("app:1");
     pull(&test.store, &name).await;
@@ -422,4 +422,87 @@ fn a_list_of_images_whose_log_is_damaged_loses_names_only() {
     let test = test.reopen();
     assert_eq!(test.store.image_list().len(), 4);
     assert_eq!(test.store.troubles().len(), 1, "it is told until the file goes: {:?}", test.store.troubles());
+}
+
+/// Changes one byte of a blob, as a failing disk does.
+fn damage(test: &TestStore, digest: &Digest) -> Digest {
+    let path = test.root().join("blobs/sha256").join(digest.hex());
+    let mut bytes = std::fs::read(&path).expect("the blob");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&path, &bytes).expect("write");
+    Digest::sha256_of(&bytes)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_layer_that_is_damaged_as_it_came_does_not_go_out() {
+    let (from, to) = (Registry::start(&Setup::default()), Registry::start(&Setup::default()));
+    let (lower, upper) = archives("a");
+    let made = image(&oci::Platform::host().to_string(), &[&lower, &upper]);
+    let remote = Remote::new(from.address, "app");
+    made.put(&remote).await;
+    remote.manifest_put("1", &made.manifest).await;
+    let test = TestStore::new();
+    let (name, other) = (from.image("app:1"), to.image("app:1"));
+    pull(&test.store, &name).await;
+    test.store.image_tag(&name.to_string(), &other).expect("tag");
+    let damaged = damage(&test, made.layers[1].digest());
+    let (digest, words) = push(&test.store, &other).await;
+    let said = format!("{} is damaged here as it came", made.layers[1].digest());
+    assert!(words.contains(&said), "{words}");
+    let there = Remote::new(to.address, "app");
+    assert!(!there.has_blob(&damaged).await, "the registry has the damaged content");
+    assert!(there.has_blob(made.layers[0].digest()).await, "what is whole goes out as it came");
+    // One manifest has types of one kind.
+    let sent = there.manifest("1").await.expect("the manifest");
+    let sent: oci::Manifest = serde_json::from_slice(&sent).expect("a manifest");
+    let types: Vec<&str> = sent.layers.iter().map(|layer| layer.media_type.as_str()).collect();
+    assert_eq!(types, [oci::media_type::DOCKER_LAYER_GZIP; 2]);
+    assert_eq!(sent.config.media_type, oci::media_type::DOCKER_CONFIG);
+    // It is missed from now on, and the image goes out as it went.
+    assert!(!test.names("blobs/sha256").contains(&made.layers[1].digest().hex().to_owned()));
+    let (again, words) = push(&test.store, &other).await;
+    assert_eq!((again, words.contains("damaged")), (digest, false), "{words}");
+    let third = TestStore::new();
+    pull(&third.store, &other).await;
+    assert_eq!(third.store.image_get(&other.to_string()).expect("pulled").id.0, *made.config.digest());
+    third.store.image_save(&[other.to_string()], std::io::sink()).expect("it is whole");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_damaged_of_an_index_does_not_go_out() {
+    let (from, to) = (Registry::start(&Setup::default()), Registry::start(&Setup::default()));
+    let (here, _, about, _) = platforms();
+    let index = index(&[&here.manifest, &about.manifest]);
+    let remote = Remote::new(from.address, "app");
+    for made in [&here, &about] {
+        made.put(&remote).await;
+    }
+    remote.manifest_put("1", &index).await;
+    let test = TestStore::new();
+    let (name, other) = (from.image("app:1"), to.image("app:1"));
+    pull(&test.store, &name).await;
+    test.store.image_tag(&name.to_string(), &other).expect("tag");
+    let damaged = damage(&test, about.layers[0].digest());
+    let (digest, words) = push(&test.store, &other).await;
+    assert_eq!(digest, *here.manifest.digest());
+    assert!(words.contains("Not all multiplatform-content is present"), "{words}");
+    assert!(!Remote::new(to.address, "app").has_blob(&damaged).await);
+}
+
+#[test]
+fn a_layer_that_is_damaged_as_it_came_is_not_saved_and_made_again_the_next_time() {
+    let (lower, upper) = archives("a");
+    let made = image(&oci::Platform::host().to_string(), &[&lower, &upper]);
+    let archive = layout(&[(&made.manifest, "docker.io/library/app:1")], &made.contents());
+    let test = TestStore::new();
+    load(&test.store, &archive).expect("load");
+    damage(&test, made.layers[0].digest());
+    let names = ["app:1".to_owned()];
+    test.store.image_save(&names, std::io::sink()).expect_err("it is damaged");
+    let mut saved = Vec::new();
+    test.store.image_save(&names, &mut saved).expect("it is put together");
+    let other = TestStore::new();
+    load(&other.store, &saved).expect("load what was saved");
+    assert_eq!(other.store.image_get("app:1").expect("loaded").id.0, *made.config.digest());
 }

@@ -452,3 +452,272 @@ async fn archives_are_held_to_the_same() {
     }
     check(&nested, &contents, "is an index in an index");
 }
+
+/// An archive that says of `top` that it is an image, with these members, some of which are links.
+fn linked(top: &Content, members: &[(&str, &[u8])], links: &[(&str, &str)], is_symbolic: bool) -> Vec<u8> {
+    let mut archive = Archive::new();
+    for (path, bytes) in members {
+        archive = archive.file(path, bytes);
+    }
+    for (path, target) in links {
+        let up = format!("../../{target}");
+        archive = match is_symbolic {
+            true => archive.symlink(path, &up),
+            false => archive.link(path, target),
+        };
+    }
+    let entry = serde_json::to_string(&top.at).expect("JSON");
+    let index = format!(r#"{{"schemaVersion":2,"manifests":[{entry}]}}"#);
+    archive.file("index.json", index.as_bytes()).finish()
+}
+
+fn blob_path(digest: &Digest) -> String {
+    format!("blobs/sha256/{}", digest.hex())
+}
+
+/// The same descriptor, as long as other content is.
+fn as_long_as(content: &Content, other: &[u8]) -> Content {
+    let mut content = content.clone();
+    content.at.size = other.len() as u64;
+    content
+}
+
+#[test]
+fn links_in_an_archive_give_no_content_under_the_digest_of_other_content() {
+    let host = oci::Platform::host().to_string();
+    let made = image(&host, &[&layer("f", 1000)]);
+    let evil = image(&host, &[&layer("evil", 1000)]);
+    let (config, archive) = (made.config.digest(), made.layers[0].digest());
+    let parts = |made: &support_remote::Made| -> Vec<(String, Vec<u8>)> {
+        made.contents().into_iter().map(|part| (blob_path(part.digest()), part.bytes)).collect()
+    };
+    let (good, bad) = (parts(&made), parts(&evil));
+    // The manifest of the one is the other's.
+    let manifest = {
+        let mut members: Vec<(&str, &[u8])> = bad.iter().map(|(path, part)| (&path[..], &part[..])).collect();
+        members.push(("evil", &evil.manifest.bytes));
+        (as_long_as(&made.manifest, &evil.manifest.bytes), members, vec![blob_path(made.manifest.digest())])
+    };
+    // The configuration is another, of the same layers.
+    let mut runs_evil = support::config_of(&[&layer("f", 1000)]);
+    runs_evil.config.cmd = Some(vec!["/evil".to_owned()]);
+    let runs_evil = runs_evil.to_bytes();
+    let other_config = {
+        let members = good.iter().filter(|(path, _)| *path != blob_path(config));
+        let mut members: Vec<(&str, &[u8])> = members.map(|(path, part)| (&path[..], &part[..])).collect();
+        members.push(("evil", &runs_evil));
+        (made.manifest.clone(), members, vec![blob_path(config)])
+    };
+    // Another platform's configuration is, which nobody looks at here.
+    let elsewhere = image("linux/s390x", &[&layer("elsewhere", 1000)]);
+    let of_other = as_long_as(&elsewhere.config, &runs_evil);
+    let other = support_remote::manifest(&of_other, &elsewhere.layers).on("linux/s390x");
+    let both = index(&[&made.manifest, &other]);
+    let elsewhere_parts = [(blob_path(both.digest()), both.bytes.clone())]
+        .into_iter()
+        .chain([(blob_path(other.digest()), other.bytes.clone())])
+        .chain([(blob_path(elsewhere.layers[0].digest()), elsewhere.layers[0].bytes.clone())])
+        .collect::<Vec<_>>();
+    let not_looked_at = {
+        let members = good.iter().chain(&elsewhere_parts);
+        let mut members: Vec<(&str, &[u8])> = members.map(|(path, part)| (&path[..], &part[..])).collect();
+        members.push(("evil", &runs_evil));
+        (both, members, vec![blob_path(elsewhere.config.digest())])
+    };
+    for is_symbolic in [false, true] {
+        for (top, members, names) in [&manifest, &other_config, &not_looked_at] {
+            let links: Vec<(&str, &str)> = names.iter().map(|name| (&name[..], "evil")).collect();
+            let hostile = linked(top, members, &links, is_symbolic);
+            // To an empty store, and to one that has the real content.
+            for has_it in [false, true] {
+                let test = TestStore::new();
+                if has_it {
+                    let (members, real) = (&good, &made.manifest);
+                    let members: Vec<(&str, &[u8])> =
+                        members.iter().map(|(path, part)| (&path[..], &part[..])).collect();
+                    let archive = linked(real, &members, &[], false);
+                    test.store.image_load(&archive[..], &Progress::none()).expect("load the real one");
+                }
+                let before = (test.names("blobs/sha256"), test.store.image_list().len());
+                let error = test.store.image_load(&hostile[..], &Progress::none()).expect_err("it lies");
+                assert_eq!(error.kind(), Kind::Invalid);
+                let shown = base::error::chain(&error).to_string();
+                assert!(shown.contains("content has digest sha256:"), "{shown}");
+                test.wait_until_clean();
+                assert_eq!((test.names("blobs/sha256"), test.store.image_list().len()), before);
+                for name in test.names("blobs/sha256") {
+                    let bytes = std::fs::read(test.root().join("blobs/sha256").join(&name)).expect("read");
+                    assert_eq!(Digest::sha256_of(&bytes).hex(), name);
+                }
+            }
+        }
+    }
+    // A link to what it is called by is as good as the content.
+    let members: Vec<(&str, &[u8])> = good
+        .iter()
+        .map(
+            |(path, part)| {
+                if *path == blob_path(archive) { ("it", &part[..]) } else { (&path[..], &part[..]) }
+            },
+        )
+        .collect();
+    let honest = linked(&made.manifest, &members, &[(&blob_path(archive), "it")], false);
+    let test = TestStore::new();
+    test.store.image_load(&honest[..], &Progress::none()).expect("load");
+    assert_eq!(test.store.image_list()[0].id.0, *config);
+}
+
+#[test]
+fn a_configuration_of_docker_s_archive_is_what_it_is_called_by() {
+    let archive = layer("f", 1000);
+    let honest = support::config_of(&[&archive]).to_bytes();
+    let mut evil = support::config_of(&[&archive]);
+    evil.config.cmd = Some(vec!["/evil".to_owned()]);
+    let name = format!("{}.json", Digest::sha256_of(&honest).hex());
+    let manifest = format!(r#"[{{"Config":"{name}","RepoTags":["app:1"],"Layers":["layer.tar"]}}]"#);
+    let hostile = Archive::new()
+        .file("layer.tar", &archive)
+        .file("evil", &evil.to_bytes())
+        .link(&name, "evil")
+        .file("manifest.json", manifest.as_bytes())
+        .finish();
+    let test = TestStore::new();
+    let error = test.store.image_load(&hostile[..], &Progress::none()).expect_err("it lies");
+    let shown = base::error::chain(&error).to_string();
+    assert!(shown.contains("content has digest sha256:"), "{shown}");
+    assert!(test.store.image_list().is_empty());
+}
+
+#[test]
+fn members_of_an_archive_are_what_they_are_called_by_whatever_they_look_like() {
+    let host = oci::Platform::host().to_string();
+    let made = image(&host, &[&layer("f", 1000)]);
+    // Small, a layer, and too large for a document; what another platform's manifest names.
+    for of_other in [b"small".to_vec(), layer("other", 1000), vec![7; 9 << 20]] {
+        let config = Content::new(oci::media_type::OCI_CONFIG, "{}");
+        let real = Content::new("application/octet-stream", of_other.clone());
+        let other = support_remote::manifest(&config, std::slice::from_ref(&real)).on("linux/s390x");
+        let both = index(&[&made.manifest, &other]);
+        let mut damaged = of_other;
+        let end = damaged.len() - 1;
+        damaged[end] ^= 1;
+        let mut contents = made.contents();
+        contents.extend([config, other, both.clone()]);
+        let mut members: Vec<(String, Vec<u8>)> =
+            contents.into_iter().map(|part| (blob_path(part.digest()), part.bytes)).collect();
+        members.push((blob_path(real.digest()), damaged));
+        let members: Vec<(&str, &[u8])> = members.iter().map(|(path, part)| (&path[..], &part[..])).collect();
+        let test = TestStore::new();
+        let archive = linked(&both, &members, &[], false);
+        let error = test.store.image_load(&archive[..], &Progress::none()).expect_err("it is damaged");
+        let shown = base::error::chain(&error).to_string();
+        assert!(shown.contains("content has digest sha256:"), "{shown}");
+        test.wait_until_clean();
+        assert_eq!((test.names("layers"), test.names("blobs/sha256")), (Vec::new(), Vec::new()));
+    }
+}
+
+/// A manifest that says something about another: a statement of its own, which claims to be so long.
+fn statement(about: &Content, text: &str, size: Option<u64>) -> support_remote::Made {
+    let mut made = support_remote::attestation(about);
+    let mut layer = Content::new("application/vnd.in-toto+json", text);
+    layer.at.size = size.unwrap_or(layer.at.size);
+    let annotations = made.manifest.at.annotations.clone();
+    made.manifest =
+        support_remote::manifest(&made.config, std::slice::from_ref(&layer)).on("unknown/unknown");
+    made.manifest.at.annotations = annotations;
+    made.layers = vec![layer];
+    made
+}
+
+/// A registry that has an image `1` with what is said about it, as `change` has it.
+async fn with_statements(
+    made: &support_remote::Made,
+    entries: &[&Content],
+    statements: &[support_remote::Made],
+    change: impl Fn(&str, Reply) -> Reply + Send + Sync + 'static,
+) -> Fake {
+    let named = index(entries).bytes;
+    let mut contents = made.contents();
+    contents.extend(statements.iter().flat_map(support_remote::Made::contents));
+    Fake::start(move |asked| {
+        let content = contents.iter().find(|content| asked.target.ends_with(&content.digest().to_string()));
+        let reply = match content {
+            Some(content) => Reply::ok(content.bytes.clone()),
+            None if asked.target.ends_with("/manifests/1") => Reply::ok(named.clone()),
+            None if asked.target == "/v2/" => Reply::ok("{}"),
+            None => Reply::missing(),
+        };
+        change(&asked.target, reply)
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_said_about_an_image_is_taken_within_bounds() {
+    let made = image(&oci::Platform::host().to_string(), &[&layer("f", 1000)]);
+    // Each says something else; the first of them a hundred times.
+    let statements: Vec<_> = (0..40).map(|n| statement(&made.manifest, &format!("said {n}"), None)).collect();
+    let mut entries = vec![&made.manifest];
+    entries.extend(std::iter::repeat_n(&statements[0].manifest, 100));
+    entries.extend(statements.iter().map(|said| &said.manifest));
+    let registry = with_statements(&made, &entries, &statements, |_, reply| reply).await;
+    let test = TestStore::new();
+    pull(&test, &client(LIMITS), &registry.image("app:1")).await.expect("pull");
+    let asked = |what: &Digest| registry.asked(&what.to_string()).len();
+    let came: Vec<usize> = statements.iter().map(|said| asked(said.manifest.digest())).collect();
+    assert_eq!(came, [vec![1; 16], vec![0; 24]].concat());
+    assert_eq!(statements.iter().map(|said| asked(said.layers[0].digest())).sum::<usize>(), 16);
+    // Index, manifest, configuration, layer; a configuration that all share, and two for each.
+    assert_eq!(test.names("blobs/sha256").len(), 4 + 1 + 2 * 16);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_that_is_said_about_an_image_has_one_budget() {
+    let made = image(&oci::Platform::host().to_string(), &[&layer("f", 1000)]);
+    let claims = [("much", 200 << 20), ("more", 100 << 20), ("a little", 8)];
+    let statements = claims.map(|(text, size)| statement(&made.manifest, text, Some(size)));
+    let mut entries = vec![&made.manifest];
+    entries.extend(statements.iter().map(|said| &said.manifest));
+    let gone = statements[0].layers[0].digest().to_string();
+    let registry = with_statements(&made, &entries, &statements, move |target, reply| {
+        if target.ends_with(&gone) { Reply::missing() } else { reply }
+    })
+    .await;
+    let test = TestStore::new();
+    pull(&test, &client(LIMITS), &registry.image("app:1")).await.expect("pull");
+    let asked = statements.each_ref().map(|said| registry.asked(&said.layers[0].digest().to_string()).len());
+    assert_eq!(asked, [1, 0, 1], "the second does not fit beside the first");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_comes_though_what_is_said_about_it_does_not() {
+    type Change = fn(Reply) -> Reply;
+    let made = image(&oci::Platform::host().to_string(), &[&layer("f", 1000)]);
+    let changes: [Change; 6] = [
+        |_| Reply::missing(),
+        |_| Reply::new(403, "", "{}"),
+        |_| Reply::new(500, "", "{}"),
+        |_| Reply::ok("{}"),
+        |reply| Reply::ok([&reply.body[..], b" "].concat()),
+        |reply| reply.how(Manner::Stall(1)),
+    ];
+    for (at, change) in changes.into_iter().enumerate() {
+        for of_blob in [false, true] {
+            let statements = [statement(&made.manifest, "said", None)];
+            let entries = [&made.manifest, &statements[0].manifest];
+            let hurt = if of_blob { &statements[0].layers[0] } else { &statements[0].manifest };
+            let hurt = hurt.digest().to_string();
+            let registry = with_statements(&made, &entries, &statements, move |target, reply| {
+                if target.ends_with(&hurt) { change(reply) } else { reply }
+            })
+            .await;
+            let test = TestStore::new();
+            let pulled = pull(&test, &client(LIMITS), &registry.image("app:1")).await;
+            let pulled = pulled.unwrap_or_else(|error| panic!("{at}: {}", base::error::chain(&error)));
+            assert_eq!(pulled.id.0, *made.config.digest());
+            // Nothing is left of what did not come.
+            assert_eq!(test.names("blobs/sha256").len(), 4, "{at}: {:?}", test.names("blobs/sha256"));
+        }
+    }
+}

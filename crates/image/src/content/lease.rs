@@ -2,7 +2,8 @@
 //!
 //! A lease is held while the work runs. That of a pull is written down as well, so that what a killed
 //! process had brought is there for the next pull, which goes on with it; if none comes, it is collected.
-//! Nothing of it is flushed: after another boot it counts for nothing.
+//! Nothing of it is flushed: after another boot it counts for nothing, and in the same one it is flushed before
+//! an image stands on it.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -48,7 +49,9 @@ impl Lease {
 
     /// Keeps content of these digests from now on, here or yet to come.
     pub(crate) fn content(&mut self, digests: impl IntoIterator<Item = Digest>) {
-        let new: Vec<Digest> = digests.into_iter().filter(|digest| !self.content.contains(digest)).collect();
+        // Each once, however often it is named: it is let go of once.
+        let new: BTreeSet<Digest> =
+            digests.into_iter().filter(|digest| !self.content.contains(digest)).collect();
         self.inner.tables().pin(&new);
         if let Some((_, record)) = &mut self.written {
             record.content.extend(new.iter().cloned());

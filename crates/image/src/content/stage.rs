@@ -82,16 +82,39 @@ impl Write for BlobFile {
 }
 
 impl Inner {
-    /// Moves the file `blob` of unfinished work, which was verified, to where content of this digest is.
+    /// Moves the file `blob` of unfinished work, which was verified, to where content of this digest is. One
+    /// that is there and whole stays in its place: it may be on disk, and images rely on it; this one is not
+    /// before the next flush.
     pub(crate) fn blob_settle(&self, directory: &IngestDir, digest: &Digest) -> io::Result<()> {
-        let path = self.blob_path(digest);
-        // One that is there is the same, unless a power cut was between: this one is whole.
-        match fs::rename(directory.path().join("blob"), &path) {
+        let (new, path) = (directory.path().join("blob"), self.blob_path(digest));
+        let placed = {
+            let mut tables = self.tables();
+            let placed = fs::hard_link(&new, &path);
+            if placed.is_ok() {
+                tables.set_unflushed(digest);
+            }
+            placed
+        };
+        match placed {
+            Ok(()) => fs::remove_file(&new),
             // Moved before, for another image that has it.
-            Err(error) if error.kind() == io::ErrorKind::NotFound && path.exists() => return Ok(()),
-            moved => moved?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound && path.exists() => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                let is_whole = self.blob_is_whole(digest);
+                if !is_whole {
+                    // A power cut or the disk has been at it.
+                    File::open(&new)?.sync_all()?;
+                }
+                let mut tables = self.tables();
+                match is_whole {
+                    true => fs::remove_file(&new)?,
+                    false => fs::rename(&new, &path)?,
+                }
+                // Also one that was there: whoever brought it may not have waited for the disk.
+                tables.set_unflushed(digest);
+                Ok(())
+            }
+            Err(error) => Err(error),
         }
-        self.tables().blob_written(digest);
-        Ok(())
     }
 }

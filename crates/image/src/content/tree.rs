@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use oci::{Descriptor, Digest, Document};
 
+use super::Kept;
 use crate::image::ImageId;
 use crate::layer::{COMPRESSOR, Layer};
 use crate::state::Content;
@@ -18,7 +19,7 @@ pub(crate) const DEPTH_MAX: usize = 3;
 pub(crate) struct Tree {
     pub(crate) descriptor: Descriptor,
     /// The document as it came.
-    pub(crate) bytes: Vec<u8>,
+    pub(crate) kept: Kept,
     pub(crate) document: Document,
     pub(crate) parts: Vec<Part>,
 }
@@ -64,12 +65,12 @@ impl Tree {
     }
 
     fn read_at(inner: &Arc<Inner>, descriptor: &Descriptor, depth: usize) -> io::Result<Option<Self>> {
-        let bytes = match inner.blob_read(&descriptor.digest) {
-            Ok(bytes) => bytes,
+        let kept = match inner.blob_read(&descriptor.digest) {
+            Ok(kept) => kept,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
-        let Ok(document) = Document::parse_at(&bytes, descriptor) else { return Ok(None) };
+        let Ok(document) = Document::parse_at(kept.bytes(), descriptor) else { return Ok(None) };
         let parts = match &document {
             Document::Manifest(manifest) => {
                 let id = ImageId(manifest.config.digest.clone());
@@ -93,7 +94,7 @@ impl Tree {
                 index.manifests.iter().map(part).collect::<io::Result<_>>()?
             }
         };
-        Ok(Some(Self { descriptor: descriptor.clone(), bytes, document, parts }))
+        Ok(Some(Self { descriptor: descriptor.clone(), kept, document, parts }))
     }
 
     /// The manifest of an image, if this is it or leads to it.

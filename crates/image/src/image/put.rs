@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use oci::{Descriptor, Digest, ImageConfig, Reference};
+use oci::{Digest, ImageConfig, Reference};
 
 use super::{FindError, ImageId};
 use crate::content::{Kept, Lease};
@@ -13,9 +13,9 @@ use crate::store::{Inner, Tables, WriteError};
 /// An image that is to be recorded. Its layers are in the store, held by the caller, and so is what its
 /// documents lead to beside those.
 pub(crate) struct NewRecord<'a> {
-    pub(crate) id: ImageId,
-    /// The configuration, as it came.
-    pub(crate) bytes: &'a [u8],
+    /// The configuration, as it came: its digest is the image's id.
+    pub(crate) document: &'a Kept,
+    /// What it says.
     pub(crate) config: &'a ImageConfig,
     pub(crate) parent: Option<ImageId>,
     pub(crate) names: &'a [Reference],
@@ -30,6 +30,12 @@ pub(crate) struct Source {
     pub(crate) documents: Vec<Kept>,
 }
 
+impl NewRecord<'_> {
+    fn id(&self) -> ImageId {
+        ImageId(self.document.digest().clone())
+    }
+}
+
 impl Inner {
     /// Records images for good, all or none: they are whole on disk, with their layers, when this
     /// returns. The file system is flushed once, if one of the layers is new; then the state is written.
@@ -37,31 +43,30 @@ impl Inner {
         let mut lease = Lease::new(self);
         let documents: Vec<&Kept> =
             images.iter().filter_map(|image| image.source).flat_map(|source| &source.documents).collect();
-        lease.content(images.iter().map(|image| image.id.0.clone()));
-        lease.content(documents.iter().map(|document| document.digest.clone()));
+        let configs = images.iter().map(|image| image.document);
+        let own: Vec<&Kept> = configs.chain(documents.iter().copied()).collect();
+        lease.content(own.iter().map(|document| document.digest().clone()));
 
         let links: Vec<Vec<Digest>> = documents.iter().map(|document| document.links()).collect();
-        let mut needed: BTreeSet<Digest> = images
+        let needed: BTreeSet<Digest> = images
             .iter()
             .flat_map(|image| image.config.chain_ids())
             .chain(links.iter().flatten().cloned())
+            .chain(own.iter().map(|document| document.digest().clone()))
             .collect();
         let parents: BTreeSet<ImageId> = images.iter().filter_map(|image| image.parent.clone()).collect();
         let later = needed.iter().any(|digest| self.tables.lock().is_unflushed(digest));
-        for image in images {
-            self.blob_put(&image.id.0, image.bytes, later)?;
-        }
-        for document in &documents {
-            self.blob_put(&document.digest, &document.bytes, later)?;
-            needed.insert(document.digest.clone());
+        for document in own {
+            self.blob_put(document, later)?;
         }
         let mut tables = self.flushed(&needed, &parents)?;
         for (document, links) in documents.iter().zip(links) {
-            tables.document_insert(&document.digest, links);
+            tables.document_insert(document.digest(), links);
         }
         let before = (tables.names.clone(), tables.images.clone());
         for image in images {
-            let mut record = tables.images.get(&image.id).cloned().unwrap_or_else(|| ImageRecord {
+            let id = image.id();
+            let mut record = tables.images.get(&id).cloned().unwrap_or_else(|| ImageRecord {
                 parent: image.parent.clone(),
                 layers: image.config.chain_ids(),
                 ..ImageRecord::default()
@@ -71,21 +76,21 @@ impl Inner {
             }
             let target = image.source.map(|source| source.target.clone());
             record.source = target.clone().or(record.source);
-            tables.image_insert(image.id.clone(), record);
-            tables.flushed_image(&image.id);
+            tables.image_insert(id.clone(), record);
+            tables.flushed_image(&id);
             for name in image.names {
-                tables.name_put(name, Named { image: image.id.clone(), target: target.clone() });
+                tables.name_put(name, Named { image: id.clone(), target: target.clone() });
             }
         }
         if let Err(error) = self.persist(&mut tables) {
             let (names, images_before) = before;
-            for image in images {
-                if !images_before.contains_key(&image.id)
-                    && let Some(record) = tables.image_take(&image.id)
+            for id in images.iter().map(NewRecord::id) {
+                if !images_before.contains_key(&id)
+                    && let Some(record) = tables.image_take(&id)
                 {
-                    self.image_sweep(&mut tables, &image.id, &record);
+                    self.image_sweep(&mut tables, &id, &record);
                 } else if let (Some(record), Some(before)) =
-                    (tables.images.get_mut(&image.id), images_before.get(&image.id))
+                    (tables.images.get_mut(&id), images_before.get(&id))
                 {
                     (record.source, record.tagged_at) = (before.source.clone(), before.tagged_at);
                 }
@@ -100,7 +105,7 @@ impl Inner {
             .iter()
             .flat_map(|image| image.names)
             .filter_map(|name| names.get(&name.with_default_tag())?.target.as_ref());
-        let old_sources = images.iter().filter_map(|image| images_before.get(&image.id)?.source.as_ref());
+        let old_sources = images.iter().filter_map(|image| images_before.get(&image.id())?.source.as_ref());
         let old: Vec<Digest> = old_targets.chain(old_sources).map(|content| content.digest.clone()).collect();
         self.content_sweep(&mut tables, old);
         drop(tables);
@@ -113,26 +118,27 @@ impl Inner {
         self: &Arc<Self>,
         id: &ImageId,
         name: &Reference,
-        descriptor: &Descriptor,
-        bytes: &[u8],
+        media_type: &str,
+        document: &Kept,
     ) -> Result<(), WriteError> {
-        let document = Kept { digest: descriptor.digest.clone(), bytes: bytes.to_vec() };
+        let digest = document.digest();
         let mut lease = Lease::new(self);
-        lease.content([document.digest.clone()]);
-        let target = Content::from(descriptor);
-        let by_digest = name.with_digest(descriptor.digest.clone());
+        lease.content([digest.clone()]);
+        let size = document.bytes().len() as u64;
+        let target = Content { media_type: media_type.to_owned(), digest: digest.clone(), size };
+        let by_digest = name.with_digest(digest.clone());
         let named = Named { image: id.clone(), target: Some(target.clone()) };
         if self.tables().names.get(&by_digest) == Some(&named) {
             return Ok(());
         }
-        self.blob_put(&document.digest, &document.bytes, false)?;
+        self.blob_put(document, false)?;
         let mut tables = self.tables();
         let names = tables.names.clone();
         // It may have been removed meanwhile.
         let Some(record) = tables.images.get_mut(id) else { return Ok(()) };
         let source = record.source.clone();
         record.source.get_or_insert(target);
-        tables.document_insert(&document.digest, document.links());
+        tables.document_insert(digest, document.links());
         if tables.names.get(name).is_some_and(|old| old.image == *id && old.target.is_none()) {
             tables.name_put(name, named.clone());
         }

@@ -9,7 +9,7 @@ use oci::{Descriptor, Digest, Document, Index, Platform, Reference, media_type};
 use serde::de::DeserializeOwned;
 
 use super::LoadError;
-use super::read::{Members, member_path};
+use super::read::{Members, member_path, verified};
 use crate::content::{DEPTH_MAX, Kept};
 use crate::image::Source;
 use crate::state::Content;
@@ -44,6 +44,8 @@ impl Members {
     pub(super) fn described(&self) -> Result<Vec<Described>, LoadError> {
         let docker = self.docker_images()?;
         let oci = match (self.oci_images(), &docker) {
+            // Content that is not what it is called by is refused, whoever names it.
+            (Err(error @ LoadError::Mismatch { .. }), _) => return Err(error),
             // A layout that nobody needs may be as it likes.
             (Err(_), Some(_)) => None,
             (oci, _) => oci?,
@@ -169,7 +171,9 @@ impl Members {
         let Some(bytes) = self.document_get(&path) else { return Ok(None) };
         let shown = path.display();
         self.hold(2 * bytes.len() as u64)?;
-        let document = Document::parse_at(bytes, descriptor)
+        // A link may have led to it from this name.
+        let kept = verified(&path, &descriptor.digest, bytes.to_vec())?;
+        let document = Document::parse_at(kept.bytes(), descriptor)
             .map_err(|error| LoadError::Shape(format!("`{shown}`: {}", base::error::chain(&error))))?;
         let mut children = Vec::new();
         if let Document::Index(index) = &document {
@@ -180,7 +184,6 @@ impl Members {
                 children.extend(self.found(entry, depth + 1)?);
             }
         }
-        let kept = Kept { digest: descriptor.digest.clone(), bytes: bytes.to_vec() };
         Ok(Some(Found { descriptor: descriptor.clone(), document, kept, children }))
     }
 }

@@ -74,37 +74,41 @@ pub(super) fn load(
         let bytes = members.document(&image.config)?.to_vec();
         let path = image.config.display().to_string();
         members.hold(bytes.len() as u64)?;
-        let config = ImageConfig::take(&bytes).map_err(|error| match error {
+        let document = match promised(&image.config) {
+            Some(digest) => verified(&image.config, &digest, bytes)?,
+            None => Kept::of(bytes),
+        };
+        let config = ImageConfig::take(document.bytes()).map_err(|error| match error {
             ReadConfigError::Json(source) => LoadError::Document { path, source },
             ReadConfigError::TooMuch(source) => LoadError::TooMuch { path, source },
         })?;
-        lease.content(image.layers.iter().filter_map(|layer| name_digest(layer)));
+        // What a link leads to is called by its own digest.
+        let called = image.layers.iter().flat_map(|layer| [layer.as_path(), members.follow(layer)]);
+        lease.content(called.filter_map(name_digest));
         let held = members.place(inner, &config, &image)?;
         if let Some(source) = &mut image.source {
             for other in &image.others {
                 source.documents.extend(members.keep(inner, other, &mut lease)?);
             }
         }
-        let algorithm = name_digest(&image.config).map_or(Algorithm::Sha256, |digest| digest.algorithm());
-        let mut hasher = algorithm.hasher();
-        hasher.update(&bytes);
-        ready.push((ImageId(hasher.finish()), bytes, config, image, held));
+        ready.push((document, config, image, held));
     }
     let mut records = Vec::new();
-    for (id, bytes, config, image, _held) in &ready {
+    for (document, config, image, _held) in &ready {
         let (names, source) = (&image.names[..], image.source.as_ref());
-        records.push(NewRecord { id: id.clone(), bytes, config, parent: None, names, source });
+        records.push(NewRecord { document, config, parent: None, names, source });
     }
     inner.image_put(&records)?;
     let mut loaded = Vec::new();
-    for (id, _, _, image, _held) in &ready {
+    for (document, _, image, _held) in &ready {
+        let id = ImageId(document.digest().clone());
         if image.names.is_empty() {
             progress.tell(None, Action::LoadedImage { name: None, id: id.0.clone() });
         }
         for name in &image.names {
             progress.tell(None, Action::LoadedImage { name: Some(name.familiar()), id: id.0.clone() });
         }
-        loaded.push(Loaded { id: id.clone(), names: image.names.clone() });
+        loaded.push(Loaded { id, names: image.names.clone() });
     }
     Ok(loaded)
 }
@@ -141,7 +145,9 @@ fn read_members(inner: &Arc<Inner>, archive: impl Read, progress: &Progress) -> 
                     members.hold(size)?;
                     let mut bytes = start;
                     entry.read_to_end(&mut bytes).map_err(LoadError::Read)?;
-                    verify_name(&path, &bytes)?;
+                    if let Some(digest) = promised(&path) {
+                        verify(&path, &digest, &bytes)?;
+                    }
                     members.documents.insert(path, bytes);
                 } else if let Some(digest) = name_digest(&path) {
                     if members.blobs.len() >= LAYERS_MAX {
@@ -299,7 +305,7 @@ impl Members {
                     return Ok(Vec::new());
                 }
                 self.hold(link.size)?;
-                documents.push(Kept { digest: link.digest.clone(), bytes: bytes.to_vec() });
+                documents.push(verified(&path, &link.digest, bytes.to_vec())?);
                 continue;
             }
             let blob = inner.blob_path(&link.digest);
@@ -377,18 +383,23 @@ fn name_digest(path: &Path) -> Option<Digest> {
     Digest::parse(&format!("{}:{}", parts.next()??, parts.next()??)).ok()
 }
 
-fn verify_name(path: &Path, bytes: &[u8]) -> Result<(), LoadError> {
-    let expected = name_digest(path).or_else(|| {
+/// The digest that a document has, going by its name.
+fn promised(path: &Path) -> Option<Digest> {
+    name_digest(path).or_else(|| {
         // The configuration in an archive of an old `docker save` is called after its digest.
         let name = path.to_str()?.strip_suffix(".json")?;
         (name.len() == Algorithm::Sha256.hex_len()).then(|| Digest::from_sha256_hex(name).ok())?
-    });
-    match expected {
-        None => Ok(()),
-        Some(digest) => digest
-            .verify(bytes)
-            .map_err(|source| LoadError::Mismatch { path: path.display().to_string(), source }),
-    }
+    })
+}
+
+fn verify(path: &Path, digest: &Digest, bytes: &[u8]) -> Result<(), LoadError> {
+    digest.verify(bytes).map_err(|source| LoadError::Mismatch { path: path.display().to_string(), source })
+}
+
+/// What was found at `path`, as the document of this digest.
+pub(super) fn verified(path: &Path, digest: &Digest, bytes: Vec<u8>) -> Result<Kept, LoadError> {
+    Kept::verified(digest, bytes)
+        .map_err(|source| LoadError::Mismatch { path: path.display().to_string(), source })
 }
 
 /// What progress calls a member: the short form of the digest in its path, if there is one.

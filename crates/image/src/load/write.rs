@@ -21,7 +21,7 @@ use oci::{Descriptor, Digest, Document, Hasher, Index, Manifest, Reference, medi
 use serde::Serialize;
 
 use super::SaveError;
-use crate::content::{Leaf, Lease, Tree};
+use crate::content::{Kept, Leaf, Lease, Tree};
 use crate::image::{FindError, Image, ImageId};
 use crate::layer::Layer;
 use crate::state::Content;
@@ -163,17 +163,18 @@ impl<W: Write> ArchiveWriter<W> {
             let size = self.layer(inner, &layer, diff_id)?;
             layers.push(Descriptor::new(media_type::OCI_LAYER, diff_id.clone(), size));
         }
-        self.blob(&image.id.0, &config)?;
+        self.blob(&config)?;
         let manifest = Manifest {
             schema_version: 2,
             media_type: media_type::OCI_MANIFEST.to_owned(),
-            config: Descriptor::new(media_type::OCI_CONFIG, image.id.0.clone(), config.len() as u64),
+            config: Descriptor::new(media_type::OCI_CONFIG, image.id.0.clone(), config.bytes().len() as u64),
             layers,
             annotations: BTreeMap::new(),
         };
-        let bytes = to_json(&manifest);
-        let mut target = Descriptor::of(media_type::OCI_MANIFEST, &bytes);
-        self.blob(&target.digest, &bytes)?;
+        let document = Kept::of(to_json(&manifest));
+        let size = document.bytes().len() as u64;
+        let mut target = Descriptor::new(media_type::OCI_MANIFEST, document.digest().clone(), size);
+        self.blob(&document)?;
         target.platform = Some(image.config.platform());
         Ok(Written { target, layers: manifest.layers.into_iter().map(|layer| layer.digest).collect() })
     }
@@ -187,7 +188,7 @@ impl<W: Write> ArchiveWriter<W> {
         for (descriptor, leaf) in tree.leaves() {
             self.leaf(inner, descriptor, leaf)?;
         }
-        self.blob(&tree.descriptor.digest, &tree.bytes)
+        self.blob(&tree.kept)
     }
 
     fn leaf(&mut self, inner: &Arc<Inner>, descriptor: &Descriptor, leaf: &Leaf) -> Result<(), SaveError> {
@@ -195,7 +196,12 @@ impl<W: Write> ArchiveWriter<W> {
             Leaf::Archive(layer) => self.layer(inner, layer, &descriptor.digest).map(drop),
             Leaf::Blob => {
                 let path = inner.blob_path(&descriptor.digest);
-                self.streamed(descriptor, |out| io::copy(&mut File::open(&path)?, out).map(drop))
+                let sent = self.streamed(descriptor, |out| io::copy(&mut File::open(&path)?, out).map(drop));
+                if matches!(sent, Err(SaveError::Layer { .. })) {
+                    // The next time, the layer is put together instead.
+                    inner.blob_condemn(&descriptor.digest);
+                }
+                sent
             }
             Leaf::Compressed(layer) => {
                 self.streamed(descriptor, |out| layer.write_compressed(out, |_| {}).map(drop))
@@ -258,11 +264,11 @@ impl<W: Write> ArchiveWriter<W> {
         Ok(size)
     }
 
-    fn blob(&mut self, digest: &Digest, content: &[u8]) -> Result<(), SaveError> {
-        if !self.written.insert(digest.clone()) {
+    fn blob(&mut self, document: &Kept) -> Result<(), SaveError> {
+        if !self.written.insert(document.digest().clone()) {
             return Ok(());
         }
-        self.file(&blob_path(digest), content)
+        self.file(&blob_path(document.digest()), document.bytes())
     }
 
     fn document(&mut self, path: &str, document: &impl Serialize) -> Result<(), SaveError> {

@@ -20,6 +20,7 @@ use super::auth::{TokenKey, answer, challenges};
 use super::limits::{document, slow};
 use super::upload::Watch;
 use super::{Client, Credentials, Limits, Way};
+use crate::content::Kept;
 use crate::transfer::PullError;
 
 /// Pages of a list; a registry may send one round in a circle.
@@ -150,34 +151,32 @@ impl Repository {
         Ok((document(&what, response, self.limits()).await?, content_type))
     }
 
-    /// The document that a name leads to, with what the registry says it is, and its digest; verified, if the
-    /// name has one.
+    /// The document that a name leads to, with what the registry says it is; verified, if the name has a
+    /// digest.
     pub(crate) async fn document_named(
         &self,
         reference: &Reference,
-    ) -> Result<(Vec<u8>, Option<String>, Digest), PullError> {
+    ) -> Result<(Kept, Option<String>), PullError> {
         let wanted = match (reference.digest(), reference.tag()) {
             (Some(digest), _) => digest.to_string(),
             (None, tag) => tag.unwrap_or(oci::reference::DEFAULT_TAG).to_owned(),
         };
         let (bytes, content_type) = self.manifest(&wanted).await?;
-        let digest = match reference.digest() {
+        let document = match reference.digest() {
             Some(digest) => {
                 let what = reference.familiar();
-                digest.verify(&bytes).map_err(|source| PullError::Mismatch { what, source })?;
-                digest.clone()
+                Kept::verified(digest, bytes).map_err(|source| PullError::Mismatch { what, source })?
             }
-            None => Digest::sha256_of(&bytes),
+            None => Kept::of(bytes),
         };
-        Ok((bytes, content_type, digest))
+        Ok((document, content_type))
     }
 
     /// The manifest or index that a descriptor points at, verified by its digest.
-    pub(crate) async fn document_at(&self, descriptor: &Descriptor) -> Result<Vec<u8>, PullError> {
+    pub(crate) async fn document_at(&self, descriptor: &Descriptor) -> Result<Kept, PullError> {
         let (bytes, _) = self.manifest(&descriptor.digest.to_string()).await?;
         let what = format!("{}@{}", self.name(), descriptor.digest);
-        descriptor.digest.verify(&bytes).map_err(|source| PullError::Mismatch { what, source })?;
-        Ok(bytes)
+        Kept::verified(&descriptor.digest, bytes).map_err(|source| PullError::Mismatch { what, source })
     }
 
     /// Whether the registry has a manifest or index.
@@ -193,12 +192,11 @@ impl Repository {
     }
 
     /// A small blob, whole and verified.
-    pub(crate) async fn blob_document(&self, digest: &Digest) -> Result<Vec<u8>, PullError> {
+    pub(crate) async fn blob_document(&self, digest: &Digest) -> Result<Kept, PullError> {
         let what = format!("{}@{digest}", self.name());
         let response = self.send(&what, Method::GET, &self.blob_target(digest), |request| request).await?;
         let body = document(&what, response, self.limits()).await?;
-        digest.verify(&body).map_err(|source| PullError::Mismatch { what, source })?;
-        Ok(body)
+        Kept::verified(digest, body).map_err(|source| PullError::Mismatch { what, source })
     }
 
     /// A blob from the byte `offset` on. The answer may begin at 0 all the same: see its status.
@@ -290,13 +288,13 @@ impl Repository {
     pub(crate) async fn manifest_put(
         &self,
         tag: &str,
-        descriptor: &Descriptor,
-        body: &[u8],
+        media_type: &str,
+        document: &Kept,
     ) -> Result<(), PullError> {
         let what = format!("{}:{tag}", self.name());
         let target = format!("/v2/{}/manifests/{tag}", self.path);
         self.send(&what, Method::PUT, &target, |request| {
-            request.header(CONTENT_TYPE, &descriptor.media_type).body(body.to_vec())
+            request.header(CONTENT_TYPE, media_type).body(document.bytes().to_vec())
         })
         .await
         .map(drop)

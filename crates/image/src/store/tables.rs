@@ -31,7 +31,8 @@ pub(crate) struct Tables {
     /// Content that running work needs, and how much of it.
     pinned: HashMap<Digest, usize>,
     /// Layers, blobs and images that may not be on disk yet, with the number of the change that brought
-    /// them. Images among them are not in the state on disk.
+    /// them; a layer and a blob may have the same name, and both stay until the flush, though one has gone.
+    /// Images among them are not in the state on disk.
     unflushed: HashMap<Digest, u64>,
     pending: HashMap<ImageId, u64>,
     written: u64,
@@ -100,8 +101,8 @@ impl Tables {
         self.unflushed.contains_key(digest)
     }
 
-    /// A blob was written that waits for the next flush.
-    pub(crate) fn blob_written(&mut self, digest: &Digest) {
+    /// A layer, named by its chain id, or a blob waits for the next flush.
+    pub(crate) fn set_unflushed(&mut self, digest: &Digest) {
         self.written += 1;
         self.unflushed.insert(digest.clone(), self.written);
     }
@@ -121,7 +122,6 @@ impl Tables {
     /// A blob is here no more.
     pub(crate) fn document_forget(&mut self, digest: &Digest) {
         self.documents.remove(digest);
-        self.unflushed.remove(digest);
     }
 
     /// `from`, and what they lead to.
@@ -144,7 +144,7 @@ impl Tables {
     }
 
     /// Running work needs content.
-    pub(crate) fn pin(&mut self, digests: &[Digest]) {
+    pub(crate) fn pin(&mut self, digests: &BTreeSet<Digest>) {
         for digest in digests {
             *self.pinned.entry(digest.clone()).or_default() += 1;
         }
@@ -248,8 +248,7 @@ impl Tables {
         if let Some(entry) = self.layers.get_mut(&chain_id) {
             entry.uses = uses;
         }
-        self.written += 1;
-        self.unflushed.insert(chain_id, self.written);
+        self.set_unflushed(&chain_id);
     }
 
     /// Gives `key` to no other layer.
@@ -282,7 +281,6 @@ impl Tables {
         if entry.uses > 0 {
             return None;
         }
-        self.unflushed.remove(chain_id);
         let record = self.layers.remove(chain_id)?.record;
         if let Some(files) = &record.files
             && let Some(count) = self.files.get_mut(files)

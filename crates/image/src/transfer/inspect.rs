@@ -24,13 +24,13 @@ impl Client {
         let reference = reference.with_default_tag();
         let repository = Repository::new(self, &reference, credentials, Access::Pull);
         let name = reference.familiar();
-        let (bytes, content_type, digest) = repository.document_named(&reference).await?;
-        let document = Document::parse(&bytes, content_type.as_deref())
+        let (kept, content_type) = repository.document_named(&reference).await?;
+        let document = Document::parse(kept.bytes(), content_type.as_deref())
             .map_err(|source| PullError::Manifest { name: name.clone(), source })?;
         let (media_type, platforms) = match document {
             Document::Manifest(manifest) => {
                 let config = repository.blob_document(&manifest.config.digest).await?;
-                let config = ImageConfig::take(&config).map_err(|error| PullError::Malformed {
+                let config = ImageConfig::take(config.bytes()).map_err(|error| PullError::Malformed {
                     name,
                     problem: format!("its configuration: {error}"),
                 })?;
@@ -42,6 +42,7 @@ impl Client {
             }
         };
         let media_type = if media_type.is_empty() { content_type.unwrap_or_default() } else { media_type };
-        Ok(Remote { descriptor: Descriptor::new(&media_type, digest, bytes.len() as u64), platforms })
+        let descriptor = Descriptor::new(&media_type, kept.digest().clone(), kept.bytes().len() as u64);
+        Ok(Remote { descriptor, platforms })
     }
 }

@@ -106,13 +106,13 @@ pub(super) async fn pull(
 
     let name = reference.familiar();
     let malformed = |problem: String| PullError::Malformed { name: name.clone(), problem };
-    let bytes = repository.blob_document(&manifest.config.digest).await?;
-    if bytes.len() as u64 != manifest.config.size {
-        let (has, said) = (bytes.len(), manifest.config.size);
+    let document = repository.blob_document(&manifest.config.digest).await?;
+    if document.bytes().len() as u64 != manifest.config.size {
+        let (has, said) = (document.bytes().len(), manifest.config.size);
         return Err(malformed(format!("its configuration has {has} bytes, and {said} were promised")));
     }
-    let config =
-        ImageConfig::take(&bytes).map_err(|error| malformed(format!("its configuration: {error}")))?;
+    let config = ImageConfig::take(document.bytes())
+        .map_err(|error| malformed(format!("its configuration: {error}")))?;
     let (layers, diff_ids) = (&manifest.layers, &config.rootfs.diff_ids);
     if layers.len() != diff_ids.len() {
         return Err(malformed(format!("{} layers, but {} of them configured", layers.len(), diff_ids.len())));
@@ -120,13 +120,8 @@ pub(super) async fn pull(
     let mut lease = Lease::lasting(inner);
     lease.content(layers.iter().map(|layer| layer.digest.clone()));
     let mut attached_lease = Lease::new(inner);
-    let attached = async {
-        let mut attached = Vec::new();
-        for entry in &about {
-            attached.extend(fetch_attached(inner, &repository, entry, &mut attached_lease).await?);
-        }
-        Ok::<_, PullError>(attached)
-    };
+    let attached =
+        async { Ok::<_, PullError>(fetch_attached(inner, &repository, &about, &mut attached_lease).await) };
     let layers = fetch_layers(inner, &repository, layers, &config, &mut lease, progress);
     let (held, attached) = tokio::try_join!(layers, attached)?;
     source.documents.extend(attached);
@@ -140,12 +135,11 @@ pub(super) async fn pull(
         let tables = inner.tables();
         names.iter().any(|name| tables.names.get(name).is_none_or(|named| named.image != id))
     };
-    let (store, recorded) = (inner.clone(), id.clone());
+    let store = inner.clone();
     let stored = inner.files.run(move || {
         let _held = held;
         let record = NewRecord {
-            id: recorded,
-            bytes: &bytes,
+            document: &document,
             config: &config,
             parent: None,
             names: &names,

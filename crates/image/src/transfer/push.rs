@@ -11,7 +11,7 @@ use futures::future::try_join_all;
 use oci::{Descriptor, Digest, Document, Manifest, Reference, media_type};
 
 use super::PushError;
-use crate::content::{Leaf, Lease, Tree};
+use crate::content::{Kept, Leaf, Lease, Tree};
 use crate::image::{FindError, Image};
 use crate::layer::settle::record_rewrite;
 use crate::layer::{COMPRESSOR, Layer};
@@ -78,18 +78,19 @@ async fn push_named(
         && let Document::Index(_) = &tree.document
     {
         if push_index(inner, repository, tree, &image, progress).await? {
-            return done(inner, repository, name, &image, &tree.descriptor, &tree.bytes, progress).await;
+            return done(inner, repository, name, &image, &tree.descriptor.media_type, &tree.kept, progress)
+                .await;
         }
         // As Docker's store of indexes has it.
         let said = "Not all multiplatform-content is present and only the available single-platform image was pushed";
         progress.tell(None, Action::Status(said.to_owned()));
     }
     let manifest = tree.as_ref().and_then(|tree| tree.manifest_of(&image.id));
-    let (descriptor, bytes) = push_manifest(inner, repository, &image, manifest, progress).await?;
-    if manifest.is_none_or(|manifest| manifest.descriptor.digest != descriptor.digest) {
-        tracing::debug!(tag, digest = %descriptor.digest, "an image goes out under a manifest of its own");
+    let (media_type, document) = push_manifest(inner, repository, &image, manifest, progress).await?;
+    if manifest.is_none_or(|manifest| manifest.kept.digest() != document.digest()) {
+        tracing::debug!(tag, digest = %document.digest(), "an image goes out under a manifest of its own");
     }
-    done(inner, repository, name, &image, &descriptor, &bytes, progress).await
+    done(inner, repository, name, &image, &media_type, &document, progress).await
 }
 
 /// Points the tag at a document, all that it leads to being there, and remembers it.
@@ -98,28 +99,28 @@ async fn done(
     repository: &Repository,
     name: &Reference,
     image: &Image,
-    descriptor: &Descriptor,
-    bytes: &[u8],
+    media_type: &str,
+    document: &Kept,
     progress: &Progress,
 ) -> Result<Digest, PushError> {
     let tag = name.tag().unwrap_or(oci::reference::DEFAULT_TAG).to_owned();
-    repository.manifest_put(&tag, descriptor, bytes).await?;
-    offload::in_place(|| inner.image_pushed(&image.id, name, descriptor, bytes))
+    repository.manifest_put(&tag, media_type, document).await?;
+    offload::in_place(|| inner.image_pushed(&image.id, name, media_type, document))
         .map_err(|error| PushError::Registry(error.into()))?;
-    let size = bytes.len() as u64;
-    progress.tell(None, Action::PushedManifest { tag, digest: descriptor.digest.clone(), size });
-    Ok(descriptor.digest.clone())
+    let (digest, size) = (document.digest().clone(), document.bytes().len() as u64);
+    progress.tell(None, Action::PushedManifest { tag, digest: digest.clone(), size });
+    Ok(digest)
 }
 
-/// Sends an image's layers and configuration; gives the manifest that fits what the registry has then: the
-/// one by which the image is known, if the layers went out as they came. It is not sent.
+/// Sends an image's layers and configuration; gives the manifest that fits what the registry has then, and its
+/// type: the one by which the image is known, if the layers went out as they came. It is not sent.
 async fn push_manifest(
     inner: &Arc<Inner>,
     repository: &Repository,
     image: &Image,
     known: Option<&Tree>,
     progress: &Progress,
-) -> Result<(Descriptor, Vec<u8>), PushError> {
+) -> Result<(String, Kept), PushError> {
     let mut layers = Vec::new();
     for chain_id in &image.layers {
         let layer = Layer::hold(inner, chain_id);
@@ -146,26 +147,40 @@ async fn push_manifest(
     }
     let config = offload::in_place(|| inner.blob_read(&image.id.0))
         .map_err(|source| FindError::Read { id: image.id.0.clone(), source })?;
-    let config_size = config.len() as u64;
+    let config_size = config.bytes().len() as u64;
     if config_known.is_none()
         && let Mount::Upload(url) = repository.upload_begin(None).await?
     {
-        repository.upload_end(url, &image.id.0, config).await?;
+        repository.upload_end(url, &image.id.0, config.bytes().to_vec()).await?;
     }
     if let Some(known) = known
         && wanted.iter().map(|(wanted, _)| &wanted.digest).eq(sent.iter().map(|sent| &sent.digest))
     {
-        return Ok((known.descriptor.clone(), known.bytes.clone()));
+        return Ok((known.descriptor.media_type.clone(), known.kept.clone()));
     }
-    let manifest = Manifest {
-        schema_version: 2,
-        media_type: media_type::DOCKER_MANIFEST.to_owned(),
-        config: Descriptor::new(media_type::DOCKER_CONFIG, image.id.0.clone(), config_size),
-        layers: sent,
-        annotations: BTreeMap::new(),
-    };
+    let manifest = manifest_of(Descriptor::new("", image.id.0.clone(), config_size), sent);
     let bytes = serde_json::to_vec_pretty(&manifest).expect("a tree of strings and numbers always prints");
-    Ok((Descriptor::of(media_type::DOCKER_MANIFEST, &bytes), bytes))
+    Ok((manifest.media_type, Kept::of(bytes)))
+}
+
+/// A manifest of this configuration and these layers, which may have come as anybody's: it is Docker's, and so
+/// are the types in it, unless one of the layers is something that Docker has no name for.
+fn manifest_of(mut config: Descriptor, mut layers: Vec<Descriptor>) -> Manifest {
+    let types: Option<Vec<&str>> =
+        layers.iter().map(|layer| media_type::layer_as_docker(&layer.media_type)).collect();
+    let (own, of_config, types) = match types {
+        Some(types) => (media_type::DOCKER_MANIFEST, media_type::DOCKER_CONFIG, types),
+        None => {
+            let types = layers.iter().map(|layer| media_type::layer_as_oci(&layer.media_type)).collect();
+            (media_type::OCI_MANIFEST, media_type::OCI_CONFIG, types)
+        }
+    };
+    let types: Vec<String> = types.into_iter().map(str::to_owned).collect();
+    for (layer, of) in layers.iter_mut().zip(types) {
+        layer.media_type = of;
+    }
+    config.media_type = of_config.to_owned();
+    Manifest { schema_version: 2, media_type: own.to_owned(), config, layers, annotations: BTreeMap::new() }
 }
 
 /// Makes sure that the registry has a layer, in the `wanted` form if that can be had; gives the form.
@@ -223,13 +238,29 @@ async fn push_layer(
         remember_origin(inner, layer, here);
         return Ok(form(origin));
     }
-    let blob = match wanted {
+    let mut sent_as = match wanted {
         Some((wanted, Leaf::Blob)) => Sent::Blob(wanted.clone()),
         Some((_, Leaf::Archive(_))) => Sent::Archive,
         _ => Sent::Compressed,
     };
-    let compressor = matches!(blob, Sent::Compressed).then(|| COMPRESSOR.to_owned());
-    let (digest, size) = upload(inner, repository, layer, blob, archive_size, progress).await?;
+    let (digest, size) = loop {
+        let sent = upload(inner, repository, layer, &sent_as, archive_size, progress).await;
+        match (sent, &sent_as) {
+            (Err(PushError::Layer { source, .. }), Sent::Blob(blob)) => {
+                // The registry did not keep it. The layer itself is here.
+                tracing::warn!(digest = %blob.digest, error = %base::error::chain(&source), "a layer is damaged as it came");
+                let said = format!(
+                    "{} is damaged here as it came: the layer is compressed again, and the image goes out under another digest",
+                    blob.digest
+                );
+                progress.tell(None, Action::Status(said));
+                offload::in_place(|| inner.blob_condemn(&blob.digest));
+                sent_as = Sent::Compressed;
+            }
+            (sent, _) => break sent?,
+        }
+    };
+    let compressor = matches!(sent_as, Sent::Compressed).then(|| COMPRESSOR.to_owned());
     progress.tell(Some(subject), Action::Pushed);
     let as_wanted = wanted.map(|(wanted, _)| wanted).filter(|wanted| wanted.digest == digest).cloned();
     let sent = as_wanted.unwrap_or_else(|| Descriptor::new(media_type::DOCKER_LAYER_GZIP, digest, size));
@@ -261,5 +292,41 @@ fn remember_origin(inner: &Inner, layer: &Layer, origin: Origin) {
     let directory = inner.layer_dir(layer.chain_id());
     if let Err(error) = offload::in_place(|| record_rewrite(&directory, record)) {
         tracing::debug!(%error, "a layer's place in a registry could not be remembered");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(layers: &[&str], own: &str, config: &str, expected: &[&str]) {
+        let layers = layers.iter().map(|of| Descriptor::of(of, of.as_bytes())).collect();
+        let manifest = manifest_of(Descriptor::of("", b"{}"), layers);
+        let types: Vec<&str> = manifest.layers.iter().map(|layer| layer.media_type.as_str()).collect();
+        assert_eq!(
+            (&*manifest.media_type, &*manifest.config.media_type, &types[..]),
+            (own, config, expected)
+        );
+    }
+
+    #[test]
+    fn a_manifest_has_types_of_one_kind() {
+        use media_type::{
+            DOCKER_CONFIG, DOCKER_LAYER, DOCKER_LAYER_GZIP, DOCKER_MANIFEST, OCI_CONFIG, OCI_LAYER,
+            OCI_LAYER_GZIP, OCI_LAYER_ZSTD, OCI_MANIFEST,
+        };
+        check(
+            &[OCI_LAYER, DOCKER_LAYER_GZIP, OCI_LAYER_GZIP],
+            DOCKER_MANIFEST,
+            DOCKER_CONFIG,
+            &[DOCKER_LAYER, DOCKER_LAYER_GZIP, DOCKER_LAYER_GZIP],
+        );
+        check(
+            &[OCI_LAYER_ZSTD, DOCKER_LAYER_GZIP, DOCKER_LAYER],
+            OCI_MANIFEST,
+            OCI_CONFIG,
+            &[OCI_LAYER_ZSTD, OCI_LAYER_GZIP, OCI_LAYER],
+        );
     }
 }

@@ -1,5 +1,6 @@
 //! Which documents a name leads to, and what is said in them about the image.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::sync::Arc;
 
@@ -13,8 +14,10 @@ use crate::registry::{Paced, Repository};
 use crate::state::Content;
 use crate::store::{Inner, WriteError};
 
-/// Bytes of what is said about an image: lists of what is in large ones have some ten megabytes.
-const ATTACHED_MAX: u64 = 256 << 20;
+/// Manifests that are about an image: BuildKit makes one for each.
+const ATTACHED_MAX: usize = 16;
+/// Bytes of all that is said about an image: lists of what is in large ones have some ten megabytes.
+const ATTACHED_BYTES: u64 = 256 << 20;
 
 /// What the name led to.
 pub(super) struct Resolved {
@@ -35,14 +38,14 @@ pub(super) async fn resolve(
     let platform = options.platform.clone().unwrap_or_else(Platform::host);
     let name = reference.familiar();
     let manifest_error = |source| PullError::Manifest { name: name.clone(), source };
-    let (bytes, content_type, digest) = repository.document_named(reference).await?;
-    let mut document = Document::parse(&bytes, content_type.as_deref()).map_err(manifest_error)?;
+    let (kept, content_type) = repository.document_named(reference).await?;
+    let mut document = Document::parse(kept.bytes(), content_type.as_deref()).map_err(manifest_error)?;
     let target = Content {
         media_type: document.media_type(content_type.as_deref()).to_owned(),
-        size: bytes.len() as u64,
-        digest: digest.clone(),
+        size: kept.bytes().len() as u64,
+        digest: kept.digest().clone(),
     };
-    let mut source = Source { target, documents: vec![Kept { digest, bytes }] };
+    let mut source = Source { target, documents: vec![kept] };
     let mut about = Vec::new();
     for _ in 1..DEPTH_MAX {
         let Document::Index(index) = &document else { break };
@@ -51,9 +54,9 @@ pub(super) async fn resolve(
             chosen.ok_or_else(|| PullError::Platform { name: name.clone(), platform: platform.clone() })?;
         let attached = index.manifests.iter().filter(|entry| entry.about().as_ref() == Some(&chosen.digest));
         about.extend(attached.cloned());
-        let bytes = repository.document_at(chosen).await?;
-        let next = Document::parse_at(&bytes, chosen).map_err(manifest_error)?;
-        source.documents.push(Kept { digest: chosen.digest.clone(), bytes });
+        let kept = repository.document_at(chosen).await?;
+        let next = Document::parse_at(kept.bytes(), chosen).map_err(manifest_error)?;
+        source.documents.push(kept);
         document = next;
     }
     match document {
@@ -76,47 +79,75 @@ pub(super) async fn resolve(
     }
 }
 
-/// Brings a manifest that is about the image's, with all that it names, as it is: so the index goes out again
-/// as it came. One that the registry does not have, or that is very large, stays where it is.
+/// Brings the manifests that are about the image's, with all that they name, as they are: so the index goes
+/// out again as it came. What the registry does not have, or more than is taken, stays where it is; so does
+/// what is not what it should be. None of it is a reason to go without the image.
 pub(super) async fn fetch_attached(
     inner: &Arc<Inner>,
     repository: &Repository,
-    entry: &Descriptor,
+    about: &[Descriptor],
     lease: &mut Lease,
-) -> Result<Vec<Kept>, PullError> {
-    let bytes = match repository.document_at(entry).await {
-        Ok(bytes) => bytes,
-        Err(PullError::NotFound { .. }) => return Ok(Vec::new()),
-        Err(error) => return Err(error),
-    };
-    let document = Document::parse_at(&bytes, entry).map_err(|source| PullError::Manifest {
+) -> Vec<Kept> {
+    let mut seen = BTreeSet::new();
+    let about: Vec<&Descriptor> = about.iter().filter(|entry| seen.insert(&entry.digest)).collect();
+    if about.len() > ATTACHED_MAX {
+        let (has, most) = (about.len(), ATTACHED_MAX);
+        tracing::info!(has, most, "not all that is said about an image is kept");
+    }
+    let mut budget = ATTACHED_BYTES;
+    let mut attached = Vec::new();
+    for entry in about.into_iter().take(ATTACHED_MAX) {
+        match fetch_one(inner, repository, entry, &mut budget, lease).await {
+            Ok(kept) => attached.extend(kept),
+            Err(error) => {
+                let shown = base::error::chain(&error);
+                tracing::info!(digest = %entry.digest, error = %shown, "what is said about an image is not kept");
+                // The rest would only be waited for as long.
+                if is_transient(&error) {
+                    break;
+                }
+            }
+        }
+    }
+    attached
+}
+
+/// Brings one of them, within the budget of bytes.
+async fn fetch_one(
+    inner: &Arc<Inner>,
+    repository: &Repository,
+    entry: &Descriptor,
+    budget: &mut u64,
+    lease: &mut Lease,
+) -> Result<Option<Kept>, PullError> {
+    if !take(budget, entry.size) {
+        return Ok(None);
+    }
+    let kept = repository.document_at(entry).await?;
+    let document = Document::parse_at(kept.bytes(), entry).map_err(|source| PullError::Manifest {
         name: format!("{}@{}", repository.name(), entry.digest),
         source,
     })?;
-    let Document::Manifest(_) = &document else { return Ok(Vec::new()) };
+    let Document::Manifest(_) = &document else { return Ok(None) };
     let links = document.links();
-    if links.iter().map(|link| link.size).fold(0, u64::saturating_add) > ATTACHED_MAX {
+    if !take(budget, links.iter().map(|link| link.size).fold(0, u64::saturating_add)) {
         tracing::info!(digest = %entry.digest, "what is said about an image is too large to be kept");
-        return Ok(Vec::new());
+        return Ok(None);
     }
     for link in links {
         lease.content([link.digest.clone()]);
-        if offload::in_place(|| inner.blob_len(&link.digest)) == Some(link.size) {
-            continue;
-        }
-        match fetch_blob(inner, repository, link).await {
-            Ok(()) => {}
-            Err(PullError::NotFound { .. }) => return Ok(Vec::new()),
-            // It is no reason to go without the image.
-            Err(error) if is_transient(&error) => {
-                let error = base::error::chain(&error);
-                tracing::info!(digest = %entry.digest, %error, "what is said about an image did not come");
-                return Ok(Vec::new());
-            }
-            Err(error) => return Err(error),
+        if offload::in_place(|| inner.blob_len(&link.digest)) != Some(link.size) {
+            fetch_blob(inner, repository, link).await?;
         }
     }
-    Ok(vec![Kept { digest: entry.digest.clone(), bytes }])
+    Ok(Some(kept))
+}
+
+/// Takes so many bytes from the budget, if it has them.
+fn take(budget: &mut u64, bytes: u64) -> bool {
+    let left = budget.checked_sub(bytes);
+    *budget = left.unwrap_or(*budget);
+    left.is_some()
 }
 
 /// Brings a blob as it is.

@@ -50,13 +50,14 @@ pub(super) async fn push_index(
         let whole = match &tree.document {
             Document::Index(_) => Box::pin(push_index(inner, repository, tree, image, progress)).await?,
             Document::Manifest(manifest) if manifest.config.digest == image.id.0 => {
-                let (sent, _) = push_manifest(inner, repository, image, Some(tree), progress).await?;
-                sent.digest == tree.descriptor.digest
+                let (_, sent) = push_manifest(inner, repository, image, Some(tree), progress).await?;
+                *sent.digest() == tree.descriptor.digest
             }
             Document::Manifest(_) => {
                 for (descriptor, leaf) in tree.leaves() {
-                    if repository.blob_size(&descriptor.digest).await?.is_none() {
-                        upload_leaf(inner, repository, descriptor, leaf).await?;
+                    let is_there = repository.blob_size(&descriptor.digest).await?.is_some();
+                    if !is_there && !upload_leaf(inner, repository, descriptor, leaf).await? {
+                        return Ok(false);
                     }
                 }
                 true
@@ -65,7 +66,8 @@ pub(super) async fn push_index(
         if !whole {
             return Ok(false);
         }
-        repository.manifest_put(&tree.descriptor.digest.to_string(), &tree.descriptor, &tree.bytes).await?;
+        let digest = tree.descriptor.digest.to_string();
+        repository.manifest_put(&digest, &tree.descriptor.media_type, &tree.kept).await?;
     }
     Ok(true)
 }
@@ -105,8 +107,8 @@ async fn copy_within(
     from: &Repository,
     entry: &Descriptor,
 ) -> Result<bool, PushError> {
-    let bytes = from.document_at(entry).await?;
-    let document = Document::parse_at(&bytes, entry).map_err(|source| PullError::Manifest {
+    let kept = from.document_at(entry).await?;
+    let document = Document::parse_at(kept.bytes(), entry).map_err(|source| PullError::Manifest {
         name: format!("{}@{}", from.name(), entry.digest),
         source,
     })?;
@@ -120,7 +122,7 @@ async fn copy_within(
             };
         }
     }
-    repository.manifest_put(&entry.digest.to_string(), entry, &bytes).await?;
+    repository.manifest_put(&entry.digest.to_string(), &entry.media_type, &kept).await?;
     Ok(true)
 }
 
@@ -140,13 +142,13 @@ async fn all_there(repository: &Repository, tree: &Tree) -> Result<bool, PushErr
     Ok(true)
 }
 
-/// Sends content that is no layer of an image here.
+/// Sends content that is no layer of an image here. False if it is not what it was.
 async fn upload_leaf(
     inner: &Arc<Inner>,
     repository: &Repository,
     wanted: &Descriptor,
     leaf: &Leaf,
-) -> Result<(), PushError> {
+) -> Result<bool, PushError> {
     let Leaf::Blob = leaf else {
         return Err(FindError::NotFound { name: wanted.digest.to_string() }.into());
     };
@@ -154,9 +156,20 @@ async fn upload_leaf(
         unreachable!("nothing was offered to mount");
     };
     let path = inner.blob_path(&wanted.digest);
-    upload_written(inner, repository, url, &wanted.digest, move |out: &mut PieceWriter| {
-        copy_file(&path, out, |_| {})
-    })
-    .await
-    .map(drop)
+    let sent = upload_written(
+        inner,
+        repository,
+        url,
+        &wanted.digest,
+        Some(&wanted.digest),
+        move |out: &mut PieceWriter| copy_file(&path, out, |_| {}),
+    );
+    match sent.await {
+        Ok(_) => Ok(true),
+        Err(PushError::Layer { .. }) => {
+            offload::in_place(|| inner.blob_condemn(&wanted.digest));
+            Ok(false)
+        }
+        Err(error) => Err(error),
+    }
 }

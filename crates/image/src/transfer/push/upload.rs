@@ -37,7 +37,7 @@ pub(super) async fn upload(
     inner: &Arc<Inner>,
     repository: &Repository,
     layer: &Layer,
-    form: Sent,
+    form: &Sent,
     archive_size: u64,
     progress: &Progress,
 ) -> Result<(Digest, u64), PushError> {
@@ -46,7 +46,7 @@ pub(super) async fn upload(
     };
     let held = Layer::hold(inner, layer.chain_id())
         .ok_or_else(|| FindError::NotFound { name: format!("layer {}", layer.chain_id()) })?;
-    let total = match &form {
+    let total = match form {
         Sent::Blob(blob) => blob.size,
         Sent::Archive | Sent::Compressed => archive_size,
     };
@@ -61,17 +61,21 @@ pub(super) async fn upload(
     match form {
         Sent::Blob(blob) => {
             let path = inner.blob_path(&blob.digest);
-            upload_written(inner, repository, url, layer.diff_id(), move |out| copy_file(&path, out, tell))
-                .await
+            let wanted = Some(&blob.digest);
+            upload_written(inner, repository, url, layer.diff_id(), wanted, move |out| {
+                copy_file(&path, out, tell)
+            })
+            .await
         }
         Sent::Archive => {
-            upload_written(inner, repository, url, layer.diff_id(), move |out| {
+            let wanted = Some(layer.diff_id());
+            upload_written(inner, repository, url, layer.diff_id(), wanted, move |out| {
                 held.write_archive(&mut Told { out, written: 0, tell })
             })
             .await
         }
         Sent::Compressed => {
-            upload_written(inner, repository, url, layer.diff_id(), move |out| {
+            upload_written(inner, repository, url, layer.diff_id(), None, move |out| {
                 held.write_compressed(out, tell).map(drop)
             })
             .await
@@ -79,28 +83,27 @@ pub(super) async fn upload(
     }
 }
 
-/// Sends what `write` writes while it is written; its digest is known at the end. Without a reader, the
-/// thread ends with the upload.
+/// Sends what `write` writes while it is written; its digest is known at the end. If it is not the `wanted`
+/// one, the registry does not keep it. Without a reader, the thread ends with the upload.
 pub(super) async fn upload_written(
     inner: &Arc<Inner>,
     repository: &Repository,
     url: Url,
     subject: &Digest,
+    wanted: Option<&Digest>,
     write: impl FnOnce(&mut PieceWriter) -> io::Result<()> + Send + 'static,
 ) -> Result<(Digest, u64), PushError> {
     let (pieces, receiver) = mpsc::channel::<io::Result<Bytes>>(PIECES_AHEAD);
     let place = inner.transfers.acquire([repository.domain().to_owned()], repository.limits().queue).await;
     let place = place.map_err(|busy| PullError::Busy { digest: subject.clone(), busy })?;
+    let wanted = wanted.cloned();
     let sending = place.run(move || {
-        let mut writer = PieceWriter {
-            pieces: pieces.clone(),
-            pending: Vec::with_capacity(PIECE),
-            hasher: Hasher::sha256(),
-            size: 0,
-        };
-        let finished = write(&mut writer).and_then(|()| writer.finish());
+        let hasher = wanted.as_ref().map_or_else(Hasher::sha256, |wanted| wanted.algorithm().hasher());
+        let mut writer =
+            PieceWriter { pieces: pieces.clone(), pending: Vec::with_capacity(PIECE), hasher, size: 0 };
+        let finished = write(&mut writer).and_then(|()| writer.finish(wanted.as_ref()));
         if finished.is_err() {
-            // Ends the request with a failure, so that nothing cut short can be taken for whole.
+            // Ends the request with a failure, so that nothing cut short or damaged can be taken for whole.
             let _ = pieces.blocking_send(Err(io::Error::other("the layer could not be read")));
         }
         finished
@@ -136,9 +139,14 @@ pub(super) struct PieceWriter {
 }
 
 impl PieceWriter {
-    fn finish(mut self) -> io::Result<(Digest, u64)> {
+    fn finish(mut self, wanted: Option<&Digest>) -> io::Result<(Digest, u64)> {
         self.flush()?;
-        Ok((self.hasher.finish(), self.size))
+        let sent = self.hasher.finish();
+        if let Some(wanted) = wanted {
+            let verified = wanted.expect(sent.clone());
+            verified.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        }
+        Ok((sent, self.size))
     }
 }
 
