@@ -52,6 +52,9 @@ pub enum Conflict {
     /// Another image was made from it.
     #[error("image {} has dependent child images", .0.short())]
     Children(ImageId),
+    /// It is known by the digest that was named, which is none of its names.
+    #[error("image {} has no such name: remove it by one of its names, or by its id", .0.short())]
+    NoName(ImageId),
 }
 
 /// Why an image could not be removed.
@@ -107,17 +110,26 @@ impl Store {
     ///
     /// As Docker has it: an image with several names in one repository goes when it is removed by
     /// id; with names in several repositories only by force; an image that others are built on only
-    /// loses its names.
+    /// loses its names. A name with a digest goes alone, and only if it is one: not what an image is found by
+    /// besides, such as the digest of a manifest in its index.
     pub fn image_remove(&self, name: &str, options: &RemoveOptions) -> Result<Vec<Removal>, RemoveError> {
         let conflict = |source| RemoveError::Conflict { name: name.to_owned(), source };
         let mut tables = self.inner.tables();
         let id = tables.resolve(name)?;
-        let by_name = Reference::parse(name).ok().map(|reference| reference.with_default_tag());
-        let by_name =
-            by_name.filter(|reference| tables.names.get(reference).is_some_and(|named| named.image == id));
+        let by_name = Reference::parse(name).ok().map(|reference| match reference.digest() {
+            Some(digest) => reference.with_digest(digest.clone()),
+            None => reference.with_default_tag(),
+        });
+        let is_name =
+            |reference: &Reference| tables.names.get(reference).is_some_and(|named| named.image == id);
+        if by_name.as_ref().is_some_and(|reference| reference.digest().is_some() && !is_name(reference)) {
+            return Err(conflict(Conflict::NoName(id)));
+        }
+        let by_name = by_name.filter(is_name);
         let names: Vec<Reference> = tables.names_of(&id).cloned().collect();
         let mut removed = Vec::new();
         let untag: Vec<Reference> = match &by_name {
+            Some(reference) if reference.digest().is_some() => vec![reference.clone()],
             Some(reference) => {
                 let others = names.iter().any(|other| other.tag().is_some() && other != reference);
                 if others {
@@ -198,8 +210,9 @@ impl Store {
             .filter(|image| wanted(image))
             .map(|image| image.id)
             .collect();
+        let before = self.inner.content_size(&self.inner.tables());
+        self.inner.leases_expire();
         let mut tables = self.inner.tables();
-        let before = self.inner.content_size(&tables);
         let mut pruned = Pruned::default();
         let names_and_images = (tables.names.clone(), tables.images.clone());
         let mut taken = Vec::new();

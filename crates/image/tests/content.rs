@@ -506,3 +506,34 @@ fn a_layer_that_is_damaged_as_it_came_is_not_saved_and_made_again_the_next_time(
     load(&other.store, &saved).expect("load what was saved");
     assert_eq!(other.store.image_get("app:1").expect("loaded").id.0, *made.config.digest());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_digest_that_an_image_is_found_by_but_not_called_removes_nothing() {
+    let registry = Registry::start(&Setup::default());
+    let remote = Remote::new(registry.address, "app");
+    let (here, _, _, index) = platforms_at(&remote).await;
+    let test = TestStore::new();
+    let name = registry.image("app:1");
+    pull(&test.store, &name).await;
+    test.store.image_tag(&name.to_string(), &reference("mine:1")).expect("tag");
+    let force = RemoveOptions { force: true, ..RemoveOptions::default() };
+    for digest in [here.manifest.digest(), index.digest()] {
+        // Neither what lies in the index, nor a name in another repository is one of its names.
+        let of = if digest == index.digest() { reference("mine:1") } else { name.clone() };
+        let text = of.with_digest(digest.clone()).to_string();
+        assert_eq!(test.store.image_get(&text).expect("it is found").id.0, *here.config.digest());
+        for options in [&RemoveOptions::default(), &force] {
+            let error = test.store.image_remove(&text, options).expect_err("no name of it");
+            assert_eq!(error.kind(), Kind::Conflict);
+            let shown = base::error::chain(&error).to_string();
+            assert!(shown.contains("remove it by one of its names, or by its id"), "{shown}");
+        }
+    }
+    let image = test.store.image_get("mine:1").expect("the image");
+    assert_eq!((image.tags.len(), image.digests.len()), (2, 1));
+    // One that is its name goes, and nothing else.
+    let by_digest = name.with_digest(index.digest().clone());
+    let removed = test.store.image_remove(&by_digest.to_string(), &RemoveOptions::default()).expect("untag");
+    assert_eq!(removed, [image::Removal::Untagged(by_digest)]);
+    assert_eq!(test.store.image_get("mine:1").expect("the image").tags.len(), 2);
+}

@@ -42,6 +42,7 @@ fn remove(test: &TestStore, name: &str, options: &RemoveOptions) -> Result<Vec<S
             Conflict::Stopped(_) => "stopped".to_owned(),
             Conflict::ManyNames(_) => "many names".to_owned(),
             Conflict::Children(_) => "children".to_owned(),
+            Conflict::NoName(_) => "no name".to_owned(),
         },
         other => other.to_string(),
     })?;

@@ -120,6 +120,10 @@ fn conflict(engine: &Engine, reference: &str, error: &image::RemoveError) -> Str
             "conflict: unable to delete {} (must be forced) - image is referenced in multiple repositories",
             id.short()
         ),
+        image::Conflict::NoName(id) => format!(
+            "conflict: unable to remove repository reference \"{by_name}\" - it is no name of image {}: remove it by one of its names, or by its id",
+            id.short()
+        ),
         image::Conflict::Children(id) => {
             format!(
                 "conflict: unable to delete {} (cannot be forced) - image has dependent child images",
