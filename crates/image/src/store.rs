@@ -203,7 +203,9 @@ impl Inner {
 
     /// Writes images and names to disk.
     pub(crate) fn persist(&self, tables: &mut Tables) -> Result<(), WriteError> {
-        keep::persist(&self.root, tables)
+        keep::persist(&self.root, tables)?;
+        reserve::keep(&self.root, tables.list_bytes());
+        Ok(())
     }
 
     /// As [`Self::persist`], for a change that gives space back and must be possible on a full disk.
@@ -212,8 +214,10 @@ impl Inner {
         if persisted.as_ref().is_err_and(|error| error.kind() == Kind::NoSpace) {
             reserve::give_up(&self.root);
             persisted = self.persist(tables);
+            if persisted.is_err() {
+                reserve::keep(&self.root, tables.list_bytes());
+            }
         }
-        reserve::keep(&self.root);
         persisted
     }
 
@@ -237,7 +241,7 @@ impl Inner {
             let Some(layer) = tables.release(&chain_id) else { return };
             let _ = fs::remove_file(self.link_path(&layer.key));
             let mut unused = vec![self.layer_dir(&chain_id)];
-            if layer.files.as_ref().is_some_and(|files| !tables.has_files(files)) {
+            if layer.files.as_ref().is_some_and(|files| tables.is_free(files)) {
                 unused.push(self.files_dir(&layer));
             }
             for path in unused {

@@ -242,3 +242,123 @@ fn files_that_cannot_be_removed_keep_no_store_from_opening() {
     let stuck = files(&test.root()).into_iter().find(|path| path.ends_with("stuck/file")).expect("it stays");
     attribute("-i", &stuck);
 }
+
+#[test]
+fn files_that_a_layer_has_whose_record_cannot_be_read_stay_though_nobody_else_has_them() {
+    let common = archive("common");
+    let common_files = oci::Digest::sha256_of(&common).hex().to_owned();
+    for how in DAMAGES {
+        let test = TestStore::new();
+        let bases = [Archive::new().file("one", b"1").finish(), Archive::new().file("two", b"2").finish()];
+        for (at, base) in bases.iter().enumerate() {
+            let saved = docker_archive(&format!("app:{at}"), &[base, &common]);
+            test.store.image_load(&saved[..], &Progress::none()).expect("load");
+        }
+        let images = [0, 1].map(|at| test.store.image_get(&format!("app:{at}")).expect("image"));
+        test.store.snapshot_create("c", Some(&images[0].id)).expect("snapshot");
+        let hurt = test.root().join("layers").join(images[0].layers[1].hex());
+        let record = std::fs::read(hurt.join("layer.json")).expect("the record");
+        damage(&hurt.join("layer.json"), how);
+        let test = test.reopen();
+        let force = RemoveOptions { force: true, ..RemoveOptions::default() };
+        test.store.image_remove("app:1", &force).expect("remove the other image");
+        test.wait_until_clean();
+        assert!(test.names("diffs").contains(&common_files), "{how}: {:?}", test.names("diffs"));
+        // What the other image alone had is gone all the same.
+        let other = oci::Digest::sha256_of(&bases[1]).hex().to_owned();
+        assert!(!test.names("diffs").contains(&other), "{how}: {:?}", test.names("diffs"));
+        // Who mends the record has everything.
+        if how == "a directory" {
+            std::fs::remove_dir(hurt.join("layer.json")).expect("remove");
+        }
+        std::fs::write(hurt.join("layer.json"), record).expect("mend");
+        let test = test.reopen();
+        assert_eq!(test.store.troubles(), []);
+        let snapshot = test.store.snapshot_get("c").expect("the snapshot");
+        assert_eq!(in_container(&snapshot, "cat one content"), "1common", "{how}");
+    }
+}
+
+/// The log of the list of images, and what is in it.
+fn log_of(test: &TestStore) -> (PathBuf, Vec<u8>) {
+    let is_log = |path: &PathBuf| {
+        let name = path.file_name().expect("a name").to_string_lossy();
+        name.starts_with("state.") && name.ends_with(".log") && !name.contains("damaged")
+    };
+    let logs: Vec<PathBuf> = files(&test.root()).into_iter().filter(is_log).collect();
+    assert_eq!(logs.len(), 1, "{logs:?}");
+    let bytes = std::fs::read(&logs[0]).expect("the log");
+    (logs[0].clone(), bytes)
+}
+
+#[test]
+fn a_list_of_images_whose_log_is_gone_says_so_and_loses_names_only() {
+    let (test, _) = store();
+    let (log, bytes) = log_of(&test);
+    assert!(!bytes.is_empty());
+    std::fs::remove_file(log).expect("remove");
+    let test = test.reopen();
+    assert_eq!(test.store.image_list().len(), 2, "what is on disk is found");
+    let told = test.store.troubles();
+    assert!(
+        told.len() == 1 && told[0].problem.starts_with("it is missing; what was in it is lost"),
+        "{told:?}"
+    );
+    test.store.snapshot_get("on-hurt").expect("nothing was collected");
+    let test = test.reopen();
+    assert_eq!(test.store.image_list().len(), 2);
+    assert_eq!(test.store.troubles().len(), 1, "it is told until the file goes: {:?}", test.store.troubles());
+}
+
+#[test]
+fn a_damaged_log_is_kept_as_it_is_whatever_else_lies_there() {
+    let (test, _) = store();
+    let (log, mut bytes) = log_of(&test);
+    bytes[40] ^= 1;
+    std::fs::write(&log, &bytes).expect("damage it");
+    // One that a killed process left, of an earlier list.
+    let stray = test.root().join("state.ffffffffffffffff.log");
+    std::fs::write(&stray, "of before").expect("write");
+    let list = std::fs::read(test.root().join("state.json")).expect("the list");
+    let test = test.reopen();
+    let aside: Vec<Vec<u8>> = files(&test.root())
+        .iter()
+        .filter(|path| path.display().to_string().contains("damaged"))
+        .map(|path| std::fs::read(path).expect("read"))
+        .collect();
+    assert!(aside.contains(&bytes), "the damaged log");
+    assert!(aside.contains(&list), "the list before it");
+    assert_eq!(test.store.troubles().len(), 1, "{:?}", test.store.troubles());
+    assert_eq!(test.reopen().store.image_list().len(), 2);
+}
+
+#[test]
+fn a_layer_that_cannot_be_entered_leaves_nothing() {
+    let (test, _) = store();
+    let before = (test.names("diffs"), test.names("layers"));
+    // The next short name is taken by somebody.
+    let next = test.root().join("l").join(test.names("l").len().to_string());
+    std::fs::create_dir(&next).expect("in the way");
+    let options = image::ImportOptions::default();
+    test.store.image_import(&archive("third")[..], options.clone()).expect_err("it cannot be entered");
+    test.wait_until_clean();
+    assert_eq!((test.names("diffs"), test.names("layers")), before);
+    std::fs::remove_dir(&next).expect("out of the way");
+    test.store.image_import(&archive("third")[..], options).expect("now it can");
+    let test = test.reopen();
+    check_sound(&test.store);
+    assert_eq!(test.store.troubles(), []);
+}
+
+#[test]
+fn a_configuration_that_was_changed_is_not_taken_for_the_image_s() {
+    let (test, hurt) = store();
+    let path = test.root().join("blobs/sha256").join(hurt.id.0.hex());
+    let mut other = (*hurt.config).clone();
+    other.config.entrypoint = Some(vec!["/evil".to_owned()]);
+    std::fs::write(path, other.to_bytes()).expect("write");
+    let error = test.store.image_get("hurt").expect_err("it is not what it was");
+    let shown = base::error::chain(&error).to_string();
+    assert!(shown.contains("content has digest sha256:"), "{shown}");
+    check_sound(&test.store);
+}

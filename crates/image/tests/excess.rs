@@ -349,3 +349,55 @@ async fn a_registry_does_not_list_tags_for_ever() {
         assert!(error.contains("longer than 100000 tags or 16777216 bytes"), "{error}");
     }
 }
+
+/// Writes until nothing more fits.
+fn fill(disk: &SmallDisk) {
+    let mut file = std::fs::OpenOptions::new();
+    let file = file.create(true).append(true).open(disk.0.path().join("ballast"));
+    let mut file = file.expect("create");
+    for size in [1 << 16, 1 << 12, 1] {
+        while io::Write::write(&mut file, &vec![1; size]).is_ok_and(|written| written > 0) {}
+    }
+}
+
+#[test]
+fn on_a_full_disk_names_can_be_removed_however_many_there_are() {
+    let disk = SmallDisk::new("16m");
+    let root = disk.0.path().join("image");
+    let open = || {
+        testkit::wait_until("the store's lock", || match image::Store::open(&root) {
+            Err(image::OpenError::Locked(path)) => Err(path),
+            opened => Ok(opened.expect("open the store")),
+        })
+    };
+    let name = |number: usize| format!("{}:{}{number:04}", ["path"; 40].join("/"), "t".repeat(100));
+    let names = |store: &image::Store| store.image_get("app:1").expect("the image").tags.len();
+    let store = open();
+    let options = image::ImportOptions { name: Some(reference("app:1")), ..image::ImportOptions::default() };
+    store.image_import(&Archive::new().file("a", b"a").finish()[..], options).expect("import");
+    for number in 0..1000 {
+        store.image_tag("app:1", &reference(&name(number))).expect("tag");
+    }
+    let remove = |store: &image::Store, number: usize| {
+        let removed = store.image_remove(&name(number), &image::RemoveOptions::default());
+        assert_eq!(removed.expect("remove a name"), [image::Removal::Untagged(reference(&name(number)))]);
+    };
+    fill(&disk);
+    // The last of the log's own block goes first.
+    let refused = (1000..1100).find_map(|number| store.image_tag("app:1", &reference(&name(number))).err());
+    let refused = refused.expect("the disk is full");
+    assert_eq!(refused.kind(), Kind::NoSpace);
+    let named = names(&store);
+    for number in 0..3 {
+        remove(&store, number);
+        fill(&disk);
+    }
+    assert_eq!(names(&store), named - 3);
+    drop(store);
+    // The first change after a restart is the whole list.
+    let store = open();
+    assert_eq!(names(&store), named - 3);
+    remove(&store, 3);
+    drop(store);
+    assert_eq!(names(&open()), named - 4);
+}

@@ -1,8 +1,12 @@
 //! Power cuts: what was acknowledged is whole, what was not leaves nothing behind.
 
 mod support;
+#[path = "support/fake.rs"]
+mod support_fake;
 #[path = "support/registry.rs"]
 mod support_registry;
+#[path = "support/remote.rs"]
+mod support_remote;
 
 use image::registry::{Client, Config, Credentials};
 use image::{ImportOptions, NewImage, Progress, PullOptions, Store};
@@ -10,6 +14,8 @@ use oci::ContainerConfig;
 use rustix::mount::{MountPropagationFlags, mount_change};
 use rustix::thread::UnshareFlags;
 use support::{Archive, docker_archive, reference};
+use support_fake::{Fake, Manner, Reply};
+use support_remote::{Content, Made};
 use testkit::PowerCut;
 
 /// Runs `test` with a disk that can lose power.
@@ -206,5 +212,130 @@ fn what_was_not_acknowledged_is_cleared_away_after_a_power_cut() {
         assert!(store.image_get(&step.id.to_string()).is_err());
         assert_eq!(support::names(&disk.path().join("image/layers")).len(), 1);
         store.image_save(&["base:1".to_owned()], std::io::sink()).expect("the other is whole");
+    });
+}
+
+/// A registry with this content; what `stalls` is the digest of never comes.
+async fn serving(named: &Content, contents: Vec<Content>, stalls: Option<String>) -> Fake {
+    let named = named.bytes.clone();
+    Fake::start(move |asked| {
+        let content = contents.iter().find(|content| asked.target.ends_with(&content.digest().to_string()));
+        match content {
+            Some(content) if stalls.as_ref().is_some_and(|stalls| asked.target.ends_with(stalls)) => {
+                Reply::ok(content.bytes.clone()).how(Manner::Stall(1))
+            }
+            Some(content) => Reply::ok(content.bytes.clone()),
+            None if asked.target.ends_with("/manifests/1") => Reply::ok(named.clone()),
+            None if asked.target == "/v2/" => Reply::ok("{}"),
+            None => Reply::missing(),
+        }
+    })
+    .await
+}
+
+/// How many layers a pull that is under way has brought, going by its lease.
+fn brought(root: &std::path::Path) -> usize {
+    let leases = support::names(&root.join("leases"));
+    let read = |name: &String| std::fs::read(root.join("leases").join(name)).ok();
+    let lease = leases.iter().filter(|name| !name.starts_with('.')).find_map(read);
+    let lease: Option<serde_json::Value> = lease.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    lease.and_then(|lease| Some(lease["layers"].as_array()?.len())).unwrap_or(0)
+}
+
+#[test]
+fn what_a_killed_pull_had_brought_is_flushed_before_an_image_stands_on_it() {
+    let runtime = || tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    let made: Made = support_remote::image(&oci::Platform::host().to_string(), &[&layer(1), &layer(2)]);
+    let about = support_remote::attestation(&made.manifest);
+    let index = support_remote::index(&[&made.manifest, &about.manifest]);
+    with_disk(|disk| {
+        let (first, second) = (disk.path().join("image"), disk.path().join("image-left"));
+        let pull = async |store: &Store, registry: &Fake| {
+            let client = Client::new(Config::default()).expect("client");
+            let options = PullOptions { credentials: Credentials::Anonymous, platform: None };
+            let name = registry.image("app:1");
+            store.image_pull(&client, &name, &options, &Progress::none()).await.map(|_| name)
+        };
+        // It has all layers, and waits for what is said about the image, when it is killed.
+        let killed = runtime();
+        killed.block_on(async {
+            let contents = made.contents().into_iter().chain(about.contents()).collect();
+            let stalls = Some(about.layers[0].digest().to_string());
+            let registry = serving(&index, contents, stalls).await;
+            let store = Store::open(&first).expect("open the store");
+            let copied = async {
+                while brought(&first) < 2 {
+                    tokio::task::yield_now().await;
+                }
+                let mut copy = std::process::Command::new("cp");
+                copy.arg("-a").arg(&first).arg(&second).status().expect("run cp").success()
+            };
+            tokio::select! {
+                _ = pull(&store, &registry) => panic!("it cannot end"),
+                copied = copied => assert!(copied),
+            }
+        });
+        drop(killed);
+        // In the same boot, another pull finds all of it.
+        let store = Store::open(&second).expect("open what is left");
+        let next = runtime();
+        let name = next.block_on(async {
+            let registry = serving(&made.manifest, made.contents(), None).await;
+            let name = pull(&store, &registry).await.expect("pull");
+            let layers = made.layers.iter().map(|layer| registry.asked(&layer.digest().to_string()).len());
+            assert_eq!(layers.sum::<usize>(), 0, "they are here");
+            name
+        });
+        drop(next);
+        let left = disk.now();
+        drop(store);
+        let disk = disk.come_back(left);
+        let store = Store::open(&disk.path().join("image-left")).expect("open the store");
+        assert_eq!(store.troubles(), []);
+        let image = store.image_get(&name.to_string()).expect("the image is there");
+        store.image_save(&[name.to_string()], std::io::sink()).expect("its files are whole");
+        for layer in &made.layers {
+            let blob = disk.path().join("image-left/blobs/sha256").join(layer.digest().hex());
+            assert!(std::fs::read(blob).expect("the layer as it came") == layer.bytes);
+        }
+        store.snapshot_create("c1", Some(&image.id)).expect("a container can be made of it");
+    });
+}
+
+#[test]
+fn a_layer_that_comes_again_does_not_take_the_place_of_one_that_is_on_disk() {
+    let made = support_remote::image(&oci::Platform::host().to_string(), &[&layer(1)]);
+    let layout = |manifest: &Content, contents: &[Content]| {
+        let mut archive = Archive::new();
+        for content in contents {
+            archive = archive.file(&format!("blobs/sha256/{}", content.digest().hex()), &content.bytes);
+        }
+        let mut entry = manifest.at.clone();
+        entry.annotations.insert("io.containerd.image.name".into(), "docker.io/library/app:1".into());
+        let entry = serde_json::to_string(&entry).expect("JSON");
+        let index = format!(r#"{{"schemaVersion":2,"manifests":[{entry}]}}"#);
+        archive.file("index.json", index.as_bytes()).finish()
+    };
+    with_disk(|disk| {
+        let store = open(&disk);
+        let archive = layout(&made.manifest, &made.contents());
+        store.image_load(&archive[..], &Progress::none()).expect("load");
+        // The same layer, in an image that never comes to be: its other layer is missing.
+        let broken = support_remote::image(&oci::Platform::host().to_string(), &[&layer(1), &layer(2)]);
+        let contents: Vec<Content> =
+            broken.contents().into_iter().filter(|part| part.digest() != broken.layers[1].digest()).collect();
+        assert_eq!(broken.layers[0].digest(), made.layers[0].digest());
+        store
+            .image_load(&layout(&broken.manifest, &contents)[..], &Progress::none())
+            .expect_err("a layer is missing");
+        // What has names reaches the disk, but not what is in the files.
+        base::fs::write_atomic(&disk.path().join("somebody's"), b"x", 0o600).expect("flush a file");
+        let left = disk.now();
+        drop(store);
+        let disk = disk.come_back(left);
+        let store = open(&disk);
+        assert_eq!(store.troubles(), []);
+        let blob = disk.path().join("image/blobs/sha256").join(made.layers[0].digest().hex());
+        assert!(std::fs::read(blob).expect("the layer as it came") == made.layers[0].bytes);
     });
 }

@@ -60,10 +60,16 @@ pub(crate) fn settle(
     if let Some(layer) = Layer::hold_in(inner, &mut tables, &chain_id) {
         return Ok(layer);
     }
-    if !tables.has_files(&files) {
-        let target = inner.root.join("diffs").join(&files);
-        // Those of one that could not be read when the store was opened; a container may stand on it.
-        set_aside(&target).map_err(store_error(&target))?;
+    let target = inner.root.join("diffs").join(&files);
+    let brings = !tables.has_files(&files);
+    if brings {
+        let cleared = match tables.is_free(&files) && target.exists() {
+            // Those of a layer that could not be removed.
+            true => inner.discard(&target),
+            // Those of one that could not be read when the store was opened; a container may stand on it.
+            false => set_aside(&target),
+        };
+        cleared.map_err(store_error(&target))?;
         ingested.directory.move_to(&target).map_err(store_error(&target))?;
     }
     let record = LayerRecord {
@@ -76,7 +82,12 @@ pub(crate) fn settle(
         files: Some(files),
         origins: origin.into_iter().collect(),
     };
-    enter(inner, &mut tables, record)
+    let entered = enter(inner, &mut tables, record);
+    if entered.is_err() && brings {
+        // No layer has them.
+        give_up(inner, &target);
+    }
+    entered
 }
 
 /// Puts the files of a layer that fits on any on top of `parent`.
@@ -118,7 +129,7 @@ fn enter(inner: &Arc<Inner>, tables: &mut Tables, record: LayerRecord) -> Result
         set_aside(&target)?;
         staged.move_to(&target)?;
         let _ = fs::remove_file(&link);
-        symlink(link_target(&record), &link)
+        symlink(link_target(&record), &link).inspect_err(|_| give_up(inner, &target))
     };
     make().map_err(|source| LayerError::Store { path: target.clone(), source })?;
     tables.layer_insert_new(record);
@@ -135,6 +146,13 @@ fn record_write(directory: &Path, record: &LayerRecord) -> io::Result<()> {
 pub(crate) fn record_rewrite(directory: &Path, record: &LayerRecord) -> io::Result<()> {
     let bytes = state::encode(record);
     base::fs::write_atomic(&directory.join("layer.json"), &bytes, 0o600)
+}
+
+/// Takes back what was put into its place for a layer that did not come to be.
+fn give_up(inner: &Inner, path: &Path) {
+    if let Err(error) = inner.discard(path) {
+        tracing::warn!(path = %path.display(), %error, "files of no layer could not be removed");
+    }
 }
 
 /// Makes way for a layer, where a directory of its name is left.

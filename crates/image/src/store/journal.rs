@@ -6,8 +6,9 @@
 //! - A change is on disk when it has been written; a line that is cut off at the end of the log was never
 //!   acknowledged. One in the middle that is not what it was is damage, and told.
 //! - A log that was there when the store was opened, or to which a write has failed, is never written to
-//!   again: the next change writes the whole list, whose log is another.
-//! - `state.json` names its log. Any other is of an earlier list, and of no use.
+//!   again: the next change writes the whole list, whose log is another. Not so where there was no space for a
+//!   line, of which nothing is left: a removal, which gets a little, must be possible then.
+//! - `state.json` names its log, which is there: it was before. Any other is of an earlier list, and of no use.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -49,12 +50,20 @@ pub(super) enum Replayed {
     Whole,
     /// A line in it is not what it was, and others follow.
     Damaged,
+    /// It is not there.
+    Missing,
 }
 
 impl Journal {
     /// One that goes on with what was read; the next change writes the whole list.
     pub(super) fn new(written: State) -> Self {
-        Self { written, log: None, list: 0 }
+        let list = crate::state::encode(&written).len() as u64;
+        Self { written, log: None, list }
+    }
+
+    /// Bytes that the whole list takes, at most.
+    pub(super) fn bytes(&self) -> u64 {
+        self.list + self.log.as_ref().map_or(0, |log| log.bytes)
     }
 
     /// Brings images and names to disk.
@@ -74,14 +83,18 @@ impl Journal {
                 return Ok(());
             }
             let appended = self.log.as_mut().map_or(Ok(()), |log| log.append(&change));
-            match appended {
-                Ok(()) => self.written.apply(change),
-                Err(error) => {
-                    self.log = None;
-                    return Err(error);
+            return match appended {
+                Ok(()) => {
+                    self.written.apply(change);
+                    Ok(())
                 }
-            }
-            return Ok(());
+                Err(Unwritten { error, is_as_before }) => {
+                    if !is_as_before {
+                        self.log = None;
+                    }
+                    Err(error)
+                }
+            };
         }
         self.write_list(root, change)
     }
@@ -105,26 +118,39 @@ impl Journal {
     }
 }
 
+/// A line did not get into a log.
+struct Unwritten {
+    error: io::Error,
+    /// There was no space for it, and nothing of it is left.
+    is_as_before: bool,
+}
+
 impl Log {
     fn create(root: &Path, id: &str) -> io::Result<Self> {
         let file = OpenOptions::new().append(true).create_new(true).mode(0o600).open(log_path(root, id))?;
         Ok(Self { file, sum: id.to_owned(), bytes: 0 })
     }
 
-    fn append(&mut self, change: &Change) -> io::Result<()> {
+    fn append(&mut self, change: &Change) -> Result<(), Unwritten> {
         let text = serde_json::to_string(change).expect("a tree of strings always prints");
         let sum = checksum(&self.sum, &text);
         let line = format!("{sum} {text}\n");
-        let appended = self.file.write_all(line.as_bytes()).and_then(|()| match self.bytes {
+        if let Err(error) = self.file.write_all(line.as_bytes()) {
+            let is_full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+            // What is there of it must not count. Should that fail too, the next list makes an end of it.
+            let is_as_before = self.file.set_len(self.bytes).is_ok() && is_full;
+            return Err(Unwritten { error, is_as_before });
+        }
+        let flushed = match self.bytes {
             // Its name has to get to the disk too.
             0 => self.file.sync_all(),
             _ => self.file.sync_data(),
-        });
-        if appended.is_err() {
-            // What is there of it must not count. Should that fail too, the next list makes an end of it.
+        };
+        if let Err(error) = flushed {
+            // Nobody knows what the disk has of it.
             let _ = self.file.set_len(self.bytes);
+            return Err(Unwritten { error, is_as_before: false });
         }
-        appended?;
         self.sum = sum;
         self.bytes += line.len() as u64;
         Ok(())
@@ -136,7 +162,7 @@ impl State {
     pub(super) fn replay(&mut self, root: &Path) -> io::Result<Replayed> {
         let Some(id) = self.log.clone() else { return Ok(Replayed::Whole) };
         let bytes = match fs::read(log_path(root, &id)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Replayed::Whole),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Replayed::Missing),
             read => read?,
         };
         let mut sum = id;
@@ -170,10 +196,10 @@ pub(super) fn log_path(root: &Path, id: &str) -> PathBuf {
     root.join(format!("state.{id}.log"))
 }
 
-/// Whether a file of this name is a list's log.
-pub(super) fn is_log(name: &str) -> bool {
+/// Which log a file of this name is, if it is a list's.
+pub(super) fn log_id(name: &str) -> Option<&str> {
     let id = name.strip_prefix("state.").and_then(|rest| rest.strip_suffix(".log"));
-    id.is_some_and(|id| id.len() == 16 && id.bytes().all(|byte| byte.is_ascii_hexdigit()))
+    id.filter(|id| id.len() == 16 && id.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
 /// The change that a line has, and its checksum, if it follows on a line with the checksum `before`.
@@ -247,7 +273,7 @@ mod tests {
 
     fn only_log(root: &Path) -> PathBuf {
         let mut logs = base::fs::entries(root).expect("files");
-        logs.retain(|path| is_log(&path.file_name().expect("a name").to_string_lossy()));
+        logs.retain(|path| log_id(&path.file_name().expect("a name").to_string_lossy()).is_some());
         assert_eq!(logs.len(), 1, "{logs:?}");
         logs.remove(0)
     }
@@ -307,6 +333,14 @@ mod tests {
             fs::write(&path, damaged).expect("write");
             assert_eq!(read(directory.path()).1, Replayed::Damaged, "at {at}");
         }
+    }
+
+    #[test]
+    fn a_log_that_is_not_there_is_missed() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let _ = journal(directory.path(), 3);
+        fs::remove_file(only_log(directory.path())).expect("remove");
+        assert_eq!(read(directory.path()).1, Replayed::Missing);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Opening a store: reading its tables and clearing away what was left unfinished.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, symlink};
@@ -13,8 +14,9 @@ use offload::{SharedThreads, Threads};
 use parking_lot::Mutex;
 
 use super::janitor::Janitor;
-use super::journal::{is_log, log_path};
+use super::journal::{log_id, log_path};
 use super::survey::{DAMAGED_STATE, Survey};
+use super::tables::Spared;
 use super::{Flights, Inner, OpenError, StoreOptions, Tables, keep, reserve, unique_name};
 use crate::state::{LayerRecord, LeaseRecord};
 
@@ -59,13 +61,23 @@ pub(super) fn open(
         troubles: Mutex::default(),
         _lock: lock,
     });
-    if survey.is_rebuilt || survey.is_damaged {
-        set_aside(root).map_err(io_error(&root.join("state.json")))?;
+    let is_mended = survey.is_rebuilt || survey.is_damaged;
+    let log = survey.state.log.clone();
+    if is_mended {
+        let path = root.join("state.json");
+        set_aside(root, log.as_deref()).map_err(io_error(&path))?;
+        // Of what was found beside the list nobody knows whether it was flushed, and it is going to be in it.
+        tell(&mut troubles, "the images that were found", root, base::fs::sync_file_system(root));
     }
-    let (is_new, log) = (survey.is_new || survey.is_damaged, survey.state.log.clone());
-    let torn = survey.torn_layers.clone();
+    let is_new = survey.is_new;
+    let (torn, unread) = (survey.torn_layers.clone(), survey.unread_layers.clone());
     let mut filled = fill(root, survey, &mut troubles);
     leases_take_up(&inner, &mut filled);
+    filled.distrust_leftovers();
+    if !may_collect {
+        let spared = files_of_unread(root, &filled, unread.iter().chain(&torn));
+        filled.spare(spared);
+    }
     if may_collect {
         tell(&mut troubles, "earlier logs of images", root, remove_old_logs(root, log.as_deref()));
         for name in torn {
@@ -86,7 +98,7 @@ pub(super) fn open(
         }
         tell(&mut troubles, "an unused document", &root.join("blobs"), remove_unused_blobs(root, &filled));
     }
-    if is_new {
+    if is_new || is_mended {
         // From now on a store without it has lost it. A full disk is no reason not to start.
         tell(&mut troubles, "the list of images", root, inner.persist(&mut filled).map_err(io::Error::other));
     }
@@ -96,7 +108,7 @@ pub(super) fn open(
         tracing::error!(path = %trouble.path.display(), problem = trouble.problem, "{} is left alone", trouble.subject);
     }
     *inner.troubles.lock() = troubles;
-    reserve::keep(root);
+    reserve::keep(root, inner.tables().list_bytes());
     Ok(inner)
 }
 
@@ -146,6 +158,30 @@ fn leases_take_up(inner: &Arc<Inner>, tables: &mut Tables) {
     }
 }
 
+/// The files that layers have whose records cannot be read: a container may stand on them. The short links
+/// lead there; they are left when such a record is set aside.
+fn files_of_unread<'a>(root: &Path, tables: &Tables, unread: impl Iterator<Item = &'a String>) -> Spared {
+    let known: BTreeSet<&str> = tables.layers().map(|record| record.key.as_str()).collect();
+    let (mut links, mut spared) = (0, BTreeSet::new());
+    for link in base::fs::entries(&root.join("l")).unwrap_or_default() {
+        if known.contains(&*link.file_name().unwrap_or_default().to_string_lossy()) {
+            continue;
+        }
+        let Some(target) = fs::read_link(&link).ok().filter(|_| link.exists()) else { continue };
+        links += 1;
+        let files = target.parent().and_then(Path::file_name);
+        spared.extend(files.map(|files| files.to_string_lossy().into_owned()));
+    }
+    let mut layers = 0;
+    for name in unread {
+        layers += 1;
+        // What fits on those below it only, and the lowest of all, are called after the chain.
+        let chain = name.split('.').next().unwrap_or(name);
+        spared.extend([chain.to_owned(), format!("on-{chain}")]);
+    }
+    if links < layers { Spared::All } else { Spared::These(spared) }
+}
+
 /// Whether a directory of this name has files of layers.
 fn is_files(name: &str) -> bool {
     let hex = name.strip_prefix("on-").unwrap_or(name);
@@ -165,18 +201,27 @@ fn tell(troubles: &mut Vec<Trouble>, subject: &str, path: &Path, done: io::Resul
     }
 }
 
-/// Puts a damaged list of images, with its log, where nobody writes over it.
-fn set_aside(root: &Path) -> io::Result<()> {
+/// Keeps a damaged list of images, with its log, where nobody writes over it: `log` is the one that it names,
+/// if that could be read, and else any may be. The list itself stays until another takes its place, so that
+/// whatever comes between is found as it was.
+fn set_aside(root: &Path, log: Option<&str>) -> io::Result<()> {
     let name = format!("{DAMAGED_STATE}{}", unique_name());
+    let state = root.join("state.json");
+    let its = log.map(|id| log_path(root, id));
     for path in base::fs::entries(root)? {
         let found = path.file_name().unwrap_or_default().to_string_lossy();
-        if is_log(&found) {
-            fs::rename(&path, root.join(format!("{name}.log")))?;
-        } else if found == "state.json" {
-            fs::rename(&path, root.join(&name))?;
+        let Some(id) = log_id(&found) else { continue };
+        let aside = root.join(format!("{name}.{id}.log"));
+        match &its {
+            Some(its) if *its == path => fs::hard_link(&path, aside)?,
+            Some(_) => {}
+            None => fs::rename(&path, aside)?,
         }
     }
-    Ok(())
+    match fs::hard_link(&state, root.join(&name)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// Logs of lists that are no more are left by a process that was killed between.
@@ -184,7 +229,7 @@ fn remove_old_logs(root: &Path, current: Option<&str>) -> io::Result<()> {
     let current = current.map(|id| log_path(root, id));
     for path in base::fs::entries(root)? {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if is_log(&name) && Some(&path) != current.as_ref() {
+        if log_id(&name).is_some() && Some(&path) != current.as_ref() {
             fs::remove_file(&path)?;
         }
     }
@@ -266,4 +311,64 @@ fn remove_unused_blobs(root: &Path, tables: &Tables) -> io::Result<()> {
 fn io_error(path: &Path) -> impl FnOnce(io::Error) -> OpenError {
     let path = path.to_owned();
     move |source| OpenError::Io { path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::time::Duration;
+
+    use base::clock::ManualClock;
+
+    use super::*;
+    use crate::Store;
+    use crate::state::encode;
+
+    struct Shared(Arc<ManualClock>);
+
+    impl Clock for Shared {
+        fn now(&self) -> base::Timestamp {
+            self.0.now()
+        }
+
+        fn elapsed(&self) -> Duration {
+            self.0.elapsed()
+        }
+    }
+
+    #[test]
+    fn what_a_killed_pull_left_goes_with_a_prune_when_its_time_is_over() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let (first, second) = (directory.path().join("first"), directory.path().join("second"));
+        let store = Store::open(&first).expect("open");
+        let mut archive = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_gnu();
+        header.set_size(1);
+        header.set_mode(0o644);
+        archive.append_data(&mut header, "file", &b"x"[..]).expect("into memory");
+        let archive = archive.into_inner().expect("into memory");
+        let layer = store.layer_unpack(None, &archive[..]).expect("unpack");
+        let now: base::Timestamp = "2026-01-01T00:00:00Z".parse().expect("a time");
+        let lease = LeaseRecord {
+            boot: store.inner.boot.clone(),
+            until: now + Duration::from_secs(3600),
+            content: BTreeSet::new(),
+            layers: BTreeSet::from([layer.chain_id().clone()]),
+        };
+        fs::write(first.join("leases/a.json"), encode(&lease)).expect("write");
+        // What is there when the process is killed.
+        let copied = std::process::Command::new("cp").arg("-a").arg(&first).arg(&second).status();
+        assert!(copied.expect("run cp").success());
+
+        let clock = Arc::new(ManualClock::new(now));
+        let inner = open(&second, StoreOptions::default(), Box::new(Shared(Arc::clone(&clock))));
+        let store = Store { inner: inner.expect("open") };
+        let prune = || store.image_prune(true, &HashSet::new(), |_| true).expect("prune").reclaimed;
+        let layers = || base::fs::entries(&second.join("layers")).expect("layers").len();
+        assert_eq!((prune(), layers()), (0, 1), "somebody may go on with it");
+        assert!(store.inner.tables().is_unflushed(layer.chain_id()), "nobody waited for the disk");
+        clock.advance(Duration::from_secs(3601));
+        assert_eq!((prune(), layers()), (1, 0));
+        assert!(base::fs::entries(&second.join("leases")).expect("leases").is_empty());
+    }
 }

@@ -28,12 +28,14 @@ pub(super) struct Survey {
     pub(super) is_new: bool,
     /// Whether `state.json` is there but damaged, so that `state` is what could be put together.
     pub(super) is_rebuilt: bool,
-    /// Whether its log is damaged, so that `state` is what was before.
+    /// Whether its log is damaged or gone, so that `state` is what was before.
     pub(super) is_damaged: bool,
     /// Parents before those that lie on them.
     pub(super) layers: Vec<LayerRecord>,
     /// Directories of layers whose record is empty: the machine lost power before they were flushed.
     pub(super) torn_layers: Vec<String>,
+    /// Those whose record cannot be read otherwise.
+    pub(super) unread_layers: Vec<String>,
     pub(super) snapshots: BTreeMap<String, SnapshotRecord>,
     /// Snapshots whose record cannot be read, and whether it is merely empty.
     pub(super) unread_snapshots: BTreeMap<String, bool>,
@@ -55,10 +57,16 @@ impl Survey {
             Ok(mut state) => {
                 let replayed = state.replay(root);
                 let replayed = replayed.map_err(|source| OpenError::Io { path: path.clone(), source })?;
-                if replayed == Replayed::Damaged {
+                let problem = match replayed {
+                    Replayed::Whole => None,
+                    Replayed::Damaged => Some("a change in it is damaged; what came after"),
+                    Replayed::Missing => Some("it is missing; what was in it"),
+                };
+                if let Some(problem) = problem {
                     let log = log_path(root, state.log.as_deref().unwrap_or_default());
-                    let problem = "a change in it is damaged; what came after is lost, but for what is on disk (docker tag gives names back)";
-                    survey.tell("the log of images".to_owned(), &log, problem);
+                    let problem =
+                        format!("{problem} is lost, but for what is on disk (docker tag gives names back)");
+                    survey.tell("the log of images".to_owned(), &log, &problem);
                     survey.is_damaged = true;
                 }
                 survey.state = state;
@@ -103,9 +111,15 @@ impl Survey {
             let found = base::record::read::<LayerRecord>(&path.join("layer.json"));
             match found {
                 Ok(record) if record.chain_id.hex() == name => records.push(record),
-                Ok(_) => self.tell(format!("layer {name}"), &path, "its record is another layer's"),
+                Ok(_) => {
+                    self.tell(format!("layer {name}"), &path, "its record is another layer's");
+                    self.unread_layers.push(name);
+                }
                 Err(_) if is_empty(&path.join("layer.json")) => self.torn_layers.push(name),
-                Err(error) => self.troubles.push(Trouble::new(format!("layer {name}"), &path, &error)),
+                Err(error) => {
+                    self.troubles.push(Trouble::new(format!("layer {name}"), &path, &error));
+                    self.unread_layers.push(name);
+                }
             }
         }
         // Parents first, so that every layer finds its parent in the table.
@@ -119,6 +133,7 @@ impl Survey {
                 for record in &waiting {
                     let path = directory.join(record.chain_id.hex());
                     self.tell(format!("layer {}", record.chain_id), &path, "it lies on itself");
+                    self.unread_layers.push(record.chain_id.hex().to_owned());
                 }
                 return;
             }
@@ -156,6 +171,7 @@ impl Survey {
         let told: Vec<String> = told;
         for name in told {
             self.tell(format!("layer {name}"), &directory.join(&name), "its record is empty");
+            self.unread_layers.push(name);
         }
     }
 
@@ -224,9 +240,12 @@ impl Survey {
     /// Earlier lists of images that could not be read: while one is kept, its layers are.
     fn tell_of_damaged_states(&mut self, root: &Path) {
         for path in self.entries("the image store", root) {
-            // Its log is told with it.
+            // Its log is told with it, which is called as it is, with the log's own name behind.
             let name = file_name(&path);
-            let has_list = name.strip_suffix(".log").is_some_and(|list| root.join(list).exists());
+            let log = name.strip_suffix(".log");
+            let lists = log.into_iter().chain(log.and_then(|log| Some(log.rsplit_once('.')?.0)));
+            let is_there = |list: &str| list.starts_with(DAMAGED_STATE) && root.join(list).exists();
+            let has_list = lists.into_iter().any(is_there);
             if name.starts_with(DAMAGED_STATE) && !has_list {
                 let problem = "the list of images could not be read once, and names may be in it; remove it when they are not missed";
                 self.tell("an earlier list of images".to_owned(), &path, problem);

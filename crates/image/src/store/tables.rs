@@ -24,6 +24,8 @@ pub(crate) struct Tables {
     layers: HashMap<Digest, LayerEntry>,
     /// Directories of files, and how many layers have theirs there.
     files: HashMap<String, usize>,
+    /// Directories of files that layers may have besides, whose records could not be read.
+    spared: Spared,
     /// Images that running work needs, and how much of it.
     in_work: HashMap<ImageId, usize>,
     /// What manifests and indexes lead to that something needs.
@@ -40,10 +42,24 @@ pub(crate) struct Tables {
     journal: Journal,
 }
 
+/// Directories of files that are not taken away, though no known layer has its files there.
+#[derive(Debug)]
+pub(super) enum Spared {
+    These(BTreeSet<String>),
+    /// It is not known which.
+    All,
+}
+
 #[derive(Debug)]
 struct LayerEntry {
     record: LayerRecord,
     uses: usize,
+}
+
+impl Default for Spared {
+    fn default() -> Self {
+        Self::These(BTreeSet::new())
+    }
 }
 
 impl Tables {
@@ -57,6 +73,11 @@ impl Tables {
         let pending = &self.pending;
         let images = self.images.iter().filter(|(id, _)| !pending.contains_key(*id));
         self.journal.write(root, images, &self.names)
+    }
+
+    /// Bytes that the list of images takes on disk, at most.
+    pub(super) fn list_bytes(&self) -> u64 {
+        self.journal.bytes()
     }
 
     /// Adds an image, and counts its use of its layers: of the topmost one, which uses the others.
@@ -296,6 +317,31 @@ impl Tables {
     /// Whether a layer has its files in this directory.
     pub(crate) fn has_files(&self, files: &str) -> bool {
         self.files.contains_key(files)
+    }
+
+    /// Whether nobody needs this directory of files.
+    pub(crate) fn is_free(&self, files: &str) -> bool {
+        let is_spared = match &self.spared {
+            Spared::These(these) => these.contains(files),
+            Spared::All => true,
+        };
+        !is_spared && !self.has_files(files)
+    }
+
+    /// Spares directories of files, as long as the store is open.
+    pub(super) fn spare(&mut self, files: Spared) {
+        self.spared = files;
+    }
+
+    /// What no image needs that is on disk was left by work that was killed: nobody need have flushed it.
+    pub(super) fn distrust_leftovers(&mut self) {
+        let needed: BTreeSet<&Digest> = self.images.values().flat_map(|image| &image.layers).collect();
+        let layers = self.layers.keys().filter(|chain_id| !needed.contains(chain_id));
+        let content = self.leases.values().flat_map(|lease| &lease.content);
+        let left: Vec<Digest> = layers.chain(content).cloned().collect();
+        for digest in left {
+            self.set_unflushed(&digest);
+        }
     }
 
     /// A layer with this diff id whose files fit on any other.
