@@ -198,6 +198,26 @@ fn services_are_checked() {
         ],
     );
     check(&service(json!({"type": "ExternalName"})), &["spec.externalName: Required value"]);
+    let health = |kind: &str, policy: &str| {
+        let policy = Some(policy).filter(|policy| !policy.is_empty());
+        let ports = json!([{"port": 80}]);
+        service(json!({
+            "type": kind, "externalTrafficPolicy": policy, "healthCheckNodePort": 30000, "ports": ports,
+            "externalName": "a",
+        }))
+    };
+    check(&health("LoadBalancer", "Local"), &[]);
+    for (kind, policy) in
+        [("LoadBalancer", "Cluster"), ("NodePort", "Local"), ("ClusterIP", ""), ("ExternalName", "")]
+    {
+        check(
+            &health(kind, policy),
+            &[
+                "spec.healthCheckNodePort: Invalid value: 30000: may only be set when `type` is 'LoadBalancer' \
+                 and `externalTrafficPolicy` is 'Local'",
+            ],
+        );
+    }
     check(
         &service(json!({"clusterIP": "x", "ports": [{"port": 80}]})),
         &[

@@ -61,6 +61,11 @@ pub(crate) fn object(object: &Object, errors: &mut Errors) {
         let message = "may only be set for externally-accessible services";
         errors.push(FieldError::invalid(&path.child("externalTrafficPolicy"), policy, message));
     }
+    let health_port = number(spec, "healthCheckNodePort").unwrap_or_default();
+    if health_port != 0 && !(kind == "LoadBalancer" && policy == "Local") {
+        let message = "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'";
+        errors.push(FieldError::invalid(&path.child("healthCheckNodePort"), health_port, message));
+    }
 }
 
 pub(crate) fn change(object: &Object, old: &Object, errors: &mut Errors) {

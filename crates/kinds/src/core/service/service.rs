@@ -75,9 +75,9 @@ impl Strategy for Services {
 /// What a service holds: its cluster address and its node ports.
 fn claims(service: &Object) -> Vec<Claim> {
     let address = service.get_str(&["spec", "clusterIP"]).and_then(|a| a.parse().ok()).map(Claim::Address);
-    let ports = service.get_list(&["spec", "ports"]).iter().filter_map(|p| port_number(p, "nodePort"));
-    let mut claims: Vec<Claim> =
-        address.into_iter().chain(ports.chain(health_port(service)).map(Claim::Port)).collect();
+    let ports = service.get_list(&["spec", "ports"]).iter().filter_map(|p| named(p, "nodePort"));
+    let ports = ports.chain(named_health_port(service)).filter_map(|number| u16::try_from(number).ok());
+    let mut claims: Vec<Claim> = address.into_iter().chain(ports.map(Claim::Port)).collect();
     // One number may serve a port in several protocols.
     claims.sort_unstable();
     claims.dedup();
@@ -103,12 +103,18 @@ fn has_health_port(service: &Object) -> bool {
     kind(service) == "LoadBalancer" && service.get_str(&["spec", "externalTrafficPolicy"]) == Some("Local")
 }
 
-fn health_port(service: &Object) -> Option<u16> {
-    service.get(&["spec"]).and_then(|spec| port_number(spec, "healthCheckNodePort"))
+fn named_health_port(service: &Object) -> Option<i64> {
+    service.get(&["spec"]).and_then(|spec| named(spec, "healthCheckNodePort"))
 }
 
 /// What was allocated stays where the new form does not mention it.
 fn keep_allocated(service: &mut Object, old: &Object) {
+    keep_address(service, old);
+    keep_health_port(service, old);
+    keep_ports(service, old);
+}
+
+fn keep_address(service: &mut Object, old: &Object) {
     if kind(service) == "ExternalName" {
         if kind(old) != "ExternalName"
             && service.get(&["spec", "clusterIP"]) == old.get(&["spec", "clusterIP"])
@@ -126,17 +132,23 @@ fn keep_allocated(service: &mut Object, old: &Object) {
             }
         }
     }
-    if let Some(number) = health_port(old) {
-        match (has_health_port(service), health_port(service)) {
-            (true, None) => service.set(&["spec", "healthCheckNodePort"], number),
-            (false, Some(named)) if named == number => {
-                service.remove(&["spec", "healthCheckNodePort"]);
-            }
-            _ => {}
+}
+
+fn keep_health_port(service: &mut Object, old: &Object) {
+    let Some(number) = named_health_port(old) else { return };
+    match (has_health_port(service), named_health_port(service)) {
+        (true, None) => service.set(&["spec", "healthCheckNodePort"], number),
+        (false, Some(named)) if named == number => {
+            service.remove(&["spec", "healthCheckNodePort"]);
         }
+        _ => {}
     }
+}
+
+fn keep_ports(service: &mut Object, old: &Object) {
     let was = old.get_list(&["spec", "ports"]).to_vec();
-    let drop_ports = !has_node_ports(service) && has_node_ports(old);
+    // Of a balancer that is given none, those that are named stay.
+    let drop_ports = !has_node_ports(service) && (has_node_ports(old) || kind(service) != "LoadBalancer");
     let keep_ports = has_node_ports(service) && has_node_ports(old);
     let Some(Value::Array(ports)) = service.fields_mut().get_mut("spec").and_then(|s| s.get_mut("ports"))
     else {
@@ -149,7 +161,7 @@ fn keep_allocated(service: &mut Object, old: &Object) {
     }
     for port in ports {
         let before = before.get(&place(port));
-        let Some(number) = before.and_then(|b| port_number(b, "nodePort")) else { continue };
+        let Some(number) = before.and_then(|b| named(b, "nodePort")) else { continue };
         let Some(port) = port.as_object_mut() else { continue };
         if drop_ports && port.get("nodePort") == Some(&json!(number)) {
             port.shift_remove("nodePort");
@@ -223,26 +235,30 @@ fn allocate_ports(
     own: &[Claim],
     chosen: &mut BTreeSet<u16>,
 ) -> Result<()> {
-    if !has_node_ports(service) {
+    // The rules refuse those that are named there.
+    if kind(service) == "ClusterIP" {
         return Ok(());
     }
     check_number(context, service, own)?;
     let mut ports = service.get_list(&["spec", "ports"]).to_vec();
-    // Those that are named come first, lest one that is free to choose takes their place.
+    // Those that are named come first, lest one that is free to choose takes their place. They are held
+    // where none would be chosen, too.
     for (index, port) in ports.iter().enumerate() {
-        if let Some(number) = port_number(port, "nodePort") {
+        if let Some(number) = named(port, "nodePort") {
             let spec = Path::root("spec");
             let list = spec.child("ports");
             let item = list.index(index);
-            check_port(context, service, own, number, &item.child("nodePort"))?;
-            chosen.insert(number);
+            chosen.insert(check_port(context, service, own, number, &item.child("nodePort"))?);
         }
+    }
+    if !has_node_ports(service) {
+        return Ok(());
     }
     // One number serves a port in several protocols, as DNS needs it.
     let mut by_port: BTreeMap<u64, u16> = BTreeMap::new();
     for port in &mut ports {
         let number = port["port"].as_u64().unwrap_or_default();
-        if port_number(port, "nodePort").is_some() {
+        if named(port, "nodePort").is_some() {
             continue;
         }
         let node_port = match by_port.get(&number) {
@@ -262,12 +278,13 @@ fn allocate_ports(
 fn check_number(context: &Context<'_>, service: &Object, own: &[Claim]) -> Result<()> {
     let ports = service.get_list(&["spec", "ports"]);
     // One number serves a port in several protocols, whether it is named or not.
-    let named: BTreeSet<u16> = ports.iter().filter_map(|port| port_number(port, "nodePort")).collect();
-    let open = ports.iter().filter(|port| port_number(port, "nodePort").is_none());
+    let numbers: BTreeSet<i64> = ports.iter().filter_map(|port| named(port, "nodePort")).collect();
+    let open = ports.iter().filter(|port| has_node_ports(service) && named(port, "nodePort").is_none());
     let open: BTreeSet<u64> = open.map(|port| port["port"].as_u64().unwrap_or_default()).collect();
     let own: BTreeSet<&Claim> = own.iter().collect();
-    let held = named.iter().filter(|number| own.contains(&Claim::Port(**number))).count();
-    let (wanted, most) = (named.len() + open.len(), held + context.allocation().at_once() - 2);
+    let is_own = |number: &i64| u16::try_from(*number).is_ok_and(|port| own.contains(&Claim::Port(port)));
+    let held = numbers.iter().filter(|number| is_own(number)).count();
+    let (wanted, most) = (numbers.len() + open.len(), held + context.allocation().at_once() - 2);
     if wanted <= most {
         return Ok(());
     }
@@ -281,14 +298,15 @@ fn allocate_health_port(
     own: &[Claim],
     chosen: &mut BTreeSet<u16>,
 ) -> Result<()> {
+    // The rules refuse one that is named there.
     if !has_health_port(service) {
         return Ok(());
     }
-    let number = match health_port(service) {
+    let number = match named_health_port(service) {
         Some(number) => {
             let spec = Path::root("spec");
             let path = spec.child("healthCheckNodePort");
-            check_port(context, service, own, number, &path)?;
+            let number = check_port(context, service, own, number, &path)?;
             if chosen.contains(&number) {
                 let why = "provided port is already allocated";
                 return Err(invalid(service, FieldError::invalid(&path, json!(number), why)));
@@ -301,14 +319,17 @@ fn allocate_health_port(
     Ok(())
 }
 
+/// A port that is named, if the service may have it.
 fn check_port(
     context: &Context<'_>,
     service: &Object,
     own: &[Claim],
-    number: u16,
+    number: i64,
     path: &Path<'_>,
-) -> Result<()> {
-    context.allocation().check(Claim::Port(number), service, own).map_err(|refusal| {
+) -> Result<u16> {
+    let port = u16::try_from(number).map_err(|_| Refusal::Outside);
+    let may = |port| context.allocation().check(Claim::Port(port), service, own).map(|()| port);
+    port.and_then(may).map_err(|refusal| {
         let why = match refusal {
             Refusal::Outside => format!(
                 "provided port is not in the valid range. The range of valid ports is {}-{}",
@@ -330,8 +351,9 @@ fn choose_port(context: &Context<'_>, chosen: &mut BTreeSet<u16>) -> Result<u16>
     Ok(port)
 }
 
-fn port_number(port: &Value, field: &str) -> Option<u16> {
-    port.get(field).and_then(Value::as_u64).and_then(|p| u16::try_from(p).ok()).filter(|p| *p > 0)
+/// The number that a field names, whatever it is; none where that is left open.
+fn named(of: &Value, field: &str) -> Option<i64> {
+    of.get(field).and_then(Value::as_i64).filter(|number| *number != 0)
 }
 
 fn invalid(service: &Object, error: FieldError) -> Error {
