@@ -62,8 +62,8 @@ pub(crate) async fn serve(
     // Only where others stand on the same store is there anything to agree on.
     let candidate = store.is_shared().then(|| format!("{}_{:016x}", config.node_name, random.next_u64()));
     let nodes = LocalNode::new(Handle::current());
-    let starting =
-        apiserver::Server::start(api_config(config, &nodes, &clock, &random)?, store, kinds::all());
+    let api_config = api_config(config, &nodes, &clock, &random)?;
+    let starting = apiserver::Server::start(api_config, Arc::clone(&store), kinds::all());
     let server =
         api_runtime.spawn(starting).await.context("start the Kubernetes API")?.with_context(|| {
             format!("start the Kubernetes API at {}; --api-address names another", config.api_address)
@@ -81,6 +81,11 @@ pub(crate) async fn serve(
             engine.close().await;
             Ok(())
         }
+    });
+    services.start_on(api_runtime, "store", GRACE, async move |stop| {
+        stop.cancelled().await;
+        store.close().await;
+        Ok(())
     });
     services.start_on(api_runtime, "api", API_GRACE, async move |stop| {
         server.serve(stop).await;

@@ -31,6 +31,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 
 use self::commit::{Answer, Committer, Request};
 pub use self::copy::{CopyError, Report, backup, check, restore};
@@ -42,7 +43,8 @@ use self::memory::Memory;
 use self::record::Loaded;
 use crate::watch::{self, Sender};
 use crate::{
-    Error, KeyRange, LeaseId, Range, RangeResult, Revision, Status, Store, Txn, TxnResult, Watch, Watcher,
+    Error, KeyRange, LeaseId, Range, RangeResult, Revision, Status, Store, Txn, TxnResult, Watch, WatchError,
+    Watcher,
 };
 
 /// A store in one directory, opened by one process at a time.
@@ -150,6 +152,8 @@ struct Shared {
     leases: Mutex<Leases>,
     /// Why nothing can be written, as text for people.
     read_only: Mutex<Option<String>>,
+    /// Cancelled when nothing is written any more.
+    ended: CancellationToken,
     clock: Arc<dyn Clock>,
 }
 
@@ -190,12 +194,18 @@ impl Embedded {
             memory: RwLock::new(memory),
             leases: Mutex::new(leases),
             read_only: Mutex::default(),
+            ended: CancellationToken::new(),
             clock,
         });
         let committer = Committer::new(shared.clone(), options, disk, numbers);
+        // However it ends.
+        let ended = shared.ended.clone().drop_guard();
         let writer = std::thread::Builder::new()
             .name("store".to_owned())
-            .spawn(move || committer.run())
+            .spawn(move || {
+                let _ended = ended;
+                committer.run();
+            })
             .map_err(|source| OpenError::Thread { source })?;
         Ok(Self { shared, writer: Some(writer) })
     }
@@ -229,11 +239,15 @@ impl Embedded {
         let memory = self.shared.memory.read();
         let current = memory.revision();
         let start = request.start.unwrap_or(current + 1);
-        let replay = memory
-            .changes(&request.keys, start)
+        let (replay, all) = memory
+            .changes(&request.keys, start, request.buffer)
             .map_err(|oldest| Error::Compacted { requested: start, oldest })?;
         let (sender, watcher) = watch::channel(request, replay, start.saturating_sub(1), current);
-        watchers.push(sender);
+        if all {
+            watchers.push(sender);
+        } else {
+            sender.close(WatchError::Lagged { told: 0 });
+        }
         Ok(watcher)
     }
 }
@@ -301,5 +315,10 @@ impl Store for Embedded {
             read_only: self.shared.read_only.lock().clone(),
         };
         std::future::ready(Ok(status)).boxed()
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        self.shared.inbox.close();
+        self.shared.ended.cancelled().boxed()
     }
 }

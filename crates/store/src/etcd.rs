@@ -106,7 +106,7 @@ pub enum ConnectError {
     },
 }
 
-/// A store that etcd keeps. Dropping it ends all watches.
+/// A store that etcd keeps. Dropping it ends all watches; [`Store::close`] waits for them, too.
 pub struct Etcd(Arc<Connection>);
 
 /// What is shared with the watches.
@@ -159,6 +159,9 @@ impl Connection {
     where
         F: Future<Output = Result<tonic::Response<T>, tonic::Status>>,
     {
+        if self.closed.is_cancelled() && !reads {
+            return Err(Failure::Closed);
+        }
         self.patiently(PATIENCE, reads, request).await
     }
 
@@ -406,25 +409,33 @@ impl Store for Etcd {
     fn status(&self) -> BoxFuture<'_, Result<Status, Error>> {
         self.0.status().boxed()
     }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        self.0.closed.cancel();
+        self.0.tasks.close();
+        self.0.tasks.wait().boxed()
+    }
 }
 
 /// Compacts what is older than `history`, until the store is closed. Several may do so at a time: none
 /// compacts what is younger for any of them.
 async fn forget(connection: Arc<Connection>, history: Duration) {
-    let mut before = None;
-    loop {
-        let now = connection.revision().await;
-        if let Some(revision) = before.filter(|&revision| revision > 0)
-            && let Err(error) = connection.compact(revision).await
-            && !matches!(error, Error::Compacted { .. })
-        {
-            tracing::warn!(error = %base::error::chain(&error), "etcd's history is not compacted");
+    let forgetting = async {
+        let mut before = None;
+        loop {
+            let now = connection.revision().await;
+            if let Some(revision) = before.filter(|&revision| revision > 0)
+                && let Err(error) = connection.compact(revision).await
+                && !matches!(error, Error::Compacted { .. })
+            {
+                tracing::warn!(error = %base::error::chain(&error), "etcd's history is not compacted");
+            }
+            before = now.ok();
+            tokio::time::sleep(history).await;
         }
-        before = now.ok();
-        if connection.closed.run_until_cancelled(tokio::time::sleep(history)).await.is_none() {
-            return;
-        }
-    }
+    };
+    // Whatever it waits for.
+    let _: Option<()> = connection.closed.run_until_cancelled(forgetting).await;
 }
 
 /// What a member says of itself.

@@ -89,4 +89,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// How the store fares: revisions, number of keys, whether it can be written.
     fn status(&self) -> BoxFuture<'_, Result<Status, Error>>;
+
+    /// Ends all watches, and waits until the store does nothing by itself any more: what it was told to
+    /// write before is written then. What comes to be written later fails with [`Error::Closed`]. May be
+    /// called by several, and again.
+    fn close(&self) -> BoxFuture<'_, ()>;
 }

@@ -1,7 +1,9 @@
 //! Following the changes of a range of keys.
 //!
 //! A watch has a bounded buffer: a consumer that falls behind is cut off with
-//! [`WatchError::Lagged`] and never holds up a writer. The channel is the same for every backend.
+//! [`WatchError::Lagged`] and never holds up a writer, and so is one that begins further behind than that.
+//! It is cut between two revisions, and after one at least, so that going on from there gets somewhere. The
+//! channel is the same for every backend.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -200,7 +202,11 @@ impl Watcher {
     fn end_with(&mut self, end: WatchError) -> WatchError {
         self.ended = true;
         match end {
-            WatchError::Lagged { .. } => WatchError::Lagged { told: self.told },
+            WatchError::Lagged { .. } => {
+                // No revision is cut, so the last one was told wholly.
+                self.told = self.told.max(self.last_event);
+                WatchError::Lagged { told: self.told }
+            }
             end => end,
         }
     }
@@ -242,9 +248,9 @@ impl Sender {
         queue.revision = queue.revision.max(revision);
         let lagged = queue.events.len() > self.buffer;
         if lagged {
-            // What was queued whole before may still be consumed; the batch is dropped as one, so
-            // that no revision is told by half.
-            queue.events.truncate(before);
+            // What fits may still be consumed.
+            let whole = whole(&queue.events, self.buffer);
+            queue.events.truncate(whole);
             queue.end = Some(WatchError::Lagged { told: 0 });
         }
         let news = queue.events.len() > before || lagged;
@@ -287,6 +293,20 @@ impl Sender {
     pub(crate) fn is_abandoned(&self) -> bool {
         self.shared.queue.lock().abandoned
     }
+}
+
+/// How many of the first events a watch may hold whose buffer is `buffer`: those of whole revisions, of one
+/// at least.
+pub(crate) fn whole(events: &VecDeque<Event>, buffer: usize) -> usize {
+    let begins = |&index: &usize| events[index].revision() != events[index - 1].revision();
+    let mut whole = 0;
+    for end in (1..events.len()).filter(begins).chain([events.len()]) {
+        if end > buffer && whole > 0 {
+            break;
+        }
+        whole = end;
+    }
+    whole
 }
 
 /// Both ends of a watch that begins with `replay` and has told all up to `told`, where the store

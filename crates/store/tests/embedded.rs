@@ -49,6 +49,45 @@ async fn a_store_opens_again_with_all_its_keys_history_and_revisions() {
 }
 
 #[tokio::test]
+async fn a_watch_holds_no_more_of_the_past_than_its_buffer() {
+    let (_dir, store) = empty_store().await;
+    for round in 0..100 {
+        for key in ["a", "b"] {
+            store.put(key, round.to_string()).await.expect("put");
+        }
+    }
+    let last = store.revision().await.expect("revision");
+    for (keys, behind, expected) in [
+        // As many as it may hold are no more than that.
+        (KeyRange::prefix(""), 10, (10, None)),
+        (KeyRange::prefix(""), 11, (10, Some(last - 1))),
+        (KeyRange::prefix(""), 200, (10, Some(last - 190))),
+        (KeyRange::key("a"), 20, (10, None)),
+        (KeyRange::key("a"), 22, (10, Some(last - 3))),
+    ] {
+        let watch = Watch::new(keys.clone()).after(last - behind).buffer(10);
+        let mut watcher = store.watch(watch).await.expect("watch");
+        let (mut told, mut end) = (0, None);
+        while let Some(message) = watcher.try_next() {
+            match message {
+                Ok(store::WatchMessage::Event(_)) => told += 1,
+                Err(store::WatchError::Lagged { told }) => {
+                    end = Some(told);
+                    break;
+                }
+                other => panic!("unexpected {other:?}"),
+            }
+        }
+        assert_eq!((told, end), expected, "{keys:?} {behind}");
+    }
+    // What is cut off already is not told of anything more.
+    let behind = store.watch(Watch::new(KeyRange::prefix("")).after(last - 200).buffer(10)).await;
+    let behind = behind.expect("watch");
+    assert_eq!(store.status().await.expect("status").watchers, 0);
+    drop(behind);
+}
+
+#[tokio::test]
 async fn a_compacted_store_opens_again_without_what_was_compacted() {
     let dir = tempfile::tempdir().expect("temporary directory");
     let store = open(dir.path());

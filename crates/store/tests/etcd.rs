@@ -127,6 +127,20 @@ async fn the_history_is_kept_as_long_as_is_said_and_no_longer() {
 }
 
 #[tokio::test]
+async fn what_etcd_is_still_asked_for_holds_up_no_close() {
+    let mut server = etcd::Server::start_durable();
+    let endpoints = vec![server.endpoint().to_owned()];
+    let history = Some(Duration::from_millis(1));
+    let store = Etcd::connect(EtcdOptions { endpoints, history, ..EtcdOptions::default() }).await;
+    let store = store.expect("etcd answers");
+    let mut watcher = store.watch(Watch::new(KeyRange::prefix(""))).await.expect("watch");
+    // How far it has come is asked all the time, and nobody answers for as long as that may take.
+    server.kill();
+    tokio::time::timeout(Duration::from_secs(5), store.close()).await.expect("it ends at once");
+    assert_eq!(watcher.try_next(), Some(Err(WatchError::Closed)));
+}
+
+#[tokio::test]
 async fn stores_of_different_prefixes_do_not_see_each_other() {
     let server = etcd::Server::start();
     let (one, two) = (connect(&server, "/one/").await, connect(&server, "/two/").await);

@@ -45,7 +45,9 @@ macro_rules! run_suite {
             a_watch_tells_only_its_range,
             a_watch_reports_progress_past_changes_elsewhere,
             a_slow_watch_is_cut_off_and_holds_up_nobody,
+            who_is_further_behind_than_a_watch_may_hold_is_told_all_in_steps,
             a_dropped_watch_is_forgotten,
+            a_store_that_is_closed_has_ended_its_watches_and_takes_nothing_more,
             // Compaction.
             what_is_compacted_cannot_be_read_or_watched_but_the_rest_can,
             compaction_keeps_current_values_and_forgets_deleted_keys,

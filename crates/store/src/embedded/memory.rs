@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::{Error, Event, EventKind, KeyValue, Range, RangeResult, Revision};
+use crate::{Error, Event, EventKind, KeyValue, Range, RangeResult, Revision, watch};
 
 /// A change of one key.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -120,17 +120,31 @@ impl Memory {
         }
     }
 
-    /// The changes of a range from the revision `start` on; the error says the oldest that works.
+    /// The changes of a range from the revision `start` on, as many as a watch may hold whose buffer is
+    /// `buffer`, and whether those are all; the error says the oldest start that works.
     pub(crate) fn changes(
         &self,
         keys: &crate::KeyRange,
         start: Revision,
-    ) -> Result<VecDeque<Event>, Revision> {
+        buffer: usize,
+    ) -> Result<(VecDeque<Event>, bool), Revision> {
         if start < self.compacted {
             return Err(self.compacted);
         }
         let first = self.history.partition_point(|event| event.revision() < start);
-        Ok(self.history.range(first..).filter(|event| keys.contains(&event.kv.key)).cloned().collect())
+        let (mut changes, mut all) = (VecDeque::<Event>::new(), true);
+        for event in self.history.range(first..).filter(|event| keys.contains(&event.kv.key)) {
+            let begins = changes.back().is_some_and(|last| last.revision() != event.revision());
+            if begins && changes.len() >= buffer {
+                all = false;
+                break;
+            }
+            changes.push_back(event.clone());
+        }
+        let whole = watch::whole(&changes, buffer);
+        all &= whole == changes.len();
+        changes.truncate(whole);
+        Ok((changes, all))
     }
 
     /// Takes the changes of one or more transactions in; the store is at `revision` then.

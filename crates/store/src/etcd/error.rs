@@ -13,6 +13,8 @@ use crate::Error;
 /// Why a request failed.
 #[derive(Debug)]
 pub(super) enum Failure {
+    /// This client has been closed.
+    Closed,
     /// The revision is compacted.
     Compacted,
     /// The revision does not exist yet.
@@ -82,6 +84,7 @@ impl Failure {
     /// The error where no more is known.
     pub(super) fn into_error(self) -> Error {
         match self {
+            Self::Closed => Error::Closed,
             Self::Full(status) => {
                 Error::DiskFull { source: Arc::new(io::Error::other(status.message().to_owned())) }
             }

@@ -156,6 +156,71 @@ pub(crate) async fn a_slow_watch_is_cut_off_and_holds_up_nobody(store: Subject) 
     assert_eq!(next(&mut resumed).await, format!("put a={}@{}", last + 1 - first, last + 1));
 }
 
+pub(crate) async fn who_is_further_behind_than_a_watch_may_hold_is_told_all_in_steps(store: Subject) {
+    let first = store.put("a", "0").await.expect("put");
+    for round in 1..=30 {
+        // One of them is more than the buffer.
+        let keys = if round == 7 { 40 } else { 1 + round % 3 };
+        let txn = (0..keys).fold(Txn::new(), |txn, number| {
+            txn.then(Op::Put(Put::new(format!("k/{number}"), round.to_string())))
+        });
+        store.txn(txn).await.expect("txn");
+        store.put("elsewhere", "").await.expect("put");
+    }
+    let last = store.revision().await.expect("revision");
+    let (mut told, mut revisions) = (first, std::collections::BTreeMap::new());
+    loop {
+        let watch = Watch::new(KeyRange::prefix("k/")).after(told).buffer(5);
+        let mut watcher = store.watch(watch).await.expect("watch");
+        watcher.request_progress();
+        let before = told;
+        let end = loop {
+            match watcher.next().await {
+                Ok(WatchMessage::Event(event)) => {
+                    assert!(event.revision() > before, "it is told again");
+                    *revisions.entry(event.revision()).or_insert(0) += 1;
+                }
+                Ok(WatchMessage::Progress(revision)) if revision >= last => break None,
+                Ok(WatchMessage::Progress(_)) => watcher.request_progress(),
+                Err(error) => break Some(error),
+            }
+        };
+        let Some(end) = end else { break };
+        let reached = *revisions.keys().last().expect("something is told");
+        assert_eq!(end, WatchError::Lagged { told: reached });
+        assert!(reached > before, "nothing was told");
+        assert_eq!(watcher.next().await, Err(end));
+        told = reached;
+    }
+    let expected: Vec<_> = (1..=30).map(|round| if round == 7 { 40 } else { 1 + round % 3 }).collect();
+    assert_eq!(revisions.into_values().collect::<Vec<_>>(), expected);
+}
+
+pub(crate) async fn a_store_that_is_closed_has_ended_its_watches_and_takes_nothing_more(store: Subject) {
+    let mut watchers = Vec::new();
+    for _ in 0..20 {
+        watchers.push(store.watch(Watch::new(KeyRange::prefix(""))).await.expect("watch"));
+    }
+    let first = store.put("a", "1").await.expect("put");
+    let several = async { tokio::join!(store.close(), store.close()) };
+    tokio::time::timeout(Duration::from_secs(10), several).await.expect("it ends");
+    // Not soon, but by now.
+    for watcher in &mut watchers {
+        let mut told = watcher.try_next();
+        if matches!(told, Some(Ok(WatchMessage::Event(_)))) {
+            told = watcher.try_next();
+        }
+        assert_eq!(told, Some(Err(WatchError::Closed)));
+    }
+    assert!(matches!(store.put("a", "2").await, Err(store::Error::Closed)));
+    match store.watch(Watch::new(KeyRange::prefix("")).after(first)).await {
+        Err(store::Error::Closed) => {}
+        Ok(mut watcher) => assert_eq!(watcher.next().await, Err(WatchError::Closed)),
+        Err(error) => panic!("unexpected {error}"),
+    }
+    store.close().await;
+}
+
 pub(crate) async fn a_dropped_watch_is_forgotten(store: Subject) {
     let watcher = store.watch(Watch::new(KeyRange::prefix(""))).await.expect("watch");
     assert_eq!(store.status().await.expect("status").watchers, 1);
