@@ -3,8 +3,12 @@
 //! The rules are those of Kubernetes' own components, so that ours and theirs could stand in line for
 //! one Lease: its holder renews it every few seconds; who finds it unchanged for as long as it lasts, by
 //! its own steady clock and from when it saw it first, takes it over. A holder that could not renew it for
-//! a while less than that ends its work before anybody else begins. Source: Kubernetes, Lease,
-//! `coordination.k8s.io/v1`, and the defaults of `kube-controller-manager --leader-elect`.
+//! a while less than that ends its work before anybody else begins; what has not ended by then is dropped.
+//! Source: Kubernetes, Lease, `coordination.k8s.io/v1`, and the defaults of
+//! `kube-controller-manager --leader-elect`.
+
+#[cfg(test)]
+mod tests;
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -53,7 +57,7 @@ pub struct Candidate {
 }
 
 /// Runs what `begin` gives whenever this is the leader, until `stop`: its token is cancelled when it is
-/// no longer, and it must end soon then.
+/// no longer, and it must end then, for which it has until others may lead. It is dropped after that.
 pub async fn lead<F: Future<Output = ()>>(
     client: &Client,
     candidate: Candidate,
@@ -66,17 +70,7 @@ pub async fn lead<F: Future<Output = ()>>(
     loop {
         let Some(asked) = stop.run_until_cancelled(election.until_elected()).await else { return };
         tracing::info!(lease = election.candidate.name, "leading");
-        let term = stop.child_token();
-        let mut work = pin!(begin(term.clone()));
-        let ended = tokio::select! {
-            () = &mut work => true,
-            () = election.until_lost(asked) => false,
-        };
-        term.cancel();
-        if !ended {
-            tracing::error!(lease = election.candidate.name, "no longer leading: the lease was not renewed");
-            work.await;
-        }
+        let ended = election.serve(asked, stop.child_token(), &mut begin).await;
         if !ended && !stop.is_cancelled() {
             continue;
         }
@@ -86,6 +80,14 @@ pub async fn lead<F: Future<Output = ()>>(
         }
         return;
     }
+}
+
+/// How a term ended before its work.
+enum Lost {
+    /// The Lease could not be renewed. It was asked for last, of the times that it was given, at this time.
+    Late(Duration),
+    /// Somebody else has it.
+    Taken,
 }
 
 /// The state of a candidate.
@@ -98,11 +100,44 @@ struct Election {
 }
 
 impl Election {
-    /// Gives when it asked for what it was given: by whatever others see, its term began no earlier.
+    /// Works for a term that was asked for at `asked`; false if that was over before the work was.
+    async fn serve<F: Future<Output = ()>>(
+        &mut self,
+        asked: Duration,
+        term: CancellationToken,
+        begin: &mut impl FnMut(CancellationToken) -> F,
+    ) -> bool {
+        let mut work = pin!(begin(term.clone()));
+        let lost = tokio::select! {
+            () = &mut work => return true,
+            lost = self.until_lost(asked) => lost,
+        };
+        term.cancel();
+        let name = &self.candidate.name;
+        let left = match lost {
+            Lost::Late(renewed) => {
+                tracing::error!(lease = name, "no longer leading: the lease was not renewed");
+                let Times { duration, retry, .. } = self.candidate.times;
+                self.left(renewed, duration.saturating_sub(retry))
+            }
+            Lost::Taken => {
+                tracing::error!(lease = name, "no longer leading: somebody else holds the lease");
+                Duration::ZERO
+            }
+        };
+        if tokio::time::timeout(left, work).await.is_err() {
+            tracing::error!(lease = name, "the work did not end before others may lead, and was dropped");
+        }
+        false
+    }
+
+    /// Gives when it asked for what it was given: by whatever others see, its term began no earlier. A term
+    /// that was over before there was an answer is none.
     async fn until_elected(&mut self) -> Duration {
         loop {
             let asked = self.clock.elapsed();
             match self.try_hold().await {
+                Ok(true) if self.left(asked, self.candidate.times.deadline).is_zero() => {}
                 Ok(true) => return asked,
                 Ok(false) => {}
                 Err(error) => {
@@ -114,26 +149,26 @@ impl Election {
     }
 
     /// The Lease was asked for last, of the times that it was given, at `renewed`.
-    async fn until_lost(&mut self, mut renewed: Duration) {
+    async fn until_lost(&mut self, mut renewed: Duration) -> Lost {
+        let Times { deadline, retry, .. } = self.candidate.times;
         loop {
-            let left = self.left(renewed);
-            tokio::time::sleep(self.candidate.times.retry.min(left)).await;
+            tokio::time::sleep(retry.min(self.left(renewed, deadline))).await;
             let asked = self.clock.elapsed();
-            match tokio::time::timeout(self.left(renewed), self.try_hold()).await {
+            match tokio::time::timeout(self.left(renewed, deadline), self.try_hold()).await {
                 Ok(Ok(true)) => renewed = asked,
-                // Somebody else has it: there is nothing to wait for.
-                Ok(Ok(false)) => return,
+                // There is nothing to wait for.
+                Ok(Ok(false)) => return Lost::Taken,
                 Ok(Err(error)) => {
                     tracing::warn!(error = %base::error::chain(&error), "the lease is not renewed yet");
                 }
-                Err(_) => return,
+                Err(_) => return Lost::Late(renewed),
             }
         }
     }
 
-    /// How much longer its holder may go on that asked for it at `renewed`.
-    fn left(&self, renewed: Duration) -> Duration {
-        (renewed + self.candidate.times.deadline).saturating_sub(self.clock.elapsed())
+    /// How much is left of a while that began at `since`.
+    fn left(&self, since: Duration, lasts: Duration) -> Duration {
+        (since + lasts).saturating_sub(self.clock.elapsed())
     }
 
     /// Takes the Lease or renews it; false if it is somebody else's.
@@ -209,134 +244,4 @@ fn hold(spec: &mut LeaseSpec, candidate: &Candidate, now: MicroTime) {
     }
     spec.lease_duration_seconds = i32::try_from(candidate.times.duration.as_secs()).ok();
     spec.renew_time = Some(now);
-}
-
-#[cfg(test)]
-mod tests {
-    use bytes::Bytes;
-    use futures::future::BoxFuture;
-    use http::{Method, Request, Response, StatusCode};
-    use http_body_util::{BodyExt as _, Full};
-    use parking_lot::Mutex;
-    use tokio::time::Instant;
-
-    use super::*;
-    use crate::transport::{Body, Transport, TransportError, body};
-
-    fn candidate(identity: &str) -> Candidate {
-        Candidate {
-            namespace: "kube-system".to_owned(),
-            name: "a".to_owned(),
-            identity: identity.to_owned(),
-            times: Times::default(),
-        }
-    }
-
-    #[test]
-    fn a_lease_goes_to_whoever_holds_it_until_it_has_run_out() {
-        let me = candidate("me");
-        let spec = |holder: &str| LeaseSpec {
-            holder_identity: Some(holder.to_owned()),
-            lease_duration_seconds: Some(15),
-            ..LeaseSpec::default()
-        };
-        let seconds = Duration::from_secs;
-        assert!(may_hold(&spec("me"), &me, seconds(0)));
-        assert!(may_hold(&spec("me"), &me, seconds(100)));
-        assert!(!may_hold(&spec("other"), &me, seconds(14)));
-        assert!(may_hold(&spec("other"), &me, seconds(15)));
-        assert!(may_hold(&spec(""), &me, seconds(0)));
-        assert!(may_hold(&LeaseSpec::default(), &me, seconds(0)));
-    }
-
-    #[test]
-    fn a_change_of_the_holder_is_counted_a_renewal_is_not() {
-        let at = |second| MicroTime(base::Timestamp::from_second(second).expect("a time"));
-        let mut spec = LeaseSpec::default();
-        hold(&mut spec, &candidate("a"), at(1));
-        hold(&mut spec, &candidate("a"), at(2));
-        assert_eq!(spec.lease_transitions, Some(1));
-        assert_eq!((spec.acquire_time.clone(), spec.renew_time.clone()), (Some(at(1)), Some(at(2))));
-        hold(&mut spec, &candidate("b"), at(3));
-        assert_eq!((spec.lease_transitions, spec.acquire_time), (Some(2), Some(at(3))));
-    }
-
-    /// A steady clock that goes as the runtime's does.
-    struct Paused(Instant);
-
-    impl Clock for Paused {
-        fn now(&self) -> base::Timestamp {
-            base::Timestamp::UNIX_EPOCH
-        }
-
-        fn elapsed(&self) -> Duration {
-            self.0.elapsed()
-        }
-    }
-
-    /// A server that has a Lease and answers to a write late, and from the second on never.
-    #[derive(Clone, Default)]
-    struct Slow(Arc<Mutex<(Option<Bytes>, usize)>>);
-
-    const LATE: Duration = Duration::from_secs(7);
-
-    impl Transport for Slow {
-        fn send(&self, request: Request<Bytes>) -> BoxFuture<'_, Result<Response<Body>, TransportError>> {
-            Box::pin(async move {
-                let answer = |code, bytes: Bytes| {
-                    let mut response = Response::new(body(
-                        Full::new(bytes).map_err(|never| -> TransportError { match never {} }),
-                    ));
-                    *response.status_mut() = code;
-                    Ok(response)
-                };
-                if request.method() == Method::GET {
-                    return match self.0.lock().0.clone() {
-                        Some(lease) => answer(StatusCode::OK, lease),
-                        None => answer(StatusCode::NOT_FOUND, Bytes::new()),
-                    };
-                }
-                let lease = request.into_body();
-                let writes = {
-                    let mut state = self.0.lock();
-                    state.0 = Some(lease.clone());
-                    state.1 += 1;
-                    state.1
-                };
-                if writes > 1 {
-                    return std::future::pending().await;
-                }
-                // It is written when it came; only its answer takes long.
-                tokio::time::sleep(LATE).await;
-                answer(StatusCode::CREATED, lease)
-            })
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_term_counts_from_when_it_was_asked_for() {
-        let clock = Arc::new(Paused(Instant::now()));
-        let (stop, ended) = (CancellationToken::new(), Arc::new(Mutex::new(None)));
-        let (noted, steady) = (ended.clone(), clock.clone());
-        let began = Instant::now();
-        let client = Client::new(Slow::default());
-        let leading = lead(&client, candidate("me"), clock, stop.clone(), move |term| {
-            let (noted, steady, stop) = (noted.clone(), steady.clone(), stop.clone());
-            async move {
-                let begun = steady.elapsed();
-                term.cancelled().await;
-                *noted.lock() = Some((begun, steady.elapsed()));
-                // The server never answers again.
-                stop.cancel();
-            }
-        });
-        // To let go of the lease it would wait for an answer.
-        let _ = tokio::time::timeout(Duration::from_secs(60), leading).await;
-        let (begun, lost) = ended.lock().expect("it has led");
-        assert_eq!(begun, LATE);
-        let deadline = Times::default().deadline;
-        // Timers go by milliseconds.
-        assert!(lost >= deadline && lost < deadline + Duration::from_millis(10), "{lost:?}");
-        assert!(began.elapsed() > lost);
-    }
 }

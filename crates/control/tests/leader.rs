@@ -4,8 +4,10 @@
 mod support;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use base::Clock;
 use base::clock::ManualClock;
 use client::leader::{Candidate, Times, lead};
 use client::{Api, Resource as _};
@@ -28,14 +30,46 @@ impl Drop for At {
     }
 }
 
+/// A clock that is moved by hand, and counts how often it is looked at.
+struct Watched {
+    clock: ManualClock,
+    looks: AtomicUsize,
+}
+
+impl Clock for Watched {
+    fn now(&self) -> base::Timestamp {
+        self.clock.now()
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.looks.fetch_add(1, Ordering::SeqCst);
+        self.clock.elapsed()
+    }
+}
+
+impl Watched {
+    /// Waits until whoever stands in line has asked for the lease and decided, from now on: it looks at the
+    /// clock when it asks, and when it has read the lease.
+    async fn asked_again(&self) {
+        let before = self.looks.load(Ordering::SeqCst);
+        wait_until_async("it to ask for the lease", || {
+            let looks = self.looks.load(Ordering::SeqCst) - before;
+            // The first may be half over, and the last not decided yet.
+            async move { if looks >= 6 { Ok(()) } else { Err(looks) } }
+        })
+        .await;
+    }
+}
+
 struct Standing {
-    clock: Arc<ManualClock>,
+    clock: Arc<Watched>,
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
 
 fn stand(cluster: &Cluster, working: &Working, name: &'static str) -> Standing {
-    let clock = Arc::new(ManualClock::new(base::Timestamp::UNIX_EPOCH));
+    let clock = ManualClock::new(base::Timestamp::UNIX_EPOCH);
+    let clock = Arc::new(Watched { clock, looks: AtomicUsize::new(0) });
     let stop = CancellationToken::new();
     let times = Times { retry: Duration::from_millis(20), ..Times::default() };
     let (namespace, lease) = ("kube-system".to_owned(), "test".to_owned());
@@ -79,7 +113,7 @@ async fn one_at_a_time_leads_and_another_takes_over_when_it_ends_or_dies_or_is_d
     // It renews, and the other waits.
     let version = leases.get("test").await.expect("get").resource_version().to_owned();
     wait_until_async("renewals", || async {
-        one.clock.advance(Duration::from_millis(1));
+        one.clock.clock.advance(Duration::from_millis(1));
         let lease = leases.get("test").await.expect("get");
         if lease.resource_version() == version { Err(version.clone()) } else { Ok(()) }
     })
@@ -95,12 +129,15 @@ async fn one_at_a_time_leads_and_another_takes_over_when_it_ends_or_dies_or_is_d
     two.task.abort();
     until(&working, &[]).await;
     let three = stand(&cluster, &working, "three");
-    three.clock.advance(Duration::from_secs(14));
-    assert_eq!(holder().await.0, "two");
+    // From when it has seen it first.
+    three.clock.asked_again().await;
+    three.clock.clock.advance(Duration::from_secs(15) - Duration::from_millis(1));
+    three.clock.asked_again().await;
+    assert_eq!((holder().await.0, working.lock().clone()), ("two".to_owned(), vec![]));
     wait_until_async("the lease to run out", || async {
         // Time that passes once it leads would be time without a renewal.
         if holder().await.0 == "two" {
-            three.clock.advance(Duration::from_secs(15));
+            three.clock.clock.advance(Duration::from_secs(1));
         }
         let now = working.lock().clone();
         if now == ["three"] { Ok(()) } else { Err(now) }
