@@ -7,9 +7,10 @@
 //!
 //! Addresses are kept as the objects that Kubernetes keeps them as, `networking.k8s.io/v1 IPAddress`, of
 //! which ports have no counterpart there. [`repair`] makes the entries at start that objects of an
-//! earlier version lack, and removes those of objects that are gone.
+//! earlier version lack, and removes those of objects that are gone, as [`tidy`] does from then on: what a
+//! write was to let go of after it stays where it was cut off, perhaps by the end of another server.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -45,7 +46,7 @@ pub enum Refusal {
 }
 
 /// Who has something.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Holder {
     group: String,
     resource: String,
@@ -242,9 +243,9 @@ pub(crate) async fn repair(state: &State, resources: &[Arc<Resource>]) -> Result
         }
     }
     let mut repairs = Vec::new();
-    let mut known: BTreeSet<String> = BTreeSet::new();
+    let held: BTreeSet<Claim> = holders.keys().copied().collect();
+    let versions = objects.iter().map(|found| (found.holder.clone(), found.version)).collect();
     for (claim, found) in holders {
-        known.insert(claim.key());
         if claim.holder(state).as_ref() == Some(&found.holder) {
             continue;
         }
@@ -257,29 +258,75 @@ pub(crate) async fn repair(state: &State, resources: &[Arc<Resource>]) -> Result
                 .then(Op::Put(Put::new(claim.key(), entry))),
         );
     }
-    for name in [ADDRESSES, PORTS] {
-        for stored in state.cache.partition(name).snapshot(0, "").0 {
-            let key = cache::key(name, "", &stored.name);
-            if known.contains(&key) {
-                continue;
-            }
-            let holder = Holder::in_entry(&stored.object());
-            let shown = objects.iter().find(|found| found.holder == holder).map_or(0, |found| found.version);
-            repairs.push(
-                Txn::new()
-                    .when(Compare::mod_revision(key.clone(), revision_of(stored.revision)))
-                    .when(Compare::mod_revision(holder.key(), revision_of(shown)))
-                    .then(Op::Delete(KeyRange::key(key))),
-            );
-        }
-    }
+    repairs.append(&mut strays(state, &held, &versions).await);
     if !repairs.is_empty() {
         tracing::info!(
             entries = repairs.len(),
             "bringing the entries of addresses and ports in line with their holders"
         );
     }
-    let written = futures::stream::iter(repairs).map(|txn| state.store.txn(txn)).buffer_unordered(AT_ONCE);
+    write(state, repairs).await
+}
+
+/// What was there when nothing was left over: the last changes of the entries, and of what may hold them.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tidied(Option<Vec<u64>>);
+
+/// Removes the entries of objects that are gone, or need them no more. Costs nothing where nothing has
+/// changed since the last time.
+pub(crate) async fn tidy(state: &State, tidied: &mut Tidied) -> Result<(), store::Error> {
+    let resources: Vec<_> = state.table.all().into_iter().filter(|r| r.strategy.has_claims()).collect();
+    let partitions = resources.iter().map(|resource| &*resource.storage.partition).chain([ADDRESSES, PORTS]);
+    // Before they are read: what changes meanwhile is looked at the next time.
+    let now: Vec<u64> = partitions.map(|name| state.cache.partition(name).last()).collect();
+    if tidied.0.as_ref() == Some(&now) {
+        return Ok(());
+    }
+    let (mut held, mut versions) = (BTreeSet::new(), HashMap::new());
+    for resource in &resources {
+        let (all, _) = state.cache.partition(&resource.storage.partition).snapshot(0, "");
+        for stored in all {
+            let object = stored.object();
+            held.extend(resource.strategy.claims(&object));
+            versions.insert(Holder::of(resource, &object), stored.revision);
+            tokio::task::coop::consume_budget().await;
+        }
+    }
+    let strays = strays(state, &held, &versions).await;
+    *tidied = Tidied(Some(now).filter(|_| strays.is_empty()));
+    if !strays.is_empty() {
+        tracing::info!(entries = strays.len(), "letting go of what objects that are gone have held");
+    }
+    write(state, strays).await
+}
+
+/// Removes the entries that nobody holds who is there, on condition that they and the one whom they name are
+/// as memory shows them: `versions` of all that may hold something, of which some is `held`.
+async fn strays(state: &State, held: &BTreeSet<Claim>, versions: &HashMap<Holder, u64>) -> Vec<Txn> {
+    let held: BTreeSet<String> = held.iter().map(|claim| claim.key()).collect();
+    let mut removals = Vec::new();
+    for name in [ADDRESSES, PORTS] {
+        for stored in state.cache.partition(name).snapshot(0, "").0 {
+            let key = cache::key(name, "", &stored.name);
+            if held.contains(&key) {
+                continue;
+            }
+            let holder = Holder::in_entry(&stored.object());
+            let shown = versions.get(&holder).copied().unwrap_or_default();
+            removals.push(
+                Txn::new()
+                    .when(Compare::mod_revision(key.clone(), revision_of(stored.revision)))
+                    .when(Compare::mod_revision(holder.key(), revision_of(shown)))
+                    .then(Op::Delete(KeyRange::key(key))),
+            );
+            tokio::task::coop::consume_budget().await;
+        }
+    }
+    removals
+}
+
+async fn write(state: &State, changes: Vec<Txn>) -> Result<(), store::Error> {
+    let written = futures::stream::iter(changes).map(|txn| state.store.txn(txn)).buffer_unordered(AT_ONCE);
     let last = written.try_fold(0, async |last, done| Ok(done.revision.max(last))).await?;
     // Late is better than never: what memory does not show is refused by the transaction.
     let _ = state.cache.wait_for(version_at(last)).await;

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use base::{Clock, Random};
 
@@ -29,6 +30,9 @@ pub struct Config {
     pub cluster_domain: String,
     /// How many connections one user may have at a time, those included that have become streams.
     pub connections_of_user: usize,
+    /// How often the server looks after itself: certificates that have to be made anew, what is to be
+    /// forgotten, what is left over.
+    pub upkeep: Duration,
     /// Who decides what callers may do.
     pub authorizer: Arc<dyn Authorizer>,
     /// Who is asked of each write, in this order, besides the resource itself.
@@ -67,6 +71,7 @@ impl Config {
             node_ports: 30000..=32767,
             cluster_domain: "cluster.local".to_owned(),
             connections_of_user: crate::connections::ONE_USER,
+            upkeep: Duration::from_secs(60),
             authorizer: Arc::new(Coarse),
             admission: Vec::new(),
             nodes,

@@ -5,7 +5,8 @@
 //! resource says that it passes ([`Resource::passing`]) is shown to readers and watchers as any other, with
 //! a version of its own (`crate::version`), and the store keeps the object as it was. The store hears of the
 //! newest when the server stops, with any other change of the object, and, where other servers stand
-//! on it too, every few seconds: they do not see this one's memory.
+//! on it too, every few seconds: they do not see this one's memory. Of what changes no more they are shown
+//! the last in a while ([`show_others`]).
 //!
 //! Optimistic locking holds: a change names the version that it was made from, which is the one in memory.
 //! While one is being written the object takes no change in memory.
@@ -24,7 +25,7 @@ use crate::cache::{Stored, encode};
 use crate::resource::Resource;
 use crate::state::{State, object_name};
 use crate::storage::Raced;
-use crate::version::{is_in_memory, revision_of};
+use crate::version::{is_in_memory, revision_of, version_at};
 
 /// How old what other servers are shown may be, besides the time between two heartbeats.
 const OTHERS_SEE: Duration = Duration::from_secs(10);
@@ -112,6 +113,15 @@ pub(crate) fn write<'a>(
     Ok(Writing { state, key: Some(key), revision })
 }
 
+impl Changed {
+    /// Writes it, unless somebody has written the object since.
+    fn write(&self, key: &str) -> Txn {
+        Txn::new()
+            .when(Compare::mod_revision(key.to_owned(), self.revision))
+            .then(Op::Put(Put::new(key.to_owned(), self.value.clone())))
+    }
+}
+
 impl Writing<'_> {
     /// It is written: what was in memory is nothing any more.
     pub(crate) fn done(&self) {
@@ -135,6 +145,46 @@ impl Drop for Writing<'_> {
     }
 }
 
+/// Writes what has been in memory only for so long that others should see it, though nothing has come after
+/// it since.
+pub(crate) async fn show_others(state: &State) {
+    if !state.store.is_shared() {
+        return;
+    }
+    let now = state.clock.elapsed();
+    let due: Vec<(String, Changed)> = {
+        let entries = state.passing.0.lock();
+        let due = entries.iter().filter_map(|(key, entry)| {
+            let changed = entry.changed.clone()?;
+            let due = entry.writing == 0 && now.saturating_sub(changed.since) >= OTHERS_SEE;
+            due.then(|| (key.clone(), changed))
+        });
+        due.collect()
+    };
+    let writes = futures::stream::iter(due).map(async |(key, changed)| {
+        let writing = {
+            let mut entries = state.passing.0.lock();
+            let same =
+                |entry: &&mut Entry| entry.changed.as_ref().is_some_and(|c| c.version == changed.version);
+            let Some(entry) = entries.get_mut(&key).filter(same) else { return Ok(()) };
+            entry.writing += 1;
+            Writing { state, key: Some(&key), revision: changed.revision }
+        };
+        let done = state.store.txn(changed.write(&key)).await?;
+        if done.succeeded {
+            // Until then it takes no change in memory, which this one would overtake.
+            let _ = state.cache.wait_for(version_at(done.revision)).await;
+            writing.done();
+        }
+        Ok(())
+    });
+    let written: Vec<Result<(), store::Error>> = writes.buffer_unordered(AT_ONCE).collect().await;
+    if let Some(error) = written.into_iter().find_map(Result::err) {
+        let error = base::error::chain(&error);
+        tracing::warn!(%error, "other servers do not see the newest heartbeats of nodes yet");
+    }
+}
+
 /// Forgets objects that others have written or deleted since.
 pub(crate) fn trim(state: &State) {
     state.passing.0.lock().retain(|key, entry| {
@@ -149,12 +199,8 @@ pub(crate) async fn settle(state: &State) {
         let entries = state.passing.0.lock();
         entries.iter().filter_map(|(key, entry)| Some((key.clone(), entry.changed.clone()?))).collect()
     };
-    let writes = futures::stream::iter(changed).map(async |(key, changed)| {
-        let txn = Txn::new()
-            .when(Compare::mod_revision(key.clone(), changed.revision))
-            .then(Op::Put(Put::new(key, changed.value)));
-        state.store.txn(txn).await.map(drop)
-    });
+    let writes = futures::stream::iter(changed)
+        .map(async |(key, changed)| state.store.txn(changed.write(&key)).await.map(drop));
     let written: Vec<_> = writes.buffer_unordered(AT_ONCE).collect().await;
     if let Some(error) = written.into_iter().find_map(Result::err) {
         tracing::warn!(error = %base::error::chain(&error), "the newest heartbeats of nodes are not kept");

@@ -29,6 +29,7 @@ pub struct Server {
     serving: Arc<Serving>,
     listener: Listener,
     kubeconfig: Option<PathBuf>,
+    upkeep: Duration,
     follower: JoinHandle<()>,
     /// Without it, a server that is dropped would go on following the store.
     closing: DropGuard,
@@ -61,8 +62,6 @@ pub enum StartError {
     },
 }
 
-/// How often certificates are looked at, since the clock may be set at any time, and old changes forgotten.
-const UPKEEP: Duration = Duration::from_secs(60);
 /// How long to wait before what panicked is begun anew.
 const PAUSE: Duration = Duration::from_secs(1);
 /// How long requests in flight may take to end at shutdown, and how long what was in memory only may take to
@@ -133,7 +132,8 @@ impl Server {
         allocation::repair(&state, &state.table.all()).await?;
         let listener =
             Listener::new(socket, address, state.clone(), serving.clone(), config.connections_of_user)?;
-        let server = Self { state, serving, listener, kubeconfig: config.kubeconfig, follower, closing };
+        let (kubeconfig, upkeep) = (config.kubeconfig, config.upkeep);
+        let server = Self { state, serving, listener, kubeconfig, upkeep, follower, closing };
         write_kubeconfig(server.kubeconfig.as_ref(), &server.kubeconfig())?;
         let installation = Installation {
             address: server.advertised(),
@@ -194,9 +194,11 @@ impl Server {
         }
     }
 
-    /// Once a minute: certificates that have to be made anew, changes that are to be forgotten.
+    /// Once in a while: certificates that have to be made anew, since the clock may be set at any time,
+    /// changes that are to be forgotten, what is left over.
     async fn look_after(&self) {
         let mut told = None;
+        let mut tidied = allocation::Tidied::default();
         loop {
             // Told once, and again when it changes.
             let wrong = self.state.authority.out_of_time(self.state.clock.now());
@@ -204,9 +206,14 @@ impl Server {
                 tracing::error!(%why, "the certificate authority is out of its time");
             }
             told = wrong;
-            tokio::time::sleep(UPKEEP).await;
+            tokio::time::sleep(self.upkeep).await;
             self.state.cache.trim();
             crate::passing::trim(&self.state);
+            crate::passing::show_others(&self.state).await;
+            if let Err(error) = allocation::tidy(&self.state, &mut tidied).await {
+                let error = base::error::chain(&error);
+                tracing::warn!(%error, "what objects that are gone have held is not let go of yet");
+            }
             let renewed = in_place(|| base::panics::catch(|| self.serving.renew())).unwrap_or_else(|panic| {
                 tracing::error!(%panic, "looking at the certificates panicked");
                 Ok(false)

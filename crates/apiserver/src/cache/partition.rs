@@ -70,6 +70,8 @@ struct State {
     history_bytes: usize,
     /// Changes after this revision are in `history`.
     floor: u64,
+    /// The last one up to that which was in memory only: no history has it.
+    lost: u64,
     /// The revision of the last change, or of the last loading.
     last: u64,
 }
@@ -150,9 +152,10 @@ impl Partition {
         Ok(objects.into_values().collect())
     }
 
-    /// Whether a version is the store's, or was given here to a change in memory that is remembered.
-    pub(crate) fn knows(&self, version: u64) -> bool {
-        self.state.read().knows(version)
+    /// The last change that neither memory has any more nor ever the store: who has not seen it has missed
+    /// it.
+    pub(crate) fn lost(&self) -> u64 {
+        self.state.read().lost
     }
 
     /// The revision of the last change, or of the last loading.
@@ -239,6 +242,9 @@ impl Partition {
         let objects = found.map(|stored| (stored.name.clone(), Arc::new(stored))).collect();
         let concerned = {
             let mut state = self.state.write();
+            let in_memory =
+                state.history.iter().rev().map(|change| change.revision).find(|r| is_in_memory(*r));
+            state.lost = state.lost.max(in_memory.unwrap_or_default());
             state.objects = objects;
             state.history = VecDeque::new();
             state.history_bytes = 0;
@@ -370,6 +376,7 @@ impl State {
         self.trim(now);
     }
 
+    /// Whether a version is the store's, or was given here to a change in memory that is remembered.
     fn knows(&self, version: u64) -> bool {
         let at = self.history.partition_point(|change| change.revision < version);
         !is_in_memory(version) || self.history.get(at).is_some_and(|change| change.revision == version)
@@ -381,6 +388,9 @@ impl State {
                 break;
             }
             self.floor = oldest.revision;
+            if is_in_memory(oldest.revision) {
+                self.lost = oldest.revision;
+            }
             self.history_bytes -= oldest.bytes();
             self.lanes.forget(oldest);
             self.history.pop_front();
@@ -504,9 +514,12 @@ mod tests {
         assert_eq!(was(at(5, 0), "b/"), Some(format!("b/p@{}:n1", at(3, 0))));
         // Given by nobody here.
         assert_eq!(was(at(2, 3), ""), None);
-        assert!(partition.knows(at(2, 1)) && partition.knows(at(9, 0)) && !partition.knows(at(3, 1)));
+        let knows = |version| partition.state.read().knows(version);
+        assert!(knows(at(2, 1)) && knows(at(9, 0)) && !knows(at(3, 1)));
+        assert_eq!(partition.lost(), 0);
         // Forgotten.
         partition.trim(HISTORY_AGE);
+        assert_eq!(partition.lost(), at(5, 1));
         assert_eq!(was(at(5, 0), ""), None);
         assert!(was(at(6, 0), "").is_some());
     }

@@ -2,7 +2,7 @@
 //!
 //! A transaction has so many steps only. What an object takes has to fit ([`Allocation::at_once`]); what it
 //! lets go of beyond that follows in transactions of its own, before the write is answered. What a crash
-//! leaves of that is removed at the next start (`crate::allocation::repair`).
+//! leaves of that is removed in time (`crate::allocation::tidy`).
 //!
 //! [`Allocation::at_once`]: crate::resource::Allocation::at_once
 
@@ -108,12 +108,12 @@ pub(super) async fn release_later(state: &State, resource: &Resource, object: &O
             }
             Err(error) => {
                 let error = base::error::chain(&error);
-                tracing::warn!(%error, object = %holder, left = left.len(), "what it held is let go of at the next start");
+                tracing::warn!(%error, object = %holder, left = left.len(), "what it held is let go of later");
                 return;
             }
         }
     }
     if !left.is_empty() {
-        tracing::warn!(object = %holder, left = left.len(), "what it held is let go of at the next start");
+        tracing::warn!(object = %holder, left = left.len(), "what it held is let go of later");
     }
 }

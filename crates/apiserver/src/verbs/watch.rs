@@ -85,8 +85,9 @@ pub(super) async fn handle(call: Call) -> Result<Response<Body>> {
         (initial, position) = (selection.find(&call, all, 0).await.objects, at);
     } else if revision == 0 {
         position = call.state.cache.revision().max(partition.last());
-    } else if call.resource.storage.is_passing.is_some() && !partition.knows(revision) {
-        // Another server gave it to something in its memory: what this one has there may be missing.
+    } else if call.resource.storage.is_passing.is_some() && call.state.store.is_shared() {
+        // Another server may have given it to something in its memory, though this one has given it too:
+        // what this one has there may be missing.
         position = version_at(revision_of(revision));
     }
     let form = Form { resource: call.resource.clone(), view: call.view, now: call.now };

@@ -20,6 +20,11 @@ async fn lease(cluster: &Cluster, namespace: &str) -> Value {
 
 async fn cluster_with_leases() -> Cluster {
     let cluster = Cluster::start().await;
+    make_leases(&cluster).await;
+    cluster
+}
+
+async fn make_leases(cluster: &Cluster) {
     let made = json!({
         "apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "a"},
         "spec": {
@@ -30,7 +35,6 @@ async fn cluster_with_leases() -> Cluster {
     for namespace in ["kube-node-lease", "kube-system"] {
         cluster.ok("POST", &leases(namespace), &made).await;
     }
-    cluster
 }
 
 #[tokio::test]
@@ -249,11 +253,14 @@ struct Tapped<F> {
     watches: AtomicUsize,
     /// Whether watches are not begun any more, as where a store elsewhere cannot be reached.
     away: AtomicBool,
+    /// How often it was asked how it fares.
+    asked: AtomicUsize,
 }
 
 impl<F> Tapped<F> {
     fn new(store: Embedded, tap: F) -> Self {
-        Self { store, tap, watches: AtomicUsize::new(0), away: AtomicBool::new(false) }
+        let (watches, asked) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        Self { store, tap, watches, away: AtomicBool::new(false), asked }
     }
 }
 
@@ -303,10 +310,15 @@ impl<F: Fn(&Txn) -> Result<(), Error> + Send + Sync + 'static> Store for Tapped<
     }
 
     fn status(&self) -> BoxFuture<'_, Result<store::Status, Error>> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
         let probe = Txn::new().then(store::Op::Put(store::Put::new("probe", "")));
         let read_only = (self.tap)(&probe).err().map(|error| error.to_string());
         let status = self.store.status();
         async { Ok(store::Status { read_only, ..status.await? }) }.boxed()
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        self.store.close()
     }
 }
 
@@ -329,7 +341,27 @@ async fn on_a_full_disk_readiness_says_so_and_deletions_go_on() {
     cluster.ok("POST", maps, &named("ConfigMap", "free")).await;
     assert_eq!(cluster.text("/readyz").await, (200, "ok".to_owned()));
     let (root, store) = cluster.stop().await;
-    let cluster = Cluster::over(root, Arc::new(Tapped::new(store, full))).await;
+    let store = Arc::new(Tapped::new(store, full));
+    let cluster = Cluster::over(root, store.clone()).await;
+    // It is asked where the answer depends on it, and nowhere else.
+    let asked = async |path: &str| {
+        store.asked.store(0, Ordering::SeqCst);
+        (cluster.text(path).await.0, store.asked.load(Ordering::SeqCst))
+    };
+    for (path, expected) in [
+        ("/readyz", (500, 1)),
+        ("/healthz", (500, 1)),
+        ("/readyz/store", (500, 1)),
+        ("/readyz?exclude=ping", (500, 1)),
+        ("/readyz?exclude=store", (200, 0)),
+        ("/readyz/store?exclude=store", (200, 0)),
+        ("/readyz/ping", (200, 0)),
+        ("/readyz/nothing", (404, 0)),
+        ("/livez", (200, 0)),
+        ("/livez/store", (404, 0)),
+    ] {
+        assert_eq!(asked(path).await, expected, "{path}");
+    }
     let (code, told) = cluster.text("/readyz").await;
     assert_eq!(code, 500, "{told}");
     assert!(
@@ -426,4 +458,50 @@ async fn a_client_that_is_behind_is_let_go_in_time_though_the_store_is_away() {
     let next = tokio::spawn(async move { long.next().await });
     drop(cluster);
     assert_eq!(next.await.expect("no panic"), "end");
+}
+
+#[tokio::test]
+async fn a_heartbeat_that_is_forgotten_is_passed_over_for_nobody() {
+    let root = tempfile::tempdir().expect("temporary directory");
+    let clock = Arc::new(base::clock::ManualClock::new(base::Clock::now(&base::SystemClock::new())));
+    let options = store::Options { history_age: None, ..store::Options::default() };
+    let store = Embedded::open(&root.path().join("store"), options, clock.clone()).expect("open the store");
+    let (time, upkeep) = (clock.clone(), std::time::Duration::from_millis(10));
+    let change = |config: &mut apiserver::Config| (config.clock, config.upkeep) = (time, upkeep);
+    let cluster = Cluster::with(root, Arc::new(store), kinds::all(), change).await;
+    make_leases(&cluster).await;
+    let first = version(&renew(&cluster, 1).await);
+    let in_memory = [version(&renew(&cluster, 2).await), version(&renew(&cluster, 3).await)];
+    assert!(in_memory.iter().all(|version| version % 4096 > 0), "{in_memory:?}");
+    // After four minutes memory knows no more how it was; it looks when there is something new.
+    clock.advance(std::time::Duration::from_secs(240));
+    let other = json!({"metadata": {"labels": {"k": "v"}}});
+    let written = cluster.ok("PATCH", &format!("{}/a", leases("kube-system")), &other).await;
+    let path = leases("kube-node-lease");
+    let told = async |after: u64| {
+        let query = "watch=1&timeoutSeconds=1&allowWatchBookmarks=true";
+        let mut watch = cluster.watch(&format!("{path}?{query}&resourceVersion={after}")).await;
+        watch.next_event().await.expect("an event")
+    };
+    for behind in [first - first % 4096, first, in_memory[0]] {
+        let told = told(behind).await;
+        assert_eq!(told["object"]["reason"], "Expired", "{behind}: {told}");
+    }
+    // Who has seen the last of them has missed nothing, nor has who begins with what there is.
+    let list = version(&cluster.get(&path).await.1);
+    for seen in [in_memory[1], version(&written), list] {
+        let told = told(seen).await;
+        assert_eq!(told["type"], "BOOKMARK", "{seen}: {told}");
+    }
+    // The same where nothing at all has come after it.
+    let before = version(&renew(&cluster, 4).await);
+    let last = version(&renew(&cluster, 5).await);
+    clock.advance(std::time::Duration::from_secs(240));
+    testkit::wait_until_async("the last one to be forgotten", || async {
+        let told = told(before).await;
+        if told["type"] == "ERROR" { Ok(()) } else { Err(told) }
+    })
+    .await;
+    assert_eq!(version(&cluster.get(&path).await.1), last);
+    assert_eq!(told(last).await["type"], "BOOKMARK");
 }

@@ -1,9 +1,12 @@
 //! Addresses and ports of services: no two have the same, whatever happens at once.
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::join_all;
 use serde_json::{Value, json};
+use store::StoreExt;
 
 use crate::cluster::Cluster;
 
@@ -248,4 +251,129 @@ async fn what_a_service_is_still_to_let_go_of_stays_with_the_one_that_is_made_an
         }
         cluster.ok("DELETE", &path, &json!({})).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_that_is_named_is_checked_and_held_whatever_the_type_of_the_service() {
+    let cluster = Cluster::start().await;
+    let refused = async |service: &Value, field: &str, why: &str| {
+        let (code, answer) = cluster.send("POST", SERVICES, service).await;
+        assert_eq!(code, 422, "{service}: {answer}");
+        let cause = &answer["details"]["causes"][0];
+        assert_eq!(cause["field"], field, "{answer}");
+        assert!(cause["message"].as_str().is_some_and(|told| told.ends_with(why)), "{answer}");
+    };
+    let named = |spec: Value, number: i64| {
+        let mut service = service("named", None);
+        for (field, value) in spec.as_object().expect("an object") {
+            service["spec"][field] = value.clone();
+        }
+        service["spec"]["ports"][0]["nodePort"] = json!(number);
+        service
+    };
+    let specs = [
+        json!({}),
+        json!({"type": "LoadBalancer"}),
+        json!({"type": "LoadBalancer", "allocateLoadBalancerNodePorts": false}),
+        json!({"type": "ExternalName", "externalName": "example.org"}),
+    ];
+    let (taken, outside) = (
+        "provided port is already allocated",
+        "provided port is not in the valid range. The range of valid ports is 30000-32767",
+    );
+    cluster.ok("POST", SERVICES, &service("holder", Some(31000))).await;
+    for spec in specs {
+        let field = "spec.ports[0].nodePort";
+        refused(&named(spec.clone(), 31000), field, taken).await;
+        for number in [22, -1, 65_536 + 31_001] {
+            refused(&named(spec.clone(), number), field, outside).await;
+        }
+        // What it has nobody else gets, before it has gone.
+        cluster.ok("POST", SERVICES, &named(spec.clone(), 31001)).await;
+        refused(&service("other", Some(31001)), field, taken).await;
+        let path = format!("{SERVICES}/named");
+        let move_it = |number: u16| json!({"spec": {"ports": [{"port": 80, "nodePort": number}]}});
+        assert_eq!(cluster.send("PATCH", &path, &move_it(31000)).await.0, 422, "{spec}");
+        assert_eq!(cluster.send("PATCH", &path, &move_it(22)).await.0, 422, "{spec}");
+        cluster.ok("PATCH", &path, &json!({"metadata": {"labels": {"k": "v"}}})).await;
+        check_unique(&cluster, &spec.to_string()).await;
+        cluster.ok("DELETE", &path, &json!({})).await;
+        cluster.ok("POST", SERVICES, &service("other", Some(31001))).await;
+        cluster.ok("DELETE", &format!("{SERVICES}/other"), &json!({})).await;
+    }
+    // The port for health checks is one of them.
+    let mut balanced = named(json!({"type": "LoadBalancer", "externalTrafficPolicy": "Local"}), 31001);
+    for (number, why) in [(31000, taken), (22, outside), (65_536 + 31_002, outside)] {
+        balanced["spec"]["healthCheckNodePort"] = json!(number);
+        refused(&balanced, "spec.healthCheckNodePort", why).await;
+    }
+    let unfit = "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'";
+    let mut inner = service("inner", None);
+    inner["spec"]["type"] = json!("ClusterIP");
+    inner["spec"]["healthCheckNodePort"] = json!(31000);
+    refused(&inner, "spec.healthCheckNodePort", unfit).await;
+    // Whatever becomes of a service, it lets go of what it has no use for.
+    balanced["spec"]["healthCheckNodePort"] = json!(31002);
+    for change in [
+        json!({"type": "ExternalName", "externalName": "a.example", "externalTrafficPolicy": null}),
+        json!({"type": "ClusterIP", "externalTrafficPolicy": null, "allocateLoadBalancerNodePorts": null}),
+    ] {
+        cluster.ok("POST", SERVICES, &balanced).await;
+        let changed = cluster.ok("PATCH", &format!("{SERVICES}/named"), &json!({"spec": change})).await;
+        assert_eq!(changed["spec"]["healthCheckNodePort"], Value::Null, "{changed}");
+        assert_eq!(changed["spec"]["ports"][0]["nodePort"], Value::Null, "{changed}");
+        for number in [31001, 31002] {
+            cluster.ok("POST", SERVICES, &service("other", Some(number))).await;
+            cluster.ok("DELETE", &format!("{SERVICES}/other"), &json!({})).await;
+        }
+        cluster.ok("DELETE", &format!("{SERVICES}/named"), &json!({})).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_left_of_services_that_are_gone_can_be_had_again_without_a_restart() {
+    let root = tempfile::tempdir().expect("temporary directory");
+    let clock = Arc::new(base::SystemClock::new());
+    let store = store::Embedded::open(&root.path().join("store"), store::Options::default(), clock);
+    let store = Arc::new(store.expect("open the store"));
+    let upkeep = |config: &mut apiserver::Config| config.upkeep = Duration::from_millis(20);
+    let cluster = Cluster::with(root, store.clone(), kinds::all(), upkeep).await;
+    let held = cluster.ok("POST", SERVICES, &service("held", Some(31001))).await;
+    // As a server leaves it that ends before it has let go of all: of a service that is gone, and of one
+    // that is there without it.
+    let entry = |kind: &str, version: &str, name: &str, holder: &str| {
+        json!({
+            "kind": kind, "apiVersion": version, "metadata": {"name": name, "uid": name},
+            "spec": {"parentRef": {"group": "", "resource": "services", "namespace": "default", "name": holder}},
+        })
+    };
+    let (ports, addresses) = ("nodeports.gantry.dev/nodeports", "networking.k8s.io/ipaddresses");
+    for round in 0..3 {
+        for (holder, number) in [("gone", 31002), ("held", 31003)] {
+            let left = entry("NodePort", "nodeports.gantry.dev/v1", &number.to_string(), holder).to_string();
+            StoreExt::put(&*store, &format!("/registry/{ports}/{number}"), left).await.expect("put");
+        }
+        let left = entry("IPAddress", "networking.k8s.io/v1", "10.43.7.7", "gone").to_string();
+        StoreExt::put(&*store, &format!("/registry/{addresses}/10.43.7.7"), left).await.expect("put");
+        let mut heir = with_ports("heir", ports_of([31002, 31003]));
+        heir["spec"]["clusterIP"] = json!("10.43.7.7");
+        testkit::wait_until_async("what is left to be free", || async {
+            match cluster.send("POST", SERVICES, &heir).await {
+                (201, made) => Ok(made),
+                (code, answer) => Err(format!("round {round}: {code} {answer}")),
+            }
+        })
+        .await;
+        // What is held stays so.
+        assert_eq!(cluster.send("POST", SERVICES, &service("thief", Some(31001))).await.0, 422);
+        assert_eq!(cluster.send("POST", SERVICES, &service("thief", Some(31002))).await.0, 422);
+        let mut same_address = service("thief", None);
+        same_address["spec"]["clusterIP"] = held["spec"]["clusterIP"].clone();
+        assert_eq!(cluster.send("POST", SERVICES, &same_address).await.0, 422);
+        cluster.ok("DELETE", &format!("{SERVICES}/heir"), &json!({})).await;
+    }
+}
+
+fn ports_of(numbers: impl IntoIterator<Item = u64>) -> Value {
+    ports(numbers.into_iter().map(Some))
 }

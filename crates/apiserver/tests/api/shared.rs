@@ -36,7 +36,11 @@ impl Pair {
 
     async fn serve(root: tempfile::TempDir, server: &etcd::Server, clock: Arc<ManualClock>) -> Cluster {
         let store = Arc::new(connect(server).await);
-        Cluster::with(root, store, kinds::all(), |config| config.clock = clock).await
+        let change = |config: &mut apiserver::Config| {
+            config.clock = clock;
+            config.upkeep = Duration::from_millis(50);
+        };
+        Cluster::with(root, store, kinds::all(), change).await
     }
 
     /// Each of them, and the other.
@@ -281,4 +285,62 @@ async fn whoever_goes_on_at_the_other_server_misses_no_heartbeat_of_its_memory()
     let exact = format!("{leases}?resourceVersion={}&resourceVersionMatch=Exact", version(&list));
     assert_eq!(pair.two.get(&exact).await.0, 410);
     assert_eq!(pair.one.get(&exact).await, (200, list));
+}
+
+/// Makes leases of nodes.
+async fn make_leases(cluster: &Cluster, names: &[&str]) {
+    for name in names {
+        let made = json!({
+            "apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": name},
+            "spec": {"holderIdentity": name, "leaseDurationSeconds": 40, "renewTime": "2026-01-01T00:00:00.000000Z"},
+        });
+        cluster.ok("POST", LEASES, &made).await;
+    }
+}
+
+const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases";
+
+async fn beat(cluster: &Cluster, name: &str, second: u64) -> Value {
+    let change = json!({"spec": {"renewTime": format!("2026-01-01T00:00:{second:02}.000000Z")}});
+    cluster.ok("PATCH", &format!("{LEASES}/{name}"), &change).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_both_have_given_hides_no_heartbeat_from_whoever_goes_on_at_the_other() {
+    let pair = Pair::start().await;
+    make_leases(&pair.one, &["a", "b", "c"]).await;
+    // Each has some in memory, the other server as many as this one and more.
+    beat(&pair.one, "a", 1).await;
+    let seen = beat(&pair.one, "a", 2).await;
+    let hidden = [beat(&pair.two, "b", 1).await, beat(&pair.two, "c", 1).await];
+    let later = beat(&pair.two, "b", 2).await;
+    let list = pair.one.get(LEASES).await.1;
+    assert_eq!(version(&list), version(&seen));
+    assert_eq!(version(&hidden[1]), version(&seen), "both have given it");
+    let path = format!("{LEASES}?watch=1&resourceVersion={}", version(&list));
+    let mut watch = pair.two.watch(&path).await;
+    for expected in hidden.iter().chain([&later]) {
+        let event = watch.next_event().await.expect("an event");
+        assert_eq!(event["object"], *expected);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_heartbeat_reaches_the_other_server_though_none_comes_after_it() {
+    let pair = Pair::start().await;
+    make_leases(&pair.one, &["a", "b"]).await;
+    beat(&pair.one, "a", 1).await;
+    let last = beat(&pair.one, "a", 2).await;
+    let renewed = |lease: &Value| lease["spec"]["renewTime"].clone();
+    assert_ne!(renewed(&pair.two.get(&format!("{LEASES}/a")).await.1), renewed(&last), "it is in memory");
+    pair.clock.advance(Duration::from_secs(10));
+    testkit::wait_until_async("the heartbeat to be seen", || async {
+        let seen = pair.two.get(&format!("{LEASES}/a")).await.1;
+        if renewed(&seen) == renewed(&last) { Ok(seen) } else { Err(seen) }
+    })
+    .await;
+    // It is the same for both from then on, and none is lost that comes later.
+    assert_eq!(pair.one.get(&format!("{LEASES}/a")).await, pair.two.get(&format!("{LEASES}/a")).await);
+    let later = beat(&pair.one, "a", 3).await;
+    assert_eq!(pair.one.get(&format!("{LEASES}/a")).await.1, later);
 }

@@ -51,6 +51,10 @@ impl Default for Room {
 impl Watcher {
     /// Tells a batch of the changes up to the version `until`, which memory has forgotten.
     pub(super) async fn tell_past(&mut self, until: u64) -> Result<()> {
+        // What was in memory only is in no history any more.
+        if self.position < self.call.partition().lost() {
+            return Err(expired(self.position, until));
+        }
         let mut past = match self.past.take() {
             Some(past) => past,
             None => match self.unless_over(self.begin_past(until)).await {
@@ -90,7 +94,7 @@ impl Watcher {
                     tokio::task::coop::consume_budget().await;
                 }
                 Ok(WatchMessage::Progress(revision)) => {
-                    // What was in memory only is not in the store's history.
+                    // Of what comes after that revision nothing was written, and nothing is lost.
                     let reached = revision >= revision_of(until);
                     self.position = last.max(if reached { until } else { version_at(revision) });
                     if !reached {
