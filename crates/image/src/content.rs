@@ -21,8 +21,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use oci::Digest;
 use oci::digest::Algorithm;
+use oci::{Descriptor, Digest};
 
 pub(crate) use kept::Kept;
 pub(crate) use lease::Lease;
@@ -94,6 +94,11 @@ impl Inner {
     pub(crate) fn blob_read(&self, digest: &Digest) -> io::Result<Kept> {
         let bytes = base::record::read_plain(&self.blob_path(digest))?;
         Kept::verified(digest, bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    }
+
+    /// Whether content that a descriptor points at is here as a blob, as long as it says and what it says.
+    pub(crate) fn has_blob(&self, wanted: &Descriptor) -> bool {
+        self.blob_len(&wanted.digest) == Some(wanted.size) && self.blob_is_whole(&wanted.digest)
     }
 
     /// Whether a blob is here and what its digest says. It is read to its end.

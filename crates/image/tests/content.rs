@@ -537,3 +537,34 @@ async fn a_digest_that_an_image_is_found_by_but_not_called_removes_nothing() {
     assert_eq!(removed, [image::Removal::Untagged(by_digest)]);
     assert_eq!(test.store.image_get("mine:1").expect("the image").tags.len(), 2);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_damaged_beside_an_image_is_whole_again_when_it_comes_again() {
+    let registry = Registry::start(&Setup::default());
+    let remote = Remote::new(registry.address, "app");
+    let (here, elsewhere, about, index) = platforms_at(&remote).await;
+    let mut contents = vec![index.clone()];
+    for made in [&here, &elsewhere, &about] {
+        contents.extend(made.contents());
+    }
+    let archive = layout(&[(&index, "docker.io/library/app:1")], &contents);
+    let is_whole = |test: &TestStore, content: &Content| {
+        let path = test.root().join("blobs/sha256").join(content.digest().hex());
+        std::fs::read(path).expect("the blob") == content.bytes
+    };
+    let name = registry.image("app:1");
+    for hurt in [&elsewhere.layers[0], &about.layers[0], &about.manifest] {
+        let test = TestStore::new();
+        load(&test.store, &archive).expect("load");
+        damage(&test, hurt.digest());
+        load(&test.store, &archive).expect("load again");
+        assert!(is_whole(&test, hurt), "loaded: {}", hurt.digest());
+    }
+    for hurt in [&about.layers[0], &about.manifest, &here.manifest] {
+        let test = TestStore::new();
+        pull(&test.store, &name).await;
+        damage(&test, hurt.digest());
+        pull(&test.store, &name).await;
+        assert!(is_whole(&test, hurt), "pulled: {}", hurt.digest());
+    }
+}

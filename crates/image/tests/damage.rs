@@ -279,6 +279,45 @@ fn files_that_a_layer_has_whose_record_cannot_be_read_stay_though_nobody_else_ha
     }
 }
 
+#[test]
+fn what_a_container_stands_on_stays_though_its_topmost_layer_cannot_be_read_and_no_image_has_it() {
+    for how in DAMAGES {
+        let test = TestStore::new();
+        let base = archive("base");
+        for mark in ["one", "two"] {
+            let top = Archive::new().file(mark, mark.as_bytes()).finish();
+            let saved = docker_archive(&format!("{mark}:1"), &[&base, &top]);
+            test.store.image_load(&saved[..], &Progress::none()).expect("load");
+        }
+        let image = test.store.image_get("one:1").expect("image");
+        test.store.snapshot_create("c", Some(&image.id)).expect("snapshot");
+        let path = test.root().join("layers").join(image.layers[1].hex()).join("layer.json");
+        let record = std::fs::read(&path).expect("the record");
+        damage(&path, how);
+        let test = test.reopen();
+        let force = RemoveOptions { force: true, ..RemoveOptions::default() };
+        for name in ["one:1", "two:1"] {
+            test.store.image_remove(name, &force).expect("remove");
+        }
+        test.wait_until_clean();
+        let test = test.reopen();
+        if how == "a directory" {
+            std::fs::remove_dir(&path).expect("remove");
+        }
+        std::fs::write(&path, &record).expect("mend");
+        let test = test.reopen();
+        assert_eq!(test.store.troubles(), [], "{how}");
+        let snapshot = test.store.snapshot_get("c").expect("the snapshot");
+        assert_eq!(in_container(&snapshot, "cat one content"), "onebase", "{how}");
+        // And what nobody needs goes now.
+        test.store.snapshot_remove("c").expect("remove");
+        test.wait_until_clean();
+        let test = test.reopen();
+        test.wait_until_clean();
+        assert_eq!((test.names("layers"), test.names("diffs")), (Vec::new(), Vec::new()), "{how}");
+    }
+}
+
 /// The log of the list of images, and what is in it.
 fn log_of(test: &TestStore) -> (PathBuf, Vec<u8>) {
     let is_log = |path: &PathBuf| {

@@ -297,7 +297,7 @@ impl Members {
         for link in found.document.links() {
             lease.content([link.digest.clone()]);
             let path = blob_path(&link.digest);
-            if inner.blob_len(&link.digest) == Some(link.size) {
+            if inner.has_blob(link) {
                 continue;
             }
             if let Some(bytes) = self.document_get(&path) {

@@ -160,10 +160,12 @@ impl Survey {
     }
 
     /// An empty record is of a layer that was unpacked when the machine lost power, unless an image
-    /// needs it: an image is recorded only after its layers were flushed.
+    /// needs it: an image is recorded only after its layers were flushed. Or a container: it is told of what it
+    /// stood on.
     fn sort_torn_layers(&mut self, directory: &Path) {
-        let needed: BTreeSet<&str> =
-            self.state.images.values().flat_map(|image| &image.layers).map(Digest::hex).collect();
+        let of_images = self.state.images.values().flat_map(|image| &image.layers);
+        let of_snapshots = self.snapshots.values().filter_map(|snapshot| snapshot.chain_id.as_ref());
+        let needed: BTreeSet<&str> = of_images.chain(of_snapshots).map(Digest::hex).collect();
         let rebuilt = self.is_rebuilt;
         let (told, torn) =
             self.torn_layers.drain(..).partition(|name| rebuilt || needed.contains(name.as_str()));

@@ -295,11 +295,12 @@ impl Tables {
         }
     }
 
-    /// Counts one use less. Gives the layer, taken out of the table, if that was the last.
+    /// Counts one use less. Gives the layer, taken out of the table, if that was the last; not while a container
+    /// may stand on it of which nobody knows: then it is collected when the store opens and all is understood.
     pub(crate) fn release(&mut self, chain_id: &Digest) -> Option<LayerRecord> {
         let entry = self.layers.get_mut(chain_id)?;
         entry.uses = entry.uses.saturating_sub(1);
-        if entry.uses > 0 {
+        if entry.uses > 0 || self.has_lost_containers() {
             return None;
         }
         let record = self.layers.remove(chain_id)?.record;
@@ -312,6 +313,17 @@ impl Tables {
             }
         }
         Some(record)
+    }
+
+    /// Whether there is a container's snapshot of which it is not known on which layers it lies: its record
+    /// cannot be read, or that of the topmost, and no image has that one.
+    fn has_lost_containers(&self) -> bool {
+        let is_lost = |snapshot: &SnapshotRecord| {
+            let Some(top) = &snapshot.chain_id else { return false };
+            self.layer_stack(Some(top)).is_err()
+                && !self.images.values().any(|image| image.layers.contains(top))
+        };
+        !self.unread_snapshots.is_empty() || self.snapshots.values().any(is_lost)
     }
 
     /// Whether a layer has its files in this directory.

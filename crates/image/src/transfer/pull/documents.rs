@@ -136,7 +136,7 @@ async fn fetch_one(
     }
     for link in links {
         lease.content([link.digest.clone()]);
-        if offload::in_place(|| inner.blob_len(&link.digest)) != Some(link.size) {
+        if !offload::in_place(|| inner.has_blob(link)) {
             fetch_blob(inner, repository, link).await?;
         }
     }
