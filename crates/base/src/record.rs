@@ -6,7 +6,7 @@
 
 mod alike;
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -131,21 +131,26 @@ pub fn encode<T: Record>(record: &T) -> Result<Vec<u8>, serde_json::Error> {
 
 /// The bytes of a plain file that is no longer than records are.
 pub fn read_plain(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open_plain(path)?.take(LONGEST + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > LONGEST {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "longer than any record"));
+    }
+    Ok(bytes)
+}
+
+/// A plain file to be read, as long as it may be. What lies there instead of one is an error.
+pub fn open_plain(path: &Path) -> io::Result<File> {
     // A pipe without a writer would hold up whoever opens it.
     let file = OpenOptions::new()
         .read(true)
         .custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed())
         .open(path)?;
-    let metadata = file.metadata()?;
-    if !metadata.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "not a plain file"));
+    if file.metadata()?.is_file() {
+        Ok(file)
+    } else {
+        Err(io::Error::new(io::ErrorKind::InvalidData, "not a plain file"))
     }
-    let mut bytes = Vec::new();
-    file.take(LONGEST + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > LONGEST {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "longer than any record"));
-    }
-    Ok(bytes)
 }
 
 #[cfg(test)]

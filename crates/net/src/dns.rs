@@ -2,7 +2,7 @@
 //!
 //! One server at the pods' gateway answers everybody of the instance; the rules lead questions to the
 //! cluster's DNS address there, and inside containers those to `127.0.0.11`. Who asks is told by the
-//! source address: containers find those that share a user-defined network with them, everybody
+//! source address, as far as the question came in by the link of the network that has it: containers find those that share a user-defined network with them, everybody
 //! finds the cluster's names, and every other name is asked of the host's own resolvers.
 
 use std::collections::BTreeMap;

@@ -51,6 +51,9 @@ pub(crate) trait Driver: Send + Sync {
 
     /// Whether a link of the host is what a network consists of.
     fn owns(&self, link: &Link) -> bool;
+
+    /// Whether a link of the host is the end of an endpoint's.
+    fn is_port(&self, link: &Link) -> bool;
 }
 
 /// What is asked of an attachment, besides the endpoint's addresses.

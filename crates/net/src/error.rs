@@ -166,6 +166,17 @@ pub enum AttachError {
         /// Name of the network.
         network: String,
     },
+    /// Somebody in the network has an address that nobody knows.
+    #[error(
+        "no address of network {network} is given out: the record of the endpoint with the link {link} cannot be \
+         read, and its address is not known; end its container, or ask for an address"
+    )]
+    AddressesUnknown {
+        /// Name of the network.
+        network: String,
+        /// The link on the host.
+        link: String,
+    },
     /// A port could not be published.
     #[error(transparent)]
     Port(#[from] PortError),

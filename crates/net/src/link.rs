@@ -28,6 +28,7 @@ const NLM_F_CREATE: u16 = 0x400;
 const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
+const IFLA_LINK: u16 = 5;
 const IFLA_MASTER: u16 = 10;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_IFALIAS: u16 = 20;
@@ -92,6 +93,10 @@ pub(crate) struct Link {
     pub(crate) kind: String,
     /// The bridge that it is a port of.
     pub(crate) master: Option<u32>,
+    /// Whether it is kept from other isolated ports of its bridge.
+    pub(crate) isolated: bool,
+    /// The number of a cable's other end, in the namespace where that is.
+    pub(crate) peer: Option<u32>,
     /// Its hardware address; zero if it has none of six bytes.
     pub(crate) mac: [u8; 6],
 }
@@ -530,6 +535,12 @@ fn parse_link(payload: &[u8]) -> Option<Link> {
         alias: attributes.find(IFLA_IFALIAS).map(attribute_text).unwrap_or_default(),
         kind,
         master: attributes.find(IFLA_MASTER).and_then(attribute_u32),
+        isolated: attributes
+            .find(IFLA_LINKINFO)
+            .and_then(|info| Attributes::new(info).find(IFLA_INFO_SLAVE_DATA))
+            .and_then(|port| Attributes::new(port).find(IFLA_BRPORT_ISOLATED))
+            .is_some_and(|isolated| isolated.first() == Some(&1)),
+        peer: attributes.find(IFLA_LINK).and_then(attribute_u32),
         mac: attributes.find(IFLA_ADDRESS).and_then(|mac| mac.try_into().ok()).unwrap_or_default(),
     })
 }

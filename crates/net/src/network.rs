@@ -83,6 +83,8 @@ pub(crate) struct Strangers {
     pub(crate) all: Vec<String>,
     /// Those from which the host passed nothing on, wherever to: the kernel asks where a packet comes in.
     pub(crate) barred: Vec<String>,
+    /// Whether they are those of now, since what was written down of them cannot be read.
+    pub(crate) guessed: bool,
 }
 
 impl Network {
@@ -134,7 +136,12 @@ impl Network {
     pub async fn netns_pin(&self, owner: &str, netns: BorrowedFd<'_>) -> Result<(), KernelError> {
         let failed = |source| KernelError::new("pin a network namespace", source);
         let (name, netns) = (owner.to_owned(), netns.try_clone_to_owned().map_err(failed)?);
-        self.blocking(move |inner| inner.pins.pin(&name, netns.as_fd())).await.map_err(failed)
+        let pinned = self.blocking(move |inner| {
+            inner.pins.pin(&name, netns.as_fd())?;
+            inner.guard_sandbox(&name, netns.as_fd());
+            Ok(())
+        });
+        pinned.await.map_err(failed)
     }
 
     /// The namespace that is pinned for `owner`, if one is.
@@ -214,9 +221,19 @@ impl Network {
     }
 
     /// Takes `owner` out of a network; nothing happens if it is not in it. The namespace may be gone.
+    ///
+    /// Ports that it has published there lead to another of its networks from now on that is not internal,
+    /// the first by name, and so does its default route; without one the ports are given up.
     pub async fn endpoint_detach(&self, network: &NetworkId, owner: &str) -> Result<(), AttachError> {
         let (network, owner) = (network.clone(), owner.to_owned());
-        self.blocking(move |inner| detach::detach(inner, &owner, Some(&network))).await
+        self.blocking(move |inner| detach::leave(inner, &owner, &network, detach::Published::Moves)).await
+    }
+
+    /// As [`Network::endpoint_detach`], of an endpoint that an earlier life of the sandbox left: its ports
+    /// are given up.
+    pub async fn endpoint_discard(&self, network: &NetworkId, owner: &str) -> Result<(), AttachError> {
+        let (network, owner) = (network.clone(), owner.to_owned());
+        self.blocking(move |inner| detach::leave(inner, &owner, &network, detach::Published::Goes)).await
     }
 
     /// Takes `owner`, whose sandbox ends, out of all networks; nothing happens if it is in none.
@@ -225,7 +242,7 @@ impl Network {
     /// removed a second later.
     pub async fn endpoint_detach_all(&self, owner: &str) -> Result<(), AttachError> {
         let owner = owner.to_owned();
-        self.blocking(move |inner| detach::detach(inner, &owner, None)).await
+        self.blocking(move |inner| detach::end(inner, &owner)).await
     }
 
     /// All endpoints.

@@ -13,8 +13,11 @@
 //! and thereby let them pass every firewall). It is not translated on its way in; the chain `admit`
 //! sees it after all other input rules have accepted it, sends a copy round a cable whose both ends
 //! are here (the gate), and only what comes out of the gate is translated. That happens to the first
-//! packet of a connection; all others follow its translation by themselves. The kernel copies packets in
-//! tables of the family `ip` only, so that `admit` stands in one; everything else is in one of `inet`.
+//! packet of a connection; all others follow its translation by themselves.
+//!
+//! All of it is in a table of the family `ip` as long as networks have IPv4 alone: what translates in one
+//! of `inet` has the kernel track the host's IPv6 too. With both families it is in one of `inet`, but for
+//! `admit`: the kernel copies packets in tables of the family `ip` only.
 //!
 //! Sets that hold addresses are there once for each family of addresses that networks have
 //! ([`FAMILIES`]), and so are the rules that read an address, each of which asks for the family first.
@@ -54,10 +57,21 @@ pub(crate) struct Tables<'a> {
     pub(crate) service_cidrs: &'a [IpNet],
     /// The way for connections from outside; without, they are translated at once.
     pub(crate) gate: Option<&'a Gate>,
+    /// Bridges of this instance of whose networks nothing is known: they count as internal.
+    pub(crate) unknown: &'a [UnknownBridge],
     /// The links that there were before this instance had the host pass packets on.
     pub(crate) strangers: &'a Strangers,
     /// Addresses at which names are asked for (port 53), and where the answers come from.
     pub(crate) names: &'a [(IpAddr, Target)],
+}
+
+/// A bridge of whose network nothing is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct UnknownBridge {
+    /// Name of its link.
+    pub(crate) name: String,
+    /// Whether its members reach each other, as far as the kernel tells.
+    pub(crate) linked: bool,
 }
 
 /// A cable whose both ends are on this host.
@@ -75,7 +89,7 @@ pub(crate) const GATE_NEIGHBOUR: Ipv4Addr = Ipv4Addr::new(169, 254, 77, 77);
 pub(crate) const GATE_ADDRESS: Ipv4Addr = Ipv4Addr::new(169, 254, 77, 78);
 
 /// Priorities that the kernel gives names to.
-const RAW: i32 = -300;
+pub(crate) const RAW: i32 = -300;
 const MANGLE: i32 = -150;
 const DSTNAT: i32 = -100;
 const FILTER: i32 = 0;
@@ -154,7 +168,7 @@ pub(crate) fn rulesets(tables: &Tables<'_>) -> Rulesets {
     let mut rulesets = services::empty(tables.families);
     networks(&mut rulesets, tables);
     ports(&mut rulesets, tables);
-    chains(&mut rulesets.inet, tables);
+    chains(rulesets.main(tables.families), tables);
     gate(&mut rulesets.ip, tables);
     rulesets
 }
@@ -173,6 +187,15 @@ fn networks(rulesets: &mut Rulesets, tables: &Tables<'_>) {
             internal.elements.insert(vec![link], Leads::Nowhere);
         }
     }
+    // What guards a bridge holds whatever became of what was written down about it.
+    for bridge in tables.unknown {
+        let link = Value::Link(bridge.name.clone());
+        bridges.elements.insert(vec![link.clone()], Leads::Nowhere);
+        internal.elements.insert(vec![link.clone()], Leads::Nowhere);
+        if bridge.linked {
+            linked.elements.insert(vec![link.clone(), link], Leads::Nowhere);
+        }
+    }
     // What comes in by these has been judged, or is not to be.
     let mut trusted = bridges.clone();
     if let Some(gate) = tables.gate {
@@ -184,8 +207,9 @@ fn networks(rulesets: &mut Rulesets, tables: &Tables<'_>) {
         set
     };
     add(&mut rulesets.ip, [("trusted", trusted.clone())]);
+    let main = rulesets.main(tables.families);
     add(
-        &mut rulesets.inet,
+        main,
         [
             ("barred", links(&tables.strangers.barred)),
             ("strangers", links(&tables.strangers.all)),
@@ -196,7 +220,7 @@ fn networks(rulesets: &mut Rulesets, tables: &Tables<'_>) {
         ],
     );
     for family in tables.families {
-        subnets(&mut rulesets.inet, tables, *family);
+        subnets(main, tables, *family);
     }
 }
 
@@ -247,7 +271,8 @@ fn ports(rulesets: &mut Rulesets, tables: &Tables<'_>) {
         if family == IpFamily::V4 {
             add(&mut rulesets.ip, [("ports-open", open(&one)), ("ports-any-open", open(&any))]);
         }
-        add(&mut rulesets.inet, [(sets.ports, one), (sets.ports_any, any), (sets.names, names)]);
+        let main = rulesets.main(tables.families);
+        add(main, [(sets.ports, one), (sets.ports_any, any), (sets.names, names)]);
     }
 }
 
@@ -347,11 +372,16 @@ fn admit() -> Vec<Rule> {
 }
 
 /// Bridges carry packets for 127.0.0.0/8 so that ports published there lead to containers; nothing
-/// that comes from a container may use that to reach the host's own loopback (CVE-2020-8558).
+/// that comes from a container may use that to reach the host's own loopback (CVE-2020-8558). Nor may
+/// it come from an address at which the host would look for somebody else: who asks for a name, whose
+/// translations hold and what a program of the host makes of a datagram is told by that address.
 fn guard(family: IpFamily) -> Vec<Rule> {
     let to_loopback =
         Statement::InSubnet { field: Field::Destination(family), subnet: loopback(family), negate: false };
-    vec![rule([in_link("bridges"), Statement::Family(family), to_loopback, Statement::Drop])]
+    vec![
+        rule([in_link("bridges"), Statement::Family(family), to_loopback, Statement::Drop]),
+        rule([in_link("bridges"), Statement::Family(family), Statement::FromElsewhere, Statement::Drop]),
+    ]
 }
 
 fn virtual_addresses(family: IpFamily) -> Vec<Rule> {

@@ -6,13 +6,20 @@ use std::os::fd::BorrowedFd;
 
 use ipnet::Ipv4Net;
 
-use crate::Protocol;
-use crate::driver::{Attached, Way};
+use crate::driver::{Attached, Way, bridge};
 use crate::link::{Links, Route};
 use crate::namespace;
 use crate::nft::{
     Chain, Field, Hook, HookType, IpFamily, Point, Ruleset, Rulesets, Statement, Table, Target, Value, rule,
 };
+use crate::plan::RAW;
+use crate::{Endpoint, Protocol};
+
+/// The tables inside of a sandbox that lead 127.0.0.11 to where names are answered.
+const TABLES: &str = "gantry-names";
+/// The chain there that keeps its loopback for itself.
+const GUARD: &str = "guard";
+const LOOPBACK: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8);
 
 /// Where Docker's containers ask for names.
 pub(crate) const RESOLVER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 11);
@@ -41,13 +48,58 @@ pub(crate) fn configure(
             links.neighbour_set(link, *address, *mac)?;
         }
         if let Some(names) = attached.names {
-            links.route_localnet(link)?;
             if !names_ready {
-                Table::open("gantry-names")?.replace(names_rulesets(names), Rulesets::default())?;
+                Table::open(TABLES)?.replace(names_rulesets(names), Rulesets::default())?;
             }
+            // What guards the loopback comes before the link could carry anything for it.
+            links.route_localnet(link)?;
         }
         Ok(())
     })
+}
+
+/// Gives the sandbox `netns` its way to everything else by the link of `endpoint`, if it has none.
+pub(crate) fn lead_out(netns: BorrowedFd<'_>, endpoint: &Endpoint) -> io::Result<()> {
+    namespace::inside(netns, || {
+        let mut links = Links::open()?;
+        if links.route_list()?.iter().any(|(destination, _)| destination.prefix_len() == 0) {
+            return Ok(());
+        }
+        let link = links.find(&endpoint.interface)?.ok_or(io::ErrorKind::NotFound)?.index;
+        for gateway in endpoint.addresses.iter().filter_map(|address| address.gateway) {
+            let destination = bridge::everywhere(gateway);
+            links.route_replace(Route { destination, gateway: Some(gateway), link, metric: 0 })?;
+        }
+        Ok(())
+    })
+}
+
+/// Guards the loopback of the sandbox `netns`, which an earlier program may have made that did not.
+pub(crate) fn guard(netns: BorrowedFd<'_>) -> io::Result<()> {
+    namespace::inside(netns, || {
+        let mut table = Table::open(TABLES)?;
+        if table.has_chain(GUARD)? {
+            return Ok(());
+        }
+        let chains = [(GUARD.to_owned(), guard_chain())].into();
+        table.add(&Rulesets { ip: Ruleset { chains, ..Ruleset::default() }, ..Rulesets::default() })
+    })
+}
+
+/// The link of a sandbox that finds others by name may carry packets for 127.0.0.0/8, so that 127.0.0.11
+/// leads out by it. What comes in by it for there is from a neighbour that wants at what listens at the
+/// loopback only (CVE-2020-8558): answers come to the link's own address, and are translated after this.
+fn guard_chain() -> Chain {
+    let loopback = Statement::Is { field: Field::InLink, value: Value::Link("lo".to_owned()), negate: true };
+    let to_loopback = Statement::InSubnet {
+        field: Field::Destination(IpFamily::V4),
+        subnet: LOOPBACK.into(),
+        negate: false,
+    };
+    Chain {
+        hook: Some(Hook { kind: HookType::Filter, point: Point::Prerouting, priority: RAW }),
+        rules: vec![rule([loopback, Statement::Family(IpFamily::V4), to_loopback, Statement::Drop])],
+    }
 }
 
 /// Leads 127.0.0.11 to where the host answers names: in the kernel, so that the namespace needs no
@@ -68,7 +120,6 @@ fn names_rulesets(names: Ipv4Addr) -> Rulesets {
             Statement::TranslateTo(Target { address: names.into(), port: 53 }),
         ])
     };
-    let loopback = Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8);
     let output =
         Chain { hook: hook(Point::Output, -100), rules: vec![query(Protocol::Udp), query(Protocol::Tcp)] };
     let postrouting = Chain {
@@ -77,13 +128,15 @@ fn names_rulesets(names: Ipv4Addr) -> Rulesets {
             Statement::Family(IpFamily::V4),
             Statement::InSubnet {
                 field: Field::Source(IpFamily::V4),
-                subnet: loopback.into(),
+                subnet: LOOPBACK.into(),
                 negate: false,
             },
             to(names),
             Statement::Masquerade,
         ])],
     };
-    let chains = [("output".to_owned(), output), ("postrouting".to_owned(), postrouting)].into();
-    Rulesets { inet: Ruleset { chains, ..Ruleset::default() }, ..Rulesets::default() }
+    let chains = [(GUARD, guard_chain()), ("output", output), ("postrouting", postrouting)];
+    let chains = chains.map(|(name, chain)| (name.to_owned(), chain)).into();
+    // In the family `ip`, so that the kernel tracks no connection of IPv6 for it.
+    Rulesets { ip: Ruleset { chains, ..Ruleset::default() }, ..Rulesets::default() }
 }

@@ -21,6 +21,7 @@ mod services;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -57,6 +58,24 @@ pub(crate) struct StateError {
     pub(crate) path: PathBuf,
     /// What went wrong.
     pub(crate) source: io::Error,
+}
+
+/// The endpoints that are kept.
+#[derive(Debug, Default)]
+pub(crate) struct Endpoints {
+    /// Those that can be read.
+    pub(crate) known: Vec<Endpoint>,
+    /// Those that cannot.
+    pub(crate) unknown: Vec<UnknownEndpoint>,
+}
+
+/// An endpoint that cannot be read.
+#[derive(Debug)]
+pub(crate) struct UnknownEndpoint {
+    /// Its id.
+    pub(crate) id: String,
+    /// What its record seems to say of its addresses.
+    pub(crate) addresses: Vec<IpAddr>,
 }
 
 /// `networks.json`.
@@ -150,16 +169,17 @@ impl StateDir {
 
     /// The endpoints. An empty file is one that was written when the machine lost power, and its
     /// endpoint went with the machine; another that makes no sense is left alone.
-    pub(crate) fn endpoints(&self) -> Vec<Endpoint> {
+    pub(crate) fn endpoints(&self) -> Endpoints {
         let directory = self.root.join("endpoints");
-        let (endpoints, torn, troubles) = read_endpoints(&directory);
+        let (known, torn, troubles) = read_endpoints(&directory);
+        let unknown = troubles.iter().filter_map(|trouble| unknown_endpoint(&trouble.path)).collect();
         self.left.lock().troubles.extend(troubles);
         for path in torn {
             if let Err(error) = fs::remove_file(&path) {
                 tracing::warn!(path = %path.display(), %error, "an empty endpoint cannot be removed");
             }
         }
-        endpoints
+        Endpoints { known, unknown }
     }
 
     /// Writes an endpoint; not flushed, since it does not outlive the machine.
@@ -176,23 +196,33 @@ impl StateDir {
 
     /// The ports of services as they were last, and the log of what becomes of them.
     pub(crate) fn services(&self) -> (BTreeMap<ServiceKey, ServicePort>, ServicesLog) {
-        ServicesLog::read(&self.root)
+        let (ports, log, trouble) = ServicesLog::read(&self.root);
+        self.left.lock().troubles.extend(trouble);
+        (ports, log)
     }
 
-    /// The links that there were before the host passed packets on, if that was written since its boot.
-    pub(crate) fn strangers(&self, boot: &str) -> Strangers {
-        match base::record::read::<ForwardingFile>(&self.forwarding_path()) {
+    /// The links that there were before the host passed packets on: nobody, if nothing was written about
+    /// it since its boot. None if what was written cannot be read.
+    pub(crate) fn strangers(&self, boot: &str) -> Option<Strangers> {
+        let path = self.forwarding_path();
+        match base::record::read::<ForwardingFile>(&path) {
             Ok(ForwardingFile { boot: then, links, all }) if then == boot => {
-                Strangers { all: all.unwrap_or_else(|| links.clone()), barred: links }
+                Some(Strangers { all: all.unwrap_or_else(|| links.clone()), barred: links, guessed: false })
             }
-            _ => Strangers::default(),
+            Ok(_) | Err(RecordError::Missing) => Some(Strangers::default()),
+            // It was written when the machine lost power, which began another boot.
+            Err(RecordError::Damaged(_)) if is_empty(&path) => Some(Strangers::default()),
+            Err(error) => {
+                self.left.lock().troubles.push(forwarding_trouble(&path, &error));
+                None
+            }
         }
     }
 
     /// Writes them; not flushed, since it does not outlive the machine's boot.
     pub(crate) fn strangers_write(&self, boot: &str, strangers: &Strangers) -> Result<(), StateError> {
         let path = self.forwarding_path();
-        let Strangers { all, barred } = strangers.clone();
+        let Strangers { all, barred, guessed: _ } = strangers.clone();
         let bytes = encode(&ForwardingFile { boot: boot.to_owned(), links: barred, all: Some(all) });
         base::fs::write_atomic_unsynced(&path, &bytes, 0o600).map_err(|source| StateError { path, source })
     }
@@ -232,7 +262,27 @@ pub(crate) fn examine(root: &Path) -> Vec<Trouble> {
         Err(error) => troubles.push(Trouble::new("the list of networks", &path, &error)),
     }
     troubles.extend(read_endpoints(&root.join("endpoints")).2);
+    troubles.extend(services::examine(root));
+    let path = root.join("forwarding.json");
+    match base::record::read::<ForwardingFile>(&path) {
+        Ok(_) | Err(RecordError::Missing) => {}
+        Err(RecordError::Damaged(_)) if is_empty(&path) => {}
+        Err(error) => troubles.push(forwarding_trouble(&path, &error)),
+    }
     troubles
+}
+
+fn forwarding_trouble(path: &Path, error: &RecordError) -> Trouble {
+    let error = base::error::chain(error);
+    let problem = format!(
+        "{error}; nothing is passed on between the links that there are: remove it if the host is a router"
+    );
+    Trouble::saying("which links nothing is passed on from", path, problem)
+}
+
+/// Whether a file is one that a machine left which lost its power.
+fn is_empty(path: &Path) -> bool {
+    path.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.len() == 0)
 }
 
 /// Earlier lists that were damaged and set aside.
@@ -276,18 +326,30 @@ fn read_endpoints(directory: &Path) -> (Vec<Endpoint>, Vec<PathBuf>, Vec<Trouble
         Vec::new()
     });
     for path in paths {
-        let is_empty = path.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.len() == 0);
         match base::record::read::<EndpointFile>(&path) {
             Ok(file) => {
                 let endpoint = Endpoint::from(file.endpoint);
                 endpoints.insert(endpoint.id.clone(), endpoint);
             }
             Err(RecordError::Missing) => {}
-            Err(_) if is_empty => torn.push(path),
+            Err(_) if is_empty(&path) => torn.push(path),
             Err(error) => troubles.push(Trouble::new("an endpoint of a network", &path, &error)),
         }
     }
     (endpoints.into_values().collect(), torn, troubles)
+}
+
+/// What is known of the endpoint of a record that cannot be read.
+fn unknown_endpoint(path: &Path) -> Option<UnknownEndpoint> {
+    let id = path.file_name()?.to_str()?.strip_suffix(".json")?.to_owned();
+    let document = base::record::read_plain(path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    let document: serde_json::Value = document.unwrap_or_default();
+    // In whichever version: each address with the length of its prefix, or the only one without.
+    let endpoint = &document["endpoint"];
+    let each = endpoint["addresses"].as_array().into_iter().flatten().map(|address| &address["net"]);
+    let texts = each.chain([&endpoint["address"]]).filter_map(serde_json::Value::as_str);
+    let bare = |text: &str| text.split('/').next().and_then(|text| text.parse().ok());
+    Some(UnknownEndpoint { id, addresses: texts.filter_map(bare).collect() })
 }
 
 fn encode<T: Record>(record: &T) -> Vec<u8> {
@@ -313,7 +375,18 @@ mod tests {
         fs::write(endpoint("torn.json"), b"").expect("write");
         fs::write(endpoint("later.json"), b"{\"version\":99,\"endpoint\":1}").expect("write");
         fs::write(endpoint("cut.json"), b"{\"vers").expect("write");
-        assert!(state.endpoints().is_empty());
+        fs::write(
+            endpoint("told.json"),
+            br#"{"version":99,"endpoint":{"addresses":[{"net":"172.17.0.9/16"},7],"address":"10.0.0.2"}}"#,
+        )
+        .expect("write");
+        let endpoints = state.endpoints();
+        assert!(endpoints.known.is_empty());
+        let told: Vec<_> = endpoints.unknown.iter().map(|one| (&*one.id, one.addresses.len())).collect();
+        assert_eq!(told, [("cut", 0), ("later", 0), ("told", 2)]);
+        fs::remove_file(endpoint("told.json")).expect("remove");
+        let state = StateDir::open(root.path()).expect("open");
+        state.endpoints();
         assert!(!endpoint("torn.json").exists());
         assert!(endpoint("later.json").exists() && endpoint("cut.json").exists());
         let told: Vec<PathBuf> = state.troubles().into_iter().map(|trouble| trouble.path).collect();

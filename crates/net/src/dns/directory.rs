@@ -40,6 +40,10 @@ struct Owner {
 /// Where somebody who asks for a name is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Place {
+    /// The network whose address it asks from; none for the host's own loopback.
+    pub(crate) at: Option<NetworkId>,
+    /// Whether it is the host itself.
+    pub(crate) is_host: bool,
     /// Who it is. Nobody, at addresses that nobody has: whoever makes such up gains nothing by it.
     pub(crate) owner: String,
     /// The user-defined networks that it is in.
@@ -110,17 +114,18 @@ impl Directory {
 
     /// Where the asker with this address is; `None` for strangers.
     pub(crate) fn place_of(&self, address: IpAddr) -> Option<Place> {
-        if let Some((owner, _)) = self.addresses.get(&address) {
-            return Some(owner.place.clone());
+        if let Some((owner, network)) = self.addresses.get(&address) {
+            return Some(Place { at: Some(network.clone()), ..owner.place.clone() });
         }
-        let of = |network: &Arc<NetworkView>| Some((network.internal, network.pool_of(address)?.gateway));
-        let network = self.networks.values().find_map(of);
-        if !address.is_loopback() && network.is_none() {
-            return None;
+        if address.is_loopback() {
+            return Some(Place { is_host: true, ..Place::default() });
         }
+        let of = |network: &Arc<NetworkView>| Some((network.clone(), network.pool_of(address)?.gateway));
+        let (network, gateway) = self.networks.values().find_map(of)?;
         // The host itself; or somebody who made up an address, and gets no more by that.
-        let internal = network.is_some_and(|(internal, gateway)| internal && gateway != address);
-        Some(Place { internal, ..Place::default() })
+        let is_host = gateway == address;
+        let internal = network.internal && !is_host;
+        Some(Place { at: Some(network.id.clone()), is_host, internal, ..Place::default() })
     }
 
     /// The addresses of the containers called `name` (in lower case) in the asker's networks.
@@ -189,6 +194,8 @@ impl Directory {
             }
         }
         Place {
+            at: None,
+            is_host: false,
             owner: owner.to_owned(),
             networks: networks
                 .iter()
@@ -351,7 +358,8 @@ mod tests {
         check(&directory, [10, 0, 1, 3], "www", "10.0.1.3");
         check(&directory, [10, 0, 1, 3], "web", "");
         let made_up = directory.place_of([10, 0, 1, 2].into()).expect("an address of the network");
-        assert_eq!(made_up, Place::default(), "nobody has the address any more");
+        let nobody = Place { at: Some(id('a')), ..Place::default() };
+        assert_eq!(made_up, nobody, "nobody has the address any more");
         let left = directory.place_of([10, 0, 2, 2].into()).expect("no stranger");
         assert!(left.internal, "it is in the internal network only");
         assert!(directory.place_of([10, 0, 2, 9].into()).expect("made up").internal);

@@ -18,6 +18,8 @@ const PATIENCE: Duration = Duration::from_millis(2200);
 const FRESH: Duration = Duration::from_secs(5);
 const TRUNCATED: u8 = 2;
 const HEADER: usize = 12;
+/// The longest answer of one packet that is taken. Of a longer one it is only told that it is.
+const LONGEST: usize = 4096;
 
 /// The host's resolvers.
 pub(super) struct Upstream {
@@ -92,15 +94,27 @@ async fn ask_udp(server: SocketAddr, question: &[u8]) -> io::Result<Vec<u8>> {
     socket.connect(server).await?;
     let asked = renumbered(question)?;
     socket.send(&asked).await?;
-    let mut buffer = vec![0; 4096];
+    let mut buffer = vec![0; LONGEST + 1];
     loop {
         let length = socket.recv(&mut buffer).await?;
         if answers(&asked, &buffer[..length]) {
             buffer.truncate(length);
             buffer[..2].copy_from_slice(&question[..2]);
+            if length > LONGEST {
+                cut(&mut buffer);
+            }
             return Ok(buffer);
         }
     }
+}
+
+/// Leaves of an answer that did not come whole what says so: whoever asked asks again by a connection.
+fn cut(answer: &mut Vec<u8>) {
+    let question = question_section(answer).map_or(0, <[u8]>::len);
+    answer.truncate(HEADER + question);
+    answer[2] |= TRUNCATED;
+    // No records follow, of none of the three kinds.
+    answer[6..HEADER].fill(0);
 }
 
 async fn ask_tcp(server: SocketAddr, question: &[u8]) -> io::Result<Vec<u8>> {
@@ -151,6 +165,8 @@ fn question_section(message: &[u8]) -> Option<&[u8]> {
 
 #[cfg(test)]
 mod tests {
+    use hickory_proto::op::Message;
+
     use super::*;
 
     fn message(number: u16, name: &[u8]) -> Vec<u8> {
@@ -168,5 +184,31 @@ mod tests {
         assert!(!answers(&asked, &message(8, b"\x03www\x03org\0")), "another number");
         assert!(!answers(&asked, &message(7, b"\x03bad\x03org\0")), "another name");
         assert!(!answers(&asked, &asked[..20]), "cut");
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_too_long_for_a_packet_is_asked_for_by_a_connection() {
+        let resolver = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("listen");
+        let server = resolver.local_addr().expect("bound");
+        let resolves = tokio::spawn(async move {
+            let mut buffer = [0; 512];
+            for length in [LONGEST, LONGEST + 1, 2 * LONGEST] {
+                let (asked, client) = resolver.recv_from(&mut buffer).await.expect("a question");
+                let mut answer = buffer[..asked].to_vec();
+                answer[7] = 200;
+                answer.resize(length, 7);
+                resolver.send_to(&answer, client).await.expect("answer");
+            }
+        });
+        let question = message(7, b"\x03www\x03org\0");
+        let fits = ask_udp(server, &question).await.expect("an answer");
+        assert_eq!((fits.len(), fits[2] & TRUNCATED), (LONGEST, 0));
+        for _ in 0..2 {
+            let cut = ask_udp(server, &question).await.expect("an answer");
+            let says_so = Message::from_vec(&cut).expect("it can be read");
+            assert!(says_so.metadata.truncation && says_so.answers.is_empty(), "{says_so:?}");
+            assert_eq!((says_so.metadata.id, says_so.queries.len()), (7, 1));
+        }
+        resolves.await.expect("no panic");
     }
 }

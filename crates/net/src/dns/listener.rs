@@ -1,7 +1,11 @@
 //! The sockets at which names are asked for.
 
 use std::io;
-use std::net::{IpAddr, TcpListener, UdpSocket};
+use std::mem::{size_of, zeroed};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::os::fd::AsRawFd;
+
+use tokio::io::Interest;
 
 /// How often another port is tried.
 const TRIES: u32 = 16;
@@ -39,8 +43,74 @@ impl Listener {
         let tcp = TcpListener::bind((address, port))?;
         let port = tcp.local_addr()?.port();
         let udp = UdpSocket::bind((address, port))?;
+        if address.is_ipv4() {
+            tell_link(&udp)?;
+        }
         tcp.set_nonblocking(true)?;
         udp.set_nonblocking(true)?;
         Ok(Self { udp, tcp, port })
     }
+}
+
+/// Has the kernel tell with each datagram by which link it came in.
+fn tell_link(socket: &UdpSocket) -> io::Result<()> {
+    let on: libc::c_int = 1;
+    // SAFETY: the socket is open for the time of the call, and pointer and length describe `on`.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_IP,
+            libc::IP_PKTINFO,
+            (&raw const on).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// The next datagram: how long it is, who sent it, and the number of the link that it came in by, as far
+/// as the kernel tells. More than the buffer holds of it is cut off.
+pub(super) async fn receive(
+    socket: &tokio::net::UdpSocket,
+    buffer: &mut [u8],
+) -> io::Result<(usize, SocketAddr, Option<u32>)> {
+    if socket.local_addr()?.is_ipv6() {
+        return socket.recv_from(buffer).await.map(|(length, from)| (length, from, None));
+    }
+    socket.async_io(Interest::READABLE, || receive_now(socket, buffer)).await
+}
+
+fn receive_now(
+    socket: &tokio::net::UdpSocket,
+    buffer: &mut [u8],
+) -> io::Result<(usize, SocketAddr, Option<u32>)> {
+    // Room for what is told of a packet, aligned as the kernel writes it.
+    let mut control = [0u64; 8];
+    let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    // SAFETY: both are plain numbers and pointers, for which all zeroes are values.
+    let (mut from, mut message): (libc::sockaddr_in, libc::msghdr) = unsafe { (zeroed(), zeroed()) };
+    message.msg_name = (&raw mut from).cast();
+    message.msg_namelen = size_of::<libc::sockaddr_in>() as libc::socklen_t;
+    message.msg_iov = &raw mut part;
+    message.msg_iovlen = 1;
+    message.msg_control = control.as_mut_ptr().cast();
+    message.msg_controllen = size_of_val(&control) as _;
+    // SAFETY: all that the message points to lives until after the call, with the lengths that it says.
+    let length = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, libc::MSG_DONTWAIT) };
+    let length = usize::try_from(length).map_err(|_| io::Error::last_os_error())?;
+    let mut link = None;
+    // SAFETY: the kernel filled the message's control part, and these walk within what it says of it; the
+    // data of such a header is an `in_pktinfo`, which is read wherever it lies.
+    unsafe {
+        let mut header = libc::CMSG_FIRSTHDR(&raw const message);
+        while !header.is_null() {
+            if ((*header).cmsg_level, (*header).cmsg_type) == (libc::IPPROTO_IP, libc::IP_PKTINFO) {
+                let told: libc::in_pktinfo = std::ptr::read_unaligned(libc::CMSG_DATA(header).cast());
+                link = u32::try_from(told.ipi_ifindex).ok();
+            }
+            header = libc::CMSG_NXTHDR(&raw const message, header);
+        }
+    }
+    let address = Ipv4Addr::from(u32::from_be(from.sin_addr.s_addr));
+    Ok((length, (address, u16::from_be(from.sin_port)).into(), link))
 }

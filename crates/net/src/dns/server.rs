@@ -14,13 +14,13 @@ use tokio_util::task::TaskTracker;
 
 use super::forward::Upstream;
 use super::message::{Outcome, Question, answers};
-use super::shares::Shares;
+use super::shares::{Asker, Shares};
 use super::zone::parse_reverse;
-use super::{Answer, Data, Directory, Kind, Listener, Place};
+use super::{Answer, Data, Directory, Kind, Listener, Place, listener};
 use crate::network::Inner;
 
 /// How many questions are passed on at the same time, of all and of one asker; more are dropped, and asked
-/// again.
+/// again. So are those of whoever has the most when all places are taken.
 const PENDING: (usize, usize) = (1024, 64);
 /// How many TCP connections are served at the same time, of all and of one asker; more are closed.
 const CONNECTIONS: (usize, usize) = (256, 8);
@@ -48,8 +48,8 @@ struct Desk {
 /// An answer, or a question that others have to be asked.
 enum Reply {
     Now(Vec<u8>),
-    /// With what the alias stands for, and whom to ask.
-    Later(Question, Vec<Data>, String, Vec<IpAddr>),
+    /// With what the alias stands for, and who asks.
+    Later(Question, Vec<Data>, String, Place),
     /// With whom to ask; empty for the host's resolvers.
     PassOn(Question, Vec<IpAddr>),
     Silence,
@@ -122,7 +122,7 @@ impl Server {
 async fn serve_udp(socket: Arc<UdpSocket>, desk: Arc<Desk>, tasks: TaskTracker, stop: CancellationToken) {
     let mut buffer = vec![0; 4096];
     loop {
-        let (length, client) = match socket.recv_from(&mut buffer).await {
+        let (length, client, link) = match listener::receive(&socket, &mut buffer).await {
             Ok(received) => received,
             Err(error) => {
                 // An earlier answer could not be delivered; that is no reason to stop, but should it go
@@ -134,7 +134,10 @@ async fn serve_udp(socket: Arc<UdpSocket>, desk: Arc<Desk>, tasks: TaskTracker, 
         };
         let question = &buffer[..length];
         // Whatever a question does to us, the next one is answered.
-        let reply = base::panics::catch(|| desk.reply(client, question, true));
+        let reply = base::panics::catch(|| match desk.place(client, Some(link)) {
+            Some(place) => desk.reply(&place, question, true),
+            None => Reply::Silence,
+        });
         let reply = reply.unwrap_or_else(|panic| {
             tracing::error!(%client, %panic, "answering a question panicked");
             Reply::Silence
@@ -143,14 +146,15 @@ async fn serve_udp(socket: Arc<UdpSocket>, desk: Arc<Desk>, tasks: TaskTracker, 
             Reply::Now(answer) => send(&socket, &answer, client).await,
             Reply::Silence => {}
             reply => {
-                let Some(share) = desk.asker(client).and_then(|asker| desk.pending.take(&asker)) else {
-                    continue;
-                };
+                let asker = desk.place(client, Some(link)).map(asker);
+                let Some(share) = asker.and_then(|asker| desk.pending.take(&asker)) else { continue };
                 let (socket, desk, question) = (socket.clone(), desk.clone(), question.to_vec());
                 tasks.spawn(stop.clone().run_until_cancelled_owned(async move {
-                    let _share = share;
-                    if let Some(answer) = desk.complete(reply, &question, true).await {
-                        send(&socket, &answer, client).await;
+                    tokio::select! {
+                        answer = desk.complete(reply, &question, true) => if let Some(answer) = answer {
+                            send(&socket, &answer, client).await;
+                        },
+                        () = share.given_up() => {}
                     }
                 }));
             }
@@ -168,14 +172,15 @@ async fn serve_tcp(listener: TcpListener, desk: Arc<Desk>, tasks: TaskTracker, s
     loop {
         match listener.accept().await {
             Ok((stream, client)) => {
-                let Some(share) = desk.asker(client).and_then(|asker| desk.connections.take(&asker)) else {
-                    continue;
-                };
+                let asker = desk.place(client, None).map(asker);
+                let Some(share) = asker.and_then(|asker| desk.connections.take(&asker)) else { continue };
                 let desk = desk.clone();
                 tasks.spawn(stop.clone().run_until_cancelled_owned(async move {
-                    let _share = share;
-                    if let Err(error) = serve_connection(stream, client, &desk).await {
-                        tracing::debug!(%client, %error, "connection for names ended");
+                    tokio::select! {
+                        served = serve_connection(stream, client, &desk) => if let Err(error) = served {
+                            tracing::debug!(%client, %error, "connection for names ended");
+                        },
+                        () = share.given_up() => {}
                     }
                 }));
             }
@@ -193,7 +198,8 @@ async fn serve_connection(mut stream: TcpStream, client: SocketAddr, desk: &Desk
         let Ok(length) = timeout(IDLE, stream.read_u16()).await? else { return Ok(()) };
         let mut question = vec![0; usize::from(length)];
         timeout(IDLE, stream.read_exact(&mut question)).await??;
-        let answer = match desk.reply(client, &question, false) {
+        let Some(place) = desk.place(client, None) else { return Ok(()) };
+        let answer = match desk.reply(&place, &question, false) {
             Reply::Now(answer) => Some(answer),
             Reply::Silence => None,
             reply => desk.complete(reply, &question, false).await,
@@ -205,18 +211,26 @@ async fn serve_connection(mut stream: TcpStream, client: SocketAddr, desk: &Desk
 }
 
 impl Desk {
-    /// Who asks; none for strangers, who are not served.
-    fn asker(&self, client: SocketAddr) -> Option<String> {
-        self.inner.directory().place_of(client.ip().to_canonical()).map(|place| place.owner)
+    /// Who asks; none for strangers, who are not served: an open resolver is used to flood others. Whoever
+    /// asks by a `link` that does not lead to its address is one. A connection has no link: what it is told
+    /// goes to the address that it claims. Nor has the host itself: from its own addresses nothing comes in.
+    fn place(&self, client: SocketAddr, link: Option<Option<u32>>) -> Option<Place> {
+        let place = self.inner.directory().place_of(client.ip().to_canonical())?;
+        let Some(link) = link else { return Some(place) };
+        let leads = |network| link.is_some() && self.inner.link_of(network) == link;
+        let is_right = match &place.at {
+            _ if place.is_host => true,
+            Some(network) => leads(network),
+            None => false,
+        };
+        is_right.then_some(place)
     }
 
     /// What we can say at once.
-    fn reply(&self, client: SocketAddr, bytes: &[u8], udp: bool) -> Reply {
-        // Nobody else is served: an open resolver is used to flood others.
+    fn reply(&self, place: &Place, bytes: &[u8], udp: bool) -> Reply {
         let directory = self.inner.directory();
-        let Some(place) = directory.place_of(client.ip().to_canonical()) else { return Reply::Silence };
         let Some(question) = Question::parse(bytes) else { return Reply::Silence };
-        if let Some(data) = self.container(&directory, &place, &question) {
+        if let Some(data) = self.container(&directory, place, &question) {
             return done(question.answer(
                 Outcome::Found,
                 &data,
@@ -231,7 +245,7 @@ impl Desk {
             Answer::Records(mut data) => {
                 if let Some(Data::Alias(target)) = data.first().filter(|_| question.kind != Kind::Alias) {
                     let target = target.clone();
-                    return Reply::Later(question, data, target, place.name_servers);
+                    return Reply::Later(question, data, target, place.clone());
                 }
                 self.turn(&mut data);
                 done(question.answer(Outcome::Found, &data, Vec::new(), Some(zone.domain()), limit))
@@ -244,7 +258,7 @@ impl Desk {
             Answer::Elsewhere if place.internal => {
                 done(question.answer(Outcome::NoSuchName, &[], Vec::new(), None, limit))
             }
-            Answer::Elsewhere => Reply::PassOn(question, place.name_servers),
+            Answer::Elsewhere => Reply::PassOn(question, place.name_servers.clone()),
         }
     }
 
@@ -260,8 +274,8 @@ impl Desk {
                     question.answer(Outcome::Failed, &[], Vec::new(), None, udp.then(|| question.udp_limit()))
                 }
             },
-            Reply::Later(question, data, target, servers) => {
-                let (outcome, more) = self.follow(&question, target, &servers).await;
+            Reply::Later(question, data, target, place) => {
+                let (outcome, more) = self.follow(&question, target, &place).await;
                 question.answer(outcome, &data, more, None, udp.then(|| question.udp_limit()))
             }
         }
@@ -272,7 +286,7 @@ impl Desk {
         &self,
         question: &Question,
         mut target: String,
-        servers: &[IpAddr],
+        place: &Place,
     ) -> (Outcome, Vec<hickory_proto::rr::Record>) {
         let failed = (Outcome::Failed, Vec::new());
         let mut way = Vec::new();
@@ -292,8 +306,11 @@ impl Desk {
                 }
                 Answer::NoSuchName => return (Outcome::NoSuchName, way),
                 Answer::NotYet => return failed,
+                // Nor must it get word out by a name that leads there.
+                Answer::Elsewhere if place.internal => return (Outcome::NoSuchName, way),
                 Answer::Elsewhere => {
-                    let Ok(bytes) = self.upstream.ask(&asked, true, servers).await else { return failed };
+                    let answer = self.upstream.ask(&asked, true, &place.name_servers).await;
+                    let Ok(bytes) = answer else { return failed };
                     let Some((outcome, records)) = answers(&bytes) else { return failed };
                     way.extend(records);
                     return (outcome, way);
@@ -330,6 +347,10 @@ impl Desk {
             data.rotate_left(by);
         }
     }
+}
+
+fn asker(place: Place) -> Asker {
+    Asker { network: place.at, owner: place.owner }
 }
 
 fn done(answer: Option<Vec<u8>>) -> Reply {

@@ -182,8 +182,7 @@ impl Driver for Bridge {
         // Ports before their bridge.
         all.sort_by_key(|link| link.kind == "bridge");
         for link in &all {
-            let is_port = link.kind == "veth" && link.name.starts_with(&self.prefix);
-            let is_left = if is_port {
+            let is_left = if self.is_port(link) {
                 !endpoints.iter().any(|endpoint| endpoint.host_interface == link.name)
             } else {
                 self.owns(link) && !networks.iter().any(|network| network.bridge == link.name)
@@ -209,6 +208,10 @@ impl Driver for Bridge {
 
     fn owns(&self, link: &Link) -> bool {
         is_own(link, &self.alias)
+    }
+
+    fn is_port(&self, link: &Link) -> bool {
+        link.kind == "veth" && link.name.starts_with(&self.prefix)
     }
 }
 
@@ -249,7 +252,7 @@ fn attached(network: &NetworkView, endpoint: &Endpoint, asked: Asked) -> Attache
 }
 
 /// All addresses of a family.
-fn everywhere(of: IpAddr) -> IpNet {
+pub(crate) fn everywhere(of: IpAddr) -> IpNet {
     match of {
         IpAddr::V4(_) => Ipv4Net::default().into(),
         IpAddr::V6(_) => Ipv6Net::default().into(),

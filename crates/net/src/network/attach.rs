@@ -7,7 +7,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use base::{Random, SystemRandom};
 use ipnet::IpNet;
 
-use super::{Inner, NetworkId, NetworkKind, NetworkView, State, detach, reap, rules, tag};
+use super::tables::Stray;
+use super::{Inner, NetworkId, NetworkKind, NetworkView, State, create, detach, reap, rules};
 use crate::driver::Asked;
 use crate::{
     AttachError, Endpoint, EndpointAddress, EndpointSpec, KernelError, Pool, address, conntrack, sandbox,
@@ -28,6 +29,7 @@ pub(super) fn attach(
     network: &NetworkId,
     spec: EndpointSpec,
 ) -> Result<Endpoint, AttachError> {
+    forget_strays(inner)?;
     let decision = match decide(inner, network, spec.clone()) {
         // Perhaps only because the links of ended sandboxes still have them.
         Err(error @ (AttachError::AddressTaken { .. } | AttachError::AddressesExhausted { .. })) => {
@@ -37,7 +39,8 @@ pub(super) fn attach(
         decided => decided?,
     };
     if let Err(error) = carry_out(inner, netns, &decision) {
-        if let Err(left) = detach::detach(inner, &decision.endpoint.owner, Some(network)) {
+        let owner = &decision.endpoint.owner;
+        if let Err(left) = detach::leave(inner, owner, network, detach::Published::Goes) {
             tracing::warn!(error = %base::error::chain(&left), "a failed attachment could not be taken back");
         }
         return Err(error);
@@ -64,6 +67,19 @@ pub(super) fn rename(inner: &Inner, owner: &str, name: &str) -> Result<(), Attac
     }
     for endpoint in mine {
         state.endpoint_insert(Endpoint { name: name.to_owned(), ..endpoint });
+    }
+    Ok(())
+}
+
+/// Forgets endpoints that could not be read and whose links are gone.
+fn forget_strays(inner: &Inner) -> Result<(), KernelError> {
+    let strays: Vec<String> =
+        inner.state.lock().strays.iter().map(|stray| stray.host_interface.clone()).collect();
+    for link in strays {
+        let failed = |source| KernelError::new(format!("find link `{link}`"), source);
+        if inner.links.lock().find(&link).map_err(failed)?.is_none() {
+            inner.state.lock().strays.retain(|stray| stray.host_interface != link);
+        }
     }
     Ok(())
 }
@@ -103,7 +119,7 @@ fn decide(inner: &Inner, id: &NetworkId, spec: EndpointSpec) -> Result<Decision,
     SystemRandom.fill(&mut bytes);
     let number: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     let endpoint = Endpoint {
-        host_interface: format!("{}_{}", tag(&inner.config.instance), &number[..8]),
+        host_interface: create::host_interface(&inner.config, &number[..8]),
         id: number,
         owner: spec.owner,
         network: id.clone(),
@@ -133,6 +149,15 @@ fn choose_addresses(
     let members = state.endpoints().values().chain(&state.leaving);
     let members = members.filter(|endpoint| endpoint.network == network.id);
     let mut taken: BTreeSet<IpAddr> = members.flat_map(Endpoint::ips).collect();
+    // Of whichever network they were once.
+    taken.extend(state.stranded.iter().flat_map(Endpoint::ips));
+    taken.extend(state.strays.iter().flat_map(|stray| &stray.addresses));
+    // It has one that nobody knows.
+    let hides = |stray: &&Stray| {
+        stray.network.as_ref() == Some(&network.id)
+            && !stray.addresses.iter().any(|address| network.pool_of(*address).is_some())
+    };
+    let hidden = state.strays.iter().find(hides);
     for pool in &network.pools {
         taken.extend(pool.reserved.values().copied().chain([pool.gateway]));
     }
@@ -143,6 +168,10 @@ fn choose_addresses(
             Some(address) if taken.contains(&address) => return Err(AttachError::AddressTaken { address }),
             Some(address) => address,
             None => {
+                if let Some(stray) = hidden {
+                    let (network, link) = (network.name.clone(), stray.host_interface.clone());
+                    return Err(AttachError::AddressesUnknown { network, link });
+                }
                 let range = pool.range.unwrap_or(pool.subnet);
                 address::free_address(pool.subnet, range, within(last), &taken)
                     .ok_or_else(|| AttachError::AddressesExhausted { network: network.name.clone() })?

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use super::{Inner, NetworkId, NetworkKind, NetworkSpec, NetworkView, Pool, PoolSpec, rules, tag};
 use crate::exclusive::Exclusive;
 use crate::link::Links;
-use crate::{KernelError, NetworkError, address};
+use crate::{Config, KernelError, NetworkError, address};
 
 /// Creates a user-defined network.
 pub(super) fn create(inner: &Inner, spec: NetworkSpec) -> Result<NetworkView, NetworkError> {
@@ -29,6 +29,10 @@ pub(super) fn create(inner: &Inner, spec: NetworkSpec) -> Result<NetworkView, Ne
     if let Some(other) = inner.state.lock().networks().values().find(|network| network.bridge == view.bridge)
     {
         let message = format!("bridge name {} is already used by network {}", view.bridge, other.name);
+        return Err(NetworkError::Invalid { message });
+    }
+    if inner.state.lock().unknown.iter().any(|unknown| unknown.name == view.bridge) {
+        let message = format!("bridge name {} is already used by a network that cannot be read", view.bridge);
         return Err(NetworkError::Invalid { message });
     }
     inner.driver.create(&view)?;
@@ -154,6 +158,11 @@ pub(super) fn subnets_taken<'a>(
             .map(|(net, index)| (net, format!("link {}", name(index)))),
     );
     Ok(taken)
+}
+
+/// How the link of an endpoint is called on the host whose id begins so.
+pub(super) fn host_interface(config: &Config, id: &str) -> String {
+    format!("{}_{id}", tag(&config.instance))
 }
 
 /// Whether the kernel takes `name` for a link.

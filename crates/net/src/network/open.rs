@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::tables::Stray;
 use super::{
     Inner, Network, NetworkId, NetworkKind, NetworkSpec, NetworkView, PoolSpec, State, Strangers, create,
     doctor, firewalld, gate, reap, rules, tag, watch,
@@ -20,11 +21,11 @@ use super::{
 use crate::config::Subnet;
 use crate::driver::Bridge;
 use crate::exclusive::Exclusive;
-use crate::link::{Links, Route};
+use crate::link::{Link, Links, Route};
 use crate::namespace::{Pins, Pool};
 use crate::nft::{Table, TableEvents, Target};
-use crate::plan::Services;
-use crate::state::{StateDir, StateError};
+use crate::plan::{Services, UnknownBridge};
+use crate::state::{StateDir, StateError, UnknownEndpoint};
 use crate::{AddressPool, Config, Endpoint, KernelError, NetworkError, OpenError, address, dns};
 
 /// Whether the host passes on what is not for itself.
@@ -89,8 +90,10 @@ fn prepare(config: Config) -> Result<Opened, OpenError> {
     let strangers = forward(&inner)?;
     inner.state.lock().strangers = strangers;
     let kept = inner.disk.endpoints();
-    networks(&inner, &kept)?;
-    endpoints(&inner, kept)?;
+    networks(&inner, &kept.known)?;
+    endpoints(&inner, kept.known)?;
+    strays(&inner, kept.unknown)?;
+    inner.guard_sandboxes();
     services(&inner)?;
     let gateway = super::find::of_kind(&inner.state.lock(), NetworkKind::Pods).gateway();
     let listener = dns::Listener::bind(gateway)
@@ -122,18 +125,32 @@ fn forward(inner: &Inner) -> Result<Strangers, OpenError> {
     const BOOT: &str = "/proc/sys/kernel/random/boot_id";
     let refused = |source| KernelError::new(format!("turn on `{FORWARDING}`"), source);
     let boot = std::fs::read_to_string(BOOT).map_err(refused)?;
+    let links = || inner.links.lock().list().map_err(|source| KernelError::new("list links", source));
     if std::fs::read(FORWARDING).map_err(refused)?.first() == Some(&b'1') {
-        return Ok(inner.disk.strangers(&boot));
+        if let Some(strangers) = inner.disk.strangers(&boot) {
+            return Ok(strangers);
+        }
+        // It may have been no router, and must not be one because a file went bad.
+        let gate = gate::names(&inner.config);
+        let is_ours = |link: &Link| {
+            link.name == "lo"
+                || inner.driver.owns(link)
+                || inner.driver.is_port(link)
+                || [&gate.0, &gate.1].contains(&&link.name)
+        };
+        let all: Vec<String> =
+            links()?.into_iter().filter(|link| !is_ours(link)).map(|link| link.name).collect();
+        return Ok(Strangers { barred: all.clone(), all, guessed: true });
     }
     tracing::info!("turning on forwarding of packets (net.ipv4.ip_forward)");
-    let links = inner.links.lock().list().map_err(|source| KernelError::new("list links", source))?;
+    let links = links()?;
     // A host may pass packets on from single links, whatever is said of all of them.
     let is_router =
         |link: &String| std::fs::read(forwarding_of(link)).is_ok_and(|now| now.first() == Some(&b'1'));
     let strangers = links.into_iter().filter(|link| link.name != "lo" && !inner.driver.owns(link));
     let all: Vec<String> = strangers.map(|link| link.name).collect();
     let barred = all.iter().filter(|link| !is_router(link)).cloned().collect();
-    let strangers = Strangers { all, barred };
+    let strangers = Strangers { all, barred, guessed: false };
     inner.disk.strangers_write(&boot, &strangers).map_err(failed)?;
     std::fs::write(FORWARDING, "1").map_err(refused)?;
     Ok(strangers)
@@ -181,6 +198,17 @@ fn networks(inner: &Inner, endpoints: &[Endpoint]) -> Result<(), OpenError> {
     kept.values().try_for_each(|network| inner.driver.create(network))?;
     let mut state = inner.state.lock();
     kept.into_values().for_each(|network| state.network_insert(network));
+    let all = links.list().map_err(|source| KernelError::new("list links", source))?;
+    let is_known = |link: &Link| state.networks().values().any(|network| network.bridge == link.name);
+    let unknown = all.iter().filter(|link| inner.driver.owns(link) && !is_known(link));
+    let unknown = unknown.map(|link| {
+        let name = link.name.clone();
+        tracing::warn!(name, "the network of this bridge cannot be read: it is cut off from everything else");
+        let mut ports = all.iter().filter(|port| port.master == Some(link.index)).peekable();
+        UnknownBridge { name, linked: ports.peek().is_some() && ports.all(|port| !port.isolated) }
+    });
+    let unknown = unknown.collect();
+    state.unknown = unknown;
     Ok(())
 }
 
@@ -202,7 +230,8 @@ fn predefined(
     let mut taken = create::subnets_taken(links, others.values())?;
     if !inner.disk.troubles().is_empty() {
         // Its own bridge may be there still, with what the list that was lost said of it.
-        taken.retain(|(_, link)| *link != bridge_name(&inner.config, kind));
+        let own = format!("link {}", bridge_name(&inner.config, kind));
+        taken.retain(|(_, with)| *with != own);
     }
     taken.extend(inner.config.service_cidrs.iter().map(|services| (*services, "the services".to_owned())));
     let pod_cidr = inner.config.pod_cidr.wanted();
@@ -259,6 +288,9 @@ fn endpoints(inner: &Inner, kept: Vec<Endpoint>) -> Result<(), OpenError> {
         let network = state.networks().get(&endpoint.network).cloned();
         if network.is_none() && !is_clear {
             tracing::warn!(owner = endpoint.owner, network = %endpoint.network, "an endpoint's network cannot be read");
+            // What it has published leads nowhere, and to nobody else.
+            state.ports.restore(&endpoint.ports);
+            state.stranded.push(endpoint);
             continue;
         }
         let is_there = match &network {
@@ -274,6 +306,31 @@ fn endpoints(inner: &Inner, kept: Vec<Endpoint>) -> Result<(), OpenError> {
         state.last.insert(endpoint.network.clone(), endpoint.ips().collect());
         state.endpoint_insert(endpoint);
     }
+    Ok(())
+}
+
+/// Looks for the addresses of endpoints whose records cannot be read: nobody else may get them as long as
+/// their links are there. What a namespace says goes before what is left of a record.
+fn strays(inner: &Inner, unknown: Vec<UnknownEndpoint>) -> Result<(), OpenError> {
+    let mut found = Vec::new();
+    for UnknownEndpoint { id, addresses } in unknown {
+        let Some(host_interface) = id.get(..8).map(|start| create::host_interface(&inner.config, start))
+        else {
+            continue;
+        };
+        let failed = |source| KernelError::new(format!("find link `{host_interface}`"), source);
+        let Some(link) = inner.links.lock().find(&host_interface).map_err(failed)? else { continue };
+        let network = {
+            let state = inner.state.lock();
+            let is_on = |network: &&NetworkView| inner.driver.link(&network.id) == link.master;
+            state.networks().values().find(is_on).map(|network| network.id.clone())
+        };
+        let inside = inner.addresses_at(link.index);
+        let addresses = if inside.is_empty() { addresses } else { inside };
+        tracing::warn!(endpoint = id, ?addresses, "an endpoint that cannot be read keeps its addresses");
+        found.push(Stray { host_interface, addresses, network });
+    }
+    inner.state.lock().strays = found;
     Ok(())
 }
 

@@ -95,6 +95,7 @@ fn wanted(inner: &Inner, state: &State) -> Rulesets {
         service_cidrs: &inner.config.service_cidrs,
         gate: state.gate.as_ref(),
         names: &names,
+        unknown: &state.unknown,
         strangers: &state.strangers,
     })
 }

@@ -8,7 +8,7 @@ use super::{NetworkId, NetworkView, Strangers};
 use crate::Endpoint;
 use crate::dns::{Directory, SharedDirectory};
 use crate::nft::Target;
-use crate::plan::Gate;
+use crate::plan::{Gate, UnknownBridge};
 use crate::ports::Ports;
 
 /// Networks, endpoints, and what follows from them.
@@ -21,6 +21,12 @@ pub(super) struct State {
     endpoints: BTreeMap<(String, NetworkId), Endpoint>,
     directory: Directory,
     published: Arc<SharedDirectory>,
+    /// Bridges of this instance of whose networks nothing can be read.
+    pub(super) unknown: Vec<UnknownBridge>,
+    /// Endpoints of networks that cannot be read. What they have stays theirs.
+    pub(super) stranded: Vec<Endpoint>,
+    /// Endpoints that cannot be read themselves, and whose links are there.
+    pub(super) strays: Vec<Stray>,
     /// Endpoints that are gone but whose links may not be yet.
     pub(super) leaving: Vec<Endpoint>,
     /// The addresses that each network gave out last, in the order of its subnets.
@@ -32,6 +38,17 @@ pub(super) struct State {
     pub(super) gate: Option<Gate>,
     /// Between these passes what passed before this instance, and nothing else.
     pub(super) strangers: Strangers,
+}
+
+/// An endpoint whose record cannot be read.
+#[derive(Clone, Debug)]
+pub(super) struct Stray {
+    /// Its link on the host.
+    pub(super) host_interface: String,
+    /// The addresses that it has, as far as that is known.
+    pub(super) addresses: Vec<IpAddr>,
+    /// The network on whose bridge its link is.
+    pub(super) network: Option<NetworkId>,
 }
 
 impl State {
@@ -82,6 +99,7 @@ impl State {
 
     /// Forgets an endpoint.
     pub(super) fn endpoint_remove(&mut self, endpoint: &Endpoint) {
+        self.stranded.retain(|stranded| stranded.id != endpoint.id);
         let gone = self.endpoints.remove(&(endpoint.owner.clone(), endpoint.network.clone()));
         if let Some(gone) = gone {
             self.directory.endpoint_remove(&gone);

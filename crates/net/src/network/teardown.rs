@@ -31,7 +31,8 @@ pub(super) fn teardown(inner: &Inner) -> Result<(), KernelError> {
 /// Has the host pass nothing on again, where we had it do so and no link has come since that may need it.
 fn close_the_way(strangers: &Strangers, links: &[Link]) {
     let is_as_before = links.iter().all(|link| link.name == "lo" || strangers.all.contains(&link.name));
-    if strangers.all.is_empty() || !is_as_before {
+    // Of a guess nothing follows: the host may have been a router before us.
+    if strangers.all.is_empty() || strangers.guessed || !is_as_before {
         return;
     }
     tracing::info!("turning off forwarding of packets (net.ipv4.ip_forward)");

@@ -7,7 +7,7 @@ use super::attribute::{self, chain, element, rule, set};
 use super::diff::{Change, Element};
 use super::expression;
 use super::listing;
-use super::ruleset::{Content, Hook, HookType, Leads, Point, Rule, Set, Value};
+use super::ruleset::{Content, Hook, HookType, IpFamily, Leads, Point, Rule, Set, Statement, Value};
 use crate::netlink::Message;
 
 /// Types of messages begin with the number of the subsystem.
@@ -67,6 +67,13 @@ pub(super) fn mark(kind: u16) -> Message {
 pub(super) fn table(kind: u16, table: TableName<'_>) -> Message {
     let mut message = table.message(kind, if kind == NEWTABLE { NLM_F_CREATE } else { 0 });
     message.text(attribute::table::NAME, table.name);
+    message
+}
+
+/// Asks for a chain.
+pub(super) fn chain(table: TableName<'_>, name: &str) -> Message {
+    let mut message = table.message(GETCHAIN, 0);
+    message.text(chain::TABLE, table.name).text(chain::NAME, name);
     message
 }
 
@@ -138,7 +145,11 @@ fn write_hook(message: &mut Message, hook: Hook) {
 fn rule_add(table: TableName<'_>, chain: &str, rule: &Rule) -> Message {
     let mut message = table.message(NEWRULE, NLM_F_CREATE | NLM_F_APPEND);
     message.text(rule::TABLE, table.name).text(rule::CHAIN, chain).nest(rule::EXPRESSIONS, |list| {
-        for statement in rule {
+        // In a table of one family it says nothing, and `nft` does not understand why it is there.
+        let is_sure = |statement: &&Statement| {
+            **statement == Statement::Family(IpFamily::V4) && table.family == libc::NFPROTO_IPV4
+        };
+        for statement in rule.iter().filter(|statement| !is_sure(statement)) {
             expression::write(list, statement);
         }
     });

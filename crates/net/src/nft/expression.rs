@@ -34,8 +34,12 @@ const CT_STATUS: u32 = 2;
 const WELCOME: u32 = 1 << 29;
 const CT_STATE_ESTABLISHED_RELATED: u32 = 2 | 4;
 const CT_STATUS_DST_NAT: u32 = 1 << 5;
+const FIB_RESULT_OIF: u32 = 1;
 const FIB_RESULT_ADDRTYPE: u32 = 3;
+const FIB_SADDR: u32 = 1;
 const FIB_DADDR: u32 = 2;
+const FIB_IIF: u32 = 8;
+const FIB_PRESENT: u32 = 32;
 const RTN_LOCAL: u32 = 2;
 const CMP_EQ: u32 = 0;
 const CMP_NEQ: u32 = 1;
@@ -176,6 +180,14 @@ pub(super) fn write(message: &mut Message, statement: &Statement) {
                 fib.be32(DREG, FIRST).be32(RESULT, FIB_RESULT_ADDRTYPE).be32(FLAGS, FIB_DADDR);
             });
             compare(message, &RTN_LOCAL.to_ne_bytes(), *negate);
+        }
+        Statement::FromElsewhere => {
+            expression(message, "fib", |fib| {
+                use attribute::fib::{DREG, FLAGS, RESULT};
+                fib.be32(DREG, FIRST).be32(RESULT, FIB_RESULT_OIF);
+                fib.be32(FLAGS, FIB_SADDR | FIB_IIF | FIB_PRESENT);
+            });
+            compare(message, &[0; 4], false);
         }
         Statement::Established => connection(message, CT_STATE, CT_STATE_ESTABLISHED_RELATED),
         Statement::Translated => connection(message, CT_STATUS, CT_STATUS_DST_NAT),

@@ -1,5 +1,6 @@
 //! Chains of others: what they do with packets that they do not know.
 
+use std::collections::HashMap;
 use std::io;
 
 use super::attribute;
@@ -9,6 +10,10 @@ use crate::netlink::{Attributes, Message, Reply, Socket, attribute_text};
 
 /// How deep chains that lead to each other are followed; loops do not exist, the kernel sees to that.
 const DEPTH: u32 = 8;
+/// How many chains are followed in one look, and how many bytes of rules are read in it. What comes after
+/// that is taken for one of which nothing holds for all packets.
+const CHAINS: usize = 1024;
+const BYTES: usize = 64 << 20;
 
 /// A chain by which packets of IPv4 pass.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,22 +88,29 @@ pub(super) fn chains(socket: &mut Socket, own: &str) -> io::Result<Vec<ForeignCh
     let replies = socket.dump(&Message::new(GETCHAIN, 0, &[0; 4]))?;
     let mut chains: Vec<_> =
         replies.iter().filter_map(parse).filter(|chain| chain.table_name() != own).collect();
+    let mut look = Look::new(|of: &ForeignChain, chain: &str| list(socket, of, chain));
     for chain in &mut chains {
         let drops = chain.stops.is_some();
-        chain.stops = stop(socket, chain, drops)?;
+        chain.stops = look.stop(chain, drops)?;
     }
     Ok(chains)
 }
 
 /// The rules of `chain`, a chain of the table that `of` is in.
 pub(super) fn rules(socket: &mut Socket, of: &ForeignChain, chain: &str) -> io::Result<Vec<ForeignRule>> {
+    list(socket, of, chain).map(|(rules, _)| rules)
+}
+
+/// The rules of a chain, and how many bytes were read for them.
+fn list(socket: &mut Socket, of: &ForeignChain, chain: &str) -> io::Result<(Vec<ForeignRule>, usize)> {
     let mut message = Message::new(encode::GETRULE, 0, &[of.family, 0, 0, 0]);
     message.text(attribute::rule::TABLE, of.table_name()).text(attribute::rule::CHAIN, chain);
     let replies = match socket.dump(&message) {
         // It went while we looked.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((Vec::new(), 0)),
         replies => replies?,
     };
+    let read = replies.iter().map(|reply| reply.payload.len()).sum();
     let rule = |reply: &Reply| {
         use attribute::rule::{CHAIN, EXPRESSIONS, HANDLE, USERDATA};
         let attributes = Attributes::after(&reply.payload, 4);
@@ -110,7 +122,7 @@ pub(super) fn rules(socket: &mut Socket, of: &ForeignChain, chain: &str) -> io::
             fate: attributes.find(EXPRESSIONS).map_or(Fate::Open, fate),
         })
     };
-    Ok(replies.iter().filter_map(rule).collect())
+    Ok((replies.iter().filter_map(rule).collect(), read))
 }
 
 /// Whether what a message tells of is a rule that stops everything.
@@ -119,43 +131,80 @@ pub(super) fn stops_all(rule: &Reply) -> bool {
     matches!(expressions.map(fate), Some(Fate::Stopped | Fate::Led(_)))
 }
 
-fn stop(socket: &mut Socket, chain: &ForeignChain, drops: bool) -> io::Result<Option<Stop>> {
-    for rule in rules(socket, chain, &chain.name)? {
-        match &rule.fate {
-            Fate::Stopped => return Ok(Some(Stop::Rule(rule.handle))),
-            Fate::Accepted => return Ok(None),
-            Fate::Led(other) => match end(socket, chain, other, DEPTH)? {
-                Fate::Stopped => return Ok(Some(Stop::Rule(rule.handle))),
-                Fate::Accepted => return Ok(None),
-                _ => {}
-            },
-            Fate::Returned => break,
-            Fate::SomeReturned | Fate::Open => {}
-        }
-    }
-    Ok(drops.then_some(Stop::Policy))
+/// A look at chains that lead to each other. Each of them is read once, however many lead there: whoever
+/// writes them could make ways without end of a few.
+struct Look<R> {
+    rules: R,
+    /// What becomes of packets in the chains that were read, by table and name.
+    ends: HashMap<(u8, String, String), Fate>,
+    chains: usize,
+    bytes: usize,
 }
 
-/// What becomes of a packet that no rule of `chain` knows: stopped, accepted, or it comes back.
-fn end(socket: &mut Socket, of: &ForeignChain, chain: &str, depth: u32) -> io::Result<Fate> {
-    if depth == 0 {
-        return Ok(Fate::Open);
+impl<R: FnMut(&ForeignChain, &str) -> io::Result<(Vec<ForeignRule>, usize)>> Look<R> {
+    /// Nothing seen yet; `rules` lists those of a chain, and tells how many bytes that took.
+    fn new(rules: R) -> Self {
+        Self { rules, ends: HashMap::new(), chains: 0, bytes: 0 }
     }
-    for rule in rules(socket, of, chain)? {
-        match rule.fate {
-            fate @ (Fate::Stopped | Fate::Accepted) => return Ok(fate),
-            Fate::Led(other) => {
-                let led = end(socket, of, &other, depth - 1)?;
-                if matches!(led, Fate::Stopped | Fate::Accepted) {
-                    return Ok(led);
-                }
-            }
-            // What comes after holds no more for all of them.
-            Fate::Returned | Fate::SomeReturned => break,
-            Fate::Open => {}
+
+    /// The rules of a chain; none if enough were read.
+    fn read(&mut self, of: &ForeignChain, chain: &str) -> io::Result<Vec<ForeignRule>> {
+        if self.chains >= CHAINS || self.bytes >= BYTES {
+            tracing::warn!(table = of.table, chain, "there are too many rules of others to look at all");
+            return Ok(Vec::new());
         }
+        let (rules, bytes) = (self.rules)(of, chain)?;
+        self.chains += 1;
+        self.bytes += bytes;
+        Ok(rules)
     }
-    Ok(Fate::Open)
+
+    /// Whether and where a base chain stops what no rule of it knows.
+    fn stop(&mut self, chain: &ForeignChain, drops: bool) -> io::Result<Option<Stop>> {
+        for rule in self.read(chain, &chain.name)? {
+            match &rule.fate {
+                Fate::Stopped => return Ok(Some(Stop::Rule(rule.handle))),
+                Fate::Accepted => return Ok(None),
+                Fate::Led(other) => match self.end(chain, other, DEPTH)? {
+                    Fate::Stopped => return Ok(Some(Stop::Rule(rule.handle))),
+                    Fate::Accepted => return Ok(None),
+                    _ => {}
+                },
+                Fate::Returned => break,
+                Fate::SomeReturned | Fate::Open => {}
+            }
+        }
+        Ok(drops.then_some(Stop::Policy))
+    }
+
+    /// What becomes of a packet that no rule of `chain` knows: stopped, accepted, or it comes back.
+    fn end(&mut self, of: &ForeignChain, chain: &str, depth: u32) -> io::Result<Fate> {
+        let place = (of.family, of.table.clone(), chain.to_owned());
+        if let Some(known) = self.ends.get(&place) {
+            return Ok(known.clone());
+        }
+        let end = if depth == 0 { Fate::Open } else { self.follow(of, chain, depth)? };
+        self.ends.insert(place, end.clone());
+        Ok(end)
+    }
+
+    fn follow(&mut self, of: &ForeignChain, chain: &str, depth: u32) -> io::Result<Fate> {
+        for rule in self.read(of, chain)? {
+            match rule.fate {
+                fate @ (Fate::Stopped | Fate::Accepted) => return Ok(fate),
+                Fate::Led(other) => {
+                    let led = self.end(of, &other, depth - 1)?;
+                    if matches!(led, Fate::Stopped | Fate::Accepted) {
+                        return Ok(led);
+                    }
+                }
+                // What comes after holds no more for all of them.
+                Fate::Returned | Fate::SomeReturned => break,
+                Fate::Open => {}
+            }
+        }
+        Ok(Fate::Open)
+    }
 }
 
 /// What the instructions of a rule do to every packet; what depends on the packet is left open.
@@ -245,4 +294,57 @@ fn parse(reply: &Reply) -> Option<ForeignChain> {
         stops: drops.then_some(Stop::Policy),
         admits: false,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chain(name: &str) -> ForeignChain {
+        ForeignChain {
+            family: 2,
+            table: "ip filter".to_owned(),
+            name: name.to_owned(),
+            point: Point::Forward,
+            stops: None,
+            admits: false,
+        }
+    }
+
+    fn rule(fate: Fate) -> ForeignRule {
+        ForeignRule { handle: vec![1], userdata: Vec::new(), fate }
+    }
+
+    /// What a look says of the chain `start`, and how many chains were looked at for it.
+    fn look(of: impl Fn(&str) -> Vec<Fate>) -> (Option<Stop>, usize) {
+        let mut seen = 0;
+        let mut look = Look::new(|_: &ForeignChain, name: &str| {
+            seen += 1;
+            Ok((of(name).into_iter().map(rule).collect(), 100))
+        });
+        let stop = look.stop(&chain("start"), false).expect("nothing is read");
+        (stop, seen)
+    }
+
+    #[test]
+    fn each_chain_is_looked_at_once_however_many_ways_lead_to_it() {
+        let ten_to = |level: u32| vec![Fate::Led(format!("level-{level}")); 10];
+        let many = |last: Fate| {
+            look(move |name| match name.strip_prefix("level-").map(|level| level.parse::<u32>()) {
+                None => ten_to(1),
+                Some(Ok(7)) => vec![last.clone()],
+                Some(level) => ten_to(level.expect("a number") + 1),
+            })
+        };
+        assert_eq!(many(Fate::Open), (None, 8));
+        assert_eq!(many(Fate::Stopped), (Some(Stop::Rule(vec![1])), 8));
+        assert_eq!(many(Fate::Accepted), (None, 8));
+    }
+
+    #[test]
+    fn a_look_comes_to_an_end_however_many_chains_there_are() {
+        // A thousand from each, all of them different, eight deep.
+        let (stop, seen) = look(|name| (0..1000).map(|next| Fate::Led(format!("{name}-{next}"))).collect());
+        assert_eq!((stop, seen), (None, CHAINS));
+    }
 }

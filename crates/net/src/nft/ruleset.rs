@@ -10,9 +10,11 @@ use crate::Protocol;
 /// Everything in the tables of one instance.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Rulesets {
-    /// The table of the family `inet`, through which packets of IPv4 and of IPv6 go.
+    /// The table of the family `inet`, through which packets of IPv4 and of IPv6 go. Where a chain of it
+    /// translates addresses, the kernel tracks every connection of the host of both.
     pub(crate) inet: Ruleset,
-    /// The table of the family `ip`: for packets that are copied, which no other family of IPv4 does.
+    /// The table of the family `ip`: for all of IPv4, where there is nothing else, and in any case for
+    /// packets that are copied, which no other family of IPv4 does.
     pub(crate) ip: Ruleset,
 }
 
@@ -94,6 +96,8 @@ pub(crate) enum Statement {
     InSubnet { field: Field, subnet: IpNet, negate: bool },
     /// The destination is an address of this host, or is not.
     ToHost { negate: bool },
+    /// The host would not send to the source by the link that the packet came in by.
+    FromElsewhere,
     /// The packet belongs to a connection that was let through before.
     Established,
     /// The packet belongs to a connection whose destination was translated.
@@ -231,9 +235,20 @@ impl Rulesets {
     pub(crate) fn with(&self, more: Self) -> Self {
         Self { inet: self.inet.with(more.inet), ip: self.ip.with(more.ip) }
     }
+
+    /// The table for packets of these families: that of IPv4 alone as long as there is no other, so that
+    /// the kernel tracks nothing of the host's IPv6 for us.
+    pub(crate) fn main(&mut self, families: &[IpFamily]) -> &mut Ruleset {
+        if families.contains(&IpFamily::V6) { &mut self.inet } else { &mut self.ip }
+    }
 }
 
 impl Ruleset {
+    /// Whether there is nothing in it.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.chains.is_empty() && self.sets.is_empty()
+    }
+
     /// With what `more` adds: chains, and elements of sets.
     fn with(&self, more: Self) -> Self {
         let mut whole = self.clone();

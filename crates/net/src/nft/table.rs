@@ -1,6 +1,6 @@
-//! One instance's tables in the kernel.
+//! One instance's tables in the kernel: one of the family `ip`, and one of `inet` where something is in it.
 //!
-//! Earlier programs had one of the family `ip` only. It has the name of today's, and is replaced with it.
+//! Whichever of them earlier programs had, they gave it the same name, and it is replaced with today's.
 
 use std::io;
 
@@ -60,15 +60,35 @@ impl Table {
         let whole = rulesets.with(more);
         for (table, ruleset) in names(&self.name).zip([&whole.inet, &whole.ip]) {
             // Made first, since removing what is not there would fail.
-            for kind in [NEWTABLE, DELTABLE, NEWTABLE] {
-                messages.push(encode::table(kind, table));
+            messages.extend([NEWTABLE, DELTABLE].map(|kind| encode::table(kind, table)));
+            if !ruleset.is_empty() {
+                messages.push(encode::table(NEWTABLE, table));
+                encode::changes(table, &create(ruleset), &mut messages);
             }
-            encode::changes(table, &create(ruleset), &mut messages);
         }
         self.commit(&messages)?;
-        self.applied = rulesets;
-        self.admit();
+        let before = std::mem::replace(&mut self.applied, rulesets);
+        // Where no link of ours is, as inside of a sandbox, rules of others are not ours to read: who may
+        // write them there could make that last for hours.
+        if !links(&before).is_empty() || !links(&self.applied).is_empty() {
+            self.admit();
+        }
         Ok(())
+    }
+
+    /// Adds chains to whatever the tables hold, which are made if they are not there.
+    pub(crate) fn add(&mut self, chains: &Rulesets) -> io::Result<()> {
+        self.commit(&step(&self.name, &Rulesets::default(), chains))
+    }
+
+    /// Whether the table of the family `ip` has a chain called `name`.
+    pub(crate) fn has_chain(&mut self, name: &str) -> io::Result<bool> {
+        let table = TableName { family: libc::NFPROTO_IPV4, name: &self.name };
+        match self.socket.get(&encode::chain(table, name)) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Makes the tables hold `rulesets` by the smallest change from what was last put into them; what was
@@ -88,9 +108,12 @@ impl Table {
         self.commit(&step(&self.name, before, after))
     }
 
-    /// Whether the tables are there.
+    /// Whether the tables are there into which something was put.
     pub(crate) fn exists(&mut self) -> io::Result<bool> {
-        for table in names(&self.name) {
+        for (table, ruleset) in names(&self.name).zip([&self.applied.inet, &self.applied.ip]) {
+            if ruleset.is_empty() {
+                continue;
+            }
             match self.socket.get(&encode::table(GETTABLE, table)) {
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
@@ -197,6 +220,9 @@ fn step(name: &str, before: &Rulesets, after: &Rulesets) -> Vec<Message> {
     for (table, (before, after)) in names(name).zip(parts) {
         let changes = difference(before, after);
         tracing::debug!(name, family = table.family, steps = changes.len(), "ruleset changes");
+        if before.is_empty() && !after.is_empty() {
+            messages.push(encode::table(NEWTABLE, table));
+        }
         encode::changes(table, &changes, &mut messages);
     }
     messages
@@ -204,7 +230,8 @@ fn step(name: &str, before: &Rulesets, after: &Rulesets) -> Vec<Message> {
 
 /// Our links: those that the ruleset counts among the bridges.
 fn links(rulesets: &Rulesets) -> Vec<String> {
-    let keys = rulesets.inet.sets.get("bridges").into_iter().flat_map(|set| set.elements.keys());
+    let sets = [&rulesets.inet, &rulesets.ip].into_iter().filter_map(|ruleset| ruleset.sets.get("bridges"));
+    let keys = sets.flat_map(|set| set.elements.keys());
     let name = |key: &Vec<Value>| match key.as_slice() {
         [Value::Link(name)] => Some(name.clone()),
         _ => None,

@@ -35,6 +35,7 @@ impl Display for Statement {
             Self::Family(IpFamily::V6) => f.write_str("meta nfproto ipv6"),
             Self::InSubnet { field, subnet, negate } => write!(f, "{field} {}{subnet}", not(negate)),
             Self::ToHost { negate } => write!(f, "fib daddr type {}local", not(negate)),
+            Self::FromElsewhere => f.write_str("fib saddr . iif oif missing"),
             Self::Established => f.write_str("ct state established,related"),
             Self::Translated => f.write_str("ct status dnat"),
             Self::MarkWelcome(true) => f.write_str("meta mark set mark or welcome"),

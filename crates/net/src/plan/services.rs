@@ -104,7 +104,7 @@ pub(super) fn empty(families: &[IpFamily]) -> Rulesets {
             (sets.hairpin, Set::new(hairpin, Content::Nothing)),
             (sets.remote, Set::new(front, Content::Nothing)),
         ];
-        add(&mut rulesets.inet, all);
+        add(rulesets.main(families), all);
     }
     add(&mut rulesets.ip, [(OPEN, Set::new(HOST_FRONT, Content::Nothing))]);
     rulesets
@@ -148,10 +148,11 @@ impl Services {
     pub(crate) fn rulesets(&self) -> Rulesets {
         let mut rulesets = empty(&self.families);
         for front in self.fronts.keys() {
-            write(&mut rulesets, *front, self.lead(*front).as_ref(), None);
+            self.write(&mut rulesets, *front, self.lead(*front).as_ref(), None);
         }
-        self.shared.keys().for_each(|shared| shared.write(&mut rulesets.inet));
-        self.picks.keys().for_each(|pick| pick.write(&mut rulesets.inet));
+        let main = rulesets.main(&self.families);
+        self.shared.keys().for_each(|shared| shared.write(main));
+        self.picks.keys().for_each(|pick| pick.write(main));
         rulesets
     }
 
@@ -210,20 +211,21 @@ impl Services {
         let (mut before, mut after) = (empty(&self.families), empty(&self.families));
         let mut picks = BTreeMap::<Pick, i64>::new();
         for (front, (old, new)) in fronts.iter().zip(old.iter().zip(&new)) {
-            write(&mut before, *front, old.as_ref(), new.as_ref());
-            write(&mut after, *front, new.as_ref(), old.as_ref());
+            self.write(&mut before, *front, old.as_ref(), new.as_ref());
+            self.write(&mut after, *front, new.as_ref(), old.as_ref());
             for (lead, by) in [(old, -1), (new, 1)] {
                 if let Some(lead) = lead {
                     *picks.entry(lead.pick).or_default() += by;
                 }
             }
         }
+        let (out, into) = (before.main(&self.families), after.main(&self.families));
         let (gone, come) = count(&mut self.shared, shared);
-        gone.iter().for_each(|one| one.write(&mut before.inet));
-        come.iter().for_each(|one| one.write(&mut after.inet));
+        gone.iter().for_each(|one| one.write(out));
+        come.iter().for_each(|one| one.write(into));
         let (gone, come) = count(&mut self.picks, picks);
-        gone.iter().for_each(|pick| pick.write(&mut before.inet));
-        come.iter().for_each(|pick| pick.write(&mut after.inet));
+        gone.iter().for_each(|pick| pick.write(out));
+        come.iter().for_each(|pick| pick.write(into));
         (before, after)
     }
 
@@ -285,6 +287,31 @@ impl Services {
     fn lead(&self, front: Front) -> Option<Lead> {
         self.fronts.get(&front)?.iter().find_map(|key| lead(front, self.ports.get(key)?))
     }
+
+    /// Writes the elements of a front that leads to `lead`, but for those that it has in `other` too.
+    fn write(&self, rulesets: &mut Rulesets, front: Front, lead: Option<&Lead>, other: Option<&Lead>) {
+        let Some(lead) = lead else { return };
+        let sets = sets(front.family());
+        let (dispatch, endpoints) = match front {
+            Front::Address(..) => (sets.services, sets.endpoints),
+            Front::Node(..) => (sets.node_ports, sets.node_endpoints),
+        };
+        let key = front.key();
+        let targets = elements(rulesets.main(&self.families), endpoints);
+        for (number, target) in (0u32..).zip(&lead.targets) {
+            let same = other.and_then(|other| other.targets.get(number as usize)) == Some(target);
+            if !same {
+                targets.insert([&key[..], &[Value::Number(number)]].concat(), Leads::Target(*target));
+            }
+        }
+        // Connections of IPv4 alone take the detour by which the host's own rules judge them.
+        if other.is_none() && matches!(front, Front::Node(IpFamily::V4, ..)) {
+            elements(&mut rulesets.ip, OPEN).insert(key.clone(), Leads::Nowhere);
+        }
+        if other.is_none_or(|other| other.pick != lead.pick) {
+            elements(rulesets.main(&self.families), dispatch).insert(key, Leads::Chain(lead.pick.name()));
+        }
+    }
 }
 
 impl Front {
@@ -340,31 +367,6 @@ impl Pick {
         let translate = Statement::Translate { family, fields: [fields, &[number]].concat(), map };
         let rules = vec![vec![Statement::Family(family), translate]];
         ruleset.chains.insert(self.name(), Chain { hook: None, rules });
-    }
-}
-
-/// Writes the elements of a front that leads to `lead`, but for those that it has in `other` too.
-fn write(rulesets: &mut Rulesets, front: Front, lead: Option<&Lead>, other: Option<&Lead>) {
-    let Some(lead) = lead else { return };
-    let sets = sets(front.family());
-    let (dispatch, endpoints) = match front {
-        Front::Address(..) => (sets.services, sets.endpoints),
-        Front::Node(..) => (sets.node_ports, sets.node_endpoints),
-    };
-    let key = front.key();
-    let targets = elements(&mut rulesets.inet, endpoints);
-    for (number, target) in (0u32..).zip(&lead.targets) {
-        let same = other.and_then(|other| other.targets.get(number as usize)) == Some(target);
-        if !same {
-            targets.insert([&key[..], &[Value::Number(number)]].concat(), Leads::Target(*target));
-        }
-    }
-    // Connections of IPv4 alone take the detour by which the host's own rules judge them.
-    if other.is_none() && matches!(front, Front::Node(IpFamily::V4, ..)) {
-        elements(&mut rulesets.ip, OPEN).insert(key.clone(), Leads::Nowhere);
-    }
-    if other.is_none_or(|other| other.pick != lead.pick) {
-        elements(&mut rulesets.inet, dispatch).insert(key, Leads::Chain(lead.pick.name()));
     }
 }
 

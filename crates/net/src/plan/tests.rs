@@ -76,6 +76,7 @@ fn text_of(families: &[IpFamily], networks: &[NetworkView], ports: &[(IpAddr, Po
         ports,
         gate: Some(&Gate { out: 7, back: "gantry-gated".to_owned() }),
         service_cidrs: &service_cidrs[..families.len()],
+        unknown: &[],
         strangers: &Strangers::default(),
         names: &[([10, 43, 0, 10].into(), gateway)],
     };
@@ -202,7 +203,13 @@ fn of_two_services_with_one_address_the_first_stays_whole() {
 #[test]
 fn the_rules_do_not_depend_on_the_tables() {
     let text = text(&[], &[]);
-    assert_eq!(part(&text, "chain guard"), ["iifname @bridges meta nfproto ipv4 ip daddr 127.0.0.0/8 drop"]);
+    assert_eq!(
+        part(&text, "chain guard"),
+        [
+            "iifname @bridges meta nfproto ipv4 ip daddr 127.0.0.0/8 drop",
+            "iifname @bridges meta nfproto ipv4 fib saddr . iif oif missing drop",
+        ]
+    );
     assert_eq!(
         part(&text, "chain prerouting"),
         ["iifname @bridges jump virtual", "iifname @trusted jump host"]
@@ -386,6 +393,17 @@ fn play(kernel: &mut Ruleset, before: &Ruleset, after: &Ruleset) {
     for chain in leads.filter_map(|leads| if let Leads::Chain(chain) = leads { Some(chain) } else { None }) {
         assert!(kernel.chains.contains_key(chain), "{chain} is led to");
     }
+}
+
+#[test]
+fn nothing_is_in_a_table_of_both_families_as_long_as_networks_have_one() {
+    let networks = [network(NetworkKind::Default, "gantry0", "172.17.0.0/16")];
+    let text = text(&networks, &[]);
+    assert!(text.starts_with("table inet\ntable ip\nset barred"), "{text}");
+    assert!(services(&[service(1, &[(2, true)])]).starts_with("table inet\ntable ip\n"));
+    let both = text_of(&[IpFamily::V4, IpFamily::V6], &networks, &[]);
+    let (inet, ip) = both.split_once("table ip\n").expect("two tables");
+    assert!(inet.contains("type nat") && !ip.contains("type nat"), "{both}");
 }
 
 #[test]

@@ -7,14 +7,17 @@
 //!
 //! The log is not flushed: whoever made the services tells them again, so that it only bridges the time
 //! from the daemon's start until then. A line that was cut off, and what follows one that makes no sense,
-//! is left out.
+//! is left out. A log of a later version, and one that the disk does not give, is left alone and told;
+//! nothing is written down then. It is read line by line: however long the whole is, no more than a line
+//! and what comes of it is in memory.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
+use base::Trouble;
 use base::record::Record;
 use serde::{Deserialize, Serialize};
 
@@ -27,21 +30,54 @@ use crate::{ServiceEndpoint, ServiceName};
 const VERSION: u32 = 1;
 /// How much a log may grow whatever is in it.
 const SLACK: u64 = 256 << 10;
+/// How long a line may be: a port with so many endpoints that its change would take seconds.
+const LONGEST_LINE: u64 = 64 << 20;
 
 /// The log, at its end.
 #[derive(Debug)]
 pub(crate) struct ServicesLog {
     root: PathBuf,
-    /// None where it has to be written anew.
-    open: Option<Open>,
+    file: Place,
+}
+
+/// Where a log is written to.
+#[derive(Debug)]
+enum Place {
+    /// At its end.
+    Open(Open),
+    /// It has to be written anew.
+    None,
+    /// Nowhere: what is there is not understood, and is left alone.
+    Left,
+}
+
+/// Why a log was not read.
+#[derive(Debug, thiserror::Error)]
+enum ReadError {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error("the log has version {0}, and this program knows up to {VERSION}: use the program that wrote it")]
+    Newer(u32),
+    #[error("its first line says no version")]
+    Damaged,
 }
 
 #[derive(Debug)]
 struct Open {
     file: File,
     length: u64,
-    /// Bytes of the log when it was written anew.
+    /// Bytes that the log has when it is written anew.
     whole: u64,
+}
+
+/// What a log says.
+#[derive(Default)]
+struct Said {
+    ports: BTreeMap<ServiceKey, ServicePort>,
+    /// How many of its bytes make sense; none where there is no log.
+    length: u64,
+    /// Whether all of them do.
+    is_whole: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -129,17 +165,23 @@ impl From<Key> for ServiceKey {
 }
 
 impl ServicesLog {
-    /// The ports as they were last, and the log for what becomes of them.
-    pub(super) fn read(root: &Path) -> (BTreeMap<ServiceKey, ServicePort>, Self) {
-        let mut log = Self { root: root.to_owned(), open: None };
-        let bytes = base::record::read_plain(&log.path()).unwrap_or_default();
-        let Some((ports, length)) = parse(&bytes) else { return (earlier::read(root), log) };
-        let is_whole = length == bytes.len();
-        if is_whole && let Ok(file) = OpenOptions::new().append(true).open(log.path()) {
-            let length = bytes.len() as u64;
-            log.open = Some(Open { file, length, whole: length });
+    /// The ports as they were last, the log for what becomes of them, and what is the matter with it.
+    pub(super) fn read(root: &Path) -> (BTreeMap<ServiceKey, ServicePort>, Self, Option<Trouble>) {
+        let mut log = Self { root: root.to_owned(), file: Place::None };
+        match read(&log.path()) {
+            Ok(Said { length: 0, .. }) => (earlier::read(root), log, None),
+            Ok(Said { ports, length, is_whole }) => {
+                if is_whole && let Ok(file) = OpenOptions::new().append(true).open(log.path()) {
+                    log.file = Place::Open(Open { file, length, whole: whole(&ports).len() as u64 });
+                }
+                (ports, log, None)
+            }
+            Err(error) => {
+                log.file = Place::Left;
+                let trouble = trouble(&log.path(), &error);
+                (BTreeMap::new(), log, Some(trouble))
+            }
         }
-        (ports, log)
     }
 
     /// Writes down what changed; `all` are the ports as they are now.
@@ -148,11 +190,15 @@ impl ServicesLog {
         changes: &Changes,
         all: &BTreeMap<ServiceKey, ServicePort>,
     ) -> Result<(), StateError> {
+        let open = match &mut self.file {
+            Place::Open(open) => open,
+            Place::None => return self.write_anew(all),
+            Place::Left => return Ok(()),
+        };
         let mut bytes = Vec::new();
         for (key, change) in changes {
             write_line(&mut bytes, &line(key, change));
         }
-        let Some(open) = &mut self.open else { return self.write_anew(all) };
         let length = open.length + bytes.len() as u64;
         if length > SLACK + 2 * open.whole {
             return self.write_anew(all);
@@ -160,7 +206,7 @@ impl ServicesLog {
         if let Err(source) = open.file.write_all(&bytes) {
             // Half a line would hide those that follow it.
             let _ = open.file.set_len(open.length);
-            self.open = None;
+            self.file = Place::None;
             return Err(StateError { path: self.path(), source });
         }
         open.length = length;
@@ -169,7 +215,7 @@ impl ServicesLog {
 
     fn write_anew(&mut self, all: &BTreeMap<ServiceKey, ServicePort>) -> Result<(), StateError> {
         let path = self.path();
-        self.open = None;
+        self.file = Place::None;
         let bytes = whole(all);
         let open = || {
             base::fs::write_atomic_unsynced(&path, &bytes, 0o600)?;
@@ -178,7 +224,7 @@ impl ServicesLog {
         match open() {
             Ok(file) => {
                 let length = bytes.len() as u64;
-                self.open = Some(Open { file, length, whole: length });
+                self.file = Place::Open(Open { file, length, whole: length });
                 earlier::remove(&self.root);
                 Ok(())
             }
@@ -249,25 +295,54 @@ fn differ_in_endpoints_only(old: &ServicePort, new: &ServicePort) -> bool {
         && *internal_local == new.internal_local
 }
 
-/// The ports that a log leads to, and how many of its bytes make sense; none if it is of no known version.
-fn parse(bytes: &[u8]) -> Option<(BTreeMap<ServiceKey, ServicePort>, usize)> {
-    let mut lines = bytes.split_inclusive(|byte| *byte == b'\n');
-    let first = lines.next().filter(|line| line.ends_with(b"\n"))?;
-    let header: Header = serde_json::from_slice(first).ok()?;
-    if header.version != VERSION {
-        return None;
+/// What could not be read of the log in `root`. Changes nothing.
+pub(super) fn examine(root: &Path) -> Option<Trouble> {
+    let path = path(root);
+    read(&path).err().map(|error| trouble(&path, &error))
+}
+
+fn trouble(path: &Path, error: &ReadError) -> Trouble {
+    let problem = format!(
+        "{}; services that change are not written down, and a daemon that starts knows them when it is told",
+        base::error::chain(error)
+    );
+    Trouble::saying("the log of services", path, problem)
+}
+
+/// Reads a log as far as it makes sense.
+fn read(path: &Path) -> Result<Said, ReadError> {
+    let file = match base::record::open_plain(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Said::default()),
+        file => file?,
+    };
+    let mut lines = BufReader::with_capacity(64 << 10, file);
+    let mut line = Vec::new();
+    let mut next = |line: &mut Vec<u8>| {
+        line.clear();
+        lines.by_ref().take(LONGEST_LINE).read_until(b'\n', line)
+    };
+    next(&mut line)?;
+    if !line.ends_with(b"\n") && line.len() < LONGEST_LINE as usize {
+        // There is nothing in it yet.
+        return Ok(Said::default());
     }
-    let mut ports = BTreeMap::new();
-    let mut length = first.len();
-    for line in lines {
-        let whole = line.ends_with(b"\n");
-        let parsed = if whole { serde_json::from_slice::<Line>(line).ok() } else { None };
-        if parsed.and_then(|line| follow(&mut ports, line)).is_none() {
-            break;
+    let header: Header = serde_json::from_slice(&line).map_err(|_| ReadError::Damaged)?;
+    match header.version {
+        VERSION => {}
+        0 => return Err(ReadError::Damaged),
+        version => return Err(ReadError::Newer(version)),
+    }
+    let mut said = Said { length: line.len() as u64, ..Said::default() };
+    loop {
+        if next(&mut line)? == 0 {
+            return Ok(Said { is_whole: true, ..said });
         }
-        length += line.len();
+        let parsed = if line.ends_with(b"\n") { serde_json::from_slice::<Line>(&line).ok() } else { None };
+        if parsed.and_then(|line| follow(&mut said.ports, line)).is_none() {
+            return Ok(said);
+        }
+        said.length += line.len() as u64;
     }
-    Some((ports, length))
 }
 
 /// Does what a line tells; none if that makes no sense.

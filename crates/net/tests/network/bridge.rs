@@ -115,12 +115,39 @@ fn a_container_in_two_networks_reaches_both_and_loses_one_when_detached() {
     });
 }
 
+/// Whoever translates addresses in a table of both families has the kernel track what the host itself sends
+/// of IPv6, which costs it time and memory for nothing.
+#[test]
+fn connections_of_ipv6_are_not_tracked_for_networks_that_have_none() {
+    on_host(|host| async move {
+        let tracked =
+            || std::fs::read_to_string("/proc/thread-self/net/nf_conntrack").expect("what is tracked");
+        let say = |to: &str| {
+            let socket = std::net::UdpSocket::bind((if to == "::1" { "::" } else { "0.0.0.0" }, 0));
+            socket.expect("bind").send_to(b"hello", (to, 7777)).expect("send");
+        };
+        let network = host.open().await;
+        let spec = NetworkSpec { name: "shop".into(), ..NetworkSpec::default() };
+        let shop = network.network_create(spec).await.expect("create");
+        let one = sandbox(&network, &shop.id, "one", &[publish(net::Protocol::Tcp, 8080, 80)]).await;
+        let check = || {
+            ["::1", "127.0.0.1"].iter().for_each(|to| say(to));
+            let tracked = tracked();
+            assert!(tracked.lines().any(|line| line.starts_with("ipv4") && line.contains("dport=7777")));
+            assert!(!tracked.lines().any(|line| line.starts_with("ipv6")), "{tracked}");
+        };
+        check();
+        inside(&one.netns, check);
+        network.close().await;
+    });
+}
+
 #[test]
 fn teardown_leaves_nothing_behind() {
     on_host(|host| async move {
         let network = host.open().await;
         let _one = sandbox(&network, &network.network_default().id, "one", &[]).await;
-        assert!(command("nft list tables").contains("table inet gantry"));
+        assert!(command("nft list tables").contains("table ip gantry"));
         network.teardown().await.expect("teardown");
         assert_eq!(command("nft list tables"), "");
         assert!(!command("ip -br link").contains("gantry"));

@@ -7,4 +7,5 @@ mod names;
 mod namespaces;
 mod neighbours;
 mod ports;
+mod records;
 mod services;

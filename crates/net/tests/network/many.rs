@@ -112,7 +112,7 @@ fn one_endpoint_of_a_hundred_thousand_costs_what_it_changes() {
         );
         eprintln!("written by 50 changes: {} to the log, {} at all", after.0 - before.0, after.1 - before.1);
         assert!(after.0 - before.0 < 50 * 300, "what is written is as much as changes");
-        let listed = || command("nft list map inet gantry endpoints");
+        let listed = || command("nft list map ip gantry endpoints");
         let lines = |listed: &str, of: u16| {
             let front = offset(Ipv4Addr::new(10, 43, 1, 0), u32::from(of));
             listed.matches(&format!("{front} . tcp . 80 .")).count()

@@ -180,6 +180,46 @@ fn whoever_asks_without_end_takes_names_from_nobody_else() {
 }
 
 #[test]
+fn whoever_asks_in_its_neighbours_names_leaves_room_for_others() {
+    on_host(|host| async move {
+        resolver(&host.outside);
+        let network = host.open().await;
+        let spec = |name: &str| NetworkSpec { name: name.into(), ..NetworkSpec::default() };
+        let shop = network.network_create(spec("shop")).await.expect("create");
+        let far = network.network_create(spec("far")).await.expect("create");
+        let hog = sandbox(&network, &shop.id, "hog", &[]).await;
+        let mut neighbours = Vec::new();
+        for number in 0..16 {
+            neighbours.push(sandbox(&network, &shop.id, &format!("neighbour-{number}"), &[]).await);
+        }
+        let other = sandbox(&network, &shop.id, "other", &[]).await;
+        let elsewhere = sandbox(&network, &far.id, "elsewhere", &[]).await;
+        // Sixty-four questions that nobody ever answers in each of sixteen names: all that are passed on.
+        for neighbour in &neighbours {
+            let address = neighbour.address();
+            inside(&hog.netns, || {
+                command(&format!("ip addr add {address}/16 dev eth0"));
+                let socket = UdpSocket::bind((address, 0)).expect("bind");
+                socket.connect((CLUSTER, 53)).expect("connect");
+                for index in 0..64 {
+                    socket
+                        .send(&question(&format!("silent{index}.example.org"), RecordType::A))
+                        .expect("ask");
+                }
+            });
+            // Answered after all that came before it.
+            dig(&hog.netns, DOCKER, "other", RecordType::A).expect("an answer at once");
+        }
+        let outside = SOMEWHERE.to_string();
+        for asker in [&other, &elsewhere] {
+            let found = dig(&asker.netns, DOCKER, "www.example.org", RecordType::A);
+            assert_eq!(found.expect("room is left"), outside);
+        }
+        network.close().await;
+    });
+}
+
+#[test]
 fn what_nobody_here_knows_is_asked_of_the_servers_that_a_container_wants() {
     on_host(|host| async move {
         resolver(&host.outside);
@@ -206,6 +246,101 @@ fn what_nobody_here_knows_is_asked_of_the_servers_that_a_container_wants() {
         let network = host.open().await;
         assert_eq!(ask(&netns, "www.example.org"), other.to_string());
         network.close().await;
+    });
+}
+
+/// Routes questions for 127.0.0.1 from `evil` to the hardware of `victim`, past its own loopback.
+fn send_loopback_to(evil: &Sandbox, victim: &Sandbox) {
+    inside(&evil.netns, || {
+        std::fs::write("/proc/sys/net/ipv4/conf/eth0/route_localnet", "1").expect("set the switch");
+        command(&format!("ip route add 127.0.0.1/32 via {} table 9", victim.address()));
+        command("ip rule add pref 100 lookup local");
+        command("ip rule del pref 0");
+        command("ip rule add pref 1 to 127.0.0.1 ipproto tcp lookup 9");
+    });
+}
+
+#[test]
+fn a_container_cannot_reach_its_neighbours_own_loopback_cve_2020_8558() {
+    on_host(|host| async move {
+        // The host's own rules do not see what its bridges pass on.
+        filter_bridged_packets(false);
+        resolver(&host.outside);
+        let network = host.open().await;
+        let spec = NetworkSpec { name: "shop".into(), ..NetworkSpec::default() };
+        let shop = network.network_create(spec).await.expect("create");
+        let evil = sandbox(&network, &shop.id, "evil", &[]).await;
+        let victim = sandbox(&network, &shop.id, "victim", &[]).await;
+        tcp_server(&victim.netns, 9000, "victim");
+        send_loopback_to(&evil, &victim);
+        unanswered_tcp(&evil.netns, Ipv4Addr::LOCALHOST, 9000).expect_err("guarded");
+        // Names are found all the same, from outside too.
+        for _ in 0..2 {
+            let found = dig(&victim.netns, DOCKER, "evil", RecordType::A).expect("udp");
+            assert_eq!(found, evil.address().to_string());
+            let found = dig_tcp(&victim.netns, DOCKER, "www.example.org", RecordType::A).expect("tcp");
+            assert_eq!(found, SOMEWHERE.to_string());
+        }
+        // It is the guard that stops it, not this test's mistake.
+        inside(&victim.netns, || command("nft flush chain ip gantry-names guard"));
+        let answer = ask(&evil.netns, Ipv4Addr::LOCALHOST, 9000).expect("not guarded");
+        assert!(answer.starts_with("victim "), "{answer}");
+        network.close().await;
+    });
+}
+
+#[test]
+fn the_loopback_of_a_sandbox_of_an_earlier_program_is_guarded_when_it_is_found() {
+    on_host(|host| async move {
+        filter_bridged_packets(false);
+        let network = host.open().await;
+        let spec = NetworkSpec { name: "shop".into(), ..NetworkSpec::default() };
+        let shop = network.network_create(spec).await.expect("create");
+        let evil = sandbox(&network, &shop.id, "evil", &[]).await;
+        let victim = sandbox(&network, &shop.id, "victim", &[]).await;
+        let later = sandbox(&network, &shop.id, "later", &[]).await;
+        network.netns_pin("victim-id", victim.netns.as_fd()).await.expect("pin");
+        for earlier in [&victim, &later] {
+            tcp_server(&earlier.netns, 9000, "earlier");
+            // As it was made: in a table of both families, in which nothing guards.
+            inside(&earlier.netns, || {
+                command("nft delete table ip gantry-names");
+                let to = "ip daddr 127.0.0.11";
+                nft(&format!(
+                    "table inet gantry-names {{
+                        chain output {{
+                            type nat hook output priority -100;
+                            {to} udp dport 53 dnat ip to {CLUSTER}:53
+                            {to} tcp dport 53 dnat ip to {CLUSTER}:53
+                        }}
+                        chain postrouting {{
+                            type nat hook postrouting priority 100;
+                            ip saddr 127.0.0.0/8 ip daddr {CLUSTER} masquerade
+                        }}
+                    }}"
+                ));
+            });
+        }
+        send_loopback_to(&evil, &victim);
+        let reach = || unanswered_tcp(&evil.netns, Ipv4Addr::LOCALHOST, 9000);
+        assert!(ask(&evil.netns, Ipv4Addr::LOCALHOST, 9000).is_ok(), "nothing guards it");
+        network.close().await;
+        let network = host.open().await;
+        reach().expect_err("guarded when it is found");
+        // One that was not pinned is when it is.
+        inside(&evil.netns, || {
+            command("ip route del 127.0.0.1/32 table 9");
+            command("ip rule del pref 1");
+            command("ip rule del pref 100");
+            command("ip rule add pref 0 lookup local");
+        });
+        send_loopback_to(&evil, &later);
+        assert!(ask(&evil.netns, Ipv4Addr::LOCALHOST, 9000).is_ok(), "nothing guards it");
+        network.netns_pin("later-id", later.netns.as_fd()).await.expect("pin");
+        reach().expect_err("guarded when it is pinned");
+        let found = dig(&later.netns, DOCKER, "evil", RecordType::A).expect("names are found as before");
+        assert_eq!(found, evil.address().to_string());
+        network.teardown().await.expect("teardown");
     });
 }
 
@@ -398,6 +533,89 @@ fn a_made_up_address_does_not_get_word_out_of_an_internal_network() {
         let free = sandbox(&network, &bridge.id, "free", &[]).await;
         let answer = dig(&free.netns, CLUSTER, "secret.example.", RecordType::A).expect("an answer");
         assert_eq!(answer, SOMEWHERE.to_string());
+        network.close().await;
+    });
+}
+
+/// Questions that the resolver outside hears.
+fn listening(netns: &OwnedFd) -> UdpSocket {
+    let socket = inside(netns, || UdpSocket::bind(("0.0.0.0", 53)).expect("listen"));
+    socket.set_nonblocking(true).expect("set");
+    socket
+}
+
+/// The next name that it is asked for; none if it is not asked.
+fn heard(resolver: &UdpSocket) -> Option<String> {
+    let mut buffer = [0; 4096];
+    let length = resolver.recv(&mut buffer).ok()?;
+    Some(Message::from_vec(&buffer[..length]).expect("a question").queries[0].name().to_ascii())
+}
+
+#[test]
+fn an_address_of_another_network_does_not_get_word_out_of_an_internal_one() {
+    on_host(|host| async move {
+        let resolver = listening(&host.outside);
+        let network = host.open().await;
+        let cut = NetworkSpec { name: "cut".into(), internal: true, ..NetworkSpec::default() };
+        let cut = network.network_create(cut).await.expect("create");
+        let one = sandbox(&network, &cut.id, "one", &[]).await;
+        let free = sandbox(&network, &network.network_default().id, "free", &[]).await;
+        let gateway = gateway_of(&cut);
+        // Of another network: one that somebody has, one that nobody has. And the host's own.
+        let claimed = [free.address(), Ipv4Addr::new(172, 17, 0, 200), Ipv4Addr::new(10, 42, 0, 200)];
+        inside(&one.netns, || {
+            command(&format!("ip route add default via {gateway}"));
+            claimed.iter().for_each(|claimed| drop(command(&format!("ip addr add {claimed}/32 dev eth0"))));
+        });
+        let ask = || {
+            for claimed in claimed {
+                inside(&one.netns, || {
+                    let socket = UdpSocket::bind((claimed, 0)).expect("bind");
+                    let question = question("secret.example.org", RecordType::A);
+                    socket.send_to(&question, (CLUSTER, 53)).expect("send");
+                });
+            }
+            // Answered after all that came before it.
+            dig(&one.netns, DOCKER, "one", RecordType::A).expect("an answer at once");
+        };
+        ask();
+        assert_eq!(heard(&resolver), None, "the rules stop it");
+        // Nor while somebody has taken the rules away.
+        let flushed = "nft flush chain ip gantry guard";
+        command(flushed);
+        ask();
+        assert_eq!(heard(&resolver), None, "by this link nobody asks from there");
+        // The resolver is there, and hears who may ask.
+        let socket = inside(&free.netns, || UdpSocket::bind(("0.0.0.0", 0)).expect("bind"));
+        inside(&free.netns, || {
+            socket.send_to(&question("open.example.org", RecordType::A), (CLUSTER, 53)).expect("send");
+        });
+        testkit::wait_until("the question of another", || heard(&resolver).ok_or("nothing"));
+        network.close().await;
+    });
+}
+
+#[test]
+fn a_services_name_for_somebody_outside_does_not_get_word_out_of_an_internal_network() {
+    on_host(|host| async move {
+        resolver(&host.outside);
+        let network = host.open().await;
+        let cut = NetworkSpec { name: "cut".into(), internal: true, ..NetworkSpec::default() };
+        let cut = network.network_create(cut).await.expect("create");
+        let one = sandbox(&network, &cut.id, "one", &[]).await;
+        let pod = sandbox(&network, &network.network_pods().id, "", &[]).await;
+        let service = |name: &str, target: &str| {
+            let address = DnsAddress::External(target.into());
+            (ServiceName::new("default", name), DnsService { address, ports: Vec::new() })
+        };
+        let table = [service("far", "www.example.org"), service("further", "far.default.svc.cluster.local")];
+        network.dns_replace(table.into());
+        for name in ["far.default.svc.cluster.local", "further.default.svc.cluster.local"] {
+            let answer = dig(&one.netns, DOCKER, name, RecordType::A).expect("an answer");
+            assert_eq!(answer, ResponseCode::NXDomain.to_string(), "{name}");
+            let answer = dig(&pod.netns, CLUSTER, name, RecordType::A).expect("an answer");
+            assert!(answer.contains(&SOMEWHERE.to_string()), "{name}: {answer}");
+        }
         network.close().await;
     });
 }

@@ -1,10 +1,37 @@
 //! Namespaces that are pinned.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 
-use net::EndpointSpec;
+use net::{EndpointSpec, NetworkSpec};
 
 use crate::host::*;
+
+/// Whoever may write rules in a namespace may make a way without end of a few: ten to the eighth here.
+#[test]
+fn rules_inside_of_a_sandbox_hold_up_nobody() {
+    on_host(|host| async move {
+        let network = host.open().await;
+        let spec = NetworkSpec { name: "shop".into(), ..NetworkSpec::default() };
+        let shop = network.network_create(spec).await.expect("create");
+        let netns = network.netns_take().await.expect("take");
+        inside(&netns, || {
+            let mut rules = "add table ip t\n".to_owned();
+            (0..=8).for_each(|level| rules += &format!("add chain ip t level-{level}\n"));
+            for level in 0..8 {
+                rules += &format!("add rule ip t level-{level} jump level-{}\n", level + 1).repeat(10);
+            }
+            rules += "add chain ip t start { type filter hook forward priority 0; }\n";
+            rules += "add rule ip t start jump level-0\n";
+            nft(&rules);
+        });
+        let spec = EndpointSpec { owner: "one".into(), ..EndpointSpec::default() };
+        let attached = network.endpoint_attach(netns.as_fd(), &shop.id, spec);
+        let attached = tokio::time::timeout(Duration::from_secs(60), attached).await;
+        attached.expect("without counting the ways").expect("attach");
+        network.close().await;
+    });
+}
 
 fn inode(namespace: &OwnedFd) -> u64 {
     rustix::fs::fstat(namespace).expect("look at it").st_ino

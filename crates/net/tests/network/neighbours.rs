@@ -1,8 +1,10 @@
 //! What a container with raw sockets sends to be taken for somebody else.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, UdpSocket};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::time::{Duration, Instant};
+
+use net::NetworkSpec;
 
 use crate::host::*;
 
@@ -159,6 +161,50 @@ fn a_pod_cannot_take_the_place_of_another_or_of_the_host() {
     });
 }
 
+/// What a datagram's receiver makes of its sender's address it makes of one that the host would look for there.
+#[test]
+fn nobody_comes_from_an_address_at_which_the_host_looks_for_somebody_else() {
+    on_host(|host| async move {
+        let network = host.open().await;
+        let bridge = network.network_default();
+        let other = NetworkSpec { name: "other".into(), ..NetworkSpec::default() };
+        let other = network.network_create(other).await.expect("create");
+        let evil = sandbox(&network, &bridge.id, "evil", &[]).await;
+        let away = sandbox(&network, &other.id, "away", &[]).await;
+        let socket = UdpSocket::bind(("0.0.0.0", 7777)).expect("bind");
+        socket.set_nonblocking(true).expect("set");
+        let gateway = gateway_of(&bridge);
+        let claimed = [away.address(), OUTSIDE, Ipv4Addr::new(203, 0, 113, 9), Ipv4Addr::new(10, 42, 0, 9)];
+        inside(&evil.netns, || {
+            claimed.iter().for_each(|claimed| drop(command(&format!("ip addr add {claimed}/32 dev eth0"))));
+        });
+        let say = |from: Ipv4Addr| {
+            inside(&evil.netns, || {
+                let socket = UdpSocket::bind((from, 0)).expect("bind");
+                socket.send_to(b"hello", (gateway, 7777)).expect("send");
+            });
+        };
+        let heard = || {
+            let mut buffer = [0; 16];
+            socket.recv_from(&mut buffer).map(|(_, from)| v4(from.ip()))
+        };
+        claimed.into_iter().for_each(say);
+        // Its own comes after all of those.
+        say(evil.address());
+        let first = testkit::wait_until("a datagram", heard);
+        assert_eq!(first, evil.address());
+        // One that the host is told to look for there may come from there.
+        command(&format!("ip route add 203.0.113.0/24 via {}", evil.address()));
+        say(Ipv4Addr::new(203, 0, 113, 9));
+        assert_eq!(testkit::wait_until("a datagram", heard), Ipv4Addr::new(203, 0, 113, 9));
+        // It is the guard that stops them, not this test's mistake.
+        network.close().await;
+        command("nft flush chain ip gantry guard");
+        say(away.address());
+        assert_eq!(testkit::wait_until("a datagram", heard), away.address());
+    });
+}
+
 /// A namespace at another link of the host's.
 fn elsewhere() -> OwnedFd {
     let elsewhere = namespace();
@@ -198,6 +244,46 @@ fn a_host_that_was_no_router_does_not_become_one_for_strangers() {
         drop(one);
         network.teardown().await.expect("take everything away");
         assert_eq!(std::fs::read_to_string(FORWARDING).expect("read"), "0\n", "as it was found");
+    });
+}
+
+#[test]
+fn a_host_does_not_become_a_router_for_strangers_where_its_record_cannot_be_read() {
+    on_host(|host| async move {
+        std::fs::write(FORWARDING, "0").expect("set");
+        let elsewhere = elsewhere();
+        tcp_server(&elsewhere, 80, "elsewhere");
+        inside(&host.outside, || command("ip route add default via 192.0.2.1"));
+        let network = host.open().await;
+        let bridge = network.network_default();
+        let one = sandbox(&network, &bridge.id, "one", &[publish(net::Protocol::Tcp, 8080, 80)]).await;
+        tcp_server(&one.netns, 80, "one");
+        network.close().await;
+        drop(network);
+        let record = host.state.path().join("gantry/forwarding.json");
+        let whole = std::fs::read(&record).expect("the record");
+        for (text, readable) in [(&b"{\"version\":99}"[..], false), (b"garbage", false), (&whole[..], true)] {
+            std::fs::write(&record, text).expect("write");
+            let network = host.open().await;
+            unanswered_tcp(&host.outside, ELSEWHERE, 80).expect_err("nothing passes");
+            assert!(ask(&one.netns, ELSEWHERE, 80).is_ok(), "containers get out");
+            assert!(ask(&host.outside, HOST, 8080).is_ok(), "and are reached");
+            let told: Vec<_> = network.troubles().into_iter().map(|trouble| trouble.path).collect();
+            assert_eq!(told.contains(&record), !readable, "{told:?}");
+            assert_eq!(std::fs::read(&record).expect("it is left alone"), text);
+            network.close().await;
+        }
+        // What belongs to another boot says nothing of this one, nor does what it left half written.
+        let text = String::from_utf8(whole).expect("text");
+        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").expect("read");
+        let other = text.replace(boot.trim(), "another");
+        assert_ne!(text, other);
+        for text in [other.as_str(), ""] {
+            std::fs::write(&record, text).expect("write");
+            let network = host.open().await;
+            assert!(ask(&host.outside, ELSEWHERE, 80).is_ok(), "it was a router before this");
+            network.close().await;
+        }
     });
 }
 

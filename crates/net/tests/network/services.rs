@@ -154,7 +154,7 @@ fn services_work_while_the_daemon_is_away_and_after_it_is_back() {
         assert!(ask_here(VIP, 80).is_ok(), "while the daemon is away");
         let network = host.open().await;
         assert!(ask_here(VIP, 80).is_ok(), "before anybody tells the services again");
-        command("nft delete table inet gantry");
+        command("nft delete table ip gantry");
         testkit::wait_until("the service to come back", || ask_here(VIP, 80));
         network.close().await;
     });
@@ -206,7 +206,7 @@ fn a_thousand_services_are_one_transaction_and_a_change_to_one_is_small() {
         };
         let mut ports: Vec<_> = (0..1000).map(|number| port(number, 10)).collect();
         network.services_replace(table(ports.clone())).await.expect("apply");
-        let elements = || command("nft list map inet gantry endpoints").matches(" . 8080").count();
+        let elements = || command("nft list map ip gantry endpoints").matches(" . 8080").count();
         assert_eq!(elements(), 10_000);
         ports[500] = port(500, 3);
         network.services_replace(table(ports.clone())).await.expect("apply");
@@ -214,7 +214,7 @@ fn a_thousand_services_are_one_transaction_and_a_change_to_one_is_small() {
         ports.truncate(1);
         network.services_replace(table(ports)).await.expect("apply");
         assert_eq!(elements(), 10);
-        assert!(!command("nft list table inet gantry").contains("pick-3"), "no chain is left behind");
+        assert!(!command("nft list table ip gantry").contains("pick-3"), "no chain is left behind");
         network.close().await;
     });
 }

@@ -39,7 +39,7 @@ fn change(root: &Path, services: &mut Services, log: &mut ServicesLog, table: Se
 fn what_changed_is_there_after_a_restart_and_costs_what_it_changes() {
     let root = tempfile::tempdir().expect("temporary directory");
     let root = root.path();
-    let (none, mut log) = ServicesLog::read(root);
+    let (none, mut log, _) = ServicesLog::read(root);
     assert!(none.is_empty());
     let mut services = Services::default();
     change(root, &mut services, &mut log, table("web", Some(port(1..=200))));
@@ -51,7 +51,7 @@ fn what_changed_is_there_after_a_restart_and_costs_what_it_changes() {
     assert!((1..200).contains(&more), "two endpoints more are {more} bytes");
     change(root, &mut services, &mut log, table("db", None));
     change(root, &mut services, &mut log, table("last", Some(port([]))));
-    let (ports, mut log) = ServicesLog::read(root);
+    let (ports, mut log, _) = ServicesLog::read(root);
     assert_eq!(ports, *services.ports());
     // And goes on from there.
     let mut services = Services::restore(ports);
@@ -64,7 +64,7 @@ fn what_changed_is_there_after_a_restart_and_costs_what_it_changes() {
 fn a_log_that_was_cut_off_leads_to_what_was_before() {
     let directory = tempfile::tempdir().expect("temporary directory");
     let root = directory.path();
-    let (_, mut log) = ServicesLog::read(root);
+    let (_, mut log, _) = ServicesLog::read(root);
     let mut services = Services::default();
     let mut once = vec![services.ports().clone()];
     for (name, ports) in [
@@ -86,7 +86,7 @@ fn a_log_that_was_cut_off_leads_to_what_was_before() {
     });
     for length in cuts {
         fs::write(path(root), &whole[..length]).expect("write");
-        let (ports, mut log) = ServicesLog::read(root);
+        let (ports, mut log, _) = ServicesLog::read(root);
         let at = once.iter().position(|then| *then == ports);
         let at = at.unwrap_or_else(|| panic!("{length} bytes lead to what never was: {ports:?}"));
         assert!(at >= seen, "{length} bytes lead to what was before what fewer do");
@@ -104,7 +104,7 @@ fn a_log_that_was_cut_off_leads_to_what_was_before() {
 fn the_log_does_not_grow_for_ever() {
     let directory = tempfile::tempdir().expect("temporary directory");
     let root = directory.path();
-    let (_, mut log) = ServicesLog::read(root);
+    let (_, mut log, _) = ServicesLog::read(root);
     let mut services = Services::default();
     let mut longest = 0;
     for number in 0..6_000u32 {
@@ -120,12 +120,13 @@ fn the_log_does_not_grow_for_ever() {
 fn a_write_that_fails_hides_nothing_that_comes_after_it() {
     let directory = tempfile::tempdir().expect("temporary directory");
     let root = directory.path();
-    let (_, mut log) = ServicesLog::read(root);
+    let (_, mut log, _) = ServicesLog::read(root);
     let mut services = Services::default();
     change(root, &mut services, &mut log, table("web", Some(port(1..=9))));
     // A disk without room.
     let full = OpenOptions::new().write(true).open("/dev/full").expect("/dev/full");
-    log.open.as_mut().expect("it was written").file = full;
+    let Place::Open(open) = &mut log.file else { panic!("{log:?}") };
+    open.file = full;
     let step = services.change(table("web", Some(port(1..=8))), false);
     log.append(&step.ports, services.ports()).expect_err("no room");
     change(root, &mut services, &mut log, table("db", Some(port([1]))));
@@ -142,7 +143,7 @@ fn a_table_of_an_earlier_program_is_taken_up_and_replaced() {
         "endpoints": [{"address": "10.42.0.2", "port": 8080, "local": true}],
     }]}});
     fs::write(root.join("services.json"), earlier.to_string()).expect("write");
-    let (ports, mut log) = ServicesLog::read(root);
+    let (ports, mut log, _) = ServicesLog::read(root);
     let key = ServiceKey { service: ServiceName::new("default", "web"), port: "http".to_owned() };
     assert_eq!(ports, [(key, port([2]))].into());
     let mut services = Services::restore(ports);
@@ -154,9 +155,68 @@ fn a_table_of_an_earlier_program_is_taken_up_and_replaced() {
     assert!(!path(root).exists());
 }
 
+/// Each start goes on at the log's end. That it was long is no reason to let it get twice as long.
 #[test]
-fn a_log_of_a_later_version_is_not_guessed_at() {
+fn the_log_does_not_grow_with_each_start() {
     let directory = tempfile::tempdir().expect("temporary directory");
-    fs::write(path(directory.path()), "{\"version\":9}\n{\"set\":1}\n").expect("write");
-    assert!(ServicesLog::read(directory.path()).0.is_empty());
+    let root = directory.path();
+    let mut services = Services::default();
+    let mut longest = 0;
+    for _ in 0..120 {
+        let (ports, mut log, _) = ServicesLog::read(root);
+        assert_eq!(ports, *services.ports());
+        for all in [0..=120, 121..=240] {
+            change(root, &mut services, &mut log, table("web", Some(port(all))));
+        }
+        longest = longest.max(fs::metadata(path(root)).expect("the log").len());
+    }
+    assert!(longest < 2 * SLACK, "{longest} bytes");
+}
+
+#[test]
+fn a_log_of_a_later_version_or_that_cannot_be_read_is_left_alone_and_told() {
+    let place = |write: fn(&Path)| {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        write(&path(directory.path()));
+        directory
+    };
+    for (write, told) in [
+        (
+            (|path| fs::write(path, "{\"version\":9}\n{\"set\":1}\n").expect("write")) as fn(&Path),
+            "version 9",
+        ),
+        (|path| fs::write(path, "garbage\n").expect("write"), "no version"),
+        (|path| fs::create_dir(path).expect("make"), "not a plain file"),
+        (|path| std::os::unix::fs::symlink("/dev/zero", path).expect("link"), "not a plain file"),
+    ] {
+        let directory = place(write);
+        let root = directory.path();
+        let before = fs::symlink_metadata(path(root)).expect("it is there");
+        let (ports, mut log, trouble) = ServicesLog::read(root);
+        assert!(ports.is_empty());
+        let trouble = trouble.expect("it is told");
+        assert!(trouble.problem.contains(told), "{trouble}");
+        assert_eq!(examine(root), Some(trouble));
+        // What changes meanwhile is in the kernel, and nowhere else.
+        change(root, &mut Services::default(), &mut log, table("web", Some(port([1]))));
+        let after = fs::symlink_metadata(path(root)).expect("it is there");
+        assert_eq!((before.len(), before.modified().ok()), (after.len(), after.modified().ok()));
+    }
+}
+
+/// However long the whole is: of a hole nothing is read but that it makes no sense.
+#[test]
+fn a_log_may_be_longer_than_any_record() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let root = directory.path();
+    let (_, mut log, _) = ServicesLog::read(root);
+    let mut services = Services::default();
+    change(root, &mut services, &mut log, table("web", Some(port(1..=9))));
+    let file = OpenOptions::new().write(true).open(path(root)).expect("open");
+    file.set_len(1 << 40).expect("a long hole");
+    let (ports, mut log, trouble) = ServicesLog::read(root);
+    assert_eq!((ports, trouble), (services.ports().clone(), None));
+    change(root, &mut services, &mut log, table("db", Some(port([1]))));
+    assert!(fs::metadata(path(root)).expect("the log").len() < SLACK, "it is written anew");
+    assert_eq!(ServicesLog::read(root).0, *services.ports());
 }
