@@ -193,7 +193,9 @@ pub(crate) fn attach_error(error: net::AttachError) -> Error {
         net::AttachError::Exists { .. } => Kind::Conflict,
         net::AttachError::AddressTaken { .. } => Kind::Denied,
         net::AttachError::AddressOutside { .. } => Kind::Invalid,
-        net::AttachError::AddressesExhausted { .. } => Kind::Unavailable,
+        net::AttachError::AddressesExhausted { .. } | net::AttachError::AddressesUnknown { .. } => {
+            Kind::Unavailable
+        }
         _ => Kind::Internal,
     };
     wrap(kind, error)

@@ -142,6 +142,64 @@ fn a_running_container_joins_and_leaves_networks() {
 }
 
 #[test]
+fn published_ports_and_the_way_out_go_on_by_another_network_and_come_back() {
+    on_host(|_, engine| async move {
+        let make = async |name: &str, internal| {
+            let spec = NetworkSpec { name: name.to_owned(), internal, ..NetworkSpec::default() };
+            engine.network_create(spec).await.expect("make a network").id.clone()
+        };
+        let (inside, more) = (make("inside", true).await, make("more", false).await);
+        let bridge = engine.network_find("bridge").expect("the default network");
+        let mut spec = bridged("while :; do echo hello | nc -l -p 80; done");
+        spec.ports = vec![PortBinding {
+            container: Port { number: 80, protocol: Protocol::Tcp },
+            host_address: None,
+            host_port: None,
+            host_port_end: None,
+        }];
+        let id = start(&engine, spec).await;
+        let published = || -> Vec<_> {
+            let container = engine.container_inspect(&id).expect("inspect");
+            container.ports.iter().filter_map(|port| port.host).collect()
+        };
+        let answers = |port: u16| {
+            testkit::wait_until("an answer through the port", || {
+                let mut text = String::new();
+                let stream = TcpStream::connect(("127.0.0.1", port));
+                let mut stream = stream.map_err(|error| error.to_string())?;
+                let limit = Some(std::time::Duration::from_secs(1));
+                stream.set_read_timeout(limit).map_err(|error| error.to_string())?;
+                stream.read_to_string(&mut text).map_err(|error| error.to_string())?;
+                if text == "hello\n" { Ok(()) } else { Err(text) }
+            });
+        };
+        let way_out = async || run(&engine, &id, "ip route | grep ^default").await;
+        let [first] = published()[..] else { panic!("{:?}", published()) };
+        answers(first.port());
+        for network in [&inside, &more] {
+            engine.network_connect(network, &id, Default::default()).await.expect("connect");
+        }
+        assert_eq!(published(), [first], "it is published once");
+        // By the one that is not internal.
+        engine.network_disconnect(&bridge, &id).await.expect("disconnect");
+        assert_eq!(published(), [first]);
+        answers(first.port());
+        assert!(way_out().await.contains("dev eth2"), "{}", way_out().await);
+        // Nowhere: it is told so, and nobody listens any more.
+        engine.network_disconnect(&more, &id).await.expect("disconnect");
+        assert!(published().is_empty());
+        TcpStream::connect(("127.0.0.1", first.port())).expect_err("it is published nowhere");
+        assert_eq!(way_out().await, "");
+        // And again, where it can be.
+        engine.network_connect(&bridge, &id, Default::default()).await.expect("connect");
+        let [second] = published()[..] else { panic!("{:?}", published()) };
+        answers(second.port());
+        assert!(way_out().await.starts_with("default via "), "{}", way_out().await);
+        remove_all(&engine).await;
+    });
+}
+
+#[test]
 fn a_container_can_share_another_s_network_and_processes() {
     on_host(|_, engine| async move {
         let first = start(&engine, bridged("sleep 1000")).await;

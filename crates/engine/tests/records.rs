@@ -5,7 +5,10 @@ mod support;
 
 use std::path::{Path, PathBuf};
 
-use engine::container::{ContainerUpdate, NetworkMode, RemoveOptions, Resources, RestartPolicy, Status};
+use engine::container::{
+    ContainerUpdate, NetworkMode, Port, PortBinding, Protocol, RemoveOptions, Resources, RestartPolicy,
+    Status,
+};
 use engine::exec::ExecSpec;
 use engine::network::NetworkSpec;
 use engine::{ContainerId, ContainerSpec, Engine, Kind, NetworkId};
@@ -19,6 +22,12 @@ fn spec() -> ContainerSpec {
     let resources = Resources { memory: Some(MEMORY[0]), memory_swap: Some(-1), ..Resources::default() };
     let mut spec = ContainerSpec { name: Some(NAMES[0].to_owned()), resources, ..shell("sleep 1000") };
     spec.namespaces.network = NetworkMode::Bridge;
+    spec.ports = vec![PortBinding {
+        container: Port { number: 80, protocol: Protocol::Tcp },
+        host_address: None,
+        host_port: None,
+        host_port_end: None,
+    }];
     spec
 }
 
@@ -82,6 +91,10 @@ fn check<'a>(
     let endpoints = engine.network().endpoint_list();
     assert_eq!(endpoints.len(), 1, "{endpoints:?}");
     assert_eq!(endpoints[0].name, NAMES[after]);
+    let published: Vec<_> = container.ports.iter().filter_map(|port| port.host).collect();
+    let there: Vec<_> =
+        endpoints[0].ports.iter().map(|port| (port.host_address, port.host_port).into()).collect();
+    assert_eq!((published.len(), &published), (1, &there), "it is told where it is published");
     assert_eq!(memory_in_force(host, id), MEMORY[after].to_string());
     async move {
         let seen = run(engine, id, "ip -4 -o addr | grep -v 127.0.0.1; cat /etc/hosts").await;

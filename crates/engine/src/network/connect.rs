@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::remove::net_id;
-use super::{EndpointSpec, Network, attach_error};
+use super::{EndpointSpec, Network, attach_error, ports};
 use crate::container::{ContainerRecord, NetworkMode};
 use crate::engine::Engine;
 use crate::error::{Context, Error, Kind, Result};
 use crate::event::EventKind;
 use crate::id::{ContainerId, NetworkId};
 use crate::registry::ContainerCell;
-use crate::sandbox::wire::Wiring;
+use crate::sandbox::wire::{Wiring, published};
 
 impl Engine {
     /// Puts a container, running or not, into one more network.
@@ -52,7 +52,12 @@ impl Engine {
         self.change_durably(
             cell,
             |record| record.networks.push((network.name.clone(), endpoint.clone())),
-            async |next| if is_active { self.plug_in(network, cell, &endpoint, &next).await } else { Ok(()) },
+            async |next| {
+                if !is_active {
+                    return Ok(());
+                }
+                self.plug_in(network, cell, &endpoint, &next, ports::wanted(&next.spec, &next.resolved)).await
+            },
             async || {
                 if is_active {
                     self.unplug_again(network, cell).await;
@@ -64,22 +69,27 @@ impl Engine {
         Ok(())
     }
 
-    /// Puts a running container, which is to be as `next` says, into a network.
+    /// Puts a running container, which is to be as `next` says, into a network. What has been published of it
+    /// stays where it is; if nothing is, `ports` are there, unless the network is internal.
     async fn plug_in(
         &self,
         network: &Network,
         cell: &ContainerCell,
         endpoint: &EndpointSpec,
         next: &ContainerRecord,
+        ports: Vec<net::PortSpec>,
     ) -> Result<()> {
         let netns = self.netns_of(&cell.sandbox.id, &*cell.shim()?);
         let netns = netns.context(|| "open a container's network".to_owned())?;
-        let is_first = cell.sandbox.live.read().endpoints.is_empty();
+        let (is_first, is_published) = {
+            let live = cell.sandbox.live.read();
+            (live.endpoints.is_empty(), !live.ports.is_empty())
+        };
         let wiring = Wiring {
             networks: vec![(network.name.clone(), endpoint.clone())],
             name: next.name.clone(),
             name_servers: self.name_servers(next),
-            ports: Vec::new(),
+            ports: if is_published { Vec::new() } else { ports },
             default_route: is_first,
         };
         self.wire(&cell.sandbox, &netns, &wiring).await?;
@@ -105,8 +115,19 @@ impl Engine {
         let id = net_id(&network.id)?;
         let detached = self.inner.network.endpoint_detach(&id, cell.sandbox.id.as_str());
         detached.await.map_err(attach_error)?;
-        cell.sandbox.live.write().endpoints.remove(&network.name);
+        // Ports lead to another of its networks now, or nowhere.
+        let ports =
+            self.endpoints_of(cell).iter().flat_map(|endpoint| &endpoint.ports).map(published).collect();
+        let mut live = cell.sandbox.live.write();
+        live.endpoints.remove(&network.name);
+        live.ports = ports;
         Ok(())
+    }
+
+    fn endpoints_of(&self, cell: &ContainerCell) -> Vec<net::Endpoint> {
+        let mut endpoints = self.inner.network.endpoint_list();
+        endpoints.retain(|endpoint| endpoint.owner == cell.sandbox.id.as_str());
+        endpoints
     }
 
     /// Takes a container out of a network.
@@ -131,8 +152,10 @@ impl Engine {
         // As it is now, so that it could go back there.
         let address = cell.sandbox.live.read().endpoints.get(&network.name).and_then(|at| at.ipv4);
         let back = EndpointSpec { ipv4: address.map(|net| net.addr()).or(asked.ipv4), ..asked.clone() };
+        let had: Vec<net::PortSpec> =
+            self.endpoints_of(cell).iter().flat_map(|endpoint| &endpoint.ports).map(ports::again).collect();
         let plug_back = async || {
-            if is_active && let Err(error) = self.plug_in(network, cell, &back, &record).await {
+            if is_active && let Err(error) = self.plug_in(network, cell, &back, &record, had.clone()).await {
                 tracing::warn!(container = %cell.id, network = network.name, error = %base::error::chain(&error), "put a container back into a network");
             }
         };

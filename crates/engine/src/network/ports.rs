@@ -46,6 +46,16 @@ pub(crate) fn bindings(bindings: &[PortBinding]) -> Vec<net::PortSpec> {
     ports
 }
 
+/// What asks for exactly the port that was published before.
+pub(crate) fn again(port: &net::PortBinding) -> net::PortSpec {
+    net::PortSpec {
+        protocol: port.protocol,
+        host_address: port.host_address,
+        host_ports: (port.host_port, port.host_port),
+        container_port: port.container_port,
+    }
+}
+
 pub(crate) fn protocol(protocol: net::Protocol) -> Protocol {
     match protocol {
         net::Protocol::Tcp => Protocol::Tcp,

@@ -11,7 +11,7 @@ use crate::registry::{Live, SandboxCell};
 
 /// What a sandbox's network is asked to be.
 pub(crate) struct Wiring {
-    /// Networks by name, the first of which has the default route and the ports.
+    /// Networks by name, the first of which that is not internal has the default route and the ports.
     pub(crate) networks: Vec<(String, EndpointSpec)>,
     /// What it is called there.
     pub(crate) name: String,
@@ -25,9 +25,10 @@ pub(crate) struct Wiring {
 impl Engine {
     /// Puts a network namespace into networks.
     pub(crate) async fn wire(&self, sandbox: &SandboxCell, netns: &OwnedFd, wiring: &Wiring) -> Result<()> {
+        let mut ports = wiring.ports.clone();
         for (index, (name, asked)) in wiring.networks.iter().enumerate() {
             let network = self.inner.network.network_find(name).map_err(crate::network::error)?;
-            let ports = if index == 0 { wiring.ports.clone() } else { Vec::new() };
+            let ports = if network.internal { Vec::new() } else { std::mem::take(&mut ports) };
             let endpoint = net::EndpointSpec {
                 owner: sandbox.id.to_string(),
                 name: wiring.name.clone(),
@@ -44,7 +45,7 @@ impl Engine {
             let made = match attach().await {
                 // Left by an earlier life that nobody took down: this is the only one that there is.
                 Err(net::AttachError::Exists { .. }) => {
-                    let left = self.inner.network.endpoint_detach(&network.id, sandbox.id.as_str()).await;
+                    let left = self.inner.network.endpoint_discard(&network.id, sandbox.id.as_str()).await;
                     left.map_err(crate::network::attach_error)?;
                     attach().await
                 }
@@ -91,11 +92,14 @@ pub(crate) fn remember(
     made: &net::Endpoint,
 ) {
     live.endpoints.insert(network.name.clone(), crate::network::endpoint(network, spec, made));
-    live.ports.extend(made.ports.iter().map(|port| PublishedPort {
-        container: crate::container::Port {
-            number: port.container_port,
-            protocol: ports::protocol(port.protocol),
-        },
+    live.ports.extend(made.ports.iter().map(published));
+}
+
+/// A port that the network has published.
+pub(crate) fn published(port: &net::PortBinding) -> PublishedPort {
+    let protocol = ports::protocol(port.protocol);
+    PublishedPort {
+        container: crate::container::Port { number: port.container_port, protocol },
         host: Some((port.host_address, port.host_port).into()),
-    }));
+    }
 }
