@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod api;
+mod direct;
 mod etcd;
 mod load;
 mod scheduler;

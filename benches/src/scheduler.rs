@@ -8,22 +8,18 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use apiserver::Server;
 use apiserver::node::NoNodes;
-use apiserver::{Handle, Identity, Server};
 use base::SystemClock;
-use bytes::Bytes;
-use client::transport::{Body, TransportError, body};
-use client::{Api, Change, Client, Informer, ListOptions, Transport};
+use client::{Api, Change, Client, Informer, ListOptions};
 use control::scheduler::{Event, Outcome, Planner, Written};
-use futures::future::BoxFuture;
-use http::{Request, Response};
-use http_body_util::BodyExt;
 use k8s_openapi::api::core::v1::{Node, Pod, ServiceAccount};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::direct::Direct;
 use crate::load;
 
 const NODES: usize = 100;
@@ -98,7 +94,7 @@ async fn bindings(place: &Path) -> anyhow::Result<()> {
     let mut config = apiserver::Config::new(root.path().join("pki"), Arc::new(NoNodes));
     config.address = "127.0.0.1:0".parse().context("an address")?;
     let server = Server::start(config, Arc::new(store), kinds::all()).await?;
-    let client = Client::new(Direct(server.handle()));
+    let client = Client::new(Direct::new(server.handle()));
     let authority = server.authority().certificate_pem().to_owned();
     let stop = CancellationToken::new();
     let serving = tokio::spawn(server.serve(stop.clone()));
@@ -173,20 +169,6 @@ impl Seen {
     async fn until(&self, number: usize) -> anyhow::Result<()> {
         self.changed.clone().wait_for(|bound| *bound >= number).await?;
         Ok(())
-    }
-}
-
-/// Calls the server without a connection.
-struct Direct(Handle);
-
-impl Transport for Direct {
-    fn send(&self, request: Request<Bytes>) -> BoxFuture<'_, Result<Response<Body>, TransportError>> {
-        Box::pin(async move {
-            let broken =
-                |source| TransportError::Broken { server: "here".to_owned(), source: Box::new(source) };
-            let answer = self.0.call(request, Identity::administrator()).await;
-            Ok(answer.map(|answer| body(answer.map_err(broken))))
-        })
     }
 }
 

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use base::Timestamp;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
-use model::Object;
+use model::{Encoded, Object};
 use serde_json::json;
 use store::{Compare, KeyRange, Op, Put, Txn};
 
@@ -90,7 +90,7 @@ impl Claim {
         }
         let mut entry = Object::from_value(entry).expect("an entry is an object");
         entry.set_creation_timestamp(now);
-        cache::encode(&entry)
+        Encoded::encode(&entry)
     }
 
     /// Who has it, as far as memory shows.
@@ -223,7 +223,7 @@ pub(crate) async fn repair(state: &State, resources: &[Arc<Resource>]) -> Result
         for stored in all {
             let object = stored.object();
             let holder = Holder::of(resource, &object);
-            objects.push(Found { holder, object, version: stored.revision, resource });
+            objects.push(Found { holder, object, version: stored.revision(), resource });
         }
     }
     // Where two have one, which earlier versions let happen, the elder keeps it.
@@ -250,7 +250,7 @@ pub(crate) async fn repair(state: &State, resources: &[Arc<Resource>]) -> Result
             continue;
         }
         let entry = claim.entry(state, found.resource, &found.object, state.clock.now());
-        let shown = state.cache.find(&claim.key()).map_or(0, |stored| stored.revision);
+        let shown = state.cache.find(&claim.key()).map_or(0, |stored| stored.revision());
         repairs.push(
             Txn::new()
                 .when(Compare::mod_revision(claim.key(), revision_of(shown)))
@@ -288,7 +288,7 @@ pub(crate) async fn tidy(state: &State, tidied: &mut Tidied) -> Result<(), store
         for stored in all {
             let object = stored.object();
             held.extend(resource.strategy.claims(&object));
-            versions.insert(Holder::of(resource, &object), stored.revision);
+            versions.insert(Holder::of(resource, &object), stored.revision());
             tokio::task::coop::consume_budget().await;
         }
     }
@@ -315,7 +315,7 @@ async fn strays(state: &State, held: &BTreeSet<Claim>, versions: &HashMap<Holder
             let shown = versions.get(&holder).copied().unwrap_or_default();
             removals.push(
                 Txn::new()
-                    .when(Compare::mod_revision(key.clone(), revision_of(stored.revision)))
+                    .when(Compare::mod_revision(key.clone(), revision_of(stored.revision())))
                     .when(Compare::mod_revision(holder.key(), revision_of(shown)))
                     .then(Op::Delete(KeyRange::key(key))),
             );

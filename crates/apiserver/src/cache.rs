@@ -1,8 +1,8 @@
 //! All objects in memory: the source of every read and watch.
 //!
 //! One task follows the store and applies its changes in the order of their revisions, each revision as a
-//! whole. Keys are grouped into partitions, one per stored resource; each keeps its objects, encoded once with
-//! their `resourceVersion`, and its latest changes in a ring of bounded size and age. A watcher holds a
+//! whole. Keys are grouped into partitions, one per stored resource; each keeps its objects, as the
+//! texts that the store holds, and its latest changes in a ring of bounded size and age. A watcher holds a
 //! position, and references to what it is telling: it reads from the ring at its own pace, from the store's
 //! history when the ring has moved past it, and starts over (410) when that has, too, so no slow client costs
 //! memory.
@@ -14,8 +14,8 @@
 
 mod filling;
 mod lanes;
+mod outline;
 mod partition;
-mod selectable;
 mod stored;
 #[cfg(test)]
 mod tests;
@@ -26,8 +26,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use base::Clock;
+use bytes::Bytes;
 use parking_lot::RwLock;
-use store::{Event, KeyRange, KeyValue, Range, Store, Watch, WatchError, WatchMessage, Watcher};
+use store::{Event, EventKind, KeyRange, KeyValue, Range, Store, Watch, WatchError, WatchMessage, Watcher};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -35,10 +36,11 @@ use crate::resource::Table;
 use crate::version::{next_in_memory, revision_of, version_at};
 
 use filling::Filling;
+use outline::Places;
 
 pub(crate) use lanes::Interest;
-pub(crate) use partition::{Change, Follower, Partition, frame};
-pub(crate) use stored::{Stored, encode};
+pub(crate) use partition::{Change, Follower, Partition, frame, frame_with};
+pub(crate) use stored::Stored;
 
 /// All keys of the API lie below this one.
 pub(crate) const ROOT: &str = "/registry/";
@@ -143,7 +145,12 @@ impl Cache {
         let mut partitions = self.partitions.write();
         partitions
             .entry(name.to_owned())
-            .or_insert_with(|| Arc::new(Partition::new(self.origin.load(Ordering::Acquire))))
+            .or_insert_with(|| {
+                let all = self.table.all();
+                let stored_here = all.iter().filter(|resource| resource.storage.partition == name);
+                let places = Places::of(stored_here.map(AsRef::as_ref));
+                Arc::new(Partition::new(places, self.origin.load(Ordering::Acquire)))
+            })
             .clone()
     }
 
@@ -200,7 +207,7 @@ impl Cache {
         partition: &str,
         name: &str,
         expected: u64,
-        value: &[u8],
+        text: Bytes,
     ) -> Option<Arc<Stored>> {
         let (partition, now) = (self.partition(partition), self.clock.elapsed());
         let origin = self.origin.load(Ordering::Acquire);
@@ -209,7 +216,7 @@ impl Cache {
         self.applied.send_if_modified(|applied| {
             let next = next_in_memory(*applied).filter(|_| revision_of(*applied) > revision_of(origin));
             let Some(next) = next else { return false };
-            changed = partition.change_in_memory(name, expected, next, value, now);
+            changed = partition.change_in_memory(name, expected, next, text.clone(), now);
             if changed.is_some() {
                 *applied = next;
             }
@@ -225,14 +232,15 @@ impl Cache {
         let mut changes: BTreeMap<&str, Vec<partition::Happened<'_>>> = BTreeMap::new();
         for event in events {
             if let Some((partition, name)) = split_key(event.kv.key_str()) {
-                changes.entry(partition).or_default().push((event.kind, name, &event.kv.value));
+                let put = (event.kind == EventKind::Put).then(|| event.kv.value.clone());
+                changes.entry(partition).or_default().push((name, put));
             }
         }
         let shown: Vec<_> = changes
             .into_iter()
             .map(|(partition, changes)| {
                 let partition = self.partition(partition);
-                let news = partition.apply(&changes, version, now);
+                let news = partition.apply(changes, version, now);
                 (partition, news)
             })
             .collect();
@@ -300,7 +308,7 @@ impl Cache {
             self.partitions.read().iter().map(|(n, p)| (n.clone(), p.clone())).collect();
         for (name, partition) in partitions {
             let found = found.get(name.as_str()).map(Vec::as_slice).unwrap_or_default();
-            let objects = found.iter().map(|(object, kv)| self.read(&name, object, kv));
+            let objects = found.iter().map(|(object, kv)| self.read(&partition, &name, object, kv));
             partition.replace(objects, version);
         }
         self.advance(version);

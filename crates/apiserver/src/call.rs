@@ -32,6 +32,8 @@ pub struct Call {
     pub(crate) body: Bytes,
     pub(crate) view: View,
     pub(crate) upgrade: Option<Takeover>,
+    /// The caller is in this process, and takes objects instead of text.
+    pub(crate) share: bool,
     pub(crate) now: Timestamp,
 }
 
@@ -168,8 +170,14 @@ impl Call {
             body: self.body.clone(),
             view: self.view,
             upgrade: None,
+            share: false,
             now: self.now,
         }
+    }
+
+    /// Whether objects are told as they are stored, instead of their text.
+    pub(crate) fn shares(&self) -> bool {
+        self.share && self.view == View::Full && self.resource.storage.conversion.is_none()
     }
 
     pub(crate) fn group_resource(&self) -> GroupResource {

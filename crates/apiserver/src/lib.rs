@@ -47,6 +47,7 @@ mod selection;
 mod server;
 mod service;
 mod session;
+mod share;
 mod state;
 mod storage;
 mod stream;

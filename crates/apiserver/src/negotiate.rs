@@ -45,7 +45,7 @@ impl View {
     /// The text of one stored object.
     pub(crate) fn object_bytes(self, resource: &Resource, stored: &Stored, now: Timestamp) -> Bytes {
         if self == Self::Full && resource.storage.conversion.is_none() {
-            return stored.bytes().clone();
+            return stored.bytes();
         }
         self.render(resource, &from_stored(resource, stored), now)
     }

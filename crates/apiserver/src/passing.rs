@@ -17,11 +17,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt;
-use model::Object;
+use model::{Encoded, Object};
 use parking_lot::Mutex;
 use store::{Compare, Op, Put, Revision, Txn};
 
-use crate::cache::{Stored, encode};
+use crate::cache::Stored;
 use crate::resource::Resource;
 use crate::state::{State, object_name};
 use crate::storage::Raced;
@@ -64,7 +64,7 @@ pub(crate) struct Writing<'a> {
 /// Shows a change that passes, of the object at `version`. None where the store has to write it.
 pub(crate) fn keep(state: &State, resource: &Resource, object: &Object, version: u64) -> Option<Arc<Stored>> {
     let namespace = object.namespace().unwrap_or_default();
-    let (key, value) = (resource.key(namespace, object.name()), encode(object));
+    let (key, value) = (resource.key(namespace, object.name()), Encoded::encode(object));
     let now = state.clock.elapsed();
     let mut entries = state.passing.0.lock();
     let entry = entries.get(&key);
@@ -81,8 +81,8 @@ pub(crate) fn keep(state: &State, resource: &Resource, object: &Object, version:
         return None;
     }
     let name = object_name(namespace, object.name());
-    let stored = state.cache.change_in_memory(&resource.storage.partition, &name, version, &value)?;
-    let changed = Some(Changed { version: stored.revision, value, revision, since });
+    let stored = state.cache.change_in_memory(&resource.storage.partition, &name, version, value.clone())?;
+    let changed = Some(Changed { version: stored.revision(), value, revision, since });
     entries.insert(key, Entry { changed, writing: 0 });
     Some(stored)
 }
@@ -100,7 +100,7 @@ pub(crate) fn write<'a>(
     }
     let mut entries = state.passing.0.lock();
     let shown = state.cache.partition(&resource.storage.partition).get(name);
-    if shown.is_none_or(|shown| shown.revision != version) {
+    if shown.is_none_or(|shown| shown.revision() != version) {
         return Err(Raced);
     }
     let entry = entries.entry(key.to_owned()).or_default();
@@ -188,7 +188,7 @@ pub(crate) async fn show_others(state: &State) {
 /// Forgets objects that others have written or deleted since.
 pub(crate) fn trim(state: &State) {
     state.passing.0.lock().retain(|key, entry| {
-        let shown = || state.cache.find(key).map(|stored| stored.revision);
+        let shown = || state.cache.find(key).map(|stored| stored.revision());
         entry.writing > 0 || entry.changed.as_ref().is_some_and(|changed| shown() == Some(changed.version))
     });
 }

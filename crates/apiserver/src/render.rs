@@ -45,11 +45,14 @@ impl Form {
         self.view == View::Full && self.resource.storage.conversion.is_none()
     }
 
-    /// The object's text: as an item of a list, or a row of a table.
-    pub(crate) fn text(&self, stored: &Stored) -> Bytes {
+    /// Writes the object's text: as an item of a list, or a row of a table.
+    pub(crate) fn write(&self, stored: &Stored, out: &mut BytesMut) {
         match self.view {
-            View::Table(include) => self.row(&from_stored(&self.resource, stored), include),
-            _ => self.view.object_bytes(&self.resource, stored, self.now),
+            _ if self.is_ready() => stored.write_to(out),
+            View::Table(include) => {
+                out.extend_from_slice(&self.row(&from_stored(&self.resource, stored), include));
+            }
+            _ => out.extend_from_slice(&self.view.object_bytes(&self.resource, stored, self.now)),
         }
     }
 
@@ -69,7 +72,7 @@ pub(crate) fn list(
 ) -> Body {
     let ready = form.is_ready();
     let length = if ready {
-        let texts: usize = objects.iter().map(|stored| stored.bytes().len()).sum();
+        let texts: usize = objects.iter().map(|stored| stored.len()).sum();
         head.len() + texts + objects.len().saturating_sub(1) + tail.len()
     } else {
         head.len() + objects.len() * USUAL
@@ -115,7 +118,7 @@ impl Iterator for Items {
                 piece.extend_from_slice(self.after.take().unwrap_or_default());
                 break;
             };
-            piece.extend_from_slice(&self.form.text(&stored));
+            self.form.write(&stored, &mut piece);
             if self.objects.len() > 0 {
                 piece.extend_from_slice(b",");
             }

@@ -105,8 +105,10 @@ impl Selection {
             return true;
         }
         if self.fields.are_shallow() {
-            let object = stored.selectable();
-            return self.labels.matches(object) && self.fields.matches(object);
+            return (self.labels.is_everything() || {
+                let labels = stored.labels();
+                self.labels.match_values(|key| labels.get(key).map(AsRef::as_ref))
+            }) && self.fields.match_values(|field| stored.value(field));
         }
         let object = stored.object();
         self.labels.matches(&object) && self.fields.matches(&object)

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http::{HeaderValue, Method, Request, Response};
 use model::Status;
+use model::shared::Share;
 use tracing::Instrument;
 
 use crate::authorisation::{Attributes, Decision, is_public_path, refusal};
@@ -174,6 +175,7 @@ async fn resource(
         body: body.as_ref().map(|body| body.bytes.clone()).unwrap_or_default(),
         view,
         upgrade,
+        share: parts.extensions.remove::<Share>().is_some(),
         now: state.clock.now(),
         target,
     };
@@ -205,7 +207,7 @@ fn is_light(call: &Call) -> bool {
         return true;
     }
     let known = if call.target.name.is_empty() { None } else { call.live().ok() };
-    let size = call.body.len() + known.map_or(0, |stored| stored.bytes().len());
+    let size = call.body.len() + known.map_or(0, |stored| stored.len());
     size <= LIGHT && !decode::is_yaml(call)
 }
 

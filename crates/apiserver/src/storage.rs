@@ -7,10 +7,10 @@ mod claims;
 
 use std::sync::Arc;
 
-use model::{Object, Status};
+use model::{Encoded, Object, Status};
 use store::{Compare, KeyRange, Op, Put, Range, Txn};
 
-use crate::cache::{Stored, encode};
+use crate::cache::Stored;
 use crate::error::{Error, Result};
 use crate::passing;
 use crate::request::NAMESPACES;
@@ -45,7 +45,7 @@ pub(crate) async fn create(
         // Whoever ends a namespace changes it first, and looks for what is in it then.
         let within = namespace.as_ref().map(|namespace| {
             let key = crate::cache::key(&partition("", NAMESPACES), "", &namespace.name);
-            Compare::mod_revision(key, revision_of(namespace.revision))
+            Compare::mod_revision(key, revision_of(namespace.revision()))
         });
         let written = write(state, resource, object, None, 0, Keep::Durably, within).await?;
         if written.is_ok() {
@@ -67,7 +67,7 @@ pub(crate) async fn create(
 fn changed_only(state: &State, before: &Stored) -> Option<Arc<Stored>> {
     let now = state.cache.partition(&partition("", NAMESPACES)).get(&before.name)?;
     let (is, was) = (now.object(), before.object());
-    (now.revision != before.revision && is.uid() == was.uid() && !is.is_being_deleted()).then_some(now)
+    (now.revision() != before.revision() && is.uid() == was.uid() && !is.is_being_deleted()).then_some(now)
 }
 
 /// Replaces the object `old` that memory shows at `version`.
@@ -95,7 +95,7 @@ pub(crate) async fn delete(
     old: &Object,
 ) -> Result<Result<u64, Raced>> {
     let key = format!("{}{}/{}", crate::cache::ROOT, resource.storage.partition, stored.name);
-    let writing = match passing::write(state, resource, &key, &stored.name, stored.revision) {
+    let writing = match passing::write(state, resource, &key, &stored.name, stored.revision()) {
         Ok(writing) => writing,
         Err(Raced) => return Ok(Err(Raced)),
     };
@@ -103,7 +103,7 @@ pub(crate) async fn delete(
         .when(Compare::mod_revision(key.clone(), writing.revision))
         .then(Op::Delete(KeyRange::key(key.clone())))
         .otherwise(Op::Get(Range::new(KeyRange::key(key.clone()))));
-    claims::own_visible(state, resource, stored.revision).await;
+    claims::own_visible(state, resource, stored.revision()).await;
     let left = claims::release_all(state, resource, &mut txn, old);
     let done = state.store.txn(txn).await.map_err(|e| Error::store(&e))?;
     if !done.succeeded {
@@ -135,7 +135,7 @@ async fn write(
     }
     let namespace = object.namespace().unwrap_or_default();
     let key = resource.key(namespace, object.name());
-    let value = encode(object);
+    let value = Encoded::encode(object);
     let mut put = Put::new(key.clone(), value.clone());
     match keep {
         Keep::Durably => {}
@@ -167,10 +167,11 @@ async fn write(
     wait_until_visible(state, resource, version).await;
     writing.done();
     claims::release_later(state, resource, given, left).await;
-    let stored = state.cache.partition(&resource.storage.partition).get(&name);
+    let partition = state.cache.partition(&resource.storage.partition);
+    let stored = partition.get(&name);
     // Somebody may have written again already; the answer shows what this request wrote.
-    let stored = stored.filter(|stored| stored.revision == version);
-    Ok(Ok(stored.unwrap_or_else(|| Arc::new(Stored::new(name.into(), version, &value)))))
+    let stored = stored.filter(|stored| stored.revision() == version);
+    Ok(Ok(stored.unwrap_or_else(|| Arc::new(partition.stored(name, value, version)))))
 }
 
 /// Waits until memory shows what has `version`; not when it no longer follows the store.

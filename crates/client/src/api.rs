@@ -1,5 +1,6 @@
 //! The verbs of one resource: get, list, create, update, patch, delete, watch, subresources.
 
+mod encoded;
 mod options;
 mod read;
 mod subresource;

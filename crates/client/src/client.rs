@@ -8,6 +8,7 @@ use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use model::Status;
+use model::shared::Share;
 use serde::de::DeserializeOwned;
 
 use crate::error::Error;
@@ -16,10 +17,14 @@ use crate::transport::{Body, Transport, UpgradeAnswer};
 /// How long an answer may take, unless it is a stream.
 const ANSWER_LIMIT: Duration = Duration::from_secs(60);
 
+/// What informers hold of views, unless it is said.
+const VIEW_LIMIT: usize = 16 << 20;
+
 /// A way to talk to one API server. Cheap to clone.
 #[derive(Clone)]
 pub struct Client {
     transport: Arc<dyn Transport>,
+    view_limit: usize,
 }
 
 /// A request in the making.
@@ -30,12 +35,26 @@ pub(crate) struct Call {
     pub(crate) query: Vec<(&'static str, String)>,
     pub(crate) content_type: &'static str,
     pub(crate) body: Bytes,
+    /// Objects are taken instead of text.
+    pub(crate) share: bool,
 }
 
 impl Client {
     /// A client over any transport.
     pub fn new(transport: impl Transport) -> Self {
-        Self { transport: Arc::new(transport) }
+        Self { transport: Arc::new(transport), view_limit: VIEW_LIMIT }
+    }
+
+    /// Lets each informer over this client hold the views of so many bytes of text, 16 MiB unless it is
+    /// said: the views take a few times as much.
+    #[must_use]
+    pub fn with_view_limit(mut self, bytes: usize) -> Self {
+        self.view_limit = bytes;
+        self
+    }
+
+    pub(crate) fn view_limit(&self) -> usize {
+        self.view_limit
     }
 
     /// Sends a request of one's own making and gives the answer, whatever its status.
@@ -69,14 +88,16 @@ impl Client {
     /// The name of the request and the bytes of its successful answer.
     pub(crate) async fn call_bytes(&self, call: Call) -> Result<(String, Bytes), Error> {
         let name = call.name();
-        let exchange = async {
-            let response = self.call_stream(call).await?;
-            let body = response.into_body().collect().await;
-            body.map_err(|source| Error::Transport { request: name.clone(), source })
-        };
-        let answer = tokio::time::timeout(ANSWER_LIMIT, exchange).await;
-        let answer = answer.map_err(|_| Error::Timeout { request: name.clone(), limit: ANSWER_LIMIT })?;
-        Ok((name, answer?.to_bytes()))
+        let exchange = async { self.read(&name, self.call_stream(call).await?).await };
+        let bytes = in_time(&name, exchange).await?;
+        Ok((name, bytes))
+    }
+
+    /// The body of an answer.
+    pub(crate) async fn read(&self, request: &str, response: Response<Body>) -> Result<Bytes, Error> {
+        let body = response.into_body().collect().await;
+        let body = body.map_err(|source| Error::Transport { request: request.to_owned(), source })?;
+        Ok(body.to_bytes())
     }
 
     /// The successful answer, its body still to be read.
@@ -84,6 +105,9 @@ impl Client {
         let name = call.name();
         let mut request =
             Request::builder().method(call.method.clone()).uri(call.uri()).header(ACCEPT, "application/json");
+        if call.share {
+            request = request.extension(Share);
+        }
         if !call.body.is_empty() {
             request = request.header(CONTENT_TYPE, call.content_type);
         }
@@ -108,7 +132,14 @@ impl std::fmt::Debug for Client {
 
 impl Call {
     pub(crate) fn new(method: Method, path: String) -> Self {
-        Self { method, path, query: Vec::new(), content_type: "application/json", body: Bytes::new() }
+        Self {
+            method,
+            path,
+            query: Vec::new(),
+            content_type: "application/json",
+            body: Bytes::new(),
+            share: false,
+        }
     }
 
     pub(crate) fn query(mut self, name: &'static str, value: impl Into<String>) -> Self {
@@ -137,6 +168,15 @@ impl Call {
         }
         uri
     }
+}
+
+/// What an exchange gives, unless it takes too long.
+pub(crate) async fn in_time<T>(
+    request: &str,
+    exchange: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    let answer = tokio::time::timeout(ANSWER_LIMIT, exchange).await;
+    answer.map_err(|_| Error::Timeout { request: request.to_owned(), limit: ANSWER_LIMIT })?
 }
 
 /// The server's words, or our own where it had none.

@@ -4,6 +4,7 @@ mod index;
 mod reflector;
 mod set;
 mod store;
+mod views;
 
 use std::sync::Arc;
 
@@ -18,8 +19,9 @@ use crate::resource::{Resource, ResourceKind};
 
 /// Keeps a [`Store`] of the objects that an [`Api`] lists, and tells handlers of every change.
 ///
-/// The copies lack `metadata.managedFields`, which would be the larger part of them: what is written
-/// back must be a patch, or begin from what [`Api::get`] gives.
+/// It holds their texts, which a server in the same process shares with it, and makes views of those that
+/// are looked at. The views lack `metadata.managedFields`, which would be the larger part of them: what is
+/// written back must be a patch, or begin from what [`Api::get`] gives.
 ///
 /// Cheap to clone; all clones are the same informer. Nothing happens until [`Informer::run`].
 pub struct Informer<K> {
@@ -56,7 +58,7 @@ struct Shared<K> {
 impl<K: Resource> Informer<K> {
     /// An informer of what `api` lists, restricted by the selectors of `options`.
     pub fn new(api: Api<K>, options: ListOptions) -> Self {
-        let store = Store::default();
+        let store = Store::new(api.client().view_limit());
         Self { shared: Arc::new(Shared { api, options, store, handlers: Mutex::default() }) }
     }
 
@@ -87,9 +89,7 @@ impl<K: Resource> Informer<K> {
     /// add handlers. Most put a key into a queue.
     pub fn on_change(&self, handler: impl Fn(&Change<K>) + Send + Sync + 'static) {
         let mut handlers = self.shared.handlers.lock();
-        for object in self.shared.store.list() {
-            handler(&Change::Added(object));
-        }
+        self.shared.store.each(|object| handler(&Change::Added(object)));
         handlers.push(Box::new(handler));
     }
 
@@ -133,7 +133,7 @@ impl<K> Change<K> {
 
 impl<K: Resource> Shared<K> {
     /// Changes the store and tells the handlers.
-    fn change(&self, change: impl FnOnce(&Store<K>) -> Vec<Change<K>>) {
+    fn change<C: IntoIterator<Item = Change<K>>>(&self, change: impl FnOnce(&Store<K>) -> C) {
         let handlers = self.handlers.lock();
         for change in change(&self.store) {
             for handler in handlers.iter() {

@@ -33,6 +33,6 @@ pub use freshness::Freshness;
 pub use informer::{Change, Informer, Informers, Store};
 pub use queue::WorkQueue;
 pub use recorder::{EventType, EventWriter, Recorder};
-pub use resource::{ObjectKey, Partial, PartialMetadata, Resource, ResourceKind, Typed};
+pub use resource::{Labels, ObjectKey, Partial, PartialMetadata, Resource, ResourceKind, Typed};
 pub use supervise::supervise;
 pub use transport::Transport;

@@ -5,6 +5,7 @@ mod partial;
 mod typed;
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 
 use model::{OwnerReference, select::LabelSelector};
@@ -12,6 +13,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use self::partial::{Partial, PartialMetadata};
+
+/// Labels by their keys.
+pub type Labels = BTreeMap<String, String>;
 
 /// A Kubernetes object: one of k8s-openapi's types, or [`model::Object`] or [`Partial`] for any kind.
 pub trait Resource: Clone + fmt::Debug + Serialize + DeserializeOwned + Send + Sync + 'static {
@@ -29,6 +33,9 @@ pub trait Resource: Clone + fmt::Debug + Serialize + DeserializeOwned + Send + S
 
     /// One label.
     fn label(&self, key: &str) -> Option<&str>;
+
+    /// All labels.
+    fn labels(&self) -> Labels;
 
     /// `metadata.ownerReferences`.
     fn owners(&self) -> Vec<OwnerReference>;
@@ -72,11 +79,7 @@ pub trait Resource: Clone + fmt::Debug + Serialize + DeserializeOwned + Send + S
 
     /// Whether the object's labels meet a selector.
     fn is_selected(&self, selector: &LabelSelector) -> bool {
-        let requirements = selector.requirements();
-        if requirements.is_empty() {
-            return selector.is_everything();
-        }
-        requirements.iter().all(|requirement| requirement.test.holds(self.label(&requirement.key)))
+        selector.match_values(|key| self.label(key))
     }
 }
 

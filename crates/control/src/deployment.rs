@@ -116,8 +116,8 @@ impl Reconciler {
         let Some(selector) = deployment.spec.as_ref().and_then(|spec| selector(&spec.selector)) else {
             return Ok(());
         };
-        for set in self.sets.select(&key.namespace, &selector) {
-            if set.controller().is_some() || set.metadata.deletion_timestamp.is_some() {
+        for set in self.sets.select_orphans(&key.namespace, &selector) {
+            if set.metadata.deletion_timestamp.is_some() {
                 continue;
             }
             if !self.stays(key, deployment).await? {

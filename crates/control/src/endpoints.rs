@@ -1,12 +1,13 @@
 //! Endpoints: which pods stand behind a service. EndpointSlices, and the older Endpoints beside them.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use client::api::{DeleteOptions, WriteOptions};
 use client::{Action, Api, Controller, Error, Freshness, ObjectKey, Reconcile, Resource as _, Store};
 use k8s_openapi::api::core::v1::{Endpoints, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+
+use model::select::LabelSelector;
 
 use crate::{Context, ownership};
 
@@ -70,22 +71,10 @@ impl Reconcile for Reconciler {
         if service.metadata.deletion_timestamp.is_some() || !plan::has_selector(&service) {
             return Ok(Action::Done);
         }
-        let pods: Vec<Arc<Pod>> = self
-            .pods
-            .list_namespace(&key.namespace)
-            .into_iter()
-            .filter(|pod| plan::selects(&service, pod))
-            .collect();
-        let members = members(&service, &pods);
-        let own: Vec<Arc<EndpointSlice>> = self
-            .slices
-            .list_namespace(&key.namespace)
-            .into_iter()
-            .filter(|slice| {
-                slice.label(plan::SERVICE_NAME) == Some(&key.name)
-                    && slice.label(plan::MANAGED_BY) == Some(plan::MANAGER)
-            })
-            .collect();
+        let members = members(&service, &self.pods.select(&key.namespace, &plan::selector(&service)));
+        let of_service =
+            LabelSelector::from_labels([(plan::SERVICE_NAME, &*key.name), (plan::MANAGED_BY, plan::MANAGER)]);
+        let own = self.slices.select(&key.namespace, &of_service);
         let api: Api<EndpointSlice> = Api::namespaced(&self.context.client, &key.namespace);
         let steps = plan(&service, &members, &own);
         // The cache may not show yet that the service is gone: what is made for it now would stay behind.

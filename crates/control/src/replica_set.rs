@@ -77,29 +77,31 @@ impl Reconcile for Reconciler {
         if !self.fresh.ready(key).await {
             return Ok(Action::After(Duration::from_secs(1)));
         }
-        let mut owned = self.owned(&set);
+        let (mut owned, others) = self.owned(&set);
         if set.metadata.deletion_timestamp.is_none() {
-            self.release(key, &set).await?;
+            self.release(key, &set, others).await?;
             owned.extend(self.adopt(key, &set).await?);
             let wanted = set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
             let steps = plan(usize::try_from(wanted).unwrap_or(0), &owned);
             if !steps.is_empty() && self.stays(key, &set).await? {
                 debug!(replica_set = %key, steps = steps.len(), "acting");
                 self.act(key, &set, steps).await?;
+                owned = self.owned(&set).0;
             }
         }
-        self.publish(key, &set).await
+        self.publish(key, &set, &owned).await
     }
 }
 
 impl Reconciler {
-    /// The set's pods; one whose labels no longer fit is none of them, though it may still name the set.
-    fn owned(&self, set: &ReplicaSet) -> Vec<Arc<Pod>> {
-        let mut owned = self.pods.by_controller(set.uid());
-        if let Some(selector) = selector(set) {
-            owned.retain(|pod| pod.is_selected(&selector));
+    /// The set's pods, and those whose labels no longer fit: they are none of them, though they still name
+    /// the set.
+    fn owned(&self, set: &ReplicaSet) -> (Vec<Arc<Pod>>, Vec<Arc<Pod>>) {
+        let all = self.pods.by_controller(set.uid());
+        match selector(set) {
+            Some(selector) => all.into_iter().partition(|pod| pod.is_selected(&selector)),
+            None => (all, Vec::new()),
         }
-        owned
     }
 
     /// Whether the set is there to stay. Asked of the API: the cache may not show yet that it goes and
@@ -110,12 +112,8 @@ impl Reconciler {
     }
 
     /// Lets go of pods that the selector no longer fits: somebody has set them apart to look at them.
-    async fn release(&self, key: &ObjectKey, set: &ReplicaSet) -> Result<(), Error> {
-        let Some(selector) = selector(set) else { return Ok(()) };
-        for pod in self.pods.by_controller(set.uid()) {
-            if pod.is_selected(&selector) || pod.metadata.deletion_timestamp.is_some() {
-                continue;
-            }
+    async fn release(&self, key: &ObjectKey, set: &ReplicaSet, pods: Vec<Arc<Pod>>) -> Result<(), Error> {
+        for pod in pods.into_iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()) {
             let api: Api<Pod> = Api::namespaced(&self.context.client, &key.namespace);
             ownership::release(&api, set, &*pod).await?;
         }
@@ -126,8 +124,8 @@ impl Reconciler {
     async fn adopt(&self, key: &ObjectKey, set: &ReplicaSet) -> Result<Vec<Arc<Pod>>, Error> {
         let Some(selector) = selector(set) else { return Ok(Vec::new()) };
         let mut adopted = Vec::new();
-        for pod in self.pods.select(&key.namespace, &selector) {
-            if pod.controller().is_some() || !pods::is_active(&pod) {
+        for pod in self.pods.select_orphans(&key.namespace, &selector) {
+            if !pods::is_active(&pod) {
                 continue;
             }
             if !self.stays(key, set).await? {
@@ -217,10 +215,9 @@ impl Reconciler {
     }
 
     /// Publishes the status if it changed; comes back when a pod will have been ready long enough.
-    async fn publish(&self, key: &ObjectKey, set: &ReplicaSet) -> Result<Action, Error> {
-        let owned = self.owned(set);
-        let ages = self.ready_for(key, set, &owned);
-        let (next, wake) = status(set, &owned, &|pod| ages.get(pod.uid()).copied().unwrap_or_default());
+    async fn publish(&self, key: &ObjectKey, set: &ReplicaSet, owned: &[Arc<Pod>]) -> Result<Action, Error> {
+        let ages = self.ready_for(key, set, owned);
+        let (next, wake) = status(set, owned, &|pod| ages.get(pod.uid()).copied().unwrap_or_default());
         let before = set.status.clone().unwrap_or_default();
         if next != before {
             let api: Api<ReplicaSet> = Api::namespaced(&self.context.client, &key.namespace);

@@ -10,6 +10,7 @@
 pub mod decode;
 pub mod default;
 pub mod depth;
+mod encoded;
 pub mod field;
 pub mod gvk;
 pub mod merge;
@@ -18,10 +19,12 @@ pub mod object;
 pub mod quantity;
 pub mod schema;
 pub mod select;
+pub mod shared;
 pub mod status;
 pub mod time;
 pub mod validate;
 
+pub use encoded::Encoded;
 pub use gvk::{GroupKind, GroupResource, GroupVersion, GroupVersionKind, GroupVersionResource};
 pub use object::{Object, OwnerReference};
 pub use quantity::Quantity;

@@ -156,8 +156,9 @@ fn check_exists(
 ) -> Result<(), TokenError> {
     let name = claim["name"].as_str().unwrap_or_default();
     let found = state.cache.partition(&partition("", plural)).get(&object_name(namespace, name));
-    match found {
-        Some(stored) if stored.selectable().uid() == claim["uid"] => Ok(()),
+    let uid = found.as_ref().and_then(|stored| stored.scalar(&["metadata", "uid"]));
+    match (uid, claim["uid"].as_str()) {
+        (Some(uid), Some(claimed)) if uid == claimed => Ok(()),
         _ => Err(TokenError::Gone(what)),
     }
 }

@@ -12,11 +12,11 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use model::{GroupVersionKind, Object};
+use model::{Encoded, GroupVersionKind, Object};
 use serde_json::{Value, json};
 use store::{KeyRange, KeyValue, OPERATION_LIMIT, Op, Put, Range, Store, Txn};
 
-use super::{Cache, Stored, encode, key};
+use super::{Cache, Partition, Stored, key};
 use crate::resource::Resource;
 use crate::version::version_at;
 
@@ -56,12 +56,12 @@ impl Cache {
         Ok(())
     }
 
-    /// An object as it is stored, with what an earlier version left out.
-    pub(crate) fn read(&self, partition: &str, name: &str, kv: &KeyValue) -> Stored {
+    /// An object of the partition `of` as it is stored, with what an earlier version left out.
+    pub(crate) fn read(&self, partition: &Partition, of: &str, name: &str, kv: &KeyValue) -> Stored {
         let fillings = self.fillings.read();
-        let filling = fillings.get(partition).filter(|filling| kv.mod_revision <= filling.until);
+        let filling = fillings.get(of).filter(|filling| kv.mod_revision <= filling.until);
         let filled = filling.and_then(|filling| fill(&filling.resource, &kv.value));
-        Stored::new(name.into(), version_at(kv.mod_revision), filled.as_deref().unwrap_or(&kv.value))
+        partition.stored(name, filled.unwrap_or_else(|| kv.value.clone()), version_at(kv.mod_revision))
     }
 }
 
@@ -70,7 +70,7 @@ fn fill(resource: &Resource, value: &[u8]) -> Option<Bytes> {
     // What cannot be read is told when it is asked for.
     let mut object = Object::from_slice(value).ok()?;
     resource.apply_defaults(&mut object);
-    let text = encode(&object);
+    let text = Encoded::encode(&object);
     (text != value).then_some(text)
 }
 
@@ -86,5 +86,5 @@ fn text(resource: &Resource, since: u64) -> Bytes {
     let kind = GroupVersionKind::new("defaults.gantry.dev", "v1", "Defaults");
     let mut record = Object::new(&kind, &resource.storage.partition.replace('/', "."));
     record.set(&["spec"], json!({"version": resource.defaults_version, "since": since}));
-    encode(&record)
+    Encoded::encode(&record)
 }

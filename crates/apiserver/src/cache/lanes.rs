@@ -146,11 +146,11 @@ impl Lanes {
             with(lane);
         }
         for (field, lanes) in &mut self.fields {
-            let is = field.value(change.stored.selectable());
+            let is = change.stored.value(field);
             if let Some(lane) = lanes.get_mut(&*is) {
                 with(lane);
             }
-            let was = change.previous.as_ref().map(|previous| field.value(previous.selectable()));
+            let was = change.previous.as_ref().map(|previous| previous.value(field));
             if let Some(was) = was.filter(|was| *was != is)
                 && let Some(lane) = lanes.get_mut(&*was)
             {
@@ -181,7 +181,7 @@ impl Interest {
             Self::Namespace(one) => one == namespace_of(name),
             Self::Field(field, value) => std::iter::once(&change.stored)
                 .chain(&change.previous)
-                .any(|stored| field.value(stored.selectable()) == *value),
+                .any(|stored| stored.value(field) == *value),
         }
     }
 }

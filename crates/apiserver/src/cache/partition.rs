@@ -5,13 +5,15 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
+use model::Encoded;
 use parking_lot::RwLock;
 use store::{Event, EventKind, KeyValue};
 use tokio::sync::watch;
 
 use super::Stored;
 use super::lanes::{Interest, Lanes};
+use super::outline::Places;
 use crate::version::{is_in_memory, version_at};
 
 /// How far the latest changes of one resource reach back: so many bytes, so long. Who has to go back further
@@ -24,6 +26,8 @@ const CHANGE: usize = 256;
 /// The objects of one stored resource.
 #[derive(Debug)]
 pub(crate) struct Partition {
+    /// Where selectors look in the objects.
+    places: Arc<Places>,
     state: RwLock<State>,
     /// Tells of the revisions that the partition reaches.
     reached: watch::Sender<u64>,
@@ -76,8 +80,8 @@ struct State {
     last: u64,
 }
 
-/// What happened to the object of a name, and how it reads now.
-pub(super) type Happened<'a> = (EventKind, &'a str, &'a [u8]);
+/// What happened to the object of a name: the text that was put, none where it was deleted.
+pub(super) type Happened<'a> = (&'a str, Option<Bytes>);
 
 /// What is shown and has not been told yet.
 #[must_use]
@@ -87,29 +91,38 @@ pub(super) struct News {
     concerned: Vec<Arc<watch::Sender<u64>>>,
 }
 
-/// A change that is to be shown.
-enum Made<'a> {
-    Put(Arc<Stored>),
-    /// The object of this name is gone.
-    Deleted(&'a str),
-}
-
 /// Writes one line of a watch.
 pub(crate) fn frame(lines: &mut BytesMut, kind: &str, object: &[u8]) {
-    lines.reserve(object.len() + 32);
+    frame_with(lines, kind, object.len(), |lines| lines.extend_from_slice(object));
+}
+
+/// Writes one line of a watch, whose object has about this length and is written by `object`.
+pub(crate) fn frame_with(
+    lines: &mut BytesMut,
+    kind: &str,
+    length: usize,
+    object: impl FnOnce(&mut BytesMut),
+) {
+    lines.reserve(length + 32);
     lines.extend_from_slice(b"{\"type\":\"");
     lines.extend_from_slice(kind.as_bytes());
     lines.extend_from_slice(b"\",\"object\":");
-    lines.extend_from_slice(object);
+    object(lines);
     lines.extend_from_slice(b"}\n");
 }
 
 impl Partition {
-    pub(super) fn new(origin: u64) -> Self {
+    pub(super) fn new(places: Places, origin: u64) -> Self {
         Self {
+            places: Arc::new(places),
             state: RwLock::new(State { floor: origin, last: origin, ..State::default() }),
             reached: watch::Sender::new(origin),
         }
+    }
+
+    /// An object of this partition with a text that was stored at `revision`.
+    pub(crate) fn stored(&self, name: impl Into<Arc<str>>, text: Bytes, revision: u64) -> Stored {
+        Stored::new(name.into(), Encoded::stored(text, revision), self.places.clone())
     }
 
     /// One object by `NAMESPACE/NAME` or `NAME`.
@@ -192,14 +205,16 @@ impl Partition {
 
     /// Shows all changes that have the version `revision`, at once: who reads in between would take some of
     /// them for all. Whoever waits is to be [told](Self::tell).
-    pub(super) fn apply(&self, changes: &[Happened<'_>], revision: u64, now: Duration) -> News {
+    pub(super) fn apply(&self, changes: Vec<Happened<'_>>, revision: u64, now: Duration) -> News {
         // Made before others have to wait.
-        let made: Vec<Made<'_>> =
-            changes.iter().map(|(kind, name, value)| Made::new(*kind, name, revision, value)).collect();
+        let mut made = Vec::with_capacity(changes.len());
+        for (name, put) in changes {
+            made.push((name, put.map(|text| Arc::new(self.stored(name, text, revision)))));
+        }
         let mut concerned = Vec::new();
         let mut state = self.state.write();
-        for made in made {
-            state.apply(made, revision, now, &mut concerned);
+        for (name, put) in made {
+            state.apply(name, put, revision, now, &mut concerned);
         }
         News { revision, concerned }
     }
@@ -222,19 +237,18 @@ impl Partition {
         name: &str,
         expected: u64,
         revision: u64,
-        value: &[u8],
+        text: Bytes,
         now: Duration,
     ) -> Option<Arc<Stored>> {
         let mut state = self.state.write();
-        if state.last >= revision || state.objects.get(name)?.revision != expected {
+        if state.last >= revision || state.objects.get(name)?.revision() != expected {
             return None;
         }
-        let mut concerned = Vec::new();
-        state.apply(Made::new(EventKind::Put, name, revision, value), revision, now, &mut concerned);
-        let stored = state.objects.get(name).cloned();
+        let (stored, mut concerned) = (Arc::new(self.stored(name, text, revision)), Vec::new());
+        state.apply(name, Some(stored.clone()), revision, now, &mut concerned);
         drop(state);
         self.tell(&News { revision, concerned });
-        stored
+        Some(stored)
     }
 
     pub(super) fn replace(&self, found: impl Iterator<Item = Stored>, revision: u64) {
@@ -324,46 +338,32 @@ impl Change {
 
     /// What it holds that nothing else does, about.
     fn bytes(&self) -> usize {
-        self.stored.bytes().len() + CHANGE
-    }
-}
-
-impl<'a> Made<'a> {
-    fn new(kind: EventKind, name: &'a str, revision: u64, value: &[u8]) -> Self {
-        match kind {
-            EventKind::Put => Self::Put(Arc::new(Stored::new(name.into(), revision, value))),
-            EventKind::Delete => Self::Deleted(name),
-        }
-    }
-
-    fn name(&self) -> &str {
-        match self {
-            Self::Put(stored) => &stored.name,
-            Self::Deleted(name) => name,
-        }
+        self.stored.len() + CHANGE
     }
 }
 
 impl State {
-    /// Takes a change in; adds whom to tell besides those who look at all changes.
+    /// Takes in what was put or, without it, a deletion; adds whom to tell besides those who look at all
+    /// changes.
     fn apply(
         &mut self,
-        made: Made<'_>,
+        name: &str,
+        put: Option<Arc<Stored>>,
         revision: u64,
         now: Duration,
         concerned: &mut Vec<Arc<watch::Sender<u64>>>,
     ) {
-        let known = self.objects.get(made.name());
+        let known = self.objects.get(name);
         // After loading anew, changes that the loading has already shown come again.
-        if known.is_some_and(|s| s.revision >= revision) {
+        if known.is_some_and(|s| s.revision() >= revision) {
             return;
         }
-        let (stored, previous, deleted) = match made {
-            Made::Put(stored) => {
+        let (stored, previous, deleted) = match put {
+            Some(stored) => {
                 let previous = self.objects.insert(stored.name.clone(), stored.clone());
                 (stored, previous, false)
             }
-            Made::Deleted(name) => match self.objects.remove(name) {
+            None => match self.objects.remove(name) {
                 Some(previous) => (Arc::new(previous.at(revision)), Some(previous), true),
                 None => return,
             },
@@ -402,149 +402,4 @@ impl State {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn put(partition: &Partition, revision: u64, size: usize, now: u64) {
-        let value = format!("{{\"kind\":\"A\",\"metadata\":{{}},\"x\":\"{}\"}}", "x".repeat(size));
-        let change = (EventKind::Put, "a", value.as_bytes());
-        partition.tell(&partition.apply(&[change], revision, Duration::from_secs(now)));
-    }
-
-    fn pod(partition: &Partition, name: &str, node: &str, revision: u64) {
-        let value = format!("{{\"kind\":\"Pod\",\"metadata\":{{}},\"spec\":{{\"nodeName\":\"{node}\"}}}}");
-        let change = (EventKind::Put, name, value.as_bytes());
-        partition.tell(&partition.apply(&[change], revision, Duration::ZERO));
-    }
-
-    fn told(follower: &Follower, after: u64) -> Vec<u64> {
-        let changes = follower.changes(after, 100).expect("the history reaches so far");
-        changes.iter().map(|change| change.revision).collect()
-    }
-
-    #[test]
-    fn a_change_wakes_those_whom_it_can_concern_and_no_others() {
-        let partition = Arc::new(Partition::new(0));
-        let node = |name: &str| {
-            let field = model::select::Selectable::text("spec.nodeName").indexed();
-            partition.follow(Interest::Field(field, name.to_owned()))
-        };
-        let one = |name: &str| partition.follow(Interest::Name(name.to_owned()));
-        let of = |name: &str| partition.follow(Interest::Namespace(name.to_owned()));
-        pod(&partition, "a/p", "", 1);
-        let mut nodes: Vec<Follower> = (0..1000).map(|number| node(&format!("n{number}"))).collect();
-        let mut waiting = [node("n7"), node(""), one("a/p"), of("a"), partition.follow(Interest::All)];
-        let mut others = [node("n"), one("a/q"), one("b/p"), of("b"), of("a/p"), of("")];
-        let woken = |followers: &mut [Follower]| -> Vec<usize> {
-            let news = followers.iter_mut().enumerate().filter_map(|(index, follower)| {
-                let news = follower.reached.has_changed().expect("the partition is there");
-                follower.mark_unchanged();
-                news.then_some(index)
-            });
-            news.collect()
-        };
-        // Out of one selection and into another.
-        pod(&partition, "a/p", "n7", 2);
-        assert_eq!(woken(&mut nodes), [7]);
-        assert_eq!(woken(&mut waiting), [0, 1, 2, 3, 4]);
-        assert!(woken(&mut others).is_empty());
-        for (number, follower) in nodes.iter().enumerate() {
-            assert_eq!(told(follower, 1), if number == 7 { vec![2] } else { vec![] }, "n{number}");
-        }
-        assert_eq!(
-            waiting.iter().map(|follower| told(follower, 0)).collect::<Vec<_>>(),
-            [vec![2], vec![1, 2], vec![1, 2], vec![1, 2], vec![1, 2],]
-        );
-        // There is no lane that nobody reads from.
-        let after = node("n7");
-        drop((nodes, others));
-        drop(waiting);
-        assert_eq!(told(&after, 0), [2]);
-        drop(after);
-        assert_eq!(format!("{:?}", partition.state.read().lanes), format!("{:?}", Lanes::default()));
-    }
-
-    #[test]
-    fn who_follows_little_can_go_back_as_long_as_nothing_of_that_was_forgotten() {
-        let partition = Arc::new(Partition::new(0));
-        let quiet = partition.follow(Interest::Name("quiet".to_owned()));
-        pod(&partition, "quiet", "", 1);
-        for revision in 2..=50_000 {
-            pod(&partition, "busy", "", revision);
-        }
-        assert!(partition.follow(Interest::All).changes(1, 10).is_err());
-        assert!(partition.follow(Interest::Name("busy".to_owned())).changes(1, 10).is_err());
-        assert!(quiet.changes(0, 10).is_err(), "its first change was forgotten");
-        assert!(quiet.changes(1, 10).is_ok_and(|changes| changes.is_empty()), "and nothing after it");
-        partition.replace(std::iter::empty(), 60_000);
-        assert!(quiet.changes(1, 10).is_err(), "nobody knows what has been since");
-    }
-
-    #[test]
-    fn what_was_is_what_is_without_the_changes_since() {
-        let partition = Partition::new(version_at(1));
-        let at = |revision: u64, place: u64| version_at(revision) + place;
-        let delete = |name: &str, version| {
-            let change: (_, _, &[u8]) = (EventKind::Delete, name, b"");
-            partition.tell(&partition.apply(&[change], version, Duration::ZERO));
-        };
-        pod(&partition, "a/p", "n1", at(2, 0));
-        pod(&partition, "a/q", "n1", at(2, 1));
-        pod(&partition, "a/p", "n2", at(2, 2));
-        pod(&partition, "b/p", "n1", at(3, 0));
-        delete("a/p", at(4, 0));
-        pod(&partition, "a/p", "n3", at(5, 0));
-        pod(&partition, "a/p", "n4", at(5, 1));
-        let was = |version: u64, prefix: &str| -> Option<String> {
-            let field = model::select::Selectable::text("spec.nodeName");
-            let shown = |stored: &Arc<Stored>| {
-                format!("{}@{}:{}", stored.name, stored.revision, field.value(stored.selectable()))
-            };
-            let objects = partition.as_of(version, prefix).ok()?;
-            Some(objects.iter().map(shown).collect::<Vec<_>>().join(" "))
-        };
-        let (p, q) = (format!("a/p@{}:n1", at(2, 0)), format!("a/q@{}:n1", at(2, 1)));
-        assert_eq!(was(at(1, 0), ""), Some(String::new()));
-        assert_eq!(was(at(2, 0), ""), Some(p.clone()));
-        assert_eq!(was(at(2, 1), "a/"), Some(format!("{p} {q}")));
-        assert_eq!(was(at(3, 0), "a/"), Some(format!("a/p@{}:n2 {q}", at(2, 2))));
-        assert_eq!(was(at(4, 0), "a/"), Some(q.clone()));
-        assert_eq!(was(at(5, 0), "a/p"), Some(format!("a/p@{}:n3", at(5, 0))));
-        assert_eq!(was(at(5, 1), "a/p"), Some(format!("a/p@{}:n4", at(5, 1))));
-        assert_eq!(was(at(5, 0), "b/"), Some(format!("b/p@{}:n1", at(3, 0))));
-        // Given by nobody here.
-        assert_eq!(was(at(2, 3), ""), None);
-        let knows = |version| partition.state.read().knows(version);
-        assert!(knows(at(2, 1)) && knows(at(9, 0)) && !knows(at(3, 1)));
-        assert_eq!(partition.lost(), 0);
-        // Forgotten.
-        partition.trim(HISTORY_AGE);
-        assert_eq!(partition.lost(), at(5, 1));
-        assert_eq!(was(at(5, 0), ""), None);
-        assert!(was(at(6, 0), "").is_some());
-    }
-
-    #[test]
-    fn changes_are_kept_by_size_and_for_a_time() {
-        let partition = Arc::new(Partition::new(0));
-        let all = partition.follow(Interest::All);
-        let count = || partition.state.read().history.len();
-        for revision in 1..=50_000 {
-            put(&partition, revision, 10, 0);
-        }
-        assert!((HISTORY_BYTES / 400..HISTORY_BYTES / CHANGE).contains(&count()), "{}", count());
-        for revision in 50_001..=50_100 {
-            put(&partition, revision, 1 << 20, 10);
-        }
-        assert_eq!(count(), 7, "of a little more than a mebibyte each");
-        assert!(all.changes(50_000, 10).is_err());
-        assert_eq!(all.changes(50_094, 4).expect("they are there").len(), 4);
-        partition.trim(Duration::from_secs(249));
-        assert_eq!(count(), 7);
-        partition.trim(Duration::from_secs(250));
-        assert_eq!((count(), partition.state.read().history_bytes), (0, 0));
-        // Whoever has seen the last change has missed nothing.
-        assert!(all.changes(50_100, 10).is_ok_and(|changes| changes.is_empty()));
-        assert_eq!(all.changes(50_099, 10).err().map(|e| e.oldest), Some(50_100));
-    }
-}
+mod tests;

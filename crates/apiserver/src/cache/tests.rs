@@ -11,7 +11,7 @@ fn list_and_watch(partition: &Arc<Partition>, first: u64, last: u64) {
     let mut position = 0;
     while position < last {
         let (objects, at) = partition.snapshot(0, "");
-        let of_it = objects.iter().filter(|stored| stored.revision == at).count();
+        let of_it = objects.iter().filter(|stored| stored.revision() == at).count();
         position = revision_of(at);
         assert_eq!(of_it, if position < first { 0 } else { KEYS }, "a list at {position} shows all of it");
         // Then it follows for a while.
@@ -85,7 +85,7 @@ async fn whoever_sees_a_revision_in_one_partition_finds_it_in_the_others() {
             let ports = ports.clone();
             let see = tokio::spawn(async move {
                 services.wait_for(version).await;
-                ports.snapshot(0, "").0.iter().filter(|port| port.revision == version).count()
+                ports.snapshot(0, "").0.iter().filter(|port| port.revision() == version).count()
             });
             assert_eq!(see.await.expect("it looks"), KEYS, "of revision {version}");
         }

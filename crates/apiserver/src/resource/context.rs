@@ -84,7 +84,7 @@ impl<'a> Context<'a> {
             let namespaces = GroupResource::new("", NAMESPACES);
             return Err(Status::not_found(&namespaces, self.namespace).into());
         };
-        let text = std::str::from_utf8(namespace.bytes()).unwrap_or_default();
+        let text = std::str::from_utf8(namespace.encoded().text()).unwrap_or_default();
         // Parsed only where it can be true: creating is frequent, deleting a namespace is not.
         if text.contains("deletionTimestamp") && namespace.object().is_being_deleted() {
             let mut status = Status::forbidden(

@@ -47,7 +47,7 @@ pub(super) fn exchange(
         // One that is its own already was left over, and is as good as taken as long as it is there.
         let entry = state.cache.find(&claim.key());
         if let Some(entry) = entry.filter(|entry| Holder::in_entry(&entry.object()) == holder) {
-            txn.compare.push(Compare::mod_revision(claim.key(), revision_of(entry.revision)));
+            txn.compare.push(Compare::mod_revision(claim.key(), revision_of(entry.revision())));
             continue;
         }
         let entry = claim.entry(state, resource, object, state.clock.now());
@@ -90,12 +90,12 @@ pub(super) async fn release_later(state: &State, resource: &Resource, object: &O
         let needs = now.as_ref().map(|now| resource.strategy.claims(&from_stored(resource, now)));
         let needs = needs.unwrap_or_default();
         left.retain(|claim| !needs.contains(claim) && claim.holder(state).as_ref() == Some(&holder));
-        let revision = now.map_or(0, |now| revision_of(now.revision));
+        let revision = now.map_or(0, |now| revision_of(now.revision()));
         let mut txn = Txn::new().when(Compare::mod_revision(key.clone(), revision));
         for claim in left.iter().take(OPERATION_LIMIT - 1) {
             let Some(entry) = state.cache.find(&claim.key()) else { continue };
             txn = txn
-                .when(Compare::mod_revision(claim.key(), revision_of(entry.revision)))
+                .when(Compare::mod_revision(claim.key(), revision_of(entry.revision())))
                 .then(Op::Delete(KeyRange::key(claim.key())));
         }
         if txn.success.is_empty() {

@@ -67,7 +67,7 @@ pub(crate) async fn delete_object(call: &Call, options: &DeleteOptions) -> Resul
         if dry_run || new == old {
             return Ok(Deleted::Pending(new));
         }
-        match storage::replace(&call.state, &call.resource, &new, &old, live.revision).await? {
+        match storage::replace(&call.state, &call.resource, &new, &old, live.revision()).await? {
             Ok(stored) => return Ok(Deleted::Pending(from_stored(&call.resource, &stored))),
             Err(Raced) => continue,
         }

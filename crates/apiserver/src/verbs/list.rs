@@ -15,6 +15,7 @@ use crate::negotiate::View;
 use crate::render::{self, Form};
 use crate::request::{ListOptions, VersionMatch};
 use crate::selection::Selection;
+use crate::share;
 use crate::state::State;
 use crate::table::{Include, ListMetadata, table};
 
@@ -28,7 +29,11 @@ pub(super) struct Next {
 }
 
 pub(super) async fn handle(call: &Call) -> Result<Response<Body>> {
-    let options = ListOptions::parse(&call.query)?;
+    let mut options = ListOptions::parse(&call.query)?;
+    if call.shares() {
+        // References are told: no page could be smaller.
+        options.limit = 0;
+    }
     let selection = Arc::new(Selection::parse(call, &options)?);
     if !options.continue_token.is_empty() {
         let token = Token::parse(&options.continue_token)?;
@@ -90,6 +95,9 @@ pub(super) fn respond(
         View::Table(include) => (table_head(call, revision, next, include), b"]}"),
         View::Full | View::Metadata => (list_head(call, revision, next), b"]}\n"),
     };
+    if call.shares() {
+        return share::list([head.as_slice(), tail].concat(), objects);
+    }
     let body = render::list(&call.state, call.identity.is_component(), form, objects, head, tail);
     json_response(StatusCode::OK, body)
 }

@@ -146,7 +146,7 @@ async fn attempt(
     if options.dry_run {
         return Ok(Ok(Modified(Outcome::DryRun(new))));
     }
-    let stored = storage::replace(&call.state, &call.resource, &new, old, live.revision).await?;
+    let stored = storage::replace(&call.state, &call.resource, &new, old, live.revision()).await?;
     Ok(stored.map(|stored| Modified(Outcome::Stored(stored))))
 }
 

@@ -10,19 +10,22 @@ mod past;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
+use futures::StreamExt as _;
 use http::{Response, StatusCode};
+use model::shared::Told;
 use serde_json::json;
 use tokio::time::Instant;
 
 use crate::body::Body;
-use crate::cache::{Change, Follower, Stored, frame};
+use crate::cache::{Change, Follower, Stored, frame, frame_with};
 use crate::call::{Call, json_response};
 use crate::error::{Error, Result};
 use crate::negotiate::{View, from_stored};
 use crate::render::Form;
 use crate::request::ListOptions;
 use crate::selection::Selection;
+use crate::share::{self, SOME};
 use crate::table::{ListMetadata, table};
 use crate::version::{is_known, revision_of, version_at};
 
@@ -62,8 +65,17 @@ struct Watcher {
 /// Writes lines, and holds those that are still to be sent.
 struct Lines {
     form: Form,
+    /// Objects are told as they are stored.
+    shares: bool,
     columns_told: bool,
+    written: Written,
+}
+
+/// What is to be sent: text, or what is told where objects are shared.
+#[derive(Default)]
+struct Written {
     text: BytesMut,
+    told: Vec<Told>,
 }
 
 pub(super) async fn handle(call: Call) -> Result<Response<Body>> {
@@ -101,7 +113,7 @@ pub(super) async fn handle(call: Call) -> Result<Response<Body>> {
         bookmarks: options.bookmarks,
         next_bookmark: now + BOOKMARK,
         deadline: now + longest,
-        lines: Lines { form, columns_told: false, text: BytesMut::new() },
+        lines: Lines { form, shares: call.shares(), columns_told: false, written: Written::default() },
         over: false,
         call,
     };
@@ -109,18 +121,23 @@ pub(super) async fn handle(call: Call) -> Result<Response<Body>> {
         let oldest = watcher.call.state.cache.revision();
         watcher.fail(&past::expired(revision, oldest));
     }
+    let shares = watcher.call.shares();
     let stream = futures::stream::unfold(watcher, |mut watcher| async move {
-        watcher.next().await.map(|bytes| (bytes, watcher))
+        watcher.next().await.map(|lines| (lines, watcher))
     });
-    Ok(json_response(StatusCode::OK, Body::stream(stream)))
+    Ok(if shares {
+        share::respond(stream.map(|lines| lines.told))
+    } else {
+        json_response(StatusCode::OK, Body::stream(stream.map(|lines| lines.text.freeze())))
+    })
 }
 
 impl Watcher {
-    async fn next(&mut self) -> Option<Bytes> {
+    async fn next(&mut self) -> Option<Written> {
         loop {
-            if !self.lines.text.is_empty() {
+            if !self.lines.written.is_empty() {
                 // Taken as a whole: a watch that waits keeps no buffer.
-                return Some(std::mem::take(&mut self.lines.text).freeze());
+                return Some(std::mem::take(&mut self.lines.written));
             }
             if self.over {
                 return None;
@@ -161,7 +178,7 @@ impl Watcher {
                         self.tell(change);
                         self.position = self.position.max(change.revision);
                         let whole = rest.peek().is_none_or(|next| next.revision != change.revision);
-                        if whole && self.lines.text.len() >= BATCH {
+                        if whole && self.lines.written.len() >= BATCH {
                             break;
                         }
                     }
@@ -172,7 +189,7 @@ impl Watcher {
                     self.position = self.position.max(visible);
                 }
             }
-            if !self.lines.text.is_empty() {
+            if !self.lines.written.is_empty() {
                 continue;
             }
             let stop = self.call.state.stop.clone();
@@ -245,7 +262,7 @@ impl Watcher {
             metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
         }
         let object = json!({"kind": kind, "apiVersion": api_version, "metadata": metadata});
-        frame(&mut self.lines.text, "BOOKMARK", object.to_string().as_bytes());
+        self.lines.other("BOOKMARK", object.to_string().as_bytes());
     }
 
     fn end(&mut self) {
@@ -260,7 +277,7 @@ impl Watcher {
 
     fn fail(&mut self, error: &Error) {
         self.over = true;
-        frame(&mut self.lines.text, "ERROR", &error.encoded());
+        self.lines.other("ERROR", &error.encoded());
     }
 }
 
@@ -268,16 +285,21 @@ impl Lines {
     /// Tells of objects that are there, a batch of them.
     fn add(&mut self, objects: &mut std::vec::IntoIter<Arc<Stored>>) {
         let now = self.form.now;
-        while self.text.len() < BATCH {
+        while self.written.len() < BATCH {
             let Some(stored) = objects.next() else { return };
             self.line("ADDED", &stored, now);
         }
     }
 
-    fn line(&mut self, kind: &str, stored: &Stored, now: base::Timestamp) {
+    fn line(&mut self, kind: &'static str, stored: &Stored, now: base::Timestamp) {
+        if self.shares {
+            self.written.told.push(Told::Object { event: kind, object: stored.encoded().clone() });
+            return;
+        }
+        let text = &mut self.written.text;
         let resource = &self.form.resource;
         let View::Table(include) = self.form.view else {
-            frame(&mut self.text, kind, &self.form.text(stored));
+            frame_with(text, kind, stored.len(), |text| self.form.write(stored, text));
             return;
         };
         // The columns are told once; ages are as of now.
@@ -288,11 +310,43 @@ impl Lines {
             ..ListMetadata::default()
         };
         let table = table(&resource.columns, [&object], &metadata, include, first, now);
-        frame(&mut self.text, kind, table.to_string().as_bytes());
+        frame(text, kind, table.to_string().as_bytes());
+    }
+
+    /// Tells something that is no object of the resource.
+    fn other(&mut self, kind: &str, object: &[u8]) {
+        frame(&mut self.written.text, kind, object);
+        if self.shares {
+            let line = std::mem::take(&mut self.written.text).freeze();
+            self.written.told.push(Told::Text(line));
+        }
     }
 
     /// The same without what has been written.
     fn copy(&self) -> Self {
-        Self { form: self.form.clone(), columns_told: self.columns_told, text: BytesMut::new() }
+        let (form, shares, columns_told) = (self.form.clone(), self.shares, self.columns_told);
+        Self { form, shares, columns_told, written: Written::default() }
+    }
+}
+
+impl Written {
+    fn is_empty(&self) -> bool {
+        self.text.is_empty() && self.told.is_empty()
+    }
+
+    /// How much it is, as a text that would be sent.
+    fn len(&self) -> usize {
+        self.text.len() + self.told.len() * (BATCH / SOME)
+    }
+
+    /// Where it ends now.
+    fn place(&self) -> (usize, usize) {
+        (self.text.len(), self.told.len())
+    }
+
+    /// Takes back what was written after a place.
+    fn truncate(&mut self, (text, told): (usize, usize)) {
+        self.text.truncate(text);
+        self.told.truncate(told);
     }
 }

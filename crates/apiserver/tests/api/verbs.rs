@@ -225,6 +225,10 @@ async fn versions_that_nobody_gave_have_expired_or_are_waited_for() {
         let token = json!({"v": "gantry.dev/v2", "rv": version, "start": "default/a"});
         base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(token.to_string())
     };
+    // Where there are two servers, both show them: what is not older need not be the latest.
+    for _ in 0..2 {
+        assert_eq!(names(&cluster.get(MAPS).await.1), ["a", "b"]);
+    }
     // The store counts from 1, and each revision has 4,096 places.
     for version in [1, 7, 4095] {
         let exact = format!("{MAPS}?resourceVersion={version}&resourceVersionMatch=Exact");

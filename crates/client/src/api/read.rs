@@ -41,23 +41,4 @@ impl<K: Resource> Api<K> {
         all.metadata.remaining_item_count = None;
         Ok(all)
     }
-
-    /// As [`Api::list_all`], but leaves out, with a warning, what the type cannot hold.
-    pub async fn list_readable(&self, options: &ListOptions) -> Result<List<K>, Error> {
-        let raw = Api::<model::Object> {
-            client: self.client.clone(),
-            kind: self.kind.clone(),
-            namespace: self.namespace.clone(),
-            object: std::marker::PhantomData,
-        };
-        let all = raw.list_all(options).await?;
-        let read = |object: model::Object| match object.typed::<K>() {
-            Ok(object) => Some(object),
-            Err(error) => {
-                tracing::warn!(error = %base::error::chain(&error), "leaving out an object that cannot be read");
-                None
-            }
-        };
-        Ok(List { metadata: all.metadata, items: all.items.into_iter().filter_map(read).collect() })
-    }
 }

@@ -8,7 +8,6 @@ use http::Method;
 use http_body_util::BodyExt;
 use model::Status;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use super::{Api, WatchOptions};
@@ -43,24 +42,35 @@ impl<K: Resource> Api<K> {
         let call = options.add_to(Call::new(Method::GET, self.path()?));
         let request = call.name();
         let response = self.client.call_stream(call).await?;
-        let lines =
-            Lines { body: response.into_body(), buffer: BytesMut::new(), ready: VecDeque::new(), request };
-        Ok(stream::try_unfold(lines, |mut lines| async move {
-            Ok(lines.next().await?.map(|event| (event, lines)))
-        }))
+        Ok(Lines::new(response.into_body(), request, |object| serde_json::from_str(object.get())).stream())
     }
 }
 
+/// How an object is read.
+type Read<T> = fn(&RawValue) -> Result<T, serde_json::Error>;
+
 /// Reads a body line by line.
-struct Lines<K> {
+pub(super) struct Lines<T> {
     body: Body,
     buffer: BytesMut,
-    ready: VecDeque<WatchEvent<K>>,
+    ready: VecDeque<WatchEvent<T>>,
     request: String,
+    read: Read<T>,
 }
 
-impl<K: DeserializeOwned> Lines<K> {
-    async fn next(&mut self) -> Result<Option<WatchEvent<K>>, Error> {
+impl<T: Send + 'static> Lines<T> {
+    pub(super) fn new(body: Body, request: String, read: Read<T>) -> Self {
+        Self { body, buffer: BytesMut::new(), ready: VecDeque::new(), request, read }
+    }
+
+    pub(super) fn stream(self) -> impl Stream<Item = Result<WatchEvent<T>, Error>> + Send + use<T> {
+        stream::try_unfold(
+            self,
+            |mut lines| async move { Ok(lines.next().await?.map(|event| (event, lines))) },
+        )
+    }
+
+    async fn next(&mut self) -> Result<Option<WatchEvent<T>>, Error> {
         loop {
             if let Some(event) = self.ready.pop_front() {
                 return Ok(Some(event));
@@ -84,34 +94,35 @@ impl<K: DeserializeOwned> Lines<K> {
             self.buffer.advance(1);
             searched = 0;
             if line.iter().any(|byte| !byte.is_ascii_whitespace()) {
-                self.ready.push_back(self.parse(&line)?);
+                self.ready.push_back(parse(&line, &self.request, self.read)?);
             }
         }
         Ok(())
     }
+}
 
-    fn parse(&self, line: &[u8]) -> Result<WatchEvent<K>, Error> {
-        let decode = |source| Error::Decode { request: self.request.clone(), source };
-        let Message { kind, object } = serde_json::from_slice(line).map_err(decode)?;
-        let read = || serde_json::from_str(object.get()).map_err(decode);
-        Ok(match &*kind {
-            "ADDED" => WatchEvent::Added(read()?),
-            "MODIFIED" => WatchEvent::Modified(read()?),
-            "DELETED" => WatchEvent::Deleted(read()?),
-            "BOOKMARK" => {
-                let Bookmark { metadata } = serde_json::from_str(object.get()).map_err(decode)?;
-                WatchEvent::Bookmark { resource_version: metadata.resource_version }
-            }
-            "ERROR" => {
-                let status: Status = serde_json::from_str(object.get()).map_err(decode)?;
-                return Err(Error::from_status(status));
-            }
-            other => {
-                let unknown = serde::de::Error::unknown_variant(other, &["ADDED", "MODIFIED", "DELETED"]);
-                return Err(decode(unknown));
-            }
-        })
-    }
+/// Reads one line of a watch.
+pub(super) fn parse<T>(line: &[u8], request: &str, read: Read<T>) -> Result<WatchEvent<T>, Error> {
+    let decode = |source| Error::Decode { request: request.to_owned(), source };
+    let Message { kind, object } = serde_json::from_slice(line).map_err(decode)?;
+    let read = || read(object).map_err(decode);
+    Ok(match &*kind {
+        "ADDED" => WatchEvent::Added(read()?),
+        "MODIFIED" => WatchEvent::Modified(read()?),
+        "DELETED" => WatchEvent::Deleted(read()?),
+        "BOOKMARK" => {
+            let Bookmark { metadata } = serde_json::from_str(object.get()).map_err(decode)?;
+            WatchEvent::Bookmark { resource_version: metadata.resource_version }
+        }
+        "ERROR" => {
+            let status: Status = serde_json::from_str(object.get()).map_err(decode)?;
+            return Err(Error::from_status(status));
+        }
+        other => {
+            let unknown = serde::de::Error::unknown_variant(other, &["ADDED", "MODIFIED", "DELETED"]);
+            return Err(decode(unknown));
+        }
+    })
 }
 
 #[derive(Deserialize)]

@@ -1,8 +1,7 @@
 //! A secondary index over the objects of a store.
 
 use std::collections::{BTreeSet, HashMap};
-
-use crate::resource::ObjectKey;
+use std::sync::Arc;
 
 type KeysOf<K> = Box<dyn Fn(&K) -> Vec<String> + Send + Sync>;
 
@@ -10,7 +9,8 @@ type KeysOf<K> = Box<dyn Fn(&K) -> Vec<String> + Send + Sync>;
 pub(crate) struct Index<K> {
     pub(crate) name: &'static str,
     keys_of: KeysOf<K>,
-    entries: HashMap<String, BTreeSet<ObjectKey>>,
+    /// By value, the names of the objects in the store.
+    entries: HashMap<Arc<str>, BTreeSet<Arc<str>>>,
 }
 
 impl<K> Index<K> {
@@ -22,24 +22,29 @@ impl<K> Index<K> {
     }
 
     /// The objects that have `value`, in order.
-    pub(crate) fn get(&self, value: &str) -> impl Iterator<Item = &ObjectKey> {
+    pub(crate) fn get(&self, value: &str) -> impl Iterator<Item = &Arc<str>> {
         self.entries.get(value).into_iter().flatten()
     }
 
-    pub(crate) fn insert(&mut self, key: &ObjectKey, object: &K) {
+    /// Takes an object in; gives its values, by which [`Index::remove`] takes it out.
+    pub(crate) fn insert(&mut self, name: &Arc<str>, object: &K) -> Vec<Arc<str>> {
+        let mut values: Vec<Arc<str>> = Vec::new();
         for value in (self.keys_of)(object) {
-            self.entries.entry(value).or_default().insert(key.clone());
+            let value = match self.entries.get_key_value(value.as_str()) {
+                Some((known, _)) => known.clone(),
+                None => Arc::from(value),
+            };
+            self.entries.entry(value.clone()).or_default().insert(name.clone());
+            values.push(value);
         }
+        values
     }
 
-    pub(crate) fn remove(&mut self, key: &ObjectKey, object: &K) {
-        for value in (self.keys_of)(object) {
-            if let Some(keys) = self.entries.get_mut(&value) {
-                keys.remove(key);
-                if keys.is_empty() {
-                    self.entries.remove(&value);
-                }
-            }
+    pub(crate) fn remove(&mut self, name: &Arc<str>, value: &str) {
+        let Some(names) = self.entries.get_mut(value) else { return };
+        names.remove(name);
+        if names.is_empty() {
+            self.entries.remove(value);
         }
     }
 }

@@ -6,6 +6,7 @@
 //!      watch ── ended, or broken ──▶ watch after the last revision seen
 //! ```
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use base::backoff::Backoff;
@@ -21,6 +22,11 @@ const FIRST_DELAY: Duration = Duration::from_millis(100);
 const MOST_DELAY: Duration = Duration::from_secs(30);
 /// How long the server is asked to keep a watch open, so that connections are spread anew.
 const WATCH_SECONDS: u32 = 300;
+
+/// How many objects a list is asked for at once, by those who cannot share what the server holds.
+const PAGE: usize = 1000;
+/// So many are taken in before others get their turn.
+const STEP: usize = 128;
 
 /// Keeps the store of `shared` true; never returns.
 pub(super) async fn reflect<K: Resource>(shared: &Shared<K>) {
@@ -47,16 +53,37 @@ pub(super) async fn reflect<K: Resource>(shared: &Shared<K>) {
 }
 
 /// Lists everything; gives the resource version to watch after.
+///
+/// What comes is taken in page by page, in steps that let others go on; the store says that it has come so
+/// far when it has all.
 async fn list<K: Resource>(shared: &Shared<K>) -> Result<String, Error> {
-    let List { metadata, mut items } = match shared.api.list_all(&shared.options).await {
-        // One object that the type cannot hold must not hide all the others.
-        Err(Error::Decode { .. }) => shared.api.list_readable(&shared.options).await?,
-        other => other?,
+    let mut listed = HashSet::new();
+    let mut options = shared.options.clone();
+    options.limit.get_or_insert(PAGE);
+    let version = loop {
+        let List { metadata, items } = shared.api.list_encoded(&options).await?;
+        let mut items = items.into_iter();
+        while items.len() > 0 {
+            shared.change(|store| {
+                let taken = items.by_ref().take(STEP).map(|object| store.insert(object));
+                let mut changes = Vec::new();
+                for (name, change) in taken {
+                    listed.extend(name);
+                    changes.extend(change);
+                }
+                changes
+            });
+            tokio::task::yield_now().await;
+        }
+        if metadata.continue_token.is_empty() {
+            break metadata.resource_version;
+        }
+        options.continue_token = Some(metadata.continue_token);
+        options.resource_version = None;
     };
-    items.iter_mut().for_each(Resource::forget_managers);
-    let revision = metadata.resource_version.parse().unwrap_or_default();
-    shared.change(|store| store.replace(items, revision));
-    Ok(metadata.resource_version)
+    shared.change(|store| store.retain(&listed));
+    shared.store.advance(version.parse().unwrap_or_default(), true);
+    Ok(version)
 }
 
 /// Watches until the server ends the watch; moves `version` along.
@@ -71,7 +98,7 @@ async fn watch<K: Resource>(
         timeout_seconds: Some(WATCH_SECONDS + (SystemRandom.next_u64() % u64::from(WATCH_SECONDS)) as u32),
         ..WatchOptions::after(version.clone())
     };
-    let events = shared.api.watch(&options).await?;
+    let events = shared.api.watch_encoded(&options).await?;
     pin_mut!(events);
     let mut told = false;
     while let Some(event) = events.next().await {
@@ -79,15 +106,16 @@ async fn watch<K: Resource>(
         told = true;
         backoff.reset();
         match event {
-            WatchEvent::Added(mut object) | WatchEvent::Modified(mut object) => {
-                object.forget_managers();
-                object.resource_version().clone_into(version);
-                shared.change(|store| store.insert(object));
+            WatchEvent::Added(object) | WatchEvent::Modified(object) => {
+                let revision = object.revision();
+                *version = revision.to_string();
+                shared.change(|store| store.insert(object).1);
+                shared.store.advance(revision, false);
             }
-            WatchEvent::Deleted(mut object) => {
-                object.forget_managers();
-                object.resource_version().clone_into(version);
-                shared.change(|store| store.remove(object));
+            WatchEvent::Deleted(object) => {
+                *version = object.revision().to_string();
+                shared.change(|store| store.remove(&object));
+                shared.store.advance(object.revision(), false);
             }
             WatchEvent::Bookmark { resource_version } => {
                 shared.store.advance(resource_version.parse().unwrap_or_default(), false);

@@ -1,15 +1,21 @@
 //! The copy itself: objects by key, with indexes, and how far it has come.
+//!
+//! What is held of an object is its text, which a server in the same process shares, what it is found by,
+//! and, of those that were looked at last, a view. The view of another is made when it is looked at.
 
 use std::collections::{BTreeMap, HashSet};
+use std::ops::Bound;
 use std::sync::Arc;
 
+use model::Encoded;
 use model::select::LabelSelector;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
 use super::Change;
 use super::index::Index;
-use crate::resource::{ObjectKey, Resource};
+use super::views::{View, Views};
+use crate::resource::{Labels, ObjectKey, Partial, Resource};
 
 /// The index that every store has: the uid of the managing owner.
 const CONTROLLER: &str = "controller";
@@ -27,8 +33,30 @@ struct Shared<K> {
 }
 
 struct State<K> {
-    objects: BTreeMap<ObjectKey, Arc<K>>,
+    /// By what [`name_of`] gives for their keys, in the order of namespace and name.
+    objects: BTreeMap<Arc<str>, Entry<K>>,
     indexes: Vec<Index<K>>,
+    /// The sets of labels that there are: pods of one owner share theirs.
+    labels: HashSet<Arc<Labels>>,
+    /// How many of those may be there before the ones that nobody has any more are forgotten.
+    labels_limit: usize,
+    views: Mutex<Views>,
+}
+
+/// What is held of an object.
+struct Entry<K> {
+    encoded: Encoded,
+    labels: Arc<Labels>,
+    /// Its values in the indexes, with the index's number.
+    values: Box<[(u8, Arc<str>)]>,
+    view: Mutex<Option<Arc<K>>>,
+}
+
+/// An object that is to be looked at.
+struct Wanted<K> {
+    name: Arc<str>,
+    encoded: Encoded,
+    view: Option<Arc<K>>,
 }
 
 /// How far a store has come.
@@ -40,29 +68,48 @@ struct Progress {
 }
 
 impl<K: Resource> Store<K> {
+    /// An empty one, which holds the views of so many bytes of text.
+    pub(super) fn new(view_limit: usize) -> Self {
+        let by_controller = Index::new(CONTROLLER, |object: &K| {
+            object.controller().map(|owner| owner.uid).into_iter().collect()
+        });
+        let state = State {
+            objects: BTreeMap::new(),
+            indexes: vec![by_controller],
+            labels: HashSet::new(),
+            labels_limit: 64,
+            views: Mutex::new(Views::new(view_limit)),
+        };
+        let progress = watch::Sender::new(Progress::default());
+        Self { shared: Arc::new(Shared { state: RwLock::new(state), progress }) }
+    }
+
     /// One object.
     pub fn get(&self, key: &ObjectKey) -> Option<Arc<K>> {
-        self.shared.state.read().objects.get(key).cloned()
+        let wanted = self.shared.state.read().wanted(&name_of(key))?;
+        self.view(wanted, true)
     }
 
     /// All objects, by namespace and name.
+    ///
+    /// Of many objects it makes views that nobody keeps: what can be asked more precisely should be.
     pub fn list(&self) -> Vec<Arc<K>> {
-        self.shared.state.read().objects.values().cloned().collect()
+        self.views(|state| state.objects.iter().map(Entry::wanted).collect())
     }
 
     /// The objects of one namespace, by name.
     pub fn list_namespace(&self, namespace: &str) -> Vec<Arc<K>> {
-        let state = self.shared.state.read();
-        let from = ObjectKey::new(namespace, "");
-        let objects = state.objects.range(from..).take_while(|(key, _)| key.namespace == namespace);
-        objects.map(|(_, object)| object.clone()).collect()
+        self.views(|state| state.within(namespace).map(Entry::wanted).collect())
     }
 
     /// The objects of one namespace that a selector selects; of all if the namespace is empty.
     pub fn select(&self, namespace: &str, selector: &LabelSelector) -> Vec<Arc<K>> {
-        let mut objects = if namespace.is_empty() { self.list() } else { self.list_namespace(namespace) };
-        objects.retain(|object| object.is_selected(selector));
-        objects
+        self.select_some(namespace, selector, |_| true)
+    }
+
+    /// As [`Store::select`], but only those that have no managing owner.
+    pub fn select_orphans(&self, namespace: &str, selector: &LabelSelector) -> Vec<Arc<K>> {
+        self.select_some(namespace, selector, |entry| entry.values.iter().all(|(index, _)| *index != 0))
     }
 
     /// The objects whose managing owner has this uid.
@@ -72,11 +119,12 @@ impl<K: Resource> Store<K> {
 
     /// The objects for which the index `name` gives `value`; none if there is no such index.
     pub fn by_index(&self, name: &str, value: &str) -> Vec<Arc<K>> {
-        let state = self.shared.state.read();
-        let index = state.indexes.iter().find(|index| index.name == name);
-        debug_assert!(index.is_some(), "there is no index {name}");
-        let keys = index.into_iter().flat_map(|index| index.get(value));
-        keys.filter_map(|key| state.objects.get(key).cloned()).collect()
+        self.views(|state| {
+            let index = state.indexes.iter().find(|index| index.name == name);
+            debug_assert!(index.is_some(), "there is no index {name}");
+            let names = index.into_iter().flat_map(|index| index.get(value));
+            names.filter_map(|name| state.wanted(name)).collect()
+        })
     }
 
     /// How many objects there are.
@@ -115,42 +163,76 @@ impl<K: Resource> Store<K> {
         self.wait(|_| holds(self)).await;
     }
 
+    /// Calls `with` for every object, one after another: of many, no more than one view is made for it.
+    pub(super) fn each(&self, mut with: impl FnMut(Arc<K>)) {
+        let wanted: Vec<Wanted<K>> = self.shared.state.read().objects.iter().map(Entry::wanted).collect();
+        wanted.into_iter().filter_map(|wanted| self.view(wanted, false)).for_each(|object| with(object));
+    }
+
     pub(super) fn add_index(&self, mut index: Index<K>) {
         let mut state = self.shared.state.write();
         if state.indexes.iter().any(|other| other.name == index.name) {
             return;
         }
-        state.objects.iter().for_each(|(key, object)| index.insert(key, object));
+        let number = u8::try_from(state.indexes.len()).expect("a store has a few indexes");
+        for (name, entry) in &mut state.objects {
+            let view = entry.view.get_mut().clone().or_else(|| read(&entry.encoded).map(Arc::new));
+            let values = view.map(|view| index.insert(name, &view)).unwrap_or_default();
+            let known = std::mem::take(&mut entry.values).into_iter();
+            entry.values = known.chain(values.into_iter().map(|value| (number, value))).collect();
+        }
         state.indexes.push(index);
     }
 
-    /// Takes a whole list in.
-    pub(super) fn replace(&self, objects: Vec<K>, revision: u64) -> Vec<Change<K>> {
+    /// Takes in what is there, as a list or a watch tells it; `None` if that is known. What the type cannot
+    /// hold is left out, with a warning. Gives the object's name here, too.
+    pub(super) fn insert(&self, encoded: Encoded) -> (Option<Arc<str>>, Option<Change<K>>) {
+        let Some(object) = read::<K>(&encoded) else {
+            // As it was here, it is no more.
+            let known = name_in(&encoded).and_then(|name| self.shared.state.write().remove(&name));
+            return (None, known.and_then(|known| self.old_view(known)).map(Change::Deleted));
+        };
+        let name: Arc<str> = name_of(&object.key()).into();
+        let new = Arc::new(object);
+        let old = {
+            let mut state = self.shared.state.write();
+            if let Some((name, known)) = state.objects.get_key_value(&*name)
+                && known.encoded == encoded
+            {
+                // A list after a broken watch mostly brings what is known.
+                return (Some(name.clone()), None);
+            }
+            state.insert(&name, encoded, new.clone())
+        };
+        let change = match old {
+            None => Change::Added(new),
+            Some(old) => match self.old_view(old) {
+                Some(old) if old.uid() == new.uid() && old.resource_version() == new.resource_version() => {
+                    return (Some(name), None);
+                }
+                Some(old) => Change::Updated { old, new },
+                None => Change::Added(new),
+            },
+        };
+        (Some(name), Some(change))
+    }
+
+    /// Takes an object out that is gone; `encoded` is how it was last.
+    pub(super) fn remove(&self, encoded: &Encoded) -> Option<Change<K>> {
+        let last = read::<K>(encoded).map(Arc::new);
+        let name = last.as_ref().map(|last| name_of(&last.key())).or_else(|| name_in(encoded))?;
+        let known = self.shared.state.write().remove(&name)?;
+        last.or_else(|| self.old_view(known)).map(Change::Deleted)
+    }
+
+    /// Takes out what is not among `listed`.
+    pub(super) fn retain(&self, listed: &HashSet<Arc<str>>) -> Vec<Change<K>> {
         let mut state = self.shared.state.write();
-        let listed: HashSet<ObjectKey> = objects.iter().map(Resource::key).collect();
-        let gone: Vec<ObjectKey> =
-            state.objects.keys().filter(|key| !listed.contains(key)).cloned().collect();
-        let mut changes: Vec<Change<K>> = gone.iter().filter_map(|key| state.remove(key, None)).collect();
-        changes.extend(objects.into_iter().filter_map(|object| state.insert(object)));
+        let gone: Vec<Arc<str>> =
+            state.objects.keys().filter(|name| !listed.contains(*name)).cloned().collect();
+        let entries: Vec<Entry<K>> = gone.iter().filter_map(|name| state.remove(name)).collect();
         drop(state);
-        self.advance(revision, true);
-        changes
-    }
-
-    /// Takes an object in that is there.
-    pub(super) fn insert(&self, object: K) -> Vec<Change<K>> {
-        let revision = object.revision();
-        let change = self.shared.state.write().insert(object);
-        self.advance(revision, false);
-        change.into_iter().collect()
-    }
-
-    /// Takes an object out that is gone.
-    pub(super) fn remove(&self, object: K) -> Vec<Change<K>> {
-        let revision = object.revision();
-        let change = self.shared.state.write().remove(&object.key(), Some(object));
-        self.advance(revision, false);
-        change.into_iter().collect()
+        entries.into_iter().filter_map(|entry| self.old_view(entry)).map(Change::Deleted).collect()
     }
 
     /// Notes that everything up to `revision` has been told.
@@ -160,6 +242,58 @@ impl<K: Resource> Store<K> {
             progress.synced |= synced;
             progress.changes += 1;
         });
+    }
+
+    fn select_some(
+        &self,
+        namespace: &str,
+        selector: &LabelSelector,
+        takes: impl Fn(&Entry<K>) -> bool,
+    ) -> Vec<Arc<K>> {
+        self.views(|state| {
+            let selected = |(_, entry): &(&Arc<str>, &Entry<K>)| {
+                selector.match_values(|key| entry.labels.get(key).map(String::as_str)) && takes(entry)
+            };
+            if namespace.is_empty() {
+                state.objects.iter().filter(selected).map(Entry::wanted).collect()
+            } else {
+                state.within(namespace).filter(selected).map(Entry::wanted).collect()
+            }
+        })
+    }
+
+    /// Views of what `choose` chooses, made without keeping anybody from the store.
+    fn views(&self, choose: impl FnOnce(&State<K>) -> Vec<Wanted<K>>) -> Vec<Arc<K>> {
+        let wanted = choose(&self.shared.state.read());
+        let made: usize = wanted.iter().filter(|one| one.view.is_none()).map(|one| one.encoded.len()).sum();
+        let keep = self.shared.state.read().views.lock().fit(made);
+        wanted.into_iter().filter_map(|wanted| self.view(wanted, keep)).collect()
+    }
+
+    fn view(&self, wanted: Wanted<K>, keep: bool) -> Option<Arc<K>> {
+        if wanted.view.is_some() {
+            return wanted.view;
+        }
+        let made = Arc::new(read::<K>(&wanted.encoded)?);
+        if keep {
+            let state = self.shared.state.read();
+            if let Some(entry) =
+                state.objects.get(&*wanted.name).filter(|entry| entry.encoded == wanted.encoded)
+            {
+                let mut view = entry.view.lock();
+                if let Some(known) = &*view {
+                    return Some(known.clone());
+                }
+                *view = Some(made.clone());
+                drop(view);
+                state.hold(wanted.name, &wanted.encoded);
+            }
+        }
+        Some(made)
+    }
+
+    fn old_view(&self, old: Entry<K>) -> Option<Arc<K>> {
+        old.view.into_inner().or_else(|| read(&old.encoded).map(Arc::new))
     }
 
     async fn wait(&self, mut holds: impl FnMut(&Progress) -> bool) {
@@ -175,43 +309,206 @@ impl<K: Resource> Store<K> {
     }
 }
 
-impl<K: Resource> Default for Store<K> {
-    fn default() -> Self {
-        let by_controller = Index::new(CONTROLLER, |object: &K| {
-            object.controller().map(|owner| owner.uid).into_iter().collect()
-        });
-        let state = State { objects: BTreeMap::new(), indexes: vec![by_controller] };
-        let progress = watch::Sender::new(Progress::default());
-        Self { shared: Arc::new(Shared { state: RwLock::new(state), progress }) }
-    }
-}
-
 impl<K> Clone for Store<K> {
     fn clone(&self) -> Self {
         Self { shared: self.shared.clone() }
     }
 }
 
+impl<K> Entry<K> {
+    fn wanted((name, entry): (&Arc<str>, &Self)) -> Wanted<K> {
+        Wanted { name: name.clone(), encoded: entry.encoded.clone(), view: entry.view.lock().clone() }
+    }
+}
+
 impl<K: Resource> State<K> {
-    fn insert(&mut self, object: K) -> Option<Change<K>> {
-        let key = object.key();
-        let new = Arc::new(object);
-        let old = self.objects.insert(key.clone(), new.clone());
-        if let Some(old) = &old {
-            self.indexes.iter_mut().for_each(|index| index.remove(&key, old));
-        }
-        self.indexes.iter_mut().for_each(|index| index.insert(&key, &new));
-        match old {
-            None => Some(Change::Added(new)),
-            // A list after a broken watch mostly brings what is known.
-            Some(old) if old.uid() == new.uid() && old.resource_version() == new.resource_version() => None,
-            Some(old) => Some(Change::Updated { old, new }),
-        }
+    fn wanted(&self, name: &str) -> Option<Wanted<K>> {
+        self.objects.get_key_value(name).map(Entry::wanted)
     }
 
-    fn remove(&mut self, key: &ObjectKey, last: Option<K>) -> Option<Change<K>> {
-        let old = self.objects.remove(key)?;
-        self.indexes.iter_mut().for_each(|index| index.remove(key, &old));
-        Some(Change::Deleted(last.map_or(old, Arc::new)))
+    fn within(&self, namespace: &str) -> impl Iterator<Item = (&Arc<str>, &Entry<K>)> {
+        let first = format!("{namespace}\0");
+        let from = (Bound::Included(first.as_str()), Bound::Unbounded);
+        self.objects.range::<str, _>(from).take_while(move |(name, _)| name.starts_with(&first))
+    }
+
+    /// Takes an object in; gives what was there.
+    fn insert(&mut self, name: &Arc<str>, encoded: Encoded, view: Arc<K>) -> Option<Entry<K>> {
+        let old = self.remove(name);
+        let mut values = Vec::new();
+        for (number, index) in (0..).zip(&mut self.indexes) {
+            values.extend(index.insert(name, &view).into_iter().map(|value| (number, value)));
+        }
+        let labels = self.share(view.labels());
+        let entry = Entry { encoded, labels, values: values.into(), view: Mutex::new(Some(view)) };
+        let encoded = entry.encoded.clone();
+        self.objects.insert(name.clone(), entry);
+        self.hold(name.clone(), &encoded);
+        old
+    }
+
+    fn remove(&mut self, name: &str) -> Option<Entry<K>> {
+        let (name, entry) = self.objects.remove_entry(name)?;
+        for (index, value) in &entry.values {
+            self.indexes[usize::from(*index)].remove(&name, value);
+        }
+        if entry.view.lock().is_some() {
+            self.views.get_mut().gone(&entry.encoded);
+        }
+        Some(entry)
+    }
+
+    /// Notes that an object has a view, and lets go of those for which there is no room.
+    fn hold(&self, name: Arc<str>, encoded: &Encoded) {
+        let of = |view: &View| {
+            self.objects.get(&*view.name).filter(|entry| entry.encoded.revision() == view.revision)
+        };
+        let holds = |view: &View| of(view).is_some_and(|entry| entry.view.lock().is_some());
+        let drop = |view: &View| {
+            let entry = of(view)?;
+            entry.view.lock().take().map(|_| entry.encoded.clone())
+        };
+        let view = View { name, revision: encoded.revision() };
+        self.views.lock().add(view, encoded, holds, drop);
+    }
+
+    /// One set of labels for all who have the same.
+    fn share(&mut self, labels: Labels) -> Arc<Labels> {
+        if let Some(known) = self.labels.get(&labels) {
+            return known.clone();
+        }
+        if self.labels.len() >= self.labels_limit {
+            self.labels.retain(|labels| Arc::strong_count(labels) > 1);
+            self.labels_limit = 64 + 2 * self.labels.len();
+        }
+        let labels = Arc::new(labels);
+        self.labels.insert(labels.clone());
+        labels
+    }
+}
+
+/// What the type reads of an object, without what nobody here looks at.
+fn read<K: Resource>(encoded: &Encoded) -> Option<K> {
+    match encoded.read::<K>() {
+        Ok(mut object) => {
+            object.forget_managers();
+            Some(object)
+        }
+        Err(error) => {
+            tracing::warn!(error = %base::error::chain(&error), "leaving out an object that cannot be read");
+            None
+        }
+    }
+}
+
+/// The name of an object that its type cannot hold.
+fn name_in(encoded: &Encoded) -> Option<String> {
+    Some(name_of(&encoded.read::<Partial>().ok()?.key()))
+}
+
+/// The name of an object in a store: sorts as its key does.
+fn name_of(key: &ObjectKey) -> String {
+    format!("{}\0{}", key.namespace, key.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::Pod;
+
+    use super::*;
+
+    fn object(name: &str, revision: u64, labels: &str) -> Encoded {
+        let text = format!(
+            r#"{{"kind":"A","apiVersion":"v1","metadata":{{"name":"{name}","namespace":"n","labels":{labels}}}}}"#
+        );
+        Encoded::stored(text.into(), revision)
+    }
+
+    /// The objects that have views, and what is noted of them.
+    fn held(store: &Store<Partial>) -> (String, usize) {
+        let state = store.shared.state.read();
+        let held = state.objects.iter().filter(|(_, entry)| entry.view.lock().is_some());
+        let (names, lengths): (Vec<&str>, Vec<usize>) =
+            held.map(|(name, entry)| (&name[2..], entry.encoded.len())).unzip();
+        let noted = format!("{:?}", state.views.lock());
+        assert!(
+            noted.contains(&format!("held: {}, bytes: {}", names.len(), lengths.iter().sum::<usize>())),
+            "{noted}"
+        );
+        (names.join(" "), noted.matches("name: ").count())
+    }
+
+    #[test]
+    fn views_of_a_few_objects_are_held_and_those_of_others_made_when_they_are_looked_at() {
+        let store = Store::<Partial>::new(2 * object("a", 1, "{}").len());
+        for (name, revision) in [("a", 1), ("b", 2), ("c", 3)] {
+            store.insert(object(name, revision, "{}"));
+        }
+        assert_eq!(held(&store).0, "b c");
+        let key = |name: &str| ObjectKey::new("n", name);
+        let a = store.get(&key("a")).expect("it is there");
+        assert_eq!((a.name(), a.revision()), ("a", 1));
+        assert_eq!(held(&store).0, "a c");
+        assert!(Arc::ptr_eq(&a, &store.get(&key("a")).expect("it is there")), "it is not made anew");
+        // Who looks at all does not take the place of those that are looked at often.
+        assert_eq!(store.list().len(), 3);
+        store.insert(object("d", 4, "{}"));
+        assert_eq!(store.list().len(), 4);
+        let names = held(&store).0;
+        assert_eq!(names.split(' ').count(), 2, "{names}");
+        // An object that changes often takes the place of one, and is not counted more than once.
+        for revision in 5..1000 {
+            let (_, change) = store.insert(object("d", revision, "{}"));
+            let Some(Change::Updated { old, new }) = change else { panic!("{change:?}") };
+            assert_eq!((old.revision() < new.revision(), new.revision()), (true, revision));
+        }
+        let (names, noted) = held(&store);
+        assert!(names.ends_with('d') && noted < 100, "{names} {noted}");
+        assert!(
+            matches!(store.remove(&object("d", 1000, "{}")), Some(Change::Deleted(d)) if d.revision() == 1000)
+        );
+        assert!(!held(&store).0.contains('d'));
+        assert!(store.get(&key("d")).is_none());
+    }
+
+    #[test]
+    fn an_object_that_becomes_unreadable_is_there_no_more() {
+        let store = Store::<Pod>::new(0);
+        let pod = |revision: u64, spec: &str| {
+            let text = format!(
+                r#"{{"kind":"Pod","apiVersion":"v1","metadata":{{"name":"a","namespace":"n"}},"spec":{spec}}}"#
+            );
+            Encoded::stored(text.into(), revision)
+        };
+        let known = |store: &Store<Pod>| store.get(&ObjectKey::new("n", "a")).map(|pod| pod.revision());
+        let (good, bad) = (r#"{"containers":[]}"#, "7");
+        assert!(matches!(store.insert(pod(1, good)), (Some(_), Some(Change::Added(_)))));
+        assert_eq!(known(&store), Some(1));
+        // The change that it was not, and its end.
+        let gone = store.insert(pod(2, bad));
+        assert!(matches!(gone, (None, Some(Change::Deleted(last))) if last.revision() == 1));
+        assert!(matches!(store.insert(pod(3, bad)), (None, None)) && known(&store).is_none());
+        store.insert(pod(4, good));
+        assert!(matches!(store.remove(&pod(5, bad)), Some(Change::Deleted(last)) if last.revision() == 4));
+        assert!(store.remove(&pod(6, bad)).is_none() && store.is_empty());
+    }
+
+    #[test]
+    fn labels_are_held_once_for_all_who_have_the_same() {
+        let store = Store::<Partial>::new(1 << 20);
+        for index in 0..1000 {
+            let labels = format!(r#"{{"app":"web","part":"{}"}}"#, index % 2);
+            store.insert(object(&format!("o{index:03}"), index + 1, &labels));
+            store.insert(object("changes", index + 5000, &format!(r#"{{"index":"{index}"}}"#)));
+        }
+        let state = store.shared.state.read();
+        assert!(state.labels.len() < 80, "{}", state.labels.len());
+        drop(state);
+        let odd: LabelSelector = "part=1".parse().expect("a selector");
+        assert_eq!(store.select("n", &odd).len(), 500);
+        assert_eq!(store.select_orphans("", &odd).len(), 500);
+        assert_eq!(store.select("other", &odd).len(), 0);
+        assert_eq!(store.select("n", &"index=999".parse().expect("a selector")).len(), 1);
+        assert_eq!(store.select("n", &"index=998".parse().expect("a selector")).len(), 0);
     }
 }

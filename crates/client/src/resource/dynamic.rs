@@ -2,7 +2,7 @@
 
 use model::{Object, OwnerReference};
 
-use super::{Resource, ResourceKind};
+use super::{Labels, Resource, ResourceKind};
 
 impl Resource for Object {
     fn name(&self) -> &str {
@@ -23,6 +23,10 @@ impl Resource for Object {
 
     fn label(&self, key: &str) -> Option<&str> {
         Object::label(self, key)
+    }
+
+    fn labels(&self) -> Labels {
+        Object::labels(self).iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
     }
 
     fn owners(&self) -> Vec<OwnerReference> {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use model::OwnerReference;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::Resource;
+use super::{Labels, Resource};
 
 /// Type and metadata of an object of any kind, for those who need nothing else: a copy of a whole
 /// cluster's objects stays small, and what an object holds is skipped rather than read.
@@ -69,6 +69,10 @@ impl Resource for Partial {
 
     fn label(&self, key: &str) -> Option<&str> {
         self.metadata.labels.get(key).map(String::as_str)
+    }
+
+    fn labels(&self) -> Labels {
+        self.metadata.labels.clone()
     }
 
     fn owners(&self) -> Vec<OwnerReference> {

@@ -13,7 +13,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta;
 use k8s_openapi::{ClusterResourceScope, Metadata, NamespaceResourceScope, Resource as _};
 use model::OwnerReference;
 
-use super::{Resource, ResourceKind, Typed};
+use super::{Labels, Resource, ResourceKind, Typed};
 
 /// Whether a type's objects live in namespaces, as its scope says.
 trait Scope {
@@ -51,6 +51,10 @@ macro_rules! typed {
 
                 fn label(&self, key: &str) -> Option<&str> {
                     Metadata::metadata(self).labels.as_ref()?.get(key).map(String::as_str)
+                }
+
+                fn labels(&self) -> Labels {
+                    Metadata::metadata(self).labels.clone().unwrap_or_default()
                 }
 
                 fn owners(&self) -> Vec<OwnerReference> {

@@ -90,7 +90,7 @@ impl<T> Faulty<T> {
 }
 
 impl<T: Transport> Transport for Faulty<T> {
-    fn send(&self, request: Request<Bytes>) -> BoxFuture<'_, Result<Response<Body>, TransportError>> {
+    fn send(&self, mut request: Request<Bytes>) -> BoxFuture<'_, Result<Response<Body>, TransportError>> {
         Box::pin(async move {
             let shared = &self.faults.shared;
             let watches = request.uri().query().is_some_and(|query| query.contains("watch=true"));
@@ -113,6 +113,8 @@ impl<T: Transport> Transport for Faulty<T> {
                 return Ok(response);
             }
             let resource = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
+            // As over a connection: it is a text that is held back and cut.
+            request.extensions_mut().clear();
             let response = self.inner.send(request).await?;
             Ok(response.map(|inner| disturbed(inner, resource, &self.faults)))
         })

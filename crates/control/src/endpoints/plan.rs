@@ -12,6 +12,8 @@ use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
+use model::select::LabelSelector;
+
 use crate::ownership::owned_by;
 use crate::pods;
 
@@ -58,6 +60,15 @@ pub(super) fn selects(service: &Service, pod: &Pod) -> bool {
     selector.is_some_and(|selector| {
         !selector.is_empty() && selector.iter().all(|(key, value)| pod.label(key) == Some(value))
     })
+}
+
+/// What the service selects its pods by.
+pub(super) fn selector(service: &Service) -> LabelSelector {
+    let selector = service.spec.as_ref().and_then(|spec| spec.selector.as_ref());
+    match selector.filter(|selector| !selector.is_empty()) {
+        Some(selector) => LabelSelector::from_labels(selector.iter().map(|(key, value)| (&**key, &**value))),
+        None => LabelSelector::nothing(),
+    }
 }
 
 /// The pods behind a service: those that have an address and have not ended, in a stable order.

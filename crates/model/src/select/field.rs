@@ -103,6 +103,15 @@ impl Selectable {
         }
     }
 
+    /// Its value, where this scalar stands at its place.
+    pub fn or_absent<'a>(&'a self, scalar: Option<Cow<'a, str>>) -> Cow<'a, str> {
+        let absent = match &self.read {
+            Read::At(_, absent) => absent,
+            Read::By(_) => "",
+        };
+        scalar.unwrap_or(Cow::Borrowed(absent))
+    }
+
     /// Its value in an object, as text.
     pub fn value<'a>(&'a self, object: &'a Object) -> Cow<'a, str> {
         match &self.read {
@@ -127,6 +136,11 @@ impl SelectedFields {
             (field.value(object) == condition.value) == condition.equal
         };
         self.conditions.iter().all(meets)
+    }
+
+    /// Whether an object meets every condition, where `value` gives that of a field.
+    pub fn match_values<'a>(&'a self, value: impl Fn(&'a Selectable) -> Cow<'a, str>) -> bool {
+        self.conditions.iter().all(|(field, condition)| (value(field) == condition.value) == condition.equal)
     }
 
     /// Whether all fields lie in the object's first two levels.

@@ -117,6 +117,12 @@ impl LabelSelector {
                 .all(|requirement| requirement.test.holds(labels.get(&requirement.key)))
     }
 
+    /// Whether labels meet every requirement, where `value` gives that of a key.
+    pub fn match_values<'a>(&self, value: impl Fn(&str) -> Option<&'a str>) -> bool {
+        !self.nothing
+            && self.requirements.iter().all(|requirement| requirement.test.holds(value(&requirement.key)))
+    }
+
     /// Whether it selects everything.
     pub fn is_everything(&self) -> bool {
         !self.nothing && self.requirements.is_empty()

@@ -51,11 +51,12 @@ impl Prefix {
         (first, end)
     }
 
-    /// One key with its value, as etcd tells it.
+    /// One key with its value, as etcd tells it. Both in buffers of their own: they are kept for long, and
+    /// what they came in holds all of an answer.
     pub(super) fn item(&self, kv: api::KeyValue) -> Arc<KeyValue> {
         Arc::new(KeyValue {
-            key: self.off(&kv.key),
-            value: kv.value,
+            key: Bytes::copy_from_slice(&self.off(&kv.key)),
+            value: Bytes::copy_from_slice(&kv.value),
             create_revision: kv.create_revision.cast_unsigned(),
             mod_revision: kv.mod_revision.cast_unsigned(),
             version: kv.version.cast_unsigned(),

@@ -97,7 +97,7 @@ impl Page {
 impl Past {
     /// What is meant, and where to go on if there may be more.
     async fn read(mut self) -> Result<(Vec<Arc<Stored>>, Option<Next>)> {
-        let limit = self.page.limit;
+        let (limit, partition) = (self.page.limit, self.state.cache.partition(&self.partition));
         loop {
             let wanted = if limit == 0 { usize::MAX } else { limit - self.found.len() };
             // With selectors most of what is looked at may not be meant.
@@ -107,7 +107,7 @@ impl Past {
             let page = self.state.store.range(request).await.map_err(|error| self.page.error(&error))?;
             for (index, kv) in page.items.iter().enumerate() {
                 let name = kv.key_str().strip_prefix(&self.root).unwrap_or_default();
-                let stored = self.state.cache.read(&self.partition, name, kv);
+                let stored = self.state.cache.read(&partition, &self.partition, name, kv);
                 self.after = Some(kv.key_str().to_owned());
                 if !self.selection.takes(&stored) {
                     continue;

@@ -59,11 +59,11 @@ impl Watcher {
             Some(past) => past,
             None => match self.unless_over(self.begin_past(until)).await {
                 Next::Told(past) => past?,
-                over => return self.leave(over, 0),
+                over => return self.leave(over, self.lines.written.place()),
             },
         };
         // The version that is being told, and how long the text was before it.
-        let (mut last, mut whole) = (self.position, self.lines.text.len());
+        let (mut last, mut whole) = (self.position, self.lines.written.place());
         loop {
             let message = match past.next.take() {
                 Some(event) => Next::Told(Ok(WatchMessage::Event(event))),
@@ -83,12 +83,12 @@ impl Watcher {
                     // One revision is never cut.
                     if version > last {
                         self.position = last;
-                        if self.lines.text.len() >= BATCH {
+                        if self.lines.written.len() >= BATCH {
                             past.next = Some(event);
                             self.keep(past);
                             return Ok(());
                         }
-                        (last, whole) = (version, self.lines.text.len());
+                        (last, whole) = (version, self.lines.written.place());
                     }
                     self.tell_event(&event, until)?;
                     tokio::task::coop::consume_budget().await;
@@ -150,8 +150,8 @@ impl Watcher {
     }
 
     /// Ends the watch; of the text so much stands, the rest is part of a revision.
-    fn leave<T>(&mut self, over: Next<T>, whole: usize) -> Result<()> {
-        self.lines.text.truncate(whole);
+    fn leave<T>(&mut self, over: Next<T>, whole: (usize, usize)) -> Result<()> {
+        self.lines.written.truncate(whole);
         match over {
             Next::Deadline => self.end(),
             Next::Stop | Next::Told(_) => self.over = true,
@@ -163,7 +163,8 @@ impl Watcher {
         let partition = self.call.resource.storage.partition.clone();
         let key = event.kv.key_str().strip_prefix(ROOT).and_then(|key| key.strip_prefix(&*partition));
         let name = key.and_then(|key| key.strip_prefix('/')).unwrap_or_default();
-        let read = |kv: &KeyValue| self.call.state.cache.read(&partition, name, kv);
+        let stored_in = self.call.partition();
+        let read = |kv: &KeyValue| self.call.state.cache.read(&stored_in, &partition, name, kv);
         let change = Change::past(event, read).ok_or_else(|| expired(self.position, until))?;
         self.tell(&change);
         Ok(())

@@ -1,0 +1,212 @@
+//! How much memory an object costs, with everything that follows it in the process.
+#![forbid(unsafe_code)]
+
+use std::alloc::System;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use apiserver::node::NoNodes;
+use apiserver::{Config, Handle, Identity, Server};
+use bytes::Bytes;
+use cap::Cap;
+use client::transport::{Body, TransportError, body};
+use client::{Client, Transport};
+use futures::future::BoxFuture;
+use http::{Request, Response};
+use http_body_util::BodyExt as _;
+use model::{Encoded, Object};
+use serde_json::{Value, json};
+use store::{KeyRange, Op, Put, Range, Store, Txn};
+use tokio_util::sync::CancellationToken;
+
+/// So much text has views in each informer: next to none, so that they are the same however many objects
+/// there are.
+const VIEWS: usize = 64 << 10;
+
+/// Counts what is allocated. Of this process alone: no other test may run in it.
+#[global_allocator]
+static ALLOCATED: Cap<System> = Cap::new(System, usize::MAX);
+
+/// Calls the server as the binary does, and counts the watches of each resource.
+struct Shared {
+    handle: Handle,
+    watches: Arc<Mutex<HashMap<String, usize>>>,
+}
+
+impl Transport for Shared {
+    fn send(&self, request: Request<Bytes>) -> BoxFuture<'_, Result<Response<Body>, TransportError>> {
+        Box::pin(async move {
+            if request.uri().query().is_some_and(|query| query.contains("watch=true")) {
+                let path = request.uri().path().to_owned();
+                *self.watches.lock().expect("nobody panics with it").entry(path).or_insert(0) += 1;
+            }
+            let answer = self.handle.call(request, Identity::component("controllers")).await;
+            let broken =
+                |source| TransportError::Broken { server: "test".to_owned(), source: Box::new(source) };
+            Ok(answer.map(|answer| body(answer.map_err(broken))))
+        })
+    }
+}
+
+/// A pod as it is stored once it runs, of about 4 kB, most of it managed fields.
+fn pod(index: usize) -> Value {
+    let environment: Vec<Value> = (0..12)
+        .map(|variable| json!({"name": format!("VARIABLE_{variable}"), "value": "x".repeat(40)}))
+        .collect();
+    let of = |name: &str| json!({(format!("f:{name}")): {".": {}, "f:name": {}, "f:value": {}}});
+    let fields: Vec<Value> = (0..40).map(|field| of(&format!("field-{field}-of-{}", index % 7))).collect();
+    let name = format!("web-{index:06}-abcde");
+    json!({
+        "kind": "Pod", "apiVersion": "v1",
+        "metadata": {
+            "name": name, "namespace": "default", "uid": format!("{index:08x}-0000-4000-8000-000000000000"),
+            "creationTimestamp": "2026-01-01T00:00:00Z", "labels": {"app": "web", "pod-template-hash": "abcdef"},
+            "ownerReferences": [{"apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": "owner-uid",
+                "controller": true, "blockOwnerDeletion": true}],
+            "managedFields": [{"manager": "test", "operation": "Update", "apiVersion": "v1", "fieldsType": "FieldsV1",
+                "fieldsV1": {"f:spec": fields}}],
+        },
+        "spec": {
+            "nodeName": format!("node-{}", index % 50), "restartPolicy": "Always", "schedulerName": "default-scheduler",
+            "serviceAccountName": "default", "terminationGracePeriodSeconds": 30, "dnsPolicy": "ClusterFirst",
+            "containers": [{"name": "main", "image": "app", "env": environment, "imagePullPolicy": "Always",
+                "resources": {"requests": {"cpu": "10m", "memory": "16Mi"}}}],
+        },
+        "status": {"phase": "Running", "podIP": "10.0.0.1", "conditions": [
+            {"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}]},
+    })
+}
+
+/// An object of about 1.5 kB that nobody selects.
+fn map(index: usize) -> Value {
+    json!({
+        "kind": "ConfigMap", "apiVersion": "v1",
+        "metadata": {
+            "name": format!("map-{index:06}"), "namespace": "default", "uid": format!("{index:08x}-map"),
+            "creationTimestamp": "2026-01-01T00:00:00Z",
+        },
+        "data": {"text": "x".repeat(1_400)},
+    })
+}
+
+/// Puts objects where the server will find them; gives how long their texts are, all together.
+async fn fill(store: &dyn Store, partition: &str, objects: impl Iterator<Item = Value>) -> usize {
+    let mut bytes = 0;
+    let all = kinds::all();
+    let resource = all.iter().find(|kind| partition == format!("core/{}", kind.plural)).expect("a kind");
+    let objects: Vec<Value> = objects.collect();
+    for some in objects.chunks(store::OPERATION_LIMIT) {
+        let mut txn = Txn::new();
+        for value in some {
+            let mut object = Object::from_value(value.clone()).expect("an object");
+            // As a server of today would have stored it.
+            resource.apply_defaults(&mut object);
+            let text = Encoded::encode(&object);
+            bytes += text.len();
+            let key =
+                format!("/registry/{partition}/{}/{}", object.namespace().unwrap_or_default(), object.name());
+            txn = txn.then(Op::Put(Put::new(key.replace("//", "/"), text)));
+        }
+        store.txn(txn).await.expect("stored");
+    }
+    bytes
+}
+
+/// How long a list of all pods is, and what it takes besides the pods while somebody reads it, at most.
+async fn cost_of_list(handle: &Handle) -> (usize, usize) {
+    let (mut length, mut least) = (0, usize::MAX);
+    // What others need for a moment comes and goes.
+    for _ in 0..5 {
+        let held = ALLOCATED.allocated();
+        let request = Request::get("/api/v1/pods").body(Bytes::new()).expect("a request");
+        let mut body = handle.call(request, Identity::administrator()).await.into_body();
+        let mut most = held;
+        length = 0;
+        while let Some(frame) = body.frame().await {
+            // With what has just come.
+            most = most.max(ALLOCATED.allocated());
+            length += frame.expect("bodies never fail").data_ref().map_or(0, Bytes::len);
+        }
+        least = least.min(most - held);
+    }
+    (length, least)
+}
+
+/// What is allocated once server and controllers have taken everything in, how long the texts are, and
+/// what a list of the pods takes.
+async fn allocated(pods: usize, maps: usize) -> (usize, usize, (usize, usize)) {
+    let root = tempfile::tempdir().expect("temporary directory");
+    let clock = Arc::new(base::SystemClock::new());
+    let before = ALLOCATED.allocated();
+    let open = || store::Embedded::open(&root.path().join("store"), store::Options::default(), clock.clone());
+    let store = open().expect("open the store");
+    let mut owner = map(0);
+    owner["metadata"]["name"] = "owner".into();
+    owner["metadata"]["uid"] = "owner-uid".into();
+    fill(&store, "core/configmaps", std::iter::once(owner)).await;
+    let mut bytes = fill(&store, "core/pods", (0..pods).map(pod)).await;
+    bytes += fill(&store, "core/configmaps", (1..=maps).map(map)).await;
+    // As after a while: what was made is no news any more.
+    store.compact(store.status().await.expect("a status").revision).await.expect("compact");
+    let store = Arc::new(store);
+    let mut config = Config::new(root.path().join("pki"), Arc::new(NoNodes));
+    config.address = "127.0.0.1:0".parse().expect("an address");
+    let server = Server::start(config, store.clone(), kinds::all()).await.expect("start the server");
+    let (handle, authority) = (server.handle(), server.authority().certificate_pem().to_owned());
+    let stop = CancellationToken::new();
+    let serving = tokio::spawn(server.serve(stop.clone()));
+    let watches = Arc::<Mutex<HashMap<String, usize>>>::default();
+    let client = Client::new(Shared { handle: handle.clone(), watches: watches.clone() });
+    let client = client.with_view_limit(VIEWS);
+    let (at_work, stopped) = (client.clone(), stop.clone());
+    let controllers = tokio::spawn(async move {
+        control::run(control::Config { authority, candidate: None }, &at_work, clock, stopped).await;
+    });
+    // Each kind is followed by the garbage collector, and these by others, too. It takes a while, and longer
+    // where much else is going on.
+    let listed = || {
+        let watches = watches.lock().expect("nobody panics with it");
+        let twice = |path: &&str| watches.get(*path).is_some_and(|watches| *watches >= 2);
+        ["/api/v1/pods", "/api/v1/configmaps", "/api/v1/nodes"].iter().all(twice)
+    };
+    let waited = async {
+        while !listed() {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    let in_time = tokio::time::timeout(std::time::Duration::from_secs(300), waited).await;
+    assert!(in_time.is_ok(), "{:?}", watches.lock());
+    // What somebody needs for a moment comes and goes: the least of some looks is what is held.
+    let mut allocated = usize::MAX;
+    for _ in 0..50 {
+        allocated = allocated.min(ALLOCATED.allocated().saturating_sub(before));
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    let list = cost_of_list(&handle).await;
+    let left = store.range(Range::new(KeyRange::prefix("/registry/core/pods/")).count_only()).await;
+    assert_eq!(left.expect("a range").count, pods, "nobody has deleted any");
+    stop.cancel();
+    controllers.await.expect("no panic");
+    serving.await.expect("no panic");
+    (allocated, bytes, list)
+}
+
+/// Measured between a few objects and many: what a server costs without any is the same in both.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_object_costs_little_more_than_its_text_however_many_follow_it() {
+    for (what, few, many) in [("map", (0, 500), (0, 3_000)), ("pod", (200, 0), (1_200, 0))] {
+        let (base, base_bytes, _) = allocated(few.0, few.1).await;
+        let (all, all_bytes, (length, besides)) = allocated(many.0, many.1).await;
+        let objects = many.0 + many.1 - few.0 - few.1;
+        let (cost, text) = ((all - base) / objects, (all_bytes - base_bytes) / objects);
+        println!("a {what} of {text} bytes costs {cost}");
+        assert!(cost <= text * 13 / 10 + 600, "a {what} of {text} bytes costs {cost}");
+        if many.0 > 0 {
+            println!("a list of {length} bytes takes {besides}");
+            assert!(
+                length > many.0 * text && besides <= length / 8,
+                "a list of {length} bytes takes {besides}"
+            );
+        }
+    }
+}
