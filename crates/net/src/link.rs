@@ -42,6 +42,7 @@ const VETH_INFO_PEER: u16 = 1;
 const IFLA_INET_CONF: u16 = 1;
 const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
 const IN6_ADDR_GEN_MODE_NONE: u8 = 1;
+const IFLA_BRPORT_STATE: u16 = 1;
 const IFLA_BRPORT_MODE: u16 = 4;
 const IFLA_BRPORT_LEARNING: u16 = 8;
 const IFLA_BRPORT_UNICAST_FLOOD: u16 = 9;
@@ -382,6 +383,19 @@ impl Links {
     pub(crate) fn port_set(&mut self, link: u32, port: Port) -> io::Result<()> {
         let mut message = Message::new(RTM_NEWLINK, 0, &link_header(link, 0, 0));
         port.write(&mut message);
+        self.socket.request(&[message])
+    }
+
+    /// Has the port with this name pass packets on, whose other end is up: the kernel does so by itself a
+    /// moment later, and drops what comes until then.
+    pub(crate) fn port_open(&mut self, port: &str) -> io::Result<()> {
+        const FORWARDING: u8 = 3;
+        let mut message = Message::new(RTM_NEWLINK, 0, &link_header(0, 0, 0));
+        message.text(IFLA_IFNAME, port).nest(IFLA_LINKINFO, |info| {
+            info.text(IFLA_INFO_SLAVE_KIND, "bridge").nest(IFLA_INFO_SLAVE_DATA, |data| {
+                data.bytes(IFLA_BRPORT_STATE, &[FORWARDING]);
+            });
+        });
         self.socket.request(&[message])
     }
 

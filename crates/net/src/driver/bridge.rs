@@ -151,6 +151,11 @@ impl Driver for Bridge {
         Ok(attached(network, endpoint, asked))
     }
 
+    fn open(&self, endpoint: &Endpoint) -> Result<(), KernelError> {
+        let opened = self.links.lock().port_open(&endpoint.host_interface);
+        opened.map_err(|source| KernelError::new(format!("open link `{}`", endpoint.host_interface), source))
+    }
+
     fn readmit(&self, network: &NetworkView, endpoint: &Endpoint) -> Result<bool, KernelError> {
         let failed = |what: &str| {
             let action = format!("{what} {}", endpoint.ip());

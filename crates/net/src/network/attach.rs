@@ -193,6 +193,10 @@ fn carry_out(inner: &Inner, netns: &OwnedFd, decision: &Decision) -> Result<(), 
             KernelError::new(format!("configure `{}` with {}", endpoint.interface, endpoint.ip()), source)
         },
     )?;
+    if let Err(error) = inner.driver.open(endpoint) {
+        // It opens by itself, only later.
+        tracing::debug!(owner = endpoint.owner, error = %base::error::chain(&error), "a link is not open yet");
+    }
     if !endpoint.ports.is_empty() {
         rules::apply(inner)?;
         conntrack::forget_ports(&endpoint.ports);
