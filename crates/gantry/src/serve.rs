@@ -1,6 +1,6 @@
 //! The daemon: one function that lists every service in order. Read it first.
 
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -206,6 +206,7 @@ pub(crate) fn engine_config(config: &Config) -> anyhow::Result<engine::Config> {
         },
         pod_cidr: net::Subnet::Exactly(config.pod_cidr.into()),
         service_cidrs: vec![config.service_cidr.into()],
+        loopback_targets: loopback_targets(config.api_address),
         cluster_dns: vec![cluster_dns.into()],
         cluster_domain: config.cluster_domain.clone(),
         ..net::Config::new(config.instance.clone(), config.root.join("network"))
@@ -223,6 +224,13 @@ pub(crate) fn engine_config(config: &Config) -> anyhow::Result<engine::Config> {
         image_blobs: config.image_blobs,
         descriptors: None,
     })
+}
+
+/// Where pods are led to for the API, if it is at this host's own loopback: where it listens there, and
+/// where nothing else of the host is known.
+fn loopback_targets(api: SocketAddr) -> Vec<SocketAddr> {
+    let at = if api.ip().is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { api.ip() };
+    if at.is_loopback() { vec![SocketAddr::new(at, api.port())] } else { Vec::new() }
 }
 
 fn api_config(

@@ -9,6 +9,7 @@
 mod content;
 mod event;
 mod pod_spec;
+mod server;
 mod shown;
 mod workload;
 

@@ -186,6 +186,34 @@ pub fn address(errors: &mut Errors, path: &Path<'_>, address: &str) {
     }
 }
 
+/// Reports an address at which nobody but whoever sends to it can be: a service that leads there leads to
+/// the node's own.
+pub fn special_address(errors: &mut Errors, path: &Path<'_>, text: &str) {
+    let Ok(address) = text.parse::<std::net::IpAddr>() else { return };
+    let (link_local, link_local_group) = match address {
+        std::net::IpAddr::V4(address) => {
+            (address.is_link_local(), matches!(address.octets(), [224, 0, 0, _]))
+        }
+        std::net::IpAddr::V6(address) => {
+            let [first, second, ..] = address.octets();
+            (address.is_unicast_link_local(), first == 0xff && second & 0x0f == 2)
+        }
+    };
+    let mut refuse = |message: &str| errors.push(FieldError::invalid(path, text, message));
+    if address.is_unspecified() {
+        refuse("may not be unspecified (0.0.0.0 or ::)");
+    }
+    if address.is_loopback() {
+        refuse("may not be in the loopback range (127.0.0.0/8, ::1/128)");
+    }
+    if link_local {
+        refuse("may not be in the link-local range (169.254.0.0/16, fe80::/10)");
+    }
+    if link_local_group {
+        refuse("may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)");
+    }
+}
+
 /// Reports a field that has changed.
 pub fn immutable(errors: &mut Errors, new: Option<&Value>, old: Option<&Value>, path: &Path<'_>) {
     if new != old {

@@ -1,6 +1,6 @@
 //! What a network is opened with.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use ipnet::{IpNet, Ipv4Net};
@@ -22,6 +22,8 @@ pub struct Config {
     pub pod_cidr: Subnet,
     /// Addresses of services.
     pub service_cidrs: Vec<IpNet>,
+    /// What services may lead to at this host's own loopback: the API, where it listens there.
+    pub loopback_targets: Vec<SocketAddr>,
     /// Addresses at which pods reach the cluster's DNS.
     pub cluster_dns: Vec<IpAddr>,
     /// Domain of the cluster, without a dot at the end.
@@ -66,6 +68,7 @@ impl Config {
             bip: Subnet::Preferably(net([172, 17, 0, 0], 16)),
             pod_cidr: Subnet::Preferably(net([10, 42, 0, 0], 16)),
             service_cidrs: vec![net([10, 43, 0, 0], 16)],
+            loopback_targets: Vec::new(),
             cluster_dns: vec![Ipv4Addr::new(10, 43, 0, 10).into()],
             cluster_domain: "cluster.local".to_owned(),
             address_pools: AddressPool::docker_defaults(),

@@ -59,7 +59,8 @@ pub(crate) fn forget_services(changes: &Changes) {
     fn ends(port: &ServicePort) -> impl Iterator<Item = (Option<IpAddr>, u16, End)> + use<'_> {
         port.endpoints.iter().flat_map(move |endpoint| {
             let target = (endpoint.address, endpoint.port);
-            let fronts = port.addresses.iter().map(move |address| (Some(*address), port.port));
+            let addresses = port.addresses.iter().chain(&port.external_addresses);
+            let fronts = addresses.map(move |address| (Some(*address), port.port));
             let fronts = fronts.chain(port.node_port.map(|node_port| (None, node_port)));
             fronts.map(move |(address, port)| (address, port, target))
         })

@@ -40,7 +40,7 @@ use crate::{NetworkKind, NetworkView, PortBinding, Protocol};
 
 mod services;
 
-pub(crate) use services::{Change, Changes, Services};
+pub(crate) use services::{Change, Changes, Limits, Services};
 
 /// The families of addresses that networks have.
 pub(crate) const FAMILIES: &[IpFamily] = &[IpFamily::V4];

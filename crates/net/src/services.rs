@@ -33,8 +33,11 @@ pub type ServiceTable = BTreeMap<ServiceName, BTreeMap<String, ServicePort>>;
 /// One port of a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServicePort {
-    /// Cluster address and external addresses.
+    /// Cluster addresses.
     pub addresses: Vec<IpAddr>,
+    /// External addresses and those of load balancers. Where another service has one as its cluster address
+    /// it leads there, and one that is among those of services leads nowhere.
+    pub external_addresses: Vec<IpAddr>,
     /// Transport protocol.
     pub protocol: Protocol,
     /// Port at these addresses.
@@ -47,7 +50,8 @@ pub struct ServicePort {
     pub external_local: bool,
     /// Whether the cluster address leads to this node's endpoints only (`internalTrafficPolicy: Local`).
     pub internal_local: bool,
-    /// Where it leads to; none means that connections are refused.
+    /// Where it leads to; none means that connections are refused. To an address that is nobody else's
+    /// (the loopback, a link's own, of a group) it leads only if [`Config`](crate::Config) says so.
     pub endpoints: Vec<ServiceEndpoint>,
 }
 

@@ -9,11 +9,13 @@ use k8s_openapi::api::core::v1::Endpoints;
 use model::default::{Fields, each, unset};
 use model::field::{FieldError, Path};
 use model::validate::{
-    Errors, Functions, address as check_address, invalid, list, number, one_of, text as text_of,
+    Errors, Functions, address as check_address, invalid, list, number, one_of, special_address,
+    text as text_of,
 };
 use model::{Object, names};
 use serde_json::{Value, json};
 
+use crate::server::is_servers_own;
 use crate::shown::shorten;
 
 pub(crate) fn resource() -> Resource {
@@ -61,7 +63,11 @@ fn object(object: &Object, errors: &mut Errors) {
         for name in ["addresses", "notReadyAddresses"] {
             let addresses = path.child(name);
             for (at, address) in list(subset, name).iter().enumerate() {
-                check_address(errors, &addresses.index(at).child("ip"), text_of(address, "ip"));
+                let (path, address) = (addresses.index(at), text_of(address, "ip"));
+                check_address(errors, &path.child("ip"), address);
+                if !is_servers_own(object) {
+                    special_address(errors, &path.child("ip"), address);
+                }
             }
         }
         let ports = list(subset, "ports");

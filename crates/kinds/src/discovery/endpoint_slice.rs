@@ -11,11 +11,13 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use model::default::{Fields, each, missing};
 use model::field::{FieldError, Path};
 use model::validate::{
-    Errors, Functions, address as check_address, immutable, invalid, list, one_of, text as text_of,
+    Errors, Functions, address as check_address, immutable, invalid, list, one_of, special_address,
+    text as text_of,
 };
 use model::{Object, names};
 use serde_json::{Value, json};
 
+use crate::server::is_servers_own;
 use crate::shown::shorten;
 
 pub(crate) fn resource() -> Resource {
@@ -62,6 +64,7 @@ fn defaults(fields: &mut Fields) {
 fn object(object: &Object, errors: &mut Errors) {
     let kind = text_of(object.value(), "addressType");
     one_of(errors, object.value(), "addressType", &Path::EMPTY, &ADDRESS_TYPES);
+    let is_the_servers = is_servers_own(object);
     let path = Path::root("endpoints");
     let endpoints = list(object.value(), "endpoints");
     if endpoints.len() > MAX_ENDPOINTS {
@@ -88,7 +91,12 @@ fn object(object: &Object, errors: &mut Errors) {
                 "IPv6" if address.parse::<std::net::Ipv4Addr>().is_ok() => {
                     errors.push(FieldError::invalid(&path, address, "must be an IPv6 address"));
                 }
-                _ => check_address(errors, &path, address),
+                _ => {
+                    check_address(errors, &path, address);
+                    if !is_the_servers {
+                        special_address(errors, &path, address);
+                    }
+                }
             }
         }
     }

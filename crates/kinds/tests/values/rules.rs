@@ -235,6 +235,40 @@ fn services_are_checked() {
 }
 
 #[test]
+fn services_lead_to_nothing_that_is_the_nodes_own() {
+    let loopback = "may not be in the loopback range (127.0.0.0/8, ::1/128)";
+    let link_local = "may not be in the link-local range (169.254.0.0/16, fe80::/10)";
+    let group = "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)";
+    let nobody = "may not be unspecified (0.0.0.0 or ::)";
+    for (kind, address, words) in [
+        ("IPv4", "127.0.0.1", loopback),
+        ("IPv4", "127.8.8.8", loopback),
+        ("IPv6", "::1", loopback),
+        ("IPv4", "169.254.169.254", link_local),
+        ("IPv6", "fe80::1", link_local),
+        ("IPv4", "224.0.0.5", group),
+        ("IPv6", "ff02::1", group),
+        ("IPv4", "0.0.0.0", nobody),
+        ("IPv6", "::", nobody),
+    ] {
+        let slice = |named: Value| {
+            let endpoints = json!([{"addresses": [address]}]);
+            let fields = json!({"metadata": named, "addressType": kind, "endpoints": endpoints});
+            object("discovery.k8s.io/v1", "EndpointSlice", fields)
+        };
+        let refused = |at: &str| format!("{at}: Invalid value: {address:?}: {words}");
+        let other = json!({"name": "kubernetes", "namespace": "other"});
+        check(&slice(other), &[&refused("endpoints[0].addresses[0]")]);
+        // The server itself may be there.
+        check(&slice(json!({"name": "kubernetes", "namespace": "default"})), &[]);
+        let endpoints = json!({"subsets": [{"addresses": [{"ip": address}], "ports": [{"port": 80}]}]});
+        check(&object("v1", "Endpoints", endpoints), &[&refused("subsets[0].addresses[0].ip")]);
+        let spec = json!({"spec": {"ports": [{"port": 80}], "externalIPs": [address]}});
+        check(&object("v1", "Service", spec), &[&refused("spec.externalIPs[0]")]);
+    }
+}
+
+#[test]
 fn what_may_not_change_does_not() {
     let changed = |old: &Object, place: &[&str], value: Value| {
         let mut new = old.clone();

@@ -24,7 +24,7 @@ use crate::exclusive::Exclusive;
 use crate::link::{Link, Links, Route};
 use crate::namespace::{Pins, Pool};
 use crate::nft::{Table, TableEvents, Target};
-use crate::plan::{Services, UnknownBridge};
+use crate::plan::{Limits, Services, UnknownBridge};
 use crate::state::{StateDir, StateError, UnknownEndpoint};
 use crate::{AddressPool, Config, Endpoint, KernelError, NetworkError, OpenError, address, dns};
 
@@ -68,6 +68,10 @@ fn prepare(config: Config) -> Result<Opened, OpenError> {
     let table = Table::open(&config.instance).map_err(failed("open a netlink socket for nftables"))?;
     let pins = Pins::open(&config.pins_dir).map_err(failed("make a place for network namespaces"))?;
     let (ports, log) = disk.services();
+    let limits = Limits {
+        service_cidrs: config.service_cidrs.clone(),
+        loopback_targets: config.loopback_targets.clone(),
+    };
     let directory: Arc<dns::SharedDirectory> = Arc::default();
     let inner = Inner {
         pool: Pool::new(config.ready_namespaces),
@@ -75,7 +79,7 @@ fn prepare(config: Config) -> Result<Opened, OpenError> {
         zone: dns::SharedZone::new(&config.cluster_domain),
         disk,
         table: Mutex::new(table),
-        services: Mutex::new(rules::KeptServices { services: Services::restore(ports), log }),
+        services: Mutex::new(rules::KeptServices { services: Services::restore(ports, limits), log }),
         links: Mutex::new(links),
         driver: Box::new(driver),
         state: Mutex::new(State::new(Arc::clone(&directory))),

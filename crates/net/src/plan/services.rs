@@ -1,15 +1,23 @@
 //! Services as elements of maps: what a change of some of them changes in the rules.
 //!
 //! A service is reached at *fronts*: an address with a port, or a port of the node. Of several services
-//! that want the same front the first by name that has endpoints has it, whole. What is kept here is what the services are,
+//! that want the same front the first by name that has endpoints has it, whole; but nobody has another's
+//! cluster address. What is kept here is what the services are,
 //! and of everything that they share (fronts, chains, addresses that need a masquerade) who wants it or
 //! how many; so a change is worked out from the services that it names and from nothing else.
 //!
 //! An endpoint has a number in its service. Those that stay keep theirs, one that comes gets that of one
 //! that went, or the next; so that one endpoint more or less is one element or two.
+//!
+//! Where a client keeps its endpoint, the number that is made of its address chooses one of so many slots
+//! instead, and each slot leads to the endpoint that comes first for it by a hash of both. An endpoint that
+//! goes leaves its slots to all others, one that comes takes its part of everybody's, and no other client
+//! notices.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
+
+use ipnet::IpNet;
 
 use super::{FAMILIES, HOST_FRONT, add, front, sets};
 use crate::nft::{Chain, Content, Field, IpFamily, Leads, Ruleset, Rulesets, Set, Statement, Target, Value};
@@ -20,13 +28,39 @@ use crate::{Protocol, ServiceEndpoint, ServicePort, ServiceTable};
 #[derive(Debug)]
 pub(crate) struct Services {
     families: Vec<IpFamily>,
+    limits: Limits,
     ports: BTreeMap<ServiceKey, ServicePort>,
     /// Who wants a front; the first with endpoints has it.
-    fronts: BTreeMap<Front, BTreeSet<ServiceKey>>,
+    fronts: BTreeMap<Front, BTreeSet<Claim>>,
     /// How many ports want what they share.
     shared: BTreeMap<Shared, u32>,
     /// How many fronts use a chain.
     picks: BTreeMap<Pick, u32>,
+}
+
+/// What services are not to have, whoever makes them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Limits {
+    /// Cluster addresses are from here, and no external ones.
+    pub(crate) service_cidrs: Vec<IpNet>,
+    /// What they may lead to at this host's own loopback.
+    pub(crate) loopback_targets: Vec<SocketAddr>,
+}
+
+/// A port of a service that wants a front.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Claim {
+    rank: Rank,
+    key: ServiceKey,
+}
+
+/// What a front is to whoever wants it: the first goes before the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    /// Given to it by the cluster.
+    Own,
+    /// Whatever its maker wrote down.
+    Asked,
 }
 
 /// A change, worked out and taken up: the same parts of the ruleset before and after, and the ports.
@@ -78,7 +112,7 @@ struct Pick {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Choice {
     Random,
-    /// The same for a client as long as the endpoints stay the same.
+    /// The same for a client as long as that endpoint is there.
     BySource,
 }
 
@@ -124,6 +158,7 @@ impl Services {
     pub(super) fn of_families(families: &[IpFamily]) -> Self {
         Self {
             families: families.to_vec(),
+            limits: Limits::default(),
             ports: BTreeMap::new(),
             fronts: BTreeMap::new(),
             shared: BTreeMap::new(),
@@ -132,8 +167,8 @@ impl Services {
     }
 
     /// Takes up ports whose endpoints have their numbers already.
-    pub(crate) fn restore(ports: BTreeMap<ServiceKey, ServicePort>) -> Self {
-        let mut services = Self::default();
+    pub(crate) fn restore(ports: BTreeMap<ServiceKey, ServicePort>, limits: Limits) -> Self {
+        let mut services = Self { limits, ..Self::default() };
         let changes = ports.into_iter().map(|(key, port)| (key, Change { old: None, new: Some(port) }));
         services.take(&changes.collect());
         services
@@ -194,7 +229,7 @@ impl Services {
         for change in changes.values() {
             for (port, by) in [(&change.old, -1), (&change.new, 1)] {
                 let Some(port) = port else { continue };
-                fronts.extend(self.fronts_of(port));
+                fronts.extend(self.fronts_of(port).into_keys());
                 for one in self.shared_by(port) {
                     *shared.entry(one).or_default() += by;
                 }
@@ -230,21 +265,21 @@ impl Services {
     }
 
     fn put(&mut self, key: &ServiceKey, change: &Change) {
-        let fronts = |port: &Option<ServicePort>| -> BTreeSet<Front> {
+        let fronts = |port: &Option<ServicePort>| -> BTreeMap<Front, Rank> {
             port.iter().flat_map(|port| self.fronts_of(port)).collect()
         };
         let (old, new) = (fronts(&change.old), fronts(&change.new));
-        for front in old {
+        for (front, rank) in old {
             if let Some(wanting) = self.fronts.get_mut(&front) {
-                wanting.remove(key);
+                wanting.remove(&Claim { rank, key: key.clone() });
                 if wanting.is_empty() {
                     self.fronts.remove(&front);
                 }
             }
         }
-        for front in new {
+        for (front, rank) in new {
             let wanting = self.fronts.entry(front).or_default();
-            wanting.insert(key.clone());
+            wanting.insert(Claim { rank, key: key.clone() });
             if wanting.len() > 1 {
                 tracing::warn!(service = %key, ?front, "another service has this address and port too");
             }
@@ -263,19 +298,26 @@ impl Services {
         self.ports.range(first..).map(|(key, _)| key).take_while(move |key| key.service == *service)
     }
 
-    fn fronts_of(&self, port: &ServicePort) -> BTreeSet<Front> {
-        let served = port.addresses.iter().filter(|address| self.families.contains(&IpFamily::of(**address)));
-        let mut fronts = BTreeSet::new();
-        for address in served {
-            fronts.insert(Front::Address(*address, port.protocol, port.port));
+    fn fronts_of(&self, port: &ServicePort) -> BTreeMap<Front, Rank> {
+        let is_served = |address: &&IpAddr| self.families.contains(&IpFamily::of(**address));
+        let front = |address: IpAddr| Front::Address(address, port.protocol, port.port);
+        let is_outside =
+            |address: &&IpAddr| !self.limits.service_cidrs.iter().any(|net| net.contains(*address));
+        let external = port.external_addresses.iter().filter(is_served).filter(is_outside);
+        let mut fronts: BTreeMap<Front, Rank> =
+            external.map(|address| (front(*address), Rank::Asked)).collect();
+        for address in port.addresses.iter().filter(is_served) {
+            fronts.insert(front(*address), Rank::Own);
             let node = |node_port| Front::Node(IpFamily::of(*address), port.protocol, node_port);
-            fronts.extend(port.node_port.map(node));
+            fronts.extend(port.node_port.map(|node_port| (node(node_port), Rank::Own)));
         }
         fronts
     }
 
     fn shared_by<'a>(&'a self, port: &'a ServicePort) -> impl Iterator<Item = Shared> + use<'a> {
-        let served = |endpoint: &&ServiceEndpoint| self.families.contains(&IpFamily::of(endpoint.address));
+        let served = |endpoint: &&ServiceEndpoint| {
+            self.families.contains(&IpFamily::of(endpoint.address)) && self.limits.may_lead(endpoint)
+        };
         port.endpoints.iter().filter(served).map(|endpoint| match endpoint.local {
             true => Shared::Hairpin(endpoint.address),
             false => Shared::Remote(endpoint.address, port.protocol, endpoint.port),
@@ -285,7 +327,10 @@ impl Services {
     /// Where a front leads to; nowhere if nobody wants it who has an endpoint: then it is not translated,
     /// and so refused further on.
     fn lead(&self, front: Front) -> Option<Lead> {
-        self.fronts.get(&front)?.iter().find_map(|key| lead(front, self.ports.get(key)?))
+        let wanting = self.fronts.get(&front)?;
+        let rank = wanting.first()?.rank;
+        let mut first = wanting.iter().take_while(|claim| claim.rank == rank);
+        first.find_map(|claim| self.limits.lead(front, self.ports.get(&claim.key)?))
     }
 
     /// Writes the elements of a front that leads to `lead`, but for those that it has in `other` too.
@@ -397,20 +442,79 @@ fn count<T: Copy + Ord>(counts: &mut BTreeMap<T, u32>, changes: BTreeMap<T, i64>
     (gone, come)
 }
 
-/// Where a front of `port` leads to.
-fn lead(front: Front, port: &ServicePort) -> Option<Lead> {
-    let (node, only_local) = match front {
-        Front::Address(..) => (false, port.internal_local),
-        Front::Node(..) => (true, port.external_local),
+impl Limits {
+    /// Whether a service may lead to an endpoint. Nobody else is at such an address: what is translated to
+    /// it reaches this host's own, past the guards, which see where a packet is sent to in the beginning.
+    fn may_lead(&self, endpoint: &ServiceEndpoint) -> bool {
+        let is_own = match endpoint.address {
+            IpAddr::V4(address) => {
+                address.is_unspecified()
+                    || address.is_loopback()
+                    || address.is_link_local()
+                    || address.is_multicast()
+                    || address.is_broadcast()
+            }
+            IpAddr::V6(address) => {
+                address.is_unspecified()
+                    || address.is_loopback()
+                    || address.is_unicast_link_local()
+                    || address.is_multicast()
+                    || address.to_ipv4_mapped().is_some()
+            }
+        };
+        !is_own || self.loopback_targets.contains(&(endpoint.address, endpoint.port).into())
+    }
+
+    /// Where a front of `port` leads to.
+    fn lead(&self, front: Front, port: &ServicePort) -> Option<Lead> {
+        let (node, only_local) = match front {
+            Front::Address(..) => (false, port.internal_local),
+            Front::Node(..) => (true, port.external_local),
+        };
+        let family = front.family();
+        let of_family = port.endpoints.iter().filter(|endpoint| IpFamily::of(endpoint.address) == family);
+        let chosen = of_family.filter(|endpoint| (endpoint.local || !only_local) && self.may_lead(endpoint));
+        let mut targets: Vec<Target> =
+            chosen.map(|endpoint| Target { address: endpoint.address, port: endpoint.port }).collect();
+        let mut choice = Choice::Random;
+        if port.client_affinity {
+            choice = Choice::BySource;
+            targets = slots(&targets);
+        }
+        let count = u32::try_from(targets.len()).ok().filter(|count| *count > 0)?;
+        Some(Lead { pick: Pick { family, node, choice, count }, targets })
+    }
+}
+
+/// Slots that clients choose by their addresses, each with the endpoint that it leads to.
+///
+/// So many for a few endpoints and so many for more: where their number changes most clients go elsewhere.
+fn slots(endpoints: &[Target]) -> Vec<Target> {
+    const FEW: usize = 128;
+    let count = match endpoints.len() {
+        0 | 1 => return endpoints.to_vec(),
+        2..=FEW => 256u32,
+        _ => 4096,
     };
-    let family = front.family();
-    let of_family = port.endpoints.iter().filter(|endpoint| IpFamily::of(endpoint.address) == family);
-    let chosen = of_family.filter(|endpoint| endpoint.local || !only_local);
-    let targets: Vec<Target> =
-        chosen.map(|endpoint| Target { address: endpoint.address, port: endpoint.port }).collect();
-    let choice = if port.client_affinity { Choice::BySource } else { Choice::Random };
-    let count = u32::try_from(targets.len()).ok().filter(|count| *count > 0)?;
-    Some(Lead { pick: Pick { family, node, choice, count }, targets })
+    let seeds: Vec<(u64, &Target)> = endpoints
+        .iter()
+        .map(|endpoint| {
+            let place = std::net::SocketAddr::new(endpoint.address, endpoint.port).to_string();
+            (u64::from(base::hash::fnv1a_32(place.as_bytes())), endpoint)
+        })
+        .collect();
+    let first = |slot: u32| {
+        let weight = |(seed, endpoint): &(u64, &Target)| (mixed(seed << 32 | u64::from(slot)), **endpoint);
+        seeds.iter().map(weight).max().map(|(_, endpoint)| endpoint)
+    };
+    (0..count).filter_map(first).collect()
+}
+
+/// A number that tells nothing of the one that it is made of (the last step of SplitMix64).
+fn mixed(number: u64) -> u64 {
+    let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    number ^ (number >> 31)
 }
 
 /// The port `wanted` with its endpoints in the order of their numbers: those that were there keep theirs.

@@ -31,6 +31,7 @@ fn pool(subnet: &str) -> Pool {
 fn service(last: u8, endpoints: &[(u8, bool)]) -> ServicePort {
     ServicePort {
         addresses: vec![[10, 43, 0, last].into()],
+        external_addresses: Vec::new(),
         protocol: Protocol::Tcp,
         port: 80,
         node_port: None,
@@ -327,6 +328,92 @@ fn a_front_goes_to_the_next_that_wants_it_and_comes_back() {
     );
 }
 
+#[test]
+fn a_cluster_address_is_nobodys_but_its_services() {
+    let api = service(1, &[(2, true)]);
+    let mut thief = service(9, &[(66, true)]);
+    thief.external_addresses = vec![[10, 43, 0, 1].into(), [192, 0, 2, 9].into()];
+    let named = |name: &str, port: &ServicePort| -> ServiceTable {
+        [(ServiceName::new("default", name), [(String::new(), port.clone())].into())].into()
+    };
+    let both =
+        [named("a", &thief), named("kubernetes", &api)].into_iter().flatten().collect::<ServiceTable>();
+    // Wherever cluster addresses are from.
+    let mut services = Services::default();
+    services.change(both.clone(), true);
+    let text = services.rulesets().to_string();
+    assert!(part(&text, "map endpoints:").contains(&"10.43.0.1 . tcp . 80 . 0 : 10.42.0.2:8080"), "{text}");
+    assert!(part(&text, "map endpoints:").contains(&"192.0.2.9 . tcp . 80 . 0 : 10.42.0.66:8080"), "{text}");
+    // Nor while its service has no endpoints.
+    services.change(named("kubernetes", &service(1, &[])), false);
+    assert!(
+        !part(&services.rulesets().to_string(), "map services:")
+            .iter()
+            .any(|line| line.starts_with("10.43.0.1 "))
+    );
+    // Of those that services get their addresses from an external one leads nowhere.
+    let limits =
+        Limits { service_cidrs: vec!["10.43.0.0/16".parse().expect("a subnet")], ..Limits::default() };
+    let mut services = Services::restore(BTreeMap::new(), limits);
+    services.change(named("a", &thief), true);
+    assert_eq!(
+        part(&services.rulesets().to_string(), "map services:"),
+        ["10.43.0.9 . tcp . 80 : goto pick-1", "192.0.2.9 . tcp . 80 : goto pick-1"]
+    );
+}
+
+#[test]
+fn a_service_does_not_lead_to_what_is_the_hosts_own() {
+    let mut port = service(1, &[(2, true)]);
+    let own =
+        ["127.0.0.1", "127.9.9.9", "0.0.0.0", "169.254.169.254", "224.0.0.1", "239.1.1.1", "255.255.255.255"];
+    port.endpoints.extend(own.iter().map(|address| ServiceEndpoint {
+        address: address.parse().expect("an address"),
+        port: 6443,
+        local: false,
+    }));
+    let text = services(&[port.clone()]);
+    assert_eq!(part(&text, "map endpoints:"), ["10.43.0.1 . tcp . 80 . 0 : 10.42.0.2:8080"]);
+    assert_eq!(part(&text, "set remote:"), [""; 0]);
+    // But for what this host itself says.
+    let limits =
+        Limits { loopback_targets: vec!["127.0.0.1:6443".parse().expect("a place")], ..Limits::default() };
+    let mut services = Services::restore(BTreeMap::new(), limits);
+    services.change(table(&[port]), true);
+    assert_eq!(
+        part(&services.rulesets().to_string(), "map endpoints:"),
+        ["10.43.0.1 . tcp . 80 . 0 : 10.42.0.2:8080", "10.43.0.1 . tcp . 80 . 1 : 127.0.0.1:6443"]
+    );
+}
+
+/// The slots of a service whose clients keep their endpoint, and where each leads to.
+fn slots_of(endpoints: &[(u8, bool)]) -> BTreeMap<String, String> {
+    let text = services(&[ServicePort { client_affinity: true, ..service(1, endpoints) }]);
+    let pairs = part(&text, "map endpoints:").into_iter().map(|line| line.split_once(" : ").expect("a pair"));
+    pairs.map(|(slot, endpoint)| (slot.to_owned(), endpoint.to_owned())).collect()
+}
+
+#[test]
+fn clients_keep_their_endpoint_when_another_comes_or_goes() {
+    let endpoints: Vec<(u8, bool)> = (1..=10).map(|last| (last, true)).collect();
+    let all = slots_of(&endpoints);
+    assert_eq!(all.len(), 256);
+    for (gone, _) in &endpoints {
+        let address = format!("10.42.0.{gone}:8080");
+        let its = all.values().filter(|endpoint| **endpoint == address).count();
+        assert!((10..=50).contains(&its), "{address} has {its} of 256");
+        let others: Vec<_> = endpoints.iter().copied().filter(|(last, _)| last != gone).collect();
+        let less = slots_of(&others);
+        let moved: Vec<_> = all.iter().filter(|(slot, endpoint)| less[*slot] != **endpoint).collect();
+        assert_eq!(moved.len(), its, "what led to it, and nothing else");
+        assert!(moved.iter().all(|(_, endpoint)| **endpoint == address));
+    }
+    // One that is alone has every client, and shares them with the next.
+    assert_eq!(slots_of(&[(1, true)]).len(), 1);
+    let many: Vec<(u8, bool)> = (1..=200).map(|last| (last, true)).collect();
+    assert_eq!(slots_of(&many).len(), 4096);
+}
+
 /// Whatever changes in whatever order: the steps lead to the ruleset that the services have as a whole,
 /// and a step that is taken back leaves nothing.
 #[test]
@@ -347,6 +434,9 @@ fn steps_lead_to_the_same_ruleset_as_beginning_anew() {
                 addresses: (0..random(3))
                     .map(|_| [10, 43, 0, u8::try_from(random(3)).expect("small")].into())
                     .collect(),
+                external_addresses: (0..random(3))
+                    .map(|_| [10, 43, 0, u8::try_from(random(3)).expect("small")].into())
+                    .collect(),
                 node_port: (random(2) == 0).then(|| 30000 + u16::try_from(random(3)).expect("small")),
                 client_affinity: random(4) == 0,
                 external_local: random(3) == 0,
@@ -364,7 +454,7 @@ fn steps_lead_to_the_same_ruleset_as_beginning_anew() {
         play(&mut kernel.inet, &step.before.inet, &step.after.inet);
         play(&mut kernel.ip, &step.before.ip, &step.after.ip);
         assert_eq!(kernel.to_string(), services.rulesets().to_string());
-        let restored = Services::restore(services.ports().clone());
+        let restored = Services::restore(services.ports().clone(), Limits::default());
         assert_eq!(restored.rulesets().to_string(), kernel.to_string());
     }
 }

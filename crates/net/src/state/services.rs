@@ -111,7 +111,10 @@ struct Key(String, String, String);
 
 #[derive(Serialize, Deserialize)]
 struct Port {
+    /// The external ones too, where an earlier program wrote it.
     addresses: Vec<IpAddr>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    external_addresses: Vec<IpAddr>,
     protocol: Protocol,
     port: u16,
     node_port: Option<u16>,
@@ -129,6 +132,7 @@ struct Endpoint(IpAddr, u16, bool);
 base::same_fields!(
     Port = services::ServicePort {
         addresses,
+        external_addresses,
         protocol: inner,
         port,
         node_port,
@@ -278,6 +282,7 @@ fn line(key: &ServiceKey, change: &Change) -> Line {
 fn differ_in_endpoints_only(old: &ServicePort, new: &ServicePort) -> bool {
     let ServicePort {
         addresses,
+        external_addresses,
         protocol,
         port,
         node_port,
@@ -287,6 +292,7 @@ fn differ_in_endpoints_only(old: &ServicePort, new: &ServicePort) -> bool {
         endpoints: _,
     } = old;
     *addresses == new.addresses
+        && *external_addresses == new.external_addresses
         && *protocol == new.protocol
         && *port == new.port
         && *node_port == new.node_port
@@ -440,6 +446,7 @@ mod earlier {
                 |of: NamedEndpoint| ServiceEndpoint { address: of.address, port: of.port, local: of.local };
             Self {
                 addresses: named.addresses,
+                external_addresses: Vec::new(),
                 protocol: named.protocol.into(),
                 port: named.port,
                 node_port: named.node_port,

@@ -33,6 +33,7 @@ fn endpoints(number: u16, without: Option<u16>) -> impl Iterator<Item = Ipv4Addr
 fn service(number: u16, without: Option<u16>) -> ServiceTable {
     let port = ServicePort {
         addresses: vec![offset(Ipv4Addr::new(10, 43, 1, 0), u32::from(number)).into()],
+        external_addresses: Vec::new(),
         protocol: Protocol::Tcp,
         port: 80,
         node_port: None,

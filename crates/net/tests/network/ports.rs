@@ -290,6 +290,7 @@ fn the_table_is_listed_in_a_form_that_nft_reads_back() {
         let web = sandbox(&network, &network.network_default().id, "web", &ports).await;
         let port = |client_affinity, last| ServicePort {
             addresses: vec![[10, 43, 0, last].into()],
+            external_addresses: Vec::new(),
             protocol: Protocol::Tcp,
             port: 80,
             node_port: Some(30080 + u16::from(last)),
@@ -382,6 +383,7 @@ fn containers_find_names_and_the_api_where_the_hosts_input_stops_what_it_does_no
         let pod = sandbox(&network, &pods, "", &[]).await;
         let api = ServicePort {
             addresses: vec![API.into()],
+            external_addresses: Vec::new(),
             protocol: Protocol::Tcp,
             port: 443,
             node_port: None,

@@ -40,7 +40,10 @@ fn a_bridge_whose_network_cannot_be_read_stays_guarded_and_cut_off() {
             std::fs::write(&list, text).expect("write");
             let network = host.open().await;
             assert!(
-                network.troubles().iter().any(|trouble| trouble.path.starts_with(list.parent().unwrap()))
+                network
+                    .troubles()
+                    .iter()
+                    .any(|trouble| trouble.path.starts_with(list.parent().expect("a directory")))
             );
             unanswered_tcp(&one.netns, Ipv4Addr::LOCALHOST, 9000).expect_err("the host's loopback");
             unanswered_tcp(&one.netns, OUTSIDE, 80).expect_err("the way out");

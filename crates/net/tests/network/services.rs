@@ -13,6 +13,7 @@ const VIP: Ipv4Addr = Ipv4Addr::new(10, 43, 0, 7);
 fn service(endpoints: &[&Sandbox]) -> ServicePort {
     ServicePort {
         addresses: vec![VIP.into()],
+        external_addresses: Vec::new(),
         protocol: Protocol::Tcp,
         port: 80,
         node_port: Some(30080),
@@ -129,14 +130,59 @@ fn a_client_keeps_its_endpoint_if_the_service_says_so() {
         let all: Vec<_> = servers.iter().collect();
         let sticky = ServicePort { client_affinity: true, ..service(&all) };
         network.services_replace(table(vec![sticky])).await.expect("apply");
-        let mut chosen = std::collections::BTreeSet::new();
+        let mut clients = Vec::new();
         for number in 0..8 {
-            let client = sandbox(&network, &pods, &format!("client-{number}"), &[]).await;
-            let seen = tally(&client.netns, VIP, 80, 10);
-            assert_eq!(seen.len(), 1, "{seen:?}");
-            chosen.extend(seen.into_keys());
+            clients.push(sandbox(&network, &pods, &format!("client-{number}"), &[]).await);
         }
+        let whose = || -> Vec<String> {
+            let only = |client: &Sandbox| {
+                let seen = tally(&client.netns, VIP, 80, 10);
+                assert_eq!(seen.len(), 1, "{seen:?}");
+                seen.into_keys().next().expect("one")
+            };
+            clients.iter().map(only).collect()
+        };
+        let before = whose();
+        let chosen: std::collections::BTreeSet<&String> = before.iter().collect();
         assert!(chosen.len() > 1, "eight clients do not all get the same endpoint");
+        // One goes: only its own clients go elsewhere. It comes back: they do.
+        for gone in 0..all.len() {
+            let rest: Vec<_> =
+                all.iter().enumerate().filter(|(at, _)| *at != gone).map(|(_, one)| *one).collect();
+            let less = ServicePort { client_affinity: true, ..service(&rest) };
+            network.services_change(table(vec![less])).await.expect("apply");
+            let gone = ["a", "b", "c", "d"][gone];
+            for (then, now) in before.iter().zip(whose()) {
+                assert!(now != gone && (*then == now || then == gone), "{gone} is gone: {then}, {now}");
+            }
+        }
+        let sticky = ServicePort { client_affinity: true, ..service(&all) };
+        network.services_change(table(vec![sticky])).await.expect("apply");
+        assert_eq!(whose(), before);
+        network.close().await;
+    });
+}
+
+/// What is translated to the loopback passes the guards, which see where a packet was sent to.
+#[test]
+fn a_service_does_not_lead_to_the_hosts_own_loopback() {
+    on_host(|host| async move {
+        let config = host.config("gantry");
+        let api = (Ipv4Addr::LOCALHOST, 6443);
+        let network = net::Network::open(net::Config { loopback_targets: vec![api.into()], ..config })
+            .await
+            .expect("open");
+        let pod = sandbox(&network, &network.network_pods().id, "pod", &[]).await;
+        tcp_server(&here(), 6443, "api");
+        tcp_server(&here(), 9000, "secret");
+        let to = |port| {
+            let endpoint = ServiceEndpoint { address: Ipv4Addr::LOCALHOST.into(), port, local: true };
+            ServicePort { node_port: None, endpoints: vec![endpoint], ..service(&[]) }
+        };
+        network.services_replace(table(vec![to(9000)])).await.expect("apply");
+        unanswered_tcp(&pod.netns, VIP, 80).expect_err("it is the host's own");
+        network.services_replace(table(vec![to(6443)])).await.expect("apply");
+        assert!(ask(&pod.netns, VIP, 80).expect("the API may be there").starts_with("api "));
         network.close().await;
     });
 }

@@ -16,10 +16,7 @@ pub fn service_table(services: &[Backed<'_>], node: &str) -> net::ServiceTable {
 
 fn ports(backed: &Backed<'_>, node: &str) -> BTreeMap<String, net::ServicePort> {
     let Some(spec) = &backed.service.spec else { return BTreeMap::new() };
-    let addresses = addresses(backed, spec);
-    if addresses.is_empty() {
-        return BTreeMap::new();
-    }
+    let Some(addresses) = addresses(backed, spec) else { return BTreeMap::new() };
     let ports = spec.ports.iter().flatten().filter_map(|port| {
         let name = port.name.clone().unwrap_or_default();
         Some((name, service_port(backed, spec, port, &addresses, node)?))
@@ -31,11 +28,12 @@ fn service_port(
     backed: &Backed<'_>,
     spec: &ServiceSpec,
     port: &ServicePort,
-    addresses: &[IpAddr],
+    addresses: &Addresses,
     node: &str,
 ) -> Option<net::ServicePort> {
     Some(net::ServicePort {
-        addresses: addresses.to_vec(),
+        addresses: addresses.cluster.clone(),
+        external_addresses: addresses.external.clone(),
         protocol: protocol(port.protocol.as_deref()),
         port: u16::try_from(port.port).ok()?,
         node_port: port.node_port.and_then(|port| u16::try_from(port).ok()).filter(|&port| port != 0),
@@ -46,21 +44,28 @@ fn service_port(
     })
 }
 
-/// The cluster address, external addresses and those of load balancers; none for headless services
-/// and mere names.
-fn addresses(backed: &Backed<'_>, spec: &ServiceSpec) -> Vec<IpAddr> {
+/// The addresses of a service.
+struct Addresses {
+    /// What the cluster gave it.
+    cluster: Vec<IpAddr>,
+    /// External ones, and those of load balancers.
+    external: Vec<IpAddr>,
+}
+
+/// The addresses of a service; none for headless ones and mere names.
+fn addresses(backed: &Backed<'_>, spec: &ServiceSpec) -> Option<Addresses> {
     if spec.type_.as_deref() == Some("ExternalName") {
-        return Vec::new();
+        return None;
     }
     let cluster = cluster_ips(spec);
     if cluster.is_empty() {
-        return cluster;
+        return None;
     }
     let external = spec.external_ips.iter().flatten().filter_map(|ip| ip.parse().ok());
     let balancers = backed.service.status.iter().filter_map(|status| status.load_balancer.as_ref());
     let ingress = balancers.flat_map(|balancer| balancer.ingress.iter().flatten());
     let ingress = ingress.filter_map(|ingress| ingress.ip.as_deref()?.parse().ok());
-    cluster.into_iter().chain(external).chain(ingress).collect()
+    Some(Addresses { external: external.chain(ingress).collect(), cluster })
 }
 
 /// The endpoints of one port: the ready ones, or while there is none, those that still serve while

@@ -42,7 +42,9 @@ fn check_proxy(spec: Value, slices: &[EndpointSlice], expected: &[&str]) {
                 .map(|e| format!("{}:{}{}", e.address, e.port, if e.local { "*" } else { "" }))
                 .collect();
             let node = port.node_port.map(|port| format!(" node {port}")).unwrap_or_default();
-            format!("{:?}:{}{node} -> {}", port.addresses, port.port, to.join(" "))
+            let external = &port.external_addresses;
+            let external = if external.is_empty() { String::new() } else { format!(" and {external:?}") };
+            format!("{:?}{external}:{}{node} -> {}", port.addresses, port.port, to.join(" "))
         })
         .collect();
     assert_eq!(lines, expected);
@@ -56,6 +58,14 @@ fn a_service_leads_to_its_ready_endpoints() {
         &slice("http", 8080, &["10.42.0.1", "10.42.0.2:down", "10.42.0.3"]),
         &["[10.43.0.5]:80 node 30080 -> 10.42.0.1:8080* 10.42.0.3:8080"],
     );
+}
+
+#[test]
+fn what_the_cluster_gave_is_told_from_what_was_asked_for() {
+    let spec =
+        json!({"clusterIP": "10.43.0.5", "externalIPs": ["10.43.0.1", "192.0.2.1"], "ports": [{"port": 80}]});
+    let expected = "[10.43.0.5] and [10.43.0.1, 192.0.2.1]:80 -> 10.42.0.1:80*";
+    check_proxy(spec, &slice("", 80, &["10.42.0.1"]), &[expected]);
 }
 
 #[test]

@@ -7,7 +7,9 @@ use serde_json::{Value, json};
 use model::field::{FieldError, Path};
 use model::names;
 use model::object::{Object, StringMap};
-use model::validate::{Errors, address as check_address, invalid, list, metadata, number, one_of, text};
+use model::validate::{
+    Errors, address as check_address, invalid, list, metadata, number, one_of, special_address, text,
+};
 
 use crate::pod_spec::probe;
 
@@ -46,7 +48,9 @@ pub(crate) fn object(object: &Object, errors: &mut Errors) {
     }
     let externals = path.child("externalIPs");
     for (index, address) in list(spec, "externalIPs").iter().enumerate() {
-        check_address(errors, &externals.index(index), address.as_str().unwrap_or_default());
+        let address = address.as_str().unwrap_or_default();
+        check_address(errors, &externals.index(index), address);
+        special_address(errors, &externals.index(index), address);
     }
     for name in ["externalTrafficPolicy", "internalTrafficPolicy"] {
         let policy = text(spec, name);

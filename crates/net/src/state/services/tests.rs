@@ -10,7 +10,8 @@ fn endpoint(last: u8) -> ServiceEndpoint {
 
 fn port(endpoints: impl IntoIterator<Item = u8>) -> ServicePort {
     ServicePort {
-        addresses: vec![[10, 43, 0, 7].into(), [192, 0, 2, 9].into()],
+        addresses: vec![[10, 43, 0, 7].into()],
+        external_addresses: vec![[192, 0, 2, 9].into()],
         protocol: crate::Protocol::Sctp,
         port: 80,
         node_port: Some(30080),
@@ -54,7 +55,7 @@ fn what_changed_is_there_after_a_restart_and_costs_what_it_changes() {
     let (ports, mut log, _) = ServicesLog::read(root);
     assert_eq!(ports, *services.ports());
     // And goes on from there.
-    let mut services = Services::restore(ports);
+    let mut services = Services::restore(ports, Default::default());
     change(root, &mut services, &mut log, table("web", Some(port([7]))));
     assert_eq!(ServicesLog::read(root).0, *services.ports());
 }
@@ -92,7 +93,7 @@ fn a_log_that_was_cut_off_leads_to_what_was_before() {
         assert!(at >= seen, "{length} bytes lead to what was before what fewer do");
         seen = at;
         // What is written down next is read, whatever stands before it.
-        let mut services = Services::restore(ports);
+        let mut services = Services::restore(ports, Default::default());
         let step = services.change(table("next", Some(port([1]))), false);
         log.append(&step.ports, services.ports()).expect("append");
         assert_eq!(ServicesLog::read(root).0, *services.ports(), "after {length} bytes");
@@ -145,8 +146,10 @@ fn a_table_of_an_earlier_program_is_taken_up_and_replaced() {
     fs::write(root.join("services.json"), earlier.to_string()).expect("write");
     let (ports, mut log, _) = ServicesLog::read(root);
     let key = ServiceKey { service: ServiceName::new("default", "web"), port: "http".to_owned() };
-    assert_eq!(ports, [(key, port([2]))].into());
-    let mut services = Services::restore(ports);
+    let addresses = vec![[10, 43, 0, 7].into(), [192, 0, 2, 9].into()];
+    let then = ServicePort { addresses, external_addresses: Vec::new(), ..port([2]) };
+    assert_eq!(ports, [(key, then)].into());
+    let mut services = Services::restore(ports, Default::default());
     change(root, &mut services, &mut log, table("db", Some(port([1]))));
     assert!(!root.join("services.json").exists());
     assert_eq!(ServicesLog::read(root).0, *services.ports());
