@@ -9,7 +9,7 @@
 //!
 //! What cannot be understood is left alone and told ([`StateDir::troubles`]): a network that a later
 //! version of this program wrote stays in the file, a damaged file is set aside. While there is such a
-//! thing nothing is removed from the kernel because nobody remembers it.
+//! network or endpoint nothing is removed from the kernel because nobody remembers it.
 //!
 //! What is in the files has types of its own (a module each), which lead to what this crate works with and
 //! back.
@@ -48,7 +48,10 @@ pub(crate) struct StateDir {
 struct Left {
     /// Networks, written back as they were found.
     networks: Vec<serde_json::Value>,
+    /// Of networks and endpoints: what is not known of them may be theirs.
     troubles: Vec<Trouble>,
+    /// Of anything else.
+    others: Vec<Trouble>,
 }
 
 /// Which file could not be read or written.
@@ -116,7 +119,14 @@ impl StateDir {
 
     /// What could not be understood of what was read.
     pub(crate) fn troubles(&self) -> Vec<Trouble> {
-        self.left.lock().troubles.clone()
+        let left = self.left.lock();
+        left.troubles.iter().chain(&left.others).cloned().collect()
+    }
+
+    /// Whether all networks and endpoints that were read could be understood: then whatever is in the
+    /// kernel and belongs to none of them is left over.
+    pub(crate) fn knows_all(&self) -> bool {
+        self.left.lock().troubles.is_empty()
     }
 
     /// The networks; none if they were never written. Refuses a file of a later version and one that
@@ -197,7 +207,7 @@ impl StateDir {
     /// The ports of services as they were last, and the log of what becomes of them.
     pub(crate) fn services(&self) -> (BTreeMap<ServiceKey, ServicePort>, ServicesLog) {
         let (ports, log, trouble) = ServicesLog::read(&self.root);
-        self.left.lock().troubles.extend(trouble);
+        self.left.lock().others.extend(trouble);
         (ports, log)
     }
 
@@ -213,7 +223,7 @@ impl StateDir {
             // It was written when the machine lost power, which began another boot.
             Err(RecordError::Damaged(_)) if is_empty(&path) => Some(Strangers::default()),
             Err(error) => {
-                self.left.lock().troubles.push(forwarding_trouble(&path, &error));
+                self.left.lock().others.push(forwarding_trouble(&path, &error));
                 None
             }
         }

@@ -189,7 +189,7 @@ fn networks(inner: &Inner, endpoints: &[Endpoint]) -> Result<(), OpenError> {
         }
     }
     // Of a network whose removal was cut short, or of a lost state directory.
-    if inner.disk.troubles().is_empty() {
+    if inner.disk.knows_all() {
         inner.driver.clear(&kept.values().collect::<Vec<_>>(), endpoints)?;
     }
     for (kind, subnet) in wanted {
@@ -232,7 +232,7 @@ fn predefined(
 ) -> Result<NetworkView, OpenError> {
     let name = if kind == NetworkKind::Pods { "pods" } else { "bridge" };
     let mut taken = create::subnets_taken(links, others.values())?;
-    if !inner.disk.troubles().is_empty() {
+    if !inner.disk.knows_all() {
         // Its own bridge may be there still, with what the list that was lost said of it.
         let own = format!("link {}", bridge_name(&inner.config, kind));
         taken.retain(|(_, with)| *with != own);
@@ -286,7 +286,7 @@ fn pools(inner: &Inner, kind: NetworkKind) -> Vec<AddressPool> {
 
 /// Takes up endpoints, and forgets those whose link is gone with their namespace.
 fn endpoints(inner: &Inner, kept: Vec<Endpoint>) -> Result<(), OpenError> {
-    let is_clear = inner.disk.troubles().is_empty();
+    let is_clear = inner.disk.knows_all();
     let mut state = inner.state.lock();
     for endpoint in kept {
         let network = state.networks().get(&endpoint.network).cloned();

@@ -77,6 +77,36 @@ fn spec_named(name: &str) -> NetworkSpec {
     NetworkSpec { name: name.into(), ..NetworkSpec::default() }
 }
 
+#[test]
+fn what_is_left_over_goes_though_something_else_cannot_be_read() {
+    on_host(|host| async move {
+        let network = host.open().await;
+        network.close().await;
+        drop(network);
+        for name in ["services.log", "forwarding.json"] {
+            std::fs::write(host.state.path().join("gantry").join(name), "garbage\n").expect("write");
+        }
+        let left = || {
+            command("ip link add left type bridge");
+            command("ip link set left alias gantry:gantry");
+        };
+        let links = || command("ip -o link show type bridge");
+        left();
+        let network = host.open().await;
+        assert_eq!(network.troubles().len(), 2, "{:?}", network.troubles());
+        assert!(!links().contains("left"), "it belongs to no network");
+        network.close().await;
+        drop(network);
+        // It may be one's that cannot be read.
+        std::fs::write(host.state.path().join("gantry/endpoints/1.json"), "garbage").expect("write");
+        left();
+        let network = host.open().await;
+        assert_eq!(network.troubles().len(), 3, "{:?}", network.troubles());
+        assert!(links().contains("left"));
+        network.close().await;
+    });
+}
+
 /// A list that was lost leads to other networks in the place of those that there always are. What was in
 /// them is there still.
 #[test]
