@@ -34,8 +34,8 @@ pub(crate) trait Driver: Send + Sync {
         asked: Asked,
     ) -> Result<Attached, KernelError>;
 
-    /// Lets packets of an endpoint pass whose link is up now.
-    fn open(&self, endpoint: &Endpoint) -> Result<(), KernelError>;
+    /// Lets packets of an endpoint pass whose link is up now, instead of when the kernel gets round to it.
+    fn open(&self, network: &NetworkView, endpoint: &Endpoint) -> Result<(), KernelError>;
 
     /// Takes up an endpoint that an earlier program attached; whether it is still there.
     fn readmit(&self, network: &NetworkView, endpoint: &Endpoint) -> Result<bool, KernelError>;

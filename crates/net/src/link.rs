@@ -5,7 +5,7 @@
 //! goes whatever others have been told of it.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use ipnet::{IpNet, Ipv4Net};
@@ -42,7 +42,6 @@ const VETH_INFO_PEER: u16 = 1;
 const IFLA_INET_CONF: u16 = 1;
 const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
 const IN6_ADDR_GEN_MODE_NONE: u8 = 1;
-const IFLA_BRPORT_STATE: u16 = 1;
 const IFLA_BRPORT_MODE: u16 = 4;
 const IFLA_BRPORT_LEARNING: u16 = 8;
 const IFLA_BRPORT_UNICAST_FLOOD: u16 = 9;
@@ -386,19 +385,6 @@ impl Links {
         self.socket.request(&[message])
     }
 
-    /// Has the port with this name pass packets on, whose other end is up: the kernel does so by itself a
-    /// moment later, and drops what comes until then.
-    pub(crate) fn port_open(&mut self, port: &str) -> io::Result<()> {
-        const FORWARDING: u8 = 3;
-        let mut message = Message::new(RTM_NEWLINK, 0, &link_header(0, 0, 0));
-        message.text(IFLA_IFNAME, port).nest(IFLA_LINKINFO, |info| {
-            info.text(IFLA_INFO_SLAVE_KIND, "bridge").nest(IFLA_INFO_SLAVE_DATA, |data| {
-                data.bytes(IFLA_BRPORT_STATE, &[FORWARDING]);
-            });
-        });
-        self.socket.request(&[message])
-    }
-
     /// Says for good behind which port of its bridge a hardware address is.
     pub(crate) fn port_address_set(&mut self, port: u32, mac: [u8; 6]) -> io::Result<()> {
         let mut header = [libc::AF_BRIDGE as u8, 0, 0, 0, 0, 0, 0, 0, NUD_NOARP, 0, NTF_MASTER, 0];
@@ -467,6 +453,27 @@ pub(crate) fn ipv6_disable(link: &str) -> io::Result<()> {
         Err(_) if is("accept_ra", b'0') => Ok(()),
         written => written,
     }
+}
+
+/// Has the kernel deal at once with the news that the other end of a cable is up. It does so by itself a
+/// moment later, and until then what is sent by this end, or comes in at a port of a bridge, is dropped.
+pub(crate) fn settle(link: &str) -> io::Result<()> {
+    /// Whether there is a carrier, after all news of it (`linux/ethtool.h`).
+    const ETHTOOL_GLINK: u32 = 0x0a;
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+    let mut value: [u32; 2] = [ETHTOOL_GLINK, 0];
+    // SAFETY: all-zero is a valid request.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    if link.len() >= request.ifr_name.len() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    for (to, from) in request.ifr_name.iter_mut().zip(link.bytes()) {
+        *to = from as libc::c_char;
+    }
+    request.ifr_ifru.ifru_data = value.as_mut_ptr().cast();
+    // SAFETY: name and data live as long as the call, and the kernel writes the eight bytes of the data only.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL as _, &raw mut request) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 fn ignore_missing_ipv6(error: io::Error) -> io::Result<()> {

@@ -14,7 +14,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use parking_lot::Mutex;
 
 use super::{Asked, Attached, Driver, Way};
-use crate::link::{Link, Links, Port, Veth, ipv6_disable};
+use crate::link::{self, Link, Links, Port, Veth, ipv6_disable};
 use crate::network::tag;
 use crate::{Config, Endpoint, KernelError, NetworkId, NetworkKind, NetworkView, address};
 
@@ -151,9 +151,12 @@ impl Driver for Bridge {
         Ok(attached(network, endpoint, asked))
     }
 
-    fn open(&self, endpoint: &Endpoint) -> Result<(), KernelError> {
-        let opened = self.links.lock().port_open(&endpoint.host_interface);
-        opened.map_err(|source| KernelError::new(format!("open link `{}`", endpoint.host_interface), source))
+    fn open(&self, network: &NetworkView, endpoint: &Endpoint) -> Result<(), KernelError> {
+        // The bridge is up with its first port.
+        [&endpoint.host_interface, &network.bridge]
+            .into_iter()
+            .try_for_each(|link| link::settle(link))
+            .map_err(|source| KernelError::new(format!("open link `{}`", endpoint.host_interface), source))
     }
 
     fn readmit(&self, network: &NetworkView, endpoint: &Endpoint) -> Result<bool, KernelError> {

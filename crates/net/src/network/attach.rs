@@ -193,7 +193,7 @@ fn carry_out(inner: &Inner, netns: &OwnedFd, decision: &Decision) -> Result<(), 
             KernelError::new(format!("configure `{}` with {}", endpoint.interface, endpoint.ip()), source)
         },
     )?;
-    if let Err(error) = inner.driver.open(endpoint) {
+    if let Err(error) = inner.driver.open(network, endpoint) {
         // It opens by itself, only later.
         tracing::debug!(owner = endpoint.owner, error = %base::error::chain(&error), "a link is not open yet");
     }
