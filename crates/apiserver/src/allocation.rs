@@ -214,11 +214,16 @@ struct Found<'a> {
     resource: &'a Resource,
 }
 
+/// Whether objects of the resource may hold something; of one that has several versions the stored one says.
+fn may_hold(resource: &Resource) -> bool {
+    resource.strategy.has_claims() && resource.is_stored_version()
+}
+
 /// Makes the entries what the objects of these resources say. Another server may be at work meanwhile:
 /// what changes is left to whoever changes it.
 pub(crate) async fn repair(state: &State, resources: &[Arc<Resource>]) -> Result<(), store::Error> {
     let mut objects: Vec<Found<'_>> = Vec::new();
-    for resource in resources.iter().filter(|resource| resource.strategy.has_claims()) {
+    for resource in resources.iter().filter(|resource| may_hold(resource)) {
         let (all, _) = state.cache.partition(&resource.storage.partition).snapshot(0, "");
         for stored in all {
             let object = stored.object();
@@ -275,7 +280,7 @@ pub(crate) struct Tidied(Option<Vec<u64>>);
 /// Removes the entries of objects that are gone, or need them no more. Costs nothing where nothing has
 /// changed since the last time.
 pub(crate) async fn tidy(state: &State, tidied: &mut Tidied) -> Result<(), store::Error> {
-    let resources: Vec<_> = state.table.all().into_iter().filter(|r| r.strategy.has_claims()).collect();
+    let resources: Vec<_> = state.table.all().into_iter().filter(|resource| may_hold(resource)).collect();
     let partitions = resources.iter().map(|resource| &*resource.storage.partition).chain([ADDRESSES, PORTS]);
     // Before they are read: what changes meanwhile is looked at the next time.
     let now: Vec<u64> = partitions.map(|name| state.cache.partition(name).last()).collect();

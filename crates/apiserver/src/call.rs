@@ -15,7 +15,7 @@ use crate::connections::Seat;
 use crate::decode;
 use crate::error::{Error, Result};
 use crate::identity::Identity;
-use crate::negotiate::{View, from_stored};
+use crate::negotiate::View;
 use crate::request::{DeleteOptions, Query, ResourceTarget, WriteOptions};
 use crate::resource::{Context, Resource};
 use crate::state::State;
@@ -76,9 +76,9 @@ impl Call {
         self.now
     }
 
-    /// The object that the path names, as it is stored now.
-    pub fn current(&self) -> Result<Object> {
-        Ok(from_stored(&self.resource, &*self.live()?))
+    /// The object that the path names, as it is now.
+    pub async fn current(&self) -> Result<Object> {
+        Ok(self.served(self.live()?).await?.object())
     }
 
     /// What the request says of how it is to be written.
@@ -149,10 +149,18 @@ impl Call {
         self.state.cache.partition(&self.resource.storage.partition)
     }
 
-    /// The object that the path names.
+    /// The object that the path names, as it is stored.
     pub(crate) fn live(&self) -> Result<Arc<Stored>> {
         let name = crate::state::object_name(self.namespace(), &self.target.name);
         self.partition().get(&name).ok_or_else(|| self.not_found())
+    }
+
+    /// A stored object in the version that the path names.
+    pub(crate) async fn served(&self, stored: Arc<Stored>) -> Result<Arc<Stored>> {
+        if self.resource.storage.served.is_none() {
+            return Ok(stored);
+        }
+        self.partition().served_one(&self.resource, stored).await
     }
 
     /// The same request for one object of the collection.
@@ -175,9 +183,9 @@ impl Call {
         }
     }
 
-    /// Whether objects are told as they are stored, instead of their text.
+    /// Whether objects are told as they are held, instead of their text.
     pub(crate) fn shares(&self) -> bool {
-        self.share && self.view == View::Full && self.resource.storage.conversion.is_none()
+        self.share && self.view == View::Full
     }
 
     pub(crate) fn group_resource(&self) -> GroupResource {
@@ -198,7 +206,7 @@ impl Call {
         value.split(';').next().unwrap_or_default().trim().to_lowercase()
     }
 
-    /// The answer with one object, in the form that the client asked for.
+    /// The answer with one object in the version that the path names, in the form that the client asked for.
     pub(crate) fn answer(&self, code: StatusCode, stored: &Stored, warnings: &[String]) -> Response<Body> {
         let bytes = self.view.object_bytes(&self.resource, stored, self.now);
         with_warnings(json_response(code, Body::full(bytes)), warnings)

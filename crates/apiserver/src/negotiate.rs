@@ -42,12 +42,12 @@ impl View {
             .ok_or_else(|| Status::not_acceptable(&OFFERED).into())
     }
 
-    /// The text of one stored object.
+    /// The text of one object as it is served.
     pub(crate) fn object_bytes(self, resource: &Resource, stored: &Stored, now: Timestamp) -> Bytes {
-        if self == Self::Full && resource.storage.conversion.is_none() {
+        if self == Self::Full {
             return stored.bytes();
         }
-        self.render(resource, &from_stored(resource, stored), now)
+        self.render(resource, &stored.object(), now)
     }
 
     /// The text of one object.
@@ -118,15 +118,6 @@ pub(crate) fn accepted(headers: &HeaderMap) -> Vec<Range<'_>> {
             Some(Range { media_type, parameters })
         })
         .collect()
-}
-
-/// The object as its resource shows it, whatever the stored version.
-pub(crate) fn from_stored(resource: &Resource, stored: &Stored) -> Object {
-    let mut object = stored.object();
-    if let Some(conversion) = resource.storage.conversion {
-        (conversion.from_stored)(&mut object);
-    }
-    object
 }
 
 /// Refuses a body of a type that is not read.

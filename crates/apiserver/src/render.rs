@@ -11,7 +11,7 @@ use model::Object;
 
 use crate::body::{Body, CHUNK, Chunks, Length};
 use crate::cache::Stored;
-use crate::negotiate::{View, from_stored};
+use crate::negotiate::View;
 use crate::resource::Resource;
 use crate::state::State;
 use crate::table::{Include, row};
@@ -42,7 +42,7 @@ struct Items {
 impl Form {
     /// Whether the text is there already, to be copied.
     pub(crate) fn is_ready(&self) -> bool {
-        self.view == View::Full && self.resource.storage.conversion.is_none()
+        self.view == View::Full
     }
 
     /// Writes the object's text: as an item of a list, or a row of a table.
@@ -50,7 +50,7 @@ impl Form {
         match self.view {
             _ if self.is_ready() => stored.write_to(out),
             View::Table(include) => {
-                out.extend_from_slice(&self.row(&from_stored(&self.resource, stored), include));
+                out.extend_from_slice(&self.row(&stored.object(), include));
             }
             _ => out.extend_from_slice(&self.view.object_bytes(&self.resource, stored, self.now)),
         }

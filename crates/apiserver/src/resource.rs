@@ -7,6 +7,7 @@
 //! makes; a custom resource definition adds an entry while the server runs, which takes the same path.
 
 mod context;
+mod conversion;
 mod permanent;
 mod storage;
 mod strategy;
@@ -29,12 +30,13 @@ use crate::request::Verb;
 use crate::table::{Column, Columns};
 
 pub use context::{Allocation, Context};
+pub use conversion::{Conversion, Convert, ConvertError, Converting};
 pub use permanent::{Installation, Permanent};
-pub use storage::Conversion;
 pub use strategy::{Graceful, Plain, Strategy, status_only};
 pub use subresource::{Handler, Subresource};
 pub use table::Table;
 
+pub(crate) use conversion::Served;
 pub(crate) use storage::{Storage, partition};
 pub(crate) use strategy::wants_differ;
 pub(crate) use subresource::Does;

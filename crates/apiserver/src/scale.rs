@@ -9,14 +9,13 @@ use crate::body::Body;
 use crate::call::{Call, plain_object};
 use crate::decode;
 use crate::error::{Error, Result};
-use crate::negotiate::from_stored;
 use crate::request::{Verb, WriteOptions};
 use crate::verbs::{Part, modify, patched_document};
 
 pub(crate) async fn handle(call: &Call) -> Result<Response<Body>> {
     let gvk = GroupVersionKind::new("autoscaling", "v1", "Scale");
     if call.target.verb == Verb::Get {
-        let object = from_stored(&call.resource, &*call.live()?);
+        let object = call.current().await?;
         return Ok(plain_object(StatusCode::OK, &scale_of(&object, &gvk), &[]));
     }
     let options = WriteOptions::parse(&call.query, call.user_agent())?;
@@ -43,7 +42,7 @@ pub(crate) async fn handle(call: &Call) -> Result<Response<Body>> {
         Ok(new)
     })
     .await?;
-    let object = modified.object(&call.resource);
+    let object = modified.object();
     Ok(plain_object(StatusCode::OK, &scale_of(&object, &gvk), &[]))
 }
 

@@ -8,6 +8,7 @@ use crate::cache::{Interest, Stored};
 use crate::call::Call;
 use crate::error::{Error, Result};
 use crate::request::ListOptions;
+use crate::resource::Resource;
 
 /// The objects that a list or watch is about.
 pub(crate) struct Selection {
@@ -41,13 +42,23 @@ const WHOLE: usize = 32;
 
 impl Selection {
     /// Finds the objects that it takes in among `all`, at most `limit` (0: all of them), in steps that
-    /// let others go on.
-    pub(crate) async fn find(self: &Arc<Self>, call: &Call, all: Vec<Arc<Stored>>, limit: usize) -> Found {
+    /// let others go on; gives them in the version that the call names.
+    pub(crate) async fn find(
+        self: &Arc<Self>,
+        call: &Call,
+        all: Vec<Arc<Stored>>,
+        limit: usize,
+    ) -> Result<Found> {
         if !self.selects() && self.only.is_none() {
             let remaining = if limit > 0 { all.len().saturating_sub(limit) } else { 0 };
             let mut objects = all;
             objects.truncate(objects.len() - remaining);
-            return Found { objects, remaining };
+            return Ok(Found { objects: call.partition().served(&call.resource, objects).await?, remaining });
+        }
+        let mut all = all;
+        if call.resource.storage.served.is_some() {
+            all.retain(|stored| self.names_it(stored));
+            all = call.partition().served(&call.resource, all).await?;
         }
         let step = (STEP / self.weight()).max(1);
         let (few, own) = (all.len() <= step, call.identity.is_component());
@@ -66,7 +77,7 @@ impl Selection {
                 })
                 .await;
         }
-        Found { objects: search.found, remaining: search.rest.len() }
+        Ok(Found { objects: search.found, remaining: search.rest.len() })
     }
 
     /// How much it takes to look at one object.
@@ -94,12 +105,18 @@ impl Selection {
         Ok(Self { prefix, only, labels, fields })
     }
 
-    /// Whether it takes in an object.
-    pub(crate) fn takes(&self, stored: &Stored) -> bool {
+    /// Whether it can take in an object of that name.
+    pub(crate) fn names_it(&self, stored: &Stored) -> bool {
         match &self.only {
-            Some(only) if **only != *stored.name => return false,
-            None if !stored.name.starts_with(&self.prefix) => return false,
-            _ => {}
+            Some(only) => **only == *stored.name,
+            None => stored.name.starts_with(&self.prefix),
+        }
+    }
+
+    /// Whether it takes in an object, which is in the version that is asked for.
+    pub(crate) fn takes(&self, stored: &Stored) -> bool {
+        if !self.names_it(stored) {
+            return false;
         }
         if !self.selects() {
             return true;
@@ -125,11 +142,14 @@ impl Selection {
     }
 
     /// Which changes can concern it: the narrowest that is known without looking at each.
-    pub(crate) fn interest(&self) -> Interest {
+    pub(crate) fn interest(&self, resource: &Resource) -> Interest {
         if let Some(only) = &self.only {
             return Interest::Name(only.clone());
         }
-        if let Some((field, value)) = self.fields.indexed() {
+        // Fields of another version are not those by which changes are told apart.
+        if resource.storage.served.is_none()
+            && let Some((field, value)) = self.fields.indexed()
+        {
             return Interest::Field(field.clone(), value.to_owned());
         }
         match self.prefix.strip_suffix('/') {

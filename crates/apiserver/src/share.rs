@@ -1,5 +1,4 @@
-//! Lists and watches for callers in the same process ([`model::shared`]): where whole objects are asked for,
-//! and are stored as they are shown.
+//! Lists and watches for callers in the same process ([`model::shared`]), where whole objects are asked for.
 
 use std::sync::Arc;
 

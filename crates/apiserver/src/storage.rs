@@ -126,11 +126,10 @@ async fn write(
     condition: Option<Compare>,
 ) -> Result<Result<Arc<Stored>, Raced>> {
     let given = object;
-    let mut converted;
+    let converted;
     let mut object = object;
-    if let Some(conversion) = resource.storage.conversion {
-        converted = object.clone();
-        (conversion.to_stored)(&mut converted);
+    if let Some(served) = resource.storage.served.as_ref().filter(|served| !served.is_stored()) {
+        converted = served.to_stored(object.clone()).await?;
         object = &converted;
     }
     let namespace = object.namespace().unwrap_or_default();

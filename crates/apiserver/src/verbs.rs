@@ -33,7 +33,7 @@ pub(crate) async fn handle(call: Call) -> Result<Response<Body>> {
         _ => Part::Status,
     };
     match call.target.verb {
-        Verb::Get => get::handle(&call),
+        Verb::Get => get::handle(&call).await,
         Verb::List => list::handle(&call).await,
         Verb::Watch => watch::handle(call).await,
         // Writes go through many phases: what they hold is kept apart, so that reads need not carry room

@@ -37,6 +37,8 @@ mod services;
 mod shared;
 #[path = "api/verbs.rs"]
 mod verbs;
+#[path = "api/versions.rs"]
+mod versions;
 #[path = "api/watch.rs"]
 mod watch;
 #[path = "api/websocket.rs"]

@@ -10,20 +10,33 @@ use model::select::Selectable;
 /// Events go after so long.
 pub(crate) const LIFETIME: Duration = Duration::from_secs(3600);
 
-/// Fields to select by: each under its names in both forms, read from the stored one.
-pub(crate) fn selectable() -> Vec<Selectable> {
+/// Where one of the forms has what the other has elsewhere.
+#[derive(Clone, Copy)]
+pub(crate) struct Form {
+    pub(crate) object: &'static str,
+    pub(crate) controller: &'static str,
+}
+
+/// Fields to select by: each under its names in both forms, read from the form that is selected from.
+pub(crate) fn selectable(form: Form) -> Vec<Selectable> {
     let parts = ["kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath"];
     let mut fields: Vec<Selectable> = Vec::new();
     for part in parts {
-        let place = format!("involvedObject.{part}");
-        fields.push(Selectable::text(format!("regarding.{part}")).at(&place));
-        fields.push(Selectable::text(place));
+        let place = format!("{}.{part}", form.object);
+        for object in ["regarding", "involvedObject"] {
+            fields.push(Selectable::text(format!("{object}.{part}")).at(&place));
+        }
     }
-    fields.extend(["reason", "reportingComponent", "type"].map(Selectable::text));
-    fields.push(Selectable::text("reportingController").at("reportingComponent"));
+    fields.extend(["reason", "type"].map(Selectable::text));
+    fields.extend(
+        ["reportingComponent", "reportingController"].map(|name| Selectable::text(name).at(form.controller)),
+    );
     fields.push(Selectable::by("source", |event: &Object| {
-        let component = event.get_str(&["source", "component"]).filter(|component| !component.is_empty());
-        component.or_else(|| event.get_str(&["reportingComponent"])).unwrap_or_default().into()
+        let component = event.get_str(&["source", "component"]);
+        let component = component.or_else(|| event.get_str(&["deprecatedSource", "component"]));
+        let controller = || event.get_str(&["reportingComponent"]);
+        let controller = || controller().or_else(|| event.get_str(&["reportingController"]));
+        component.filter(|component| !component.is_empty()).or_else(controller).unwrap_or_default().into()
     }));
     fields
 }

@@ -36,7 +36,7 @@ impl Cache {
         let known = store.range(Range::new(KeyRange::prefix(key(RECORDS, "", "")))).await?;
         let mut records = Vec::new();
         for resource in self.table.all() {
-            if resource.defaults.is_none() || resource.storage.conversion.is_some() {
+            if resource.defaults.is_none() || !resource.is_stored_version() {
                 continue;
             }
             let partition = &resource.storage.partition;
@@ -69,6 +69,10 @@ impl Cache {
 fn fill(resource: &Resource, value: &[u8]) -> Option<Bytes> {
     // What cannot be read is told when it is asked for.
     let mut object = Object::from_slice(value).ok()?;
+    if object.api_version() != resource.api_version() {
+        // Stored when another version was: it gets the defaults of the version that it is read in.
+        return None;
+    }
     resource.apply_defaults(&mut object);
     let text = Encoded::encode(&object);
     (text != value).then_some(text)

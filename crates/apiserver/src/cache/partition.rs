@@ -318,6 +318,11 @@ pub(super) fn some_after(
 }
 
 impl Change {
+    /// The same change of an object in another version.
+    pub(crate) fn in_version(&self, stored: Arc<Stored>, previous: Option<Arc<Stored>>) -> Self {
+        Self { revision: self.revision, deleted: self.deleted, stored, previous, at: self.at }
+    }
+
     /// A change as the store's history tells it; none where that does not say what was before.
     ///
     /// `read` makes an object of what was stored.

@@ -9,6 +9,7 @@ use model::{Encoded, Object};
 use serde_json::Map;
 
 use super::outline::{self, Labels, Outline, Places};
+use super::served::Forms;
 
 /// An object at one revision.
 #[derive(Debug)]
@@ -18,12 +19,14 @@ pub(crate) struct Stored {
     encoded: Encoded,
     places: Arc<Places>,
     outline: OnceLock<Outline>,
+    /// What it is in other versions, once somebody has asked for one.
+    forms: OnceLock<Box<Forms>>,
 }
 
 impl Stored {
     /// From a value in the store, of which it keeps no copy.
     pub(super) fn new(name: Arc<str>, encoded: Encoded, places: Arc<Places>) -> Self {
-        Self { name, encoded, places, outline: OnceLock::new() }
+        Self { name, encoded, places, outline: OnceLock::new(), forms: OnceLock::new() }
     }
 
     /// The revision at which it was written; its `resourceVersion`.
@@ -34,6 +37,16 @@ impl Stored {
     /// The text, shared.
     pub(crate) fn encoded(&self) -> &Encoded {
         &self.encoded
+    }
+
+    /// Whether its text begins like this: with its kind and version.
+    pub(super) fn is_of(&self, head: &str) -> bool {
+        self.encoded.text().starts_with(head.as_bytes())
+    }
+
+    /// What it is in other versions.
+    pub(super) fn forms(&self) -> &Forms {
+        self.forms.get_or_init(Box::default)
     }
 
     /// How long the JSON text is.
@@ -94,6 +107,7 @@ impl Stored {
             encoded: self.encoded.at(revision),
             places: self.places.clone(),
             outline: self.outline.clone(),
+            forms: OnceLock::new(),
         }
     }
 

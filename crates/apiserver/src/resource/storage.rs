@@ -5,6 +5,7 @@ use std::time::Duration;
 use model::Object;
 
 use super::Resource;
+use super::conversion::Served;
 
 /// Where and as what objects are stored.
 #[derive(Clone)]
@@ -15,22 +16,13 @@ pub(crate) struct Storage {
     pub(crate) is_passing: Option<fn(old: &Object, new: &Object) -> bool>,
     /// Objects go by themselves after so long.
     pub(crate) lifetime: Option<Duration>,
-    /// How an object becomes what is stored and back, where the stored form is of another version.
-    pub(crate) conversion: Option<Conversion>,
-}
-
-/// Turns objects of one version into those of the stored version and back.
-#[derive(Clone, Copy)]
-pub struct Conversion {
-    /// Into what is stored.
-    pub to_stored: fn(&mut Object),
-    /// Out of what is stored.
-    pub from_stored: fn(&mut Object),
+    /// How an object becomes what is stored and back, where it is served in several versions.
+    pub(crate) served: Option<Served>,
 }
 
 impl Storage {
     pub(super) fn of(partition: String) -> Self {
-        Self { partition, is_passing: None, lifetime: None, conversion: None }
+        Self { partition, is_passing: None, lifetime: None, served: None }
     }
 }
 
@@ -47,14 +39,6 @@ impl Resource {
     #[must_use]
     pub fn passing(mut self, is_passing: fn(old: &Object, new: &Object) -> bool) -> Self {
         self.storage.is_passing = Some(is_passing);
-        self
-    }
-
-    /// Objects are stored as those of another resource, and converted on their way.
-    #[must_use]
-    pub fn stored_as(mut self, group: &str, plural: &str, conversion: Conversion) -> Self {
-        self.storage.partition = partition(group, plural);
-        self.storage.conversion = Some(conversion);
         self
     }
 }

@@ -11,7 +11,6 @@ use store::{Compare, KeyRange, OPERATION_LIMIT, Op, Put, Txn};
 
 use super::all_visible;
 use crate::allocation::{Claim, Holder};
-use crate::negotiate::from_stored;
 use crate::resource::Resource;
 use crate::state::{State, object_name};
 use crate::version::{revision_of, version_at};
@@ -86,9 +85,18 @@ pub(super) async fn release_later(state: &State, resource: &Resource, object: &O
     let holder = Holder::of(resource, object);
     let mut tries = 0;
     while !left.is_empty() && tries < TRIES {
-        let now = state.cache.partition(&resource.storage.partition).get(&name);
-        let needs = now.as_ref().map(|now| resource.strategy.claims(&from_stored(resource, now)));
-        let needs = needs.unwrap_or_default();
+        let partition = state.cache.partition(&resource.storage.partition);
+        let now = partition.get(&name);
+        let needs = match now.clone() {
+            None => Vec::new(),
+            Some(now) => match partition.served_one(resource, now).await {
+                Ok(now) => resource.strategy.claims(&now.object()),
+                Err(error) => {
+                    tracing::warn!(%error, object = %holder, left = left.len(), "what it held is let go of later");
+                    return;
+                }
+            },
+        };
         left.retain(|claim| !needs.contains(claim) && claim.holder(state).as_ref() == Some(&holder));
         let revision = now.map_or(0, |now| revision_of(now.revision()));
         let mut txn = Txn::new().when(Compare::mod_revision(key.clone(), revision));

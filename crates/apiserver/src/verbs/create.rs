@@ -128,7 +128,10 @@ async fn admit_and_store(
         return Ok(Ok(Created::DryRun(object)));
     }
     let stored = storage::create(&call.state, &call.resource, &object, namespace).await?;
-    Ok(stored.map(Created::Stored))
+    Ok(match stored {
+        Ok(stored) => Ok(Created::Stored(call.served(stored).await?)),
+        Err(raced) => Err(raced),
+    })
 }
 
 /// Name and namespace must agree with the path, and nothing may be claimed that the server decides.

@@ -11,7 +11,6 @@ use crate::body::Body;
 use crate::call::{Call, json_response};
 use crate::decode;
 use crate::error::{Error, Result};
-use crate::negotiate::from_stored;
 use crate::request::{DeleteOptions, Propagation};
 use crate::resource::Graceful;
 use crate::storage::{self, Raced};
@@ -47,7 +46,7 @@ pub(crate) async fn delete_object(call: &Call, options: &DeleteOptions) -> Resul
     let dry_run = options.is_dry_run()?;
     for _ in 0..TRIES {
         let live = call.live()?;
-        let old = from_stored(&call.resource, &live);
+        let old = call.served(live.clone()).await?.object();
         check_preconditions(call, options, &old)?;
         let write = phases::write(call, Operation::Delete, Some(&old), dry_run);
         phases::validate_by_others(call, &write, None).await?;
@@ -68,7 +67,7 @@ pub(crate) async fn delete_object(call: &Call, options: &DeleteOptions) -> Resul
             return Ok(Deleted::Pending(new));
         }
         match storage::replace(&call.state, &call.resource, &new, &old, live.revision()).await? {
-            Ok(stored) => return Ok(Deleted::Pending(from_stored(&call.resource, &stored))),
+            Ok(stored) => return Ok(Deleted::Pending(call.served(stored).await?.object())),
             Err(Raced) => continue,
         }
     }

@@ -17,7 +17,7 @@ pub(super) async fn handle(call: &Call) -> Result<Response<Body>> {
     let list = ListOptions::parse(&call.query)?;
     let selection = Arc::new(Selection::parse(call, &list)?);
     let (all, revision) = call.partition().snapshot(call.state.cache.revision(), selection.names());
-    let found = selection.find(call, all, 0).await;
+    let found = selection.find(call, all, 0).await?;
     for stored in &found.objects {
         let (namespace, name) = stored.name.split_once('/').unwrap_or(("", &stored.name));
         let one = call.of_object(namespace, name);

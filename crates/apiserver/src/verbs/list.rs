@@ -50,11 +50,11 @@ pub(super) async fn handle(call: &Call) -> Result<Response<Body>> {
     let partition = call.partition();
     if let Some(only) = selection.only() {
         let revision = call.state.cache.revision();
-        let found: Vec<_> = partition.get(only).filter(|s| selection.takes(s)).into_iter().collect();
-        return Ok(respond(call, found, revision, None));
+        let found = selection.find(call, partition.get(only).into_iter().collect(), 0).await?;
+        return Ok(respond(call, found.objects, revision, None));
     }
     let (all, revision) = partition.snapshot(call.state.cache.revision(), &selection.prefix);
-    Ok(respond_found(call, &selection, all, revision, options.limit).await)
+    respond_found(call, &selection, all, revision, options.limit).await
 }
 
 /// The answer with those of `all`, as they are at a version, that are meant.
@@ -64,14 +64,14 @@ async fn respond_found(
     all: Vec<Arc<Stored>>,
     version: u64,
     limit: usize,
-) -> Response<Body> {
-    let found = selection.find(call, all, limit).await;
+) -> Result<Response<Body>> {
+    let found = selection.find(call, all, limit).await?;
     let next = found.objects.last().filter(|_| found.remaining > 0 && limit > 0).map(|last| Next {
         token: Token::new(version, &last.name).to_text(),
         // With selectors nobody knows without looking.
         remaining: (!selection.selects()).then_some(found.remaining),
     });
-    respond(call, found.objects, version, next)
+    Ok(respond(call, found.objects, version, next))
 }
 
 /// Fails where a version lies in a future that does not come.

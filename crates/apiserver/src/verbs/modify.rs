@@ -15,7 +15,6 @@ use crate::body::Body;
 use crate::cache::Stored;
 use crate::call::Call;
 use crate::error::{Error, Result};
-use crate::negotiate::from_stored;
 use crate::request::WriteOptions;
 use crate::resource::{Graceful, Resource, wants_differ};
 use crate::storage::{self, Raced};
@@ -72,9 +71,9 @@ impl Modified {
     }
 
     /// The object as it is now.
-    pub(crate) fn object(&self, resource: &Resource) -> Object {
+    pub(crate) fn object(&self) -> Object {
         match &self.0 {
-            Outcome::Stored(stored) => from_stored(resource, stored),
+            Outcome::Stored(stored) => stored.object(),
             Outcome::Gone(object) | Outcome::DryRun(object) => object.clone(),
         }
     }
@@ -91,10 +90,11 @@ pub(crate) async fn modify(
 ) -> Result<Modified> {
     for _ in 0..TRIES {
         let live = call.live()?;
-        let old = from_stored(&call.resource, &live);
+        let shown = call.served(live).await?;
+        let old = shown.object();
         let new = change(&old)?;
         check_preconditions(call, &new, &old)?;
-        match attempt(call, options, part, tracked, new, &old, &live).await? {
+        match attempt(call, options, part, tracked, new, &old, &shown).await? {
             Ok(modified) => return Ok(modified),
             // The client meant that very revision.
             Err(Raced) => continue,
@@ -147,7 +147,10 @@ async fn attempt(
         return Ok(Ok(Modified(Outcome::DryRun(new))));
     }
     let stored = storage::replace(&call.state, &call.resource, &new, old, live.revision()).await?;
-    Ok(stored.map(|stored| Modified(Outcome::Stored(stored))))
+    Ok(match stored {
+        Ok(stored) => Ok(Modified(Outcome::Stored(call.served(stored).await?))),
+        Err(raced) => Err(raced),
+    })
 }
 
 /// The new form as it may be stored: what this part may not change is as it was, defaults are filled

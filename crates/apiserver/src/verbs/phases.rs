@@ -9,6 +9,9 @@
 //! | validate by others | others may refuse | [`validate_by_others`] |
 //! | convert and store | the object becomes one of the stored version, and is stored | `crate::storage` |
 //!
+//! What is read, be it to be changed, is in the version that the path names: see [`Call::served`]. All
+//! phases but the last speak of that version.
+//!
 //! Each may fail, and each that asks somebody waits for the answer. Where others were faster, the phases
 //! are gone through again.
 

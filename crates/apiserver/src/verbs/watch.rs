@@ -6,6 +6,7 @@
 //! told it.
 
 mod past;
+mod served;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +22,7 @@ use crate::body::Body;
 use crate::cache::{Change, Follower, Stored, frame, frame_with};
 use crate::call::{Call, json_response};
 use crate::error::{Error, Result};
-use crate::negotiate::{View, from_stored};
+use crate::negotiate::View;
 use crate::render::Form;
 use crate::request::ListOptions;
 use crate::selection::Selection;
@@ -89,12 +90,15 @@ pub(super) async fn handle(call: Call) -> Result<Response<Body>> {
     let spread = call.state.random.next_u64() % LONGEST.as_secs();
     let longest = options.timeout.unwrap_or(LONGEST + Duration::from_secs(spread));
     let partition = call.partition();
-    let follower = partition.follow(selection.interest());
+    let follower = partition.follow(selection.interest(&call.resource));
     let (mut initial, mut position) = (Vec::new(), revision);
     let begins = options.initial_events.unwrap_or(revision == 0);
     if begins {
         let (all, at) = partition.snapshot(call.state.cache.revision(), selection.names());
-        (initial, position) = (selection.find(&call, all, 0).await.objects, at);
+        position = at;
+        // What is to be converted is looked at when it is told.
+        let at_once = call.resource.storage.served.is_none();
+        initial = if at_once { selection.find(&call, all, 0).await?.objects } else { all };
     } else if revision == 0 {
         position = call.state.cache.revision().max(partition.last());
     } else if call.resource.storage.is_passing.is_some() && call.state.store.is_shared() {
@@ -151,7 +155,11 @@ impl Watcher {
                 continue;
             }
             if self.initial.len() > 0 {
-                self.tell_initial().await;
+                if self.call.resource.storage.served.is_some() {
+                    self.tell_initial_served().await;
+                } else {
+                    self.tell_initial().await;
+                }
                 continue;
             }
             if std::mem::take(&mut self.initial_end) {
@@ -174,15 +182,23 @@ impl Watcher {
                     self.past = None;
                     // Those that do not fit into a batch are read again; one revision is never cut.
                     let mut rest = changes.iter().peekable();
+                    let mut whole_at = self.lines.written.place();
                     while let Some(change) = rest.next() {
-                        self.tell(change);
-                        self.position = self.position.max(change.revision);
-                        let whole = rest.peek().is_none_or(|next| next.revision != change.revision);
-                        if whole && self.lines.written.len() >= BATCH {
+                        if self.call.resource.storage.served.is_none() {
+                            self.tell(change);
+                        } else if !self.tell_served(change, whole_at).await {
                             break;
                         }
+                        let whole = rest.peek().is_none_or(|next| next.revision != change.revision);
+                        if whole {
+                            self.position = self.position.max(change.revision);
+                            whole_at = self.lines.written.place();
+                            if self.lines.written.len() >= BATCH {
+                                break;
+                            }
+                        }
                     }
-                    if rest.peek().is_some() || changes.len() >= CHANGES {
+                    if self.over || rest.peek().is_some() || changes.len() >= CHANGES {
                         tokio::task::coop::consume_budget().await;
                         continue;
                     }
@@ -304,7 +320,7 @@ impl Lines {
         };
         // The columns are told once; ages are as of now.
         let first = !std::mem::replace(&mut self.columns_told, true);
-        let object = from_stored(resource, stored);
+        let object = stored.object();
         let metadata = ListMetadata {
             resource_version: object.resource_version().to_owned(),
             ..ListMetadata::default()

@@ -127,6 +127,13 @@ impl Cluster {
         Self::serving(root, store, kinds::all()).await
     }
 
+    /// A server of other kinds on an empty root.
+    pub async fn of(kinds: Vec<Resource>) -> Self {
+        let root = tempfile::tempdir().expect("temporary directory");
+        let store = Arc::new(open_store(&root).await);
+        Self::serving(root, store, kinds).await
+    }
+
     /// A server of other kinds over a store that is open already.
     pub async fn serving(
         root: tempfile::TempDir,

@@ -7,17 +7,20 @@ use model::Object;
 use model::field::{FieldError, Path};
 use model::validate::{Errors, Functions};
 
-use crate::event::{LIFETIME, columns, selectable};
+use crate::event::{Form, LIFETIME, columns, selectable};
 
 pub(crate) fn resource() -> Resource {
     Resource::of::<Event>()
         .short(&["ev"])
         .rules(Functions::of(object))
         .columns(columns::COLUMNS, columns::cells)
-        .selectable(selectable())
+        .selectable(selectable(FORM))
         .nodes_may(&[Verb::Create, Verb::Update, Verb::Patch])
         .kept_for(LIFETIME)
 }
+
+/// Where the fields to select by are.
+const FORM: Form = Form { object: "involvedObject", controller: "reportingComponent" };
 
 fn object(object: &Object, errors: &mut Errors) {
     let involved = object.get_str(&["involvedObject", "namespace"]).unwrap_or_default();

@@ -3,19 +3,23 @@
 use apiserver::Resource;
 use apiserver::request::Verb;
 use apiserver::resource::Conversion;
+use k8s_openapi::api::core::v1::Event as Stored;
 use k8s_openapi::api::events::v1::Event;
-use model::Object;
+use model::{GroupVersionKind, Object};
 
-use crate::event::{LIFETIME, columns, selectable};
+use crate::event::{Form, LIFETIME, columns, selectable};
 
 pub(crate) fn resource() -> Resource {
     Resource::of::<Event>()
         .columns(columns::COLUMNS, columns::cells)
-        .selectable(selectable())
+        .selectable(selectable(FORM))
         .nodes_may(&[Verb::Create, Verb::Update, Verb::Patch])
         .kept_for(LIFETIME)
-        .stored_as("", "events", Conversion { to_stored, from_stored })
+        .stored_as(Conversion::functions(GroupVersionKind::of::<Stored>(), to_stored, from_stored))
 }
+
+/// Where the fields to select by are.
+const FORM: Form = Form { object: "regarding", controller: "reportingController" };
 
 /// Field names: events.k8s.io first, core second.
 const FIELDS: [(&str, &str); 7] = [

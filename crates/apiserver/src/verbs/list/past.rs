@@ -12,6 +12,7 @@ use crate::body::Body;
 use crate::cache::{ROOT, Stored};
 use crate::call::Call;
 use crate::error::{Error, Result};
+use crate::resource::Resource;
 use crate::selection::Selection;
 use crate::state::State;
 use crate::version::{is_known, revision_of};
@@ -32,8 +33,7 @@ pub(super) struct Page {
 /// A page that is read from the store, which remembers.
 struct Past {
     state: Arc<State>,
-    /// Where the objects of the resource are.
-    partition: String,
+    resource: Arc<Resource>,
     selection: Arc<Selection>,
     /// What the keys of the resource begin with.
     root: String,
@@ -55,7 +55,7 @@ impl Page {
         let root = format!("{ROOT}{}/", call.resource.storage.partition);
         let past = Past {
             state: call.state.clone(),
-            partition: call.resource.storage.partition.clone(),
+            resource: call.resource.clone(),
             selection: selection.clone(),
             after: self.after.as_ref().map(|name| format!("{root}{name}")),
             root,
@@ -76,7 +76,7 @@ impl Page {
         if let Some(after) = &self.after {
             all.retain(|stored| *stored.name > **after);
         }
-        Ok(respond_found(call, selection, all, self.version, self.limit).await)
+        respond_found(call, selection, all, self.version, self.limit).await
     }
 
     fn expired(&self) -> Error {
@@ -97,7 +97,8 @@ impl Page {
 impl Past {
     /// What is meant, and where to go on if there may be more.
     async fn read(mut self) -> Result<(Vec<Arc<Stored>>, Option<Next>)> {
-        let (limit, partition) = (self.page.limit, self.state.cache.partition(&self.partition));
+        let (limit, of) = (self.page.limit, self.resource.storage.partition.clone());
+        let partition = self.state.cache.partition(&of);
         loop {
             let wanted = if limit == 0 { usize::MAX } else { limit - self.found.len() };
             // With selectors most of what is looked at may not be meant.
@@ -107,12 +108,17 @@ impl Past {
             let page = self.state.store.range(request).await.map_err(|error| self.page.error(&error))?;
             for (index, kv) in page.items.iter().enumerate() {
                 let name = kv.key_str().strip_prefix(&self.root).unwrap_or_default();
-                let stored = self.state.cache.read(&partition, &self.partition, name, kv);
+                let mut stored = Arc::new(self.state.cache.read(&partition, &of, name, kv));
                 self.after = Some(kv.key_str().to_owned());
+                if self.resource.storage.served.is_some() && self.selection.names_it(&stored) {
+                    // What memory has too may be converted already.
+                    let shown = partition.get(name).filter(|shown| shown.revision() == stored.revision());
+                    stored = partition.served_one(&self.resource, shown.unwrap_or(stored)).await?;
+                }
                 if !self.selection.takes(&stored) {
                     continue;
                 }
-                self.found.push(Arc::new(stored));
+                self.found.push(stored);
                 if self.found.len() == limit {
                     let more = page.more || index + 1 < page.items.len();
                     let next = if more { Some(self.next().await?) } else { None };

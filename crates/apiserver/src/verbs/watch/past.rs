@@ -34,7 +34,7 @@ pub(super) struct Past {
 }
 
 /// What happens to one that follows the history.
-enum Next<T> {
+pub(super) enum Next<T> {
     Told(T),
     /// The server stops.
     Stop,
@@ -59,7 +59,10 @@ impl Watcher {
             Some(past) => past,
             None => match self.unless_over(self.begin_past(until)).await {
                 Next::Told(past) => past?,
-                over => return self.leave(over, self.lines.written.place()),
+                over => {
+                    self.leave(over, self.lines.written.place());
+                    return Ok(());
+                }
             },
         };
         // The version that is being told, and how long the text was before it.
@@ -71,7 +74,10 @@ impl Watcher {
             };
             let message = match message {
                 Next::Told(message) => message,
-                over => return self.leave(over, whole),
+                over => {
+                    self.leave(over, whole);
+                    return Ok(());
+                }
             };
             match message {
                 Ok(WatchMessage::Event(event)) => {
@@ -90,7 +96,12 @@ impl Watcher {
                         }
                         (last, whole) = (version, self.lines.written.place());
                     }
-                    self.tell_event(&event, until)?;
+                    let change = self.read_event(&event, until)?;
+                    if self.call.resource.storage.served.is_none() {
+                        self.tell(&change);
+                    } else if !self.tell_served(&change, whole).await {
+                        return Ok(());
+                    }
                     tokio::task::coop::consume_budget().await;
                 }
                 Ok(WatchMessage::Progress(revision)) => {
@@ -140,7 +151,7 @@ impl Watcher {
         self.past = Some(past).filter(|past| past.room.is_some());
     }
 
-    async fn unless_over<T>(&self, told: impl Future<Output = T>) -> Next<T> {
+    pub(super) async fn unless_over<T>(&self, told: impl Future<Output = T>) -> Next<T> {
         tokio::select! {
             biased;
             () = self.call.state.stop.cancelled() => Next::Stop,
@@ -150,24 +161,21 @@ impl Watcher {
     }
 
     /// Ends the watch; of the text so much stands, the rest is part of a revision.
-    fn leave<T>(&mut self, over: Next<T>, whole: (usize, usize)) -> Result<()> {
+    pub(super) fn leave<T>(&mut self, over: Next<T>, whole: (usize, usize)) {
         self.lines.written.truncate(whole);
         match over {
             Next::Deadline => self.end(),
             Next::Stop | Next::Told(_) => self.over = true,
         }
-        Ok(())
     }
 
-    fn tell_event(&mut self, event: &Event, until: u64) -> Result<()> {
+    fn read_event(&self, event: &Event, until: u64) -> Result<Change> {
         let partition = self.call.resource.storage.partition.clone();
         let key = event.kv.key_str().strip_prefix(ROOT).and_then(|key| key.strip_prefix(&*partition));
         let name = key.and_then(|key| key.strip_prefix('/')).unwrap_or_default();
         let stored_in = self.call.partition();
         let read = |kv: &KeyValue| self.call.state.cache.read(&stored_in, &partition, name, kv);
-        let change = Change::past(event, read).ok_or_else(|| expired(self.position, until))?;
-        self.tell(&change);
-        Ok(())
+        Change::past(event, read).ok_or_else(|| expired(self.position, until))
     }
 }
 

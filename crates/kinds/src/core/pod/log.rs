@@ -8,7 +8,7 @@ use model::Object;
 use super::container::{container, target};
 
 pub(super) async fn handle(call: Call) -> Result<Response<Body>> {
-    let pod = call.current()?;
+    let pod = call.current().await?;
     let options = options(&call, &pod)?;
     let target = target(&call, &pod)?;
     call.log(target, options).await

@@ -8,7 +8,7 @@ use model::Object;
 use super::container::{container, target};
 
 pub(super) async fn exec(call: Call) -> Result<Response<Body>> {
-    let pod = call.current()?;
+    let pod = call.current().await?;
     let target = target(&call, &pod)?;
     let session = call.command_session()?;
     let command: Vec<String> = session.call().query().all("command").map(str::to_owned).collect();
@@ -20,7 +20,7 @@ pub(super) async fn exec(call: Call) -> Result<Response<Body>> {
 }
 
 pub(super) async fn attach(call: Call) -> Result<Response<Body>> {
-    let pod = call.current()?;
+    let pod = call.current().await?;
     let target = target(&call, &pod)?;
     let session = call.command_session()?;
     let command = session.call().query().all("command").map(str::to_owned).collect();
@@ -29,7 +29,7 @@ pub(super) async fn attach(call: Call) -> Result<Response<Body>> {
 }
 
 pub(super) async fn port_forward(call: Call) -> Result<Response<Body>> {
-    let pod = call.current()?;
+    let pod = call.current().await?;
     let target = target(&call, &pod)?;
     let session = call.port_session()?;
     check_running(&pod)?;

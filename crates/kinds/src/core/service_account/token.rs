@@ -14,7 +14,7 @@ const LONGEST: i64 = 1 << 32;
 
 pub(super) async fn handle(call: Call) -> Result<Response<Body>> {
     let gvk = GroupVersionKind::new("authentication.k8s.io", "v1", "TokenRequest");
-    let account = call.current()?;
+    let account = call.current().await?;
     let mut request = if call.has_no_body() { Object::new(&gvk, "") } else { call.decode_as(&gvk)? };
     let seconds = match request.get(&["spec", "expirationSeconds"]) {
         None | Some(Value::Null) => DEFAULT,

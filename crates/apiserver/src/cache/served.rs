@@ -1,0 +1,180 @@
+//! Objects in the versions that they are served in, beside the one that they are stored in.
+//!
+//! What is made of an object for one version hangs on the object itself, as it is at one revision: all who
+//! read that version share it, be they a hundred watchers, and it goes with the object. Whoever comes first
+//! has it made; who comes meanwhile waits for the same, and shares its failure. Who comes after a failure
+//! tries again. What is in the store's past only is made for each who reads it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::{BoxFuture, Shared};
+use model::{Encoded, Object};
+use parking_lot::Mutex;
+
+use super::{Partition, Stored};
+use crate::error::{Error, Result};
+use crate::resource::{Resource, Served};
+
+/// So many objects are converted together: whoever is asked far away is asked seldom, and what is computed
+/// here holds up nobody for long.
+const TOGETHER: usize = 64;
+
+/// What an object is in other versions than it is stored in.
+#[derive(Default)]
+pub(super) struct Forms(Mutex<Vec<(Served, Form)>>);
+
+#[derive(Clone)]
+enum Form {
+    Made(Arc<Stored>),
+    /// It is under way, the object of this place among those that are made together.
+    Making(Making, usize),
+}
+
+/// Goes on when one who waits for it goes on.
+type Making = Shared<BoxFuture<'static, Result<Arc<[Bytes]>>>>;
+
+/// What is to be done for one object.
+enum Wanted {
+    Known(Arc<Stored>),
+    Waits(Making, usize),
+}
+
+impl Partition {
+    /// `objects` of this partition as objects of the resource's version. Fails as a whole.
+    pub(crate) async fn served(
+        &self,
+        resource: &Resource,
+        objects: Vec<Arc<Stored>>,
+    ) -> Result<Vec<Arc<Stored>>> {
+        let Some(served) = &resource.storage.served else { return Ok(objects) };
+        if objects.iter().all(|stored| stored.is_of(&served.head)) {
+            return Ok(objects);
+        }
+        let mut all = Vec::with_capacity(objects.len());
+        for some in objects.chunks(TOGETHER) {
+            self.serve_some(resource, served, some, &mut all).await?;
+            tokio::task::coop::consume_budget().await;
+        }
+        Ok(all)
+    }
+
+    /// One object as an object of the resource's version.
+    pub(crate) async fn served_one(&self, resource: &Resource, stored: Arc<Stored>) -> Result<Arc<Stored>> {
+        let Some(served) = &resource.storage.served else { return Ok(stored) };
+        if stored.is_of(&served.head) {
+            return Ok(stored);
+        }
+        let mut one = Vec::with_capacity(1);
+        self.serve_some(resource, served, &[stored], &mut one).await?;
+        Ok(one.remove(0))
+    }
+
+    async fn serve_some(
+        &self,
+        resource: &Resource,
+        served: &Served,
+        objects: &[Arc<Stored>],
+        all: &mut Vec<Arc<Stored>>,
+    ) -> Result<()> {
+        let (give, take) = futures::channel::oneshot::channel::<(Served, Vec<Encoded>)>();
+        let defaults = resource.defaults.clone();
+        let making = async move {
+            let (served, objects) = take.await.expect("it is given before anybody can wait");
+            let objects = objects.iter().map(read).collect::<Result<_>>()?;
+            let converted = served.convert(objects, &served.version).await?;
+            let texts = converted.into_iter().map(|mut object| {
+                if let Some(defaults) = &defaults {
+                    defaults(object.fields_mut());
+                }
+                Encoded::encode(&object)
+            });
+            Ok(texts.collect())
+        };
+        let making: Making = making.boxed().shared();
+        let mut begun: Vec<Encoded> = Vec::new();
+        let mut wanted = Vec::with_capacity(objects.len());
+        for stored in objects {
+            wanted.push(if stored.is_of(&served.head) {
+                Wanted::Known(stored.clone())
+            } else {
+                stored.forms().find_or(served, || {
+                    begun.push(stored.encoded().clone());
+                    Form::Making(making.clone(), begun.len() - 1)
+                })
+            });
+        }
+        // Nothing is waited for until here: what is under way is always begun.
+        let _ = give.send((served.clone(), begun));
+        for (stored, wanted) in objects.iter().zip(wanted) {
+            all.push(match wanted {
+                Wanted::Known(known) => known,
+                Wanted::Waits(making, place) => {
+                    let outcome = making.clone().await;
+                    stored.forms().settle(served, &making, outcome, |texts| {
+                        Arc::new(self.stored(stored.name.clone(), texts[place].clone(), stored.revision()))
+                    })?
+                }
+            });
+        }
+        Ok(())
+    }
+}
+
+/// What cannot be read cannot be converted.
+fn read(encoded: &Encoded) -> Result<Object> {
+    encoded.object().map_err(|error| Error::internal(&error))
+}
+
+impl Forms {
+    /// What is known of the object in a version, or what `begin` begins.
+    fn find_or(&self, served: &Served, begin: impl FnOnce() -> Form) -> Wanted {
+        let mut forms = self.0.lock();
+        let known = forms.iter().find(|(of, _)| of.is_same(served)).map(|(_, form)| form.clone());
+        let form = known.unwrap_or_else(|| {
+            // What another conversion into the same version has made is of no use any more.
+            forms.retain(|(of, _)| of.version != served.version);
+            let form = begin();
+            forms.push((served.clone(), form.clone()));
+            form
+        });
+        match form {
+            Form::Made(made) => Wanted::Known(made),
+            Form::Making(making, place) => Wanted::Waits(making, place),
+        }
+    }
+
+    /// What was under way is done: one for all who waited, or forgotten where it failed.
+    fn settle(
+        &self,
+        served: &Served,
+        making: &Making,
+        outcome: Result<Arc<[Bytes]>>,
+        make: impl FnOnce(&[Bytes]) -> Arc<Stored>,
+    ) -> Result<Arc<Stored>> {
+        let mut forms = self.0.lock();
+        let place = forms.iter().position(|(of, _)| of.is_same(served));
+        match (outcome, place.map(|place| (place, &forms[place].1))) {
+            (Ok(_), Some((_, Form::Made(made)))) => Ok(made.clone()),
+            (Ok(texts), place) => {
+                let made = make(&texts);
+                if let Some((place, _)) = place {
+                    forms[place].1 = Form::Made(made.clone());
+                }
+                Ok(made)
+            }
+            (Err(error), Some((place, Form::Making(is, _)))) if is.ptr_eq(making) => {
+                forms.remove(place);
+                Err(error)
+            }
+            (Err(error), _) => Err(error),
+        }
+    }
+}
+
+impl std::fmt::Debug for Forms {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Forms").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,205 @@
+//! How the objects of a resource that is served in several versions become those of another.
+//!
+//! One version is stored. A [`Conversion`] in the entry of each version says which, and has the [`Convert`]
+//! that turns objects of any of them into any other: functions for built-in kinds, somebody who is asked
+//! (a webhook) for custom ones. What is read is converted once for each version and revision of an object,
+//! whoever reads it (`crate::cache::served`).
+
+use std::fmt;
+use std::future::ready;
+use std::sync::Arc;
+
+use futures::future::{BoxFuture, Either};
+use model::{GroupVersionKind, Object, Status};
+use serde_json::{Map, Value};
+
+use super::{Resource, partition};
+use crate::error::{Error, Result};
+
+/// Turns objects of one served version into those of another.
+pub trait Convert: Send + Sync + 'static {
+    /// What it is, in errors: `conversion webhook`.
+    fn name(&self) -> &str {
+        "conversion"
+    }
+
+    /// Gives `objects` as objects of `to`, in the same order.
+    ///
+    /// They are of the kind of `to`, each in some other version that is or was served. Of their metadata
+    /// labels and annotations may become others. May be asked again about the same ones: where it failed,
+    /// where others were faster to write, where memory has forgotten what it said.
+    fn convert(&self, objects: Vec<Object>, to: &GroupVersionKind) -> Converting<'_>;
+}
+
+/// Objects in another version, at once where nobody has to be asked.
+pub type Converting<'a> = Either<
+    std::future::Ready<Result<Vec<Object>, ConvertError>>,
+    BoxFuture<'a, Result<Vec<Object>, ConvertError>>,
+>;
+
+/// Why objects could not be converted, in the words of whoever was to do it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ConvertError(pub String);
+
+/// Which version of a resource is stored, and how the others come from it and go to it.
+#[derive(Clone)]
+pub struct Conversion {
+    stored: GroupVersionKind,
+    how: Arc<dyn Convert>,
+}
+
+/// The conversion of one entry, as those who read and write need it.
+#[derive(Clone)]
+pub(crate) struct Served {
+    conversion: Conversion,
+    /// The version of the entry.
+    pub(crate) version: Arc<GroupVersionKind>,
+    /// What the text of every object of it begins with.
+    pub(crate) head: Arc<str>,
+}
+
+/// Two functions.
+struct Functions {
+    stored: GroupVersionKind,
+    to_stored: fn(&mut Object),
+    from_stored: fn(&mut Object),
+}
+
+impl Conversion {
+    /// Objects are stored as `stored`, and `how` converts them.
+    pub fn new(stored: GroupVersionKind, how: impl Convert) -> Self {
+        Self { stored, how: Arc::new(how) }
+    }
+
+    /// Objects are stored as `stored`; there is one other version, and functions that say what is different.
+    pub fn functions(
+        stored: GroupVersionKind,
+        to_stored: fn(&mut Object),
+        from_stored: fn(&mut Object),
+    ) -> Self {
+        Self::new(stored.clone(), Functions { stored, to_stored, from_stored })
+    }
+}
+
+impl Served {
+    /// The object as it is to be stored.
+    pub(crate) async fn to_stored(&self, object: Object) -> Result<Object> {
+        let converted = self.convert(vec![object], &self.conversion.stored).await?;
+        Ok(converted.into_iter().next().expect("as many come back as were given"))
+    }
+
+    /// Whether the version of the entry is the one that is stored.
+    pub(crate) fn is_stored(&self) -> bool {
+        *self.version == self.conversion.stored
+    }
+
+    /// Whether another entry means the same conversion into the same version.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.conversion.how, &other.conversion.how) && self.version == other.version
+    }
+
+    /// `objects`, which may be of several versions, as those of `to`.
+    pub(crate) async fn convert(
+        &self,
+        mut objects: Vec<Object>,
+        to: &GroupVersionKind,
+    ) -> Result<Vec<Object>> {
+        let version = to.api_version();
+        let places: Vec<usize> =
+            (0..objects.len()).filter(|place| objects[*place].api_version() != version).collect();
+        let Some(first) = places.first() else { return Ok(objects) };
+        let (how, from) = (&*self.conversion.how, objects[*first].gvk());
+        let mut metadata = Vec::with_capacity(places.len());
+        let mut others = Vec::with_capacity(places.len());
+        for place in &places {
+            let object = std::mem::replace(&mut objects[*place], Object::from_fields(Map::new()));
+            metadata.push(object.fields().get("metadata").cloned().unwrap_or_default());
+            others.push(object);
+        }
+        let failed = |why: fmt::Arguments<'_>| failure(format!("{} for {from} {why}", how.name()));
+        let converting = base::panics::catch_async(how.convert(others, to)).await;
+        let converted = match converting {
+            Ok(Ok(converted)) => converted,
+            Ok(Err(error)) => return Err(failed(format_args!("failed: {error}"))),
+            Err(panic) => {
+                tracing::error!(%panic, kind = %from, "a conversion panicked");
+                return Err(failed(format_args!("failed: it met a fault of the server")));
+            }
+        };
+        if converted.len() != places.len() {
+            let (given, wanted) = (converted.len(), places.len());
+            return Err(failed(format_args!("returned {given} objects, expected {wanted}")));
+        }
+        for (index, (mut object, metadata)) in converted.into_iter().zip(metadata).enumerate() {
+            accept(&mut object, metadata, to).map_err(|why| {
+                failed(format_args!("returned invalid converted object at index {index}: {why}"))
+            })?;
+            objects[places[index]] = object;
+        }
+        Ok(objects)
+    }
+}
+
+/// Kubernetes gives such failures no reason, and clients look at the message.
+fn failure(message: String) -> Error {
+    Status::failure(500, "", message).into()
+}
+
+/// Checks what was made of an object, and keeps all of its metadata but labels and annotations. Managed
+/// fields stay those of the versions that they were written in.
+fn accept(object: &mut Object, metadata: Value, to: &GroupVersionKind) -> Result<(), String> {
+    if object.gvk() != *to {
+        return Err(format!("it is of {}, expected {to}", object.gvk()));
+    }
+    let before = metadata.as_object().cloned().unwrap_or_default();
+    for field in ["name", "namespace", "uid"] {
+        let is = object.get(&["metadata", field]).and_then(Value::as_str).unwrap_or_default();
+        let was = before.get(field).and_then(Value::as_str).unwrap_or_default();
+        if is != was {
+            return Err(format!("must have the same {field}: {was} != {is}"));
+        }
+    }
+    let after = std::mem::replace(object.metadata_mut(), before);
+    let metadata = object.metadata_mut();
+    for field in ["labels", "annotations"] {
+        match after.get(field) {
+            Some(value) => drop(metadata.insert(field.to_owned(), value.clone())),
+            None => drop(metadata.shift_remove(field)),
+        }
+    }
+    Ok(())
+}
+
+impl Convert for Functions {
+    fn convert(&self, mut objects: Vec<Object>, to: &GroupVersionKind) -> Converting<'_> {
+        let change = if *to == self.stored { self.to_stored } else { self.from_stored };
+        objects.iter_mut().for_each(change);
+        Either::Left(ready(Ok(objects)))
+    }
+}
+
+impl Resource {
+    /// Objects are stored in one of several versions, which the conversion names: each of the versions has
+    /// an entry with the same conversion, the stored one too where it may have been another before. They
+    /// have the same kind and the same plural name.
+    #[must_use]
+    pub fn stored_as(mut self, conversion: Conversion) -> Self {
+        self.storage.partition = partition(&conversion.stored.group, &self.plural);
+        let version = self.gvk();
+        let head = format!("{{\"kind\":{:?},\"apiVersion\":{:?},", version.kind, version.api_version());
+        self.storage.served = Some(Served { conversion, version: Arc::new(version), head: head.into() });
+        self
+    }
+
+    /// Whether objects are stored in the version of this entry.
+    pub(crate) fn is_stored_version(&self) -> bool {
+        self.storage.served.as_ref().is_none_or(Served::is_stored)
+    }
+}
+
+impl fmt::Debug for Served {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Served({})", self.version)
+    }
+}
