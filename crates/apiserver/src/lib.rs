@@ -67,7 +67,7 @@ pub use error::{Error, Result};
 pub use handle::Handle;
 pub use identity::{ADMINISTRATORS, AUTHENTICATED, Identity};
 pub use node::NodeTransport;
-pub use resource::{Context, Graceful, Resource, Strategy, Subresource, Table};
+pub use resource::{Admitting, Context, Graceful, Resource, Strategy, Subresource, Table, at_once};
 pub use server::{Server, StartError};
 pub use session::{CommandSession, PortSession};
 pub use verbs::Modified;

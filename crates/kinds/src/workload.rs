@@ -3,7 +3,7 @@
 pub(crate) mod columns;
 pub(crate) mod rules;
 
-use apiserver::{Context, Result, Strategy};
+use apiserver::{Admitting, Context, Strategy, at_once};
 use model::Object;
 use serde_json::json;
 
@@ -11,9 +11,9 @@ use serde_json::json;
 pub(crate) struct Workload;
 
 impl Strategy for Workload {
-    fn admit_create(&self, _: &Context<'_>, object: &mut Object) -> Result<()> {
+    fn admit_create<'a>(&'a self, _: &'a Context<'_>, object: &'a mut Object) -> Admitting<'a> {
         object.set(&["status"], json!({}));
-        Ok(())
+        at_once(Ok(()))
     }
 
     fn counts_generations(&self) -> bool {

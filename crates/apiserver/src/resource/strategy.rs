@@ -1,5 +1,8 @@
 //! What one resource does differently from the others.
 
+use std::future::{Ready, ready};
+
+use futures::future::{BoxFuture, Either};
 use model::field::FieldError;
 use model::{GroupResource, Object};
 use serde_json::Value;
@@ -9,20 +12,36 @@ use crate::allocation::Claim;
 use crate::error::Result;
 use crate::request::DeleteOptions;
 
+/// What a strategy comes to: at once where nobody has to be asked, so that most writes cost no allocation
+/// ([`at_once`]), otherwise by a future.
+pub type Admitting<'a, T = ()> = Either<Ready<Result<T>>, BoxFuture<'a, Result<T>>>;
+
+/// What a strategy came to without asking anybody.
+pub fn at_once<'a, T>(outcome: Result<T>) -> Admitting<'a, T> {
+    Either::Left(ready(outcome))
+}
+
 /// What one resource does differently from the others. Each method has what most resources do.
+///
+/// Those that admit may take their time and fail; the others look at the object, and at what is in memory.
 ///
 /// Here stands what needs the request, other objects, or the subresources' division of the object;
 /// what can be said of an object alone is said by the resource's defaults and rules.
 pub trait Strategy: Send + Sync + 'static {
     /// Admits an object that is to be made and fills in what depends on other objects. It has its
     /// name, and a wiped status. May be called for a request that fails afterwards.
-    fn admit_create(&self, _context: &Context<'_>, _object: &mut Object) -> Result<()> {
-        Ok(())
+    fn admit_create<'a>(&'a self, _context: &'a Context<'_>, _object: &'a mut Object) -> Admitting<'a> {
+        at_once(Ok(()))
     }
 
     /// Admits a new form of an object; the status is still the old one.
-    fn admit_update(&self, _context: &Context<'_>, _object: &mut Object, _old: &Object) -> Result<()> {
-        Ok(())
+    fn admit_update<'a>(
+        &'a self,
+        _context: &'a Context<'_>,
+        _object: &'a mut Object,
+        _old: &'a Object,
+    ) -> Admitting<'a> {
+        at_once(Ok(()))
     }
 
     /// What is wrong with an object besides what its kind's rules find.
@@ -46,13 +65,13 @@ pub trait Strategy: Send + Sync + 'static {
     }
 
     /// How long an object may take to end after it was deleted, and what changes when that begins.
-    fn begin_delete(
-        &self,
-        _context: &Context<'_>,
-        _object: &mut Object,
-        _options: &DeleteOptions,
-    ) -> Result<Graceful> {
-        Ok(Graceful::AtOnce)
+    fn begin_delete<'a>(
+        &'a self,
+        _context: &'a Context<'_>,
+        _object: &'a mut Object,
+        _options: &'a DeleteOptions,
+    ) -> Admitting<'a, Graceful> {
+        at_once(Ok(Graceful::AtOnce))
     }
 
     /// Whether something of the resource's own still holds an object that is being deleted.

@@ -51,7 +51,7 @@ pub(crate) async fn delete_object(call: &Call, options: &DeleteOptions) -> Resul
         let write = phases::write(call, Operation::Delete, Some(&old), dry_run);
         phases::validate_by_others(call, &write, None).await?;
         let mut new = old.clone();
-        let graceful = call.resource.strategy.begin_delete(&call.context(), &mut new, options)?;
+        let graceful = call.resource.strategy.begin_delete(&write.context, &mut new, options).await?;
         propagate(&mut new, options);
         if is_free(&call.resource, &new, graceful) {
             if dry_run {

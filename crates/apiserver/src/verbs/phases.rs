@@ -50,8 +50,8 @@ pub(super) async fn mutate(
 ) -> Result<()> {
     let strategy = &*call.resource.strategy;
     match (write.old, part) {
-        (None, _) => strategy.admit_create(&write.context, object)?,
-        (Some(old), Part::Whole | Part::Scale) => strategy.admit_update(&write.context, object, old)?,
+        (None, _) => strategy.admit_create(&write.context, object).await?,
+        (Some(old), Part::Whole | Part::Scale) => strategy.admit_update(&write.context, object, old).await?,
         (Some(_), Part::Status | Part::Own) => {}
     }
     if call.state.admission.is_empty() {

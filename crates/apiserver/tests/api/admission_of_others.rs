@@ -3,8 +3,10 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use apiserver::request::DeleteOptions;
 use apiserver::{
-    Admission, Attributes, Authorizer, Coarse, Deciding, Decision, Error, Handle, Identity, Operation, Write,
+    Admission, Admitting, Attributes, Authorizer, Coarse, Context, Deciding, Decision, Error, Graceful,
+    Handle, Identity, Operation, Strategy, Write,
 };
 use futures::FutureExt;
 use futures::future::{BoxFuture, Either};
@@ -317,4 +319,76 @@ async fn what_an_object_is_from_the_beginning_is_not_for_others_to_say() {
         assert_eq!(cluster.get(&format!("{DEPLOYMENTS}/{name}")).await, (200, made.clone()));
     }
     assert_eq!(cluster.get("/apis/apps/v1/deployments").await.1["items"].as_array().map(Vec::len), Some(2));
+}
+
+/// Asks somebody far away about each object of its kind.
+struct Asking;
+
+impl Asking {
+    async fn ask(object: &Object) -> apiserver::Result<()> {
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        match object.label("refused") {
+            Some(why) => Err(Error::bad_request(format!("nobody wants {}: {why}", object.name()))),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Strategy for Asking {
+    fn admit_create<'a>(&'a self, context: &'a Context<'_>, object: &'a mut Object) -> Admitting<'a> {
+        let admitting = async move {
+            Self::ask(object).await?;
+            object.set_label("made-in", context.namespace());
+            Ok(())
+        };
+        Either::Right(admitting.boxed())
+    }
+
+    fn admit_update<'a>(
+        &'a self,
+        _: &'a Context<'_>,
+        object: &'a mut Object,
+        old: &'a Object,
+    ) -> Admitting<'a> {
+        let admitting = async move {
+            Self::ask(object).await?;
+            object.set_label("made-in", old.label("made-in").unwrap_or_default());
+            Ok(())
+        };
+        Either::Right(admitting.boxed())
+    }
+
+    fn begin_delete<'a>(
+        &'a self,
+        _: &'a Context<'_>,
+        object: &'a mut Object,
+        _: &'a DeleteOptions,
+    ) -> Admitting<'a, Graceful> {
+        Either::Right(async move { Self::ask(object).await.map(|()| Graceful::AtOnce) }.boxed())
+    }
+}
+
+#[tokio::test]
+async fn a_kind_itself_may_ask_somebody_and_fail() {
+    let mut all = kinds::all();
+    let maps = all.iter_mut().find(|resource| resource.kind == "ConfigMap").expect("it is a kind");
+    maps.strategy = Arc::new(Asking);
+    let cluster = Cluster::of(all).await;
+    let maps = "/api/v1/namespaces/default/configmaps";
+    let made = cluster.ok("POST", maps, &named("ConfigMap", "a")).await;
+    assert_eq!(made["metadata"]["labels"], json!({"made-in": "default"}));
+    let change = json!({"metadata": {"labels": {"made-in": "elsewhere", "more": "yes"}}});
+    let changed = cluster.ok("PATCH", &format!("{maps}/a"), &change).await;
+    assert_eq!(changed["metadata"]["labels"], json!({"made-in": "default", "more": "yes"}));
+
+    let mut refused = named("ConfigMap", "b");
+    refused["metadata"]["labels"] = json!({"refused": "today"});
+    let (code, status) = cluster.send("POST", maps, &refused).await;
+    assert_eq!((code, &status["message"]), (400, &json!("nobody wants b: today")));
+    let label = json!({"metadata": {"labels": {"refused": "today"}}});
+    let (code, status) = cluster.send("PATCH", &format!("{maps}/a"), &label).await;
+    assert_eq!((code, &status["message"]), (400, &json!("nobody wants a: today")));
+    assert_eq!(cluster.get(&format!("{maps}/a")).await.1, changed);
+    cluster.ok("DELETE", &format!("{maps}/a"), &json!({})).await;
+    assert_eq!(cluster.get(&format!("{maps}/a")).await.0, 404);
 }

@@ -3,7 +3,7 @@
 use apiserver::request::Verb;
 use apiserver::resource::Permanent;
 use apiserver::table::{AGE, Column, NAME, age, text};
-use apiserver::{Body, Call, Context, Resource, Result, Strategy, Subresource};
+use apiserver::{Admitting, Body, Call, Context, Resource, Result, Strategy, Subresource, at_once};
 use base::Timestamp;
 use http::{Response, StatusCode};
 use k8s_openapi::api::core::v1::PodTemplate;
@@ -39,9 +39,9 @@ const LABELS: [&str; 3] = ["template", "metadata", "labels"];
 struct PodTemplates;
 
 impl Strategy for PodTemplates {
-    fn admit_create(&self, context: &Context<'_>, object: &mut Object) -> Result<()> {
+    fn admit_create<'a>(&'a self, context: &'a Context<'_>, object: &'a mut Object) -> Admitting<'a> {
         object.set_annotation("made-in", context.namespace());
-        Ok(())
+        at_once(Ok(()))
     }
 }
 

@@ -5,7 +5,7 @@ mod finalize;
 use apiserver::request::{DeleteOptions, Verb};
 use apiserver::resource::Permanent;
 use apiserver::table::{AGE, Column, NAME, age, text};
-use apiserver::{Context, Graceful, Resource, Result, Strategy, Subresource};
+use apiserver::{Admitting, Context, Graceful, Resource, Strategy, Subresource, at_once};
 use base::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
 use model::default::{Fields, inside, text as text_of, unset};
@@ -41,33 +41,37 @@ const COLUMNS: &[Column] = &[NAME, text("Status", "Whether it is active or termi
 struct Namespaces;
 
 impl Strategy for Namespaces {
-    fn admit_create(&self, _: &Context<'_>, object: &mut Object) -> Result<()> {
+    fn admit_create<'a>(&'a self, _: &'a Context<'_>, object: &'a mut Object) -> Admitting<'a> {
         label(object);
         object.set(&["spec", "finalizers"], json!([CONTENT]));
         object.set(&["status"], json!({"phase": "Active"}));
-        Ok(())
+        at_once(Ok(()))
     }
 
-    fn admit_update(&self, _: &Context<'_>, object: &mut Object, old: &Object) -> Result<()> {
+    fn admit_update<'a>(
+        &'a self,
+        _: &'a Context<'_>,
+        object: &'a mut Object,
+        old: &'a Object,
+    ) -> Admitting<'a> {
         label(object);
         object.set(&["spec", "finalizers"], old.get_list(&["spec", "finalizers"]).to_vec());
-        Ok(())
+        at_once(Ok(()))
     }
 
-    fn begin_delete(
-        &self,
-        context: &Context<'_>,
-        object: &mut Object,
-        _: &DeleteOptions,
-    ) -> Result<Graceful> {
+    fn begin_delete<'a>(
+        &'a self,
+        context: &'a Context<'_>,
+        object: &'a mut Object,
+        _: &'a DeleteOptions,
+    ) -> Admitting<'a, Graceful> {
         if PERMANENT.contains(&object.name()) {
             let resource = context.resource().group_resource();
-            return Err(
-                Status::forbidden(&resource, object.name(), "this namespace may not be deleted").into()
-            );
+            let refused = Status::forbidden(&resource, object.name(), "this namespace may not be deleted");
+            return at_once(Err(refused.into()));
         }
         object.set(&["status", "phase"], "Terminating");
-        Ok(if self.is_held(object) { Graceful::Held } else { Graceful::AtOnce })
+        at_once(Ok(if self.is_held(object) { Graceful::Held } else { Graceful::AtOnce }))
     }
 
     fn is_held(&self, object: &Object) -> bool {

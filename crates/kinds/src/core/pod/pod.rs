@@ -19,7 +19,7 @@ use std::time::Duration;
 use apiserver::request::{DeleteOptions, Verb};
 use apiserver::resource::status_only;
 use apiserver::table::Columns;
-use apiserver::{Context, Graceful, Resource, Result, Strategy, Subresource};
+use apiserver::{Admitting, Context, Graceful, Resource, Result, Strategy, Subresource, at_once};
 use k8s_openapi::api::core::v1::{Binding, Pod};
 use k8s_openapi::api::policy::v1::Eviction;
 use model::select::Selectable;
@@ -84,13 +84,8 @@ fn selectable() -> Vec<Selectable> {
 struct Pods;
 
 impl Strategy for Pods {
-    fn admit_create(&self, context: &Context<'_>, pod: &mut Object) -> Result<()> {
-        service_account::admit(context, pod)?;
-        tolerations::add_defaults(pod);
-        admit_priority(context, pod)?;
-        let class = quality::class(pod);
-        pod.set(&["status"], json!({"phase": "Pending", "qosClass": class}));
-        Ok(())
+    fn admit_create<'a>(&'a self, context: &'a Context<'_>, pod: &'a mut Object) -> Admitting<'a> {
+        at_once(admit(context, pod))
     }
 
     fn awaits(&self, context: &Context<'_>, pod: &Object) -> Option<GroupResource> {
@@ -110,39 +105,52 @@ impl Strategy for Pods {
         updated
     }
 
-    fn begin_delete(
-        &self,
-        context: &Context<'_>,
-        pod: &mut Object,
-        options: &DeleteOptions,
-    ) -> Result<Graceful> {
-        let seconds = grace(pod, options);
-        if let (Some(already), Some(when)) = (pod.deletion_grace_period_seconds(), pod.deletion_timestamp()) {
-            // A second deletion can only shorten the wait.
-            if seconds == 0 {
-                return Ok(Graceful::AtOnce);
-            }
-            if seconds < already {
-                let earlier = Duration::from_secs((already - seconds).unsigned_abs());
-                pod.set_deletion_timestamp(when.checked_sub(earlier).unwrap_or(when));
-                pod.metadata_mut().insert("deletionGracePeriodSeconds".to_owned(), json!(seconds));
-            }
-            return Ok(Graceful::Within(seconds.min(already)));
-        }
-        if seconds == 0 {
-            return Ok(Graceful::AtOnce);
-        }
-        let wait = Duration::from_secs(seconds.unsigned_abs());
-        pod.set_deletion_timestamp(context.now().checked_add(wait).unwrap_or(context.now()));
-        pod.metadata_mut().insert("deletionGracePeriodSeconds".to_owned(), json!(seconds));
-        // The change of plans counts as one of what is wanted, so that the node notices.
-        pod.set_generation(pod.generation() + 1);
-        Ok(Graceful::Within(seconds))
+    fn begin_delete<'a>(
+        &'a self,
+        context: &'a Context<'_>,
+        pod: &'a mut Object,
+        options: &'a DeleteOptions,
+    ) -> Admitting<'a, Graceful> {
+        at_once(Ok(begin_delete(context, pod, options)))
     }
 
     fn answers_deleted_object(&self) -> bool {
         true
     }
+}
+
+fn admit(context: &Context<'_>, pod: &mut Object) -> Result<()> {
+    service_account::admit(context, pod)?;
+    tolerations::add_defaults(pod);
+    admit_priority(context, pod)?;
+    let class = quality::class(pod);
+    pod.set(&["status"], json!({"phase": "Pending", "qosClass": class}));
+    Ok(())
+}
+
+fn begin_delete(context: &Context<'_>, pod: &mut Object, options: &DeleteOptions) -> Graceful {
+    let seconds = grace(pod, options);
+    if let (Some(already), Some(when)) = (pod.deletion_grace_period_seconds(), pod.deletion_timestamp()) {
+        // A second deletion can only shorten the wait.
+        if seconds == 0 {
+            return Graceful::AtOnce;
+        }
+        if seconds < already {
+            let earlier = Duration::from_secs((already - seconds).unsigned_abs());
+            pod.set_deletion_timestamp(when.checked_sub(earlier).unwrap_or(when));
+            pod.metadata_mut().insert("deletionGracePeriodSeconds".to_owned(), json!(seconds));
+        }
+        return Graceful::Within(seconds.min(already));
+    }
+    if seconds == 0 {
+        return Graceful::AtOnce;
+    }
+    let wait = Duration::from_secs(seconds.unsigned_abs());
+    pod.set_deletion_timestamp(context.now().checked_add(wait).unwrap_or(context.now()));
+    pod.metadata_mut().insert("deletionGracePeriodSeconds".to_owned(), json!(seconds));
+    // The change of plans counts as one of what is wanted, so that the node notices.
+    pod.set_generation(pod.generation() + 1);
+    Graceful::Within(seconds)
 }
 
 /// How long a pod may take to end. Nobody has to be waited for where nothing runs.

@@ -4,7 +4,7 @@ mod rules;
 
 use apiserver::request::Verb;
 use apiserver::table::{AGE, Column, NAME, age, text};
-use apiserver::{Context, Resource, Result, Strategy};
+use apiserver::{Admitting, Context, Resource, Strategy, at_once};
 use base::Timestamp;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -33,14 +33,19 @@ const COLUMNS: &[Column] =
 struct Secrets;
 
 impl Strategy for Secrets {
-    fn admit_create(&self, _: &Context<'_>, object: &mut Object) -> Result<()> {
+    fn admit_create<'a>(&'a self, _: &'a Context<'_>, object: &'a mut Object) -> Admitting<'a> {
         merge_string_data(object);
-        Ok(())
+        at_once(Ok(()))
     }
 
-    fn admit_update(&self, _: &Context<'_>, object: &mut Object, _: &Object) -> Result<()> {
+    fn admit_update<'a>(
+        &'a self,
+        _: &'a Context<'_>,
+        object: &'a mut Object,
+        _: &'a Object,
+    ) -> Admitting<'a> {
         merge_string_data(object);
-        Ok(())
+        at_once(Ok(()))
     }
 }
 

@@ -9,7 +9,7 @@ use std::net::Ipv4Addr;
 
 use apiserver::request::Verb;
 use apiserver::resource::{Installation, Permanent};
-use apiserver::{Claim, Context, Error, Refusal, Resource, Result, Strategy};
+use apiserver::{Admitting, Claim, Context, Error, Refusal, Resource, Result, Strategy, at_once};
 use k8s_openapi::api::core::v1::Service;
 use model::field::{FieldError, Path};
 use model::names::dns1035_label;
@@ -49,14 +49,19 @@ fn permanent(installation: &Installation) -> Vec<Permanent> {
 struct Services;
 
 impl Strategy for Services {
-    fn admit_create(&self, context: &Context<'_>, object: &mut Object) -> Result<()> {
+    fn admit_create<'a>(&'a self, context: &'a Context<'_>, object: &'a mut Object) -> Admitting<'a> {
         object.set(&["status"], json!({"loadBalancer": {}}));
-        allocate(context, object, &[])
+        at_once(allocate(context, object, &[]))
     }
 
-    fn admit_update(&self, context: &Context<'_>, object: &mut Object, old: &Object) -> Result<()> {
+    fn admit_update<'a>(
+        &'a self,
+        context: &'a Context<'_>,
+        object: &'a mut Object,
+        old: &'a Object,
+    ) -> Admitting<'a> {
         keep_allocated(object, old);
-        allocate(context, object, &claims(old))
+        at_once(allocate(context, object, &claims(old)))
     }
 
     fn has_claims(&self) -> bool {
