@@ -109,7 +109,7 @@ impl Call {
         options: &WriteOptions,
         change: impl Fn(&Object) -> Result<Object>,
     ) -> Result<Modified> {
-        verbs::modify(self, options, Part::Own, false, change).await
+        verbs::modify(self, options, Part::Own, change).await
     }
 
     /// Deletes the object that the path names.

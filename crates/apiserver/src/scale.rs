@@ -21,7 +21,7 @@ pub(crate) async fn handle(call: &Call) -> Result<Response<Body>> {
     let options = WriteOptions::parse(&call.query, call.user_agent())?;
     let update = if call.target.verb == Verb::Update { Some(decode::other(call, &gvk)?) } else { None };
     let schema = model::schema::builtin(&gvk);
-    let modified = modify(call, &options, Part::Scale, false, |old| {
+    let modified = modify(call, &options, Part::Scale, |old| {
         let scale = match &update {
             Some(scale) => scale.clone(),
             None => {

@@ -5,6 +5,7 @@ mod delete;
 mod delete_collection;
 mod get;
 mod list;
+mod managed;
 mod modify;
 mod patch;
 mod phases;

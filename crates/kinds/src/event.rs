@@ -4,8 +4,10 @@ pub(crate) mod columns;
 
 use std::time::Duration;
 
-use model::Object;
+use apiserver::resource::Conversion;
+use k8s_openapi::api::core::v1::Event;
 use model::select::Selectable;
+use model::{GroupVersionKind, Object};
 
 /// Events go after so long.
 pub(crate) const LIFETIME: Duration = Duration::from_secs(3600);
@@ -39,4 +41,61 @@ pub(crate) fn selectable(form: Form) -> Vec<Selectable> {
         component.filter(|component| !component.is_empty()).or_else(controller).unwrap_or_default().into()
     }));
     fields
+}
+
+/// The form of the core group is stored.
+pub(crate) fn conversion() -> Conversion {
+    Conversion::functions(GroupVersionKind::of::<Event>(), to_stored, from_stored)
+}
+
+/// Field names: events.k8s.io first, core second.
+const FIELDS: [(&str, &str); 7] = [
+    ("regarding", "involvedObject"),
+    ("note", "message"),
+    ("reportingController", "reportingComponent"),
+    ("deprecatedSource", "source"),
+    ("deprecatedFirstTimestamp", "firstTimestamp"),
+    ("deprecatedLastTimestamp", "lastTimestamp"),
+    ("deprecatedCount", "count"),
+];
+
+fn to_stored(object: &mut Object) {
+    object.set(&["apiVersion"], "v1");
+    for (events, core) in FIELDS {
+        rename(object, events, core);
+    }
+}
+
+fn from_stored(object: &mut Object) {
+    object.set(&["apiVersion"], "events.k8s.io/v1");
+    for (events, core) in FIELDS {
+        rename(object, core, events);
+    }
+}
+
+fn rename(object: &mut Object, from: &str, to: &str) {
+    if let Some(value) = object.remove(&[from]) {
+        object.set(&[to], value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn an_event_is_the_same_after_going_there_and_back() {
+        let event = json!({
+            "apiVersion": "events.k8s.io/v1", "kind": "Event", "metadata": {"name": "a"},
+            "regarding": {"kind": "Pod", "name": "p"}, "note": "hello", "reason": "Started",
+            "reportingController": "node", "deprecatedCount": 2,
+        });
+        let mut object = Object::from_value(event.clone()).expect("an object");
+        to_stored(&mut object);
+        assert_eq!(object.get_str(&["involvedObject", "name"]), Some("p"));
+        assert_eq!(object.get_str(&["message"]), Some("hello"));
+        from_stored(&mut object);
+        assert_eq!(object.value(), &event);
+    }
 }

@@ -1,6 +1,6 @@
 //! What must hold for any input at all.
 
-use model::merge::apply::{self, Manager};
+use model::merge::apply::{self, Manager, Versions};
 use model::merge::{merge_patch, strategic};
 use model::select::LabelSelector;
 use model::{GroupVersionKind, Object, Quantity, Schema, decode, schema};
@@ -110,22 +110,22 @@ proptest! {
     #[test]
     fn applying_the_same_twice_changes_nothing(first in data(), second in data()) {
         let schema = kind("", "ConfigMap");
-        let live = apply::apply(&schema, None, &config_map(&first), manager("a"), false).expect("nobody is in the way");
-        let live = apply::apply(&schema, Some(&live), &config_map(&second), manager("b"), true).expect("forced");
-        let mut again = apply::apply(&schema, Some(&live), &config_map(&second), manager("b"), false).expect("its own");
+        let live = apply::apply(&schema, None, &config_map(&first), manager("a"), false, &Versions::default()).expect("nobody is in the way");
+        let live = apply::apply(&schema, Some(&live), &config_map(&second), manager("b"), true, &Versions::default()).expect("forced");
+        let mut again = apply::apply(&schema, Some(&live), &config_map(&second), manager("b"), false, &Versions::default()).expect("its own");
         prop_assert!(!apply::settle(&live, &mut again));
     }
 
     #[test]
     fn what_is_forced_is_there_and_what_was_shared_stays(first in data(), second in data()) {
         let schema = kind("", "ConfigMap");
-        let live = apply::apply(&schema, None, &config_map(&first), manager("a"), false).expect("nobody is in the way");
-        let live = apply::apply(&schema, Some(&live), &config_map(&second), manager("b"), true).expect("forced");
+        let live = apply::apply(&schema, None, &config_map(&first), manager("a"), false, &Versions::default()).expect("nobody is in the way");
+        let live = apply::apply(&schema, Some(&live), &config_map(&second), manager("b"), true, &Versions::default()).expect("forced");
         for (key, value) in second.as_object().expect("entries") {
             prop_assert_eq!(live.get(&["data", key]), Some(value));
         }
         // What b takes back goes, unless a applied the same.
-        let live = apply::apply(&schema, Some(&live), &config_map(&json!({})), manager("b"), false).expect("its own");
+        let live = apply::apply(&schema, Some(&live), &config_map(&json!({})), manager("b"), false, &Versions::default()).expect("its own");
         for (key, value) in second.as_object().expect("entries") {
             let shared = first.get(key) == Some(value);
             prop_assert_eq!(live.get(&["data", key]).is_some(), shared, "{}", key);
@@ -141,7 +141,7 @@ proptest! {
             if let Some(live) = &live {
                 new.metadata_mut().insert("managedFields".into(), live.managed_fields().to_vec().into());
             }
-            live = Some(apply::track(&schema, live.as_ref(), new, manager(name)));
+            live = Some(apply::track(&schema, live.as_ref(), new, manager(name), &Versions::default()).expect("there is one version"));
         }
         let live = live.expect("at least one step");
         let last = &steps.last().expect("at least one step").1;

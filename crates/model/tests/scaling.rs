@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 use jiff::Timestamp;
-use model::merge::apply::{Manager, apply, track};
+use model::merge::apply::{Manager, Versions, apply, track};
 use model::merge::{json_patch, merge_patch, strategic};
 use model::validate::{Plain, Scope, create, update};
 use model::{GroupVersionKind, Object, Schema};
@@ -119,9 +119,12 @@ fn a_long_name_is_not_copied_for_all_that_lies_below_it() {
         Object::from_value(value).expect("an object")
     };
     let manager = |name| Manager { name, subresource: "", ignored: &[], now: Timestamp::UNIX_EPOCH };
-    check("apply", long, |applied| apply(&schema, None, applied, manager("first"), true).expect("apply"));
+    check("apply", long, |applied| {
+        apply(&schema, None, applied, manager("first"), true, &Versions::default()).expect("apply")
+    });
     let conflicting = |length: usize| {
-        let live = track(&schema, None, long(length), manager("first"));
+        let live =
+            track(&schema, None, long(length), manager("first"), &Versions::default()).expect("one version");
         let mut value = long(length).value().clone();
         let container = &mut value["spec"]["template"]["spec"]["containers"][0];
         for variable in container["env"].as_array_mut().expect("a list") {
@@ -130,7 +133,8 @@ fn a_long_name_is_not_copied_for_all_that_lies_below_it() {
         (live, Object::from_value(value).expect("an object"))
     };
     check("conflicts", conflicting, |(live, applied)| {
-        apply(&schema, Some(live), applied, manager("second"), false).expect_err("conflicts")
+        apply(&schema, Some(live), applied, manager("second"), false, &Versions::default())
+            .expect_err("conflicts")
     });
     let repeated = |length: usize| {
         format!("{{\"{}\":{{{}\"a\":1}}}}", "x".repeat(50 * length), "\"a\":1,".repeat(length))
@@ -157,7 +161,9 @@ fn many_managers_of_little_each_cost_no_more_than_one_of_all() {
         (Object::from_value(live).expect("an object"), Object::from_value(new).expect("an object"))
     };
     let manager = Manager { name: "all", subresource: "", ignored: &[], now: Timestamp::UNIX_EPOCH };
-    check("track", managed, |(live, new)| track(&schema, Some(live), new.clone(), manager));
+    check("track", managed, |(live, new)| {
+        track(&schema, Some(live), new.clone(), manager, &Versions::default()).expect("one version")
+    });
 }
 
 #[test]
@@ -166,13 +172,17 @@ fn applying_and_tracking_are_in_proportion() {
     let manager = |name| Manager { name, subresource: "", ignored: &[], now: Timestamp::UNIX_EPOCH };
     let objects = |length: usize| {
         let applied = Object::from_value(deployment(length / 4, length)).expect("an object");
-        let live = track(&schema, None, applied.clone(), manager("first"));
+        let live = track(&schema, None, applied.clone(), manager("first"), &Versions::default())
+            .expect("one version");
         (live, applied)
     };
     check("apply", objects, |(live, applied)| {
-        apply(&schema, Some(live), applied, manager("second"), true).expect("apply")
+        apply(&schema, Some(live), applied, manager("second"), true, &Versions::default()).expect("apply")
     });
-    check("track", objects, |(live, applied)| track(&schema, Some(live), applied.clone(), manager("third")));
+    check("track", objects, |(live, applied)| {
+        track(&schema, Some(live), applied.clone(), manager("third"), &Versions::default())
+            .expect("one version")
+    });
 }
 
 #[test]

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Response, StatusCode};
-use model::merge::apply::{Manager, track};
+use model::merge::apply::Manager;
 use model::{Object, Status};
 
 use super::modify::{identity, keep_identity};
-use super::{Part, phases};
+use super::{Part, managed, phases};
 use crate::admission::Operation;
 use crate::body::Body;
 use crate::cache::Stored;
@@ -117,7 +117,7 @@ async fn admit_and_store(
             ignored: super::modify::ignored_fields(&call.resource, Part::Whole),
             now: call.now,
         };
-        object = track(schema, None, object, manager);
+        object = managed::track(call, schema, None, object, manager).await?;
     }
     let key = crate::state::object_name(call.namespace(), object.name());
     if call.partition().get(&key).is_some() {

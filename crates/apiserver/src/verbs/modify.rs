@@ -3,13 +3,14 @@
 //! Read from memory, change, admit, store on condition that nobody was faster; where somebody was,
 //! start over with the newer object, unless the client has said which one it means.
 
+use std::future::ready;
 use std::sync::Arc;
 
 use http::{Response, StatusCode};
-use model::merge::apply::{Manager, settle, track};
+use model::merge::apply::{Manager, settle};
 use model::{Object, Status};
 
-use super::phases;
+use super::{managed, phases};
 use crate::admission::{Operation, Write};
 use crate::body::Body;
 use crate::cache::Stored;
@@ -79,22 +80,51 @@ impl Modified {
     }
 }
 
+/// Makes the new form of an object from the one there is.
+pub(super) trait Change {
+    /// Whether it says itself who manages which fields.
+    const TRACKED: bool;
+
+    /// Makes it. Called anew when somebody was faster.
+    fn make(&self, old: &Object) -> impl Future<Output = Result<Object>> + Send;
+}
+
+/// A function that asks nobody.
+struct AtOnce<F>(F);
+
+impl<F: Fn(&Object) -> Result<Object>> Change for AtOnce<F> {
+    const TRACKED: bool = false;
+
+    fn make(&self, old: &Object) -> impl Future<Output = Result<Object>> + Send {
+        ready((self.0)(old))
+    }
+}
+
 /// Changes the object that the path names. `change` makes the new form from the one there is; it is
-/// called anew when somebody was faster. It says itself who manages which fields if `tracked`.
+/// called anew when somebody was faster.
 pub(crate) async fn modify(
     call: &Call,
     options: &WriteOptions,
     part: Part,
-    tracked: bool,
     change: impl Fn(&Object) -> Result<Object>,
+) -> Result<Modified> {
+    modify_by(call, options, part, AtOnce(change)).await
+}
+
+/// As [`modify`], for a change that may have to ask somebody.
+pub(super) async fn modify_by<C: Change>(
+    call: &Call,
+    options: &WriteOptions,
+    part: Part,
+    change: C,
 ) -> Result<Modified> {
     for _ in 0..TRIES {
         let live = call.live()?;
         let shown = call.served(live).await?;
         let old = shown.object();
-        let new = change(&old)?;
+        let new = change.make(&old).await?;
         check_preconditions(call, &new, &old)?;
-        match attempt(call, options, part, tracked, new, &old, &shown).await? {
+        match attempt(call, options, part, C::TRACKED, new, &old, &shown).await? {
             Ok(modified) => return Ok(modified),
             // The client meant that very revision.
             Err(Raced) => continue,
@@ -130,7 +160,7 @@ async fn attempt(
             ignored: ignored_fields(&call.resource, part),
             now: call.now,
         };
-        new = track(schema, Some(old), new, manager);
+        new = managed::track(call, schema, Some(old), new, manager).await?;
     }
     phases::validate_by_others(call, &write, Some(&new)).await?;
     if goes_now(&call.resource, &new) {

@@ -2,7 +2,7 @@
 
 use http::{Response, StatusCode};
 use model::field::{FieldError, Path};
-use model::merge::apply::{self, ApplyError, Manager};
+use model::merge::apply::Manager;
 use model::merge::json_patch::JsonPatchError;
 use model::merge::strategic::StrategicError;
 use model::merge::{json_patch, merge_patch, strategic};
@@ -10,8 +10,8 @@ use model::{GroupKind, Object, Schema, Status};
 use parking_lot::Mutex;
 use serde_json::Value;
 
-use super::modify::ignored_fields;
-use super::{Created, Part, create_object, modify};
+use super::modify::{Change, ignored_fields, modify_by};
+use super::{Created, Part, create_object, managed, modify};
 use crate::body::Body;
 use crate::call::Call;
 use crate::decode;
@@ -39,7 +39,7 @@ pub(super) async fn handle(call: &Call, part: Part) -> Result<Response<Body>> {
         return Err(bad_options(FieldError::forbidden(&path, "may not be specified for non-apply patch")));
     }
     let warnings = Mutex::new(Vec::new());
-    let modified = modify(call, &options, part, false, |old| {
+    let modified = modify(call, &options, part, |old| {
         let (document, found) = patched(call, old.value(), call.resource.schema.as_ref())?;
         let (object, found) = decode::patched(call, document, &found, options.field_validation)?;
         *warnings.lock() = found;
@@ -84,6 +84,34 @@ fn patched(call: &Call, document: &Value, schema: Option<&Schema>) -> Result<(Va
     Ok((document?, problems))
 }
 
+/// An applied configuration.
+#[derive(Clone, Copy)]
+struct Configuration<'a> {
+    call: &'a Call,
+    schema: &'a Schema,
+    applied: &'a Object,
+    manager: Manager<'a>,
+    force: bool,
+}
+
+impl Configuration<'_> {
+    async fn merge(&self, live: Option<&Object>) -> Result<Object> {
+        let Self { call, schema, applied, manager, force } = *self;
+        let mut merged = managed::apply(call, schema, live, applied, manager, force).await?;
+        // What the client names as its revision is a condition, not a field to own.
+        merged.set_resource_version(applied.resource_version());
+        Ok(merged)
+    }
+}
+
+impl Change for Configuration<'_> {
+    const TRACKED: bool = true;
+
+    fn make(&self, old: &Object) -> impl Future<Output = Result<Object>> + Send {
+        self.merge(Some(old))
+    }
+}
+
 /// Server-side apply: makes the object where there is none.
 async fn apply_configuration(call: &Call, options: &WriteOptions, part: Part) -> Result<Response<Body>> {
     if !options.explicit_manager {
@@ -99,15 +127,9 @@ async fn apply_configuration(call: &Call, options: &WriteOptions, part: Part) ->
         ignored: ignored_fields(&call.resource, part),
         now: call.now,
     };
-    let merge = |live: Option<&Object>| {
-        let merged = apply::apply(schema, live, &applied, manager, options.force).map_err(apply_error)?;
-        // What the client names as its revision is a condition, not a field to own.
-        let mut merged = merged;
-        merged.set_resource_version(applied.resource_version());
-        Ok(merged)
-    };
+    let configuration = Configuration { call, schema, applied: &applied, manager, force: options.force };
     loop {
-        let missing = match modify(call, options, part, true, |old| merge(Some(old))).await {
+        let missing = match modify_by(call, options, part, configuration).await {
             Ok(modified) => return Ok(modified.answer(call, &warnings)),
             Err(error) if error.status().is_not_found() && part == Part::Whole => error,
             Err(error) => return Err(error),
@@ -119,7 +141,7 @@ async fn apply_configuration(call: &Call, options: &WriteOptions, part: Part) ->
                 Status::modified(&call.group_resource(), &call.target.name).into()
             });
         }
-        return match create_object(call, options, merge(None)?).await {
+        return match create_object(call, options, configuration.merge(None).await?).await {
             Ok(Created::Stored(stored)) => Ok(call.answer(StatusCode::CREATED, &stored, &warnings)),
             Ok(Created::DryRun(object)) => Ok(call.answer_object(StatusCode::CREATED, &object, &warnings)),
             // Somebody made it in between: apply to that.
@@ -142,13 +164,6 @@ fn check_applied(call: &Call, applied: &Object) -> Result<()> {
         return Err(Error::bad_request("metadata.managedFields must be nil"));
     }
     Ok(())
-}
-
-fn apply_error(error: ApplyError) -> Error {
-    match error {
-        ApplyError::Conflict { message, causes } => Status::apply_conflict(message, causes).into(),
-        ApplyError::Malformed(why) => Error::bad_request(why),
-    }
 }
 
 fn bad_options(error: FieldError) -> Error {

@@ -20,6 +20,6 @@ pub(super) async fn handle(call: &Call, part: Part) -> Result<Response<Body>> {
             call.target.name
         )));
     }
-    let modified = modify(call, &options, part, false, |_| Ok(object.clone())).await?;
+    let modified = modify(call, &options, part, |_| Ok(object.clone())).await?;
     Ok(modified.answer(call, &warnings))
 }

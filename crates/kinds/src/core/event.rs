@@ -7,7 +7,7 @@ use model::Object;
 use model::field::{FieldError, Path};
 use model::validate::{Errors, Functions};
 
-use crate::event::{Form, LIFETIME, columns, selectable};
+use crate::event::{Form, LIFETIME, columns, conversion, selectable};
 
 pub(crate) fn resource() -> Resource {
     Resource::of::<Event>()
@@ -17,6 +17,7 @@ pub(crate) fn resource() -> Resource {
         .selectable(selectable(FORM))
         .nodes_may(&[Verb::Create, Verb::Update, Verb::Patch])
         .kept_for(LIFETIME)
+        .stored_as(conversion())
 }
 
 /// Where the fields to select by are.

@@ -9,6 +9,7 @@
 mod field_set;
 mod managed;
 mod typed;
+mod versions;
 
 use std::ops::ControlFlow;
 use std::sync::LazyLock;
@@ -18,9 +19,12 @@ use serde_json::{Map, Value};
 
 use self::field_set::{Element, FieldSet};
 use self::managed::{Managed, ManagerId, Owned};
+use self::versions::{Changes, View};
 use crate::object::Object;
 use crate::schema::{Schema, TypeRef};
 use crate::status::Cause;
+
+pub use versions::{Versions, Wanted};
 
 /// Who makes a request, and by which endpoint.
 #[derive(Clone, Copy, Debug)]
@@ -50,6 +54,15 @@ pub enum ApplyError {
     /// The applied document is malformed, for instance a list-map item without its key.
     #[error("{0}")]
     Malformed(String),
+    /// It has to be known what an object is in another version: [`Versions::learn`] it, and apply again.
+    #[error("an object is wanted as {}", .0.version)]
+    Wanted(Box<Wanted>),
+}
+
+impl From<Wanted> for ApplyError {
+    fn from(wanted: Wanted) -> Self {
+        Self::Wanted(Box::new(wanted))
+    }
 }
 
 /// Fields that the server sets or that name the object: nobody's.
@@ -81,23 +94,27 @@ const BEFORE_FIRST_APPLY: &str = "before-first-apply";
 /// Merges an applied configuration into the live object, or makes the object where there is none.
 /// `applied` is decoded but not defaulted. The outcome has its `managedFields` brought up to date and
 /// wants defaulting; [`settle`] tells afterwards whether anything really changed.
+///
+/// The live object is in the version of the applied one. `versions` has it in those of its managers.
 pub fn apply(
     schema: &Schema,
     live: Option<&Object>,
     applied: &Object,
     manager: Manager<'_>,
     force: bool,
+    versions: &Versions,
 ) -> Result<Object, ApplyError> {
     if applied.get(&["metadata", "managedFields"]).is_some() {
         return Err(ApplyError::Malformed("metadata.managedFields must be nil".into()));
     }
     let ty = Some(schema.root());
     let version = applied.api_version().to_owned();
+    let view = View { ty, version: applied.api_version(), versions };
     let mut managers = live.map(Managed::of).unwrap_or_default();
     let old = live.map_or_else(|| blank(applied), without_managers);
     if managers.0.is_empty() && live.is_some() {
         let before = Manager { name: BEFORE_FIRST_APPLY, subresource: "", ..manager };
-        record(ty, &blank(applied), &old, &mut managers, &version, before);
+        record(view, &blank(applied), &old, &mut managers, before)?;
     }
 
     let malformed = |error: typed::ListError| {
@@ -118,18 +135,17 @@ pub fn apply(
     let merged = typed::merge(ty, &old, applied.value()).map_err(malformed)?;
     let last = managers.0.get(&id).cloned().unwrap_or_default();
     managers.0.insert(id.clone(), Owned { set, api_version: version, time: last.time.clone() });
-    let new = prune(ty, merged, &managers, &last.set).map_err(malformed)?;
+    let new = prune(view, merged, &managers, &last).map_err(|stop| match stop {
+        Stop::Malformed(error) => malformed(error),
+        Stop::Wanted(wanted) => wanted.into(),
+    })?;
 
-    let difference = typed::compare(ty, &old, &new);
-    let mut changed = difference.modified;
-    changed.absorb(difference.added);
-    let changed = changed.without(manager.ignored);
-    let conflicts = conflicts(&managers, &id, &changed);
+    let changes = view.changes(&old, &new, &managers, manager)?;
+    let conflicts = conflicts(&managers, &id, &changes);
     if !force && !conflicts.is_empty() {
         return Err(conflict_error(&conflicts));
     }
-    managers.take(Some(&id), &changed);
-    managers.take(Some(&id), &difference.removed.without(manager.ignored));
+    managers.take(Some(&id), &changes);
     if let Some(own) = managers.0.get_mut(&id) {
         own.set.subtract(&NOBODYS);
         if old != new {
@@ -143,8 +159,15 @@ pub fn apply(
 }
 
 /// Brings `managedFields` up to date after a create, an update or a patch other than apply. `new` is
-/// decoded and defaulted.
-pub fn track(schema: &Schema, live: Option<&Object>, new: Object, manager: Manager<'_>) -> Object {
+/// decoded and defaulted, and of the version of the live object, which `versions` has in those of its
+/// managers. Where it lacks one, it says so: [`Versions::learn`] it, and track again.
+pub fn track(
+    schema: &Schema,
+    live: Option<&Object>,
+    new: Object,
+    manager: Manager<'_>,
+    versions: &Versions,
+) -> Result<Object, Wanted> {
     let ty = Some(schema.root());
     let live_managers = || live.map(Managed::of).unwrap_or_default();
     let mut managers = if !manager.subresource.is_empty() {
@@ -160,15 +183,15 @@ pub fn track(schema: &Schema, live: Option<&Object>, new: Object, manager: Manag
     // What was there before managers were kept track of stays nobody's until it is applied.
     if managers.0.is_empty() && live.is_some() {
         new.remove(&["metadata", "managedFields"]);
-        return new;
+        return Ok(new);
     }
-    let version = new.api_version().to_owned();
     let nothing = blank(&new);
     let old = live.map_or(&nothing, Object::value);
-    record(ty, old, new.value(), &mut managers, &version, manager);
+    let view = View { ty, version: new.api_version(), versions };
+    record(view, old, new.value(), &mut managers, manager)?;
     managers.cap();
     managers.write(&mut new);
-    new
+    Ok(new)
 }
 
 /// Undoes changes of nothing but `managedFields` timestamps: an object that is as it was stays as it
@@ -211,24 +234,20 @@ fn same_content(a: &Object, b: &Object) -> bool {
 }
 
 /// Gives a manager by update what it changed, and takes that from all others.
-fn record(
-    ty: Option<TypeRef<'_>>,
-    old: &Value,
-    new: &Value,
+fn record<'a>(
+    view: View<'a>,
+    old: &'a Value,
+    new: &'a Value,
     managers: &mut Managed,
-    version: &str,
     manager: Manager<'_>,
-) {
-    let difference = typed::compare(ty, old, new);
-    let mut changed = difference.added;
-    changed.absorb(difference.modified);
-    let changed = changed.without(manager.ignored);
-    managers.take(None, &changed);
-    managers.take(None, &difference.removed.without(manager.ignored));
+) -> Result<(), Wanted> {
+    let version = view.version;
+    let changes = view.changes(old, new, managers, manager)?;
+    managers.take(None, &changes);
     managers.drop_empty();
-    let set = changed.difference(&NOBODYS);
+    let set = changes.changed.difference(&NOBODYS);
     if set.is_empty() {
-        return;
+        return Ok(());
     }
     let id = ManagerId {
         applied: false,
@@ -240,34 +259,57 @@ fn record(
     owned.set.absorb(set);
     owned.api_version = version.into();
     owned.time = managed::written(manager.now);
+    Ok(())
+}
+
+/// Why a merged object could not be pruned.
+enum Stop {
+    Malformed(typed::ListError),
+    Wanted(Wanted),
+}
+
+impl From<typed::ListError> for Stop {
+    fn from(error: typed::ListError) -> Self {
+        Self::Malformed(error)
+    }
+}
+
+impl From<Wanted> for Stop {
+    fn from(wanted: Wanted) -> Self {
+        Self::Wanted(wanted)
+    }
 }
 
 /// Removes what the manager applied last time and no longer does, unless somebody else manages it.
 /// Fields that nobody manages stay.
-fn prune(
-    ty: Option<TypeRef<'_>>,
-    merged: Value,
-    managers: &Managed,
-    last: &FieldSet,
-) -> Result<Value, typed::ListError> {
-    if last.is_empty() {
+///
+/// What was applied last is in the version of that time, and what others manage in theirs.
+fn prune(view: View<'_>, merged: Value, managers: &Managed, last: &Owned) -> Result<Value, Stop> {
+    if last.set.is_empty() {
         return Ok(merged);
     }
     let nothing = || Value::Object(Map::new());
-    let with_parents = |set: &FieldSet| typed::with_parents(ty, set);
-    let all_fields = |value: &Value| fields_of_live(ty, value).map(|set| with_parents(&set));
-    let last = with_parents(last);
-    let everything = all_fields(&merged)?;
+    let Some((ty, everything)) = view.to(&merged, &last.api_version)? else { return Ok(merged) };
+    let (last_set, fields) = (typed::with_parents(ty, &last.set), all_fields(ty, everything)?);
     // First all that was applied goes, then what is somebody's comes back, then what was nobody's.
-    let without_last = typed::remove(ty, &merged, &last).unwrap_or_else(nothing);
-    let mut owned = FieldSet::default();
-    managers.0.values().for_each(|manager| owned.absorb(manager.set.clone()));
-    let mut kept = all_fields(&without_last)?;
-    kept.absorb(with_parents(&owned));
-    let unwanted = everything.clone().difference(&kept);
-    let with_owned = typed::remove(ty, &merged, &unwanted).unwrap_or_else(nothing);
-    let gone = everything.difference(&all_fields(&with_owned)?).intersection(&last);
-    Ok(typed::remove(ty, &merged, &gone).unwrap_or_else(nothing))
+    let mut pruned = typed::remove(ty, everything, &last_set).unwrap_or_else(nothing);
+    for (version, owned) in managers.by_version(&last.api_version, view.has_several()) {
+        let Some((ty, whole)) = view.to(&merged, version)? else { continue };
+        let Some((_, rest)) = view.to(&pruned, version)? else { continue };
+        let mut kept = all_fields(ty, rest)?;
+        kept.absorb(typed::with_parents(ty, &owned));
+        let all = if version == last.api_version { fields.clone() } else { all_fields(ty, whole)? };
+        pruned = typed::remove(ty, whole, &all.difference(&kept)).unwrap_or_else(nothing);
+    }
+    let Some((_, rest)) = view.to(&pruned, &last.api_version)? else { return Ok(merged) };
+    let gone = fields.difference(&all_fields(ty, rest)?).intersection(&last_set);
+    let pruned = typed::remove(ty, everything, &gone).unwrap_or_else(nothing);
+    let Some((_, pruned)) = view.to(&pruned, view.version)? else { return Ok(merged) };
+    Ok(pruned.clone())
+}
+
+fn all_fields(ty: Option<TypeRef<'_>>, value: &Value) -> Result<FieldSet, typed::ListError> {
+    fields_of_live(ty, value).map(|set| typed::with_parents(ty, &set))
 }
 
 /// The fields of a document that may hold what an applied one may not, such as items that occur twice.
@@ -279,9 +321,12 @@ fn fields_of_live(ty: Option<TypeRef<'_>>, value: &Value) -> Result<FieldSet, ty
     }
 }
 
-fn conflicts(managers: &Managed, own: &ManagerId, changed: &FieldSet) -> Vec<(ManagerId, FieldSet)> {
+fn conflicts(managers: &Managed, own: &ManagerId, changes: &Changes<'_>) -> Vec<(ManagerId, FieldSet)> {
     let others = managers.0.iter().filter(|(id, _)| *id != own);
-    let overlaps = others.map(|(id, owned)| (id.clone(), owned.set.intersection(changed)));
+    let overlaps = others.filter_map(|(id, owned)| {
+        let (changed, _) = changes.seen_in(&owned.api_version)?;
+        Some((id.clone(), owned.set.intersection(changed)))
+    });
     overlaps.filter(|(_, set)| !set.is_empty()).collect()
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use super::field_set::{Element, FieldSet};
+use super::versions::Changes;
 use crate::field::quote;
 use crate::object::Object;
 use crate::time;
@@ -102,16 +103,33 @@ impl Managed {
         object.metadata_mut().insert("managedFields".into(), entries.into());
     }
 
-    /// Takes fields away from all managers but one.
-    pub(super) fn take(&mut self, keeper: Option<&ManagerId>, fields: &FieldSet) {
-        if fields.is_empty() {
-            return;
-        }
-        for (id, owned) in &mut self.0 {
-            if Some(id) != keeper {
+    /// Takes what a change concerns away from all managers but one. Who manages fields in a version that
+    /// is not served any more manages nothing.
+    pub(super) fn take(&mut self, keeper: Option<&ManagerId>, changes: &Changes<'_>) {
+        self.0.retain(|id, owned| {
+            if Some(id) == keeper {
+                return true;
+            }
+            let Some((changed, removed)) = changes.seen_in(&owned.api_version) else { return false };
+            for fields in [changed, removed].into_iter().filter(|fields| !fields.is_empty()) {
                 owned.set.subtract(fields);
             }
+            true
+        });
+    }
+
+    /// What is managed in each version, `first` first; all in that one where there are not several.
+    pub(super) fn by_version<'a>(&'a self, first: &'a str, several: bool) -> Vec<(&'a str, FieldSet)> {
+        let mut all = vec![(first, FieldSet::default())];
+        for owned in self.0.values() {
+            let version = if several { &*owned.api_version } else { first };
+            let place = all.iter().position(|(of, _)| *of == version).unwrap_or_else(|| {
+                all.push((version, FieldSet::default()));
+                all.len() - 1
+            });
+            all[place].1.absorb(owned.set.clone());
         }
+        all
     }
 
     /// Drops managers that own nothing.

@@ -28,7 +28,7 @@ impl World {
         }
         let document = Object::from_value(document).expect("an object");
         let manager = self.manager(name, "", OBJECT);
-        let new = apply(&self.schema, self.live.as_ref(), &document, manager, force)?;
+        let new = apply(&self.schema, self.live.as_ref(), &document, manager, force, &Versions::default())?;
         Ok(self.keep(new))
     }
 
@@ -47,7 +47,8 @@ impl World {
             self.live.clone().unwrap_or_else(|| Object::from_value(self.head()).expect("an object"));
         change(&mut new);
         let manager = self.manager(name, subresource, ignored);
-        let new = track(&self.schema, self.live.as_ref(), new, manager);
+        let new = track(&self.schema, self.live.as_ref(), new, manager, &Versions::default());
+        let new = new.expect("there is one version");
         self.keep(new)
     }
 
