@@ -160,7 +160,8 @@ impl Call {
         if self.resource.storage.served.is_none() {
             return Ok(stored);
         }
-        self.partition().served_one(&self.resource, stored).await
+        // Apart, so that requests for kinds with one version carry no room for it along.
+        Box::pin(self.partition().served_one(&self.resource, stored)).await
     }
 
     /// The same request for one object of the collection.

@@ -71,6 +71,12 @@ impl Partition {
         Ok(one.remove(0))
     }
 
+    /// Whether an object is known in the resource's version, so that nothing has to be waited for.
+    pub(crate) fn is_served(&self, resource: &Resource, stored: &Stored) -> bool {
+        let Some(served) = &resource.storage.served else { return true };
+        stored.is_of(&served.head) || stored.forms().is_made(served)
+    }
+
     async fn serve_some(
         &self,
         resource: &Resource,
@@ -128,6 +134,11 @@ fn read(encoded: &Encoded) -> Result<Object> {
 }
 
 impl Forms {
+    fn is_made(&self, served: &Served) -> bool {
+        let forms = self.0.lock();
+        forms.iter().any(|(of, form)| of.is_same(served) && matches!(form, Form::Made(_)))
+    }
+
     /// What is known of the object in a version, or what `begin` begins.
     fn find_or(&self, served: &Served, begin: impl FnOnce() -> Form) -> Wanted {
         let mut forms = self.0.lock();

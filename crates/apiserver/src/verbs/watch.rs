@@ -156,7 +156,7 @@ impl Watcher {
             }
             if self.initial.len() > 0 {
                 if self.call.resource.storage.served.is_some() {
-                    self.tell_initial_served().await;
+                    Box::pin(self.tell_initial_served()).await;
                 } else {
                     self.tell_initial().await;
                 }
@@ -186,14 +186,15 @@ impl Watcher {
                     while let Some(change) = rest.next() {
                         if self.call.resource.storage.served.is_none() {
                             self.tell(change);
-                        } else if !self.tell_served(change, whole_at).await {
+                        } else if !Box::pin(self.tell_served(change, whole_at)).await {
                             break;
                         }
                         let whole = rest.peek().is_none_or(|next| next.revision != change.revision);
                         if whole {
                             self.position = self.position.max(change.revision);
                             whole_at = self.lines.written.place();
-                            if self.lines.written.len() >= BATCH {
+                            let waits = rest.peek().is_some_and(|next| self.waits_for(next));
+                            if waits || self.lines.written.len() >= BATCH {
                                 break;
                             }
                         }

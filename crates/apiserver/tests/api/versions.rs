@@ -27,9 +27,9 @@ struct Far {
     asked: Mutex<BTreeMap<(String, String, String), usize>>,
     /// Objects that cannot be converted.
     refused: Mutex<BTreeSet<String>>,
-    /// Nothing is answered while it is closed.
-    open: watch::Sender<bool>,
-    /// How many wait for that.
+    /// Objects of which nothing is answered.
+    held: watch::Sender<BTreeSet<String>>,
+    /// How many wait for an answer.
     waiting: watch::Sender<usize>,
     /// What is wrong with the next answer.
     wrong: Mutex<Option<fn(&mut Vec<Object>)>>,
@@ -52,10 +52,12 @@ impl Convert for Asked {
                         (object.name().to_owned(), object.resource_version().to_owned(), to.version.clone());
                     *far.asked.lock().entry(key).or_default() += 1;
                 }
-                let mut open = far.open.subscribe();
-                if !*open.borrow() {
+                let mut held = far.held.subscribe();
+                let free =
+                    |held: &BTreeSet<String>| !objects.iter().any(|object| held.contains(object.name()));
+                if !free(&held.borrow()) {
                     far.waiting.send_modify(|waiting| *waiting += 1);
-                    open.wait_for(|open| *open).await.expect("it lives as long as the test");
+                    held.wait_for(free).await.expect("it lives as long as the test");
                 }
                 tokio::task::yield_now().await;
                 if objects.iter().any(|object| far.refused.lock().contains(object.name())) {
@@ -102,6 +104,10 @@ impl Far {
         *self.refused.lock() = names.iter().map(|name| (*name).to_owned()).collect();
     }
 
+    fn hold(&self, names: &[&str]) {
+        self.held.send_replace(names.iter().map(|name| (*name).to_owned()).collect());
+    }
+
     async fn until_waited_for(&self) {
         self.waiting
             .subscribe()
@@ -130,7 +136,7 @@ async fn cluster() -> (Arc<Cluster>, Arc<Far>) {
     let far = Arc::new(Far {
         asked: Mutex::default(),
         refused: Mutex::default(),
-        open: watch::Sender::new(true),
+        held: watch::Sender::default(),
         waiting: watch::Sender::new(0),
         wrong: Mutex::new(None),
     });
@@ -353,7 +359,7 @@ async fn a_conversion_that_takes_long_holds_up_nobody_else_and_is_waited_for_tog
     cluster.ok("POST", V1, &v1("a", "1")).await;
     let mut following = cluster.watch(&format!("{V1}?watch=true")).await;
     assert_eq!(following.next().await, "ADDED a");
-    far.open.send_replace(false);
+    far.hold(&["a", "b"]);
     let read = || {
         let cluster = cluster.clone();
         tokio::spawn(async move { cluster.get(&format!("{V2}/a")).await.1["spec"]["amount"].clone() })
@@ -370,7 +376,7 @@ async fn a_conversion_that_takes_long_holds_up_nobody_else_and_is_waited_for_tog
     cluster.ok("POST", V1, &v1("b", "2")).await;
     assert_eq!(following.next().await, "ADDED b");
     assert_eq!(cluster.get("/api/v1/namespaces").await.0, 200);
-    far.open.send_replace(true);
+    far.hold(&[]);
     for other in others {
         assert_eq!(other.await.expect("no panic"), 1);
     }
@@ -380,10 +386,26 @@ async fn a_conversion_that_takes_long_holds_up_nobody_else_and_is_waited_for_tog
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_watch_knows_is_told_before_it_waits_for_more() {
+    let (cluster, far) = cluster().await;
+    let begin = cluster.ok("POST", V1, &v1("a", "1")).await["metadata"]["resourceVersion"].clone();
+    far.hold(&["b"]);
+    for (name, size) in [("a", "2"), ("a", "3")] {
+        cluster.ok("PATCH", &format!("{V1}/{name}"), &json!({"spec": {"size": size}})).await;
+    }
+    cluster.ok("POST", V1, &v1("b", "1")).await;
+    let begin = begin.as_str().expect("a revision");
+    let mut watch = cluster.watch(&format!("{V2}?watch=true&resourceVersion={begin}")).await;
+    assert_eq!([watch.next().await, watch.next().await], ["MODIFIED a", "MODIFIED a"]);
+    far.hold(&[]);
+    assert_eq!(watch.next().await, "ADDED b");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_stops_does_not_wait_for_what_watches_wait_for() {
     let (cluster, far) = cluster().await;
     cluster.ok("POST", V1, &v1("a", "1")).await;
-    far.open.send_replace(false);
+    far.hold(&["a", "b"]);
     let mut watch = cluster.watch(&format!("{V2}?watch=true")).await;
     let told = tokio::spawn(async move { watch.next().await });
     far.until_waited_for().await;

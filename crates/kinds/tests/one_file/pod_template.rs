@@ -71,7 +71,7 @@ fn image(object: &Object) -> &str {
 }
 
 async fn count(call: Call) -> Result<Response<Body>> {
-    let template = call.current()?;
+    let template = call.current().await?;
     let mut count = Object::new(&GroupVersionKind::new("example.com", "v1", "Count"), template.name());
     count.set(&["containers"], template.get_list(&["template", "spec", "containers"]).len());
     Ok(call.answer_other(StatusCode::OK, &count))

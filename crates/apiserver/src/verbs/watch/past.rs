@@ -89,7 +89,7 @@ impl Watcher {
                     // One revision is never cut.
                     if version > last {
                         self.position = last;
-                        if self.lines.written.len() >= BATCH {
+                        if self.lines.written.len() >= BATCH || self.waits_for_all() {
                             past.next = Some(event);
                             self.keep(past);
                             return Ok(());
@@ -99,7 +99,7 @@ impl Watcher {
                     let change = self.read_event(&event, until)?;
                     if self.call.resource.storage.served.is_none() {
                         self.tell(&change);
-                    } else if !self.tell_served(&change, whole).await {
+                    } else if !Box::pin(self.tell_served(&change, whole)).await {
                         return Ok(());
                     }
                     tokio::task::coop::consume_budget().await;

@@ -25,6 +25,21 @@ impl Watcher {
         !self.over
     }
 
+    /// Whether what is written is told before a change, since that has to be converted first.
+    pub(super) fn waits_for(&self, change: &Change) -> bool {
+        let resource = &*self.call.resource;
+        if resource.storage.served.is_none() || self.lines.written.is_empty() {
+            return false;
+        }
+        let partition = self.call.partition();
+        self.selection.names_it(&change.stored) && !partition.is_served(resource, &change.stored)
+    }
+
+    /// The same where each change has to be converted.
+    pub(super) fn waits_for_all(&self) -> bool {
+        !self.call.resource.is_stored_version() && !self.lines.written.is_empty()
+    }
+
     /// Tells of some objects that are there at the beginning.
     pub(super) async fn tell_initial_served(&mut self) {
         let (place, some) = (self.lines.written.place(), self.initial.by_ref().take(SOME));
