@@ -335,3 +335,65 @@ fn malformed_configurations_are_refused() {
     );
     refuse(json!({"metadata": {"managedFields": []}}), "metadata.managedFields must be nil");
 }
+
+/// Tracks a change, with `v2` of a config map having its data as `binaryData`; other versions are gone.
+fn tracked(live: &Object, new: Object, name: &str, asked: &mut Vec<String>) -> Object {
+    let world = World::new("", "ConfigMap");
+    let manager = Manager { name, subresource: "", ignored: OBJECT, now: time::Timestamp::UNIX_EPOCH };
+    let mut versions = Versions::several();
+    loop {
+        let wanted = match track(&world.schema, Some(live), new.clone(), manager, &versions) {
+            Ok(tracked) => return tracked,
+            Err(wanted) => wanted,
+        };
+        asked.push(wanted.version.clone());
+        let form = (wanted.version == "v2").then(|| {
+            let mut form = wanted.object.clone();
+            form.set(&["apiVersion"], "v2");
+            let data = form.remove(&["data"]).expect("it has data");
+            form.set(&["binaryData"], data);
+            (Some(world.schema.clone()), form)
+        });
+        versions.learn(wanted, form);
+    }
+}
+
+#[test]
+fn who_manages_fields_in_another_version_loses_what_changes_there_and_in_one_that_is_gone_all() {
+    let entry = |manager: &str, version: &str, fields: Value| {
+        json!({
+            "manager": manager, "operation": "Update", "apiVersion": version, "fieldsType": "FieldsV1",
+            "fieldsV1": fields,
+        })
+    };
+    let live = Object::from_value(json!({
+        "apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"name": "a", "managedFields": [
+            entry("other", "v2", json!({"f:binaryData": {"f:x": {}, "f:y": {}}})),
+            entry("gone", "v0", json!({"f:values": {"f:y": {}}})),
+            entry("same", "v1", json!({"f:data": {"f:z": {}}})),
+        ]},
+        "data": {"x": "aaa1", "y": "aaa1", "z": "aaa1"},
+    }));
+    let live = live.expect("an object");
+    let mut new = live.clone();
+    new.set(&["data", "x"], "aaa2");
+    let mut asked = Vec::new();
+    let tracked = tracked(&live, new, "me", &mut asked);
+    // As it was and as it is to be; of what is gone nothing more is asked.
+    assert_eq!(asked.iter().filter(|version| *version == "v2").count(), 2, "{asked:?}");
+    let mut told: Vec<String> = tracked
+        .managed_fields()
+        .iter()
+        .map(|entry| format!("{} {} {}", entry["manager"], entry["apiVersion"], entry["fieldsV1"]))
+        .collect();
+    told.sort();
+    assert_eq!(
+        told,
+        [
+            r#""me" "v1" {"f:data":{"f:x":{}}}"#,
+            r#""other" "v2" {"f:binaryData":{"f:y":{}}}"#,
+            r#""same" "v1" {"f:data":{"f:z":{}}}"#,
+        ]
+    );
+}
