@@ -1,7 +1,7 @@
 //! Probes: is a container started, alive, ready to serve?
 //!
 //! [`Tally`] is the pure part: results in, verdict changes out. [`check`] makes one attempt over
-//! exec, HTTP, HTTPS or TCP. The pod worker owns one task per probe of a running
+//! exec, HTTP, HTTPS, gRPC or TCP. The pod worker owns one task per probe of a running
 //! container and hears of verdicts only.
 
 use std::net::IpAddr;
@@ -14,9 +14,14 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use crate::runtime::{ContainerId, Port, Runtime};
 
 mod check;
+mod grpc;
+mod http;
+mod pace;
 mod tls;
 
-pub use check::{check, http_get};
+pub use check::{Passed, check};
+pub use http::get as http_get;
+pub use pace::{Attempt, Pace};
 
 /// What a probe decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

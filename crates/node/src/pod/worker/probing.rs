@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use super::{Message, Verdict};
 use crate::agent::Shared;
 use crate::pod::observe::Observation;
-use crate::probe::{self, Kind, Tally, Target, Timing};
+use crate::probe::{self, Attempt, Kind, Pace, Passed, Tally, Target, Timing};
 use crate::runtime::ContainerId;
 
 /// Verdicts by container, and the tasks that reach them. Dropping it ends the tasks.
@@ -32,9 +32,21 @@ struct Followed {
     tasks: BTreeMap<Kind, AbortHandle>,
 }
 
+impl Followed {
+    /// It is to be killed: what it answers until then means nothing.
+    fn condemn(&mut self) {
+        self.condemned = true;
+        self.stop();
+    }
+
+    fn stop(&self) {
+        self.tasks.values().for_each(AbortHandle::abort);
+    }
+}
+
 impl Drop for Followed {
     fn drop(&mut self) {
-        self.tasks.values().for_each(AbortHandle::abort);
+        self.stop();
     }
 }
 
@@ -112,7 +124,7 @@ impl Probes {
         match (verdict.kind, verdict.good) {
             (Kind::Startup, true) => followed.started = true,
             (Kind::Readiness, good) => followed.ready = good,
-            (Kind::Startup | Kind::Liveness, false) => followed.condemned = true,
+            (Kind::Startup | Kind::Liveness, false) => followed.condemn(),
             (Kind::Liveness, true) => {}
         }
     }
@@ -195,43 +207,45 @@ impl Prober {
     async fn run(&self, kind: Kind, probe: &Probe) -> bool {
         let timing = Timing::of(probe);
         tokio::time::sleep(timing.initial_delay).await;
-        let mut tally = Tally::new(timing);
+        let begun = tokio::time::Instant::now();
+        let (mut tally, mut pace) = (Tally::new(timing), Pace::new(kind, &timing));
+        let mut attempt = Attempt { at: Duration::ZERO, counts: true };
         loop {
+            tokio::time::sleep_until(begun + attempt.at).await;
             let outcome = probe::check(&self.target, probe, timing.timeout).await;
-            if let Err(reason) = &outcome {
-                self.tell_failure(kind, reason);
-            }
-            if let Some(good) = tally.add(outcome.is_ok()) {
-                let verdict = Verdict {
-                    container: self.container.clone(),
-                    instance: self.target.container.clone(),
-                    kind,
-                    good,
-                };
-                if self.messages.send(Message::Verdict(verdict)).is_err() {
-                    return false;
-                }
-                if kind == Kind::Startup {
-                    return good;
+            let good = outcome.is_ok();
+            if attempt.counts || good {
+                self.tell(kind, &outcome);
+                if let Some(good) = tally.add(good) {
+                    if !self.decide(kind, good) {
+                        return false;
+                    }
+                    if kind == Kind::Startup {
+                        return good;
+                    }
                 }
             }
-            tokio::time::sleep(self.pause(kind, &timing, outcome.is_ok())).await;
+            attempt = pace.after(attempt, good, begun.elapsed());
         }
     }
 
-    /// A container that is not ready yet is asked again soon at first, so that it gets traffic as
-    /// soon as it can serve, whatever its period.
-    fn pause(&self, kind: Kind, timing: &Timing, success: bool) -> Duration {
-        const EAGER: Duration = Duration::from_millis(100);
-        if success || kind == Kind::Liveness {
-            timing.period
-        } else {
-            timing.period.min(EAGER.max(timing.period / 10))
-        }
+    /// Whether somebody still wants to know.
+    fn decide(&self, kind: Kind, good: bool) -> bool {
+        let verdict = Verdict {
+            container: self.container.clone(),
+            instance: self.target.container.clone(),
+            kind,
+            good,
+        };
+        self.messages.send(Message::Verdict(verdict)).is_ok()
     }
 
-    fn tell_failure(&self, kind: Kind, reason: &str) {
-        let message = format!("{} probe failed: {reason}", kind.as_str());
-        self.shared.container_event(&self.pod, &self.container, true, "Unhealthy", message);
+    fn tell(&self, kind: Kind, outcome: &Result<Passed, String>) {
+        let (reason, message) = match outcome {
+            Ok(Passed::Well) => return,
+            Ok(Passed::Warned(why)) => ("ProbeWarning", format!("{} probe warning: {why}", kind.as_str())),
+            Err(why) => ("Unhealthy", format!("{} probe failed: {why}", kind.as_str())),
+        };
+        self.shared.container_event(&self.pod, &self.container, true, reason, message);
     }
 }

@@ -282,7 +282,14 @@ async fn run_hook(target: &Target, hook: &LifecycleHandler, limit: Option<Durati
         };
     }
     if let Some(action) = &hook.http_get {
-        return probe::http_get(target, action, limit.unwrap_or(Duration::from_secs(30))).await;
+        return probe::http_get(
+            target.address,
+            &target.ports,
+            action,
+            limit.unwrap_or(Duration::from_secs(30)),
+        )
+        .await
+        .map(drop);
     }
     if let Some(action) = &hook.sleep {
         let wanted = Duration::from_secs(u64::try_from(action.seconds).unwrap_or(0));
