@@ -9,6 +9,7 @@ pub mod downward;
 pub mod env;
 pub mod expand;
 pub mod groups;
+pub mod hosts;
 pub mod observe;
 pub mod plan;
 pub mod resources;

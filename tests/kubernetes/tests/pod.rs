@@ -495,3 +495,72 @@ spec:
         if left.is_empty() { Ok(()) } else { Err(left) }
     });
 }
+
+#[test]
+fn a_program_that_cannot_be_started_ends_a_pod_that_is_not_to_be_started_again() {
+    let cluster = Cluster::shared();
+    let space = cluster.namespace("startless");
+    pod(&space, "never", "command: [/no/such/program]", "restartPolicy: Never");
+    space.wait("jsonpath={.status.phase}=Failed", &["pod/never"]);
+    let state = space.get(&["pod", "never"])["status"]["containerStatuses"][0]["state"]["terminated"].clone();
+    assert_eq!(
+        (state["reason"].as_str(), state["exitCode"].as_i64()),
+        (Some("StartError"), Some(128)),
+        "{state}"
+    );
+    assert!(
+        state["message"].as_str().is_some_and(|message| message.contains("no such file or directory")),
+        "{state}"
+    );
+    // Others are tried again, with a pause that grows.
+    pod(&space, "always", "command: [/no/such/program]", "");
+    space.wait_for("pod/always", "{.status.containerStatuses[0].state.waiting.reason}", "CrashLoopBackOff");
+    let last = "{.status.containerStatuses[0].lastState.terminated.reason}";
+    assert_eq!(space.field("pod/always", last), "StartError");
+    assert_eq!(space.field("pod/always", "{.status.phase}"), "Running");
+}
+
+#[test]
+fn a_container_finds_its_pod_and_its_aliases_in_etc_hosts() {
+    let cluster = Cluster::shared();
+    let space = cluster.namespace("hosts");
+    let aliases = "hostAliases: [{ip: 1.2.3.4, hostnames: [a.example, b.example]}]";
+    pod(&space, "box", r#"command: [sleep, "1000"]"#, &format!("subdomain: web\n  {aliases}"));
+    space.wait("condition=Ready", &["pod/box"]);
+    let hosts = space.exec("box", &["cat", "/etc/hosts"]);
+    let address = space.field("pod/box", "{.status.podIP}");
+    assert!(hosts.starts_with("# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n"), "{hosts}");
+    let own = format!("\n{address}\tbox.web.hosts.svc.cluster.local\tbox\n");
+    assert!(hosts.contains(&own), "{hosts}");
+    assert!(hosts.ends_with("\n# Entries added by HostAliases.\n1.2.3.4\ta.example\tb.example"), "{hosts}");
+    assert_eq!(
+        space.exec("box", &["sh", "-c", "echo 5.6.7.8 more >> /etc/hosts && tail -n 1 /etc/hosts"]),
+        "5.6.7.8 more"
+    );
+}
+
+#[test]
+fn a_probe_fails_once_a_period() {
+    let cluster = Cluster::shared();
+    let space = cluster.namespace("periods");
+    // It takes three seconds to end.
+    pod(
+        &space,
+        "box",
+        r#"command: [sh, -c, "trap 'sleep 3; exit 0' TERM; while :; do sleep 0.1; done"],
+          startupProbe: {exec: {command: ["false"]}, periodSeconds: 2, failureThreshold: 3}"#,
+        "terminationGracePeriodSeconds: 10",
+    );
+    testkit::wait_until("a restart", || {
+        let count = space.field("pod/box", "{.status.containerStatuses[0].restartCount}");
+        if count.parse::<u32>().is_ok_and(|count| count > 0) { Ok(()) } else { Err(count) }
+    });
+    let status = space.get(&["pod", "box"])["status"]["containerStatuses"][0].clone();
+    let ended = &status["lastState"]["terminated"];
+    let moment = |at: &serde_json::Value| -> i64 {
+        let at: base::Timestamp = at.as_str().expect("a moment").parse().expect("a moment");
+        at.as_second()
+    };
+    // From the first failure to the third are two periods.
+    assert!(moment(&ended["finishedAt"]) - moment(&ended["startedAt"]) >= 4 + 2, "{status}");
+}

@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, SeccompProfile, Securi
 use super::admission::{self, Profile};
 use super::env::Environment;
 use super::expand::{Room, TooLarge, expand};
+use super::hosts;
 use super::resources;
 use super::sandbox_spec::metadata;
 use super::volumes::Prepared;
@@ -24,6 +25,8 @@ pub struct Context<'a> {
     pub env: Environment,
     /// The pod's volumes as they are on the host, by name.
     pub volumes: &'a BTreeMap<String, Prepared>,
+    /// What is shown as its `/etc/hosts`.
+    pub hosts: PathBuf,
     /// The file that the container may leave a message in.
     pub termination_message: PathBuf,
     /// Where its log goes.
@@ -252,24 +255,35 @@ fn mounts(context: &Context<'_>, container: &Container) -> Result<Vec<Mount>, Sp
             propagation,
         });
     }
+    if hosts::is_shown(container) {
+        mounts.push(own_file(hosts::PATH, &context.hosts));
+    }
     let message = container.termination_message_path.as_deref().unwrap_or("/dev/termination-log");
-    mounts.push(Mount {
-        container_path: message.to_owned(),
-        host_path: context.termination_message.clone(),
+    mounts.push(own_file(message, &context.termination_message));
+    Ok(mounts)
+}
+
+/// A file of ours, which containers may write to.
+fn own_file(place: &str, file: &Path) -> Mount {
+    Mount {
+        container_path: place.to_owned(),
+        host_path: file.to_owned(),
         sub_path: None,
         must_be: None,
         read_only: false,
         recursive_read_only: true,
         propagation: Propagation::Private,
-    });
-    Ok(mounts)
+    }
 }
 
-/// Finds the part of a volume that a mount shows, made as a directory where it is missing.
+/// Finds the part of a volume that a mount shows, made as a directory where it is missing: with the volume's
+/// mode, so that who may write into that may write into its parts.
 fn check_sub_path(volume: &Path, sub_path: &str) -> Result<(), BeneathError> {
+    use std::os::unix::fs::PermissionsExt as _;
     let io = |source| BeneathError::Io { path: volume.to_owned(), source };
+    let mode = std::fs::metadata(volume).map_err(io)?.permissions().mode() & 0o777;
     let root = Beneath::open(volume).map_err(io)?;
-    root.find_or_make(Path::new(sub_path), rustix::fs::Mode::from_raw_mode(0o750)).map(drop)
+    root.find_or_make(Path::new(sub_path), rustix::fs::Mode::from_raw_mode(mode)).map(drop)
 }
 
 /// Bytes of a profile; Docker's own has 14,000.

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::{Pod, PodSpec};
 use super::container_spec::protocol;
 use super::groups;
 use super::resources::quality_of_service;
-use crate::runtime::{Dns, HostEntry, PodMetadata, PodNetwork, PodSandboxConfig, Port, PortMapping};
+use crate::runtime::{Dns, PodMetadata, PodNetwork, PodSandboxConfig, Port, PortMapping};
 
 /// What a sandbox is made from, besides the pod.
 pub struct Context<'a> {
@@ -25,9 +25,7 @@ pub fn sandbox_spec(context: &Context<'_>, pod: &Pod) -> PodSandboxConfig {
     let host_network = spec.host_network.unwrap_or(false);
     let name = pod.metadata.name.clone().unwrap_or_default();
     let namespace = pod.metadata.namespace.clone().unwrap_or_default();
-    let hostname = hostname(&spec, &name);
     PodSandboxConfig {
-        hosts: hosts(&spec, &hostname, &namespace, context.cluster_domain),
         hostname: match host_network {
             true => String::new(),
             false => full_hostname(&spec, &name, &namespace, context.cluster_domain),
@@ -75,26 +73,6 @@ pub fn full_hostname(spec: &PodSpec, name: &str, namespace: &str, domain: &str) 
         }
         _ => hostname,
     }
-}
-
-/// `hostAliases`, and the full name of a pod with a subdomain. The runtime adds the pod's own line.
-fn hosts(spec: &PodSpec, hostname: &str, namespace: &str, domain: &str) -> Vec<HostEntry> {
-    let mut entries: Vec<_> = spec
-        .host_aliases
-        .iter()
-        .flatten()
-        .filter_map(|alias| {
-            Some(HostEntry {
-                names: alias.hostnames.clone().unwrap_or_default(),
-                address: Some(alias.ip.parse().ok()?),
-            })
-        })
-        .collect();
-    if let Some(subdomain) = spec.subdomain.as_deref().filter(|subdomain| !subdomain.is_empty()) {
-        let full = format!("{hostname}.{subdomain}.{namespace}.svc.{domain}");
-        entries.push(HostEntry { names: vec![full, hostname.to_owned()], address: None });
-    }
-    entries
 }
 
 /// Name resolution by `dnsPolicy`, with `dnsConfig` on top.
@@ -211,9 +189,8 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_with_a_subdomain_knows_its_full_name() {
+    fn a_pod_with_a_subdomain_is_called_by_its_full_name_where_it_wants_that() {
         let found = spec(json!({"subdomain": "web"}));
-        assert_eq!(found.hosts[0].names, ["web-0.web.shop.svc.cluster.local", "web-0"]);
         assert_eq!(found.hostname, "web-0");
         let found = spec(json!({"subdomain": "web", "setHostnameAsFQDN": true}));
         assert_eq!(found.hostname, "web-0.web.shop.svc.cluster.local");

@@ -219,18 +219,20 @@ pub struct ContainerStatus {
     pub exit_code: i32,
     /// The kernel ended it for want of memory.
     pub oom_killed: bool,
-    /// Why it could not be started.
+    /// Its program could not be started.
+    pub start_failed: bool,
+    /// Why, where it could not.
     pub message: String,
 }
 
 /// Where a container is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ContainerState {
-    /// Made; its program was not started, or could not be.
+    /// Made; its program was not started yet.
     Created,
     /// Its processes exist.
     Running,
-    /// Its program has ended.
+    /// Its program has ended, or could not be started.
     Exited,
 }
 

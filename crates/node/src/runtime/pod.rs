@@ -46,8 +46,6 @@ pub struct PodSandboxConfig {
     pub own_users: bool,
     /// Name resolution.
     pub dns: Dns,
-    /// Lines for `/etc/hosts`, beside the pod's own.
-    pub hosts: Vec<HostEntry>,
     /// Ports of its address that are reachable from the host.
     pub port_mappings: Vec<PortMapping>,
     /// The control group below which it has its own: one that [`super::Host::limit_group`] made.
@@ -77,15 +75,6 @@ pub struct Dns {
     pub searches: Vec<String>,
     /// Options (`ndots:5`).
     pub options: Vec<String>,
-}
-
-/// One line of `/etc/hosts`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HostEntry {
-    /// The names, the first of them canonical.
-    pub names: Vec<String>,
-    /// The address; `None` is the host as the pod sees it.
-    pub address: Option<IpAddr>,
 }
 
 /// A port of a container.

@@ -32,6 +32,7 @@ fn spec_of(
             "data".to_owned(),
             Prepared { path: "/pods/u/data".into(), ..Prepared::default() },
         )]),
+        hosts: PathBuf::from("/pods/u/etc-hosts"),
         termination_message: PathBuf::from("/pods/u/message"),
         log: PathBuf::from("/pods/u/2.log"),
         image_user,
@@ -117,7 +118,8 @@ fn volumes_are_mounted_from_where_they_were_prepared() {
     let mounts = found.expect("valid").mounts;
     assert_eq!((mounts[0].container_path.as_str(), mounts[0].read_only), ("/d", true));
     assert_eq!(mounts[0].host_path, Path::new("/pods/u/data"));
-    assert_eq!(mounts[1].container_path, "/dev/termination-log");
+    let own: Vec<&str> = mounts[1..].iter().map(|mount| mount.container_path.as_str()).collect();
+    assert_eq!(own, ["/etc/hosts", "/dev/termination-log"]);
 
     let missing = spec(json!({}), json!({"volumeMounts": [{"name": "none", "mountPath": "/d"}]}));
     assert_eq!(

@@ -109,8 +109,8 @@ fn stage(staged: &Path, files: &Payload, group: Option<u32>) -> io::Result<()> {
         let mut created = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&target)?;
         created.write_all(&file.bytes)?;
         let mut mode = file.mode;
-        if let Some(group) = group {
-            std::os::unix::fs::fchown(&created, None, Some(group))?;
+        std::os::unix::fs::fchown(&created, file.user, group)?;
+        if group.is_some() {
             mode |= 0o040;
         }
         created.set_permissions(fs::Permissions::from_mode(mode))?;
@@ -144,7 +144,7 @@ mod tests {
     use super::*;
 
     fn payload(files: &[(&str, &str)]) -> Payload {
-        let file = |text: &str| File { bytes: text.as_bytes().to_vec(), mode: 0o640 };
+        let file = |text: &str| File { bytes: text.as_bytes().to_vec(), mode: 0o640, user: None };
         files.iter().map(|(path, text)| ((*path).to_owned(), file(text))).collect()
     }
 

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{
-    ConfigMap, DownwardAPIVolumeFile, KeyToPath, ObjectFieldSelector, Pod, Secret, Volume, VolumeProjection,
+    ConfigMap, Container, DownwardAPIVolumeFile, KeyToPath, ObjectFieldSelector, Pod, Secret, Volume,
+    VolumeProjection,
 };
 
 use super::Context;
@@ -29,6 +30,8 @@ pub struct File {
     pub bytes: Vec<u8>,
     /// Its permission bits.
     pub mode: u32,
+    /// Whose it is, where not root's.
+    pub user: Option<u32>,
 }
 
 /// What a volume should show, and is not there.
@@ -77,11 +80,16 @@ struct Files<'r> {
 impl Files<'_> {
     /// Adds a file, in place of an earlier one at its path.
     fn add(&mut self, path: &str, bytes: &[u8], mode: u32) -> Result<(), TooLarge> {
+        self.add_of(None, path, bytes, mode)
+    }
+
+    /// The same, with an owner.
+    fn add_of(&mut self, user: Option<u32>, path: &str, bytes: &[u8], mode: u32) -> Result<(), TooLarge> {
         if let Some(known) = self.files.get(path) {
             self.room.give_back(OF_A_FILE + known.bytes.len());
         }
         self.room.take(OF_A_FILE + bytes.len())?;
-        self.files.insert(path.to_owned(), File { bytes: bytes.to_owned(), mode });
+        self.files.insert(path.to_owned(), File { bytes: bytes.to_owned(), mode, user });
         Ok(())
     }
 }
@@ -136,15 +144,30 @@ fn project(
     if let Some(source) = &part.service_account_token {
         let token = context.tokens.get(&(volume.to_owned(), source.path.clone()));
         let token = token.ok_or_else(|| PayloadError::NoToken(source.path.clone()))?;
-        // A container that does not run as root must be able to read its own token.
-        let mode = if runs_as_user(context.pod) { 0o600 | (mode as u32 & 0o044) } else { mode as u32 };
-        files.add(&source.path, token.as_bytes(), mode)?;
+        // Whoever it is for can read it, and nobody else.
+        let user = only_user(context.pod);
+        let narrow = user.is_some() || fs_group(context.pod).is_some();
+        let mode = if narrow { 0o600 } else { mode.cast_unsigned() & 0o777 };
+        files.add_of(user, &source.path, token.as_bytes(), mode)?;
     }
     Ok(())
 }
 
-fn runs_as_user(pod: &Pod) -> bool {
-    pod.spec.as_ref().and_then(|spec| spec.security_context.as_ref()).is_some_and(|s| s.run_as_user.is_some())
+/// The user as which all containers of the pod run, where each says which it is.
+fn only_user(pod: &Pod) -> Option<u32> {
+    let spec = pod.spec.as_ref()?;
+    let of_pod = spec.security_context.as_ref().and_then(|security| security.run_as_user);
+    let user_of = |container: &Container| {
+        container.security_context.as_ref().and_then(|security| security.run_as_user).or(of_pod)
+    };
+    let mut users = spec.init_containers.iter().flatten().chain(&spec.containers).map(user_of);
+    let first = users.next()??;
+    users.all(|user| user == Some(first)).then(|| u32::try_from(first).ok())?
+}
+
+/// The group that the pod's volumes are for.
+pub fn fs_group(pod: &Pod) -> Option<u32> {
+    i32::try_from(pod.spec.as_ref()?.security_context.as_ref()?.fs_group?).ok()?.try_into().ok()
 }
 
 fn config_map(
@@ -290,5 +313,33 @@ mod tests {
             .collect();
         let fields = json!([{"name": "v", "downwardAPI": {"items": fields}}]);
         assert_eq!(show(fields, MOST_BYTES), Err(PayloadError::TooLarge));
+    }
+
+    /// The mode and owner of a token that is shown with the mode 0644.
+    #[track_caller]
+    fn check_token(pod: Value, containers: Value, mode: u32, user: Option<u32>) {
+        let sources = json!([{"serviceAccountToken": {"path": "token"}}]);
+        let volumes = json!([{"name": "v", "projected": {"sources": sources}}]);
+        let spec = json!({"securityContext": pod, "containers": containers, "volumes": volumes});
+        let pod: Pod =
+            serde_json::from_value(json!({"metadata": {"name": "p"}, "spec": spec})).expect("a pod");
+        let tokens = Tokens::from([(("v".to_owned(), "token".to_owned()), "secret".to_owned())]);
+        let (sources, node) = (Sources::default(), NodeCapacity::default());
+        let context = Context { pod: &pod, sources: &sources, tokens: &tokens, node };
+        let volume = &pod.spec.as_ref().and_then(|spec| spec.volumes.as_ref()).expect("volumes")[0];
+        let files = payload(&context, volume, &mut Room::new(MOST_BYTES)).expect("shown").expect("files");
+        assert_eq!((files["token"].mode, files["token"].user), (mode, user));
+    }
+
+    #[test]
+    fn a_token_is_for_the_one_user_of_the_pod_or_for_its_group() {
+        let user = |id: i64| json!({"name": format!("c{id}"), "securityContext": {"runAsUser": id}});
+        let plain = json!({"name": "plain"});
+        check_token(json!({}), json!([plain]), 0o644, None);
+        check_token(json!({"runAsUser": 1000}), json!([plain]), 0o600, Some(1000));
+        check_token(json!({}), json!([user(1000), user(1000)]), 0o600, Some(1000));
+        check_token(json!({"runAsUser": 1000}), json!([plain, user(1001)]), 0o644, None);
+        check_token(json!({}), json!([plain, user(1000)]), 0o644, None);
+        check_token(json!({"fsGroup": 2000}), json!([plain, user(1000)]), 0o600, None);
     }
 }

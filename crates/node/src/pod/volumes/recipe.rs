@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use k8s_openapi::api::core::v1::{HostPathVolumeSource, Pod, Volume};
+use k8s_openapi::api::core::v1::{HostPathVolumeSource, Volume};
 
 use super::memory::{self, Memory};
 use super::payload::{self, Payload};
@@ -60,7 +60,7 @@ fn recipe(context: &Context<'_>, volume: &Volume, room: &mut Room) -> Result<Rec
     if let Some(source) = &volume.host_path {
         return Ok(Recipe::HostPath(source.clone()));
     }
-    let group = fs_group(context.pod);
+    let group = payload::fs_group(context.pod);
     if let Some(source) = &volume.empty_dir {
         return Ok(match empty_dir::memory(context.pod, source, group) {
             Some(memory) => Recipe::Memory(memory),
@@ -72,10 +72,6 @@ fn recipe(context: &Context<'_>, volume: &Volume, room: &mut Room) -> Result<Rec
         .ok_or_else(|| VolumeError::Unsupported { name: volume.name.clone() })?;
     // What may be secret is in memory alone; names and settings need not be.
     Ok(Recipe::Files { files, group, in_memory: volume.config_map.is_none() })
-}
-
-fn fs_group(pod: &Pod) -> Option<u32> {
-    i32::try_from(pod.spec.as_ref()?.security_context.as_ref()?.fs_group?).ok()?.try_into().ok()
 }
 
 impl Recipe {

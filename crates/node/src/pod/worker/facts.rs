@@ -15,6 +15,10 @@ use crate::runtime::{ContainerId, ContainerState, ContainerStatus};
 const MESSAGE: usize = 4096;
 /// So much of the log stands in for one.
 const MESSAGE_FROM_LOG: usize = 2048;
+/// From so many of its last lines.
+const LINES_FROM_LOG: usize = 80;
+/// So much of a log holds both.
+const LOG_END: usize = 4 * MESSAGE_FROM_LOG;
 
 impl Worker {
     /// Facts about every container of the pod.
@@ -26,7 +30,8 @@ impl Worker {
 
     fn fact(&self, observation: &Observation, container: &Container, role: Role) -> Facts {
         let name = &container.name;
-        let latest = observation.latest(name);
+        // One that was made only, by a daemon that ended then, is started yet.
+        let latest = observation.latest(name).filter(|latest| latest.state != ContainerState::Created);
         let in_current_sandbox =
             observation.instance(name).is_some_and(|instance| instance.in_current_sandbox);
         let ended_for_good = self.ended || observation.sandbox.is_none();
@@ -45,11 +50,10 @@ impl Worker {
 
     fn run_of(&self, container: &Container, instance: &ContainerStatus) -> Run {
         let end = match instance.state {
-            ContainerState::Running => None,
-            // The program could not be started.
-            ContainerState::Created => Some(End {
-                code: if instance.exit_code == 0 { 128 } else { instance.exit_code },
-                at: instance.finished_at.or(Some(instance.created_at)),
+            ContainerState::Created | ContainerState::Running => None,
+            ContainerState::Exited if instance.start_failed => Some(End {
+                code: instance.exit_code,
+                at: instance.finished_at,
                 reason: "StartError".to_owned(),
                 message: instance.message.clone(),
             }),
@@ -150,18 +154,25 @@ impl Worker {
         if !left.is_empty() || !from_log {
             return left;
         }
-        let log = read_end(&self.log_path(&container.name, instance.attempt), 4 * MESSAGE_FROM_LOG);
-        // Each line begins with its time, stream and tag.
-        let lines: Vec<&str> = log.lines().filter_map(|line| line.splitn(4, ' ').nth(3)).collect();
-        let text = lines.join("\n");
-        let cut = text
-            .char_indices()
-            .rev()
-            .map(|(place, _)| place)
-            .take_while(|place| text.len() - place <= MESSAGE_FROM_LOG)
-            .last();
-        text[cut.unwrap_or(0)..].to_owned()
+        last_words(&read_end(&self.log_path(&container.name, instance.attempt), LOG_END))
     }
+}
+
+/// What a log's last lines say, as the kubelet cuts it.
+fn last_words(log: &str) -> String {
+    let lines: Vec<&str> = log.lines().collect();
+    let mut text = String::new();
+    for line in &lines[lines.len().saturating_sub(LINES_FROM_LOG)..] {
+        // Each begins with its time, stream and tag; a part of a line has no end.
+        let mut fields = line.splitn(4, ' ').skip(2);
+        if let (Some(tag), Some(words)) = (fields.next(), fields.next()) {
+            text.push_str(words);
+            text.push_str(if tag == "P" { "" } else { "\n" });
+        }
+    }
+    let cut = text.len().saturating_sub(MESSAGE_FROM_LOG);
+    let cut = (cut..=text.len()).find(|&place| text.is_char_boundary(place)).unwrap_or(cut);
+    text.split_off(cut)
 }
 
 /// The kubelet's word for how a container ended.
@@ -187,5 +198,28 @@ fn read_end_now(path: &Path, limit: usize) -> String {
     match file.seek(SeekFrom::Start(from)).and_then(|_| file.take(limit as u64).read_to_end(&mut bytes)) {
         Ok(_) => String::from_utf8_lossy(&bytes).into_owned(),
         Err(_) => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn log(lines: impl Iterator<Item = String>) -> String {
+        lines.map(|line| format!("2026-11-29T10:00:00.000000000Z stdout {line}\n")).collect()
+    }
+
+    #[test]
+    fn the_last_lines_stand_in_for_a_message_with_the_ends_that_they_have() {
+        let said = ["F one".to_owned(), "P tw".to_owned(), "P o".to_owned()];
+        assert_eq!(last_words(&log(said.into_iter())), "one\ntwo");
+        let many = last_words(&log((0..100).map(|number| format!("F {number}"))));
+        assert!(many.starts_with("20\n21\n") && many.ends_with("\n99\n"), "{many}");
+    }
+
+    #[test]
+    fn so_much_of_them_as_the_kubelet_keeps_and_no_half_characters() {
+        let long = last_words(&log((0..3).map(|_| format!("F {}", "é".repeat(500)))));
+        assert_eq!((long.len(), long.chars().filter(|c| *c == '\n').count()), (2047, 3));
     }
 }

@@ -1,7 +1,8 @@
 //! Starting what a pod consists of: its sandbox, then its containers one by one.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use super::{Waiting, Worker};
 use crate::images::{self, PullPolicy};
 use crate::pod::observe::Observation;
 use crate::pod::waiting::Reason;
-use crate::pod::{back_off, container_spec, env, sandbox_spec};
+use crate::pod::{back_off, container_spec, env, hosts, sandbox_spec};
 use crate::runtime::{ContainerId, Error, Kind};
 use crate::words;
 
@@ -94,6 +95,11 @@ impl Worker {
                 self.forget_old_instances(&container.name).await;
                 self.run_post_start(container, &id).await;
             }
+            // It has ended as any other that fails, and so goes on.
+            Err(Refusal { reason: Reason::Run, .. }) => {
+                self.waiting.remove(&container.name);
+                self.forget_old_instances(&container.name).await;
+            }
             Err(refusal) => self.wait(&container.name, refusal),
         }
     }
@@ -143,13 +149,18 @@ impl Worker {
         let (volumes, wanted, user) = (self.prepared.clone(), container.clone(), present.user.clone());
         let node_memory = self.shared.capacity.memory;
         let profiles = self.shared.config.seccomp_directory();
+        let hosts_file = self.directory().join("etc-hosts");
+        let cluster_domain = self.shared.config.cluster_domain.clone();
         let storage_limits = self.shared.runtime().features().storage_limits;
         let spec = self.shared.files.quick(move || {
+            write_hosts(&hosts_file, &pod, &cluster_domain)
+                .map_err(|error| format!("write {}: {error}", hosts_file.display()))?;
             let context = container_spec::Context {
                 pod: &pod,
                 attempt: number,
                 env: variables,
                 volumes: &volumes,
+                hosts: hosts_file,
                 termination_message: message,
                 log,
                 image_user: &user,
@@ -158,13 +169,9 @@ impl Worker {
                 storage_limits,
             };
             container_spec::container_spec(&context, &wanted)
+                .map_err(|error| base::error::chain(&error).to_string())
         });
-        let spec = match spec.await {
-            Ok(spec) => spec,
-            Err(error) => {
-                return Err(self.failed(container, config_error(base::error::chain(&error).to_string())));
-            }
-        };
+        let spec = spec.await.map_err(|message| self.failed(container, config_error(message)))?;
         let id = match self.shared.runtime().create_container(&sandbox.id, spec).await {
             Ok(id) => id,
             Err(error) => {
@@ -234,7 +241,6 @@ impl Worker {
                 .find(|(container, _)| container.name == name)
                 .and_then(|(container, _)| self.back_offs.delay(&image_key(container)))
                 .unwrap_or(back_off::FIRST),
-            Reason::Run => back_off::FIRST,
             _ => Duration::from_secs(2),
         };
         let until = since + delay;
@@ -346,8 +352,18 @@ fn image_key(container: &Container) -> String {
     format!("image {}", container.image.as_deref().unwrap_or_default())
 }
 
-fn prepare_files(message: &std::path::Path, log: &std::path::Path) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
+/// Writes the pod's `/etc/hosts` into the file that its containers have, each time that one of them starts.
+fn write_hosts(file: &Path, pod: &Pod, domain: &str) -> std::io::Result<()> {
+    let of_host = pod.spec.as_ref().is_some_and(|spec| spec.host_network == Some(true));
+    let host = match std::fs::read(hosts::PATH) {
+        Err(error) if of_host && error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        host => host.unwrap_or_default(),
+    };
+    std::fs::write(file, hosts::text(pod, domain, &String::from_utf8_lossy(&host)))?;
+    std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o644))
+}
+
+fn prepare_files(message: &Path, log: &Path) -> std::io::Result<()> {
     for file in [message, log] {
         std::fs::create_dir_all(file.parent().expect("a file in the pod's directory"))?;
     }

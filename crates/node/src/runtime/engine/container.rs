@@ -130,6 +130,9 @@ fn security(security: runtime::Security) -> Security {
     }
 }
 
+/// The exit code of a program that could not be started: containerd's.
+const START_FAILED: i32 = 128;
+
 /// A container of a pod. One that only says so, by its labels, is in no sandbox of a pod's.
 pub(super) fn listed(container: &engine::Container) -> Option<Container> {
     container.spec.sandbox.as_ref()?;
@@ -145,6 +148,8 @@ fn attempt(container: &engine::Container) -> u32 {
 /// What the engine knows of a container.
 pub(super) fn status(container: &engine::Container) -> ContainerStatus {
     let state = &container.state;
+    // The engine keeps no end of one that never began, and has Docker's codes for why.
+    let start_failed = state.started_at.is_none() && !state.error.is_empty();
     ContainerStatus {
         id: ContainerId(container.id.to_string()),
         sandbox: PodSandboxId(container.sandbox.to_string()),
@@ -154,14 +159,16 @@ pub(super) fn status(container: &engine::Container) -> ContainerStatus {
         image_id: container.resolved.image_id.clone(),
         created_at: container.created,
         state: match state.status {
+            Status::Created if start_failed => ContainerState::Exited,
             Status::Created => ContainerState::Created,
             Status::Running | Status::Paused | Status::Restarting => ContainerState::Running,
             Status::Exited | Status::Dead | Status::Removing => ContainerState::Exited,
         },
         started_at: state.started_at,
-        finished_at: state.finished_at,
-        exit_code: state.exit_code,
+        finished_at: state.finished_at.or_else(|| start_failed.then_some(container.created)),
+        exit_code: if start_failed { START_FAILED } else { state.exit_code },
         oom_killed: state.oom_killed,
+        start_failed,
         message: state.error.clone(),
     }
 }

@@ -1,6 +1,6 @@
 //! Sandboxes, in the engine's words and back.
 
-use engine::container::{Dns, HostEntry, PortBinding};
+use engine::container::{Dns, PortBinding};
 use engine::sandbox::{Sandbox, SandboxNetwork, SandboxSpec};
 
 use super::convert;
@@ -18,13 +18,11 @@ pub(super) fn spec(config: PodSandboxConfig, pod_network: &str) -> SandboxSpec {
         host_ipc,
         own_users,
         dns: runtime::Dns { servers, searches, options },
-        hosts,
         port_mappings,
         cgroup_parent,
         resources,
         sysctls,
     } = config;
-    let line = |entry: runtime::HostEntry| HostEntry { names: entry.names, address: entry.address };
     SandboxSpec {
         labels: labels::of_pod(&metadata),
         name: metadata.name,
@@ -38,7 +36,6 @@ pub(super) fn spec(config: PodSandboxConfig, pod_network: &str) -> SandboxSpec {
         host_ipc,
         own_users,
         dns: Dns { servers, search: searches, options },
-        hosts: hosts.into_iter().map(line).collect(),
         ports: port_mappings.into_iter().map(binding).collect(),
         cgroup_parent: Some(cgroup_parent),
         resources: convert::resources(resources),

@@ -62,7 +62,7 @@ impl Drop for Pod {
 }
 
 fn files(text: &str, in_memory: bool) -> Recipe {
-    let file = File { bytes: text.as_bytes().to_vec(), mode: 0o644 };
+    let file = File { bytes: text.as_bytes().to_vec(), mode: 0o644, user: None };
     Recipe::Files { files: BTreeMap::from([("key".to_owned(), file)]), group: None, in_memory }
 }
 
