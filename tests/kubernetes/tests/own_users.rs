@@ -153,7 +153,8 @@ fn what_a_pod_with_users_of_its_own_cannot_have_is_said() {
         r#"command: [sleep, "1000"], volumeMounts: [{name: host, mountPath: /host}]"#,
         "volumes: [{name: host, hostPath: {path: /proc/sys}}]",
     ));
-    let message = "{.status.containerStatuses[0].state.waiting.message}";
+    // One that could not be started has ended, and waits for its next start.
+    let message = "{.status.containerStatuses[0].lastState.terminated.message}";
     for (pod, expected) in [
         ("unmapped", "cannot setuid to unmapped uid 70000 in user namespace"),
         (

@@ -164,9 +164,9 @@ impl<K: Resource> Store<K> {
     }
 
     /// Calls `with` for every object, one after another: of many, no more than one view is made for it.
-    pub(super) fn each(&self, mut with: impl FnMut(Arc<K>)) {
+    pub(super) fn each(&self, with: impl FnMut(Arc<K>)) {
         let wanted: Vec<Wanted<K>> = self.shared.state.read().objects.iter().map(Entry::wanted).collect();
-        wanted.into_iter().filter_map(|wanted| self.view(wanted, false)).for_each(|object| with(object));
+        wanted.into_iter().filter_map(|wanted| self.view(wanted, false)).for_each(with);
     }
 
     pub(super) fn add_index(&self, mut index: Index<K>) {

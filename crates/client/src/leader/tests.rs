@@ -69,7 +69,7 @@ const LATE: Duration = Duration::from_secs(7);
 
 impl Slow {
     fn client(late: &[Duration]) -> Client {
-        Client::new(Self(Arc::new(Mutex::new((None, late.to_vec().into_iter())))))
+        Client::new(Self(Arc::new(Mutex::new((None, Vec::from(late).into_iter())))))
     }
 }
 
