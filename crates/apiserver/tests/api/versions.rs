@@ -21,6 +21,9 @@ use crate::cluster::Cluster;
 const V1: &str = "/apis/example.org/v1/namespaces/default/gadgets";
 const V2: &str = "/apis/example.org/v2/namespaces/default/gadgets";
 
+/// What is done to an answer.
+type Change = fn(&mut Vec<Object>);
+
 /// Version 1 has a size as a text, version 2 an amount.
 struct Far {
     /// How often what was read was asked for, by name, revision and version.
@@ -32,7 +35,7 @@ struct Far {
     /// How many wait for an answer.
     waiting: watch::Sender<usize>,
     /// What is wrong with the next answer.
-    wrong: Mutex<Option<fn(&mut Vec<Object>)>>,
+    wrong: Mutex<Option<Change>>,
 }
 
 /// The same for both versions.
@@ -330,7 +333,7 @@ async fn a_write_that_cannot_be_converted_is_refused_and_changes_nothing() {
 async fn what_a_conversion_answers_is_checked() {
     let (cluster, far) = cluster().await;
     cluster.ok("POST", V1, &v1("a", "1")).await;
-    let wrong: [(fn(&mut Vec<Object>), &str); 4] = [
+    let wrong: [(Change, &str); 4] = [
         (|objects| objects.clear(), "returned 0 objects, expected 1"),
         (
             |objects| objects[0].set(&["kind"], "Other"),
