@@ -564,3 +564,18 @@ fn a_probe_fails_once_a_period() {
     // From the first failure to the third are two periods.
     assert!(moment(&ended["finishedAt"]) - moment(&ended["startedAt"]) >= 4 + 2, "{status}");
 }
+
+#[test]
+fn a_part_of_a_volume_that_is_made_can_be_written_to_by_whom_the_volume_can() {
+    let cluster = Cluster::shared();
+    let space = cluster.namespace("parts");
+    pod(
+        &space,
+        "box",
+        r#"command: [sleep, "1000"], securityContext: {runAsUser: 1000},
+          volumeMounts: [{name: e, mountPath: /e, subPath: deep/part}]"#,
+        "volumes: [{name: e, emptyDir: {}}]",
+    );
+    space.wait("condition=Ready", &["pod/box"]);
+    assert_eq!(space.exec("box", &["sh", "-c", "touch /e/file && stat -c %a /e"]), "777");
+}
