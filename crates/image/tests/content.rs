@@ -126,16 +126,22 @@ async fn without_kept_blobs_an_image_goes_out_under_another_digest_and_takes_les
     assert_eq!(third.store.image_get(&other.to_string()).expect("pulled").id.0, *made.config.digest());
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_image_with_its_provenance_goes_anywhere_as_it_is() {
-    let (from, to) = (Registry::start(&Setup::default()), Registry::start(&Setup::default()));
+/// The image `app:1` of a registry for this machine: itself, its provenance, and the index of both.
+async fn with_provenance(registry: &Registry) -> (Made, Made, Content) {
     let (here, _, about, _) = platforms();
     let index = index(&[&here.manifest, &about.manifest]);
-    let remote = Remote::new(from.address, "app");
+    let remote = Remote::new(registry.address, "app");
     for made in [&here, &about] {
         made.put(&remote).await;
     }
     remote.manifest_put("1", &index).await;
+    (here, about, index)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_with_its_provenance_goes_anywhere_as_it_is() {
+    let (from, to) = (Registry::start(&Setup::default()), Registry::start(&Setup::default()));
+    let (_, about, index) = with_provenance(&from).await;
     let test = TestStore::new();
     let (name, other) = (from.image("app:1"), to.image("app:2"));
     assert_eq!(pull(&test.store, &name).await, *index.digest());
@@ -472,13 +478,7 @@ async fn a_layer_that_is_damaged_as_it_came_does_not_go_out() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_damaged_of_an_index_does_not_go_out() {
     let (from, to) = (Registry::start(&Setup::default()), Registry::start(&Setup::default()));
-    let (here, _, about, _) = platforms();
-    let index = index(&[&here.manifest, &about.manifest]);
-    let remote = Remote::new(from.address, "app");
-    for made in [&here, &about] {
-        made.put(&remote).await;
-    }
-    remote.manifest_put("1", &index).await;
+    let (here, about, _) = with_provenance(&from).await;
     let test = TestStore::new();
     let (name, other) = (from.image("app:1"), to.image("app:1"));
     pull(&test.store, &name).await;

@@ -370,13 +370,18 @@ fn a_link_is_a_name_for_its_owner_alone() {
     });
 }
 
+/// A network that leads nowhere.
+async fn internal(network: &net::Network) -> net::NetworkView {
+    let cut = NetworkSpec { name: "cut".into(), internal: true, ..NetworkSpec::default() };
+    network.network_create(cut).await.expect("create")
+}
+
 #[test]
 fn names_work_in_internal_networks_but_lead_nowhere_else_and_come_back_with_the_daemon() {
     on_host(|host| async move {
         resolver(&host.outside);
         let network = host.open().await;
-        let cut = NetworkSpec { name: "cut".into(), internal: true, ..NetworkSpec::default() };
-        let cut = network.network_create(cut).await.expect("create");
+        let cut = internal(&network).await;
         let one = sandbox(&network, &cut.id, "one", &[]).await;
         let two = sandbox(&network, &cut.id, "two", &[]).await;
         let address = two.address().to_string();
@@ -519,8 +524,7 @@ fn a_made_up_address_does_not_get_word_out_of_an_internal_network() {
     on_host(|host| async move {
         resolver(&host.outside);
         let network = host.open().await;
-        let cut = NetworkSpec { name: "cut".into(), internal: true, ..NetworkSpec::default() };
-        let cut = network.network_create(cut).await.expect("create");
+        let cut = internal(&network).await;
         let one = sandbox(&network, &cut.id, "one", &[]).await;
         let made_up = Ipv4Addr::new(172, 18, 0, 200);
         assert!(cut.pools[0].subnet.contains(&IpAddr::V4(made_up)));
@@ -556,8 +560,7 @@ fn an_address_of_another_network_does_not_get_word_out_of_an_internal_one() {
     on_host(|host| async move {
         let resolver = listening(&host.outside);
         let network = host.open().await;
-        let cut = NetworkSpec { name: "cut".into(), internal: true, ..NetworkSpec::default() };
-        let cut = network.network_create(cut).await.expect("create");
+        let cut = internal(&network).await;
         let one = sandbox(&network, &cut.id, "one", &[]).await;
         let free = sandbox(&network, &network.network_default().id, "free", &[]).await;
         let gateway = gateway_of(&cut);
@@ -600,8 +603,7 @@ fn a_services_name_for_somebody_outside_does_not_get_word_out_of_an_internal_net
     on_host(|host| async move {
         resolver(&host.outside);
         let network = host.open().await;
-        let cut = NetworkSpec { name: "cut".into(), internal: true, ..NetworkSpec::default() };
-        let cut = network.network_create(cut).await.expect("create");
+        let cut = internal(&network).await;
         let one = sandbox(&network, &cut.id, "one", &[]).await;
         let pod = sandbox(&network, &network.network_pods().id, "", &[]).await;
         let service = |name: &str, target: &str| {

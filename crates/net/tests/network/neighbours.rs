@@ -220,16 +220,22 @@ fn elsewhere() -> OwnedFd {
     elsewhere
 }
 
+/// The host is no router, though both sides of it would take it for one: the other side answers on port 80.
+fn no_router_between(outside: &OwnedFd) -> OwnedFd {
+    std::fs::write(FORWARDING, "0").expect("set");
+    let elsewhere = elsewhere();
+    tcp_server(&elsewhere, 80, "elsewhere");
+    inside(outside, || command("ip route add default via 192.0.2.1"));
+    elsewhere
+}
+
 const FORWARDING: &str = "/proc/sys/net/ipv4/ip_forward";
 const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 2);
 
 #[test]
 fn a_host_that_was_no_router_does_not_become_one_for_strangers() {
     on_host(|host| async move {
-        std::fs::write(FORWARDING, "0").expect("set");
-        let elsewhere = elsewhere();
-        tcp_server(&elsewhere, 80, "elsewhere");
-        inside(&host.outside, || command("ip route add default via 192.0.2.1"));
+        let _elsewhere = no_router_between(&host.outside);
         let network = host.open().await;
         let bridge = network.network_default();
         let one = sandbox(&network, &bridge.id, "one", &[]).await;
@@ -250,10 +256,7 @@ fn a_host_that_was_no_router_does_not_become_one_for_strangers() {
 #[test]
 fn a_host_does_not_become_a_router_for_strangers_where_its_record_cannot_be_read() {
     on_host(|host| async move {
-        std::fs::write(FORWARDING, "0").expect("set");
-        let elsewhere = elsewhere();
-        tcp_server(&elsewhere, 80, "elsewhere");
-        inside(&host.outside, || command("ip route add default via 192.0.2.1"));
+        let _elsewhere = no_router_between(&host.outside);
         let network = host.open().await;
         let bridge = network.network_default();
         let one = sandbox(&network, &bridge.id, "one", &[publish(net::Protocol::Tcp, 8080, 80)]).await;
@@ -304,10 +307,7 @@ fn a_host_that_was_a_router_remains_one() {
 #[test]
 fn a_host_that_passes_packets_on_from_single_links_goes_on_doing_so() {
     on_host(|host| async move {
-        std::fs::write(FORWARDING, "0").expect("set");
-        let elsewhere = elsewhere();
-        tcp_server(&elsewhere, 80, "elsewhere");
-        inside(&host.outside, || command("ip route add default via 192.0.2.1"));
+        let _elsewhere = no_router_between(&host.outside);
         let single = |link: &str| format!("/proc/sys/net/ipv4/conf/{link}/forwarding");
         for link in ["eth0", "eth1"] {
             std::fs::write(single(link), "1").expect("set");
@@ -325,10 +325,7 @@ fn a_host_that_passes_packets_on_from_single_links_goes_on_doing_so() {
 #[test]
 fn nobody_comes_in_by_a_link_from_which_nothing_was_passed_on() {
     on_host(|host| async move {
-        std::fs::write(FORWARDING, "0").expect("set");
-        let elsewhere = elsewhere();
-        tcp_server(&elsewhere, 80, "elsewhere");
-        inside(&host.outside, || command("ip route add default via 192.0.2.1"));
+        let _elsewhere = no_router_between(&host.outside);
         std::fs::write("/proc/sys/net/ipv4/conf/eth1/forwarding", "1").expect("set");
         unanswered_tcp(&host.outside, ELSEWHERE, 80).expect_err("nothing passes by eth0");
         let network = host.open().await;
