@@ -6,11 +6,14 @@
 //! and without magic links), and what comes back is a descriptor: everything afterwards is done
 //! to that.
 
+use std::ffi::OsStr;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, mkdirat, openat, openat2};
+use rustix::fs::{
+    AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, chmodat, fstat, mkdirat, openat, openat2,
+};
 use rustix::io::Errno;
 
 use crate::place::Place;
@@ -84,7 +87,8 @@ impl Beneath {
     }
 
     /// As [`Beneath::find`] as a place (`O_PATH`), made as a directory with `mode` where it, or one
-    /// above it, is missing.
+    /// above it, is missing. The mode is that, whatever this process's mask; in a directory whose
+    /// group is given on (`g+s`), what is made has that group and gives it on.
     pub fn find_or_make(&self, path: &Path, mode: Mode) -> Result<OwnedFd, BeneathError> {
         check(path)?;
         match self.open_at(path, OFlags::PATH) {
@@ -99,7 +103,9 @@ impl Beneath {
             // From the top each time: a link on the way may lead elsewhere below the directory.
             let next = match self.open_at(&walked, OFlags::PATH) {
                 Err(Errno::NOENT) => match mkdirat(above, part.as_os_str(), mode) {
-                    Ok(()) | Err(Errno::EXIST) => self.open_at(&walked, OFlags::PATH),
+                    Ok(()) => widen(above, part.as_os_str(), mode)
+                        .and_then(|()| self.open_at(&walked, OFlags::PATH)),
+                    Err(Errno::EXIST) => self.open_at(&walked, OFlags::PATH),
                     Err(error) => Err(error),
                 },
                 other => other,
@@ -148,6 +154,16 @@ pub fn read_regular(place: &Place, path: &Path, limit: u64) -> Result<Vec<u8>, B
     Ok(bytes)
 }
 
+/// Gives the directory that was just made as `name` the mode that this process's mask has narrowed.
+/// What somebody has put in its place is left as it is, but for another directory.
+fn widen(above: BorrowedFd<'_>, name: &OsStr, mode: Mode) -> Result<(), Errno> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let made = openat(above, name, flags, Mode::empty())?;
+    let inherited = Mode::from_raw_mode(fstat(&made)?.st_mode) & Mode::SGID;
+    // By a name in it: `fchmod` does not take a descriptor of a place.
+    chmodat(&made, c".", mode | inherited, AtFlags::empty())
+}
+
 fn check(path: &Path) -> Result<(), BeneathError> {
     let below = |part: Component<'_>| matches!(part, Component::Normal(_) | Component::CurDir);
     if path.as_os_str().is_empty() || !path.components().all(below) {
@@ -184,6 +200,23 @@ mod tests {
         let file = beneath.find_or_make(Path::new("./a/file"), Mode::from_raw_mode(0o750)).expect("found");
         let stat = rustix::fs::fstat(&file).expect("stat");
         assert_eq!(FileType::from_raw_mode(stat.st_mode), FileType::RegularFile);
+    }
+
+    #[test]
+    fn what_is_made_has_its_mode_and_the_group_that_is_given_on() {
+        let (directory, beneath) = volume();
+        let mode = |path: &str| rustix::fs::stat(&directory.path().join(path)).expect("stat");
+        // More than any mask of a daemon leaves.
+        beneath.find_or_make(Path::new("plain/part"), Mode::from_raw_mode(0o777)).expect("made");
+        assert_eq!(mode("plain/part").st_mode & 0o7777, 0o777);
+        beneath.find_or_make(Path::new("shared"), Mode::from_raw_mode(0o770)).expect("made");
+        let shared = directory.path().join("shared");
+        std::os::unix::fs::chown(&shared, None, Some(3000)).expect("give it to a group");
+        rustix::fs::chmod(&shared, Mode::from_raw_mode(0o2770)).expect("give the group on");
+        beneath.find_or_make(Path::new("shared/a/b"), Mode::from_raw_mode(0o777)).expect("made");
+        for path in ["shared/a", "shared/a/b"] {
+            assert_eq!((mode(path).st_mode & 0o7777, mode(path).st_gid), (0o2777, 3000), "{path}");
+        }
     }
 
     #[test]

@@ -1,12 +1,11 @@
 //! A container of a pod, in the runtime's words.
 
 use std::collections::BTreeMap;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use base::beneath::{Beneath, BeneathError};
-use base::place::Place;
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, SeccompProfile, SecurityContext};
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::Mode;
 
 use super::admission::{self, Profile};
 use super::env::Environment;
@@ -285,23 +284,7 @@ fn check_sub_path(volume: &Path, sub_path: &str) -> Result<(), BeneathError> {
     let io = |source| BeneathError::Io { path: volume.to_owned(), source };
     let mode = std::fs::metadata(volume).map_err(io)?.permissions().mode() & 0o777;
     let root = Beneath::open(volume).map_err(io)?;
-    let is_missing = |path: &Path| match root.find(path, OFlags::PATH) {
-        Err(BeneathError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Ok(true),
-        found => found.map(|_| false),
-    };
-    if !is_missing(Path::new(sub_path))? {
-        return Ok(());
-    }
-    let mut walked = PathBuf::new();
-    for part in Path::new(sub_path).components().filter(|part| *part != Component::CurDir) {
-        walked.push(part);
-        if is_missing(&walked)? {
-            let made = Place::of(root.find_or_make(&walked, Mode::from_raw_mode(mode))?);
-            // This process's mask has narrowed it.
-            made.set_mode(mode).map_err(io)?;
-        }
-    }
-    Ok(())
+    root.find_or_make(Path::new(sub_path), Mode::from_raw_mode(mode)).map(drop)
 }
 
 /// Bytes of a profile; Docker's own has 14,000.
