@@ -1,5 +1,7 @@
 //! Durations as Go writes them, which is how Docker's and Kubernetes' clients do: `1h30m`, `-1.5s`, `0`.
 
+use std::time::Duration;
+
 /// Nanoseconds in each unit.
 const UNITS: &[(&str, i128)] = &[
     ("ns", 1),
@@ -71,6 +73,32 @@ pub fn parse(text: &str) -> Result<i64, DurationError> {
     i64::try_from(sign * total).map_err(|_| invalid())
 }
 
+/// As Go writes a duration: `1h0m5s`, `1.5s`, `50ms`.
+pub fn text(duration: Duration) -> String {
+    let small = [("ns", 1_u128), ("µs", 1_000), ("ms", 1_000_000), ("s", 1_000_000_000)];
+    let nanoseconds = duration.as_nanos();
+    if nanoseconds == 0 {
+        return "0s".to_owned();
+    }
+    let decimal = |value: u128, unit: u128| {
+        let (whole, part) = (value / unit, value % unit);
+        let places = unit.ilog10() as usize;
+        let text = format!("{whole}.{part:0places$}");
+        text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    };
+    if nanoseconds < 1_000_000_000 {
+        let (name, unit) = small.into_iter().rev().find(|(_, unit)| nanoseconds >= *unit).unwrap_or(small[0]);
+        return if unit == 1 { format!("{nanoseconds}ns") } else { decimal(nanoseconds, unit) + name };
+    }
+    let (minutes, rest) = (nanoseconds / 60_000_000_000, nanoseconds % 60_000_000_000);
+    let seconds = decimal(rest, 1_000_000_000);
+    match (minutes / 60, minutes % 60) {
+        (0, 0) => format!("{seconds}s"),
+        (0, minutes) => format!("{minutes}m{seconds}s"),
+        (hours, minutes) => format!("{hours}h{minutes}m{seconds}s"),
+    }
+}
+
 /// The digits that a text begins with, and the rest.
 fn digits(text: &str) -> (&str, &str) {
     text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()))
@@ -100,6 +128,22 @@ mod tests {
     fn check(text: &str, expected: Result<i64, &str>) {
         let parsed = parse(text).map_err(|error| error.to_string());
         assert_eq!(parsed, expected.map_err(str::to_owned), "{text}");
+    }
+
+    #[test]
+    fn durations_are_written_as_in_go() {
+        let check = |nanoseconds: u64, expected: &str| {
+            assert_eq!(super::text(Duration::from_nanos(nanoseconds)), expected);
+        };
+        check(0, "0s");
+        check(7, "7ns");
+        check(1_500, "1.5µs");
+        check(50_000_000, "50ms");
+        check(999_999_999, "999.999999ms");
+        check(1_500_000_000, "1.5s");
+        check(30_000_000_000, "30s");
+        check(60_000_000_000, "1m0s");
+        check(3_605_010_000_000, "1h0m5.01s");
     }
 
     #[test]

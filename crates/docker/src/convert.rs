@@ -14,6 +14,7 @@ pub(crate) mod logging;
 pub(crate) mod mounts;
 pub(crate) mod namespaces;
 pub(crate) mod network;
+pub(crate) mod older;
 pub(crate) mod ports;
 pub(crate) mod prune;
 pub(crate) mod refuse;

@@ -186,9 +186,7 @@ pub fn read_only_paths() -> Vec<String> {
 }
 
 fn texts(paths: Vec<PathBuf>) -> Vec<String> {
-    let mut texts: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
-    texts.sort_unstable();
-    texts
+    paths.iter().map(|path| path.display().to_string()).collect()
 }
 
 /// Whether this host's kernel has AppArmor in force.

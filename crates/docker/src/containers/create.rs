@@ -7,6 +7,7 @@ use crate::call::{self, Call};
 use crate::convert::{create as convert, keys, refuse};
 use crate::fault::Fault;
 use crate::names;
+use crate::version::ApiVersion;
 use crate::wire::container::{Create, CreateResponse};
 
 /// Makes a container.
@@ -23,6 +24,7 @@ pub(crate) async fn create(mut call: Call) -> Answer {
     };
     let platform =
         Some(call.query.text("platform")).filter(|platform| !platform.is_empty()).map(str::to_owned);
+    let platform = platform.filter(|_| call.version >= ApiVersion(1, 41));
     let (mut spec, mut warnings) = convert::spec(call.engine(), document, call.version)?;
     spec.name = name;
     spec.platform = platform;

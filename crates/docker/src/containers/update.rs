@@ -5,6 +5,7 @@ use engine::container::ContainerUpdate;
 use crate::answer::{self, Answer};
 use crate::call::{self, Call};
 use crate::convert::{keys, refuse, resources, restart};
+use crate::version::ApiVersion;
 use crate::wire::container::{Update, Updated};
 
 /// Changes limits and the restart policy.
@@ -19,7 +20,13 @@ pub(crate) async fn update(mut call: Call) -> Answer {
         "" => None,
         _ => Some(restart::policy(&document.restart_policy)?),
     };
-    let update = ContainerUpdate { resources: resources::limits(&document.resources, 0), restart };
+    let mut resources = resources::limits(&document.resources, 0);
+    // Zero and what is below lift the limit, which clients before 1.40 could not mean.
+    resources.pids = match document.resources.pids_limit {
+        Some(limit) if call.version >= ApiVersion(1, 40) => Some(if limit > 0 { limit } else { -1 }),
+        _ => None,
+    };
+    let update = ContainerUpdate { resources, restart };
     let engine = call.engine().clone();
     let warnings = call.complete(async move { Ok(engine.container_update(&id, update).await?) }).await?;
     answer::json(&Updated { warnings })

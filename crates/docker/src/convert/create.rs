@@ -8,7 +8,8 @@ use engine::network::EndpointSpec;
 use engine::{ContainerSpec, Engine, TerminalSize};
 
 use super::{
-    endpoint, health, host_config, logging, mounts, namespaces, ports, refuse, resources, restart, security,
+    endpoint, health, host_config, logging, mounts, namespaces, older, ports, refuse, resources, restart,
+    security,
 };
 use crate::fault::Fault;
 use crate::version::ApiVersion;
@@ -23,9 +24,10 @@ const LONGEST_HOSTNAME: usize = 63;
 /// Reads a create request; gives the specification, without name and platform, and warnings.
 pub(crate) fn spec(
     engine: &Engine,
-    document: Create,
+    mut document: Create,
     version: ApiVersion,
 ) -> Result<(ContainerSpec, Vec<String>), Fault> {
+    older::adapt(&mut document, version)?;
     let Create { config, mut host_config, networking_config } = document;
     let mut warnings = check(&config, &host_config, &|| engine.host_facts().cpus)?;
     let endpoints = networking_config.endpoints_config;

@@ -11,6 +11,7 @@ use engine::container::{MountSource, NamespaceMode};
 
 use super::{logging, namespaces, ports, resources, restart};
 use crate::fault::Fault;
+use crate::wire::Map;
 use crate::wire::container::HostConfig;
 use crate::wire::container::config::Words;
 
@@ -22,6 +23,20 @@ pub(crate) fn note(document: &HostConfig) -> Result<BTreeMap<String, String>, Fa
     let text = serde_json::to_string(document)
         .map_err(|error| Fault::internal(format!("keep the host configuration: {error}")))?;
     Ok(BTreeMap::from([(NOTE.to_owned(), text)]))
+}
+
+/// What the client noted on the container.
+pub(crate) fn annotations(container: &Container) -> Map<String> {
+    #[derive(serde::Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Noted {
+        #[serde(default)]
+        annotations: Map<String>,
+    }
+    let kept = container.spec.annotations.get(NOTE).filter(|text| text.contains("\"Annotations\""));
+    kept.and_then(|text| serde_json::from_str::<Noted>(text).ok())
+        .map(|noted| noted.annotations)
+        .unwrap_or_default()
 }
 
 /// What clients read back.

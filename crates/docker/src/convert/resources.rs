@@ -103,7 +103,7 @@ pub(crate) fn limits(limits: &Wire, oom_score_adj: i64) -> Resources {
         cpu_realtime_period: unsigned(limits.cpu_realtime_period),
         cpuset_cpus: text(&limits.cpuset_cpus),
         cpuset_mems: text(&limits.cpuset_mems),
-        pids: limits.pids_limit.filter(|&value| value != 0),
+        pids: limits.pids_limit.filter(|&value| value > 0),
         blkio_weight: Some(limits.blkio_weight).filter(|&value| value != 0),
         blkio_weights: limits
             .blkio_weight_device
@@ -138,7 +138,8 @@ pub(crate) fn write(limits: &Resources, document: &mut Wire) {
     document.cpu_realtime_period = signed(limits.cpu_realtime_period);
     document.cpuset_cpus = limits.cpuset_cpus.clone().unwrap_or_default();
     document.cpuset_mems = limits.cpuset_mems.clone().unwrap_or_default();
-    document.pids_limit = limits.pids;
+    // No limit any more is told as zero.
+    document.pids_limit = limits.pids.map(|limit| limit.max(0));
     document.blkio_weight = limits.blkio_weight.unwrap_or_default();
     document.oom_kill_disable = Some(limits.oom_kill_disable);
     if document.devices.is_none() && !limits.devices.is_empty() {

@@ -4,8 +4,7 @@ use base::Timestamp;
 use engine::Container;
 use engine::container::{ContainerSize, MountKind};
 
-use super::{endpoint, inspect, namespaces, ports, status};
-use crate::wire::Map;
+use super::{endpoint, host_config, inspect, namespaces, ports, status};
 use crate::wire::container::Summary;
 use crate::wire::container::summary::{SummaryHostConfig, SummaryNetworks};
 
@@ -27,7 +26,7 @@ pub(crate) fn line(container: &Container, size: Option<ContainerSize>, now: Time
         status: status::sentence(&container.state, now),
         host_config: SummaryHostConfig {
             network_mode: namespaces::network_text(&container.spec.namespaces.network),
-            annotations: Map::new(),
+            annotations: host_config::annotations(container),
         },
         network_settings: SummaryNetworks {
             networks: container

@@ -238,16 +238,7 @@ fn last_part(path: &str) -> String {
 /// Where a link at `path` leads.
 fn resolve(path: &str, target: &str) -> String {
     let parent = Path::new(path.trim_end_matches('/')).parent().unwrap_or(Path::new("/"));
-    let mut parts: Vec<&str> = Vec::new();
-    let joined = parent.join(target);
-    for part in joined.to_str().unwrap_or_default().split('/') {
-        match part {
-            "" | "." => {}
-            ".." => drop(parts.pop()),
-            name => parts.push(name),
-        }
-    }
-    format!("/{}", parts.join("/"))
+    super::resolve::clean(parent.join(target).to_str().unwrap_or("/"))
 }
 
 fn absolute(path: &str) -> String {
@@ -256,6 +247,10 @@ fn absolute(path: &str) -> String {
 
 fn not_found(error: rustix::io::Errno, cell: &ContainerCell, path: &str) -> Error {
     match error {
+        // It is there, but is no directory, as the slash at the end says.
+        rustix::io::Errno::NOTDIR if path.ends_with('/') => {
+            Error::invalid(format!("{path} in container {} is not a directory", cell.id))
+        }
         rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR | rustix::io::Errno::LOOP => {
             Error::not_found(format!("Could not find the file {path} in container {}", cell.id))
         }

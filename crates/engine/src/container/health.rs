@@ -120,13 +120,22 @@ impl Engine {
                 output.truncate(OUTPUT);
                 match run.exit_code {
                     Some(code) => (code, String::from_utf8_lossy(&output).into_owned()),
-                    None => (-1, format!("Health check exceeded timeout ({timeout:?})")),
+                    None => (-1, overdue(timeout, &String::from_utf8_lossy(&output))),
                 }
             }
             Err(error) => (-1, error.full_message()),
         };
         HealthResult { start, end: self.inner.clock.now(), exit_code, output }
     }
+}
+
+/// What is told of a check that took too long, with what it said until then.
+fn overdue(timeout: Duration, output: &str) -> String {
+    let timeout = base::duration::text(timeout);
+    if output.is_empty() {
+        return format!("Health check exceeded timeout ({timeout})");
+    }
+    format!("Health check exceeded timeout ({timeout}): {output}")
 }
 
 #[cfg(test)]

@@ -38,6 +38,7 @@ pub(super) fn resolve(
             "the working directory '{workdir}' is invalid, it needs to be an absolute path"
         )));
     }
+    let workdir = clean(&workdir);
     let platform = image.config.platform();
     let mut warnings = Vec::new();
     if !platform.architecture.is_empty() && platform.architecture != image::host_architecture() {
@@ -73,6 +74,19 @@ pub(super) fn resolve(
 ///
 /// A new entry point drops the image's command, which was meant for the image's own; one that is
 /// empty keeps it.
+/// The directory without what says nothing in it: `/tmp/` and `/var/../tmp` are `/tmp`.
+pub(super) fn clean(path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            name => parts.push(name),
+        }
+    }
+    if path.is_empty() { String::new() } else { format!("/{}", parts.join("/")) }
+}
+
 fn command(wishes: &ContainerSpec, of_image: &ContainerConfig) -> (Vec<String>, Vec<String>) {
     let own = wishes.command.clone().filter(|command| !command.is_empty());
     let image_command = of_image.cmd.clone().unwrap_or_default();

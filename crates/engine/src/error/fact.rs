@@ -165,10 +165,12 @@ impl Fact {
             | Self::NoVolume { .. } => Kind::NotFound,
             Self::NameTaken { .. }
             | Self::Status { .. }
-            | Self::NotJoinable { .. }
             | Self::ExecStarted { .. }
             | Self::VolumeInUse { .. }
             | Self::RestartOfRemoved => Kind::Conflict,
+            // As Docker has it: who asks for a network learns of a conflict, others of a failure.
+            Self::NotJoinable { namespace, .. } if namespace != "net" => Kind::Internal,
+            Self::NotJoinable { .. } => Kind::Conflict,
             Self::PullDenied { .. } => Kind::Denied,
             Self::ManyContainers { .. }
             | Self::MemoryNotShared { .. }
