@@ -7,7 +7,7 @@ use client::Resource as _;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet, ReplicaSetSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use super::rolling::{Bounds, Share, grow, shrink, spread};
+use super::rolling::{Bounds, Part, Share, grow, shrink, spread};
 use super::{hash, replicas, revision};
 use crate::ownership::owned_by;
 
@@ -52,8 +52,9 @@ pub(super) fn plan(deployment: &Deployment, sets: &[Arc<ReplicaSet>], old_pods_r
     let mut steps = Vec::new();
     let last = old.iter().map(|set| revision::of(&set.metadata)).max().unwrap_or(0);
     let Some(newest) = newest else {
-        if paused {
-            return scale(deployment, sets, sizes);
+        // What is there is brought to its size first: the new set is then counted against that.
+        if paused || is_scaled(deployment, sets) {
+            return scale(deployment, None, &old, sizes);
         }
         let next = last.saturating_add(1).to_string();
         let first = match recreates(deployment) {
@@ -81,7 +82,7 @@ pub(super) fn plan(deployment: &Deployment, sets: &[Arc<ReplicaSet>], old_pods_r
     }
     if paused || is_scaled(deployment, sets) {
         steps.extend(update(newest, replicas(newest), annotations, None));
-        steps.extend(scale(deployment, sets, sizes));
+        steps.extend(scale(deployment, Some(newest), &old, sizes));
         return steps;
     }
 
@@ -168,28 +169,65 @@ fn share(set: &ReplicaSet) -> Share {
 
 /// Whether the wanted number changed since the sets were scaled last.
 fn is_scaled(deployment: &Deployment, sets: &[Arc<ReplicaSet>]) -> bool {
-    let active = sets.iter().filter(|set| replicas(set) > 0);
-    let noted = active
-        .filter_map(|set| set.metadata.annotations.as_ref()?.get(revision::DESIRED)?.parse::<i32>().ok());
-    noted.into_iter().any(|noted| noted != wanted(deployment))
+    let active: Vec<_> = sets.iter().filter(|set| replicas(set) > 0).collect();
+    // One that recreates has pods of several only until the old ones are told to end.
+    if recreates(deployment) && active.len() > 1 {
+        return false;
+    }
+    let differs = |noted: i32| noted != wanted(deployment);
+    active.iter().any(|set| noted(set, revision::DESIRED).is_some_and(differs))
 }
 
-/// Follows a change of the wanted number without going on with the rollout.
-fn scale(deployment: &Deployment, sets: &[Arc<ReplicaSet>], sizes: Sizes) -> Vec<Step> {
-    let active: Vec<&Arc<ReplicaSet>> = sets.iter().filter(|set| replicas(set) > 0).collect();
-    match active.as_slice() {
-        [] => newest(deployment, sets)
-            .into_iter()
-            .flat_map(|set| update(set, sizes.wanted, BTreeMap::new(), Some(sizes)))
-            .collect(),
-        [only] => update(only, sizes.wanted, BTreeMap::new(), Some(sizes)),
-        several => {
-            let shares: Vec<i32> = several.iter().map(|set| replicas(set)).collect();
-            let spread = spread(&shares, if sizes.wanted == 0 { 0 } else { sizes.most });
-            let pairs = several.iter().zip(spread);
-            pairs.flat_map(|(set, replicas)| update(set, replicas, BTreeMap::new(), Some(sizes))).collect()
-        }
+/// Follows a change of the wanted number without going on with the rollout. `old` are the other sets,
+/// oldest first.
+fn scale(
+    deployment: &Deployment,
+    newest: Option<&Arc<ReplicaSet>>,
+    old: &[&Arc<ReplicaSet>],
+    sizes: Sizes,
+) -> Vec<Step> {
+    let mut all: Vec<&Arc<ReplicaSet>> = old.iter().copied().chain(newest).collect();
+    let latest = all.last().copied();
+    all.retain(|set| replicas(set) > 0);
+    let to = |set: &Arc<ReplicaSet>, replicas| update(set, replicas, BTreeMap::new(), Some(sizes));
+    let single = match all.as_slice() {
+        [] => Some(latest),
+        [only] => Some(Some(*only)),
+        _ => None,
+    };
+    if let Some(single) = single {
+        return single.into_iter().flat_map(|set| to(set, sizes.wanted)).collect();
     }
+    // The rollout is at its end, and what is left of old sets is not part of it.
+    if newest.is_some_and(|newest| is_saturated(newest, sizes.wanted)) {
+        let old = old.iter().filter(|set| replicas(set) > 0);
+        return old.flat_map(|set| to(set, 0)).collect();
+    }
+    let known = deployment.status.as_ref().and_then(|status| status.replicas).unwrap_or(0);
+    let part = |set: &&Arc<ReplicaSet>| Part {
+        replicas: replicas(set),
+        most: noted(set, revision::MOST).filter(|&most| most > 0).unwrap_or(known),
+    };
+    let total: i64 = all.iter().map(|set| i64::from(replicas(set))).sum();
+    // Of equals more are added to newer ones, and fewer taken from them. They come oldest first.
+    if i64::from(sizes.most) > total && sizes.wanted > 0 {
+        all.reverse();
+    }
+    all.sort_by_key(|set| std::cmp::Reverse(replicas(set)));
+    let parts: Vec<Part> = all.iter().map(part).collect();
+    let spread = spread(&parts, sizes.wanted, sizes.most);
+    all.iter().zip(spread).flat_map(|(set, replicas)| to(set, replicas)).collect()
+}
+
+/// Whether a set has all the pods that are wanted, and knows it.
+fn is_saturated(set: &ReplicaSet, wanted: i32) -> bool {
+    let share = share(set);
+    share.replicas == wanted && share.available == wanted && noted(set, revision::DESIRED) == Some(wanted)
+}
+
+/// A number that is noted on a set.
+fn noted(set: &ReplicaSet, annotation: &str) -> Option<i32> {
+    set.metadata.annotations.as_ref()?.get(annotation)?.parse().ok()
 }
 
 /// An update, unless everything is as it should be.

@@ -92,32 +92,42 @@ fn narrow(replicas: i64) -> i32 {
     i32::try_from(replicas.max(0)).unwrap_or(i32::MAX)
 }
 
-/// Spreads a change of the wanted number over the sets of an unfinished rollout, in proportion to
-/// their size; `most` is what they could be together before, `now` what they can be from here on.
-pub(super) fn spread(shares: &[i32], now: i32) -> Vec<i32> {
-    let total: i64 = shares.iter().map(|&share| i64::from(share)).sum();
-    let change = i64::from(now) - total;
-    if total == 0 || change == 0 {
-        return shares.to_vec();
-    }
+/// A set that takes part in a change of the wanted number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Part {
+    /// Replicas that it is told to have.
+    pub(super) replicas: i32,
+    /// What all sets together could have when it was scaled last.
+    pub(super) most: i32,
+}
+
+/// Spreads a change of the wanted number over the sets of an unfinished rollout, in proportion to their
+/// size, the largest first; `most` is what they can be together from here on. As Kubernetes does it:
+/// <https://kubernetes.io/docs/concepts/workloads/controllers/deployment/#proportional-scaling>.
+pub(super) fn spread(parts: &[Part], wanted: i32, most: i32) -> Vec<i32> {
+    let allowed = if wanted > 0 { i64::from(most) } else { 0 };
+    let change = allowed - parts.iter().map(|part| i64::from(part.replicas)).sum::<i64>();
     let mut left = change;
-    let mut spread: Vec<i32> = shares
+    let mut spread: Vec<i64> = parts
         .iter()
-        .map(|&share| {
-            // Rounded half away from nothing. Both are below 2^31 times the number of sets.
-            let (product, total) = (i128::from(share) * i128::from(change), i128::from(total));
-            let half = product.signum() * total / 2;
-            let part = i64::try_from((product + half) / total).unwrap_or(left);
-            let part = part.clamp(left.min(0), left.max(0));
-            left -= part;
-            narrow(i64::from(share) + part)
+        .map(|part| {
+            let replicas = i64::from(part.replicas);
+            let fraction = match (wanted, i64::from(part.most)) {
+                (0, _) => -replicas,
+                (_, ..=0) => 0,
+                // Rounded half up; both are below 2^31.
+                (_, before) => (2 * replicas * i64::from(most) + before) / (2 * before) - replicas,
+            };
+            let fraction = if change > 0 { fraction.min(left) } else { fraction.max(left) };
+            left -= fraction;
+            replicas + fraction
         })
         .collect();
     // What rounding has left goes to the largest.
-    if let Some(largest) = spread.iter_mut().max() {
-        *largest = narrow(i64::from(*largest) + left);
+    if let Some(first) = spread.first_mut() {
+        *first += left;
     }
-    spread
+    spread.into_iter().map(narrow).collect()
 }
 
 #[cfg(test)]
@@ -199,14 +209,26 @@ mod tests {
         assert_eq!(shrink(MOST, bounds, all(MOST), &[all(MOST), all(MOST)]), [0, 0]);
         let broken = Share { replicas: MOST, available: -MOST };
         assert_eq!(shrink(MOST, bounds, all(MOST), &[broken]), [0]);
-        assert_eq!(spread(&[MOST, MOST], 0), [0, 0]);
-        assert_eq!(spread(&[MOST, MOST], MOST), [1_073_741_823, 1_073_741_824]);
+        let whole = Part { replicas: MOST, most: MOST };
+        assert_eq!(spread(&[whole, whole], 0, 0), [0, 0]);
+        assert_eq!(spread(&[whole, whole], MOST, MOST), [0, MOST]);
     }
 
     #[test]
     fn scaling_in_the_middle_of_a_rollout_keeps_the_proportions() {
-        assert_eq!(spread(&[10, 5], 30), [20, 10]);
-        assert_eq!(spread(&[4, 1], 3), [2, 1]);
-        assert_eq!(spread(&[0, 3], 5), [0, 5]);
+        let check = |sizes: &[i32], before: i32, (wanted, most): (i32, i32), expected: &[i32]| {
+            let parts: Vec<Part> = sizes.iter().map(|&replicas| Part { replicas, most: before }).collect();
+            assert_eq!(spread(&parts, wanted, most), expected);
+        };
+        // Kubernetes' own example: ten with three more, of which eight are old, become thirty.
+        check(&[8, 5], 13, (30, 33), &[20, 13]);
+        check(&[20, 13], 33, (10, 13), &[8, 5]);
+        check(&[10, 5], 13, (30, 33), &[25, 8]);
+        check(&[10, 5], 13, (5, 8), &[5, 3]);
+        check(&[4, 1], 5, (3, 3), &[2, 1]);
+        check(&[8, 5], 13, (0, 3), &[0, 0]);
+        check(&[8, 5], 13, (10, 13), &[8, 5]);
+        // Of a set that was never told no share is known.
+        check(&[3, 2], 0, (9, 10), &[8, 2]);
     }
 }

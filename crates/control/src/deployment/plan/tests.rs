@@ -17,7 +17,7 @@ fn template(image: &Value) -> Value {
     json!({"metadata": {"labels": {"app": "x"}}, "spec": {"containers": [{"name": "c", "image": image}]}})
 }
 
-/// `image:replicas/available@revision`, with the wanted number that it notes after `=`.
+/// `image:replicas/available@revision`, with what it notes after `=`: the wanted number, and after `/` the most.
 fn set(text: &str) -> Arc<ReplicaSet> {
     let (text, noted) = text.split_once('=').unwrap_or((text, ""));
     let (image, rest) = text.split_once(':').expect("image:…");
@@ -26,7 +26,9 @@ fn set(text: &str) -> Arc<ReplicaSet> {
     let number = |text: &str| text.parse::<i32>().expect("a number");
     let mut annotations = json!({"deployment.kubernetes.io/revision": revision});
     if !noted.is_empty() {
-        annotations["deployment.kubernetes.io/desired-replicas"] = json!(noted);
+        let (desired, most) = noted.split_once('/').unwrap_or((noted, ""));
+        annotations["deployment.kubernetes.io/desired-replicas"] = json!(desired);
+        annotations["deployment.kubernetes.io/max-replicas"] = json!(most);
     }
     let object = json!({
         "metadata": {"name": image, "uid": image, "annotations": annotations},
@@ -82,6 +84,29 @@ fn recreating_waits_until_the_last_old_pod_is_gone() {
 fn a_paused_deployment_rolls_nothing_out_and_still_scales() {
     check(json!({"replicas": 3, "paused": true}), "v1:3/3@1", false, "");
     check(json!({"replicas": 5, "paused": true}), "v1:3/3@1=3", false, "v1 to 5");
+}
+
+#[test]
+fn scaling_in_the_middle_of_a_rollout_goes_to_all_sets_in_proportion() {
+    let rolling = json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 3, "maxUnavailable": 2}});
+    let spec = |replicas: u32| json!({"replicas": replicas, "strategy": rolling});
+    check(spec(30), "v1:8/8@1=10/13 v2:5/0@2=10/13", false, "v1 to 20, v2 to 13");
+    check(spec(0), "v1:8/8@1=10/13 v2:5/0@2=10/13", false, "v1 to 0, v2 to 0");
+    // Of equals the newer one gets more, and the older one less.
+    check(spec(11), "v1:6/6@1=9/12 v2:6/0@2=9/12", false, "v2 to 7, v1 to 7");
+    check(spec(12), "v1:6/6@1=9/12 v2:6/0@2=9/12", false, "v2 to 8, v1 to 7");
+    check(spec(6), "v1:6/6@1=9/12 v2:6/0@2=9/12", false, "v1 to 4, v2 to 5");
+    // The new one is done, and an old one was adopted.
+    check(spec(4), "v1:2/2@1=2/5 v2:4/4@2=4/7", false, "v1 to 0");
+    let recreate = json!({"replicas": 5, "strategy": {"type": "Recreate"}});
+    check(recreate, "v1:2/2@1=3/3 v2:1/1@2=3/3", true, "v1 to 0");
+}
+
+#[test]
+fn what_is_there_is_scaled_before_a_new_template_gets_its_set() {
+    check(json!({"replicas": 8}), "v1:4/4@1=4/5", false, "v1 to 8");
+    check(json!({"replicas": 8}), "v1:8/4@1=8/10", false, "create 2, revision 2");
+    check(json!({"replicas": 2}), "v1:4/4@1=4/5", false, "v1 to 2");
 }
 
 #[test]
