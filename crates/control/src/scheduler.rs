@@ -21,6 +21,7 @@ use crate::{Context, pods};
 mod amounts;
 mod cache;
 mod framework;
+mod neighbour;
 mod news;
 mod node;
 mod planner;

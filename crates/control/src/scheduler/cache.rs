@@ -10,10 +10,11 @@
 //!
 //! Each change of a node gives it a new generation, by which a [`Snapshot`] knows what it has to copy.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::neighbour::Neighbour;
 use super::news::News;
 use super::node::{NodeFacts, Taken};
 use super::pod::{NodeName, PodInfo, Share, Uid};
@@ -39,6 +40,12 @@ pub(super) struct Cache {
     /// When assumptions expire.
     expiring: BTreeSet<(Duration, Uid)>,
     news: BTreeMap<NodeName, News>,
+    /// Whether pods that come are news.
+    tells_who_comes: bool,
+    /// What pods are to others, each kept once.
+    neighbours: HashSet<Arc<Neighbour>>,
+    /// How many there were when those were let go of last that no pod is any more.
+    swept: usize,
 }
 
 /// A node, or only what pods take of one that is not known (yet, or any more).
@@ -87,8 +94,14 @@ impl Cache {
     pub(super) fn remove_node(&mut self, name: &NodeName) {
         let Some(entry) = self.nodes.get_mut(name) else { return };
         if entry.facts.take().is_some() {
+            let had_pods = entry.taken.pods > 0;
             self.members = self.touch(name, News::default());
             self.drop_if_empty(name);
+            if had_pods {
+                self.nodes
+                    .keys()
+                    .for_each(|name| *self.news.entry(name.clone()).or_default() |= News::NODE_GONE);
+            }
         }
     }
 
@@ -141,20 +154,21 @@ impl Cache {
     }
 
     /// Counts a pod on the node that the API shows it on, whatever was assumed.
-    pub(super) fn place(&mut self, uid: &Uid, node: &NodeName, share: Share) {
+    pub(super) fn place(&mut self, uid: &Uid, node: &NodeName, mut share: Share) {
         let known = self.pods.get_mut(uid).filter(|held| held.node == *node && *held.share == share);
         if let Some(held) = known {
             let assumed = held.assumed.take();
             self.expire_no_more(uid, assumed.as_ref());
             return;
         }
+        share.neighbour = self.known(share.neighbour);
         let share = Arc::new(share);
         if let Some(old) = self.pods.remove(uid) {
             self.expire_no_more(uid, old.assumed.as_ref());
-            let shrank = share.is_less_than(&old.share);
+            let shrank = share.is_less_than(&old.share).then_some(News::POD_SHRANK);
+            let relabelled = (share.neighbour != old.share.neighbour).then_some(News::POD_LABELS);
             let news = match old.node == *node {
-                true if shrank => News::POD_SHRANK,
-                true => News::default(),
+                true => shrank.into_iter().chain(relabelled).collect(),
                 false => News::POD_LEFT,
             };
             self.take_away(&old, news);
@@ -193,6 +207,11 @@ impl Cache {
         news
     }
 
+    /// Tells of pods that come from now on, or does not any more.
+    pub(super) fn tell_who_comes(&mut self, tells: bool) {
+        self.tells_who_comes = tells;
+    }
+
     /// Where a pod is counted.
     #[cfg(test)]
     pub(super) fn node_of(&self, uid: &Uid) -> Option<NodeName> {
@@ -218,7 +237,27 @@ impl Cache {
 
     fn add(&mut self, node: &NodeName, share: &Share) {
         self.nodes.entry(node.clone()).or_default().taken.add(share);
-        self.touch(node, News::default());
+        self.touch(node, if self.tells_who_comes { News::POD_CAME } else { News::default() });
+    }
+
+    /// Keeps what a pod is to others once for all that are the same.
+    pub(super) fn share_neighbour(&mut self, pod: &mut PodInfo) {
+        if let Some(share) = Arc::get_mut(&mut pod.share) {
+            share.neighbour = self.known(std::mem::take(&mut share.neighbour));
+        }
+    }
+
+    /// The one that is kept of those that are the same.
+    fn known(&mut self, neighbour: Arc<Neighbour>) -> Arc<Neighbour> {
+        if let Some(known) = self.neighbours.get(&neighbour) {
+            return Arc::clone(known);
+        }
+        if self.neighbours.len() >= 2 * self.swept.max(64) {
+            self.neighbours.retain(|neighbour| Arc::strong_count(neighbour) > 1);
+            self.swept = self.neighbours.len();
+        }
+        self.neighbours.insert(Arc::clone(&neighbour));
+        neighbour
     }
 
     fn take_away(&mut self, held: &Held, news: News) {

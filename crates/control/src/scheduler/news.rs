@@ -4,8 +4,7 @@ use std::ops::{BitOr, BitOrAssign};
 
 /// A set of happenings about one node. Filters say which of them they listen to.
 ///
-/// Those that filters to come will listen to (volumes, claims, labels of other pods) are further
-/// members.
+/// Those that filters to come will listen to (volumes, claims) are further members.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct News(u16);
 
@@ -19,6 +18,12 @@ impl News {
     pub(super) const POD_LEFT: Self = Self(1 << 4);
     /// A pod on the node takes less of something than before.
     pub(super) const POD_SHRANK: Self = Self(1 << 5);
+    /// A pod is on the node that was not there. Told while somebody waits for such.
+    pub(super) const POD_CAME: Self = Self(1 << 6);
+    /// Another node is gone, with pods on it.
+    pub(super) const NODE_GONE: Self = Self(1 << 8);
+    /// A pod on the node is found by other labels than before, or avoids others.
+    pub(super) const POD_LABELS: Self = Self(1 << 7);
 
     pub(super) fn is_empty(self) -> bool {
         self.0 == 0

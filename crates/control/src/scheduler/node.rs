@@ -7,6 +7,7 @@ use client::Resource as _;
 use k8s_openapi::api::core::v1::{Node, Taint};
 
 use super::amounts::Amounts;
+use super::neighbour::Neighbour;
 use super::news::News;
 use super::pod::{HostPort, NodeName, Share};
 
@@ -36,6 +37,10 @@ pub(super) struct Taken {
     pub(super) ports: BTreeMap<HostPort, usize>,
     /// How many pods are of one owner, by its uid.
     pub(super) owners: HashMap<Arc<str>, usize>,
+    /// How many pods are the same to others.
+    pub(super) neighbours: HashMap<Arc<Neighbour>, usize>,
+    /// How many of them must not have others near.
+    pub(super) avoiding: usize,
 }
 
 impl NodeInfo {
@@ -78,6 +83,8 @@ impl Taken {
         if let Some(owner) = &share.owner {
             *self.owners.entry(owner.clone()).or_default() += 1;
         }
+        *self.neighbours.entry(share.neighbour.clone()).or_default() += 1;
+        self.avoiding += usize::from(!share.neighbour.avoids.is_empty());
     }
 
     /// Takes away what was added before.
@@ -90,6 +97,9 @@ impl Taken {
         if let Some(owner) = &share.owner {
             decrease(self.owners.get_mut(owner)).then(|| self.owners.remove(owner));
         }
+        let neighbour = &share.neighbour;
+        decrease(self.neighbours.get_mut(neighbour)).then(|| self.neighbours.remove(neighbour));
+        self.avoiding -= usize::from(!neighbour.avoids.is_empty());
     }
 }
 
@@ -102,11 +112,13 @@ impl Clone for Taken {
     }
 
     fn clone_from(&mut self, source: &Self) {
-        let Self { requested, pods, ports, owners } = source;
+        let Self { requested, pods, ports, owners, neighbours, avoiding } = source;
         self.requested.clone_from(requested);
         self.pods = *pods;
         self.ports.clone_from(ports);
         self.owners.clone_from(owners);
+        self.neighbours.clone_from(neighbours);
+        self.avoiding = *avoiding;
     }
 }
 

@@ -109,7 +109,8 @@ impl Planner {
         match kind {
             // What is shown may be older than what was decided.
             Kind::Pod(Sighting::Waiting(pod)) if self.cache.is_assumed(&pod.id.uid) => self.cache.amend(pod),
-            Kind::Pod(Sighting::Waiting(pod)) => {
+            Kind::Pod(Sighting::Waiting(mut pod)) => {
+                self.cache.share_neighbour(&mut pod);
                 self.cache.remove(&pod.id.uid);
                 self.queue.set(pod, now);
             }
@@ -145,6 +146,9 @@ impl Planner {
                 Outcome::Chosen { pod, node }
             }
             Ok(Err(unfit)) => {
+                if !attempt.pod.wants_near.is_empty() {
+                    self.cache.tell_who_comes(true);
+                }
                 self.queue.refused(attempt, unfit.by, now);
                 Outcome::Refused { pod, message: unfit.message, by: framework.names(unfit.by) }
             }
@@ -184,7 +188,11 @@ impl Planner {
     /// it was, each of them is asked once for each node.
     fn spread_news(&mut self, now: Duration) {
         let news = self.cache.take_news();
-        if news.is_empty() || !self.queue.awaits_news() {
+        if !self.queue.awaits_news() {
+            self.cache.tell_who_comes(false);
+            return;
+        }
+        if news.is_empty() {
             return;
         }
         self.counts.copied += self.snapshot.refresh(&self.cache);

@@ -5,6 +5,7 @@
 
 use super::framework::{Filter, Refusal, Score};
 
+mod inter_pod_affinity;
 mod node_affinity;
 mod node_name;
 mod node_ports;
@@ -23,6 +24,7 @@ pub(super) fn filters() -> Vec<Box<dyn Filter>> {
         Box::new(node_affinity::NodeAffinity),
         Box::new(node_ports::NodePorts),
         Box::new(node_resources_fit::NodeResourcesFit),
+        Box::new(inter_pod_affinity::InterPodAffinity),
     ]
 }
 

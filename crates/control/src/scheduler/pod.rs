@@ -7,6 +7,7 @@ use client::{ObjectKey, Resource as _};
 use k8s_openapi::api::core::v1::{NodeAffinity, Pod, Toleration};
 
 use super::amounts::{Amounts, requests};
+use super::neighbour::{Neighbour, Term};
 use crate::pods;
 
 /// The scheduler that pods name unless they name another.
@@ -27,6 +28,8 @@ pub(super) struct PodInfo {
     pub(super) node_selector: Vec<(String, String)>,
     pub(super) node_affinity: Option<Box<NodeAffinity>>,
     pub(super) tolerations: Vec<Toleration>,
+    /// Whom it must have near.
+    pub(super) wants_near: Vec<Term>,
     pub(super) share: Arc<Share>,
 }
 
@@ -46,6 +49,8 @@ pub(super) struct Share {
     pub(super) ports: Vec<HostPort>,
     /// The uid of the owner that manages it, for spreading.
     pub(super) owner: Option<Arc<str>>,
+    /// What it is to other pods.
+    pub(super) neighbour: Arc<Neighbour>,
 }
 
 /// A port of the host that a pod takes.
@@ -95,6 +100,7 @@ impl PodInfo {
             node_selector: selector.map(|(key, value)| (key.clone(), value.clone())).collect(),
             node_affinity: affinity.and_then(|affinity| affinity.node_affinity.clone()).map(Box::new),
             tolerations: spec.and_then(|spec| spec.tolerations.clone()).unwrap_or_default(),
+            wants_near: Term::wanted_by(pod),
             share: Arc::new(Share::of(pod)),
         }
     }
@@ -106,6 +112,7 @@ impl Share {
             requests: pod.spec.as_ref().map(requests).unwrap_or_default(),
             ports: host_ports(pod),
             owner: pod.controller().map(|owner| owner.uid.into()),
+            neighbour: Arc::new(Neighbour::of(pod)),
         }
     }
 

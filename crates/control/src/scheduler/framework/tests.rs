@@ -154,9 +154,8 @@ fn pods_of_one_owner_are_spread() {
 fn plugins_stand_in_the_order_of_kubernetes_and_one_word_is_enough() {
     let framework = Framework::new();
     let names: Vec<_> = framework.filters.iter().map(|filter| filter.name()).collect();
-    let order =
-        ["NodeUnschedulable", "NodeName", "TaintToleration", "NodeAffinity", "NodePorts", "NodeResourcesFit"];
-    assert_eq!(names, order);
+    let first = ["NodeUnschedulable", "NodeName", "TaintToleration", "NodeAffinity", "NodePorts"];
+    assert_eq!(names, [&first[..], &["NodeResourcesFit", "InterPodAffinity"]].concat());
     // Cordoned, tainted, of the wrong kind and too small: the first says so.
     let taint = json!({"key": "gpu", "effect": "NoSchedule"});
     let nodes = [node("a", json!({"unschedulable": true, "taints": [taint]}), json!({}))];

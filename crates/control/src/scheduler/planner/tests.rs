@@ -381,3 +381,76 @@ fn a_plugin_that_panics_holds_up_one_pod_for_a_while() {
     world.now += SECOND;
     assert_eq!(world.decide_all(), ["bad: a fault 2s"]);
 }
+
+/// A pod of an app, with what it says of others: `podAffinity` or `podAntiAffinity` to an app on a node.
+fn of_app(name: &str, app: &str, kind: &str, other: &str) -> Value {
+    let mut pod = pod(name, json!({}));
+    pod["metadata"]["labels"] = json!({"app": app});
+    if !kind.is_empty() {
+        pod["spec"]["affinity"] = json!({kind: {"requiredDuringSchedulingIgnoredDuringExecution": [
+            {"labelSelector": {"matchLabels": {"app": other}}, "topologyKey": "host"}]}});
+    }
+    pod
+}
+
+/// Two nodes that are not near to each other.
+fn apart() -> World {
+    let mut world = World::new();
+    for name in ["a", "b"] {
+        let mut node = node(name, "2");
+        node["metadata"]["labels"] = json!({"host": name});
+        world.node(node);
+    }
+    world
+}
+
+#[test]
+fn pods_that_must_not_be_near_each_other_are_on_different_nodes_or_wait() {
+    let mut world = apart();
+    for name in ["p", "q", "r"] {
+        world.pod(of_app(name, "x", "podAntiAffinity", "x"));
+    }
+    let refused = "r: 0/2 nodes are available: 2 node(s) didn't match pod anti-affinity rules.";
+    assert_eq!(world.decide_all(), ["p -> a", "q -> b", refused]);
+    // Who says nothing itself is not put near to those who do not want it, either.
+    world.pod(of_app("s", "x", "", ""));
+    let refused = "s: 0/2 nodes are available: 2 node(s) didn't satisfy existing pods anti-affinity rules.";
+    assert_eq!(world.decide_all(), [refused]);
+    world.pod(of_app("t", "y", "", ""));
+    assert_eq!(world.decide_all(), ["t -> a"]);
+    world.pod(on("b", of_app("q", "x", "podAntiAffinity", "x")));
+    world.now += 20 * SECOND;
+    world.pod_gone("q");
+    assert_eq!(world.decide_all()[0], "r -> b");
+}
+
+#[test]
+fn pods_that_must_be_near_to_others_wait_for_these() {
+    let mut world = apart();
+    world.pod(of_app("p", "x", "podAffinity", "y"));
+    let refused = "p: 0/2 nodes are available: 2 node(s) didn't match pod affinity rules.";
+    assert_eq!(world.decide_all(), [refused]);
+    world.now += 20 * SECOND;
+    world.pod(on("b", of_app("q", "y", "", "")));
+    assert_eq!(world.decide_all(), ["p -> b"]);
+    // The first of those who want each other near has nobody to be near to; the next ones follow it.
+    for name in ["r", "s"] {
+        world.pod(of_app(name, "z", "podAffinity", "z"));
+    }
+    assert_eq!(world.decide_all(), ["r -> a", "s -> a"]);
+}
+
+#[test]
+fn what_cannot_be_told_of_namespaces_is_told_and_not_guessed() {
+    let mut world = apart();
+    let mut pod = of_app("p", "x", "podAntiAffinity", "x");
+    let terms =
+        &mut pod["spec"]["affinity"]["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"];
+    terms[0]["namespaceSelector"] = json!({"matchLabels": {"team": "blue"}});
+    world.pod(pod);
+    let decided = world.decide_all();
+    assert!(
+        decided[0].contains("2 node(s) could not be looked at, since a namespaceSelector"),
+        "{decided:?}"
+    );
+}

@@ -61,7 +61,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (0..5u8, 1..4u8, 0..2u8, door)
             .prop_map(|(name, cpu, label, state)| Step::Node { name, cpu, label, state }),
         1 => (0..5u8).prop_map(Step::NodeGone),
-        8 => (0..10u8, state, 0..8u8).prop_map(|(name, state, share)| Step::Pod { name, state, share }),
+        8 => (0..10u8, state, 0..12u8).prop_map(|(name, state, share)| Step::Pod { name, state, share }),
         2 => (0..10u8).prop_map(Step::PodGone),
         6 => Just(Step::Decide),
         3 => (0..4u8, written).prop_map(|(number, written)| Step::Written(number, written)),
@@ -119,15 +119,21 @@ impl Twin {
             name,
             json!({"containers": [{
                 "name": "c",
-                "resources": {"requests": {"cpu": format!("{}m", 300 * u32::from(share)), "gpu": (share % 2).to_string()}},
+                "resources": {"requests": {"cpu": format!("{}m", 300 * u32::from(share % 8)), "gpu": (share % 2).to_string()}},
                 "ports": [{"containerPort": 80, "hostPort": if share == 5 { 80 } else { 0 }}],
             }]}),
         );
         match share {
             6 => shown["spec"]["nodeSelector"] = json!({"label": "1"}),
             7 => shown["spec"]["tolerations"] = json!([{"key": "k", "operator": "Exists"}]),
+            // Near is what has the same label, so that several nodes are.
+            8 => shown["spec"]["affinity"] = json!({"podAntiAffinity": near("0")}),
+            9 => shown["spec"]["affinity"] = json!({"podAntiAffinity": near("1")}),
+            10 => shown["spec"]["affinity"] = json!({"podAffinity": near("0")}),
+            11 => shown["spec"]["affinity"] = json!({"podAffinity": near("2")}),
             _ => {}
         }
+        shown["metadata"]["labels"] = json!({"app": (share % 3).to_string()});
         let owner = format!("owner-{}", share % 3);
         shown["metadata"]["ownerReferences"] =
             json!([{"apiVersion": "v1", "kind": "R", "name": owner, "uid": owner, "controller": true}]);
@@ -234,6 +240,12 @@ impl Twin {
             assert!(chosen.is_err(), "{:?} waits, and {chosen:?} would take it", pod.id);
         }
     }
+}
+
+/// What requires or forbids pods of an app on nodes of the same label.
+fn near(app: &str) -> Value {
+    json!({"requiredDuringSchedulingIgnoredDuringExecution": [
+        {"labelSelector": {"matchLabels": {"app": app}}, "topologyKey": "label"}]})
 }
 
 fn typed(pod: &Value) -> k8s_openapi::api::core::v1::Pod {
