@@ -115,8 +115,8 @@ pub trait NodeTransport: Send + Sync + 'static {
         streams: Streams,
     ) -> BoxFuture<'static, Result<i32, Error>>;
 
-    /// Joins the streams of a running container until the client leaves or the container ends; in
-    /// the latter case gives its exit code.
+    /// Joins the streams of a running container until the client leaves or the container ends, which
+    /// both give 0: how a container ended is in its pod's status.
     fn attach(
         &self,
         pod: PodTarget,

@@ -72,6 +72,21 @@ fn input_reaches_the_program_and_its_end_is_seen_while_output_goes_on() {
 }
 
 #[test]
+fn input_that_a_client_gave_before_it_went_reaches_the_program() {
+    on_host(|_, engine| async move {
+        let spec = ContainerSpec { stdin_open: true, ..shell("head -c 200000 | wc -c") };
+        let id = start(&engine, spec).await;
+        let attached = engine.container_attach(&id, false).await.expect("attach");
+        // More than waits anywhere on its way.
+        let giver = engine.container_attach(&id, true).await.expect("attach");
+        giver.input.write(Bytes::from(vec![b'x'; 200_000])).await.expect("write");
+        drop(giver);
+        assert_eq!(drain(attached).await, ("200000\n".to_owned(), String::new(), 0));
+        remove_all(&engine).await;
+    });
+}
+
+#[test]
 fn a_terminal_has_the_size_that_it_is_given() {
     on_host(|_, engine| async move {
         let spec =

@@ -123,7 +123,12 @@ impl Agent {
     /// Joins the streams of a running container; `stdin` says whether anything will be written.
     pub async fn pod_attach(&self, target: &Target, stdin: bool) -> Result<Attached, StreamError> {
         let instance = self.running(target).await?;
-        Ok(self.shared.runtime().attach(&instance.id, stdin).await?)
+        let attached = self.shared.runtime().attach(&instance.id, stdin).await?;
+        // Of one that has ended meanwhile nothing would ever come, and all that it said is in its log.
+        if !self.shared.runtime().container_status(&instance.id).await?.is_running() {
+            return Err(StreamError::NotRunning(target.container.clone()));
+        }
+        Ok(attached)
     }
 
     /// Carries bytes between `connection` and a TCP port inside the pod until both sides close.

@@ -15,6 +15,7 @@
 pub mod protocol;
 
 pub mod address;
+mod backlog;
 mod become_shim;
 mod client;
 mod container;

@@ -144,6 +144,30 @@ fn standard_input_that_is_for_one_client_ends_with_it() {
 }
 
 #[test]
+fn who_is_the_first_to_attach_gets_what_was_written_before_and_nobody_else_does() {
+    let sandbox = Sandbox::new();
+    let path = sandbox.dir.path().join("log");
+    let log = Some(LogSpec { path: path.clone(), ..LogSpec::default() });
+    let stdio = Stdio { stdin: true, backlog: 1 << 10, log, ..Stdio::default() };
+    sandbox.create("c1", shell("echo out; echo err >&2; read line; echo $line"), stdio);
+    sandbox.start("c1");
+    testkit::wait_until("the program to have written", || {
+        let log = std::fs::read_to_string(&path).unwrap_or_default();
+        if log.contains(" F out\n") && log.contains(" F err\n") { Ok(()) } else { Err(log) }
+    });
+    let input = Streams { stdin: true, ..Streams::default() };
+    let mut sender = sandbox.client().attach("c1", None, input).expect("attach");
+    let readers = [sandbox.attach("c1"), sandbox.attach("c1")];
+    sender.send_frame(Kind::Stdin, b"more\n").expect("send");
+    let seen = readers.map(|reader| {
+        let seen = outcome(reader).expect(0);
+        (seen.stdout, seen.stderr)
+    });
+    let text = |out: &str, err: &str| (out.to_owned(), err.to_owned());
+    assert_eq!(seen, [text("out\nmore\n", "err\n"), text("more\n", "")]);
+}
+
+#[test]
 fn three_megabytes_go_in_and_come_out_to_every_client() {
     const PIECES: usize = 96;
     let sandbox = Sandbox::new();

@@ -9,6 +9,7 @@ use futures::future::BoxFuture;
 use futures::stream::{BoxStream, SplitSink, SplitStream};
 use futures::{SinkExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream};
+use tokio::sync::oneshot;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -26,6 +27,9 @@ const RESIZE: u8 = 4;
 /// In version 5: the channel in the next byte has ended.
 const CLOSE: u8 = 255;
 
+/// How long a client may take to show that it reads. A client that has just opened the connection may not
+/// have made the streams yet to which messages belong, and drops those that come before (client-go does).
+const GREETING: Duration = Duration::from_millis(50);
 /// How long a client may take to say goodbye after the command has ended.
 const FAREWELL: Duration = Duration::from_secs(5);
 /// The largest message that is read.
@@ -57,16 +61,21 @@ pub(super) async fn remote_command<S>(
     } else {
         ERROR
     };
-    // An empty message tells the client that the streams are there.
-    if send(&mut sink, hello, &[]).await.is_err() {
+    if sink.send(Message::Ping(Bytes::new())).await.is_err() {
         return;
     }
+    let (answer, answered) = oneshot::channel();
     let Ends { stdin, stdout, stderr, resize } = ends;
     let can_close = protocol == "v5.channel.k8s.io";
-    let reading = read(source, stdin, resize, can_close);
+    let reading = read(source, stdin, resize, can_close, answer);
     let mut outputs = Outputs { stdout, stderr };
     let working = async {
         let (outcome, ()) = tokio::join!(run, async {
+            let _ = tokio::time::timeout(GREETING, answered).await;
+            // An empty message tells the client that the streams are there.
+            if send(&mut sink, hello, &[]).await.is_err() {
+                return;
+            }
             while let Some((is_error, piece)) = next_output(&mut outputs).await {
                 if send(&mut sink, if is_error { STDERR } else { STDOUT }, &piece).await.is_err() {
                     return;
@@ -179,13 +188,18 @@ async fn read<S>(
     mut stdin: Option<tokio::sync::mpsc::Sender<Bytes>>,
     resize: Option<tokio::sync::mpsc::Sender<crate::node::TerminalSize>>,
     can_close: bool,
+    answer: oneshot::Sender<()>,
 ) where
     S: AsyncRead + AsyncWrite + Send + Unpin,
 {
+    let mut answer = Some(answer);
     while let Some(Ok(message)) = source.next().await {
         let Message::Binary(bytes) = message else {
             if message.is_close() {
                 return;
+            }
+            if message.is_pong() {
+                drop(answer.take());
             }
             continue;
         };

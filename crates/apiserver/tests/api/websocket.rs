@@ -104,6 +104,17 @@ async fn the_first_protocol_of_commands_tells_failures_as_text() {
     );
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_is_asked_whether_it_reads_before_anything_is_told() {
+    let cluster = cluster().await;
+    let path = "/exec?stdout=1&stderr=1&command=hello";
+    let (_, mut socket) = open(&cluster, path, Some("v5.channel.k8s.io")).await;
+    let first = socket.next().await.expect("a message").expect("it is well-formed");
+    assert!(matches!(first, Message::Ping(_)), "{first:?}");
+    let rest = messages(socket).await;
+    assert_eq!(rest[..2], ["\u{1}", "\u{1}hello\n"]);
+}
+
 #[tokio::test]
 async fn an_answer_to_a_question_is_no_row_of_a_table() {
     let cluster = Cluster::start().await;

@@ -49,6 +49,8 @@ pub struct ContainerSpec {
     pub stdin_open: bool,
     /// Closes the standard input when the first attached client goes.
     pub stdin_once: bool,
+    /// Bytes of output that are kept for the first client that attaches; 0 is none.
+    pub backlog: u32,
     /// What the creator means to attach to; kept, not acted on.
     pub attach: AttachFlags,
     /// Labels, over the image's.

@@ -75,6 +75,7 @@ impl Engine {
                 terminal: cell.spec.tty,
                 stdin: cell.spec.attach.stdin,
                 stdin_once: true,
+                backlog: 0,
                 log: None,
             },
             attach: Some(shim::streams(cell.spec.attach.stdin)),

@@ -1,5 +1,7 @@
 //! Moving a process's streams between a shim and whoever attached.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use runtime::shim::protocol::{self, Kind};
 use runtime::spec::ConsoleSize;
@@ -13,6 +15,8 @@ use crate::stream::{Attached, Exit, ExitStatus, Input, InputFrame, Output, Outpu
 
 /// Pieces that may wait in each direction.
 const QUEUE: usize = 16;
+/// How long a process may take to read what a client has given it that is gone.
+const LAST_INPUT: Duration = Duration::from_secs(10);
 
 /// The two ends of an attachment: one for whoever attached, one for the pump.
 pub(crate) struct Client {
@@ -36,8 +40,8 @@ impl Client {
     }
 }
 
-/// Moves frames until the process has ended or the client has gone. `ended` is called with how it
-/// ended before the client learns of it.
+/// Moves frames until the process has ended or the client has gone, whose input still arrives. `ended`
+/// is called with how it ended before the client learns of it.
 pub(crate) async fn pump(
     connection: Connection,
     client: WaitingClient,
@@ -52,17 +56,10 @@ pub(crate) async fn pump(
                 break;
             }
         }
-        // The client may have let go of its input and still read: the writing side stays open,
-        // since closing it would end the process's input too.
-        std::future::pending::<()>().await;
     };
     let output = async {
         loop {
-            let frame = tokio::select! {
-                frame = reader.receive() => frame,
-                () = pieces.closed() => return None,
-            };
-            let frame = match frame {
+            let frame = match reader.receive().await {
                 Ok(Some(frame)) => frame,
                 Ok(None) => return None,
                 Err(error) => {
@@ -76,14 +73,32 @@ pub(crate) async fn pump(
                 Kind::Exited => return frame.json::<protocol::ExitStatus>().ok(),
                 _ => continue,
             };
-            if pieces.send(Ok((kind, Bytes::from(frame.payload)))).await.is_err() {
-                return None;
-            }
+            // Who is gone holds up nothing.
+            let _ = pieces.send(Ok((kind, Bytes::from(frame.payload)))).await;
         }
     };
-    let status = tokio::select! {
-        status = output => status,
-        () = input => None,
+    tokio::pin!(input, output);
+    let mut given = false;
+    let status = loop {
+        tokio::select! {
+            status = &mut output => break status,
+            () = pieces.closed() => {
+                // What it gave before it went is the process's.
+                let last = async {
+                    tokio::select! {
+                        () = &mut input => {}
+                        _ = &mut output => {}
+                    }
+                };
+                if !given {
+                    let _ = tokio::time::timeout(LAST_INPUT, last).await;
+                }
+                break None;
+            }
+            // The client may have let go of its input and still read: the writing side stays open,
+            // since closing it would end the process's input too.
+            () = &mut input, if !given => given = true,
+        }
     };
     if let Some(status) = status {
         ended(&status);

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::BoxStream;
-use node::runtime::{Attached, ExecRequest, OutputKind, TerminalSize};
+use node::runtime::{Attached, EndOfInput, ExecRequest, OutputKind, TerminalSize};
 use node::streams::{StreamError, Target};
 use tokio::runtime::Handle;
 use tokio_util::task::AbortOnDropHandle;
@@ -113,7 +113,8 @@ impl NodeTransport for LocalNode {
                 .pod_attach(&target(&pod, &options.container), streams.stdin.is_some())
                 .await
                 .map_err(refused)?;
-            carry(attached, streams).await
+            // How the container ended is the pod's affair: who was attached to it to the end has succeeded.
+            carry(attached, streams).await.map(|_| 0)
         })
     }
 
@@ -147,29 +148,32 @@ fn refused(error: StreamError) -> apiserver::Error {
     }
 }
 
-/// Carries bytes both ways until the process ends; gives its exit code.
+/// Carries bytes both ways until the process ends or the client leaves; gives the process's exit code, or 0.
 async fn carry(attached: Attached, streams: Streams) -> Result<i32, apiserver::Error> {
-    let Attached { input, mut output, exit } = attached;
+    let Attached { at_end, input, mut output, exit } = attached;
     let terminal = Arc::clone(&input);
     let Streams { stdin, stdout, stderr, resize: sizes } = streams;
-    let towards = async move {
-        if let Some(mut stdin) = stdin {
-            while let Some(bytes) = stdin.recv().await {
-                if input.write(bytes).await.is_err() {
-                    return;
-                }
+    let leaving = async move {
+        let Some(mut stdin) = stdin else { return std::future::pending().await };
+        while let Some(bytes) = stdin.recv().await {
+            if input.write(bytes).await.is_err() {
+                // The process has ended, and what it wrote is still on its way.
+                return std::future::pending().await;
             }
         }
-        // The client has closed its end: so does the process's input.
-        let _ = input.close().await;
+        if at_end == EndOfInput::Closes {
+            let _ = input.close().await;
+            return std::future::pending().await;
+        }
     };
     let sizing = async move {
-        let Some(mut sizes) = sizes else { return };
+        let Some(mut sizes) = sizes else { return std::future::pending::<()>().await };
         while let Some(size) = sizes.recv().await {
             if terminal.resize(TerminalSize { columns: size.width, rows: size.height }).await.is_err() {
-                return;
+                break;
             }
         }
+        std::future::pending().await
     };
     let back = async move {
         while let Some(piece) = output.next().await {
@@ -188,11 +192,10 @@ async fn carry(attached: Attached, streams: Streams) -> Result<i32, apiserver::E
         let code = exit.await.map_err(|error| apiserver::Error::internal(&error))?;
         Ok(Some(code))
     };
-    let input = futures::future::join(towards, sizing);
-    tokio::pin!(back);
     let code: Result<Option<i32>, apiserver::Error> = tokio::select! {
-        code = &mut back => code,
-        _ = input => back.await,
+        code = back => code,
+        () = leaving => Ok(None),
+        () = sizing => Ok(None),
     };
     Ok(code?.unwrap_or(0))
 }

@@ -16,8 +16,9 @@ use tracing::warn;
 
 use super::{
     Answer, Attached, Connection, Container, ContainerConfig, ContainerEvent, ContainerId, ContainerStatus,
-    Credentials, Error, ExecOutput, ExecRequest, Features, Host, HostFacts, ImageStatus, LogLines, LogQuery,
-    Machine, PodSandbox, PodSandboxConfig, PodSandboxId, PodSandboxStatus, Resources, Runtime, Version,
+    Credentials, EndOfInput, Error, ExecOutput, ExecRequest, Features, Host, HostFacts, ImageStatus,
+    LogLines, LogQuery, Machine, PodSandbox, PodSandboxConfig, PodSandboxId, PodSandboxStatus, Resources,
+    Runtime, Version,
 };
 use crate::labels;
 use convert::{error, to_container_id, to_sandbox_id};
@@ -194,15 +195,21 @@ impl Runtime for OfEngine {
         async move {
             let spec = stream::exec_spec(request);
             let exec = self.engine.exec_create(&to_container_id(id)?, spec).await.map_err(error)?;
-            Ok(stream::attached(self.engine.exec_start(&exec).await.map_err(error)?))
+            let started = self.engine.exec_start(&exec).await.map_err(error)?;
+            Ok(stream::attached(started, EndOfInput::Closes))
         }
         .boxed()
     }
 
     fn attach<'a>(&'a self, id: &'a ContainerId, stdin: bool) -> Answer<'a, Attached> {
         async move {
-            let attached = self.engine.container_attach(&to_container_id(id)?, stdin).await;
-            Ok(stream::attached(attached.map_err(error)?))
+            let id = to_container_id(id)?;
+            let attached = self.engine.container_attach(&id, stdin).await.map_err(error)?;
+            let spec = &self.engine.container_inspect(&id).map_err(error)?.spec;
+            // As CRI's runtimes do: a terminal has no end of input that could be passed on.
+            let closes = spec.stdin_once && !spec.tty;
+            let at_end = if closes { EndOfInput::Closes } else { EndOfInput::Leaves };
+            Ok(stream::attached(attached, at_end))
         }
         .boxed()
     }

@@ -55,12 +55,23 @@ pub struct ExecOutput {
 
 /// A process's streams. Dropping everything detaches: the process goes on.
 pub struct Attached {
+    /// What the end of a client's input means.
+    pub at_end: EndOfInput,
     /// What goes towards the process.
     pub input: Arc<dyn ProcessInput>,
     /// What it writes, in order; ends when both outputs have ended.
     pub output: BoxStream<'static, Result<(OutputKind, Bytes), Error>>,
     /// Its exit code, once it has ended.
     pub exit: BoxFuture<'static, Result<i32, Error>>,
+}
+
+/// What the end of a client's input means to a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndOfInput {
+    /// It is the process's too: its standard input is closed, and its outputs go on.
+    Closes,
+    /// The client leaves; the next one's input goes on from there.
+    Leaves,
 }
 
 /// What goes towards a process.

@@ -10,6 +10,7 @@ use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::termios::Winsize;
 
+use super::backlog::Backlog;
 use super::log::{Log, Stream};
 use super::notes::note;
 use super::protocol::{ExitStatus, Failure, Stdio};
@@ -35,6 +36,8 @@ pub(super) struct Held {
     pub(super) outputs: [Option<Output>; 2],
     pub(super) terminal: bool,
     pub(super) stdin_once: bool,
+    /// What it wrote, until somebody attaches.
+    pub(super) backlog: Option<Backlog>,
     pub(super) log: Option<Log>,
     /// Connections that get its streams.
     pub(super) attached: Vec<u32>,
@@ -183,6 +186,7 @@ impl Prepared {
             outputs: self.outputs,
             terminal: self.stdio.terminal,
             stdin_once: self.stdio.stdin_once,
+            backlog: Backlog::new(self.stdio.backlog),
             log: self.log,
             attached: Vec::new(),
             waiting: Vec::new(),

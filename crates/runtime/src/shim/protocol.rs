@@ -367,6 +367,8 @@ pub struct Stdio {
     pub stdin: bool,
     /// Closes standard input when the first attached client that gave input has gone.
     pub stdin_once: bool,
+    /// Bytes of output that are kept for the first client that attaches and wants output; 0 is none.
+    pub backlog: u32,
     /// Where output is written besides to attached clients.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log: Option<LogSpec>,

@@ -118,6 +118,7 @@ impl Server {
 
     /// Turns a connection into the streams of a process.
     pub(super) fn attach(&mut self, id: u32, number: u32, streams: Streams) {
+        self.catch_up(id, number, streams);
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let Some(held) = self.processes.get_mut(&number) else { return };
         peer.mode = Mode::Stream { process: number, streams };

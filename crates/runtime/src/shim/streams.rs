@@ -3,11 +3,12 @@
 use base::Clock;
 use rustix::event::epoll;
 
+use super::backlog::Backlog;
 use super::log::Stream;
 use super::notes::note;
 use super::peer::Mode;
 use super::process::{Input, ReadOutcome};
-use super::protocol::{Frame, Kind};
+use super::protocol::{Frame, Kind, Streams};
 use super::server::Server;
 
 impl Server {
@@ -80,15 +81,32 @@ impl Server {
         if let Some(Err(error)) = held.log.as_mut().map(|log| log.write(stream, bytes, now)) {
             note!("write the log of {}: {error}", held.container);
         }
-        let kind = if stream == Stream::Stdout { Kind::Stdout } else { Kind::Stderr };
+        if let Some(backlog) = &mut held.backlog {
+            backlog.push(stream, bytes);
+        }
+        let kind = kind_of(stream);
         for id in &held.attached {
             let Some(peer) = self.peers.get_mut(id) else { continue };
             let Mode::Stream { streams, .. } = peer.mode else { continue };
-            if if stream == Stream::Stdout { streams.stdout } else { streams.stderr } {
+            if streams.want(stream) {
                 peer.push(kind, bytes);
             }
         }
         true
+    }
+
+    /// Gives who is the first to attach to a process what it has written so far.
+    pub(super) fn catch_up(&mut self, id: u32, number: u32, streams: Streams) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let Some(held) = self.processes.get_mut(&number) else { return };
+        // Who gives input only, or wants a size, has not taken it.
+        if !streams.stdout && !streams.stderr {
+            return;
+        }
+        let pieces = held.backlog.take().into_iter().flat_map(Backlog::into_pieces);
+        for (stream, bytes) in pieces.filter(|(stream, _)| streams.want(*stream)) {
+            peer.push(kind_of(stream), &bytes);
+        }
     }
 
     /// Gives a process the input that waits for it.
@@ -100,6 +118,23 @@ impl Server {
             && input.watched
         {
             let _ = epoll::delete(&self.epoll, &input.fd);
+        }
+    }
+}
+
+fn kind_of(stream: Stream) -> Kind {
+    match stream {
+        Stream::Stdout => Kind::Stdout,
+        Stream::Stderr => Kind::Stderr,
+    }
+}
+
+impl Streams {
+    /// Whether output of this kind is wanted.
+    fn want(self, stream: Stream) -> bool {
+        match stream {
+            Stream::Stdout => self.stdout,
+            Stream::Stderr => self.stderr,
         }
     }
 }

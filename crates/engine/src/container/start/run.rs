@@ -49,6 +49,7 @@ impl Engine {
                 terminal: record.spec.tty,
                 stdin: record.spec.stdin_open,
                 stdin_once: record.spec.stdin_once,
+                backlog: record.spec.backlog,
                 log,
             },
             descriptors: descriptors.names(),

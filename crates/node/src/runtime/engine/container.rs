@@ -12,6 +12,9 @@ use crate::runtime::{
     self, Container, ContainerConfig, ContainerId, ContainerState, ContainerStatus, PodSandboxId,
 };
 
+/// Bytes of output that are kept for the only one who gives a container input.
+const BACKLOG: u32 = 64 << 10;
+
 /// What the engine is told to make.
 pub(super) fn spec(config: ContainerConfig, sandbox: SandboxId) -> ContainerSpec {
     let ContainerConfig {
@@ -56,6 +59,8 @@ pub(super) fn spec(config: ContainerConfig, sandbox: SandboxId) -> ContainerSpec
         tty,
         stdin_open: stdin,
         stdin_once,
+        // Who attaches can do so only once it runs, and may be the one that it was made for.
+        backlog: if stdin && stdin_once { BACKLOG } else { 0 },
         // Kubernetes has probes of its own, and does not run those of images.
         healthcheck: Some(Healthcheck { test: HealthTest::Disabled, ..Healthcheck::default() }),
         mounts: mounts.into_iter().map(mount).collect(),

@@ -10,7 +10,8 @@ use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
 
 use super::convert::error;
 use crate::runtime::{
-    Answer, Attached, ExecRequest, LogLine, LogLines, LogQuery, OutputKind, ProcessInput, TerminalSize,
+    Answer, Attached, EndOfInput, ExecRequest, LogLine, LogLines, LogQuery, OutputKind, ProcessInput,
+    TerminalSize,
 };
 
 /// What goes towards a process that the engine holds.
@@ -34,7 +35,7 @@ impl ProcessInput for Towards {
     }
 }
 
-pub(super) fn attached(attached: engine::Attached) -> Attached {
+pub(super) fn attached(attached: engine::Attached, at_end: EndOfInput) -> Attached {
     let engine::Attached { input, output, resize, exit } = attached;
     let piece = |piece: engine::Result<(engine::OutputKind, Bytes)>| {
         let (kind, bytes) = piece.map_err(error)?;
@@ -45,6 +46,7 @@ pub(super) fn attached(attached: engine::Attached) -> Attached {
         Ok((kind, bytes))
     };
     Attached {
+        at_end,
         input: Arc::new(Towards { input, resize }),
         output: output.map(piece).boxed(),
         exit: async move { exit.await.map(|status| status.code).map_err(error) }.boxed(),
