@@ -223,6 +223,8 @@ pub(crate) struct Config {
     pub(crate) image_blobs: engine::image::Blobs,
     /// What of the machine pods may not take.
     pub(crate) reserves: node::Reserves,
+    /// Kernel parameters that pods may set besides the safe ones.
+    pub(crate) allowed_sysctls: node::AllowedSysctls,
     /// The log filter.
     pub(crate) log: String,
     /// Every key with its text and origin, for `gantry config show`.
@@ -271,9 +273,10 @@ impl Config {
             insecure_registries: read.list("insecure-registries"),
             image_blobs: read.parsed("image-blobs", "`keep` or `remake`")?,
             reserves: node::Reserves {
-                system: read.amounts("system-reserved")?,
-                kube: read.amounts("kube-reserved")?,
+                system: read.told("system-reserved")?,
+                kube: read.told("kube-reserved")?,
             },
+            allowed_sysctls: read.told("allowed-unsafe-sysctls")?,
             log: read.raw("log").0,
             origins: Vec::new(),
         };
@@ -310,11 +313,12 @@ impl Reader<'_> {
         self.raw(name).0.parse().map_err(|_| self.wrong(name, format!("must be {expected}")))
     }
 
-    fn amounts(&self, name: &'static str) -> Result<node::reserves::Amounts, ConfigError> {
-        self.raw(name)
-            .0
-            .parse()
-            .map_err(|why: node::reserves::AmountsError| self.wrong(name, why.to_string()))
+    /// A value of a kind that says itself what is wrong with one.
+    fn told<T>(&self, name: &'static str) -> Result<T, ConfigError>
+    where
+        T: std::str::FromStr<Err: std::fmt::Display>,
+    {
+        self.raw(name).0.parse().map_err(|why: T::Err| self.wrong(name, why.to_string()))
     }
 
     fn checked(

@@ -261,6 +261,7 @@ fn node_config(config: &Config) -> node::Config {
         kubernetes_version: KUBERNETES_VERSION.to_owned(),
         pods: 110,
         reserves: config.reserves,
+        allowed_sysctls: config.allowed_sysctls.clone(),
     }
 }
 

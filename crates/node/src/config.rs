@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use crate::pod::sysctls::AllowedSysctls;
 use crate::reserves::Reserves;
 
 /// Where and as what a node agent runs.
@@ -24,6 +25,8 @@ pub struct Config {
     pub pods: u32,
     /// What is kept for other things than pods.
     pub reserves: Reserves,
+    /// Kernel parameters that pods may set besides the safe ones.
+    pub allowed_sysctls: AllowedSysctls,
 }
 
 impl Config {

@@ -24,5 +24,6 @@ mod words;
 
 pub use agent::Agent;
 pub use config::Config;
+pub use pod::sysctls::AllowedSysctls;
 pub use reserves::Reserves;
 pub use runtime::Machine;

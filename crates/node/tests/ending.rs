@@ -161,6 +161,7 @@ impl Cluster {
 
     fn node(&self) -> node::Config {
         node::Config {
+            allowed_sysctls: node::AllowedSysctls::default(),
             name: "here".to_owned(),
             address: "127.0.0.1".parse().expect("an address"),
             root: self.root.path().join("pods"),

@@ -157,6 +157,12 @@ pub(crate) const KEYS: &[Key] = &[
         default: Default::Text(""),
     },
     Key {
+        name: "allowed-unsafe-sysctls",
+        value_name: "NAME[,NAME]",
+        help: "Kernel parameters that pods may set for themselves besides the safe ones; `net.core.*` are all that begin so",
+        default: Default::Text(""),
+    },
+    Key {
         name: "log",
         value_name: "FILTER",
         help: "What the daemon logs, for example `info` or `info,net=debug`",

@@ -168,7 +168,8 @@ fn security_context(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
     if !text(context, "supplementalGroupsPolicy").is_empty() {
         one_of(errors, context, "supplementalGroupsPolicy", &path, &["Merge", "Strict"]);
     }
-    security::sysctls(context, &path, errors);
+    let host = security::OfHost { network: flag(spec, "hostNetwork"), ipc: flag(spec, "hostIPC") };
+    security::sysctls(context, host, &path, errors);
     if flag(spec, "shareProcessNamespace") && flag(spec, "hostPID") {
         let message = "ShareProcessNamespace and HostPID cannot both be enabled";
         errors.push(FieldError::invalid(&path.child("shareProcessNamespace"), true, message));

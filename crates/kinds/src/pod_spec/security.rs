@@ -110,8 +110,15 @@ pub(crate) fn proc_mount(context: &Value, own_users: bool, path: &Path<'_>, erro
     }
 }
 
+/// The namespaces of the host that a pod is in, of those that kernel parameters belong to.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct OfHost {
+    pub(crate) network: bool,
+    pub(crate) ipc: bool,
+}
+
 /// The kernel parameters of a pod's security context, which is at `path`.
-pub(crate) fn sysctls(context: &Value, path: &Path<'_>, errors: &mut Errors) {
+pub(crate) fn sysctls(context: &Value, host: OfHost, path: &Path<'_>, errors: &mut Errors) {
     let path = path.child("sysctls");
     let mut seen = HashSet::new();
     for (index, sysctl) in list(context, "sysctls").iter().enumerate() {
@@ -130,6 +137,22 @@ pub(crate) fn sysctls(context: &Value, path: &Path<'_>, errors: &mut Errors) {
         } else if !seen.insert(name) {
             errors.push(FieldError::duplicate(&path, name));
         }
+        if let Some(message) = changes_host(name, host) {
+            errors.push(FieldError::invalid(&path, name, message));
+        }
+    }
+}
+
+/// Why a kernel parameter is not this pod's to set.
+fn changes_host(name: &str, host: OfHost) -> Option<&'static str> {
+    // The words of the beginnings have neither dots nor slashes in them.
+    let plain = name.replace('/', ".");
+    let begins = |starts: &[&str]| starts.iter().any(|start| plain.starts_with(start));
+    let of_ipc = plain == "kernel.sem" || begins(&["kernel.shm", "kernel.msg", "fs.mqueue."]);
+    match () {
+        () if host.network && begins(&["net."]) => Some("may not be specified when 'hostNetwork' is true"),
+        () if host.ipc && of_ipc => Some("may not be specified when 'hostIPC' is true"),
+        () => None,
     }
 }
 
@@ -169,7 +192,7 @@ mod tests {
         let path = Path::root("securityContext");
         seccomp(&context, &path, &mut errors);
         apparmor(&context, &path, &mut errors);
-        sysctls(&context, &path, &mut errors);
+        sysctls(&context, OfHost::default(), &path, &mut errors);
         proc_mount(&context, false, &path, &mut errors);
         let found: Vec<String> = errors.iter().map(ToString::to_string).collect();
         assert_eq!(found.len(), expected.len(), "{found:?}");
@@ -268,5 +291,32 @@ mod tests {
         check(of(json!({"type": "Unconfined", "localhostProfile": "x"})), &["can only be set when"]);
         check(of(json!({"type": "Other"})), &["Unsupported value"]);
         check(of(json!({})), &["type is required"]);
+    }
+
+    #[test]
+    fn no_kernel_parameter_of_a_namespace_of_the_host_is_set() {
+        let check = |host: OfHost, expected: &[&str]| {
+            let names =
+                ["net.ipv4.tcp_syncookies", "net/core/somaxconn", "kernel.shm_rmid_forced", "kernel.sem"];
+            let listed: Vec<Value> = names.iter().map(|name| json!({"name": name, "value": "1"})).collect();
+            let mut errors = Errors::new();
+            sysctls(&json!({"sysctls": listed}), host, &Path::root("securityContext"), &mut errors);
+            let found: Vec<String> = errors.iter().map(ToString::to_string).collect();
+            assert_eq!(found, expected);
+        };
+        check(OfHost::default(), &[]);
+        let network = "may not be specified when 'hostNetwork' is true";
+        let ipc = "may not be specified when 'hostIPC' is true";
+        check(
+            OfHost { network: true, ipc: true },
+            &[
+                &format!(
+                    "securityContext.sysctls[0].name: Invalid value: \"net.ipv4.tcp_syncookies\": {network}"
+                ),
+                &format!("securityContext.sysctls[1].name: Invalid value: \"net/core/somaxconn\": {network}"),
+                &format!("securityContext.sysctls[2].name: Invalid value: \"kernel.shm_rmid_forced\": {ipc}"),
+                &format!("securityContext.sysctls[3].name: Invalid value: \"kernel.sem\": {ipc}"),
+            ],
+        );
     }
 }

@@ -4,19 +4,22 @@
 
 use k8s_openapi::api::core::v1::{AppArmorProfile, Container, Pod, PodSpec, SELinuxOptions};
 
-use super::{sandbox_spec, sysctls};
+use super::sandbox_spec;
+use super::sysctls::{self, AllowedSysctls};
 
 /// What the name of an annotation begins with that names a container's AppArmor profile; the fields
 /// came later.
 const APPARMOR_ANNOTATION: &str = "container.apparmor.security.beta.kubernetes.io/";
 
 /// What the node can do.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Abilities<'a> {
     /// The kernel has AppArmor in force.
     pub apparmor: bool,
     /// The cluster's domain.
     pub cluster_domain: &'a str,
+    /// Kernel parameters that pods may set besides the safe ones.
+    pub allowed_sysctls: &'a AllowedSysctls,
 }
 
 /// Why a pod is not run by this node.
@@ -36,7 +39,8 @@ impl Rejection {
 
 /// Refuses a pod that asks for what this node does not do.
 pub fn check(pod: &Pod, node: Abilities<'_>) -> Result<(), Rejection> {
-    sysctls::check(pod).map_err(|error| Rejection::new("SysctlForbidden", error.to_string()))?;
+    sysctls::check(pod, node.allowed_sysctls)
+        .map_err(|error| Rejection::new("SysctlForbidden", error.to_string()))?;
     let Some(spec) = &pod.spec else { return Ok(()) };
     if spec.os.as_ref().is_some_and(|os| os.name != "linux") {
         let message = "Failed to admit pod as the OS field doesn't match node OS";
@@ -243,7 +247,8 @@ mod tests {
 
     #[track_caller]
     fn check_pod(pod: &Pod, apparmor: bool, expected: &str) {
-        let node = Abilities { apparmor, cluster_domain: "cluster.local" };
+        let allowed_sysctls = &AllowedSysctls::default();
+        let node = Abilities { apparmor, cluster_domain: "cluster.local", allowed_sysctls };
         let found = check(pod, node).map_or_else(
             |rejection| format!("{}: {}", rejection.reason, rejection.message),
             |()| String::new(),

@@ -315,6 +315,7 @@ impl Worker {
         let node = Abilities {
             apparmor: self.shared.runtime().features().apparmor,
             cluster_domain: &self.shared.config.cluster_domain,
+            allowed_sysctls: &self.shared.config.allowed_sysctls,
         };
         let rejection = admission::check(&self.pod, node).err()?;
         // One that runs was let in by an earlier version, which asked nothing.
