@@ -97,7 +97,9 @@ pub async fn ensure(
 }
 
 fn present(image: &str, user: String) -> Present {
-    Present { user, message: format!("Container image \"{image}\" already present on machine") }
+    let message =
+        format!("Container image \"{image}\" already present on machine and can be accessed by the pod");
+    Present { user, message }
 }
 
 /// Pulls with each of the fitting credentials in turn, or with none.
@@ -111,9 +113,9 @@ async fn pull(runtime: &dyn Runtime, image: &str, secrets: &[Secret]) -> Result<
     for auth in attempts {
         match pull_once(runtime, image, auth).await {
             Ok(found) => {
-                let took = began.elapsed().as_millis();
+                let took = words::duration(began.elapsed());
                 let message = format!(
-                    "Successfully pulled image \"{image}\" in {took}ms. Image size: {} bytes.",
+                    "Successfully pulled image \"{image}\" in {took} ({took} including waiting). Image size: {} bytes.",
                     found.size
                 );
                 return Ok(Present { user: found.user, message });

@@ -1,6 +1,36 @@
 //! What Kubernetes says of what the runtime found: the sentences that pods and their events show.
 
+use std::time::Duration;
+
+use crate::probe;
 use crate::runtime::{Error, Fact};
+
+/// A span of time as Kubernetes' messages have it, in milliseconds: `1m20s`, `1.5s`, `250ms`.
+pub(crate) fn duration(span: Duration) -> String {
+    let milliseconds = span.as_millis();
+    if milliseconds < 1000 {
+        return if milliseconds == 0 { "0s".to_owned() } else { format!("{milliseconds}ms") };
+    }
+    let (minutes, left) = (milliseconds / 60_000, milliseconds % 60_000);
+    let fraction = format!(".{:03}", left % 1000);
+    let seconds = format!("{}{}s", left / 1000, fraction.trim_end_matches('0').trim_end_matches('.'));
+    match (minutes / 60, minutes % 60) {
+        (0, 0) => seconds,
+        (0, minutes) => format!("{minutes}m{seconds}"),
+        (hours, minutes) => format!("{hours}h{minutes}m{seconds}"),
+    }
+}
+
+/// Why a container is killed that is not done with: the message of the event. A `probe` has found it dead;
+/// `begins` says that it is one that begins its pod, `again` that it is started again.
+pub(crate) fn kills(container: &str, probe: probe::Kind, begins: bool, again: bool) -> String {
+    let found = format!("failed {} probe", probe.as_str().to_lowercase());
+    match (begins, again) {
+        (true, _) => format!("Init container {container} {found}"),
+        (false, true) => format!("Container {container} {found}, will be restarted"),
+        (false, false) => format!("Container {container} {found}"),
+    }
+}
 
 /// An error with all its causes, in Kubernetes' words where it has some.
 pub(crate) fn message(error: &Error) -> String {
@@ -26,6 +56,29 @@ mod tests {
     #[derive(Debug, thiserror::Error)]
     #[error("as the runtime says it")]
     struct Said(#[source] std::io::Error);
+
+    #[test]
+    fn spans_of_time_are_written_as_go_does() {
+        let check = |milliseconds: u64, expected: &str| {
+            assert_eq!(duration(Duration::from_millis(milliseconds)), expected);
+        };
+        check(0, "0s");
+        check(250, "250ms");
+        check(1_000, "1s");
+        check(1_070, "1.07s");
+        check(10_000, "10s");
+        check(80_000, "1m20s");
+        check(300_000, "5m0s");
+        check(3_661_500, "1h1m1.5s");
+    }
+
+    #[test]
+    fn it_is_told_which_probe_has_killed_and_whether_that_is_the_end() {
+        use probe::Kind::{Liveness, Startup};
+        assert_eq!(kills("c", Liveness, false, true), "Container c failed liveness probe, will be restarted");
+        assert_eq!(kills("c", Startup, false, false), "Container c failed startup probe");
+        assert_eq!(kills("c", Liveness, true, true), "Init container c failed liveness probe");
+    }
 
     #[test]
     fn a_pod_is_told_in_kubernetes_words_with_the_causes_of_the_runtime() {

@@ -125,3 +125,59 @@ fn a_pod_whose_labels_no_longer_fit_is_let_go_and_replaced() {
     assert_eq!(space.field(&format!("pod/{pod}"), "{.status.phase}"), "Running");
     space.ok(&["delete", "pod", &pod, "--now"]);
 }
+
+#[test]
+fn scaling_in_the_middle_of_a_rollout_goes_to_the_old_and_the_new_in_proportion() {
+    let cluster = Cluster::shared();
+    let space = cluster.namespace("proportions");
+    deploy(&space, "web", 5);
+    let rolling = r#"{"spec": {"strategy": {"rollingUpdate": {"maxSurge": 2, "maxUnavailable": 1}}}}"#;
+    space.ok(&["patch", "deployment", "web", "-p", rolling]);
+    // One that never comes: five and two more are four old ones and three new ones.
+    space.ok(&["set", "image", "deployment/web", "*=127.0.0.1:1/none:1"]);
+    let sizes = |wanted: &str| {
+        testkit::wait_until(wanted, || {
+            let path = "jsonpath={range .items[*]}{.spec.replicas} {end}";
+            let found =
+                space.ok(&["get", "replicasets", "--sort-by=.metadata.creationTimestamp", "-o", path]);
+            let mut sizes: Vec<&str> = found.split_whitespace().collect();
+            // Both may be of the same second.
+            sizes.sort_unstable();
+            if sizes.join(" ") == wanted { Ok(()) } else { Err(found) }
+        });
+    };
+    sizes("3 4");
+    space.ok(&["scale", "deployment", "web", "--replicas=10"]);
+    sizes("5 7");
+    space.ok(&["scale", "deployment", "web", "--replicas=5"]);
+    sizes("3 4");
+}
+
+#[test]
+fn pods_that_must_not_be_near_each_other_wait_for_another_node_and_say_so() {
+    let cluster = Cluster::shared();
+    let space = cluster.namespace("apart");
+    deploy(&space, "web", 1);
+    let affinity = r#"[{"op": "add", "path": "/spec/template/spec/affinity", "value": {"podAntiAffinity": {
+        "requiredDuringSchedulingIgnoredDuringExecution": [
+            {"labelSelector": {"matchLabels": {"app": "web"}}, "topologyKey": "kubernetes.io/hostname"}]}}},
+        {"op": "replace", "path": "/spec/strategy", "value": {"type": "Recreate"}},
+        {"op": "replace", "path": "/spec/replicas", "value": 2}]"#;
+    space.ok(&["patch", "deployment", "web", "--type=json", "-p", affinity]);
+    space.wait_for("deployment/web", "{.status.updatedReplicas}/{.status.readyReplicas}", "2/1");
+    testkit::wait_until("the other to say why it waits", || {
+        let events = space.ok(&["get", "events", "--field-selector", "reason=FailedScheduling"]);
+        let message = "0/1 nodes are available: 1 node(s) didn't match pod anti-affinity rules.";
+        if events.contains(message) { Ok(()) } else { Err(events) }
+    });
+    // It takes the place of the first when that is gone.
+    let running = || {
+        space.ok(&["get", "pods", "-o", "jsonpath={.items[?(@.status.phase==\"Running\")].metadata.name}"])
+    };
+    let first = running();
+    space.ok(&["delete", "pod", &first, "--now"]);
+    testkit::wait_until("another to run", || {
+        let now = running();
+        if !now.is_empty() && !now.contains(&first) { Ok(()) } else { Err(now) }
+    });
+}

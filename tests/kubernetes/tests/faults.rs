@@ -133,6 +133,14 @@ fn a_reboot_brings_pods_and_containers_back() {
     });
     let pod = space.field("pods", "{.items[0].metadata.name}");
     assert_eq!(space.exec(&pod, &["echo", "here"]), "here");
+    testkit::wait_until("it to be told", || {
+        let told = space.ok(&["get", "events", "-o", "jsonpath={.items[*].message}"]);
+        if told.contains("Pod sandbox changed, it will be killed and re-created.") {
+            Ok(())
+        } else {
+            Err(told)
+        }
+    });
     testkit::wait_until("what was in memory to be so again", || {
         let ran = space.kubectl(&[
             "exec",

@@ -129,6 +129,7 @@ fn an_image_that_cannot_be_had_is_tried_again_after_a_pause() {
     let why = space.kubectl(&["logs", "box"]).stderr;
     assert!(why.contains(r#"container "box" in pod "box" is waiting to start: "#), "{why}");
     event(&space, "box", &format!("Normal/BackOff/Back-off pulling image \"{missing}\""));
+    event(&space, "box", "Warning/Failed/Error: ImagePullBackOff");
 }
 
 #[test]

@@ -51,6 +51,63 @@ fn only_safe_kernel_parameters_are_set() {
     assert_eq!(space.exec("box", &["cat", "/proc/sys/net/ipv4/tcp_syncookies"]), "1");
     let bad = manifest("bad", "", &with("\"net..ipv4\""));
     space.fails_with(&bad, &["apply", "-f", "-"], "must have at most 253 characters and match regex");
+    let of_host = manifest("bad", "", &format!("{}\n  hostNetwork: true", with("net.ipv4.tcp_syncookies")));
+    space.fails_with(&of_host, &["apply", "-f", "-"], "may not be specified when 'hostNetwork' is true");
+}
+
+#[test]
+fn a_part_of_what_shows_objects_of_the_api_can_be_mounted() {
+    let cluster = Cluster::shared();
+    let space = cluster.namespace("parts");
+    space.ok(&["create", "configmap", "map", "--from-literal=key=from the map", "--from-literal=other=x"]);
+    space.ok(&["create", "secret", "generic", "keys", "--from-literal=token=s3cret"]);
+    let volumes = r#"volumes:
+    - {name: map, configMap: {name: map}}
+    - {name: deep, configMap: {name: map, items: [{key: key, path: d/e/key}]}}
+    - {name: keys, secret: {secretName: keys}}
+    - {name: own, downwardAPI: {items: [{path: name, fieldRef: {fieldPath: metadata.name}}]}}
+    - {name: all, projected: {sources: [{secret: {name: keys}}, {configMap: {name: map, items: [{key: key, path: x/key}]}}]}}"#;
+    let mounts = "volumeMounts: [
+        {name: map, mountPath: /map, subPath: key},
+        {name: deep, mountPath: /deep, subPath: d/e/key}, {name: deep, mountPath: /directory, subPath: d},
+        {name: keys, mountPath: /etc/token, subPath: token},
+        {name: own, mountPath: /own, subPath: name},
+        {name: all, mountPath: /all, subPath: x/key}, {name: all, mountPath: /missing, subPath: none}]";
+    pod(&space, mounts, volumes);
+    space.wait("condition=Ready", &["pod/box"]);
+    let script = "cat /map; echo; cat /deep; echo; cat /directory/e/key; echo; cat /etc/token; echo; cat /own; echo; cat /all; ls /missing";
+    let map = "from the map";
+    assert_eq!(space.exec("box", &["sh", "-c", script]), format!("{map}\n{map}\n{map}\ns3cret\nbox\n{map}"));
+    // A container that begins anew has what there is by then, and one that runs what there was.
+    space.ok(&["patch", "configmap", "map", "-p", r#"{"data": {"key": "changed"}}"#]);
+    assert_eq!(space.exec("box", &["cat", "/map"]), map);
+    space.ok(&["delete", "pod", "box"]);
+    pod(&space, mounts, volumes);
+    space.wait("condition=Ready", &["pod/box"]);
+    assert_eq!(space.exec("box", &["cat", "/map"]), "changed");
+}
+
+#[test]
+fn a_part_of_a_volume_is_found_through_links_that_stay_in_it_and_through_no_others() {
+    let cluster = Cluster::shared();
+    let space = cluster.namespace("linked");
+    let script = "mkdir -p /v/real/part && echo inside > /v/real/part/file && ln -s real /v/link && ln -s ../../../../etc /v/out && ln -s /etc /v/absolute";
+    let spec = format!(
+        "initContainers: [{{name: links, image: \"{IMAGE}\", command: [sh, -c, \"{script}\"], volumeMounts: [{{name: v, mountPath: /v}}]}}]
+  volumes: [{{name: v, emptyDir: {{}}}}]"
+    );
+    pod(&space, "volumeMounts: [{name: v, mountPath: /part, subPath: link/part}]", &spec);
+    space.wait("condition=Ready", &["pod/box"]);
+    assert_eq!(space.exec("box", &["cat", "/part/file"]), "inside");
+    for out in ["out", "absolute"] {
+        let mount = format!("volumeMounts: [{{name: v, mountPath: /part, subPath: {out}}}]");
+        space.apply(&manifest(out, &mount, &spec));
+        let reason = "{.status.containerStatuses[0].state.waiting.reason}";
+        space.wait_for(&format!("pod/{out}"), reason, "CreateContainerConfigError");
+        let message =
+            space.field(&format!("pod/{out}"), "{.status.containerStatuses[0].state.waiting.message}");
+        assert!(message.contains("leads out of its directory"), "{message}");
+    }
 }
 
 #[test]
@@ -128,7 +185,7 @@ fn group_of(groups: &str, controller: &str) -> Option<String> {
 }
 
 #[test]
-fn what_is_reserved_is_neither_offered_nor_taken() {
+fn what_is_reserved_is_neither_offered_nor_taken_and_what_is_allowed_can_be_set() {
     let mut cluster = Cluster::start();
     cluster.daemon.stop();
     cluster.daemon.launch_with(&[
@@ -136,6 +193,8 @@ fn what_is_reserved_is_neither_offered_nor_taken() {
         "cpu=100m,memory=1Gi,ephemeral-storage=1Gi,pid=1000",
         "--kube-reserved",
         "cpu=150m,memory=256Mi",
+        "--allowed-unsafe-sysctls",
+        "net.core.*",
     ]);
     cluster.wait_ready();
     let number = |name: &str| -> u64 {
@@ -156,8 +215,13 @@ fn what_is_reserved_is_neither_offered_nor_taken() {
     assert!((disk / 10 + (1 << 30)).abs_diff(kept) <= 4096, "{kept} of {disk}");
 
     let space = cluster.namespace("reserves");
-    pod(&space, "resources: {}", "");
+    pod(
+        &space,
+        "resources: {requests: {ephemeral-storage: 1Gi}}",
+        "securityContext: {sysctls: [{name: net.core.somaxconn, value: \"77\"}]}",
+    );
     space.wait("condition=Ready", &["pod/box"]);
+    assert_eq!(space.exec("box", &["cat", "/proc/sys/net/core/somaxconn"]), "77");
     let id = space.containers().first().cloned().expect("its container");
     let groups = groups(&space, &id);
     let all_pods =

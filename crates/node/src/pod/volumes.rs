@@ -35,7 +35,7 @@ use crate::runtime::FileKind;
 #[derive(Debug, thiserror::Error)]
 pub enum VolumeError {
     /// What it should show is not there.
-    #[error("MountVolume.SetUp failed for volume \"{name}\"")]
+    #[error("MountVolume.SetUp failed for volume \"{name}\" ")]
     Payload {
         /// The volume.
         name: String,
@@ -43,7 +43,7 @@ pub enum VolumeError {
         source: PayloadError,
     },
     /// The disk or the kernel refused.
-    #[error("MountVolume.SetUp failed for volume \"{name}\": {tried} {}", path.display())]
+    #[error("MountVolume.SetUp failed for volume \"{name}\" : {tried} {}", path.display())]
     Io {
         /// The volume.
         name: String,
@@ -55,7 +55,7 @@ pub enum VolumeError {
         source: io::Error,
     },
     /// A `hostPath` that is not what its type says.
-    #[error("MountVolume.SetUp failed for volume \"{name}\": hostPath type check failed: {} is not {expected}", path.display())]
+    #[error("MountVolume.SetUp failed for volume \"{name}\" : hostPath type check failed: {} is not {expected}", path.display())]
     HostPathType {
         /// The volume.
         name: String,

@@ -338,7 +338,7 @@ impl Worker {
                     .latest(name)
                     .map_or_else(|| self.known_restarts(name), |latest| latest.attempt.saturating_add(1)),
                 not_before: waits.max(backs_off),
-                condemned: self.probes.is_condemned(name),
+                condemned: self.probes.condemned_by(name).is_some(),
                 started: self.probes.is_started(name),
             }
         });
@@ -373,12 +373,11 @@ impl Worker {
                 self.start(&container, attempt, observation).await;
             }
             Step::Kill { container, id } => {
-                let Some(container) =
-                    self.containers().nth(container).map(|(container, _)| container.clone())
-                else {
+                let found = self.containers().nth(container);
+                let Some((container, role)) = found.map(|(container, role)| (container.clone(), role)) else {
                     return;
                 };
-                self.kill(&container, &id).await;
+                self.kill(&container, role, &id).await;
             }
             Step::StopContainers => self.stop_containers(observation).await,
             Step::StopSandbox => {

@@ -10,6 +10,7 @@ use crate::pod::observe::Observation;
 use crate::pod::plan::{RestartPolicy, Role};
 use crate::pod::status::{End, Facts, Run};
 use crate::runtime::{ContainerId, ContainerState, ContainerStatus};
+use crate::words;
 
 /// So much of a termination message is kept.
 const MESSAGE: usize = 4096;
@@ -86,8 +87,8 @@ impl Worker {
         self.backs_off(container, role, current)?;
         let delay = self.back_offs.delay(&container.name).unwrap_or_default();
         let message = format!(
-            "back-off {}s restarting failed container={} pod={}",
-            delay.as_secs(),
+            "back-off {} restarting failed container={} pod={}",
+            words::duration(delay),
             container.name,
             self.full_name()
         );

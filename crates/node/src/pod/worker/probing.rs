@@ -28,14 +28,14 @@ struct Followed {
     instance: ContainerId,
     started: bool,
     ready: bool,
-    condemned: bool,
+    condemned: Option<Kind>,
     tasks: BTreeMap<Kind, AbortHandle>,
 }
 
 impl Followed {
     /// It is to be killed: what it answers until then means nothing.
-    fn condemn(&mut self) {
-        self.condemned = true;
+    fn condemn(&mut self, by: Kind) {
+        self.condemned = Some(by);
         self.stop();
     }
 
@@ -101,7 +101,7 @@ impl Probes {
                 instance: latest.id.clone(),
                 started: container.startup_probe.is_none() || was_started,
                 ready: container.readiness_probe.is_none() || known.is_some_and(|status| status.ready),
-                condemned: false,
+                condemned: None,
                 tasks: BTreeMap::new(),
             };
             match &container.startup_probe {
@@ -124,7 +124,7 @@ impl Probes {
         match (verdict.kind, verdict.good) {
             (Kind::Startup, true) => followed.started = true,
             (Kind::Readiness, good) => followed.ready = good,
-            (Kind::Startup | Kind::Liveness, false) => followed.condemn(),
+            (kind @ (Kind::Startup | Kind::Liveness), false) => followed.condemn(kind),
             (Kind::Liveness, true) => {}
         }
     }
@@ -137,8 +137,9 @@ impl Probes {
         self.followed.get(container).is_some_and(|followed| followed.ready)
     }
 
-    pub(super) fn is_condemned(&self, container: &str) -> bool {
-        self.followed.get(container).is_some_and(|followed| followed.condemned)
+    /// The probe that has found it dead.
+    pub(super) fn condemned_by(&self, container: &str) -> Option<Kind> {
+        self.followed.get(container)?.condemned
     }
 
     /// Ends all probes: the pod is being ended, and nothing is to be concluded from that.

@@ -12,6 +12,7 @@ use tracing::{info, warn};
 use super::{Waiting, Worker};
 use crate::images::{self, PullPolicy};
 use crate::pod::observe::Observation;
+use crate::pod::plan::SandboxState;
 use crate::pod::waiting::Reason;
 use crate::pod::{back_off, container_spec, env, hosts, sandbox_spec};
 use crate::runtime::{ContainerId, Error, Kind};
@@ -33,13 +34,19 @@ struct Refusal {
 impl Worker {
     /// Makes the pod's sandbox, after clearing away what is left of earlier ones.
     pub(super) async fn create_sandbox(&mut self, observation: &Observation) {
+        if observation.sandbox_state() == SandboxState::Down {
+            let message = "Pod sandbox changed, it will be killed and re-created.";
+            self.event(false, "SandboxChanged", message.to_owned());
+        }
         for instance in observation.running() {
             let _ = self.shared.runtime().stop_container(&instance.id, Duration::ZERO).await;
         }
         let directory = self.directory();
         let path = directory.clone();
         if let Err(error) = self.shared.files.quick(move || std::fs::create_dir_all(path)).await {
-            self.fail_all(Reason::Sandbox, format!("make {}: {error}", directory.display()));
+            let message = format!("make {}: {error}", directory.display());
+            self.event(true, "Failed", format!("error making pod data directories: {message}"));
+            self.fail_all(Reason::Sandbox, message);
             return;
         }
         let spec = sandbox_spec::sandbox_spec(
@@ -116,10 +123,14 @@ impl Worker {
                 message: "the pod's sandbox is gone".to_owned(),
             });
         };
-        let sources = Arc::new(self.fetch_sources().await.map_err(|error| Refusal {
-            reason: Reason::Config,
-            message: base::error::chain(&error).to_string(),
-        })?);
+        let config_error = |message: String| Refusal { reason: Reason::Config, message };
+        let sources = match self.fetch_sources().await {
+            Ok(sources) => Arc::new(sources),
+            Err(error) => {
+                let refusal = config_error(base::error::chain(&error).to_string());
+                return Err(self.failed(container, refusal));
+            }
+        };
         if let Err(error) = self.prepare_volumes(&sources).await {
             let message = base::error::chain(&error).to_string();
             self.event(true, "FailedMount", message.clone());
@@ -130,7 +141,6 @@ impl Worker {
 
         let pod = self.pod_with_addresses_of(observation);
         let services = self.shared.services();
-        let config_error = |message: String| Refusal { reason: Reason::Config, message };
         let variables = env::environment(
             &env::Context { pod: &pod, sources: &sources, services: &services, node: self.shared.capacity },
             container,
@@ -144,7 +154,8 @@ impl Worker {
         let (message_file, log_file) = (message.clone(), log.clone());
         let files = self.shared.files.quick(move || prepare_files(&message_file, &log_file));
         if let Err(error) = files.await {
-            return Err(Refusal { reason: Reason::Create, message: error.to_string() });
+            let refusal = Refusal { reason: Reason::Create, message: error.to_string() };
+            return Err(self.failed(container, refusal));
         }
         let (volumes, wanted, user) = (self.prepared.clone(), container.clone(), present.user.clone());
         let node_memory = self.shared.capacity.memory;
@@ -179,12 +190,12 @@ impl Worker {
                 return Err(self.failed(container, refusal));
             }
         };
-        self.container_event(container, false, "Created", format!("Container created: {}", container.name));
+        self.container_event(container, false, "Created", "Container created".to_owned());
         if let Err(error) = self.shared.runtime().start_container(&id).await {
             let refusal = Refusal { reason: Reason::Run, message: words::message(&error) };
             return Err(self.failed(container, refusal));
         }
-        self.container_event(container, false, "Started", format!("Container started: {}", container.name));
+        self.container_event(container, false, "Started", "Container started".to_owned());
         Ok(id)
     }
 
@@ -216,12 +227,20 @@ impl Worker {
     async fn pull_secrets(&self) -> Vec<Secret> {
         let listed = self.pod.spec.iter().flat_map(|spec| spec.image_pull_secrets.iter().flatten());
         let names: BTreeSet<&String> = listed.map(|reference| &reference.name).collect();
-        let mut secrets = Vec::new();
+        let (mut secrets, mut missing) = (Vec::new(), Vec::new());
         for name in names.into_iter().take(MOST_PULL_SECRETS) {
             // A missing secret is no error: the image may be public.
-            if let Ok(Some(secret)) = self.fetch::<Secret>(name).await {
-                secrets.push(secret);
+            match self.fetch::<Secret>(name).await {
+                Ok(Some(secret)) => secrets.push(secret),
+                Ok(None) | Err(_) => missing.push(name.as_str()),
             }
+        }
+        if !missing.is_empty() {
+            let message = format!(
+                "Unable to retrieve some image pull secrets ({}); attempting to pull the image may not succeed.",
+                missing.join(", ")
+            );
+            self.event(true, "FailedToRetrieveImagePullSecret", message);
         }
         secrets
     }
@@ -270,6 +289,8 @@ impl Worker {
         }
         for (name, backs_off) in aged {
             self.shared.container_event(&self.pod, &name, false, "BackOff", backs_off);
+            let message = format!("Error: {}", Reason::PullBackOff);
+            self.shared.container_event(&self.pod, &name, true, "Failed", message);
         }
     }
 

@@ -11,9 +11,10 @@ use tracing::{info, warn};
 use super::probing::target;
 use super::{Message, Worker, deadline};
 use crate::pod::observe::Observation;
-use crate::pod::plan::Role;
-use crate::probe::{self, Target};
+use crate::pod::plan::{RestartPolicy, Role};
+use crate::probe::{self, Kind, Target};
 use crate::runtime::ContainerId;
+use crate::words;
 
 /// When a pod that could not be cleared away is tried again.
 const CLEAR_AGAIN: Duration = Duration::from_secs(10);
@@ -138,12 +139,19 @@ impl Worker {
     }
 
     /// Ends one running container that a probe found dead; the plan starts it again.
-    pub(super) async fn kill(&mut self, container: &Container, id: &ContainerId) {
-        let message = format!("Container {} failed liveness probe, will be restarted", container.name);
+    pub(super) async fn kill(&mut self, container: &Container, role: Role, id: &ContainerId) {
+        let Some(kind) = self.probes.condemned_by(&container.name) else { return };
+        let policy = self.pod.spec.as_ref().and_then(|spec| spec.restart_policy.as_deref());
+        let again = RestartPolicy::parse(policy) != RestartPolicy::Never;
+        let message = words::kills(&container.name, kind, role != Role::Main, again);
         self.container_event(container, false, "Killing", message);
         let Ok(observation) = self.observe().await else { return };
         let target = target(&self.shared, &observation, container, id);
-        let own = container.liveness_probe.as_ref().and_then(|probe| probe.termination_grace_period_seconds);
+        let probe = match kind {
+            Kind::Startup => &container.startup_probe,
+            Kind::Liveness | Kind::Readiness => &container.liveness_probe,
+        };
+        let own = probe.as_ref().and_then(|probe| probe.termination_grace_period_seconds);
         let grace = own
             .and_then(|seconds| u64::try_from(seconds).ok())
             .map_or_else(|| grace_of(&self.pod), Duration::from_secs);
@@ -168,12 +176,10 @@ impl Worker {
             () = interrupt.cancelled() => return,
         };
         if let Err(reason) = ran {
-            self.container_event(
-                container,
-                true,
-                "FailedPostStartHook",
-                format!("PostStartHook failed: {reason}"),
-            );
+            // What a hook says may be secret, and events are read by many.
+            warn!(pod = %self.name(), container = container.name, reason, "the postStart hook failed");
+            self.container_event(container, true, "FailedPostStartHook", "PostStartHook failed".to_owned());
+            self.container_event(container, false, "Killing", "FailedPostStartHook".to_owned());
             tokio::select! {
                 () = stop_one(&self.shared, &self.pod, container, &target, grace_of(&self.pod)) => {}
                 () = interrupt.cancelled() => {}
@@ -250,8 +256,14 @@ async fn stop_one(
     if let Some(hook) = hook.filter(|_| !grace.is_zero())
         && let Err(reason) = run_hook(target, hook, Some(grace)).await
     {
-        let message = format!("PreStopHook failed: {reason}");
-        shared.container_event(pod, &container.name, true, "FailedPreStopHook", message);
+        warn!(container = container.name, reason, "the preStop hook failed");
+        shared.container_event(
+            pod,
+            &container.name,
+            true,
+            "FailedPreStopHook",
+            "PreStopHook failed".to_owned(),
+        );
     }
     let spent = shared.clock.elapsed().saturating_sub(began);
     // A container gets two seconds to end even if its hook took all the time.
