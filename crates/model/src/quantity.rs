@@ -2,8 +2,11 @@
 //!
 //! Grammar and canonical form are those of Kubernetes' `resource.Quantity`: a decimal number with a
 //! decimal suffix (`n u m k M G T P E`), a binary one (`Ki Mi Gi Ti Pi Ei`) or an exponent (`e3`). A
-//! quantity holds whole billionths; what is finer is rounded up, away from zero, and what is larger
-//! than 2⁶³-1 is cut to that.
+//! quantity holds whole billionths; what is finer is rounded up, away from zero. What has a binary suffix
+//! is cut to 2⁶³-1, as Kubernetes cuts it, and all else to 10²⁷, which there has no bound.
+//!
+//! Nothing is lost by writing it: what is no whole number of bytes is written with a decimal suffix
+//! (`1.1Gi` is `1181116006400m`).
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -47,7 +50,10 @@ pub enum QuantityError {
 }
 
 const NANOS: i128 = 1_000_000_000;
+/// What is written with a binary suffix is cut to this.
 const MAX: i128 = i64::MAX as i128 * NANOS;
+/// What is written otherwise is cut to this, which leaves room to add up many.
+const MOST: i128 = 1_000_000_000_000_000_000_000_000_000_000_000_000;
 const DECIMAL: [(&str, i32); 10] =
     [("n", -9), ("u", -6), ("m", -3), ("", 0), ("k", 3), ("M", 6), ("G", 9), ("T", 12), ("P", 15), ("E", 18)];
 const BINARY: [&str; 7] = ["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
@@ -110,6 +116,13 @@ impl Quantity {
         self.nanos % NANOS == 0
     }
 
+    /// The same, or the next whole thousandth away from zero: lists of resources hold nothing finer.
+    #[must_use]
+    pub fn round_up_to_millis(self) -> Self {
+        let milli = NANOS / 1000;
+        Self { nanos: div_away(self.nanos, milli) * milli, ..self }
+    }
+
     /// How it is written.
     pub fn format(self) -> Format {
         self.format
@@ -136,7 +149,12 @@ impl FromStr for Quantity {
         }
         let (unit, format) = parse_suffix(suffix)?;
         let magnitude = scale(whole, fraction, unit);
-        let nanos = magnitude.min(MAX);
+        let (nanos, format) = match format {
+            // Less than one byte has no binary suffix.
+            Format::Binary if magnitude < NANOS => (magnitude, Format::Decimal),
+            Format::Binary => (magnitude.min(MAX), format),
+            Format::Decimal | Format::Exponent => (magnitude, format),
+        };
         Ok(Self { nanos: if negative { -nanos } else { nanos }, format })
     }
 }
@@ -146,8 +164,8 @@ impl fmt::Display for Quantity {
         if self.nanos == 0 {
             return f.write_str("0");
         }
-        if self.format == Format::Binary && self.nanos.abs() >= 1024 * NANOS {
-            let mut number = div_away(self.nanos, NANOS);
+        if self.format == Format::Binary && self.nanos.abs() >= 1024 * NANOS && self.is_whole() {
+            let mut number = self.nanos / NANOS;
             let mut step = 0;
             while number % 1024 == 0 && step + 1 < BINARY.len() {
                 number /= 1024;
@@ -155,17 +173,15 @@ impl fmt::Display for Quantity {
             }
             return write!(f, "{number}{}", BINARY[step]);
         }
-        let mut number = self.nanos;
-        let mut step = 0;
-        while number % 1000 == 0 && step + 1 < DECIMAL.len() {
+        let (mut number, mut step) = (self.nanos, 0);
+        while number % 1000 == 0 && (step + 1 < DECIMAL.len() || self.format == Format::Exponent) {
             number /= 1000;
             step += 1;
         }
-        let (suffix, exponent) = DECIMAL[step];
-        match self.format {
-            Format::Exponent if exponent == 0 => write!(f, "{number}"),
-            Format::Exponent => write!(f, "{number}e{exponent}"),
-            Format::Decimal | Format::Binary => write!(f, "{number}{suffix}"),
+        match (self.format, DECIMAL.get(step)) {
+            (Format::Decimal | Format::Binary, Some((suffix, _))) => write!(f, "{number}{suffix}"),
+            (_, Some((_, 0))) => write!(f, "{number}"),
+            _ => write!(f, "{number}e{}", 3 * step as i64 - 9),
         }
     }
 }
@@ -175,7 +191,7 @@ impl AddAssign for Quantity {
         if self.is_zero() {
             self.format = other.format;
         }
-        self.nanos = (self.nanos + other.nanos).clamp(-MAX, MAX);
+        self.nanos = (self.nanos + other.nanos).clamp(-MOST, MOST);
     }
 }
 
@@ -184,7 +200,7 @@ impl SubAssign for Quantity {
         if self.is_zero() {
             self.format = other.format;
         }
-        self.nanos = (self.nanos - other.nanos).clamp(-MAX, MAX);
+        self.nanos = (self.nanos - other.nanos).clamp(-MOST, MOST);
     }
 }
 
@@ -248,7 +264,7 @@ fn parse_suffix(suffix: &str) -> Result<(Unit, Format), QuantityError> {
     Err(QuantityError::Suffix)
 }
 
-/// `whole.fraction` times the unit in billionths, rounded up, [`MAX`] or more if it is too large.
+/// `whole.fraction` times the unit in billionths, rounded up, [`MOST`] if it is that or more.
 fn scale(whole: &str, fraction: &str, unit: Unit) -> i128 {
     let mut mantissa: i128 = 0;
     let mut exponent: i64 = 9 - fraction.len() as i64;
@@ -288,16 +304,16 @@ fn scale(whole: &str, fraction: &str, unit: Unit) -> i128 {
             left -= 10;
         }
     }
-    if left > 0 {
-        return MAX;
+    if left > 0 || mantissa >= MOST {
+        return MOST;
     }
     for _ in 0..exponent.max(0) {
         mantissa = mantissa.saturating_mul(10);
-        if mantissa >= MAX {
-            return MAX;
+        if mantissa >= MOST {
+            return MOST;
         }
     }
-    mantissa.saturating_add(i128::from(lost))
+    mantissa + i128::from(lost)
 }
 
 fn div_away(number: i128, by: i128) -> i128 {

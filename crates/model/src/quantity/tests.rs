@@ -15,7 +15,14 @@ fn quantities_print_in_canonical_form() {
     check("1024", "1024");
     check("512Ki", "512Ki");
     check("0.5Ki", "512");
-    check("1.1Ki", "1127");
+    check("1.1Ki", "1126400m");
+    check("1.1Gi", "1181116006400m");
+    check("-1.1Ki", "-1126400m");
+    check("0.3Mi", "314572800m");
+    check("1.00000000001Gi", "1073741824010737419n");
+    check("0.0001Ki", "102400u");
+    check("1.5Mi", "1536Ki");
+    check("100u", "100u");
     check("1e3", "1e3");
     check("1E3", "1e3");
     check("1E", "1E");
@@ -27,9 +34,30 @@ fn quantities_print_in_canonical_form() {
     check("5.", "5");
     check("0.1n", "1n");
     check("0.000000000001Ki", "2n");
-    check("99999999999999999999", "9223372036854775807");
+    check("99999999999999999999", "99999999999999999999");
+    check("100E", "100E");
     check("1000Ei", "9223372036854775807");
-    check("1e1000", "9223372036854775807e0".trim_end_matches("e0"));
+    check("-1000Ei", "-9223372036854775807");
+    check("1e21", "1e21");
+    check("1e-3", "1e-3");
+    check("1e1000", "1e27");
+}
+
+#[test]
+fn lists_of_resources_hold_no_less_than_a_thousandth() {
+    let check = |text: &str, expected: &str| {
+        let quantity: Quantity = text.parse().expect("valid");
+        assert_eq!(quantity.round_up_to_millis().to_string(), expected, "{text}");
+    };
+    check("100u", "1m");
+    check("0.0005", "1m");
+    check("1n", "1m");
+    check("1500u", "2m");
+    check("-100u", "-1m");
+    check("250m", "250m");
+    check("1.1Gi", "1181116006400m");
+    check("1.00000000001Gi", "1073741824011m");
+    check("0", "0");
 }
 
 #[test]
