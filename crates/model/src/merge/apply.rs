@@ -6,6 +6,7 @@
 //! say what a field is: items of keyed lists are fields of their own, atomic values are taken whole.
 //! See Kubernetes' page on server-side apply, and its structured-merge-diff for `fieldsV1`.
 
+mod client_side;
 mod field_set;
 mod managed;
 mod typed;
@@ -116,6 +117,7 @@ pub fn apply(
         let before = Manager { name: BEFORE_FIRST_APPLY, subresource: "", ..manager };
         record(view, &blank(applied), &old, &mut managers, before)?;
     }
+    managers.forget_unknown(view);
 
     let malformed = |error: typed::ListError| {
         let namespace = applied.namespace().unwrap_or_default();
@@ -141,9 +143,15 @@ pub fn apply(
     })?;
 
     let changes = view.changes(&old, &new, &managers, manager)?;
-    let conflicts = conflicts(&managers, &id, &changes);
+    let mut conflicts = conflicts(&managers, &id, &changes);
     if !force && !conflicts.is_empty() {
-        return Err(conflict_error(&conflicts));
+        if let Some(own) = live.and_then(|live| client_side::unchanged(ty, live, manager.name)) {
+            conflicts.iter_mut().for_each(|(_, set)| set.subtract(&own));
+            conflicts.retain(|(_, set)| !set.is_empty());
+        }
+        if !conflicts.is_empty() {
+            return Err(conflict_error(&conflicts));
+        }
     }
     managers.take(Some(&id), &changes);
     if let Some(own) = managers.0.get_mut(&id) {
@@ -155,6 +163,7 @@ pub fn apply(
     managers.drop_empty();
     let mut object = Object::from_fields(into_fields(new));
     managers.write(&mut object);
+    client_side::note(&mut object, applied, manager.name);
     Ok(object)
 }
 
@@ -188,6 +197,7 @@ pub fn track(
     let nothing = blank(&new);
     let old = live.map_or(&nothing, Object::value);
     let view = View { ty, version: new.api_version(), versions };
+    managers.forget_unknown(view);
     record(view, old, new.value(), &mut managers, manager)?;
     managers.cap();
     managers.write(&mut new);

@@ -9,7 +9,8 @@ use crate::field::{FieldError, Path};
 use crate::names;
 use crate::object::{Object, StringMap};
 
-const MAX_ANNOTATIONS: usize = 256 * 1024;
+/// All keys and values of annotations together, in bytes.
+pub(crate) const MAX_ANNOTATIONS: usize = 256 * 1024;
 
 /// All rules of a new object.
 pub fn object(object: &Object, scope: Scope, rules: &dyn Rules, errors: &mut Errors) {

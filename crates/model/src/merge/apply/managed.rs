@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use super::field_set::{Element, FieldSet};
-use super::versions::Changes;
+use super::versions::{Changes, View};
 use crate::field::quote;
 use crate::object::Object;
 use crate::time;
@@ -116,6 +116,14 @@ impl Managed {
             }
             true
         });
+    }
+
+    /// Drops who manages fields in a version that cannot be told, where the kind has one only. Where it has
+    /// several, [`Managed::take`] does.
+    pub(super) fn forget_unknown(&mut self, view: View<'_>) {
+        if !view.has_several() {
+            self.0.retain(|_, owned| owned.api_version == view.version);
+        }
     }
 
     /// What is managed in each version, `first` first; all in that one where there are not several.

@@ -397,3 +397,62 @@ fn who_manages_fields_in_another_version_loses_what_changes_there_and_in_one_tha
         ]
     );
 }
+
+/// A config map as kubectl's apply on the client's side leaves it, and somebody who changes it.
+fn applied_by_client(changed: &[(&str, &str)]) -> World {
+    let mut world = World::new("", "ConfigMap");
+    let mut applied = world.head();
+    applied["data"] = json!({"a": "1", "b": "<1>"});
+    let text = applied.to_string();
+    world.update("kubectl-client-side-apply", |object| {
+        object.set(&["data"], applied["data"].clone());
+        object.set_annotation("kubectl.kubernetes.io/last-applied-configuration", &text);
+    });
+    for (name, value) in changed {
+        world.update("other", |object| object.set(&["data", name], *value));
+    }
+    world
+}
+
+#[test]
+fn what_kubectl_applied_on_the_clients_side_is_its_own_on_the_servers_as_long_as_nobody_changes_it() {
+    let changed = json!({"data": {"a": "2", "b": "<2>"}});
+    let mut world = applied_by_client(&[]);
+    assert!(conflict(world.apply("flux", false, changed.clone())).contains("2 conflicts"));
+    assert!(world.apply("kubectl", false, changed.clone()).expect("it is kubectl's own"));
+    assert_eq!(world.value("data"), changed["data"]);
+    let owners = world.owners();
+    assert_eq!(owners[0], "kubectl Apply: .data.a .data.b");
+    assert!(owners[1].starts_with("kubectl-client-side-apply Update: .data .metadata"), "{owners:?}");
+    // What is applied now is noted, so that one may go back, in the words that kubectl would use.
+    let note = "kubectl.kubernetes.io/last-applied-configuration";
+    assert_eq!(
+        world.live.as_ref().and_then(|live| live.annotation(note)),
+        Some(
+            "{\"apiVersion\":\"v1\",\"data\":{\"a\":\"2\",\"b\":\"\\u003c2\\u003e\"},\"kind\":\"ConfigMap\",\
+             \"metadata\":{\"name\":\"x\",\"namespace\":\"n\"}}\n"
+        )
+    );
+
+    // What others have changed is in conflict, and that alone is told.
+    let mut world = applied_by_client(&[("b", "9")]);
+    let message = conflict(world.apply("kubectl", false, changed));
+    assert_eq!(message, "Apply failed with 1 conflict: conflict with \"other\" using v1: .data.b");
+    // A note of another version, or none, says nothing.
+    let mut world = applied_by_client(&[]);
+    world.update("x", |object| object.set_annotation(note, r#"{"apiVersion":"v0","data":{"a":"1"}}"#));
+    conflict(world.apply("kubectl", false, json!({"data": {"a": "2"}})));
+}
+
+#[test]
+fn who_manages_fields_in_a_version_that_the_kind_does_not_have_is_forgotten() {
+    let mut world = World::new("", "ConfigMap");
+    world.update("old", |object| object.set(&["data", "a"], "1"));
+    let live = world.live.as_mut().expect("an object");
+    let mut managers = live.managed_fields().to_vec();
+    managers[0]["apiVersion"] = json!("v0beta1");
+    live.set(&["metadata", "managedFields"], managers);
+    world.update("new", |object| object.set(&["data", "b"], "1"));
+    assert_eq!(world.owners(), ["new Update: .data.b"]);
+    assert!(world.apply("one", false, json!({"data": {"a": "2"}})).expect("nobody manages it"));
+}
