@@ -63,7 +63,7 @@ async fn call(handle: &Handle, method: Method, path: &str, object: &Value) -> (S
     let request = Request::builder()
         .method(method)
         .uri(path)
-        .header(header::USER_AGENT, "gantry-apiserver")
+        .header(header::USER_AGENT, "kube-apiserver")
         .header(header::CONTENT_TYPE, "application/json")
         .body(Bytes::from(object.to_string()))
         .expect("method and path are well formed");

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_TYPE};
+use http::header::{ACCEPT, CONTENT_TYPE, HeaderValue, USER_AGENT};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use model::Status;
@@ -25,6 +25,7 @@ const VIEW_LIMIT: usize = 16 << 20;
 pub struct Client {
     transport: Arc<dyn Transport>,
     view_limit: usize,
+    user_agent: HeaderValue,
 }
 
 /// A request in the making.
@@ -42,7 +43,15 @@ pub(crate) struct Call {
 impl Client {
     /// A client over any transport.
     pub fn new(transport: impl Transport) -> Self {
-        Self { transport: Arc::new(transport), view_limit: VIEW_LIMIT }
+        let user_agent = HeaderValue::from_static(concat!("gantry/", env!("CARGO_PKG_VERSION")));
+        Self { transport: Arc::new(transport), view_limit: VIEW_LIMIT, user_agent }
+    }
+
+    /// Says who asks: the server takes that for the manager of what is written, unless a write names one.
+    #[must_use]
+    pub fn named(mut self, name: &'static str) -> Self {
+        self.user_agent = HeaderValue::from_static(name);
+        self
     }
 
     /// Lets each informer over this client hold the views of so many bytes of text, 16 MiB unless it is
@@ -103,8 +112,11 @@ impl Client {
     /// The successful answer, its body still to be read.
     pub(crate) async fn call_stream(&self, call: Call) -> Result<Response<Body>, Error> {
         let name = call.name();
-        let mut request =
-            Request::builder().method(call.method.clone()).uri(call.uri()).header(ACCEPT, "application/json");
+        let mut request = Request::builder()
+            .method(call.method.clone())
+            .uri(call.uri())
+            .header(ACCEPT, "application/json")
+            .header(USER_AGENT, self.user_agent.clone());
         if call.share {
             request = request.extension(Share);
         }

@@ -38,8 +38,13 @@ pub struct Config {
     pub candidate: Option<String>,
 }
 
+/// As whom the controllers, and the scheduler, manage fields: by the names that Kubernetes' own have, which
+/// tools know.
+const CONTROLLERS: &str = "kube-controller-manager";
+const SCHEDULER: &str = "kube-scheduler";
+
 /// The Lease that whoever runs the controllers holds, as Kubernetes' own would.
-const LEASE: (&str, &str) = ("kube-system", "kube-controller-manager");
+const LEASE: (&str, &str) = ("kube-system", CONTROLLERS);
 
 /// What all controllers use.
 #[derive(Clone)]
@@ -54,6 +59,7 @@ pub(crate) struct Context {
 /// Runs the scheduler and all controllers until `stop` is cancelled; where others could, while this is the
 /// one that leads.
 pub async fn run(config: Config, client: &Client, clock: Arc<dyn Clock>, stop: CancellationToken) {
+    let client = &client.clone().named(CONTROLLERS);
     let Some(identity) = config.candidate.clone() else { return work(config, client, clock, stop).await };
     let (namespace, name) = LEASE;
     let (namespace, name) = (namespace.to_owned(), name.to_owned());
@@ -71,10 +77,13 @@ async fn work(config: Config, client: &Client, clock: Arc<dyn Clock>, stop: Canc
         clock: Arc::clone(&clock),
         stop: stop.clone(),
     };
+    let scheduler = client.clone().named(SCHEDULER);
+    let schedules = |context: Context| Context { client: scheduler.clone(), ..context };
     let recorder = |component: &str| Recorder::new(client, component, None, Arc::clone(&clock));
     let (deployment_events, deployment_writer) = recorder("deployment-controller");
     let (replica_set_events, replica_set_writer) = recorder("replicaset-controller");
-    let (scheduler_events, scheduler_writer) = recorder("default-scheduler");
+    let (scheduler_events, scheduler_writer) =
+        Recorder::new(&scheduler, "default-scheduler", None, Arc::clone(&clock));
     let (garbage_events, garbage_writer) = recorder("garbage-collector-controller");
     tokio::join!(
         informers.run(stop.clone()),
@@ -85,7 +94,7 @@ async fn work(config: Config, client: &Client, clock: Arc<dyn Clock>, stop: Canc
         kept(&context, "objects", |context| async move { context.objects.run(context.stop.clone()).await }),
         kept(&context, "deployment", |context| deployment::run(context, deployment_events.clone())),
         kept(&context, "replicaset", |context| replica_set::run(context, replica_set_events.clone())),
-        kept(&context, "scheduler", |context| scheduler::run(context, scheduler_events.clone())),
+        kept(&context, "scheduler", |context| scheduler::run(schedules(context), scheduler_events.clone())),
         kept(&context, "endpointslice", endpoints::run),
         kept(&context, "namespace", namespace::run),
         kept(&context, "garbage collector", |context| garbage::run(context, garbage_events.clone())),

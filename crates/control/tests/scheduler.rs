@@ -5,7 +5,9 @@ mod support;
 
 use client::Api;
 use client::api::{Patch, PatchOptions};
+use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::core::v1::{Event, Node, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Value, json};
 use support::{Cluster, object};
 use testkit::wait_until_async;
@@ -85,6 +87,40 @@ async fn a_node_is_not_given_twice_though_the_watch_shows_no_binding() {
     let now = client::DeleteOptions { grace_period_seconds: Some(0), ..client::DeleteOptions::default() };
     Api::<Pod>::namespaced(&cluster.steady, "default").delete(&placed, &now).await.expect("delete");
     until(&cluster, &[("on a", 3), (REFUSED, 1)]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_written_has_managers_with_the_names_that_tools_know() {
+    let cluster = Cluster::start().await;
+    let managers = |metadata: &ObjectMeta| -> Vec<String> {
+        let entries = metadata.managed_fields.iter().flatten();
+        entries.filter_map(|entry| entry.manager.clone()).collect()
+    };
+    let deployments = Api::<Deployment>::namespaced(&cluster.steady, "default");
+    let deployment = json!({
+        "metadata": {"name": "a"},
+        "spec": {
+            "selector": {"matchLabels": {"app": "a"}},
+            "template": {
+                "metadata": {"labels": {"app": "a"}}, "spec": {"containers": [{"name": "c", "image": "i"}]},
+            },
+        },
+    });
+    deployments.create(&object(deployment)).await.expect("create");
+    add_node(&cluster, "a", "3").await;
+    until(&cluster, &[("on a", 1)]).await;
+    let pods = Api::<Pod>::namespaced(&cluster.steady, "default");
+    let pods = pods.list_all(&client::ListOptions::default()).await.expect("list").items;
+    let mut found = managers(&pods[0].metadata);
+    found.sort();
+    assert_eq!(found, ["kube-controller-manager", "kube-scheduler"]);
+    assert_eq!(pods[0].metadata.generation, Some(1), "to be placed is what it wanted from the start");
+    let sets = Api::<ReplicaSet>::namespaced(&cluster.steady, "default");
+    let sets = sets.list_all(&client::ListOptions::default()).await.expect("list").items;
+    assert!(
+        managers(&sets[0].metadata).iter().all(|manager| manager == "kube-controller-manager"),
+        "{sets:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -144,6 +144,8 @@ impl Agent {
         client: &Client,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, ReservesError> {
+        // As Kubernetes' own agent is known to tools.
+        let client = &client.clone().named("kubelet");
         let of_node = format!("spec.nodeName={}", config.name)
             .parse()
             .expect("a node's name is a value of a field selector");
