@@ -321,20 +321,22 @@ fn conditions(
 /// Readiness gates: conditions that somebody else has to set to True first.
 fn gates(pod: &Pod, old: &PodStatus) -> Result<(), (&'static str, String)> {
     let spec = pod.spec.as_ref();
-    let closed: Vec<&str> = spec
-        .and_then(|spec| spec.readiness_gates.as_ref())
-        .into_iter()
-        .flatten()
-        .map(|gate| gate.condition_type.as_str())
-        .filter(|kind| !old.conditions.iter().flatten().any(|c| c.type_ == *kind && c.status == "True"))
-        .collect();
-    if closed.is_empty() {
+    let gates = spec.and_then(|spec| spec.readiness_gates.as_ref()).into_iter().flatten();
+    let closed = gates.filter_map(|gate| {
+        let kind = &gate.condition_type;
+        match old.conditions.iter().flatten().find(|condition| condition.type_ == *kind) {
+            None => Some(format!("corresponding condition of pod readiness gate \"{kind}\" does not exist.")),
+            Some(condition) if condition.status == "True" => None,
+            Some(condition) => Some(format!(
+                "the status of pod readiness gate \"{kind}\" is not \"True\", but {}",
+                condition.status
+            )),
+        }
+    });
+    let messages: Vec<String> = closed.collect();
+    if messages.is_empty() {
         return Ok(());
     }
-    let messages: Vec<_> = closed
-        .iter()
-        .map(|kind| format!("corresponding condition of pod readiness gate \"{kind}\" does not exist."))
-        .collect();
     Err(("ReadinessGatesNotReady", messages.join(", ")))
 }
 

@@ -3,6 +3,7 @@
 use client::api::{Patch, PatchOptions};
 use client::{Api, Error};
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
+use serde_json::{Value, json};
 use tracing::{debug, warn};
 
 use super::{AGAIN, DEADLINE_EXCEEDED, Worker};
@@ -51,11 +52,11 @@ impl Worker {
     /// Tells the API a status. A pod that is gone has none, which is no error.
     pub(super) async fn try_send(&mut self, next: &PodStatus) -> Result<(), Error> {
         let metadata = &self.pod.metadata;
-        let patch = serde_json::json!({ "metadata": { "uid": self.uid }, "status": next });
+        let patch = patch(&self.uid, next);
         let api: Api<Pod> =
             Api::namespaced(&self.shared.client, metadata.namespace.as_deref().unwrap_or_default());
         let name = metadata.name.as_deref().unwrap_or_default();
-        match api.patch_status(name, &Patch::Merge(patch), &PatchOptions::default()).await {
+        match api.patch_status(name, &Patch::Strategic(patch), &PatchOptions::default()).await {
             Ok(_) => {
                 debug!(pod = %self.name(), phase = next.phase.as_deref(), "status published");
                 self.published = next.clone();
@@ -100,6 +101,86 @@ impl Worker {
     }
 }
 
+/// The change that makes a status what it is to be. Conditions that are not this node's are left out: whoever
+/// decides them may have written them since this node looked.
+fn patch(uid: &str, next: &PodStatus) -> Value {
+    let mut status = json!(next);
+    if let Some(conditions) = status.get_mut("conditions").and_then(Value::as_array_mut) {
+        conditions.retain(|condition| OURS.iter().any(|ours| condition["type"] == *ours));
+        for condition in conditions.iter_mut().filter_map(Value::as_object_mut) {
+            // Merged by type: what one said before goes only where that is said.
+            for field in ["reason", "message"] {
+                condition.entry(field).or_insert(Value::Null);
+            }
+        }
+    }
+    for addresses in ["hostIPs", "podIPs"] {
+        if let Some(addresses) = status.get_mut(addresses).and_then(Value::as_array_mut) {
+            addresses.insert(0, json!({"$patch": "replace"}));
+        }
+    }
+    json!({"metadata": {"uid": uid}, "status": status})
+}
+
 /// Conditions that this node decides.
 const OURS: [&str; 5] =
     ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::{HostIP, PodCondition, PodIP};
+    use model::merge::strategic;
+    use model::{GroupVersionKind, schema};
+
+    use super::*;
+
+    fn condition(kind: &str, status: &str, reason: Option<&str>) -> PodCondition {
+        PodCondition {
+            type_: kind.to_owned(),
+            status: status.to_owned(),
+            reason: reason.map(str::to_owned),
+            ..PodCondition::default()
+        }
+    }
+
+    #[test]
+    fn what_others_wrote_since_the_node_looked_is_kept() {
+        let schema = schema::builtin(&GroupVersionKind::new("", "v1", "Pod")).expect("built in");
+        let live = json!({
+            "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "uid": "u"},
+            "status": {
+                "phase": "Pending", "podIPs": [{"ip": "10.0.0.1"}], "hostIPs": [{"ip": "192.0.2.1"}],
+                "conditions": [
+                    {"type": "Ready", "status": "False", "reason": "ReadinessGatesNotReady", "message": "m"},
+                    {"type": "example.org/gate", "status": "True"},
+                    {"type": "example.org/other", "status": "True"},
+                ],
+            },
+        });
+        // One gate as the node knew it, and the other not at all.
+        let next = PodStatus {
+            phase: Some("Running".to_owned()),
+            pod_ips: Some(vec![PodIP { ip: "10.0.0.2".to_owned() }]),
+            host_ips: Some(vec![HostIP { ip: "192.0.2.1".to_owned() }]),
+            conditions: Some(vec![
+                condition("Ready", "True", None),
+                condition("example.org/gate", "False", None),
+            ]),
+            ..PodStatus::default()
+        };
+        let changed = strategic::apply(&schema, &live, &patch("u", &next)).expect("it is a patch");
+        let status = &changed["status"];
+        assert_eq!(
+            (&status["phase"], &status["podIPs"], &status["hostIPs"]),
+            (&json!("Running"), &json!([{"ip": "10.0.0.2"}]), &json!([{"ip": "192.0.2.1"}]))
+        );
+        assert_eq!(
+            status["conditions"],
+            json!([
+                {"type": "Ready", "status": "True"},
+                {"type": "example.org/gate", "status": "True"},
+                {"type": "example.org/other", "status": "True"},
+            ])
+        );
+    }
+}
