@@ -124,13 +124,8 @@ pub trait NodeTransport: Send + Sync + 'static {
         streams: Streams,
     ) -> BoxFuture<'static, Result<i32, Error>>;
 
-    /// Connects `connection` to a TCP port inside the pod until one side closes.
-    fn port_forward(
-        &self,
-        pod: PodTarget,
-        port: u16,
-        connection: Box<dyn Duplex>,
-    ) -> BoxFuture<'static, Result<(), Error>>;
+    /// Connects to a TCP port inside the pod.
+    fn port_forward(&self, pod: PodTarget, port: u16) -> BoxFuture<'static, Result<Box<dyn Duplex>, Error>>;
 }
 
 impl NodeTransport for NoNodes {
@@ -150,12 +145,7 @@ impl NodeTransport for NoNodes {
         no_nodes()
     }
 
-    fn port_forward(
-        &self,
-        _: PodTarget,
-        _: u16,
-        _: Box<dyn Duplex>,
-    ) -> BoxFuture<'static, Result<(), Error>> {
+    fn port_forward(&self, _: PodTarget, _: u16) -> BoxFuture<'static, Result<Box<dyn Duplex>, Error>> {
         no_nodes()
     }
 }

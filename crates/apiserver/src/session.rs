@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt, TryFutureExt};
 use http::{HeaderValue, Response, header};
 use hyper_util::rt::TokioIo;
 
@@ -28,6 +28,8 @@ pub struct PortSession {
     call: Call,
     upgrade: Option<Takeover>,
     chosen: Upgrade,
+    /// The ports that the request names, where the protocol wants that.
+    ports: Vec<u16>,
 }
 
 impl Call {
@@ -44,8 +46,9 @@ impl Call {
     pub fn port_session(mut self) -> Result<PortSession> {
         let chosen =
             Upgrade::negotiate(&self.headers, &stream::PORT_FORWARD_WEBSOCKET, &stream::PORT_FORWARD_SPDY)?;
+        let ports = stream::named_ports(chosen, self.query.all("ports")).map_err(Error::bad_request)?;
         let upgrade = self.upgrade.take();
-        Ok(PortSession { call: self, upgrade, chosen })
+        Ok(PortSession { call: self, upgrade, chosen, ports })
     }
 
     /// The log of a container: a body of text, or messages over a WebSocket.
@@ -104,12 +107,17 @@ impl CommandSession {
 impl PortSession {
     /// Connects what the client asks for to ports of the pod.
     pub fn forward(self, target: PodTarget) -> Result<Response<Body>> {
-        let Self { call, upgrade, chosen } = self;
+        let Self { call, upgrade, chosen, ports } = self;
         begin(&call, upgrade, chosen, move |call, connection| {
             let nodes = call.state.nodes.clone();
-            let connect: stream::Connect =
-                Arc::new(move |port, connection| nodes.port_forward(target.clone(), port, connection));
-            stream::port_forward(chosen, connection, connect, call.state.stop.clone())
+            let connect: stream::Connect = Arc::new(move |port| {
+                let (name, uid) = (target.name.clone(), target.uid.clone());
+                let connecting = nodes.port_forward(target.clone(), port);
+                let told =
+                    move |error| format!("error forwarding port {port} to pod {name}, uid {uid}: {error}");
+                connecting.map_err(told).boxed()
+            });
+            stream::port_forward(chosen, connection, ports, connect, call.state.stop.clone())
         })
     }
 }

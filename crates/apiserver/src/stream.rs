@@ -6,6 +6,7 @@
 //! | exec, attach | SPDY/3.1 | `v4.channel.k8s.io`: a stream a channel |
 //! | log | WebSocket | `binary.k8s.io`, `base64.binary.k8s.io`, or none, which is binary |
 //! | port-forward | WebSocket | `SPDY/3.1+portforward.k8s.io`: SPDY frames as messages |
+//! | port-forward | WebSocket | `v4.channel.k8s.io`, `v4.base64.channel.k8s.io`, or none, which is the first: two channels a port |
 //! | port-forward | SPDY/3.1 | `portforward.k8s.io`: two streams a connection |
 //!
 //! Whatever the client speaks, the node sees [`crate::node::Streams`] or a two-way connection.
@@ -13,6 +14,7 @@
 
 mod log;
 mod outcome;
+mod port_channels;
 mod port_forward;
 mod remote_command;
 mod spdy;
@@ -27,6 +29,7 @@ use crate::body::Body;
 use crate::error::{Error, Result};
 
 pub(crate) use log::{WEBSOCKET as LOG_WEBSOCKET, log};
+pub(crate) use port_channels::named_ports;
 pub(crate) use port_forward::{
     Connect, SPDY as PORT_FORWARD_SPDY, WEBSOCKET as PORT_FORWARD_WEBSOCKET, port_forward,
 };

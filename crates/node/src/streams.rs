@@ -8,12 +8,11 @@ use base::Timestamp;
 use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
-use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::Agent;
 use crate::pod::observe::Observation;
 use crate::pod::waiting::Reason;
-use crate::runtime::{self, Attached, ContainerStatus, ExecRequest, LogQuery, OutputKind};
+use crate::runtime::{self, Attached, Connection, ContainerStatus, ExecRequest, LogQuery, OutputKind};
 
 /// Why a stream cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -131,29 +130,18 @@ impl Agent {
         Ok(attached)
     }
 
-    /// Carries bytes between `connection` and a TCP port inside the pod until both sides close.
-    pub async fn pod_port_forward<C>(
+    /// Connects to a TCP port inside the pod.
+    pub async fn pod_port_forward(
         &self,
         target: &Target,
         port: u16,
-        mut connection: C,
-    ) -> Result<(), StreamError>
-    where
-        C: AsyncRead + AsyncWrite + Send + Unpin,
-    {
+    ) -> Result<Box<dyn Connection>, StreamError> {
         let no_pod =
             || StreamError::NoContainer { pod: target.pod.clone(), container: target.container.clone() };
         let observation = Observation::new(self.shared.runtime(), &target.uid).await?;
         let sandbox = observation.sandbox.ok_or_else(no_pod)?;
-        let mut inside = self
-            .shared
-            .runtime()
-            .port_forward(&sandbox.id, port)
-            .await
-            .map_err(|source| StreamError::Port { port, source })?;
-        // A side that breaks off ends the connection; there is nobody left to tell.
-        let _ = tokio::io::copy_bidirectional(&mut connection, &mut inside).await;
-        Ok(())
+        let connecting = self.shared.runtime().port_forward(&sandbox.id, port);
+        connecting.await.map_err(|source| StreamError::Port { port, source })
     }
 
     async fn instance(&self, target: &Target, previous: bool) -> Result<ContainerStatus, StreamError> {

@@ -1,4 +1,5 @@
-//! Port-forward: connections to ports of a pod, each as two streams of a SPDY session.
+//! Port-forward: connections to ports of a pod, each as two streams of a SPDY session. Clients that speak
+//! no SPDY use the [`super::port_channels`] of a WebSocket.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,17 +13,19 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::spdy::{self, Stream};
-use super::{Upgrade, websocket};
-use crate::error::Error;
+use super::{Upgrade, port_channels, websocket};
 use crate::node::Duplex;
 
+/// The protocols over a WebSocket, best first.
+pub(crate) const WEBSOCKET: [&str; 4] =
+    [TUNNEL, port_channels::BINARY, port_channels::BASE64, port_channels::UNNAMED];
 /// The protocol that tunnels SPDY through a WebSocket.
-pub(crate) const WEBSOCKET: [&str; 1] = ["SPDY/3.1+portforward.k8s.io"];
+const TUNNEL: &str = "SPDY/3.1+portforward.k8s.io";
 /// The protocol over SPDY itself.
 pub(crate) const SPDY: [&str; 1] = ["portforward.k8s.io"];
 
-/// Bytes that may wait between a client and a port.
-const BUFFER: usize = 64 << 10;
+/// Bytes of a port that are read at once.
+pub(super) const BUFFER: usize = 64 << 10;
 
 /// Connections of one client at a time.
 const CONNECTIONS: usize = 1000;
@@ -31,19 +34,24 @@ const CONNECTIONS: usize = 1000;
 const WAITING: usize = 256;
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Connects to a port of the pod until one side closes.
+/// Connects to a port of the pod; gives what the client is told where that fails.
 pub(crate) type Connect =
-    Arc<dyn Fn(u16, Box<dyn Duplex>) -> BoxFuture<'static, Result<(), Error>> + Send + Sync>;
+    Arc<dyn Fn(u16) -> BoxFuture<'static, Result<Box<dyn Duplex>, String>> + Send + Sync>;
 
-/// Serves port-forward over an upgraded connection, until the client leaves or the server stops.
+/// Serves port-forward over an upgraded connection, until the client leaves or the server stops. `ports`
+/// are those that the request names: where clients ask for each as they go, none.
 pub(crate) async fn port_forward(
     upgrade: Upgrade,
     connection: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    ports: Vec<u16>,
     connect: Connect,
     stop: CancellationToken,
 ) {
     let serving = async {
         match upgrade {
+            Upgrade::WebSocket(protocol) if protocol != TUNNEL => {
+                port_channels::serve(connection, protocol, &ports, &connect).await;
+            }
             Upgrade::WebSocket(_) => {
                 let (tunnel, work) = websocket::tunnel(connection).await;
                 tokio::join!(serve(tunnel, connect), work);
@@ -144,41 +152,46 @@ async fn pair(mut streams: mpsc::Receiver<Stream>, connect: Connect) {
     }
 }
 
-/// Serves one connection.
+/// Serves one connection, until both sides have closed it or the client has let go of it.
 async fn forward(port: u16, error: Stream, data: Stream, connect: Connect) {
-    let Stream { mut incoming, outgoing, .. } = data;
-    let (ours, theirs) = tokio::io::duplex(BUFFER);
-    let (mut from_pod, mut to_pod) = tokio::io::split(ours);
-    let inward = async {
-        while let Some(bytes) = incoming.recv().await {
-            if to_pod.write_all(&bytes).await.is_err() {
-                break;
+    let Stream { mut incoming, outgoing, reset, .. } = data;
+    let carrying = async {
+        let pod = match connect(port).await {
+            Ok(pod) => pod,
+            Err(failure) => {
+                let _ = error.outgoing.send(failure.into()).await;
+                let _ = error.outgoing.finish().await;
+                let _ = outgoing.finish().await;
+                return;
             }
-        }
-        let _ = to_pod.shutdown().await;
-    };
-    let outward = async {
-        let mut buffer = vec![0; BUFFER];
-        loop {
-            match from_pod.read(&mut buffer).await {
-                Ok(0) | Err(_) => break,
-                Ok(n) if outgoing.send(Bytes::copy_from_slice(&buffer[..n])).await.is_err() => return,
-                Ok(_) => {}
+        };
+        let (mut from_pod, mut to_pod) = tokio::io::split(pod);
+        let inward = async {
+            while let Some(bytes) = incoming.recv().await {
+                if to_pod.write_all(&bytes).await.is_err() {
+                    break;
+                }
             }
-        }
+            let _ = to_pod.shutdown().await;
+        };
+        let outward = async {
+            let mut buffer = vec![0; BUFFER];
+            loop {
+                match from_pod.read(&mut buffer).await {
+                    Ok(0) | Err(_) => break,
+                    Ok(n) if outgoing.send(Bytes::copy_from_slice(&buffer[..n])).await.is_err() => return,
+                    Ok(_) => {}
+                }
+            }
+            // The client learns at once that there is no more, and that nothing went wrong: it waits for both
+            // before it closes its own side.
+            let _ = outgoing.finish().await;
+            let _ = error.outgoing.finish().await;
+        };
+        tokio::join!(inward, outward);
     };
-    let connecting = async {
-        let (outcome, ()) = tokio::join!(connect(port, Box::new(theirs)), outward);
-        if let Err(failure) = outcome {
-            let text = format!("an error occurred forwarding {port}: {failure}");
-            let _ = error.outgoing.send(text.into()).await;
-        }
-        let _ = error.outgoing.finish().await;
-        let _ = outgoing.finish().await;
-    };
-    // The pod's side ends the connection; a client that is done sending may still be listening.
     tokio::select! {
-        () = connecting => {}
-        () = async { inward.await; std::future::pending::<()>().await } => {}
+        () = carrying => {}
+        () = reset.cancelled() => {}
     }
 }

@@ -16,6 +16,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use futures::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
 
 use self::frame::{Decoder, Frame};
 use self::headers::{Deflater, Headers, Inflater};
@@ -47,6 +48,22 @@ pub(super) struct Stream {
     pub(super) headers: Headers,
     pub(super) incoming: Incoming,
     pub(super) outgoing: Outgoing,
+    /// The client has let go of it, both ways.
+    pub(super) reset: Arc<CancellationToken>,
+}
+
+/// What the reader keeps of a stream.
+struct Known {
+    /// None when the client has finished, or nobody listens.
+    sender: Option<mpsc::Sender<Piece>>,
+    reset: Arc<CancellationToken>,
+}
+
+impl Known {
+    /// Whether somebody has the stream still, or the client may send on it.
+    fn is_live(&self) -> bool {
+        self.sender.is_some() || Arc::strong_count(&self.reset) > 1
+    }
 }
 
 /// What the client sends.
@@ -233,8 +250,8 @@ async fn collect(streams: &mut mpsc::Receiver<Stream>, wanted: Wanted) -> Option
 }
 
 struct Reader {
-    /// Those on which the client has not finished.
-    streams: HashMap<u32, mpsc::Sender<Piece>>,
+    /// Those that are live, and some that were.
+    streams: HashMap<u32, Known>,
     inflater: Inflater,
     deflater: Deflater,
     frames: mpsc::Sender<Frame>,
@@ -267,42 +284,51 @@ impl Reader {
                 return Ok(self.open(stream, fin, headers).await);
             }
             Frame::Data { stream, fin, bytes } => {
-                if let Some(sender) = self.streams.get(&stream)
-                    && !bytes.is_empty()
-                    && !pass_on(sender, bytes, &self.unread).await
-                {
-                    // Nobody listens: the rest of the stream is dropped as it comes.
-                    self.streams.remove(&stream);
+                let Some(known) = self.streams.get_mut(&stream) else { return Ok(true) };
+                let listens = match &known.sender {
+                    Some(sender) if !bytes.is_empty() => pass_on(sender, bytes, &self.unread).await,
+                    Some(_) => true,
+                    None => false,
+                };
+                // Where nobody listens the rest of the stream is dropped as it comes.
+                if fin || !listens {
+                    known.sender = None;
                 }
-                if fin {
+                if !known.is_live() {
                     self.streams.remove(&stream);
                 }
             }
-            Frame::Reset { stream, .. } => drop(self.streams.remove(&stream)),
+            Frame::Reset { stream, .. } => {
+                if let Some(known) = self.streams.remove(&stream) {
+                    known.reset.cancel();
+                }
+            }
             // Odd ones are the client's questions, even ones would be answers to ours.
             Frame::Ping { id } if id % 2 == 1 => {
                 return Ok(self.frames.send(Frame::Ping { id }).await.is_ok());
             }
-            Frame::GoAway { .. } => return Ok(!self.streams.is_empty()),
+            Frame::GoAway { .. } => return Ok(self.streams.values().any(|known| known.sender.is_some())),
             Frame::SynReply { .. } | Frame::Ping { .. } | Frame::Other => {}
         }
         Ok(true)
     }
 
     async fn open(&mut self, stream: u32, fin: bool, headers: Headers) -> bool {
+        if self.streams.len() >= STREAMS {
+            self.streams.retain(|_, known| known.is_live());
+        }
         if self.streams.len() >= STREAMS || self.streams.contains_key(&stream) {
             return self.frames.send(Frame::Reset { stream, status: REFUSED }).await.is_ok();
         }
         let (sender, incoming) = mpsc::channel(QUEUE);
-        if !fin {
-            self.streams.insert(stream, sender);
-        }
+        let reset = Arc::new(CancellationToken::new());
+        self.streams.insert(stream, Known { sender: (!fin).then_some(sender), reset: reset.clone() });
         let reply = Frame::SynReply { stream, fin: false, headers: self.deflater.write(&[]) };
         if self.frames.send(reply).await.is_err() {
             return false;
         }
         let outgoing = Outgoing { stream, frames: self.frames.clone() };
-        self.opened.send(Stream { headers, incoming: Incoming(incoming), outgoing }).await.is_ok()
+        self.opened.send(Stream { headers, incoming: Incoming(incoming), outgoing, reset }).await.is_ok()
     }
 }
 

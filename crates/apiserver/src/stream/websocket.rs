@@ -31,7 +31,7 @@ const CLOSE: u8 = 255;
 /// have made the streams yet to which messages belong, and drops those that come before (client-go does).
 const GREETING: Duration = Duration::from_millis(50);
 /// How long a client may take to say goodbye after the command has ended.
-const FAREWELL: Duration = Duration::from_secs(5);
+pub(super) const FAREWELL: Duration = Duration::from_secs(5);
 /// The largest message that is read.
 const MESSAGE: usize = 4 << 20;
 /// What waits to be sent: no message of ours is longer. Answers to a client's pings wait there too.
@@ -41,7 +41,7 @@ const PIECE: usize = 32 << 10;
 /// A terminal's size is no longer than this, as text.
 const SIZE: usize = 1 << 10;
 
-type Socket<S> = WebSocketStream<S>;
+pub(super) type Socket<S> = WebSocketStream<S>;
 
 /// Serves one command over a WebSocket.
 pub(super) async fn remote_command<S>(
@@ -171,7 +171,7 @@ where
     }
 }
 
-async fn open<S>(connection: S) -> Socket<S>
+pub(super) async fn open<S>(connection: S) -> Socket<S>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin,
 {

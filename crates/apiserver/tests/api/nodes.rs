@@ -9,7 +9,8 @@ use futures::{FutureExt, StreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Tells the log options as a log, but of a pod named `panics` it panics, and of one named `breaks` in
-/// the middle of it; runs `cat`, `fail CODE` and `size`; echoes what is sent to a port.
+/// the middle of it; runs `cat`, `fail CODE` and `size`; echoes what is sent to a port, but nobody listens on
+/// port 1, and port 2 says something and closes.
 pub struct Echo;
 
 impl NodeTransport for Echo {
@@ -54,26 +55,29 @@ impl NodeTransport for Echo {
         run(vec!["cat".to_owned()], streams).boxed()
     }
 
-    fn port_forward(
-        &self,
-        _: PodTarget,
-        port: u16,
-        mut connection: Box<dyn Duplex>,
-    ) -> BoxFuture<'static, Result<(), Error>> {
+    fn port_forward(&self, _: PodTarget, port: u16) -> BoxFuture<'static, Result<Box<dyn Duplex>, Error>> {
         async move {
             if port == 1 {
                 return Err(Error::bad_request("nobody listens on port 1"));
             }
-            let mut buffer = vec![0; 64 << 10];
-            loop {
-                match connection.read(&mut buffer).await {
-                    Ok(0) | Err(_) => break,
-                    Ok(n) if connection.write_all(&buffer[..n]).await.is_err() => break,
-                    Ok(_) => {}
+            let (theirs, mut connection) = tokio::io::duplex(64 << 10);
+            tokio::spawn(async move {
+                if port == 2 {
+                    // It says something, and is done: it does not wait for the other side.
+                    connection.write_all(b"that is all\n").await.expect("write");
+                    return;
                 }
-            }
-            let _ = connection.shutdown().await;
-            Ok(())
+                let mut buffer = vec![0; 64 << 10];
+                loop {
+                    match connection.read(&mut buffer).await {
+                        Ok(0) | Err(_) => break,
+                        Ok(n) if connection.write_all(&buffer[..n]).await.is_err() => break,
+                        Ok(_) => {}
+                    }
+                }
+                let _ = connection.shutdown().await;
+            });
+            Ok(Box::new(theirs) as Box<dyn Duplex>)
         }
         .boxed()
     }

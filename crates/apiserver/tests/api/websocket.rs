@@ -1,8 +1,10 @@
 //! Streams over WebSockets, as clients that are not kubectl open them.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use client::remote::{Config, RemoteTransport};
 use client::transport::{Transport, TransportError, UpgradeAnswer, Upgraded};
-use futures::StreamExt;
+use futures::{SinkExt, StreamExt};
 use http::{Request, header};
 use serde_json::json;
 use tokio_tungstenite::WebSocketStream;
@@ -113,6 +115,57 @@ async fn a_client_is_asked_whether_it_reads_before_anything_is_told() {
     assert!(matches!(first, Message::Ping(_)), "{first:?}");
     let rest = messages(socket).await;
     assert_eq!(rest[..2], ["\u{1}", "\u{1}hello\n"]);
+}
+
+/// A message of one channel, as the protocol has it.
+fn said(protocol: Option<&str>, channel: u8, bytes: &[u8]) -> Message {
+    if protocol == Some("v4.base64.channel.k8s.io") {
+        return Message::Text(format!("{channel}{}", STANDARD.encode(bytes)).into());
+    }
+    Message::Binary([&[channel], bytes].concat().into())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ports_are_forwarded_as_channels_to_those_who_speak_no_spdy() {
+    let cluster = cluster().await;
+    for protocol in [Some("v4.channel.k8s.io"), Some("v4.base64.channel.k8s.io"), None] {
+        let (chosen, mut socket) = open(&cluster, "/portforward?ports=80,443&ports=2", protocol).await;
+        assert_eq!(chosen.as_deref(), protocol);
+        let mut next = async || socket.next().await.expect("a message").expect("no failure");
+        let mut begun = Vec::new();
+        let mut ended = None;
+        // Which port each channel is for, and what the third says before it closes.
+        while begun.len() < 6 || ended.is_none() {
+            let message = next().await;
+            if message == said(protocol, 4, b"that is all\n") {
+                ended = Some(message);
+            } else {
+                begun.push(message);
+            }
+        }
+        for (index, port) in [80u16, 443, 2].into_iter().enumerate() {
+            for channel in [2 * index, 2 * index + 1] {
+                let channel = u8::try_from(channel).expect("few");
+                assert!(begun.contains(&said(protocol, channel, &port.to_le_bytes())), "{begun:?}");
+            }
+        }
+        for (channel, text) in [(2, "hello"), (0, "there")] {
+            socket.send(said(protocol, channel, text.as_bytes())).await.expect("send");
+            let answer = socket.next().await.expect("a message").expect("no failure");
+            assert_eq!(answer, said(protocol, channel, text.as_bytes()), "{protocol:?}");
+        }
+    }
+    // What went wrong is told, and when all is over the server hangs up.
+    let (_, socket) = open(&cluster, "/portforward?ports=1&ports=2", Some("v4.channel.k8s.io")).await;
+    let told = messages(socket).await;
+    let wrong =
+        told.iter().find(|message| message.starts_with("\u{1}error forwarding port 1 to pod p, uid "));
+    assert!(wrong.is_some_and(|text| text.ends_with("nobody listens on port 1")), "{told:?}");
+    assert!(told.contains(&"\u{2}that is all\n".to_owned()), "{told:?}");
+    for odd in ["", "?ports=0", "?ports=x", "?ports=70000"] {
+        let answer = ask(&cluster, &format!("/portforward{odd}"), Some("v4.channel.k8s.io")).await;
+        assert!(matches!(answer, Ok(UpgradeAnswer::Refused(answer)) if answer.status() == 400), "{odd}");
+    }
 }
 
 #[tokio::test]

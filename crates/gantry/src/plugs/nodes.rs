@@ -122,11 +122,11 @@ impl NodeTransport for LocalNode {
         &self,
         pod: PodTarget,
         port: u16,
-        connection: Box<dyn Duplex>,
-    ) -> BoxFuture<'static, Result<(), apiserver::Error>> {
+    ) -> BoxFuture<'static, Result<Box<dyn Duplex>, apiserver::Error>> {
         let agent = self.agent();
         self.there(async move {
-            agent?.pod_port_forward(&target(&pod, ""), port, connection).await.map_err(refused)
+            let connected = agent?.pod_port_forward(&target(&pod, ""), port).await.map_err(refused)?;
+            Ok(Box::new(connected) as Box<dyn Duplex>)
         })
     }
 }

@@ -73,6 +73,7 @@ fn serve(connection: DuplexStream, connect: Connect) -> tokio::task::JoinHandle<
     tokio::spawn(port_forward(
         Upgrade::Spdy("portforward.k8s.io"),
         connection,
+        Vec::new(),
         connect,
         CancellationToken::new(),
     ))
@@ -82,12 +83,9 @@ fn serve(connection: DuplexStream, connect: Connect) -> tokio::task::JoinHandle<
 fn endless() -> (Connect, Arc<AtomicUsize>) {
     let open = Arc::new(AtomicUsize::new(0));
     let counted = open.clone();
-    let connect: Connect = Arc::new(move |_, stream| {
+    let connect: Connect = Arc::new(move |_| {
         counted.fetch_add(1, Ordering::Relaxed);
-        Box::pin(async move {
-            let _stream = stream;
-            std::future::pending().await
-        })
+        Box::pin(std::future::pending())
     });
     (connect, open)
 }
@@ -164,4 +162,29 @@ async fn what_is_no_terminals_size_ends_the_session() {
         assert_eq!(ended, ends);
         reading.abort();
     }
+}
+
+#[tokio::test]
+async fn a_stream_that_the_client_lets_go_of_ends_its_connection_though_it_was_done_sending() {
+    let (mut client, connection) = Client::new();
+    let (ours, theirs) = tokio::io::duplex(1 << 10);
+    let (pod, theirs) = (ours, std::sync::Mutex::new(Some(theirs)));
+    let connect: Connect = Arc::new(move |_| {
+        let theirs = theirs.lock().expect("no holder panics").take().expect("there is one connection");
+        Box::pin(std::future::ready(Ok(Box::new(theirs) as Box<dyn crate::node::Duplex>)))
+    });
+    let serving = serve(connection, connect);
+    let id = [("streamtype", "error"), ("port", "80"), ("requestid", "0")];
+    client.open(&id).await;
+    let data = client.open(&[("streamtype", "data"), id[1], id[2]]).await;
+    client.send(Frame::Data { stream: data, fin: true, bytes: Bytes::from_static(b"all") }).await;
+    let (mut reader, mut writer) = tokio::io::split(pod);
+    let mut found = Vec::new();
+    reader.read_to_end(&mut found).await.expect("the client's end is passed on");
+    assert_eq!(found, b"all");
+    writer.write_all(b"more").await.expect("the pod goes on");
+    client.send(Frame::Reset { stream: data, status: 5 }).await;
+    let ends = async { while writer.write_all(b"more").await.is_ok() {} };
+    tokio::time::timeout(Duration::from_secs(30), ends).await.expect("nobody is there any more");
+    serving.abort();
 }
