@@ -1,5 +1,6 @@
 //! One request to a resource, on its way through the server.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -249,7 +250,9 @@ const WARNINGS: usize = 4096;
 fn with_warnings(mut response: Response<Body>, warnings: &[String]) -> Response<Body> {
     let all: usize = warnings.iter().map(String::len).sum();
     let mut room = WARNINGS;
-    for warning in warnings {
+    let mut told = HashSet::new();
+    // The same is told once.
+    for warning in warnings.iter().filter(|warning| told.insert(*warning)) {
         let most = if all > WARNINGS { WARNING.min(room) } else { WARNINGS };
         let warning: String = warning.chars().take(most).collect();
         if warning.is_empty() {

@@ -66,6 +66,12 @@ impl Identity {
         self.is_in("system:gantry") || self.is_in("system:nodes") || self.user == SERVER
     }
 
+    /// The node whose agent the caller is.
+    pub(crate) fn node_name(&self) -> Option<&str> {
+        let name = || self.user.strip_prefix("system:node:").unwrap_or(&self.user);
+        self.is_in("system:nodes").then(name)
+    }
+
     /// Whether the caller is in `group`.
     pub fn is_in(&self, group: &str) -> bool {
         self.groups.iter().any(|g| g == group)

@@ -12,7 +12,7 @@ use crate::cache::Stored;
 use crate::error::{Error, Result};
 use crate::request::Query;
 use crate::resource::Resource;
-use crate::table::{Include, ListMetadata, metadata_only, table};
+use crate::table::{Include, ListMetadata, MetaVersion, TableForm, metadata_only, table};
 
 /// The form of an answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,9 +21,9 @@ pub(crate) enum View {
     #[default]
     Full,
     /// Only their metadata.
-    Metadata,
-    /// Rows of a table, with so much of each object.
-    Table(Include),
+    Metadata(MetaVersion),
+    /// Rows of a table.
+    Table(TableForm),
 }
 
 /// The media types that can be given.
@@ -54,13 +54,13 @@ impl View {
     pub(crate) fn render(self, resource: &Resource, object: &Object, now: Timestamp) -> Bytes {
         match self {
             Self::Full => object.encoded(),
-            Self::Metadata => metadata_only(object).to_string().into(),
-            Self::Table(include) => {
+            Self::Metadata(version) => metadata_only(object, version).to_string().into(),
+            Self::Table(form) => {
                 let metadata = ListMetadata {
                     resource_version: object.resource_version().to_owned(),
                     ..ListMetadata::default()
                 };
-                table(&resource.columns, [object], &metadata, include, true, now).to_string().into()
+                table(&resource.columns, [object], &metadata, form, true, now).to_string().into()
             }
         }
     }
@@ -69,7 +69,9 @@ impl View {
     pub(crate) fn list_kind(self, resource: &Resource) -> (String, String) {
         match self {
             Self::Full | Self::Table(_) => (format!("{}List", resource.kind), resource.api_version()),
-            Self::Metadata => ("PartialObjectMetadataList".to_owned(), "meta.k8s.io/v1".to_owned()),
+            Self::Metadata(version) => {
+                ("PartialObjectMetadataList".to_owned(), version.api_version().to_owned())
+            }
         }
     }
 
@@ -77,16 +79,23 @@ impl View {
         if !matches!(range.media_type, "application/json" | "application/*" | "*/*") {
             return None;
         }
-        let meta = range.parameter("g") == Some("meta.k8s.io") && range.parameter("v") == Some("v1");
-        match range.parameter("as") {
-            None => Some(Self::Full),
-            Some("Table") if meta => Some(Self::Table(match query.get("includeObject") {
-                Some("None") => Include::None,
-                Some("Object") => Include::Object,
-                _ => Include::Metadata,
-            })),
-            Some("PartialObjectMetadata" | "PartialObjectMetadataList") if meta => Some(Self::Metadata),
-            Some(_) => None,
+        let Some(form) = range.parameter("as") else { return Some(Self::Full) };
+        let version = match (range.parameter("g"), range.parameter("v")) {
+            (Some("meta.k8s.io"), Some("v1")) => MetaVersion::V1,
+            (Some("meta.k8s.io"), Some("v1beta1")) => MetaVersion::V1Beta1,
+            _ => return None,
+        };
+        match form {
+            "Table" => {
+                let include = match query.get("includeObject") {
+                    Some("None") => Include::None,
+                    Some("Object") => Include::Object,
+                    _ => Include::Metadata,
+                };
+                Some(Self::Table(TableForm { include, version }))
+            }
+            "PartialObjectMetadata" | "PartialObjectMetadataList" => Some(Self::Metadata(version)),
+            _ => None,
         }
     }
 }
@@ -144,12 +153,21 @@ mod tests {
         check("*/*", Some(View::Full));
         check(
             "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1, application/json",
-            Some(View::Metadata),
+            Some(View::Metadata(MetaVersion::V1)),
         );
         check(
             "application/json;as=Table;v=v1;g=meta.k8s.io,application/json",
-            Some(View::Table(Include::Metadata)),
+            Some(View::Table(TableForm::default())),
         );
+        check(
+            "application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json",
+            Some(View::Table(TableForm { include: Include::Metadata, version: MetaVersion::V1Beta1 })),
+        );
+        check(
+            "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1beta1",
+            Some(View::Metadata(MetaVersion::V1Beta1)),
+        );
+        check("application/json;as=Table;g=meta.k8s.io;v=v2", None);
         check("application/json;as=Novel;g=meta.k8s.io;v=v1,application/json", Some(View::Full));
     }
 }

@@ -14,7 +14,7 @@ use crate::cache::Stored;
 use crate::negotiate::View;
 use crate::resource::Resource;
 use crate::state::State;
-use crate::table::{Include, row};
+use crate::table::{TableForm, row};
 
 /// So many objects whose texts have to be made are quicker made at once than elsewhere.
 const FEW: usize = 16;
@@ -49,15 +49,15 @@ impl Form {
     pub(crate) fn write(&self, stored: &Stored, out: &mut BytesMut) {
         match self.view {
             _ if self.is_ready() => stored.write_to(out),
-            View::Table(include) => {
-                out.extend_from_slice(&self.row(&stored.object(), include));
+            View::Table(form) => {
+                out.extend_from_slice(&self.row(&stored.object(), form));
             }
             _ => out.extend_from_slice(&self.view.object_bytes(&self.resource, stored, self.now)),
         }
     }
 
-    fn row(&self, object: &Object, include: Include) -> Bytes {
-        row(&self.resource.columns, object, include, self.now).to_string().into()
+    fn row(&self, object: &Object, form: TableForm) -> Bytes {
+        row(&self.resource.columns, object, form, self.now).to_string().into()
     }
 }
 

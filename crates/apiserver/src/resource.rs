@@ -32,7 +32,7 @@ use crate::table::{Column, Columns};
 pub use context::{Allocation, Context};
 pub use conversion::{Conversion, Convert, ConvertError, Converting};
 pub use permanent::{Installation, Permanent};
-pub use strategy::{Admitting, Graceful, Plain, Strategy, at_once, status_only};
+pub use strategy::{Admitting, Graceful, Plain, Strategy, at_once, status_and_metadata};
 pub use subresource::{Handler, Subresource};
 pub use table::Table;
 
@@ -76,6 +76,10 @@ pub struct Resource {
     pub defaults_version: Cow<'static, str>,
     /// What must hold of the objects.
     pub rules: Arc<dyn Rules>,
+    /// What to warn of.
+    pub warnings: Option<Warnings>,
+    /// Whether a PUT of what is not there makes it.
+    pub made_by_update: bool,
     /// How the objects are shown in tables.
     pub columns: Columns,
     /// Fields that objects can be selected by, besides name and namespace.
@@ -88,6 +92,10 @@ pub struct Resource {
     pub permanent: Option<fn(&Installation) -> Vec<Permanent>>,
     pub(crate) storage: Storage,
 }
+
+/// What is odd about an object that is allowed all the same, in words; the second one is the object before,
+/// where it is changed.
+pub type Warnings = fn(&Object, Option<&Object>) -> Vec<String>;
 
 /// The verbs that every resource has.
 pub(crate) const VERBS: [&str; 8] =
@@ -112,6 +120,8 @@ impl Resource {
             defaults: None,
             defaults_version: Cow::Borrowed(""),
             rules: Arc::new(PlainRules),
+            warnings: None,
+            made_by_update: false,
             columns: Columns::default(),
             selectable: Vec::new(),
             for_nodes: Vec::new(),
@@ -170,6 +180,20 @@ impl Resource {
     #[must_use]
     pub fn rules(mut self, rules: impl Rules) -> Self {
         self.rules = Arc::new(rules);
+        self
+    }
+
+    /// With this to warn of, when an object is made or changed.
+    #[must_use]
+    pub fn warnings(mut self, warnings: Warnings) -> Self {
+        self.warnings = Some(warnings);
+        self
+    }
+
+    /// A PUT of what is not there makes it, where the sender may.
+    #[must_use]
+    pub fn made_by_update(mut self) -> Self {
+        self.made_by_update = true;
         self
     }
 

@@ -28,6 +28,25 @@ pub enum Include {
     Object,
 }
 
+/// In which version the API's own forms of objects are told: those of rows and of metadata alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MetaVersion {
+    /// `meta.k8s.io/v1`.
+    #[default]
+    V1,
+    /// `meta.k8s.io/v1beta1`, which says the same.
+    V1Beta1,
+}
+
+/// How a table is told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TableForm {
+    /// What of each object goes into its row.
+    pub include: Include,
+    /// The version of the table, and of what is in it.
+    pub version: MetaVersion,
+}
+
 /// A column.
 #[derive(Clone, Debug)]
 pub struct Column {
@@ -75,6 +94,22 @@ pub const NONE: &str = "<none>";
 /// What is shown for what is not known.
 pub const UNKNOWN: &str = "<unknown>";
 
+impl MetaVersion {
+    /// Group and version.
+    pub fn api_version(self) -> &'static str {
+        match self {
+            Self::V1 => "meta.k8s.io/v1",
+            Self::V1Beta1 => "meta.k8s.io/v1beta1",
+        }
+    }
+}
+
+impl From<Include> for TableForm {
+    fn from(include: Include) -> Self {
+        Self { include, version: MetaVersion::V1 }
+    }
+}
+
 impl Columns {
     /// These columns; `cells` gives one for each.
     pub fn new(
@@ -116,11 +151,12 @@ pub fn table<'a>(
     columns: &Columns,
     objects: impl IntoIterator<Item = &'a Object>,
     metadata: &ListMetadata,
-    include: Include,
+    form: impl Into<TableForm>,
     with_columns: bool,
     now: Timestamp,
 ) -> Value {
-    let rows: Vec<Value> = objects.into_iter().map(|object| row(columns, object, include, now)).collect();
+    let form = form.into();
+    let rows: Vec<Value> = objects.into_iter().map(|object| row(columns, object, form, now)).collect();
     let mut list = Map::new();
     if !metadata.resource_version.is_empty() {
         list.insert("resourceVersion".into(), metadata.resource_version.clone().into());
@@ -135,7 +171,7 @@ pub fn table<'a>(
         if with_columns { columns.columns.iter().map(definition).collect() } else { Vec::new() };
     json!({
         "kind": "Table",
-        "apiVersion": "meta.k8s.io/v1",
+        "apiVersion": form.version.api_version(),
         "metadata": list,
         "columnDefinitions": columns,
         "rows": rows,
@@ -143,24 +179,24 @@ pub fn table<'a>(
 }
 
 /// An object with nothing but its metadata.
-pub fn metadata_only(object: &Object) -> Value {
+pub fn metadata_only(object: &Object, version: MetaVersion) -> Value {
     json!({
         "kind": "PartialObjectMetadata",
-        "apiVersion": "meta.k8s.io/v1",
+        "apiVersion": version.api_version(),
         "metadata": object.get(&["metadata"]).cloned().unwrap_or_else(|| json!({})),
     })
 }
 
 /// One row of a table.
-pub(crate) fn row(columns: &Columns, object: &Object, include: Include, now: Timestamp) -> Value {
+pub(crate) fn row(columns: &Columns, object: &Object, form: TableForm, now: Timestamp) -> Value {
     let mut row = Map::new();
     row.insert("cells".into(), (columns.cells)(object, now).into());
     let conditions = (columns.conditions)(object);
     if !conditions.is_empty() {
         row.insert("conditions".into(), conditions.into());
     }
-    let embedded = match include {
-        Include::Metadata => metadata_only(object),
+    let embedded = match form.include {
+        Include::Metadata => metadata_only(object, form.version),
         Include::None => Value::Null,
         Include::Object => object.value().clone(),
     };

@@ -19,7 +19,6 @@ use crate::call::Call;
 use crate::error::Result;
 use crate::request::Verb;
 
-pub(crate) use create::{Created, create_object};
 pub(crate) use delete::delete_object;
 pub(crate) use list::wait_until_visible;
 pub use modify::Modified;

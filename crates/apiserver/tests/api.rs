@@ -29,16 +29,24 @@ mod forms;
 mod hostile;
 #[path = "api/kubectl.rs"]
 mod kubectl;
+#[path = "api/managers.rs"]
+mod managers;
 #[path = "api/nodes.rs"]
 mod nodes;
+#[path = "api/put.rs"]
+mod put;
 #[path = "api/services.rs"]
 mod services;
 #[path = "api/shared.rs"]
 mod shared;
+#[path = "api/status.rs"]
+mod status;
 #[path = "api/verbs.rs"]
 mod verbs;
 #[path = "api/versions.rs"]
 mod versions;
+#[path = "api/warnings.rs"]
+mod warnings;
 #[path = "api/watch.rs"]
 mod watch;
 #[path = "api/websocket.rs"]

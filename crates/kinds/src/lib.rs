@@ -6,6 +6,7 @@
 //! `pod_spec`, for all that make pods.
 #![forbid(unsafe_code)]
 
+mod amounts;
 mod content;
 mod event;
 mod pod_spec;

@@ -1,4 +1,4 @@
-//! What pods and the templates of pods in other kinds have in common: their defaults and their rules.
+//! What pods and the templates of pods in other kinds have in common: their defaults, their rules, and what to warn of.
 
 mod container;
 pub(crate) mod defaults;
@@ -7,3 +7,4 @@ mod resources;
 pub(crate) mod rules;
 pub(crate) mod security;
 pub(crate) mod volume;
+pub(crate) mod warnings;

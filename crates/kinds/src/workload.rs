@@ -8,7 +8,10 @@ use model::Object;
 use serde_json::json;
 
 /// Their status begins empty, and their generations are counted.
-pub(crate) struct Workload;
+pub(crate) struct Workload {
+    /// What the writers of their status may not change.
+    pub(crate) kept_by_status: &'static [&'static [&'static str]],
+}
 
 impl Strategy for Workload {
     fn admit_create<'a>(&'a self, _: &'a Context<'_>, object: &'a mut Object) -> Admitting<'a> {
@@ -18,5 +21,9 @@ impl Strategy for Workload {
 
     fn counts_generations(&self) -> bool {
         true
+    }
+
+    fn kept_by_status(&self) -> &'static [&'static [&'static str]] {
+        self.kept_by_status
     }
 }

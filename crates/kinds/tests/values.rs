@@ -9,6 +9,8 @@ mod columns;
 mod defaults;
 #[path = "values/rules.rs"]
 mod rules;
+#[path = "values/warnings.rs"]
+mod warnings;
 
 use apiserver::Resource;
 use model::Object;

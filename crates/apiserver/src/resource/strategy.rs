@@ -59,9 +59,15 @@ pub trait Strategy: Send + Sync + 'static {
         false
     }
 
+    /// What the status subresource leaves as it is: what is wanted, and the parts of the metadata that are
+    /// not its writers' either. Labels and annotations mostly are.
+    fn kept_by_status(&self) -> &'static [&'static [&'static str]] {
+        &[&["spec"]]
+    }
+
     /// Takes from `new` only what the status subresource may change; the rest is from `old`.
     fn status_update(&self, new: Object, old: &Object) -> Object {
-        status_only(new, old)
+        status_and_metadata(new, old, self.kept_by_status())
     }
 
     /// How long an object may take to end after it was deleted, and what changes when that begins.
@@ -118,17 +124,19 @@ pub struct Plain;
 
 impl Strategy for Plain {}
 
-/// `old` with the status of `new`, and those parts of its metadata that keep the books.
-pub fn status_only(mut new: Object, old: &Object) -> Object {
+/// `old` with the status and the metadata of `new`, but for what is `kept`.
+pub fn status_and_metadata(mut new: Object, old: &Object, kept: &[&[&str]]) -> Object {
     let mut updated = old.clone();
-    match new.fields_mut().shift_remove("status") {
-        Some(status) => drop(updated.fields_mut().insert("status".to_owned(), status)),
-        None => drop(updated.fields_mut().shift_remove("status")),
+    for part in ["metadata", "status"] {
+        match new.fields_mut().shift_remove(part) {
+            Some(value) => drop(updated.fields_mut().insert(part.to_owned(), value)),
+            None => drop(updated.fields_mut().shift_remove(part)),
+        }
     }
-    for key in ["managedFields", "resourceVersion"] {
-        match new.metadata_mut().shift_remove(key) {
-            Some(value) => drop(updated.metadata_mut().insert(key.to_owned(), value)),
-            None => drop(updated.metadata_mut().shift_remove(key)),
+    for path in kept.iter().filter(|path| path.first() == Some(&"metadata")) {
+        match old.get(path) {
+            Some(value) => updated.set(path, value.clone()),
+            None => drop(updated.remove(path)),
         }
     }
     updated

@@ -10,11 +10,12 @@ use model::{Object, Status};
 use super::modify::{identity, keep_identity};
 use super::{Part, managed, phases};
 use crate::admission::Operation;
+use crate::authorisation::{Attributes, Decision, refusal};
 use crate::body::Body;
 use crate::cache::Stored;
 use crate::call::Call;
 use crate::error::{Error, Result};
-use crate::request::WriteOptions;
+use crate::request::{ResourceTarget, Verb, WriteOptions};
 use crate::resource::{Resource, partition};
 use crate::storage::Raced;
 use crate::{decode, storage};
@@ -27,20 +28,53 @@ const TRIES: usize = 16;
 const ADMISSION_WAIT: Duration = Duration::from_secs(1);
 
 /// A new object.
-pub(crate) enum Created {
+pub(crate) struct Created {
+    outcome: Outcome,
+    /// What is odd about it.
+    warnings: Vec<String>,
+}
+
+enum Outcome {
     /// It is stored.
     Stored(Arc<Stored>),
     /// It would have been.
     DryRun(Object),
 }
 
+impl Created {
+    /// The answer to the client.
+    pub(super) fn answer(&self, call: &Call, warnings: &[String]) -> Response<Body> {
+        let warnings = [warnings, &self.warnings].concat();
+        match &self.outcome {
+            Outcome::Stored(stored) => call.answer(StatusCode::CREATED, stored, &warnings),
+            Outcome::DryRun(object) => call.answer_object(StatusCode::CREATED, object, &warnings),
+        }
+    }
+}
+
 pub(super) async fn handle(call: &Call) -> Result<Response<Body>> {
     let options = WriteOptions::parse(&call.query, call.user_agent())?;
     let (object, warnings) = decode::object(call, options.field_validation)?;
-    Ok(match create_object(call, &options, object).await? {
-        Created::Stored(stored) => call.answer(StatusCode::CREATED, &stored, &warnings),
-        Created::DryRun(object) => call.answer_object(StatusCode::CREATED, &object, &warnings),
-    })
+    Ok(create_object(call, &options, object).await?.answer(call, &warnings))
+}
+
+/// Makes the object that a request to change it names, though it is not there. Who may change may not
+/// always make, too. None where somebody made it in between.
+pub(super) async fn make_missing(
+    call: &Call,
+    options: &WriteOptions,
+    object: Object,
+) -> Result<Option<Created>> {
+    let target = ResourceTarget { verb: Verb::Create, ..call.target.clone() };
+    let attributes = Attributes::Resource { target: &target, resource: Some(&call.resource) };
+    if let Decision::Denied(reason) = call.state.authorizer.decide(&call.identity, attributes).await {
+        return Err(refusal(&call.identity, attributes, reason.as_deref()));
+    }
+    match create_object(call, options, object).await {
+        Ok(created) => Ok(Some(created)),
+        Err(error) if error.status().is_already_exists() => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Makes `object`, which has been decoded and nothing else.
@@ -124,12 +158,13 @@ async fn admit_and_store(
         return Err(Status::already_exists(&call.group_resource(), object.name()).into());
     }
     phases::validate_by_others(call, &write, Some(&object)).await?;
+    let warnings = phases::warnings(call, Part::Whole, &object, None);
     if options.dry_run {
-        return Ok(Ok(Created::DryRun(object)));
+        return Ok(Ok(Created { outcome: Outcome::DryRun(object), warnings }));
     }
     let stored = storage::create(&call.state, &call.resource, &object, namespace).await?;
     Ok(match stored {
-        Ok(stored) => Ok(Created::Stored(call.served(stored).await?)),
+        Ok(stored) => Ok(Created { outcome: Outcome::Stored(call.served(stored).await?), warnings }),
         Err(raced) => Err(raced),
     })
 }

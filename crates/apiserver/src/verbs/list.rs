@@ -17,7 +17,7 @@ use crate::request::{ListOptions, VersionMatch};
 use crate::selection::Selection;
 use crate::share;
 use crate::state::State;
-use crate::table::{Include, ListMetadata, table};
+use crate::table::{ListMetadata, TableForm, table};
 
 use past::Page;
 use token::Token;
@@ -37,8 +37,14 @@ pub(super) async fn handle(call: &Call) -> Result<Response<Body>> {
     let selection = Arc::new(Selection::parse(call, &options)?);
     if !options.continue_token.is_empty() {
         let token = Token::parse(&options.continue_token)?;
-        wait_until_visible(&call.state, token.version).await?;
-        let page = Page { version: token.version, after: Some(token.last), limit: options.limit };
+        let version = match token.version() {
+            Some(version) => {
+                wait_until_visible(&call.state, version).await?;
+                version
+            }
+            None => call.state.cache.revision(),
+        };
+        let page = Page { version, after: Some(token.last), limit: options.limit };
         return page.answer(call, &selection).await;
     }
     if let Some(version) = options.revision()?.filter(|version| *version > 0) {
@@ -92,8 +98,8 @@ pub(super) fn respond(
 ) -> Response<Body> {
     let form = Form { resource: call.resource.clone(), view: call.view, now: call.now };
     let (head, tail): (Vec<u8>, &'static [u8]) = match call.view {
-        View::Table(include) => (table_head(call, revision, next, include), b"]}"),
-        View::Full | View::Metadata => (list_head(call, revision, next), b"]}\n"),
+        View::Table(form) => (table_head(call, revision, next, form), b"]}"),
+        View::Full | View::Metadata(_) => (list_head(call, revision, next), b"]}\n"),
     };
     if call.shares() {
         return share::list([head.as_slice(), tail].concat(), objects);
@@ -119,13 +125,13 @@ fn list_head(call: &Call, revision: u64, next: Option<Next>) -> Vec<u8> {
 }
 
 /// A table up to its first row.
-fn table_head(call: &Call, revision: u64, next: Option<Next>, include: Include) -> Vec<u8> {
+fn table_head(call: &Call, revision: u64, next: Option<Next>, form: TableForm) -> Vec<u8> {
     let mut metadata = ListMetadata { resource_version: revision.to_string(), ..ListMetadata::default() };
     if let Some(next) = next {
         metadata.continue_token = next.token;
         metadata.remaining = next.remaining.and_then(|r| i64::try_from(r).ok());
     }
-    let mut head = table(&call.resource.columns, [], &metadata, include, true, call.now).to_string();
+    let mut head = table(&call.resource.columns, [], &metadata, form, true, call.now).to_string();
     debug_assert!(head.ends_with("\"rows\":[]}"), "the rows come last");
     head.truncate(head.len() - 2);
     head.into_bytes()

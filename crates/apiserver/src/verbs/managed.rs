@@ -1,8 +1,9 @@
 //! Who manages which fields, in whatever versions they were set.
 //!
 //! What a change means to a manager is seen in the version that its fields are of: where that is another
-//! than the request's, the object is converted as it was and as it is to be. Where it cannot be, the request
-//! fails: nobody loses fields over it.
+//! than the request's, the object is converted as it was and as it is to be. Where it cannot be, whoever
+//! manages fields in that version is forgotten, as in Kubernetes: no write fails over it. Only who applies is
+//! refused, since nobody could tell with whom that is in conflict.
 
 use model::merge::apply::{self, ApplyError, Manager, Versions, Wanted};
 use model::{Object, Schema, Status};
@@ -26,7 +27,13 @@ pub(super) async fn track(
     loop {
         match apply::track(schema, live, new.clone(), manager, &versions) {
             Ok(tracked) => return Ok(tracked),
-            Err(wanted) => learn(call, wanted, &mut versions).await?,
+            Err(wanted) => {
+                if let Err(error) = learn(call, wanted.clone(), &mut versions).await {
+                    let version = &wanted.version;
+                    tracing::debug!(%error, version, "whoever manages fields in a version is forgotten");
+                    versions.learn(wanted, None);
+                }
+            }
         }
     }
 }

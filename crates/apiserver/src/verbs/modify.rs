@@ -7,6 +7,7 @@ use std::future::ready;
 use std::sync::Arc;
 
 use http::{Response, StatusCode};
+use model::field::quote;
 use model::merge::apply::{Manager, settle};
 use model::{Object, Status};
 
@@ -16,7 +17,7 @@ use crate::body::Body;
 use crate::cache::Stored;
 use crate::call::Call;
 use crate::error::{Error, Result};
-use crate::request::WriteOptions;
+use crate::request::{Verb, WriteOptions};
 use crate::resource::{Graceful, Resource, wants_differ};
 use crate::storage::{self, Raced};
 
@@ -49,7 +50,11 @@ pub(crate) enum Part {
 }
 
 /// What became of an object.
-pub struct Modified(Outcome);
+pub struct Modified {
+    outcome: Outcome,
+    /// What is odd about its new form.
+    warnings: Vec<String>,
+}
 
 enum Outcome {
     /// It is stored in its new form, or was so already.
@@ -63,17 +68,18 @@ enum Outcome {
 impl Modified {
     /// The answer to the client.
     pub fn answer(&self, call: &Call, warnings: &[String]) -> Response<Body> {
-        match &self.0 {
-            Outcome::Stored(stored) => call.answer(StatusCode::OK, stored, warnings),
+        let warnings = [warnings, &self.warnings].concat();
+        match &self.outcome {
+            Outcome::Stored(stored) => call.answer(StatusCode::OK, stored, &warnings),
             Outcome::Gone(object) | Outcome::DryRun(object) => {
-                call.answer_object(StatusCode::OK, object, warnings)
+                call.answer_object(StatusCode::OK, object, &warnings)
             }
         }
     }
 
     /// The object as it is now.
     pub(crate) fn object(&self) -> Object {
-        match &self.0 {
+        match &self.outcome {
             Outcome::Stored(stored) => stored.object(),
             Outcome::Gone(object) | Outcome::DryRun(object) => object.clone(),
         }
@@ -137,7 +143,7 @@ pub(super) async fn modify_by<C: Change>(
 pub(super) fn ignored_fields(resource: &Resource, part: Part) -> &'static [&'static [&'static str]] {
     match part {
         Part::Whole | Part::Scale if resource.has_subresource("status") => &[&["status"]],
-        Part::Status => &[&["spec"], &["metadata", "labels"], &["metadata", "annotations"]],
+        Part::Status => resource.strategy.kept_by_status(),
         _ => &[],
     }
 }
@@ -163,22 +169,35 @@ async fn attempt(
         new = managed::track(call, schema, Some(old), new, manager).await?;
     }
     phases::validate_by_others(call, &write, Some(&new)).await?;
+    let warnings = phases::warnings(call, part, &new, Some(old));
+    let stored = keep(call, options, new, old, live).await?;
+    Ok(stored.map(|outcome| Modified { outcome, warnings }))
+}
+
+/// Stores the new form, if it is one and in earnest.
+async fn keep(
+    call: &Call,
+    options: &WriteOptions,
+    mut new: Object,
+    old: &Object,
+    live: &Arc<Stored>,
+) -> Result<Result<Outcome, Raced>> {
     if goes_now(&call.resource, &new) {
         if options.dry_run {
-            return Ok(Ok(Modified(Outcome::DryRun(new))));
+            return Ok(Ok(Outcome::DryRun(new)));
         }
         let deleted = storage::delete(&call.state, &call.resource, live, old).await?;
-        return Ok(deleted.map(|_| Modified(Outcome::Gone(new))));
+        return Ok(deleted.map(|_| Outcome::Gone(new)));
     }
     if !settle(old, &mut new) {
-        return Ok(Ok(Modified(Outcome::Stored(live.clone()))));
+        return Ok(Ok(Outcome::Stored(live.clone())));
     }
     if options.dry_run {
-        return Ok(Ok(Modified(Outcome::DryRun(new))));
+        return Ok(Ok(Outcome::DryRun(new)));
     }
     let stored = storage::replace(&call.state, &call.resource, &new, old, live.revision()).await?;
     Ok(match stored {
-        Ok(stored) => Ok(Modified(Outcome::Stored(call.served(stored).await?))),
+        Ok(stored) => Ok(Outcome::Stored(call.served(stored).await?)),
         Err(raced) => Err(raced),
     })
 }
@@ -188,13 +207,29 @@ async fn attempt(
 async fn prepare(call: &Call, write: &Write<'_>, part: Part, new: Object, old: &Object) -> Result<Object> {
     let restore = |new| restored(&call.resource, part, new, old);
     let mut new = restore(new);
+    check_labels(call, part, &new, old)?;
     phases::default(call, &mut new);
     phases::mutate(call, write, part, &mut new, restore).await?;
     phases::validate(call, write, part, &new)?;
-    if call.resource.strategy.counts_generations() && wants_differ(&new, old) {
+    // What a subresource does by itself carries out what is wanted: a pod that is bound wants no other thing.
+    let counts = part != Part::Own && call.resource.strategy.counts_generations();
+    if counts && wants_differ(&new, old) {
         new.set_generation(old.generation() + 1);
     }
     Ok(new)
+}
+
+/// Labels decide what selects an object: a node that may tell how it fares, and change nothing else of it,
+/// has no say in that.
+fn check_labels(call: &Call, part: Part, new: &Object, old: &Object) -> Result<()> {
+    const LABELS: &[&str] = &["metadata", "labels"];
+    let Some(node) = call.identity.node_name().filter(|_| part == Part::Status) else { return Ok(()) };
+    if call.resource.for_nodes.contains(&Verb::Update) || new.get(LABELS) == old.get(LABELS) {
+        return Ok(());
+    }
+    let (node, kind) = (quote(node), call.resource.kind.to_lowercase());
+    let why = format!("node {node} cannot update labels through {kind} status");
+    Err(Status::forbidden(&call.group_resource(), old.name(), why).into())
 }
 
 /// The new form with what this part may not change as it was.

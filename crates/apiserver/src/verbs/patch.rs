@@ -1,6 +1,6 @@
 //! Changing a part of an object by a patch, of four kinds.
 
-use http::{Response, StatusCode};
+use http::Response;
 use model::field::{FieldError, Path};
 use model::merge::apply::Manager;
 use model::merge::json_patch::JsonPatchError;
@@ -10,8 +10,9 @@ use model::{GroupKind, Object, Schema, Status};
 use parking_lot::Mutex;
 use serde_json::Value;
 
+use super::create::make_missing;
 use super::modify::{Change, ignored_fields, modify_by};
-use super::{Created, Part, create_object, managed, modify};
+use super::{Part, managed, modify};
 use crate::body::Body;
 use crate::call::Call;
 use crate::decode;
@@ -141,13 +142,10 @@ async fn apply_configuration(call: &Call, options: &WriteOptions, part: Part) ->
                 Status::modified(&call.group_resource(), &call.target.name).into()
             });
         }
-        return match create_object(call, options, configuration.merge(None).await?).await {
-            Ok(Created::Stored(stored)) => Ok(call.answer(StatusCode::CREATED, &stored, &warnings)),
-            Ok(Created::DryRun(object)) => Ok(call.answer_object(StatusCode::CREATED, &object, &warnings)),
-            // Somebody made it in between: apply to that.
-            Err(error) if error.status().is_already_exists() => continue,
-            Err(error) => Err(error),
-        };
+        // Where somebody made it in between, it is applied to that.
+        if let Some(created) = make_missing(call, options, configuration.merge(None).await?).await? {
+            return Ok(created.answer(call, &warnings));
+        }
     }
 }
 

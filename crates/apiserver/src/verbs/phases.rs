@@ -93,6 +93,14 @@ pub(super) fn validate(call: &Call, write: &Write<'_>, part: Part, object: &Obje
     Err(Status::invalid(&resource.group_kind(), object.name(), &errors).into())
 }
 
+/// What is odd about an object that may be written all the same.
+pub(super) fn warnings(call: &Call, part: Part, object: &Object, old: Option<&Object>) -> Vec<String> {
+    match call.resource.warnings {
+        Some(warnings) if matches!(part, Part::Whole | Part::Scale) => warnings(object, old),
+        _ => Vec::new(),
+    }
+}
+
 /// Others may refuse.
 pub(super) async fn validate_by_others(
     call: &Call,

@@ -271,7 +271,7 @@ impl Watcher {
     fn bookmark(&mut self, initial_end: bool) {
         let resource = &self.call.resource;
         let (kind, api_version) = match self.call.view {
-            View::Metadata => ("PartialObjectMetadata".to_owned(), "meta.k8s.io/v1".to_owned()),
+            View::Metadata(version) => ("PartialObjectMetadata".to_owned(), version.api_version().to_owned()),
             View::Full | View::Table(_) => (resource.kind.clone(), resource.api_version()),
         };
         let mut metadata = json!({"resourceVersion": self.position.to_string(), "creationTimestamp": null});
@@ -315,7 +315,7 @@ impl Lines {
         }
         let text = &mut self.written.text;
         let resource = &self.form.resource;
-        let View::Table(include) = self.form.view else {
+        let View::Table(form) = self.form.view else {
             frame_with(text, kind, stored.len(), |text| self.form.write(stored, text));
             return;
         };
@@ -326,7 +326,7 @@ impl Lines {
             resource_version: object.resource_version().to_owned(),
             ..ListMetadata::default()
         };
-        let table = table(&resource.columns, [&object], &metadata, include, first, now);
+        let table = table(&resource.columns, [&object], &metadata, form, first, now);
         frame(text, kind, table.to_string().as_bytes());
     }
 

@@ -89,3 +89,25 @@ async fn lists_are_shown_as_tables_to_those_who_ask() {
     assert_eq!((cells[0].as_str(), cells[1].as_str()), (Some("a"), Some("0/2")));
     assert_eq!(table["rows"][0]["object"]["kind"], "PartialObjectMetadata");
 }
+
+#[tokio::test]
+async fn tables_and_metadata_are_told_in_the_old_version_to_those_who_ask_for_it() {
+    let cluster = Cluster::start().await;
+    let deployments = "/apis/apps/v1/namespaces/default/deployments";
+    cluster.ok("POST", deployments, &deployment("a", 2)).await;
+    let one = format!("{deployments}/a");
+    for version in ["v1", "v1beta1"] {
+        let told = json!(format!("meta.k8s.io/{version}"));
+        let table = format!("application/json;as=Table;v={version};g=meta.k8s.io,application/json");
+        for path in [deployments, &one] {
+            let table = accept(&cluster, path, &table).await.1;
+            assert_eq!((&table["kind"], &table["apiVersion"]), (&json!("Table"), &told));
+            assert_eq!(table["rows"][0]["object"]["apiVersion"], told);
+        }
+        let metadata = format!("application/json;as=PartialObjectMetadata;v={version};g=meta.k8s.io");
+        assert_eq!(accept(&cluster, &one, &metadata).await.1["apiVersion"], told);
+        let metadata = format!("application/json;as=PartialObjectMetadataList;v={version};g=meta.k8s.io");
+        let list = accept(&cluster, deployments, &metadata).await.1;
+        assert_eq!((&list["apiVersion"], &list["items"][0]["apiVersion"]), (&told, &told));
+    }
+}

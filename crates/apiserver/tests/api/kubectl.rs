@@ -77,6 +77,29 @@ async fn kubectl_applies_on_the_servers_side() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn kubectl_moves_from_applying_on_its_own_side_to_the_servers_and_back() {
+    let cluster = Cluster::start().await;
+    check(&cluster, "apply -f -", &deployment("web", 2).to_string(), "deployment.apps/web created").await;
+    let server = "apply --server-side -f -";
+    let mut changed = deployment("web", 3);
+    changed["spec"]["template"]["spec"]["containers"][0]["image"] = json!("app:2");
+    let text = changed.to_string();
+    check(&cluster, server, &text, "deployment.apps/web serverside-applied").await;
+    check(&cluster, "get deployment web -o jsonpath={.spec.replicas}", "", "3").await;
+    // kubectl gives what it had applied on its own side to what it applies now.
+    let managers =
+        "get deployment web --show-managed-fields -o jsonpath={.metadata.managedFields[*].manager}";
+    let managers = check(&cluster, managers, "", "").await;
+    assert!(managers.ends_with("kubectl") && !managers.contains("client-side"), "{managers}");
+    check(&cluster, "apply -f -", &text, "deployment.apps/web").await;
+    // What somebody else has set meanwhile is in conflict, and nothing else is.
+    check(&cluster, "scale deployment/web --replicas=7", "", "deployment.apps/web scaled").await;
+    changed["spec"]["template"]["spec"]["containers"][0]["image"] = json!("app:4");
+    let (code, _, err) = run(&cluster, server, &changed.to_string()).await;
+    assert!(code == 1 && err.contains(".spec.replicas") && !err.contains("image"), "{err}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn kubectls_typed_commands_send_protobuf_and_are_understood() {
     let cluster = Cluster::start().await;
     check(&cluster, "create namespace new", "", "namespace/new created").await;
@@ -213,6 +236,36 @@ async fn kubectl_forwards_ports_over_websockets_and_over_spdy() {
             tokio::io::AsyncReadExt::read_exact(&mut reader, &mut found).await.expect("read back");
             assert!(found == sent, "websockets={websockets}");
             drop(writing.await.expect("no panic"));
+        }
+        child.kill().await.expect("kubectl was running");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_forwards_a_port_learns_that_the_pod_has_closed_it() {
+    let cluster = Cluster::start().await;
+    running_pod(&cluster).await;
+    for websockets in ["true", "false"] {
+        let mut child = Command::new("kubectl")
+            .env("KUBECONFIG", &cluster.kubeconfig)
+            .env("KUBECTL_PORT_FORWARD_WEBSOCKETS", websockets)
+            .args(["port-forward", "--address=127.0.0.1", "pod/p", ":2"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("kubectl is installed (package kubernetes-client)");
+        let out = child.stdout.take().expect("it is piped");
+        let mut lines = tokio::io::AsyncBufReadExt::lines(tokio::io::BufReader::new(out));
+        let line = lines.next_line().await.expect("read").expect("kubectl says where it listens");
+        let address = line.split(' ').nth(2).expect("Forwarding from ADDRESS").to_owned();
+        for _ in 0..2 {
+            let mut stream = tokio::net::TcpStream::connect(&address).await.expect("connect");
+            // Our own side stays open meanwhile.
+            let (mut found, limit) = (String::new(), std::time::Duration::from_secs(30));
+            let reading = tokio::io::AsyncReadExt::read_to_string(&mut stream, &mut found);
+            let read = tokio::time::timeout(limit, reading).await.expect("it is told that this is the end");
+            assert!(read.is_ok() && found == "that is all\n", "websockets={websockets}: {found:?}");
         }
         child.kill().await.expect("kubectl was running");
     }

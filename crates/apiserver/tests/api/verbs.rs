@@ -205,6 +205,33 @@ async fn lists_are_cut_into_pages_that_all_show_the_same_revision() {
 }
 
 #[tokio::test]
+async fn a_list_that_is_known_no_more_goes_on_with_what_is_there() {
+    let cluster = Cluster::start().await;
+    for name in ["a", "b", "c", "d"] {
+        cluster.ok("POST", MAPS, &named("ConfigMap", name)).await;
+    }
+    let first = cluster.get(&format!("{MAPS}?limit=2")).await.1;
+    let next = first["metadata"]["continue"].as_str().expect("a token").to_owned();
+    cluster.ok("DELETE", &format!("{MAPS}/c"), &json!({})).await;
+    cluster.ok("POST", MAPS, &named("ConfigMap", "e")).await;
+    let compacted = async |store: &dyn store::Store| {
+        let revision = store.status().await.expect("a status").revision;
+        store.compact(revision).await.expect("compact");
+    };
+    let cluster = cluster.restart_after(compacted).await;
+    let (code, status) = cluster.get(&format!("{MAPS}?limit=1&continue={next}")).await;
+    assert_eq!((code, &status["reason"]), (410, &json!("Expired")), "{status}");
+    let next = status["metadata"]["continue"].as_str().expect("a token to go on with");
+    let page = cluster.get(&format!("{MAPS}?limit=1&continue={next}")).await.1;
+    assert_eq!(names(&page), ["d"], "{page}");
+    // From here on it is of one version again.
+    cluster.ok("DELETE", &format!("{MAPS}/e"), &json!({})).await;
+    let next = page["metadata"]["continue"].as_str().expect("a token");
+    let page = cluster.get(&format!("{MAPS}?limit=1&continue={next}")).await.1;
+    assert_eq!(names(&page), ["e"], "{page}");
+}
+
+#[tokio::test]
 async fn lists_show_an_exact_revision_where_asked() {
     let cluster = Cluster::start().await;
     let made = cluster.ok("POST", MAPS, &named("ConfigMap", "a")).await;
@@ -236,6 +263,9 @@ async fn versions_that_nobody_gave_have_expired_or_are_waited_for() {
         check(&cluster, ("GET", &exact, json!(null)), expired).await;
         let (code, status) = cluster.get(&format!("{MAPS}?continue={}", token(version))).await;
         assert_eq!((code, &status["reason"]), (410, &json!("Expired")), "{status}");
+        // Whoever puts up with it goes on with what is there by now.
+        let next = status["metadata"]["continue"].as_str().expect("a token to go on with");
+        assert_eq!(names(&cluster.get(&format!("{MAPS}?continue={next}")).await.1), ["b"]);
         // What is newer is not older.
         let newer = format!("{MAPS}?resourceVersion={version}&resourceVersionMatch=NotOlderThan");
         assert_eq!(names(&cluster.get(&newer).await.1), ["a", "b"]);

@@ -12,6 +12,7 @@ use model::validate::{Errors, Functions, not_negative};
 use serde_json::Value;
 
 use crate::pod_spec::defaults::template_of;
+use crate::pod_spec::warnings::of_workload;
 use crate::workload::columns::{CONTAINERS, IMAGES, SELECTOR, template};
 use crate::workload::{Workload, rules};
 
@@ -27,9 +28,10 @@ pub(crate) fn resource() -> Resource {
                 .change(rules::selector_change)
                 .status(|object, _, errors| rules::status(object, errors)),
         )
+        .warnings(of_workload)
         .columns(COLUMNS, cells)
         .selectable([Selectable::number("status.replicas")])
-        .strategy(Workload)
+        .strategy(Workload { kept_by_status: &[&["spec"]] })
 }
 
 const COLUMNS: &[Column] = &[

@@ -20,6 +20,7 @@ const HEARTBEATS: &str = "kube-node-lease";
 pub(crate) fn resource() -> Resource {
     Resource::of::<Lease>()
         .rules(Functions::of(object))
+        .made_by_update()
         .columns(COLUMNS, cells)
         .nodes_may(&Verb::READ)
         .nodes_may(&[Verb::Create, Verb::Update, Verb::Patch, Verb::Delete])

@@ -23,6 +23,7 @@ pub(crate) fn resource() -> Resource {
         .short(&["ep"])
         .defaults(defaults)
         .rules(Functions::of(object))
+        .made_by_update()
         .columns(COLUMNS, cells)
         .nodes_may(&Verb::READ)
         .permanent(permanent)

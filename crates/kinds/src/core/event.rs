@@ -13,6 +13,7 @@ pub(crate) fn resource() -> Resource {
     Resource::of::<Event>()
         .short(&["ev"])
         .rules(Functions::of(object))
+        .made_by_update()
         .columns(columns::COLUMNS, columns::cells)
         .selectable(selectable(FORM))
         .nodes_may(&[Verb::Create, Verb::Update, Verb::Patch])

@@ -8,6 +8,7 @@ use crate::event::{Form, LIFETIME, columns, conversion, selectable};
 
 pub(crate) fn resource() -> Resource {
     Resource::of::<Event>()
+        .made_by_update()
         .columns(columns::COLUMNS, columns::cells)
         .selectable(selectable(FORM))
         .nodes_may(&[Verb::Create, Verb::Update, Verb::Patch])

@@ -1,5 +1,6 @@
 //! Defaults of a pod's spec, in a pod and in the templates of other kinds.
 
+use crate::amounts::round_up;
 use model::default::{Fields, each, existing, inside, is_zero, missing, text, unset};
 
 /// Containers of a pod, by the fields that list them.
@@ -22,6 +23,8 @@ pub(crate) fn spec(fields: &mut Fields) {
     for one in each(fields, "volumes") {
         volume(one);
     }
+    round_up(fields, "overhead");
+    resources(fields, "resources");
     unset(fields, "restartPolicy", "Always");
     missing(fields, "terminationGracePeriodSeconds", 30);
     unset(fields, "dnsPolicy", "ClusterFirst");
@@ -64,6 +67,7 @@ fn container(fields: &mut Fields) {
         }
     }
     inside(fields, "resources");
+    resources(fields, "resources");
     for name in ["livenessProbe", "readinessProbe", "startupProbe"] {
         if let Some(fields) = existing(fields, name) {
             probe(fields);
@@ -79,6 +83,13 @@ fn container(fields: &mut Fields) {
     unset(fields, "terminationMessagePath", "/dev/termination-log");
     unset(fields, "terminationMessagePolicy", "File");
     unset(fields, "imagePullPolicy", policy);
+}
+
+fn resources(fields: &mut Fields, name: &str) {
+    if let Some(resources) = existing(fields, name) {
+        round_up(resources, "limits");
+        round_up(resources, "requests");
+    }
 }
 
 fn probe(fields: &mut Fields) {
@@ -133,6 +144,7 @@ fn volume(fields: &mut Fields) {
         .and_then(|template| existing(template, "spec"))
     {
         missing(spec, "volumeMode", "Filesystem");
+        resources(spec, "resources");
     }
 }
 

@@ -109,6 +109,26 @@ fn a_service_is_filled_in() {
 }
 
 #[test]
+fn amounts_finer_than_a_thousandth_are_rounded_up_in_lists_of_resources() {
+    let fine = json!({"cpu": "100u", "memory": "1181116006400m", "example.com/x": "1n"});
+    let rounded = json!({"cpu": "1m", "memory": "1181116006400m", "example.com/x": "1m"});
+    let pod = defaulted(json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x"},
+        "spec": {
+            "overhead": {"cpu": "1500u"},
+            "initContainers": [{"name": "a", "image": "i", "resources": {"limits": fine.clone()}}],
+            "containers": [{"name": "b", "image": "i", "resources": {"requests": fine.clone()}}],
+        },
+    }));
+    let spec = &pod["spec"];
+    assert_eq!(spec["overhead"], json!({"cpu": "2m"}));
+    assert_eq!(spec["initContainers"][0]["resources"]["limits"], rounded);
+    assert_eq!(spec["containers"][0]["resources"]["requests"], rounded);
+    let node = defaulted(json!({"apiVersion": "v1", "kind": "Node", "status": {"capacity": fine}}));
+    assert_eq!((&node["status"]["capacity"], &node["status"]["allocatable"]), (&rounded, &rounded));
+}
+
+#[test]
 fn a_secret_takes_plain_text() {
     let secret = defaulted(json!({
         "apiVersion": "v1", "kind": "Secret", "data": {"a": "AA==", "b": "BB=="}, "stringData": {"a": "x"},

@@ -80,8 +80,8 @@ impl Page {
     }
 
     fn expired(&self) -> Error {
-        if self.after.is_some() {
-            return token::expired();
+        if let Some(after) = &self.after {
+            return token::expired(after);
         }
         Status::expired("The resourceVersion for the provided list is too old.").into()
     }

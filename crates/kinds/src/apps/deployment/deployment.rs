@@ -12,6 +12,7 @@ use model::validate::Functions;
 use serde_json::Value;
 
 use crate::pod_spec::defaults::template_of;
+use crate::pod_spec::warnings::of_workload;
 use crate::workload::Workload;
 use crate::workload::columns::{CONTAINERS, IMAGES, SELECTOR, template};
 use crate::workload::rules::status;
@@ -28,8 +29,9 @@ pub(crate) fn resource() -> Resource {
                 .change(rules::change)
                 .status(|object, _, errors| status(object, errors)),
         )
+        .warnings(of_workload)
         .columns(COLUMNS, cells)
-        .strategy(Workload)
+        .strategy(Workload { kept_by_status: &[&["spec"], &["metadata", "labels"]] })
 }
 
 const COLUMNS: &[Column] = &[

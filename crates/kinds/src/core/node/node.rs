@@ -8,6 +8,8 @@ use k8s_openapi::api::core::v1::Node;
 use model::default::{Fields, inside};
 use model::select::Selectable;
 
+use crate::amounts::round_up;
+
 pub(crate) fn resource() -> Resource {
     Resource::of::<Node>()
         .short(&["no"])
@@ -31,6 +33,8 @@ impl Strategy for Nodes {
 /// All that a node has may be given to pods unless it says otherwise.
 fn defaults(fields: &mut Fields) {
     let status = inside(fields, "status");
+    round_up(status, "capacity");
+    round_up(status, "allocatable");
     if let (None, Some(capacity)) = (status.get("allocatable"), status.get("capacity").cloned()) {
         status.insert("allocatable".into(), capacity);
     }

@@ -17,7 +17,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use apiserver::request::{DeleteOptions, Verb};
-use apiserver::resource::status_only;
+use apiserver::resource::status_and_metadata;
 use apiserver::table::Columns;
 use apiserver::{Admitting, Context, Graceful, Resource, Result, Strategy, Subresource, at_once};
 use k8s_openapi::api::core::v1::{Binding, Pod};
@@ -26,6 +26,8 @@ use model::select::Selectable;
 use model::validate::Functions;
 use model::{GroupResource, GroupVersionKind, Object};
 use serde_json::{Value, json};
+
+use crate::pod_spec::warnings::of_pod;
 
 /// How long a pod may take to end where its spec does not say.
 const GRACE_SECONDS: i64 = 30;
@@ -51,6 +53,7 @@ pub(crate) fn resource() -> Resource {
         )
         .defaults(defaults::object)
         .rules(Functions::of(rules::object).change(update::change))
+        .warnings(of_pod)
         .selectable(selectable())
         .nodes_may(&Verb::READ)
         .nodes_may(&[Verb::Create, Verb::Delete])
@@ -96,8 +99,12 @@ impl Strategy for Pods {
         true
     }
 
+    fn kept_by_status(&self) -> &'static [&'static [&'static str]] {
+        &[&["spec"], &["metadata", "ownerReferences"]]
+    }
+
     fn status_update(&self, new: Object, old: &Object) -> Object {
-        let mut updated = status_only(new, old);
+        let mut updated = status_and_metadata(new, old, self.kept_by_status());
         // What class a pod has was settled when it was made.
         if let Some(class) = old.get(&["status", "qosClass"]) {
             updated.set(&["status", "qosClass"], class.clone());

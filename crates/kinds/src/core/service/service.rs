@@ -3,6 +3,7 @@
 mod columns;
 mod defaults;
 mod rules;
+mod warnings;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::Ipv4Addr;
@@ -25,6 +26,8 @@ pub(crate) fn resource() -> Resource {
         .status()
         .defaults(defaults::object)
         .rules(Functions::of(rules::object).name(dns1035_label).change(rules::change))
+        .warnings(warnings::object)
+        .made_by_update()
         .columns(columns::COLUMNS, columns::cells)
         .selectable(["spec.clusterIP", "spec.type"].map(Selectable::text))
         .nodes_may(&Verb::READ)
