@@ -21,11 +21,23 @@ pub(crate) fn duration(span: Duration) -> String {
     }
 }
 
-/// Why a container is killed that is not done with: the message of the event. A `probe` has found it dead;
-/// `begins` says that it is one that begins its pod, `again` that it is started again.
-pub(crate) fn kills(container: &str, probe: probe::Kind, begins: bool, again: bool) -> String {
-    let found = format!("failed {} probe", probe.as_str().to_lowercase());
-    match (begins, again) {
+/// Why a running container is killed, and its pod is not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Condemned {
+    /// A probe has found it dead.
+    Dead(probe::Kind),
+    /// It is of another image now.
+    Changed,
+}
+
+/// The message of the event. `begins` says that the container is one that begins its pod, `again` that what
+/// ends is started again.
+pub(crate) fn kills(container: &str, why: Condemned, begins: bool, again: bool) -> String {
+    let found = match why {
+        Condemned::Dead(probe) => format!("failed {} probe", probe.as_str().to_lowercase()),
+        Condemned::Changed => "definition changed".to_owned(),
+    };
+    match (begins, again || why == Condemned::Changed) {
         (true, _) => format!("Init container {container} {found}"),
         (false, true) => format!("Container {container} {found}, will be restarted"),
         (false, false) => format!("Container {container} {found}"),
@@ -75,9 +87,16 @@ mod tests {
     #[test]
     fn it_is_told_which_probe_has_killed_and_whether_that_is_the_end() {
         use probe::Kind::{Liveness, Startup};
-        assert_eq!(kills("c", Liveness, false, true), "Container c failed liveness probe, will be restarted");
-        assert_eq!(kills("c", Startup, false, false), "Container c failed startup probe");
-        assert_eq!(kills("c", Liveness, true, true), "Init container c failed liveness probe");
+        let kills = |why, begins, again| kills("c", why, begins, again);
+        let dead = Condemned::Dead;
+        assert_eq!(
+            kills(dead(Liveness), false, true),
+            "Container c failed liveness probe, will be restarted"
+        );
+        assert_eq!(kills(dead(Startup), false, false), "Container c failed startup probe");
+        assert_eq!(kills(dead(Liveness), true, true), "Init container c failed liveness probe");
+        let changed = "Container c definition changed, will be restarted";
+        assert_eq!(kills(Condemned::Changed, false, false), changed);
     }
 
     #[test]

@@ -2,6 +2,9 @@
 
 use kubernetes_tests::{Cluster, IMAGE, Namespace};
 
+/// The same image under another name.
+const OTHER: &str = "busybox:other";
+
 #[track_caller]
 fn pod(space: &Namespace<'_>, name: &str, main: &str, spec: &str) {
     space.apply(&format!(
@@ -35,6 +38,7 @@ fn told(space: &Namespace<'_>, pod: &str, wanted: &[&str]) {
 fn what_kills_a_container_is_told_and_whether_it_comes_back() {
     let cluster = Cluster::shared();
     let space = cluster.namespace("killing");
+    cluster.daemon.ok(&["tag", IMAGE, OTHER]);
     let probed = |kind: &str| {
         format!(
             r#"command: [sleep, "1000"], {kind}: {{exec: {{command: ["false"]}}, periodSeconds: 1, failureThreshold: 1}}"#
@@ -54,6 +58,17 @@ fn what_kills_a_container_is_told_and_whether_it_comes_back() {
     told(&space, "slow", &[&failed("startup")]);
     let hooked = killing("FailedPostStartHook");
     told(&space, "hooked", &["Warning/FailedPostStartHook/PostStartHook failed", &hooked]);
+    // One whose image changes is made anew, whatever the policy.
+    let changed = "Normal/Killing/Container main definition changed, will be restarted";
+    for (name, spec) in [("other", ""), ("never", never)] {
+        pod(&space, name, r#"command: [sleep, "1000"]"#, spec);
+        space.wait("condition=Ready", &[&format!("pod/{name}")]);
+        space.ok(&["set", "image", &format!("pod/{name}"), &format!("main={OTHER}")]);
+        told(&space, name, &[changed]);
+        let path = "{.status.containerStatuses[0].restartCount}/{.status.containerStatuses[0].image}";
+        space.wait_for(&format!("pod/{name}"), path, &format!("1/{OTHER}"));
+        space.wait("condition=Ready", &[&format!("pod/{name}")]);
+    }
     // What was found dead has ended for good where nothing is started again.
     for name in ["last", "slow", "hooked"] {
         space.wait_for(&format!("pod/{name}"), "{.status.phase}", "Failed");

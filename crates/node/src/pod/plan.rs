@@ -90,8 +90,10 @@ pub struct ContainerView {
     pub next_attempt: u32,
     /// Not to be started before this moment.
     pub not_before: Option<Duration>,
-    /// A probe has found it dead.
+    /// Its running instance is to be killed: a probe has found it dead, or it is of another image.
     pub condemned: bool,
+    /// Its newest instance was killed to make another of it, whatever the policy.
+    pub replaced: bool,
     /// Its startup probe has passed, or it has none.
     pub started: bool,
 }
@@ -219,7 +221,9 @@ fn ended(view: &View) -> bool {
     }
     let mut mains = view.containers.iter().filter(|container| container.role == Role::Main);
     mains.all(|container| match &container.latest {
-        Some(Instance { state: InstanceState::Exited(code), .. }) => !restarts(view.restart, *code),
+        Some(Instance { state: InstanceState::Exited(code), .. }) => {
+            !container.replaced && !restarts(view.restart, *code)
+        }
         _ => false,
     })
 }
@@ -254,6 +258,7 @@ fn step_container(view: &View, place: usize, container: &ContainerView, plan: &m
         }
         Some((_, InstanceState::Exited(code))) => {
             let again = match container.role {
+                _ if container.replaced => true,
                 Role::Init => code != 0 && view.restart != RestartPolicy::Never,
                 Role::Sidecar => true,
                 Role::Main => restarts(view.restart, code),

@@ -4,7 +4,7 @@
 //! wakes the worker. It then looks at what is there, asks the pure [`plan`] what to do, does it,
 //! and publishes the status, until there is nothing left to do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -104,6 +104,8 @@ pub(crate) struct Worker {
     active_since: Ages<()>,
     /// It has been active for longer than it may be.
     overdue: bool,
+    /// Containers whose instance was killed since they are of another image now.
+    replaced: BTreeSet<String>,
     /// The instances of whose back-off an event was made.
     announced: BTreeMap<String, ContainerId>,
     probes: Probes,
@@ -170,6 +172,7 @@ impl Worker {
             ended_at: BTreeMap::new(),
             active_since: Ages::default(),
             overdue,
+            replaced: BTreeSet::new(),
             announced: BTreeMap::new(),
             volumes_refresh: Some(Duration::ZERO),
             tokens: sources::TokenCache::default(),
@@ -338,7 +341,8 @@ impl Worker {
                     .latest(name)
                     .map_or_else(|| self.known_restarts(name), |latest| latest.attempt.saturating_add(1)),
                 not_before: waits.max(backs_off),
-                condemned: self.probes.condemned_by(name).is_some(),
+                condemned: self.why_kill(container, role, observation).is_some(),
+                replaced: self.replaced.contains(name),
                 started: self.probes.is_started(name),
             }
         });
@@ -377,7 +381,7 @@ impl Worker {
                 let Some((container, role)) = found.map(|(container, role)| (container.clone(), role)) else {
                     return;
                 };
-                self.kill(&container, role, &id).await;
+                self.kill(&container, role, &id, observation).await;
             }
             Step::StopContainers => self.stop_containers(observation).await,
             Step::StopSandbox => {

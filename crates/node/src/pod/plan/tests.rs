@@ -8,7 +8,8 @@ fn now() -> Duration {
 
 /// One container a word: `i:` init, `s:` sidecar, `m:` main; then `-` never started, `+` running,
 /// a number: ended with that code, `!` running and found dead by a probe, `~N` ended with `N` and
-/// backing off for ten seconds, `^` running in a sandbox that is gone.
+/// backing off for ten seconds, `=N` ended with `N` to make room for another, `^` running in a sandbox that
+/// is gone.
 fn container(word: &str) -> ContainerView {
     let (role, state) = word.split_once(':').expect("role:state");
     let role = match role {
@@ -21,7 +22,7 @@ fn container(word: &str) -> ContainerView {
     let state = match state {
         "-" => None,
         "+" | "!" | "^" => Some(InstanceState::Running),
-        text => Some(exited(text.trim_start_matches('~'))),
+        text => Some(exited(text.trim_start_matches(['~', '=']))),
     };
     let id = ContainerId("a".to_owned());
     ContainerView {
@@ -31,6 +32,7 @@ fn container(word: &str) -> ContainerView {
         latest: state.map(|state| Instance { id, in_current_sandbox: !word.ends_with('^'), state }),
         not_before: word.contains('~').then(|| now() + Duration::from_secs(10)),
         condemned: word.ends_with('!'),
+        replaced: word.contains('='),
         started: true,
     }
 }
@@ -144,4 +146,12 @@ fn a_container_that_a_probe_found_dead_is_killed() {
 fn a_lost_sandbox_is_made_again_and_everything_begins_anew() {
     check(Always, Down, "i:0 m:+", "sandbox");
     check(Always, Ready, "i:^ m:^", "start 0#1");
+}
+
+#[test]
+fn a_container_that_made_room_for_another_is_made_anew_whatever_the_policy() {
+    for policy in [Always, OnFailure, Never] {
+        check(policy, Ready, "m:=137", "start 0#1");
+        check(policy, Ready, "m:=0 m:+", "start 0#1");
+    }
 }

@@ -98,6 +98,7 @@ impl Worker {
         match outcome {
             Ok(id) => {
                 self.waiting.remove(&container.name);
+                self.replaced.remove(&container.name);
                 self.back_offs.reset(&image_key(container));
                 self.forget_old_instances(&container.name).await;
                 self.run_post_start(container, &id).await;
@@ -105,6 +106,7 @@ impl Worker {
             // It has ended as any other that fails, and so goes on.
             Err(Refusal { reason: Reason::Run, .. }) => {
                 self.waiting.remove(&container.name);
+                self.replaced.remove(&container.name);
                 self.forget_old_instances(&container.name).await;
             }
             Err(refusal) => self.wait(&container.name, refusal),

@@ -14,7 +14,7 @@ use crate::pod::observe::Observation;
 use crate::pod::plan::{RestartPolicy, Role};
 use crate::probe::{self, Kind, Target};
 use crate::runtime::ContainerId;
-use crate::words;
+use crate::words::{self, Condemned};
 
 /// When a pod that could not be cleared away is tried again.
 const CLEAR_AGAIN: Duration = Duration::from_secs(10);
@@ -138,20 +138,45 @@ impl Worker {
         join_all(all.iter().map(kill)).await;
     }
 
-    /// Ends one running container that a probe found dead; the plan starts it again.
-    pub(super) async fn kill(&mut self, container: &Container, role: Role, id: &ContainerId) {
-        let Some(kind) = self.probes.condemned_by(&container.name) else { return };
+    /// Why a container is to be killed, if it runs and is.
+    pub(super) fn why_kill(
+        &self,
+        container: &Container,
+        role: Role,
+        observation: &Observation,
+    ) -> Option<Condemned> {
+        let running = observation.latest(&container.name).filter(|latest| latest.is_running())?;
+        // Its image is all that may change of a pod's container.
+        if role == Role::Main && container.image.as_ref().is_some_and(|image| *image != running.image) {
+            return Some(Condemned::Changed);
+        }
+        self.probes.condemned_by(&container.name).map(Condemned::Dead)
+    }
+
+    /// Ends one running container that is to be killed; the plan starts it again.
+    pub(super) async fn kill(
+        &mut self,
+        container: &Container,
+        role: Role,
+        id: &ContainerId,
+        observation: &Observation,
+    ) {
+        let Some(why) = self.why_kill(container, role, observation) else { return };
         let policy = self.pod.spec.as_ref().and_then(|spec| spec.restart_policy.as_deref());
         let again = RestartPolicy::parse(policy) != RestartPolicy::Never;
-        let message = words::kills(&container.name, kind, role != Role::Main, again);
+        let message = words::kills(&container.name, why, role != Role::Main, again);
         self.container_event(container, false, "Killing", message);
+        if why == Condemned::Changed {
+            self.replaced.insert(container.name.clone());
+        }
         let Ok(observation) = self.observe().await else { return };
         let target = target(&self.shared, &observation, container, id);
-        let probe = match kind {
-            Kind::Startup => &container.startup_probe,
-            Kind::Liveness | Kind::Readiness => &container.liveness_probe,
+        let probe = match why {
+            Condemned::Dead(Kind::Startup) => container.startup_probe.as_ref(),
+            Condemned::Dead(Kind::Liveness | Kind::Readiness) => container.liveness_probe.as_ref(),
+            Condemned::Changed => None,
         };
-        let own = probe.as_ref().and_then(|probe| probe.termination_grace_period_seconds);
+        let own = probe.and_then(|probe| probe.termination_grace_period_seconds);
         let grace = own
             .and_then(|seconds| u64::try_from(seconds).ok())
             .map_or_else(|| grace_of(&self.pod), Duration::from_secs);
