@@ -12,6 +12,7 @@ use rustix::fs::{
     AtFlags, CWD, FileType, Gid, Mode, OFlags, Stat, Timestamps, Uid, chmodat, chownat, fstat, openat,
     utimensat,
 };
+use rustix::io::Errno;
 use rustix::path::Arg;
 
 /// Something in a file system, held by a descriptor that may be one of `O_PATH`.
@@ -80,6 +81,41 @@ impl Place {
         Ok(chmodat(CWD, self.link(), Mode::from_raw_mode(mode), AtFlags::empty())?)
     }
 
+    /// Sets an extended attribute. One that the file system does not take, or this process may not set, is
+    /// lost: so it is with others, and files are worth having without.
+    pub fn set_attribute(&self, name: impl Arg, value: &[u8]) -> io::Result<()> {
+        match rustix::fs::setxattr(self.link(), name, value, rustix::fs::XattrFlags::empty()) {
+            Err(Errno::OPNOTSUPP | Errno::PERM) => Ok(()),
+            other => Ok(other?),
+        }
+    }
+
+    /// Its extended attributes, sorted by name; without overlayfs' own, and without the label that belongs to
+    /// the policy of a host.
+    pub fn attributes(&self) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        // A descriptor of a place has none to ask for; the link in procfs leads to the file itself.
+        let path = self.link();
+        let names = grown(|buffer| rustix::fs::listxattr(&path, buffer))?.unwrap_or_default();
+        let mut attributes = Vec::new();
+        let is_foreign = |name: &[u8]| {
+            let prefixes: [&[u8]; 2] = [b"trusted.overlay.", b"user.overlay."];
+            name == b"security.selinux" || prefixes.iter().any(|prefix| name.starts_with(prefix))
+        };
+        for name in names.split(|&byte| byte == 0).filter(|name| !name.is_empty() && !is_foreign(name)) {
+            // It may be gone by now.
+            if let Some(value) = grown(|buffer| rustix::fs::getxattr(&path, name, buffer))? {
+                attributes.push((name.to_vec(), value));
+            }
+        }
+        attributes.sort();
+        Ok(attributes)
+    }
+
+    /// Gives it the extended attributes of another.
+    pub fn take_attributes(&self, from: &Place) -> io::Result<()> {
+        from.attributes()?.iter().try_for_each(|(name, value)| self.set_attribute(name, value))
+    }
+
     /// Sets when it was read and written last.
     pub fn set_times(&self, times: &Timestamps) -> io::Result<()> {
         Ok(utimensat(&self.fd, c"", times, AtFlags::EMPTY_PATH)?)
@@ -87,6 +123,22 @@ impl Place {
 
     fn link(&self) -> String {
         format!("/proc/self/fd/{}", self.fd.as_raw_fd())
+    }
+}
+
+/// What `read` puts into a buffer that is large enough; `None` where there is nothing of the kind.
+fn grown(mut read: impl FnMut(&mut [u8]) -> rustix::io::Result<usize>) -> io::Result<Option<Vec<u8>>> {
+    let mut buffer = vec![0; 256];
+    loop {
+        match read(&mut buffer) {
+            Ok(length) => {
+                buffer.truncate(length);
+                return Ok(Some(buffer));
+            }
+            Err(Errno::RANGE) if buffer.len() < 1 << 20 => buffer.resize(buffer.len() * 4, 0),
+            Err(Errno::OPNOTSUPP | Errno::NODATA) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        }
     }
 }
 
@@ -122,6 +174,28 @@ mod tests {
         let after = std::fs::metadata(path("canary")).expect("stat");
         assert_eq!((after.mode(), after.mtime()), (before.mode(), before.mtime()));
         assert!(Place::made(&parent, "file", FileType::RegularFile).is_err(), "it is a link by now");
+    }
+
+    #[test]
+    fn attributes_are_taken_from_directories_and_links_alike() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let parent = File::open(directory.path()).expect("open");
+        for name in ["from", "to"] {
+            std::fs::create_dir(directory.path().join(name)).expect("make");
+        }
+        let (from, to) = (Place::at(&parent, "from").expect("held"), Place::at(&parent, "to").expect("held"));
+        let long = vec![b'x'; 3000];
+        from.set_attribute("user.long", &long).expect("set");
+        from.set_attribute("user.line\nfeed", b"").expect("set");
+        from.set_attribute("user.overlay.opaque", b"y").expect("set");
+        to.take_attributes(&from).expect("taken");
+        let expected = [(b"user.line\nfeed".to_vec(), Vec::new()), (b"user.long".to_vec(), long)];
+        assert_eq!(to.attributes().expect("listed"), expected);
+        symlink("from", directory.path().join("link")).expect("link");
+        let link = Place::at(&parent, "link").expect("held");
+        assert!(link.attributes().expect("listed").is_empty(), "those of what it leads to");
+        // A link has none of a user's, which is no reason to fail.
+        link.take_attributes(&from).expect("taken as far as can be");
     }
 
     #[test]

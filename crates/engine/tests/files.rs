@@ -248,3 +248,128 @@ fn differences_are_shown_exported_and_committed() {
         remove_all(&engine).await;
     });
 }
+
+/// An archive of `hello.txt`, as `xz` and `bzip2` make it.
+const COMPRESSED: [&str; 2] = [
+    "fd377a585a0000016922de360200210116000000742fe5a3e007ff004c5d00341949ee8df0bac8ff9bfff20c69af11e74efcfe054c7c78d86030c7b90801b36428f7feca3a58c0dd16868afc26c38fac6cfc526356a62d9a23aa601756a1bb94376480d1da1eff1ac88d0000d2498bc800016480100000009c7ecfb13e300d8b020000000001595a",
+    "425a68393141592653598f49b3d000002f5b80ca9040017780008063469e4008882000544413106004d18c825223d4d03d4003d4683d67c84a910307590d6d152040163d3b2e50416021ac508e39b5014aa203a9dfeb8963333d561c891093e2636c5dc914e142423d26cf40",
+];
+
+#[test]
+fn archives_of_every_form_are_copied_in() {
+    on_host(|_, engine| async move {
+        let id = create(&engine, shell("true")).await;
+        for compressed in COMPRESSED {
+            let bytes = Bytes::from(hex::decode(compressed).expect("digits"));
+            let archive = futures::stream::iter([Ok(bytes)]).boxed();
+            engine.container_archive_put(&id, "/tmp", ArchivePut::default(), archive).await.expect("put");
+            assert_eq!(read(&engine, &id, "/tmp/hello.txt").await, "from afar\n");
+            let forget = archive_of(&[(entry("hello.txt", b""), &[])]);
+            engine.container_archive_put(&id, "/tmp", ArchivePut::default(), forget).await.expect("put");
+        }
+        // A time before 1970, an attribute with a line feed in it, holes; and neither padding nor an end.
+        let sparse = [
+            ("GNU.sparse.size", &b"33554433"[..]),
+            ("GNU.sparse.map", b"33554432,1"),
+            ("mtime", b"-86400"),
+            ("SCHILY.xattr.user.note", b"two\nlines"),
+        ];
+        let archive = archive_of(&[(entry("sparse", b"x"), &sparse)]);
+        engine.container_archive_put(&id, "/tmp", ArchivePut::default(), archive).await.expect("put");
+        let file = engine.container_inspect(&id).expect("inspect").layers[0].join("tmp/sparse");
+        let metadata = std::fs::metadata(&file).expect("stat");
+        use std::os::unix::fs::MetadataExt;
+        assert_eq!((metadata.len(), metadata.mtime()), (33_554_433, -86_400));
+        assert!(metadata.blocks() * 512 < 1 << 20, "{} blocks", metadata.blocks());
+        let mut note = [0; 20];
+        let length = rustix::fs::getxattr(&file, "user.note", &mut note[..]).expect("an attribute");
+        assert_eq!(&note[..length], b"two\nlines");
+        // And out again: the time, and links with every dot that they have.
+        rustix::fs::symlink(".././/../../above/./", file.with_file_name("link")).expect("link");
+        let (_, stream) = engine.container_archive_get(&id, "/tmp").await.expect("get");
+        let pieces: Vec<Bytes> = stream.map(|piece| piece.expect("a piece")).collect().await;
+        let mut seen = 0;
+        let each = image::Entries::new(&pieces.concat()[..]).each(
+            |error| error,
+            |entry| {
+                if entry.path().ends_with("sparse") {
+                    assert_eq!(entry.attributes()?.times.last_modification.tv_sec, -86_400);
+                    seen += 1;
+                }
+                if let Some(link) = entry.link() {
+                    assert_eq!(link.as_os_str(), ".././/../../above/./");
+                    seen += 1;
+                }
+                Ok(())
+            },
+        );
+        each.expect("an archive");
+        assert_eq!(seen, 2);
+        remove_all(&engine).await;
+    });
+}
+
+#[test]
+fn a_link_above_the_root_is_copied_as_it_is_and_leads_nowhere_else() {
+    on_host(|host, engine| async move {
+        let outside = host.path("outside");
+        std::fs::create_dir(&outside).expect("make");
+        std::fs::write(outside.join("secret"), "secret").expect("write");
+        let up = format!("{}{}", "../".repeat(30), &outside.display().to_string()[1..]);
+        let id = create(&engine, shell("true")).await;
+        let running = start(&engine, shell("sleep 1000")).await;
+        for id in [&id, &running] {
+            let mut link = entry("out", b"");
+            link.0.set_entry_type(tar::EntryType::Symlink);
+            let records = [("linkpath", up.as_bytes())];
+            let archive = archive_of(&[(link, &records), (entry("out/made", b"x"), &[])]);
+            // There is no such directory in the container.
+            engine
+                .container_archive_put(id, "/tmp", ArchivePut::default(), archive)
+                .await
+                .expect_err("nothing");
+            let (stat, _) = engine.container_archive_get(id, "/tmp/out").await.expect("the link itself");
+            assert_eq!(stat.link_target, outside.display().to_string());
+            engine
+                .container_archive_get(id, "/tmp/out/secret")
+                .await
+                .map(drop)
+                .expect_err("not in the container");
+        }
+        let names: Vec<_> = std::fs::read_dir(&outside).expect("list").collect();
+        assert_eq!(names.len(), 1, "something was written outside");
+        remove_all(&engine).await;
+    });
+}
+
+/// A header and content.
+type Written = (tar::Header, Vec<u8>);
+
+fn entry(name: &str, content: &[u8]) -> Written {
+    let mut header = tar::Header::new_gnu();
+    header.set_mode(0o640);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(1);
+    header.set_size(content.len() as u64);
+    header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
+    (header, content.to_vec())
+}
+
+/// An archive of these, each with what is said of it before; it ends with the last byte of the last.
+fn archive_of(entries: &[(Written, &[(&str, &[u8])])]) -> ByteStream {
+    let mut bytes = Vec::new();
+    for ((header, content), records) in entries {
+        bytes.resize(usize::next_multiple_of(bytes.len(), 512), 0);
+        let mut builder = tar::Builder::new(Vec::new());
+        builder.append_pax_extensions(records.iter().copied()).expect("append");
+        let said = builder.into_inner().expect("an archive");
+        // Without the end.
+        bytes.extend_from_slice(&said[..said.len() - 1024]);
+        let mut header = header.clone();
+        header.set_cksum();
+        bytes.extend_from_slice(header.as_bytes());
+        bytes.extend_from_slice(content);
+    }
+    futures::stream::iter([Ok(Bytes::from(bytes))]).boxed()
+}

@@ -3,7 +3,7 @@
 mod attributes;
 mod compress;
 pub(crate) mod entries;
-mod header;
+pub(crate) mod header;
 pub(crate) mod inflate;
 pub(crate) mod ingest;
 mod pack;
@@ -79,12 +79,6 @@ pub enum LayerError {
     /// A sparse file that is longer than anybody could want.
     #[error("layer entry `{}` is a sparse file, and with it the holes are larger than the file system", path.display())]
     Holes {
-        /// The entry's name in the archive.
-        path: PathBuf,
-    },
-    /// A file is written down in a way that is not known.
-    #[error("layer entry `{}` is a sparse file in PAX format, which is not supported: write it with --format=gnu or without --sparse", path.display())]
-    Sparse {
         /// The entry's name in the archive.
         path: PathBuf,
     },
@@ -191,7 +185,7 @@ impl Store {
         settle::place(&self.inner, parent, diff_id, None)
     }
 
-    /// Unpacks a layer archive (plain, gzip or zstd) on top of the layer `parent`.
+    /// Unpacks a layer archive (plain, or compressed by gzip, bzip2, xz or zstd) on top of the layer `parent`.
     pub fn layer_unpack(
         &self,
         parent: Option<&Digest>,

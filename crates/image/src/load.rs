@@ -146,7 +146,7 @@ impl SaveError {
 }
 
 impl Store {
-    /// Loads all images of an archive: `docker save`'s or an OCI layout, plain, gzip or zstd.
+    /// Loads all images of an archive: `docker save`'s or an OCI layout, plain or compressed.
     /// All or nothing: an archive that fails in the middle leaves nothing behind.
     pub fn image_load(
         &self,

@@ -31,7 +31,7 @@ impl Store {
     }
 }
 
-/// Unpacks an archive (plain, gzip or zstd) of ordinary files into a directory, under the rules that
+/// Unpacks an archive (plain, or compressed by gzip, bzip2, xz or zstd) of ordinary files into a directory, under the rules that
 /// hold for layers: nothing gets out of it. Whiteouts are files like any other.
 pub fn unpack_files(archive: impl Read, directory: BorrowedFd<'_>) -> Result<(), LayerError> {
     let inflated = Inflated::new(archive).map_err(LayerError::Read)?;

@@ -113,7 +113,7 @@ fn check_broken(archive: &[u8], complaint: &str) {
 fn broken_archives_are_named_and_leave_nothing() {
     let layer = Archive::new().file("hello", b"world").finish();
     let good = docker_archive("app:1", &[&layer]);
-    check_broken(&good[..good.len() / 3], "read image archive");
+    check_broken(&good[..good.len() / 3], "the archive ends within a file");
     check_broken(b"this is not an archive at all", "read image archive");
     check_broken(&layer, "it has neither manifest.json nor index.json");
     let wrong = Archive::new().file("hello", b"w0rld").finish();

@@ -111,13 +111,29 @@ fn sparse_files_stay_sparse_and_come_out_as_they_went_in() {
     const FAR: u64 = 64 << 20;
     let test = TestStore::new();
     let zeros = vec![0; 8 << 20];
-    let archive = [sparse("sparse", FAR), Archive::new().file("zeros", &zeros).finish()].concat();
+    let mut map = format!("1\n{FAR}\n1\n").into_bytes();
+    map.resize(512, 0);
+    map.push(b'x');
+    let length = (FAR + 1).to_string();
+    let pax = Archive::new().pax(&[
+        ("GNU.sparse.major", b"1"),
+        ("GNU.sparse.minor", b"0"),
+        ("GNU.sparse.name", b"pax"),
+        ("GNU.sparse.realsize", length.as_bytes()),
+    ]);
+    let pax = pax.file("GNUSparseFile.0/pax", &map).unfinished();
+    let archive = [sparse("sparse", FAR), pax, Archive::new().file("zeros", &zeros).finish()].concat();
     let image = test.import(&archive, "x");
     let layer = test.root().join("diffs").join(&test.names("diffs")[0]).join("fs");
-    for (name, length) in [("sparse", FAR + 1), ("zeros", zeros.len() as u64)] {
+    for (name, length) in [("sparse", FAR + 1), ("pax", FAR + 1), ("zeros", zeros.len() as u64)] {
         let metadata = std::fs::metadata(layer.join(name)).expect("stat");
         assert_eq!(metadata.len(), length);
         assert!(metadata.blocks() * 512 < 1 << 20, "{name} takes {} blocks", metadata.blocks());
+    }
+    for name in ["sparse", "pax"] {
+        let content = std::fs::read(layer.join(name)).expect("read");
+        assert_eq!(content.iter().position(|&byte| byte != 0), Some(FAR as usize), "{name}");
+        assert_eq!(content[FAR as usize], b'x');
     }
     assert_eq!(image.config.rootfs.diff_ids, [Digest::sha256_of(&archive)]);
     // Puts the archive together again and checks its digest.
@@ -133,10 +149,10 @@ fn holes_that_no_disk_could_have_are_refused() {
     );
     let rest = std::iter::repeat_n(vec![0; 512], 1 << 16);
     let map = Archive::new()
-        .pax(&[("GNU.sparse.major", b"1"), ("GNU.sparse.minor", b"0"), ("GNU.sparse.realsize", b"9")])
-        .file("x", b"1\n0\n9\n")
+        .pax(&[("GNU.sparse.size", b"1125899906842624"), ("GNU.sparse.map", b"0,1")])
+        .file("x", b"x")
         .unfinished();
-    check_refused(pieces([map].into_iter().chain(rest)), "sparse file in PAX format, which is not supported");
+    check_refused(pieces([map].into_iter().chain(rest)), "holes are larger than the file system");
 }
 
 /// A small file system of its own.

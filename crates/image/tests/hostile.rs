@@ -721,3 +721,18 @@ async fn an_image_comes_though_what_is_said_about_it_does_not() {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_with_a_link_above_its_root_is_pulled_and_saved_with_it() {
+    let up = "../".repeat(40);
+    let layer =
+        Archive::new().symlink("up", &up[..99]).dir("d/", 0o755).symlink("d/up", "../../etc").finish();
+    let registry = Fake::with_image(&[layer.clone()], |_, reply| reply).await;
+    let test = TestStore::new();
+    let pulled = pull(&test, &client(LIMITS), &registry.image("app:1")).await.expect("pull");
+    let snapshot = test.store.snapshot_create("c", Some(&pulled.id)).expect("snapshot");
+    let said = support::in_container(&snapshot, "readlink d/up; readlink up");
+    assert_eq!(said, format!("../../etc\n{}", &up[..99]));
+    // It comes out again as it went in.
+    test.store.image_save(&[pulled.id.to_string()], std::io::sink()).expect("save");
+}

@@ -154,8 +154,11 @@ fn later_entries_replace_earlier_ones_and_the_archive_is_still_whole() {
 fn names_that_lead_out_are_refused() {
     check_refused(Archive::new().file("../outside", b"x").finish(), "leaves the layer's root");
     check_refused(Archive::new().file("a/../../outside", b"x").finish(), "leaves the layer's root");
-    check_refused(Archive::new().file("a", b"x").link("b", "../outside").finish(), "leaves the layer's root");
-    check_refused(Archive::new().symlink("up", "../../../..").finish(), "leaves the layer's root");
+    // A target is looked for below the root, where it is not.
+    check_refused(
+        Archive::new().file("a", b"x").link("b", "../outside").finish(),
+        "links to `outside`, which is not there",
+    );
     check_refused(Archive::new().file(".wh...", b"").finish(), "leaves the layer's root");
     check_refused(Archive::new().dir("d/", 0o755).file("d/.wh..", b"").finish(), "leaves the layer's root");
     let device = Archive::new().entry(EntryType::new(b'Z'), "z", "", b"", |_| {}).finish();
@@ -177,6 +180,102 @@ fn links_are_followed_inside_the_root_only() {
     let layer = test.store.layer_unpack(None, &archive[..]).expect("a link that stays inside");
     let snapshot = test.store.snapshot_create_on("c", Some(layer.chain_id())).expect("snapshot");
     assert_eq!(in_container(&snapshot, "cat real/x"), "inside");
+}
+
+#[test]
+fn a_link_above_the_root_is_kept_as_it_is_and_never_followed_out() {
+    let test = TestStore::new();
+    let outside = test.dir.path().join("outside");
+    std::fs::create_dir(&outside).expect("a directory outside");
+    std::fs::write(outside.join("secret"), "secret").expect("write");
+    // From wherever the layer is unpacked, this many reach the root of the host.
+    let up = "../".repeat(40);
+    let out = format!("{up}{}", &outside.display().to_string()[1..]);
+    let through = Archive::new()
+        .dir("d/", 0o755)
+        .pax(&[("linkpath", out.as_bytes())])
+        .symlink("d/out", "x")
+        .symlink("d/root", "../..")
+        .file("real", b"real")
+        .link("d/linked", "../../real");
+    let base = test.import(&through.finish(), "base");
+    let chain = oci::Digest::chain(None, &base.config.rootfs.diff_ids[0]);
+    let layer = test.store.layer_hold(&chain).expect("the layer");
+    // Whatever goes through it goes below the root.
+    let hostile = [
+        Archive::new()
+            .pax(&[("linkpath", out.as_bytes())])
+            .symlink("out", "x")
+            .file("out/made", b"x")
+            .finish(),
+        Archive::new()
+            .pax(&[("linkpath", out.as_bytes())])
+            .symlink("out", "x")
+            .link("got", "out/secret")
+            .finish(),
+        Archive::new()
+            .pax(&[("linkpath", out.as_bytes())])
+            .symlink("out", "x")
+            .file("out/.wh.secret", b"")
+            .finish(),
+    ];
+    for (at, archive) in hostile.iter().enumerate() {
+        let _ = test.store.layer_unpack(Some(layer.chain_id()), &archive[..]);
+        let plain = tempfile::tempdir().expect("a directory");
+        let place = std::fs::File::open(plain.path()).expect("open");
+        let _ = image::unpack_files(&archive[..], std::os::fd::AsFd::as_fd(&place));
+        assert_eq!(support::names(&outside), ["secret"], "{at}");
+        let got = std::fs::symlink_metadata(plain.path().join("got"));
+        assert!(got.is_err(), "{at}: a file of the host was linked to");
+    }
+    let snapshot = test.store.snapshot_create("c", Some(&base.id)).expect("snapshot");
+    let script = "readlink d/out; readlink d/root; cat d/linked; ln -s ../../../../../.. above; mkdir new";
+    assert_eq!(in_container(&snapshot, script), format!("{out}\n../..\nreal"));
+    // And again when what a container wrote becomes a layer, and is saved.
+    let committed = test.store.snapshot_capture("c", &Cancel::default()).expect("commit");
+    let snapshot = test.store.snapshot_create_on("d", Some(committed.chain_id())).expect("snapshot");
+    assert_eq!(
+        in_container(&snapshot, "readlink above; readlink d/out"),
+        format!("../../../../../..\n{out}")
+    );
+    let new = image::NewImage {
+        layer: Some(committed),
+        name: Some(support::reference("x")),
+        ..image::NewImage::on(Some(base.id), oci::ContainerConfig::default(), base::Timestamp::UNIX_EPOCH, "")
+    };
+    test.store.image_create(new).expect("create");
+    test.store.image_save(&["x".into()], std::io::sink()).expect("save");
+    assert_eq!(std::fs::read_to_string(outside.join("secret")).expect("still there"), "secret");
+}
+
+#[test]
+fn times_before_1970_are_kept_both_ways() {
+    // As GNU tar writes them in its own format, and as everybody does in PAX headers.
+    let binary = |header: &mut tar::Header| header.as_old_mut().mtime = [0xff; 12];
+    let layer = Archive::new()
+        .entry(EntryType::Regular, "binary", "", b"x", binary)
+        .pax(&[("mtime", b"-86400.5")])
+        .file("pax", b"x")
+        .finish();
+    let test = TestStore::new();
+    let base = test.import(&layer, "base");
+    let snapshot = test.store.snapshot_create("c", Some(&base.id)).expect("snapshot");
+    let script = "stat -c %Y binary pax; touch -d @-100 made; mkdir d; touch -d @-200 d";
+    assert_eq!(in_container(&snapshot, script), "-1\n-86401");
+    let committed = test.store.snapshot_capture("c", &Cancel::default()).expect("commit");
+    // Another store knows the layer by its archive only.
+    let new = image::NewImage {
+        layer: Some(committed),
+        name: Some(support::reference("x")),
+        ..image::NewImage::on(Some(base.id), oci::ContainerConfig::default(), base::Timestamp::UNIX_EPOCH, "")
+    };
+    test.store.image_create(new).expect("create");
+    let mut saved = Vec::new();
+    test.store.image_save(&["x".into()], &mut saved).expect("save");
+    let other = TestStore::new();
+    let loaded = other.store.image_load(&saved[..], &image::Progress::none()).expect("load");
+    let snapshot = other.store.snapshot_create("c", Some(&loaded[0].id)).expect("snapshot");
+    assert_eq!(in_container(&snapshot, "stat -c %Y binary pax made d"), "-1\n-86401\n-100\n-200");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::AsFd;
 
 use rustix::fs::{AtFlags, Gid, Mode, Timespec, Timestamps, Uid};
@@ -10,43 +10,42 @@ use rustix::fs::{AtFlags, Gid, Mode, Timespec, Timestamps, Uid};
 use super::attributes::{set_xattr_at, settable, tolerate};
 use super::place::Directory;
 
-/// What the records of a sparse file in PAX format begin with (GNU tar manual, "Sparse Formats").
-const PAX_SPARSE: &str = "GNU.sparse.";
-
 /// The parts of an entry that its kind does not decide.
-pub(super) struct Attributes {
-    mode: u32,
-    uid: u32,
-    gid: u32,
-    pub(super) times: Timestamps,
-    xattrs: Vec<(String, Vec<u8>)>,
-    /// Whether the content is a map of a sparse file and its pieces.
-    pub(super) is_pax_sparse: bool,
+#[derive(Clone, Debug)]
+pub struct Attributes {
+    /// Permission bits.
+    pub mode: u32,
+    /// The owner.
+    pub uid: u32,
+    /// The group.
+    pub gid: u32,
+    /// When it was changed, which is also told as when it was read.
+    pub times: Timestamps,
+    /// Extended attributes that an archive may set, by name.
+    pub xattrs: Vec<(String, Vec<u8>)>,
 }
 
 impl Attributes {
-    pub(super) fn read<R: Read>(entry: &mut tar::Entry<'_, R>) -> io::Result<Self> {
-        let header = entry.header();
+    /// Those that a header has, and the records that go before it.
+    pub(super) fn read<'a>(
+        header: &tar::Header,
+        records: impl Iterator<Item = (&'a str, &'a [u8])>,
+    ) -> io::Result<Self> {
         let fields = header.as_old();
         let mode = filled(&fields.mode, || header.mode())? & 0o7777;
         let mut uid = filled(&fields.uid, || header.uid())?;
         let mut gid = filled(&fields.gid, || header.gid())?;
         let mut modified =
             Timespec { tv_sec: filled(&fields.mtime, || header.mtime())?.cast_signed(), tv_nsec: 0 };
-        let (mut xattrs, mut is_pax_sparse) = (Vec::new(), false);
-        if let Some(extensions) = entry.pax_extensions()? {
-            for extension in extensions {
-                let extension = extension?;
-                let Ok(key) = extension.key() else { continue };
-                match key {
-                    "uid" => uid = number(extension.value_bytes())?,
-                    "gid" => gid = number(extension.value_bytes())?,
-                    "mtime" => modified = timespec(extension.value_bytes())?,
-                    key if key.starts_with(PAX_SPARSE) => is_pax_sparse = true,
-                    _ => {
-                        if let Some(name) = key.strip_prefix("SCHILY.xattr.").filter(|name| settable(name)) {
-                            xattrs.push((name.to_owned(), extension.value_bytes().to_vec()));
-                        }
+        let mut xattrs = Vec::new();
+        for (key, value) in records {
+            match key {
+                "uid" => uid = number(value)?,
+                "gid" => gid = number(value)?,
+                "mtime" => modified = timespec(value)?,
+                _ => {
+                    if let Some(name) = key.strip_prefix("SCHILY.xattr.").filter(|name| settable(name)) {
+                        xattrs.push((name.to_owned(), value.to_vec()));
                     }
                 }
             }
@@ -59,7 +58,6 @@ impl Attributes {
             gid: id(gid).ok_or_else(invalid)?,
             times: Timestamps { last_access: modified, last_modification: modified },
             xattrs,
-            is_pax_sparse,
         })
     }
 
@@ -94,7 +92,7 @@ impl Attributes {
 }
 
 /// A number of a header; a field that its writer left blank is zero.
-fn filled<T: Default>(field: &[u8], value: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+pub(super) fn filled<T: Default>(field: &[u8], value: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     if field.iter().all(|byte| matches!(byte, 0 | b' ')) { Ok(T::default()) } else { value() }
 }
 

@@ -181,7 +181,7 @@ impl<S: Sink> Packer<'_, S> {
                 let first = first.clone();
                 let mut header = header(stat, EntryType::Link);
                 header.set_size(0);
-                return self.header(&path, header, Some(first.as_os_str().as_bytes()), &[]);
+                return self.header(&path, stat, header, Some(first.as_os_str().as_bytes()), &[]);
             }
             self.links.insert((stat.st_dev, stat.st_ino), path.clone());
         }
@@ -190,7 +190,7 @@ impl<S: Sink> Packer<'_, S> {
             FileType::Directory => {
                 let mut shown = path.clone().into_os_string();
                 shown.push("/");
-                self.header(Path::new(&shown), header(stat, EntryType::Directory), None, &xattrs)?;
+                self.header(Path::new(&shown), stat, header(stat, EntryType::Directory), None, &xattrs)?;
                 let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 let fd = rustix::fs::openat(&parent.fd, name, flags, Mode::empty())?;
                 if is_opaque_at(parent, name)? {
@@ -212,7 +212,7 @@ impl<S: Sink> Packer<'_, S> {
                 }
                 let mut header = header(stat, EntryType::Regular);
                 header.set_size(size);
-                self.header(&path, header, None, &xattrs)?;
+                self.header(&path, stat, header, None, &xattrs)?;
                 self.size += size;
                 if size > 0 {
                     self.sink.content(&path, size, &mut file)?;
@@ -222,15 +222,15 @@ impl<S: Sink> Packer<'_, S> {
             }
             FileType::Symlink => {
                 let target = rustix::fs::readlinkat(&parent.fd, name, Vec::new())?;
-                self.header(&path, header(stat, EntryType::Symlink), Some(target.to_bytes()), &xattrs)
+                self.header(&path, stat, header(stat, EntryType::Symlink), Some(target.to_bytes()), &xattrs)
             }
-            FileType::Fifo => self.header(&path, header(stat, EntryType::Fifo), None, &xattrs),
+            FileType::Fifo => self.header(&path, stat, header(stat, EntryType::Fifo), None, &xattrs),
             FileType::CharacterDevice | FileType::BlockDevice => {
                 let kind = if kind == FileType::CharacterDevice { EntryType::Char } else { EntryType::Block };
                 let mut header = header(stat, kind);
                 header.set_device_major(rustix::fs::major(stat.st_rdev))?;
                 header.set_device_minor(rustix::fs::minor(stat.st_rdev))?;
-                self.header(&path, header, None, &xattrs)
+                self.header(&path, stat, header, None, &xattrs)
             }
             _ => Ok(()),
         }
@@ -242,19 +242,24 @@ impl<S: Sink> Packer<'_, S> {
         header.set_mode(0);
         header.set_uid(0);
         header.set_gid(0);
-        self.header(path, header, None, &[])
+        self.header(path, stat, header, None, &[])
     }
 
     /// Writes a header, before it a PAX header with what does not fit.
     fn header(
         &mut self,
         path: &Path,
+        stat: &Stat,
         mut header: Header,
         link: Option<&[u8]>,
         xattrs: &[(String, Vec<u8>)],
     ) -> io::Result<()> {
         self.entries += 1;
         let mut extensions = Vec::new();
+        if stat.st_mtime < 0 {
+            // The header's own field counts from 1970.
+            pax_record(&mut extensions, "mtime", stat.st_mtime.to_string().as_bytes());
+        }
         for (name, value) in xattrs {
             pax_record(&mut extensions, &format!("SCHILY.xattr.{name}"), value);
         }

@@ -15,16 +15,15 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use base::space::Space;
-use base::sparse::SparseWriter;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Timestamps};
 use rustix::io::Errno;
 use tar::EntryType;
 
 use super::LayerError;
 use super::attributes::{OPAQUE, set_xattr_at};
-use super::entries::Entries;
+use super::entries::{CopyError, Entries, Entry};
 use super::header::Attributes;
-use super::place::{Directory, Root, clean, symlink_escapes};
+use super::place::{Directory, Root, clamp, clean};
 use super::skeleton::SkeletonWriter;
 
 const WHITEOUT_PREFIX: &[u8] = b".wh.";
@@ -154,17 +153,11 @@ fn unpack_into<W: Write>(
 }
 
 impl<W: Write> Unpacker<'_, W> {
-    fn entry<R: Read>(&mut self, mut entry: tar::Entry<'_, R>) -> Result<(), LayerError> {
-        let kind = entry.header().entry_type();
-        if kind == EntryType::XGlobalHeader {
-            return Ok(());
-        }
-        let name = PathBuf::from(OsStr::from_bytes(&entry.path_bytes()));
+    fn entry<R: Read>(&mut self, mut entry: Entry<'_, R>) -> Result<(), LayerError> {
+        let kind = entry.kind();
+        let name = entry.path().to_owned();
         let path = clean(&name).ok_or_else(|| LayerError::Escape { path: name.clone() })?;
-        let attributes = Attributes::read(&mut entry).map_err(LayerError::Read)?;
-        if attributes.is_pax_sparse {
-            return Err(LayerError::Sparse { path: name });
-        }
+        let attributes = entry.attributes().map_err(LayerError::Read)?;
         self.space.take_entry().map_err(at(&name))?;
         let Some(file_name) = path.file_name().map(OsStr::to_owned) else {
             return match kind {
@@ -176,33 +169,26 @@ impl<W: Write> Unpacker<'_, W> {
         if self.is_layer && file_name.as_bytes().starts_with(WHITEOUT_PREFIX) {
             return self.whiteout(&parent, &file_name, &name);
         }
-        let link = entry.link_name_bytes().map(|link| PathBuf::from(OsStr::from_bytes(&link)));
-        let is_directory = kind == EntryType::Directory
-            || (kind == EntryType::Regular && name.as_os_str().as_bytes().ends_with(b"/"));
-        if is_directory {
-            return self.directory(&parent, &file_name, attributes).map_err(at(&name));
-        }
         match kind {
-            EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
+            EntryType::Directory => self.directory(&parent, &file_name, attributes).map_err(at(&name)),
+            EntryType::Regular | EntryType::Continuous => {
                 self.file(&parent, &file_name, &mut entry, attributes, &name)
             }
             EntryType::Link => {
-                let target = link.ok_or_else(|| LayerError::Escape { path: name.clone() })?;
-                let target = clean(&target).ok_or_else(|| LayerError::Escape { path: name.clone() })?;
-                self.hard_link(&parent, &file_name, &target, &name)
+                let target = entry.link().ok_or_else(|| LayerError::Escape { path: name.clone() })?;
+                self.hard_link(&parent, &file_name, &clamp(target), &name)
             }
+            // One that climbs above the root is as good as any other: whoever follows it has that root,
+            // which has nothing above it, or does not follow links.
             EntryType::Symlink => {
-                let target = link.ok_or_else(|| LayerError::Escape { path: name.clone() })?;
-                if symlink_escapes(&path, &target) {
-                    return Err(LayerError::Escape { path: name });
-                }
-                self.symlink(&parent, &file_name, &target, attributes).map_err(at(&name))
+                let target = entry.link().ok_or_else(|| LayerError::Escape { path: name.clone() })?;
+                self.symlink(&parent, &file_name, target, attributes).map_err(at(&name))
             }
             EntryType::Char | EntryType::Block | EntryType::Fifo => {
                 // Some writers leave a FIFO's numbers blank.
                 let device = match kind {
-                    EntryType::Fifo => (0, 0),
-                    _ => device_of(entry.header()).map_err(LayerError::Read)?,
+                    EntryType::Fifo => 0,
+                    _ => entry.device().map_err(LayerError::Read)?,
                 };
                 let file_type = match kind {
                     EntryType::Char => FileType::CharacterDevice,
@@ -292,19 +278,17 @@ impl<W: Write> Unpacker<'_, W> {
         &mut self,
         parent: &Rc<Directory>,
         name: &OsStr,
-        entry: &mut tar::Entry<'_, R>,
+        entry: &mut Entry<'_, R>,
         attributes: Attributes,
         shown: &Path,
     ) -> Result<(), LayerError> {
         let entry_error = at(shown);
         let size = entry.size();
         // The holes of a sparse file are not in the archive, so its stretch of it is kept as it is.
-        let is_sparse = entry.header().entry_type() == EntryType::GNUSparse;
-        let is_plain = !is_sparse && size > 0;
-        if is_sparse {
-            // Each hole is read as zeros once; what is larger than the disk nobody can ever have filled.
-            let kept = entry.header().entry_size().map_err(LayerError::Read)?;
-            self.holes = self.holes.saturating_add(size.saturating_sub(kept));
+        let is_plain = entry.holes().is_none() && size > 0;
+        if let Some(holes) = entry.holes() {
+            // Whoever puts such files into an archive, or exports them, writes them out as zeros.
+            self.holes = self.holes.saturating_add(holes);
             let total = self.space.total().map_err(&entry_error)?;
             if total > 0 && self.holes > total {
                 return Err(LayerError::Holes { path: shown.to_owned() });
@@ -318,24 +302,13 @@ impl<W: Write> Unpacker<'_, W> {
             self.contents.insert(inode, number);
             self.in_content.set(true);
         }
-        let mut writer = SparseWriter::new(&mut file);
-        let result = loop {
-            match entry.read(&mut self.buffer) {
-                Ok(0) => break writer.finish().map_err(&entry_error),
-                Ok(got) => {
-                    let written = writer.write(&self.buffer[..got]);
-                    if let Err(error) = written.and_then(|written| self.space.take(written)) {
-                        break Err(entry_error(error));
-                    }
-                }
-                Err(error) => break Err(LayerError::Read(error)),
-            }
-        };
+        let space = &mut self.space;
+        let copied = entry.copy_to(&mut file, &mut self.buffer, |written| space.take(written));
         self.in_content.set(!self.is_layer);
-        let copied = result?;
-        if copied != size && is_plain {
-            return Err(LayerError::Read(io::ErrorKind::UnexpectedEof.into()));
-        }
+        let copied = copied.map_err(|error| match error {
+            CopyError::Read(error) => LayerError::Read(error),
+            CopyError::Write(error) => entry_error(error),
+        })?;
         self.done.size += copied;
         attributes.apply(&file).map_err(&entry_error)
     }
@@ -406,10 +379,9 @@ impl<W: Write> Unpacker<'_, W> {
         parent: &Rc<Directory>,
         name: &OsStr,
         file_type: FileType,
-        (major, minor): (u32, u32),
+        device: u64,
         attributes: Attributes,
     ) -> io::Result<()> {
-        let device = rustix::fs::makedev(major, minor);
         let make = || rustix::fs::mknodat(&parent.fd, name, file_type, Mode::from_raw_mode(0o600), device);
         if let Err(error) = make() {
             if error != Errno::EXIST {
@@ -499,10 +471,6 @@ impl<W: Write> Unpacker<'_, W> {
 
 pub(super) fn is_whiteout(stat: &rustix::fs::Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == 0
-}
-
-fn device_of(header: &tar::Header) -> io::Result<(u32, u32)> {
-    Ok((header.device_major()?.unwrap_or(0), header.device_minor()?.unwrap_or(0)))
 }
 
 fn at(path: &Path) -> impl Fn(io::Error) -> LayerError + use<> {

@@ -117,13 +117,13 @@ fn read_members(inner: &Arc<Inner>, archive: impl Read, progress: &Progress) -> 
     let mut members = Members::default();
     let mut archive = Entries::new(io::BufReader::with_capacity(256 * 1024, archive));
     archive.each(LoadError::Read, |mut entry| {
-        let Some(path) = member_path(&entry.path().map_err(LoadError::Read)?) else { return Ok(()) };
+        let Some(path) = member_path(entry.path()) else { return Ok(()) };
         members.hold(path.as_os_str().len() as u64 + REMEMBERED)?;
-        match entry.header().entry_type() {
+        match entry.kind() {
             EntryType::Symlink | EntryType::Link => {
                 // Old versions of `docker save` write a repeated layer as a link to the first.
-                let Some(target) = entry.link_name().map_err(LoadError::Read)? else { return Ok(()) };
-                let base = match entry.header().entry_type() {
+                let Some(target) = entry.link() else { return Ok(()) };
+                let base = match entry.kind() {
                     EntryType::Symlink => path.parent().unwrap_or(Path::new("")),
                     _ => Path::new(""),
                 };

@@ -6,14 +6,17 @@ use std::os::fd::OwnedFd;
 use std::path::{Component, Path};
 
 use base::place::Place;
+use image::{Attributes, CopyError, Entry};
 use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, Timespec, Timestamps, linkat, mkdirat, mknodat, openat, statat,
-    symlinkat, unlinkat,
+    AtFlags, FileType, Mode, OFlags, Timestamps, linkat, mkdirat, mknodat, openat, statat, symlinkat,
+    unlinkat,
 };
-use tar::{Entry, EntryType};
+use tar::EntryType;
 
 use crate::error::{Error, Result};
 use crate::rootfs::RootFs;
+
+const COPY_BUFFER: usize = 256 << 10;
 
 /// Unpacks `archive` into the directory `target` of `root`. With `keep_kinds` no directory is
 /// replaced by something else, nor the other way round; `owner` goes over the archive's.
@@ -26,9 +29,12 @@ pub(super) fn unpack(
 ) -> Result<()> {
     let mut archive = image::Entries::new(image::inflated(archive).map_err(bad_archive)?);
     let target = target.trim_end_matches('/');
-    let mut unpacking = Unpacking { root, target, keep_kinds, owner, times: Vec::new() };
+    let buffer = vec![0; COPY_BUFFER];
+    let mut unpacking = Unpacking { root, target, keep_kinds, owner, times: Vec::new(), buffer };
     archive.each(bad_archive, |entry| unpacking.entry(entry))?;
     unpacking.finish();
+    // Whoever sends the archive wants to see it taken whole; what follows its end is of no use.
+    let _ = io::copy(&mut archive.into_rest(), &mut io::sink());
     Ok(())
 }
 
@@ -40,22 +46,28 @@ struct Unpacking<'a> {
     /// Whom everything is given to, whatever the archive says.
     owner: Option<(u32, u32)>,
     /// Times of directories, set last: what is put into them changes them.
-    times: Vec<(String, i64)>,
+    times: Vec<(String, Timestamps)>,
+    buffer: Vec<u8>,
 }
 
 impl Unpacking<'_> {
     fn entry(&mut self, mut entry: Entry<'_, impl Read>) -> Result<()> {
-        let path = entry.path().map_err(bad_archive)?.into_owned();
+        let path = entry.path().to_owned();
         let Some(inner) = inside(&path)? else {
             return Ok(());
         };
         let failed =
             |source: io::Error| Error::internal(format!("unpack `{}`", path.display())).with_source(source);
+        let attributes = entry.attributes().map_err(bad_archive)?;
         let full = format!("{}/{inner}", self.target);
         let (parent, name) = self.parent(&full).map_err(failed)?;
-        self.make_room(&parent, &name, entry.header().entry_type(), &path)?;
-        if let Some(made) = self.make(&mut entry, &parent, &name).map_err(failed)? {
-            self.dress(&entry, &made, full).map_err(failed)?;
+        self.make_room(&parent, &name, entry.kind(), &path)?;
+        let made = self.make(&mut entry, &parent, &name).map_err(|error| match error {
+            CopyError::Read(source) => bad_archive(source),
+            CopyError::Write(source) => failed(source),
+        })?;
+        if let Some(made) = made {
+            self.dress(entry.kind(), &attributes, &made, full).map_err(failed)?;
         }
         Ok(())
     }
@@ -101,21 +113,37 @@ impl Unpacking<'_> {
     /// Whoever runs in the container may put something else under the name at any moment, so that
     /// it is used no more: what follows is done to the place that was made.
     fn make(
-        &self,
+        &mut self,
         entry: &mut Entry<'_, impl Read>,
         parent: &OwnedFd,
         name: &str,
+    ) -> Result<Option<Place>, CopyError> {
+        if !matches!(entry.kind(), EntryType::Regular | EntryType::Continuous) {
+            return self.make_special(entry, parent, name).map_err(CopyError::Write);
+        }
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = openat(parent, name, flags, Mode::from_raw_mode(0o600));
+        let mut file = File::from(file.map_err(|error| CopyError::Write(error.into()))?);
+        if let Err(error) = entry.copy_to(&mut file, &mut self.buffer, |_| Ok(())) {
+            // Half a file is worse than none, and on a full disk it takes the last of the space.
+            let _ = unlinkat(parent, name, AtFlags::empty());
+            return Err(error);
+        }
+        Ok(Some(Place::of(file)))
+    }
+
+    /// Makes what has no content.
+    fn make_special(
+        &self,
+        entry: &Entry<'_, impl Read>,
+        parent: &OwnedFd,
+        name: &str,
     ) -> io::Result<Option<Place>> {
-        let header = entry.header();
-        let device = || -> io::Result<u64> {
-            let (major, minor) = (header.device_major()?.unwrap_or(0), header.device_minor()?.unwrap_or(0));
-            Ok(rustix::fs::makedev(major, minor))
-        };
         let node = |kind: FileType, device: u64| -> io::Result<Option<Place>> {
             mknodat(parent, name, kind, Mode::from_raw_mode(0o600), device)?;
             Place::made(parent, name, kind).map(Some)
         };
-        match header.entry_type() {
+        match entry.kind() {
             EntryType::Directory => {
                 match mkdirat(parent, name, Mode::from_raw_mode(0o755)) {
                     Err(rustix::io::Errno::EXIST) => {}
@@ -123,72 +151,59 @@ impl Unpacking<'_> {
                 }
                 Place::made(parent, name, FileType::Directory).map(Some)
             }
-            EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
-                let flags =
-                    OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                let mut file = File::from(openat(parent, name, flags, Mode::from_raw_mode(0o600))?);
-                if let Err(error) = io::copy(entry, &mut file) {
-                    // Half a file is worse than none, and on a full disk it takes the last of the space.
-                    let _ = unlinkat(parent, name, AtFlags::empty());
-                    return Err(error);
-                }
-                Ok(Some(Place::of(file)))
-            }
             EntryType::Symlink => {
-                let target = entry.link_name()?.ok_or(io::ErrorKind::InvalidData)?;
-                symlinkat(target.as_ref(), parent, name)?;
+                let target = entry.link().ok_or(io::ErrorKind::InvalidData)?;
+                symlinkat(target, parent, name)?;
                 Place::made(parent, name, FileType::Symlink).map(Some)
             }
             EntryType::Link => {
-                let target = entry.link_name()?.ok_or(io::ErrorKind::InvalidData)?.into_owned();
-                let inner = inside(&target).ok().flatten().ok_or(io::ErrorKind::InvalidData)?;
+                let target = entry.link().ok_or(io::ErrorKind::InvalidData)?;
+                let inner = inside(target).ok().flatten().ok_or(io::ErrorKind::InvalidData)?;
                 let (from, from_name) = self.root.open_parent(&format!("{}/{inner}", self.target))?;
                 linkat(&from, from_name.as_str(), parent, name, AtFlags::empty())?;
                 Ok(None)
             }
             EntryType::Fifo => node(FileType::Fifo, 0),
-            EntryType::Char => node(FileType::CharacterDevice, device()?),
-            EntryType::Block => node(FileType::BlockDevice, device()?),
-            // Global headers and the like say nothing about files.
+            EntryType::Char => node(FileType::CharacterDevice, entry.device()?),
+            EntryType::Block => node(FileType::BlockDevice, entry.device()?),
+            // Volume labels and the like say nothing about files.
             _ => Ok(None),
         }
     }
 
-    /// Gives what was made its owner, mode and time.
-    fn dress(&mut self, entry: &Entry<'_, impl Read>, made: &Place, path: String) -> io::Result<()> {
-        let header = entry.header();
-        let id = |number: u64| u32::try_from(number).unwrap_or(0);
-        let (uid, gid) = match self.owner {
-            Some(owner) => owner,
-            None => (id(header.uid()?), id(header.gid()?)),
-        };
+    /// Gives what was made its owner, mode, attributes and times.
+    fn dress(
+        &mut self,
+        kind: EntryType,
+        attributes: &Attributes,
+        made: &Place,
+        path: String,
+    ) -> io::Result<()> {
+        let (uid, gid) = self.owner.unwrap_or((attributes.uid, attributes.gid));
         made.set_owner(uid, gid)?;
-        if header.entry_type() != EntryType::Symlink {
-            made.set_mode(header.mode()? & 0o7777)?;
+        if kind != EntryType::Symlink {
+            made.set_mode(attributes.mode)?;
+            for (name, value) in &attributes.xattrs {
+                made.set_attribute(name, value)?;
+            }
         }
-        let time = i64::try_from(header.mtime()?).unwrap_or_default();
-        if header.entry_type() == EntryType::Directory {
-            self.times.push((path, time));
+        if kind == EntryType::Directory {
+            self.times.push((path, attributes.times.clone()));
         } else {
-            set_time(made, time)?;
+            made.set_times(&attributes.times)?;
         }
         Ok(())
     }
 
     fn finish(self) {
-        for (path, time) in self.times.into_iter().rev() {
+        for (path, times) in self.times.into_iter().rev() {
             // A later entry, or somebody in the container, may have replaced it by now.
             let Ok((parent, name)) = self.root.open_parent(&path) else { continue };
             if let Ok(directory) = Place::made(&parent, name.as_str(), FileType::Directory) {
-                let _ = set_time(&directory, time);
+                let _ = directory.set_times(&times);
             }
         }
     }
-}
-
-fn set_time(place: &Place, time: i64) -> io::Result<()> {
-    let time = Timespec { tv_sec: time, tv_nsec: 0 };
-    place.set_times(&Timestamps { last_access: time, last_modification: time })
 }
 
 /// Removes the directory `name` with all that is in it.

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::ffi::CStr;
-use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
@@ -54,16 +53,30 @@ impl Archive<'_> {
             }
             known.or_insert_with(|| name.to_owned());
         }
+        let seconds = meta.st_mtime.to_string();
+        let modified = ("mtime", seconds.as_bytes());
+        // The header's own field counts from 1970.
+        let mut said: Vec<(&str, &[u8])> = (meta.st_mtime < 0).then_some(modified).into_iter().collect();
+        // What it is said of has to follow.
+        if !matches!(kind, FileType::RegularFile | FileType::Directory | FileType::Socket) {
+            self.builder.append_pax_extensions(said.iter().copied())?;
+        }
         match kind {
             FileType::Directory => {
                 header.set_entry_type(EntryType::Directory);
                 let directory = OwnedFd::from(place.read()?);
+                self.builder.append_pax_extensions(said)?;
                 self.builder.append_data(&mut header, with_slash(name), io::empty())?;
                 self.directory(&directory, name)
             }
             FileType::RegularFile => {
                 let mut file = place.read()?;
-                self.attributes(&file)?;
+                let mut value = [0; 256];
+                if let Ok(length) = rustix::fs::fgetxattr(&file, "security.capability", &mut value[..]) {
+                    // What it may do beyond its mode.
+                    said.push(("SCHILY.xattr.security.capability", &value[..length]));
+                }
+                self.builder.append_pax_extensions(said)?;
                 let size = u64::try_from(meta.st_size).unwrap_or_default();
                 header.set_size(size);
                 header.set_entry_type(EntryType::Regular);
@@ -74,8 +87,14 @@ impl Archive<'_> {
             FileType::Symlink => {
                 let target = readlinkat(&place, c"", Vec::new())?;
                 header.set_entry_type(EntryType::Symlink);
-                let target = std::ffi::OsStr::from_bytes(target.as_bytes());
-                self.builder.append_link(&mut header, name, target)
+                // As it is: what the library writes has no dots and no second slash in it.
+                match header.set_link_name_literal(target.as_bytes()) {
+                    Ok(()) => self.builder.append_data(&mut header, name, io::empty()),
+                    Err(_) => {
+                        let target = std::ffi::OsStr::from_bytes(target.as_bytes());
+                        self.builder.append_link(&mut header, name, target)
+                    }
+                }
             }
             FileType::Fifo => {
                 header.set_entry_type(EntryType::Fifo);
@@ -115,17 +134,6 @@ impl Archive<'_> {
             }
         }
         Ok(())
-    }
-
-    /// What a file may do beyond its mode.
-    fn attributes(&mut self, file: &File) -> io::Result<()> {
-        let mut value = [0; 256];
-        match rustix::fs::fgetxattr(file, "security.capability", &mut value[..]) {
-            Ok(length) => {
-                self.builder.append_pax_extensions([("SCHILY.xattr.security.capability", &value[..length])])
-            }
-            Err(_) => Ok(()),
-        }
     }
 }
 
