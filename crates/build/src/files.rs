@@ -48,3 +48,6 @@ impl FileError {
         matches!(self, FileError::Write { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded))
     }
 }
+
+#[cfg(test)]
+mod tests;

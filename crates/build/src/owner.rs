@@ -35,7 +35,7 @@ pub(crate) fn resolve_owner(target: &Target, text: &str) -> Result<Owner, String
             }
         },
     };
-    Ok(Owner { uid, gid, mode: None })
+    Ok(Owner { uid, gid, ..Owner::default() })
 }
 
 fn entry(file: &str, name: &str) -> Option<Vec<String>> {

@@ -185,3 +185,13 @@ fn nobody_removes_the_image_that_a_running_build_stands_on() {
         outcome.image.unwrap_or_else(|error| panic!("{error}\nafter:\n{}", outcome.text));
     });
 }
+
+#[test]
+fn what_is_copied_from_another_stage_stays_whose_it_is() {
+    with_engine(async |engine| {
+        let dockerfile = "FROM busybox AS made\nRUN mkdir -p /out/d && echo x > /out/a && ln /out/a /out/d/b && chown 7:8 /out/a /out/d && chmod 2750 /out/d && ln -s ../../../.. /out/up && touch -d '1960-01-02 03:04:05' /out/d\nFROM busybox\nCOPY --from=made /out /copied\nCOPY --from=made --chown=3:4 /out /given\nRUN stat -c '%n %h %u %g' /copied/a /given/d/b && stat -c '%n %u %g %a %Y' /copied/d && readlink /copied/up && test /copied/a -ef /copied/d/b && echo same";
+        let (text, _) = built(&engine, dockerfile, &[], BuildOptions::default()).await;
+        let said = "\n/copied/a 2 7 8\n/given/d/b 2 3 4\n/copied/d 7 8 2750 -315521755\n../../../..\nsame\n";
+        assert!(text.contains(said), "{text}");
+    });
+}

@@ -62,13 +62,13 @@ impl Builder {
         let created_by = nop(stage, &comment(keyword, &items, &path, owner.as_deref(), mode));
         if !self.found_done(stage, &created_by).await? {
             let unpacks = keyword == "ADD";
-            let (path, slash) = (PathBuf::from(path), into_directory);
+            let (path, slash, kept) = (PathBuf::from(path), into_directory, keeps_owners(copying));
             let layer = self
                 .layer(stage, move |target| {
                     let mut chosen = match owner {
                         Some(owner) => resolve_owner(target, &owner)
                             .map_err(|problem| BuildError::Copy { keyword, problem })?,
-                        None => Owner::default(),
+                        None => Owner { kept, ..Owner::default() },
                     };
                     chosen.mode = mode;
                     for item in &items {
@@ -135,7 +135,8 @@ impl Builder {
                         continue;
                     }
                     let (tree, exclude) = (tree.clone(), exclude.clone());
-                    let found = STEPS.run(move || find(&tree, &word, &exclude)).await;
+                    let owners = keeps_owners(copying);
+                    let found = STEPS.run(move || find(&tree, &word, &exclude, owners)).await;
                     items.extend(found.map_err(|error| BuildError::copy(keyword, error))?);
                 }
             }
@@ -181,12 +182,18 @@ impl Drop for StepSnapshot<'_> {
     }
 }
 
-fn find(tree: &Arc<Tree>, word: &str, exclude: &[String]) -> Result<Vec<Item>, FileError> {
+/// Whether what is copied belongs to whom it belongs where it is: a context's files are somebody's on another
+/// machine, those of an image are the image's.
+fn keeps_owners(copying: &Copying) -> bool {
+    copying.from.is_some() && copying.owner.is_none()
+}
+
+fn find(tree: &Arc<Tree>, word: &str, exclude: &[String], owners: bool) -> Result<Vec<Item>, FileError> {
     let exclude = Ignore::new(exclude.iter().map(String::as_str)).map_err(FileError::Pattern)?;
     let mut items = Vec::new();
     for path in tree.select(word)? {
         let entries = tree.entries(&path, &exclude)?;
-        let digest = hash_entries(tree, &entries)?;
+        let digest = hash_entries(tree, &entries, owners)?;
         items.push(Item::Files { tree: tree.clone(), entries, digest });
     }
     Ok(items)

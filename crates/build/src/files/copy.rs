@@ -1,17 +1,18 @@
 //! Writing into an image's root file system, where no symbolic link may lead out.
 
-use std::ffi::{OsStr, OsString};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry::{Occupied, Vacant};
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use base::beneath::read_regular;
 use base::place::Place;
 use base::space::{Space, Within};
 use base::sparse;
-use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, Uid, XattrFlags};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Timespec, Timestamps, Uid};
 use rustix::io::Errno;
 
 use super::{Entry, FileError, Tree};
@@ -27,6 +28,15 @@ pub(crate) struct Owner {
     pub(crate) uid: u32,
     pub(crate) gid: u32,
     pub(crate) mode: Option<u32>,
+    /// What is copied belongs to whom it belongs where it is; the above own what is made on the way.
+    pub(crate) kept: bool,
+}
+
+impl Owner {
+    /// Who owns the copy of what this tells of.
+    fn of(self, stat: &Stat) -> Self {
+        if self.kept { Self { uid: stat.st_uid, gid: stat.st_gid, ..self } } else { self }
+    }
 }
 
 /// A root file system to copy into.
@@ -71,6 +81,8 @@ impl Target {
         owner: Owner,
     ) -> Result<(), FileError> {
         let mut times = Vec::new();
+        // The first place of each file that has several names.
+        let mut links: HashMap<(u64, u64), PathBuf> = HashMap::new();
         let mut space =
             Space::at(&self.root).map_err(|source| FileError::Write { path: path.to_owned(), source })?;
         for entry in entries {
@@ -87,14 +99,31 @@ impl Target {
                 make_directories(self, parent_path, owner).map_err(write_error)?;
             }
             if entry.kind() == FileType::Directory {
+                let owner = owner.of(&entry.stat);
                 let made = self.make_directory(&to, entry, owner, is_top).map_err(write_error)?;
                 if made {
+                    let attributes = || -> io::Result<()> {
+                        Place::of(self.directory(&to)?).take_attributes(&tree.place(entry)?)
+                    };
+                    attributes().map_err(write_error)?;
                     times.push((to, modified(entry)));
                 }
                 continue;
             }
             let parent = self.directory(parent_path).map_err(write_error)?;
             let name = to.file_name().ok_or_else(|| write_error(Errno::ISDIR.into()))?.to_owned();
+            if entry.stat.st_nlink > 1 && entry.kind() != FileType::Socket {
+                match links.entry((entry.stat.st_dev, entry.stat.st_ino)) {
+                    Occupied(first) => {
+                        self.link(first.get(), parent.as_fd(), &name).map_err(write_error)?;
+                        continue;
+                    }
+                    Vacant(first) => {
+                        first.insert(to.clone());
+                    }
+                }
+            }
+            let owner = owner.of(&entry.stat);
             match entry.kind() {
                 FileType::RegularFile => {
                     let source = tree.file(&entry.path)?;
@@ -106,8 +135,9 @@ impl Target {
                     .map_err(write_error)?;
                     let finish = || -> io::Result<()> {
                         finish_file(&file, entry.stat.st_mode & 0o7777, owner)?;
-                        copy_xattrs(&source, &file)?;
-                        Ok(rustix::fs::futimens(&file, &modified(entry))?)
+                        let made = Place::of(file);
+                        made.take_attributes(&Place::of(source))?;
+                        made.set_times(&modified(entry))
                     };
                     finish().map_err(write_error)?;
                 }
@@ -117,12 +147,9 @@ impl Target {
                         remove_file(parent.as_fd(), &name)?;
                         rustix::fs::symlinkat(&target, &parent, &name)?;
                         own(parent.as_fd(), &name, owner)?;
-                        Ok(rustix::fs::utimensat(
-                            &parent,
-                            &name,
-                            &modified(entry),
-                            AtFlags::SYMLINK_NOFOLLOW,
-                        )?)
+                        let made = Place::made(&parent, &name, FileType::Symlink)?;
+                        made.take_attributes(&tree.place(entry)?)?;
+                        made.set_times(&modified(entry))
                     };
                     make().map_err(write_error)?;
                 }
@@ -132,7 +159,10 @@ impl Target {
                         remove_file(parent.as_fd(), &name)?;
                         let mode = Mode::from_raw_mode(owner.mode.unwrap_or(entry.stat.st_mode & 0o7777));
                         rustix::fs::mknodat(&parent, &name, kind, mode, entry.stat.st_rdev)?;
-                        own(parent.as_fd(), &name, owner)
+                        own(parent.as_fd(), &name, owner)?;
+                        let made = Place::made(&parent, &name, kind)?;
+                        made.take_attributes(&tree.place(entry)?)?;
+                        made.set_times(&modified(entry))
                     };
                     make().map_err(write_error)?;
                 }
@@ -172,6 +202,14 @@ impl Target {
         let mode = owner.mode.unwrap_or(entry.stat.st_mode & 0o7777);
         rustix::fs::chmodat(&parent, name, Mode::from_raw_mode(mode), AtFlags::empty())?;
         Ok(true)
+    }
+
+    /// Gives the file at `first`, which was copied before, another name.
+    fn link(&self, first: &Path, parent: BorrowedFd<'_>, name: &OsStr) -> io::Result<()> {
+        let from = self.directory(first.parent().unwrap_or(Path::new("/")))?;
+        let first = first.file_name().ok_or(Errno::ISDIR)?;
+        remove_file(parent, name)?;
+        Ok(rustix::fs::linkat(&from, first, parent, name, AtFlags::empty())?)
     }
 
     fn open(&self, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
@@ -246,29 +284,6 @@ fn finish_file(file: &File, mode: u32, owner: Owner) -> io::Result<()> {
 fn own(parent: BorrowedFd<'_>, name: &OsStr, owner: Owner) -> io::Result<()> {
     let (uid, gid) = (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid));
     Ok(rustix::fs::chownat(parent, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?)
-}
-
-/// Extended attributes, above all file capabilities; overlayfs' own and labels stay behind.
-fn copy_xattrs(from: &File, to: &File) -> io::Result<()> {
-    let mut names = vec![0u8; 4096];
-    let len = match rustix::fs::flistxattr(from, &mut names[..]) {
-        Ok(len) => len,
-        Err(Errno::OPNOTSUPP) => return Ok(()),
-        Err(error) => return Err(error.into()),
-    };
-    for name in names[..len].split(|&b| b == 0).filter(|name| !name.is_empty()) {
-        if name.starts_with(b"trusted.overlay.") || name == b"security.selinux" {
-            continue;
-        }
-        let name = OsString::from_vec(name.to_vec());
-        let mut value = vec![0u8; 64 * 1024];
-        let len = rustix::fs::fgetxattr(from, &name, &mut value[..])?;
-        match rustix::fs::fsetxattr(to, &name, &value[..len], XattrFlags::empty()) {
-            Ok(()) | Err(Errno::OPNOTSUPP | Errno::PERM) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(())
 }
 
 fn modified(entry: &Entry) -> Timestamps {

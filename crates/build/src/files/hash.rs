@@ -1,30 +1,53 @@
-//! What makes two copies the same: names, kinds, modes and contents; not times and owners.
+//! What makes two copies the same: names, kinds, modes, attributes and contents; not times.
 
-use std::io::Read;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry::{Occupied, Vacant};
+use std::io::{self, Read};
 
 use oci::{Digest, Hasher};
 use rustix::fs::FileType;
 
 use super::{Entry, FileError, Tree};
 
-/// The digest of what a COPY source brings.
-pub(crate) fn hash_entries(tree: &Tree, entries: &[Entry]) -> Result<Digest, FileError> {
+/// The digest of what a COPY source brings. Whom it belongs to counts with `owners` only: else it is given to
+/// somebody.
+pub(crate) fn hash_entries(tree: &Tree, entries: &[Entry], owners: bool) -> Result<Digest, FileError> {
     let mut hasher = Hasher::sha256();
+    let mut links = HashMap::new();
     let mut buffer = vec![0; 128 * 1024];
     for entry in entries {
         let name = entry.relative.to_string_lossy();
         let (mode, kind) = (entry.stat.st_mode & 0o7777, entry.kind());
         // Lengths go along, so that no two lists of entries look the same.
         hasher.update(format!("{}:{name}:{mode:o}:{}:", name.len(), entry.stat.st_mode >> 12).as_bytes());
+        if owners {
+            hasher.update(format!("{}:{}:", entry.stat.st_uid, entry.stat.st_gid).as_bytes());
+        }
+        let read_error = |source: io::Error| FileError::Read { path: entry.path.clone(), source };
+        let attributes = tree.place(entry).and_then(|place| place.attributes()).map_err(read_error)?;
+        for (name, value) in attributes {
+            hasher.update(format!("{}:{}:", name.len(), value.len()).as_bytes());
+            hasher.update(&name);
+            hasher.update(&value);
+        }
+        if kind != FileType::Directory && entry.stat.st_nlink > 1 {
+            match links.entry((entry.stat.st_dev, entry.stat.st_ino)) {
+                Occupied(first) => {
+                    hasher.update(format!("link:{}:", first.get()).as_bytes());
+                    continue;
+                }
+                Vacant(place) => {
+                    place.insert(entry.relative.to_string_lossy().into_owned());
+                }
+            }
+        }
         match kind {
             FileType::RegularFile => {
                 hasher.update(format!("{}:", entry.stat.st_size).as_bytes());
                 let mut file = tree.file(&entry.path)?;
                 loop {
                     tree.check(&entry.path)?;
-                    let got = file
-                        .read(&mut buffer)
-                        .map_err(|source| FileError::Read { path: entry.path.clone(), source })?;
+                    let got = file.read(&mut buffer).map_err(read_error)?;
                     if got == 0 {
                         break;
                     }

@@ -170,6 +170,13 @@ impl Tree {
         open().map_err(|source| FileError::Read { path: path.to_owned(), source })
     }
 
+    /// Holds what an entry is, without opening it.
+    pub(crate) fn place(&self, entry: &Entry) -> io::Result<Place> {
+        // The source itself may have been found by a link.
+        let follow = if entry.kind() == FileType::Symlink { OFlags::NOFOLLOW } else { OFlags::empty() };
+        Ok(Place::of(self.open(&entry.path, OFlags::PATH | follow)?))
+    }
+
     /// Where a symbolic link points.
     pub(crate) fn link(&self, path: &Path) -> Result<OsString, FileError> {
         let read = || -> io::Result<OsString> {
