@@ -215,3 +215,65 @@ fn a_container_has_the_clocks_domain_and_priorities_it_asks_for() {
     let command = "cut -c1-2 /proc/uptime; hostname; cut -d' ' -f19 /proc/self/stat; ionice | cut -d: -f1";
     check(command, change, "10\nnamed\n7\nidle\n");
 }
+
+/// A root in a sandbox's bundle with these links, each with what it says.
+fn with_links(sandbox: &Sandbox, id: &str, links: &[(&str, &str)]) -> std::path::PathBuf {
+    let root = sandbox.dir.path().join(id).join("rootfs");
+    std::fs::create_dir_all(root.join("etc")).expect("make a root");
+    testkit::rootfs::busybox(&root);
+    for (link, says) in links {
+        let _ = std::fs::remove_file(root.join(link));
+        std::os::unix::fs::symlink(says, root.join(link)).expect("link");
+    }
+    root
+}
+
+#[test]
+fn what_is_mounted_behind_a_link_to_nothing_is_made_below_the_root() {
+    let sandbox = Sandbox::new();
+    let (shown, outside) = (sandbox.dir.path().join("shown"), sandbox.dir.path().join("outside"));
+    std::fs::write(&shown, "shown\n").expect("write");
+    let directory = sandbox.dir.path().join("directory");
+    std::fs::create_dir(&directory).expect("make");
+    std::fs::write(directory.join("f"), "in it\n").expect("write");
+    let up = format!("{}{}", "../".repeat(40), &outside.display().to_string()[1..]);
+    let links = [
+        ("etc/resolv.conf", "../run/systemd/resolve/stub-resolv.conf"),
+        ("absolute", "/made/for/it"),
+        ("up", up.as_str()),
+        ("one", "two"),
+        ("two", "./three//"),
+        ("three", "end/of/chain"),
+        ("dir", "no/such/dir"),
+    ];
+    let root = with_links(&sandbox, "c1", &links);
+    let mut spec = shell(
+        "cat /etc/resolv.conf /run/systemd/resolve/stub-resolv.conf /absolute /up /three/deep/x; cat /dir/f /no/such/dir/f",
+    );
+    for target in ["/etc/resolv.conf", "/absolute", "/up", "/one/deep/x"] {
+        spec.mounts.push(Mount::bind(&shown, target, &["rprivate", "ro"]));
+    }
+    spec.mounts.push(Mount::bind(&directory, "/dir", &["rprivate"]));
+    let outcome = sandbox.run("c1", spec).expect(0);
+    assert_eq!(outcome.stdout, "shown\n".repeat(5) + "in it\nin it\n", "{outcome:?}");
+    assert!(!outside.exists(), "it was made on the host");
+    assert!(root.join(outside.strip_prefix("/").expect("an absolute path")).exists());
+    // What the links say is what they have said.
+    assert_eq!(std::fs::read_link(root.join("up")).expect("a link").to_str(), Some(up.as_str()));
+}
+
+#[test]
+fn links_to_nothing_that_lead_to_each_other_end() {
+    let sandbox = Sandbox::new();
+    let shown = sandbox.dir.path().join("shown");
+    std::fs::write(&shown, "shown\n").expect("write");
+    // The kernel itself finds the circle; that the other grows with each step it cannot know.
+    let grows = format!("grows/{}", "x/".repeat(200));
+    for (link, says) in [("circle", "circle"), ("grows", grows.as_str())] {
+        with_links(&sandbox, link, &[(link, says)]);
+        let mut spec = shell("true");
+        spec.mounts.push(Mount::bind(&shown, format!("/{link}/f"), &["rprivate"]));
+        let error = sandbox.try_create(link, spec, Stdio::default()).expect_err(link).to_string();
+        assert!(error.contains(&format!("/{link}/f")), "{error}");
+    }
+}
