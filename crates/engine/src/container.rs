@@ -10,6 +10,7 @@ mod end;
 mod export;
 mod find;
 mod health;
+pub(crate) mod images;
 mod inspect;
 mod keep;
 mod kill;

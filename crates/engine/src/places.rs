@@ -48,6 +48,9 @@ pub(crate) struct Places {
     group: PathBuf,
 }
 
+/// Where below a container's bundle images are put together.
+pub(crate) const IMAGES: &str = "images";
+
 impl Places {
     /// The places of the engine that has these directories, and whose groups are named after `instance`.
     pub(crate) fn new(root: &Path, run: &Path, instance: &str) -> Self {
@@ -78,6 +81,16 @@ impl Places {
     /// A container's OCI bundle.
     pub(crate) fn bundle(&self, id: &ContainerId) -> PathBuf {
         self.run.join("bundles").join(id.as_str())
+    }
+
+    /// Where the images are put together that are mounted in a container.
+    pub(crate) fn image_mounts(&self, id: &ContainerId) -> PathBuf {
+        self.bundle(id).join(IMAGES)
+    }
+
+    /// Where that of one of its mounts is.
+    pub(crate) fn image_mount(&self, id: &ContainerId, index: usize) -> PathBuf {
+        self.image_mounts(id).join(index.to_string())
     }
 
     /// Where a container's shim writes down how it ended: told that the machine goes down it uses both, and

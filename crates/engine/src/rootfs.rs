@@ -11,9 +11,11 @@ use base::overlay::Overlay;
 use runtime::held::HeldProcess;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
 use rustix::io::Errno;
+use rustix::mount::{MoveMountFlags, move_mount};
 
 use crate::error::{Context, Error, Result};
 use crate::id_blocks::IdBlock;
+use crate::volume::Held;
 
 /// How often a path is resolved anew that the kernel gave up because of a rename.
 const TRIES: usize = 64;
@@ -35,13 +37,15 @@ pub(crate) struct RootFs {
     root: OwnedFd,
     /// The users that files belong to as seen from here, where those inside count otherwise.
     users: Option<IdBlock>,
+    /// Keeps the volume that it is in its place.
+    _held: Option<Held>,
 }
 
 impl RootFs {
     /// The root of a running process, mounts included, and the users that it has for itself.
     pub(crate) fn of_process(held: &HeldProcess, users: Option<IdBlock>) -> Result<Self> {
         let root = held.root().context(|| "open the container's root".to_owned())?;
-        Ok(Self { root, users })
+        Ok(Self { root, users, _held: None })
     }
 
     /// Whom a file belongs to inside, as user or group.
@@ -63,15 +67,27 @@ impl RootFs {
                 let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
                 let root =
                     openat(CWD, one, flags, Mode::empty()).context(|| format!("open `{}`", one.display()))?;
-                Ok(Self { root, users: None })
+                Ok(Self { root, users: None, _held: None })
             }
             _ => Self::overlay(&lower.iter().map(PathBuf::as_path).collect::<Vec<_>>(), None),
         }
     }
 
-    /// A directory of the host, for example a volume's.
-    pub(crate) fn of_directory(root: OwnedFd) -> Self {
-        Self { root, users: None }
+    /// A directory of the host, for example a volume's, which is kept in its place.
+    pub(crate) fn of_directory(root: OwnedFd, held: Option<Held>) -> Self {
+        Self { root, users: None, _held: held }
+    }
+
+    /// The directory of the host at `path`, which is trusted.
+    pub(crate) fn at(path: &Path) -> std::io::Result<Self> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(Self::of_directory(openat(CWD, path, flags, Mode::empty())?, None))
+    }
+
+    /// Attaches it at `place`, if it is a mount that is attached nowhere.
+    pub(crate) fn attach(&self, place: &Path) -> std::io::Result<()> {
+        let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+        Ok(move_mount(&self.root, c"", CWD, place, flags)?)
     }
 
     /// A container's layers; what is written is the container's. It must not run meanwhile.
@@ -84,7 +100,7 @@ impl RootFs {
         let root = Overlay { lower, writable, options: &[] }
             .mount()
             .map_err(|error| Error::internal("open the root file system").with_source(error))?;
-        Ok(Self { root, users: None })
+        Ok(Self { root, users: None, _held: None })
     }
 
     /// Opens `path` as the container would: no symbolic link leads out.

@@ -5,6 +5,8 @@ mod copy;
 mod create;
 mod fill;
 pub(crate) mod list;
+mod mount;
+mod options;
 mod prune;
 mod remove;
 
@@ -19,6 +21,8 @@ use crate::container::MountPoint;
 use crate::id::ContainerId;
 use crate::places::Places;
 use crate::state::{self, VolumeFile};
+
+pub(crate) use mount::Held;
 
 /// What a volume should be.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -55,10 +59,14 @@ pub struct Volume {
 }
 
 impl Volume {
-    /// The kind of file system that it is, where it is not a directory of the host.
-    pub(crate) fn filesystem(&self) -> Option<&str> {
-        let kind = self.options.get("type").map(String::as_str);
-        kind.filter(|kind| !matches!(*kind, "" | "none" | "bind"))
+    /// Whether something is mounted in its place while it is used: a file system, or a directory of the host.
+    pub(crate) fn is_mounted(&self) -> bool {
+        ["type", "device"].iter().any(|key| self.options.get(*key).is_some_and(|value| !value.is_empty()))
+    }
+
+    /// Whether what is in it goes with the last who uses it.
+    pub(crate) fn is_in_memory(&self) -> bool {
+        self.options.get("type").is_some_and(|kind| matches!(kind.as_str(), "tmpfs" | "ramfs"))
     }
 }
 
@@ -114,6 +122,12 @@ struct Known {
     users: BTreeSet<ContainerId>,
     /// Held while an empty volume is filled from an image.
     filling: Arc<Mutex<()>>,
+    /// Held while it is mounted or unmounted, which may take as long as somebody's server likes.
+    mounting: Arc<Mutex<()>>,
+    /// The containers that run with it.
+    running: BTreeSet<ContainerId>,
+    /// How many look into it otherwise.
+    held: usize,
 }
 
 /// The file with a volume's record.
@@ -159,11 +173,14 @@ impl Volumes {
     }
 
     /// Counts a container that has volumes.
-    pub(crate) fn readmit_user(&self, container: &ContainerId, volumes: BTreeSet<String>) {
+    pub(crate) fn readmit_user(&self, container: &ContainerId, volumes: BTreeSet<String>, is_active: bool) {
         let mut known = self.known.lock();
         for name in volumes {
             if let Some(volume) = known.get_mut(&name) {
                 volume.users.insert(container.clone());
+                if is_active {
+                    volume.running.insert(container.clone());
+                }
             }
         }
     }
@@ -193,6 +210,14 @@ impl Known {
             anonymous: record.anonymous,
             usage: None,
         });
-        Self { record, view, users: BTreeSet::new(), filling: Arc::default() }
+        Self {
+            record,
+            view,
+            users: BTreeSet::new(),
+            filling: Arc::default(),
+            mounting: Arc::default(),
+            running: BTreeSet::new(),
+            held: 0,
+        }
     }
 }

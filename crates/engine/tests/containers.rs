@@ -213,3 +213,14 @@ fn containers_that_are_made_at_once_have_names_of_their_own() {
         remove_all(&engine).await;
     });
 }
+
+#[test]
+fn the_host_s_queues_are_there_whether_the_host_has_mounted_them_or_not() {
+    on_host(|_, engine| async move {
+        let mut spec = shell("grep ' /dev/mqueue ' /proc/mounts | cut -d' ' -f3; readlink /proc/self/ns/ipc");
+        spec.namespaces.ipc = engine::container::NamespaceMode::Host;
+        let own = std::fs::read_link("/proc/self/ns/ipc").expect("a namespace");
+        assert_eq!(output(&engine, spec).await, format!("mqueue\n{}\n", own.display()));
+        remove_all(&engine).await;
+    });
+}

@@ -103,6 +103,8 @@ fn bind(mount: &engine::container::Mount) -> Option<String> {
     match &mount.source {
         MountSource::Bind { path, .. } => Some(format!("{}:{}{mode}", path.display(), mount.target)),
         MountSource::Volume { name: Some(name), .. } => Some(format!("{name}:{}{mode}", mount.target)),
-        MountSource::Volume { name: None, .. } | MountSource::Tmpfs { .. } => None,
+        MountSource::Volume { name: None, .. } | MountSource::Image { .. } | MountSource::Tmpfs { .. } => {
+            None
+        }
     }
 }

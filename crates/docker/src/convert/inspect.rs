@@ -47,7 +47,7 @@ pub(crate) fn document(container: &Container, size: Option<ContainerSize>) -> In
             .mounts
             .iter()
             .filter(|point| !tmpfs.contains_key(&point.target))
-            .map(mount)
+            .map(|point| mount(container, point))
             .collect(),
         config: config(container),
         network_settings: network_settings(container),
@@ -56,15 +56,21 @@ pub(crate) fn document(container: &Container, size: Option<ContainerSize>) -> In
 }
 
 /// Writes a mount.
-pub(crate) fn mount(point: &container::MountPoint) -> MountPoint {
+pub(crate) fn mount(container: &Container, point: &container::MountPoint) -> MountPoint {
+    let asked = container.spec.mounts.iter().find(|mount| mount.target == point.target);
+    let image = asked.and_then(|mount| match &mount.source {
+        container::MountSource::Image { reference, .. } => Some(reference.clone()),
+        _ => None,
+    });
     let kind = match point.kind {
         MountKind::Bind => "bind",
         MountKind::Volume => "volume",
+        MountKind::Image => "image",
         MountKind::Tmpfs => "tmpfs",
     };
     MountPoint {
         kind: kind.to_owned(),
-        name: point.volume.clone().unwrap_or_default(),
+        name: point.volume.clone().or(image).unwrap_or_default(),
         source: point.source.display().to_string(),
         destination: point.target.clone(),
         driver: point.driver.clone().unwrap_or_default(),

@@ -177,8 +177,8 @@ fn volumes_from(
                 part_of(point.volume.clone(), part)
             }
             (MountKind::Volume, _) => volume(point.volume.clone()),
-            (MountKind::Bind, Some(source)) => source.clone(),
-            (MountKind::Bind, None) => return None,
+            (MountKind::Bind | MountKind::Image, Some(source)) => source.clone(),
+            (MountKind::Bind | MountKind::Image, None) => return None,
         };
         Some(Mount { target: point.target.clone(), read_only: read_only || !point.writable, source })
     });

@@ -39,7 +39,7 @@ pub(crate) fn line(container: &Container, size: Option<ContainerSize>, now: Time
             .mounts
             .iter()
             .filter(|point| point.kind != MountKind::Tmpfs)
-            .map(inspect::mount)
+            .map(|point| inspect::mount(container, point))
             .collect(),
     }
 }

@@ -14,6 +14,7 @@ use rustix::fs::{AtFlags, FileType, OFlags, readlinkat, statat};
 
 use super::record::ContainerRecord;
 use super::source::Source;
+use super::spec::MountSource;
 use crate::engine::Engine;
 use crate::error::{Context, Error, Kind, Result};
 use crate::id::ContainerId;
@@ -84,7 +85,7 @@ impl Engine {
         Ok((stat, self.stream_from(transfer, move |out| write(&root, &inner, &name, out))))
     }
 
-    /// Unpacks a tar archive (also gzip, zstd) into the directory `path`, which must exist.
+    /// Unpacks a tar archive (also a compressed one) into the directory `path`, which must exist.
     pub async fn container_archive_put(
         &self,
         id: &ContainerId,
@@ -102,8 +103,12 @@ impl Engine {
         let (engine, held) = (self.clone(), self.running_process(&cell).await?);
         let unpacking = transfer.upload(archive, move |archive| {
             let _operation = operation;
-            if cell.record().spec.read_only_rootfs && covering(&cell, &path).is_none() {
-                return Err(Error::new(Kind::Denied, "container rootfs is marked read-only"));
+            match covering(&cell, &path) {
+                Some(false) => return Err(Error::invalid("mounted volume is marked read-only")),
+                None if cell.record().spec.read_only_rootfs => {
+                    return Err(Error::new(Kind::Denied, "container rootfs is marked read-only"));
+                }
+                _ => {}
             }
             let (root, inner) = write_into(&engine, &cell, held.as_ref(), &path)?;
             let target = root.open(&inner, OFlags::PATH).map_err(|error| not_found(error, &cell, &path))?;
@@ -179,19 +184,27 @@ fn mounted(engine: &Engine, cell: &ContainerCell, path: &str) -> Result<Option<(
     // The innermost of them is what is seen there.
     covering.sort_by_key(|(index, _)| std::cmp::Reverse(record.mounts[*index].target.len()));
     for (index, rest) in covering {
+        if let Some(MountSource::Image { subpath, .. }) =
+            record.spec.mounts.get(index).map(|mount| &mount.source)
+        {
+            let part = subpath.as_deref().unwrap_or_default();
+            return Ok(Some((super::images::root(engine, &record, index)?, format!("/{part}{rest}"))));
+        }
         let source = Source::of_mount(engine, record.spec.mounts.get(index), &record.mounts[index])?;
         if let Some(source) = source
             && source.kind()? == FileType::Directory
         {
-            return Ok(Some((RootFs::of_directory(source.fd), rest)));
+            return Ok(Some((RootFs::of_directory(source.fd, source.held), rest)));
         }
     }
     Ok(None)
 }
 
-/// The place of a mount over `path`.
-fn covering(cell: &ContainerCell, path: &str) -> Option<usize> {
-    covering_all(&cell.record(), path).map(|(index, _)| index).next()
+/// Whether the innermost mount over `path` can be written, if there is one.
+fn covering(cell: &ContainerCell, path: &str) -> Option<bool> {
+    let record = cell.record();
+    let innermost = covering_all(&record, path).max_by_key(|(index, _)| record.mounts[*index].target.len());
+    innermost.map(|(index, _)| record.mounts[index].writable)
 }
 
 /// The places of all mounts over `path`, each with the rest of the path in it.

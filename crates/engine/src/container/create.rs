@@ -189,6 +189,7 @@ impl Drop for HalfMade<'_> {
         // The error that led here is what the user must see; leftovers are cleared at the next opening.
         let _ = base::tree::remove(&inner.places.container(&self.id));
         let _ = inner.images.snapshot_remove(self.id.as_str());
+        super::images::let_go(self.engine, &self.id);
         if let Some(limit) = self.limit {
             self.engine.release_storage(limit);
         }
@@ -224,7 +225,7 @@ pub(super) fn places(spec: &ContainerSpec) -> Vec<String> {
         MountSource::Volume { name, options, .. } => {
             options.get("device").or(name.as_ref()).map(|place| format!("volume {place}"))
         }
-        MountSource::Tmpfs { .. } => None,
+        MountSource::Image { .. } | MountSource::Tmpfs { .. } => None,
     });
     binds.chain(spec.resources.devices.iter().map(|device| device.host_path.clone())).collect()
 }

@@ -3,12 +3,15 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{StatVfsMountFlags, fstatvfs};
+
+use super::images;
 use super::record::ContainerRecord;
 use super::source::{Source, missing};
 use super::spec::{ContainerSpec, Mount, MountSource};
 use super::view::{MountKind, MountPoint, ResolvedSpec};
 use crate::engine::Engine;
-use crate::error::{Fact, Result};
+use crate::error::{Error, Fact, Result};
 use crate::id::ContainerId;
 use crate::rootfs::RootFs;
 use crate::spec::PreparedMount;
@@ -37,20 +40,20 @@ impl<'a> Volumes<'a> {
         resolved: &ResolvedSpec,
     ) -> Result<Vec<MountPoint>> {
         let mut points = Vec::with_capacity(spec.mounts.len());
-        for mount in &spec.mounts {
-            points.push(self.mount_point(mount)?);
+        for (index, mount) in spec.mounts.iter().enumerate() {
+            points.push(self.mount_point(index, mount)?);
         }
         let place = |target: &str| target.trim_end_matches('/').to_owned();
         let mut taken: HashSet<String> = points.iter().map(|point| place(&point.target)).collect();
         for target in &resolved.image_volumes {
             if taken.insert(place(target)) {
-                points.push(self.mount_point(&anonymous(target))?);
+                points.push(self.mount_point(points.len(), &anonymous(target))?);
             }
         }
         Ok(points)
     }
 
-    fn mount_point(&mut self, mount: &Mount) -> Result<MountPoint> {
+    fn mount_point(&mut self, index: usize, mount: &Mount) -> Result<MountPoint> {
         let point = MountPoint {
             kind: MountKind::Bind,
             volume: None,
@@ -59,6 +62,7 @@ impl<'a> Volumes<'a> {
             target: mount.target.clone(),
             writable: !mount.read_only,
             propagation: String::new(),
+            image: None,
         };
         match &mount.source {
             MountSource::Bind { path, subpath, propagation, create, .. } => {
@@ -73,6 +77,16 @@ impl<'a> Volumes<'a> {
                 Ok(MountPoint { source, propagation, ..point })
             }
             MountSource::Tmpfs { .. } => Ok(MountPoint { kind: MountKind::Tmpfs, ..point }),
+            MountSource::Image { reference, .. } => {
+                let image = images::take(self.engine, self.container, index, reference)?;
+                Ok(MountPoint {
+                    kind: MountKind::Image,
+                    source: self.engine.inner.places.image_mount(self.container, index),
+                    image: Some(image.to_string()),
+                    writable: false,
+                    ..point
+                })
+            }
             MountSource::Volume { name, no_copy, subpath, driver, labels, options } => {
                 let spec = VolumeSpec {
                     name: name.clone(),
@@ -84,8 +98,9 @@ impl<'a> Volumes<'a> {
                 if name.is_none() {
                     self.made.push(volume.name.clone());
                 }
-                if !no_copy && subpath.is_none() && volume.options.is_empty() {
-                    self.engine.volume_fill(&volume.name, || RootFs::of_image(self.lower), &mount.target)?;
+                if !no_copy {
+                    let image = || RootFs::of_image(self.lower);
+                    self.engine.volume_fill(&volume.name, subpath.as_deref(), image, &mount.target)?;
                 }
                 Ok(MountPoint {
                     kind: MountKind::Volume,
@@ -130,12 +145,20 @@ pub(super) fn prepare(engine: &Engine, record: &ContainerRecord, files: &Path) -
         }
     }
     for (index, point) in record.mounts.iter().enumerate() {
-        mounts.push(prepare_one(engine, record.spec.mounts.get(index), point)?);
+        let mount = record.spec.mounts.get(index);
+        if let Some(volume) = &point.volume {
+            let image = || RootFs::of_image(&record.layers.lower);
+            let is_filled =
+                !matches!(mount.map(|mount| &mount.source), Some(MountSource::Volume { no_copy: true, .. }));
+            engine.volume_start(volume, &record.id, is_filled.then_some((&image, &point.target)))?;
+        }
+        mounts.push(prepare_one(engine, record, index)?);
     }
     Ok(mounts)
 }
 
-fn prepare_one(engine: &Engine, mount: Option<&Mount>, point: &MountPoint) -> Result<PreparedMount> {
+fn prepare_one(engine: &Engine, record: &ContainerRecord, index: usize) -> Result<PreparedMount> {
+    let (mount, point) = (record.spec.mounts.get(index), &record.mounts[index]);
     let (propagation, recursive, writable_below) = match mount.map(|mount| &mount.source) {
         Some(MountSource::Tmpfs { size, mode, options }) => {
             let mount = mount.expect("just looked at");
@@ -146,34 +169,23 @@ fn prepare_one(engine: &Engine, mount: Option<&Mount>, point: &MountPoint) -> Re
         }
         _ => (super::Propagation::Rprivate, true, false),
     };
-    match Source::of_mount(engine, mount, point)? {
-        Some(Source { path, fd }) => Ok(PreparedMount::Bind {
-            open: Some(fd),
-            source: path,
-            target: point.target.clone(),
-            read_only: !point.writable,
-            propagation,
-            recursive,
-            writable_below,
-        }),
-        None => filesystem(engine, point),
-    }
-}
-
-/// A volume that is a file system of its own.
-fn filesystem(engine: &Engine, point: &MountPoint) -> Result<PreparedMount> {
-    let volume = engine.volume_inspect(point.volume.as_deref().unwrap_or_default())?;
-    let kind = volume.filesystem().unwrap_or_default();
-    let option = |key: &str| volume.options.get(key).map(String::as_str).filter(|value| !value.is_empty());
-    let mut options: Vec<String> =
-        option("o").map(|words| words.split(',').map(str::to_owned).collect()).unwrap_or_default();
-    if !point.writable {
-        options.push("ro".to_owned());
-    }
-    Ok(PreparedMount::Filesystem {
-        kind: kind.to_owned(),
-        source: option("device").unwrap_or(kind).to_owned(),
+    let source = match mount.map(|mount| &mount.source) {
+        Some(MountSource::Image { reference, subpath }) => {
+            images::open(engine, record, index, reference, subpath.as_deref())?
+        }
+        _ => Source::of_mount(engine, mount, point)?
+            .ok_or_else(|| Error::internal(format!("there is nothing to mount at {}", point.target)))?,
+    };
+    // What the volume's own options say holds for whoever has it.
+    let is_fixed = point.volume.is_some()
+        && fstatvfs(&source.fd).is_ok_and(|found| found.f_flag.contains(StatVfsMountFlags::RDONLY));
+    Ok(PreparedMount::Bind {
+        open: Some(source.fd),
+        source: source.path,
         target: point.target.clone(),
-        options,
+        read_only: !point.writable || is_fixed,
+        propagation,
+        recursive,
+        writable_below,
     })
 }

@@ -107,6 +107,10 @@ impl Engine {
         if let Some(place) = thrown {
             self.sweep(place);
         }
+        if record.mounts.iter().any(|point| point.image.is_some()) {
+            super::images::unmount(self, record);
+            super::images::let_go(self, id);
+        }
         self.discard(&inner.places.bundle(id), &inner.places.run_trash())?;
         let sandbox = SandboxId::of_container(id);
         self.drop_shared_memory(&sandbox);

@@ -15,7 +15,7 @@ use super::view::MountPoint;
 use crate::engine::Engine;
 use crate::error::{Context, Error, Fact, Result};
 use crate::state;
-use crate::volume::Volume;
+use crate::volume::{Held, Volume};
 
 /// What a mount shows, open as a place (`O_PATH`).
 #[derive(Debug)]
@@ -23,6 +23,8 @@ pub(super) struct Source {
     /// Where it was found.
     pub(super) path: PathBuf,
     pub(super) fd: OwnedFd,
+    /// Keeps the volume that it is of in its place.
+    pub(super) held: Option<Held>,
 }
 
 /// Permissions of the directories that are made above and at a missing part of a bind mount.
@@ -54,15 +56,15 @@ impl Source {
             error => unopened(path, error),
         })?;
         let source = match subpath {
-            None => Self { path: path.to_owned(), fd },
+            None => Self { path: path.to_owned(), fd, held: None },
             Some(part) => {
                 let root = Beneath::of(fd);
                 let part = Path::new(part);
                 let found =
                     if create { root.find_or_make(part, PART) } else { root.find(part, OFlags::PATH) };
                 let whole = path.join(part);
-                let fd = found.map_err(|error| outside(&format!("subPath of {}", path.display()), error))?;
-                Self { path: whole, fd }
+                let fd = found.map_err(|error| outside_of_bind(path, error))?;
+                Self { path: whole, fd, held: None }
             }
         };
         if let Some(kind) = must_be
@@ -77,20 +79,19 @@ impl Source {
         Ok(source)
     }
 
-    /// A volume that is a directory of the host, or a part of it, which must be there.
-    pub(super) fn of_volume(volume: &Volume, subpath: Option<&str>) -> Result<Self> {
-        let device = volume.options.get("device").map(String::as_str).filter(|device| !device.is_empty());
-        let path = device.map_or_else(|| volume.path.clone(), PathBuf::from);
+    /// A volume that is in its place, or a part of it, which must be there.
+    fn of_volume(volume: &Volume, subpath: Option<&str>) -> Result<Self> {
+        let path = volume.path.clone();
         let fd = open(&path).map_err(|error| match error {
             Errno::NOENT => missing(&path),
             error => unopened(&path, error),
         })?;
-        let Some(part) = subpath else { return Ok(Self { path, fd }) };
+        let Some(part) = subpath else { return Ok(Self { path, fd, held: None }) };
         let whole = path.join(part);
         let fd = Beneath::of(fd)
             .find(Path::new(part), OFlags::PATH)
-            .map_err(|error| outside(&format!("subpath of volume {}", volume.name), error))?;
-        Ok(Self { path: whole, fd })
+            .map_err(|error| outside(&path, part, error))?;
+        Ok(Self { path: whole, fd, held: None })
     }
 
     /// What the mount at `point` shows, if it is a part of the host's tree.
@@ -100,7 +101,7 @@ impl Source {
         point: &MountPoint,
     ) -> Result<Option<Self>> {
         match mount.map(|mount| &mount.source) {
-            Some(MountSource::Tmpfs { .. }) => Ok(None),
+            Some(MountSource::Tmpfs { .. } | MountSource::Image { .. }) => Ok(None),
             Some(MountSource::Bind { path, subpath, create, must_be, .. }) => {
                 Self::of_bind(path, subpath.as_deref(), *create, *must_be).map(Some)
             }
@@ -110,10 +111,8 @@ impl Source {
                     _ => None,
                 };
                 let volume = engine.volume_inspect(point.volume.as_deref().unwrap_or_default())?;
-                if volume.filesystem().is_some() {
-                    return Ok(None);
-                }
-                Self::of_volume(&volume, subpath).map(Some)
+                let held = volume.is_mounted().then(|| engine.volume_hold(&volume.name)).transpose()?;
+                Self::of_volume(&volume, subpath).map(|source| Some(Self { held, ..source }))
             }
         }
     }
@@ -165,8 +164,25 @@ fn unopened(path: &Path, error: Errno) -> Error {
     Error::internal(format!("open `{}`", path.display())).with_source(std::io::Error::from(error))
 }
 
-/// The error of a part that is not there or not below.
-fn outside(what: &str, error: BeneathError) -> Error {
+/// The error of a part of a volume or of an image that is not there or not below.
+pub(super) fn outside(base: &Path, part: &str, error: BeneathError) -> Error {
+    match error {
+        BeneathError::Io { source, .. } if source.kind() != std::io::ErrorKind::NotFound => {
+            Error::internal(format!("open `{}`", base.join(part).display())).with_source(source)
+        }
+        BeneathError::Io { source, .. } => {
+            Error::not_found(format!("cannot access path {}", base.join(part).display())).with_source(source)
+        }
+        _ => Error::invalid(format!(
+            "path concatenation escapes the base directory, base: {}, subpath: {part}",
+            base.display()
+        )),
+    }
+}
+
+/// The same of a part of the host's tree.
+fn outside_of_bind(path: &Path, error: BeneathError) -> Error {
+    let what = format!("subPath of {}", path.display());
     match error {
         BeneathError::Io { ref source, .. } if source.kind() != std::io::ErrorKind::NotFound => {
             Error::internal(format!("open the {what}")).with_source(error)

@@ -209,7 +209,7 @@ pub struct HealthResult {
 /// Something mounted in a container.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MountPoint {
-    /// `bind`, `volume` or `tmpfs`.
+    /// `bind`, `volume`, `image` or `tmpfs`.
     pub kind: MountKind,
     /// The volume's name.
     pub volume: Option<String>,
@@ -223,6 +223,8 @@ pub struct MountPoint {
     pub writable: bool,
     /// How mounts travel across it, as Linux names it; empty for volumes and memory.
     pub propagation: String,
+    /// The image's id.
+    pub image: Option<String>,
 }
 
 /// The kind of a mount.
@@ -232,6 +234,8 @@ pub enum MountKind {
     Bind,
     /// A volume.
     Volume,
+    /// An image's files.
+    Image,
     /// Memory.
     Tmpfs,
 }

@@ -68,7 +68,10 @@ impl Engine {
                 }
             })
             .await;
-        in_place(|| self.clear_run());
+        in_place(|| {
+            self.clear_run();
+            self.volumes_clear();
+        });
         self.clear_namespaces().await;
     }
 

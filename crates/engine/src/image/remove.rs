@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::{ImagePruned, ImageRemoved, convert};
-use crate::container::PruneFilter;
+use crate::container::{ContainerRecord, PruneFilter};
 use crate::engine::Engine;
 use crate::error::{Error, Fact, Kind, Result};
 use crate::work::blocking;
@@ -58,14 +58,16 @@ impl Engine {
     fn images_in_use(&self) -> (HashSet<image::ImageId>, HashSet<image::ImageId>) {
         let (mut running, mut stopped) = (HashSet::new(), HashSet::new());
         for cell in self.inner.registry.all() {
-            let record = cell.record();
-            let Ok(digest) = oci::Digest::parse(&record.resolved.image_id) else { continue };
-            let id = image::ImageId(digest);
-            if cell.status().is_active() {
-                running.insert(id)
-            } else {
-                stopped.insert(id)
-            };
+            let is_active = cell.status().is_active();
+            for id in images_of(&cell.record()) {
+                let Ok(digest) = oci::Digest::parse(&id) else { continue };
+                let id = image::ImageId(digest);
+                if is_active {
+                    running.insert(id)
+                } else {
+                    stopped.insert(id)
+                };
+            }
         }
         (running, stopped)
     }
@@ -87,12 +89,18 @@ impl Engine {
     }
 }
 
+/// The image that a container is made of, and those that are mounted in it.
+fn images_of(record: &ContainerRecord) -> Vec<String> {
+    let mounted = record.mounts.iter().filter_map(|point| point.image.clone());
+    std::iter::once(record.resolved.image_id.clone()).chain(mounted).collect()
+}
+
 /// Why an image is not removed, with the container that needs it.
 fn conflict(engine: &Engine, reference: &str, error: &image::RemoveError) -> String {
     let image::RemoveError::Conflict { source, .. } = error else { return error.to_string() };
     let user = |id: &image::ImageId| {
         let cells = engine.inner.registry.all();
-        let cell = cells.iter().find(|cell| cell.record().resolved.image_id == id.to_string());
+        let cell = cells.iter().find(|cell| images_of(&cell.record()).contains(&id.to_string()));
         cell.map(|cell| cell.id.short().to_owned()).unwrap_or_default()
     };
     let by_name = convert::with_tag(reference);

@@ -24,6 +24,27 @@ impl Engine {
         if sandbox.is_of_one() {
             self.tear_down(sandbox).await;
         }
+        self.unmount_for(cell).await;
+    }
+
+    /// Takes away what was mounted on the host for a container, unless others use it.
+    async fn unmount_for(&self, cell: &Arc<ContainerCell>) {
+        let record = cell.record();
+        let is_mounted = |name: &String| self.volume_inspect(name).is_ok_and(|volume| volume.is_mounted());
+        let volumes = record.mounts.iter().filter_map(|point| point.volume.clone());
+        let volumes: Vec<String> = volumes.filter(is_mounted).collect();
+        if volumes.is_empty() && record.mounts.iter().all(|point| point.image.is_none()) {
+            return;
+        }
+        let engine = self.clone();
+        let unmount = move || {
+            engine.volumes_stop(volumes.iter().map(String::as_str), &record.id);
+            crate::container::images::unmount(&engine, &record);
+            Ok(())
+        };
+        if let Err(error) = blocking(unmount).await {
+            tracing::warn!(container = %cell.id, error = %base::error::chain(&error), "unmount what a container used");
+        }
     }
 
     /// Ends a sandbox's shim and gives its network back. Does nothing where that is done.

@@ -29,7 +29,11 @@ pub(super) fn mounts(
     for mount in &mut mounts {
         match mount.destination.to_str() {
             Some("/dev/shm") => share_memory(mount, spec, around),
-            Some("/dev/mqueue") if spec.namespaces.ipc == NamespaceMode::Host => {
+            // A queue of messages belongs to the namespace of whoever mounts it, who must own that: of the host's,
+            // which a user namespace does not, there is only what the host has mounted.
+            Some("/dev/mqueue")
+                if spec.namespaces.ipc == NamespaceMode::Host && around.joined.user.is_some() =>
+            {
                 *mount =
                     Mount::bind("/dev/mqueue", "/dev/mqueue", &["rprivate", "nosuid", "noexec", "nodev"]);
             }

@@ -15,6 +15,8 @@ pub(super) struct MountPoint {
     target: String,
     writable: bool,
     propagation: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    image: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -22,11 +24,13 @@ pub(super) struct MountPoint {
 enum Kind {
     Bind,
     Volume,
+    Image,
     Tmpfs,
 }
 
 base::same_fields!(
-    MountPoint = container::MountPoint { kind: inner, volume, driver, source, target, writable, propagation }
+    MountPoint =
+        container::MountPoint { kind: inner, volume, driver, source, target, writable, propagation, image }
 );
 
-base::same_variants!(Kind = container::MountKind { Bind, Volume, Tmpfs });
+base::same_variants!(Kind = container::MountKind { Bind, Volume, Image, Tmpfs });

@@ -1,99 +1,171 @@
-//! Copying a directory with owners, modes, times, links and extended attributes.
+//! Copying a directory with owners, modes, times, links, holes and extended attributes.
 
-use std::ffi::CStr;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry::{Occupied, Vacant};
+use std::ffi::{CStr, OsStr};
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 
+use base::place::Place;
+use base::sparse;
 use rustix::fs::{
-    AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid, chownat, fchmod,
-    futimens, mkdirat, mknodat, openat, readlinkat, statat, symlinkat, utimensat,
+    AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat, Timespec, Timestamps, linkat, mkdirat, mknodat,
+    openat, openat2, readlinkat, symlinkat,
 };
 
-/// Copies what is in `source` (a descriptor that names a directory) into the directory `target`,
-/// which gets the same owner and mode.
-pub(super) fn directory(source: BorrowedFd<'_>, target: &Path) -> io::Result<()> {
-    let target = openat(CWD, target, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-    let source = openat(source, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-    contents(&source, &target, 0)
+/// Copies what is in the directory `source` into the directory `target`, which gets the same attributes.
+pub(super) fn directory(source: BorrowedFd<'_>, target: BorrowedFd<'_>) -> io::Result<()> {
+    let (source, target) = (open(source)?, open(target)?);
+    let mut copying = Copying { root: target.try_clone()?, path: PathBuf::new(), links: HashMap::new() };
+    copying.contents(&source, &target, 0)
 }
 
-/// Gives the directory `target` the owner, mode and times that `meta` tells.
-pub(super) fn give_attributes(meta: &Stat, target: &Path) -> io::Result<()> {
-    let target = openat(CWD, target, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-    rustix::fs::fchown(&target, Some(Uid::from_raw(meta.st_uid)), Some(Gid::from_raw(meta.st_gid)))?;
-    fchmod(&target, Mode::from_raw_mode(meta.st_mode))?;
-    Ok(futimens(&target, &times(meta))?)
+/// Gives the directory `target` the owner, mode, times and extended attributes of another.
+pub(super) fn give_attributes(source: BorrowedFd<'_>, target: BorrowedFd<'_>) -> io::Result<()> {
+    dress(&Place::of(open(source)?), &Place::of(open(target)?))
 }
 
-fn contents(source: &OwnedFd, target: &OwnedFd, depth: usize) -> io::Result<()> {
-    base::tree::check_depth(depth)?;
-    let meta = rustix::fs::fstat(source)?;
-    for entry in Dir::read_from(source)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        if name != c"." && name != c".." {
-            one(source, target, name, depth)?;
+/// Gives the directory `target` the times that it had.
+pub(super) fn set_times(target: BorrowedFd<'_>, had: &Stat) -> io::Result<()> {
+    Place::of(open(target)?).set_times(&times(had))
+}
+
+struct Copying {
+    /// The target.
+    root: OwnedFd,
+    /// The directory below it that is being copied.
+    path: PathBuf,
+    /// The first copy of each file that has several names, below the target.
+    links: HashMap<(u64, u64), PathBuf>,
+}
+
+impl Copying {
+    fn contents(&mut self, source: &OwnedFd, target: &OwnedFd, depth: usize) -> io::Result<()> {
+        base::tree::check_depth(depth)?;
+        for entry in Dir::read_from(source)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            if name != c"." && name != c".." {
+                self.one(source, target, name, depth)?;
+            }
         }
+        // Last: what is copied into it changes its time.
+        dress(&Place::of(source.try_clone()?), &Place::of(target.try_clone()?))
     }
-    // Last: what is copied into it changes its time.
-    rustix::fs::fchown(target, Some(Uid::from_raw(meta.st_uid)), Some(Gid::from_raw(meta.st_gid)))?;
-    fchmod(target, Mode::from_raw_mode(meta.st_mode))?;
-    futimens(target, &times(&meta))?;
-    Ok(())
-}
 
-fn one(source: &OwnedFd, target: &OwnedFd, name: &CStr, depth: usize) -> io::Result<()> {
-    let meta = statat(source, name, AtFlags::SYMLINK_NOFOLLOW)?;
-    let open = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    match FileType::from_raw_mode(meta.st_mode) {
-        FileType::Directory => {
+    fn one(&mut self, source: &OwnedFd, target: &OwnedFd, name: &CStr, depth: usize) -> io::Result<()> {
+        let from = Place::at(source, name)?;
+        let meta = from.stat()?;
+        let kind = FileType::from_raw_mode(meta.st_mode);
+        if kind == FileType::Directory {
             mkdirat(target, name, Mode::from_raw_mode(0o700))?;
-            let from = openat(source, name, open | OFlags::DIRECTORY, Mode::empty())?;
-            let to = openat(target, name, open | OFlags::DIRECTORY, Mode::empty())?;
-            return contents(&from, &to, depth + 1);
-        }
-        FileType::RegularFile => {
-            let mut from = File::from(openat(source, name, open, Mode::empty())?);
-            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-            let mut to = File::from(openat(target, name, flags, Mode::from_raw_mode(0o600))?);
-            // Within one file system the kernel shares or moves the bytes itself.
-            io::copy(&mut from, &mut to)?;
-            rustix::fs::fchown(&to, Some(Uid::from_raw(meta.st_uid)), Some(Gid::from_raw(meta.st_gid)))?;
-            attributes(from.as_fd(), to.as_fd())?;
-            fchmod(&to, Mode::from_raw_mode(meta.st_mode))?;
-            futimens(&to, &times(&meta))?;
+            let to = Place::made(target, name, kind)?;
+            self.path.push(OsStr::from_bytes(name.to_bytes()));
+            self.contents(&from.read()?.into(), &to.read()?.into(), depth + 1)?;
+            self.path.pop();
             return Ok(());
         }
-        FileType::Symlink => {
-            let link = readlinkat(source, name, Vec::new())?;
-            symlinkat(&link, target, name)?;
+        if meta.st_nlink > 1 {
+            match self.links.entry((meta.st_dev, meta.st_ino)) {
+                Occupied(first) => {
+                    let first = open_beneath(&self.root, first.get())?;
+                    return Ok(linkat(&first, c"", target, name, AtFlags::EMPTY_PATH)?);
+                }
+                Vacant(place) => {
+                    place.insert(self.path.join(OsStr::from_bytes(name.to_bytes())));
+                }
+            }
         }
-        kind => mknodat(target, name, kind, Mode::from_raw_mode(meta.st_mode), meta.st_rdev)?,
+        match kind {
+            FileType::RegularFile => {
+                let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+                let mut to = File::from(openat(target, name, flags, Mode::from_raw_mode(0o600))?);
+                sparse::copy(&from.read()?, &mut to, |_| Ok(()))?;
+                return dress(&from, &Place::of(to));
+            }
+            FileType::Symlink => {
+                symlinkat(readlinkat(source, name, Vec::new())?, target, name)?;
+            }
+            kind => mknodat(target, name, kind, Mode::from_raw_mode(meta.st_mode), meta.st_rdev)?,
+        }
+        dress(&from, &Place::made(target, name, kind)?)
     }
-    let (uid, gid) = (Uid::from_raw(meta.st_uid), Gid::from_raw(meta.st_gid));
-    chownat(target, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
-    utimensat(target, name, &times(&meta), AtFlags::SYMLINK_NOFOLLOW)?;
-    Ok(())
 }
 
-/// Copies extended attributes; those that the target's file system does not take are left out.
-fn attributes(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> io::Result<()> {
-    let mut names = vec![0u8; 64 << 10];
-    let Ok(length) = rustix::fs::flistxattr(from, &mut names) else { return Ok(()) };
-    let mut value = vec![0u8; 64 << 10];
-    for name in names[..length].split(|&byte| byte == 0).filter(|name| !name.is_empty()) {
-        if let Ok(length) = rustix::fs::fgetxattr(from, name, &mut value) {
-            let _ = rustix::fs::fsetxattr(to, name, &value[..length], rustix::fs::XattrFlags::empty());
-        }
+/// Gives what was made what is said of what it was made of.
+fn dress(from: &Place, to: &Place) -> io::Result<()> {
+    let meta = from.stat()?;
+    to.set_owner(meta.st_uid, meta.st_gid)?;
+    if FileType::from_raw_mode(meta.st_mode) != FileType::Symlink {
+        to.set_mode(meta.st_mode & 0o7777)?;
     }
-    Ok(())
+    to.take_attributes(from)?;
+    to.set_times(&times(&meta))
 }
 
-fn times(meta: &rustix::fs::Stat) -> Timestamps {
+/// Holds what was made below `root`, though somebody may have put links in its way since.
+fn open_beneath(root: &OwnedFd, path: &Path) -> io::Result<OwnedFd> {
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(openat2(root, path, flags, Mode::empty(), resolve)?)
+}
+
+fn open(directory: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(openat(directory, ".", flags, Mode::empty())?)
+}
+
+fn times(meta: &Stat) -> Timestamps {
     Timestamps {
         last_access: Timespec { tv_sec: meta.st_atime as _, tv_nsec: meta.st_atime_nsec as _ },
         last_modification: Timespec { tv_sec: meta.st_mtime as _, tv_nsec: meta.st_mtime_nsec as _ },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::fd::AsFd;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+
+    #[test]
+    fn a_copy_has_all_that_the_original_has() {
+        let (from, to) =
+            (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
+        let source = |path: &str| from.path().join(path);
+        fs::create_dir_all(source("d/e")).expect("make");
+        fs::write(source("a"), "one").expect("write");
+        fs::hard_link(source("a"), source("d/e/b")).expect("link");
+        symlink("../../../..", source("d/up")).expect("link");
+        fs::File::create(source("hole")).and_then(|file| file.set_len(8 << 20)).expect("a hole");
+        std::os::unix::fs::chown(source("a"), Some(7), Some(8)).expect("chown");
+        fs::set_permissions(source("d"), fs::Permissions::from_mode(0o1770)).expect("chmod");
+        let attribute = |path: &str| Place::of(fs::File::open(path).expect("open"));
+        attribute(source("d").to_str().expect("text")).set_attribute("user.note", b"kept").expect("set");
+        let old = Timespec { tv_sec: -1000, tv_nsec: 5 };
+        let times = Timestamps { last_access: old, last_modification: old };
+        for path in ["d/e", "d", "."] {
+            attribute(source(path).to_str().expect("text")).set_times(&times).expect("a time");
+        }
+        let open = |path: &Path| fs::File::open(path).expect("open");
+        directory(open(from.path()).as_fd(), open(to.path()).as_fd()).expect("copy");
+
+        let of = |path: &str| fs::symlink_metadata(to.path().join(path)).expect("stat");
+        assert_eq!(
+            (of("a").ino(), of("a").nlink(), of("a").uid(), of("a").gid()),
+            (of("d/e/b").ino(), 2, 7, 8)
+        );
+        assert_eq!(of("d").mode() & 0o7777, 0o1770);
+        for path in ["d/e", "d", "."] {
+            assert_eq!((of(path).mtime(), of(path).mtime_nsec()), (-1000, 5), "{path}");
+        }
+        let copied = attribute(to.path().join("d").to_str().expect("text")).attributes().expect("listed");
+        assert_eq!(copied, [(b"user.note".to_vec(), b"kept".to_vec())]);
+        assert_eq!(fs::read_link(to.path().join("d/up")).expect("a link"), Path::new("../../../.."));
+        assert_eq!((of("hole").len(), of("hole").blocks()), (8 << 20, 0));
     }
 }

@@ -32,11 +32,7 @@ impl Engine {
                 spec.driver
             )));
         }
-        for key in spec.options.keys() {
-            if !matches!(key.as_str(), "type" | "o" | "device" | "size") {
-                return Err(Error::invalid(format!("invalid option: \"{key}\"")));
-            }
-        }
+        super::options::check(&spec.options)?;
         let anonymous = spec.name.is_none();
         let name = match &spec.name {
             Some(name) => check_name(name)?.to_owned(),

@@ -3,29 +3,48 @@
 //! The files are put together beside the volume's place. Once they are complete and on disk the record
 //! says so, and they move there; whoever is interrupted then goes on where that one was.
 
+use std::ffi::CStr;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
-use std::path::Path;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use base::beneath::Beneath;
 use rustix::fs::{CWD, Dir, Mode, OFlags, RenameFlags, fstat, openat, renameat_with};
+use rustix::io::Errno;
 
-use super::{DATA, FILLING, RECORD, VolumeRecord, copy};
+use super::{DATA, FILLING, RECORD, Volume, VolumeRecord, copy};
 use crate::engine::Engine;
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, Result};
 use crate::rootfs::RootFs;
 use crate::state::{self, VolumeFile};
 
+const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+
 impl Engine {
     /// Copies what the image `root` has at `target` into the volume, once in its life, unless
-    /// there is something in it already.
+    /// there is something in it already. One that is mounted somewhere, and a part of one, is filled as often
+    /// as there is nothing in it.
     pub(crate) fn volume_fill(
         &self,
         name: &str,
+        part: Option<&str>,
         root: impl FnOnce() -> Result<RootFs>,
         target: &str,
     ) -> Result<()> {
         let known = &self.inner.volumes.known;
+        let volume = self.volume_inspect(name)?;
+        if volume.is_in_memory() {
+            // It is made anew with each start, and filled then.
+            return Ok(());
+        }
+        if volume.is_mounted() || part.is_some() {
+            let Some(source) = find(&root()?, target)? else { return Ok(()) };
+            let _held = self
+                .volume_hold(name)
+                .map_err(|error| Error::new(error.kind(), "failed to populate volume").with_source(error))?;
+            return fill_part(&volume, part, source.as_fd(), target);
+        }
         let filling = match known.lock().get(name) {
             Some(volume) if volume.record.filled => return Ok(()),
             Some(volume) => Arc::clone(&volume.filling),
@@ -40,17 +59,14 @@ impl Engine {
         }
         let directory = self.inner.places.volume(name);
         let tried = || format!("fill the volume {name} from the image's {target}");
-        if !record.filling && is_empty(&directory.join(DATA))? {
-            match root()?.open(target, OFlags::PATH | OFlags::DIRECTORY) {
-                Ok(source) => {
-                    record.filling = gather(source.as_fd(), &directory).context(tried)?;
-                    if record.filling {
-                        self.volume_note(&record, &directory)?;
-                    }
-                }
-                // The image has nothing there.
-                Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => {}
-                Err(error) => return Err(error).context(|| format!("look into the image's {target}")),
+        let data = open(&directory.join(DATA)).context(tried)?;
+        if !record.filling
+            && is_empty(data.as_fd()).context(tried)?
+            && let Some(source) = find(&root()?, target)?
+        {
+            record.filling = gather(source.as_fd(), &directory).context(tried)?;
+            if record.filling {
+                self.volume_note(&record, &directory)?;
             }
         }
         if record.filling {
@@ -71,18 +87,50 @@ impl Engine {
     }
 }
 
-fn is_empty(data: &Path) -> Result<bool> {
-    let mut entries = std::fs::read_dir(data).context(|| format!("read `{}`", data.display()))?;
-    Ok(entries.next().is_none())
+/// Copies what is in `source`, the image's `target`, into the volume that is in its place, or into a part of
+/// it, if there is nothing in it.
+pub(super) fn fill_part(
+    volume: &Volume,
+    part: Option<&str>,
+    source: BorrowedFd<'_>,
+    target: &str,
+) -> Result<()> {
+    let tried = || format!("fill the volume {} from the image's {target}", volume.name);
+    let place = open(&volume.path).context(tried)?;
+    let place = match part {
+        None => place,
+        // What is wrong with it is said when it is mounted.
+        Some(part) => match Beneath::of(place).find(Path::new(part), DIRECTORY) {
+            Ok(place) => place,
+            Err(_) => return Ok(()),
+        },
+    };
+    if is_empty(place.as_fd()).context(tried)? {
+        copy_in(source, place.as_fd()).context(tried)?;
+    }
+    Ok(())
+}
+
+/// The directory that an image has at `target`, if it has one.
+pub(super) fn find(root: &RootFs, target: &str) -> Result<Option<OwnedFd>> {
+    match root.open(target, OFlags::PATH | OFlags::DIRECTORY) {
+        Ok(source) => Ok(Some(source)),
+        Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+        Err(error) => Err(error).context(|| format!("look into the image's {target}")),
+    }
+}
+
+fn is_empty(directory: BorrowedFd<'_>) -> io::Result<bool> {
+    let mut entries = Dir::read_from(openat(directory, ".", DIRECTORY, Mode::empty())?)?;
+    let is_entry = |name: &CStr| name != c"." && name != c"..";
+    Ok(!entries.any(|entry| entry.is_ok_and(|entry| is_entry(entry.file_name()))))
 }
 
 /// Copies what is in `source` to where the volume in `directory` is put together: all of it is there, on
 /// disk, or nothing. `false` where there is nothing to put together.
 fn gather(source: BorrowedFd<'_>, directory: &Path) -> io::Result<bool> {
-    let opened = openat(source, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-    let mut names = Dir::read_from(&opened)?.filter_map(|entry| entry.ok());
-    if names.all(|entry| matches!(entry.file_name().to_bytes(), b"." | b"..")) {
-        copy::give_attributes(&fstat(&opened)?, &directory.join(DATA))?;
+    if is_empty(source)? {
+        copy::give_attributes(source, open(&directory.join(DATA))?.as_fd())?;
         return Ok(false);
     }
     let filling = directory.join(FILLING);
@@ -91,7 +139,9 @@ fn gather(source: BorrowedFd<'_>, directory: &Path) -> io::Result<bool> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => std::fs::create_dir(&filling)?,
     }
-    let gathered = copy::directory(source, &filling).and_then(|()| base::fs::sync_file_system(&filling));
+    let gathered = open(&filling)
+        .and_then(|place| copy::directory(source, place.as_fd()))
+        .and_then(|()| base::fs::sync_file_system(&filling));
     if gathered.is_err() {
         let _ = base::tree::remove(&filling);
     }
@@ -102,21 +152,37 @@ fn gather(source: BorrowedFd<'_>, directory: &Path) -> io::Result<bool> {
 /// does what somebody has put into it meanwhile: a container may have it mounted.
 fn move_in(directory: &Path) -> io::Result<()> {
     let (filling, data) = (directory.join(FILLING), directory.join(DATA));
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let meta = match openat(CWD, &filling, flags, Mode::empty()) {
-        Ok(opened) => fstat(opened)?,
+    let gathered = match open(&filling) {
         // It was the last step that was interrupted.
-        Err(rustix::io::Errno::NOENT) => return Ok(()),
-        Err(error) => return Err(error.into()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        opened => opened?,
     };
+    let as_it_was = fstat(&gathered)?;
     for path in base::fs::entries(&filling)? {
         let place = data.join(path.file_name().unwrap_or_default());
         match renameat_with(CWD, &path, CWD, &place, RenameFlags::NOREPLACE) {
-            Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+            Ok(()) | Err(Errno::EXIST) => {}
             Err(error) => return Err(error.into()),
         }
     }
-    copy::give_attributes(&meta, &data)?;
+    // What was moved out of it has changed its time.
+    copy::set_times(gathered.as_fd(), &as_it_was)?;
+    copy::give_attributes(gathered.as_fd(), open(&data)?.as_fd())?;
     base::fs::sync_dir(&data)?;
     base::tree::remove(&filling)
+}
+
+/// Copies what is in `source` into the empty directory `target`: all of it, or nothing.
+fn copy_in(source: BorrowedFd<'_>, target: BorrowedFd<'_>) -> io::Result<()> {
+    copy::directory(source, target).inspect_err(|_| {
+        let place = PathBuf::from(format!("/proc/self/fd/{}", target.as_raw_fd()));
+        for path in base::fs::entries(&place).unwrap_or_default() {
+            let is_directory = path.symlink_metadata().is_ok_and(|metadata| metadata.is_dir());
+            let _ = if is_directory { base::tree::remove(&path) } else { std::fs::remove_file(&path) };
+        }
+    })
+}
+
+fn open(directory: &Path) -> io::Result<OwnedFd> {
+    Ok(openat(CWD, directory, DIRECTORY, Mode::empty())?)
 }

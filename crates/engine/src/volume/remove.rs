@@ -68,6 +68,10 @@ impl Engine {
             known.remove(name).ok_or_else(|| no_such_volume(name))?
         };
         let directory = self.inner.places.volume(name);
+        // What is mounted in its place is not the volume's to remove. What stays mounted is not removed either.
+        if known.view.is_mounted() {
+            super::mount::unmount(&known.view.path);
+        }
         match self.throw_away(&directory) {
             Ok(thrown) => Ok(Taken { known, thrown }),
             Err(error) => {

@@ -31,14 +31,15 @@ pub(super) fn read(document: &MountSpec) -> Result<Mount, Fault> {
     check_target(&document.target, &document.target)?;
     let source = match document.kind.as_str() {
         "bind" => bind(document, &invalid)?,
-        "volume" => volume(document)?,
+        "volume" => volume(document, &invalid)?,
         "tmpfs" => {
             if !document.source.is_empty() {
                 return Err(invalid("field Source must not be specified"));
             }
             tmpfs(document.tmpfs_options.as_ref())
         }
-        "image" | "npipe" | "cluster" => {
+        "image" => image(document, &invalid)?,
+        "npipe" | "cluster" => {
             return Err(Fault::unsupported(format!("mount type \"{}\" is not supported", document.kind)));
         }
         _ => return Err(invalid("mount type unknown")),
@@ -79,20 +80,43 @@ fn bind(document: &MountSpec, invalid: &dyn Fn(&str) -> Fault) -> Result<MountSo
     })
 }
 
-fn volume(document: &MountSpec) -> Result<MountSource, Fault> {
+fn image(document: &MountSpec, invalid: &dyn Fn(&str) -> Fault) -> Result<MountSource, Fault> {
+    if document.source.is_empty() {
+        return Err(invalid("field Source must not be empty"));
+    }
+    let part = document.image_options.as_ref().map(|options| options.subpath.as_str()).unwrap_or_default();
+    Ok(MountSource::Image { reference: document.source.clone(), subpath: subpath(part, invalid)? })
+}
+
+/// A part of a volume or an image, without dots.
+fn subpath(text: &str, invalid: &dyn Fn(&str) -> Fault) -> Result<Option<String>, Fault> {
+    let mut parts: Vec<&str> = Vec::new();
+    let outside = || invalid("subpath must be a relative path within the volume");
+    if text.starts_with('/') {
+        return Err(outside());
+    }
+    for part in text.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop().ok_or_else(outside)?),
+            part => parts.push(part),
+        }
+    }
+    Ok((!parts.is_empty()).then(|| parts.join("/")))
+}
+
+fn volume(document: &MountSpec, invalid: &dyn Fn(&str) -> Fault) -> Result<MountSource, Fault> {
     let usual = VolumeOptions::default();
     let options = document.volume_options.as_ref().unwrap_or(&usual);
     let driver = options.driver_config.clone().unwrap_or_default();
-    if options.subpath.starts_with('/') || options.subpath.split('/').any(|part| part == "..") {
-        return Err(Fault::invalid(
-            "invalid mount config for type \"volume\": subpath must be a relative path within the volume",
-        ));
+    if document.source.is_empty() && !options.subpath.is_empty() {
+        return Err(invalid("must not set Subpath when using anonymous volumes"));
     }
     let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     Ok(MountSource::Volume {
         name: some(&document.source),
         no_copy: options.no_copy,
-        subpath: some(&options.subpath),
+        subpath: subpath(&options.subpath, invalid)?,
         driver: some(&driver.name),
         labels: options.labels.clone(),
         options: driver.options,

@@ -21,7 +21,9 @@ fn describe(mount: &Mount) -> String {
             let below = if *writable_below { " writable-below" } else { "" };
             format!("bind {} create={create}{below}", path.display())
         }
+        MountSource::Volume { name, subpath: Some(part), .. } => format!("volume {name:?} part {part}"),
         MountSource::Volume { name, no_copy, .. } => format!("volume {name:?} nocopy={no_copy}"),
+        MountSource::Image { reference, subpath } => format!("image {reference} {subpath:?}"),
         MountSource::Tmpfs { size, mode, options } => format!("tmpfs {size:?} {mode:?} {options:?}"),
     };
     format!("{} {mode} {source}", mount.target)
@@ -107,4 +109,36 @@ fn nonsense_is_refused() {
         Err("invalid mount config for type \"odd\": mount type unknown"),
     );
     check(r#"{"VolumesFrom":["gone:ro"]}"#, Err("No such container: gone"));
+}
+
+#[test]
+fn images_and_parts_are_read() {
+    let long = |kind: &str, source: &str, part: &str| {
+        let name = if kind == "image" { "ImageOptions" } else { "VolumeOptions" };
+        format!(
+            r#"{{"Mounts":[{{"Type":"{kind}","Source":"{source}","Target":"/b","{name}":{{"Subpath":"{part}"}}}}]}}"#
+        )
+    };
+    check(&long("image", "alpine", ""), Ok(&["/b rw image alpine None"]));
+    check(&long("image", "alpine:3", "a/./../b/"), Ok(&[r#"/b rw image alpine:3 Some("b")"#]));
+    check(&long("volume", "data", "a/../b"), Ok(&[r#"/b rw volume Some("data") part b"#]));
+    let outside = |kind: &str| {
+        format!("invalid mount config for type \"{kind}\": subpath must be a relative path within the volume")
+    };
+    for part in ["..", "/a", "a/../../b"] {
+        check(&long("image", "alpine", part), Err(&outside("image")));
+        check(&long("volume", "data", part), Err(&outside("volume")));
+    }
+    check(
+        &long("volume", "", "a"),
+        Err("invalid mount config for type \"volume\": must not set Subpath when using anonymous volumes"),
+    );
+    check(
+        &long("image", "", ""),
+        Err("invalid mount config for type \"image\": field Source must not be empty"),
+    );
+    check(
+        r#"{"Mounts":[{"Type":"image","Source":"a","Target":"/b","VolumeOptions":{}}]}"#,
+        Err("VolumeOptions must not be specified on mount type \"image\""),
+    );
 }

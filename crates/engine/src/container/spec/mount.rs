@@ -51,6 +51,13 @@ pub enum MountSource {
         /// Options of a new volume.
         options: BTreeMap<String, String>,
     },
+    /// An image's files, which cannot be written.
+    Image {
+        /// The image as the user named it. It must be present.
+        reference: String,
+        /// The part of it that is shown.
+        subpath: Option<String>,
+    },
     /// Memory.
     Tmpfs {
         /// Bytes; `None` is half of the machine's memory.

@@ -103,9 +103,12 @@ impl Engine {
 /// Refuses to let a shim of an older version find a part of a volume by its path, which others may
 /// change: it takes nothing that is handed over open.
 fn check_shim(shim: &Shim, record: &ContainerRecord) -> Result<()> {
-    use crate::container::MountSource::{Bind, Volume};
+    use crate::container::MountSource::{Bind, Image, Volume};
     let of_a_part = |mount: &crate::container::Mount| {
-        matches!(&mount.source, Bind { subpath: Some(_), .. } | Volume { subpath: Some(_), .. })
+        matches!(
+            &mount.source,
+            Bind { subpath: Some(_), .. } | Volume { subpath: Some(_), .. } | Image { .. }
+        )
     };
     if shim.version < runtime::shim::protocol::WITH_DESCRIPTORS && record.spec.mounts.iter().any(of_a_part) {
         return Err(Error::conflict(format!(

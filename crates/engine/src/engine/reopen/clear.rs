@@ -10,6 +10,7 @@ use futures::StreamExt;
 use super::{AT_ONCE, Shims};
 use crate::container::remove_directory;
 use crate::engine::Engine;
+use crate::error::Context;
 use crate::id::{ContainerId, SandboxId};
 use crate::shim::Shim;
 use crate::work::in_place;
@@ -114,6 +115,10 @@ impl Engine {
                     continue;
                 }
                 let cleared = crate::sandbox::memory::unmount(&path.join("shm"))
+                    .and_then(|()| {
+                        base::mounts::take_away(&path.join(crate::places::IMAGES))
+                            .context(|| format!("unmount what is below `{}`", path.display()))
+                    })
                     .and_then(|()| self.discard(&path, &self.inner.places.run_trash()));
                 if let Err(error) = cleared {
                     self.trouble(Trouble::new("what is left of a sandbox", &path, &error));

@@ -91,8 +91,9 @@ impl Engine {
             None => AnySandbox::of_container(&record.id),
         };
         let (id, volumes) = (record.id.clone(), crate::volume::names_of(&record.mounts));
+        let is_active = record.life.status.is_active();
         self.inner.registry.add(Arc::new(ContainerCell::new(record, sandbox)))?;
-        self.inner.volumes.readmit_user(&id, volumes);
+        self.inner.volumes.readmit_user(&id, volumes, is_active);
         Ok(())
     }
 
@@ -122,8 +123,10 @@ impl Engine {
         }
         for name in images.snapshot_list() {
             // A build's own are its steps', and no build goes on without its engine.
-            let is_ours = ContainerId::parse(&name).is_ok() || name.starts_with(BUILD_PREFIX);
-            if is_ours && !self.may_belong(&name) {
+            let of_mount = crate::container::images::container_of(&name);
+            let owner = of_mount.as_ref().map_or(name.as_str(), ContainerId::as_str);
+            let is_ours = ContainerId::parse(owner).is_ok() || name.starts_with(BUILD_PREFIX);
+            if is_ours && !self.may_belong(owner) {
                 images.snapshot_remove(&name).unwrap_or_else(|error| failed(&name, error));
             }
         }

@@ -37,6 +37,10 @@ enum Source {
         labels: BTreeMap<String, String>,
         options: BTreeMap<String, String>,
     },
+    Image {
+        reference: String,
+        subpath: Option<String>,
+    },
     Tmpfs {
         size: Option<u64>,
         mode: Option<u32>,
@@ -76,5 +80,6 @@ base::same_variants!(
 base::same_variants!(Source = container::MountSource {
     Bind { path, subpath, must_be: maybe, propagation: inner, create, non_recursive, writable_below },
     Volume { name, no_copy, subpath, driver, labels, options },
+    Image { reference, subpath },
     Tmpfs { size, mode, options },
 });
