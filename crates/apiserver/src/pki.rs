@@ -21,7 +21,7 @@ use std::path::PathBuf;
 
 pub use authority::{Authority, Issued, OutOfTime};
 pub use kubeconfig::kubeconfig;
-pub(crate) use serving::{Names, Serving};
+pub use serving::{Names, Serving};
 pub use token_keys::{TokenKeys, VerifyError};
 
 /// Why a certificate or key could not be read, made or kept.

@@ -90,6 +90,6 @@ fn a_layer_that_is_missing_is_named() {
         let error =
             way(&Overlay { lower: &paths(&layers), writable: None, options: &[] }).expect_err("missing");
         let text = base::error::chain(&error).to_string();
-        assert!(text.contains("missing` as a layer: No such file"), "{text}");
+        assert!(text.contains("missing` as a layer: no such file"), "{text}");
     }
 }

@@ -77,7 +77,8 @@ async fn serve(config: engine::Config, run: PathBuf) -> Result<(), Box<dyn Error
     let about = docker::About { version: "0.0.0".to_owned(), commit: String::new(), built: String::new() };
     let shutdown = CancellationToken::new();
     let mut terminate = signal(SignalKind::terminate())?;
-    let serving = docker::serve(listener, docker::Service::new(engine.clone(), about), shutdown.clone());
+    let listeners = vec![docker::Listener::unix(listener)];
+    let serving = docker::serve(listeners, docker::Service::new(engine.clone(), about), shutdown.clone());
     tokio::pin!(serving);
     tokio::select! {
         ended = &mut serving => ended?,

@@ -64,7 +64,8 @@ pub(crate) fn failure(fault: Fault) -> Response<Body> {
         *answer.status_mut() = fault.status;
         return answer;
     }
-    json_with(fault.status, &Failure { message: fault.message }).expect("a message is always JSON")
+    let message = base::error::plain(&fault.message).into_owned();
+    json_with(fault.status, &Failure { message }).expect("a message is always JSON")
 }
 
 /// The headers that every answer carries.

@@ -8,11 +8,13 @@ use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use hyper::body::{Body as _, Incoming};
 use hyper::upgrade::OnUpgrade;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::body;
 use crate::fault::Fault;
 use crate::filters::Filters;
+use crate::go_json;
 use crate::query::Query;
 use crate::serve::{Api, Place};
 use crate::version::ApiVersion;
@@ -135,18 +137,29 @@ impl Call {
 
 /// Reads a document whose keys have been brought to their spelling.
 pub(crate) fn read<T: DeserializeOwned>(document: serde_json::Value) -> Result<T, Fault> {
-    serde_json::from_value(document).map_err(|error| Fault::invalid(format!("invalid JSON: {error}")))
+    T::deserialize(&document).map_err(|error| unfit::<T>(document, &error))
 }
 
 fn parse<T: DeserializeOwned>(text: &Bytes) -> Result<Option<T>, Fault> {
     if text.iter().all(u8::is_ascii_whitespace) {
         return Ok(None);
     }
-    match serde_json::from_slice::<Option<T>>(text) {
-        Ok(document) => Ok(document),
-        Err(error) if error.is_data() || error.is_syntax() || error.is_eof() => {
-            Err(Fault::invalid(format!("invalid JSON: {error}")))
-        }
-        Err(error) => Err(Fault::internal(format!("read the request's JSON: {error}"))),
+    let mut values = serde_json::Deserializer::from_slice(text);
+    match Option::<T>::deserialize(&mut values) {
+        Ok(document) => match values.end() {
+            Ok(()) => Ok(document),
+            Err(_) => Err(Fault::invalid("unexpected content after JSON")),
+        },
+        Err(error) => Err(match (go_json::syntax_error(text), serde_json::from_slice(text)) {
+            (Some(wrong), _) => Fault::invalid(format!("invalid JSON: {wrong}")),
+            (None, Ok(document)) => unfit::<T>(document, &error),
+            (None, Err(_)) => Fault::invalid(format!("invalid JSON: {error}")),
+        }),
     }
+}
+
+/// A well-formed document in which something is of the wrong kind.
+fn unfit<T: DeserializeOwned>(document: serde_json::Value, error: &serde_json::Error) -> Fault {
+    let wrong = go_json::type_error::<T>(document).unwrap_or_else(|| error.to_string());
+    Fault::invalid(format!("invalid JSON: {wrong}"))
 }

@@ -30,7 +30,7 @@ const FILTERS: &[&str] = &[
 ];
 
 /// Kinds that other daemons have and this one does not: nothing ever happens to them.
-const OTHER_KINDS: &[&str] = &["builder", "config", "daemon", "node", "plugin", "secret", "service"];
+const OTHER_KINDS: &[&str] = &["config", "node", "plugin", "secret", "service"];
 
 /// A line for each event, until the client goes or the moment `until`.
 pub(crate) async fn events(call: Call) -> Answer {
@@ -62,6 +62,8 @@ fn query(filters: &Filters) -> Result<Option<EventQuery>, Fault> {
             "image" => kinds.push(EventKind::Image),
             "volume" => kinds.push(EventKind::Volume),
             "network" => kinds.push(EventKind::Network),
+            "builder" => kinds.push(EventKind::Builder),
+            "daemon" => kinds.push(EventKind::Daemon),
             other if OTHER_KINDS.contains(&other) => {}
             other => return Err(Fault::invalid(format!("invalid filter 'type={other}'"))),
         }
@@ -74,7 +76,14 @@ fn query(filters: &Filters) -> Result<Option<EventQuery>, Fault> {
     }
     if kinds.is_empty() {
         // Sandboxes are no thing of Docker's.
-        kinds = vec![EventKind::Container, EventKind::Image, EventKind::Volume, EventKind::Network];
+        kinds = vec![
+            EventKind::Container,
+            EventKind::Image,
+            EventKind::Volume,
+            EventKind::Network,
+            EventKind::Builder,
+            EventKind::Daemon,
+        ];
     }
     Ok(Some(EventQuery {
         since: None,
@@ -102,7 +111,7 @@ mod tests {
 
     #[test]
     fn kinds_that_are_not_here_give_nothing() {
-        check("", Ok(Some(4)));
+        check("", Ok(Some(6)));
         check(r#"{"type":["container","plugin"]}"#, Ok(Some(1)));
         check(r#"{"type":["plugin"]}"#, Ok(None));
         check(r#"{"scope":["swarm"]}"#, Ok(None));

@@ -31,6 +31,11 @@ impl Fault {
         Self::new(status(kind), message)
     }
 
+    /// The same with what was being tried before it.
+    pub(crate) fn while_trying(self, what: impl std::fmt::Display) -> Self {
+        Self { message: format!("{what}: {}", self.message), ..self }
+    }
+
     /// The request makes no sense.
     pub(crate) fn invalid(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, message)

@@ -16,9 +16,7 @@ use http::{Response, StatusCode};
 use hyper::ext::ReasonPhrase;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Chain};
-use tokio::net::UnixStream;
-use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Chain, ReadHalf, WriteHalf};
 use tokio_util::io::ReaderStream;
 
 use crate::answer::{self, Answer};
@@ -27,6 +25,7 @@ use crate::call::Call;
 use crate::detach::{DetachKeys, Typed};
 use crate::framing::{Framing, MULTIPLEXED, RAW};
 use crate::gone;
+use crate::socket::Socket;
 use crate::version::ApiVersion;
 use crate::words;
 
@@ -51,6 +50,8 @@ pub(crate) struct Session {
     pub(crate) close_stdin: bool,
     /// What the process wrote before, to be sent first.
     pub(crate) earlier: Option<LogStream>,
+    /// Told when the client leaves by its keys.
+    pub(crate) detached: Box<dyn FnOnce() + Send>,
 }
 
 /// Why no more comes from the client.
@@ -111,7 +112,10 @@ impl Session {
                 ended = &mut outward => ended,
                 end = &mut inward => match end {
                     InputEnd::Closed => outward.await,
-                    InputEnd::Detached => Ok(()),
+                    InputEnd::Detached => {
+                        (self.detached)();
+                        Ok(())
+                    }
                 },
             }
         };
@@ -125,25 +129,38 @@ impl Session {
     }
 }
 
-/// A connection that was handed over.
-pub(crate) struct Connection {
-    /// What the client sends, from what came with the request on.
-    pub(crate) reader: Chain<Cursor<Bytes>, OwnedReadHalf>,
-    pub(crate) writer: OwnedWriteHalf,
-    /// The socket once more, to see whether anybody is there.
-    pub(crate) gone: io::Result<OwnedFd>,
+/// A connection that was handed over, after the head of the answer.
+struct Taken {
+    socket: Socket,
+    /// What came with the request.
+    earlier: Bytes,
 }
 
-impl Connection {
-    pub(crate) async fn taken(upgrade: OnUpgrade) -> io::Result<Self> {
+/// Both directions of a connection that was handed over.
+struct Connection {
+    /// What the client sends, from what came with the request on.
+    reader: Chain<Cursor<Bytes>, ReadHalf<Socket>>,
+    writer: WriteHalf<Socket>,
+    /// The socket once more, to see whether anybody is there.
+    gone: io::Result<OwnedFd>,
+}
+
+impl Taken {
+    async fn over(upgrade: OnUpgrade) -> io::Result<Self> {
         let connection = upgrade.await.map_err(io::Error::other)?;
         let parts = connection
-            .downcast::<TokioIo<UnixStream>>()
+            .downcast::<TokioIo<Socket>>()
             .map_err(|_| io::Error::other("the connection is none of the service's own"))?;
-        let socket = parts.io.into_inner();
-        let gone = socket.as_fd().try_clone_to_owned();
-        let (reader, writer) = socket.into_split();
-        Ok(Self { reader: Cursor::new(parts.read_buf).chain(reader), writer, gone })
+        Ok(Self { socket: parts.io.into_inner(), earlier: parts.read_buf })
+    }
+
+    /// The connection once the client has read the head: many read it through a buffer, and lose what comes
+    /// with it.
+    async fn split(self) -> Connection {
+        self.socket.read_by_client().await;
+        let gone = self.socket.as_fd().try_clone_to_owned();
+        let (reader, writer) = tokio::io::split(self.socket);
+        Connection { reader: Cursor::new(self.earlier).chain(reader), writer, gone }
     }
 }
 
@@ -154,10 +171,14 @@ pub(crate) fn answer(mut call: Call, session: Session) -> Answer {
         let kind = content_type(session.framing, call.version);
         call.api.sessions.spawn(async move {
             let _place = place;
-            match Connection::taken(upgrade).await {
-                Ok(Connection { reader, writer, gone }) => {
+            match Taken::over(upgrade).await {
+                Ok(taken) => {
+                    let carried = async {
+                        let Connection { reader, writer, gone } = taken.split().await;
+                        session.run(reader, writer, gone::of_socket(gone)).await;
+                    };
                     tokio::select! {
-                        () = session.run(reader, writer, gone::of_socket(gone)) => {}
+                        () = carried => {}
                         () = closing.cancelled() => {}
                     }
                 }
@@ -172,8 +193,8 @@ pub(crate) fn answer(mut call: Call, session: Session) -> Answer {
 }
 
 /// Answers `call`, whose body holds no input, with a session that begins when the head of the
-/// answer is on its way: clients that read ahead of the head would lose what came with it. What
-/// `begin` gives instead of a session is shown to the user.
+/// answer is on its way, and carries nothing before that was read. What `begin` gives instead of a session is
+/// shown to the user.
 pub(crate) fn answer_then<F>(mut call: Call, framing: Framing, begin: F) -> Answer
 where
     F: Future<Output = Result<Session, String>> + Send + 'static,
@@ -183,10 +204,15 @@ where
         let kind = content_type(framing, call.version);
         call.api.sessions.spawn(async move {
             let _place = place;
-            match Connection::taken(upgrade).await {
-                Ok(Connection { reader, writer, gone }) => {
+            match Taken::over(upgrade).await {
+                Ok(taken) => {
+                    let carried = async {
+                        let (begun, connection) = tokio::join!(begin, taken.split());
+                        let Connection { reader, writer, gone } = connection;
+                        run_begun(begun, framing, reader, writer, gone::of_socket(gone)).await;
+                    };
                     tokio::select! {
-                        () = begin_and_run(begin, framing, reader, writer, gone::of_socket(gone)) => {}
+                        () = carried => {}
                         () = closing.cancelled() => {}
                     }
                 }
@@ -198,8 +224,11 @@ where
     let (near, far) = tokio::io::duplex(PIECE);
     let (gone, near) = tokio::io::split(near);
     call.api.sessions.spawn(async move {
+        let carried = async {
+            run_begun(begin.await, framing, tokio::io::empty(), near, gone::of_pipe(gone)).await;
+        };
         tokio::select! {
-            () = begin_and_run(begin, framing, tokio::io::empty(), near, gone::of_pipe(gone)) => {}
+            () = carried => {}
             () = closing.cancelled() => {}
         }
     });
@@ -218,7 +247,7 @@ where
     call.api.sessions.spawn(async move {
         let _place = place;
         let sent = async move {
-            let mut writer = Connection::taken(upgrade).await?.writer;
+            let mut writer = Taken::over(upgrade).await?.split().await.writer;
             let mut pieces = std::pin::pin!(pieces);
             while let Some(piece) = pieces.next().await {
                 writer.write_all(&piece?).await?;
@@ -257,18 +286,17 @@ fn respond(call: &Call, session: Session, reader: impl AsyncRead + Unpin + Send 
     Ok(answer::with_type(StatusCode::OK, RAW, body::stream(ReaderStream::new(far))))
 }
 
-async fn begin_and_run<F, R, W>(
-    begin: F,
+async fn run_begun<R, W>(
+    begun: Result<Session, String>,
     framing: Framing,
     reader: R,
     mut writer: W,
     gone: impl Future<Output = ()>,
 ) where
-    F: Future<Output = Result<Session, String>>,
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
-    match begin.await {
+    match begun {
         Ok(session) => session.run(reader, writer, gone).await,
         Err(text) => {
             let text = framing.wrap(OutputKind::Stdout, Bytes::from(format!("{text}\r\n")));

@@ -1,7 +1,10 @@
 //! The service itself: connections, common headers, shutting down.
+//!
+//! Connections come from one or more [`Listener`]s and are the same from there on.
 
 use std::convert::Infallible;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,8 +17,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -23,7 +25,10 @@ use tokio_util::task::TaskTracker;
 use crate::answer;
 use crate::body::Body;
 use crate::fault::Fault;
+use crate::gone;
+use crate::listener::{Accepted, Listener};
 use crate::router;
+use crate::socket::Socket;
 use crate::wire::Failure;
 
 /// How long a client may take to send a request's head, from the first byte or the answer before on.
@@ -38,6 +43,9 @@ const CONNECTIONS: usize = 2048;
 
 /// Connections that are told at a time that there are too many; others are closed without a word.
 const REFUSALS: usize = 64;
+
+/// Connections over TCP at a time whose client is not known yet; others are closed.
+const UNKNOWN: usize = 128;
 
 /// How long a client that is refused may take to send its request and read the answer.
 const REFUSAL: Duration = Duration::from_secs(2);
@@ -121,26 +129,27 @@ impl Service {
     }
 }
 
-/// Serves every connection of `listener` until `shutdown`, then ends all streams, lets operations
+/// Serves every connection of `listeners` until `shutdown`, then ends all streams, lets operations
 /// that were begun finish within a few seconds, and returns. Containers are not touched.
-pub async fn serve(listener: UnixListener, service: Service, shutdown: CancellationToken) -> io::Result<()> {
+pub async fn serve(
+    listeners: Vec<Listener>,
+    service: Service,
+    shutdown: CancellationToken,
+) -> io::Result<()> {
     let api = Arc::clone(&service.api);
     let mut connections = JoinSet::new();
     let most = most_connections();
-    let (places, refusals) = (Arc::new(Semaphore::new(most)), Arc::new(Semaphore::new(REFUSALS)));
+    let places = Places {
+        all: Arc::new(Semaphore::new(most)),
+        refusals: Arc::new(Semaphore::new(REFUSALS)),
+        unknown: Arc::new(Semaphore::new(UNKNOWN)),
+        most,
+    };
     let result = loop {
         tokio::select! {
             () = shutdown.cancelled() => break Ok(()),
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => match Arc::clone(&places).try_acquire_owned() {
-                    Ok(place) => drop(connections.spawn(connection(stream, service.clone(), place))),
-                    Err(_) => {
-                        tracing::warn!(connections = most, "too many connections: one is refused");
-                        if let Ok(refusal) = Arc::clone(&refusals).try_acquire_owned() {
-                            connections.spawn(refuse(stream, most, refusal));
-                        }
-                    }
-                },
+            accepted = accept(&listeners) => match accepted {
+                Ok(accepted) => drop(connections.spawn(admit(accepted, service.clone(), places.clone()))),
                 Err(error) if is_passing(&error) => {
                     tracing::warn!(%error, "could not accept a connection");
                     tokio::time::sleep(Duration::from_millis(50)).await;
@@ -164,8 +173,69 @@ pub async fn serve(listener: UnixListener, service: Service, shutdown: Cancellat
     result
 }
 
+/// What there is for so many connections at a time.
+#[derive(Clone)]
+struct Places {
+    /// All that are served.
+    all: Arc<Semaphore>,
+    /// Those that are told that there is no place.
+    refusals: Arc<Semaphore>,
+    /// Those over TCP whose client is not known yet.
+    unknown: Arc<Semaphore>,
+    /// How many may be served.
+    most: usize,
+}
+
+/// The next connection of any of `listeners`.
+async fn accept(listeners: &[Listener]) -> io::Result<Accepted> {
+    let all = listeners.iter().map(|listener| Box::pin(listener.accept()));
+    futures::future::select_all(all).await.0
+}
+
+/// Serves a connection, once its client is known and if there is a place for it.
+async fn admit(accepted: Accepted, service: Service, places: Places) {
+    let closing = service.api.closing.clone();
+    let introduced = async {
+        // Whoever only connects, from wherever, takes no place from those who are known.
+        let _unknown = match &accepted {
+            Accepted::Unix(_) => None,
+            _ => Some(
+                Arc::clone(&places.unknown)
+                    .try_acquire_owned()
+                    .map_err(|_| io::Error::other("too many clients that are not known yet"))?,
+            ),
+        };
+        accepted.introduce().await
+    };
+    let introduced = tokio::select! {
+        introduced = introduced => introduced,
+        () = closing.cancelled() => return,
+    };
+    let (socket, ended) = match introduced {
+        Ok(introduced) => introduced,
+        Err(error) => {
+            tracing::debug!(error = %base::error::chain(&error), "a connection was not taken");
+            return;
+        }
+    };
+    match Arc::clone(&places.all).try_acquire_owned() {
+        Ok(place) => connection(socket, ended, service, place).await,
+        Err(_) => {
+            tracing::warn!(connections = places.most, "too many connections: one is refused");
+            if let Ok(refusal) = Arc::clone(&places.refusals).try_acquire_owned() {
+                refuse(socket, places.most, refusal).await;
+            }
+        }
+    }
+}
+
 /// Serves one connection. One that becomes a stream takes its place along.
-async fn connection(stream: UnixStream, service: Service, place: OwnedSemaphorePermit) {
+async fn connection(
+    socket: Socket,
+    ended: oneshot::Receiver<io::Result<OwnedFd>>,
+    service: Service,
+    place: OwnedSemaphorePermit,
+) {
     let closing = service.api.closing.clone();
     let place = Arc::new(place);
     let answering = service_fn(move |mut request: Request<Incoming>| {
@@ -178,14 +248,27 @@ async fn connection(stream: UnixStream, service: Service, place: OwnedSemaphoreP
         .header_read_timeout(HEAD)
         .max_buf_size(HEAD_SIZE)
         .title_case_headers(true)
-        .serve_connection(TokioIo::new(stream), answering)
+        // Whoever has sent all that it will, as one behind a pipe has at once, still gets its answer.
+        .half_close(true)
+        .serve_connection(TokioIo::new(socket), answering)
         .with_upgrades();
-    tokio::pin!(connection);
+    let gone = async {
+        match ended.await {
+            Ok(socket) => gone::of_socket(socket).await,
+            // It has become a session, which looks for itself.
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::pin!(connection, gone);
     let ended = tokio::select! {
         ended = &mut connection => ended,
+        () = &mut gone => return,
         () = closing.cancelled() => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            tokio::select! {
+                ended = connection => ended,
+                () = gone => return,
+            }
         }
     };
     if let Err(error) = ended {
@@ -194,7 +277,7 @@ async fn connection(stream: UnixStream, service: Service, place: OwnedSemaphoreP
 }
 
 /// Tells a client that there is no place for it.
-async fn refuse(mut stream: UnixStream, most: usize, _refusal: OwnedSemaphorePermit) {
+async fn refuse(mut stream: Socket, most: usize, _refusal: OwnedSemaphorePermit) {
     let message = format!("too many connections: this daemon serves {most} at a time, try again later");
     let body = serde_json::to_string(&Failure { message }).expect("a message is always JSON");
     let answer = format!(

@@ -18,7 +18,7 @@ pub(crate) fn message(error: &(dyn StdError + 'static)) -> String {
         let _ = write!(text, ": {}", said(error));
         source = error.source();
     }
-    text
+    base::error::plain(&text).into_owned()
 }
 
 /// Why a container could not be started the last time, as its state has it.
@@ -60,6 +60,9 @@ fn sentence(fact: &Fact) -> String {
         Fact::PullDenied { repository } => format!(
             "pull access denied for {repository}, repository does not exist or may require 'docker login'"
         ),
+        Fact::NotPublished { name, endpoint, why } => format!(
+            "failed to set up container networking: driver failed programming external connectivity on endpoint {name} ({endpoint}): {why}"
+        ),
         Fact::NoVolume { name } => format!("get {name}: no such volume"),
         Fact::VolumeInUse { name, users } => {
             let users: Vec<&str> = users.iter().map(ContainerId::as_str).collect();
@@ -96,24 +99,23 @@ fn forbidden(container: &ContainerId, name: &str, status: Status, operation: Ope
         }
         (Operation::Start, _) => "container is marked for removal and cannot be started".to_owned(),
         (Operation::Exec, Status::Paused) => {
-            format!("container {container} is paused, unpause the container before exec")
+            format!("Container {container} is paused, unpause the container before exec")
         }
         (Operation::Exec, Status::Restarting) => {
             format!("Container {container} is restarting, wait until the container is running")
         }
         (Operation::Pause, Status::Paused) => format!("container {container} is already paused"),
         (Operation::Pause, Status::Restarting) => {
-            format!("container {container} is restarting, wait until the container is running")
+            format!("Container {container} is restarting, wait until the container is running")
         }
-        (Operation::Exec | Operation::Pause, _) => format!("container {container} is not running"),
-        (Operation::Unpause, _) => format!("container {container} is not paused"),
-        (Operation::Kill, _) => {
-            format!("Cannot kill container: {container}: container {container} is not running")
+        (Operation::Exec | Operation::Pause | Operation::Kill, _) => {
+            format!("container {container} is not running")
         }
-        (Operation::Remove, _) => format!(
-            "cannot remove container \"/{name}\": container is {}: stop the container before removing or force remove",
-            status.as_str()
-        ),
+        (Operation::Unpause, _) => format!("Container {container} is not paused"),
+        (Operation::Remove, Status::Paused) => "container is paused and must be unpaused first".to_owned(),
+        (Operation::Remove, _) => {
+            format!("container is {}: stop the container before removing or force remove", status.as_str())
+        }
         (Operation::Update, _) => "container is marked for removal and cannot be \"update\"".to_owned(),
         (Operation::Commit, _) => format!("you cannot commit container {container} which is being removed"),
     }
@@ -131,7 +133,8 @@ mod tests {
     fn check(fact: Fact, expected: &str) {
         let kind = fact.kind();
         // Clients are told of a failure where the real daemon has no better status for it.
-        let is_failure = matches!(&fact, Fact::NotJoinable { namespace, .. } if namespace != "net");
+        let is_failure = matches!(&fact, Fact::NotJoinable { namespace, .. } if namespace != "net")
+            || matches!(&fact, Fact::NotPublished { .. });
         let error = engine::Error::from(fact);
         assert_eq!(message(&error), expected);
         assert_ne!(error.message(), expected, "the engine has words of its own");
@@ -178,6 +181,11 @@ mod tests {
             Fact::NoBindSource { path: "/srv/none".into() },
             "invalid mount config for type \"bind\": bind source path does not exist: /srv/none",
         );
+        let why = text("Bind for 0.0.0.0:80 failed: port is already allocated");
+        check(
+            Fact::NotPublished { name: text("web"), endpoint: text("abc"), why },
+            "failed to set up container networking: driver failed programming external connectivity on endpoint web (abc): Bind for 0.0.0.0:80 failed: port is already allocated",
+        );
         check(Fact::MemoryTooLow { least: 6 << 20 }, "Minimum memory limit allowed is 6MB");
     }
 
@@ -190,18 +198,18 @@ mod tests {
         use Operation::{Commit, Exec, Kill, Pause, Remove, Start, Unpause, Update};
         check(Start, Status::Paused, "cannot start a paused container, try unpause instead");
         check(Start, Status::Dead, "container is marked for removal and cannot be started");
-        check(Exec, Status::Paused, "container ID is paused, unpause the container before exec");
+        check(Exec, Status::Paused, "Container ID is paused, unpause the container before exec");
         check(Exec, Status::Restarting, "Container ID is restarting, wait until the container is running");
         check(Exec, Status::Exited, "container ID is not running");
         check(Pause, Status::Paused, "container ID is already paused");
-        check(Pause, Status::Restarting, "container ID is restarting, wait until the container is running");
+        check(Pause, Status::Restarting, "Container ID is restarting, wait until the container is running");
         check(Pause, Status::Created, "container ID is not running");
-        check(Unpause, Status::Running, "container ID is not paused");
-        check(Kill, Status::Exited, "Cannot kill container: ID: container ID is not running");
+        check(Unpause, Status::Running, "Container ID is not paused");
+        check(Kill, Status::Exited, "container ID is not running");
         check(
             Remove,
             Status::Running,
-            "cannot remove container \"/web\": container is running: stop the container before removing or force remove",
+            "container is running: stop the container before removing or force remove",
         );
         check(Update, Status::Removing, "container is marked for removal and cannot be \"update\"");
         check(Commit, Status::Removing, "you cannot commit container ID which is being removed");

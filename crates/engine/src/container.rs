@@ -3,6 +3,7 @@
 mod archive;
 mod attach;
 mod changes;
+mod comings;
 mod commit;
 mod create;
 mod devices;

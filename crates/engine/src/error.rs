@@ -43,6 +43,12 @@ pub struct Error {
     source: Option<Box<dyn StdError + Send + Sync + 'static>>,
 }
 
+/// What a process is said to have ended with whose program is closed to it, does not exist, or was kept from
+/// starting by something else.
+pub(crate) const NO_RIGHT: i32 = 126;
+pub(crate) const NO_PROGRAM: i32 = 127;
+pub(crate) const NOT_STARTED: i32 = 128;
+
 /// What every operation returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -93,7 +99,7 @@ impl Error {
     }
 
     /// The same error with the exit code that a process which could not be started is given:
-    /// 125 (the engine's fault), 126 (not executable) or 127 (not found).
+    /// 126 (it, or what it needs, is closed to it), 127 (does not exist) or 128 (anything else).
     pub fn with_exit_code(mut self, code: i32) -> Self {
         self.exit_code = Some(code);
         self

@@ -47,6 +47,10 @@ pub enum EventKind {
     Network,
     /// A sandbox that was made as such.
     Sandbox,
+    /// What builds keep.
+    Builder,
+    /// The daemon itself.
+    Daemon,
 }
 
 impl EventKind {
@@ -58,6 +62,8 @@ impl EventKind {
             EventKind::Volume => "volume",
             EventKind::Network => "network",
             EventKind::Sandbox => "sandbox",
+            EventKind::Builder => "builder",
+            EventKind::Daemon => "daemon",
         }
     }
 }
@@ -89,6 +95,14 @@ pub struct EventQuery {
 pub type EventStream = Pin<Box<dyn Stream<Item = Result<Event>> + Send>>;
 
 impl Engine {
+    /// Tells that the daemon has read its configuration anew; `settings` are what it found.
+    pub fn tell_reload(&self, settings: BTreeMap<String, String>) {
+        let mut attributes = settings;
+        let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        attributes.insert("name".to_owned(), name);
+        self.inner.events.emit(EventKind::Daemon, "reload", &self.inner.id, attributes);
+    }
+
     /// Subscribes to events: nothing that happens after this call is missed.
     pub fn events(&self, query: EventQuery) -> EventStream {
         let (past, receiver) = self.inner.events.subscribe(query.since);

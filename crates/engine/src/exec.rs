@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use runtime::shim::protocol;
+use tokio::sync::Notify;
 
 use crate::container::AttachFlags;
 use crate::engine::Engine;
@@ -66,6 +67,8 @@ pub(crate) struct ExecCell {
     /// Nobody asked for it by itself: its comings and goings are not told.
     pub(crate) quiet: bool,
     pub(crate) progress: Mutex<Progress>,
+    /// Wakes those who wait for it to begin, or for that to have failed.
+    pub(crate) begun: Notify,
 }
 
 /// How far a further process is.
@@ -81,7 +84,23 @@ pub(crate) struct Progress {
 /// How long a process is remembered after its end.
 const REMEMBERED: std::time::Duration = std::time::Duration::from_secs(300);
 
+impl ExecSpec {
+    /// The command as events tell it: the program, a blank, and its arguments.
+    pub(crate) fn told(&self) -> String {
+        let (program, arguments) =
+            self.command.split_first().map_or(("", &[][..]), |(first, rest)| (first, rest));
+        format!("{program} {}", arguments.join(" "))
+    }
+}
+
 impl Engine {
+    /// A client has left the streams of a process by its detach keys.
+    pub fn exec_detached(&self, id: &ExecId) {
+        if let Ok(cell) = self.exec_cell(id) {
+            self.emit(&cell.container, "exec_detach", &[("execID", id.to_string())]);
+        }
+    }
+
     /// A process has ended: whoever learns of it first writes it down.
     pub(crate) fn exec_ended(&self, cell: &ExecCell, status: &protocol::ExitStatus) {
         {

@@ -54,6 +54,10 @@ pub struct HostFacts {
     pub root: PathBuf,
     /// Security features that are applied (`seccomp`, `cgroupns`).
     pub security: Vec<String>,
+    /// What is known of the disk that containers' files are on, in the words of Docker's overlay storage.
+    pub storage: Vec<(&'static str, String)>,
+    /// Whether the host's packet filters see what crosses bridges: iptables, ip6tables.
+    pub bridge_filter: [bool; 2],
     /// Whether sandboxes can have users of their own, volumes in memory included (Linux 6.3).
     pub has_own_users: bool,
     /// What could not be taken up, and what is not as it should be, in words. Limits that are missing are
@@ -140,6 +144,8 @@ impl Engine {
             limits,
             root: self.inner.config.root.clone(),
             security: facts::security(),
+            storage: facts::storage(&self.inner.config.root),
+            bridge_filter: ["iptables", "ip6tables"].map(facts::filters_bridges),
             has_own_users: facts::has_own_users(),
             warnings,
             started: Some(self.inner.started),
@@ -165,7 +171,7 @@ impl Engine {
                 ..Volume::clone(&volume)
             };
             Ok(DiskUsage {
-                images: engine.image_list(&ImageFilter { all: true, ..ImageFilter::default() })?,
+                images: engine.image_list(&ImageFilter::default())?,
                 layers: engine.inner.images.disk_usage().layers,
                 volumes: engine.volume_list(&VolumeFilter::default()).into_iter().map(volume).collect(),
                 containers,

@@ -16,7 +16,7 @@ use runtime::shim::descriptors::Descriptors;
 use runtime::shim::protocol::{Event, ExitStatus, Failure, FailureKind, Request, Response, Sandbox};
 use rustix::process::{PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, NO_PROGRAM, NO_RIGHT, NOT_STARTED, Result};
 use crate::work::in_place;
 
 pub(crate) use attach::{Client, connect, pump, streams};
@@ -207,10 +207,10 @@ impl From<Failure> for Error {
         let (kind, code) = match failure.kind {
             FailureKind::NotFound => (Kind::NotFound, None),
             FailureKind::Exists | FailureKind::State => (Kind::Conflict, None),
-            FailureKind::Invalid => (Kind::Invalid, Some(125)),
-            FailureKind::ProgramNotFound => (Kind::Invalid, Some(127)),
-            FailureKind::ProgramNotExecutable => (Kind::Invalid, Some(126)),
-            FailureKind::Internal => (Kind::Internal, Some(125)),
+            FailureKind::ProgramNotFound | FailureKind::Missing => (Kind::Invalid, Some(NO_PROGRAM)),
+            FailureKind::ProgramNotExecutable | FailureKind::Denied => (Kind::Invalid, Some(NO_RIGHT)),
+            FailureKind::Invalid => (Kind::Invalid, Some(NOT_STARTED)),
+            FailureKind::Internal => (Kind::Internal, Some(NOT_STARTED)),
         };
         let error = Error::new(kind, failure.message);
         match code {

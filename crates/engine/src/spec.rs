@@ -3,6 +3,7 @@
 //! Pure: everything that has to be looked up (the user's ids, the mounts' sources, the devices'
 //! numbers, whose namespaces are joined) comes in as [`Surroundings`].
 
+mod cpuset;
 mod env;
 mod mounts;
 mod namespaces;
@@ -20,6 +21,7 @@ use crate::error::Result;
 use crate::id_blocks::IdBlock;
 use crate::users::Identity;
 
+pub(crate) use cpuset::check as check_processors;
 pub(crate) use env::{exec_env, overlay as overlay_env};
 pub(crate) use namespaces::Joined;
 pub(crate) use resources::{
@@ -130,7 +132,8 @@ pub(crate) fn generate(
         rlimits: rlimits(&spec.resources.ulimits, around.descriptors)?,
         no_new_privileges: spec.security.no_new_privileges,
         apparmor_profile: around.apparmor.take(),
-        oom_score_adj: spec.resources.oom_score_adj,
+        // Not the daemon's own, which may be protected.
+        oom_score_adj: Some(spec.resources.oom_score_adj.unwrap_or_default()),
         ..Process::default()
     };
     let sysctls = sysctls(spec, &around);

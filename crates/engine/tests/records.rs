@@ -231,7 +231,7 @@ fn what_becomes_of_a_container_need_not_be_written_for_it_to_stop_and_go() {
         let container = engine.container_inspect(&stuck).expect("it is there");
         let state = &container.state;
         assert_eq!((state.status, state.pid), (Status::Dead, None));
-        assert!(state.error.contains("Operation not permitted"), "{}", state.error);
+        assert!(state.error.contains("operation not permitted"), "{}", state.error);
         drop(immutable);
         engine.container_remove(&stuck, force).await.expect("remove");
         let kept = create(&engine, shell("true")).await;

@@ -112,14 +112,14 @@ fn a_further_process_has_streams_and_an_exit_code_of_its_own() {
         spec.workdir = Some("/tmp".to_owned());
         let process = engine.exec_create(&id, spec).await.expect("create");
         assert!(!engine.exec_inspect(&process).expect("inspect").running);
-        let attached = engine.exec_start(&process).await.expect("start");
+        let attached = engine.exec_start(&process, None).await.expect("start");
         assert!(engine.exec_inspect(&process).expect("inspect").running);
         attached.input.write(Bytes::from_static(b"in\n")).await.expect("write");
         attached.input.close().await.expect("close");
         assert_eq!(drain(attached).await, ("in\n1 /home\n/tmp\n65534\n".to_owned(), "err\n".to_owned(), 9));
         let seen = engine.exec_inspect(&process).expect("inspect");
         assert_eq!((seen.running, seen.exit_code), (false, Some(9)));
-        assert_eq!(engine.exec_start(&process).await.err().expect("it has run").kind(), Kind::Conflict);
+        assert_eq!(engine.exec_start(&process, None).await.err().expect("it has run").kind(), Kind::Conflict);
         remove_all(&engine).await;
     });
 }
@@ -142,7 +142,7 @@ fn a_further_process_that_does_not_exist_is_told() {
     on_host(|_, engine| async move {
         let id = running(&engine).await;
         let process = engine.exec_create(&id, exec(&["nope"], ALL)).await.expect("create");
-        let error = engine.exec_start(&process).await.err().expect("there is no such program");
+        let error = engine.exec_start(&process, None).await.err().expect("there is no such program");
         assert_eq!(error.exit_code(), Some(127));
         assert!(error.message().contains("exec: \"nope\": executable file not found in $PATH"), "{error:?}");
         remove_all(&engine).await;
@@ -165,7 +165,7 @@ fn a_process_that_is_run_is_killed_when_it_takes_too_long() {
             .expect("run");
         assert_eq!(slow.exit_code, None);
         let table = engine.container_top(&id, "-o pid,args").await.expect("top");
-        assert_eq!(table.titles, ["PID", "CMD"]);
+        assert_eq!(table.titles, ["PID", "COMMAND"]);
         testkit::wait_until_async("the killed process to be gone", || async {
             let table = engine.container_top(&id, "").await.expect("top");
             if table.rows.len() == 1 { Ok(()) } else { Err(table.rows) }
@@ -210,7 +210,7 @@ fn events_tell_a_container_s_life_in_order() {
             }
             seen.push(event.action.into_owned());
         }
-        assert_eq!(seen, ["create", "start", "die", "destroy"]);
+        assert_eq!(seen, ["create", "connect", "start", "disconnect", "die", "destroy"]);
         let until = Some(base::Timestamp::now());
         let past = EventQuery {
             since: Some(since),
@@ -238,7 +238,7 @@ fn what_is_prepared_and_never_started_has_a_bound() {
         }
         let one_more = async || engine.exec_create(&id, exec(&["true"], AttachFlags::default())).await;
         assert_eq!(one_more().await.expect_err("too many").kind(), Kind::Conflict);
-        engine.exec_start(&last.expect("one")).await.expect("start");
+        engine.exec_start(&last.expect("one"), None).await.expect("start");
         one_more().await.expect("there is room again");
         remove_all(&engine).await;
     });

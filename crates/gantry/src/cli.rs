@@ -65,7 +65,7 @@ enum ConfigCommand {
 pub(crate) fn main() -> ExitCode {
     let matches = command().get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-    let config = match configuration(&cli, &matches) {
+    let config = match configuration(cli.config.as_deref(), &matches) {
         Ok(config) => config,
         Err(error) => {
             eprintln!("gantry: {}", base::error::chain(&error));
@@ -73,7 +73,7 @@ pub(crate) fn main() -> ExitCode {
         }
     };
     let result = match cli.command {
-        Command::Up => up::run(&config),
+        Command::Up => up::run(&config, &|| configuration(cli.config.as_deref(), &matches)),
         Command::Status(arguments) => status::run(&config, arguments),
         Command::Doctor(arguments) => doctor::run(&config, arguments),
         Command::Reset(arguments) => reset::run(&config, &arguments),
@@ -107,8 +107,7 @@ fn command() -> clap::Command {
     })
 }
 
-fn configuration(cli: &Cli, matches: &ArgMatches) -> Result<Config, ConfigError> {
-    let file = cli.config.as_deref();
+fn configuration(file: Option<&Path>, matches: &ArgMatches) -> Result<Config, ConfigError> {
     Config::new(&Layers {
         flags: flags(matches),
         environment: config::read_environment(std::env::vars())?,

@@ -199,6 +199,8 @@ pub(crate) struct Config {
     pub(crate) node_name: String,
     /// The Docker API's socket.
     pub(crate) docker_socket: PathBuf,
+    /// Where it listens over TCP besides, if anywhere.
+    pub(crate) docker_address: Option<SocketAddr>,
     /// The Kubernetes API's address.
     pub(crate) api_address: SocketAddr,
     /// Where the administrator's kubeconfig goes.
@@ -261,6 +263,7 @@ impl Config {
             instance: read.checked("instance", check_instance)?,
             node_name: read.checked("node-name", check_node_name)?,
             docker_socket: read.directory("docker-socket")?,
+            docker_address: read.docker_address()?,
             api_address: read.parsed("api-address", "an address and a port, for example `0.0.0.0:6443`")?,
             kubeconfig: read.directory("write-kubeconfig")?,
             pod_cidr: read.parsed("pod-cidr", CIDR)?,
@@ -337,6 +340,18 @@ impl Reader<'_> {
             return Ok(path);
         }
         std::path::absolute(&path).map_err(|error| self.wrong(name, error.to_string()))
+    }
+
+    /// With or without the `tcp://` that Docker's own flags have.
+    fn docker_address(&self) -> Result<Option<SocketAddr>, ConfigError> {
+        const NAME: &str = "docker-address";
+        let text = self.raw(NAME).0;
+        let address = text.strip_prefix("tcp://").unwrap_or(&text);
+        if address.is_empty() {
+            return Ok(None);
+        }
+        let why = "must be an address and a port, for example `0.0.0.0:2376`, or `127.0.0.1:2375` where only this host is to reach it";
+        address.parse().map(Some).map_err(|_| self.wrong(NAME, why))
     }
 
     fn etcd(&self) -> Result<Option<Etcd>, ConfigError> {

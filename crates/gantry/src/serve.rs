@@ -1,8 +1,6 @@
 //! The daemon: one function that lists every service in order. Read it first.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,12 +11,12 @@ use client::Client;
 use engine::Engine;
 use k8s_openapi::api::core::v1::Node;
 use offload::in_place;
-use tokio::net::UnixListener;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::config::Config;
+use crate::docker_listeners::DockerListeners;
 use crate::init_system;
 use crate::plugs::{InProcess, LocalNode};
 use crate::services::Services;
@@ -41,10 +39,13 @@ const LONGEST_END: Duration = Duration::from_secs(90);
 
 /// Runs the control plane on `api_runtime` and the node on this one until `signal`, or until the
 /// first service fails.
-pub(crate) async fn serve(
+///
+/// `reload` waits for those who want the configuration read anew, and never returns.
+pub(crate) async fn serve<F: Future<Output = &'static str>>(
     config: &Config,
     api_runtime: &Handle,
     signal: impl Future<Output = &'static str>,
+    reload: impl FnOnce(Engine) -> F,
 ) -> anyhow::Result<()> {
     let began = Instant::now();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
@@ -55,7 +56,7 @@ pub(crate) async fn serve(
         engine::Config { descriptors: Some(crate::descriptors::raise()), ..engine_config(config)? };
     let engine =
         Engine::open(engine_config, Arc::clone(&clock), Arc::clone(&random)).await.map_err(into_anyhow)?;
-    let docker_socket = in_place(|| bind_docker(&config.docker_socket))?;
+    let mut docker = DockerListeners::bind(config, &clock, &random).await?;
 
     // 2. The store, and the API over it.
     let store = crate::cluster_state::open(config, Arc::clone(&clock)).await?;
@@ -125,12 +126,19 @@ pub(crate) async fn serve(
             commit: option_env!("GANTRY_COMMIT").unwrap_or_default().to_owned(),
             built: String::new(),
         };
+        let (listeners, engine) = (docker.take(), engine.clone());
         async move |stop| {
-            docker::serve(docker_socket, docker::Service::new(engine, about), stop)
+            docker::serve(listeners, docker::Service::new(engine, about), stop)
                 .await
                 .context("serve the Docker API")
         }
     });
+    if let Some(certificates) = docker.certificates {
+        services.start("docker-tls", GRACE, async move |stop| {
+            certificates.keep_fresh(stop).await;
+            Ok(())
+        });
+    }
     services.start("memory", GRACE, async move |stop| {
         let thread = offload::Threads::new(1);
         while stop.run_until_cancelled(tokio::time::sleep(GIVE_BACK)).await.is_some() {
@@ -155,8 +163,12 @@ pub(crate) async fn serve(
     say(&format!("export DOCKER_HOST=unix://{}", config.docker_socket.display()));
     say(&format!("export KUBECONFIG={}", config.kubeconfig.display()));
     init_system::ready();
+    let reload = reload(engine.clone());
     let signal = async {
-        let name = signal.await;
+        let name = tokio::select! {
+            name = signal => name,
+            name = reload => name,
+        };
         if init_system::host_goes_down().await {
             info!("the host goes down: containers and pods end");
             init_system::stopping(LONGEST_END + API_GRACE + 5 * GRACE);
@@ -284,38 +296,6 @@ fn node_address(config: &Config) -> IpAddr {
         Ok(socket.local_addr()?.ip())
     };
     route().unwrap_or(IpAddr::from([127, 0, 0, 1]))
-}
-
-/// Binds the Docker API's socket: mode 0660, group `docker` where there is one.
-fn bind_docker(path: &Path) -> anyhow::Result<UnixListener> {
-    let shown = path.display();
-    if let Some(parent) = path.parent() {
-        std::fs::create_dir_all(parent).with_context(|| format!("make {}", parent.display()))?;
-    }
-    // Whoever holds the root's lock owns its socket: what lies there is left over, unless it answers.
-    if std::os::unix::net::UnixStream::connect(path).is_ok() {
-        anyhow::bail!("another daemon already listens on {shown}: stop it, or give another --docker-socket");
-    }
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            return Err(error).with_context(|| format!("remove the old socket {shown}"));
-        }
-        _ => {}
-    }
-    let listener = UnixListener::bind(path).with_context(|| format!("listen on {shown}"))?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))
-        .with_context(|| format!("protect {shown}"))?;
-    if let Some(group) = docker_group() {
-        std::os::unix::fs::chown(path, None, Some(group))
-            .with_context(|| format!("give {shown} to the group docker"))?;
-    }
-    Ok(listener)
-}
-
-fn docker_group() -> Option<u32> {
-    let groups = std::fs::read_to_string("/etc/group").ok()?;
-    let mut fields = groups.lines().find(|line| line.starts_with("docker:"))?.split(':');
-    fields.nth(2)?.parse().ok()
 }
 
 fn authority_certificate(config: &Config) -> anyhow::Result<String> {

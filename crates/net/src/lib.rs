@@ -35,6 +35,7 @@ mod ports;
 mod sandbox;
 mod services;
 mod state;
+mod unread;
 
 pub use attach::{Endpoint, EndpointAddress, EndpointSpec, NameLink, PortBinding, PortSpec, Protocol};
 pub use config::{AddressPool, Config, Subnet};
@@ -44,6 +45,7 @@ pub use files::{HostsFile, ResolvConf};
 pub use finding::{Finding, Severity};
 pub use network::{Network, NetworkId, NetworkKind, NetworkSpec, NetworkView, Pool, PoolSpec, examine};
 pub use services::{ServiceEndpoint, ServiceName, ServicePort, ServiceTable};
+pub use unread::unread;
 
 /// What could not be understood if the networks kept in the directory `state_dir` were opened now.
 /// Changes nothing.

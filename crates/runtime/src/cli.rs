@@ -90,6 +90,8 @@ impl CliError {
 struct Messages {
     file: Option<PathBuf>,
     json: bool,
+    /// What is being done.
+    command: String,
 }
 
 /// The program `gantry runtime …`; `args` are those after `runtime`.
@@ -102,14 +104,15 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match forbidden.and_then(|()| run(&args, &mut messages)) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            let text = chain(&error).to_string();
+            let text = format!("{}{}", messages.prefix(&error), chain(&error));
             messages.write("error", &text);
             eprintln!("gantry runtime: {text}");
             if matches!(error, CliError::Usage(_)) {
                 eprint!("{USAGE}");
                 return ExitCode::from(2);
             }
-            ExitCode::FAILURE
+            // As the one that other programs are written for: what a process ends with is no less.
+            if messages.command == "exec" { ExitCode::from(255) } else { ExitCode::FAILURE }
         }
     }
 }
@@ -146,6 +149,7 @@ fn run(all: &[OsString], messages: &mut Messages) -> Result<u8, CliError> {
     }
     let context = Context { root, systemd_cgroup, clock: SystemClock::new() };
     let command = args.positional()?;
+    messages.command.clone_from(&command);
     match command.as_str() {
         "create" => sealed(all, || create::create(&context, args, messages)),
         "run" => sealed(all, || create::run(&context, args, messages)),
@@ -190,6 +194,21 @@ fn sealed(all: &[OsString], command: impl FnOnce() -> Result<u8, CliError>) -> R
 }
 
 impl Messages {
+    /// What stands before the reason why a process could not be started. Engines cut their own messages out of
+    /// what a runtime says, and find there whether the program is missing: the words are those of runc.
+    fn prefix(&self, error: &CliError) -> &'static str {
+        match (self.command.as_str(), error) {
+            ("create", CliError::Process(_)) => {
+                "runc create failed: unable to start container process: error during container init: "
+            }
+            ("run", CliError::Process(_)) => {
+                "runc run failed: unable to start container process: error during container init: "
+            }
+            ("exec", CliError::Process(_)) => "exec failed: unable to start container process: ",
+            _ => "",
+        }
+    }
+
     /// Writes a message to the log, if there is one.
     fn write(&self, level: &str, text: &str) {
         let Some(path) = &self.file else { return };

@@ -170,21 +170,11 @@ pub(crate) enum ProcessError {
         source: io::Error,
     },
     /// There is no such program inside.
-    #[error("{what}")]
-    ProgramNotFound {
-        /// What was being tried on what.
-        what: String,
-        /// The reason.
-        source: io::Error,
-    },
+    #[error("{0}")]
+    ProgramNotFound(String),
     /// There is such a program, but it cannot be executed.
-    #[error("{what}")]
-    ProgramNotExecutable {
-        /// What was being tried on what.
-        what: String,
-        /// The reason.
-        source: io::Error,
-    },
+    #[error("{0}")]
+    ProgramNotExecutable(String),
     /// The new process ended without a word, for example killed for want of memory.
     #[error("the process ended before its program was started")]
     Died,

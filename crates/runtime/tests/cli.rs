@@ -7,7 +7,7 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use runtime::spec::Spec;
+use runtime::spec::{Rlimit, Spec};
 use serde_json::{Value, json};
 use support::{PROGRAM, bundle, cgroup_path, shell, shell_process};
 use tempfile::TempDir;
@@ -267,10 +267,11 @@ fn a_container_that_cannot_be_made_leaves_no_state() {
     let bench = Bench::new(spec);
     let log = bench.dir.path().join("log");
     let error = bench.bad(&["--log", log.to_str().expect("text"), "--log-format", "json", "create", "c1"]);
-    assert!(error.contains("find program `missing`: No such file or directory"), "{error}");
+    let told = "runc create failed: unable to start container process: error during container init: exec: \"missing\": executable file not found in $PATH";
+    assert!(error.contains(told), "{error}");
     let line: Value = serde_json::from_str(&std::fs::read_to_string(log).expect("read")).expect("JSON");
     assert_eq!(line["level"], "error");
-    assert!(line["msg"].as_str().expect("text").contains("find program `missing`"));
+    assert_eq!(line["msg"], told);
     assert_eq!(std::fs::read_dir(bench.root()).expect("list").count(), 0);
 }
 
@@ -288,6 +289,48 @@ fn exec_runs_a_process_in_the_container() {
     std::fs::write(&path, serde_json::to_vec(&process).expect("JSON")).expect("write");
     let text = bench.good(&["exec", "--process", path.to_str().expect("text"), "c1"]);
     assert_eq!(text, "7\nSeccomp:\t2\n");
+}
+
+#[test]
+fn what_cannot_be_run_is_told_as_engines_look_for_it() {
+    let bench = Bench::new(shell(
+        "mkdir /data; echo text > /plain; printf '#!/nobody' > /script; chmod +x /script; exec sleep 1000",
+    ));
+    bench.start(&["run", "--detach", "c1"]);
+    testkit::wait_until("the files", || {
+        let output = bench.run(&["exec", "c1", "test", "-x", "/script"]);
+        if output.status.success() { Ok(()) } else { Err(output) }
+    });
+    let check = |args: &[&str], expected: &str| {
+        let output = bench.run(&[&["exec"], args].concat());
+        let told = String::from_utf8_lossy(&output.stderr);
+        let expected = format!("exec failed: unable to start container process: {expected}\n");
+        assert!(told.ends_with(&expected), "{expected}: {told}");
+        assert_eq!(output.status.code(), Some(255), "{output:?}");
+    };
+    check(&["c1", "nope"], "exec: \"nope\": executable file not found in $PATH");
+    check(&["c1", "/nope"], "exec: \"/nope\": stat /nope: no such file or directory");
+    check(&["c1", "/plain"], "exec: \"/plain\": permission denied");
+    check(&["c1", "/data"], "exec: \"/data\": is a directory: permission denied");
+    check(&["c1", "/script"], "exec /script: no such file or directory");
+    check(
+        &["--cwd", "/nowhere", "c1", "true"],
+        "chdir to cwd (\"/nowhere\") set in config.json failed: no such file or directory",
+    );
+}
+
+#[test]
+fn a_process_that_joins_has_the_container_s_limits() {
+    let mut spec = shell("exec sleep 1000");
+    let process = spec.process.as_mut().expect("process");
+    process.rlimits = vec![Rlimit { kind: "RLIMIT_NOFILE".to_owned(), soft: 20, hard: 30 }];
+    process.oom_score_adj = Some(321);
+    let bench = Bench::new(spec);
+    bench.start(&["run", "--detach", "c1"]);
+    let path = bench.dir.path().join("process.json");
+    let process = shell_process("ulimit -Sn; ulimit -Hn; cat /proc/self/oom_score_adj");
+    std::fs::write(&path, serde_json::to_vec(&process).expect("JSON")).expect("write");
+    assert_eq!(bench.good(&["exec", "--process", path.to_str().expect("text"), "c1"]), "20\n30\n321\n");
 }
 
 #[test]

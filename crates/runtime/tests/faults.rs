@@ -242,7 +242,7 @@ fn a_full_log_disk_stops_no_output_and_fills_nothing_else() {
     let line = "i=0; while [ $i -lt 3000 ]; do echo $i; i=$((i+1)); done; echo end";
     let ids = ["a", "b", "c"];
     // Whatever is written there finds no space.
-    let log = LogSpec { path: "/dev/full".into(), max_size: 0, max_files: 0 };
+    let log = LogSpec { path: "/dev/full".into(), max_size: 0, max_files: 0, json: false };
     let connections = ids.map(|id| {
         sandbox.create(id, shell(line), Stdio { log: Some(log.clone()), ..Stdio::default() });
         sandbox.attach(id)

@@ -235,7 +235,7 @@ fn output_without_a_client_is_in_the_log() {
 fn a_log_is_rotated_while_it_is_written() {
     let sandbox = Sandbox::new();
     let path = sandbox.dir.path().join("log");
-    let log = LogSpec { path: path.clone(), max_size: 64 << 10, max_files: 2 };
+    let log = LogSpec { path: path.clone(), max_size: 64 << 10, max_files: 2, json: false };
     let stdio = Stdio { log: Some(log), ..Stdio::default() };
     sandbox.create("c1", shell("seq 1 20000"), stdio);
     sandbox.start("c1");

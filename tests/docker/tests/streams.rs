@@ -1,5 +1,7 @@
 //! Logs, attach, exec, terminals, events: everything that streams.
 
+use std::io::Read;
+
 use docker_tests::{Daemon, IMAGE, Terminal};
 
 #[test]
@@ -153,6 +155,9 @@ fn the_detach_keys_leave_the_container_running() {
     let mut terminal =
         Terminal::start(&daemon.client(&["run", "-it", "--name", "box1", IMAGE, "sh"]), 24, 80);
     terminal.wait_for("/ #");
+    // Who gave input and leaves takes none of the terminal along.
+    terminal.type_keys("echo first-$((1+1))\r");
+    terminal.wait_for("first-2");
     terminal.type_keys("\x10\x11");
     assert_eq!(terminal.finish(), 0);
     assert_eq!(daemon.inspect("box1", "{{.State.Running}}"), "true");
@@ -186,4 +191,165 @@ fn events_are_told_as_they_happen() {
     let past =
         daemon.docker_running(&[&["events", "--since", "5m", "--format", exit], &filters[..]].concat());
     past.wait_for("exit 0\n");
+}
+
+#[test]
+fn nothing_comes_together_with_the_head_of_an_answer() {
+    let daemon = Daemon::start();
+    daemon.ok(&["run", "--name", "box1", IMAGE, "echo", "earlier"]);
+    daemon.ok(&["run", "-d", "--name", "box2", IMAGE, "sleep", "1000"]);
+    // A client that reads the head through a buffer gets all that is there by then.
+    let check = |path: &str, body: &str, expected: &str| {
+        let mut stream = daemon.upgrade(path, body).expect("connect");
+        let mut first = vec![0; 64 << 10];
+        let count = stream.read(&mut first).expect("read the head");
+        let first = String::from_utf8_lossy(&first[..count]).into_owned();
+        assert!(first.starts_with("HTTP/1.1 101 ") && first.ends_with("\r\n\r\n"), "{path}: {first:?}");
+        let mut rest = String::new();
+        stream.read_to_string(&mut rest).expect("read the rest");
+        assert_eq!(rest, expected, "{path}");
+    };
+    let attach = "/containers/box1/attach?logs=1&stdout=1&stream=";
+    for _ in 0..10 {
+        check(&format!("{attach}0"), "", "\x01\0\0\0\0\0\0\x08earlier\n");
+    }
+    for _ in 0..20 {
+        let body = r#"{"AttachStdout":true,"Cmd":["echo","now"]}"#;
+        let made = daemon.raw("POST", "/containers/box2/exec", body).expect("an answer").body;
+        let id = made.split('"').nth(3).expect("an id");
+        check(&format!("/exec/{id}/start"), "{}", "\x01\0\0\0\0\0\0\x04now\n");
+    }
+}
+
+#[test]
+fn what_does_not_start_ends_with_the_code_that_says_why() {
+    let daemon = Daemon::start();
+    daemon.ok(&["run", "-d", "--name", "box1", IMAGE, "sleep", "1000"]);
+    let check = |options: &[&str], program: &str, code: i32, told: &str| {
+        let ran = daemon.docker(&[&["exec"], options, &["box1", program]].concat());
+        assert_eq!(ran.code, code, "{ran:?}");
+        let said = ran.stdout + &ran.stderr;
+        assert!(said.contains(told) && !said.contains("os error"), "{said}");
+        daemon.docker(&["rm", "--force", "box2"]);
+        let ran = daemon.docker(&[&["run", "--name", "box2"], options, &[IMAGE, program]].concat());
+        assert!(ran.code == code && ran.stderr.contains(told), "{ran:?}");
+        assert!(!ran.stderr.contains("os error"), "{ran:?}");
+        assert_eq!(daemon.inspect("box2", "{{.State.ExitCode}}"), code.to_string());
+    };
+    check(&[], "nope", 127, "exec: \"nope\": executable file not found in $PATH");
+    check(&[], "/nope", 127, "exec: \"/nope\": stat /nope: no such file or directory");
+    check(&[], "/etc/passwd", 126, "exec: \"/etc/passwd\": permission denied");
+    check(&[], "/tmp", 126, "exec: \"/tmp\": is a directory: permission denied");
+    let cwd = "chdir to cwd (\"/etc/passwd\") set in config.json failed: not a directory";
+    let ran = daemon.docker(&["exec", "-w", "/etc/passwd", "box1", "true"]);
+    assert_eq!((ran.code, (ran.stdout + &ran.stderr).contains(cwd)), (127, true));
+    // Whatever else keeps one from starting.
+    daemon.ok(&["run", "-d", "-p", "127.0.0.1:8089:80", IMAGE, "sleep", "1000"]);
+    let ran = daemon.docker(&["run", "--name", "box3", "-p", "127.0.0.1:8089:80", IMAGE, "true"]);
+    let told = "driver failed programming external connectivity on endpoint box3 (";
+    assert!(ran.code == 125 && ran.stderr.contains(told), "{ran:?}");
+    assert!(ran.stderr.contains("): Bind for 127.0.0.1:8089 failed: port is already allocated"), "{ran:?}");
+    assert_eq!(daemon.inspect("box3", "{{.State.ExitCode}}"), "128");
+}
+
+#[test]
+fn a_size_is_checked_and_a_process_that_begins_is_waited_for() {
+    let daemon = Daemon::start();
+    daemon.ok(&["run", "-dt", "--name", "box1", IMAGE, "sleep", "1000"]);
+    let refused = |query: &str, message: &str| {
+        let answer = daemon.raw("POST", &format!("/containers/box1/resize?{query}"), "").expect("an answer");
+        assert_eq!((answer.status, answer.body.contains(message)), (400, true), "{query}: {answer:?}");
+    };
+    refused("h=&w=40", "invalid resize height \\\"\\\": invalid syntax");
+    refused("h=-1&w=40", "invalid resize height \\\"-1\\\": invalid syntax");
+    refused("h=40&w=4294967296", "invalid resize width \\\"4294967296\\\": value out of range");
+    assert_eq!(
+        daemon.raw("POST", "/containers/box1/resize?h=40&w=70000", "").expect("an answer").status,
+        200
+    );
+    let body = r#"{"AttachStdout":true,"Tty":true,"Cmd":["sh","-c","until stty size | grep -q '33 77'; do :; done"]}"#;
+    let made = daemon.raw("POST", "/containers/box1/exec", body).expect("an answer").body;
+    let id = made.split('"').nth(3).expect("an id");
+    std::thread::scope(|scope| {
+        let resized = scope.spawn(|| daemon.raw("POST", &format!("/exec/{id}/resize?h=33&w=77"), ""));
+        let mut stream = daemon.upgrade(&format!("/exec/{id}/start"), r#"{"Tty":true}"#).expect("connect");
+        assert_eq!(resized.join().expect("no panic").expect("an answer").status, 200);
+        stream.read_to_end(&mut Vec::new()).expect("it ends once it has the size");
+    });
+    let again = daemon.raw("POST", &format!("/exec/{id}/start"), "{}").expect("an answer");
+    assert_eq!((again.status, again.body.contains("has already run")), (409, true), "{again:?}");
+}
+
+#[test]
+fn who_leaves_by_the_keys_is_told() {
+    let daemon = Daemon::start();
+    let mut terminal =
+        Terminal::start(&daemon.client(&["run", "-it", "--name", "box1", IMAGE, "sh"]), 24, 80);
+    terminal.wait_for("/ #");
+    terminal.type_keys("\x10\x11");
+    assert_eq!(terminal.finish(), 0);
+    let mut terminal = Terminal::start(&daemon.client(&["exec", "-it", "box1", "sh"]), 24, 80);
+    terminal.wait_for("/ #");
+    terminal.type_keys("\x10\x11");
+    terminal.finish();
+    let filters = ["--filter", "event=detach", "--filter", "event=exec_detach"];
+    let past = daemon.docker_running(
+        &[&["events", "--since", "5m", "--format", "{{.Action}} {{.Actor.Attributes.name}}"], &filters[..]]
+            .concat(),
+    );
+    past.wait_for("detach box1\n");
+    past.wait_for("exec_detach box1\n");
+}
+
+#[test]
+fn events_come_in_the_daemon_s_order_with_networks_volumes_and_prunes() {
+    let daemon = Daemon::start();
+    daemon.ok(&["run", "--name", "box1", "-v", "data:/data", IMAGE, "true"]);
+    daemon.ok(&["run", "--rm", "--network", "host", IMAGE, "true"]);
+    daemon.ok(&["container", "prune", "--force"]);
+    daemon.ok(&["volume", "prune", "--all", "--force"]);
+    daemon.ok(&["network", "prune", "--force"]);
+    daemon.ok(&["image", "prune", "--force"]);
+    daemon.ok(&["builder", "prune", "--force"]);
+    let format = "{{.Type}} {{.Action}} {{.Actor.Attributes.name}}{{.Actor.Attributes.destination}}{{.Actor.Attributes.reclaimed}}";
+    let past = daemon.docker_running(&["events", "--since", "5m", "--format", format]);
+    past.wait_for("builder prune");
+    let seen = past.seen().replace("<no value>", "");
+    let lines: Vec<&str> = seen.lines().skip_while(|line| *line != "volume create ").collect();
+    assert_eq!(
+        lines[..14],
+        [
+            "volume create ",
+            "container create box1",
+            "container attach box1",
+            "network connect bridge",
+            "volume mount /data",
+            "container start box1",
+            "network disconnect bridge",
+            "volume unmount ",
+            "container die box1",
+            lines[9],
+            lines[10],
+            "network connect host",
+            lines[12],
+            "network disconnect host",
+        ],
+        "{seen}"
+    );
+    for kind in ["container", "volume", "network", "image", "builder"] {
+        assert!(lines.iter().any(|line| line.starts_with(&format!("{kind} prune "))), "{kind}: {seen}");
+    }
+}
+
+#[test]
+fn no_process_of_a_container_is_spared_as_the_daemon_is() {
+    let daemon = Daemon::start();
+    std::fs::write(format!("/proc/{}/oom_score_adj", daemon.pid()), "300").expect("change the daemon's");
+    let score = "cat /proc/self/oom_score_adj";
+    assert_eq!(daemon.ok(&["run", "--rm", IMAGE, "sh", "-c", score]), "0");
+    daemon.ok(&["run", "-d", "--name", "box1", "--ulimit", "nofile=20:30", IMAGE, "sleep", "1000"]);
+    let script = format!("{score}; ulimit -Sn; ulimit -Hn");
+    assert_eq!(daemon.ok(&["exec", "box1", "sh", "-c", &script]), "0\n20\n30");
+    daemon.ok(&["run", "-d", "--name", "box2", "--oom-score-adj", "321", IMAGE, "sleep", "1000"]);
+    assert_eq!(daemon.ok(&["exec", "box2", "sh", "-c", score]), "321");
 }

@@ -24,7 +24,9 @@ const LIFETIME: Duration = Duration::from_secs(365 * 86400);
 const RENEW_BEFORE: Duration = Duration::from_secs(122 * 86400);
 
 /// The server's certificate and the administrator's, kept fresh.
-pub(crate) struct Serving {
+///
+/// As a resolver of rustls it shows the server's as it is now.
+pub struct Serving {
     directory: PathBuf,
     authority: Arc<Authority>,
     clock: Arc<dyn Clock>,
@@ -35,12 +37,23 @@ pub(crate) struct Serving {
 
 /// The names by which clients know the server, besides the host's changing addresses.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Names {
+pub struct Names {
     dns: BTreeSet<String>,
     addresses: BTreeSet<IpAddr>,
 }
 
 impl Names {
+    /// Those of a server that is no part of a cluster: this host's own, and `address` where it is one of them.
+    pub fn of_host(address: IpAddr) -> Self {
+        let mut names = Self::default();
+        names.dns.insert("localhost".to_owned());
+        names.addresses.insert(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        if !address.is_unspecified() {
+            names.addresses.insert(address);
+        }
+        names
+    }
+
     /// The names that every cluster has, and `extra`.
     pub(crate) fn new(cluster_domain: &str, service_address: Ipv4Addr, extra: &[String]) -> Self {
         let mut names = Self::default();
@@ -69,7 +82,7 @@ impl Names {
 
 impl Serving {
     /// Opens both certificates in `directory`, made where they are missing, old or incomplete.
-    pub(crate) fn open(
+    pub fn open(
         directory: &Path,
         authority: Arc<Authority>,
         clock: Arc<dyn Clock>,
@@ -88,7 +101,7 @@ impl Serving {
     }
 
     /// The administrator's certificate and key.
-    pub(crate) fn administrator(&self) -> Issued {
+    pub fn administrator(&self) -> Issued {
         self.administrator.read().clone()
     }
 
@@ -99,7 +112,7 @@ impl Serving {
 
     /// Renews what is due, the host's addresses as they are now included; says whether the
     /// administrator's certificate changed.
-    pub(crate) fn renew(&self) -> Result<bool, PkiError> {
+    pub fn renew(&self) -> Result<bool, PkiError> {
         let names = self.names.with_host();
         let (server, renewed) = ensure_server(&self.directory, &self.authority, &*self.clock, &names)?;
         if renewed {

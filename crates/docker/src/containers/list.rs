@@ -63,6 +63,18 @@ fn filter(filters: &Filters) -> Result<ContainerFilter, Fault> {
         .iter()
         .map(|text| text.parse().map_err(|_| Fault::invalid(format!("invalid filter 'exited={text}'"))))
         .collect::<Result<Vec<i32>, _>>()?;
+    for key in ["publish", "expose"] {
+        for value in filters.get(key) {
+            if value.contains(':') {
+                return Err(Fault::invalid(format!("filter for '{key}' should not contain ':': {value}")));
+            }
+            if !is_port_range(value) {
+                return Err(Fault::invalid(format!(
+                    "error while looking up for {key} {value}: invalid port specification: {value}"
+                )));
+            }
+        }
+    }
     for health in filters.get("health") {
         if !matches!(health.as_str(), "starting" | "healthy" | "unhealthy" | "none") {
             return Err(Fault::invalid(format!("invalid filter 'health={health}'")));
@@ -86,6 +98,14 @@ fn filter(filters: &Filters) -> Result<ContainerFilter, Fault> {
         since: filters.one("since").map(str::to_owned),
         limit: None,
     })
+}
+
+/// Whether a text is `80`, `80-90` or one of these with `/tcp`.
+fn is_port_range(text: &str) -> bool {
+    let (numbers, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+    let (first, last) = numbers.split_once('-').unwrap_or((numbers, numbers));
+    let range = first.parse::<u16>().ok().zip(last.parse::<u16>().ok());
+    matches!(protocol, "tcp" | "udp" | "sctp") && range.is_some_and(|(first, last)| first <= last)
 }
 
 fn status(text: &str) -> Result<Status, Fault> {
@@ -125,6 +145,15 @@ mod tests {
     fn values_that_cannot_be_are_refused() {
         check(r#"{"status":["gone"]}"#, Err("invalid filter 'status=gone'"));
         check(r#"{"exited":["x"]}"#, Err("invalid filter 'exited=x'"));
+        check(
+            r#"{"publish":["127.0.0.1:80"]}"#,
+            Err("filter for 'publish' should not contain ':': 127.0.0.1:80"),
+        );
+        check(
+            r#"{"expose":["90-80"]}"#,
+            Err("error while looking up for expose 90-80: invalid port specification: 90-80"),
+        );
+        check(r#"{"publish":["80-90/udp"]}"#, Ok(false));
         check(r#"{"health":["ill"]}"#, Err("invalid filter 'health=ill'"));
     }
 }

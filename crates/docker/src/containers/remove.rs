@@ -16,6 +16,9 @@ pub(crate) async fn remove(call: Call) -> Answer {
     let id = call.container()?;
     let options = RemoveOptions { force: call.query.flag("force"), volumes: call.query.flag("v") };
     let engine = call.engine().clone();
-    call.complete(async move { Ok(engine.container_remove(&id, options).await?) }).await?;
+    let removed = call.complete(async move { Ok(engine.container_remove(&id, options).await?) });
+    removed
+        .await
+        .map_err(|fault| fault.while_trying(format_args!("cannot remove container \"{}\"", call.name)))?;
     answer::no_content()
 }

@@ -16,9 +16,40 @@ pub(crate) async fn resize(call: Call) -> Answer {
 
 /// The size in the query of `call`.
 pub(crate) fn size(call: &Call) -> Result<TerminalSize, Fault> {
-    let side = |name: &str, what: &str| {
-        let text = call.query.text(name);
-        text.parse().map_err(|_| Fault::invalid(format!("invalid resize {what} \"{text}\": invalid syntax")))
-    };
-    Ok(TerminalSize { rows: side("h", "height")?, columns: side("w", "width")? })
+    let side = |name, what| side(call.query.text(name), what);
+    Ok(terminal_size(side("h", "height")?, side("w", "width")?))
+}
+
+/// What the kernel keeps of a size: larger ones wrap around, as they do elsewhere.
+pub(crate) fn terminal_size(rows: u32, columns: u32) -> TerminalSize {
+    TerminalSize { rows: rows as u16, columns: columns as u16 }
+}
+
+fn side(text: &str, what: &str) -> Result<u32, Fault> {
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let why = if is_number { "value out of range" } else { "invalid syntax" };
+    let parsed = if is_number { text.parse().ok() } else { None };
+    parsed.ok_or_else(|| Fault::invalid(format!("invalid resize {what} \"{text}\": {why}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, expected: Result<u32, &str>) {
+        let expected = expected.map_err(|why| format!("invalid resize height \"{text}\": {why}"));
+        assert_eq!(side(text, "height").map_err(|fault| fault.message), expected);
+    }
+
+    #[test]
+    fn a_side_is_a_number_that_fits_32_bits() {
+        check("40", Ok(40));
+        check("70000", Ok(70_000));
+        check("", Err("invalid syntax"));
+        check("foo", Err("invalid syntax"));
+        check("-10", Err("invalid syntax"));
+        check("+10", Err("invalid syntax"));
+        check("4294967296", Err("value out of range"));
+    }
 }

@@ -9,6 +9,10 @@ pub(crate) async fn restart(call: Call) -> Answer {
     let id = call.container()?;
     let (signal, grace) = stop::wish(&call)?;
     let engine = call.engine().clone();
-    call.complete(async move { Ok(engine.container_restart(&id, signal.as_deref(), grace).await?) }).await?;
+    let restarted =
+        call.complete(async move { Ok(engine.container_restart(&id, signal.as_deref(), grace).await?) });
+    restarted
+        .await
+        .map_err(|fault| fault.while_trying(format_args!("Cannot restart container {}", call.name)))?;
     answer::no_content()
 }

@@ -4,7 +4,6 @@ use crate::answer::{self, Answer};
 use crate::call::Call;
 use crate::detach::DetachKeys;
 use crate::fault::Fault;
-use crate::words;
 
 /// Starts a container.
 pub(crate) async fn start(mut call: Call) -> Answer {
@@ -21,15 +20,6 @@ pub(crate) async fn start(mut call: Call) -> Answer {
     }
     let id = call.container()?;
     let engine = call.engine().clone();
-    call.complete(async move { engine.container_start(&id).await.map_err(start_fault) }).await?;
+    call.complete(async move { Ok(engine.container_start(&id).await?) }).await?;
     answer::no_content()
-}
-
-/// A program that is missing or cannot be run is the client's mistake: its status tells 126 and
-/// 127 apart from the daemon's own faults.
-fn start_fault(error: engine::Error) -> Fault {
-    match error.exit_code() {
-        Some(126 | 127) => Fault::invalid(words::message(&error)),
-        _ => error.into(),
-    }
 }

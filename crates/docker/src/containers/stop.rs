@@ -14,7 +14,11 @@ pub(crate) async fn stop(call: Call) -> Answer {
     let id = call.container()?;
     let (signal, grace) = wish(&call)?;
     let engine = call.engine().clone();
-    call.complete(async move { Ok(engine.container_stop(&id, signal.as_deref(), grace).await?) }).await?;
+    let stopped =
+        call.complete(async move { Ok(engine.container_stop(&id, signal.as_deref(), grace).await?) });
+    stopped
+        .await
+        .map_err(|fault| fault.while_trying(format_args!("cannot stop container: {}", call.name)))?;
     answer::no_content()
 }
 

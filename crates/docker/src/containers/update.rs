@@ -28,6 +28,8 @@ pub(crate) async fn update(mut call: Call) -> Answer {
     };
     let update = ContainerUpdate { resources, restart };
     let engine = call.engine().clone();
-    let warnings = call.complete(async move { Ok(engine.container_update(&id, update).await?) }).await?;
+    let tried = format!("Cannot update container {id}");
+    let updated = call.complete(async move { Ok(engine.container_update(&id, update).await?) });
+    let warnings = updated.await.map_err(|fault| fault.while_trying(tried))?;
     answer::json(&Updated { warnings })
 }

@@ -23,7 +23,8 @@ pub(crate) fn inspect(image: &Image, version: ApiVersion) -> document::Inspect {
         comment: image.comment.clone(),
         created: image.created.map(wire::time).unwrap_or_default(),
         container: (version < ApiVersion(1, 45)).then(String::new),
-        container_config: (version < ApiVersion(1, 45)).then(Config::default),
+        // Of a container that nobody has any more only what became of it is known.
+        container_config: (version < ApiVersion(1, 45)).then(|| config(&image.config)),
         docker_version: String::new(),
         author: image.author.clone(),
         config: config(&image.config),

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use engine::Container;
-use engine::container::{self, ContainerSize, ContainerState, MountKind, Status};
+use engine::container::{self, ContainerSize, ContainerState, Mount, MountKind, MountSource, Status};
 
 use super::{endpoint, health, host_config, ports};
 use crate::wire::container::config::Words;
@@ -20,6 +20,7 @@ pub(crate) fn document(container: &Container, size: Option<ContainerSize>) -> In
     let host_config = host_config::document(container);
     // What `--tmpfs` asks for is told there and nowhere else.
     let tmpfs = host_config.general.tmpfs.clone();
+    let mounted: Vec<String> = host_config.rest.mounts.iter().map(|mount| mount.target.clone()).collect();
     let execs: Vec<String> = container.execs.iter().map(ToString::to_string).collect();
     Inspect {
         id: container.id.to_string(),
@@ -31,7 +32,14 @@ pub(crate) fn document(container: &Container, size: Option<ContainerSize>) -> In
         resolv_conf_path: text(&container.files.resolv_conf),
         hostname_path: text(&container.files.hostname),
         hosts_path: text(&container.files.hosts),
-        log_path: container.files.log.as_ref().map(text).unwrap_or_default(),
+        // What is kept in another format is nobody's to read.
+        log_path: container
+            .files
+            .log
+            .as_ref()
+            .filter(|_| container.resolved.log.is_json())
+            .map(text)
+            .unwrap_or_default(),
         name: format!("/{}", container.name),
         restart_count: i64::from(container.restart_count),
         driver: "overlay2".to_owned(),
@@ -49,7 +57,7 @@ pub(crate) fn document(container: &Container, size: Option<ContainerSize>) -> In
             .filter(|point| !tmpfs.contains_key(&point.target))
             .map(|point| mount(container, point))
             .collect(),
-        config: config(container),
+        config: config(container, &mounted),
         network_settings: network_settings(container),
         host_config,
     }
@@ -115,10 +123,16 @@ fn state(state: &ContainerState) -> State {
     }
 }
 
-fn config(container: &Container) -> Config {
+fn config(container: &Container, mounted: &[String]) -> Config {
     let (spec, resolved) = (&container.spec, &container.resolved);
     let some = |words: &[String]| (!words.is_empty()).then(|| Words(words.to_vec()));
-    let volumes: Map<Empty> = resolved.image_volumes.iter().map(|path| (path.clone(), Empty {})).collect();
+    let asked = spec
+        .mounts
+        .iter()
+        .filter(|mount| is_bare(mount) && !mounted.contains(&mount.target))
+        .map(|mount| &mount.target);
+    let volumes: Map<Empty> =
+        resolved.image_volumes.iter().chain(asked).map(|path| (path.clone(), Empty {})).collect();
     Config {
         hostname: resolved.hostname.clone(),
         domainname: spec.domainname.clone().unwrap_or_default(),
@@ -142,10 +156,15 @@ fn config(container: &Container) -> Config {
         mac_address: String::new(),
         on_build: None,
         labels: Some(resolved.labels.clone()),
-        stop_signal: spec.stop_signal.clone().unwrap_or_default(),
+        stop_signal: resolved.stop_signal.clone(),
         stop_timeout: spec.stop_timeout,
         shell: None,
     }
+}
+
+/// Whether a mount is no more than a place (`-v /data`), which is told where the image's are.
+fn is_bare(mount: &Mount) -> bool {
+    matches!(&mount.source, MountSource::Volume { name: None, .. })
 }
 
 fn network_settings(container: &Container) -> NetworkSettings {

@@ -128,7 +128,9 @@ pub(crate) fn limits(limits: &Wire, oom_score_adj: i64) -> Resources {
 pub(crate) fn write(limits: &Resources, document: &mut Wire) {
     document.memory = limits.memory.unwrap_or_default();
     document.memory_reservation = limits.memory_reservation.unwrap_or_default();
-    document.memory_swap = limits.memory_swap.unwrap_or_default();
+    // Who limits memory alone may use as much swap again.
+    let usual = limits.memory.map(|memory| memory.saturating_mul(2));
+    document.memory_swap = limits.memory_swap.or(usual).unwrap_or_default();
     document.memory_swappiness = limits.memory_swappiness;
     document.nano_cpus = limits.nano_cpus.unwrap_or_default();
     document.cpu_shares = signed(limits.cpu_shares);

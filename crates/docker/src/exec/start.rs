@@ -9,24 +9,30 @@ use crate::detach::DetachKeys;
 use crate::fault::Fault;
 use crate::framing::Framing;
 use crate::hijack::{self, Session};
+use crate::version::ApiVersion;
 use crate::wire::exec::Start;
 use crate::words;
+
+/// The first version in which clients say how large a terminal is from the start.
+pub(super) const SIZES: ApiVersion = ApiVersion(1, 42);
 
 /// Starts a process, and carries its streams unless it is to run alone.
 pub(crate) async fn start(mut call: Call) -> Answer {
     let document: Start = call.optional_json().await?.unwrap_or_default();
     let id = call.exec()?;
     let exec = call.engine().exec_inspect(&id)?;
-    if document.console_size.is_some() && !document.tty {
-        return Err(Fault::invalid("console size is only supported when TTY is enabled"));
+    if exec.exit_code.is_some() {
+        return Err(Fault::conflict(format!("exec command {id} has already run")));
     }
-    if exec.running || exec.exit_code.is_some() {
+    if exec.running {
         return Err(Fault::conflict(format!("exec command {id} is already running")));
     }
     let engine = call.engine().clone();
+    // Where there is no terminal, nor the version that has it, nobody asked for a size.
+    let size = document.console_size.filter(|_| document.tty && call.version >= SIZES).and_then(size);
     if document.detach {
         call.complete(async move {
-            engine.exec_start(&id).await?;
+            engine.exec_start(&id, size).await?;
             Ok(())
         })
         .await?;
@@ -37,11 +43,7 @@ pub(crate) async fn start(mut call: Call) -> Answer {
     let detach = if exec.spec.tty { Some(DetachKeys::parse(&exec.spec.detach_keys)?) } else { None };
     hijack::answer_then(call, framing, async move {
         // The client learns from the exit code that nothing ran, and shows the user why.
-        let attached = engine.exec_start(&id).await.map_err(|error| words::message(&error))?;
-        if let Some(size) = document.console_size.and_then(size) {
-            // It can have ended already.
-            let _ = attached.resize.resize(size).await;
-        }
+        let attached = engine.exec_start(&id, size).await.map_err(|error| words::message(&error))?;
         Ok(Session {
             attached,
             framing,
@@ -51,6 +53,7 @@ pub(crate) async fn start(mut call: Call) -> Answer {
             detach,
             close_stdin: true,
             earlier: None,
+            detached: Box::new(move || engine.exec_detached(&id)),
         })
     })
 }

@@ -4,7 +4,8 @@ use engine::host::HostFacts;
 
 use crate::answer::{self, Answer};
 use crate::call::Call;
-use crate::wire::system::{Index, Info, Plugins, RegistryConfig, Runtime, Swarm};
+use crate::version::ApiVersion;
+use crate::wire::system::{AddressPool, FirewallInfo, Index, Info, Plugins, RegistryConfig, Runtime, Swarm};
 use crate::wire::{self, Map};
 
 /// What the daemon runs, what it runs on and what its host can do.
@@ -20,7 +21,11 @@ pub(crate) async fn info(call: Call) -> Answer {
         containers_stopped: facts.stopped,
         images: facts.images,
         driver: "overlay2".to_owned(),
-        driver_status: Vec::new(),
+        driver_status: facts
+            .storage
+            .iter()
+            .map(|(name, value)| [(*name).to_owned(), value.clone()])
+            .collect(),
         plugins: Plugins {
             volume: words(&["local"]),
             network: words(&["bridge", "host", "null"]),
@@ -35,6 +40,9 @@ pub(crate) async fn info(call: Call) -> Answer {
         cpu_set: facts.limits.cpuset,
         pids_limit: facts.limits.pids,
         ipv4_forwarding: facts.limits.ipv4_forwarding,
+        // Later versions say nothing of it: bridges do without.
+        bridge_nf_iptables: (call.version < ApiVersion(1, 50)).then_some(facts.bridge_filter[0]),
+        bridge_nf_ip6tables: (call.version < ApiVersion(1, 50)).then_some(facts.bridge_filter[1]),
         oom_kill_disable: facts.limits.oom_kill_disable,
         system_time: wire::time(call.api.now()),
         logging_driver: engine.config().log.driver.clone(),
@@ -52,6 +60,15 @@ pub(crate) async fn info(call: Call) -> Answer {
         // Containers always outlive the daemon.
         live_restore_enabled: true,
         init_binary: "gantry".to_owned(),
+        default_address_pools: engine
+            .config()
+            .network
+            .address_pools
+            .iter()
+            .map(|pool| AddressPool { base: pool.base.to_string(), size: pool.size })
+            .collect(),
+        firewall_backend: (call.version >= ApiVersion(1, 49))
+            .then(|| FirewallInfo { driver: "nftables".to_owned() }),
         security_options: facts.security.iter().map(|feature| security(feature)).collect(),
         warnings: (!warnings.is_empty()).then_some(warnings),
         id: facts.id,

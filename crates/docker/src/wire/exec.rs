@@ -8,7 +8,7 @@ wire! {
         user: String,
         privileged: bool,
         tty: bool,
-        console_size: Option<[u16; 2]>,
+        console_size: Option<[u32; 2]>,
         attach_stdin: bool,
         attach_stderr: bool,
         attach_stdout: bool,
@@ -27,7 +27,7 @@ wire! {
     pub(crate) struct Start {
         detach: bool,
         tty: bool,
-        console_size: Option<[u16; 2]>,
+        console_size: Option<[u32; 2]>,
     }
 
     /// The answer to `GET /exec/{id}/json`.

@@ -64,6 +64,10 @@ pub(crate) struct Info {
     #[serde(rename = "CPUSet")]
     pub(crate) cpu_set: bool,
     pub(crate) pids_limit: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) bridge_nf_iptables: Option<bool>,
+    #[serde(rename = "BridgeNfIp6tables", skip_serializing_if = "Option::is_none")]
+    pub(crate) bridge_nf_ip6tables: Option<bool>,
     #[serde(rename = "IPv4Forwarding")]
     pub(crate) ipv4_forwarding: bool,
     pub(crate) debug: bool,
@@ -106,6 +110,9 @@ pub(crate) struct Info {
     pub(crate) runc_commit: Commit,
     pub(crate) init_commit: Commit,
     pub(crate) security_options: Vec<String>,
+    pub(crate) default_address_pools: Vec<AddressPool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) firewall_backend: Option<FirewallInfo>,
     #[serde(rename = "CDISpecDirs")]
     pub(crate) cdi_spec_dirs: Vec<String>,
     pub(crate) warnings: Option<Vec<String>>,
@@ -119,6 +126,21 @@ pub(crate) struct Plugins {
     pub(crate) network: Vec<String>,
     pub(crate) authorization: Option<Vec<String>>,
     pub(crate) log: Vec<String>,
+}
+
+/// Where networks without a subnet get theirs from.
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct AddressPool {
+    pub(crate) base: String,
+    pub(crate) size: u8,
+}
+
+/// What filters packets.
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct FirewallInfo {
+    pub(crate) driver: String,
 }
 
 /// How registries are spoken to.

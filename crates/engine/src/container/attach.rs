@@ -35,6 +35,13 @@ impl Engine {
         Ok(attached)
     }
 
+    /// A client has left the streams of process 1 by its detach keys.
+    pub fn container_detached(&self, id: &ContainerId) {
+        if let Ok(cell) = self.inner.registry.get(id) {
+            self.emit(&cell, "detach", &[]);
+        }
+    }
+
     /// Moves a client's streams until one side ends.
     pub(crate) fn spawn_pump(&self, connection: Connection, client: WaitingClient) {
         let closing = self.inner.closing.clone();

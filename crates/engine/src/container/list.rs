@@ -71,12 +71,16 @@ fn admits(filter: &ContainerFilter, bounds: &Bounds, view: &Container) -> bool {
     let named = |wanted: &[String], names: &dyn Fn(&str) -> bool| {
         wanted.is_empty() || wanted.iter().any(|one| names(one))
     };
-    let port = |wanted: &str, published: bool| {
-        let one = |port: &PublishedPort| {
-            (!published || port.host.is_some()) && port_matches(wanted, port.container)
-        };
-        view.ports.iter().any(one)
+    // One of the host's, or one of the container's own.
+    let published = |wanted: &String| {
+        let host =
+            |port: &PublishedPort| port.host.map(|host| Port { number: host.port(), ..port.container });
+        view.ports.iter().filter_map(host).any(|port| port_matches(wanted, port))
     };
+    let exposed = |wanted: &String| view.ports.iter().any(|port| port_matches(wanted, port.container));
+    let has_port = filter.published.is_empty() && filter.exposed.is_empty()
+        || filter.published.iter().any(published)
+        || filter.exposed.iter().any(exposed);
     shown
         && filter::id_matches(&filter.ids, view.id.as_str())
         && filter::name_matches(&filter.names, &view.name)
@@ -95,8 +99,7 @@ fn admits(filter: &ContainerFilter, bounds: &Bounds, view: &Container) -> bool {
                 .any(|(name, endpoint)| name == wanted || endpoint.network_id.starts_with(wanted))
         })
         && named(&filter.health, &|wanted| wanted == health)
-        && named(&filter.published, &|wanted| port(wanted, true))
-        && named(&filter.exposed, &|wanted| port(wanted, false))
+        && has_port
         && filter.sandbox.as_ref().is_none_or(|sandbox| *sandbox == view.sandbox)
         && bounds.before.is_none_or(|before| view.created < before)
         && bounds.since.is_none_or(|since| view.created > since)

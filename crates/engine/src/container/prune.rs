@@ -7,6 +7,7 @@ use super::remove::RemoveOptions;
 use super::view::Status;
 use crate::engine::Engine;
 use crate::error::{Kind, Result};
+use crate::event::EventKind;
 
 /// How many are removed at a time.
 const AT_ONCE: usize = 32;
@@ -64,6 +65,7 @@ impl Engine {
                 Err(error) => return Err(error),
             }
         }
+        self.tell_prune(EventKind::Container, pruned.reclaimed);
         Ok(pruned)
     }
 }

@@ -12,14 +12,14 @@ use super::life::Input;
 use super::spec::NamespaceMode;
 use super::view::Status;
 use crate::engine::Engine;
-use crate::error::{Error, Operation, Result};
+use crate::error::{Error, NOT_STARTED, Operation, Result};
 use crate::id::ContainerId;
 use crate::registry::ContainerCell;
 use crate::work::{blocking, foreign};
 
 impl Engine {
     /// Starts a container. [`crate::Kind::NotModified`] where it runs already; a program that
-    /// cannot be started gives an error with its exit code (126, 127).
+    /// cannot be started gives an error with its exit code (126, 127, 128).
     pub async fn container_start(&self, id: &ContainerId) -> Result<()> {
         let cell = self.inner.registry.get(id)?;
         // The operation goes on although the caller may go away: half a start helps nobody.
@@ -61,6 +61,7 @@ impl Engine {
         match started {
             Ok(effects) => {
                 cell.tell(|_| {});
+                self.tell_arrival(cell, &self.belongings(cell));
                 self.perform(cell, effects);
                 self.watch_health(cell);
                 Ok(())
@@ -73,7 +74,7 @@ impl Engine {
     /// Takes back what a failed start left; gives the error back.
     async fn start_failed(&self, cell: &Arc<ContainerCell>, error: Error, by_policy: bool) -> Error {
         self.take_down(cell).await;
-        let code = error.exit_code().unwrap_or(125);
+        let code = error.exit_code().unwrap_or(NOT_STARTED);
         let message = error.full_message();
         // Who attached beforehand sees the streams end.
         cell.waiting.lock().clear();

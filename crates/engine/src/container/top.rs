@@ -1,6 +1,7 @@
 //! Listing a container's processes.
 
 mod columns;
+mod format;
 
 use runtime::shim::protocol::{Request, Response};
 
@@ -19,26 +20,40 @@ pub struct Processes {
 }
 
 impl Engine {
-    /// The processes of a running container, with the columns that `ps` would show for `arguments`
-    /// (`-ef` where empty; `aux` and `-o column,…` are understood).
+    /// The processes of a running container, its reaper among them, with the columns that `ps` would show for
+    /// `arguments` (`-ef` where empty).
     pub async fn container_top(&self, id: &ContainerId, arguments: &str) -> Result<Processes> {
         let cell = self.inner.registry.get(id)?;
-        let columns = columns::chosen(arguments)?;
-        let pids = match cell.shim()?.query(&Request::Pids { container: id.to_string() }).await? {
+        let format = format::chosen(arguments)?;
+        let shim = cell.shim()?;
+        let pids = match shim.query(&Request::Pids { container: id.to_string() }).await? {
             Response::Pids(pids) => pids,
             other => return Err(crate::shim::unexpected(&other)),
         };
-        let group = self.inner.places.container_group(&cell.record(), &cell.sandbox);
+        let record = cell.record();
+        let group = self.inner.places.container_group(&record, &cell.sandbox);
+        let with_reaper = record.spec.init && cell.sandbox.is_of_one();
         // A process may have its own memory answer, or not, for what it was called with.
         let table = foreign([id.to_string()], move || {
             let host = columns::Host::read();
+            // It is in none of the container's groups, so that no limit of theirs is its own.
+            let reaper = if with_reaper { shim.handle.init_process().ok().flatten() } else { None };
+            let reaper = reaper.and_then(|(pid, held)| columns::Process::of(pid, &held));
             // A process that ends meanwhile is not there, whoever gets its number.
-            let rows = pids.iter().filter_map(|&pid| columns::Process::read(pid, &group));
-            let rows =
-                rows.map(|process| columns.iter().map(|column| column.text(&process, &host)).collect());
+            let others = pids.iter().filter_map(|&pid| columns::Process::read(pid, &group));
+            let mut processes: Vec<columns::Process> = reaper.into_iter().chain(others).collect();
+            for (spec, is_down) in format.order.iter().rev() {
+                processes.sort_by(|one, other| {
+                    let order = spec.order(one, other, &host);
+                    if *is_down { order.reverse() } else { order }
+                });
+            }
+            let row = |process: &columns::Process| {
+                format.columns.iter().map(|column| column.spec.text(process, &host)).collect()
+            };
             Ok(Processes {
-                titles: columns.iter().map(|column| column.title().to_owned()).collect(),
-                rows: rows.collect(),
+                rows: processes.iter().map(row).collect(),
+                titles: format.columns.iter().map(|column| column.title.clone()).collect(),
             })
         })
         .await?;

@@ -46,6 +46,7 @@ impl Engine {
         }
         let before = record.spec.resources.clone();
         let mut resources = before.clone();
+        spec::check_processors(&update.resources)?;
         resources.overlay(update.resources);
         let is_limited_anew = resources != before && cell.status().is_active();
         self.change_durably(

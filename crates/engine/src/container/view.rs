@@ -281,9 +281,10 @@ pub struct ContainerFilter {
     pub networks: Vec<String>,
     /// `starting`, `healthy`, `unhealthy` or `none`, one of.
     pub health: Vec<String>,
-    /// `port[/protocol]` that is published, one of.
+    /// `port[/protocol]` or `first-last[/protocol]` of the host, at which it is published, one of these or of
+    /// those that are exposed.
     pub published: Vec<String>,
-    /// `port[/protocol]` that is exposed, one of.
+    /// The same of its own ports, published or not.
     pub exposed: Vec<String>,
     /// Containers of this sandbox.
     pub sandbox: Option<SandboxId>,

@@ -109,6 +109,7 @@ impl Engine {
         };
         let effects = self.step_of_fact(cell, &input);
         // From here on it is known to have ended, and is told to have.
+        let belongings = self.belongings(cell);
         let taken_down = async {
             self.take_down(cell).await;
             self.forget_execs(cell);
@@ -122,6 +123,7 @@ impl Engine {
             pulse.exits += 1;
             pulse.last_exit = exit;
         });
+        self.tell_departure(cell, &belongings);
         self.perform(cell, effects);
     }
 

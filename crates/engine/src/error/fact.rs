@@ -86,6 +86,15 @@ pub enum Fact {
         /// As users name it.
         repository: String,
     },
+    /// Ports of a container cannot be published.
+    NotPublished {
+        /// Its name.
+        name: String,
+        /// What has its place in the network.
+        endpoint: String,
+        /// Why not.
+        why: String,
+    },
     /// There is no such volume.
     NoVolume {
         /// Its name.
@@ -172,6 +181,7 @@ impl Fact {
             Self::NotJoinable { namespace, .. } if namespace != "net" => Kind::Internal,
             Self::NotJoinable { .. } => Kind::Conflict,
             Self::PullDenied { .. } => Kind::Denied,
+            Self::NotPublished { .. } => Kind::Internal,
             Self::ManyContainers { .. }
             | Self::MemoryNotShared { .. }
             | Self::NoBindSource { .. }
@@ -211,6 +221,9 @@ impl fmt::Display for Fact {
             Self::NoManifest { reference } => write!(f, "the registry has no image {reference}"),
             Self::PullDenied { repository } => {
                 write!(f, "the registry does not give {repository}, or there is no such repository")
+            }
+            Self::NotPublished { name, why, .. } => {
+                write!(f, "the ports of {name} cannot be published: {why}")
             }
             Self::NoVolume { name } => write!(f, "there is no volume {name}"),
             Self::VolumeInUse { name, users } => {

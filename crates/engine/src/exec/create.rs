@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
-use super::{ExecCell, ExecSpec, Progress};
+use super::{ExecCell, ExecSpec};
 use crate::container::Status;
 use crate::engine::Engine;
 use crate::error::{Error, Operation, Result};
@@ -19,6 +20,10 @@ impl Engine {
     /// Prepares a process in a running container; it begins with [`Engine::exec_start`].
     pub async fn exec_create(&self, container: &ContainerId, spec: ExecSpec) -> Result<ExecId> {
         let cell = self.exec_prepare(container, spec, false)?;
+        if cell.spec.user.as_ref().is_some_and(|user| !user.is_empty()) {
+            // Whoever prepares it learns now that there is no such user.
+            self.exec_process(&cell, None).await?;
+        }
         let waits = |other: &&Arc<ExecCell>| {
             Arc::ptr_eq(&other.container, &cell.container) && !other.progress.lock().started
         };
@@ -28,7 +33,7 @@ impl Engine {
                 cell.container.id
             )));
         }
-        let command = cell.spec.command.join(" ");
+        let command = cell.spec.told();
         let id = cell.id.clone();
         self.emit(&cell.container, format!("exec_create: {command}"), &[("execID", id.to_string())]);
         self.inner.execs.write().insert(id.clone(), cell);
@@ -54,6 +59,13 @@ impl Engine {
             )));
         }
         let id = ExecId::random(self.inner.random.as_ref());
-        Ok(Arc::new(ExecCell { id, container, spec, quiet, progress: Mutex::new(Progress::default()) }))
+        Ok(Arc::new(ExecCell {
+            id,
+            container,
+            spec,
+            quiet,
+            progress: Mutex::default(),
+            begun: Notify::new(),
+        }))
     }
 }

@@ -49,7 +49,7 @@ impl Engine {
         limit: usize,
     ) -> Result<ExecOutput> {
         let begun = self.inner.clock.elapsed();
-        let launched = self.exec_launch(cell, LAUNCH);
+        let launched = self.exec_launch(cell, None, LAUNCH);
         let launched = match timeout {
             None => launched.await?,
             Some(timeout) => match tokio::time::timeout(timeout, launched).await {

@@ -10,18 +10,19 @@ use runtime::spec::Process;
 
 use super::ExecCell;
 use crate::engine::Engine;
-use crate::error::{Error, Fact, Kind, Result};
+use crate::error::{Error, Fact, NO_RIGHT, Result};
 use crate::id::ExecId;
 use crate::rootfs::RootFs;
 use crate::shim::{self, Client, Connection, LAUNCH, MARGIN};
 use crate::spec;
-use crate::stream::Attached;
+use crate::stream::{Attached, TerminalSize};
 use crate::users;
 use crate::work::foreign;
 
 impl Engine {
-    /// Starts a prepared process and attaches to it; drop the streams to let it run alone.
-    pub async fn exec_start(&self, id: &ExecId) -> Result<Attached> {
+    /// Starts a prepared process and attaches to it; drop the streams to let it run alone. `size` is that
+    /// of its terminal, in place of the one that it was prepared with.
+    pub async fn exec_start(&self, id: &ExecId, size: Option<TerminalSize>) -> Result<Attached> {
         let cell = self.exec_cell(id)?;
         {
             let mut progress = cell.progress.lock();
@@ -30,19 +31,25 @@ impl Engine {
             }
             progress.started = true;
         }
-        let command = cell.spec.command.join(" ");
+        let command = cell.spec.told();
         self.emit(&cell.container, format!("exec_start: {command}"), &[("execID", id.to_string())]);
-        self.exec_launch(&cell, LAUNCH).await
+        self.exec_launch(&cell, size, LAUNCH).await
     }
 
     /// Starts a process that is marked as started; `limit` is how long it may take to its program.
-    pub(super) async fn exec_launch(&self, cell: &Arc<ExecCell>, limit: Duration) -> Result<Attached> {
+    pub(super) async fn exec_launch(
+        &self,
+        cell: &Arc<ExecCell>,
+        size: Option<TerminalSize>,
+        limit: Duration,
+    ) -> Result<Attached> {
         let Client { attached, side } = Client::new(cell.spec.attach.stdin);
         // What is looked up in the container's files may take for ever too.
-        let connected = tokio::time::timeout(limit + MARGIN, self.exec_connect(cell, limit)).await;
+        let connected = tokio::time::timeout(limit + MARGIN, self.exec_connect(cell, size, limit)).await;
         match connected.unwrap_or_else(|_| Err(Error::unavailable("the process did not begin in time"))) {
             Ok((connection, pid)) => {
                 cell.progress.lock().pid = Some(pid);
+                cell.begun.notify_waiters();
                 let (engine, cell) = (self.clone(), Arc::clone(cell));
                 let closing = self.inner.closing.clone();
                 self.spawn(async move {
@@ -55,18 +62,24 @@ impl Engine {
             }
             Err(error) => {
                 let mut progress = cell.progress.lock();
-                progress.exit_code = Some(error.exit_code().unwrap_or(126));
+                progress.exit_code = Some(error.exit_code().unwrap_or(NO_RIGHT));
                 progress.ended = Some(self.inner.clock.elapsed());
                 drop(progress);
+                cell.begun.notify_waiters();
                 Err(error)
             }
         }
     }
 
-    async fn exec_connect(&self, cell: &Arc<ExecCell>, limit: Duration) -> Result<(Connection, u32)> {
+    async fn exec_connect(
+        &self,
+        cell: &Arc<ExecCell>,
+        size: Option<TerminalSize>,
+        limit: Duration,
+    ) -> Result<(Connection, u32)> {
         let container = &cell.container;
         let shim = container.shim()?;
-        let process = self.exec_process(cell).await?;
+        let process = self.exec_process(cell, size).await?;
         let request = Request::Exec {
             container: container.id.to_string(),
             exec: cell.id.to_string(),
@@ -83,14 +96,14 @@ impl Engine {
         };
         let mut connection = shim.connect().await?;
         let answer = shim.ask(&mut connection, &request, limit + MARGIN).await;
-        match answer.map_err(|error| explain(error, &cell.spec.command))? {
+        match answer.map_err(explain)? {
             Response::Pid(pid) => Ok((connection, pid)),
             other => Err(shim::unexpected(&other)),
         }
     }
 
     /// What the runtime is told of the process.
-    async fn exec_process(&self, cell: &ExecCell) -> Result<Process> {
+    pub(super) async fn exec_process(&self, cell: &ExecCell, size: Option<TerminalSize>) -> Result<Process> {
         let record = cell.container.record();
         let held = self.running_process(&cell.container).await?;
         let held = held.ok_or_else(|| cell.container.not_running())?;
@@ -121,7 +134,7 @@ impl Engine {
         spec::overlay_env(&mut base, &record.resolved.env);
         Ok(Process {
             terminal: cell.spec.tty,
-            console_size: cell.spec.size.map(Into::into),
+            console_size: size.or(cell.spec.size).map(Into::into),
             user: identity.to_oci(),
             args: cell.spec.command.clone(),
             env: spec::exec_env(&base, &cell.spec.env, cell.spec.tty, &identity),
@@ -136,7 +149,7 @@ impl Engine {
             apparmor_profile: profile,
             // Joining a container is no way around its limits, nor to outlive it when memory runs out.
             rlimits: spec::rlimits(&record.spec.resources.ulimits, self.inner.config.descriptors)?,
-            oom_score_adj: record.spec.resources.oom_score_adj,
+            oom_score_adj: Some(record.spec.resources.oom_score_adj.unwrap_or_default()),
             ..Process::default()
         })
     }
@@ -151,21 +164,11 @@ impl Engine {
     }
 }
 
-/// Says which program could not be started, in the words that Docker's command line looks for.
-fn explain(error: Error, command: &[String]) -> Error {
-    let Some(code @ (126 | 127)) = error.exit_code() else { return error };
+/// Says that it is a further process that could not be started, in the words that Docker's command line looks for.
+fn explain(error: Error) -> Error {
+    let Some(code) = error.exit_code() else { return error };
     let detail = error.full_message();
-    let program = command.first().map(String::as_str).unwrap_or_default();
-    let detail = match code {
-        127 if program.contains('/') => {
-            format!("exec: \"{program}\": stat {program}: no such file or directory")
-        }
-        127 => format!("exec: \"{program}\": executable file not found in $PATH"),
-        _ => format!("exec: \"{program}\": permission denied: {detail}"),
-    };
-    Error::new(
-        Kind::Invalid,
-        format!("OCI runtime exec failed: exec failed: unable to start container process: {detail}"),
-    )
-    .with_exit_code(code)
+    let message =
+        format!("OCI runtime exec failed: exec failed: unable to start container process: {detail}");
+    Error::new(error.kind(), message).with_exit_code(code)
 }

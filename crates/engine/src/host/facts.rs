@@ -70,6 +70,44 @@ pub(super) fn security() -> Vec<String> {
     features
 }
 
+/// What is known of the disk that `root` is on.
+pub(super) fn storage(root: &Path) -> Vec<(&'static str, String)> {
+    let kind = rustix::fs::statfs(root).map_or("unknown", |stat| filesystem(stat.f_type as u64));
+    let mut known = vec![("Backing Filesystem", kind.to_owned())];
+    // No layer is kept where directories do not say what is in them, and none by its metadata alone.
+    for (name, value) in [
+        ("Supports d_type", "true"),
+        ("Using metacopy", "false"),
+        ("Native Overlay Diff", "true"),
+        ("userxattr", "false"),
+    ] {
+        known.push((name, value.to_owned()));
+    }
+    known
+}
+
+/// A file system by the number that `statfs` has for it, see statfs(2).
+fn filesystem(number: u64) -> &'static str {
+    match number {
+        0xef53 => "extfs",
+        0x5846_5342 => "xfs",
+        0x9123_683e => "btrfs",
+        0x0102_1994 => "tmpfs",
+        0x2fc1_2fc1 => "zfs",
+        0xf2f5_2010 => "f2fs",
+        0x794c_7630 => "overlayfs",
+        0x6969 => "nfs",
+        0x6573_5546 => "fuse",
+        _ => "unknown",
+    }
+}
+
+/// Whether what crosses a bridge goes through the packet filter `tables` of the host.
+pub(super) fn filters_bridges(tables: &str) -> bool {
+    let file = format!("/proc/sys/net/bridge/bridge-nf-call-{tables}");
+    fs::read_to_string(file).is_ok_and(|text| text.trim() == "1")
+}
+
 /// Whether the kernel has user namespaces, and idmapped mounts of memory too.
 pub(super) fn has_own_users() -> bool {
     let uname = rustix::system::uname();

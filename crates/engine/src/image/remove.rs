@@ -6,6 +6,7 @@ use super::{ImagePruned, ImageRemoved, convert};
 use crate::container::{ContainerRecord, PruneFilter};
 use crate::engine::Engine;
 use crate::error::{Error, Fact, Kind, Result};
+use crate::event::EventKind;
 use crate::work::blocking;
 
 impl Engine {
@@ -49,6 +50,7 @@ impl Engine {
                 .image_prune(!all, &in_use, wanted)
                 .map_err(|source| convert::error(source.kind(), source))?;
             let removed = engine.tell_removed(pruned.removed);
+            engine.tell_prune(EventKind::Image, pruned.reclaimed);
             Ok(ImagePruned { removed, reclaimed: pruned.reclaimed })
         })
         .await

@@ -180,13 +180,25 @@ impl Engine {
         Ok(())
     }
 
-    fn emit_network(&self, action: &'static str, id: &NetworkId, name: &str, cell: &Arc<ContainerCell>) {
+    fn emit_network(&self, action: &'static str, id: &NetworkId, name: &str, cell: &ContainerCell) {
+        self.emit_network_of(action, id.as_str(), name, "bridge", cell);
+    }
+
+    /// Tells that a container is in a network, or is no more.
+    pub(crate) fn emit_network_of(
+        &self,
+        action: &'static str,
+        id: &str,
+        name: &str,
+        driver: &str,
+        cell: &ContainerCell,
+    ) {
         let attributes = BTreeMap::from([
             ("name".to_owned(), name.to_owned()),
-            ("type".to_owned(), "bridge".to_owned()),
+            ("type".to_owned(), driver.to_owned()),
             ("container".to_owned(), cell.id.to_string()),
         ]);
-        self.inner.events.emit(EventKind::Network, action, id.as_str(), attributes);
+        self.inner.events.emit(EventKind::Network, action, id, attributes);
     }
 }
 

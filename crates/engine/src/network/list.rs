@@ -149,7 +149,7 @@ impl Engine {
         })
     }
 
-    fn without_bridge(&self, name: &str, driver: &str) -> Network {
+    pub(crate) fn without_bridge(&self, name: &str, driver: &str) -> Network {
         // Made of the engine's id and the name: the same whenever somebody asks.
         let digest = <sha2::Sha256 as sha2::Digest>::digest(format!("{}/{name}", self.inner.id));
         Network {

@@ -4,6 +4,7 @@ use super::NetworkFilter;
 use crate::container::{PruneFilter, Pruned};
 use crate::engine::Engine;
 use crate::error::{Kind, Result};
+use crate::event::EventKind;
 
 impl Engine {
     /// Removes networks that no container uses.
@@ -21,6 +22,7 @@ impl Engine {
                 Err(error) => return Err(error),
             }
         }
+        self.tell_prune(EventKind::Network, 0);
         Ok(pruned)
     }
 }

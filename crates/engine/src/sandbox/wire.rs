@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use crate::container::{ContainerRecord, PublishedPort};
 use crate::engine::Engine;
-use crate::error::Result;
+use crate::error::{Fact, Result};
 use crate::network::{EndpointSpec, ports};
 use crate::registry::{Live, SandboxCell};
 
@@ -51,7 +51,15 @@ impl Engine {
                 }
                 made => made,
             };
-            let made = made.map_err(crate::network::attach_error)?;
+            let made = made.map_err(|error| match error {
+                net::AttachError::Port(error) => Fact::NotPublished {
+                    name: wiring.name.clone(),
+                    endpoint: sandbox.id.to_string(),
+                    why: base::error::chain(&error).to_string(),
+                }
+                .into(),
+                other => crate::network::attach_error(other),
+            })?;
             remember(&mut sandbox.live.write(), &network, asked.clone(), &made);
         }
         Ok(())

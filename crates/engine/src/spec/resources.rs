@@ -3,6 +3,7 @@
 use runtime::cgroup::{Hierarchies, Version};
 use runtime::spec::{self as oci, BlockIo, Cpu, Memory, Pids, Rlimit, ThrottleDevice, WeightDevice};
 
+use super::cpuset;
 use crate::container::{Resources, Throttle, Ulimit};
 use crate::error::{Error, Result};
 
@@ -79,6 +80,7 @@ pub(crate) fn to_oci(resources: &Resources, devices: &[(String, i64, i64)]) -> o
 /// and that are left out as Docker leaves them out.
 pub(crate) fn check(resources: &Resources) -> Result<Vec<String>> {
     rlimits(&resources.ulimits, None)?;
+    cpuset::check(resources)?;
     let (runtime, period) = (resources.cpu_realtime_runtime, resources.cpu_realtime_period);
     if runtime.is_some() || period.is_some() {
         if !Hierarchies::detect().is_ok_and(|found| found.has_real_time()) {

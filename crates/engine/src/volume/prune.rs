@@ -5,6 +5,7 @@ use super::{DATA, VolumeFilter};
 use crate::container::{PruneFilter, Pruned};
 use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
+use crate::event::EventKind;
 use crate::work::blocking;
 
 impl Engine {
@@ -41,6 +42,7 @@ impl Engine {
             if let Some(error) = failed {
                 return Err(error);
             }
+            engine.tell_prune(EventKind::Volume, pruned.reclaimed);
             Ok(pruned)
         })
         .await

@@ -5,10 +5,15 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
+use crate::reload;
 use crate::runtimes::Runtimes;
 
-pub(super) fn run(config: &Config) -> anyhow::Result<ExitCode> {
+/// Runs the daemon; `again` reads the configuration as it is by then.
+pub(super) fn run(
+    config: &Config,
+    again: &dyn Fn() -> Result<Config, ConfigError>,
+) -> anyhow::Result<ExitCode> {
     anyhow::ensure!(
         rustix::process::geteuid().is_root(),
         "gantry up makes namespaces, mounts and networks: run it as root"
@@ -27,13 +32,14 @@ pub(super) fn run(config: &Config) -> anyhow::Result<ExitCode> {
     runtimes.run(async {
         let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
+        let hangup = signal(SignalKind::hangup()).context("listen for SIGHUP")?;
         let stop = async move {
             tokio::select! {
                 _ = terminate.recv() => "SIGTERM",
                 _ = interrupt.recv() => "SIGINT",
             }
         };
-        crate::serve::serve(config, &api, stop).await
+        crate::serve::serve(config, &api, stop, |engine| reload::run(config, again, hangup, engine)).await
     })?;
     Ok(ExitCode::SUCCESS)
 }

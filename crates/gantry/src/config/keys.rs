@@ -54,6 +54,13 @@ pub(crate) const KEYS: &[Key] = &[
         default: Default::BelowRun("docker.sock"),
     },
     Key {
+        name: "docker-address",
+        value_name: "ADDRESS",
+        help: "Where the Docker API listens over TCP besides, to clients with a certificate of `<root>/docker-tls`; \
+               at a loopback address to others too",
+        default: Default::Text(""),
+    },
+    Key {
         name: "cri-socket",
         value_name: "PATH",
         help: "Where the container runtime interface listens",

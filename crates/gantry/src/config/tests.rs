@@ -42,6 +42,7 @@ fn a_flag_wins_over_the_environment_the_file_and_the_default() {
 fn paths_follow_the_root_and_run_directories() {
     let moved = layers(&[("root", "/srv/g/"), ("run", "/tmp/g")], &[], &[]);
     check(&moved, "write-kubeconfig", "/srv/g/kubeconfig", "default");
+    check(&moved, "docker-address", "", "default");
     check(&moved, "docker-socket", "/tmp/g/docker.sock", "default");
 }
 

@@ -195,7 +195,7 @@ impl Runtime for OfEngine {
         async move {
             let spec = stream::exec_spec(request);
             let exec = self.engine.exec_create(&to_container_id(id)?, spec).await.map_err(error)?;
-            let started = self.engine.exec_start(&exec).await.map_err(error)?;
+            let started = self.engine.exec_start(&exec, None).await.map_err(error)?;
             Ok(stream::attached(started, EndOfInput::Closes))
         }
         .boxed()

@@ -131,6 +131,11 @@ fn process(options: &Options, spec: &Spec) -> Result<Process, CliError> {
         process.capabilities = process.capabilities.or(own.capabilities);
         process.apparmor_profile = process.apparmor_profile.or(own.apparmor_profile);
         process.selinux_label = process.selinux_label.or(own.selinux_label);
+        if process.rlimits.is_empty() {
+            process.rlimits = own.rlimits;
+        }
+        // Nor outlives it when memory runs out.
+        process.oom_score_adj = process.oom_score_adj.or(own.oom_score_adj);
         process.terminal |= options.tty;
         return Ok(process);
     }

@@ -100,6 +100,11 @@ impl Failed {
         failed
     }
 
+    /// A failure whose text says all, without an error of the kernel.
+    pub(super) fn of_itself(what: fmt::Arguments<'_>) -> Self {
+        Self { errno: 0, ..Self::new(Errno::IO, what) }
+    }
+
     pub(super) fn of_kind(mut self, kind: FailedKind) -> Self {
         self.kind = kind;
         self
@@ -126,7 +131,7 @@ impl Write for Failed {
 
 impl fmt::Debug for Failed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.text(), Errno::from_raw_os_error(self.errno))
+        write!(f, "{} (error {})", self.text(), self.errno)
     }
 }
 

@@ -254,11 +254,15 @@ pub(super) fn reap(pidfd: &OwnedFd) {
 }
 
 fn child_error(failed: &Failed) -> ProcessError {
-    let (what, source) = (failed.text(), io::Error::from_raw_os_error(failed.errno));
+    let what = failed.text();
+    let why = || match failed.errno {
+        0 => what.clone(),
+        errno => format!("{what}: {}", base::error::meaning(errno)),
+    };
     match failed.kind {
-        FailedKind::Other => ProcessError::Child { what, source },
-        FailedKind::ProgramNotFound => ProcessError::ProgramNotFound { what, source },
-        FailedKind::ProgramNotExecutable => ProcessError::ProgramNotExecutable { what, source },
+        FailedKind::Other => ProcessError::Child { source: io::Error::from_raw_os_error(failed.errno), what },
+        FailedKind::ProgramNotFound => ProcessError::ProgramNotFound(why()),
+        FailedKind::ProgramNotExecutable => ProcessError::ProgramNotExecutable(why()),
     }
 }
 

@@ -299,13 +299,14 @@ impl ShimHandle {
     /// Opens the process namespace that the sandbox's containers share, if they do; `NotFound` if
     /// the shim has gone.
     pub fn process_namespace(&self) -> io::Result<Option<HeldNamespace>> {
-        let Some(init) = self.init_pid else { return Ok(None) };
-        let init = HeldProcess::init_of(init, self.pid)?;
+        self.init_process()?.map(|(_, init)| init.namespace(NamespaceKind::Pid)).transpose()
+    }
+
+    /// Process 1 of the sandbox's process namespace, if it has one: its number, and held.
+    pub fn init_process(&self) -> io::Result<Option<(u32, HeldProcess)>> {
+        let Some(pid) = self.init_pid else { return Ok(None) };
+        let init = HeldProcess::init_of(pid, self.pid)?;
         // The parent whose number was found must be the shim: it still is, or was all the time.
-        if self.is_alive() {
-            init.namespace(NamespaceKind::Pid).map(Some)
-        } else {
-            Err(io::ErrorKind::NotFound.into())
-        }
+        if self.is_alive() { Ok(Some((pid, init))) } else { Err(io::ErrorKind::NotFound.into()) }
     }
 }

@@ -1,7 +1,8 @@
-//! A container's output on disk, in CRI's format.
+//! A container's output on disk, in CRI's format or in Docker's.
 //!
-//! One line of output is one line of the log: `<time> <stdout|stderr> <F|P> <text>`. A line longer
-//! than 16 KiB comes in parts, all but the last marked `P`. What came in together is written
+//! One line of output is one line of the log: `<time> <stdout|stderr> <F|P> <text>`, or
+//! `{"log":"<text>\n","stream":"<stdout|stderr>","time":"<time>"}`. A line longer than 16 KiB comes in
+//! parts, all but the last marked `P`, or without the line end. What came in together is written
 //! together; a file that has grown too long is put aside and a new one begun.
 
 use std::fs::{File, OpenOptions};
@@ -54,6 +55,7 @@ impl Log {
     /// Writes what came from a stream at `now`.
     pub(super) fn write(&mut self, stream: Stream, bytes: &[u8], now: Timestamp) -> io::Result<()> {
         let time = now.strftime("%Y-%m-%dT%H:%M:%S.%9fZ").to_string();
+        let entry = self.format();
         let begun = &mut self.begun[stream as usize];
         let mut out = Vec::with_capacity(bytes.len() + 64);
         let mut rest = bytes;
@@ -83,6 +85,7 @@ impl Log {
     /// Writes the beginning of a line that will never end.
     pub(super) fn finish(&mut self, now: Timestamp) -> io::Result<()> {
         let time = now.strftime("%Y-%m-%dT%H:%M:%S.%9fZ").to_string();
+        let entry = self.format();
         let mut out = Vec::new();
         for stream in [Stream::Stdout, Stream::Stderr] {
             let begun = std::mem::take(&mut self.begun[stream as usize]);
@@ -99,6 +102,10 @@ impl Log {
         (self.size, self.torn) = ends(&file)?;
         self.file = file;
         Ok(())
+    }
+
+    fn format(&self) -> Entry {
+        if self.spec.json { json } else { cri }
     }
 
     fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -184,7 +191,23 @@ fn numbered(path: &Path, number: u32) -> PathBuf {
     name.into()
 }
 
-fn entry(out: &mut Vec<u8>, time: &str, stream: Stream, whole: bool, begun: &[u8], rest: &[u8]) {
+/// Appends an entry: when and where it came from, whether it ends its line, and its two halves.
+type Entry = fn(&mut Vec<u8>, &str, Stream, bool, &[u8], &[u8]);
+
+/// JSON is text: what is none is replaced in it, as Docker replaces it.
+fn json(out: &mut Vec<u8>, time: &str, stream: Stream, whole: bool, begun: &[u8], rest: &[u8]) {
+    let end: &[u8] = if whole { b"\n" } else { b"" };
+    let text = [begun, rest, end].concat();
+    out.extend_from_slice(b"{\"log\":");
+    serde_json::to_writer(&mut *out, &String::from_utf8_lossy(&text)).expect("memory takes all text");
+    out.extend_from_slice(b",\"stream\":\"");
+    out.extend_from_slice(stream.name().as_bytes());
+    out.extend_from_slice(b"\",\"time\":\"");
+    out.extend_from_slice(time.as_bytes());
+    out.extend_from_slice(b"\"}\n");
+}
+
+fn cri(out: &mut Vec<u8>, time: &str, stream: Stream, whole: bool, begun: &[u8], rest: &[u8]) {
     out.extend_from_slice(time.as_bytes());
     out.push(b' ');
     out.extend_from_slice(stream.name().as_bytes());

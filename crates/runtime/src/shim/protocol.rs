@@ -284,6 +284,11 @@ pub enum FailureKind {
     ProgramNotFound,
     /// The program to run may not or cannot be executed (exit code 126).
     ProgramNotExecutable,
+    /// Something else that the process needs does not exist inside, its working directory or the place of a mount
+    /// (exit code 127).
+    Missing,
+    /// Something else that the process needs is closed to it (exit code 126).
+    Denied,
     /// The kernel refused something.
     Internal,
 }
@@ -374,7 +379,8 @@ pub struct Stdio {
     pub log: Option<LogSpec>,
 }
 
-/// A log on disk, in CRI's format: `<RFC 3339 time> <stdout|stderr> <F|P> <text>`.
+/// A log on disk, in CRI's format (`<RFC 3339 time> <stdout|stderr> <F|P> <text>`) or Docker's
+/// (`{"log":"…\n","stream":"stdout","time":"…"}`).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct LogSpec {
@@ -384,6 +390,9 @@ pub struct LogSpec {
     pub max_size: u64,
     /// How many files are kept, the present one included; 0 counts as 1.
     pub max_files: u32,
+    /// Whether it is in Docker's format, which programs that collect logs read.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub json: bool,
 }
 
 /// How a container is stopped when nobody is there to say: the machine goes down, and whoever ends

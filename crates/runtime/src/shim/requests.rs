@@ -249,8 +249,13 @@ impl From<ProcessError> for Failure {
     fn from(error: ProcessError) -> Self {
         let kind = match &error {
             ProcessError::Invalid(_) | ProcessError::Seccomp(_) => FailureKind::Invalid,
-            ProcessError::ProgramNotFound { .. } => FailureKind::ProgramNotFound,
-            ProcessError::ProgramNotExecutable { .. } => FailureKind::ProgramNotExecutable,
+            ProcessError::ProgramNotFound(_) => FailureKind::ProgramNotFound,
+            ProcessError::ProgramNotExecutable(_) => FailureKind::ProgramNotExecutable,
+            ProcessError::Child { source, .. } => match source.raw_os_error() {
+                Some(libc::ENOENT | libc::ENOTDIR) => FailureKind::Missing,
+                Some(libc::EACCES | libc::EISDIR) => FailureKind::Denied,
+                _ => FailureKind::Internal,
+            },
             _ => FailureKind::Internal,
         };
         Self { kind, message: chain(&error).to_string() }

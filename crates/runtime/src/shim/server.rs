@@ -306,6 +306,8 @@ impl Server {
         let Mode::Stream { process, .. } = peer.mode else { return };
         if let Some(held) = self.processes.get_mut(&process)
             && held.stdin_once
+            // Whoever leaves a terminal comes back to it.
+            && !held.terminal
             && peer.gave_input
             && let Some(input) = &mut held.input
         {

@@ -201,7 +201,7 @@ impl Sandbox {
 
     /// Where a log of the sandbox goes.
     pub(crate) fn log_spec(&self, name: &str) -> LogSpec {
-        LogSpec { path: self.dir.path().join(name), max_size: 0, max_files: 0 }
+        LogSpec { path: self.dir.path().join(name), max_size: 0, max_files: 0, json: false }
     }
 }
 

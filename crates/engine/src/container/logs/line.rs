@@ -1,4 +1,6 @@
-//! One line of a log file: `<RFC 3339 time> <stdout|stderr> <F|P>[:…] <text>`.
+//! One line of a log file: `<RFC 3339 time> <stdout|stderr> <F|P>[:…] <text>`, or
+//! `{"log":"<text>","stream":"<stdout|stderr>","time":"<RFC 3339 time>"}`. One file may have both: a container that
+//! was made by an earlier version goes on with its own.
 
 use base::Timestamp;
 use bytes::Bytes;
@@ -10,6 +12,9 @@ use crate::stream::OutputKind;
 /// off by a full disk must not hide the rest.
 pub(super) fn parse(line: &Bytes) -> Option<LogLine> {
     let whole = line.strip_suffix(b"\n")?;
+    if whole.first() == Some(&b'{') {
+        return parse_json(whole);
+    }
     let mut parts = whole.splitn(4, |&byte| byte == b' ');
     let at: Timestamp = std::str::from_utf8(parts.next()?).ok()?.parse().ok()?;
     let stream = match parts.next()? {
@@ -26,6 +31,22 @@ pub(super) fn parse(line: &Bytes) -> Option<LogLine> {
         _ => return None,
     };
     Some(LogLine { at, stream, text })
+}
+
+fn parse_json(line: &[u8]) -> Option<LogLine> {
+    #[derive(serde::Deserialize)]
+    struct Entry<'a> {
+        log: String,
+        stream: &'a str,
+        time: Timestamp,
+    }
+    let Entry { log, stream, time } = serde_json::from_slice(line).ok()?;
+    let stream = match stream {
+        "stdout" => OutputKind::Stdout,
+        "stderr" => OutputKind::Stderr,
+        _ => return None,
+    };
+    Some(LogLine { at: time, stream, text: Bytes::from(log) })
 }
 
 impl LogQuery {
@@ -62,6 +83,9 @@ mod tests {
         check(&format!("{time} stderr F "), Some((OutputKind::Stderr, "\n")));
         check(&format!("{time} stderr F"), Some((OutputKind::Stderr, "\n")));
         check(&format!("{time} stdout P part"), Some((OutputKind::Stdout, "part")));
+        let json = |log: &str| format!("{{\"log\":\"{log}\",\"stream\":\"stderr\",\"time\":\"{time}\"}}");
+        check(&json(" a \\\"b\\n"), Some((OutputKind::Stderr, " a \"b\n")));
+        check(&json("part"), Some((OutputKind::Stderr, "part")));
     }
 
     #[test]
@@ -69,6 +93,8 @@ mod tests {
         check("", None);
         check("2026-01-01T00:00:00Z stdin F x", None);
         check("yesterday stdout F x", None);
+        check("{\"log\":\"torn", None);
+        check("{\"log\":\"x\",\"stream\":\"stdin\",\"time\":\"2026-01-01T00:00:00Z\"}", None);
         check("2026-01-01T00:00:00Z stdout", None);
     }
 }

@@ -11,8 +11,8 @@ use super::tail;
 use super::{LogLine, LogQuery};
 use crate::error::{Context, Result};
 
-/// The shim breaks lines at 16 KiB; what is longer is no log line.
-pub(super) const LONGEST_LINE: usize = 64 << 10;
+/// The shim breaks lines at 16 KiB, of which each byte may be escaped by six; what is longer is no log line.
+pub(super) const LONGEST_LINE: usize = 128 << 10;
 
 /// How much is read at once.
 pub(super) const BLOCK: usize = 64 << 10;

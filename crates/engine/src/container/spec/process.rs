@@ -55,7 +55,8 @@ pub enum HealthTest {
 /// How a container's output is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogOptions {
-    /// The name that the front shows for it; everything but `none` is kept in one format.
+    /// The name that the front shows for it; `none` keeps nothing, `json-file` a line of JSON for each of
+    /// output, and all others CRI's format.
     pub driver: String,
     /// The options as the user gave them, for listings.
     pub options: BTreeMap<String, String>,
@@ -84,5 +85,11 @@ impl LogOptions {
     /// Whether output is kept at all.
     pub fn is_kept(&self) -> bool {
         self.driver != "none"
+    }
+
+    /// Whether its file is in the format that Docker's of this name has, for programs that collect logs.
+    /// One that somebody else owns is in CRI's.
+    pub fn is_json(&self) -> bool {
+        self.driver == "json-file" && self.path.is_none()
     }
 }

@@ -9,7 +9,7 @@ use runtime::shim::protocol::{LogSpec, Request, Stdio, StopSpec};
 
 use crate::container::{ContainerRecord, stop};
 use crate::engine::Engine;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::registry::ContainerCell;
 use crate::shim::{LAUNCH, MARGIN, Shim};
 use crate::state;
@@ -30,6 +30,7 @@ impl Engine {
             path: self.inner.places.log(&record),
             max_size: record.resolved.log.max_size.unwrap_or(0),
             max_files: record.resolved.log.max_files.unwrap_or(1),
+            json: record.resolved.log.is_json(),
         });
         if let Some(directory) = log.as_ref().and_then(|log| log.path.parent()) {
             state::make_directory(directory, 0o755)?;
@@ -75,7 +76,7 @@ impl Engine {
                 Err(Error::conflict(format!("the start of container {} was interrupted", cell.id)))
             }
         };
-        started.map_err(|error: Error| explain(error, &record.resolved.args))
+        started.map_err(explain)
     }
 
     /// How a container stops where only its shim is left to say so.
@@ -119,21 +120,11 @@ fn check_shim(shim: &Shim, record: &ContainerRecord) -> Result<()> {
     Ok(())
 }
 
-/// Says which program could not be started, in the words that Docker's command line looks for.
-fn explain(error: Error, args: &[String]) -> Error {
-    let Some(code @ (126 | 127)) = error.exit_code() else { return error };
+/// Says where in the making of a container its program could not be started, in the words that Docker's command
+/// line looks for.
+fn explain(error: Error) -> Error {
+    let Some(code) = error.exit_code() else { return error };
     let detail = error.full_message();
-    let program = args.first().map(String::as_str).unwrap_or_default();
-    let message = if code == 126 {
-        format!("exec: \"{program}\": permission denied: {detail}")
-    } else if program.contains('/') {
-        format!("exec: \"{program}\": stat {program}: no such file or directory")
-    } else {
-        format!("exec: \"{program}\": executable file not found in $PATH")
-    };
-    Error::new(
-        Kind::Invalid,
-        format!("failed to create task for container: unable to start container process: {message}"),
-    )
-    .with_exit_code(code)
+    let message = format!("failed to create task for container: unable to start container process: {detail}");
+    Error::new(error.kind(), message).with_exit_code(code)
 }

@@ -102,7 +102,8 @@ pub(super) fn assume(plan: &mut ProcessPlan) -> Result<(), Failed> {
     drop_rights(plan)?;
     if !plan.in_cwd {
         let cwd = plan.cwd.to_str().unwrap_or("working directory");
-        rustix::process::chdir(plan.cwd.as_c_str()).tried(format_args!("enter working directory `{cwd}`"))?;
+        rustix::process::chdir(plan.cwd.as_c_str())
+            .tried(format_args!("chdir to cwd (\"{cwd}\") set in config.json failed"))?;
     }
     check_cwd(&plan.cwd)?;
     if plan.die_with_parent {
@@ -137,7 +138,7 @@ fn execute(plan: &ProcessPlan, channel: &Channel) -> Result<Never, Failed> {
         _ => FailedKind::ProgramNotExecutable,
     };
     let name = program.to_str().unwrap_or("program");
-    Err(error).tried(format_args!("execute `{name}`")).map_err(|failed| failed.of_kind(kind))
+    Err(error).tried(format_args!("exec {name}")).map_err(|failed| failed.of_kind(kind))
 }
 
 /// Closes what is above the standard streams, what is preserved, and `kept`.
@@ -257,23 +258,35 @@ fn check_cwd(cwd: &CStr) -> Result<(), Failed> {
     ))
 }
 
-/// The first candidate that the user may execute.
+/// The first candidate that the user may execute. Where there is none the failure says why in the words of
+/// other runtimes, which engines look for; it has no error number.
 fn find_program(plan: &ProcessPlan) -> Result<usize, Failed> {
-    let mut denied = false;
+    let mut denied = None;
     for (index, candidate) in plan.candidates.iter().enumerate() {
-        let is_file = rustix::fs::stat(candidate.as_c_str())
-            .map(|stat| FileType::from_raw_mode(stat.st_mode) != FileType::Directory);
+        let is_directory = rustix::fs::stat(candidate.as_c_str())
+            .map(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory);
         let allowed = rustix::fs::accessat(CWD, candidate.as_c_str(), Access::EXEC_OK, AtFlags::EACCESS);
-        match (is_file, allowed) {
-            (Ok(true), Ok(())) => return Ok(index),
-            (Ok(_), _) | (Err(Errno::ACCESS), _) => denied = true,
+        match (is_directory, allowed) {
+            (Ok(false), Ok(())) => return Ok(index),
+            (Ok(true), _) => denied = Some("is a directory: permission denied"),
+            (Ok(false), _) | (Err(Errno::ACCESS), _) => denied = Some("permission denied"),
             _ => {}
         }
     }
     let name = plan.argv.strings()[0].to_str().unwrap_or("program");
-    Err(if denied {
-        Failed::new(Errno::ACCESS, format_args!("execute `{name}`")).of_kind(FailedKind::ProgramNotExecutable)
-    } else {
-        Failed::new(Errno::NOENT, format_args!("find program `{name}`")).of_kind(FailedKind::ProgramNotFound)
-    })
+    let (kind, failed) = match denied {
+        Some(why) if name.contains('/') => {
+            (FailedKind::ProgramNotExecutable, Failed::of_itself(format_args!("exec: \"{name}\": {why}")))
+        }
+        None if name.contains('/') => (
+            FailedKind::ProgramNotFound,
+            Failed::of_itself(format_args!("exec: \"{name}\": stat {name}: no such file or directory")),
+        ),
+        // What cannot be run is passed over where it is looked for.
+        _ => (
+            FailedKind::ProgramNotFound,
+            Failed::of_itself(format_args!("exec: \"{name}\": executable file not found in $PATH")),
+        ),
+    };
+    Err(failed.of_kind(kind))
 }

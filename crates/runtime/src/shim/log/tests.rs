@@ -1,7 +1,7 @@
 use super::*;
 
 fn spec(dir: &tempfile::TempDir, max_size: u64, max_files: u32) -> LogSpec {
-    LogSpec { path: dir.path().join("log"), max_size, max_files }
+    LogSpec { path: dir.path().join("log"), max_size, max_files, json: false }
 }
 
 /// Writes pieces and gives the log back without its times.
@@ -25,6 +25,21 @@ fn lines_are_entries_however_they_come_in() {
     check(&["one\ntwo\n"], "F one|F two");
     check(&["o", "ne\nt", "wo\n"], "F one|F two");
     check(&["\n\n"], "F |F ");
+}
+
+#[test]
+fn a_log_for_docker_is_a_line_of_json_for_each_entry() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let mut log = Log::open(LogSpec { json: true, ..spec(&dir, 0, 0) }).expect("open");
+    log.write(Stream::Stdout, b"a \"b\"\t\x01\xff\nlong", Timestamp::UNIX_EPOCH).expect("write");
+    log.write(Stream::Stderr, b"oops\n", Timestamp::UNIX_EPOCH).expect("write");
+    log.finish(Timestamp::UNIX_EPOCH).expect("finish");
+    let text = std::fs::read_to_string(dir.path().join("log")).expect("read");
+    let line = |log: &str, stream: &str| {
+        format!("{{\"log\":\"{log}\",\"stream\":\"{stream}\",\"time\":\"1970-01-01T00:00:00.000000000Z\"}}\n")
+    };
+    let first = line("a \\\"b\\\"\\t\\u0001\u{fffd}\\n", "stdout");
+    assert_eq!(text, first + &line("oops\\n", "stderr") + &line("long", "stdout"));
 }
 
 #[test]

@@ -1,0 +1,213 @@
+//! A client's connection: over the Unix socket, or over TCP, with or without TLS.
+
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use engine::stream::unread;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::oneshot;
+use tokio_rustls::server::TlsStream;
+
+/// How long what a session begins with waits for the head of its answer to be read.
+///
+/// Clients that read the head through a buffer lose what came with it. Docker's own daemon does nothing against
+/// that; it is slow enough that it hardly ever happens there.
+const HEAD: Duration = Duration::from_millis(50);
+/// How often a TCP connection is asked whether the head has arrived, and how long its reader is given then:
+/// nobody tells when it was read.
+const ASK: Duration = Duration::from_millis(1);
+const READ: Duration = Duration::from_millis(5);
+
+/// A client's connection.
+pub(crate) struct Socket {
+    io: Io,
+    /// Gets the socket once more when the client has ended its side.
+    ended: Option<oneshot::Sender<io::Result<OwnedFd>>>,
+}
+
+enum Io {
+    Unix(UnixStream),
+    Tcp(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Socket {
+    /// A connection, and what tells that its client has sent all that it ever will: it may still read.
+    fn new(io: Io) -> (Self, oneshot::Receiver<io::Result<OwnedFd>>) {
+        let (ended, end) = oneshot::channel();
+        (Self { io, ended: Some(ended) }, end)
+    }
+
+    pub(crate) fn unix(stream: UnixStream) -> (Self, oneshot::Receiver<io::Result<OwnedFd>>) {
+        Self::new(Io::Unix(stream))
+    }
+
+    pub(crate) fn tcp(stream: TcpStream) -> (Self, oneshot::Receiver<io::Result<OwnedFd>>) {
+        Self::new(Io::Tcp(stream))
+    }
+
+    pub(crate) fn tls(stream: TlsStream<TcpStream>) -> (Self, oneshot::Receiver<io::Result<OwnedFd>>) {
+        Self::new(Io::Tls(Box::new(stream)))
+    }
+
+    /// Returns when the client has read all that was sent to it, or has had the time to.
+    pub(crate) async fn read_by_client(&self) {
+        let read = async {
+            match &self.io {
+                Io::Unix(stream) => read_from(stream).await,
+                Io::Tcp(stream) => arrived(stream).await,
+                Io::Tls(stream) => arrived(stream.get_ref().0).await,
+            }
+        };
+        let _ = tokio::time::timeout(HEAD, read).await;
+    }
+
+    fn io(&mut self) -> Pin<&mut dyn Both> {
+        match &mut self.io {
+            Io::Unix(stream) => Pin::new(stream),
+            Io::Tcp(stream) => Pin::new(stream),
+            Io::Tls(stream) => Pin::new(stream.as_mut()),
+        }
+    }
+}
+
+/// Returns when all that was written to `stream` was read: the kernel tells each time that a piece was.
+async fn read_from(stream: &UnixStream) {
+    let is_read = || match unread(stream.as_fd()) {
+        Ok(2..) => Err(io::ErrorKind::WouldBlock.into()),
+        other => other.map(drop),
+    };
+    while stream.writable().await.is_ok() {
+        match stream.try_io(Interest::WRITABLE, is_read) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            _ => return,
+        }
+    }
+}
+
+/// Returns a little after all that was written to `stream` has arrived.
+async fn arrived(stream: &TcpStream) {
+    while let Ok(1..) = unread(stream.as_fd()) {
+        tokio::time::sleep(ASK).await;
+    }
+    tokio::time::sleep(READ).await;
+}
+
+/// Both directions.
+trait Both: AsyncRead + AsyncWrite + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Both for T {}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match &self.io {
+            Io::Unix(stream) => stream.as_fd(),
+            Io::Tcp(stream) => stream.as_fd(),
+            Io::Tls(stream) => stream.get_ref().0.as_fd(),
+        }
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = self.io().poll_read(context, buffer);
+        let is_end =
+            matches!(read, Poll::Ready(Ok(()))) && buffer.filled().len() == before && buffer.remaining() > 0;
+        if is_end && let Some(ended) = self.ended.take() {
+            // Nobody listens any more where the connection has become a session.
+            let _ = ended.send(self.as_fd().try_clone_to_owned());
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.io().poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.io().poll_write_vectored(context, pieces)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match &self.io {
+            Io::Unix(stream) => stream.is_write_vectored(),
+            Io::Tcp(stream) => stream.is_write_vectored(),
+            Io::Tls(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.io().poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.io().poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::poll;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_head_is_waited_for_until_its_client_has_read_it() {
+        let (mut ours, mut theirs) = UnixStream::pair().expect("a pair of sockets");
+        ours.write_all(b"HTTP/1.1 101 UPGRADED\r\n\r\n").await.expect("write");
+        let read = read_from(&ours);
+        tokio::pin!(read);
+        assert!(poll!(&mut read).is_pending(), "nobody has read it");
+        theirs.read_exact(&mut [0; 10]).await.expect("read a part");
+        assert!(poll!(&mut read).is_pending(), "it was not read to its end");
+        theirs.read_exact(&mut [0; 15]).await.expect("read the rest");
+        read.await;
+        // Who went without reading is waited for by nobody.
+        let (mut ours, theirs) = UnixStream::pair().expect("a pair of sockets");
+        ours.write_all(b"HTTP/1.1 101 UPGRADED\r\n\r\n").await.expect("write");
+        drop(theirs);
+        read_from(&ours).await;
+    }
+
+    #[tokio::test]
+    async fn one_who_does_not_read_is_waited_for_a_bounded_time() {
+        let (ours, _theirs) = UnixStream::pair().expect("a pair of sockets");
+        let (mut socket, _end) = Socket::unix(ours);
+        socket.write_all(b"HTTP/1.1 101 UPGRADED\r\n\r\n").await.expect("write");
+        let begun = tokio::time::Instant::now();
+        socket.read_by_client().await;
+        assert!(begun.elapsed() >= HEAD, "{:?}", begun.elapsed());
+    }
+
+    #[tokio::test]
+    async fn the_end_of_what_a_client_sends_is_told_once() {
+        let (ours, mut theirs) = UnixStream::pair().expect("a pair of sockets");
+        let (mut socket, end) = Socket::unix(ours);
+        theirs.write_all(b"last").await.expect("write");
+        theirs.shutdown().await.expect("stop sending");
+        let mut text = String::new();
+        socket.read_to_string(&mut text).await.expect("read");
+        assert_eq!(text, "last");
+        end.await.expect("the end is told").expect("the socket once more");
+    }
+}
