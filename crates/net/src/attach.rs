@@ -1,7 +1,7 @@
 //! Endpoints: a sandbox's place in a network, with its address and its published ports.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 
@@ -22,14 +22,17 @@ pub struct EndpointSpec {
     pub name_servers: Vec<IpAddr>,
     /// Addresses to have, one in a subnet of the network at most; in the others it gets the next free one.
     pub addresses: Vec<IpAddr>,
+    /// Further addresses, which hold on its link only (169.254.0.0/16).
+    pub link_local: Vec<Ipv4Addr>,
     /// The hardware address to have, or one made from the address.
     pub mac: Option<[u8; 6]>,
     /// Name of the link inside, or the next free `ethN`.
     pub interface: Option<String>,
     /// Ports to publish on the host.
     pub ports: Vec<PortSpec>,
-    /// Whether the default route goes through this network (the first attached one usually).
-    pub default_route: bool,
+    /// Of the networks of an owner that lead outside, its default route and its published ports are in the
+    /// one with the highest priority; among equals, the first by name.
+    pub priority: i64,
 }
 
 /// A sandbox's place in a network.
@@ -51,6 +54,10 @@ pub struct Endpoint {
     pub name_servers: Vec<IpAddr>,
     /// Its addresses, one in each subnet of the network and in the order of these.
     pub addresses: Vec<EndpointAddress>,
+    /// Further addresses, which hold on its link only.
+    pub link_local: Vec<Ipv4Addr>,
+    /// Which of its owner's networks leads outside: the one with the highest priority.
+    pub priority: i64,
     /// Hardware address.
     pub mac: [u8; 6],
     /// Name of the link inside the namespace.

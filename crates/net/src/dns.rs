@@ -1,9 +1,11 @@
 //! Names: what containers and pods can resolve.
 //!
 //! One server at the pods' gateway answers everybody of the instance; the rules lead questions to the
-//! cluster's DNS address there, and inside containers those to `127.0.0.11`. Who asks is told by the
-//! source address, as far as the question came in by the link of the network that has it: containers find those that share a user-defined network with them, everybody
-//! finds the cluster's names, and every other name is asked of the host's own resolvers.
+//! cluster's DNS address there, and those that containers ask `127.0.0.11` by way of their gateway. Who asks
+//! is told by the source address, as far as the question came in by the link of the network that has it:
+//! containers find those that share a user-defined network with them, whoever asks at the cluster's address
+//! finds the cluster's names, and every other name is asked of the host's own resolvers. What those say is
+//! [kept](cache) for as long as they let it be.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,6 +13,7 @@ use std::net::IpAddr;
 
 use crate::{Protocol, ServiceName};
 
+mod cache;
 mod directory;
 mod forward;
 mod listener;
@@ -20,7 +23,7 @@ mod shares;
 mod zone;
 
 pub(crate) use directory::{Directory, Place, SharedDirectory};
-pub(crate) use listener::Listener;
+pub(crate) use listener::{Listener, Listeners};
 pub(crate) use server::start;
 pub(crate) use zone::SharedZone;
 

@@ -64,7 +64,7 @@ pub(crate) trait Driver: Send + Sync {
 pub(crate) struct Asked {
     /// Whether everything else is reached by it.
     pub(crate) default_route: bool,
-    /// The address at which the host answers names, if 127.0.0.11 leads there by it.
+    /// The address at which the host answers names, if 127.0.0.11 leads there by it: the network's gateway.
     pub(crate) names: Option<Ipv4Addr>,
 }
 
@@ -88,6 +88,4 @@ pub(crate) struct Way {
     pub(crate) destination: IpNet,
     /// Through whom; directly if none.
     pub(crate) gateway: Option<IpAddr>,
-    /// Whether other links lead there as well: when one goes, the next one serves.
-    pub(crate) shared: bool,
 }

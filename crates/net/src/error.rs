@@ -160,6 +160,12 @@ pub enum AttachError {
         /// The address.
         address: IpAddr,
     },
+    /// The address does not hold on a link.
+    #[error("invalid link local IP address: {address}")]
+    NotLinkLocal {
+        /// The address.
+        address: IpAddr,
+    },
     /// No address is left.
     #[error("no available IPv4 addresses on this network's address pools: {network}")]
     AddressesExhausted {

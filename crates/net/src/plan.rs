@@ -61,8 +61,8 @@ pub(crate) struct Tables<'a> {
     pub(crate) unknown: &'a [UnknownBridge],
     /// The links that there were before this instance had the host pass packets on.
     pub(crate) strangers: &'a Strangers,
-    /// Addresses at which names are asked for (port 53), and where the answers come from.
-    pub(crate) names: &'a [(IpAddr, Target)],
+    /// Addresses and ports at which names are asked for, and where the answers come from.
+    pub(crate) names: &'a [((IpAddr, u16), Target)],
 }
 
 /// A bridge of whose network nothing is known.
@@ -262,9 +262,10 @@ fn ports(rulesets: &mut Rulesets, tables: &Tables<'_>) {
             }
         }
         let mut names = Set::new(front(family), Content::Targets(family));
-        for (address, target) in tables.names.iter().filter(|(address, _)| IpFamily::of(*address) == family) {
+        let of_family = |((address, _), _): &&((IpAddr, u16), Target)| IpFamily::of(*address) == family;
+        for ((address, port), target) in tables.names.iter().filter(of_family) {
             for protocol in [Protocol::Tcp, Protocol::Udp] {
-                let key = vec![Value::Address(*address), Value::Protocol(protocol), Value::Port(53)];
+                let key = vec![Value::Address(*address), Value::Protocol(protocol), Value::Port(*port)];
                 names.elements.insert(key, Leads::Target(*target));
             }
         }

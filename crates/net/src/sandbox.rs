@@ -24,6 +24,10 @@ const LOOPBACK: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8);
 /// Where Docker's containers ask for names.
 pub(crate) const RESOLVER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 11);
 
+/// The port of their gateway at which those questions arrive on the host. Not that of names: a server of the
+/// host's own may listen there, and containers may ask that too.
+pub(crate) const NAMES_PORT: u16 = 11153;
+
 /// Configures the link `interface` that has just been put into the namespace `netns`. `names_ready` says
 /// that 127.0.0.11 leads to the host's names already, by an earlier link.
 pub(crate) fn configure(
@@ -35,13 +39,7 @@ pub(crate) fn configure(
     namespace::inside(netns, || {
         let mut links = Links::open()?;
         let link = links.find(interface)?.ok_or(io::ErrorKind::NotFound)?.index;
-        let route = |way: &Way| Route {
-            destination: way.destination,
-            gateway: way.gateway,
-            link,
-            // One for each link, told apart by their metrics.
-            metric: if way.shared { link } else { 0 },
-        };
+        let route = |way: &Way| Route { destination: way.destination, gateway: way.gateway, link, metric: 0 };
         let routes: Vec<Route> = attached.routes.iter().map(route).collect();
         links.configure(link, &attached.addresses, &routes)?;
         for (address, mac) in &attached.neighbours {
@@ -58,17 +56,23 @@ pub(crate) fn configure(
     })
 }
 
-/// Gives the sandbox `netns` its way to everything else by the link of `endpoint`, if it has none.
-pub(crate) fn lead_out(netns: BorrowedFd<'_>, endpoint: &Endpoint) -> io::Result<()> {
+/// Leads out of the sandbox `netns` by the link of `heir`, and to `names` what is asked of 127.0.0.11.
+pub(crate) fn lead_on(
+    netns: BorrowedFd<'_>,
+    heir: Option<&Endpoint>,
+    names: Option<Ipv4Addr>,
+) -> io::Result<()> {
     namespace::inside(netns, || {
-        let mut links = Links::open()?;
-        if links.route_list()?.iter().any(|(destination, _)| destination.prefix_len() == 0) {
-            return Ok(());
+        if let Some(heir) = heir {
+            let mut links = Links::open()?;
+            let link = links.find(&heir.interface)?.ok_or(io::ErrorKind::NotFound)?.index;
+            for gateway in heir.addresses.iter().filter_map(|address| address.gateway) {
+                let destination = bridge::everywhere(gateway);
+                links.route_replace(Route { destination, gateway: Some(gateway), link, metric: 0 })?;
+            }
         }
-        let link = links.find(&endpoint.interface)?.ok_or(io::ErrorKind::NotFound)?.index;
-        for gateway in endpoint.addresses.iter().filter_map(|address| address.gateway) {
-            let destination = bridge::everywhere(gateway);
-            links.route_replace(Route { destination, gateway: Some(gateway), link, metric: 0 })?;
+        if let Some(names) = names {
+            Table::open(TABLES)?.replace(names_rulesets(names), Rulesets::default())?;
         }
         Ok(())
     })
@@ -117,7 +121,7 @@ fn names_rulesets(names: Ipv4Addr) -> Rulesets {
             to(RESOLVER),
             Statement::Is { field: Field::Protocol, value: Value::Protocol(protocol), negate: false },
             Statement::Is { field: Field::Port, value: Value::Port(53), negate: false },
-            Statement::TranslateTo(Target { address: names.into(), port: 53 }),
+            Statement::TranslateTo(Target { address: names.into(), port: NAMES_PORT }),
         ])
     };
     let output =

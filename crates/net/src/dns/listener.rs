@@ -10,6 +10,16 @@ use tokio::io::Interest;
 /// How often another port is tried.
 const TRIES: u32 = 16;
 
+/// Where names are asked for.
+#[derive(Debug)]
+pub(crate) struct Listeners {
+    /// By whoever means the cluster: its names are known there.
+    pub(crate) of_cluster: Listener,
+    /// By containers in networks of their own, to which 127.0.0.11 leads: no more than they know of each other
+    /// and the host of the rest.
+    pub(crate) of_containers: Listener,
+}
+
 /// A UDP and a TCP socket at the same port.
 #[derive(Debug)]
 pub(crate) struct Listener {
@@ -22,11 +32,19 @@ impl Listener {
     /// Listens at port 53 of `address`, or at any if a name server of the host has that one; the
     /// rules lead questions to it either way.
     pub(crate) fn bind(address: IpAddr) -> io::Result<Self> {
-        let mut result = Self::bind_port(address, 53);
+        match Self::bind_port(address, 53) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => Self::bind_any(address),
+            bound => bound,
+        }
+    }
+
+    /// Listens at any port of `address`.
+    pub(crate) fn bind_any(address: IpAddr) -> io::Result<Self> {
+        let mut result = Self::bind_port(address, 0);
         for _ in 0..TRIES {
             match &result {
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                    result = Self::bind_port(address, 0)
+                    result = Self::bind_port(address, 0);
                 }
                 _ => break,
             }

@@ -16,7 +16,7 @@ use super::forward::Upstream;
 use super::message::{Outcome, Question, answers};
 use super::shares::{Asker, Shares};
 use super::zone::parse_reverse;
-use super::{Answer, Data, Directory, Kind, Listener, Place, listener};
+use super::{Answer, Data, Directory, Kind, Listener, Listeners, Place, listener};
 use crate::network::Inner;
 
 /// How many questions are passed on at the same time, of all and of one asker; more are dropped, and asked
@@ -30,9 +30,16 @@ const ALIASES: usize = 8;
 
 /// A server that has not started yet.
 struct Server {
+    doors: [Door; 2],
+    desk: Arc<Desk>,
+}
+
+/// Where questions come in.
+struct Door {
     udp: UdpSocket,
     tcp: TcpListener,
-    desk: Arc<Desk>,
+    /// Whether those who ask there mean the cluster.
+    of_cluster: bool,
 }
 
 /// What answering needs.
@@ -55,10 +62,10 @@ enum Reply {
     Silence,
 }
 
-/// Serves at the sockets of `listener` until `stop`, on a thread of its own: names are answered
+/// Serves at the sockets of `listeners` until `stop`, on a thread of its own: names are answered
 /// whatever keeps everybody else busy. `tasks` waits for it.
 pub(crate) fn start(
-    listener: Listener,
+    listeners: Listeners,
     inner: &Arc<Inner>,
     tasks: &TaskTracker,
     stop: &CancellationToken,
@@ -67,7 +74,7 @@ pub(crate) fn start(
         tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(2).build()?;
     let server = {
         let _inside = runtime.enter();
-        Server::new(listener, Arc::clone(inner))?
+        Server::new(listeners, Arc::clone(inner))?
     };
     let (owner, stop) = (tasks.token(), stop.clone());
     std::thread::Builder::new().name("names".to_owned()).spawn(move || {
@@ -84,8 +91,13 @@ pub(crate) fn start(
 }
 
 impl Server {
-    /// A server at the sockets of `listener`; call it from inside a runtime.
-    fn new(listener: Listener, inner: Arc<Inner>) -> io::Result<Self> {
+    /// A server at the sockets of `listeners`; call it from inside a runtime.
+    fn new(listeners: Listeners, inner: Arc<Inner>) -> io::Result<Self> {
+        let door = |Listener { udp, tcp, .. }, of_cluster| -> io::Result<Door> {
+            let (udp, tcp) = (UdpSocket::from_std(udp)?, TcpListener::from_std(tcp)?);
+            Ok(Door { udp, tcp, of_cluster })
+        };
+        let doors = [door(listeners.of_cluster, true)?, door(listeners.of_containers, false)?];
         let upstream = Upstream::new(inner.config().clone(), inner.own_name_servers());
         let desk = Desk {
             inner,
@@ -94,32 +106,31 @@ impl Server {
             connections: Shares::new(CONNECTIONS.0, CONNECTIONS.1),
             turn: AtomicUsize::new(0),
         };
-        Ok(Self {
-            udp: UdpSocket::from_std(listener.udp)?,
-            tcp: TcpListener::from_std(listener.tcp)?,
-            desk: Arc::new(desk),
-        })
+        Ok(Self { doors, desk: Arc::new(desk) })
     }
 
     /// Serves until `stop`; `tasks` owns what runs.
     fn start(self, tasks: &TaskTracker, stop: &CancellationToken) {
-        let Self { udp, tcp, desk } = self;
-        tasks.spawn(stop.clone().run_until_cancelled_owned(serve_udp(
-            Arc::new(udp),
-            desk.clone(),
-            tasks.clone(),
-            stop.clone(),
-        )));
-        tasks.spawn(stop.clone().run_until_cancelled_owned(serve_tcp(
-            tcp,
-            desk,
-            tasks.clone(),
-            stop.clone(),
-        )));
+        let Self { doors, desk } = self;
+        for Door { udp, tcp, of_cluster } in doors {
+            let at = Counter { desk: desk.clone(), of_cluster, tasks: tasks.clone(), stop: stop.clone() };
+            tasks.spawn(stop.clone().run_until_cancelled_owned(serve_udp(Arc::new(udp), at.clone())));
+            tasks.spawn(stop.clone().run_until_cancelled_owned(serve_tcp(tcp, at)));
+        }
     }
 }
 
-async fn serve_udp(socket: Arc<UdpSocket>, desk: Arc<Desk>, tasks: TaskTracker, stop: CancellationToken) {
+/// Where questions of one door are dealt with, and by whose tasks.
+#[derive(Clone)]
+struct Counter {
+    desk: Arc<Desk>,
+    of_cluster: bool,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+async fn serve_udp(socket: Arc<UdpSocket>, at: Counter) {
+    let Counter { desk, of_cluster, tasks, stop } = at;
     let mut buffer = vec![0; 4096];
     loop {
         let (length, client, link) = match listener::receive(&socket, &mut buffer).await {
@@ -135,7 +146,7 @@ async fn serve_udp(socket: Arc<UdpSocket>, desk: Arc<Desk>, tasks: TaskTracker, 
         let question = &buffer[..length];
         // Whatever a question does to us, the next one is answered.
         let reply = base::panics::catch(|| match desk.place(client, Some(link)) {
-            Some(place) => desk.reply(&place, question, true),
+            Some(place) => desk.reply(&place, question, of_cluster, true),
             None => Reply::Silence,
         });
         let reply = reply.unwrap_or_else(|panic| {
@@ -168,7 +179,8 @@ async fn send(socket: &UdpSocket, answer: &[u8], client: SocketAddr) {
     }
 }
 
-async fn serve_tcp(listener: TcpListener, desk: Arc<Desk>, tasks: TaskTracker, stop: CancellationToken) {
+async fn serve_tcp(listener: TcpListener, at: Counter) {
+    let Counter { desk, of_cluster, tasks, stop } = at;
     loop {
         match listener.accept().await {
             Ok((stream, client)) => {
@@ -177,7 +189,7 @@ async fn serve_tcp(listener: TcpListener, desk: Arc<Desk>, tasks: TaskTracker, s
                 let desk = desk.clone();
                 tasks.spawn(stop.clone().run_until_cancelled_owned(async move {
                     tokio::select! {
-                        served = serve_connection(stream, client, &desk) => if let Err(error) = served {
+                        served = serve_connection(stream, client, &desk, of_cluster) => if let Err(error) = served {
                             tracing::debug!(%client, %error, "connection for names ended");
                         },
                         () = share.given_up() => {}
@@ -193,13 +205,18 @@ async fn serve_tcp(listener: TcpListener, desk: Arc<Desk>, tasks: TaskTracker, s
     }
 }
 
-async fn serve_connection(mut stream: TcpStream, client: SocketAddr, desk: &Desk) -> io::Result<()> {
+async fn serve_connection(
+    mut stream: TcpStream,
+    client: SocketAddr,
+    desk: &Desk,
+    of_cluster: bool,
+) -> io::Result<()> {
     loop {
         let Ok(length) = timeout(IDLE, stream.read_u16()).await? else { return Ok(()) };
         let mut question = vec![0; usize::from(length)];
         timeout(IDLE, stream.read_exact(&mut question)).await??;
         let Some(place) = desk.place(client, None) else { return Ok(()) };
-        let answer = match desk.reply(&place, &question, false) {
+        let answer = match desk.reply(&place, &question, of_cluster, false) {
             Reply::Now(answer) => Some(answer),
             Reply::Silence => None,
             reply => desk.complete(reply, &question, false).await,
@@ -226,8 +243,8 @@ impl Desk {
         is_right.then_some(place)
     }
 
-    /// What we can say at once.
-    fn reply(&self, place: &Place, bytes: &[u8], udp: bool) -> Reply {
+    /// What we can say at once; of the cluster's names only to those who mean the cluster.
+    fn reply(&self, place: &Place, bytes: &[u8], of_cluster: bool, udp: bool) -> Reply {
         let directory = self.inner.directory();
         let Some(question) = Question::parse(bytes) else { return Reply::Silence };
         if let Some(data) = self.container(&directory, place, &question) {
@@ -241,7 +258,16 @@ impl Desk {
         }
         let zone = self.inner.zone().now();
         let limit = udp.then(|| question.udp_limit());
-        match zone.answer(&question.name, question.kind) {
+        // Who names the cluster's server as its own means it too.
+        let asks_cluster = || {
+            let cluster = &self.inner.config().cluster_dns;
+            place.name_servers.iter().any(|server| cluster.contains(server))
+        };
+        let known = match of_cluster || asks_cluster() {
+            true => zone.answer(&question.name, question.kind),
+            false => Answer::Elsewhere,
+        };
+        match known {
             Answer::Records(mut data) => {
                 if let Some(Data::Alias(target)) = data.first().filter(|_| question.kind != Kind::Alias) {
                     let target = target.clone();
@@ -258,7 +284,10 @@ impl Desk {
             Answer::Elsewhere if place.internal => {
                 done(question.answer(Outcome::NoSuchName, &[], Vec::new(), None, limit))
             }
-            Answer::Elsewhere => Reply::PassOn(question, place.name_servers.clone()),
+            Answer::Elsewhere => match self.upstream.kept(bytes, !udp, &place.name_servers) {
+                Some(answer) => Reply::Now(answer),
+                None => Reply::PassOn(question, place.name_servers.clone()),
+            },
         }
     }
 

@@ -236,7 +236,7 @@ pub(crate) fn is_own(link: &Link, alias: &str) -> bool {
 /// What an endpoint's link is to have inside: pure.
 fn attached(network: &NetworkView, endpoint: &Endpoint, asked: Asked) -> Attached {
     let is_pod = network.kind == NetworkKind::Pods;
-    let way = |destination, gateway| Way { destination, gateway, shared: false };
+    let way = |destination, gateway| Way { destination, gateway };
     let mut inside =
         Attached { addresses: Vec::new(), routes: Vec::new(), neighbours: Vec::new(), names: asked.names };
     for (address, pool) in endpoint.addresses.iter().zip(&network.pools) {
@@ -250,10 +250,6 @@ fn attached(network: &NetworkView, endpoint: &Endpoint, asked: Asked) -> Attache
         }
         if asked.default_route {
             inside.routes.push(way(everywhere(gateway), Some(gateway)));
-        }
-        if let Some(names) = asked.names.filter(|_| gateway.is_ipv4()) {
-            let names = IpAddr::from(names).into();
-            inside.routes.push(Way { shared: true, ..way(names, Some(gateway)) });
         }
     }
     inside

@@ -1,7 +1,7 @@
 //! Attaching a sandbox to a network.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsFd, OwnedFd};
 
 use base::{Random, SystemRandom};
@@ -14,12 +14,17 @@ use crate::{
     AttachError, Endpoint, EndpointAddress, EndpointSpec, KernelError, Pool, address, conntrack, sandbox,
 };
 
+/// The prefix length of addresses that hold on a link (RFC 3927).
+const LINK_LOCAL: u8 = 16;
+
 /// What is decided before the kernel is asked.
 struct Decision {
     endpoint: Endpoint,
     network: NetworkView,
     default_route: bool,
     names_ready: bool,
+    /// The one that has led outside so far, if the new one does from now on.
+    before: Option<Endpoint>,
 }
 
 /// Attaches the namespace `netns`; nothing is left behind when it fails.
@@ -45,7 +50,16 @@ pub(super) fn attach(
         }
         return Err(error);
     }
-    let endpoint = decision.endpoint;
+    let mut endpoint = decision.endpoint;
+    if let Some(before) = decision.before.filter(|before| !before.ports.is_empty()) {
+        match detach::move_ports(inner, &before, &endpoint) {
+            Ok(moved) => endpoint = moved,
+            // They lead where they did.
+            Err(error) => {
+                tracing::warn!(owner = endpoint.owner, error = %base::error::chain(&error), "published ports stay with another network")
+            }
+        }
+    }
     tracing::debug!(owner = endpoint.owner, network = decision.network.name, address = %endpoint.ip(), "attached");
     Ok(endpoint)
 }
@@ -94,6 +108,7 @@ fn decide(inner: &Inner, id: &NetworkId, spec: EndpointSpec) -> Result<Decision,
         return Err(AttachError::Exists { name: spec.name, network: network.name });
     }
     let addresses = choose_addresses(state, &network, &spec.addresses)?;
+    check_link_local(state, &network, &spec.link_local)?;
     let ips: Vec<IpAddr> = addresses.iter().map(|address| address.net.addr()).collect();
     let mut ports = spec.ports;
     for port in &mut ports {
@@ -111,10 +126,6 @@ fn decide(inner: &Inner, id: &NetworkId, spec: EndpointSpec) -> Result<Decision,
     });
     let kind_of = |endpoint: &Endpoint| state.networks().get(&endpoint.network).map(|network| network.kind);
     let names_ready = mine().any(|endpoint| kind_of(endpoint) == Some(NetworkKind::User));
-    let default_route = !network.internal
-        && (spec.default_route
-            || mine().all(|endpoint| endpoint.addresses.iter().all(|address| address.gateway.is_none())));
-
     let mut bytes = [0; 32];
     SystemRandom.fill(&mut bytes);
     let number: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -128,13 +139,18 @@ fn decide(inner: &Inner, id: &NetworkId, spec: EndpointSpec) -> Result<Decision,
         links: spec.links,
         name_servers: spec.name_servers,
         addresses,
+        link_local: spec.link_local,
+        priority: spec.priority,
         mac: spec.mac.unwrap_or_else(|| address::mac_of(ips[0])),
         interface,
         ports,
     };
     state.last.insert(id.clone(), ips);
     state.endpoint_insert(endpoint.clone());
-    Ok(Decision { endpoint, network, default_route, names_ready })
+    let way_out = state.way_out_of(&endpoint.owner, None);
+    let default_route = way_out.is_some_and(|way_out| way_out.id == endpoint.id);
+    let before = state.way_out_of(&endpoint.owner, Some(&endpoint)).filter(|_| default_route);
+    Ok(Decision { endpoint, network, default_route, names_ready, before })
 }
 
 /// One address in each subnet of `network`: one of `wanted`, or the next free one.
@@ -183,11 +199,28 @@ fn choose_addresses(
     network.pools.iter().map(choose).collect()
 }
 
+/// Refuses addresses that hold on a link, and are another's on it or none of that kind.
+fn check_link_local(state: &State, network: &NetworkView, wanted: &[Ipv4Addr]) -> Result<(), AttachError> {
+    let members = state.endpoints().values().filter(|endpoint| endpoint.network == network.id);
+    let taken: BTreeSet<Ipv4Addr> = members.flat_map(|endpoint| &endpoint.link_local).copied().collect();
+    for &address in wanted {
+        if !address.is_link_local() {
+            return Err(AttachError::NotLinkLocal { address: address.into() });
+        }
+        if taken.contains(&address) {
+            return Err(AttachError::AddressTaken { address: address.into() });
+        }
+    }
+    Ok(())
+}
+
 fn carry_out(inner: &Inner, netns: &OwnedFd, decision: &Decision) -> Result<(), AttachError> {
     let Decision { endpoint, network, .. } = decision;
     inner.disk.endpoint_write(endpoint).map_err(kept)?;
     let asked = Asked { default_route: decision.default_route, names: inner.names_for(network) };
-    let attached = inner.driver.attach(netns.as_fd(), network, endpoint, asked)?;
+    let mut attached = inner.driver.attach(netns.as_fd(), network, endpoint, asked)?;
+    let link_local = |&address| IpNet::new(IpAddr::V4(address), LINK_LOCAL).expect("a prefix of IPv4");
+    attached.addresses.extend(endpoint.link_local.iter().map(link_local));
     sandbox::configure(netns.as_fd(), &endpoint.interface, &attached, decision.names_ready).map_err(
         |source| {
             KernelError::new(format!("configure `{}` with {}", endpoint.interface, endpoint.ip()), source)

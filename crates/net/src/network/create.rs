@@ -19,10 +19,13 @@ pub(super) fn create(inner: &Inner, spec: NetworkSpec) -> Result<NetworkView, Ne
         if spec.name.is_empty() {
             return Err(NetworkError::Invalid { message: "network name cannot be empty".to_owned() });
         }
-        if state.networks().values().any(|network| network.name == spec.name) {
+        let is_called_so =
+            |network: &NetworkView| network.kind != NetworkKind::Pods && network.name == spec.name;
+        if state.networks().values().any(is_called_so) {
             return Err(NetworkError::Exists { name: spec.name });
         }
-        let taken = subnets_taken(&mut links, state.networks().values())?;
+        let mut taken = Taken::find(&mut links, state.networks().values())?;
+        taken.add_services(&inner.config.service_cidrs);
         let id = NetworkId::random(&SystemRandom);
         plan(inner, id, NetworkKind::User, spec, &taken)?
     };
@@ -63,14 +66,14 @@ pub(super) fn plan(
     id: NetworkId,
     kind: NetworkKind,
     spec: NetworkSpec,
-    taken: &[(IpNet, String)],
+    taken: &Taken,
 ) -> Result<NetworkView, NetworkError> {
     let invalid = |message: String| Err(NetworkError::Invalid { message });
     let mut pools = Vec::with_capacity(spec.pools.len().max(1));
     if spec.pools.is_empty() {
-        let taken: Vec<_> = taken.iter().map(|(net, _)| *net).collect();
-        let subnet = address::free_subnet(&inner.config.address_pools, &taken);
-        pools.push(pool(PoolSpec::new(subnet.ok_or(NetworkError::PoolsExhausted)?), &[])?);
+        let subnet = address::free_subnet(&inner.config.address_pools, &taken.subnets());
+        let chosen = PoolSpec::new(subnet.ok_or(NetworkError::PoolsExhausted)?);
+        pools.push(Pool { configured: false, ..pool(chosen, &Taken::default())? });
     }
     for wanted in spec.pools {
         if wanted.subnet.addr().is_ipv6() {
@@ -107,10 +110,15 @@ pub(super) fn plan(
 }
 
 /// The subnet that `wanted` asks for, or why there cannot be one.
-fn pool(wanted: PoolSpec, taken: &[(IpNet, String)]) -> Result<Pool, NetworkError> {
+///
+/// It may lie inside of what the host has a route to, or be that: who asks for a subnet knows why. Where the
+/// host itself has an address it would be cut off, and a bridge's neighbours with it.
+fn pool(wanted: PoolSpec, taken: &Taken) -> Result<Pool, NetworkError> {
     let invalid = |message: String| Err(NetworkError::Invalid { message });
     let PoolSpec { subnet, range, gateway, reserved } = wanted;
-    if let Some((_, with)) = taken.iter().find(|(net, _)| address::overlap(*net, subnet)) {
+    let is_of_host = |net: &IpNet| subnet.contains(&net.addr());
+    let clash = taken.networks.iter().find(|(net, _)| address::overlap(*net, subnet));
+    if let Some((_, with)) = clash.or_else(|| taken.addresses.iter().find(|(net, _)| is_of_host(net))) {
         return Err(NetworkError::Overlap { subnet, with: with.clone() });
     }
     let Some(gateway) = gateway.or_else(|| address::default_gateway(subnet)) else {
@@ -130,34 +138,61 @@ fn pool(wanted: PoolSpec, taken: &[(IpNet, String)]) -> Result<Pool, NetworkErro
     if let Some(range) = range.filter(|range| !subnet.contains(range)) {
         return invalid(format!("no matching subnet for range {range}"));
     }
-    Ok(Pool { subnet, range, gateway, reserved })
+    Ok(Pool { subnet, range, gateway, reserved, configured: true })
 }
 
-/// Subnets that a new network must not overlap with, and what has them: the other networks, and
-/// whatever the host has a route to.
-pub(super) fn subnets_taken<'a>(
-    links: &mut Links,
-    networks: impl Iterator<Item = &'a NetworkView>,
-) -> Result<Vec<(IpNet, String)>, KernelError> {
-    let failed = |source| KernelError::new("list the host's routes", source);
-    let subnets = |network: &'a NetworkView| {
-        network.pools.iter().map(|pool| (pool.subnet, format!("network {}", network.name)))
-    };
-    let mut taken: Vec<_> = networks.flat_map(subnets).collect();
-    let names: Vec<_> = links.list().map_err(failed)?;
-    let name = |index| names.iter().find(|link| link.index == index).map_or("?", |link| &link.name);
-    let routes = links.route_list().map_err(failed)?;
-    let addresses =
-        links.address_list().map_err(failed)?.into_iter().map(|(index, net)| (net.trunc(), index));
-    // The default route leads everywhere; it takes nothing.
-    taken.extend(
-        routes
-            .into_iter()
-            .chain(addresses)
-            .filter(|(net, _)| net.prefix_len() > 0)
-            .map(|(net, index)| (net, format!("link {}", name(index)))),
-    );
-    Ok(taken)
+/// What a new network must not overlap with, each with what has it.
+#[derive(Debug, Default)]
+pub(super) struct Taken {
+    /// The subnets of the other networks.
+    pub(super) networks: Vec<(IpNet, String)>,
+    /// What the host has a route to, but for everything.
+    pub(super) routes: Vec<(IpNet, String)>,
+    /// The host's own addresses, each with the prefix of its subnet.
+    pub(super) addresses: Vec<(IpNet, String)>,
+}
+
+impl Taken {
+    /// What `networks` have, and the host.
+    pub(super) fn find<'a>(
+        links: &mut Links,
+        networks: impl Iterator<Item = &'a NetworkView>,
+    ) -> Result<Self, KernelError> {
+        let failed = |source| KernelError::new("list the host's routes", source);
+        let subnets = |network: &'a NetworkView| {
+            network.pools.iter().map(|pool| (pool.subnet, format!("network {}", network.name)))
+        };
+        let names: Vec<_> = links.list().map_err(failed)?;
+        let link = |(net, index): (IpNet, u32)| {
+            let name = names.iter().find(|link| link.index == index).map_or("?", |link| &link.name);
+            (net, format!("link {name}"))
+        };
+        let routes = links.route_list().map_err(failed)?.into_iter();
+        let addresses = links.address_list().map_err(failed)?.into_iter();
+        Ok(Self {
+            networks: networks.flat_map(subnets).collect(),
+            // The default route leads everywhere; it takes nothing.
+            routes: routes.filter(|(net, _)| net.prefix_len() > 0).map(link).collect(),
+            addresses: addresses.map(|(index, net)| link((net, index))).collect(),
+        })
+    }
+
+    /// Adds the addresses of services.
+    pub(super) fn add_services(&mut self, subnets: &[IpNet]) {
+        self.networks.extend(subnets.iter().map(|subnet| (*subnet, "the services".to_owned())));
+    }
+
+    /// All of them.
+    pub(super) fn all(&self) -> impl Iterator<Item = (IpNet, &str)> {
+        let addresses = self.addresses.iter().map(|(net, with)| (net.trunc(), with.as_str()));
+        let others = self.networks.iter().chain(&self.routes).map(|(net, with)| (*net, with.as_str()));
+        others.chain(addresses)
+    }
+
+    /// All subnets.
+    pub(super) fn subnets(&self) -> Vec<IpNet> {
+        self.all().map(|(net, _)| net).collect()
+    }
 }
 
 /// How the link of an endpoint is called on the host whose id begins so.

@@ -2,7 +2,7 @@
 
 use std::os::fd::AsFd;
 
-use super::{Inner, NetworkId, State, rules};
+use super::{Inner, NetworkId, rules};
 use crate::state::StateError;
 use crate::{AttachError, Endpoint, conntrack, sandbox};
 
@@ -30,7 +30,7 @@ pub(super) fn leave(
         let Some(endpoint) = mine.find(|endpoint| endpoint.network == *network).cloned() else {
             return Ok(());
         };
-        let heir = heir(&state, &endpoint);
+        let heir = state.way_out_of(owner, Some(&endpoint));
         (endpoint, heir)
     };
     let mut after = heir.clone().filter(|_| published == Published::Moves && !endpoint.ports.is_empty());
@@ -62,9 +62,7 @@ pub(super) fn leave(
             None => state.ports.release(&endpoint.ports),
         }
     }
-    if let Some(heir) = heir {
-        lead_out(inner, &heir);
-    }
+    lead_on(inner, owner, heir.as_ref());
     forget_ports(inner, &[endpoint])
 }
 
@@ -101,26 +99,44 @@ fn forget_ports(inner: &Inner, gone: &[Endpoint]) -> Result<(), AttachError> {
     Ok(())
 }
 
-/// The endpoint that leads out of a sandbox when `gone` does not any more.
-fn heir(state: &State, gone: &Endpoint) -> Option<Endpoint> {
-    let others = state.endpoints_of(&gone.owner).filter(|other| other.id != gone.id);
-    let named = others.filter_map(|other| Some((state.networks().get(&other.network)?, other)));
-    let open = named.filter(|(network, _)| !network.internal);
-    open.min_by_key(|(network, _)| &network.name).map(|(_, heir)| heir.clone())
+/// Has the ports that lead to `from` lead to `to`, of the same owner, which is given back with them.
+pub(super) fn move_ports(inner: &Inner, from: &Endpoint, to: &Endpoint) -> Result<Endpoint, AttachError> {
+    let moved: Vec<_> = from.ports.clone();
+    let with = Endpoint { ports: to.ports.iter().chain(&moved).copied().collect(), ..to.clone() };
+    let without = Endpoint { ports: Vec::new(), ..from.clone() };
+    // A port that is written down twice would be claimed for both; one that is not, for nobody.
+    inner.disk.endpoint_write(&with).map_err(kept)?;
+    if let Err(error) = inner.disk.endpoint_write(&without) {
+        if let Err(error) = inner.disk.endpoint_write(to) {
+            tracing::warn!(path = %error.path.display(), error = %error.source, "published ports are written down twice");
+        }
+        return Err(kept(error));
+    }
+    {
+        let mut state = inner.state.lock();
+        state.endpoint_insert(without);
+        state.endpoint_insert(with.clone());
+    }
+    rules::apply(inner)?;
+    conntrack::forget_ports(&moved);
+    Ok(with)
 }
 
-/// Gives a sandbox a way out by one of its endpoints, if it has none.
-fn lead_out(inner: &Inner, endpoint: &Endpoint) {
-    let owner = &endpoint.owner;
+/// Gives a sandbox that has left a network its ways by those that it is still in.
+fn lead_on(inner: &Inner, owner: &str, heir: Option<&Endpoint>) {
+    let names = inner.state.lock().names_of(owner);
+    if heir.is_none() && names.is_none() {
+        return;
+    }
     let led = match inner.pins.get(owner) {
-        Ok(Some(netns)) => sandbox::lead_out(netns.as_fd(), endpoint),
+        Ok(Some(netns)) => sandbox::lead_on(netns.as_fd(), heir, names),
         Ok(None) => {
             return tracing::debug!(owner, "no network namespace is pinned, its routes stay as they are");
         }
         Err(error) => Err(error),
     };
     if let Err(error) = led {
-        tracing::warn!(owner, %error, "a sandbox that left a network has no way out by another");
+        tracing::warn!(owner, %error, "a sandbox that left a network does not get on by another");
     }
 }
 

@@ -11,10 +11,13 @@ pub(super) fn list(state: &State) -> Vec<NetworkView> {
     networks
 }
 
-/// The network that `name` means: a full id, then a name, then the beginning of an id.
+/// The network that `name` means: a full id, then a name, then the beginning of an id. Users may call one of
+/// theirs as the pods' is called, which none of them sees.
 pub(super) fn find(state: &State, name: &str) -> Result<NetworkView, NetworkError> {
     let exact = state.networks().values().find(|network| network.id.as_str() == name);
-    if let Some(network) = exact.or_else(|| state.networks().values().find(|network| network.name == name)) {
+    let named = || state.networks().values().filter(|network| network.name == name);
+    let named = || named().min_by_key(|network| network.kind == NetworkKind::Pods);
+    if let Some(network) = exact.or_else(named) {
         return Ok(network.clone());
     }
     let begins: Vec<_> = state

@@ -28,12 +28,7 @@ impl Inner {
 
     /// Where 127.0.0.11 leads to inside the sandboxes of a network, if they find each other by name.
     pub(super) fn names_for(&self, network: &NetworkView) -> Option<Ipv4Addr> {
-        let v4 = |address: &IpAddr| match address {
-            IpAddr::V4(address) => Some(*address),
-            IpAddr::V6(_) => None,
-        };
-        let cluster = self.config.cluster_dns.iter().find_map(v4);
-        cluster.filter(|_| network.kind == NetworkKind::User)
+        network.names_gateway().filter(|_| network.kind == NetworkKind::User)
     }
 
     /// Guards the loopback of each pinned sandbox that finds others by name.

@@ -34,7 +34,7 @@ pub(super) const FORWARDING: &str = "/proc/sys/net/ipv4/ip_forward";
 /// What the blocking half of opening hands to the other.
 struct Opened {
     inner: Inner,
-    listener: dns::Listener,
+    listeners: dns::Listeners,
     events: TableEvents,
 }
 
@@ -46,7 +46,7 @@ pub(super) async fn open(config: Config) -> Result<Network, OpenError> {
     // taken out of the registration.
     let events = unsafe { AsyncFd::register(opened.events) };
     let events = events.map_err(|error| KernelError::new("watch nftables", error.into()))?;
-    dns::start(opened.listener, &inner, &inner.tasks, &inner.stop)
+    dns::start(opened.listeners, &inner, &inner.tasks, &inner.stop)
         .map_err(|source| KernelError::new("listen for names", source))?;
     inner.tasks.spawn(watch::watch(inner.clone(), events));
     inner.tasks.spawn(inner.stop.clone().run_until_cancelled_owned(reap::run(inner.clone())));
@@ -100,9 +100,17 @@ fn prepare(config: Config) -> Result<Opened, OpenError> {
     inner.guard_sandboxes();
     services(&inner)?;
     let gateway = super::find::of_kind(&inner.state.lock(), NetworkKind::Pods).gateway();
-    let listener = dns::Listener::bind(gateway)
-        .map_err(|source| KernelError::new(format!("listen for names at {gateway}"), source))?;
-    inner.state.lock().names = Some(Target { address: gateway, port: listener.port() });
+    let not_bound = |source| KernelError::new(format!("listen for names at {gateway}"), source);
+    let listeners = dns::Listeners {
+        of_cluster: dns::Listener::bind(gateway).map_err(not_bound)?,
+        of_containers: dns::Listener::bind_any(gateway).map_err(not_bound)?,
+    };
+    {
+        let target = |listener: &dns::Listener| Some(Target { address: gateway, port: listener.port() });
+        let mut state = inner.state.lock();
+        state.names = target(&listeners.of_cluster);
+        state.container_names = target(&listeners.of_containers);
+    }
     let events = inner.table.lock().events().map_err(failed("watch nftables"))?;
     gate::open(&inner)?;
     if let Err(error) = rules::replace(&inner) {
@@ -114,7 +122,7 @@ fn prepare(config: Config) -> Result<Opened, OpenError> {
         tracing::warn!(error = %base::error::chain(&error), "published ports are not subject to the host's input rules");
     }
     doctor::warn(&inner.config);
-    Ok(Opened { inner, listener, events })
+    Ok(Opened { inner, listeners, events })
 }
 
 /// Whether the host passes on what comes in by this link.
@@ -231,27 +239,27 @@ fn predefined(
     others: &BTreeMap<NetworkId, NetworkView>,
 ) -> Result<NetworkView, OpenError> {
     let name = if kind == NetworkKind::Pods { "pods" } else { "bridge" };
-    let mut taken = create::subnets_taken(links, others.values())?;
+    let mut taken = create::Taken::find(links, others.values())?;
     if !inner.disk.knows_all() {
         // Its own bridge may be there still, with what the list that was lost said of it.
         let own = format!("link {}", bridge_name(&inner.config, kind));
-        taken.retain(|(_, with)| *with != own);
+        taken.routes.retain(|(_, with)| *with != own);
+        taken.addresses.retain(|(_, with)| *with != own);
     }
-    taken.extend(inner.config.service_cidrs.iter().map(|services| (*services, "the services".to_owned())));
+    taken.add_services(&inner.config.service_cidrs);
     let pod_cidr = inner.config.pod_cidr.wanted();
     if kind == NetworkKind::Default {
         // The pods' network is made after this one and must not find its place taken.
-        taken.push((pod_cidr, "the pods".to_owned()));
+        taken.networks.push((pod_cidr, "the pods".to_owned()));
     }
-    let clash = taken.iter().find(|(net, _)| address::overlap(*net, subnet.wanted()));
+    let clash = taken.all().find(|(net, _)| address::overlap(*net, subnet.wanted()));
     let chosen = match (subnet, clash) {
         (subnet, None) => subnet.wanted(),
         (Subnet::Exactly(subnet), Some((_, link))) => {
-            return Err(OpenError::SubnetTaken { subnet, link: link.clone() });
+            return Err(OpenError::SubnetTaken { subnet, link: link.to_owned() });
         }
         (Subnet::Preferably(_), Some((_, link))) => {
-            let free: Vec<_> = taken.iter().map(|(net, _)| *net).collect();
-            let found = address::free_subnet(&pools(inner, kind), &free);
+            let found = address::free_subnet(&pools(inner, kind), &taken.subnets());
             let found = found.ok_or_else(|| OpenError::NoSubnet { network: name.to_owned() })?;
             tracing::info!(network = name, wanted = %subnet.wanted(), with = link, chosen = %found, "subnet is taken");
             found
@@ -263,13 +271,15 @@ fn predefined(
         bridge: Some(bridge_name(&inner.config, kind)),
         ..NetworkSpec::default()
     };
-    create::plan(inner, NetworkId::random(&SystemRandom), kind, spec, &[]).map_err(|error| match error {
-        NetworkError::Kernel(error) => OpenError::Kernel(error),
-        error => OpenError::Kernel(KernelError::new(
-            format!("make network `{name}`"),
-            std::io::Error::new(std::io::ErrorKind::InvalidInput, error.to_string()),
-        )),
-    })
+    create::plan(inner, NetworkId::random(&SystemRandom), kind, spec, &create::Taken::default()).map_err(
+        |error| match error {
+            NetworkError::Kernel(error) => OpenError::Kernel(error),
+            error => OpenError::Kernel(KernelError::new(
+                format!("make network `{name}`"),
+                std::io::Error::new(std::io::ErrorKind::InvalidInput, error.to_string()),
+            )),
+        },
+    )
 }
 
 fn pools(inner: &Inner, kind: NetworkKind) -> Vec<AddressPool> {

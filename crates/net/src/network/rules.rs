@@ -7,7 +7,7 @@ use super::{Inner, State};
 use crate::nft::{IpFamily, Rulesets, Table, Target};
 use crate::plan::{self, Services, Tables};
 use crate::state::ServicesLog;
-use crate::{Endpoint, KernelError, PortBinding, ServiceTable, conntrack};
+use crate::{Endpoint, KernelError, PortBinding, ServiceTable, conntrack, sandbox};
 
 /// The services, and where what becomes of them is written down.
 pub(super) struct KeptServices {
@@ -82,12 +82,15 @@ fn wanted(inner: &Inner, state: &State) -> Rulesets {
     let ports: Vec<_> = state.endpoints().values().flat_map(led).collect();
     let same_family =
         |address: &IpAddr, target: &Target| IpFamily::of(*address) == IpFamily::of(target.address);
-    let names: Vec<(IpAddr, Target)> = state
-        .names
+    let at_cluster =
+        state.names.iter().flat_map(|target| inner.config.cluster_dns.iter().map(|at| ((*at, 53), *target)));
+    let gateways = || state.networks().values().filter_map(|network| inner.names_for(network));
+    let at_gateways = state
+        .container_names
         .iter()
-        .flat_map(|target| inner.config.cluster_dns.iter().map(move |address| (*address, *target)))
-        .filter(|(address, target)| same_family(address, target))
-        .collect();
+        .flat_map(|target| gateways().map(|at| ((IpAddr::V4(at), sandbox::NAMES_PORT), *target)));
+    let names: Vec<((IpAddr, u16), Target)> =
+        at_cluster.chain(at_gateways).filter(|((address, _), target)| same_family(address, target)).collect();
     plan::rulesets(&Tables {
         families: plan::FAMILIES,
         networks: &networks,

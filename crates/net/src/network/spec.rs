@@ -1,7 +1,7 @@
 //! Networks as they are wanted and as they are.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 
@@ -59,6 +59,8 @@ pub struct Pool {
     pub gateway: IpAddr,
     /// Addresses never given out, by name.
     pub reserved: BTreeMap<String, IpAddr>,
+    /// Whether somebody asked for it, instead of being given it.
+    pub configured: bool,
 }
 
 /// A network as it is.
@@ -114,6 +116,14 @@ impl NetworkView {
     /// The subnet that an address is in.
     pub fn pool_of(&self, address: IpAddr) -> Option<&Pool> {
         self.pools.iter().find(|pool| pool.subnet.contains(&address))
+    }
+
+    /// The bridge's address of IPv4, at which its members ask for names.
+    pub(crate) fn names_gateway(&self) -> Option<Ipv4Addr> {
+        self.pools.iter().find_map(|pool| match pool.gateway {
+            IpAddr::V4(gateway) => Some(gateway),
+            IpAddr::V6(_) => None,
+        })
     }
 
     /// The bridge's address in the first subnet.

@@ -1,10 +1,11 @@
 //! The tables as they are wanted.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use super::{NetworkId, NetworkView, Strangers};
+use super::{NetworkId, NetworkKind, NetworkView, Strangers};
 use crate::Endpoint;
 use crate::dns::{Directory, SharedDirectory};
 use crate::nft::Target;
@@ -32,8 +33,10 @@ pub(super) struct State {
     /// The addresses that each network gave out last, in the order of its subnets.
     pub(super) last: BTreeMap<NetworkId, Vec<IpAddr>>,
     pub(super) ports: Ports,
-    /// Where names are answered.
+    /// Where names are answered to whoever asks at the cluster's addresses.
     pub(super) names: Option<Target>,
+    /// Where they are to containers, which ask their gateways: those of the cluster are not known there.
+    pub(super) container_names: Option<Target>,
     /// The way for connections from outside, if this host can have it.
     pub(super) gate: Option<Gate>,
     /// Between these passes what passed before this instance, and nothing else.
@@ -70,6 +73,24 @@ impl State {
     /// The endpoints of one owner.
     pub(super) fn endpoints_of<'a>(&'a self, owner: &'a str) -> impl Iterator<Item = &'a Endpoint> + use<'a> {
         self.endpoints.values().filter(move |endpoint| endpoint.owner == owner)
+    }
+
+    /// The endpoint by which an owner's default route leads and at which its ports are published: of those
+    /// whose networks are not internal, the one with the highest priority, and among equals the first by the
+    /// network's name. `but` does not count.
+    pub(super) fn way_out_of(&self, owner: &str, but: Option<&Endpoint>) -> Option<Endpoint> {
+        let others = self.endpoints_of(owner).filter(|one| but.is_none_or(|but| one.id != but.id));
+        let named = others.filter_map(|one| Some((self.networks.get(&one.network)?, one)));
+        let open = named.filter(|(network, _)| !network.internal);
+        open.min_by_key(|(network, one)| (Reverse(one.priority), &network.name)).map(|(_, one)| one.clone())
+    }
+
+    /// Where 127.0.0.11 leads to in an owner's namespace: a gateway of one of the networks in which it finds
+    /// others by name, the first by the network's name.
+    pub(super) fn names_of(&self, owner: &str) -> Option<Ipv4Addr> {
+        let networks = self.endpoints_of(owner).filter_map(|one| self.networks.get(&one.network));
+        let named = networks.filter(|network| network.kind == NetworkKind::User);
+        named.min_by_key(|network| &network.name).and_then(NetworkView::names_gateway)
     }
 
     /// Takes up a network.

@@ -25,7 +25,7 @@ fn network(kind: NetworkKind, bridge: &str, subnet: &str) -> NetworkView {
 
 fn pool(subnet: &str) -> Pool {
     let subnet: IpNet = subnet.parse().expect("a subnet");
-    Pool { subnet, range: None, gateway: subnet.network(), reserved: Default::default() }
+    Pool { subnet, range: None, gateway: subnet.network(), reserved: Default::default(), configured: true }
 }
 
 fn service(last: u8, endpoints: &[(u8, bool)]) -> ServicePort {
@@ -79,7 +79,7 @@ fn text_of(families: &[IpFamily], networks: &[NetworkView], ports: &[(IpAddr, Po
         service_cidrs: &service_cidrs[..families.len()],
         unknown: &[],
         strangers: &Strangers::default(),
-        names: &[([10, 43, 0, 10].into(), gateway)],
+        names: &[(([10, 43, 0, 10].into(), 53), gateway)],
     };
     rulesets(&tables).to_string()
 }

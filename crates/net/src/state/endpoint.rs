@@ -1,6 +1,6 @@
 //! An endpoint, in a file of its own.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use base::record::Record;
 use ipnet::IpNet;
@@ -41,10 +41,18 @@ pub(super) struct Endpoint {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     name_servers: Vec<IpAddr>,
     addresses: Vec<Address>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    link_local: Vec<Ipv4Addr>,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    priority: i64,
     mac: [u8; 6],
     interface: String,
     host_interface: String,
     ports: Vec<Port>,
+}
+
+fn is_zero(number: &i64) -> bool {
+    *number == 0
 }
 
 #[derive(Serialize, Deserialize)]
@@ -85,6 +93,8 @@ base::same_fields!(
         links: each,
         name_servers,
         addresses: each,
+        link_local,
+        priority,
         mac,
         interface,
         host_interface,
@@ -102,8 +112,6 @@ base::same_variants!(Protocol = attach::Protocol { Tcp, Udp, Sctp });
 
 /// Version 1: endpoints with one address, of IPv4.
 mod first {
-    use std::net::Ipv4Addr;
-
     use ipnet::Ipv4Net;
 
     use super::*;
@@ -147,6 +155,8 @@ mod first {
                 links: first.links,
                 name_servers: first.name_servers,
                 addresses: vec![address],
+                link_local: Vec::new(),
+                priority: 0,
                 mac: first.mac,
                 interface: first.interface,
                 host_interface: first.host_interface,
@@ -192,6 +202,8 @@ mod tests {
         let both =
             json!([{"net": "10.97.3.7/24", "gateway": null}, {"net": "fd00::7/64", "gateway": "fd00::1"}]);
         document["endpoint"]["addresses"] = both;
+        document["endpoint"]["link_local"] = json!(["169.254.8.8"]);
+        document["endpoint"]["priority"] = json!(-3);
         assert_eq!(again(2, &document), document);
         document["endpoint"]["addresses"] = json!([]);
         assert!(EndpointFile::parse(2, document.to_string().as_bytes()).is_err());

@@ -32,6 +32,17 @@ struct Pool {
     range: Option<IpNet>,
     gateway: IpAddr,
     reserved: BTreeMap<String, IpAddr>,
+    /// Not said in what was written before it was asked: then anybody may choose an address.
+    #[serde(default = "yes", skip_serializing_if = "is_true")]
+    configured: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn is_true(flag: &bool) -> bool {
+    *flag
 }
 
 #[derive(Serialize, Deserialize)]
@@ -60,7 +71,7 @@ base::same_fields!(
     }
 );
 
-base::same_fields!(Pool = network::Pool { subnet, range, gateway, reserved });
+base::same_fields!(Pool = network::Pool { subnet, range, gateway, reserved, configured });
 
 base::same_variants!(Kind = network::NetworkKind { Default, User, Pods });
 
@@ -115,6 +126,7 @@ mod first {
                 range: range.map(Into::into),
                 gateway: gateway.into(),
                 reserved: reserved.into_iter().map(|(name, address)| (name, address.into())).collect(),
+                configured: true,
             };
             Self {
                 id: first.id,
@@ -155,7 +167,8 @@ mod tests {
                 "pools": [
                     {"subnet": "10.97.3.0/24", "range": "10.97.3.128/25", "gateway": "10.97.3.1",
                      "reserved": {"router": "10.97.3.2"}},
-                    {"subnet": "fd00::/64", "range": null, "gateway": "fd00::1", "reserved": {}},
+                    {"subnet": "fd00::/64", "range": null, "gateway": "fd00::1", "reserved": {},
+                     "configured": false},
                 ],
                 "internal": true, "mtu": 1400, "isolate_endpoints": true, "no_masquerade": true,
                 "bridge": "br-front", "host_address": "127.0.0.1", "options": {"o": "1"}, "labels": {"l": "2"},

@@ -1,6 +1,7 @@
 //! Containers on bridges: traffic between them, to the outside and back.
 
 use net::{EndpointSpec, Network, NetworkSpec, Subnet};
+use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 
 use crate::host::*;
@@ -111,6 +112,123 @@ fn a_container_in_two_networks_reaches_both_and_loses_one_when_detached() {
         network.endpoint_detach_all("in-b-id").await.expect("detach");
         network.network_remove(&b.id).await.expect("remove");
         assert!(!command("ip -br link").contains(&b.bridge));
+        network.close().await;
+    });
+}
+
+/// Where a namespace's default route leads to.
+fn way_out(netns: &std::os::fd::OwnedFd) -> String {
+    inside(netns, || command("ip -o route show default"))
+}
+
+#[test]
+fn the_way_out_and_published_ports_are_in_the_network_of_the_highest_priority() {
+    on_host(|host| async move {
+        let network = host.open().await;
+        let mut made = Vec::new();
+        for name in ["m", "a", "z"] {
+            let spec = NetworkSpec { name: name.into(), ..NetworkSpec::default() };
+            made.push(network.network_create(spec).await.expect("create"));
+        }
+        let [m, a, z] = <[net::NetworkView; 3]>::try_from(made).expect("three");
+        let cut = NetworkSpec { name: "0".into(), internal: true, ..NetworkSpec::default() };
+        let cut = network.network_create(cut).await.expect("create");
+        let one = sandbox(&network, &m.id, "one", &[publish(net::Protocol::Tcp, 8080, 80)]).await;
+        network.netns_pin("one-id", one.netns.as_fd()).await.expect("pin");
+        tcp_server(&one.netns, 80, "one");
+        let check = |by: &net::NetworkView| {
+            let route = way_out(&one.netns);
+            assert_eq!(route.lines().count(), 1, "{route}");
+            assert!(route.contains(&format!("via {} ", gateway_of(by))), "{} in {route}", by.name);
+            let with: Vec<_> =
+                network.endpoint_list().into_iter().filter(|at| !at.ports.is_empty()).collect();
+            assert_eq!(with.iter().map(|at| &at.network).collect::<Vec<_>>(), [&by.id]);
+            assert_eq!(ask(&host.outside, HOST, 8080).expect("published"), format!("one {OUTSIDE}"));
+        };
+        let join = async |to: &net::NetworkView, priority| {
+            let spec = EndpointSpec { owner: "one-id".into(), priority, ..EndpointSpec::default() };
+            network.endpoint_attach(one.netns.as_fd(), &to.id, spec).await.expect("attach")
+        };
+        check(&m);
+        join(&cut, 100).await;
+        check(&m);
+        assert_eq!(join(&a, 0).await.ports.len(), 1, "they are told with the one that has them now");
+        check(&a);
+        join(&z, 1).await;
+        check(&z);
+        network.endpoint_detach(&z.id, "one-id").await.expect("detach");
+        check(&a);
+        network.endpoint_detach(&m.id, "one-id").await.expect("detach");
+        check(&a);
+        // Also for the next daemon.
+        network.close().await;
+        let network = host.open().await;
+        network.endpoint_detach(&a.id, "one-id").await.expect("detach");
+        assert_eq!(way_out(&one.netns), "", "the network that is left leads nowhere");
+        assert!(network.endpoint_list().iter().all(|at| at.ports.is_empty()));
+        network.close().await;
+    });
+}
+
+#[test]
+fn addresses_that_hold_on_a_link_are_had_there_and_by_one_alone() {
+    on_host(|host| async move {
+        // The host's own rules do not see what its bridges pass on.
+        filter_bridged_packets(false);
+        let network = host.open().await;
+        let bridge = network.network_default().id;
+        let link_local = |owner: &str, last| EndpointSpec {
+            owner: owner.into(),
+            link_local: vec![Ipv4Addr::new(169, 254, 8, last)],
+            ..EndpointSpec::default()
+        };
+        let netns = [network.netns_take().await.expect("take"), network.netns_take().await.expect("take")];
+        let attach = async |at: usize, spec| network.endpoint_attach(netns[at].as_fd(), &bridge, spec).await;
+        attach(0, link_local("one", 8)).await.expect("attach");
+        let error = attach(1, link_local("two", 8)).await.expect_err("it is another's");
+        assert_eq!(error.to_string(), "Address already in use");
+        let outside = EndpointSpec { link_local: vec![[10, 0, 0, 8].into()], ..link_local("two", 9) };
+        let error = attach(1, outside).await.expect_err("it is none");
+        assert_eq!(error.to_string(), "invalid link local IP address: 10.0.0.8");
+        attach(1, link_local("two", 9)).await.expect("attach");
+        assert!(inside(&netns[1], || command("ip -o addr show eth0")).contains(" 169.254.8.9/16 "));
+        tcp_server(&netns[0], 80, "one");
+        let answer = ask(&netns[1], Ipv4Addr::new(169, 254, 8, 8), 80).expect("a neighbour");
+        assert_eq!(answer, "one 169.254.8.9");
+        network.close().await;
+    });
+}
+
+/// Who asks for a subnet knows what the host reaches by which way; what is chosen keeps clear of all that.
+#[test]
+fn a_subnet_that_is_asked_for_may_lie_inside_of_a_route_of_the_hosts() {
+    on_host(|host| async move {
+        let network = host.open().await;
+        command("ip route add 10.0.0.0/8 via 192.0.2.2");
+        command("ip route add 172.18.0.0/16 via 192.0.2.2");
+        let create = async |name: &str, subnet: &str| {
+            let pools = vec![net::PoolSpec::new(subnet.parse::<ipnet::IpNet>().expect("a subnet"))];
+            network.network_create(NetworkSpec { name: name.into(), pools, ..NetworkSpec::default() }).await
+        };
+        let inner = create("inner", "10.99.1.0/24").await.expect("inside of a route");
+        assert!(inner.pools[0].configured);
+        let one = sandbox(&network, &inner.id, "one", &[]).await;
+        tcp_server(&one.netns, 80, "one");
+        assert_eq!(ask_here(one.address(), 80).expect("the host reaches it"), "one 10.99.1.1");
+        create("same", "172.18.0.0/16").await.expect("what a route leads to");
+        for (name, subnet) in [
+            ("lan", "192.0.2.0/24"),
+            ("around", "192.0.0.0/16"),
+            ("mine", "10.99.0.0/16"),
+            ("services", "10.43.8.0/24"),
+        ] {
+            let error = create(name, subnet).await.expect_err(name);
+            assert!(matches!(error, net::NetworkError::Overlap { .. }), "{name}: {error}");
+        }
+        let chosen = NetworkSpec { name: "chosen".into(), ..NetworkSpec::default() };
+        let chosen = network.network_create(chosen).await.expect("create");
+        assert_eq!(chosen.pools[0].subnet.to_string(), "172.19.0.0/16");
+        assert!(!chosen.pools[0].configured);
         network.close().await;
     });
 }

@@ -119,7 +119,6 @@ pub(crate) async fn sandbox(network: &Network, id: &NetworkId, name: &str, ports
         owner: format!("{name}-id"),
         name: name.to_owned(),
         ports: ports.to_vec(),
-        default_route: true,
         ..EndpointSpec::default()
     };
     let endpoint = network.endpoint_attach(netns.as_fd(), id, spec).await.expect("attach");

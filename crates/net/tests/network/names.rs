@@ -85,7 +85,11 @@ fn resolver(netns: &OwnedFd) {
 }
 
 fn resolver_that_says(netns: &OwnedFd, address: Ipv4Addr) {
-    let socket = inside(netns, || UdpSocket::bind(("0.0.0.0", 53)).expect("listen"));
+    resolver_that_says_at(netns, Ipv4Addr::UNSPECIFIED, address);
+}
+
+fn resolver_that_says_at(netns: &OwnedFd, at: Ipv4Addr, address: Ipv4Addr) {
+    let socket = inside(netns, || UdpSocket::bind((at, 53)).expect("listen"));
     std::thread::spawn(move || {
         let mut buffer = [0; 4096];
         while let Ok((length, client)) = socket.recv_from(&mut buffer) {
@@ -208,7 +212,7 @@ fn whoever_asks_in_its_neighbours_names_leaves_room_for_others() {
                 }
             });
             // Answered after all that came before it.
-            dig(&hog.netns, DOCKER, "other", RecordType::A).expect("an answer at once");
+            dig(&hog.netns, CLUSTER, "other", RecordType::A).expect("an answer at once");
         }
         let outside = SOMEWHERE.to_string();
         for asker in [&other, &elsewhere] {
@@ -404,6 +408,7 @@ fn a_container_in_two_networks_keeps_names_when_it_leaves_the_first() {
         let a = network.network_create(spec("a")).await.expect("create");
         let b = network.network_create(spec("b")).await.expect("create");
         let one = sandbox(&network, &a.id, "one", &[]).await;
+        network.netns_pin("one-id", one.netns.as_fd()).await.expect("pin");
         let second = EndpointSpec { owner: "one-id".into(), name: "one".into(), ..EndpointSpec::default() };
         network.endpoint_attach(one.netns.as_fd(), &b.id, second).await.expect("attach");
         let two = sandbox(&network, &b.id, "two", &[]).await;
@@ -411,6 +416,49 @@ fn a_container_in_two_networks_keeps_names_when_it_leaves_the_first() {
         assert_eq!(dig(&one.netns, DOCKER, "two", RecordType::A).expect("in both"), address);
         network.endpoint_detach(&a.id, "one-id").await.expect("detach");
         assert_eq!(dig(&one.netns, DOCKER, "two", RecordType::A).expect("in the second"), address);
+        network.close().await;
+    });
+}
+
+/// A name of the cluster, and what it stands for.
+const OF_CLUSTER: (&str, &str) = ("web.default.svc.cluster.local", "10.43.0.7");
+
+#[test]
+fn containers_of_networks_of_their_own_have_no_way_to_the_cluster_s_names_unless_they_mean_it() {
+    on_host(|host| async move {
+        resolver(&host.outside);
+        let network = host.open().await;
+        let spec = NetworkSpec { name: "shop".into(), ..NetworkSpec::default() };
+        let shop = network.network_create(spec).await.expect("create");
+        let cut = internal(&network).await;
+        let address = DnsAddress::Cluster(vec![OF_CLUSTER.1.parse().expect("an address")]);
+        let service = DnsService { address, ports: Vec::new() };
+        network.dns_replace([(ServiceName::new("default", "web"), service)].into());
+        let web = sandbox(&network, &shop.id, "web", &[]).await;
+        let alone = sandbox(&network, &cut.id, "alone", &[]).await;
+        let routes = |of: &Sandbox| inside(&of.netns, || command("ip -o route"));
+        let routes_of_web = routes(&web);
+        assert_eq!(routes_of_web.lines().count(), 2, "its subnet and the way out: {routes_of_web}");
+        let routes_of_alone = routes(&alone);
+        assert_eq!(routes_of_alone.lines().count(), 1, "its subnet: {routes_of_alone}");
+        let ask = |of: &OwnedFd, server| dig(of, server, OF_CLUSTER.0, RecordType::A).expect("an answer");
+        assert_eq!(ask(&web.netns, DOCKER), SOMEWHERE.to_string(), "it is somebody else's, if anybody's");
+        assert_eq!(ask(&alone.netns, DOCKER), ResponseCode::NXDomain.to_string());
+        // Who asks the cluster, or names it as its server, means it.
+        assert_eq!(ask(&web.netns, CLUSTER), OF_CLUSTER.1);
+        let netns = network.netns_take().await.expect("take");
+        let means_it = EndpointSpec {
+            owner: "means-it".into(),
+            name_servers: vec![CLUSTER.into()],
+            ..EndpointSpec::default()
+        };
+        network.endpoint_attach(netns.as_fd(), &shop.id, means_it).await.expect("attach");
+        assert_eq!(ask(&netns, DOCKER), OF_CLUSTER.1);
+        // A name server of the host's that listens at the gateway is heard by whoever asks it.
+        let gateway = gateway_of(&shop);
+        let own = Ipv4Addr::new(198, 51, 100, 53);
+        resolver_that_says_at(&here(), gateway, own);
+        assert_eq!(ask(&web.netns, gateway), own.to_string());
         network.close().await;
     });
 }
@@ -528,7 +576,11 @@ fn a_made_up_address_does_not_get_word_out_of_an_internal_network() {
         let one = sandbox(&network, &cut.id, "one", &[]).await;
         let made_up = Ipv4Addr::new(172, 18, 0, 200);
         assert!(cut.pools[0].subnet.contains(&IpAddr::V4(made_up)));
-        inside(&one.netns, || command(&format!("ip addr add {made_up}/16 dev eth0")));
+        let gateway = gateway_of(&cut);
+        inside(&one.netns, || {
+            command(&format!("ip addr add {made_up}/16 dev eth0"));
+            command(&format!("ip route add {CLUSTER}/32 via {gateway}"));
+        });
         for source in [one.address(), made_up] {
             let answer = dig_from(&one.netns, source, CLUSTER, "secret.example.", RecordType::A);
             assert_eq!(answer.expect("an answer"), ResponseCode::NXDomain.to_string(), "{source}");
@@ -579,7 +631,7 @@ fn an_address_of_another_network_does_not_get_word_out_of_an_internal_one() {
                 });
             }
             // Answered after all that came before it.
-            dig(&one.netns, DOCKER, "one", RecordType::A).expect("an answer at once");
+            dig(&one.netns, CLUSTER, "one", RecordType::A).expect("an answer at once");
         };
         ask();
         assert_eq!(heard(&resolver), None, "the rules stop it");
@@ -612,9 +664,13 @@ fn a_services_name_for_somebody_outside_does_not_get_word_out_of_an_internal_net
         };
         let table = [service("far", "www.example.org"), service("further", "far.default.svc.cluster.local")];
         network.dns_replace(table.into());
+        let gateway = gateway_of(&cut);
+        inside(&one.netns, || command(&format!("ip route add {CLUSTER}/32 via {gateway}")));
         for name in ["far.default.svc.cluster.local", "further.default.svc.cluster.local"] {
-            let answer = dig(&one.netns, DOCKER, name, RecordType::A).expect("an answer");
-            assert_eq!(answer, ResponseCode::NXDomain.to_string(), "{name}");
+            for server in [DOCKER, CLUSTER] {
+                let answer = dig(&one.netns, server, name, RecordType::A).expect("an answer");
+                assert!(!answer.contains(&SOMEWHERE.to_string()), "{name}: {answer}");
+            }
             let answer = dig(&pod.netns, CLUSTER, name, RecordType::A).expect("an answer");
             assert!(answer.contains(&SOMEWHERE.to_string()), "{name}: {answer}");
         }

@@ -43,7 +43,7 @@ fn a_pinned_namespace_needs_no_process_and_goes_when_it_is_given_up() {
         let network = host.open().await;
         let pods = network.network_pods().id;
         let taken = network.netns_take_pinned("one").await.expect("take");
-        let spec = EndpointSpec { owner: "one".into(), default_route: true, ..EndpointSpec::default() };
+        let spec = EndpointSpec { owner: "one".into(), ..EndpointSpec::default() };
         let endpoint = network.endpoint_attach(taken.as_fd(), &pods, spec).await.expect("attach");
         let number = inode(&taken);
         // Nobody is in it, and nobody has it open.
