@@ -10,6 +10,7 @@ pub(crate) mod host_config;
 pub(crate) mod image;
 pub(crate) mod inspect;
 pub(crate) mod keys;
+mod links;
 pub(crate) mod logging;
 pub(crate) mod mounts;
 pub(crate) mod namespaces;

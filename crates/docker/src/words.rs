@@ -1,5 +1,7 @@
 //! What Docker says: the sentences that its users know, and that programs look for.
 
+pub(crate) mod network;
+
 use std::error::Error as StdError;
 use std::fmt::Write as _;
 
@@ -85,6 +87,7 @@ fn sentence(fact: &Fact) -> String {
             "Minimum memoryswap limit should be larger than memory limit, see usage".to_owned()
         }
         Fact::RemovedAndRestarted => "can't create 'AutoRemove' container with restart policy".to_owned(),
+        Fact::Network(fact) => network::sentence(fact),
         Fact::RestartOfRemoved => {
             "Restart policy cannot be updated because AutoRemove is enabled for the container".to_owned()
         }

@@ -16,6 +16,7 @@ mod inspect;
 mod keep;
 mod kill;
 pub(crate) mod life;
+mod links;
 mod list;
 mod logs;
 mod mounts;

@@ -2,11 +2,13 @@
 //! for it, and a message for everybody else.
 
 mod fact;
+mod network_fact;
 
 use std::error::Error as StdError;
 use std::fmt;
 
 pub use fact::{Fact, Operation};
+pub use network_fact::{EndpointProblem, Link, NetworkFact};
 
 /// The few kinds of failure that a caller can act on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -1,5 +1,6 @@
 //! Networks that containers join.
 
+mod check;
 mod connect;
 mod create;
 mod list;
@@ -15,6 +16,9 @@ use ipnet::IpNet;
 
 use crate::error::{Error, Kind, Result, is_full_disk};
 use crate::id::{ContainerId, NetworkId};
+
+/// The network that containers are in which name none.
+pub(crate) const DEFAULT: &str = "bridge";
 
 /// What a network should be.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -86,6 +90,11 @@ pub struct EndpointSpec {
     pub links: Vec<String>,
     /// Options of the driver.
     pub options: BTreeMap<String, String>,
+    /// Further addresses, which hold on its link only (169.254.0.0/16).
+    pub link_local: Vec<Ipv4Addr>,
+    /// Of the networks that lead outside, the one with the highest priority has the default route and the
+    /// published ports; among equals, the first by name.
+    pub priority: i64,
 }
 
 /// A container's place in a network.
@@ -109,7 +118,7 @@ pub struct Endpoint {
     pub gateway_ipv6: Option<Ipv6Addr>,
     /// Its MAC address while the container runs, else the one that was asked for.
     pub mac_address: String,
-    /// All names it has in the network.
+    /// All names by which others find it in the network.
     pub names: Vec<String>,
 }
 
@@ -132,8 +141,11 @@ pub struct NetworkFilter {
 
 /// What the network says of an endpoint, in the engine's terms.
 pub(crate) fn endpoint(network: &net::NetworkView, spec: EndpointSpec, made: &net::Endpoint) -> Endpoint {
-    let mut names = vec![made.name.clone()];
-    names.extend(made.aliases.iter().filter(|alias| **alias != made.name).cloned());
+    let mut names = Vec::new();
+    if network.kind == net::NetworkKind::User {
+        names.push(made.name.clone());
+        names.extend(made.aliases.iter().filter(|alias| **alias != made.name).cloned());
+    }
     let (mut ipv4, mut gateway, mut ipv6, mut gateway_ipv6) = (None, None, None, None);
     for address in &made.addresses {
         match (address.net, address.gateway) {
@@ -192,7 +204,7 @@ pub(crate) fn attach_error(error: net::AttachError) -> Error {
         net::AttachError::NoNetwork { .. } => Kind::NotFound,
         net::AttachError::Exists { .. } => Kind::Conflict,
         net::AttachError::AddressTaken { .. } => Kind::Denied,
-        net::AttachError::AddressOutside { .. } => Kind::Invalid,
+        net::AttachError::AddressOutside { .. } | net::AttachError::NotLinkLocal { .. } => Kind::Invalid,
         net::AttachError::AddressesExhausted { .. } | net::AttachError::AddressesUnknown { .. } => {
             Kind::Unavailable
         }

@@ -20,6 +20,8 @@ pub(crate) use sandbox::{AnySandbox, Live, SandboxCell, SharedSandbox};
 #[derive(Default)]
 pub(crate) struct Registry {
     containers: RwLock<Containers>,
+    /// Those that have links to others: few, if any.
+    linking: RwLock<BTreeSet<ContainerId>>,
     sandboxes: RwLock<Sandboxes>,
 }
 
@@ -68,6 +70,9 @@ impl Registry {
     pub(crate) fn add(&self, cell: Arc<ContainerCell>) -> Result<()> {
         let mut containers = self.containers.write();
         let (id, record) = (cell.id.clone(), cell.record());
+        if !record.spec.links.is_empty() {
+            self.linking.write().insert(id.clone());
+        }
         let name = record.name.clone();
         containers.check_name(&name, &id)?;
         containers.claimed.remove(&name);
@@ -82,6 +87,7 @@ impl Registry {
     pub(crate) fn forget(&self, id: &ContainerId) {
         let mut containers = self.containers.write();
         let Some(Known { cell, names }) = containers.by_id.remove(id) else { return };
+        self.linking.write().remove(id);
         for name in names {
             containers.by_name.remove(&name);
         }
@@ -131,7 +137,13 @@ impl Registry {
         Ok(Arc::clone(&known.cell))
     }
 
-    /// Finds a container by id, name, or unique prefix of an id.
+    /// The containers that have links to others.
+    pub(crate) fn linking(&self) -> Vec<Arc<ContainerCell>> {
+        let ids: Vec<ContainerId> = self.linking.read().iter().cloned().collect();
+        ids.iter().filter_map(|id| self.get(id).ok()).collect()
+    }
+
+    /// Finds a container by id, name, unique prefix of an id, or what another calls it (`container/alias`).
     pub(crate) fn find(&self, reference: &str) -> Result<ContainerId> {
         let containers = self.containers.read();
         if let Ok(id) = ContainerId::parse(reference)
@@ -144,6 +156,9 @@ impl Registry {
         }
         if reference.is_empty() {
             return Err(no_such_container(reference));
+        }
+        if let Some(id) = containers.linked(reference) {
+            return Ok(id);
         }
         let mut matches = containers.by_id.keys().filter(|id| id.as_str().starts_with(reference));
         match (matches.next(), matches.next()) {
@@ -211,6 +226,14 @@ impl Registry {
 }
 
 impl Containers {
+    /// Whom the container of a name calls by an alias: `container/alias`.
+    fn linked(&self, reference: &str) -> Option<ContainerId> {
+        let (of, alias) = reference.strip_prefix('/').unwrap_or(reference).rsplit_once('/')?;
+        let of = self.by_id.get(self.by_name.get(of)?)?.cell.record();
+        let link = of.spec.links.iter().find(|link| link.alias == alias)?;
+        Some(link.container.clone())
+    }
+
     /// Whether `id` may have a name, or whose it is.
     fn check_name(&self, name: &str, id: &ContainerId) -> Result<()> {
         let holder = self.by_name.get(name).or_else(|| self.claimed.get(name).filter(|holder| *holder != id));

@@ -68,7 +68,7 @@ pub enum SandboxNetwork {
     None,
     /// The host's own.
     Host,
-    /// In these networks (name or id), the first of which gives the default route.
+    /// In these networks (name or id).
     Networks(Vec<(String, EndpointSpec)>),
 }
 

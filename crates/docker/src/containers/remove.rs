@@ -4,14 +4,13 @@ use engine::container::RemoveOptions;
 
 use crate::answer::{self, Answer};
 use crate::call::Call;
-use crate::fault::Fault;
 
-/// Removes a container.
+/// Removes a container, or the name that another has for it.
 pub(crate) async fn remove(call: Call) -> Answer {
     if call.query.flag("link") {
-        return Err(Fault::unsupported(
-            "links between containers cannot be removed: networks have replaced them",
-        ));
+        let (engine, reference) = (call.engine().clone(), call.name.clone());
+        call.complete(async move { Ok(engine.container_unlink(&reference).await?) }).await?;
+        return answer::no_content();
     }
     let id = call.container()?;
     let options = RemoveOptions { force: call.query.flag("force"), volumes: call.query.flag("v") };

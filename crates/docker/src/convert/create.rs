@@ -8,7 +8,7 @@ use engine::network::EndpointSpec;
 use engine::{ContainerSpec, Engine, TerminalSize};
 
 use super::{
-    endpoint, health, host_config, logging, mounts, namespaces, older, ports, refuse, resources, restart,
+    endpoint, health, host_config, links, logging, mounts, namespaces, older, ports, refuse, resources, restart,
     security,
 };
 use crate::fault::Fault;
@@ -76,6 +76,10 @@ pub(crate) fn spec(
         read_only_rootfs: general.readonly_rootfs,
         init: host_config.rest.init.unwrap_or_default(),
         networks: networks(&endpoints, general)?,
+        links: match is_predefined(general) {
+            true => links::links(engine, general.links.as_deref().unwrap_or_default())?,
+            false => Vec::new(),
+        },
         mac_address: some(&config.mac_address),
         namespaces,
         dns: dns(&host_config)?,
@@ -176,6 +180,11 @@ fn take_only_network(host: &mut HostConfig, endpoints: &Map<Option<EndpointSetti
     }
 }
 
+/// Whether the container is in none of the networks that users make.
+fn is_predefined(general: &General) -> bool {
+    matches!(general.network_mode.as_str(), "" | "default" | "bridge" | "none")
+}
+
 fn is_default(name: &str) -> bool {
     matches!(name, "default" | "bridge")
 }
@@ -187,10 +196,12 @@ fn networks(
     let mut networks = BTreeMap::new();
     for (name, settings) in endpoints {
         let name = if is_default(name) { "bridge" } else { name.as_str() };
-        let spec = settings.as_ref().map(endpoint::spec).transpose()?.unwrap_or_default();
+        let wishes = settings.as_ref().map(|settings| endpoint::spec(settings, Some(name)));
+        let spec = wishes.transpose()?.unwrap_or_default();
         networks.insert(name.to_owned(), spec);
     }
-    if let Some(links) = general.links.as_ref().filter(|links| !links.is_empty()) {
+    let links = general.links.as_ref().filter(|links| !links.is_empty() && !is_predefined(general));
+    if let Some(links) = links {
         // Some clients name them here, others with the network.
         let own: &mut EndpointSpec = networks.entry(general.network_mode.clone()).or_default();
         own.links.extend(links.iter().filter(|link| !own.links.contains(link)).cloned().collect::<Vec<_>>());

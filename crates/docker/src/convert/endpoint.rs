@@ -1,42 +1,53 @@
 //! A container's place in a network.
 
+use std::net::IpAddr;
+
 use engine::network::{Endpoint, EndpointSpec};
 
 use crate::fault::Fault;
 use crate::wire::network::{EndpointIpam, EndpointResource, EndpointSettings};
+use crate::words;
 
-/// Reads what a container asks for in a network.
-pub(crate) fn spec(document: &EndpointSettings) -> Result<EndpointSpec, Fault> {
+/// Reads what a container asks for in a network, which is `named` where it is made for it.
+pub(crate) fn spec(document: &EndpointSettings, named: Option<&str>) -> Result<EndpointSpec, Fault> {
     let ipam = document.ipam_config.clone().unwrap_or_default();
     let mac = document.mac_address.as_str();
     if !mac.is_empty() && !is_mac(mac) {
         return Err(Fault::invalid(format!("invalid MAC address: {mac}")));
     }
-    refuse(document, &ipam)?;
+    refuse(document)?;
+    let mut wrong = Vec::new();
+    let (ipv4, ipv6) =
+        (address(&ipam.ipv4_address, "IPv4", &mut wrong), address(&ipam.ipv6_address, "IPv6", &mut wrong));
+    let mut link_local = Vec::new();
+    for text in &ipam.link_local_ips {
+        match text.parse::<IpAddr>() {
+            Ok(IpAddr::V4(address)) if !address.is_unspecified() => link_local.push(address),
+            Ok(IpAddr::V6(address)) if !address.is_unspecified() => {
+                return Err(Fault::unsupported(format!(
+                    "the link-local IP address {address} cannot be given to a container: IPv6 is not supported"
+                )));
+            }
+            _ => wrong.push(format!("invalid link-local IP address: {text}")),
+        }
+    }
+    if !wrong.is_empty() {
+        return Err(Fault::invalid(words::network::settings(named, &wrong.join("\n"))));
+    }
     Ok(EndpointSpec {
         aliases: document.aliases.clone().unwrap_or_default(),
-        ipv4: address(&ipam.ipv4_address, "IPv4")?,
-        ipv6: address(&ipam.ipv6_address, "IPv6")?,
+        ipv4,
+        ipv6,
         mac_address: (!mac.is_empty()).then(|| mac.to_owned()),
         links: document.links.clone().unwrap_or_default(),
         options: document.driver_opts.clone().unwrap_or_default(),
+        link_local,
+        priority: document.gw_priority,
     })
 }
 
 /// What networks here do not do.
-fn refuse(document: &EndpointSettings, ipam: &EndpointIpam) -> Result<(), Fault> {
-    if !ipam.ipv6_address.is_empty() {
-        address::<std::net::Ipv6Addr>(&ipam.ipv6_address, "IPv6")?;
-        return Err(Fault::unsupported(format!(
-            "the address {} cannot be given to a container: IPv6 is not supported",
-            ipam.ipv6_address
-        )));
-    }
-    if let Some(address) = ipam.link_local_ips.first() {
-        return Err(Fault::unsupported(format!(
-            "the link-local IP address {address} cannot be given to a container: link-local addresses are not supported"
-        )));
-    }
+fn refuse(document: &EndpointSettings) -> Result<(), Fault> {
     if let Some(key) = document
         .driver_opts
         .iter()
@@ -67,7 +78,7 @@ pub(crate) fn settings(endpoint: &Endpoint) -> EndpointSettings {
         aliases: some(&endpoint.spec.aliases),
         mac_address: endpoint.mac_address.clone(),
         driver_opts: (!endpoint.spec.options.is_empty()).then(|| endpoint.spec.options.clone()),
-        gw_priority: 0,
+        gw_priority: endpoint.spec.priority,
         network_id: endpoint.network_id.clone(),
         endpoint_id: endpoint.endpoint_id.clone(),
         gateway: text(endpoint.gateway.map(|address| address.to_string())),
@@ -92,23 +103,30 @@ pub(crate) fn resource(endpoint: &Endpoint) -> EndpointResource {
 }
 
 fn ipam(spec: &EndpointSpec) -> Option<EndpointIpam> {
-    if spec.ipv4.is_none() && spec.ipv6.is_none() {
+    if spec.ipv4.is_none() && spec.ipv6.is_none() && spec.link_local.is_empty() {
         return None;
     }
     Some(EndpointIpam {
         ipv4_address: spec.ipv4.map(|address| address.to_string()).unwrap_or_default(),
         ipv6_address: spec.ipv6.map(|address| address.to_string()).unwrap_or_default(),
-        link_local_ips: Vec::new(),
+        link_local_ips: spec.link_local.iter().map(ToString::to_string).collect(),
     })
 }
 
-fn address<T: std::str::FromStr>(text: &str, family: &str) -> Result<Option<T>, Fault> {
-    match text {
-        "" => Ok(None),
-        text => {
-            text.parse().map(Some).map_err(|_| Fault::invalid(format!("invalid {family} address: {text}")))
-        }
+/// Reads an address, if there is one; what is none is told among what is `wrong`.
+fn address<T: std::str::FromStr + Into<IpAddr> + Copy>(
+    text: &str,
+    family: &str,
+    wrong: &mut Vec<String>,
+) -> Option<T> {
+    if text.is_empty() {
+        return None;
     }
+    let read = text.parse().ok().filter(|address: &T| !(*address).into().is_unspecified());
+    if read.is_none() {
+        wrong.push(format!("invalid {family} address: {text}"));
+    }
+    read
 }
 
 #[cfg(test)]
@@ -118,7 +136,7 @@ mod tests {
     #[track_caller]
     fn check(document: &str, expected: Result<&str, &str>) {
         let document: EndpointSettings = serde_json::from_str(document).expect("settings");
-        let read = spec(&document).map(|spec| format!("{:?} {:?}", spec.ipv4, spec.mac_address));
+        let read = spec(&document, None).map(|spec| format!("{:?} {:?}", spec.ipv4, spec.mac_address));
         assert_eq!(read.map_err(|fault| fault.message), expected.map(str::to_owned).map_err(str::to_owned));
     }
 
@@ -132,15 +150,8 @@ mod tests {
     #[test]
     fn what_no_network_here_does_is_refused() {
         check(
-            r#"{"IPAMConfig":{"IPv6Address":"fd00::2"}}"#,
-            Err("the address fd00::2 cannot be given to a container: IPv6 is not supported"),
-        );
-        check(r#"{"IPAMConfig":{"IPv6Address":"x"}}"#, Err("invalid IPv6 address: x"));
-        check(
-            r#"{"IPAMConfig":{"LinkLocalIPs":["169.254.1.1"]}}"#,
-            Err(
-                "the link-local IP address 169.254.1.1 cannot be given to a container: link-local addresses are not supported",
-            ),
+            r#"{"IPAMConfig":{"LinkLocalIPs":["fe80::1"]}}"#,
+            Err("the link-local IP address fe80::1 cannot be given to a container: IPv6 is not supported"),
         );
         check(
             r#"{"DriverOpts":{"com.docker.network.endpoint.sysctls":"net.ipv4.conf.IFNAME.log_martians=1"}}"#,
@@ -150,7 +161,12 @@ mod tests {
 
     #[test]
     fn impossible_addresses_are_refused() {
-        check(r#"{"IPAMConfig":{"IPv4Address":"10.1"}}"#, Err("invalid IPv4 address: 10.1"));
+        check(
+            r#"{"IPAMConfig":{"IPv4Address":"10.1","IPv6Address":"::","LinkLocalIPs":["x"]}}"#,
+            Err(
+                "invalid endpoint settings:\ninvalid IPv4 address: 10.1\ninvalid IPv6 address: ::\ninvalid link-local IP address: x",
+            ),
+        );
         check(r#"{"MacAddress":"02:42"}"#, Err("invalid MAC address: 02:42"));
     }
 }

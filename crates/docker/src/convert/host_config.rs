@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use engine::Container;
 use engine::container::{MountSource, NamespaceMode};
 
-use super::{logging, namespaces, ports, resources, restart};
+use super::{links, logging, namespaces, ports, resources, restart};
 use crate::fault::Fault;
 use crate::wire::Map;
 use crate::wire::container::HostConfig;
@@ -50,6 +50,7 @@ pub(crate) fn document(container: &Container) -> HostConfig {
     general.log_config = logging::document(&container.resolved.log);
     general.network_mode = namespaces::network_text(&spec.namespaces.network);
     general.auto_remove = spec.auto_remove;
+    general.links = links::texts(container);
     general.shm_size = spec.shm_size.and_then(|size| i64::try_from(size).ok()).unwrap_or(64 << 20);
     general.runtime = spec.runtime.clone().unwrap_or_else(|| "gantry".to_owned());
     for (mode, own) in [(&mut general.ipc_mode, "private"), (&mut general.cgroupns_mode, "private")] {

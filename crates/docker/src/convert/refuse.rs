@@ -56,11 +56,6 @@ pub(super) fn conflicts(config: &Config, host: &HostConfig) -> Result<(), Fault>
             (!config.domainname.is_empty(), "domainname and the UTS mode"),
         ])?;
     }
-    if given(&general.links) && matches!(mode, "" | "default" | "bridge" | "none") {
-        return Err(Fault::unsupported(
-            "links on the default bridge network are not supported: put both containers into a network of your own (docker network create), where they know each other by name, or by another name with --network-alias or --link",
-        ));
-    }
     Ok(())
 }
 
@@ -236,7 +231,7 @@ mod tests {
             "invalid network mode: invalid container format container:<name|id>",
         );
         check(&host(r#""NetworkMode":"host","Links":["a:b"]"#), "conflicting options: host type networking");
-        check(&host(r#""Links":["a:b"]"#), "links on the default bridge network are not supported");
+        check(&host(r#""Links":["a:b"]"#), "");
         check(&host(r#""NetworkMode":"front","Links":["a:b"]"#), "");
     }
 

@@ -13,7 +13,11 @@ pub(crate) fn line(container: &Container, size: Option<ContainerSize>, now: Time
     let bytes = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
     Summary {
         id: container.id.to_string(),
-        names: vec![format!("/{}", container.name)],
+        names: [&container.name]
+            .into_iter()
+            .chain(&container.linked_as)
+            .map(|name| format!("/{name}"))
+            .collect(),
         image: container.spec.image.clone(),
         image_id: container.resolved.image_id.clone(),
         command: command(&container.resolved.args),

@@ -15,7 +15,12 @@ pub(crate) async fn connect(mut call: Call) -> Answer {
     let engine = call.engine().clone();
     let network = engine.network_find(&call.name)?;
     let container = engine.container_find(&document.container)?;
-    let spec = document.endpoint_config.as_ref().map(endpoint::spec).transpose()?.unwrap_or_default();
+    let spec = document
+        .endpoint_config
+        .as_ref()
+        .map(|wishes| endpoint::spec(wishes, None))
+        .transpose()?
+        .unwrap_or_default();
     call.complete(async move { Ok(engine.network_connect(&network, &container, spec).await?) }).await?;
     answer::bare(StatusCode::OK)
 }

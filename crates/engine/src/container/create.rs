@@ -57,6 +57,9 @@ impl Engine {
             None => names::make_up(inner.random.as_ref(), |name| claim(name).ok()),
         };
         self.check_name_servers(&spec)?;
+        for (name, asked) in &spec.networks {
+            self.check_endpoint(name, asked, Some(name))?;
+        }
         self.check_storage(&spec)?;
         let host = self.host_name(&spec, &sandbox, &id)?;
         let (resolved, mut warnings) = resolve::resolve(&spec, &image, host, &inner.config.log)?;
@@ -101,7 +104,7 @@ impl Engine {
             name,
             created,
             sandbox: sandbox.id.clone(),
-            networks: networks(&spec),
+            networks: self.networks_of(&spec),
             spec,
             kept: false,
             resolved,
@@ -144,6 +147,20 @@ impl Engine {
             )),
             None => Ok(()),
         }
+    }
+
+    /// The networks that a container is to join, by name: whoever names one in two ways means one.
+    fn networks_of(&self, spec: &ContainerSpec) -> Vec<(String, EndpointSpec)> {
+        let mut named: Vec<(String, EndpointSpec)> = Vec::new();
+        for (called, asked) in networks(spec) {
+            let name = self.network_name(&called);
+            match named.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, known)) if *known == EndpointSpec::default() => *known = asked,
+                Some(_) => {}
+                None => named.push((name, asked)),
+            }
+        }
+        named
     }
 
     /// What a container calls its host.
@@ -200,7 +217,7 @@ impl Drop for HalfMade<'_> {
     }
 }
 
-/// The networks that a container joins, the first of which has the default route.
+/// The networks that a container is to join, as they were called.
 fn networks(spec: &ContainerSpec) -> Vec<(String, EndpointSpec)> {
     let first = match &spec.namespaces.network {
         _ if spec.sandbox.is_some() => return Vec::new(),

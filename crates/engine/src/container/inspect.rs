@@ -37,8 +37,13 @@ impl Engine {
         let live = cell.sandbox.live.read().clone();
         let life = &record.life;
         let mut networks = live.endpoints;
+        networks.extend(self.place_without_bridge(cell));
         for (name, spec) in &record.networks {
-            networks.entry(name.clone()).or_insert_with(|| Endpoint {
+            if networks.contains_key(name) {
+                continue;
+            }
+            // An earlier program kept what the network was called by whoever named it.
+            networks.entry(self.network_name(name)).or_insert_with(|| Endpoint {
                 spec: spec.clone(),
                 mac_address: spec.mac_address.clone().unwrap_or_default(),
                 ..Endpoint::default()
@@ -80,6 +85,8 @@ impl Engine {
             },
             mounts: record.mounts.clone(),
             networks,
+            links: self.links_of(&record),
+            linked_as: self.links_to(&cell.id),
             ports,
             execs,
             restart_count: life.restart_count,

@@ -83,7 +83,8 @@ fn admits(filter: &ContainerFilter, bounds: &Bounds, view: &Container) -> bool {
         || filter.exposed.iter().any(exposed);
     shown
         && filter::id_matches(&filter.ids, view.id.as_str())
-        && filter::name_matches(&filter.names, &view.name)
+        && (filter::name_matches(&filter.names, &view.name)
+            || view.linked_as.iter().any(|name| filter::name_matches(&filter.names, name)))
         && filter::labels_match(&filter.labels, &view.resolved.labels)
         && (filter.statuses.is_empty() || filter.statuses.contains(&status))
         && (filter.exit_codes.is_empty()

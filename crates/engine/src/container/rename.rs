@@ -29,6 +29,7 @@ impl Engine {
             let renamed = renamed.await;
             engine.inner.registry.give_up_name(&cell.id, if renamed.is_ok() { &old } else { &name });
             renamed?;
+            engine.refresh_linked_to(&cell);
             engine.emit(&cell, "rename", &[("oldName", format!("/{old}"))]);
             Ok(())
         })

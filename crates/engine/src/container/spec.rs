@@ -13,7 +13,7 @@ use crate::network::EndpointSpec;
 use crate::stream::TerminalSize;
 
 pub use mount::{FileKind, Mount, MountSource, Propagation};
-pub use network::{Dns, HostEntry, Port, PortBinding, Protocol};
+pub use network::{ContainerLink, Dns, HostEntry, Port, PortBinding, Protocol};
 pub use process::{HealthTest, Healthcheck, LogOptions, RestartPolicy};
 pub use security::{AppArmor, NamespaceMode, Namespaces, NetworkMode, Seccomp, Security};
 
@@ -75,6 +75,8 @@ pub struct ContainerSpec {
     pub namespaces: Namespaces,
     /// The networks to join, for [`NetworkMode::Networks`] in addition to the first, with what each endpoint asks for.
     pub networks: BTreeMap<String, EndpointSpec>,
+    /// Containers that it knows by names of its own in the default network; they must run when it starts.
+    pub links: Vec<ContainerLink>,
     /// The MAC address wanted on the first network.
     pub mac_address: Option<String>,
     /// Name resolution.

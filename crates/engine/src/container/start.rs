@@ -63,6 +63,7 @@ impl Engine {
                 cell.tell(|_| {});
                 self.tell_arrival(cell, &self.belongings(cell));
                 self.perform(cell, effects);
+                self.refresh_linked_to(cell);
                 self.watch_health(cell);
                 Ok(())
             }

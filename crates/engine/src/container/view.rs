@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use base::Timestamp;
 
-use super::spec::{ContainerSpec, Healthcheck, LogOptions, Port};
+use super::spec::{ContainerLink, ContainerSpec, Healthcheck, LogOptions, Port};
 use crate::error::Fact;
 use crate::id::{ContainerId, ExecId, SandboxId};
 use crate::network::Endpoint;
@@ -32,6 +32,10 @@ pub struct Container {
     pub mounts: Vec<MountPoint>,
     /// Its networks by name, while it runs (and what is asked for, before).
     pub networks: BTreeMap<String, Endpoint>,
+    /// The containers that it knows by names of its own.
+    pub links: Vec<ContainerLink>,
+    /// What others call it, `container/alias`.
+    pub linked_as: Vec<String>,
     /// Its ports: those published while it runs, with where; and those only exposed.
     pub ports: Vec<PublishedPort>,
     /// Processes that were added to it and are still remembered.

@@ -138,6 +138,7 @@ impl Engine {
                     () = engine.inner.closing.cancelled() => return,
                     () = engine.inner.going_down.cancelled() => return,
                 }
+                engine.await_linked(&cell).await;
                 let operation = cell.operation.lock().await;
                 let ends = engine.inner.closing.is_cancelled() || engine.inner.going_down.is_cancelled();
                 if cell.status() != Status::Restarting || ends {

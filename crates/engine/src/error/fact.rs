@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use super::Kind;
+use super::{Kind, NetworkFact};
 use crate::container::Status;
 use crate::id::ContainerId;
 
@@ -138,6 +138,8 @@ pub enum Fact {
     RemovedAndRestarted,
     /// A container that goes when it ends gets no restart policy.
     RestartOfRemoved,
+    /// Something about networks.
+    Network(NetworkFact),
 }
 
 /// What is done to a container.
@@ -182,6 +184,7 @@ impl Fact {
             Self::NotJoinable { .. } => Kind::Conflict,
             Self::PullDenied { .. } => Kind::Denied,
             Self::NotPublished { .. } => Kind::Internal,
+            Self::Network(fact) => fact.kind(),
             Self::ManyContainers { .. }
             | Self::MemoryNotShared { .. }
             | Self::NoBindSource { .. }
@@ -192,6 +195,12 @@ impl Fact {
             | Self::SwapBelowMemory
             | Self::RemovedAndRestarted => Kind::Invalid,
         }
+    }
+}
+
+impl From<NetworkFact> for Fact {
+    fn from(fact: NetworkFact) -> Self {
+        Self::Network(fact)
     }
 }
 
@@ -238,6 +247,7 @@ impl fmt::Display for Fact {
             Self::TargetTwice { target } => write!(f, "two things are to be mounted at {target}"),
             Self::MemoryTooLow { least } => write!(f, "a container needs {least} bytes of memory at least"),
             Self::SwapBelowMemory => f.write_str("the limit of memory and swap is below that of memory"),
+            Self::Network(fact) => fact.fmt(f),
             Self::RemovedAndRestarted | Self::RestartOfRemoved => {
                 f.write_str("what is removed when it ends cannot be restarted by a policy")
             }

@@ -53,9 +53,10 @@ impl Engine {
         } else {
             self.resolver_of(record)?
         };
+        let own = addresses.map(|address| (address, names.clone()));
         let etc = EtcFiles {
             hostname: record.resolved.hostname.clone(),
-            own: addresses.map(|address| (address, names.clone())).collect(),
+            own: own.chain(self.link_hosts(record)).collect(),
             hosts: &record.spec.extra_hosts,
             gateway: gateway.unwrap_or(Ipv4Addr::LOCALHOST),
             resolv: resolv(resolver, &record.spec.dns, &self.inner.config.dns),

@@ -131,6 +131,8 @@ impl Engine {
         let names = spec::capability_names(&security)?;
         let workdir = cell.spec.workdir.clone().filter(|dir| !dir.is_empty());
         let mut base = vec![format!("HOSTNAME={}", record.resolved.hostname)];
+        // Of those that run now; the others it had, perhaps.
+        spec::overlay_env(&mut base, &self.link_env(&record).unwrap_or_default());
         spec::overlay_env(&mut base, &record.resolved.env);
         Ok(Process {
             terminal: cell.spec.tty,

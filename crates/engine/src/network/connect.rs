@@ -7,7 +7,7 @@ use super::remove::net_id;
 use super::{EndpointSpec, Network, attach_error, ports};
 use crate::container::{ContainerRecord, NetworkMode};
 use crate::engine::Engine;
-use crate::error::{Context, Error, Kind, Result};
+use crate::error::{Context, Error, Fact, Kind, NetworkFact, Result};
 use crate::event::EventKind;
 use crate::id::{ContainerId, NetworkId};
 use crate::registry::ContainerCell;
@@ -34,20 +34,17 @@ impl Engine {
         endpoint: EndpointSpec,
     ) -> Result<()> {
         let _operation = cell.operation.lock().await;
-        check_mode(cell)?;
-        if network.interface.is_none() {
-            return Err(Error::invalid(format!(
-                "container cannot be connected to the network {}",
-                network.name
-            )));
-        }
+        check_joins(cell, network)?;
         let record = cell.record();
-        if record.networks.iter().any(|(name, _)| *name == network.name) {
+        let is_there = self.place_without_bridge(cell).is_some_and(|(name, _)| name == network.name);
+        if is_there || record.networks.iter().any(|(name, _)| self.network_name(name) == network.name) {
             return Err(Error::new(
                 Kind::Denied,
                 format!("endpoint with name {} already exists in network {}", record.name, network.name),
             ));
         }
+        check_leads_on(cell)?;
+        self.check_endpoint(&network.name, &endpoint, None)?;
         let is_active = cell.status().is_active();
         self.change_durably(
             cell,
@@ -65,6 +62,7 @@ impl Engine {
             },
         )
         .await?;
+        self.refresh_linked_to(cell);
         self.emit_network("connect", &network.id, &network.name, cell);
         Ok(())
     }
@@ -81,16 +79,13 @@ impl Engine {
     ) -> Result<()> {
         let netns = self.netns_of(&cell.sandbox.id, &*cell.shim()?);
         let netns = netns.context(|| "open a container's network".to_owned())?;
-        let (is_first, is_published) = {
-            let live = cell.sandbox.live.read();
-            (live.endpoints.is_empty(), !live.ports.is_empty())
-        };
+        let is_published = !cell.sandbox.live.read().ports.is_empty();
         let wiring = Wiring {
             networks: vec![(network.name.clone(), endpoint.clone())],
             name: next.name.clone(),
+            hostname: next.spec.hostname.clone().filter(|name| !name.is_empty()),
             name_servers: self.name_servers(next),
             ports: if is_published { Vec::new() } else { ports },
-            default_route: is_first,
         };
         self.wire(&cell.sandbox, &netns, &wiring).await?;
         let written = self.rewrite_files(cell, next);
@@ -140,15 +135,16 @@ impl Engine {
 
     async fn disconnect(&self, network: &Network, cell: &Arc<ContainerCell>) -> Result<()> {
         let _operation = cell.operation.lock().await;
-        check_mode(cell)?;
+        check_leaves(cell, network)?;
         let record = cell.record();
-        let Some((_, asked)) = record.networks.iter().find(|(name, _)| *name == network.name) else {
-            return Err(Error::conflict(format!(
-                "container {} is not connected to network {}",
-                record.id, network.name
-            )));
-        };
         let is_active = cell.status().is_active();
+        let is_it = |name: &str| self.network_name(name) == network.name;
+        let Some((_, asked)) = record.networks.iter().find(|(name, _)| is_it(name)) else {
+            let (container, network) = (record.id.to_string(), network.name.clone());
+            return Err(
+                Fact::from(NetworkFact::NotConnected { container, network, running: is_active }).into()
+            );
+        };
         // As it is now, so that it could go back there.
         let address = cell.sandbox.live.read().endpoints.get(&network.name).and_then(|at| at.ipv4);
         let back = EndpointSpec { ipv4: address.map(|net| net.addr()).or(asked.ipv4), ..asked.clone() };
@@ -161,7 +157,7 @@ impl Engine {
         };
         self.change_durably(
             cell,
-            |record| record.networks.retain(|(name, _)| *name != network.name),
+            |record| record.networks.retain(|(name, _)| !is_it(name)),
             async |next| {
                 if !is_active {
                     return Ok(());
@@ -176,6 +172,7 @@ impl Engine {
             &plug_back,
         )
         .await?;
+        self.refresh_linked_to(cell);
         self.emit_network("disconnect", &network.id, &network.name, cell);
         Ok(())
     }
@@ -202,20 +199,44 @@ impl Engine {
     }
 }
 
-fn check_mode(cell: &ContainerCell) -> Result<()> {
-    if !cell.sandbox.is_of_one() {
-        return Err(Error::conflict("the networks of a sandbox are those it was made with"));
-    }
+/// Whether a container may be in the network as well, as far as its own mode says.
+fn check_joins(cell: &ContainerCell, network: &Network) -> Result<()> {
+    is_of_one(cell)?;
+    let mode = &cell.record().spec.namespaces.network;
+    let fact = match (mode, network.driver.as_str()) {
+        (NetworkMode::Container(_), _) => NetworkFact::SharesNetwork,
+        (NetworkMode::Host, "host") | (NetworkMode::None, "null") => return Ok(()),
+        (_, "host") => NetworkFact::NotInHostNetwork,
+        (NetworkMode::Host, _) => NetworkFact::SharesNetwork,
+        (NetworkMode::None, _) | (_, "null") => NetworkFact::InNoNetwork,
+        _ => return Ok(()),
+    };
+    Err(Fact::from(fact).into())
+}
+
+/// Whether a container, which may be in a network, is in one that others can be added to.
+fn check_leads_on(cell: &ContainerCell) -> Result<()> {
     match cell.record().spec.namespaces.network {
-        NetworkMode::Host => Err(Error::invalid(
-            "container cannot be disconnected from host network or connected to host network",
-        )),
-        NetworkMode::Container(_) => Err(Error::invalid(
-            "container sharing network namespace with another container or host cannot be connected to any other network",
-        )),
-        NetworkMode::None => Err(Error::invalid(
-            "container cannot be connected to multiple networks with one of the networks in private (none) mode",
-        )),
         NetworkMode::Bridge | NetworkMode::Network(_) => Ok(()),
+        _ => Err(Fact::from(NetworkFact::InNoNetwork).into()),
+    }
+}
+
+/// Whether a container may leave the network, as far as its own mode says.
+fn check_leaves(cell: &ContainerCell, network: &Network) -> Result<()> {
+    is_of_one(cell)?;
+    let mode = &cell.record().spec.namespaces.network;
+    let fact = match (mode, network.driver.as_str()) {
+        (NetworkMode::Host, "host") => NetworkFact::InHostNetwork,
+        (NetworkMode::None, "null") => NetworkFact::InNoNetwork,
+        _ => return Ok(()),
+    };
+    Err(Fact::from(fact).into())
+}
+
+fn is_of_one(cell: &ContainerCell) -> Result<()> {
+    match cell.sandbox.is_of_one() {
+        true => Ok(()),
+        false => Err(Error::conflict("the networks of a sandbox are those it was made with")),
     }
 }

@@ -124,8 +124,8 @@ fn wiring(spec: &SandboxSpec, networks: &[(String, crate::network::EndpointSpec)
     Wiring {
         networks: networks.to_vec(),
         name: spec.name.clone(),
+        hostname: None,
         name_servers: Vec::new(),
         ports: ports::bindings(&spec.ports),
-        default_route: true,
     }
 }

@@ -48,9 +48,9 @@ impl Engine {
                 let wiring = Wiring {
                     networks: record.networks.clone(),
                     name: record.name.clone(),
+                    hostname: record.spec.hostname.clone().filter(|name| !name.is_empty()),
                     name_servers: self.name_servers(&record),
                     ports,
-                    default_route: true,
                 };
                 let (wired, shim) = tokio::join!(
                     self.wire(&cell.sandbox, &netns, &wiring),

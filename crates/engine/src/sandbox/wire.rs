@@ -11,35 +11,36 @@ use crate::registry::{Live, SandboxCell};
 
 /// What a sandbox's network is asked to be.
 pub(crate) struct Wiring {
-    /// Networks by name, the first of which that is not internal has the default route and the ports.
+    /// Networks by name.
     pub(crate) networks: Vec<(String, EndpointSpec)>,
     /// What it is called there.
     pub(crate) name: String,
+    /// Another name that it gives itself.
+    pub(crate) hostname: Option<String>,
     /// Whom names are asked of that the network does not know.
     pub(crate) name_servers: Vec<IpAddr>,
     pub(crate) ports: Vec<net::PortSpec>,
-    /// Whether the first of them gives the default route.
-    pub(crate) default_route: bool,
 }
 
 impl Engine {
     /// Puts a network namespace into networks.
     pub(crate) async fn wire(&self, sandbox: &SandboxCell, netns: &OwnedFd, wiring: &Wiring) -> Result<()> {
         let mut ports = wiring.ports.clone();
-        for (index, (name, asked)) in wiring.networks.iter().enumerate() {
+        for (name, asked) in &wiring.networks {
             let network = self.inner.network.network_find(name).map_err(crate::network::error)?;
             let ports = if network.internal { Vec::new() } else { std::mem::take(&mut ports) };
             let endpoint = net::EndpointSpec {
                 owner: sandbox.id.to_string(),
                 name: wiring.name.clone(),
-                aliases: aliases(asked, &sandbox.id.as_str()[..12]),
+                aliases: aliases(asked, &sandbox.id.as_str()[..12], wiring.hostname.as_deref()),
                 links: links(asked),
                 name_servers: wiring.name_servers.clone(),
                 addresses: asked.ipv4.map(IpAddr::V4).into_iter().chain(asked.ipv6.map(IpAddr::V6)).collect(),
+                link_local: asked.link_local.clone(),
                 mac: asked.mac_address.as_deref().map(crate::network::parse_mac).transpose()?,
                 interface: None,
                 ports,
-                default_route: wiring.default_route && index == 0,
+                priority: asked.priority,
             };
             let attach = || self.inner.network.endpoint_attach(netns.as_fd(), &network.id, endpoint.clone());
             let made = match attach().await {
@@ -74,10 +75,12 @@ impl Engine {
     }
 }
 
-fn aliases(asked: &EndpointSpec, short: &str) -> Vec<String> {
+fn aliases(asked: &EndpointSpec, short: &str, hostname: Option<&str>) -> Vec<String> {
     let mut aliases = asked.aliases.clone();
-    if !aliases.iter().any(|alias| alias == short) {
-        aliases.push(short.to_owned());
+    for own in [Some(short), hostname].into_iter().flatten() {
+        if !aliases.iter().any(|alias| alias == own) {
+            aliases.push(own.to_owned());
+        }
     }
     aliases
 }
@@ -100,7 +103,9 @@ pub(crate) fn remember(
     made: &net::Endpoint,
 ) {
     live.endpoints.insert(network.name.clone(), crate::network::endpoint(network, spec, made));
-    live.ports.extend(made.ports.iter().map(published));
+    // Those that have come with it from another of the networks are known.
+    let known = live.ports.clone();
+    live.ports.extend(made.ports.iter().map(published).filter(|port| !known.contains(port)));
 }
 
 /// A port that the network has published.

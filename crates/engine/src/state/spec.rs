@@ -14,7 +14,7 @@ use crate::container;
 use crate::id::SandboxId;
 
 use mounts::Mount;
-pub(super) use network::{Dns, Endpoint, HostEntry, Port, PortBinding};
+pub(super) use network::{ContainerLink, Dns, Endpoint, HostEntry, Port, PortBinding};
 use process::{AttachFlags, RestartPolicy, TerminalSize};
 pub(super) use process::{Healthcheck, Log};
 pub(super) use resources::Resources;
@@ -50,6 +50,7 @@ pub(super) struct Spec {
     init: bool,
     namespaces: Namespaces,
     networks: BTreeMap<String, Endpoint>,
+    links: Vec<ContainerLink>,
     mac_address: Option<String>,
     dns: Dns,
     extra_hosts: Vec<HostEntry>,
@@ -101,6 +102,7 @@ base::same_fields!(
         init,
         namespaces: inner,
         networks: named,
+        links: each,
         mac_address,
         dns: inner,
         extra_hosts: each,

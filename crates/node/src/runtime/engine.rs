@@ -40,7 +40,8 @@ impl Machine {
     pub fn of_engine(engine: Engine) -> Self {
         let network = engine.network().clone();
         let has_own_users = engine.host_facts().has_own_users;
-        let pod_network = network.network_pods().name;
+        // By its id: somebody else's may be called so too.
+        let pod_network = network.network_pods().id.to_string();
         let of_engine = Arc::new(OfEngine { engine, pod_network, has_own_users });
         Self { runtime: Arc::clone(&of_engine) as Arc<dyn Runtime>, host: of_engine, network }
     }

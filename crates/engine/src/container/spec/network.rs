@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use crate::id::ContainerId;
+
 /// Name resolution of a container or sandbox; empty lists take the host's.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Dns {
@@ -20,6 +22,17 @@ pub struct HostEntry {
     pub names: Vec<String>,
     /// The address; `None` is the host as the container sees it (`host-gateway`).
     pub address: Option<IpAddr>,
+}
+
+/// A name of one container's own for another in the default network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContainerLink {
+    /// The other.
+    pub container: ContainerId,
+    /// What that was called when it was named.
+    pub name: String,
+    /// What it is called by the container that has the link.
+    pub alias: String,
 }
 
 /// A transport protocol.

@@ -48,7 +48,16 @@ impl Engine {
             host.ensure(profile)?;
             around.apparmor = Some(profile.to_owned());
         }
-        let (document, descriptors) = spec::generate(&record.spec, &record.resolved, around)?;
+        let links = self.link_env(&record)?;
+        let (document, descriptors) = match links.is_empty() {
+            true => spec::generate(&record.spec, &record.resolved, around)?,
+            false => {
+                // What it is told by its creator and its image goes over what it is told of others.
+                let mut resolved = record.resolved.clone();
+                resolved.env = links.into_iter().chain(resolved.env).collect();
+                spec::generate(&record.spec, &resolved, around)?
+            }
+        };
         state::make_directory(&bundle, 0o700)?;
         document
             .save(&bundle.join("config.json"))

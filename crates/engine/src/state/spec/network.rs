@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 
+use crate::id::ContainerId;
 use crate::{container, network};
 
 /// What is asked for in a network.
@@ -17,6 +18,16 @@ pub(in crate::state) struct Endpoint {
     mac_address: Option<String>,
     links: Vec<String>,
     options: BTreeMap<String, String>,
+    link_local: Vec<Ipv4Addr>,
+    priority: i64,
+}
+
+/// A name for another container.
+#[derive(Serialize, Deserialize)]
+pub(in crate::state) struct ContainerLink {
+    container: ContainerId,
+    name: String,
+    alias: String,
 }
 
 #[derive(Default, Serialize, Deserialize)]
@@ -55,7 +66,12 @@ pub(in crate::state) struct PortBinding {
     host_port_end: Option<u16>,
 }
 
-base::same_fields!(Endpoint = network::EndpointSpec { aliases, ipv4, ipv6, mac_address, links, options });
+base::same_fields!(
+    Endpoint =
+        network::EndpointSpec { aliases, ipv4, ipv6, mac_address, links, options, link_local, priority }
+);
+
+base::same_fields!(ContainerLink = container::ContainerLink { container, name, alias });
 
 base::same_fields!(Dns = container::Dns { servers, search, options });
 
