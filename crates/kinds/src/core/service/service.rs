@@ -120,14 +120,50 @@ fn keep_allocated(service: &mut Object, old: &Object) {
     keep_address(service, old);
     keep_health_port(service, old);
     keep_ports(service, old);
+    drop_of_type(service, old);
+}
+
+/// What only the type that a service was of has goes with it, where the new form has not said something else:
+/// whoever changes the type of what it has read need not know what that has by itself.
+fn drop_of_type(service: &mut Object, old: &Object) {
+    let is_balanced = |service: &Object| kind(service) == "LoadBalancer";
+    let fields: [(&str, fn(&Object) -> bool); 3] = [
+        ("externalTrafficPolicy", is_reached_from_outside),
+        ("allocateLoadBalancerNodePorts", is_balanced),
+        ("loadBalancerClass", is_balanced),
+    ];
+    for (field, may_have) in fields {
+        let same = service.get(&["spec", field]) == old.get(&["spec", field]);
+        if may_have(old) && !may_have(service) && same {
+            service.remove(&["spec", field]);
+        }
+    }
+    if is_balanced(old) && !is_balanced(service) {
+        service.set(&["status", "loadBalancer"], json!({}));
+    }
+}
+
+/// Whether a service is reached from outside of the cluster.
+fn is_reached_from_outside(service: &Object) -> bool {
+    match kind(service) {
+        "NodePort" | "LoadBalancer" => true,
+        "ClusterIP" => !service.get_list(&["spec", "externalIPs"]).is_empty(),
+        _ => false,
+    }
 }
 
 fn keep_address(service: &mut Object, old: &Object) {
     if kind(service) == "ExternalName" {
-        if kind(old) != "ExternalName"
-            && service.get(&["spec", "clusterIP"]) == old.get(&["spec", "clusterIP"])
-        {
-            for field in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
+        if kind(old) != "ExternalName" {
+            let same = |field: &str| service.get(&["spec", field]) == old.get(&["spec", field]);
+            let same_addresses = same("clusterIP") && same("clusterIPs");
+            let drops = [
+                ("clusterIP", same_addresses),
+                ("clusterIPs", same_addresses),
+                ("ipFamilies", same("ipFamilies")),
+                ("ipFamilyPolicy", same("ipFamilyPolicy")),
+            ];
+            for (field, _) in drops.into_iter().filter(|(_, drops)| *drops) {
                 service.remove(&["spec", field]);
             }
         }
@@ -373,6 +409,46 @@ mod tests {
     use rustix::time::{ClockId, clock_gettime};
 
     use super::*;
+
+    #[test]
+    fn what_belongs_to_the_old_type_goes_with_it_and_what_is_said_anew_stays() {
+        let balanced = json!({
+            "type": "LoadBalancer", "clusterIP": "10.43.0.9", "clusterIPs": ["10.43.0.9"],
+            "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack", "externalTrafficPolicy": "Local",
+            "allocateLoadBalancerNodePorts": true, "loadBalancerClass": "a/b", "healthCheckNodePort": 30009,
+            "ports": [{"port": 80, "protocol": "TCP", "nodePort": 30080}],
+        });
+        let object = |spec: &Value| {
+            let status = json!({"loadBalancer": {"ingress": [{"ip": "192.0.2.7"}]}});
+            let object = json!({"metadata": {"name": "s"}, "spec": spec, "status": status});
+            Object::from_value(object).expect("an object")
+        };
+        let check = |to: &str, change: &[(&str, Value)], left: &[&str]| {
+            let mut wanted = balanced.clone();
+            wanted["type"] = to.into();
+            for (field, value) in change {
+                wanted[*field] = value.clone();
+            }
+            let mut service = object(&wanted);
+            keep_allocated(&mut service, &object(&balanced));
+            let spec = service.get(&["spec"]).and_then(Value::as_object).expect("it has one").clone();
+            let mut fields: Vec<&str> = spec.keys().map(String::as_str).collect();
+            fields.retain(|field| !["type", "ports"].contains(field));
+            fields.sort_unstable();
+            assert_eq!(fields, left, "{to}");
+            let has_port = spec["ports"][0].get("nodePort").is_some();
+            assert_eq!(has_port, to == "NodePort", "{to}");
+            let balancer = service.get(&["status", "loadBalancer"]);
+            assert_eq!(balancer, Some(&json!({})), "nobody balances it any more");
+        };
+        let address = ["clusterIP", "clusterIPs"];
+        let of_cluster = [&address[..], &["ipFamilies", "ipFamilyPolicy"]].concat();
+        check("ClusterIP", &[], &of_cluster);
+        check("NodePort", &[], &[&address[..], &["externalTrafficPolicy", "ipFamilies", "ipFamilyPolicy"]].concat());
+        check("ExternalName", &[], &[]);
+        check("ExternalName", &[("clusterIP", json!("10.43.0.8"))], &address);
+        check("ClusterIP", &[("loadBalancerClass", json!("c/d"))], &[&of_cluster[..], &["loadBalancerClass"]].concat());
+    }
 
     #[test]
     fn ports_are_found_again_in_proportion_to_their_number() {
