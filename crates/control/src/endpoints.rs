@@ -1,5 +1,6 @@
 //! Endpoints: which pods stand behind a service. EndpointSlices, and the older Endpoints beside them.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use client::api::{DeleteOptions, WriteOptions};
@@ -11,9 +12,13 @@ use model::select::LabelSelector;
 
 use crate::{Context, ownership};
 
+mod mirror;
 mod plan;
+mod slices;
 
-use plan::{Step, members, older, plan};
+pub(crate) use mirror::run as mirror;
+use plan::{members, older, plan};
+use slices::Step;
 
 /// Runs the controller.
 pub(crate) async fn run(context: Context) {
@@ -86,29 +91,52 @@ impl Reconcile for Reconciler {
                 return Ok(Action::Done);
             }
         }
-        for step in steps {
-            match step {
-                Step::Create(slice) => match api.create(&slice).await {
-                    Ok(slice) => self.fresh.created(key, &slice),
-                    Err(Error::Forbidden(_) | Error::NotFound(_)) => return Ok(Action::Done),
-                    Err(error) => return Err(error),
-                },
-                Step::Update(slice) => match api.update(&slice).await {
-                    Ok(slice) => self.fresh.created(key, &slice),
+        match carry_out(&api, &self.fresh, key, steps).await? {
+            Some(action) => Ok(action),
+            None => self.publish_older(key, &service, &members).await,
+        }
+    }
+}
+
+/// Does what was planned for the slices of a service; gives what is to be done if that could not be.
+async fn carry_out(
+    api: &Api<EndpointSlice>,
+    fresh: &Freshness<EndpointSlice>,
+    key: &ObjectKey,
+    steps: Vec<Step>,
+) -> Result<Option<Action>, Error> {
+    // One that is written twice goes on from what was written first.
+    let mut written: BTreeMap<String, Option<String>> = BTreeMap::new();
+    for step in steps {
+        match step {
+            Step::Create(slice) => match api.create(&slice).await {
+                Ok(slice) => fresh.created(key, &slice),
+                Err(Error::Forbidden(_) | Error::NotFound(_)) => return Ok(Some(Action::Done)),
+                Err(error) => return Err(error),
+            },
+            Step::Update(mut slice) => {
+                if let Some(version) = written.get(slice.name()) {
+                    slice.metadata.resource_version.clone_from(version);
+                }
+                match api.update(&slice).await {
+                    Ok(slice) => {
+                        written.insert(slice.name().to_owned(), slice.metadata.resource_version.clone());
+                        fresh.created(key, &slice);
+                    }
                     Err(Error::NotFound(_) | Error::Conflict(_)) => {
-                        return Ok(Action::After(Duration::from_millis(20)));
+                        return Ok(Some(Action::After(Duration::from_millis(20))));
                     }
                     Err(error) => return Err(error),
-                },
-                Step::Delete(slice) => match api.delete(slice.name(), &DeleteOptions::default()).await {
-                    Ok(()) => self.fresh.deleted(key, &slice),
-                    Err(Error::NotFound(_)) => {}
-                    Err(error) => return Err(error),
-                },
+                }
             }
+            Step::Delete(slice) => match api.delete(slice.name(), &DeleteOptions::default()).await {
+                Ok(()) => fresh.deleted(key, &slice),
+                Err(Error::NotFound(_)) => {}
+                Err(error) => return Err(error),
+            },
         }
-        self.publish_older(key, &service, &members).await
     }
+    Ok(None)
 }
 
 impl Reconciler {
@@ -116,7 +144,7 @@ impl Reconciler {
         &self,
         key: &ObjectKey,
         service: &Service,
-        members: &[plan::Member],
+        members: &[slices::Member],
     ) -> Result<Action, Error> {
         let api: Api<Endpoints> = Api::namespaced(&self.context.client, &key.namespace);
         let wanted = older(service, members);
@@ -136,12 +164,10 @@ impl Reconciler {
         }
     }
 
+    /// The older object goes with its service, whoever has written it; one that is somebody's leadership is
+    /// no service's.
     async fn remove_older(&self, key: &ObjectKey) -> Result<Action, Error> {
-        if self
-            .endpoints
-            .get(key)
-            .is_none_or(|endpoints| endpoints.label(plan::MANAGED_BY) != Some(plan::OLDER_MANAGER))
-        {
+        if self.endpoints.get(key).is_none_or(|endpoints| mirror::is_leadership(&endpoints)) {
             return Ok(Action::Done);
         }
         let api: Api<Endpoints> = Api::namespaced(&self.context.client, &key.namespace);

@@ -96,6 +96,7 @@ async fn work(config: Config, client: &Client, clock: Arc<dyn Clock>, stop: Canc
         kept(&context, "replicaset", |context| replica_set::run(context, replica_set_events.clone())),
         kept(&context, "scheduler", |context| scheduler::run(schedules(context), scheduler_events.clone())),
         kept(&context, "endpointslice", endpoints::run),
+        kept(&context, "endpointslicemirroring", endpoints::mirror),
         kept(&context, "namespace", namespace::run),
         kept(&context, "garbage collector", |context| garbage::run(context, garbage_events.clone())),
         kept(&context, "serviceaccount", service_account::run),

@@ -14,6 +14,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use model::select::LabelSelector;
 
+use super::slices::{self, Member, Step};
 use crate::ownership::owned_by;
 use crate::pods;
 
@@ -25,28 +26,8 @@ pub(super) const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
 pub(super) const MANAGER: &str = "endpointslice-controller.k8s.io";
 /// Who looks after our Endpoints.
 pub(super) const OLDER_MANAGER: &str = "endpoint-controller";
-/// So many endpoints are in one slice at most.
-const SLICE: usize = 100;
-
-/// One pod behind a service.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Member {
-    /// The endpoint as slices have it.
-    endpoint: Endpoint,
-    /// Numbers of the service's ports at this pod, in the service's order.
-    ports: Vec<EndpointPort>,
-}
-
-/// One thing to do.
-#[derive(Clone, Debug)]
-pub(super) enum Step {
-    /// Make a slice.
-    Create(Box<EndpointSlice>),
-    /// Replace a slice by this.
-    Update(Box<EndpointSlice>),
-    /// Remove a slice.
-    Delete(Arc<EndpointSlice>),
-}
+/// The label of what belongs to a service without an address of its own.
+const HEADLESS: &str = "service.kubernetes.io/headless";
 
 /// Whether the service finds its pods by labels.
 pub(super) fn has_selector(service: &Service) -> bool {
@@ -148,45 +129,23 @@ fn port_at(port: &ServicePort, pod: &Pod) -> Option<EndpointPort> {
     })
 }
 
-/// What makes the service's slices show exactly `members`: the slices that are there are filled
-/// again, so that a change of one pod changes one slice.
+/// What makes the service's slices show exactly `members`.
 pub(super) fn plan(service: &Service, members: &[Member], slices: &[Arc<EndpointSlice>]) -> Vec<Step> {
-    let mut groups: BTreeMap<String, Vec<&Member>> = BTreeMap::new();
-    for member in members {
-        let key = serde_json::to_string(&member.ports).expect("ports are plain data");
-        groups.entry(key).or_default().push(member);
-    }
-    let wanted = groups.values().flat_map(|group| group.chunks(SLICE));
-    let mut present: Vec<&Arc<EndpointSlice>> = slices.iter().collect();
-    present.sort_by_key(|slice| slice.name().to_owned());
-    let mut present = present.into_iter();
-
-    let mut steps = Vec::new();
-    for chunk in wanted {
-        let endpoints: Vec<Endpoint> = chunk.iter().map(|member| member.endpoint.clone()).collect();
-        let ports = chunk.first().map(|member| member.ports.clone()).unwrap_or_default();
-        match present.next() {
-            Some(slice)
-                if slice.endpoints.as_ref() == Some(&endpoints) && slice.ports.as_ref() == Some(&ports) => {}
-            Some(slice) => {
-                let mut changed = EndpointSlice::clone(slice);
-                (changed.endpoints, changed.ports) = (Some(endpoints), Some(ports));
-                steps.push(Step::Update(Box::new(changed)));
-            }
-            None => steps.push(Step::Create(Box::new(new_slice(service, endpoints, ports)))),
-        }
-    }
-    steps.extend(present.map(|slice| Step::Delete(Arc::clone(slice))));
-    steps
+    slices::plan(&template(service), members, slices)
 }
 
-fn new_slice(service: &Service, endpoints: Vec<Endpoint>, ports: Vec<EndpointPort>) -> EndpointSlice {
+/// What the service's slices have in common: what is said of it is said of them, so that whoever leaves it
+/// alone leaves them alone.
+fn template(service: &Service) -> EndpointSlice {
     let name = service.name();
     let mut labels = service.metadata.labels.clone().unwrap_or_default();
     labels.insert(SERVICE_NAME.to_owned(), name.to_owned());
     labels.insert(MANAGED_BY.to_owned(), MANAGER.to_owned());
     if service.spec.as_ref().and_then(|spec| spec.cluster_ip.as_deref()) == Some("None") {
-        labels.insert("service.kubernetes.io/headless".to_owned(), String::new());
+        labels.insert(HEADLESS.to_owned(), String::new());
+    } else {
+        // Whoever says so of a service that is not makes its slices no others.
+        labels.remove(HEADLESS);
     }
     EndpointSlice {
         metadata: ObjectMeta {
@@ -197,8 +156,7 @@ fn new_slice(service: &Service, endpoints: Vec<Endpoint>, ports: Vec<EndpointPor
             ..ObjectMeta::default()
         },
         address_type: "IPv4".to_owned(),
-        endpoints: Some(endpoints),
-        ports: Some(ports),
+        ..EndpointSlice::default()
     }
 }
 
@@ -330,8 +288,15 @@ mod tests {
         named.metadata.name = Some("web-a".to_owned());
         let mut second = named.clone();
         second.metadata.name = Some("web-b".to_owned());
-        let steps = plan(&service, &members, &[Arc::new(second), Arc::new(named)]);
+        let steps = plan(&service, &members, &[Arc::new(second), Arc::new(named.clone())]);
         assert!(matches!(steps.as_slice(), [Step::Delete(slice)] if slice.name() == "web-b"), "{steps:?}");
+        // What is said of the service now is said of its slices.
+        let mut labelled = service.clone();
+        let label = "service.kubernetes.io/service-proxy-name";
+        labelled.metadata.labels = Some([(label.to_owned(), "mine".to_owned())].into());
+        let steps = plan(&labelled, &members, &[Arc::new(named)]);
+        let [Step::Update(slice)] = steps.as_slice() else { panic!("one change, not {steps:?}") };
+        assert_eq!((slice.name(), slice.label(label)), ("web-a", Some("mine")));
     }
 
     #[test]
