@@ -20,6 +20,9 @@ pub struct Config {
     pub address: SocketAddr,
     /// Names and addresses, besides those found out by itself, that clients may use for the server.
     pub extra_names: Vec<String>,
+    /// The address of this machine by which pods reach the server where it listens at all of them, asked for
+    /// again and again: a machine may get another.
+    pub own_address: Option<fn() -> IpAddr>,
     /// Where the administrator's kubeconfig is kept up to date, if anywhere.
     pub kubeconfig: Option<PathBuf>,
     /// Cluster addresses of services are taken from here; the first is the API's own.
@@ -66,6 +69,7 @@ impl Config {
             pki_directory,
             address: SocketAddr::from(([0, 0, 0, 0], 6443)),
             extra_names: Vec::new(),
+            own_address: None,
             kubeconfig: None,
             service_cidr: ServiceCidr { network: Ipv4Addr::new(10, 43, 0, 0), prefix: 16 },
             node_ports: 30000..=32767,

@@ -30,6 +30,7 @@ pub struct Server {
     listener: Listener,
     kubeconfig: Option<PathBuf>,
     upkeep: Duration,
+    own_address: Option<fn() -> IpAddr>,
     follower: JoinHandle<()>,
     /// Without it, a server that is dropped would go on following the store.
     closing: DropGuard,
@@ -132,17 +133,22 @@ impl Server {
         allocation::repair(&state, &state.table.all()).await?;
         let listener =
             Listener::new(socket, address, state.clone(), serving.clone(), config.connections_of_user)?;
-        let (kubeconfig, upkeep) = (config.kubeconfig, config.upkeep);
-        let server = Self { state, serving, listener, kubeconfig, upkeep, follower, closing };
+        let (kubeconfig, upkeep, own_address) = (config.kubeconfig, config.upkeep, config.own_address);
+        let server = Self { state, serving, listener, kubeconfig, upkeep, own_address, follower, closing };
         write_kubeconfig(server.kubeconfig.as_ref(), &server.kubeconfig())?;
-        let installation = Installation {
-            address: server.advertised(),
-            port: address.port(),
-            service_address: server.state.service_cidr.api(),
-            certificate: server.state.authority.certificate_pem().to_owned(),
-        };
-        bootstrap::ensure(&server.state, &server.handle(), &installation).await;
+        server.install(server.advertised()).await;
         Ok(server)
+    }
+
+    /// Makes what must always be there, of a server that pods reach at `address`.
+    async fn install(&self, address: IpAddr) {
+        let installation = Installation {
+            address,
+            port: self.address().port(),
+            service_address: self.state.service_cidr.api(),
+            certificate: self.state.authority.certificate_pem().to_owned(),
+        };
+        bootstrap::ensure(&self.state, &self.handle(), &installation).await;
     }
 
     /// The way in for callers that share the process.
@@ -199,6 +205,7 @@ impl Server {
     async fn look_after(&self) {
         let mut told = None;
         let mut tidied = allocation::Tidied::default();
+        let mut advertised = self.advertised();
         loop {
             // Told once, and again when it changes.
             let wrong = self.state.authority.out_of_time(self.state.clock.now());
@@ -207,6 +214,12 @@ impl Server {
             }
             told = wrong;
             tokio::time::sleep(self.upkeep).await;
+            let now = self.advertised();
+            if now != advertised {
+                tracing::info!(before = %advertised, %now, "pods reach the server at another address");
+                self.install(now).await;
+                advertised = now;
+            }
             self.state.cache.trim();
             crate::passing::trim(&self.state);
             crate::passing::show_others(&self.state).await;
@@ -237,7 +250,11 @@ impl Server {
     fn advertised(&self) -> IpAddr {
         match self.address().ip() {
             ip if !ip.is_unspecified() => ip,
-            _ => self.serving.host_address().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+            // What the machine is reached at, which none of its bridges is.
+            _ => match self.own_address {
+                Some(own_address) => in_place(own_address),
+                None => self.serving.host_address().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+            },
         }
     }
 }

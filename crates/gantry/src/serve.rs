@@ -257,6 +257,7 @@ fn api_config(
         service_cidr: config.service_cidr.to_string().parse().context("use the service network")?,
         cluster_domain: config.cluster_domain.clone(),
         extra_names: vec![node_address(config).to_string(), config.node_name.clone()],
+        own_address: Some(routed_address),
         clock: Arc::clone(clock),
         random: Arc::clone(random),
         ..apiserver::Config::new(config.root.join("pki"), Arc::new(nodes.clone()))
@@ -289,6 +290,11 @@ fn node_address(config: &Config) -> IpAddr {
     if !listens.is_unspecified() && !listens.is_loopback() {
         return listens;
     }
+    routed_address()
+}
+
+/// The address of the link that leads out.
+fn routed_address() -> IpAddr {
     // Connecting a datagram socket sends nothing: it only asks the kernel for a route.
     let route = || -> std::io::Result<IpAddr> {
         let socket = UdpSocket::bind("0.0.0.0:0")?;

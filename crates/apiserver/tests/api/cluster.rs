@@ -151,8 +151,8 @@ impl Cluster {
         change: impl FnOnce(&mut Config),
     ) -> Self {
         let mut config = Config::new(root.path().join("pki"), Arc::new(nodes::Echo));
-        change(&mut config);
         config.address = "127.0.0.1:0".parse().expect("an address");
+        change(&mut config);
         let kubeconfig = root.path().join("kubeconfig");
         config.kubeconfig = Some(kubeconfig.clone());
         let server = Server::start(config, store, kinds).await.expect("start the server");

@@ -377,3 +377,36 @@ async fn what_is_left_of_services_that_are_gone_can_be_had_again_without_a_resta
 fn ports_of(numbers: impl IntoIterator<Item = u64>) -> Value {
     ports(numbers.into_iter().map(Some))
 }
+
+/// Where the machine is said to be; it moves.
+static PLACE: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0xc000_0207);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pods_reach_the_server_where_the_machine_is_wherever_that_moves_to() {
+    let root = tempfile::tempdir().expect("temporary directory");
+    let clock = Arc::new(base::SystemClock::new());
+    let store = store::Embedded::open(&root.path().join("store"), store::Options::default(), clock);
+    let store = Arc::new(store.expect("open the store"));
+    let change = |config: &mut apiserver::Config| {
+        config.address = std::net::SocketAddr::from(([0, 0, 0, 0], 0));
+        config.upkeep = Duration::from_millis(20);
+        config.own_address = Some(|| {
+            let place = PLACE.load(std::sync::atomic::Ordering::Relaxed);
+            std::net::IpAddr::V4(std::net::Ipv4Addr::from(place))
+        });
+    };
+    let cluster = Cluster::with(root, store.clone(), kinds::all(), change).await;
+    let shown = async || {
+        let older = cluster.ok("GET", "/api/v1/namespaces/default/endpoints/kubernetes", &json!(null)).await;
+        let slices = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/kubernetes";
+        let slice = cluster.ok("GET", slices, &json!(null)).await;
+        [older["subsets"][0]["addresses"][0]["ip"].clone(), slice["endpoints"][0]["addresses"][0].clone()]
+    };
+    assert_eq!(shown().await, ["192.0.2.7", "192.0.2.7"]);
+    PLACE.store(0xc000_0208, std::sync::atomic::Ordering::Relaxed);
+    testkit::wait_until_async("the new address", || async {
+        let now = shown().await;
+        if now == ["192.0.2.8", "192.0.2.8"] { Ok(()) } else { Err(now) }
+    })
+    .await;
+}
