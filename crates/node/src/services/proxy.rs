@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use k8s_openapi::api::core::v1::{ServicePort, ServiceSpec};
+use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
 use k8s_openapi::api::discovery::v1::Endpoint;
 
 use super::{Backed, cluster_ips, name, protocol};
+
+/// The labels of services that are not for this proxy, whatever their values.
+const NOT_PROXIED: [&str; 2] = ["service.kubernetes.io/service-proxy-name", "service.kubernetes.io/headless"];
 
 /// The ports of every service, none for one without an address of its own. `node` is this node's name.
 pub fn service_table(services: &[Backed<'_>], node: &str) -> net::ServiceTable {
@@ -54,7 +57,7 @@ struct Addresses {
 
 /// The addresses of a service; none for headless ones and mere names.
 fn addresses(backed: &Backed<'_>, spec: &ServiceSpec) -> Option<Addresses> {
-    if spec.type_.as_deref() == Some("ExternalName") {
+    if spec.type_.as_deref() == Some("ExternalName") || is_anothers(backed.service) {
         return None;
     }
     let cluster = cluster_ips(spec);
@@ -66,6 +69,12 @@ fn addresses(backed: &Backed<'_>, spec: &ServiceSpec) -> Option<Addresses> {
     let ingress = balancers.flat_map(|balancer| balancer.ingress.iter().flatten());
     let ingress = ingress.filter_map(|ingress| ingress.ip.as_deref()?.parse().ok());
     Some(Addresses { external: external.chain(ingress).collect(), cluster })
+}
+
+/// Whether somebody else is to lead to a service, or nobody: names are answered all the same.
+fn is_anothers(service: &Service) -> bool {
+    let labels = service.metadata.labels.as_ref();
+    labels.is_some_and(|labels| NOT_PROXIED.iter().any(|label| labels.contains_key(*label)))
 }
 
 /// The endpoints of one port: the ready ones, or while there is none, those that still serve while

@@ -122,3 +122,38 @@ fn names_stand_for_cluster_addresses_endpoints_or_other_names() {
     );
     check_dns(json!({"type": "ExternalName", "externalName": "example.org"}), &[], "web.shop example.org ");
 }
+
+#[test]
+fn a_service_of_another_proxy_is_left_to_it_and_its_name_is_answered() {
+    let spec = json!({"clusterIP": "10.43.0.5", "ports": [{"name": "http", "port": 80}]});
+    let slices = slice("http", 8080, &["10.42.0.1"]);
+    for (label, led) in [
+        ("service.kubernetes.io/service-proxy-name", false),
+        ("service.kubernetes.io/headless", false),
+        ("some-other", true),
+    ] {
+        let metadata = json!({"name": "web", "namespace": "shop", "labels": {label: "mine"}});
+        let services: Vec<Service> = vec![parse(json!({"metadata": metadata, "spec": spec}))];
+        let backed = join(&services, &slices);
+        let ports = service_table(&backed, "here");
+        assert_eq!(ports.values().any(|ports| !ports.is_empty()), led, "{label}");
+        assert_eq!(dns_table(&backed).len(), 1, "{label}");
+    }
+}
+
+#[test]
+fn a_client_keeps_its_endpoint_for_as_long_as_the_service_says() {
+    let check = |more: Value, expected: Option<u32>| {
+        let mut spec = json!({"clusterIP": "10.43.0.5", "ports": [{"port": 80}]});
+        spec.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        let services = service(spec);
+        let table = service_table(&join(&services, &[]), "here");
+        let ports: Vec<_> = table.values().flat_map(|ports| ports.values()).collect();
+        assert_eq!(ports[0].client_affinity, expected, "{more}");
+    };
+    check(json!({}), None);
+    check(json!({"sessionAffinity": "None"}), None);
+    check(json!({"sessionAffinity": "ClientIP"}), Some(10_800));
+    let seconds = json!({"clientIP": {"timeoutSeconds": 30}});
+    check(json!({"sessionAffinity": "ClientIP", "sessionAffinityConfig": seconds}), Some(30));
+}
