@@ -44,8 +44,9 @@ pub struct ServicePort {
     pub port: u16,
     /// Port on every address of the node.
     pub node_port: Option<u16>,
-    /// Whether a client keeps its endpoint (`sessionAffinity: ClientIP`).
-    pub client_affinity: bool,
+    /// For how many seconds after its last connection a client keeps its endpoint (`sessionAffinity:
+    /// ClientIP`), if it does.
+    pub client_affinity: Option<u32>,
     /// Whether the node port leads to this node's endpoints only (`externalTrafficPolicy: Local`).
     pub external_local: bool,
     /// Whether the cluster address leads to this node's endpoints only (`internalTrafficPolicy: Local`).

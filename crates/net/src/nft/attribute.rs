@@ -39,8 +39,22 @@ pub(super) mod set {
     pub(crate) const KEY_LEN: u16 = 5;
     pub(crate) const DATA_TYPE: u16 = 6;
     pub(crate) const DATA_LEN: u16 = 7;
+    pub(crate) const DESC: u16 = 9;
     pub(crate) const ID: u16 = 10;
     pub(crate) const USERDATA: u16 = 13;
+}
+
+/// `NFTA_SET_DESC_`
+pub(super) mod desc {
+    pub(crate) const SIZE: u16 = 1;
+}
+
+/// `NFTA_DYNSET_`
+pub(super) mod dynset {
+    pub(crate) const SET_NAME: u16 = 1;
+    pub(crate) const OP: u16 = 3;
+    pub(crate) const SREG_KEY: u16 = 4;
+    pub(crate) const TIMEOUT: u16 = 6;
 }
 
 /// `NFTA_SET_ELEM_LIST_`
@@ -168,14 +182,4 @@ pub(super) mod numgen {
     pub(crate) const DREG: u16 = 1;
     pub(crate) const MODULUS: u16 = 2;
     pub(crate) const TYPE: u16 = 3;
-}
-
-/// `NFTA_HASH_`
-pub(super) mod hash {
-    pub(crate) const SREG: u16 = 1;
-    pub(crate) const DREG: u16 = 2;
-    pub(crate) const LEN: u16 = 3;
-    pub(crate) const MODULUS: u16 = 4;
-    pub(crate) const SEED: u16 = 5;
-    pub(crate) const TYPE: u16 = 7;
 }

@@ -35,6 +35,10 @@ pub(super) const NLM_F_CREATE: u16 = 0x400;
 pub(super) const NLM_F_APPEND: u16 = 0x800;
 
 const SET_MAP: u32 = 8;
+const SET_TIMEOUT: u32 = 16;
+const SET_DYNAMIC: u32 = 32;
+/// So many are remembered in one set at most.
+const REMEMBERED: u32 = 65_535;
 const SET_INTERVAL: u32 = 4;
 const ELEM_INTERVAL_END: u32 = 1;
 const DATA_TYPE_VERDICT: u32 = 0xffff_ff00;
@@ -161,6 +165,7 @@ fn set_add(table: TableName<'_>, name: &str, set: &Set, id: u32) -> Message {
     let flags = match set.content {
         Content::Nothing => 0,
         Content::Subnets => SET_INTERVAL,
+        Content::Remembered => SET_TIMEOUT | SET_DYNAMIC,
         Content::Chains | Content::Targets(_) => SET_MAP,
     };
     let key_type = set.key.iter().fold(0, |joined, field| joined << 6 | field.data_type());
@@ -177,6 +182,11 @@ fn set_add(table: TableName<'_>, name: &str, set: &Set, id: u32) -> Message {
     message.be32(set::KEY_LEN, u32::try_from(key_length).expect("a key has at most 64 bytes"));
     match set.content {
         Content::Nothing | Content::Subnets => {}
+        Content::Remembered => {
+            message.nest(set::DESC, |desc| {
+                desc.be32(attribute::desc::SIZE, REMEMBERED);
+            });
+        }
         Content::Chains => {
             message.be32(set::DATA_TYPE, DATA_TYPE_VERDICT).be32(set::DATA_LEN, 16);
         }

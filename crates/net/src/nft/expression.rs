@@ -93,7 +93,7 @@ impl Field {
         match self {
             Self::InLink | Self::OutLink => libc::IFNAMSIZ,
             Self::Source(family) | Self::Destination(family) => family.width(),
-            Self::Random(_) | Self::SourceHash(..) => 4,
+            Self::Random(_) => 4,
             Self::Port => 2,
             Self::Protocol | Self::IcmpType => 1,
         }
@@ -104,7 +104,7 @@ impl Field {
         match self {
             Self::InLink | Self::OutLink => 41,
             Self::Source(family) | Self::Destination(family) => family.data_type(),
-            Self::Random(_) | Self::SourceHash(..) => 4,
+            Self::Random(_) => 4,
             Self::Port => 13,
             Self::Protocol => 12,
             Self::IcmpType => 14,
@@ -213,6 +213,20 @@ pub(super) fn write(message: &mut Message, statement: &Statement) {
             lookup(message, map, Some(FIRST), false);
             translate(message, *family);
         }
+        Statement::Known { family, set } => {
+            load(message, &[Field::Source(*family)]);
+            lookup(message, set, None, false);
+        }
+        Statement::Remember { family, set, seconds } => {
+            const UPDATE: u32 = 1;
+            load(message, &[Field::Source(*family)]);
+            expression(message, "dynset", |dynset| {
+                use attribute::dynset::{OP, SET_NAME, SREG_KEY, TIMEOUT};
+                let milliseconds = u64::from(*seconds) * 1000;
+                dynset.text(SET_NAME, set).be32(OP, UPDATE).be32(SREG_KEY, FIRST);
+                dynset.bytes(TIMEOUT, &milliseconds.to_be_bytes());
+            });
+        }
         Statement::TranslateTo(target) => {
             immediate(message, FIRST, &target.bytes());
             translate(message, IpFamily::of(target.address));
@@ -262,20 +276,6 @@ fn load(message: &mut Message, fields: &[Field]) {
                 use attribute::numgen::{DREG, MODULUS, TYPE};
                 numgen.be32(DREG, register).be32(MODULUS, *modulus).be32(TYPE, RANDOM);
             }),
-            Field::SourceHash(family, modulus) => {
-                payload(message, BASE_NETWORK, family.source_offset(), family.width(), register);
-                expression(message, "hash", |hash| {
-                    const JENKINS: u32 = 0;
-                    // A fixed seed: a client must find its endpoint again after a restart.
-                    const SEED: u32 = 0x6761_6e74;
-                    hash.be32(attribute::hash::SREG, register)
-                        .be32(attribute::hash::DREG, register)
-                        .be32(attribute::hash::LEN, family.width() as u32)
-                        .be32(attribute::hash::MODULUS, *modulus)
-                        .be32(attribute::hash::SEED, SEED)
-                        .be32(attribute::hash::TYPE, JENKINS);
-                });
-            }
         }
         register += registers(field.width());
     }

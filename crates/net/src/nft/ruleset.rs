@@ -112,6 +112,10 @@ pub(crate) enum Statement {
     /// Translates the destination to what the map has for the fields, of this family; goes on if there is
     /// nothing.
     Translate { family: IpFamily, fields: Vec<Field>, map: &'static str },
+    /// The source is one that a set remembers.
+    Known { family: IpFamily, set: String },
+    /// Has a set remember the source for so many seconds from now.
+    Remember { family: IpFamily, set: String, seconds: u32 },
     /// Translates the destination to this one.
     TranslateTo(Target),
     /// Sends a copy to a neighbour out of a link, given by its number.
@@ -151,8 +155,6 @@ pub(crate) enum Field {
     IcmpType,
     /// A random number below this one.
     Random(u32),
-    /// A number below this one that is always the same for a source address.
-    SourceHash(IpFamily, u32),
 }
 
 /// A named set, or a map if its elements lead to something.
@@ -184,6 +186,8 @@ pub(crate) enum Content {
     Nothing,
     /// Nothing, and each element is a subnet.
     Subnets,
+    /// Nothing, and rules add the elements, each for a time. Those are the kernel's alone: nobody lists them.
+    Remembered,
     /// A chain.
     Chains,
     /// An address of this family and a port.

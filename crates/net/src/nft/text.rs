@@ -43,6 +43,10 @@ impl Display for Statement {
             Self::Welcome => f.write_str("meta mark welcome"),
             Self::Dispatch { fields, map } => write!(f, "{} vmap @{map}", joined(fields)),
             Self::Translate { fields, map, family: _ } => write!(f, "dnat to {} map @{map}", joined(fields)),
+            Self::Known { family, set } => write!(f, "{family} saddr @{set}"),
+            Self::Remember { family, set, seconds } => {
+                write!(f, "update @{set} {{ {family} saddr timeout {seconds}s }}")
+            }
             Self::TranslateTo(target) => write!(f, "dnat to {target}"),
             Self::Copy { to, link } => write!(f, "dup to {to} device {link}"),
             Self::Masquerade => f.write_str("masquerade"),
@@ -67,7 +71,6 @@ impl Display for Field {
             Self::Port => f.write_str("th dport"),
             Self::IcmpType => f.write_str("icmp type"),
             Self::Random(modulus) => write!(f, "numgen random mod {modulus}"),
-            Self::SourceHash(family, modulus) => write!(f, "jhash {family} saddr mod {modulus}"),
         }
     }
 }
@@ -119,7 +122,11 @@ impl Display for Hook {
 }
 
 fn write_set(f: &mut Formatter<'_>, name: &str, set: &Set) -> fmt::Result {
-    let kind = if matches!(set.content, Content::Nothing | Content::Subnets) { "set" } else { "map" };
+    let kind = if matches!(set.content, Content::Nothing | Content::Subnets | Content::Remembered) {
+        "set"
+    } else {
+        "map"
+    };
     writeln!(f, "{kind} {name}: {}", joined(&set.key))?;
     for (key, leads) in &set.elements {
         match leads {

@@ -9,10 +9,10 @@
 //! An endpoint has a number in its service. Those that stay keep theirs, one that comes gets that of one
 //! that went, or the next; so that one endpoint more or less is one element or two.
 //!
-//! Where a client keeps its endpoint, the number that is made of its address chooses one of so many slots
-//! instead, and each slot leads to the endpoint that comes first for it by a hash of both. An endpoint that
-//! goes leaves its slots to all others, one that comes takes its part of everybody's, and no other client
-//! notices.
+//! Where a client keeps its endpoint, the front has a chain of its own, and a set for each endpoint that
+//! remembers its clients until they have not come for the time that the service says. Whoever is in none of
+//! them gets any endpoint. An endpoint that goes takes its set along, one that comes begins with nobody, and
+//! no other client notices.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -20,7 +20,9 @@ use std::net::{IpAddr, SocketAddr};
 use ipnet::IpNet;
 
 use super::{FAMILIES, HOST_FRONT, add, front, sets};
-use crate::nft::{Chain, Content, Field, IpFamily, Leads, Ruleset, Rulesets, Set, Statement, Target, Value};
+use crate::nft::{
+    Chain, Content, Field, IpFamily, Leads, Rule, Ruleset, Rulesets, Set, Statement, Target, Value,
+};
 use crate::services::ServiceKey;
 use crate::{Protocol, ServiceEndpoint, ServicePort, ServiceTable};
 
@@ -104,16 +106,7 @@ enum Shared {
 struct Pick {
     family: IpFamily,
     node: bool,
-    choice: Choice,
     count: u32,
-}
-
-/// How one endpoint of several is chosen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Choice {
-    Random,
-    /// The same for a client as long as that endpoint is there.
-    BySource,
 }
 
 /// Where a front leads to.
@@ -121,6 +114,8 @@ enum Choice {
 struct Lead {
     pick: Pick,
     targets: Vec<Target>,
+    /// For how many seconds a client keeps its endpoint, if it does.
+    keeps: Option<u32>,
 }
 
 /// The sets of services for addresses of these families, without elements.
@@ -249,7 +244,7 @@ impl Services {
             self.write(&mut before, *front, old.as_ref(), new.as_ref());
             self.write(&mut after, *front, new.as_ref(), old.as_ref());
             for (lead, by) in [(old, -1), (new, 1)] {
-                if let Some(lead) = lead {
+                if let Some(lead) = lead.as_ref().filter(|lead| lead.keeps.is_none()) {
                     *picks.entry(lead.pick).or_default() += by;
                 }
             }
@@ -342,24 +337,80 @@ impl Services {
             Front::Node(..) => (sets.node_ports, sets.node_endpoints),
         };
         let key = front.key();
-        let targets = elements(rulesets.main(&self.families), endpoints);
-        for (number, target) in (0u32..).zip(&lead.targets) {
-            let same = other.and_then(|other| other.targets.get(number as usize)) == Some(target);
-            if !same {
-                targets.insert([&key[..], &[Value::Number(number)]].concat(), Leads::Target(*target));
+        match lead.keeps {
+            // Whole: what of it is the same in both is left alone.
+            Some(seconds) => front.keep(rulesets.main(&self.families), &lead.targets, seconds),
+            None => {
+                let other = other.filter(|other| other.keeps.is_none());
+                let targets = elements(rulesets.main(&self.families), endpoints);
+                for (number, target) in (0u32..).zip(&lead.targets) {
+                    let same = other.and_then(|other| other.targets.get(number as usize)) == Some(target);
+                    if !same {
+                        targets.insert([&key[..], &[Value::Number(number)]].concat(), Leads::Target(*target));
+                    }
+                }
             }
         }
         // Connections of IPv4 alone take the detour by which the host's own rules judge them.
         if other.is_none() && matches!(front, Front::Node(IpFamily::V4, ..)) {
             elements(&mut rulesets.ip, OPEN).insert(key.clone(), Leads::Nowhere);
         }
-        if other.is_none_or(|other| other.pick != lead.pick) {
-            elements(rulesets.main(&self.families), dispatch).insert(key, Leads::Chain(lead.pick.name()));
+        if other.is_none_or(|other| other.chain(front) != lead.chain(front)) {
+            elements(rulesets.main(&self.families), dispatch).insert(key, Leads::Chain(lead.chain(front)));
+        }
+    }
+}
+
+impl Lead {
+    /// The chain that chooses.
+    fn chain(&self, front: Front) -> String {
+        match self.keeps {
+            Some(_) => front.keeping(),
+            None => self.pick.name(),
         }
     }
 }
 
 impl Front {
+    /// The chain that leads clients to the endpoints that they keep.
+    fn keeping(self) -> String {
+        match self {
+            Self::Address(address, protocol, port) => format!("keep-{protocol}-{address}-{port}"),
+            Self::Node(IpFamily::V4, protocol, port) => format!("keep-node-{protocol}-{port}"),
+            Self::Node(IpFamily::V6, protocol, port) => format!("keep6-node-{protocol}-{port}"),
+        }
+        // No name has the colons of an address of IPv6.
+        .replace(':', "_")
+    }
+
+    /// Writes the chain and the sets by which clients keep their endpoints.
+    fn keep(self, ruleset: &mut Ruleset, targets: &[Target], seconds: u32) {
+        let (family, name) = (self.family(), self.keeping());
+        let set_of = |target: &Target| format!("{name}-{}-{}", target.address, target.port).replace(':', "_");
+        let of_family = || Statement::Family(family);
+        let lead = |target: &Target| {
+            let remember = Statement::Remember { family, set: set_of(target), seconds };
+            [remember, Statement::TranslateTo(*target)]
+        };
+        let known = targets.iter().map(|target| {
+            let known = Statement::Known { family, set: set_of(target) };
+            [of_family(), known].into_iter().chain(lead(target)).collect()
+        });
+        // Of those that are left each has its part.
+        let last_first = (1u32..).zip(targets).collect::<Vec<_>>().into_iter().rev();
+        let chosen = last_first.map(|(left, target)| {
+            let field = Field::Random(left);
+            let its_part = Statement::Is { field, value: Value::Number(0), negate: false };
+            let part = (left > 1).then_some(its_part);
+            [of_family()].into_iter().chain(part).chain(lead(target)).collect()
+        });
+        let rules: Vec<Rule> = known.chain(chosen).collect();
+        ruleset.chains.insert(name.clone(), Chain { hook: None, rules });
+        for target in targets {
+            ruleset.sets.insert(set_of(target), Set::new([Field::Source(family)], Content::Remembered));
+        }
+    }
+
     fn key(self) -> Vec<Value> {
         match self {
             Self::Address(address, protocol, port) => {
@@ -396,8 +447,7 @@ impl Pick {
     fn name(self) -> String {
         let family = if self.family == IpFamily::V6 { "6" } else { "" };
         let place = if self.node { "-node" } else { "" };
-        let kind = if self.choice == Choice::BySource { "-sticky" } else { "" };
-        format!("pick{family}{place}{kind}-{}", self.count)
+        format!("pick{family}{place}-{}", self.count)
     }
 
     fn write(&self, ruleset: &mut Ruleset) {
@@ -405,10 +455,7 @@ impl Pick {
         let (sets, front) = (sets(family), front(family));
         let (fields, map) =
             if self.node { (&HOST_FRONT[..], sets.node_endpoints) } else { (&front[..], sets.endpoints) };
-        let number = match self.choice {
-            Choice::Random => Field::Random(self.count),
-            Choice::BySource => Field::SourceHash(family, self.count),
-        };
+        let number = Field::Random(self.count);
         let translate = Statement::Translate { family, fields: [fields, &[number]].concat(), map };
         let rules = vec![vec![Statement::Family(family), translate]];
         ruleset.chains.insert(self.name(), Chain { hook: None, rules });
@@ -474,47 +521,11 @@ impl Limits {
         let family = front.family();
         let of_family = port.endpoints.iter().filter(|endpoint| IpFamily::of(endpoint.address) == family);
         let chosen = of_family.filter(|endpoint| (endpoint.local || !only_local) && self.may_lead(endpoint));
-        let mut targets: Vec<Target> =
+        let targets: Vec<Target> =
             chosen.map(|endpoint| Target { address: endpoint.address, port: endpoint.port }).collect();
-        let mut choice = Choice::Random;
-        if port.client_affinity {
-            choice = Choice::BySource;
-            targets = slots(&targets);
-        }
         let count = u32::try_from(targets.len()).ok().filter(|count| *count > 0)?;
-        Some(Lead { pick: Pick { family, node, choice, count }, targets })
+        Some(Lead { pick: Pick { family, node, count }, targets, keeps: port.client_affinity })
     }
-}
-
-/// Slots that clients choose by their addresses, each with the endpoint that it leads to.
-///
-/// So many for a few endpoints and so many for more: where their number changes most clients go elsewhere.
-fn slots(endpoints: &[Target]) -> Vec<Target> {
-    const FEW: usize = 128;
-    let count = match endpoints.len() {
-        0 | 1 => return endpoints.to_vec(),
-        2..=FEW => 256u32,
-        _ => 4096,
-    };
-    let seeds: Vec<(u64, &Target)> = endpoints
-        .iter()
-        .map(|endpoint| {
-            let place = std::net::SocketAddr::new(endpoint.address, endpoint.port).to_string();
-            (u64::from(base::hash::fnv1a_32(place.as_bytes())), endpoint)
-        })
-        .collect();
-    let first = |slot: u32| {
-        let weight = |(seed, endpoint): &(u64, &Target)| (mixed(seed << 32 | u64::from(slot)), **endpoint);
-        seeds.iter().map(weight).max().map(|(_, endpoint)| endpoint)
-    };
-    (0..count).filter_map(first).collect()
-}
-
-/// A number that tells nothing of the one that it is made of (the last step of SplitMix64).
-fn mixed(number: u64) -> u64 {
-    let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    number ^ (number >> 31)
 }
 
 /// The port `wanted` with its endpoints in the order of their numbers: those that were there keep theirs.

@@ -35,7 +35,7 @@ fn service(last: u8, endpoints: &[(u8, bool)]) -> ServicePort {
         protocol: Protocol::Tcp,
         port: 80,
         node_port: None,
-        client_affinity: false,
+        client_affinity: None,
         external_local: false,
         internal_local: false,
         endpoints: endpoints
@@ -139,7 +139,7 @@ fn services_with_as_many_endpoints_share_a_chain() {
     let text = services(&[
         service(1, &[(2, true), (3, false)]),
         ServicePort { node_port: Some(30080), ..service(2, &[(4, true), (5, true)]) },
-        ServicePort { client_affinity: true, ..service(3, &[(6, true)]) },
+        ServicePort { client_affinity: Some(60), ..service(3, &[(6, true), (7, true)]) },
         service(4, &[]),
     ]);
     assert_eq!(
@@ -147,7 +147,7 @@ fn services_with_as_many_endpoints_share_a_chain() {
         [
             "10.43.0.1 . tcp . 80 : goto pick-2",
             "10.43.0.2 . tcp . 80 : goto pick-2",
-            "10.43.0.3 . tcp . 80 : goto pick-sticky-1",
+            "10.43.0.3 . tcp . 80 : goto keep-tcp-10.43.0.3-80",
         ]
     );
     assert_eq!(part(&text, "map node-ports:"), ["tcp . 30080 : goto pick-node-2"]);
@@ -159,7 +159,6 @@ fn services_with_as_many_endpoints_share_a_chain() {
             "10.43.0.1 . tcp . 80 . 1 : 10.42.0.3:8080",
             "10.43.0.2 . tcp . 80 . 0 : 10.42.0.4:8080",
             "10.43.0.2 . tcp . 80 . 1 : 10.42.0.5:8080",
-            "10.43.0.3 . tcp . 80 . 0 : 10.42.0.6:8080",
         ]
     );
     assert_eq!(
@@ -171,12 +170,19 @@ fn services_with_as_many_endpoints_share_a_chain() {
         part(&text, "chain pick-2"),
         ["meta nfproto ipv4 dnat to ip daddr . meta l4proto . th dport . numgen random mod 2 map @endpoints"]
     );
+    let [six, seven] = [6, 7].map(|last| format!("keep-tcp-10.43.0.3-80-10.42.0.{last}-8080"));
+    let remembers =
+        |set: &str, last| format!("update @{set} {{ ip saddr timeout 60s }} dnat to 10.42.0.{last}:8080");
     assert_eq!(
-        part(&text, "chain pick-sticky-1"),
+        part(&text, "chain keep-tcp-10.43.0.3-80"),
         [
-            "meta nfproto ipv4 dnat to ip daddr . meta l4proto . th dport . jhash ip saddr mod 1 map @endpoints"
+            format!("meta nfproto ipv4 ip saddr @{six} {}", remembers(&six, 6)),
+            format!("meta nfproto ipv4 ip saddr @{seven} {}", remembers(&seven, 7)),
+            format!("meta nfproto ipv4 numgen random mod 2 0 {}", remembers(&seven, 7)),
+            format!("meta nfproto ipv4 {}", remembers(&six, 6)),
         ]
     );
+    assert!(text.contains(&format!("set {six}: ip saddr\n")), "{text}");
     assert_eq!(
         part(&text, "chain pick-node-2"),
         ["meta nfproto ipv4 dnat to meta l4proto . th dport . numgen random mod 2 map @node-endpoints"]
@@ -386,34 +392,6 @@ fn a_service_does_not_lead_to_what_is_the_hosts_own() {
     );
 }
 
-/// The slots of a service whose clients keep their endpoint, and where each leads to.
-fn slots_of(endpoints: &[(u8, bool)]) -> BTreeMap<String, String> {
-    let text = services(&[ServicePort { client_affinity: true, ..service(1, endpoints) }]);
-    let pairs = part(&text, "map endpoints:").into_iter().map(|line| line.split_once(" : ").expect("a pair"));
-    pairs.map(|(slot, endpoint)| (slot.to_owned(), endpoint.to_owned())).collect()
-}
-
-#[test]
-fn clients_keep_their_endpoint_when_another_comes_or_goes() {
-    let endpoints: Vec<(u8, bool)> = (1..=10).map(|last| (last, true)).collect();
-    let all = slots_of(&endpoints);
-    assert_eq!(all.len(), 256);
-    for (gone, _) in &endpoints {
-        let address = format!("10.42.0.{gone}:8080");
-        let its = all.values().filter(|endpoint| **endpoint == address).count();
-        assert!((10..=50).contains(&its), "{address} has {its} of 256");
-        let others: Vec<_> = endpoints.iter().copied().filter(|(last, _)| last != gone).collect();
-        let less = slots_of(&others);
-        let moved: Vec<_> = all.iter().filter(|(slot, endpoint)| less[*slot] != **endpoint).collect();
-        assert_eq!(moved.len(), its, "what led to it, and nothing else");
-        assert!(moved.iter().all(|(_, endpoint)| **endpoint == address));
-    }
-    // One that is alone has every client, and shares them with the next.
-    assert_eq!(slots_of(&[(1, true)]).len(), 1);
-    let many: Vec<(u8, bool)> = (1..=200).map(|last| (last, true)).collect();
-    assert_eq!(slots_of(&many).len(), 4096);
-}
-
 /// Whatever changes in whatever order: the steps lead to the ruleset that the services have as a whole,
 /// and a step that is taken back leaves nothing.
 #[test]
@@ -438,7 +416,7 @@ fn steps_lead_to_the_same_ruleset_as_beginning_anew() {
                     .map(|_| [10, 43, 0, u8::try_from(random(3)).expect("small")].into())
                     .collect(),
                 node_port: (random(2) == 0).then(|| 30000 + u16::try_from(random(3)).expect("small")),
-                client_affinity: random(4) == 0,
+                client_affinity: (random(4) == 0).then(|| u32::try_from(10 + random(2)).expect("small")),
                 external_local: random(3) == 0,
                 protocol: if random(2) == 0 { Protocol::Tcp } else { Protocol::Udp },
                 ..service(1, &endpoints)
@@ -466,8 +444,15 @@ fn play(kernel: &mut Ruleset, before: &Ruleset, after: &Ruleset) {
         for (key, leads) in &set.elements {
             assert_eq!(elements.remove(key).as_ref(), Some(leads), "{name} {key:?}");
         }
+        if !after.sets.contains_key(name) {
+            assert_eq!(kernel.sets.remove(name).expect("it is there").content, Content::Remembered);
+        }
     }
     for (name, set) in &after.sets {
+        if !before.sets.contains_key(name) {
+            assert_eq!(kernel.sets.insert(name.clone(), set.clone()), None, "{name}");
+            continue;
+        }
         let elements = &mut kernel.sets.get_mut(name).expect("all sets are there").elements;
         for (key, leads) in &set.elements {
             assert_eq!(elements.insert(key.clone(), leads.clone()), None, "{name} {key:?}");

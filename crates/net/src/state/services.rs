@@ -118,11 +118,38 @@ struct Port {
     protocol: Protocol,
     port: u16,
     node_port: Option<u16>,
-    client_affinity: bool,
+    #[serde(with = "affinity")]
+    client_affinity: Option<u32>,
     external_local: bool,
     internal_local: bool,
     /// In the order of their numbers.
     endpoints: Vec<Endpoint>,
+}
+
+/// For how many seconds a client keeps its endpoint: `false` where it does not, and `true` where an earlier
+/// program wrote it, for what a service says that says nothing.
+mod affinity {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) const USUAL: u32 = 10_800;
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(untagged)]
+    enum Said {
+        Whether(bool),
+        Seconds(u32),
+    }
+
+    pub(super) fn serialize<S: Serializer>(seconds: &Option<u32>, serializer: S) -> Result<S::Ok, S::Error> {
+        seconds.map_or(Said::Whether(false), Said::Seconds).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
+        Ok(match Said::deserialize(deserializer)? {
+            Said::Whether(keeps) => keeps.then_some(USUAL),
+            Said::Seconds(seconds) => Some(seconds),
+        })
+    }
 }
 
 /// Address, port, and whether it is on this node.
@@ -450,7 +477,7 @@ mod earlier {
                 protocol: named.protocol.into(),
                 port: named.port,
                 node_port: named.node_port,
-                client_affinity: named.client_affinity,
+                client_affinity: named.client_affinity.then_some(affinity::USUAL),
                 external_local: named.external_local,
                 internal_local: named.internal_local,
                 endpoints: named.endpoints.into_iter().map(endpoint).collect(),

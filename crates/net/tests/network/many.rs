@@ -37,7 +37,7 @@ fn service(number: u16, without: Option<u16>) -> ServiceTable {
         protocol: Protocol::Tcp,
         port: 80,
         node_port: None,
-        client_affinity: false,
+        client_affinity: None,
         external_local: false,
         internal_local: false,
         endpoints: endpoints(number, without)

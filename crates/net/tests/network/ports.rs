@@ -302,7 +302,7 @@ fn the_table_is_listed_in_a_form_that_nft_reads_back() {
                 ServiceEndpoint { address: Ipv4Addr::new(10, 42, 9, 9).into(), port: 80, local: false },
             ],
         };
-        let ports = [("a".into(), port(false, 7)), ("b".into(), port(true, 8))].into();
+        let ports = [("a".into(), port(None, 7)), ("b".into(), port(Some(60), 8))].into();
         let table = [(ServiceName::new("default", "web"), ports)].into();
         network.services_replace(table).await.expect("apply");
         let before = command("nft list table ip gantry");
@@ -387,7 +387,7 @@ fn containers_find_names_and_the_api_where_the_hosts_input_stops_what_it_does_no
             protocol: Protocol::Tcp,
             port: 443,
             node_port: None,
-            client_affinity: false,
+            client_affinity: None,
             internal_local: false,
             external_local: false,
             endpoints: vec![ServiceEndpoint { address: HOST.into(), port: 6443, local: false }],

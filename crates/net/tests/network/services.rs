@@ -17,7 +17,7 @@ fn service(endpoints: &[&Sandbox]) -> ServicePort {
         protocol: Protocol::Tcp,
         port: 80,
         node_port: Some(30080),
-        client_affinity: false,
+        client_affinity: None,
         external_local: false,
         internal_local: false,
         endpoints: endpoints
@@ -128,8 +128,10 @@ fn a_client_keeps_its_endpoint_if_the_service_says_so() {
             servers.push(pod);
         }
         let all: Vec<_> = servers.iter().collect();
-        let sticky = ServicePort { client_affinity: true, ..service(&all) };
-        network.services_replace(table(vec![sticky])).await.expect("apply");
+        let keeping = |seconds, servers: &[&Sandbox]| {
+            table(vec![ServicePort { client_affinity: Some(seconds), ..service(servers) }])
+        };
+        network.services_replace(keeping(600, &all[..2])).await.expect("apply");
         let mut clients = Vec::new();
         for number in 0..8 {
             clients.push(sandbox(&network, &pods, &format!("client-{number}"), &[]).await);
@@ -143,22 +145,27 @@ fn a_client_keeps_its_endpoint_if_the_service_says_so() {
             clients.iter().map(only).collect()
         };
         let before = whose();
-        let chosen: std::collections::BTreeSet<&String> = before.iter().collect();
-        assert!(chosen.len() > 1, "eight clients do not all get the same endpoint");
-        // One goes: only its own clients go elsewhere. It comes back: they do.
-        for gone in 0..all.len() {
-            let rest: Vec<_> =
-                all.iter().enumerate().filter(|(at, _)| *at != gone).map(|(_, one)| *one).collect();
-            let less = ServicePort { client_affinity: true, ..service(&rest) };
-            network.services_change(table(vec![less])).await.expect("apply");
-            let gone = ["a", "b", "c", "d"][gone];
-            for (then, now) in before.iter().zip(whose()) {
-                assert!(now != gone && (*then == now || then == gone), "{gone} is gone: {then}, {now}");
-            }
-        }
-        let sticky = ServicePort { client_affinity: true, ..service(&all) };
-        network.services_change(table(vec![sticky])).await.expect("apply");
+        // More come: whoever has one keeps it.
+        network.services_change(keeping(600, &all)).await.expect("apply");
         assert_eq!(whose(), before);
+        // One goes: its own clients go elsewhere, nobody else does, and they stay there when it comes back.
+        let rest: Vec<_> = all[1..].to_vec();
+        network.services_change(keeping(600, &rest)).await.expect("apply");
+        let after = whose();
+        for (then, now) in before.iter().zip(&after) {
+            assert!(now != "a" && (then == now || then == "a"), "a is gone: {then}, {now}");
+        }
+        network.services_change(keeping(600, &all)).await.expect("apply");
+        assert_eq!(whose(), after);
+        // Whoever does not come for as long as the service says has none any more.
+        network.services_change(keeping(1, &all)).await.expect("apply");
+        let asks = || ask(&clients[0].netns, VIP, 80).expect("an answer");
+        let first = asks();
+        testkit::wait_until("another endpoint", || {
+            std::thread::sleep(std::time::Duration::from_millis(1500));
+            let now = asks();
+            if now == first { Err(now) } else { Ok(()) }
+        });
         network.close().await;
     });
 }

@@ -40,11 +40,23 @@ fn service_port(
         protocol: protocol(port.protocol.as_deref()),
         port: u16::try_from(port.port).ok()?,
         node_port: port.node_port.and_then(|port| u16::try_from(port).ok()).filter(|&port| port != 0),
-        client_affinity: spec.session_affinity.as_deref() == Some("ClientIP"),
+        client_affinity: affinity(spec),
         external_local: spec.external_traffic_policy.as_deref() == Some("Local"),
         internal_local: spec.internal_traffic_policy.as_deref() == Some("Local"),
         endpoints: endpoints(backed, port, node),
     })
+}
+
+/// For how many seconds a client of a service keeps its endpoint, if it does.
+fn affinity(spec: &ServiceSpec) -> Option<u32> {
+    /// What the API says where nothing is said.
+    const USUAL: i32 = 10_800;
+    if spec.session_affinity.as_deref() != Some("ClientIP") {
+        return None;
+    }
+    let of_client = spec.session_affinity_config.as_ref().and_then(|config| config.client_ip.as_ref());
+    let seconds = of_client.and_then(|client| client.timeout_seconds).unwrap_or(USUAL);
+    u32::try_from(seconds).ok()
 }
 
 /// The addresses of a service.

@@ -15,7 +15,7 @@ fn port(endpoints: impl IntoIterator<Item = u8>) -> ServicePort {
         protocol: crate::Protocol::Sctp,
         port: 80,
         node_port: Some(30080),
-        client_affinity: true,
+        client_affinity: Some(10_800),
         external_local: true,
         internal_local: true,
         endpoints: endpoints.into_iter().map(endpoint).collect(),
