@@ -80,6 +80,50 @@ spec: {clusterIP: None, selector: {app: web}, ports: [{name: http, port: 8080}]}
 
 /// A deployment `web` whose pods answer with their name.
 #[track_caller]
+#[test]
+fn endpoints_that_somebody_writes_lead_somewhere_and_go_with_their_service() {
+    let cluster = Cluster::shared();
+    let space = cluster.namespace("written");
+    web(&space, 2);
+    let behind = pods(&space, "{.items[*].status.podIP}");
+    let subsets = |ip: &str| format!("[{{addresses: [{{ip: {ip}}}], ports: [{{port: 8080}}]}}]");
+    let endpoints = |ip: &str| {
+        format!("apiVersion: v1\nkind: Endpoints\nmetadata: {{name: mine}}\nsubsets: {}\n", subsets(ip))
+    };
+    space.apply("apiVersion: v1\nkind: Service\nmetadata: {name: mine}\nspec: {ports: [{port: 80}]}\n");
+    space.apply(&endpoints(&behind[0]));
+    let mirrored = "kubernetes.io/service-name=mine";
+    let slices = || {
+        let path = "jsonpath={.items[*].endpoints[*].addresses[*]}";
+        space.ok(&["get", "endpointslices", "-l", mirrored, "-o", path])
+    };
+    let shows = |wanted: &str| {
+        testkit::wait_until("the slice", || {
+            let now = slices();
+            if now == wanted { Ok(()) } else { Err(now) }
+        });
+    };
+    shows(&behind[0]);
+    let client = client(&space);
+    fetch_until(&space, &client, &space.field("service/mine", "{.spec.clusterIP}"), 1);
+    space.apply(&endpoints(&behind[1]));
+    shows(&behind[1]);
+    // A service that is labelled so is another proxy's.
+    space.ok(&["label", "service", "mine", "service.kubernetes.io/service-proxy-name=other"]);
+    let address = space.field("service/mine", "{.spec.clusterIP}");
+    testkit::wait_until("nobody to answer", || {
+        let ask = format!(r"printf 'GET / HTTP/1.0\r\n\r\n' | nc -w 2 {address} 80");
+        let ran = space.kubectl(&["exec", &client, "--", "sh", "-c", &ask]);
+        if ran.stdout.is_empty() { Ok(()) } else { Err(ran) }
+    });
+    space.ok(&["delete", "service", "mine"]);
+    shows("");
+    testkit::wait_until("the endpoints to go with their service", || {
+        let ran = space.kubectl(&["get", "endpoints", "mine"]);
+        if ran.code == 0 { Err(ran) } else { Ok(()) }
+    });
+}
+
 fn web(space: &Namespace<'_>, replicas: u32) {
     space.apply(&format!(
         r#"

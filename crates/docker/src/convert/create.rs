@@ -8,8 +8,8 @@ use engine::network::EndpointSpec;
 use engine::{ContainerSpec, Engine, TerminalSize};
 
 use super::{
-    endpoint, health, host_config, links, logging, mounts, namespaces, older, ports, refuse, resources, restart,
-    security,
+    endpoint, health, host_config, links, logging, mounts, namespaces, older, ports, refuse, resources,
+    restart, security,
 };
 use crate::fault::Fault;
 use crate::version::ApiVersion;
