@@ -64,7 +64,7 @@ fn what_would_be_left_out_is_refused() {
         ),
         (none(), json!({"CapDrop": ["ODD"]}), 400, "unknown capability: \"CAP_ODD\""),
         (none(), json!({"LogConfig": {"Type": "odd"}}), 400, "no log driver named 'odd' is registered"),
-        (none(), json!({"Links": ["web:db"]}), 501, "links on the default bridge network are not supported"),
+        (none(), json!({"Links": ["nobody:db"]}), 400, "could not get container for nobody"),
         (
             none(),
             json!({"DeviceRequests": [{"Count": -1, "Capabilities": [["gpu"]]}]}),

@@ -50,6 +50,7 @@ pub(super) struct Spec {
     init: bool,
     namespaces: Namespaces,
     networks: BTreeMap<String, Endpoint>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     links: Vec<ContainerLink>,
     mac_address: Option<String>,
     dns: Dns,

@@ -18,8 +18,14 @@ pub(in crate::state) struct Endpoint {
     mac_address: Option<String>,
     links: Vec<String>,
     options: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     link_local: Vec<Ipv4Addr>,
+    #[serde(skip_serializing_if = "is_zero")]
     priority: i64,
+}
+
+fn is_zero(number: &i64) -> bool {
+    *number == 0
 }
 
 /// A name for another container.
