@@ -111,7 +111,9 @@ impl Upstream {
         let mut said: Option<Vec<u8>> = None;
         let mut next = Instant::now();
         loop {
-            if !order.is_empty() && (asked.is_empty() || next <= Instant::now()) {
+            // Those that rest are asked when nobody else is left.
+            let waits_turn = order.first().is_some_and(|(_, standing)| *standing != Standing::Rests);
+            if !order.is_empty() && (asked.is_empty() || (waits_turn && next <= Instant::now())) {
                 let (server, standing) = order.remove(0);
                 waiting.push((server, standing == Standing::Answers));
                 asked.push(self.probe(server, question, whole));
@@ -121,7 +123,7 @@ impl Upstream {
             }
             let come = tokio::select! {
                 come = asked.next() => come,
-                () = sleep_until(next), if !order.is_empty() => continue,
+                () = sleep_until(next), if waits_turn => continue,
             };
             let Some((server, outcome)) = come else { return last };
             let at = waiting.iter().position(|(waiting, _)| *waiting == server).unwrap_or_default();
