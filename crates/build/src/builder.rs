@@ -3,6 +3,7 @@
 mod begin;
 mod cache;
 mod copying;
+mod idle;
 mod run;
 mod workdir;
 
@@ -41,7 +42,10 @@ pub(crate) struct Builder {
     events: Events,
     context: Arc<Tree>,
     args: Args,
+    /// What is built for.
     platform: Platform,
+    /// The same, where the request says so.
+    asked_platform: Option<Platform>,
     escape: char,
     /// The stages so far: their names and what they came to.
     stages: Vec<(Option<String>, Option<ImageId>)>,
@@ -50,6 +54,8 @@ pub(crate) struct Builder {
     /// Ends the work on other threads when the build is dropped.
     cancel: Cancel,
     _ends: CancelOnDrop,
+    /// Whether there are files to copy from: not where the Dockerfile alone was sent for.
+    has_files: bool,
     /// Goes away with the build; the context is in it.
     _scratch: Scratch,
 }
@@ -71,13 +77,15 @@ struct Stage {
 impl Builder {
     /// A build that has not begun. `scratch` is kept until it ends; then the context is told that
     /// nobody waits any more.
+    #[expect(clippy::too_many_arguments, reason = "one caller, which has just worked each of them out")]
     pub(crate) fn new(
         engine: Engine,
         options: BuildOptions,
         events: Events,
         context: Arc<Tree>,
         args: Args,
-        platform: Platform,
+        asked_platform: Option<Platform>,
+        has_files: bool,
         scratch: Scratch,
     ) -> Self {
         let store = engine.images().clone();
@@ -90,12 +98,14 @@ impl Builder {
             events,
             context,
             args,
-            platform,
+            platform: asked_platform.clone().unwrap_or_else(Platform::host),
+            asked_platform,
             escape: '\\',
             stages,
             held: Mutex::default(),
             _ends: cancel.on_drop(),
             cancel,
+            has_files,
             _scratch: scratch,
         }
     }
@@ -111,7 +121,11 @@ impl Builder {
             match (&step.command, stage.as_mut()) {
                 (Command::From { image, platform, name }, _) => {
                     if let Some(done) = stage.take() {
+                        self.built(done.image.as_ref()).await;
                         self.stages.push((done.name, done.image));
+                    }
+                    if let Some(name) = name.as_ref().filter(|name| self.has_stage(name)) {
+                        return Err(BuildError::Step(format!("{name} stage name already used")));
                     }
                     stage = Some(self.begin(image, platform.as_deref(), name.clone()).await?);
                 }
@@ -147,9 +161,9 @@ impl Builder {
             let target = self.options.target.as_str();
             let by_name = stages.iter().position(|(_, name)| name.as_deref() == Some(&target.to_lowercase()));
             let by_number = || target.parse().ok().filter(|&number: &usize| number < stages.len());
-            let chosen = by_name.or_else(by_number).ok_or_else(|| {
-                BuildError::Step(format!("failed to reach build target {target} in Dockerfile"))
-            })?;
+            let chosen = by_name
+                .or_else(by_number)
+                .ok_or_else(|| BuildError::Step(format!("target stage {target:?} could not be found")))?;
             if let Some((end, _)) = stages.get(chosen + 1) {
                 steps.truncate(*end);
             }
@@ -231,22 +245,27 @@ impl Builder {
 
     /// Ends a step that changed the configuration only.
     async fn configured(&self, stage: &mut Stage, comment: String) -> Result<(), BuildError> {
-        let created_by = nop(stage, &comment);
-        if !self.found_done(stage, &created_by).await? {
-            self.commit(stage, &created_by, None)?;
+        let what = [nop(stage), vec!["#(nop) ".to_owned(), comment]].concat();
+        let key = Key::of(what);
+        if !self.found_done(stage, &key).await? {
+            let container = self.idle_container(stage, &key).await?;
+            self.commit(stage, &key, None)?;
+            self.arrow_after(stage, container).await?;
+            return Ok(());
         }
         self.arrow(stage).await;
         Ok(())
     }
 
     /// Makes the image of a step.
-    fn commit(&self, stage: &mut Stage, created_by: &str, layer: Option<Layer>) -> Result<(), BuildError> {
+    fn commit(&self, stage: &mut Stage, key: &Key, layer: Option<Layer>) -> Result<(), BuildError> {
         let now = base::Clock::now(&base::SystemClock::new());
         let new = NewImage {
             layer,
             author: stage.author.clone(),
             platform: stage.image.is_none().then(|| stage.platform.clone()),
-            ..NewImage::on(stage.image.clone(), stage.config.clone(), now, created_by)
+            command: key.command.clone(),
+            ..NewImage::on(stage.image.clone(), stage.config.clone(), now, &key.created_by)
         };
         let (made, held) = offload::in_place(|| self.store.image_create_step(new))?;
         self.held.lock().push(held);
@@ -257,7 +276,8 @@ impl Builder {
     async fn finish(&self, image: ImageId) -> Result<(), BuildError> {
         let unused = self.args.unused();
         if !unused.is_empty() {
-            self.text(format!("[Warning] One or more build-args {unused:?} were not consumed\n")).await;
+            let unused = unused.join(" ");
+            self.text(format!("[Warning] One or more build-args [{unused}] were not consumed\n")).await;
         }
         let mut names = Vec::new();
         for tag in &self.options.tags {
@@ -271,7 +291,7 @@ impl Builder {
         for name in &names {
             said.push(format!("Successfully tagged {}\n", name.familiar()));
         }
-        let _ = self.events.send(Ok(BuildEvent::Built(engine::image::ImageId::from(&image)))).await;
+        self.built(Some(&image)).await;
         if self.options.quiet {
             let _ = self.events.send(Ok(BuildEvent::Text(format!("{image}\n")))).await;
         } else {
@@ -280,6 +300,17 @@ impl Builder {
             }
         }
         Ok(())
+    }
+
+    /// Tells what a stage came to.
+    async fn built(&self, image: Option<&ImageId>) {
+        if let Some(image) = image {
+            let _ = self.events.send(Ok(BuildEvent::Built(engine::image::ImageId::from(image)))).await;
+        }
+    }
+
+    fn has_stage(&self, name: &str) -> bool {
+        self.stages.iter().any(|(known, _)| known.as_deref() == Some(name))
     }
 
     /// Expands a word in FROM or before it.
@@ -310,9 +341,25 @@ impl Builder {
     }
 }
 
-/// What the history says of a step that runs nothing.
-fn nop(stage: &Stage, comment: &str) -> String {
-    format!("{} #(nop)  {comment}", shell(&stage.config).join(" "))
+/// How a step is known that was done before.
+struct Key {
+    /// As the history has it.
+    created_by: String,
+    /// The same word by word.
+    command: Vec<String>,
+    /// Whether the history alone tells it from others: the words of a program may come to the same line.
+    is_plain: bool,
+}
+
+impl Key {
+    fn of(command: Vec<String>) -> Self {
+        Self { created_by: command.join(" "), command, is_plain: true }
+    }
+}
+
+/// What the command of a step begins with that runs nothing.
+fn nop(stage: &Stage) -> Vec<String> {
+    shell(&stage.config)
 }
 
 fn single_quoted(text: &str) -> String {

@@ -17,9 +17,8 @@ pub fn apply_changes(config: &mut ImageConfig, changes: &[String]) -> Result<(),
         return Ok(());
     }
     let mut changed = config.to_document();
-    for change in changes {
-        configure::change(&mut changed, change).map_err(ChangeError)?;
-    }
+    // As lines of one file: any of them may be several.
+    configure::change(&mut changed, &changes.join("\n")).map_err(ChangeError)?;
     *config = ImageConfig::of_document(&changed);
     Ok(())
 }

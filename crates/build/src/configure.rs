@@ -132,19 +132,30 @@ pub(crate) fn configure(
     Ok(Some(comment))
 }
 
-/// Applies one instruction of `--change`.
+/// What can be changed without files and without a base image.
+const CHANGES: [&str; 11] = [
+    "CMD",
+    "ENTRYPOINT",
+    "ENV",
+    "EXPOSE",
+    "HEALTHCHECK",
+    "LABEL",
+    "ONBUILD",
+    "STOPSIGNAL",
+    "USER",
+    "VOLUME",
+    "WORKDIR",
+];
+
+/// Applies the instructions of `--change`, each on its line.
 pub(crate) fn change(config: &mut ContainerConfig, text: &str) -> Result<(), String> {
-    let step = Dockerfile::parse_step(text).map_err(|error| error.to_string())?;
-    let environment = config.clone();
-    let variables = move |name: &str| environment.env_get(name).map(str::to_owned);
-    let scope = Scope { escape: '\\', variables: &variables };
-    match configure(&step.command, config, &scope)? {
-        Some(_) => Ok(()),
-        None => {
-            let keyword = text.split_whitespace().next().unwrap_or_default().to_uppercase();
-            Err(format!("{keyword} is not a valid change command"))
-        }
+    for step in Dockerfile::parse_changes(text, &CHANGES)? {
+        let environment = config.clone();
+        let variables = move |name: &str| environment.env_get(name).map(str::to_owned);
+        let scope = Scope { escape: '\\', variables: &variables };
+        configure(&step.command, config, &scope)?;
     }
+    Ok(())
 }
 
 /// A path made absolute: below the working directory, without `.` and `..`.
@@ -238,6 +249,7 @@ mod tests {
             let json = serde_json::to_string(&config).expect("prints");
             json.replace(r#""Env":["A=1"],"#, "")
                 .replace(r#""WorkingDir":"/srv""#, "")
+                .replace(",,", ",")
                 .replace(",}", "}")
                 .replace("{,", "{")
         });
@@ -248,6 +260,10 @@ mod tests {
     fn each_instruction_changes_its_own_field() {
         check("CMD echo hi", Ok(r#"{"Cmd":["/bin/sh","-c","echo hi"]}"#));
         check(r#"ENTRYPOINT ["x"]"#, Ok(r#"{"Entrypoint":["x"]}"#));
+        check(
+            "LABEL a=1\nENTRYPOINT [\"x\"]\n# and more\nLABEL b=\\\n2",
+            Ok(r#"{"Entrypoint":["x"],"Labels":{"a":"1","b":"2"}}"#),
+        );
         check("EXPOSE 80 90-91/udp", Ok(r#"{"ExposedPorts":{"80/tcp":{},"90/udp":{},"91/udp":{}}}"#));
         check("LABEL a=$A", Ok(r#"{"Labels":{"a":"1"}}"#));
         check("VOLUME /a /b", Ok(r#"{"Volumes":{"/a":{},"/b":{}}}"#));
@@ -260,7 +276,9 @@ mod tests {
         check("EXPOSE abc", Err("invalid containerPort: abc"));
         check("STOPSIGNAL NOPE", Err("Invalid signal: NOPE"));
         check("RUN x", Err("RUN is not a valid change command"));
-        check("FOO x", Err("dockerfile parse error on line 1: unknown instruction: FOO"));
+        check("FOO x", Err("FOO is not a valid change command"));
+        check("ENV B=1\nRUN x", Err("RUN is not a valid change command"));
+        check("# nothing", Err("file with no instructions"));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The build context: received, unpacked, and searched for its Dockerfile.
+//! The build context: received or fetched, unpacked, and searched for its Dockerfile.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -12,17 +12,18 @@ use rustix::fs::{Mode, OFlags};
 
 use crate::args::Args;
 use crate::builder::{Builder, Events};
-use crate::dockerfile::Dockerfile;
+use crate::dockerfile::{Dockerfile, ParseError};
 use crate::error::BuildError;
 use crate::files::{FileError, Tree};
 use crate::ignore::Ignore;
+use crate::remote::{Received, Remote};
 use crate::request::BuildRequest;
 
 const DEFAULT_DOCKERFILE: &str = "Dockerfile";
 const IGNORE_FILE: &str = ".dockerignore";
 
 /// The longest Dockerfile and list of what to leave out.
-const TEXT_MAX: u64 = 4 << 20;
+pub(crate) const TEXT_MAX: u64 = 4 << 20;
 
 /// Receives the context and builds.
 pub(crate) async fn build(engine: Engine, request: BuildRequest, events: Events) -> Result<(), BuildError> {
@@ -30,27 +31,58 @@ pub(crate) async fn build(engine: Engine, request: BuildRequest, events: Events)
     if options.squash {
         return Err(BuildError::Squash);
     }
-    let platform = match options.platform.as_deref().filter(|text| !text.is_empty()) {
-        Some(text) => text.parse::<Platform>().map_err(|error| BuildError::Step(error.to_string()))?,
-        None => Platform::host(),
-    };
+    let platform = options.platform.as_deref().filter(|text| !text.is_empty());
+    let platform = platform.map(str::parse::<Platform>).transpose();
+    let platform = platform.map_err(|error| BuildError::Step(error.to_string()))?;
+    let remote = Remote::parse(&options.remote)?;
     let store = engine.images().clone();
     let scratch = store.scratch().map_err(io_error)?;
-    let root = offload::in_place(|| directory(scratch.path())).map_err(io_error)?;
-    let unpacking = root.try_clone().map_err(io_error)?;
-    let unpack = move |context| image::unpack_files(context, unpacking.as_fd());
-    let transfer = engine::work::transfer("build contexts").await?;
-    transfer.upload(request.context, unpack).await.map_err(BuildError::Context)?;
+    let received = match remote {
+        None => {
+            let root = offload::in_place(|| directory(scratch.path())).map_err(io_error)?;
+            let unpacking = root.try_clone().map_err(io_error)?;
+            let unpack = move |context| image::unpack_files(context, unpacking.as_fd());
+            let transfer = engine::work::transfer("build contexts").await?;
+            transfer.upload(request.context, unpack).await.map_err(BuildError::Context)?;
+            Received::Files(root)
+        }
+        Some(remote) => {
+            drop(request.context);
+            remote.receive(&engine, scratch.path(), &events).await?
+        }
+    };
 
     let cancel = Cancel::default();
-    let plain = Tree::new(root.try_clone().map_err(io_error)?, Ignore::default(), &cancel);
-    let (dockerfile, ignore) = offload::in_place(|| -> Result<_, BuildError> {
-        let (path, text) = read_dockerfile(&plain, &options.dockerfile)?;
-        Ok((Dockerfile::parse(&text)?, read_ignore(&plain, &path)?))
-    })?;
-    let args = Args::new(&options.args, &platform);
+    let has_files = matches!(received, Received::Files(_));
+    let (root, dockerfile, ignore) = match received {
+        Received::Files(root) => {
+            let plain = Tree::new(root.try_clone().map_err(io_error)?, Ignore::default(), &cancel);
+            let read = offload::in_place(|| -> Result<_, BuildError> {
+                let (path, text) = read_dockerfile(&plain, &options.dockerfile)?;
+                Ok((parse(&path, &text)?, read_ignore(&plain, &path)?))
+            });
+            let (dockerfile, ignore) = read?;
+            (root, dockerfile, ignore)
+        }
+        Received::Dockerfile(text) => {
+            let root = offload::in_place(|| directory(scratch.path())).map_err(io_error)?;
+            (root, parse(DEFAULT_DOCKERFILE, &text)?, Ignore::default())
+        }
+    };
+    let args = Args::new(&options.args, &platform.clone().unwrap_or_else(Platform::host));
     let context = Arc::new(Tree::new(root, ignore, &cancel));
-    Builder::new(engine, options, events, context, args, platform, scratch).build(dockerfile).await
+    let builder = Builder::new(engine, options, events, context, args, platform, has_files, scratch);
+    builder.build(dockerfile).await
+}
+
+fn parse(name: &str, text: &str) -> Result<Dockerfile, BuildError> {
+    if text.is_empty() {
+        return Err(BuildError::EmptyDockerfile(name.to_owned()));
+    }
+    Dockerfile::parse(text).map_err(|error| match error {
+        ParseError::Empty => BuildError::Unparsed { name: name.to_owned(), source: error },
+        other => other.into(),
+    })
 }
 
 fn read_dockerfile(context: &Tree, path: &str) -> Result<(String, String), BuildError> {
@@ -101,10 +133,10 @@ fn read_short(file: impl io::Read) -> io::Result<String> {
     Ok(text)
 }
 
-fn directory(path: &Path) -> io::Result<OwnedFd> {
+pub(crate) fn directory(path: &Path) -> io::Result<OwnedFd> {
     Ok(rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
 }
 
-fn io_error(error: io::Error) -> BuildError {
+pub(crate) fn io_error(error: io::Error) -> BuildError {
     BuildError::Step(format!("cannot keep the build context: {error}"))
 }

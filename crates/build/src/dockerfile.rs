@@ -41,7 +41,7 @@ pub(crate) struct Step {
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum ParseError {
     /// There is no instruction in it.
-    #[error("the Dockerfile cannot be empty")]
+    #[error("file with no instructions")]
     Empty,
     /// An instruction is wrong.
     #[error("dockerfile parse error on line {line}: {problem}")]
@@ -52,12 +52,10 @@ pub enum ParseError {
         problem: String,
     },
     /// An instruction stands before the first FROM.
-    #[error("no build stage in current context (line {line}: {keyword} before FROM)")]
+    #[error("dockerfile parse error on line {line}: no build stage in current context")]
     NoStage {
         /// The line.
         line: usize,
-        /// The instruction.
-        keyword: String,
     },
 }
 
@@ -79,16 +77,31 @@ impl Dockerfile {
         }
         let before = steps.iter().take_while(|step| !matches!(step.command, Command::From { .. }));
         if let Some(step) = before.into_iter().find(|step| !matches!(step.command, Command::Arg(_))) {
-            let keyword = step.text.split_whitespace().next().unwrap_or_default().to_uppercase();
-            return Err(ParseError::NoStage { line: step.line, keyword });
+            return Err(ParseError::NoStage { line: step.line });
         }
         if !steps.iter().any(|step| matches!(step.command, Command::From { .. })) {
-            return Err(ParseError::NoStage { line: 1, keyword: "ARG".to_owned() });
+            return Err(ParseError::NoStage { line: 1 });
         }
         Ok(Self { steps, escape })
     }
 
-    /// Reads one instruction, as ONBUILD and `--change` carry it.
+    /// Reads the instructions of `--change`, of which there are as many as lines; only those that `known` has
+    /// are any. The error says what is wrong.
+    pub(crate) fn parse_changes(text: &str, known: &[&str]) -> Result<Vec<Step>, String> {
+        let escape = lines::escape(text).map_err(|error| error.to_string())?;
+        let lines = lines::logical(text, escape).map_err(|error| error.to_string())?;
+        if lines.is_empty() {
+            return Err(ParseError::Empty.to_string());
+        }
+        let keyword = |line: &LogicalLine| line.text.split_whitespace().next().unwrap_or_default().to_owned();
+        let unknown = lines.iter().map(keyword).find(|word| !known.contains(&word.to_uppercase().as_str()));
+        if let Some(keyword) = unknown {
+            return Err(format!("{keyword} is not a valid change command"));
+        }
+        lines.into_iter().map(|line| Step::read(line, escape).map_err(|error| error.to_string())).collect()
+    }
+
+    /// Reads one instruction, as ONBUILD carries it.
     pub(crate) fn parse_step(text: &str) -> Result<Step, ParseError> {
         let mut lines = lines::logical(text, '\\')?.into_iter();
         match (lines.next(), lines.next()) {

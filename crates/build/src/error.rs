@@ -15,9 +15,23 @@ pub enum BuildError {
     /// There is no Dockerfile where it should be.
     #[error("Cannot locate specified Dockerfile: {0}")]
     NoDockerfile(String),
+    /// There is nothing in the Dockerfile.
+    #[error("the Dockerfile ({0}) cannot be empty")]
+    EmptyDockerfile(String),
+    /// The Dockerfile is none.
+    #[error("failed to parse {name}")]
+    Unparsed {
+        /// Its path in the context.
+        name: String,
+        /// Why.
+        source: ParseError,
+    },
     /// The Dockerfile is wrong.
     #[error(transparent)]
     Parse(#[from] ParseError),
+    /// What is to be built from cannot be fetched.
+    #[error("{0}")]
+    Remote(String),
     /// The build context cannot be unpacked.
     #[error("read the build context")]
     Context(#[source] LayerError),
@@ -65,6 +79,7 @@ impl BuildError {
         match self {
             BuildError::Engine(error) => error.kind(),
             BuildError::NoSpace { .. } => engine::Kind::NoSpace,
+            BuildError::Remote(_) => engine::Kind::Unavailable,
             BuildError::Context(error) if error.kind() == Kind::NoSpace => engine::Kind::NoSpace,
             _ => engine::Kind::Invalid,
         }
@@ -78,6 +93,7 @@ fn engine_error(kind: Kind, source: impl std::error::Error) -> BuildError {
         Kind::Conflict => engine::Kind::Conflict,
         Kind::Invalid => engine::Kind::Invalid,
         Kind::Denied => engine::Kind::Denied,
+        Kind::Unauthorized => engine::Kind::Unauthorized,
         Kind::Unavailable => engine::Kind::Unavailable,
         Kind::NoSpace => engine::Kind::NoSpace,
         Kind::Internal => engine::Kind::Internal,

@@ -17,9 +17,9 @@ pub(crate) enum FileError {
     /// There is no such file to copy.
     #[error("file not found in build context or excluded by .dockerignore: stat {0}: file does not exist")]
     Missing(String),
-    /// A wildcard matched nothing.
-    #[error("no source files were specified")]
-    NoMatch,
+    /// There is no such file in the image to copy from.
+    #[error("stat {0}: file does not exist")]
+    NoFile(String),
     /// A pattern is malformed.
     #[error("{0}")]
     Pattern(String),

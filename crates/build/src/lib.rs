@@ -15,9 +15,11 @@ mod dockerfile;
 mod download;
 mod error;
 mod files;
+mod git;
 mod ignore;
 mod owner;
 mod pattern;
+mod remote;
 mod request;
 
 use std::pin::Pin;

@@ -8,7 +8,8 @@ use engine::image::{ImageId, Progress, RegistryAuth};
 
 /// A build to be done.
 pub struct BuildRequest {
-    /// The build context: a tar archive, plain or compressed.
+    /// The build context: a tar archive, plain or compressed. Not read where it is fetched
+    /// ([`BuildOptions::remote`]).
     pub context: ByteStream,
     /// How.
     pub options: BuildOptions,
@@ -17,6 +18,9 @@ pub struct BuildRequest {
 /// How an image is built; the defaults are those of `docker build`.
 #[derive(Clone, Default)]
 pub struct BuildOptions {
+    /// Where the context is fetched from: a git repository (`https://….git#branch:directory`, `git://…`,
+    /// `git@…`, `github.com/…`), or the address of an archive or of a Dockerfile alone. Empty where it is sent.
+    pub remote: String,
     /// Where the Dockerfile is in the context; `Dockerfile` if empty.
     pub dockerfile: String,
     /// The names that the image gets.
@@ -62,8 +66,8 @@ pub struct BuildOptions {
 pub enum BuildEvent {
     /// Text as it goes to the terminal, with its line ends.
     Text(String),
-    /// The pull of a base image.
+    /// The pull of a base image, or of something else that is fetched.
     Pull(Progress),
-    /// The image is there. Comes once, before the last texts.
+    /// A stage's image is there. The last is the build's, and comes before the last texts.
     Built(ImageId),
 }

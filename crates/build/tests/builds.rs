@@ -76,7 +76,7 @@ fn arguments_count_only_where_they_are_declared() {
         let with = |value| arguments(&[("BASE", "busybox"), ("V", value), ("UNUSED", "x")]);
         let (text, _) = built(&engine, dockerfile, &[], with("one")).await;
         assert!(text.contains("before=\n") && text.contains("after=one\n"), "{text}");
-        assert!(text.contains("[Warning] One or more build-args [\"UNUSED\"] were not consumed"), "{text}");
+        assert!(text.contains("[Warning] One or more build-args [UNUSED] were not consumed"), "{text}");
         let (text, _) = built(&engine, dockerfile, &[], with("two")).await;
         assert!(!text.contains("before=\n") && text.contains("after=two\n"), "{text}");
     });
@@ -147,7 +147,7 @@ fn nothing_is_left_of_a_build_that_fails() {
         )
         .await;
         fails(&engine, "FROM busybox\nFROBNICATE", "unknown instruction: FROBNICATE").await;
-        fails(&engine, "# nothing", "the Dockerfile cannot be empty").await;
+        fails(&engine, "# nothing", "file with no instructions").await;
 
         let squash = BuildOptions { squash: true, ..BuildOptions::default() };
         let outcome = build(&engine, "FROM busybox", &[], squash).await;
@@ -194,4 +194,105 @@ fn what_is_copied_from_another_stage_stays_whose_it_is() {
         let said = "\n/copied/a 2 7 8\n/given/d/b 2 3 4\n/copied/d 7 8 2750 -315521755\n../../../..\nsame\n";
         assert!(text.contains(said), "{text}");
     });
+}
+
+#[test]
+fn patterns_that_match_nothing_beside_one_that_does_are_nothing() {
+    with_engine(async |engine| {
+        let files = &[("a.txt", "a"), ("b.txt", "b")];
+        let (text, _) =
+            built(&engine, "FROM busybox\nCOPY a.txt c* /d/\nRUN ls /d", files, BuildOptions::default())
+                .await;
+        assert!(text.contains("\na.txt\n"), "{text}");
+        fails(&engine, "FROM busybox\nCOPY c* d* /d/", "COPY failed: no source files were specified").await;
+        fails(&engine, "FROM busybox\nCOPY here.txt h* /d", "When using COPY with more than one source file")
+            .await;
+        fails(&engine, "FROM busybox\nCOPY http://h/x /d", "COPY failed: source can't be a URL for COPY")
+            .await;
+        fails(
+            &engine,
+            "FROM busybox AS a\nFROM busybox\nCOPY --from=a /none /x",
+            "COPY failed: stat none: file",
+        )
+        .await;
+    });
+}
+
+#[test]
+fn a_step_is_known_by_its_words_and_its_network() {
+    with_engine(async |engine| {
+        let said = async |line: &str| {
+            let dockerfile = format!("FROM busybox\n{line}");
+            built(&engine, &dockerfile, &[], BuildOptions::default()).await.0
+        };
+        let first = said(r#"RUN ["sh", "-c", "echo one"]"#).await;
+        assert!(first.contains("\none\n"), "{first}");
+        // The same words when they are put together.
+        let second = said(r#"RUN ["sh", "-c", "echo", "one"]"#).await;
+        assert!(!second.contains("Using cache") && !second.contains("\none\n"), "{second}");
+        assert!(said(r#"RUN ["sh", "-c", "echo one"]"#).await.contains("Using cache"));
+        said("RUN echo x").await;
+        let apart = said("RUN --network=none echo x").await;
+        assert!(!apart.contains("Using cache"), "{apart}");
+        assert!(said("RUN --network=none echo x").await.contains("Using cache"));
+    });
+}
+
+#[test]
+fn stages_are_named_once_and_found_when_they_are_done() {
+    with_engine(async |engine| {
+        let own = "FROM busybox\nCOPY --from=0 /bin/busybox /x";
+        fails(&engine, own, "invalid from flag value 0: refers to current build stage").await;
+        let later = "FROM busybox\nCOPY --from=3 /bin/busybox /x";
+        fails(&engine, later, "invalid from flag value 3: index out of bounds").await;
+        fails(&engine, "FROM busybox AS a\nFROM busybox AS A", "a stage name already used").await;
+        fails(&engine, "FROM $NONE", "base name ($NONE) should not be blank").await;
+        // A name of the stage's own is that of an image still.
+        let named = "FROM busybox AS busybox\nCOPY --from=busybox /bin/busybox /x\nFROM busybox\nRUN ls /x";
+        let (text, _) = built(&engine, named, &[], BuildOptions::default()).await;
+        assert!(text.contains("\n/x\n"), "{text}");
+        let empty = "FROM scratch AS none\nFROM none\nCOPY here.txt /";
+        built(&engine, empty, &[("here.txt", "x")], BuildOptions::default()).await;
+        let target = BuildOptions { target: "x".into(), ..BuildOptions::default() };
+        let outcome = build(&engine, "FROM busybox", &[], target).await;
+        assert_eq!(outcome.image, Err("target stage \"x\" could not be found".to_owned()));
+    });
+}
+
+#[test]
+fn a_dockerfile_without_instructions_is_none() {
+    with_engine(async |engine| {
+        let complaint = async |text: &str| {
+            build(&engine, text, &[], BuildOptions::default()).await.image.expect_err("nothing to do")
+        };
+        assert_eq!(complaint("").await, "the Dockerfile (Dockerfile) cannot be empty");
+        assert_eq!(complaint("\n\n\t\n").await, "failed to parse Dockerfile: file with no instructions");
+        assert_eq!(complaint("# only").await, "failed to parse Dockerfile: file with no instructions");
+    });
+}
+
+#[test]
+fn every_step_that_is_done_has_a_container() {
+    with_engine(async |engine| {
+        let dockerfile = "FROM busybox\nENV A=1\nWORKDIR /made/here\nRUN pwd\nCMD [\"sh\"]";
+        let (text, _) = built(&engine, dockerfile, &[], BuildOptions::default()).await;
+        assert_eq!(text.matches(" ---> Running in ").count(), 4, "{text}");
+        assert_eq!(text.matches(" ---> Removed intermediate container ").count(), 4, "{text}");
+        assert!(text.contains("\n/made/here\n"), "{text}");
+        let all = ContainerFilter { all: true, ..Default::default() };
+        assert_eq!(engine.container_list(&all).expect("list").len(), 0);
+        let (text, _) = built(&engine, dockerfile, &[], BuildOptions::default()).await;
+        assert!(!text.contains("Running in"), "{text}");
+    });
+}
+
+#[test]
+fn several_changes_may_come_in_one() {
+    let mut config = engine::image::ImageConfig::default();
+    let changes = ["ENV A=1\nENV B=$A\n# a remark\nLABEL x=\"a b\"".to_owned(), "USER me".to_owned()];
+    build::apply_changes(&mut config, &changes).expect("changes");
+    assert_eq!(config.env, ["A=1", "B=1"]);
+    assert_eq!((config.labels["x"].as_str(), config.user.as_str()), ("a b", "me"));
+    let error = build::apply_changes(&mut config, &["ENV A=2\nFROM x".to_owned()]).expect_err("no change");
+    assert_eq!(error.to_string(), "FROM is not a valid change command");
 }

@@ -79,6 +79,7 @@ fn status(kind: engine::Kind) -> StatusCode {
         engine::Kind::Conflict => StatusCode::CONFLICT,
         engine::Kind::Invalid => StatusCode::BAD_REQUEST,
         engine::Kind::Denied => StatusCode::FORBIDDEN,
+        engine::Kind::Unauthorized => StatusCode::UNAUTHORIZED,
         engine::Kind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         engine::Kind::NoSpace => StatusCode::INSUFFICIENT_STORAGE,
         engine::Kind::NotModified => StatusCode::NOT_MODIFIED,

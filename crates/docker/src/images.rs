@@ -7,6 +7,7 @@ pub(crate) mod history;
 pub(crate) mod inspect;
 pub(crate) mod list;
 pub(crate) mod load;
+mod platform;
 pub(crate) mod progress;
 pub(crate) mod prune;
 pub(crate) mod push;

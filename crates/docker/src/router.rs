@@ -99,6 +99,7 @@ static ROUTES: &[Route] = routes! {
 
 
     POST "/build" => build::run::build,
+    POST "/build/cancel" since 1 . 39 => build::cancel::cancel,
     POST "/build/prune" since 1 . 31 => build::prune::prune,
 
     GET "/volumes" => volumes::list::list,

@@ -24,6 +24,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::answer;
 use crate::body::Body;
+use crate::build::cancel::Builds;
 use crate::fault::Fault;
 use crate::gone;
 use crate::listener::{Accepted, Listener};
@@ -77,6 +78,8 @@ pub(crate) struct Place {
 pub(crate) struct Api {
     pub(crate) engine: Engine,
     pub(crate) about: About,
+    /// Builds that can be cancelled.
+    pub(crate) builds: Builds,
     /// Operations that go on when their client has gone.
     pub(crate) operations: TaskTracker,
     /// Connections that have become streams.
@@ -101,6 +104,7 @@ impl Service {
         let api = Api {
             engine,
             about,
+            builds: Builds::default(),
             operations: TaskTracker::new(),
             sessions: TaskTracker::new(),
             closing: CancellationToken::new(),

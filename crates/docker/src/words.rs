@@ -31,7 +31,8 @@ pub(crate) fn last_error(state: &ContainerState) -> String {
     }
 }
 
-fn sentence(fact: &Fact) -> String {
+/// What Docker says of it.
+pub(crate) fn sentence(fact: &Fact) -> String {
     match fact {
         Fact::NoContainer { reference } => format!("No such container: {reference}"),
         Fact::ManyContainers { prefix } => format!("multiple IDs found with provided prefix: {prefix}"),
@@ -57,6 +58,16 @@ fn sentence(fact: &Fact) -> String {
         Fact::NoImageToPush { repository } => {
             format!("An image does not exist locally with the tag: {repository}")
         }
+        Fact::OtherPlatform { reference, has, wanted } => format!(
+            "image with reference {reference} was found but its platform ({has}) does not match the specified platform ({wanted})"
+        ),
+        Fact::NoTagToPush { reference } => format!("tag does not exist: {reference}"),
+        Fact::NoTagsToPush { repository } => format!("no tags to push for {repository}"),
+        Fact::NoRepository { repository } => format!("repository {repository} not found"),
+        Fact::LoginRefused { address, answer: None } => {
+            format!("login attempt to {address} failed with status: 401 Unauthorized")
+        }
+        Fact::LoginRefused { address, answer: Some(answer) } => format!("Get {address:?}: {answer}"),
         Fact::NoTags { repository } => format!("no tags found for {repository}"),
         Fact::NoManifest { reference } => format!("manifest for {reference} not found"),
         Fact::PullDenied { repository } => format!(
@@ -175,6 +186,19 @@ mod tests {
         check(
             Fact::PullDenied { repository: text("mine") },
             "pull access denied for mine, repository does not exist or may require 'docker login'",
+        );
+        check(
+            Fact::OtherPlatform {
+                reference: text("busybox"),
+                has: text("linux/amd64"),
+                wanted: text("linux/arm64"),
+            },
+            "image with reference busybox was found but its platform (linux/amd64) does not match the specified platform (linux/arm64)",
+        );
+        check(Fact::NoTagToPush { reference: text("app:2") }, "tag does not exist: app:2");
+        check(
+            Fact::LoginRefused { address: text("http://a/v2/"), answer: None },
+            "login attempt to http://a/v2/ failed with status: 401 Unauthorized",
         );
         check(
             Fact::VolumeInUse { name: text("data"), users: vec![id("a"), id("b")] },

@@ -21,6 +21,8 @@ pub enum Kind {
     Invalid,
     /// A registry or the host refuses it.
     Denied,
+    /// A registry does not know who asks, or not by these credentials.
+    Unauthorized,
     /// Something outside cannot be reached, or a limit is reached; trying later may help.
     Unavailable,
     /// The disk is full: nothing helps but to free some of it.

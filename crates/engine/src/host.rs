@@ -132,7 +132,7 @@ impl Engine {
             operating_system,
             os_version,
             os: "linux".to_owned(),
-            architecture: crate::image::host_architecture(),
+            architecture: oci::Platform::host().architecture,
             machine: text(uname.machine()),
             cpus: std::thread::available_parallelism().map_or(1, |count| count.get() as u32),
             memory: memory_total(),

@@ -2,8 +2,10 @@
 
 mod archive;
 mod convert;
+mod fetch;
 mod inspect;
 mod list;
+mod pattern;
 mod remove;
 mod tag;
 mod transfer;
@@ -16,13 +18,15 @@ use base::Timestamp;
 use futures::Stream;
 
 use crate::container::{Healthcheck, Port};
-use crate::error::Result;
+use crate::error::{Fact, Result};
 
+pub use ::image::registry::{Found, Opened};
 pub use ::image::{Blobs, Remote};
-pub(crate) use convert::{
-    config_to_oci, healthcheck_from_oci, host_architecture, kind, parse_port, reference, with_tag,
-};
+pub(crate) use convert::{config_to_oci, healthcheck_from_oci, kind, parse_port, reference, with_tag};
+pub use fetch::stream as fetched_stream;
 pub use oci::Platform;
+pub use oci::platform::ParsePlatformError;
+pub(crate) use transfer::parse_platform;
 
 /// Names an image: the digest of its configuration (`sha256:…`).
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -99,6 +103,8 @@ pub struct Image {
     pub size: u64,
     /// How it is run.
     pub config: ImageConfig,
+    /// What the container had that it was made of, where that is known.
+    pub container: Option<ImageConfig>,
     /// Digests of its unpacked layers, lowest first.
     pub layers: Vec<String>,
     /// When it last got a name here.
@@ -133,10 +139,10 @@ pub struct ImageFilter {
     pub labels: Vec<String>,
     /// Whether it has no name.
     pub dangling: Option<bool>,
-    /// Made before this image.
-    pub before: Option<String>,
-    /// Made after this image.
-    pub since: Option<String>,
+    /// Made before these images.
+    pub before: Vec<String>,
+    /// Made after these images.
+    pub since: Vec<String>,
     /// Made before this time.
     pub until: Option<Timestamp>,
 }
@@ -173,14 +179,26 @@ pub enum Progress {
         /// Bytes done so far, and all, where it is under way.
         bytes: Option<(u64, u64)>,
     },
+    /// What came is not all that was asked for.
+    Warning {
+        /// What is the matter.
+        fact: Fact,
+    },
+    /// A tag of a registry now leads to this.
+    Pushed {
+        /// The tag.
+        tag: String,
+        /// The manifest's digest.
+        digest: String,
+        /// The manifest's bytes.
+        size: u64,
+    },
     /// It is done: the image and its digest.
     Done {
         /// The image's id.
         id: Option<ImageId>,
         /// The manifest's digest.
         digest: Option<String>,
-        /// The manifest's bytes.
-        size: u64,
     },
 }
 

@@ -27,7 +27,7 @@ use oci::{Descriptor, Digest};
 pub(crate) use kept::Kept;
 pub(crate) use lease::Lease;
 pub(crate) use stage::{BlobFile, StagedBlob};
-pub(crate) use tree::{DEPTH_MAX, Leaf, Part, Tree};
+pub(crate) use tree::{DEPTH_MAX, Leaf, Part, Tree, leaf};
 
 use crate::state::LayerRecord;
 use crate::store::{Inner, Tables, WriteError};

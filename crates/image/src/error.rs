@@ -11,8 +11,10 @@ pub enum Kind {
     Conflict,
     /// The input is malformed, or is not what its digest says.
     Invalid,
-    /// The registry refuses these credentials.
+    /// The registry refuses.
     Denied,
+    /// The registry does not know who asks, or not by these credentials.
+    Unauthorized,
     /// The registry cannot be reached or fails; trying again may help.
     Unavailable,
     /// The disk is full.

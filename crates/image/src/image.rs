@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use base::Timestamp;
 use oci::reference::ParseReferenceError;
-use oci::{ContainerConfig, Digest, History, ImageConfig, Platform, Reference};
+use oci::{ContainerConfig, Digest, Document, History, ImageConfig, Platform, Reference};
 
 pub(crate) use put::{NewRecord, Source};
 
@@ -77,6 +77,8 @@ pub struct NewImage {
     pub created: Timestamp,
     /// The instruction or command, for the history.
     pub created_by: String,
+    /// The same word by word, by which a build knows a step that was done; empty where nobody asks.
+    pub command: Vec<String>,
     /// A message for the history.
     pub comment: String,
     /// Who made it.
@@ -154,6 +156,7 @@ impl NewImage {
             config,
             created,
             created_by: created_by.to_owned(),
+            command: Vec::new(),
             comment: String::new(),
             author: String::new(),
             platform: None,
@@ -273,6 +276,22 @@ impl Store {
         self.inner.image_keep(id, None, names)
     }
 
+    /// Whether an image is for a platform, or runs there: its configuration says so, or an index that it came
+    /// by does, for there are configurations that are wrong.
+    pub fn image_fits(&self, image: &Image, wanted: &Platform) -> bool {
+        if image.config.platform().fitness(wanted).is_some() {
+            return true;
+        }
+        let sources: BTreeSet<Digest> = {
+            let tables = self.inner.tables();
+            let names = tables.names.values().filter(|named| named.image == image.id);
+            let record = tables.images.get(&image.id).and_then(|record| record.source.as_ref());
+            let targets = names.filter_map(|named| named.target.as_ref()).chain(record);
+            targets.map(|target| target.digest.clone()).collect()
+        };
+        sources.iter().any(|source| in_place(|| self.inner.offers(source, &image.id, wanted)))
+    }
+
     /// Keeps an image from being removed while what is given back is held.
     pub fn image_hold(&self, id: &ImageId) -> Result<ImageHold, FindError> {
         let mut tables = self.inner.tables();
@@ -329,6 +348,8 @@ impl Store {
         };
         let created = new.created.to_string();
         config.config = new.config;
+        config.container_config = (!new.command.is_empty())
+            .then(|| ContainerConfig { cmd: Some(new.command), ..ContainerConfig::default() });
         config.author.clone_from(&new.author);
         config.created = Some(created.clone());
         config.history.push(History {
@@ -366,6 +387,17 @@ impl Inner {
     ) -> Result<(), WriteError> {
         let mut tables = self.flushed(&BTreeSet::new(), &BTreeSet::from([id.clone()]))?;
         self.name_set(&mut tables, id, target, names)
+    }
+
+    /// Whether the index `source`, if it is one and here, offers an image for a platform.
+    fn offers(&self, source: &Digest, id: &ImageId, wanted: &Platform) -> bool {
+        let Ok(kept) = self.blob_read(source) else { return false };
+        let Ok(Document::Index(index)) = Document::parse(kept.bytes(), None) else { return false };
+        let tables = self.tables();
+        index.manifests.iter().any(|entry| {
+            let fits = entry.platform.as_ref().is_some_and(|of| of.fitness(wanted).is_some());
+            fits && tables.leads_to(&entry.digest, &id.0)
+        })
     }
 
     /// The image `id` with its configuration.

@@ -153,7 +153,17 @@ impl Store {
         archive: impl Read + Send,
         progress: &Progress,
     ) -> Result<Vec<Loaded>, LoadError> {
-        read::load(&self.inner, archive, progress)
+        read::load(&self.inner, archive, None, progress)
+    }
+
+    /// As [`Store::image_load`], of the images that are for a platform.
+    pub fn image_load_for(
+        &self,
+        archive: impl Read + Send,
+        platform: &Platform,
+        progress: &Progress,
+    ) -> Result<Vec<Loaded>, LoadError> {
+        read::load(&self.inner, archive, Some(platform), progress)
     }
 
     /// Writes an archive that Docker and OCI tools load. `names` are names, ids, or repositories

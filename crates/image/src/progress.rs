@@ -26,6 +26,8 @@ pub enum Action {
     Waiting,
     /// Bytes of the layer have come.
     Downloading { current: u64, total: u64 },
+    /// The layer has come whole; its digest is looked at.
+    Verifying,
     /// The layer has come whole and matches its digest.
     DownloadComplete,
     /// The connection broke; the transfer goes on after this many seconds.
@@ -40,6 +42,8 @@ pub enum Action {
     Digest(Digest),
     /// A sentence for the end.
     Status(String),
+    /// The push to a repository begins.
+    PushingTo(String),
     /// The layer is going to be pushed.
     Preparing,
     /// Bytes of the layer have been sent.
@@ -70,6 +74,7 @@ impl Action {
             Action::PullingFsLayer => "Pulling fs layer".into(),
             Action::Waiting => "Waiting".into(),
             Action::Downloading { .. } => "Downloading".into(),
+            Action::Verifying => "Verifying Checksum".into(),
             Action::DownloadComplete => "Download complete".into(),
             Action::Retrying { seconds: 1 } => "Retrying in 1 second".into(),
             Action::Retrying { seconds } => format!("Retrying in {seconds} seconds"),
@@ -78,6 +83,7 @@ impl Action {
             Action::AlreadyExists => "Already exists".into(),
             Action::Digest(digest) => format!("Digest: {digest}"),
             Action::Status(sentence) => format!("Status: {sentence}"),
+            Action::PushingTo(repository) => format!("The push refers to repository [{repository}]"),
             Action::Preparing => "Preparing".into(),
             Action::Pushing { .. } => "Pushing".into(),
             Action::Pushed => "Pushed".into(),

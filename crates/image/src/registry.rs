@@ -2,7 +2,9 @@
 
 mod auth;
 mod limits;
+mod open;
 mod repository;
+mod search;
 mod tls;
 mod upload;
 
@@ -12,23 +14,22 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use oci::{Digest, Hasher, Reference};
+use oci::Reference;
 use parking_lot::Mutex;
 
-use crate::store::WriteError;
 use crate::transfer::PullError;
 pub use limits::Limits;
 pub(crate) use limits::Paced;
+pub use open::Opened;
+use repository::unreachable;
 pub(crate) use repository::{Access, Mount, Repository};
-use repository::{answer_error, unreachable};
+pub use search::Found;
 
 /// Where the images of `docker.io` really are.
 const DOCKER_HUB: &str = "registry-1.docker.io";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long a connection that nobody needs is kept.
 const POOL_TIMEOUT: Duration = Duration::from_secs(60);
-/// The longest file that is fetched from an address.
-const FETCH_MAX: u64 = 64 << 30;
 
 /// Speaks to registries; keeps connections and tokens. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -135,36 +136,11 @@ impl Client {
         Repository::new(self, reference, credentials, Access::Pull).tags().await
     }
 
-    /// Fetches whatever is at an address into `file`; gives its digest.
-    pub async fn fetch(
-        &self,
-        address: &str,
-        file: &mut (dyn std::io::Write + Send),
-    ) -> Result<Digest, PullError> {
+    /// Begins to fetch whatever is at an address.
+    pub async fn open(&self, address: &str) -> Result<Opened, PullError> {
         let http = self.http(Way::Ask, true, address)?;
         let response = http.get(address).send().await.map_err(unreachable(address))?;
-        if !response.status().is_success() {
-            return Err(answer_error(address, response).await);
-        }
-        let too_long = || {
-            let problem = format!("it is longer than {FETCH_MAX} bytes");
-            PullError::Malformed { name: address.to_owned(), problem }
-        };
-        if response.content_length().is_some_and(|length| length > FETCH_MAX) {
-            return Err(too_long());
-        }
-        let (mut hasher, mut length) = (Hasher::sha256(), 0);
-        let mut pieces = Paced::new(address, response, self.limits());
-        while let Some(piece) = pieces.next().await? {
-            length += piece.len() as u64;
-            if length > FETCH_MAX {
-                return Err(too_long());
-            }
-            hasher.update(&piece);
-            offload::in_place(|| file.write_all(&piece))
-                .map_err(|error| PullError::Write(WriteError::io(std::path::Path::new(address))(error)))?;
-        }
-        Ok(hasher.finish())
+        Opened::new(address, response, self.limits()).await
     }
 
     pub(crate) fn limits(&self) -> Limits {

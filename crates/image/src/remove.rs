@@ -108,10 +108,11 @@ impl RemoveError {
 impl Store {
     /// Removes a name, and the image with its last name; by id, the image with its names.
     ///
-    /// As Docker has it: an image with several names in one repository goes when it is removed by
-    /// id; with names in several repositories only by force; an image that others are built on only
-    /// loses its names. A name with a digest goes alone, and only if it is one: not what an image is found by
-    /// besides, such as the digest of a manifest in its index.
+    /// As Docker has it: by id, an image goes that has one tag at most, and names in one repository; with more
+    /// only by force; one that others are built on only loses its names. With the last tag of a repository, its
+    /// names with digests go; what is left of other repositories keeps the image. A name with a digest goes
+    /// alone, and only if it is one: not what an image is found by besides, such as the digest of a manifest in
+    /// its index.
     pub fn image_remove(&self, name: &str, options: &RemoveOptions) -> Result<Vec<Removal>, RemoveError> {
         let conflict = |source| RemoveError::Conflict { name: name.to_owned(), source };
         let mut tables = self.inner.tables();
@@ -128,55 +129,30 @@ impl Store {
         let by_name = by_name.filter(is_name);
         let names: Vec<Reference> = tables.names_of(&id).cloned().collect();
         let mut removed = Vec::new();
-        let untag: Vec<Reference> = match &by_name {
-            Some(reference) if reference.digest().is_some() => vec![reference.clone()],
-            Some(reference) => {
-                let others = names.iter().any(|other| other.tag().is_some() && other != reference);
-                if others {
-                    // The digest stays known as long as a tag of the same repository leads here.
-                    let same_repository = names.iter().any(|other| {
-                        other.tag().is_some() && other != reference && same_name(other, reference)
-                    });
-                    names
-                        .iter()
-                        .filter(|other| {
-                            *other == reference
-                                || (!same_repository && other.tag().is_none() && same_name(other, reference))
-                        })
-                        .cloned()
-                        .collect()
-                } else {
-                    names.clone()
-                }
-            }
-            None => {
-                let repositories: HashSet<String> = names.iter().map(Reference::name).collect();
-                if repositories.len() > 1 && !options.force {
-                    return Err(conflict(Conflict::ManyNames(id)));
-                }
-                names.clone()
-            }
-        };
+        let untag = by_name.as_ref().map_or_else(|| names.clone(), |reference| going_with(reference, &names));
         let (running, stopped) = (options.running.contains(&id), options.stopped.contains(&id));
         let mut deletes = untag.len() == names.len();
-        if deletes && by_name.is_some() {
-            if (running || stopped) && !options.force {
+        if by_name.is_some() {
+            if deletes && (running || stopped) && !options.force {
                 return Err(conflict(Conflict::Named(id)));
             }
             // By force its last name goes, as with Docker; the image itself stays while it is needed.
-            deletes = !running && !tables.is_in_work(&id);
-        } else if deletes {
+            deletes &= !running && !tables.is_in_work(&id);
+        } else {
+            if tables.children_of(&id).next().is_some() {
+                return Err(conflict(Conflict::Children(id)));
+            }
             if running {
                 return Err(conflict(Conflict::Running(id)));
             }
             if tables.is_in_work(&id) {
                 return Err(conflict(Conflict::InWork(id)));
             }
+            if !options.force && !names.is_empty() && !are_one(&names) {
+                return Err(conflict(Conflict::ManyNames(id)));
+            }
             if stopped && !options.force {
                 return Err(conflict(Conflict::Stopped(id)));
-            }
-            if tables.children_of(&id).next().is_some() {
-                return Err(conflict(Conflict::Children(id)));
             }
         }
         let before = (tables.names.clone(), tables.images.clone());
@@ -195,7 +171,8 @@ impl Store {
     }
 
     /// Removes every image that `wanted` lets go and nothing else needs. With `unnamed_only`, named
-    /// images stay, whatever `wanted` says.
+    /// images stay, whatever `wanted` says; otherwise those that are needed lose names, as with Docker: all
+    /// but one where a container uses them, all where others are only built on them.
     pub fn image_prune(
         &self,
         unnamed_only: bool,
@@ -205,8 +182,7 @@ impl Store {
         let candidates: Vec<ImageId> = self
             .image_list()
             .into_iter()
-            .filter(|image| !in_use.contains(&image.id))
-            .filter(|image| !unnamed_only || image.tags.is_empty())
+            .filter(|image| !unnamed_only || (image.tags.is_empty() && !in_use.contains(&image.id)))
             .filter(|image| wanted(image))
             .map(|image| image.id)
             .collect();
@@ -219,14 +195,31 @@ impl Store {
         for id in candidates {
             // It may be gone as the parent of another, got a name, or have images built on it.
             let named = tables.names_of(&id).any(|name| name.tag().is_some());
-            let is_needed = tables.children_of(&id).next().is_some() || tables.is_in_work(&id);
-            if !tables.images.contains_key(&id) || is_needed || (unnamed_only && named) {
+            let is_base = tables.children_of(&id).next().is_some();
+            if !tables.images.contains_key(&id)
+                || tables.is_in_work(&id)
+                || (unnamed_only && (named || is_base))
+            {
                 continue;
             }
-            let names: Vec<Reference> = tables.names_of(&id).cloned().collect();
+            let mut names: Vec<Reference> = tables.names_of(&id).cloned().collect();
+            let stays = in_use.contains(&id);
+            if stays {
+                // Of what a container uses the names go as long as there are others.
+                let mut left = names.clone();
+                names = Vec::new();
+                while let Some(name) = left.first().filter(|_| !are_one(&left)).cloned() {
+                    let going = going_with(&name, &left);
+                    left.retain(|name| !going.contains(name));
+                    names.extend(going);
+                }
+            }
             for name in names {
                 tables.names.remove(&name);
                 pruned.removed.push(Removal::Untagged(name));
+            }
+            if stays || is_base {
+                continue;
             }
             let in_use = |id: &ImageId| in_use.contains(id);
             let mut gone = Vec::new();
@@ -310,6 +303,23 @@ fn take_with_parents(
                 && tables.names_of(parent).next().is_none()
         });
     }
+}
+
+/// The names that go when one does: with the last tag of a repository, those with digests in it.
+fn going_with(name: &Reference, names: &[Reference]) -> Vec<Reference> {
+    let has_tag =
+        |other: &Reference| other.tag().is_some() && other.digest().is_none() && same_name(other, name);
+    let is_last = name.digest().is_none() && !names.iter().any(|other| other != name && has_tag(other));
+    let goes = |other: &&Reference| {
+        *other == name || (is_last && other.digest().is_some() && same_name(other, name))
+    };
+    names.iter().filter(goes).cloned().collect()
+}
+
+/// Whether names count as one: a tag at most, and all in one repository.
+fn are_one(names: &[Reference]) -> bool {
+    let tags = names.iter().filter(|name| name.digest().is_none()).count();
+    names.first().is_some_and(|first| tags <= 1 && names.iter().all(|name| same_name(name, first)))
 }
 
 fn same_name(a: &Reference, b: &Reference) -> bool {

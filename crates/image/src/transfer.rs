@@ -25,6 +25,8 @@ pub struct PullOptions {
     pub platform: Option<Platform>,
     /// Who asks.
     pub credentials: Credentials,
+    /// It is one of several: whoever asked for all of them tells what came of it.
+    pub is_part: bool,
 }
 
 /// What a pull brought.
@@ -46,6 +48,8 @@ pub enum PullError {
     NotFound {
         /// What was asked for.
         what: String,
+        /// Whether it is the whole repository that the registry does not know.
+        is_repository: bool,
         /// What the registry says.
         message: String,
     },
@@ -55,6 +59,32 @@ pub enum PullError {
         /// What was asked for.
         what: String,
         /// What the registry says.
+        message: String,
+    },
+    /// The registry does not know who asks, or not by these credentials.
+    #[error("access to {what} needs a login: {message}")]
+    Unauthorized {
+        /// What was asked for.
+        what: String,
+        /// What the registry says.
+        message: String,
+    },
+    /// The registry does not take a user's name and password.
+    #[error("{address} does not take this user and password")]
+    Login {
+        /// What was asked for.
+        address: String,
+    },
+    /// An address gives something else than what is to be fetched.
+    #[error("failed to GET {address} with status {status} {reason}: {message}")]
+    Address {
+        /// The address.
+        address: String,
+        /// The HTTP status.
+        status: u16,
+        /// The same in words.
+        reason: &'static str,
+        /// What it says besides.
         message: String,
     },
     /// The registry could not be reached, or the connection broke too often.
@@ -102,7 +132,7 @@ pub enum PullError {
         message: String,
     },
     /// No image for this platform is offered.
-    #[error("{name} has no image for platform {platform}")]
+    #[error("no matching manifest for {platform} in the manifest list entries")]
     Platform {
         /// The image.
         name: String,
@@ -152,6 +182,15 @@ pub enum PushError {
     /// There is no image of this name.
     #[error(transparent)]
     Find(#[from] FindError),
+    /// There is no image with this tag, though there are others of the repository.
+    #[error("no image has the tag {name}")]
+    NoTag {
+        /// What was asked for.
+        name: String,
+    },
+    /// A digest is not what a registry is told.
+    #[error("a name with a digest cannot be pushed")]
+    Digest,
     /// The conversation with the registry failed.
     #[error(transparent)]
     Registry(#[from] PullError),
@@ -171,6 +210,14 @@ impl PullError {
         match self {
             PullError::NotFound { .. } | PullError::Platform { .. } => Kind::NotFound,
             PullError::Denied { .. } => Kind::Denied,
+            PullError::Unauthorized { .. } | PullError::Login { .. } => Kind::Unauthorized,
+            PullError::Address { status, .. } => match status {
+                400 => Kind::Invalid,
+                401 => Kind::Unauthorized,
+                403 => Kind::Denied,
+                404 => Kind::NotFound,
+                _ => Kind::Unavailable,
+            },
             PullError::Unreachable { .. }
             | PullError::CutOff { .. }
             | PullError::Slow { .. }
@@ -190,6 +237,8 @@ impl PushError {
     pub fn kind(&self) -> Kind {
         match self {
             PushError::Find(error) => error.kind(),
+            PushError::NoTag { .. } => Kind::NotFound,
+            PushError::Digest => Kind::Invalid,
             PushError::Registry(error) => error.kind(),
             PushError::Layer { .. } => Kind::Internal,
         }

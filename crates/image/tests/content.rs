@@ -221,11 +221,16 @@ async fn images_are_found_by_the_digests_of_their_documents() {
 
 /// An OCI layout with this content.
 fn layout(top: &[(&Content, &str)], contents: &[Content]) -> Vec<u8> {
+    layout_by("io.containerd.image.name", top, contents)
+}
+
+/// The same, with its names in this annotation.
+fn layout_by(key: &str, top: &[(&Content, &str)], contents: &[Content]) -> Vec<u8> {
     let entries: Vec<oci::Descriptor> = top
         .iter()
         .map(|(content, name)| {
             let mut at = content.at.clone();
-            at.annotations.insert("io.containerd.image.name".to_owned(), (*name).to_owned());
+            at.annotations.insert(key.to_owned(), (*name).to_owned());
             at
         })
         .collect();
@@ -567,4 +572,138 @@ async fn what_is_damaged_beside_an_image_is_whole_again_when_it_comes_again() {
         pull(&test.store, &name).await;
         assert!(is_whole(&test, hurt), "pulled: {}", hurt.digest());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_layer_comes_again_in_the_form_that_was_lost() {
+    let (from, to) = (Registry::start(&Setup::default()), Registry::start(&Setup::default()));
+    let (lower, upper) = archives("a");
+    let made = image(&oci::Platform::host().to_string(), &[&lower, &upper]);
+    let remote = Remote::new(from.address, "app");
+    made.put(&remote).await;
+    remote.manifest_put("1", &made.manifest).await;
+    let test = TestStore::new();
+    let name = from.image("app:1");
+    pull(&test.store, &name).await;
+    let lost = test.root().join("blobs/sha256").join(made.layers[0].digest().hex());
+    std::fs::remove_file(&lost).expect("it was kept");
+    pull(&test.store, &name).await;
+    assert!(lost.exists());
+    let other = to.image("app:1");
+    test.store.image_tag(&name.to_string(), &other).expect("tag");
+    assert_eq!(push(&test.store, &other).await.0, *made.manifest.digest());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_tag_of_an_image_leaves_its_digests_in_other_repositories() {
+    let registry = Registry::start(&Setup::default());
+    let (lower, upper) = archives("a");
+    let made = image(&oci::Platform::host().to_string(), &[&lower, &upper]);
+    let remote = Remote::new(registry.address, "app");
+    made.put(&remote).await;
+    remote.manifest_put("1", &made.manifest).await;
+    let test = TestStore::new();
+    let (name, other) = (registry.image("app:1"), registry.image("other:1"));
+    pull(&test.store, &name).await;
+    test.store.image_tag(&name.to_string(), &other).expect("tag");
+    push(&test.store, &other).await;
+    let by_digest = |name: &Reference| name.with_digest(made.manifest.digest().clone());
+    let remove = |name: &Reference| {
+        let removed = test.store.image_remove(&name.to_string(), &RemoveOptions::default()).expect("remove");
+        removed.len()
+    };
+    // The name with the digest goes with the last tag of its own repository only.
+    test.store.image_remove(&by_digest(&other).to_string(), &RemoveOptions::default()).expect("untag");
+    push(&test.store, &other).await;
+    assert_eq!(remove(&name), 2);
+    let found = test.store.image_get(&other.to_string()).expect("it is there");
+    assert_eq!((found.tags, found.digests), (vec![other.clone()], vec![by_digest(&other)]));
+    pull(&test.store, &by_digest(&name)).await;
+    assert_eq!(remove(&other), 2);
+    let left = test.store.image_get(&by_digest(&name).to_string()).expect("it has a name still");
+    assert!(left.tags.is_empty());
+    assert_eq!(left.digests, [by_digest(&name)]);
+    assert_eq!(remove(&by_digest(&name)), 2);
+    assert!(test.store.image_list().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_is_for_the_platforms_that_it_or_its_index_says() {
+    let registry = Registry::start(&Setup::default());
+    let (lower, _) = archives("a");
+    let wrong = image("linux/s390x", &[&lower]);
+    let listed = Content::new(&wrong.manifest.at.media_type, wrong.manifest.bytes.clone())
+        .on(&oci::Platform::host().to_string());
+    let remote = Remote::new(registry.address, "app");
+    wrong.put(&remote).await;
+    remote.manifest_put("list", &index(&[&listed])).await;
+    remote.manifest_put("alone", &wrong.manifest).await;
+    let fits = async |tag: &str, platform: &str| {
+        let test = TestStore::new();
+        let name = registry.image(&format!("app:{tag}"));
+        pull(&test.store, &name).await;
+        let image = test.store.image_get(&name.to_string()).expect("pulled");
+        test.store.image_fits(&image, &platform.parse().expect(platform))
+    };
+    assert!(fits("list", &oci::Platform::host().to_string()).await);
+    assert!(!fits("alone", &oci::Platform::host().to_string()).await);
+    assert!(fits("alone", "linux/s390x").await);
+}
+
+#[test]
+fn an_archive_has_an_image_for_the_platform_that_is_wanted() {
+    let (here, elsewhere, _, index) = platforms();
+    let contents: Vec<Content> = here.contents().into_iter().chain(elsewhere.contents()).collect();
+    let archive = layout(&[(&index, "app:1")], &[contents, vec![index.clone()]].concat());
+    let loaded = |platform: &str| {
+        let test = TestStore::new();
+        let platform = platform.parse().expect(platform);
+        let loaded = test.store.image_load_for(&archive[..], &platform, &Progress::none()).expect("load");
+        loaded.into_iter().map(|loaded| loaded.id.0).collect::<Vec<_>>()
+    };
+    assert_eq!(loaded("linux/s390x"), [elsewhere.config.digest().clone()]);
+    assert_eq!(loaded(&oci::Platform::host().to_string()), [here.config.digest().clone()]);
+    assert!(loaded("linux/mips64").is_empty());
+}
+
+#[test]
+fn layouts_of_several_makers_are_understood() {
+    let (here, elsewhere, about, index) = platforms();
+    let all = |made: &[&Made]| -> Vec<Content> { made.iter().flat_map(|made| made.contents()).collect() };
+    let id = here.config.digest().to_string();
+    let check = |archive: Vec<u8>, names: &[&str]| {
+        let test = TestStore::new();
+        let loaded = test.store.image_load(&archive[..], &Progress::none()).expect("load");
+        let ids: Vec<String> = loaded.iter().map(|loaded| loaded.id.to_string()).collect();
+        assert_eq!(ids, [id.clone()]);
+        let said: Vec<String> =
+            loaded.iter().flat_map(|loaded| &loaded.names).map(|name| name.familiar()).collect();
+        assert_eq!(said, names);
+    };
+    // A bare tag and no name at all name nothing.
+    let by_specification = "org.opencontainers.image.ref.name";
+    let cases: [(&str, &[&str]); 3] =
+        [("latest", &[]), ("Not A Name: ever", &[]), ("example.org/app:1", &["example.org/app:1"])];
+    for (name, names) in cases {
+        check(layout_by(by_specification, &[(&here.manifest, name)], &here.contents()), names);
+    }
+    // All platforms beside each other, whichever comes first, and what is said about one.
+    let both = all(&[&here, &elsewhere, &about]);
+    let (one, other) = ((&here.manifest, "app:1"), (&elsewhere.manifest, "app:1"));
+    check(layout(&[one, other, (&about.manifest, "app:1")], &both), &["app:1"]);
+    check(layout(&[other, one], &both), &["app:1"]);
+    // Indexes in indexes.
+    let outer = support_remote::index(&[&index]);
+    check(
+        layout(&[(&outer, "app:2")], &[both.clone(), vec![index.clone(), outer.clone()]].concat()),
+        &["app:2"],
+    );
+    // Of an index only one platform's files are there, though the documents of all are.
+    let contents = [here.contents(), vec![elsewhere.manifest.clone(), index.clone()]].concat();
+    check(layout(&[(&index, "app:3")], &contents), &["app:3"]);
+    let foreign = [elsewhere.contents(), vec![here.manifest.clone(), index.clone()]].concat();
+    let archive = layout(&[(&index, "app:4")], &foreign);
+    let test = TestStore::new();
+    let loaded = test.store.image_load(&archive[..], &Progress::none()).expect("load");
+    assert_eq!(loaded[0].id.0, *elsewhere.config.digest());
 }

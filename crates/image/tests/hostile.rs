@@ -236,11 +236,11 @@ async fn whom_a_registry_leads_to_does_not_get_its_password() {
         _ => Reply::new(307, &elsewhere, ""),
     })
     .await;
-    let options = PullOptions { credentials: password(), platform: None };
+    let options = PullOptions { credentials: password(), ..PullOptions::default() };
     let test = TestStore::new();
     let error =
         test.store.image_pull(&client(LIMITS), &registry.image("a:1"), &options, &Progress::none()).await;
-    assert_eq!(error.expect_err("it is refused").kind(), Kind::Denied);
+    assert_eq!(error.expect_err("it is refused").kind(), Kind::Unauthorized);
     let asked = curious.asked("");
     assert_eq!(asked.len(), 1, "{asked:?}");
     assert!(!asked[0].head.to_lowercase().contains("authorization"), "{asked:?}");

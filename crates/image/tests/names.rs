@@ -107,6 +107,49 @@ fn the_last_name_takes_the_image_along() {
 }
 
 #[test]
+fn by_its_id_an_image_goes_that_has_one_tag() {
+    let test = TestStore::new();
+    let image = import(&test, "a", "app:1");
+    test.store.image_tag("app:1", &reference("app:2")).expect("tag");
+    let options = RemoveOptions::default();
+    assert_eq!(remove(&test, image.id.short(), &options), Err("many names".to_owned()));
+    remove(&test, "app:1", &options).expect("untag");
+    assert_eq!(remove(&test, image.id.short(), &options), words(&["untagged app:2", "deleted"]));
+    let image = import(&test, "a", "app:1");
+    test.store.image_tag("app:1", &reference("app:2")).expect("tag");
+    let force = RemoveOptions { force: true, ..options };
+    let all = words(&["untagged app:1", "untagged app:2", "deleted"]);
+    assert_eq!(remove(&test, image.id.short(), &force), all);
+}
+
+#[test]
+fn a_prune_leaves_an_image_in_use_one_name() {
+    let test = TestStore::new();
+    let image = import(&test, "a", "app:z");
+    for tag in ["h", "a", "q"] {
+        test.store.image_tag("app:z", &reference(&format!("app:{tag}"))).expect("tag");
+    }
+    let base = import(&test, "base", "base");
+    let built = child(&test, &base, "step", Some("built"));
+    let in_use = HashSet::from([image.id.clone(), built.id.clone()]);
+    let pruned = test.store.image_prune(false, &in_use, |_| true).expect("prune");
+    let mut names: Vec<String> = pruned
+        .removed
+        .iter()
+        .map(|removal| match removal {
+            Removal::Untagged(name) => name.familiar(),
+            Removal::Deleted(id) => panic!("{id} is needed"),
+        })
+        .collect();
+    names.sort();
+    // What others are built on needs no name.
+    assert_eq!(names, ["app:a", "app:h", "app:q", "base:latest"]);
+    assert_eq!(test.store.image_get("app:z").expect("it is there").id, image.id);
+    assert_eq!(test.store.image_list().len(), 3);
+    assert!(test.store.image_prune(false, &in_use, |_| true).expect("prune").removed.is_empty());
+}
+
+#[test]
 fn what_is_in_use_or_built_upon_stays() {
     let test = TestStore::new();
     let base = import(&test, "a", "base");

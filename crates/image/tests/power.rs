@@ -121,7 +121,7 @@ fn a_pulled_image_outlives_a_power_cut() {
             // The threads that unpack live where the disk is mounted.
             runtime().block_on(async {
                 let client = Client::new(Config::default()).expect("client");
-                let options = PullOptions { credentials: Credentials::Anonymous, platform: None };
+                let options = PullOptions { credentials: Credentials::Anonymous, ..PullOptions::default() };
                 store.image_pull(&client, &name, &options, &Progress::none()).await.expect("pull");
             });
             name.to_string()
@@ -252,7 +252,7 @@ fn what_a_killed_pull_had_brought_is_flushed_before_an_image_stands_on_it() {
         let (first, second) = (disk.path().join("image"), disk.path().join("image-left"));
         let pull = async |store: &Store, registry: &Fake| {
             let client = Client::new(Config::default()).expect("client");
-            let options = PullOptions { credentials: Credentials::Anonymous, platform: None };
+            let options = PullOptions { credentials: Credentials::Anonymous, ..PullOptions::default() };
             let name = registry.image("app:1");
             store.image_pull(&client, &name, &options, &Progress::none()).await.map(|_| name)
         };

@@ -8,10 +8,12 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 use image::registry::{Client, Config, Credentials};
-use image::{Kind, Progress, PullOptions};
+use image::{Kind, Progress, PullError, PullOptions, PushError};
 use oci::{Digest, Reference};
 use support::{Archive, TestStore, in_container, reference};
-use support_registry::{Registry, Setup, counting_front, cutting_front, token_front};
+use support_registry::{
+    Registry, Setup, answering_front, counting_front, cutting_front, status_front, token_front,
+};
 
 fn client(config: Config) -> Client {
     Client::new(config).expect("client")
@@ -62,7 +64,7 @@ async fn pull(
     let sink = words.clone();
     let progress =
         Progress::new(move |event| sink.lock().expect("no holder panics").push(event.action.text()));
-    let options = PullOptions { credentials: credentials.clone(), platform: None };
+    let options = PullOptions { credentials: credentials.clone(), ..PullOptions::default() };
     let pulled = test.store.image_pull(client, name, &options, &progress).await;
     pulled.map_err(|error| base::error::chain(&error).to_string())?;
     Ok(words.lock().expect("no holder panics").join("\n"))
@@ -85,7 +87,10 @@ async fn check_round_trip(registry: &Registry, config: Config, credentials: &Cre
     let snapshot = there.store.snapshot_create("c", Some(&b.id)).expect("snapshot");
     assert_eq!(in_container(&snapshot, "chroot . /bin/cat /hello"), "world");
     let again = pull(&there, &client, &name, credentials).await.expect("pull again");
-    assert!(again.contains("Already exists") && again.contains("Image is up to date"), "{again}");
+    // Of what is here nothing is told but that it is.
+    let digest = &b.digests[0].digest().expect("a digest");
+    let status = format!("Status: Image is up to date for {}", name.familiar());
+    assert_eq!(again, format!("Pulling from team/app\nDigest: {digest}\n{status}"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -108,14 +113,14 @@ async fn a_wrong_password_is_refused_and_a_right_one_logs_in() {
     let client = client(Config::default());
     assert_eq!(client.login(&host, &password()).await.expect("login"), None);
     let wrong = Credentials::Password { user: "user".into(), password: "wrong".into() };
-    assert_eq!(client.login(&host, &wrong).await.expect_err("wrong password").kind(), Kind::Denied);
+    assert_eq!(client.login(&host, &wrong).await.expect_err("wrong password").kind(), Kind::Unauthorized);
     let test = TestStore::new();
     let error = test
         .store
         .image_pull(&client, &registry.image("app"), &PullOptions::default(), &Progress::none())
         .await
         .expect_err("no password");
-    assert_eq!(error.kind(), Kind::Denied);
+    assert_eq!(error.kind(), Kind::Unauthorized);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -284,4 +289,71 @@ async fn a_layer_that_the_registry_has_is_not_sent_again() {
         let words = words.lock().expect("no holder panics");
         assert_eq!(words.iter().filter(|said| *said == word).count(), 2, "{words:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_in_a_registry_is_told_from_what_it_does_not_give() {
+    let registry = Registry::start(&Setup::default());
+    let test = TestStore::new();
+    let client = client(Config::default());
+    let options = PullOptions::default();
+    let error = async |name: &Reference| {
+        let pulled = test.store.image_pull(&client, name, &options, &Progress::none()).await;
+        pulled.expect_err("there is none")
+    };
+    let missing = error(&registry.image("app:1")).await;
+    assert_eq!(missing.kind(), Kind::NotFound);
+    assert!(missing.to_string().contains("manifest unknown: manifest unknown"), "{missing}");
+    let tags = client.tags(&registry.image("app"), &Credentials::Anonymous).await.expect_err("no repository");
+    assert!(matches!(tags, PullError::NotFound { is_repository: true, .. }), "{tags}");
+    let tokens = answering_front(|_| (String::new(), r#"{"token":"t"}"#.to_owned())).await;
+    let scope =
+        format!("WWW-Authenticate: Bearer realm=\"http://{tokens}/token\",error=\"insufficient_scope\"\r\n");
+    let body = r#"{"errors":[{"code":"UNAUTHORIZED","message":"authentication required"}]}"#;
+    let hub = status_front("401 Unauthorized", scope, body).await;
+    let denied = error(&reference(&format!("127.0.0.1:{}/app:1", hub.port()))).await;
+    assert!(matches!(denied, PullError::Denied { .. }), "{denied:?}");
+    assert!(denied.to_string().ends_with("denied: requested access to the resource is denied"), "{denied}");
+    let body = r#"{"errors":[{"code":"DENIED","message":"not yours"}]}"#;
+    let other = status_front("403 Forbidden", String::new(), body).await;
+    let denied = error(&reference(&format!("127.0.0.1:{}/app:1", other.port()))).await;
+    assert!(matches!(denied, PullError::Denied { .. }), "{denied:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_says_where_it_goes_and_which_tag_there_is_not() {
+    let registry = Registry::start(&Setup::default());
+    let name = registry.image("app:1");
+    let test = TestStore::new();
+    image(&test, &name);
+    let client = client(Config::default());
+    let words = Arc::new(Mutex::new(Vec::new()));
+    let sink = words.clone();
+    let progress =
+        Progress::new(move |event| sink.lock().expect("no holder panics").push(event.action.text()));
+    let push = async |name: &Reference| {
+        test.store.image_push(&client, name, &Credentials::Anonymous, &progress).await
+    };
+    push(&name).await.expect("push");
+    let said = words.lock().expect("no holder panics").clone();
+    assert_eq!(said[0], format!("The push refers to repository [{}]", name.name()));
+    let error = push(&registry.image("app:2")).await.expect_err("no such tag");
+    assert!(matches!(error, PushError::NoTag { .. }), "{error}");
+    let error = push(&registry.image("other:1")).await.expect_err("no such image");
+    assert!(matches!(error, PushError::Find(_)), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn repositories_are_found_where_a_registry_can_be_searched() {
+    let found = r#"{"num_results":1,"results":[{"name":"team/app","description":"ours","star_count":3,"is_official":false,"is_automated":true}]}"#;
+    let front = answering_front(|line| match line.starts_with("GET /v1/search?q=app&n=5 ") {
+        true => ("Content-Type: application/json\r\n".to_owned(), found.to_owned()),
+        false => (String::new(), "{}".to_owned()),
+    })
+    .await;
+    let domain = format!("127.0.0.1:{}", front.port());
+    let client = client(Config::default());
+    let found = client.search(&domain, "app", 5, &Credentials::Anonymous).await.expect("an answer");
+    assert_eq!(found.len(), 1);
+    assert_eq!((&*found[0].name, found[0].star_count), ("team/app", 3));
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::digest::Digest;
 use crate::limits::{DOCUMENT_MAX, TooMuch, at_most};
 use crate::platform::Platform;
-use crate::serde_shapes::{null_default, set};
+use crate::serde_shapes::{if_readable, null_default, set};
 
 /// An image's configuration document.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -24,6 +24,10 @@ pub struct ImageConfig {
     /// What a container made from the image runs, and how.
     #[serde(default, deserialize_with = "null_default")]
     pub config: ContainerConfig,
+    /// What the container ran that the image was made of: Docker's builder knows a step that was done
+    /// before by its command in here, word by word.
+    #[serde(default, deserialize_with = "if_readable", skip_serializing_if = "Option::is_none")]
+    pub container_config: Option<ContainerConfig>,
     /// When the image was made; kept as written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created: Option<String>,

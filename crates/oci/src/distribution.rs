@@ -29,18 +29,24 @@ pub struct ErrorEntry {
     pub detail: serde_json::Value,
 }
 
+impl fmt::Display for ErrorEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let words = self.code.to_lowercase().replace('_', " ");
+        match (words.is_empty(), self.message.is_empty()) {
+            (_, true) => f.write_str(&words),
+            (true, _) => f.write_str(&self.message),
+            _ => write!(f, "{words}: {}", self.message),
+        }
+    }
+}
+
 impl fmt::Display for ErrorBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (i, entry) in self.errors.iter().enumerate() {
             if i > 0 {
                 f.write_str("; ")?;
             }
-            let words = entry.code.to_lowercase().replace('_', " ");
-            match (words.is_empty(), entry.message.is_empty()) {
-                (_, true) => f.write_str(&words)?,
-                (true, _) => f.write_str(&entry.message)?,
-                _ => write!(f, "{words}: {}", entry.message)?,
-            }
+            entry.fmt(f)?;
         }
         Ok(())
     }

@@ -25,10 +25,49 @@ pub struct Platform {
     pub variant: String,
 }
 
-/// Why a text is no platform.
+/// Why a text is no platform, in the words of containerd's library: clients look for them.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a platform of the form os/architecture[/variant]")]
-pub struct ParsePlatformError(String);
+pub enum ParsePlatformError {
+    /// There is a `*` in it.
+    #[error("{0:?}: wildcards not yet supported: invalid argument")]
+    Wildcard(String),
+    /// Its first part is no operating system.
+    #[error(
+        "{part:?} is an invalid OS component of {text:?}: OSAndVersion specifier component must match {OS_FORM:?}: invalid argument"
+    )]
+    System {
+        /// What stands there.
+        part: String,
+        /// The whole.
+        text: String,
+    },
+    /// Another part has something in it that none has.
+    #[error(
+        "{part:?} is an invalid component of {text:?}: platform specifier component must match {PART_FORM:?}: invalid argument"
+    )]
+    Part {
+        /// What stands there.
+        part: String,
+        /// The whole.
+        text: String,
+    },
+    /// It is one word, and nothing that is known.
+    #[error("{0:?}: unknown operating system or architecture: invalid argument")]
+    Unknown(String),
+    /// It has too many parts.
+    #[error("{0:?}: cannot parse platform specifier: invalid argument")]
+    Parts(String),
+}
+
+/// What an operating system with its version looks like, and what the other parts do.
+const OS_FORM: &str = r"^([A-Za-z0-9_-]+)(?:\(([A-Za-z0-9_.%-]*)\))?$";
+const PART_FORM: &str = "^[A-Za-z0-9_-]+$";
+
+/// The operating systems and architectures that Go knows.
+const SYSTEMS: &str = "aix android darwin dragonfly freebsd hurd illumos ios js linux nacl netbsd openbsd plan9 \
+    solaris windows zos";
+const ARCHITECTURES: &str = "386 amd64 amd64p32 arm armbe arm64 arm64be ppc64 ppc64le loong64 mips mipsle mips64 \
+    mips64le mips64p32 mips64p32le ppc riscv riscv64 s390 s390x sparc sparc64 wasm";
 
 impl Platform {
     /// A platform from its parts, in normal form.
@@ -92,23 +131,48 @@ impl FromStr for Platform {
 
     /// Reads `linux/amd64`, `linux/arm/v7`, or an architecture or operating system alone.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let error = || ParsePlatformError(text.to_owned());
-        let parts: Vec<&str> = text.split('/').collect();
-        let word = |part: &&str| {
-            !part.is_empty()
-                && part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
+        let whole = || text.to_owned();
+        if text.contains('*') {
+            return Err(ParsePlatformError::Wildcard(whole()));
+        }
+        let parts: Vec<&str> = text.splitn(4, '/').collect();
+        let is_word = |part: &str| {
+            !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
         };
-        if !parts.iter().all(word) {
-            return Err(error());
+        let (system, version) = match parts[0].split_once('(') {
+            Some((system, version)) => (system, version.strip_suffix(')').unwrap_or("(")),
+            None => (parts[0], ""),
+        };
+        let is_version = version.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.%-".contains(&b));
+        if !is_word(system) || !is_version {
+            return Err(ParsePlatformError::System { part: parts[0].to_owned(), text: whole() });
         }
-        match parts[..] {
-            ["linux"] => Ok(Platform::host()),
-            [architecture] => Ok(Platform::new("linux", architecture, "")),
-            [os, architecture] => Ok(Platform::new(os, architecture, "")),
-            [os, architecture, variant] => Ok(Platform::new(os, architecture, variant)),
-            _ => Err(error()),
+        if let Some(part) = parts[1..].iter().find(|part| !is_word(part)) {
+            return Err(ParsePlatformError::Part { part: (*part).to_owned(), text: whole() });
         }
+        let system = match system.to_lowercase().as_str() {
+            "macos" => "darwin".to_owned(),
+            other => other.to_owned(),
+        };
+        let platform = match parts[..] {
+            [_] if is_among(SYSTEMS, &system) => Platform { os: system, ..Platform::host() },
+            [architecture] => {
+                let platform = Platform::new("linux", architecture, "");
+                if !is_among(ARCHITECTURES, &platform.architecture) {
+                    return Err(ParsePlatformError::Unknown(whole()));
+                }
+                platform
+            }
+            [_, architecture] => Platform::new(&system, architecture, ""),
+            [_, architecture, variant] => Platform::new(&system, architecture, variant),
+            _ => return Err(ParsePlatformError::Parts(whole())),
+        };
+        Ok(Platform { os_version: version.to_owned(), ..platform })
     }
+}
+
+fn is_among(words: &str, word: &str) -> bool {
+    words.split_whitespace().any(|known| known == word)
 }
 
 fn normalise(architecture: &str, variant: &str) -> (String, String) {
@@ -167,8 +231,22 @@ mod tests {
 
     #[test]
     fn malformed_platforms_are_refused() {
-        for text in ["", "a/b/c/d", "linux/", "linux/am d64"] {
-            assert!(text.parse::<Platform>().is_err(), "{text}");
-        }
+        let refused = |text: &str, words: &str| {
+            let error = text.parse::<Platform>().expect_err(text).to_string();
+            assert!(error.contains(words), "{text}: {error}");
+        };
+        refused("", "is an invalid OS component");
+        refused("   ", "is an invalid OS component");
+        refused("/", "is an invalid OS component");
+        refused("foobar", "\"foobar\": unknown operating system or architecture: invalid argument");
+        refused("a/b/c/d", "cannot parse platform specifier");
+        refused("linux/", "is an invalid component of \"linux/\"");
+        refused("linux/am d64", "\"am d64\" is an invalid component");
+        refused("linux/*", "wildcards not yet supported");
+        let read = |text: &str| text.parse::<Platform>().expect(text).to_string();
+        assert_eq!(read("LINUX"), Platform::host().to_string());
+        assert_eq!(read("aarch64"), "linux/arm64");
+        assert_eq!(read("linux/sparc64"), "linux/sparc64");
+        assert_eq!(read("windows(10.0.17763)/amd64"), "windows/amd64");
     }
 }

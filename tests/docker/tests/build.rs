@@ -37,6 +37,8 @@ fn a_dockerfile_becomes_an_image_and_its_steps_are_remembered() {
     assert!(told.contains("Step 1/13 : FROM busybox:test AS base"), "{told}");
     assert!(told.contains("Successfully built ") && told.contains("Successfully tagged app:1"), "{told}");
     assert!(!told.contains("Using cache"), "{told}");
+    // FROM has none, nor has COPY.
+    assert_eq!(told.matches(" ---> Running in ").count(), 10, "{told}");
     assert_eq!(daemon.ok(&["run", "--rm", "app:1"]), "hello world");
     assert_eq!(daemon.ok(&["run", "--rm", "app:1", "/app/list"]), "greeting\nkept\nlist");
     assert_eq!(
@@ -91,4 +93,58 @@ fn a_stage_and_a_dockerfile_can_be_chosen() {
     );
     assert_eq!(piped.code, 0, "{piped:?}");
     assert_eq!(daemon.ok(&["run", "--rm", "piped:1", "cat", "/x"]), "from stdin");
+}
+
+#[test]
+fn a_build_is_cancelled_by_its_id() {
+    let daemon = Daemon::start();
+    let files = daemon.scratch("cancelled");
+    write(&files, &[("Dockerfile", &format!("FROM {IMAGE}\nRUN echo begun && sleep 1000\n"))]);
+    let packed = std::process::Command::new("tar").arg("-C").arg(&files).args(["-c", "Dockerfile"]).output();
+    let context = String::from_utf8(packed.expect("run tar").stdout).expect("text");
+    let answer = std::thread::scope(|scope| {
+        let building = scope.spawn(|| daemon.raw("POST", "/v1.41/build?buildid=mine", &context));
+        testkit::wait_until("the step to run", || match daemon.ok(&["ps", "--quiet"]) {
+            ids if ids.is_empty() => Err("none runs"),
+            _ => Ok(()),
+        });
+        let cancel =
+            |query: &str| daemon.raw("POST", &format!("/v1.41/build/cancel{query}"), "").expect("an answer");
+        let nameless = cancel("");
+        assert_eq!((nameless.status, nameless.body.contains("build ID not provided")), (400, true));
+        assert_eq!(cancel("?id=other").status, 200);
+        assert_eq!(cancel("?id=mine").status, 200);
+        building.join().expect("no panic").expect("an answer")
+    });
+    assert!(answer.body.contains(r#"{"stream":"Build cancelled\n"}"#), "{answer:?}");
+    assert!(answer.body.contains(r#""error":"Build cancelled""#), "{answer:?}");
+    testkit::wait_until("the step's container to go", || match daemon.ok(&["ps", "--all", "--quiet"]) {
+        ids if ids.is_empty() => Ok(()),
+        ids => Err(ids),
+    });
+}
+
+#[test]
+fn containers_of_all_steps_stay_where_they_are_to_stay() {
+    let daemon = Daemon::start();
+    let context = daemon.scratch("kept");
+    write(&context, &[("Dockerfile", &format!("FROM {IMAGE}\nENV A=1\nWORKDIR /x\nRUN true\n"))]);
+    let path = context.display().to_string();
+    let told = daemon.ok(&["build", "--rm=false", &path]);
+    let running: Vec<&str> = told.lines().filter_map(|line| line.strip_prefix(" ---> Running in ")).collect();
+    let mut left: Vec<String> =
+        daemon.ok(&["ps", "--all", "--format", "{{.ID}}"]).lines().map(str::to_owned).collect();
+    left.reverse();
+    assert_eq!(running, left);
+    daemon
+        .fails(&["build", "--security-opt", "label=x", &path], "security options are not supported on linux");
+    daemon.fails(
+        &["build", "--platform", "foobar", &path],
+        "\"foobar\": unknown operating system or architecture",
+    );
+    let group = daemon.ok(&["build", "--no-cache", "--cgroup-parent", "/apart", &path]);
+    assert!(group.contains("Successfully built"), "{group}");
+    // What a program looks for is in the answers.
+    let answer = daemon.raw("POST", "/v1.41/build?remote=/tmp/x", "").expect("an answer");
+    assert!(answer.body.contains("remoteURL (/tmp/x) could not be recognized as URL"), "{answer:?}");
 }

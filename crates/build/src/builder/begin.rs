@@ -2,7 +2,7 @@
 
 use engine::image::{PullOptions, RegistryAuth};
 use futures::StreamExt;
-use image::{FindError, Image};
+use image::{FindError, Image, ImageId};
 use oci::{ContainerConfig, Platform, Reference};
 
 use super::{Builder, Stage};
@@ -23,14 +23,19 @@ impl Builder {
         name: Option<String>,
     ) -> Result<Stage, BuildError> {
         self.args.begin_stage();
-        let image = self.expand_global(Some(image))?.unwrap_or_default();
+        let word = image;
+        let image = self.expand_global(Some(word))?.unwrap_or_default();
         if image.is_empty() {
-            return Err(BuildError::Step("base name should not be blank".to_owned()));
+            return Err(BuildError::Step(format!("base name ({word}) should not be blank")));
         }
-        let platform = match self.expand_global(platform)?.filter(|text| !text.is_empty()) {
-            Some(text) => text.parse::<Platform>().map_err(|error| BuildError::Step(error.to_string()))?,
-            None => self.platform.clone(),
+        let asked = match self.expand_global(platform)?.filter(|text| !text.is_empty()) {
+            Some(text) => Some(
+                text.parse::<Platform>()
+                    .map_err(|error| BuildError::Step(format!("failed to parse platform {text}: {error}")))?,
+            ),
+            None => self.asked_platform.clone(),
         };
+        let platform = asked.clone().unwrap_or_else(|| self.platform.clone());
         let mut stage = Stage {
             name,
             image: None,
@@ -40,13 +45,15 @@ impl Builder {
             cached: true,
             has_command: false,
         };
-        if image == SCRATCH {
+        // A stage that came to nothing is as good as none.
+        let is_empty = self.stage_named(&image).is_some_and(|made| made.is_none());
+        if image == SCRATCH || is_empty {
             self.text(" ---> \n".to_owned()).await;
             return Ok(stage);
         }
         let base = match self.stage_image(&image)? {
             Some(base) => base,
-            None => self.base_image(&image, &platform).await?,
+            None => self.base_image(&image, asked.as_ref()).await?,
         };
         stage.author.clone_from(&base.config.author);
         stage.config = base.config.config.clone();
@@ -60,13 +67,18 @@ impl Builder {
     }
 
     /// What an earlier stage came to, if `name` is one's name.
-    fn stage_image(&self, name: &str) -> Result<Option<Image>, BuildError> {
+    fn stage_named(&self, name: &str) -> Option<Option<&ImageId>> {
         let wanted = name.to_lowercase();
-        let found = self.stages.iter().rev().find(|(known, _)| known.as_deref() == Some(wanted.as_str()));
-        match found {
+        let found = self.stages.iter().find(|(known, _)| known.as_deref() == Some(wanted.as_str()));
+        found.map(|(_, made)| made.as_ref())
+    }
+
+    /// The same as an image, which it has to be.
+    fn stage_image(&self, name: &str) -> Result<Option<Image>, BuildError> {
+        match self.stage_named(name) {
             None => Ok(None),
-            Some((_, Some(id))) => Ok(Some(self.store.image_get(&id.to_string())?)),
-            Some((_, None)) => Err(BuildError::Step(format!("build stage {name} is empty"))),
+            Some(Some(id)) => Ok(Some(self.store.image_get(&id.to_string())?)),
+            Some(None) => Err(BuildError::Step(format!("build stage {name} is empty"))),
         }
     }
 
@@ -75,24 +87,30 @@ impl Builder {
         if let Some(image) = self.stage_image(name)? {
             return Ok(image);
         }
-        if let Some((_, id)) = name.parse().ok().and_then(|number: usize| self.stages.get(number)) {
-            let id = id.as_ref().ok_or_else(|| BuildError::Step(format!("build stage {name} is empty")))?;
-            return Ok(self.store.image_get(&id.to_string())?);
-        }
-        self.base_image(name, &self.platform.clone()).await
+        let Ok(number) = name.parse::<usize>() else {
+            return self.base_image(name, self.asked_platform.as_ref()).await;
+        };
+        let no_stage = |why: &str| BuildError::Step(format!("invalid from flag value {name}: {why}"));
+        let (_, id) = self.stages.get(number).ok_or_else(|| match number == self.stages.len() {
+            true => no_stage("refers to current build stage"),
+            false => no_stage("index out of bounds"),
+        })?;
+        let id = id.as_ref().ok_or_else(|| BuildError::Step(format!("build stage {name} is empty")))?;
+        Ok(self.store.image_get(&id.to_string())?)
     }
 
     /// An image of this machine, or pulled.
-    async fn base_image(&self, name: &str, platform: &Platform) -> Result<Image, BuildError> {
-        let image = self.find_base_image(name, platform).await?;
+    async fn base_image(&self, name: &str, asked: Option<&Platform>) -> Result<Image, BuildError> {
+        let image = self.find_base_image(name, asked).await?;
         self.held.lock().push(self.store.image_hold(&image.id)?);
         Ok(image)
     }
 
-    async fn find_base_image(&self, name: &str, platform: &Platform) -> Result<Image, BuildError> {
+    async fn find_base_image(&self, name: &str, asked: Option<&Platform>) -> Result<Image, BuildError> {
         let local = self.store.image_get(name);
-        let fits =
-            |image: &Image| image.config.platform().fitness(platform).is_some() || image.config.os.is_empty();
+        let fits = |image: &Image| {
+            image.config.os.is_empty() || asked.is_none_or(|asked| self.store.image_fits(image, asked))
+        };
         match local {
             // An id names nothing that a registry could have.
             Ok(image) if Reference::parse(name).is_err() => return Ok(image),
@@ -102,7 +120,7 @@ impl Builder {
         }
         let reference = Reference::parse(name).map_err(|error| BuildError::Step(error.to_string()))?;
         let options = PullOptions {
-            platform: Some(platform.to_string()),
+            platform: asked.map(ToString::to_string),
             auth: self.credentials(&reference),
             all_tags: false,
         };

@@ -2,18 +2,20 @@
 
 use image::{Image, ImageId, NewImage};
 
-use super::{Builder, Stage};
+use super::{Builder, Key, Stage};
 use crate::error::BuildError;
 
 impl Builder {
     /// Looks for the image that a step would make. If there is one, the stage goes on with it.
-    pub(super) async fn found_done(&self, stage: &mut Stage, created_by: &str) -> Result<bool, BuildError> {
+    pub(super) async fn found_done(&self, stage: &mut Stage, key: &Key) -> Result<bool, BuildError> {
         if !stage.cached || self.options.no_cache {
             return Ok(false);
         }
-        let found = match self.done_here(stage, created_by) {
+        let found = match self.done_here(stage, key) {
             Some(id) => Some(id),
-            None => offload::in_place(|| self.done_elsewhere(stage, created_by))?,
+            // A history has the words of a program in one line, which may be others.
+            None if !key.is_plain => None,
+            None => offload::in_place(|| self.done_elsewhere(stage, key))?,
         };
         match found {
             Some(id) => {
@@ -29,7 +31,7 @@ impl Builder {
         }
     }
 
-    fn done_here(&self, stage: &Stage, created_by: &str) -> Option<ImageId> {
+    fn done_here(&self, stage: &Stage, key: &Key) -> Option<ImageId> {
         let candidates: Vec<Image> = match &stage.image {
             Some(parent) => {
                 let children = self.store.image_children(parent);
@@ -39,8 +41,10 @@ impl Builder {
         };
         let same = |image: &Image| {
             let steps = &image.config.history;
-            steps.last().is_some_and(|step| step.created_by == created_by)
-                && (stage.image.is_some() || steps.len() == 1)
+            let command = image.config.container_config.as_ref().and_then(|of| of.cmd.as_ref());
+            steps.last().is_some_and(|step| step.created_by == key.created_by)
+                && command == Some(&key.command)
+                && (stage.image.is_some() || (steps.len() == 1 && image.config.platform() == stage.platform))
                 && image.config.config == stage.config
                 && image.config.author == stage.author
                 && self.may_count(&image.id)
@@ -69,7 +73,7 @@ impl Builder {
 
     /// Looks into the images that the user said to take steps from. Their steps have no images of
     /// their own here, so one is made.
-    fn done_elsewhere(&self, stage: &mut Stage, created_by: &str) -> Result<Option<ImageId>, BuildError> {
+    fn done_elsewhere(&self, stage: &mut Stage, key: &Key) -> Result<Option<ImageId>, BuildError> {
         let parent = match &stage.image {
             Some(id) => Some(self.store.image_get(&id.to_string())?),
             None => None,
@@ -83,7 +87,7 @@ impl Builder {
             let steps = &image.config.history;
             let same_steps = steps.len() > history.len()
                 && steps.iter().zip(&history).all(|(a, b)| a.created_by == b.created_by)
-                && steps[history.len()].created_by == created_by;
+                && steps[history.len()].created_by == key.created_by;
             if !same_steps || !image.config.rootfs.diff_ids.starts_with(&diff_ids) {
                 continue;
             }
@@ -102,7 +106,8 @@ impl Builder {
                 layer,
                 author: stage.author.clone(),
                 platform: stage.image.is_none().then(|| stage.platform.clone()),
-                ..NewImage::on(stage.image.clone(), stage.config.clone(), created, created_by)
+                command: key.command.clone(),
+                ..NewImage::on(stage.image.clone(), stage.config.clone(), created, &key.created_by)
             };
             let (made, held) = self.store.image_create_step(new)?;
             self.held.lock().push(held);

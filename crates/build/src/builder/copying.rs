@@ -9,7 +9,7 @@ use image::{Layer, Store};
 use oci::{Digest, Hasher};
 use rustix::fs::FileType;
 
-use super::{Builder, STEPS, Stage, nop};
+use super::{Builder, Key, STEPS, Stage, nop};
 use crate::configure::absolute;
 use crate::dockerfile::words::expand_text;
 use crate::dockerfile::{CopySource, Copying};
@@ -24,8 +24,11 @@ enum Item {
     /// Files of a tree.
     Files { tree: Arc<Tree>, entries: Vec<Entry>, digest: Digest },
     /// A file made of text or fetched.
-    File { name: String, content: Content, mode: u32, digest: Digest },
+    File { name: String, content: Content, mode: u32, modified: Option<i64>, digest: Digest },
 }
+
+/// What a file is called that has no name where it comes from.
+const UNNAMED: &str = "__unnamed__";
 
 enum Content {
     Text(Vec<u8>),
@@ -45,11 +48,14 @@ impl Builder {
             return Err(failed("no destination"));
         }
         let into_directory = target.ends_with('/') || target == "." || target.ends_with("/.");
-        let items = self.items(stage, keyword, copying).await?;
+        let items = self.items(stage, keyword, copying, &target).await?;
+        if items.is_empty() {
+            return Err(failed("no source files were specified"));
+        }
         if items.len() > 1 && !into_directory {
-            return Err(failed(
-                "when using COPY with more than one source file, the destination must be a directory and end with a /",
-            ));
+            return Err(BuildError::Step(format!(
+                "When using {keyword} with more than one source file, the destination must be a directory and end with a /"
+            )));
         }
         let path = absolute(&stage.config.working_dir, &target);
         let owner = copying.owner.as_deref().map(|word| self.expand(stage, word)).transpose()?;
@@ -59,8 +65,9 @@ impl Builder {
                 parse_mode(&text).ok_or_else(|| failed(&format!("invalid chmod parameter: '{text}'")))
             })
             .transpose()?;
-        let created_by = nop(stage, &comment(keyword, &items, &path, owner.as_deref(), mode));
-        if !self.found_done(stage, &created_by).await? {
+        let what = comment(keyword, &items, &path, owner.as_deref(), mode);
+        let key = Key::of([nop(stage), vec![format!("#(nop) {what}")]].concat());
+        if !self.found_done(stage, &key).await? {
             let unpacks = keyword == "ADD";
             let (path, slash, kept) = (PathBuf::from(path), into_directory, keeps_owners(copying));
             let layer = self
@@ -78,7 +85,7 @@ impl Builder {
                     Ok(())
                 })
                 .await?;
-            self.commit(stage, &created_by, layer)?;
+            self.commit(stage, &key, layer)?;
         }
         self.arrow(stage).await;
         Ok(())
@@ -90,7 +97,9 @@ impl Builder {
         stage: &Stage,
         keyword: &'static str,
         copying: &Copying,
+        target: &str,
     ) -> Result<Vec<Item>, BuildError> {
+        let failed = |problem: String| BuildError::Copy { keyword, problem };
         let tree = match &copying.from {
             None => self.context.clone(),
             Some(from) => {
@@ -117,31 +126,49 @@ impl Builder {
                     };
                     let digest = Digest::sha256_of(text.as_bytes());
                     let content = Content::Text(text.into_bytes());
-                    items.push(Item::File { name: document.name.clone(), content, mode: 0o644, digest });
+                    let name = document.name.clone();
+                    items.push(Item::File { name, content, mode: 0o644, modified: None, digest });
                 }
                 CopySource::Path(word) => {
                     let word = self.expand(stage, word)?;
-                    if keyword == "ADD" && is_address(&word) {
-                        let fetched = download(&self.store, &word)
-                            .await
-                            .map_err(|problem| BuildError::Copy { keyword, problem })?;
-                        let (name, digest) = (fetched.name.clone(), fetched.digest.clone());
-                        items.push(Item::File {
-                            name,
-                            content: Content::Fetched(fetched),
-                            mode: 0o600,
-                            digest,
-                        });
+                    if is_address(&word) {
+                        if keyword == "COPY" {
+                            return Err(failed("source can't be a URL for COPY".to_owned()));
+                        }
+                        items.push(self.fetched(&word, target).await.map_err(failed)?);
                         continue;
+                    }
+                    let of_image = copying.from.is_some();
+                    if !of_image && !self.has_files {
+                        return Err(failed("missing build context".to_owned()));
                     }
                     let (tree, exclude) = (tree.clone(), exclude.clone());
                     let owners = keeps_owners(copying);
                     let found = STEPS.run(move || find(&tree, &word, &exclude, owners)).await;
+                    let found = found.map_err(|error| match error {
+                        FileError::Missing(path) if of_image => FileError::NoFile(path),
+                        other => other,
+                    });
                     items.extend(found.map_err(|error| BuildError::copy(keyword, error))?);
                 }
             }
         }
         Ok(items)
+    }
+
+    /// Fetches what is at an address, to be added at `target`.
+    async fn fetched(&self, address: &str, target: &str) -> Result<Item, String> {
+        let fetched = download(&self.engine, &self.store, address, &self.events).await?;
+        let name = match &fetched.name {
+            Some(name) => name.clone(),
+            None if target.ends_with('/') => {
+                return Err(format!("cannot determine filename for source {address}"));
+            }
+            None => UNNAMED.to_owned(),
+        };
+        self.text("\n".to_owned()).await;
+        let (modified, digest) = (Some(fetched.modified), fetched.digest.clone());
+        Ok(Item::File { name, content: Content::Fetched(fetched), mode: 0o600, modified, digest })
     }
 
     /// Makes a layer on top of the stage by writing into its root file system. `None` if nothing was written.
@@ -234,13 +261,15 @@ fn place(
                 }
             }
         }
-        Item::File { name, content, mode, .. } => {
+        Item::File { name, content, mode, modified, .. } => {
             let to = below(name.as_ref());
             match content {
-                Content::Text(text) => write_file(target, &to, &mut Cursor::new(text), *mode, owner),
+                Content::Text(text) => {
+                    write_file(target, &to, &mut Cursor::new(text), *mode, *modified, owner)
+                }
                 Content::Fetched(fetched) => {
                     let mut file = fetched.open().map_err(write_error)?;
-                    write_file(target, &to, &mut file, *mode, owner)
+                    write_file(target, &to, &mut file, *mode, *modified, owner)
                 }
             }
         }

@@ -6,15 +6,15 @@ use engine::container::{
 use engine::{ContainerId, Engine, Kind, OutputKind};
 use image::Layer;
 
-use super::{Builder, STEPS, Stage};
+use super::{Builder, Key, STEPS, Stage};
 use crate::configure::arguments;
 use crate::dockerfile::{CommandForm, HereDocument, RunNetwork};
 use crate::error::BuildError;
 
 /// Removes a step's container when the step is dropped in the middle.
-struct StepContainer {
+pub(super) struct StepContainer {
     engine: Engine,
-    id: ContainerId,
+    pub(super) id: ContainerId,
     done: bool,
 }
 
@@ -32,14 +32,18 @@ impl Builder {
         network: RunNetwork,
         documents: &[HereDocument],
     ) -> Result<(), BuildError> {
+        let own = match network {
+            RunNetwork::Default => None,
+            RunNetwork::None => Some("--network=none".to_owned()),
+            RunNetwork::Host => Some("--network=host".to_owned()),
+        };
         let network = chosen_network(network, &self.options.network)?;
         let command = arguments(&with_documents(form, documents)?, &stage.config);
         let (counted, silent) = self.args.for_run(|name| stage.config.env_get(name).is_some());
-        let mut created_by = command.join(" ");
-        if !counted.is_empty() {
-            created_by = format!("|{} {} {created_by}", counted.len(), counted.join(" "));
-        }
-        if self.found_done(stage, &created_by).await? {
+        let count = (!counted.is_empty()).then(|| format!("|{}", counted.len()));
+        let words = own.into_iter().chain(count).chain(counted.iter().cloned()).chain(command.clone());
+        let key = Key { is_plain: matches!(form, CommandForm::Shell(_)), ..Key::of(words.collect()) };
+        if self.found_done(stage, &key).await? {
             self.arrow(stage).await;
             return Ok(());
         }
@@ -48,33 +52,50 @@ impl Builder {
         };
         let spec =
             self.container_spec(image, &stage.config.env, command.clone(), network, &counted, &silent)?;
-        let id = self.engine.container_create(spec).await?.id;
-        let mut container = StepContainer { engine: self.engine.clone(), id: id.clone(), done: false };
-        self.text(format!(" ---> Running in {}\n", id.short())).await;
+        let mut container = self.step_container(spec).await?;
+        let id = container.id.clone();
         let code = self.run_container(&id).await?;
         if code != 0 {
             container.done = !self.options.force_remove;
             if container.done {
                 self.engine.container_keep(&id).await?;
             }
-            let shown = shown(form, &command);
+            let shown = command.join(" ");
             let message = format!("The command '{shown}' returned a non-zero code: {code}");
             return Err(engine::Error::new(Kind::Invalid, message).with_exit_code(code).into());
         }
         let layer = self.layer_of(&id).await?;
-        container.done = true;
-        if self.options.remove {
-            self.engine.container_remove(&id, RemoveOptions { force: true, volumes: true }).await?;
-            self.text(format!(" ---> Removed intermediate container {}\n", id.short())).await;
-        } else {
-            self.engine.container_keep(&id).await?;
-        }
-        self.commit(stage, &created_by, layer)?;
+        self.give_up(container).await?;
+        self.commit(stage, &key, layer)?;
         self.arrow(stage).await;
         Ok(())
     }
 
-    fn container_spec(
+    /// Makes a step's container, and tells it.
+    pub(super) async fn step_container(&self, spec: ContainerSpec) -> Result<StepContainer, BuildError> {
+        let created = self.engine.container_create(spec).await?;
+        let container = StepContainer { engine: self.engine.clone(), id: created.id, done: false };
+        for warning in created.warnings {
+            self.text(format!(" ---> [Warning] {warning}\n")).await;
+        }
+        self.text(format!(" ---> Running in {}\n", container.id.short())).await;
+        Ok(container)
+    }
+
+    /// Removes the container of a step that is done, unless it is to stay.
+    pub(super) async fn give_up(&self, mut container: StepContainer) -> Result<(), BuildError> {
+        container.done = true;
+        let id = &container.id;
+        if self.options.remove {
+            self.engine.container_remove(id, RemoveOptions { force: true, volumes: true }).await?;
+            self.text(format!(" ---> Removed intermediate container {}\n", id.short())).await;
+        } else {
+            self.engine.container_keep(id).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn container_spec(
         &self,
         image: &image::ImageId,
         env: &[String],
@@ -139,7 +160,7 @@ impl Builder {
     }
 
     /// The layer that a container made. One that is going to be removed gives up its own directory.
-    async fn layer_of(&self, id: &ContainerId) -> Result<Option<Layer>, BuildError> {
+    pub(super) async fn layer_of(&self, id: &ContainerId) -> Result<Option<Layer>, BuildError> {
         let (store, id, give_up) = (self.store.clone(), id.as_str().to_owned(), self.options.remove);
         let cancel = self.cancel.clone();
         let layer = STEPS.run(move || match give_up {
@@ -186,14 +207,6 @@ fn chosen_network(own: RunNetwork, asked: &str) -> Result<&str, BuildError> {
         RunNetwork::Host => Err(BuildError::Step(
             "network.host is not allowed: RUN --network=host needs a build with --network host".to_owned(),
         )),
-    }
-}
-
-/// The command as an error shows it.
-fn shown(form: &CommandForm, command: &[String]) -> String {
-    match form {
-        CommandForm::Shell(_) => command.join(" "),
-        CommandForm::Exec(_) => command.join(" "),
     }
 }
 

@@ -123,7 +123,11 @@ fn a_dockerfile_has_as_many_steps_as_images_take() {
 fn broken_dockerfiles_are_named_with_their_line() {
     assert_eq!(Dockerfile::parse("\n# only\n"), Err(ParseError::Empty));
     let error = |text: &str| Dockerfile::parse(text).expect_err(text).to_string();
-    assert_eq!(error("RUN x\nFROM y"), "no build stage in current context (line 1: RUN before FROM)");
+    assert_eq!(
+        error("\nRUN x\nFROM y"),
+        "dockerfile parse error on line 2: no build stage in current context"
+    );
+    assert_eq!(error("# only"), "file with no instructions");
     assert_eq!(
         error("FROM a b"),
         "dockerfile parse error on line 1: FROM requires either one or three arguments"
@@ -150,6 +154,9 @@ fn variables_expand_with_defaults_and_patterns() {
     check_expand("${path#*/}|${path##*/}|${path%.*}|${path%%.*}", Ok("b/c.tar.gz|c.tar.gz|a/b/c.tar|a/b/c"));
     check_expand("${path/b/X}|${path//[a]/Y}|${path//a/Z}", Ok("a/X/c.tar.gz|a/b/c.tar.gz|Z/b/c.tZr.gz"));
     check_expand("${unset:?is needed}", Err("unset: is needed"));
+    check_expand("${unset?}", Err("unset: is not allowed to be unset"));
+    check_expand("${empty:?}", Err("empty: is not allowed to be empty"));
+    check_expand("${set:#v}", Err("unsupported modifier (:#) in substitution"));
     check_expand("${set", Err("syntax error: missing '}'"));
     check_expand("${}", Err("syntax error: bad substitution"));
     let nested = |levels: usize| format!("{}{}", "${unset:-".repeat(levels), "}".repeat(levels));
@@ -179,6 +186,8 @@ fn quotes_and_escapes_protect() {
     check_expand(r#"'$set' "$set" \$set"#, Ok("$set value $set"));
     check_expand(r#""a\"b\\c\d""#, Ok(r#"a"b\c\d"#));
     check_expand("5$ $", Ok("5$ $"));
+    // As in a shell, but never set.
+    check_expand("a$$b|$$set|$$$set|$1x|$12|${?}|$-", Ok("ab|set|value|x|||"));
     check_expand("'open", Err("unexpected end of statement while looking for matching single-quote"));
     let variables = |name: &str| (name == "ports").then(|| "80 443".to_owned());
     assert_eq!(expand_words("$ports", '\\', &variables), Ok(vec!["80".to_owned(), "443".to_owned()]));

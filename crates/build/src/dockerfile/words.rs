@@ -4,6 +4,8 @@ use crate::pattern::Pattern;
 
 /// How deep `${A:-${B:-…}}` may go: each level takes from the stack of the thread.
 const DEEPEST: usize = 64;
+/// What is a name by itself, as in a shell.
+const SPECIAL: &str = "@*#?-$!0";
 /// How long a word may become, in bytes: variables that double each other have no end of their own.
 const LONGEST: usize = 1 << 20;
 /// How long a value may be that is searched by a pattern, in characters, and how long the pattern.
@@ -192,20 +194,26 @@ impl<'a> Expander<'a> {
             });
         }
         self.at += 1;
-        let name = self.name();
-        if name.is_empty() {
-            return Err("syntax error: bad substitution".into());
+        match self.peek() {
+            None => return Err("syntax error: missing '}'".into()),
+            Some('{' | '}' | ':') => return Err("syntax error: bad substitution".into()),
+            Some(_) => {}
         }
+        let name = self.name();
         let value = self.variables.get(&name);
         let modifier = self.next().ok_or("syntax error: missing '}'")?;
         match modifier {
             '}' => Ok(value.unwrap_or_default()),
             ':' => {
                 let modifier = self.next().ok_or("syntax error: missing '}'")?;
+                if matches!(modifier, '#' | '%') {
+                    return Err(format!("unsupported modifier (:{modifier}) in substitution"));
+                }
+                let lacks = if value.is_some() { "empty" } else { "unset" };
                 let set = value.filter(|value| !value.is_empty());
-                self.with_default(&name, modifier, set)
+                self.with_default(&name, modifier, set, lacks)
             }
-            '-' | '+' | '?' => self.with_default(&name, modifier, value),
+            '-' | '+' | '?' => self.with_default(&name, modifier, value, "unset"),
             '#' | '%' => {
                 let longest = self.peek() == Some(modifier);
                 self.at += usize::from(longest);
@@ -240,13 +248,22 @@ impl<'a> Expander<'a> {
         }
     }
 
-    fn with_default(&mut self, name: &str, modifier: char, value: Option<String>) -> Result<String, String> {
+    fn with_default(
+        &mut self,
+        name: &str,
+        modifier: char,
+        value: Option<String>,
+        lacks: &str,
+    ) -> Result<String, String> {
         let word = self.braced_word(&['}'])?;
         match modifier {
             '-' => Ok(value.unwrap_or(word)),
             '+' => Ok(if value.is_some() { word } else { String::new() }),
             '?' => value.ok_or_else(|| {
-                let why = if word.is_empty() { "not allowed to be empty or unset" } else { word.as_str() };
+                let why = match word.is_empty() {
+                    true => format!("is not allowed to be {lacks}"),
+                    false => word.clone(),
+                };
                 format!("{name}: {why}")
             }),
             other => Err(format!("unsupported modifier ({other}) in substitution")),
@@ -266,20 +283,22 @@ impl<'a> Expander<'a> {
         }
     }
 
+    /// A name; `$1` and `$$` and the like are names too, and never set.
     fn name(&mut self) -> String {
         let mut name = String::new();
-        while let Some(c) = self.peek() {
-            let first_ok = c == '_' || c.is_ascii_alphabetic();
-            // $1 and the like are names of one digit, and never set.
-            if first_ok
-                || (c.is_ascii_digit()
-                    && (name.is_empty() || !name.starts_with(|c: char| c.is_ascii_digit())))
-            {
-                name.push(c);
-                self.at += 1;
-            } else {
-                break;
-            }
+        if let Some(special) = self.peek().filter(|c| SPECIAL.contains(*c)) {
+            self.at += 1;
+            name.push(special);
+            return name;
+        }
+        let is_number = self.peek().is_some_and(|c| c.is_numeric());
+        let goes_on = |c: &char| match is_number {
+            true => c.is_numeric(),
+            false => *c == '_' || c.is_alphanumeric(),
+        };
+        while let Some(c) = self.peek().filter(goes_on) {
+            name.push(c);
+            self.at += 1;
         }
         name
     }

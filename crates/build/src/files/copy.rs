@@ -244,12 +244,13 @@ pub(crate) fn make_directories(target: &Target, path: &Path, owner: Owner) -> io
     target.directory(path)
 }
 
-/// Writes a file of its own, not copied from a tree.
+/// Writes a file of its own, not copied from a tree; `modified` is the second at which it was changed last.
 pub(crate) fn write_file(
     target: &Target,
     path: &Path,
     content: &mut dyn io::Read,
     mode: u32,
+    modified: Option<i64>,
     owner: Owner,
 ) -> Result<(), FileError> {
     let mut write = || -> io::Result<()> {
@@ -257,7 +258,12 @@ pub(crate) fn write_file(
         let name = path.file_name().ok_or(Errno::ISDIR)?;
         let file = create(parent.as_fd(), name)?;
         io::copy(content, &mut Within::new(&file)?)?;
-        finish_file(&file, mode, owner)
+        finish_file(&file, mode, owner)?;
+        if let Some(seconds) = modified {
+            let time = Timespec { tv_sec: seconds, tv_nsec: 0 };
+            rustix::fs::futimens(&file, &Timestamps { last_access: time, last_modification: time })?;
+        }
+        Ok(())
     };
     write().map_err(|source| FileError::Write { path: path.to_owned(), source })
 }

@@ -58,7 +58,7 @@ impl Tree {
         self.cancel.check()
     }
 
-    /// The paths that a source of COPY means: itself, or what its wildcards match, sorted.
+    /// The paths that a source of COPY means: itself, or what its wildcards match, if anything, sorted.
     pub(crate) fn select(&self, source: &str) -> Result<Vec<PathBuf>, FileError> {
         let path = ignore::clean(source);
         if !ignore::has_wildcard(&path) {
@@ -87,7 +87,7 @@ impl Tree {
             }
         }
         matched.sort();
-        if matched.is_empty() { Err(FileError::NoMatch) } else { Ok(matched) }
+        Ok(matched)
     }
 
     /// The file at `path`, or the directory with everything in it, parents first, sorted. A symbolic

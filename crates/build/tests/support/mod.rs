@@ -98,11 +98,17 @@ pub(crate) fn header(kind: tar::EntryType, size: u64) -> tar::Header {
 pub(crate) async fn build_context(engine: &Engine, context: Vec<u8>, options: BuildOptions) -> Outcome {
     let context = futures::stream::iter([Ok(bytes::Bytes::from(context))]).boxed();
     let options = BuildOptions { remove: true, ..options };
-    let mut events = build::build(engine.clone(), BuildRequest { context, options });
+    outcome(build::build(engine.clone(), BuildRequest { context, options })).await
+}
+
+/// What a build says, to its end.
+pub(crate) async fn outcome(mut events: build::BuildStream) -> Outcome {
     let mut outcome = Outcome { text: String::new(), image: Err("no image".to_owned()) };
     while let Some(event) = events.next().await {
         match event {
             Ok(BuildEvent::Text(text)) => outcome.text.push_str(&text),
+            Ok(BuildEvent::Pull(engine::image::Progress::Layer { status, .. }))
+                if status == "Downloading" || status.starts_with("http://") => {}
             Ok(BuildEvent::Pull(step)) => panic!("nothing here needs a pull: {step:?}"),
             Ok(BuildEvent::Built(id)) => outcome.image = Ok(id.as_str().to_owned()),
             Err(error) => outcome.image = Err(base::error::chain(&error).to_string()),

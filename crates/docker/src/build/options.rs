@@ -10,12 +10,16 @@ use crate::convert::resources;
 use crate::fault::Fault;
 use crate::images::credentials;
 use crate::query::Query;
+use crate::version::ApiVersion;
 use crate::wire::container::Resources;
 
 /// Reads the query and the credentials of a build.
 pub(super) fn read(call: &Call) -> Result<BuildOptions, Fault> {
-    let auth = credentials::of_build(call)?;
-    Ok(BuildOptions { auth, ..from_query(&call.query)? })
+    let auth = credentials::of_build(call);
+    let options = from_query(&call.query)?;
+    // Before, it was no parameter.
+    let platform = options.platform.clone().filter(|_| call.version >= ApiVersion(1, 32));
+    Ok(BuildOptions { auth, platform, ..options })
 }
 
 fn from_query(query: &Query) -> Result<BuildOptions, Fault> {
@@ -23,15 +27,9 @@ fn from_query(query: &Query) -> Result<BuildOptions, Fault> {
     if query.text("version") == "2" {
         return Err(Fault::unsupported("BuildKit is not supported: build with DOCKER_BUILDKIT=0"));
     }
-    if some("remote").is_some_and(|remote| remote != "client-session") {
-        return Err(Fault::unsupported(
-            "building from an address is not supported: fetch it and send it as the context",
-        ));
-    }
-    if !matches!(query.text("securityopt"), "" | "null" | "[]") {
-        return Err(Fault::invalid(
-            "The daemon on this platform does not support setting security options on build",
-        ));
+    // Older clients say that there are none.
+    if query.all("securityopt").iter().any(|option| !matches!(option.as_str(), "" | "null" | "[]")) {
+        return Err(Fault::invalid("security options are not supported on linux"));
     }
     let isolation = query.text("isolation");
     if !matches!(isolation.to_ascii_lowercase().as_str(), "" | "default") {
@@ -41,6 +39,7 @@ fn from_query(query: &Query) -> Result<BuildOptions, Fault> {
     resources::validate_update(&limits)?;
     let force_remove = query.flag("forcerm");
     Ok(BuildOptions {
+        remote: query.text("remote").to_owned(),
         dockerfile: query.text("dockerfile").to_owned(),
         tags: query.all("t").into_iter().filter(|tag| !tag.is_empty()).collect(),
         args: json(query, "buildargs")?,
@@ -136,11 +135,10 @@ mod tests {
     #[test]
     fn what_cannot_be_is_refused() {
         check("version=2", Err("BuildKit is not supported"));
-        check("remote=https%3A%2F%2Fexample.org", Err("building from an address is not supported"));
         check("isolation=hyperv", Err("unsupported isolation: \"hyperv\""));
         check(
             "securityopt=%5B%22seccomp%3Dunconfined%22%5D",
-            Err("The daemon on this platform does not support setting security options on build"),
+            Err("security options are not supported on linux"),
         );
         check("labels=%5B", Err("error reading build parameter labels"));
         check("memory=5", Err("Minimum memory limit allowed is 6MB"));

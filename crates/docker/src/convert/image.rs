@@ -23,8 +23,9 @@ pub(crate) fn inspect(image: &Image, version: ApiVersion) -> document::Inspect {
         comment: image.comment.clone(),
         created: image.created.map(wire::time).unwrap_or_default(),
         container: (version < ApiVersion(1, 45)).then(String::new),
-        // Of a container that nobody has any more only what became of it is known.
-        container_config: (version < ApiVersion(1, 45)).then(|| config(&image.config)),
+        // Of a container that nobody has any more only what became of it is known, and its command.
+        container_config: (version < ApiVersion(1, 45))
+            .then(|| config(image.container.as_ref().unwrap_or(&image.config))),
         docker_version: String::new(),
         author: image.author.clone(),
         config: config(&image.config),
@@ -43,14 +44,20 @@ pub(crate) fn inspect(image: &Image, version: ApiVersion) -> document::Inspect {
 /// Writes an image as a list shows it; `containers` and `shared` are -1 where nobody asked.
 pub(crate) fn summary(image: &Image, containers: i64, shared: i64, version: ApiVersion) -> document::Summary {
     let size = i64::try_from(image.size).unwrap_or(i64::MAX);
+    // Once a name said that there was none.
+    let nameless = version < ApiVersion(1, 43) && image.tags.is_empty() && image.digests.is_empty();
+    let names = |names: &[String], none: &str| match nameless {
+        true => vec![none.to_owned()],
+        false => names.to_vec(),
+    };
     document::Summary {
         containers,
         created: image.created.map_or(0, |at| at.as_second()),
         id: image.id.to_string(),
         labels: Some(image.config.labels.clone()),
         parent_id: image.parent.as_ref().map(ToString::to_string).unwrap_or_default(),
-        repo_digests: image.digests.clone(),
-        repo_tags: image.tags.clone(),
+        repo_digests: names(&image.digests, "<none>@<none>"),
+        repo_tags: names(&image.tags, "<none>:<none>"),
         shared_size: shared,
         size,
         virtual_size: (version < ApiVersion(1, 44)).then_some(size),

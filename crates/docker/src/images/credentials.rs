@@ -15,24 +15,34 @@ use crate::wire::registry::AuthConfig;
 const LENIENT: GeneralPurposeConfig =
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
 
-/// The header `X-Registry-Auth` of `call`; none where it is missing or holds nothing.
-pub(crate) fn of_call(call: &Call) -> Result<Option<RegistryAuth>, Fault> {
-    match call.header("X-Registry-Auth") {
-        None | Some("") => Ok(None),
-        Some(text) => decode(text),
-    }
+/// The header `X-Registry-Auth` of `call`; none where it is missing or holds nothing. As with Docker, what
+/// cannot be read is as good as none: the registry says what it wants.
+pub(crate) fn of_call(call: &Call) -> Option<RegistryAuth> {
+    let text = call.header("X-Registry-Auth").filter(|text| !text.is_empty())?;
+    decode(text).unwrap_or_else(|fault| {
+        tracing::debug!(message = fault.message, "credentials that cannot be read");
+        None
+    })
 }
 
-/// The header `X-Registry-Config` of a build: credentials by registry.
-pub(crate) fn of_build(call: &Call) -> Result<BTreeMap<String, RegistryAuth>, Fault> {
-    let invalid = |why: String| Fault::invalid(format!("invalid X-Registry-Config header: {why}"));
-    let Some(text) = call.header("X-Registry-Config").filter(|text| !text.is_empty()) else {
+/// The header `X-Registry-Config` of a build: credentials by registry. Likewise.
+pub(crate) fn of_build(call: &Call) -> BTreeMap<String, RegistryAuth> {
+    let text = call.header("X-Registry-Config").unwrap_or_default();
+    by_registry(text).unwrap_or_else(|why| {
+        tracing::debug!(why, "credentials that cannot be read");
+        BTreeMap::new()
+    })
+}
+
+fn by_registry(text: &str) -> Result<BTreeMap<String, RegistryAuth>, String> {
+    let bytes = base64(text).map_err(|error| error.to_string())?;
+    if bytes.trim_ascii().is_empty() {
         return Ok(BTreeMap::new());
-    };
-    let bytes = base64(text).map_err(|error| invalid(error.to_string()))?;
-    let documents: BTreeMap<String, AuthConfig> =
-        serde_json::from_slice(&bytes).map_err(|error| invalid(error.to_string()))?;
-    documents.into_iter().map(|(registry, document)| Ok((registry, auth(&document)?))).collect()
+    }
+    let documents: Option<BTreeMap<String, Option<AuthConfig>>> =
+        serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
+    let known = documents.unwrap_or_default().into_iter();
+    Ok(known.filter_map(|(registry, document)| Some((registry, auth(&document?).ok()?))).collect())
 }
 
 /// Decodes base64 in either of its alphabets.
@@ -103,6 +113,17 @@ mod tests {
         check(&URL_SAFE.encode("{}"), Ok(None));
         check(&URL_SAFE.encode(""), Ok(None));
         check(&URL_SAFE.encode(r#"{"username":null}"#), Ok(None));
+    }
+
+    #[test]
+    fn a_build_s_credentials_may_be_none_in_several_ways() {
+        let read = |text: &str| by_registry(text).map(|known| known.into_keys().collect::<Vec<_>>());
+        assert_eq!(read(""), Ok(vec![]));
+        assert_eq!(read(&URL_SAFE.encode("null")), Ok(vec![]));
+        assert_eq!(read(&URL_SAFE.encode("{}")), Ok(vec![]));
+        let document = br#"{"a:5000":{"username":"u","password":"p"},"b":null}"#;
+        assert_eq!(read(&URL_SAFE.encode(document)), Ok(vec!["a:5000".to_owned()]));
+        assert!(read(&URL_SAFE.encode("[1]")).is_err());
     }
 
     #[test]

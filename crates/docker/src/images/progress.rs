@@ -9,14 +9,13 @@ use futures::{Stream, StreamExt, stream};
 use crate::answer::{self, Answer};
 use crate::fault::Fault;
 use crate::wire::progress::Progress as Line;
+use crate::words;
 
 /// Which lines an operation's progress becomes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
     /// Status lines, with the layers.
     Transfer,
-    /// The lines of a push: those of a transfer, and at the end what was pushed under which tag.
-    Push,
     /// Plain output, with the layers unless `quiet`.
     Load {
         /// Only the results.
@@ -26,44 +25,48 @@ pub(crate) enum Form {
 
 /// Streams progress. A failure before the first line becomes the status of the answer, except of a
 /// load, whose failures clients look for in the stream.
-pub(super) async fn answer(mut progress: ProgressStream, form: Form, tag: String) -> Answer {
+pub(super) async fn answer(mut progress: ProgressStream, form: Form) -> Answer {
     if let Form::Load { .. } = form {
-        return answer::stream("application/json", lines(progress, form, tag));
+        return answer::stream("application/json", lines(progress, form));
     }
     let first = progress.next().await.transpose()?;
     let progress = stream::iter(first.map(Ok)).chain(progress);
-    answer::stream("application/json", lines(progress, form, tag))
+    answer::stream("application/json", lines(progress, form))
 }
 
 fn lines(
     progress: impl Stream<Item = engine::Result<Progress>> + Send,
     form: Form,
-    tag: String,
 ) -> impl Stream<Item = io::Result<Bytes>> + Send {
-    progress.filter_map(move |step| {
-        let line = match step {
-            Ok(step) => line(step, form, &tag),
-            Err(error) => Some(Line::error(Fault::from(error).message, None)),
+    progress.flat_map(move |step| {
+        let lines = match step {
+            Ok(step) => lines_of(step, form),
+            Err(error) => vec![Line::error(Fault::from(error).message, None)],
         };
-        async move { line.map(|line| Ok(Bytes::from(line.line()))) }
+        stream::iter(lines.into_iter().map(|line| Ok(Bytes::from(line.line()))))
     })
 }
 
-/// What one step is on the way to the client; none where it is not told.
-pub(crate) fn line(step: Progress, form: Form, tag: &str) -> Option<Line> {
-    match (step, form) {
-        (Progress::Message { text, .. }, Form::Load { .. }) => Some(Line::stream(format!("{text}\n"))),
-        (Progress::Message { id, text }, _) => Some(Line { id, ..Line::status(text) }),
-        (Progress::Layer { .. }, Form::Load { quiet: true }) => None,
-        (Progress::Layer { id, status, bytes: None }, _) => Some(Line::of(id, status)),
+/// What one step is on the way to the client; nothing where it is not told.
+pub(crate) fn lines_of(step: Progress, form: Form) -> Vec<Line> {
+    let line = match (step, form) {
+        (Progress::Message { text, .. }, Form::Load { .. }) => Line::stream(format!("{text}\n")),
+        (Progress::Warning { fact }, _) => Line::status(format!("WARNING: {}", words::sentence(&fact))),
+        (Progress::Message { id, text }, _) => Line { id, ..Line::status(text) },
+        (Progress::Layer { .. }, Form::Load { quiet: true }) | (Progress::Done { .. }, _) => {
+            return Vec::new();
+        }
+        (Progress::Layer { id, status, bytes: None }, _) => Line::of(id, status),
         (Progress::Layer { id, status, bytes: Some((current, total)) }, _) => {
-            Some(Line::transfer(id, status, current, total))
+            Line::transfer(id, status, current, total)
         }
-        (Progress::Done { digest: Some(digest), size, .. }, Form::Push) => {
-            Some(Line::aux(serde_json::json!({"Tag": tag, "Digest": digest, "Size": size})))
+        (Progress::Pushed { tag, digest, size }, _) => {
+            let said = Line::status(format!("{tag}: digest: {digest} size: {size}"));
+            let result = serde_json::json!({"Tag": tag, "Digest": digest, "Size": size});
+            return vec![said, Line { progress_detail: Some(Default::default()), ..Line::aux(result) }];
         }
-        (Progress::Done { .. }, _) => None,
-    }
+    };
+    vec![line]
 }
 
 #[cfg(test)]
@@ -71,9 +74,11 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(step: Progress, form: Form, expected: Option<&str>) {
-        let written = line(step, form, "1").map(|line| String::from_utf8(line.line()).expect("text"));
-        assert_eq!(written.as_deref().map(str::trim_end), expected);
+    fn check(step: Progress, form: Form, expected: &[&str]) {
+        let lines = lines_of(step, form);
+        let written: Vec<String> =
+            lines.iter().map(|line| String::from_utf8(line.line()).expect("text")).collect();
+        assert_eq!(written.iter().map(|line| line.trim_end()).collect::<Vec<_>>(), expected);
     }
 
     fn message(text: &str) -> Progress {
@@ -82,25 +87,30 @@ mod tests {
 
     #[test]
     fn a_load_prints_and_a_pull_reports() {
-        check(
-            message("Loaded image: a"),
-            Form::Load { quiet: true },
-            Some(r#"{"stream":"Loaded image: a\n"}"#),
-        );
-        check(message("Digest: b"), Form::Transfer, Some(r#"{"status":"Digest: b"}"#));
+        check(message("Loaded image: a"), Form::Load { quiet: true }, &[r#"{"stream":"Loaded image: a\n"}"#]);
+        check(message("Digest: b"), Form::Transfer, &[r#"{"status":"Digest: b"}"#]);
     }
 
     #[test]
     fn a_push_ends_with_what_was_pushed() {
-        let done = Progress::Done { id: None, digest: Some("sha256:0".to_owned()), size: 5 };
-        check(done.clone(), Form::Push, Some(r#"{"aux":{"Tag":"1","Digest":"sha256:0","Size":5}}"#));
-        check(done, Form::Transfer, None);
+        let pushed = Progress::Pushed { tag: "1".to_owned(), digest: "sha256:0".to_owned(), size: 5 };
+        check(
+            pushed,
+            Form::Transfer,
+            &[
+                r#"{"status":"1: digest: sha256:0 size: 5"}"#,
+                r#"{"progressDetail":{},"aux":{"Tag":"1","Digest":"sha256:0","Size":5}}"#,
+            ],
+        );
+        check(Progress::Done { id: None, digest: None }, Form::Transfer, &[]);
     }
 
     #[test]
     fn layers_are_silent_in_a_quiet_load() {
         let layer = Progress::Layer { id: "abc".to_owned(), status: "Waiting".to_owned(), bytes: None };
-        check(layer.clone(), Form::Load { quiet: true }, None);
-        check(layer, Form::Transfer, Some(r#"{"status":"Waiting","progressDetail":{},"id":"abc"}"#));
+        check(layer.clone(), Form::Load { quiet: true }, &[]);
+        check(layer, Form::Transfer, &[r#"{"status":"Waiting","progressDetail":{},"id":"abc"}"#]);
+        let nameless = Progress::Layer { id: String::new(), status: "Downloading".to_owned(), bytes: None };
+        check(nameless, Form::Transfer, &[r#"{"status":"Downloading","progressDetail":{}}"#]);
     }
 }

@@ -1,5 +1,6 @@
 //! `GET /images/get` and `GET /images/{name}/get`: images as an archive.
 
+use super::platform;
 use crate::answer::{self, Answer};
 use crate::call::Call;
 use crate::fault::Fault;
@@ -20,6 +21,7 @@ pub(crate) async fn save_one(call: Call) -> Answer {
 }
 
 async fn save(call: Call, names: Vec<String>) -> Answer {
-    let archive = call.engine().image_save(&names).await?;
+    let platform = platform::one(&call, 48)?;
+    let archive = call.engine().image_save(&names, platform.as_deref()).await?;
     answer::stream("application/x-tar", archive)
 }

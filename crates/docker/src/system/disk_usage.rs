@@ -22,10 +22,12 @@ pub(crate) async fn disk_usage(call: Call) -> Answer {
     for (container, _) in &usage.containers {
         *users.entry(container.resolved.image_id.as_str()).or_default() += 1;
     }
+    let shared = call.engine().image_shared_sizes();
     let now = call.api.now();
     let images = usage.images.iter().map(|found| {
         let containers = users.get(found.id.as_str()).copied().unwrap_or_default();
-        image::summary(found, containers, 0, call.version)
+        let shared = shared.get(&found.id).copied().unwrap_or_default();
+        image::summary(found, containers, i64::try_from(shared).unwrap_or(i64::MAX), call.version)
     });
     let containers =
         usage.containers.iter().map(|(container, size)| summary::line(container, Some(*size), now));

@@ -55,7 +55,7 @@ impl Progress {
     pub(crate) fn of(id: impl Into<String>, status: impl Into<String>) -> Self {
         Self {
             status: Some(status.into()),
-            id: Some(id.into()),
+            id: Some(id.into()).filter(|id| !id.is_empty()),
             progress_detail: Some(Detail::default()),
             ..Self::default()
         }

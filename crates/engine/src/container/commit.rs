@@ -58,6 +58,7 @@ impl Engine {
         }
         let image = committed?;
         self.emit(&cell, "commit", &[("comment", image.to_string())]);
+        self.emit_image("create", image.as_str(), image.as_str());
         if let Some(name) = name {
             self.emit_image("tag", image.as_str(), &name.familiar());
         }

@@ -44,6 +44,12 @@ impl Engine {
         let inner = &self.inner;
         check_spec(&spec)?;
         let image = self.image_present(&spec.image)?;
+        if let Some(platform) = spec.platform.as_deref().filter(|platform| !platform.is_empty()) {
+            let platform = crate::image::parse_platform(platform)?;
+            if let Some(other) = self.other_platform(&spec.image, &platform) {
+                return Err(other.into());
+            }
+        }
         let _held = inner.images.image_hold(&image.id).map_err(|_| no_such_image(&spec.image))?;
         let id = ContainerId::random(inner.random.as_ref());
         let created = inner.clock.now();

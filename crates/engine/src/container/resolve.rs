@@ -41,10 +41,11 @@ pub(super) fn resolve(
     let workdir = clean(&workdir);
     let platform = image.config.platform();
     let mut warnings = Vec::new();
-    if !platform.architecture.is_empty() && platform.architecture != image::host_architecture() {
+    let host = oci::Platform::host();
+    let is_asked_for = wishes.platform.as_ref().is_some_and(|platform| !platform.is_empty());
+    if !is_asked_for && !platform.architecture.is_empty() && platform.architecture != host.architecture {
         warnings.push(format!(
-            "The requested image's platform ({}/{}) does not match the detected host platform (linux/{}) and no specific platform was requested",
-            platform.os, platform.architecture, image::host_architecture()
+            "The requested image's platform ({platform}) does not match the detected host platform ({host}) and no specific platform was requested"
         ));
     }
     let stop_signal = wishes.stop_signal.clone().filter(|signal| !signal.is_empty());

@@ -66,8 +66,27 @@ pub enum Fact {
         /// As users name it, with its tag.
         reference: String,
     },
+    /// The image that is here is for another platform than was asked for.
+    OtherPlatform {
+        /// As users name it.
+        reference: String,
+        /// What it is for.
+        has: String,
+        /// What was asked for.
+        wanted: String,
+    },
     /// There is no such image here to push.
     NoImageToPush {
+        /// As users name it.
+        repository: String,
+    },
+    /// There are images of the repository here, but none with the tag that is to be pushed.
+    NoTagToPush {
+        /// As users name it, with its tag.
+        reference: String,
+    },
+    /// There are images of the repository here, but none with a tag.
+    NoTagsToPush {
         /// As users name it.
         repository: String,
     },
@@ -80,6 +99,18 @@ pub enum Fact {
     NoManifest {
         /// As users name it, with its tag.
         reference: String,
+    },
+    /// A registry does not know the repository.
+    NoRepository {
+        /// As users name it.
+        repository: String,
+    },
+    /// A registry does not let the user log in.
+    LoginRefused {
+        /// What was asked there.
+        address: String,
+        /// What it says, if anything.
+        answer: Option<String>,
     },
     /// A registry does not give the image, or hides that there is none.
     PullDenied {
@@ -170,7 +201,12 @@ impl Fact {
             Self::NoContainer { .. }
             | Self::NoExec { .. }
             | Self::NoImage { .. }
+            | Self::OtherPlatform { .. }
             | Self::NoImageToPush { .. }
+            | Self::NoTagToPush { .. }
+            | Self::NoTagsToPush { .. }
+            | Self::NoRepository { .. }
+            | Self::PullDenied { .. }
             | Self::NoTags { .. }
             | Self::NoManifest { .. }
             | Self::NoVolume { .. } => Kind::NotFound,
@@ -182,9 +218,9 @@ impl Fact {
             // As Docker has it: who asks for a network learns of a conflict, others of a failure.
             Self::NotJoinable { namespace, .. } if namespace != "net" => Kind::Internal,
             Self::NotJoinable { .. } => Kind::Conflict,
-            Self::PullDenied { .. } => Kind::Denied,
             Self::NotPublished { .. } => Kind::Internal,
             Self::Network(fact) => fact.kind(),
+            Self::LoginRefused { .. } => Kind::Unauthorized,
             Self::ManyContainers { .. }
             | Self::MemoryNotShared { .. }
             | Self::NoBindSource { .. }
@@ -225,6 +261,16 @@ impl fmt::Display for Fact {
             Self::NoExec { reference } => write!(f, "there is no further process {reference}"),
             Self::ExecStarted { id } => write!(f, "the further process {id} was started already"),
             Self::NoImage { reference } => write!(f, "there is no image {reference} here"),
+            Self::OtherPlatform { reference, has, wanted } => {
+                write!(f, "the image {reference} is for {has}, not for {wanted}")
+            }
+            Self::NoTagToPush { reference } => write!(f, "there is no tag {reference} here to push"),
+            Self::NoTagsToPush { repository } => write!(f, "{repository} has no tag here to push"),
+            Self::NoRepository { repository } => write!(f, "the registry has no repository {repository}"),
+            Self::LoginRefused { address, answer } => {
+                let answer = answer.as_deref().unwrap_or("it does not take this user and password");
+                write!(f, "the registry at {address} refuses the login: {answer}")
+            }
             Self::NoImageToPush { repository } => write!(f, "there is no image {repository} here to push"),
             Self::NoTags { repository } => write!(f, "the repository {repository} has no tags"),
             Self::NoManifest { reference } => write!(f, "the registry has no image {reference}"),

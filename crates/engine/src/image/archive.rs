@@ -8,16 +8,19 @@ use crate::stream::ByteStream;
 use crate::work::transfer;
 
 impl Engine {
-    /// Loads images of an archive (Docker's or OCI's layout, also compressed).
-    pub fn image_load(&self, archive: ByteStream) -> ProgressStream {
+    /// Loads images of an archive (Docker's or OCI's layout, also compressed); with a platform
+    /// (`os/arch[/variant]`), those that are for it.
+    pub fn image_load(&self, archive: ByteStream, platform: Option<&str>) -> Result<ProgressStream> {
         let engine = self.clone();
-        self.progress(move |sink, progress| async move {
+        let platform = platform.map(parse_platform).transpose()?;
+        Ok(self.progress(move |sink, progress| async move {
             let loading = transfer("images to load").await?.upload(archive, move |archive| {
-                let loaded = engine
-                    .inner
-                    .images
-                    .image_load(archive, &progress)
-                    .map_err(|source| convert::error(source.kind(), source))?;
+                let images = &engine.inner.images;
+                let loaded = match &platform {
+                    None => images.image_load(archive, &progress),
+                    Some(platform) => images.image_load_for(archive, platform, &progress),
+                };
+                let loaded = loaded.map_err(|source| convert::error(source.kind(), source))?;
                 for image in &loaded {
                     let id = image.id.to_string();
                     engine.emit_image(
@@ -30,18 +33,23 @@ impl Engine {
             });
             let loaded = loading.await?;
             let id = loaded.first().map(|image| ImageId(image.id.to_string()));
-            let _ = sink.send(Ok(Progress::Done { id, digest: None, size: 0 }));
+            let _ = sink.send(Ok(Progress::Done { id, digest: None }));
             Ok(())
-        })
+        }))
     }
 
-    /// The named images as one archive.
-    pub async fn image_save(&self, references: &[String]) -> Result<ByteStream> {
+    /// The named images as one archive; with a platform (`os/arch[/variant]`), if they are for it.
+    pub async fn image_save(&self, references: &[String], platform: Option<&str>) -> Result<ByteStream> {
+        let platform = platform.map(parse_platform).transpose()?;
         // What is not there is told now, not in the middle of the archive.
         for reference in references {
             let present = self.inner.images.image_get(reference).is_ok();
             if !present && !self.is_repository(reference) {
                 return Err(Fact::NoImage { reference: convert::with_tag(reference) }.into());
+            }
+            let other = platform.as_ref().and_then(|platform| self.other_platform(reference, platform));
+            if let Some(other) = other {
+                return Err(other.into());
             }
         }
         let transfer = transfer("images to save").await?;

@@ -15,6 +15,7 @@ pub(crate) fn kind(kind: image::Kind) -> Kind {
         image::Kind::Conflict => Kind::Conflict,
         image::Kind::Invalid => Kind::Invalid,
         image::Kind::Denied => Kind::Denied,
+        image::Kind::Unauthorized => Kind::Unauthorized,
         image::Kind::Unavailable => Kind::Unavailable,
         image::Kind::NoSpace => Kind::NoSpace,
         image::Kind::Internal => Kind::Internal,
@@ -41,11 +42,6 @@ pub(crate) fn with_tag(text: &str) -> String {
         Ok(reference) => reference.with_default_tag().familiar(),
         Err(_) => text.to_owned(),
     }
-}
-
-/// The architecture of this machine, as images name it.
-pub(crate) fn host_architecture() -> String {
-    oci::Platform::host().architecture
 }
 
 /// Reads `80`, `80/tcp`.
@@ -98,8 +94,20 @@ pub(super) fn image(image: &image::Image) -> Image {
         os: config.os.clone(),
         size: image.size,
         config: config_from_oci(&config.config),
+        container: config.container_config.as_ref().map(|of| container_of(of, &config.config)),
         layers: config.rootfs.diff_ids.iter().map(ToString::to_string).collect(),
         last_tagged: image.tagged_at,
+    }
+}
+
+/// What a container had that an image was made of. What builds write down here is its command alone, and the
+/// rest is as the image has it.
+fn container_of(container: &ContainerConfig, of_image: &ContainerConfig) -> ImageConfig {
+    let is_command_alone =
+        *container == ContainerConfig { cmd: container.cmd.clone(), ..ContainerConfig::default() };
+    match is_command_alone {
+        true => config_from_oci(&ContainerConfig { cmd: container.cmd.clone(), ..of_image.clone() }),
+        false => config_from_oci(container),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Telling all about one image.
 
+use super::transfer::parse_platform;
 use super::{HistoryEntry, Image, ImageId, convert};
 use crate::engine::Engine;
 use crate::error::{Fact, Kind, Result};
@@ -9,6 +10,13 @@ impl Engine {
     /// `No such image: …` where it is not here.
     pub fn image_inspect(&self, reference: &str) -> Result<Image> {
         self.image_present(reference).map(|image| convert::image(&image))
+    }
+
+    /// The same, if it is for a platform (`os/arch[/variant]`).
+    pub fn image_inspect_for(&self, reference: &str, platform: &str) -> Result<Image> {
+        let platform = parse_platform(platform)?;
+        let image = self.image_inspect(reference)?;
+        self.other_platform(reference, &platform).map_or(Ok(image), |other| Err(other.into()))
     }
 
     /// How an image was made, newest step first.

@@ -1,108 +1,65 @@
 //! Listing images.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use base::Timestamp;
+use oci::Reference;
 
-use super::{Image, ImageFilter, convert};
+use super::pattern::Pattern;
+use super::{Image, ImageFilter, ImageId, convert};
 use crate::engine::Engine;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::filter;
 
 impl Engine {
-    /// The images that `filter` lets through, newest first.
+    /// The images that `filter` lets through, newest first. Where it asks for names, each has only those of
+    /// its names that are meant.
     pub fn image_list(&self, filter: &ImageFilter) -> Result<Vec<Image>> {
-        let time_of = |reference: &Option<String>| -> Result<Option<Timestamp>> {
-            match reference {
-                Some(reference) => Ok(self.image_inspect(reference)?.created),
-                None => Ok(None),
-            }
+        let times = |names: &[String]| -> Result<Vec<Timestamp>> {
+            let created = names.iter().map(|name| Ok(self.image_inspect(name)?.created));
+            Ok(created.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
         };
-        let (before, since) = (time_of(&filter.before)?, time_of(&filter.since)?);
+        let before = times(&filter.before)?.into_iter().chain(filter.until).min();
+        let since = times(&filter.since)?.into_iter().max();
+        let wanted: Vec<Pattern> = filter
+            .references
+            .iter()
+            .map(|text| Pattern::parse(text).ok_or_else(|| Error::invalid("syntax error in pattern")))
+            .collect::<Result<_>>()?;
         let all = self.inner.images.image_list();
-        let parents: HashSet<String> =
-            all.iter().filter_map(|image| image.parent.as_ref().map(ToString::to_string)).collect();
-        let admitted = |image: &Image| {
-            let is_step =
-                image.tags.is_empty() && image.digests.is_empty() && parents.contains(image.id.as_str());
-            (filter.all || !is_step)
-                && (filter.references.is_empty()
-                    || filter.references.iter().any(|wanted| is_named(image, wanted)))
+        let parents: HashSet<image::ImageId> = all.iter().filter_map(|image| image.parent.clone()).collect();
+        let admitted = |mut found: image::Image| {
+            let is_parent = parents.contains(&found.id);
+            if !wanted.is_empty() {
+                let is_meant = |name: &Reference| wanted.iter().any(|wanted| is_named(name, wanted));
+                found.tags.retain(is_meant);
+                found.digests.retain(is_meant);
+            }
+            let has_name = !found.tags.is_empty() || !found.digests.is_empty();
+            let image = convert::image(&found);
+            let admits = (wanted.is_empty() || has_name)
+                && (filter.all || has_name || !is_parent)
                 && filter::labels_match(&filter.labels, &image.config.labels)
-                && filter.dangling.is_none_or(|dangling| image.tags.is_empty() == dangling)
-                && before.is_none_or(|before| image.created.is_some_and(|created| created < before))
-                && since.is_none_or(|since| image.created.is_some_and(|created| created > since))
-                && filter.until.is_none_or(|until| image.created.is_some_and(|created| created < until))
-        };
-        Ok(all.iter().map(convert::image).filter(admitted).collect())
-    }
-}
-
-/// Whether one of the image's names is `wanted`, which may have no tag, and `*` and `?` in it.
-fn is_named(image: &Image, wanted: &str) -> bool {
-    image.tags.iter().chain(&image.digests).any(|name| {
-        let bare = name.split_once('@').map_or(name.as_str(), |(bare, _)| bare);
-        let repository = match bare.rsplit_once(':') {
-            Some((repository, tag)) if !tag.contains('/') => repository,
-            _ => bare,
-        };
-        matches(wanted.as_bytes(), name.as_bytes()) || matches(wanted.as_bytes(), repository.as_bytes())
-    })
-}
-
-/// Whether `text` is of the form `pattern`: `*` stands for anything but slashes, `?` for
-/// one byte that is none.
-fn matches(pattern: &[u8], text: &[u8]) -> bool {
-    let (mut at, mut read) = (0, 0);
-    // The last star, and up to where it reaches. What an earlier one could do this one can too,
-    // unless a slash lies between.
-    let mut star: Option<(usize, usize)> = None;
-    while read < text.len() || at < pattern.len() {
-        match (pattern.get(at), text.get(read)) {
-            (Some(b'*'), _) => {
-                star = Some((at + 1, read));
-                at += 1;
-            }
-            (Some(wanted), Some(byte)) if wanted == byte || (*wanted == b'?' && *byte != b'/') => {
-                at += 1;
-                read += 1;
-            }
-            _ => match star {
-                Some((after, reach)) if text.get(reach).is_some_and(|byte| *byte != b'/') => {
-                    star = Some((after, reach + 1));
-                    (at, read) = (after, reach + 1);
+                && match filter.dangling {
+                    None => true,
+                    Some(true) => image.tags.is_empty() && !is_parent,
+                    Some(false) => has_name,
                 }
-                _ => return false,
-            },
-        }
+                && before.is_none_or(|before| image.created.is_some_and(|created| created < before))
+                && since.is_none_or(|since| image.created.is_some_and(|created| created > since));
+            admits.then_some(image)
+        };
+        Ok(all.into_iter().filter_map(admitted).collect())
     }
-    true
+
+    /// For each image the bytes of its layers that others have too.
+    pub fn image_shared_sizes(&self) -> HashMap<ImageId, u64> {
+        let shared = self.inner.images.disk_usage().shared;
+        shared.into_iter().map(|(id, size)| (ImageId::from(&id), size)).collect()
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[track_caller]
-    fn check(pattern: &str, text: &str, expected: bool) {
-        assert_eq!(matches(pattern.as_bytes(), text.as_bytes()), expected, "{pattern} for {text}");
-    }
-
-    #[test]
-    fn patterns_stand_for_parts_of_names() {
-        check("nginx", "nginx", true);
-        check("ngin?", "nginx", true);
-        check("n*:1*", "nginx:1.27", true);
-        check("n*", "nginx/extra", false);
-        check("*/extra", "nginx/extra", true);
-        check("*i*x", "nginx", true);
-        check("ng?*x", "ng/x", false);
-        check("n*", "n", true);
-        check("n*x", "n", false);
-    }
-
-    #[test]
-    fn stars_cost_what_they_are_long() {
-        check(&format!("{}b", "*a".repeat(60)), &"a".repeat(128), false);
-    }
+/// Whether a name is meant: as a whole, or without tag and digest.
+fn is_named(name: &Reference, wanted: &Pattern) -> bool {
+    wanted.matches(&name.familiar()) || wanted.matches(&name.familiar_name())
 }

@@ -15,6 +15,9 @@ impl Engine {
         if target.digest().is_some() {
             return Err(Error::invalid("refusing to create a tag with a digest reference"));
         }
+        if target.familiar_name() == "sha256" {
+            return Err(Error::invalid("refusing to create an ambiguous tag using digest algorithm as name"));
+        }
         let target = target.with_default_tag();
         let (store, asked, named) = (self.inner.images.clone(), reference.to_owned(), target.clone());
         let tagged = blocking(move || {
@@ -36,6 +39,8 @@ impl Engine {
             store.image_keep(&kept, &wanted).map_err(|source| convert::error(source.kind(), source))
         })
         .await?;
+        let made = id.to_string();
+        self.emit_image("create", &made, &made);
         for name in names {
             self.emit_image("tag", &id.to_string(), &name.familiar());
         }

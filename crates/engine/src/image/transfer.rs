@@ -23,12 +23,17 @@ impl Engine {
             options.platform.as_deref().filter(|text| !text.is_empty()).map(parse_platform).transpose()?;
         let (engine, registries) = (self.clone(), self.registries()?);
         let every = options.all_tags;
-        let options = image::PullOptions { platform, credentials: credentials(options.auth) };
+        let asked = platform.clone();
+        let options = image::PullOptions { platform, credentials: credentials(options.auth), is_part: every };
         Ok(self.progress(move |sink, progress| async move {
             let wanted = match every {
                 true => every_tag(&registries, &named, &options.credentials).await?,
                 false => vec![named.with_default_tag()],
             };
+            let message = |text: String| {
+                let _ = sink.send(Ok(Progress::Message { id: None, text }));
+            };
+            let (mut last, mut changed) = (None, false);
             for wanted in wanted {
                 let pulled = engine
                     .inner
@@ -37,15 +42,41 @@ impl Engine {
                     .await
                     .map_err(|source| pull_error(&wanted, source))?;
                 engine.emit_image("pull", &wanted.familiar(), &wanted.familiar());
-                let done = Progress::Done {
+                changed |= pulled.changed;
+                if let Some(platform) = &asked
+                    && let Some(fact) = engine.other_platform(&wanted.to_string(), platform)
+                {
+                    let _ = sink.send(Ok(Progress::Warning { fact }));
+                }
+                last = Some(Progress::Done {
                     id: Some(ImageId(pulled.id.to_string())),
                     digest: Some(pulled.digest.to_string()),
-                    size: 0,
-                };
-                let _ = sink.send(Ok(done));
+                });
             }
+            if every {
+                let repository = named.without_suffix().familiar();
+                message(match changed {
+                    true => format!("Status: Downloaded newer image for {repository}"),
+                    false => format!("Status: Image is up to date for {repository}"),
+                });
+            }
+            let _ = sink.send(Ok(last.ok_or_else(|| Error::internal("nothing was pulled"))?));
             Ok(())
         }))
+    }
+
+    /// What is the matter with an image that is here, but for another platform than is asked for.
+    pub(crate) fn other_platform(&self, reference: &str, wanted: &Platform) -> Option<Fact> {
+        let image = self.inner.images.image_get(reference).ok()?;
+        if self.inner.images.image_fits(&image, wanted) {
+            return None;
+        }
+        let whole = oci::Reference::parse(reference).ok().filter(|name| name.to_string() == reference);
+        Some(Fact::OtherPlatform {
+            reference: whole.map_or_else(|| reference.to_owned(), |name| name.familiar()),
+            has: image.config.platform().to_string(),
+            wanted: wanted.to_string(),
+        })
     }
 
     /// Asks a registry what it has under a name.
@@ -55,29 +86,27 @@ impl Engine {
         found.map_err(|source| pull_error(&wanted, source))
     }
 
-    /// Pushes an image, or with `all_tags` every tag of its repository.
+    /// Pushes an image, or with `all_tags` every tag of its repository. With a platform
+    /// (`os/arch[/variant]`), only if it is for that.
     pub fn image_push(
         &self,
         reference: &str,
         auth: Option<RegistryAuth>,
         all_tags: bool,
+        platform: Option<&str>,
     ) -> Result<ProgressStream> {
         let named = convert::reference(reference)?;
         let wanted = if all_tags { named.without_suffix() } else { named.with_default_tag() };
+        if let Some(platform) = platform {
+            self.image_inspect_for(reference, platform)?;
+        }
         let (engine, registries) = (self.clone(), self.registries()?);
         let credentials = credentials(auth);
         Ok(self.progress(move |sink, progress| async move {
-            let digest =
-                engine.inner.images.image_push(&registries, &wanted, &credentials, &progress).await.map_err(
-                    |source| match source.kind() {
-                        image::Kind::NotFound => {
-                            Fact::NoImageToPush { repository: wanted.familiar_name() }.into()
-                        }
-                        kind => convert::error(kind, source),
-                    },
-                )?;
+            let pushed = engine.inner.images.image_push(&registries, &wanted, &credentials, &progress).await;
+            let digest = pushed.map_err(|source| push_error(&wanted, source))?;
             engine.emit_image("push", &wanted.familiar(), &wanted.familiar());
-            let _ = sink.send(Ok(Progress::Done { id: None, digest: Some(digest.to_string()), size: 0 }));
+            let _ = sink.send(Ok(Progress::Done { id: None, digest: Some(digest.to_string()) }));
             Ok(())
         }))
     }
@@ -88,7 +117,13 @@ impl Engine {
         let host = host.split('/').next().unwrap_or(host);
         let host = if matches!(host, "" | "index.docker.io") { "docker.io" } else { host };
         let token = self.registries()?.login(host, &credentials(Some(auth))).await;
-        token.map_err(|source| convert::error(source.kind(), source))
+        token.map_err(|source| match source {
+            image::PullError::Unauthorized { what, message } => {
+                Fact::LoginRefused { address: what, answer: Some(message) }.into()
+            }
+            image::PullError::Login { address } => Fact::LoginRefused { address, answer: None }.into(),
+            source => convert::error(source.kind(), source),
+        })
     }
 
     /// Runs `operation` while its progress is read; dropping the stream aborts it.
@@ -160,8 +195,11 @@ fn from_store(event: image::Event) -> Progress {
         Action::PullingFrom(_)
         | Action::Digest(_)
         | Action::Status(_)
-        | Action::PushedManifest { .. }
+        | Action::PushingTo(_)
         | Action::LoadedImage { .. } => Progress::Message { id: event.subject, text: event.action.text() },
+        Action::PushedManifest { tag, digest, size } => {
+            Progress::Pushed { tag: tag.clone(), digest: digest.to_string(), size: *size }
+        }
         action => Progress::Layer {
             id: event.subject.clone().unwrap_or_default(),
             status: action.text(),
@@ -171,18 +209,34 @@ fn from_store(event: image::Event) -> Progress {
 }
 
 fn pull_error(wanted: &oci::Reference, source: image::PullError) -> Error {
-    match source.kind() {
-        image::Kind::NotFound if matches!(source, image::PullError::NotFound { .. }) => {
-            Error::from(Fact::NoManifest { reference: wanted.familiar() }).with_source(source)
+    match source {
+        image::PullError::NotFound { is_repository: true, message, .. } => {
+            Error::from(Fact::NoRepository { repository: wanted.familiar_name() }).with_source(message)
         }
-        image::Kind::Denied => {
-            Error::from(Fact::PullDenied { repository: wanted.familiar_name() }).with_source(source)
+        image::PullError::NotFound { message, .. } => {
+            Error::from(Fact::NoManifest { reference: wanted.familiar() }).with_source(message)
         }
-        kind => convert::error(kind, source),
+        image::PullError::Denied { message, .. } => {
+            Error::from(Fact::PullDenied { repository: wanted.familiar_name() }).with_source(message)
+        }
+        source => convert::error(source.kind(), source),
     }
 }
 
-fn credentials(auth: Option<RegistryAuth>) -> Credentials {
+fn push_error(wanted: &oci::Reference, source: image::PushError) -> Error {
+    match source {
+        image::PushError::Find(image::FindError::NotFound { .. }) => {
+            Fact::NoImageToPush { repository: wanted.familiar_name() }.into()
+        }
+        image::PushError::NoTag { .. } if wanted.tag().is_none() => {
+            Fact::NoTagsToPush { repository: wanted.familiar_name() }.into()
+        }
+        image::PushError::NoTag { name } => Fact::NoTagToPush { reference: name }.into(),
+        source => convert::error(source.kind(), source),
+    }
+}
+
+pub(super) fn credentials(auth: Option<RegistryAuth>) -> Credentials {
     match auth {
         Some(auth) if !auth.registry_token.is_empty() => Credentials::RegistryToken(auth.registry_token),
         Some(auth) if !auth.identity_token.is_empty() => Credentials::IdentityToken(auth.identity_token),
@@ -194,15 +248,6 @@ fn credentials(auth: Option<RegistryAuth>) -> Credentials {
 }
 
 /// Reads `os/arch[/variant]`.
-pub(super) fn parse_platform(text: &str) -> Result<Platform> {
-    let mut parts = text.split('/');
-    match (parts.next(), parts.next(), parts.next(), parts.next()) {
-        (Some(os), Some(architecture), variant, None) if !os.is_empty() && !architecture.is_empty() => {
-            Ok(Platform::new(os, architecture, variant.unwrap_or_default()).normalised())
-        }
-        (Some("linux"), None, None, None) => Ok(Platform::host()),
-        _ => {
-            Err(Error::invalid(format!("\"{text}\" is an invalid platform: it is os/architecture[/variant]")))
-        }
-    }
+pub(crate) fn parse_platform(text: &str) -> Result<Platform> {
+    text.parse().map_err(|error: oci::platform::ParsePlatformError| Error::invalid(error.to_string()))
 }

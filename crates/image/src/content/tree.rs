@@ -127,7 +127,8 @@ impl Tree {
     }
 }
 
-fn leaf(inner: &Arc<Inner>, wanted: &Descriptor, chain_id: Option<&Digest>) -> Leaf {
+/// How to come by content that a manifest names; `chain_id` is that of the layer that it should be.
+pub(crate) fn leaf(inner: &Arc<Inner>, wanted: &Descriptor, chain_id: Option<&Digest>) -> Leaf {
     if inner.blob_len(&wanted.digest) == Some(wanted.size) {
         return Leaf::Blob;
     }

@@ -1,5 +1,6 @@
 //! What an archive's documents say: which images are in it, as what, and under which names.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use oci::archive::{
@@ -41,9 +42,9 @@ pub(super) struct Found {
 impl Members {
     /// The images of the archive. Where it is an OCI layout and Docker's as well, the former says as what
     /// they come, and both say their names.
-    pub(super) fn described(&self) -> Result<Vec<Described>, LoadError> {
+    pub(super) fn described(&self, platform: Option<&Platform>) -> Result<Vec<Described>, LoadError> {
         let docker = self.docker_images()?;
-        let oci = match (self.oci_images(), &docker) {
+        let oci = match (self.oci_images(platform), &docker) {
             // Content that is not what it is called by is refused, whoever names it.
             (Err(error @ LoadError::Mismatch { .. }), _) => return Err(error),
             // A layout that nobody needs may be as it likes.
@@ -104,24 +105,24 @@ impl Members {
     }
 
     /// The images of an OCI layout, if it is one.
-    fn oci_images(&self) -> Result<Option<Vec<Described>>, LoadError> {
+    fn oci_images(&self, platform: Option<&Platform>) -> Result<Option<Vec<Described>>, LoadError> {
         let Some(bytes) = self.document_get(Path::new(OCI_INDEX_FILE)) else { return Ok(None) };
         let index: Index = parse(OCI_INDEX_FILE, bytes)?;
         check_names(index.manifests.len())?;
         let mut described: Vec<Described> = Vec::new();
-        for entry in &index.manifests {
-            let name = [ANNOTATION_IMAGE_NAME, ANNOTATION_REF_NAME]
-                .iter()
-                .filter_map(|key| entry.annotations.get(*key))
-                // A bare tag, which the specification allows, names no repository.
-                .find(|name| name.contains(['/', ':']));
-            let name = name.map(|name| parse_name(name)).transpose()?;
+        let named: Vec<(Option<Reference>, &Descriptor)> =
+            index.manifests.iter().map(|entry| (name_of(entry), entry)).collect();
+        for (name, entry) in &named {
+            let name = name.clone();
+            if !is_meant(entry, &name, &named, platform) {
+                continue;
+            }
             let same = |known: &&mut Described| {
                 known.source.as_ref().is_some_and(|source| source.target.digest == entry.digest)
             };
             match described.iter_mut().find(same) {
                 Some(known) => known.names.extend(name.filter(|name| !known.names.contains(name))),
-                None => described.extend(self.oci_image(entry, name)?),
+                None => described.extend(self.oci_image(entry, name, platform)?),
             }
         }
         if described.is_empty() && !index.manifests.is_empty() {
@@ -131,7 +132,12 @@ impl Members {
     }
 
     /// The image behind an entry of a layout; none where it is something else.
-    fn oci_image(&self, entry: &Descriptor, name: Option<Reference>) -> Result<Option<Described>, LoadError> {
+    fn oci_image(
+        &self,
+        entry: &Descriptor,
+        name: Option<Reference>,
+        platform: Option<&Platform>,
+    ) -> Result<Option<Described>, LoadError> {
         let path = blob_path(&entry.digest);
         let top = self.found(entry, 1)?;
         let top = top.ok_or_else(|| LoadError::Shape(format!("`{}` is missing", path.display())))?;
@@ -143,7 +149,7 @@ impl Members {
             match next.document {
                 Document::Manifest(manifest) => break manifest,
                 Document::Index(_) => {
-                    let Some(at) = choose(&next.children) else {
+                    let Some(at) = self.choose(&next.children, platform) else {
                         let problem = format!("`{}` has no manifest of an image in it", path.display());
                         return Err(LoadError::Shape(problem));
                     };
@@ -188,18 +194,69 @@ impl Members {
     }
 }
 
-/// Which of an index's documents is the image: the one that runs best here, or else the first that is one.
-fn choose(children: &[Found]) -> Option<usize> {
+impl Members {
+    /// Which of an index's documents is the image: the one that runs best here, or where it is wanted for, or
+    /// else the first that is one. Those of which all is here go before others.
+    fn choose(&self, children: &[Found], platform: Option<&Platform>) -> Option<usize> {
+        let is_whole = |child: &&Found| match &child.document {
+            Document::Index(_) => true,
+            Document::Manifest(manifest) => {
+                let config = std::iter::once(&manifest.config.digest);
+                let all = config.chain(manifest.layers.iter().map(|layer| &layer.digest));
+                all.map(blob_path).all(|path| self.has(&path))
+            }
+        };
+        let of = |children: Vec<&Found>| {
+            let chosen = select(children.iter().map(|child| &child.descriptor), platform)?;
+            Some(chosen.digest.clone())
+        };
+        let whole = of(children.iter().filter(is_whole).collect());
+        let chosen = whole.or_else(|| of(children.iter().collect()))?;
+        children.iter().position(|child| child.descriptor.digest == chosen)
+    }
+}
+
+/// The image's among the entries of an index, as [`Members::choose`] has it.
+fn select<'a>(
+    entries: impl Iterator<Item = &'a Descriptor>,
+    platform: Option<&Platform>,
+) -> Option<Descriptor> {
     let index = Index {
         schema_version: 2,
         media_type: String::new(),
-        manifests: children.iter().map(|child| child.descriptor.clone()).collect(),
+        manifests: entries.cloned().collect(),
         annotations: Default::default(),
     };
-    match index.select(&Platform::host()) {
-        Some(chosen) => children.iter().position(|child| child.descriptor == *chosen),
-        None => children.iter().position(|child| child.descriptor.about().is_none()),
+    let chosen = index.select(platform.unwrap_or(&Platform::host()));
+    chosen.or_else(|| index.manifests.iter().find(|entry| entry.about().is_none())).cloned()
+}
+
+/// The name that a layout's index gives an image: containerd's annotation, or the specification's, where that
+/// is one and not a bare tag, which names no repository.
+fn name_of(entry: &Descriptor) -> Option<Reference> {
+    let read = |key: &str| entry.annotations.get(key).and_then(|name| parse_name(name).ok());
+    let is_whole = entry.annotations.get(ANNOTATION_REF_NAME).is_some_and(|name| name.contains(['/', ':']));
+    read(ANNOTATION_IMAGE_NAME).or_else(|| read(ANNOTATION_REF_NAME).filter(|_| is_whole))
+}
+
+/// Whether an entry of a layout's index is to be loaded: not what is about another, and of one image for
+/// several platforms, which some tools write down there instead of in an index of its own, the one that runs
+/// best.
+fn is_meant(
+    entry: &Descriptor,
+    name: &Option<Reference>,
+    all: &[(Option<Reference>, &Descriptor)],
+    platform: Option<&Platform>,
+) -> bool {
+    if entry.about().is_some() {
+        return all.len() == 1;
     }
+    let of_image = all.iter().filter(|(other, entry)| other == name && entry.about().is_none());
+    let of_image: Vec<&Descriptor> = of_image.map(|(_, entry)| *entry).collect();
+    let platforms: BTreeSet<&Platform> =
+        of_image.iter().filter_map(|entry| entry.platform.as_ref()).collect();
+    let are_one = of_image.len() > 1 && platforms.len() == of_image.len();
+    !are_one || select(of_image.into_iter(), platform).is_some_and(|chosen| chosen == *entry)
 }
 
 fn check_names(count: usize) -> Result<(), LoadError> {

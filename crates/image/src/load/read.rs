@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use oci::config::ReadConfigError;
 use oci::digest::Algorithm;
-use oci::{Digest, Document, ImageConfig};
+use oci::{Digest, Document, ImageConfig, Platform};
 use tar::EntryType;
 
 use super::layout::{Described, Found, blob_path};
@@ -62,11 +62,12 @@ enum MemberLayer {
 pub(super) fn load(
     inner: &Arc<Inner>,
     archive: impl Read,
+    platform: Option<&Platform>,
     progress: &Progress,
 ) -> Result<Vec<Loaded>, LoadError> {
     let archive = Inflated::new(archive).map_err(LoadError::Read)?;
     let mut members = read_members(inner, archive, progress)?;
-    let described = members.described()?;
+    let described = members.described(platform)?;
     let mut lease = Lease::new(inner);
     // Everything is checked and placed before the first image is recorded. The layers are held until then.
     let mut ready = Vec::new();
@@ -82,6 +83,9 @@ pub(super) fn load(
             ReadConfigError::Json(source) => LoadError::Document { path, source },
             ReadConfigError::TooMuch(source) => LoadError::TooMuch { path, source },
         })?;
+        if platform.is_some_and(|platform| config.platform().fitness(platform).is_none()) {
+            continue;
+        }
         // What a link leads to is called by its own digest.
         let called = image.layers.iter().flat_map(|layer| [layer.as_path(), members.follow(layer)]);
         lease.content(called.filter_map(name_digest));
@@ -228,6 +232,12 @@ impl Members {
     /// The document at `path`, if there is one.
     pub(super) fn document_get(&self, path: &Path) -> Option<&[u8]> {
         self.documents.get(self.follow(path)).map(Vec::as_slice)
+    }
+
+    /// Whether there is something at `path`.
+    pub(super) fn has(&self, path: &Path) -> bool {
+        let path = self.follow(path);
+        self.documents.contains_key(path) || self.layers.contains_key(path) || self.blobs.contains_key(path)
     }
 
     fn follow<'a>(&'a self, path: &'a Path) -> &'a Path {

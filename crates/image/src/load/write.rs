@@ -28,12 +28,15 @@ use crate::state::Content;
 use crate::store::Inner;
 
 pub(super) fn save(inner: &Arc<Inner>, names: &[String], archive: impl Write) -> Result<(), SaveError> {
-    let mut writer = ArchiveWriter { tar: tar::Builder::new(archive), written: BTreeSet::new() };
+    let mut writer =
+        ArchiveWriter { tar: tar::Builder::new(archive), written: BTreeSet::new(), made: BTreeMap::new() };
     let mut docker = Vec::new();
     let mut repositories = DockerRepositories::new();
     let mut index = empty_index();
     for Chosen { id, names, target } in choose(inner, names)? {
         let image = inner.image(&id)?;
+        let made = image.config.created.as_deref().and_then(|text| text.parse::<base::Timestamp>().ok());
+        writer.made.extend(made.and_then(|made| Some((id.0.clone(), u64::try_from(made.as_second()).ok()?))));
         let Written { target, layers } = writer.image(inner, &image, target.as_ref())?;
         docker.push(DockerManifestEntry {
             config: blob_path(&id.0),
@@ -67,6 +70,8 @@ pub(super) fn save(inner: &Arc<Inner>, names: &[String], archive: impl Write) ->
 struct ArchiveWriter<W: Write> {
     tar: tar::Builder<W>,
     written: BTreeSet<Digest>,
+    /// When images were made: their configurations say so as files too.
+    made: BTreeMap<Digest, u64>,
 }
 
 /// An image that is to be saved.
@@ -223,7 +228,7 @@ impl<W: Write> ArchiveWriter<W> {
         }
         let digest = &descriptor.digest;
         let layer_error = |source| SaveError::Layer { digest: digest.clone(), source };
-        let mut header = header(descriptor.size);
+        let mut header = header(descriptor.size, self.made.get(digest).copied());
         header.set_path(blob_path(digest)).map_err(SaveError::Write)?;
         header.set_cksum();
         let out = self.tar.get_mut();
@@ -248,7 +253,7 @@ impl<W: Write> ArchiveWriter<W> {
         if !self.written.insert(diff_id.clone()) {
             return Ok(size);
         }
-        let mut header = header(size);
+        let mut header = header(size, None);
         header.set_path(blob_path(diff_id)).map_err(SaveError::Write)?;
         header.set_cksum();
         let layer_error = |source| SaveError::Layer { digest: diff_id.clone(), source };
@@ -268,15 +273,16 @@ impl<W: Write> ArchiveWriter<W> {
         if !self.written.insert(document.digest().clone()) {
             return Ok(());
         }
-        self.file(&blob_path(document.digest()), document.bytes())
+        let made = self.made.get(document.digest()).copied();
+        self.file(&blob_path(document.digest()), document.bytes(), made)
     }
 
     fn document(&mut self, path: &str, document: &impl Serialize) -> Result<(), SaveError> {
-        self.file(path, &to_json(document))
+        self.file(path, &to_json(document), None)
     }
 
-    fn file(&mut self, path: &str, content: &[u8]) -> Result<(), SaveError> {
-        let mut header = header(content.len() as u64);
+    fn file(&mut self, path: &str, content: &[u8], made: Option<u64>) -> Result<(), SaveError> {
+        let mut header = header(content.len() as u64, made);
         self.tar.append_data(&mut header, Path::new(path), content).map_err(SaveError::Write)
     }
 }
@@ -311,12 +317,12 @@ fn empty_index() -> Index {
     }
 }
 
-fn header(size: u64) -> tar::Header {
+fn header(size: u64, made: Option<u64>) -> tar::Header {
     let mut header = tar::Header::new_gnu();
     header.set_entry_type(tar::EntryType::Regular);
     header.set_mode(0o644);
     header.set_size(size);
-    header.set_mtime(0);
+    header.set_mtime(made.unwrap_or_default());
     header
 }
 

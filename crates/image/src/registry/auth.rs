@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use oci::distribution::{Challenge, TokenBody};
-use reqwest::Url;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
+use reqwest::{StatusCode, Url};
 
 use super::limits::document;
 use super::repository::{answer_error, is_of, unreachable};
@@ -77,6 +77,10 @@ pub(super) async fn login(
 ) -> Result<Option<String>, PullError> {
     let (http, base) = client.reach(domain, Way::Ask).await?;
     let url = format!("{base}/v2/");
+    let whole = |error| match error {
+        PullError::Unauthorized { message, .. } => PullError::Unauthorized { what: url.clone(), message },
+        other => other,
+    };
     let first = http.get(&url).send().await.map_err(unreachable(domain))?;
     if first.status().is_success() {
         return Ok(None);
@@ -85,13 +89,17 @@ pub(super) async fn login(
     let challenges = if is_of(&base, first.url()) { challenges(&first) } else { Vec::new() };
     let key = TokenKey { domain: domain.to_owned(), scope: String::new(), credentials: credentials.clone() };
     let denied = |message: &str| PullError::Denied { what: domain.to_owned(), message: message.to_owned() };
-    let token = answer(client, &key, &challenges, base.starts_with("https")).await?;
+    let token = answer(client, &key, &challenges, base.starts_with("https")).await.map_err(whole)?;
     let token = token.ok_or_else(|| denied("it asks for credentials of another kind"))?;
     let second =
         http.get(&url).header(AUTHORIZATION, token.header).send().await.map_err(unreachable(domain))?;
     match second.status() {
         status if status.is_success() => Ok(None),
-        _ => Err(answer_error(domain, second).await),
+        // What a registry says besides is about the repository, which there is none of.
+        StatusCode::UNAUTHORIZED if challenges.iter().all(|challenge| challenge.scheme == "basic") => {
+            Err(PullError::Login { address: url })
+        }
+        _ => Err(whole(answer_error(domain, second).await)),
     }
 }
 
@@ -167,7 +175,7 @@ async fn fetch_token(
     serde_json::from_slice(&body).map_err(|error| malformed(format!("its token server's answer: {error}")))
 }
 
-fn basic_value(user: &str, password: &str) -> String {
+pub(super) fn basic_value(user: &str, password: &str) -> String {
     format!("Basic {}", STANDARD.encode(format!("{user}:{password}")))
 }
 

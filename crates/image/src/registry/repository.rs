@@ -422,6 +422,36 @@ pub(super) fn unreachable(what: &str) -> impl FnOnce(reqwest::Error) -> PullErro
 /// What an answer that is no success means.
 pub(super) async fn answer_error(what: &str, response: Response) -> PullError {
     let status = response.status();
+    // Who is known, but may not do this, is told so in the challenge (RFC 6750, section 3.1).
+    let scope = challenges(&response).into_iter().find(|challenge| {
+        challenge.parameters.get("error").is_some_and(|error| error == "insufficient_scope")
+    });
+    let body = error_body(response).await;
+    let said = serde_json::from_slice::<ErrorBody>(&body).unwrap_or_default();
+    let code = said.errors.first().map(|entry| entry.code.to_uppercase()).unwrap_or_default();
+    let reason = status.canonical_reason().unwrap_or("unknown").to_lowercase();
+    let first = said.errors.first().map(ToString::to_string).filter(|said| !said.is_empty());
+    let message = first.unwrap_or(reason);
+    let what = what.to_owned();
+    if let Some(scope) = scope.filter(|_| status == StatusCode::UNAUTHORIZED) {
+        let described = scope.parameters.get("error_description").filter(|text| !text.is_empty());
+        let described = described.map_or("requested access to the resource is denied", String::as_str);
+        return PullError::Denied { what, message: format!("denied: {described}") };
+    }
+    match (status, code.as_str()) {
+        (StatusCode::NOT_FOUND, code) => {
+            PullError::NotFound { what, is_repository: code == "NAME_UNKNOWN", message }
+        }
+        (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, "DENIED") | (StatusCode::FORBIDDEN, _) => {
+            PullError::Denied { what, message }
+        }
+        (StatusCode::UNAUTHORIZED, _) => PullError::Unauthorized { what, message },
+        _ => PullError::Status { what, status: status.as_u16(), message },
+    }
+}
+
+/// The beginning of what comes with an answer that is no success: enough to say why.
+pub(super) async fn error_body(response: Response) -> Vec<u8> {
     let mut body = Vec::new();
     let mut stream = response.bytes_stream();
     let read = async {
@@ -434,13 +464,5 @@ pub(super) async fn answer_error(what: &str, response: Response) -> PullError {
     };
     // What has come until then may do.
     let _ = tokio::time::timeout(ERROR_TIME, read).await;
-    let said = serde_json::from_slice::<ErrorBody>(&body).map(|body| body.to_string()).unwrap_or_default();
-    let reason = status.canonical_reason().unwrap_or("unknown").to_lowercase();
-    let message = if said.is_empty() { reason } else { said };
-    let what = what.to_owned();
-    match status {
-        StatusCode::NOT_FOUND => PullError::NotFound { what, message },
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => PullError::Denied { what, message },
-        _ => PullError::Status { what, status: status.as_u16(), message },
-    }
+    body
 }

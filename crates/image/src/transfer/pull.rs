@@ -14,7 +14,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
 
 use super::{PullError, PullOptions, Pulled};
-use crate::content::{Blobs, Lease};
+use crate::content::{Blobs, Lease, leaf};
 use crate::image::{ImageId, NewRecord};
 use crate::layer::ingest::{Expected, Ingested, ingest};
 use crate::layer::settle::{place, settle};
@@ -23,7 +23,7 @@ use crate::progress::{Action, Progress};
 use crate::registry::{Access, Client, Paced, Repository};
 use crate::state::Origin;
 use crate::store::{Flight, Inner, Sought};
-use documents::{Resolved, fetch_attached, resolve};
+use documents::{Resolved, fetch_attached, fetch_blob, resolve};
 
 /// As many layers as Docker fetches at once.
 const LAYERS_AT_ONCE: usize = 3;
@@ -101,7 +101,11 @@ pub(super) async fn pull(
     let Resolved { mut source, manifest, about } = resolved;
     let digest = source.target.digest.clone();
     let repository_path = reference.path().to_owned();
-    let shown = tag.clone().unwrap_or_else(|| digest.to_string());
+    // As Docker has it: the tag, or all of a name with a digest.
+    let shown = match (reference.digest(), &tag) {
+        (None, Some(tag)) => tag.clone(),
+        _ => reference.to_string(),
+    };
     progress.tell(Some(&shown), Action::PullingFrom(repository_path));
 
     let name = reference.familiar();
@@ -122,7 +126,8 @@ pub(super) async fn pull(
     let mut attached_lease = Lease::new(inner);
     let attached =
         async { Ok::<_, PullError>(fetch_attached(inner, &repository, &about, &mut attached_lease).await) };
-    let layers = fetch_layers(inner, &repository, layers, &config, &mut lease, progress);
+    let id = ImageId(manifest.config.digest.clone());
+    let layers = fetch_layers(inner, &repository, layers, &config, &id, &mut lease, progress);
     let (held, attached) = tokio::try_join!(layers, attached)?;
     source.documents.extend(attached);
 
@@ -130,10 +135,9 @@ pub(super) async fn pull(
     if let Some(tag) = tag.as_deref().and_then(|tag| reference.with_tag(tag).ok()) {
         names.push(tag);
     }
-    let id = ImageId(manifest.config.digest.clone());
     let changed = {
-        let tables = inner.tables();
-        names.iter().any(|name| tables.names.get(name).is_none_or(|named| named.image != id))
+        let asked = names.last().expect("one with the digest, and perhaps one with the tag");
+        inner.tables().names.get(asked).is_none_or(|named| named.image != id)
     };
     let store = inner.clone();
     let stored = inner.files.run(move || {
@@ -152,11 +156,13 @@ pub(super) async fn pull(
     });
     stored.await?;
     progress.tell(None, Action::Digest(digest.clone()));
-    let status = match changed {
-        true => format!("Downloaded newer image for {name}"),
-        false => format!("Image is up to date for {name}"),
-    };
-    progress.tell(None, Action::Status(status));
+    if !options.is_part {
+        let status = match changed {
+            true => format!("Downloaded newer image for {name}"),
+            false => format!("Image is up to date for {name}"),
+        };
+        progress.tell(None, Action::Status(status));
+    }
     Ok(Pulled { id, digest, changed })
 }
 
@@ -166,18 +172,21 @@ async fn fetch_layers(
     repository: &Repository,
     layers: &[Descriptor],
     config: &ImageConfig,
+    id: &ImageId,
     lease: &mut Lease,
     progress: &Progress,
 ) -> Result<Vec<Layer>, PullError> {
     let chain_ids = config.chain_ids();
-    for layer in layers {
-        progress.tell(Some(layer.digest.short()), Action::PullingFsLayer);
+    let mut held: Vec<Layer> = chain_ids.iter().map_while(|chain_id| Layer::hold(inner, chain_id)).collect();
+    // Of an image that is here nothing is told, as nothing is done.
+    let is_here = held.len() == layers.len() && inner.tables().images.contains_key(id);
+    if !is_here {
+        for layer in &layers[..held.len()] {
+            progress.tell(Some(layer.digest.short()), Action::AlreadyExists);
+        }
     }
-    let mut held: Vec<Layer> = Vec::new();
-    for (chain_id, layer) in chain_ids.iter().zip(layers) {
-        let Some(found) = Layer::hold(inner, chain_id) else { break };
-        progress.tell(Some(layer.digest.short()), Action::AlreadyExists);
-        held.push(found);
+    for (layer, found) in layers.iter().zip(&held) {
+        fetch_form(inner, repository, layer, found, progress).await;
     }
     let turns = Arc::new(Semaphore::new(LAYERS_AT_ONCE));
     let mut fetches = Vec::new();
@@ -188,6 +197,7 @@ async fn fetch_layers(
             fetches.push((layer, Coming::Here(same)));
             continue;
         }
+        progress.tell(Some(layer.digest.short()), Action::PullingFsLayer);
         if at >= LAYERS_AT_ONCE {
             progress.tell(Some(layer.digest.short()), Action::Waiting);
         }
@@ -202,8 +212,9 @@ async fn fetch_layers(
             Coming::Fetch(fetch) => fetch,
             Coming::Here(same) => {
                 let placed = offload::in_place(|| place(inner, held.last(), same.diff_id(), None));
-                let placed = placed.map_err(layer_error)?;
-                held.push(placed.ok_or_else(|| broken_off(&layer.digest))?);
+                let placed = placed.map_err(layer_error)?.ok_or_else(|| broken_off(&layer.digest))?;
+                fetch_form(inner, repository, layer, &placed, progress).await;
+                held.push(placed);
                 progress.tell(Some(subject), Action::AlreadyExists);
                 continue;
             }
@@ -240,6 +251,31 @@ async fn fetch_layers(
         progress.tell(Some(subject), Action::PullComplete);
     }
     Ok(held)
+}
+
+/// Brings the form again in which a layer came that is here, if it is kept and lost: without it the image
+/// would go out as another. The image runs without.
+async fn fetch_form(
+    inner: &Arc<Inner>,
+    repository: &Repository,
+    layer: &Descriptor,
+    found: &Layer,
+    progress: &Progress,
+) {
+    let keeps = inner.options.blobs == Blobs::Keep;
+    if !keeps || offload::in_place(|| leaf(inner, layer, Some(found.chain_id())).is_exact()) {
+        return;
+    }
+    let subject = layer.digest.short();
+    progress.tell(Some(subject), Action::PullingFsLayer);
+    match fetch_blob(inner, repository, layer).await {
+        Ok(()) => progress.tell(Some(subject), Action::PullComplete),
+        Err(error) => {
+            let error = base::error::chain(&error);
+            tracing::warn!(digest = %layer.digest, %error, "a layer is here, but not in the form in which it came");
+            progress.tell(Some(subject), Action::AlreadyExists);
+        }
+    }
 }
 
 impl Fetch {
@@ -360,6 +396,7 @@ async fn download(
             }
         }
     }
+    progress.tell(Some(subject), Action::Verifying);
     progress.tell(Some(subject), Action::DownloadComplete);
     // Without a reader there is an error that says more.
     let _ = pieces.send(Piece::End).await;

@@ -35,6 +35,7 @@ pub(super) async fn push(
     progress: &Progress,
 ) -> Result<Digest, PushError> {
     let repository = Repository::new(client, reference, credentials, Access::Push);
+    progress.tell(None, Action::PushingTo(repository.name()));
     let mut last = None;
     for name in names(inner, reference)? {
         let named = inner.tables().name_of(&name.to_string()).cloned();
@@ -46,15 +47,22 @@ pub(super) async fn push(
 
 /// The tags that are meant.
 fn names(inner: &Inner, reference: &Reference) -> Result<Vec<Reference>, PushError> {
-    if reference.tag().is_some() {
-        return Ok(vec![reference.clone()]);
+    if reference.digest().is_some() {
+        return Err(PushError::Digest);
     }
     let tables = inner.tables();
-    let same = |name: &&Reference| {
-        name.tag().is_some() && name.domain() == reference.domain() && name.path() == reference.path()
-    };
+    let same = |name: &&Reference| name.domain() == reference.domain() && name.path() == reference.path();
     let names: Vec<Reference> = tables.names.keys().filter(same).cloned().collect();
-    if names.is_empty() { Err(FindError::NotFound { name: reference.familiar() }.into()) } else { Ok(names) }
+    if names.is_empty() {
+        return Err(FindError::NotFound { name: reference.familiar() }.into());
+    }
+    let no_tag = || PushError::NoTag { name: reference.familiar() };
+    if reference.tag().is_some() {
+        return names.contains(reference).then(|| vec![reference.clone()]).ok_or_else(no_tag);
+    }
+    let tagged: Vec<Reference> =
+        names.into_iter().filter(|name| name.tag().is_some() && name.digest().is_none()).collect();
+    if tagged.is_empty() { Err(no_tag()) } else { Ok(tagged) }
 }
 
 /// Sends what a name leads to: as it came, if all of it is here or there; else what is here of it.
@@ -127,7 +135,10 @@ async fn push_manifest(
         layers.push(layer.ok_or_else(|| FindError::NotFound { name: format!("layer {chain_id}") })?);
     }
     for layer in layers.iter().rev() {
-        progress.tell(Some(layer.chain_id().short()), Action::Preparing);
+        progress.tell(Some(layer.diff_id().short()), Action::Preparing);
+    }
+    for layer in layers.iter().skip(LAYERS_AT_ONCE).rev() {
+        progress.tell(Some(layer.diff_id().short()), Action::Waiting);
     }
     // The first leaf is the configuration.
     let wanted: Vec<(&Descriptor, &Leaf)> = known.map_or(Vec::new(), |tree| tree.leaves().skip(1).collect());
@@ -191,7 +202,7 @@ async fn push_layer(
     wanted: Option<(&Descriptor, &Leaf)>,
     progress: &Progress,
 ) -> Result<Descriptor, PushError> {
-    let subject = layer.chain_id().short();
+    let subject = layer.diff_id().short();
     let (mut origins, archive_size) = {
         let tables = inner.tables();
         let record = tables.layer(layer.chain_id());

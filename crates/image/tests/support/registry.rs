@@ -141,10 +141,27 @@ async fn request_head(client: &mut TcpStream) -> Option<Vec<u8>> {
     Some(head)
 }
 
+/// Answers every request but the first look (`GET /v2/`) with this.
+pub async fn status_front(status: &'static str, header: String, body: &'static str) -> SocketAddr {
+    front_of(move |line| match line.starts_with("GET /v2/ ") {
+        true => ("200 OK".to_owned(), String::new(), "{}".to_owned()),
+        false => (status.to_owned(), header.clone(), body.to_owned()),
+    })
+    .await
+}
+
 /// Answers every request itself: header lines and body, by the request's first line.
 pub async fn answering_front(
     answer: impl Fn(&str) -> (String, String) + Send + Sync + 'static,
 ) -> SocketAddr {
+    front_of(move |line| {
+        let (header, body) = answer(line);
+        ("200 OK".to_owned(), header, body)
+    })
+    .await
+}
+
+async fn front_of(answer: impl Fn(&str) -> (String, String, String) + Send + Sync + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("listen");
     let address = listener.local_addr().expect("address");
     let answer = Arc::new(answer);
@@ -154,9 +171,9 @@ pub async fn answering_front(
             tokio::spawn(async move {
                 let Some(head) = request_head(&mut client).await else { return };
                 let head = String::from_utf8_lossy(&head);
-                let (header, body) = answer(head.lines().next().unwrap_or_default());
+                let (status, header, body) = answer(head.lines().next().unwrap_or_default());
                 let head = format!(
-                    "HTTP/1.1 200 OK\r\n{header}Connection: close\r\nContent-Length: {}\r\n\r\n",
+                    "HTTP/1.1 {status}\r\n{header}Connection: close\r\nContent-Length: {}\r\n\r\n",
                     body.len()
                 );
                 let _ = client.write_all(head.as_bytes()).await;

@@ -151,7 +151,7 @@ fn take(budget: &mut u64, bytes: u64) -> bool {
 }
 
 /// Brings a blob as it is.
-async fn fetch_blob(
+pub(super) async fn fetch_blob(
     inner: &Arc<Inner>,
     repository: &Repository,
     wanted: &Descriptor,

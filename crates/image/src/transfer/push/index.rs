@@ -93,7 +93,7 @@ async fn other_place(
         match other.has_manifest(&entry.digest).await {
             Ok(true) => return Ok(Some(other)),
             // Who may write here need not be able to read there.
-            Ok(false) | Err(PullError::Denied { .. }) => {}
+            Ok(false) | Err(PullError::Denied { .. } | PullError::Unauthorized { .. }) => {}
             Err(error) => return Err(error.into()),
         }
     }

@@ -50,7 +50,7 @@ pub(super) async fn upload(
         Sent::Blob(blob) => blob.size,
         Sent::Archive | Sent::Compressed => archive_size,
     };
-    let (subject, progress) = (layer.chain_id().short().to_owned(), progress.clone());
+    let (subject, progress) = (layer.diff_id().short().to_owned(), progress.clone());
     let mut told = 0;
     let tell = move |current: u64| {
         if current - told >= TELL_EVERY {

@@ -16,6 +16,7 @@ pub(super) fn error(said: engine::Error) -> Error {
         Said::Invalid => Kind::Invalid,
         Said::Conflict
         | Said::Denied
+        | Said::Unauthorized
         | Said::Unavailable
         | Said::NoSpace
         | Said::Unsupported

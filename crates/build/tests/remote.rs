@@ -1,0 +1,188 @@
+//! Contexts and files that are fetched: from servers, and from git repositories.
+
+mod support;
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::Command;
+
+use build::BuildOptions;
+use futures::StreamExt;
+use support::{Outcome, build, header, with_engine};
+
+/// A server that gives each of these paths its header lines and its content.
+fn serve(files: Vec<(&'static str, &'static str, Vec<u8>)>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("listen");
+    let address = format!("http://{}", listener.local_addr().expect("an address"));
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            let mut client = BufReader::new(client.expect("a client"));
+            let mut line = String::new();
+            let mut asked = String::new();
+            while client.read_line(&mut line).is_ok_and(|read| read > 2) {
+                if asked.is_empty() {
+                    asked = line.split(' ').nth(1).unwrap_or_default().to_owned();
+                }
+                line.clear();
+            }
+            let found = files.iter().find(|(path, ..)| *path == asked);
+            let (status, head, body) = match found {
+                Some((_, head, body)) => ("200 OK", *head, body.as_slice()),
+                None => ("404 Not Found", "", &b"gone"[..]),
+            };
+            let length = body.len();
+            let head =
+                format!("HTTP/1.1 {status}\r\n{head}Content-Length: {length}\r\nConnection: close\r\n\r\n");
+            let _ =
+                client.get_mut().write_all(head.as_bytes()).and_then(|()| client.get_mut().write_all(body));
+        }
+    });
+    address
+}
+
+/// Brings loopback up in the test's own network.
+fn loopback_up() {
+    let up = Command::new("ip").args(["link", "set", "lo", "up"]).status().expect("run ip");
+    assert!(up.success());
+}
+
+async fn fetched(engine: &engine::Engine, remote: &str, dockerfile: &str) -> Outcome {
+    let nothing = futures::stream::empty().boxed();
+    let options = BuildOptions {
+        remote: remote.to_owned(),
+        dockerfile: dockerfile.to_owned(),
+        network: "none".to_owned(),
+        remove: true,
+        // What was said once is not said again.
+        no_cache: true,
+        ..BuildOptions::default()
+    };
+    support::outcome(build::build(engine.clone(), build::BuildRequest { context: nothing, options })).await
+}
+
+fn archive(files: &[(&str, &str)]) -> Vec<u8> {
+    let mut context = tar::Builder::new(Vec::new());
+    for (path, content) in files {
+        let mut header = header(tar::EntryType::Regular, content.len() as u64);
+        context.append_data(&mut header, path, content.as_bytes()).expect("into memory");
+    }
+    context.into_inner().expect("into memory")
+}
+
+#[test]
+fn files_are_added_from_addresses_under_the_name_that_they_have() {
+    with_engine(async |engine| {
+        loopback_up();
+        let at = serve(vec![
+            ("/p/", "", b"nameless".to_vec()),
+            ("/called", "Last-Modified: Sun, 06 Nov 1994 08:49:37 GMT\r\n", b"named".to_vec()),
+            ("/said/", "Content-Disposition: attachment; filename=\"../x/said.txt\"\r\n", b"said".to_vec()),
+        ]);
+        let dockerfile = format!(
+            "FROM busybox\nADD {at}/p/ /file\nADD {at}/called /d/\nADD {at}/said/ /d/\nRUN cat /file /d/* && stat -c '%Y %a' /d/called"
+        );
+        let outcome = build(&engine, &dockerfile, &[], BuildOptions::default()).await;
+        outcome.image.unwrap_or_else(|error| panic!("{error}: {}", outcome.text));
+        assert!(outcome.text.contains("namelessnamedsaid784111777 600\n"), "{}", outcome.text);
+        let error = async |line: &str| {
+            let dockerfile = format!("FROM busybox\n{line}");
+            build(&engine, &dockerfile, &[], BuildOptions::default()).await.image.expect_err(line)
+        };
+        let into = error(&format!("ADD {at}/p/ /d/")).await;
+        assert_eq!(into, format!("ADD failed: cannot determine filename for source {at}/p/"));
+        let gone = error(&format!("ADD {at}/none /d/")).await;
+        assert!(gone.contains(&format!("failed to GET {at}/none with status 404 Not Found: gone")), "{gone}");
+    });
+}
+
+#[test]
+fn a_context_is_fetched_as_an_archive_or_as_a_dockerfile_alone() {
+    with_engine(async |engine| {
+        loopback_up();
+        let files = archive(&[("Dockerfile", "FROM busybox\nCOPY f /f\nRUN cat /f"), ("f", "from afar\n")]);
+        let alone = b"FROM busybox\nRUN echo alone".to_vec();
+        let copies = b"FROM busybox\nCOPY f /f".to_vec();
+        let at = serve(vec![
+            ("/a.tar", "Content-Type: application/x-tar\r\n", files.clone()),
+            ("/unknown", "Content-Type: application/octet-stream\r\n", files),
+            ("/Dockerfile", "Content-Type: text/plain; charset=utf-8\r\n", alone.clone()),
+            ("/some", "", alone),
+            ("/copies", "", copies),
+            ("/page", "Content-Type: text/html\r\n", b"<html>".to_vec()),
+        ]);
+        for (path, said) in
+            [("a.tar", "from afar"), ("unknown", "from afar"), ("Dockerfile", "alone"), ("some", "alone")]
+        {
+            let outcome = fetched(&engine, &format!("{at}/{path}"), "").await;
+            outcome.image.unwrap_or_else(|error| panic!("{path}: {error}"));
+            assert!(outcome.text.contains(&format!("\n{said}\n")), "{path}: {}", outcome.text);
+        }
+        let error =
+            async |path: &str| fetched(&engine, &format!("{at}/{path}"), "").await.image.expect_err(path);
+        assert_eq!(error("copies").await, "COPY failed: missing build context");
+        assert!(error("page").await.contains("unsupported Content-Type \"text/html\""));
+        assert!(error("none").await.contains("404 Not Found"));
+    });
+}
+
+/// Runs git in `directory`.
+fn git(directory: &Path, arguments: &[&str]) {
+    let ran = Command::new("git")
+        .args(["-c", "user.name=a", "-c", "user.email=a@b", "-c", "init.defaultBranch=main"])
+        .args(arguments)
+        .current_dir(directory)
+        .env("HOME", "/dev/null")
+        .output()
+        .expect("run git");
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+}
+
+#[test]
+fn a_context_is_a_branch_and_a_directory_of_a_repository() {
+    with_engine(async |engine| {
+        loopback_up();
+        let home = tempfile::tempdir().expect("temporary directory");
+        let work = home.path().join("app");
+        std::fs::create_dir_all(work.join("sub")).expect("a directory");
+        let write = |name: &str, text: &str| std::fs::write(work.join(name), text).expect("write");
+        git(&work, &["init", "--quiet"]);
+        write("Dockerfile", "FROM busybox\nCOPY f /f\nRUN cat /f");
+        write("f", "main\n");
+        git(&work, &["add", "."]);
+        git(&work, &["commit", "--quiet", "-m", "one"]);
+        git(&work, &["checkout", "--quiet", "-b", "other"]);
+        write("sub/other.Dockerfile", "FROM busybox\nRUN echo from other");
+        git(&work, &["add", "."]);
+        git(&work, &["commit", "--quiet", "-m", "two"]);
+        git(&work, &["checkout", "--quiet", "main"]);
+        git(home.path(), &["clone", "--quiet", "--bare", "app", "app.git"]);
+        git(&home.path().join("app.git"), &["update-server-info"]);
+        // The protocol of git itself, by its own server.
+        let port =
+            TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port").port();
+        let place = Command::new("git").arg("--exec-path").output().expect("run git").stdout;
+        let program = Path::new(String::from_utf8_lossy(&place).trim()).join("git-daemon");
+        let mut server = Command::new(program)
+            .args(["--export-all", "--reuseaddr", "--listen=127.0.0.1"])
+            .arg(format!("--port={port}"))
+            .arg(format!("--base-path={}", home.path().display()))
+            .spawn()
+            .expect("run git daemon");
+        testkit::wait_until("git's server", || std::net::TcpStream::connect(("127.0.0.1", port)).map(drop));
+        let at = format!("git://127.0.0.1:{port}/app.git");
+        let main = fetched(&engine, &at, "").await;
+        assert!(main.image.is_ok() && main.text.contains("\nmain\n"), "{:?}: {}", main.image, main.text);
+        let other = fetched(&engine, &format!("{at}#other:sub"), "other.Dockerfile").await;
+        assert!(other.text.contains("\nfrom other\n"), "{:?}: {}", other.image, other.text);
+        let error =
+            async |remote: String| fetched(&engine, &remote, "").await.image.expect_err("it is refused");
+        assert!(error(format!("{at}#none")).await.starts_with("error fetching: "));
+        // No way leads out of it.
+        let above = fetched(&engine, &format!("{at}#main:../.."), "").await;
+        assert!(above.text.contains("\nmain\n"), "{:?}: {}", above.image, above.text);
+        assert!(error(format!("{at}#main:none")).await.contains("error setting git context"));
+        assert!(error(format!("{at}#--upload-pack=x")).await.contains("invalid refspec"));
+        server.kill().and_then(|()| server.wait()).expect("end git's server");
+    });
+}
