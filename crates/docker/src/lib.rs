@@ -13,6 +13,7 @@
 
 mod answer;
 mod body;
+mod browser;
 mod build;
 mod call;
 mod containers;

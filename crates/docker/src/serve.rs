@@ -24,6 +24,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::answer;
 use crate::body::Body;
+use crate::browser;
 use crate::build::cancel::Builds;
 use crate::fault::Fault;
 use crate::gone;
@@ -113,8 +114,11 @@ impl Service {
         Self { api: Arc::new(api) }
     }
 
-    /// Answers one request.
-    async fn call(self, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+    /// Answers one request; one that came over a `plain` connection unless a browser's page sent it.
+    async fn call(self, request: Request<Incoming>, plain: bool) -> Result<Response<Body>, Infallible> {
+        if plain && let Err(fault) = browser::refuse(request.headers()) {
+            return Ok(answer::failure(fault));
+        }
         let head = request.method() == Method::HEAD;
         let server = self.api.server.clone();
         // A fault of this program ends the one request that met it.
@@ -242,9 +246,10 @@ async fn connection(
 ) {
     let closing = service.api.closing.clone();
     let place = Arc::new(place);
+    let plain = socket.is_plain();
     let answering = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(Place { _permit: Arc::clone(&place) });
-        service.clone().call(request)
+        service.clone().call(request, plain)
     });
     let connection = http1::Builder::new()
         // Clients keep connections for later; one that waits costs next to nothing.

@@ -54,6 +54,11 @@ impl Socket {
         Self::new(Io::Tls(Box::new(stream)))
     }
 
+    /// Whether its client is known by nothing but that it reached a loopback address.
+    pub(crate) fn is_plain(&self) -> bool {
+        matches!(self.io, Io::Tcp(_))
+    }
+
     /// Returns when the client has read all that was sent to it, or has had the time to.
     pub(crate) async fn read_by_client(&self) {
         let read = async {

@@ -35,6 +35,17 @@ fn a_loopback_address_needs_no_certificate() {
     assert_eq!((ran.code, ran.stdout.as_str()), (0, "2\ndone\n"), "{ran:?}");
     let ran = run(client(&daemon, "tcp://127.0.0.1:2376", &["version"]), "");
     assert_ne!(ran.code, 0, "nobody asked for another port");
+    // Nor is a page in a browser served, whether it sends to the address or to a name that has come to mean it.
+    let answer = |host: &str, more: &str| {
+        let script = format!(
+            "exec 3<>/dev/tcp/127.0.0.1/2375; printf 'GET /info HTTP/1.1\\r\\nHost: {host}\\r\\n{more}Connection: close\\r\\n\\r\\n' >&3; head -n 1 <&3"
+        );
+        run(daemon.on_host("bash", &["-c", &script]), "").stdout
+    };
+    assert_eq!(answer("127.0.0.1:2375", ""), "HTTP/1.1 200 OK\r\n");
+    let forbidden = "HTTP/1.1 403 Forbidden\r\n";
+    assert_eq!(answer("127.0.0.1:2375", "Origin: http://evil.example\\r\\n"), forbidden);
+    assert_eq!(answer("evil.example:2375", ""), forbidden);
 }
 
 #[test]
