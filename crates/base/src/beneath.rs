@@ -205,7 +205,7 @@ mod tests {
     #[test]
     fn what_is_made_has_its_mode_and_the_group_that_is_given_on() {
         let (directory, beneath) = volume();
-        let mode = |path: &str| rustix::fs::stat(&directory.path().join(path)).expect("stat");
+        let mode = |path: &str| rustix::fs::stat(directory.path().join(path)).expect("stat");
         // More than any mask of a daemon leaves.
         beneath.find_or_make(Path::new("plain/part"), Mode::from_raw_mode(0o777)).expect("made");
         assert_eq!(mode("plain/part").st_mode & 0o7777, 0o777);

@@ -105,7 +105,8 @@ async fn git(directory: &Path, arguments: Vec<String>) -> Result<(), String> {
     let full = async {
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
-            let room = std::fs::File::open(directory).and_then(|place| Space::at(&place)?.take(1));
+            let look = || std::fs::File::open(directory).and_then(|place| Space::at(&place)?.take(1));
+            let room = offload::in_place(look);
             if let Err(error) = room {
                 return error;
             }

@@ -65,7 +65,8 @@ impl Remote {
         match self {
             Self::Git(repository) => {
                 repository.clone_into(scratch).await.map_err(BuildError::Remote)?;
-                subdirectory(root, repository.directory()).map(Received::Files)
+                let part = offload::in_place(|| subdirectory(root, repository.directory()));
+                part.map(Received::Files)
             }
             Self::Address(address) => fetch(engine, &address, root, events).await,
         }

@@ -5,7 +5,6 @@
 
 use std::io;
 use std::net::IpAddr;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +12,6 @@ use rustix::net::sockopt;
 use rustls::ServerConfig;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-use tokio::sync::oneshot;
 use tokio_rustls::TlsAcceptor;
 
 use crate::socket::Socket;
@@ -69,7 +67,7 @@ impl Listener {
 
 impl Accepted {
     /// The connection, once it is known whose it is.
-    pub(crate) async fn introduce(self) -> io::Result<(Socket, oneshot::Receiver<io::Result<OwnedFd>>)> {
+    pub(crate) async fn introduce(self) -> io::Result<Socket> {
         match self {
             Self::Unix(stream) => Ok(Socket::unix(stream)),
             Self::Tcp { stream, tls, plain } => {
@@ -80,11 +78,7 @@ impl Accepted {
     }
 }
 
-async fn introduce(
-    mut stream: TcpStream,
-    tls: TlsAcceptor,
-    plain: bool,
-) -> io::Result<(Socket, oneshot::Receiver<io::Result<OwnedFd>>)> {
+async fn introduce(mut stream: TcpStream, tls: TlsAcceptor, plain: bool) -> io::Result<Socket> {
     stream.set_nodelay(true)?;
     notice_loss(&stream)?;
     let mut first = [0];

@@ -4,20 +4,21 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::AsFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use base::Timestamp;
 use engine::Engine;
 use http::header::HeaderValue;
-use http::{Method, Request, Response};
+use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -219,7 +220,7 @@ async fn admit(accepted: Accepted, service: Service, places: Places) {
         introduced = introduced => introduced,
         () = closing.cancelled() => return,
     };
-    let (socket, ended) = match introduced {
+    let socket = match introduced {
         Ok(introduced) => introduced,
         Err(error) => {
             tracing::debug!(error = %base::error::chain(&error), "a connection was not taken");
@@ -227,7 +228,7 @@ async fn admit(accepted: Accepted, service: Service, places: Places) {
         }
     };
     match Arc::clone(&places.all).try_acquire_owned() {
-        Ok(place) => connection(socket, ended, service, place).await,
+        Ok(place) => connection(socket, service, place).await,
         Err(_) => {
             tracing::warn!(connections = places.most, "too many connections: one is refused");
             if let Ok(refusal) = Arc::clone(&places.refusals).try_acquire_owned() {
@@ -238,18 +239,24 @@ async fn admit(accepted: Accepted, service: Service, places: Places) {
 }
 
 /// Serves one connection. One that becomes a stream takes its place along.
-async fn connection(
-    socket: Socket,
-    ended: oneshot::Receiver<io::Result<OwnedFd>>,
-    service: Service,
-    place: OwnedSemaphorePermit,
-) {
+async fn connection(socket: Socket, service: Service, place: OwnedSemaphorePermit) {
     let closing = service.api.closing.clone();
     let place = Arc::new(place);
     let plain = socket.is_plain();
+    // Nothing is read while a request is answered, so that its end would not be seen. A session looks for itself.
+    let once_more = socket.as_fd().try_clone_to_owned().map(Arc::new);
+    let gone = gone::of_socket(once_more.as_ref().map(Arc::clone).map_err(|error| error.kind().into()));
+    let is_session = Arc::new(AtomicBool::new(false));
+    let becomes_session = Arc::clone(&is_session);
+    let held = Arc::clone(&place);
     let answering = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(Place { _permit: Arc::clone(&place) });
-        service.clone().call(request, plain)
+        let (call, becomes_session) = (service.clone().call(request, plain), Arc::clone(&becomes_session));
+        async move {
+            let answer = call.await?;
+            becomes_session.fetch_or(answer.status() == StatusCode::SWITCHING_PROTOCOLS, Ordering::Relaxed);
+            Ok::<_, Infallible>(answer)
+        }
     });
     let connection = http1::Builder::new()
         // Clients keep connections for later; one that waits costs next to nothing.
@@ -261,28 +268,30 @@ async fn connection(
         .half_close(true)
         .serve_connection(TokioIo::new(socket), answering)
         .with_upgrades();
-    let gone = async {
-        match ended.await {
-            Ok(socket) => gone::of_socket(socket).await,
-            // It has become a session, which looks for itself.
-            Err(_) => std::future::pending().await,
-        }
-    };
-    tokio::pin!(connection, gone);
-    let ended = tokio::select! {
-        ended = &mut connection => ended,
-        () = &mut gone => return,
-        () = closing.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            tokio::select! {
-                ended = connection => ended,
-                () = gone => return,
+    let ended = {
+        tokio::pin!(connection, gone);
+        tokio::select! {
+            ended = &mut connection => ended,
+            () = &mut gone => return,
+            () = closing.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                tokio::select! {
+                    ended = connection => ended,
+                    () = gone => return,
+                }
             }
         }
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection broke off");
     }
+    // Who is refused before all was sent gets the answer only if what comes meanwhile is taken.
+    if let Ok(socket) = once_more
+        && !is_session.load(Ordering::Relaxed)
+    {
+        let _ = tokio::time::timeout(REFUSAL, gone::drain(socket)).await;
+    }
+    drop(held);
 }
 
 /// Tells a client that there is no place for it.

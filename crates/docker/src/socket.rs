@@ -1,7 +1,7 @@
 //! A client's connection: over the Unix socket, or over TCP, with or without TLS.
 
 use std::io::{self, IoSlice};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -9,7 +9,6 @@ use std::time::Duration;
 use engine::stream::unread;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::sync::oneshot;
 use tokio_rustls::server::TlsStream;
 
 /// How long what a session begins with waits for the head of its answer to be read.
@@ -25,8 +24,6 @@ const READ: Duration = Duration::from_millis(5);
 /// A client's connection.
 pub(crate) struct Socket {
     io: Io,
-    /// Gets the socket once more when the client has ended its side.
-    ended: Option<oneshot::Sender<io::Result<OwnedFd>>>,
 }
 
 enum Io {
@@ -36,22 +33,16 @@ enum Io {
 }
 
 impl Socket {
-    /// A connection, and what tells that its client has sent all that it ever will: it may still read.
-    fn new(io: Io) -> (Self, oneshot::Receiver<io::Result<OwnedFd>>) {
-        let (ended, end) = oneshot::channel();
-        (Self { io, ended: Some(ended) }, end)
+    pub(crate) fn unix(stream: UnixStream) -> Self {
+        Self { io: Io::Unix(stream) }
     }
 
-    pub(crate) fn unix(stream: UnixStream) -> (Self, oneshot::Receiver<io::Result<OwnedFd>>) {
-        Self::new(Io::Unix(stream))
+    pub(crate) fn tcp(stream: TcpStream) -> Self {
+        Self { io: Io::Tcp(stream) }
     }
 
-    pub(crate) fn tcp(stream: TcpStream) -> (Self, oneshot::Receiver<io::Result<OwnedFd>>) {
-        Self::new(Io::Tcp(stream))
-    }
-
-    pub(crate) fn tls(stream: TlsStream<TcpStream>) -> (Self, oneshot::Receiver<io::Result<OwnedFd>>) {
-        Self::new(Io::Tls(Box::new(stream)))
+    pub(crate) fn tls(stream: TlsStream<TcpStream>) -> Self {
+        Self { io: Io::Tls(Box::new(stream)) }
     }
 
     /// Whether its client is known by nothing but that it reached a loopback address.
@@ -123,15 +114,7 @@ impl AsyncRead for Socket {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let read = self.io().poll_read(context, buffer);
-        let is_end =
-            matches!(read, Poll::Ready(Ok(()))) && buffer.filled().len() == before && buffer.remaining() > 0;
-        if is_end && let Some(ended) = self.ended.take() {
-            // Nobody listens any more where the connection has become a session.
-            let _ = ended.send(self.as_fd().try_clone_to_owned());
-        }
-        read
+        self.io().poll_read(context, buffer)
     }
 }
 
@@ -197,22 +180,10 @@ mod tests {
     #[tokio::test]
     async fn one_who_does_not_read_is_waited_for_a_bounded_time() {
         let (ours, _theirs) = UnixStream::pair().expect("a pair of sockets");
-        let (mut socket, _end) = Socket::unix(ours);
+        let mut socket = Socket::unix(ours);
         socket.write_all(b"HTTP/1.1 101 UPGRADED\r\n\r\n").await.expect("write");
         let begun = tokio::time::Instant::now();
         socket.read_by_client().await;
         assert!(begun.elapsed() >= HEAD, "{:?}", begun.elapsed());
-    }
-
-    #[tokio::test]
-    async fn the_end_of_what_a_client_sends_is_told_once() {
-        let (ours, mut theirs) = UnixStream::pair().expect("a pair of sockets");
-        let (mut socket, end) = Socket::unix(ours);
-        theirs.write_all(b"last").await.expect("write");
-        theirs.shutdown().await.expect("stop sending");
-        let mut text = String::new();
-        socket.read_to_string(&mut text).await.expect("read");
-        assert_eq!(text, "last");
-        end.await.expect("the end is told").expect("the socket once more");
     }
 }

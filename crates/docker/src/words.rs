@@ -39,9 +39,7 @@ pub(crate) fn sentence(fact: &Fact) -> String {
         Fact::NameTaken { name, holder } => format!(
             "Conflict. The container name \"/{name}\" is already in use by container \"{holder}\". You have to remove (or rename) that container to be able to reuse that name."
         ),
-        Fact::Status { container, name, status, operation } => {
-            forbidden(container, name, *status, *operation)
-        }
+        Fact::Status { container, status, operation, .. } => forbidden(container, *status, *operation),
         Fact::NotJoinable { namespace, container } if namespace == "net" => {
             format!("cannot join network namespace of a non running container: {container}")
         }
@@ -106,7 +104,7 @@ pub(crate) fn sentence(fact: &Fact) -> String {
 }
 
 /// What cannot be done to a container as it is.
-fn forbidden(container: &ContainerId, name: &str, status: Status, operation: Operation) -> String {
+fn forbidden(container: &ContainerId, status: Status, operation: Operation) -> String {
     match (operation, status) {
         (Operation::Start, Status::Paused) => {
             "cannot start a paused container, try unpause instead".to_owned()

@@ -56,8 +56,6 @@ pub struct HostFacts {
     pub security: Vec<String>,
     /// What is known of the disk that containers' files are on, in the words of Docker's overlay storage.
     pub storage: Vec<(&'static str, String)>,
-    /// Whether the host's packet filters see what crosses bridges: iptables, ip6tables.
-    pub bridge_filter: [bool; 2],
     /// Whether sandboxes can have users of their own, volumes in memory included (Linux 6.3).
     pub has_own_users: bool,
     /// What could not be taken up, and what is not as it should be, in words. Limits that are missing are
@@ -145,7 +143,6 @@ impl Engine {
             root: self.inner.config.root.clone(),
             security: facts::security(),
             storage: facts::storage(&self.inner.config.root),
-            bridge_filter: ["iptables", "ip6tables"].map(facts::filters_bridges),
             has_own_users: facts::has_own_users(),
             warnings,
             started: Some(self.inner.started),

@@ -356,8 +356,11 @@ fn entry(name: &str, content: &[u8]) -> Written {
     (header, content.to_vec())
 }
 
+/// An entry, and what is said of it before.
+type Told<'a> = (Written, &'a [(&'a str, &'a [u8])]);
+
 /// An archive of these, each with what is said of it before; it ends with the last byte of the last.
-fn archive_of(entries: &[(Written, &[(&str, &[u8])])]) -> ByteStream {
+fn archive_of(entries: &[Told<'_>]) -> ByteStream {
     let mut bytes = Vec::new();
     for ((header, content), records) in entries {
         bytes.resize(usize::next_multiple_of(bytes.len(), 512), 0);

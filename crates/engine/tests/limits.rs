@@ -89,7 +89,7 @@ fn a_full_disk_is_told_and_nothing_is_left_half_made() {
         fill_disk(&filler);
         let error = engine.container_create(shell("true")).await.expect_err("the disk is full");
         assert_eq!(error.kind(), Kind::NoSpace, "{error:?}");
-        assert!(error.full_message().contains("No space left on device"), "{error:?}");
+        assert!(error.full_message().contains("no space left on device"), "{error:?}");
         let all = ContainerFilter { all: true, ..ContainerFilter::default() };
         assert_eq!(engine.container_list(&all).expect("list").len(), 1);
         assert_eq!(std::fs::read_dir(host.path("root/containers")).expect("list").count(), 1);

@@ -266,7 +266,7 @@ fn a_volume_that_shows_a_directory_is_filled_and_never_removed_with_it() {
         let line = "echo x > /data/x || cat /data/own";
         assert_eq!(output(&engine, with_volume_at("/data", Some("fixed"), line)).await, "own\n");
         // Mounts below it that both know of stay where they were.
-        rustix::mount::mount_change(&host.path(""), MountPropagationFlags::SHARED).expect("as hosts have it");
+        rustix::mount::mount_change(host.path(""), MountPropagationFlags::SHARED).expect("as hosts have it");
         let inner = place.join("inner");
         std::fs::create_dir(&inner).expect("make");
         rustix::mount::mount(

@@ -675,7 +675,7 @@ fn layouts_of_several_makers_are_understood() {
         let test = TestStore::new();
         let loaded = test.store.image_load(&archive[..], &Progress::none()).expect("load");
         let ids: Vec<String> = loaded.iter().map(|loaded| loaded.id.to_string()).collect();
-        assert_eq!(ids, [id.clone()]);
+        assert_eq!(ids, std::slice::from_ref(&id));
         let said: Vec<String> =
             loaded.iter().flat_map(|loaded| &loaded.names).map(|name| name.familiar()).collect();
         assert_eq!(said, names);

@@ -727,7 +727,7 @@ async fn an_image_with_a_link_above_its_root_is_pulled_and_saved_with_it() {
     let up = "../".repeat(40);
     let layer =
         Archive::new().symlink("up", &up[..99]).dir("d/", 0o755).symlink("d/up", "../../etc").finish();
-    let registry = Fake::with_image(&[layer.clone()], |_, reply| reply).await;
+    let registry = Fake::with_image(std::slice::from_ref(&layer), |_, reply| reply).await;
     let test = TestStore::new();
     let pulled = pull(&test, &client(LIMITS), &registry.image("app:1")).await.expect("pull");
     let snapshot = test.store.snapshot_create("c", Some(&pulled.id)).expect("snapshot");

@@ -18,6 +18,13 @@ const KEEPERS: &[&str] = &["engine", "image", "net", "node"];
 const FOREIGN: &[(&str, &str, &str)] = &[
     ("crates/image/src/image.rs", "ImageId", "an id has one text"),
     ("crates/image/src/registry/repository.rs", "TagList", "what a registry answers"),
+    ("crates/image/src/registry/search.rs", "Answer", "what a registry answers"),
+    ("crates/image/src/registry/search.rs", "Found", "what a registry answers"),
+    (
+        "crates/engine/src/container/logs/line.rs",
+        "Entry",
+        "a line of Docker's `json-file`, whose form is Docker's",
+    ),
     ("crates/node/src/images.rs", "DockerConfig", "what is in a Secret with credentials"),
     ("crates/node/src/images.rs", "DockerEntry", "what is in a Secret with credentials"),
 ];

@@ -7,6 +7,7 @@ use crate::call::Call;
 use crate::convert::summary;
 use crate::fault::Fault;
 use crate::filters::Filters;
+use crate::version::ApiVersion;
 
 /// The filters that this list knows.
 const FILTERS: &[&str] = &[
@@ -51,7 +52,11 @@ pub(crate) async fn list(call: Call) -> Answer {
             true => call.engine().container_size(&container.id).await.ok(),
             false => None,
         };
-        lines.push(summary::line(container, size, now));
+        let mut line = summary::line(container, size, now);
+        if call.version < ApiVersion(1, 46) {
+            line.host_config.annotations.clear();
+        }
+        lines.push(line);
     }
     answer::json(&lines)
 }

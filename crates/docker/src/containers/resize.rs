@@ -26,7 +26,8 @@ pub(crate) fn terminal_size(rows: u32, columns: u32) -> TerminalSize {
 }
 
 fn side(text: &str, what: &str) -> Result<u32, Fault> {
-    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
+    let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
     let why = if is_number { "value out of range" } else { "invalid syntax" };
     let parsed = if is_number { text.parse().ok() } else { None };
     parsed.ok_or_else(|| Fault::invalid(format!("invalid resize {what} \"{text}\": {why}")))
@@ -48,8 +49,9 @@ mod tests {
         check("70000", Ok(70_000));
         check("", Err("invalid syntax"));
         check("foo", Err("invalid syntax"));
-        check("-10", Err("invalid syntax"));
-        check("+10", Err("invalid syntax"));
+        check("-10", Err("value out of range"));
+        check("+10", Ok(10));
+        check("-", Err("invalid syntax"));
         check("4294967296", Err("value out of range"));
     }
 }

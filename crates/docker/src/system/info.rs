@@ -41,8 +41,8 @@ pub(crate) async fn info(call: Call) -> Answer {
         pids_limit: facts.limits.pids,
         ipv4_forwarding: facts.limits.ipv4_forwarding,
         // Later versions say nothing of it: bridges do without.
-        bridge_nf_iptables: (call.version < ApiVersion(1, 50)).then_some(facts.bridge_filter[0]),
-        bridge_nf_ip6tables: (call.version < ApiVersion(1, 50)).then_some(facts.bridge_filter[1]),
+        bridge_nf_iptables: (call.version < ApiVersion(1, 50)).then_some(false),
+        bridge_nf_ip6tables: (call.version < ApiVersion(1, 50)).then_some(false),
         oom_kill_disable: facts.limits.oom_kill_disable,
         system_time: wire::time(call.api.now()),
         logging_driver: engine.config().log.driver.clone(),

@@ -38,29 +38,35 @@ impl Engine {
         Belongings { networks, volumes }
     }
 
-    /// Tells that a container has come to all of it.
+    /// Tells that a container has come to all of it. Whatever becomes of that, it runs.
     pub(crate) fn tell_arrival(&self, cell: &ContainerCell, belongings: &Belongings) {
-        for (id, name, driver) in &belongings.networks {
-            self.emit_network_of("connect", id, name, driver, cell);
-        }
-        for point in &belongings.volumes {
-            let more = [
-                ("destination", point.target.clone()),
-                ("read/write", point.writable.to_string()),
-                ("propagation", point.propagation.clone()),
-            ];
-            self.emit_mount("mount", point, cell, &more);
-        }
+        let told = base::panics::catch(|| {
+            for (id, name, driver) in &belongings.networks {
+                self.emit_network_of("connect", id, name, driver, cell);
+            }
+            for point in &belongings.volumes {
+                let more = [
+                    ("destination", point.target.clone()),
+                    ("read/write", point.writable.to_string()),
+                    ("propagation", point.propagation.clone()),
+                ];
+                self.emit_mount("mount", point, cell, &more);
+            }
+        });
+        note_panic(cell, told);
     }
 
-    /// Tells that it has left all of it.
+    /// Tells that it has left all of it. Whatever becomes of that, it has ended.
     pub(crate) fn tell_departure(&self, cell: &ContainerCell, belongings: &Belongings) {
-        for (id, name, driver) in &belongings.networks {
-            self.emit_network_of("disconnect", id, name, driver, cell);
-        }
-        for point in &belongings.volumes {
-            self.emit_mount("unmount", point, cell, &[]);
-        }
+        let told = base::panics::catch(|| {
+            for (id, name, driver) in &belongings.networks {
+                self.emit_network_of("disconnect", id, name, driver, cell);
+            }
+            for point in &belongings.volumes {
+                self.emit_mount("unmount", point, cell, &[]);
+            }
+        });
+        note_panic(cell, told);
     }
 
     fn emit_mount(
@@ -83,5 +89,11 @@ impl Engine {
     pub fn tell_prune(&self, kind: EventKind, reclaimed: u64) {
         let attributes = BTreeMap::from([("reclaimed".to_owned(), reclaimed.to_string())]);
         self.inner.events.emit(kind, "prune", "", attributes);
+    }
+}
+
+fn note_panic(cell: &ContainerCell, told: Result<(), base::panics::Panic>) {
+    if let Err(panic) = told {
+        tracing::error!(container = %cell.id, %panic, "telling what a container has come to or left panicked");
     }
 }

@@ -133,6 +133,9 @@ impl Engine {
     pub(crate) fn image_present(&self, reference: &str) -> Result<image::Image> {
         self.inner.images.image_get(reference).map_err(|source| match crate::image::kind(source.kind()) {
             Kind::NotFound => no_such_image(reference),
+            Kind::Invalid if oci::Reference::parse(reference).is_err() => {
+                Error::invalid("invalid reference format")
+            }
             kind => Error::new(kind, format!("look up the image `{reference}`")).with_source(source),
         })
     }

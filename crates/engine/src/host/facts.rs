@@ -102,12 +102,6 @@ fn filesystem(number: u64) -> &'static str {
     }
 }
 
-/// Whether what crosses a bridge goes through the packet filter `tables` of the host.
-pub(super) fn filters_bridges(tables: &str) -> bool {
-    let file = format!("/proc/sys/net/bridge/bridge-nf-call-{tables}");
-    fs::read_to_string(file).is_ok_and(|text| text.trim() == "1")
-}
-
 /// Whether the kernel has user namespaces, and idmapped mounts of memory too.
 pub(super) fn has_own_users() -> bool {
     let uname = rustix::system::uname();

@@ -163,7 +163,7 @@ async fn carry(attached: Attached, streams: Streams) -> Result<i32, apiserver::E
         }
         if at_end == EndOfInput::Closes {
             let _ = input.close().await;
-            return std::future::pending().await;
+            std::future::pending().await
         }
     };
     let sizing = async move {

@@ -202,8 +202,10 @@ mod tests {
         stream
     }
 
+    type Compress = fn(&[u8]) -> Vec<u8>;
+
     /// Each way, with a function that compresses so.
-    const ALL: [(Compression, fn(&[u8]) -> Vec<u8>); 4] = [
+    const ALL: [(Compression, Compress); 4] = [
         (Compression::Gzip, gzip),
         (Compression::Bzip2, bzip2),
         (Compression::Xz, xz),

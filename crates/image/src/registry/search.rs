@@ -2,7 +2,7 @@
 
 use reqwest::Url;
 use reqwest::header::AUTHORIZATION;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::limits::document;
 use super::repository::{answer_error, unreachable};
@@ -13,7 +13,7 @@ use crate::transfer::PullError;
 const DOCKER_INDEX: &str = "https://index.docker.io";
 
 /// A repository that was found.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Found {
     /// How many users marked it.

@@ -127,14 +127,14 @@ fn keep_allocated(service: &mut Object, old: &Object) {
 /// whoever changes the type of what it has read need not know what that has by itself.
 fn drop_of_type(service: &mut Object, old: &Object) {
     let is_balanced = |service: &Object| kind(service) == "LoadBalancer";
-    let fields: [(&str, fn(&Object) -> bool); 3] = [
-        ("externalTrafficPolicy", is_reached_from_outside),
-        ("allocateLoadBalancerNodePorts", is_balanced),
-        ("loadBalancerClass", is_balanced),
+    let lost = |may_have: fn(&Object) -> bool| may_have(old) && !may_have(service);
+    let fields = [
+        ("externalTrafficPolicy", lost(is_reached_from_outside)),
+        ("allocateLoadBalancerNodePorts", lost(is_balanced)),
+        ("loadBalancerClass", lost(is_balanced)),
     ];
-    for (field, may_have) in fields {
-        let same = service.get(&["spec", field]) == old.get(&["spec", field]);
-        if may_have(old) && !may_have(service) && same {
+    for (field, lost) in fields {
+        if lost && service.get(&["spec", field]) == old.get(&["spec", field]) {
             service.remove(&["spec", field]);
         }
     }
@@ -444,10 +444,18 @@ mod tests {
         let address = ["clusterIP", "clusterIPs"];
         let of_cluster = [&address[..], &["ipFamilies", "ipFamilyPolicy"]].concat();
         check("ClusterIP", &[], &of_cluster);
-        check("NodePort", &[], &[&address[..], &["externalTrafficPolicy", "ipFamilies", "ipFamilyPolicy"]].concat());
+        check(
+            "NodePort",
+            &[],
+            &[&address[..], &["externalTrafficPolicy", "ipFamilies", "ipFamilyPolicy"]].concat(),
+        );
         check("ExternalName", &[], &[]);
         check("ExternalName", &[("clusterIP", json!("10.43.0.8"))], &address);
-        check("ClusterIP", &[("loadBalancerClass", json!("c/d"))], &[&of_cluster[..], &["loadBalancerClass"]].concat());
+        check(
+            "ClusterIP",
+            &[("loadBalancerClass", json!("c/d"))],
+            &[&of_cluster[..], &["loadBalancerClass"]].concat(),
+        );
     }
 
     #[test]
