@@ -137,7 +137,7 @@ fn pulls_and_pushes_say_what_the_daemon_says() {
         "/v1.49/images/busybox:test/json?platform=%7B%22os%22:%22linux%22,%22architecture%22:%22s390x%22%7D";
     let answer = daemon.raw("GET", path, "").expect("an answer");
     assert_eq!((answer.status, answer.body.contains(sentence)), (404, true), "{answer:?}");
-    let file = daemon.scratch("other.tar").display().to_string();
+    let file = daemon.scratch("saved").join("other.tar").display().to_string();
     daemon.fails(&["save", "--platform", "linux/s390x", "-o", &file, IMAGE], sentence);
     daemon.fails(&["push", "--platform", "linux/s390x", "localhost:5000/app:1"], sentence);
     let unknown = "\"foobar\": unknown operating system or architecture: invalid argument";

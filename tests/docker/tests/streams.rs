@@ -35,6 +35,10 @@ fn logs_are_kept_and_followed() {
     follower.wait_for("second");
     daemon.ok(&["kill", "box2"]);
     assert_eq!(follower.finish(), (0, "first\nsecond\n".to_owned()), "following ends with the container");
+    // What could not be started has said nothing, and nobody waits for it.
+    daemon.ok(&["create", "--name", "box3", IMAGE, "/nothing"]);
+    daemon.fails(&["start", "box3"], "no such file or directory");
+    assert_eq!(daemon.ok(&["logs", "--follow", "box3"]), "");
 }
 
 #[test]
@@ -261,7 +265,7 @@ fn a_size_is_checked_and_a_process_that_begins_is_waited_for() {
         assert_eq!((answer.status, answer.body.contains(message)), (400, true), "{query}: {answer:?}");
     };
     refused("h=&w=40", "invalid resize height \\\"\\\": invalid syntax");
-    refused("h=-1&w=40", "invalid resize height \\\"-1\\\": invalid syntax");
+    refused("h=-1&w=40", "invalid resize height \\\"-1\\\": value out of range");
     refused("h=40&w=4294967296", "invalid resize width \\\"4294967296\\\": value out of range");
     assert_eq!(
         daemon.raw("POST", "/containers/box1/resize?h=40&w=70000", "").expect("an answer").status,

@@ -4,7 +4,7 @@ use std::io;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use engine::OutputKind;
-use engine::container::{LogLine, LogQuery, LogStream};
+use engine::container::{LogLine, LogQuery, LogStream, Status};
 use futures::{Stream, StreamExt};
 
 use crate::answer::{self, Answer};
@@ -41,7 +41,8 @@ pub(crate) async fn logs(call: Call) -> Answer {
         until: when::parse("until", query.text("until"), now)?,
         // What is no number means everything, as `all` does.
         tail: query.text("tail").parse().ok(),
-        follow: query.flag("follow"),
+        // One that was not started, or could not be, has said nothing: as with dockerd nobody waits for it.
+        follow: query.flag("follow") && container.state.status != Status::Created,
     };
     let shape = Shape {
         timestamps: query.flag("timestamps"),

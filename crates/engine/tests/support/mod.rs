@@ -5,6 +5,7 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use base::{SystemClock, SystemRandom};
 use engine::container::{ContainerFilter, LogOptions, LogQuery, RemoveOptions, Status, WaitCondition};
@@ -148,8 +149,19 @@ impl Host {
 
     /// Opens the engine, perhaps once more.
     pub(crate) async fn open(&self) -> Engine {
-        let opened = Engine::open(self.config(), Arc::new(SystemClock::new()), Arc::new(SystemRandom)).await;
-        opened.expect("open the engine")
+        let mut tries = 0;
+        loop {
+            let opened =
+                Engine::open(self.config(), Arc::new(SystemClock::new()), Arc::new(SystemRandom)).await;
+            match opened {
+                // What another test starts has a copy of each lock of this process until it is a program of its own.
+                Err(error) if tries < 100 && error.full_message().contains("in use by another process") => {
+                    tries += 1;
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                opened => return opened.expect("open the engine"),
+            }
+        }
     }
 
     /// Closes the engine, does `meanwhile`, and opens it once more.
