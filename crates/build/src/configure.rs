@@ -2,10 +2,10 @@
 
 use std::path::{Component, Path, PathBuf};
 
+use dockerfile::words::{Variables, expand, expand_words};
+use dockerfile::classic::{Command, CommandForm, Dockerfile, HealthOptions};
 use oci::{ContainerConfig, Healthcheck};
 
-use crate::dockerfile::words::{Variables, expand, expand_words};
-use crate::dockerfile::{Command, CommandForm, Dockerfile, HealthOptions};
 
 /// What a configuration is changed with besides the instruction.
 pub(crate) struct Scope<'a> {

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 
+use dockerfile::classic::{Dockerfile, ParseError};
 use base::cancel::Cancel;
 use engine::Engine;
 use oci::Platform;
@@ -12,7 +13,6 @@ use rustix::fs::{Mode, OFlags};
 
 use crate::args::Args;
 use crate::builder::{Builder, Events};
-use crate::dockerfile::{Dockerfile, ParseError};
 use crate::error::BuildError;
 use crate::files::{FileError, Tree};
 use crate::ignore::Ignore;

@@ -19,7 +19,8 @@ const HOUSE: &[(&str, &[&str])] = &[
     ("net", &["offload"]),
     // Engines.
     ("engine", &["oci", "offload", "image", "runtime", "net"]),
-    ("build", &["oci", "offload", "image", "engine"]),
+    ("dockerfile", &["oci"]),
+    ("build", &["oci", "offload", "image", "engine", "dockerfile"]),
     ("apiserver", &["model", "offload", "tls", "store"]),
     ("client", &["model", "tls"]),
     // Actors.

@@ -1,4 +1,4 @@
-use super::words::{expand, expand_words};
+use crate::words::{expand, expand_words};
 use super::*;
 
 /// The instructions of a Dockerfile, in Rust's words; or the complaint.
