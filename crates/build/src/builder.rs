@@ -9,9 +9,9 @@ mod workdir;
 
 use std::sync::{Arc, LazyLock};
 
-use dockerfile::words::expand;
-use dockerfile::classic::{Command, Dockerfile, Step};
 use base::cancel::{Cancel, CancelOnDrop};
+use dockerfile::classic::{Command, Dockerfile, Step};
+use dockerfile::words::expand;
 use engine::Engine;
 use image::{ImageHold, ImageId, Layer, NewImage, Scratch, Store};
 use oci::{ContainerConfig, Platform, Reference};

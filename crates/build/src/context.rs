@@ -5,8 +5,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 
-use dockerfile::classic::{Dockerfile, ParseError};
 use base::cancel::Cancel;
+use dockerfile::classic::{Dockerfile, ParseError};
 use engine::Engine;
 use oci::Platform;
 use rustix::fs::{Mode, OFlags};

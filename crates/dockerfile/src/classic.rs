@@ -9,7 +9,6 @@ mod options;
 #[cfg(test)]
 mod tests;
 
-
 use lines::LogicalLine;
 
 pub use instruction::{Command, CommandForm, CopySource, Copying, HealthOptions, RunNetwork};

@@ -46,13 +46,7 @@ pub(crate) struct Expansion {
 impl Lexer {
     /// One that takes quotes and escapes away.
     pub(crate) fn new(escape: char) -> Self {
-        Self {
-            escape,
-            keeps_quotes: false,
-            keeps_escapes: false,
-            ignores_quotes: false,
-            keeps_unset: false,
-        }
+        Self { escape, keeps_quotes: false, keeps_escapes: false, ignores_quotes: false, keeps_unset: false }
     }
 
     /// Takes a word apart. The error is a sentence of BuildKit's.
@@ -68,9 +62,7 @@ impl Lexer {
             missing: BTreeSet::new(),
         };
         match reader.until(None, self.keeps_escapes) {
-            Ok((text, words)) => {
-                Ok(Expansion { text, words, found: reader.found, missing: reader.missing })
-            }
+            Ok((text, words)) => Ok(Expansion { text, words, found: reader.found, missing: reader.missing }),
             Err(problem) => Err(format!("failed to process {}: {problem}", quote(word))),
         }
     }

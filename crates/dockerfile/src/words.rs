@@ -80,11 +80,7 @@ pub fn expand_text(text: &str, escape: char, variables: &dyn Variables) -> Resul
 }
 
 /// As [`expand`]; what a variable brought in is cut at white space too.
-pub fn expand_words(
-    word: &str,
-    escape: char,
-    variables: &dyn Variables,
-) -> Result<Vec<String>, String> {
+pub fn expand_words(word: &str, escape: char, variables: &dyn Variables) -> Result<Vec<String>, String> {
     Ok(expand(word, escape, variables)?.split_whitespace().map(str::to_owned).collect())
 }
 

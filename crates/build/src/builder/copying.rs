@@ -5,8 +5,8 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use dockerfile::words::expand_text;
 use dockerfile::classic::{CopySource, Copying};
+use dockerfile::words::expand_text;
 use image::{Layer, Store};
 use oci::{Digest, Hasher};
 use rustix::fs::FileType;

@@ -50,8 +50,8 @@ impl Directives {
 fn split(text: &str) -> Option<(String, &str)> {
     let (name, value) = text.trim_start().split_once('=')?;
     let (name, value) = (name.trim_end(), value.trim());
-    let is_name =
-        name.starts_with(|c: char| c.is_ascii_alphabetic()) && name.bytes().all(|b| b.is_ascii_alphanumeric());
+    let is_name = name.starts_with(|c: char| c.is_ascii_alphabetic())
+        && name.bytes().all(|b| b.is_ascii_alphanumeric());
     (is_name && !value.is_empty()).then(|| (name.to_ascii_lowercase(), value))
 }
 

@@ -42,8 +42,7 @@ pub(crate) fn heredoc(word: &str) -> Result<Option<Heredoc>, String> {
 
 /// Those that an instruction announces, in order.
 pub(super) fn announced(line: &str) -> Result<Vec<Heredoc>, String> {
-    let lexer =
-        Lexer { keeps_quotes: true, keeps_escapes: true, keeps_unset: true, ..Lexer::new('\\') };
+    let lexer = Lexer { keeps_quotes: true, keeps_escapes: true, keeps_unset: true, ..Lexer::new('\\') };
     let words = lexer.expand(line, &|_: &str| None).map(|expansion| expansion.words).unwrap_or_default();
     words.iter().filter_map(|word| heredoc(word).transpose()).collect()
 }

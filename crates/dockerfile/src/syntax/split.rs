@@ -126,9 +126,10 @@ fn json(text: &str) -> Result<Option<Vec<String>>, String> {
         serde_json::Value::String(word) => Some(word),
         _ => None,
     });
-    words.collect::<Option<Vec<_>>>().map(Some).ok_or_else(|| {
-        "when using JSON array syntax, arrays must be comprised of strings only".to_owned()
-    })
+    words
+        .collect::<Option<Vec<_>>>()
+        .map(Some)
+        .ok_or_else(|| "when using JSON array syntax, arrays must be comprised of strings only".to_owned())
 }
 
 /// Cuts a text at white space outside quotes. Quotes and escapes stay.

@@ -13,9 +13,16 @@ fn check(text: &str, expected: &[&str]) {
 fn show(node: &Node) -> String {
     let Node { keyword, flags, arguments, heredocs, lines, .. } = node;
     let json = if arguments.is_json { " json" } else { "" };
-    let heredocs: Vec<String> = heredocs.iter().map(|doc| format!(" {}={:?}", doc.name, doc.content)).collect();
+    let heredocs: Vec<String> =
+        heredocs.iter().map(|doc| format!(" {}={:?}", doc.name, doc.content)).collect();
     let flags = if flags.is_empty() { String::new() } else { format!(" {flags:?}") };
-    format!("{}-{} {keyword}{flags} {:?}{json}{}", lines.first, lines.last, arguments.words, heredocs.concat())
+    format!(
+        "{}-{} {keyword}{flags} {:?}{json}{}",
+        lines.first,
+        lines.last,
+        arguments.words,
+        heredocs.concat()
+    )
 }
 
 #[test]
@@ -61,8 +68,14 @@ fn arguments_are_read_as_each_instruction_wants_them() {
     check("CMD []", &["1-1 CMD [] json"]);
     check("CMD [ 'a' ]", &[r#"1-1 CMD ["[ 'a' ]"]"#]);
     check("RUN [\"a\", 1]", &["1: when using JSON array syntax, arrays must be comprised of strings only"]);
-    check("HEALTHCHECK --interval=1s CMD [\"a\"]", &[r#"1-1 HEALTHCHECK ["--interval=1s"] ["CMD", "a"] json"#]);
-    check("ENV A=1 B=\"x y\" C=a\\ b", &[r#"1-1 ENV ["A", "1", "=", "B", "\"x y\"", "=", "C", "a\\ b", "="]"#]);
+    check(
+        "HEALTHCHECK --interval=1s CMD [\"a\"]",
+        &[r#"1-1 HEALTHCHECK ["--interval=1s"] ["CMD", "a"] json"#],
+    );
+    check(
+        "ENV A=1 B=\"x y\" C=a\\ b",
+        &[r#"1-1 ENV ["A", "1", "=", "B", "\"x y\"", "=", "C", "a\\ b", "="]"#],
+    );
     check("ENV A  b c", &[r#"1-1 ENV ["A", "b c", ""]"#]);
     check("LABEL a=b c", &["1: Syntax error - can't find = in \"c\". Must be of the form: name=value"]);
     check("ONBUILD RUN [\"a\"]", &[r#"1-1 ONBUILD ["RUN", "a"] json"#]);
@@ -73,7 +86,10 @@ fn arguments_are_read_as_each_instruction_wants_them() {
 #[test]
 fn heredocs_follow_their_instruction() {
     check("RUN <<EOF\na\n#b\nEOF\nUSER c", &[r#"1-4 RUN ["<<EOF"] EOF="a\n#b\n""#, r#"5-5 USER ["c"]"#]);
-    check("COPY <<-\"a\" <<b /d/\n\thi\n\ta\nx\nb", &[r#"1-5 COPY ["<<-\"a\"", "<<b", "/d/"] a="\thi\n" b="x\n""#]);
+    check(
+        "COPY <<-\"a\" <<b /d/\n\thi\n\ta\nx\nb",
+        &[r#"1-5 COPY ["<<-\"a\"", "<<b", "/d/"] a="\thi\n" b="x\n""#],
+    );
     check("RUN <<EOF\nno end", &["1: unterminated heredoc"]);
     check("RUN echo '<<EOF' <<<x", &[r#"1-1 RUN ["echo '<<EOF' <<<x"]"#]);
     check("ONBUILD RUN <<E\na\nE\n", &[r#"1-3 ONBUILD ["RUN", "<<E"] E="a\n""#]);
