@@ -87,6 +87,26 @@ impl Ignore {
     }
 }
 
+/// The patterns of a `.dockerignore`, cleaned, as whoever sends a context wants them.
+pub fn patterns(text: &str) -> Vec<String> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let pattern = |line: &str| {
+        let line = line.trim();
+        let (keeps, pattern) = match line.strip_prefix('!') {
+            Some(pattern) => ("!", pattern.trim()),
+            None => ("", line),
+        };
+        let pattern = if pattern.is_empty() { String::new() } else { crate::go::clean_path(pattern) };
+        let pattern = match pattern.strip_prefix('/') {
+            Some(relative) if !relative.is_empty() => relative,
+            _ => pattern.as_str(),
+        };
+        format!("{keeps}{pattern}")
+    };
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    lines.map(pattern).filter(|pattern| !pattern.is_empty()).collect()
+}
+
 /// A wildcard pattern of COPY and ADD, in which `*` stays within a directory.
 pub fn wildcard(pattern: &str) -> Result<Pattern, String> {
     compile(&clean(pattern), false)
@@ -175,6 +195,12 @@ mod tests {
         let excluded = (0..100_000).filter(|n| ignore.excludes(&format!("d/{n}/x"))).count();
         assert_eq!(excluded, 9_998);
         assert!(ignore.patterns.is_empty());
+    }
+
+    #[test]
+    fn patterns_are_sent_clean() {
+        let text = "\u{feff}# no\n a/../b/ \n\n! /c\n/\n!\n**/x\n";
+        assert_eq!(patterns(text), ["b", "!c", "/", "!", "**/x"]);
     }
 
     #[test]

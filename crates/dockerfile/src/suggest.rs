@@ -16,13 +16,14 @@ pub(crate) fn nearest<'a>(
         return None;
     }
     let mut best = None;
-    let mut distance = FURTHEST;
+    // Of those that are equally near, one with the same first letter.
+    let mut distance = (FURTHEST, false);
     for option in options {
         let option = if has_cases { option.to_owned() } else { option.to_lowercase() };
         if option == folded {
             return None;
         }
-        let new = steps(&folded, &option);
+        let new = (steps(&folded, &option), folded.chars().next() != option.chars().next());
         if new < distance {
             distance = new;
             best = Some(option);
@@ -79,13 +80,14 @@ mod tests {
             ("RUNN", false, Some("RUN")),
             ("rnu", false, Some("run")),
             ("CPOY", false, Some("COPY")),
+            ("RNU", false, Some("RUN")),
             ("Runn", false, Some("run")),
             ("run", false, None),
             ("quite-another", false, None),
             ("RUNN", true, Some("RUN")),
             ("copi", true, None),
         ] {
-            assert_eq!(nearest(word, ["RUN", "COPY"], has_cases).as_deref(), expected, "{word}");
+            assert_eq!(nearest(word, ["ENV", "RUN", "COPY"], has_cases).as_deref(), expected, "{word}");
         }
         assert_eq!(hint("no".into(), "ab", ["abc"], true), "no (did you mean abc?)");
     }

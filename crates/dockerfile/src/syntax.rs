@@ -8,10 +8,9 @@ mod split;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use directives::{Directive, directive, syntax_of};
+pub(crate) use directives::{directive, syntax_of};
 pub(crate) use heredoc::{Heredoc, chomp, heredoc};
 pub(crate) use lines::parse;
-pub(crate) use split::words;
 
 /// Lines of a Dockerfile, from 1, both of them included.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]

@@ -133,7 +133,7 @@ fn json(text: &str) -> Result<Option<Vec<String>>, String> {
 }
 
 /// Cuts a text at white space outside quotes. Quotes and escapes stay.
-pub(crate) fn words(text: &str, escape: char) -> Vec<String> {
+fn words(text: &str, escape: char) -> Vec<String> {
     let mut words = Vec::new();
     let mut word = String::new();
     let mut quote = None;
