@@ -120,10 +120,7 @@ const CAPABILITIES: [&str; 4] = [
 /// Answers a request.
 pub async fn build(request: FrontRequest, client: &dyn Client) -> Result<Built, FrontError> {
     let settings = Settings::read(&request.options).map_err(FrontError::Options)?;
-    let unsupported = check_capabilities(settings.option("frontend.caps"));
-    if let Err(error) = unsupported {
-        return Err(error);
-    }
+    check_capabilities(settings.option("frontend.caps"))?;
     let mut contexts = Contexts::open(client, &settings, &request.inputs).await.map_err(read_error)?;
     let source = contexts.dockerfile().await.map_err(read_error)?;
     if let Some((source, cmdline)) = forwarded(&settings, &source) {
