@@ -18,6 +18,7 @@ mod git;
 mod owner;
 mod remote;
 mod request;
+pub mod solve;
 
 use std::pin::Pin;
 
