@@ -1,4 +1,5 @@
 //! BuildKit's services over a connection, and its clients' services over their sessions.
 #![forbid(unsafe_code)]
 
+mod transfer;
 mod wire;
