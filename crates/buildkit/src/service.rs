@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use build::solve::Solver;
+use build::solve::{Entitlement, Solver};
 use http::{Request, Response};
 use hyper::body::Incoming;
 use tonic::body::Body;
@@ -35,6 +35,8 @@ pub struct About {
     pub host_gateway: String,
     /// What can be built for; the first is the host's own.
     pub platforms: Vec<oci::Platform>,
+    /// What builds may have whose clients want it.
+    pub allowed: Vec<Entitlement>,
 }
 
 /// BuildKit's services before a solver. Cheap to clone: all clones are one.

@@ -10,8 +10,9 @@ mod order;
 mod receive;
 mod send;
 
-pub(crate) use receive::{ReceiveError, Receiver};
-pub(crate) use send::{SendError, Sender};
+pub(crate) use entry::mode;
+pub(crate) use receive::Receiver;
+pub(crate) use send::Sender;
 
 use crate::wire::fsutil::types::packet::PacketType;
 use crate::wire::fsutil::types::{Packet, Stat};

@@ -35,10 +35,9 @@ pub(super) async fn receive(
     let (requests, outward) = mpsc::unbounded();
     let mut request = Request::new(outward);
     put(&mut request, "dir-name", [name])?;
-    let patterns = |patterns: &[String]| patterns.iter().map(String::as_str).collect::<Vec<_>>();
-    put(&mut request, "include-patterns", patterns(&selection.include))?;
-    put(&mut request, "exclude-patterns", patterns(&selection.exclude))?;
-    put(&mut request, "followpaths", patterns(&selection.follow))?;
+    put(&mut request, "include-patterns", selection.include.iter().map(String::as_str))?;
+    put(&mut request, "exclude-patterns", selection.exclude.iter().map(String::as_str))?;
+    put(&mut request, "followpaths", selection.follow.iter().map(String::as_str))?;
     let mut client = FileSyncClient::with_origin(channel, origin()).max_decoding_message_size(LONGEST);
     let packets = client.diff_copy(request).await.map_err(failure)?.into_inner();
     let received = take_all(receiver, packets, &requests, told).await;

@@ -36,7 +36,7 @@ pub(super) fn permissions(mode: u32) -> u32 {
 }
 
 /// The mode that tells the kernel's `raw` one.
-pub(super) fn mode(raw: u32) -> u32 {
+pub(crate) fn mode(raw: u32) -> u32 {
     let kind = match FileType::from_raw_mode(raw) {
         FileType::Directory => DIRECTORY,
         FileType::Symlink => LINK,
