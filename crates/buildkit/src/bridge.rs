@@ -96,7 +96,9 @@ impl Bridge {
             for (platform, id) in refs {
                 match self.result(&id)? {
                     Some(result) => drop(outcome.refs.insert(platform, result)),
-                    None => return Err(Status::unimplemented("an empty directory for one of several platforms")),
+                    None => {
+                        return Err(Status::unimplemented("an empty directory for one of several platforms"));
+                    }
                 }
             }
             Ok(())
@@ -166,7 +168,8 @@ impl Bridge {
             single.clone_from(&kept.id);
             if typed { Kind::Ref(kept) } else { Kind::RefDeprecated(kept.id) }
         } else {
-            let kept = outcome.refs.iter().map(|(platform, result)| Ok((platform.clone(), self.keep(result)?)));
+            let kept =
+                outcome.refs.iter().map(|(platform, result)| Ok((platform.clone(), self.keep(result)?)));
             let refs: BTreeMap<String, wire::Ref> = kept.collect::<Result<_, Status>>()?;
             match typed {
                 true => Kind::Refs(wire::RefMap { refs }),
@@ -259,7 +262,8 @@ impl LlbBridge for Caller {
         if request.resolver_type != 0 {
             return Err(Status::unimplemented("images in OCI layouts of the client's"));
         }
-        let resolved = bridge.resolve(&request.r#ref, request.platform.as_ref(), &request.resolve_mode).await?;
+        let resolved =
+            bridge.resolve(&request.r#ref, request.platform.as_ref(), &request.resolve_mode).await?;
         Ok(Response::new(ResolveImageConfigResponse {
             digest: resolved.digest.to_string(),
             config: resolved.config,
@@ -303,14 +307,20 @@ impl LlbBridge for Caller {
         bridge.solve(request.into_inner()).await.map(Response::new)
     }
 
-    async fn evaluate(&self, request: Request<EvaluateRequest>) -> Result<Response<EvaluateResponse>, Status> {
+    async fn evaluate(
+        &self,
+        request: Request<EvaluateRequest>,
+    ) -> Result<Response<EvaluateResponse>, Status> {
         let bridge = self.bridge(&request).await?;
         let result = bridge.looked_at(&request.into_inner().r#ref)?;
         result.evaluate().await.map_err(|error| status(&error))?;
         Ok(Response::new(EvaluateResponse {}))
     }
 
-    async fn read_file(&self, request: Request<ReadFileRequest>) -> Result<Response<ReadFileResponse>, Status> {
+    async fn read_file(
+        &self,
+        request: Request<ReadFileRequest>,
+    ) -> Result<Response<ReadFileResponse>, Status> {
         let bridge = self.bridge(&request).await?;
         let request = request.into_inner();
         let result = bridge.looked_at(&request.r#ref)?;
@@ -334,7 +344,10 @@ impl LlbBridge for Caller {
         Ok(Response::new(ReadDirResponse { entries: entries.into_iter().map(stat).collect() }))
     }
 
-    async fn stat_file(&self, request: Request<StatFileRequest>) -> Result<Response<StatFileResponse>, Status> {
+    async fn stat_file(
+        &self,
+        request: Request<StatFileRequest>,
+    ) -> Result<Response<StatFileResponse>, Status> {
         let bridge = self.bridge(&request).await?;
         let request = request.into_inner();
         let result = bridge.looked_at(&request.r#ref)?;

@@ -58,9 +58,11 @@ impl Control for Caller {
         });
         let (sender, outward) = mpsc::channel(WAITING);
         let sender = futures::SinkExt::sink_map_err(sender, std::io::Error::other);
-        let sender = futures::SinkExt::with(sender, |data| async move {
-            Ok::<_, std::io::Error>(BytesMessage { data })
-        });
+        let sender =
+            futures::SinkExt::with(
+                sender,
+                |data| async move { Ok::<_, std::io::Error>(BytesMessage { data }) },
+            );
         let writer = SinkWriter::new(CopyToBytes::new(Box::pin(sender)));
         let io = tokio::io::join(StreamReader::new(Box::pin(inward)), writer);
         // The session lives in its answer: it ends when the client hangs up.

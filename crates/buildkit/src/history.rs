@@ -45,7 +45,8 @@ impl History {
             None => records.push_back(record.clone()),
         }
         if records.len() > KEPT
-            && let Some(oldest) = records.iter().position(|known| !known.pinned && known.completed_at.is_some())
+            && let Some(oldest) =
+                records.iter().position(|known| !known.pinned && known.completed_at.is_some())
         {
             records.remove(oldest);
         }

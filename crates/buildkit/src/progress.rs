@@ -84,11 +84,12 @@ fn add(message: &mut StatusResponse, event: Event) {
 }
 
 fn source(source: WarningSource) -> (pb::SourceInfo, Vec<pb::Range>) {
-    let line = |line: u32| {
-        Some(pb::Position { line: i32::try_from(line).unwrap_or(i32::MAX), character: 0 })
-    };
-    let ranges =
-        source.lines.iter().map(|(first, last)| pb::Range { start: line(*first), end: line(*last) }).collect();
+    let line = |line: u32| Some(pb::Position { line: i32::try_from(line).unwrap_or(i32::MAX), character: 0 });
+    let ranges = source
+        .lines
+        .iter()
+        .map(|(first, last)| pb::Range { start: line(*first), end: line(*last) })
+        .collect();
     let info = pb::SourceInfo {
         filename: source.filename,
         data: source.data.into(),

@@ -33,8 +33,6 @@ pub struct About {
     pub hostname: String,
     /// The address by which containers reach the host; empty where there is none.
     pub host_gateway: String,
-    /// What can be built for; the first is the host's own.
-    pub platforms: Vec<oci::Platform>,
     /// What builds may have whose clients want it.
     pub allowed: Vec<Entitlement>,
 }

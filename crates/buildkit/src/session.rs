@@ -230,9 +230,9 @@ fn put<'v, T>(
     let escaped = values.iter().any(|value| !value.is_ascii());
     for value in values {
         let value = if escaped { header::escape(value) } else { value.to_owned() };
-        let value: MetadataValue<Ascii> = value
-            .parse()
-            .map_err(|_| SessionError::Failed(format!("`{}` cannot be sent in a head", value.escape_debug())))?;
+        let value: MetadataValue<Ascii> = value.parse().map_err(|_| {
+            SessionError::Failed(format!("`{}` cannot be sent in a head", value.escape_debug()))
+        })?;
         request.metadata_mut().append(MetadataKey::from_static(key), value);
     }
     if escaped {

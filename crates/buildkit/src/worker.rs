@@ -23,7 +23,7 @@ pub(crate) fn record(about: &About) -> WorkerRecord {
     WorkerRecord {
         id: about.id.clone(),
         labels: labels.into_iter().filter(|(_, value)| !value.is_empty()).collect(),
-        platforms: about.platforms.iter().map(platform).collect(),
+        platforms: vec![platform(&oci::Platform::host())],
         buildkit_version: Some(version(about)),
         ..WorkerRecord::default()
     }
@@ -40,7 +40,7 @@ pub(crate) fn version(about: &About) -> BuildkitVersion {
 }
 
 /// A platform as messages have it.
-pub(crate) fn platform(platform: &oci::Platform) -> pb::Platform {
+fn platform(platform: &oci::Platform) -> pb::Platform {
     pb::Platform {
         architecture: platform.architecture.clone(),
         os: platform.os.clone(),

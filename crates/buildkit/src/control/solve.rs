@@ -35,7 +35,8 @@ pub(super) async fn solve(caller: &Caller, mut request: SolveRequest) -> Result<
         ..JobOptions::default()
     };
     let job = caller.shared.solver.job(options);
-    let driven = request.frontend.is_empty() && request.definition.as_ref().is_none_or(|it| it.def.is_empty());
+    let driven =
+        request.frontend.is_empty() && request.definition.as_ref().is_none_or(|it| it.def.is_empty());
     let (bridge, returned) = match driven {
         true => {
             let (bridge, returned) = Bridge::new(job.clone(), std::mem::take(&mut request.frontend_inputs));
@@ -45,10 +46,13 @@ pub(super) async fn solve(caller: &Caller, mut request: SolveRequest) -> Result<
     };
     let exists = || Status::already_exists(format!("job ID {id} exists"));
     let builds = &caller.shared.builds;
-    let running =
-        builds.begin(id.clone(), caller.owner.clone(), job.clone(), bridge).ok_or_else(exists)?;
+    let running = builds.begin(id.clone(), caller.owner.clone(), job.clone(), bridge).ok_or_else(exists)?;
     let mut recorded = (!request.internal).then(|| Recorded::begin(caller, &request, &exporters));
-    if request.cache.as_ref().is_some_and(|cache| cache.exports.iter().any(|export| export.r#type == "inline")) {
+    if request
+        .cache
+        .as_ref()
+        .is_some_and(|cache| cache.exports.iter().any(|export| export.r#type == "inline"))
+    {
         job.warn(WarningEvent {
             level: 1,
             short: "the cache is not exported into the image".to_owned(),
@@ -57,9 +61,7 @@ pub(super) async fn solve(caller: &Caller, mut request: SolveRequest) -> Result<
     }
     let built = async {
         let outcome = match returned {
-            Some(returned) => {
-                returned.await.map_err(|_| Status::cancelled("the build was given up"))??
-            }
+            Some(returned) => returned.await.map_err(|_| Status::cancelled("the build was given up"))??,
             None => outcome(&job, request).await?,
         };
         hand_over(&job, &outcome, &exporters).await

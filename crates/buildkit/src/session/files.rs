@@ -28,8 +28,9 @@ pub(super) async fn receive(
 ) -> Result<(), SessionError> {
     let top = rustix::fs::open(into, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
     let receiver = top.map_err(std::io::Error::from).and_then(|top| offload::in_place(|| Receiver::new(top)));
-    let receiver = receiver
-        .map_err(|error| SessionError::Failed(format!("open the directory for the files `{name}`: {error}")))?;
+    let receiver = receiver.map_err(|error| {
+        SessionError::Failed(format!("open the directory for the files `{name}`: {error}"))
+    })?;
     // Without a bound: a client that sends reads no requests until what it sends is read. The receiver bounds
     // how many there are.
     let (requests, outward) = mpsc::unbounded();

@@ -44,7 +44,8 @@ pub(super) async fn send(
         while !sender.is_done() {
             if !quiet {
                 let next = offload::in_place(|| sender.next());
-                let next = next.map_err(|error| SessionError::Failed(base::error::chain(&error).to_string()))?;
+                let next =
+                    next.map_err(|error| SessionError::Failed(base::error::chain(&error).to_string()))?;
                 quiet = next.is_none();
                 if let Some(next) = next {
                     sent += weight(&next);
