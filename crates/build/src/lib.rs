@@ -21,6 +21,7 @@ mod owner;
 mod pattern;
 mod remote;
 mod request;
+pub mod solve;
 
 use std::pin::Pin;
 

@@ -107,7 +107,13 @@ impl SolveError {
 
     /// A failure of this machine's files.
     pub(crate) fn io(what: impl std::fmt::Display) -> impl FnOnce(std::io::Error) -> Self {
-        move |source| Self::of_kind(Kind::of_io(&source), format!("{what}: {source}"))
+        move |source| {
+            let kind = match source.kind() {
+                std::io::ErrorKind::NotFound => Kind::NotFound,
+                _ => Kind::of_io(&source),
+            };
+            Self::of_kind(kind, format!("{what}: {source}"))
+        }
     }
 
     fn of_kind(kind: Kind, problem: String) -> Self {
