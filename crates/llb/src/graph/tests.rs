@@ -53,6 +53,7 @@ fn inputs_stand_before_what_uses_them_and_the_unused_are_left_out() {
     let result = graph.result().expect("a result");
     assert_eq!(graph.vertex(result.vertex).name, "both");
     assert_eq!(graph.vertex(result.vertex).digest, both.digest);
+    assert_eq!(graph.definition(), builder.finish(Some(&both)));
 }
 
 #[test]
