@@ -1,6 +1,7 @@
 //! Endpoints about builds.
 
 pub(crate) mod cancel;
+pub(crate) mod connection;
 mod options;
 pub(crate) mod prune;
 pub(crate) mod run;
