@@ -57,6 +57,24 @@ fn inputs_stand_before_what_uses_them_and_the_unused_are_left_out() {
 }
 
 #[test]
+fn what_is_said_of_the_outputs_of_secrets_means_nothing() {
+    let op::Op::Exec(mut command) = exec(&["x"], 0) else { panic!("no command") };
+    let secret = |kind: pb::MountType| pb::Mount {
+        input: crate::EMPTY,
+        dest: "/run/secrets/s".to_owned(),
+        mount_type: kind.into(),
+        ..Default::default()
+    };
+    command.mounts.extend([secret(pb::MountType::Secret), secret(pb::MountType::Ssh)]);
+    let mut builder = Builder::new();
+    let output = add(&mut builder, op::Op::Exec(command.clone()), &[]);
+    assert!(Graph::read(&builder.finish(Some(&output)), Limits::default()).is_ok());
+    command.mounts.push(secret(pb::MountType::Bind));
+    let output = add(&mut builder, op::Op::Exec(command), &[]);
+    assert!(Graph::read(&builder.finish(Some(&output)), Limits::default()).is_err());
+}
+
+#[test]
 fn an_empty_definition_is_an_empty_directory() {
     let graph = Graph::read(&pb::Definition::default(), Limits::default()).expect("a graph");
     assert_eq!(graph.result(), None);
