@@ -81,6 +81,15 @@ impl BuildKit {
         }
     }
 
+    /// What clients are told of this daemon.
+    pub fn about(&self) -> &About {
+        &self.shared.about
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
     /// Whether a session that introduces itself so can be opened.
     pub fn check_session(&self, introduction: &Introduction) -> Result<(), SessionsError> {
         self.shared.sessions.check(introduction)
