@@ -41,9 +41,8 @@ impl Builder {
         };
         let same = |image: &Image| {
             let steps = &image.config.history;
-            let command = image.config.container_config.as_ref().and_then(|of| of.cmd.as_ref());
             steps.last().is_some_and(|step| step.created_by == key.created_by)
-                && command == Some(&key.command)
+                && command_of(image).as_ref() == Some(&key.command)
                 && (stage.image.is_some() || (steps.len() == 1 && image.config.platform() == stage.platform))
                 && image.config.config == stage.config
                 && image.config.author == stage.author
@@ -115,4 +114,9 @@ impl Builder {
         }
         Ok(None)
     }
+}
+
+/// The command of the step that an image was made by, word by word.
+fn command_of(image: &Image) -> Option<Vec<String>> {
+    image.config.container()?.cmd
 }
