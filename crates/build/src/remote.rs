@@ -64,7 +64,9 @@ impl Remote {
         let root = offload::in_place(|| directory(scratch)).map_err(io_error)?;
         match self {
             Self::Git(repository) => {
-                repository.clone_into(scratch).await.map_err(BuildError::Remote)?;
+                // As any other context: so many at a time.
+                let _turn = engine::work::transfer("build contexts").await?;
+                repository.clone_into(scratch).await?;
                 let part = offload::in_place(|| subdirectory(root, repository.directory()));
                 part.map(Received::Files)
             }
