@@ -239,6 +239,40 @@ fn a_step_is_known_by_its_words_and_its_network() {
 }
 
 #[test]
+fn what_is_copied_is_known_by_its_name_and_by_where_it_goes() {
+    with_engine(async |engine| {
+        let files = &[("a", "same"), ("b", "same"), ("d/c", "same"), ("e/c", "same"), ("dir/x", "x")];
+        let listed = async |line: &str| {
+            let dockerfile =
+                format!("FROM busybox\nRUN mkdir /there\n{line}\nRUN find /there /new 2>/dev/null | sort");
+            let (text, image) = built(&engine, &dockerfile, files, BuildOptions::default()).await;
+            let id = image.trim_start_matches("sha256:")[..12].to_owned();
+            (text.matches("Using cache").count(), id)
+        };
+        // What each comes to, and what is done again of each: the first RUN is not, but for the first time.
+        let mut made = std::collections::BTreeSet::new();
+        for line in [
+            "COPY a /there",
+            "COPY b /there",
+            "COPY a /new/",
+            "COPY b /new/",
+            "COPY a /new",
+            "COPY a dir /new/",
+            "COPY b dir /new/",
+            "COPY dir /new",
+        ] {
+            let (_, image) = listed(line).await;
+            assert!(made.insert(image), "{line} is another's");
+        }
+        // A directory brings what is in it, and a file is called by its last part.
+        let (_, first) = listed("COPY d /new").await;
+        assert_eq!(listed("COPY e /new").await, (3, first));
+        let (_, first) = listed("COPY d/c /new/").await;
+        assert_eq!(listed("COPY e/c /new/").await, (3, first));
+    });
+}
+
+#[test]
 fn stages_are_named_once_and_found_when_they_are_done() {
     with_engine(async |engine| {
         let own = "FROM busybox\nCOPY --from=0 /bin/busybox /x";
