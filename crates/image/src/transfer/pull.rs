@@ -289,7 +289,12 @@ impl Fetch {
         let (sender, pieces) = mpsc::channel(PIECES_AHEAD);
         let Wanted { layer, diff_id, chain_id } = wanted;
         let keep = inner.options.blobs == Blobs::Keep;
-        let expected = Expected { blob: Some(layer.digest.clone()), diff_id: Some(diff_id), keep };
+        let expected = Expected {
+            blob: Some(layer.digest.clone()),
+            diff_id: Some(diff_id),
+            keep,
+            ..Expected::default()
+        };
         let store = inner.clone();
         let (started, start) = tokio::sync::oneshot::channel::<Place>();
         let unpack = tokio::task::spawn(async move {
