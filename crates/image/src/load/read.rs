@@ -137,6 +137,12 @@ fn read_members(inner: &Arc<Inner>, archive: impl Read, progress: &Progress) -> 
                 }
             }
             EntryType::Regular | EntryType::Continuous => {
+                // Nobody writes such archives of images. What is called by a digest would be hashed with its holes,
+                // which cost whoever sends them nothing.
+                if entry.holes().is_some() {
+                    let problem = format!("`{}` is a sparse file, which is not supported", path.display());
+                    return Err(LoadError::Shape(problem));
+                }
                 let size = entry.size();
                 let start = peek(&mut entry, size).map_err(LoadError::Read)?;
                 if looks_like_layer(&start) {
