@@ -96,6 +96,8 @@ async fn fetch(
     root: OwnedFd,
     events: &Events,
 ) -> Result<Received, BuildError> {
+    // Whoever waits for a turn keeps no server waiting.
+    let transfer = engine::work::transfer("build contexts").await?;
     let opened = engine.fetch(address).await.map_err(|error| {
         let tried = format!("error downloading remote context {address}");
         engine::Error::new(error.kind(), tried).with_source(error)
@@ -128,7 +130,6 @@ async fn fetch(
     };
     let stream = fetched_stream(opened, tell);
     let unpacking = root.try_clone().map_err(io_error)?;
-    let transfer = engine::work::transfer("build contexts").await?;
     let received = transfer.upload(stream, move |stream| receive(stream, is_unknown, &unpacking));
     Ok(received.await?.map_or(Received::Files(root), Received::Dockerfile))
 }
