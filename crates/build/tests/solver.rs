@@ -143,6 +143,7 @@ fn mounts_are_what_they_are_said_to_be_and_leave_nothing_behind() {
         assert!(said.starts_with("from the client\none\n7 8 440\nhidden\n"), "{said}");
         assert_eq!(said.matches("Read-only file system").count(), 2, "{said}");
         assert!(said.ends_with("hidden\n\n"), "{said}");
+        assert!(said.contains("the agent has heard hello"), "{said}");
         for path in ["/run/secrets", "/client", "/mem", "/kept", "/part", "/discarded"] {
             assert!(result.stat_file(path).await.is_err(), "{path} is in the layer");
         }

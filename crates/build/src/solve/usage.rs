@@ -151,13 +151,16 @@ pub(crate) async fn once(
     let solver = &step.job.inner.solver;
     let store = &solver.inner.store;
     step.job.inner.uses.lock().push(InUse::new(solver, &key));
-    let _flight = solver.inner.flights.begin(&key).await;
-    if !step.vertex.metadata.ignore_cache
+    let flight = solver.inner.flights.begin(&key, |event| step.hear(event)).await;
+    let has_waited = flight.has_waited;
+    // What was done while this one waited was done for it.
+    if (has_waited || !step.vertex.metadata.ignore_cache)
         && let Some(outputs) = store.result_use(&key, now())
     {
         let outputs = outputs.into_iter().map(|layer| Value::Chain(Chain::new(layer))).collect();
-        return Ok(Done { outputs, cached: true });
+        return Ok(Done { outputs, cached: !has_waited });
     }
+    let _flight = step.flight.set(flight);
     let created = now();
     let made = run().await?;
     let below: HashSet<Digest> = step.inputs.iter().flat_map(|input| layers_of(step, input)).collect();
