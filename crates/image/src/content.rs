@@ -133,7 +133,10 @@ impl Inner {
     pub(crate) fn content_size(&self, tables: &Tables) -> u64 {
         let mut seen = BTreeSet::new();
         let own = |layer: &&LayerRecord| layer.files.as_ref().is_none_or(|files| seen.insert(files.clone()));
-        let mut size: u64 = tables.layers().filter(own).map(|layer| layer.size).sum();
+        // What only builds came to is told as theirs.
+        let of_builds = tables.layers_of_results();
+        let layers = tables.layers().filter(|layer| !of_builds.contains(&layer.chain_id));
+        let mut size: u64 = layers.filter(own).map(|layer| layer.size).sum();
         for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
             let directory = self.root.join("blobs").join(algorithm.as_str());
             for path in base::fs::entries(&directory).unwrap_or_default() {

@@ -16,6 +16,7 @@ use std::io::{self, Read, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use base::cancel::Cancel;
 use oci::{Digest, Hasher};
 
 use crate::error::Kind;
@@ -183,6 +184,51 @@ impl Store {
     /// elsewhere: nothing is copied. `None` if there is none whose files fit on any.
     pub fn layer_place(&self, parent: Option<&Layer>, diff_id: &Digest) -> Result<Option<Layer>, LayerError> {
         settle::place(&self.inner, parent, diff_id, None)
+    }
+
+    /// Puts a layer on top of `parent`, where it lies on other layers elsewhere. Its files are shared where they fit
+    /// on any, and else written once more. Given up soon after `cancel` was set.
+    pub fn layer_stack_on(
+        &self,
+        parent: Option<&Layer>,
+        layer: &Layer,
+        cancel: &Cancel,
+    ) -> Result<Layer, LayerError> {
+        if let Some(placed) = self.layer_place(parent, &layer.diff_id)? {
+            return Ok(placed);
+        }
+        let (reader, writer) = io::pipe().map_err(LayerError::Read)?;
+        std::thread::scope(|scope| {
+            let writing = scope.spawn(|| {
+                let mut writer = io::BufWriter::with_capacity(256 * 1024, writer);
+                cancel.check()?;
+                layer.write_archive(&mut writer)?;
+                writer.flush()
+            });
+            let unpacked = self.layer_unpack(parent.map(Layer::chain_id), reader);
+            let written = writing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            match (unpacked, written) {
+                (Ok(layer), Ok(())) => Ok(layer),
+                (Err(error), _) => Err(error),
+                (Ok(_), Err(source)) => Err(LayerError::Read(source)),
+            }
+        })
+    }
+
+    /// The layers that `top` lies on, and itself, lowest first. All are held.
+    pub fn layer_chain(&self, top: &Layer) -> Vec<Layer> {
+        let mut chain = Vec::new();
+        let mut next = Some(top.chain_id.clone());
+        while let Some(chain_id) = next {
+            let mut tables = self.inner.tables();
+            next = tables.layer(&chain_id).and_then(|record| record.parent.clone());
+            // What lies under a layer that is held is there.
+            let Some(layer) = Layer::hold_in(&self.inner, &mut tables, &chain_id) else { break };
+            drop(tables);
+            chain.push(layer);
+        }
+        chain.reverse();
+        chain
     }
 
     /// Unpacks a layer archive (plain, or compressed by gzip, bzip2, xz or zstd) on top of the layer `parent`.

@@ -20,6 +20,10 @@ pub(crate) struct State {
     pub(crate) images: BTreeMap<ImageId, ImageRecord>,
     /// Names with tags, and names with digests.
     pub(crate) names: BTreeMap<Reference, Named>,
+    /// What steps of builds came to, by what they are known by. An earlier program passes over them, and what
+    /// only they keep goes: a build does it again. So there is no new version.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) results: BTreeMap<Digest, ResultRecord>,
     /// The log of what changed since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) log: Option<String>,
@@ -32,6 +36,35 @@ pub(crate) struct Change {
     pub(crate) images: BTreeMap<ImageId, Option<ImageRecord>>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) names: BTreeMap<Reference, Option<Named>>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) results: BTreeMap<Digest, Option<ResultRecord>>,
+}
+
+/// What a step of a build came to.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct ResultRecord {
+    /// The topmost layer of each of its outputs; none of one that is empty.
+    pub(crate) outputs: Vec<Option<Digest>>,
+    /// What it was.
+    #[serde(default)]
+    pub(crate) description: String,
+    /// What sort of thing it was.
+    #[serde(default)]
+    pub(crate) kind: String,
+    /// Bytes that it added.
+    #[serde(default)]
+    pub(crate) size: u64,
+    pub(crate) created: Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) last_used: Option<Timestamp>,
+    #[serde(default)]
+    pub(crate) uses: u64,
+    /// What it stood on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) parents: Vec<Digest>,
+    /// The layers whose use by it is counted.
+    #[serde(skip)]
+    pub(crate) held: Vec<Digest>,
 }
 
 /// One image; everything else about it is in its configuration.
@@ -134,6 +167,17 @@ impl PartialEq for ImageRecord {
     }
 }
 
+impl PartialEq for ResultRecord {
+    /// Whether the same is on disk.
+    fn eq(&self, other: &Self) -> bool {
+        let told = |record: &Self| (record.description.clone(), record.kind.clone(), record.size);
+        let used = |record: &Self| (record.created, record.last_used, record.uses);
+        (&self.outputs, &self.parents) == (&other.outputs, &other.parents)
+            && used(self) == used(other)
+            && told(self) == told(other)
+    }
+}
+
 impl LayerRecord {
     /// How the directory is called that has the files of a layer which any layer may lie under.
     pub(crate) fn loose(diff_id: &Digest) -> String {
@@ -172,7 +216,7 @@ impl Record for State {
         match version {
             1 => serde_json::from_slice(document).map(|First { images, names }| {
                 let named = |(name, image)| (name, Named { image, target: None });
-                Self { images, names: names.into_iter().map(named).collect(), log: None }
+                Self { images, names: names.into_iter().map(named).collect(), ..Self::default() }
             }),
             _ => serde_json::from_slice(document),
         }

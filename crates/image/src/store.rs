@@ -10,6 +10,7 @@
 //!                  diff id, whatever they lie on; on-<chain>/ is of one that fits on those below it only
 //! l/<key>          short links to diffs/<diff>/fs, for mount options
 //! snapshots/<id>/  fs/ (upper), work/, snapshot.json
+//! empty/           what there is of nothing
 //! ground/          what lies below every image: empty files and directories to mount over
 //! ingest/          unfinished work; emptied when the store opens
 //! leases/          what pulls that are under way have brought so far
@@ -195,6 +196,11 @@ impl Inner {
 
     pub(crate) fn link_path(&self, key: &str) -> PathBuf {
         self.root.join("l").join(key)
+    }
+
+    /// A directory that has nothing in it.
+    pub(crate) fn empty(&self) -> PathBuf {
+        self.root.join("empty")
     }
 
     pub(crate) fn snapshot_dir(&self, id: &str) -> PathBuf {

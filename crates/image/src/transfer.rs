@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use inspect::Remote;
+pub use pull::Described;
 use oci::manifest::ParseDocumentError;
 use oci::{Digest, Platform, Reference};
 

@@ -10,6 +10,7 @@ const HOUSE: &[(&str, &[&str])] = &[
     ("base", &[]),
     ("offload", &[]),
     ("oci", &[]),
+    ("llb", &["oci"]),
     ("model", &[]),
     ("tls", &[]),
     // Mechanisms.
@@ -19,7 +20,8 @@ const HOUSE: &[(&str, &[&str])] = &[
     ("net", &["offload"]),
     // Engines.
     ("engine", &["oci", "offload", "image", "runtime", "net"]),
-    ("build", &["oci", "offload", "image", "engine"]),
+    ("dockerfile", &["oci", "llb"]),
+    ("build", &["oci", "offload", "image", "engine", "llb", "dockerfile"]),
     ("apiserver", &["model", "offload", "tls", "store"]),
     ("client", &["model", "tls"]),
     // Actors.
@@ -27,7 +29,8 @@ const HOUSE: &[(&str, &[&str])] = &[
     ("control", &["model", "client"]),
     ("node", &["model", "offload", "tls", "client", "engine", "net"]),
     // Fronts.
-    ("docker", &["engine", "build"]),
+    ("buildkit", &["oci", "offload", "engine", "llb", "build"]),
+    ("docker", &["engine", "build", "buildkit"]),
 ];
 
 /// Crates that may use the whole house: the binary, tests and chores.

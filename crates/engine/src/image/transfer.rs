@@ -189,7 +189,7 @@ async fn every_tag(
     Ok(tags.iter().filter_map(|tag| repository.with_tag(tag).ok()).collect())
 }
 
-fn from_store(event: image::Event) -> Progress {
+pub(super) fn from_store(event: image::Event) -> Progress {
     use image::Action;
     match &event.action {
         Action::PullingFrom(_)
@@ -208,7 +208,7 @@ fn from_store(event: image::Event) -> Progress {
     }
 }
 
-fn pull_error(wanted: &oci::Reference, source: image::PullError) -> Error {
+pub(super) fn pull_error(wanted: &oci::Reference, source: image::PullError) -> Error {
     match source {
         image::PullError::NotFound { is_repository: true, message, .. } => {
             Error::from(Fact::NoRepository { repository: wanted.familiar_name() }).with_source(message)

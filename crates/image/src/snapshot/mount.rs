@@ -8,6 +8,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use base::overlay::Overlay;
+use oci::Digest;
 use rustix::fs::{CWD, Mode, OFlags};
 
 use super::{Snapshot, SnapshotError, lower_links};
@@ -33,13 +34,26 @@ impl Store {
             let record = tables.images.get(id).ok_or_else(|| FindError::NotFound { name: id.to_string() })?;
             lower_links(&self.inner, &tables, record.layers.last())?
         };
+        self.mount_lower(&mut lower)
+    }
+
+    /// The root file system that the layer `chain_id` is the topmost of, read-only; an empty one if there is none.
+    pub fn chain_mount(&self, chain_id: Option<&Digest>) -> Result<OwnedFd, SnapshotError> {
+        let mut lower = match chain_id {
+            Some(_) => lower_links(&self.inner, &self.inner.tables(), chain_id)?,
+            None => vec![self.inner.empty()],
+        };
+        self.mount_lower(&mut lower)
+    }
+
+    fn mount_lower(&self, lower: &mut Vec<PathBuf>) -> Result<OwnedFd, SnapshotError> {
         // Nothing runs here, so nothing is mounted over, and the image is shown as it is.
         if lower.len() > 1 {
             lower.pop();
         }
         let mounted = offload::in_place(|| match lower.as_slice() {
             [one] => rustix::fs::openat(CWD, one, DIRECTORY, Mode::empty()).map_err(io::Error::from),
-            _ => overlay(&lower, None),
+            _ => overlay(lower, None),
         });
         mounted.map_err(|source| SnapshotError::Io { path: self.inner.root.join("layers"), source })
     }

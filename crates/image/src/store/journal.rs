@@ -1,4 +1,4 @@
-//! The list of images on disk: `state.json` as it was once, and `state.<id>.log` with what changed since.
+//! The list of images on disk, with what builds came to: `state.json` as it was once, and `state.<id>.log` with what changed since.
 //!
 //! A change costs what it is long, however many images there are. Each is a line: a checksum that covers all
 //! lines before, and the change. What always holds:
@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use oci::{Digest, Reference};
 
 use crate::image::ImageId;
-use crate::state::{Change, ImageRecord, Named, State};
+use crate::state::{Change, ImageRecord, Named, ResultRecord, State};
 
 /// A log that has reached this, and twice the list's size, is replaced by a list.
 const LOG_MAX: u64 = 256 << 10;
@@ -72,14 +72,16 @@ impl Journal {
         root: &Path,
         images: impl Iterator<Item = (&'a ImageId, &'a ImageRecord)>,
         names: &BTreeMap<Reference, Named>,
+        results: impl Iterator<Item = (&'a Digest, &'a ResultRecord)>,
     ) -> io::Result<()> {
         let change = Change {
             images: difference(&self.written.images, images),
             names: difference(&self.written.names, names.iter()),
+            results: difference(&self.written.results, results),
         };
         let is_long = |log: &Log| log.bytes > LOG_MAX.max(2 * self.list);
         if self.log.as_ref().is_some_and(|log| !is_long(log)) {
-            if change.images.is_empty() && change.names.is_empty() {
+            if change.images.is_empty() && change.names.is_empty() && change.results.is_empty() {
                 return Ok(());
             }
             let appended = self.log.as_mut().map_or(Ok(()), |log| log.append(&change));
@@ -188,6 +190,7 @@ impl State {
     fn apply(&mut self, change: Change) {
         put(&mut self.images, change.images);
         put(&mut self.names, change.names);
+        put(&mut self.results, change.results);
     }
 }
 
@@ -263,10 +266,10 @@ mod tests {
     /// A list of so many images in the log.
     fn journal(root: &Path, images: usize) -> (Journal, BTreeMap<ImageId, ImageRecord>) {
         let (mut journal, mut all) = (Journal::default(), BTreeMap::new());
-        journal.write(root, all.iter(), &BTreeMap::new()).expect("an empty list");
+        journal.write(root, all.iter(), &BTreeMap::new(), std::iter::empty()).expect("an empty list");
         for number in 0..images {
             all.extend([image(number)]);
-            journal.write(root, all.iter(), &BTreeMap::new()).expect("one more");
+            journal.write(root, all.iter(), &BTreeMap::new(), std::iter::empty()).expect("one more");
         }
         (journal, all)
     }
@@ -285,7 +288,7 @@ mod tests {
         let list = || fs::read(directory.path().join("state.json")).expect("the list");
         let log = || fs::metadata(only_log(directory.path())).expect("the log").len();
         let mut change = |all: &BTreeMap<ImageId, ImageRecord>| {
-            journal.write(directory.path(), all.iter(), &BTreeMap::new()).expect("a change");
+            journal.write(directory.path(), all.iter(), &BTreeMap::new(), std::iter::empty()).expect("a change");
             assert_eq!(read(directory.path()).0.images, *all);
         };
         all.extend((1..2000).map(image));
@@ -351,9 +354,9 @@ mod tests {
         // Reading is all that this descriptor allows.
         log.file = File::open(only_log(directory.path())).expect("open");
         all.extend([image(2)]);
-        journal.write(directory.path(), all.iter(), &BTreeMap::new()).expect_err("it cannot be written");
+        journal.write(directory.path(), all.iter(), &BTreeMap::new(), std::iter::empty()).expect_err("it cannot be written");
         assert_eq!(read(directory.path()).0.images.len(), 2);
-        journal.write(directory.path(), all.iter(), &BTreeMap::new()).expect("the list");
+        journal.write(directory.path(), all.iter(), &BTreeMap::new(), std::iter::empty()).expect("the list");
         let (state, _) = read(directory.path());
         assert_eq!(state.images, all);
         assert!(fs::read(only_log(directory.path())).expect("its log").is_empty());

@@ -63,4 +63,9 @@ impl Inner {
                 && !ids.iter().any(|id| tables.is_pending(id))
         })
     }
+
+    /// Waits until what steps came to is on disk; gives the tables.
+    pub(crate) fn flushed_results(&self, keys: &[Digest]) -> Result<MutexGuard<'_, Tables>, WriteError> {
+        flush(&self.root, &self.tables, |tables| !keys.iter().any(|key| tables.is_result_pending(key)))
+    }
 }

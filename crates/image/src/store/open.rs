@@ -28,7 +28,7 @@ pub(super) fn open(
     clock: Box<dyn Clock>,
 ) -> Result<Arc<Inner>, OpenError> {
     let directories =
-        ["", "blobs", "blobs/sha256", "blobs/sha512", "diffs", "layers", "l", "leases", "snapshots"];
+        ["", "blobs", "blobs/sha256", "blobs/sha512", "diffs", "empty", "layers", "l", "leases", "snapshots"];
     for directory in directories {
         let path = root.join(directory);
         // Programs inside containers reach their files through these, so others may pass, not look.
@@ -130,6 +130,11 @@ fn fill(root: &Path, survey: Survey, troubles: &mut Vec<Trouble>) -> Tables {
     tables.unread_snapshots = survey.unread_snapshots;
     for (id, record) in survey.state.images {
         tables.image_insert(id, record);
+    }
+    for (key, record) in survey.state.results {
+        if !tables.result_insert(key.clone(), record) {
+            tracing::info!(%key, "a layer of what a build came to is gone: it is going to be done again");
+        }
     }
     tables.names = survey.state.names;
     let images = &tables.images;

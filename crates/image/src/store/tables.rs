@@ -1,6 +1,6 @@
 //! What the store knows without looking at the disk: images, names, layers and who uses them.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io;
 use std::path::Path;
 
@@ -8,7 +8,9 @@ use oci::{Digest, Reference};
 
 use super::journal::Journal;
 use crate::image::ImageId;
-use crate::state::{ImageRecord, LayerRecord, LeaseRecord, Named, SnapshotRecord, State};
+use crate::state::{
+    ImageRecord, LayerRecord, LeaseRecord, Named, ResultRecord, SnapshotRecord, State,
+};
 
 /// The store's tables. A layer's uses are counted: images whose topmost layer it is, layers on top
 /// of it, snapshots on it, and work in progress that holds it.
@@ -16,6 +18,8 @@ use crate::state::{ImageRecord, LayerRecord, LeaseRecord, Named, SnapshotRecord,
 pub(crate) struct Tables {
     pub(crate) images: BTreeMap<ImageId, ImageRecord>,
     pub(crate) names: BTreeMap<Reference, Named>,
+    /// What steps of builds came to.
+    pub(crate) results: BTreeMap<Digest, ResultRecord>,
     /// What a process before this one left unfinished, by the names of its files.
     pub(crate) leases: BTreeMap<String, LeaseRecord>,
     pub(crate) snapshots: BTreeMap<String, SnapshotRecord>,
@@ -37,6 +41,8 @@ pub(crate) struct Tables {
     /// Images among them are not in the state on disk.
     unflushed: HashMap<Digest, u64>,
     pending: HashMap<ImageId, u64>,
+    /// The same of what steps came to.
+    pending_results: HashMap<Digest, u64>,
     written: u64,
     next_key: u64,
     journal: Journal,
@@ -72,7 +78,9 @@ impl Tables {
     pub(super) fn persist(&mut self, root: &Path) -> io::Result<()> {
         let pending = &self.pending;
         let images = self.images.iter().filter(|(id, _)| !pending.contains_key(*id));
-        self.journal.write(root, images, &self.names)
+        let later = &self.pending_results;
+        let results = self.results.iter().filter(|(key, _)| !later.contains_key(*key));
+        self.journal.write(root, images, &self.names, results)
     }
 
     /// Bytes that the list of images takes on disk, at most.
@@ -115,6 +123,7 @@ impl Tables {
     pub(crate) fn flushed_up_to(&mut self, change: u64) {
         self.unflushed.retain(|_, at| *at > change);
         self.pending.retain(|_, at| *at > change);
+        self.pending_results.retain(|_, at| *at > change);
     }
 
     /// Whether a layer, named by its chain id, or a blob may not be on disk yet.
@@ -195,7 +204,35 @@ impl Tables {
     }
 
     pub(crate) fn has_pending(&self) -> bool {
-        !self.pending.is_empty()
+        !self.pending.is_empty() || !self.pending_results.is_empty()
+    }
+
+    /// Adds what a step came to, and counts its use of its layers; false if one of them is not there, and
+    /// nothing was added.
+    pub(crate) fn result_insert(&mut self, key: Digest, mut record: ResultRecord) -> bool {
+        let tops: BTreeSet<Digest> = record.outputs.iter().flatten().cloned().collect();
+        if tops.iter().any(|top| self.layer_stack(Some(top)).is_err()) {
+            return false;
+        }
+        record.held = tops.into_iter().filter(|chain_id| self.acquire(chain_id)).collect();
+        self.results.insert(key, record);
+        true
+    }
+
+    /// What a step came to waits for the next flush.
+    pub(crate) fn result_pending(&mut self, key: &Digest) {
+        self.written += 1;
+        self.pending_results.insert(key.clone(), self.written);
+    }
+
+    pub(crate) fn is_result_pending(&self, key: &Digest) -> bool {
+        self.pending_results.contains_key(key)
+    }
+
+    /// Takes out what a step came to. The caller gives its layers up.
+    pub(crate) fn result_take(&mut self, key: &Digest) -> Option<ResultRecord> {
+        self.pending_results.remove(key);
+        self.results.remove(key)
     }
 
     pub(crate) fn set_pending(&mut self, id: &ImageId) {
@@ -397,6 +434,22 @@ impl Tables {
             next = record.parent.as_ref();
         }
         Ok(stack)
+    }
+
+    /// Layers that what builds came to stands on, and no image.
+    pub(crate) fn layers_of_results(&self) -> HashSet<Digest> {
+        let of_images: HashSet<&Digest> = self.images.values().flat_map(|image| &image.layers).collect();
+        let mut found = HashSet::new();
+        for top in self.results.values().flat_map(|record| record.outputs.iter().flatten()) {
+            let mut next = Some(top);
+            while let Some(chain_id) = next {
+                if of_images.contains(chain_id) || !found.insert(chain_id.clone()) {
+                    break;
+                }
+                next = self.layer(chain_id).and_then(|layer| layer.parent.as_ref());
+            }
+        }
+        found
     }
 
     /// The sum of an image's layers.

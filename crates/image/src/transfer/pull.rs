@@ -1,5 +1,6 @@
 //! Pull: documents first, then all missing layers at once, each unpacked while it arrives.
 
+mod describe;
 mod documents;
 
 use std::io::{self, Read};
@@ -23,6 +24,7 @@ use crate::progress::{Action, Progress};
 use crate::registry::{Access, Client, Paced, Repository};
 use crate::state::Origin;
 use crate::store::{Flight, Inner, Sought};
+pub use describe::Described;
 use documents::{Resolved, fetch_attached, fetch_blob, resolve};
 
 /// As many layers as Docker fetches at once.

@@ -1,0 +1,128 @@
+//! The solver: does the operations of build definitions, each once, and remembers what they came to.
+//!
+//! A [`Solver`] is one for an engine. A [`Job`] is one build as its client sees it: definitions come in
+//! ([`Job::solve`]) or are made by a front end ([`Job::front`]), a [`Ref`] is what one is for, and
+//! [`Job::export`] hands it over. What always holds:
+//!
+//! - What an operation comes to is layers of the image store, named by their content; or, for files of the
+//!   client's, a directory that is held while it is used.
+//! - An operation is known by a [key](key): itself, and what it stands on, by content. It is remembered in the image
+//!   store, as crash-safe as names are; there is no second database.
+//! - The same operation asked for twice at a time is done once. If who does it goes away, another does.
+//! - No process of a job outlives it: everything is done in futures that end when they are dropped, and what
+//!   they have under way ends with them.
+//! - Files of others are reached through descriptors below a root: no link leads out of it.
+
+mod attach;
+pub mod cache;
+mod error;
+mod event;
+mod exec;
+mod export;
+mod file;
+mod flight;
+mod front;
+mod job;
+mod key;
+mod look;
+mod reference;
+mod schedule;
+mod session;
+mod source;
+mod stack;
+mod usage;
+mod value;
+
+use std::path::PathBuf;
+use std::sync::{Arc, LazyLock};
+
+use base::{Clock, SystemClock, Timestamp};
+use engine::Engine;
+use image::Store;
+use offload::Threads;
+
+pub use error::{Location, SolveError};
+pub use event::{
+    Event, EventStream, LogEvent, ProgressGroup, StatusEvent, VertexEvent, WarningEvent, WarningSource,
+};
+pub use export::Exporter;
+pub use job::{Entitlement, Job, JobOptions, ResolveMode, ResolvedImage};
+pub use look::FileStat;
+pub use reference::{Attestation, Outcome, Ref};
+pub use session::{
+    Duplex, FileSelection, FileSink, Session, SessionError, Transferred, Transfers, Upload,
+};
+pub use usage::{PruneOptions, UsageKind, UsageRecord};
+pub use value::Chain;
+
+/// Threads for the files of operations, of all builds together.
+static WORK: LazyLock<Threads> = LazyLock::new(|| Threads::new(8));
+/// Commands that run at a time, of all builds together.
+const COMMANDS_MAX: usize = 32;
+
+/// Solves definitions. One for an engine; cheap to clone.
+#[derive(Clone)]
+pub struct Solver {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) engine: Engine,
+    pub(crate) store: Store,
+    /// What is the solver's own below the engine's root.
+    pub(crate) root: PathBuf,
+    pub(crate) flights: flight::Flights,
+    pub(crate) caches: cache::Caches,
+    pub(crate) locals: source::local::Locals,
+    pub(crate) commands: tokio::sync::Semaphore,
+    pub(crate) usage: usage::Usage,
+}
+
+impl Solver {
+    /// The solver of an engine. What a process before this one left unfinished goes.
+    pub fn new(engine: Engine) -> Self {
+        let root = engine.config().root.join("builder");
+        offload::in_place(|| attach::clear(&root));
+        let (caches, locals) = offload::in_place(|| (cache::Caches::open(&root), source::local::Locals::open(&root)));
+        let inner = Inner {
+            store: engine.images().clone(),
+            engine,
+            flights: flight::Flights::default(),
+            caches,
+            locals,
+            commands: tokio::sync::Semaphore::new(COMMANDS_MAX),
+            usage: usage::Usage::default(),
+            root,
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// A build as one client sees it.
+    pub fn job(&self, options: JobOptions) -> Job {
+        Job::new(self.clone(), options)
+    }
+
+    /// The engine that it is of.
+    pub fn engine(&self) -> &Engine {
+        &self.inner.engine
+    }
+
+    /// What the cache takes, by record; `filter` as clients say it (`id=…`, `type==regular`, `until>24h`).
+    pub async fn disk_usage(&self, filter: &[String]) -> Result<Vec<UsageRecord>, SolveError> {
+        usage::list(self, filter).await
+    }
+
+    /// Takes away what nobody uses; gives what went.
+    pub async fn prune(&self, options: PruneOptions) -> Result<Vec<UsageRecord>, SolveError> {
+        usage::prune(self, options).await
+    }
+}
+
+/// Runs work that blocks on files, when a thread is free for it.
+pub(crate) async fn work<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    WORK.run(work).await
+}
+
+pub(crate) fn now() -> Timestamp {
+    SystemClock::new().now()
+}

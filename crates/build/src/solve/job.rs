@@ -1,0 +1,242 @@
+//! One build as a client sees it.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use base::cancel::Cancel;
+use bytes::Bytes;
+use oci::{Digest, Platform};
+use parking_lot::Mutex;
+use tokio::sync::OnceCell;
+use tokio_util::sync::CancellationToken;
+
+use super::event::{Event, EventLog, EventStream, WarningEvent};
+use super::export::Exporter;
+use super::reference::{Outcome, Ref};
+use super::session::Session;
+use super::value::Value;
+use super::{SolveError, Solver};
+
+/// How a build is done.
+#[derive(Clone)]
+pub struct JobOptions {
+    /// What its client offers; nothing if there is none.
+    pub session: Option<Arc<dyn Session>>,
+    /// What it may have that others may not.
+    pub entitlements: BTreeSet<Entitlement>,
+    /// What is built for where nothing is said; the host's if `None`.
+    pub platform: Option<Platform>,
+    /// The cgroup below which those of its containers are made; the engine's own where there is none.
+    pub cgroup_parent: Option<String>,
+}
+
+/// Something that a build may have if its client and the daemon say so.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Entitlement {
+    /// Commands in the host's network.
+    NetworkHost,
+    /// Commands that may do what root may.
+    SecurityInsecure,
+    /// Commands that get devices of the host.
+    Device,
+}
+
+/// Where an image is looked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum ResolveMode {
+    /// Here, and else in its registry.
+    #[default]
+    Default,
+    /// In its registry, whatever is here.
+    Pull,
+    /// Here, if there is any, and else in its registry.
+    PreferLocal,
+}
+
+/// What an image's name leads to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResolvedImage {
+    /// The name, in full.
+    pub name: String,
+    /// The digest of what the name leads to: a manifest or an index, or a configuration where there is only that.
+    pub digest: Digest,
+    /// The configuration as it came.
+    pub config: Bytes,
+}
+
+/// One build. Cheap to clone: all clones are one. It ends with [`Job::close`] and [`Job::cancel`], and when the
+/// last clone is dropped.
+#[derive(Clone)]
+pub struct Job {
+    pub(crate) inner: Arc<JobInner>,
+}
+
+pub(crate) struct JobInner {
+    pub(crate) solver: Solver,
+    pub(crate) options: JobOptions,
+    pub(crate) events: EventLog,
+    /// Ends what waits.
+    pub(crate) cancelled: CancellationToken,
+    /// Ends what works on threads.
+    pub(crate) cancel: Cancel,
+    /// What operations came to, by their digests in definitions: each is done once in a build.
+    pub(crate) done: Mutex<HashMap<Digest, Arc<OnceCell<Result<Vec<Value>, SolveError>>>>>,
+}
+
+impl Default for JobOptions {
+    fn default() -> Self {
+        Self { session: None, entitlements: BTreeSet::new(), platform: None, cgroup_parent: None }
+    }
+}
+
+impl Job {
+    pub(super) fn new(solver: Solver, options: JobOptions) -> Self {
+        Self {
+            inner: Arc::new(JobInner {
+                solver,
+                options,
+                events: EventLog::new(),
+                cancelled: CancellationToken::new(),
+                cancel: Cancel::default(),
+                done: Mutex::default(),
+            }),
+        }
+    }
+
+    /// What it tells, from the beginning; ends when it is closed or cancelled.
+    pub fn events(&self) -> EventStream {
+        self.inner.events.stream()
+    }
+
+    /// Tells of something that its author should know.
+    pub fn warn(&self, warning: WarningEvent) {
+        self.inner.events.tell(Event::Warning(warning));
+    }
+
+    /// Tells something that is done elsewhere on the job's behalf: by an exporter, by a front end.
+    pub fn tell(&self, event: Event) {
+        self.inner.events.tell(event);
+    }
+
+    /// The solver that it is of.
+    pub fn solver(&self) -> &Solver {
+        &self.inner.solver
+    }
+
+    /// How it is done.
+    pub fn options(&self) -> &JobOptions {
+        &self.inner.options
+    }
+
+    /// All has been told: those who listen hear the end.
+    pub fn close(&self) {
+        self.inner.events.close();
+    }
+
+    /// Ends all that is done for it, at once.
+    pub fn cancel(&self) {
+        self.inner.end();
+    }
+
+    /// Refuses what the job may not have.
+    pub fn check_entitled(&self, entitlement: Entitlement) -> Result<(), SolveError> {
+        match self.inner.options.entitlements.contains(&entitlement) {
+            true => Ok(()),
+            false => Err(SolveError::NotEntitled(entitlement.as_str())),
+        }
+    }
+
+    /// What a definition is for. Nothing is done yet: it is when the result is asked for something.
+    pub async fn solve(&self, definition: &llb::Definition) -> Result<Ref, SolveError> {
+        let graph = llb::Graph::read(definition, llb::Limits::default())?;
+        Ok(Ref::new(self, Arc::new(graph)))
+    }
+
+    /// What a front end makes of a request: `dockerfile.v0`, `gateway.v0`.
+    pub async fn front(
+        &self,
+        name: &str,
+        options: BTreeMap<String, String>,
+        inputs: BTreeMap<String, llb::Definition>,
+    ) -> Result<Outcome, SolveError> {
+        self.until_cancelled(super::front::run(self, name, options, inputs)).await
+    }
+
+    /// Finds out what an image's name leads to.
+    pub async fn resolve_image(
+        &self,
+        name: &str,
+        platform: Option<&Platform>,
+        mode: ResolveMode,
+    ) -> Result<ResolvedImage, SolveError> {
+        self.until_cancelled(super::source::image::resolve(self, name, platform, mode)).await
+    }
+
+    /// Hands the outcome over: to the image store, to the client. Gives what clients are told of it.
+    pub async fn export(
+        &self,
+        outcome: &Outcome,
+        exporter: &Exporter,
+    ) -> Result<BTreeMap<String, String>, SolveError> {
+        self.until_cancelled(super::export::export(self, outcome, exporter)).await
+    }
+
+    /// Waits for what is done, or until the job is cancelled.
+    pub(crate) async fn until_cancelled<T>(
+        &self,
+        work: impl Future<Output = Result<T, SolveError>>,
+    ) -> Result<T, SolveError> {
+        tokio::select! {
+            biased;
+            () = self.inner.cancelled.cancelled() => Err(SolveError::Cancelled),
+            done = work => done,
+        }
+    }
+
+    pub(crate) fn session(&self) -> Result<&Arc<dyn Session>, SolveError> {
+        let none = || SolveError::Invalid("no active sessions".to_owned());
+        self.inner.options.session.as_ref().ok_or_else(none)
+    }
+
+    /// What is built for where nothing is said.
+    pub(crate) fn platform(&self) -> Platform {
+        self.inner.options.platform.clone().unwrap_or_else(Platform::host)
+    }
+}
+
+impl JobInner {
+    fn end(&self) {
+        self.cancel.set();
+        self.cancelled.cancel();
+        self.events.close();
+    }
+}
+
+impl Drop for JobInner {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl Entitlement {
+    /// As clients name it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NetworkHost => "network.host",
+            Self::SecurityInsecure => "security.insecure",
+            Self::Device => "device",
+        }
+    }
+}
+
+impl ResolveMode {
+    /// As definitions name it (`image.resolvemode`).
+    pub fn parse(text: &str) -> Result<Self, SolveError> {
+        match text {
+            "" | "default" => Ok(Self::Default),
+            "pull" => Ok(Self::Pull),
+            "local" => Ok(Self::PreferLocal),
+            other => Err(SolveError::Invalid(format!("invalid resolvemode: {other}"))),
+        }
+    }
+}

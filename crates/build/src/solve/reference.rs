@@ -1,0 +1,111 @@
+//! What a definition or a front end came to.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::job::Job;
+use super::look::{self, FileStat};
+use super::value::{Chain, Value};
+use super::SolveError;
+
+/// The result of a definition, done when it is asked for something. Cheap to clone.
+#[derive(Clone)]
+pub struct Ref {
+    job: Job,
+    graph: Arc<llb::Graph>,
+}
+
+/// What a build came to.
+#[derive(Clone, Default)]
+pub struct Outcome {
+    /// The result, where there is one for all platforms.
+    pub single: Option<Ref>,
+    /// The results by platform (`linux/amd64`).
+    pub refs: BTreeMap<String, Ref>,
+    /// What is said of them: `containerimage.config` (with `/linux/amd64` behind it where there are several),
+    /// `refs.platforms`, `containerimage.base.name`, …
+    pub metadata: BTreeMap<String, Vec<u8>>,
+    /// What else is said about results, by platform.
+    pub attestations: BTreeMap<String, Vec<Attestation>>,
+}
+
+/// A statement about a result that goes out with it.
+#[derive(Clone)]
+pub struct Attestation {
+    /// The type of the predicate.
+    pub predicate: String,
+    /// Where in `content` it is.
+    pub path: String,
+    /// What it is in; where there is nothing `inline` is it.
+    pub content: Option<Ref>,
+    /// The statement itself.
+    pub inline: Vec<u8>,
+    /// What is said besides.
+    pub metadata: BTreeMap<String, Vec<u8>>,
+}
+
+impl Ref {
+    pub(super) fn new(job: &Job, graph: Arc<llb::Graph>) -> Self {
+        Self { job: job.clone(), graph }
+    }
+
+    /// The job that it is of.
+    pub fn job(&self) -> &Job {
+        &self.job
+    }
+
+    /// The definition that it is the result of.
+    pub fn graph(&self) -> &Arc<llb::Graph> {
+        &self.graph
+    }
+
+    /// Does what is to be done for it.
+    pub async fn evaluate(&self) -> Result<(), SolveError> {
+        self.value().await.map(drop)
+    }
+
+    /// The layers that it is made of, kept while this is held; it is done, and what is only known by name is
+    /// brought here.
+    pub async fn chain(&self) -> Result<Chain, SolveError> {
+        let value = self.value().await?;
+        self.job.until_cancelled(super::value::chain(&self.job, &value)).await
+    }
+
+    /// The content of a regular file, or a part of it: `(offset, length)`, to the end where the length is 0.
+    pub async fn read_file(&self, path: &str, range: Option<(u64, u64)>) -> Result<Bytes, SolveError> {
+        let (value, path) = (self.value().await?, path.to_owned());
+        self.look(value, move |root| look::read_file(root, &path, range)).await
+    }
+
+    /// What is in a directory, sorted; with a pattern those whose names it matches.
+    pub async fn read_dir(&self, path: &str, pattern: Option<&str>) -> Result<Vec<FileStat>, SolveError> {
+        let (value, path, pattern) = (self.value().await?, path.to_owned(), pattern.map(str::to_owned));
+        self.look(value, move |root| look::read_dir(root, &path, pattern.as_deref())).await
+    }
+
+    /// What is at a path, which is not followed if it is a link.
+    pub async fn stat_file(&self, path: &str) -> Result<FileStat, SolveError> {
+        let (value, path) = (self.value().await?, path.to_owned());
+        self.look(value, move |root| look::stat_file(root, &path)).await
+    }
+
+    async fn look<T: Send + 'static>(
+        &self,
+        value: Value,
+        look: impl FnOnce(&look::Root) -> Result<T, SolveError> + Send + 'static,
+    ) -> Result<T, SolveError> {
+        let work = async {
+            let root = super::value::root(&self.job, &value).await?;
+            // What is looked at stays until it has been.
+            super::work(move || look(&root.fd).map(|seen| (seen, root))).await.map(|(seen, _)| seen)
+        };
+        self.job.until_cancelled(work).await
+    }
+
+    pub(crate) async fn value(&self) -> Result<Value, SolveError> {
+        let Some(edge) = self.graph.result() else { return Ok(Value::Chain(Chain::default())) };
+        self.job.until_cancelled(super::schedule::output(&self.job, &self.graph, edge)).await
+    }
+}

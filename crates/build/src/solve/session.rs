@@ -1,0 +1,113 @@
+//! What a client offers besides its request: its files, secrets, keys and names at registries.
+//!
+//! Whoever speaks a client's way in implements [`Session`]; the solver asks for what an operation needs, when
+//! it needs it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::pin::Pin;
+
+use bytes::Bytes;
+use engine::image::RegistryAuth;
+use futures::Stream;
+use futures::future::BoxFuture;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+/// A connection to something of the client's, an agent that has its keys.
+pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
+
+/// Takes a file that goes to the client; shutting it down waits until the client has it.
+pub type FileSink = Pin<Box<dyn AsyncWrite + Send>>;
+
+/// Bytes that come from the client.
+pub type Upload = Pin<Box<dyn Stream<Item = Result<Bytes, SessionError>> + Send>>;
+
+/// Which files of a directory of the client's are wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct FileSelection {
+    /// Patterns of what is wanted; all if there are none.
+    pub include: Vec<String>,
+    /// Patterns of what is left out, in the manner of `.dockerignore`.
+    pub exclude: Vec<String>,
+    /// Paths whose links are followed, so that what they lead to comes along.
+    pub follow: Vec<String>,
+}
+
+/// How far a transfer has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Transferred {
+    /// Bytes of files.
+    pub bytes: u64,
+    /// Whether that is all.
+    pub done: bool,
+}
+
+/// Hears how far a transfer has come.
+pub type Transfers<'a> = &'a (dyn Fn(Transferred) + Send + Sync);
+
+/// Why a client did not give what it was asked for.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum SessionError {
+    /// It does not have that, or does not offer to give it.
+    #[error("{0}")]
+    NotOffered(String),
+    /// It could not, or broke off.
+    #[error("{0}")]
+    Failed(String),
+    /// It is gone.
+    #[error("no active session: the client is gone")]
+    Gone,
+}
+
+/// What a client offers. All of it may be slow, and may fail at any time: who asks waits in a task that can be
+/// dropped.
+pub trait Session: Send + Sync {
+    /// Which one it is.
+    fn id(&self) -> &str;
+
+    /// What clients that send the same files have in common; empty if nothing is said.
+    fn shared_key(&self) -> &str;
+
+    /// Makes the directory `into` what the selected files of the client's directory `name` are (`context`,
+    /// `dockerfile`, the name of another): what is there and the same is not sent again, what is there and
+    /// not wanted goes. Owners are 0, times and modes are the client's.
+    fn receive_files<'a>(
+        &'a self,
+        name: &'a str,
+        selection: &'a FileSelection,
+        into: &'a Path,
+        told: Transfers<'a>,
+    ) -> BoxFuture<'a, Result<(), SessionError>>;
+
+    /// A secret; none if the client has none of this name.
+    fn secret<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<Bytes>, SessionError>>;
+
+    /// Whether the client forwards to an agent of this name.
+    fn ssh_check<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<(), SessionError>>;
+
+    /// A connection to that agent.
+    fn ssh_connect<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Box<dyn Duplex>, SessionError>>;
+
+    /// Who one is at a registry.
+    fn credentials<'a>(&'a self, host: &'a str) -> BoxFuture<'a, Result<Option<RegistryAuth>, SessionError>>;
+
+    /// Sends a file that an exporter made.
+    fn send_file<'a>(
+        &'a self,
+        exporter: &'a str,
+        metadata: &'a BTreeMap<String, String>,
+    ) -> BoxFuture<'a, Result<FileSink, SessionError>>;
+
+    /// Sends the files of a directory that an exporter made.
+    fn send_tree<'a>(
+        &'a self,
+        exporter: &'a str,
+        directory: &'a Path,
+        told: Transfers<'a>,
+    ) -> BoxFuture<'a, Result<(), SessionError>>;
+
+    /// What the client uploads under a path: a context that it was given through a pipe.
+    fn upload<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<Upload, SessionError>>;
+}

@@ -1,0 +1,208 @@
+//! Images of registries, and those that are here.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use engine::image::{Progress as Step_, RegistryAuth};
+use image::{Described, Image, NewResult};
+use oci::{Digest, Platform, Reference};
+use tokio::sync::OnceCell;
+
+use crate::solve::job::{Job, ResolveMode, ResolvedImage};
+use crate::solve::schedule::{Done, Progress, Step};
+use crate::solve::value::{Chain, Value};
+use crate::solve::{SolveError, now};
+
+/// An image that others stand on. Its layers are brought here when they are needed.
+pub(crate) struct BaseImage {
+    /// As people name it, with its digest.
+    name: String,
+    chain_id: Option<Digest>,
+    origin: Origin,
+    /// The vertex that shows how its layers come.
+    vertex: Digest,
+    chain: OnceCell<Chain>,
+}
+
+enum Origin {
+    Here,
+    Registry { described: Described, auth: Option<RegistryAuth> },
+}
+
+enum Found {
+    Here(Image, Digest),
+    Registry(Described, Option<RegistryAuth>),
+}
+
+impl BaseImage {
+    /// What its topmost layer is called, whether it is here or not.
+    pub(crate) fn chain_id(&self) -> Option<&Digest> {
+        self.chain_id.as_ref()
+    }
+
+    /// Its layers, which are brought here if they are not.
+    pub(crate) async fn chain(&self, job: &Job) -> Result<Chain, SolveError> {
+        self.chain.get_or_try_init(|| self.fetch(job)).await.cloned()
+    }
+
+    async fn fetch(&self, job: &Job) -> Result<Chain, SolveError> {
+        let Some(chain_id) = &self.chain_id else { return Ok(Chain::default()) };
+        let inner = &job.inner.solver.inner;
+        let layer = match (inner.store.layer_hold(chain_id), &self.origin) {
+            (Some(layer), _) => layer,
+            (None, Origin::Here) => {
+                return Err(SolveError::NotFound(format!("{}: its layers are gone", self.name)));
+            }
+            (None, Origin::Registry { described, auth }) => {
+                let (job_, vertex) = (job.clone(), self.vertex.clone());
+                let told = move |step: Step_| tell(&job_, &vertex, step);
+                let fetched = inner.engine.image_fetch_layers(described, auth.clone(), told).await?;
+                fetched.ok_or_else(|| SolveError::NotFound(format!("{} has no layers", self.name)))?
+            }
+        };
+        let key = Digest::sha256_of(format!("image {chain_id}").as_bytes());
+        if inner.store.result_use(&key, now()).is_none() {
+            let size = inner.store.layer_chain(&layer).iter().map(image::Layer::size).sum();
+            inner.store.result_put(NewResult {
+                key,
+                outputs: &[Some(&layer)],
+                description: &format!("pulled from {}", self.name),
+                kind: "regular",
+                size,
+                created: now(),
+                parents: Vec::new(),
+            });
+        }
+        Ok(Chain::new(Some(layer)))
+    }
+}
+
+/// Tells of a layer that comes.
+fn tell(job: &Job, vertex: &Digest, step: Step_) {
+    let Step_::Layer { id, status, bytes } = step else { return };
+    let word = match status.as_str() {
+        "Extracting" => "extracting",
+        _ => "sha256:",
+    };
+    let id = if word == "extracting" { format!("extracting sha256:{id}") } else { format!("sha256:{id}") };
+    let is_done = matches!(status.as_str(), "Pull complete" | "Already exists" | "Download complete");
+    let (current, total) = bytes.unwrap_or_default();
+    if bytes.is_some() || is_done {
+        Progress::new(job, vertex, &id).tell(current, total, is_done);
+    }
+}
+
+/// The source `docker-image://`.
+pub(crate) async fn perform(
+    step: &Step<'_>,
+    name: &str,
+    attributes: &BTreeMap<String, String>,
+) -> Result<Done, SolveError> {
+    let mode = attributes.get("image.resolvemode").map(String::as_str).unwrap_or_default();
+    let mode = ResolveMode::parse(mode)?;
+    if attributes.contains_key("image.layerlimit") {
+        return Err(SolveError::Unsupported("a limit on an image's layers is not supported".to_owned()));
+    }
+    if let Some(wanted) = attributes.get("image.checksum") {
+        check(name, wanted)?;
+    }
+    let reference = parse(name)?;
+    let progress = step.status(&format!("resolve {reference}"));
+    progress.tell(0, 0, false);
+    let found = find(step.job, &reference, Some(&step.platform()), mode).await?;
+    progress.tell(0, 0, true);
+    let (digest, chain_id, origin) = match found {
+        Found::Here(image, digest) => (digest, image.layers.last().cloned(), Origin::Here),
+        Found::Registry(described, auth) => {
+            let chain_id = described.config.chain_ids().last().cloned();
+            (described.digest.clone(), chain_id, Origin::Registry { described, auth })
+        }
+    };
+    let image = BaseImage {
+        name: reference.with_digest(digest).to_string(),
+        chain_id,
+        origin,
+        vertex: step.vertex.digest.clone(),
+        chain: OnceCell::new(),
+    };
+    // What is here is held from now on.
+    if matches!(image.origin, Origin::Here) {
+        image.chain(step.job).await?;
+    }
+    let cached = image.chain_id.as_ref().is_none_or(|chain_id| {
+        step.job.inner.solver.inner.store.layer_hold(chain_id).is_some()
+    });
+    Ok(Done { outputs: vec![Value::Image(Arc::new(image))], cached })
+}
+
+/// Finds out what a name leads to.
+pub(crate) async fn resolve(
+    job: &Job,
+    name: &str,
+    platform: Option<&Platform>,
+    mode: ResolveMode,
+) -> Result<ResolvedImage, SolveError> {
+    let reference = parse(name)?;
+    let platform = platform.cloned().unwrap_or_else(|| job.platform());
+    let found = find(job, &reference, Some(&platform), mode).await?;
+    let name = reference.to_string();
+    match found {
+        Found::Here(image, digest) => {
+            let store = job.inner.solver.inner.store.clone();
+            let config = super::super::work(move || store.image_document(&image.id)).await?;
+            Ok(ResolvedImage { name, digest, config })
+        }
+        Found::Registry(described, _) => {
+            let (digest, config) = (described.digest, Bytes::clone(&described.document));
+            Ok(ResolvedImage { name, digest, config })
+        }
+    }
+}
+
+async fn find(
+    job: &Job,
+    reference: &Reference,
+    platform: Option<&Platform>,
+    mode: ResolveMode,
+) -> Result<Found, SolveError> {
+    let inner = &job.inner.solver.inner;
+    let platform = platform.cloned().unwrap_or_else(|| job.platform());
+    if mode != ResolveMode::Pull
+        && let Ok(image) = inner.store.image_get(&reference.to_string())
+        && inner.store.image_fits(&image, &platform)
+    {
+        let digest = match reference.digest() {
+            Some(digest) => digest.clone(),
+            None => known_as(&image, reference),
+        };
+        return Ok(Found::Here(image, digest));
+    }
+    let auth = match &job.inner.options.session {
+        Some(session) => session.credentials(reference.domain()).await?,
+        None => None,
+    };
+    let described = inner.engine.image_describe(&reference.to_string(), Some(&platform), auth.clone()).await?;
+    Ok(Found::Registry(described, auth))
+}
+
+/// The digest that an image is known by in the repository of a name; its own where no registry has it.
+fn known_as(image: &Image, reference: &Reference) -> Digest {
+    let same = |name: &&Reference| name.domain() == reference.domain() && name.path() == reference.path();
+    let digest = image.digests.iter().find(same).and_then(Reference::digest);
+    digest.cloned().unwrap_or_else(|| image.id.0.clone())
+}
+
+fn parse(name: &str) -> Result<Reference, SolveError> {
+    let parsed = Reference::parse(name).map_err(|error| {
+        SolveError::Invalid(format!("failed to parse docker reference {name:?}: {error}"))
+    })?;
+    Ok(if parsed.digest().is_some() { parsed } else { parsed.with_default_tag() })
+}
+
+fn check(name: &str, wanted: &str) -> Result<(), SolveError> {
+    match parse(name)?.digest().is_none_or(|digest| digest.to_string() == wanted) {
+        true => Ok(()),
+        false => Err(SolveError::Invalid(format!("the image {name} does not have the checksum {wanted}"))),
+    }
+}

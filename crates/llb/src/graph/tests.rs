@@ -1,0 +1,131 @@
+use crate::pb::{self, op};
+use crate::{Builder, Graph, Limits, Output, ReadError};
+use bytes::Bytes;
+use prost::Message;
+
+fn source(name: &str) -> op::Op {
+    op::Op::Source(pb::SourceOp { identifier: name.to_owned(), ..Default::default() })
+}
+
+fn exec(arguments: &[&str], inputs: usize) -> op::Op {
+    let mounts = (0..inputs.max(1)).map(|at| pb::Mount {
+        input: if inputs == 0 { crate::EMPTY } else { at as i64 },
+        dest: if at == 0 { "/".to_owned() } else { format!("/mnt/{at}") },
+        output: if at == 0 { 0 } else { crate::SKIP_OUTPUT },
+        ..Default::default()
+    });
+    let args = arguments.iter().map(|text| (*text).to_owned()).collect();
+    let meta = Some(pb::Meta { args, cwd: "/".to_owned(), ..Default::default() });
+    op::Op::Exec(pb::ExecOp { meta, mounts: mounts.collect(), ..Default::default() })
+}
+
+fn add(builder: &mut Builder, op: op::Op, inputs: &[Output]) -> Output {
+    builder.add(op, inputs, None, pb::OpMetadata::default())
+}
+
+/// A definition of the operations `ops`, as bytes, for the last of them.
+fn raw(ops: &[pb::Op]) -> pb::Definition {
+    let mut def: Vec<Bytes> = ops.iter().map(|op| op.encode_to_vec().into()).collect();
+    let digest = oci::Digest::sha256_of(def.last().expect("an operation")).to_string();
+    let end = pb::Op { inputs: vec![pb::Input { digest, index: 0 }], ..Default::default() };
+    def.push(end.encode_to_vec().into());
+    pb::Definition { def, ..Default::default() }
+}
+
+#[test]
+fn inputs_stand_before_what_uses_them_and_the_unused_are_left_out() {
+    let mut builder = Builder::new();
+    let base = add(&mut builder, source("docker-image://a"), &[]);
+    add(&mut builder, source("docker-image://unused"), &[]);
+    let left = add(&mut builder, exec(&["left"], 1), std::slice::from_ref(&base));
+    let right = add(&mut builder, exec(&["right"], 1), std::slice::from_ref(&base));
+    let both = add(&mut builder, exec(&["both"], 2), &[left, right]);
+    let mut definition = builder.finish(Some(&both));
+    let end = definition.def.pop().expect("an end");
+    definition.def.reverse();
+    definition.def.push(end);
+
+    let graph = Graph::read(&definition, Limits::default()).expect("a graph");
+    assert_eq!(graph.vertices().len(), 4);
+    for (at, vertex) in graph.vertices().iter().enumerate() {
+        assert!(vertex.inputs.iter().all(|input| input.vertex < at), "{} stands too early", vertex.name);
+    }
+    let result = graph.result().expect("a result");
+    assert_eq!(graph.vertex(result.vertex).name, "both");
+    assert_eq!(graph.vertex(result.vertex).digest, both.digest);
+}
+
+#[test]
+fn an_empty_definition_is_an_empty_directory() {
+    let graph = Graph::read(&pb::Definition::default(), Limits::default()).expect("a graph");
+    assert_eq!(graph.result(), None);
+}
+
+#[test]
+fn what_is_wrong_is_refused() {
+    let input = |digest: &str, index| pb::Input { digest: digest.to_owned(), index };
+    let op = |op, inputs| pb::Op { op: Some(op), inputs, ..Default::default() };
+    let image = op(source("docker-image://a"), vec![]);
+    let digest = oci::Digest::sha256_of(&image.encode_to_vec()).to_string();
+    let check = |ops: &[pb::Op], expected: &str| {
+        let error = Graph::read(&raw(ops), Limits::default()).expect_err(expected).to_string();
+        assert!(error.contains(expected), "`{error}` is not about `{expected}`");
+    };
+    check(&[op(exec(&["x"], 1), vec![input("sha256:ab", 0)])], "sha256:ab, which others use, is not");
+    check(&[image.clone(), op(exec(&["x"], 1), vec![input(&digest, -1)])], "negative");
+    check(&[image.clone(), op(exec(&["x"], 1), vec![input(&digest, 1)])], "an output that there is not");
+    check(&[op(exec(&["x"], 1), vec![])], "an input that it has not");
+    check(&[op(exec(&[], 0), vec![])], "no arguments");
+    check(&[pb::Op::default()], "does nothing");
+    check(&[op(op::Op::File(pb::FileOp::default()), vec![])], "no actions");
+    let copy = |input, from| {
+        let copied = pb::FileActionCopy { src: "/".into(), dest: "/".into(), ..Default::default() };
+        let action = Some(pb::file_action::Action::Copy(copied));
+        let action = pb::FileAction { input, secondary_input: from, output: 0, action };
+        op::Op::File(pb::FileOp { actions: vec![action] })
+    };
+    check(&[op(copy(-1, 7), vec![])], "an input that it has not");
+    let mut rootless = pb::ExecOp::default();
+    rootless.meta = Some(pb::Meta { args: vec!["x".into()], ..Default::default() });
+    check(&[op(op::Op::Exec(rootless), vec![])], "no root file system");
+    let bytes = pb::Definition { def: vec![Bytes::from_static(&[0xff]); 2], ..Default::default() };
+    assert!(matches!(Graph::read(&bytes, Limits::default()), Err(ReadError::Decode { .. })));
+    let aimless = pb::Definition { def: vec![Bytes::new()], ..Default::default() };
+    assert!(matches!(Graph::read(&aimless, Limits::default()), Err(ReadError::NoResult)));
+}
+
+#[test]
+fn what_is_larger_than_its_limits_is_refused_and_does_not_fill_the_stack() {
+    let mut builder = Builder::new();
+    let mut last = add(&mut builder, source("docker-image://a"), &[]);
+    for at in 0..100_000 {
+        last = add(&mut builder, exec(&[&at.to_string()], 1), &[last]);
+    }
+    let definition = builder.finish(Some(&last));
+    let wide = Limits { operations: usize::MAX, edges: usize::MAX, bytes: usize::MAX, depth: usize::MAX };
+    let graph = Graph::read(&definition, wide).expect("without limits it is read");
+    assert_eq!(graph.vertices().len(), 100_001);
+    for (limits, what) in [
+        (Limits { operations: 99_999, ..wide }, "operations"),
+        (Limits { edges: 99_999, ..wide }, "inputs"),
+        (Limits { bytes: 1 << 20, ..wide }, "bytes"),
+        (Limits { depth: 99_999, ..wide }, "operations that wait for each other"),
+    ] {
+        match Graph::read(&definition, limits) {
+            Err(ReadError::TooLarge { what: found, .. }) => assert_eq!(found, what),
+            other => panic!("{what}: {:?}", other.map(|graph| graph.vertices().len())),
+        }
+    }
+}
+
+#[test]
+fn names_that_grow_with_the_graph_are_cut() {
+    let mut builder = Builder::new();
+    let mut last = add(&mut builder, source("docker-image://a"), &[]);
+    for _ in 0..64 {
+        let inputs = (0..2).map(|input| pb::MergeInput { input }).collect();
+        last = add(&mut builder, op::Op::Merge(pb::MergeOp { inputs }), &[last.clone(), last]);
+    }
+    let graph = Graph::read(&builder.finish(Some(&last)), Limits::default()).expect("a graph");
+    assert!(graph.vertices().iter().all(|vertex| vertex.name.len() <= 4 << 10));
+}
