@@ -68,7 +68,12 @@ impl<'a> Desk<'a> {
         }
         let mode = ResolveMode::parse(options.mode)?;
         let found = self.job.resolve_image(name, options.platform, mode).await?;
-        Ok(ResolvedImage { name: found.name, digest: Some(found.digest), config: found.config.to_vec() })
+        // What no registry has is not pinned by what it is here.
+        Ok(ResolvedImage {
+            name: found.name,
+            digest: found.is_manifest.then_some(found.digest),
+            config: found.config.to_vec(),
+        })
     }
 
     /// Shows something that is no operation as if it were one, while it goes on.
@@ -185,9 +190,7 @@ fn of_cause(cause: Option<ClientError>, problem: String) -> SolveError {
         SolveError::NoSpace(_) => SolveError::NoSpace(problem),
         SolveError::Unsupported(_) => SolveError::Unsupported(problem),
         SolveError::Failed(_) => SolveError::Failed(problem),
-        SolveError::Engine(error) => {
-            SolveError::Engine(Arc::new(engine::Error::new(error.kind(), problem)))
-        }
+        SolveError::Engine(error) => SolveError::Engine(Arc::new(engine::Error::new(error.kind(), problem))),
         _ => SolveError::Invalid(problem),
     }
 }

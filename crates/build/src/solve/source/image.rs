@@ -150,12 +150,13 @@ pub(crate) async fn resolve(
     match found {
         Found::Here(image, digest) => {
             let store = job.inner.solver.inner.store.clone();
+            let is_manifest = digest != image.id.0;
             let config = super::super::work(move || store.image_document(&image.id)).await?;
-            Ok(ResolvedImage { name, digest, config })
+            Ok(ResolvedImage { name, is_manifest, digest, config })
         }
         Found::Registry(described, _) => {
             let (digest, config) = (described.digest, Bytes::clone(&described.document));
-            Ok(ResolvedImage { name, digest, config })
+            Ok(ResolvedImage { name, is_manifest: true, digest, config })
         }
     }
 }
