@@ -10,6 +10,8 @@ mod workdir;
 use std::sync::{Arc, LazyLock};
 
 use base::cancel::{Cancel, CancelOnDrop};
+use dockerfile::classic::{Command, Dockerfile, Step};
+use dockerfile::words::expand;
 use engine::Engine;
 use image::{ImageHold, ImageId, Layer, NewImage, Scratch, Store};
 use oci::{ContainerConfig, Platform, Reference};
@@ -19,8 +21,6 @@ use tokio::sync::mpsc;
 
 use crate::args::Args;
 use crate::configure::{Scope, configure, shell};
-use crate::dockerfile::words::expand;
-use crate::dockerfile::{Command, Dockerfile, Step};
 use crate::error::BuildError;
 use crate::files::Tree;
 use crate::request::{BuildEvent, BuildOptions};

@@ -2,10 +2,9 @@
 
 use std::path::{Component, Path, PathBuf};
 
+use dockerfile::classic::{Command, CommandForm, Dockerfile, HealthOptions};
+use dockerfile::words::{Variables, expand, expand_words};
 use oci::{ContainerConfig, Healthcheck};
-
-use crate::dockerfile::words::{Variables, expand, expand_words};
-use crate::dockerfile::{Command, CommandForm, Dockerfile, HealthOptions};
 
 /// What a configuration is changed with besides the instruction.
 pub(crate) struct Scope<'a> {

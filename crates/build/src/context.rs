@@ -6,13 +6,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use base::cancel::Cancel;
+use dockerfile::classic::{Dockerfile, ParseError};
 use engine::Engine;
 use oci::Platform;
 use rustix::fs::{Mode, OFlags};
 
 use crate::args::Args;
 use crate::builder::{Builder, Events};
-use crate::dockerfile::{Dockerfile, ParseError};
 use crate::error::BuildError;
 use crate::files::{FileError, Tree};
 use crate::ignore::Ignore;

@@ -1,9 +1,9 @@
 //! Why a build fails.
 
+use dockerfile::classic::ParseError;
 use image::{FindError, Kind, LayerError, SnapshotError, WriteError};
 
 use crate::changes::ChangeError;
-use crate::dockerfile::ParseError;
 use crate::files::FileError;
 use crate::git::GitError;
 

@@ -11,26 +11,25 @@ mod builder;
 mod changes;
 mod configure;
 mod context;
-mod dockerfile;
 mod download;
 mod error;
 mod files;
 mod git;
-mod ignore;
 mod owner;
-mod pattern;
 mod remote;
 mod request;
+pub mod solve;
 
 use std::pin::Pin;
 
+use dockerfile::ignore;
 use engine::Engine;
 use futures::{Stream, StreamExt, stream};
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
 pub use changes::{ChangeError, apply_changes};
-pub use dockerfile::ParseError;
+pub use dockerfile::classic::ParseError;
 pub use error::BuildError;
 pub use git::GitError;
 pub use request::{BuildEvent, BuildOptions, BuildRequest};

@@ -15,27 +15,30 @@ pub(crate) fn resolve_owner(target: &Target, text: &str) -> Result<Owner, String
     };
     let (uid, primary) = match numeric(user)? {
         Some(uid) => (uid, uid),
-        None => {
-            let users = read("/etc/passwd")?;
-            let fields = entry(&users, user)
-                .ok_or_else(|| format!("unable to find user {user}: no matching entries in passwd file"))?;
-            (number(&fields, 2)?, number(&fields, 3)?)
-        }
+        None => user_ids(&read("/etc/passwd")?, user)?,
     };
     let gid = match group {
         None | Some("") => primary,
         Some(group) => match numeric(group)? {
             Some(gid) => gid,
-            None => {
-                let groups = read("/etc/group")?;
-                let fields = entry(&groups, group).ok_or_else(|| {
-                    format!("unable to find group {group}: no matching entries in group file")
-                })?;
-                number(&fields, 2)?
-            }
+            None => group_id(&read("/etc/group")?, group)?,
         },
     };
     Ok(Owner { uid, gid, ..Owner::default() })
+}
+
+/// The ids of a user, and of the group that it is in first, in the text of `/etc/passwd`.
+pub(crate) fn user_ids(users: &str, user: &str) -> Result<(u32, u32), String> {
+    let fields = entry(users, user)
+        .ok_or_else(|| format!("unable to find user {user}: no matching entries in passwd file"))?;
+    Ok((number(&fields, 2)?, number(&fields, 3)?))
+}
+
+/// The id of a group in the text of `/etc/group`.
+pub(crate) fn group_id(groups: &str, group: &str) -> Result<u32, String> {
+    let fields = entry(groups, group)
+        .ok_or_else(|| format!("unable to find group {group}: no matching entries in group file"))?;
+    number(&fields, 2)
 }
 
 fn entry(file: &str, name: &str) -> Option<Vec<String>> {

@@ -264,6 +264,42 @@ where
     Ok(upgraded(kind, "tcp"))
 }
 
+/// Hands the connection of `call` over to what goes on with it in another protocol than this one, and
+/// ends it with the service.
+pub(crate) fn hand_over<F>(
+    call: &Call,
+    upgrade: OnUpgrade,
+    protocol: &'static str,
+    go_on: impl FnOnce(Box<dyn Both>) -> F + Send + 'static,
+) -> Answer
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let (closing, place) = (call.api.closing.clone(), call.place());
+    call.api.sessions.spawn(async move {
+        let _place = place;
+        match Taken::over(upgrade).await {
+            Ok(taken) => {
+                let carried = async {
+                    let Connection { reader, writer, .. } = taken.split().await;
+                    go_on(Box::new(tokio::io::join(reader, writer))).await;
+                };
+                tokio::select! {
+                    () = carried => {}
+                    () = closing.cancelled() => {}
+                }
+            }
+            Err(error) => tracing::debug!(%error, "a connection was not handed over"),
+        }
+    });
+    Ok(upgraded(RAW, protocol))
+}
+
+/// Both directions of a connection.
+pub(crate) trait Both: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Both for T {}
+
 /// The answer that hands the connection over.
 pub(crate) fn upgraded(kind: &'static str, protocol: &'static str) -> Response<body::Body> {
     let mut response = answer::with_type(StatusCode::SWITCHING_PROTOCOLS, kind, body::empty());

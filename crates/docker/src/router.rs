@@ -97,7 +97,8 @@ static ROUTES: &[Route] = routes! {
     DELETE "/images/{name}" => images::remove::remove,
     GET "/distribution/{name}/json" since 1 . 30 => images::distribution::inspect,
 
-
+    POST "/grpc" => build::connection::grpc,
+    POST "/session" => build::connection::session,
     POST "/build" => build::run::build,
     POST "/build/cancel" since 1 . 39 => build::cancel::cancel,
     POST "/build/prune" since 1 . 31 => build::prune::prune,
@@ -129,7 +130,6 @@ static ROUTES: &[Route] = routes! {
     POST "/plugins/pull" => swarm::plugins_refused,
     POST "/plugins/create" => swarm::plugins_refused,
     GET "/plugins/privileges" => swarm::plugins_refused,
-    POST "/session" => swarm::no_session,
     POST "/swarm/init" => swarm::refused,
     POST "/swarm/join" => swarm::refused,
     POST "/swarm/leave" => swarm::not_a_node,

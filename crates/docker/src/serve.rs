@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use ::build::solve::{Entitlement, Solver};
 use base::Timestamp;
+use buildkit::BuildKit;
 use engine::Engine;
 use http::header::HeaderValue;
 use http::{Method, Request, Response, StatusCode};
@@ -40,6 +42,9 @@ const HEAD: Duration = Duration::from_secs(300);
 const HEAD_SIZE: usize = 512 << 10;
 /// How long what is under way may take when the service is told to end.
 const GRACE: Duration = Duration::from_secs(5);
+
+/// The version of the Dockerfile reference that builds follow.
+const DOCKERFILE: &str = "1.19.0";
 
 /// Connections at a time, where there are descriptors enough.
 const CONNECTIONS: usize = 2048;
@@ -80,6 +85,8 @@ pub(crate) struct Place {
 pub(crate) struct Api {
     pub(crate) engine: Engine,
     pub(crate) about: About,
+    /// What BuildKit's clients call.
+    pub(crate) buildkit: BuildKit,
     /// Builds that can be cancelled.
     pub(crate) builds: Builds,
     /// Operations that go on when their client has gone.
@@ -99,13 +106,16 @@ impl Api {
 }
 
 impl Service {
-    /// A service before `engine`.
-    pub fn new(engine: Engine, about: About) -> Self {
+    /// A service before `solver` and its engine.
+    pub fn new(solver: Solver, about: About) -> Self {
+        let engine = solver.engine().clone();
         let server = HeaderValue::try_from(format!("Gantry/{} (linux)", about.version))
             .unwrap_or_else(|_| HeaderValue::from_static("Gantry (linux)"));
+        let buildkit = BuildKit::new(solver, about_builds(&engine, &about));
         let api = Api {
             engine,
             about,
+            buildkit,
             builds: Builds::default(),
             operations: TaskTracker::new(),
             sessions: TaskTracker::new(),
@@ -135,6 +145,27 @@ impl Service {
             *response.body_mut() = crate::body::empty();
         }
         Ok(response)
+    }
+}
+
+/// What clients that build are told.
+fn about_builds(engine: &Engine, about: &About) -> buildkit::About {
+    let facts = engine.host_facts();
+    // Containers of builds are in the network that is there from the beginning.
+    let bridge = engine.network_find("bridge").and_then(|id| engine.network_inspect(&id));
+    let gateway = bridge.ok().and_then(|bridge| {
+        let gateways = bridge.spec.pools.iter().filter_map(|pool| pool.gateway);
+        gateways.min_by_key(|gateway| gateway.is_ipv6())
+    });
+    buildkit::About {
+        id: facts.id,
+        version: about.version.clone(),
+        revision: about.commit.clone(),
+        dockerfile: DOCKERFILE.to_owned(),
+        hostname: facts.hostname,
+        host_gateway: gateway.map(|gateway| gateway.to_string()).unwrap_or_default(),
+        // As Docker's daemon has it: commands that may do all that root may are for its owner to allow.
+        allowed: vec![Entitlement::NetworkHost, Entitlement::Device],
     }
 }
 
@@ -242,7 +273,7 @@ async fn admit(accepted: Accepted, service: Service, places: Places) {
 async fn connection(socket: Socket, service: Service, place: OwnedSemaphorePermit) {
     let closing = service.api.closing.clone();
     let place = Arc::new(place);
-    let plain = socket.is_plain();
+    let (plain, owner) = (socket.is_plain(), socket.owner());
     // Nothing is read while a request is answered, so that its end would not be seen. A session looks for itself.
     let once_more = socket.as_fd().try_clone_to_owned().map(Arc::new);
     let gone = gone::of_socket(once_more.as_ref().map(Arc::clone).map_err(|error| error.kind().into()));
@@ -251,6 +282,7 @@ async fn connection(socket: Socket, service: Service, place: OwnedSemaphorePermi
     let held = Arc::clone(&place);
     let answering = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(Place { _permit: Arc::clone(&place) });
+        request.extensions_mut().insert(owner.clone());
         let (call, becomes_session) = (service.clone().call(request, plain), Arc::clone(&becomes_session));
         async move {
             let answer = call.await?;

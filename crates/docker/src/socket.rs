@@ -6,7 +6,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use buildkit::Owner;
 use engine::stream::unread;
+use rustix::net::sockopt;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
@@ -48,6 +52,23 @@ impl Socket {
     /// Whether its client is known by nothing but that it reached a loopback address.
     pub(crate) fn is_plain(&self) -> bool {
         matches!(self.io, Io::Tcp(_))
+    }
+
+    /// Whose it is, as far as one connection tells: all of one user's over the Unix socket have the same owner,
+    /// and all of one certificate's.
+    pub(crate) fn owner(&self) -> Owner {
+        match &self.io {
+            Io::Unix(stream) => match sockopt::socket_peercred(stream) {
+                Ok(peer) => Owner::of(format!("user {}", peer.uid.as_raw())),
+                Err(_) => Owner::of("users"),
+            },
+            Io::Tcp(_) => Owner::of("this host"),
+            Io::Tls(stream) => {
+                let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
+                let certificate = certificates.first().map(|certificate| STANDARD.encode(certificate));
+                Owner::of(format!("certificate {}", certificate.unwrap_or_default()))
+            }
+        }
     }
 
     /// Returns when the client has read all that was sent to it, or has had the time to.

@@ -37,8 +37,3 @@ pub(crate) async fn no_such_plugin(call: Call) -> Answer {
 pub(crate) async fn plugins_refused(_call: Call) -> Answer {
     Err(Fault::unsupported("plugins are not supported"))
 }
-
-/// `POST /session`, which BuildKit's clients open.
-pub(crate) async fn no_session(_call: Call) -> Answer {
-    Err(Fault::unsupported("BuildKit sessions are not supported: build with DOCKER_BUILDKIT=0"))
-}

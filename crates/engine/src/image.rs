@@ -1,7 +1,7 @@
 //! Images, as fronts see them: everything here is done by the image store.
 
 mod archive;
-mod base;
+mod bases;
 mod convert;
 mod fetch;
 mod inspect;

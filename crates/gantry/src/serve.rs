@@ -126,9 +126,9 @@ pub(crate) async fn serve<F: Future<Output = &'static str>>(
             commit: option_env!("GANTRY_COMMIT").unwrap_or_default().to_owned(),
             built: String::new(),
         };
-        let (listeners, engine) = (docker.take(), engine.clone());
+        let (listeners, solver) = (docker.take(), build::solve::Solver::new(engine.clone()));
         async move |stop| {
-            docker::serve(listeners, docker::Service::new(engine, about), stop)
+            docker::serve(listeners, docker::Service::new(solver, about), stop)
                 .await
                 .context("serve the Docker API")
         }

@@ -25,7 +25,7 @@ pub enum Kind {
 
 impl Kind {
     /// The kind of an I/O error on the store's own disk.
-    pub(crate) fn of_io(error: &io::Error) -> Self {
+    pub fn of_io(error: &io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Kind::NoSpace,
             _ => Kind::Internal,

@@ -205,6 +205,13 @@ impl Store {
         self.inner.image(&id)
     }
 
+    /// The configuration of an image as it came.
+    pub fn image_document(&self, id: &ImageId) -> Result<bytes::Bytes, FindError> {
+        let read_error = |source| FindError::Read { id: id.0.clone(), source };
+        let document = in_place(|| self.inner.blob_read(&id.0)).map_err(read_error)?;
+        Ok(bytes::Bytes::copy_from_slice(document.bytes()))
+    }
+
     /// The images whose parent is `id`.
     pub fn image_children(&self, id: &ImageId) -> Vec<ImageId> {
         self.inner.tables().children_of(id).cloned().collect()

@@ -99,9 +99,11 @@ impl Store {
         held.into_iter().collect()
     }
 
-    /// What a step came to before, which is not a use.
-    pub fn result_get(&self, key: &Digest) -> Option<StepResult> {
-        self.result_list().into_iter().find(|result| result.key == *key)
+    /// What came to the layer `chain_id`, if that is remembered.
+    pub fn result_of_layer(&self, chain_id: &Digest) -> Option<Digest> {
+        let tables = self.inner.tables();
+        let has = |record: &ResultRecord| record.outputs.iter().flatten().any(|output| output == chain_id);
+        tables.results.iter().find(|(_, record)| has(record)).map(|(key, _)| key.clone())
     }
 
     /// All that is remembered, oldest first.

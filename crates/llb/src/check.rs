@@ -38,9 +38,11 @@ fn check_exec(exec: &pb::ExecOp, inputs: usize) -> Result<(), &'static str> {
         return Err("a command has no root file system");
     }
     check_numbers(exec.mounts.iter().map(|mount| mount.input), inputs)?;
-    // Outputs are numbered without gaps: an output is found by its number.
+    // Outputs are numbered without gaps: an output is found by its number. What clients say of secrets and
+    // agents means nothing: it is zero.
+    let files = exec.mounts.iter().filter(|mount| mount.mount_type == pb::MountType::Bind as i32);
     let mut outputs: Vec<i64> =
-        exec.mounts.iter().map(|mount| mount.output).filter(|output| *output != crate::SKIP_OUTPUT).collect();
+        files.map(|mount| mount.output).filter(|output| *output != crate::SKIP_OUTPUT).collect();
     outputs.sort_unstable();
     if outputs.iter().enumerate().any(|(at, output)| i64::try_from(at) != Ok(*output)) {
         return Err("a command's outputs are not numbered from zero on");

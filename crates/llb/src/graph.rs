@@ -169,6 +169,21 @@ impl Graph {
         self.result
     }
 
+    /// The definition that this is of, without what its result does not come from.
+    pub fn definition(&self) -> pb::Definition {
+        let Some(result) = self.result else { return pb::Definition::default() };
+        let mut definition = pb::Definition { source: self.source.clone(), ..Default::default() };
+        for vertex in &self.vertices {
+            definition.def.push(vertex.bytes.clone());
+            definition.metadata.insert(vertex.digest.to_string(), vertex.metadata.clone());
+        }
+        let digest = self.vertices[result.vertex].digest.to_string();
+        let index = i64::try_from(result.index).unwrap_or(i64::MAX);
+        let end = pb::Op { inputs: vec![pb::Input { digest, index }], ..Default::default() };
+        definition.def.push(Bytes::from(end.encode_to_vec()));
+        definition
+    }
+
     /// Where operations were written down, if the definition says so.
     pub fn source(&self) -> Option<&pb::Source> {
         self.source.as_ref()

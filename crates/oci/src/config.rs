@@ -107,6 +107,9 @@ pub struct ContainerConfig {
     /// The default command, or the entrypoint's default arguments.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cmd: Option<Vec<String>>,
+    /// Whether the command's arguments are escaped already (Windows); BuildKit's builder says so of every command.
+    #[serde(default, deserialize_with = "null_default", skip_serializing_if = "std::ops::Not::not")]
+    pub args_escaped: bool,
     /// How to find out whether the container is well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub healthcheck: Option<Healthcheck>,

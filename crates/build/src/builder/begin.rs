@@ -1,12 +1,12 @@
 //! FROM: the image that a stage begins with.
 
+use dockerfile::classic::Dockerfile;
 use engine::image::{PullOptions, RegistryAuth};
 use futures::StreamExt;
 use image::{FindError, Image, ImageId};
 use oci::{ContainerConfig, Platform, Reference};
 
 use super::{Builder, Stage};
-use crate::dockerfile::Dockerfile;
 use crate::error::BuildError;
 use crate::request::BuildEvent;
 

@@ -5,14 +5,14 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use dockerfile::classic::{CopySource, Copying};
+use dockerfile::words::expand_text;
 use image::{Layer, Store};
 use oci::{Digest, Hasher};
 use rustix::fs::FileType;
 
 use super::{Builder, Key, STEPS, Stage, nop};
 use crate::configure::absolute;
-use crate::dockerfile::words::expand_text;
-use crate::dockerfile::{CopySource, Copying};
 use crate::download::{Downloaded, download, is_address};
 use crate::error::BuildError;
 use crate::files::{Entry, FileError, Owner, Target, Tree, hash_entries, make_directories, write_file};

@@ -1,5 +1,6 @@
 //! RUN: a container that does the step, and whose changes become the layer.
 
+use dockerfile::classic::{CommandForm, HereDocument, RunNetwork};
 use engine::container::{
     AttachFlags, ContainerSpec, HealthTest, Healthcheck, HostEntry, LogOptions, NetworkMode, RemoveOptions,
 };
@@ -8,7 +9,6 @@ use image::Layer;
 
 use super::{Builder, Key, STEPS, Stage};
 use crate::configure::arguments;
-use crate::dockerfile::{CommandForm, HereDocument, RunNetwork};
 use crate::error::BuildError;
 
 /// Removes a step's container when the step is dropped in the middle.

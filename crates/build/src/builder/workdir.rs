@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
+use dockerfile::classic::Command;
+
 use super::{Builder, Key, STEPS, Stage, nop};
-use crate::dockerfile::Command;
 use crate::error::BuildError;
 use crate::files::{Owner, Target, make_directories};
 

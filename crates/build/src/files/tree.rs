@@ -133,6 +133,25 @@ impl Tree {
         Ok(entries)
     }
 
+    /// What is at `path`, if it is a symbolic link.
+    pub(crate) fn symbolic_link(&self, path: &Path) -> Result<Option<Entry>, FileError> {
+        let look = || -> io::Result<Option<Stat>> {
+            match self.open(path, OFlags::PATH | OFlags::NOFOLLOW) {
+                Ok(fd) => Ok(Some(rustix::fs::fstat(&fd)?)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+                Err(error) => Err(error),
+            }
+        };
+        let stat = look().map_err(|source| FileError::Read { path: path.to_owned(), source })?;
+        let stat = stat.filter(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Symlink);
+        Ok(stat.map(|stat| Entry { path: path.to_owned(), relative: PathBuf::new(), stat }))
+    }
+
+    /// Opens a directory, to look into.
+    pub(crate) fn directory(&self, path: &Path) -> io::Result<OwnedFd> {
+        self.open(path, OFlags::PATH | OFlags::DIRECTORY)
+    }
+
     /// Whether something below an excluded directory may be kept by a later rule.
     fn may_keep_inside(&self, path: &Path) -> Result<bool, FileError> {
         if self.ignore.is_empty() {

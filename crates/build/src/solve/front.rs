@@ -1,17 +1,45 @@
 //! Front ends: from a request to definitions.
 
+mod dockerfile;
+
 use std::collections::BTreeMap;
 
+use oci::Reference;
+
+use super::SolveError;
 use super::job::Job;
 use super::reference::Outcome;
-use super::SolveError;
+
+/// The front ends that are images, and whose language the one of this builder speaks.
+const SAME_LANGUAGE: [&str; 2] = ["docker.io/docker/dockerfile", "docker.io/docker/dockerfile-upstream"];
 
 /// Runs the front end `name`.
 pub(super) async fn run(
-    _job: &Job,
+    job: &Job,
     name: &str,
-    _options: BTreeMap<String, String>,
-    _inputs: BTreeMap<String, llb::Definition>,
+    mut options: BTreeMap<String, String>,
+    inputs: BTreeMap<String, llb::Definition>,
 ) -> Result<Outcome, SolveError> {
-    Err(SolveError::Unsupported(format!("frontend {name} is not supported")))
+    let source = options.get("source").cloned().unwrap_or_default();
+    match name {
+        "dockerfile.v0" => {}
+        "gateway.v0" if is_same_language(&source) => {
+            options.entry("cmdline".to_owned()).or_insert(source);
+        }
+        "gateway.v0" => return Err(foreign(&source)),
+        other => return Err(SolveError::Unsupported(format!("frontend {other} is not supported"))),
+    }
+    dockerfile::run(job, options, inputs).await
+}
+
+fn is_same_language(source: &str) -> bool {
+    let reference = Reference::parse(source);
+    reference.is_ok_and(|reference| SAME_LANGUAGE.contains(&reference.name().as_str()))
+}
+
+/// The refusal of a front end that is an image.
+fn foreign(source: &str) -> SolveError {
+    SolveError::Unsupported(format!(
+        "the frontend {source} is not supported: this builder speaks the language of docker/dockerfile, and runs no frontend images"
+    ))
 }

@@ -14,6 +14,7 @@ use super::event::{Event, EventLog, EventStream, WarningEvent};
 use super::export::Exporter;
 use super::reference::{Outcome, Ref};
 use super::session::Session;
+use super::usage::InUse;
 use super::value::Value;
 use super::{SolveError, Solver};
 
@@ -60,6 +61,8 @@ pub struct ResolvedImage {
     pub name: String,
     /// The digest of what the name leads to: a manifest or an index, or a configuration where there is only that.
     pub digest: Digest,
+    /// Whether that is one that registries know it by: a manifest's or an index's.
+    pub is_manifest: bool,
     /// The configuration as it came.
     pub config: Bytes,
 }
@@ -79,6 +82,8 @@ pub(crate) struct JobInner {
     pub(crate) cancelled: CancellationToken,
     /// Ends what works on threads.
     pub(crate) cancel: Cancel,
+    /// What it has of the cache, which stays meanwhile.
+    pub(crate) uses: Mutex<Vec<InUse>>,
     /// What operations came to, by their digests in definitions: each is done once in a build.
     pub(crate) done: Mutex<HashMap<Digest, Arc<OnceCell<Result<Vec<Value>, SolveError>>>>>,
 }
@@ -98,6 +103,7 @@ impl Job {
                 events: EventLog::new(),
                 cancelled: CancellationToken::new(),
                 cancel: Cancel::default(),
+                uses: Mutex::default(),
                 done: Mutex::default(),
             }),
         }

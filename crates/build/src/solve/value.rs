@@ -99,14 +99,26 @@ pub(crate) async fn root(job: &Job, value: &Value) -> Result<Root, SolveError> {
 /// A value as a tree of files to copy from, with what keeps it there.
 pub(crate) async fn tree(job: &Job, value: &Value) -> Result<Arc<HeldTree>, SolveError> {
     let root = root(job, value).await?;
-    let tree = Tree::new(root.fd, Ignore::default(), &job.inner.cancel);
-    Ok(Arc::new(HeldTree { tree, _held: root._held }))
+    Ok(Arc::new(HeldTree::of(root.fd, root._held, job)))
 }
 
 /// A tree of files, and what keeps it there.
 pub(crate) struct HeldTree {
     pub(crate) tree: Tree,
     _held: Value,
+}
+
+impl HeldTree {
+    /// The tree at `root`, which is there as long as `held` is.
+    pub(crate) fn of(root: OwnedFd, held: Value, job: &Job) -> Self {
+        Self { tree: Tree::new(root, Ignore::default(), &job.inner.cancel), _held: held }
+    }
+
+    /// A tree that nothing need be held for.
+    pub(crate) fn of_nothing(root: OwnedFd) -> Self {
+        let tree = Tree::new(root, Ignore::default(), &base::cancel::Cancel::default());
+        Self { tree, _held: Value::Chain(Chain::default()) }
+    }
 }
 
 /// Makes a layer of what `write` writes into a writable copy of `below`; `below` itself where nothing was written.

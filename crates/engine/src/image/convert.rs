@@ -142,6 +142,7 @@ pub(crate) fn config_to_oci(config: &ImageConfig) -> ContainerConfig {
         labels: config.labels.clone(),
         stop_signal: config.stop_signal.clone().unwrap_or_default(),
         stop_timeout: None,
+        args_escaped: false,
         shell: config.shell.clone().unwrap_or_default(),
     }
 }

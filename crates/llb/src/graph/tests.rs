@@ -53,6 +53,25 @@ fn inputs_stand_before_what_uses_them_and_the_unused_are_left_out() {
     let result = graph.result().expect("a result");
     assert_eq!(graph.vertex(result.vertex).name, "both");
     assert_eq!(graph.vertex(result.vertex).digest, both.digest);
+    assert_eq!(graph.definition(), builder.finish(Some(&both)));
+}
+
+#[test]
+fn what_is_said_of_the_outputs_of_secrets_means_nothing() {
+    let op::Op::Exec(mut command) = exec(&["x"], 0) else { panic!("no command") };
+    let secret = |kind: pb::MountType| pb::Mount {
+        input: crate::EMPTY,
+        dest: "/run/secrets/s".to_owned(),
+        mount_type: kind.into(),
+        ..Default::default()
+    };
+    command.mounts.extend([secret(pb::MountType::Secret), secret(pb::MountType::Ssh)]);
+    let mut builder = Builder::new();
+    let output = add(&mut builder, op::Op::Exec(command.clone()), &[]);
+    assert!(Graph::read(&builder.finish(Some(&output)), Limits::default()).is_ok());
+    command.mounts.push(secret(pb::MountType::Bind));
+    let output = add(&mut builder, op::Op::Exec(command), &[]);
+    assert!(Graph::read(&builder.finish(Some(&output)), Limits::default()).is_err());
 }
 
 #[test]

@@ -14,13 +14,13 @@ pub(super) struct LogicalLine {
 
 /// A here-document: text that follows an instruction.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct HereDocument {
+pub struct HereDocument {
     /// The word that ends it.
-    pub(crate) name: String,
+    pub name: String,
     /// Its lines, each with its line end.
-    pub(crate) content: String,
+    pub content: String,
     /// Whether variables in it are expanded: not if its name was quoted.
-    pub(crate) expand: bool,
+    pub expand: bool,
 }
 
 /// The announcement of a here-document: `<<NAME`, `<<-NAME`, `<<"NAME"`.

@@ -1,5 +1,5 @@
-use super::words::{expand, expand_words};
 use super::*;
+use crate::words::{expand, expand_words};
 
 /// The instructions of a Dockerfile, in Rust's words; or the complaint.
 #[track_caller]

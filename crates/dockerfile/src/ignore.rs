@@ -9,7 +9,7 @@ const RULES_MAX: usize = 10_000;
 
 /// What a `.dockerignore` says. Later lines win; a directory's match is its content's.
 #[derive(Debug, Default)]
-pub(crate) struct Ignore {
+pub struct Ignore {
     /// Whether a rule keeps what it is about, in the order written.
     keeps: Vec<bool>,
     /// The last rule about each path that is written out.
@@ -20,13 +20,13 @@ pub(crate) struct Ignore {
 
 impl Ignore {
     /// Reads a `.dockerignore`.
-    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+    pub fn parse(text: &str) -> Result<Self, String> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         Self::new(text.lines().filter(|line| !line.starts_with('#')))
     }
 
     /// Rules from their lines.
-    pub(crate) fn new<'a>(lines: impl IntoIterator<Item = &'a str>) -> Result<Self, String> {
+    pub fn new<'a>(lines: impl IntoIterator<Item = &'a str>) -> Result<Self, String> {
         let mut rules = Self::default();
         for line in lines {
             let line = line.trim();
@@ -56,7 +56,7 @@ impl Ignore {
     }
 
     /// Whether the file or directory at `path` (relative, with slashes) is left out.
-    pub(crate) fn excludes(&self, path: &str) -> bool {
+    pub fn excludes(&self, path: &str) -> bool {
         let parents = path.match_indices('/').map(|(at, _)| &path[..at]);
         let mut last = parents.chain([path]).filter_map(|part| self.paths.get(part)).max().copied();
         let mut text = Vec::new();
@@ -76,28 +76,49 @@ impl Ignore {
         last.is_some_and(|number| !self.keeps[number])
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
+    /// Whether there is no rule at all.
+    pub fn is_empty(&self) -> bool {
         self.keeps.is_empty()
     }
 
     /// Whether some rule keeps what another leaves out.
-    pub(crate) fn keeps_some(&self) -> bool {
+    pub fn keeps_some(&self) -> bool {
         self.keeps.contains(&true)
     }
 }
 
+/// The patterns of a `.dockerignore`, cleaned, as whoever sends a context wants them.
+pub fn patterns(text: &str) -> Vec<String> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let pattern = |line: &str| {
+        let line = line.trim();
+        let (keeps, pattern) = match line.strip_prefix('!') {
+            Some(pattern) => ("!", pattern.trim()),
+            None => ("", line),
+        };
+        let pattern = if pattern.is_empty() { String::new() } else { crate::go::clean_path(pattern) };
+        let pattern = match pattern.strip_prefix('/') {
+            Some(relative) if !relative.is_empty() => relative,
+            _ => pattern.as_str(),
+        };
+        format!("{keeps}{pattern}")
+    };
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    lines.map(pattern).filter(|pattern| !pattern.is_empty()).collect()
+}
+
 /// A wildcard pattern of COPY and ADD, in which `*` stays within a directory.
-pub(crate) fn wildcard(pattern: &str) -> Result<Pattern, String> {
+pub fn wildcard(pattern: &str) -> Result<Pattern, String> {
     compile(&clean(pattern), false)
 }
 
 /// Whether a COPY source is a pattern at all.
-pub(crate) fn has_wildcard(path: &str) -> bool {
+pub fn has_wildcard(path: &str) -> bool {
     path.contains(['*', '?', '['])
 }
 
 /// A path without `.`, `..` and doubled slashes, as Go's `filepath.Clean` has it, and not absolute.
-pub(crate) fn clean(path: &str) -> String {
+pub fn clean(path: &str) -> String {
     let mut parts: Vec<&str> = Vec::new();
     for part in path.split('/') {
         match part {
@@ -174,6 +195,12 @@ mod tests {
         let excluded = (0..100_000).filter(|n| ignore.excludes(&format!("d/{n}/x"))).count();
         assert_eq!(excluded, 9_998);
         assert!(ignore.patterns.is_empty());
+    }
+
+    #[test]
+    fn patterns_are_sent_clean() {
+        let text = "\u{feff}# no\n a/../b/ \n\n! /c\n/\n!\n**/x\n";
+        assert_eq!(patterns(text), ["b", "!c", "/", "!", "**/x"]);
     }
 
     #[test]

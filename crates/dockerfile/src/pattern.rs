@@ -8,7 +8,7 @@ use std::str::Chars;
 
 /// A pattern: of the shell, or of paths as Go's matchers read them.
 #[derive(Debug)]
-pub(crate) struct Pattern {
+pub struct Pattern {
     parts: Vec<Part>,
 }
 
@@ -36,7 +36,7 @@ enum Part {
 
 impl Pattern {
     /// A pattern of the shell: `*`, `?`, and a backslash before what stands for itself.
-    pub(crate) fn shell(text: &str) -> Self {
+    pub fn shell(text: &str) -> Self {
         let mut parts = Vec::new();
         let mut chars = text.chars();
         while let Some(c) = chars.next() {
@@ -53,7 +53,7 @@ impl Pattern {
 
     /// A pattern of paths: `*` and `?` stay within a directory, `[a-z]` and `[^a-z]` are classes. With
     /// `doubled`, `**` goes through any number of directories.
-    pub(crate) fn path(text: &str, doubled: bool) -> Result<Self, String> {
+    pub fn path(text: &str, doubled: bool) -> Result<Self, String> {
         let broken = || "syntax error in pattern".to_owned();
         let mut parts = Vec::new();
         let mut chars = text.chars().peekable();
@@ -83,23 +83,23 @@ impl Pattern {
     }
 
     /// The text that it stands for, if it is only that one.
-    pub(crate) fn literal(&self) -> Option<String> {
+    pub fn literal(&self) -> Option<String> {
         self.parts.iter().map(|part| if let Part::Char(c) = part { Some(*c) } else { None }).collect()
     }
 
     /// The pattern of the same texts, read backwards. For patterns of the shell.
-    pub(crate) fn reversed(&self) -> Self {
+    pub fn reversed(&self) -> Self {
         Self { parts: self.parts.iter().rev().cloned().collect() }
     }
 
     /// Whether it is a pattern of this text.
-    pub(crate) fn matches(&self, text: &str) -> bool {
+    pub fn matches(&self, text: &str) -> bool {
         let text: Vec<char> = text.chars().collect();
         self.beginnings(&text).next_back() == Some(text.len())
     }
 
     /// The lengths of all beginnings of `text` that match, shortest first.
-    pub(crate) fn beginnings(&self, text: &[char]) -> std::vec::IntoIter<usize> {
+    pub fn beginnings(&self, text: &[char]) -> std::vec::IntoIter<usize> {
         let end = self.parts.len();
         let mut lengths = Vec::new();
         // Most patterns are not of this text, which the first character shows.

@@ -1,19 +1,18 @@
-//! Dockerfiles: from text to instructions. Nothing is expanded or run here.
+//! Dockerfiles as the classic builder reads them: from text to instructions. Nothing is expanded or run here.
 //!
 //! The format is Docker's reference ("Dockerfile reference"); here-documents are those of its
-//! later syntax versions.
+//! later syntax versions. What only BuildKit knows is refused, in the words that tell so.
 
 mod instruction;
 mod lines;
 mod options;
 #[cfg(test)]
 mod tests;
-pub(crate) mod words;
 
 use lines::LogicalLine;
 
-pub(crate) use instruction::{Command, CommandForm, CopySource, Copying, HealthOptions, RunNetwork};
-pub(crate) use lines::HereDocument;
+pub use instruction::{Command, CommandForm, CopySource, Copying, HealthOptions, RunNetwork};
+pub use lines::HereDocument;
 
 /// How many instructions a Dockerfile may have, in all its stages. An image takes a thousand of them
 /// ([`oci::limits::HISTORY_MAX`]).
@@ -21,20 +20,22 @@ const STEPS_MAX: usize = 10_000;
 
 /// A whole Dockerfile.
 #[derive(Clone, PartialEq, Debug)]
-pub(crate) struct Dockerfile {
-    pub(crate) steps: Vec<Step>,
+pub struct Dockerfile {
+    /// Its instructions, in the order written.
+    pub steps: Vec<Step>,
     /// The character that escapes: a backslash, or what the directive says.
-    pub(crate) escape: char,
+    pub escape: char,
 }
 
 /// One instruction.
 #[derive(Clone, PartialEq, Debug)]
-pub(crate) struct Step {
+pub struct Step {
     /// The line where it begins, from 1.
-    pub(crate) line: usize,
+    pub line: usize,
     /// The instruction as written, for people: continuation lines joined.
-    pub(crate) text: String,
-    pub(crate) command: Command,
+    pub text: String,
+    /// What it says.
+    pub command: Command,
 }
 
 /// Why a text is no Dockerfile.
@@ -61,7 +62,7 @@ pub enum ParseError {
 
 impl Dockerfile {
     /// Reads a Dockerfile.
-    pub(crate) fn parse(text: &str) -> Result<Self, ParseError> {
+    pub fn parse(text: &str) -> Result<Self, ParseError> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let escape = lines::escape(text)?;
         let mut steps = Vec::new();
@@ -87,7 +88,7 @@ impl Dockerfile {
 
     /// Reads the instructions of `--change`, of which there are as many as lines; only those that `known` has
     /// are any. The error says what is wrong.
-    pub(crate) fn parse_changes(text: &str, known: &[&str]) -> Result<Vec<Step>, String> {
+    pub fn parse_changes(text: &str, known: &[&str]) -> Result<Vec<Step>, String> {
         let escape = lines::escape(text).map_err(|error| error.to_string())?;
         let lines = lines::logical(text, escape).map_err(|error| error.to_string())?;
         if lines.is_empty() {
@@ -102,7 +103,7 @@ impl Dockerfile {
     }
 
     /// Reads one instruction, as ONBUILD carries it.
-    pub(crate) fn parse_step(text: &str) -> Result<Step, ParseError> {
+    pub fn parse_step(text: &str) -> Result<Step, ParseError> {
         let mut lines = lines::logical(text, '\\')?.into_iter();
         match (lines.next(), lines.next()) {
             (Some(line), None) => Step::read(line, '\\'),

@@ -2,11 +2,12 @@
 
 use super::lines::{HereDocument, LogicalLine};
 use super::options::{self, Options};
-use super::words::split;
+use crate::words::split;
 
 /// An instruction with its arguments, nothing in them expanded.
 #[derive(Clone, PartialEq, Debug)]
-pub(crate) enum Command {
+#[expect(missing_docs, reason = "each is the instruction of its name in the reference")]
+pub enum Command {
     From { image: String, platform: Option<String>, name: Option<String> },
     Run { form: CommandForm, network: RunNetwork, documents: Vec<HereDocument> },
     Cmd(CommandForm),
@@ -30,10 +31,11 @@ pub(crate) enum Command {
 /// What `RUN --network` asks for. A Dockerfile comes from anywhere: it can give up the network that
 /// the request gives, and has no other.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) enum RunNetwork {
+pub enum RunNetwork {
     /// What the request says.
     #[default]
     Default,
+    /// None but the loopback.
     None,
     /// The host's; only where the request says so too.
     Host,
@@ -41,7 +43,7 @@ pub(crate) enum RunNetwork {
 
 /// The two ways to write a command.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) enum CommandForm {
+pub enum CommandForm {
     /// A line for the shell.
     Shell(String),
     /// A program with its arguments, as a JSON array.
@@ -50,18 +52,24 @@ pub(crate) enum CommandForm {
 
 /// COPY or ADD.
 #[derive(Clone, PartialEq, Debug)]
-pub(crate) struct Copying {
-    pub(crate) sources: Vec<CopySource>,
-    pub(crate) target: String,
-    pub(crate) from: Option<String>,
-    pub(crate) owner: Option<String>,
-    pub(crate) mode: Option<String>,
-    pub(crate) exclude: Vec<String>,
+pub struct Copying {
+    /// What is copied, in the order written.
+    pub sources: Vec<CopySource>,
+    /// Where to.
+    pub target: String,
+    /// The stage or image that it comes from; the context if absent.
+    pub from: Option<String>,
+    /// `--chown`.
+    pub owner: Option<String>,
+    /// `--chmod`.
+    pub mode: Option<String>,
+    /// `--exclude`, each.
+    pub exclude: Vec<String>,
 }
 
 /// Something to copy.
 #[derive(Clone, PartialEq, Debug)]
-pub(crate) enum CopySource {
+pub enum CopySource {
     /// A path, perhaps with wildcards, or for ADD an address.
     Path(String),
     /// A here-document, which becomes a file.
@@ -70,15 +78,19 @@ pub(crate) enum CopySource {
 
 /// HEALTHCHECK.
 #[derive(Clone, PartialEq, Debug, Default)]
-pub(crate) struct HealthOptions {
+pub struct HealthOptions {
     /// What to run; `None` for `HEALTHCHECK NONE`.
-    pub(crate) command: Option<CommandForm>,
+    pub command: Option<CommandForm>,
     /// Nanoseconds; 0 for the default.
-    pub(crate) interval: i64,
-    pub(crate) timeout: i64,
-    pub(crate) start_period: i64,
-    pub(crate) start_interval: i64,
-    pub(crate) retries: i64,
+    pub interval: i64,
+    /// Nanoseconds.
+    pub timeout: i64,
+    /// Nanoseconds.
+    pub start_period: i64,
+    /// Nanoseconds.
+    pub start_interval: i64,
+    /// Failures in a row.
+    pub retries: i64,
 }
 
 /// Reads one instruction. The error says what is wrong.

@@ -13,7 +13,8 @@ const SEARCHED: usize = 8 << 10;
 const PATTERN: usize = 256;
 
 /// Looks up a variable; `None` if it is not set.
-pub(crate) trait Variables {
+pub trait Variables {
+    /// The value of the variable `name`.
     fn get(&self, name: &str) -> Option<String>;
 }
 
@@ -24,7 +25,7 @@ impl<F: Fn(&str) -> Option<String>> Variables for F {
 }
 
 /// Cuts a line at white space outside quotes. Quotes and escapes stay in the words.
-pub(super) fn split(line: &str, escape: char) -> Vec<String> {
+pub fn split(line: &str, escape: char) -> Vec<String> {
     let mut words = Vec::new();
     let mut word = String::new();
     let mut quote = None;
@@ -58,13 +59,13 @@ pub(super) fn split(line: &str, escape: char) -> Vec<String> {
 }
 
 /// Removes quotes and escapes and puts in variables.
-pub(crate) fn expand(word: &str, escape: char, variables: &dyn Variables) -> Result<String, String> {
+pub fn expand(word: &str, escape: char, variables: &dyn Variables) -> Result<String, String> {
     let mut expander = Expander::new(word, escape, variables);
     expander.until(&[])
 }
 
 /// As [`expand`], for text in which quotes and single escapes mean nothing, as in here-documents.
-pub(crate) fn expand_text(text: &str, escape: char, variables: &dyn Variables) -> Result<String, String> {
+pub fn expand_text(text: &str, escape: char, variables: &dyn Variables) -> Result<String, String> {
     let mut expander = Expander::new(text, escape, variables);
     let mut expanded = String::new();
     while let Some(c) = expander.next() {
@@ -79,11 +80,7 @@ pub(crate) fn expand_text(text: &str, escape: char, variables: &dyn Variables) -
 }
 
 /// As [`expand`]; what a variable brought in is cut at white space too.
-pub(crate) fn expand_words(
-    word: &str,
-    escape: char,
-    variables: &dyn Variables,
-) -> Result<Vec<String>, String> {
+pub fn expand_words(word: &str, escape: char, variables: &dyn Variables) -> Result<Vec<String>, String> {
     Ok(expand(word, escape, variables)?.split_whitespace().map(str::to_owned).collect())
 }
 
@@ -240,7 +237,7 @@ impl<'a> Expander<'a> {
                 self.close()?;
                 let value = value.unwrap_or_default();
                 bound_search(&name, &value, &pattern)?;
-                let replaced = replace(&value, &pattern, &replacement, all);
+                let replaced = replace(&value, &pattern, &Pattern::shell(&pattern), &replacement, all);
                 self.bound(&replaced)?;
                 Ok(replaced)
             }
@@ -305,21 +302,21 @@ impl<'a> Expander<'a> {
 }
 
 /// Searching takes time by both lengths together.
-fn bound_search(name: &str, value: &str, pattern: &str) -> Result<(), String> {
+pub(crate) fn bound_search(name: &str, value: &str, pattern: &str) -> Result<(), String> {
     if pattern.is_empty() || (value.len() <= SEARCHED && pattern.len() <= PATTERN) {
         return Ok(());
     }
     Err(format!("{name} is too long to be searched: {SEARCHED} bytes at most, by a pattern of {PATTERN}"))
 }
 
-fn cut_front(value: &str, pattern: &Pattern, longest: bool) -> String {
+pub(crate) fn cut_front(value: &str, pattern: &Pattern, longest: bool) -> String {
     let value = chars(value);
     let mut lengths = pattern.beginnings(&value);
     let cut = if longest { lengths.next_back() } else { lengths.next() };
     value[cut.unwrap_or(0)..].iter().collect()
 }
 
-fn cut_back(value: &str, pattern: &Pattern, longest: bool) -> String {
+pub(crate) fn cut_back(value: &str, pattern: &Pattern, longest: bool) -> String {
     let mut backwards = chars(value);
     backwards.reverse();
     let mut lengths = pattern.reversed().beginnings(&backwards);
@@ -327,11 +324,12 @@ fn cut_back(value: &str, pattern: &Pattern, longest: bool) -> String {
     backwards[cut.unwrap_or(0)..].iter().rev().collect()
 }
 
-fn replace(value: &str, pattern: &str, replacement: &str, all: bool) -> String {
-    if pattern.is_empty() {
+/// Puts `replacement` where the pattern is, once or everywhere; `text` is the pattern as written.
+pub(crate) fn replace(value: &str, text: &str, pattern: &Pattern, replacement: &str, all: bool) -> String {
+    if text.is_empty() {
         return value.to_owned();
     }
-    let (value, pattern) = (chars(value), Pattern::shell(pattern));
+    let value = chars(value);
     let mut out = String::new();
     let mut at = 0;
     while at < value.len() {

@@ -1,0 +1,299 @@
+//! What operations came to before: finding it again, listing it, taking it away.
+
+mod filter;
+mod policy;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::Timestamp;
+use image::{Layer, NewResult, StepResult};
+use oci::Digest;
+use parking_lot::Mutex;
+
+use super::schedule::{Done, Step};
+use super::value::{Chain, Value};
+use super::{SolveError, Solver, now, work};
+pub(crate) use policy::keep_within;
+
+/// So many digests of parts of trees are remembered.
+const HASHES_MAX: usize = 10_000;
+
+/// A part of the cache.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UsageRecord {
+    /// Its name.
+    pub id: String,
+    /// Those that it was made from.
+    pub parents: Vec<String>,
+    /// What it is of.
+    pub description: String,
+    /// What sort of thing it is.
+    pub kind: UsageKind,
+    /// Bytes.
+    pub size: u64,
+    /// When it was made.
+    pub created: Timestamp,
+    /// When it was used last.
+    pub last_used: Option<Timestamp>,
+    /// How often it was used.
+    pub uses: u64,
+    /// Whether somebody uses it now.
+    pub in_use: bool,
+    /// Whether an image has it too, so that taking it away gives nothing back.
+    pub shared: bool,
+    /// Whether it changes.
+    pub mutable: bool,
+}
+
+/// Sorts of parts of the cache.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum UsageKind {
+    /// What an operation came to.
+    Regular,
+    /// A client's files.
+    Local,
+    /// A checkout of a repository.
+    Git,
+    /// What is mounted as a cache.
+    CacheMount,
+}
+
+/// What a prune takes away.
+#[derive(Clone, Debug, Default)]
+pub struct PruneOptions {
+    /// Which parts, as clients say it; those that all filters are of.
+    pub filter: Vec<String>,
+    /// Also what else is needed, or was used lately.
+    pub all: bool,
+    /// Only what was not used for so long.
+    pub keep_for: Duration,
+    /// So many bytes may stay, at least.
+    pub reserved: u64,
+    /// So many bytes may stay, at most; 0 is no limit.
+    pub max_used: u64,
+    /// So many bytes of the disk are to be free; 0 is none.
+    pub min_free: u64,
+}
+
+/// What an operation made.
+pub(crate) struct Made {
+    /// Its outputs.
+    pub(crate) outputs: Vec<Chain>,
+}
+
+/// What is known of the cache besides.
+#[derive(Default)]
+pub(crate) struct Usage {
+    /// Results that jobs have.
+    pub(crate) used: Arc<Mutex<HashMap<Digest, usize>>>,
+    pub(crate) hashes: Arc<Hashes>,
+    /// One prune at a time.
+    pruning: tokio::sync::Mutex<()>,
+}
+
+/// Digests of parts of trees that never change.
+#[derive(Default)]
+pub(crate) struct Hashes(Mutex<HashMap<Digest, Digest>>);
+
+/// Keeps a result from being taken away.
+pub(crate) struct InUse {
+    used: Arc<Mutex<HashMap<Digest, usize>>>,
+    key: Digest,
+}
+
+impl Hashes {
+    pub(crate) fn get(&self, key: &Digest) -> Option<Digest> {
+        self.0.lock().get(key).cloned()
+    }
+
+    pub(crate) fn put(&self, key: Digest, digest: Digest) {
+        let mut known = self.0.lock();
+        if known.len() >= HASHES_MAX {
+            known.clear();
+        }
+        known.insert(key, digest);
+    }
+}
+
+impl InUse {
+    pub(crate) fn new(solver: &Solver, key: &Digest) -> Self {
+        let used = Arc::clone(&solver.inner.usage.used);
+        *used.lock().entry(key.clone()).or_default() += 1;
+        Self { used, key: key.clone() }
+    }
+}
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        let mut used = self.used.lock();
+        if let Some(count) = used.get_mut(&self.key) {
+            *count -= 1;
+            if *count == 0 {
+                used.remove(&self.key);
+            }
+        }
+    }
+}
+
+/// Does an operation unless it was done before, with the same key, or is being done.
+pub(crate) async fn once(
+    step: &Step<'_>,
+    key: Digest,
+    kind: &str,
+    run: impl AsyncFnOnce() -> Result<Made, SolveError>,
+) -> Result<Done, SolveError> {
+    let solver = &step.job.inner.solver;
+    let store = &solver.inner.store;
+    step.job.inner.uses.lock().push(InUse::new(solver, &key));
+    let _flight = solver.inner.flights.begin(&key).await;
+    if !step.vertex.metadata.ignore_cache
+        && let Some(outputs) = store.result_use(&key, now())
+    {
+        let outputs = outputs.into_iter().map(|layer| Value::Chain(Chain::new(layer))).collect();
+        return Ok(Done { outputs, cached: true });
+    }
+    let created = now();
+    let made = run().await?;
+    let below: HashSet<Digest> = step.inputs.iter().flat_map(|input| layers_of(step, input)).collect();
+    let own = made.outputs.iter().filter_map(Chain::top).flat_map(|top| store.layer_chain(top));
+    let size = own.filter(|layer| !below.contains(layer.chain_id())).map(|layer| layer.size()).sum();
+    let outputs: Vec<Option<&Layer>> = made.outputs.iter().map(Chain::top).collect();
+    let parents = step.inputs.iter().filter_map(|input| parent(step, input)).collect();
+    let description = &step.vertex.name;
+    store.result_put(NewResult { key, outputs: &outputs, description, kind, size, created, parents });
+    Ok(Done { outputs: made.outputs.into_iter().map(Value::Chain).collect(), cached: false })
+}
+
+fn layers_of(step: &Step<'_>, value: &Value) -> Vec<Digest> {
+    let store = &step.job.inner.solver.inner.store;
+    let top = match value {
+        Value::Chain(chain) => chain.chain_id().cloned(),
+        Value::Image(image) => image.chain_id().cloned(),
+        Value::Local(_) => None,
+    };
+    let held = top.and_then(|top| store.layer_hold(&top));
+    held.map(|top| store.layer_chain(&top).iter().map(|layer| layer.chain_id().clone()).collect())
+        .unwrap_or_default()
+}
+
+fn parent(step: &Step<'_>, value: &Value) -> Option<Digest> {
+    let top = match value {
+        Value::Chain(chain) => chain.chain_id(),
+        Value::Image(image) => image.chain_id(),
+        Value::Local(_) => None,
+    }?;
+    let store = &step.job.inner.solver.inner.store;
+    store.result_of_layer(top)
+}
+
+/// All parts of the cache that the filters let through, oldest first.
+pub(super) async fn list(solver: &Solver, filter: &[String]) -> Result<Vec<UsageRecord>, SolveError> {
+    let filter = filter::Filter::parse(filter)?;
+    let solver = solver.clone();
+    let records = work(move || all(&solver)).await;
+    Ok(records.into_iter().filter(|record| filter.admits(record, now())).collect())
+}
+
+/// Takes away what nobody uses and the options let go; gives what went.
+pub(super) async fn prune(solver: &Solver, options: PruneOptions) -> Result<Vec<UsageRecord>, SolveError> {
+    let _turn = solver.inner.usage.pruning.lock().await;
+    let filter = filter::Filter::parse(&options.filter)?;
+    let solver = solver.clone();
+    work(move || {
+        let records = all(&solver);
+        let total = records.iter().filter(|record| !record.shared).map(|record| record.size).sum();
+        let chosen = policy::choose(records, total, &options, &filter, now(), free(&solver));
+        remove(&solver, chosen)
+    })
+    .await
+}
+
+/// Bytes of the disk: free, and all.
+fn free(solver: &Solver) -> (u64, u64) {
+    match rustix::fs::statvfs(&solver.inner.root) {
+        Ok(found) => (found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize),
+        Err(_) => (u64::MAX, u64::MAX),
+    }
+}
+
+fn all(solver: &Solver) -> Vec<UsageRecord> {
+    let used: HashSet<Digest> = solver.inner.usage.used.lock().keys().cloned().collect();
+    let results = solver.inner.store.result_list();
+    let mut records: Vec<UsageRecord> = results.into_iter().map(|result| view(result, &used)).collect();
+    for (name, record, in_use) in solver.inner.locals.list() {
+        records.push(UsageRecord {
+            id: name,
+            parents: Vec::new(),
+            description: record.description,
+            kind: UsageKind::Local,
+            size: record.size,
+            created: record.created,
+            last_used: record.last_used,
+            uses: record.uses,
+            in_use,
+            shared: false,
+            mutable: true,
+        });
+    }
+    records.extend(solver.inner.caches.list());
+    records.sort_by(|a, b| (a.created, &a.id).cmp(&(b.created, &b.id)));
+    records
+}
+
+fn view(result: StepResult, used: &HashSet<Digest>) -> UsageRecord {
+    UsageRecord {
+        in_use: used.contains(&result.key),
+        id: result.key.hex()[..25].to_owned(),
+        parents: result.parents.iter().map(|parent| parent.hex()[..25].to_owned()).collect(),
+        description: result.description,
+        kind: if result.kind == "source.git.checkout" { UsageKind::Git } else { UsageKind::Regular },
+        size: result.size,
+        created: result.created,
+        last_used: result.last_used,
+        uses: result.uses,
+        shared: result.shared,
+        mutable: false,
+    }
+}
+
+/// Removes parts of the cache; gives those that went: somebody may have begun to use one.
+fn remove(solver: &Solver, chosen: Vec<UsageRecord>) -> Result<Vec<UsageRecord>, SolveError> {
+    let names: HashSet<&str> = chosen.iter().map(|record| record.id.as_str()).collect();
+    let store = &solver.inner.store;
+    let keys: Vec<Digest> = {
+        let used = solver.inner.usage.used.lock();
+        let results = store.result_list().into_iter();
+        let results = results.filter(|result| names.contains(&result.key.hex()[..25]));
+        results.map(|result| result.key).filter(|key| !used.contains_key(key)).collect()
+    };
+    store.result_remove(&keys).map_err(|error| SolveError::Failed(base::error::chain(&error).to_string()))?;
+    let gone: HashSet<String> = keys.iter().map(|key| key.hex()[..25].to_owned()).collect();
+    let mut removed = Vec::new();
+    for record in chosen {
+        let went = match record.kind {
+            UsageKind::Regular | UsageKind::Git => Ok(gone.contains(&record.id)),
+            UsageKind::Local => solver.inner.locals.remove(&record.id),
+            UsageKind::CacheMount => solver.inner.caches.remove(&record.id),
+        };
+        match went {
+            Ok(true) => removed.push(record),
+            Ok(false) => {}
+            Err(error) => tracing::warn!(id = record.id, %error, "a part of the build cache stays"),
+        }
+    }
+    Ok(removed)
+}
+
+impl UsageKind {
+    /// As clients name it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Regular => "regular",
+            Self::Local => "source.local",
+            Self::Git => "source.git.checkout",
+            Self::CacheMount => "exec.cachemount",
+        }
+    }
+}

@@ -1,0 +1,441 @@
+//! What a client that drives its own build asks of it.
+//!
+//! buildx begins every build by a request without a front end and without a definition, and then does
+//! what a front end would, call by call; what it returns in the end is the build's result. Calls name the
+//! build in their head; results are known by names that are good for this one build.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use build::solve::{
+    Attestation, FileStat, Job, Outcome, Ref, ResolveMode, SolveError, WarningEvent, WarningSource,
+};
+use futures::stream::BoxStream;
+use llb::pb;
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+use tonic::{Code, Request, Response, Status, Streaming};
+
+use crate::caps;
+use crate::failure::{of_wire, status};
+use crate::service::Caller;
+use crate::wire::fsutil::types::Stat;
+use crate::wire::moby::buildkit::v1::frontend::llb_bridge_server::LlbBridge;
+use crate::wire::moby::buildkit::v1::frontend::{
+    self as wire, AttestationKind, EvaluateRequest, EvaluateResponse, ExecMessage, InputsRequest,
+    InputsResponse, NewContainerRequest, NewContainerResponse, PingRequest, PongResponse, ReadDirRequest,
+    ReadDirResponse, ReadFileRequest, ReadFileResponse, ReleaseContainerRequest, ReleaseContainerResponse,
+    ResolveImageConfigRequest, ResolveImageConfigResponse, ResolveSourceImageResponse,
+    ResolveSourceMetaRequest, ResolveSourceMetaResponse, ReturnRequest, ReturnResponse, SolveRequest,
+    SolveResponse, StatFileRequest, StatFileResponse, WarnRequest, WarnResponse,
+};
+use crate::worker;
+
+/// The key of a call's head that names the build.
+const BUILD: &str = "buildkit-controlapi-buildid";
+/// How many results one build may have at a time.
+const RESULTS: usize = 10_000;
+/// What image sources begin with.
+const IMAGE: &str = "docker-image://";
+
+/// A build's side of what its client asks.
+pub(crate) struct Bridge {
+    job: Job,
+    inputs: BTreeMap<String, pb::Definition>,
+    results: Mutex<HashMap<String, Ref>>,
+    names: AtomicU64,
+    /// Where the result goes, until there is one.
+    returned: Mutex<Option<oneshot::Sender<Result<Outcome, Status>>>>,
+}
+
+impl Bridge {
+    /// The bridge of `job`, whose client gave it `inputs`; and what the client returns.
+    pub(crate) fn new(
+        job: Job,
+        inputs: BTreeMap<String, pb::Definition>,
+    ) -> (Self, oneshot::Receiver<Result<Outcome, Status>>) {
+        let (sender, returned) = oneshot::channel();
+        let bridge = Bridge {
+            job,
+            inputs,
+            results: Mutex::default(),
+            names: AtomicU64::new(0),
+            returned: Mutex::new(Some(sender)),
+        };
+        (bridge, returned)
+    }
+
+    fn keep(&self, result: &Ref) -> Result<wire::Ref, Status> {
+        let mut results = self.results.lock();
+        if results.len() >= RESULTS {
+            return Err(Status::resource_exhausted(format!("a build may have {RESULTS} results at a time")));
+        }
+        let id = format!("result-{}", self.names.fetch_add(1, Ordering::Relaxed));
+        results.insert(id.clone(), result.clone());
+        Ok(wire::Ref { id, def: Some(result.graph().definition()) })
+    }
+
+    /// The result of this name. The empty name is that of an empty directory.
+    fn result(&self, id: &str) -> Result<Option<Ref>, Status> {
+        if id.is_empty() {
+            return Ok(None);
+        }
+        let found = self.results.lock().get(id).cloned();
+        found.map(Some).ok_or_else(|| Status::unknown(format!("no such ref: {id}")))
+    }
+
+    /// The result of this name, of which something is asked.
+    fn looked_at(&self, id: &str) -> Result<Ref, Status> {
+        self.result(id)?.ok_or_else(|| Status::unknown(format!("empty ref: {id}")))
+    }
+
+    fn outcome(&self, result: wire::Result) -> Result<Outcome, Status> {
+        use wire::result::Result as Kind;
+        let mut outcome = Outcome::default();
+        let mut several = |refs: BTreeMap<String, String>| -> Result<(), Status> {
+            for (platform, id) in refs {
+                match self.result(&id)? {
+                    Some(result) => drop(outcome.refs.insert(platform, result)),
+                    None => {
+                        return Err(Status::unimplemented("an empty directory for one of several platforms"));
+                    }
+                }
+            }
+            Ok(())
+        };
+        match result.result {
+            None => {}
+            Some(Kind::RefDeprecated(id)) => outcome.single = self.result(&id)?,
+            Some(Kind::Ref(result)) => outcome.single = self.result(&result.id)?,
+            Some(Kind::RefsDeprecated(refs)) => several(refs.refs)?,
+            Some(Kind::Refs(refs)) => several(refs.refs.into_iter().map(|(key, it)| (key, it.id)).collect())?,
+        }
+        outcome.metadata = result.metadata.into_iter().map(|(key, value)| (key, value.to_vec())).collect();
+        for (platform, attestations) in result.attestations {
+            let read = attestations.attestation.into_iter().map(|attestation| self.attestation(attestation));
+            outcome.attestations.insert(platform, read.collect::<Result<_, _>>()?);
+        }
+        Ok(outcome)
+    }
+
+    fn attestation(&self, attestation: wire::Attestation) -> Result<Attestation, Status> {
+        if attestation.kind() != AttestationKind::InToto {
+            return Err(Status::unimplemented("attestations of this kind"));
+        }
+        let content = match attestation.r#ref {
+            Some(content) => self.result(&content.id)?,
+            None => None,
+        };
+        Ok(Attestation {
+            predicate: attestation.in_toto_predicate_type,
+            path: attestation.path,
+            content,
+            inline: Vec::new(),
+            metadata: attestation.metadata.into_iter().map(|(key, value)| (key, value.to_vec())).collect(),
+        })
+    }
+
+    async fn solve(&self, request: SolveRequest) -> Result<SolveResponse, Status> {
+        let failed = |error: SolveError| status(&error);
+        let outcome = if request.frontend.is_empty() {
+            let definition = request.definition.unwrap_or_default();
+            let single = match definition.def.is_empty() {
+                true => None,
+                false => Some(self.job.solve(&definition).await.map_err(failed)?),
+            };
+            Outcome { single, ..Outcome::default() }
+        } else {
+            let front = self.job.front(&request.frontend, request.frontend_opt, request.frontend_inputs);
+            front.await.map_err(failed)?
+        };
+        if request.evaluate {
+            for result in outcome.single.iter().chain(outcome.refs.values()) {
+                result.evaluate().await.map_err(failed)?;
+            }
+        }
+        if !outcome.refs.is_empty() && !request.allow_result_return {
+            return Err(Status::unknown("solve did not return default result"));
+        }
+        self.answer(&outcome, request.allow_result_array_ref, request.allow_result_return)
+    }
+
+    fn answer(&self, outcome: &Outcome, typed: bool, whole: bool) -> Result<SolveResponse, Status> {
+        use wire::result::Result as Kind;
+        let mut single = String::new();
+        let result = if outcome.refs.is_empty() {
+            let kept = outcome.single.as_ref().map(|result| self.keep(result)).transpose()?;
+            let kept = kept.unwrap_or_default();
+            single.clone_from(&kept.id);
+            if typed { Kind::Ref(kept) } else { Kind::RefDeprecated(kept.id) }
+        } else {
+            let kept =
+                outcome.refs.iter().map(|(platform, result)| Ok((platform.clone(), self.keep(result)?)));
+            let refs: BTreeMap<String, wire::Ref> = kept.collect::<Result<_, Status>>()?;
+            match typed {
+                true => Kind::Refs(wire::RefMap { refs }),
+                false => Kind::RefsDeprecated(wire::RefMapDeprecated {
+                    refs: refs.into_iter().map(|(platform, kept)| (platform, kept.id)).collect(),
+                }),
+            }
+        };
+        let metadata =
+            outcome.metadata.iter().map(|(key, value)| (key.clone(), value.clone().into())).collect();
+        let result = wire::Result { result: Some(result), metadata, attestations: BTreeMap::new() };
+        // Who cannot take results as they are gets the name of the one that there is.
+        Ok(SolveResponse { r#ref: if whole { String::new() } else { single }, result: Some(result) })
+    }
+
+    fn take_result(&self, request: ReturnRequest) -> Result<(), Status> {
+        let result = match (request.error, request.result) {
+            (Some(error), _) => Err(of_wire(error)),
+            (None, Some(result)) => Ok(self.outcome(result)?),
+            (None, None) => return Err(Status::invalid_argument("neither a result nor an error")),
+        };
+        let Some(waiting) = self.returned.lock().take() else {
+            return Err(Status::failed_precondition("the build has its result"));
+        };
+        // Who waited may have gone.
+        let _ = waiting.send(result);
+        Ok(())
+    }
+
+    async fn resolve(
+        &self,
+        name: &str,
+        platform: Option<&pb::Platform>,
+        mode: &str,
+    ) -> Result<build::solve::ResolvedImage, Status> {
+        let platform = platform.map(worker::platform_of);
+        let mode = ResolveMode::parse(mode).map_err(|error| status(&error))?;
+        self.job.resolve_image(name, platform.as_ref(), mode).await.map_err(|error| status(&error))
+    }
+}
+
+fn stat(stat: FileStat) -> Stat {
+    Stat {
+        path: stat.path.into(),
+        mode: crate::transfer::mode(stat.mode),
+        uid: stat.uid,
+        gid: stat.gid,
+        size: stat.size,
+        mod_time: stat.modified,
+        linkname: stat.link.into(),
+        devmajor: stat.device.0.into(),
+        devminor: stat.device.1.into(),
+        xattrs: BTreeMap::new(),
+    }
+}
+
+impl Caller {
+    /// The bridge of the build that a call is about.
+    async fn bridge<T>(&self, request: &Request<T>) -> Result<std::sync::Arc<Bridge>, Status> {
+        let id = request.metadata().get(BUILD).and_then(|id| id.to_str().ok());
+        let id = id.ok_or_else(|| Status::unknown("no buildid found in context"))?;
+        let none = || Status::new(Code::NotFound, format!("no such job {id}"));
+        let build = self.shared.builds.find(id, &self.owner).await.ok_or_else(none)?;
+        build.bridge.clone().ok_or_else(none)
+    }
+}
+
+#[tonic::async_trait]
+impl LlbBridge for Caller {
+    async fn ping(&self, request: Request<PingRequest>) -> Result<Response<PongResponse>, Status> {
+        self.bridge(&request).await?;
+        Ok(Response::new(PongResponse {
+            frontend_api_caps: caps::of_front(),
+            llb_caps: caps::of_definition(),
+            workers: vec![worker::record(&self.shared.about)],
+        }))
+    }
+
+    async fn inputs(&self, request: Request<InputsRequest>) -> Result<Response<InputsResponse>, Status> {
+        let bridge = self.bridge(&request).await?;
+        Ok(Response::new(InputsResponse { definitions: bridge.inputs.clone() }))
+    }
+
+    async fn resolve_image_config(
+        &self,
+        request: Request<ResolveImageConfigRequest>,
+    ) -> Result<Response<ResolveImageConfigResponse>, Status> {
+        let bridge = self.bridge(&request).await?;
+        let request = request.into_inner();
+        if request.resolver_type != 0 {
+            return Err(Status::unimplemented("images in OCI layouts of the client's"));
+        }
+        let resolved =
+            bridge.resolve(&request.r#ref, request.platform.as_ref(), &request.resolve_mode).await?;
+        Ok(Response::new(ResolveImageConfigResponse {
+            digest: resolved.digest.to_string(),
+            config: resolved.config,
+            r#ref: resolved.name,
+        }))
+    }
+
+    async fn resolve_source_meta(
+        &self,
+        request: Request<ResolveSourceMetaRequest>,
+    ) -> Result<Response<ResolveSourceMetaResponse>, Status> {
+        let bridge = self.bridge(&request).await?;
+        let request = request.into_inner();
+        let source = request.source.ok_or_else(|| Status::invalid_argument("source is required"))?;
+        let Some(name) = source.identifier.strip_prefix(IMAGE) else {
+            return Err(Status::unimplemented(format!("what is known of the source {}", source.identifier)));
+        };
+        let wanted = request.image.unwrap_or_default();
+        if wanted.attestation_chain || !wanted.resolve_attestations.is_empty() {
+            return Err(Status::unimplemented("attestations of images"));
+        }
+        let resolved = bridge.resolve(name, request.platform.as_ref(), &request.resolve_mode).await?;
+        let config = if wanted.no_config { Default::default() } else { resolved.config };
+        Ok(Response::new(ResolveSourceMetaResponse {
+            source: Some(pb::SourceOp {
+                identifier: format!("{IMAGE}{}", resolved.name),
+                attrs: source.attrs,
+            }),
+            image: Some(ResolveSourceImageResponse {
+                digest: resolved.digest.to_string(),
+                config,
+                attestation_chain: None,
+            }),
+            git: None,
+            http: None,
+        }))
+    }
+
+    async fn solve(&self, request: Request<SolveRequest>) -> Result<Response<SolveResponse>, Status> {
+        let bridge = self.bridge(&request).await?;
+        bridge.solve(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn evaluate(
+        &self,
+        request: Request<EvaluateRequest>,
+    ) -> Result<Response<EvaluateResponse>, Status> {
+        let bridge = self.bridge(&request).await?;
+        let result = bridge.looked_at(&request.into_inner().r#ref)?;
+        result.evaluate().await.map_err(|error| status(&error))?;
+        Ok(Response::new(EvaluateResponse {}))
+    }
+
+    async fn read_file(
+        &self,
+        request: Request<ReadFileRequest>,
+    ) -> Result<Response<ReadFileResponse>, Status> {
+        let bridge = self.bridge(&request).await?;
+        let request = request.into_inner();
+        let result = bridge.looked_at(&request.r#ref)?;
+        let number = |number: i64| {
+            u64::try_from(number).map_err(|_| Status::invalid_argument("a part of a file that there is not"))
+        };
+        let range = match request.range {
+            Some(range) => Some((number(range.offset)?, number(range.length)?)),
+            None => None,
+        };
+        let data = result.read_file(&request.file_path, range).await.map_err(|error| status(&error))?;
+        Ok(Response::new(ReadFileResponse { data }))
+    }
+
+    async fn read_dir(&self, request: Request<ReadDirRequest>) -> Result<Response<ReadDirResponse>, Status> {
+        let bridge = self.bridge(&request).await?;
+        let request = request.into_inner();
+        let result = bridge.looked_at(&request.r#ref)?;
+        let pattern = Some(&*request.include_pattern).filter(|pattern| !pattern.is_empty());
+        let entries = result.read_dir(&request.dir_path, pattern).await.map_err(|error| status(&error))?;
+        Ok(Response::new(ReadDirResponse { entries: entries.into_iter().map(stat).collect() }))
+    }
+
+    async fn stat_file(
+        &self,
+        request: Request<StatFileRequest>,
+    ) -> Result<Response<StatFileResponse>, Status> {
+        let bridge = self.bridge(&request).await?;
+        let request = request.into_inner();
+        let result = bridge.looked_at(&request.r#ref)?;
+        let found = result.stat_file(&request.path).await.map_err(|error| status(&error))?;
+        Ok(Response::new(StatFileResponse { stat: Some(stat(found)) }))
+    }
+
+    async fn r#return(&self, request: Request<ReturnRequest>) -> Result<Response<ReturnResponse>, Status> {
+        let bridge = self.bridge(&request).await?;
+        bridge.take_result(request.into_inner())?;
+        Ok(Response::new(ReturnResponse {}))
+    }
+
+    async fn warn(&self, request: Request<WarnRequest>) -> Result<Response<WarnResponse>, Status> {
+        let bridge = self.bridge(&request).await?;
+        let warning = request.into_inner();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let line = |position: Option<pb::Position>| {
+            position.and_then(|position| u32::try_from(position.line).ok()).unwrap_or_default()
+        };
+        let lines: Vec<(u32, u32)> =
+            warning.ranges.iter().map(|range| (line(range.start), line(range.end))).collect();
+        bridge.job.warn(WarningEvent {
+            vertex: warning.digest.parse().ok(),
+            level: warning.level,
+            short: text(&warning.short),
+            detail: warning.detail.iter().map(|line| text(line)).collect(),
+            url: warning.url,
+            source: warning.info.map(|info| WarningSource {
+                filename: info.filename,
+                data: info.data.to_vec(),
+                language: info.language,
+                lines,
+            }),
+        });
+        Ok(Response::new(WarnResponse {}))
+    }
+
+    async fn new_container(
+        &self,
+        request: Request<NewContainerRequest>,
+    ) -> Result<Response<NewContainerResponse>, Status> {
+        self.bridge(&request).await?;
+        Err(Status::unimplemented(CONTAINERS))
+    }
+
+    async fn release_container(
+        &self,
+        request: Request<ReleaseContainerRequest>,
+    ) -> Result<Response<ReleaseContainerResponse>, Status> {
+        self.bridge(&request).await?;
+        Err(Status::unimplemented(CONTAINERS))
+    }
+
+    type ExecProcessStream = BoxStream<'static, Result<ExecMessage, Status>>;
+
+    async fn exec_process(
+        &self,
+        request: Request<Streaming<ExecMessage>>,
+    ) -> Result<Response<Self::ExecProcessStream>, Status> {
+        self.bridge(&request).await?;
+        Err(Status::unimplemented(CONTAINERS))
+    }
+
+    async fn read_file_container(
+        &self,
+        request: Request<ReadFileRequest>,
+    ) -> Result<Response<ReadFileResponse>, Status> {
+        self.bridge(&request).await?;
+        Err(Status::unimplemented(CONTAINERS))
+    }
+
+    async fn read_dir_container(
+        &self,
+        request: Request<ReadDirRequest>,
+    ) -> Result<Response<ReadDirResponse>, Status> {
+        self.bridge(&request).await?;
+        Err(Status::unimplemented(CONTAINERS))
+    }
+
+    async fn stat_file_container(
+        &self,
+        request: Request<StatFileRequest>,
+    ) -> Result<Response<StatFileResponse>, Status> {
+        self.bridge(&request).await?;
+        Err(Status::unimplemented(CONTAINERS))
+    }
+}
+
+/// What is said to who wants containers of a build.
+const CONTAINERS: &str = "containers that a client starts in its build are not supported";

@@ -1,0 +1,232 @@
+//! A build: from what its client asks for to what is handed over.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use build::solve::{
+    Entitlement, Event, Exporter, Job, JobOptions, Outcome, Session, VertexEvent, WarningEvent,
+};
+use futures::StreamExt as _;
+use tonic::Status;
+
+use crate::bridge::Bridge;
+use crate::failure::{status, to_wire};
+use crate::progress::time;
+use crate::service::Caller;
+use crate::session::Client;
+use crate::wire::moby::buildkit::v1::{self as wire, BuildHistoryRecord, SolveRequest, SolveResponse};
+
+/// The front end's option that fixes times in what is exported.
+const EPOCH: &str = "build-arg:SOURCE_DATE_EPOCH";
+/// The exporters' attribute of the same.
+const EPOCH_ATTRIBUTE: &str = "source-date-epoch";
+
+/// Does a build. Whoever waits for it no longer ends it.
+pub(super) async fn solve(caller: &Caller, mut request: SolveRequest) -> Result<SolveResponse, Status> {
+    let id = request.r#ref.clone();
+    if id.is_empty() {
+        return Err(Status::invalid_argument("a build needs a ref"));
+    }
+    check_caches(&request)?;
+    let exporters = exporters(&mut request);
+    let options = JobOptions {
+        session: session(caller, &request.session).await?,
+        entitlements: entitlements(caller, &request.entitlements)?,
+        ..JobOptions::default()
+    };
+    let job = caller.shared.solver.job(options);
+    let driven =
+        request.frontend.is_empty() && request.definition.as_ref().is_none_or(|it| it.def.is_empty());
+    let (bridge, returned) = match driven {
+        true => {
+            let (bridge, returned) = Bridge::new(job.clone(), std::mem::take(&mut request.frontend_inputs));
+            (Some(Arc::new(bridge)), Some(returned))
+        }
+        false => (None, None),
+    };
+    let exists = || Status::already_exists(format!("job ID {id} exists"));
+    let builds = &caller.shared.builds;
+    let running = builds.begin(id.clone(), caller.owner.clone(), job.clone(), bridge).ok_or_else(exists)?;
+    let mut recorded = (!request.internal).then(|| Recorded::begin(caller, &request, &exporters));
+    if request
+        .cache
+        .as_ref()
+        .is_some_and(|cache| cache.exports.iter().any(|export| export.r#type == "inline"))
+    {
+        job.warn(WarningEvent {
+            level: 1,
+            short: "the cache is not exported into the image".to_owned(),
+            ..WarningEvent::default()
+        });
+    }
+    let built = async {
+        let outcome = match returned {
+            Some(returned) => returned.await.map_err(|_| Status::cancelled("the build was given up"))??,
+            None => outcome(&job, request).await?,
+        };
+        hand_over(&job, &outcome, &exporters).await
+    };
+    let built = built.await;
+    job.close();
+    if let Some(recorded) = &mut recorded {
+        recorded.end(&job, &built).await;
+    }
+    drop(running);
+    built.map(|exporter_response| SolveResponse { exporter_response })
+}
+
+/// What the build comes to that the request itself describes.
+async fn outcome(job: &Job, request: SolveRequest) -> Result<Outcome, Status> {
+    if !request.frontend.is_empty() {
+        let front = job.front(&request.frontend, request.frontend_attrs, request.frontend_inputs);
+        return front.await.map_err(|error| status(&error));
+    }
+    let definition = request.definition.unwrap_or_default();
+    let single = job.solve(&definition).await.map_err(|error| status(&error))?;
+    Ok(Outcome { single: Some(single), ..Outcome::default() })
+}
+
+/// Does what is to be done, and hands it to all who are to have it.
+async fn hand_over(
+    job: &Job,
+    outcome: &Outcome,
+    exporters: &[Exporter],
+) -> Result<BTreeMap<String, String>, Status> {
+    let results = outcome.single.iter().chain(outcome.refs.values());
+    futures::future::try_join_all(results.map(|result| result.evaluate()))
+        .await
+        .map_err(|error| status(&error))?;
+    let mut told = BTreeMap::new();
+    for exporter in exporters {
+        told.extend(job.export(outcome, exporter).await.map_err(|error| status(&error))?);
+    }
+    Ok(told)
+}
+
+/// Who is to have the result, from all the ways in which clients have said so.
+fn exporters(request: &mut SolveRequest) -> Vec<Exporter> {
+    let mut exporters = std::mem::take(&mut request.exporters);
+    if exporters.is_empty() && !request.exporter_deprecated.is_empty() {
+        exporters.push(wire::Exporter {
+            r#type: std::mem::take(&mut request.exporter_deprecated),
+            attrs: std::mem::take(&mut request.exporter_attrs_deprecated),
+        });
+    }
+    let epoch = request.frontend_attrs.get(EPOCH);
+    let mut read = Vec::new();
+    for (number, exporter) in exporters.into_iter().enumerate() {
+        let mut attributes = exporter.attrs;
+        if let Some(epoch) = epoch {
+            attributes.entry(EPOCH_ATTRIBUTE.to_owned()).or_insert_with(|| epoch.clone());
+        }
+        read.push(Exporter { kind: exporter.r#type, attributes, id: number.to_string() });
+    }
+    read
+}
+
+/// Caches that are to be written to where they are not.
+fn check_caches(request: &SolveRequest) -> Result<(), Status> {
+    let Some(cache) = &request.cache else { return Ok(()) };
+    if !cache.export_ref_deprecated.is_empty() {
+        return Err(Status::unimplemented("exporting the cache to a registry is not supported"));
+    }
+    match cache.exports.iter().find(|export| export.r#type != "inline") {
+        Some(export) => {
+            Err(Status::unimplemented(format!("cache exporter {:?} is not supported", export.r#type)))
+        }
+        None => Ok(()),
+    }
+}
+
+/// What the build may have: what its client wants, if the daemon allows it.
+fn entitlements(caller: &Caller, wanted: &[String]) -> Result<BTreeSet<Entitlement>, Status> {
+    let mut entitlements = BTreeSet::new();
+    for wanted in wanted {
+        let known = match wanted.split('=').next().unwrap_or_default() {
+            "network.host" => Entitlement::NetworkHost,
+            "security.insecure" => Entitlement::SecurityInsecure,
+            "device" => Entitlement::Device,
+            _ => return Err(Status::unknown(format!("invalid entitlement: {wanted}"))),
+        };
+        if !caller.shared.about.allowed.contains(&known) {
+            return Err(Status::unknown(format!(
+                "granting entitlement {wanted} is not allowed by build daemon configuration"
+            )));
+        }
+        entitlements.insert(known);
+    }
+    Ok(entitlements)
+}
+
+/// The session that the client names, which has to be its own.
+async fn session(caller: &Caller, id: &str) -> Result<Option<Arc<dyn Session>>, Status> {
+    if id.is_empty() {
+        return Ok(None);
+    }
+    let open = caller.shared.sessions.find(id, &caller.owner).await;
+    let open = open.map_err(|error| Status::unknown(error.to_string()))?;
+    Ok(Some(Arc::new(Client::new(caller.shared.sessions.clone(), open))))
+}
+
+/// A build's record in the history, which is told that the build was given up if it does not end.
+struct Recorded {
+    history: crate::history::History,
+    now: Box<dyn Fn() -> base::Timestamp + Send + Sync>,
+    record: Option<BuildHistoryRecord>,
+}
+
+impl Recorded {
+    fn begin(caller: &Caller, request: &SolveRequest, exporters: &[Exporter]) -> Self {
+        let engine = caller.shared.solver.engine().clone();
+        let now = Box::new(move || engine.now());
+        let exporters = exporters.iter().map(|exporter| wire::Exporter {
+            r#type: exporter.kind.clone(),
+            attrs: exporter.attributes.clone(),
+        });
+        let record = BuildHistoryRecord {
+            r#ref: request.r#ref.clone(),
+            frontend: request.frontend.clone(),
+            frontend_attrs: request.frontend_attrs.clone(),
+            exporters: exporters.collect(),
+            created_at: Some(time(now())),
+            ..BuildHistoryRecord::default()
+        };
+        let history = caller.shared.history.clone();
+        history.tell(record.clone());
+        Recorded { history, now, record: Some(record) }
+    }
+
+    async fn end(&mut self, job: &Job, built: &Result<BTreeMap<String, String>, Status>) {
+        let Some(mut record) = self.record.take() else { return };
+        let mut steps: BTreeMap<oci::Digest, VertexEvent> = BTreeMap::new();
+        let mut events = job.events();
+        while let Some(event) = events.next().await {
+            match event {
+                Event::Vertex(vertex) => drop(steps.insert(vertex.digest.clone(), vertex)),
+                Event::Warning(_) => record.num_warnings += 1,
+                _ => {}
+            }
+        }
+        let count = |of: fn(&&VertexEvent) -> bool| {
+            i32::try_from(steps.values().filter(of).count()).unwrap_or(i32::MAX)
+        };
+        record.num_total_steps = count(|_| true);
+        record.num_cached_steps = count(|step| step.cached);
+        record.num_completed_steps = count(|step| step.completed.is_some() && step.error.is_none());
+        match built {
+            Ok(told) => record.exporter_response.clone_from(told),
+            Err(error) => record.error = Some(to_wire(error)),
+        }
+        record.completed_at = Some(time((self.now)()));
+        self.history.tell(record);
+    }
+}
+
+impl Drop for Recorded {
+    fn drop(&mut self) {
+        let Some(mut record) = self.record.take() else { return };
+        record.error = Some(to_wire(&Status::cancelled("context canceled")));
+        record.completed_at = Some(time((self.now)()));
+        self.history.tell(record);
+    }
+}
