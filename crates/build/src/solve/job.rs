@@ -221,6 +221,9 @@ impl JobInner {
 impl Drop for JobInner {
     fn drop(&mut self) {
         self.end();
+        self.done.lock().clear();
+        self.uses.lock().clear();
+        super::usage::after_build(&self.solver);
     }
 }
 
