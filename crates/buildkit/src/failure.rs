@@ -21,12 +21,19 @@ pub(crate) fn status(error: &SolveError) -> Status {
     };
     let mut details = Vec::new();
     let mut at = Some(error);
-    while let Some(SolveError::Vertex { digest, location, source, .. }) = at {
-        if let Some(location) = location {
-            details.push(detail("Source", &source_of(location)));
-        }
-        details.push(detail("Vertex", &json!({"digest": digest.to_string()})));
-        at = Some(source);
+    while let Some(error) = at {
+        at = match error {
+            SolveError::Vertex { digest, location, source, .. } => {
+                details.extend(location.iter().map(|location| detail("Source", &source_of(location))));
+                details.push(detail("Vertex", &json!({"digest": digest.to_string()})));
+                Some(source)
+            }
+            SolveError::Located { locations, source } => {
+                details.extend(locations.iter().map(|location| detail("Source", &source_of(location))));
+                Some(source)
+            }
+            _ => None,
+        };
     }
     let message = error.to_string();
     with_details(code, message, details)

@@ -26,6 +26,14 @@ pub enum SolveError {
         /// Why.
         source: Arc<SolveError>,
     },
+    /// What was written down is wrong, or what it asks for.
+    #[error("{source}")]
+    Located {
+        /// Where, innermost first.
+        locations: Vec<Location>,
+        /// Why.
+        source: Arc<SolveError>,
+    },
     /// A process ended otherwise than it should.
     #[error("process {process:?} did not complete successfully: {}", how_it_ended(*code, *out_of_memory))]
     Exit {
@@ -85,7 +93,7 @@ impl SolveError {
     /// What sort of failure this is.
     pub fn kind(&self) -> engine::Kind {
         match self {
-            Self::Vertex { source, .. } => source.kind(),
+            Self::Vertex { source, .. } | Self::Located { source, .. } => source.kind(),
             Self::Engine(error) => error.kind(),
             Self::Unsupported(_) => engine::Kind::Unsupported,
             Self::NotEntitled(_) => engine::Kind::Denied,
@@ -97,10 +105,10 @@ impl SolveError {
         }
     }
 
-    /// The failure without the vertex that it is of.
+    /// The failure without the vertex that it is of, and without where it was written down.
     pub fn cause(&self) -> &SolveError {
         match self {
-            Self::Vertex { source, .. } => source.cause(),
+            Self::Vertex { source, .. } | Self::Located { source, .. } => source.cause(),
             other => other,
         }
     }
