@@ -185,9 +185,7 @@ fn of_cause(cause: Option<ClientError>, problem: String) -> SolveError {
         SolveError::NoSpace(_) => SolveError::NoSpace(problem),
         SolveError::Unsupported(_) => SolveError::Unsupported(problem),
         SolveError::Failed(_) => SolveError::Failed(problem),
-        SolveError::Engine(error) => {
-            SolveError::Engine(Arc::new(engine::Error::new(error.kind(), problem)))
-        }
+        SolveError::Engine(error) => SolveError::Engine(Arc::new(engine::Error::new(error.kind(), problem))),
         _ => SolveError::Invalid(problem),
     }
 }
