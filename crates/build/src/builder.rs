@@ -347,13 +347,11 @@ struct Key {
     created_by: String,
     /// The same word by word.
     command: Vec<String>,
-    /// Whether the history alone tells it from others: the words of a program may come to the same line.
-    is_plain: bool,
 }
 
 impl Key {
     fn of(command: Vec<String>) -> Self {
-        Self { created_by: command.join(" "), command, is_plain: true }
+        Self { created_by: command.join(" "), command }
     }
 }
 

@@ -5,6 +5,7 @@ use image::{FindError, Kind, LayerError, SnapshotError, WriteError};
 
 use crate::changes::ChangeError;
 use crate::files::FileError;
+use crate::git::GitError;
 
 /// Why an image could not be built.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +33,14 @@ pub enum BuildError {
     /// What is to be built from cannot be fetched.
     #[error("{0}")]
     Remote(String),
+    /// What is to be built from cannot be fetched from a repository.
+    #[error("{tried}")]
+    Git {
+        /// What was being done.
+        tried: String,
+        /// Why not.
+        source: GitError,
+    },
     /// The build context cannot be unpacked.
     #[error("read the build context")]
     Context(#[source] LayerError),
@@ -79,7 +88,8 @@ impl BuildError {
         match self {
             BuildError::Engine(error) => error.kind(),
             BuildError::NoSpace { .. } => engine::Kind::NoSpace,
-            BuildError::Remote(_) => engine::Kind::Unavailable,
+            BuildError::Git { source: GitError::Full(_), .. } => engine::Kind::NoSpace,
+            BuildError::Remote(_) | BuildError::Git { .. } => engine::Kind::Unavailable,
             BuildError::Context(error) if error.kind() == Kind::NoSpace => engine::Kind::NoSpace,
             _ => engine::Kind::Invalid,
         }

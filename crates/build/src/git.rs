@@ -4,17 +4,15 @@
 //! make it do: no settings of this machine's, no questions, no protocol that runs programs or reads this host's
 //! files (CVE-2022-39253).
 
+mod headway;
+mod program;
+
 use std::path::Path;
-use std::process::Stdio;
-use std::time::Duration;
 
-use base::space::Space;
-use tokio::process::Command;
+use program::Git;
+pub use program::GitError;
 
-/// How often it is looked whether the disk has room still.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// The longest complaint of git's that is passed on.
-const COMPLAINT_MAX: usize = 4 << 10;
+use crate::error::BuildError;
 
 /// A repository, and what of it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -44,97 +42,137 @@ impl Repository {
     }
 
     /// Brings the files, with those of its submodules, into a directory, which is empty.
-    pub(crate) async fn clone_into(&self, directory: &Path) -> Result<(), String> {
-        let git =
-            |arguments: &[&str]| git(directory, arguments.iter().map(|&word| word.to_owned()).collect());
+    pub(crate) async fn clone_into(&self, directory: &Path) -> Result<(), BuildError> {
+        self.clone_by(&Git::new(directory)).await
+    }
+
+    async fn clone_by(&self, git: &Git<'_>) -> Result<(), BuildError> {
         let said = |tried: &str| {
             let tried = tried.to_owned();
-            move |problem: String| format!("{tried}: {problem}")
+            move |source: GitError| BuildError::Git { tried, source }
         };
-        git(&["init", "--quiet", "--template="]).await.map_err(said("failed to init repo"))?;
-        git(&["remote", "add", "origin", &self.remote]).await.map_err(said("failed add origin repo"))?;
+        git.run(&["init", "--quiet", "--template="]).await.map_err(said("failed to init repo"))?;
+        git.run(&["remote", "add", "origin", &self.remote]).await.map_err(said("failed add origin repo"))?;
         let reference = if self.reference.is_empty() { "HEAD" } else { self.reference.as_str() };
-        if git(&["fetch", "--depth", "1", "origin", "--", reference]).await.is_err() {
+        let fetching = said("error fetching");
+        match git.run(&["fetch", "--depth", "1", "origin", "--", reference]).await {
             // Servers that only have files know no depth.
-            git(&["fetch", "origin", "--", reference]).await.map_err(said("error fetching"))?;
+            Err(GitError::Failed(_)) => {
+                git.run(&["fetch", "origin", "--", reference]).await.map_err(fetching)?;
+            }
+            fetched => fetched.map_err(fetching)?,
         }
+        let checking_out = said(&format!("error checking out {reference}"));
         // A branch by its name, so that `.git/HEAD` says it.
         let by_name = match self.reference.as_str() {
-            "" => false,
-            reference => git(&["checkout", "--quiet", reference, "--"]).await.is_ok(),
+            "" => Err(GitError::Failed(String::new())),
+            reference => git.run(&["checkout", "--quiet", reference, "--"]).await,
         };
-        if !by_name {
-            let checked = git(&["checkout", "--quiet", "FETCH_HEAD", "--"]).await;
-            checked.map_err(said(&format!("error checking out {reference}")))?;
+        match by_name {
+            Err(GitError::Failed(_)) => {
+                git.run(&["checkout", "--quiet", "FETCH_HEAD", "--"]).await.map_err(checking_out)?;
+            }
+            checked_out => checked_out.map_err(checking_out)?,
         }
-        git(&["submodule", "--quiet", "update", "--init", "--recursive", "--depth=1"])
+        git.run(&["submodule", "--quiet", "update", "--init", "--recursive", "--depth=1"])
             .await
             .map_err(said("error initializing submodules"))
     }
 }
 
-/// Runs git; its complaint if it fails. It ends when this is dropped, and when the disk is full.
-async fn git(directory: &Path, arguments: Vec<String>) -> Result<(), String> {
-    // What it began in the background would hold its output.
-    let settings = ["-c", "protocol.file.allow=never", "-c", "gc.auto=0", "-c", "maintenance.auto=false"];
-    let mut child = Command::new("git")
-        .args(settings)
-        .args(&arguments)
-        .current_dir(directory)
-        .env("GIT_PROTOCOL_FROM_USER", "0")
-        .env("GIT_CONFIG_NOSYSTEM", "1")
-        .env("HOME", "/dev/null")
-        .env("GIT_TERMINAL_PROMPT", "0")
-        .env("GIT_ASKPASS", "true")
-        .env("GIT_SSH_COMMAND", "ssh -oBatchMode=yes")
-        // One that sends nothing for a minute is given up.
-        .env("GIT_HTTP_LOW_SPEED_LIMIT", "1")
-        .env("GIT_HTTP_LOW_SPEED_TIME", "60")
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => {
-                "the program `git` is not on this host: install it to build from repositories".to_owned()
-            }
-            _ => format!("start git: {error}"),
-        })?;
-    let complaint = read_complaint(child.stderr.take());
-    let full = async {
-        loop {
-            tokio::time::sleep(LOOK_EVERY).await;
-            let look = || std::fs::File::open(directory).and_then(|place| Space::at(&place)?.take(1));
-            let room = offload::in_place(look);
-            if let Err(error) = room {
-                return error;
-            }
-        }
-    };
-    tokio::select! {
-        (complaint, status) = async { (complaint.await, child.wait().await) } => match status {
-            Ok(status) if status.success() => Ok(()),
-            Ok(_) => Err(complaint),
-            Err(error) => Err(format!("wait for git: {error}")),
-        },
-        error = full => Err(error.to_string()),
-    }
+/// A checkout that the solver asks for.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Checkout {
+    /// What git is told.
+    pub(crate) remote: String,
+    /// A branch, tag or commit; what the repository has checked out itself if empty.
+    pub(crate) reference: String,
+    pub(crate) keep_git_dir: bool,
+    pub(crate) skip_submodules: bool,
+    /// See [`Git::environment`].
+    pub(crate) environment: Vec<(String, String)>,
+    /// The file that says who hosts are.
+    pub(crate) known_hosts: Option<std::path::PathBuf>,
 }
 
-async fn read_complaint(stderr: Option<tokio::process::ChildStderr>) -> String {
-    use tokio::io::AsyncReadExt;
-    let Some(mut stderr) = stderr else { return String::new() };
-    let (mut kept, mut piece) = (Vec::new(), [0; 1024]);
-    while let Ok(got @ 1..) = stderr.read(&mut piece).await {
-        let room = COMPLAINT_MAX.saturating_sub(kept.len()).min(got);
-        kept.extend_from_slice(&piece[..room]);
+impl Checkout {
+    fn git<'a>(&self, directory: &'a Path) -> Git<'a> {
+        let mut environment = self.environment.clone();
+        if let Some(known) = &self.known_hosts {
+            let ssh = format!("{} -oUserKnownHostsFile={}", program::SSH, known.display());
+            environment.push(("GIT_SSH_COMMAND".to_owned(), ssh));
+        }
+        Git::with(directory, environment)
     }
-    String::from_utf8_lossy(&kept).trim().to_owned()
+
+    /// The commit that is meant, asked of the server.
+    pub(crate) async fn commit(&self, directory: &Path) -> Result<String, GitError> {
+        let is_commit = |text: &str| matches!(text.len(), 40 | 64) && text.bytes().all(|b| b.is_ascii_hexdigit());
+        if is_commit(&self.reference) {
+            return Ok(self.reference.to_ascii_lowercase());
+        }
+        let name = if self.reference.is_empty() { "HEAD" } else { &self.reference };
+        let peeled = format!("{name}^{{}}");
+        let answer = self.git(directory).ask(&["ls-remote", "--", &self.remote, name, &peeled]).await?;
+        let lines: Vec<(&str, &str)> = answer.lines().filter_map(|line| line.split_once('\t')).collect();
+        // What a tag is on, before the tag; a branch before a tag of its name.
+        let wanted = [
+            name.to_owned(),
+            format!("refs/heads/{name}"),
+            format!("refs/tags/{name}^{{}}"),
+            peeled,
+            format!("refs/tags/{name}"),
+        ];
+        let of = |wanted: &String| lines.iter().find(|(_, name)| name == wanted).map(|(commit, _)| *commit);
+        let peeled_first = of(&wanted[3]).or_else(|| wanted.iter().find_map(of));
+        match peeled_first.or_else(|| lines.first().map(|(commit, _)| *commit)) {
+            Some(commit) if is_commit(commit) => Ok(commit.to_owned()),
+            _ => Err(GitError::Failed(format!("repository does not contain ref {name}, output: {answer:?}"))),
+        }
+    }
+
+    /// Brings a commit into a directory, which is empty; gives the second at which it was made.
+    pub(crate) async fn bring(&self, directory: &Path, commit: &str) -> Result<i64, GitError> {
+        let git = self.git(directory);
+        git.run(&["init", "--quiet", "--template="]).await?;
+        git.run(&["remote", "add", "origin", &self.remote]).await?;
+        let name = if self.reference.is_empty() { "HEAD" } else { &self.reference };
+        let mut fetched = Err(GitError::Missing);
+        for arguments in [
+            &["fetch", "--quiet", "--depth", "1", "origin", "--", commit][..],
+            // Not every server gives what it is not asked for by name, and those that only have files know no depth.
+            &["fetch", "--quiet", "--tags", "origin", "--", name],
+            &["fetch", "--quiet", "--tags", "origin", "--", "+refs/heads/*:refs/remotes/origin/*"],
+        ] {
+            fetched = git.run(arguments).await;
+            let has = match &fetched {
+                Ok(()) => git.run(&["cat-file", "-e", &format!("{commit}^{{commit}}")]).await,
+                Err(GitError::Failed(_)) => continue,
+                Err(_) => break,
+            };
+            match has {
+                Err(GitError::Failed(_)) => fetched = has,
+                other => {
+                    fetched = other;
+                    break;
+                }
+            }
+        }
+        fetched?;
+        git.run(&["checkout", "--quiet", commit, "--"]).await?;
+        if !self.skip_submodules {
+            git.run(&["submodule", "--quiet", "update", "--init", "--recursive", "--depth=1"]).await?;
+        }
+        let made = git.ask(&["log", "-1", "--format=%ct", commit, "--"]).await?;
+        Ok(made.trim().parse().unwrap_or_default())
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -147,5 +185,37 @@ mod tests {
         check("https://h/a.git#v1", ["https://h/a.git", "v1", ""]);
         check("git@h:a#main:web/app", ["git@h:a", "main", "web/app"]);
         check("github.com/a/b#:dir", ["https://github.com/a/b", "", "dir"]);
+    }
+
+    /// A server that takes whoever comes and says nothing, or one byte after the other.
+    fn serve(trickles: bool) -> String {
+        use std::io::Write;
+        let listener = TcpListener::bind("127.0.0.1:0").expect("listen");
+        let port = listener.local_addr().expect("an address").port();
+        std::thread::spawn(move || {
+            for client in listener.incoming() {
+                let mut client = client.expect("a client");
+                // The length of a line that does not end.
+                let sent = client.write_all(b"fff0");
+                let wait = || std::thread::sleep(Duration::from_millis(if trickles { 10 } else { 50 }));
+                while sent.is_ok() && (!trickles || client.write_all(b"x").is_ok()) {
+                    wait();
+                }
+            }
+        });
+        format!("git://127.0.0.1:{port}/a.git")
+    }
+
+    #[tokio::test]
+    async fn a_server_that_sends_next_to_nothing_is_given_up() {
+        for trickles in [false, true] {
+            let directory = tempfile::tempdir().expect("a directory");
+            let repository = Repository::parse(&serve(trickles)).expect("an address");
+            let git = Git { silence: Duration::from_millis(500), ..Git::new(directory.path()) };
+            let error = repository.clone_by(&git).await.expect_err("nothing comes");
+            assert_eq!(error.kind(), engine::Kind::Unavailable);
+            let said = base::error::chain(&error).to_string();
+            assert!(said.starts_with("error fetching: the server has sent nothing"), "{said}");
+        }
     }
 }

@@ -31,6 +31,7 @@ use tokio_util::task::AbortOnDropHandle;
 pub use changes::{ChangeError, apply_changes};
 pub use dockerfile::classic::ParseError;
 pub use error::BuildError;
+pub use git::GitError;
 pub use request::{BuildEvent, BuildOptions, BuildRequest};
 
 /// What a build tells; ends with [`BuildEvent::Built`] and the last words, or an error. Dropping it

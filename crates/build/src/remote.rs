@@ -64,7 +64,9 @@ impl Remote {
         let root = offload::in_place(|| directory(scratch)).map_err(io_error)?;
         match self {
             Self::Git(repository) => {
-                repository.clone_into(scratch).await.map_err(BuildError::Remote)?;
+                // As any other context: so many at a time.
+                let _turn = engine::work::transfer("build contexts").await?;
+                repository.clone_into(scratch).await?;
                 let part = offload::in_place(|| subdirectory(root, repository.directory()));
                 part.map(Received::Files)
             }
@@ -94,6 +96,8 @@ async fn fetch(
     root: OwnedFd,
     events: &Events,
 ) -> Result<Received, BuildError> {
+    // Whoever waits for a turn keeps no server waiting.
+    let transfer = engine::work::transfer("build contexts").await?;
     let opened = engine.fetch(address).await.map_err(|error| {
         let tried = format!("error downloading remote context {address}");
         engine::Error::new(error.kind(), tried).with_source(error)
@@ -126,7 +130,6 @@ async fn fetch(
     };
     let stream = fetched_stream(opened, tell);
     let unpacking = root.try_clone().map_err(io_error)?;
-    let transfer = engine::work::transfer("build contexts").await?;
     let received = transfer.upload(stream, move |stream| receive(stream, is_unknown, &unpacking));
     Ok(received.await?.map_or(Received::Files(root), Received::Dockerfile))
 }

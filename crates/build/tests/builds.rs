@@ -4,6 +4,7 @@ mod support;
 
 use build::BuildOptions;
 use engine::container::ContainerFilter;
+use futures::StreamExt;
 use support::{Files, arguments, build, with_engine};
 
 /// Builds and expects success; gives what was said.
@@ -235,6 +236,67 @@ fn a_step_is_known_by_its_words_and_its_network() {
         let apart = said("RUN --network=none echo x").await;
         assert!(!apart.contains("Using cache"), "{apart}");
         assert!(said("RUN --network=none echo x").await.contains("Using cache"));
+    });
+}
+
+#[test]
+fn what_is_copied_is_known_by_its_name_and_by_where_it_goes() {
+    with_engine(async |engine| {
+        let files = &[("a", "same"), ("b", "same"), ("d/c", "same"), ("e/c", "same"), ("dir/x", "x")];
+        let listed = async |line: &str| {
+            let dockerfile =
+                format!("FROM busybox\nRUN mkdir /there\n{line}\nRUN find /there /new 2>/dev/null | sort");
+            let (text, image) = built(&engine, &dockerfile, files, BuildOptions::default()).await;
+            let id = image.trim_start_matches("sha256:")[..12].to_owned();
+            (text.matches("Using cache").count(), id)
+        };
+        // What each comes to, and what is done again of each: the first RUN is not, but for the first time.
+        let mut made = std::collections::BTreeSet::new();
+        for line in [
+            "COPY a /there",
+            "COPY b /there",
+            "COPY a /new/",
+            "COPY b /new/",
+            "COPY a /new",
+            "COPY a dir /new/",
+            "COPY b dir /new/",
+            "COPY dir /new",
+        ] {
+            let (_, image) = listed(line).await;
+            assert!(made.insert(image), "{line} is another's");
+        }
+        // A directory brings what is in it, and a file is called by its last part.
+        let (_, first) = listed("COPY d /new").await;
+        assert_eq!(listed("COPY e /new").await, (3, first));
+        let (_, first) = listed("COPY d/c /new/").await;
+        assert_eq!(listed("COPY e/c /new/").await, (3, first));
+    });
+}
+
+/// Makes an image one that came from elsewhere: without the steps that it was made by.
+async fn from_elsewhere(engine: &engine::Engine, name: &str) {
+    let saved = engine.image_save(&[name.to_owned()], None).await.expect("save");
+    let archive: Vec<_> = saved.collect().await;
+    engine.image_remove(name, true, true).await.expect("remove");
+    let archive = futures::stream::iter(archive).boxed();
+    let loaded: Vec<_> = engine.image_load(archive, None).expect("load").collect().await;
+    loaded.into_iter().collect::<Result<Vec<_>, _>>().expect("load");
+}
+
+#[test]
+fn programs_are_found_in_images_to_take_steps_from() {
+    with_engine(async |engine| {
+        let all = "FROM busybox\nRUN [\"sh\", \"-c\", \"echo one > /f\"]\nRUN [\"touch\", \"/g\"]";
+        let named = BuildOptions { tags: vec!["app:1".into()], ..BuildOptions::default() };
+        built(&engine, all, &[], named).await;
+        from_elsewhere(&engine, "app:1").await;
+        let from = BuildOptions { cache_from: vec!["app:1".into()], ..BuildOptions::default() };
+        // Where the words are known, the same line is not enough.
+        let other = "FROM busybox\nRUN [\"sh\", \"-c\", \"echo one > /f\"]\nRUN [\"touch /g\"]";
+        let text = build(&engine, other, &[], from.clone()).await.text;
+        assert_eq!(text.matches("Using cache").count(), 1, "{text}");
+        let (text, _) = built(&engine, all, &[], from).await;
+        assert_eq!(text.matches("Using cache").count(), 2, "{text}");
     });
 }
 

@@ -92,6 +92,36 @@ fn no_device_or_pipe_of_a_context_is_opened() {
     });
 }
 
+/// The archive of one file, whose name is written as it is.
+fn climbing(files: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut archive = tar::Builder::new(Vec::new());
+    for (name, content) in files {
+        let mut entry = header(EntryType::Regular, content.len() as u64);
+        entry.as_gnu_mut().expect("GNU").name[..name.len()].copy_from_slice(name.as_bytes());
+        entry.set_cksum();
+        archive.append(&entry, *content).expect("into memory");
+    }
+    archive.into_inner().expect("into memory")
+}
+
+#[test]
+fn names_that_climb_out_of_a_context_or_an_archive_lead_to_its_root() {
+    with_engine(async |engine| {
+        let inner = climbing(&[("../../added", b"two"), ("d/../../x", b"three")]);
+        let dockerfile = "FROM busybox\nCOPY sent /sent\nADD inner.tar /a/b/\nRUN cat /sent /a/b/added /a/b/x && ls /a / | tr '\\n' ' '";
+        let context = climbing(&[
+            ("../../sent", b"one"),
+            ("../inner.tar", &inner),
+            ("a/../../Dockerfile", dockerfile.as_bytes()),
+        ]);
+        let options = BuildOptions { network: "none".to_owned(), ..BuildOptions::default() };
+        let built = build_context(&engine, context, options).await;
+        built.image.unwrap_or_else(|error| panic!("{error}: {}", built.text));
+        assert!(built.text.contains("onetwothree"), "{}", built.text);
+        assert!(built.text.contains("/a: b  "), "nothing is beside it: {}", built.text);
+    });
+}
+
 #[test]
 fn a_step_that_makes_a_huge_hole_is_refused_and_none_is_read() {
     with_engine(async |engine| {

@@ -178,6 +178,13 @@ fn a_context_is_a_branch_and_a_directory_of_a_repository() {
         let error =
             async |remote: String| fetched(&engine, &remote, "").await.image.expect_err("it is refused");
         assert!(error(format!("{at}#none")).await.starts_with("error fetching: "));
+        // It takes a turn like any other context, and waits for it in vain while all are taken.
+        let mut taken = Vec::new();
+        while taken.len() < 16 {
+            taken.push(engine::work::transfer("build contexts").await.expect("a turn"));
+        }
+        assert!(error(at.clone()).await.contains("16 archives of build contexts are being moved"));
+        drop(taken);
         // No way leads out of it.
         let above = fetched(&engine, &format!("{at}#main:../.."), "").await;
         assert!(above.text.contains("\nmain\n"), "{:?}: {}", above.image, above.text);

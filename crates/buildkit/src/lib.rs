@@ -15,6 +15,7 @@ mod bridge;
 mod builds;
 mod caps;
 mod channel;
+mod classic;
 mod control;
 mod failure;
 mod history;
@@ -27,5 +28,6 @@ mod wire;
 mod worker;
 
 pub use channel::Connection;
+pub use classic::{Build, BuildFailed, Told};
 pub use service::{About, BuildKit};
 pub use sessions::{Introduction, Owner, SessionsError};

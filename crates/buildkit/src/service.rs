@@ -72,6 +72,11 @@ impl BuildKit {
         BuildKit { shared: Arc::new(shared) }
     }
 
+    /// The solver that they are before.
+    pub fn solver(&self) -> &Solver {
+        &self.shared.solver
+    }
+
     /// Answers the calls of `owner` that come over `io`, until it ends. A call that its client gives up
     /// ends with all that was done for it.
     pub async fn serve(&self, owner: Owner, io: impl Connection) {
@@ -79,6 +84,15 @@ impl BuildKit {
         if let Err(error) = channel::serve(io, caller).await {
             tracing::debug!(%error, "a connection with calls of builds broke off");
         }
+    }
+
+    /// What clients are told of this daemon.
+    pub fn about(&self) -> &About {
+        &self.shared.about
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
     }
 
     /// Whether a session that introduces itself so can be opened.

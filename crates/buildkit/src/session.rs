@@ -22,7 +22,7 @@ use tonic::metadata::{Ascii, MetadataKey, MetadataValue};
 use tonic::{Code, Request, Status};
 
 use crate::channel::{Channel, LONGEST};
-use crate::sessions::Open;
+use crate::sessions::{Open, Sessions};
 use crate::wire::moby::buildkit::secrets::v1::GetSecretRequest;
 use crate::wire::moby::buildkit::secrets::v1::secrets_client::SecretsClient;
 use crate::wire::moby::filesync::v1::CredentialsRequest;
@@ -50,12 +50,14 @@ pub(crate) fn origin() -> Uri {
 /// A client, for as long as its session lasts.
 #[derive(Clone)]
 pub(crate) struct Client {
+    sessions: Sessions,
     open: Arc<Open>,
 }
 
 impl Client {
-    pub(crate) fn new(open: Arc<Open>) -> Self {
-        Client { open }
+    /// The client of a session that is among `sessions`.
+    pub(crate) fn new(sessions: Sessions, open: Arc<Open>) -> Self {
+        Client { sessions, open }
     }
 
     /// The way to the client, if it serves `method`.
@@ -100,6 +102,14 @@ impl Session for Client {
 
     fn shared_key(&self) -> &str {
         self.open.shared_key()
+    }
+
+    fn other<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Option<Arc<dyn Session>>> {
+        Box::pin(async move {
+            let open = self.sessions.find(id, self.open.owner()).await.ok()?;
+            let other: Arc<dyn Session> = Arc::new(Client::new(self.sessions.clone(), open));
+            Some(other)
+        })
     }
 
     fn receive_files<'a>(

@@ -176,6 +176,10 @@ impl Open {
         &self.id
     }
 
+    pub(crate) fn owner(&self) -> &Owner {
+        &self.owner
+    }
+
     pub(crate) fn shared_key(&self) -> &str {
         &self.shared_key
     }

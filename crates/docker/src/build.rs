@@ -2,6 +2,7 @@
 
 pub(crate) mod cancel;
 pub(crate) mod connection;
+mod graph;
 mod options;
 pub(crate) mod prune;
 pub(crate) mod run;

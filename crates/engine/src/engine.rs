@@ -223,6 +223,9 @@ impl Engine {
         action: impl Into<std::borrow::Cow<'static, str>>,
         more: &[(&str, String)],
     ) {
+        if cell.is_hidden() {
+            return;
+        }
         let record = cell.record();
         let mut attributes: BTreeMap<String, String> = record.resolved.labels.clone();
         // Whoever made the container listens by its labels, however many its image has.

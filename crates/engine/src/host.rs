@@ -109,7 +109,8 @@ impl Engine {
         let uname = rustix::system::uname();
         let text = |part: &std::ffi::CStr| part.to_string_lossy().into_owned();
         let (operating_system, os_version) = facts::distribution();
-        let cells = self.inner.registry.all();
+        let mut cells = self.inner.registry.all();
+        cells.retain(|cell| !cell.is_hidden());
         let count =
             |wanted: &dyn Fn(Status) -> bool| cells.iter().filter(|cell| wanted(cell.status())).count();
         let running = count(&|status| status == Status::Running);

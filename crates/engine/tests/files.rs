@@ -183,7 +183,9 @@ fn no_link_in_a_container_leads_a_copy_out_of_it() {
                 ArchivePut::default(),
                 archive(&[("../up/planted", "x")]),
             );
-            assert!(put.await.is_err());
+            // It leads to the container's own root, whichever way it climbs.
+            put.await.expect("below the directory, and by the link");
+            engine.container_archive_stat(&id, "/planted").await.expect("in the container");
             let stat = engine.container_archive_stat(&id, "/tmp/up/bin").await.expect("the container's own");
             assert_eq!(stat.name, "bin");
         }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use base::Timestamp;
 use oci::reference::ParseReferenceError;
-use oci::{ContainerConfig, Digest, Document, History, ImageConfig, Platform, Reference};
+use oci::{ContainerConfig, Digest, Document, History, ImageConfig, Platform, Reference, Verbatim};
 
 pub(crate) use put::{NewRecord, Source};
 
@@ -355,8 +355,9 @@ impl Store {
         };
         let created = new.created.to_string();
         config.config = new.config;
-        config.container_config = (!new.command.is_empty())
-            .then(|| ContainerConfig { cmd: Some(new.command), ..ContainerConfig::default() });
+        config.container_config = (!new.command.is_empty()).then(|| {
+            Verbatim::from(&ContainerConfig { cmd: Some(new.command), ..ContainerConfig::default() })
+        });
         config.author.clone_from(&new.author);
         config.created = Some(created.clone());
         config.history.push(History {

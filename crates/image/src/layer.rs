@@ -28,7 +28,7 @@ pub(crate) use compress::COMPRESSOR;
 pub(crate) use pack::{changes, pack, seal};
 pub(crate) use place::clean;
 pub(crate) use skeleton::reassemble;
-pub(crate) use unpack::{Unpacked, unpack_plain};
+pub(crate) use unpack::{Climbing, Unpacked, unpack_plain};
 
 /// A layer in the store. While it is held it is not collected.
 #[derive(Debug)]
@@ -246,6 +246,14 @@ impl Store {
         };
         let ingested = ingest(&self.inner, archive, &Expected::default(), &|_| {})?;
         settle(&self.inner, ingested, parent.as_ref(), None)
+    }
+
+    /// As [`Store::layer_unpack`], on top of nothing, of an archive that somebody packed for something else: names
+    /// that climb lead to the root and no further.
+    pub(crate) fn layer_import(&self, archive: impl Read + Send) -> Result<Layer, LayerError> {
+        let expected = Expected { climbs: Climbing::Stopped, ..Expected::default() };
+        let ingested = ingest(&self.inner, archive, &expected, &|_| {})?;
+        settle(&self.inner, ingested, None, None)
     }
 }
 

@@ -178,7 +178,7 @@ impl Store {
         archive: impl Read + Send,
         options: ImportOptions,
     ) -> Result<Image, ImportError> {
-        let layer = self.layer_unpack(None, archive)?;
+        let layer = self.layer_import(archive)?;
         let created = self.inner.clock.now();
         let new = NewImage {
             layer: Some(layer),

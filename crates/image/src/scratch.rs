@@ -32,7 +32,8 @@ impl Store {
 }
 
 /// Unpacks an archive (plain, or compressed by gzip, bzip2, xz or zstd) of ordinary files into a directory, under the rules that
-/// hold for layers: nothing gets out of it. Whiteouts are files like any other.
+/// hold for layers: nothing gets out of it. Whiteouts are files like any other, and names that climb (`../foo`) lead
+/// no further than the directory.
 pub fn unpack_files(archive: impl Read, directory: BorrowedFd<'_>) -> Result<(), LayerError> {
     let inflated = Inflated::new(archive).map_err(LayerError::Read)?;
     unpack_plain(io::BufReader::with_capacity(256 * 1024, inflated), directory)

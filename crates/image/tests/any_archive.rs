@@ -39,7 +39,7 @@ fn archive(entries: &[Entry]) -> Vec<u8> {
     archive.finish()
 }
 
-/// Unpacks, and if that works puts the archive together again.
+/// Unpacks, and if that works puts the archive together again; nothing comes to lie elsewhere.
 fn check(test: &TestStore, bytes: &[u8]) -> Result<(), TestCaseError> {
     if let Ok(layer) = test.store.layer_unpack(None, bytes) {
         prop_assert_eq!(layer.diff_id(), &oci::Digest::sha256_of(bytes));
@@ -52,6 +52,17 @@ fn check(test: &TestStore, bytes: &[u8]) -> Result<(), TestCaseError> {
         test.store.image_save(&["any".into()], std::io::sink()).expect("the archive comes out as it went in");
         test.store.image_remove(&image.id.to_string(), &image::RemoveOptions::default()).expect("remove");
     }
+    // Somebody's own, in which names may climb.
+    if let Ok(image) = test.store.image_import(bytes, image::ImportOptions::default()) {
+        let id = image.id.to_string();
+        test.store.image_save(&[id.clone()], std::io::sink()).expect("the archive comes out as it went in");
+        test.store.image_remove(&id, &image::RemoveOptions::default()).expect("remove");
+    }
+    let own = test.dir.path().join("own");
+    std::fs::create_dir(&own).expect("a directory");
+    let place = std::fs::File::open(&own).expect("open");
+    let _ = image::unpack_files(bytes, std::os::fd::AsFd::as_fd(&place));
+    std::fs::remove_dir_all(&own).expect("all of it is there");
     let beside = support::names(test.dir.path());
     prop_assert_eq!(beside, ["image"]);
     let inside = support::names(&test.root());

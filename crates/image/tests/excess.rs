@@ -106,6 +106,33 @@ fn sparse(name: &str, offset: u64) -> Vec<u8> {
     [&header.as_bytes()[..], b"x", &[0; 511]].concat()
 }
 
+/// Of a layer they are taken, as files in it; as the layer itself, or a document, they would be read with their holes.
+#[test]
+fn an_archive_of_images_with_a_sparse_member_is_refused() {
+    let test = TestStore::new();
+    let layer = Archive::new().file("f", b"x").finish();
+    let rest = docker_archive("app:1", &[&layer]);
+    let called = format!("blobs/sha256/{}", "a".repeat(64));
+    let pax = Archive::new().pax(&[
+        ("GNU.sparse.major", b"0"),
+        ("GNU.sparse.minor", b"1"),
+        ("GNU.sparse.name", b"pax.tar"),
+        ("GNU.sparse.size", b"1048577"),
+        ("GNU.sparse.map", b"1048576,1"),
+    ]);
+    let pax = pax.file("GNUSparseFile.0/pax.tar", b"x").unfinished();
+    let (small, huge) = (sparse("small", 100), sparse(&called, 1 << 40));
+    for (name, member) in [("small", small), (called.as_str(), huge), ("pax.tar", pax)] {
+        let archive = [&member[..], &rest].concat();
+        let error = test.store.image_load(&archive[..], &Progress::none()).expect_err("sparse");
+        assert_eq!(error.kind(), Kind::Invalid);
+        let said = base::error::chain(&error).to_string();
+        assert!(said.contains(&format!("`{name}` is a sparse file, which is not supported")), "{said}");
+    }
+    test.wait_until_clean();
+    test.store.image_load(&rest[..], &Progress::none()).expect("without them");
+}
+
 #[test]
 fn sparse_files_stay_sparse_and_come_out_as_they_went_in() {
     const FAR: u64 = 64 << 20;

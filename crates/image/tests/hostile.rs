@@ -81,6 +81,49 @@ async fn a_registry_that_stalls_holds_up_nobody_who_pulls_the_same_layer_from_an
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_layer_that_is_here_in_another_form_holds_up_none_that_is_missing() {
+    let platform = oci::Platform::host().to_string();
+    let (lower, upper) = (layer("a", 1000), layer("b", 1000));
+    let (first, second) = (image(&platform, &[&lower]), image(&platform, &[&lower, &upper]));
+    let (lost, missing) = (first.layers[0].digest().clone(), second.layers[1].digest().to_string());
+    let known: Vec<Content> =
+        [&first, &second].iter().flat_map(|made| made.layers.iter().chain([&made.config]).cloned()).collect();
+    let (stalled, stalls) = (lost.to_string(), Arc::new(AtomicUsize::new(0)));
+    let stall = stalls.clone();
+    let registry = Fake::start(move |asked| {
+        let document = |made: &Content| {
+            let kind = format!("Content-Type: {}\r\n", made.at.media_type);
+            Reply::new(200, &kind, made.bytes.clone())
+        };
+        match known.iter().find(|blob| asked.target.ends_with(&blob.digest().to_string())) {
+            Some(blob) if stall.load(Ordering::SeqCst) > 0 && blob.digest().to_string() == stalled => {
+                Reply::ok(blob.bytes.clone()).how(Manner::Stall(10))
+            }
+            Some(blob) => Reply::ok(blob.bytes.clone()),
+            None if asked.target.ends_with("/manifests/1") => document(&first.manifest),
+            None if asked.target.contains("/manifests/") => document(&second.manifest),
+            None => Reply::ok("{}"),
+        }
+    })
+    .await;
+    let (test, client) = (TestStore::new(), client(Limits { silence: HANGS, ..LIMITS }));
+    pull(&test, &client, &registry.image("app:1")).await.expect("the lower layer");
+    std::fs::remove_file(test.root().join("blobs/sha256").join(lost.hex())).expect("it was kept");
+    stalls.store(1, Ordering::SeqCst);
+    let name = registry.image("app:2");
+    let came = async {
+        while registry.asked(&missing).is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        pulled = pull(&test, &client, &name) => panic!("the other form never comes: {pulled:?}"),
+        () = came => {}
+    }
+    test.wait_until_clean();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn whoever_waits_for_a_pull_that_makes_no_headway_goes_on_alone() {
     let layers = [layer("a", 300_000)];
     let stalls = AtomicUsize::new(1);

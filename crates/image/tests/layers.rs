@@ -165,6 +165,32 @@ fn names_that_lead_out_are_refused() {
     check_refused(device, "unsupported type 'Z'");
 }
 
+/// As Docker takes them; what is pulled or loaded is a layer, and refused as above.
+#[test]
+fn names_that_lead_out_of_somebody_s_own_archive_lead_to_its_root() {
+    let test = TestStore::new();
+    let archive = Archive::new()
+        .file("../outside", b"one")
+        .dir("d/", 0o755)
+        .file("d/../../../e/inside", b"two")
+        .symlink("../up", "../../..")
+        .file("up/../../last", b"three")
+        .link("../linked", "../../outside")
+        .finish();
+    let image = test.import(&archive, "own");
+    let snapshot = test.store.snapshot_create("c", Some(&image.id)).expect("snapshot");
+    let script = "cat outside e/inside last linked; readlink up";
+    assert_eq!(in_container(&snapshot, script), "onetwothreeone../../..");
+    // It goes out as it came.
+    test.store.image_save(&["own".into()], std::io::sink()).expect("save");
+    let plain = test.dir.path().join("a/b");
+    std::fs::create_dir_all(&plain).expect("a directory");
+    let place = std::fs::File::open(&plain).expect("open");
+    image::unpack_files(&archive[..], std::os::fd::AsFd::as_fd(&place)).expect("unpack");
+    assert_eq!(support::names(&plain), ["d", "e", "last", "linked", "outside", "up"]);
+    assert_eq!(support::names(&test.dir.path().join("a")), ["b"]);
+}
+
 #[test]
 fn links_are_followed_inside_the_root_only() {
     let test = TestStore::new();

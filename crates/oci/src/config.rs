@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use crate::digest::Digest;
 use crate::limits::{DOCUMENT_MAX, TooMuch, at_most};
 use crate::platform::Platform;
-use crate::serde_shapes::{if_readable, null_default, set};
+use crate::serde_shapes::{null_default, set};
 
 /// An image's configuration document.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -26,8 +28,8 @@ pub struct ImageConfig {
     pub config: ContainerConfig,
     /// What the container ran that the image was made of: Docker's builder knows a step that was done
     /// before by its command in here, word by word.
-    #[serde(default, deserialize_with = "if_readable", skip_serializing_if = "Option::is_none")]
-    pub container_config: Option<ContainerConfig>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container_config: Option<Verbatim>,
     /// When the image was made; kept as written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created: Option<String>,
@@ -48,6 +50,12 @@ pub struct ImageConfig {
     /// The layers, by the digests of their uncompressed archives.
     pub rootfs: RootFs,
 }
+
+/// A part of a document that nothing here depends on: it is kept as it came, byte for byte, takes no more room than
+/// that, and is read by who asks for it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Verbatim(Box<RawValue>);
 
 /// The layers of an image.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -169,7 +177,35 @@ impl Default for RootFs {
     }
 }
 
+impl PartialEq for Verbatim {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.get() == other.0.get()
+    }
+}
+
+impl Eq for Verbatim {}
+
+impl From<&ContainerConfig> for Verbatim {
+    fn from(config: &ContainerConfig) -> Self {
+        Self(serde_json::value::to_raw_value(config).expect("a tree of strings and numbers always prints"))
+    }
+}
+
+impl Verbatim {
+    /// What it says; none where it has another shape.
+    pub fn read<T: DeserializeOwned>(&self) -> Option<T> {
+        serde_json::from_str(self.0.get()).ok()
+    }
+}
+
 impl ImageConfig {
+    /// What the container had that the image was made of, as far as that can be read, and no more of it than the
+    /// bounds of [`crate::limits`] let a container have.
+    pub fn container(&self) -> Option<ContainerConfig> {
+        let read: Option<ContainerConfig> = self.container_config.as_ref()?.read();
+        read.filter(|config| config.check().is_ok())
+    }
+
     /// A configuration without layers for `platform`.
     pub fn for_platform(platform: &Platform) -> Self {
         Self {
@@ -269,6 +305,27 @@ mod tests {
         let printed = config.to_bytes();
         assert_eq!(ImageConfig::parse(&printed).expect("our document"), config);
         assert_eq!(ImageConfig::parse(&printed).expect("our document").to_bytes(), printed);
+    }
+
+    /// It may be as large as a document, and of any shape.
+    #[test]
+    fn what_nothing_depends_on_goes_out_as_it_came() {
+        for (written, command) in [
+            (r#"{"Cmd": ["sh",  "-c"], "Unknown": {"b": 1.50, "a": "\u00e9"}}"#, Some(["sh", "-c"])),
+            (r#"[1, {"Cmd": 7}]"#, None),
+            (r#""text""#, None),
+        ] {
+            let text = format!(
+                r#"{{"architecture":"","config":{{"Env":[]}},"container_config":{written},"os":"","rootfs":{{"type":"layers","diff_ids":[]}}}}"#
+            );
+            let config = ImageConfig::take(text.as_bytes()).expect(written);
+            let printed = String::from_utf8(config.to_bytes()).expect("text");
+            assert!(printed.contains(&format!(r#""container_config":{written}"#)), "{printed}");
+            let found = config.container().and_then(|container| container.cmd);
+            assert_eq!(found, command.map(|words| words.map(str::to_owned).to_vec()));
+        }
+        let none = ImageConfig::parse(br#"{"container_config":null,"rootfs":{"type":"layers"}}"#);
+        assert_eq!(none.expect("null is none").container_config, None);
     }
 
     #[test]

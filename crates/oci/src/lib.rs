@@ -17,7 +17,7 @@ pub mod platform;
 pub mod reference;
 mod serde_shapes;
 
-pub use config::{ContainerConfig, Healthcheck, History, ImageConfig, ReadConfigError, RootFs};
+pub use config::{ContainerConfig, Healthcheck, History, ImageConfig, ReadConfigError, RootFs, Verbatim};
 pub use digest::{Algorithm, Digest, Hasher};
 pub use limits::TooMuch;
 pub use manifest::{Descriptor, Document, Index, Manifest};

@@ -14,15 +14,6 @@ where
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
-/// Reads what nobody depends on: none where it has another shape.
-pub(crate) fn if_readable<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
-where
-    D: Deserializer<'de>,
-    T: serde::de::DeserializeOwned,
-{
-    Ok(serde_json::from_value(serde_json::Value::deserialize(deserializer)?).unwrap_or_default())
-}
-
 /// Sets that travel as `{"80/tcp": {}}`.
 pub(crate) mod set {
     use super::*;

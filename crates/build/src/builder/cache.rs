@@ -13,8 +13,6 @@ impl Builder {
         }
         let found = match self.done_here(stage, key) {
             Some(id) => Some(id),
-            // A history has the words of a program in one line, which may be others.
-            None if !key.is_plain => None,
             None => offload::in_place(|| self.done_elsewhere(stage, key))?,
         };
         match found {
@@ -41,9 +39,8 @@ impl Builder {
         };
         let same = |image: &Image| {
             let steps = &image.config.history;
-            let command = image.config.container_config.as_ref().and_then(|of| of.cmd.as_ref());
             steps.last().is_some_and(|step| step.created_by == key.created_by)
-                && command == Some(&key.command)
+                && command_of(image).as_ref() == Some(&key.command)
                 && (stage.image.is_some() || (steps.len() == 1 && image.config.platform() == stage.platform))
                 && image.config.config == stage.config
                 && image.config.author == stage.author
@@ -92,6 +89,12 @@ impl Builder {
                 continue;
             }
             let step = &steps[history.len()];
+            // A history has the words of a program in one line, as Docker writes them and finds them. Where they
+            // are known one by one, those decide.
+            let is_last = steps.len() == history.len() + 1;
+            if is_last && command_of(&image).is_some_and(|command| command != key.command) {
+                continue;
+            }
             let layer = match (step.empty_layer, image.layers.get(diff_ids.len())) {
                 (true, _) => None,
                 (false, Some(chain_id)) => match self.store.layer_hold(chain_id) {
@@ -115,4 +118,9 @@ impl Builder {
         }
         Ok(None)
     }
+}
+
+/// The command of the step that an image was made by, word by word.
+fn command_of(image: &Image) -> Option<Vec<String>> {
+    image.config.container()?.cmd
 }

@@ -35,6 +35,29 @@ enum Content {
     Fetched(Downloaded),
 }
 
+impl Item {
+    /// What the history calls it, and the digest of what it brings. What is no directory brings its own name
+    /// too, by which it is put into one.
+    fn identity(&self) -> (&'static str, Digest) {
+        let named = |name: &[u8], mode: u32, digest: &Digest| {
+            let mut hasher = Hasher::sha256();
+            hasher.update(format!("{}:{mode:o}:{digest}:", name.len()).as_bytes());
+            hasher.update(name);
+            hasher.finish()
+        };
+        match self {
+            Item::Files { entries, digest, .. } => match entries.first() {
+                Some(first) if first.kind() != FileType::Directory => {
+                    let name = first.path.file_name().unwrap_or_default();
+                    ("file", named(name.as_encoded_bytes(), first.stat.st_mode, digest))
+                }
+                _ => ("dir", digest.clone()),
+            },
+            Item::File { name, mode, digest, .. } => ("file", named(name.as_bytes(), *mode, digest)),
+        }
+    }
+}
+
 impl Builder {
     pub(super) async fn copy(
         &self,
@@ -65,7 +88,7 @@ impl Builder {
                 parse_mode(&text).ok_or_else(|| failed(&format!("invalid chmod parameter: '{text}'")))
             })
             .transpose()?;
-        let what = comment(keyword, &items, &path, owner.as_deref(), mode);
+        let what = comment(keyword, &items, &path, into_directory, owner.as_deref(), mode);
         let key = Key::of([nop(stage), vec![format!("#(nop) {what}")]].concat());
         if !self.found_done(stage, &key).await? {
             let unpacks = keyword == "ADD";
@@ -276,29 +299,31 @@ fn place(
     }
 }
 
-/// What the history says: what was copied by its digest, and where to.
-fn comment(keyword: &str, items: &[Item], path: &str, owner: Option<&str>, mode: Option<u32>) -> String {
-    let named = |item: &Item| match item {
-        Item::Files { entries, digest, .. } => {
-            let is_directory = entries.first().is_some_and(|entry| entry.kind() == FileType::Directory);
-            format!("{}:{}", if is_directory { "dir" } else { "file" }, digest.hex())
-        }
-        Item::File { digest, .. } => format!("file:{}", digest.hex()),
-    };
-    let what = match items {
-        [one] => named(one),
-        several => {
+/// What the history says: what was copied by its digest, and where to. A step that was done before is known by
+/// these words, so all that decides what it makes is in them.
+fn comment(
+    keyword: &str,
+    items: &[Item],
+    path: &str,
+    slash: bool,
+    owner: Option<&str>,
+    mode: Option<u32>,
+) -> String {
+    let (kinds, digests): (Vec<_>, Vec<_>) = items.iter().map(Item::identity).unzip();
+    let what = match (&kinds[..], &digests[..]) {
+        ([kind], [digest]) => format!("{kind}:{}", digest.hex()),
+        _ => {
             let mut hasher = Hasher::sha256();
-            for item in several {
-                hasher.update(named(item).as_bytes());
-                hasher.update(b",");
+            for (kind, digest) in kinds.iter().zip(&digests) {
+                hasher.update(format!("{kind}:{},", digest.hex()).as_bytes());
             }
             format!("multi:{}", hasher.finish().hex())
         }
     };
     let owner = owner.map(|owner| format!("--chown={owner} ")).unwrap_or_default();
     let mode = mode.map(|mode| format!("--chmod={mode:o} ")).unwrap_or_default();
-    format!("{keyword} {owner}{mode}{what} in {path} ")
+    let slash = if slash && path != "/" { "/" } else { "" };
+    format!("{keyword} {owner}{mode}{what} in {path}{slash} ")
 }
 
 fn parse_mode(text: &str) -> Option<u32> {

@@ -42,7 +42,7 @@ impl Builder {
         let (counted, silent) = self.args.for_run(|name| stage.config.env_get(name).is_some());
         let count = (!counted.is_empty()).then(|| format!("|{}", counted.len()));
         let words = own.into_iter().chain(count).chain(counted.iter().cloned()).chain(command.clone());
-        let key = Key { is_plain: matches!(form, CommandForm::Shell(_)), ..Key::of(words.collect()) };
+        let key = Key::of(words.collect());
         if self.found_done(stage, &key).await? {
             self.arrow(stage).await;
             return Ok(());

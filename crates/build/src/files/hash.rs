@@ -13,13 +13,16 @@ use super::{Entry, FileError, Tree};
 /// somebody.
 pub(crate) fn hash_entries(tree: &Tree, entries: &[Entry], owners: bool) -> Result<Digest, FileError> {
     let mut hasher = Hasher::sha256();
-    let mut links = HashMap::new();
+    // The first name of each file that has several.
+    let mut links: HashMap<_, &[u8]> = HashMap::new();
     let mut buffer = vec![0; 128 * 1024];
     for entry in entries {
-        let name = entry.relative.to_string_lossy();
+        // Bytes, as names are: two that are no text may look alike as such.
+        let name = entry.relative.as_os_str().as_encoded_bytes();
         let (mode, kind) = (entry.stat.st_mode & 0o7777, entry.kind());
         // Lengths go along, so that no two lists of entries look the same.
-        hasher.update(format!("{}:{name}:{mode:o}:{}:", name.len(), entry.stat.st_mode >> 12).as_bytes());
+        hasher.update(format!("{}:{mode:o}:{}:", name.len(), entry.stat.st_mode >> 12).as_bytes());
+        hasher.update(name);
         if owners {
             hasher.update(format!("{}:{}:", entry.stat.st_uid, entry.stat.st_gid).as_bytes());
         }
@@ -33,11 +36,13 @@ pub(crate) fn hash_entries(tree: &Tree, entries: &[Entry], owners: bool) -> Resu
         if kind != FileType::Directory && entry.stat.st_nlink > 1 {
             match links.entry((entry.stat.st_dev, entry.stat.st_ino)) {
                 Occupied(first) => {
-                    hasher.update(format!("link:{}:", first.get()).as_bytes());
+                    let first = *first.get();
+                    hasher.update(format!("link:{}:", first.len()).as_bytes());
+                    hasher.update(first);
                     continue;
                 }
                 Vacant(place) => {
-                    place.insert(entry.relative.to_string_lossy().into_owned());
+                    place.insert(name);
                 }
             }
         }

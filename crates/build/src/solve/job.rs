@@ -61,6 +61,8 @@ pub struct ResolvedImage {
     pub name: String,
     /// The digest of what the name leads to: a manifest or an index, or a configuration where there is only that.
     pub digest: Digest,
+    /// Whether that is one that registries know it by: a manifest's or an index's.
+    pub is_manifest: bool,
     /// The configuration as it came.
     pub config: Bytes,
 }
@@ -219,6 +221,9 @@ impl JobInner {
 impl Drop for JobInner {
     fn drop(&mut self) {
         self.end();
+        self.done.lock().clear();
+        self.uses.lock().clear();
+        super::usage::after_build(&self.solver);
     }
 }
 

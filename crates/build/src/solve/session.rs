@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use engine::image::RegistryAuth;
@@ -69,6 +70,12 @@ pub trait Session: Send + Sync {
 
     /// What clients that send the same files have in common; empty if nothing is said.
     fn shared_key(&self) -> &str;
+
+    /// Another session of the same client's: several builds may get the same files from one. Nothing if there is
+    /// none of this name, or it is somebody else's.
+    fn other<'a>(&'a self, _id: &'a str) -> BoxFuture<'a, Option<Arc<dyn Session>>> {
+        Box::pin(async { None })
+    }
 
     /// Makes the directory `into` what the selected files of the client's directory `name` are (`context`,
     /// `dockerfile`, the name of another): what is there and the same is not sent again, what is there and

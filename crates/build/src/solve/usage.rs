@@ -15,7 +15,6 @@ use parking_lot::Mutex;
 use super::schedule::{Done, Step};
 use super::value::{Chain, Value};
 use super::{SolveError, Solver, now, work};
-pub(crate) use policy::keep_within;
 
 /// So many digests of parts of trees are remembered.
 const HASHES_MAX: usize = 10_000;
@@ -91,7 +90,12 @@ pub(crate) struct Usage {
     pub(crate) hashes: Arc<Hashes>,
     /// One prune at a time.
     pruning: tokio::sync::Mutex<()>,
+    /// When the cache was last kept within its limits.
+    kept: Mutex<Option<std::time::Instant>>,
 }
+
+/// After builds the cache is kept within its limits, so often at most.
+const KEEP_EVERY: Duration = Duration::from_secs(60);
 
 /// Digests of parts of trees that never change.
 #[derive(Default)]
@@ -208,6 +212,22 @@ pub(super) async fn prune(solver: &Solver, options: PruneOptions) -> Result<Vec<
         remove(&solver, chosen)
     })
     .await
+}
+
+/// Keeps the cache within its limits, as a build has ended.
+pub(super) fn after_build(solver: &Solver) {
+    {
+        let mut kept = solver.inner.usage.kept.lock();
+        if kept.is_some_and(|at| at.elapsed() < KEEP_EVERY) {
+            return;
+        }
+        *kept = Some(std::time::Instant::now());
+    }
+    // Without a runtime the engine is going.
+    if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+        let solver = solver.clone();
+        runtime.spawn(async move { policy::keep_within(&solver).await });
+    }
 }
 
 /// Bytes of the disk: free, and all.

@@ -1,6 +1,8 @@
 //! An engine of its own for each test, in a network namespace of its own, with an image to build on.
 #![allow(dead_code, reason = "every test target uses its own part of this")]
 
+pub(crate) mod solving;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

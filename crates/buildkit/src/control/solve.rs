@@ -165,7 +165,7 @@ async fn session(caller: &Caller, id: &str) -> Result<Option<Arc<dyn Session>>, 
     }
     let open = caller.shared.sessions.find(id, &caller.owner).await;
     let open = open.map_err(|error| Status::unknown(error.to_string()))?;
-    Ok(Some(Arc::new(Client::new(open))))
+    Ok(Some(Arc::new(Client::new(caller.shared.sessions.clone(), open))))
 }
 
 /// A build's record in the history, which is told that the build was given up if it does not end.

@@ -43,6 +43,6 @@ fn upgrade(call: &mut Call) -> Result<hyper::upgrade::OnUpgrade, Fault> {
 }
 
 /// Whose connection a request came over.
-fn owner(call: &Call) -> Owner {
+pub(super) fn owner(call: &Call) -> Owner {
     call.parts.extensions.get().cloned().unwrap_or_else(|| Owner::of("nobody"))
 }

@@ -24,9 +24,6 @@ pub(super) fn read(call: &Call) -> Result<BuildOptions, Fault> {
 
 fn from_query(query: &Query) -> Result<BuildOptions, Fault> {
     let some = |name: &str| Some(query.text(name)).filter(|text| !text.is_empty()).map(str::to_owned);
-    if query.text("version") == "2" {
-        return Err(Fault::unsupported("BuildKit is not supported: build with DOCKER_BUILDKIT=0"));
-    }
     // Older clients say that there are none.
     if query.all("securityopt").iter().any(|option| !matches!(option.as_str(), "" | "null" | "[]")) {
         return Err(Fault::invalid("security options are not supported on linux"));
@@ -134,7 +131,6 @@ mod tests {
 
     #[test]
     fn what_cannot_be_is_refused() {
-        check("version=2", Err("BuildKit is not supported"));
         check("isolation=hyperv", Err("unsupported isolation: \"hyperv\""));
         check(
             "securityopt=%5B%22seccomp%3Dunconfined%22%5D",

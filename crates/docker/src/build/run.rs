@@ -16,6 +16,9 @@ use crate::words;
 
 /// Builds an image of the context in the body.
 pub(crate) async fn build(mut call: Call) -> Answer {
+    if call.query.text("version") == "2" {
+        return super::graph::build(call).await;
+    }
     let options = options::read(&call)?;
     // Results that programs read came with this version; a quiet build tells its id alone.
     let tells_results = call.version >= ApiVersion(1, 30) && !options.quiet;
@@ -48,7 +51,7 @@ pub(crate) async fn build(mut call: Call) -> Answer {
 }
 
 /// What is said of a build that was cancelled.
-const CANCELLED: &str = "Build cancelled";
+pub(super) const CANCELLED: &str = "Build cancelled";
 
 /// What there is to tell of a build.
 enum Told {

@@ -43,14 +43,13 @@ impl Engine {
     fn create(&self, spec: ContainerSpec) -> Result<Created> {
         let inner = &self.inner;
         check_spec(&spec)?;
-        let image = self.image_present(&spec.image)?;
+        let (image, _held) = self.foundation(&spec)?;
         if let Some(platform) = spec.platform.as_deref().filter(|platform| !platform.is_empty()) {
             let platform = crate::image::parse_platform(platform)?;
             if let Some(other) = self.other_platform(&spec.image, &platform) {
                 return Err(other.into());
             }
         }
-        let _held = inner.images.image_hold(&image.id).map_err(|_| no_such_image(&spec.image))?;
         let id = ContainerId::random(inner.random.as_ref());
         let created = inner.clock.now();
         let sandbox = match &spec.sandbox {
@@ -96,7 +95,11 @@ impl Engine {
         image: &image::Image,
     ) -> Result<ContainerRecord> {
         let making = Making::begin(&self.inner.places.container(id), 0o710)?;
-        let snapshot = self.inner.images.snapshot_create(id.as_str(), Some(&image.id)).map_err(|source| {
+        let snapshot = match &spec.layers {
+            None => self.inner.images.snapshot_create(id.as_str(), Some(&image.id)),
+            Some(_) => self.inner.images.snapshot_create_on(id.as_str(), image.layers.last()),
+        };
+        let snapshot = snapshot.map_err(|source| {
             Error::new(crate::image::kind(source.kind()), "make the container's root file system")
                 .with_source(source)
         })?;
@@ -127,6 +130,29 @@ impl Engine {
         // own record is not flushed, since this one says all that is in it.
         making.place(state::STATE_FILE, &ContainerFile::from(&record))?;
         Ok(record)
+    }
+
+    /// What a container is made of, kept while it is made: an image, or layers as if they were one.
+    fn foundation(&self, spec: &ContainerSpec) -> Result<(image::Image, Option<image::ImageHold>)> {
+        let Some(top) = &spec.layers else {
+            let image = self.image_present(&spec.image)?;
+            let held = self.inner.images.image_hold(&image.id).map_err(|_| no_such_image(&spec.image))?;
+            return Ok((image, Some(held)));
+        };
+        let invalid = |_| Error::invalid(format!("`{top}` is no layer"));
+        let top = (!top.is_empty()).then(|| oci::Digest::parse(top)).transpose().map_err(invalid)?;
+        let id = top.clone().unwrap_or_else(|| oci::Digest::sha256_of(b""));
+        let image = image::Image {
+            id: image::ImageId(id),
+            config: Arc::new(oci::ImageConfig::for_platform(&oci::Platform::host())),
+            tags: Vec::new(),
+            digests: Vec::new(),
+            layers: top.into_iter().collect(),
+            size: 0,
+            parent: None,
+            tagged_at: None,
+        };
+        Ok((image, None))
     }
 
     /// The image that `reference` names.
@@ -258,7 +284,7 @@ pub(super) fn places(spec: &ContainerSpec) -> Vec<String> {
 
 /// What can be refused before anything is made.
 fn check_spec(spec: &ContainerSpec) -> Result<()> {
-    if spec.image.is_empty() {
+    if spec.image.is_empty() && spec.layers.is_none() {
         return Err(Error::invalid("no image was named"));
     }
     if spec.auto_remove && spec.restart != super::RestartPolicy::No {

@@ -30,6 +30,7 @@ impl Engine {
         };
         let among = Among { sandbox: filter.sandbox.as_ref(), labels: &filter.labels };
         let mut cells = self.inner.registry.among(among);
+        cells.retain(|cell| !cell.is_hidden());
         cells.sort_by_cached_key(|cell| std::cmp::Reverse((cell.record().created, cell.id.clone())));
         let views =
             cells.iter().map(|cell| Arc::new(self.view(cell))).filter(|view| admits(filter, &bounds, view));

@@ -41,6 +41,7 @@ impl Engine {
             // What lives in a sandbox belongs to whoever made that.
             matches!(record.life.status, Status::Created | Status::Exited | Status::Dead)
                 && cell.sandbox.is_of_one()
+                && !cell.is_hidden()
                 && filter.admits(Some(record.created), &record.resolved.labels)
         });
         // Together: the records of those that are removed at a time share a flush.

@@ -24,6 +24,9 @@ pub struct ContainerSpec {
     pub name: Option<String>,
     /// The image as the user named it: reference, id, or unique prefix of an id. It must be present.
     pub image: String,
+    /// The topmost of the image store's layers that its root file system is made of, instead of an image; empty
+    /// where it is of none. Such a container is a step of a build's: it is not listed, and nothing is told of it.
+    pub layers: Option<String>,
     /// The platform wanted (`linux/arm64`), where it is not the host's.
     pub platform: Option<String>,
     /// The sandbox to live in; without one the container gets its own, with its own network.
@@ -34,6 +37,8 @@ pub struct ContainerSpec {
     pub entrypoint: Option<Vec<String>>,
     /// `NAME=value`, over the image's; `NAME` alone removes it.
     pub env: Vec<String>,
+    /// The same, which is written down nowhere that outlives the machine's power.
+    pub secret_env: SecretEnv,
     /// The working directory; `None` takes the image's.
     pub workdir: Option<String>,
     /// `user[:group]`, by name or number; `None` takes the image's.
@@ -118,6 +123,16 @@ pub struct ContainerSpec {
     pub runtime: Option<String>,
     /// Options of the root file system's storage.
     pub storage_options: BTreeMap<String, String>,
+}
+
+/// Variables whose values nobody else may see.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct SecretEnv(pub Vec<String>);
+
+impl std::fmt::Debug for SecretEnv {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} secret variables", self.0.len())
+    }
 }
 
 /// Which streams the creator means to attach to.

@@ -94,7 +94,7 @@ pub(super) fn image(image: &image::Image) -> Image {
         os: config.os.clone(),
         size: image.size,
         config: config_from_oci(&config.config),
-        container: config.container_config.as_ref().map(|of| container_of(of, &config.config)),
+        container: config.container().map(|of| container_of(&of, &config.config)),
         layers: config.rootfs.diff_ids.iter().map(ToString::to_string).collect(),
         last_tagged: image.tagged_at,
     }

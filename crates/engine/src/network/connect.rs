@@ -190,6 +190,9 @@ impl Engine {
         driver: &str,
         cell: &ContainerCell,
     ) {
+        if cell.is_hidden() {
+            return;
+        }
         let attributes = BTreeMap::from([
             ("name".to_owned(), name.to_owned()),
             ("type".to_owned(), driver.to_owned()),

@@ -56,6 +56,11 @@ pub(crate) struct WaitingClient {
 }
 
 impl ContainerCell {
+    /// Whether it is a step of a build's, which is shown to nobody.
+    pub(crate) fn is_hidden(&self) -> bool {
+        self.record.read().spec.layers.is_some()
+    }
+
     pub(crate) fn new(record: ContainerRecord, sandbox: AnySandbox) -> Self {
         let pulse = Pulse {
             status: record.life.status,

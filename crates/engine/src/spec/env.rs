@@ -19,6 +19,7 @@ pub(super) fn container_env(
         env.push("TERM=xterm".to_owned());
     }
     overlay(&mut env, &resolved.env);
+    overlay(&mut env, &spec.secret_env.0);
     set_default(&mut env, "HOME", &identity.home);
     env
 }

@@ -25,11 +25,15 @@ use security::{Namespaces, Security};
 pub(super) struct Spec {
     name: Option<String>,
     image: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    layers: Option<String>,
     platform: Option<String>,
     sandbox: Option<SandboxId>,
     command: Option<Vec<String>>,
     entrypoint: Option<Vec<String>>,
     env: Vec<String>,
+    #[serde(skip)]
+    secret_env: container::SecretEnv,
     workdir: Option<String>,
     user: Option<String>,
     groups: Vec<String>,
@@ -78,11 +82,13 @@ base::same_fields!(
     Spec = container::ContainerSpec {
         name,
         image,
+        layers,
         platform,
         sandbox,
         command,
         entrypoint,
         env,
+        secret_env,
         workdir,
         user,
         groups,

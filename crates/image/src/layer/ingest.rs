@@ -10,7 +10,7 @@ use oci::{Digest, Hasher};
 
 use super::LayerError;
 use super::inflate::{Compression, Inflated};
-use super::unpack::{Unpacked, unpack};
+use super::unpack::{Climbing, Unpacked, unpack};
 use crate::content::BlobFile;
 use crate::store::{IngestDir, Inner};
 
@@ -38,6 +38,8 @@ pub(crate) struct Expected {
     pub(crate) diff_id: Option<Digest>,
     /// The stream is kept as it comes, if it is compressed: else it can be put together again.
     pub(crate) keep: bool,
+    /// What becomes of names in it that lead above its root.
+    pub(crate) climbs: Climbing,
 }
 
 /// Counts, hashes and keeps what is read.
@@ -132,7 +134,7 @@ pub(crate) fn ingest(
     let (read, unpacked) = std::thread::scope(|scope| {
         let unpacking = std::thread::Builder::new()
             .name("image-unpack".into())
-            .spawn_scoped(scope, || unpack(reader, &files, &spill, skeleton));
+            .spawn_scoped(scope, || unpack(reader, expected.climbs, &files, &spill, skeleton));
         let unpacking = match unpacking {
             Ok(thread) => thread,
             Err(error) => {

@@ -62,6 +62,7 @@ struct Unpacker<'a, W: Write> {
     root: Root,
     /// Whether this is a layer, in which some names are marks and whose archive will be wanted back.
     is_layer: bool,
+    climbs: Climbing,
     spill: &'a Path,
     skeleton: Rc<RefCell<SkeletonWriter<W>>>,
     in_content: Rc<Cell<bool>>,
@@ -92,25 +93,38 @@ impl<R: Read, W: Write> Read for Tee<R, W> {
     }
 }
 
+/// What becomes of names that lead above the root.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) enum Climbing {
+    /// They are refused: no tool makes such layers, but those that are meant to do harm.
+    #[default]
+    Refused,
+    /// They lead to the root and no further, as for a process whose root that is: somebody's own archives are
+    /// packed like that, and Docker takes them so.
+    Stopped,
+}
+
 /// Unpacks the uncompressed `archive` into the empty directory `root`; contents that a later entry
 /// replaces go to `spill`, everything that is no content to `skeleton`.
 pub(super) fn unpack<W: Write>(
     archive: impl Read,
+    climbs: Climbing,
     root: &Path,
     spill: &Path,
     skeleton: W,
 ) -> Result<(Unpacked, W), LayerError> {
     let store_error = |source| LayerError::Store { path: root.to_owned(), source };
     let directory = Root::open(root).map_err(store_error)?;
-    let (done, skeleton) = unpack_into(archive, directory, spill, skeleton, true)?;
+    let (done, skeleton) = unpack_into(archive, directory, spill, skeleton, (true, climbs))?;
     Ok((done, skeleton.finish().map_err(store_error)?))
 }
 
-/// Unpacks an `archive` of ordinary files into a directory, which need not be empty.
+/// Unpacks an `archive` of ordinary files into a directory, which need not be empty. Names that climb lead no
+/// further than there.
 pub(crate) fn unpack_plain(archive: impl Read, directory: BorrowedFd<'_>) -> Result<(), LayerError> {
     let open = || Root::new(directory.try_clone_to_owned()?);
     let root = open().map_err(|source| LayerError::Store { path: PathBuf::new(), source })?;
-    unpack_into(archive, root, Path::new(""), io::sink(), false).map(drop)
+    unpack_into(archive, root, Path::new(""), io::sink(), (false, Climbing::Stopped)).map(drop)
 }
 
 fn unpack_into<W: Write>(
@@ -118,7 +132,7 @@ fn unpack_into<W: Write>(
     root: Root,
     spill: &Path,
     skeleton: W,
-    is_layer: bool,
+    (is_layer, climbs): (bool, Climbing),
 ) -> Result<(Unpacked, SkeletonWriter<W>), LayerError> {
     let skeleton = Rc::new(RefCell::new(SkeletonWriter::new(skeleton)));
     let in_content = Rc::new(Cell::new(!is_layer));
@@ -128,6 +142,7 @@ fn unpack_into<W: Write>(
     let mut unpacker = Unpacker {
         root,
         is_layer,
+        climbs,
         spill,
         skeleton: skeleton.clone(),
         in_content,
@@ -156,7 +171,10 @@ impl<W: Write> Unpacker<'_, W> {
     fn entry<R: Read>(&mut self, mut entry: Entry<'_, R>) -> Result<(), LayerError> {
         let kind = entry.kind();
         let name = entry.path().to_owned();
-        let path = clean(&name).ok_or_else(|| LayerError::Escape { path: name.clone() })?;
+        let path = match self.climbs {
+            Climbing::Refused => clean(&name).ok_or_else(|| LayerError::Escape { path: name.clone() })?,
+            Climbing::Stopped => clamp(&name),
+        };
         let attributes = entry.attributes().map_err(LayerError::Read)?;
         self.space.take_entry().map_err(at(&name))?;
         let Some(file_name) = path.file_name().map(OsStr::to_owned) else {

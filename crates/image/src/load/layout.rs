@@ -1,6 +1,6 @@
 //! What an archive's documents say: which images are in it, as what, and under which names.
 
-use std::collections::BTreeSet;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use oci::archive::{
@@ -58,21 +58,23 @@ impl Members {
             }
             (Some(described), None) | (None, Some(described)) => described,
             (Some(mut described), Some(docker)) => {
+                let mut named: HashSet<Reference> =
+                    described.iter().flat_map(|image| image.names.iter().cloned()).collect();
+                let mut by_config: HashMap<PathBuf, usize> = HashMap::new();
+                for (at, image) in described.iter().enumerate() {
+                    by_config.entry(image.config.clone()).or_insert(at);
+                }
                 for image in docker {
                     let config = self.document_get(&image.config).map(Digest::sha256_of);
-                    let same = |known: &&mut Described| {
-                        config.as_ref().is_some_and(|config| blob_path(config) == known.config)
-                    };
-                    match described.iter_mut().find(same).map(|known| known.config.clone()) {
-                        None => described.push(image),
-                        Some(config) => {
-                            let has =
-                                |name: &Reference| described.iter().any(|known| known.names.contains(name));
-                            let more: Vec<Reference> =
-                                image.names.into_iter().filter(|name| !has(name)).collect();
-                            if let Some(known) = described.iter_mut().find(|known| known.config == config) {
-                                known.names.extend(more);
-                            }
+                    let same = config.and_then(|config| by_config.get(&blob_path(&config)).copied());
+                    match same {
+                        None => {
+                            named.extend(image.names.iter().cloned());
+                            described.push(image);
+                        }
+                        Some(at) => {
+                            let more = image.names.into_iter().filter(|name| named.insert(name.clone()));
+                            described[at].names.extend(more);
                         }
                     }
                 }
@@ -112,17 +114,19 @@ impl Members {
         let mut described: Vec<Described> = Vec::new();
         let named: Vec<(Option<Reference>, &Descriptor)> =
             index.manifests.iter().map(|entry| (name_of(entry), entry)).collect();
-        for (name, entry) in &named {
-            let name = name.clone();
-            if !is_meant(entry, &name, &named, platform) {
-                continue;
-            }
-            let same = |known: &&mut Described| {
-                known.source.as_ref().is_some_and(|source| source.target.digest == entry.digest)
-            };
-            match described.iter_mut().find(same) {
-                Some(known) => known.names.extend(name.filter(|name| !known.names.contains(name))),
-                None => described.extend(self.oci_image(entry, name, platform)?),
+        // Where an image is among those that are described, by what it comes as; none where it is no image.
+        let mut known: HashMap<&Digest, Option<usize>> = HashMap::new();
+        let mut given = HashSet::new();
+        for (name, entry) in meant(&named, platform) {
+            let is_new = given.insert((&entry.digest, name));
+            match known.get(&entry.digest) {
+                Some(Some(at)) => described[*at].names.extend(name.clone().filter(|_| is_new)),
+                Some(None) => {}
+                None => {
+                    let image = self.oci_image(entry, name.clone(), platform)?;
+                    known.insert(&entry.digest, image.is_some().then_some(described.len()));
+                    described.extend(image);
+                }
             }
         }
         if described.is_empty() && !index.manifests.is_empty() {
@@ -239,24 +243,31 @@ fn name_of(entry: &Descriptor) -> Option<Reference> {
     read(ANNOTATION_IMAGE_NAME).or_else(|| read(ANNOTATION_REF_NAME).filter(|_| is_whole))
 }
 
-/// Whether an entry of a layout's index is to be loaded: not what is about another, and of one image for
-/// several platforms, which some tools write down there instead of in an index of its own, the one that runs
-/// best.
-fn is_meant(
-    entry: &Descriptor,
-    name: &Option<Reference>,
-    all: &[(Option<Reference>, &Descriptor)],
+/// The entries of a layout's index that are to be loaded: not what is about another, unless it is all there is, and of
+/// one image for several platforms, which some tools write down there instead of in an index of its own, the one
+/// that runs best.
+fn meant<'a>(
+    all: &'a [(Option<Reference>, &'a Descriptor)],
     platform: Option<&Platform>,
-) -> bool {
-    if entry.about().is_some() {
-        return all.len() == 1;
+) -> impl Iterator<Item = (&'a Option<Reference>, &'a Descriptor)> {
+    let mut by_name: HashMap<&Option<Reference>, Vec<&Descriptor>> = HashMap::new();
+    for (name, entry) in all.iter().filter(|(_, entry)| entry.about().is_none()) {
+        by_name.entry(name).or_default().push(entry);
     }
-    let of_image = all.iter().filter(|(other, entry)| other == name && entry.about().is_none());
-    let of_image: Vec<&Descriptor> = of_image.map(|(_, entry)| *entry).collect();
-    let platforms: BTreeSet<&Platform> =
-        of_image.iter().filter_map(|entry| entry.platform.as_ref()).collect();
-    let are_one = of_image.len() > 1 && platforms.len() == of_image.len();
-    !are_one || select(of_image.into_iter(), platform).is_some_and(|chosen| chosen == *entry)
+    // What is chosen of each name; all of it where it is not one image.
+    let chosen: HashMap<&Option<Reference>, Option<Descriptor>> = by_name
+        .into_iter()
+        .filter(|(_, entries)| {
+            let platforms: HashSet<&Platform> =
+                entries.iter().filter_map(|entry| entry.platform.as_ref()).collect();
+            entries.len() > 1 && platforms.len() == entries.len()
+        })
+        .map(|(name, entries)| (name, select(entries.into_iter(), platform)))
+        .collect();
+    all.iter().map(|(name, entry)| (name, *entry)).filter(move |(name, entry)| match entry.about() {
+        Some(_) => all.len() == 1,
+        None => chosen.get(name).is_none_or(|chosen| chosen.as_ref() == Some(entry)),
+    })
 }
 
 fn check_names(count: usize) -> Result<(), LoadError> {
@@ -281,4 +292,54 @@ fn parse<T: DeserializeOwned>(path: &str, bytes: &[u8]) -> Result<T, LoadError> 
 
 pub(super) fn blob_path(digest: &Digest) -> PathBuf {
     Path::new("blobs").join(digest.algorithm().as_str()).join(digest.hex())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Which of the entries are loaded, each with its name and platform (`-` for none).
+    #[track_caller]
+    fn check(entries: &[(&str, &str)], platform: Option<&str>, expected: &[usize]) {
+        let of = |text: &str| (text != "-").then(|| text.parse::<Platform>().expect(text));
+        let descriptors: Vec<Descriptor> = entries
+            .iter()
+            .enumerate()
+            .map(|(at, (_, platform))| {
+                let mut entry = Descriptor::of(media_type::OCI_MANIFEST, at.to_string().as_bytes());
+                if *platform == "about" {
+                    entry
+                        .annotations
+                        .insert("vnd.docker.reference.type".into(), "attestation-manifest".into());
+                    let digest = Digest::sha256_of(b"0").to_string();
+                    entry.annotations.insert("vnd.docker.reference.digest".into(), digest);
+                } else {
+                    entry.platform = of(platform);
+                }
+                entry
+            })
+            .collect();
+        let named: Vec<(Option<Reference>, &Descriptor)> = entries
+            .iter()
+            .zip(&descriptors)
+            .map(|((name, _), entry)| ((*name != "-").then(|| parse_name(name).expect("a name")), entry))
+            .collect();
+        let platform = platform.and_then(of);
+        let found: Vec<usize> = meant(&named, platform.as_ref())
+            .map(|(_, entry)| descriptors.iter().position(|one| one == entry).expect("one of them"))
+            .collect();
+        assert_eq!(found, expected, "{entries:?}");
+    }
+
+    #[test]
+    fn of_one_image_for_several_platforms_one_is_loaded_and_of_others_all() {
+        let arm = Some("linux/arm64");
+        check(&[("a", "linux/amd64"), ("a", "linux/arm64"), ("b", "linux/amd64")], arm, &[1, 2]);
+        check(&[("-", "linux/arm64"), ("-", "linux/amd64"), ("-", "about")], arm, &[0]);
+        check(&[("a", "-"), ("a", "linux/amd64")], arm, &[0, 1]);
+        check(&[("a", "linux/amd64"), ("a", "linux/amd64")], arm, &[0, 1]);
+        check(&[("a", "about")], None, &[0]);
+        check(&[("a", "-"), ("a", "about")], None, &[0]);
+        check(&[], None, &[]);
+    }
 }

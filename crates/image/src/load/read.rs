@@ -23,7 +23,7 @@ use crate::layer::entries::Entries;
 use crate::layer::inflate::{Compression, Inflated};
 use crate::layer::ingest::{Expected, Ingested, ingest};
 use crate::layer::settle::{place, settle};
-use crate::layer::{Layer, LayerError, reassemble};
+use crate::layer::{Climbing, Layer, LayerError, reassemble};
 use crate::progress::{Action, Progress};
 use crate::store::{Inner, WriteError};
 
@@ -137,6 +137,12 @@ fn read_members(inner: &Arc<Inner>, archive: impl Read, progress: &Progress) -> 
                 }
             }
             EntryType::Regular | EntryType::Continuous => {
+                // Nobody writes such archives of images. What is called by a digest would be hashed with its holes,
+                // which cost whoever sends them nothing.
+                if entry.holes().is_some() {
+                    let problem = format!("`{}` is a sparse file, which is not supported", path.display());
+                    return Err(LoadError::Shape(problem));
+                }
                 let size = entry.size();
                 let start = peek(&mut entry, size).map_err(LoadError::Read)?;
                 if looks_like_layer(&start) {
@@ -182,7 +188,7 @@ fn member_layer(
     let blob = name_digest(path);
     // What is not called by its digest, no manifest names.
     let keep = blob.is_some() && inner.options.blobs == Blobs::Keep;
-    let expected = Expected { blob, diff_id: None, keep };
+    let expected = Expected { blob, keep, ..Expected::default() };
     let subject = subject(path);
     let told = |current: u64| progress.tell(Some(&subject), Action::LoadingLayer { current, total: size });
     ingest(inner, Cursor::new(start).chain(entry), &expected, &told)
@@ -371,7 +377,9 @@ fn copy_layer(
     let source = hold(inner, chain_id, shown)?;
     let layer_error = |source| LoadError::Layer { path: shown.to_owned(), source };
     let (reader, mut writer) = io::pipe().map_err(LoadError::Read)?;
-    let expected = Expected { blob: None, diff_id: Some(diff_id.clone()), keep: false };
+    // It has been taken once, and may be of an import.
+    let expected =
+        Expected { diff_id: Some(diff_id.clone()), climbs: Climbing::Stopped, ..Expected::default() };
     let ingested = std::thread::scope(|scope| {
         scope.spawn(move || source.write_archive(&mut writer));
         ingest(inner, reader, &expected, &|_| {})

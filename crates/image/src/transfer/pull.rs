@@ -179,16 +179,13 @@ async fn fetch_layers(
     progress: &Progress,
 ) -> Result<Vec<Layer>, PullError> {
     let chain_ids = config.chain_ids();
-    let mut held: Vec<Layer> = chain_ids.iter().map_while(|chain_id| Layer::hold(inner, chain_id)).collect();
+    let held: Vec<Layer> = chain_ids.iter().map_while(|chain_id| Layer::hold(inner, chain_id)).collect();
     // Of an image that is here nothing is told, as nothing is done.
     let is_here = held.len() == layers.len() && inner.tables().images.contains_key(id);
     if !is_here {
         for layer in &layers[..held.len()] {
             progress.tell(Some(layer.digest.short()), Action::AlreadyExists);
         }
-    }
-    for (layer, found) in layers.iter().zip(&held) {
-        fetch_form(inner, repository, layer, found, progress).await;
     }
     let turns = Arc::new(Semaphore::new(LAYERS_AT_ONCE));
     let mut fetches = Vec::new();
@@ -207,6 +204,28 @@ async fn fetch_layers(
         let fetch = Fetch::start(inner, repository, wanted, &turns, progress);
         fetches.push((layer, Coming::Fetch(fetch)));
     }
+    // What is missing is on its way while the forms of those come that are here.
+    let here: Vec<_> = layers.iter().zip(&chain_ids).take(held.len()).collect();
+    let forms = async {
+        for (layer, chain_id) in here {
+            fetch_form(inner, repository, layer, chain_id, &turns, progress).await;
+        }
+        Ok(())
+    };
+    let placed = place_layers(inner, repository, fetches, held, lease, &turns, progress);
+    Ok(tokio::try_join!(forms, placed)?.1)
+}
+
+/// Gives the layers that come their place, one on top of the other, as they come.
+async fn place_layers(
+    inner: &Arc<Inner>,
+    repository: &Repository,
+    fetches: Vec<(&Descriptor, Coming)>,
+    mut held: Vec<Layer>,
+    lease: &mut Lease,
+    turns: &Semaphore,
+    progress: &Progress,
+) -> Result<Vec<Layer>, PullError> {
     for (layer, coming) in fetches {
         let subject = layer.digest.short();
         let layer_error = |source| PullError::Layer { digest: layer.digest.clone(), source };
@@ -215,7 +234,7 @@ async fn fetch_layers(
             Coming::Here(same) => {
                 let placed = offload::in_place(|| place(inner, held.last(), same.diff_id(), None));
                 let placed = placed.map_err(layer_error)?.ok_or_else(|| broken_off(&layer.digest))?;
-                fetch_form(inner, repository, layer, &placed, progress).await;
+                fetch_form(inner, repository, layer, placed.chain_id(), turns, progress).await;
                 held.push(placed);
                 progress.tell(Some(subject), Action::AlreadyExists);
                 continue;
@@ -261,13 +280,15 @@ async fn fetch_form(
     inner: &Arc<Inner>,
     repository: &Repository,
     layer: &Descriptor,
-    found: &Layer,
+    chain_id: &Digest,
+    turns: &Semaphore,
     progress: &Progress,
 ) {
     let keeps = inner.options.blobs == Blobs::Keep;
-    if !keeps || offload::in_place(|| leaf(inner, layer, Some(found.chain_id())).is_exact()) {
+    if !keeps || offload::in_place(|| leaf(inner, layer, Some(chain_id)).is_exact()) {
         return;
     }
+    let Ok(_turn) = turns.acquire().await else { return };
     let subject = layer.digest.short();
     progress.tell(Some(subject), Action::PullingFsLayer);
     match fetch_blob(inner, repository, layer).await {
@@ -291,7 +312,12 @@ impl Fetch {
         let (sender, pieces) = mpsc::channel(PIECES_AHEAD);
         let Wanted { layer, diff_id, chain_id } = wanted;
         let keep = inner.options.blobs == Blobs::Keep;
-        let expected = Expected { blob: Some(layer.digest.clone()), diff_id: Some(diff_id), keep };
+        let expected = Expected {
+            blob: Some(layer.digest.clone()),
+            diff_id: Some(diff_id),
+            keep,
+            ..Expected::default()
+        };
         let store = inner.clone();
         let (started, start) = tokio::sync::oneshot::channel::<Place>();
         let unpack = tokio::task::spawn(async move {

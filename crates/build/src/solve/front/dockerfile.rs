@@ -68,7 +68,9 @@ impl<'a> Desk<'a> {
         }
         let mode = ResolveMode::parse(options.mode)?;
         let found = self.job.resolve_image(name, options.platform, mode).await?;
-        Ok(ResolvedImage { name: found.name, digest: Some(found.digest), config: found.config.to_vec() })
+        // An image that no registry has is not known by what it is here.
+        let digest = found.is_manifest.then_some(found.digest);
+        Ok(ResolvedImage { name: found.name, digest, config: found.config.to_vec() })
     }
 
     /// Shows something that is no operation as if it were one, while it goes on.

@@ -200,7 +200,12 @@ pub(crate) async fn perform(
         exclude: list("local.excludepatterns")?,
         follow: list("local.followpaths")?,
     };
-    let session = step.job.session()?;
+    let own = step.job.session()?;
+    let named = match attributes.get("local.sessionid") {
+        Some(id) if !id.is_empty() && id != own.id() => own.other(id).await,
+        _ => None,
+    };
+    let session = named.as_ref().unwrap_or(own);
     let hint = attributes.get("local.sharedkeyhint").map(String::as_str).unwrap_or_default();
     // Without anything that clients have in common each is known by itself.
     let common = match session.shared_key() {

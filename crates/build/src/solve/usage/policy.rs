@@ -5,7 +5,7 @@ use std::time::Duration;
 use base::Timestamp;
 
 use super::filter::Filter;
-use super::{PruneOptions, UsageKind, UsageRecord};
+use super::{PruneOptions, UsageRecord};
 use crate::solve::Solver;
 
 /// Chooses what goes: what nobody uses and no other part was made from comes first, that which was used longest ago
@@ -81,6 +81,7 @@ pub(crate) async fn keep_within(solver: &Solver) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::UsageKind;
     use super::*;
 
     fn record(id: &str, size: u64, hour: u32, in_use: bool, shared: bool) -> UsageRecord {

@@ -213,7 +213,8 @@ fn remove_tree(parent: &OwnedFd, name: &str) -> io::Result<()> {
     base::tree::remove(&Path::new(&format!("/proc/self/fd/{}", parent.as_raw_fd())).join(name))
 }
 
-/// The path of an entry below the directory that is unpacked into; nothing for that directory itself.
+/// The path of an entry below the directory that is unpacked into; nothing for that directory itself. A name that
+/// climbs leads no further than there.
 fn inside(path: &Path) -> Result<Option<String>> {
     let mut parts = Vec::new();
     for component in path.components() {
@@ -222,13 +223,8 @@ fn inside(path: &Path) -> Result<Option<String>> {
                 Some(part) => parts.push(part),
                 None => return Err(Error::invalid(format!("`{}` is no text", path.display()))),
             },
-            Component::RootDir | Component::CurDir => {}
-            Component::ParentDir | Component::Prefix(_) => {
-                return Err(Error::invalid(format!(
-                    "invalid symlink or path \"{}\" in the archive",
-                    path.display()
-                )));
-            }
+            Component::ParentDir => drop(parts.pop()),
+            Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
         }
     }
     Ok(if parts.is_empty() { None } else { Some(parts.join("/")) })
@@ -247,6 +243,9 @@ mod tests {
         assert_eq!(inside(Path::new("./a//b/")).expect("a good path"), Some("a/b".to_owned()));
         assert_eq!(inside(Path::new("/etc/x")).expect("a good path"), Some("etc/x".to_owned()));
         assert_eq!(inside(Path::new("./")).expect("a good path"), None);
-        assert!(inside(Path::new("a/../../b")).is_err());
+        for climbing in ["a/../../b", "../b", "/../../b", "../../a/../b"] {
+            assert_eq!(inside(Path::new(climbing)).expect("below it"), Some("b".to_owned()), "{climbing}");
+        }
+        assert_eq!(inside(Path::new("../..")).expect("it"), None);
     }
 }
