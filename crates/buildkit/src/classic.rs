@@ -52,7 +52,11 @@ pub struct BuildFailed(String);
 
 impl BuildKit {
     /// Builds for `owner`; ends when all is told, or with the failure. Dropping it ends the build.
-    pub fn build(&self, owner: Owner, build: Build) -> impl Stream<Item = Result<Told, BuildFailed>> + Send {
+    pub fn build(
+        &self,
+        owner: Owner,
+        build: Build,
+    ) -> impl Stream<Item = Result<Told, BuildFailed>> + Send + use<> {
         let caller = Caller { shared: Arc::clone(self.shared()), owner };
         let id = format!("request-{}", BUILDS.fetch_add(1, Ordering::Relaxed));
         let exporter = build.exporter.into_iter().map(|(kind, attrs)| Exporter { r#type: kind, attrs });

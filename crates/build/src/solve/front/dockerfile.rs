@@ -68,9 +68,12 @@ impl<'a> Desk<'a> {
         }
         let mode = ResolveMode::parse(options.mode)?;
         let found = self.job.resolve_image(name, options.platform, mode).await?;
-        // An image that no registry has is not known by what it is here.
-        let digest = found.is_manifest.then_some(found.digest);
-        Ok(ResolvedImage { name: found.name, digest, config: found.config.to_vec() })
+        // What no registry has is not pinned by what it is here.
+        Ok(ResolvedImage {
+            name: found.name,
+            digest: found.is_manifest.then_some(found.digest),
+            config: found.config.to_vec(),
+        })
     }
 
     /// Shows something that is no operation as if it were one, while it goes on.
