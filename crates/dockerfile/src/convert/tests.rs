@@ -356,7 +356,8 @@ fn very_many_variables_take_no_time_by_the_square() {
     // Each against each, these would be thousands of millions.
     let declared = |from: usize| (from..from + 1_000).map(|n| format!(" A{n}")).collect::<String>();
     let lines = (0..80).map(|n| format!("ARG{}\n", declared(1_000 * n))).collect::<String>();
-    let used = (0..80).map(|n| format!("LABEL x{n}=\"{}\"\n", declared(1_000 * n).replace(' ', "$")))
+    let used = (0..80)
+        .map(|n| format!("LABEL x{n}=\"{}\"\n", declared(1_000 * n).replace(' ', "$")))
         .collect::<String>();
     let got = Desk::new(&format!("FROM scratch\n{lines}{used}")).definition();
     assert!(got.is_empty(), "{:.300}", got.concat());
