@@ -144,7 +144,7 @@ struct Converter<'a> {
 }
 
 /// Bytes that may be made of a Dockerfile; fewer in tests, which are not optimised.
-const WORTH_MAX: usize = if cfg!(test) { 16 << 20 } else { 256 << 20 };
+const WORTH_MAX: usize = if cfg!(test) { 16 << 20 } else { 128 << 20 };
 
 /// Converts a Dockerfile. What was found about it is told whether it succeeds or not.
 pub(crate) async fn convert(job: &Job<'_>) -> (Result<Converted, Failure>, Vec<Warning>) {
