@@ -70,7 +70,8 @@ pub(super) fn copy(
         if action.always_replace_existing_dest_paths {
             make_way(target, &found, &place)?;
         }
-        let mode = u32::try_from(action.mode).ok();
+        // What is said in letters has been done, and the number then means nothing.
+        let mode = u32::try_from(action.mode).ok().filter(|_| action.mode_str.is_empty());
         let owner = match owner {
             Some(owner) => Owner { mode, ..owner },
             None => Owner { mode, kept: true, ..Owner::default() },
@@ -84,7 +85,7 @@ pub(super) fn copy(
 fn check_required(action: &FileActionCopy, found: &[Entry]) -> Result<(), SolveError> {
     for required in &action.required_paths {
         let wanted = crate::ignore::wildcard(required).map_err(SolveError::Invalid)?;
-        if !found.iter().any(|entry| wanted.matches(&entry.relative.to_string_lossy())) {
+        if !found.iter().any(|entry| wanted.matches(&entry.path.to_string_lossy())) {
             return Err(SolveError::NotFound(format!("{required:?}: not found")));
         }
     }

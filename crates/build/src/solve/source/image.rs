@@ -169,11 +169,8 @@ async fn find(
 ) -> Result<Found, SolveError> {
     let inner = &job.inner.solver.inner;
     let platform = platform.cloned().unwrap_or_else(|| job.platform());
-    // One that no registry has is known by its own digest, whatever it is called.
-    let by_name = || inner.store.image_get(&reference.to_string()).ok();
-    let by_id = || inner.store.image_get(&reference.digest()?.to_string()).ok();
     if mode != ResolveMode::Pull
-        && let Some(image) = by_name().or_else(by_id)
+        && let Ok(image) = inner.store.image_get(&reference.to_string())
         && inner.store.image_fits(&image, &platform)
     {
         let digest = match reference.digest() {
