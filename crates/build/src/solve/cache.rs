@@ -205,7 +205,8 @@ impl CacheUse {
         let Some(record) = record else { return Ok(()) };
         let bytes = base::record::encode(&record).map_err(|error| SolveError::Failed(error.to_string()))?;
         let path = caches.root.join(&self.name).join("record.json");
-        base::fs::write_atomic_unsynced(&path, &bytes, 0o600).map_err(SolveError::io("write down a cache mount"))
+        base::fs::write_atomic_unsynced(&path, &bytes, 0o600)
+            .map_err(SolveError::io("write down a cache mount"))
     }
 }
 

@@ -86,7 +86,8 @@ async fn whole(job: &Job, value: &Value) -> Result<Digest, SolveError> {
 /// as that.
 async fn selected(job: &Job, value: &Value, selection: Selection) -> Result<Digest, SolveError> {
     let identity = value.identity();
-    let remembered = identity.map(|identity| Digest::sha256_of(format!("{identity} {selection:?}").as_bytes()));
+    let remembered =
+        identity.map(|identity| Digest::sha256_of(format!("{identity} {selection:?}").as_bytes()));
     let hashes = Arc::clone(&job.inner.solver.inner.usage.hashes);
     if let Some(known) = remembered.as_ref().and_then(|key| hashes.get(key)) {
         return Ok(known);
@@ -112,7 +113,9 @@ fn hash(tree: &crate::files::Tree, selection: &Selection) -> Result<Digest, Solv
             hasher.update(path.as_os_str().as_encoded_bytes());
         }
         match super::file::entries(tree, &path, selection.follow, &filter) {
-            Ok(entries) => hasher.update(hash_entries(tree, &entries, selection.owners)?.to_string().as_bytes()),
+            Ok(entries) => {
+                hasher.update(hash_entries(tree, &entries, selection.owners)?.to_string().as_bytes())
+            }
             Err(SolveError::NotFound(_)) => hasher.update(b"missing"),
             Err(error) => return Err(error),
         }

@@ -177,7 +177,8 @@ impl Drop for LocalDirectory {
     fn drop(&mut self) {
         let locals = &self.solver.inner.locals;
         locals.used.lock().remove(&self.name);
-        let kept = self.name.rsplit('-').next().is_some_and(|at| at.parse::<usize>().is_ok_and(|at| at < KEPT_MAX));
+        let kept =
+            self.name.rsplit('-').next().is_some_and(|at| at.parse::<usize>().is_ok_and(|at| at < KEPT_MAX));
         if !kept && let Err(error) = offload::in_place(|| locals.remove(&self.name)) {
             tracing::warn!(name = self.name, %error, "a client's files stay");
         }
@@ -214,7 +215,9 @@ pub(crate) async fn perform(
     };
     let sort = Digest::sha256_of(format!("{}:{name}{}:{hint}{common}", name.len(), hint.len()).as_bytes());
     let solver = step.job.inner.solver.clone();
-    let taken = offload::in_place(|| solver.inner.locals.take(&sort.hex()[..32], &format!("local source for {name}")))?;
+    let taken = offload::in_place(|| {
+        solver.inner.locals.take(&sort.hex()[..32], &format!("local source for {name}"))
+    })?;
     let directory = Arc::new(LocalDirectory { solver: solver.clone(), name: taken, chain: OnceCell::new() });
     let progress = step.status(&format!("transferring {name}:"));
     let told = |transferred: Transferred| progress.tell(transferred.bytes, 0, transferred.done);
