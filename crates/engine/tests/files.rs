@@ -157,8 +157,7 @@ fn nothing_is_copied_into_what_is_mounted_read_only_nor_into_an_image() {
         let spec = VolumeSpec { name: Some("fixed".to_owned()), ..VolumeSpec::default() };
         let fixed = engine.volume_create(spec).await.expect("make a volume").path.clone();
         std::fs::create_dir(fixed.join("tmp")).expect("make");
-        let mount =
-            |target: &str, source| Mount { target: target.to_owned(), read_only: false, source };
+        let mount = |target: &str, source| Mount { target: target.to_owned(), read_only: false, source };
         let memory = || MountSource::Tmpfs { size: None, mode: None, options: Vec::new() };
         let image = MountSource::Image { reference: support::IMAGE.to_owned(), subpath: None };
         let mounts = vec![

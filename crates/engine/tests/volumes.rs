@@ -323,7 +323,8 @@ fn containers_that_come_at_once_fill_a_volume_once() {
             let source = engine.container_inspect(&id).expect("inspect").mounts[0].source.clone();
             entries(&source)
         };
-        for spec in [with_volume_at("/bin", Some("mounted"), "true"), with_part("/bin", Some("part"), "true")] {
+        for spec in [with_volume_at("/bin", Some("mounted"), "true"), with_part("/bin", Some("part"), "true")]
+        {
             let made = (0..6).map(|_| {
                 let (engine, spec) = (engine.clone(), spec.clone());
                 tokio::spawn(async move { engine.container_create(spec).await })

@@ -119,10 +119,11 @@ impl Engine {
             // What is mounted below the directory is in its place while the container runs; otherwise what
             // would go there is known by its path.
             let record = cell.record();
-            let admit = |below: &str| match innermost(&record, &format!("{}/{below}", whole.trim_end_matches('/'))) {
-                Some((index, _)) if !record.mounts[index].writable => Err(marked_read_only()),
-                _ => Ok(()),
-            };
+            let admit =
+                |below: &str| match innermost(&record, &format!("{}/{below}", whole.trim_end_matches('/'))) {
+                    Some((index, _)) if !record.mounts[index].writable => Err(marked_read_only()),
+                    _ => Ok(()),
+                };
             unpack::unpack(&root, &inner, options.no_overwrite_dir_non_dir, owner, &admit, archive)
         });
         unpacking.await?;

@@ -1,7 +1,7 @@
 //! Removing volumes that nobody has.
 
-use super::list::disk_use;
 use super::VolumeFilter;
+use super::list::disk_use;
 use crate::container::{PruneFilter, Pruned};
 use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
