@@ -89,6 +89,33 @@ fn a_link_on_the_default_bridge_is_names_variables_and_a_name_of_the_other() {
 }
 
 #[test]
+fn the_host_has_an_address_that_leads_to_it_if_any_of_a_container_s_networks_does() {
+    let daemon = Daemon::start();
+    daemon.ok(&["network", "create", "--internal", "back"]);
+    daemon.ok(&["network", "create", "front"]);
+    let gateway = |network: &str| {
+        daemon.ok(&["network", "inspect", "--format", "{{(index .IPAM.Config 0).Gateway}}", network])
+    };
+    let host_of = |networks: &[&str]| {
+        let words = ["create", "--name", "box", "--add-host", "host:host-gateway", "--network", networks[0]];
+        daemon.ok(&[&words[..], &[IMAGE, "sleep", "1000"]].concat());
+        for network in &networks[1..] {
+            daemon.ok(&["network", "connect", network, "box"]);
+        }
+        daemon.ok(&["start", "box"]);
+        let hosts = daemon.ok(&["exec", "box", "cat", "/etc/hosts"]);
+        daemon.ok(&["rm", "--force", "box"]);
+        let line = hosts.lines().find(|line| line.ends_with("\thost")).expect("a line of the host");
+        line.split('\t').next().unwrap_or_default().to_owned()
+    };
+    assert_eq!(host_of(&["front", "back"]), gateway("front"));
+    assert_eq!(host_of(&["back", "front"]), gateway("front"));
+    // Not the container itself.
+    assert_eq!(host_of(&["back"]), gateway("bridge"));
+    assert_eq!(host_of(&["host"]), "127.0.0.1");
+}
+
+#[test]
 fn a_link_to_what_is_not_there_is_refused() {
     let daemon = Daemon::start();
     daemon.fails(
@@ -143,7 +170,10 @@ fn what_has_the_network_of_the_host_or_none_is_in_a_network_that_says_so() {
     let daemon = Daemon::start();
     for mode in ["host", "none"] {
         let name = format!("{mode}-one");
-        sleeper(&daemon, &name, &["--network", mode]);
+        sleeper(&daemon, &name, &["--network", mode, "--expose", "99"]);
+        let ports = ["ps", "--all", "--filter", &format!("name={name}"), "--format", "{{.Ports}}"];
+        assert_eq!(daemon.ok(&ports), "", "it has none of its own");
+        assert_eq!(daemon.inspect(&name, "{{json .NetworkSettings.Ports}}"), "{}");
         let network = daemon.ok(&["network", "inspect", "--format", "{{.Id}}", mode]);
         let settings = |what: &str| {
             daemon.inspect(&name, &format!("{{{{range $name, $at := .NetworkSettings.Networks}}}}{{{{$name}}}} {{{{$at.{what}}}}}{{{{end}}}}"))
@@ -174,7 +204,12 @@ fn what_has_the_network_of_the_host_or_none_is_in_a_network_that_says_so() {
         assert_ne!(settings("EndpointID").split_off(mode.len() + 1), endpoint, "another life");
     }
     daemon.ok(&["network", "create", "own"]);
-    sleeper(&daemon, "plain", &[]);
+    sleeper(&daemon, "plain", &["--expose", "99"]);
+    let ports = || daemon.ok(&["ps", "--all", "--filter", "name=plain", "--format", "{{.Ports}}"]);
+    assert_eq!(ports(), "99/tcp");
+    daemon.ok(&["stop", "--time", "0", "plain"]);
+    assert_eq!(ports(), "", "it has them while it runs");
+    daemon.ok(&["start", "plain"]);
     daemon.fails(
         &["network", "connect", "host", "plain"],
         "cannot connect container to host network - container must be created in host network mode",

@@ -7,7 +7,7 @@ use super::{EtcFiles, Resolver, resolv};
 use crate::container::{ContainerRecord, NetworkMode};
 use crate::engine::Engine;
 use crate::error::Result;
-use crate::network::Endpoint;
+use crate::network::{DEFAULT, Endpoint};
 use crate::registry::ContainerCell;
 use crate::work::in_place;
 
@@ -76,10 +76,13 @@ impl Engine {
     fn etc_of<'a>(&self, cell: &ContainerCell, record: &'a ContainerRecord) -> Result<EtcFiles<'a>> {
         let endpoints = cell.sandbox.live.read().endpoints.clone();
         let endpoints: Vec<(String, Endpoint)> = endpoints.into_iter().collect();
-        let first = record.networks.first().map(|(name, _)| name.as_str());
         let of_host = self.is_in_host_network(cell);
-        let gateway =
-            endpoints.iter().find(|(name, _)| Some(name.as_str()) == first).and_then(|(_, at)| at.gateway);
+        // Of the first of its networks that leads to the host.
+        let in_order =
+            record.networks.iter().filter_map(|(name, _)| endpoints.iter().find(|(at, _)| at == name));
+        let gateway = in_order.chain(&endpoints).find_map(|(_, at)| at.gateway);
+        // Where none does it is called as everywhere else, and cannot be reached.
+        let gateway = gateway.or_else(|| self.default_gateway().filter(|_| !of_host));
         let mut names = Vec::new();
         if let Some(domain) = record.spec.domainname.as_ref().filter(|domain| !domain.is_empty()) {
             names.push(format!("{}.{domain}", record.resolved.hostname));
@@ -99,6 +102,15 @@ impl Engine {
             gateway: gateway.unwrap_or(Ipv4Addr::LOCALHOST),
             resolv: resolv(resolver, &record.spec.dns, &self.inner.config.dns),
             of_host,
+        })
+    }
+
+    /// The host's address in the default network.
+    fn default_gateway(&self) -> Option<Ipv4Addr> {
+        let pools = self.inner.network.network_find(DEFAULT).ok()?.pools;
+        pools.iter().find_map(|pool| match pool.gateway {
+            IpAddr::V4(address) => Some(address),
+            IpAddr::V6(_) => None,
         })
     }
 
