@@ -133,7 +133,7 @@ fn explain(root: &str, field: &str, said: &str) -> Option<String> {
             let digits = found.split('`').nth(1)?;
             match digits.parse::<f64>() {
                 Ok(number) if number.abs() >= 1e15 && number.fract() == 0.0 => {
-                    format!("number {}", told(&format!("{number:.0}")))
+                    format!("number {}", told(&number.to_string()))
                 }
                 _ => format!("number {}", told(digits)),
             }
