@@ -67,7 +67,7 @@ pub(crate) async fn download(
 }
 
 /// The name at the end of an address.
-fn last_part(address: &str) -> Option<&str> {
+pub(crate) fn last_part(address: &str) -> Option<&str> {
     let path = address.split(['?', '#']).next().unwrap_or(address);
     path.splitn(4, '/').nth(3).and_then(|path| path.rsplit('/').next()).filter(|name| !name.is_empty())
 }

@@ -80,6 +80,94 @@ impl Repository {
     }
 }
 
+/// A checkout that the solver asks for.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Checkout {
+    /// What git is told.
+    pub(crate) remote: String,
+    /// A branch, tag or commit; what the repository has checked out itself if empty.
+    pub(crate) reference: String,
+    pub(crate) keep_git_dir: bool,
+    pub(crate) skip_submodules: bool,
+    /// See [`Git::environment`].
+    pub(crate) environment: Vec<(String, String)>,
+    /// The file that says who hosts are.
+    pub(crate) known_hosts: Option<std::path::PathBuf>,
+}
+
+impl Checkout {
+    fn git<'a>(&self, directory: &'a Path) -> Git<'a> {
+        let mut environment = self.environment.clone();
+        if let Some(known) = &self.known_hosts {
+            let ssh = format!("{} -oUserKnownHostsFile={}", program::SSH, known.display());
+            environment.push(("GIT_SSH_COMMAND".to_owned(), ssh));
+        }
+        Git::with(directory, environment)
+    }
+
+    /// The commit that is meant, asked of the server.
+    pub(crate) async fn commit(&self, directory: &Path) -> Result<String, GitError> {
+        let is_commit = |text: &str| matches!(text.len(), 40 | 64) && text.bytes().all(|b| b.is_ascii_hexdigit());
+        if is_commit(&self.reference) {
+            return Ok(self.reference.to_ascii_lowercase());
+        }
+        let name = if self.reference.is_empty() { "HEAD" } else { &self.reference };
+        let peeled = format!("{name}^{{}}");
+        let answer = self.git(directory).ask(&["ls-remote", "--", &self.remote, name, &peeled]).await?;
+        let lines: Vec<(&str, &str)> = answer.lines().filter_map(|line| line.split_once('\t')).collect();
+        // What a tag is on, before the tag; a branch before a tag of its name.
+        let wanted = [
+            name.to_owned(),
+            format!("refs/heads/{name}"),
+            format!("refs/tags/{name}^{{}}"),
+            peeled,
+            format!("refs/tags/{name}"),
+        ];
+        let of = |wanted: &String| lines.iter().find(|(_, name)| name == wanted).map(|(commit, _)| *commit);
+        let peeled_first = of(&wanted[3]).or_else(|| wanted.iter().find_map(of));
+        match peeled_first.or_else(|| lines.first().map(|(commit, _)| *commit)) {
+            Some(commit) if is_commit(commit) => Ok(commit.to_owned()),
+            _ => Err(GitError::Failed(format!("repository does not contain ref {name}, output: {answer:?}"))),
+        }
+    }
+
+    /// Brings a commit into a directory, which is empty; gives the second at which it was made.
+    pub(crate) async fn bring(&self, directory: &Path, commit: &str) -> Result<i64, GitError> {
+        let git = self.git(directory);
+        git.run(&["init", "--quiet", "--template="]).await?;
+        git.run(&["remote", "add", "origin", &self.remote]).await?;
+        let name = if self.reference.is_empty() { "HEAD" } else { &self.reference };
+        let mut fetched = Err(GitError::Missing);
+        for arguments in [
+            &["fetch", "--quiet", "--depth", "1", "origin", "--", commit][..],
+            // Not every server gives what it is not asked for by name, and those that only have files know no depth.
+            &["fetch", "--quiet", "--tags", "origin", "--", name],
+            &["fetch", "--quiet", "--tags", "origin", "--", "+refs/heads/*:refs/remotes/origin/*"],
+        ] {
+            fetched = git.run(arguments).await;
+            let has = match &fetched {
+                Ok(()) => git.run(&["cat-file", "-e", &format!("{commit}^{{commit}}")]).await,
+                Err(GitError::Failed(_)) => continue,
+                Err(_) => break,
+            };
+            match has {
+                Err(GitError::Failed(_)) => fetched = has,
+                other => {
+                    fetched = other;
+                    break;
+                }
+            }
+        }
+        fetched?;
+        git.run(&["checkout", "--quiet", commit, "--"]).await?;
+        if !self.skip_submodules {
+            git.run(&["submodule", "--quiet", "update", "--init", "--recursive", "--depth=1"]).await?;
+        }
+        let made = git.ask(&["log", "-1", "--format=%ct", commit, "--"]).await?;
+        Ok(made.trim().parse().unwrap_or_default())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::net::TcpListener;

@@ -83,7 +83,11 @@ fn what_is_wrong_with_a_dockerfile_is_told_with_its_place() {
             let job = job(&solver, directory.path(), &[("Dockerfile", dockerfile)]);
             let error = build(&job, &[]).await.err().expect(dockerfile);
             assert!(error.to_string().contains(complaint), "{error}");
-            let SolveError::Vertex { location: Some(location), .. } = &error else { panic!("{error:?}") };
+            let location = match &error {
+                SolveError::Vertex { location: Some(location), .. } => &**location,
+                SolveError::Located { locations, .. } => locations.first().expect("a place"),
+                _ => panic!("{error:?}"),
+            };
             let start = location.ranges.first().and_then(|range| range.start).expect("a place");
             assert_eq!((start.line, location.info.filename.as_str()), (line, "Dockerfile"), "{error}");
         };

@@ -72,6 +72,11 @@ impl BuildKit {
         BuildKit { shared: Arc::new(shared) }
     }
 
+    /// The solver that they are before.
+    pub fn solver(&self) -> &Solver {
+        &self.shared.solver
+    }
+
     /// Answers the calls of `owner` that come over `io`, until it ends. A call that its client gives up
     /// ends with all that was done for it.
     pub async fn serve(&self, owner: Owner, io: impl Connection) {

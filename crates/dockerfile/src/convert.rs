@@ -17,6 +17,7 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use indexmap::IndexMap;
 use llb::pb;
 use oci::{ImageConfig, Platform};
 
@@ -90,7 +91,8 @@ struct StageState {
     ignores_cache: bool,
     /// It is no stage of the Dockerfile but an image that something is copied from.
     is_outside: bool,
-    args: Vec<(String, Option<String>)>,
+    /// Arguments that it declares, in that order.
+    args: IndexMap<String, Option<String>>,
     /// What it takes of the context.
     context_paths: BTreeSet<String>,
     /// What others take of it; stages that begin with a stage share them.
@@ -135,7 +137,14 @@ struct Converter<'a> {
     ignore: Option<checks::Ignored>,
     epoch: Option<i64>,
     noted: Noted,
+    /// Bytes that were made of what is written: lines can make very much of little.
+    worth: usize,
+    /// Instructions that triggers added.
+    triggers: usize,
 }
+
+/// Bytes that may be made of a Dockerfile; fewer in tests, which are not optimised.
+const WORTH_MAX: usize = if cfg!(test) { 16 << 20 } else { 128 << 20 };
 
 /// Converts a Dockerfile. What was found about it is told whether it succeeds or not.
 pub(crate) async fn convert(job: &Job<'_>) -> (Result<Converted, Failure>, Vec<Warning>) {
@@ -181,6 +190,8 @@ pub(crate) async fn convert(job: &Job<'_>) -> (Result<Converted, Failure>, Vec<W
         ignore: None,
         epoch: None,
         noted: Noted::default(),
+        worth: 0,
+        triggers: 0,
     };
     let converted = converter.convert(document).await;
     (converted, converter.linter.take())
@@ -222,6 +233,15 @@ impl Converter<'_> {
         let definition = self.draft.finish(self.stages[target].state.root, Some(self.job.source.info()));
         let base_config = self.stages[target].base_image.clone();
         Ok(Converted { definition, config, base_config, epoch: self.epoch, outline })
+    }
+
+    /// Counts bytes that were made, and fails if they are too many.
+    fn charge(&mut self, bytes: usize) -> Result<(), String> {
+        self.worth = self.worth.saturating_add(bytes);
+        match self.worth > WORTH_MAX {
+            true => Err(format!("the stages come to more than {WORTH_MAX} bytes together")),
+            false => Ok(()),
+        }
     }
 
     /// Makes the sources of which it was not known yet what is taken of them.

@@ -120,11 +120,18 @@ const CAPABILITIES: [&str; 4] = [
 /// Answers a request.
 pub async fn build(request: FrontRequest, client: &dyn Client) -> Result<Built, FrontError> {
     let settings = Settings::read(&request.options).map_err(FrontError::Options)?;
-    check_capabilities(settings.option("frontend.caps"))?;
+    let lacking = lacking_capability(settings.option("frontend.caps"));
+    let unable = |name: &str| FrontError::UnsupportedCapability(name.to_owned());
+    if let Some((name, false)) = lacking {
+        return Err(unable(name));
+    }
     let mut contexts = Contexts::open(client, &settings, &request.inputs).await.map_err(read_error)?;
     let source = contexts.dockerfile().await.map_err(read_error)?;
     if let Some((source, cmdline)) = forwarded(&settings, &source) {
         return Ok(Built::Forward { source, cmdline });
+    }
+    if let Some((name, _)) = lacking {
+        return Err(unable(name));
     }
     if settings.options.keys().any(|name| name == "attest:sbom") {
         let problem = "attest:sbom: this builder runs no scanner, so it makes no bill of materials";
@@ -196,15 +203,15 @@ fn forwarded(settings: &Settings, source: &DockerfileSource) -> Option<(String, 
     (!name.is_empty() && !is_same).then_some((name, cmdline))
 }
 
-/// Whether all of these are known; one that may be forwarded may be unknown.
-fn check_capabilities(text: &str) -> Result<(), FrontError> {
-    for capability in text.split(',').filter(|capability| !capability.is_empty()) {
-        let (name, forward) = capability.split_once('+').unwrap_or((capability, ""));
-        if !CAPABILITIES.contains(&name) && !forward.contains("forward") {
-            return Err(FrontError::UnsupportedCapability(name.to_owned()));
-        }
-    }
-    Ok(())
+/// What is wanted and not known, and whether another front end may be asked for it.
+fn lacking_capability(text: &str) -> Option<(&str, bool)> {
+    let wanted = text.split(',').filter(|capability| !capability.is_empty());
+    let mut lacking = wanted
+        .map(|capability| capability.split_once('+').unwrap_or((capability, "")))
+        .filter(|(name, _)| !CAPABILITIES.contains(name))
+        .map(|(name, forward)| (name, forward.contains("forward")));
+    let first = lacking.next()?;
+    Some(lacking.find(|(_, may_forward)| !may_forward && first.1).unwrap_or(first))
 }
 
 fn read_error(failure: Failure) -> FrontError {

@@ -11,6 +11,9 @@ pub(crate) use rules::*;
 use crate::go::{quote, truth};
 use crate::syntax::Lines;
 
+/// The most that is said of one Dockerfile.
+const FOUND_MAX: usize = 1_000;
+
 /// A rule.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Rule {
@@ -134,9 +137,14 @@ impl Linter {
 
     /// Something was found.
     pub(crate) fn found(&mut self, rule: &'static Rule, lines: Lines, message: String) {
-        if self.local.as_ref().unwrap_or(&self.rules).count(rule) {
+        if !self.is_full() && self.local.as_ref().unwrap_or(&self.rules).count(rule) {
             self.found.push(Warning { rule, message, lines });
         }
+    }
+
+    /// Whether enough was found: more is not looked for.
+    pub(crate) fn is_full(&self) -> bool {
+        self.found.len() >= FOUND_MAX
     }
 
     /// All that was found, in the order of looking.

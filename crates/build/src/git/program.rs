@@ -30,7 +30,7 @@ const SETTINGS: [&str; 6] =
 
 /// How git calls ssh: it asks nobody anything, takes no host that is not known, leads nowhere else, and
 /// leaves nothing behind.
-const SSH: &str = "ssh -oBatchMode=yes -oPasswordAuthentication=no -oKbdInteractiveAuthentication=no \
+pub(super) const SSH: &str = "ssh -oBatchMode=yes -oPasswordAuthentication=no -oKbdInteractiveAuthentication=no \
                    -oNumberOfPasswordPrompts=0 -oStrictHostKeyChecking=yes -oForwardAgent=no \
                    -oClearAllForwardings=yes -oPermitLocalCommand=no -oControlMaster=no -oControlPath=none";
 
@@ -63,7 +63,12 @@ pub(super) struct Git<'a> {
     pub(super) directory: &'a Path,
     /// How long a server may send next to nothing.
     pub(super) silence: Duration,
+    /// What its environment says besides: who one is, and which agent has keys.
+    pub(super) environment: Vec<(String, String)>,
 }
+
+/// The longest answer of git's that is read.
+const ANSWER_MAX: u64 = 16 << 20;
 
 /// Ends what git started when it is dropped, together with git itself: ssh and the like.
 struct Group(Option<Pid>);
@@ -79,12 +84,22 @@ impl Drop for Group {
 
 impl<'a> Git<'a> {
     pub(super) fn new(directory: &'a Path) -> Self {
-        Self { directory, silence: SILENCE }
+        Self { directory, silence: SILENCE, environment: Vec::new() }
+    }
+
+    /// The same, with more in its environment.
+    pub(super) fn with(directory: &'a Path, environment: Vec<(String, String)>) -> Self {
+        Self { environment, ..Self::new(directory) }
     }
 
     /// Runs git. It ends, with all that it started, when this is dropped, when the disk is full, and when the
     /// other side is silent.
     pub(super) async fn run(&self, arguments: &[&str]) -> Result<(), GitError> {
+        self.ask(arguments).await.map(drop)
+    }
+
+    /// As [`Git::run`]; gives what git answers.
+    pub(super) async fn ask(&self, arguments: &[&str]) -> Result<String, GitError> {
         let mut command = Command::new("git");
         // What the daemon's environment says is about repositories of whoever started it.
         for name in std::env::vars_os().map(|(name, _)| name).filter(|name| steers(name)) {
@@ -103,7 +118,8 @@ impl<'a> Git<'a> {
             .env("GIT_SSH_COMMAND", SSH)
             .env("LC_ALL", "C")
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0)
             .kill_on_drop(true)
@@ -115,16 +131,16 @@ impl<'a> Git<'a> {
         let leader = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
         // Goes before the child, which is waited for when it is dropped.
         let mut group = Group(leader);
-        let complaint = read_complaint(child.stderr.take());
-        let ended = async { (complaint.await, child.wait().await) };
-        let (complaint, status) = tokio::select! {
+        let said = futures::future::join(read_answer(child.stdout.take()), read_complaint(child.stderr.take()));
+        let ended = async { (said.await, child.wait().await) };
+        let ((answer, complaint), status) = tokio::select! {
             ended = ended => ended,
             error = self.full() => return Err(GitError::Full(error)),
             () = self.silent(leader) => return Err(GitError::Silent(self.silence)),
         };
         group.0 = None;
         let status = status.map_err(GitError::Wait)?;
-        if status.success() { Ok(()) } else { Err(self.failure(status, complaint)) }
+        if status.success() { Ok(answer) } else { Err(self.failure(status, complaint)) }
     }
 
     /// Waits until the disk is full.
@@ -179,6 +195,18 @@ fn steers(name: &OsStr) -> bool {
     let name = name.to_string_lossy();
     ["GIT_", "SSH_ASKPASS"].iter().any(|prefix| name.starts_with(prefix))
         || matches!(&*name, "XDG_CONFIG_HOME" | "LANGUAGE" | "EMAIL" | "PREFIX")
+}
+
+async fn read_answer(stdout: Option<tokio::process::ChildStdout>) -> String {
+    use tokio::io::AsyncReadExt;
+    let Some(stdout) = stdout else { return String::new() };
+    let mut answer = Vec::new();
+    let mut limited = stdout.take(ANSWER_MAX);
+    if limited.read_to_end(&mut answer).await.is_ok() {
+        // What is more is read too: git would wait for it.
+        let _ = tokio::io::copy(&mut limited.into_inner(), &mut tokio::io::sink()).await;
+    }
+    String::from_utf8_lossy(&answer).into_owned()
 }
 
 async fn read_complaint(stderr: Option<tokio::process::ChildStderr>) -> String {

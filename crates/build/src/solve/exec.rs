@@ -3,7 +3,7 @@
 mod key;
 mod mounts;
 mod run;
-mod ssh;
+pub(crate) mod forward;
 mod stubs;
 
 use llb::pb::{ExecOp, NetMode, SecurityMode};

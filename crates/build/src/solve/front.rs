@@ -27,7 +27,7 @@ pub(super) async fn run(
             options.entry("cmdline".to_owned()).or_insert(source);
         }
         "gateway.v0" => return Err(foreign(&source)),
-        other => return Err(SolveError::Unsupported(format!("frontend {other} is not supported"))),
+        other => return Err(SolveError::NotFound(format!("frontend {other} not found"))),
     }
     dockerfile::run(job, options, inputs).await
 }

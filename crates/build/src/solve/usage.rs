@@ -15,7 +15,6 @@ use parking_lot::Mutex;
 use super::schedule::{Done, Step};
 use super::value::{Chain, Value};
 use super::{SolveError, Solver, now, work};
-pub(crate) use policy::keep_within;
 
 /// So many digests of parts of trees are remembered.
 const HASHES_MAX: usize = 10_000;
@@ -91,7 +90,12 @@ pub(crate) struct Usage {
     pub(crate) hashes: Arc<Hashes>,
     /// One prune at a time.
     pruning: tokio::sync::Mutex<()>,
+    /// When the cache was last kept within its limits.
+    kept: Mutex<Option<std::time::Instant>>,
 }
+
+/// After builds the cache is kept within its limits, so often at most.
+const KEEP_EVERY: Duration = Duration::from_secs(60);
 
 /// Digests of parts of trees that never change.
 #[derive(Default)]
@@ -147,13 +151,16 @@ pub(crate) async fn once(
     let solver = &step.job.inner.solver;
     let store = &solver.inner.store;
     step.job.inner.uses.lock().push(InUse::new(solver, &key));
-    let _flight = solver.inner.flights.begin(&key).await;
-    if !step.vertex.metadata.ignore_cache
+    let flight = solver.inner.flights.begin(&key, |event| step.hear(event)).await;
+    let has_waited = flight.has_waited;
+    // What was done while this one waited was done for it.
+    if (has_waited || !step.vertex.metadata.ignore_cache)
         && let Some(outputs) = store.result_use(&key, now())
     {
         let outputs = outputs.into_iter().map(|layer| Value::Chain(Chain::new(layer))).collect();
-        return Ok(Done { outputs, cached: true });
+        return Ok(Done { outputs, cached: !has_waited });
     }
+    let _flight = step.flight.set(flight);
     let created = now();
     let made = run().await?;
     let below: HashSet<Digest> = step.inputs.iter().flat_map(|input| layers_of(step, input)).collect();
@@ -192,7 +199,7 @@ fn parent(step: &Step<'_>, value: &Value) -> Option<Digest> {
 pub(super) async fn list(solver: &Solver, filter: &[String]) -> Result<Vec<UsageRecord>, SolveError> {
     let filter = filter::Filter::parse(filter)?;
     let solver = solver.clone();
-    let records = work(move || all(&solver)).await;
+    let (records, _) = work(move || all(&solver)).await;
     Ok(records.into_iter().filter(|record| filter.admits(record, now())).collect())
 }
 
@@ -202,12 +209,29 @@ pub(super) async fn prune(solver: &Solver, options: PruneOptions) -> Result<Vec<
     let filter = filter::Filter::parse(&options.filter)?;
     let solver = solver.clone();
     work(move || {
-        let records = all(&solver);
+        let (records, stands_on) = all(&solver);
         let total = records.iter().filter(|record| !record.shared).map(|record| record.size).sum();
-        let chosen = policy::choose(records, total, &options, &filter, now(), free(&solver));
+        let sizes = policy::Sizes { total, free: free(&solver).0 };
+        let chosen = policy::choose(records, &stands_on, sizes, &options, &filter, now());
         remove(&solver, chosen)
     })
     .await
+}
+
+/// Keeps the cache within its limits, as a build has ended.
+pub(super) fn after_build(solver: &Solver) {
+    {
+        let mut kept = solver.inner.usage.kept.lock();
+        if kept.is_some_and(|at| at.elapsed() < KEEP_EVERY) {
+            return;
+        }
+        *kept = Some(std::time::Instant::now());
+    }
+    // Without a runtime the engine is going.
+    if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+        let solver = solver.clone();
+        runtime.spawn(async move { policy::keep_within(&solver).await });
+    }
 }
 
 /// Bytes of the disk: free, and all.
@@ -218,9 +242,12 @@ fn free(solver: &Solver) -> (u64, u64) {
     }
 }
 
-fn all(solver: &Solver) -> Vec<UsageRecord> {
+/// All parts of the cache, oldest first, and on which others each stands.
+fn all(solver: &Solver) -> (Vec<UsageRecord>, HashMap<String, Vec<String>>) {
     let used: HashSet<Digest> = solver.inner.usage.used.lock().keys().cloned().collect();
     let results = solver.inner.store.result_list();
+    let of = |result: &StepResult| (id(&result.key), result.stands_on.iter().map(id).collect());
+    let stands_on = results.iter().map(of).collect();
     let mut records: Vec<UsageRecord> = results.into_iter().map(|result| view(result, &used)).collect();
     for (name, record, in_use) in solver.inner.locals.list() {
         records.push(UsageRecord {
@@ -239,14 +266,19 @@ fn all(solver: &Solver) -> Vec<UsageRecord> {
     }
     records.extend(solver.inner.caches.list());
     records.sort_by(|a, b| (a.created, &a.id).cmp(&(b.created, &b.id)));
-    records
+    (records, stands_on)
+}
+
+/// What a result is called for clients: as long as BuildKit's names are.
+fn id(key: &Digest) -> String {
+    key.hex()[..25].to_owned()
 }
 
 fn view(result: StepResult, used: &HashSet<Digest>) -> UsageRecord {
     UsageRecord {
         in_use: used.contains(&result.key),
-        id: result.key.hex()[..25].to_owned(),
-        parents: result.parents.iter().map(|parent| parent.hex()[..25].to_owned()).collect(),
+        id: id(&result.key),
+        parents: result.parents.iter().map(id).collect(),
         description: result.description,
         kind: if result.kind == "source.git.checkout" { UsageKind::Git } else { UsageKind::Regular },
         size: result.size,
@@ -269,7 +301,7 @@ fn remove(solver: &Solver, chosen: Vec<UsageRecord>) -> Result<Vec<UsageRecord>,
         results.map(|result| result.key).filter(|key| !used.contains_key(key)).collect()
     };
     store.result_remove(&keys).map_err(|error| SolveError::Failed(base::error::chain(&error).to_string()))?;
-    let gone: HashSet<String> = keys.iter().map(|key| key.hex()[..25].to_owned()).collect();
+    let gone: HashSet<String> = keys.iter().map(id).collect();
     let mut removed = Vec::new();
     for record in chosen {
         let went = match record.kind {

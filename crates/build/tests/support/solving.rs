@@ -189,7 +189,13 @@ pub(crate) fn alone(action: Action, secondary: i64) -> pb::FileAction {
 
 /// A mount of an input.
 pub(crate) fn bind(input: i64, dest: &str, read_only: bool) -> pb::Mount {
-    pb::Mount { input, dest: dest.to_owned(), output: llb::SKIP_OUTPUT, readonly: read_only, ..Default::default() }
+    pb::Mount {
+        input,
+        dest: dest.to_owned(),
+        output: llb::SKIP_OUTPUT,
+        readonly: read_only,
+        ..Default::default()
+    }
 }
 
 pub(crate) fn cache(id: &str, dest: &str, sharing: pb::CacheSharingOpt) -> pb::Mount {

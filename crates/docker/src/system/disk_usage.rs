@@ -6,7 +6,7 @@ use crate::answer::{self, Answer};
 use crate::call::Call;
 use crate::convert::{image, summary, volume};
 use crate::fault::Fault;
-use crate::wire::system::DiskUsage;
+use crate::wire::system::{BuildCache, DiskUsage};
 
 /// What takes how much disk; with `type` only of the kinds that it names.
 pub(crate) async fn disk_usage(call: Call) -> Answer {
@@ -36,6 +36,28 @@ pub(crate) async fn disk_usage(call: Call) -> Answer {
         images: wanted("image").then(|| images.collect()),
         containers: wanted("container").then(|| containers.collect()),
         volumes: wanted("volume").then(|| usage.volumes.iter().map(volume::volume).collect()),
-        build_cache: wanted("build-cache").then(Vec::new),
+        build_cache: match wanted("build-cache") {
+            true => Some(build_cache(&call).await?),
+            false => None,
+        },
     })
+}
+
+/// What builds remember.
+async fn build_cache(call: &Call) -> Result<Vec<BuildCache>, Fault> {
+    let records = call.api.buildkit.solver().disk_usage(&[]).await;
+    let records = records.map_err(|error| Fault::from(engine::Error::new(error.kind(), error.to_string())))?;
+    let cache = records.into_iter().map(|record| BuildCache {
+        id: record.id,
+        parents: record.parents,
+        kind: record.kind.as_str().to_owned(),
+        description: record.description,
+        in_use: record.in_use,
+        shared: record.shared,
+        size: record.size,
+        created_at: record.created.to_string(),
+        last_used_at: record.last_used.map(|used| used.to_string()),
+        usage_count: record.uses,
+    });
+    Ok(cache.collect())
 }

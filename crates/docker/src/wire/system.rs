@@ -198,5 +198,24 @@ pub(crate) struct DiskUsage {
     pub(crate) images: Option<Vec<image::Summary>>,
     pub(crate) containers: Option<Vec<Summary>>,
     pub(crate) volumes: Option<Vec<Volume>>,
-    pub(crate) build_cache: Option<Vec<serde_json::Value>>,
+    pub(crate) build_cache: Option<Vec<BuildCache>>,
+}
+
+/// A part of the build cache.
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct BuildCache {
+    #[serde(rename = "ID")]
+    pub(crate) id: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) parents: Vec<String>,
+    #[serde(rename = "Type")]
+    pub(crate) kind: String,
+    pub(crate) description: String,
+    pub(crate) in_use: bool,
+    pub(crate) shared: bool,
+    pub(crate) size: u64,
+    pub(crate) created_at: String,
+    pub(crate) last_used_at: Option<String>,
+    pub(crate) usage_count: u64,
 }

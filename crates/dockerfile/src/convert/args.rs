@@ -1,7 +1,5 @@
 //! Arguments: which every build has, those declared before the first stage, and what is said of those that are not.
 
-use std::collections::BTreeSet;
-
 use oci::Reference;
 
 use super::outline::ArgNote;
@@ -34,6 +32,7 @@ impl Converter<'_> {
                     (None, Some(default)) => {
                         let expansion = self.lexer.expand(default, &self.global);
                         let expansion = expansion.map_err(|problem| Failure::from(problem).at(*lines))?;
+                        self.charge(expansion.text.len())?;
                         note.uses = expansion.found;
                         if note.uses.remove(&arg.name)
                             && let Some(before) = self.noted.args.get(&arg.name)
@@ -123,13 +122,13 @@ impl Converter<'_> {
     /// Puts arguments into a word of FROM, and says which there are not.
     pub(super) fn expand_global(&mut self, word: &str, lines: Lines) -> Result<Expansion, String> {
         let expansion = self.lexer.expand(word, &self.global)?;
-        let known: BTreeSet<&str> =
-            self.global.names().chain(self.noted.args.keys().map(String::as_str)).collect();
+        self.charge(expansion.text.len())?;
         for name in &expansion.missing {
-            if known.contains(name.as_str()) {
+            if self.noted.args.contains_key(name) || self.linter.is_full() {
                 continue;
             }
-            let suggested = suggest::nearest(name, known.iter().copied(), true);
+            let known = self.global.names().chain(self.noted.args.keys().map(String::as_str));
+            let suggested = suggest::nearest(name, known, true);
             let suggested = suggested.map(|name| format!(" (did you mean {name}?)")).unwrap_or_default();
             let message = format!("FROM argument '{name}' is not declared{suggested}");
             self.linter.found(&lint::UNDEFINED_ARG_IN_FROM, lines, message);
@@ -171,13 +170,13 @@ impl Converter<'_> {
         word: &str,
         lines: Lines,
     ) -> Result<Expansion, String> {
+        let expansion = lexer.expand(word, &self.stages[at].state.env)?;
+        self.charge(expansion.text.len())?;
         let stage = &self.stages[at];
-        let expansion = lexer.expand(word, &stage.state.env)?;
         for name in &expansion.missing {
-            let is_declared = stage.args.iter().any(|(known, _)| known == name);
-            if is_declared
-                || matches!(name.as_str(), "BUILDKIT_SBOM_SCAN_CONTEXT" | "BUILDKIT_SBOM_SCAN_STAGE")
-            {
+            let is_of_scanner =
+                matches!(name.as_str(), "BUILDKIT_SBOM_SCAN_CONTEXT" | "BUILDKIT_SBOM_SCAN_STAGE");
+            if stage.args.contains_key(name) || is_of_scanner || self.linter.is_full() {
                 continue;
             }
             let suggested = suggest::nearest(name, stage.state.env.names(), true);

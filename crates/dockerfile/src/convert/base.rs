@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use futures::StreamExt;
 use oci::{ImageConfig, Platform, Reference};
 
 use super::stages::SCRATCH;
 use super::state::State;
-use super::{Converter, Failure};
+use super::{Converter, Failure, Job};
 use crate::client::{ClientError, ResolveOptions, ResolvedImage};
 use crate::draft::Source;
 use crate::front::{Loaded, Named};
@@ -18,6 +19,11 @@ use crate::syntax::Lines;
 
 /// The path for images that start with nothing.
 pub(super) const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// How many images and contexts are asked for at a time.
+const ASKED_AT_ONCE: usize = 16;
+/// How many instructions all triggers together may add.
+const TRIGGERS_MAX: usize = 10_000;
 
 /// Images whose names are suggested.
 const COMMON_IMAGES: [&str; 7] = ["alpine", "busybox", "centos", "debian", "golang", "ubuntu", "fedora"];
@@ -34,6 +40,28 @@ enum Got {
     Image(ResolvedImage),
 }
 
+impl Wanted {
+    async fn ask(&self, job: &Job<'_>, platform: &Platform) -> Result<Got, Failure> {
+        match self {
+            Self::Context(context) => job.contexts.load(context, platform).await.map(Got::Context),
+            Self::Image { name, platform } => {
+                let prefix = match job.settings.is_multi_platform {
+                    true => format!("[{platform} internal]"),
+                    false => "[internal]".to_owned(),
+                };
+                let options = ResolveOptions {
+                    platform: Some(platform),
+                    mode: &job.settings.resolve_mode,
+                    name: &format!("{prefix} load metadata for {name}"),
+                    store: None,
+                };
+                let name = name.to_string();
+                job.client.resolve_image(&name, options).await.map(Got::Image).map_err(Failure::from)
+            }
+        }
+    }
+}
+
 impl Converter<'_> {
     /// Finds out what the stages begin with that the target needs. Gives these.
     pub(super) async fn resolve(&mut self, target: usize) -> Result<BTreeSet<usize>, Failure> {
@@ -42,7 +70,7 @@ impl Converter<'_> {
             self.resolve_bases(&needed).await?;
             let mut has_new = false;
             for at in needed.clone() {
-                self.begin(at);
+                self.begin(at)?;
                 let stage = &mut self.stages[at];
                 let mut triggers = std::mem::take(&mut stage.image.config.on_build);
                 if let (Some(base), false) = (stage.base, stage.has_triggers) {
@@ -70,6 +98,10 @@ impl Converter<'_> {
     fn add_triggers(&mut self, at: usize, triggers: &[String]) -> Result<bool, String> {
         let lines = self.stages[at].stage.lines;
         let mut commands = Vec::new();
+        self.triggers += triggers.len();
+        if self.triggers > TRIGGERS_MAX {
+            return Err(format!("there are more than {TRIGGERS_MAX} triggers"));
+        }
         for trigger in triggers {
             let mut instruction = read_trigger(trigger)?;
             instruction.lines = lines;
@@ -106,34 +138,16 @@ impl Converter<'_> {
             }
             let lines = stage.stage.lines;
             let asked = self.wanted(at, is_needed).map_err(|problem| Failure::from(problem).at(lines))?;
-            wanted.extend(asked.map(|asked| (at, asked)));
+            let platform = self.stages[at].platform.clone().unwrap_or_else(|| self.target_platform.clone());
+            wanted.extend(asked.map(|asked| (at, asked, platform)));
         }
         let job = self.job;
-        let named = |at: usize| self.stages[at].platform.clone();
-        let asking = wanted.into_iter().map(|(at, wanted)| {
-            let platform = named(at).unwrap_or_else(|| self.target_platform.clone());
-            async move {
-                let got = match &wanted {
-                    Wanted::Context(context) => job.contexts.load(context, &platform).await.map(Got::Context),
-                    Wanted::Image { name, platform } => {
-                        let prefix = match job.settings.is_multi_platform {
-                            true => format!("[{platform} internal]"),
-                            false => "[internal]".to_owned(),
-                        };
-                        let options = ResolveOptions {
-                            platform: Some(platform),
-                            mode: &job.settings.resolve_mode,
-                            name: &format!("{prefix} load metadata for {name}"),
-                            store: None,
-                        };
-                        let name = name.to_string();
-                        job.client.resolve_image(&name, options).await.map(Got::Image).map_err(Failure::from)
-                    }
-                };
-                (at, wanted, got)
-            }
+        let asking = wanted.into_iter().map(|(at, wanted, platform)| async move {
+            let got = wanted.ask(job, &platform).await;
+            (at, wanted, got)
         });
-        for (at, wanted, got) in futures::future::join_all(asking).await {
+        let mut answers = std::pin::pin!(futures::stream::iter(asking).buffered(ASKED_AT_ONCE));
+        while let Some((at, wanted, got)) = answers.next().await {
             let lines = self.stages[at].stage.lines;
             let applied = match got {
                 Ok(got) => self.apply(at, wanted, got),
@@ -171,9 +185,10 @@ impl Converter<'_> {
     fn apply(&mut self, at: usize, wanted: Wanted, got: Got) -> Result<(), Failure> {
         let replaces_stage = self.stages[at].context.is_some();
         match (wanted, got) {
-            (Wanted::Context(context), Got::Context(loaded)) => {
-                let (root, later) = self.job.contexts.place(&context, &loaded, &mut self.draft);
+            (Wanted::Context(_), Got::Context(loaded)) => {
+                let (root, later) = self.job.contexts.place(&loaded, &mut self.draft);
                 let config = loaded.config.map(|config| ImageConfig { created: None, ..config });
+                self.charge(config.as_ref().map_or(0, |config| 3 * config.to_bytes().len()))?;
                 let stage = &mut self.stages[at];
                 stage.state = State { root, later, ..State::default() };
                 if replaces_stage {
@@ -210,6 +225,7 @@ impl Converter<'_> {
         image: ResolvedImage,
     ) -> Result<(), Failure> {
         let original = self.stages[at].stage.base.clone();
+        self.charge(3 * image.config.len())?;
         let config = ImageConfig::take(&image.config)
             .map_err(|error| Failure::of("failed to parse image config".to_owned(), Box::new(error)))?;
         let base_image = config.clone();
@@ -278,8 +294,11 @@ impl Converter<'_> {
     }
 
     /// Takes over from the stage that a stage begins with.
-    pub(super) fn begin(&mut self, at: usize) {
-        let Some(base) = self.stages[at].base else { return };
+    pub(super) fn begin(&mut self, at: usize) -> Result<(), Failure> {
+        let Some(base) = self.stages[at].base else { return Ok(()) };
+        let weight = super::dispatch::weight(&self.stages[base]);
+        let lines = self.stages[at].stage.lines;
+        self.charge(weight).map_err(|problem| Failure::from(problem).at(lines))?;
         let base = &self.stages[base];
         let mut image = base.image.clone();
         image.config.on_build = Vec::new();
@@ -294,6 +313,7 @@ impl Converter<'_> {
         stage.paths_of = paths_of;
         stage.has_workdir = has_workdir;
         stage.args = args;
+        Ok(())
     }
 }
 

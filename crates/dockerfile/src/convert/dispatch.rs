@@ -1,17 +1,16 @@
 //! Goes through the instructions of the stages that are needed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use llb::pb;
-use oci::{History, ImageConfig};
+use oci::History;
 
 use super::args::check_worth;
 use super::base::{DEFAULT_PATH, set_up};
 use super::checks::{self, Ignored};
 use super::names::shown;
 use super::outline::ArgNote;
-use super::state::State;
-use super::{Command, Converter, Failure};
+use super::{Command, Converter, Failure, StageState};
 use crate::draft::{Operation, metadata};
 use crate::go::{duration, join_paths, list, quote, quote_all};
 use crate::instruction::{Arg, CommandLine, Copying, Instruction, Pair, What};
@@ -19,26 +18,24 @@ use crate::lexer::Lexer;
 use crate::lint;
 use crate::syntax::Lines;
 
+/// What a stage takes at least.
+const LEAST_WEIGHT: usize = 1 << 10;
 /// The comment of every step in a history.
 const COMMENT: &str = "buildkit.dockerfile.v0";
-/// Bytes of what stages are worth together, as far as lines can make more of it than is written.
-const WORTH_MAX: usize = 256 << 20;
 
 impl Converter<'_> {
     pub(super) async fn dispatch_all(&mut self, needed: &BTreeSet<usize>) -> Result<(), Failure> {
         let patterns = self.job.contexts.ignored().await?;
         self.ignore = Ignored::new(&patterns)?;
-        let mut worth = 0;
         for at in 0..self.stages.len() {
             let is_needed = needed.contains(&at) && !self.stages[at].is_done;
             if !is_needed && !self.job.all_stages {
                 continue;
             }
-            self.begin(at);
+            self.begin(at)?;
             self.set_up(at)?;
             let stage = &mut self.stages[at];
             stage.is_done = true;
-            worth += weight(&stage.state, &stage.image);
             let commands = stage.commands.clone();
             for command in &commands {
                 let lines = command.instruction.lines;
@@ -47,15 +44,12 @@ impl Converter<'_> {
                 let done = self.dispatch(at, command);
                 done.map_err(|problem| Failure::from(problem).at(lines))?;
                 // What a command runs with and what a history says of it is written down for each.
-                let state = &self.stages[at].state;
-                worth += match &command.instruction.what {
-                    What::Run(_) => 2 * state.env.len(),
-                    _ => self.stages[at].image.history.last().map_or(0, |step| step.created_by.len()),
+                let stage = &self.stages[at];
+                let bytes = match &command.instruction.what {
+                    What::Run(_) => 2 * stage.state.env.len(),
+                    _ => stage.image.history.last().map_or(0, |step| step.created_by.len()),
                 };
-                if worth > WORTH_MAX {
-                    let problem = format!("the stages come to more than {WORTH_MAX} bytes together");
-                    return Err(Failure::from(problem).at(lines));
-                }
+                self.charge(bytes).map_err(|problem| Failure::from(problem).at(lines))?;
             }
             self.linter.leave();
         }
@@ -101,7 +95,7 @@ impl Converter<'_> {
                 self.check_once(before, keyword);
                 let words = self.command_line(at, line, keyword, lines);
                 let config = &mut self.stages[at].image.config;
-                config.cmd = Some(words.clone());
+                config.cmd = (!words.is_empty()).then(|| words.clone());
                 config.args_escaped = true;
                 self.commit(at, format!("CMD {}", quote_all(&words)), false);
                 Ok(())
@@ -121,12 +115,24 @@ impl Converter<'_> {
             What::Env(pairs) => {
                 let pairs = self.pairs(at, pairs, keyword, lines)?;
                 let mut message = "ENV".to_owned();
+                let entries = &mut self.stages[at].image.config.env;
+                let named = |entry: &String| entry.split('=').next().unwrap_or_default().to_owned();
+                let mut places: HashMap<String, usize> =
+                    entries.iter().enumerate().rev().map(|(place, entry)| (named(entry), place)).collect();
+                for Pair { name, value, .. } in &pairs {
+                    message.push_str(&format!(" {name}={value}"));
+                    let entry = format!("{name}={value}");
+                    match places.get(name) {
+                        Some(place) => entries[*place] = entry,
+                        None => {
+                            places.insert(name.clone(), entries.len());
+                            entries.push(entry);
+                        }
+                    }
+                }
                 for Pair { name, value, .. } in &pairs {
                     self.check_secret("ENV", name, lines);
-                    message.push_str(&format!(" {name}={value}"));
-                    let stage = &mut self.stages[at];
-                    stage.state.env.set(name, value);
-                    stage.image.config.env_set(name, value);
+                    self.stages[at].state.env.set(name, value);
                 }
                 check_worth(&self.stages[at].state.env)?;
                 self.commit(at, message, false);
@@ -282,7 +288,7 @@ impl Converter<'_> {
                 Some(value) => format!("{}={value}", arg.name),
                 None => arg.name.clone(),
             });
-            stage.args.push((arg.name.clone(), value));
+            stage.args.insert(arg.name.clone(), value);
         }
         check_worth(&self.stages[at].state.env)?;
         self.commit(at, format!("ARG {}", said.join(" ")), false);
@@ -401,10 +407,17 @@ pub(super) fn absolute(dir: &str, path: &str) -> String {
 }
 
 /// Bytes that a stage takes over from the one that it begins with.
-fn weight(state: &State, image: &ImageConfig) -> usize {
+pub(super) fn weight(stage: &StageState) -> usize {
+    let (state, image) = (&stage.state, &stage.image);
+    let args = stage.args.iter().map(|(name, value)| name.len() + value.as_ref().map_or(0, String::len));
     let config = &image.config;
     let texts = config.env.iter().chain(&config.volumes).chain(&config.exposed_ports).chain(&config.shell);
     let labels = config.labels.iter().map(|(name, value)| name.len() + value.len());
     let history = image.history.iter().map(|step| step.created_by.len() + step.comment.len());
-    state.env.len() + texts.map(String::len).sum::<usize>() + labels.sum::<usize>() + history.sum::<usize>()
+    LEAST_WEIGHT
+        + args.sum::<usize>()
+        + state.env.len()
+        + texts.map(String::len).sum::<usize>()
+        + labels.sum::<usize>()
+        + history.sum::<usize>()
 }

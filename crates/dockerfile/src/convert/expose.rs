@@ -14,7 +14,9 @@ impl Converter<'_> {
     pub(super) fn expose(&mut self, at: usize, words: &[String], lines: Lines) -> Result<(), String> {
         let mut ports = Vec::new();
         for word in words {
-            let words = self.lexer.expand(word, &self.stages[at].state.env)?.words;
+            let expansion = self.lexer.expand(word, &self.stages[at].state.env)?;
+            self.charge(expansion.text.len())?;
+            let words = expansion.words;
             for word in words {
                 ports.extend(self.ports(&word, lines)?);
                 if ports.len() > PORTS_MAX {

@@ -16,6 +16,8 @@ impl Converter<'_> {
         env: &Env,
     ) -> String {
         self.stages[at].step += 1;
+        // It is looked at after each instruction.
+        let _ = self.charge(text.len());
         self.same_step_name(at, text, platform, env)
     }
 

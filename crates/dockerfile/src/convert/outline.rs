@@ -77,23 +77,6 @@ impl ArgNote {
     }
 }
 
-impl Noted {
-    /// The arguments that are used, with those that they are made of.
-    fn used_args(&self) -> impl Iterator<Item = &ArgNote> {
-        let mut used = self.used.clone();
-        let mut waiting: Vec<String> = used.iter().cloned().collect();
-        while let Some(name) = waiting.pop() {
-            let Some(arg) = self.args.get(&name) else { continue };
-            for name in &arg.uses {
-                if used.insert(name.clone()) {
-                    waiting.push(name.clone());
-                }
-            }
-        }
-        self.args.iter().filter(move |(name, _)| used.contains(*name)).map(|(_, arg)| arg)
-    }
-}
-
 impl Converter<'_> {
     pub(super) fn outline(&self, target: usize) -> Outline {
         let stage = &self.stages[target].stage;
@@ -102,21 +85,14 @@ impl Converter<'_> {
             description: stage.description.clone(),
             ..Outline::default()
         };
-        let (mut args, mut secrets, mut agents) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        let (mut secrets, mut agents) = (BTreeSet::new(), BTreeSet::new());
         // The target itself first: what it says of a name counts.
         let needed = self.needed(target);
-        for at in std::iter::once(target).chain(needed.into_iter().filter(|at| *at != target)) {
+        let order: Vec<usize> =
+            std::iter::once(target).chain(needed.into_iter().filter(|at| *at != target)).collect();
+        self.outline_args(&order, &mut outline.args);
+        for at in order {
             let noted = &self.stages[at].noted;
-            for arg in noted.used_args() {
-                if args.insert(arg.name.clone()) {
-                    outline.args.push(OutlineArg {
-                        name: arg.name.clone(),
-                        description: arg.description.clone(),
-                        value: arg.value.clone(),
-                        lines: arg.lines,
-                    });
-                }
-            }
             for (needs, seen, list) in [
                 (&noted.secrets, &mut secrets, &mut outline.secrets),
                 (&noted.agents, &mut agents, &mut outline.agents),
@@ -128,10 +104,33 @@ impl Converter<'_> {
                 }
             }
         }
-        outline.args.sort_by_key(|arg| arg.lines.first);
         outline.secrets.sort_by_key(|(_, _, lines)| lines.first);
         outline.agents.sort_by_key(|(_, _, lines)| lines.first);
         outline
+    }
+
+    /// The arguments that these stages use, with those that they are made of.
+    fn outline_args(&self, order: &[usize], args: &mut Vec<OutlineArg>) {
+        let mut known: BTreeMap<&str, &ArgNote> = BTreeMap::new();
+        let of_stages = order.iter().map(|at| &self.stages[*at].noted);
+        for noted in of_stages.clone().chain([&self.noted]) {
+            for (name, note) in &noted.args {
+                known.entry(name).or_insert(note);
+            }
+        }
+        let mut waiting: Vec<&str> = of_stages.flat_map(|noted| &noted.used).map(String::as_str).collect();
+        let mut used: BTreeSet<&str> = waiting.iter().copied().collect();
+        while let Some(name) = waiting.pop() {
+            let Some(note) = known.get(name) else { continue };
+            waiting.extend(note.uses.iter().map(String::as_str).filter(|name| used.insert(name)));
+        }
+        args.extend(known.iter().filter(|(name, _)| used.contains(**name)).map(|(_, note)| OutlineArg {
+            name: note.name.clone(),
+            description: note.description.clone(),
+            value: note.value.clone(),
+            lines: note.lines,
+        }));
+        args.sort_by_key(|arg| arg.lines.first);
     }
 }
 

@@ -1,5 +1,6 @@
 //! RUN.
 
+use indexmap::IndexMap;
 use llb::pb;
 
 use super::mounts::Mounts;
@@ -151,20 +152,13 @@ fn summary(content: &str) -> String {
 }
 
 /// What the history says: the declared arguments, and the command.
-fn run_history(words: &[String], args: &[(String, Option<String>)], env: &Env) -> String {
-    let mut declared: Vec<(&str, String)> = Vec::new();
-    for (name, value) in args {
-        let value = env.value(name).or(value.as_deref()).unwrap_or_default();
-        let entry = format!("{name}={value}");
-        match declared.iter_mut().find(|(known, _)| known == name) {
-            Some((_, known)) => *known = entry,
-            None => declared.push((name, entry)),
-        }
-    }
+fn run_history(words: &[String], args: &IndexMap<String, Option<String>>, env: &Env) -> String {
     let mut parts = Vec::new();
-    if !declared.is_empty() {
-        parts.push(format!("|{}", declared.len()));
-        parts.extend(declared.into_iter().map(|(_, entry)| entry));
+    if !args.is_empty() {
+        parts.push(format!("|{}", args.len()));
+    }
+    for (name, value) in args {
+        parts.push(format!("{name}={}", env.value(name).or(value.as_deref()).unwrap_or_default()));
     }
     parts.extend(words.iter().cloned());
     format!("RUN {} # buildkit", parts.join(" "))

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use indexmap::IndexMap;
 use oci::{ImageConfig, Platform};
 
 use super::outline::Noted;
@@ -74,9 +75,9 @@ impl Converter<'_> {
             "" => format!("stage-{number}"),
             name => name.to_owned(),
         };
-        let mut noted = self.noted.clone();
+        let mut noted = Noted::default();
         if context.is_none() {
-            noted.used.extend(used);
+            noted.used = used;
         }
         let mut state = StageState::new(stage, shown, noted);
         state.platform = platform;
@@ -103,9 +104,6 @@ impl Converter<'_> {
         stage.paths_of = at;
         if let Some(&base) = self.by_name.get(&stage.stage.base) {
             stage.base = Some(base);
-            let used = std::mem::take(&mut stage.noted.used);
-            stage.noted = self.stages[base].noted.clone();
-            stage.noted.used.extend(used);
         }
         if !stage.stage.name.is_empty() {
             self.by_name.insert(stage.stage.name.clone(), at);
@@ -279,7 +277,7 @@ impl StageState {
             has_triggers: false,
             ignores_cache: false,
             is_outside: false,
-            args: Vec::new(),
+            args: IndexMap::new(),
             context_paths: BTreeSet::new(),
             paths: BTreeSet::new(),
             paths_of: 0,

@@ -1,13 +1,21 @@
 //! What a stage's instructions have come to so far.
 
+use std::collections::{BTreeMap, HashMap};
+
 use llb::pb;
 
 use crate::draft::{Place, Source};
 use crate::words::Variables;
 
-/// Variables, those set last at the end.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Env(Vec<(String, String)>);
+/// Variables, those set last at the end. A Dockerfile may have very many, and look each up as often.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Env {
+    /// Values, with their number in the order of setting.
+    values: HashMap<String, (u64, String)>,
+    order: BTreeMap<u64, String>,
+    next: u64,
+    bytes: usize,
+}
 
 /// A stage's files, and how its commands run.
 #[derive(Clone, Debug, Default)]
@@ -34,31 +42,37 @@ pub(crate) struct Later {
 impl Env {
     /// Sets a variable.
     pub(crate) fn set(&mut self, name: &str, value: &str) {
-        self.0.retain(|(known, _)| known != name);
-        self.0.push((name.to_owned(), value.to_owned()));
+        self.remove(name);
+        self.bytes += name.len() + value.len();
+        self.values.insert(name.to_owned(), (self.next, value.to_owned()));
+        self.order.insert(self.next, name.to_owned());
+        self.next += 1;
     }
 
     pub(crate) fn remove(&mut self, name: &str) {
-        self.0.retain(|(known, _)| known != name);
+        if let Some((number, value)) = self.values.remove(name) {
+            self.bytes -= name.len() + value.len();
+            self.order.remove(&number);
+        }
     }
 
     /// The value of a variable.
     pub(crate) fn value(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+        self.values.get(name).map(|(_, value)| value.as_str())
     }
 
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().map(|(name, _)| name.as_str())
+        self.order.values().map(String::as_str)
     }
 
     /// As `NAME=value`.
     pub(crate) fn entries(&self) -> Vec<String> {
-        self.0.iter().map(|(name, value)| format!("{name}={value}")).collect()
+        self.names().map(|name| format!("{name}={}", self.value(name).unwrap_or_default())).collect()
     }
 
     /// Bytes of all names and values.
     pub(crate) fn len(&self) -> usize {
-        self.0.iter().map(|(name, value)| name.len() + value.len()).sum()
+        self.bytes
     }
 }
 

@@ -290,7 +290,9 @@ fn stages_are_known_by_name_and_number() {
     check("FROM alpne", &["1-1: alpne: not found (did you mean alpine?)"]);
     check(
         "FROM Alpine",
-        &["1-1: failed to parse stage name \"Alpine\": invalid reference format: repository name (Alpine) must be lowercase"],
+        &[
+            "1-1: failed to parse stage name \"Alpine\": invalid reference format: repository name (Alpine) must be lowercase",
+        ],
     );
 }
 
@@ -330,5 +332,33 @@ fn what_grows_from_line_to_line_comes_to_an_end() {
     );
     let desk = Desk::new(&format!("{text}{}", "RUN x\n".repeat(200)));
     let error = desk.definition().concat();
-    assert!(error.contains("the stages come to more than 268435456 bytes together"), "{error:.300}");
+    assert!(error.contains("the stages come to more than 16777216 bytes together"), "{error:.300}");
+}
+
+#[test]
+fn triggers_come_to_an_end() {
+    let stages = (0..200).map(|n| format!("FROM b AS s{n}\n")).collect::<String>();
+    let copies = (0..200).map(|n| format!("COPY --from=s{n} a b\n")).collect::<String>();
+    let text = format!("FROM scratch AS b\n{}{stages}FROM scratch\n{copies}", "ONBUILD USER x\n".repeat(100));
+    let error = Desk::new(&text).definition().concat();
+    assert!(error.contains("there are more than 10000 triggers"), "{error:.300}");
+}
+
+#[test]
+fn one_line_does_not_become_very_many_bytes() {
+    let text = format!("FROM alpine\nENV A={}\nCOPY {} /\n", "x".repeat(60_000), "$A ".repeat(20_000));
+    let error = Desk::new(&text).definition().concat();
+    assert!(error.contains("the stages come to more than 16777216 bytes together"), "{error:.300}");
+}
+
+#[test]
+fn very_many_variables_take_no_time_by_the_square() {
+    // Each against each, these would be thousands of millions.
+    let declared = |from: usize| (from..from + 1_000).map(|n| format!(" A{n}")).collect::<String>();
+    let lines = (0..80).map(|n| format!("ARG{}\n", declared(1_000 * n))).collect::<String>();
+    let used = (0..80)
+        .map(|n| format!("LABEL x{n}=\"{}\"\n", declared(1_000 * n).replace(' ', "$")))
+        .collect::<String>();
+    let got = Desk::new(&format!("FROM scratch\n{lines}{used}")).definition();
+    assert!(got.is_empty(), "{:.300}", got.concat());
 }

@@ -403,12 +403,7 @@ impl<'a> Contexts<'a> {
     }
 
     /// Puts what a context came to into a draft.
-    pub(crate) fn place(
-        &self,
-        _named: &Named,
-        loaded: &Loaded,
-        draft: &mut Draft,
-    ) -> (Option<Place>, Option<Later>) {
+    pub(crate) fn place(&self, loaded: &Loaded, draft: &mut Draft) -> (Option<Place>, Option<Later>) {
         match &loaded.files {
             Files::None => (None, None),
             Files::Source(source) => (Some(draft.add_source(source.clone())), None),

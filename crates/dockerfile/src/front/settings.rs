@@ -123,6 +123,9 @@ impl Settings {
     }
 }
 
+/// The most platforms of one build.
+const PLATFORMS_MAX: usize = 64;
+
 fn platforms(text: &str) -> Result<Vec<Platform>, String> {
     if text.is_empty() {
         return Ok(Vec::new());
@@ -133,7 +136,11 @@ fn platforms(text: &str) -> Result<Vec<Platform>, String> {
             .map(|platform| platform.normalised())
             .map_err(|error| format!("failed to parse target platform {text}: {error}"))
     };
-    text.split(',').map(read).collect()
+    let platforms: Vec<Platform> = text.split(',').map(read).collect::<Result<_, _>>()?;
+    match platforms.len() > PLATFORMS_MAX {
+        true => Err(format!("there are more than {PLATFORMS_MAX} platforms")),
+        false => Ok(platforms),
+    }
 }
 
 fn multi_platform(text: &str, has_several: bool) -> Result<bool, String> {

@@ -224,7 +224,9 @@ fn what_is_not_known_is_refused() {
     let desk = Desk::new("FROM scratch").with("frontend.caps", "moby.buildkit.frontend.inputs,what");
     assert!(matches!(desk.build(), Err(FrontError::UnsupportedCapability(name)) if name == "what"));
     let desk = Desk::new("FROM scratch").with("frontend.caps", "what+forward");
-    assert!(desk.build().is_ok());
+    assert!(matches!(desk.build(), Err(FrontError::UnsupportedCapability(name)) if name == "what"));
+    let desk = Desk::new("# syntax=other/front\n").with("frontend.caps", "what+forward");
+    assert!(matches!(desk.build(), Ok(Built::Forward { .. })));
     let answer = Desk::new("").with("requestid", "frontend.subrequests.describe");
     let mut answer = answer;
     answer.file("dockerfile", "Dockerfile", "FROM scratch");

@@ -93,6 +93,10 @@ fn arguments(keyword: &str, rest: &str, escape: char) -> Result<Arguments, Strin
             if rest.is_empty() {
                 return plain(Vec::new());
             }
+            // What stands in there is no instruction that one may carry: it need not be taken apart.
+            if rest.get(..7).is_some_and(|word| word.eq_ignore_ascii_case("onbuild")) {
+                return plain(vec![rest.split(is_blank).next().unwrap_or_default().to_owned()]);
+            }
             let inner = node(rest, escape)?;
             let mut words = inner.arguments.words;
             words.insert(0, inner.keyword);

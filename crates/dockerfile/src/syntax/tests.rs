@@ -111,5 +111,7 @@ fn comments_belong_to_the_next_instruction() {
 fn there_is_a_bound_on_everything() {
     let long = format!("RUN {}", "x".repeat(64 << 10));
     check(&long, &["1: dockerfile line greater than max allowed size of 65535"]);
+    let nested = format!("{}RUN x", "ONBUILD \\\n".repeat(200_000));
+    assert_eq!(parse(&nested).expect("one line").nodes[0].arguments.words, ["ONBUILD"]);
     check(&"RUN x\n".repeat(10_001), &["10001: there are more than 10000 instructions"]);
 }

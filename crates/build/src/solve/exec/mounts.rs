@@ -9,7 +9,7 @@ use std::sync::Arc;
 use engine::container::{FileKind, Mount, MountSource, Propagation};
 use llb::pb::{self, CacheSharingOpt, ExecOp, MountType};
 
-use super::ssh::{self, Forward};
+use super::forward::{self, Forward};
 use crate::solve::attach::{Attached, Snapshot};
 use crate::solve::cache::{CacheUse, Caches, Sharing};
 use crate::solve::schedule::Step;
@@ -35,6 +35,7 @@ pub(super) struct Held {
     discarded: Vec<Snapshot>,
     values: Vec<Value>,
     chains: Vec<Chain>,
+    #[expect(dead_code, reason = "held, so that nobody else may have them")]
     caches: Vec<Arc<CacheUse>>,
     agents: Vec<Forward>,
 }
@@ -170,7 +171,7 @@ impl Mounts {
             Err(error) => return Err(error.into()),
         }
         let place = offload::in_place(|| self.held.attached.place())?;
-        let (path, forward) = ssh::forward(session, &option, &place)?;
+        let (path, forward) = forward::forward(session, &option, &place)?;
         self.held.agents.push(forward);
         Ok(Some(bind(path, "", Some(FileKind::Socket))))
     }

@@ -169,11 +169,8 @@ async fn find(
 ) -> Result<Found, SolveError> {
     let inner = &job.inner.solver.inner;
     let platform = platform.cloned().unwrap_or_else(|| job.platform());
-    // One that no registry has is known by its own digest, whatever it is called.
-    let by_name = || inner.store.image_get(&reference.to_string()).ok();
-    let by_id = || inner.store.image_get(&reference.digest()?.to_string()).ok();
     if mode != ResolveMode::Pull
-        && let Some(image) = by_name().or_else(by_id)
+        && let Ok(image) = inner.store.image_get(&reference.to_string())
         && inner.store.image_fits(&image, &platform)
     {
         let digest = match reference.digest() {
@@ -186,7 +183,25 @@ async fn find(
         Some(session) => session.credentials(reference.domain()).await?,
         None => None,
     };
+    // With a digest the tag says nothing.
+    let known_by = |reference: &Reference| {
+        let name = match reference.digest() {
+            Some(digest) => format!("{}@{digest}", reference.name()),
+            None => reference.to_string(),
+        };
+        (name, platform.to_string())
+    };
+    let known = job.inner.described.lock().get(&known_by(reference)).cloned();
+    if let Some(known) = known {
+        return Ok(Found::Registry(known, auth));
+    }
     let described = inner.engine.image_describe(&reference.to_string(), Some(&platform), auth.clone()).await?;
+    // Front ends ask by name, and then want what they were told.
+    let pinned = reference.with_digest(described.digest.clone());
+    let mut all = job.inner.described.lock();
+    all.insert(known_by(&pinned), described.clone());
+    all.insert(known_by(reference), described.clone());
+    drop(all);
     Ok(Found::Registry(described, auth))
 }
 

@@ -16,12 +16,12 @@ use crate::solve::session::Session;
 const CONNECTIONS_MAX: usize = 32;
 
 /// A socket; nobody answers it any more when this is dropped.
-pub(super) struct Forward {
+pub(crate) struct Forward {
     _task: AbortOnDropHandle<()>,
 }
 
 /// Makes a socket in `place`, which is the solver's own; gives its path.
-pub(super) fn forward(
+pub(crate) fn forward(
     session: &Arc<dyn Session>,
     option: &SshOpt,
     place: &Path,
