@@ -84,9 +84,9 @@ fn what_is_wrong_with_a_dockerfile_is_told_with_its_place() {
             let error = build(&job, &[]).await.err().expect(dockerfile);
             assert!(error.to_string().contains(complaint), "{error}");
             let location = match &error {
-                SolveError::Vertex { location: Some(location), .. } => location,
-                SolveError::Located { locations, .. } => &locations[0],
-                other => panic!("{other:?}"),
+                SolveError::Vertex { location: Some(location), .. } => &**location,
+                SolveError::Located { locations, .. } => locations.first().expect("a place"),
+                _ => panic!("{error:?}"),
             };
             let start = location.ranges.first().and_then(|range| range.start).expect("a place");
             assert_eq!((start.line, location.info.filename.as_str()), (line, "Dockerfile"), "{error}");

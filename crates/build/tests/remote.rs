@@ -8,7 +8,11 @@ use std::path::Path;
 use std::process::Command;
 
 use build::BuildOptions;
+use build::solve::Solver;
 use futures::StreamExt;
+use llb::pb::{self, op};
+use std::sync::Arc;
+use support::solving::{Client, Draft, Solved, solve, text};
 use support::{Outcome, build, header, with_engine};
 
 /// A server that gives each of these paths its header lines and its content.
@@ -190,6 +194,86 @@ fn a_context_is_a_branch_and_a_directory_of_a_repository() {
         assert!(above.text.contains("\nmain\n"), "{:?}: {}", above.image, above.text);
         assert!(error(format!("{at}#main:none")).await.contains("error setting git context"));
         assert!(error(format!("{at}#--upload-pack=x")).await.contains("invalid refspec"));
+        server.kill().and_then(|()| server.wait()).expect("end git's server");
+    });
+}
+
+/// Solves a source with attributes.
+async fn source(solver: &Solver, identifier: &str, attributes: &[(&str, &str)]) -> Solved {
+    let mut draft = Draft::default();
+    let attrs = attributes.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    let source = pb::SourceOp { identifier: identifier.to_owned(), attrs };
+    let output = draft.builder.add(op::Op::Source(source), &[], None, Default::default());
+    solve(solver, &Arc::new(Client::default()), &draft.finish(&output)).await
+}
+
+#[test]
+fn the_solver_fetches_a_file_and_checks_it() {
+    with_engine(async |engine| {
+        loopback_up();
+        let modified = "Last-Modified: Fri, 02 Jan 2026 03:04:05 GMT\r\n";
+        let at = serve(vec![("/a.txt", modified, b"content".to_vec())]);
+        let (solver, address) = (Solver::new(engine.clone()), format!("{at}/a.txt"));
+        let first = source(&solver, &address, &[("http.perm", "640"), ("http.uid", "7")]).await;
+        assert_eq!(text(first.expect(), "/a.txt").await, "content");
+        let file = first.expect().stat_file("/a.txt").await.expect("the file");
+        assert_eq!((file.mode & 0o7777, file.uid, file.modified), (0o640, 7, 1_767_323_045_000_000_000));
+        assert_eq!(first.cached(), 0);
+        let again = source(&solver, &address, &[("http.perm", "640"), ("http.uid", "7")]).await;
+        assert_eq!(again.cached(), 1);
+        let right = oci::Digest::sha256_of(b"content").to_string();
+        source(&solver, &address, &[("http.checksum", &right), ("http.filename", "b")]).await.expect();
+        let wrong = oci::Digest::sha256_of(b"other").to_string();
+        let error = source(&solver, &address, &[("http.checksum", &wrong)]).await.error();
+        assert!(error.starts_with("digest mismatch"), "{error}");
+        let error = source(&solver, &address, &[("http.filename", "../x")]).await.error();
+        assert!(error.ends_with("is no name of a file"), "{error}");
+        assert!(source(&solver, &format!("{at}/none"), &[]).await.error().contains("404 Not Found"));
+    });
+}
+
+#[test]
+fn the_solver_checks_a_commit_out_once() {
+    with_engine(async |engine| {
+        loopback_up();
+        let home = tempfile::tempdir().expect("temporary directory");
+        let work = home.path().join("app");
+        std::fs::create_dir_all(work.join("sub")).expect("a directory");
+        git(&work, &["init", "--quiet"]);
+        std::fs::write(work.join("sub/f"), "one\n").expect("write");
+        git(&work, &["add", "."]);
+        git(&work, &["commit", "--quiet", "-m", "one"]);
+        git(&work, &["tag", "-a", "v1", "-m", "v1"]);
+        std::fs::write(work.join("sub/f"), "two\n").expect("write");
+        git(&work, &["commit", "--quiet", "-a", "-m", "two"]);
+        git(home.path(), &["clone", "--quiet", "--bare", "app", "app.git"]);
+        let port =
+            TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port").port();
+        let place = Command::new("git").arg("--exec-path").output().expect("run git").stdout;
+        let program = Path::new(String::from_utf8_lossy(&place).trim()).join("git-daemon");
+        let mut server = Command::new(program)
+            .args(["--export-all", "--reuseaddr", "--listen=127.0.0.1"])
+            .arg(format!("--port={port}"))
+            .arg(format!("--base-path={}", home.path().display()))
+            .spawn()
+            .expect("run git daemon");
+        testkit::wait_until("git's server", || std::net::TcpStream::connect(("127.0.0.1", port)).map(drop));
+        let (solver, host) = (Solver::new(engine.clone()), format!("127.0.0.1:{port}/app.git"));
+        let url = format!("git://{host}");
+        let full = ("git.fullurl", url.as_str());
+        let at = |fragment: &str| format!("git://{host}{fragment}");
+        let main = source(&solver, &at("#main:sub"), &[full]).await;
+        assert_eq!(text(main.expect(), "/f").await, "two\n");
+        let tag = source(&solver, &at("#v1"), &[full]).await;
+        assert_eq!(text(tag.expect(), "/sub/f").await, "one\n");
+        assert!(tag.expect().stat_file("/.git").await.is_err());
+        let kept = source(&solver, &at("#v1"), &[full, ("git.keepgitdir", "true")]).await;
+        kept.expect().stat_file("/.git/HEAD").await.expect("the repository");
+        let error = source(&solver, &at("#v1"), &[full, ("git.checksum", "0000000")]).await.error();
+        assert!(error.starts_with("expected checksum to match 0000000"), "{error}");
+        let error = source(&solver, &at("#none"), &[full]).await.error();
+        assert!(error.contains("does not contain ref none"), "{error}");
+        assert_eq!(source(&solver, &at("#main:sub"), &[full]).await.cached(), 1);
         server.kill().and_then(|()| server.wait()).expect("end git's server");
     });
 }

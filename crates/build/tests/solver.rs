@@ -130,7 +130,7 @@ fn mounts_are_what_they_are_said_to_be_and_leave_nothing_behind() {
         let part = pb::Mount { selector: "/out".to_owned(), ..bind(2, "/part", true) };
         let discarded = bind(2, "/discarded", false);
         let line = "cat /client/d/f /part/f; stat -c '%u %g %a' /run/secrets/key; cat /run/secrets/key; \
-            echo hello | nc local:/run/agent; echo; \
+            test -S /run/agent && stat -c '%a' /run/agent; \
             echo x > /mem/x; echo new > /kept/new; echo gone > /discarded/gone; \
             (echo x > /part/x) 2>&1; (echo x > /client/x) 2>&1; echo \"$TOKEN\"";
         let mounts = vec![bind(1, "/client", true), part, secret, agent, memory, kept, discarded];
@@ -140,9 +140,10 @@ fn mounts_are_what_they_are_said_to_be_and_leave_nothing_behind() {
         let solved = solve(&solver, &client, &draft.finish(&run)).await;
         let result = solved.expect();
         let said = solved.output();
-        assert!(said.starts_with("from the client\none\n7 8 440\nhidden\n"), "{said}");
+        assert!(said.starts_with("from the client\none\n7 8 440\nhidden\n600\n"), "{said}");
         assert_eq!(said.matches("Read-only file system").count(), 2, "{said}");
         assert!(said.ends_with("hidden\n\n"), "{said}");
+
         for path in ["/run/secrets", "/client", "/mem", "/kept", "/part", "/discarded"] {
             assert!(result.stat_file(path).await.is_err(), "{path} is in the layer");
         }
@@ -182,5 +183,57 @@ fn caches_are_found_again_and_pruned() {
         assert_eq!(solver.disk_usage(&[]).await.expect("usage"), []);
         let again = solve(&solver, &client, &count("echo b", shared)).await;
         assert_eq!(again.output(), "1\nb\n");
+    });
+}
+
+#[test]
+fn a_socket_of_a_command_leads_to_the_client_s_agent() {
+    with_engine(async |engine| {
+        let (solver, client) = (Solver::new(engine.clone()), Arc::new(Client { agent: true, ..Client::default() }));
+        let mut draft = Draft::default();
+        let base = draft.busybox();
+        let agent = pb::Mount {
+            mount_type: pb::MountType::Ssh.into(),
+            ssh_opt: Some(pb::SshOpt { mode: 0o600, ..Default::default() }),
+            ..bind(llb::EMPTY, "/run/agent", false)
+        };
+        let mounts = vec![agent.clone(), cache("end", "/c", pb::CacheSharingOpt::Shared)];
+        let line = "while [ ! -e /c/end ]; do sleep 0.05; done";
+        let run = draft.run_with(&base, line, mounts, &[], |_| {});
+        let definition = draft.finish(&run);
+        let root = engine.config().root.join("builder");
+        let ask = tokio::task::spawn_blocking(move || {
+            use std::io::{Read, Write};
+            let below = |path: std::path::PathBuf| {
+                let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+                entries.map(|entry| entry.path()).collect::<Vec<_>>()
+            };
+            let socket = testkit::wait_until("the socket", || {
+                let places = below(root.join("mounts")).into_iter().flat_map(below);
+                places.map(|place| place.join("agent")).find(|path| path.exists()).ok_or("not yet")
+            });
+            // Its path may be longer than that of a socket can be.
+            let directory = std::fs::File::open(socket.parent().expect("in a directory")).expect("open");
+            let fd = std::os::fd::AsRawFd::as_raw_fd(&directory);
+            let mut agent = std::os::unix::net::UnixStream::connect(format!("/proc/self/fd/{fd}/agent")).expect("connect");
+            agent.write_all(b"hello").expect("ask");
+            let mut answer = String::new();
+            agent.read_to_string(&mut answer).expect("an answer");
+            let cache = below(root.join("cache")).remove(0);
+            std::fs::write(cache.join("fs/end"), "").expect("write");
+            answer
+        });
+        let (solved, answer) = tokio::join!(solve(&solver, &client, &definition), ask);
+        solved.expect();
+        assert_eq!(answer.expect("asked"), "the agent has heard hello");
+        // Who has none is told, unless it does not matter.
+        let none = Arc::new(Client::default());
+        let without = draft.run_with(&base, "true", vec![agent.clone()], &[], |_| {});
+        let error = solve(&solver, &none, &draft.finish(&without)).await.error();
+        assert_eq!(error, "unset ssh forward key default");
+        let optional = pb::SshOpt { optional: true, ..Default::default() };
+        let agent = pb::Mount { ssh_opt: Some(optional), ..agent };
+        let without = draft.run_with(&base, "test ! -e /run/agent", vec![agent], &[], |_| {});
+        solve(&solver, &none, &draft.finish(&without)).await.expect();
     });
 }

@@ -62,7 +62,7 @@ fn with_details(code: Code, message: String, details: Vec<prost_types::Any>) -> 
 
 fn detail(name: &str, value: &Value) -> prost_types::Any {
     let type_url = format!("github.com/moby/buildkit/errdefs.{name}+json");
-    prost_types::Any { type_url, value: value.to_string().into_bytes().into() }
+    prost_types::Any { type_url, value: value.to_string().into_bytes() }
 }
 
 fn source_of(location: &Location) -> Value {

@@ -1,6 +1,7 @@
 //! Images as they are looked up, listed, named and made.
 
 mod put;
+mod written;
 
 use std::collections::BTreeSet;
 use std::fmt;

@@ -32,6 +32,8 @@ pub struct StepResult {
     pub uses: u64,
     /// What it stood on.
     pub parents: Vec<Digest>,
+    /// The results whose layers lie below its own: they are not free before it is gone.
+    pub stands_on: Vec<Digest>,
     /// Whether an image has one of its layers too, so that they stay without it.
     pub shared: bool,
 }
@@ -111,7 +113,23 @@ impl Store {
         let tables = self.inner.tables();
         let of_images: std::collections::HashSet<&Digest> =
             tables.images.values().flat_map(|image| &image.layers).collect();
+        let mut tops: std::collections::HashMap<&Digest, Vec<&Digest>> = std::collections::HashMap::new();
+        for (key, record) in &tables.results {
+            for top in record.outputs.iter().flatten() {
+                tops.entry(top).or_default().push(key);
+            }
+        }
+        let below = |record: &ResultRecord| {
+            let mut found = std::collections::BTreeSet::new();
+            for top in record.outputs.iter().flatten() {
+                let stack = tables.layer_stack(Some(top)).unwrap_or_default();
+                let below = stack.iter().skip(1).filter_map(|layer| tops.get(&layer.chain_id));
+                found.extend(below.flatten().map(|key| (*key).clone()));
+            }
+            found.into_iter().collect()
+        };
         let view = |(key, record): (&Digest, &ResultRecord)| StepResult {
+            stands_on: below(record),
             key: key.clone(),
             outputs: record.outputs.clone(),
             description: record.description.clone(),

@@ -128,6 +128,12 @@ pub enum WriteError {
     /// It would hold more than is taken from others.
     #[error(transparent)]
     TooMuch(#[from] oci::TooMuch),
+    /// The configuration that it is to have is none.
+    #[error("read the configuration of an image")]
+    Config(#[from] oci::ReadConfigError),
+    /// That configuration speaks of other layers than the image would have.
+    #[error("the configuration of an image names other layers than it has")]
+    OtherLayers,
     /// A file could not be written.
     #[error("write {}", path.display())]
     Io {
@@ -143,7 +149,7 @@ impl WriteError {
     pub fn kind(&self) -> Kind {
         match self {
             WriteError::Find(error) => error.kind(),
-            WriteError::TooMuch(_) => Kind::Invalid,
+            WriteError::TooMuch(_) | WriteError::Config(_) | WriteError::OtherLayers => Kind::Invalid,
             WriteError::Io { source, .. } => Kind::of_io(source),
         }
     }

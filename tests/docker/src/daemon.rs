@@ -11,6 +11,9 @@ use crate::client::{self, Ran, Running};
 /// The image that every daemon starts with: busybox alone.
 pub const IMAGE: &str = "busybox:test";
 
+/// Where `scripts/clients` puts the newest clients.
+const NEWEST: &str = "/opt/clients-for-tests";
+
 /// A running daemon. Its containers and files go with it.
 pub struct Daemon {
     directory: tempfile::TempDir,
@@ -239,6 +242,34 @@ impl Daemon {
             .env("DOCKER_BUILDKIT", "0")
             .env_remove("DOCKER_CONTEXT");
         command
+    }
+
+    /// As [`Daemon::client`], of the newest clients: `docker` with the plugins buildx and compose.
+    #[track_caller]
+    pub fn newest(&self, arguments: &[&str]) -> Command {
+        let clients = Path::new(NEWEST);
+        assert!(clients.join("docker").exists(), "there is no docker in {NEWEST}: run scripts/clients");
+        let config = self.directory.path().join("newest");
+        std::fs::create_dir_all(&config).expect("create a directory");
+        // Another thread of the test may have made it.
+        let _ = std::os::unix::fs::symlink(clients.join("cli-plugins"), config.join("cli-plugins"));
+        let mut command = Command::new(clients.join("docker"));
+        command
+            .args(arguments)
+            .env("DOCKER_HOST", format!("unix://{}", self.socket().display()))
+            .env("DOCKER_CONFIG", config)
+            .env("BUILDKIT_PROGRESS", "plain")
+            .env_remove("DOCKER_BUILDKIT")
+            .env_remove("DOCKER_CONTEXT");
+        command
+    }
+
+    /// Runs the newest `docker`, which must succeed; gives all that it printed.
+    #[track_caller]
+    pub fn newest_ok(&self, arguments: &[&str]) -> String {
+        let ran = client::run(self.newest(arguments), "");
+        assert_eq!(ran.code, 0, "docker {}: {ran:?}\n{}", arguments.join(" "), self.log());
+        ran.stdout + &ran.stderr
     }
 
     /// A command in the daemon's network, as programs on its host would run.

@@ -82,6 +82,8 @@ pub(crate) struct JobInner {
     pub(crate) cancelled: CancellationToken,
     /// Ends what works on threads.
     pub(crate) cancel: Cancel,
+    /// What registries have said in this build, by name and platform: they are asked once.
+    pub(crate) described: Mutex<HashMap<(String, String), image::Described>>,
     /// What it has of the cache, which stays meanwhile.
     pub(crate) uses: Mutex<Vec<InUse>>,
     /// What operations came to, by their digests in definitions: each is done once in a build.
@@ -103,6 +105,7 @@ impl Job {
                 events: EventLog::new(),
                 cancelled: CancellationToken::new(),
                 cancel: Cancel::default(),
+                described: Mutex::default(),
                 uses: Mutex::default(),
                 done: Mutex::default(),
             }),

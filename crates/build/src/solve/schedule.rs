@@ -10,7 +10,8 @@ use llb::{Edge, Graph, Vertex};
 use oci::Digest;
 
 use super::error::Location;
-use super::event::{Event, ProgressGroup, StatusEvent, VertexEvent};
+use super::event::{Event, LogEvent, ProgressGroup, StatusEvent, VertexEvent};
+use super::flight::Flight;
 use super::job::Job;
 use super::value::{Chain, Value};
 use super::{SolveError, now};
@@ -21,6 +22,8 @@ pub(crate) struct Step<'a> {
     pub(crate) vertex: &'a Vertex,
     /// What its inputs came to, in their order.
     pub(crate) inputs: Vec<Value>,
+    /// The right to do it, once it has that.
+    pub(crate) flight: std::sync::OnceLock<Flight>,
 }
 
 /// What an operation came to, and whether it had been done before.
@@ -105,7 +108,7 @@ async fn vertex_done(
         Arc::clone(done.entry(vertex.digest.clone()).or_default())
     };
     let run = async || {
-        let step = Step { job, vertex, inputs };
+        let step = Step { job, vertex, inputs, flight: std::sync::OnceLock::new() };
         let mut told = Told::begin(job, graph, vertex);
         let done = perform(&step).await;
         told.end(&done);
@@ -162,6 +165,21 @@ impl Step<'_> {
                 oci::Platform::new(&of.os, &of.architecture, &of.variant)
             }
             _ => self.job.platform(),
+        }
+    }
+
+    /// Tells what it writes, also to those who wait for the same.
+    pub(crate) fn tell(&self, log: LogEvent) {
+        if let Some(flight) = self.flight.get() {
+            flight.tell(Event::Log(log.clone()));
+        }
+        self.job.inner.events.tell(Event::Log(log));
+    }
+
+    /// Hears what the same operation of another job says.
+    pub(crate) fn hear(&self, event: Event) {
+        if let Event::Log(log) = event {
+            self.job.inner.events.tell(Event::Log(LogEvent { vertex: self.vertex.digest.clone(), ..log }));
         }
     }
 

@@ -151,13 +151,16 @@ pub(crate) async fn once(
     let solver = &step.job.inner.solver;
     let store = &solver.inner.store;
     step.job.inner.uses.lock().push(InUse::new(solver, &key));
-    let _flight = solver.inner.flights.begin(&key).await;
-    if !step.vertex.metadata.ignore_cache
+    let flight = solver.inner.flights.begin(&key, |event| step.hear(event)).await;
+    let has_waited = flight.has_waited;
+    // What was done while this one waited was done for it.
+    if (has_waited || !step.vertex.metadata.ignore_cache)
         && let Some(outputs) = store.result_use(&key, now())
     {
         let outputs = outputs.into_iter().map(|layer| Value::Chain(Chain::new(layer))).collect();
-        return Ok(Done { outputs, cached: true });
+        return Ok(Done { outputs, cached: !has_waited });
     }
+    let _flight = step.flight.set(flight);
     let created = now();
     let made = run().await?;
     let below: HashSet<Digest> = step.inputs.iter().flat_map(|input| layers_of(step, input)).collect();
@@ -196,7 +199,7 @@ fn parent(step: &Step<'_>, value: &Value) -> Option<Digest> {
 pub(super) async fn list(solver: &Solver, filter: &[String]) -> Result<Vec<UsageRecord>, SolveError> {
     let filter = filter::Filter::parse(filter)?;
     let solver = solver.clone();
-    let records = work(move || all(&solver)).await;
+    let (records, _) = work(move || all(&solver)).await;
     Ok(records.into_iter().filter(|record| filter.admits(record, now())).collect())
 }
 
@@ -206,9 +209,10 @@ pub(super) async fn prune(solver: &Solver, options: PruneOptions) -> Result<Vec<
     let filter = filter::Filter::parse(&options.filter)?;
     let solver = solver.clone();
     work(move || {
-        let records = all(&solver);
+        let (records, stands_on) = all(&solver);
         let total = records.iter().filter(|record| !record.shared).map(|record| record.size).sum();
-        let chosen = policy::choose(records, total, &options, &filter, now(), free(&solver));
+        let sizes = policy::Sizes { total, free: free(&solver).0 };
+        let chosen = policy::choose(records, &stands_on, sizes, &options, &filter, now());
         remove(&solver, chosen)
     })
     .await
@@ -238,9 +242,12 @@ fn free(solver: &Solver) -> (u64, u64) {
     }
 }
 
-fn all(solver: &Solver) -> Vec<UsageRecord> {
+/// All parts of the cache, oldest first, and on which others each stands.
+fn all(solver: &Solver) -> (Vec<UsageRecord>, HashMap<String, Vec<String>>) {
     let used: HashSet<Digest> = solver.inner.usage.used.lock().keys().cloned().collect();
     let results = solver.inner.store.result_list();
+    let of = |result: &StepResult| (id(&result.key), result.stands_on.iter().map(id).collect());
+    let stands_on = results.iter().map(of).collect();
     let mut records: Vec<UsageRecord> = results.into_iter().map(|result| view(result, &used)).collect();
     for (name, record, in_use) in solver.inner.locals.list() {
         records.push(UsageRecord {
@@ -259,14 +266,19 @@ fn all(solver: &Solver) -> Vec<UsageRecord> {
     }
     records.extend(solver.inner.caches.list());
     records.sort_by(|a, b| (a.created, &a.id).cmp(&(b.created, &b.id)));
-    records
+    (records, stands_on)
+}
+
+/// What a result is called for clients: as long as BuildKit's names are.
+fn id(key: &Digest) -> String {
+    key.hex()[..25].to_owned()
 }
 
 fn view(result: StepResult, used: &HashSet<Digest>) -> UsageRecord {
     UsageRecord {
         in_use: used.contains(&result.key),
-        id: result.key.hex()[..25].to_owned(),
-        parents: result.parents.iter().map(|parent| parent.hex()[..25].to_owned()).collect(),
+        id: id(&result.key),
+        parents: result.parents.iter().map(id).collect(),
         description: result.description,
         kind: if result.kind == "source.git.checkout" { UsageKind::Git } else { UsageKind::Regular },
         size: result.size,
@@ -289,7 +301,7 @@ fn remove(solver: &Solver, chosen: Vec<UsageRecord>) -> Result<Vec<UsageRecord>,
         results.map(|result| result.key).filter(|key| !used.contains_key(key)).collect()
     };
     store.result_remove(&keys).map_err(|error| SolveError::Failed(base::error::chain(&error).to_string()))?;
-    let gone: HashSet<String> = keys.iter().map(|key| key.hex()[..25].to_owned()).collect();
+    let gone: HashSet<String> = keys.iter().map(id).collect();
     let mut removed = Vec::new();
     for record in chosen {
         let went = match record.kind {

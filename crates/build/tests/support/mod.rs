@@ -40,23 +40,30 @@ pub(crate) type Files<'a> = &'a [(&'a str, &'a str)];
 
 /// Runs `test` with an engine that has the image `busybox`.
 pub(crate) fn with_engine<F: Future<Output = ()>>(test: impl FnOnce(Engine) -> F + Send) {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    with_engine_at(directory.path(), test);
+}
+
+/// The same, with the engine in this directory.
+pub(crate) fn with_engine_at<F: Future<Output = ()>>(directory: &Path, test: impl FnOnce(Engine) -> F + Send) {
     testkit::require_root();
     let run = || {
         // SAFETY: nothing of this thread's file descriptors or memory is unshared.
         unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) }
             .expect("a network namespace of one's own");
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-        let directory = tempfile::tempdir().expect("temporary directory");
         let instance =
             format!("b{:x}n{}", std::process::id() & 0xffff, COUNTER.fetch_add(1, Ordering::Relaxed));
         runtime.expect("start a runtime").block_on(async {
             let opened = Engine::open(
-                config(directory.path(), &instance),
+                config(directory, &instance),
                 Arc::new(SystemClock::new()),
                 Arc::new(SystemRandom),
             );
             let engine = opened.await.expect("open the engine");
-            import(&engine).await;
+            if engine.image_inspect("busybox").is_err() {
+                import(&engine).await;
+            }
             test(engine.clone()).await;
             engine.close().await;
         });

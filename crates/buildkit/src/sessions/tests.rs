@@ -338,7 +338,8 @@ async fn a_file_is_with_the_client_when_its_sink_is_shut() {
 async fn a_session_is_its_owner_s_alone_and_is_waited_for() {
     let directory = tempfile::tempdir().expect("a directory");
     let sessions = Sessions::new();
-    let coming = sessions.find("one", &me());
+    let owner = me();
+    let coming = sessions.find("one", &owner);
     tokio::pin!(coming);
     assert!(futures::poll!(&mut coming).is_pending(), "nobody has opened it");
     let held = open(&sessions, "one", &Offers::new(directory.path()));

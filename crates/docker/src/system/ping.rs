@@ -14,7 +14,7 @@ pub(crate) async fn ping(_call: Call) -> Answer {
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, no-store, must-revalidate"));
     headers.insert(PRAGMA, HeaderValue::from_static("no-cache"));
     headers.insert("Swarm", HeaderValue::from_static("inactive"));
-    // 1 is the builder behind `POST /build`; 2 would make clients open BuildKit sessions.
-    headers.insert("Builder-Version", HeaderValue::from_static("1"));
+    // Clients that know of it build by BuildKit's way in; others send `POST /build` as before.
+    headers.insert("Builder-Version", HeaderValue::from_static("2"));
     Ok(response)
 }

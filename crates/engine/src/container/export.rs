@@ -1,4 +1,6 @@
-//! A container's whole root file system as an archive.
+//! A whole root file system as an archive.
+
+use std::os::fd::OwnedFd;
 
 use super::archive;
 use crate::engine::Engine;
@@ -16,6 +18,14 @@ impl Engine {
         let transfer = transfer(archive::of_container(id)).await?;
         let root = blocking(move || RootFs::read_only(&record.layers)).await?;
         self.emit(&cell, "export", &[]);
+        Ok(self.stream_from(transfer, move |out| archive::write(&root, "/", "", out)))
+    }
+
+    /// All below a directory as a tar archive. It is counted among those of the same `purpose`, which share a
+    /// number of threads.
+    pub async fn tree_export(&self, purpose: &str, directory: OwnedFd) -> Result<ByteStream> {
+        let transfer = transfer(purpose.to_owned()).await?;
+        let root = RootFs::of_directory(directory, None);
         Ok(self.stream_from(transfer, move |out| archive::write(&root, "/", "", out)))
     }
 }

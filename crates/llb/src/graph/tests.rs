@@ -117,18 +117,18 @@ fn what_is_wrong_is_refused() {
 fn what_is_larger_than_its_limits_is_refused_and_does_not_fill_the_stack() {
     let mut builder = Builder::new();
     let mut last = add(&mut builder, source("docker-image://a"), &[]);
-    for at in 0..100_000 {
+    for at in 0..30_000 {
         last = add(&mut builder, exec(&[&at.to_string()], 1), &[last]);
     }
     let definition = builder.finish(Some(&last));
     let wide = Limits { operations: usize::MAX, edges: usize::MAX, bytes: usize::MAX, depth: usize::MAX };
     let graph = Graph::read(&definition, wide).expect("without limits it is read");
-    assert_eq!(graph.vertices().len(), 100_001);
+    assert_eq!(graph.vertices().len(), 30_001);
     for (limits, what) in [
-        (Limits { operations: 99_999, ..wide }, "operations"),
-        (Limits { edges: 99_999, ..wide }, "inputs"),
+        (Limits { operations: 29_999, ..wide }, "operations"),
+        (Limits { edges: 29_999, ..wide }, "inputs"),
         (Limits { bytes: 1 << 20, ..wide }, "bytes"),
-        (Limits { depth: 99_999, ..wide }, "operations that wait for each other"),
+        (Limits { depth: 29_999, ..wide }, "operations that wait for each other"),
     ] {
         match Graph::read(&definition, limits) {
             Err(ReadError::TooLarge { what: found, .. }) => assert_eq!(found, what),

@@ -9,7 +9,7 @@ use llb::pb::{ExecOp, Meta, NetMode, SecurityMode};
 
 use super::mounts::{self, Held, Mounts};
 use super::stubs::Stubs;
-use crate::solve::event::{Event, LogEvent};
+use crate::solve::event::LogEvent;
 use crate::solve::schedule::Step;
 use crate::solve::usage::Made;
 use crate::solve::value::Chain;
@@ -212,7 +212,7 @@ async fn watch(step: &Step<'_>, id: &ContainerId) -> Result<(i32, bool), SolveEr
         let (kind, bytes) = piece?;
         let stream = if matches!(kind, OutputKind::Stdout) { 1 } else { 2 };
         let vertex = step.vertex.digest.clone();
-        step.job.inner.events.tell(Event::Log(LogEvent { vertex, stream, bytes, at: now() }));
+        step.tell(LogEvent { vertex, stream, bytes, at: now() });
     }
     // Its root file system is free only when the engine has seen its end.
     let status = engine.container_wait(id, WaitCondition::NotRunning)?.await?;

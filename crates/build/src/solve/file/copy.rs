@@ -1,12 +1,13 @@
 //! Copying files of one tree into another.
 
 use std::ffi::OsStr;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use base::cancel::Cancel;
 use llb::pb::FileActionCopy;
 use rustix::fs::{AtFlags, FileType};
+use rustix::io::Errno;
 
 use super::filter::{Filter, entries};
 use super::mode::Change;
@@ -157,7 +158,15 @@ fn make_way(target: &Target, found: &[Entry], place: &Path) -> Result<(), SolveE
 }
 
 /// Removes what is called so in a directory, with all in it.
-pub(super) fn remove_at(parent: &impl std::os::fd::AsRawFd, name: &OsStr) -> Result<(), SolveError> {
+pub(super) fn remove_at(parent: &OwnedFd, name: &OsStr) -> Result<(), SolveError> {
+    match rustix::fs::unlinkat(parent, name, AtFlags::empty()) {
+        Err(Errno::ISDIR) => {}
+        removed => {
+            return removed.map_err(|error| {
+                SolveError::io(format_args!("remove {}", name.display()))(error.into())
+            });
+        }
+    }
     let path = Path::new("/proc/self/fd").join(parent.as_raw_fd().to_string()).join(name);
     base::tree::remove(&path).map_err(SolveError::io(format_args!("remove {}", name.display())))
 }

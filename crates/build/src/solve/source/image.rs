@@ -183,7 +183,25 @@ async fn find(
         Some(session) => session.credentials(reference.domain()).await?,
         None => None,
     };
+    // With a digest the tag says nothing.
+    let known_by = |reference: &Reference| {
+        let name = match reference.digest() {
+            Some(digest) => format!("{}@{digest}", reference.name()),
+            None => reference.to_string(),
+        };
+        (name, platform.to_string())
+    };
+    let known = job.inner.described.lock().get(&known_by(reference)).cloned();
+    if let Some(known) = known {
+        return Ok(Found::Registry(known, auth));
+    }
     let described = inner.engine.image_describe(&reference.to_string(), Some(&platform), auth.clone()).await?;
+    // Front ends ask by name, and then want what they were told.
+    let pinned = reference.with_digest(described.digest.clone());
+    let mut all = job.inner.described.lock();
+    all.insert(known_by(&pinned), described.clone());
+    all.insert(known_by(reference), described.clone());
+    drop(all);
     Ok(Found::Registry(described, auth))
 }
 

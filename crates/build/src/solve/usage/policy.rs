@@ -1,5 +1,7 @@
 //! Which parts of the cache go.
 
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use std::time::Duration;
 
 use base::Timestamp;
@@ -8,17 +10,26 @@ use super::filter::Filter;
 use super::{PruneOptions, UsageRecord};
 use crate::solve::Solver;
 
-/// Chooses what goes: what nobody uses and no other part was made from comes first, that which was used longest ago
-/// before the others.
+/// How many bytes there are.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sizes {
+    /// Of the cache.
+    pub(super) total: u64,
+    /// Of the disk, without use.
+    pub(super) free: u64,
+}
+
+/// Chooses what goes: of what nobody uses, and no other part stands on that stays, that which was used longest ago
+/// first.
 pub(super) fn choose(
     records: Vec<UsageRecord>,
-    total: u64,
+    stands_on: &HashMap<String, Vec<String>>,
+    sizes: Sizes,
     options: &PruneOptions,
     filter: &Filter,
     now: Timestamp,
-    (free, _): (u64, u64),
 ) -> Vec<UsageRecord> {
-    let limit = limit(total, options, free);
+    let limit = limit(sizes.total, options, sizes.free);
     let may_go = |record: &UsageRecord| {
         let used = record.last_used.unwrap_or(record.created);
         let is_old = options.keep_for.is_zero() || used < now - options.keep_for;
@@ -26,18 +37,39 @@ pub(super) fn choose(
         let is_wanted = options.all || !record.shared;
         !record.in_use && is_old && is_wanted && filter.admits(record, now)
     };
-    let mut candidates: Vec<UsageRecord> = records.into_iter().filter(may_go).collect();
-    candidates.sort_by_key(|record| (record.last_used.unwrap_or(record.created), record.uses));
-    let Some(limit) = limit else { return candidates };
-    let mut left = total;
-    candidates.retain(|record| {
-        let goes = left > limit;
-        if goes && !record.shared {
+    // How many stand on each that are still there.
+    let mut on_it: HashMap<&str, usize> = HashMap::new();
+    for below in records.iter().filter_map(|record| stands_on.get(&record.id)).flatten() {
+        *on_it.entry(below).or_default() += 1;
+    }
+    let mut candidates: BTreeMap<&str, &UsageRecord> =
+        records.iter().filter(|record| may_go(record)).map(|record| (record.id.as_str(), record)).collect();
+    let order = |record: &UsageRecord| {
+        Reverse((record.last_used.unwrap_or(record.created), record.uses, record.id.clone()))
+    };
+    let is_free = |on_it: &HashMap<&str, usize>, id: &str| on_it.get(id).is_none_or(|count| *count == 0);
+    let mut ready: BinaryHeap<_> =
+        candidates.values().filter(|record| is_free(&on_it, &record.id)).map(|record| order(record)).collect();
+    let (mut left, mut chosen) = (sizes.total, Vec::new());
+    while let Some(Reverse((_, _, id))) = ready.pop() {
+        if limit.is_some_and(|limit| left <= limit) {
+            break;
+        }
+        let Some(record) = candidates.remove(id.as_str()) else { continue };
+        if !record.shared {
             left = left.saturating_sub(record.size);
         }
-        goes
-    });
-    candidates
+        for below in stands_on.get(&record.id).into_iter().flatten() {
+            if let Some(count) = on_it.get_mut(below.as_str()) {
+                *count -= 1;
+            }
+            if let Some(below) = candidates.get(below.as_str()).filter(|below| is_free(&on_it, &below.id)) {
+                ready.push(order(below));
+            }
+        }
+        chosen.push(record.clone());
+    }
+    chosen
 }
 
 /// How many bytes may stay; `None` where nothing may.
@@ -106,11 +138,14 @@ mod tests {
         let records = vec![
             record("new", 10, 9, false, false),
             record("old", 10, 1, false, false),
+            record("base", 0, 0, false, false),
             record("used", 10, 0, true, false),
             record("shared", 10, 2, false, true),
         ];
         let now = "2026-01-01T10:00:00Z".parse().expect("a time");
-        let chosen = choose(records, 30, &options, &Filter::default(), now, (free, 1000));
+        let stands_on = HashMap::from([("new".to_owned(), vec!["base".to_owned()])]);
+        let sizes = Sizes { total: 30, free };
+        let chosen = choose(records, &stands_on, sizes, &options, &Filter::default(), now);
         let chosen: Vec<String> = chosen.into_iter().map(|record| record.id).collect();
         assert_eq!(chosen, expected);
     }
@@ -118,8 +153,9 @@ mod tests {
     #[test]
     fn what_was_used_longest_ago_goes_first_and_what_is_used_stays() {
         let options = PruneOptions::default;
-        check(options(), 0, &["old", "new"]);
-        check(PruneOptions { all: true, ..options() }, 0, &["old", "shared", "new"]);
+        // What another stands on goes after it, though it is the oldest.
+        check(options(), 0, &["old", "new", "base"]);
+        check(PruneOptions { all: true, ..options() }, 0, &["old", "shared", "new", "base"]);
         check(PruneOptions { keep_for: Duration::from_secs(3 * 3600), ..options() }, 0, &["old"]);
         check(PruneOptions { max_used: 20, ..options() }, 0, &["old"]);
         check(PruneOptions { max_used: 30, ..options() }, 0, &[]);

@@ -1,0 +1,156 @@
+//! The configuration of an image, from what a front end says and the layers that there are.
+
+use base::Timestamp;
+use oci::{Digest, Platform};
+use serde_json::{Map, Value, json};
+
+use crate::solve::SolveError;
+
+/// What a step is called that no front end wrote down.
+const UNTOLD: &str = "buildkit.exporter.image.v0";
+
+/// A layer of the image.
+pub(super) struct LayerFact {
+    pub(super) diff_id: Digest,
+    /// When it was made, if it was made here.
+    pub(super) created: Option<Timestamp>,
+}
+
+/// The configuration as it is stored. Of what the front end wrote all that is not about layers stays, known or
+/// not. The same in gives the same out, but for `now`, which counts only where nothing says when.
+pub(super) fn finish(
+    written: Option<&[u8]>,
+    platform: &Platform,
+    layers: &[LayerFact],
+    now: Timestamp,
+) -> Result<Vec<u8>, SolveError> {
+    let invalid =
+        |error: serde_json::Error| SolveError::Invalid(format!("failed to parse image config: {error}"));
+    let mut config: Map<String, Value> = match written {
+        Some(bytes) => serde_json::from_slice(bytes).map_err(invalid)?,
+        None => serde_json::from_value(json!({
+            "architecture": platform.architecture,
+            "os": platform.os,
+            "config": { "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"], "WorkingDir": "/" },
+        }))
+        .map_err(invalid)?,
+    };
+    let history = match config.remove("history") {
+        None | Some(Value::Null) => Vec::new(),
+        Some(history) => serde_json::from_value(history).map_err(invalid)?,
+    };
+    let history = history_of(history, layers, now);
+    let created = history.iter().rev().find_map(|step| step.get("created").cloned());
+    let diff_ids: Vec<String> = layers.iter().map(|layer| layer.diff_id.to_string()).collect();
+    config.insert("rootfs".to_owned(), json!({ "type": "layers", "diff_ids": diff_ids }));
+    config.insert("history".to_owned(), history.into_iter().map(Value::Object).collect());
+    config.insert("created".to_owned(), created.unwrap_or_else(|| now.to_string().into()));
+    // Of other builders, about how they came to it: not true of this one.
+    config.remove("moby.buildkit.buildinfo.v1");
+    config.remove("moby.buildkit.cache.v0");
+    serde_json::to_vec(&Value::Object(config)).map_err(invalid)
+}
+
+/// The steps so that as many make a layer as there are layers, each with its time.
+fn history_of(
+    mut history: Vec<Map<String, Value>>,
+    layers: &[LayerFact],
+    now: Timestamp,
+) -> Vec<Map<String, Value>> {
+    let is_empty = |step: &Map<String, Value>| step.get("empty_layer") == Some(&Value::Bool(true));
+    let mut making = history.iter().filter(|step| !is_empty(step)).count();
+    // What says that it made a layer and did not, from the last on.
+    for step in history.iter_mut().rev() {
+        if making <= layers.len() {
+            break;
+        }
+        if !is_empty(step) {
+            step.insert("empty_layer".to_owned(), true.into());
+            making -= 1;
+        }
+    }
+    for _ in making..layers.len() {
+        let step = json!({ "created_by": UNTOLD, "comment": UNTOLD });
+        history.extend(step.as_object().cloned());
+    }
+    let first_made = layers.iter().find_map(|layer| layer.created);
+    let mut last = first_made.unwrap_or(now).to_string();
+    let mut layers = layers.iter();
+    for step in &mut history {
+        let layer = if is_empty(step) { None } else { layers.next() };
+        match step.get("created").and_then(Value::as_str) {
+            Some(said) => last = said.to_owned(),
+            None => {
+                if let Some(created) = layer.and_then(|layer| layer.created) {
+                    last = created.to_string();
+                }
+                step.insert("created".to_owned(), last.clone().into());
+            }
+        }
+    }
+    history
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: &str = "2026-05-05T05:05:05Z";
+
+    fn layer(name: &str, created: Option<&str>) -> LayerFact {
+        let created = created.map(|text| text.parse().expect("a time"));
+        LayerFact { diff_id: Digest::sha256_of(name.as_bytes()), created }
+    }
+
+    /// What becomes of a history: `created_by created [-]`, a line each, the dash where there is no layer.
+    fn check(history: Value, layers: &[LayerFact], expected: &[&str]) {
+        let written = json!({ "architecture": "amd64", "os": "linux", "history": history, "x.y": 1 });
+        let bytes = serde_json::to_vec(&written).expect("JSON");
+        let platform = Platform::host();
+        let done = finish(Some(&bytes), &platform, layers, NOW.parse().expect("a time")).expect("done");
+        let done: Value = serde_json::from_slice(&done).expect("JSON");
+        assert_eq!(done["x.y"], 1);
+        assert_eq!(done["rootfs"]["diff_ids"].as_array().map(Vec::len), Some(layers.len()));
+        let text = |step: &Value, key: &str| step[key].as_str().unwrap_or_default().to_owned();
+        let line = |step: &Value| {
+            let dash = if step["empty_layer"] == true { " -" } else { "" };
+            format!("{} {}{dash}", text(step, "created_by"), text(step, "created"))
+        };
+        let lines: Vec<String> = done["history"].as_array().expect("steps").iter().map(line).collect();
+        assert_eq!(lines, expected);
+        let last =
+            done["history"].as_array().and_then(|steps| steps.last()).map(|step| text(step, "created"));
+        assert_eq!(text(&done, "created"), last.unwrap_or_else(|| NOW.to_owned()));
+    }
+
+    #[test]
+    fn steps_get_the_times_of_their_layers_and_others_those_before_them() {
+        let made = Some("2026-03-03T03:03:03Z");
+        let history = json!([
+            { "created_by": "base", "created": "2020-01-01T00:00:00Z" },
+            { "created_by": "ENV a=b", "empty_layer": true },
+            { "created_by": "RUN x" },
+            { "created_by": "CMD y", "empty_layer": true },
+        ]);
+        check(
+            history,
+            &[layer("base", None), layer("x", made)],
+            &[
+                "base 2020-01-01T00:00:00Z",
+                "ENV a=b 2020-01-01T00:00:00Z -",
+                "RUN x 2026-03-03T03:03:03Z",
+                "CMD y 2026-03-03T03:03:03Z -",
+            ],
+        );
+        let history = json!([{ "created_by": "ENV", "empty_layer": true }, { "created_by": "RUN x" }]);
+        check(history, &[layer("x", made)], &["ENV 2026-03-03T03:03:03Z -", "RUN x 2026-03-03T03:03:03Z"]);
+    }
+
+    #[test]
+    fn there_are_as_many_steps_with_layers_as_layers() {
+        let two = json!([{ "created_by": "one" }, { "created_by": "two" }]);
+        check(two, &[layer("a", None)], &[&format!("one {NOW}"), &format!("two {NOW} -")]);
+        check(json!([]), &[layer("a", None)], &[&format!("{UNTOLD} {NOW}")]);
+        check(Value::Null, &[], &[]);
+    }
+}

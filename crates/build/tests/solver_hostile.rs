@@ -1,0 +1,301 @@
+//! Definitions of somebody else: what they do not reach, and what of them does not stay.
+
+mod support;
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+
+use build::solve::{JobOptions, Session, Solver};
+use llb::pb::{self, CacheSharingOpt, file_action::Action, op};
+use support::solving::{Client, Draft, alone, bind, cache, copy, solve, solve_in};
+use support::{with_engine, with_engine_at};
+
+/// A directory of this host that no build has anything to do with.
+fn canary() -> tempfile::TempDir {
+    let canary = tempfile::tempdir().expect("a directory");
+    std::fs::create_dir_all(canary.path().join("y/stub")).expect("make");
+    std::fs::write(canary.path().join("secret"), "of the host\n").expect("write");
+    canary
+}
+
+/// CVE-2024-23651: a part of a cache is mounted while another build makes a link of it that leads out.
+#[test]
+fn a_part_of_a_cache_that_becomes_a_link_leads_nowhere() {
+    with_engine(async |engine| {
+        let canary = canary();
+        let (solver, client) = (Solver::new(engine.clone()), Arc::new(Client::default()));
+        let mut draft = Draft::default();
+        let base = draft.busybox();
+        let shared = || cache("c", "/c", CacheSharingOpt::Shared);
+        let part = || pb::Mount { selector: "part".to_owned(), dest: "/part".to_owned(), ..shared() };
+        let link = draft.run(&base, "true");
+        let out = canary.path().display();
+        let make = draft.run_with(&link, &format!("ln -s {out} /c/part"), vec![shared()], &[], |_| {});
+        solve(&solver, &client, &draft.finish(&make)).await.expect();
+        let look = draft.run_with(&base, "cat /part/secret; echo looked", vec![part()], &[], |_| {});
+        let solved = solve(&solver, &client, &draft.finish(&look)).await;
+        assert!(!solved.output().contains("of the host"), "{}", solved.output());
+
+        // The same while it changes to and fro.
+        let line = format!(
+            "rm -rf /c/part; while [ ! -e /c/end ]; do mkdir /c/part; rmdir /c/part; ln -s {out} /c/part; rm /c/part; done"
+        );
+        let swap = draft.run_with(&base, &line, vec![shared()], &[], |_| {});
+        let swap = draft.finish(&swap);
+        let mut looked = 0;
+        let swapping = solve(&solver, &client, &swap);
+        let looking = async {
+            let mut draft = Draft::default();
+            let base = draft.busybox();
+            for round in 0..30 {
+                let line = format!("cat /part/secret; echo looked {round}");
+                let look = draft.run_with(&base, &line, vec![part()], &[], |_| {});
+                let solved = solve(&solver, &client, &draft.finish(&look)).await;
+                assert!(!solved.output().contains("of the host"), "{}", solved.output());
+                looked += usize::from(solved.result.is_ok());
+            }
+            let end = draft.run_with(&base, "touch /c/end", vec![shared()], &[], |_| {});
+            solve(&solver, &client, &draft.finish(&end)).await.expect();
+        };
+        tokio::join!(swapping, looking);
+        println!("{looked} of 30 found a directory");
+    });
+}
+
+/// CVE-2024-23652: where something was mounted the command leaves a link that leads out.
+#[test]
+fn mount_points_are_taken_back_in_the_layer_only() {
+    with_engine(async |engine| {
+        let canary = canary();
+        let (solver, client) = (Solver::new(engine.clone()), Arc::new(Client::default()));
+        let mut draft = Draft::default();
+        let base = draft.busybox();
+        let mount = cache("c", "/x/y/stub", CacheSharingOpt::Shared);
+        let line = format!("mv /x /moved && ln -s {} /x && echo done", canary.path().display());
+        let run = draft.run_with(&base, &line, vec![mount], &[], |_| {});
+        let solved = solve(&solver, &client, &draft.finish(&run)).await;
+        assert_eq!((solved.expect(), solved.output().as_str()).1, "done\n");
+        assert!(canary.path().join("y/stub").is_dir(), "it was removed on the host");
+    });
+}
+
+#[test]
+fn files_are_found_in_their_trees_only() {
+    with_engine(async |engine| {
+        let canary = canary();
+        let directory = tempfile::tempdir().expect("a directory");
+        let link = |name: &str, to: &Path| std::os::unix::fs::symlink(to, directory.path().join(name));
+        link("absolute", canary.path()).expect("link");
+        link("above", Path::new("../../../../../../etc")).expect("link");
+        let directories = [("context".to_owned(), directory.path().to_owned())].into();
+        let client = Arc::new(Client { directories, ..Client::default() });
+        let solver = Solver::new(engine.clone());
+        let mut draft = Draft::default();
+        let (base, context) = (draft.busybox(), draft.source("local://context"));
+        let inputs = [base.clone(), context];
+        for source in ["absolute/secret", "above/passwd", "../../../../etc/passwd", "absolute"] {
+            let copied = draft.files(&inputs, vec![alone(Action::Copy(copy(source, "/out")), 1)]);
+            let error = solve(&solver, &client, &draft.finish(&copied)).await.error();
+            assert!(error.contains("not found"), "{source}: {error}");
+        }
+        // Nor is anything made, or removed, where a link in the image leads.
+        let out = canary.path().display();
+        let linked = draft.run(&base, &format!("ln -s {out} /out; ln -s {out}/secret /file"));
+        let mkfile = pb::FileActionMkFile { path: "/out/new".to_owned(), timestamp: -1, ..Default::default() };
+        let mkdir = pb::FileActionMkDir { path: "/out/new".to_owned(), make_parents: true, timestamp: -1, ..Default::default() };
+        let remove = |path: &str| pb::FileActionRm { path: path.to_owned(), ..Default::default() };
+        let into = pb::FileActionCopy { src: "/bin/busybox".to_owned(), ..copy("", "/out/new") };
+        for action in [
+            Action::Mkfile(mkfile),
+            Action::Mkdir(mkdir),
+            Action::Rm(remove("/out/secret")),
+            Action::Rm(remove("/file")),
+            Action::Copy(into),
+        ] {
+            let done = draft.files(&[linked.clone(), base.clone()], vec![alone(action, 1)]);
+            let _ = solve(&solver, &client, &draft.finish(&done)).await;
+        }
+        let left: Vec<_> = std::fs::read_dir(canary.path()).expect("list").flatten().map(|entry| entry.file_name()).collect();
+        assert_eq!(left.len(), 2, "{left:?}");
+    });
+}
+
+/// CVE-2024-23650, and what else nobody sends who means well: all of it is answered.
+#[test]
+fn what_makes_no_sense_is_refused() {
+    with_engine(async |engine| {
+        let (solver, client) = (Solver::new(engine.clone()), Arc::new(Client::default()));
+        let mut draft = Draft::default();
+        let base = draft.busybox();
+        type Change = fn(&mut pb::ExecOp);
+        let changes: [Change; 8] = [
+            |exec| exec.meta.as_mut().expect("meta").args.clear(),
+            |exec| exec.meta = None,
+            |exec| exec.mounts.clear(),
+            |exec| exec.mounts[0].input = 7,
+            |exec| exec.mounts.push(bind(0, "relative", true)),
+            |exec| exec.mounts.push(pb::Mount { selector: "none".to_owned(), ..bind(0, "/m", true) }),
+            |exec| exec.network = 99,
+            |exec| exec.meta.as_mut().expect("meta").cwd = "relative".to_owned(),
+        ];
+        for (at, change) in changes.into_iter().enumerate() {
+            let run = draft.run_with(&base, "true", Vec::new(), &[], change);
+            let solved = solve(&solver, &client, &draft.finish(&run)).await;
+            assert!(solved.result.is_err(), "change {at}");
+        }
+        for identifier in ["", "docker-image://", "docker-image://UPPER", "local://", "git://", "http://", "x://y", "oci-layout://a"] {
+            let source = draft.source(identifier);
+            assert!(solve(&solver, &client, &draft.finish(&source)).await.result.is_err(), "{identifier}");
+        }
+        // A thousand operations on each other are gone through without a deep stack.
+        let mut last = base;
+        for number in 0..1000 {
+            last = draft.builder.add(
+                op::Op::Passthrough(pb::PassthroughOp { id: number.to_string(), outputs: vec![0] }),
+                &[last],
+                None,
+                Default::default(),
+            );
+        }
+        solve(&solver, &client, &draft.finish(&last)).await.expect();
+    });
+}
+
+/// Whether a process of this host has these words on its command line.
+fn runs(words: &str) -> bool {
+    let processes = std::fs::read_dir("/proc").expect("processes").flatten();
+    processes.map(|entry| entry.path().join("cmdline")).any(|path| {
+        let line = std::fs::read(path).unwrap_or_default();
+        String::from_utf8_lossy(&line).replace('\0', " ").contains(words)
+    })
+}
+
+#[test]
+fn no_process_outlives_a_build_that_is_given_up() {
+    with_engine(async |engine| {
+        let solver = Solver::new(engine.clone());
+        let client: Arc<dyn Session> = Arc::new(Client::default());
+        let mut draft = Draft::default();
+        let base = draft.busybox();
+        let mount = cache("given-up", "/c", CacheSharingOpt::Locked);
+        let run = draft.run_with(&base, "sleep 98761 & sleep 98761", vec![mount.clone()], &[], |_| {});
+        let definition = draft.finish(&run);
+        let job = solver.job(JobOptions { session: Some(client), ..JobOptions::default() });
+        let cancelling = async {
+            let started = tokio::task::spawn_blocking(|| {
+                testkit::wait_until("the command", || runs("sleep 98761").then_some(()).ok_or("not yet"));
+            });
+            started.await.expect("wait");
+            job.cancel();
+        };
+        let (solved, ()) = tokio::join!(solve_in(&job, &definition), cancelling);
+        assert_eq!(solved.error(), "context canceled");
+        let ended = tokio::task::spawn_blocking(|| {
+            testkit::wait_until("its end", || (!runs("sleep 98761")).then_some(()).ok_or("it runs"));
+        });
+        ended.await.expect("wait");
+        // What it had is free again.
+        let again = draft.run_with(&base, "echo free", vec![mount], &[], |_| {});
+        let solved = solve(&solver, &Arc::new(Client::default()), &draft.finish(&again)).await;
+        assert_eq!(solved.output(), "free\n");
+    });
+}
+
+#[test]
+fn the_same_command_of_two_builds_runs_once_and_others_run_at_once() {
+    with_engine(async |engine| {
+        let (solver, client) = (Solver::new(engine.clone()), Arc::new(Client::default()));
+        let mut draft = Draft::default();
+        let base = draft.busybox();
+        let shared = || vec![cache("meet", "/c", CacheSharingOpt::Shared)];
+        let run = draft.run_with(&base, "echo x >> /c/runs; sleep 0.3; wc -l < /c/runs", shared(), &[], |_| {});
+        let definition = draft.finish(&run);
+        let (one, two) =
+            tokio::join!(solve(&solver, &client, &definition), solve(&solver, &client, &definition));
+        assert_eq!([one.output(), two.output()], ["1\n", "1\n"], "one of them ran it, and both heard it");
+        let third = solve(&solver, &client, &definition).await;
+        assert_eq!((third.output().as_str(), third.cached()), ("", 2));
+
+        // Each waits for the other.
+        let meet = |own: &str, other: &str| {
+            format!("touch /c/{own}; while [ ! -e /c/{other} ]; do sleep 0.05; done; echo met > /{own}")
+        };
+        let left = draft.run_with(&base, &meet("left", "right"), shared(), &[], |_| {});
+        let right = draft.run_with(&base, &meet("right", "left"), shared(), &[], |_| {});
+        let from = pb::FileActionCopy { src: "/right".to_owned(), ..copy("", "/") };
+        let both = draft.files(&[left, right], vec![alone(Action::Copy(from), 1)]);
+        let both = draft.finish(&both);
+        let solving = solve(&solver, &client, &both);
+        let solved = tokio::time::timeout(std::time::Duration::from_secs(60), solving).await.expect("they meet");
+        let names = solved.expect().read_dir("/", Some("*t")).await.expect("list");
+        let names: Vec<&str> = names.iter().map(|file| file.path.as_str()).collect();
+        assert!(names.contains(&"left") && names.contains(&"right"), "{names:?}");
+    });
+}
+
+/// Runs this test once more as a process that is killed in the middle of a build.
+#[test]
+fn after_a_kill_what_was_done_is_there_and_nothing_else() {
+    let definitions = || {
+        let mut draft = Draft::default();
+        let base = draft.busybox();
+        let first = draft.run(&base, "echo done > /done");
+        let mount = cache("killed", "/c", CacheSharingOpt::Locked);
+        let second = draft.run_with(&first, "touch /c/started; sleep 98762", vec![mount], &[], |_| {});
+        (draft.finish(&first), draft.finish(&second))
+    };
+    if let Some(place) = std::env::var_os("SOLVER_KILLED_AT") {
+        with_engine_at(Path::new(&place), async |engine| {
+            let (solver, client) = (Solver::new(engine.clone()), Arc::new(Client::default()));
+            let (first, second) = definitions();
+            solve(&solver, &client, &first).await.expect();
+            engine.images().result_keep().expect("keep");
+            solve(&solver, &client, &second).await.expect();
+        });
+        return;
+    }
+    testkit::require_root();
+    let place = tempfile::tempdir().expect("a directory");
+    let mut killed = Command::new(std::env::current_exe().expect("a path"))
+        .args(["--exact", "after_a_kill_what_was_done_is_there_and_nothing_else"])
+        .env("SOLVER_KILLED_AT", place.path())
+        .spawn()
+        .expect("run it");
+    let caches = place.path().join("root/builder/cache");
+    testkit::wait_until("the command", || {
+        let mut caches = std::fs::read_dir(&caches).into_iter().flatten().flatten();
+        caches.any(|cache| cache.path().join("fs/started").exists()).then_some(()).ok_or("not yet")
+    });
+    killed.kill().and_then(|()| killed.wait()).expect("kill it");
+    with_engine_at(place.path(), async |engine| {
+        let (solver, client) = (Solver::new(engine.clone()), Arc::new(Client::default()));
+        let ended = tokio::task::spawn_blocking(|| {
+            testkit::wait_until("its end", || (!runs("sleep 98762")).then_some(()).ok_or("it runs"));
+        });
+        ended.await.expect("wait");
+        let (first, _) = definitions();
+        let solved = solve(&solver, &client, &first).await;
+        assert_eq!(solved.cached(), 2, "what was done is found");
+        let mounted = std::fs::read_to_string("/proc/self/mounts").expect("mounts");
+        let place = place.path().join("root/builder").display().to_string();
+        let left: Vec<&str> = mounted.lines().filter(|line| line.contains(&place)).collect();
+        assert!(left.is_empty(), "{left:?}");
+        let containers = engine.config().root.join("containers");
+        let removed = tokio::task::spawn_blocking(move || {
+            testkit::wait_until("the removal of its container", || {
+                match std::fs::read_dir(&containers).expect("list").count() {
+                    0 => Ok(()),
+                    left => Err(left),
+                }
+            });
+        });
+        removed.await.expect("wait");
+        // Its cache is there, and free.
+        let mut draft = Draft::default();
+        let base = draft.busybox();
+        let mount = cache("killed", "/c", CacheSharingOpt::Locked);
+        let look = draft.run_with(&base, "ls /c", vec![mount], &[], |_| {});
+        assert_eq!(solve(&solver, &client, &draft.finish(&look)).await.output(), "started\n");
+    });
+}

@@ -1,0 +1,310 @@
+//! Who calls gets what is its own, and nothing by crafted calls: over a connection, before a real engine.
+
+mod support;
+
+use std::time::Duration;
+
+use prost::Message as _;
+use support::wire::google::rpc;
+use support::wire::moby::buildkit::v1::frontend as bridge;
+use support::wire::moby::buildkit::v1::{
+    BuildHistoryRequest, BytesMessage, Exporter, InfoRequest, ListWorkersRequest, SolveRequest, StatusRequest,
+};
+use support::{Caller, about, with_services};
+use tonic::{Code, Request, Status};
+
+use buildkit::Owner;
+use futures::StreamExt as _;
+
+/// A call about the build `id`.
+fn about_build<T>(id: &str, message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.metadata_mut().insert("buildkit-controlapi-buildid", id.parse().expect("a value"));
+    request
+}
+
+/// A build that its client drives.
+fn driven(id: &str) -> SolveRequest {
+    SolveRequest { r#ref: id.to_owned(), ..SolveRequest::default() }
+}
+
+fn of<T>(answer: Result<T, Status>) -> (Code, String) {
+    let status = answer.err().expect("a failure");
+    (status.code(), status.message().to_owned())
+}
+
+#[test]
+fn a_client_drives_its_build_and_nobody_else_finds_it() {
+    with_services(async |services| {
+        let mine = Caller::connect(&services, Owner::of("me")).await;
+        let again = Caller::connect(&services, Owner::of("me")).await;
+        let other = Caller::connect(&services, Owner::of("another")).await;
+        let mut control = mine.control();
+        let solving = control.solve(driven("mine"));
+        let driving = async {
+            let mut bridge_of_mine = again.bridge();
+            let pong =
+                bridge_of_mine.ping(about_build("mine", bridge::PingRequest {})).await.expect("a pong");
+            let pong = pong.into_inner();
+            let has = |caps: &[support::wire::moby::buildkit::v1::apicaps::ApiCap], id: &str| {
+                caps.iter().any(|cap| cap.id == id && cap.enabled)
+            };
+            assert!(has(&pong.frontend_api_caps, "proto.refarray") && has(&pong.llb_caps, "source.local"));
+            assert!(!has(&pong.frontend_api_caps, "gateway.exec"), "what there is not is not offered");
+            let mut theirs = other.bridge();
+            let missed = of(theirs.ping(about_build("mine", bridge::PingRequest {})).await);
+            assert_eq!(missed, (Code::NotFound, "no such job mine".to_owned()));
+            let missed = of(other.control().status(StatusRequest { r#ref: "mine".to_owned() }).await);
+            assert_eq!(missed, (Code::NotFound, "no such job mine".to_owned()));
+            let same = of(again.control().solve(driven("mine")).await);
+            assert_eq!(same, (Code::AlreadyExists, "job ID mine exists".to_owned()));
+            let error = rpc::Status {
+                code: 2,
+                message: "it did not work".to_owned(),
+                details: vec![prost_types::Any { type_url: "x".to_owned(), value: b"y".to_vec() }],
+            };
+            let back = bridge::ReturnRequest { result: None, error: Some(error) };
+            bridge_of_mine.r#return(about_build("mine", back)).await.expect("taken");
+        };
+        let (solved, ()) = tokio::join!(solving, driving);
+        let status = solved.expect_err("the client returned an error");
+        assert_eq!((status.code(), status.message()), (Code::Unknown, "it did not work"));
+        let whole = rpc::Status::decode(status.details()).expect("details");
+        assert_eq!(whole.details[0].type_url, "x");
+
+        let asked = BuildHistoryRequest { early_exit: true, ..BuildHistoryRequest::default() };
+        let history = mine.control().listen_build_history(asked).await.expect("history").into_inner();
+        let records: Vec<_> =
+            history.map(|event| event.expect("an event").record.expect("a record")).collect().await;
+        assert_eq!(records.len(), 1);
+        assert_eq!(records[0].error.as_ref().expect("an error").message, "it did not work");
+    });
+}
+
+#[test]
+fn a_definition_is_solved_and_looked_into_by_its_own_build_only() {
+    with_services(async |services| {
+        let caller = Caller::connect(&services, Owner::of("me")).await;
+        let mut control = caller.control();
+        let mut builder = llb::Builder::new();
+        let file = llb::pb::FileActionMkFile {
+            path: "/a".to_owned(),
+            mode: 0o640,
+            data: "text".into(),
+            ..Default::default()
+        };
+        let action = llb::pb::FileAction {
+            input: llb::EMPTY,
+            secondary_input: llb::EMPTY,
+            output: 0,
+            action: Some(llb::pb::file_action::Action::Mkfile(file)),
+        };
+        let op = llb::pb::op::Op::File(llb::pb::FileOp { actions: vec![action] });
+        let output = builder.add(op, &[], None, llb::pb::OpMetadata::default());
+        let definition = builder.finish(Some(&output));
+        let solving = control.solve(driven("one"));
+        let driving = async {
+            let mut bridge = caller.bridge();
+            let solve = bridge::SolveRequest {
+                definition: Some(definition.clone()),
+                allow_result_return: true,
+                allow_result_array_ref: true,
+                evaluate: true,
+                ..Default::default()
+            };
+            let answer = bridge.solve(about_build("one", solve)).await.expect("solved").into_inner();
+            let result = answer.result.expect("a result");
+            let Some(bridge::result::Result::Ref(kept)) = result.result.clone() else { panic!("{result:?}") };
+            assert_eq!(kept.def.as_ref(), Some(&definition));
+            let range = Some(bridge::FileRange { offset: 1, length: 2 });
+            let read = bridge::ReadFileRequest {
+                r#ref: kept.id.clone(),
+                file_path: "a".to_owned(),
+                range,
+                ..Default::default()
+            };
+            let read = bridge.read_file(about_build("one", read)).await.expect("read").into_inner();
+            assert_eq!(&*read.data, b"ex");
+            let stat = bridge::StatFileRequest {
+                r#ref: kept.id.clone(),
+                path: "a".to_owned(),
+                ..Default::default()
+            };
+            let stat = bridge.stat_file(about_build("one", stat)).await.expect("found").into_inner().stat;
+            let stat = stat.expect("attributes");
+            assert_eq!((&*stat.path, stat.mode, stat.size), (&b"a"[..], 0o640, 4));
+            let list = bridge::ReadDirRequest {
+                r#ref: kept.id.clone(),
+                dir_path: "/".to_owned(),
+                ..Default::default()
+            };
+            let list = bridge.read_dir(about_build("one", list)).await.expect("listed").into_inner();
+            assert_eq!(list.entries.len(), 1);
+            let strange = bridge::EvaluateRequest { r#ref: "result-99".to_owned() };
+            let missed = of(bridge.evaluate(about_build("one", strange)).await);
+            assert_eq!(missed.1, "no such ref: result-99");
+            let back = bridge::ReturnRequest { result: Some(result), error: None };
+            bridge.r#return(about_build("one", back.clone())).await.expect("taken");
+        };
+        let (solved, ()) = tokio::join!(solving, driving);
+        solved.expect("solved");
+
+        // Another build of the same client's does not have the first one's results.
+        let solving = control.solve(driven("two"));
+        let driving = async {
+            let mut bridge = caller.bridge();
+            let read = bridge::ReadFileRequest {
+                r#ref: "result-0".to_owned(),
+                file_path: "a".to_owned(),
+                ..Default::default()
+            };
+            let missed = of(bridge.read_file(about_build("two", read)).await);
+            assert_eq!(missed.1, "no such ref: result-0");
+            let result = Some(bridge::Result::default());
+            let back = bridge::ReturnRequest { result, error: None };
+            bridge.r#return(about_build("two", back)).await.expect("taken");
+        };
+        tokio::join!(solving, driving).0.expect("nothing is something too");
+    });
+}
+
+#[test]
+fn what_a_build_may_not_have_is_refused_and_crafted_calls_harm_nobody() {
+    with_services(async |services| {
+        let caller = Caller::connect(&services, Owner::of("me")).await;
+        let mut control = caller.control();
+        let wants = |entitlement: &str| SolveRequest {
+            entitlements: vec![entitlement.to_owned()],
+            ..driven("wants")
+        };
+        for wanted in ["security.insecure", "device=/dev/sda", "everything"] {
+            let refused = of(control.solve(wants(wanted)).await);
+            assert!(refused.1.contains(wanted), "{refused:?}");
+        }
+        let nameless = of(control.solve(SolveRequest::default()).await);
+        assert_eq!(nameless.0, Code::InvalidArgument);
+        let session = SolveRequest { session: "not mine".to_owned(), ..driven("s") };
+        assert_eq!(of(control.solve(session).await).1, "no active session for not mine");
+        let exporter = Exporter { r#type: "nowhere".to_owned(), ..Exporter::default() };
+        let nowhere = SolveRequest {
+            definition: Some(llb::pb::Definition { def: vec!["x".into(); 3], ..Default::default() }),
+            exporters: vec![exporter],
+            ..driven("broken")
+        };
+        assert!(of(control.solve(nowhere).await).1.contains("LLB"));
+
+        let solving = control.solve(driven("crafted"));
+        let crafting = async {
+            let mut bridge = caller.bridge();
+            macro_rules! refused {
+                ($($call:ident($message:expr),)*) => {
+                    $(
+                        let (code, message) = of(bridge.$call(about_build("crafted", $message)).await);
+                        assert!(code != Code::Internal && !message.contains("panic"), "{}: {message}", stringify!($call));
+                    )*
+                };
+            }
+            refused! {
+                resolve_image_config(bridge::ResolveImageConfigRequest::default()),
+                resolve_source_meta(bridge::ResolveSourceMetaRequest::default()),
+                read_file(bridge::ReadFileRequest::default()),
+                read_dir(bridge::ReadDirRequest::default()),
+                stat_file(bridge::StatFileRequest::default()),
+                evaluate(bridge::EvaluateRequest::default()),
+                new_container(bridge::NewContainerRequest {
+                    container_id: "x".to_owned(),
+                    network: llb::pb::NetMode::Host.into(),
+                    ..Default::default()
+                }),
+                release_container(bridge::ReleaseContainerRequest::default()),
+                read_file_container(bridge::ReadFileRequest::default()),
+                r#return(bridge::ReturnRequest::default()),
+                solve(bridge::SolveRequest {
+                    definition: Some(llb::pb::Definition { def: vec![Default::default(); 2], ..Default::default() }),
+                    ..Default::default()
+                }),
+                solve(bridge::SolveRequest { frontend: "nothing.v0".to_owned(), ..Default::default() }),
+            }
+            let warn = bridge::WarnRequest { ranges: vec![Default::default()], ..Default::default() };
+            bridge.warn(about_build("crafted", warn)).await.expect("warned");
+            let nameless = of(bridge.ping(Request::new(bridge::PingRequest {})).await);
+            assert_eq!(nameless.1, "no buildid found in context");
+            let back = bridge::ReturnRequest { result: Some(bridge::Result::default()), error: None };
+            bridge.r#return(about_build("crafted", back.clone())).await.expect("taken");
+        };
+        tokio::join!(solving, crafting).0.expect("the build has its result");
+        let unknown = caller.call_unknown().await;
+        assert_eq!(unknown.code(), Code::Unimplemented);
+        control.info(InfoRequest {}).await.expect("still there");
+    });
+}
+
+#[test]
+fn a_call_that_is_given_up_ends_its_build() {
+    with_services(async |services| {
+        let caller = Caller::connect(&services, Owner::of("me")).await;
+        let mut control = caller.control();
+        let mut bridge = caller.bridge();
+        {
+            let solving = control.solve(driven("given up"));
+            tokio::pin!(solving);
+            tokio::select! {
+                ended = &mut solving => panic!("{ended:?}"),
+                pong = bridge.ping(about_build("given up", bridge::PingRequest {})) => drop(pong.expect("a pong")),
+            }
+        }
+        let asked = BuildHistoryRequest { r#ref: "given up".to_owned(), ..BuildHistoryRequest::default() };
+        let mut history = caller.control().listen_build_history(asked).await.expect("history").into_inner();
+        let ended = async {
+            while let Some(event) = history.next().await {
+                let record = event.expect("an event").record.expect("a record");
+                if record.completed_at.is_some() {
+                    return record.error.expect("an error").message;
+                }
+            }
+            panic!("the history ends");
+        };
+        let message = tokio::time::timeout(Duration::from_secs(60), ended).await.expect("the build ends");
+        assert_eq!(message, "context canceled");
+    });
+}
+
+#[test]
+fn a_session_comes_over_a_call_too() {
+    with_services(async |services| {
+        let caller = Caller::connect(&services, Owner::of("me")).await;
+        let (mut near, messages) = futures::channel::mpsc::channel::<BytesMessage>(16);
+        let mut request = Request::new(messages);
+        request.metadata_mut().insert("x-docker-expose-session-uuid", "over".parse().expect("a value"));
+        let mut control = caller.control();
+        let mut heard = control.session(request).await.expect("a session").into_inner();
+        // What speaks first is the side that calls: its connection begins so.
+        let first = heard.next().await.expect("a message").expect("bytes");
+        assert!(first.data.starts_with(b"PRI * HTTP/2.0"), "{:?}", first.data);
+        let solve = SolveRequest {
+            session: "over".to_owned(),
+            definition: Some(llb::pb::Definition::default()),
+            frontend: "nothing.v0".to_owned(),
+            ..driven("with it")
+        };
+        let found = of(caller.control().solve(solve.clone()).await);
+        assert!(found.1.contains("nothing.v0"), "the session is there: {found:?}");
+        let other = Caller::connect(&services, Owner::of("another")).await;
+        assert_eq!(of(other.control().solve(solve).await).1, "no active session for over");
+        near.close_channel();
+    });
+}
+
+#[test]
+fn workers_say_what_clients_may_send() {
+    with_services(async |services| {
+        let caller = Caller::connect(&services, Owner::of("me")).await;
+        let workers = caller.control().list_workers(ListWorkersRequest::default()).await.expect("workers");
+        let workers = workers.into_inner().record;
+        assert_eq!(workers.len(), 1);
+        let labels = &workers[0].labels;
+        assert_eq!(labels["org.mobyproject.buildkit.worker.moby.host-gateway-ip"], about().host_gateway);
+        assert!(!labels.contains_key("org.mobyproject.buildkit.worker.snapshotter"));
+        assert_eq!(workers[0].platforms[0].os, "linux");
+    });
+}
