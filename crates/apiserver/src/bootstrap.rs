@@ -1,4 +1,5 @@
-//! Objects that must always be there, made through the front door at every start.
+//! Objects that must always be there, made through the front door at every start, and
+//! again when somebody has removed them.
 
 use std::sync::Arc;
 
@@ -13,22 +14,31 @@ use crate::identity::Identity;
 use crate::resource::{Installation, Permanent, Resource};
 use crate::state::State;
 
+/// When it is looked for what must be there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Occasion {
+    /// The server starts, or is somewhere else.
+    Begins,
+    /// It is where it was: what has been removed is made again, and what others keep is left to them.
+    GoesOn,
+}
+
 /// Makes what the resources say must always be there: what is cluster-wide first, since the rest may
 /// live in it.
-pub(crate) async fn ensure(state: &State, handle: &Handle, installation: &Installation) {
+pub(crate) async fn ensure(state: &State, handle: &Handle, installation: &Installation, occasion: Occasion) {
     let (inside, wide): (Vec<_>, Vec<_>) = state.table.all().into_iter().partition(|r| r.namespaced);
     for resource in wide.iter().chain(&inside) {
         let objects = resource.permanent.map(|objects| objects(installation)).unwrap_or_default();
         for object in objects {
-            ensure_object(handle, resource, object).await;
+            ensure_object(handle, resource, object, occasion).await;
         }
     }
 }
 
-async fn ensure_object(handle: &Handle, resource: &Arc<Resource>, permanent: Permanent) {
+async fn ensure_object(handle: &Handle, resource: &Arc<Resource>, permanent: Permanent, occasion: Occasion) {
     let (document, kept) = match permanent {
         Permanent::Made(document) => (document, false),
-        Permanent::Kept(document) => (document, true),
+        Permanent::Kept(document) => (document, occasion == Occasion::Begins),
     };
     let Ok(mut object) = Object::from_value(document) else {
         tracing::error!(?resource, "what must be there is no object");

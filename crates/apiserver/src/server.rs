@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 use offload::in_place;
 
 use crate::allocation;
-use crate::bootstrap;
+use crate::bootstrap::{self, Occasion};
 use crate::cache::Cache;
 use crate::config::Config;
 use crate::flight::Flight;
@@ -31,6 +31,8 @@ pub struct Server {
     kubeconfig: Option<PathBuf>,
     upkeep: Duration,
     own_address: Option<fn() -> IpAddr>,
+    /// Where pods were told at the start that it is.
+    first_advertised: IpAddr,
     follower: JoinHandle<()>,
     /// Without it, a server that is dropped would go on following the store.
     closing: DropGuard,
@@ -134,21 +136,32 @@ impl Server {
         let listener =
             Listener::new(socket, address, state.clone(), serving.clone(), config.connections_of_user)?;
         let (kubeconfig, upkeep, own_address) = (config.kubeconfig, config.upkeep, config.own_address);
-        let server = Self { state, serving, listener, kubeconfig, upkeep, own_address, follower, closing };
+        let mut server = Self {
+            state,
+            serving,
+            listener,
+            kubeconfig,
+            upkeep,
+            own_address,
+            first_advertised: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            follower,
+            closing,
+        };
         write_kubeconfig(server.kubeconfig.as_ref(), &server.kubeconfig())?;
-        server.install(server.advertised()).await;
+        server.first_advertised = server.advertised();
+        server.install(server.first_advertised, Occasion::Begins).await;
         Ok(server)
     }
 
     /// Makes what must always be there, of a server that pods reach at `address`.
-    async fn install(&self, address: IpAddr) {
+    async fn install(&self, address: IpAddr, occasion: Occasion) {
         let installation = Installation {
             address,
             port: self.address().port(),
             service_address: self.state.service_cidr.api(),
             certificate: self.state.authority.certificate_pem().to_owned(),
         };
-        bootstrap::ensure(&self.state, &self.handle(), &installation).await;
+        bootstrap::ensure(&self.state, &self.handle(), &installation, occasion).await;
     }
 
     /// The way in for callers that share the process.
@@ -205,7 +218,7 @@ impl Server {
     async fn look_after(&self) {
         let mut told = None;
         let mut tidied = allocation::Tidied::default();
-        let mut advertised = self.advertised();
+        let mut advertised = self.first_advertised;
         loop {
             // Told once, and again when it changes.
             let wrong = self.state.authority.out_of_time(self.state.clock.now());
@@ -215,11 +228,12 @@ impl Server {
             told = wrong;
             tokio::time::sleep(self.upkeep).await;
             let now = self.advertised();
-            if now != advertised {
+            let occasion = if now == advertised { Occasion::GoesOn } else { Occasion::Begins };
+            if occasion == Occasion::Begins {
                 tracing::info!(before = %advertised, %now, "pods reach the server at another address");
-                self.install(now).await;
                 advertised = now;
             }
+            self.install(now, occasion).await;
             self.state.cache.trim();
             crate::passing::trim(&self.state);
             crate::passing::show_others(&self.state).await;

@@ -8,8 +8,6 @@ use client::{Action, Api, Controller, Error, Freshness, ObjectKey, Reconcile, Re
 use k8s_openapi::api::core::v1::{Endpoints, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 
-use model::select::LabelSelector;
-
 use crate::{Context, ownership};
 
 mod mirror;
@@ -17,7 +15,7 @@ mod plan;
 mod slices;
 
 pub(crate) use mirror::run as mirror;
-use plan::{members, older, plan};
+use plan::{members, older, plan, shown_by};
 use slices::Step;
 
 /// Runs the controller.
@@ -40,8 +38,7 @@ pub(crate) async fn run(context: Context) {
         services.iter().filter(|service| plan::selects(service, pod)).map(|service| service.key()).collect()
     };
     let of_slice = |slice: &EndpointSlice| -> Vec<ObjectKey> {
-        let service =
-            slice.label(plan::SERVICE_NAME).filter(|_| slice.label(plan::MANAGED_BY) == Some(plan::MANAGER));
+        let service = plan::service_of(slice, plan::MANAGER);
         service.map(|name| ObjectKey::new(slice.namespace().unwrap_or_default(), name)).into_iter().collect()
     };
     Controller::new("endpointslice", &services)
@@ -77,9 +74,7 @@ impl Reconcile for Reconciler {
             return Ok(Action::Done);
         }
         let members = members(&service, &self.pods.select(&key.namespace, &plan::selector(&service)));
-        let of_service =
-            LabelSelector::from_labels([(plan::SERVICE_NAME, &*key.name), (plan::MANAGED_BY, plan::MANAGER)]);
-        let own = self.slices.select(&key.namespace, &of_service);
+        let own = shown_by(plan::MANAGER, &self.slices, ("Service", key, Some(service.uid())));
         let api: Api<EndpointSlice> = Api::namespaced(&self.context.client, &key.namespace);
         let steps = plan(&service, &members, &own);
         // The cache may not show yet that the service is gone: what is made for it now would stay behind.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use client::api::{Patch, PatchOptions, WriteOptions};
 use client::recorder::{EventType, Recorder};
 use client::{Api, Change, Error, Resource as _, Store};
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
 use serde_json::json;
 use tokio::sync::mpsc;
 use tracing::{debug, error, info, warn};
@@ -28,6 +28,7 @@ mod planner;
 mod plugins;
 mod pod;
 mod queue;
+mod spread;
 mod writes;
 
 pub use planner::{Counts, Event, Outcome, Planner, Written};
@@ -46,10 +47,18 @@ pub(crate) async fn run(context: Context, recorder: Recorder) {
 
 async fn schedule(context: Context, recorder: Recorder) {
     let (pods, nodes) = (context.informers.of::<Pod>(), context.informers.of::<Node>());
+    let namespaces = context.informers.of::<Namespace>();
     let (sender, mut events) = mpsc::unbounded_channel();
     // Whoever joins late is told first all that is there: the first decision is made on the whole.
+    namespaces.store().synced().await;
     nodes.store().synced().await;
     pods.store().synced().await;
+    let tell = sender.clone();
+    namespaces.on_change(move |change: &Change<Namespace>| {
+        if !tell.is_closed() {
+            let _ = tell.send(Event::of_namespace(change));
+        }
+    });
     let tell = sender.clone();
     nodes.on_change(move |change: &Change<Node>| {
         if !tell.is_closed() {

@@ -20,7 +20,7 @@ pub(crate) fn refuse(headers: &HeaderMap) -> Result<(), Fault> {
         return Ok(());
     }
     Err(Fault::forbidden(format!(
-        "the request is for {host:?}: without a certificate this daemon is reached by a loopback address or as localhost"
+        "the request is for {host:?}: without a certificate this daemon is reached by a loopback address, as localhost or by a name below that"
     )))
 }
 
@@ -35,7 +35,10 @@ fn is_this_host(host: &str) -> bool {
             .map_or(host, |(name, _)| name),
     };
     let is_own = |address: IpAddr| address.to_canonical().is_loopback();
-    name.is_empty() || name == "docker" || name == "localhost" || name.parse().is_ok_and(is_own)
+    // Names below `localhost` mean this host and nothing else, wherever they are looked up (RFC 6761).
+    let lower = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
+    let is_local = lower == "localhost" || lower.ends_with(".localhost");
+    name.is_empty() || name == "docker" || is_local || name.parse().is_ok_and(is_own)
 }
 
 #[cfg(test)]
@@ -52,14 +55,16 @@ mod tests {
 
     #[test]
     fn a_page_is_told_by_its_origin_and_by_a_name_that_leads_here() {
-        for host in ["127.0.0.1:2375", "127.0.0.1", "localhost:2375", "[::1]:2375", "docker", ""] {
+        let own = ["127.0.0.1:2375", "127.0.0.1", "localhost:2375", "[::1]:2375", "docker", ""];
+        let named = ["gantry.localhost:2375", "a.b.localhost", "LocalHost.", "x.localhost.:2375"];
+        for host in own.into_iter().chain(named) {
             check(&[("host", host)], true);
             check(&[("host", host), ("origin", "http://evil.example")], false);
             check(&[("host", host), ("origin", "null")], false);
         }
         check(&[], true);
         for host in
-            ["evil.example:2375", "evil.example", "localhost.evil.example", "10.0.0.1:2375", "[fd00::1]"]
+            ["evil.example:2375", "localhost.evil.example", "notlocalhost", "10.0.0.1:2375", "[fd00::1]"]
         {
             check(&[("host", host)], false);
         }

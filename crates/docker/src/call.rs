@@ -153,13 +153,27 @@ fn parse<T: DeserializeOwned>(text: &Bytes) -> Result<Option<T>, Fault> {
         Err(error) => Err(match (go_json::syntax_error(text), serde_json::from_slice(text)) {
             (Some(wrong), _) => Fault::invalid(format!("invalid JSON: {wrong}")),
             (None, Ok(document)) => unfit::<T>(document, &error),
-            (None, Err(_)) => Fault::invalid(format!("invalid JSON: {error}")),
+            (None, Err(_)) => {
+                let wrong = go_json::number_error(text).unwrap_or_else(|| shortened(error.to_string()));
+                Fault::invalid(format!("invalid JSON: {wrong}"))
+            }
         }),
     }
 }
 
 /// A well-formed document in which something is of the wrong kind.
 fn unfit<T: DeserializeOwned>(document: serde_json::Value, error: &serde_json::Error) -> Fault {
-    let wrong = go_json::type_error::<T>(document).unwrap_or_else(|| error.to_string());
+    let wrong = go_json::type_error::<T>(document).unwrap_or_else(|| shortened(error.to_string()));
     Fault::invalid(format!("invalid JSON: {wrong}"))
+}
+
+/// So much of a message is told that repeats what a client has sent.
+const LONGEST_MESSAGE: usize = 1024;
+
+fn shortened(mut message: String) -> String {
+    if message.len() > LONGEST_MESSAGE {
+        message.truncate(message.floor_char_boundary(LONGEST_MESSAGE));
+        message.push('…');
+    }
+    message
 }

@@ -29,6 +29,39 @@ pub(crate) fn type_error<T: DeserializeOwned>(mut document: Value) -> Option<Str
     explain(type_name::<T>(), &field(&way), &wrong)
 }
 
+/// What Go's decoder says of a well-formed document with a number that is too large for any. `None` where there is none.
+pub(crate) fn number_error(text: &[u8]) -> Option<String> {
+    let mut scan = Scan { text, at: 0 };
+    while let Some(byte) = scan.peek() {
+        match byte {
+            b'"' => scan.string().ok()?,
+            b'-' | b'0'..=b'9' => {
+                let first = scan.at;
+                scan.number().ok()?;
+                let number = std::str::from_utf8(&text[first..scan.at]).ok()?;
+                if number.parse::<f64>().is_ok_and(f64::is_infinite) {
+                    return Some(format!(
+                        "json: cannot unmarshal number {} into Go value of type float64",
+                        told(number)
+                    ));
+                }
+            }
+            _ => scan.at += 1,
+        }
+    }
+    None
+}
+
+/// So many digits of a number are told.
+const DIGITS: usize = 64;
+
+fn told(number: &str) -> String {
+    match number.get(..DIGITS) {
+        Some(first) if number.len() > DIGITS => format!("{first}…"),
+        _ => number.to_owned(),
+    }
+}
+
 /// The longest document, by its parts, in which the one that does not fit is looked for.
 const EXPLAINED: usize = 1024;
 
@@ -99,8 +132,10 @@ fn explain(root: &str, field: &str, said: &str) -> Option<String> {
             // What is too large for any number has become one with a point.
             let digits = found.split('`').nth(1)?;
             match digits.parse::<f64>() {
-                Ok(number) if number.abs() >= 1e15 && number.fract() == 0.0 => format!("number {number:.0}"),
-                _ => format!("number {digits}"),
+                Ok(number) if number.abs() >= 1e15 && number.fract() == 0.0 => {
+                    format!("number {}", told(&number.to_string()))
+                }
+                _ => format!("number {}", told(digits)),
             }
         }
         "integer" | "floating" => "number".to_owned(),
@@ -417,6 +452,18 @@ mod tests {
     }
 
     #[test]
+    fn a_number_that_is_too_large_for_any_is_told_shortly() {
+        let check = |text: &str, expected: &str| {
+            assert_eq!(number_error(text.as_bytes()).unwrap_or_default(), expected, "{text}");
+        };
+        let said =
+            |number: &str| format!("json: cannot unmarshal number {number} into Go value of type float64");
+        check(r#"{"a": [-1e-3, "1e999"], "b": 1e999}"#, &said("1e999"));
+        check(&"9".repeat(1 << 20), &said(&format!("{}…", "9".repeat(64))));
+        check(r#"{"a\"1e999": 17}"#, "");
+    }
+
+    #[test]
     fn what_does_not_fit_is_named_as_go_names_it() {
         let check = |document: &str, expected: &str| {
             let document = serde_json::from_str(document).expect("JSON");
@@ -437,6 +484,13 @@ mod tests {
         check(
             r#"{"HostConfig":{"Ulimits":[{"Hard":1},{"Hard":"x"}]}}"#,
             "json: cannot unmarshal string into Go struct field Ulimits.HostConfig.Ulimits.Hard of type int64",
+        );
+        check(
+            &format!(r#"{{"StopTimeout":1{}}}"#, "0".repeat(300)),
+            &format!(
+                "json: cannot unmarshal number 1{}… into Go struct field CreateRequest.StopTimeout of type int64",
+                "0".repeat(63)
+            ),
         );
         check(r#"{"Image":"a"}"#, "");
     }

@@ -6,6 +6,8 @@
 
 use std::io::{self, Cursor};
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::Bytes;
 use engine::container::LogStream;
@@ -31,6 +33,8 @@ use crate::words;
 
 /// How much is read from a client at once.
 const PIECE: usize = 32 << 10;
+/// How long a process may take to be given what a client sent that is gone.
+pub(crate) const LAST_INPUT: Duration = Duration::from_secs(10);
 
 /// What flows between a client and a process.
 pub(crate) struct Session {
@@ -63,7 +67,8 @@ enum InputEnd {
 
 impl Session {
     /// Carries everything both ways until the process has ended, the client has detached, or `gone` says
-    /// that it is there no more: whether it reads is not told by the end of its input.
+    /// that it is there no more: whether it reads is not told by the end of its input. What a client has sent
+    /// before it went is still given to the process.
     pub(crate) async fn run<R, W>(self, reader: R, mut writer: W, gone: impl Future<Output = ()>)
     where
         R: AsyncRead + Unpin,
@@ -71,7 +76,7 @@ impl Session {
     {
         let Attached { input, mut output, .. } = self.attached;
         let (framing, shown) = (self.framing, (self.stdout, self.stderr));
-        let outward = async {
+        let outward = async move {
             if let Some(mut earlier) = self.earlier {
                 while let Some(line) = earlier.next().await {
                     let Ok(line) = line else { break };
@@ -106,25 +111,36 @@ impl Session {
             }
             end
         };
-        tokio::pin!(outward, inward);
-        let carried = async {
-            tokio::select! {
-                ended = &mut outward => ended,
-                end = &mut inward => match end {
-                    InputEnd::Closed => outward.await,
-                    InputEnd::Detached => {
-                        (self.detached)();
-                        Ok(())
+        tokio::pin!(inward);
+        let mut given = false;
+        let ended: io::Result<()> = {
+            tokio::pin!(outward);
+            let carried = async {
+                tokio::select! {
+                    ended = &mut outward => ended,
+                    end = &mut inward => {
+                        given = true;
+                        match end {
+                            InputEnd::Closed => outward.await,
+                            InputEnd::Detached => {
+                                (self.detached)();
+                                Ok(())
+                            }
+                        }
                     }
-                },
+                }
+            };
+            tokio::select! {
+                ended = carried => ended,
+                () = gone => Err(io::ErrorKind::ConnectionReset.into()),
             }
-        };
-        let ended: io::Result<()> = tokio::select! {
-            ended = carried => ended,
-            () = gone => Err(io::ErrorKind::ConnectionReset.into()),
         };
         if let Err(error) = ended {
             tracing::debug!(%error, "the client of an attached session has gone");
+            // Its output is let go of by now, so that the process is held up by nobody.
+            if !given {
+                let _ = tokio::time::timeout(LAST_INPUT, inward).await;
+            }
         }
     }
 }
@@ -151,7 +167,10 @@ impl Taken {
         let parts = connection
             .downcast::<TokioIo<Socket>>()
             .map_err(|_| io::Error::other("the connection is none of the service's own"))?;
-        Ok(Self { socket: parts.io.into_inner(), earlier: parts.read_buf })
+        let socket = parts.io.into_inner();
+        // From here on it matters whether what is written is read.
+        socket.last_words().store(false, Ordering::Relaxed);
+        Ok(Self { socket, earlier: parts.read_buf })
     }
 
     /// The connection once the client has read the head: many read it through a buffer, and lose what comes

@@ -36,6 +36,7 @@ mod router;
 mod serve;
 mod size;
 mod socket;
+mod strangers;
 mod swarm;
 mod system;
 mod version;

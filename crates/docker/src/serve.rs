@@ -13,12 +13,13 @@ use ::build::solve::{Entitlement, Solver};
 use base::Timestamp;
 use buildkit::BuildKit;
 use engine::Engine;
-use http::header::HeaderValue;
+use http::header::{HeaderValue, UPGRADE};
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
@@ -31,9 +32,11 @@ use crate::browser;
 use crate::build::cancel::Builds;
 use crate::fault::Fault;
 use crate::gone;
+use crate::hijack::LAST_INPUT;
 use crate::listener::{Accepted, Listener};
 use crate::router;
 use crate::socket::Socket;
+use crate::strangers::{Stranger, Strangers};
 use crate::wire::Failure;
 
 /// How long a client may take to send a request's head, from the first byte or the answer before on.
@@ -52,8 +55,9 @@ const CONNECTIONS: usize = 2048;
 /// Connections that are told at a time that there are too many; others are closed without a word.
 const REFUSALS: usize = 64;
 
-/// Connections over TCP at a time whose client is not known yet; others are closed.
-const UNKNOWN: usize = 128;
+/// Connections over TCP at a time whose client is not known yet, or has asked for nothing yet where that is all that
+/// it is known by.
+const STRANGERS: usize = 128;
 
 /// How long a client that is refused may take to send its request and read the answer.
 const REFUSAL: Duration = Duration::from_secs(2);
@@ -182,7 +186,7 @@ pub async fn serve(
     let places = Places {
         all: Arc::new(Semaphore::new(most)),
         refusals: Arc::new(Semaphore::new(REFUSALS)),
-        unknown: Arc::new(Semaphore::new(UNKNOWN)),
+        strangers: Strangers::new(STRANGERS),
         most,
     };
     let result = loop {
@@ -221,7 +225,7 @@ struct Places {
     /// Those that are told that there is no place.
     refusals: Arc<Semaphore>,
     /// Those over TCP whose client is not known yet.
-    unknown: Arc<Semaphore>,
+    strangers: Strangers,
     /// How many may be served.
     most: usize,
 }
@@ -235,20 +239,15 @@ async fn accept(listeners: &[Listener]) -> io::Result<Accepted> {
 /// Serves a connection, once its client is known and if there is a place for it.
 async fn admit(accepted: Accepted, service: Service, places: Places) {
     let closing = service.api.closing.clone();
-    let introduced = async {
-        // Whoever only connects, from wherever, takes no place from those who are known.
-        let _unknown = match &accepted {
-            Accepted::Unix(_) => None,
-            _ => Some(
-                Arc::clone(&places.unknown)
-                    .try_acquire_owned()
-                    .map_err(|_| io::Error::other("too many clients that are not known yet"))?,
-            ),
-        };
-        accepted.introduce().await
+    // Whoever only connects, from wherever, takes no place from those who are known.
+    let stranger = match &accepted {
+        Accepted::Unix(_) => None,
+        Accepted::Tcp { .. } => Some(places.strangers.enter()),
     };
+    let sent_away = stranger.as_ref().map(Stranger::sent_away).unwrap_or_default();
     let introduced = tokio::select! {
-        introduced = introduced => introduced,
+        introduced = accepted.introduce() => introduced,
+        () = sent_away.cancelled() => Err(io::Error::other("too many clients that are not known yet")),
         () = closing.cancelled() => return,
     };
     let socket = match introduced {
@@ -258,8 +257,15 @@ async fn admit(accepted: Accepted, service: Service, places: Places) {
             return;
         }
     };
+    // One without a certificate has shown nothing yet but that it is there.
+    let stranger = stranger.filter(|_| socket.is_plain());
     match Arc::clone(&places.all).try_acquire_owned() {
-        Ok(place) => connection(socket, service, place).await,
+        Ok(place) => {
+            tokio::select! {
+                () = connection(socket, service, place, stranger) => {}
+                () = sent_away.cancelled() => tracing::debug!("a client that asked for nothing made room"),
+            }
+        }
         Err(_) => {
             tracing::warn!(connections = places.most, "too many connections: one is refused");
             if let Ok(refusal) = Arc::clone(&places.refusals).try_acquire_owned() {
@@ -269,8 +275,14 @@ async fn admit(accepted: Accepted, service: Service, places: Places) {
     }
 }
 
-/// Serves one connection. One that becomes a stream takes its place along.
-async fn connection(socket: Socket, service: Service, place: OwnedSemaphorePermit) {
+/// Serves one connection. One that becomes a stream takes its place along; a stranger is none any more once it has
+/// sent the head of a request.
+async fn connection(
+    socket: Socket,
+    service: Service,
+    place: OwnedSemaphorePermit,
+    stranger: Option<Stranger>,
+) {
     let closing = service.api.closing.clone();
     let place = Arc::new(place);
     let (plain, owner) = (socket.is_plain(), socket.owner());
@@ -279,8 +291,15 @@ async fn connection(socket: Socket, service: Service, place: OwnedSemaphorePermi
     let gone = gone::of_socket(once_more.as_ref().map(Arc::clone).map_err(|error| error.kind().into()));
     let is_session = Arc::new(AtomicBool::new(false));
     let becomes_session = Arc::clone(&is_session);
+    let last_words = socket.last_words();
+    let asks = Arc::clone(&last_words);
+    let stranger = Mutex::new(stranger);
     let held = Arc::clone(&place);
     let answering = service_fn(move |mut request: Request<Incoming>| {
+        drop(stranger.lock().take());
+        if request.headers().get(UPGRADE).is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"tcp")) {
+            asks.store(true, Ordering::Relaxed);
+        }
         request.extensions_mut().insert(Place { _permit: Arc::clone(&place) });
         request.extensions_mut().insert(owner.clone());
         let (call, becomes_session) = (service.clone().call(request, plain), Arc::clone(&becomes_session));
@@ -302,14 +321,39 @@ async fn connection(socket: Socket, service: Service, place: OwnedSemaphorePermi
         .with_upgrades();
     let ended = {
         tokio::pin!(connection, gone);
-        tokio::select! {
-            ended = &mut connection => ended,
-            () = &mut gone => return,
+        let served = tokio::select! {
+            biased;
+            ended = &mut connection => Some(ended),
+            () = &mut gone => None,
             () = closing.cancelled() => {
                 connection.as_mut().graceful_shutdown();
                 tokio::select! {
-                    ended = connection => ended,
+                    ended = &mut connection => Some(ended),
                     () = gone => return,
+                }
+            }
+        };
+        match served {
+            Some(ended) => ended,
+            None => {
+                // All that it sent has arrived, and is looked at once more.
+                let now = async {
+                    tokio::select! {
+                        biased;
+                        ended = &mut connection => Some(ended),
+                        () = std::future::ready(()) => None,
+                    }
+                };
+                match now.await {
+                    Some(ended) => ended,
+                    // Whoever asked for the connection may have sent what a process is to read.
+                    None if last_words.load(Ordering::Relaxed) => {
+                        match tokio::time::timeout(LAST_INPUT, connection).await {
+                            Ok(ended) => ended,
+                            Err(_) => return,
+                        }
+                    }
+                    None => return,
                 }
             }
         }

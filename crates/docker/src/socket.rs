@@ -3,6 +3,8 @@
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -28,6 +30,7 @@ const READ: Duration = Duration::from_millis(5);
 /// A client's connection.
 pub(crate) struct Socket {
     io: Io,
+    last_words: Arc<AtomicBool>,
 }
 
 enum Io {
@@ -38,15 +41,19 @@ enum Io {
 
 impl Socket {
     pub(crate) fn unix(stream: UnixStream) -> Self {
-        Self { io: Io::Unix(stream) }
+        Self::over(Io::Unix(stream))
     }
 
     pub(crate) fn tcp(stream: TcpStream) -> Self {
-        Self { io: Io::Tcp(stream) }
+        Self::over(Io::Tcp(stream))
     }
 
     pub(crate) fn tls(stream: TlsStream<TcpStream>) -> Self {
-        Self { io: Io::Tls(Box::new(stream)) }
+        Self::over(Io::Tls(Box::new(stream)))
+    }
+
+    fn over(io: Io) -> Self {
+        Self { io, last_words: Arc::default() }
     }
 
     /// Whether its client is known by nothing but that it reached a loopback address.
@@ -81,6 +88,24 @@ impl Socket {
             }
         };
         let _ = tokio::time::timeout(HEAD, read).await;
+    }
+
+    /// Set where the connection is asked for: that its client does not read any more is then no reason not to read
+    /// what it has sent, and what is written goes nowhere.
+    pub(crate) fn last_words(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.last_words)
+    }
+
+    /// What came of writing `length` bytes.
+    fn written(&self, written: Poll<io::Result<usize>>, length: usize) -> Poll<io::Result<usize>> {
+        match written {
+            Poll::Ready(Err(error))
+                if error.kind() == io::ErrorKind::BrokenPipe && self.last_words.load(Ordering::Relaxed) =>
+            {
+                Poll::Ready(Ok(length))
+            }
+            other => other,
+        }
     }
 
     fn io(&mut self) -> Pin<&mut dyn Both> {
@@ -145,7 +170,8 @@ impl AsyncWrite for Socket {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.io().poll_write(context, bytes)
+        let written = self.io().poll_write(context, bytes);
+        self.written(written, bytes.len())
     }
 
     fn poll_write_vectored(
@@ -153,7 +179,8 @@ impl AsyncWrite for Socket {
         context: &mut Context<'_>,
         pieces: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.io().poll_write_vectored(context, pieces)
+        let written = self.io().poll_write_vectored(context, pieces);
+        self.written(written, pieces.iter().map(|piece| piece.len()).sum())
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -163,7 +163,7 @@ impl Engine {
         blocking(move || {
             let volume = |volume: Arc<Volume>| Volume {
                 usage: Some(VolumeUsage {
-                    size: disk_use(&volume.path),
+                    size: disk_use(&volume),
                     containers: engine.volume_users(&volume.name).len(),
                 }),
                 ..Volume::clone(&volume)

@@ -11,7 +11,10 @@ use base::overlay::Overlay;
 use runtime::held::HeldProcess;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
 use rustix::io::Errno;
-use rustix::mount::{MoveMountFlags, move_mount};
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, fsconfig_create, fsconfig_set_string, fsmount,
+    fsopen, move_mount,
+};
 
 use crate::error::{Context, Error, Result};
 use crate::id_blocks::IdBlock;
@@ -71,6 +74,17 @@ impl RootFs {
             }
             _ => Self::overlay(&lower.iter().map(PathBuf::as_path).collect::<Vec<_>>(), None),
         }
+    }
+
+    /// A file system in memory that is empty, small, and goes with this.
+    pub(crate) fn in_memory() -> Result<Self> {
+        let mounted = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC).and_then(|context| {
+            fsconfig_set_string(&context, "size", "64m")?;
+            fsconfig_create(&context)?;
+            fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
+        });
+        let root = mounted.context(|| "make a file system in memory".to_owned())?;
+        Ok(Self { root, users: None, _held: None })
     }
 
     /// A directory of the host, for example a volume's, which is kept in its place.

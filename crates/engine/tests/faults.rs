@@ -98,6 +98,35 @@ fn cut_connections(shim: &ShimHandle) -> usize {
 }
 
 #[test]
+fn a_further_process_that_begins_when_nobody_waits_for_it_any_more_is_ended() {
+    on_host(|host, engine| async move {
+        let id = start(&engine, shell("sleep 1000")).await;
+        let spec = ExecSpec { command: ["sleep", "4242"].map(str::to_owned).into(), ..ExecSpec::default() };
+        // It is known to the engine, so that nobody has to be asked about it.
+        assert_eq!(run(&engine, &id, "true").await.0, Some(0));
+        let late = engine.exec_create(&id, spec).await.expect("prepare");
+        let shim = shim_of(&host, &id);
+        send(&shim, Signal::STOP);
+        let mut starting = Box::pin(engine.exec_start(&late, None));
+        assert!(
+            tokio::time::timeout(Duration::from_secs(1), &mut starting).await.is_err(),
+            "it is asked for"
+        );
+        send(&shim, Signal::CONT);
+        let runs = async || {
+            let table = engine.container_top(&id, "-o pid,args").await.expect("top");
+            table.rows.iter().any(|row| row[1] == "sleep 4242")
+        };
+        testkit::wait_until_async("its begin", || async { if runs().await { Ok(()) } else { Err(()) } })
+            .await;
+        // It runs, and whoever asked for it goes without having heard so.
+        drop(starting);
+        testkit::wait_until_async("its end", || async { if runs().await { Err(()) } else { Ok(()) } }).await;
+        remove_all(&engine).await;
+    });
+}
+
+#[test]
 fn a_lost_connection_is_no_lost_container() {
     on_host(|host, engine| async move {
         let id = start(&engine, shell("while [ ! -e /go ]; do sleep 0.02; done; exit 6")).await;

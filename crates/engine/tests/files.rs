@@ -152,6 +152,67 @@ fn files_are_copied_in_and_out_whether_the_container_runs_or_not() {
 }
 
 #[test]
+fn nothing_is_copied_into_what_is_mounted_read_only_nor_into_an_image() {
+    on_host(|_, engine| async move {
+        let spec = VolumeSpec { name: Some("fixed".to_owned()), ..VolumeSpec::default() };
+        let fixed = engine.volume_create(spec).await.expect("make a volume").path.clone();
+        std::fs::create_dir(fixed.join("tmp")).expect("make");
+        let mount = |target: &str, source| Mount { target: target.to_owned(), read_only: false, source };
+        let memory = || MountSource::Tmpfs { size: None, mode: None, options: Vec::new() };
+        let image = MountSource::Image { reference: support::IMAGE.to_owned(), subpath: None };
+        let mounts = vec![
+            Mount { read_only: true, ..volume(Some("fixed"), "/fixed") },
+            mount("/fixed/tmp", memory()),
+            mount("/image", image),
+            mount("/image/tmp", memory()),
+            volume(Some("own"), "/own"),
+        ];
+        let line = "ln -sfn /fixed /link; ln -sfn /own /good; sleep 1000";
+        let id = create(&engine, ContainerSpec { mounts, ..shell(line) }).await;
+        let put = async |path: &str, name: &str| {
+            let put = engine.container_archive_put(&id, path, ArchivePut::default(), archive(&[(name, "x")]));
+            put.await.map_err(|error| (error.kind(), error.full_message()))
+        };
+        let refused = Err((Kind::Invalid, "mounted volume is marked read-only".to_owned()));
+        for stage in ["created", "running", "stopped"] {
+            match stage {
+                "running" => {
+                    engine.container_start(&id).await.expect("start");
+                    testkit::wait_until_async("the links", || async {
+                        engine.container_archive_stat(&id, "/good").await.map(drop)
+                    })
+                    .await;
+                }
+                "stopped" => {
+                    engine.container_kill(&id, None).await.expect("kill");
+                    wait(&engine, &id).await;
+                }
+                _ => {}
+            }
+            for path in ["/fixed", "fixed/", "/own/../fixed/.", "/image", "/image/etc"] {
+                assert_eq!(put(path, "planted").await, refused, "{stage} {path}");
+            }
+            for path in ["fixed/planted", "image/etc/planted"] {
+                assert_eq!(put("/", path).await, refused, "{stage} {path}");
+            }
+            for path in ["/fixed/tmp", "/image/tmp"] {
+                assert_eq!(put(path, "planted").await, Ok(()), "{stage} {path}");
+            }
+            if stage != "created" {
+                assert_eq!(put("/link", "planted").await, refused, "{stage}");
+                assert_eq!(put("/good", stage).await, Ok(()), "{stage}");
+            }
+        }
+        assert!(!fixed.join("planted").exists() && !fixed.join("tmp/planted").exists());
+        let own = engine.volume_inspect("own").expect("it is there").path.clone();
+        assert!(own.join("running").exists() && own.join("stopped").exists());
+        let line = "ls /planted /etc/planted /tmp/planted 2>/dev/null || echo none";
+        assert_eq!(output(&engine, shell(line)).await, "none\n");
+        remove_all(&engine).await;
+    });
+}
+
+#[test]
 fn no_link_in_a_container_leads_a_copy_out_of_it() {
     on_host(|host, engine| async move {
         std::fs::write(host.path("secret"), "secret").expect("write");

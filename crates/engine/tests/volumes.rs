@@ -304,6 +304,55 @@ fn a_volume_that_shows_a_directory_is_filled_and_never_removed_with_it() {
 }
 
 #[test]
+fn containers_that_come_at_once_fill_a_volume_once() {
+    on_small_host("300m", |host, engine| async move {
+        let place = host.path("place");
+        std::fs::create_dir(&place).expect("make");
+        let shown = options(&[("type", "none"), ("device", place.to_str().expect("text")), ("o", "bind")]);
+        let spec = VolumeSpec { name: Some("mounted".to_owned()), options: shown, ..VolumeSpec::default() };
+        let data = engine.volume_create(spec).await.expect("make a volume").path.clone();
+        let spec = VolumeSpec { name: Some("data".to_owned()), ..VolumeSpec::default() };
+        let part = engine.volume_create(spec).await.expect("make another").path.join("part");
+        std::fs::create_dir(&part).expect("make");
+        let entries = |directory: &std::path::Path| -> BTreeSet<OsString> {
+            let found = std::fs::read_dir(directory).expect("a directory");
+            found.map(|entry| entry.expect("an entry").file_name()).collect()
+        };
+        let whole = {
+            let id = create(&engine, with_volume_at("/bin", Some("whole"), "true")).await;
+            let source = engine.container_inspect(&id).expect("inspect").mounts[0].source.clone();
+            entries(&source)
+        };
+        for spec in [with_volume_at("/bin", Some("mounted"), "true"), with_part("/bin", Some("part"), "true")]
+        {
+            let made = (0..6).map(|_| {
+                let (engine, spec) = (engine.clone(), spec.clone());
+                tokio::spawn(async move { engine.container_create(spec).await })
+            });
+            for made in futures::future::join_all(made).await {
+                let id = made.expect("it ends").expect("create the container").id;
+                // Whoever finds it filled finds all of it.
+                engine.container_start(&id).await.expect("start");
+                assert_eq!(wait(&engine, &id).await.code, 0);
+            }
+        }
+        assert_eq!((entries(&place), entries(&part)), (whole.clone(), whole));
+        // What is shown is not on the volumes' disk, and is not measured there.
+        let id = start(&engine, with_volume_at("/data", Some("mounted"), "sleep 1000")).await;
+        assert!(is_mounted(&data));
+        let usage = engine.disk_usage().await.expect("measure").volumes;
+        let size = |name: &str| {
+            let volume = usage.iter().find(|volume| volume.name == name).expect("it is listed");
+            volume.usage.expect("it was measured").size
+        };
+        assert_eq!(size("mounted"), 0);
+        assert!(size("data") > 1 << 16, "{}", size("data"));
+        engine.container_remove(&id, RemoveOptions { force: true, volumes: false }).await.expect("remove");
+        remove_all(&engine).await;
+    });
+}
+
+#[test]
 fn a_volume_that_cannot_be_mounted_says_why() {
     on_small_host("300m", |_, engine| async move {
         let broken = options(&[("type", "none"), ("device", "/none/such"), ("o", "bind")]);

@@ -23,7 +23,7 @@ mod shares;
 mod zone;
 
 pub(crate) use directory::{Directory, Place, SharedDirectory};
-pub(crate) use listener::{Listener, Listeners};
+pub(crate) use listener::{Listener, Listeners, is_everywhere};
 pub(crate) use server::start;
 pub(crate) use zone::SharedZone;
 

@@ -112,6 +112,8 @@ struct Sets {
     node_ports: &'static str,
     endpoints: &'static str,
     node_endpoints: &'static str,
+    keepers: &'static str,
+    node_keepers: &'static str,
     hairpin: &'static str,
     remote: &'static str,
 }
@@ -128,6 +130,8 @@ fn sets(family: IpFamily) -> &'static Sets {
         node_ports: "node-ports",
         endpoints: "endpoints",
         node_endpoints: "node-endpoints",
+        keepers: "keepers",
+        node_keepers: "node-keepers",
         hairpin: "hairpin",
         remote: "remote",
     };
@@ -142,6 +146,8 @@ fn sets(family: IpFamily) -> &'static Sets {
         node_ports: "node-ports6",
         endpoints: "endpoints6",
         node_endpoints: "node-endpoints6",
+        keepers: "keepers6",
+        node_keepers: "node-keepers6",
         hairpin: "hairpin6",
         remote: "remote6",
     };

@@ -7,18 +7,8 @@ use crate::runtime::{Error, Fact};
 
 /// A span of time as Kubernetes' messages have it, in milliseconds: `1m20s`, `1.5s`, `250ms`.
 pub(crate) fn duration(span: Duration) -> String {
-    let milliseconds = span.as_millis();
-    if milliseconds < 1000 {
-        return if milliseconds == 0 { "0s".to_owned() } else { format!("{milliseconds}ms") };
-    }
-    let (minutes, left) = (milliseconds / 60_000, milliseconds % 60_000);
-    let fraction = format!(".{:03}", left % 1000);
-    let seconds = format!("{}{}s", left / 1000, fraction.trim_end_matches('0').trim_end_matches('.'));
-    match (minutes / 60, minutes % 60) {
-        (0, 0) => seconds,
-        (0, minutes) => format!("{minutes}m{seconds}"),
-        (hours, minutes) => format!("{hours}h{minutes}m{seconds}"),
-    }
+    let parts = Duration::from_nanos(u64::from(span.subsec_nanos() % 1_000_000));
+    base::duration::text(span - parts)
 }
 
 /// Why a running container is killed, and its pod is not.
@@ -76,6 +66,8 @@ mod tests {
         };
         check(0, "0s");
         check(250, "250ms");
+        assert_eq!(duration(Duration::from_micros(250_999)), "250ms");
+        assert_eq!(duration(Duration::from_micros(999)), "0s");
         check(1_000, "1s");
         check(1_070, "1.07s");
         check(10_000, "10s");

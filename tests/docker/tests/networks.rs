@@ -16,7 +16,7 @@ const IN_BRIDGE: &str = "{{.NetworkSettings.Networks.bridge.IPAddress}}";
 
 #[test]
 fn a_link_on_the_default_bridge_is_names_variables_and_a_name_of_the_other() {
-    let daemon = Daemon::start();
+    let mut daemon = Daemon::start();
     let of_db = ["-e", "PASS=a=b", "--hostname", "fred", "--expose", "5432-5433", "--expose", "53/udp"];
     sleeper(&daemon, "db", &of_db);
     sleeper(&daemon, "web", &["--link", "db:postgres-1", "--link", "/db"]);
@@ -54,6 +54,8 @@ fn a_link_on_the_default_bridge_is_names_variables_and_a_name_of_the_other() {
     assert_eq!(daemon.inspect("web/postgres-1", "{{.Name}}"), "/db");
     // They follow whoever is linked to, and both names.
     sleeper(&daemon, "taken", &[]);
+    let edit = "echo '198.51.100.9 mine' >> /etc/hosts; echo '# mine' > /etc/resolv.conf";
+    daemon.ok(&["exec", "web", "sh", "-c", edit]);
     daemon.ok(&["stop", "--time", "0", "db"]);
     sleeper(&daemon, "taken-too", &[]);
     daemon.ok(&["start", "db"]);
@@ -71,10 +73,46 @@ fn a_link_on_the_default_bridge_is_names_variables_and_a_name_of_the_other() {
     daemon.ok(&["rm", "--link", "/front/postgres-1"]);
     assert_eq!(daemon.inspect("front", "{{json .HostConfig.Links}}"), "null");
     assert!(!daemon.ok(&["exec", "front", "cat", "/etc/hosts"]).contains("postgres-1"));
+    // What somebody inside has written stays meanwhile, whatever else there is to tell and whoever tells it.
+    daemon.stop();
+    daemon.launch();
+    daemon.ok(&["network", "create", "more"]);
+    daemon.ok(&["network", "connect", "more", "front"]);
+    let seen = daemon.ok(&["exec", "front", "cat", "/etc/hosts", "/etc/resolv.conf"]);
+    assert!(seen.contains("198.51.100.9 mine\n") && seen.ends_with("# mine"), "{seen}");
+    let own = "{{.NetworkSettings.Networks.more.IPAddress}}";
+    assert!(seen.contains(&daemon.inspect("front", own)), "{seen}");
     daemon.fails(&["rm", "--link", "front/postgres-1"], "No such container");
     daemon
         .fails(&["rm", "--link", "front"], "Conflict, cannot remove the default link name of the container");
     assert_eq!(daemon.ok(&["inspect", "--format", "{{.State.Running}}", "front", "back"]), "true\ntrue");
+}
+
+#[test]
+fn the_host_has_an_address_that_leads_to_it_if_any_of_a_container_s_networks_does() {
+    let daemon = Daemon::start();
+    daemon.ok(&["network", "create", "--internal", "back"]);
+    daemon.ok(&["network", "create", "front"]);
+    let gateway = |network: &str| {
+        daemon.ok(&["network", "inspect", "--format", "{{(index .IPAM.Config 0).Gateway}}", network])
+    };
+    let host_of = |networks: &[&str]| {
+        let words = ["create", "--name", "box", "--add-host", "host:host-gateway", "--network", networks[0]];
+        daemon.ok(&[&words[..], &[IMAGE, "sleep", "1000"]].concat());
+        for network in &networks[1..] {
+            daemon.ok(&["network", "connect", network, "box"]);
+        }
+        daemon.ok(&["start", "box"]);
+        let hosts = daemon.ok(&["exec", "box", "cat", "/etc/hosts"]);
+        daemon.ok(&["rm", "--force", "box"]);
+        let line = hosts.lines().find(|line| line.ends_with("\thost")).expect("a line of the host");
+        line.split('\t').next().unwrap_or_default().to_owned()
+    };
+    assert_eq!(host_of(&["front", "back"]), gateway("front"));
+    assert_eq!(host_of(&["back", "front"]), gateway("front"));
+    // Not the container itself.
+    assert_eq!(host_of(&["back"]), gateway("bridge"));
+    assert_eq!(host_of(&["host"]), "127.0.0.1");
 }
 
 #[test]
@@ -132,7 +170,10 @@ fn what_has_the_network_of_the_host_or_none_is_in_a_network_that_says_so() {
     let daemon = Daemon::start();
     for mode in ["host", "none"] {
         let name = format!("{mode}-one");
-        sleeper(&daemon, &name, &["--network", mode]);
+        sleeper(&daemon, &name, &["--network", mode, "--expose", "99"]);
+        let ports = ["ps", "--all", "--filter", &format!("name={name}"), "--format", "{{.Ports}}"];
+        assert_eq!(daemon.ok(&ports), "", "it has none of its own");
+        assert_eq!(daemon.inspect(&name, "{{json .NetworkSettings.Ports}}"), "{}");
         let network = daemon.ok(&["network", "inspect", "--format", "{{.Id}}", mode]);
         let settings = |what: &str| {
             daemon.inspect(&name, &format!("{{{{range $name, $at := .NetworkSettings.Networks}}}}{{{{$name}}}} {{{{$at.{what}}}}}{{{{end}}}}"))
@@ -163,7 +204,12 @@ fn what_has_the_network_of_the_host_or_none_is_in_a_network_that_says_so() {
         assert_ne!(settings("EndpointID").split_off(mode.len() + 1), endpoint, "another life");
     }
     daemon.ok(&["network", "create", "own"]);
-    sleeper(&daemon, "plain", &[]);
+    sleeper(&daemon, "plain", &["--expose", "99"]);
+    let ports = || daemon.ok(&["ps", "--all", "--filter", "name=plain", "--format", "{{.Ports}}"]);
+    assert_eq!(ports(), "99/tcp");
+    daemon.ok(&["stop", "--time", "0", "plain"]);
+    assert_eq!(ports(), "", "it has them while it runs");
+    daemon.ok(&["start", "plain"]);
     daemon.fails(
         &["network", "connect", "host", "plain"],
         "cannot connect container to host network - container must be created in host network mode",
@@ -180,6 +226,28 @@ fn what_has_the_network_of_the_host_or_none_is_in_a_network_that_says_so() {
         &["network", "connect", "own", "none-one"],
         "container cannot be connected to multiple networks with one of the networks in private (none) mode",
     );
+    daemon.fails(
+        &["network", "connect", "none", "plain"],
+        "container cannot be connected to multiple networks with one of the networks in private (none) mode",
+    );
+    // Out of the one that is none a container joins others, and back, whether it runs or not.
+    let networks =
+        || daemon.inspect("none-one", "{{range $name, $at := .NetworkSettings.Networks}}{{$name}} {{end}}");
+    daemon.fails(&["network", "connect", "none", "none-one"], "already exists in network none");
+    daemon.ok(&["network", "disconnect", "none", "none-one"]);
+    assert_eq!(networks(), "");
+    daemon.fails(&["network", "disconnect", "none", "none-one"], "is not connected to");
+    daemon.ok(&["network", "connect", "own", "none-one"]);
+    assert_eq!(networks(), "own");
+    daemon.ok(&["run", "--rm", "--network", "own", IMAGE, "ping", "-c", "1", "-W", "5", "none-one"]);
+    daemon.ok(&["restart", "--time", "0", "none-one"]);
+    daemon.ok(&["run", "--rm", "--network", "own", IMAGE, "ping", "-c", "1", "-W", "5", "none-one"]);
+    daemon.ok(&["network", "disconnect", "own", "none-one"]);
+    daemon.ok(&["stop", "--time", "0", "none-one"]);
+    daemon.ok(&["network", "connect", "none", "none-one"]);
+    assert_eq!(networks(), "none");
+    daemon.ok(&["start", "none-one"]);
+    assert_eq!(daemon.ok(&["exec", "none-one", "ls", "/sys/class/net"]), "lo");
 }
 
 #[test]

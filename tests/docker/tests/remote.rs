@@ -49,6 +49,29 @@ fn a_loopback_address_needs_no_certificate() {
 }
 
 #[test]
+fn a_thousand_who_only_connect_lock_nobody_out() {
+    for (flag, tls) in [("127.0.0.1:2375", false), ("tcp://0.0.0.0:2376", true)] {
+        let daemon = started(&["--docker-address", flag]);
+        let port = if tls { 2376 } else { 2375 };
+        // All stay open while the client is served, and some have begun to say something.
+        let script = format!(
+            "trap '' PIPE; ulimit -n 4096; for i in $(seq 1000); do exec {{fd}}<>/dev/tcp/127.0.0.1/{port} || exit 9; \
+             if [ $((i % 2)) = 0 ]; then printf G >&$fd 2>/dev/null; fi; done; \
+             exec docker version --format '{{{{.Server.APIVersion}}}}'"
+        );
+        let mut command = daemon.on_host("bash", &["-c", &script]);
+        command.env("DOCKER_HOST", format!("tcp://127.0.0.1:{port}"));
+        command.env("DOCKER_CONFIG", daemon.scratch("config")).env_remove("DOCKER_CONTEXT");
+        if tls {
+            let own = daemon.root().join("docker-tls/client");
+            command.env("DOCKER_TLS_VERIFY", "1").env("DOCKER_CERT_PATH", own);
+        }
+        let ran = run(command, "");
+        assert_eq!((ran.code, ran.stdout.as_str()), (0, "1.51\n"), "{flag}: {ran:?}");
+    }
+}
+
+#[test]
 fn another_address_is_for_clients_with_a_certificate_of_its_own_authority() {
     let daemon = started(&["--docker-address", "tcp://0.0.0.0:2376"]);
     let host = "tcp://127.0.0.1:2376";

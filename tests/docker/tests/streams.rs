@@ -67,6 +67,45 @@ fn attach_carries_input_output_and_the_exit_status() {
     daemon.fails(&["attach", "box1"], "cannot attach to a stopped container");
 }
 
+/// The connection is closed, or closed for sending, before anything was read from it.
+#[test]
+fn what_a_client_sent_that_went_at_once_reaches_the_process() {
+    let daemon = Daemon::start();
+    // The program has something to say about it, which nobody reads.
+    let script = "while read line; do echo $line $line >> /got; echo $line; done; sleep 1000";
+    daemon.ok(&["run", "-d", "-i", "--name", "box", IMAGE, "sh", "-c", script]);
+    let exec =
+        r#"{"AttachStdin":true,"AttachStdout":true,"Cmd":["sh","-c","cat >> /all; echo done >> /all"]}"#;
+    let lines = |name: &str| (0..2000).map(|line| format!("{name}-{line}\n")).collect::<String>();
+    for round in 0..4 {
+        let name = format!("round{round}");
+        let path = "/containers/box/attach?stream=1&stdin=1&stdout=1&stderr=1";
+        let mut attached = daemon.upgrade(path, "").expect("ask for the connection");
+        attached.write_all(lines(&name).as_bytes()).expect("send");
+        let created = daemon.raw("POST", "/containers/box/exec", exec).expect("an answer").body;
+        let id = created.split('"').nth(3).expect("an id").to_owned();
+        let start = format!("/exec/{id}/start");
+        let mut further = daemon.upgrade(&start, r#"{"Detach":false,"Tty":false}"#).expect("start");
+        further.write_all(lines(&name).as_bytes()).expect("send");
+        if round % 2 == 0 {
+            // One that is still there, though it says no more.
+            for stream in [&attached, &further] {
+                stream.shutdown(std::net::Shutdown::Write).expect("say no more");
+            }
+            std::mem::forget((attached, further));
+        } else {
+            drop((attached, further));
+        }
+        let last = format!("{name}-1999");
+        testkit::wait_until("all that was sent", || {
+            let got = daemon.ok(&["exec", "box", "tail", "-n", "1", "/got"]);
+            let all = daemon.docker(&["exec", "box", "tail", "-n", "2", "/all"]).stdout;
+            let is_there = got == format!("{last} {last}") && all == format!("{last}\ndone\n");
+            if is_there { Ok(()) } else { Err((got, all)) }
+        });
+    }
+}
+
 #[test]
 fn signals_of_the_client_reach_the_command() {
     let daemon = Daemon::start();
@@ -247,6 +286,19 @@ fn what_does_not_start_ends_with_the_code_that_says_why() {
     let cwd = "chdir to cwd (\"/etc/passwd\") set in config.json failed: not a directory";
     let ran = daemon.docker(&["exec", "-w", "/etc/passwd", "box1", "true"]);
     assert_eq!((ran.code, (ran.stdout + &ran.stderr).contains(cwd)), (127, true));
+    // One that is there and begins, but is none that can be executed, ends by itself.
+    let make = "echo hello > /bad; printf '#!/none\\n' > /lost; chmod +x /bad /lost";
+    daemon.ok(&["exec", "box1", "sh", "-c", make]);
+    daemon.ok(&["commit", "box1", "unfit"]);
+    for (program, said) in [("/bad", "exec format error"), ("/lost", "no such file or directory")] {
+        let said = format!("exec {program}: {said}\n");
+        let ran = daemon.docker(&["exec", "box1", program]);
+        assert_eq!((ran.code, &ran.stderr), (255, &said), "{ran:?}");
+        daemon.docker(&["rm", "--force", "box4"]);
+        let ran = daemon.docker(&["run", "--name", "box4", "unfit", program]);
+        assert_eq!((ran.code, &ran.stderr), (255, &said), "{ran:?}");
+        assert_eq!(daemon.docker(&["logs", "box4"]).stderr, said);
+    }
     // Whatever else keeps one from starting.
     daemon.ok(&["run", "-d", "-p", "127.0.0.1:8089:80", IMAGE, "sleep", "1000"]);
     let ran = daemon.docker(&["run", "--name", "box3", "-p", "127.0.0.1:8089:80", IMAGE, "true"]);

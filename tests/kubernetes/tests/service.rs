@@ -78,8 +78,6 @@ spec: {clusterIP: None, selector: {app: web}, ports: [{name: http, port: 8080}]}
     });
 }
 
-/// A deployment `web` whose pods answer with their name.
-#[track_caller]
 #[test]
 fn endpoints_that_somebody_writes_lead_somewhere_and_go_with_their_service() {
     let cluster = Cluster::shared();
@@ -124,6 +122,8 @@ fn endpoints_that_somebody_writes_lead_somewhere_and_go_with_their_service() {
     });
 }
 
+/// A deployment `web` whose pods answer with their name.
+#[track_caller]
 fn web(space: &Namespace<'_>, replicas: u32) {
     space.apply(&format!(
         r#"

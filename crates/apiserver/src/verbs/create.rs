@@ -134,6 +134,15 @@ async fn admit_and_store(
     let namespace = write.context.admit_into_namespace(&object)?;
     wait_until_admissible(call, &object).await;
     object = begun(&call.resource, object);
+    if object.managed_fields().is_empty() {
+        let manager = Manager {
+            name: &options.field_manager,
+            subresource: "",
+            ignored: super::modify::ignored_fields(&call.resource, Part::Whole),
+            now: call.now,
+        };
+        object = managed::note(call, None, object, manager).await?;
+    }
     // Others may have any part in what an object is to be, but not in what it is.
     let identity = identity(&object);
     let restore = |mut object| {
@@ -142,17 +151,6 @@ async fn admit_and_store(
     };
     phases::mutate(call, &write, Part::Whole, &mut object, restore).await?;
     phases::validate(call, &write, Part::Whole, &object)?;
-    if let Some(schema) = &call.resource.schema
-        && object.managed_fields().is_empty()
-    {
-        let manager = Manager {
-            name: &options.field_manager,
-            subresource: "",
-            ignored: super::modify::ignored_fields(&call.resource, Part::Whole),
-            now: call.now,
-        };
-        object = managed::track(call, schema, None, object, manager).await?;
-    }
     let key = crate::state::object_name(call.namespace(), object.name());
     if call.partition().get(&key).is_some() {
         return Err(Status::already_exists(&call.group_resource(), object.name()).into());

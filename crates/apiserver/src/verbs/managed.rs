@@ -11,14 +11,16 @@ use model::{Object, Schema, Status};
 use crate::call::Call;
 use crate::error::{Error, Result};
 
-/// Brings `managedFields` of a new form up to date, after any change but an applied one.
-pub(super) async fn track(
+/// Brings `managedFields` of a new form up to date, after any change but an applied one. What the client sent
+/// is its manager's, and what is left out and has a default; what is put in after this is nobody's, so that
+/// nobody is in conflict with the server over it.
+pub(super) async fn note(
     call: &Call,
-    schema: &Schema,
     live: Option<&Object>,
     new: Object,
     manager: Manager<'_>,
 ) -> Result<Object> {
+    let Some(schema) = &call.resource.schema else { return Ok(new) };
     if call.resource.storage.served.is_none() {
         let tracked = apply::track(schema, live, new, manager, &Versions::default());
         return Ok(tracked.expect("a kind with one version wants no other"));

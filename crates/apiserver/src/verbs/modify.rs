@@ -158,16 +158,13 @@ async fn attempt(
     live: &Arc<Stored>,
 ) -> Result<Result<Modified, Raced>> {
     let write = phases::write(call, Operation::Update, Some(old), options.dry_run);
-    let mut new = prepare(call, &write, part, new, old).await?;
-    if !tracked && let Some(schema) = &call.resource.schema {
-        let manager = Manager {
-            name: &options.field_manager,
-            subresource: &call.target.subresource,
-            ignored: ignored_fields(&call.resource, part),
-            now: call.now,
-        };
-        new = managed::track(call, schema, Some(old), new, manager).await?;
-    }
+    let manager = Manager {
+        name: &options.field_manager,
+        subresource: &call.target.subresource,
+        ignored: ignored_fields(&call.resource, part),
+        now: call.now,
+    };
+    let new = prepare(call, &write, part, Some(manager).filter(|_| !tracked), new, old).await?;
     phases::validate_by_others(call, &write, Some(&new)).await?;
     let warnings = phases::warnings(call, part, &new, Some(old));
     let stored = keep(call, options, new, old, live).await?;
@@ -204,11 +201,21 @@ async fn keep(
 
 /// The new form as it may be stored: what this part may not change is as it was, defaults are filled
 /// in, and the rules hold.
-async fn prepare(call: &Call, write: &Write<'_>, part: Part, new: Object, old: &Object) -> Result<Object> {
+async fn prepare(
+    call: &Call,
+    write: &Write<'_>,
+    part: Part,
+    manager: Option<Manager<'_>>,
+    new: Object,
+    old: &Object,
+) -> Result<Object> {
     let restore = |new| restored(&call.resource, part, new, old);
     let mut new = restore(new);
     check_labels(call, part, &new, old)?;
     phases::default(call, &mut new);
+    if let Some(manager) = manager {
+        new = managed::note(call, Some(old), new, manager).await?;
+    }
     phases::mutate(call, write, part, &mut new, restore).await?;
     phases::validate(call, write, part, &new)?;
     // What a subresource does by itself carries out what is wanted: a pod that is bound wants no other thing.

@@ -4,6 +4,7 @@
 //! | --- | --- | --- |
 //! | decode | the body becomes an object of the version that the path names; what the schema lacks is dropped | `crate::decode` |
 //! | default | what is left out is filled in | [`default`] |
+//! | note | what was sent is noted as its manager's, and nothing that comes after | `super::managed` |
 //! | mutate | the resource's strategy, then others, change the object | [`mutate`] |
 //! | prune and validate | what others put in that the schema lacks is dropped; the rules must hold | [`validate`] |
 //! | validate by others | others may refuse | [`validate_by_others`] |

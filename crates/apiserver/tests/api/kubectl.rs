@@ -76,6 +76,45 @@ async fn kubectl_applies_on_the_servers_side() {
         .await;
 }
 
+/// What the server puts in is nobody's: whoever applies something else is in conflict with nobody.
+#[tokio::test(flavor = "multi_thread")]
+async fn kubectl_is_in_no_conflict_over_what_the_server_has_chosen() {
+    let cluster = Cluster::start().await;
+    let service = |name: &str, node_port: Option<u16>| {
+        let mut port = json!({"port": 80});
+        if let Some(node_port) = node_port {
+            port["nodePort"] = json!(node_port);
+        }
+        json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name},
+               "spec": {"type": "NodePort", "selector": {"app": "web"}, "ports": [port]}})
+        .to_string()
+    };
+    for (name, made_by, wanted) in [("web", "create -f -", 31998), ("api", "apply -f -", 31999)] {
+        check(&cluster, made_by, &service(name, None), "service/").await;
+        let managed = format!("get service {name} --show-managed-fields -o json");
+        let managed = check(&cluster, &managed, "", "").await;
+        for (field, is_theirs) in
+            [("f:selector", true), ("f:sessionAffinity", true), ("f:clusterIP", false), ("f:nodePort", false)]
+        {
+            assert_eq!(managed.contains(field), is_theirs, "{made_by} {field}: {managed}");
+        }
+        let address = format!("get service {name} -o jsonpath={{.spec.clusterIP}}");
+        let before = check(&cluster, &address, "", "10.").await;
+        check(&cluster, "apply --server-side -f -", &service(name, Some(wanted)), "service/").await;
+        assert_eq!(check(&cluster, &address, "", "").await, before);
+        let port = format!("get service {name} -o jsonpath={{.spec.ports[0].nodePort}}");
+        check(&cluster, &port, "", &wanted.to_string()).await;
+    }
+    // What they have said themselves is theirs, after a change too.
+    check(&cluster, "create -f -", &service("said", Some(31997)), "service/said created").await;
+    check(&cluster, "label service said tier=front", "", "service/said labeled").await;
+    let (code, _, err) = run(&cluster, "apply --server-side -f -", &service("said", Some(31996))).await;
+    assert!(
+        code == 1 && err.contains("conflict with \"kubectl-create\"") && err.contains("nodePort"),
+        "{err}"
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn kubectl_moves_from_applying_on_its_own_side_to_the_servers_and_back() {
     let cluster = Cluster::start().await;

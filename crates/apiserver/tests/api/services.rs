@@ -409,4 +409,33 @@ async fn pods_reach_the_server_where_the_machine_is_wherever_that_moves_to() {
         if now == ["192.0.2.8", "192.0.2.8"] { Ok(()) } else { Err(now) }
     })
     .await;
+    // Whoever removes them has them made again.
+    const OLDER: &str = "/api/v1/namespaces/default/endpoints/kubernetes";
+    const SLICE: &str = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/kubernetes";
+    for path in [OLDER, SLICE] {
+        let before = cluster.ok("GET", path, &json!(null)).await["metadata"]["uid"].clone();
+        cluster.ok("DELETE", path, &json!({})).await;
+        testkit::wait_until_async("another one", || async {
+            match cluster.send("GET", path, &json!(null)).await {
+                (200, made) if made["metadata"]["uid"] != before => Ok(()),
+                other => Err(other),
+            }
+        })
+        .await;
+    }
+    assert_eq!(shown().await, ["192.0.2.8", "192.0.2.8"]);
+    // What somebody else of the same name makes of them is left to them, as long as nothing moves.
+    let mut other = cluster.ok("GET", OLDER, &json!(null)).await;
+    other["subsets"][0]["addresses"][0]["ip"] = json!("192.0.2.99");
+    let other = cluster.ok("PUT", OLDER, &other).await;
+    cluster.ok("DELETE", SLICE, &json!({})).await;
+    testkit::wait_until_async("a turn of the upkeep", || async {
+        match cluster.send("GET", SLICE, &json!(null)).await {
+            (200, _) => Ok(()),
+            other => Err(other),
+        }
+    })
+    .await;
+    let version = |object: &Value| object["metadata"]["resourceVersion"].clone();
+    assert_eq!(version(&cluster.ok("GET", OLDER, &json!(null)).await), version(&other));
 }

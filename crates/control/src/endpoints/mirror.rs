@@ -8,10 +8,9 @@ use client::{Action, Api, Controller, Error, Freshness, ObjectKey, Reconcile, Re
 use k8s_openapi::api::core::v1::{EndpointAddress, EndpointSubset, Endpoints, Service};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use model::select::LabelSelector;
 
 use super::carry_out;
-use super::plan::{MANAGED_BY, SERVICE_NAME};
+use super::plan::{MANAGED_BY, SERVICE_NAME, service_of, shown_by};
 use super::slices::{self, Member, Step};
 use crate::Context;
 use crate::ownership::{self, owned_by};
@@ -41,7 +40,7 @@ pub(crate) async fn run(context: Context) {
         context: context.clone(),
     };
     let of_slice = |slice: &EndpointSlice| -> Vec<ObjectKey> {
-        let service = slice.label(SERVICE_NAME).filter(|_| slice.label(MANAGED_BY) == Some(MIRROR));
+        let service = service_of(slice, MIRROR);
         service.map(|name| ObjectKey::new(slice.namespace().unwrap_or_default(), name)).into_iter().collect()
     };
     Controller::new("endpointslicemirroring", &endpoints)
@@ -71,10 +70,11 @@ impl Reconcile for Reconciler {
         if !self.fresh.ready(key).await {
             return Ok(Action::After(Duration::from_secs(1)));
         }
-        let of_service = LabelSelector::from_labels([(SERVICE_NAME, &*key.name), (MANAGED_BY, MIRROR)]);
-        let own = self.slices.select(&key.namespace, &of_service);
         let service = self.services.get(key);
-        let shown = self.endpoints.get(key).filter(|endpoints| {
+        let endpoints = self.endpoints.get(key);
+        let uid = endpoints.as_ref().map(|endpoints| endpoints.uid());
+        let own = shown_by(MIRROR, &self.slices, ("Endpoints", key, uid));
+        let shown = endpoints.clone().filter(|endpoints| {
             service.as_ref().is_some_and(|service| shows(service)) && is_shown(endpoints)
         });
         let steps = match &shown {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use client::Resource as _;
+use client::{ObjectKey, Resource as _, Store};
 use k8s_openapi::api::core::v1::{
     EndpointAddress, EndpointPort as OlderPort, EndpointSubset, Endpoints, ObjectReference, Pod, Service,
     ServicePort,
@@ -28,6 +28,34 @@ pub(super) const MANAGER: &str = "endpointslice-controller.k8s.io";
 pub(super) const OLDER_MANAGER: &str = "endpoint-controller";
 /// The label of what belongs to a service without an address of its own.
 const HEADLESS: &str = "service.kubernetes.io/headless";
+
+/// The service whose endpoints a slice shows that `manager` looks after, by its labels.
+pub(super) fn service_of<'a>(slice: &'a EndpointSlice, manager: &str) -> Option<&'a str> {
+    slice.label(SERVICE_NAME).filter(|_| slice.label(MANAGED_BY) == Some(manager))
+}
+
+/// The slices in which `manager` shows the `kind` that `key` names and `uid` identifies, or showed it if it is
+/// gone. Anybody can write labels: what has owners and not this one is somebody else's, and is neither
+/// changed nor removed.
+pub(super) fn shown_by(
+    manager: &str,
+    slices: &Store<EndpointSlice>,
+    (kind, key, uid): (&str, &ObjectKey, Option<&str>),
+) -> Vec<Arc<EndpointSlice>> {
+    let labels = LabelSelector::from_labels([(SERVICE_NAME, &*key.name), (MANAGED_BY, manager)]);
+    let mut shown = slices.select(&key.namespace, &labels);
+    shown.retain(|slice| is_owned(slice, kind, &key.name, uid));
+    shown
+}
+
+/// Whether nobody else owns a slice.
+fn is_owned(slice: &EndpointSlice, kind: &str, name: &str, uid: Option<&str>) -> bool {
+    let owners = slice.metadata.owner_references.as_deref().unwrap_or_default();
+    owners.is_empty()
+        || owners
+            .iter()
+            .any(|one| one.kind == kind && one.name == name && uid.is_none_or(|uid| uid == one.uid))
+}
 
 /// Whether the service finds its pods by labels.
 pub(super) fn has_selector(service: &Service) -> bool {
@@ -276,6 +304,32 @@ mod tests {
         );
         check(json!([{"port": 80}]), "10.42.0.3:ready", "80 -> 10.42.0.3");
         check(json!([{"port": 80, "targetPort": 9000}]), "10.42.0.3:ready", "9000 -> 10.42.0.3");
+    }
+
+    #[test]
+    fn a_slice_of_another_owner_is_somebody_elses() {
+        let check = |owners: Value, uid: Option<&str>, expected: bool| {
+            let slice =
+                json!({"metadata": {"name": "web-a", "ownerReferences": owners}, "addressType": "IPv4"});
+            let slice: EndpointSlice = serde_json::from_value(slice).expect("a slice");
+            assert_eq!(is_owned(&slice, "Service", "web", uid), expected, "{owners} {uid:?}");
+        };
+        let owner = |kind: &str, name: &str, uid: &str| json!({"apiVersion": "v1", "kind": kind, "name": name, "uid": uid});
+        check(json!([]), Some("s"), true);
+        check(json!([owner("Service", "web", "s")]), Some("s"), true);
+        check(json!([owner("ConfigMap", "c", "c"), owner("Service", "web", "s")]), Some("s"), true);
+        check(json!([owner("Service", "web", "before")]), Some("s"), false);
+        check(json!([owner("ConfigMap", "web", "c")]), Some("s"), false);
+        // Of one that is gone nobody knows the uid any more.
+        check(json!([owner("Service", "web", "s")]), None, true);
+        check(json!([owner("Service", "other", "s")]), None, false);
+        let labelled = |manager: Option<&str>| -> EndpointSlice {
+            let labels = json!({SERVICE_NAME: "web", MANAGED_BY: manager});
+            serde_json::from_value(json!({"metadata": {"labels": labels}, "addressType": "IPv4"}))
+                .expect("a slice")
+        };
+        assert_eq!(service_of(&labelled(Some(MANAGER)), MANAGER), Some("web"));
+        assert_eq!(service_of(&labelled(Some("somebody")), MANAGER), None);
     }
 
     #[test]

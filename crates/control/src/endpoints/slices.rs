@@ -77,6 +77,13 @@ pub(super) fn plan(template: &EndpointSlice, members: &[Member], slices: &[Arc<E
     // Those that are written anyway take up others first.
     filled.sort_by_key(|one| !one.changed);
     for one in &mut filled {
+        // One that has other ports from now on is written after those that leave it are elsewhere: who comes
+        // from a third slice may have left that by then.
+        if one.slice.ports.as_deref().unwrap_or_default() != groups[one.group].ports
+            && !one.leaving.is_empty()
+        {
+            continue;
+        }
         let room = SLICE.saturating_sub(one.endpoints.len());
         let coming: Vec<&[String]> = groups[one.group].open.keys().take(room).copied().collect();
         for address in coming {
@@ -271,6 +278,16 @@ mod tests {
         members[0].ports = port(80);
         members[1].ports = port(8080);
         world.settle(&members, &members);
+        // Each slice is for the other's ports, while one of each stays: who goes over is in one before it
+        // leaves the other, whichever is written first.
+        let mut crossed = World::default();
+        let mut pairs: Vec<Member> =
+            (0..200).map(|address| member(address, if address < 100 { 1 } else { 2 })).collect();
+        crossed.settle(&pairs, &[]);
+        for (address, one) in pairs.iter_mut().enumerate() {
+            one.ports = port(if (address < 100) == (address % 100 < 60) { 3 } else { 4 });
+        }
+        crossed.settle(&pairs, &pairs);
         // All at once: slices are for other ports from now on.
         members.iter_mut().for_each(|member| member.ports = port(9090));
         world.settle(&members, &members);

@@ -94,14 +94,16 @@ impl Cache {
     pub(super) fn remove_node(&mut self, name: &NodeName) {
         let Some(entry) = self.nodes.get_mut(name) else { return };
         if entry.facts.take().is_some() {
-            let had_pods = entry.taken.pods > 0;
             self.members = self.touch(name, News::default());
             self.drop_if_empty(name);
-            if had_pods {
-                self.nodes
-                    .keys()
-                    .for_each(|name| *self.news.entry(name.clone()).or_default() |= News::NODE_GONE);
-            }
+            self.tell_all(News::NODE_GONE);
+        }
+    }
+
+    /// Tells news of every node.
+    pub(super) fn tell_all(&mut self, news: News) {
+        for name in self.nodes.keys() {
+            *self.news.entry(name.clone()).or_default() |= news;
         }
     }
 

@@ -9,6 +9,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use super::neighbour::{NO_NAMESPACES, NamespaceLabels};
 use super::news::News;
 use super::node::NodeInfo;
 use super::plugins;
@@ -16,6 +17,15 @@ use super::pod::{NodeName, PodInfo};
 
 /// The most that a plugin can give a node.
 pub(super) const FULL: i64 = 100;
+
+/// What is known when it is decided about a pod.
+#[derive(Clone, Copy)]
+pub(super) struct Scene<'a> {
+    /// All nodes, in the order of their names.
+    pub(super) nodes: &'a [NodeInfo],
+    /// The labels of namespaces.
+    pub(super) namespaces: &'a NamespaceLabels,
+}
 
 /// Says which nodes cannot take a pod.
 pub(super) trait Filter: Send + Sync {
@@ -27,14 +37,16 @@ pub(super) trait Filter: Send + Sync {
 
     /// Looks at the pod once and gives what is to be asked about each node; nothing if it has no
     /// objection to any.
-    fn prepare<'a>(&self, pod: &'a PodInfo, nodes: &'a [NodeInfo]) -> Option<NodeFilter<'a>>;
+    fn prepare<'a>(&self, pod: &'a PodInfo, scene: Scene<'a>) -> Option<NodeFilter<'a>>;
 
     /// Whether a pod that it refused may be accepted after what happened to a node.
     ///
     /// This holds for filters that look at one node alone; others say it in their own way.
     fn may_accept(&self, pod: &PodInfo, node: &NodeInfo, news: News) -> bool {
         self.listens().meets(news)
-            && self.prepare(pod, std::slice::from_ref(node)).is_none_or(|refusal| refusal(node).is_empty())
+            && self
+                .prepare(pod, Scene::of(std::slice::from_ref(node)))
+                .is_none_or(|refusal| refusal(node).is_empty())
     }
 }
 
@@ -50,8 +62,15 @@ pub(super) trait Score: Send + Sync {
     /// How much its word counts.
     fn weight(&self) -> i64;
 
-    /// What it gives each node, in their order, from nothing to [`FULL`].
-    fn scores(&self, pod: &PodInfo, nodes: &[&NodeInfo]) -> Vec<i64>;
+    /// What it gives each of `nodes`, those that no filter refused, in their order, from nothing to [`FULL`].
+    fn scores(&self, pod: &PodInfo, scene: Scene<'_>, nodes: &[&NodeInfo]) -> Vec<i64>;
+}
+
+impl<'a> Scene<'a> {
+    /// With these nodes, and without any namespace.
+    pub(super) fn of(nodes: &'a [NodeInfo]) -> Self {
+        Self { nodes, namespaces: &NO_NAMESPACES }
+    }
 }
 
 /// The plugins of one scheduler.
@@ -79,14 +98,14 @@ impl Framework {
         Self { filters: plugins::filters(), scores: plugins::scores() }
     }
 
-    /// The best node for a pod, or why there is none. Nodes come in the order of their names: of equals
-    /// the first is taken.
+    /// The best node for a pod, or why there is none. Of equals the first by name is taken.
     ///
     /// A node is asked about until the first filter refuses it, whose word counts.
-    pub(super) fn choose(&self, pod: &PodInfo, nodes: &[NodeInfo]) -> Result<NodeName, Unfit> {
+    pub(super) fn choose(&self, pod: &PodInfo, scene: Scene<'_>) -> Result<NodeName, Unfit> {
+        let nodes = scene.nodes;
         let numbered = self.filters.iter().enumerate();
         let filters: Vec<(usize, NodeFilter<'_>)> =
-            numbered.filter_map(|(index, filter)| Some((index, filter.prepare(pod, nodes)?))).collect();
+            numbered.filter_map(|(index, filter)| Some((index, filter.prepare(pod, scene)?))).collect();
         let (mut fitting, mut by) = (Vec::new(), Refusers::default());
         let mut reasons: BTreeMap<Cow<'static, str>, usize> = BTreeMap::new();
         for node in nodes {
@@ -99,7 +118,7 @@ impl Framework {
                 }
             }
         }
-        match self.best(pod, &fitting) {
+        match self.best(pod, scene, &fitting) {
             Some(node) => Ok(node.name().clone()),
             None => Err(Unfit { message: explain(nodes.len(), reasons), by }),
         }
@@ -118,13 +137,13 @@ impl Framework {
         filters.map(|(_, filter)| filter.name()).collect()
     }
 
-    fn best<'a>(&self, pod: &PodInfo, nodes: &[&'a NodeInfo]) -> Option<&'a NodeInfo> {
+    fn best<'a>(&self, pod: &PodInfo, scene: Scene<'_>, nodes: &[&'a NodeInfo]) -> Option<&'a NodeInfo> {
         if nodes.len() < 2 {
             return nodes.first().copied();
         }
         let mut sums = vec![0; nodes.len()];
         for plugin in &self.scores {
-            let scores = plugin.scores(pod, nodes);
+            let scores = plugin.scores(pod, scene, nodes);
             debug_assert!(
                 scores.len() == nodes.len() && scores.iter().all(|score| (0..=FULL).contains(score)),
                 "{} gives {scores:?}",

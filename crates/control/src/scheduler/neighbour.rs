@@ -1,8 +1,8 @@
-//! What a pod is to other pods: what it is found by, and whom it does not want near.
+//! What a pod is to other pods: what it is found by, and whom it wants near, or not.
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{Pod, PodAffinityTerm};
+use k8s_openapi::api::core::v1::{Pod, PodAffinityTerm, WeightedPodAffinityTerm};
 use model::select::LabelSelector;
 use model::select::label::{Requirement, Test};
 
@@ -16,7 +16,18 @@ pub(super) struct Neighbour {
     pub(super) labels: BTreeMap<String, String>,
     /// Whom it must not have near.
     pub(super) avoids: Vec<Term>,
+    /// Whom it must have near.
+    pub(super) needs: Vec<Term>,
+    /// Whom it would rather have near, and how much; below nothing, whom it would rather not.
+    pub(super) leanings: Vec<(i64, Term)>,
 }
+
+/// The labels of namespaces, by their names.
+#[derive(Debug, Default)]
+pub(super) struct NamespaceLabels(BTreeMap<String, BTreeMap<String, String>>);
+
+/// Those of no namespace.
+pub(super) static NO_NAMESPACES: NamespaceLabels = NamespaceLabels(BTreeMap::new());
 
 /// Pods, and how near "near" is.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -31,36 +42,62 @@ pub(super) struct Term {
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 enum Namespaces {
     Named(Vec<String>),
-    /// Those that are named, and those with such a name.
+    /// Those that are named, and those with such labels.
     Selected(Vec<String>, LabelSelector),
-    /// By other labels of namespaces, which are not known here.
-    Unknown,
 }
 
 impl Neighbour {
     pub(super) fn of(pod: &Pod) -> Self {
         let affinity = pod.spec.as_ref().and_then(|spec| spec.affinity.as_ref());
-        let required = affinity
-            .and_then(|affinity| affinity.pod_anti_affinity.as_ref())
-            .and_then(|anti| anti.required_during_scheduling_ignored_during_execution.as_deref());
+        let near = affinity.and_then(|affinity| affinity.pod_affinity.as_ref());
+        let far = affinity.and_then(|affinity| affinity.pod_anti_affinity.as_ref());
+        let needs = near.and_then(|near| near.required_during_scheduling_ignored_during_execution.as_deref());
+        let avoids = far.and_then(|far| far.required_during_scheduling_ignored_during_execution.as_deref());
+        let to = near.and_then(|near| near.preferred_during_scheduling_ignored_during_execution.as_deref());
+        let from = far.and_then(|far| far.preferred_during_scheduling_ignored_during_execution.as_deref());
+        let leanings = |terms: Option<&[WeightedPodAffinityTerm]>, sign: i64| -> Vec<(i64, Term)> {
+            let terms = terms.unwrap_or_default().iter();
+            terms.map(|one| (sign * i64::from(one.weight), Term::of(pod, &one.pod_affinity_term))).collect()
+        };
         Self {
             namespace: pod.metadata.namespace.clone().unwrap_or_default(),
             labels: pod.metadata.labels.clone().unwrap_or_default(),
-            avoids: Term::all(pod, required),
+            avoids: Term::all(pod, avoids),
+            needs: Term::all(pod, needs),
+            leanings: [leanings(to, 1), leanings(from, -1)].concat(),
         }
+    }
+
+    /// Whether it counts for others where it is, though they do not ask for it.
+    pub(super) fn leans(&self) -> bool {
+        !self.needs.is_empty() || !self.leanings.is_empty()
+    }
+}
+
+impl NamespaceLabels {
+    /// Takes up a namespace; whether it has other labels than it was known by.
+    pub(super) fn set(&mut self, name: String, labels: BTreeMap<String, String>) -> bool {
+        let differs = match self.0.get(&name) {
+            Some(known) => *known != labels,
+            // All that is known of one before is its name.
+            None => labels.keys().any(|key| key != NAMESPACE_NAME),
+        };
+        self.0.insert(name, labels);
+        differs
+    }
+
+    /// Forgets a namespace.
+    pub(super) fn remove(&mut self, name: &str) {
+        self.0.remove(name);
+    }
+
+    fn get<'a>(&'a self, namespace: &'a str, key: &str) -> Option<&'a str> {
+        let known = self.0.get(namespace).and_then(|labels| labels.get(key));
+        known.map(String::as_str).or_else(|| (key == NAMESPACE_NAME).then_some(namespace))
     }
 }
 
 impl Term {
-    /// Whom a pod must have near.
-    pub(super) fn wanted_by(pod: &Pod) -> Vec<Self> {
-        let affinity = pod.spec.as_ref().and_then(|spec| spec.affinity.as_ref());
-        let required = affinity
-            .and_then(|affinity| affinity.pod_affinity.as_ref())
-            .and_then(|near| near.required_during_scheduling_ignored_during_execution.as_deref());
-        Self::all(pod, required)
-    }
-
     fn all(pod: &Pod, terms: Option<&[PodAffinityTerm]>) -> Vec<Self> {
         terms.unwrap_or_default().iter().map(|term| Self::of(pod, term)).collect()
     }
@@ -89,14 +126,9 @@ impl Term {
     }
 
     /// Whether this is one of those pods.
-    pub(super) fn finds(&self, other: &Neighbour) -> bool {
-        self.namespaces.have(&other.namespace)
+    pub(super) fn finds(&self, other: &Neighbour, namespaces: &NamespaceLabels) -> bool {
+        self.namespaces.have(&other.namespace, namespaces)
             && self.selector.match_values(|key| other.labels.get(key).map(String::as_str))
-    }
-
-    /// Whether it cannot be told who they are.
-    pub(super) fn is_unknown(&self) -> bool {
-        self.namespaces == Namespaces::Unknown
     }
 }
 
@@ -108,19 +140,16 @@ impl Namespaces {
             return Self::Named(if named.is_empty() { own() } else { named });
         };
         let selector = crate::selector(selector).unwrap_or_else(LabelSelector::nothing);
-        match selector.requirements().iter().all(|requirement| requirement.key == NAMESPACE_NAME) {
-            true => Self::Selected(named, selector),
-            false => Self::Unknown,
-        }
+        Self::Selected(named, selector)
     }
 
-    fn have(&self, namespace: &str) -> bool {
+    fn have(&self, namespace: &str, labels: &NamespaceLabels) -> bool {
         let is_named = |named: &[String]| named.iter().any(|name| name == namespace);
         match self {
             Self::Named(named) => is_named(named),
-            Self::Selected(named, selector) => is_named(named) || selector.match_values(|_| Some(namespace)),
-            // Nobody is put where somebody may be that must not be near.
-            Self::Unknown => true,
+            Self::Selected(named, selector) => {
+                is_named(named) || selector.match_values(|key| labels.get(namespace, key))
+            }
         }
     }
 }
@@ -141,9 +170,11 @@ mod tests {
         term["topologyKey"] = json!("zone");
         let term: PodAffinityTerm = serde_json::from_value(term).expect("a term");
         let term = Term::of(&pod("own", "web"), &term);
+        let mut namespaces = NamespaceLabels::default();
+        namespaces.set("other".to_owned(), [("team".to_owned(), "blue".to_owned())].into());
         let found: Vec<String> = [("own", "web"), ("own", "db"), ("other", "web"), ("other", "db")]
             .iter()
-            .filter(|(namespace, app)| term.finds(&Neighbour::of(&pod(namespace, app))))
+            .filter(|(namespace, app)| term.finds(&Neighbour::of(&pod(namespace, app)), &namespaces))
             .map(|(namespace, app)| format!("{namespace}/{app}"))
             .collect();
         assert_eq!(found, expected);
@@ -159,6 +190,11 @@ mod tests {
         check(json!({"labelSelector": web, "namespaceSelector": {}}), &["own/web", "other/web"]);
         let selector = json!({"matchLabels": {"kubernetes.io/metadata.name": "other"}});
         check(json!({"labelSelector": {}, "namespaceSelector": selector}), &["other/web", "other/db"]);
+        let blue = json!({"matchLabels": {"team": "blue"}});
+        check(json!({"labelSelector": web, "namespaceSelector": blue}), &["other/web"]);
+        let not_blue =
+            json!({"matchExpressions": [{"key": "team", "operator": "NotIn", "values": ["blue"]}]});
+        check(json!({"labelSelector": {}, "namespaceSelector": not_blue}), &["own/web", "own/db"]);
         check(json!({"labelSelector": {}, "matchLabelKeys": ["app", "none"]}), &["own/web"]);
         check(json!({"labelSelector": {}, "mismatchLabelKeys": ["app"]}), &["own/db"]);
     }

@@ -20,13 +20,20 @@ impl News {
     pub(super) const POD_SHRANK: Self = Self(1 << 5);
     /// A pod is on the node that was not there. Told while somebody waits for such.
     pub(super) const POD_CAME: Self = Self(1 << 6);
-    /// Another node is gone, with pods on it.
+    /// Another node is gone.
     pub(super) const NODE_GONE: Self = Self(1 << 8);
     /// A pod on the node is found by other labels than before, or avoids others.
     pub(super) const POD_LABELS: Self = Self(1 << 7);
+    /// A namespace has other labels than before. Told of all nodes.
+    pub(super) const NAMESPACE_LABELS: Self = Self(1 << 9);
 
     pub(super) fn is_empty(self) -> bool {
         self.0 == 0
+    }
+
+    /// What is in this and not in the other.
+    pub(super) fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
     }
 
     /// Whether something is in both.

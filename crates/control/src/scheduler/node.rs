@@ -41,6 +41,8 @@ pub(super) struct Taken {
     pub(super) neighbours: HashMap<Arc<Neighbour>, usize>,
     /// How many of them must not have others near.
     pub(super) avoiding: usize,
+    /// How many must have some near, or would rather have some, or not.
+    pub(super) leaning: usize,
 }
 
 impl NodeInfo {
@@ -85,6 +87,7 @@ impl Taken {
         }
         *self.neighbours.entry(share.neighbour.clone()).or_default() += 1;
         self.avoiding += usize::from(!share.neighbour.avoids.is_empty());
+        self.leaning += usize::from(share.neighbour.leans());
     }
 
     /// Takes away what was added before.
@@ -100,6 +103,7 @@ impl Taken {
         let neighbour = &share.neighbour;
         decrease(self.neighbours.get_mut(neighbour)).then(|| self.neighbours.remove(neighbour));
         self.avoiding -= usize::from(!neighbour.avoids.is_empty());
+        self.leaning -= usize::from(neighbour.leans());
     }
 }
 
@@ -112,13 +116,14 @@ impl Clone for Taken {
     }
 
     fn clone_from(&mut self, source: &Self) {
-        let Self { requested, pods, ports, owners, neighbours, avoiding } = source;
+        let Self { requested, pods, ports, owners, neighbours, avoiding, leaning } = source;
         self.requested.clone_from(requested);
         self.pods = *pods;
         self.ports.clone_from(ports);
         self.owners.clone_from(owners);
         self.neighbours.clone_from(neighbours);
         self.avoiding = *avoiding;
+        self.leaning = *leaning;
     }
 }
 

@@ -1,14 +1,17 @@
 //! The thinking half of the scheduler: what happened goes in, decisions come out. No task, no request, no
 //! clock of its own.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use client::{Change, Resource as _};
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
 
 use super::cache::{Cache, Snapshot};
-use super::framework::Framework;
+use super::framework::{Framework, Scene};
+use super::neighbour::NamespaceLabels;
+use super::news::News;
 use super::node::NodeFacts;
 use super::pod::{NodeName, PodId, Sighting, Uid};
 use super::queue::Queue;
@@ -22,10 +25,11 @@ pub struct Planner {
     cache: Cache,
     queue: Queue,
     snapshot: Snapshot,
+    namespaces: NamespaceLabels,
     counts: Counts,
 }
 
-/// Something that happened to a pod or a node, cut down to what matters here.
+/// Something that happened to a pod, a node or a namespace, cut down to what matters here.
 #[derive(Debug)]
 pub struct Event(Kind);
 
@@ -35,6 +39,8 @@ enum Kind {
     PodGone(Uid),
     Node(NodeFacts),
     NodeGone(NodeName),
+    Namespace(String, BTreeMap<String, String>),
+    NamespaceGone(String),
 }
 
 /// What was decided about a pod.
@@ -100,6 +106,7 @@ impl Planner {
             cache: Cache::default(),
             queue: Queue::default(),
             snapshot: Snapshot::default(),
+            namespaces: NamespaceLabels::default(),
             counts: Counts::default(),
         }
     }
@@ -125,6 +132,12 @@ impl Planner {
             }
             Kind::Node(facts) => self.cache.set_node(facts),
             Kind::NodeGone(name) => self.cache.remove_node(&name),
+            Kind::Namespace(name, labels) => {
+                if self.namespaces.set(name, labels) {
+                    self.cache.tell_all(News::NAMESPACE_LABELS);
+                }
+            }
+            Kind::NamespaceGone(name) => self.namespaces.remove(&name),
         }
     }
 
@@ -139,14 +152,15 @@ impl Planner {
         self.counts.decisions += 1;
         self.counts.copied += self.snapshot.refresh(&self.cache);
         let pod = attempt.pod.id.clone();
-        let (framework, nodes) = (&self.framework, self.snapshot.nodes());
-        Some(match base::panics::catch(|| framework.choose(&attempt.pod, nodes)) {
+        let framework = &self.framework;
+        let scene = Scene { nodes: self.snapshot.nodes(), namespaces: &self.namespaces };
+        Some(match base::panics::catch(|| framework.choose(&attempt.pod, scene)) {
             Ok(Ok(node)) => {
                 self.cache.assume(attempt, &node);
                 Outcome::Chosen { pod, node }
             }
             Ok(Err(unfit)) => {
-                if !attempt.pod.wants_near.is_empty() {
+                if attempt.pod.heeds_who_comes() {
                     self.cache.tell_who_comes(true);
                 }
                 self.queue.refused(attempt, unfit.by, now);
@@ -231,6 +245,17 @@ impl Event {
         Self(match change {
             Change::Deleted(node) => Kind::NodeGone(node.name().into()),
             Change::Added(node) | Change::Updated { new: node, .. } => Kind::Node(NodeFacts::of(node)),
+        })
+    }
+
+    /// What a change of a namespace means.
+    pub fn of_namespace(change: &Change<Namespace>) -> Self {
+        Self(match change {
+            Change::Deleted(namespace) => Kind::NamespaceGone(namespace.name().to_owned()),
+            Change::Added(namespace) | Change::Updated { new: namespace, .. } => {
+                let labels = namespace.metadata.labels.clone().unwrap_or_default();
+                Kind::Namespace(namespace.name().to_owned(), labels)
+            }
         })
     }
 }

@@ -12,6 +12,7 @@ mod node_ports;
 mod node_resources_balanced_allocation;
 mod node_resources_fit;
 mod node_unschedulable;
+mod pod_topology_spread;
 mod selector_spread;
 mod taint_toleration;
 
@@ -24,6 +25,7 @@ pub(super) fn filters() -> Vec<Box<dyn Filter>> {
         Box::new(node_affinity::NodeAffinity),
         Box::new(node_ports::NodePorts),
         Box::new(node_resources_fit::NodeResourcesFit),
+        Box::new(pod_topology_spread::PodTopologySpread),
         Box::new(inter_pod_affinity::InterPodAffinity),
     ]
 }
@@ -34,6 +36,8 @@ pub(super) fn scores() -> Vec<Box<dyn Score>> {
         Box::new(taint_toleration::TaintToleration),
         Box::new(node_affinity::NodeAffinity),
         Box::new(node_resources_fit::NodeResourcesFit),
+        Box::new(pod_topology_spread::PodTopologySpread),
+        Box::new(inter_pod_affinity::InterPodAffinity),
         Box::new(selector_spread::SelectorSpread),
         Box::new(node_resources_balanced_allocation::NodeResourcesBalancedAllocation),
     ]

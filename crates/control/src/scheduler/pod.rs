@@ -7,7 +7,8 @@ use client::{ObjectKey, Resource as _};
 use k8s_openapi::api::core::v1::{NodeAffinity, Pod, Toleration};
 
 use super::amounts::{Amounts, requests};
-use super::neighbour::{Neighbour, Term};
+use super::neighbour::Neighbour;
+use super::spread::Constraint;
 use crate::pods;
 
 /// The scheduler that pods name unless they name another.
@@ -28,8 +29,8 @@ pub(super) struct PodInfo {
     pub(super) node_selector: Vec<(String, String)>,
     pub(super) node_affinity: Option<Box<NodeAffinity>>,
     pub(super) tolerations: Vec<Toleration>,
-    /// Whom it must have near.
-    pub(super) wants_near: Vec<Term>,
+    /// How evenly it and those like it are to be spread.
+    pub(super) spread: Vec<Constraint>,
     pub(super) share: Arc<Share>,
 }
 
@@ -100,9 +101,16 @@ impl PodInfo {
             node_selector: selector.map(|(key, value)| (key.clone(), value.clone())).collect(),
             node_affinity: affinity.and_then(|affinity| affinity.node_affinity.clone()).map(Box::new),
             tolerations: spec.and_then(|spec| spec.tolerations.clone()).unwrap_or_default(),
-            wants_near: Term::wanted_by(pod),
+            spread: Constraint::all(pod),
             share: Arc::new(Share::of(pod)),
         }
+    }
+}
+
+impl PodInfo {
+    /// Whether another pod that comes may make room for it, by being near or by filling up other places.
+    pub(super) fn heeds_who_comes(&self) -> bool {
+        !self.share.neighbour.needs.is_empty() || self.spread.iter().any(|constraint| constraint.hard)
     }
 }
 

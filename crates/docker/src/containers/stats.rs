@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use engine::container::Stats;
+use engine::container::{Stats, Status};
 use engine::{ContainerId, Engine};
 use futures::stream;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -19,11 +19,16 @@ const PERIOD: Duration = Duration::from_secs(1);
 /// One sample a second, or one alone.
 pub(crate) async fn stats(call: Call) -> Answer {
     let id = call.container()?;
-    let name = call.engine().container_inspect(&id)?.name.clone();
+    let container = call.engine().container_inspect(&id)?;
+    let name = container.name.clone();
     let streaming = call.query.flag_or("stream", true);
     let engine = call.engine().clone();
     if streaming && call.query.flag("one-shot") {
         return Err(Fault::invalid("cannot have stream=true and one-shot=true"));
+    }
+    if !streaming && !matches!(container.state.status, Status::Running | Status::Paused) {
+        // There is nothing to wait for.
+        return answer::json(&convert::document(&name, &id, &Stats::default(), &Stats::default()));
     }
     if !streaming {
         let mut earlier = Stats::default();

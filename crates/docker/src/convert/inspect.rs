@@ -178,7 +178,7 @@ fn network_settings(container: &Container) -> NetworkSettings {
         sandbox_id: container.sandbox.to_string(),
         sandbox_key: key,
         ports: match container.state.status.is_active() {
-            true => ports::published(&container.ports),
+            true => ports::published(ports::told(container)),
             false => Map::new(),
         },
         endpoint_id: bridge.endpoint_id,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use engine::container::{Port, PortBinding, Protocol, PublishedPort};
+use engine::container::{NetworkMode, Port, PortBinding, Protocol, PublishedPort};
 
 use crate::fault::Fault;
 use crate::wire::{Empty, Map, container as wire};
@@ -88,6 +88,16 @@ pub(crate) fn text(port: Port) -> String {
 /// Ports as a set of texts.
 pub(crate) fn set(ports: &[Port]) -> Map<Empty> {
     ports.iter().map(|&port| (text(port), Empty {})).collect()
+}
+
+/// The ports of a container that are told: those of one that runs and has a network of its own.
+pub(crate) fn told(container: &engine::Container) -> &[PublishedPort] {
+    match container.spec.namespaces.network {
+        NetworkMode::Bridge | NetworkMode::Network(_) if container.state.status.is_active() => {
+            &container.ports
+        }
+        _ => &[],
+    }
 }
 
 /// Ports with where they are published; `null` for those that are only exposed.

@@ -22,7 +22,7 @@ pub(crate) fn line(container: &Container, size: Option<ContainerSize>, now: Time
         image_id: container.resolved.image_id.clone(),
         command: command(&container.resolved.args),
         created: container.created.as_second(),
-        ports: ports::lines(&container.ports),
+        ports: ports::lines(ports::told(container)),
         size_rw: size.map(|size| bytes(size.writable)).filter(|&size| size > 0),
         size_root_fs: size.map(|size| bytes(size.root)),
         labels: container.resolved.labels.clone(),

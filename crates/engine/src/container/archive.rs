@@ -5,6 +5,7 @@
 mod unpack;
 mod write;
 
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ use super::record::ContainerRecord;
 use super::source::Source;
 use super::spec::MountSource;
 use crate::engine::Engine;
-use crate::error::{Context, Error, Kind, Result};
+use crate::error::{Context, Error, Result};
 use crate::id::ContainerId;
 use crate::registry::ContainerCell;
 use crate::rootfs::RootFs;
@@ -103,18 +104,10 @@ impl Engine {
         let (engine, held) = (self.clone(), self.running_process(&cell).await?);
         let unpacking = transfer.upload(archive, move |archive| {
             let _operation = operation;
-            match covering(&cell, &path) {
-                Some(false) => return Err(Error::invalid("mounted volume is marked read-only")),
-                None if cell.record().spec.read_only_rootfs => {
-                    return Err(Error::new(Kind::Denied, "container rootfs is marked read-only"));
-                }
-                _ => {}
-            }
-            let (root, inner) = write_into(&engine, &cell, held.as_ref(), &path)?;
+            let Place { root, inner, whole } = write_into(&engine, &cell, held.as_ref(), &path)?;
             let target = root.open(&inner, OFlags::PATH).map_err(|error| not_found(error, &cell, &path))?;
-            let kind = rustix::fs::fstat(&target).context(|| format!("look at {path}"))?.st_mode;
-            if FileType::from_raw_mode(kind) != FileType::Directory {
-                return Err(Error::invalid("extraction point is not a directory"));
+            if !is_directory(&target, &path)? {
+                return Err(no_directory());
             }
             let owner = if options.copy_ownership {
                 let resolved = &cell.record().resolved;
@@ -123,7 +116,15 @@ impl Engine {
             } else {
                 None
             };
-            unpack::unpack(&root, &inner, options.no_overwrite_dir_non_dir, owner, archive)
+            // What is mounted below the directory is in its place while the container runs; otherwise what
+            // would go there is known by its path.
+            let record = cell.record();
+            let admit =
+                |below: &str| match innermost(&record, &format!("{}/{below}", whole.trim_end_matches('/'))) {
+                    Some((index, _)) if !record.mounts[index].writable => Err(marked_read_only()),
+                    _ => Ok(()),
+                };
+            unpack::unpack(&root, &inner, options.no_overwrite_dir_non_dir, owner, &admit, archive)
         });
         unpacking.await?;
         self.emit(&told, "extract-to-dir", &[]);
@@ -153,58 +154,118 @@ fn look_into(
     }
 }
 
-/// The root to write into, and the path in it.
+/// Where an archive is unpacked.
+struct Place {
+    root: RootFs,
+    /// The path in it.
+    inner: String,
+    /// The path in the container.
+    whole: String,
+}
+
+/// How many mounts the links on the way to a directory may lead to.
+const TURNS: usize = 8;
+
+/// Where to write; refuses what must not be written.
 fn write_into(
     engine: &Engine,
     cell: &ContainerCell,
     held: Option<&HeldProcess>,
     path: &str,
-) -> Result<(RootFs, String)> {
-    if let Some(held) = held {
-        // From here everything would be made as the host's root, who is nobody in there.
-        if engine.users_of(&cell.sandbox)?.is_some() {
-            return Err(Error::conflict(format!(
-                "container {} has users of its own: while it runs, only programs inside can write its files (`kubectl cp` uses one)",
-                cell.id
-            )));
+) -> Result<Place> {
+    // From here everything would be made as the host's root, who is nobody in there.
+    if held.is_some() && engine.users_of(&cell.sandbox)?.is_some() {
+        return Err(Error::conflict(format!(
+            "container {} has users of its own: while it runs, only programs inside can write its files (`kubectl cp` uses one)",
+            cell.id
+        )));
+    }
+    let record = cell.record();
+    let mut whole = path.to_owned();
+    for _ in 0..TURNS {
+        let mount = innermost(&record, &whole);
+        match &mount {
+            Some((index, _)) if !record.mounts[*index].writable => return Err(marked_read_only()),
+            None if record.spec.read_only_rootfs => {
+                return Err(Error::invalid("container rootfs is marked read-only"));
+            }
+            _ => {}
         }
-        return Ok((RootFs::of_process(held, None)?, path.to_owned()));
+        let root = match (held, mount) {
+            (Some(held), _) => RootFs::of_process(held, None)?,
+            (None, None) => RootFs::writable(&record.layers)?,
+            (None, Some((index, rest))) => {
+                let root = of_mount(engine, &record, index)?.ok_or_else(no_directory)?;
+                return Ok(Place { root, inner: rest, whole });
+            }
+        };
+        let target = root.open(&whole, OFlags::PATH).map_err(|error| not_found(error, cell, path))?;
+        let found = std::fs::read_link(format!("/proc/self/fd/{}", target.as_raw_fd()));
+        let found = found.context(|| format!("look at {path}"))?;
+        // Links on the way may have led to what is mounted elsewhere.
+        match found.to_str() {
+            Some(found) if found != super::resolve::clean(&whole) && innermost(&record, found).is_some() => {
+                found.clone_into(&mut whole);
+            }
+            _ => return Ok(Place { root, inner: whole.clone(), whole }),
+        }
     }
-    match mounted(engine, cell, path)? {
-        Some(mounted) => Ok(mounted),
-        None => Ok((RootFs::writable(&cell.record().layers)?, path.to_owned())),
-    }
+    Err(Error::not_found(format!("Could not find the file {path} in container {}", cell.id)))
+}
+
+fn marked_read_only() -> Error {
+    Error::invalid("mounted volume is marked read-only")
+}
+
+fn no_directory() -> Error {
+    Error::invalid("extraction point is not a directory")
+}
+
+fn is_directory(file: &OwnedFd, path: &str) -> Result<bool> {
+    let mode = rustix::fs::fstat(file).context(|| format!("look at {path}"))?.st_mode;
+    Ok(FileType::from_raw_mode(mode) == FileType::Directory)
 }
 
 /// What is mounted over `path` when the container runs, and the rest of the path in it; files that
 /// are mounted are not looked at.
 fn mounted(engine: &Engine, cell: &ContainerCell, path: &str) -> Result<Option<(RootFs, String)>> {
     let record = cell.record();
-    let mut covering: Vec<(usize, String)> = covering_all(&record, path).collect();
-    // The innermost of them is what is seen there.
-    covering.sort_by_key(|(index, _)| std::cmp::Reverse(record.mounts[*index].target.len()));
-    for (index, rest) in covering {
+    for (index, rest) in covering(&record, path) {
         if let Some(MountSource::Image { subpath, .. }) =
             record.spec.mounts.get(index).map(|mount| &mount.source)
         {
             let part = subpath.as_deref().unwrap_or_default();
             return Ok(Some((super::images::root(engine, &record, index)?, format!("/{part}{rest}"))));
         }
-        let source = Source::of_mount(engine, record.spec.mounts.get(index), &record.mounts[index])?;
-        if let Some(source) = source
-            && source.kind()? == FileType::Directory
-        {
-            return Ok(Some((RootFs::of_directory(source.fd, source.held), rest)));
+        if let Some(root) = of_mount(engine, &record, index)? {
+            return Ok(Some((root, rest)));
         }
     }
     Ok(None)
 }
 
-/// Whether the innermost mount over `path` can be written, if there is one.
-fn covering(cell: &ContainerCell, path: &str) -> Option<bool> {
-    let record = cell.record();
-    let innermost = covering_all(&record, path).max_by_key(|(index, _)| record.mounts[*index].target.len());
-    innermost.map(|(index, _)| record.mounts[index].writable)
+/// The directory that a mount shows, which is no image's; `None` for a file. What is in memory is empty until the
+/// container runs, and so again when it ends.
+fn of_mount(engine: &Engine, record: &ContainerRecord, index: usize) -> Result<Option<RootFs>> {
+    let mount = record.spec.mounts.get(index);
+    if let Some(MountSource::Tmpfs { .. }) = mount.map(|mount| &mount.source) {
+        return RootFs::in_memory().map(Some);
+    }
+    let Some(source) = Source::of_mount(engine, mount, &record.mounts[index])? else { return Ok(None) };
+    Ok((source.kind()? == FileType::Directory).then(|| RootFs::of_directory(source.fd, source.held)))
+}
+
+/// The innermost mount over `path`, and the rest of the path in it.
+fn innermost(record: &ContainerRecord, path: &str) -> Option<(usize, String)> {
+    covering(record, path).into_iter().next()
+}
+
+/// All mounts over `path`, the innermost first, each with the rest of the path in it.
+fn covering(record: &ContainerRecord, path: &str) -> Vec<(usize, String)> {
+    let mut covering: Vec<(usize, String)> = covering_all(record, path).collect();
+    // What is seen there is the innermost of them, and of those at one place the last.
+    covering.sort_by_key(|(index, rest)| (rest.len(), std::cmp::Reverse(*index)));
+    covering
 }
 
 /// The places of all mounts over `path`, each with the rest of the path in it.
@@ -254,8 +315,15 @@ fn resolve(path: &str, target: &str) -> String {
     super::resolve::clean(parent.join(target).to_str().unwrap_or("/"))
 }
 
+/// A path from the root on, without detours; that it must be a directory is still said at its end.
 fn absolute(path: &str) -> String {
-    if path.starts_with('/') { path.to_owned() } else { format!("/{path}") }
+    let clean = super::resolve::clean(&format!("/{path}"));
+    match path.rsplit('/').next() {
+        _ if clean == "/" => clean,
+        Some("") => format!("{clean}/"),
+        Some(".") => format!("{clean}/."),
+        _ => clean,
+    }
 }
 
 fn not_found(error: rustix::io::Errno, cell: &ContainerCell, path: &str) -> Error {
@@ -280,6 +348,17 @@ mod tests {
         assert_eq!(resolve("/a/link", "b"), "/a/b");
         assert_eq!(resolve("/a/link", "/b/../c"), "/c");
         assert_eq!(resolve("/a/link", "../../../x"), "/x");
+    }
+
+    #[test]
+    fn a_path_is_taken_as_it_reads() {
+        let check = |path: &str, expected: &str| assert_eq!(absolute(path), expected, "{path:?}");
+        for root in ["", "/", ".", "/.", "..", "//"] {
+            check(root, "/");
+        }
+        check("a//b/", "/a/b/");
+        check("/a/../b/.", "/b/.");
+        check("/a/./../../b", "/b");
     }
 
     #[test]

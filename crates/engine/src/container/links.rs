@@ -75,10 +75,12 @@ impl Engine {
         for parent in self.inner.registry.linking() {
             let record = parent.record();
             let is_linked = record.spec.links.iter().any(|link| link.container == cell.id);
-            if !is_linked || !parent.status().is_active() {
+            // One that is being started may have looked where it was before.
+            let has_files = parent.status().is_active() || parent.files.lock().is_some();
+            if !is_linked || !has_files {
                 continue;
             }
-            if let Err(error) = self.rewrite_files(&parent, &record) {
+            if let Err(error) = self.update_hosts(&parent, None) {
                 tracing::warn!(container = %parent.id, error = %base::error::chain(&error), "write where a linked container is");
             }
         }
@@ -114,7 +116,7 @@ impl Engine {
                 return Err(no_such_container(&reference));
             }
             let rewrite = |record: &ContainerRecord| match cell.status().is_active() {
-                true => engine.rewrite_files(&cell, record),
+                true => engine.update_hosts(&cell, Some(record)),
                 false => Ok(()),
             };
             engine

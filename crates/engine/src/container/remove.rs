@@ -76,6 +76,8 @@ impl Engine {
         }
         self.emit(cell, "destroy", &[]);
         self.inner.registry.forget(&cell.id);
+        // Who attached to it, or waits, need wait no longer.
+        cell.waiting.lock().clear();
         cell.tell(|pulse| pulse.removed = true);
         Ok(())
     }

@@ -69,6 +69,8 @@ impl Engine {
             })
             .await;
         in_place(|| {
+            // Where everybody is is known by now, as it was when the files were written.
+            self.learn_files();
             self.clear_run();
             self.volumes_clear();
         });

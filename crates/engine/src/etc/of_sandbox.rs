@@ -28,6 +28,6 @@ impl Engine {
             resolv: resolv(Resolver { conf, knows_names: false }, &spec.dns, &self.inner.config.dns),
             of_host,
         };
-        etc.write(directory)
+        etc.write(directory).map(drop)
     }
 }

@@ -10,6 +10,7 @@ use crate::container::Status;
 use crate::engine::Engine;
 use crate::error::{Error, Operation, Result};
 use crate::id::{ContainerId, ExecId};
+use crate::shim::LAUNCH;
 
 /// How long command and environment may be together, in bytes: what the kernel takes for a program.
 const LONGEST: usize = 2 << 20;
@@ -22,7 +23,10 @@ impl Engine {
         let cell = self.exec_prepare(container, spec, false)?;
         if cell.spec.user.as_ref().is_some_and(|user| !user.is_empty()) {
             // Whoever prepares it learns now that there is no such user.
-            self.exec_process(&cell, None).await?;
+            let looked = tokio::time::timeout(LAUNCH, self.exec_process(&cell, None)).await;
+            looked.unwrap_or_else(|_| {
+                Err(Error::unavailable("the process's user was not found in the container's files in time"))
+            })?;
         }
         let waits = |other: &&Arc<ExecCell>| {
             Arc::ptr_eq(&other.container, &cell.container) && !other.progress.lock().started

@@ -10,7 +10,7 @@ use runtime::spec::Process;
 
 use super::ExecCell;
 use crate::engine::Engine;
-use crate::error::{Error, Fact, NO_RIGHT, Result};
+use crate::error::{Error, Fact, Kind, NO_RIGHT, Result};
 use crate::id::ExecId;
 use crate::rootfs::RootFs;
 use crate::shim::{self, Client, Connection, LAUNCH, MARGIN};
@@ -44,9 +44,15 @@ impl Engine {
         limit: Duration,
     ) -> Result<Attached> {
         let Client { attached, side } = Client::new(cell.spec.attach.stdin);
+        let mut unowned = Unowned { engine: self, cell, may_run: true };
         // What is looked up in the container's files may take for ever too.
         let connected = tokio::time::timeout(limit + MARGIN, self.exec_connect(cell, size, limit)).await;
-        match connected.unwrap_or_else(|_| Err(Error::unavailable("the process did not begin in time"))) {
+        let connected =
+            connected.unwrap_or_else(|_| Err(Error::unavailable("the process did not begin in time")));
+        // Its shim has said what became of it, unless it did not answer.
+        unowned.may_run = connected.as_ref().is_err_and(|error| error.kind() == Kind::Unavailable);
+        drop(unowned);
+        match connected {
             Ok((connection, pid)) => {
                 cell.progress.lock().pid = Some(pid);
                 cell.begun.notify_waiters();
@@ -163,6 +169,26 @@ impl Engine {
             .get(id)
             .cloned()
             .ok_or_else(|| Fact::NoExec { reference: id.to_string() }.into())
+    }
+}
+
+/// A process that was asked for and may begin when nobody waits for it any more: it is ended.
+struct Unowned<'a> {
+    engine: &'a Engine,
+    cell: &'a ExecCell,
+    may_run: bool,
+}
+
+impl Drop for Unowned<'_> {
+    fn drop(&mut self) {
+        let Some(shim) = self.cell.container.sandbox.shim().filter(|_| self.may_run) else { return };
+        let (container, exec) = (self.cell.container.id.to_string(), self.cell.id.to_string());
+        self.engine.spawn(async move {
+            // One that has not begun yet is ended by its shim, which sees that its asker has gone.
+            if let Err(error) = shim.delete(&container, Some(&exec)).await {
+                tracing::debug!(exec, error = %base::error::chain(&error), "end a process that nobody waits for");
+            }
+        });
     }
 }
 

@@ -13,6 +13,9 @@ use crate::id::{ContainerId, NetworkId};
 use crate::registry::ContainerCell;
 use crate::sandbox::wire::{Wiring, published};
 
+/// The driver of the network that is none.
+const WITHOUT: &str = "null";
+
 impl Engine {
     /// Puts a container, running or not, into one more network.
     pub async fn network_connect(
@@ -42,6 +45,9 @@ impl Engine {
                 Kind::Denied,
                 format!("endpoint with name {} already exists in network {}", record.name, network.name),
             ));
+        }
+        if network.driver == WITHOUT {
+            return self.change_place(network, cell, "connect", NetworkMode::None).await;
         }
         check_leads_on(cell)?;
         self.check_endpoint(&network.name, &endpoint, None)?;
@@ -88,7 +94,7 @@ impl Engine {
             ports: if is_published { Vec::new() } else { ports },
         };
         self.wire(&cell.sandbox, &netns, &wiring).await?;
-        let written = self.rewrite_files(cell, next);
+        let written = self.update_files(cell, next);
         if written.is_err() {
             self.unplug_again(network, cell).await;
         }
@@ -99,7 +105,7 @@ impl Engine {
     async fn unplug_again(&self, network: &Network, cell: &ContainerCell) {
         let unplugged = async {
             self.unplug(network, cell).await?;
-            self.rewrite_files(cell, &cell.record())
+            self.update_files(cell, &cell.record())
         };
         if let Err(error) = unplugged.await {
             tracing::warn!(container = %cell.id, network = network.name, error = %base::error::chain(&error), "take a container out of a network again");
@@ -137,6 +143,9 @@ impl Engine {
         let _operation = cell.operation.lock().await;
         check_leaves(cell, network)?;
         let record = cell.record();
+        if network.driver == WITHOUT && record.spec.namespaces.network == NetworkMode::None {
+            return self.change_place(network, cell, "disconnect", NetworkMode::Bridge).await;
+        }
         let is_active = cell.status().is_active();
         let is_it = |name: &str| self.network_name(name) == network.name;
         let Some((_, asked)) = record.networks.iter().find(|(name, _)| is_it(name)) else {
@@ -163,7 +172,7 @@ impl Engine {
                     return Ok(());
                 }
                 self.unplug(network, cell).await?;
-                let written = self.rewrite_files(cell, &next);
+                let written = self.update_files(cell, &next);
                 if written.is_err() {
                     plug_back().await;
                 }
@@ -174,6 +183,26 @@ impl Engine {
         .await?;
         self.refresh_linked_to(cell);
         self.emit_network("disconnect", &network.id, &network.name, cell);
+        Ok(())
+    }
+
+    /// Takes a container that is in no network out of the place that says so, or puts it there: from without it others
+    /// can be joined.
+    async fn change_place(
+        &self,
+        network: &Network,
+        cell: &Arc<ContainerCell>,
+        action: &'static str,
+        mode: NetworkMode,
+    ) -> Result<()> {
+        self.change_durably(
+            cell,
+            |record| record.spec.namespaces.network.clone_from(&mode),
+            async |_| Ok(()),
+            async || {},
+        )
+        .await?;
+        self.emit_network_of(action, network.id.as_str(), &network.name, &network.driver, cell);
         Ok(())
     }
 
@@ -208,10 +237,11 @@ fn check_joins(cell: &ContainerCell, network: &Network) -> Result<()> {
     let mode = &cell.record().spec.namespaces.network;
     let fact = match (mode, network.driver.as_str()) {
         (NetworkMode::Container(_), _) => NetworkFact::SharesNetwork,
-        (NetworkMode::Host, "host") | (NetworkMode::None, "null") => return Ok(()),
+        (NetworkMode::Host, "host") | (NetworkMode::None, WITHOUT) => return Ok(()),
         (_, "host") => NetworkFact::NotInHostNetwork,
         (NetworkMode::Host, _) => NetworkFact::SharesNetwork,
-        (NetworkMode::None, _) | (_, "null") => NetworkFact::InNoNetwork,
+        (_, WITHOUT) if cell.record().networks.is_empty() => return Ok(()),
+        (NetworkMode::None, _) | (_, WITHOUT) => NetworkFact::InNoNetwork,
         _ => return Ok(()),
     };
     Err(Fact::from(fact).into())
@@ -229,12 +259,10 @@ fn check_leads_on(cell: &ContainerCell) -> Result<()> {
 fn check_leaves(cell: &ContainerCell, network: &Network) -> Result<()> {
     is_of_one(cell)?;
     let mode = &cell.record().spec.namespaces.network;
-    let fact = match (mode, network.driver.as_str()) {
-        (NetworkMode::Host, "host") => NetworkFact::InHostNetwork,
-        (NetworkMode::None, "null") => NetworkFact::InNoNetwork,
-        _ => return Ok(()),
-    };
-    Err(Fact::from(fact).into())
+    match (mode, network.driver.as_str()) {
+        (NetworkMode::Host, "host") => Err(Fact::from(NetworkFact::InHostNetwork).into()),
+        _ => Ok(()),
+    }
 }
 
 fn is_of_one(cell: &ContainerCell) -> Result<()> {

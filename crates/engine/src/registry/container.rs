@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::AnySandbox;
 use crate::container::{ContainerRecord, Status};
 use crate::error::{Error, Fact, Operation, Result};
+use crate::etc::Written;
 use crate::id::ContainerId;
 use crate::shim::Shim;
 use crate::stream::{ExitStatus, InputFrame, OutputKind};
@@ -35,6 +36,8 @@ pub(crate) struct ContainerCell {
     pub(crate) health: Mutex<Option<tokio_util::sync::DropGuard>>,
     /// Its first process as its shim told it: number, and start in clock ticks since boot.
     pub(crate) started: Mutex<Option<(u32, u64)>>,
+    /// What was written into its own files of `/etc`; held while they are written. `None` where that is not known.
+    pub(crate) files: Mutex<Option<Written>>,
 }
 
 /// What those who wait for a container see.
@@ -79,6 +82,7 @@ impl ContainerCell {
             committing: Mutex::default(),
             health: Mutex::default(),
             started: Mutex::default(),
+            files: Mutex::default(),
         }
     }
 

@@ -33,12 +33,12 @@ impl Engine {
         let shape = Shape { pid: record.spec.init, ..Shape::default() };
         let network = match &record.spec.namespaces.network {
             NetworkMode::Host => {
-                self.write_files(cell, &record, &[])?;
+                self.write_files(cell, &record)?;
                 Network::Host
             }
             NetworkMode::Container(other) => Network::Fd(self.network_of(other)?),
             NetworkMode::None => {
-                self.write_files(cell, &record, &[])?;
+                self.write_files(cell, &record)?;
                 Network::Fd(self.take_netns(&cell.sandbox.id).await?)
             }
             NetworkMode::Bridge | NetworkMode::Network(_) => {
@@ -58,7 +58,7 @@ impl Engine {
                 );
                 // The shim is known to the cell already, so that it is taken down if the wiring failed.
                 let (shim, ()) = (shim?, wired?);
-                self.rewrite_files(cell, &record)?;
+                self.write_files(cell, &record)?;
                 return Ok(shim);
             }
         };

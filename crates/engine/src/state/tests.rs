@@ -133,6 +133,20 @@ fn a_volume_is_taken_up_with_all_of_its_fields() {
     assert_eq!(written(&VolumeFile::from(record)), volume);
 }
 
+#[test]
+fn a_volume_of_before_volumes_were_filled_limited_and_mounted_is_taken_up() {
+    let first = json!({
+        "version": 1, "name": "data", "created": "2026-09-28T09:59:57Z", "anonymous": false,
+        "spec": {"name": "data", "driver": "", "labels": {}, "options": {"type": "none", "device": "/srv", "o": "bind"}},
+    });
+    let record = VolumeRecord::from(read::<VolumeFile>(&first).expect("a volume"));
+    assert_eq!((record.filled, record.filling, record.project), (false, false, None));
+    check_kept(&first, &written(&VolumeFile::from(record)), "");
+    let bare = json!({"version": 1, "name": "data", "created": "2026-09-28T09:59:57Z", "anonymous": true, "spec": {}});
+    let record = VolumeRecord::from(read::<VolumeFile>(&bare).expect("a volume"));
+    assert!(record.anonymous && record.spec == Default::default());
+}
+
 /// Checks that each of these says something else than the document does, and is kept.
 #[track_caller]
 fn check_variants(container: bool, pointer: &str, values: &[Value]) {

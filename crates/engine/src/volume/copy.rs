@@ -13,14 +13,20 @@ use base::place::Place;
 use base::sparse;
 use rustix::fs::{
     AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat, Timespec, Timestamps, linkat, mkdirat, mknodat,
-    openat, openat2, readlinkat, symlinkat,
+    openat, openat2, readlinkat, symlinkat, unlinkat,
 };
 
-/// Copies what is in the directory `source` into the directory `target`, which gets the same attributes.
+/// Copies what is in the directory `source` into the directory `target`, which gets the same attributes: all of it,
+/// or nothing. What others have put into the target stays in any case, and is in the way of what has the same name.
 pub(super) fn directory(source: BorrowedFd<'_>, target: BorrowedFd<'_>) -> io::Result<()> {
     let (source, target) = (open(source)?, open(target)?);
-    let mut copying = Copying { root: target.try_clone()?, path: PathBuf::new(), links: HashMap::new() };
-    copying.contents(&source, &target, 0)
+    let root = target.try_clone()?;
+    let mut copying = Copying { root, path: PathBuf::new(), links: HashMap::new(), made: Vec::new() };
+    let copied = copying.contents(&source, &target, 0);
+    if copied.is_err() {
+        copying.undo();
+    }
+    copied
 }
 
 /// Gives the directory `target` the owner, mode, times and extended attributes of another.
@@ -40,6 +46,8 @@ struct Copying {
     path: PathBuf,
     /// The first copy of each file that has several names, below the target.
     links: HashMap<(u64, u64), PathBuf>,
+    /// What was made, below the target, and whether it is a directory; what is in one comes after it.
+    made: Vec<(PathBuf, bool)>,
 }
 
 impl Copying {
@@ -62,6 +70,7 @@ impl Copying {
         let kind = FileType::from_raw_mode(meta.st_mode);
         if kind == FileType::Directory {
             mkdirat(target, name, Mode::from_raw_mode(0o700))?;
+            self.note(name, true);
             let to = Place::made(target, name, kind)?;
             self.path.push(OsStr::from_bytes(name.to_bytes()));
             self.contents(&from.read()?.into(), &to.read()?.into(), depth + 1)?;
@@ -72,7 +81,9 @@ impl Copying {
             match self.links.entry((meta.st_dev, meta.st_ino)) {
                 Occupied(first) => {
                     let first = open_beneath(&self.root, first.get())?;
-                    return Ok(linkat(&first, c"", target, name, AtFlags::EMPTY_PATH)?);
+                    linkat(&first, c"", target, name, AtFlags::EMPTY_PATH)?;
+                    self.note(name, false);
+                    return Ok(());
                 }
                 Vacant(place) => {
                     place.insert(self.path.join(OsStr::from_bytes(name.to_bytes())));
@@ -83,6 +94,7 @@ impl Copying {
             FileType::RegularFile => {
                 let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
                 let mut to = File::from(openat(target, name, flags, Mode::from_raw_mode(0o600))?);
+                self.note(name, false);
                 sparse::copy(&from.read()?, &mut to, |_| Ok(()))?;
                 return dress(&from, &Place::of(to));
             }
@@ -91,7 +103,25 @@ impl Copying {
             }
             kind => mknodat(target, name, kind, Mode::from_raw_mode(meta.st_mode), meta.st_rdev)?,
         }
+        self.note(name, false);
         dress(&from, &Place::made(target, name, kind)?)
+    }
+
+    fn note(&mut self, name: &CStr, is_directory: bool) {
+        self.made.push((self.path.join(OsStr::from_bytes(name.to_bytes())), is_directory));
+    }
+
+    /// Takes away what was made. A directory that others have put something into stays with that.
+    fn undo(&self) {
+        for (path, is_directory) in self.made.iter().rev() {
+            let (Some(above), Some(name)) = (path.parent(), path.file_name()) else { continue };
+            let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
+            let flags = if *is_directory { AtFlags::REMOVEDIR } else { AtFlags::empty() };
+            let removed = open_beneath(&self.root, above).and_then(|above| Ok(unlinkat(above, name, flags)?));
+            if let Err(error) = removed {
+                tracing::debug!(path = %path.display(), %error, "take away what was copied");
+            }
+        }
     }
 }
 
@@ -167,5 +197,26 @@ mod tests {
         assert_eq!(copied, [(b"user.note".to_vec(), b"kept".to_vec())]);
         assert_eq!(fs::read_link(to.path().join("d/up")).expect("a link"), Path::new("../../../.."));
         assert_eq!((of("hole").len(), of("hole").blocks()), (8 << 20, 0));
+    }
+
+    #[test]
+    fn a_copy_that_fails_leaves_what_others_have_put_there_and_nothing_else() {
+        let (from, to) =
+            (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
+        for path in ["a/b", "both"] {
+            fs::create_dir_all(from.path().join(path)).expect("make");
+        }
+        for path in ["a/b/one", "a/two", "both/taken", "three"] {
+            fs::write(from.path().join(path), "copied").expect("write");
+        }
+        // Somebody has put something there since it was looked at.
+        fs::create_dir(to.path().join("both")).expect("make");
+        fs::write(to.path().join("both/taken"), "theirs").expect("write");
+        let open = |path: &Path| fs::File::open(path).expect("open");
+        let error = directory(open(from.path()).as_fd(), open(to.path()).as_fd()).expect_err("in the way");
+        assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+        let left: Vec<_> = base::fs::entries(to.path()).expect("list");
+        assert_eq!(left, [to.path().join("both")]);
+        assert_eq!(fs::read_to_string(to.path().join("both/taken")).expect("read"), "theirs");
     }
 }

@@ -5,8 +5,8 @@
 
 use std::ffi::CStr;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::sync::Arc;
 
 use base::beneath::Beneath;
@@ -38,18 +38,22 @@ impl Engine {
             // It is made anew with each start, and filled then.
             return Ok(());
         }
+        let filling = match known.lock().get(name) {
+            Some(volume) => Arc::clone(&volume.filling),
+            None => return Err(super::create::no_such_volume(name)),
+        };
         if volume.is_mounted() || part.is_some() {
             let Some(source) = find(&root()?, target)? else { return Ok(()) };
+            // Whoever comes meanwhile finds it filled, and not half of it.
+            let _filling = filling.lock();
             let _held = self
                 .volume_hold(name)
                 .map_err(|error| Error::new(error.kind(), "failed to populate volume").with_source(error))?;
             return fill_part(&volume, part, source.as_fd(), target);
         }
-        let filling = match known.lock().get(name) {
-            Some(volume) if volume.record.filled => return Ok(()),
-            Some(volume) => Arc::clone(&volume.filling),
-            None => return Err(super::create::no_such_volume(name)),
-        };
+        if known.lock().get(name).is_some_and(|volume| volume.record.filled) {
+            return Ok(());
+        }
         let _filling = filling.lock();
         let Some(mut record) = known.lock().get(name).map(|volume| volume.record.clone()) else {
             return Ok(());
@@ -106,7 +110,7 @@ pub(super) fn fill_part(
         },
     };
     if is_empty(place.as_fd()).context(tried)? {
-        copy_in(source, place.as_fd()).context(tried)?;
+        copy::directory(source, place.as_fd()).context(tried)?;
     }
     Ok(())
 }
@@ -121,9 +125,14 @@ pub(super) fn find(root: &RootFs, target: &str) -> Result<Option<OwnedFd>> {
 }
 
 fn is_empty(directory: BorrowedFd<'_>) -> io::Result<bool> {
-    let mut entries = Dir::read_from(openat(directory, ".", DIRECTORY, Mode::empty())?)?;
     let is_entry = |name: &CStr| name != c"." && name != c"..";
-    Ok(!entries.any(|entry| entry.is_ok_and(|entry| is_entry(entry.file_name()))))
+    for entry in Dir::read_from(openat(directory, ".", DIRECTORY, Mode::empty())?)? {
+        // What cannot be looked at may be anything.
+        if is_entry(entry?.file_name()) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Copies what is in `source` to where the volume in `directory` is put together: all of it is there, on
@@ -170,17 +179,6 @@ fn move_in(directory: &Path) -> io::Result<()> {
     copy::give_attributes(gathered.as_fd(), open(&data)?.as_fd())?;
     base::fs::sync_dir(&data)?;
     base::tree::remove(&filling)
-}
-
-/// Copies what is in `source` into the empty directory `target`: all of it, or nothing.
-fn copy_in(source: BorrowedFd<'_>, target: BorrowedFd<'_>) -> io::Result<()> {
-    copy::directory(source, target).inspect_err(|_| {
-        let place = PathBuf::from(format!("/proc/self/fd/{}", target.as_raw_fd()));
-        for path in base::fs::entries(&place).unwrap_or_default() {
-            let is_directory = path.symlink_metadata().is_ok_and(|metadata| metadata.is_dir());
-            let _ = if is_directory { base::tree::remove(&path) } else { std::fs::remove_file(&path) };
-        }
-    })
 }
 
 fn open(directory: &Path) -> io::Result<OwnedFd> {

@@ -1,7 +1,10 @@
 //! Listing volumes and who has them.
 
+use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::sync::Arc;
+
+use rustix::fs::{CWD, Mode, OFlags, openat};
 
 use super::{Volume, VolumeFilter};
 use crate::engine::Engine;
@@ -33,8 +36,16 @@ impl Engine {
     }
 }
 
-/// Bytes that what is below `path` takes; nothing where it cannot be looked at.
-pub(crate) fn disk_use(path: &Path) -> u64 {
-    let size = base::tree::size(path).unwrap_or_default();
+/// Bytes that a volume's own files take; nothing where they cannot be looked at. What is mounted in its place is
+/// somebody else's, and may be on a server that does not answer.
+pub(crate) fn disk_use(volume: &Volume) -> u64 {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let Ok(place) = openat(CWD, &volume.path, flags, Mode::empty()) else { return 0 };
+    // One that a disk was mounted for by hand is that disk.
+    if volume.is_mounted() && super::mount::is_mount(&place).unwrap_or(true) {
+        return 0;
+    }
+    let held = format!("/proc/self/fd/{}/.", place.as_raw_fd());
+    let size = base::tree::size(Path::new(&held)).unwrap_or_default();
     size.files.saturating_add(size.directories)
 }

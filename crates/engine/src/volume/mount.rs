@@ -157,9 +157,13 @@ pub(super) fn unmount(place: &Path) {
 /// Whether something is mounted at `place`. Whoever serves it is not asked.
 fn is_mounted(place: &Path) -> io::Result<bool> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let place: OwnedFd = openat(CWD, place, flags, Mode::empty())?;
+    is_mount(&openat(CWD, place, flags, Mode::empty())?)
+}
+
+/// Whether `place` is the root of what is mounted there.
+pub(super) fn is_mount(place: &OwnedFd) -> io::Result<bool> {
     let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
-    let found = statx(&place, c"", flags, StatxFlags::empty())?;
+    let found = statx(place, c"", flags, StatxFlags::empty())?;
     Ok(found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
 }
 

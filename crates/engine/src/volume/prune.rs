@@ -1,7 +1,7 @@
 //! Removing volumes that nobody has.
 
+use super::VolumeFilter;
 use super::list::disk_use;
-use super::{DATA, VolumeFilter};
 use crate::container::{PruneFilter, Pruned};
 use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
@@ -23,8 +23,7 @@ impl Engine {
             wanted.retain(|volume| {
                 (all || volume.anonymous) && filter.admits(Some(volume.created), &volume.labels)
             });
-            let size = |name: &str| disk_use(&engine.inner.places.volume(name).join(DATA));
-            let sizes: Vec<u64> = wanted.iter().map(|volume| size(&volume.name)).collect();
+            let sizes: Vec<u64> = wanted.iter().map(|volume| disk_use(volume)).collect();
             let names: Vec<&str> = wanted.iter().map(|volume| volume.name.as_str()).collect();
             let mut pruned = Pruned::default();
             let mut failed = None;

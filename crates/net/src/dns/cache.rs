@@ -12,9 +12,10 @@ use tokio::time::Instant;
 
 use super::forward::{HEADER, TRUNCATED, name_end};
 
-/// So many answers are kept, and so many bytes of each.
+/// So many answers are kept, so many bytes of each, and of what each is known by.
 const MOST: usize = 4096;
 const LARGEST: usize = 4096;
+const LONGEST_KEY: usize = 512;
 /// Nothing is kept for longer, whatever is said of it: names of the host's surroundings change with them.
 const LONGEST: Duration = Duration::from_secs(30);
 const OPTIONS: u16 = 41;
@@ -41,8 +42,12 @@ struct Entry {
 }
 
 impl Key {
-    /// What `question` is known by; nothing for what is none.
+    /// What `question` is known by; nothing for what is none, or longer than questions for one name are:
+    /// what pads it to as much as a packet holds is not kept.
     pub(super) fn new(question: &[u8], whole: bool, servers: &[IpAddr]) -> Option<Self> {
+        if question.len() + size_of_val(servers) > LONGEST_KEY {
+            return None;
+        }
         let end = name_end(question, HEADER)?;
         let mut known = question.get(2..)?.to_vec();
         known[HEADER - 2..end - 2].make_ascii_lowercase();
@@ -213,6 +218,18 @@ mod tests {
         assert_eq!(kept_for(ResponseCode::NoError, &[86400]), Some(30), "nothing for longer");
         assert_eq!(kept_for(ResponseCode::NoError, &[0]), Some(0));
         assert_eq!(kept_for(ResponseCode::ServFail, &[]), Some(0));
+    }
+
+    #[test]
+    fn what_is_longer_than_a_question_is_not_known_again() {
+        let mut padded = question(7, "www.example.org.");
+        padded.resize(LONGEST_KEY, 0);
+        assert!(Key::new(&padded, false, &[]).is_some());
+        assert_eq!(Key::new(&padded, false, &[[192, 0, 2, 53].into()]), None);
+        padded.push(0);
+        assert_eq!(Key::new(&padded, false, &[]), None);
+        let many = [IpAddr::from([192, 0, 2, 53]); LONGEST_KEY];
+        assert_eq!(Key::new(&question(7, "www.example.org."), false, &many), None);
     }
 
     #[test]

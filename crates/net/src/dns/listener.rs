@@ -29,17 +29,20 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
-    /// Listens at port 53 of `address`, or at any if a name server of the host has that one; the
-    /// rules lead questions to it either way.
-    pub(crate) fn bind(address: IpAddr) -> io::Result<Self> {
-        match Self::bind_port(address, 53) {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => Self::bind_any(address),
+    /// Listens at a port of `address`, or at any if somebody else of the host has that one; the rules lead
+    /// questions to it either way, but a firewall of the host's can only know the one that was meant.
+    pub(crate) fn bind(address: IpAddr, port: u16) -> io::Result<Self> {
+        match Self::bind_port(address, port) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                let bound = Self::bind_any(address)?;
+                tracing::info!(%address, port, instead = bound.port, "a port for names is somebody else's");
+                Ok(bound)
+            }
             bound => bound,
         }
     }
 
-    /// Listens at any port of `address`.
-    pub(crate) fn bind_any(address: IpAddr) -> io::Result<Self> {
+    fn bind_any(address: IpAddr) -> io::Result<Self> {
         let mut result = Self::bind_port(address, 0);
         for _ in 0..TRIES {
             match &result {
@@ -68,6 +71,15 @@ impl Listener {
         udp.set_nonblocking(true)?;
         Ok(Self { udp, tcp, port })
     }
+}
+
+/// Whether somebody listens at a port of every address, so that nobody can at one of them.
+pub(crate) fn is_everywhere(port: u16) -> bool {
+    // Of the loopback's addresses, one that nobody means.
+    let address = (Ipv4Addr::new(127, 11, 15, 3), port);
+    let is_in_use = |error: &io::Error| error.kind() == io::ErrorKind::AddrInUse;
+    UdpSocket::bind(address).is_err_and(|error| is_in_use(&error))
+        || TcpListener::bind(address).is_err_and(|error| is_in_use(&error))
 }
 
 /// Has the kernel tell with each datagram by which link it came in.

@@ -16,7 +16,8 @@ pub(super) enum Published {
 }
 
 /// Takes `owner` out of `network`, where it lives on; nothing happens if it is not in it. What leads out of
-/// the sandbox and into it goes on by another network that is not internal, as the first by name has it.
+/// the sandbox and into it goes on by its next way out (`State::way_out_of`), and its questions for names by
+/// the gateway of another network in which it finds others.
 pub(super) fn leave(
     inner: &Inner,
     owner: &str,

@@ -4,7 +4,7 @@ use super::{firewalld, gate};
 use crate::driver::bridge;
 use crate::link::{Link, Links};
 use crate::nft::{ForeignChain, Point, Stop, Table};
-use crate::{Config, Finding, Severity};
+use crate::{Config, Finding, Severity, dns, sandbox};
 
 /// Looks at the host from outside of the daemon, which may run or not; changes nothing.
 pub async fn examine(config: Config) -> Vec<Finding> {
@@ -36,6 +36,8 @@ struct Host {
     filters_bridged: bool,
     gate: Gate,
     legacy: bool,
+    /// Ports at which names are to be answered that somebody else has at every address.
+    taken: Vec<u16>,
 }
 
 /// The way for connections from outside.
@@ -68,6 +70,7 @@ fn look(config: &Config) -> Host {
         filters_bridged: is_on("/proc/sys/net/bridge/bridge-nf-call-iptables"),
         gate: gate(config, !bridges.is_empty(), &links),
         legacy: text("/proc/net/ip_tables_names").contains("filter"),
+        taken: [53, sandbox::NAMES_PORT].into_iter().filter(|port| dns::is_everywhere(*port)).collect(),
         bridges,
     }
 }
@@ -133,7 +136,7 @@ fn findings(host: &Host) -> Vec<Finding> {
                     "chain `{name}` of table `{table}` {does} incoming packets that it does not know, those from \
                      containers for names and for the API among them"
                 ),
-                "accept there what comes in by Gantry's bridges: UDP and TCP port 53, and the API's port",
+                "accept there what comes in by Gantry's bridges: UDP and TCP ports 53 and 11153, and the API's port",
             ),
             _ => {}
         }
@@ -158,6 +161,16 @@ fn findings(host: &Host) -> Vec<Finding> {
             Severity::Notice,
             "rules of the old iptables are in use, which cannot be examined here".to_owned(),
             "see `iptables-legacy -S`: policies of DROP for FORWARD or INPUT stop containers' traffic",
+        );
+    }
+    for port in &host.taken {
+        add(
+            Severity::Notice,
+            format!(
+                "somebody listens at port {port} of every address: Gantry answers names at another port, which no \
+                 rule of the host's firewall can know"
+            ),
+            "have that server listen at the addresses alone that it is meant for, and restart Gantry",
         );
     }
     match host.gate {
@@ -193,6 +206,7 @@ mod tests {
             filters_bridged: false,
             gate: Gate::Open,
             legacy: false,
+            taken: Vec::new(),
         }
     }
 
@@ -239,5 +253,7 @@ mod tests {
         check(Host { gate: Gate::Strict, ..healthy() }, &[(Severity::Problem, "rp_filter is 1")]);
         check(Host { gate: Gate::Missing, ..healthy() }, &[(Severity::Notice, "nft_dup_ipv4")]);
         check(Host { legacy: true, ..healthy() }, &[(Severity::Notice, "old iptables")]);
+        let taken = [(Severity::Notice, "at port 53 of every"), (Severity::Notice, "at port 11153 of every")];
+        check(Host { taken: vec![53, 11153], ..healthy() }, &taken);
     }
 }

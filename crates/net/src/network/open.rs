@@ -26,7 +26,7 @@ use crate::namespace::{Pins, Pool};
 use crate::nft::{Table, TableEvents, Target};
 use crate::plan::{Limits, Services, UnknownBridge};
 use crate::state::{StateDir, StateError, UnknownEndpoint};
-use crate::{AddressPool, Config, Endpoint, KernelError, NetworkError, OpenError, address, dns};
+use crate::{AddressPool, Config, Endpoint, KernelError, NetworkError, OpenError, address, dns, sandbox};
 
 /// Whether the host passes on what is not for itself.
 pub(super) const FORWARDING: &str = "/proc/sys/net/ipv4/ip_forward";
@@ -102,8 +102,8 @@ fn prepare(config: Config) -> Result<Opened, OpenError> {
     let gateway = super::find::of_kind(&inner.state.lock(), NetworkKind::Pods).gateway();
     let not_bound = |source| KernelError::new(format!("listen for names at {gateway}"), source);
     let listeners = dns::Listeners {
-        of_cluster: dns::Listener::bind(gateway).map_err(not_bound)?,
-        of_containers: dns::Listener::bind_any(gateway).map_err(not_bound)?,
+        of_cluster: dns::Listener::bind(gateway, 53).map_err(not_bound)?,
+        of_containers: dns::Listener::bind(gateway, sandbox::NAMES_PORT).map_err(not_bound)?,
     };
     {
         let target = |listener: &dns::Listener| Some(Target { address: gateway, port: listener.port() });

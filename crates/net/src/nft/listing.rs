@@ -17,6 +17,7 @@ const ORDER_NETWORK: u32 = 2;
 /// An expression: which, and what of it.
 const EXPRESSION: u8 = 0;
 const OF_EXPRESSION: u8 = 1;
+const VERDICT: u32 = 1;
 const PAYLOAD: u32 = 7;
 const META: u32 = 9;
 const CONCATENATION: u32 = 13;
@@ -41,10 +42,14 @@ pub(super) fn userdata(set: &Set) -> Vec<u8> {
     let parts: Option<Vec<_>> = set.key.iter().map(|field| expression(*field)).collect();
     if let Some(parts) = parts.filter(|_| set.key.iter().any(|field| matches!(field, Field::Random(_)))) {
         bytes.extend(entry(KEY_TYPEOF, &concatenation(&parts)));
-        if let Content::Targets(family) = set.content {
-            let target = [destination(family), payload(TRANSPORT, TRANSPORT_DPORT)];
-            bytes.extend(entry(DATA_TYPEOF, &concatenation(&target)));
-        }
+        let data = match set.content {
+            Content::Targets(family) => {
+                Some(concatenation(&[destination(family), payload(TRANSPORT, TRANSPORT_DPORT)]))
+            }
+            Content::Chains => Some(tagged(VERDICT, &[])),
+            Content::Nothing | Content::Subnets | Content::Remembered => None,
+        };
+        bytes.extend(data.into_iter().flat_map(|data| entry(DATA_TYPEOF, &data)));
     }
     bytes
 }

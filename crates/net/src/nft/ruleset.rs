@@ -155,6 +155,8 @@ pub(crate) enum Field {
     IcmpType,
     /// A random number below this one.
     Random(u32),
+    /// A number below this one that is always the same for a source address.
+    SourceHash(IpFamily, u32),
 }
 
 /// A named set, or a map if its elements lead to something.

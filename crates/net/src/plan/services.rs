@@ -11,8 +11,10 @@
 //!
 //! Where a client keeps its endpoint, the front has a chain of its own, and a set for each endpoint that
 //! remembers its clients until they have not come for the time that the service says. Whoever is in none of
-//! them gets any endpoint. An endpoint that goes takes its set along, one that comes begins with nobody, and
-//! no other client notices.
+//! them has one of so many slots by a hash of its address, and each slot leads to the endpoint that comes
+//! first for it by a hash of both: rules that are written anew remember nobody, and lead everybody where
+//! those before them led a newcomer. An endpoint that goes takes its set along, one that comes begins with
+//! nobody, and no other client notices. A set that is full remembers no more; its endpoint is led to still.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -130,6 +132,8 @@ pub(super) fn empty(families: &[IpFamily]) -> Rulesets {
             (sets.node_ports, Set::new(HOST_FRONT, Content::Chains)),
             (sets.endpoints, Set::new(numbered(&front), Content::Targets(family))),
             (sets.node_endpoints, Set::new(numbered(&HOST_FRONT), Content::Targets(family))),
+            (sets.keepers, Set::new(numbered(&front), Content::Chains)),
+            (sets.node_keepers, Set::new(numbered(&HOST_FRONT), Content::Chains)),
             (sets.hairpin, Set::new(hairpin, Content::Nothing)),
             (sets.remote, Set::new(front, Content::Nothing)),
         ];
@@ -338,8 +342,20 @@ impl Services {
         };
         let key = front.key();
         match lead.keeps {
-            // Whole: what of it is the same in both is left alone.
-            Some(seconds) => front.keep(rulesets.main(&self.families), &lead.targets, seconds),
+            Some(seconds) => {
+                let main = rulesets.main(&self.families);
+                // Whole: what of them is the same in both is left alone.
+                front.keep(main, &lead.targets, seconds);
+                let before = other.filter(|other| other.keeps.is_some()).map(|other| slots(&other.targets));
+                let keepers = elements(main, front.keepers());
+                for (slot, target) in (0u32..).zip(slots(&lead.targets)) {
+                    let same = before.as_ref().and_then(|before| before.get(slot as usize)) == Some(&target);
+                    if !same {
+                        let leads = Leads::Chain(front.keeping_at(target));
+                        keepers.insert([&key[..], &[Value::Number(slot)]].concat(), leads);
+                    }
+                }
+            }
             None => {
                 let other = other.filter(|other| other.keeps.is_none());
                 let targets = elements(rulesets.main(&self.families), endpoints);
@@ -383,31 +399,53 @@ impl Front {
         .replace(':', "_")
     }
 
-    /// Writes the chain and the sets by which clients keep their endpoints.
+    /// The set of the clients that an endpoint keeps, and the chain that leads others to it.
+    fn keeping_at(self, target: Target) -> String {
+        format!("{}-{}-{}", self.keeping(), target.address, target.port).replace(':', "_")
+    }
+
+    /// The map that leads newcomers to such chains.
+    fn keepers(self) -> &'static str {
+        let sets = sets(self.family());
+        match self {
+            Self::Address(..) => sets.keepers,
+            Self::Node(..) => sets.node_keepers,
+        }
+    }
+
+    /// Writes the chains and the sets by which clients keep their endpoints.
     fn keep(self, ruleset: &mut Ruleset, targets: &[Target], seconds: u32) {
-        let (family, name) = (self.family(), self.keeping());
-        let set_of = |target: &Target| format!("{name}-{}-{}", target.address, target.port).replace(':', "_");
-        let of_family = || Statement::Family(family);
+        let family = self.family();
+        let protocol = match self {
+            Self::Address(_, protocol, _) | Self::Node(_, protocol, _) => protocol,
+        };
+        // Whoever came here has it; `nft` does not read a rule that leads to a port without it.
+        let is_of =
+            || Statement::Is { field: Field::Protocol, value: Value::Protocol(protocol), negate: false };
+        let begin = || [Statement::Family(family), is_of()];
         let lead = |target: &Target| {
-            let remember = Statement::Remember { family, set: set_of(target), seconds };
+            let remember = Statement::Remember { family, set: self.keeping_at(*target), seconds };
             [remember, Statement::TranslateTo(*target)]
         };
         let known = targets.iter().map(|target| {
-            let known = Statement::Known { family, set: set_of(target) };
-            [of_family(), known].into_iter().chain(lead(target)).collect()
+            let known = Statement::Known { family, set: self.keeping_at(*target) };
+            begin().into_iter().chain([known]).chain(lead(target)).collect()
         });
-        // Of those that are left each has its part.
-        let last_first = (1u32..).zip(targets).collect::<Vec<_>>().into_iter().rev();
-        let chosen = last_first.map(|(left, target)| {
-            let field = Field::Random(left);
-            let its_part = Statement::Is { field, value: Value::Number(0), negate: false };
-            let part = (left > 1).then_some(its_part);
-            [of_family()].into_iter().chain(part).chain(lead(target)).collect()
-        });
-        let rules: Vec<Rule> = known.chain(chosen).collect();
-        ruleset.chains.insert(name.clone(), Chain { hook: None, rules });
+        let fields = match self {
+            Self::Address(..) => front(family).to_vec(),
+            Self::Node(..) => HOST_FRONT.to_vec(),
+        };
+        let slot = Field::SourceHash(family, slot_count(targets.len()));
+        let drawn = Statement::Dispatch { fields: [&fields[..], &[slot]].concat(), map: self.keepers() };
+        let rules: Vec<Rule> = known.chain([vec![Statement::Family(family), drawn]]).collect();
+        ruleset.chains.insert(self.keeping(), Chain { hook: None, rules });
         for target in targets {
-            ruleset.sets.insert(set_of(target), Set::new([Field::Source(family)], Content::Remembered));
+            let name = self.keeping_at(*target);
+            // The first rule ends where the set is full.
+            let remembered = begin().into_iter().chain(lead(target)).collect();
+            let led = begin().into_iter().chain([Statement::TranslateTo(*target)]).collect();
+            ruleset.chains.insert(name.clone(), Chain { hook: None, rules: vec![remembered, led] });
+            ruleset.sets.insert(name, Set::new([Field::Source(family)], Content::Remembered));
         }
     }
 
@@ -539,4 +577,38 @@ fn numbered(old: Option<&ServicePort>, wanted: ServicePort) -> ServicePort {
     let mut coming = coming.into_iter();
     let endpoints = places.into_iter().map(|place| place.or_else(|| coming.next()));
     ServicePort { endpoints: endpoints.flatten().collect(), ..wanted }
+}
+
+/// How many slots so many endpoints share. Where their number changes most newcomers go elsewhere.
+fn slot_count(endpoints: usize) -> u32 {
+    const FEW: usize = 16;
+    match endpoints {
+        // Kernels before 4.17 refuse less.
+        0 | 1 => 2,
+        2..=FEW => 256,
+        _ => 4096,
+    }
+}
+
+/// The endpoints of the slots that newcomers have by their addresses.
+fn slots(endpoints: &[Target]) -> Vec<Target> {
+    let seeds: Vec<(u64, &Target)> = endpoints
+        .iter()
+        .map(|endpoint| {
+            let place = SocketAddr::new(endpoint.address, endpoint.port).to_string();
+            (u64::from(base::hash::fnv1a_32(place.as_bytes())), endpoint)
+        })
+        .collect();
+    let first = |slot: u32| {
+        let weight = |(seed, endpoint): &(u64, &Target)| (mixed(seed << 32 | u64::from(slot)), **endpoint);
+        seeds.iter().map(weight).max().map(|(_, endpoint)| endpoint)
+    };
+    (0..slot_count(endpoints.len())).filter_map(first).collect()
+}
+
+/// A number that tells nothing of the one that it is made of (the last step of SplitMix64).
+fn mixed(number: u64) -> u64 {
+    let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    number ^ (number >> 31)
 }

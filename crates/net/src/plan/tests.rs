@@ -176,12 +176,24 @@ fn services_with_as_many_endpoints_share_a_chain() {
     assert_eq!(
         part(&text, "chain keep-tcp-10.43.0.3-80"),
         [
-            format!("meta nfproto ipv4 ip saddr @{six} {}", remembers(&six, 6)),
-            format!("meta nfproto ipv4 ip saddr @{seven} {}", remembers(&seven, 7)),
-            format!("meta nfproto ipv4 numgen random mod 2 0 {}", remembers(&seven, 7)),
-            format!("meta nfproto ipv4 {}", remembers(&six, 6)),
+            format!("meta nfproto ipv4 meta l4proto tcp ip saddr @{six} {}", remembers(&six, 6)),
+            format!("meta nfproto ipv4 meta l4proto tcp ip saddr @{seven} {}", remembers(&seven, 7)),
+            "meta nfproto ipv4 ip daddr . meta l4proto . th dport . jhash ip saddr mod 256 vmap @keepers"
+                .to_owned(),
         ]
     );
+    // Where the set is full the first rule ends, and the next one leads on.
+    assert_eq!(
+        part(&text, &format!("chain {six}")),
+        [
+            format!("meta nfproto ipv4 meta l4proto tcp {}", remembers(&six, 6)),
+            "meta nfproto ipv4 meta l4proto tcp dnat to 10.42.0.6:8080".to_owned(),
+        ]
+    );
+    let slots = part(&text, "map keepers:");
+    let of = |name: &str| slots.iter().filter(|slot| slot.ends_with(&format!("goto {name}"))).count();
+    assert_eq!(of(&six) + of(&seven), 256);
+    assert!(of(&six) >= 96 && of(&seven) >= 96, "{} and {}", of(&six), of(&seven));
     assert!(text.contains(&format!("set {six}: ip saddr\n")), "{text}");
     assert_eq!(
         part(&text, "chain pick-node-2"),
@@ -390,6 +402,28 @@ fn a_service_does_not_lead_to_what_is_the_hosts_own() {
         part(&services.rulesets().to_string(), "map endpoints:"),
         ["10.43.0.1 . tcp . 80 . 0 : 10.42.0.2:8080", "10.43.0.1 . tcp . 80 . 1 : 127.0.0.1:6443"]
     );
+}
+
+/// Who is in no set goes where the rules before led it: they may have been written anew in between.
+#[test]
+fn newcomers_are_drawn_by_their_addresses_and_go_elsewhere_only_with_their_endpoint() {
+    let drawn = |endpoints: &[(u8, bool)]| -> Vec<String> {
+        let text = services(&[ServicePort { client_affinity: Some(60), ..service(1, endpoints) }]);
+        let slots = part(&text, "map keepers:").into_iter();
+        slots.map(|slot| slot.rsplit_once('-').expect("a port").0.to_owned()).collect()
+    };
+    let three = drawn(&[(2, true), (3, true), (4, true)]);
+    assert_eq!(three, drawn(&[(4, true), (3, true), (2, true)]), "their order does not matter");
+    for (then, now) in three.iter().zip(drawn(&[(2, true), (4, true)])) {
+        assert!(*then == now || then.ends_with("10.42.0.3"), "{then} is there still, {now}");
+    }
+    let many: Vec<(u8, bool)> = (2..102).map(|last| (last, true)).collect();
+    let of_many = drawn(&many);
+    assert_eq!(of_many.len(), 4096);
+    for (last, _) in many {
+        let count = of_many.iter().filter(|slot| slot.ends_with(&format!("-10.42.0.{last}"))).count();
+        assert!((16..=80).contains(&count), "{last} has {count} of 4096 slots");
+    }
 }
 
 /// Whatever changes in whatever order: the steps lead to the ruleset that the services have as a whole,

@@ -534,7 +534,39 @@ fn names_work_beside_a_name_server_of_the_host() {
         let pod = sandbox(&network, &network.network_pods().id, "", &[]).await;
         let found = dig(&pod.netns, CLUSTER, "www.example.org", RecordType::A).expect("an answer");
         assert_eq!(found, SOMEWHERE.to_string());
+        let says = |findings: &[net::Finding]| -> Vec<bool> {
+            let at = |port: &str| {
+                findings.iter().any(|one| one.message.contains(&format!("at port {port} of every")))
+            };
+            [at("53"), at("11153")].into()
+        };
+        assert_eq!(says(&network.doctor().await), [true, false]);
         drop(other);
+        assert_eq!(says(&network.doctor().await), [false, false], "its own sockets are nobody else's");
+        network.close().await;
+    });
+}
+
+/// What a firewall of the host's is told to let in is what is asked at.
+#[test]
+fn names_are_asked_for_at_two_ports_alone() {
+    on_host(|host| async move {
+        resolver(&host.outside);
+        let network = host.open().await;
+        let user =
+            network.network_create(NetworkSpec { name: "user".into(), ..NetworkSpec::default() }).await;
+        let user = user.expect("create").id;
+        let pod = sandbox(&network, &network.network_pods().id, "pod", &[]).await;
+        let container = sandbox(&network, &user, "container", &[]).await;
+        command("nft add table ip firewall");
+        nft("add chain ip firewall input { type filter hook input priority 0; policy drop; }");
+        nft("add rule ip firewall input ct state established,related accept");
+        nft("add rule ip firewall input iifname gantry-pods udp dport 53 accept");
+        nft("add rule ip firewall input iifname br-* udp dport 11153 accept");
+        for (netns, server) in [(&pod.netns, CLUSTER), (&container.netns, DOCKER)] {
+            let found = dig(netns, server, "www.example.org", RecordType::A).expect("an answer");
+            assert_eq!(found, SOMEWHERE.to_string());
+        }
         network.close().await;
     });
 }

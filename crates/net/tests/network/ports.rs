@@ -306,6 +306,7 @@ fn the_table_is_listed_in_a_form_that_nft_reads_back() {
         let table = [(ServiceName::new("default", "web"), ports)].into();
         network.services_replace(table).await.expect("apply");
         let before = command("nft list table ip gantry");
+        assert!(before.contains("timeout 1m } dnat to 10.42.9.9:80\n"), "{before}");
         network.close().await;
         nft("delete table ip gantry");
         nft(&before);

@@ -157,16 +157,57 @@ fn a_client_keeps_its_endpoint_if_the_service_says_so() {
         }
         network.services_change(keeping(600, &all)).await.expect("apply");
         assert_eq!(whose(), after);
-        // Whoever does not come for as long as the service says has none any more.
+        // Rules that are written anew remember nobody. Who comes is drawn as it would have been before, and so
+        // goes where it went if the endpoints have not changed since.
+        command("nft delete table ip gantry");
+        testkit::wait_until("the rules to come back", || match ask(&clients[0].netns, VIP, 80) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(error),
+        });
+        let drawn = whose();
+        assert_ne!(drawn, after, "some came before their endpoint did");
+        network.close().await;
+        let network = host.open().await;
+        assert_eq!(whose(), drawn, "after a restart");
+        // Whoever does not come for as long as the service says has none any more, and is drawn again.
+        network.services_change(keeping(600, &rest)).await.expect("apply");
+        let elsewhere = whose();
+        assert_ne!(elsewhere, drawn, "some were at the one that went");
         network.services_change(keeping(1, &all)).await.expect("apply");
-        let asks = || ask(&clients[0].netns, VIP, 80).expect("an answer");
-        let first = asks();
-        testkit::wait_until("another endpoint", || {
+        testkit::wait_until("everybody to be drawn again", || {
             std::thread::sleep(std::time::Duration::from_millis(1500));
-            let now = asks();
-            if now == first { Err(now) } else { Ok(()) }
+            let now: Vec<String> = clients
+                .iter()
+                .map(|client| ask(&client.netns, VIP, 80).expect("an answer")[..1].to_owned())
+                .collect();
+            if now == drawn { Ok(()) } else { Err(now) }
         });
         network.close().await;
+    });
+}
+
+/// More clients than the kernel is to remember: those that come then are led, and not remembered.
+#[test]
+fn a_client_that_cannot_be_remembered_is_not_refused() {
+    on_host(|host| async move {
+        let network = host.open().await;
+        let pods = network.network_pods().id;
+        let server = sandbox(&network, &pods, "server", &[]).await;
+        let client = sandbox(&network, &pods, "client", &[]).await;
+        tcp_server(&server.netns, 8080, "server");
+        let port = ServicePort { client_affinity: Some(600), ..service(&[&server]) };
+        network.services_replace(table(vec![port])).await.expect("apply");
+        // Who looks after the table would write it anew.
+        network.close().await;
+        let set = format!("ip gantry keep-tcp-{VIP}-80-{}-8080", server.address());
+        let others: Vec<String> =
+            (0..65_535u32).map(|number| Ipv4Addr::from(0x6440_0000 + number).to_string()).collect();
+        for some in others.chunks(4096) {
+            nft(&format!("add element {set} {{ {} }}", some.join(", ")));
+        }
+        assert_eq!(ask(&client.netns, VIP, 80).expect("led"), format!("server {}", client.address()));
+        let listed = command(&format!("nft list set {set}"));
+        assert!(!listed.contains(&client.address().to_string()), "it was full");
     });
 }
 

@@ -7,8 +7,10 @@
 //! Moments are those of the steady clock ([`base::Clock::elapsed`]): one that sets the time of day
 //! stops no pod.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
+
+use crate::runtime::ContainerId;
 
 /// The first delay.
 pub const FIRST: Duration = Duration::from_secs(10);
@@ -16,12 +18,19 @@ pub const FIRST: Duration = Duration::from_secs(10);
 pub const MOST: Duration = Duration::from_secs(300);
 /// After so long without a failure everything is forgotten.
 const FORGIVEN: Duration = Duration::from_secs(600);
+/// How often it is told that a container waits: as often as the kubelet looks at one that does.
+const TOLD_AGAIN: Duration = Duration::from_secs(10);
 
 /// Back-offs by key: a container's name, or an image's.
 #[derive(Clone, Debug, Default)]
 pub struct BackOffs {
     entries: BTreeMap<String, Entry>,
 }
+
+/// The containers of which it is told that they wait, with the instance that ended last and when that was
+/// told last.
+#[derive(Debug, Default)]
+pub(super) struct Announced(BTreeMap<String, (ContainerId, Duration)>);
 
 #[derive(Clone, Copy, Debug)]
 struct Entry {
@@ -59,9 +68,56 @@ impl BackOffs {
     }
 }
 
+impl Announced {
+    /// Of which of those that are `waiting` it is to be told now; the others are forgotten.
+    pub(super) fn due<'a>(
+        &mut self,
+        waiting: impl Iterator<Item = (&'a str, &'a ContainerId)>,
+        now: Duration,
+    ) -> BTreeSet<String> {
+        let before = std::mem::take(&mut self.0);
+        let mut due = BTreeSet::new();
+        for (name, ended) in waiting {
+            let told = before.get(name).filter(|(instance, at)| instance == ended && now < *at + TOLD_AGAIN);
+            let at = told.map_or(now, |(_, at)| *at);
+            if told.is_none() {
+                due.insert(name.to_owned());
+            }
+            self.0.insert(name.to_owned(), (ended.clone(), at));
+        }
+        due
+    }
+
+    /// When it is to be told again of one that waits still then.
+    pub(super) fn next(&self) -> Option<Duration> {
+        self.0.values().map(|(_, at)| *at + TOLD_AGAIN).min()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn it_is_told_of_each_end_and_again_while_the_container_waits() {
+        let mut announced = Announced::default();
+        let mut check = |second: u64, waiting: &[(&str, &str)], expected: &[&str], next: Option<u64>| {
+            let waiting: Vec<_> =
+                waiting.iter().map(|(name, id)| (*name, ContainerId((*id).into()))).collect();
+            let waiting = waiting.iter().map(|(name, id)| (*name, id));
+            let due = announced.due(waiting, Duration::from_secs(second));
+            assert_eq!(due.into_iter().collect::<Vec<_>>(), expected, "after {second} s");
+            assert_eq!(announced.next(), next.map(Duration::from_secs), "after {second} s");
+        };
+        check(0, &[], &[], None);
+        check(1, &[("a", "1")], &["a"], Some(11));
+        check(5, &[("a", "1"), ("b", "1")], &["b"], Some(11));
+        check(11, &[("a", "1"), ("b", "1")], &["a"], Some(15));
+        check(12, &[("b", "1")], &[], Some(15));
+        check(14, &[("a", "2"), ("b", "1")], &["a"], Some(15));
+        check(30, &[("a", "2"), ("b", "1")], &["a", "b"], Some(40));
+        check(31, &[], &[], None);
+    }
 
     #[test]
     fn the_first_restart_is_immediate_and_later_ones_wait_ever_longer() {

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::admission::{self, Abilities, Rejection};
-use super::back_off::BackOffs;
+use super::back_off::{Announced, BackOffs};
 use super::observe::Observation;
 use super::plan::{self, ContainerView, Plan, RestartPolicy, Role, Step};
 use super::status;
@@ -106,8 +106,8 @@ pub(crate) struct Worker {
     overdue: bool,
     /// Containers whose instance was killed since they are of another image now.
     replaced: BTreeSet<String>,
-    /// The instances of whose back-off an event was made.
-    announced: BTreeMap<String, ContainerId>,
+    /// The instances of whose back-off events are made.
+    announced: Announced,
     probes: Probes,
     volumes: Volumes,
     /// Those that the pod has, as they are mounted.
@@ -173,7 +173,7 @@ impl Worker {
             active_since: Ages::default(),
             overdue,
             replaced: BTreeSet::new(),
-            announced: BTreeMap::new(),
+            announced: Announced::default(),
             volumes_refresh: Some(Duration::ZERO),
             tokens: sources::TokenCache::default(),
             ended: false,
@@ -404,12 +404,14 @@ impl Worker {
             .chain(mains.map(|container| (container, Role::Main)))
     }
 
-    /// The moment at which something is due: a back-off ends, a message changes, volumes are old.
+    /// The moment at which something is due: a back-off ends or is told of again, a message changes, volumes
+    /// are old.
     fn wake(&self, plan: &Plan) -> Option<Duration> {
         let errors = self.waiting.values().filter(|waiting| waiting.reason == Reason::Pull);
         let shown = errors.map(|waiting| waiting.since + ERROR_SHOWN);
         let refresh = self.volumes_refresh.filter(|_| !self.ended);
-        plan.wake.into_iter().chain(shown).chain(refresh).chain(self.publish_again).min()
+        let again = self.announced.next();
+        plan.wake.into_iter().chain(shown).chain(refresh).chain(again).chain(self.publish_again).min()
     }
 
     /// Restarts that the API knows of, for a container of which the runtime has nothing left.

@@ -17,8 +17,9 @@ fn pod(spec: Value) -> k8s_openapi::api::core::v1::Pod {
     if spec.get("containers").is_none() {
         spec["containers"] = json!([{"name": "c"}]);
     }
-    serde_json::from_value(json!({"metadata": {"name": "p", "namespace": "n", "uid": "p"}, "spec": spec}))
-        .expect("a pod")
+    let labels = spec.as_object_mut().and_then(|spec| spec.remove("labels"));
+    let metadata = json!({"name": "p", "namespace": "n", "uid": "p", "labels": labels});
+    serde_json::from_value(json!({"metadata": metadata, "spec": spec})).expect("a pod")
 }
 
 fn wants(cpu: &str, memory: &str) -> Value {
@@ -37,7 +38,7 @@ fn check(pod_spec: Value, nodes: &[Value], bound: &[Value], expected: Result<&st
     }
     let mut snapshot = Snapshot::default();
     snapshot.refresh(&cache);
-    let found = Framework::new().choose(&PodInfo::of(&pod(pod_spec)), snapshot.nodes());
+    let found = Framework::new().choose(&PodInfo::of(&pod(pod_spec)), Scene::of(snapshot.nodes()));
     let found = found.as_ref().map(|node| &**node).map_err(|unfit| unfit.message.as_str());
     assert_eq!(found, expected);
 }
@@ -145,9 +146,107 @@ fn pods_of_one_owner_are_spread() {
     cache.place(&"1".into(), &"a".into(), Share::of(&of("r", Some("a"))));
     let mut snapshot = Snapshot::default();
     snapshot.refresh(&cache);
-    let choose = |owner: &str| Framework::new().choose(&PodInfo::of(&of(owner, None)), snapshot.nodes());
+    let choose =
+        |owner: &str| Framework::new().choose(&PodInfo::of(&of(owner, None)), Scene::of(snapshot.nodes()));
     assert_eq!(choose("r").as_deref(), Ok("b"));
     assert_eq!(choose("s").as_deref(), Ok("a"));
+}
+
+#[test]
+fn who_is_preferred_near_or_far_decides_by_weights() {
+    let nodes = ["a", "b"].map(|name| node(name, json!({}), json!({"host": name})));
+    let leaning = |kind: &str, weights: &[(i32, &str)]| {
+        let term = |(weight, app): &(i32, &str)| {
+            let term = json!({"labelSelector": {"matchLabels": {"app": app}}, "topologyKey": "host"});
+            json!({"weight": weight, "podAffinityTerm": term})
+        };
+        let terms: Vec<Value> = weights.iter().map(term).collect();
+        json!({kind: {"preferredDuringSchedulingIgnoredDuringExecution": terms}})
+    };
+    let on = |node: &str, app: &str, affinity: Value| json!({"nodeName": node, "labels": {"app": app}, "affinity": affinity});
+    let web = |affinity: Value| json!({"labels": {"app": "web"}, "affinity": affinity});
+    let plain = || json!({});
+    let (near, far) = ("podAffinity", "podAntiAffinity");
+    let apart = [on("a", "cache", plain()), on("b", "db", plain())];
+    // Nobody asks for it: the first by name.
+    check(web(plain()), &nodes, &apart, Ok("a"));
+    check(web(leaning(near, &[(1, "db")])), &nodes, &apart, Ok("b"));
+    check(web(leaning(far, &[(1, "cache")])), &nodes, &apart, Ok("b"));
+    check(web(leaning(near, &[(1, "cache"), (50, "db")])), &nodes, &apart, Ok("b"));
+    check(web(leaning(near, &[(50, "cache"), (1, "db")])), &nodes, &apart, Ok("a"));
+    check(web(leaning(near, &[(100, "nobody")])), &nodes, &apart, Ok("a"));
+    // Each of several counts.
+    let many = [on("a", "cache", plain()), on("b", "db", plain()), on("b", "db", plain())];
+    check(web(leaning(near, &[(3, "cache"), (2, "db")])), &nodes, &many, Ok("b"));
+    // What those say who are there already counts too, and that they must have it near.
+    check(web(plain()), &nodes, &[on("b", "db", leaning(near, &[(1, "web")]))], Ok("b"));
+    check(web(plain()), &nodes, &[on("a", "db", leaning(far, &[(1, "web")]))], Ok("b"));
+    let term = json!({"labelSelector": {"matchLabels": {"app": "web"}}, "topologyKey": "host"});
+    let needs = json!({near: {"requiredDuringSchedulingIgnoredDuringExecution": [term]}});
+    check(web(plain()), &nodes, &[on("b", "db", needs)], Ok("b"));
+    // A node without the label is near to nobody.
+    let nodes = [node("a", json!({}), json!({})), nodes[1].clone()];
+    check(web(leaning(near, &[(1, "cache")])), &nodes, &apart, Ok("a"));
+}
+
+#[test]
+fn pods_are_spread_over_places_as_they_say() {
+    let nodes = ["a", "b"].map(|name| node(name, json!({}), json!({"zone": name})));
+    let spread = |when: &str, change: &dyn Fn(&mut Value)| {
+        let mut constraint = json!({
+            "maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": when,
+            "labelSelector": {"matchLabels": {"app": "web"}},
+        });
+        change(&mut constraint);
+        json!({"labels": {"app": "web", "version": "2"}, "topologySpreadConstraints": [constraint]})
+    };
+    let on =
+        |node: &str, version: &str| json!({"nodeName": node, "labels": {"app": "web", "version": version}});
+    let same = |_: &mut Value| {};
+    let (must, may) = ("DoNotSchedule", "ScheduleAnyway");
+    for when in [must, may] {
+        check(spread(when, &same), &nodes, &[on("a", "1")], Ok("b"));
+        check(spread(when, &same), &nodes, &[on("b", "1")], Ok("a"));
+        // Only those that are counted.
+        let keys = |constraint: &mut Value| constraint["matchLabelKeys"] = json!(["version"]);
+        check(spread(when, &keys), &nodes, &[on("a", "1")], Ok("a"));
+        check(spread(when, &keys), &nodes, &[on("a", "2")], Ok("b"));
+        check(spread(when, &same), &nodes, &[json!({"nodeName": "a", "labels": {"app": "db"}})], Ok("a"));
+    }
+    let uneven = "node(s) didn't match pod topology spread constraints";
+    let cordoned = [nodes[0].clone(), node("b", json!({"unschedulable": true}), json!({"zone": "b"}))];
+    let refused = format!("0/2 nodes are available: 1 {uneven}, 1 node(s) were unschedulable.");
+    check(spread(must, &same), &cordoned, &[on("a", "1")], Err(&refused));
+    check(spread(may, &same), &cordoned, &[on("a", "1")], Ok("a"));
+    let two = |constraint: &mut Value| constraint["maxSkew"] = json!(2);
+    check(spread(must, &two), &cordoned, &[on("a", "1")], Ok("a"));
+    // Nodes that the pod excludes itself do not count, unless it says so; those with taints do, unless it
+    // says not.
+    let mut picky = spread(must, &same);
+    picky["nodeSelector"] = json!({"zone": "a"});
+    check(picky, &nodes, &[on("a", "1")], Ok("a"));
+    let mut all = spread(must, &|constraint| constraint["nodeAffinityPolicy"] = json!("Ignore"));
+    all["nodeSelector"] = json!({"zone": "a"});
+    let refused =
+        format!("0/2 nodes are available: 1 node(s) didn't match Pod's node affinity/selector, 1 {uneven}.");
+    check(all, &nodes, &[on("a", "1")], Err(&refused));
+    let taint = json!({"taints": [{"key": "gpu", "effect": "NoSchedule"}]});
+    let tainted = [nodes[0].clone(), node("b", taint, json!({"zone": "b"}))];
+    let refused = format!("0/2 nodes are available: 1 {uneven}, 1 node(s) had untolerated taint {{gpu: }}.");
+    check(spread(must, &same), &tainted, &[on("a", "1")], Err(&refused));
+    let honours = |constraint: &mut Value| constraint["nodeTaintsPolicy"] = json!("Honor");
+    check(spread(must, &honours), &tainted, &[on("a", "1")], Ok("a"));
+    // With fewer places than are wanted there is one without any.
+    let three = |constraint: &mut Value| constraint["minDomains"] = json!(3);
+    let refused = format!("0/2 nodes are available: 2 {uneven}.");
+    check(spread(must, &three), &nodes, &[on("a", "1"), on("b", "1")], Err(&refused));
+    check(spread(must, &same), &nodes, &[on("a", "1"), on("b", "1")], Ok("a"));
+    // A node without the label is at no place.
+    let bare = [node("a", json!({}), json!({}))];
+    let refused = format!("0/1 nodes are available: 1 {uneven} (missing required label).");
+    check(spread(must, &same), &bare, &[], Err(&refused));
+    let bare = [bare[0].clone(), nodes[1].clone()];
+    check(spread(may, &same), &bare, &[], Ok("b"));
 }
 
 #[test]
@@ -155,7 +254,7 @@ fn plugins_stand_in_the_order_of_kubernetes_and_one_word_is_enough() {
     let framework = Framework::new();
     let names: Vec<_> = framework.filters.iter().map(|filter| filter.name()).collect();
     let first = ["NodeUnschedulable", "NodeName", "TaintToleration", "NodeAffinity", "NodePorts"];
-    assert_eq!(names, [&first[..], &["NodeResourcesFit", "InterPodAffinity"]].concat());
+    assert_eq!(names, [&first[..], &["NodeResourcesFit", "PodTopologySpread", "InterPodAffinity"]].concat());
     // Cordoned, tainted, of the wrong kind and too small: the first says so.
     let taint = json!({"key": "gpu", "effect": "NoSchedule"});
     let nodes = [node("a", json!({"unschedulable": true, "taints": [taint]}), json!({}))];

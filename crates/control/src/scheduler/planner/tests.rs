@@ -9,7 +9,6 @@ use serde_json::{Value, json};
 use super::*;
 use crate::scheduler::framework::{Filter, NodeFilter};
 use crate::scheduler::news::News;
-use crate::scheduler::node::NodeInfo;
 use crate::scheduler::pod::PodInfo;
 
 mod property;
@@ -367,7 +366,7 @@ fn a_plugin_that_panics_holds_up_one_pod_for_a_while() {
         fn listens(&self) -> News {
             News::default()
         }
-        fn prepare<'a>(&self, pod: &'a PodInfo, _: &'a [NodeInfo]) -> Option<NodeFilter<'a>> {
+        fn prepare<'a>(&self, pod: &'a PodInfo, _: Scene<'a>) -> Option<NodeFilter<'a>> {
             assert!(&*pod.id.uid != "bad", "a fault");
             None
         }
@@ -441,16 +440,58 @@ fn pods_that_must_be_near_to_others_wait_for_these() {
 }
 
 #[test]
-fn what_cannot_be_told_of_namespaces_is_told_and_not_guessed() {
+fn namespaces_are_meant_by_their_labels_as_these_are_now() {
     let mut world = apart();
-    let mut pod = of_app("p", "x", "podAntiAffinity", "x");
-    let terms =
-        &mut pod["spec"]["affinity"]["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"];
-    terms[0]["namespaceSelector"] = json!({"matchLabels": {"team": "blue"}});
+    let blue = json!({"matchLabels": {"team": "blue"}});
+    let of_other = |world: &mut World, labels: Value| {
+        let namespace = json!({"metadata": {"name": "other", "labels": labels}});
+        let namespace = Change::Added(Arc::new(serde_json::from_value(namespace).expect("a namespace")));
+        world.planner.apply(Event::of_namespace(&namespace), world.now);
+    };
+    let mut there = on("b", of_app("q", "y", "", ""));
+    there["metadata"]["namespace"] = json!("other");
+    world.pod(there);
+    let mut pod = of_app("p", "x", "podAffinity", "y");
+    pod["spec"]["affinity"]["podAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"][0]["namespaceSelector"] =
+        blue.clone();
     world.pod(pod);
-    let decided = world.decide_all();
-    assert!(
-        decided[0].contains("2 node(s) could not be looked at, since a namespaceSelector"),
-        "{decided:?}"
-    );
+    let refused = "p: 0/2 nodes are available: 2 node(s) didn't match pod affinity rules.";
+    assert_eq!(world.decide_all(), [refused]);
+    world.now += 20 * SECOND;
+    of_other(&mut world, json!({"team": "red"}));
+    assert_eq!(world.decide_all(), [refused]);
+    world.now += 20 * SECOND;
+    of_other(&mut world, json!({"team": "blue"}));
+    assert_eq!(world.decide_all(), ["p -> b"]);
+    // The same for those that are there, and do not want others near.
+    let mut alone = on("a", of_app("r", "z", "podAntiAffinity", "w"));
+    alone["spec"]["affinity"]["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"][0]["namespaceSelector"] =
+        blue;
+    world.pod(alone);
+    let mut comes = of_app("s", "w", "", "");
+    comes["metadata"]["namespace"] = json!("other");
+    world.pod(comes);
+    assert_eq!(world.decide_all(), ["s -> b"]);
+}
+
+#[test]
+fn who_comes_is_news_to_those_that_it_can_help() {
+    // Of those that a full place keeps out, one is helped by who comes elsewhere and one is not.
+    let mut world = apart();
+    let mut tainted = node("b", "2");
+    tainted["metadata"]["labels"] = json!({"host": "b"});
+    tainted["spec"]["taints"] = json!([{"key": "gpu", "effect": "NoSchedule"}]);
+    world.node(tainted);
+    world.pod(on("a", of_app("q", "x", "", "")));
+    let mut spread = of_app("p", "x", "", "");
+    spread["spec"]["topologySpreadConstraints"] = json!([{
+        "maxSkew": 1, "topologyKey": "host", "whenUnsatisfiable": "DoNotSchedule",
+        "labelSelector": {"matchLabels": {"app": "x"}},
+    }]);
+    world.pod(spread);
+    world.pod(of_app("r", "y", "podAntiAffinity", "x"));
+    assert_eq!(world.decide_all().len(), 2);
+    world.now += 20 * SECOND;
+    world.pod(on("b", of_app("s", "x", "", "")));
+    assert_eq!(world.decide_all(), ["p -> a"]);
 }

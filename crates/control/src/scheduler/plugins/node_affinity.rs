@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::core::v1::{NodeSelectorRequirement, NodeSelectorTerm, PreferredSchedulingTerm};
 
-use crate::scheduler::framework::{FULL, Filter, NodeFilter, Score};
+use crate::scheduler::framework::{FULL, Filter, NodeFilter, Scene, Score};
 use crate::scheduler::news::News;
 use crate::scheduler::node::{NodeFacts, NodeInfo};
 use crate::scheduler::pod::PodInfo;
@@ -19,21 +19,29 @@ impl Filter for NodeAffinity {
         News::NODE_ADDED | News::NODE_LABELS
     }
 
-    fn prepare<'a>(&self, pod: &'a PodInfo, _: &'a [NodeInfo]) -> Option<NodeFilter<'a>> {
-        let affinity = pod.node_affinity.as_ref();
-        let required = affinity
-            .and_then(|affinity| affinity.required_during_scheduling_ignored_during_execution.as_ref())
-            .map(|required| required.node_selector_terms.as_slice());
-        if pod.node_selector.is_empty() && required.is_none() {
+    fn prepare<'a>(&self, pod: &'a PodInfo, _: Scene<'a>) -> Option<NodeFilter<'a>> {
+        if pod.node_selector.is_empty() && required(pod).is_none() {
             return None;
         }
         Some(Box::new(move |node| {
-            let facts = &*node.facts;
-            let selected = pod.node_selector.iter().all(|(key, value)| facts.labels.get(key) == Some(value));
-            let met = selected && required.is_none_or(|terms| terms.iter().any(|term| is_met(term, facts)));
-            super::refuse_if(!met, "node(s) didn't match Pod's node affinity/selector")
+            super::refuse_if(
+                !is_met_by(pod, &node.facts),
+                "node(s) didn't match Pod's node affinity/selector",
+            )
         }))
     }
+}
+
+/// Whether a node is one of those that the pod requires.
+pub(super) fn is_met_by(pod: &PodInfo, facts: &NodeFacts) -> bool {
+    let selected = || pod.node_selector.iter().all(|(key, value)| facts.labels.get(key) == Some(value));
+    required(pod).is_none_or(|terms| terms.iter().any(|term| is_met(term, facts))) && selected()
+}
+
+fn required(pod: &PodInfo) -> Option<&[NodeSelectorTerm]> {
+    let affinity = pod.node_affinity.as_ref()?;
+    let required = affinity.required_during_scheduling_ignored_during_execution.as_ref()?;
+    Some(&required.node_selector_terms)
 }
 
 impl Score for NodeAffinity {
@@ -46,7 +54,7 @@ impl Score for NodeAffinity {
     }
 
     /// The weights of what is met, in proportion to the best node.
-    fn scores(&self, pod: &PodInfo, nodes: &[&NodeInfo]) -> Vec<i64> {
+    fn scores(&self, pod: &PodInfo, _: Scene<'_>, nodes: &[&NodeInfo]) -> Vec<i64> {
         let preferred = pod
             .node_affinity
             .as_ref()

@@ -1,8 +1,7 @@
 //! Ports of the host, which one pod of a node can have.
 
-use crate::scheduler::framework::{Filter, NodeFilter};
+use crate::scheduler::framework::{Filter, NodeFilter, Scene};
 use crate::scheduler::news::News;
-use crate::scheduler::node::NodeInfo;
 use crate::scheduler::pod::{HostPort, PodInfo};
 
 /// Refuses nodes where another pod has a port that this one wants.
@@ -17,7 +16,7 @@ impl Filter for NodePorts {
         News::NODE_ADDED | News::POD_LEFT | News::POD_SHRANK
     }
 
-    fn prepare<'a>(&self, pod: &'a PodInfo, _: &'a [NodeInfo]) -> Option<NodeFilter<'a>> {
+    fn prepare<'a>(&self, pod: &'a PodInfo, _: Scene<'a>) -> Option<NodeFilter<'a>> {
         let wanted = &pod.share.ports;
         if wanted.is_empty() {
             return None;

@@ -1,7 +1,7 @@
 //! Nodes whose processors and memory are taken evenly.
 
 use super::node_resources_fit::percent_taken;
-use crate::scheduler::framework::{FULL, Score};
+use crate::scheduler::framework::{FULL, Scene, Score};
 use crate::scheduler::node::NodeInfo;
 use crate::scheduler::pod::PodInfo;
 
@@ -17,7 +17,7 @@ impl Score for NodeResourcesBalancedAllocation {
         1
     }
 
-    fn scores(&self, pod: &PodInfo, nodes: &[&NodeInfo]) -> Vec<i64> {
+    fn scores(&self, pod: &PodInfo, _: Scene<'_>, nodes: &[&NodeInfo]) -> Vec<i64> {
         let score = |node: &&NodeInfo| {
             let [cpu, memory] = percent_taken(pod, node);
             FULL - (cpu - memory).abs()

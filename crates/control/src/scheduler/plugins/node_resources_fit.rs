@@ -1,6 +1,6 @@
 //! Whether a node has what the pod asks for, and how much is left.
 
-use crate::scheduler::framework::{FULL, Filter, NodeFilter, Score};
+use crate::scheduler::framework::{FULL, Filter, NodeFilter, Scene, Score};
 use crate::scheduler::news::News;
 use crate::scheduler::node::NodeInfo;
 use crate::scheduler::pod::PodInfo;
@@ -19,7 +19,7 @@ impl Filter for NodeResourcesFit {
     }
 
     /// The only filter that gives several reasons at once.
-    fn prepare<'a>(&self, pod: &'a PodInfo, _: &'a [NodeInfo]) -> Option<NodeFilter<'a>> {
+    fn prepare<'a>(&self, pod: &'a PodInfo, _: Scene<'a>) -> Option<NodeFilter<'a>> {
         let wanted = &pod.share.requests;
         Some(Box::new(move |node| {
             let (all, taken) = (&node.facts.allocatable, &node.taken);
@@ -46,7 +46,7 @@ impl Score for NodeResourcesFit {
         1
     }
 
-    fn scores(&self, pod: &PodInfo, nodes: &[&NodeInfo]) -> Vec<i64> {
+    fn scores(&self, pod: &PodInfo, _: Scene<'_>, nodes: &[&NodeInfo]) -> Vec<i64> {
         let score = |node: &&NodeInfo| {
             let [cpu, memory] = percent_taken(pod, node);
             ((FULL - cpu) + (FULL - memory)) / 2

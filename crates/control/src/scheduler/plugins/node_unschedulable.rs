@@ -3,9 +3,8 @@
 use k8s_openapi::api::core::v1::Taint;
 
 use super::taint_toleration::tolerates;
-use crate::scheduler::framework::{Filter, NodeFilter};
+use crate::scheduler::framework::{Filter, NodeFilter, Scene};
 use crate::scheduler::news::News;
-use crate::scheduler::node::NodeInfo;
 use crate::scheduler::pod::PodInfo;
 
 /// Refuses nodes that are cordoned, unless the pod tolerates the taint that stands for it.
@@ -20,7 +19,7 @@ impl Filter for NodeUnschedulable {
         News::NODE_ADDED | News::NODE_TAINTS
     }
 
-    fn prepare<'a>(&self, pod: &'a PodInfo, _: &'a [NodeInfo]) -> Option<NodeFilter<'a>> {
+    fn prepare<'a>(&self, pod: &'a PodInfo, _: Scene<'a>) -> Option<NodeFilter<'a>> {
         let cordoned = Taint {
             key: "node.kubernetes.io/unschedulable".to_owned(),
             effect: "NoSchedule".to_owned(),

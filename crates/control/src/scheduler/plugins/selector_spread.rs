@@ -1,11 +1,11 @@
 //! Pods of one owner on different nodes.
 
-use crate::scheduler::framework::{FULL, Score};
+use crate::scheduler::framework::{FULL, Scene, Score};
 use crate::scheduler::node::NodeInfo;
 use crate::scheduler::pod::PodInfo;
 
 /// Prefers nodes that have fewer pods of the same owner, in the place of what Kubernetes does by
-/// constraints of topology that every pod has.
+/// constraints of topology that every pod has which has none of its own.
 pub(super) struct SelectorSpread;
 
 impl Score for SelectorSpread {
@@ -17,8 +17,11 @@ impl Score for SelectorSpread {
         2
     }
 
-    fn scores(&self, pod: &PodInfo, nodes: &[&NodeInfo]) -> Vec<i64> {
-        let Some(owner) = &pod.share.owner else { return vec![0; nodes.len()] };
+    fn scores(&self, pod: &PodInfo, _: Scene<'_>, nodes: &[&NodeInfo]) -> Vec<i64> {
+        // Who says himself how evenly it is to be has no constraints by default.
+        let Some(owner) = pod.share.owner.as_ref().filter(|_| pod.spread.is_empty()) else {
+            return vec![0; nodes.len()];
+        };
         let count = |node: &&NodeInfo| {
             let count = node.taken.owners.get(owner).copied().unwrap_or(0);
             i64::try_from(count).unwrap_or(i64::MAX / FULL)

@@ -2,9 +2,9 @@
 
 use k8s_openapi::api::core::v1::{Taint, Toleration};
 
-use crate::scheduler::framework::{FULL, Filter, NodeFilter, Score};
+use crate::scheduler::framework::{FULL, Filter, NodeFilter, Scene, Score};
 use crate::scheduler::news::News;
-use crate::scheduler::node::NodeInfo;
+use crate::scheduler::node::{NodeFacts, NodeInfo};
 use crate::scheduler::pod::PodInfo;
 
 /// Refuses nodes with hard taints that the pod does not tolerate, and prefers those with fewer soft ones.
@@ -19,11 +19,9 @@ impl Filter for TaintToleration {
         News::NODE_ADDED | News::NODE_TAINTS
     }
 
-    fn prepare<'a>(&self, pod: &'a PodInfo, _: &'a [NodeInfo]) -> Option<NodeFilter<'a>> {
+    fn prepare<'a>(&self, pod: &'a PodInfo, _: Scene<'a>) -> Option<NodeFilter<'a>> {
         Some(Box::new(|node| {
-            let hard = |taint: &&Taint| taint.effect == "NoSchedule" || taint.effect == "NoExecute";
-            let mut taints = node.facts.taints.iter().filter(hard);
-            let Some(taint) = taints.find(|taint| !tolerates(pod, taint)) else { return Vec::new() };
+            let Some(taint) = untolerated(pod, &node.facts) else { return Vec::new() };
             let value = taint.value.as_deref().unwrap_or_default();
             vec![format!("node(s) had untolerated taint {{{}: {value}}}", taint.key).into()]
         }))
@@ -39,7 +37,7 @@ impl Score for TaintToleration {
         3
     }
 
-    fn scores(&self, pod: &PodInfo, nodes: &[&NodeInfo]) -> Vec<i64> {
+    fn scores(&self, pod: &PodInfo, _: Scene<'_>, nodes: &[&NodeInfo]) -> Vec<i64> {
         let untolerated = |taint: &&Taint| taint.effect == "PreferNoSchedule" && !tolerates(pod, taint);
         let score = |node: &&NodeInfo| {
             let soft = node.facts.taints.iter().filter(untolerated).count();
@@ -47,6 +45,12 @@ impl Score for TaintToleration {
         };
         nodes.iter().map(score).collect()
     }
+}
+
+/// The first of a node's hard taints that the pod does not put up with.
+pub(super) fn untolerated<'a>(pod: &PodInfo, facts: &'a NodeFacts) -> Option<&'a Taint> {
+    let hard = |taint: &&Taint| taint.effect == "NoSchedule" || taint.effect == "NoExecute";
+    facts.taints.iter().filter(hard).find(|taint| !tolerates(pod, taint))
 }
 
 /// Whether the pod puts up with a taint.

@@ -13,7 +13,7 @@ fn pod(name: &str, priority: i32) -> PodInfo {
         node_selector: Vec::new(),
         node_affinity: None,
         tolerations: Vec::new(),
-        wants_near: Vec::new(),
+        spread: Vec::new(),
         share: Arc::default(),
     }
 }

@@ -19,18 +19,20 @@ use crate::rootfs::RootFs;
 const COPY_BUFFER: usize = 256 << 10;
 
 /// Unpacks `archive` into the directory `target` of `root`. With `keep_kinds` no directory is
-/// replaced by something else, nor the other way round; `owner` goes over the archive's.
+/// replaced by something else, nor the other way round; `owner` goes over the archive's. `admit` is asked
+/// for each path below the target.
 pub(super) fn unpack(
     root: &RootFs,
     target: &str,
     keep_kinds: bool,
     owner: Option<(u32, u32)>,
+    admit: &dyn Fn(&str) -> Result<()>,
     archive: impl Read,
 ) -> Result<()> {
     let mut archive = image::Entries::new(image::inflated(archive).map_err(bad_archive)?);
     let target = target.trim_end_matches('/');
     let buffer = vec![0; COPY_BUFFER];
-    let mut unpacking = Unpacking { root, target, keep_kinds, owner, times: Vec::new(), buffer };
+    let mut unpacking = Unpacking { root, target, keep_kinds, owner, admit, times: Vec::new(), buffer };
     archive.each(bad_archive, |entry| unpacking.entry(entry))?;
     unpacking.finish();
     // Whoever sends the archive wants to see it taken whole; what follows its end is of no use.
@@ -45,6 +47,8 @@ struct Unpacking<'a> {
     keep_kinds: bool,
     /// Whom everything is given to, whatever the archive says.
     owner: Option<(u32, u32)>,
+    /// Refuses paths below the target.
+    admit: &'a dyn Fn(&str) -> Result<()>,
     /// Times of directories, set last: what is put into them changes them.
     times: Vec<(String, Timestamps)>,
     buffer: Vec<u8>,
@@ -56,6 +60,7 @@ impl Unpacking<'_> {
         let Some(inner) = inside(&path)? else {
             return Ok(());
         };
+        (self.admit)(&inner)?;
         let failed =
             |source: io::Error| Error::internal(format!("unpack `{}`", path.display())).with_source(source);
         let attributes = entry.attributes().map_err(bad_archive)?;

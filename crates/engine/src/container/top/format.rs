@@ -6,6 +6,9 @@
 use super::columns::{self, Spec};
 use crate::error::{Error, Kind, Result};
 
+/// How many columns there may be, and by how many the processes may be ordered.
+const MOST: usize = 64;
+
 /// One column: what is in it, under which title.
 #[derive(Clone, Debug)]
 pub(super) struct Column {
@@ -142,6 +145,9 @@ impl Asked {
         let mut names = names.split(',').filter(|name| !name.is_empty()).peekable();
         while let Some(name) = names.next() {
             let spec = spec(name)?;
+            if self.own.len() == MOST {
+                return Err(failed(&format!("more than {MOST} columns")));
+            }
             let title = title.filter(|_| names.peek().is_none()).unwrap_or_else(|| spec.title_of(name));
             self.own.push(Column { spec, title: title.to_owned() });
         }
@@ -156,6 +162,9 @@ impl Asked {
 
     fn sort(&mut self, list: &str) -> Result<()> {
         for name in list.split(',').filter(|name| !name.is_empty()) {
+            if self.order.len() == MOST {
+                return Err(failed(&format!("an order by more than {MOST} columns")));
+            }
             let is_down = name.starts_with('-');
             self.order.push((spec(name.trim_start_matches(['-', '+']))?, is_down));
         }
@@ -248,5 +257,10 @@ mod tests {
         check("; rm", "ps: error: unsupported option (BSD syntax)");
         check("--nothing", "ps: error: unknown gnu long option");
         check("-Z", "ps: error: unsupported SysV option");
+        let many = |count: usize| vec!["pid"; count].join(",");
+        assert_eq!(chosen(&format!("-o {}", many(64))).expect("so many").columns.len(), 64);
+        check(&format!("-o {}", many(65)), "ps: error: more than 64 columns");
+        check(&format!("-o {} -o user", many(64)), "ps: error: more than 64 columns");
+        check(&format!("-e --sort {}", many(65)), "ps: error: an order by more than 64 columns");
     }
 }

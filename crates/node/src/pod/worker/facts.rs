@@ -95,9 +95,10 @@ impl Worker {
         Some(("CrashLoopBackOff".to_owned(), message))
     }
 
-    /// Tells in an event of each container whose next start has to wait, once for each time that it ended.
+    /// Tells in an event of each container whose next start has to wait, and again while it does: who looks
+    /// at the event sees by its count and time that it is still so.
     pub(super) fn announce_back_offs(&mut self, observation: &Observation) {
-        let begun: Vec<(Container, ContainerId)> = self
+        let waiting: Vec<(Container, ContainerId)> = self
             .containers()
             .filter_map(|(container, role)| {
                 let here = observation.instance(&container.name)?.in_current_sandbox;
@@ -105,13 +106,12 @@ impl Worker {
                 Some((container.clone(), self.backs_off(container, role, current)?))
             })
             .collect();
-        for (container, ended) in begun {
-            if self.announced.insert(container.name.clone(), ended.clone()) != Some(ended) {
-                let name = &container.name;
-                let message =
-                    format!("Back-off restarting failed container {name} in pod {}", self.full_name());
-                self.container_event(&container, true, "BackOff", message);
-            }
+        let now = self.now();
+        let due = self.announced.due(waiting.iter().map(|(container, ended)| (&*container.name, ended)), now);
+        for (container, _) in waiting.iter().filter(|(container, _)| due.contains(&container.name)) {
+            let name = &container.name;
+            let message = format!("Back-off restarting failed container {name} in pod {}", self.full_name());
+            self.container_event(container, true, "BackOff", message);
         }
     }
 

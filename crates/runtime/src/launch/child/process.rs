@@ -19,7 +19,11 @@ use super::super::limits;
 use super::super::plan::{HookPlan, Kept, ProcessPlan, StdioPlan};
 use super::{Never, console, die_with_parent, hear, home, hooks};
 use crate::seccomp::Filter;
+use crate::sys::clone::exit_now;
 use crate::sys::{exec, schedule, seccomp, signal};
+
+/// The exit code of a process whose program cannot be executed for a fault of its own.
+const UNFIT: i32 = 255;
 
 /// Becomes the program of a container's first process; returns only on failure.
 pub(super) fn run(
@@ -133,12 +137,38 @@ fn execute(plan: &ProcessPlan, channel: &Channel) -> Result<Never, Failed> {
     }
     let program = plan.candidates[plan.program].as_c_str();
     let error = exec::execve(program, &plan.argv, &plan.envp);
+    if let Some(why) = fault_of_program(program, &error) {
+        end_as_program(program, why);
+    }
     let kind = match error.raw_os_error() {
         Some(libc::ENOENT) => FailedKind::ProgramNotFound,
         _ => FailedKind::ProgramNotExecutable,
     };
     let name = program.to_str().unwrap_or("program");
     Err(error).tried(format_args!("exec {name}")).map_err(|failed| failed.of_kind(kind))
+}
+
+/// Why a program that is there and may be executed cannot be: its format is none that the kernel knows, or what it is
+/// to be interpreted by is missing.
+fn fault_of_program(program: &CStr, error: &std::io::Error) -> Option<&'static [u8]> {
+    match error.raw_os_error() {
+        Some(libc::ENOEXEC) => Some(b": exec format error\n".as_slice()),
+        Some(libc::ENOENT)
+            if rustix::fs::accessat(CWD, program, Access::EXEC_OK, AtFlags::EACCESS).is_ok() =>
+        {
+            Some(b": no such file or directory\n".as_slice())
+        }
+        _ => None,
+    }
+}
+
+/// Ends as other runtimes do for a program that is at fault itself: it has begun, says so to whoever reads its
+/// errors, and ends.
+fn end_as_program(program: &CStr, why: &[u8]) -> ! {
+    for text in [b"exec ".as_slice(), program.to_bytes(), why] {
+        let _ = rustix::io::write(rustix::stdio::stderr(), text);
+    }
+    exit_now(UNFIT)
 }
 
 /// Closes what is above the standard streams, what is preserved, and `kept`.

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::{SECOND, World, node, on, pod};
 use crate::scheduler::cache::Snapshot;
+use crate::scheduler::framework::Scene;
 use crate::scheduler::node::{NodeFacts, NodeInfo, Taken};
 use crate::scheduler::planner::{Event, Outcome, Written};
 use crate::scheduler::pod::{PodId, Share, Sighting};
@@ -129,6 +130,14 @@ impl Twin {
             // Near is what has the same label, so that several nodes are.
             8 => shown["spec"]["affinity"] = json!({"podAntiAffinity": near("0")}),
             9 => shown["spec"]["affinity"] = json!({"podAntiAffinity": near("1")}),
+            4 => {
+                shown["spec"]["affinity"] = json!({"podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [
+                {"weight": 3, "podAffinityTerm": near("1")["requiredDuringSchedulingIgnoredDuringExecution"][0]}]}})
+            }
+            3 => {
+                shown["spec"]["topologySpreadConstraints"] = json!([{"maxSkew": 1, "topologyKey": "label",
+                "whenUnsatisfiable": "DoNotSchedule", "labelSelector": {"matchLabels": {"app": "0"}}}])
+            }
             10 => shown["spec"]["affinity"] = json!({"podAffinity": near("0")}),
             11 => shown["spec"]["affinity"] = json!({"podAffinity": near("2")}),
             _ => {}
@@ -236,7 +245,7 @@ impl Twin {
         self.world.planner.spread_news(self.world.now);
         let planner = &self.world.planner;
         for pod in planner.queue.unschedulable() {
-            let chosen = planner.framework.choose(pod, &anew);
+            let chosen = planner.framework.choose(pod, Scene::of(&anew));
             assert!(chosen.is_err(), "{:?} waits, and {chosen:?} would take it", pod.id);
         }
     }
