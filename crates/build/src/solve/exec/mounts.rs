@@ -43,7 +43,7 @@ pub(super) struct Held {
 /// Makes all of a command's mounts.
 pub(super) async fn prepare(step: &Step<'_>, exec: &ExecOp) -> Result<Mounts, SolveError> {
     let mut caches = caches(step, exec).await?;
-    let attached = Attached::new(&step.job.inner.solver.inner.root)?;
+    let attached = offload::in_place(|| Attached::new(&step.job.inner.solver.inner.root))?;
     let mut made = Mounts {
         mounts: Vec::new(),
         written: Vec::new(),

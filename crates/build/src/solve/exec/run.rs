@@ -76,15 +76,13 @@ async fn create(
     held: Held,
     written: Vec<(i64, crate::solve::attach::Snapshot, Chain)>,
 ) -> Result<Running, SolveError> {
-    let (made, waited) = tokio::sync::oneshot::channel();
     let engine = engine.clone();
-    tokio::spawn(async move {
+    let making = tokio::spawn(async move {
         let created = engine.container_create(spec).await;
-        let running = created.map(|created| Running { engine, id: created.id, held: Some(held), written });
-        // What nobody waits for is dropped.
-        drop(made.send(running));
+        created.map(|created| Running { engine, id: created.id, held: Some(held), written })
     });
-    let running = waited.await.map_err(|_| SolveError::Failed("the engine is going".to_owned()))?;
+    // What nobody waits for any more is dropped when it is there, and so removed.
+    let running = making.await.map_err(|_| SolveError::Failed("the engine is going".to_owned()))?;
     Ok(running?)
 }
 
