@@ -11,15 +11,15 @@ use crate::fault::Fault;
 use crate::wire::build::Pruned;
 
 /// What narrows it.
-const FILTERS: [&str; 10] = [
-    "until", "unused-for", "id", "parent", "type", "description", "inuse", "shared", "private", "immutable",
-];
+const FILTERS: [&str; 10] =
+    ["until", "unused-for", "id", "parent", "type", "description", "inuse", "shared", "private", "immutable"];
 
 /// Takes parts of the build cache away; images go by `POST /images/prune`.
 pub(crate) async fn prune(call: Call) -> Answer {
     let options = options(&call)?;
     let removed = call.api.buildkit.solver().prune(options).await;
-    let removed = removed.map_err(|error| Fault::from(engine::Error::new(error.kind(), error.to_string())))?;
+    let removed =
+        removed.map_err(|error| Fault::from(engine::Error::new(error.kind(), error.to_string())))?;
     let reclaimed = removed.iter().filter(|record| !record.shared).map(|record| record.size).sum();
     call.engine().tell_prune(EventKind::Builder, reclaimed);
     let ids: Vec<String> = removed.into_iter().map(|record| record.id).collect();

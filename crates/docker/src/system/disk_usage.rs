@@ -46,7 +46,8 @@ pub(crate) async fn disk_usage(call: Call) -> Answer {
 /// What builds remember.
 async fn build_cache(call: &Call) -> Result<Vec<BuildCache>, Fault> {
     let records = call.api.buildkit.solver().disk_usage(&[]).await;
-    let records = records.map_err(|error| Fault::from(engine::Error::new(error.kind(), error.to_string())))?;
+    let records =
+        records.map_err(|error| Fault::from(engine::Error::new(error.kind(), error.to_string())))?;
     let cache = records.into_iter().map(|record| BuildCache {
         id: record.id,
         parents: record.parents,
