@@ -107,7 +107,8 @@ impl Checkout {
 
     /// The commit that is meant, asked of the server.
     pub(crate) async fn commit(&self, directory: &Path) -> Result<String, GitError> {
-        let is_commit = |text: &str| matches!(text.len(), 40 | 64) && text.bytes().all(|b| b.is_ascii_hexdigit());
+        let is_commit =
+            |text: &str| matches!(text.len(), 40 | 64) && text.bytes().all(|b| b.is_ascii_hexdigit());
         if is_commit(&self.reference) {
             return Ok(self.reference.to_ascii_lowercase());
         }

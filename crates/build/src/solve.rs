@@ -49,9 +49,7 @@ pub use export::Exporter;
 pub use job::{Entitlement, Job, JobOptions, ResolveMode, ResolvedImage};
 pub use look::FileStat;
 pub use reference::{Attestation, Outcome, Ref};
-pub use session::{
-    Duplex, FileSelection, FileSink, Session, SessionError, Transferred, Transfers, Upload,
-};
+pub use session::{Duplex, FileSelection, FileSink, Session, SessionError, Transferred, Transfers, Upload};
 pub use usage::{PruneOptions, UsageKind, UsageRecord};
 pub use value::Chain;
 
@@ -83,7 +81,8 @@ impl Solver {
     pub fn new(engine: Engine) -> Self {
         let root = engine.config().root.join("builder");
         offload::in_place(|| attach::clear(&root));
-        let (caches, locals) = offload::in_place(|| (cache::Caches::open(&root), source::local::Locals::open(&root)));
+        let (caches, locals) =
+            offload::in_place(|| (cache::Caches::open(&root), source::local::Locals::open(&root)));
         let inner = Inner {
             store: engine.images().clone(),
             engine,

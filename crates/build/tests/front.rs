@@ -53,7 +53,8 @@ fn a_dockerfile_becomes_an_image_and_its_steps_are_not_done_twice() {
     with_engine(async |engine| {
         let directory = tempfile::tempdir().expect("a directory");
         let solver = Solver::new(engine.clone());
-        let files = [("Dockerfile", DOCKERFILE), ("a.txt", "a"), ("b.log", "b"), (".dockerignore", "*.log\n")];
+        let files =
+            [("Dockerfile", DOCKERFILE), ("a.txt", "a"), ("b.log", "b"), (".dockerignore", "*.log\n")];
         let first = job(&solver, directory.path(), &files);
         let outcome = build(&first, &[]).await.expect("build");
         let result = outcome.single.as_ref().expect("an image");
@@ -68,7 +69,8 @@ fn a_dockerfile_becomes_an_image_and_its_steps_are_not_done_twice() {
         let second = job(&solver, directory.path(), &[]);
         build(&second, &[]).await.expect("build");
         let again = told(&second).await;
-        let steps: Vec<_> = again.iter().filter(|(name, _)| name.contains("] RUN") || name.contains("] COPY")).collect();
+        let steps: Vec<_> =
+            again.iter().filter(|(name, _)| name.contains("] RUN") || name.contains("] COPY")).collect();
         assert_eq!(steps.len(), 4, "{again:?}");
         assert!(steps.iter().all(|(_, cached)| *cached), "{again:?}");
     });

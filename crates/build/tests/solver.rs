@@ -66,7 +66,10 @@ fn a_command_that_fails_says_how_and_is_tried_again() {
         for _ in 0..2 {
             let solved = solve(&solver, &client, &definition).await;
             let error = solved.error();
-            assert_eq!(error, "process \"/bin/sh -c echo before; exit 7\" did not complete successfully: exit code: 7");
+            assert_eq!(
+                error,
+                "process \"/bin/sh -c echo before; exit 7\" did not complete successfully: exit code: 7"
+            );
             assert_eq!(solved.output(), "before\n");
         }
         let ended = draft.run_with(&base, "exit 7", Vec::new(), &[], |exec| {
@@ -83,8 +86,8 @@ fn what_a_job_may_not_have_is_refused() {
         let mut draft = Draft::default();
         let base = draft.busybox();
         let host = draft.run_with(&base, "true", Vec::new(), &[], |exec| exec.set_network(pb::NetMode::Host));
-        let insecure =
-            draft.run_with(&base, "true", Vec::new(), &[], |exec| exec.set_security(pb::SecurityMode::Insecure));
+        let insecure = draft
+            .run_with(&base, "true", Vec::new(), &[], |exec| exec.set_security(pb::SecurityMode::Insecure));
         for (run, entitlement) in [(&host, "network.host"), (&insecure, "security.insecure")] {
             let solved = solve(&solver, &client, &draft.finish(run)).await;
             assert_eq!(solved.error(), format!("{entitlement} is not allowed"));
@@ -117,7 +120,13 @@ fn mounts_are_what_they_are_said_to_be_and_leave_nothing_behind() {
         let other = draft.run(&base, "mkdir /out; echo one > /out/f");
         let secret = pb::Mount {
             mount_type: pb::MountType::Secret.into(),
-            secret_opt: Some(pb::SecretOpt { id: "key".to_owned(), uid: 7, gid: 8, mode: 0o440, optional: false }),
+            secret_opt: Some(pb::SecretOpt {
+                id: "key".to_owned(),
+                uid: 7,
+                gid: 8,
+                mode: 0o440,
+                optional: false,
+            }),
             ..bind(llb::EMPTY, "/run/secrets/key", false)
         };
         let agent = pb::Mount {
@@ -135,7 +144,11 @@ fn mounts_are_what_they_are_said_to_be_and_leave_nothing_behind() {
             (echo x > /part/x) 2>&1; (echo x > /client/x) 2>&1; echo \"$TOKEN\"";
         let mounts = vec![bind(1, "/client", true), part, secret, agent, memory, kept, discarded];
         let run = draft.run_with(&base, line, mounts, &[context, other], |exec| {
-            exec.secretenv.push(pb::SecretEnv { id: "key".to_owned(), name: "TOKEN".to_owned(), optional: false });
+            exec.secretenv.push(pb::SecretEnv {
+                id: "key".to_owned(),
+                name: "TOKEN".to_owned(),
+                optional: false,
+            });
         });
         let solved = solve(&solver, &client, &draft.finish(&run)).await;
         let result = solved.expect();
@@ -164,7 +177,13 @@ fn caches_are_found_again_and_pruned() {
         let base = draft.busybox();
         let mut count = |line: &str, sharing| {
             let mount = cache("counter", "/cache", sharing);
-            let run = draft.run_with(&base, &format!("echo x >> /cache/n; wc -l < /cache/n; {line}"), vec![mount], &[], |_| {});
+            let run = draft.run_with(
+                &base,
+                &format!("echo x >> /cache/n; wc -l < /cache/n; {line}"),
+                vec![mount],
+                &[],
+                |_| {},
+            );
             draft.finish(&run)
         };
         let shared = pb::CacheSharingOpt::Shared;
@@ -176,7 +195,8 @@ fn caches_are_found_again_and_pruned() {
         assert!(usage.iter().all(|record| !record.in_use), "{usage:?}");
 
         // Pruned by sort, then all.
-        let options = PruneOptions { filter: vec!["type==exec.cachemount".to_owned()], ..PruneOptions::default() };
+        let options =
+            PruneOptions { filter: vec!["type==exec.cachemount".to_owned()], ..PruneOptions::default() };
         assert_eq!(solver.prune(options).await.expect("prune").len(), 1);
         assert_eq!(solve(&solver, &client, &count("echo c", shared)).await.output(), "1\nc\n");
         solver.prune(PruneOptions { all: true, ..PruneOptions::default() }).await.expect("prune");
@@ -189,7 +209,8 @@ fn caches_are_found_again_and_pruned() {
 #[test]
 fn a_socket_of_a_command_leads_to_the_client_s_agent() {
     with_engine(async |engine| {
-        let (solver, client) = (Solver::new(engine.clone()), Arc::new(Client { agent: true, ..Client::default() }));
+        let (solver, client) =
+            (Solver::new(engine.clone()), Arc::new(Client { agent: true, ..Client::default() }));
         let mut draft = Draft::default();
         let base = draft.busybox();
         let agent = pb::Mount {
@@ -215,7 +236,8 @@ fn a_socket_of_a_command_leads_to_the_client_s_agent() {
             // Its path may be longer than that of a socket can be.
             let directory = std::fs::File::open(socket.parent().expect("in a directory")).expect("open");
             let fd = std::os::fd::AsRawFd::as_raw_fd(&directory);
-            let mut agent = std::os::unix::net::UnixStream::connect(format!("/proc/self/fd/{fd}/agent")).expect("connect");
+            let mut agent = std::os::unix::net::UnixStream::connect(format!("/proc/self/fd/{fd}/agent"))
+                .expect("connect");
             agent.write_all(b"hello").expect("ask");
             let mut answer = String::new();
             agent.read_to_string(&mut answer).expect("an answer");

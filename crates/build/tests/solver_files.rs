@@ -72,7 +72,8 @@ impl Case<'_> {
     async fn copied(&self, change: impl FnOnce(&mut pb::FileActionCopy)) -> Result<Vec<String>, String> {
         let mut draft = Draft::default();
         let (base, context) = (draft.busybox(), draft.source("local://context"));
-        let there = pb::FileActionMkDir { path: "/to".to_owned(), mode: 0o755, timestamp: -1, ..Default::default() };
+        let there =
+            pb::FileActionMkDir { path: "/to".to_owned(), mode: 0o755, timestamp: -1, ..Default::default() };
         let base = draft.files(&[base], vec![alone(Action::Mkdir(there), llb::EMPTY)]);
         let mut action = copy("", "/to/");
         change(&mut action);
@@ -107,8 +108,15 @@ fn files_are_copied_as_the_action_says() {
             assert_eq!(found.await.expect("copied"), expected);
         };
         check(&|action| action.src = "/one.txt".to_owned(), &["one.txt one 0:0 640"]).await;
-        check(&|action| action.src = "/*.txt".to_owned(), &["one.txt one 0:0 640", "two.txt two 0:0 640"]).await;
-        let src = &["lib/ 0:0 755", "lib/lib.go lib 0:0 640", "lib/lib.md text 0:0 640", "main.go main 0:0 640", "notes.md notes 0:0 640"];
+        check(&|action| action.src = "/*.txt".to_owned(), &["one.txt one 0:0 640", "two.txt two 0:0 640"])
+            .await;
+        let src = &[
+            "lib/ 0:0 755",
+            "lib/lib.go lib 0:0 640",
+            "lib/lib.md text 0:0 640",
+            "main.go main 0:0 640",
+            "notes.md notes 0:0 640",
+        ];
         check(&|action| action.src = "/src".to_owned(), src).await;
         let renamed = |action: &mut pb::FileActionCopy| {
             (action.src, action.dest) = ("/one.txt".to_owned(), "/to/deep/er".to_owned());
@@ -128,7 +136,8 @@ fn files_are_copied_as_the_action_says() {
             (action.src, action.mode_str) = ("/one.txt".to_owned(), "u+x,g-r".to_owned());
         };
         check(&symbolic, &["one.txt one 0:0 700"]).await;
-        let octal = |action: &mut pb::FileActionCopy| (action.src, action.mode) = ("/one.txt".to_owned(), 0o604);
+        let octal =
+            |action: &mut pb::FileActionCopy| (action.src, action.mode) = ("/one.txt".to_owned(), 0o604);
         check(&octal, &["one.txt one 0:0 604"]).await;
         let link = |action: &mut pb::FileActionCopy| {
             (action.src, action.follow_symlink) = ("/link".to_owned(), false);
@@ -152,7 +161,8 @@ fn files_are_copied_as_the_action_says() {
         assert!(fails(&|action| action.src = "/none".to_owned()).await.ends_with("\"/none\": not found"));
         assert_eq!(fails(&|action| action.src = "/*.none".to_owned()).await, "/*.none not found");
         let closed = |action: &mut pb::FileActionCopy| {
-            (action.src, action.dest, action.create_dest_path) = ("/one.txt".to_owned(), "/none/a".to_owned(), false);
+            (action.src, action.dest, action.create_dest_path) =
+                ("/one.txt".to_owned(), "/none/a".to_owned(), false);
         };
         assert!(fails(&closed).await.starts_with("failed to stat /none/a"));
         let unknown = |action: &mut pb::FileActionCopy| {
@@ -172,11 +182,36 @@ fn actions_follow_on_each_other_and_make_one_layer() {
         let mut draft = Draft::default();
         let time = 1_700_000_000_000_000_000;
         let actions = [
-            Action::Mkdir(pb::FileActionMkDir { path: "/a/b".to_owned(), mode: 0o700, make_parents: true, timestamp: time, ..Default::default() }),
-            Action::Mkfile(pb::FileActionMkFile { path: "/a/b/f".to_owned(), mode: 0o600, data: "text".into(), timestamp: time, ..Default::default() }),
-            Action::Symlink(pb::FileActionSymlink { oldpath: "b/f".to_owned(), newpath: "/a/l".to_owned(), timestamp: time, ..Default::default() }),
-            Action::Mkfile(pb::FileActionMkFile { path: "/a/gone".to_owned(), timestamp: -1, ..Default::default() }),
-            Action::Rm(pb::FileActionRm { path: "/a/g*".to_owned(), allow_wildcard: true, ..Default::default() }),
+            Action::Mkdir(pb::FileActionMkDir {
+                path: "/a/b".to_owned(),
+                mode: 0o700,
+                make_parents: true,
+                timestamp: time,
+                ..Default::default()
+            }),
+            Action::Mkfile(pb::FileActionMkFile {
+                path: "/a/b/f".to_owned(),
+                mode: 0o600,
+                data: "text".into(),
+                timestamp: time,
+                ..Default::default()
+            }),
+            Action::Symlink(pb::FileActionSymlink {
+                oldpath: "b/f".to_owned(),
+                newpath: "/a/l".to_owned(),
+                timestamp: time,
+                ..Default::default()
+            }),
+            Action::Mkfile(pb::FileActionMkFile {
+                path: "/a/gone".to_owned(),
+                timestamp: -1,
+                ..Default::default()
+            }),
+            Action::Rm(pb::FileActionRm {
+                path: "/a/g*".to_owned(),
+                allow_wildcard: true,
+                ..Default::default()
+            }),
         ];
         let count = actions.len();
         let actions: Vec<pb::FileAction> = actions
@@ -192,7 +227,10 @@ fn actions_follow_on_each_other_and_make_one_layer() {
         let made = draft.files(&[], actions);
         let solved = case.solved(&draft, &made).await;
         let result = solved.expect();
-        assert_eq!(listing(result, "/").await, ["a/ 0:0 755", "a/b/ 0:0 700", "a/b/f text 0:0 600", "a/l -> b/f 0:0 777"]);
+        assert_eq!(
+            listing(result, "/").await,
+            ["a/ 0:0 755", "a/b/ 0:0 700", "a/b/f text 0:0 600", "a/l -> b/f 0:0 777"]
+        );
         assert_eq!(result.stat_file("/a/b/f").await.expect("the file").modified, time);
         let chain = result.chain().await.expect("layers");
         assert_eq!(engine.images().layer_chain(chain.top().expect("a layer")).len(), 1);
@@ -213,7 +251,12 @@ fn layers_are_merged_and_told_apart_without_a_copy() {
         let mut draft = Draft::default();
         let base = draft.busybox();
         let file = |path: &str| {
-            Action::Mkfile(pb::FileActionMkFile { path: path.to_owned(), mode: 0o644, timestamp: -1, ..Default::default() })
+            Action::Mkfile(pb::FileActionMkFile {
+                path: path.to_owned(),
+                mode: 0o644,
+                timestamp: -1,
+                ..Default::default()
+            })
         };
         let alone_on = |draft: &mut Draft, path: &str| {
             draft.files(&[], vec![pb::FileAction { input: llb::EMPTY, ..alone(file(path), llb::EMPTY) }])

@@ -102,8 +102,14 @@ fn files_are_found_in_their_trees_only() {
         // Nor is anything made, or removed, where a link in the image leads.
         let out = canary.path().display();
         let linked = draft.run(&base, &format!("ln -s {out} /out; ln -s {out}/secret /file"));
-        let mkfile = pb::FileActionMkFile { path: "/out/new".to_owned(), timestamp: -1, ..Default::default() };
-        let mkdir = pb::FileActionMkDir { path: "/out/new".to_owned(), make_parents: true, timestamp: -1, ..Default::default() };
+        let mkfile =
+            pb::FileActionMkFile { path: "/out/new".to_owned(), timestamp: -1, ..Default::default() };
+        let mkdir = pb::FileActionMkDir {
+            path: "/out/new".to_owned(),
+            make_parents: true,
+            timestamp: -1,
+            ..Default::default()
+        };
         let remove = |path: &str| pb::FileActionRm { path: path.to_owned(), ..Default::default() };
         let into = pb::FileActionCopy { src: "/bin/busybox".to_owned(), ..copy("", "/out/new") };
         for action in [
@@ -116,7 +122,11 @@ fn files_are_found_in_their_trees_only() {
             let done = draft.files(&[linked.clone(), base.clone()], vec![alone(action, 1)]);
             let _ = solve(&solver, &client, &draft.finish(&done)).await;
         }
-        let left: Vec<_> = std::fs::read_dir(canary.path()).expect("list").flatten().map(|entry| entry.file_name()).collect();
+        let left: Vec<_> = std::fs::read_dir(canary.path())
+            .expect("list")
+            .flatten()
+            .map(|entry| entry.file_name())
+            .collect();
         assert_eq!(left.len(), 2, "{left:?}");
     });
 }
@@ -144,7 +154,16 @@ fn what_makes_no_sense_is_refused() {
             let solved = solve(&solver, &client, &draft.finish(&run)).await;
             assert!(solved.result.is_err(), "change {at}");
         }
-        for identifier in ["", "docker-image://", "docker-image://UPPER", "local://", "git://", "http://", "x://y", "oci-layout://a"] {
+        for identifier in [
+            "",
+            "docker-image://",
+            "docker-image://UPPER",
+            "local://",
+            "git://",
+            "http://",
+            "x://y",
+            "oci-layout://a",
+        ] {
             let source = draft.source(identifier);
             assert!(solve(&solver, &client, &draft.finish(&source)).await.result.is_err(), "{identifier}");
         }
@@ -209,7 +228,8 @@ fn the_same_command_of_two_builds_runs_once_and_others_run_at_once() {
         let mut draft = Draft::default();
         let base = draft.busybox();
         let shared = || vec![cache("meet", "/c", CacheSharingOpt::Shared)];
-        let run = draft.run_with(&base, "echo x >> /c/runs; sleep 0.3; wc -l < /c/runs", shared(), &[], |_| {});
+        let run =
+            draft.run_with(&base, "echo x >> /c/runs; sleep 0.3; wc -l < /c/runs", shared(), &[], |_| {});
         let definition = draft.finish(&run);
         let (one, two) =
             tokio::join!(solve(&solver, &client, &definition), solve(&solver, &client, &definition));
@@ -227,7 +247,8 @@ fn the_same_command_of_two_builds_runs_once_and_others_run_at_once() {
         let both = draft.files(&[left, right], vec![alone(Action::Copy(from), 1)]);
         let both = draft.finish(&both);
         let solving = solve(&solver, &client, &both);
-        let solved = tokio::time::timeout(std::time::Duration::from_secs(60), solving).await.expect("they meet");
+        let solved =
+            tokio::time::timeout(std::time::Duration::from_secs(60), solving).await.expect("they meet");
         let names = solved.expect().read_dir("/", Some("*t")).await.expect("list");
         let names: Vec<&str> = names.iter().map(|file| file.path.as_str()).collect();
         assert!(names.contains(&"left") && names.contains(&"right"), "{names:?}");

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use inspect::Remote;
-pub use pull::Described;
 use oci::manifest::ParseDocumentError;
 use oci::{Digest, Platform, Reference};
+pub use pull::Described;
 
 use crate::error::Kind;
 use crate::image::{FindError, ImageId};

@@ -16,7 +16,8 @@ fn layer(test: &TestStore, parent: Option<&Layer>, name: &str) -> Layer {
 fn listed(directory: &impl std::os::fd::AsRawFd) -> Vec<String> {
     let path = format!("/proc/self/fd/{}", directory.as_raw_fd());
     let entries = std::fs::read_dir(path).expect("list").flatten();
-    let mut names: Vec<String> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
     names.sort();
     names
 }
@@ -57,7 +58,10 @@ fn a_result_and_its_layers_outlive_the_process() {
     let test = test.reopen();
     assert_eq!(test.store.result_list(), before);
     let one = before.iter().find(|result| result.description == "one").expect("the one");
-    assert_eq!((one.uses, one.last_used, &one.parents, one.shared), (1, Some(used), &vec![key("parent")], false));
+    assert_eq!(
+        (one.uses, one.last_used, &one.parents, one.shared),
+        (1, Some(used), &vec![key("parent")], false)
+    );
     let held = test.store.result_use(&key("one"), used).expect("it is there");
     let chain = test.store.layer_chain(held[0].as_ref().expect("a layer"));
     assert_eq!(chain.len(), 2);

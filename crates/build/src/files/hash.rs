@@ -12,10 +12,38 @@ use super::{Entry, FileError, Tree};
 /// The digest of what a COPY source brings. Whom it belongs to counts with `owners` only: else it is given to
 /// somebody.
 pub(crate) fn hash_entries(tree: &Tree, entries: &[Entry], owners: bool) -> Result<Digest, FileError> {
+    let mut buffer = vec![0; 128 * 1024];
+    hash_entries_by(tree, entries, owners, &mut |entry, hasher| read_into(tree, entry, hasher, &mut buffer))
+}
+
+/// Adds the content of a regular file.
+pub(crate) fn read_into(
+    tree: &Tree,
+    entry: &Entry,
+    hasher: &mut Hasher,
+    buffer: &mut [u8],
+) -> Result<(), FileError> {
+    let mut file = tree.file(&entry.path)?;
+    loop {
+        tree.check(&entry.path)?;
+        let got = file.read(buffer);
+        match got.map_err(|source| FileError::Read { path: entry.path.clone(), source })? {
+            0 => return Ok(()),
+            got => hasher.update(&buffer[..got]),
+        }
+    }
+}
+
+/// As [`hash_entries`], where `content` adds what regular files have in them.
+pub(crate) fn hash_entries_by(
+    tree: &Tree,
+    entries: &[Entry],
+    owners: bool,
+    content: &mut dyn FnMut(&Entry, &mut Hasher) -> Result<(), FileError>,
+) -> Result<Digest, FileError> {
     let mut hasher = Hasher::sha256();
     // The first name of each file that has several.
     let mut links: HashMap<_, &[u8]> = HashMap::new();
-    let mut buffer = vec![0; 128 * 1024];
     for entry in entries {
         // Bytes, as names are: two that are no text may look alike as such.
         let name = entry.relative.as_os_str().as_encoded_bytes();
@@ -49,15 +77,7 @@ pub(crate) fn hash_entries(tree: &Tree, entries: &[Entry], owners: bool) -> Resu
         match kind {
             FileType::RegularFile => {
                 hasher.update(format!("{}:", entry.stat.st_size).as_bytes());
-                let mut file = tree.file(&entry.path)?;
-                loop {
-                    tree.check(&entry.path)?;
-                    let got = file.read(&mut buffer).map_err(read_error)?;
-                    if got == 0 {
-                        break;
-                    }
-                    hasher.update(&buffer[..got]);
-                }
+                content(entry, &mut hasher)?;
             }
             FileType::Symlink => {
                 let target = tree.link(&entry.path)?;

@@ -131,7 +131,8 @@ impl<'a> Git<'a> {
         let leader = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
         // Goes before the child, which is waited for when it is dropped.
         let mut group = Group(leader);
-        let said = futures::future::join(read_answer(child.stdout.take()), read_complaint(child.stderr.take()));
+        let said =
+            futures::future::join(read_answer(child.stdout.take()), read_complaint(child.stderr.take()));
         let ended = async { (said.await, child.wait().await) };
         let ((answer, complaint), status) = tokio::select! {
             ended = ended => ended,

@@ -128,7 +128,9 @@ fn attach(tree: &OwnedFd, place: &Path) -> std::io::Result<()> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
     match move_mount(tree.as_fd(), c"", CWD, place, flags) {
         Err(Errno::INVAL) => {
-            let clone = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::AT_EMPTY_PATH | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+            let clone = OpenTreeFlags::OPEN_TREE_CLONE
+                | OpenTreeFlags::AT_EMPTY_PATH
+                | OpenTreeFlags::OPEN_TREE_CLOEXEC;
             let copy = open_tree(tree.as_fd(), c"", clone)?;
             Ok(move_mount(copy.as_fd(), c"", CWD, place, flags)?)
         }

@@ -49,8 +49,6 @@ struct CacheRecord {
     last_used: Option<Timestamp>,
     #[serde(default)]
     uses: u64,
-    #[serde(default)]
-    size: u64,
 }
 
 impl Record for CacheRecord {
@@ -95,7 +93,7 @@ impl Caches {
             parents: Vec::new(),
             description: known.record.description.clone(),
             kind: UsageKind::CacheMount,
-            size: known.record.size,
+            size: 0,
             created: known.record.created,
             last_used: known.record.last_used,
             uses: known.record.uses,
@@ -103,7 +101,14 @@ impl Caches {
             shared: false,
             mutable: true,
         };
-        known.iter().map(view).collect()
+        let mut records: Vec<UsageRecord> = known.iter().map(view).collect();
+        drop(known);
+        // Measured when somebody asks, not by each command: there may be very many files.
+        for record in &mut records {
+            let path = self.root.join(&record.id).join("fs");
+            record.size = base::tree::size(&path).map(|size| size.files).unwrap_or_default();
+        }
+        records
     }
 
     /// Removes one that nobody uses; false if somebody does.
@@ -164,7 +169,6 @@ impl Caches {
                     created: now(),
                     last_used: None,
                     uses: 0,
-                    size: 0,
                 },
                 users: 0,
                 exclusive: false,
@@ -205,21 +209,20 @@ impl CacheUse {
         let Some(record) = record else { return Ok(()) };
         let bytes = base::record::encode(&record).map_err(|error| SolveError::Failed(error.to_string()))?;
         let path = caches.root.join(&self.name).join("record.json");
-        base::fs::write_atomic_unsynced(&path, &bytes, 0o600).map_err(SolveError::io("write down a cache mount"))
+        base::fs::write_atomic_unsynced(&path, &bytes, 0o600)
+            .map_err(SolveError::io("write down a cache mount"))
     }
 }
 
 impl Drop for CacheUse {
     fn drop(&mut self) {
         offload::in_place(|| {
-            let size = base::tree::size(&self.path()).map(|size| size.files).unwrap_or_default();
             let caches = &self.solver.inner.caches;
             if let Some(known) = caches.known.lock().get_mut(&self.name) {
-                known.record.size = size;
                 known.record.last_used = Some(now());
             }
             if let Err(error) = self.write() {
-                tracing::warn!(name = self.name, %error, "what a cache mount takes is not written down");
+                tracing::warn!(name = self.name, %error, "when a cache mount was used is not written down");
             }
             if let Some(known) = caches.known.lock().get_mut(&self.name) {
                 known.users -= 1;

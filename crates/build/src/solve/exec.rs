@@ -1,9 +1,9 @@
 //! Commands: a container that does what an operation says, and whose changes become layers.
 
+pub(crate) mod forward;
 mod key;
 mod mounts;
 mod run;
-pub(crate) mod forward;
 mod stubs;
 
 use llb::pb::{ExecOp, NetMode, SecurityMode};
@@ -32,7 +32,9 @@ fn check(step: &Step<'_>, exec: &ExecOp) -> Result<(), SolveError> {
         return Err(SolveError::Unsupported("devices by CDI names are not supported".to_owned()));
     }
     if NetMode::try_from(exec.network).is_err() || SecurityMode::try_from(exec.security).is_err() {
-        return Err(SolveError::Unsupported("an unknown sort of network or security is asked for".to_owned()));
+        return Err(SolveError::Unsupported(
+            "an unknown sort of network or security is asked for".to_owned(),
+        ));
     }
     Ok(())
 }

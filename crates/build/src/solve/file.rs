@@ -174,7 +174,9 @@ fn apply(work: &Work, target: &Target, action: &pb::FileAction) -> Result<(), So
                     empty = empty_tree(work)?;
                     &empty
                 }
-                None => return Err(SolveError::Invalid("an action copies from what it writes to".to_owned())),
+                None => {
+                    return Err(SolveError::Invalid("an action copies from what it writes to".to_owned()));
+                }
             };
             copy::copy(work, target, &source.tree, copy, owner)
         }

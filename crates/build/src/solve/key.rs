@@ -6,9 +6,10 @@ use std::sync::Arc;
 use oci::{Digest, Hasher};
 
 use super::job::Job;
+use super::usage::FileDigests;
 use super::value::{self, Value};
 use super::{SolveError, work};
-use crate::files::hash_entries;
+use crate::files::{Entry, FileError, Tree, hash_entries_by, read_into};
 use crate::ignore::Ignore;
 
 /// The version of all keys: what was remembered under another is not found.
@@ -74,10 +75,10 @@ impl Key {
 }
 
 async fn whole(job: &Job, value: &Value) -> Result<Digest, SolveError> {
-    let tree = value::tree(job, value).await?;
+    let (tree, files) = (value::tree(job, value).await?, known_files(job, value));
     work(move || {
         let entries = tree.tree.entries(Path::new(""), &Ignore::default())?;
-        Ok(hash_entries(&tree.tree, &entries, true)?)
+        content(&tree.tree, &entries, true, files.as_deref())
     })
     .await
 }
@@ -86,20 +87,50 @@ async fn whole(job: &Job, value: &Value) -> Result<Digest, SolveError> {
 /// as that.
 async fn selected(job: &Job, value: &Value, selection: Selection) -> Result<Digest, SolveError> {
     let identity = value.identity();
-    let remembered = identity.map(|identity| Digest::sha256_of(format!("{identity} {selection:?}").as_bytes()));
+    let remembered =
+        identity.map(|identity| Digest::sha256_of(format!("{identity} {selection:?}").as_bytes()));
     let hashes = Arc::clone(&job.inner.solver.inner.usage.hashes);
     if let Some(known) = remembered.as_ref().and_then(|key| hashes.get(key)) {
         return Ok(known);
     }
-    let tree = value::tree(job, value).await?;
-    let digest = work(move || hash(&tree.tree, &selection)).await?;
+    let (tree, files) = (value::tree(job, value).await?, known_files(job, value));
+    let digest = work(move || hash(&tree.tree, &selection, files.as_deref())).await?;
     if let Some(key) = remembered {
         hashes.put(key, digest.clone());
     }
     Ok(digest)
 }
 
-fn hash(tree: &crate::files::Tree, selection: &Selection) -> Result<Digest, SolveError> {
+/// What is known of a client's files; a layer's never change, and are remembered as a whole.
+fn known_files(job: &Job, value: &Value) -> Option<Arc<FileDigests>> {
+    matches!(value, Value::Local(_)).then(|| Arc::clone(&job.inner.solver.inner.usage.files))
+}
+
+/// The digest of entries, in which a file counts by the digest of its content.
+fn content(
+    tree: &Tree,
+    entries: &[Entry],
+    owners: bool,
+    known: Option<&FileDigests>,
+) -> Result<Digest, SolveError> {
+    let mut buffer = vec![0; 128 * 1024];
+    let mut add = |entry: &Entry, hasher: &mut Hasher| -> Result<(), FileError> {
+        let mut read = || {
+            let mut own = Hasher::sha256();
+            read_into(tree, entry, &mut own, &mut buffer)?;
+            Ok(own.finish())
+        };
+        let digest = match known {
+            Some(known) => known.of(&entry.stat, read)?,
+            None => read()?,
+        };
+        hasher.update(digest.hex().as_bytes());
+        Ok(())
+    };
+    Ok(hash_entries_by(tree, entries, owners, &mut add)?)
+}
+
+fn hash(tree: &Tree, selection: &Selection, known: Option<&FileDigests>) -> Result<Digest, SolveError> {
     let paths: Vec<PathBuf> = match selection.wildcard {
         true => tree.select(&selection.path)?,
         false => vec![PathBuf::from(crate::ignore::clean(&selection.path))],
@@ -112,10 +143,51 @@ fn hash(tree: &crate::files::Tree, selection: &Selection) -> Result<Digest, Solv
             hasher.update(path.as_os_str().as_encoded_bytes());
         }
         match super::file::entries(tree, &path, selection.follow, &filter) {
-            Ok(entries) => hasher.update(hash_entries(tree, &entries, selection.owners)?.to_string().as_bytes()),
+            Ok(entries) => {
+                hasher.update(content(tree, &entries, selection.owners, known)?.to_string().as_bytes())
+            }
             Err(SolveError::NotFound(_)) => hasher.update(b"missing"),
             Err(error) => return Err(error),
         }
     }
     Ok(hasher.finish())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, FileTimes, OpenOptions};
+
+    use base::cancel::Cancel;
+    use rustix::fs::{Mode, OFlags};
+
+    use super::*;
+
+    #[test]
+    fn a_file_is_read_again_when_it_is_not_what_it_was() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("file");
+        let known = FileDigests::default();
+        let digest = |known: Option<&FileDigests>| {
+            let root = rustix::fs::open(directory.path(), OFlags::PATH, Mode::empty()).expect("open");
+            let tree = Tree::new(root, Ignore::default(), &Cancel::default());
+            let entries = tree.entries(Path::new(""), &Ignore::default()).expect("entries");
+            content(&tree, &entries, true, known).expect("a digest")
+        };
+        fs::write(&path, "one").expect("write");
+        let one = digest(Some(&known));
+        assert_eq!((digest(Some(&known)), digest(None)), (one.clone(), one.clone()));
+        // As long as before, and as old: whoever sends it says how old it is.
+        let modified = fs::metadata(&path).and_then(|file| file.modified()).expect("a time");
+        let other = directory.path().join("other");
+        fs::write(&other, "two").expect("write");
+        let file = OpenOptions::new().write(true).open(&other).expect("open");
+        file.set_times(FileTimes::new().set_modified(modified)).expect("set its time");
+        fs::rename(&other, &path).expect("rename");
+        let two = digest(Some(&known));
+        assert!(two != one && two == digest(None));
+        // Touched, and nothing else.
+        let file = OpenOptions::new().write(true).open(&path).expect("open");
+        file.set_times(FileTimes::new().set_modified(std::time::SystemTime::UNIX_EPOCH)).expect("touch");
+        assert_eq!(digest(Some(&known)), two);
+    }
 }

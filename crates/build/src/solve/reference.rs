@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::SolveError;
 use super::job::Job;
 use super::look::{self, FileStat};
 use super::value::{Chain, Value};
-use super::SolveError;
 
 /// The result of a definition, done when it is asked for something. Cheap to clone.
 #[derive(Clone)]

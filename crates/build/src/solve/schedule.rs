@@ -83,7 +83,9 @@ pub(crate) async fn output(job: &Job, graph: &Arc<Graph>, edge: Edge) -> Result<
 fn needed(graph: &Graph, vertex: usize) -> Vec<usize> {
     let (mut seen, mut pending) = (HashSet::from([vertex]), vec![vertex]);
     while let Some(place) = pending.pop() {
-        pending.extend(graph.vertex(place).inputs.iter().map(|input| input.vertex).filter(|at| seen.insert(*at)));
+        pending.extend(
+            graph.vertex(place).inputs.iter().map(|input| input.vertex).filter(|at| seen.insert(*at)),
+        );
     }
     let mut needed: Vec<usize> = seen.into_iter().collect();
     needed.sort_unstable();
@@ -185,7 +187,12 @@ impl Step<'_> {
 
     /// Tells how far a part of it has come.
     pub(crate) fn status(&self, id: &str) -> Progress {
-        Progress { job: self.job.inner.events.clone(), vertex: self.vertex.digest.clone(), id: id.to_owned(), started: now() }
+        Progress {
+            job: self.job.inner.events.clone(),
+            vertex: self.vertex.digest.clone(),
+            id: id.to_owned(),
+            started: now(),
+        }
     }
 }
 

@@ -88,6 +88,7 @@ pub(crate) struct Usage {
     /// Results that jobs have.
     pub(crate) used: Arc<Mutex<HashMap<Digest, usize>>>,
     pub(crate) hashes: Arc<Hashes>,
+    pub(crate) files: Arc<FileDigests>,
     /// One prune at a time.
     pruning: tokio::sync::Mutex<()>,
     /// When the cache was last kept within its limits.
@@ -100,6 +101,39 @@ const KEEP_EVERY: Duration = Duration::from_secs(60);
 /// Digests of parts of trees that never change.
 #[derive(Default)]
 pub(crate) struct Hashes(Mutex<HashMap<Digest, Digest>>);
+
+/// So many digests of files are remembered.
+const FILES_MAX: usize = 100_000;
+
+/// Digests of clients' files that are here: each is read once, as long as it is the same. Only the solver writes
+/// them, into new files, and no two files are the same at the same time to the kernel's clock.
+#[derive(Default)]
+pub(crate) struct FileDigests(Mutex<HashMap<FileState, Digest>>);
+
+/// What tells a file from what it was before: device, number, length, times of content and of attributes.
+type FileState = (u64, u64, i64, [(i64, u64); 2]);
+
+impl FileDigests {
+    /// The digest of what is in a file, which `read` reads if it is not known.
+    pub(crate) fn of(
+        &self,
+        stat: &rustix::fs::Stat,
+        read: impl FnOnce() -> Result<Digest, crate::files::FileError>,
+    ) -> Result<Digest, crate::files::FileError> {
+        let times = [(stat.st_mtime, stat.st_mtime_nsec), (stat.st_ctime, stat.st_ctime_nsec)];
+        let state = (stat.st_dev, stat.st_ino, stat.st_size, times);
+        if let Some(known) = self.0.lock().get(&state) {
+            return Ok(known.clone());
+        }
+        let digest = read()?;
+        let mut known = self.0.lock();
+        if known.len() >= FILES_MAX {
+            known.clear();
+        }
+        known.insert(state, digest.clone());
+        Ok(digest)
+    }
+}
 
 /// Keeps a result from being taken away.
 pub(crate) struct InUse {
@@ -249,13 +283,13 @@ fn all(solver: &Solver) -> (Vec<UsageRecord>, HashMap<String, Vec<String>>) {
     let of = |result: &StepResult| (id(&result.key), result.stands_on.iter().map(id).collect());
     let stands_on = results.iter().map(of).collect();
     let mut records: Vec<UsageRecord> = results.into_iter().map(|result| view(result, &used)).collect();
-    for (name, record, in_use) in solver.inner.locals.list() {
+    for (name, record, size, in_use) in solver.inner.locals.list() {
         records.push(UsageRecord {
             id: name,
             parents: Vec::new(),
             description: record.description,
             kind: UsageKind::Local,
-            size: record.size,
+            size,
             created: record.created,
             last_used: record.last_used,
             uses: record.uses,

@@ -45,7 +45,10 @@ pub(crate) fn with_engine<F: Future<Output = ()>>(test: impl FnOnce(Engine) -> F
 }
 
 /// The same, with the engine in this directory.
-pub(crate) fn with_engine_at<F: Future<Output = ()>>(directory: &Path, test: impl FnOnce(Engine) -> F + Send) {
+pub(crate) fn with_engine_at<F: Future<Output = ()>>(
+    directory: &Path,
+    test: impl FnOnce(Engine) -> F + Send,
+) {
     testkit::require_root();
     let run = || {
         // SAFETY: nothing of this thread's file descriptors or memory is unshared.

@@ -162,13 +162,15 @@ impl<'a> Contexts<'a> {
     fn dockerfile_definition(&self, paths: &[String]) -> pb::Definition {
         let mut draft = Draft::default();
         let is_local = self.settings.options.contains_key("dockerfilekey");
-        let place = match &self.dockerfile_input {
-            Some(given) => return given.clone(),
-            None if is_local => None,
-            None => self.main(&mut draft).map(|main| (main,)),
-        };
-        if let Some((main,)) = place {
-            return draft.finish(main, None);
+        if let Some(given) = &self.dockerfile_input {
+            return given.clone();
+        }
+        // One that came as a definition has its Dockerfile beside it, as one of the client's directories has.
+        if !is_local
+            && !matches!(self.main, Main::Given(_))
+            && let Some(whole) = self.whole(&mut draft)
+        {
+            return draft.finish(whole, None);
         }
         let name = match self.settings.option("dockerfilekey") {
             "" => "dockerfile",
@@ -191,7 +193,21 @@ impl<'a> Contexts<'a> {
 
     /// The build context, if that is no directory of the client; it may be empty.
     pub(crate) fn main(&self, draft: &mut Draft) -> Option<Option<Place>> {
-        let place = match &self.main {
+        let place = self.whole(draft)?;
+        let subdir = self.settings.option("contextsubdir");
+        let (Some(whole), false) = (place, subdir.is_empty()) else { return Some(place) };
+        let copy = pb::FileActionCopy {
+            src: join_paths("/", subdir),
+            dest: "/".to_owned(),
+            dir_copy_contents: true,
+            ..plain_copy()
+        };
+        Some(Some(copied(draft, whole, copy)))
+    }
+
+    /// The same with what is beside the directory in it that is meant.
+    fn whole(&self, draft: &mut Draft) -> Option<Option<Place>> {
+        Some(match &self.main {
             Main::Local => return None,
             Main::Repository(repository) => {
                 let address = self.settings.option(match self.settings.option("contextkey") {
@@ -213,16 +229,7 @@ impl<'a> Contexts<'a> {
                 Some(copied(draft, fetched, copy))
             }
             Main::Given(definition) => draft.add_given(definition),
-        };
-        let subdir = self.settings.option("contextsubdir");
-        let (Some(whole), false) = (place, subdir.is_empty()) else { return Some(place) };
-        let copy = pb::FileActionCopy {
-            src: join_paths("/", subdir),
-            dest: "/".to_owned(),
-            dir_copy_contents: true,
-            ..plain_copy()
-        };
-        Some(Some(copied(draft, whole, copy)))
+        })
     }
 
     /// The build context as a directory of the client, of which these paths are taken.

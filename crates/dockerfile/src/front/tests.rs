@@ -106,6 +106,13 @@ fn contexts_may_be_elsewhere() {
             "2 <1> `[1/1] COPY . /` -1,0->0 copy / / local",
         ]
     );
+    assert!(!desk.asked.lock().expect("lock")[0].contains("copy"), "the Dockerfile is beside what is meant");
+    let mut desk = Desk::new("FROM scratch\nCOPY --from=alpine a /\nCOPY b /");
+    let Built::Images { images, .. } = Desk::new("FROM alpine\nRUN given").build().expect("built") else {
+        panic!("no images")
+    };
+    desk.inputs.insert("context".to_owned(), images[0].definition.clone());
+    assert!(desk.definition().iter().any(|line| line.contains("RUN given")));
     let mut desk = Desk::default().with("context", "https://h/d");
     desk.file("d", "context", "FROM scratch\nCOPY context /");
     assert_eq!(

@@ -35,7 +35,8 @@ impl Engine {
         let progress = ::image::Progress::new(move |event| told(transfer::from_store(event)));
         let credentials = transfer::credentials(auth);
         let registries = self.registries()?;
-        let fetched = self.inner.images.image_fetch_layers(&registries, described, &credentials, &progress).await;
+        let fetched =
+            self.inner.images.image_fetch_layers(&registries, described, &credentials, &progress).await;
         fetched.map_err(|source| transfer::pull_error(&described.reference, source))
     }
 }

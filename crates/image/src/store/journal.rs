@@ -288,7 +288,9 @@ mod tests {
         let list = || fs::read(directory.path().join("state.json")).expect("the list");
         let log = || fs::metadata(only_log(directory.path())).expect("the log").len();
         let mut change = |all: &BTreeMap<ImageId, ImageRecord>| {
-            journal.write(directory.path(), all.iter(), &BTreeMap::new(), std::iter::empty()).expect("a change");
+            journal
+                .write(directory.path(), all.iter(), &BTreeMap::new(), std::iter::empty())
+                .expect("a change");
             assert_eq!(read(directory.path()).0.images, *all);
         };
         all.extend((1..2000).map(image));
@@ -354,7 +356,9 @@ mod tests {
         // Reading is all that this descriptor allows.
         log.file = File::open(only_log(directory.path())).expect("open");
         all.extend([image(2)]);
-        journal.write(directory.path(), all.iter(), &BTreeMap::new(), std::iter::empty()).expect_err("it cannot be written");
+        journal
+            .write(directory.path(), all.iter(), &BTreeMap::new(), std::iter::empty())
+            .expect_err("it cannot be written");
         assert_eq!(read(directory.path()).0.images.len(), 2);
         journal.write(directory.path(), all.iter(), &BTreeMap::new(), std::iter::empty()).expect("the list");
         let (state, _) = read(directory.path());

@@ -8,9 +8,7 @@ use oci::{Digest, Reference};
 
 use super::journal::Journal;
 use crate::image::ImageId;
-use crate::state::{
-    ImageRecord, LayerRecord, LeaseRecord, Named, ResultRecord, SnapshotRecord, State,
-};
+use crate::state::{ImageRecord, LayerRecord, LeaseRecord, Named, ResultRecord, SnapshotRecord, State};
 
 /// The store's tables. A layer's uses are counted: images whose topmost layer it is, layers on top
 /// of it, snapshots on it, and work in progress that holds it.

@@ -75,7 +75,8 @@ pub(super) async fn prepare(step: &Step<'_>, exec: &ExecOp) -> Result<Mounts, So
             MountType::Bind => Some(made.bind(step, mount).await?),
             MountType::Cache => {
                 let id = cache_id(step, mount)?;
-                let cache = caches.get_mut(&id).ok_or_else(|| SolveError::Failed("a cache is lost".to_owned()))?;
+                let cache =
+                    caches.get_mut(&id).ok_or_else(|| SolveError::Failed("a cache is lost".to_owned()))?;
                 if cache.1 {
                     fill(step, mount, &cache.0).await?;
                     cache.1 = false;
@@ -144,7 +145,8 @@ impl Mounts {
         let path = offload::in_place(|| -> Result<PathBuf, SolveError> {
             let path = self.held.attached.memory()?.join("secret");
             let write = || -> std::io::Result<()> {
-                let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+                let mut file =
+                    std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
                 file.write_all(&content)?;
                 std::os::unix::fs::fchown(&file, Some(option.uid), Some(option.gid))?;
                 let mode = rustix::fs::Mode::from_raw_mode(option.mode & 0o7777);

@@ -45,7 +45,8 @@ pub(super) async fn run(step: &Step<'_>, exec: &ExecOp) -> Result<Made, SolveErr
     }
     let mut outputs: Vec<(i64, Chain)> = Vec::new();
     if root_output != llb::SKIP_OUTPUT {
-        let (store, id, cancel) = (inner.store.clone(), running.id.as_str().to_owned(), step.job.inner.cancel.clone());
+        let (store, id, cancel) =
+            (inner.store.clone(), running.id.as_str().to_owned(), step.job.inner.cancel.clone());
         let below = root.clone();
         let sealed = work(move || {
             if let Some((stubs, tree)) = stubs {
@@ -187,7 +188,8 @@ fn environment(meta: &Meta) -> Vec<String> {
 
 fn resources(step: &Step<'_>, meta: &Meta) -> Resources {
     let ulimits = meta.ulimit.iter();
-    let ulimits = ulimits.map(|limit| Ulimit { name: limit.name.clone(), soft: limit.soft, hard: limit.hard });
+    let ulimits =
+        ulimits.map(|limit| Ulimit { name: limit.name.clone(), soft: limit.soft, hard: limit.hard });
     let mut resources = Resources { ulimits: ulimits.collect(), ..Resources::default() };
     if let Some(limits) = &step.vertex.metadata.linux_resources {
         let positive = |number: i64| Some(number).filter(|number| *number != 0);

@@ -106,11 +106,14 @@ fn same(upper: &OwnedFd, below: &OwnedFd, place: &Path) -> bool {
         let mut held = base::place::Place::of(fd.try_clone().ok()?).attributes().ok()?;
         held.sort();
         // What the overlay says of where it comes from.
-        held.retain(|(name, _)| !matches!(name.as_slice(), b"trusted.overlay.origin" | b"trusted.overlay.impure"));
+        held.retain(|(name, _)| {
+            !matches!(name.as_slice(), b"trusted.overlay.origin" | b"trusted.overlay.impure")
+        });
         Some(held)
     };
     let (Ok(a), Ok(b)) = (rustix::fs::fstat(&written), rustix::fs::fstat(&was)) else { return false };
-    (a.st_mode, a.st_uid, a.st_gid) == (b.st_mode, b.st_uid, b.st_gid) && attributes(&written) == attributes(&was)
+    (a.st_mode, a.st_uid, a.st_gid) == (b.st_mode, b.st_uid, b.st_gid)
+        && attributes(&written) == attributes(&was)
 }
 
 /// The directory that a place is in, and its name.
@@ -153,8 +156,11 @@ mod tests {
     #[test]
     fn what_was_made_is_taken_back_and_nothing_that_was_put_in_its_place() {
         let directory = tempfile::tempdir().expect("a directory");
-        let (below, upper, outside) =
-            (directory.path().join("below"), directory.path().join("upper"), directory.path().join("outside"));
+        let (below, upper, outside) = (
+            directory.path().join("below"),
+            directory.path().join("upper"),
+            directory.path().join("outside"),
+        );
         for path in ["below/run", "below/etc", "upper/run/secrets", "upper/opt/a/b", "outside/x/y"] {
             fs::create_dir_all(directory.path().join(path)).expect("make");
         }

@@ -144,7 +144,11 @@ fn change(found: &mut [Entry], action: &FileActionCopy) -> Result<(), SolveError
 /// Takes away what is where something else is to be.
 fn make_way(target: &Target, found: &[Entry], place: &Path) -> Result<(), SolveError> {
     for entry in found {
-        let to = if entry.relative.as_os_str().is_empty() { place.to_owned() } else { place.join(&entry.relative) };
+        let to = if entry.relative.as_os_str().is_empty() {
+            place.to_owned()
+        } else {
+            place.join(&entry.relative)
+        };
         let (Some(parent), Some(name)) = (to.parent(), to.file_name()) else { continue };
         let Ok(parent) = target.directory(parent) else { continue };
         let there = rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW);
@@ -162,9 +166,8 @@ pub(super) fn remove_at(parent: &OwnedFd, name: &OsStr) -> Result<(), SolveError
     match rustix::fs::unlinkat(parent, name, AtFlags::empty()) {
         Err(Errno::ISDIR) => {}
         removed => {
-            return removed.map_err(|error| {
-                SolveError::io(format_args!("remove {}", name.display()))(error.into())
-            });
+            return removed
+                .map_err(|error| SolveError::io(format_args!("remove {}", name.display()))(error.into()));
         }
     }
     let path = Path::new("/proc/self/fd").join(parent.as_raw_fd().to_string()).join(name);

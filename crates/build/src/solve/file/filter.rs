@@ -84,8 +84,11 @@ mod tests {
         let patterns = |list: &[&str]| list.iter().map(|&text| text.to_owned()).collect::<Vec<_>>();
         let filter = Filter::new(&patterns(include), &patterns(exclude)).expect("patterns");
         let found = entries(&tree, Path::new(""), true, &filter).expect("entries");
-        let found: Vec<String> =
-            found.iter().map(|entry| entry.relative.display().to_string()).filter(|path| !path.is_empty()).collect();
+        let found: Vec<String> = found
+            .iter()
+            .map(|entry| entry.relative.display().to_string())
+            .filter(|path| !path.is_empty())
+            .collect();
         assert_eq!(found, expected, "{include:?} without {exclude:?}");
     }
 

@@ -100,7 +100,11 @@ fn absolute(path: &str) -> PathBuf {
 }
 
 /// The directory that something is to be made in, which is there, and the name.
-fn place(target: &Target, what: &str, path: &str) -> Result<(PathBuf, OwnedFd, std::ffi::OsString), SolveError> {
+fn place(
+    target: &Target,
+    what: &str,
+    path: &str,
+) -> Result<(PathBuf, OwnedFd, std::ffi::OsString), SolveError> {
     let path = absolute(path);
     let name = path.file_name().map(OsStr::to_owned);
     let name = name.ok_or_else(|| SolveError::Invalid(format!("{what} /: it is the root")))?;

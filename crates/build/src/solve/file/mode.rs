@@ -37,7 +37,10 @@ impl Change {
                 let after = &rest[1..];
                 let end = after.find(['+', '-', '=']).unwrap_or(after.len());
                 let permissions: Vec<char> = after[..end].chars().collect();
-                if permissions.iter().any(|letter| !matches!(letter, 'r' | 'w' | 'x' | 'X' | 's' | 't' | 'u' | 'g' | 'o')) {
+                if permissions
+                    .iter()
+                    .any(|letter| !matches!(letter, 'r' | 'w' | 'x' | 'X' | 's' | 't' | 'u' | 'g' | 'o'))
+                {
                     return Err(invalid());
                 }
                 clauses.push(Clause { who, operation, permissions });

@@ -12,13 +12,13 @@ use oci::Digest;
 use crate::files::{Owner, Tree};
 use crate::git::Checkout;
 use crate::ignore::Ignore;
+use crate::solve::SolveError;
 use crate::solve::attach::Attached;
 use crate::solve::exec::forward;
 use crate::solve::key::Key;
 use crate::solve::schedule::{Done, Step};
 use crate::solve::usage::{self, Made};
 use crate::solve::value::{self, Chain};
-use crate::solve::SolveError;
 
 /// The source `git://`; what is behind that is an address without its protocol, with `#reference:directory`.
 pub(crate) async fn perform(
@@ -63,7 +63,9 @@ pub(crate) async fn perform(
             let tree = part(&root, &directory, keep)?;
             let mut entries = tree.entries(Path::new(""), &Ignore::default())?;
             if of_commit {
-                entries.iter_mut().for_each(|entry| (entry.stat.st_mtime, entry.stat.st_mtime_nsec) = (made, 0));
+                entries
+                    .iter_mut()
+                    .for_each(|entry| (entry.stat.st_mtime, entry.stat.st_mtime_nsec) = (made, 0));
             }
             // Whoever the daemon runs as is nobody in an image.
             Ok(target.copy(&tree, &entries, Path::new("/"), Owner::default())?)
@@ -92,7 +94,8 @@ fn part(root: &Path, directory: &str, keep: bool) -> Result<Tree, SolveError> {
     if !keep {
         base::tree::remove(&root.join(".git")).map_err(failed)?;
     }
-    let whole = Tree::new(crate::context::directory(root).map_err(failed)?, Ignore::default(), &Cancel::default());
+    let whole =
+        Tree::new(crate::context::directory(root).map_err(failed)?, Ignore::default(), &Cancel::default());
     let part = whole.directory(Path::new(directory)).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory => {
             SolveError::NotFound(format!("the repository has no directory {directory}"))

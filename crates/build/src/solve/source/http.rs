@@ -31,8 +31,11 @@ pub(crate) async fn perform(
             .map_err(|_| SolveError::Invalid(format!("{key} of {address} is no number: {text}"))),
     };
     let mode = number("http.perm", 8, 0o600)? & 0o7777;
-    let owner = Owner { uid: number("http.uid", 10, 0)?, gid: number("http.gid", 10, 0)?, ..Owner::default() };
-    if let Some(header) = attributes.keys().find(|key| key.starts_with("http.header.") || *key == "http.authheadersecret") {
+    let owner =
+        Owner { uid: number("http.uid", 10, 0)?, gid: number("http.gid", 10, 0)?, ..Owner::default() };
+    if let Some(header) =
+        attributes.keys().find(|key| key.starts_with("http.header.") || *key == "http.authheadersecret")
+    {
         return Err(SolveError::Unsupported(format!("{header} of the source {address} is not supported")));
     }
     let mut opened = inner.engine.fetch(address).await?;
@@ -64,7 +67,8 @@ pub(crate) async fn perform(
     progress.tell(opened.came(), opened.length.unwrap_or_default(), true);
     let digest = hasher.finish();
     if let Some(wanted) = attributes.get("http.checksum").filter(|wanted| !wanted.is_empty()) {
-        let wanted = Digest::parse(wanted).map_err(|error| SolveError::Invalid(format!("http.checksum: {error}")))?;
+        let wanted =
+            Digest::parse(wanted).map_err(|error| SolveError::Invalid(format!("http.checksum: {error}")))?;
         let actual = match wanted.algorithm() == digest.algorithm() {
             true => digest.clone(),
             false => offload::in_place(|| hash(&path, &wanted)).map_err(failed)?,

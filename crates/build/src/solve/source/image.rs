@@ -130,9 +130,10 @@ pub(crate) async fn perform(
     if matches!(image.origin, Origin::Here) {
         image.chain(step.job).await?;
     }
-    let cached = image.chain_id.as_ref().is_none_or(|chain_id| {
-        step.job.inner.solver.inner.store.layer_hold(chain_id).is_some()
-    });
+    let cached = image
+        .chain_id
+        .as_ref()
+        .is_none_or(|chain_id| step.job.inner.solver.inner.store.layer_hold(chain_id).is_some());
     Ok(Done { outputs: vec![Value::Image(Arc::new(image))], cached })
 }
 
@@ -195,7 +196,8 @@ async fn find(
     if let Some(known) = known {
         return Ok(Found::Registry(known, auth));
     }
-    let described = inner.engine.image_describe(&reference.to_string(), Some(&platform), auth.clone()).await?;
+    let described =
+        inner.engine.image_describe(&reference.to_string(), Some(&platform), auth.clone()).await?;
     // Front ends ask by name, and then want what they were told.
     let pinned = reference.with_digest(described.digest.clone());
     let mut all = job.inner.described.lock();

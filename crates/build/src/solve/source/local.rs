@@ -42,9 +42,6 @@ pub(crate) struct LocalRecord {
     pub(crate) last_used: Option<Timestamp>,
     #[serde(default)]
     pub(crate) uses: u64,
-    /// Bytes, as of the last use.
-    #[serde(default)]
-    pub(crate) size: u64,
 }
 
 impl Record for LocalRecord {
@@ -81,10 +78,16 @@ impl Locals {
         Self { root, known: Mutex::new(known), used: Mutex::default() }
     }
 
-    pub(crate) fn list(&self) -> Vec<(String, LocalRecord, bool)> {
-        let used = self.used.lock();
-        let known = self.known.lock();
-        known.iter().map(|(name, record)| (name.clone(), record.clone(), used.contains(name))).collect()
+    /// All directories: their names and records, how many bytes they have, and whether they are used.
+    pub(crate) fn list(&self) -> Vec<(String, LocalRecord, u64, bool)> {
+        let known = self.known.lock().clone();
+        let used = self.used.lock().clone();
+        let view = |(name, record): (String, LocalRecord)| {
+            let size = base::tree::size(&self.files(&name)).map(|size| size.files).unwrap_or_default();
+            let in_use = used.contains(&name);
+            (name, record, size, in_use)
+        };
+        known.into_iter().map(view).collect()
     }
 
     /// Removes one that nobody uses; false if somebody does.
@@ -118,7 +121,6 @@ impl Locals {
                 created: now(),
                 last_used: None,
                 uses: 0,
-                size: 0,
             });
             record.last_used = Some(now());
             record.uses += 1;
@@ -133,16 +135,6 @@ impl Locals {
         let bytes = base::record::encode(record).map_err(|error| SolveError::Failed(error.to_string()))?;
         base::fs::write_atomic_unsynced(&self.root.join(name).join("record.json"), &bytes, 0o600)
             .map_err(SolveError::io("write down what is kept of the client's files"))
-    }
-
-    fn measured(&self, name: &str, size: u64) -> Result<(), SolveError> {
-        let record = {
-            let mut known = self.known.lock();
-            let Some(record) = known.get_mut(name) else { return Ok(()) };
-            record.size = size;
-            record.clone()
-        };
-        self.write(name, &record)
     }
 
     fn files(&self, name: &str) -> PathBuf {
@@ -177,7 +169,8 @@ impl Drop for LocalDirectory {
     fn drop(&mut self) {
         let locals = &self.solver.inner.locals;
         locals.used.lock().remove(&self.name);
-        let kept = self.name.rsplit('-').next().is_some_and(|at| at.parse::<usize>().is_ok_and(|at| at < KEPT_MAX));
+        let kept =
+            self.name.rsplit('-').next().is_some_and(|at| at.parse::<usize>().is_ok_and(|at| at < KEPT_MAX));
         if !kept && let Err(error) = offload::in_place(|| locals.remove(&self.name)) {
             tracing::warn!(name = self.name, %error, "a client's files stay");
         }
@@ -214,17 +207,13 @@ pub(crate) async fn perform(
     };
     let sort = Digest::sha256_of(format!("{}:{name}{}:{hint}{common}", name.len(), hint.len()).as_bytes());
     let solver = step.job.inner.solver.clone();
-    let taken = offload::in_place(|| solver.inner.locals.take(&sort.hex()[..32], &format!("local source for {name}")))?;
+    let taken = offload::in_place(|| {
+        solver.inner.locals.take(&sort.hex()[..32], &format!("local source for {name}"))
+    })?;
     let directory = Arc::new(LocalDirectory { solver: solver.clone(), name: taken, chain: OnceCell::new() });
     let progress = step.status(&format!("transferring {name}:"));
     let told = |transferred: Transferred| progress.tell(transferred.bytes, 0, transferred.done);
     let path = directory.path();
     session.receive_files(name, &selection, &path, &told).await?;
-    let (measure, held) = (path.clone(), Arc::clone(&directory));
-    super::super::work(move || {
-        let size = base::tree::size(&measure).map(|size| size.files).unwrap_or_default();
-        held.solver.inner.locals.measured(&held.name, size)
-    })
-    .await?;
     Ok(Done { outputs: vec![Value::Local(directory)], cached: false })
 }

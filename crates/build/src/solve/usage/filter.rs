@@ -50,8 +50,8 @@ impl Filter {
 fn condition(text: &str) -> Result<Condition, SolveError> {
     let invalid = || SolveError::Invalid(format!("invalid filter: {text}"));
     let known = |field: &str| match field {
-        "id" | "type" | "description" | "inuse" | "mutable" | "immutable" | "shared" | "private" | "parents"
-        | "parent" => Ok(field.to_owned()),
+        "id" | "type" | "description" | "inuse" | "mutable" | "immutable" | "shared" | "private"
+        | "parents" | "parent" => Ok(field.to_owned()),
         _ => Err(invalid()),
     };
     for (sign, make) in [

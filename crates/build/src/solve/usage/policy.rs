@@ -48,8 +48,11 @@ pub(super) fn choose(
         Reverse((record.last_used.unwrap_or(record.created), record.uses, record.id.clone()))
     };
     let is_free = |on_it: &HashMap<&str, usize>, id: &str| on_it.get(id).is_none_or(|count| *count == 0);
-    let mut ready: BinaryHeap<_> =
-        candidates.values().filter(|record| is_free(&on_it, &record.id)).map(|record| order(record)).collect();
+    let mut ready: BinaryHeap<_> = candidates
+        .values()
+        .filter(|record| is_free(&on_it, &record.id))
+        .map(|record| order(record))
+        .collect();
     let (mut left, mut chosen) = (sizes.total, Vec::new());
     while let Some(Reverse((_, _, id))) = ready.pop() {
         if limit.is_some_and(|limit| left <= limit) {

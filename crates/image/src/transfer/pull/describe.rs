@@ -42,8 +42,7 @@ impl Store {
         let repository = Repository::new(client, &reference, &options.credentials, Access::Pull);
         let Resolved { source, manifest, .. } = resolve(&repository, &reference, options).await?;
         let document = repository.blob_document(&manifest.config.digest).await?;
-        let malformed =
-            |problem: String| PullError::Malformed { name: reference.familiar(), problem };
+        let malformed = |problem: String| PullError::Malformed { name: reference.familiar(), problem };
         let config = ImageConfig::take(document.bytes())
             .map_err(|error| malformed(format!("its configuration: {error}")))?;
         let (layers, diff_ids) = (manifest.layers.len(), config.rootfs.diff_ids.len());
