@@ -281,3 +281,24 @@ fn the_cache_is_told_and_pruned() {
     let builders = daemon.newest_ok(&["buildx", "ls"]);
     assert!(builders.contains("default") && builders.contains("running"), "{builders}");
 }
+
+#[test]
+fn a_context_may_come_through_a_pipe() {
+    let daemon = Daemon::start();
+    let mut archive = tar::Builder::new(Vec::new());
+    for (name, text) in
+        [("Dockerfile", on_image("COPY a /a\nCMD [\"cat\", \"/a\"]\n").as_str()), ("a", "piped\n")]
+    {
+        let mut header = tar::Header::new_gnu();
+        header.set_mode(0o644);
+        header.set_size(text.len() as u64);
+        archive.append_data(&mut header, name, text.as_bytes()).expect("into memory");
+    }
+    let path = daemon.scratch("archive").join("context.tar");
+    std::fs::write(&path, archive.into_inner().expect("into memory")).expect("write the archive");
+    let mut build = daemon.newest(&["build", "--tag", "piped", "-"]);
+    build.stdin(std::fs::File::open(&path).expect("open the archive"));
+    let output = build.output().expect("run the client");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(daemon.ok(&["run", "--rm", "piped"]), "piped");
+}
