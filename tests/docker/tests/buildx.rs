@@ -140,7 +140,8 @@ fn a_step_has_what_it_mounts_and_the_image_has_not() {
     let count = daemon.ok(&["run", "--rm", "app:1", "cat", "/count-seen"]);
     assert_eq!(count, "x\nx", "what is in a cache stays from build to build");
 
-    let without = daemon.newest(&["build", &path]);
+    // What was done with a secret is found done without it, as with BuildKit.
+    let without = daemon.newest(&["build", "--no-cache", &path]);
     let ran = run(without, "");
     assert!(ran.code != 0 && ran.stderr.contains("secret password: not found"), "{ran:?}");
 }
