@@ -6,6 +6,7 @@ mod make;
 mod mode;
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -105,8 +106,8 @@ async fn run(step: &Step<'_>, file: &pb::FileOp) -> Result<Vec<Value>, SolveErro
             let further = owner_inputs(action).filter(|number| *number != action.input);
             let wanted = std::iter::once(action.secondary_input).chain(further);
             for number in wanted.filter(|number| *number != llb::EMPTY && !own(*number)) {
-                if !sources.contains_key(&number) {
-                    sources.insert(number, value::tree(step.job, &pick(&values, number)?).await?);
+                if let Entry::Vacant(place) = sources.entry(number) {
+                    place.insert(value::tree(step.job, &pick(&values, number)?).await?);
                 }
             }
         }

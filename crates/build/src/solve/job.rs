@@ -19,7 +19,7 @@ use super::value::Value;
 use super::{SolveError, Solver};
 
 /// How a build is done.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct JobOptions {
     /// What its client offers; nothing if there is none.
     pub session: Option<Arc<dyn Session>>,
@@ -74,6 +74,9 @@ pub struct Job {
     pub(crate) inner: Arc<JobInner>,
 }
 
+/// What an operation comes to in a build, or why it fails: once it has been done.
+pub(crate) type Outputs = Arc<OnceCell<Result<Vec<Value>, SolveError>>>;
+
 pub(crate) struct JobInner {
     pub(crate) solver: Solver,
     pub(crate) options: JobOptions,
@@ -87,13 +90,7 @@ pub(crate) struct JobInner {
     /// What it has of the cache, which stays meanwhile.
     pub(crate) uses: Mutex<Vec<InUse>>,
     /// What operations came to, by their digests in definitions: each is done once in a build.
-    pub(crate) done: Mutex<HashMap<Digest, Arc<OnceCell<Result<Vec<Value>, SolveError>>>>>,
-}
-
-impl Default for JobOptions {
-    fn default() -> Self {
-        Self { session: None, entitlements: BTreeSet::new(), platform: None, cgroup_parent: None }
-    }
+    pub(crate) done: Mutex<HashMap<Digest, Outputs>>,
 }
 
 impl Job {
