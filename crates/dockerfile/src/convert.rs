@@ -55,6 +55,8 @@ pub(crate) struct Job<'a> {
     pub(crate) build_platform: Platform,
     /// Whether every stage is gone through, not only those that the target needs.
     pub(crate) all_stages: bool,
+    /// How many conversions there are in all, which share what may be made.
+    pub(crate) shares: usize,
 }
 
 /// What a Dockerfile came to.
@@ -238,8 +240,9 @@ impl Converter<'_> {
     /// Counts bytes that were made, and fails if they are too many.
     fn charge(&mut self, bytes: usize) -> Result<(), String> {
         self.worth = self.worth.saturating_add(bytes);
-        match self.worth > WORTH_MAX {
-            true => Err(format!("the stages come to more than {WORTH_MAX} bytes together")),
+        let most = WORTH_MAX / self.job.shares.max(1);
+        match self.worth > most {
+            true => Err(format!("the stages come to more than {most} bytes together")),
             false => Ok(()),
         }
     }

@@ -145,6 +145,7 @@ pub async fn build(request: FrontRequest, client: &dyn Client) -> Result<Built, 
         platform,
         build_platform: request.platform.clone(),
         all_stages: false,
+        shares: settings.platforms.len(),
     };
     if let Some(name) = settings.options.get("requestid") {
         return request::answer(name, job(settings.platforms.first().cloned())).await.map(Built::Answer);

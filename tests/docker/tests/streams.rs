@@ -77,6 +77,7 @@ fn what_a_client_sent_that_went_at_once_reaches_the_process() {
     let exec =
         r#"{"AttachStdin":true,"AttachStdout":true,"Cmd":["sh","-c","cat >> /all; echo done >> /all"]}"#;
     let lines = |name: &str| (0..2000).map(|line| format!("{name}-{line}\n")).collect::<String>();
+    let mut still_there = Vec::new();
     for round in 0..4 {
         let name = format!("round{round}");
         let path = "/containers/box/attach?stream=1&stdin=1&stdout=1&stderr=1";
@@ -92,7 +93,7 @@ fn what_a_client_sent_that_went_at_once_reaches_the_process() {
             for stream in [&attached, &further] {
                 stream.shutdown(std::net::Shutdown::Write).expect("say no more");
             }
-            std::mem::forget((attached, further));
+            still_there.push((attached, further));
         } else {
             drop((attached, further));
         }

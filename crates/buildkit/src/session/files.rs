@@ -26,8 +26,8 @@ pub(super) async fn receive(
     into: &Path,
     told: Transfers<'_>,
 ) -> Result<(), SessionError> {
-    let top = rustix::fs::open(into, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
-    let receiver = top.map_err(std::io::Error::from).and_then(|top| offload::in_place(|| Receiver::new(top)));
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let receiver = offload::in_place(|| Receiver::new(rustix::fs::open(into, flags, Mode::empty())?));
     let receiver = receiver.map_err(|error| {
         SessionError::Failed(format!("open the directory for the files `{name}`: {error}"))
     })?;

@@ -26,8 +26,8 @@ pub(super) async fn send(
 ) -> Result<(), SessionError> {
     let failed = |error: &dyn std::fmt::Display| SessionError::Failed(format!("send the files: {error}"));
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let top = rustix::fs::open(directory, flags, Mode::empty()).map_err(|error| failed(&error))?;
-    let mut sender = offload::in_place(|| Sender::new(top)).map_err(|error| failed(&error))?;
+    let sender = offload::in_place(|| Sender::new(rustix::fs::open(directory, flags, Mode::empty())?));
+    let mut sender = sender.map_err(|error| failed(&error))?;
     let (mut outward, packets) = mpsc::channel::<Packet>(WAITING);
     let mut request = Request::new(packets);
     put(&mut request, "buildkit-attachable-exporter-id", [exporter])?;

@@ -16,6 +16,7 @@ use super::run::CANCELLED;
 use crate::answer::{self, Answer};
 use crate::call::Call;
 use crate::fault::Fault;
+use crate::query::Query;
 use crate::version::ApiVersion;
 use crate::wire::progress::Progress;
 
@@ -39,7 +40,8 @@ struct Ulimit {
 /// Builds what the session and the query say.
 pub(super) async fn build(call: Call) -> Answer {
     let options = options::read(&call)?;
-    let build = read(&call, options)?;
+    let gateway = call.api.buildkit.about().host_gateway.clone();
+    let build = read(&call.query, call.version, &gateway, options)?;
     let running = call.api.builds.begin(call.query.text("buildid"));
     let told = call.api.buildkit.build(super::connection::owner(&call), build);
     let told = stream::unfold(Some((told.boxed(), running)), |state| async move {
@@ -72,7 +74,8 @@ fn line(told: Result<Told, BuildFailed>) -> Progress {
     }
 }
 
-fn read(call: &Call, options: BuildOptions) -> Result<Build, Fault> {
+/// What is to be built; containers reach the host by the address `gateway`.
+fn read(query: &Query, version: ApiVersion, gateway: &str, options: BuildOptions) -> Result<Build, Fault> {
     let mut front = BTreeMap::new();
     let mut set = |name: &str, value: String| drop(front.insert(name.to_owned(), value));
     match &*options.remote {
@@ -120,7 +123,6 @@ fn read(call: &Call, options: BuildOptions) -> Result<Build, Fault> {
         other => return Err(Fault::invalid(format!("network mode {other:?} not supported by buildkit"))),
     }
     if !options.extra_hosts.is_empty() {
-        let gateway = &call.api.buildkit.about().host_gateway;
         let hosts: Vec<String> = options
             .extra_hosts
             .iter()
@@ -137,7 +139,7 @@ fn read(call: &Call, options: BuildOptions) -> Result<Build, Fault> {
     if let Some(size) = options.shm_size {
         set("shm-size", size.to_string());
     }
-    let ulimits: Option<Vec<Ulimit>> = match call.query.text("ulimits") {
+    let ulimits: Option<Vec<Ulimit>> = match query.text("ulimits") {
         "" => None,
         text => serde_json::from_str(text).map_err(|error| Fault::invalid(format!("ulimits: {error}")))?,
     };
@@ -147,19 +149,22 @@ fn read(call: &Call, options: BuildOptions) -> Result<Build, Fault> {
         set("ulimit", ulimits.iter().map(one).collect::<Vec<_>>().join(","));
     }
     Ok(Build {
-        session: call.query.text("session").to_owned(),
+        session: query.text("session").to_owned(),
         front: "dockerfile.v0".to_owned(),
         options: front,
-        exporter: exporter(call, options.tags)?,
+        exporter: exporter(query, version, options.tags)?,
         entitlements,
         inline_cache: inline_cache
             .is_some_and(|value| matches!(&*value, "1" | "t" | "true" | "TRUE" | "True")),
     })
 }
 
-fn exporter(call: &Call, tags: Vec<String>) -> Result<Option<(String, BTreeMap<String, String>)>, Fault> {
-    let text =
-        Some(call.query.text("outputs")).filter(|_| call.version >= ApiVersion(1, 40)).unwrap_or_default();
+fn exporter(
+    query: &Query,
+    version: ApiVersion,
+    tags: Vec<String>,
+) -> Result<Option<(String, BTreeMap<String, String>)>, Fault> {
+    let text = Some(query.text("outputs")).filter(|_| version >= ApiVersion(1, 40)).unwrap_or_default();
     let outputs: Option<Vec<Output>> = match text {
         "" => None,
         text => serde_json::from_str(text).map_err(|error| Fault::invalid(format!("outputs: {error}")))?,
@@ -175,4 +180,68 @@ fn exporter(call: &Call, tags: Vec<String>) -> Result<Option<(String, BTreeMap<S
         attributes.insert("name".to_owned(), tags.join(","));
     }
     Ok(Some((kind, attributes)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(query: &str, version: ApiVersion) -> Result<Build, String> {
+        let query = Query::parse(query);
+        let options = options::from_query(&query).expect("options");
+        read(&query, version, "172.17.0.1", options).map_err(|fault| fault.message)
+    }
+
+    #[test]
+    fn a_query_becomes_a_front_end_s_options() {
+        let query = "version=2&session=abc&remote=client-session&t=a:1&t=b&target=last&dockerfile=D&nocache=1&pull=1\
+                     &buildargs=%7B%22A%22%3A%221%22%2C%22B%22%3Anull%2C%22BUILDKIT_INLINE_CACHE%22%3A%221%22%7D\
+                     &labels=%7B%22L%22%3A%22v%22%7D&networkmode=host&extrahosts=h%3A1.2.3.4&extrahosts=g%3Ahost-gateway\
+                     &shmsize=64&platform=linux%2Famd64&cachefrom=%5B%22x%22%5D\
+                     &ulimits=%5B%7B%22Name%22%3A%22nofile%22%2C%22Hard%22%3A9%2C%22Soft%22%3A8%7D%5D";
+        let build = of(query, ApiVersion(1, 41)).expect("a build");
+        let expected = [
+            ("add-hosts", "h=1.2.3.4,g=172.17.0.1"),
+            ("build-arg:A", "1"),
+            ("build-arg:BUILDKIT_INLINE_CACHE", "1"),
+            ("cache-from", "x"),
+            ("filename", "D"),
+            ("force-network-mode", "host"),
+            ("image-resolve-mode", "pull"),
+            ("label:L", "v"),
+            ("no-cache", ""),
+            ("platform", "linux/amd64"),
+            ("shm-size", "64"),
+            ("target", "last"),
+            ("ulimit", "nofile=8:9"),
+        ];
+        let expected = expected.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        assert_eq!(build.options, BTreeMap::from(expected));
+        assert_eq!((build.session.as_str(), build.front.as_str()), ("abc", "dockerfile.v0"));
+        assert_eq!(build.entitlements, ["network.host"]);
+        assert!(build.inline_cache);
+        let name = BTreeMap::from([("name".to_owned(), "a:1,b".to_owned())]);
+        assert_eq!(build.exporter, Some(("moby".to_owned(), name)));
+    }
+
+    #[test]
+    fn who_gets_the_result_is_what_the_version_knows() {
+        let local =
+            "remote=client-session&outputs=%5B%7B%22Type%22%3A%22local%22%2C%22Attrs%22%3A%7B%7D%7D%5D";
+        let exporter = |query: &str, version| of(query, version).expect("a build").exporter;
+        assert_eq!(exporter(local, ApiVersion(1, 40)), Some(("local".to_owned(), BTreeMap::new())));
+        assert_eq!(exporter(local, ApiVersion(1, 39)), Some(("moby".to_owned(), BTreeMap::new())));
+        let none = "remote=client-session&outputs=%5B%7B%22Type%22%3A%22cacheonly%22%7D%5D";
+        assert_eq!(exporter(none, ApiVersion(1, 41)), None);
+        let git = of("remote=https%3A%2F%2Fx%2Fy.git", ApiVersion(1, 41)).expect("a build");
+        assert_eq!(git.options["context"], "https://x/y.git");
+        for (query, expected) in [
+            ("remote=", "takes its context from a session or a URL"),
+            ("remote=client-session&networkmode=mine", "network mode \"mine\" not supported by buildkit"),
+            ("remote=client-session&extrahosts=h", "invalid host h"),
+        ] {
+            let refused = of(query, ApiVersion(1, 41)).expect_err(expected);
+            assert!(refused.contains(expected), "{refused}");
+        }
+    }
 }

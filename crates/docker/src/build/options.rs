@@ -22,7 +22,7 @@ pub(super) fn read(call: &Call) -> Result<BuildOptions, Fault> {
     Ok(BuildOptions { auth, platform, ..options })
 }
 
-fn from_query(query: &Query) -> Result<BuildOptions, Fault> {
+pub(super) fn from_query(query: &Query) -> Result<BuildOptions, Fault> {
     let some = |name: &str| Some(query.text(name)).filter(|text| !text.is_empty()).map(str::to_owned);
     // Older clients say that there are none.
     if query.all("securityopt").iter().any(|option| !matches!(option.as_str(), "" | "null" | "[]")) {

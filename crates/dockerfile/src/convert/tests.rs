@@ -349,6 +349,9 @@ fn one_line_does_not_become_very_many_bytes() {
     let text = format!("FROM alpine\nENV A={}\nCOPY {} /\n", "x".repeat(60_000), "$A ".repeat(20_000));
     let error = Desk::new(&text).definition().concat();
     assert!(error.contains("the stages come to more than 16777216 bytes together"), "{error:.300}");
+    let desk = Desk::new(&text).with("platform", "linux/amd64,linux/arm64");
+    let error = desk.definition().concat();
+    assert!(error.contains("the stages come to more than 8388608 bytes together"), "{error:.300}");
 }
 
 #[test]

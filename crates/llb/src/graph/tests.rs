@@ -104,8 +104,8 @@ fn what_is_wrong_is_refused() {
         op::Op::File(pb::FileOp { actions: vec![action] })
     };
     check(&[op(copy(-1, 7), vec![])], "an input that it has not");
-    let mut rootless = pb::ExecOp::default();
-    rootless.meta = Some(pb::Meta { args: vec!["x".into()], ..Default::default() });
+    let meta = Some(pb::Meta { args: vec!["x".into()], ..Default::default() });
+    let rootless = pb::ExecOp { meta, ..Default::default() };
     check(&[op(op::Op::Exec(rootless), vec![])], "no root file system");
     let bytes = pb::Definition { def: vec![Bytes::from_static(&[0xff]); 2], ..Default::default() };
     assert!(matches!(Graph::read(&bytes, Limits::default()), Err(ReadError::Decode { .. })));

@@ -6,15 +6,20 @@ use std::io::Write;
 use std::path::Path;
 
 use base::space::Within;
+use bytes::Bytes;
+use futures::StreamExt;
 use oci::{Digest, Hasher};
 
 use crate::files::{Owner, write_file};
 use crate::solve::SolveError;
 use crate::solve::key::Key;
 use crate::solve::schedule::{Done, Step};
+use crate::solve::session::Upload;
 use crate::solve::usage::{self, Made};
 use crate::solve::value::{self, Chain};
 
+/// What addresses of streams begin with that the client itself has.
+const CLIENT: &str = "http://buildkit-session/";
 /// It is told how much has come at most every so many bytes.
 const TELL_EVERY: u64 = 512 << 10;
 
@@ -38,18 +43,18 @@ pub(crate) async fn perform(
     {
         return Err(SolveError::Unsupported(format!("{header} of the source {address} is not supported")));
     }
-    let mut opened = inner.engine.fetch(address).await?;
+    let mut opened = Coming::open(step, address).await?;
     let name = match attributes.get("http.filename").filter(|name| !name.is_empty()) {
         Some(name) => name.clone(),
         None => crate::download::last_part(address)
             .map(str::to_owned)
-            .or_else(|| opened.file_name.clone())
+            .or_else(|| opened.file_name())
             .unwrap_or_else(|| "download".to_owned()),
     };
     if name.contains('/') || name == ".." || name == "." {
         return Err(SolveError::Invalid(format!("{name} is no name of a file")));
     }
-    let modified = opened.modified.map(|time| time.as_second());
+    let modified = opened.modified();
     let scratch = inner.store.scratch().map_err(SolveError::io("make a place for a file"))?;
     let path = scratch.path().join("file");
     let failed = |error| SolveError::io(format_args!("keep {address}"))(error);
@@ -61,10 +66,10 @@ pub(crate) async fn perform(
         offload::in_place(|| file.write_all(&piece)).map_err(failed)?;
         if opened.came() - told >= TELL_EVERY {
             told = opened.came();
-            progress.tell(told, opened.length.unwrap_or_default(), false);
+            progress.tell(told, opened.length(), false);
         }
     }
-    progress.tell(opened.came(), opened.length.unwrap_or_default(), true);
+    progress.tell(opened.came(), opened.length(), true);
     let digest = hasher.finish();
     if let Some(wanted) = attributes.get("http.checksum").filter(|wanted| !wanted.is_empty()) {
         let wanted =
@@ -90,6 +95,64 @@ pub(crate) async fn perform(
         Ok(Made { outputs: vec![layer.await?] })
     })
     .await
+}
+
+/// What comes: from an address, or from the client, who has been given a stream and knows it by a path.
+enum Coming {
+    Address(engine::image::Opened),
+    Client { pieces: Upload, came: u64 },
+}
+
+impl Coming {
+    async fn open(step: &Step<'_>, address: &str) -> Result<Self, SolveError> {
+        match address.strip_prefix(CLIENT) {
+            Some(path) => {
+                let pieces = step.job.session()?.upload(&format!("/{path}")).await?;
+                Ok(Self::Client { pieces, came: 0 })
+            }
+            None => Ok(Self::Address(step.job.inner.solver.inner.engine.fetch(address).await?)),
+        }
+    }
+
+    async fn next(&mut self) -> Result<Option<Bytes>, SolveError> {
+        match self {
+            Self::Address(opened) => Ok(opened.next().await?),
+            Self::Client { pieces, came } => {
+                let piece = pieces.next().await.transpose()?;
+                *came += piece.as_ref().map_or(0, Bytes::len) as u64;
+                Ok(piece)
+            }
+        }
+    }
+
+    fn came(&self) -> u64 {
+        match self {
+            Self::Address(opened) => opened.came(),
+            Self::Client { came, .. } => *came,
+        }
+    }
+
+    /// How much there is; 0 where nobody says.
+    fn length(&self) -> u64 {
+        match self {
+            Self::Address(opened) => opened.length.unwrap_or_default(),
+            Self::Client { .. } => 0,
+        }
+    }
+
+    fn file_name(&self) -> Option<String> {
+        match self {
+            Self::Address(opened) => opened.file_name.clone(),
+            Self::Client { .. } => None,
+        }
+    }
+
+    fn modified(&self) -> Option<i64> {
+        match self {
+            Self::Address(opened) => opened.modified.map(|time| time.as_second()),
+            Self::Client { .. } => None,
+        }
+    }
 }
 
 /// The digest of a file, made as another one was.
