@@ -22,7 +22,7 @@ use tonic::body::Body;
 use tonic::client::Grpc;
 
 /// The messages and services as they are on the wire.
-#[allow(dead_code, unused_qualifications, clippy::all)]
+#[allow(missing_docs, unreachable_pub, dead_code, unused_qualifications, clippy::all)]
 pub(crate) mod wire {
     include!(concat!(env!("OUT_DIR"), "/wire.rs"));
 }
