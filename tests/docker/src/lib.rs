@@ -8,9 +8,11 @@
 mod client;
 mod daemon;
 mod raw;
+mod registry;
 mod terminal;
 
 pub use client::{Ran, Running, run};
 pub use daemon::{Daemon, IMAGE};
 pub use raw::{Answer, raw};
+pub use registry::registry;
 pub use terminal::Terminal;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use docker_tests::{Daemon, IMAGE, Running, run};
+use docker_tests::{Daemon, IMAGE, Running, registry, run};
 
 /// Writes files of a build context.
 fn write(directory: &Path, files: &[(&str, &str)]) {
@@ -302,4 +302,24 @@ fn a_context_may_come_through_a_pipe() {
     let output = build.output().expect("run the client");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(daemon.ok(&["run", "--rm", "piped"]), "piped");
+}
+
+#[test]
+fn what_is_built_is_pushed_and_built_on_elsewhere() {
+    let daemon = Daemon::start();
+    let _registry = registry(&daemon);
+    let path = context(&daemon, "context", &[("Dockerfile", &on_image("RUN echo one > /one\n"))]);
+    let told = daemon.newest_ok(&["build", "--push", "--tag", "localhost:5000/app:1", &path]);
+    assert!(told.contains("pushing localhost:5000/app:1 with docker"), "{told}");
+    daemon.ok(&["rmi", "localhost:5000/app:1"]);
+    daemon.newest_ok(&["buildx", "prune", "--all", "--force"]);
+
+    let on_it = "FROM localhost:5000/app:1\nRUN cat /one > /two\n";
+    let path = context(&daemon, "other", &[("Dockerfile", on_it)]);
+    daemon.newest_ok(&["build", "--tag", "other:1", &path]);
+    assert_eq!(daemon.ok(&["run", "--rm", "other:1", "cat", "/two"]), "one");
+    let names = daemon.ok(&["images", "--format", "{{.Repository}}:{{.Tag}}"]);
+    assert!(!names.contains("localhost:5000/app"), "what is built on is no image of this machine: {names}");
+    let again = daemon.newest_ok(&["build", "--tag", "other:1", &path]);
+    assert!(is_cached(&again, "[2/2] RUN"), "{again}");
 }

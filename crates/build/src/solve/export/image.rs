@@ -23,8 +23,9 @@ pub(super) async fn to_store(
     exporter: &Exporter,
 ) -> Result<BTreeMap<String, String>, SolveError> {
     let names = names(exporter)?;
-    // Clients of an engine push after the build, by the engine's own request.
-    if is_set(exporter, "push")? || is_set(exporter, "push-by-digest")? {
+    // Clients of an engine (`moby`) say what they push afterwards, by the engine's own request.
+    let of_engine = exporter.kind == "moby" && !is_set(exporter, "push-by-digest")?;
+    if is_set(exporter, "push")? && !of_engine {
         return Err(SolveError::Unsupported(
             "the exporter does not push: push the image when it is built (`docker push`)".to_owned(),
         ));
