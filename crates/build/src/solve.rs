@@ -118,7 +118,7 @@ impl Solver {
 }
 
 /// Runs work that blocks on files, when a thread is free for it.
-pub(crate) async fn work<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     WORK.run(work).await
 }
 

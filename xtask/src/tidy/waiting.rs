@@ -23,6 +23,8 @@ const THREADS: &[&str] = &[
     "foreign",
     "in_place",
     "block_in_place",
+    "layer_on",
+    "look_into",
     "quick",
     "removal",
     "run",

@@ -76,22 +76,22 @@ impl Ref {
     /// The content of a regular file, or a part of it: `(offset, length)`, to the end where the length is 0.
     pub async fn read_file(&self, path: &str, range: Option<(u64, u64)>) -> Result<Bytes, SolveError> {
         let (value, path) = (self.value().await?, path.to_owned());
-        self.look(value, move |root| look::read_file(root, &path, range)).await
+        self.look_into(value, move |root| look::read_file(root, &path, range)).await
     }
 
     /// What is in a directory, sorted; with a pattern those whose names it matches.
     pub async fn read_dir(&self, path: &str, pattern: Option<&str>) -> Result<Vec<FileStat>, SolveError> {
         let (value, path, pattern) = (self.value().await?, path.to_owned(), pattern.map(str::to_owned));
-        self.look(value, move |root| look::read_dir(root, &path, pattern.as_deref())).await
+        self.look_into(value, move |root| look::read_dir(root, &path, pattern.as_deref())).await
     }
 
     /// What is at a path, which is not followed if it is a link.
     pub async fn stat_file(&self, path: &str) -> Result<FileStat, SolveError> {
         let (value, path) = (self.value().await?, path.to_owned());
-        self.look(value, move |root| look::stat_file(root, &path)).await
+        self.look_into(value, move |root| look::stat_file(root, &path)).await
     }
 
-    async fn look<T: Send + 'static>(
+    async fn look_into<T: Send + 'static>(
         &self,
         value: Value,
         look: impl FnOnce(&look::Root) -> Result<T, SolveError> + Send + 'static,
@@ -99,7 +99,7 @@ impl Ref {
         let work = async {
             let root = super::value::root(&self.job, &value).await?;
             // What is looked at stays until it has been.
-            super::work(move || look(&root.fd).map(|seen| (seen, root))).await.map(|(seen, _)| seen)
+            super::blocking(move || look(&root.fd).map(|seen| (seen, root))).await.map(|(seen, _)| seen)
         };
         self.job.until_cancelled(work).await
     }

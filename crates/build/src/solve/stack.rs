@@ -5,7 +5,7 @@ use llb::pb::{DiffOp, MergeOp};
 
 use super::schedule::{Done, Step};
 use super::value::{self, Chain, Value};
-use super::{SolveError, work};
+use super::{SolveError, blocking};
 
 /// Puts the layers of each input on top of those before.
 pub(crate) async fn merge(step: &Step<'_>, merge: &MergeOp) -> Result<Done, SolveError> {
@@ -14,7 +14,7 @@ pub(crate) async fn merge(step: &Step<'_>, merge: &MergeOp) -> Result<Done, Solv
         chains.push(value::chain(step.job, &step.input(input.input)?).await?);
     }
     let (store, cancel) = (step.job.inner.solver.inner.store.clone(), step.job.inner.cancel.clone());
-    let merged = work(move || {
+    let merged = blocking(move || {
         let mut chains = chains.into_iter().filter(|chain| chain.top().is_some());
         let mut merged = chains.next().unwrap_or_default();
         for chain in chains {
@@ -34,7 +34,7 @@ pub(crate) async fn diff(step: &Step<'_>, diff: &DiffOp) -> Result<Done, SolveEr
     let lower = value::chain(step.job, &of(diff.lower.as_ref().map(|side| side.input))?).await?;
     let upper = value::chain(step.job, &of(diff.upper.as_ref().map(|side| side.input))?).await?;
     let (store, cancel) = (step.job.inner.solver.inner.store.clone(), step.job.inner.cancel.clone());
-    let between = work(move || {
+    let between = blocking(move || {
         let layers = |chain: &Chain| chain.top().map(|top| store.layer_chain(top)).unwrap_or_default();
         let (below, above) = (layers(&lower), layers(&upper));
         let stands_on = below.len() <= above.len()

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 
 use super::schedule::{Done, Step};
 use super::value::{Chain, Value};
-use super::{SolveError, Solver, now, work};
+use super::{SolveError, Solver, blocking, now};
 
 /// So many digests of parts of trees are remembered.
 const HASHES_MAX: usize = 10_000;
@@ -203,7 +203,8 @@ pub(crate) async fn once(
     let outputs: Vec<Option<&Layer>> = made.outputs.iter().map(Chain::top).collect();
     let parents = step.inputs.iter().filter_map(|input| parent(step, input)).collect();
     let description = &step.vertex.name;
-    store.result_put(NewResult { key, outputs: &outputs, description, kind, size, created, parents });
+    let new = NewResult { key, outputs: &outputs, description, kind, size, created, parents };
+    offload::in_place(|| store.result_put(new));
     Ok(Done { outputs: made.outputs.into_iter().map(Value::Chain).collect(), cached: false })
 }
 
@@ -233,7 +234,7 @@ fn parent(step: &Step<'_>, value: &Value) -> Option<Digest> {
 pub(super) async fn list(solver: &Solver, filter: &[String]) -> Result<Vec<UsageRecord>, SolveError> {
     let filter = filter::Filter::parse(filter)?;
     let solver = solver.clone();
-    let (records, _) = work(move || all(&solver)).await;
+    let (records, _) = blocking(move || all(&solver)).await;
     Ok(records.into_iter().filter(|record| filter.admits(record, now())).collect())
 }
 
@@ -242,7 +243,7 @@ pub(super) async fn prune(solver: &Solver, options: PruneOptions) -> Result<Vec<
     let _turn = solver.inner.usage.pruning.lock().await;
     let filter = filter::Filter::parse(&options.filter)?;
     let solver = solver.clone();
-    work(move || {
+    blocking(move || {
         let (records, stands_on) = all(&solver);
         let total = records.iter().filter(|record| !record.shared).map(|record| record.size).sum();
         let sizes = policy::Sizes { total, free: free(&solver).0 };

@@ -14,7 +14,7 @@ use crate::solve::attach::{Attached, Snapshot};
 use crate::solve::cache::{CacheUse, Caches, Sharing};
 use crate::solve::schedule::Step;
 use crate::solve::value::{self, Chain, Value};
-use crate::solve::{SolveError, work};
+use crate::solve::{SolveError, blocking};
 
 /// All that a command has mounted, and what keeps it.
 pub(super) struct Mounts {
@@ -43,7 +43,7 @@ pub(super) struct Held {
 /// Makes all of a command's mounts.
 pub(super) async fn prepare(step: &Step<'_>, exec: &ExecOp) -> Result<Mounts, SolveError> {
     let mut caches = caches(step, exec).await?;
-    let attached = Attached::new(&step.job.inner.solver.inner.root)?;
+    let attached = offload::in_place(|| Attached::new(&step.job.inner.solver.inner.root))?;
     let mut made = Mounts {
         mounts: Vec::new(),
         written: Vec::new(),
@@ -114,13 +114,13 @@ impl Mounts {
         let store = step.job.inner.solver.inner.store.clone();
         if is_read {
             let (top, from) = (chain.chain_id().cloned(), store);
-            let tree = work(move || from.chain_mount(top.as_ref())).await?;
+            let tree = blocking(move || from.chain_mount(top.as_ref())).await?;
             let path = offload::in_place(|| self.held.attached.mount(&tree))?;
             self.held.chains.push(chain);
             return Ok(bind(path, &mount.selector, None));
         }
         let below = chain.clone();
-        let (snapshot, tree) = work(move || {
+        let (snapshot, tree) = blocking(move || {
             let snapshot = Snapshot::new(&store, &below)?;
             let tree = store.snapshot_mount(snapshot.id())?;
             Ok::<_, SolveError>((snapshot, tree))
@@ -258,7 +258,7 @@ async fn fill(step: &Step<'_>, mount: &pb::Mount, cache: &CacheUse) -> Result<()
     }
     let tree = value::tree(step.job, &step.input(mount.input)?).await?;
     let path = cache.path();
-    work(move || {
+    blocking(move || {
         let root = crate::context::directory(&path).map_err(SolveError::io("fill a cache mount"))?;
         let target = crate::files::Target::new(root);
         let nothing = crate::ignore::Ignore::default();

@@ -13,7 +13,7 @@ use crate::solve::event::LogEvent;
 use crate::solve::schedule::Step;
 use crate::solve::usage::Made;
 use crate::solve::value::Chain;
-use crate::solve::{SolveError, now, work};
+use crate::solve::{SolveError, blocking, now};
 
 /// What a host is called for commands that do not say.
 const HOSTNAME: &str = "buildkitsandbox";
@@ -48,7 +48,7 @@ pub(super) async fn run(step: &Step<'_>, exec: &ExecOp) -> Result<Made, SolveErr
         let (store, id, cancel) =
             (inner.store.clone(), running.id.as_str().to_owned(), step.job.inner.cancel.clone());
         let below = root.clone();
-        let sealed = work(move || {
+        let sealed = blocking(move || {
             if let Some((stubs, tree)) = stubs {
                 let upper = store.snapshot_get(&id)?.upper;
                 stubs.take_back(&upper, &tree).map_err(SolveError::io("take mount points back"))?;
@@ -63,7 +63,7 @@ pub(super) async fn run(step: &Step<'_>, exec: &ExecOp) -> Result<Made, SolveErr
     }
     for (output, snapshot, below) in running.remove().await? {
         let cancel = step.job.inner.cancel.clone();
-        outputs.push((output, work(move || snapshot.seal(&below, &cancel)).await?));
+        outputs.push((output, blocking(move || snapshot.seal(&below, &cancel)).await?));
     }
     outputs.sort_by_key(|(number, _)| *number);
     Ok(Made { outputs: outputs.into_iter().map(|(_, chain)| chain).collect() })
@@ -76,15 +76,13 @@ async fn create(
     held: Held,
     written: Vec<(i64, crate::solve::attach::Snapshot, Chain)>,
 ) -> Result<Running, SolveError> {
-    let (made, waited) = tokio::sync::oneshot::channel();
     let engine = engine.clone();
-    tokio::spawn(async move {
+    let making = tokio::spawn(async move {
         let created = engine.container_create(spec).await;
-        let running = created.map(|created| Running { engine, id: created.id, held: Some(held), written });
-        // What nobody waits for is dropped.
-        drop(made.send(running));
+        created.map(|created| Running { engine, id: created.id, held: Some(held), written })
     });
-    let running = waited.await.map_err(|_| SolveError::Failed("the engine is going".to_owned()))?;
+    // What nobody waits for any more is dropped when it is there, and so removed.
+    let running = making.await.map_err(|_| SolveError::Failed("the engine is going".to_owned()))?;
     Ok(running?)
 }
 
@@ -100,7 +98,7 @@ async fn stubs(
     let (store, root) = (step.job.inner.solver.inner.store.clone(), made.root.clone());
     let targets: Vec<String> = made.mounts.iter().map(|mount| mount.target.clone()).collect();
     let parents = meta.remove_mount_stubs_recursive;
-    work(move || {
+    blocking(move || {
         let tree = store.chain_mount(root.chain_id())?;
         let stubs = Stubs::of(&tree, targets.iter().map(String::as_str), parents);
         Ok(Some((stubs.map_err(SolveError::io("look for mount points"))?, tree)))

@@ -10,7 +10,7 @@ use super::config::{LayerFact, finish};
 use super::step::Step;
 use super::{Exporter, is_set, only_one};
 use crate::solve::reference::Outcome;
-use crate::solve::{SolveError, now, work};
+use crate::solve::{SolveError, blocking, now};
 
 /// What clients read of the answer.
 const CONFIG_DIGEST: &str = "containerimage.config.digest";
@@ -41,7 +41,7 @@ pub(super) async fn to_store(
     };
     let (platform, written) = (part.platform, part.config.map(<[u8]>::to_vec));
     let (store, known_as) = (job.solver().inner.store.clone(), names.clone());
-    let image = work(move || {
+    let image = blocking(move || {
         let layers = chain.top().map(|top| store.layer_chain(top)).unwrap_or_default();
         let config = finish(written.as_deref(), &platform, &facts(&store, &layers), now())?;
         store.image_create_of(config, chain.top(), &known_as).map_err(SolveError::from)

@@ -37,7 +37,7 @@ pub(crate) async fn perform(
         return Err(SolveError::Invalid(format!("invalid refspec: {reference}")));
     }
     let inner = &step.job.inner.solver.inner;
-    let mut attached = Attached::new(&inner.root)?;
+    let mut attached = offload::in_place(|| Attached::new(&inner.root))?;
     let mut checkout = Checkout {
         remote,
         reference: reference.to_owned(),
@@ -143,7 +143,8 @@ async fn authenticate(
     }
     if let Some(known) = attributes.get("git.knownsshhosts") {
         let path: PathBuf = attached.place()?.join("known_hosts");
-        std::fs::write(&path, known).map_err(SolveError::io("write down who hosts are"))?;
+        offload::in_place(|| std::fs::write(&path, known))
+            .map_err(SolveError::io("write down who hosts are"))?;
         checkout.known_hosts = Some(path);
     }
     let Some(id) = attributes.get("git.mountsshsock") else { return Ok(None) };

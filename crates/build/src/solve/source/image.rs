@@ -64,7 +64,7 @@ impl BaseImage {
         let key = Digest::sha256_of(format!("image {chain_id}").as_bytes());
         if inner.store.result_use(&key, now()).is_none() {
             let size = inner.store.layer_chain(&layer).iter().map(image::Layer::size).sum();
-            inner.store.result_put(NewResult {
+            let new = NewResult {
                 key,
                 outputs: &[Some(&layer)],
                 description: &format!("pulled from {}", self.name),
@@ -72,7 +72,8 @@ impl BaseImage {
                 size,
                 created: now(),
                 parents: Vec::new(),
-            });
+            };
+            offload::in_place(|| inner.store.result_put(new));
         }
         Ok(Chain::new(Some(layer)))
     }
@@ -152,7 +153,7 @@ pub(crate) async fn resolve(
         Found::Here(image, digest) => {
             let store = job.inner.solver.inner.store.clone();
             let is_manifest = digest != image.id.0;
-            let config = super::super::work(move || store.image_document(&image.id)).await?;
+            let config = super::super::blocking(move || store.image_document(&image.id)).await?;
             Ok(ResolvedImage { name, is_manifest, digest, config })
         }
         Found::Registry(described, _) => {

@@ -94,7 +94,7 @@ fn limit(total: u64, options: &PruneOptions, free: u64) -> Option<u64> {
 /// Keeps the cache within what a machine can spare, after a build: what changes and is made again for little goes
 /// after two days, the rest when there is more than a tenth of the disk of it, or than is left.
 pub(crate) async fn keep_within(solver: &Solver) {
-    let (free, size) = super::free(solver);
+    let (free, size) = offload::in_place(|| super::free(solver));
     let cheap = PruneOptions {
         filter: vec!["type!=regular,type!=exec.cachemount".to_owned()],
         keep_for: Duration::from_secs(48 * 3600),
