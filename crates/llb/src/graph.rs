@@ -7,6 +7,7 @@ use oci::Digest;
 use prost::Message;
 
 use crate::pb;
+use crate::weigh::weigh;
 use crate::{CUSTOM_NAME, check, name};
 
 /// The operations that a definition's result comes from: acyclic, complete, and within limits.
@@ -114,7 +115,12 @@ enum Place {
     None,
     /// Its inputs are being placed.
     Begun,
-    At(usize),
+    At {
+        /// Among the vertices.
+        vertex: usize,
+        /// How many outputs it has, counted once: many may use them.
+        outputs: usize,
+    },
 }
 
 impl Graph {
@@ -133,7 +139,7 @@ impl Graph {
         let mut known = HashMap::with_capacity(operations.len());
         let mut edges = 0;
         for bytes in operations {
-            let (digest, op) = decode(bytes)?;
+            let (digest, op) = decode(bytes, limits.edges)?;
             edges += op.inputs.len();
             if edges > limits.edges {
                 return Err(ReadError::TooLarge { what: "inputs", limit: limits.edges });
@@ -144,7 +150,7 @@ impl Graph {
                 loose.len() - 1
             });
         }
-        let (digest, end) = decode(last)?;
+        let (digest, end) = decode(last, limits.edges)?;
         let Some(end) = end.inputs.first() else { return Err(ReadError::NoResult) };
         let index = index_of(end, &digest)?;
         let root = *known.get(&end.digest).ok_or_else(|| ReadError::Missing(end.digest.clone()))?;
@@ -209,7 +215,7 @@ impl Graph {
                 let next =
                     *known.get(&input.digest).ok_or_else(|| ReadError::Missing(input.digest.clone()))?;
                 match loose[next].place {
-                    Place::At(_) => {}
+                    Place::At { .. } => {}
                     Place::Begun => return Err(ReadError::Cycle(loose[next].digest.clone())),
                     Place::None => {
                         loose[next].place = Place::Begun;
@@ -220,7 +226,8 @@ impl Graph {
             }
             way.pop();
             placed = self.settle(at, loose, known, metadata)?;
-            loose[at].place = Place::At(placed);
+            let outputs = outputs_of(&self.vertices[placed].op);
+            loose[at].place = Place::At { vertex: placed, outputs };
         }
         self.check_depth(limits.depth)?;
         Ok(placed)
@@ -239,14 +246,15 @@ impl Graph {
         check::check(&op).map_err(|why| ReadError::Wrong { digest: digest.clone(), why })?;
         let mut inputs = Vec::with_capacity(op.inputs.len());
         for input in &op.inputs {
-            let Some(Place::At(vertex)) = known.get(&input.digest).map(|at| &loose[*at].place) else {
+            let place = known.get(&input.digest).map(|at| &loose[*at].place);
+            let Some(&Place::At { vertex, outputs }) = place else {
                 return Err(ReadError::Missing(input.digest.clone()));
             };
             let index = index_of(input, &digest)?;
-            if index >= outputs_of(&self.vertices[*vertex].op) {
+            if index >= outputs {
                 return Err(ReadError::Wrong { digest, why: "it uses an output that there is not" });
             }
-            inputs.push(Edge { vertex: *vertex, index });
+            inputs.push(Edge { vertex, index });
         }
         let metadata = metadata.get(&digest.to_string()).cloned().unwrap_or_default();
         let mut name = match metadata.description.get(CUSTOM_NAME) {
@@ -273,8 +281,9 @@ impl Graph {
     }
 }
 
-fn decode(bytes: &Bytes) -> Result<(Digest, pb::Op), ReadError> {
+fn decode(bytes: &Bytes, edges: usize) -> Result<(Digest, pb::Op), ReadError> {
     let digest = Digest::sha256_of(bytes);
+    weigh(bytes, edges).map_err(|why| ReadError::Wrong { digest: digest.clone(), why })?;
     match pb::Op::decode(bytes.clone()) {
         Ok(op) => Ok((digest, op)),
         Err(source) => Err(ReadError::Decode { digest, source }),
@@ -290,7 +299,9 @@ fn index_of(input: &pb::Input, of: &Digest) -> Result<usize, ReadError> {
 fn outputs_of(op: &pb::Op) -> usize {
     match &op.op {
         Some(pb::op::Op::Exec(exec)) => {
-            exec.mounts.iter().filter(|mount| mount.output != crate::SKIP_OUTPUT).count()
+            // As they are checked: what is said of the outputs of secrets means nothing.
+            let files = exec.mounts.iter().filter(|mount| mount.mount_type == pb::MountType::Bind as i32);
+            files.filter(|mount| mount.output != crate::SKIP_OUTPUT).count()
         }
         Some(pb::op::Op::File(file)) => file.actions.iter().filter(|action| action.output >= 0).count(),
         Some(pb::op::Op::Passthrough(pass)) => pass.outputs.len(),
