@@ -104,10 +104,10 @@ impl Default for Limits {
 }
 
 /// An operation that was read and has no place yet.
-struct Loose<'a> {
+struct Loose {
     digest: Digest,
     op: pb::Op,
-    bytes: &'a Bytes,
+    bytes: Bytes,
     place: Place,
 }
 
@@ -127,7 +127,7 @@ impl Graph {
     /// Checks `definition`. Operations that its result does not come from are left out.
     pub fn read(definition: &pb::Definition, limits: Limits) -> Result<Self, ReadError> {
         let Some((last, operations)) = definition.def.split_last() else {
-            return Ok(Graph { vertices: Vec::new(), result: None, source: definition.source.clone() });
+            return Ok(Graph { vertices: Vec::new(), result: None, source: source_of(definition) });
         };
         if operations.len() > limits.operations {
             return Err(ReadError::TooLarge { what: "operations", limit: limits.operations });
@@ -139,7 +139,9 @@ impl Graph {
         let mut known = HashMap::with_capacity(operations.len());
         let mut edges = 0;
         for bytes in operations {
-            let (digest, op) = decode(bytes, limits.edges)?;
+            // Of its own: what is kept of a graph is not as large as the message that it came in.
+            let bytes = Bytes::copy_from_slice(bytes);
+            let (digest, op) = decode(&bytes, limits.edges)?;
             edges += op.inputs.len();
             if edges > limits.edges {
                 return Err(ReadError::TooLarge { what: "inputs", limit: limits.edges });
@@ -154,7 +156,7 @@ impl Graph {
         let Some(end) = end.inputs.first() else { return Err(ReadError::NoResult) };
         let index = index_of(end, &digest)?;
         let root = *known.get(&end.digest).ok_or_else(|| ReadError::Missing(end.digest.clone()))?;
-        let mut graph = Graph { vertices: Vec::new(), result: None, source: definition.source.clone() };
+        let mut graph = Graph { vertices: Vec::new(), result: None, source: source_of(definition) };
         let vertex = graph.place(root, &mut loose, &known, &definition.metadata, limits)?;
         graph.result = Some(Edge { vertex, index });
         Ok(graph)
@@ -199,7 +201,7 @@ impl Graph {
     fn place(
         &mut self,
         root: usize,
-        loose: &mut [Loose<'_>],
+        loose: &mut [Loose],
         known: &HashMap<String, usize>,
         metadata: &std::collections::BTreeMap<String, pb::OpMetadata>,
         limits: Limits,
@@ -237,7 +239,7 @@ impl Graph {
     fn settle(
         &mut self,
         at: usize,
-        loose: &mut [Loose<'_>],
+        loose: &mut [Loose],
         known: &HashMap<String, usize>,
         metadata: &std::collections::BTreeMap<String, pb::OpMetadata>,
     ) -> Result<usize, ReadError> {
@@ -288,6 +290,12 @@ fn decode(bytes: &Bytes, edges: usize) -> Result<(Digest, pb::Op), ReadError> {
         Ok(op) => Ok((digest, op)),
         Err(source) => Err(ReadError::Decode { digest, source }),
     }
+}
+
+/// Where operations were written down, in memory of its own.
+fn source_of(definition: &pb::Definition) -> Option<pb::Source> {
+    let source = definition.source.as_ref()?;
+    pb::Source::decode(Bytes::from(source.encode_to_vec())).ok()
 }
 
 fn index_of(input: &pb::Input, of: &Digest) -> Result<usize, ReadError> {
