@@ -210,3 +210,28 @@ fn names_that_grow_with_the_graph_are_cut() {
     let graph = Graph::read(&builder.finish(Some(&last)), Limits::default()).expect("a graph");
     assert!(graph.vertices().iter().all(|vertex| vertex.name.len() <= 4 << 10));
 }
+
+#[test]
+fn what_is_kept_of_a_graph_is_not_the_message_that_it_came_in() {
+    let sent = raw(&[pb::Op { op: Some(source("docker-image://a")), ..Default::default() }]);
+    let mut message = pb::Definition {
+        source: Some(pb::Source {
+            infos: vec![pb::SourceInfo { data: Bytes::from_static(b"FROM a"), ..Default::default() }],
+            ..Default::default()
+        }),
+        ..sent
+    };
+    // What the result does not come from.
+    message.def.insert(
+        0,
+        pb::Op { op: Some(source(&"x".repeat(1 << 16))), ..Default::default() }.encode_to_vec().into(),
+    );
+    let message = Bytes::from(message.encode_to_vec());
+    let definition = pb::Definition::decode(message.clone()).expect("a definition");
+    let within = |bytes: &Bytes| message.as_ptr_range().contains(&bytes.as_ptr());
+    assert!(definition.def.iter().any(within), "what is read lies in its message");
+    let graph = Graph::read(&definition, Limits::default()).expect("a graph");
+    assert_eq!(graph.vertices().len(), 1);
+    assert!(!within(&graph.vertex(0).bytes));
+    assert!(!within(&graph.source().expect("a source").infos[0].data));
+}
