@@ -5,7 +5,6 @@
 //! build in their head; results are known by names that are good for this one build.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use build::solve::{
     Attestation, FileStat, Job, Outcome, Ref, ResolveMode, SolveError, WarningEvent, WarningSource,
@@ -13,10 +12,12 @@ use build::solve::{
 use futures::stream::BoxStream;
 use llb::pb;
 use parking_lot::Mutex;
+use prost::Message as _;
 use tokio::sync::oneshot;
 use tonic::{Code, Request, Response, Status, Streaming};
 
 use crate::caps;
+use crate::control::solve::check_policy;
 use crate::failure::{of_wire, status};
 use crate::service::Caller;
 use crate::wire::fsutil::types::Stat;
@@ -33,8 +34,13 @@ use crate::worker;
 
 /// The key of a call's head that names the build.
 const BUILD: &str = "buildkit-controlapi-buildid";
-/// How many results one build may have at a time.
+/// How many results one build may have at a time…
 const RESULTS: usize = 10_000;
+/// …and bytes of the definitions that they are of.
+const DEFINITIONS: usize = 64 << 20;
+/// How many warnings one build may have, and bytes of them.
+const WARNINGS: usize = 1_000;
+const WARNED: usize = 16 << 20;
 /// What image sources begin with.
 const IMAGE: &str = "docker-image://";
 
@@ -42,8 +48,8 @@ const IMAGE: &str = "docker-image://";
 pub(crate) struct Bridge {
     job: Job,
     inputs: BTreeMap<String, pb::Definition>,
-    results: Mutex<HashMap<String, Ref>>,
-    names: AtomicU64,
+    results: Mutex<Results<Ref>>,
+    warned: Mutex<Warned>,
     /// Where the result goes, until there is one.
     returned: Mutex<Option<oneshot::Sender<Result<Outcome, Status>>>>,
 }
@@ -59,20 +65,16 @@ impl Bridge {
             job,
             inputs,
             results: Mutex::default(),
-            names: AtomicU64::new(0),
+            warned: Mutex::default(),
             returned: Mutex::new(Some(sender)),
         };
         (bridge, returned)
     }
 
     fn keep(&self, result: &Ref) -> Result<wire::Ref, Status> {
-        let mut results = self.results.lock();
-        if results.len() >= RESULTS {
-            return Err(Status::resource_exhausted(format!("a build may have {RESULTS} results at a time")));
-        }
-        let id = format!("result-{}", self.names.fetch_add(1, Ordering::Relaxed));
-        results.insert(id.clone(), result.clone());
-        Ok(wire::Ref { id, def: Some(result.graph().definition()) })
+        let definition = result.graph().definition();
+        let id = self.results.lock().keep(result, &definition)?;
+        Ok(wire::Ref { id, def: Some(definition) })
     }
 
     /// The result of this name. The empty name is that of an empty directory.
@@ -80,7 +82,7 @@ impl Bridge {
         if id.is_empty() {
             return Ok(None);
         }
-        let found = self.results.lock().get(id).cloned();
+        let found = self.results.lock().named.get(id).cloned();
         found.map(Some).ok_or_else(|| Status::unknown(format!("no such ref: {id}")))
     }
 
@@ -136,6 +138,7 @@ impl Bridge {
     }
 
     async fn solve(&self, request: SolveRequest) -> Result<SolveResponse, Status> {
+        check_policy(&request.source_policies)?;
         let failed = |error: SolveError| status(&error);
         let outcome = if request.frontend.is_empty() {
             let definition = request.definition.unwrap_or_default();
@@ -211,6 +214,65 @@ impl Bridge {
     }
 }
 
+/// The results of a build, by name.
+struct Results<T> {
+    named: HashMap<String, T>,
+    /// By definition: results of equal ones are one.
+    defined: HashMap<oci::Digest, T>,
+    /// What the definitions take.
+    bytes: usize,
+}
+
+impl<T> Default for Results<T> {
+    fn default() -> Self {
+        Results { named: HashMap::new(), defined: HashMap::new(), bytes: 0 }
+    }
+}
+
+impl<T: Clone> Results<T> {
+    /// Keeps the result of `definition` under a name of its own.
+    fn keep(&mut self, result: &T, definition: &pb::Definition) -> Result<String, Status> {
+        if self.named.len() >= RESULTS {
+            return Err(Status::resource_exhausted(format!("a build may have {RESULTS} results at a time")));
+        }
+        let bytes = definition.encode_to_vec();
+        let digest = oci::Digest::sha256_of(&bytes);
+        if !self.defined.contains_key(&digest) {
+            if bytes.len() > DEFINITIONS - self.bytes {
+                let most = DEFINITIONS >> 20;
+                return Err(Status::resource_exhausted(format!(
+                    "the definitions of a build's results may have {most} MiB together"
+                )));
+            }
+            self.bytes += bytes.len();
+            self.defined.insert(digest.clone(), result.clone());
+        }
+        let id = format!("result-{}", self.named.len());
+        if let Some(result) = self.defined.get(&digest) {
+            self.named.insert(id.clone(), result.clone());
+        }
+        Ok(id)
+    }
+}
+
+/// How much a build's client has warned of.
+#[derive(Default)]
+struct Warned {
+    count: usize,
+    bytes: usize,
+}
+
+impl Warned {
+    /// One more, of so many bytes.
+    fn count(&mut self, bytes: usize) -> Result<(), Status> {
+        if self.count >= WARNINGS || bytes > WARNED - self.bytes {
+            return Err(Status::resource_exhausted("a build has more warnings than it may have"));
+        }
+        (self.count, self.bytes) = (self.count + 1, self.bytes + bytes);
+        Ok(())
+    }
+}
+
 fn stat(stat: FileStat) -> Stat {
     Stat {
         path: stat.path.into(),
@@ -259,6 +321,7 @@ impl LlbBridge for Caller {
     ) -> Result<Response<ResolveImageConfigResponse>, Status> {
         let bridge = self.bridge(&request).await?;
         let request = request.into_inner();
+        check_policy(&request.source_policies)?;
         if request.resolver_type != 0 {
             return Err(Status::unimplemented("images in OCI layouts of the client's"));
         }
@@ -277,6 +340,7 @@ impl LlbBridge for Caller {
     ) -> Result<Response<ResolveSourceMetaResponse>, Status> {
         let bridge = self.bridge(&request).await?;
         let request = request.into_inner();
+        check_policy(&request.source_policies)?;
         let source = request.source.ok_or_else(|| Status::invalid_argument("source is required"))?;
         let Some(name) = source.identifier.strip_prefix(IMAGE) else {
             return Err(Status::unimplemented(format!("what is known of the source {}", source.identifier)));
@@ -340,7 +404,8 @@ impl LlbBridge for Caller {
         let request = request.into_inner();
         let result = bridge.looked_at(&request.r#ref)?;
         let pattern = Some(&*request.include_pattern).filter(|pattern| !pattern.is_empty());
-        let entries = result.read_dir(&request.dir_path, pattern).await.map_err(|error| status(&error))?;
+        let entries =
+            Ref::read_dir(&result, &request.dir_path, pattern).await.map_err(|error| status(&error))?;
         Ok(Response::new(ReadDirResponse { entries: entries.into_iter().map(stat).collect() }))
     }
 
@@ -364,6 +429,7 @@ impl LlbBridge for Caller {
     async fn warn(&self, request: Request<WarnRequest>) -> Result<Response<WarnResponse>, Status> {
         let bridge = self.bridge(&request).await?;
         let warning = request.into_inner();
+        bridge.warned.lock().count(warning.encoded_len())?;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let line = |position: Option<pb::Position>| {
             position.and_then(|position| u32::try_from(position.line).ok()).unwrap_or_default()
@@ -439,3 +505,6 @@ impl LlbBridge for Caller {
 
 /// What is said to who wants containers of a build.
 const CONTAINERS: &str = "containers that a client starts in its build are not supported";
+
+#[cfg(test)]
+mod tests;

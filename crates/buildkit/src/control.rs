@@ -1,6 +1,6 @@
 //! BuildKit's own service: builds, what they tell, sessions, the cache, history.
 
-mod solve;
+pub(crate) mod solve;
 mod usage;
 
 use futures::channel::mpsc;
@@ -11,6 +11,7 @@ use tonic::metadata::{Ascii, MetadataMap, MetadataValue};
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::failure::status;
+use crate::history::HistoryError;
 use crate::progress;
 use crate::service::Caller;
 use crate::sessions::Introduction;
@@ -106,7 +107,7 @@ impl Control for Caller {
         &self,
         request: Request<BuildHistoryRequest>,
     ) -> Result<Response<Self::ListenBuildHistoryStream>, Status> {
-        Ok(self.timed(self.shared.history.listen(request.into_inner()).map(Ok).boxed()))
+        Ok(self.timed(self.shared.history.listen(&self.owner, request.into_inner()).map(Ok).boxed()))
     }
 
     async fn update_build_history(
@@ -116,14 +117,15 @@ impl Control for Caller {
         let request = request.into_inner();
         let id = &request.r#ref;
         let known = match (request.delete, request.finalize) {
-            (true, _) => self.shared.history.remove(id),
+            (true, _) => self.shared.history.remove(&self.owner, id),
             // A build is in the history as soon as it has ended.
-            (false, true) => true,
-            (false, false) => self.shared.history.pin(id, request.pinned),
+            (false, true) => Ok(()),
+            (false, false) => self.shared.history.pin(&self.owner, id, request.pinned),
         };
         match known {
-            true => Ok(Response::new(UpdateBuildHistoryResponse {})),
-            false => Err(Status::not_found(format!("build {id} not found"))),
+            Ok(()) => Ok(Response::new(UpdateBuildHistoryResponse {})),
+            Err(HistoryError::None) => Err(Status::not_found(format!("build {id} not found"))),
+            Err(full @ HistoryError::Full) => Err(Status::resource_exhausted(full.to_string())),
         }
     }
 }

@@ -7,12 +7,17 @@ use futures::stream::{self, BoxStream, StreamExt as _};
 use parking_lot::Mutex;
 use tokio::sync::broadcast;
 
+use crate::sessions::Owner;
 use crate::wire::moby::buildkit::v1::{
     BuildHistoryEvent, BuildHistoryEventType, BuildHistoryRecord, BuildHistoryRequest,
 };
 
 /// How many builds are remembered.
 const KEPT: usize = 100;
+/// How many of those may be pinned.
+const PINNED: usize = KEPT / 2;
+/// Bytes of what one build was asked for, and of what it came to, that are remembered.
+const SAID: usize = 64 << 10;
 /// How far who listens may be behind.
 const BEHIND: usize = 256;
 
@@ -23,8 +28,31 @@ pub(crate) struct History {
 }
 
 struct Inner {
-    records: Mutex<VecDeque<BuildHistoryRecord>>,
-    told: broadcast::Sender<BuildHistoryEvent>,
+    records: Mutex<VecDeque<Known>>,
+    told: broadcast::Sender<(Owner, BuildHistoryEvent)>,
+}
+
+/// A build, and whose it is: nobody else hears of it. Two owners may give their builds one name.
+struct Known {
+    owner: Owner,
+    record: BuildHistoryRecord,
+}
+
+/// Why a record stays as it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub(crate) enum HistoryError {
+    /// There is none, or it is somebody else's, or has not ended.
+    #[error("not found")]
+    None,
+    /// As many as may be are pinned.
+    #[error("{PINNED} builds are pinned, more cannot be")]
+    Full,
+}
+
+impl Known {
+    fn is(&self, owner: &Owner, id: &str) -> bool {
+        self.owner == *owner && self.record.r#ref == id
+    }
 }
 
 impl History {
@@ -33,47 +61,59 @@ impl History {
         History { inner: Arc::new(Inner { records: Mutex::default(), told }) }
     }
 
-    /// A build has begun or ended: `record` replaces what was known of it.
-    pub(crate) fn tell(&self, record: BuildHistoryRecord) {
+    /// A build of `owner` has begun or ended: `record` replaces what was known of it.
+    pub(crate) fn tell(&self, owner: &Owner, mut record: BuildHistoryRecord) {
+        shorten(&mut record);
         let kind = match record.completed_at {
             Some(_) => BuildHistoryEventType::Complete,
             None => BuildHistoryEventType::Started,
         };
         let mut records = self.inner.records.lock();
-        match records.iter_mut().find(|known| known.r#ref == record.r#ref) {
-            Some(known) => *known = record.clone(),
-            None => records.push_back(record.clone()),
+        match records.iter_mut().find(|known| known.is(owner, &record.r#ref)) {
+            Some(known) => {
+                record.pinned = known.record.pinned;
+                known.record = record.clone();
+            }
+            None => records.push_back(Known { owner: owner.clone(), record: record.clone() }),
         }
-        if records.len() > KEPT
-            && let Some(oldest) =
-                records.iter().position(|known| !known.pinned && known.completed_at.is_some())
+        let dispensable = |known: &Known| !known.record.pinned && known.record.completed_at.is_some();
+        while records.len() > KEPT
+            && let Some(oldest) = records.iter().position(dispensable)
         {
             records.remove(oldest);
         }
-        self.say(kind, record);
+        self.say(owner, kind, record);
     }
 
-    /// Keeps a build from being forgotten, or not any more; false if there is none.
-    pub(crate) fn pin(&self, id: &str, pinned: bool) -> bool {
+    /// Keeps a build of `owner` from being forgotten, or not any more.
+    pub(crate) fn pin(&self, owner: &Owner, id: &str, pinned: bool) -> Result<(), HistoryError> {
         let mut records = self.inner.records.lock();
-        let Some(known) = records.iter_mut().find(|known| known.r#ref == id) else { return false };
-        known.pinned = pinned;
-        true
-    }
-
-    /// Forgets a build that has ended; false if there is none.
-    pub(crate) fn remove(&self, id: &str) -> bool {
-        let mut records = self.inner.records.lock();
-        let ended = |known: &BuildHistoryRecord| known.r#ref == id && known.completed_at.is_some();
-        let Some(place) = records.iter().position(ended) else { return false };
-        if let Some(record) = records.remove(place) {
-            self.say(BuildHistoryEventType::Deleted, record);
+        let others = records.iter().filter(|known| known.record.pinned && !known.is(owner, id)).count();
+        let known = records.iter_mut().find(|known| known.is(owner, id)).ok_or(HistoryError::None)?;
+        if pinned && others >= PINNED {
+            return Err(HistoryError::Full);
         }
-        true
+        known.record.pinned = pinned;
+        Ok(())
     }
 
-    /// What there is of what is asked for, and what comes, unless only the former is wanted.
-    pub(crate) fn listen(&self, request: BuildHistoryRequest) -> BoxStream<'static, BuildHistoryEvent> {
+    /// Forgets a build of `owner` that has ended.
+    pub(crate) fn remove(&self, owner: &Owner, id: &str) -> Result<(), HistoryError> {
+        let mut records = self.inner.records.lock();
+        let ended = |known: &Known| known.is(owner, id) && known.record.completed_at.is_some();
+        let place = records.iter().position(ended).ok_or(HistoryError::None)?;
+        if let Some(known) = records.remove(place) {
+            self.say(owner, BuildHistoryEventType::Deleted, known.record);
+        }
+        Ok(())
+    }
+
+    /// What there is of what `owner` asks for, and what comes, unless only the former is wanted.
+    pub(crate) fn listen(
+        &self,
+        owner: &Owner,
+        request: BuildHistoryRequest,
+    ) -> BoxStream<'static, BuildHistoryEvent> {
         let records = self.inner.records.lock();
         // From here on: nothing is told while the records are held.
         let told = self.inner.told.subscribe();
@@ -81,8 +121,13 @@ impl History {
             (request.r#ref.is_empty() || request.r#ref == record.r#ref)
                 && !(request.active_only && record.completed_at.is_some())
         };
-        let (ended, mut running): (Vec<_>, Vec<_>) =
-            records.iter().filter(|record| asked(record)).cloned().partition(|it| it.completed_at.is_some());
+        let (ended, mut running): (Vec<_>, Vec<_>) = records
+            .iter()
+            .filter(|known| known.owner == *owner)
+            .map(|known| &known.record)
+            .filter(|record| asked(record))
+            .cloned()
+            .partition(|it| it.completed_at.is_some());
         let mut first: Vec<BuildHistoryEvent> = Vec::new();
         let event = |kind: BuildHistoryEventType, record| BuildHistoryEvent {
             r#type: kind.into(),
@@ -99,7 +144,7 @@ impl History {
         if request.early_exit {
             return first.boxed();
         }
-        let wanted = request.r#ref;
+        let (wanted, owner) = (request.r#ref, owner.clone());
         let coming = stream::unfold(told, |mut told| async move {
             loop {
                 match told.recv().await {
@@ -109,16 +154,52 @@ impl History {
                 }
             }
         });
-        let coming = coming.filter(move |event| {
+        let coming = coming.filter_map(move |(whose, event)| {
             let id = event.record.as_ref().map(|record| &*record.r#ref).unwrap_or_default();
-            let asked = wanted.is_empty() || wanted == id;
-            async move { asked }
+            let asked = whose == owner && (wanted.is_empty() || wanted == id);
+            async move { asked.then_some(event) }
         });
         first.chain(coming).boxed()
     }
 
-    fn say(&self, kind: BuildHistoryEventType, record: BuildHistoryRecord) {
+    fn say(&self, owner: &Owner, kind: BuildHistoryEventType, record: BuildHistoryRecord) {
+        let event = BuildHistoryEvent { r#type: kind.into(), record: Some(record) };
         // Nobody may listen.
-        let _ = self.inner.told.send(BuildHistoryEvent { r#type: kind.into(), record: Some(record) });
+        let _ = self.inner.told.send((owner.clone(), event));
     }
 }
+
+/// Leaves out what is too much to be remembered: what comes last goes first.
+fn shorten(record: &mut BuildHistoryRecord) {
+    let mut room = SAID;
+    let mut fits = |length: usize| match room.checked_sub(length) {
+        Some(left) => {
+            room = left;
+            true
+        }
+        None => false,
+    };
+    if !fits(record.frontend.len()) {
+        record.frontend.clear();
+    }
+    if let Some(error) = &mut record.error {
+        let most = SAID / 4;
+        if error.message.len() > most {
+            let end = (0..=most).rev().find(|at| error.message.is_char_boundary(*at)).unwrap_or(0);
+            error.message.truncate(end);
+        }
+        fits(error.message.len());
+        error.details.retain(|detail| fits(detail.type_url.len() + detail.value.len()));
+    }
+    // Each of them takes something, empty or not.
+    let mut attribute = |name: &String, value: &mut String| fits(64 + name.len() + value.len());
+    record.exporter_response.retain(&mut attribute);
+    record.frontend_attrs.retain(&mut attribute);
+    for exporter in &mut record.exporters {
+        exporter.attrs.retain(&mut attribute);
+    }
+    record.exporters.retain(|exporter| fits(64 + exporter.r#type.len()));
+}
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,7 @@ mod tree;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use build::solve::{
     Duplex, FileSelection, FileSink, Session, SessionError, Transfers, Upload as UploadStream,
@@ -31,6 +32,8 @@ use crate::wire::moby::sshforward::v1::ssh_client::SshClient;
 use crate::wire::moby::sshforward::v1::{BytesMessage, CheckAgentRequest};
 use crate::wire::moby::upload::v1::upload_client::UploadClient;
 
+/// How long a client may take to answer where nothing but its answer comes.
+const ANSWER: Duration = Duration::from_secs(30);
 /// Messages that wait to be sent to a client.
 const WAITING: usize = 16;
 
@@ -69,6 +72,16 @@ impl Client {
             true => Ok(self.open.channel()),
             false => Err(SessionError::NotOffered(format!("{what} not supported by the client"))),
         }
+    }
+
+    /// What `call` comes to, unless the client takes too long or goes meanwhile.
+    async fn soon<T>(
+        &self,
+        call: impl Future<Output = Result<T, SessionError>> + Send,
+    ) -> Result<T, SessionError> {
+        let late = || SessionError::Failed(format!("the client has not answered for {} s", ANSWER.as_secs()));
+        let timed = tokio::time::timeout(ANSWER, call);
+        self.answered(async { timed.await.unwrap_or_else(|_| Err(late())) }).await
     }
 
     /// What `call` comes to, unless the client goes meanwhile.
@@ -121,12 +134,12 @@ impl Session for Client {
     ) -> BoxFuture<'a, Result<(), SessionError>> {
         Box::pin(self.answered(async move {
             let channel = self.serving(FILES, "local sources are")?;
-            files::receive(channel, name, selection, into, told).await
+            files::receive(channel, self.sessions.memory(), name, selection, into, told).await
         }))
     }
 
     fn secret<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<Bytes>, SessionError>> {
-        Box::pin(self.answered(async move {
+        Box::pin(self.soon(async move {
             if !self.open.serves(SECRET) {
                 return Ok(None);
             }
@@ -141,7 +154,7 @@ impl Session for Client {
     }
 
     fn ssh_check<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<(), SessionError>> {
-        Box::pin(self.answered(async move {
+        Box::pin(self.soon(async move {
             let mut agents = SshClient::with_origin(self.serving(AGENT, "agents are")?, origin());
             agents.check_agent(CheckAgentRequest { id: id.to_owned() }).await.map_err(failure)?;
             Ok(())
@@ -172,7 +185,7 @@ impl Session for Client {
     }
 
     fn credentials<'a>(&'a self, host: &'a str) -> BoxFuture<'a, Result<Option<RegistryAuth>, SessionError>> {
-        Box::pin(self.answered(async move {
+        Box::pin(self.soon(async move {
             if !self.open.serves(CREDENTIALS) {
                 return Ok(None);
             }

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::channel::{Channel, Connection};
+use crate::transfer::Memory;
 use crate::wire::grpc::health::v1::HealthCheckRequest;
 use crate::wire::grpc::health::v1::health_client::HealthClient;
 
@@ -63,6 +64,8 @@ struct Inner {
     open: Mutex<HashMap<String, Arc<Open>>>,
     /// Told when a session comes.
     came: watch::Sender<()>,
+    /// For what all of them send.
+    memory: Memory,
 }
 
 /// A session that is open.
@@ -85,7 +88,13 @@ impl Owner {
 
 impl Sessions {
     pub(crate) fn new() -> Self {
-        Sessions { inner: Arc::new(Inner { open: Mutex::default(), came: watch::Sender::new(()) }) }
+        let came = watch::Sender::new(());
+        Sessions { inner: Arc::new(Inner { open: Mutex::default(), came, memory: Memory::new() }) }
+    }
+
+    /// For what builds receive from them.
+    pub(crate) fn memory(&self) -> &Memory {
+        &self.inner.memory
     }
 
     /// Whether a session that introduces itself so can be opened.

@@ -6,11 +6,13 @@
 //! is elsewhere.
 
 mod entry;
+mod memory;
 mod order;
 mod receive;
 mod send;
 
 pub(crate) use entry::mode;
+pub(crate) use memory::Memory;
 pub(crate) use receive::Receiver;
 pub(crate) use send::Sender;
 

@@ -77,6 +77,9 @@ fn a_client_drives_its_build_and_nobody_else_finds_it() {
         let records: Vec<_> =
             history.map(|event| event.expect("an event").record.expect("a record")).collect().await;
         assert_eq!(records.len(), 1);
+        let asked = BuildHistoryRequest { early_exit: true, ..BuildHistoryRequest::default() };
+        let theirs = other.control().listen_build_history(asked).await.expect("history").into_inner();
+        assert_eq!(theirs.count().await, 0, "what others build is nobody's business");
         assert_eq!(records[0].error.as_ref().expect("an error").message, "it did not work");
     });
 }
@@ -185,6 +188,16 @@ fn what_a_build_may_not_have_is_refused_and_crafted_calls_harm_nobody() {
         assert_eq!(nameless.0, Code::InvalidArgument);
         let session = SolveRequest { session: "not mine".to_owned(), ..driven("s") };
         assert_eq!(of(control.solve(session).await).1, "no active session for not mine");
+        // What a policy is to prevent is not done because it is not understood.
+        let rules = vec![support::wire::moby::buildkit::v1::sourcepolicy::Rule::default()];
+        let policy = support::wire::moby::buildkit::v1::sourcepolicy::Policy { rules, ..Default::default() };
+        let ruled = SolveRequest { source_policy: Some(policy.clone()), ..driven("ruled") };
+        let unruled = (Code::Unimplemented, "source policies are not supported".to_owned());
+        assert_eq!(of(control.solve(ruled).await), unruled);
+        let elsewhere = SolveRequest { source_policy_session: "s".to_owned(), ..driven("ruled") };
+        assert_eq!(of(control.solve(elsewhere).await), unruled);
+        let long = driven(&"a".repeat(2_000));
+        assert_eq!(of(control.solve(long).await).0, Code::InvalidArgument);
         let exporter = Exporter { r#type: "nowhere".to_owned(), ..Exporter::default() };
         let nowhere = SolveRequest {
             definition: Some(llb::pb::Definition { def: vec!["x".into(); 3], ..Default::default() }),
@@ -225,6 +238,17 @@ fn what_a_build_may_not_have_is_refused_and_crafted_calls_harm_nobody() {
                 }),
                 solve(bridge::SolveRequest { frontend: "nothing.v0".to_owned(), ..Default::default() }),
             }
+            let ruled = bridge::SolveRequest { source_policies: vec![policy.clone()], ..Default::default() };
+            assert_eq!(of(bridge.solve(about_build("crafted", ruled)).await), unruled);
+            let ruled = bridge::ResolveSourceMetaRequest {
+                source_policies: vec![policy.clone()],
+                ..Default::default()
+            };
+            assert_eq!(of(bridge.resolve_source_meta(about_build("crafted", ruled)).await), unruled);
+            let large = bridge::WarnRequest { short: vec![0; 9 << 20].into(), ..Default::default() };
+            bridge.warn(about_build("crafted", large.clone())).await.expect("warned");
+            let full = of(bridge.warn(about_build("crafted", large)).await);
+            assert_eq!(full.0, Code::ResourceExhausted);
             let warn = bridge::WarnRequest { ranges: vec![Default::default()], ..Default::default() };
             bridge.warn(about_build("crafted", warn)).await.expect("warned");
             let nameless = of(bridge.ping(Request::new(bridge::PingRequest {})).await);

@@ -7,6 +7,7 @@ use oci::Digest;
 use prost::Message;
 
 use crate::pb;
+use crate::weigh::weigh;
 use crate::{CUSTOM_NAME, check, name};
 
 /// The operations that a definition's result comes from: acyclic, complete, and within limits.
@@ -103,10 +104,10 @@ impl Default for Limits {
 }
 
 /// An operation that was read and has no place yet.
-struct Loose<'a> {
+struct Loose {
     digest: Digest,
     op: pb::Op,
-    bytes: &'a Bytes,
+    bytes: Bytes,
     place: Place,
 }
 
@@ -114,14 +115,19 @@ enum Place {
     None,
     /// Its inputs are being placed.
     Begun,
-    At(usize),
+    At {
+        /// Among the vertices.
+        vertex: usize,
+        /// How many outputs it has, counted once: many may use them.
+        outputs: usize,
+    },
 }
 
 impl Graph {
     /// Checks `definition`. Operations that its result does not come from are left out.
     pub fn read(definition: &pb::Definition, limits: Limits) -> Result<Self, ReadError> {
         let Some((last, operations)) = definition.def.split_last() else {
-            return Ok(Graph { vertices: Vec::new(), result: None, source: definition.source.clone() });
+            return Ok(Graph { vertices: Vec::new(), result: None, source: source_of(definition) });
         };
         if operations.len() > limits.operations {
             return Err(ReadError::TooLarge { what: "operations", limit: limits.operations });
@@ -133,7 +139,9 @@ impl Graph {
         let mut known = HashMap::with_capacity(operations.len());
         let mut edges = 0;
         for bytes in operations {
-            let (digest, op) = decode(bytes)?;
+            // Of its own: what is kept of a graph is not as large as the message that it came in.
+            let bytes = Bytes::copy_from_slice(bytes);
+            let (digest, op) = decode(&bytes, limits.edges)?;
             edges += op.inputs.len();
             if edges > limits.edges {
                 return Err(ReadError::TooLarge { what: "inputs", limit: limits.edges });
@@ -144,11 +152,11 @@ impl Graph {
                 loose.len() - 1
             });
         }
-        let (digest, end) = decode(last)?;
+        let (digest, end) = decode(last, limits.edges)?;
         let Some(end) = end.inputs.first() else { return Err(ReadError::NoResult) };
         let index = index_of(end, &digest)?;
         let root = *known.get(&end.digest).ok_or_else(|| ReadError::Missing(end.digest.clone()))?;
-        let mut graph = Graph { vertices: Vec::new(), result: None, source: definition.source.clone() };
+        let mut graph = Graph { vertices: Vec::new(), result: None, source: source_of(definition) };
         let vertex = graph.place(root, &mut loose, &known, &definition.metadata, limits)?;
         graph.result = Some(Edge { vertex, index });
         Ok(graph)
@@ -193,7 +201,7 @@ impl Graph {
     fn place(
         &mut self,
         root: usize,
-        loose: &mut [Loose<'_>],
+        loose: &mut [Loose],
         known: &HashMap<String, usize>,
         metadata: &std::collections::BTreeMap<String, pb::OpMetadata>,
         limits: Limits,
@@ -209,7 +217,7 @@ impl Graph {
                 let next =
                     *known.get(&input.digest).ok_or_else(|| ReadError::Missing(input.digest.clone()))?;
                 match loose[next].place {
-                    Place::At(_) => {}
+                    Place::At { .. } => {}
                     Place::Begun => return Err(ReadError::Cycle(loose[next].digest.clone())),
                     Place::None => {
                         loose[next].place = Place::Begun;
@@ -220,7 +228,8 @@ impl Graph {
             }
             way.pop();
             placed = self.settle(at, loose, known, metadata)?;
-            loose[at].place = Place::At(placed);
+            let outputs = outputs_of(&self.vertices[placed].op);
+            loose[at].place = Place::At { vertex: placed, outputs };
         }
         self.check_depth(limits.depth)?;
         Ok(placed)
@@ -230,7 +239,7 @@ impl Graph {
     fn settle(
         &mut self,
         at: usize,
-        loose: &mut [Loose<'_>],
+        loose: &mut [Loose],
         known: &HashMap<String, usize>,
         metadata: &std::collections::BTreeMap<String, pb::OpMetadata>,
     ) -> Result<usize, ReadError> {
@@ -239,14 +248,15 @@ impl Graph {
         check::check(&op).map_err(|why| ReadError::Wrong { digest: digest.clone(), why })?;
         let mut inputs = Vec::with_capacity(op.inputs.len());
         for input in &op.inputs {
-            let Some(Place::At(vertex)) = known.get(&input.digest).map(|at| &loose[*at].place) else {
+            let place = known.get(&input.digest).map(|at| &loose[*at].place);
+            let Some(&Place::At { vertex, outputs }) = place else {
                 return Err(ReadError::Missing(input.digest.clone()));
             };
             let index = index_of(input, &digest)?;
-            if index >= outputs_of(&self.vertices[*vertex].op) {
+            if index >= outputs {
                 return Err(ReadError::Wrong { digest, why: "it uses an output that there is not" });
             }
-            inputs.push(Edge { vertex: *vertex, index });
+            inputs.push(Edge { vertex, index });
         }
         let metadata = metadata.get(&digest.to_string()).cloned().unwrap_or_default();
         let mut name = match metadata.description.get(CUSTOM_NAME) {
@@ -273,12 +283,19 @@ impl Graph {
     }
 }
 
-fn decode(bytes: &Bytes) -> Result<(Digest, pb::Op), ReadError> {
+fn decode(bytes: &Bytes, edges: usize) -> Result<(Digest, pb::Op), ReadError> {
     let digest = Digest::sha256_of(bytes);
+    weigh(bytes, edges).map_err(|why| ReadError::Wrong { digest: digest.clone(), why })?;
     match pb::Op::decode(bytes.clone()) {
         Ok(op) => Ok((digest, op)),
         Err(source) => Err(ReadError::Decode { digest, source }),
     }
+}
+
+/// Where operations were written down, in memory of its own.
+fn source_of(definition: &pb::Definition) -> Option<pb::Source> {
+    let source = definition.source.as_ref()?;
+    pb::Source::decode(Bytes::from(source.encode_to_vec())).ok()
 }
 
 fn index_of(input: &pb::Input, of: &Digest) -> Result<usize, ReadError> {
@@ -290,7 +307,9 @@ fn index_of(input: &pb::Input, of: &Digest) -> Result<usize, ReadError> {
 fn outputs_of(op: &pb::Op) -> usize {
     match &op.op {
         Some(pb::op::Op::Exec(exec)) => {
-            exec.mounts.iter().filter(|mount| mount.output != crate::SKIP_OUTPUT).count()
+            // As they are checked: what is said of the outputs of secrets means nothing.
+            let files = exec.mounts.iter().filter(|mount| mount.mount_type == pb::MountType::Bind as i32);
+            files.filter(|mount| mount.output != crate::SKIP_OUTPUT).count()
         }
         Some(pb::op::Op::File(file)) => file.actions.iter().filter(|action| action.output >= 0).count(),
         Some(pb::op::Op::Passthrough(pass)) => pass.outputs.len(),

@@ -11,6 +11,7 @@ mod check;
 mod graph;
 mod name;
 pub mod pb;
+mod weigh;
 
 pub use builder::{Builder, Output};
 pub use graph::{Edge, Graph, Limits, ReadError, Vertex};

@@ -15,7 +15,9 @@ pub(crate) fn of(op: &pb::Op, inputs: &[Edge], vertices: &[Vertex]) -> String {
         Some(op::Op::File(file)) => file.actions.iter().filter_map(action).collect::<Vec<_>>().join(", "),
         Some(op::Op::Build(_)) => "build".to_owned(),
         Some(op::Op::Merge(_)) => {
-            let names: Vec<&str> = inputs.iter().map(|edge| &*vertices[edge.vertex].name).collect();
+            // More than a name has room for.
+            let shown = inputs.iter().take(1 << 10);
+            let names: Vec<&str> = shown.map(|edge| &*vertices[edge.vertex].name).collect();
             format!("merge ({})", names.join(", "))
         }
         Some(op::Op::Diff(diff)) => {

@@ -140,8 +140,9 @@ fn a_step_has_what_it_mounts_and_the_image_has_not() {
     let count = daemon.ok(&["run", "--rm", "app:1", "cat", "/count-seen"]);
     assert_eq!(count, "x\nx", "what is in a cache stays from build to build");
 
-    // What was done with a secret is found done without it, as with BuildKit.
-    let without = daemon.newest(&["build", "--no-cache", &path]);
+    let required = on_image("RUN --mount=type=secret,id=password,required=true true\n");
+    let required = context(&daemon, "required", &[("Dockerfile", &required)]);
+    let without = daemon.newest(&["build", &required]);
     let ran = run(without, "");
     assert!(ran.code != 0 && ran.stderr.contains("secret password: not found"), "{ran:?}");
 }

@@ -14,10 +14,16 @@ use crate::failure::{status, to_wire};
 use crate::progress::time;
 use crate::service::Caller;
 use crate::session::Client;
+use crate::sessions::Owner;
+use crate::wire::moby::buildkit::v1::sourcepolicy::Policy;
 use crate::wire::moby::buildkit::v1::{self as wire, BuildHistoryRecord, SolveRequest, SolveResponse};
 
 /// The front end's option that fixes times in what is exported.
 const EPOCH: &str = "build-arg:SOURCE_DATE_EPOCH";
+/// Bytes of the name that a client gives its build.
+const NAME: usize = 1 << 10;
+/// What is said to who sends a policy: to build without it would be what it is to prevent.
+const POLICIES: &str = "source policies are not supported";
 /// The exporters' attribute of the same.
 const EPOCH_ATTRIBUTE: &str = "source-date-epoch";
 
@@ -26,6 +32,13 @@ pub(super) async fn solve(caller: &Caller, mut request: SolveRequest) -> Result<
     let id = request.r#ref.clone();
     if id.is_empty() {
         return Err(Status::invalid_argument("a build needs a ref"));
+    }
+    if id.len() > NAME {
+        return Err(Status::invalid_argument(format!("a build's ref has at most {NAME} bytes")));
+    }
+    check_policy(request.source_policy.as_slice())?;
+    if !request.source_policy_session.is_empty() {
+        return Err(Status::unimplemented(POLICIES));
     }
     check_caches(&request)?;
     let exporters = exporters(&mut request);
@@ -124,6 +137,14 @@ fn exporters(request: &mut SolveRequest) -> Vec<Exporter> {
     read
 }
 
+/// Refuses policies that say anything.
+pub(crate) fn check_policy(policies: &[Policy]) -> Result<(), Status> {
+    match policies.iter().all(|policy| policy.rules.is_empty()) {
+        true => Ok(()),
+        false => Err(Status::unimplemented(POLICIES)),
+    }
+}
+
 /// Caches that are to be written to where they are not.
 fn check_caches(request: &SolveRequest) -> Result<(), Status> {
     let Some(cache) = &request.cache else { return Ok(()) };
@@ -171,6 +192,7 @@ async fn session(caller: &Caller, id: &str) -> Result<Option<Arc<dyn Session>>, 
 /// A build's record in the history, which is told that the build was given up if it does not end.
 struct Recorded {
     history: crate::history::History,
+    owner: Owner,
     now: Box<dyn Fn() -> base::Timestamp + Send + Sync>,
     record: Option<BuildHistoryRecord>,
 }
@@ -192,8 +214,9 @@ impl Recorded {
             ..BuildHistoryRecord::default()
         };
         let history = caller.shared.history.clone();
-        history.tell(record.clone());
-        Recorded { history, now, record: Some(record) }
+        let owner = caller.owner.clone();
+        history.tell(&owner, record.clone());
+        Recorded { history, owner, now, record: Some(record) }
     }
 
     async fn end(&mut self, job: &Job, built: &Result<BTreeMap<String, String>, Status>) {
@@ -218,7 +241,7 @@ impl Recorded {
             Err(error) => record.error = Some(to_wire(error)),
         }
         record.completed_at = Some(time((self.now)()));
-        self.history.tell(record);
+        self.history.tell(&self.owner, record);
     }
 }
 
@@ -227,6 +250,6 @@ impl Drop for Recorded {
         let Some(mut record) = self.record.take() else { return };
         record.error = Some(to_wire(&Status::cancelled("context canceled")));
         record.completed_at = Some(time((self.now)()));
-        self.history.tell(record);
+        self.history.tell(&self.owner, record);
     }
 }

@@ -9,27 +9,33 @@ use rustix::fs::{Mode, OFlags};
 use tonic::Request;
 
 use super::{failure, origin, put};
-use crate::channel::{Channel, LONGEST};
-use crate::transfer::{Receiver, packet};
+use crate::channel::Channel;
+use crate::transfer::{Memory, Receiver, packet};
 use crate::wire::fsutil::types::Packet;
 use crate::wire::fsutil::types::packet::PacketType;
 use crate::wire::moby::filesync::v1::file_sync_client::FileSyncClient;
 
 /// How many packets are taken at a time.
-const BATCH: usize = 64;
+const BATCH: usize = 32;
+/// The longest of them: senders cut content into pieces of 32 KiB.
+const PACKET: usize = 2 << 20;
 
 /// Makes the directory `into` what the selected files of the client's directory `name` are.
 pub(super) async fn receive(
     channel: Channel,
+    memory: &Memory,
     name: &str,
     selection: &FileSelection,
     into: &Path,
     told: Transfers<'_>,
 ) -> Result<(), SessionError> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let receiver = offload::in_place(|| Receiver::new(rustix::fs::open(into, flags, Mode::empty())?));
-    let receiver = receiver.map_err(|error| {
+    let refused = |error: &dyn std::fmt::Display| {
         SessionError::Failed(format!("open the directory for the files `{name}`: {error}"))
+    };
+    let receiver = offload::in_place(|| {
+        let top = rustix::fs::open(into, flags, Mode::empty()).map_err(|error| refused(&error))?;
+        Receiver::new(top, memory).map_err(|error| refused(&base::error::chain(&error)))
     })?;
     // Without a bound: a client that sends reads no requests until what it sends is read. The receiver bounds
     // how many there are.
@@ -39,7 +45,7 @@ pub(super) async fn receive(
     put(&mut request, "include-patterns", selection.include.iter().map(String::as_str))?;
     put(&mut request, "exclude-patterns", selection.exclude.iter().map(String::as_str))?;
     put(&mut request, "followpaths", selection.follow.iter().map(String::as_str))?;
-    let mut client = FileSyncClient::with_origin(channel, origin()).max_decoding_message_size(LONGEST);
+    let mut client = FileSyncClient::with_origin(channel, origin()).max_decoding_message_size(PACKET);
     let packets = client.diff_copy(request).await.map_err(failure)?.into_inner();
     let received = take_all(receiver, packets, &requests, told).await;
     if let Err(SessionError::Failed(why)) = &received {

@@ -89,11 +89,15 @@ impl AsyncWrite for Sink {
             heard?;
             return Poll::Ready(Err(io::Error::other("the client takes no more of the file")));
         }
-        let closed = |_| io::Error::other("the client has closed the transfer");
-        ready!(self.messages.poll_ready(context)).map_err(closed)?;
+        let closed = || io::Error::other("the client has closed the transfer");
+        if ready!(self.messages.poll_ready(context)).is_err() {
+            // Why comes with its answer, which may be on its way.
+            ready!(self.listen(context))?;
+            return Poll::Ready(Err(closed()));
+        }
         let piece = &bytes[..bytes.len().min(PIECE)];
         let message = BytesMessage { data: Bytes::copy_from_slice(piece) };
-        Pin::new(&mut self.messages).start_send(message).map_err(closed)?;
+        Pin::new(&mut self.messages).start_send(message).map_err(|_| closed())?;
         Poll::Ready(Ok(piece.len()))
     }
 

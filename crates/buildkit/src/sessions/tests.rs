@@ -16,7 +16,7 @@ use tower::Service as _;
 use super::*;
 use crate::channel::{self, Answers};
 use crate::session::Client;
-use crate::transfer::{Receiver, Sender, packet};
+use crate::transfer::{Memory, Receiver, Sender, packet};
 use crate::wire::fsutil::types::Packet;
 use crate::wire::fsutil::types::packet::PacketType;
 use crate::wire::moby::buildkit::secrets::v1::secrets_server::{Secrets, SecretsServer};
@@ -147,6 +147,7 @@ impl Secrets for Offers {
     async fn get_secret(&self, call: Call<GetSecretRequest>) -> Result<Answer<GetSecretResponse>, Status> {
         match &*call.into_inner().id {
             "known" => Ok(Answer::new(GetSecretResponse { data: Bytes::from_static(b"quiet") })),
+            "never" => std::future::pending().await,
             other => Err(Status::not_found(format!("secret {other} not found"))),
         }
     }
@@ -159,6 +160,7 @@ impl Ssh for Offers {
     async fn check_agent(&self, call: Call<CheckAgentRequest>) -> Result<Answer<CheckAgentResponse>, Status> {
         match &*call.into_inner().id {
             "default" => Ok(Answer::new(CheckAgentResponse {})),
+            "never" => std::future::pending().await,
             _ => Err(Status::unknown("unset ssh forward key")),
         }
     }
@@ -182,6 +184,7 @@ impl Auth for Offers {
         let (username, secret) = match &*call.into_inner().host {
             "named" => ("me", "word"),
             "token" => ("", "token"),
+            "never" => std::future::pending().await,
             _ => ("", ""),
         };
         Ok(Answer::new(CredentialsResponse { username: username.to_owned(), secret: secret.to_owned() }))
@@ -365,6 +368,21 @@ async fn a_session_is_its_owner_s_alone_and_is_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_client_that_is_there_and_does_not_answer_is_not_waited_for() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let sessions = Sessions::new();
+    let _held = open(&sessions, "one", &Offers::new(directory.path()));
+    let client = Client::new(sessions.clone(), sessions.find("one", &me()).await.expect("a session"));
+    let asked = async {
+        let late = "the client has not answered for 30 s";
+        assert_eq!(client.secret("never").await.expect_err(late).to_string(), late);
+        assert_eq!(client.ssh_check("never").await.expect_err(late).to_string(), late);
+        assert_eq!(client.credentials("never").await.map(drop).expect_err(late).to_string(), late);
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(100), asked).await.expect("an end");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_client_that_answers_no_more_loses_its_session() {
     let (near, _far) = tokio::io::duplex(64 << 10);
     let sessions = Sessions::new();
@@ -392,7 +410,8 @@ impl tonic::server::StreamingService<Packet> for Takes {
     fn call(&mut self, call: Call<Streaming<Packet>>) -> Self::Future {
         let into = self.into.clone();
         Box::pin(async move {
-            let receiver = Receiver::new(std::fs::File::open(into)?)?;
+            let receiver =
+                Receiver::new(std::fs::File::open(into)?, &Memory::new()).map_err(std::io::Error::other)?;
             let state = (receiver, call.into_inner(), Vec::new(), false);
             let answers =
                 stream::unfold(state, |(mut receiver, mut heard, mut asked, mut said)| async move {

@@ -15,25 +15,28 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use base::place::Place;
-use bytes::Bytes;
+use base::space::Space;
 use rustix::fs::{
     AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Timespec, Timestamps, linkat, mkdirat, mknodat,
     openat, openat2, readlinkat, statat, symlinkat, unlinkat,
 };
 use rustix::io::Errno;
 
+use super::memory::{Held, Memory};
 use super::{entry, order, weight};
 use crate::wire::fsutil::types::packet::PacketType;
 use crate::wire::fsutil::types::{Packet, Stat};
 
-/// What is remembered of files whose content has been asked for, at most, in bytes.
-const REMEMBERED: usize = 512 << 20;
-/// What remembering a file takes besides its name.
-const EACH: usize = 160;
+/// What remembering a file or a directory takes besides its name and attributes.
+const EACH: usize = 256;
+/// What remembering a name that is there takes besides it.
+const NAME: usize = 48;
+/// The longest path that a client can have.
+const PATH: usize = 4 << 10;
 /// How many files may be kept open until their content comes.
 const KEPT_OPEN: usize = 256;
-/// How many files a sender may have under way at once; those that there are send four.
-const UNDER_WAY: usize = 512;
+/// How many files are asked for at a time; senders send four at once.
+const WINDOW: usize = 256;
 
 const DIRECTORY: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
@@ -71,14 +74,18 @@ pub(crate) struct Receiver {
     levels: Vec<Level>,
     /// The next entry's number.
     next: u32,
-    /// Files whose content has been asked for.
+    /// Files whose content is to come.
     pending: HashMap<u32, Pending>,
     /// How many of those are open.
     open: usize,
-    /// What all of those take, in bytes.
-    remembered: usize,
-    /// What is to be asked for next.
-    requests: Vec<u32>,
+    /// How many of those have been asked for, and are not there.
+    asked: usize,
+    /// What is to be asked for, in its order.
+    waiting: VecDeque<u32>,
+    /// What all of this takes.
+    held: Held,
+    /// What is left for what comes.
+    space: Space,
     /// Every entry has been named.
     named: bool,
     finished: bool,
@@ -93,33 +100,48 @@ struct Level {
     existing: VecDeque<Vec<u8>>,
     /// The entry that came last.
     last: Vec<u8>,
-    /// Its attributes, for when all that is in it is there. The top has none to be set.
-    stat: Option<Stat>,
+    /// How it is to be, when all that is in it is there. The top stays as it is.
+    looks: Option<Looks>,
 }
 
 /// A file whose content is to come.
 struct Pending {
     path: Vec<u8>,
     file: Option<File>,
+    looks: Looks,
+    /// It has been asked for.
+    asked: bool,
+    /// How much of its content may still come.
+    left: u64,
+}
+
+/// How a file or a directory is to be.
+struct Looks {
     mode: u32,
     time: i64,
-    attributes: Vec<(String, Bytes)>,
+    /// Those that are kept, in memory of their own: what a message was read into is as large as it.
+    attributes: Vec<(String, Box<[u8]>)>,
 }
 
 impl Receiver {
     /// Begins to make the directory that is open as `top` what the sender's is.
-    pub(crate) fn new(top: impl AsFd) -> io::Result<Self> {
+    pub(crate) fn new(top: impl AsFd, memory: &Memory) -> Result<Self, ReceiveError> {
+        let mut held = memory.hold();
+        let refused = |source| fail(b".", source);
         // Of its own, and one that entries can be read from.
-        let fd = openat(top, c".", DIRECTORY, Mode::empty())?;
-        let existing = names(&fd)?;
-        let top = Level { fd, path: Vec::new(), existing, last: Vec::new(), stat: None };
+        let fd = openat(top, c".", DIRECTORY, Mode::empty()).map_err(|error| refused(error.into()))?;
+        let existing = names(&fd, &mut held).map_err(refused)?.ok_or(ReceiveError::TooMany)?;
+        let space = Space::at(&fd).map_err(refused)?;
+        let top = Level { fd, path: Vec::new(), existing, last: Vec::new(), looks: None };
         Ok(Receiver {
             levels: vec![top],
             next: 0,
             pending: HashMap::new(),
             open: 0,
-            remembered: 0,
-            requests: Vec::new(),
+            asked: 0,
+            waiting: VecDeque::new(),
+            held,
+            space,
             named: false,
             finished: false,
             received: 0,
@@ -148,9 +170,18 @@ impl Receiver {
         }
     }
 
-    /// The numbers of the entries whose content is to be asked for now.
+    /// The numbers of the entries whose content is to be asked for now: not more than a window of them,
+    /// which moves as content comes.
     pub(crate) fn requests(&mut self) -> Vec<u32> {
-        std::mem::take(&mut self.requests)
+        let room = WINDOW.saturating_sub(self.asked).min(self.waiting.len());
+        let numbers: Vec<u32> = self.waiting.drain(..room).collect();
+        for number in &numbers {
+            if let Some(pending) = self.pending.get_mut(number) {
+                pending.asked = true;
+                self.asked += 1;
+            }
+        }
+        numbers
     }
 
     /// Whether the directory is what the sender's is.
@@ -169,10 +200,14 @@ impl Receiver {
     }
 
     fn entry(&mut self, stat: Stat) -> Result<(), ReceiveError> {
-        let path = stat.path.to_vec();
         if self.named {
-            return Err(unfit("an entry after the last", &path));
+            return Err(unfit("an entry after the last", &stat.path));
         }
+        if stat.path.len() > PATH {
+            return Err(unfit("a path that is too long", &stat.path[..PATH]));
+        }
+        let path = stat.path.to_vec();
+        self.space.take_entry().map_err(|source| fail(&path, source))?;
         let number = self.next;
         self.next = number.checked_add(1).ok_or(ReceiveError::TooMany)?;
         let Some((above, name)) = order::split(&path) else {
@@ -193,18 +228,22 @@ impl Receiver {
         // Who sends has none of those that would have come before.
         while level.existing.front().is_some_and(|there| **there < *name) {
             if let Some(gone) = level.existing.pop_front() {
+                self.held.give(NAME + gone.len());
                 remove(&level.fd, &gone).map_err(|source| fail(&path, source))?;
             }
         }
-        let there = level.existing.pop_front_if(|there| **there == *name).is_some();
+        let there = level.existing.pop_front_if(|there| **there == *name);
+        let there = there.inspect(|name| self.held.give(NAME + name.len())).is_some();
         let there = match there.then(|| statat(&level.fd, name, AtFlags::SYMLINK_NOFOLLOW)) {
             Some(Ok(found)) => Some(found),
             Some(Err(Errno::NOENT)) | None => None,
             Some(Err(error)) => return Err(fail(&path, error.into())),
         };
         let made = match kind {
-            FileType::Directory => self.directory(&path, name, there, stat),
-            FileType::RegularFile if stat.linkname.is_empty() => self.file(number, &path, name, there, stat),
+            FileType::Directory => return self.directory(&path, name, there, &stat),
+            FileType::RegularFile if stat.linkname.is_empty() => {
+                return self.file(number, &path, name, there, &stat);
+            }
             FileType::RegularFile => return self.hard_link(&path, name, there, &stat.linkname),
             FileType::Symlink => self.link(name, there, &stat),
             // A socket without who listens is of no use to anybody.
@@ -219,17 +258,25 @@ impl Receiver {
         path: &[u8],
         name: &[u8],
         there: Option<rustix::fs::Stat>,
-        stat: Stat,
-    ) -> io::Result<()> {
+        stat: &Stat,
+    ) -> Result<(), ReceiveError> {
+        let looks = self.looks(path, stat)?;
         let is_there = there.is_some_and(|there| is(&there, FileType::Directory));
-        if !is_there {
-            self.clear(name, there)?;
-            mkdirat(self.here()?, name, Mode::from_raw_mode(0o700))?;
-        }
-        let fd = openat(self.here()?, name, DIRECTORY, Mode::empty())?;
-        let existing = if is_there { names(&fd)? } else { VecDeque::new() };
+        let made = || -> io::Result<OwnedFd> {
+            if !is_there {
+                self.clear(name, there)?;
+                mkdirat(self.here()?, name, Mode::from_raw_mode(0o700))?;
+            }
+            Ok(openat(self.here()?, name, DIRECTORY, Mode::empty())?)
+        };
+        let fd = made().map_err(|source| fail(path, source))?;
+        let existing = match is_there {
+            true => names(&fd, &mut self.held).map_err(|source| fail(path, source))?,
+            false => Some(VecDeque::new()),
+        };
+        let existing = existing.ok_or(ReceiveError::TooMany)?;
         let last = Vec::new();
-        self.levels.push(Level { fd, path: path.to_vec(), existing, last, stat: Some(stat) });
+        self.levels.push(Level { fd, path: path.to_vec(), existing, last, looks: Some(looks) });
         Ok(())
     }
 
@@ -239,26 +286,37 @@ impl Receiver {
         path: &[u8],
         name: &[u8],
         there: Option<rustix::fs::Stat>,
-        stat: Stat,
-    ) -> io::Result<()> {
-        if there.is_some_and(|there| is_same(&there, &stat)) {
+        stat: &Stat,
+    ) -> Result<(), ReceiveError> {
+        if there.is_some_and(|there| is_same(&there, stat)) {
             return Ok(());
         }
-        // Never written over: it may have other names, whose content stays.
-        self.clear(name, there)?;
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = File::from(openat(self.here()?, name, flags, Mode::from_raw_mode(0o600))?);
-        let attributes: Vec<_> = stat.xattrs.into_iter().filter(|(name, _)| is_wanted(name)).collect();
+        let Ok(left) = u64::try_from(stat.size) else { return Err(unfit("a file of no size", path)) };
+        self.space.take(left).map_err(|source| fail(path, source))?;
+        let looks = self.looks(path, stat)?;
+        let made = || -> io::Result<File> {
+            // Never written over: it may have other names, whose content stays.
+            self.clear(name, there)?;
+            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            Ok(File::from(openat(self.here()?, name, flags, Mode::from_raw_mode(0o600))?))
+        };
+        let file = made().map_err(|source| fail(path, source))?;
         let file = (self.open < KEPT_OPEN).then_some(file);
         self.open += usize::from(file.is_some());
-        let pending = Pending { path: path.to_vec(), file, mode: stat.mode, time: stat.mod_time, attributes };
-        self.remembered += pending.weight();
-        if self.remembered > REMEMBERED {
-            return Err(io::Error::other("too many files at once"));
-        }
-        self.pending.insert(number, pending);
-        self.requests.push(number);
+        self.pending.insert(number, Pending { path: path.to_vec(), file, looks, asked: false, left });
+        self.waiting.push_back(number);
         Ok(())
+    }
+
+    /// How what is at `path` is to be, if that can be remembered.
+    fn looks(&mut self, path: &[u8], stat: &Stat) -> Result<Looks, ReceiveError> {
+        let attributes = stat.xattrs.iter().filter(|(name, _)| is_wanted(name));
+        let attributes = attributes.map(|(name, value)| (name.clone(), Box::from(&**value))).collect();
+        let looks = Looks { mode: stat.mode, time: stat.mod_time, attributes };
+        match self.held.take(looks.weight(path)) {
+            true => Ok(looks),
+            false => Err(ReceiveError::TooMany),
+        }
     }
 
     fn hard_link(
@@ -337,13 +395,15 @@ impl Receiver {
     }
 
     fn content(&mut self, number: u32, bytes: &[u8]) -> Result<(), ReceiveError> {
-        let Some(pending) = self.pending.get_mut(&number) else {
+        let Some(pending) = self.pending.get_mut(&number).filter(|pending| pending.asked) else {
             return Err(unfit("content that was not asked for", &[]));
         };
+        let Some(left) = pending.left.checked_sub(bytes.len() as u64) else {
+            return Err(unfit("more content than it said", &pending.path));
+        };
+        pending.left = left;
+        self.space.take(bytes.len() as u64).map_err(|source| fail(&pending.path, source))?;
         if pending.file.is_none() {
-            if self.open >= UNDER_WAY {
-                return Err(unfit("the content of too many files at once", &pending.path));
-            }
             let found = below(&self.levels[0].fd, &pending.path, OFlags::WRONLY | OFlags::NOFOLLOW);
             pending.file = Some(File::from(found.map_err(|source| fail(&pending.path, source))?));
             self.open += 1;
@@ -355,7 +415,8 @@ impl Receiver {
         }
         let Some(done) = self.pending.remove(&number) else { return Ok(()) };
         self.open -= 1;
-        self.remembered -= done.weight();
+        self.asked -= 1;
+        self.held.give(done.looks.weight(&done.path));
         done.settle().map_err(|source| fail(&done.path, source))
     }
 
@@ -368,6 +429,7 @@ impl Receiver {
         }
         let top = &mut self.levels[0];
         for gone in std::mem::take(&mut top.existing) {
+            self.held.give(NAME + gone.len());
             remove(&top.fd, &gone).map_err(|source| fail(&gone, source))?;
         }
         self.named = true;
@@ -377,18 +439,20 @@ impl Receiver {
     /// Leaves the directory that was reached last, in which all is named.
     fn leave(&mut self) -> Result<(), ReceiveError> {
         let Some(level) = self.levels.pop() else { return Ok(()) };
-        let Level { fd, path, existing, stat, .. } = level;
+        let Level { fd, path, existing, looks, .. } = level;
+        self.held.give(existing.iter().map(|name| NAME + name.len()).sum());
+        self.held.give(looks.as_ref().map_or(0, |looks| looks.weight(&path)));
         let settle = || -> io::Result<()> {
             existing.iter().try_for_each(|gone| remove(&fd, gone))?;
-            let Some(stat) = stat else { return Ok(()) };
+            let Some(looks) = looks else { return Ok(()) };
             let place = Place::of(fd);
-            for (name, value) in stat.xattrs.iter().filter(|(name, _)| is_wanted(name)) {
+            for (name, value) in &looks.attributes {
                 place.set_attribute(name.as_str(), value)?;
             }
             place.set_owner(0, 0)?;
-            place.set_mode(entry::permissions(stat.mode))?;
+            place.set_mode(entry::permissions(looks.mode))?;
             // Files still to be filled do not change when their directory was changed.
-            place.set_times(&times(stat.mod_time))
+            place.set_times(&times(looks.time))
         };
         settle().map_err(|source| fail(&path, source))
     }
@@ -406,25 +470,27 @@ impl Receiver {
     }
 }
 
-impl Pending {
-    /// What remembering it takes.
-    fn weight(&self) -> usize {
-        let attributes = self.attributes.iter().map(|(name, value)| name.len() + value.len());
-        EACH + self.path.len() + attributes.sum::<usize>()
+impl Looks {
+    /// What remembering what looks so takes, and is at `path`.
+    fn weight(&self, path: &[u8]) -> usize {
+        let attributes = self.attributes.iter().map(|(name, value)| NAME + name.len() + value.len());
+        EACH + path.len() + attributes.sum::<usize>()
     }
+}
 
+impl Pending {
     /// All of the content is there. The time comes last: a file that is not whole has another than its
     /// sender's, and is sent again.
     fn settle(&self) -> io::Result<()> {
         let Some(file) = &self.file else { return Ok(()) };
-        for (name, value) in &self.attributes {
+        for (name, value) in &self.looks.attributes {
             match rustix::fs::fsetxattr(file, name.as_str(), value, rustix::fs::XattrFlags::empty()) {
                 Ok(()) | Err(Errno::OPNOTSUPP | Errno::PERM) => {}
                 Err(error) => return Err(error.into()),
             }
         }
-        rustix::fs::fchmod(file, Mode::from_raw_mode(entry::permissions(self.mode)))?;
-        Ok(rustix::fs::futimens(file, &times(self.time))?)
+        rustix::fs::fchmod(file, Mode::from_raw_mode(entry::permissions(self.looks.mode)))?;
+        Ok(rustix::fs::futimens(file, &times(self.looks.time))?)
     }
 }
 
@@ -456,17 +522,21 @@ fn below(top: &OwnedFd, path: &[u8], flags: OFlags) -> io::Result<OwnedFd> {
     Ok(openat2(top, path, flags | OFlags::CLOEXEC, Mode::empty(), inside)?)
 }
 
-/// What is in a directory, in order.
-fn names(directory: &OwnedFd) -> io::Result<VecDeque<Vec<u8>>> {
+/// What is in a directory, in order; nothing if that cannot be remembered.
+fn names(directory: &OwnedFd, held: &mut Held) -> io::Result<Option<VecDeque<Vec<u8>>>> {
     let mut names = Vec::new();
     for entry in Dir::read_from(directory)? {
         let name = entry?.file_name().to_bytes().to_vec();
-        if name != b"." && name != b".." {
-            names.push(name);
+        if name == b"." || name == b".." {
+            continue;
         }
+        if !held.take(NAME + name.len()) {
+            return Ok(None);
+        }
+        names.push(name);
     }
     names.sort_unstable();
-    Ok(names.into())
+    Ok(Some(names.into()))
 }
 
 /// Removes what is in a directory under `name`, with all that is in it.

@@ -138,6 +138,68 @@ fn what_is_larger_than_its_limits_is_refused_and_does_not_fill_the_stack() {
 }
 
 #[test]
+fn outputs_are_counted_once_and_only_those_of_files() {
+    let op::Op::Exec(mut command) = exec(&["x"], 0) else { panic!("no command") };
+    let secret = pb::Mount {
+        input: crate::EMPTY,
+        dest: "/s".to_owned(),
+        mount_type: pb::MountType::Secret.into(),
+        ..Default::default()
+    };
+    command.mounts.extend(std::iter::repeat_n(secret, 9_000));
+    let first = pb::Op { op: Some(op::Op::Exec(command)), ..Default::default() };
+    let digest = oci::Digest::sha256_of(&first.encode_to_vec()).to_string();
+    let uses = |index, edges| {
+        let inputs = vec![pb::Input { digest: digest.clone(), index }; edges];
+        let merged = (0..edges as i64).map(|input| pb::MergeInput { input }).collect();
+        let op = Some(op::Op::Merge(pb::MergeOp { inputs: merged }));
+        pb::Op { inputs, op, ..Default::default() }
+    };
+    let read = |ops: &[pb::Op]| Graph::read(&raw(ops), Limits::default());
+    // Looked at once for each edge that is a hundred million mounts, and again for each of what uses them.
+    let mut ops = vec![first.clone()];
+    ops.push(uses(0, 10_000));
+    assert!(read(&ops).is_ok());
+    // A secret is no output.
+    let error = read(&[first, uses(1, 1)]).expect_err("an output of a secret");
+    assert!(error.to_string().contains("an output that there is not"), "{error}");
+}
+
+#[test]
+fn what_is_small_on_the_wire_and_large_when_read_is_refused_before() {
+    let field = |number: u8, inner: &[u8]| {
+        let mut bytes = vec![number << 3 | 2];
+        prost::encoding::encode_varint(inner.len() as u64, &mut bytes);
+        bytes.extend_from_slice(inner);
+        bytes
+    };
+    let check = |op: Vec<u8>, expected: &str| {
+        let definition = pb::Definition { def: vec![op.into(), Bytes::new()], ..Default::default() };
+        let error = Graph::read(&definition, Limits::default()).expect_err(expected).to_string();
+        assert!(error.contains(expected), "`{error}` is not about `{expected}`");
+    };
+    let empty = |number: u8, count: usize| field(number, &[]).repeat(count);
+    // Mounts, actions and inputs of nothing, in one piece and in many.
+    check(field(2, &empty(2, 20_000)), "too many parts");
+    check(field(4, &empty(2, 20_000)), "too many parts");
+    check(field(2, &empty(2, 2)).repeat(5_000), "too many parts");
+    check(empty(1, 200_001), "too many inputs");
+    check(field(6, &empty(1, 200_001)), "too many inputs");
+    check(field(3, &field(1, &vec![b'a'; 1 << 20])), "too large");
+    // A file among the rest makes room for nothing else.
+    check([field(4, &[]), field(3, &field(1, &vec![b'a'; 1 << 20]))].concat(), "too large");
+    check(field(4, &field(2, &vec![b'a'; 4 << 20])), "too large");
+    let mkfile = |size: usize| {
+        let file =
+            pb::FileActionMkFile { path: "/a".into(), data: vec![1; size].into(), ..Default::default() };
+        let action = Some(pb::file_action::Action::Mkfile(file));
+        let action = pb::FileAction { input: -1, secondary_input: -1, output: 0, action };
+        pb::Op { op: Some(op::Op::File(pb::FileOp { actions: vec![action] })), ..Default::default() }
+    };
+    assert!(Graph::read(&raw(&[mkfile(3 << 20)]), Limits::default()).is_ok());
+}
+
+#[test]
 fn names_that_grow_with_the_graph_are_cut() {
     let mut builder = Builder::new();
     let mut last = add(&mut builder, source("docker-image://a"), &[]);
@@ -147,4 +209,29 @@ fn names_that_grow_with_the_graph_are_cut() {
     }
     let graph = Graph::read(&builder.finish(Some(&last)), Limits::default()).expect("a graph");
     assert!(graph.vertices().iter().all(|vertex| vertex.name.len() <= 4 << 10));
+}
+
+#[test]
+fn what_is_kept_of_a_graph_is_not_the_message_that_it_came_in() {
+    let sent = raw(&[pb::Op { op: Some(source("docker-image://a")), ..Default::default() }]);
+    let mut message = pb::Definition {
+        source: Some(pb::Source {
+            infos: vec![pb::SourceInfo { data: Bytes::from_static(b"FROM a"), ..Default::default() }],
+            ..Default::default()
+        }),
+        ..sent
+    };
+    // What the result does not come from.
+    message.def.insert(
+        0,
+        pb::Op { op: Some(source(&"x".repeat(1 << 16))), ..Default::default() }.encode_to_vec().into(),
+    );
+    let message = Bytes::from(message.encode_to_vec());
+    let definition = pb::Definition::decode(message.clone()).expect("a definition");
+    let within = |bytes: &Bytes| message.as_ptr_range().contains(&bytes.as_ptr());
+    assert!(definition.def.iter().any(within), "what is read lies in its message");
+    let graph = Graph::read(&definition, Limits::default()).expect("a graph");
+    assert_eq!(graph.vertices().len(), 1);
+    assert!(!within(&graph.vertex(0).bytes));
+    assert!(!within(&graph.source().expect("a source").infos[0].data));
 }

@@ -2,6 +2,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::Path;
 
+use bytes::Bytes;
 use rustix::fs::{Mode, OFlags, open};
 
 use super::*;
@@ -29,10 +30,23 @@ fn content(id: u32, data: &'static [u8]) -> Packet {
     Packet { id, data: Bytes::from_static(data), ..packet(PacketType::PacketData) }
 }
 
+fn sized(path: &str, mode: u32, size: i64) -> Packet {
+    let mut packet = named(path, mode);
+    packet.stat.as_mut().expect("an entry").size = size;
+    packet
+}
+
+/// Takes a packet, and asks for what is to be asked for.
+fn fed(receiver: &mut Receiver, packet: Packet) -> Result<(), ReceiveError> {
+    receiver.take(packet)?;
+    receiver.requests();
+    Ok(())
+}
+
 /// Makes `into` what `from` is, and says which files' content was sent.
 fn sync(from: &Path, into: &Path) -> Vec<String> {
     let mut sender = Sender::new(top(from)).expect("a sender");
-    let mut receiver = Receiver::new(top(into)).expect("a receiver");
+    let mut receiver = Receiver::new(top(into), &Memory::new()).expect("a receiver");
     let mut entries = Vec::new();
     let mut sent = Vec::new();
     loop {
@@ -128,13 +142,13 @@ fn a_directory_becomes_the_sender_s_and_what_is_the_same_is_not_sent_again() {
 fn a_file_that_was_not_sent_whole_is_sent_again() {
     let (from, into) = (tempfile::tempdir().expect("from"), tempfile::tempdir().expect("into"));
     fs::write(from.path().join("a"), "four").expect("a file");
-    let mut receiver = Receiver::new(top(into.path())).expect("a receiver");
+    let mut receiver = Receiver::new(top(into.path()), &Memory::new()).expect("a receiver");
     let found = from.path().join("a").metadata().expect("attributes");
     let mut packet = named("a", 0o644);
     let stat = packet.stat.as_mut().expect("an entry");
     stat.size = 4;
     stat.mod_time = found.mtime() * 1_000_000_000 + found.mtime_nsec();
-    receiver.take(packet).expect("an entry");
+    fed(&mut receiver, packet).expect("an entry");
     receiver.take(content(0, b"FOUR")).expect("content");
     drop(receiver);
     assert_eq!(sync(from.path(), into.path()), ["a"]);
@@ -149,8 +163,8 @@ fn what_a_hostile_client_sends_is_refused_and_touches_nothing_outside() {
     let file = 0o644;
     let check = |packets: Vec<Packet>, expected: &str| {
         let into = tempfile::tempdir_in(outside.path()).expect("into");
-        let mut receiver = Receiver::new(top(into.path())).expect("a receiver");
-        let outcome = packets.into_iter().try_for_each(|packet| receiver.take(packet));
+        let mut receiver = Receiver::new(top(into.path()), &Memory::new()).expect("a receiver");
+        let outcome = packets.into_iter().try_for_each(|packet| fed(&mut receiver, packet));
         let error = outcome.expect_err(expected).to_string();
         assert!(error.contains(expected), "`{error}` is not about `{expected}`");
         let victim = fs::read_to_string(outside.path().join("victim")).expect("a file");
@@ -183,6 +197,10 @@ fn what_a_hostile_client_sends_is_refused_and_touches_nothing_outside() {
     check(vec![content(0, b"x")], "not asked for");
     check(vec![named("a", DIRECTORY_MODE), content(0, b"x")], "not asked for");
     check(vec![named("a", file), content(0, b""), content(0, b"x")], "not asked for");
+    check(vec![sized("a", file, 1), content(0, b"x"), content(0, b"x")], "more content than it said");
+    check(vec![sized("a", file, -1)], "a file of no size");
+    check(vec![sized("a", file, i64::MAX)], "receive `a`");
+    check(vec![named(&"a/".repeat(3_000), file)], "a path that is too long");
     check(vec![named("a", 1 << 31 | 1 << 27)], "a file of no kind");
     check(vec![packet(PacketType::PacketStat), named("a", file)], "after the last");
     check(
@@ -199,9 +217,10 @@ fn a_link_in_the_place_of_a_file_is_not_written_through() {
     let into = outside.path().join("into");
     fs::create_dir(&into).expect("a directory");
     symlink("../victim", into.join("a")).expect("a link");
-    let mut receiver = Receiver::new(top(&into)).expect("a receiver");
-    for packet in [named("a", 0o644), content(0, b"mine"), content(0, b""), packet(PacketType::PacketStat)] {
-        receiver.take(packet).expect("a packet");
+    let mut receiver = Receiver::new(top(&into), &Memory::new()).expect("a receiver");
+    for packet in [sized("a", 0o644, 4), content(0, b"mine"), content(0, b""), packet(PacketType::PacketStat)]
+    {
+        fed(&mut receiver, packet).expect("a packet");
     }
     assert!(receiver.is_complete());
     assert_eq!(fs::read_to_string(into.join("a")).expect("content"), "mine");
@@ -229,18 +248,98 @@ fn more_files_at_once_than_may_be_open_are_received() {
     }
     // All are named before the first content comes.
     let mut sender = Sender::new(top(from.path())).expect("a sender");
-    let mut receiver = Receiver::new(top(into.path())).expect("a receiver");
+    let mut receiver = Receiver::new(top(into.path()), &Memory::new()).expect("a receiver");
     while let Some(packet) = sender.next().expect("a packet") {
         receiver.take(packet).expect("an entry");
     }
     assert_eq!(receiver.open, KEPT_OPEN);
-    for id in receiver.requests() {
-        sender.take(Packet { id, ..packet(PacketType::PacketReq) }).expect("a request");
-    }
-    while let Some(packet) = sender.next().expect("a packet") {
-        receiver.take(packet).expect("content");
+    // Not all are asked for at once, and what was not asked for is not taken.
+    let mut asked = receiver.requests();
+    assert_eq!(asked.len(), WINDOW);
+    assert!(receiver.requests().is_empty());
+    let early = receiver.take(content(WINDOW as u32, b"x")).expect_err("it was not asked for");
+    assert!(early.to_string().contains("not asked for"), "{early}");
+    while !asked.is_empty() {
+        for id in asked {
+            sender.take(Packet { id, ..packet(PacketType::PacketReq) }).expect("a request");
+        }
+        while let Some(packet) = sender.next().expect("a packet") {
+            receiver.take(packet).expect("content");
+        }
+        asked = receiver.requests();
     }
     assert!(receiver.is_complete());
-    assert_eq!((receiver.open, receiver.remembered), (0, 0));
+    assert_eq!((receiver.open, receiver.asked, receiver.held.bytes()), (0, 0, 0));
     assert_eq!(tree(into.path()), tree(from.path()));
+}
+
+/// A file system of `size` bytes that is mounted nowhere.
+fn small(size: &str) -> OwnedFd {
+    use rustix::mount::{self, FsMountFlags, FsOpenFlags, MountAttrFlags};
+    testkit::require_root();
+    let made = mount::fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC).expect("a file system");
+    mount::fsconfig_set_string(made.as_fd(), "size", size).expect("a size");
+    mount::fsconfig_create(made.as_fd()).expect("a file system");
+    mount::fsmount(made.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty()).expect("a mount")
+}
+
+#[test]
+fn a_client_s_files_leave_room_for_others() {
+    let disk = small("8m");
+    let mut receiver = Receiver::new(&disk, &Memory::new()).expect("a receiver");
+    let too_large = receiver.take(sized("a", 0o644, 9 << 20)).expect_err("more than there is");
+    assert!(base::error::chain(&too_large).to_string().contains("kept free"), "{too_large:?}");
+    let mut receiver = Receiver::new(&disk, &Memory::new()).expect("a receiver");
+    for at in 0..10 {
+        fed(&mut receiver, sized(&format!("{at}"), 0o644, 1 << 20)).expect("each of them has room");
+    }
+    let piece = &[7; 64 << 10];
+    let filling = (0..10 * 16).try_for_each(|at| receiver.take(content(at / 16, piece)));
+    let full = filling.expect_err("all of them have not");
+    assert!(base::error::chain(&full).to_string().contains("kept free"), "{full:?}");
+    let left = rustix::fs::fstatvfs(&disk).expect("a size");
+    assert!(left.f_bavail * 50 >= left.f_blocks, "{} of {} are left", left.f_bavail, left.f_blocks);
+    // Others fill what is kept free.
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::CLOEXEC;
+    let others = openat(&disk, "others", flags, Mode::from_raw_mode(0o600)).expect("a file");
+    while rustix::io::write(&others, piece).is_ok() {}
+    let more = (0..4096).try_for_each(|at| receiver.take(named(&format!("d{at:04}"), DIRECTORY_MODE)));
+    let full = more.expect_err("entries take room too");
+    assert!(base::error::chain(&full).to_string().contains("kept free"), "{full:?}");
+}
+
+#[test]
+fn all_receivers_together_remember_no_more_than_there_is() {
+    let (one, two) = (tempfile::tempdir().expect("one"), tempfile::tempdir().expect("two"));
+    let memory = Memory::of(64 << 10);
+    let fill = |receiver: &mut Receiver, packet: &dyn Fn(u32) -> Packet| {
+        (0..1_000).take_while(|at| fed(receiver, packet(*at)).is_ok()).count()
+    };
+    // Files that are waited for, in one and then in the other.
+    let file = |at: u32| named(&format!("{at:04}"), 0o644);
+    let mut first = Receiver::new(top(one.path()), &memory).expect("a receiver");
+    let taken = fill(&mut first, &file);
+    assert!((100..500).contains(&taken), "{taken}");
+    let mut second = Receiver::new(top(two.path()), &memory).expect("a receiver");
+    assert_eq!(fill(&mut second, &file), 0);
+    drop((first, second));
+    // What is there already.
+    let there = Receiver::new(top(one.path()), &Memory::of(taken * NAME)).err().expect("too much");
+    assert!(matches!(there, ReceiveError::TooMany), "{there}");
+    // Directories on the way down, and their attributes; those that are not kept take nothing.
+    let attributed = |attribute: &'static str| {
+        move |at: u32| {
+            let mut packet = named(&vec!["d"; at as usize + 1].join("/"), DIRECTORY_MODE);
+            let stat = packet.stat.as_mut().expect("an entry");
+            stat.xattrs.insert(attribute.to_owned(), vec![0; 4 << 10].into());
+            packet
+        }
+    };
+    let mut third = Receiver::new(top(two.path()), &memory).expect("a receiver");
+    let kept = fill(&mut third, &attributed("user.a"));
+    assert!((10..16).contains(&kept), "{kept}");
+    drop(third);
+    std::fs::remove_dir_all(two.path().join("d")).expect("removed");
+    let mut third = Receiver::new(top(two.path()), &memory).expect("a receiver");
+    assert!(fill(&mut third, &attributed("trusted.a")) > 100);
 }
