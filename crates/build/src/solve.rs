@@ -56,7 +56,9 @@ pub use value::Chain;
 /// Threads for the files of operations, of all builds together.
 static WORK: LazyLock<Threads> = LazyLock::new(|| Threads::new(8));
 /// Commands that run at a time, of all builds together.
-const COMMANDS_MAX: usize = 32;
+const COMMANDS_MAX: usize = 64;
+/// Commands of one build that run at a time: some are left for others.
+const COMMANDS_OF_JOB: usize = 8;
 
 /// Solves definitions. One for an engine; cheap to clone.
 #[derive(Clone)]

@@ -85,6 +85,8 @@ pub(crate) struct JobInner {
     pub(crate) cancelled: CancellationToken,
     /// Ends what works on threads.
     pub(crate) cancel: Cancel,
+    /// Places for its commands, below those of all builds.
+    pub(crate) commands: tokio::sync::Semaphore,
     /// What registries have said in this build, by name and platform: they are asked once.
     pub(crate) described: Mutex<HashMap<(String, String), image::Described>>,
     /// What it has of the cache, which stays meanwhile.
@@ -102,6 +104,7 @@ impl Job {
                 events: EventLog::new(),
                 cancelled: CancellationToken::new(),
                 cancel: Cancel::default(),
+                commands: tokio::sync::Semaphore::new(super::COMMANDS_OF_JOB),
                 described: Mutex::default(),
                 uses: Mutex::default(),
                 done: Mutex::default(),

@@ -7,6 +7,7 @@ use engine::container::{
 use engine::{ContainerId, Engine, OutputKind};
 use llb::pb::{ExecOp, Meta, NetMode, SecurityMode};
 
+use super::asked::Asked;
 use super::mounts::{self, Held, Mounts};
 use super::stubs::Stubs;
 use crate::solve::event::LogEvent;
@@ -28,14 +29,17 @@ struct Running {
 }
 
 /// Runs a command, and makes layers of what it wrote.
-pub(super) async fn run(step: &Step<'_>, exec: &ExecOp) -> Result<Made, SolveError> {
+pub(super) async fn run(step: &Step<'_>, exec: &ExecOp, asked: &Asked) -> Result<Made, SolveError> {
     let inner = &step.job.inner.solver.inner;
     let meta = exec.meta.clone().unwrap_or_default();
-    // Before a place is taken: who waits for a cache waits for one that has a place.
-    let mut made = mounts::prepare(step, exec).await?;
+    // Before a place is taken: who waits for a cache waits for one that has a place, or gets it without anything
+    // of this one's.
+    let caches = mounts::caches(step, exec).await?;
+    let _own_place = step.job.inner.commands.acquire().await;
     let _place = inner.commands.acquire().await;
+    let mut made = mounts::prepare(step, exec, asked, caches).await?;
     let stubs = stubs(step, &made, &meta).await?;
-    let spec = spec(step, exec, &meta, &mut made).await?;
+    let spec = spec(step, exec, &meta, &mut made, asked)?;
     let Mounts { written, root, root_output, held, .. } = made;
     let mut running = create(&inner.engine, spec, held, written).await?;
     let (code, out_of_memory) = watch(step, &running.id).await?;
@@ -78,8 +82,15 @@ async fn create(
 ) -> Result<Running, SolveError> {
     let engine = engine.clone();
     let making = tokio::spawn(async move {
-        let created = engine.container_create(spec).await;
-        created.map(|created| Running { engine, id: created.id, held: Some(held), written })
+        match engine.container_create(spec).await {
+            Ok(created) => Ok(Running { engine, id: created.id, held: Some(held), written }),
+            Err(error) => {
+                // What is mounted goes before what it is mounted from.
+                drop(held);
+                drop(written);
+                Err(error)
+            }
+        }
     });
     // What nobody waits for any more is dropped when it is there, and so removed.
     let running = making.await.map_err(|_| SolveError::Failed("the engine is going".to_owned()))?;
@@ -106,15 +117,16 @@ async fn stubs(
     .await
 }
 
-async fn spec(
+fn spec(
     step: &Step<'_>,
     exec: &ExecOp,
     meta: &Meta,
     made: &mut Mounts,
+    asked: &Asked,
 ) -> Result<ContainerSpec, SolveError> {
     let mut secret_env = Vec::new();
     for wanted in &exec.secretenv {
-        let Some(value) = mounts::secret(step, &wanted.id, wanted.optional).await? else { continue };
+        let Some(value) = asked.secret(&wanted.id) else { continue };
         let value = String::from_utf8(value.to_vec()).map_err(|_| {
             SolveError::Invalid(format!("secret {} is no text, which a variable has to be", wanted.id))
         })?;
