@@ -407,10 +407,12 @@ mod tests {
         (0..1001).for_each(|_| events.tell(Event::Warning(WarningEvent::default())));
         assert_eq!(told(&events).len(), WARNINGS_MAX);
         let events = EventLog::new();
-        for at in 0..300_000_u32 {
-            let vertex = digest(&(at % 2).to_string());
-            let Event::Log(log) = log(b"x".to_vec()) else { continue };
-            events.tell(Event::Log(LogEvent { vertex, ..log }));
+        // None of them is joined: another's stands between.
+        let (vertices, Event::Log(one)) = (["a", "b"].map(digest), log(b"x".to_vec())) else {
+            unreachable!()
+        };
+        for at in 0..250_000 {
+            events.tell(Event::Log(LogEvent { vertex: vertices[at % 2].clone(), ..one.clone() }));
         }
         let kept = events.inner.kept.lock();
         assert!(kept.weight <= KEPT_MAX && kept.events.len() <= KEPT_MAX / EVENT && kept.events.len() > 1000);

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use oci::{Digest, Hasher};
 
+use super::SolveError;
 use super::job::Job;
 use super::usage::FileDigests;
 use super::value::{self, Value};
-use super::{SolveError, blocking};
 use crate::files::{Entry, FileError, Tree, hash_entries_by, read_into};
 use crate::ignore::Ignore;
 
@@ -80,7 +80,7 @@ impl Key {
 
 async fn whole(job: &Job, value: &Value) -> Result<Digest, SolveError> {
     let (tree, files) = (value::tree(job, value).await?, known_files(job, value));
-    blocking(move || {
+    job.blocking(move || {
         let entries = tree.tree.entries(Path::new(""), &Ignore::default())?;
         content(&tree.tree, &entries, true, files.as_deref())
     })
@@ -98,7 +98,7 @@ async fn selected(job: &Job, value: &Value, selection: Selection) -> Result<Dige
         return Ok(known);
     }
     let (tree, files) = (value::tree(job, value).await?, known_files(job, value));
-    let digest = blocking(move || hash(&tree.tree, &selection, files.as_deref())).await?;
+    let digest = job.blocking(move || hash(&tree.tree, &selection, files.as_deref())).await?;
     if let Some(key) = remembered {
         hashes.put(key, digest.clone());
     }

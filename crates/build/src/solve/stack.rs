@@ -4,10 +4,10 @@ use base::cancel::Cancel;
 use image::Layer;
 use llb::pb::{DiffOp, MergeOp};
 
+use super::SolveError;
 use super::key::Key;
 use super::schedule::{Done, Step};
 use super::value::{self, Chain, Value};
-use super::{SolveError, blocking};
 
 /// Puts the layers of each input on top of those before.
 pub(crate) async fn merge(step: &Step<'_>, merge: &MergeOp) -> Result<Done, SolveError> {
@@ -47,7 +47,7 @@ pub(crate) async fn diff(step: &Step<'_>, diff: &DiffOp) -> Result<Done, SolveEr
 
 async fn layers(step: &Step<'_>, chain: &Chain) -> Vec<Layer> {
     let (store, chain) = (step.job.inner.solver.inner.store.clone(), chain.clone());
-    blocking(move || chain.top().map(|top| store.layer_chain(top)).unwrap_or_default()).await
+    step.job.blocking(move || chain.top().map(|top| store.layer_chain(top)).unwrap_or_default()).await
 }
 
 /// Puts a layer on others: once, if several want the same, and no longer than somebody wants it.
@@ -59,5 +59,5 @@ async fn put_on(step: &Step<'_>, below: Chain, layer: Layer) -> Result<Chain, So
     let _flight = inner.flights.begin(&key.finish(), |_| {}).await;
     let (store, cancel) = (inner.store.clone(), Cancel::default());
     let _wanted = cancel.on_drop();
-    blocking(move || Ok(Chain::new(Some(store.layer_stack_on(below.top(), &layer, &cancel)?)))).await
+    step.job.blocking(move || Ok(Chain::new(Some(store.layer_stack_on(below.top(), &layer, &cancel)?)))).await
 }

@@ -11,11 +11,11 @@ use llb::pb::{self, CacheSharingOpt, ExecOp, MountType};
 
 use super::asked::{Asked, agent_name};
 use super::forward::{self, Forward};
+use crate::solve::SolveError;
 use crate::solve::attach::{Attached, Snapshot};
 use crate::solve::cache::{CacheUse, Caches, Sharing};
 use crate::solve::schedule::Step;
 use crate::solve::value::{self, Chain, Value};
-use crate::solve::{SolveError, blocking};
 
 /// All that a command has mounted, and what keeps it.
 pub(super) struct Mounts {
@@ -124,18 +124,20 @@ impl Mounts {
         let store = step.job.inner.solver.inner.store.clone();
         if is_read {
             let (top, from) = (chain.chain_id().cloned(), store);
-            let tree = blocking(move || from.chain_mount(top.as_ref())).await?;
+            let tree = step.job.blocking(move || from.chain_mount(top.as_ref())).await?;
             let path = offload::in_place(|| self.held.attached.mount(&tree))?;
             self.held.chains.push(chain);
             return Ok(bind(path, &mount.selector, None));
         }
         let below = chain.clone();
-        let (snapshot, tree) = blocking(move || {
-            let snapshot = Snapshot::new(&store, &below)?;
-            let tree = store.snapshot_mount(snapshot.id())?;
-            Ok::<_, SolveError>((snapshot, tree))
-        })
-        .await?;
+        let (snapshot, tree) = step
+            .job
+            .blocking(move || {
+                let snapshot = Snapshot::new(&store, &below)?;
+                let tree = store.snapshot_mount(snapshot.id())?;
+                Ok::<_, SolveError>((snapshot, tree))
+            })
+            .await?;
         let path = offload::in_place(|| self.held.attached.mount(&tree))?;
         match mount.output {
             llb::SKIP_OUTPUT => self.held.discarded.push(snapshot),
@@ -241,23 +243,24 @@ async fn fill(step: &Step<'_>, mount: &pb::Mount, cache: &CacheUse) -> Result<()
     }
     let tree = value::tree(step.job, &step.input(mount.input)?).await?;
     let path = cache.path();
-    blocking(move || {
-        let root = crate::context::directory(&path).map_err(SolveError::io("fill a cache mount"))?;
-        let target = crate::files::Target::new(root);
-        let nothing = crate::ignore::Ignore::default();
-        let entries = tree.tree.entries(std::path::Path::new(""), &nothing)?;
-        let owner = crate::files::Owner { kept: true, ..crate::files::Owner::default() };
-        target.copy(&tree.tree, &entries, std::path::Path::new("/"), owner)?;
-        // The root itself was there.
-        if let Some(top) = entries.first() {
-            let attributes = || -> std::io::Result<()> {
-                let place = base::place::Place::of(crate::context::directory(&path)?);
-                place.set_owner(top.stat.st_uid, top.stat.st_gid)?;
-                place.set_mode(top.stat.st_mode & 0o7777)
-            };
-            attributes().map_err(SolveError::io("fill a cache mount"))?;
-        }
-        Ok(())
-    })
-    .await
+    step.job
+        .blocking(move || {
+            let root = crate::context::directory(&path).map_err(SolveError::io("fill a cache mount"))?;
+            let target = crate::files::Target::new(root);
+            let nothing = crate::ignore::Ignore::default();
+            let entries = tree.tree.entries(std::path::Path::new(""), &nothing)?;
+            let owner = crate::files::Owner { kept: true, ..crate::files::Owner::default() };
+            target.copy(&tree.tree, &entries, std::path::Path::new("/"), owner)?;
+            // The root itself was there.
+            if let Some(top) = entries.first() {
+                let attributes = || -> std::io::Result<()> {
+                    let place = base::place::Place::of(crate::context::directory(&path)?);
+                    place.set_owner(top.stat.st_uid, top.stat.st_gid)?;
+                    place.set_mode(top.stat.st_mode & 0o7777)
+                };
+                attributes().map_err(SolveError::io("fill a cache mount"))?;
+            }
+            Ok(())
+        })
+        .await
 }

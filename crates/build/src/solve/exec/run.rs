@@ -14,7 +14,7 @@ use crate::solve::event::LogEvent;
 use crate::solve::schedule::Step;
 use crate::solve::usage::Made;
 use crate::solve::value::Chain;
-use crate::solve::{SolveError, blocking, now};
+use crate::solve::{SolveError, now};
 
 /// What a host is called for commands that do not say.
 const HOSTNAME: &str = "buildkitsandbox";
@@ -52,7 +52,7 @@ pub(super) async fn run(step: &Step<'_>, exec: &ExecOp, asked: &Asked) -> Result
         let (store, id, cancel) =
             (inner.store.clone(), running.id.as_str().to_owned(), step.job.inner.cancel.clone());
         let below = root.clone();
-        let sealed = blocking(move || {
+        let sealed = step.job.blocking(move || {
             if let Some((stubs, tree)) = stubs {
                 let upper = store.snapshot_get(&id)?.upper;
                 stubs.take_back(&upper, &tree).map_err(SolveError::io("take mount points back"))?;
@@ -67,7 +67,7 @@ pub(super) async fn run(step: &Step<'_>, exec: &ExecOp, asked: &Asked) -> Result
     }
     for (output, snapshot, below) in running.remove().await? {
         let cancel = step.job.inner.cancel.clone();
-        outputs.push((output, blocking(move || snapshot.seal(&below, &cancel)).await?));
+        outputs.push((output, step.job.blocking(move || snapshot.seal(&below, &cancel)).await?));
     }
     outputs.sort_by_key(|(number, _)| *number);
     Ok(Made { outputs: outputs.into_iter().map(|(_, chain)| chain).collect() })
@@ -109,12 +109,13 @@ async fn stubs(
     let (store, root) = (step.job.inner.solver.inner.store.clone(), made.root.clone());
     let targets: Vec<String> = made.mounts.iter().map(|mount| mount.target.clone()).collect();
     let parents = meta.remove_mount_stubs_recursive;
-    blocking(move || {
-        let tree = store.chain_mount(root.chain_id())?;
-        let stubs = Stubs::of(&tree, targets.iter().map(String::as_str), parents);
-        Ok(Some((stubs.map_err(SolveError::io("look for mount points"))?, tree)))
-    })
-    .await
+    step.job
+        .blocking(move || {
+            let tree = store.chain_mount(root.chain_id())?;
+            let stubs = Stubs::of(&tree, targets.iter().map(String::as_str), parents);
+            Ok(Some((stubs.map_err(SolveError::io("look for mount points"))?, tree)))
+        })
+        .await
 }
 
 fn spec(
