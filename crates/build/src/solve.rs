@@ -55,8 +55,12 @@ pub use value::Chain;
 
 /// Threads for the files of operations, of all builds together.
 static WORK: LazyLock<Threads> = LazyLock::new(|| Threads::new(8));
+/// Those of one build: some are left for others.
+const WORK_OF_JOB: usize = 6;
 /// Commands that run at a time, of all builds together.
-const COMMANDS_MAX: usize = 32;
+const COMMANDS_MAX: usize = 64;
+/// Commands of one build that run at a time: some are left for others.
+const COMMANDS_OF_JOB: usize = 8;
 
 /// Solves definitions. One for an engine; cheap to clone.
 #[derive(Clone)]
@@ -122,6 +126,51 @@ pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send 
     WORK.run(work).await
 }
 
+/// One build's share of the threads for files.
+pub(crate) struct Share(Arc<tokio::sync::Semaphore>);
+
+impl Share {
+    pub(crate) fn new(threads: usize) -> Self {
+        Self(Arc::new(tokio::sync::Semaphore::new(threads)))
+    }
+
+    pub(crate) async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        // Nobody closes it. It is given back when the work ends, also if nobody waits for that any more.
+        let place = Arc::clone(&self.0).acquire_owned().await.ok();
+        blocking(move || {
+            let done = work();
+            drop(place);
+            done
+        })
+        .await
+    }
+}
+
 pub(crate) fn now() -> Timestamp {
     SystemClock::new().now()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_nobody_waits_for_takes_of_the_share_until_it_ends() {
+        let share = Share::new(1);
+        let (begun, has_begun) = mpsc::channel();
+        let (end, ends) = mpsc::channel::<()>();
+        {
+            let mut given_up = Box::pin(share.run(move || (begun.send(()), ends.recv())));
+            assert!(futures::poll!(&mut given_up).is_pending());
+            has_begun.recv().expect("it has begun");
+        }
+        let mut next = Box::pin(share.run(|| 7));
+        assert!(futures::poll!(&mut next).is_pending());
+        assert_eq!(share.0.available_permits(), 0);
+        assert_eq!(Share::new(1).run(|| 8).await, 8, "others have theirs");
+        end.send(()).expect("it waits");
+        assert_eq!(next.await, 7);
+    }
 }

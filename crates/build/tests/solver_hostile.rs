@@ -131,6 +131,10 @@ fn files_are_found_in_their_trees_only() {
     });
 }
 
+fn tmpfs(dest: &str) -> pb::Mount {
+    pb::Mount { mount_type: pb::MountType::Tmpfs.into(), ..bind(llb::EMPTY, dest, false) }
+}
+
 /// CVE-2024-23650, and what else nobody sends who means well: all of it is answered.
 #[test]
 fn what_makes_no_sense_is_refused() {
@@ -139,13 +143,15 @@ fn what_makes_no_sense_is_refused() {
         let mut draft = Draft::default();
         let base = draft.busybox();
         type Change = fn(&mut pb::ExecOp);
-        let changes: [Change; 8] = [
+        let changes: [Change; 10] = [
             |exec| exec.meta.as_mut().expect("meta").args.clear(),
             |exec| exec.meta = None,
             |exec| exec.mounts.clear(),
             |exec| exec.mounts[0].input = 7,
             |exec| exec.mounts.push(bind(0, "relative", true)),
             |exec| exec.mounts.push(pb::Mount { selector: "none".to_owned(), ..bind(0, "/m", true) }),
+            |exec| exec.mounts.push(tmpfs(&"/a".repeat(512 << 10))),
+            |exec| exec.mounts.extend((0..513).map(|at| tmpfs(&format!("/m{at}")))),
             |exec| exec.network = 99,
             |exec| exec.meta.as_mut().expect("meta").cwd = "relative".to_owned(),
         ];
@@ -167,6 +173,10 @@ fn what_makes_no_sense_is_refused() {
             let source = draft.source(identifier);
             assert!(solve(&solver, &client, &draft.finish(&source)).await.result.is_err(), "{identifier}");
         }
+        let actions = vec![pb::FileAction { output: -1, ..alone(Action::Rm(Default::default()), -1) }; 4097];
+        let many = draft.files(std::slice::from_ref(&base), actions);
+        let error = solve(&solver, &client, &draft.finish(&many)).await.error();
+        assert!(error.contains("4097 actions"), "{error}");
         // A thousand operations on each other are gone through without a deep stack.
         let mut last = base;
         for number in 0..1000 {
@@ -252,6 +262,98 @@ fn the_same_command_of_two_builds_runs_once_and_others_run_at_once() {
         let names = solved.expect().read_dir("/", Some("*t")).await.expect("list");
         let names: Vec<&str> = names.iter().map(|file| file.path.as_str()).collect();
         assert!(names.contains(&"left") && names.contains(&"right"), "{names:?}");
+    });
+}
+
+/// What a client does not answer keeps nobody else from what is wanted: neither the same command nor a cache.
+#[test]
+fn a_client_that_never_answers_is_waited_for_by_nobody_else() {
+    with_engine(async |engine| {
+        let solver = Solver::new(engine.clone());
+        let secrets = std::collections::HashMap::from([("s".to_owned(), b"known".to_vec())]);
+        let silent = Arc::new(Client { silent: true, ..Client::default() });
+        let client = Arc::new(Client { secrets, ..Client::default() });
+        let mut draft = Draft::default();
+        let base = draft.busybox();
+        let option = pb::SecretOpt { id: "s".to_owned(), mode: 0o400, ..Default::default() };
+        let secret = pb::Mount {
+            mount_type: pb::MountType::Secret.into(),
+            secret_opt: Some(option),
+            ..bind(llb::EMPTY, "/s", true)
+        };
+        let mounts = vec![secret, cache("locked", "/c", CacheSharingOpt::Locked)];
+        let run = draft.run_with(&base, "cat /s", mounts, &[], |_| {});
+        let definition = draft.finish(&run);
+        let waiting = solve(&solver, &silent, &definition);
+        tokio::pin!(waiting);
+        let first = tokio::time::timeout(std::time::Duration::from_secs(3), &mut waiting).await;
+        assert!(first.is_err(), "it waits for an answer");
+        let other = solve(&solver, &client, &definition);
+        let other = tokio::time::timeout(std::time::Duration::from_secs(20), other);
+        let other = tokio::select! {
+            biased;
+            solved = other => solved.expect("the other waits for this one"),
+            _ = waiting => panic!("the other waits for this one"),
+        };
+        assert_eq!(other.output(), "known");
+        // Done, it is nobody's question any more.
+        assert_eq!(solve(&solver, &silent, &definition).await.cached(), 2);
+    });
+}
+
+/// One build with many commands does not keep others from theirs.
+#[test]
+fn a_build_has_so_many_commands_at_a_time() {
+    with_engine(async |engine| {
+        let (solver, client) = (Solver::new(engine.clone()), Arc::new(Client::default()));
+        let shared = || vec![cache("many", "/c", CacheSharingOpt::Shared)];
+        let mut draft = Draft::default();
+        let base = draft.busybox();
+        let mut outputs = vec![base.clone()];
+        for at in 0..10 {
+            let line = format!("touch /c/{at}; while [ ! -e /c/go ]; do sleep 0.1; done; touch /{at}");
+            outputs.push(draft.run_with(&base, &line, shared(), &[], |_| {}));
+        }
+        let actions = (1..=10)
+            .map(|at| pb::FileAction {
+                input: if at == 1 { 0 } else { 9 + at },
+                secondary_input: at,
+                output: if at == 10 { 0 } else { llb::SKIP_OUTPUT },
+                action: Some(Action::Copy(copy("/bin/busybox", "/out"))),
+            })
+            .collect();
+        let all = draft.files(&outputs, actions);
+        let all = draft.finish(&all);
+        let line =
+            "while [ $(ls /c | wc -l) -lt 8 ]; do sleep 0.1; done; sleep 2; ls /c | wc -l; touch /c/go";
+        let mut look = Draft::default();
+        let base = look.busybox();
+        let run = look.run_with(&base, line, shared(), &[], |_| {});
+        let look = look.finish(&run);
+        let (many, looked) = tokio::join!(solve(&solver, &client, &all), solve(&solver, &client, &look));
+        many.expect();
+        assert_eq!(looked.output(), "8\n");
+    });
+}
+
+/// A cache whose first user has failed before it was filled begins as it should; one that is being filled is
+/// nobody else's.
+#[test]
+fn a_cache_is_filled_before_it_is_used() {
+    with_engine(async |engine| {
+        let (solver, client) = (Solver::new(engine.clone()), Arc::new(Client::default()));
+        let mut draft = Draft::default();
+        let base = draft.busybox();
+        let from =
+            |input: i64, dest: &str| pb::Mount { input, ..cache("filled", dest, CacheSharingOpt::Shared) };
+        let inputs = [draft.run(&base, "mkdir -m 755 /seed; touch /seed/one")];
+        // A second root that is none is found before the cache is filled.
+        let root = pb::Mount { selector: "part".to_owned(), ..bind(0, "/", true) };
+        let failed = draft.run_with(&base, "true", vec![root, from(1, "/c")], &inputs, |_| {});
+        solve(&solver, &client, &draft.finish(&failed)).await.error();
+        let look = "ls /c/seed; stat -c %a /c";
+        let used = draft.run_with(&base, look, vec![from(1, "/c")], &inputs, |_| {});
+        assert_eq!(solve(&solver, &client, &draft.finish(&used)).await.output(), "one\n755\n");
     });
 }
 

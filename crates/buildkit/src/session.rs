@@ -117,6 +117,10 @@ impl Session for Client {
         self.open.shared_key()
     }
 
+    fn owner(&self) -> &str {
+        self.open.owner().as_str()
+    }
+
     fn other<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Option<Arc<dyn Session>>> {
         Box::pin(async move {
             let open = self.sessions.find(id, self.open.owner()).await.ok()?;

@@ -84,6 +84,10 @@ impl Owner {
     pub fn of(known: impl Into<String>) -> Self {
         Owner(known.into())
     }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
 }
 
 impl Sessions {

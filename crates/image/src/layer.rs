@@ -200,6 +200,7 @@ impl Store {
         let (reader, writer) = io::pipe().map_err(LayerError::Read)?;
         std::thread::scope(|scope| {
             let writing = scope.spawn(|| {
+                let writer = Wanted { out: writer, cancel };
                 let mut writer = io::BufWriter::with_capacity(256 * 1024, writer);
                 cancel.check()?;
                 layer.write_archive(&mut writer)?;
@@ -209,6 +210,8 @@ impl Store {
             let written = writing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             match (unpacked, written) {
                 (Ok(layer), Ok(())) => Ok(layer),
+                // What was given up looks like an archive that is cut off.
+                (Err(_), Err(source)) if cancel.check().is_err() => Err(LayerError::Read(source)),
                 (Err(error), _) => Err(error),
                 (Ok(_), Err(source)) => Err(LayerError::Read(source)),
             }
@@ -264,6 +267,23 @@ impl Drop for Layer {
     }
 }
 
+/// Writes as long as somebody wants it.
+struct Wanted<'a, W> {
+    out: W,
+    cancel: &'a Cancel,
+}
+
+impl<W: Write> Write for Wanted<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.cancel.check()?;
+        self.out.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
 struct HashedWriter<'a> {
     out: &'a mut dyn Write,
     hasher: Hasher,
@@ -278,5 +298,20 @@ impl Write for HashedWriter<'_> {
 
     fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_wants_any_more_is_not_written_on() {
+        let cancel = Cancel::default();
+        let mut writer = Wanted { out: Vec::new(), cancel: &cancel };
+        writer.write_all(b"one").expect("write");
+        cancel.set();
+        let error = writer.write_all(b"two").expect_err("nobody wants it");
+        assert_eq!((error.kind(), writer.out.as_slice()), (io::ErrorKind::ConnectionAborted, &b"one"[..]));
     }
 }

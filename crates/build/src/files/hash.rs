@@ -56,6 +56,7 @@ pub(crate) fn hash_entries_by(
         }
         let read_error = |source: io::Error| FileError::Read { path: entry.path.clone(), source };
         let attributes = tree.place(entry).and_then(|place| place.attributes()).map_err(read_error)?;
+        hasher.update(format!("{}:", attributes.len()).as_bytes());
         for (name, value) in attributes {
             hasher.update(format!("{}:{}:", name.len(), value.len()).as_bytes());
             hasher.update(&name);

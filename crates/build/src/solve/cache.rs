@@ -49,6 +49,9 @@ struct CacheRecord {
     last_used: Option<Timestamp>,
     #[serde(default)]
     uses: u64,
+    /// What it begins with is in it.
+    #[serde(default)]
+    filled: bool,
 }
 
 impl Record for CacheRecord {
@@ -59,7 +62,8 @@ impl Record for CacheRecord {
 pub(crate) struct CacheUse {
     solver: super::Solver,
     name: String,
-    /// Nothing is in it yet.
+    sharing: Sharing,
+    /// What it is to begin with is not in it yet: nobody else has it until [`CacheUse::filled`].
     pub(crate) is_new: bool,
 }
 
@@ -149,7 +153,7 @@ impl Caches {
             tokio::pin!(given_up);
             given_up.as_mut().enable();
             if let Some((name, is_new)) = caches.try_take(&base, description, sharing) {
-                let taken = CacheUse { solver: solver.clone(), name, is_new };
+                let taken = CacheUse { solver: solver.clone(), name, sharing, is_new };
                 offload::in_place(|| taken.begin())?;
                 return Ok(Arc::new(taken));
             }
@@ -162,24 +166,25 @@ impl Caches {
         let mut at = 0;
         loop {
             let name = if at == 0 { base.to_owned() } else { format!("{base}-{at}") };
-            let is_new = !known.contains_key(&name);
             let one = known.entry(name.clone()).or_insert_with(|| Known {
                 record: CacheRecord {
                     description: description.to_owned(),
                     created: now(),
                     last_used: None,
                     uses: 0,
+                    filled: false,
                 },
                 users: 0,
                 exclusive: false,
             });
+            let is_new = !one.record.filled;
             let is_free = match sharing {
-                Sharing::Shared => !one.exclusive,
-                Sharing::Private | Sharing::Locked => one.users == 0,
+                Sharing::Shared if !is_new => !one.exclusive,
+                _ => one.users == 0,
             };
             if is_free {
                 one.users += 1;
-                one.exclusive = sharing != Sharing::Shared;
+                one.exclusive = is_new || sharing != Sharing::Shared;
                 one.record.last_used = Some(now());
                 one.record.uses += 1;
                 return Some((name, is_new));
@@ -199,7 +204,25 @@ impl CacheUse {
     }
 
     fn begin(&self) -> Result<(), SolveError> {
-        attach::make(&self.path()).map_err(SolveError::io("make a cache mount"))?;
+        let make = || -> std::io::Result<()> {
+            // Who was to fill it has not come to the end of that.
+            if self.is_new && self.path().exists() {
+                base::tree::remove(&self.path())?;
+            }
+            attach::make(&self.path())
+        };
+        make().map_err(SolveError::io("make a cache mount"))?;
+        self.write()
+    }
+
+    /// What it begins with is in it: others may have it too, if it is shared.
+    pub(crate) fn filled(&self) -> Result<(), SolveError> {
+        let caches = &self.solver.inner.caches;
+        if let Some(known) = caches.known.lock().get_mut(&self.name) {
+            known.record.filled = true;
+            known.exclusive = self.sharing != Sharing::Shared;
+        }
+        caches.given_up.notify_waiters();
         self.write()
     }
 

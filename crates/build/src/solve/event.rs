@@ -1,11 +1,11 @@
 //! What a build tells while it goes on: kept, so that whoever looks later hears all of it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::pin::Pin;
 use std::sync::Arc;
 
 use base::Timestamp;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures::stream::{self, Stream};
 use oci::Digest;
 use parking_lot::Mutex;
@@ -16,8 +16,18 @@ pub type EventStream = Pin<Box<dyn Stream<Item = Event> + Send>>;
 
 /// So much of what a step writes is passed on, as with BuildKit.
 const LOG_MAX: u64 = 2 << 20;
-/// So much is kept of one job: a build that tells more is not told whole to who comes late.
+/// So much is kept of one job, with what keeping it costs: a build that tells more is not told whole to who comes
+/// late.
 const KEPT_MAX: usize = 64 << 20;
+/// What keeping an event costs besides what it says.
+const EVENT: usize = 300;
+/// What keeping a digest in a list costs.
+const DIGEST: usize = 100;
+/// What is written piece by piece is kept in pieces of this length, as far as nobody has heard it yet.
+const JOINED_MAX: usize = 16 << 10;
+/// So many warnings are passed on of one job, and so many bytes of them.
+const WARNINGS_MAX: usize = 1000;
+const WARNED_MAX: usize = 16 << 20;
 
 /// Something that a build tells.
 #[derive(Clone, Debug, PartialEq)]
@@ -145,11 +155,18 @@ struct Inner {
 struct Kept {
     next: u64,
     events: BTreeMap<u64, Event>,
+    /// Where those are that go first when there is too much: what steps have written.
+    logs: BTreeSet<u64>,
+    /// What is before this somebody has heard.
+    heard: u64,
     /// Where the last is of what replaces another.
     statuses: HashMap<(Digest, String), u64>,
     /// Bytes that steps have written.
     logged: HashMap<Digest, u64>,
-    bytes: usize,
+    /// How many warnings there were, and their bytes.
+    warned: (usize, usize),
+    /// What all that is kept takes.
+    weight: usize,
 }
 
 impl EventLog {
@@ -161,27 +178,7 @@ impl EventLog {
     pub(crate) fn tell(&self, event: Event) {
         let mut kept = self.inner.kept.lock();
         let Some(event) = kept.clipped(event) else { return };
-        let at = kept.next;
-        kept.next += 1;
-        if let Event::Status(status) = &event {
-            let replaced = kept.statuses.insert((status.vertex.clone(), status.id.clone()), at);
-            if let Some(replaced) = replaced {
-                kept.events.remove(&replaced);
-            }
-        }
-        if let Event::Log(log) = &event {
-            kept.bytes += log.bytes.len();
-        }
-        kept.events.insert(at, event);
-        while kept.bytes > KEPT_MAX {
-            let first = kept.events.iter().find_map(|(at, event)| match event {
-                Event::Log(log) => Some((*at, log.bytes.len())),
-                _ => None,
-            });
-            let Some((first, length)) = first else { break };
-            kept.events.remove(&first);
-            kept.bytes -= length;
-        }
+        kept.put(event);
         let next = kept.next;
         drop(kept);
         self.inner.told.send_modify(|told| told.0 = next);
@@ -199,8 +196,12 @@ impl EventLog {
             loop {
                 let (_, closed) = *told.borrow_and_update();
                 let next = {
-                    let kept = inner.kept.lock();
-                    kept.events.range(from..).next().map(|(at, event)| (*at, event.clone()))
+                    let mut kept = inner.kept.lock();
+                    let next = kept.events.range(from..).next().map(|(at, event)| (*at, event.clone()));
+                    if let Some((at, _)) = &next {
+                        kept.heard = kept.heard.max(at + 1);
+                    }
+                    next
                 };
                 if let Some((at, event)) = next {
                     return Some((event, (inner, told, at + 1)));
@@ -214,8 +215,73 @@ impl EventLog {
 }
 
 impl Kept {
-    /// What is passed on of an event: of what a step writes only the beginning is.
+    /// Keeps an event, and as much of what was before as there is room for.
+    fn put(&mut self, event: Event) {
+        let event = match event {
+            Event::Log(log) => match self.joined(log) {
+                Some(log) => Event::Log(log),
+                None => return,
+            },
+            other => other,
+        };
+        let at = self.next;
+        self.next += 1;
+        match &event {
+            Event::Status(status) => {
+                let replaced = self.statuses.insert((status.vertex.clone(), status.id.clone()), at);
+                if let Some(replaced) = replaced {
+                    self.take(replaced);
+                }
+            }
+            Event::Log(_) => drop(self.logs.insert(at)),
+            Event::Vertex(_) | Event::Warning(_) => {}
+        }
+        self.weight += weight(&event);
+        self.events.insert(at, event);
+        while self.weight > KEPT_MAX {
+            let first = self.logs.first().or_else(|| self.events.keys().next()).copied();
+            let Some(first) = first else { break };
+            if let Some(Event::Status(status)) = self.take(first) {
+                self.statuses.remove(&(status.vertex, status.id));
+            }
+        }
+    }
+
+    fn take(&mut self, at: u64) -> Option<Event> {
+        let taken = self.events.remove(&at)?;
+        self.logs.remove(&at);
+        self.weight -= weight(&taken);
+        Some(taken)
+    }
+
+    /// Puts what is written to the last that was, if that is of the same and nobody has heard it; gives it back if it
+    /// is not.
+    fn joined(&mut self, log: LogEvent) -> Option<LogEvent> {
+        let heard = self.heard;
+        let Some(mut last) = self.events.last_entry().filter(|last| *last.key() >= heard) else {
+            return Some(log);
+        };
+        let Event::Log(before) = last.get_mut() else { return Some(log) };
+        let is_same = (&before.vertex, before.stream) == (&log.vertex, log.stream);
+        if !is_same || before.bytes.len() + log.bytes.len() > JOINED_MAX {
+            return Some(log);
+        }
+        let mut bytes = BytesMut::from(std::mem::take(&mut before.bytes));
+        bytes.extend_from_slice(&log.bytes);
+        before.bytes = bytes.freeze();
+        self.weight += log.bytes.len();
+        None
+    }
+
+    /// What is passed on of an event: of what a step writes only the beginning is, and so many warnings.
     fn clipped(&mut self, event: Event) -> Option<Event> {
+        if matches!(event, Event::Warning(_)) {
+            let (count, bytes) = (self.warned.0 + 1, self.warned.1 + weight(&event));
+            if count > WARNINGS_MAX || bytes > WARNED_MAX {
+                return None;
+            }
+            self.warned = (count, bytes);
+        }
         let Event::Log(log) = event else { return Some(event) };
         let logged = self.logged.entry(log.vertex.clone()).or_default();
         let before = *logged;
@@ -234,9 +300,32 @@ impl Kept {
     }
 }
 
+/// What keeping an event takes.
+fn weight(event: &Event) -> usize {
+    let said: usize = match event {
+        Event::Vertex(vertex) => {
+            let group = vertex.progress_group.as_ref().map_or(0, |group| group.id.len() + group.name.len());
+            let inputs = vertex.inputs.len() * DIGEST;
+            vertex.name.len() + vertex.error.as_ref().map_or(0, String::len) + group + inputs
+        }
+        // Its name is kept twice.
+        Event::Status(status) => 2 * status.id.len() + status.name.len() + EVENT,
+        Event::Log(log) => log.bytes.len(),
+        Event::Warning(warning) => {
+            let detail: usize = warning.detail.iter().map(|line| line.len() + size_of::<String>()).sum();
+            let source = warning.source.as_ref().map_or(0, |source| {
+                let lines = source.lines.len() * size_of::<(u32, u32)>();
+                source.filename.len() + source.data.len() + source.language.len() + lines
+            });
+            warning.short.len() + warning.url.len() + detail + source
+        }
+    };
+    EVENT + said
+}
+
 #[cfg(test)]
 mod tests {
-    use futures::StreamExt;
+    use futures::{FutureExt, StreamExt};
 
     use super::*;
 
@@ -274,6 +363,73 @@ mod tests {
         let late: Vec<Event> = events.stream().collect().await;
         assert_eq!(late, [log(b"one".to_vec()), status(2)]);
         assert_eq!(early.collect::<Vec<_>>().await, late);
+    }
+
+    fn told(events: &EventLog) -> Vec<Event> {
+        events.close();
+        events.stream().collect::<Vec<_>>().now_or_never().expect("all is told")
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded_whatever_it_is() {
+        let name = |at: usize| format!("{at} {}", "x".repeat(1 << 20));
+        let vertex = |at: usize| {
+            Event::Vertex(VertexEvent {
+                digest: digest(&at.to_string()),
+                inputs: Vec::new(),
+                name: name(at),
+                started: None,
+                completed: None,
+                cached: false,
+                error: None,
+                progress_group: None,
+            })
+        };
+        let part = |at: usize| match status(1) {
+            Event::Status(status) => Event::Status(StatusEvent { id: name(at), ..status }),
+            other => other,
+        };
+        let warning = |at: usize| Event::Warning(WarningEvent { short: name(at), ..WarningEvent::default() });
+        let makers: [(&dyn Fn(usize) -> Event, usize); 3] = [(&vertex, 63), (&part, 31), (&warning, 15)];
+        for (make, most) in makers {
+            let events = EventLog::new();
+            events.tell(log(b"first".to_vec()));
+            (0..100).for_each(|at| events.tell(make(at)));
+            let kept = events.inner.kept.lock().weight;
+            let told = told(&events);
+            assert_eq!(kept, told.iter().map(weight).sum::<usize>());
+            assert!(kept <= KEPT_MAX);
+            let is_log = |event: &&Event| matches!(event, Event::Log(_));
+            assert_eq!(told.iter().filter(|event| !is_log(event)).count(), most, "{:?}", told.len());
+        }
+        // Of what says little so many are no more than others.
+        let events = EventLog::new();
+        (0..1001).for_each(|_| events.tell(Event::Warning(WarningEvent::default())));
+        assert_eq!(told(&events).len(), WARNINGS_MAX);
+        let events = EventLog::new();
+        // None of them is joined: another's stands between.
+        let (vertices, Event::Log(one)) = (["a", "b"].map(digest), log(b"x".to_vec())) else {
+            unreachable!()
+        };
+        for at in 0..250_000 {
+            events.tell(Event::Log(LogEvent { vertex: vertices[at % 2].clone(), ..one.clone() }));
+        }
+        let kept = events.inner.kept.lock();
+        assert!(kept.weight <= KEPT_MAX && kept.events.len() <= KEPT_MAX / EVENT && kept.events.len() > 1000);
+    }
+
+    #[tokio::test]
+    async fn what_nobody_has_heard_is_told_in_one_piece() {
+        let events = EventLog::new();
+        let mut early = events.stream();
+        events.tell(log(b"one ".to_vec()));
+        assert_eq!(early.next().await, Some(log(b"one ".to_vec())));
+        (0..3).for_each(|_| events.tell(log(b"two ".to_vec())));
+        events.tell(status(1));
+        events.tell(log(b"three".to_vec()));
+        let rest = [log(b"two two two ".to_vec()), status(1), log(b"three".to_vec())];
+        assert_eq!(told(&events)[1..], rest);
+        assert_eq!(early.collect::<Vec<_>>().await, rest);
     }
 
     #[tokio::test]

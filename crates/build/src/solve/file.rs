@@ -24,6 +24,9 @@ use super::usage::{self, Made};
 use super::value::{self, Chain, HeldTree, Value};
 use crate::files::{Owner, Target};
 
+/// Actions of one operation.
+const ACTIONS_MAX: usize = 4096;
+
 /// What an action has to work with.
 struct Work {
     store: Store,
@@ -33,6 +36,12 @@ struct Work {
 
 /// Does the actions of an operation.
 pub(crate) async fn perform(step: &Step<'_>, file: &pb::FileOp) -> Result<Done, SolveError> {
+    if file.actions.len() > ACTIONS_MAX {
+        let count = file.actions.len();
+        return Err(SolveError::Invalid(format!(
+            "{count} actions on files in one operation: there can be {ACTIONS_MAX}"
+        )));
+    }
     let key = key(step, file).await?;
     usage::once(step, key, "regular", || async {
         let mut made = run(step, file).await?;
@@ -88,11 +97,12 @@ async fn key(step: &Step<'_>, file: &pb::FileOp) -> Result<Digest, SolveError> {
 async fn run(step: &Step<'_>, file: &pb::FileOp) -> Result<Vec<Value>, SolveError> {
     let mut values = step.inputs.clone();
     let first = values.len();
+    let uses = uses(&file.actions);
     let mut at = 0;
     while let Some(action) = file.actions.get(at) {
         // Those that only go on with what the one before made are done in one layer with it.
         let mut together = 1;
-        while goes_on(file, first, at + together) {
+        while goes_on(file, &uses, first, at + together) {
             together += 1;
         }
         let below = match action.input {
@@ -124,16 +134,24 @@ async fn run(step: &Step<'_>, file: &pb::FileOp) -> Result<Vec<Value>, SolveErro
 }
 
 /// Whether an action goes on with what the one before it made, and nobody else wants that.
-fn goes_on(file: &pb::FileOp, first: usize, at: usize) -> bool {
+fn goes_on(file: &pb::FileOp, uses: &HashMap<i64, usize>, first: usize, at: usize) -> bool {
     let (Some(action), Some(before)) = (file.actions.get(at), file.actions.get(at.wrapping_sub(1))) else {
         return false;
     };
     let Ok(number) = i64::try_from(first + at - 1) else { return false };
-    let uses = |action: &pb::FileAction| {
-        [action.input, action.secondary_input].into_iter().filter(|input| *input == number).count()
-            + owner_inputs(action).filter(|input| *input == number && *input != action.input).count()
-    };
-    action.input == number && before.output < 0 && file.actions.iter().map(uses).sum::<usize>() == 1
+    action.input == number && before.output < 0 && uses.get(&number) == Some(&1)
+}
+
+/// How often each number is used by actions.
+fn uses(actions: &[pb::FileAction]) -> HashMap<i64, usize> {
+    let mut uses = HashMap::new();
+    for action in actions {
+        let owners = owner_inputs(action).filter(|input| *input != action.input);
+        for input in [action.input, action.secondary_input].into_iter().chain(owners) {
+            *uses.entry(input).or_default() += 1;
+        }
+    }
+    uses
 }
 
 fn pick(values: &[Value], number: i64) -> Result<Value, SolveError> {

@@ -85,6 +85,10 @@ pub(crate) struct JobInner {
     pub(crate) cancelled: CancellationToken,
     /// Ends what works on threads.
     pub(crate) cancel: Cancel,
+    /// Places for its commands, below those of all builds.
+    pub(crate) commands: tokio::sync::Semaphore,
+    /// Its share of the threads for files.
+    work: super::Share,
     /// What registries have said in this build, by name and platform: they are asked once.
     pub(crate) described: Mutex<HashMap<(String, String), image::Described>>,
     /// What it has of the cache, which stays meanwhile.
@@ -102,6 +106,8 @@ impl Job {
                 events: EventLog::new(),
                 cancelled: CancellationToken::new(),
                 cancel: Cancel::default(),
+                commands: tokio::sync::Semaphore::new(super::COMMANDS_OF_JOB),
+                work: super::Share::new(super::WORK_OF_JOB),
                 described: Mutex::default(),
                 uses: Mutex::default(),
                 done: Mutex::default(),
@@ -197,6 +203,11 @@ impl Job {
             () = self.inner.cancelled.cancelled() => Err(SolveError::Cancelled),
             done = work => done,
         }
+    }
+
+    /// Runs work that blocks on files, when a thread is free for it and this build has not its share of them already.
+    pub(crate) async fn blocking<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        self.inner.work.run(work).await
     }
 
     pub(crate) fn session(&self) -> Result<&Arc<dyn Session>, SolveError> {

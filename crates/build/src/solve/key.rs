@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use oci::{Digest, Hasher};
 
+use super::SolveError;
 use super::job::Job;
 use super::usage::FileDigests;
 use super::value::{self, Value};
-use super::{SolveError, blocking};
 use crate::files::{Entry, FileError, Tree, hash_entries_by, read_into};
 use crate::ignore::Ignore;
 
 /// The version of all keys: what was remembered under another is not found.
-const VERSION: &str = "1";
+const VERSION: &str = "2";
 
 /// A key that is put together.
 pub(crate) struct Key {
@@ -50,10 +50,13 @@ impl Key {
 
     /// Adds all of an input.
     pub(crate) async fn add_whole(&mut self, job: &Job, value: &Value) -> Result<(), SolveError> {
-        let identity = match value.identity() {
-            Some(identity) => identity,
-            None => whole(job, value).await?.to_string(),
+        // What is called by a digest is told from what has one by its sort: an archive may be made to have any that
+        // was worked out here.
+        let (sort, identity) = match value.identity() {
+            Some(identity) => ("layers", identity),
+            None => ("files", whole(job, value).await?.to_string()),
         };
+        self.add(sort);
         self.add(identity);
         Ok(())
     }
@@ -65,6 +68,7 @@ impl Key {
         value: &Value,
         selection: Selection,
     ) -> Result<(), SolveError> {
+        self.add("selected");
         self.add(selected(job, value, selection).await?.to_string());
         Ok(())
     }
@@ -76,7 +80,7 @@ impl Key {
 
 async fn whole(job: &Job, value: &Value) -> Result<Digest, SolveError> {
     let (tree, files) = (value::tree(job, value).await?, known_files(job, value));
-    blocking(move || {
+    job.blocking(move || {
         let entries = tree.tree.entries(Path::new(""), &Ignore::default())?;
         content(&tree.tree, &entries, true, files.as_deref())
     })
@@ -94,7 +98,7 @@ async fn selected(job: &Job, value: &Value, selection: Selection) -> Result<Dige
         return Ok(known);
     }
     let (tree, files) = (value::tree(job, value).await?, known_files(job, value));
-    let digest = blocking(move || hash(&tree.tree, &selection, files.as_deref())).await?;
+    let digest = job.blocking(move || hash(&tree.tree, &selection, files.as_deref())).await?;
     if let Some(key) = remembered {
         hashes.put(key, digest.clone());
     }
@@ -135,22 +139,21 @@ fn hash(tree: &Tree, selection: &Selection, known: Option<&FileDigests>) -> Resu
         true => tree.select(&selection.path)?,
         false => vec![PathBuf::from(crate::ignore::clean(&selection.path))],
     };
-    let mut hasher = Hasher::sha256();
+    let mut key = Key::new("selected");
+    key.add(paths.len().to_string());
     let filter = super::file::Filter::new(&selection.include, &selection.exclude)?;
     for path in paths {
         // A name counts where it was not written out.
         if selection.wildcard {
-            hasher.update(path.as_os_str().as_encoded_bytes());
+            key.add(path.as_os_str().as_encoded_bytes());
         }
         match super::file::entries(tree, &path, selection.follow, &filter) {
-            Ok(entries) => {
-                hasher.update(content(tree, &entries, selection.owners, known)?.to_string().as_bytes())
-            }
-            Err(SolveError::NotFound(_)) => hasher.update(b"missing"),
+            Ok(entries) => key.add(content(tree, &entries, selection.owners, known)?.to_string()),
+            Err(SolveError::NotFound(_)) => key.add("missing"),
             Err(error) => return Err(error),
         }
     }
-    Ok(hasher.finish())
+    Ok(key.finish())
 }
 
 #[cfg(test)]
@@ -161,6 +164,42 @@ mod tests {
     use rustix::fs::{Mode, OFlags};
 
     use super::*;
+
+    fn selection() -> Selection {
+        Selection {
+            path: "*".to_owned(),
+            wildcard: true,
+            follow: true,
+            include: Vec::new(),
+            exclude: Vec::new(),
+            owners: true,
+        }
+    }
+
+    /// One file whose name is that of two with the digest of the first between them.
+    #[test]
+    fn no_name_looks_like_the_names_and_digests_of_several_files() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let tree = |name: &str| {
+            let root = directory.path().join(name);
+            let root = rustix::fs::open(&root, OFlags::PATH, Mode::empty()).expect("open");
+            Tree::new(root, Ignore::default(), &Cancel::default())
+        };
+        for (at, content) in [("two/a", "one"), ("two/b", "two")] {
+            let path = directory.path().join(at);
+            fs::create_dir_all(path.parent().expect("a parent")).expect("make");
+            fs::write(path, content).expect("write");
+        }
+        let (two, filter) = (tree("two"), crate::solve::file::Filter::new(&[], &[]).expect("a filter"));
+        let entries = crate::solve::file::entries(&two, Path::new("a"), true, &filter);
+        let digest = content(&two, &entries.expect("entries"), true, None).expect("a digest");
+        let joined = format!("a{digest}b");
+        fs::create_dir(directory.path().join("one")).expect("make");
+        fs::write(directory.path().join("one").join(joined), "two").expect("write");
+        let all = |name: &str| hash(&tree(name), &selection(), None).expect("a digest");
+        assert_ne!(all("one"), all("two"));
+        assert_eq!(all("two"), all("two"));
+    }
 
     #[test]
     fn a_file_is_read_again_when_it_is_not_what_it_was() {

@@ -99,7 +99,7 @@ impl Ref {
         let work = async {
             let root = super::value::root(&self.job, &value).await?;
             // What is looked at stays until it has been.
-            super::blocking(move || look(&root.fd).map(|seen| (seen, root))).await.map(|(seen, _)| seen)
+            self.job.blocking(move || look(&root.fd).map(|seen| (seen, root))).await.map(|(seen, _)| seen)
         };
         self.job.until_cancelled(work).await
     }

@@ -7,12 +7,16 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use engine::image::RegistryAuth;
 use futures::Stream;
 use futures::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite};
+
+/// So long a client may take to answer a small question.
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
 /// A connection to something of the client's, an agent that has its keys.
 pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -62,6 +66,21 @@ pub enum SessionError {
     Gone,
 }
 
+/// What a client answers to small questions, within the time that it has for them.
+pub(crate) async fn answered<T, E: From<SessionError>>(
+    answer: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    within(ANSWER_WITHIN, answer).await
+}
+
+async fn within<T, E: From<SessionError>>(
+    limit: Duration,
+    answer: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    let late = |_| E::from(SessionError::Failed("the client does not answer".to_owned()));
+    tokio::time::timeout(limit, answer).await.map_err(late)?
+}
+
 /// What a client offers. All of it may be slow, and may fail at any time: who asks waits in a task that can be
 /// dropped.
 pub trait Session: Send + Sync {
@@ -70,6 +89,10 @@ pub trait Session: Send + Sync {
 
     /// What clients that send the same files have in common; empty if nothing is said.
     fn shared_key(&self) -> &str;
+
+    /// Whose it is: as far as that is known, the same for all that one client opens, and for nobody else's. What is
+    /// kept of clients' files is told apart by it, whatever they say of themselves.
+    fn owner(&self) -> &str;
 
     /// Another session of the same client's: several builds may get the same files from one. Nothing if there is
     /// none of this name, or it is somebody else's.
@@ -117,4 +140,16 @@ pub trait Session: Send + Sync {
 
     /// What the client uploads under a path: a context that it was given through a pipe.
     fn upload<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<Upload, SessionError>>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_client_that_does_not_answer_is_not_waited_for() {
+        let never = std::future::pending::<Result<(), SessionError>>();
+        assert!(matches!(within(Duration::from_millis(1), never).await, Err(SessionError::Failed(_))));
+        assert!(matches!(answered(async { Ok::<_, SessionError>(7) }).await, Ok(7)));
+    }
 }

@@ -175,6 +175,22 @@ impl Drop for InUse {
     }
 }
 
+/// What an operation came to, if it was done before with the same key, and what was done before is wanted.
+pub(crate) fn done_before(step: &Step<'_>, key: &Digest) -> Option<Done> {
+    if step.vertex.metadata.ignore_cache {
+        return None;
+    }
+    let solver = &step.job.inner.solver;
+    let in_use = InUse::new(solver, key);
+    let outputs = solver.inner.store.result_use(key, now())?;
+    step.job.inner.uses.lock().push(in_use);
+    Some(Done { outputs: values(outputs), cached: true })
+}
+
+fn values(outputs: Vec<Option<Layer>>) -> Vec<Value> {
+    outputs.into_iter().map(|layer| Value::Chain(Chain::new(layer))).collect()
+}
+
 /// Does an operation unless it was done before, with the same key, or is being done.
 pub(crate) async fn once(
     step: &Step<'_>,
@@ -191,8 +207,7 @@ pub(crate) async fn once(
     if (has_waited || !step.vertex.metadata.ignore_cache)
         && let Some(outputs) = store.result_use(&key, now())
     {
-        let outputs = outputs.into_iter().map(|layer| Value::Chain(Chain::new(layer))).collect();
-        return Ok(Done { outputs, cached: !has_waited });
+        return Ok(Done { outputs: values(outputs), cached: !has_waited });
     }
     let _flight = step.flight.set(flight);
     let created = now();

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use image::Layer;
 use oci::Digest;
 
+use super::SolveError;
 use super::job::Job;
 use super::source::image::BaseImage;
 use super::source::local::LocalDirectory;
-use super::{SolveError, blocking};
 use crate::files::{Owner, Target, Tree};
 use crate::ignore::Ignore;
 
@@ -89,7 +89,7 @@ pub(crate) async fn root(job: &Job, value: &Value) -> Result<Root, SolveError> {
         other => {
             let (chain, store) = (chain(job, other).await?, job.inner.solver.inner.store.clone());
             let mount = move || store.chain_mount(chain.chain_id()).map(|fd| (fd, chain));
-            let (fd, chain) = blocking(mount).await?;
+            let (fd, chain) = job.blocking(mount).await?;
             return Ok(Root { fd, _held: Value::Chain(chain) });
         }
     };
@@ -128,7 +128,7 @@ pub(crate) async fn layer_on(
     write: impl FnOnce(&Target) -> Result<(), SolveError> + Send + 'static,
 ) -> Result<Chain, SolveError> {
     let (store, cancel) = (job.inner.solver.inner.store.clone(), job.inner.cancel.clone());
-    blocking(move || {
+    job.blocking(move || {
         let snapshot = super::attach::Snapshot::new(&store, &below)?;
         // The mount has to be gone before its upper directory becomes a layer.
         write(&Target::new(store.snapshot_mount(snapshot.id())?))?;

@@ -22,6 +22,8 @@ pub(crate) struct Client {
     pub(crate) directories: HashMap<String, PathBuf>,
     pub(crate) secrets: HashMap<String, Vec<u8>>,
     pub(crate) agent: bool,
+    /// It never says anything when it is asked for a secret.
+    pub(crate) silent: bool,
     pub(crate) transfers: AtomicUsize,
 }
 
@@ -32,6 +34,10 @@ impl Session for Client {
 
     fn shared_key(&self) -> &str {
         "shared"
+    }
+
+    fn owner(&self) -> &str {
+        "owner"
     }
 
     fn receive_files<'a>(
@@ -54,7 +60,12 @@ impl Session for Client {
     }
 
     fn secret<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<Bytes>, SessionError>> {
-        Box::pin(async move { Ok(self.secrets.get(id).cloned().map(Bytes::from)) })
+        Box::pin(async move {
+            if self.silent {
+                std::future::pending::<()>().await;
+            }
+            Ok(self.secrets.get(id).cloned().map(Bytes::from))
+        })
     }
 
     fn ssh_check<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<(), SessionError>> {

@@ -24,7 +24,7 @@ pub(super) async fn key(step: &Step<'_>, exec: &ExecOp) -> Result<Digest, SolveE
     }
     key.add(plain.encode_to_vec());
     let platform = step.platform();
-    key.add(format!("{}/{}/{}", platform.os, platform.architecture, platform.variant));
+    [platform.os, platform.architecture, platform.variant].iter().for_each(|part| key.add(part));
     for mount in exec.mounts.iter().filter(|mount| mount.input != llb::EMPTY) {
         let value = step.input(mount.input)?;
         match by_content(exec, mount) {

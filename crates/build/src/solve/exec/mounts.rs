@@ -9,23 +9,25 @@ use std::sync::Arc;
 use engine::container::{FileKind, Mount, MountSource, Propagation};
 use llb::pb::{self, CacheSharingOpt, ExecOp, MountType};
 
+use super::asked::{Asked, agent_name};
 use super::forward::{self, Forward};
+use crate::solve::SolveError;
 use crate::solve::attach::{Attached, Snapshot};
 use crate::solve::cache::{CacheUse, Caches, Sharing};
 use crate::solve::schedule::Step;
 use crate::solve::value::{self, Chain, Value};
-use crate::solve::{SolveError, blocking};
 
 /// All that a command has mounted, and what keeps it.
 pub(super) struct Mounts {
     pub(super) mounts: Vec<Mount>,
+    /// Before what is mounted in it: it is dropped in this order.
+    pub(super) held: Held,
     /// Writable copies whose outcome is kept, with what they are copies of and their outputs' numbers.
     pub(super) written: Vec<(i64, Snapshot, Chain)>,
     /// The root file system: what it is, its output's number, whether nothing may be written.
     pub(super) root: Chain,
     pub(super) root_output: i64,
     pub(super) root_read_only: bool,
-    pub(super) held: Held,
 }
 
 /// What is there as long as the command runs.
@@ -40,9 +42,16 @@ pub(super) struct Held {
     agents: Vec<Forward>,
 }
 
+/// Caches of a command, by their names, and whether each is still to be filled.
+type Taken = BTreeMap<String, (Arc<CacheUse>, bool)>;
+
 /// Makes all of a command's mounts.
-pub(super) async fn prepare(step: &Step<'_>, exec: &ExecOp) -> Result<Mounts, SolveError> {
-    let mut caches = caches(step, exec).await?;
+pub(super) async fn prepare(
+    step: &Step<'_>,
+    exec: &ExecOp,
+    asked: &Asked,
+    mut caches: Taken,
+) -> Result<Mounts, SolveError> {
     let attached = offload::in_place(|| Attached::new(&step.job.inner.solver.inner.root))?;
     let mut made = Mounts {
         mounts: Vec::new(),
@@ -79,6 +88,7 @@ pub(super) async fn prepare(step: &Step<'_>, exec: &ExecOp) -> Result<Mounts, So
                     caches.get_mut(&id).ok_or_else(|| SolveError::Failed("a cache is lost".to_owned()))?;
                 if cache.1 {
                     fill(step, mount, &cache.0).await?;
+                    offload::in_place(|| cache.0.filled())?;
                     cache.1 = false;
                 }
                 Some(bind(cache.0.path(), &mount.selector, None))
@@ -89,8 +99,8 @@ pub(super) async fn prepare(step: &Step<'_>, exec: &ExecOp) -> Result<Mounts, So
                 let options = vec!["exec".to_owned()];
                 Some(MountSource::Tmpfs { size: size.filter(|size| *size > 0), mode: None, options })
             }
-            MountType::Secret => made.secret(step, mount).await?,
-            MountType::Ssh => made.agent(step, mount).await?,
+            MountType::Secret => made.secret(mount, asked)?,
+            MountType::Ssh => made.agent(step, mount, asked)?,
         };
         if let Some(source) = source {
             let read_only = mount.readonly || mount.mount_type() == MountType::Secret;
@@ -114,18 +124,20 @@ impl Mounts {
         let store = step.job.inner.solver.inner.store.clone();
         if is_read {
             let (top, from) = (chain.chain_id().cloned(), store);
-            let tree = blocking(move || from.chain_mount(top.as_ref())).await?;
+            let tree = step.job.blocking(move || from.chain_mount(top.as_ref())).await?;
             let path = offload::in_place(|| self.held.attached.mount(&tree))?;
             self.held.chains.push(chain);
             return Ok(bind(path, &mount.selector, None));
         }
         let below = chain.clone();
-        let (snapshot, tree) = blocking(move || {
-            let snapshot = Snapshot::new(&store, &below)?;
-            let tree = store.snapshot_mount(snapshot.id())?;
-            Ok::<_, SolveError>((snapshot, tree))
-        })
-        .await?;
+        let (snapshot, tree) = step
+            .job
+            .blocking(move || {
+                let snapshot = Snapshot::new(&store, &below)?;
+                let tree = store.snapshot_mount(snapshot.id())?;
+                Ok::<_, SolveError>((snapshot, tree))
+            })
+            .await?;
         let path = offload::in_place(|| self.held.attached.mount(&tree))?;
         match mount.output {
             llb::SKIP_OUTPUT => self.held.discarded.push(snapshot),
@@ -135,19 +147,15 @@ impl Mounts {
     }
 
     /// A secret of the client's, as a file in memory; nothing if it has none and that does not matter.
-    async fn secret(
-        &mut self,
-        step: &Step<'_>,
-        mount: &pb::Mount,
-    ) -> Result<Option<MountSource>, SolveError> {
+    fn secret(&mut self, mount: &pb::Mount, asked: &Asked) -> Result<Option<MountSource>, SolveError> {
         let option = mount.secret_opt.clone().unwrap_or_default();
-        let Some(content) = secret(step, &option.id, option.optional).await? else { return Ok(None) };
+        let Some(content) = asked.secret(&option.id) else { return Ok(None) };
         let path = offload::in_place(|| -> Result<PathBuf, SolveError> {
             let path = self.held.attached.memory()?.join("secret");
             let write = || -> std::io::Result<()> {
                 let mut file =
                     std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
-                file.write_all(&content)?;
+                file.write_all(content)?;
                 std::os::unix::fs::fchown(&file, Some(option.uid), Some(option.gid))?;
                 let mode = rustix::fs::Mode::from_raw_mode(option.mode & 0o7777);
                 Ok(rustix::fs::fchmod(&file, mode)?)
@@ -159,41 +167,21 @@ impl Mounts {
     }
 
     /// A socket that leads to an agent of the client's; nothing if it has none and that does not matter.
-    async fn agent(&mut self, step: &Step<'_>, mount: &pb::Mount) -> Result<Option<MountSource>, SolveError> {
+    fn agent(
+        &mut self,
+        step: &Step<'_>,
+        mount: &pb::Mount,
+        asked: &Asked,
+    ) -> Result<Option<MountSource>, SolveError> {
         let option = mount.ssh_opt.clone().unwrap_or_default();
-        let id = if option.id.is_empty() { "default" } else { &option.id };
-        let session = match step.job.session() {
-            Ok(session) => session,
-            Err(_) if option.optional => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        match session.ssh_check(id).await {
-            Ok(()) => {}
-            Err(_) if option.optional => return Ok(None),
-            Err(error) => return Err(error.into()),
+        if !asked.has_agent(agent_name(&option)) {
+            return Ok(None);
         }
+        let session = step.job.session()?;
         let place = offload::in_place(|| self.held.attached.place())?;
         let (path, forward) = forward::forward(session, &option, &place)?;
         self.held.agents.push(forward);
         Ok(Some(bind(path, "", Some(FileKind::Socket))))
-    }
-}
-
-/// A secret of the client's.
-pub(super) async fn secret(
-    step: &Step<'_>,
-    id: &str,
-    optional: bool,
-) -> Result<Option<bytes::Bytes>, SolveError> {
-    let missing = || SolveError::NotFound(format!("secret {id}: not found"));
-    let found = match step.job.session() {
-        Ok(session) => session.secret(id).await?,
-        Err(error) if !optional => return Err(error),
-        Err(_) => None,
-    };
-    match found {
-        None if !optional => Err(missing()),
-        found => Ok(found),
     }
 }
 
@@ -222,10 +210,7 @@ fn cache_id(step: &Step<'_>, mount: &pb::Mount) -> Result<String, SolveError> {
 }
 
 /// Takes the directories of all caches into use, in one order: two commands cannot wait for each other.
-async fn caches(
-    step: &Step<'_>,
-    exec: &ExecOp,
-) -> Result<BTreeMap<String, (Arc<CacheUse>, bool)>, SolveError> {
+pub(super) async fn caches(step: &Step<'_>, exec: &ExecOp) -> Result<Taken, SolveError> {
     let mut wanted: BTreeMap<String, (Sharing, String)> = BTreeMap::new();
     for mount in exec.mounts.iter().filter(|mount| mount.mount_type() == MountType::Cache) {
         let sharing = match mount.cache_opt.as_ref().map(pb::CacheOpt::sharing) {
@@ -258,23 +243,24 @@ async fn fill(step: &Step<'_>, mount: &pb::Mount, cache: &CacheUse) -> Result<()
     }
     let tree = value::tree(step.job, &step.input(mount.input)?).await?;
     let path = cache.path();
-    blocking(move || {
-        let root = crate::context::directory(&path).map_err(SolveError::io("fill a cache mount"))?;
-        let target = crate::files::Target::new(root);
-        let nothing = crate::ignore::Ignore::default();
-        let entries = tree.tree.entries(std::path::Path::new(""), &nothing)?;
-        let owner = crate::files::Owner { kept: true, ..crate::files::Owner::default() };
-        target.copy(&tree.tree, &entries, std::path::Path::new("/"), owner)?;
-        // The root itself was there.
-        if let Some(top) = entries.first() {
-            let attributes = || -> std::io::Result<()> {
-                let place = base::place::Place::of(crate::context::directory(&path)?);
-                place.set_owner(top.stat.st_uid, top.stat.st_gid)?;
-                place.set_mode(top.stat.st_mode & 0o7777)
-            };
-            attributes().map_err(SolveError::io("fill a cache mount"))?;
-        }
-        Ok(())
-    })
-    .await
+    step.job
+        .blocking(move || {
+            let root = crate::context::directory(&path).map_err(SolveError::io("fill a cache mount"))?;
+            let target = crate::files::Target::new(root);
+            let nothing = crate::ignore::Ignore::default();
+            let entries = tree.tree.entries(std::path::Path::new(""), &nothing)?;
+            let owner = crate::files::Owner { kept: true, ..crate::files::Owner::default() };
+            target.copy(&tree.tree, &entries, std::path::Path::new("/"), owner)?;
+            // The root itself was there.
+            if let Some(top) = entries.first() {
+                let attributes = || -> std::io::Result<()> {
+                    let place = base::place::Place::of(crate::context::directory(&path)?);
+                    place.set_owner(top.stat.st_uid, top.stat.st_gid)?;
+                    place.set_mode(top.stat.st_mode & 0o7777)
+                };
+                attributes().map_err(SolveError::io("fill a cache mount"))?;
+            }
+            Ok(())
+        })
+        .await
 }

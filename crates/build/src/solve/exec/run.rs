@@ -7,13 +7,14 @@ use engine::container::{
 use engine::{ContainerId, Engine, OutputKind};
 use llb::pb::{ExecOp, Meta, NetMode, SecurityMode};
 
+use super::asked::Asked;
 use super::mounts::{self, Held, Mounts};
 use super::stubs::Stubs;
 use crate::solve::event::LogEvent;
 use crate::solve::schedule::Step;
 use crate::solve::usage::Made;
 use crate::solve::value::Chain;
-use crate::solve::{SolveError, blocking, now};
+use crate::solve::{SolveError, now};
 
 /// What a host is called for commands that do not say.
 const HOSTNAME: &str = "buildkitsandbox";
@@ -28,14 +29,17 @@ struct Running {
 }
 
 /// Runs a command, and makes layers of what it wrote.
-pub(super) async fn run(step: &Step<'_>, exec: &ExecOp) -> Result<Made, SolveError> {
+pub(super) async fn run(step: &Step<'_>, exec: &ExecOp, asked: &Asked) -> Result<Made, SolveError> {
     let inner = &step.job.inner.solver.inner;
     let meta = exec.meta.clone().unwrap_or_default();
-    // Before a place is taken: who waits for a cache waits for one that has a place.
-    let mut made = mounts::prepare(step, exec).await?;
+    // Before a place is taken: who waits for a cache waits for one that has a place, or gets it without anything
+    // of this one's.
+    let caches = mounts::caches(step, exec).await?;
+    let _own_place = step.job.inner.commands.acquire().await;
     let _place = inner.commands.acquire().await;
+    let mut made = mounts::prepare(step, exec, asked, caches).await?;
     let stubs = stubs(step, &made, &meta).await?;
-    let spec = spec(step, exec, &meta, &mut made).await?;
+    let spec = spec(step, exec, &meta, &mut made, asked)?;
     let Mounts { written, root, root_output, held, .. } = made;
     let mut running = create(&inner.engine, spec, held, written).await?;
     let (code, out_of_memory) = watch(step, &running.id).await?;
@@ -48,7 +52,7 @@ pub(super) async fn run(step: &Step<'_>, exec: &ExecOp) -> Result<Made, SolveErr
         let (store, id, cancel) =
             (inner.store.clone(), running.id.as_str().to_owned(), step.job.inner.cancel.clone());
         let below = root.clone();
-        let sealed = blocking(move || {
+        let sealed = step.job.blocking(move || {
             if let Some((stubs, tree)) = stubs {
                 let upper = store.snapshot_get(&id)?.upper;
                 stubs.take_back(&upper, &tree).map_err(SolveError::io("take mount points back"))?;
@@ -63,7 +67,7 @@ pub(super) async fn run(step: &Step<'_>, exec: &ExecOp) -> Result<Made, SolveErr
     }
     for (output, snapshot, below) in running.remove().await? {
         let cancel = step.job.inner.cancel.clone();
-        outputs.push((output, blocking(move || snapshot.seal(&below, &cancel)).await?));
+        outputs.push((output, step.job.blocking(move || snapshot.seal(&below, &cancel)).await?));
     }
     outputs.sort_by_key(|(number, _)| *number);
     Ok(Made { outputs: outputs.into_iter().map(|(_, chain)| chain).collect() })
@@ -78,8 +82,15 @@ async fn create(
 ) -> Result<Running, SolveError> {
     let engine = engine.clone();
     let making = tokio::spawn(async move {
-        let created = engine.container_create(spec).await;
-        created.map(|created| Running { engine, id: created.id, held: Some(held), written })
+        match engine.container_create(spec).await {
+            Ok(created) => Ok(Running { engine, id: created.id, held: Some(held), written }),
+            Err(error) => {
+                // What is mounted goes before what it is mounted from.
+                drop(held);
+                drop(written);
+                Err(error)
+            }
+        }
     });
     // What nobody waits for any more is dropped when it is there, and so removed.
     let running = making.await.map_err(|_| SolveError::Failed("the engine is going".to_owned()))?;
@@ -98,23 +109,25 @@ async fn stubs(
     let (store, root) = (step.job.inner.solver.inner.store.clone(), made.root.clone());
     let targets: Vec<String> = made.mounts.iter().map(|mount| mount.target.clone()).collect();
     let parents = meta.remove_mount_stubs_recursive;
-    blocking(move || {
-        let tree = store.chain_mount(root.chain_id())?;
-        let stubs = Stubs::of(&tree, targets.iter().map(String::as_str), parents);
-        Ok(Some((stubs.map_err(SolveError::io("look for mount points"))?, tree)))
-    })
-    .await
+    step.job
+        .blocking(move || {
+            let tree = store.chain_mount(root.chain_id())?;
+            let stubs = Stubs::of(&tree, targets.iter().map(String::as_str), parents);
+            Ok(Some((stubs.map_err(SolveError::io("look for mount points"))?, tree)))
+        })
+        .await
 }
 
-async fn spec(
+fn spec(
     step: &Step<'_>,
     exec: &ExecOp,
     meta: &Meta,
     made: &mut Mounts,
+    asked: &Asked,
 ) -> Result<ContainerSpec, SolveError> {
     let mut secret_env = Vec::new();
     for wanted in &exec.secretenv {
-        let Some(value) = mounts::secret(step, &wanted.id, wanted.optional).await? else { continue };
+        let Some(value) = asked.secret(&wanted.id) else { continue };
         let value = String::from_utf8(value.to_vec()).map_err(|_| {
             SolveError::Invalid(format!("secret {} is no text, which a variable has to be", wanted.id))
         })?;

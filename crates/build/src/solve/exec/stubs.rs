@@ -16,8 +16,9 @@ const DIRECTORY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CL
 
 /// What was not there before.
 pub(super) struct Stubs {
-    /// Places without links, relative to the root; each before what is in it.
-    missing: Vec<PathBuf>,
+    /// Places without links, relative to the root, and of each how many directories, with itself, were not there;
+    /// each before what is in it.
+    missing: Vec<(PathBuf, usize)>,
     /// Directories that were there, in which the first of the missing were made.
     above: Vec<PathBuf>,
 }
@@ -36,34 +37,28 @@ impl Stubs {
             let clean = crate::ignore::clean(target);
             let parts: Vec<&str> = clean.split('/').filter(|part| !part.is_empty()).collect();
             // The deepest directory that is there.
-            let mut there = parts.len();
-            let found = loop {
-                let path = parts[..there].join("/");
-                match open(root, Path::new(&path)) {
-                    Ok(fd) => break fd,
-                    Err(_) if there > 0 => there -= 1,
-                    Err(error) => return Err(error),
-                }
-            };
+            let (mut there, mut found) = (0, open(root, Path::new(""))?);
+            let mut path = PathBuf::new();
+            for part in &parts {
+                path.push(part);
+                let Ok(fd) = open(root, &path) else { break };
+                (there, found) = (there + 1, fd);
+            }
             if there == parts.len() {
                 continue;
             }
             let real = real(&found)?;
             let above = real.strip_prefix(&base).map(Path::to_owned).unwrap_or_default();
+            let made = parts.len() - there;
             let mut place = above.clone();
-            let mut missing = Vec::new();
-            for part in &parts[there..] {
-                place.push(part);
-                missing.push(place.clone());
-            }
-            if !parents {
-                missing.drain(..missing.len() - 1);
-            }
+            place.extend(&parts[there..]);
+            stubs.missing.push((place, if parents { made } else { 1 }));
             stubs.above.push(above);
-            stubs.missing.extend(missing);
         }
         stubs.missing.sort();
         stubs.missing.dedup();
+        stubs.above.sort();
+        stubs.above.dedup();
         Ok(stubs)
     }
 
@@ -71,20 +66,25 @@ impl Stubs {
     /// the directories above that are as they are below.
     pub(super) fn take_back(&self, upper: &Path, below: &OwnedFd) -> io::Result<()> {
         let upper = rustix::fs::openat(CWD, upper, DIRECTORY, Mode::empty())?;
-        for place in self.missing.iter().rev() {
-            let Some((parent, name)) = find(&upper, place) else { continue };
-            let Ok(stat) = rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW) else { continue };
-            let flags = match FileType::from_raw_mode(stat.st_mode) {
-                FileType::Directory => AtFlags::REMOVEDIR,
-                FileType::RegularFile if stat.st_size == 0 && stat.st_nlink == 1 => AtFlags::empty(),
-                _ => continue,
-            };
-            match rustix::fs::unlinkat(&parent, name, flags) {
-                Ok(()) | Err(Errno::NOTEMPTY | Errno::EXIST | Errno::NOENT) => {}
-                Err(error) => return Err(error.into()),
+        for (place, made) in self.missing.iter().rev() {
+            let made = place.ancestors().take(*made);
+            for place in made {
+                let Some((parent, name)) = find(&upper, place) else { continue };
+                let Ok(stat) = rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW) else { continue };
+                let flags = match FileType::from_raw_mode(stat.st_mode) {
+                    FileType::Directory => AtFlags::REMOVEDIR,
+                    FileType::RegularFile if stat.st_size == 0 && stat.st_nlink == 1 => AtFlags::empty(),
+                    // What it is in is not empty then.
+                    _ => break,
+                };
+                match rustix::fs::unlinkat(&parent, name, flags) {
+                    Ok(()) | Err(Errno::NOENT) => {}
+                    Err(Errno::NOTEMPTY | Errno::EXIST) => break,
+                    Err(error) => return Err(error.into()),
+                }
             }
         }
-        for above in &self.above {
+        for above in self.above.iter().rev() {
             let mut place = above.as_path();
             while place.parent().is_some() && same(&upper, below, place) {
                 let Some((parent, name)) = find(&upper, place) else { break };
@@ -168,8 +168,10 @@ mod tests {
         fs::write(upper.join("run/secrets/one"), "").expect("write");
         let targets = ["/link/secrets/one", "/opt/a/b", "/etc", "/x/y/z"];
         let stubs = Stubs::of(&opened(&below), targets.into_iter(), true).expect("stubs");
-        let names: Vec<String> = stubs.missing.iter().map(|path| path.display().to_string()).collect();
-        assert_eq!(names, ["opt", "opt/a", "opt/a/b", "run/secrets", "run/secrets/one", "x", "x/y", "x/y/z"]);
+        let names: Vec<(String, usize)> =
+            stubs.missing.iter().map(|(path, made)| (path.display().to_string(), *made)).collect();
+        let expected = [("opt/a/b", 3), ("run/secrets/one", 2), ("x/y/z", 3)];
+        assert_eq!(names, expected.map(|(path, made)| (path.to_owned(), made)));
 
         // The command has put links that lead out where the places were.
         fs::create_dir_all(outside.join("x/y/z")).expect("make");

@@ -17,6 +17,7 @@ use crate::solve::attach::Attached;
 use crate::solve::exec::forward;
 use crate::solve::key::Key;
 use crate::solve::schedule::{Done, Step};
+use crate::solve::session::answered;
 use crate::solve::usage::{self, Made};
 use crate::solve::value::{self, Chain};
 
@@ -122,7 +123,7 @@ async fn authenticate(
             let Some(name) = attributes.get(attribute) else { continue };
             for id in [format!("{name}.{host}"), name.clone()] {
                 // A client without secrets has none of this name.
-                let Ok(Some(secret)) = session.secret(&id).await else { continue };
+                let Ok(Some(secret)) = answered(session.secret(&id)).await else { continue };
                 let secret = String::from_utf8_lossy(&secret).trim().to_owned();
                 header.get_or_insert(match is_token {
                     true => format!("basic {}", BASE64_STANDARD.encode(format!("x-access-token:{secret}"))),
@@ -149,7 +150,7 @@ async fn authenticate(
     }
     let Some(id) = attributes.get("git.mountsshsock") else { return Ok(None) };
     let Some(session) = session else { return Ok(None) };
-    if session.ssh_check(id).await.is_err() {
+    if answered(session.ssh_check(id)).await.is_err() {
         return Ok(None);
     }
     let option = llb::pb::SshOpt { id: id.clone(), ..llb::pb::SshOpt::default() };

@@ -182,7 +182,7 @@ async fn find(
         return Ok(Found::Here(image, digest));
     }
     let auth = match &job.inner.options.session {
-        Some(session) => session.credentials(reference.domain()).await?,
+        Some(session) => crate::solve::session::answered(session.credentials(reference.domain())).await?,
         None => None,
     };
     // With a digest the tag says nothing.

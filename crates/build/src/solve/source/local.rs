@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
 
 use crate::solve::job::Job;
+use crate::solve::key::Key;
 use crate::solve::schedule::{Done, Step};
 use crate::solve::session::{FileSelection, Transferred};
 use crate::solve::value::{Chain, HeldTree, Value};
@@ -200,12 +201,7 @@ pub(crate) async fn perform(
     };
     let session = named.as_ref().unwrap_or(own);
     let hint = attributes.get("local.sharedkeyhint").map(String::as_str).unwrap_or_default();
-    // Without anything that clients have in common each is known by itself.
-    let common = match session.shared_key() {
-        "" => session.id(),
-        shared => shared,
-    };
-    let sort = Digest::sha256_of(format!("{}:{name}{}:{hint}{common}", name.len(), hint.len()).as_bytes());
+    let sort = sort(session.owner(), session.shared_key(), session.id(), name, hint);
     let solver = step.job.inner.solver.clone();
     let taken = offload::in_place(|| {
         solver.inner.locals.take(&sort.hex()[..32], &format!("local source for {name}"))
@@ -216,4 +212,36 @@ pub(crate) async fn perform(
     let path = directory.path();
     session.receive_files(name, &selection, &path, &told).await?;
     Ok(Done { outputs: vec![Value::Local(directory)], cached: false })
+}
+
+/// For whose files a directory is: clients choose what they say of themselves, but not whom they are.
+fn sort(owner: &str, shared_key: &str, id: &str, name: &str, hint: &str) -> Digest {
+    let mut key = Key::new("local");
+    [owner, name, hint].iter().for_each(|part| key.add(part));
+    // Without anything that clients have in common each is known by itself.
+    match shared_key {
+        "" => ["session", id].iter().for_each(|part| key.add(part)),
+        shared => ["shared", shared].iter().for_each(|part| key.add(part)),
+    }
+    key.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_gets_the_files_that_another_s_client_sent() {
+        let own = || sort("me", "shared", "one", "context", "hint");
+        assert_eq!(own(), sort("me", "shared", "two", "context", "hint"));
+        let others = [
+            sort("you", "shared", "one", "context", "hint"),
+            sort("me", "", "shared", "context", "hint"),
+            sort("me", "other", "one", "context", "hint"),
+            sort("me", "shared", "one", "dockerfile", "hint"),
+            sort("me", "shared", "one", "context", ""),
+            sort("mecontext", "shared", "one", "", "hint"),
+        ];
+        assert!(others.iter().all(|other| *other != own()));
+    }
 }
