@@ -78,6 +78,10 @@ fn source_of(location: &Location) -> Value {
     let mut info = Map::new();
     info.insert("filename".to_owned(), json!(location.info.filename));
     info.insert("data".to_owned(), json!(STANDARD.encode(&location.info.data)));
+    if let Some(definition) = &location.info.definition {
+        let def: Vec<String> = definition.def.iter().map(|op| STANDARD.encode(op)).collect();
+        info.insert("definition".to_owned(), json!({"def": def}));
+    }
     if !location.info.language.is_empty() {
         info.insert("language".to_owned(), json!(location.info.language));
     }
@@ -95,6 +99,7 @@ mod tests {
         let info = llb::pb::SourceInfo {
             filename: "Dockerfile".to_owned(),
             data: Bytes::from_static(b"RUN false\n"),
+            definition: Some(llb::pb::Definition { def: vec![b"op".to_vec().into()], ..Default::default() }),
             ..Default::default()
         };
         let start = Some(llb::pb::Position { line: 1, character: 0 });
@@ -127,7 +132,11 @@ mod tests {
                 (
                     "github.com/moby/buildkit/errdefs.Source+json".to_owned(),
                     json!({
-                        "info": {"filename": "Dockerfile", "data": "UlVOIGZhbHNlCg=="},
+                        "info": {
+                            "filename": "Dockerfile",
+                            "data": "UlVOIGZhbHNlCg==",
+                            "definition": {"def": ["b3A="]},
+                        },
                         "ranges": [{
                             "start": {"line": 1, "character": 0},
                             "end": {"line": 1, "character": 0},
