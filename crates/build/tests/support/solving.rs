@@ -23,6 +23,8 @@ pub(crate) struct Client {
     pub(crate) secrets: HashMap<String, Vec<u8>>,
     pub(crate) agent: bool,
     pub(crate) transfers: AtomicUsize,
+    /// It has nothing in common with others.
+    pub(crate) alone: bool,
 }
 
 impl Session for Client {
@@ -31,7 +33,7 @@ impl Session for Client {
     }
 
     fn shared_key(&self) -> &str {
-        "shared"
+        if self.alone { "" } else { "shared" }
     }
 
     fn receive_files<'a>(
