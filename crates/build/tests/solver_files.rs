@@ -5,7 +5,7 @@ mod support;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
-use build::solve::{Event, JobOptions, Ref, Session, Solver, UsageKind};
+use build::solve::{Event, JobOptions, Ref, ResolveMode, Session, Solver, UsageKind};
 use llb::Output;
 use llb::pb::{self, file_action::Action, op};
 use support::solving::{Client, Draft, Solved, alone, cache, copy, solve, solve_in, text};
@@ -399,5 +399,44 @@ fn files_of_a_client_that_has_nothing_in_common_are_not_kept() {
             let locals = records.iter().filter(|record| record.kind == UsageKind::Local).count();
             assert_eq!(locals, expected, "alone: {alone}");
         }
+    });
+}
+
+#[test]
+fn files_come_from_the_session_that_is_named() {
+    with_engine(async |engine| {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (solver, other) = (Solver::new(engine.clone()), client(directory.path()));
+        let client = Arc::new(Client { others: [("other".to_owned(), other)].into(), ..Client::default() });
+        let mut draft = Draft::default();
+        let mut source = |session: &str| {
+            let attrs = [("local.session".to_owned(), session.to_owned())].into();
+            let source = pb::SourceOp { identifier: "local://context".to_owned(), attrs };
+            let output = draft.builder.add(op::Op::Source(source), &[], None, Default::default());
+            draft.finish(&output)
+        };
+        let (named, own) = (source("other"), source(""));
+        let solved = solve(&solver, &client, &named).await;
+        assert_eq!(text(solved.expect(), "/one.txt").await, "one");
+        assert!(solve(&solver, &client, &own).await.result.is_err());
+    });
+}
+
+/// Front ends that clients run ask what a name leads to, and then want that and nothing else.
+#[test]
+fn an_image_of_no_registry_is_found_by_what_it_was_said_to_be() {
+    with_engine(async |engine| {
+        let (solver, client) = (Solver::new(engine.clone()), Arc::new(Client::default()));
+        let job = solver.job(JobOptions::default());
+        let resolved = job.resolve_image("busybox", None, ResolveMode::Default).await.expect("the image");
+        let mut draft = Draft::default();
+        let mut of = |name: &str| {
+            let source =
+                draft.source(&format!("docker-image://docker.io/library/{name}@{}", resolved.digest));
+            draft.finish(&source)
+        };
+        let (same, other) = (of("busybox:latest"), of("other"));
+        solve(&solver, &client, &same).await.expect().stat_file("/bin/sh").await.expect("a shell");
+        assert!(solve(&solver, &client, &other).await.result.is_err());
     });
 }

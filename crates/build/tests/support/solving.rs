@@ -25,6 +25,8 @@ pub(crate) struct Client {
     pub(crate) transfers: AtomicUsize,
     /// It has nothing in common with others.
     pub(crate) alone: bool,
+    /// Other sessions of its own.
+    pub(crate) others: HashMap<String, Arc<Client>>,
 }
 
 impl Session for Client {
@@ -34,6 +36,10 @@ impl Session for Client {
 
     fn shared_key(&self) -> &str {
         if self.alone { "" } else { "shared" }
+    }
+
+    fn other<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Option<Arc<dyn Session>>> {
+        Box::pin(async move { Some(Arc::clone(self.others.get(id)?) as Arc<dyn Session>) })
     }
 
     fn receive_files<'a>(

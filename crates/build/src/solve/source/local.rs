@@ -196,7 +196,7 @@ pub(crate) async fn perform(
         follow: list("local.followpaths")?,
     };
     let own = step.job.session()?;
-    let named = match attributes.get("local.sessionid") {
+    let named = match attributes.get("local.session") {
         Some(id) if !id.is_empty() && id != own.id() => own.other(id).await,
         _ => None,
     };
