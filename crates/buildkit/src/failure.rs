@@ -32,6 +32,14 @@ pub(crate) fn status(error: &SolveError) -> Status {
                 details.extend(locations.iter().map(|location| detail("Source", &source_of(location))));
                 Some(source)
             }
+            SolveError::UnsupportedRequest(name) => {
+                details.push(detail("Subrequest", &json!({"name": name})));
+                None
+            }
+            SolveError::UnsupportedCapability(name) => {
+                details.push(detail("FrontendCap", &json!({"name": name})));
+                None
+            }
             _ => None,
         };
     }
@@ -150,6 +158,19 @@ mod tests {
             ]
         );
         assert_eq!(of_wire(to_wire(&status)).details(), status.details());
+    }
+
+    #[test]
+    fn what_a_front_end_is_not_able_to_is_told_by_its_name() {
+        for (error, kind) in [
+            (SolveError::UnsupportedRequest("x".to_owned()), "Subrequest"),
+            (SolveError::UnsupportedCapability("x".to_owned()), "FrontendCap"),
+        ] {
+            let whole = rpc::Status::decode(status(&error).details()).expect("a status");
+            let [any] = &whole.details[..] else { panic!("{whole:?}") };
+            assert_eq!(any.type_url, format!("github.com/moby/buildkit/errdefs.{kind}+json"));
+            assert_eq!(any.value, br#"{"name":"x"}"#);
+        }
     }
 
     #[test]

@@ -163,9 +163,8 @@ fn refused(error: FrontError) -> SolveError {
     let problem = error.to_string();
     match error {
         FrontError::Options(_) => SolveError::Invalid(problem),
-        FrontError::UnsupportedRequest(_) | FrontError::UnsupportedCapability(_) => {
-            SolveError::Unsupported(problem)
-        }
+        FrontError::UnsupportedRequest(name) => SolveError::UnsupportedRequest(name),
+        FrontError::UnsupportedCapability(name) => SolveError::UnsupportedCapability(name),
         FrontError::Read { cause, .. } => of_cause(cause, problem),
         FrontError::Dockerfile { file, lines, cause, .. } => located(&file, lines, of_cause(cause, problem)),
     }
