@@ -135,7 +135,9 @@ impl Checkout {
     /// Brings a commit into a directory, which is empty; gives the second at which it was made.
     pub(crate) async fn bring(&self, directory: &Path, commit: &str) -> Result<i64, GitError> {
         let git = self.git(directory);
-        git.run(&["init", "--quiet", "--template="]).await?;
+        // A repository knows commits by one sort of digest, which their length tells.
+        let format = if commit.len() == 64 { "--object-format=sha256" } else { "--object-format=sha1" };
+        git.run(&["init", "--quiet", "--template=", format]).await?;
         git.run(&["remote", "add", "origin", &self.remote]).await?;
         let name = if self.reference.is_empty() { "HEAD" } else { &self.reference };
         let mut fetched = Err(GitError::Missing);

@@ -247,6 +247,12 @@ fn the_solver_checks_a_commit_out_once() {
         std::fs::write(work.join("sub/f"), "two\n").expect("write");
         git(&work, &["commit", "--quiet", "-a", "-m", "two"]);
         git(home.path(), &["clone", "--quiet", "--bare", "app", "app.git"]);
+        let long = home.path().join("long");
+        std::fs::create_dir(&long).expect("a directory");
+        git(&long, &["init", "--quiet", "--object-format=sha256", "--initial-branch=main"]);
+        std::fs::write(long.join("f"), "long\n").expect("write");
+        git(&long, &["add", "."]);
+        git(&long, &["commit", "--quiet", "-m", "one"]);
         let port =
             TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port").port();
         let place = Command::new("git").arg("--exec-path").output().expect("run git").stdout;
@@ -274,6 +280,10 @@ fn the_solver_checks_a_commit_out_once() {
         let error = source(&solver, &at("#none"), &[full]).await.error();
         assert!(error.contains("does not contain ref none"), "{error}");
         assert_eq!(source(&solver, &at("#main:sub"), &[full]).await.cached(), 1);
+        let (name, url) =
+            (format!("127.0.0.1:{port}/long/.git#main"), format!("git://127.0.0.1:{port}/long/.git"));
+        let long = source(&solver, &format!("git://{name}"), &[("git.fullurl", &url)]).await;
+        assert_eq!(text(long.expect(), "/f").await, "long\n");
         server.kill().and_then(|()| server.wait()).expect("end git's server");
     });
 }

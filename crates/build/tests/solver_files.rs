@@ -5,10 +5,10 @@ mod support;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
-use build::solve::{Ref, Solver};
+use build::solve::{Event, JobOptions, Ref, ResolveMode, Session, Solver, UsageKind};
 use llb::Output;
 use llb::pb::{self, file_action::Action, op};
-use support::solving::{Client, Draft, Solved, alone, copy, solve, text};
+use support::solving::{Client, Draft, Solved, alone, cache, copy, solve, solve_in, text};
 use support::with_engine;
 
 /// A client whose context has a bit of everything.
@@ -139,6 +139,11 @@ fn files_are_copied_as_the_action_says() {
         let octal =
             |action: &mut pb::FileActionCopy| (action.src, action.mode) = ("/one.txt".to_owned(), 0o604);
         check(&octal, &["one.txt one 0:0 604"]).await;
+        let above = |action: &mut pb::FileActionCopy| {
+            renamed(action);
+            action.mode = 0o757;
+        };
+        check(&above, &["deep/ 0:0 757", "deep/er one 0:0 757"]).await;
         let link = |action: &mut pb::FileActionCopy| {
             (action.src, action.follow_symlink) = ("/link".to_owned(), false);
         };
@@ -297,5 +302,141 @@ fn what_is_not_to_be_found_is_done_again() {
         for _ in 0..2 {
             assert_eq!(solve(&solver, &client, &draft.finish(&run)).await.output(), "ran\n");
         }
+    });
+}
+
+/// What is made to copy into is nobody's, though what is copied keeps its owners; a link that leads to nothing
+/// leads to what is made.
+#[test]
+fn directories_are_made_for_what_is_copied() {
+    with_engine(async |engine| {
+        let (solver, client) = (Solver::new(engine.clone()), Arc::new(Client::default()));
+        let case = Case { solver: &solver, client: &client };
+        let mut draft = Draft::default();
+        let by = |id| Some(pb::UserOpt { user: Some(pb::user_opt::User::ById(id)) });
+        let owner = Some(pb::ChownOpt { user: by(7), group: by(8) });
+        let mkdir = |path: &str| {
+            Action::Mkdir(pb::FileActionMkDir {
+                path: path.to_owned(),
+                mode: 0o700,
+                make_parents: true,
+                timestamp: -1,
+                owner: owner.clone(),
+            })
+        };
+        let from =
+            draft.files(&[], vec![pb::FileAction { input: llb::EMPTY, ..alone(mkdir("/d/in"), llb::EMPTY) }]);
+        let link = |to: &str| {
+            Action::Symlink(pb::FileActionSymlink {
+                oldpath: to.to_owned(),
+                newpath: "/l".to_owned(),
+                timestamp: -1,
+                ..Default::default()
+            })
+        };
+        let mut copied = async |to: &str, dest: &str| {
+            let base =
+                draft.files(&[], vec![pb::FileAction { input: llb::EMPTY, ..alone(link(to), llb::EMPTY) }]);
+            let action = Action::Copy(copy("/d", dest));
+            let output = draft.files(&[base, from.clone()], vec![alone(action, 1)]);
+            let solved = case.solved(&draft, &output).await;
+            match &solved.result {
+                Ok(result) => listing(result, "/").await,
+                Err(error) => vec![error.to_string()],
+            }
+        };
+        let plain = ["l -> x 0:0 777", "new/ 0:0 755", "new/in/ 7:8 700"];
+        assert_eq!(copied("x", "/new").await, plain);
+        let beyond = ["a/ 0:0 755", "a/b/ 0:0 755", "a/b/in/ 7:8 700", "l -> ../../a/b 0:0 777"];
+        assert_eq!(copied("../../a/b", "/l/").await, beyond);
+        let error = copied("l/x", "/l/").await;
+        assert!(error[0].contains("Too many levels of symbolic links"), "{error:?}");
+    });
+}
+
+#[test]
+fn what_wants_no_cache_begins_with_empty_cache_mounts() {
+    with_engine(async |engine| {
+        let (solver, client) = (Solver::new(engine.clone()), Arc::new(Client::default()));
+        let mut draft = Draft::default();
+        let base = draft.busybox();
+        let mounts = || vec![cache("anew", "/c", pb::CacheSharingOpt::Locked)];
+        let first = draft.run_with(&base, "ls /c; touch /c/one", mounts(), &[], |_| {});
+        let second = draft.run_with(&first, "ls /c; touch /c/two", mounts(), &[], |_| {});
+        for _ in 0..2 {
+            for output in [&first, &second] {
+                draft.builder.metadata(output).ignore_cache = true;
+            }
+            assert_eq!(solve(&solver, &client, &draft.finish(&second)).await.output(), "one\n");
+        }
+        let mut other = Draft::default();
+        let base = other.busybox();
+        let kept = other.run_with(&base, "ls /c", mounts(), &[], |_| {});
+        assert_eq!(solve(&solver, &client, &other.finish(&kept)).await.output(), "one\ntwo\n");
+    });
+}
+
+#[test]
+fn files_of_a_client_that_has_nothing_in_common_are_not_kept() {
+    with_engine(async |engine| {
+        let directory = tempfile::tempdir().expect("a directory");
+        let directories: std::collections::HashMap<_, _> =
+            [("context".to_owned(), directory.path().to_owned())].into();
+        let solver = Solver::new(engine.clone());
+        let mut draft = Draft::default();
+        let context = draft.source("local://context");
+        for (alone, expected) in [(true, 0), (false, 1)] {
+            let client: Arc<dyn Session> =
+                Arc::new(Client { directories: directories.clone(), alone, ..Client::default() });
+            let job = solver.job(JobOptions { session: Some(client), ..JobOptions::default() });
+            let solved = solve_in(&job, &draft.finish(&context)).await;
+            solved.expect();
+            let told =
+                |event: &Event| matches!(event, Event::Status(status) if status.name == "transferring");
+            assert!(solved.events.iter().any(told), "{:?}", solved.events);
+            drop((solved, job));
+            let records = solver.disk_usage(&[]).await.expect("records");
+            let locals = records.iter().filter(|record| record.kind == UsageKind::Local).count();
+            assert_eq!(locals, expected, "alone: {alone}");
+        }
+    });
+}
+
+#[test]
+fn files_come_from_the_session_that_is_named() {
+    with_engine(async |engine| {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (solver, other) = (Solver::new(engine.clone()), client(directory.path()));
+        let client = Arc::new(Client { others: [("other".to_owned(), other)].into(), ..Client::default() });
+        let mut draft = Draft::default();
+        let mut source = |session: &str| {
+            let attrs = [("local.session".to_owned(), session.to_owned())].into();
+            let source = pb::SourceOp { identifier: "local://context".to_owned(), attrs };
+            let output = draft.builder.add(op::Op::Source(source), &[], None, Default::default());
+            draft.finish(&output)
+        };
+        let (named, own) = (source("other"), source(""));
+        let solved = solve(&solver, &client, &named).await;
+        assert_eq!(text(solved.expect(), "/one.txt").await, "one");
+        assert!(solve(&solver, &client, &own).await.result.is_err());
+    });
+}
+
+/// Front ends that clients run ask what a name leads to, and then want that and nothing else.
+#[test]
+fn an_image_of_no_registry_is_found_by_what_it_was_said_to_be() {
+    with_engine(async |engine| {
+        let (solver, client) = (Solver::new(engine.clone()), Arc::new(Client::default()));
+        let job = solver.job(JobOptions::default());
+        let resolved = job.resolve_image("busybox", None, ResolveMode::Default).await.expect("the image");
+        let mut draft = Draft::default();
+        let mut of = |name: &str| {
+            let source =
+                draft.source(&format!("docker-image://docker.io/library/{name}@{}", resolved.digest));
+            draft.finish(&source)
+        };
+        let (same, other) = (of("busybox:latest"), of("other"));
+        solve(&solver, &client, &same).await.expect().stat_file("/bin/sh").await.expect("a shell");
+        assert!(solve(&solver, &client, &other).await.result.is_err());
     });
 }

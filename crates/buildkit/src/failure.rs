@@ -32,6 +32,14 @@ pub(crate) fn status(error: &SolveError) -> Status {
                 details.extend(locations.iter().map(|location| detail("Source", &source_of(location))));
                 Some(source)
             }
+            SolveError::UnsupportedRequest(name) => {
+                details.push(detail("Subrequest", &json!({"name": name})));
+                None
+            }
+            SolveError::UnsupportedCapability(name) => {
+                details.push(detail("FrontendCap", &json!({"name": name})));
+                None
+            }
             _ => None,
         };
     }
@@ -78,6 +86,10 @@ fn source_of(location: &Location) -> Value {
     let mut info = Map::new();
     info.insert("filename".to_owned(), json!(location.info.filename));
     info.insert("data".to_owned(), json!(STANDARD.encode(&location.info.data)));
+    if let Some(definition) = &location.info.definition {
+        let def: Vec<String> = definition.def.iter().map(|op| STANDARD.encode(op)).collect();
+        info.insert("definition".to_owned(), json!({"def": def}));
+    }
     if !location.info.language.is_empty() {
         info.insert("language".to_owned(), json!(location.info.language));
     }
@@ -95,6 +107,7 @@ mod tests {
         let info = llb::pb::SourceInfo {
             filename: "Dockerfile".to_owned(),
             data: Bytes::from_static(b"RUN false\n"),
+            definition: Some(llb::pb::Definition { def: vec![b"op".to_vec().into()], ..Default::default() }),
             ..Default::default()
         };
         let start = Some(llb::pb::Position { line: 1, character: 0 });
@@ -127,7 +140,11 @@ mod tests {
                 (
                     "github.com/moby/buildkit/errdefs.Source+json".to_owned(),
                     json!({
-                        "info": {"filename": "Dockerfile", "data": "UlVOIGZhbHNlCg=="},
+                        "info": {
+                            "filename": "Dockerfile",
+                            "data": "UlVOIGZhbHNlCg==",
+                            "definition": {"def": ["b3A="]},
+                        },
                         "ranges": [{
                             "start": {"line": 1, "character": 0},
                             "end": {"line": 1, "character": 0},
@@ -141,6 +158,19 @@ mod tests {
             ]
         );
         assert_eq!(of_wire(to_wire(&status)).details(), status.details());
+    }
+
+    #[test]
+    fn what_a_front_end_is_not_able_to_is_told_by_its_name() {
+        for (error, kind) in [
+            (SolveError::UnsupportedRequest("x".to_owned()), "Subrequest"),
+            (SolveError::UnsupportedCapability("x".to_owned()), "FrontendCap"),
+        ] {
+            let whole = rpc::Status::decode(status(&error).details()).expect("a status");
+            let [any] = &whole.details[..] else { panic!("{whole:?}") };
+            assert_eq!(any.type_url, format!("github.com/moby/buildkit/errdefs.{kind}+json"));
+            assert_eq!(any.value, br#"{"name":"x"}"#);
+        }
     }
 
     #[test]

@@ -54,6 +54,10 @@ pub enum Built {
         source: String,
         /// What the directive says, which is passed on as the option `cmdline`.
         cmdline: String,
+        /// The Dockerfile.
+        file: Box<DockerfileSource>,
+        /// Where in it the directive is, if it is there.
+        lines: Vec<Lines>,
     },
 }
 
@@ -109,6 +113,9 @@ pub enum FrontError {
 /// The front ends whose language this one speaks itself.
 const SAME_LANGUAGE: [&str; 2] = ["docker.io/docker/dockerfile", "docker.io/docker/dockerfile-upstream"];
 
+/// What the front end is called as one that is built in.
+const BUILT_IN: &str = "dockerfile.v0";
+
 /// What the front end is able to, besides building.
 const CAPABILITIES: [&str; 4] = [
     "moby.buildkit.frontend.inputs",
@@ -127,8 +134,8 @@ pub async fn build(request: FrontRequest, client: &dyn Client) -> Result<Built, 
     }
     let mut contexts = Contexts::open(client, &settings, &request.inputs).await.map_err(read_error)?;
     let source = contexts.dockerfile().await.map_err(read_error)?;
-    if let Some((source, cmdline)) = forwarded(&settings, &source) {
-        return Ok(Built::Forward { source, cmdline });
+    if let Some((name, cmdline, lines)) = forwarded(&settings, &source) {
+        return Ok(Built::Forward { source: name, cmdline, file: Box::new(source), lines });
     }
     if let Some((name, _)) = lacking {
         return Err(unable(name));
@@ -188,20 +195,28 @@ pub async fn build(request: FrontRequest, client: &dyn Client) -> Result<Built, 
     Ok(Built::Images { images, is_multi_platform: settings.is_multi_platform, metadata })
 }
 
-/// The front end that the Dockerfile is for, with what it is told, unless that is this one.
-fn forwarded(settings: &Settings, source: &DockerfileSource) -> Option<(String, String)> {
+/// Whether the front end that is called so speaks the same language: the one that is built in, or an image.
+pub fn is_same_language(name: &str) -> bool {
+    name == BUILT_IN
+        || oci::Reference::parse(name)
+            .is_ok_and(|reference| SAME_LANGUAGE.contains(&reference.name().as_str()))
+}
+
+/// The front end that the Dockerfile is for, with what it is told and where, unless that is this one.
+fn forwarded(settings: &Settings, source: &DockerfileSource) -> Option<(String, String, Vec<Lines>)> {
     if settings.options.contains_key("cmdline") {
         return None;
     }
     let text = String::from_utf8_lossy(&source.data);
-    let cmdline = match settings.args.get("BUILDKIT_SYNTAX") {
-        Some(asked) => asked.trim().to_owned(),
-        None => syntax_of(&text)?.value,
+    let (cmdline, lines) = match settings.args.get("BUILDKIT_SYNTAX") {
+        Some(asked) => (asked.trim().to_owned(), Vec::new()),
+        None => {
+            let directive = syntax_of(&text)?;
+            (directive.value, vec![Lines::at(directive.line)])
+        }
     };
     let name = cmdline.split(' ').next().unwrap_or_default().to_owned();
-    let is_same = oci::Reference::parse(&name)
-        .is_ok_and(|reference| SAME_LANGUAGE.contains(&reference.name().as_str()));
-    (!name.is_empty() && !is_same).then_some((name, cmdline))
+    (!name.is_empty() && !is_same_language(&name)).then_some((name, cmdline, lines))
 }
 
 /// What is wanted and not known, and whether another front end may be asked for it.

@@ -25,6 +25,6 @@ pub mod words;
 
 pub use client::{Answer, Client, ClientError, DockerfileSource, ResolveOptions, ResolvedImage};
 pub use draft::ranges;
-pub use front::{Built, BuiltImage, FrontError, FrontRequest, build};
+pub use front::{Built, BuiltImage, FrontError, FrontRequest, build, is_same_language};
 pub use lint::{Rule, Warning};
 pub use syntax::Lines;

@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry::{Occupied, Vacant};
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
 
 use base::beneath::read_regular;
 use base::place::Place;
@@ -220,28 +221,67 @@ impl Target {
     }
 }
 
-/// Makes the directory at `path` and those above it, where they are missing.
+/// Symbolic links that are followed on the way to one directory.
+const LINKS_MAX: usize = 40;
+
+/// Makes the directory at `path` and those above it, where they are missing, with the permissions that `owner`
+/// says. A symbolic link on the way that leads to nothing leads to what is made.
 pub(crate) fn make_directories(target: &Target, path: &Path, owner: Owner) -> io::Result<OwnedFd> {
     match target.directory(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         other => return other,
     }
+    let mode = Mode::from_raw_mode(owner.mode.unwrap_or(0o755));
+    // No part of this is a link.
     let mut here = PathBuf::from("/");
-    for part in path.components().skip(1) {
-        let next = here.join(part);
-        match target.directory(&next) {
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let parent = target.directory(&here)?;
-                rustix::fs::mkdirat(&parent, part.as_os_str(), Mode::from_raw_mode(0o755))?;
-                rustix::fs::chmodat(&parent, part.as_os_str(), Mode::from_raw_mode(0o755), AtFlags::empty())?;
-                own(parent.as_fd(), part.as_os_str(), owner)?;
-            }
-            Err(error) => return Err(error),
+    let mut links = 0;
+    let mut pending: Vec<OsString> = parts(path);
+    while let Some(part) = pending.pop() {
+        if part == ".." {
+            here.pop();
+            continue;
         }
-        here = next;
+        let parent = target.directory(&here)?;
+        match rustix::fs::mkdirat(&parent, &part, Mode::from_raw_mode(0o755)) {
+            Ok(()) => {
+                rustix::fs::chmodat(&parent, &part, mode, AtFlags::empty())?;
+                own(parent.as_fd(), &part, owner)?;
+            }
+            Err(Errno::EXIST) => {
+                let there = rustix::fs::statat(&parent, &part, AtFlags::SYMLINK_NOFOLLOW)?;
+                match FileType::from_raw_mode(there.st_mode) {
+                    FileType::Directory => {}
+                    FileType::Symlink => {
+                        links += 1;
+                        if links > LINKS_MAX {
+                            return Err(Errno::LOOP.into());
+                        }
+                        let to = rustix::fs::readlinkat(&parent, &part, Vec::new())?;
+                        let to = Path::new(OsStr::from_bytes(to.as_bytes()));
+                        if to.is_absolute() {
+                            here = PathBuf::from("/");
+                        }
+                        pending.extend(parts(to));
+                        continue;
+                    }
+                    _ => return Err(Errno::NOTDIR.into()),
+                }
+            }
+            Err(error) => return Err(error.into()),
+        }
+        here.push(part);
     }
-    target.directory(path)
+    target.directory(&here)
+}
+
+/// The parts of a path, the last one first.
+fn parts(path: &Path) -> Vec<OsString> {
+    let part = |part| match part {
+        Component::Normal(name) => Some(name.to_owned()),
+        Component::ParentDir => Some(OsString::from("..")),
+        _ => None,
+    };
+    path.components().rev().filter_map(part).collect()
 }
 
 /// Writes a file of its own, not copied from a tree; `modified` is the second at which it was changed last.

@@ -139,6 +139,16 @@ impl Caches {
         removed.map(|()| true)
     }
 
+    /// Removes all directories of the cache `id` that nobody uses.
+    pub(crate) fn begin_anew(&self, id: &str) -> std::io::Result<()> {
+        let base = base_name(id);
+        let is_of = |name: &&String| {
+            name.strip_prefix(&base).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+        };
+        let names: Vec<String> = self.known.lock().keys().filter(is_of).cloned().collect();
+        names.iter().try_for_each(|name| self.remove(name).map(drop))
+    }
+
     /// Takes the directory of the cache `id` into use, when that is possible.
     pub(crate) async fn take(
         solver: &super::Solver,
@@ -147,7 +157,7 @@ impl Caches {
         sharing: Sharing,
     ) -> Result<Arc<CacheUse>, SolveError> {
         let caches = &solver.inner.caches;
-        let base = Digest::sha256_of(id.as_bytes()).hex()[..25].to_owned();
+        let base = base_name(id);
         loop {
             let given_up = caches.given_up.notified();
             tokio::pin!(given_up);
@@ -195,6 +205,11 @@ impl Caches {
             at += 1;
         }
     }
+}
+
+/// What directories of the cache `id` are called.
+fn base_name(id: &str) -> String {
+    Digest::sha256_of(id.as_bytes()).hex()[..25].to_owned()
 }
 
 impl CacheUse {

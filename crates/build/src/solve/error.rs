@@ -47,6 +47,12 @@ pub enum SolveError {
     /// Something is asked for that is not done.
     #[error("{0}")]
     Unsupported(String),
+    /// A front end is asked for something that it does not answer.
+    #[error("unsupported request {0}")]
+    UnsupportedRequest(String),
+    /// A front end is to be able to do something that it is not.
+    #[error("unsupported frontend capability {0}")]
+    UnsupportedCapability(String),
     /// Something is asked for that the job may not have.
     #[error("{0} is not allowed")]
     NotEntitled(&'static str),
@@ -95,7 +101,9 @@ impl SolveError {
         match self {
             Self::Vertex { source, .. } | Self::Located { source, .. } => source.kind(),
             Self::Engine(error) => error.kind(),
-            Self::Unsupported(_) => engine::Kind::Unsupported,
+            Self::Unsupported(_) | Self::UnsupportedRequest(_) | Self::UnsupportedCapability(_) => {
+                engine::Kind::Unsupported
+            }
             Self::NotEntitled(_) => engine::Kind::Denied,
             Self::NotFound(_) => engine::Kind::NotFound,
             Self::Session(_) | Self::Cancelled => engine::Kind::Unavailable,

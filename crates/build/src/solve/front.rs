@@ -4,14 +4,9 @@ mod dockerfile;
 
 use std::collections::BTreeMap;
 
-use oci::Reference;
-
 use super::SolveError;
 use super::job::Job;
 use super::reference::Outcome;
-
-/// The front ends that are images, and whose language the one of this builder speaks.
-const SAME_LANGUAGE: [&str; 2] = ["docker.io/docker/dockerfile", "docker.io/docker/dockerfile-upstream"];
 
 /// Runs the front end `name`.
 pub(super) async fn run(
@@ -23,18 +18,13 @@ pub(super) async fn run(
     let source = options.get("source").cloned().unwrap_or_default();
     match name {
         "dockerfile.v0" => {}
-        "gateway.v0" if is_same_language(&source) => {
+        "gateway.v0" if ::dockerfile::is_same_language(&source) => {
             options.entry("cmdline".to_owned()).or_insert(source);
         }
         "gateway.v0" => return Err(foreign(&source)),
         other => return Err(SolveError::NotFound(format!("frontend {other} not found"))),
     }
     dockerfile::run(job, options, inputs).await
-}
-
-fn is_same_language(source: &str) -> bool {
-    let reference = Reference::parse(source);
-    reference.is_ok_and(|reference| SAME_LANGUAGE.contains(&reference.name().as_str()))
 }
 
 /// The refusal of a front end that is an image.

@@ -1,6 +1,6 @@
 //! One build as a client sees it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use base::cancel::Cancel;
@@ -93,6 +93,8 @@ pub(crate) struct JobInner {
     pub(crate) described: Mutex<HashMap<(String, String), image::Described>>,
     /// What it has of the cache, which stays meanwhile.
     pub(crate) uses: Mutex<Vec<InUse>>,
+    /// The cache mounts that it has begun anew.
+    pub(crate) begun_anew: Mutex<HashSet<String>>,
     /// What operations came to, by their digests in definitions: each is done once in a build.
     pub(crate) done: Mutex<HashMap<Digest, Outputs>>,
 }
@@ -110,6 +112,7 @@ impl Job {
                 work: super::Share::new(super::WORK_OF_JOB),
                 described: Mutex::default(),
                 uses: Mutex::default(),
+                begun_anew: Mutex::default(),
                 done: Mutex::default(),
             }),
         }

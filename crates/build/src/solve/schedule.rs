@@ -215,7 +215,8 @@ impl Progress {
         self.job.tell(Event::Status(StatusEvent {
             id: self.id.clone(),
             vertex: self.vertex.clone(),
-            name: String::new(),
+            // What is done, where that is said with what it is done to.
+            name: self.id.split_once(' ').map(|(action, _)| action.to_owned()).unwrap_or_default(),
             current,
             total,
             at: now(),

@@ -25,6 +25,10 @@ pub(crate) struct Client {
     /// It never says anything when it is asked for a secret.
     pub(crate) silent: bool,
     pub(crate) transfers: AtomicUsize,
+    /// It has nothing in common with others.
+    pub(crate) alone: bool,
+    /// Other sessions of its own.
+    pub(crate) others: HashMap<String, Arc<Client>>,
 }
 
 impl Session for Client {
@@ -33,7 +37,11 @@ impl Session for Client {
     }
 
     fn shared_key(&self) -> &str {
-        "shared"
+        if self.alone { "" } else { "shared" }
+    }
+
+    fn other<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Option<Arc<dyn Session>>> {
+        Box::pin(async move { Some(Arc::clone(self.others.get(id)?) as Arc<dyn Session>) })
     }
 
     fn owner(&self) -> &str {

@@ -156,14 +156,15 @@ fn contexts_have_names() {
 #[test]
 fn other_front_ends_are_asked_for() {
     let forwarded = |text: &str| match Desk::new(text).build().expect("built") {
-        Built::Forward { source, cmdline } => Some((source, cmdline)),
+        Built::Forward { source, cmdline, lines, .. } => Some((source, cmdline, lines)),
         _ => None,
     };
     assert_eq!(forwarded("# syntax=docker/dockerfile:1.7-labs\nFROM scratch"), None);
     assert_eq!(forwarded("# syntax = docker.io/docker/dockerfile\nFROM scratch"), None);
+    assert_eq!(forwarded("# syntax=dockerfile.v0\nFROM scratch"), None);
     assert_eq!(
         forwarded("# syntax=other/front:1 x\nwhatever"),
-        Some(("other/front:1".to_owned(), "other/front:1 x".to_owned()))
+        Some(("other/front:1".to_owned(), "other/front:1 x".to_owned(), vec![Lines::at(1)]))
     );
     let inside = Desk::new("# syntax=other/front\nFROM scratch").with("cmdline", "other/front");
     assert!(matches!(inside.build(), Ok(Built::Images { .. })));

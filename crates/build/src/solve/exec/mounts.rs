@@ -225,6 +225,11 @@ pub(super) async fn caches(step: &Step<'_>, exec: &ExecOp) -> Result<Taken, Solv
     }
     let mut taken = BTreeMap::new();
     for (id, (sharing, description)) in wanted {
+        // Who wants nothing of the cache wants nothing of this one either; what the build puts into it stays.
+        if step.vertex.metadata.ignore_cache && step.job.inner.begun_anew.lock().insert(id.clone()) {
+            offload::in_place(|| step.job.inner.solver.inner.caches.begin_anew(&id))
+                .map_err(SolveError::io("empty a cache mount"))?;
+        }
         let used = Caches::take(&step.job.inner.solver, &id, &description, sharing).await?;
         let is_new = used.is_new;
         taken.insert(id, (used, is_new));

@@ -27,8 +27,10 @@ pub(super) fn copy(
 ) -> Result<(), SolveError> {
     let to = PathBuf::from(format!("/{}", crate::ignore::clean(&action.dest)));
     let into = action.dest.ends_with('/') || action.dest.ends_with("/.") || action.dest == ".";
+    // What is said in letters changes what is copied; a number is what all that is made has.
+    let mode = u32::try_from(action.mode).ok().filter(|_| action.mode_str.is_empty());
     // What is made on the way belongs to whom what is copied is given to.
-    let above = owner.unwrap_or_default();
+    let above = Owner { mode, ..owner.unwrap_or_default() };
     let parent = if into { to.as_path() } else { to.parent().unwrap_or(Path::new("/")) };
     let failed = |path: &Path| {
         let path = path.to_owned();
@@ -70,8 +72,10 @@ pub(super) fn copy(
         if action.always_replace_existing_dest_paths {
             make_way(target, &found, &place)?;
         }
-        // What is said in letters has been done, and the number then means nothing.
-        let mode = u32::try_from(action.mode).ok().filter(|_| action.mode_str.is_empty());
+        if is_directory && action.dir_copy_contents {
+            // The directory that the content goes into is none of what is copied.
+            make_directories(target, &place, above).map_err(failed(&place))?;
+        }
         let owner = match owner {
             Some(owner) => Owner { mode, ..owner },
             None => Owner { mode, kept: true, ..Owner::default() },

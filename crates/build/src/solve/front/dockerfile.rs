@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use ::dockerfile::{
-    Answer, Built, Client, ClientError, DockerfileSource, FrontError, FrontRequest, ResolveOptions,
+    Answer, Built, Client, ClientError, DockerfileSource, FrontError, FrontRequest, Lines, ResolveOptions,
     ResolvedImage, Warning, ranges,
 };
 use oci::Digest;
@@ -30,7 +30,9 @@ pub(super) async fn run(
     let mut outcome = Outcome::default();
     match built {
         Built::Answer(metadata) => outcome.metadata = metadata,
-        Built::Forward { source, .. } => return Err(foreign(&source)),
+        Built::Forward { source, file, lines, .. } => {
+            return Err(located(&file, lines, foreign(&source)));
+        }
         Built::Images { images, is_multi_platform, metadata } => {
             outcome.metadata = metadata;
             for image in images {
@@ -161,22 +163,21 @@ fn refused(error: FrontError) -> SolveError {
     let problem = error.to_string();
     match error {
         FrontError::Options(_) => SolveError::Invalid(problem),
-        FrontError::UnsupportedRequest(_) | FrontError::UnsupportedCapability(_) => {
-            SolveError::Unsupported(problem)
-        }
+        FrontError::UnsupportedRequest(name) => SolveError::UnsupportedRequest(name),
+        FrontError::UnsupportedCapability(name) => SolveError::UnsupportedCapability(name),
         FrontError::Read { cause, .. } => of_cause(cause, problem),
-        FrontError::Dockerfile { file, lines, cause, .. } => {
-            let source = of_cause(cause, problem);
-            if matches!(source, SolveError::Cancelled) || lines.is_empty() {
-                return source;
-            }
-            // Where it was read from is no part of what people see.
-            let info = llb::pb::SourceInfo { definition: None, ..file.info() };
-            let locations =
-                lines.into_iter().map(|lines| Location { info: info.clone(), ranges: ranges(lines) });
-            SolveError::Located { locations: locations.collect(), source: Arc::new(source) }
-        }
+        FrontError::Dockerfile { file, lines, cause, .. } => located(&file, lines, of_cause(cause, problem)),
     }
+}
+
+/// A failure with the lines of the Dockerfile that it is about.
+fn located(file: &DockerfileSource, lines: Vec<Lines>, source: SolveError) -> SolveError {
+    if matches!(source, SolveError::Cancelled) || lines.is_empty() {
+        return source;
+    }
+    let info = file.info();
+    let locations = lines.into_iter().map(|lines| Location { info: info.clone(), ranges: ranges(lines) });
+    SolveError::Located { locations: locations.collect(), source: Arc::new(source) }
 }
 
 /// A failure of the kind of its cause, if that is one of the solver's.
@@ -197,8 +198,6 @@ fn of_cause(cause: Option<ClientError>, problem: String) -> SolveError {
 
 #[cfg(test)]
 mod tests {
-    use ::dockerfile::Lines;
-
     use super::*;
 
     #[test]
@@ -217,7 +216,7 @@ mod tests {
         let found = refused(error(SolveError::NotFound("why".to_owned())));
         assert_eq!((found.to_string().as_str(), found.kind()), ("x: why", engine::Kind::NotFound));
         let SolveError::Located { locations, .. } = found else { panic!("{found:?}") };
-        assert_eq!(locations[0].info.filename, "Dockerfile");
+        assert_eq!(locations[0].info, file.info());
         assert_eq!(locations[0].ranges, ranges(Lines::at(1)));
         assert!(matches!(refused(error(SolveError::Cancelled)), SolveError::Cancelled));
         let unsupported = refused(FrontError::UnsupportedRequest("frontend.x".to_owned()));
@@ -229,11 +228,12 @@ mod tests {
         for (source, expected) in [
             ("docker/dockerfile:1", true),
             ("docker.io/docker/dockerfile-upstream:master-labs", true),
+            ("dockerfile.v0", true),
             ("docker/dockerfilex", false),
             ("example.org/docker/dockerfile", false),
             ("", false),
         ] {
-            assert_eq!(super::super::is_same_language(source), expected, "{source}");
+            assert_eq!(::dockerfile::is_same_language(source), expected, "{source}");
         }
     }
 }

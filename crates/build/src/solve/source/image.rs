@@ -172,7 +172,7 @@ async fn find(
     let inner = &job.inner.solver.inner;
     let platform = platform.cloned().unwrap_or_else(|| job.platform());
     if mode != ResolveMode::Pull
-        && let Ok(image) = inner.store.image_get(&reference.to_string())
+        && let Some(image) = here(&inner.store, reference)
         && inner.store.image_fits(&image, &platform)
     {
         let digest = match reference.digest() {
@@ -206,6 +206,17 @@ async fn find(
     all.insert(known_by(reference), described.clone());
     drop(all);
     Ok(Found::Registry(described, auth))
+}
+
+/// The image that is here under a name; also under the digest that [`known_as`] gave of it.
+fn here(store: &image::Store, reference: &Reference) -> Option<Image> {
+    if let Ok(image) = store.image_get(&reference.to_string()) {
+        return Some(image);
+    }
+    let digest = reference.digest()?;
+    let image = store.image_get(&digest.to_string()).ok()?;
+    let is_of = |tag: &Reference| tag.domain() == reference.domain() && tag.path() == reference.path();
+    (image.id.0 == *digest && image.tags.iter().any(is_of)).then_some(image)
 }
 
 /// The digest that an image is known by in the repository of a name; its own where no registry has it.

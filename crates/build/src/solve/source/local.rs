@@ -107,10 +107,12 @@ impl Locals {
         removed.map(|()| true)
     }
 
-    /// Takes a directory for clients of this sort.
-    fn take(&self, sort: &str, description: &str) -> Result<String, SolveError> {
+    /// Takes a directory for clients of this sort. Those that have nothing in common find nothing of each
+    /// other's: what is sent to one is not kept for the next.
+    fn take(&self, sort: &str, is_common: bool, description: &str) -> Result<String, SolveError> {
         let mut used = self.used.lock();
-        let free = (0..KEPT_MAX).map(|at| format!("{sort}-{at}")).find(|name| !used.contains(name));
+        let kept = if is_common { KEPT_MAX } else { 0 };
+        let free = (0..kept).map(|at| format!("{sort}-{at}")).find(|name| !used.contains(name));
         // One that nobody keeps.
         let name = free.unwrap_or_else(|| format!("{sort}-{}", attach::random()));
         let path = self.root.join(&name);
@@ -195,16 +197,19 @@ pub(crate) async fn perform(
         follow: list("local.followpaths")?,
     };
     let own = step.job.session()?;
-    let named = match attributes.get("local.sessionid") {
+    let named = match attributes.get("local.session") {
         Some(id) if !id.is_empty() && id != own.id() => own.other(id).await,
         _ => None,
     };
     let session = named.as_ref().unwrap_or(own);
     let hint = attributes.get("local.sharedkeyhint").map(String::as_str).unwrap_or_default();
     let sort = sort(session.owner(), session.shared_key(), session.id(), name, hint);
+    // Files of clients that have nothing in common with a later one are of no use to any.
+    let in_common = !session.shared_key().is_empty();
     let solver = step.job.inner.solver.clone();
     let taken = offload::in_place(|| {
-        solver.inner.locals.take(&sort.hex()[..32], &format!("local source for {name}"))
+        let description = format!("local source for {name}");
+        solver.inner.locals.take(&sort.hex()[..32], in_common, &description)
     })?;
     let directory = Arc::new(LocalDirectory { solver: solver.clone(), name: taken, chain: OnceCell::new() });
     let progress = step.status(&format!("transferring {name}:"));
