@@ -78,7 +78,11 @@ async fn serve(config: engine::Config, run: PathBuf) -> Result<(), Box<dyn Error
     let shutdown = CancellationToken::new();
     let mut terminate = signal(SignalKind::terminate())?;
     let listeners = vec![docker::Listener::unix(listener)];
-    let serving = docker::serve(listeners, docker::Service::new(build::solve::Solver::new(engine.clone()), about), shutdown.clone());
+    let serving = docker::serve(
+        listeners,
+        docker::Service::new(build::solve::Solver::new(engine.clone()), about),
+        shutdown.clone(),
+    );
     tokio::pin!(serving);
     tokio::select! {
         ended = &mut serving => ended?,

@@ -55,7 +55,9 @@ fn check(test: &TestStore, bytes: &[u8]) -> Result<(), TestCaseError> {
     // Somebody's own, in which names may climb.
     if let Ok(image) = test.store.image_import(bytes, image::ImportOptions::default()) {
         let id = image.id.to_string();
-        test.store.image_save(std::slice::from_ref(&id), std::io::sink()).expect("the archive comes out as it went in");
+        test.store
+            .image_save(std::slice::from_ref(&id), std::io::sink())
+            .expect("the archive comes out as it went in");
         test.store.image_remove(&id, &image::RemoveOptions::default()).expect("remove");
     }
     let own = test.dir.path().join("own");
