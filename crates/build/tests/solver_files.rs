@@ -240,7 +240,8 @@ fn actions_follow_on_each_other_and_make_one_layer() {
         let chain = result.chain().await.expect("layers");
         assert_eq!(engine.images().layer_chain(chain.top().expect("a layer")).len(), 1);
         let missing = pb::FileActionRm { path: "/none".to_owned(), ..Default::default() };
-        let removed = draft.files(&[made.clone()], vec![alone(Action::Rm(missing.clone()), llb::EMPTY)]);
+        let removed =
+            draft.files(std::slice::from_ref(&made), vec![alone(Action::Rm(missing.clone()), llb::EMPTY)]);
         assert!(case.solved(&draft, &removed).await.error().contains("no such file"));
         let allowed = pb::FileActionRm { allow_not_found: true, ..missing };
         let removed = draft.files(&[made], vec![alone(Action::Rm(allowed), llb::EMPTY)]);

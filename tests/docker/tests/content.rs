@@ -1,6 +1,6 @@
 //! Images as they came: the digests by which people name them, through registries and archives.
 
-use docker_tests::{Daemon, IMAGE, registry};
+use docker_tests::{Daemon, IMAGE, Running, registry};
 
 /// The digest in the last line of a push.
 fn pushed(said: &str) -> String {

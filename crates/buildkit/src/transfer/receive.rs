@@ -497,7 +497,7 @@ impl Pending {
 /// Whether the file that is there is the sender's, as far as one can see without reading it.
 fn is_same(there: &rustix::fs::Stat, stat: &Stat) -> bool {
     is(there, FileType::RegularFile)
-        && i64::try_from(there.st_size) == Ok(stat.size)
+        && there.st_size == stat.size
         && entry::nanoseconds(there.st_mtime, there.st_mtime_nsec as i64) == stat.mod_time
         && there.st_mode & 0o7777 == entry::permissions(stat.mode)
 }
