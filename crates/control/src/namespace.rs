@@ -12,9 +12,9 @@ use base::backoff::Backoff;
 use client::api::{DeleteOptions, Patch, PatchOptions};
 use client::{
     Action, Api, Change, Client, Controller, Error, ListOptions, ObjectKey, Partial, Reconcile,
-    Resource as _, ResourceKind, Store,
+    Resource as _, ResourceKind, Store, Typed as _,
 };
-use k8s_openapi::api::core::v1::{Event, Namespace};
+use k8s_openapi::api::core::v1::{Event, Namespace, Pod};
 use parking_lot::Mutex;
 use serde_json::json;
 
@@ -107,8 +107,12 @@ impl Reconciler {
         if inside.is_empty() {
             return self.let_go(namespace, &finalizers).await;
         }
-        // Pods go first: what they use and what they are kept from is there for as long as they run.
-        if inside.iter().any(|(kind, _)| is_pod(kind)) {
+        // Pods go first: what they use and what they are kept from is there for as long as they run. Their copy
+        // may be behind that of what they use, so that the API is asked before anything else is deleted.
+        if !has_pods(&inside) && inside.iter().any(|(_, object)| !object.is_being_deleted()) {
+            inside.extend(self.list_kind(&Pod::resource_kind(), name).await?);
+        }
+        if has_pods(&inside) {
             inside.retain(|(kind, _)| is_pod(kind));
         }
         let (going, left): (Vec<Inside>, Vec<Inside>) =
@@ -150,12 +154,21 @@ impl Reconciler {
         let mut inside = Vec::new();
         for kind in kinds::all(&self.client).await? {
             if kind.resource.namespaced && kind.can("list") && kind.can("delete") {
-                let api = Api::partial(&self.client, &kind.resource, Some(namespace));
-                let found = api.list_all(&ListOptions::default()).await?.items;
-                inside.extend(found.into_iter().map(|object| (kind.resource.clone(), Arc::new(object))));
+                inside.extend(self.list_kind(&kind.resource, namespace).await?);
             }
         }
         Ok(inside)
+    }
+
+    async fn list_kind(
+        &self,
+        kind: &ResourceKind,
+        namespace: &str,
+    ) -> Result<impl Iterator<Item = Inside> + use<>, Error> {
+        let api = Api::partial(&self.client, kind, Some(namespace));
+        let found = api.list_all(&ListOptions::default()).await?.items;
+        let kind = kind.clone();
+        Ok(found.into_iter().map(move |object| (kind.clone(), Arc::new(object))))
     }
 
     /// Deletes an object that a copy shows, and no other of its name.
@@ -201,6 +214,10 @@ impl Reconciler {
             Err(error) => Err(error),
         }
     }
+}
+
+fn has_pods(inside: &[Inside]) -> bool {
+    inside.iter().any(|(kind, _)| is_pod(kind))
 }
 
 fn is_pod(kind: &ResourceKind) -> bool {

@@ -136,9 +136,12 @@ fn a_step_has_what_it_mounts_and_the_image_has_not() {
     let told = daemon.ok(&["run", "--rm", "app:1", "sh", "-c", seen]);
     assert!(told.starts_with("hiddent0ken\ntool\nof the contextx\n"), "{told}");
     assert_eq!(told.matches("No such file or directory").count(), 5, "{told}");
+    let count = || daemon.ok(&["run", "--rm", "app:1", "cat", "/count-seen"]);
+    write(Path::new(&path), &[("data", "of another context")]);
+    build(&[]);
+    assert_eq!(count(), "x\nx", "what is in a cache stays from build to build");
     build(&["--no-cache"]);
-    let count = daemon.ok(&["run", "--rm", "app:1", "cat", "/count-seen"]);
-    assert_eq!(count, "x\nx", "what is in a cache stays from build to build");
+    assert_eq!(count(), "x", "without cache it begins with nothing");
 
     let required = on_image("RUN --mount=type=secret,id=password,required=true true\n");
     let required = context(&daemon, "required", &[("Dockerfile", &required)]);

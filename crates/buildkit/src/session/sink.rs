@@ -89,16 +89,17 @@ impl AsyncWrite for Sink {
             heard?;
             return Poll::Ready(Err(io::Error::other("the client takes no more of the file")));
         }
-        let closed = || io::Error::other("the client has closed the transfer");
-        if ready!(self.messages.poll_ready(context)).is_err() {
-            // Why comes with its answer, which may be on its way.
-            ready!(self.listen(context))?;
-            return Poll::Ready(Err(closed()));
-        }
         let piece = &bytes[..bytes.len().min(PIECE)];
         let message = BytesMessage { data: Bytes::copy_from_slice(piece) };
-        Pin::new(&mut self.messages).start_send(message).map_err(|_| closed())?;
-        Poll::Ready(Ok(piece.len()))
+        // It may be closed between the two.
+        let is_taken = ready!(self.messages.poll_ready(context)).is_ok()
+            && Pin::new(&mut self.messages).start_send(message).is_ok();
+        if is_taken {
+            return Poll::Ready(Ok(piece.len()));
+        }
+        // Why comes with its answer, which may be on its way.
+        ready!(self.listen(context))?;
+        Poll::Ready(Err(io::Error::other("the client has closed the transfer")))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
