@@ -71,6 +71,7 @@ fn check(test: &TestStore, bytes: &[u8]) -> Result<(), TestCaseError> {
     let known = [
         "blobs",
         "diffs",
+        "empty",
         "ground",
         "ingest",
         "l",
