@@ -312,11 +312,15 @@ fn what_cannot_be_run_is_told_as_engines_look_for_it() {
     check(&["c1", "/nope"], "exec: \"/nope\": stat /nope: no such file or directory");
     check(&["c1", "/plain"], "exec: \"/plain\": permission denied");
     check(&["c1", "/data"], "exec: \"/data\": is a directory: permission denied");
-    check(&["c1", "/script"], "exec /script: no such file or directory");
     check(
         &["--cwd", "/nowhere", "c1", "true"],
         "chdir to cwd (\"/nowhere\") set in config.json failed: no such file or directory",
     );
+    // One that is there, but not what it is interpreted by, has begun and says so itself.
+    let output = bench.run(&["exec", "c1", "/script"]);
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(told, "exec /script: no such file or directory\n");
+    assert_eq!(output.status.code(), Some(255), "{output:?}");
 }
 
 #[test]

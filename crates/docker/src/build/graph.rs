@@ -159,11 +159,11 @@ fn read(query: &Query, version: ApiVersion, gateway: &str, options: BuildOptions
     })
 }
 
-fn exporter(
-    query: &Query,
-    version: ApiVersion,
-    tags: Vec<String>,
-) -> Result<Option<(String, BTreeMap<String, String>)>, Fault> {
+/// The kind of an exporter, and its attributes.
+type Exporter = (String, BTreeMap<String, String>);
+
+/// Where the result goes; nowhere if only the cache is wanted.
+fn exporter(query: &Query, version: ApiVersion, tags: Vec<String>) -> Result<Option<Exporter>, Fault> {
     let text = Some(query.text("outputs")).filter(|_| version >= ApiVersion(1, 40)).unwrap_or_default();
     let outputs: Option<Vec<Output>> = match text {
         "" => None,
