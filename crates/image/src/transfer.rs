@@ -88,8 +88,8 @@ pub enum PullError {
         /// What it says besides.
         message: String,
     },
-    /// The registry could not be reached, or the connection broke too often.
-    #[error("reach registry for {what}")]
+    /// The registry or another server could not be reached, or the connection broke too often.
+    #[error("reach the server of {what}")]
     Unreachable {
         /// What was asked for.
         what: String,

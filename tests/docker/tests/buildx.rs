@@ -283,6 +283,17 @@ fn the_cache_is_told_and_pruned() {
     let pruned = daemon.newest_ok(&["buildx", "prune", "--all", "--force"]);
     assert!(pruned.contains("Total:"), "{pruned}");
     assert!(!is_cached(&daemon.newest_ok(&build), "[2/2] RUN"));
+    // The engine's own requests tell and take the same.
+    let cache = || {
+        let told = daemon.ok(&["system", "df", "--format", "{{.Type}}: {{.TotalCount}} of {{.Size}}"]);
+        told.lines().find(|line| line.starts_with("Build Cache")).unwrap_or_default().to_owned()
+    };
+    daemon.ok(&["image", "prune", "--force"]);
+    assert!(cache().ends_with(" of 3MB"), "{}", cache());
+    let pruned = daemon.ok(&["builder", "prune", "--all", "--force"]);
+    assert!(pruned.ends_with("Total reclaimed space: 3MB"), "{pruned}");
+    assert_eq!(cache(), "Build Cache: 0 of 0B");
+    assert!(!is_cached(&daemon.newest_ok(&build), "[2/2] RUN"));
     let builders = daemon.newest_ok(&["buildx", "ls"]);
     assert!(builders.contains("default") && builders.contains("running"), "{builders}");
 }
