@@ -214,8 +214,8 @@ fn such_a_pod_is_reached_and_limited_as_any_other() {
     assert_eq!(page.stdout, "page\n", "{page:?}");
     // The way out and names are those of the cluster.
     assert!(space.exec("box", &["nslookup", "kubernetes.default.svc.cluster.local"]).contains("10.43.0.1"));
-    // What takes more memory than it may is killed, and nothing else.
-    let greedy = "head -c 60m /dev/zero | tail > /dev/null; echo $?";
+    // What takes more memory than it may is killed, and nothing else: one process that fills what it has.
+    let greedy = "dd if=/dev/zero of=/dev/null bs=60M count=1; echo $?";
     assert_eq!(space.exec("box", &["sh", "-c", greedy]), "137");
 }
 
