@@ -1,6 +1,7 @@
-//! Dockerfile to steps to cached layers to image.
+//! Dockerfile to steps to cached layers to image, in two ways: by definitions of operations ([`solve`]), as
+//! BuildKit's clients ask for builds, and step by step.
 //!
-//! [`build`] is the whole: it reads a build context, runs a Dockerfile's steps, each on the image
+//! [`build`] is the whole of the latter: it reads a build context, runs a Dockerfile's steps, each on the image
 //! of the one before, and tells what it does as it goes, in the words of Docker's classic builder.
 //! A step that was done before, on the same image with the same instruction and files, is not done
 //! again.

@@ -28,6 +28,7 @@ mod look;
 mod reference;
 mod schedule;
 mod session;
+mod shown;
 mod source;
 mod stack;
 mod usage;

@@ -15,6 +15,39 @@ use std::sync::Arc;
 use support::solving::{Client, Draft, Solved, solve, text};
 use support::{Outcome, build, header, with_engine};
 
+/// Serves repositories by the protocol of git itself, until it is dropped.
+struct GitServer {
+    process: std::process::Child,
+    port: u16,
+}
+
+impl GitServer {
+    /// Serves those below `directory`.
+    fn start(directory: &Path) -> Self {
+        let free = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
+        let port = free.expect("a port").port();
+        let place = Command::new("git").arg("--exec-path").output().expect("run git").stdout;
+        // Not by way of `git daemon`, which would be ended without it.
+        let program = Path::new(String::from_utf8_lossy(&place).trim()).join("git-daemon");
+        let process = Command::new(program)
+            .args(["--export-all", "--reuseaddr", "--listen=127.0.0.1"])
+            .arg(format!("--port={port}"))
+            .arg(format!("--base-path={}", directory.display()))
+            .spawn()
+            .expect("run git daemon");
+        testkit::wait_until("git's server", || std::net::TcpStream::connect(("127.0.0.1", port)).map(drop));
+        Self { process, port }
+    }
+}
+
+impl Drop for GitServer {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
 /// A server that gives each of these paths its header lines and its content.
 fn serve(files: Vec<(&'static str, &'static str, Vec<u8>)>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("listen");
@@ -162,18 +195,8 @@ fn a_context_is_a_branch_and_a_directory_of_a_repository() {
         git(&work, &["checkout", "--quiet", "main"]);
         git(home.path(), &["clone", "--quiet", "--bare", "app", "app.git"]);
         git(&home.path().join("app.git"), &["update-server-info"]);
-        // The protocol of git itself, by its own server.
-        let port =
-            TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port").port();
-        let place = Command::new("git").arg("--exec-path").output().expect("run git").stdout;
-        let program = Path::new(String::from_utf8_lossy(&place).trim()).join("git-daemon");
-        let mut server = Command::new(program)
-            .args(["--export-all", "--reuseaddr", "--listen=127.0.0.1"])
-            .arg(format!("--port={port}"))
-            .arg(format!("--base-path={}", home.path().display()))
-            .spawn()
-            .expect("run git daemon");
-        testkit::wait_until("git's server", || std::net::TcpStream::connect(("127.0.0.1", port)).map(drop));
+        let server = GitServer::start(home.path());
+        let port = server.port;
         let at = format!("git://127.0.0.1:{port}/app.git");
         let main = fetched(&engine, &at, "").await;
         assert!(main.image.is_ok() && main.text.contains("\nmain\n"), "{:?}: {}", main.image, main.text);
@@ -194,7 +217,6 @@ fn a_context_is_a_branch_and_a_directory_of_a_repository() {
         assert!(above.text.contains("\nmain\n"), "{:?}: {}", above.image, above.text);
         assert!(error(format!("{at}#main:none")).await.contains("error setting git context"));
         assert!(error(format!("{at}#--upload-pack=x")).await.contains("invalid refspec"));
-        server.kill().and_then(|()| server.wait()).expect("end git's server");
     });
 }
 
@@ -253,17 +275,8 @@ fn the_solver_checks_a_commit_out_once() {
         std::fs::write(long.join("f"), "long\n").expect("write");
         git(&long, &["add", "."]);
         git(&long, &["commit", "--quiet", "-m", "one"]);
-        let port =
-            TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port").port();
-        let place = Command::new("git").arg("--exec-path").output().expect("run git").stdout;
-        let program = Path::new(String::from_utf8_lossy(&place).trim()).join("git-daemon");
-        let mut server = Command::new(program)
-            .args(["--export-all", "--reuseaddr", "--listen=127.0.0.1"])
-            .arg(format!("--port={port}"))
-            .arg(format!("--base-path={}", home.path().display()))
-            .spawn()
-            .expect("run git daemon");
-        testkit::wait_until("git's server", || std::net::TcpStream::connect(("127.0.0.1", port)).map(drop));
+        let server = GitServer::start(home.path());
+        let port = server.port;
         let (solver, host) = (Solver::new(engine.clone()), format!("127.0.0.1:{port}/app.git"));
         let url = format!("git://{host}");
         let full = ("git.fullurl", url.as_str());
@@ -284,6 +297,5 @@ fn the_solver_checks_a_commit_out_once() {
             (format!("127.0.0.1:{port}/long/.git#main"), format!("git://127.0.0.1:{port}/long/.git"));
         let long = source(&solver, &format!("git://{name}"), &[("git.fullurl", &url)]).await;
         assert_eq!(text(long.expect(), "/f").await, "long\n");
-        server.kill().and_then(|()| server.wait()).expect("end git's server");
     });
 }

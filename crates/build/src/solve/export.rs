@@ -11,15 +11,17 @@
 mod config;
 mod files;
 mod image;
-mod step;
 
 use std::collections::BTreeMap;
 
 use super::SolveError;
 use super::job::Job;
 use super::reference::{Outcome, Ref};
+use super::shown::Shown;
 use oci::Platform;
-use step::Step;
+
+/// Under which a front end says an image's configuration.
+const CONFIG: &str = "containerimage.config";
 
 /// Where an outcome goes, as clients say it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -60,13 +62,15 @@ pub(super) async fn export(
         }
         kind => return Err(SolveError::Unsupported(format!("exporter {kind:?} could not be found"))),
     };
-    let mut step = Step::begin(job, name);
+    // Each export is one of its own.
+    let id = format!("{name} {:016x}", base::Random::next_u64(&base::SystemRandom));
+    let mut shown = Shown::begin(job, &id, name);
     let done = match exporter.kind.as_str() {
-        "local" => files::to_directory(&step, outcome, exporter).await,
-        "tar" => files::to_archive(&step, outcome, exporter).await,
-        _ => image::to_store(&step, outcome, exporter).await,
+        "local" => files::to_directory(&shown, outcome, exporter).await,
+        "tar" => files::to_archive(&shown, outcome, exporter).await,
+        _ => image::to_store(&shown, outcome, exporter).await,
     };
-    step.end(&done);
+    shown.end(&done);
     done
 }
 
@@ -76,10 +80,14 @@ fn only_one<'a>(job: &Job, outcome: &'a Outcome, refusal: &str) -> Result<Part<'
         return Err(SolveError::Unsupported(refusal.to_owned()));
     }
     let of = |key: &str| outcome.metadata.get(key).map(Vec::as_slice);
-    const CONFIG: &str = "containerimage.config";
     let by_name = outcome.refs.iter().next();
     let (platform, reference) = match by_name {
-        Some((name, reference)) => (name.parse().unwrap_or_else(|_| job.platform()), Some(reference)),
+        Some((name, reference)) => {
+            let platform = name
+                .parse()
+                .map_err(|error| SolveError::Invalid(format!("failed to parse platform {name}: {error}")))?;
+            (platform, Some(reference))
+        }
         None => (job.platform(), outcome.single.as_ref()),
     };
     let own = by_name.and_then(|(name, _)| of(&format!("{CONFIG}/{name}")));

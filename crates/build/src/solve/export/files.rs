@@ -7,10 +7,10 @@ use std::path::PathBuf;
 use futures::StreamExt;
 use tokio::io::AsyncWriteExt;
 
-use super::step::Step;
 use super::{Exporter, only_one};
 use crate::solve::reference::Outcome;
 use crate::solve::session::Transferred;
+use crate::solve::shown::Shown;
 use crate::solve::value::{self, Chain, Root, Value};
 use crate::solve::{SessionError, SolveError};
 
@@ -18,27 +18,27 @@ use crate::solve::{SessionError, SolveError};
 const SEVERAL: &str = "files of several platforms at once are not handed over: build for one at a time";
 
 pub(super) async fn to_directory(
-    step: &Step,
+    shown: &Shown,
     outcome: &Outcome,
     exporter: &Exporter,
 ) -> Result<BTreeMap<String, String>, SolveError> {
-    let root = root(step, outcome).await?;
-    let part = step.part("copying files");
+    let root = root(shown, outcome).await?;
+    let part = shown.part("copying files");
     // Who sends has this process's descriptors.
     let directory = PathBuf::from(format!("/proc/self/fd/{}", root.fd.as_raw_fd()));
     let told = |transferred: Transferred| part.at(transferred.bytes);
-    step.job().session()?.send_tree(&exporter.id, &directory, &told).await?;
+    shown.job().session()?.send_tree(&exporter.id, &directory, &told).await?;
     Ok(BTreeMap::new())
 }
 
 pub(super) async fn to_archive(
-    step: &Step,
+    shown: &Shown,
     outcome: &Outcome,
     exporter: &Exporter,
 ) -> Result<BTreeMap<String, String>, SolveError> {
-    let root = root(step, outcome).await?;
-    let part = step.part("sending tarball");
-    let job = step.job();
+    let root = root(shown, outcome).await?;
+    let part = shown.part("sending tarball");
+    let job = shown.job();
     let mut sink = job.session()?.send_file(&exporter.id, &BTreeMap::new()).await?;
     let mut pieces = job.solver().engine().tree_export("build", root.fd).await?;
     let mut sent = 0;
@@ -53,8 +53,8 @@ pub(super) async fn to_archive(
     Ok(BTreeMap::new())
 }
 
-async fn root(step: &Step, outcome: &Outcome) -> Result<Root, SolveError> {
-    let job = step.job();
+async fn root(shown: &Shown, outcome: &Outcome) -> Result<Root, SolveError> {
+    let job = shown.job();
     let value = match only_one(job, outcome, SEVERAL)?.reference {
         Some(reference) => reference.value().await?,
         None => Value::Chain(Chain::default()),

@@ -7,9 +7,9 @@ use image::{Layer, Store};
 use oci::{Digest, Reference};
 
 use super::config::{LayerFact, finish};
-use super::step::Step;
 use super::{Exporter, is_set, only_one};
 use crate::solve::reference::Outcome;
+use crate::solve::shown::Shown;
 use crate::solve::{SolveError, blocking, now};
 
 /// What clients read of the answer.
@@ -18,7 +18,7 @@ const IMAGE_DIGEST: &str = "containerimage.digest";
 const NAME: &str = "image.name";
 
 pub(super) async fn to_store(
-    step: &Step,
+    shown: &Shown,
     outcome: &Outcome,
     exporter: &Exporter,
 ) -> Result<BTreeMap<String, String>, SolveError> {
@@ -30,11 +30,11 @@ pub(super) async fn to_store(
             "the exporter does not push: push the image when it is built (`docker push`)".to_owned(),
         ));
     }
-    let job = step.job();
+    let job = shown.job();
     let refusal = "exporting multiple references to image store is currently unsupported";
     let part = only_one(job, outcome, refusal)?;
     let chain = {
-        let _part = step.part("exporting layers");
+        let _part = shown.part("exporting layers");
         match part.reference {
             Some(reference) => reference.chain().await?,
             None => Default::default(),
@@ -48,9 +48,9 @@ pub(super) async fn to_store(
         store.image_create_of(config, chain.top(), &known_as).map_err(SolveError::from)
     })
     .await?;
-    drop(step.part(format!("writing image {}", image.id)));
+    drop(shown.part(format!("writing image {}", image.id)));
     for name in &names {
-        drop(step.part(format!("naming to {name}")));
+        drop(shown.part(format!("naming to {name}")));
     }
     let mut told = BTreeMap::from([
         (CONFIG_DIGEST.to_owned(), image.id.to_string()),

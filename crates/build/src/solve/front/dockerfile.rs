@@ -7,16 +7,16 @@ use ::dockerfile::{
     Answer, Built, Client, ClientError, DockerfileSource, FrontError, FrontRequest, Lines, ResolveOptions,
     ResolvedImage, Warning, ranges,
 };
-use oci::Digest;
 use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 
 use super::foreign;
+use crate::solve::SolveError;
 use crate::solve::error::Location;
-use crate::solve::event::{Event, VertexEvent, WarningEvent, WarningSource};
+use crate::solve::event::{WarningEvent, WarningSource};
 use crate::solve::job::{Job, ResolveMode};
 use crate::solve::reference::Outcome;
-use crate::solve::{SolveError, now};
+use crate::solve::shown::Shown;
 
 /// Makes definitions of a Dockerfile, or answers what is asked about it.
 pub(super) async fn run(
@@ -84,21 +84,9 @@ impl<'a> Desk<'a> {
         name: &str,
         work: impl Future<Output = Result<T, SolveError>>,
     ) -> Result<T, SolveError> {
-        let mut event = VertexEvent {
-            digest: Digest::sha256_of(name.as_bytes()),
-            inputs: Vec::new(),
-            name: name.to_owned(),
-            started: Some(now()),
-            completed: None,
-            cached: false,
-            error: None,
-            progress_group: None,
-        };
-        self.job.tell(Event::Vertex(event.clone()));
+        let mut shown = Shown::begin(self.job, name, name);
         let done = work.await;
-        event.completed = Some(now());
-        event.error = done.as_ref().err().map(ToString::to_string);
-        self.job.tell(Event::Vertex(event));
+        shown.end(&done);
         done
     }
 }

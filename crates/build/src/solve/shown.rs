@@ -1,28 +1,28 @@
-//! An export as its client sees it: one vertex of its own.
+//! What is no operation and is shown as one while it goes on: an export, a look at a registry.
 
 use base::Timestamp;
 use oci::Digest;
 
-use crate::solve::event::{Event, StatusEvent, VertexEvent};
-use crate::solve::job::Job;
-use crate::solve::{SolveError, now};
+use super::event::{Event, StatusEvent, VertexEvent};
+use super::job::Job;
+use super::{SolveError, now};
 
 /// A vertex that is no operation. It is over when this is dropped.
-pub(super) struct Step {
+pub(crate) struct Shown {
     job: Job,
     view: VertexEvent,
 }
 
 /// A part of it that is under way; it is over when this is dropped.
-pub(super) struct Part<'a> {
-    step: &'a Step,
+pub(crate) struct Part<'a> {
+    shown: &'a Shown,
     id: String,
     started: Timestamp,
 }
 
-impl Step {
-    pub(super) fn begin(job: &Job, name: &str) -> Self {
-        let id = format!("{name} {:016x}", base::Random::next_u64(&base::SystemRandom));
+impl Shown {
+    /// It begins. What has the same `id` is one to who looks.
+    pub(crate) fn begin(job: &Job, id: &str, name: &str) -> Self {
         let view = VertexEvent {
             digest: Digest::sha256_of(id.as_bytes()),
             inputs: Vec::new(),
@@ -37,34 +37,34 @@ impl Step {
         Self { job: job.clone(), view }
     }
 
-    pub(super) fn job(&self) -> &Job {
+    pub(crate) fn job(&self) -> &Job {
         &self.job
     }
 
     /// Tells of a part.
-    pub(super) fn part(&self, id: impl Into<String>) -> Part<'_> {
-        let part = Part { step: self, id: id.into(), started: now() };
+    pub(crate) fn part(&self, id: impl Into<String>) -> Part<'_> {
+        let part = Part { shown: self, id: id.into(), started: now() };
         part.tell(0, false);
         part
     }
 
     /// It is over, and why if it failed.
-    pub(super) fn end<T>(&mut self, done: &Result<T, SolveError>) {
+    pub(crate) fn end<T>(&mut self, done: &Result<T, SolveError>) {
         self.view.error = done.as_ref().err().map(ToString::to_string);
     }
 }
 
 impl Part<'_> {
     /// How far it is, in bytes.
-    pub(super) fn at(&self, bytes: u64) {
+    pub(crate) fn at(&self, bytes: u64) {
         self.tell(bytes, false);
     }
 
     fn tell(&self, current: u64, is_done: bool) {
         let at = now();
-        self.step.job.tell(Event::Status(StatusEvent {
+        self.shown.job.tell(Event::Status(StatusEvent {
             id: self.id.clone(),
-            vertex: self.step.view.digest.clone(),
+            vertex: self.shown.view.digest.clone(),
             name: String::new(),
             current,
             total: 0,
@@ -81,7 +81,7 @@ impl Drop for Part<'_> {
     }
 }
 
-impl Drop for Step {
+impl Drop for Shown {
     fn drop(&mut self) {
         self.view.completed = Some(now());
         self.job.tell(Event::Vertex(self.view.clone()));
