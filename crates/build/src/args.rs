@@ -23,12 +23,12 @@ const PREDEFINED: [&str; 10] = [
 const WORTH_MAX: usize = oci::limits::EXEC_MAX;
 
 /// The arguments of a build.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Args {
     given: BTreeMap<String, Option<String>>,
     /// Declared before the first FROM.
     global: BTreeMap<String, Option<String>>,
-    /// Declared in the current stage.
+    /// Declared in the current stage, which begins with those that were declared before the first.
     declared: BTreeMap<String, Option<String>>,
     consumed: BTreeSet<String>,
 }
@@ -54,11 +54,6 @@ impl Args {
         check(&self.global)
     }
 
-    /// Begins a stage: it knows only what it declares itself.
-    pub(crate) fn begin_stage(&mut self) {
-        self.declared.clear();
-    }
-
     /// Declares an argument in the current stage. Gives its value.
     pub(crate) fn declare(&mut self, name: &str, default: Option<String>) -> Result<Option<String>, String> {
         let default = default.or_else(|| self.global.get(name).cloned().flatten());
@@ -78,19 +73,15 @@ impl Args {
         self.declared.get(name).cloned().flatten().or_else(|| self.predefined(name))
     }
 
-    /// What RUN gets beside the image's environment `env`, as `NAME=value`; first what counts for
-    /// the cache, then what does not.
-    pub(crate) fn for_run(&self, is_set: impl Fn(&str) -> bool) -> (Vec<String>, Vec<String>) {
+    /// What RUN gets beside the image's environment, as `NAME=value`. Proxies reach it besides.
+    pub(crate) fn for_run(&self, is_set: impl Fn(&str) -> bool) -> Vec<String> {
         let declared = self.declared.iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
-        let counted = declared
-            .filter(|(name, _)| !is_set(name))
-            .map(|(name, value)| format!("{name}={value}"))
-            .collect();
-        let predefined =
-            PREDEFINED.iter().filter(|name| !self.declared.contains_key(**name) && !is_set(name));
-        let silent =
-            predefined.filter_map(|name| Some(format!("{name}={}", self.predefined(name)?))).collect();
-        (counted, silent)
+        declared.filter(|(name, _)| !is_set(name)).map(|(name, value)| format!("{name}={value}")).collect()
+    }
+
+    /// Takes over which arguments a stage used that knew these.
+    pub(crate) fn take_used(&mut self, stage: Self) {
+        self.consumed.extend(stage.consumed);
     }
 
     /// Arguments that were given and that no instruction declared.
@@ -135,16 +126,17 @@ mod tests {
 
     #[test]
     fn a_stage_sees_only_what_it_declares() {
-        let mut args = args();
+        let mut global = args();
+        let args = &mut global;
         args.declare_global("A", Some("default".into())).expect("short");
         args.declare_global("B", Some("b".into())).expect("short");
         assert_eq!(args.global("A").as_deref(), Some("given"));
+        let (mut args, mut next) = (global.clone(), global);
         assert_eq!(args.get("A"), None);
         assert_eq!(args.declare("B", None).expect("short").as_deref(), Some("b"));
         assert_eq!(args.declare("A", Some("other".into())).expect("short").as_deref(), Some("given"));
-        args.begin_stage();
-        assert_eq!(args.get("B"), None);
-        assert_eq!(args.declare("TARGETARCH", None).expect("short").as_deref(), Some("arm64"));
+        assert_eq!(next.get("B"), None);
+        assert_eq!(next.declare("TARGETARCH", None).expect("short").as_deref(), Some("arm64"));
     }
 
     #[test]
@@ -162,13 +154,15 @@ mod tests {
     }
 
     #[test]
-    fn proxies_reach_commands_but_do_not_count() {
+    fn what_a_command_has_is_what_is_declared_and_not_set() {
         let mut args = args();
         args.declare("A", None).expect("short");
         args.declare("HOME", Some("x".into())).expect("short");
-        let (counted, silent) = args.for_run(|name| name == "HOME");
-        assert_eq!(counted, ["A=given"]);
-        assert_eq!(silent, ["http_proxy=p"]);
+        assert_eq!(args.for_run(|name| name == "HOME"), ["A=given"]);
         assert_eq!(args.unused(), ["X"]);
+        let mut other = self::args();
+        other.declare("X", None).expect("short");
+        args.take_used(other);
+        assert!(args.unused().is_empty());
     }
 }

@@ -1,35 +1,46 @@
 //! The builder: goes through a Dockerfile's steps, each on the image of the one before.
+//!
+//! What writes files is an operation of the solver, the same that the front end makes of the same instruction, and
+//! is cached as the solver's result; the image of a step is a name for what is there then. Stages that do not wait for each other
+//! are done at the same time, and what they say comes in their order.
 
 mod begin;
 mod cache;
 mod copying;
 mod idle;
+mod operation;
+mod outlet;
 mod run;
-mod workdir;
 
-use std::sync::{Arc, LazyLock};
+use std::collections::VecDeque;
+use std::sync::Arc;
 
-use base::cancel::{Cancel, CancelOnDrop};
+use dockerfile::Env;
+use dockerfile::classic::operation::{CommandSettings, directory};
 use dockerfile::classic::{Command, Dockerfile, Step};
 use dockerfile::words::expand;
 use engine::Engine;
+use engine::container::NetworkMode;
 use image::{ImageHold, ImageId, Layer, NewImage, Scratch, Store};
+use llb::pb;
 use oci::{ContainerConfig, Platform, Reference};
-use offload::Threads;
 use parking_lot::Mutex;
-use tokio::sync::mpsc;
+use tokio::sync::{SetOnce, mpsc};
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::args::Args;
 use crate::configure::{Scope, configure, shell};
 use crate::error::BuildError;
-use crate::files::Tree;
 use crate::request::{BuildEvent, BuildOptions};
+use crate::solve::value::{Chain, HeldTree, Value};
+use crate::solve::{Entitlement, Job, JobOptions, Solver};
+use operation::{Kind, Operation};
+use outlet::{Outlet, outlet};
 
 /// How long variables and labels may become together, in bytes: each step writes them down once more.
 const CONFIGURATION_MAX: usize = 4 << 20;
-
-/// Threads for the files of steps, of all builds together: more would not make the disk quicker.
-static STEPS: LazyLock<Threads> = LazyLock::new(|| Threads::new(8));
+/// Stages that are begun at a time.
+const STAGES_AT_ONCE: usize = 8;
 
 /// Takes what a build tells.
 pub(crate) type Events = mpsc::Sender<Result<BuildEvent, BuildError>>;
@@ -38,112 +49,191 @@ pub(crate) type Events = mpsc::Sender<Result<BuildEvent, BuildError>>;
 pub(crate) struct Builder {
     engine: Engine,
     store: Store,
+    job: Job,
     options: BuildOptions,
-    events: Events,
-    context: Arc<Tree>,
-    args: Args,
+    context: Value,
+    /// Whether there are files to copy from: not where the Dockerfile alone was sent for.
+    has_files: bool,
+    /// How commands run.
+    commands: CommandSettings,
+    /// Their network, where that is none that definitions have.
+    network: Option<NetworkMode>,
     /// What is built for.
     platform: Platform,
     /// The same, where the request says so.
     asked_platform: Option<Platform>,
     escape: char,
-    /// The stages so far: their names and what they came to.
-    stages: Vec<(Option<String>, Option<ImageId>)>,
+    stages: Vec<Slot>,
     /// The images that the build stands on and those that it made: nobody removes them meanwhile.
     held: Mutex<Vec<ImageHold>>,
-    /// Ends the work on other threads when the build is dropped.
-    cancel: Cancel,
-    _ends: CancelOnDrop,
-    /// Whether there are files to copy from: not where the Dockerfile alone was sent for.
-    has_files: bool,
     /// Goes away with the build; the context is in it.
     _scratch: Scratch,
 }
 
+/// What a stage is called, and what it came to.
+struct Slot {
+    name: Option<String>,
+    made: SetOnce<Option<ImageId>>,
+}
+
 /// The stage that is being built.
 struct Stage {
-    name: Option<String>,
+    /// Among all stages.
+    number: usize,
     /// What the last step came to; nothing yet after `FROM scratch`.
     image: Option<ImageId>,
+    /// The files of that.
+    chain: Chain,
     config: ContainerConfig,
     author: String,
     platform: Platform,
-    /// Whether all steps so far were found done; after the first that was not, none can be.
+    args: Args,
+    /// What commands find set.
+    env: Env,
+    /// Whether all steps so far were found done; after the first that was not, none without files can be.
     cached: bool,
     /// Whether this Dockerfile said what to run; an entrypoint else drops the base image's command.
     has_command: bool,
+    /// The step, as it is written.
+    text: String,
+    out: Outlet,
+}
+
+/// A step with the line that tells of it.
+type Announced = (String, Step);
+
+/// The job of a build.
+pub(crate) fn job(solver: &Solver, options: &BuildOptions, platform: Option<Platform>) -> Job {
+    let host = (options.network == "host").then_some(Entitlement::NetworkHost);
+    solver.job(JobOptions { entitlements: host.into_iter().collect(), platform, ..JobOptions::default() })
 }
 
 impl Builder {
-    /// A build that has not begun. `scratch` is kept until it ends; then the context is told that
-    /// nobody waits any more.
-    #[expect(clippy::too_many_arguments, reason = "one caller, which has just worked each of them out")]
+    /// A build that has not begun. `scratch` is kept until it ends.
     pub(crate) fn new(
-        engine: Engine,
+        job: Job,
         options: BuildOptions,
-        events: Events,
-        context: Arc<Tree>,
-        args: Args,
-        asked_platform: Option<Platform>,
+        context: HeldTree,
         has_files: bool,
         scratch: Scratch,
-    ) -> Self {
-        let store = engine.images().clone();
-        let stages = Vec::new();
-        let cancel = context.cancel().clone();
-        Self {
+    ) -> Result<Self, BuildError> {
+        let engine = job.solver().engine().clone();
+        let (network, other) = run::network_of(&engine, &options.network)?;
+        let asked_platform = job.options().platform.clone();
+        Ok(Self {
+            store: engine.images().clone(),
             engine,
-            store,
-            options,
-            events,
-            context,
-            args,
+            context: Value::Files(Arc::new(context)),
+            has_files,
+            commands: run::settings(&options, network)?,
+            network: other,
             platform: asked_platform.clone().unwrap_or_else(Platform::host),
             asked_platform,
+            options,
+            job,
             escape: '\\',
-            stages,
+            stages: Vec::new(),
             held: Mutex::default(),
-            _ends: cancel.on_drop(),
-            cancel,
-            has_files,
             _scratch: scratch,
-        }
+        })
     }
 
     /// Does all steps. The last event is the success.
-    pub(crate) async fn build(mut self, dockerfile: Dockerfile) -> Result<(), BuildError> {
+    pub(crate) async fn build(mut self, dockerfile: Dockerfile, events: &Events) -> Result<(), BuildError> {
         self.escape = dockerfile.escape;
+        let mut args = Args::new(&self.options.args, &self.platform);
+        let mut stages: Vec<Vec<Announced>> = Vec::new();
         let steps = self.choose_steps(dockerfile)?;
         let total = steps.len();
-        let mut stage: Option<Stage> = None;
-        for (at, step) in steps.iter().enumerate() {
-            self.text(format!("Step {}/{total} : {}\n", at + 1, step.text)).await;
-            match (&step.command, stage.as_mut()) {
-                (Command::From { image, platform, name }, _) => {
-                    if let Some(done) = stage.take() {
-                        self.built(done.image.as_ref()).await;
-                        self.stages.push((done.name, done.image));
-                    }
-                    if let Some(name) = name.as_ref().filter(|name| self.has_stage(name)) {
-                        return Err(BuildError::Step(format!("{name} stage name already used")));
-                    }
-                    stage = Some(self.begin(image, platform.as_deref(), name.clone()).await?);
+        for (at, step) in steps.into_iter().enumerate() {
+            let announced = format!("Step {}/{total} : {}\n", at + 1, step.text);
+            match (&step.command, stages.last_mut()) {
+                (Command::From { name, .. }, _) => {
+                    self.stages.push(Slot { name: name.clone(), made: SetOnce::new() });
+                    stages.push(vec![(announced, step)]);
                 }
-                (Command::Arg(args), None) => {
-                    for (name, default) in args {
-                        let default = self.expand_global(default.as_deref())?;
-                        self.args.declare_global(name, default).map_err(BuildError::Step)?;
+                (_, Some(stage)) => stage.push((announced, step)),
+                (Command::Arg(declared), None) => {
+                    self.text(events, announced).await;
+                    for (name, default) in declared {
+                        let default = self.expand_global(&args, default.as_deref())?;
+                        args.declare_global(name, default).map_err(BuildError::Step)?;
                     }
                 }
-                (command, Some(stage)) => self.step(stage, command).await?,
                 (_, None) => return Err(BuildError::Step("no build stage in current context".to_owned())),
             }
         }
-        let image = stage.and_then(|stage| stage.image);
+        let builder = Arc::new(self);
+        let image = builder.do_stages(stages, &mut args, events).await?;
         let image = image.ok_or_else(|| {
             BuildError::Step("No image was generated. Is your Dockerfile empty?".to_owned())
         })?;
-        self.finish(image).await
+        builder.finish(image, &args.unused(), events).await
+    }
+
+    /// Does the stages, several at a time, and passes on what they say in their order. Gives what the last came to.
+    async fn do_stages(
+        self: &Arc<Self>,
+        stages: Vec<Vec<Announced>>,
+        args: &mut Args,
+        events: &Events,
+    ) -> Result<Option<ImageId>, BuildError> {
+        let known = args.clone();
+        let mut begin = stages.into_iter().enumerate().map(|(number, steps)| {
+            let (out, listener) = outlet(self.options.quiet);
+            let stage = Arc::clone(self).stage(number, steps, known.clone(), out);
+            (listener, AbortOnDropHandle::new(tokio::spawn(stage)))
+        });
+        let mut under_way: VecDeque<_> = begin.by_ref().take(STAGES_AT_ONCE).collect();
+        let mut last = None;
+        while let Some((mut listener, task)) = under_way.pop_front() {
+            while let Some(event) = listener.next().await {
+                // Nobody may be listening any more: then the build is about to be dropped.
+                let _ = events.send(Ok(event)).await;
+            }
+            let done = match task.await {
+                Ok(done) => done?,
+                Err(error) => match error.try_into_panic() {
+                    Ok(panic) => std::panic::resume_unwind(panic),
+                    Err(_) => return Err(BuildError::Step("the engine is going".to_owned())),
+                },
+            };
+            args.take_used(done.1);
+            last = done.0;
+            under_way.extend(begin.next());
+        }
+        Ok(last)
+    }
+
+    /// Does the steps of a stage. Gives what it came to, and its arguments.
+    async fn stage(
+        self: Arc<Self>,
+        number: usize,
+        steps: Vec<Announced>,
+        args: Args,
+        out: Outlet,
+    ) -> Result<(Option<ImageId>, Args), BuildError> {
+        let mut steps = steps.into_iter();
+        let Some((announced, Step { command: Command::From { image, platform, name }, .. })) = steps.next()
+        else {
+            return Err(BuildError::Step("no build stage in current context".to_owned()));
+        };
+        out.text(announced).await;
+        if let Some(name) = name.filter(|name| self.stage_called(number, name).is_some()) {
+            return Err(BuildError::Step(format!("{name} stage name already used")));
+        }
+        let mut stage = self.begin(number, &image, platform.as_deref(), args, out).await?;
+        for (announced, step) in steps {
+            stage.out.text(announced).await;
+            self.step(&mut stage, &step).await?;
+        }
+        // That of the last is told when it is on disk.
+        if let Some(image) = stage.image.as_ref().filter(|_| number + 1 < self.stages.len()) {
+            stage.out.built(engine::image::ImageId::from(image)).await;
+        }
+        // It is set once: here.
+        let _ = self.stages[number].made.set(stage.image.clone());
+        Ok((stage.image, stage.args))
     }
 
     /// The steps up to the end of the wanted stage, with the wanted labels as the last of them.
@@ -186,17 +276,22 @@ impl Builder {
         Ok(steps)
     }
 
-    async fn step(&mut self, stage: &mut Stage, command: &Command) -> Result<(), BuildError> {
-        match command {
+    async fn step(&self, stage: &mut Stage, step: &Step) -> Result<(), BuildError> {
+        stage.text.clone_from(&step.text);
+        match &step.command {
             Command::Run { form, network, documents } => self.run(stage, form, *network, documents).await,
             Command::Add(copying) => self.copy(stage, "ADD", copying).await,
             Command::Copy(copying) => self.copy(stage, "COPY", copying).await,
-            Command::Workdir(_) => self.workdir(stage, command).await,
+            Command::Workdir(_) => self.workdir(stage, &step.command).await,
             Command::Arg(args) => {
                 for (name, default) in args {
                     let default = default.as_deref().map(|word| self.expand(stage, word)).transpose()?;
                     let name = self.expand(stage, name)?;
-                    self.args.declare(&name, default).map_err(BuildError::Step)?;
+                    let value = stage.args.declare(&name, default).map_err(BuildError::Step)?;
+                    // What ENV says goes before it.
+                    if let Some(value) = value.filter(|_| stage.config.env_get(&name).is_none()) {
+                        stage.env.set(&name, &value);
+                    }
                 }
                 let words: Vec<String> = args
                     .iter()
@@ -218,6 +313,15 @@ impl Builder {
         }
     }
 
+    /// WORKDIR: a configuration, and a directory that has to be there.
+    async fn workdir(&self, stage: &mut Stage, command: &Command) -> Result<(), BuildError> {
+        let comment = self.apply(stage, command)?;
+        let key = Key::of([nop(stage), vec![format!("#(nop) {comment}")]].concat());
+        let op = directory(&stage.config.working_dir, stage.chain.top().is_some());
+        let operation = Operation { op: pb::op::Op::File(op), inputs: stage.base(), kind: Kind::Directory };
+        self.operate(stage, &key, operation).await
+    }
+
     /// Applies an instruction to the stage's configuration; gives the history's words.
     fn apply(&self, stage: &mut Stage, command: &Command) -> Result<String, BuildError> {
         match command {
@@ -227,9 +331,15 @@ impl Builder {
         }
         let environment = stage.config.clone();
         let variables =
-            |name: &str| environment.env_get(name).map(str::to_owned).or_else(|| self.args.get(name));
+            |name: &str| environment.env_get(name).map(str::to_owned).or_else(|| stage.args.get(name));
         let scope = Scope { escape: self.escape, variables: &variables };
         let comment = configure(command, &mut stage.config, &scope).map_err(BuildError::Step)?;
+        if let Command::Env(pairs) = command {
+            for (name, _) in pairs {
+                let name = expand(name, self.escape, &variables).map_err(BuildError::Step)?;
+                stage.env.set(&name, stage.config.env_get(&name).unwrap_or_default());
+            }
+        }
         stage.config.check().map_err(|error| BuildError::Step(error.to_string()))?;
         let pairs = stage.config.labels.iter().map(|(key, value)| key.len() + value.len());
         let on_build = stage.config.on_build.iter().map(String::len);
@@ -250,10 +360,9 @@ impl Builder {
         if !self.found_done(stage, &key).await? {
             let container = self.idle_container(stage, &key).await?;
             self.commit(stage, &key, None)?;
-            self.arrow_after(stage, container).await?;
-            return Ok(());
+            self.give_up(stage, container).await?;
         }
-        self.arrow(stage).await;
+        stage.arrow().await;
         Ok(())
     }
 
@@ -273,11 +382,11 @@ impl Builder {
         Ok(())
     }
 
-    async fn finish(&self, image: ImageId) -> Result<(), BuildError> {
-        let unused = self.args.unused();
+    async fn finish(&self, image: ImageId, unused: &[String], events: &Events) -> Result<(), BuildError> {
         if !unused.is_empty() {
             let unused = unused.join(" ");
-            self.text(format!("[Warning] One or more build-args [{unused}] were not consumed\n")).await;
+            let warning = format!("[Warning] One or more build-args [{unused}] were not consumed\n");
+            self.text(events, warning).await;
         }
         let mut names = Vec::new();
         for tag in &self.options.tags {
@@ -286,57 +395,54 @@ impl Builder {
         }
         // What is said is on disk, the image and its names together.
         self.engine.image_keep(&image, &names).await?;
-        // A line each: clients look for the id at a line's end.
-        let mut said = vec![format!("Successfully built {}\n", image.short())];
-        for name in &names {
-            said.push(format!("Successfully tagged {}\n", name.familiar()));
-        }
-        self.built(Some(&image)).await;
+        let _ = events.send(Ok(BuildEvent::Built(engine::image::ImageId::from(&image)))).await;
         if self.options.quiet {
-            let _ = self.events.send(Ok(BuildEvent::Text(format!("{image}\n")))).await;
-        } else {
-            for line in said {
-                self.text(line).await;
-            }
+            let _ = events.send(Ok(BuildEvent::Text(format!("{image}\n")))).await;
+            return Ok(());
+        }
+        // A line each: clients look for the id at a line's end.
+        self.text(events, format!("Successfully built {}\n", image.short())).await;
+        for name in &names {
+            self.text(events, format!("Successfully tagged {}\n", name.familiar())).await;
         }
         Ok(())
     }
 
-    /// Tells what a stage came to.
-    async fn built(&self, image: Option<&ImageId>) {
-        if let Some(image) = image {
-            let _ = self.events.send(Ok(BuildEvent::Built(engine::image::ImageId::from(image)))).await;
-        }
-    }
-
-    fn has_stage(&self, name: &str) -> bool {
-        self.stages.iter().any(|(known, _)| known.as_deref() == Some(name))
-    }
-
     /// Expands a word in FROM or before it.
-    fn expand_global(&self, word: Option<&str>) -> Result<Option<String>, BuildError> {
-        let variables = |name: &str| self.args.global(name);
+    fn expand_global(&self, args: &Args, word: Option<&str>) -> Result<Option<String>, BuildError> {
+        let variables = |name: &str| args.global(name);
         word.map(|word| expand(word, self.escape, &variables)).transpose().map_err(BuildError::Step)
     }
 
     /// Expands a word of an instruction: the environment goes before the arguments.
     fn expand(&self, stage: &Stage, word: &str) -> Result<String, BuildError> {
         let variables =
-            |name: &str| stage.config.env_get(name).map(str::to_owned).or_else(|| self.args.get(name));
+            |name: &str| stage.config.env_get(name).map(str::to_owned).or_else(|| stage.args.get(name));
         expand(word, self.escape, &variables).map_err(BuildError::Step)
     }
 
-    /// Tells a text, unless only the result is wanted. Nobody may be listening any more: then the
-    /// build is about to be dropped.
-    async fn text(&self, text: String) {
+    /// Tells a text that is no stage's, unless only the result is wanted.
+    async fn text(&self, events: &Events, text: String) {
         if !self.options.quiet {
-            let _ = self.events.send(Ok(BuildEvent::Text(text))).await;
+            let _ = events.send(Ok(BuildEvent::Text(text))).await;
         }
     }
+}
 
-    async fn arrow(&self, stage: &Stage) {
-        if let Some(image) = &stage.image {
-            self.text(format!(" ---> {}\n", image.short())).await;
+impl Stage {
+    /// What operations work on, if there is anything.
+    fn base(&self) -> Vec<Value> {
+        self.chain.top().map(|_| Value::Chain(self.chain.clone())).into_iter().collect()
+    }
+
+    /// The working directory.
+    fn dir(&self) -> &str {
+        if self.config.working_dir.is_empty() { "/" } else { &self.config.working_dir }
+    }
+
+    async fn arrow(&self) {
+        if let Some(image) = &self.image {
+            self.out.text(format!(" ---> {}\n", image.short())).await;
         }
     }
 }

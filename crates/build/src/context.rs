@@ -3,21 +3,19 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
-use std::sync::Arc;
 
-use base::cancel::Cancel;
 use dockerfile::classic::{Dockerfile, ParseError};
-use engine::Engine;
 use oci::Platform;
 use rustix::fs::{Mode, OFlags};
 
-use crate::args::Args;
-use crate::builder::{Builder, Events};
+use crate::builder::{self, Builder, Events};
 use crate::error::BuildError;
 use crate::files::{FileError, Tree};
 use crate::ignore::Ignore;
 use crate::remote::{Received, Remote};
 use crate::request::BuildRequest;
+use crate::solve::Solver;
+use crate::solve::value::HeldTree;
 
 const DEFAULT_DOCKERFILE: &str = "Dockerfile";
 const IGNORE_FILE: &str = ".dockerignore";
@@ -26,7 +24,7 @@ const IGNORE_FILE: &str = ".dockerignore";
 pub(crate) const TEXT_MAX: u64 = 4 << 20;
 
 /// Receives the context and builds.
-pub(crate) async fn build(engine: Engine, request: BuildRequest, events: Events) -> Result<(), BuildError> {
+pub(crate) async fn build(solver: Solver, request: BuildRequest, events: Events) -> Result<(), BuildError> {
     let options = request.options;
     if options.squash {
         return Err(BuildError::Squash);
@@ -35,8 +33,8 @@ pub(crate) async fn build(engine: Engine, request: BuildRequest, events: Events)
     let platform = platform.map(str::parse::<Platform>).transpose();
     let platform = platform.map_err(|error| BuildError::Step(error.to_string()))?;
     let remote = Remote::parse(&options.remote)?;
-    let store = engine.images().clone();
-    let scratch = store.scratch().map_err(io_error)?;
+    let engine = solver.engine().clone();
+    let scratch = engine.images().scratch().map_err(io_error)?;
     let received = match remote {
         None => {
             let root = offload::in_place(|| directory(scratch.path())).map_err(io_error)?;
@@ -52,11 +50,12 @@ pub(crate) async fn build(engine: Engine, request: BuildRequest, events: Events)
         }
     };
 
-    let cancel = Cancel::default();
+    let job = builder::job(&solver, &options, platform);
+    let cancel = &job.inner.cancel;
     let has_files = matches!(received, Received::Files(_));
     let (root, dockerfile, ignore) = match received {
         Received::Files(root) => {
-            let plain = Tree::new(root.try_clone().map_err(io_error)?, Ignore::default(), &cancel);
+            let plain = Tree::new(root.try_clone().map_err(io_error)?, Ignore::default(), cancel);
             let read = offload::in_place(|| -> Result<_, BuildError> {
                 let (path, text) = read_dockerfile(&plain, &options.dockerfile)?;
                 Ok((parse(&path, &text)?, read_ignore(&plain, &path)?))
@@ -69,10 +68,8 @@ pub(crate) async fn build(engine: Engine, request: BuildRequest, events: Events)
             (root, parse(DEFAULT_DOCKERFILE, &text)?, Ignore::default())
         }
     };
-    let args = Args::new(&options.args, &platform.clone().unwrap_or_else(Platform::host));
-    let context = Arc::new(Tree::new(root, ignore, &cancel));
-    let builder = Builder::new(engine, options, events, context, args, platform, has_files, scratch);
-    builder.build(dockerfile).await
+    let context = HeldTree::new(Tree::new(root, ignore, cancel).of_another_machine());
+    Builder::new(job, options, context, has_files, scratch)?.build(dockerfile, &events).await
 }
 
 fn parse(name: &str, text: &str) -> Result<Dockerfile, BuildError> {

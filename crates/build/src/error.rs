@@ -1,11 +1,14 @@
 //! Why a build fails.
 
+use std::sync::Arc;
+
 use dockerfile::classic::ParseError;
 use image::{FindError, Kind, LayerError, SnapshotError, WriteError};
 
 use crate::changes::ChangeError;
 use crate::files::FileError;
 use crate::git::GitError;
+use crate::solve::SolveError;
 
 /// Why an image could not be built.
 #[derive(Debug, thiserror::Error)]
@@ -69,12 +72,24 @@ pub enum BuildError {
     /// An instruction of `--change` is wrong.
     #[error(transparent)]
     Change(#[from] ChangeError),
+    /// The engine failed at an operation that others may have asked for too.
+    #[error("{}", base::error::chain(&**.0))]
+    Operation(Arc<engine::Error>),
     /// The engine failed, or a command in the image did.
     #[error(transparent)]
     Engine(#[from] engine::Error),
 }
 
 impl BuildError {
+    /// A failure of COPY or ADD.
+    pub(crate) fn copy_operation(keyword: &'static str, error: &SolveError) -> Self {
+        let problem = error.cause().to_string();
+        match error.kind() {
+            engine::Kind::NoSpace => BuildError::NoSpace { keyword, problem },
+            _ => BuildError::Copy { keyword, problem },
+        }
+    }
+
     pub(crate) fn copy(keyword: &'static str, error: FileError) -> Self {
         let problem = base::error::chain(&error).to_string();
         match error.is_full_disk() {
@@ -87,11 +102,21 @@ impl BuildError {
     pub fn kind(&self) -> engine::Kind {
         match self {
             BuildError::Engine(error) => error.kind(),
+            BuildError::Operation(error) => error.kind(),
             BuildError::NoSpace { .. } => engine::Kind::NoSpace,
             BuildError::Git { source: GitError::Full(_), .. } => engine::Kind::NoSpace,
             BuildError::Remote(_) | BuildError::Git { .. } => engine::Kind::Unavailable,
             BuildError::Context(error) if error.kind() == Kind::NoSpace => engine::Kind::NoSpace,
             _ => engine::Kind::Invalid,
+        }
+    }
+}
+
+impl From<SolveError> for BuildError {
+    fn from(error: SolveError) -> Self {
+        match error.cause() {
+            SolveError::Engine(error) => BuildError::Operation(Arc::clone(error)),
+            cause => BuildError::Engine(engine::Error::new(cause.kind(), cause.to_string())),
         }
     }
 }

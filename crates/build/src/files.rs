@@ -8,7 +8,9 @@ use std::io;
 use std::path::PathBuf;
 
 pub(crate) use copy::{Owner, Target, make_directories, write_file};
-pub(crate) use hash::{hash_entries, hash_entries_by, read_into};
+#[cfg(test)]
+pub(crate) use hash::hash_entries;
+pub(crate) use hash::{hash_entries_by, read_into};
 pub(crate) use tree::{Entry, Tree};
 
 /// Why files could not be copied.

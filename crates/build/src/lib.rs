@@ -1,18 +1,17 @@
 //! Dockerfile to steps to cached layers to image, in two ways: by definitions of operations ([`solve`]), as
 //! BuildKit's clients ask for builds, and step by step.
 //!
-//! [`build`] is the whole of the latter: it reads a build context, runs a Dockerfile's steps, each on the image
-//! of the one before, and tells what it does as it goes, in the words of Docker's classic builder.
-//! A step that was done before, on the same image with the same instruction and files, is not done
-//! again.
+//! [`build`] is the whole of the latter: it reads a build context, goes through a Dockerfile's steps, each on the
+//! image of the one before, and tells what it does as it goes, in the words of Docker's classic builder. What a
+//! step writes is an operation of the solver's like any other, and cached with all others.
 #![forbid(unsafe_code)]
 
+mod address;
 mod args;
 mod builder;
 mod changes;
 mod configure;
 mod context;
-mod download;
 mod error;
 mod files;
 mod git;
@@ -24,10 +23,11 @@ pub mod solve;
 use std::pin::Pin;
 
 use dockerfile::ignore;
-use engine::Engine;
 use futures::{Stream, StreamExt, stream};
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
+
+use solve::Solver;
 
 pub use changes::{ChangeError, apply_changes};
 pub use dockerfile::classic::ParseError;
@@ -43,10 +43,11 @@ pub type BuildStream = Pin<Box<dyn Stream<Item = Result<BuildEvent, BuildError>>
 const EVENTS_AHEAD: usize = 64;
 
 /// Builds an image. Must be called inside a tokio runtime.
-pub fn build(engine: Engine, request: BuildRequest) -> BuildStream {
+pub fn build(solver: &Solver, request: BuildRequest) -> BuildStream {
+    let solver = solver.clone();
     let (events, told) = mpsc::channel(EVENTS_AHEAD);
     let task = tokio::spawn(async move {
-        let building = context::build(engine, request, events.clone());
+        let building = context::build(solver, request, events.clone());
         let built = base::panics::catch_async(building).await.unwrap_or_else(|panic| {
             tracing::error!(%panic, "a build panicked");
             Err(BuildError::Step(

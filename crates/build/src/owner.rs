@@ -1,30 +1,8 @@
 //! `--chown`: users and groups by number, or by the names that the image gives them.
 
-use std::path::Path;
-
-use crate::files::{Owner, Target};
-
-/// Reads `user[:group]`. Names are looked up in the image that is being built.
-pub(crate) fn resolve_owner(target: &Target, text: &str) -> Result<Owner, String> {
-    let (user, group) = match text.split_once(':') {
-        Some((user, group)) => (user, Some(group)),
-        None => (text, None),
-    };
-    let read = |path: &str| {
-        target.read(Path::new(path)).map_err(|error| format!("read {path} of the image: {error}"))
-    };
-    let (uid, primary) = match numeric(user)? {
-        Some(uid) => (uid, uid),
-        None => user_ids(&read("/etc/passwd")?, user)?,
-    };
-    let gid = match group {
-        None | Some("") => primary,
-        Some(group) => match numeric(group)? {
-            Some(gid) => gid,
-            None => group_id(&read("/etc/group")?, group)?,
-        },
-    };
-    Ok(Owner { uid, gid, ..Owner::default() })
+/// Checks the numbers in `user[:group]`.
+pub(crate) fn check(text: &str) -> Result<(), String> {
+    text.splitn(2, ':').try_for_each(|part| numeric(part).map(drop))
 }
 
 /// The ids of a user, and of the group that it is in first, in the text of `/etc/passwd`.

@@ -95,7 +95,8 @@ async fn fetched(engine: &engine::Engine, remote: &str, dockerfile: &str) -> Out
         no_cache: true,
         ..BuildOptions::default()
     };
-    support::outcome(build::build(engine.clone(), build::BuildRequest { context: nothing, options })).await
+    let solver = Solver::new(engine.clone());
+    support::outcome(build::build(&solver, build::BuildRequest { context: nothing, options })).await
 }
 
 fn archive(files: &[(&str, &str)]) -> Vec<u8> {

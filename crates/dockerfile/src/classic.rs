@@ -5,6 +5,7 @@
 
 mod instruction;
 mod lines;
+pub mod operation;
 mod options;
 #[cfg(test)]
 mod tests;

@@ -21,8 +21,12 @@ use indexmap::IndexMap;
 use llb::pb;
 use oci::{ImageConfig, Platform};
 
+pub(crate) use copy::{action_of, common, directory_op, file_op, inline_op, local};
+pub(crate) use mounts::{root_mount, tmpfs_mount};
 pub(crate) use outline::{Listed, Outline};
-pub(crate) use state::{Env, Later};
+pub(crate) use run::{RunSettings, meta, proxies};
+pub use state::Env;
+pub(crate) use state::Later;
 
 use crate::client::{Client, ClientError, DockerfileSource};
 use crate::draft::{Draft, Place};

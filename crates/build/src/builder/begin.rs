@@ -1,14 +1,17 @@
 //! FROM: the image that a stage begins with.
 
+use dockerfile::Env;
 use dockerfile::classic::Dockerfile;
 use engine::image::{PullOptions, RegistryAuth};
 use futures::StreamExt;
-use image::{FindError, Image, ImageId};
+use image::{FindError, Image};
 use oci::{ContainerConfig, Platform, Reference};
 
+use super::outlet::Outlet;
 use super::{Builder, Stage};
+use crate::args::Args;
 use crate::error::BuildError;
-use crate::request::BuildEvent;
+use crate::solve::value::Chain;
 
 /// The name that stands for no image at all.
 const SCRATCH: &str = "scratch";
@@ -17,18 +20,19 @@ const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/b
 
 impl Builder {
     pub(super) async fn begin(
-        &mut self,
+        &self,
+        number: usize,
         image: &str,
         platform: Option<&str>,
-        name: Option<String>,
+        args: Args,
+        out: Outlet,
     ) -> Result<Stage, BuildError> {
-        self.args.begin_stage();
         let word = image;
-        let image = self.expand_global(Some(word))?.unwrap_or_default();
+        let image = self.expand_global(&args, Some(word))?.unwrap_or_default();
         if image.is_empty() {
             return Err(BuildError::Step(format!("base name ({word}) should not be blank")));
         }
-        let asked = match self.expand_global(platform)?.filter(|text| !text.is_empty()) {
+        let asked = match self.expand_global(&args, platform)?.filter(|text| !text.is_empty()) {
             Some(text) => Some(
                 text.parse::<Platform>()
                     .map_err(|error| BuildError::Step(format!("failed to parse platform {text}: {error}")))?,
@@ -37,76 +41,97 @@ impl Builder {
         };
         let platform = asked.clone().unwrap_or_else(|| self.platform.clone());
         let mut stage = Stage {
-            name,
+            number,
             image: None,
+            chain: Chain::default(),
             config: ContainerConfig { env: vec![DEFAULT_PATH.to_owned()], ..ContainerConfig::default() },
             author: String::new(),
             platform: platform.clone(),
+            args,
+            env: Env::default(),
             cached: true,
             has_command: false,
+            text: String::new(),
+            out,
         };
-        // A stage that came to nothing is as good as none.
-        let is_empty = self.stage_named(&image).is_some_and(|made| made.is_none());
-        if image == SCRATCH || is_empty {
-            self.text(" ---> \n".to_owned()).await;
+        let base = match self.stage_called(number, &image) {
+            _ if image == SCRATCH => None,
+            // A stage that came to nothing is as good as none.
+            Some(made) => match self.stages[made].made.wait().await {
+                Some(id) => Some(self.store.image_get(&id.to_string())?),
+                None => None,
+            },
+            None => Some(self.base_image(&stage, &image, asked.as_ref()).await?),
+        };
+        let Some(base) = base else {
+            stage.set_up();
+            stage.out.text(" ---> \n".to_owned()).await;
             return Ok(stage);
-        }
-        let base = match self.stage_image(&image)? {
-            Some(base) => base,
-            None => self.base_image(&image, asked.as_ref()).await?,
         };
         stage.author.clone_from(&base.config.author);
         stage.config = base.config.config.clone();
         if stage.config.env_get("PATH").is_none() {
             stage.config.env.push(DEFAULT_PATH.to_owned());
         }
+        stage.set_up();
+        stage.chain = self.chain_of(&base)?;
         stage.image = Some(base.id);
-        self.arrow(&stage).await;
+        stage.arrow().await;
         self.triggers(&mut stage).await?;
         Ok(stage)
     }
 
-    /// What an earlier stage came to, if `name` is one's name.
-    fn stage_named(&self, name: &str) -> Option<Option<&ImageId>> {
+    /// The stage before the stage `number` that is called `name`.
+    pub(super) fn stage_called(&self, number: usize, name: &str) -> Option<usize> {
         let wanted = name.to_lowercase();
-        let found = self.stages.iter().find(|(known, _)| known.as_deref() == Some(wanted.as_str()));
-        found.map(|(_, made)| made.as_ref())
+        self.stages[..number].iter().position(|stage| stage.name.as_deref() == Some(wanted.as_str()))
     }
 
-    /// The same as an image, which it has to be.
-    fn stage_image(&self, name: &str) -> Result<Option<Image>, BuildError> {
-        match self.stage_named(name) {
-            None => Ok(None),
-            Some(Some(id)) => Ok(Some(self.store.image_get(&id.to_string())?)),
-            Some(None) => Err(BuildError::Step(format!("build stage {name} is empty"))),
-        }
-    }
-
-    /// The image that COPY --from names: a stage by name or number, or any image.
-    pub(super) async fn source_image(&self, name: &str) -> Result<Image, BuildError> {
-        if let Some(image) = self.stage_image(name)? {
-            return Ok(image);
-        }
-        let Ok(number) = name.parse::<usize>() else {
-            return self.base_image(name, self.asked_platform.as_ref()).await;
-        };
+    /// The files that COPY --from names: of a stage by name or number, or of any image.
+    pub(super) async fn source_chain(&self, stage: &Stage, name: &str) -> Result<Chain, BuildError> {
         let no_stage = |why: &str| BuildError::Step(format!("invalid from flag value {name}: {why}"));
-        let (_, id) = self.stages.get(number).ok_or_else(|| match number == self.stages.len() {
-            true => no_stage("refers to current build stage"),
-            false => no_stage("index out of bounds"),
-        })?;
-        let id = id.as_ref().ok_or_else(|| BuildError::Step(format!("build stage {name} is empty")))?;
-        Ok(self.store.image_get(&id.to_string())?)
+        let wanted = match (self.stage_called(stage.number, name), name.parse::<usize>()) {
+            (Some(known), _) => known,
+            (None, Ok(number)) if number == stage.number => {
+                return Err(no_stage("refers to current build stage"));
+            }
+            (None, Ok(number)) if number > stage.number => return Err(no_stage("index out of bounds")),
+            (None, Ok(number)) => number,
+            (None, Err(_)) => {
+                let image = self.base_image(stage, name, self.asked_platform.as_ref()).await?;
+                return self.chain_of(&image);
+            }
+        };
+        let made = self.stages[wanted].made.wait().await;
+        let id = made.as_ref().ok_or_else(|| BuildError::Step(format!("build stage {name} is empty")))?;
+        self.chain_of(&self.store.image_get(&id.to_string())?)
+    }
+
+    /// The files of an image.
+    pub(super) fn chain_of(&self, image: &Image) -> Result<Chain, BuildError> {
+        let Some(top) = image.layers.last() else { return Ok(Chain::default()) };
+        let gone = || FindError::NotFound { name: image.id.to_string() };
+        Ok(Chain::new(Some(self.store.layer_hold(top).ok_or_else(gone)?)))
     }
 
     /// An image of this machine, or pulled.
-    async fn base_image(&self, name: &str, asked: Option<&Platform>) -> Result<Image, BuildError> {
-        let image = self.find_base_image(name, asked).await?;
+    async fn base_image(
+        &self,
+        stage: &Stage,
+        name: &str,
+        asked: Option<&Platform>,
+    ) -> Result<Image, BuildError> {
+        let image = self.find_base_image(stage, name, asked).await?;
         self.held.lock().push(self.store.image_hold(&image.id)?);
         Ok(image)
     }
 
-    async fn find_base_image(&self, name: &str, asked: Option<&Platform>) -> Result<Image, BuildError> {
+    async fn find_base_image(
+        &self,
+        stage: &Stage,
+        name: &str,
+        asked: Option<&Platform>,
+    ) -> Result<Image, BuildError> {
         let local = self.store.image_get(name);
         let fits = |image: &Image| {
             image.config.os.is_empty() || asked.is_none_or(|asked| self.store.image_fits(image, asked))
@@ -126,10 +151,7 @@ impl Builder {
         };
         let mut pull = self.engine.image_pull(name, options)?;
         while let Some(step) = pull.next().await {
-            let step = step?;
-            if !self.options.quiet {
-                let _ = self.events.send(Ok(BuildEvent::Pull(step))).await;
-            }
+            stage.out.pull(step?).await;
         }
         Ok(self.store.image_get(name)?)
     }
@@ -146,17 +168,27 @@ impl Builder {
     }
 
     /// What the base image wants done in every build that begins with it.
-    async fn triggers(&mut self, stage: &mut Stage) -> Result<(), BuildError> {
+    async fn triggers(&self, stage: &mut Stage) -> Result<(), BuildError> {
         let triggers = std::mem::take(&mut stage.config.on_build);
         if triggers.is_empty() {
             return Ok(());
         }
         let plural = if triggers.len() == 1 { "trigger" } else { "triggers" };
-        self.text(format!("# Executing {} build {plural}\n", triggers.len())).await;
+        stage.out.text(format!("# Executing {} build {plural}\n", triggers.len())).await;
         for trigger in triggers {
             let step = Dockerfile::parse_step(&trigger)?;
-            self.step(stage, &step.command).await?;
+            self.step(stage, &step).await?;
         }
         Ok(())
+    }
+}
+
+impl Stage {
+    /// What commands find set at the beginning.
+    fn set_up(&mut self) {
+        for entry in &self.config.env {
+            let (name, value) = entry.split_once('=').unwrap_or((entry, ""));
+            self.env.set(name, value);
+        }
     }
 }

@@ -1,25 +1,27 @@
 //! Steps that were done before: an image with the same parent, instruction and configuration.
 
 use image::{Image, ImageId, NewImage};
+use oci::Digest;
 
 use super::{Builder, Key, Stage};
 use crate::error::BuildError;
 
 impl Builder {
-    /// Looks for the image that a step would make. If there is one, the stage goes on with it.
+    /// Looks for the image that a step would make. If there is one, the stage goes on with it. Of steps that write
+    /// files this counts only where it is said which images to take steps from: else results do.
     pub(super) async fn found_done(&self, stage: &mut Stage, key: &Key) -> Result<bool, BuildError> {
         if !stage.cached || self.options.no_cache {
             return Ok(false);
         }
-        let found = match self.done_here(stage, key) {
+        let found = match self.done_here(stage, key, None) {
             Some(id) => Some(id),
             None => offload::in_place(|| self.done_elsewhere(stage, key))?,
         };
         match found {
             Some(id) => {
-                self.held.lock().push(self.store.image_hold(&id)?);
-                stage.image = Some(id);
-                self.text(" ---> Using cache\n".to_owned()).await;
+                stage.chain = self.chain_of(&self.store.image_get(&id.to_string())?)?;
+                self.go_on(stage, id)?;
+                stage.out.text(" ---> Using cache\n".to_owned()).await;
                 Ok(true)
             }
             None => {
@@ -29,7 +31,19 @@ impl Builder {
         }
     }
 
-    fn done_here(&self, stage: &Stage, key: &Key) -> Option<ImageId> {
+    /// The image of a step with these files, if it was made before.
+    pub(super) fn image_here(&self, stage: &Stage, key: &Key, top: Option<&Digest>) -> Option<ImageId> {
+        self.done_here(stage, key, Some(top))
+    }
+
+    /// Goes on with an image of this machine.
+    pub(super) fn go_on(&self, stage: &mut Stage, id: ImageId) -> Result<(), BuildError> {
+        self.held.lock().push(self.store.image_hold(&id)?);
+        stage.image = Some(id);
+        Ok(())
+    }
+
+    fn done_here(&self, stage: &Stage, key: &Key, files: Option<Option<&Digest>>) -> Option<ImageId> {
         let candidates: Vec<Image> = match &stage.image {
             Some(parent) => {
                 let children = self.store.image_children(parent);
@@ -40,6 +54,7 @@ impl Builder {
         let same = |image: &Image| {
             let steps = &image.config.history;
             steps.last().is_some_and(|step| step.created_by == key.created_by)
+                && files.is_none_or(|top| image.layers.last() == top)
                 && command_of(image).as_ref() == Some(&key.command)
                 && (stage.image.is_some() || (steps.len() == 1 && image.config.platform() == stage.platform))
                 && image.config.config == stage.config

@@ -1,28 +1,16 @@
-//! RUN: a container that does the step, and whose changes become the layer.
+//! RUN: a command, whose changes become the layer.
 
+use dockerfile::classic::operation::{CommandSettings, command};
 use dockerfile::classic::{CommandForm, HereDocument, RunNetwork};
-use engine::container::{
-    AttachFlags, ContainerSpec, HealthTest, Healthcheck, HostEntry, LogOptions, NetworkMode, RemoveOptions,
-};
-use engine::{ContainerId, Engine, Kind, OutputKind};
-use image::Layer;
+use engine::Engine;
+use engine::container::{NetworkMode, Ulimit};
+use llb::pb::{self, NetMode};
 
-use super::{Builder, Key, STEPS, Stage};
+use super::operation::{Kind, Operation};
+use super::{Builder, Key, Stage};
 use crate::configure::arguments;
 use crate::error::BuildError;
-
-/// Removes a step's container when the step is dropped in the middle.
-pub(super) struct StepContainer {
-    engine: Engine,
-    pub(super) id: ContainerId,
-    done: bool,
-}
-
-/// Makes text of bytes that may be cut inside a character.
-#[derive(Default)]
-struct TextPieces {
-    rest: Vec<u8>,
-}
+use crate::request::BuildOptions;
 
 impl Builder {
     pub(super) async fn run(
@@ -37,146 +25,57 @@ impl Builder {
             RunNetwork::None => Some("--network=none".to_owned()),
             RunNetwork::Host => Some("--network=host".to_owned()),
         };
-        let network = chosen_network(network, &self.options.network)?;
-        let command = arguments(&with_documents(form, documents)?, &stage.config);
-        let (counted, silent) = self.args.for_run(|name| stage.config.env_get(name).is_some());
+        let network = chosen_network(network, self.commands.network)?;
+        let words = arguments(&with_documents(form, documents)?, &stage.config);
+        let counted = stage.args.for_run(|name| stage.config.env_get(name).is_some());
         let count = (!counted.is_empty()).then(|| format!("|{}", counted.len()));
-        let words = own.into_iter().chain(count).chain(counted.iter().cloned()).chain(command.clone());
-        let key = Key::of(words.collect());
-        if self.found_done(stage, &key).await? {
-            self.arrow(stage).await;
-            return Ok(());
-        }
-        let Some(image) = &stage.image else {
+        let key = Key::of(own.into_iter().chain(count).chain(counted).chain(words.clone()).collect());
+        if stage.image.is_none() {
             return Err(BuildError::Step("RUN needs a root file system, but the stage is empty".to_owned()));
-        };
-        let spec =
-            self.container_spec(image, &stage.config.env, command.clone(), network, &counted, &silent)?;
-        let mut container = self.step_container(spec).await?;
-        let id = container.id.clone();
-        let code = self.run_container(&id).await?;
-        if code != 0 {
-            container.done = !self.options.force_remove;
-            if container.done {
-                self.engine.container_keep(&id).await?;
-            }
-            let shown = command.join(" ");
-            let message = format!("The command '{shown}' returned a non-zero code: {code}");
-            return Err(engine::Error::new(Kind::Invalid, message).with_exit_code(code).into());
         }
-        let layer = self.layer_of(&id).await?;
-        self.give_up(container).await?;
-        self.commit(stage, &key, layer)?;
-        self.arrow(stage).await;
-        Ok(())
-    }
-
-    /// Makes a step's container, and tells it.
-    pub(super) async fn step_container(&self, spec: ContainerSpec) -> Result<StepContainer, BuildError> {
-        let created = self.engine.container_create(spec).await?;
-        let container = StepContainer { engine: self.engine.clone(), id: created.id, done: false };
-        for warning in created.warnings {
-            self.text(format!(" ---> [Warning] {warning}\n")).await;
-        }
-        self.text(format!(" ---> Running in {}\n", container.id.short())).await;
-        Ok(container)
-    }
-
-    /// Removes the container of a step that is done, unless it is to stay.
-    pub(super) async fn give_up(&self, mut container: StepContainer) -> Result<(), BuildError> {
-        container.done = true;
-        let id = &container.id;
-        if self.options.remove {
-            self.engine.container_remove(id, RemoveOptions { force: true, volumes: true }).await?;
-            self.text(format!(" ---> Removed intermediate container {}\n", id.short())).await;
-        } else {
-            self.engine.container_keep(id).await?;
-        }
-        Ok(())
-    }
-
-    pub(super) fn container_spec(
-        &self,
-        image: &image::ImageId,
-        env: &[String],
-        command: Vec<String>,
-        network: &str,
-        counted: &[String],
-        silent: &[String],
-    ) -> Result<ContainerSpec, BuildError> {
-        let mut spec = ContainerSpec {
-            image: image.to_string(),
-            command: Some(command),
-            entrypoint: Some(Vec::new()),
-            env: [env, counted, silent].concat(),
-            attach: AttachFlags { stdin: false, stdout: true, stderr: true },
-            resources: self.options.resources.clone(),
-            shm_size: self.options.shm_size,
-            cgroup_parent: self.options.cgroup_parent.clone(),
-            transient: true,
-            healthcheck: Some(Healthcheck { test: HealthTest::Disabled, ..Healthcheck::default() }),
-            log: Some(LogOptions { driver: "none".to_owned(), ..LogOptions::default() }),
-            ..ContainerSpec::default()
-        };
-        spec.namespaces.network = match network {
-            "" | "default" | "bridge" => NetworkMode::Bridge,
-            "none" => NetworkMode::None,
-            "host" => NetworkMode::Host,
-            other => match other.strip_prefix("container:") {
-                Some(container) => NetworkMode::Container(self.engine.container_find(container)?),
-                None => NetworkMode::Network(other.to_owned()),
-            },
-        };
-        for line in &self.options.extra_hosts {
-            let invalid = || BuildError::Step(format!("bad format for add-host: \"{line}\""));
-            let (name, address) = line.split_once(':').ok_or_else(invalid)?;
-            let address = match address {
-                "host-gateway" => None,
-                address => Some(address.parse().map_err(|_| invalid())?),
-            };
-            spec.extra_hosts.push(HostEntry { names: vec![name.to_owned()], address });
-        }
-        Ok(spec)
-    }
-
-    /// Starts the container, passes on what it writes, and waits for its end.
-    async fn run_container(&self, id: &ContainerId) -> Result<i32, BuildError> {
-        let mut attached = self.engine.container_attach(id, false).await?;
-        self.engine.container_start(id).await?;
-        let (mut output, mut errors) = (TextPieces::default(), TextPieces::default());
-        while let Some(piece) = attached.output.next().await {
-            let (kind, bytes) = piece?;
-            let text = match kind {
-                OutputKind::Stdout => output.push(&bytes),
-                OutputKind::Stderr => in_red(errors.push(&bytes)),
-            };
-            if !text.is_empty() {
-                self.text(text).await;
-            }
-        }
-        // The container's root file system is free only when the engine has seen its end.
-        let status = self.engine.container_wait(id, engine::container::WaitCondition::NotRunning)?.await?;
-        Ok(status.code)
-    }
-
-    /// The layer that a container made. One that is going to be removed gives up its own directory.
-    pub(super) async fn layer_of(&self, id: &ContainerId) -> Result<Option<Layer>, BuildError> {
-        let (store, id, give_up) = (self.store.clone(), id.as_str().to_owned(), self.options.remove);
-        let cancel = self.cancel.clone();
-        let layer = STEPS.run(move || match give_up {
-            true => store.snapshot_seal(&id, &cancel),
-            false => store.snapshot_capture(&id, &cancel).map(Some),
-        });
-        layer.await.map_err(BuildError::from)
+        let (inputs, user) = (stage.base(), stage.config.user.as_str());
+        let (env, settings, shown) = (&stage.env, &self.commands, words.join(" "));
+        let exec = command(!inputs.is_empty(), words, env, stage.dir(), user, network, settings);
+        let operation = Operation { op: pb::op::Op::Exec(exec), inputs, kind: Kind::Command(shown) };
+        self.operate(stage, &key, operation).await
     }
 }
 
-/// Text as a terminal shows it in red: clients tell errors from output by it, as it comes in one stream.
-fn in_red(text: String) -> String {
-    match text.is_empty() {
-        true => text,
-        false => format!("\x1b[91m{text}\x1b[0m"),
-    }
+/// How commands of a build run.
+pub(super) fn settings(options: &BuildOptions, network: NetMode) -> Result<CommandSettings, BuildError> {
+    let host = |line: &String| {
+        let invalid = || BuildError::Step(format!("bad format for add-host: \"{line}\""));
+        let (name, address) = line.split_once(':').ok_or_else(invalid)?;
+        if address != "host-gateway" {
+            address.parse::<std::net::IpAddr>().map_err(|_| invalid())?;
+        }
+        Ok::<_, BuildError>((name.to_owned(), address.to_owned()))
+    };
+    let limit = |limit: &Ulimit| pb::Ulimit { name: limit.name.clone(), soft: limit.soft, hard: limit.hard };
+    Ok(CommandSettings {
+        network,
+        args: options.args.clone(),
+        hosts: options.extra_hosts.iter().map(host).collect::<Result<_, _>>()?,
+        ulimits: options.resources.ulimits.iter().map(limit).collect(),
+        cgroup_parent: options.cgroup_parent.clone().unwrap_or_default(),
+        shm_size: options.shm_size.and_then(|size| i64::try_from(size).ok()).unwrap_or_default(),
+    })
+}
+
+/// A network that a request names: as definitions have it, or what it is besides.
+pub(super) fn network_of(engine: &Engine, name: &str) -> Result<(NetMode, Option<NetworkMode>), BuildError> {
+    Ok(match name {
+        "" | "default" | "bridge" => (NetMode::Unset, None),
+        "none" => (NetMode::None, None),
+        "host" => (NetMode::Host, None),
+        other => (
+            NetMode::Unset,
+            Some(match other.strip_prefix("container:") {
+                Some(container) => NetworkMode::Container(engine.container_find(container)?),
+                None => NetworkMode::Network(other.to_owned()),
+            }),
+        ),
+    })
 }
 
 /// A command whose here-documents are where its shell looks for them.
@@ -191,56 +90,22 @@ fn with_documents(form: &CommandForm, documents: &[HereDocument]) -> Result<Comm
         }
         return Ok(CommandForm::Shell(first.content.clone()));
     }
-    let mut script = format!("{line}\n");
+    let mut script = line.clone();
     for document in documents {
-        script.push_str(&format!("{}{}\n", document.content, document.name));
+        script.push_str(&format!("\n{}{}", document.content, document.name));
     }
     Ok(CommandForm::Shell(script))
 }
 
 /// The network of a step, where the request says `asked`.
-fn chosen_network(own: RunNetwork, asked: &str) -> Result<&str, BuildError> {
+fn chosen_network(own: RunNetwork, asked: NetMode) -> Result<NetMode, BuildError> {
     match own {
         RunNetwork::Default => Ok(asked),
-        RunNetwork::None => Ok("none"),
-        RunNetwork::Host if asked == "host" => Ok(asked),
+        RunNetwork::None => Ok(NetMode::None),
+        RunNetwork::Host if asked == NetMode::Host => Ok(asked),
         RunNetwork::Host => Err(BuildError::Step(
             "network.host is not allowed: RUN --network=host needs a build with --network host".to_owned(),
         )),
-    }
-}
-
-impl TextPieces {
-    fn push(&mut self, bytes: &[u8]) -> String {
-        self.rest.extend_from_slice(bytes);
-        let whole = match std::str::from_utf8(&self.rest) {
-            Ok(_) => self.rest.len(),
-            // An incomplete character at the end waits for the rest of it.
-            Err(error) if error.error_len().is_none() => error.valid_up_to(),
-            Err(_) => self.rest.len(),
-        };
-        let rest = self.rest.split_off(whole);
-        let text = String::from_utf8_lossy(&self.rest).into_owned();
-        self.rest = rest;
-        text
-    }
-}
-
-impl Drop for StepContainer {
-    fn drop(&mut self) {
-        if self.done {
-            return;
-        }
-        let (engine, id) = (self.engine.clone(), self.id.clone());
-        // The build may be dropped anywhere; the engine's own task sees the removal through.
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move {
-                let options = RemoveOptions { force: true, volumes: true };
-                if let Err(error) = engine.container_remove(&id, options).await {
-                    tracing::warn!(container = %id, error = %base::error::chain(&error), "a build step's container stays");
-                }
-            });
-        }
     }
 }
 
@@ -251,24 +116,15 @@ mod tests {
     #[test]
     fn a_dockerfile_has_no_more_network_than_the_request() {
         let chosen = |own, asked| chosen_network(own, asked).map_err(|error| error.to_string());
-        for asked in ["", "none", "host", "container:web", "net"] {
+        for asked in [NetMode::Unset, NetMode::None, NetMode::Host] {
             assert_eq!(chosen(RunNetwork::Default, asked), Ok(asked));
-            assert_eq!(chosen(RunNetwork::None, asked), Ok("none"));
+            assert_eq!(chosen(RunNetwork::None, asked), Ok(NetMode::None));
         }
-        assert_eq!(chosen(RunNetwork::Host, "host"), Ok("host"));
-        for asked in ["", "default", "none", "net"] {
-            let error = chosen(RunNetwork::Host, asked).expect_err(asked);
+        assert_eq!(chosen(RunNetwork::Host, NetMode::Host), Ok(NetMode::Host));
+        for asked in [NetMode::Unset, NetMode::None] {
+            let error = chosen(RunNetwork::Host, asked).expect_err("it is not the host's");
             assert!(error.starts_with("network.host is not allowed"), "{error}");
         }
-    }
-
-    #[test]
-    fn characters_that_arrive_in_two_pieces_stay_whole() {
-        let mut pieces = TextPieces::default();
-        let bytes = "aé€".as_bytes();
-        let texts: Vec<String> = bytes.chunks(1).map(|chunk| pieces.push(chunk)).collect();
-        assert_eq!(texts.concat(), "aé€");
-        assert_eq!(pieces.push(&[0xff, b'x']), "\u{fffd}x");
     }
 
     #[test]
@@ -279,6 +135,6 @@ mod tests {
                 .expect("a script")
         };
         assert_eq!(script("<<EOF"), CommandForm::Shell("a\nb\n".into()));
-        assert_eq!(script("cat <<EOF > /x"), CommandForm::Shell("cat <<EOF > /x\na\nb\nEOF\n".into()));
+        assert_eq!(script("cat <<EOF > /x"), CommandForm::Shell("cat <<EOF > /x\na\nb\nEOF".into()));
     }
 }

@@ -9,8 +9,8 @@ use rustix::fs::FileType;
 
 use super::{Entry, FileError, Tree};
 
-/// The digest of what a COPY source brings. Whom it belongs to counts with `owners` only: else it is given to
-/// somebody.
+/// The digest of entries. Whom they belong to counts with `owners` only: else they are given to somebody.
+#[cfg(test)]
 pub(crate) fn hash_entries(tree: &Tree, entries: &[Entry], owners: bool) -> Result<Digest, FileError> {
     let mut buffer = vec![0; 128 * 1024];
     hash_entries_by(tree, entries, owners, &mut |entry, hasher| read_into(tree, entry, hasher, &mut buffer))
@@ -34,7 +34,8 @@ pub(crate) fn read_into(
     }
 }
 
-/// As [`hash_entries`], where `content` adds what regular files have in them.
+/// The digest of what is copied: whom it belongs to counts with `owners` only, else it is given to somebody. `content`
+/// adds what regular files have in them.
 pub(crate) fn hash_entries_by(
     tree: &Tree,
     entries: &[Entry],

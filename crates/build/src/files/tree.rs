@@ -20,6 +20,8 @@ pub(crate) struct Tree {
     root: OwnedFd,
     ignore: Ignore,
     cancel: Cancel,
+    /// Files belong to nobody here, but to somebody on another machine: to root as soon as they are copied.
+    foreign: bool,
 }
 
 /// A file, directory or the like of a tree.
@@ -41,17 +43,17 @@ impl Entry {
 impl Tree {
     /// The tree at `root`. Reading it ends soon after `cancel` was set.
     pub(crate) fn new(root: OwnedFd, ignore: Ignore, cancel: &Cancel) -> Self {
-        Self { root, ignore, cancel: cancel.clone() }
+        Self { root, ignore, cancel: cancel.clone(), foreign: false }
+    }
+
+    /// The same, of another machine: whom its files belong to says nothing here.
+    pub(crate) fn of_another_machine(self) -> Self {
+        Self { foreign: true, ..self }
     }
 
     /// Fails if nobody waits any more for what is read at `path`.
     pub(crate) fn check(&self, path: &Path) -> Result<(), FileError> {
         self.cancelled().map_err(|source| FileError::Read { path: path.to_owned(), source })
-    }
-
-    /// What ends the reading.
-    pub(crate) fn cancel(&self) -> &Cancel {
-        &self.cancel
     }
 
     pub(crate) fn cancelled(&self) -> io::Result<()> {
@@ -93,25 +95,8 @@ impl Tree {
     /// The file at `path`, or the directory with everything in it, parents first, sorted. A symbolic
     /// link at `path` itself is followed, those inside are not.
     pub(crate) fn entries(&self, path: &Path, exclude: &Ignore) -> Result<Vec<Entry>, FileError> {
-        let missing = || FileError::Missing(path.display().to_string());
-        if self.ignore.excludes(&path.to_string_lossy()) && !self.may_keep_inside(path)? {
-            return Err(missing());
-        }
-        let fd = match self.open(path, OFlags::PATH) {
-            Ok(fd) => fd,
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-                return Err(missing());
-            }
-            Err(source) => return Err(FileError::Read { path: path.to_owned(), source }),
-        };
-        let read_error = |path: &Path, source: rustix::io::Errno| FileError::Read {
-            path: path.to_owned(),
-            source: source.into(),
-        };
-        let stat = rustix::fs::fstat(&fd).map_err(|error| read_error(path, error))?;
-        let first = Entry { path: path.to_owned(), relative: PathBuf::new(), stat };
         let mut entries = Vec::new();
-        let mut pending = vec![first];
+        let mut pending = vec![self.entry(path)?];
         while let Some(entry) = pending.pop() {
             if entry.kind() == FileType::Directory {
                 let mut inside = self.list(&entry.path)?;
@@ -124,13 +109,39 @@ impl Tree {
                     let left_out = self.ignore.excludes(&text) || exclude.excludes(&text);
                     if !left_out || (is_directory && self.may_keep_inside(&path)?) {
                         let relative = entry.relative.join(&name);
-                        pending.push(Entry { path, relative, stat });
+                        pending.push(Entry { path, relative, stat: self.seen(stat) });
                     }
                 }
             }
             entries.push(entry);
         }
         Ok(entries)
+    }
+
+    /// The file or directory at `path` alone; a symbolic link there is followed.
+    pub(crate) fn entry(&self, path: &Path) -> Result<Entry, FileError> {
+        let missing = || FileError::Missing(path.display().to_string());
+        if self.ignore.excludes(&path.to_string_lossy()) && !self.may_keep_inside(path)? {
+            return Err(missing());
+        }
+        let read_error = |source: io::Error| FileError::Read { path: path.to_owned(), source };
+        let fd = match self.open(path, OFlags::PATH) {
+            Ok(fd) => fd,
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                return Err(missing());
+            }
+            Err(error) => return Err(read_error(error)),
+        };
+        let stat = rustix::fs::fstat(&fd).map_err(|error| read_error(error.into()))?;
+        Ok(Entry { path: path.to_owned(), relative: PathBuf::new(), stat: self.seen(stat) })
+    }
+
+    /// What is told of a file.
+    fn seen(&self, mut stat: Stat) -> Stat {
+        if self.foreign {
+            (stat.st_uid, stat.st_gid) = (0, 0);
+        }
+        stat
     }
 
     /// What is at `path`, if it is a symbolic link.
@@ -144,7 +155,7 @@ impl Tree {
         };
         let stat = look().map_err(|source| FileError::Read { path: path.to_owned(), source })?;
         let stat = stat.filter(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Symlink);
-        Ok(stat.map(|stat| Entry { path: path.to_owned(), relative: PathBuf::new(), stat }))
+        Ok(stat.map(|stat| Entry { path: path.to_owned(), relative: PathBuf::new(), stat: self.seen(stat) }))
     }
 
     /// Opens a directory, to look into.

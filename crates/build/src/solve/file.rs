@@ -18,7 +18,7 @@ use prost::Message;
 pub(crate) use filter::{Filter, entries};
 
 use super::SolveError;
-use super::key::{Key, Selection};
+use super::key::{Key, Named, Selection};
 use super::schedule::{Done, Step};
 use super::usage::{self, Made};
 use super::value::{self, Chain, HeldTree, Value};
@@ -62,21 +62,14 @@ async fn key(step: &Step<'_>, file: &pb::FileOp) -> Result<Digest, SolveError> {
     let mut key = Key::new("file");
     let of_operation = |number: i64| usize::try_from(number).is_ok_and(|at| at < step.inputs.len());
     for action in &file.actions {
-        key.add(action.encode_to_vec());
+        key.add(words_of(action, &of_operation));
         if of_operation(action.input) {
             key.add_whole(step.job, &step.input(action.input)?).await?;
         }
         match &action.action {
             Some(Action::Copy(copy)) if of_operation(action.secondary_input) => {
-                let selection = Selection {
-                    path: copy.src.clone(),
-                    wildcard: copy.allow_wildcard,
-                    follow: copy.follow_symlink,
-                    include: copy.include_patterns.clone(),
-                    exclude: copy.exclude_patterns.clone(),
-                    owners: copy.owner.is_none(),
-                };
-                key.add_selected(step.job, &step.input(action.secondary_input)?, selection).await?;
+                let from = step.input(action.secondary_input)?;
+                key.add_selected(step.job, &from, selection_of(copy)).await?;
             }
             _ if of_operation(action.secondary_input) => {
                 key.add_whole(step.job, &step.input(action.secondary_input)?).await?;
@@ -91,6 +84,31 @@ async fn key(step: &Step<'_>, file: &pb::FileOp) -> Result<Digest, SolveError> {
         }
     }
     Ok(key.finish())
+}
+
+/// What an action says. What it copies counts by what is there, and not by the path to it.
+fn words_of(action: &pb::FileAction, of_operation: &dyn Fn(i64) -> bool) -> Vec<u8> {
+    let mut words = action.clone();
+    if let Some(Action::Copy(copy)) = &mut words.action
+        && of_operation(action.secondary_input)
+        && copy.required_paths.is_empty()
+    {
+        copy.src.clear();
+    }
+    words.encode_to_vec()
+}
+
+/// What of an input an action copies.
+pub(crate) fn selection_of(copy: &pb::FileActionCopy) -> Selection {
+    Selection {
+        path: copy.src.clone(),
+        wildcard: copy.allow_wildcard,
+        follow: copy.follow_symlink,
+        include: copy.include_patterns.clone(),
+        exclude: copy.exclude_patterns.clone(),
+        owners: copy.owner.is_none(),
+        named: if copy.dir_copy_contents { Named::Files } else { Named::All },
+    }
 }
 
 /// Does the actions in turn; gives the operation's inputs and what the actions came to, by their numbers.

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use oci::{Digest, Hasher};
+use rustix::fs::FileType;
 
 use super::SolveError;
 use super::job::Job;
@@ -13,7 +14,7 @@ use crate::files::{Entry, FileError, Tree, hash_entries_by, read_into};
 use crate::ignore::Ignore;
 
 /// The version of all keys: what was remembered under another is not found.
-const VERSION: &str = "2";
+const VERSION: &str = "3";
 
 /// A key that is put together.
 pub(crate) struct Key {
@@ -31,6 +32,19 @@ pub(crate) struct Selection {
     pub(crate) exclude: Vec<String>,
     /// Whether it counts whom files belong to.
     pub(crate) owners: bool,
+    /// Whether what is found comes along under its name: a directory's content does not.
+    pub(crate) named: Named,
+}
+
+/// What of what is selected has a name that counts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Named {
+    /// Nothing.
+    None,
+    /// All but directories, whose content is meant.
+    Files,
+    /// All.
+    All,
 }
 
 impl Key {
@@ -89,13 +103,22 @@ async fn whole(job: &Job, value: &Value) -> Result<Digest, SolveError> {
 
 /// The digest of what is selected of a value: names, kinds, modes, contents; not times. What is not there counts
 /// as that.
-async fn selected(job: &Job, value: &Value, selection: Selection) -> Result<Digest, SolveError> {
+pub(crate) async fn selected(job: &Job, value: &Value, selection: Selection) -> Result<Digest, SolveError> {
     let identity = value.identity();
     let remembered =
         identity.map(|identity| Digest::sha256_of(format!("{identity} {selection:?}").as_bytes()));
     let hashes = Arc::clone(&job.inner.solver.inner.usage.hashes);
     if let Some(known) = remembered.as_ref().and_then(|key| hashes.get(key)) {
         return Ok(known);
+    }
+    if let Value::Files(tree) = value {
+        let (own, held) = (Digest::sha256_of(format!("{selection:?}").as_bytes()), Arc::clone(tree));
+        if let Some(known) = tree.digests.get(&own) {
+            return Ok(known);
+        }
+        let digest = job.blocking(move || hash(&held.tree, &selection, None)).await?;
+        tree.digests.put(own, digest.clone());
+        return Ok(digest);
     }
     let (tree, files) = (value::tree(job, value).await?, known_files(job, value));
     let digest = job.blocking(move || hash(&tree.tree, &selection, files.as_deref())).await?;
@@ -143,12 +166,20 @@ fn hash(tree: &Tree, selection: &Selection, known: Option<&FileDigests>) -> Resu
     key.add(paths.len().to_string());
     let filter = super::file::Filter::new(&selection.include, &selection.exclude)?;
     for path in paths {
-        // A name counts where it was not written out.
-        if selection.wildcard {
-            key.add(path.as_os_str().as_encoded_bytes());
-        }
         match super::file::entries(tree, &path, selection.follow, &filter) {
-            Ok(entries) => key.add(content(tree, &entries, selection.owners, known)?.to_string()),
+            Ok(entries) => {
+                let is_directory = entries.first().is_some_and(|first| first.kind() == FileType::Directory);
+                let counts = match selection.named {
+                    Named::None => false,
+                    Named::Files => !is_directory,
+                    Named::All => true,
+                };
+                if let Some(name) = path.file_name().filter(|_| counts) {
+                    key.add("named");
+                    key.add(name.as_encoded_bytes());
+                }
+                key.add(content(tree, &entries, selection.owners, known)?.to_string());
+            }
             Err(SolveError::NotFound(_)) => key.add("missing"),
             Err(error) => return Err(error),
         }
@@ -173,6 +204,7 @@ mod tests {
             include: Vec::new(),
             exclude: Vec::new(),
             owners: true,
+            named: Named::Files,
         }
     }
 

@@ -13,6 +13,7 @@ use super::error::Location;
 use super::event::{Event, LogEvent, ProgressGroup, StatusEvent, VertexEvent};
 use super::flight::Flight;
 use super::job::Job;
+use super::operate::{Followed, Said};
 use super::value::{Chain, Value};
 use super::{SolveError, now};
 
@@ -24,6 +25,8 @@ pub(crate) struct Step<'a> {
     pub(crate) inputs: Vec<Value>,
     /// The right to do it, once it has that.
     pub(crate) flight: std::sync::OnceLock<Flight>,
+    /// Who follows it closely, if somebody does.
+    pub(crate) followed: Option<&'a Followed>,
 }
 
 /// What an operation came to, and whether it had been done before.
@@ -110,7 +113,7 @@ async fn vertex_done(
         Arc::clone(done.entry(vertex.digest.clone()).or_default())
     };
     let run = async || {
-        let step = Step { job, vertex, inputs, flight: std::sync::OnceLock::new() };
+        let step = Step { job, vertex, inputs, flight: std::sync::OnceLock::new(), followed: None };
         let mut told = Told::begin(job, graph, vertex);
         let done = perform(&step).await;
         told.end(&done);
@@ -129,7 +132,7 @@ async fn vertex_done(
     cell.get_or_init(run).await.clone()
 }
 
-async fn perform(step: &Step<'_>) -> Result<Done, SolveError> {
+pub(super) async fn perform(step: &Step<'_>) -> Result<Done, SolveError> {
     let Some(op) = &step.vertex.op.op else {
         return Err(SolveError::Invalid("an operation does nothing".to_owned()));
     };
@@ -171,17 +174,25 @@ impl Step<'_> {
     }
 
     /// Tells what it writes, also to those who wait for the same.
-    pub(crate) fn tell(&self, log: LogEvent) {
+    pub(crate) async fn tell(&self, log: LogEvent) {
         if let Some(flight) = self.flight.get() {
             flight.tell(Event::Log(log.clone()));
         }
-        self.job.inner.events.tell(Event::Log(log));
+        match self.followed {
+            Some(followed) => followed.say(Said::wrote(log)).await,
+            None => self.job.inner.events.tell(Event::Log(log)),
+        }
     }
 
     /// Hears what the same operation of another job says.
     pub(crate) fn hear(&self, event: Event) {
-        if let Event::Log(log) = event {
-            self.job.inner.events.tell(Event::Log(LogEvent { vertex: self.vertex.digest.clone(), ..log }));
+        let Event::Log(log) = event else { return };
+        match self.followed {
+            Some(followed) => followed.hear(Said::wrote(log)),
+            None => {
+                let vertex = self.vertex.digest.clone();
+                self.job.inner.events.tell(Event::Log(LogEvent { vertex, ..log }));
+            }
         }
     }
 
@@ -192,6 +203,7 @@ impl Step<'_> {
             vertex: self.vertex.digest.clone(),
             id: id.to_owned(),
             started: now(),
+            said: self.followed.map(|followed| followed.said.clone()),
         }
     }
 }
@@ -203,15 +215,28 @@ pub(crate) struct Progress {
     vertex: Digest,
     id: String,
     started: base::Timestamp,
+    /// Who follows the operation hears of it instead.
+    said: Option<tokio::sync::mpsc::Sender<Said>>,
 }
 
 impl Progress {
     /// A part of a vertex of a job.
     pub(crate) fn new(job: &Job, vertex: &Digest, id: &str) -> Self {
-        Self { job: job.inner.events.clone(), vertex: vertex.clone(), id: id.to_owned(), started: now() }
+        Self {
+            job: job.inner.events.clone(),
+            vertex: vertex.clone(),
+            id: id.to_owned(),
+            started: now(),
+            said: None,
+        }
     }
 
     pub(crate) fn tell(&self, current: u64, total: u64, is_done: bool) {
+        if let Some(said) = &self.said {
+            // Whoever has no room for it hears of the next.
+            let _ = said.try_send(Said::Came(current, total));
+            return;
+        }
         self.job.tell(Event::Status(StatusEvent {
             id: self.id.clone(),
             vertex: self.vertex.clone(),

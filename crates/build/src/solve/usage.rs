@@ -228,7 +228,7 @@ fn layers_of(step: &Step<'_>, value: &Value) -> Vec<Digest> {
     let top = match value {
         Value::Chain(chain) => chain.chain_id().cloned(),
         Value::Image(image) => image.chain_id().cloned(),
-        Value::Local(_) => None,
+        Value::Local(_) | Value::Files(_) => None,
     };
     let held = top.and_then(|top| store.layer_hold(&top));
     held.map(|top| store.layer_chain(&top).iter().map(|layer| layer.chain_id().clone()).collect())
@@ -239,7 +239,7 @@ fn parent(step: &Step<'_>, value: &Value) -> Option<Digest> {
     let top = match value {
         Value::Chain(chain) => chain.chain_id(),
         Value::Image(image) => image.chain_id(),
-        Value::Local(_) => None,
+        Value::Local(_) | Value::Files(_) => None,
     }?;
     let store = &step.job.inner.solver.inner.store;
     store.result_of_layer(top)

@@ -30,6 +30,8 @@ pub(crate) enum Value {
     Local(Arc<LocalDirectory>),
     /// An image whose layers need not be here yet.
     Image(Arc<BaseImage>),
+    /// Files that whoever made the job holds.
+    Files(Arc<HeldTree>),
 }
 
 /// A tree that is looked into.
@@ -68,7 +70,7 @@ impl Value {
         match self {
             Self::Chain(chain) => Some(of(chain.chain_id())),
             Self::Image(image) => Some(of(image.chain_id())),
-            Self::Local(_) => None,
+            Self::Local(_) | Self::Files(_) => None,
         }
     }
 }
@@ -79,6 +81,7 @@ pub(crate) async fn chain(job: &Job, value: &Value) -> Result<Chain, SolveError>
         Value::Chain(chain) => Ok(chain.clone()),
         Value::Image(image) => image.chain(job).await,
         Value::Local(directory) => directory.chain(job).await,
+        Value::Files(tree) => layer_of(job, Arc::clone(tree)).await,
     }
 }
 
@@ -86,6 +89,10 @@ pub(crate) async fn chain(job: &Job, value: &Value) -> Result<Chain, SolveError>
 pub(crate) async fn root(job: &Job, value: &Value) -> Result<Root, SolveError> {
     let fd = match value {
         Value::Local(directory) => directory.open()?,
+        Value::Files(files) => {
+            let open = || files.tree.directory(Path::new(""));
+            offload::in_place(open).map_err(SolveError::io("open the context"))?
+        }
         other => {
             let (chain, store) = (chain(job, other).await?, job.inner.solver.inner.store.clone());
             let mount = move || store.chain_mount(chain.chain_id()).map(|fd| (fd, chain));
@@ -98,6 +105,9 @@ pub(crate) async fn root(job: &Job, value: &Value) -> Result<Root, SolveError> {
 
 /// A value as a tree of files to copy from, with what keeps it there.
 pub(crate) async fn tree(job: &Job, value: &Value) -> Result<Arc<HeldTree>, SolveError> {
+    if let Value::Files(files) = value {
+        return Ok(Arc::clone(files));
+    }
     let root = root(job, value).await?;
     Ok(Arc::new(HeldTree::of(root.fd, root._held, job)))
 }
@@ -105,19 +115,25 @@ pub(crate) async fn tree(job: &Job, value: &Value) -> Result<Arc<HeldTree>, Solv
 /// A tree of files, and what keeps it there.
 pub(crate) struct HeldTree {
     pub(crate) tree: Tree,
+    /// Digests of parts of it, where it is asked for more than once and never changes.
+    pub(crate) digests: super::usage::Hashes,
     _held: Value,
 }
 
 impl HeldTree {
     /// The tree at `root`, which is there as long as `held` is.
     pub(crate) fn of(root: OwnedFd, held: Value, job: &Job) -> Self {
-        Self { tree: Tree::new(root, Ignore::default(), &job.inner.cancel), _held: held }
+        Self { _held: held, ..Self::new(Tree::new(root, Ignore::default(), &job.inner.cancel)) }
     }
 
     /// A tree that nothing need be held for.
     pub(crate) fn of_nothing(root: OwnedFd) -> Self {
-        let tree = Tree::new(root, Ignore::default(), &base::cancel::Cancel::default());
-        Self { tree, _held: Value::Chain(Chain::default()) }
+        Self::new(Tree::new(root, Ignore::default(), &base::cancel::Cancel::default()))
+    }
+
+    /// A tree that somebody else holds.
+    pub(crate) fn new(tree: Tree) -> Self {
+        Self { tree, digests: super::usage::Hashes::default(), _held: Value::Chain(Chain::default()) }
     }
 }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use base::{SystemClock, SystemRandom};
+use build::solve::Solver;
 use build::{BuildEvent, BuildOptions, BuildRequest};
 use engine::container::LogOptions;
 use engine::image::ImportSpec;
@@ -85,13 +86,23 @@ pub(crate) async fn build(
     files: Files<'_>,
     options: BuildOptions,
 ) -> Outcome {
+    build_as_asked(engine, dockerfile, files, BuildOptions { network: "none".to_owned(), ..options }).await
+}
+
+/// The same, in the network that the options say.
+pub(crate) async fn build_as_asked(
+    engine: &Engine,
+    dockerfile: &str,
+    files: Files<'_>,
+    options: BuildOptions,
+) -> Outcome {
     let mut context = tar::Builder::new(Vec::new());
     for (path, content) in files.iter().chain([&("Dockerfile", dockerfile)]) {
         let mut header = header(tar::EntryType::Regular, content.len() as u64);
         context.append_data(&mut header, path, content.as_bytes()).expect("into memory");
     }
     let context = context.into_inner().expect("into memory");
-    build_context(engine, context, BuildOptions { network: "none".to_owned(), ..options }).await
+    build_context(engine, context, options).await
 }
 
 /// The header of an entry of a context.
@@ -110,7 +121,7 @@ pub(crate) fn header(kind: tar::EntryType, size: u64) -> tar::Header {
 pub(crate) async fn build_context(engine: &Engine, context: Vec<u8>, options: BuildOptions) -> Outcome {
     let context = futures::stream::iter([Ok(bytes::Bytes::from(context))]).boxed();
     let options = BuildOptions { remove: true, ..options };
-    outcome(build::build(engine.clone(), BuildRequest { context, options })).await
+    outcome(build::build(&Solver::new(engine.clone()), BuildRequest { context, options })).await
 }
 
 /// What a build says, to its end.

@@ -24,7 +24,7 @@ pub(crate) async fn build(mut call: Call) -> Answer {
     let tells_results = call.version >= ApiVersion(1, 30) && !options.quiet;
     let running = call.api.builds.begin(call.query.text("buildid"));
     let context = call.body_stream()?;
-    let mut events = ::build::build(call.engine().clone(), BuildRequest { context, options });
+    let mut events = ::build::build(call.api.buildkit.solver(), BuildRequest { context, options });
     // A build that fails before it says anything fails as a whole.
     let first = tokio::select! {
         first = events.next() => first.transpose().map_err(fault)?,
@@ -73,6 +73,7 @@ fn until_cancelled(events: BuildStream, running: Running) -> impl Stream<Item = 
 fn fault(error: BuildError) -> Fault {
     match error {
         BuildError::Engine(error) => error.into(),
+        BuildError::Operation(error) => Fault::of(error.kind(), words::message(&error)),
         other => Fault::of(other.kind(), words::message(&other)),
     }
 }

@@ -41,22 +41,11 @@ impl Converter<'_> {
             }
         };
         check_checksum(copying, is_add)?;
-        let (mode, mode_text) = mode(&copying.chmod)?;
         let stage = &self.stages[at];
-        let (env, platform, dir) =
-            (stage.state.env.clone(), stage.platform.clone(), stage.state.dir().to_owned());
-        let target = target(&dir, &copying.target);
+        let (env, platform) = (stage.state.env.clone(), stage.platform.clone());
+        let common = common(stage.state.dir(), &copying.target, &copying.chmod, &copying.exclude)?;
         let name = shown(self.lexer, &command.instruction.code, &env);
         let label = self.step_name(at, &name, platform.as_ref(), &env);
-        let common = pb::FileActionCopy {
-            dest: target,
-            mode,
-            mode_str: mode_text,
-            create_dest_path: true,
-            exclude_patterns: copying.exclude.clone(),
-            timestamp: -1,
-            ..pb::FileActionCopy::default()
-        };
         let mut files = Vec::new();
         let is_of_context = command.sources.is_empty();
         for source in &copying.sources {
@@ -64,7 +53,7 @@ impl Converter<'_> {
             if from.is_none() && is_of_context {
                 self.check_ignored(source, is_add, command.instruction.lines);
             }
-            files.push(from.unwrap_or_else(|| local(source, copying, is_add, root, &common)));
+            files.push(from.unwrap_or_else(|| From { root, copy: local(source, copying, is_add, &common) }));
         }
         for file in &copying.files {
             files.push(self.inline(&file.name, &file.content, &common));
@@ -112,52 +101,30 @@ impl Converter<'_> {
         if !is_add {
             return Err("source can't be a URL for COPY".to_owned());
         }
-        let path = url::Url::parse(source).map(|url| url.path().to_owned()).unwrap_or_default();
-        let name = match base_name(&path) {
-            "." | "/" => "__unnamed__",
-            name => name,
-        };
-        let mut http = Source::new(source.to_owned(), "source.http")
-            .attribute("http.filename", name, None)
-            .named(label)
-            .command(&command.instruction.code);
+        let name = web_name(source);
+        let mut http = web_source(source, &name).named(label).command(&command.instruction.code);
         if !copying.checksum.is_empty() {
             let checksum = Digest::parse(&copying.checksum).map_err(|error| error.to_string())?;
             http = http.attribute("http.checksum", &checksum.to_string(), Some("source.http.checksum"));
         }
         let root = self.draft.add_source(http);
         let copy = pb::FileActionCopy {
-            src: join_paths("/", name),
             attempt_unpack_docker_compatibility: copying.unpack.unwrap_or_default(),
-            ..common.clone()
+            ..action_of(&name, common)
         };
         Ok(Some(From { root: Some(root), copy }))
     }
 
     /// A file with the text of a here-document.
     fn inline(&mut self, name: &str, content: &str, common: &pb::FileActionCopy) -> From {
-        let path = join_paths("/", name);
-        let root = self.inline_file(&path, content, 0o644);
-        From { root: Some(root), copy: pb::FileActionCopy { src: path, ..common.clone() } }
+        let root = self.inline_file(&join_paths("/", name), content, 0o644);
+        From { root: Some(root), copy: action_of(name, common) }
     }
 
     /// A directory with one file in it.
     pub(super) fn inline_file(&mut self, path: &str, content: &str, mode: i32) -> Place {
-        let file = pb::FileActionMkFile {
-            path: path.to_owned(),
-            mode,
-            data: content.to_owned().into_bytes().into(),
-            owner: None,
-            timestamp: -1,
-        };
-        let action = pb::FileAction {
-            input: llb::EMPTY,
-            secondary_input: llb::EMPTY,
-            output: 0,
-            action: Some(Action::Mkfile(file)),
-        };
         self.draft.add(Operation {
-            op: pb::op::Op::File(pb::FileOp { actions: vec![action] }),
+            op: pb::op::Op::File(inline_op(path, content, mode)),
             inputs: Vec::new(),
             platform: None,
             metadata: metadata("[internal] preparing inline document", &["file.base"]),
@@ -178,35 +145,10 @@ impl Converter<'_> {
         let is_link = copying.link && copying.chmod.is_empty();
         let below = self.stages[at].state.root;
         let base = below.filter(|_| !is_link);
-        let mut inputs: Vec<Place> = base.into_iter().collect();
-        let owner_input = if base.is_some() { 0 } else { llb::EMPTY };
-        let mut actions: Vec<pb::FileAction> = Vec::new();
-        let mut secondary = Vec::new();
-        for from in &files {
-            secondary.push(from.root.map_or(llb::EMPTY, |root| {
-                let known = inputs.iter().position(|input| *input == root);
-                number(known.unwrap_or_else(|| {
-                    inputs.push(root);
-                    inputs.len() - 1
-                }))
-            }));
-        }
-        let last = files.len();
-        for (number_of, (from, secondary_input)) in files.into_iter().zip(secondary).enumerate() {
-            let mut copy = from.copy;
-            copy.owner = (!copying.chown.is_empty()).then(|| owner(&copying.chown, owner_input));
-            actions.push(pb::FileAction {
-                input: match number_of {
-                    0 => owner_input,
-                    later => number(inputs.len() + later - 1),
-                },
-                secondary_input,
-                output: if number_of + 1 == last { 0 } else { llb::SKIP_OUTPUT },
-                action: Some(Action::Copy(copy)),
-            });
-        }
+        let files = files.into_iter().map(|from| (from.root, from.copy)).collect();
+        let (op, inputs) = file_op(base, files, &copying.chown);
         let mut capabilities = vec!["file.base"];
-        for action in &actions {
+        for action in &op.actions {
             let Some(Action::Copy(copy)) = &action.action else { continue };
             if !copy.include_patterns.is_empty() || !copy.exclude_patterns.is_empty() {
                 capabilities.push("file.copy.includeexcludepatterns");
@@ -230,7 +172,7 @@ impl Converter<'_> {
         if is_link {
             told.progress_group = Some(group(true));
         }
-        let op = pb::op::Op::File(pb::FileOp { actions });
+        let op = pb::op::Op::File(op);
         let copied = self.draft.add(Operation { op, inputs, platform: None, metadata: told, lines });
         let root = match below.filter(|_| is_link) {
             None => copied,
@@ -266,14 +208,117 @@ impl Converter<'_> {
     }
 }
 
+/// What all sources of an instruction have in common, in the working directory `dir`.
+pub(crate) fn common(
+    dir: &str,
+    to: &str,
+    chmod: &str,
+    exclude: &[String],
+) -> Result<pb::FileActionCopy, String> {
+    let (mode, mode_str) = mode(chmod)?;
+    Ok(pb::FileActionCopy {
+        dest: target(dir, to),
+        mode,
+        mode_str,
+        create_dest_path: true,
+        exclude_patterns: exclude.to_vec(),
+        timestamp: -1,
+        ..pb::FileActionCopy::default()
+    })
+}
+
+/// The operation that copies onto `base`, and its inputs. Each file comes from one, or from an empty directory.
+pub(crate) fn file_op<P: PartialEq>(
+    base: Option<P>,
+    files: Vec<(Option<P>, pb::FileActionCopy)>,
+    chown: &str,
+) -> (pb::FileOp, Vec<P>) {
+    let owner_input = if base.is_some() { 0 } else { llb::EMPTY };
+    let mut inputs: Vec<P> = base.into_iter().collect();
+    let mut copies = Vec::new();
+    for (root, copy) in files {
+        let secondary = root.map_or(llb::EMPTY, |root| {
+            let known = inputs.iter().position(|input| *input == root);
+            number(known.unwrap_or_else(|| {
+                inputs.push(root);
+                inputs.len() - 1
+            }))
+        });
+        copies.push((secondary, copy));
+    }
+    let last = copies.len();
+    let actions = copies.into_iter().enumerate().map(|(number_of, (secondary_input, mut copy))| {
+        copy.owner = (!chown.is_empty()).then(|| owner(chown, owner_input));
+        pb::FileAction {
+            input: match number_of {
+                0 => owner_input,
+                later => number(inputs.len() + later - 1),
+            },
+            secondary_input,
+            output: if number_of + 1 == last { 0 } else { llb::SKIP_OUTPUT },
+            action: Some(Action::Copy(copy)),
+        }
+    });
+    (pb::FileOp { actions: actions.collect() }, inputs)
+}
+
+/// The operation that makes the working directory `dir`, with those above it, on its input if there is one.
+pub(crate) fn directory_op(dir: &str, has_base: bool, user: &str, timestamp: i64) -> pb::FileOp {
+    let base = if has_base { 0 } else { llb::EMPTY };
+    let mkdir = pb::FileActionMkDir {
+        path: clean_path(dir),
+        mode: 0o755,
+        make_parents: true,
+        owner: (!user.is_empty()).then(|| owner(user, base)),
+        timestamp,
+    };
+    let action = Some(Action::Mkdir(mkdir));
+    pb::FileOp {
+        actions: vec![pb::FileAction { input: base, secondary_input: llb::EMPTY, output: 0, action }],
+    }
+}
+
+/// The operation that makes a directory with one file in it.
+pub(crate) fn inline_op(path: &str, content: &str, mode: i32) -> pb::FileOp {
+    let file = pb::FileActionMkFile {
+        path: path.to_owned(),
+        mode,
+        data: content.to_owned().into_bytes().into(),
+        owner: None,
+        timestamp: -1,
+    };
+    let action = Some(Action::Mkfile(file));
+    pb::FileOp {
+        actions: vec![pb::FileAction { input: llb::EMPTY, secondary_input: llb::EMPTY, output: 0, action }],
+    }
+}
+
+/// What a file from an address is called.
+fn web_name(address: &str) -> String {
+    let path = url::Url::parse(address).map(|url| url.path().to_owned()).unwrap_or_default();
+    match base_name(&path) {
+        "." | "/" => "__unnamed__".to_owned(),
+        name => name.to_owned(),
+    }
+}
+
+/// A file from an address, alone in a directory.
+fn web_source(address: &str, name: &str) -> Source {
+    Source::new(address.to_owned(), "source.http").attribute("http.filename", name, None)
+}
+
+/// Copies the one file of a directory that was made for it.
+pub(crate) fn action_of(name: &str, common: &pb::FileActionCopy) -> pb::FileActionCopy {
+    pb::FileActionCopy { src: join_paths("/", name), ..common.clone() }
+}
+
 /// A path of the context or of another stage.
-fn local(
+pub(crate) fn local(
     source: &str,
     copying: &Copying,
     is_add: bool,
-    root: Option<Place>,
     common: &pb::FileActionCopy,
-) -> From {
+) -> pb::FileActionCopy {
     let (mut source, mut include, mut required) = (source.to_owned(), Vec::new(), Vec::new());
     if copying.parents {
         // What stands before the dot is no part of the path that is kept.
@@ -288,7 +333,7 @@ fn local(
         }
         source = parent;
     }
-    let copy = pb::FileActionCopy {
+    pb::FileActionCopy {
         src: clean_path(&absolute("/", &source)),
         follow_symlink: true,
         dir_copy_contents: true,
@@ -298,8 +343,7 @@ fn local(
         include_patterns: include,
         required_paths: required,
         ..common.clone()
-    };
-    From { root, copy }
+    }
 }
 
 /// Where files go: a slash at its end says that it is a directory.

@@ -341,22 +341,9 @@ impl Converter<'_> {
             let user = stage.image.config.user.clone();
             let label = shown(self.lexer, code, &env);
             let label = self.step_name(at, &label, platform.as_ref(), &env);
-            let base = if root.is_some() { 0 } else { llb::EMPTY };
-            let mkdir = pb::FileActionMkDir {
-                path: crate::go::clean_path(&dir),
-                mode: 0o755,
-                make_parents: true,
-                owner: (!user.is_empty()).then(|| super::copy::owner(&user, base)),
-                timestamp: self.timestamp(),
-            };
-            let action = pb::FileAction {
-                input: base,
-                secondary_input: llb::EMPTY,
-                output: 0,
-                action: Some(pb::file_action::Action::Mkdir(mkdir)),
-            };
+            let op = super::directory_op(&dir, root.is_some(), &user, self.timestamp());
             let place = self.draft.add(Operation {
-                op: pb::op::Op::File(pb::FileOp { actions: vec![action] }),
+                op: pb::op::Op::File(op),
                 inputs: root.into_iter().collect(),
                 platform: None,
                 metadata: metadata(&label, &["file.base"]),

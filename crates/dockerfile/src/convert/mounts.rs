@@ -27,7 +27,7 @@ impl Mounts {
     /// The root, which the command may write to.
     pub(super) fn new(root: Option<Place>) -> Self {
         let mut mounts = Self::default();
-        mounts.add(root, pb::Mount { dest: "/".to_owned(), output: 0, ..pb::Mount::default() });
+        mounts.add(root, root_mount());
         mounts
     }
 
@@ -49,14 +49,7 @@ impl Mounts {
     }
 
     pub(super) fn tmpfs(&mut self, target: &str, size: i64) {
-        let mount = pb::Mount {
-            dest: target.to_owned(),
-            output: llb::SKIP_OUTPUT,
-            mount_type: pb::MountType::Tmpfs.into(),
-            tmpfs_opt: Some(pb::TmpfsOpt { size }),
-            ..pb::Mount::default()
-        };
-        self.add(None, mount);
+        self.add(None, tmpfs_mount(target, size));
     }
 
     /// Puts all of them into the order that they are mounted in. The first agent's socket goes into `env`.
@@ -113,6 +106,23 @@ impl Mounts {
             capabilities.extend(["exec.mount.secret", "exec.secretenv"]);
         }
         capabilities
+    }
+}
+
+/// The root file system of a command.
+pub(crate) fn root_mount() -> pb::Mount {
+    pb::Mount { dest: "/".to_owned(), output: 0, ..pb::Mount::default() }
+}
+
+/// Memory at a path.
+pub(crate) fn tmpfs_mount(target: &str, size: i64) -> pb::Mount {
+    pb::Mount {
+        input: llb::EMPTY,
+        dest: target.to_owned(),
+        output: llb::SKIP_OUTPUT,
+        mount_type: pb::MountType::Tmpfs.into(),
+        tmpfs_opt: Some(pb::TmpfsOpt { size }),
+        ..pb::Mount::default()
     }
 }
 

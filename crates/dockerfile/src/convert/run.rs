@@ -70,23 +70,15 @@ impl Converter<'_> {
         let mut environment = env;
         mounts.finish(&mut environment);
         capabilities.extend(mounts.capabilities());
-        let meta = pb::Meta {
-            args: words,
-            env: environment.entries(),
-            cwd: stage.state.dir().to_owned(),
-            user: stage.state.user.clone(),
-            proxy_env,
-            extra_hosts: settings
-                .hosts
-                .iter()
-                .map(|(host, ip)| pb::HostIp { host: host.clone(), ip: ip.to_string() })
-                .collect(),
+        let hosts = settings.hosts.iter();
+        let run_settings = RunSettings {
+            proxies: proxy_env,
+            hosts: hosts.map(|(host, ip)| (host.clone(), ip.to_string())).collect(),
             hostname: stage.state.hostname.clone(),
-            ulimit: settings.ulimits.clone(),
+            ulimits: settings.ulimits.clone(),
             cgroup_parent: settings.cgroup_parent.clone(),
-            remove_mount_stubs_recursive: true,
-            valid_exit_codes: Vec::new(),
         };
+        let meta = meta(words, &environment, stage.state.dir(), &stage.state.user, run_settings);
         let devices = run.devices.iter();
         let mut told = metadata(&label, &capabilities);
         told.description.insert(COMMAND.to_owned(), instruction.code.clone());
@@ -141,6 +133,35 @@ impl Converter<'_> {
     }
 }
 
+/// What a request says of how commands run.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct RunSettings {
+    pub(crate) proxies: Option<pb::ProxyEnv>,
+    /// Names with their addresses.
+    pub(crate) hosts: Vec<(String, String)>,
+    pub(crate) hostname: String,
+    pub(crate) ulimits: Vec<pb::Ulimit>,
+    pub(crate) cgroup_parent: String,
+}
+
+/// How a command runs.
+pub(crate) fn meta(words: Vec<String>, env: &Env, dir: &str, user: &str, settings: RunSettings) -> pb::Meta {
+    let hosts = settings.hosts.into_iter();
+    pb::Meta {
+        args: words,
+        env: env.entries(),
+        cwd: dir.to_owned(),
+        user: user.to_owned(),
+        proxy_env: settings.proxies,
+        extra_hosts: hosts.map(|(host, ip)| pb::HostIp { host, ip }).collect(),
+        hostname: settings.hostname,
+        ulimit: settings.ulimits,
+        cgroup_parent: settings.cgroup_parent,
+        remove_mount_stubs_recursive: true,
+        valid_exit_codes: Vec::new(),
+    }
+}
+
 /// The first line of a here-document.
 fn summary(content: &str) -> String {
     let mut lines = content.trim().lines();
@@ -165,7 +186,7 @@ fn run_history(words: &[String], args: &IndexMap<String, Option<String>>, env: &
 }
 
 /// The proxies among the arguments, which reach commands without being declared, and count for nothing.
-fn proxies(args: &std::collections::BTreeMap<String, String>) -> Option<pb::ProxyEnv> {
+pub(crate) fn proxies<'a>(args: impl IntoIterator<Item = (&'a String, &'a String)>) -> Option<pb::ProxyEnv> {
     let mut proxies = pb::ProxyEnv::default();
     let mut is_set = false;
     for (name, value) in args {

@@ -9,7 +9,7 @@ use crate::words::Variables;
 
 /// Variables, those set last at the end. A Dockerfile may have very many, and look each up as often.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Env {
+pub struct Env {
     /// Values, with their number in the order of setting.
     values: HashMap<String, (u64, String)>,
     order: BTreeMap<u64, String>,
@@ -41,7 +41,7 @@ pub(crate) struct Later {
 
 impl Env {
     /// Sets a variable.
-    pub(crate) fn set(&mut self, name: &str, value: &str) {
+    pub fn set(&mut self, name: &str, value: &str) {
         self.remove(name);
         self.bytes += name.len() + value.len();
         self.values.insert(name.to_owned(), (self.next, value.to_owned()));
@@ -49,7 +49,8 @@ impl Env {
         self.next += 1;
     }
 
-    pub(crate) fn remove(&mut self, name: &str) {
+    /// Takes a variable away.
+    pub fn remove(&mut self, name: &str) {
         if let Some((number, value)) = self.values.remove(name) {
             self.bytes -= name.len() + value.len();
             self.order.remove(&number);
@@ -57,7 +58,7 @@ impl Env {
     }
 
     /// The value of a variable.
-    pub(crate) fn value(&self, name: &str) -> Option<&str> {
+    pub fn value(&self, name: &str) -> Option<&str> {
         self.values.get(name).map(|(_, value)| value.as_str())
     }
 
@@ -66,7 +67,7 @@ impl Env {
     }
 
     /// As `NAME=value`.
-    pub(crate) fn entries(&self) -> Vec<String> {
+    pub fn entries(&self) -> Vec<String> {
         self.names().map(|name| format!("{name}={}", self.value(name).unwrap_or_default())).collect()
     }
 

@@ -5,7 +5,7 @@ use oci::Digest;
 use prost::Message;
 
 use crate::solve::SolveError;
-use crate::solve::key::{Key, Selection};
+use crate::solve::key::{Key, Named, Selection};
 use crate::solve::schedule::Step;
 
 /// The key of a command: all that it says but for how it reaches the world, and what it is given, by content.
@@ -23,6 +23,10 @@ pub(super) async fn key(step: &Step<'_>, exec: &ExecOp) -> Result<Digest, SolveE
         }
     }
     key.add(plain.encode_to_vec());
+    if let Some(apart) = step.followed.and_then(|followed| followed.apart.as_ref()) {
+        key.add("apart");
+        key.add(apart);
+    }
     let platform = step.platform();
     [platform.os, platform.architecture, platform.variant].iter().for_each(|part| key.add(part));
     for mount in exec.mounts.iter().filter(|mount| mount.input != llb::EMPTY) {
@@ -36,6 +40,7 @@ pub(super) async fn key(step: &Step<'_>, exec: &ExecOp) -> Result<Digest, SolveE
                     include: Vec::new(),
                     exclude: Vec::new(),
                     owners: true,
+                    named: Named::None,
                 };
                 key.add_selected(step.job, &value, selection).await?;
             }

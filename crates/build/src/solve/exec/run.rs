@@ -11,6 +11,7 @@ use super::asked::Asked;
 use super::mounts::{self, Held, Mounts};
 use super::stubs::Stubs;
 use crate::solve::event::LogEvent;
+use crate::solve::operate::Said;
 use crate::solve::schedule::Step;
 use crate::solve::usage::Made;
 use crate::solve::value::Chain;
@@ -41,10 +42,16 @@ pub(super) async fn run(step: &Step<'_>, exec: &ExecOp, asked: &Asked) -> Result
     let stubs = stubs(step, &made, &meta).await?;
     let spec = spec(step, exec, &meta, &mut made, asked)?;
     let Mounts { written, root, root_output, held, .. } = made;
-    let mut running = create(&inner.engine, spec, held, written).await?;
+    let (mut running, warnings) = create(&inner.engine, spec, held, written).await?;
+    if let Some(followed) = step.followed {
+        followed.say(Said::Began(running.id.clone(), warnings)).await;
+    }
     let (code, out_of_memory) = watch(step, &running.id).await?;
     let wanted = if meta.valid_exit_codes.is_empty() { vec![0] } else { meta.valid_exit_codes.clone() };
     if !wanted.contains(&code) {
+        if step.followed.is_some_and(|followed| followed.keeps_failed) {
+            running.keep().await?;
+        }
         return Err(SolveError::Exit { process: meta.args.join(" "), code, out_of_memory });
     }
     let mut outputs: Vec<(i64, Chain)> = Vec::new();
@@ -52,12 +59,16 @@ pub(super) async fn run(step: &Step<'_>, exec: &ExecOp, asked: &Asked) -> Result
         let (store, id, cancel) =
             (inner.store.clone(), running.id.as_str().to_owned(), step.job.inner.cancel.clone());
         let below = root.clone();
+        let stays = step.followed.is_some_and(|followed| followed.keeps);
         let sealed = step.job.blocking(move || {
             if let Some((stubs, tree)) = stubs {
                 let upper = store.snapshot_get(&id)?.upper;
                 stubs.take_back(&upper, &tree).map_err(SolveError::io("take mount points back"))?;
             }
-            let layer = store.snapshot_seal(&id, &cancel)?;
+            let layer = match stays {
+                false => store.snapshot_seal(&id, &cancel)?,
+                true => Some(store.snapshot_capture(&id, &cancel)?),
+            };
             Ok::<_, SolveError>(match layer {
                 Some(layer) => Chain::new(Some(layer)),
                 None => below,
@@ -65,7 +76,11 @@ pub(super) async fn run(step: &Step<'_>, exec: &ExecOp, asked: &Asked) -> Result
         });
         outputs.push((root_output, sealed.await?));
     }
-    for (output, snapshot, below) in running.remove().await? {
+    let written = match step.followed.is_some_and(|followed| followed.keeps) {
+        true => running.keep().await?,
+        false => running.remove().await?,
+    };
+    for (output, snapshot, below) in written {
         let cancel = step.job.inner.cancel.clone();
         outputs.push((output, step.job.blocking(move || snapshot.seal(&below, &cancel)).await?));
     }
@@ -79,11 +94,13 @@ async fn create(
     spec: ContainerSpec,
     held: Held,
     written: Vec<(i64, crate::solve::attach::Snapshot, Chain)>,
-) -> Result<Running, SolveError> {
+) -> Result<(Running, Vec<String>), SolveError> {
     let engine = engine.clone();
     let making = tokio::spawn(async move {
         match engine.container_create(spec).await {
-            Ok(created) => Ok(Running { engine, id: created.id, held: Some(held), written }),
+            Ok(created) => {
+                Ok((Running { engine, id: created.id, held: Some(held), written }, created.warnings))
+            }
             Err(error) => {
                 // What is mounted goes before what it is mounted from.
                 drop(held);
@@ -93,8 +110,8 @@ async fn create(
         }
     });
     // What nobody waits for any more is dropped when it is there, and so removed.
-    let running = making.await.map_err(|_| SolveError::Failed("the engine is going".to_owned()))?;
-    Ok(running?)
+    let made = making.await.map_err(|_| SolveError::Failed("the engine is going".to_owned()))?;
+    Ok(made?)
 }
 
 /// What is going to be made in the root file system to mount over, with the root as it is before.
@@ -143,15 +160,18 @@ fn spec(
     }
     let parent = Some(meta.cgroup_parent.clone()).filter(|parent| !parent.is_empty());
     let text = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+    // One that is made of an image is called by its id, as all others are.
+    let image = step.followed.and_then(|followed| followed.image.as_ref());
     let mut spec = ContainerSpec {
-        layers: Some(made.root.chain_id().map(ToString::to_string).unwrap_or_default()),
+        image: image.map(ToString::to_string).unwrap_or_default(),
+        layers: image.is_none().then(|| made.root.chain_id().map(ToString::to_string).unwrap_or_default()),
         command: Some(meta.args.clone()),
         entrypoint: Some(Vec::new()),
-        env: environment(meta),
+        env: environment(meta, image.is_some()),
         secret_env: SecretEnv(secret_env),
         workdir: text(&meta.cwd),
         user: text(&meta.user),
-        hostname: text(&meta.hostname).or_else(|| Some(HOSTNAME.to_owned())),
+        hostname: text(&meta.hostname).or_else(|| image.is_none().then(|| HOSTNAME.to_owned())),
         attach: AttachFlags { stdin: false, stdout: true, stderr: true },
         mounts: std::mem::take(&mut made.mounts),
         resources: resources(step, meta),
@@ -164,15 +184,16 @@ fn spec(
         ..ContainerSpec::default()
     };
     spec.security.privileged = exec.security() == SecurityMode::Insecure;
-    spec.namespaces.network = match exec.network() {
-        NetMode::Unset => NetworkMode::Bridge,
-        NetMode::Host => NetworkMode::Host,
-        NetMode::None => NetworkMode::None,
+    let other = step.followed.and_then(|followed| followed.network.clone());
+    spec.namespaces.network = match (exec.network(), other) {
+        (NetMode::Unset, other) => other.unwrap_or(NetworkMode::Bridge),
+        (NetMode::Host, _) => NetworkMode::Host,
+        (NetMode::None, _) => NetworkMode::None,
     };
     Ok(spec)
 }
 
-fn environment(meta: &Meta) -> Vec<String> {
+fn environment(meta: &Meta, has_name: bool) -> Vec<String> {
     let mut env = meta.env.clone();
     let has = |env: &[String], name: &str| env.iter().any(|line| line.split('=').next() == Some(name));
     if let Some(proxies) = &meta.proxy_env {
@@ -191,7 +212,7 @@ fn environment(meta: &Meta) -> Vec<String> {
         }
     }
     // What a container is given of its own accord, a command of a build is not.
-    if !has(&env, "HOSTNAME") {
+    if !has_name && !has(&env, "HOSTNAME") {
         env.push("HOSTNAME".to_owned());
     }
     env
@@ -225,7 +246,7 @@ async fn watch(step: &Step<'_>, id: &ContainerId) -> Result<(i32, bool), SolveEr
         let (kind, bytes) = piece?;
         let stream = if matches!(kind, OutputKind::Stdout) { 1 } else { 2 };
         let vertex = step.vertex.digest.clone();
-        step.tell(LogEvent { vertex, stream, bytes, at: now() });
+        step.tell(LogEvent { vertex, stream, bytes, at: now() }).await;
     }
     // Its root file system is free only when the engine has seen its end.
     let status = engine.container_wait(id, WaitCondition::NotRunning)?.await?;
@@ -234,6 +255,13 @@ async fn watch(step: &Step<'_>, id: &ContainerId) -> Result<(i32, bool), SolveEr
 }
 
 impl Running {
+    /// Makes the container of a command that has ended one like any other; all that it had mounted goes.
+    async fn keep(&mut self) -> Result<Vec<(i64, crate::solve::attach::Snapshot, Chain)>, SolveError> {
+        self.engine.container_keep(&self.id).await?;
+        self.held.take();
+        Ok(std::mem::take(&mut self.written))
+    }
+
     /// Removes the container of a command that has ended, and all that it had mounted but what was written.
     async fn remove(&mut self) -> Result<Vec<(i64, crate::solve::attach::Snapshot, Chain)>, SolveError> {
         self.engine.container_remove(&self.id, RemoveOptions { force: true, volumes: true }).await?;

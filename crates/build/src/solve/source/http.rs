@@ -46,7 +46,7 @@ pub(crate) async fn perform(
     let mut opened = Coming::open(step, address).await?;
     let name = match attributes.get("http.filename").filter(|name| !name.is_empty()) {
         Some(name) => name.clone(),
-        None => crate::download::last_part(address)
+        None => crate::address::last_part(address)
             .map(str::to_owned)
             .or_else(|| opened.file_name())
             .unwrap_or_else(|| "download".to_owned()),
