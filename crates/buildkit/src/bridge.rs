@@ -9,9 +9,7 @@ mod sources;
 
 use std::collections::{BTreeMap, HashMap};
 
-use build::solve::{
-    Attestation, FileStat, Job, Outcome, Ref, ResolveMode, SolveError, WarningEvent, WarningSource,
-};
+use build::solve::{Attestation, FileStat, Job, Outcome, Ref, SolveError, WarningEvent, WarningSource};
 use futures::stream::BoxStream;
 use llb::pb;
 use parking_lot::Mutex;
@@ -29,9 +27,9 @@ use crate::wire::moby::buildkit::v1::frontend::{
     self as wire, AttestationKind, EvaluateRequest, EvaluateResponse, ExecMessage, InputsRequest,
     InputsResponse, NewContainerRequest, NewContainerResponse, PingRequest, PongResponse, ReadDirRequest,
     ReadDirResponse, ReadFileRequest, ReadFileResponse, ReleaseContainerRequest, ReleaseContainerResponse,
-    ResolveImageConfigRequest, ResolveImageConfigResponse, ResolveSourceImageResponse,
-    ResolveSourceMetaRequest, ResolveSourceMetaResponse, ReturnRequest, ReturnResponse, SolveRequest,
-    SolveResponse, StatFileRequest, StatFileResponse, WarnRequest, WarnResponse,
+    ResolveImageConfigRequest, ResolveImageConfigResponse, ResolveSourceMetaRequest,
+    ResolveSourceMetaResponse, ReturnRequest, ReturnResponse, SolveRequest, SolveResponse, StatFileRequest,
+    StatFileResponse, WarnRequest, WarnResponse,
 };
 use crate::worker;
 

@@ -26,6 +26,7 @@ const FRONT: &[&str] = &[
     "solve.base",
     "solve.inlinereturn",
     "source.metaresolver",
+    "source.metaresolver.http.checksumrequest",
     "statfile",
 ];
 
@@ -78,7 +79,9 @@ const DEFINITION: &[&str] = &[
     "source.git.keepgitdir",
     "source.git.subdir",
     "source.http",
+    "source.http.auth",
     "source.http.checksum",
+    "source.http.header",
     "source.http.perm",
     "source.image",
     "source.image.checksum",
