@@ -105,31 +105,51 @@ impl Checkout {
         Git::with(directory, environment)
     }
 
-    /// The commit that is meant, asked of the server.
-    pub(crate) async fn commit(&self, directory: &Path) -> Result<String, GitError> {
-        let is_commit =
-            |text: &str| matches!(text.len(), 40 | 64) && text.bytes().all(|b| b.is_ascii_hexdigit());
+    /// What is meant, asked of the server.
+    pub(crate) async fn find(&self, directory: &Path) -> Result<Named, GitError> {
         if is_commit(&self.reference) {
-            return Ok(self.reference.to_ascii_lowercase());
+            let object = self.reference.to_ascii_lowercase();
+            return Ok(Named { reference: object.clone(), object, commit: None });
         }
-        let name = if self.reference.is_empty() { "HEAD" } else { &self.reference };
+        let git = self.git(directory);
+        let name = match self.reference.as_str() {
+            "" => {
+                let answer = git.ask(&["ls-remote", "--symref", "--", &self.remote, "HEAD"]).await?;
+                // Not every server says which branch that is.
+                let Some(branch) = default_branch(&answer) else { return Named::of("HEAD", &answer) };
+                branch
+            }
+            name => name.to_owned(),
+        };
         let peeled = format!("{name}^{{}}");
-        let answer = self.git(directory).ask(&["ls-remote", "--", &self.remote, name, &peeled]).await?;
-        let lines: Vec<(&str, &str)> = answer.lines().filter_map(|line| line.split_once('\t')).collect();
-        // What a tag is on, before the tag; a branch before a tag of its name.
-        let wanted = [
-            name.to_owned(),
-            format!("refs/heads/{name}"),
-            format!("refs/tags/{name}^{{}}"),
-            peeled,
-            format!("refs/tags/{name}"),
-        ];
-        let of = |wanted: &String| lines.iter().find(|(_, name)| name == wanted).map(|(commit, _)| *commit);
-        let peeled_first = of(&wanted[3]).or_else(|| wanted.iter().find_map(of));
-        match peeled_first.or_else(|| lines.first().map(|(commit, _)| *commit)) {
-            Some(commit) if is_commit(commit) => Ok(commit.to_owned()),
-            _ => Err(GitError::Failed(format!("repository does not contain ref {name}, output: {answer:?}"))),
+        Named::of(&name, &git.ask(&["ls-remote", "--", &self.remote, &name, &peeled]).await?)
+    }
+
+    /// A commit, and the tag that is on it, as they are kept in the repository.
+    pub(crate) async fn objects(
+        &self,
+        directory: &Path,
+        named: &Named,
+    ) -> Result<(Vec<u8>, Option<Vec<u8>>), GitError> {
+        let git = self.git(directory);
+        let format = if named.object.len() == 64 { "--object-format=sha256" } else { "--object-format=sha1" };
+        git.run(&["init", "--quiet", "--bare", "--template=", format]).await?;
+        for wanted in [&named.object, &named.reference] {
+            // Not every server gives what it is not asked for by name.
+            match git.run(&["fetch", "--quiet", "--depth", "1", "--", &self.remote, wanted]).await {
+                Err(GitError::Failed(_)) if *wanted != named.reference => {}
+                fetched => {
+                    fetched?;
+                    break;
+                }
+            }
         }
+        let commit = git.ask_bytes(&["cat-file", "commit", named.commit()]).await?;
+        let tag = match &named.commit {
+            Some(_) => Some(git.ask_bytes(&["cat-file", "tag", &named.object]).await?),
+            None => None,
+        };
+        Ok((commit, tag))
     }
 
     /// Brings a commit into a directory, which is empty; gives the second at which it was made.
@@ -171,6 +191,56 @@ impl Checkout {
     }
 }
 
+/// What a name means in a repository.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Named {
+    /// The name in full; the commit where one was named.
+    pub(crate) reference: String,
+    /// What it is of: a commit, or a tag with words of its own.
+    pub(crate) object: String,
+    /// The commit that such a tag is on.
+    pub(crate) commit: Option<String>,
+}
+
+impl Named {
+    /// Finds a name in what a server lists: a branch before a tag of its name, as git does.
+    fn of(name: &str, listed: &str) -> Result<Self, GitError> {
+        let lines: Vec<(&str, &str)> = listed.lines().filter_map(|line| line.split_once('\t')).collect();
+        let of = |wanted: &str| {
+            let found = lines.iter().find(|(_, name)| *name == wanted);
+            found.map(|(object, _)| (*object).to_owned()).filter(|object| is_commit(object))
+        };
+        let known = [
+            name.to_owned(),
+            format!("refs/{}", name.trim_start_matches("refs/")),
+            format!("refs/heads/{}", name.trim_start_matches("refs/heads/")),
+            format!("refs/tags/{}", name.trim_start_matches("refs/tags/")),
+        ];
+        let found = known.into_iter().find_map(|known| Some((of(&known)?, known)));
+        let missing =
+            || GitError::Failed(format!("repository does not contain ref {name}, output: {listed:?}"));
+        let (object, reference) = found.ok_or_else(missing)?;
+        let commit = of(&format!("{reference}^{{}}")).filter(|commit| *commit != object);
+        Ok(Self { reference, object, commit })
+    }
+
+    /// The commit that is meant.
+    pub(crate) fn commit(&self) -> &str {
+        self.commit.as_ref().unwrap_or(&self.object)
+    }
+}
+
+/// The branch that a repository is on by itself, where its server says so.
+fn default_branch(answer: &str) -> Option<String> {
+    let line = answer.lines().find_map(|line| line.strip_prefix("ref: "))?;
+    let (branch, of) = line.split_once('\t')?;
+    (of == "HEAD" && branch.starts_with("refs/heads/")).then(|| branch.to_owned())
+}
+
+fn is_commit(text: &str) -> bool {
+    matches!(text.len(), 40 | 64) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
 #[cfg(test)]
 mod tests {
     use std::net::TcpListener;
@@ -188,6 +258,34 @@ mod tests {
         check("https://h/a.git#v1", ["https://h/a.git", "v1", ""]);
         check("git@h:a#main:web/app", ["git@h:a", "main", "web/app"]);
         check("github.com/a/b#:dir", ["https://github.com/a/b", "", "dir"]);
+    }
+
+    #[test]
+    fn a_name_is_a_branch_before_it_is_a_tag_and_a_tag_leads_to_its_commit() {
+        let [a, b, c] = ["a", "b", "c"].map(|text| text.repeat(40));
+        let listed = format!(
+            "{a}\tHEAD\n{a}\trefs/heads/main\n{b}\trefs/tags/main\n{b}\trefs/tags/v1\n{c}\trefs/tags/v1^{{}}\nx\trefs/heads/x\n"
+        );
+        let check = |name: &str, reference: &str, object: &str, commit: &str| {
+            let named = Named::of(name, &listed).expect(name);
+            assert_eq!(
+                (&*named.reference, &*named.object, named.commit()),
+                (reference, object, commit),
+                "{name}"
+            );
+        };
+        check("main", "refs/heads/main", &a, &a);
+        check("v1", "refs/tags/v1", &b, &c);
+        check("refs/tags/v1", "refs/tags/v1", &b, &c);
+        check("tags/v1", "refs/tags/v1", &b, &c);
+        check("heads/main", "refs/heads/main", &a, &a);
+        check("HEAD", "HEAD", &a, &a);
+        for missing in ["other", "x", ""] {
+            assert!(Named::of(missing, &listed).is_err(), "{missing}");
+        }
+        let branch = default_branch(&format!("ref: refs/heads/main\tHEAD\n{a}\tHEAD\n"));
+        assert_eq!(branch.as_deref(), Some("refs/heads/main"));
+        assert_eq!(default_branch(&format!("{a}\tHEAD\n")), None);
     }
 
     /// A server that takes whoever comes and says nothing, or one byte after the other.

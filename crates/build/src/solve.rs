@@ -25,7 +25,9 @@ mod front;
 mod job;
 pub(crate) mod key;
 pub(crate) mod look;
+mod nested;
 pub(crate) mod operate;
+pub mod policy;
 mod reference;
 pub(crate) mod schedule;
 mod session;
@@ -47,11 +49,15 @@ pub use error::{Location, SolveError};
 pub use event::{
     Event, EventStream, LogEvent, ProgressGroup, StatusEvent, VertexEvent, WarningEvent, WarningSource,
 };
+pub use exec::container::{Container, ContainerOptions, Handle, Process, ProcessOptions};
 pub use export::Exporter;
 pub use job::{Entitlement, Job, JobOptions, ResolveMode, ResolvedImage};
 pub use look::FileStat;
+pub use policy::{Policies, SourcePolicy};
 pub use reference::{Attestation, Outcome, Ref};
 pub use session::{Duplex, FileSelection, FileSink, Session, SessionError, Transferred, Transfers, Upload};
+pub use source::git::GitMeta;
+pub use source::http::HttpMeta;
 pub use usage::{PruneOptions, UsageKind, UsageRecord};
 pub use value::Chain;
 
@@ -61,6 +67,8 @@ static WORK: LazyLock<Threads> = LazyLock::new(|| Threads::new(8));
 const WORK_OF_JOB: usize = 6;
 /// Commands that run at a time, of all builds together.
 const COMMANDS_MAX: usize = 64;
+/// Containers that clients have in their builds, of all builds together.
+const CONTAINERS_MAX: usize = 64;
 /// Commands of one build that run at a time: some are left for others.
 const COMMANDS_OF_JOB: usize = 8;
 
@@ -78,7 +86,9 @@ pub(crate) struct Inner {
     pub(crate) flights: flight::Flights,
     pub(crate) caches: cache::Caches,
     pub(crate) locals: source::local::Locals,
+    pub(crate) addresses: source::http::Known,
     pub(crate) commands: tokio::sync::Semaphore,
+    pub(crate) containers: Arc<tokio::sync::Semaphore>,
     pub(crate) usage: usage::Usage,
 }
 
@@ -87,15 +97,19 @@ impl Solver {
     pub fn new(engine: Engine) -> Self {
         let root = engine.config().root.join("builder");
         offload::in_place(|| attach::clear(&root));
-        let (caches, locals) =
-            offload::in_place(|| (cache::Caches::open(&root), source::local::Locals::open(&root)));
+        let (caches, locals, addresses) = offload::in_place(|| {
+            let (caches, locals) = (cache::Caches::open(&root), source::local::Locals::open(&root));
+            (caches, locals, source::http::Known::open(&root))
+        });
         let inner = Inner {
             store: engine.images().clone(),
             engine,
             flights: flight::Flights::default(),
             caches,
             locals,
+            addresses,
             commands: tokio::sync::Semaphore::new(COMMANDS_MAX),
+            containers: Arc::new(tokio::sync::Semaphore::new(CONTAINERS_MAX)),
             usage: usage::Usage::default(),
             root,
         };

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 
 use build::BuildOptions;
-use build::solve::Solver;
+use build::solve::{JobOptions, Solver};
 use futures::StreamExt;
 use llb::pb::{self, op};
 use std::sync::Arc;
@@ -249,8 +249,8 @@ fn the_solver_fetches_a_file_and_checks_it() {
         let wrong = oci::Digest::sha256_of(b"other").to_string();
         let error = source(&solver, &address, &[("http.checksum", &wrong)]).await.error();
         assert!(error.starts_with("digest mismatch"), "{error}");
-        let error = source(&solver, &address, &[("http.filename", "../x")]).await.error();
-        assert!(error.ends_with("is no name of a file"), "{error}");
+        let named = source(&solver, &address, &[("http.filename", "../x")]).await;
+        assert_eq!(text(named.expect(), "/x").await, "content", "no name leads anywhere else");
         assert!(source(&solver, &format!("{at}/none"), &[]).await.error().contains("404 Not Found"));
     });
 }
@@ -294,6 +294,29 @@ fn the_solver_checks_a_commit_out_once() {
         let error = source(&solver, &at("#none"), &[full]).await.error();
         assert!(error.contains("does not contain ref none"), "{error}");
         assert_eq!(source(&solver, &at("#main:sub"), &[full]).await.cached(), 1);
+
+        // What there is is told without a checkout.
+        let job = solver.job(JobOptions::default());
+        let meta = async |fragment: &str, checksum: &str| {
+            let attrs = [full, ("git.checksum", checksum)].map(|(key, it)| (key.to_owned(), it.to_owned()));
+            let source = pb::SourceOp { identifier: at(fragment), attrs: attrs.into() };
+            job.git_meta(&source, true).await
+        };
+        let rev = |what: &str| {
+            let parsed = Command::new("git").arg("-C").arg(&work).args(["rev-parse", what]).output();
+            String::from_utf8(parsed.expect("run git").stdout).expect("text").trim().to_owned()
+        };
+        let branch = meta("", "").await.expect("the branch that it is on");
+        assert!(branch.reference.starts_with("refs/heads/"), "{branch:?}");
+        assert_eq!((branch.checksum, branch.commit_checksum.as_str()), (rev("HEAD"), ""));
+        assert!(
+            String::from_utf8_lossy(&branch.commit_object).ends_with("two\n") && branch.tag_object.is_empty()
+        );
+        let tag = meta("#v1", &rev("v1^{commit}")[..12]).await.expect("a tag");
+        assert_eq!((tag.reference.as_str(), tag.checksum), ("refs/tags/v1", rev("v1")));
+        assert_eq!(tag.commit_checksum, rev("v1^{commit}"));
+        assert!(String::from_utf8_lossy(&tag.tag_object).contains("tag v1"));
+        assert!(meta("#v1", "0000000").await.expect_err("another").to_string().contains("checksum to match"));
         let (name, url) =
             (format!("127.0.0.1:{port}/long/.git#main"), format!("git://127.0.0.1:{port}/long/.git"));
         let long = source(&solver, &format!("git://{name}"), &[("git.fullurl", &url)]).await;

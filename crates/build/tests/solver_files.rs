@@ -290,6 +290,41 @@ fn layers_are_merged_and_told_apart_without_a_copy() {
 }
 
 #[test]
+fn what_is_between_two_results_is_known_also_if_neither_stands_on_the_other() {
+    with_engine(async |engine| {
+        let (solver, client) = (Solver::new(engine.clone()), Arc::new(Client::default()));
+        let case = Case { solver: &solver, client: &client };
+        let mut draft = Draft::default();
+        let base = draft.busybox();
+        let lower = draft.run(&base, "mkdir /d; echo 1 > /d/both; echo 1 > /d/lower; touch -d @1 /d/both");
+        let upper = draft
+            .run(&base, "mkdir /d; echo 1 > /d/both; echo 2 > /d/upper; touch -d @1 /d/both; rm /bin/true");
+        let sides = (pb::LowerDiffInput { input: 0 }, pb::UpperDiffInput { input: 1 });
+        let diff = op::Op::Diff(pb::DiffOp { lower: Some(sides.0), upper: Some(sides.1) });
+        let between = draft.builder.add(diff, &[lower.clone(), upper], None, Default::default());
+        let solved = case.solved(&draft, &between).await;
+        let result = solved.expect();
+        assert_eq!(text(result, "/d/upper").await, "2\n");
+        for path in ["/bin/sh", "/d/both", "/d/lower"] {
+            assert!(result.stat_file(path).await.is_err(), "{path} is not between them");
+        }
+        // On the one that it is from it makes the other.
+        let inputs = (0..2).map(|input| pb::MergeInput { input }).collect();
+        let merge = op::Op::Merge(pb::MergeOp { inputs });
+        let merged = draft.builder.add(merge, &[lower, between.clone()], None, Default::default());
+        let solved = case.solved(&draft, &merged).await;
+        let result = solved.expect();
+        assert_eq!(text(result, "/d/upper").await, "2\n");
+        assert_eq!(text(result, "/d/both").await, "1\n");
+        for path in ["/bin/true", "/d/lower"] {
+            assert!(result.stat_file(path).await.is_err(), "{path} was removed");
+        }
+        let again = case.solved(&draft, &between).await;
+        assert!(again.cached() >= 3, "{} were found done", again.cached());
+    });
+}
+
+#[test]
 fn what_is_not_to_be_found_is_done_again() {
     with_engine(async |engine| {
         let (solver, client) = (Solver::new(engine.clone()), Arc::new(Client::default()));

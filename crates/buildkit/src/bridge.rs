@@ -4,11 +4,12 @@
 //! what a front end would, call by call; what it returns in the end is the build's result. Calls name the
 //! build in their head; results are known by names that are good for this one build.
 
+mod containers;
+mod sources;
+
 use std::collections::{BTreeMap, HashMap};
 
-use build::solve::{
-    Attestation, FileStat, Job, Outcome, Ref, ResolveMode, SolveError, WarningEvent, WarningSource,
-};
+use build::solve::{Attestation, FileStat, Job, Outcome, Ref, SolveError, WarningEvent, WarningSource};
 use futures::stream::BoxStream;
 use llb::pb;
 use parking_lot::Mutex;
@@ -17,8 +18,8 @@ use tokio::sync::oneshot;
 use tonic::{Code, Request, Response, Status, Streaming};
 
 use crate::caps;
-use crate::control::solve::check_policy;
 use crate::failure::{of_wire, status};
+use crate::policy;
 use crate::service::Caller;
 use crate::wire::fsutil::types::Stat;
 use crate::wire::moby::buildkit::v1::frontend::llb_bridge_server::LlbBridge;
@@ -26,9 +27,9 @@ use crate::wire::moby::buildkit::v1::frontend::{
     self as wire, AttestationKind, EvaluateRequest, EvaluateResponse, ExecMessage, InputsRequest,
     InputsResponse, NewContainerRequest, NewContainerResponse, PingRequest, PongResponse, ReadDirRequest,
     ReadDirResponse, ReadFileRequest, ReadFileResponse, ReleaseContainerRequest, ReleaseContainerResponse,
-    ResolveImageConfigRequest, ResolveImageConfigResponse, ResolveSourceImageResponse,
-    ResolveSourceMetaRequest, ResolveSourceMetaResponse, ReturnRequest, ReturnResponse, SolveRequest,
-    SolveResponse, StatFileRequest, StatFileResponse, WarnRequest, WarnResponse,
+    ResolveImageConfigRequest, ResolveImageConfigResponse, ResolveSourceMetaRequest,
+    ResolveSourceMetaResponse, ReturnRequest, ReturnResponse, SolveRequest, SolveResponse, StatFileRequest,
+    StatFileResponse, WarnRequest, WarnResponse,
 };
 use crate::worker;
 
@@ -41,8 +42,6 @@ const DEFINITIONS: usize = 64 << 20;
 /// How many warnings one build may have, and bytes of them.
 const WARNINGS: usize = 1_000;
 const WARNED: usize = 16 << 20;
-/// What image sources begin with.
-const IMAGE: &str = "docker-image://";
 
 /// A build's side of what its client asks.
 pub(crate) struct Bridge {
@@ -50,6 +49,7 @@ pub(crate) struct Bridge {
     inputs: BTreeMap<String, pb::Definition>,
     results: Mutex<Results<Ref>>,
     warned: Mutex<Warned>,
+    containers: containers::Containers,
     /// Where the result goes, until there is one.
     returned: Mutex<Option<oneshot::Sender<Result<Outcome, Status>>>>,
 }
@@ -66,9 +66,15 @@ impl Bridge {
             inputs,
             results: Mutex::default(),
             warned: Mutex::default(),
+            containers: containers::Containers::default(),
             returned: Mutex::new(Some(sender)),
         };
         (bridge, returned)
+    }
+
+    /// The build has ended: what its client has in it does.
+    pub(crate) fn end(&self) {
+        self.containers.end();
     }
 
     fn keep(&self, result: &Ref) -> Result<wire::Ref, Status> {
@@ -138,17 +144,17 @@ impl Bridge {
     }
 
     async fn solve(&self, request: SolveRequest) -> Result<SolveResponse, Status> {
-        check_policy(&request.source_policies)?;
         let failed = |error: SolveError| status(&error);
+        let job = self.job.with_policies(policy::read(request.source_policies)?).map_err(failed)?;
         let outcome = if request.frontend.is_empty() {
             let definition = request.definition.unwrap_or_default();
             let single = match definition.def.is_empty() {
                 true => None,
-                false => Some(self.job.solve(&definition).await.map_err(failed)?),
+                false => Some(job.solve(&definition).await.map_err(failed)?),
             };
             Outcome { single, ..Outcome::default() }
         } else {
-            let front = self.job.front(&request.frontend, request.frontend_opt, request.frontend_inputs);
+            let front = job.front(&request.frontend, request.frontend_opt, request.frontend_inputs);
             front.await.map_err(failed)?
         };
         if request.evaluate {
@@ -200,17 +206,6 @@ impl Bridge {
         // Who waited may have gone.
         let _ = waiting.send(result);
         Ok(())
-    }
-
-    async fn resolve(
-        &self,
-        name: &str,
-        platform: Option<&pb::Platform>,
-        mode: &str,
-    ) -> Result<build::solve::ResolvedImage, Status> {
-        let platform = platform.map(worker::platform_of);
-        let mode = ResolveMode::parse(mode).map_err(|error| status(&error))?;
-        self.job.resolve_image(name, platform.as_ref(), mode).await.map_err(|error| status(&error))
     }
 }
 
@@ -320,18 +315,7 @@ impl LlbBridge for Caller {
         request: Request<ResolveImageConfigRequest>,
     ) -> Result<Response<ResolveImageConfigResponse>, Status> {
         let bridge = self.bridge(&request).await?;
-        let request = request.into_inner();
-        check_policy(&request.source_policies)?;
-        if request.resolver_type != 0 {
-            return Err(Status::unimplemented("images in OCI layouts of the client's"));
-        }
-        let resolved =
-            bridge.resolve(&request.r#ref, request.platform.as_ref(), &request.resolve_mode).await?;
-        Ok(Response::new(ResolveImageConfigResponse {
-            digest: resolved.digest.to_string(),
-            config: resolved.config,
-            r#ref: resolved.name,
-        }))
+        bridge.resolve_image_config(request.into_inner()).await.map(Response::new)
     }
 
     async fn resolve_source_meta(
@@ -339,31 +323,7 @@ impl LlbBridge for Caller {
         request: Request<ResolveSourceMetaRequest>,
     ) -> Result<Response<ResolveSourceMetaResponse>, Status> {
         let bridge = self.bridge(&request).await?;
-        let request = request.into_inner();
-        check_policy(&request.source_policies)?;
-        let source = request.source.ok_or_else(|| Status::invalid_argument("source is required"))?;
-        let Some(name) = source.identifier.strip_prefix(IMAGE) else {
-            return Err(Status::unimplemented(format!("what is known of the source {}", source.identifier)));
-        };
-        let wanted = request.image.unwrap_or_default();
-        if wanted.attestation_chain || !wanted.resolve_attestations.is_empty() {
-            return Err(Status::unimplemented("attestations of images"));
-        }
-        let resolved = bridge.resolve(name, request.platform.as_ref(), &request.resolve_mode).await?;
-        let config = if wanted.no_config { Default::default() } else { resolved.config };
-        Ok(Response::new(ResolveSourceMetaResponse {
-            source: Some(pb::SourceOp {
-                identifier: format!("{IMAGE}{}", resolved.name),
-                attrs: source.attrs,
-            }),
-            image: Some(ResolveSourceImageResponse {
-                digest: resolved.digest.to_string(),
-                config,
-                attestation_chain: None,
-            }),
-            git: None,
-            http: None,
-        }))
+        bridge.resolve_source_meta(request.into_inner()).await.map(Response::new)
     }
 
     async fn solve(&self, request: Request<SolveRequest>) -> Result<Response<SolveResponse>, Status> {
@@ -388,14 +348,10 @@ impl LlbBridge for Caller {
         let bridge = self.bridge(&request).await?;
         let request = request.into_inner();
         let result = bridge.looked_at(&request.r#ref)?;
-        let number = |number: i64| {
-            u64::try_from(number).map_err(|_| Status::invalid_argument("a part of a file that there is not"))
-        };
-        let range = match request.range {
-            Some(range) => Some((number(range.offset)?, number(range.length)?)),
-            None => None,
-        };
-        let data = result.read_file(&request.file_path, range).await.map_err(|error| status(&error))?;
+        let data = result
+            .read_file(&request.file_path, range(request.range)?)
+            .await
+            .map_err(|error| status(&error))?;
         Ok(Response::new(ReadFileResponse { data }))
     }
 
@@ -403,9 +359,9 @@ impl LlbBridge for Caller {
         let bridge = self.bridge(&request).await?;
         let request = request.into_inner();
         let result = bridge.looked_at(&request.r#ref)?;
-        let pattern = Some(&*request.include_pattern).filter(|pattern| !pattern.is_empty());
-        let entries =
-            Ref::read_dir(&result, &request.dir_path, pattern).await.map_err(|error| status(&error))?;
+        let entries = Ref::read_dir(&result, &request.dir_path, pattern(&request.include_pattern))
+            .await
+            .map_err(|error| status(&error))?;
         Ok(Response::new(ReadDirResponse { entries: entries.into_iter().map(stat).collect() }))
     }
 
@@ -456,16 +412,18 @@ impl LlbBridge for Caller {
         &self,
         request: Request<NewContainerRequest>,
     ) -> Result<Response<NewContainerResponse>, Status> {
-        self.bridge(&request).await?;
-        Err(Status::unimplemented(CONTAINERS))
+        let bridge = self.bridge(&request).await?;
+        bridge.new_container(request.into_inner()).await?;
+        Ok(Response::new(NewContainerResponse {}))
     }
 
     async fn release_container(
         &self,
         request: Request<ReleaseContainerRequest>,
     ) -> Result<Response<ReleaseContainerResponse>, Status> {
-        self.bridge(&request).await?;
-        Err(Status::unimplemented(CONTAINERS))
+        let bridge = self.bridge(&request).await?;
+        bridge.release_container(&request.into_inner().container_id).await?;
+        Ok(Response::new(ReleaseContainerResponse {}))
     }
 
     type ExecProcessStream = BoxStream<'static, Result<ExecMessage, Status>>;
@@ -474,37 +432,56 @@ impl LlbBridge for Caller {
         &self,
         request: Request<Streaming<ExecMessage>>,
     ) -> Result<Response<Self::ExecProcessStream>, Status> {
-        self.bridge(&request).await?;
-        Err(Status::unimplemented(CONTAINERS))
+        let bridge = self.bridge(&request).await?;
+        Ok(Response::new(bridge.exec_process(request.into_inner())))
     }
 
     async fn read_file_container(
         &self,
         request: Request<ReadFileRequest>,
     ) -> Result<Response<ReadFileResponse>, Status> {
-        self.bridge(&request).await?;
-        Err(Status::unimplemented(CONTAINERS))
+        let bridge = self.bridge(&request).await?;
+        let request = request.into_inner();
+        let (container, mount) = bridge.looked_into(&request.r#ref, request.mount_index)?;
+        let data = container.read_file(mount, &request.file_path, range(request.range)?).await;
+        Ok(Response::new(ReadFileResponse { data: data.map_err(|error| status(&error))? }))
     }
 
     async fn read_dir_container(
         &self,
         request: Request<ReadDirRequest>,
     ) -> Result<Response<ReadDirResponse>, Status> {
-        self.bridge(&request).await?;
-        Err(Status::unimplemented(CONTAINERS))
+        let bridge = self.bridge(&request).await?;
+        let request = request.into_inner();
+        let (container, mount) = bridge.looked_into(&request.r#ref, request.mount_index)?;
+        let entries = container.read_dir(mount, &request.dir_path, pattern(&request.include_pattern)).await;
+        let entries = entries.map_err(|error| status(&error))?;
+        Ok(Response::new(ReadDirResponse { entries: entries.into_iter().map(stat).collect() }))
     }
 
     async fn stat_file_container(
         &self,
         request: Request<StatFileRequest>,
     ) -> Result<Response<StatFileResponse>, Status> {
-        self.bridge(&request).await?;
-        Err(Status::unimplemented(CONTAINERS))
+        let bridge = self.bridge(&request).await?;
+        let request = request.into_inner();
+        let (container, mount) = bridge.looked_into(&request.r#ref, request.mount_index)?;
+        let found = container.stat_file(mount, &request.path).await.map_err(|error| status(&error))?;
+        Ok(Response::new(StatFileResponse { stat: Some(stat(found)) }))
     }
 }
 
-/// What is said to who wants containers of a build.
-const CONTAINERS: &str = "containers that a client starts in its build are not supported";
+/// The part of a file that is asked for.
+fn range(range: Option<wire::FileRange>) -> Result<Option<(u64, u64)>, Status> {
+    let number = |number: i64| {
+        u64::try_from(number).map_err(|_| Status::invalid_argument("a part of a file that there is not"))
+    };
+    range.map(|range| Ok((number(range.offset)?, number(range.length)?))).transpose()
+}
+
+fn pattern(text: &str) -> Option<&str> {
+    Some(text).filter(|pattern| !pattern.is_empty())
+}
 
 #[cfg(test)]
 mod tests;

@@ -185,6 +185,9 @@ impl Drop for Running {
         let build = &self.build;
         build.job.close();
         build.job.cancel();
+        if let Some(bridge) = &build.bridge {
+            bridge.end();
+        }
         let bytes = weight(build.job.events());
         let events = build.job.events();
         let mut all = self.builds.inner.all.lock();

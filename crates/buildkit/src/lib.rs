@@ -19,6 +19,7 @@ mod classic;
 mod control;
 mod failure;
 mod history;
+mod policy;
 mod progress;
 mod service;
 mod session;

@@ -7,6 +7,8 @@ use std::time::Duration;
 use prost::Message as _;
 use support::wire::google::rpc;
 use support::wire::moby::buildkit::v1::frontend as bridge;
+use support::wire::moby::buildkit::v1::frontend::exec_message::Input;
+use support::wire::moby::buildkit::v1::sourcepolicy::{Policy, PolicyAction, Rule, Selector, Update};
 use support::wire::moby::buildkit::v1::{
     BuildHistoryRequest, BytesMessage, Exporter, InfoRequest, ListWorkersRequest, SolveRequest, StatusRequest,
 };
@@ -50,7 +52,8 @@ fn a_client_drives_its_build_and_nobody_else_finds_it() {
                 caps.iter().any(|cap| cap.id == id && cap.enabled)
             };
             assert!(has(&pong.frontend_api_caps, "proto.refarray") && has(&pong.llb_caps, "source.local"));
-            assert!(!has(&pong.frontend_api_caps, "gateway.exec"), "what there is not is not offered");
+            let not_there = "source.metaresolver.image.attestations";
+            assert!(!has(&pong.frontend_api_caps, not_there), "what there is not is not offered");
             let mut theirs = other.bridge();
             let missed = of(theirs.ping(about_build("mine", bridge::PingRequest {})).await);
             assert_eq!(missed, (Code::NotFound, "no such job mine".to_owned()));
@@ -192,10 +195,11 @@ fn what_a_build_may_not_have_is_refused_and_crafted_calls_harm_nobody() {
         let rules = vec![support::wire::moby::buildkit::v1::sourcepolicy::Rule::default()];
         let policy = support::wire::moby::buildkit::v1::sourcepolicy::Policy { rules, ..Default::default() };
         let ruled = SolveRequest { source_policy: Some(policy.clone()), ..driven("ruled") };
-        let unruled = (Code::Unimplemented, "source policies are not supported".to_owned());
+        let unruled = (Code::InvalidArgument, "invalid nil selector in policy".to_owned());
         assert_eq!(of(control.solve(ruled).await), unruled);
         let elsewhere = SolveRequest { source_policy_session: "s".to_owned(), ..driven("ruled") };
-        assert_eq!(of(control.solve(elsewhere).await), unruled);
+        let by_session = "source policies of a session are not supported".to_owned();
+        assert_eq!(of(control.solve(elsewhere).await), (Code::Unimplemented, by_session));
         let long = driven(&"a".repeat(2_000));
         assert_eq!(of(control.solve(long).await).0, Code::InvalidArgument);
         let exporter = Exporter { r#type: "nowhere".to_owned(), ..Exporter::default() };
@@ -330,5 +334,178 @@ fn workers_say_what_clients_may_send() {
         assert_eq!(labels["org.mobyproject.buildkit.worker.moby.host-gateway-ip"], about().host_gateway);
         assert!(!labels.contains_key("org.mobyproject.buildkit.worker.snapshotter"));
         assert_eq!(workers[0].platforms[0].os, "linux");
+    });
+}
+
+/// A rule for all sources that a pattern fits.
+fn rule(action: PolicyAction, pattern: &str, to: Option<&str>) -> Policy {
+    let selector = Selector { identifier: pattern.to_owned(), ..Selector::default() };
+    let updates = to.map(|to| Update { identifier: to.to_owned(), ..Update::default() });
+    let rule = Rule { action: action.into(), selector: Some(selector), updates };
+    Policy { version: 1, rules: vec![rule] }
+}
+
+#[test]
+fn sources_are_those_that_policies_say() {
+    with_services(async |services| {
+        let caller = Caller::connect(&services, Owner::of("me")).await;
+        let source =
+            llb::pb::SourceOp { identifier: "http://127.0.0.1:1/a".to_owned(), ..Default::default() };
+        let mut builder = llb::Builder::new();
+        let op = llb::pb::op::Op::Source(source.clone());
+        let output = builder.add(op, &[], None, llb::pb::OpMetadata::default());
+        let definition = builder.finish(Some(&output));
+        let whole = |id: &str, policy: Option<Policy>| SolveRequest {
+            r#ref: id.to_owned(),
+            definition: Some(definition.clone()),
+            source_policy: policy,
+            ..SolveRequest::default()
+        };
+        let mut control = caller.control();
+        let denied = of(control.solve(whole("denied", Some(rule(PolicyAction::Deny, "http:*", None)))).await);
+        assert!(denied.1.contains("denied by policy"), "{denied:?}");
+        let other = rule(PolicyAction::Convert, "http://127.0.0.1:1/*", Some("local://${1}"));
+        let converted = of(control.solve(whole("converted", Some(other))).await);
+        assert!(converted.1.contains("no active sessions"), "another source is asked for: {converted:?}");
+        let mut asks = whole("asks", None);
+        asks.source_policy_session = "session".to_owned();
+        assert_eq!(of(control.solve(asks).await).0, Code::Unimplemented);
+
+        let solving = control.solve(driven("mine"));
+        let driving = async {
+            let mut bridge = caller.bridge();
+            let policies = vec![rule(PolicyAction::Deny, "*", None)];
+            let solve = bridge::SolveRequest {
+                definition: Some(definition.clone()),
+                source_policies: policies.clone(),
+                ..Default::default()
+            };
+            let denied = of(bridge.solve(about_build("mine", solve)).await);
+            assert!(denied.1.contains("denied by policy"), "{denied:?}");
+            let ask = bridge::ResolveSourceMetaRequest {
+                source: Some(source.clone()),
+                source_policies: policies,
+                ..Default::default()
+            };
+            let denied = of(bridge.resolve_source_meta(about_build("mine", ask)).await);
+            assert!(denied.1.starts_with("could not resolve image due to policy"), "{denied:?}");
+            let nothing = bridge::SolveRequest {
+                frontend: "dockerfile.v0".to_owned(),
+                frontend_inputs: [("context".to_owned(), llb::pb::Definition::default())].into(),
+                ..Default::default()
+            };
+            let refused = of(bridge.solve(about_build("mine", nothing)).await);
+            assert_eq!(refused.1, "invalid nil input definition to definition op");
+            let back = bridge::ReturnRequest { result: Some(bridge::Result::default()), error: None };
+            bridge.r#return(about_build("mine", back)).await.expect("taken");
+        };
+        let (solved, ()) = tokio::join!(solving, driving);
+        solved.expect("solved");
+    });
+}
+
+#[test]
+fn containers_are_of_their_build_and_messages_of_their_processes() {
+    with_services(async |services| {
+        let caller = Caller::connect(&services, Owner::of("me")).await;
+        let other = Caller::connect(&services, Owner::of("another")).await;
+        let mut control = caller.control();
+        let solving = control.solve(driven("mine"));
+        let driving = async {
+            let mut bridge = caller.bridge();
+            let root = llb::pb::Mount { dest: "/".to_owned(), ..Default::default() };
+            let ask = |id: &str| bridge::NewContainerRequest {
+                container_id: id.to_owned(),
+                mounts: vec![root.clone()],
+                ..Default::default()
+            };
+            let theirs = of(other.bridge().new_container(about_build("mine", ask("x"))).await);
+            assert_eq!(theirs.0, Code::NotFound);
+            let mut host = ask("host");
+            host.network = llb::pb::NetMode::Host.into();
+            let refused = of(bridge.new_container(about_build("mine", host)).await);
+            assert_eq!(refused.1, "network.host is not allowed");
+            let rootless = bridge::NewContainerRequest { mounts: Vec::new(), ..ask("rootless") };
+            assert!(bridge.new_container(about_build("mine", rootless)).await.is_err());
+            for id in ["", &"x".repeat(2 << 10)] {
+                let refused = of(bridge.new_container(about_build("mine", ask(id))).await);
+                assert_eq!(refused.0, Code::InvalidArgument);
+            }
+            bridge.new_container(about_build("mine", ask("one"))).await.expect("a container");
+            let twice = of(bridge.new_container(about_build("mine", ask("one"))).await);
+            assert_eq!(twice.0, Code::AlreadyExists);
+            let mut made = 1;
+            let full = loop {
+                match bridge.new_container(about_build("mine", ask(&format!("more {made}")))).await {
+                    Ok(_) => made += 1,
+                    Err(status) => break status,
+                }
+            };
+            assert_eq!((full.code(), made), (Code::ResourceExhausted, 32));
+
+            let say = |process: &str, input| bridge::ExecMessage {
+                process_id: process.to_owned(),
+                input: Some(input),
+            };
+            let begin = |container: &str, fds: Vec<u32>| {
+                let meta = llb::pb::Meta { args: vec!["/nothing".to_owned()], ..Default::default() };
+                Input::Init(bridge::InitMessage {
+                    container_id: container.to_owned(),
+                    meta: Some(meta),
+                    fds,
+                    ..Default::default()
+                })
+            };
+            for (messages, code) in [
+                (vec![say("p", begin("none", vec![1]))], Code::NotFound),
+                (vec![say("", begin("one", vec![1]))], Code::InvalidArgument),
+                (vec![say("p", begin("one", vec![3]))], Code::Unimplemented),
+                (vec![say("p", Input::Exit(bridge::ExitMessage::default()))], Code::InvalidArgument),
+            ] {
+                let call = about_build("mine", futures::stream::iter(messages));
+                let mut told = bridge.exec_process(call).await.expect("a call").into_inner();
+                let ended = loop {
+                    match told.next().await.expect("it does not end well") {
+                        Ok(_) => {}
+                        Err(status) => break status,
+                    }
+                };
+                assert_eq!(ended.code(), code, "{}", ended.message());
+            }
+            // What cannot be started is told like what ends badly, and others go on.
+            let call = about_build("mine", futures::stream::iter(vec![say("p", begin("one", vec![1, 2]))]));
+            let told = bridge.exec_process(call).await.expect("a call").into_inner();
+            let told: Vec<bridge::ExecMessage> =
+                told.map(|message| message.expect("a message")).collect().await;
+            assert!(told.iter().all(|message| message.process_id == "p"));
+            let told: Vec<Input> =
+                told.into_iter().map(|message| message.input.expect("something")).collect();
+            assert!(matches!(told[0], Input::Started(_)) && matches!(told.last(), Some(Input::Done(_))));
+            let ended = told.iter().filter(|input| matches!(input, Input::File(file) if file.eof)).count();
+            assert_eq!(ended, 2, "both outputs have an end: {told:?}");
+            let exit = told.iter().find_map(|input| match input {
+                Input::Exit(exit) => Some(exit),
+                _ => None,
+            });
+            let exit = exit.expect("an end");
+            assert!(exit.code != 0 && exit.error.is_some(), "{exit:?}");
+
+            let release = |id: &str| bridge::ReleaseContainerRequest { container_id: id.to_owned() };
+            bridge.release_container(about_build("mine", release("one"))).await.expect("released");
+            assert!(bridge.release_container(about_build("mine", release("one"))).await.is_err());
+            bridge.new_container(about_build("mine", ask("one"))).await.expect("there is room again");
+            let back = bridge::ReturnRequest { result: Some(bridge::Result::default()), error: None };
+            bridge.r#return(about_build("mine", back)).await.expect("taken");
+        };
+        let (solved, ()) = tokio::join!(solving, driving);
+        solved.expect("solved");
+        let mounts = services.solver().engine().config().root.join("builder/mounts");
+        for _ in 0..100 {
+            if std::fs::read_dir(&mounts).map_or(0, Iterator::count) == 0 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        panic!("what containers had mounted stays after their build");
     });
 }

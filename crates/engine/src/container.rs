@@ -31,6 +31,7 @@ mod resize;
 mod resolve;
 pub mod resources;
 mod restart;
+mod root;
 mod source;
 pub mod spec;
 mod start;

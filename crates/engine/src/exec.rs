@@ -2,6 +2,7 @@
 
 mod create;
 mod inspect;
+mod kill;
 mod resize;
 mod run;
 mod start;

@@ -21,7 +21,7 @@ use futures::Stream;
 use crate::container::{Healthcheck, Port};
 use crate::error::{Fact, Result};
 
-pub use ::image::registry::{Found, Opened};
+pub use ::image::registry::{AddressHead, AddressRequest, Found, Opened};
 pub use ::image::{Blobs, Remote};
 pub(crate) use convert::{config_to_oci, healthcheck_from_oci, kind, parse_port, reference, with_tag};
 pub use fetch::stream as fetched_stream;

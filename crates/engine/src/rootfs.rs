@@ -56,6 +56,11 @@ impl RootFs {
         self.users.map_or(id, |users| users.inside(id))
     }
 
+    /// The root itself, of something that need not be kept in its place.
+    pub(crate) fn into_root(self) -> OwnedFd {
+        self.root
+    }
+
     /// A container's layers, its own on top; nothing can be written.
     pub(crate) fn read_only(layers: &Layers) -> Result<Self> {
         let mut lower: Vec<&Path> = vec![&layers.upper];

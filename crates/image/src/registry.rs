@@ -20,7 +20,7 @@ use parking_lot::Mutex;
 use crate::transfer::PullError;
 pub use limits::Limits;
 pub(crate) use limits::Paced;
-pub use open::Opened;
+pub use open::{AddressHead, AddressRequest, Opened};
 use repository::unreachable;
 pub(crate) use repository::{Access, Mount, Repository};
 pub use search::Found;
@@ -138,9 +138,28 @@ impl Client {
 
     /// Begins to fetch whatever is at an address.
     pub async fn open(&self, address: &str) -> Result<Opened, PullError> {
+        self.open_as(&AddressRequest { address: address.to_owned(), ..AddressRequest::default() }).await
+    }
+
+    /// The same, asked in a way of one's own.
+    pub async fn open_as(&self, request: &AddressRequest) -> Result<Opened, PullError> {
+        let address = &request.address;
         let http = self.http(Way::Ask, true, address)?;
-        let response = http.get(address).send().await.map_err(unreachable(address))?;
-        Opened::new(address, response, self.limits()).await
+        let sent = request.build(&http, reqwest::Method::GET)?.send().await;
+        Opened::new(address, sent.map_err(unreachable(address))?, self.limits()).await
+    }
+
+    /// Asks what there is, of which states are known already, without fetching it.
+    pub async fn head(
+        &self,
+        request: &AddressRequest,
+        known: &[&str],
+    ) -> Result<Option<AddressHead>, PullError> {
+        let address = &request.address;
+        let http = self.http(Way::Ask, true, address)?;
+        let asked = request.build(&http, reqwest::Method::HEAD)?;
+        let sent = asked.header(reqwest::header::IF_NONE_MATCH, known.join(", ")).send().await;
+        Ok(AddressHead::of(&sent.map_err(unreachable(address))?))
     }
 
     pub(crate) fn limits(&self) -> Limits {

@@ -192,6 +192,58 @@ impl Graph {
         definition
     }
 
+    /// The sources, by their places, with what each is for.
+    pub fn sources(&self) -> impl Iterator<Item = (usize, &pb::SourceOp, Option<&pb::Platform>)> {
+        self.vertices.iter().enumerate().filter_map(|(at, vertex)| match &vertex.op.op {
+            Some(pb::op::Op::Source(source)) => Some((at, source, vertex.op.platform.as_ref())),
+            _ => None,
+        })
+    }
+
+    /// Puts other sources in the place of some, by their places. What stands on one is another operation then, too;
+    /// what is known of it stays known.
+    pub fn replace_sources(&mut self, mut sources: HashMap<usize, pb::SourceOp>) {
+        let mut changed: HashMap<String, String> = HashMap::new();
+        for at in 0..self.vertices.len() {
+            let mut op = self.vertices[at].op.clone();
+            let is_other = match (&mut op.op, sources.remove(&at)) {
+                (Some(pb::op::Op::Source(source)), Some(other)) => {
+                    *source = other;
+                    true
+                }
+                _ => op.inputs.iter().any(|input| changed.contains_key(&input.digest)),
+            };
+            if !is_other {
+                continue;
+            }
+            for input in &mut op.inputs {
+                if let Some(digest) = changed.get(&input.digest) {
+                    input.digest.clone_from(digest);
+                }
+            }
+            let bytes = Bytes::from(op.encode_to_vec());
+            let digest = Digest::sha256_of(&bytes);
+            changed.insert(self.vertices[at].digest.to_string(), digest.to_string());
+            let name = match self.vertices[at].metadata.description.contains_key(CUSTOM_NAME) {
+                true => None,
+                false => Some(name::of(&op, &self.vertices[at].inputs, &self.vertices[..at])),
+            };
+            let vertex = &mut self.vertices[at];
+            (vertex.op, vertex.bytes, vertex.digest) = (op, bytes, digest);
+            if let Some(mut name) = name {
+                cut(&mut name, 4 << 10);
+                vertex.name = name;
+            }
+        }
+        if let Some(source) = &mut self.source {
+            for (was, is) in changed {
+                if let Some(locations) = source.locations.remove(&was) {
+                    source.locations.insert(is, locations);
+                }
+            }
+        }
+    }
+
     /// Where operations were written down, if the definition says so.
     pub fn source(&self) -> Option<&pb::Source> {
         self.source.as_ref()

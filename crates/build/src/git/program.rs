@@ -100,6 +100,12 @@ impl<'a> Git<'a> {
 
     /// As [`Git::run`]; gives what git answers.
     pub(super) async fn ask(&self, arguments: &[&str]) -> Result<String, GitError> {
+        let answer = self.ask_bytes(arguments).await?;
+        Ok(String::from_utf8_lossy(&answer).into_owned())
+    }
+
+    /// As [`Git::ask`], of what need not be text.
+    pub(super) async fn ask_bytes(&self, arguments: &[&str]) -> Result<Vec<u8>, GitError> {
         let mut command = Command::new("git");
         // What the daemon's environment says is about repositories of whoever started it.
         for name in std::env::vars_os().map(|(name, _)| name).filter(|name| steers(name)) {
@@ -198,16 +204,16 @@ fn steers(name: &OsStr) -> bool {
         || matches!(&*name, "XDG_CONFIG_HOME" | "LANGUAGE" | "EMAIL" | "PREFIX")
 }
 
-async fn read_answer(stdout: Option<tokio::process::ChildStdout>) -> String {
+async fn read_answer(stdout: Option<tokio::process::ChildStdout>) -> Vec<u8> {
     use tokio::io::AsyncReadExt;
-    let Some(stdout) = stdout else { return String::new() };
+    let Some(stdout) = stdout else { return Vec::new() };
     let mut answer = Vec::new();
     let mut limited = stdout.take(ANSWER_MAX);
     if limited.read_to_end(&mut answer).await.is_ok() {
         // What is more is read too: git would wait for it.
         let _ = tokio::io::copy(&mut limited.into_inner(), &mut tokio::io::sink()).await;
     }
-    String::from_utf8_lossy(&answer).into_owned()
+    answer
 }
 
 async fn read_complaint(stderr: Option<tokio::process::ChildStderr>) -> String {

@@ -56,6 +56,9 @@ pub enum SolveError {
     /// Something is asked for that the job may not have.
     #[error("{0} is not allowed")]
     NotEntitled(&'static str),
+    /// A policy does not let a source be used.
+    #[error("{0}")]
+    SourceDenied(String),
     /// It cannot be done as it is said.
     #[error("{0}")]
     Invalid(String),
@@ -104,7 +107,7 @@ impl SolveError {
             Self::Unsupported(_) | Self::UnsupportedRequest(_) | Self::UnsupportedCapability(_) => {
                 engine::Kind::Unsupported
             }
-            Self::NotEntitled(_) => engine::Kind::Denied,
+            Self::NotEntitled(_) | Self::SourceDenied(_) => engine::Kind::Denied,
             Self::NotFound(_) => engine::Kind::NotFound,
             Self::Session(_) | Self::Cancelled => engine::Kind::Unavailable,
             Self::NoSpace(_) => engine::Kind::NoSpace,
@@ -117,6 +120,15 @@ impl SolveError {
     pub fn cause(&self) -> &SolveError {
         match self {
             Self::Vertex { source, .. } | Self::Located { source, .. } => source.cause(),
+            other => other,
+        }
+    }
+
+    /// The failure of a source, with what was done with it.
+    pub(crate) fn of(self, what: &str) -> Self {
+        match self {
+            Self::SourceDenied(problem) => Self::SourceDenied(format!("error {what}: {problem}")),
+            Self::Invalid(problem) => Self::Invalid(format!("error {what}: {problem}")),
             other => other,
         }
     }

@@ -1,6 +1,7 @@
 //! Commands: a container that does what an operation says, and whose changes become layers.
 
 mod asked;
+pub(crate) mod container;
 pub(crate) mod forward;
 mod key;
 mod mounts;
@@ -9,7 +10,7 @@ mod stubs;
 
 use llb::pb::{ExecOp, NetMode, SecurityMode};
 
-use super::job::Entitlement;
+use super::job::{Entitlement, Job};
 use super::schedule::{Done, Step};
 use super::{SolveError, usage};
 
@@ -20,7 +21,7 @@ const PATH_MAX: usize = 4096;
 
 /// Runs a command, unless that was done before.
 pub(crate) async fn perform(step: &Step<'_>, exec: &ExecOp) -> Result<Done, SolveError> {
-    check(step, exec)?;
+    check(step.job, exec)?;
     let key = key::key(step, exec).await?;
     if let Some(done) = usage::done_before(step, &key) {
         return Ok(done);
@@ -31,15 +32,15 @@ pub(crate) async fn perform(step: &Step<'_>, exec: &ExecOp) -> Result<Done, Solv
 }
 
 /// Refuses what the job may not have (CVE-2024-23653), before anything is looked up.
-fn check(step: &Step<'_>, exec: &ExecOp) -> Result<(), SolveError> {
+fn check(job: &Job, exec: &ExecOp) -> Result<(), SolveError> {
     if exec.network() == NetMode::Host {
-        step.job.check_entitled(Entitlement::NetworkHost)?;
+        job.check_entitled(Entitlement::NetworkHost)?;
     }
     if exec.security() == SecurityMode::Insecure {
-        step.job.check_entitled(Entitlement::SecurityInsecure)?;
+        job.check_entitled(Entitlement::SecurityInsecure)?;
     }
     if exec.cdi_devices.iter().any(|device| !device.optional) {
-        step.job.check_entitled(Entitlement::Device)?;
+        job.check_entitled(Entitlement::Device)?;
         return Err(SolveError::Unsupported("devices by CDI names are not supported".to_owned()));
     }
     if NetMode::try_from(exec.network).is_err() || SecurityMode::try_from(exec.security).is_err() {

@@ -15,6 +15,7 @@ use llb::pb::{self, file_action::Action};
 use oci::Digest;
 use prost::Message;
 
+pub(crate) use copy::remove_at;
 pub(crate) use filter::{Filter, entries};
 
 use super::SolveError;

@@ -15,6 +15,10 @@ pub(super) async fn run(
     mut options: BTreeMap<String, String>,
     inputs: BTreeMap<String, llb::Definition>,
 ) -> Result<Outcome, SolveError> {
+    if inputs.values().any(|input| input.def.is_empty() && input.metadata.is_empty()) {
+        let problem = "invalid nil input definition to definition op";
+        return Err(SolveError::Invalid(problem.to_owned()));
+    }
     let source = options.get("source").cloned().unwrap_or_default();
     match name {
         "dockerfile.v0" => {}

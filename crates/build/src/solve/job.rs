@@ -12,8 +12,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::event::{Event, EventLog, EventStream, WarningEvent};
 use super::export::Exporter;
+use super::policy::{Policies, SourcePolicy};
 use super::reference::{Outcome, Ref};
 use super::session::Session;
+use super::source::git::GitMeta;
+use super::source::http::HttpMeta;
 use super::usage::InUse;
 use super::value::Value;
 use super::{SolveError, Solver};
@@ -29,6 +32,8 @@ pub struct JobOptions {
     pub platform: Option<Platform>,
     /// The cgroup below which those of its containers are made; the engine's own where there is none.
     pub cgroup_parent: Option<String>,
+    /// Which sources it may have.
+    pub policies: Arc<Policies>,
 }
 
 /// Something that a build may have if its client and the daemon say so.
@@ -72,6 +77,10 @@ pub struct ResolvedImage {
 #[derive(Clone)]
 pub struct Job {
     pub(crate) inner: Arc<JobInner>,
+    /// Which sources what is asked by this clone may have.
+    policies: Arc<Policies>,
+    /// How many operations this clone is inside of that are builds themselves.
+    pub(crate) depth: usize,
 }
 
 /// What an operation comes to in a build, or why it fails: once it has been done.
@@ -91,6 +100,8 @@ pub(crate) struct JobInner {
     work: super::Share,
     /// What registries have said in this build, by name and platform: they are asked once.
     pub(crate) described: Mutex<HashMap<(String, String), image::Described>>,
+    /// What addresses gave in this build: each is asked once.
+    pub(crate) fetched: Mutex<HashMap<Digest, super::source::http::FetchedOnce>>,
     /// What it has of the cache, which stays meanwhile.
     pub(crate) uses: Mutex<Vec<InUse>>,
     /// The cache mounts that it has begun anew.
@@ -102,6 +113,8 @@ pub(crate) struct JobInner {
 impl Job {
     pub(super) fn new(solver: Solver, options: JobOptions) -> Self {
         Self {
+            policies: Arc::clone(&options.policies),
+            depth: 0,
             inner: Arc::new(JobInner {
                 solver,
                 options,
@@ -111,6 +124,7 @@ impl Job {
                 commands: tokio::sync::Semaphore::new(super::COMMANDS_OF_JOB),
                 work: super::Share::new(super::WORK_OF_JOB),
                 described: Mutex::default(),
+                fetched: Mutex::default(),
                 uses: Mutex::default(),
                 begun_anew: Mutex::default(),
                 done: Mutex::default(),
@@ -153,6 +167,11 @@ impl Job {
         self.inner.end();
     }
 
+    /// Waits until it has been cancelled.
+    pub async fn ended(&self) {
+        self.inner.cancelled.cancelled().await;
+    }
+
     /// Refuses what the job may not have.
     pub fn check_entitled(&self, entitlement: Entitlement) -> Result<(), SolveError> {
         match self.inner.options.entitlements.contains(&entitlement) {
@@ -161,10 +180,40 @@ impl Job {
         }
     }
 
+    /// The same job, in which more policies hold for what is asked: those before the others.
+    pub fn with_policies(&self, policies: Vec<SourcePolicy>) -> Result<Self, SolveError> {
+        if policies.iter().all(|policy| policy.rules.is_empty()) {
+            return Ok(self.clone());
+        }
+        Ok(Self { policies: Arc::new(self.policies.after(policies)?), ..self.clone() })
+    }
+
     /// What a definition is for. Nothing is done yet: it is when the result is asked for something.
     pub async fn solve(&self, definition: &llb::Definition) -> Result<Ref, SolveError> {
-        let graph = llb::Graph::read(definition, llb::Limits::default())?;
+        let mut graph = llb::Graph::read(definition, llb::Limits::default())?;
+        if !self.policies.is_empty() {
+            let mut changed = HashMap::new();
+            for (at, source, _) in graph.sources() {
+                let mut source = source.clone();
+                if self
+                    .policies
+                    .apply(&mut source)
+                    .map_err(|error| error.of("evaluating the source policy"))?
+                {
+                    changed.insert(at, source);
+                }
+            }
+            if !changed.is_empty() {
+                graph.replace_sources(changed);
+            }
+        }
         Ok(Ref::new(self, Arc::new(graph)))
+    }
+
+    /// What is used in the place of a source that is asked about.
+    pub fn source_in_place_of(&self, mut source: llb::pb::SourceOp) -> Result<llb::pb::SourceOp, SolveError> {
+        self.policies.apply(&mut source)?;
+        Ok(source)
     }
 
     /// What a front end makes of a request: `dockerfile.v0`, `gateway.v0`.
@@ -184,7 +233,30 @@ impl Job {
         platform: Option<&Platform>,
         mode: ResolveMode,
     ) -> Result<ResolvedImage, SolveError> {
+        const SCHEME: &str = "docker-image://";
+        let source = llb::pb::SourceOp { identifier: format!("{SCHEME}{name}"), ..Default::default() };
+        let source = self.source_in_place_of(source)?;
+        let name = source.identifier.strip_prefix(SCHEME).ok_or_else(|| {
+            let other = &source.identifier;
+            SolveError::Unsupported(format!("{other} in the place of the image {name} is not supported"))
+        })?;
         self.until_cancelled(super::source::image::resolve(self, name, platform, mode)).await
+    }
+
+    /// Finds out what a repository has under the name that a source says (`git://…`); with what is kept of the commit,
+    /// where `objects` is set.
+    pub async fn git_meta(&self, source: &llb::pb::SourceOp, objects: bool) -> Result<GitMeta, SolveError> {
+        let name = source.identifier.strip_prefix("git://").unwrap_or(&source.identifier);
+        self.until_cancelled(super::source::git::meta(self, name, &source.attrs, objects)).await
+    }
+
+    /// Finds out what an address gives (`http://…`, `https://…`); with a digest of that and something behind it.
+    pub async fn http_meta(
+        &self,
+        source: &llb::pb::SourceOp,
+        checksum: Option<(oci::Algorithm, &[u8])>,
+    ) -> Result<HttpMeta, SolveError> {
+        self.until_cancelled(super::source::http::meta(self, source, checksum)).await
     }
 
     /// Hands the outcome over: to the image store, to the client. Gives what clients are told of it.

@@ -129,6 +129,10 @@ async fn vertex_done(
             }),
         }
     };
+    // A build inside a build may have any operation in it, also the one that it is: it does not wait for that.
+    if job.depth > 0 && matches!(vertex.op.op, Some(Op::Build(_))) {
+        return run().await;
+    }
     cell.get_or_init(run).await.clone()
 }
 
@@ -147,9 +151,7 @@ pub(super) async fn perform(step: &Step<'_>) -> Result<Done, SolveError> {
                 pass.outputs.iter().map(|number| step.input(*number)).collect();
             Ok(Done { outputs: outputs?, cached: false })
         }
-        Op::Build(_) => {
-            Err(SolveError::Unsupported("a build as an operation of a build is not supported".to_owned()))
-        }
+        Op::Build(build) => super::nested::perform(step, build).await,
     }
 }
 

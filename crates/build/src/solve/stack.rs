@@ -1,5 +1,7 @@
 //! Layers on top of others, and those between two: nothing is copied where it need not be.
 
+mod between;
+
 use base::cancel::Cancel;
 use image::Layer;
 use llb::pb::{DiffOp, MergeOp};
@@ -7,6 +9,7 @@ use llb::pb::{DiffOp, MergeOp};
 use super::SolveError;
 use super::key::Key;
 use super::schedule::{Done, Step};
+use super::usage::{self, Made};
 use super::value::{self, Chain, Value};
 
 /// Puts the layers of each input on top of those before.
@@ -34,15 +37,36 @@ pub(crate) async fn diff(step: &Step<'_>, diff: &DiffOp) -> Result<Done, SolveEr
     let stands_on = below.len() <= above.len()
         && below.iter().zip(&above).all(|(lower, upper)| lower.chain_id() == upper.chain_id());
     if !stands_on {
-        return Err(SolveError::Unsupported(
-            "the difference of two results that do not stand on each other is not supported".to_owned(),
-        ));
+        return unrelated(step, lower, upper).await;
     }
     let mut between = Chain::default();
     for layer in above.into_iter().skip(below.len()) {
         between = put_on(step, between, layer).await?;
     }
     Ok(Done { outputs: vec![Value::Chain(between)], cached: false })
+}
+
+/// What makes one result of another that does not stand on it: a layer of its own.
+async fn unrelated(step: &Step<'_>, lower: Chain, upper: Chain) -> Result<Done, SolveError> {
+    let mut key = Key::new("diff");
+    for side in [&lower, &upper] {
+        key.add(side.chain_id().map(ToString::to_string).unwrap_or_default());
+    }
+    usage::once(step, key.finish(), "regular", || async {
+        let tree = async |side: &Chain| value::tree(step.job, &Value::Chain(side.clone())).await;
+        let (from, to) = (tree(&lower).await?, tree(&upper).await?);
+        let below = lower.clone();
+        let changed =
+            value::layer_on(step.job, below, move |target| between::make(&from.tree, &to.tree, target));
+        let changed = changed.await?;
+        let is_other = changed.chain_id() != lower.chain_id();
+        let output = match layers(step, &changed).await.pop().filter(|_| is_other) {
+            Some(layer) => put_on(step, Chain::default(), layer).await?,
+            None => Chain::default(),
+        };
+        Ok(Made { outputs: vec![output] })
+    })
+    .await
 }
 
 async fn layers(step: &Step<'_>, chain: &Chain) -> Vec<Layer> {

@@ -4,26 +4,26 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use build::solve::{
-    Entitlement, Event, Exporter, Job, JobOptions, Outcome, Session, VertexEvent, WarningEvent,
+    Entitlement, Event, Exporter, Job, JobOptions, Outcome, Policies, Session, VertexEvent, WarningEvent,
 };
 use futures::StreamExt as _;
 use tonic::Status;
 
 use crate::bridge::Bridge;
 use crate::failure::{status, to_wire};
+use crate::policy;
 use crate::progress::time;
 use crate::service::Caller;
 use crate::session::Client;
 use crate::sessions::Owner;
-use crate::wire::moby::buildkit::v1::sourcepolicy::Policy;
 use crate::wire::moby::buildkit::v1::{self as wire, BuildHistoryRecord, SolveRequest, SolveResponse};
 
 /// The front end's option that fixes times in what is exported.
 const EPOCH: &str = "build-arg:SOURCE_DATE_EPOCH";
 /// Bytes of the name that a client gives its build.
 const NAME: usize = 1 << 10;
-/// What is said to who sends a policy: to build without it would be what it is to prevent.
-const POLICIES: &str = "source policies are not supported";
+/// What is said to who wants to be asked about each source: to build without it would be what it is to prevent.
+const POLICIES: &str = "source policies of a session are not supported";
 /// The exporters' attribute of the same.
 const EPOCH_ATTRIBUTE: &str = "source-date-epoch";
 
@@ -36,7 +36,8 @@ pub(super) async fn solve(caller: &Caller, mut request: SolveRequest) -> Result<
     if id.len() > NAME {
         return Err(Status::invalid_argument(format!("a build's ref has at most {NAME} bytes")));
     }
-    check_policy(request.source_policy.as_slice())?;
+    let policies = policy::read(request.source_policy.take().into_iter().collect())?;
+    let policies = Policies::new(policies).map_err(|error| status(&error))?;
     if !request.source_policy_session.is_empty() {
         return Err(Status::unimplemented(POLICIES));
     }
@@ -45,6 +46,7 @@ pub(super) async fn solve(caller: &Caller, mut request: SolveRequest) -> Result<
     let options = JobOptions {
         session: session(caller, &request.session).await?,
         entitlements: entitlements(caller, &request.entitlements)?,
+        policies: Arc::new(policies),
         ..JobOptions::default()
     };
     let job = caller.shared.solver.job(options);
@@ -135,14 +137,6 @@ fn exporters(request: &mut SolveRequest) -> Vec<Exporter> {
         read.push(Exporter { kind: exporter.r#type, attributes, id: number.to_string() });
     }
     read
-}
-
-/// Refuses policies that say anything.
-pub(crate) fn check_policy(policies: &[Policy]) -> Result<(), Status> {
-    match policies.iter().all(|policy| policy.rules.is_empty()) {
-        true => Ok(()),
-        false => Err(Status::unimplemented(POLICIES)),
-    }
 }
 
 /// Caches that are to be written to where they are not.

@@ -5,7 +5,7 @@ use std::io;
 use futures::StreamExt;
 
 use super::transfer::credentials;
-use super::{Found, Opened, RegistryAuth, convert};
+use super::{AddressHead, AddressRequest, Found, Opened, RegistryAuth, convert};
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::stream::ByteStream;
@@ -15,6 +15,18 @@ impl Engine {
     pub async fn fetch(&self, address: &str) -> Result<Opened> {
         let opened = self.registries()?.open(address).await;
         opened.map_err(|source| convert::error(source.kind(), source))
+    }
+
+    /// Begins to fetch what is at an address, asked for in a way of one's own.
+    pub async fn fetch_as(&self, request: &AddressRequest) -> Result<Opened> {
+        let opened = self.registries()?.open_as(request).await;
+        opened.map_err(|source| convert::error(source.kind(), source))
+    }
+
+    /// Asks what is at an address, of which states are known already; nothing where the server does not say.
+    pub async fn fetch_head(&self, request: &AddressRequest, known: &[&str]) -> Result<Option<AddressHead>> {
+        let head = self.registries()?.head(request, known).await;
+        head.map_err(|source| convert::error(source.kind(), source))
     }
 
     /// The repositories that a registry finds, `limit` at most; `term` may begin with the registry's name.

@@ -47,9 +47,13 @@ impl Store {
     }
 
     fn mount_lower(&self, lower: &mut Vec<PathBuf>) -> Result<OwnedFd, SnapshotError> {
-        // Nothing runs here, so nothing is mounted over, and the image is shown as it is.
+        // Nothing runs here, so nothing is mounted over, and the image is shown as it is. What a layer takes away
+        // of others is nothing where it stands alone.
         if lower.len() > 1 {
             lower.pop();
+            if lower.len() == 1 {
+                lower.push(self.inner.empty());
+            }
         }
         let mounted = offload::in_place(|| match lower.as_slice() {
             [one] => rustix::fs::openat(CWD, one, DIRECTORY, Mode::empty()).map_err(io::Error::from),

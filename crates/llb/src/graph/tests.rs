@@ -235,3 +235,35 @@ fn what_is_kept_of_a_graph_is_not_the_message_that_it_came_in() {
     assert!(!within(&graph.vertex(0).bytes));
     assert!(!within(&graph.source().expect("a source").infos[0].data));
 }
+
+#[test]
+fn what_stands_on_a_source_that_is_replaced_is_another_operation() {
+    let mut builder = Builder::new();
+    let (one, two) = (source("docker-image://a"), source("docker-image://b"));
+    let (one, two) = (add(&mut builder, one, &[]), add(&mut builder, two, &[]));
+    let on_one = add(&mut builder, exec(&["on one"], 1), std::slice::from_ref(&one));
+    let both = add(&mut builder, exec(&["both"], 2), &[on_one.clone(), two.clone()]);
+    let info = builder.add_source(pb::SourceInfo { filename: "Dockerfile".to_owned(), ..Default::default() });
+    builder.locate(&on_one, info, vec![pb::Range::default()]);
+    let before = Graph::read(&builder.finish(Some(&both)), Limits::default()).expect("a graph");
+    let mut graph = before.clone();
+    let sources = graph.sources().filter(|(_, source, _)| source.identifier == "docker-image://a");
+    let changed = sources.map(|(at, source, _)| {
+        (at, pb::SourceOp { identifier: "docker-image://c".to_owned(), ..source.clone() })
+    });
+    let changed = changed.collect();
+    graph.replace_sources(changed);
+    // It is the graph of a definition that says so from the beginning.
+    let again = Graph::read(&graph.definition(), Limits::default()).expect("a graph");
+    let names = |graph: &Graph| graph.vertices().iter().map(|it| it.name.clone()).collect::<Vec<_>>();
+    assert_eq!(names(&again), names(&graph));
+    assert!(names(&graph).contains(&"docker-image://c".to_owned()));
+    for (was, is) in before.vertices().iter().zip(graph.vertices()) {
+        let stays = was.digest == two.digest;
+        assert_eq!(was.digest == is.digest, stays, "{}", was.name);
+        assert_eq!(is.digest, oci::Digest::sha256_of(&is.bytes));
+    }
+    let on_one = graph.vertices().iter().find(|vertex| vertex.name == "on one").expect("it is there");
+    let locations = &graph.source().expect("where it was written").locations;
+    assert!(locations.contains_key(&on_one.digest.to_string()) && locations.len() == 1);
+}

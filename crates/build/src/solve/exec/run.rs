@@ -22,9 +22,9 @@ const HOSTNAME: &str = "buildkitsandbox";
 
 /// Ends and removes a command's container if the command is dropped in the middle; what it has mounted goes after
 /// that.
-struct Running {
+pub(super) struct Running {
     engine: Engine,
-    id: ContainerId,
+    pub(super) id: ContainerId,
     held: Option<Held>,
     written: Vec<(i64, crate::solve::attach::Snapshot, Chain)>,
 }
@@ -89,7 +89,7 @@ pub(super) async fn run(step: &Step<'_>, exec: &ExecOp, asked: &Asked) -> Result
 }
 
 /// Makes the container. It is somebody's from the beginning: if the command is dropped while it is made, it goes.
-async fn create(
+pub(super) async fn create(
     engine: &Engine,
     spec: ContainerSpec,
     held: Held,
@@ -135,21 +135,27 @@ async fn stubs(
         .await
 }
 
-fn spec(
+/// The variables of a command that are secrets.
+pub(super) fn secret_env(exec: &ExecOp, asked: &Asked) -> Result<Vec<String>, SolveError> {
+    let mut env = Vec::new();
+    for wanted in &exec.secretenv {
+        let Some(value) = asked.secret(&wanted.id) else { continue };
+        let value = String::from_utf8(value.to_vec()).map_err(|_| {
+            SolveError::Invalid(format!("secret {} is no text, which a variable has to be", wanted.id))
+        })?;
+        env.push(format!("{}={value}", wanted.name));
+    }
+    Ok(env)
+}
+
+/// What the engine is told of a command.
+pub(super) fn spec(
     step: &Step<'_>,
     exec: &ExecOp,
     meta: &Meta,
     made: &mut Mounts,
     asked: &Asked,
 ) -> Result<ContainerSpec, SolveError> {
-    let mut secret_env = Vec::new();
-    for wanted in &exec.secretenv {
-        let Some(value) = asked.secret(&wanted.id) else { continue };
-        let value = String::from_utf8(value.to_vec()).map_err(|_| {
-            SolveError::Invalid(format!("secret {} is no text, which a variable has to be", wanted.id))
-        })?;
-        secret_env.push(format!("{}={value}", wanted.name));
-    }
     let mut extra_hosts = Vec::new();
     for host in &meta.extra_hosts {
         let address = match host.ip.as_str() {
@@ -168,7 +174,7 @@ fn spec(
         command: Some(meta.args.clone()),
         entrypoint: Some(Vec::new()),
         env: environment(meta, image.is_some()),
-        secret_env: SecretEnv(secret_env),
+        secret_env: SecretEnv(secret_env(exec, asked)?),
         workdir: text(&meta.cwd),
         user: text(&meta.user),
         hostname: text(&meta.hostname).or_else(|| image.is_none().then(|| HOSTNAME.to_owned())),
@@ -263,7 +269,9 @@ impl Running {
     }
 
     /// Removes the container of a command that has ended, and all that it had mounted but what was written.
-    async fn remove(&mut self) -> Result<Vec<(i64, crate::solve::attach::Snapshot, Chain)>, SolveError> {
+    pub(super) async fn remove(
+        &mut self,
+    ) -> Result<Vec<(i64, crate::solve::attach::Snapshot, Chain)>, SolveError> {
         self.engine.container_remove(&self.id, RemoveOptions { force: true, volumes: true }).await?;
         self.held.take();
         Ok(std::mem::take(&mut self.written))

@@ -166,7 +166,7 @@ fn make_way(target: &Target, found: &[Entry], place: &Path) -> Result<(), SolveE
 }
 
 /// Removes what is called so in a directory, with all in it.
-pub(super) fn remove_at(parent: &OwnedFd, name: &OsStr) -> Result<(), SolveError> {
+pub(crate) fn remove_at(parent: &OwnedFd, name: &OsStr) -> Result<(), SolveError> {
     match rustix::fs::unlinkat(parent, name, AtFlags::empty()) {
         Err(Errno::ISDIR) => {}
         removed => {

@@ -10,11 +10,12 @@ use base64::prelude::BASE64_STANDARD;
 use oci::Digest;
 
 use crate::files::{Owner, Tree};
-use crate::git::Checkout;
+use crate::git::{Checkout, GitError, Named};
 use crate::ignore::Ignore;
 use crate::solve::SolveError;
 use crate::solve::attach::Attached;
 use crate::solve::exec::forward;
+use crate::solve::job::Job;
 use crate::solve::key::Key;
 use crate::solve::schedule::{Done, Step};
 use crate::solve::session::answered;
@@ -27,36 +28,17 @@ pub(crate) async fn perform(
     name: &str,
     attributes: &BTreeMap<String, String>,
 ) -> Result<Done, SolveError> {
-    let failed = |error: crate::git::GitError| {
-        SolveError::Failed(format!("failed to fetch {name}: {}", base::error::chain(&error)))
-    };
-    let is_on = |key: &str| attributes.get(key).is_some_and(|value| value == "true");
-    let (address, fragment) = name.split_once('#').unwrap_or((name, ""));
-    let (reference, directory) = fragment.split_once(':').unwrap_or((fragment, ""));
-    let remote = attributes.get("git.fullurl").cloned().unwrap_or_else(|| format!("https://{address}"));
-    if reference.starts_with('-') || remote.starts_with('-') {
-        return Err(SolveError::Invalid(format!("invalid refspec: {reference}")));
-    }
+    let failed = |error| failed(name, error);
     let inner = &step.job.inner.solver.inner;
-    let mut attached = offload::in_place(|| Attached::new(&inner.root))?;
-    let mut checkout = Checkout {
-        remote,
-        reference: reference.to_owned(),
-        keep_git_dir: is_on("git.keepgitdir"),
-        skip_submodules: is_on("git.skipsubmodules"),
-        ..Checkout::default()
-    };
-    let _agent = authenticate(step, attributes, address, &mut checkout, &mut attached).await?;
+    let Prepared { checkout, directory, attached: _attached, agent: _agent } =
+        prepare(step.job, name, attributes).await?;
     let scratch = inner.store.scratch().map_err(SolveError::io("make a place for a repository"))?;
-    let commit = checkout.commit(scratch.path()).await.map_err(failed)?;
-    if let Some(wanted) = attributes.get("git.checksum").filter(|wanted| !wanted.is_empty())
-        && !commit.starts_with(wanted.as_str())
-    {
-        return Err(SolveError::Invalid(format!("expected checksum to match {wanted}, got {commit}")));
-    }
+    let named = checkout.find(scratch.path()).await.map_err(failed)?;
+    check(&named, attributes)?;
+    let commit = named.commit().to_owned();
     let of_commit = attributes.get("git.mtime").is_some_and(|mtime| mtime == "commit");
-    let key = key(&checkout, &commit, directory, of_commit);
-    let directory = crate::ignore::clean(directory);
+    let key = key(&checkout, &commit, &directory, of_commit);
+    let directory = crate::ignore::clean(&directory);
     usage::once(step, key, "source.git.checkout", || async {
         let made = checkout.bring(scratch.path(), &commit).await.map_err(failed)?;
         let (root, keep) = (scratch.path().to_owned(), checkout.keep_git_dir);
@@ -74,6 +56,96 @@ pub(crate) async fn perform(
         Ok(Made { outputs: vec![layer.await?] })
     })
     .await
+}
+
+/// What is known of the commit of a source.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GitMeta {
+    /// The name in full; the commit where one was named.
+    pub reference: String,
+    /// What that is of: a commit, or a tag with words of its own.
+    pub checksum: String,
+    /// The commit that such a tag is on; empty where there is none.
+    pub commit_checksum: String,
+    /// The commit as it is kept, if it was asked for.
+    pub commit_object: Vec<u8>,
+    /// The tag as it is kept, if it was asked for and there is one.
+    pub tag_object: Vec<u8>,
+}
+
+/// What is known of the commit of a source; with what is kept of it where that is asked for.
+pub(crate) async fn meta(
+    job: &Job,
+    name: &str,
+    attributes: &BTreeMap<String, String>,
+    objects: bool,
+) -> Result<GitMeta, SolveError> {
+    let prepared = prepare(job, name, attributes).await?;
+    let store = &job.inner.solver.inner.store;
+    let scratch = store.scratch().map_err(SolveError::io("make a place for a repository"))?;
+    let named = prepared.checkout.find(scratch.path()).await.map_err(|error| failed(name, error))?;
+    check(&named, attributes)?;
+    let mut meta = GitMeta {
+        reference: named.reference.clone(),
+        checksum: named.object.clone(),
+        commit_checksum: named.commit.clone().unwrap_or_default(),
+        ..GitMeta::default()
+    };
+    if objects {
+        let kept = prepared.checkout.objects(scratch.path(), &named).await;
+        let (commit, tag) = kept.map_err(|error| failed(name, error))?;
+        (meta.commit_object, meta.tag_object) = (commit, tag.unwrap_or_default());
+    }
+    Ok(meta)
+}
+
+/// What git is told, and what is there meanwhile.
+struct Prepared {
+    checkout: Checkout,
+    /// The part of the repository that is meant.
+    directory: String,
+    attached: Attached,
+    agent: Option<forward::Forward>,
+}
+
+async fn prepare(
+    job: &Job,
+    name: &str,
+    attributes: &BTreeMap<String, String>,
+) -> Result<Prepared, SolveError> {
+    let is_on = |key: &str| attributes.get(key).is_some_and(|value| value == "true");
+    let (address, fragment) = name.split_once('#').unwrap_or((name, ""));
+    let (reference, directory) = fragment.split_once(':').unwrap_or((fragment, ""));
+    let remote = attributes.get("git.fullurl").cloned().unwrap_or_else(|| format!("https://{address}"));
+    if reference.starts_with('-') || remote.starts_with('-') {
+        return Err(SolveError::Invalid(format!("invalid refspec: {reference}")));
+    }
+    let mut attached = offload::in_place(|| Attached::new(&job.inner.solver.inner.root))?;
+    let mut checkout = Checkout {
+        remote,
+        reference: reference.to_owned(),
+        keep_git_dir: is_on("git.keepgitdir"),
+        skip_submodules: is_on("git.skipsubmodules"),
+        ..Checkout::default()
+    };
+    let agent = authenticate(job, attributes, address, &mut checkout, &mut attached).await?;
+    Ok(Prepared { checkout, directory: directory.to_owned(), attached, agent })
+}
+
+/// Refuses a commit that is not the one that is meant.
+fn check(named: &Named, attributes: &BTreeMap<String, String>) -> Result<(), SolveError> {
+    let Some(wanted) = attributes.get("git.checksum").filter(|wanted| !wanted.is_empty()) else {
+        return Ok(());
+    };
+    if named.commit().starts_with(wanted.as_str()) || named.object.starts_with(wanted.as_str()) {
+        return Ok(());
+    }
+    let got = named.commit();
+    Err(SolveError::Invalid(format!("expected checksum to match {wanted}, got {got}")))
+}
+
+fn failed(name: &str, error: GitError) -> SolveError {
+    SolveError::Failed(format!("failed to fetch {name}: {}", base::error::chain(&error)))
 }
 
 fn key(checkout: &Checkout, commit: &str, directory: &str, of_commit: bool) -> Digest {
@@ -108,13 +180,13 @@ fn part(root: &Path, directory: &str, keep: bool) -> Result<Tree, SolveError> {
 
 /// What the client has for the server: a token, a header, an agent.
 async fn authenticate(
-    step: &Step<'_>,
+    job: &Job,
     attributes: &BTreeMap<String, String>,
     address: &str,
     checkout: &mut Checkout,
     attached: &mut Attached,
 ) -> Result<Option<forward::Forward>, SolveError> {
-    let session = step.job.options().session.as_ref();
+    let session = job.options().session.as_ref();
     let host = address.split('/').next().unwrap_or_default();
     let is_web = checkout.remote.starts_with("https://") || checkout.remote.starts_with("http://");
     if let (Some(session), true) = (session, is_web) {
