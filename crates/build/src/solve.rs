@@ -50,7 +50,7 @@ pub use event::{
     Event, EventStream, LogEvent, ProgressGroup, StatusEvent, VertexEvent, WarningEvent, WarningSource,
 };
 pub use exec::container::{Container, ContainerOptions, Handle, Process, ProcessOptions};
-pub use export::Exporter;
+pub use export::{Exporter, attestations_wanted};
 pub use job::{Entitlement, Job, JobOptions, ResolveMode, ResolvedImage};
 pub use look::FileStat;
 pub use policy::{Policies, SourcePolicy};

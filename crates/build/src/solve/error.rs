@@ -164,7 +164,7 @@ macro_rules! from_store {
     };
 }
 
-from_store!(FindError, WriteError, SnapshotError, LayerError, image::PullError);
+from_store!(FindError, WriteError, SnapshotError, LayerError, image::PullError, image::PackError);
 
 impl From<engine::Error> for SolveError {
     fn from(error: engine::Error) -> Self {

@@ -47,6 +47,8 @@ pub(super) async fn solve(caller: &Caller, mut request: SolveRequest) -> Result<
         session: session(caller, &request.session).await?,
         entitlements: entitlements(caller, &request.entitlements)?,
         policies: Arc::new(policies),
+        attestations: build::solve::attestations_wanted(&request.frontend_attrs)
+            .map_err(|error| status(&error))?,
         ..JobOptions::default()
     };
     let job = caller.shared.solver.job(options);

@@ -37,6 +37,8 @@ pub(crate) async fn perform(
     check(&named, attributes)?;
     let commit = named.commit().to_owned();
     let of_commit = attributes.get("git.mtime").is_some_and(|mtime| mtime == "commit");
+    let algorithm = if commit.len() == 64 { "sha256" } else { "sha1" };
+    step.job.pin(&step.vertex.digest, algorithm, &commit);
     let key = key(&checkout, &commit, &directory, of_commit);
     let directory = crate::ignore::clean(&directory);
     usage::once(step, key, "source.git.checkout", || async {

@@ -90,16 +90,22 @@ pub(crate) async fn perform(
     let progress = step.status(&format!("downloading {address}"));
     let again = step.vertex.metadata.ignore_cache;
     let mut fetched = wanted.fetched(step.job, Some(&progress), !again).await?;
+    let pin = |fetched: &Fetched| {
+        let digest = &fetched.digest;
+        step.job.pin(&step.vertex.digest, digest.algorithm().as_str(), digest.hex());
+    };
     if fetched.file.is_none() {
         match usage::done_before(step, &wanted.key(&fetched)) {
             Some(done) => {
                 wanted.check(&fetched)?;
+                pin(&fetched);
                 return Ok(done);
             }
             None => fetched = wanted.fetch(step.job, Some(&progress)).await?,
         }
     }
     wanted.check(&fetched)?;
+    pin(&fetched);
     let key = wanted.key(&fetched);
     usage::once(step, key, "regular", || async {
         let (mode, owner) = (wanted.mode, wanted.owner);
