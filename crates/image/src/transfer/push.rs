@@ -20,6 +20,7 @@ use crate::registry::{Access, Client, Credentials, Mount, Repository};
 use crate::state::{Named, Origin};
 use crate::store::Inner;
 use index::push_index;
+pub(super) use upload::{PieceWriter, upload_written};
 use upload::{Sent, upload};
 
 /// As many layers as Docker sends at once.
