@@ -460,7 +460,7 @@ mod tests {
         let many = vec!["0"; 128].join(",");
         let problem = "the image has 128 layers in a result of its cache, and at most 127 are taken";
         assert_eq!(refused(&record(&many)), Err(problem.to_owned()));
-        assert_eq!(refused("[]"), Err("read the documents of a cache".to_owned()));
+        assert_eq!(refused("\"x\""), Err("read the documents of a cache".to_owned()));
         // As BuildKit writes it: operations that are known in another way are passed over.
         let theirs = format!(
             r#"{{"layers":[{{"blob":"{digest}","parent":-1}}],"records":[{{"digest":"{digest}"}},{{"layers":[{{"layer":0,"createdAt":"2026-01-01T00:00:00Z"}}],"digest":"{digest}","inputs":[[{{"link":0}}]]}}]}}"#
