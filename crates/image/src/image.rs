@@ -13,6 +13,7 @@ use oci::reference::ParseReferenceError;
 use oci::{ContainerConfig, Digest, Document, History, ImageConfig, Platform, Reference, Verbatim};
 
 pub(crate) use put::{NewRecord, Source};
+pub use written::{Documents, MadeAs};
 
 use offload::in_place;
 

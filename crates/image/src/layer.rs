@@ -24,7 +24,7 @@ use crate::store::{Inner, Store, Tables};
 use ingest::{Expected, ingest};
 use settle::settle;
 
-pub(crate) use compress::COMPRESSOR;
+pub(crate) use compress::{COMPRESSOR, Compressor};
 pub(crate) use pack::{changes, pack, seal};
 pub(crate) use place::clean;
 pub(crate) use skeleton::reassemble;

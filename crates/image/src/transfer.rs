@@ -11,7 +11,7 @@ use std::time::Duration;
 pub use destination::Destination;
 pub use inspect::Remote;
 use oci::manifest::ParseDocumentError;
-use oci::{Digest, Platform, Reference};
+use oci::{Descriptor, Digest, Platform, Reference};
 pub use pull::Described;
 
 use crate::error::Kind;
@@ -271,5 +271,19 @@ impl Store {
         progress: &Progress,
     ) -> Result<Digest, PushError> {
         push::push(&self.inner, client, reference, credentials, progress).await
+    }
+
+    /// Sends a document that is [kept](Store::documents_put), a manifest or an index, with all that it leads to, as
+    /// it is: under the tag of `reference`, or, `by_digest`, under none.
+    pub async fn document_push(
+        &self,
+        client: &Client,
+        reference: &Reference,
+        by_digest: bool,
+        target: &Descriptor,
+        credentials: &Credentials,
+        progress: &Progress,
+    ) -> Result<(), PushError> {
+        push::push_document(&self.inner, client, reference, by_digest, target, credentials, progress).await
     }
 }

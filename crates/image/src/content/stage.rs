@@ -34,6 +34,13 @@ impl StagedBlob {
         Ok(Self { directory, copy, hasher: expected.algorithm().hasher(), size: 0 })
     }
 
+    /// Begins one whose digest is known when all is written.
+    pub(crate) fn anew(inner: &Arc<Inner>) -> io::Result<Self> {
+        let directory = IngestDir::new(inner)?;
+        let copy = BlobFile::create(directory.path().join("blob"))?;
+        Ok(Self { directory, copy, hasher: Hasher::sha256(), size: 0 })
+    }
+
     /// How much has been written.
     pub(crate) fn size(&self) -> u64 {
         self.size
@@ -46,6 +53,15 @@ impl StagedBlob {
         let verified = expected.expect(hasher.finish());
         verified.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
         inner.blob_settle(&directory, expected)
+    }
+
+    /// As [`Self::keep`], whatever it is: `hold` takes a lease on that, which is given back.
+    pub(crate) fn keep_as(self, inner: &Inner, hold: impl FnOnce(&Digest)) -> io::Result<Digest> {
+        let Self { directory, hasher, .. } = self;
+        let digest = hasher.finish();
+        hold(&digest);
+        inner.blob_settle(&directory, &digest)?;
+        Ok(digest)
     }
 }
 

@@ -1,12 +1,34 @@
-//! Images whose configuration somebody else wrote: a front end of builds.
+//! Images whose documents somebody else wrote: a front end of builds, an exporter.
 
-use oci::{Digest, ImageConfig, Reference};
+use std::io;
+use std::sync::Arc;
 
-use super::put::NewRecord;
+use bytes::Bytes;
+use oci::{Descriptor, Digest, ImageConfig, Reference};
+
+use super::put::{NewRecord, Source};
 use super::{Image, ImageId};
-use crate::content::Kept;
+use crate::content::{Kept, Lease};
 use crate::layer::Layer;
-use crate::store::{Store, WriteError};
+use crate::state::Content;
+use crate::store::{Inner, Store, WriteError};
+
+/// As what an image is made: the document that its names lead to.
+#[derive(Clone, Debug)]
+pub struct MadeAs {
+    /// A manifest of the image, or an index with one in it.
+    pub target: Descriptor,
+    /// That document, and whatever it leads to that is no layer: manifests and configurations of other platforms,
+    /// what is said of an image. Blobs of layers are the caller's, who [holds](crate::Packed) them.
+    pub documents: Vec<Vec<u8>>,
+}
+
+/// Documents that are kept while this is held, with the content that they lead to as far as it is here.
+#[derive(Debug)]
+pub struct Documents {
+    _inner: Arc<Inner>,
+    _lease: Lease,
+}
 
 impl Store {
     /// Makes the image of a configuration, which is kept byte for byte, and gives it names. The layers that the
@@ -17,6 +39,17 @@ impl Store {
         top: Option<&Layer>,
         names: &[Reference],
     ) -> Result<Image, WriteError> {
+        self.image_create_as(config, top, names, None)
+    }
+
+    /// As [`Store::image_create_of`], known as a manifest or an index that was made for it.
+    pub fn image_create_as(
+        &self,
+        config: Vec<u8>,
+        top: Option<&Layer>,
+        names: &[Reference],
+        made_as: Option<&MadeAs>,
+    ) -> Result<Image, WriteError> {
         let parsed = ImageConfig::take(&config)?;
         let held = top.map(|top| self.layer_chain(top)).unwrap_or_default();
         if !held.iter().map(Layer::diff_id).eq(&parsed.rootfs.diff_ids) {
@@ -24,9 +57,35 @@ impl Store {
         }
         let document = Kept::of(config);
         let id: Digest = document.digest().clone();
-        let record = NewRecord { document: &document, config: &parsed, parent: None, names, source: None };
+        let source = made_as.map(|made| Source {
+            target: Content::from(&made.target),
+            documents: made.documents.iter().map(|document| Kept::of(document.clone())).collect(),
+        });
+        let source = source.as_ref();
+        let record = NewRecord { document: &document, config: &parsed, parent: None, names, source };
         self.inner.image_put(&[record])?;
         Ok(self.inner.image(&ImageId(id))?)
+    }
+
+    /// Keeps documents while what is given back is held: on disk after the next flush.
+    pub fn documents_put(&self, documents: &[Vec<u8>]) -> Result<Documents, WriteError> {
+        let kept: Vec<Kept> = documents.iter().map(|document| Kept::of(document.clone())).collect();
+        let mut lease = Lease::new(&self.inner);
+        lease.content(kept.iter().map(|document| document.digest().clone()));
+        for document in &kept {
+            self.inner.blob_put(document, true)?;
+            self.inner.tables().document_insert(document.digest(), document.links());
+        }
+        Ok(Documents { _inner: self.inner.clone(), _lease: lease })
+    }
+
+    /// A document that is kept, whole; none if it is not here.
+    pub fn document_read(&self, digest: &Digest) -> io::Result<Option<Bytes>> {
+        match self.inner.blob_read(digest) {
+            Ok(kept) => Ok(Some(Bytes::copy_from_slice(kept.bytes()))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 }
 

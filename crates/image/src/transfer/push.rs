@@ -1,6 +1,7 @@
 //! Push: what was pulled or loaded goes out as it came in; layers that the registry lacks and of which no
 //! compressed form is kept are compressed while they are sent.
 
+mod document;
 mod index;
 mod upload;
 
@@ -19,6 +20,7 @@ use crate::progress::{Action, Progress};
 use crate::registry::{Access, Client, Credentials, Mount, Repository};
 use crate::state::{Named, Origin};
 use crate::store::Inner;
+pub(super) use document::push_document;
 use index::push_index;
 pub(super) use upload::{PieceWriter, upload_written};
 use upload::{Sent, upload};

@@ -143,7 +143,7 @@ async fn all_there(repository: &Repository, tree: &Tree) -> Result<bool, PushErr
 }
 
 /// Sends content that is no layer of an image here. False if it is not what it was.
-async fn upload_leaf(
+pub(super) async fn upload_leaf(
     inner: &Arc<Inner>,
     repository: &Repository,
     wanted: &Descriptor,
