@@ -6,6 +6,7 @@
 //! digests alone, and brings the layers when something needs their files. What is selected of a result is known
 //! by the digest of its content, which a cache has too: so nothing is brought to find out what follows.
 
+mod export;
 mod import;
 
 use std::collections::BTreeMap;
@@ -22,6 +23,7 @@ use super::source::image::BaseImage;
 use super::value::{Chain, Value};
 use super::{SolveError, Solver};
 
+pub(super) use export::INLINE_CACHE;
 pub(super) use import::{Imports, of_options};
 
 /// A cache elsewhere, as clients say it.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use build::solve::{
-    Entitlement, Event, Exporter, Job, JobOptions, Outcome, RemoteCache, Session, VertexEvent, WarningEvent,
+    Entitlement, Event, Exporter, Job, JobOptions, Outcome, RemoteCache, Session, VertexEvent,
 };
 use futures::StreamExt as _;
 use tonic::Status;
@@ -49,7 +49,6 @@ pub(super) async fn solve(caller: &Caller, mut request: SolveRequest) -> Result<
         ..JobOptions::default()
     };
     let job = caller.shared.solver.job(options);
-    let inline = cache_exports.iter().any(|export| export.kind == "inline");
     for import in imports {
         job.import_cache(import).map_err(|error| status(&error))?;
     }
@@ -66,19 +65,12 @@ pub(super) async fn solve(caller: &Caller, mut request: SolveRequest) -> Result<
     let builds = &caller.shared.builds;
     let running = builds.begin(id.clone(), caller.owner.clone(), job.clone(), bridge).ok_or_else(exists)?;
     let mut recorded = (!request.internal).then(|| Recorded::begin(caller, &request, &exporters));
-    if inline {
-        job.warn(WarningEvent {
-            level: 1,
-            short: "the cache is not exported into the image".to_owned(),
-            ..WarningEvent::default()
-        });
-    }
     let built = async {
-        let outcome = match returned {
+        let mut outcome = match returned {
             Some(returned) => returned.await.map_err(|_| Status::cancelled("the build was given up"))??,
             None => outcome(&job, request).await?,
         };
-        hand_over(&job, &outcome, &exporters).await
+        hand_over(&job, &mut outcome, &exporters, &cache_exports).await
     };
     let built = built.await;
     job.close();
@@ -103,16 +95,23 @@ async fn outcome(job: &Job, request: SolveRequest) -> Result<Outcome, Status> {
 /// Does what is to be done, and hands it to all who are to have it.
 async fn hand_over(
     job: &Job,
-    outcome: &Outcome,
+    outcome: &mut Outcome,
     exporters: &[Exporter],
+    cache_exports: &[RemoteCache],
 ) -> Result<BTreeMap<String, String>, Status> {
     let results = outcome.single.iter().chain(outcome.refs.values());
     futures::future::try_join_all(results.map(|result| result.evaluate()))
         .await
         .map_err(|error| status(&error))?;
+    if cache_exports.iter().any(RemoteCache::is_inline) {
+        job.cache_inline(outcome).await.map_err(|error| status(&error))?;
+    }
     let mut told = BTreeMap::new();
     for exporter in exporters {
         told.extend(job.export(outcome, exporter).await.map_err(|error| status(&error))?);
+    }
+    for cache in cache_exports.iter().filter(|cache| !cache.is_inline()) {
+        told.extend(job.export_cache(outcome, cache).await.map_err(|error| status(&error))?);
     }
     Ok(told)
 }
@@ -164,8 +163,8 @@ fn caches(request: &mut SolveRequest) -> Result<(Vec<RemoteCache>, Vec<RemoteCac
     if !cached.export_ref_deprecated.is_empty() {
         exports.push(cache_of_ref(cached.export_ref_deprecated, cached.export_attrs_deprecated));
     }
-    if let Some(export) = exports.iter().find(|export| export.kind != "inline") {
-        return Err(Status::unimplemented(format!("cache exporter {:?} is not supported", export.kind)));
+    for export in &exports {
+        export.check_export().map_err(|error| status(&error))?;
     }
     let mut imports: Vec<RemoteCache> = cached.imports.into_iter().map(cache).collect();
     let names = cached.import_refs_deprecated.into_iter();

@@ -6,9 +6,10 @@ use base::Timestamp;
 use image::{Layer, Store};
 use oci::{Digest, Reference};
 
-use super::config::{LayerFact, finish};
+use super::config::{LayerFact, finish, with_cache};
 use super::{Exporter, is_set, only_one};
 use crate::solve::reference::Outcome;
+use crate::solve::remote::INLINE_CACHE;
 use crate::solve::shown::Shown;
 use crate::solve::{SolveError, blocking, now};
 
@@ -41,10 +42,13 @@ pub(super) async fn to_store(
         }
     };
     let (platform, written) = (part.platform, part.config.map(<[u8]>::to_vec));
+    let inline = outcome.metadata.iter().find(|(key, _)| key.starts_with(INLINE_CACHE));
+    let inline = inline.map(|(_, records)| records.clone());
     let (store, known_as) = (job.solver().inner.store.clone(), names.clone());
     let image = blocking(move || {
         let layers = chain.top().map(|top| store.layer_chain(top)).unwrap_or_default();
         let config = finish(written.as_deref(), &platform, &facts(&store, &layers), now())?;
+        let config = with_cache(config, inline.as_deref())?;
         store.image_create_of(config, chain.top(), &known_as).map_err(SolveError::from)
     })
     .await?;

@@ -111,7 +111,11 @@ fn caches_that_are_not_done_are_refused_and_those_that_are_not_there_done_withou
     for (kind, flag, told) in [
         ("type=gha,url=http://127.0.0.1:1/,token=x", "--cache-to", "cache exporter \"gha\" is not supported"),
         ("type=s3,region=x,bucket=y", "--cache-to", "cache exporter \"s3\" is not supported"),
-        ("type=azblob,account_url=http://127.0.0.1:1", "--cache-from", "cache importer \"azblob\" is not supported"),
+        (
+            "type=azblob,account_url=http://127.0.0.1:1",
+            "--cache-from",
+            "cache importer \"azblob\" is not supported",
+        ),
     ] {
         let refused = run(daemon.newest(&["build", flag, kind, &path]), "");
         assert!(refused.code != 0 && refused.stderr.contains(told), "{refused:?}");
@@ -161,7 +165,8 @@ fn builds_that_there_were_are_listed_told_exported_and_forgotten() {
     let daemon = Daemon::start();
     let path = context(&daemon, "context", &[("Dockerfile", &stages()), ("data", "data\n")]);
     daemon.newest_ok(&["build", "--tag", "app:1", "--build-arg", "A=b", &path]);
-    let broken = context(&daemon, "broken", &[("Dockerfile", &format!("FROM {IMAGE}\nRUN echo why >&2; exit 3\n"))]);
+    let broken =
+        context(&daemon, "broken", &[("Dockerfile", &format!("FROM {IMAGE}\nRUN echo why >&2; exit 3\n"))]);
     let failed = run(daemon.newest(&["build", &broken]), "");
     assert_ne!(failed.code, 0);
 
