@@ -49,7 +49,7 @@ pub use error::{Location, SolveError};
 pub use event::{
     Event, EventStream, LogEvent, ProgressGroup, StatusEvent, VertexEvent, WarningEvent, WarningSource,
 };
-pub use export::Exporter;
+pub use export::{Exporter, attestations_wanted};
 pub use job::{Entitlement, Job, JobOptions, ResolveMode, ResolvedImage};
 pub use look::FileStat;
 pub use reference::{Attestation, Outcome, Ref};

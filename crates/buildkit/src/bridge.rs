@@ -24,12 +24,13 @@ use crate::service::Caller;
 use crate::wire::fsutil::types::Stat;
 use crate::wire::moby::buildkit::v1::frontend::llb_bridge_server::LlbBridge;
 use crate::wire::moby::buildkit::v1::frontend::{
-    self as wire, AttestationKind, EvaluateRequest, EvaluateResponse, ExecMessage, InputsRequest,
-    InputsResponse, NewContainerRequest, NewContainerResponse, PingRequest, PongResponse, ReadDirRequest,
-    ReadDirResponse, ReadFileRequest, ReadFileResponse, ReleaseContainerRequest, ReleaseContainerResponse,
-    ResolveImageConfigRequest, ResolveImageConfigResponse, ResolveSourceImageResponse,
-    ResolveSourceMetaRequest, ResolveSourceMetaResponse, ReturnRequest, ReturnResponse, SolveRequest,
-    SolveResponse, StatFileRequest, StatFileResponse, WarnRequest, WarnResponse,
+    self as wire, AttestationKind, EvaluateRequest, EvaluateResponse, ExecMessage, InTotoSubjectKind,
+    InputsRequest, InputsResponse, NewContainerRequest, NewContainerResponse, PingRequest, PongResponse,
+    ReadDirRequest, ReadDirResponse, ReadFileRequest, ReadFileResponse, ReleaseContainerRequest,
+    ReleaseContainerResponse, ResolveImageConfigRequest, ResolveImageConfigResponse,
+    ResolveSourceImageResponse, ResolveSourceMetaRequest, ResolveSourceMetaResponse, ReturnRequest,
+    ReturnResponse, SolveRequest, SolveResponse, StatFileRequest, StatFileResponse, WarnRequest,
+    WarnResponse,
 };
 use crate::worker;
 
@@ -125,8 +126,17 @@ impl Bridge {
     }
 
     fn attestation(&self, attestation: wire::Attestation) -> Result<Attestation, Status> {
-        if attestation.kind() != AttestationKind::InToto {
-            return Err(Status::unimplemented("attestations of this kind"));
+        let is_bundle = attestation.kind() == AttestationKind::Bundle;
+        let (mut subjects, mut of_itself) = (Vec::new(), attestation.in_toto_subjects.is_empty());
+        for subject in &attestation.in_toto_subjects {
+            if subject.kind() == InTotoSubjectKind::Self_ {
+                of_itself = true;
+                continue;
+            }
+            let digests = subject.digest.iter().filter_map(|digest| digest.split_once(':'));
+            let digests = digests.map(|(algorithm, hex)| (algorithm.to_owned(), hex.to_owned())).collect();
+            let name = if subject.name.is_empty() { "_".to_owned() } else { subject.name.clone() };
+            subjects.push((name, digests));
         }
         let content = match attestation.r#ref {
             Some(content) => self.result(&content.id)?,
@@ -136,7 +146,9 @@ impl Bridge {
             predicate: attestation.in_toto_predicate_type,
             path: attestation.path,
             content,
-            inline: Vec::new(),
+            is_bundle,
+            subjects,
+            of_itself,
             metadata: attestation.metadata.into_iter().map(|(key, value)| (key, value.to_vec())).collect(),
         })
     }

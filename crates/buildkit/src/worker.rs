@@ -9,14 +9,16 @@ use crate::wire::moby::buildkit::v1::types::{BuildkitVersion, WorkerRecord};
 
 /// The address that containers reach the host by; serves `--add-host name:host-gateway`.
 const HOST_GATEWAY: &str = "org.mobyproject.buildkit.worker.moby.host-gateway-ip";
+/// What lies under containers. Without it clients leave out by themselves what takes several images or an index:
+/// exports of archives and caches, several platforms, attestations; and they push after the build, not by it.
+const SNAPSHOTTER: &str = "org.mobyproject.buildkit.worker.snapshotter";
 /// The host's name.
 const HOSTNAME: &str = "org.mobyproject.buildkit.worker.hostname";
 
 /// The one worker that there is.
 pub(crate) fn record(about: &About) -> WorkerRecord {
-    // Without the label that names a snapshotter clients leave out by themselves what takes several images or
-    // an index: exports of archives and caches, several platforms, attestations.
     let labels = BTreeMap::from([
+        (SNAPSHOTTER.to_owned(), "overlayfs".to_owned()),
         (HOST_GATEWAY.to_owned(), about.host_gateway.clone()),
         (HOSTNAME.to_owned(), about.hostname.clone()),
     ]);

@@ -140,10 +140,6 @@ pub async fn build(request: FrontRequest, client: &dyn Client) -> Result<Built, 
     if let Some((name, _)) = lacking {
         return Err(unable(name));
     }
-    if settings.options.keys().any(|name| name == "attest:sbom") {
-        let problem = "attest:sbom: this builder runs no scanner, so it makes no bill of materials";
-        return Err(FrontError::Options(problem.to_owned()));
-    }
     let job = |platform: Option<Platform>| Job {
         source: &source,
         settings: &settings,

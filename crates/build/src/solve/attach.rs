@@ -84,6 +84,12 @@ impl Attached {
         Ok(place)
     }
 
+    /// Mounts a tree at a path in a [place](Self::place).
+    pub(crate) fn mount_at(&self, tree: &OwnedFd, path: &Path) -> Result<(), SolveError> {
+        make(path).map_err(SolveError::io("make a place for a mount"))?;
+        attach(tree, path).map_err(SolveError::io("mount what was built"))
+    }
+
     /// Mounts memory, and gives where.
     pub(crate) fn memory(&mut self) -> Result<PathBuf, SolveError> {
         let place = self.place()?;

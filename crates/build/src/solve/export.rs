@@ -2,46 +2,46 @@
 //!
 //! | kind | where it goes |
 //! | --- | --- |
-//! | `moby`, `image` | the image store, under names |
+//! | `moby`, `image` | the image store, under names, and registries |
+//! | `oci`, `docker` | an archive of the client's |
 //! | `local` | a directory of the client's |
 //! | `tar` | an archive of the client's |
 //!
 //! Others are refused by name.
 
+mod archive;
+mod assemble;
+mod attest;
+mod attributes;
 mod config;
 mod files;
 mod image;
+mod ops;
+mod parts;
+mod provenance;
+mod sbom;
 
 use std::collections::BTreeMap;
 
 use super::SolveError;
+use super::event::WarningEvent;
 use super::job::Job;
-use super::reference::{Outcome, Ref};
+use super::reference::Outcome;
 use super::shown::Shown;
-use oci::Platform;
+use attributes::Attributes;
 
-/// Under which a front end says an image's configuration.
-const CONFIG: &str = "containerimage.config";
+pub use attest::wanted as attestations_wanted;
+pub(crate) use provenance::Pin;
 
 /// Where an outcome goes, as clients say it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Exporter {
-    /// `moby`, `image`, `tar`, `local`.
+    /// `moby`, `image`, `oci`, `docker`, `tar`, `local`.
     pub kind: String,
     /// How: `name`, `push`, `dest`, …
     pub attributes: BTreeMap<String, String>,
     /// Which of the client's exporters it is, so that its file comes there.
     pub id: String,
-}
-
-/// A result that is handed over.
-struct Part<'a> {
-    /// What it is for.
-    platform: Platform,
-    /// None where the result is nothing at all.
-    reference: Option<&'a Ref>,
-    /// The image's configuration, if the front end made one.
-    config: Option<&'a [u8]>,
 }
 
 /// Hands an outcome over; gives what clients are told of it.
@@ -54,12 +54,8 @@ pub(super) async fn export(
         "moby" | "image" => "exporting to image",
         "local" => "exporting to client directory",
         "tar" => "exporting to client tarball",
-        "oci" | "docker" => {
-            let kind = &exporter.kind;
-            return Err(SolveError::Unsupported(format!(
-                "exporter {kind:?} is not there: build into the image store and use `docker save`"
-            )));
-        }
+        "oci" => "exporting to oci image format",
+        "docker" => "exporting to docker image format",
         kind => return Err(SolveError::Unsupported(format!("exporter {kind:?} could not be found"))),
     };
     // Each export is one of its own.
@@ -68,38 +64,21 @@ pub(super) async fn export(
     let done = match exporter.kind.as_str() {
         "local" => files::to_directory(&shown, outcome, exporter).await,
         "tar" => files::to_archive(&shown, outcome, exporter).await,
+        "oci" | "docker" => archive::to_client(&shown, outcome, exporter).await,
         _ => image::to_store(&shown, outcome, exporter).await,
     };
     shown.end(&done);
     done
 }
 
-/// The one result of an outcome; those of several platforms are refused, in these words.
-fn only_one<'a>(job: &Job, outcome: &'a Outcome, refusal: &str) -> Result<Part<'a>, SolveError> {
-    if outcome.refs.len() > 1 {
-        return Err(SolveError::Unsupported(refusal.to_owned()));
+/// Tells of what is said of an exporter and means nothing here.
+fn warn_of(job: &Job, attributes: &Attributes) {
+    for unknown in &attributes.unknown {
+        let short = format!("exporter option without effect: {unknown}");
+        job.warn(WarningEvent { level: 1, short, ..WarningEvent::default() });
     }
-    let of = |key: &str| outcome.metadata.get(key).map(Vec::as_slice);
-    let by_name = outcome.refs.iter().next();
-    let (platform, reference) = match by_name {
-        Some((name, reference)) => {
-            let platform = name
-                .parse()
-                .map_err(|error| SolveError::Invalid(format!("failed to parse platform {name}: {error}")))?;
-            (platform, Some(reference))
-        }
-        None => (job.platform(), outcome.single.as_ref()),
-    };
-    let own = by_name.and_then(|(name, _)| of(&format!("{CONFIG}/{name}")));
-    Ok(Part { platform, reference, config: own.or_else(|| of(CONFIG)) })
-}
-
-/// What a client says by an attribute that may be there without a value.
-fn is_set(exporter: &Exporter, name: &str) -> Result<bool, SolveError> {
-    match exporter.attributes.get(name).map(String::as_str) {
-        None => Ok(false),
-        Some("" | "true" | "1" | "t" | "T" | "TRUE" | "True") => Ok(true),
-        Some("false" | "0" | "f" | "F" | "FALSE" | "False") => Ok(false),
-        Some(other) => Err(SolveError::Invalid(format!("non-bool value {other:?} specified for {name}"))),
+    if attributes.packing.level.is_some() && attributes.packing.compression != ::image::Compression::Gzip {
+        let short = "compression-level is without effect: there is one level".to_owned();
+        job.warn(WarningEvent { level: 1, short, ..WarningEvent::default() });
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
+use base::Timestamp;
 use base::cancel::Cancel;
 use bytes::Bytes;
 use oci::{Digest, Platform};
@@ -11,7 +12,7 @@ use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
 use super::event::{Event, EventLog, EventStream, WarningEvent};
-use super::export::Exporter;
+use super::export::{Exporter, Pin};
 use super::reference::{Outcome, Ref};
 use super::remote::{Imports, Noted};
 use super::session::Session;
@@ -28,6 +29,8 @@ pub struct JobOptions {
     pub entitlements: BTreeSet<Entitlement>,
     /// What is built for where nothing is said; the host's if `None`.
     pub platform: Option<Platform>,
+    /// What is to be said of what it comes to, by sort (`provenance`, `sbom`), and how.
+    pub attestations: BTreeMap<String, BTreeMap<String, String>>,
     /// The cgroup below which those of its containers are made; the engine's own where there is none.
     pub cgroup_parent: Option<String>,
 }
@@ -68,6 +71,13 @@ pub struct ResolvedImage {
     pub config: Bytes,
 }
 
+/// What a front end was asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Asked {
+    pub(crate) front: String,
+    pub(crate) options: BTreeMap<String, String>,
+}
+
 /// One build. Cheap to clone: all clones are one. It ends with [`Job::close`] and [`Job::cancel`], and when the
 /// last clone is dropped.
 #[derive(Clone)]
@@ -96,6 +106,11 @@ pub(crate) struct JobInner {
     pub(crate) uses: Mutex<Vec<InUse>>,
     /// The cache mounts that it has begun anew.
     pub(crate) begun_anew: Mutex<HashSet<String>>,
+    /// What was brought for sources, by their digests in definitions.
+    pins: Mutex<BTreeMap<Digest, Pin>>,
+    /// When it began, and what it is called where that is told.
+    started: Timestamp,
+    invocation: String,
     /// What operations came to, by their digests in definitions: each is done once in a build.
     pub(crate) done: Mutex<HashMap<Digest, Outputs>>,
     /// The caches elsewhere that it looks into.
@@ -118,6 +133,9 @@ impl Job {
                 described: Mutex::default(),
                 uses: Mutex::default(),
                 begun_anew: Mutex::default(),
+                pins: Mutex::default(),
+                started: super::now(),
+                invocation: super::attach::random() + &super::attach::random(),
                 done: Mutex::default(),
                 imports: Imports::default(),
                 noted: Noted::default(),
@@ -181,7 +199,29 @@ impl Job {
         options: BTreeMap<String, String>,
         inputs: BTreeMap<String, llb::Definition>,
     ) -> Result<Outcome, SolveError> {
-        self.until_cancelled(super::front::run(self, name, options, inputs)).await
+        let asked = Arc::new(Asked { front: name.to_owned(), options: options.clone() });
+        let mut outcome = self.until_cancelled(super::front::run(self, name, options, inputs)).await?;
+        outcome.single = outcome.single.map(|result| result.asked_by(&asked));
+        let refs = std::mem::take(&mut outcome.refs).into_iter();
+        outcome.refs = refs.map(|(platform, result)| (platform, result.asked_by(&asked))).collect();
+        Ok(outcome)
+    }
+
+    /// Remembers what was brought for a source: `(algorithm, digest)`.
+    pub(crate) fn pin(&self, vertex: &Digest, algorithm: &str, digest: &str) {
+        self.inner.pins.lock().insert(vertex.clone(), (algorithm.to_owned(), digest.to_owned()));
+    }
+
+    pub(crate) fn pins(&self) -> BTreeMap<Digest, Pin> {
+        self.inner.pins.lock().clone()
+    }
+
+    pub(crate) fn started(&self) -> Timestamp {
+        self.inner.started
+    }
+
+    pub(crate) fn invocation(&self) -> String {
+        self.inner.invocation.clone()
     }
 
     /// Finds out what an image's name leads to.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::SolveError;
-use super::job::Job;
+use super::job::{Asked, Job};
 use super::look::{self, FileStat};
 use super::value::{Chain, Value};
 
@@ -15,6 +15,8 @@ use super::value::{Chain, Value};
 pub struct Ref {
     job: Job,
     graph: Arc<llb::Graph>,
+    /// What a front end was asked that made it.
+    asked: Option<Arc<Asked>>,
 }
 
 /// What a build came to.
@@ -38,17 +40,31 @@ pub struct Attestation {
     pub predicate: String,
     /// Where in `content` it is.
     pub path: String,
-    /// What it is in; where there is nothing `inline` is it.
+    /// What it is in.
     pub content: Option<Ref>,
-    /// The statement itself.
-    pub inline: Vec<u8>,
+    /// Whether there are statements in a directory at `path`, instead of a predicate in a file.
+    pub is_bundle: bool,
+    /// What else than the result it is about: names with digests.
+    pub subjects: Vec<(String, BTreeMap<String, String>)>,
+    /// Whether it is about the result itself.
+    pub of_itself: bool,
     /// What is said besides.
     pub metadata: BTreeMap<String, Vec<u8>>,
 }
 
 impl Ref {
     pub(super) fn new(job: &Job, graph: Arc<llb::Graph>) -> Self {
-        Self { job: job.clone(), graph }
+        Self { job: job.clone(), graph, asked: None }
+    }
+
+    /// The same, as what a front end made of what it was asked.
+    pub(super) fn asked_by(self, asked: &Arc<Asked>) -> Self {
+        Self { asked: Some(Arc::clone(asked)), ..self }
+    }
+
+    /// What a front end was asked that made it; nothing of what a client made itself.
+    pub(super) fn asked(&self) -> Option<&Arc<Asked>> {
+        self.asked.as_ref()
     }
 
     /// The job that it is of.

@@ -41,6 +41,11 @@ impl Shown {
         &self.job
     }
 
+    /// What it is known by.
+    pub(crate) fn digest(&self) -> &Digest {
+        &self.view.digest
+    }
+
     /// Tells of a part.
     pub(crate) fn part(&self, id: impl Into<String>) -> Part<'_> {
         let part = Part { shown: self, id: id.into(), started: now() };

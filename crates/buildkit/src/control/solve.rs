@@ -46,6 +46,8 @@ pub(super) async fn solve(caller: &Caller, mut request: SolveRequest) -> Result<
     let options = JobOptions {
         session: session(caller, &request.session).await?,
         entitlements: entitlements(caller, &request.entitlements)?,
+        attestations: build::solve::attestations_wanted(&request.frontend_attrs)
+            .map_err(|error| status(&error))?,
         ..JobOptions::default()
     };
     let job = caller.shared.solver.job(options);

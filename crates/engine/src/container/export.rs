@@ -1,5 +1,6 @@
 //! A whole root file system as an archive.
 
+use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 
 use super::archive;
@@ -27,5 +28,16 @@ impl Engine {
         let transfer = transfer(purpose.to_owned()).await?;
         let root = RootFs::of_directory(directory, None);
         Ok(self.stream_from(transfer, move |out| archive::write(&root, "/", "", out)))
+    }
+
+    /// What `write` writes, on a thread of those that archives of the same `purpose` share. It ends with an error
+    /// when nobody reads any more.
+    pub async fn archive_stream(
+        &self,
+        purpose: &str,
+        write: impl FnOnce(&mut dyn Write) -> io::Result<()> + Send + 'static,
+    ) -> Result<ByteStream> {
+        let transfer = transfer(purpose.to_owned()).await?;
+        Ok(self.stream_from(transfer, write))
     }
 }

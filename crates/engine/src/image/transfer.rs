@@ -111,6 +111,32 @@ impl Engine {
         }))
     }
 
+    /// Sends a document that the image store keeps, a manifest or an index, with all that it leads to, as it is:
+    /// under the tag of `reference`, or, `by_digest`, under none.
+    pub async fn image_push_document(
+        &self,
+        reference: &oci::Reference,
+        by_digest: bool,
+        target: &oci::Descriptor,
+        auth: Option<RegistryAuth>,
+        told: impl Fn(Progress) + Send + Sync + 'static,
+    ) -> Result<()> {
+        let registries = self.registries()?;
+        let progress = image::Progress::new(move |event| told(from_store(event)));
+        let credentials = credentials(auth);
+        let pushed = self.inner.images.document_push(
+            &registries,
+            reference,
+            by_digest,
+            target,
+            &credentials,
+            &progress,
+        );
+        pushed.await.map_err(|source| push_error(reference, source))?;
+        self.emit_image("push", &reference.familiar(), &reference.familiar());
+        Ok(())
+    }
+
     /// Checks who one is at a registry; returns an identity token where it gives one.
     pub async fn registry_login(&self, registry: &str, auth: RegistryAuth) -> Result<Option<String>> {
         let host = registry.split_once("://").map_or(registry, |(_, rest)| rest);

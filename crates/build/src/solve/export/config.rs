@@ -18,15 +18,18 @@ pub(super) struct LayerFact {
 }
 
 /// The configuration as it is stored. Of what the front end wrote all that is not about layers stays, known or
-/// not. The same in gives the same out, but for `now`, which counts only where nothing says when.
+/// not. The same in gives the same out, but for `now`, which counts only where nothing says when. With `epoch`
+/// nothing is later than that, but for what comes of the image `base`, and nothing hangs on when it was done.
 pub(super) fn finish(
     written: Option<&[u8]>,
+    base: Option<&[u8]>,
     platform: &Platform,
     layers: &[LayerFact],
+    epoch: Option<Timestamp>,
     now: Timestamp,
 ) -> Result<Vec<u8>, SolveError> {
-    let invalid =
-        |error: serde_json::Error| SolveError::Invalid(format!("failed to parse image config: {error}"));
+    let invalid = broken;
+    let now = epoch.unwrap_or(now);
     let mut config: Map<String, Value> = match written {
         Some(bytes) => serde_json::from_slice(bytes).map_err(invalid)?,
         None => serde_json::from_value(json!({
@@ -36,11 +39,31 @@ pub(super) fn finish(
         }))
         .map_err(invalid)?,
     };
-    let history = match config.remove("history") {
-        None | Some(Value::Null) => Vec::new(),
-        Some(history) => serde_json::from_value(history).map_err(invalid)?,
+    let read = |history: Option<Value>| -> Result<Vec<Map<String, Value>>, SolveError> {
+        match history {
+            None | Some(Value::Null) => Ok(Vec::new()),
+            Some(history) => serde_json::from_value(history).map_err(invalid),
+        }
     };
-    let history = history_of(history, layers, now);
+    let history = read(config.remove("history"))?;
+    let base = match base {
+        Some(bytes) => {
+            let mut base: Map<String, Value> = serde_json::from_slice(bytes).map_err(invalid)?;
+            read(base.remove("history"))?
+        }
+        None => Vec::new(),
+    };
+    let of_base = history.iter().zip(&base).take_while(|(step, base)| step == base).count();
+    let mut history = history_of(history, layers, now);
+    if let Some(epoch) = epoch {
+        for step in history.iter_mut().skip(of_base) {
+            let made = step.get("created").and_then(Value::as_str);
+            // What was done here was done at any time.
+            if made.and_then(|made| made.parse::<Timestamp>().ok()).is_none_or(|made| made > epoch) {
+                step.insert("created".to_owned(), epoch.to_string().into());
+            }
+        }
+    }
     let created = history.iter().rev().find_map(|step| step.get("created").cloned());
     let diff_ids: Vec<String> = layers.iter().map(|layer| layer.diff_id.to_string()).collect();
     config.insert("rootfs".to_owned(), json!({ "type": "layers", "diff_ids": diff_ids }));
@@ -61,6 +84,11 @@ pub(super) fn with_cache(config: Vec<u8>, records: Option<&[u8]>) -> Result<Vec<
     let mut read: Map<String, Value> = serde_json::from_slice(&config).map_err(invalid)?;
     read.insert(INLINE.to_owned(), base64::prelude::BASE64_STANDARD.encode(records).into());
     serde_json::to_vec(&Value::Object(read)).map_err(invalid)
+}
+
+/// What is no JSON, or not what it should be.
+pub(super) fn broken(error: serde_json::Error) -> SolveError {
+    SolveError::Invalid(format!("failed to parse image config: {error}"))
 }
 
 /// The steps so that as many make a layer as there are layers, each with its time.
@@ -109,6 +137,10 @@ mod tests {
 
     const NOW: &str = "2026-05-05T05:05:05Z";
 
+    fn now() -> Timestamp {
+        NOW.parse().expect("a time")
+    }
+
     fn layer(name: &str, created: Option<&str>) -> LayerFact {
         let created = created.map(|text| text.parse().expect("a time"));
         LayerFact { diff_id: Digest::sha256_of(name.as_bytes()), created }
@@ -119,7 +151,7 @@ mod tests {
         let written = json!({ "architecture": "amd64", "os": "linux", "history": history, "x.y": 1 });
         let bytes = serde_json::to_vec(&written).expect("JSON");
         let platform = Platform::host();
-        let done = finish(Some(&bytes), &platform, layers, NOW.parse().expect("a time")).expect("done");
+        let done = finish(Some(&bytes), None, &platform, layers, None, now()).expect("done");
         let done: Value = serde_json::from_slice(&done).expect("JSON");
         assert_eq!(done["x.y"], 1);
         assert_eq!(done["rootfs"]["diff_ids"].as_array().map(Vec::len), Some(layers.len()));
@@ -173,5 +205,37 @@ mod tests {
         let with = with_cache(config, Some(b"[]")).expect("with records");
         let read: Value = serde_json::from_slice(&with).expect("JSON");
         assert_eq!(read, json!({ "os": "linux", "moby.buildkit.cache.v0": "W10=" }));
+    }
+
+    #[test]
+    fn with_an_epoch_nothing_hangs_on_when_it_was_done() {
+        let base = json!({ "history": [{ "created_by": "base", "created": "2031-01-01T00:00:00Z" }] });
+        let history = json!([
+            { "created_by": "base", "created": "2031-01-01T00:00:00Z" },
+            { "created_by": "RUN x" },
+            { "created_by": "RUN y" },
+            { "created_by": "CMD z", "empty_layer": true },
+        ]);
+        let written = json!({ "architecture": "amd64", "os": "linux", "history": history });
+        let bytes = |value: &Value| serde_json::to_vec(value).expect("JSON");
+        let epoch = "2020-02-02T02:02:02Z".parse().ok();
+        let done = |made: &str, now: &str| {
+            let layers = [layer("base", None), layer("x", Some(made)), layer("y", Some(made))];
+            let now = now.parse().expect("a time");
+            let (written, base) = (bytes(&written), bytes(&base));
+            finish(Some(&written), Some(&base), &Platform::host(), &layers, epoch, now).expect("done")
+        };
+        let first = done("2026-01-01T00:00:00Z", NOW);
+        assert_eq!(first, done("2027-01-01T00:00:00Z", "2028-01-01T00:00:00Z"));
+        let read: Value = serde_json::from_slice(&first).expect("JSON");
+        let times: Vec<&str> = read["history"]
+            .as_array()
+            .expect("steps")
+            .iter()
+            .map(|step| step["created"].as_str().expect("a time"))
+            .collect();
+        let at = "2020-02-02T02:02:02Z";
+        assert_eq!(times, ["2031-01-01T00:00:00Z", at, at, at]);
+        assert_eq!(read["created"], at);
     }
 }

@@ -55,6 +55,8 @@ pub(crate) async fn perform(
         return Err(SolveError::Invalid(format!("expected checksum to match {wanted}, got {commit}")));
     }
     let of_commit = attributes.get("git.mtime").is_some_and(|mtime| mtime == "commit");
+    let algorithm = if commit.len() == 64 { "sha256" } else { "sha1" };
+    step.job.pin(&step.vertex.digest, algorithm, &commit);
     let key = key(&checkout, &commit, directory, of_commit);
     let directory = crate::ignore::clean(directory);
     usage::once(step, key, "source.git.checkout", || async {

@@ -71,6 +71,7 @@ pub(crate) async fn perform(
     }
     progress.tell(opened.came(), opened.length(), true);
     let digest = hasher.finish();
+    step.job.pin(&step.vertex.digest, digest.algorithm().as_str(), digest.hex());
     if let Some(wanted) = attributes.get("http.checksum").filter(|wanted| !wanted.is_empty()) {
         let wanted =
             Digest::parse(wanted).map_err(|error| SolveError::Invalid(format!("http.checksum: {error}")))?;

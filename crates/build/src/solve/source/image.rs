@@ -159,6 +159,7 @@ pub(crate) async fn perform(
             (described.digest.clone(), chain_id, Origin::Registry { described, auth })
         }
     };
+    step.job.pin(&step.vertex.digest, digest.algorithm().as_str(), digest.hex());
     let image = BaseImage {
         name: reference.with_digest(digest).to_string(),
         chain_id,

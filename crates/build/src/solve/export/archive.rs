@@ -1,0 +1,192 @@
+//! Archives of images for the client: OCI layouts, and those that `docker load` takes.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::sync::Arc;
+
+use base::Timestamp;
+use futures::StreamExt as _;
+use oci::archive::{
+    ANNOTATION_IMAGE_NAME, ANNOTATION_REF_NAME, DOCKER_MANIFEST_FILE, DockerManifestEntry, OCI_INDEX_FILE,
+    OCI_LAYOUT_FILE, OciLayout,
+};
+use oci::{Descriptor, Digest, Index, Reference, media_type};
+use tokio::io::AsyncWriteExt as _;
+
+use super::assemble::{Assembled, assemble};
+use super::parts::parts;
+use super::{Exporter, attest, image};
+use crate::solve::reference::Outcome;
+use crate::solve::shown::Shown;
+use crate::solve::{SessionError, SolveError, now};
+
+/// When an image was made, where its layout says so.
+const CREATED: &str = "org.opencontainers.image.created";
+
+pub(super) async fn to_client(
+    shown: &Shown,
+    outcome: &Outcome,
+    exporter: &Exporter,
+) -> Result<BTreeMap<String, String>, SolveError> {
+    let job = shown.job();
+    let is_docker = exporter.kind == "docker";
+    if is_docker && !outcome.refs.is_empty() {
+        return Err(SolveError::Invalid(
+            "docker exporter does not currently support exporting manifest lists".to_owned(),
+        ));
+    }
+    let attributes = image::read(job, outcome, exporter)?;
+    if !attributes.tar {
+        return Err(SolveError::Unsupported(
+            "tar=false: a directory of the client's is not written to: leave it out and unpack the archive"
+                .into(),
+        ));
+    }
+    let parts = parts(job, outcome, Some(&attributes))?;
+    let said = attest::said(job, outcome, &parts).await?;
+    let several = !outcome.refs.is_empty();
+    // What is for images alone makes no index of what would be none.
+    let is_asked = attributes.inline_attestations == Some(true);
+    let goes = said.iter().flatten().any(|said| several || is_asked || !said.inline_only);
+    let names = attributes.names.clone();
+    let statements = async |manifests: &[Descriptor]| {
+        let named = parts
+            .iter()
+            .zip(manifests)
+            .map(|(part, manifest)| attest::subjects(&names, &part.platform, manifest));
+        Ok(said
+            .iter()
+            .zip(named)
+            .map(|(said, own)| said.iter().filter(|_| goes).map(|said| said.of(&own)).collect())
+            .collect())
+    };
+    let assembled = Arc::new(assemble(shown, &parts, several, statements, goes, &attributes).await?);
+    let mut told = image::told(&assembled)?;
+    if !names.is_empty() {
+        told.insert(image::NAME.to_owned(), image::joined(&names));
+    }
+    let made = attributes.epoch.flatten().or(parts[0].epoch).unwrap_or_else(now);
+    let part = shown.part("sending tarball");
+    let mut sink = job.session()?.send_file(&exporter.id, &told).await?;
+    let writing = move |out: &mut dyn Write| write(&assembled, &names, made, is_docker, out);
+    let mut pieces = job.solver().engine().archive_stream("build", writing).await?;
+    let mut sent = 0;
+    let broken = |error: io::Error| SessionError::Failed(error.to_string());
+    while let Some(piece) = pieces.next().await {
+        let piece = piece.map_err(SolveError::io("read what was built"))?;
+        sink.write_all(&piece).await.map_err(broken)?;
+        sent += piece.len() as u64;
+        part.at(sent);
+    }
+    sink.shutdown().await.map_err(broken)?;
+    Ok(told)
+}
+
+/// Writes an image as an OCI layout, which is one of Docker's as well with `is_docker`.
+fn write(
+    assembled: &Assembled,
+    names: &[Reference],
+    made: Timestamp,
+    is_docker: bool,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let mut archive = Archive { out, written: Vec::new() };
+    archive.directory("blobs/")?;
+    archive.directory("blobs/sha256/")?;
+    for packed in &assembled.layers {
+        let descriptor = packed.descriptor();
+        if archive.is_new(&descriptor.digest) {
+            archive.header(&blob(&descriptor.digest), descriptor.size)?;
+            packed.write_to(archive.out)?;
+            archive.padding(descriptor.size)?;
+        }
+    }
+    for (descriptor, bytes) in &assembled.documents {
+        if archive.is_new(&descriptor.digest) {
+            archive.file(&blob(&descriptor.digest), bytes)?;
+        }
+    }
+    let mut target = assembled.target.clone();
+    target.annotations.entry(CREATED.to_owned()).or_insert_with(|| made.to_string());
+    let named = |name: &Reference| {
+        let mut entry = target.clone();
+        entry.annotations.insert(ANNOTATION_IMAGE_NAME.to_owned(), name.to_string());
+        let tag = name.tag().unwrap_or_default().to_owned();
+        entry.annotations.insert(ANNOTATION_REF_NAME.to_owned(), tag);
+        entry
+    };
+    let manifests = if names.is_empty() { vec![target.clone()] } else { names.iter().map(named).collect() };
+    let index = Index {
+        schema_version: 2,
+        media_type: media_type::OCI_INDEX.to_owned(),
+        manifests,
+        annotations: BTreeMap::new(),
+    };
+    archive.file(OCI_INDEX_FILE, &json(&index)?)?;
+    if is_docker {
+        let images = assembled.images.iter().map(|image| DockerManifestEntry {
+            config: blob(&image.config_digest),
+            repo_tags: names.iter().map(Reference::familiar).collect(),
+            layers: image.layers.iter().map(|layer| blob(&layer.descriptor().digest)).collect(),
+        });
+        archive.file(DOCKER_MANIFEST_FILE, &json(&images.collect::<Vec<_>>())?)?;
+    }
+    archive.file(OCI_LAYOUT_FILE, &json(&OciLayout::default())?)?;
+    archive.out.write_all(&[0; 1024])
+}
+
+fn blob(digest: &Digest) -> String {
+    format!("blobs/{}/{}", digest.algorithm(), digest.hex())
+}
+
+fn json(document: &impl serde::Serialize) -> io::Result<Vec<u8>> {
+    serde_json::to_vec(document).map_err(io::Error::from)
+}
+
+/// An archive in which nothing says when it was written.
+struct Archive<'a> {
+    out: &'a mut dyn Write,
+    written: Vec<Digest>,
+}
+
+impl Archive<'_> {
+    /// Whether a blob has not been written yet.
+    fn is_new(&mut self, digest: &Digest) -> bool {
+        let is_new = !self.written.contains(digest);
+        if is_new {
+            self.written.push(digest.clone());
+        }
+        is_new
+    }
+
+    fn directory(&mut self, path: &str) -> io::Result<()> {
+        let mut header = tar::Header::new_ustar();
+        header.set_entry_type(tar::EntryType::Directory);
+        header.set_mode(0o755);
+        header.set_size(0);
+        header.set_path(path)?;
+        header.set_cksum();
+        self.out.write_all(header.as_bytes())
+    }
+
+    fn header(&mut self, path: &str, size: u64) -> io::Result<()> {
+        let mut header = tar::Header::new_ustar();
+        header.set_entry_type(tar::EntryType::Regular);
+        header.set_mode(0o644);
+        header.set_size(size);
+        header.set_path(path)?;
+        header.set_cksum();
+        self.out.write_all(header.as_bytes())
+    }
+
+    fn padding(&mut self, size: u64) -> io::Result<()> {
+        let padding = usize::try_from(size.next_multiple_of(512) - size).unwrap_or_default();
+        self.out.write_all(&[0; 512][..padding])
+    }
+
+    fn file(&mut self, path: &str, content: &[u8]) -> io::Result<()> {
+        self.header(path, content.len() as u64)?;
+        self.out.write_all(content)?;
+        self.padding(content.len() as u64)
+    }
+}

@@ -1,0 +1,484 @@
+//! Where a result comes from, in the words of SLSA, as BuildKit says it.
+
+use std::collections::BTreeMap;
+
+use base::Timestamp;
+use llb::pb;
+use llb::pb::op::Op;
+use oci::{Digest, Platform, Reference};
+use serde_json::{Map, Value, json};
+
+use super::attest::{Said, own};
+use super::parts::Part;
+use crate::solve::job::{Asked, Job};
+use crate::solve::{SolveError, now};
+
+const TYPE_1: &str = "https://slsa.dev/provenance/v1";
+const TYPE_02: &str = "https://slsa.dev/provenance/v0.2";
+const BUILD_TYPE_1: &str =
+    "https://github.com/moby/buildkit/blob/master/docs/attestations/slsa-definitions.md";
+const BUILD_TYPE_02: &str = "https://mobyproject.org/buildkit@v1";
+/// Options of a front end that say something of this host.
+const OF_HOST: [&str; 4] = ["cgroup-parent", "image-resolve-mode", "platform", "cache-imports"];
+
+/// How much is said, and in which words.
+struct Settings {
+    is_max: bool,
+    is_v02: bool,
+    reproducible: bool,
+    inline_only: bool,
+    complete: bool,
+    builder: String,
+    file: String,
+}
+
+/// What was used.
+#[derive(Debug, Default)]
+struct Capture {
+    /// Each with its digests: `(uri, algorithm, digest)`.
+    materials: Vec<(String, String, String)>,
+    /// By what a context would be named.
+    named: BTreeMap<String, (String, String)>,
+    locals: Vec<String>,
+    secrets: BTreeMap<String, bool>,
+    agents: BTreeMap<String, bool>,
+    network: bool,
+    incomplete: bool,
+}
+
+/// What was brought for a source: `(algorithm, digest)`.
+pub(crate) type Pin = (String, String);
+
+/// What is said of where a part comes from, if that is wanted.
+pub(super) async fn said(job: &Job, part: &Part) -> Result<Option<Said>, SolveError> {
+    let Some(attributes) = job.options().attestations.get("provenance") else { return Ok(None) };
+    // Nothing comes from nowhere.
+    let Some(reference) = &part.reference else { return Ok(None) };
+    let settings = Settings::read(attributes)?;
+    reference.evaluate().await?;
+    let (definition, asked) = (reference.graph().definition(), reference.asked().cloned());
+    let pins = job.pins();
+    let capture = Capture::of(&definition, &pins, &job.platform());
+    if settings.complete && (capture.incomplete || !capture.locals.is_empty()) {
+        let mut problem = "provenance materials are incomplete\n\nThe build requested complete provenance materials, but not all dependencies could be captured.".to_owned();
+        for local in &capture.locals {
+            problem.push_str(&format!("\n  - {local}\n    reason: local_source"));
+        }
+        return Err(SolveError::Invalid(problem));
+    }
+    let build = settings.is_max.then(|| build_config(&definition));
+    let times = (job.started(), now());
+    let predicate = predicate(&settings, &capture, asked.as_deref(), build, &job.invocation(), times);
+    let bytes = serde_json::to_vec_pretty(&predicate).map_err(super::config::broken)?;
+    let of = if settings.is_v02 { TYPE_02 } else { TYPE_1 };
+    Ok(Some(own(of, settings.file, settings.inline_only, bytes)))
+}
+
+impl Settings {
+    fn read(attributes: &BTreeMap<String, String>) -> Result<Self, SolveError> {
+        let invalid = |problem: String| SolveError::Invalid(problem);
+        let get = |key: &str| attributes.get(key).map(String::as_str);
+        let flag = |key: &str| match get(key) {
+            None => Ok(false),
+            Some("true" | "1" | "t" | "T" | "TRUE" | "True") => Ok(true),
+            Some("false" | "0" | "f" | "F" | "FALSE" | "False") => Ok(false),
+            Some(other) => Err(invalid(format!("failed to parse {key} flag {other:?}"))),
+        };
+        if flag("capture-usage")? {
+            return Err(SolveError::Unsupported(
+                "provenance: capture-usage is not supported: what commands used is not recorded".to_owned(),
+            ));
+        }
+        Ok(Self {
+            is_max: match get("mode") {
+                None | Some("max" | "full") => true,
+                Some("min") => false,
+                Some(other) => return Err(invalid(format!("invalid mode {other:?}"))),
+            },
+            is_v02: match get("version") {
+                None | Some("v1") => false,
+                Some("v0.2") => true,
+                Some("") => return Err(invalid("provenance SLSA version cannot be empty".to_owned())),
+                Some(other) => return Err(invalid(format!("invalid provenance SLSA version: {other}"))),
+            },
+            reproducible: flag("reproducible")?,
+            inline_only: flag("inline-only")?,
+            complete: flag("complete-materials")?,
+            builder: get("builder-id").unwrap_or_default().to_owned(),
+            file: get("filename").unwrap_or("provenance.json").to_owned(),
+        })
+    }
+}
+
+impl Capture {
+    fn of(definition: &pb::Definition, pins: &BTreeMap<Digest, Pin>, platform: &Platform) -> Self {
+        let mut capture = Self::default();
+        for bytes in &definition.def {
+            let Ok(op) = <pb::Op as prost::Message>::decode(bytes.as_ref()) else { continue };
+            let pin = pins.get(&Digest::sha256_of(bytes));
+            match &op.op {
+                Some(Op::Source(source)) => {
+                    let wanted = op.platform.as_ref().filter(|of| !of.os.is_empty());
+                    let platform = match wanted {
+                        Some(of) => Platform::new(&of.os, &of.architecture, &of.variant),
+                        None => platform.clone(),
+                    };
+                    capture.source(source, pin, &platform);
+                }
+                Some(Op::Exec(exec)) => capture.exec(exec),
+                Some(Op::Build(_)) => capture.incomplete = true,
+                _ => {}
+            }
+        }
+        capture.materials.sort();
+        capture.materials.dedup();
+        capture.locals.sort();
+        capture.locals.dedup();
+        capture
+    }
+
+    fn source(&mut self, source: &pb::SourceOp, pin: Option<&Pin>, platform: &Platform) {
+        let identifier = source.identifier.as_str();
+        let (scheme, rest) = identifier.split_once("://").unwrap_or(("", identifier));
+        let (uri, named) = match scheme {
+            "docker-image" => match Reference::parse(rest) {
+                Ok(reference) => (package_url("docker", &tagged(&reference), Some(platform)), None),
+                Err(_) => return,
+            },
+            "oci-layout" => match Reference::parse(rest) {
+                Ok(reference) => (package_url("oci", &tagged(&reference), Some(platform)), None),
+                Err(_) => return,
+            },
+            "git" => {
+                for (key, of) in [("git.authtokensecret", true), ("git.authheadersecret", true)] {
+                    if let Some(id) = source.attrs.get(key) {
+                        self.secrets.entry(id.clone()).or_insert(of);
+                    }
+                }
+                if let Some(id) = source.attrs.get("git.mountsshsock") {
+                    self.agents.entry(id.clone()).or_insert(true);
+                }
+                let (address, fragment) = rest.split_once('#').unwrap_or((rest, ""));
+                let remote = source.attrs.get("git.fullurl").cloned();
+                let remote = remote.unwrap_or_else(|| format!("https://{address}"));
+                let reference = fragment.split(':').next().unwrap_or_default();
+                let uri = match reference {
+                    "" => remote,
+                    reference => format!("{remote}#{reference}"),
+                };
+                let uri = redacted(&uri);
+                (uri.clone(), Some(uri))
+            }
+            // What only this client has is no material.
+            "http" if rest.starts_with("buildkit-session/") => {
+                self.incomplete = true;
+                return;
+            }
+            "http" | "https" => {
+                let uri = redacted(identifier);
+                (uri.clone(), Some(uri))
+            }
+            "local" => {
+                self.locals.push(rest.to_owned());
+                return;
+            }
+            _ => {
+                self.incomplete = true;
+                return;
+            }
+        };
+        let (algorithm, digest) = pin.cloned().unwrap_or_default();
+        if let Some(named) = named {
+            self.named.insert(named, (algorithm.clone(), digest.clone()));
+        }
+        self.materials.push((uri, algorithm, digest));
+    }
+
+    fn exec(&mut self, exec: &pb::ExecOp) {
+        let mut secret = |id: &str, optional: bool| {
+            let known = self.secrets.entry(id.to_owned()).or_insert(optional);
+            *known &= optional;
+        };
+        for mount in &exec.mounts {
+            if let Some(option) = &mount.secret_opt {
+                secret(&option.id, option.optional);
+            }
+        }
+        for variable in &exec.secretenv {
+            secret(&variable.id, variable.optional);
+        }
+        for option in exec.mounts.iter().filter_map(|mount| mount.ssh_opt.as_ref()) {
+            let id = if option.id.is_empty() { "default" } else { &option.id };
+            let known = self.agents.entry(id.to_owned()).or_insert(option.optional);
+            *known &= option.optional;
+        }
+        self.network |= exec.network != pb::NetMode::None as i32;
+    }
+}
+
+/// The whole of it, in version 1 or 0.2.
+fn predicate(
+    settings: &Settings,
+    capture: &Capture,
+    asked: Option<&Asked>,
+    build: Option<(Value, Value)>,
+    invocation: &str,
+    (started, finished): (Timestamp, Timestamp),
+) -> Value {
+    let materials: Vec<Value> = capture
+        .materials
+        .iter()
+        .map(|(uri, algorithm, digest)| match digest.is_empty() {
+            true => json!({ "uri": uri }),
+            false => json!({ "uri": uri, "digest": { algorithm: digest } }),
+        })
+        .collect();
+    let mut request = Map::new();
+    let mut source = Map::new();
+    let mut vcs = Map::new();
+    let mut is_whole = false;
+    if let Some(asked) = asked {
+        request.insert("frontend".to_owned(), asked.front.clone().into());
+        is_whole = true;
+        let mut arguments = arguments(&asked.options);
+        let context = match arguments.get("contextkey").filter(|key| !key.is_empty()) {
+            Some(key) => key.clone(),
+            None => "context".to_owned(),
+        };
+        if let Some(named) = arguments.remove(&context).filter(|named| !named.is_empty()) {
+            let digest = capture.named.get(&named).filter(|(_, digest)| !digest.is_empty());
+            source.insert("uri".to_owned(), named.into());
+            if let Some((algorithm, digest)) = digest {
+                source.insert("digest".to_owned(), json!({ algorithm: digest }));
+            }
+        }
+        if let Some(file) = arguments.remove("filename").filter(|file| !file.is_empty()) {
+            source.insert(if settings.is_v02 { "entryPoint" } else { "path" }.to_owned(), file.into());
+        }
+        arguments.retain(|key, value| match key.strip_prefix("vcs:") {
+            Some(key) => {
+                if !value.is_empty() {
+                    let value = if key == "source" { redacted(value) } else { value.clone() };
+                    vcs.insert(key.to_owned(), value.into());
+                }
+                false
+            }
+            None => true,
+        });
+        if !settings.is_max {
+            let before = arguments.len();
+            arguments.retain(|key, _| !key.starts_with("build-arg:") && !key.starts_with("label:"));
+            is_whole = arguments.len() == before;
+        }
+        if !arguments.is_empty() {
+            request.insert("args".to_owned(), json!(arguments));
+        }
+    }
+    let listed = |known: &BTreeMap<String, bool>| -> Vec<Value> {
+        let one = |(id, optional): (&String, &bool)| match optional {
+            true => json!({ "id": id, "optional": true }),
+            false => json!({ "id": id }),
+        };
+        known.iter().map(one).collect()
+    };
+    for (key, known) in [("secrets", &capture.secrets), ("ssh", &capture.agents)] {
+        if settings.is_max && !known.is_empty() {
+            request.insert(key.to_owned(), listed(known).into());
+        }
+    }
+    if !capture.locals.is_empty() {
+        let locals: Vec<Value> = capture.locals.iter().map(|name| json!({ "name": name })).collect();
+        request.insert("locals".to_owned(), locals.into());
+    }
+    let is_complete = !capture.incomplete && capture.locals.is_empty();
+    let is_hermetic = is_complete && !capture.network;
+    let mut more = Map::new();
+    if !vcs.is_empty() {
+        more.insert("vcs".to_owned(), vcs.into());
+    }
+    let (build_config, sources) = build.unzip();
+    if let Some(sources) = sources.filter(|sources| !sources.is_null()) {
+        more.insert("source".to_owned(), sources);
+    }
+    let platform = Platform::host().normalised().to_string();
+    if settings.is_v02 {
+        let mut all = Map::new();
+        all.insert("builder".to_owned(), json!({ "id": settings.builder }));
+        all.insert("buildType".to_owned(), BUILD_TYPE_02.into());
+        if !materials.is_empty() {
+            all.insert("materials".to_owned(), materials.into());
+        }
+        all.insert(
+            "invocation".to_owned(),
+            json!({ "configSource": source, "parameters": request, "environment": { "platform": platform } }),
+        );
+        if let Some(build) = build_config {
+            all.insert("buildConfig".to_owned(), build);
+        }
+        let mut metadata = json!({
+            "buildInvocationID": invocation,
+            "buildStartedOn": started.to_string(),
+            "buildFinishedOn": finished.to_string(),
+            "completeness": { "parameters": is_whole, "environment": true, "materials": is_complete },
+            "reproducible": settings.reproducible,
+            "https://mobyproject.org/buildkit@v1#metadata": more,
+        });
+        if is_hermetic {
+            metadata["https://mobyproject.org/buildkit@v1#hermetic"] = true.into();
+        }
+        all.insert("metadata".to_owned(), metadata);
+        return all.into();
+    }
+    let mut definition = Map::new();
+    definition.insert("buildType".to_owned(), BUILD_TYPE_1.into());
+    if !materials.is_empty() {
+        definition.insert("resolvedDependencies".to_owned(), materials.into());
+    }
+    definition.insert("externalParameters".to_owned(), json!({ "configSource": source, "request": request }));
+    let mut internal = Map::new();
+    if let Some(build) = build_config {
+        internal.insert("buildConfig".to_owned(), build);
+    }
+    internal.insert("builderPlatform".to_owned(), platform.into());
+    definition.insert("internalParameters".to_owned(), internal.into());
+    let mut metadata = json!({
+        "invocationId": invocation,
+        "startedOn": started.to_string(),
+        "finishedOn": finished.to_string(),
+        "buildkit_metadata": more,
+    });
+    if is_hermetic {
+        metadata["buildkit_hermetic"] = true.into();
+    }
+    metadata["buildkit_completeness"] = json!({ "request": is_whole, "resolvedDependencies": is_complete });
+    if settings.reproducible {
+        metadata["buildkit_reproducible"] = true.into();
+    }
+    json!({
+        "buildDefinition": definition,
+        "runDetails": { "builder": { "id": settings.builder }, "metadata": metadata },
+    })
+}
+
+/// What a front end was told, without what is this host's and without passwords.
+fn arguments(options: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let context = options.get("contextkey").map_or("context", String::as_str);
+    let shown = |(key, value): (&String, &String)| {
+        let names_context = key == context || key.starts_with("context:");
+        (key.clone(), if names_context { redacted(value) } else { value.clone() })
+    };
+    let is_ours = |key: &str| !OF_HOST.contains(&key) && !key.starts_with("attest:");
+    options.iter().filter(|(key, _)| is_ours(key)).map(shown).collect()
+}
+
+/// An address without the password in it.
+fn redacted(address: &str) -> String {
+    let Some((scheme, rest)) = address.split_once("://") else { return address.to_owned() };
+    let (host, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    match host.rsplit_once('@') {
+        Some((user, host)) if user.contains(':') => format!("{scheme}://xxxxx:xxxxx@{host}{path}"),
+        Some((_, host)) if scheme.starts_with("http") => format!("{scheme}://xxxxx@{host}{path}"),
+        _ => address.to_owned(),
+    }
+}
+
+/// A name without its digest, where it has a tag: what was found under it says the digest.
+fn tagged(reference: &Reference) -> Reference {
+    match reference.tag() {
+        Some(tag) if reference.digest().is_some() => {
+            reference.with_tag(tag).unwrap_or_else(|_| reference.clone())
+        }
+        _ => reference.clone(),
+    }
+}
+
+/// An image's name as a package URL.
+pub(super) fn package_url(kind: &str, name: &Reference, platform: Option<&Platform>) -> String {
+    let name = if name.digest().is_some() { name.clone() } else { name.with_default_tag() };
+    let mut url = format!("pkg:{kind}/{}", name.familiar_name());
+    if let Some(tag) = name.tag() {
+        url.push('@');
+        url.push_str(tag);
+    }
+    let digest = name.digest().map(|digest| ("digest", digest.to_string()));
+    let platform = platform.map(|platform| ("platform", platform.normalised().to_string()));
+    for (number, (key, value)) in digest.into_iter().chain(platform).enumerate() {
+        url.push(if number == 0 { '?' } else { '&' });
+        let value = value.replace('/', "%2F");
+        url.push_str(&format!("{key}={value}"));
+    }
+    url
+}
+
+/// The definition step by step, and where it was written down.
+fn build_config(definition: &pb::Definition) -> (Value, Value) {
+    let (steps, numbers) = steps(definition);
+    let config = json!({ "llbDefinition": steps, "digestMapping": mapping(&numbers) });
+    let Some(source) = definition.source.as_ref().filter(|source| !source.infos.is_empty()) else {
+        return (config, Value::Null);
+    };
+    let mut locations = Map::new();
+    for (digest, of) in &source.locations {
+        let Some(number) = numbers.iter().position(|known| known.to_string() == *digest) else { continue };
+        locations.insert(format!("step{number}"), locations_of(of));
+    }
+    let infos: Vec<Value> = source
+        .infos
+        .iter()
+        .map(|info| {
+            use base64::Engine as _;
+            let mut shown = json!({
+                "filename": info.filename,
+                "language": info.language,
+                "data": base64::prelude::BASE64_STANDARD.encode(&info.data),
+            });
+            if let Some(definition) = &info.definition {
+                let (steps, numbers) = self::steps(definition);
+                shown["llbDefinition"] = steps.into();
+                shown["digestMapping"] = mapping(&numbers);
+            }
+            shown
+        })
+        .collect();
+    (config, json!({ "locations": locations, "infos": infos }))
+}
+
+fn mapping(numbers: &[Digest]) -> Value {
+    let one = |(number, digest): (usize, &Digest)| (digest.to_string(), format!("step{number}").into());
+    numbers.iter().enumerate().map(one).collect::<Map<_, _>>().into()
+}
+
+fn locations_of(locations: &pb::Locations) -> Value {
+    let position = |position: Option<pb::Position>| {
+        let position = position.unwrap_or_default();
+        json!({ "line": position.line, "character": position.character })
+    };
+    let range = |range: &pb::Range| json!({ "start": position(range.start), "end": position(range.end) });
+    let location = |location: &pb::Location| {
+        let ranges: Vec<Value> = location.ranges.iter().map(range).collect();
+        json!({ "sourceIndex": location.source_index, "ranges": ranges })
+    };
+    json!({ "locations": locations.locations.iter().map(location).collect::<Vec<_>>() })
+}
+
+/// The operations of a definition, each after what it stands on, and their digests.
+fn steps(definition: &pb::Definition) -> (Vec<Value>, Vec<Digest>) {
+    let numbers: Vec<Digest> = definition.def.iter().map(|bytes| Digest::sha256_of(bytes)).collect();
+    let steps = definition.def.iter().enumerate().filter_map(|(number, bytes)| {
+        let mut op = <pb::Op as prost::Message>::decode(bytes.as_ref()).ok()?;
+        if let Some(Op::Source(source)) = &mut op.op {
+            source.attrs.retain(|key, _| key != "local.session" && key != "local.unique");
+        }
+        let input = |input: &pb::Input| {
+            let at = numbers.iter().position(|digest| digest.to_string() == input.digest);
+            Some(format!("step{}:{}", at?, input.index))
+        };
+        let inputs: Vec<String> = op.inputs.iter().filter_map(input).collect();
+        let mut step = json!({ "id": format!("step{number}"), "op": super::ops::shown(&op) });
+        if !inputs.is_empty() {
+            step["inputs"] = inputs.into();
+        }
+        Some(step)
+    });
+    (steps.collect(), numbers)
+}
