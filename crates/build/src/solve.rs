@@ -29,6 +29,7 @@ mod nested;
 pub(crate) mod operate;
 pub mod policy;
 mod reference;
+mod remote;
 pub(crate) mod schedule;
 mod session;
 mod shown;
@@ -37,12 +38,14 @@ mod stack;
 mod usage;
 pub(crate) mod value;
 
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
 
 use base::{Clock, SystemClock, Timestamp};
 use engine::Engine;
 use image::Store;
+use oci::Digest;
 use offload::Threads;
 
 pub use error::{Location, SolveError};
@@ -55,6 +58,7 @@ pub use job::{Entitlement, Job, JobOptions, ResolveMode, ResolvedImage};
 pub use look::FileStat;
 pub use policy::{Policies, SourcePolicy};
 pub use reference::{Attestation, Outcome, Ref};
+pub use remote::RemoteCache;
 pub use session::{Duplex, FileSelection, FileSink, Session, SessionError, Transferred, Transfers, Upload};
 pub use source::git::GitMeta;
 pub use source::http::HttpMeta;
@@ -124,6 +128,16 @@ impl Solver {
     /// The engine that it is of.
     pub fn engine(&self) -> &Engine {
         &self.inner.engine
+    }
+
+    /// Opens content of the image store by its digest, and tells how long it is; none if it is not there.
+    pub fn content_open(&self, digest: &Digest) -> std::io::Result<Option<(File, u64)>> {
+        self.inner.store.content_open(digest)
+    }
+
+    /// All content of the image store, and how long it is.
+    pub fn content_list(&self) -> Vec<(Digest, u64)> {
+        self.inner.store.content_list()
     }
 
     /// What the cache takes, by record; `filter` as clients say it (`id=…`, `type==regular`, `until>24h`).

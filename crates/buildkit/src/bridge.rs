@@ -9,7 +9,9 @@ mod sources;
 
 use std::collections::{BTreeMap, HashMap};
 
-use build::solve::{Attestation, FileStat, Job, Outcome, Ref, SolveError, WarningEvent, WarningSource};
+use build::solve::{
+    Attestation, FileStat, Job, Outcome, Ref, RemoteCache, SolveError, WarningEvent, WarningSource,
+};
 use futures::stream::BoxStream;
 use llb::pb;
 use parking_lot::Mutex;
@@ -158,6 +160,10 @@ impl Bridge {
     async fn solve(&self, request: SolveRequest) -> Result<SolveResponse, Status> {
         let failed = |error: SolveError| status(&error);
         let job = self.job.with_policies(policy::read(request.source_policies)?).map_err(failed)?;
+        for import in request.cache_imports {
+            let cache = RemoteCache { kind: import.r#type, attributes: import.attrs };
+            self.job.import_cache(cache).map_err(failed)?;
+        }
         let outcome = if request.frontend.is_empty() {
             let definition = request.definition.unwrap_or_default();
             let single = match definition.def.is_empty() {

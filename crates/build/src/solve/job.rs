@@ -15,6 +15,7 @@ use super::event::{Event, EventLog, EventStream, WarningEvent};
 use super::export::{Exporter, Pin};
 use super::policy::{Policies, SourcePolicy};
 use super::reference::{Outcome, Ref};
+use super::remote::{Imports, Noted};
 use super::session::Session;
 use super::source::git::GitMeta;
 use super::source::http::HttpMeta;
@@ -123,6 +124,10 @@ pub(crate) struct JobInner {
     invocation: String,
     /// What operations came to, by their digests in definitions: each is done once in a build.
     pub(crate) done: Mutex<HashMap<Digest, Outputs>>,
+    /// The caches elsewhere that it looks into.
+    pub(crate) imports: Imports,
+    /// What caches elsewhere are made of.
+    pub(crate) noted: Noted,
 }
 
 impl Job {
@@ -146,6 +151,8 @@ impl Job {
                 started: super::now(),
                 invocation: super::attach::random() + &super::attach::random(),
                 done: Mutex::default(),
+                imports: Imports::default(),
+                noted: Noted::default(),
             }),
         }
     }
@@ -299,6 +306,18 @@ impl Job {
         self.until_cancelled(super::source::http::meta(self, source, checksum)).await
     }
 
+    /// Finds out what the digest leads to in a layout of images that the client has as `store`, in the session of
+    /// this name, or its own where that is empty. `name` is what the image is called.
+    pub async fn resolve_layout(
+        &self,
+        name: &str,
+        session: &str,
+        store: &str,
+        platform: Option<&Platform>,
+    ) -> Result<ResolvedImage, SolveError> {
+        self.until_cancelled(super::source::layout::resolve(self, name, session, store, platform)).await
+    }
+
     /// Hands the outcome over: to the image store, to the client. Gives what clients are told of it.
     pub async fn export(
         &self,
@@ -325,6 +344,16 @@ impl Job {
         self.inner.work.run(work).await
     }
 
+    /// The client's session of this name; its own where that is empty.
+    pub(crate) async fn session_of(&self, id: &str) -> Result<Arc<dyn Session>, SolveError> {
+        let own = self.session()?;
+        if id.is_empty() || id == own.id() {
+            return Ok(Arc::clone(own));
+        }
+        let none = || SolveError::Invalid(format!("no active session for {id}"));
+        own.other(id).await.ok_or_else(none)
+    }
+
     pub(crate) fn session(&self) -> Result<&Arc<dyn Session>, SolveError> {
         let none = || SolveError::Invalid("no active sessions".to_owned());
         self.inner.options.session.as_ref().ok_or_else(none)
@@ -348,6 +377,7 @@ impl Drop for JobInner {
     fn drop(&mut self) {
         self.end();
         self.done.lock().clear();
+        self.noted.operations.lock().clear();
         self.uses.lock().clear();
         super::usage::after_build(&self.solver);
     }

@@ -18,19 +18,27 @@ use crate::worker;
 
 /// What image sources begin with.
 const IMAGE: &str = "docker-image://";
+/// What images in layouts of a client's begin with.
+const IN_LAYOUT: &str = "oci-layout://";
+/// Where an image is looked for: in a registry, or in a layout that the client has.
+const REGISTRY: i32 = 0;
+const LAYOUT: i32 = 1;
 
 impl Bridge {
     pub(super) async fn resolve_image_config(
         &self,
         request: ResolveImageConfigRequest,
     ) -> Result<ResolveImageConfigResponse, Status> {
-        if request.resolver_type != 0 {
-            return Err(Status::unimplemented("images in OCI layouts of the client's"));
-        }
         let job = self.job.with_policies(policy::read(request.source_policies)?);
         let job = job.map_err(|error| status(&error))?;
         let platform = request.platform.as_ref();
-        let resolved = resolve(&job, &request.r#ref, platform, &request.resolve_mode).await?;
+        let resolved = match request.resolver_type {
+            REGISTRY => resolve(&job, &request.r#ref, platform, &request.resolve_mode).await?,
+            LAYOUT => {
+                layout(&job, &request.r#ref, &request.session_id, &request.store_id, platform).await?
+            }
+            other => return Err(Status::unimplemented(format!("images that are found in way {other}"))),
+        };
         Ok(ResolveImageConfigResponse {
             digest: resolved.digest.to_string(),
             config: resolved.config,
@@ -52,15 +60,23 @@ impl Bridge {
         let mut answer = ResolveSourceMetaResponse::default();
         let scheme = source.identifier.split_once("://").map_or("", |(scheme, _)| scheme);
         match scheme {
-            "docker-image" => {
+            "docker-image" | "oci-layout" => {
                 let wanted = request.image.unwrap_or_default();
                 if wanted.attestation_chain || !wanted.resolve_attestations.is_empty() {
                     return Err(Status::unimplemented("attestations of images"));
                 }
-                let name = source.identifier.strip_prefix(IMAGE).unwrap_or_default();
                 let platform = request.platform.as_ref();
-                let resolved = resolve(&job, name, platform, &request.resolve_mode).await?;
-                let identifier = format!("{IMAGE}{}", resolved.name);
+                let (prefix, resolved) = match source.identifier.strip_prefix(IN_LAYOUT) {
+                    Some(name) => {
+                        let of = |key: &str| source.attrs.get(key).map_or("", String::as_str);
+                        (IN_LAYOUT, layout(&job, name, of("oci.session"), of("oci.store"), platform).await?)
+                    }
+                    None => {
+                        let name = source.identifier.strip_prefix(IMAGE).unwrap_or_default();
+                        (IMAGE, resolve(&job, name, platform, &request.resolve_mode).await?)
+                    }
+                };
+                let identifier = format!("{prefix}{}", resolved.name);
                 answer.source = Some(pb::SourceOp { identifier, attrs: source.attrs });
                 answer.image = Some(ResolveSourceImageResponse {
                     digest: resolved.digest.to_string(),
@@ -90,7 +106,6 @@ impl Bridge {
                 answer.http = Some(http(meta, wanted));
                 answer.source = Some(source);
             }
-            "oci-layout" => return Err(Status::unimplemented("images in OCI layouts of the client's")),
             // Of others nothing is known before they are used.
             _ => answer.source = Some(source),
         }
@@ -107,6 +122,17 @@ async fn resolve(
     let platform = platform.map(worker::platform_of);
     let mode = ResolveMode::parse(mode).map_err(|error| status(&error))?;
     job.resolve_image(name, platform.as_ref(), mode).await.map_err(|error| status(&error))
+}
+
+async fn layout(
+    job: &Job,
+    name: &str,
+    session: &str,
+    store: &str,
+    platform: Option<&pb::Platform>,
+) -> Result<ResolvedImage, Status> {
+    let platform = platform.map(worker::platform_of);
+    job.resolve_layout(name, session, store, platform.as_ref()).await.map_err(|error| status(&error))
 }
 
 fn algorithm(wanted: &ChecksumRequest) -> Result<Algorithm, Status> {

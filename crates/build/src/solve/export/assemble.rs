@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::attest::Statement;
 use super::attributes::{Attributes, Said};
-use super::config::{LayerFact, finish};
+use super::config::{LayerFact, finish, with_cache};
 use super::image::facts;
 use super::parts::Part;
 use crate::solve::job::Job;
@@ -197,6 +197,7 @@ async fn built(
     .await?;
     let (platform, written) = (part.platform.clone(), part.config.clone());
     let (base, epoch) = (part.base_config.clone(), part.epoch);
+    let inline = part.inline_cache.clone();
     let (config, packed) = job
         .blocking(move || {
             let mut facts = facts(&store, packed.iter().map(|packed| packed.layer()));
@@ -204,6 +205,7 @@ async fn built(
                 *fact = LayerFact { diff_id: packed.diff_id().clone(), created: fact.created };
             }
             let config = finish(written.as_deref(), base.as_deref(), &platform, &facts, epoch, now());
+            let config = config.and_then(|config| with_cache(config, inline.as_deref()));
             config.map(|config| (config, packed))
         })
         .await?;

@@ -1,6 +1,7 @@
 //! The configuration of an image, from what a front end says and the layers that there are.
 
 use base::Timestamp;
+use oci::cache::INLINE;
 use oci::{Digest, Platform};
 use serde_json::{Map, Value, json};
 
@@ -70,8 +71,19 @@ pub(super) fn finish(
     config.insert("created".to_owned(), created.unwrap_or_else(|| now.to_string().into()));
     // Of other builders, about how they came to it: not true of this one.
     config.remove("moby.buildkit.buildinfo.v1");
-    config.remove("moby.buildkit.cache.v0");
+    config.remove(INLINE);
     serde_json::to_vec(&Value::Object(config)).map_err(invalid)
+}
+
+/// The configuration with the records of what its layers were made by, for who builds the same elsewhere.
+pub(super) fn with_cache(config: Vec<u8>, records: Option<&[u8]>) -> Result<Vec<u8>, SolveError> {
+    use base64::Engine as _;
+    let Some(records) = records else { return Ok(config) };
+    let invalid =
+        |error: serde_json::Error| SolveError::Invalid(format!("failed to parse image config: {error}"));
+    let mut read: Map<String, Value> = serde_json::from_slice(&config).map_err(invalid)?;
+    read.insert(INLINE.to_owned(), base64::prelude::BASE64_STANDARD.encode(records).into());
+    serde_json::to_vec(&Value::Object(read)).map_err(invalid)
 }
 
 /// What is no JSON, or not what it should be.
@@ -184,6 +196,15 @@ mod tests {
         check(two, &[layer("a", None)], &[&format!("one {NOW}"), &format!("two {NOW} -")]);
         check(json!([]), &[layer("a", None)], &[&format!("{UNTOLD} {NOW}")]);
         check(Value::Null, &[], &[]);
+    }
+
+    #[test]
+    fn the_records_of_layers_are_put_beside_what_is_there() {
+        let config = br#"{"os":"linux"}"#.to_vec();
+        assert_eq!(with_cache(config.clone(), None).expect("as it is"), config);
+        let with = with_cache(config, Some(b"[]")).expect("with records");
+        let read: Value = serde_json::from_slice(&with).expect("JSON");
+        assert_eq!(read, json!({ "os": "linux", "moby.buildkit.cache.v0": "W10=" }));
     }
 
     #[test]
