@@ -18,6 +18,7 @@ mod channel;
 mod classic;
 mod control;
 mod failure;
+mod given;
 mod history;
 mod progress;
 mod service;

@@ -14,12 +14,10 @@ use crate::files::{Owner, write_file};
 use crate::solve::SolveError;
 use crate::solve::key::Key;
 use crate::solve::schedule::{Done, Step};
-use crate::solve::session::Upload;
+use crate::solve::session::{UPLOADS, Upload};
 use crate::solve::usage::{self, Made};
 use crate::solve::value::{self, Chain};
 
-/// What addresses of streams begin with that the client itself has.
-const CLIENT: &str = "http://buildkit-session/";
 /// It is told how much has come at most every so many bytes.
 const TELL_EVERY: u64 = 512 << 10;
 
@@ -105,7 +103,7 @@ enum Coming {
 
 impl Coming {
     async fn open(step: &Step<'_>, address: &str) -> Result<Self, SolveError> {
-        match address.strip_prefix(CLIENT) {
+        match address.strip_prefix(UPLOADS) {
             Some(path) => {
                 let pieces = step.job.session()?.upload(&format!("/{path}")).await?;
                 Ok(Self::Client { pieces, came: 0 })
