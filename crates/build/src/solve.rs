@@ -59,7 +59,9 @@ pub use look::FileStat;
 pub use policy::{Policies, SourcePolicy};
 pub use reference::{Attestation, Outcome, Ref};
 pub use remote::RemoteCache;
-pub use session::{Duplex, FileSelection, FileSink, Session, SessionError, Transferred, Transfers, Upload};
+pub use session::{
+    Duplex, FileSelection, FileSink, Session, SessionError, Transferred, Transfers, UPLOADS, Upload,
+};
 pub use source::git::GitMeta;
 pub use source::http::HttpMeta;
 pub use usage::{PruneOptions, UsageKind, UsageRecord};

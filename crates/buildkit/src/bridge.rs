@@ -30,9 +30,8 @@ use crate::wire::moby::buildkit::v1::frontend::{
     InputsRequest, InputsResponse, NewContainerRequest, NewContainerResponse, PingRequest, PongResponse,
     ReadDirRequest, ReadDirResponse, ReadFileRequest, ReadFileResponse, ReleaseContainerRequest,
     ReleaseContainerResponse, ResolveImageConfigRequest, ResolveImageConfigResponse,
-    ResolveSourceMetaRequest, ResolveSourceMetaResponse, ReturnRequest,
-    ReturnResponse, SolveRequest, SolveResponse, StatFileRequest, StatFileResponse, WarnRequest,
-    WarnResponse,
+    ResolveSourceMetaRequest, ResolveSourceMetaResponse, ReturnRequest, ReturnResponse, SolveRequest,
+    SolveResponse, StatFileRequest, StatFileResponse, WarnRequest, WarnResponse,
 };
 use crate::worker;
 

@@ -5,15 +5,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use build::solve::Upload;
 use bytes::Bytes;
 use futures::stream::{self, Stream, StreamExt as _};
 use prost::Message as _;
-use tonic::Request;
 
 use crate::progress;
 use crate::service::{BuildKit, Caller};
 use crate::sessions::Owner;
-use crate::wire::moby::buildkit::v1::control_server::Control as _;
 use crate::wire::moby::buildkit::v1::{CacheOptions, CacheOptionsEntry, Exporter, SolveRequest};
 
 /// Names builds that have got no name from a client.
@@ -51,11 +50,13 @@ pub enum Told {
 pub struct BuildFailed(String);
 
 impl BuildKit {
-    /// Builds for `owner`; ends when all is told, or with the failure. Dropping it ends the build.
+    /// Builds for `owner`, with the `context` that came along if it is not in the session or at an address; ends
+    /// when all is told, or with the failure. Dropping it ends the build.
     pub fn build(
         &self,
         owner: Owner,
         build: Build,
+        context: Option<Upload>,
     ) -> impl Stream<Item = Result<Told, BuildFailed>> + Send + use<> {
         let caller = Caller { shared: Arc::clone(self.shared()), owner };
         let id = format!("request-{}", BUILDS.fetch_add(1, Ordering::Relaxed));
@@ -74,8 +75,8 @@ impl BuildKit {
         };
         let (solving, listening) = (caller.clone(), caller);
         let solved = stream::once(async move {
-            match solving.solve(Request::new(request)).await {
-                Ok(answer) => Ok(Told::Exported(answer.into_inner().exporter_response)),
+            match solving.solve_with(request, context).await {
+                Ok(answer) => Ok(Told::Exported(answer.exporter_response)),
                 Err(status) => Err(BuildFailed(status.message().to_owned())),
             }
         });

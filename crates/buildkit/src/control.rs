@@ -3,6 +3,7 @@
 pub(crate) mod solve;
 mod usage;
 
+use build::solve::Upload;
 use futures::channel::mpsc;
 use futures::stream::{self, BoxStream, StreamExt as _};
 use http::HeaderMap;
@@ -28,10 +29,21 @@ const WAITING: usize = 16;
 /// The key of an answer's head that has the time here: clients show times by their own clock.
 const NOW: &str = "buildkit-current-timestamp";
 
+impl Caller {
+    /// Does a build; its `context` may have come with the request for it.
+    pub(crate) async fn solve_with(
+        &self,
+        request: SolveRequest,
+        context: Option<Upload>,
+    ) -> Result<SolveResponse, Status> {
+        solve::solve(self, request, context).await
+    }
+}
+
 #[tonic::async_trait]
 impl Control for Caller {
     async fn solve(&self, request: Request<SolveRequest>) -> Result<Response<SolveResponse>, Status> {
-        solve::solve(self, request.into_inner()).await.map(Response::new)
+        self.solve_with(request.into_inner(), None).await.map(Response::new)
     }
 
     type StatusStream = BoxStream<'static, Result<StatusResponse, Status>>;

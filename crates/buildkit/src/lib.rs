@@ -19,6 +19,7 @@ mod classic;
 mod content;
 mod control;
 mod failure;
+mod given;
 mod history;
 mod policy;
 mod progress;

@@ -6,3 +6,4 @@ mod graph;
 mod options;
 pub(crate) mod prune;
 pub(crate) mod run;
+pub(crate) mod uploads;

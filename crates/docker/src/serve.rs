@@ -30,6 +30,7 @@ use crate::answer;
 use crate::body::Body;
 use crate::browser;
 use crate::build::cancel::Builds;
+use crate::build::uploads::Uploads;
 use crate::fault::Fault;
 use crate::gone;
 use crate::hijack::LAST_INPUT;
@@ -93,6 +94,8 @@ pub(crate) struct Api {
     pub(crate) buildkit: BuildKit,
     /// Builds that can be cancelled.
     pub(crate) builds: Builds,
+    /// Builds that wait for their contexts.
+    pub(crate) uploads: Uploads,
     /// Operations that go on when their client has gone.
     pub(crate) operations: TaskTracker,
     /// Connections that have become streams.
@@ -121,6 +124,7 @@ impl Service {
             about,
             buildkit,
             builds: Builds::default(),
+            uploads: Uploads::default(),
             operations: TaskTracker::new(),
             sessions: TaskTracker::new(),
             closing: CancellationToken::new(),

@@ -2,6 +2,7 @@
 
 mod archive;
 mod attach;
+mod awake;
 mod changes;
 mod comings;
 mod commit;

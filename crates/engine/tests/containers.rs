@@ -96,6 +96,11 @@ fn an_image_that_is_not_here_is_told_with_its_tag() {
     });
 }
 
+/// Whether it had ended before it was to be stopped.
+fn not_modified(error: engine::Error) -> Result<(), engine::Error> {
+    if error.kind() == Kind::NotModified { Ok(()) } else { Err(error) }
+}
+
 #[test]
 fn a_container_that_ignores_the_stop_signal_is_killed_after_its_grace() {
     on_host(|_, engine| async move {
@@ -124,6 +129,28 @@ fn a_container_that_hears_the_stop_signal_ends_by_itself() {
         .await;
         engine.container_stop(&id, None, None).await.expect("stop");
         assert_eq!(engine.container_inspect(&id).expect("inspect").state.exit_code, 7);
+        remove_all(&engine).await;
+    });
+}
+
+#[test]
+fn a_signal_right_after_the_start_is_not_lost_on_who_is_about_to_catch_it() {
+    on_host(|_, engine| async move {
+        for signal in ["TERM", "USR1", "RTMIN+3"] {
+            let number = if signal == "RTMIN+3" { "37" } else { signal };
+            let line = format!(
+                "i=0; while [ $i -lt 20000 ]; do i=$((i + 1)); done; trap 'exit 7' {number}; while :; do sleep 0.02; done"
+            );
+            let id = start(&engine, shell(&line)).await;
+            engine.container_kill(&id, Some(signal)).await.expect("kill");
+            engine.container_stop(&id, Some(signal), None).await.or_else(not_modified).expect("stop");
+            assert_eq!(engine.container_inspect(&id).expect("inspect").state.exit_code, 7, "{signal}");
+        }
+        // One who waits without a word is not waited for, and dies of what nobody can catch.
+        let id = start(&engine, shell("exec sleep 1000")).await;
+        engine.container_kill(&id, Some("TERM")).await.expect("kill");
+        engine.container_kill(&id, None).await.expect("kill");
+        assert_eq!(engine.container_inspect(&id).expect("inspect").state.exit_code, 137);
         remove_all(&engine).await;
     });
 }

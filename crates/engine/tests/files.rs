@@ -124,6 +124,82 @@ fn a_missing_bind_source_is_told_unless_it_is_to_be_made() {
 }
 
 #[test]
+fn entries_are_named_as_the_path_says_and_a_slash_enters_links() {
+    on_host(|_, engine| async move {
+        let long = "n".repeat(120);
+        let line = format!(
+            "mkdir /tmp/d; echo x > /tmp/d/f; ln -s / /tmp/root; ln -s d /tmp/dir; ln -s dir /tmp/chain; \
+             ln -s nothing /tmp/broken; mkdir /tmp/{long}; echo y > /tmp/{long}/{long}; \
+             ln /tmp/{long}/{long} /tmp/{long}/z; ln -s {long} /tmp/{long}/zz"
+        );
+        let id = start(&engine, shell(&line)).await;
+        wait(&engine, &id).await;
+        for (path, expected) in [
+            ("/tmp/d", vec!["d/", "d/f"]),
+            ("tmp/d/", vec!["d/", "d/f"]),
+            ("/tmp/d/.", vec!["./", "./f"]),
+            ("/tmp/d/./", vec!["./", "./f"]),
+            ("/tmp/dir", vec!["dir"]),
+            ("/tmp/dir/", vec!["dir/", "dir/f"]),
+            ("/tmp/dir/.", vec!["./", "./f"]),
+            ("/tmp/chain/", vec!["chain/", "chain/f"]),
+            ("/tmp/root", vec!["root"]),
+            ("/tmp/broken", vec!["broken"]),
+        ] {
+            let (_, stream) = engine.container_archive_get(&id, path).await.expect(path);
+            assert_eq!(names(stream).await, expected, "{path}");
+        }
+        for (path, expected) in [
+            ("/", ["/", "/tmp/d/f"]),
+            (".", ["./", "./tmp/d/f"]),
+            ("/./", ["./", "./tmp/d/f"]),
+            ("/tmp/root/", ["root/", "root/tmp/d/f"]),
+            ("/tmp/root/.", ["./", "./tmp/d/f"]),
+        ] {
+            let (_, stream) = engine.container_archive_get(&id, path).await.expect(path);
+            let names = names(stream).await;
+            assert!(expected.iter().all(|name| names.iter().any(|is| is == name)), "{path}: {names:?}");
+        }
+        let whole = names(engine.container_export(&id).await.expect("export")).await;
+        assert!(whole.iter().any(|name| name == "tmp/d/f"), "{whole:?}");
+        for (path, name, target) in [
+            ("/tmp/chain", "chain", "/tmp/d"),
+            ("/tmp/chain/", "chain", ""),
+            ("/tmp/broken", "broken", "/tmp/nothing"),
+            ("/tmp/root/tmp/chain", "chain", "/tmp/d"),
+        ] {
+            let stat = engine.container_archive_stat(&id, path).await.expect(path);
+            assert_eq!((&*stat.name, &*stat.link_target), (name, target), "{path}");
+        }
+        for path in ["/tmp/d/f/", "/tmp/broken/"] {
+            engine.container_archive_stat(&id, path).await.expect_err("no directory");
+        }
+        // What does not fit into a header.
+        let (_, stream) = engine.container_archive_get(&id, &format!("/tmp/{long}")).await.expect("get");
+        let pieces: Vec<Bytes> = stream.map(|piece| piece.expect("a piece")).collect().await;
+        let bytes = pieces.concat();
+        let mut archive = tar::Archive::new(&bytes[..]);
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("text");
+        let entries: Vec<(String, Option<String>)> = archive
+            .entries()
+            .expect("entries")
+            .map(|entry| {
+                let entry = entry.expect("an entry");
+                (text(&entry.path_bytes()), entry.link_name_bytes().map(|link| text(&link)))
+            })
+            .collect();
+        let file = format!("{long}/{long}");
+        let expected = [
+            (format!("{long}/"), None),
+            (file.clone(), None),
+            (format!("{long}/z"), Some(file)),
+            (format!("{long}/zz"), Some(long.clone())),
+        ];
+        assert_eq!(entries, expected);
+    });
+}
+
+#[test]
 fn files_are_copied_in_and_out_whether_the_container_runs_or_not() {
     on_host(|_, engine| async move {
         let id =

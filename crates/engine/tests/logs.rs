@@ -72,6 +72,19 @@ fn readers_hold_little_of_a_long_log_and_followers_share_a_watcher() {
 }
 
 #[test]
+fn a_log_that_is_read_right_after_the_start_has_the_first_words() {
+    on_host(|_, engine| async move {
+        let query = LogQuery { follow: false, ..FOLLOW };
+        for (line, expected) in [("echo said", "said"), ("echo first; sleep 1000", "first")] {
+            let id = create(&engine, logged(line, 0, 1)).await;
+            engine.container_start(&id).await.expect("start");
+            assert_eq!(texts(&engine, &id, query.clone()).await, [expected]);
+        }
+        remove_all(&engine).await;
+    });
+}
+
+#[test]
 fn many_follow_one_log() {
     on_host(|_, engine| async move {
         let spec = ContainerSpec { stdin_open: true, ..shell("while read line; do echo $line; done") };

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use docker_tests::{Daemon, IMAGE, Running, registry, run};
+use docker_tests::{Daemon, IMAGE, Running, raw, registry, run};
 
 /// Writes files of a build context.
 fn write(directory: &Path, files: &[(&str, &str)]) {
@@ -317,6 +317,26 @@ fn a_context_may_come_through_a_pipe() {
     let output = build.output().expect("run the client");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(daemon.ok(&["run", "--rm", "piped"]), "piped");
+
+    // A client before buildx sends it in a request of its own, and a program in that for the build.
+    let archive = std::fs::read_to_string(&path).expect("text and noughts");
+    let upload = "/v1.41/build?version=2&buildid=upload-request:1";
+    let build = "/v1.41/build?version=2&t=piped:2&remote=upload-request&buildid=1";
+    let (built, uploaded) = std::thread::scope(|scope| {
+        let built = scope.spawn(|| raw(&daemon.socket(), "POST", build, ""));
+        let uploaded = raw(&daemon.socket(), "POST", upload, &archive);
+        (built.join().expect("no panic"), uploaded)
+    });
+    assert_eq!(uploaded.expect("the context is taken").status, 200);
+    let built = built.expect("an answer");
+    assert!(built.body.contains("\"moby.image.id\""), "{}", built.body);
+    assert_eq!(daemon.ok(&["run", "--rm", "piped:2"]), "piped");
+    let answer = raw(&daemon.socket(), "POST", "/v1.41/build?version=2&t=piped:3", &archive).expect("build");
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    assert!(answer.body.contains("\"moby.image.id\""), "{}", answer.body);
+    assert_eq!(daemon.ok(&["run", "--rm", "piped:3"]), "piped");
+    let nobody = raw(&daemon.socket(), "POST", "/v1.41/build?version=2&buildid=upload-request:x", &archive);
+    assert_eq!(nobody.expect("an answer").status, 404);
 }
 
 #[test]

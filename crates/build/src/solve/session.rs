@@ -27,6 +27,9 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 /// Takes a file that goes to the client; shutting it down waits until the client has it.
 pub type FileSink = Pin<Box<dyn AsyncWrite + Send>>;
 
+/// What the address of an upload begins with: the rest is the path that [`Session::upload`] is asked for.
+pub const UPLOADS: &str = "http://buildkit-session/";
+
 /// Bytes that come from the client.
 pub type Upload = Pin<Box<dyn Stream<Item = Result<Bytes, SessionError>> + Send>>;
 

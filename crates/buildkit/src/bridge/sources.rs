@@ -34,9 +34,7 @@ impl Bridge {
         let platform = request.platform.as_ref();
         let resolved = match request.resolver_type {
             REGISTRY => resolve(&job, &request.r#ref, platform, &request.resolve_mode).await?,
-            LAYOUT => {
-                layout(&job, &request.r#ref, &request.session_id, &request.store_id, platform).await?
-            }
+            LAYOUT => layout(&job, &request.r#ref, &request.session_id, &request.store_id, platform).await?,
             other => return Err(Status::unimplemented(format!("images that are found in way {other}"))),
         };
         Ok(ResolveImageConfigResponse {

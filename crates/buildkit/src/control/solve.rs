@@ -4,13 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use build::solve::{
-    Entitlement, Event, Exporter, Job, JobOptions, Outcome, Policies, RemoteCache, Session, VertexEvent,
+    Entitlement, Event, Exporter, Job, JobOptions, Outcome, Policies, RemoteCache, Session, Upload,
+    VertexEvent,
 };
 use futures::StreamExt as _;
 use tonic::Status;
 
 use crate::bridge::Bridge;
 use crate::failure::{status, to_wire};
+use crate::given::Given;
 use crate::history::{Left, leave};
 use crate::policy;
 use crate::progress::time;
@@ -28,8 +30,12 @@ const POLICIES: &str = "source policies of a session are not supported";
 /// The exporters' attribute of the same.
 const EPOCH_ATTRIBUTE: &str = "source-date-epoch";
 
-/// Does a build. Whoever waits for it no longer ends it.
-pub(super) async fn solve(caller: &Caller, mut request: SolveRequest) -> Result<SolveResponse, Status> {
+/// Does a build, whose `context` may have come with the request. Whoever waits for it no longer ends it.
+pub(super) async fn solve(
+    caller: &Caller,
+    mut request: SolveRequest,
+    context: Option<Upload>,
+) -> Result<SolveResponse, Status> {
     let id = request.r#ref.clone();
     if id.is_empty() {
         return Err(Status::invalid_argument("a build needs a ref"));
@@ -44,8 +50,13 @@ pub(super) async fn solve(caller: &Caller, mut request: SolveRequest) -> Result<
     }
     let (imports, cache_exports) = caches(&mut request)?;
     let exporters = exporters(&mut request);
+    let mut session = session(caller, &request.session).await?;
+    if let Some(context) = context {
+        session = Some(Arc::new(Given::new(session, &id, caller.owner.as_str(), context)));
+        request.frontend_attrs.insert("context".to_owned(), Given::address(&id));
+    }
     let options = JobOptions {
-        session: session(caller, &request.session).await?,
+        session,
         entitlements: entitlements(caller, &request.entitlements)?,
         policies: Arc::new(policies),
         attestations: build::solve::attestations_wanted(&request.frontend_attrs)
@@ -56,8 +67,8 @@ pub(super) async fn solve(caller: &Caller, mut request: SolveRequest) -> Result<
     for import in imports {
         job.import_cache(import).map_err(|error| status(&error))?;
     }
-    let driven =
-        request.frontend.is_empty() && request.definition.as_ref().is_none_or(|it| it.def.is_empty());
+    // One that is there and empty is the definition of an empty result.
+    let driven = request.frontend.is_empty() && request.definition.is_none();
     let (bridge, returned) = match driven {
         true => {
             let (bridge, returned) = Bridge::new(job.clone(), std::mem::take(&mut request.frontend_inputs));

@@ -1,18 +1,20 @@
-//! `POST /build?version=2`: what docker 18.09 to 22 send, with the session from which the build gets its files.
+//! `POST /build?version=2`: what docker 18.09 to 22 send, with the session from which the build gets its files,
+//! and what programs send that have the context in the body.
 
 use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use build::BuildOptions;
+use build::solve::{SessionError, Upload};
 use buildkit::{Build, BuildFailed, Told};
 use bytes::Bytes;
-use futures::{StreamExt, stream};
+use futures::{StreamExt, TryStreamExt, stream};
 use serde::Deserialize;
 
 use super::cancel::Running;
-use super::options;
 use super::run::CANCELLED;
+use super::{options, uploads};
 use crate::answer::{self, Answer};
 use crate::call::Call;
 use crate::fault::Fault;
@@ -37,13 +39,25 @@ struct Ulimit {
     hard: i64,
 }
 
-/// Builds what the session and the query say.
-pub(super) async fn build(call: Call) -> Answer {
+/// Builds what the session, the body and the query say.
+pub(super) async fn build(mut call: Call) -> Answer {
+    let id = call.query.text("buildid").to_owned();
+    if let Some(id) = uploads::brought(&id) {
+        return uploads::bring(call, id).await;
+    }
     let options = options::read(&call)?;
     let gateway = call.api.buildkit.about().host_gateway.clone();
+    let context = match &*options.remote {
+        "" => Some(call.body_stream()?),
+        uploads::REMOTE => Some(call.api.uploads.wait(super::connection::owner(&call), &id).await?),
+        _ => None,
+    };
+    let context = context.map(|pieces| -> Upload {
+        Box::pin(pieces.map_err(|error| SessionError::Failed(format!("read the build's context: {error}"))))
+    });
     let build = read(&call.query, call.version, &gateway, options)?;
-    let running = call.api.builds.begin(call.query.text("buildid"));
-    let told = call.api.buildkit.build(super::connection::owner(&call), build);
+    let running = call.api.builds.begin(&id);
+    let told = call.api.buildkit.build(super::connection::owner(&call), build, context);
     let told = stream::unfold(Some((told.boxed(), running)), |state| async move {
         let (mut told, running): (_, Running) = state?;
         tokio::select! {
@@ -79,12 +93,8 @@ fn read(query: &Query, version: ApiVersion, gateway: &str, options: BuildOptions
     let mut front = BTreeMap::new();
     let mut set = |name: &str, value: String| drop(front.insert(name.to_owned(), value));
     match &*options.remote {
-        "client-session" => {}
-        "" | "upload-request" => {
-            return Err(Fault::unsupported(
-                "a build of this version takes its context from a session or a URL",
-            ));
-        }
+        // Where it is then is known to who has it.
+        "client-session" | "" | uploads::REMOTE => {}
         remote => set("context", remote.to_owned()),
     }
     if !options.target.is_empty() {
@@ -236,7 +246,6 @@ mod tests {
         let git = of("remote=https%3A%2F%2Fx%2Fy.git", ApiVersion(1, 41)).expect("a build");
         assert_eq!(git.options["context"], "https://x/y.git");
         for (query, expected) in [
-            ("remote=", "takes its context from a session or a URL"),
             ("remote=client-session&networkmode=mine", "network mode \"mine\" not supported by buildkit"),
             ("remote=client-session&extrahosts=h", "invalid host h"),
         ] {

@@ -23,11 +23,14 @@ pub(crate) enum Form {
     },
 }
 
-/// Streams progress. A failure before the first line becomes the status of the answer, except of a
-/// load, whose failures clients look for in the stream.
+/// Streams progress; the head of the answer comes with the first line, so that who has it and reads no further has
+/// what a quiet load loads. A failure before the first line becomes the status of the answer, except of a load, whose
+/// failures clients look for in the stream.
 pub(super) async fn answer(mut progress: ProgressStream, form: Form) -> Answer {
     if let Form::Load { .. } = form {
-        return answer::stream("application/json", lines(progress, form));
+        let mut lines = Box::pin(lines(progress, form));
+        let first = lines.next().await;
+        return answer::stream("application/json", stream::iter(first).chain(lines));
     }
     let first = progress.next().await.transpose()?;
     let progress = stream::iter(first.map(Ok)).chain(progress);

@@ -5,6 +5,7 @@
 mod unpack;
 mod write;
 
+use std::borrow::Cow;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
@@ -38,7 +39,7 @@ pub struct PathStat {
     pub mode: u32,
     /// When its content last changed.
     pub modified: Timestamp,
-    /// Where a symbolic link leads, resolved inside the container; empty otherwise.
+    /// Where a symbolic link leads in the end, resolved inside the container; empty otherwise.
     pub link_target: String,
 }
 
@@ -64,7 +65,8 @@ impl Engine {
         .await
     }
 
-    /// The file or directory `path` as a tar archive whose entries begin with its last part.
+    /// The file or directory `path` as a tar archive whose entries begin with its last part: with `/` for the root,
+    /// with `./` for a path that ends so.
     pub async fn container_archive_get(
         &self,
         id: &ContainerId,
@@ -83,7 +85,7 @@ impl Engine {
         .await?;
         let name = stat.name.clone();
         self.emit(&told, "archive-path", &[]);
-        Ok((stat, self.stream_from(transfer, move |out| write(&root, &inner, &name, out))))
+        Ok((stat, self.stream_from(transfer, move |out| write(&root, &entered(&inner), &name, out))))
     }
 
     /// Unpacks a tar archive (also a compressed one) into the directory `path`, which must exist.
@@ -165,6 +167,9 @@ struct Place {
 
 /// How many mounts the links on the way to a directory may lead to.
 const TURNS: usize = 8;
+
+/// How many links on the way to a file are followed, as the kernel does.
+const LINKS: usize = 40;
 
 /// Where to write; refuses what must not be written.
 fn write_into(
@@ -278,17 +283,14 @@ fn covering_all(record: &ContainerRecord, path: &str) -> impl Iterator<Item = (u
 }
 
 fn stat(root: &RootFs, inner: &str, asked: &str) -> rustix::io::Result<PathStat> {
-    let (parent, name) = root.open_parent(inner)?;
+    let (parent, name) = root.open_parent(&entered(inner))?;
     let meta = statat(&parent, name.as_str(), AtFlags::SYMLINK_NOFOLLOW)?;
-    let is_directory = FileType::from_raw_mode(meta.st_mode) == FileType::Directory;
-    // A trailing slash means the directory that it names.
-    if asked.ends_with('/') && asked != "/" && !is_directory {
-        return Err(rustix::io::Errno::NOTDIR);
-    }
     let link_target = match FileType::from_raw_mode(meta.st_mode) {
         FileType::Symlink => {
             let target = readlinkat(&parent, name.as_str(), Vec::new())?.to_string_lossy().into_owned();
-            resolve(asked, &target)
+            let target = resolve(asked, &target);
+            // A mount's own root knows nothing of the paths around it.
+            if inner == asked { followed(root, target) } else { target }
         }
         _ => String::new(),
     };
@@ -300,6 +302,50 @@ fn stat(root: &RootFs, inner: &str, asked: &str) -> rustix::io::Result<PathStat>
         modified: modified.unwrap_or(Timestamp::UNIX_EPOCH),
         link_target,
     })
+}
+
+/// A path whose last part is entered where a slash at its end says so: it names the directory, by a link too.
+fn entered(path: &str) -> Cow<'_, str> {
+    match path {
+        "/" => path.into(),
+        path if path.ends_with('/') => format!("{path}.").into(),
+        path => path.into(),
+    }
+}
+
+/// Where all links on a path lead, as far as there is something; the path itself where they go round.
+fn followed(root: &RootFs, path: String) -> String {
+    let mut done: Vec<String> = Vec::new();
+    let mut rest: Vec<String> = path.rsplit('/').map(str::to_owned).collect();
+    let mut turns = 0;
+    while let Some(part) = rest.pop() {
+        match &*part {
+            "" | "." => continue,
+            ".." => {
+                done.pop();
+                continue;
+            }
+            _ => {}
+        }
+        let here = format!("/{}/{part}", done.join("/"));
+        let link = root
+            .open_parent(&here)
+            .and_then(|(parent, name)| readlinkat(&parent, name.as_str(), Vec::new()))
+            .map(|target| target.to_string_lossy().into_owned());
+        let Ok(target) = link else {
+            done.push(part);
+            continue;
+        };
+        turns += 1;
+        if turns > LINKS {
+            return path;
+        }
+        if target.starts_with('/') {
+            done.clear();
+        }
+        rest.extend(target.rsplit('/').map(str::to_owned));
+    }
+    format!("/{}", done.join("/"))
 }
 
 fn last_part(path: &str) -> String {
@@ -315,13 +361,12 @@ fn resolve(path: &str, target: &str) -> String {
     super::resolve::clean(parent.join(target).to_str().unwrap_or("/"))
 }
 
-/// A path from the root on, without detours; that it must be a directory is still said at its end.
+/// A path from the root on, without detours; that it is a directory, or what is in one, is still said at its end.
 fn absolute(path: &str) -> String {
     let clean = super::resolve::clean(&format!("/{path}"));
-    match path.rsplit('/').next() {
-        _ if clean == "/" => clean,
-        Some("") => format!("{clean}/"),
-        Some(".") => format!("{clean}/."),
+    match path.trim_end_matches('/').rsplit('/').next() {
+        Some(".") => format!("{}/.", clean.trim_end_matches('/')),
+        _ if path.ends_with('/') && clean != "/" => format!("{clean}/"),
         _ => clean,
     }
 }
@@ -353,12 +398,48 @@ mod tests {
     #[test]
     fn a_path_is_taken_as_it_reads() {
         let check = |path: &str, expected: &str| assert_eq!(absolute(path), expected, "{path:?}");
-        for root in ["", "/", ".", "/.", "..", "//"] {
+        for root in ["", "/", "..", "//", "a/../"] {
             check(root, "/");
+        }
+        for entered in [".", "/.", "./", "/./", "../."] {
+            check(entered, "/.");
         }
         check("a//b/", "/a/b/");
         check("/a/../b/.", "/b/.");
         check("/a/./../../b", "/b");
+    }
+
+    #[test]
+    fn a_slash_at_the_end_enters() {
+        for (path, expected) in [("/", "/"), ("/a", "/a"), ("/a/", "/a/."), ("/a/.", "/a/.")] {
+            assert_eq!(entered(path), expected);
+        }
+    }
+
+    #[test]
+    fn links_are_followed_to_their_end() {
+        let tree = tempfile::tempdir().expect("a directory");
+        let link = |target: &str, name: &str| {
+            std::os::unix::fs::symlink(target, tree.path().join(name)).expect("a link");
+        };
+        std::fs::create_dir_all(tree.path().join("real/deep")).expect("directories");
+        link("second", "first");
+        link("/real", "second");
+        link("../../../absent/x", "broken");
+        link("round", "round");
+        link("deep/../../second/deep", "real/in");
+        let root = RootFs::of_directory(std::fs::File::open(tree.path()).expect("open").into(), None);
+        for (path, expected) in [
+            ("/real", "/real"),
+            ("/second", "/real"),
+            ("/first/deep", "/real/deep"),
+            ("/real/in", "/real/deep"),
+            ("/broken", "/absent/x"),
+            ("/round", "/round"),
+            ("/../first/../first", "/real"),
+        ] {
+            assert_eq!(followed(&root, path.to_owned()), expected, "{path}");
+        }
     }
 
     #[test]

@@ -65,6 +65,9 @@ impl Engine {
         if !record.resolved.log.is_kept() {
             return Err(Error::new(Kind::Unsupported, "configured logging driver does not support reading"));
         }
+        if !query.follow {
+            self.settled(&cell).await;
+        }
         let path = self.inner.places.log(&record);
         // Begun before the state is looked at: an end that comes between is seen as one.
         let follow = query.follow.then(|| Follow {

@@ -115,6 +115,7 @@ impl Engine {
     /// not answer.
     pub(crate) async fn send(&self, cell: &ContainerCell, signal: i32) -> Result<bool> {
         let Some(shim) = cell.sandbox.shim() else { return Ok(true) };
+        self.awake(cell, signal).await;
         let mut is_heard = true;
         match shim.kill(cell.id.as_str(), None, signal).await {
             Ok(()) => {}

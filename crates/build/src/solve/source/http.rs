@@ -21,14 +21,12 @@ use crate::files::{Owner, write_file};
 use crate::solve::job::Job;
 use crate::solve::key::Key;
 use crate::solve::schedule::{Done, Progress, Step};
-use crate::solve::session::{Upload, answered};
+use crate::solve::session::{UPLOADS, Upload, answered};
 use crate::solve::usage::{self, InUse, Made};
 use crate::solve::value::{self, Chain};
 use crate::solve::{SolveError, now};
 pub(crate) use known::Known;
 
-/// What addresses of streams begin with that the client itself has.
-const CLIENT: &str = "http://buildkit-session/";
 /// It is told how much has come at most every so many bytes.
 const TELL_EVERY: u64 = 512 << 10;
 /// What servers are told of who asks: some answer by that.
@@ -320,7 +318,7 @@ impl<'a> Wanted<'a> {
             return secret.map(|secret| Some(text(secret))).ok_or_else(missing);
         }
         let Some(session) = job.options().session.as_ref() else { return Ok(None) };
-        let Some(host) = host(self.address).filter(|_| !self.address.starts_with(CLIENT)) else {
+        let Some(host) = host(self.address).filter(|_| !self.address.starts_with(UPLOADS)) else {
             return Ok(None);
         };
         for (prefix, before) in [(TOKEN_SECRET, "Bearer "), (HEADER_SECRET, "")] {
@@ -387,7 +385,7 @@ enum Coming {
 
 impl Coming {
     async fn open(job: &Job, request: &AddressRequest) -> Result<Self, SolveError> {
-        match request.address.strip_prefix(CLIENT) {
+        match request.address.strip_prefix(UPLOADS) {
             Some(path) => {
                 let pieces = job.session()?.upload(&format!("/{path}")).await?;
                 Ok(Self::Client { pieces, came: 0 })

@@ -13,8 +13,8 @@ use tar::{Builder, EntryType, Header};
 
 use crate::rootfs::RootFs;
 
-/// Writes what `path` is to `out`; its entries begin with `name`, those of the root (an empty name)
-/// with theirs.
+/// Writes what `path` is to `out`; its entries begin with `name` as it is, also with `/` and with `./`; those of an
+/// empty name with their own.
 pub(in crate::container) fn write(
     root: &RootFs,
     path: &str,
@@ -22,22 +22,73 @@ pub(in crate::container) fn write(
     out: &mut dyn Write,
 ) -> io::Result<()> {
     let (parent, last) = root.open_parent(path)?;
-    let mut archive = Archive { root, builder: Builder::new(out), links: HashMap::new() };
+    let whole = name.is_empty();
+    let mut archive = Archive { root, builder: Builder::new(out), links: HashMap::new(), whole };
     let last = std::ffi::CString::new(last)?;
-    // The root's own name in the archive is that of where it is unpacked.
-    let name = if name.is_empty() || name == "/" { Path::new(".") } else { Path::new(name) };
-    archive.one(&parent, &last, name)?;
+    // The root's own name in a whole archive is that of where it is unpacked.
+    archive.one(&parent, &last, Path::new(if whole { "." } else { name }))?;
     archive.builder.finish()
 }
+
+/// Bytes of a name in a header.
+const NAME: usize = 100;
 
 struct Archive<'a> {
     root: &'a RootFs,
     builder: Builder<&'a mut dyn Write>,
     /// The first name of each file that has several.
     links: HashMap<(u64, u64), PathBuf>,
+    /// Whether names leave out what they begin with.
+    whole: bool,
 }
 
 impl Archive<'_> {
+    /// Writes one entry with its name, and the name that it is a link to, as they are: the library's own way
+    /// leaves out what a name begins with.
+    fn put(
+        &mut self,
+        header: &mut Header,
+        name: &Path,
+        link: Option<&[u8]>,
+        data: impl Read,
+    ) -> io::Result<()> {
+        if let Some(link) = link {
+            let link = self.field(EntryType::GNULongLink, link)?;
+            header.as_old_mut().linkname = link;
+        }
+        let name = name.as_os_str().as_bytes();
+        let name = if self.whole {
+            name.strip_prefix(b"./").filter(|name| !name.is_empty()).unwrap_or(name)
+        } else {
+            name
+        };
+        header.as_old_mut().name = self.field(EntryType::GNULongName, name)?;
+        header.set_cksum();
+        self.builder.append(header, data)
+    }
+
+    /// A name for a header's field; one that does not fit into it is written before, as GNU's tar does.
+    fn field(&mut self, kind: EntryType, text: &[u8]) -> io::Result<[u8; NAME]> {
+        let mut field = [0; NAME];
+        let fitting = text.len().min(NAME);
+        field[..fitting].copy_from_slice(&text[..fitting]);
+        if text.len() > NAME {
+            let mut header = Header::new_gnu();
+            let said = b"././@LongLink";
+            header.as_gnu_mut().map(|gnu| gnu.name[..said.len()].copy_from_slice(said));
+            header.set_mode(0o644);
+            header.set_uid(0);
+            header.set_gid(0);
+            header.set_mtime(0);
+            // With the nought at its end.
+            header.set_size(text.len() as u64 + 1);
+            header.set_entry_type(kind);
+            header.set_cksum();
+            self.builder.append(&header, text.chain(&[0_u8][..]))?;
+        }
+        Ok(field)
+    }
+
     fn one(&mut self, parent: &OwnedFd, entry: &CStr, name: &Path) -> io::Result<()> {
         // Held first and looked at then: somebody in the container may put a device there meanwhile.
         let place = Place::at(parent, entry)?;
@@ -49,7 +100,8 @@ impl Archive<'_> {
             if let std::collections::hash_map::Entry::Occupied(first) = &known {
                 header.set_entry_type(EntryType::Link);
                 header.set_size(0);
-                return self.builder.append_link(&mut header, name, first.get());
+                let first = first.get().as_os_str().as_bytes().to_vec();
+                return self.put(&mut header, name, Some(&first), io::empty());
             }
             known.or_insert_with(|| name.to_owned());
         }
@@ -66,7 +118,7 @@ impl Archive<'_> {
                 header.set_entry_type(EntryType::Directory);
                 let directory = OwnedFd::from(place.read()?);
                 self.builder.append_pax_extensions(said)?;
-                self.builder.append_data(&mut header, with_slash(name), io::empty())?;
+                self.put(&mut header, &with_slash(name), None, io::empty())?;
                 self.directory(&directory, name)
             }
             FileType::RegularFile => {
@@ -82,23 +134,16 @@ impl Archive<'_> {
                 header.set_entry_type(EntryType::Regular);
                 // A file that grows or shrinks meanwhile must not break the archive.
                 let data = Read::by_ref(&mut file).take(size).chain(io::repeat(0)).take(size);
-                self.builder.append_data(&mut header, name, data)
+                self.put(&mut header, name, None, data)
             }
             FileType::Symlink => {
                 let target = readlinkat(&place, c"", Vec::new())?;
                 header.set_entry_type(EntryType::Symlink);
-                // As it is: what the library writes has no dots and no second slash in it.
-                match header.set_link_name_literal(target.as_bytes()) {
-                    Ok(()) => self.builder.append_data(&mut header, name, io::empty()),
-                    Err(_) => {
-                        let target = std::ffi::OsStr::from_bytes(target.as_bytes());
-                        self.builder.append_link(&mut header, name, target)
-                    }
-                }
+                self.put(&mut header, name, Some(target.as_bytes()), io::empty())
             }
             FileType::Fifo => {
                 header.set_entry_type(EntryType::Fifo);
-                self.builder.append_data(&mut header, name, io::empty())
+                self.put(&mut header, name, None, io::empty())
             }
             FileType::CharacterDevice | FileType::BlockDevice => {
                 header.set_entry_type(if kind == FileType::BlockDevice {
@@ -108,7 +153,7 @@ impl Archive<'_> {
                 });
                 header.set_device_major(rustix::fs::major(meta.st_rdev))?;
                 header.set_device_minor(rustix::fs::minor(meta.st_rdev))?;
-                self.builder.append_data(&mut header, name, io::empty())
+                self.put(&mut header, name, None, io::empty())
             }
             // A socket is nothing without the process that made it.
             _ => Ok(()),
@@ -147,8 +192,11 @@ fn header(root: &RootFs, meta: &Stat) -> Header {
     header
 }
 
+/// A directory's name, which ends with one slash.
 fn with_slash(name: &Path) -> PathBuf {
     let mut text = name.as_os_str().to_owned();
-    text.push("/");
+    if !text.as_bytes().ends_with(b"/") {
+        text.push("/");
+    }
     text.into()
 }
