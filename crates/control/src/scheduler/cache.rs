@@ -169,8 +169,9 @@ impl Cache {
             self.expire_no_more(uid, old.assumed.as_ref());
             let shrank = share.is_less_than(&old.share).then_some(News::POD_SHRANK);
             let relabelled = (share.neighbour != old.share.neighbour).then_some(News::POD_LABELS);
+            let leaves = (share.leaving && !old.share.leaving).then_some(News::POD_LEAVES);
             let news = match old.node == *node {
-                true => shrank.into_iter().chain(relabelled).collect(),
+                true => shrank.into_iter().chain(relabelled).chain(leaves).collect(),
                 false => News::POD_LEFT,
             };
             self.take_away(&old, news);

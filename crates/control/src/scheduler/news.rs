@@ -26,6 +26,8 @@ impl News {
     pub(super) const POD_LABELS: Self = Self(1 << 7);
     /// A namespace has other labels than before. Told of all nodes.
     pub(super) const NAMESPACE_LABELS: Self = Self(1 << 9);
+    /// A pod on the node is being deleted: who spreads pods does not count it any more.
+    pub(super) const POD_LEAVES: Self = Self(1 << 10);
 
     pub(super) fn is_empty(self) -> bool {
         self.0 == 0

@@ -35,10 +35,12 @@ pub(super) struct Taken {
     pub(super) pods: usize,
     /// How many pods take each port; one, unless somebody bound them who did not ask.
     pub(super) ports: BTreeMap<HostPort, usize>,
-    /// How many pods are of one owner, by its uid.
+    /// How many pods are of one owner, by its uid, without those that are being deleted.
     pub(super) owners: HashMap<Arc<str>, usize>,
     /// How many pods are the same to others.
     pub(super) neighbours: HashMap<Arc<Neighbour>, usize>,
+    /// How many of those are being deleted.
+    pub(super) leaving: HashMap<Arc<Neighbour>, usize>,
     /// How many of them must not have others near.
     pub(super) avoiding: usize,
     /// How many must have some near, or would rather have some, or not.
@@ -82,8 +84,10 @@ impl Taken {
         for port in &share.ports {
             *self.ports.entry(port.clone()).or_default() += 1;
         }
-        if let Some(owner) = &share.owner {
-            *self.owners.entry(owner.clone()).or_default() += 1;
+        match &share.owner {
+            _ if share.leaving => *self.leaving.entry(share.neighbour.clone()).or_default() += 1,
+            Some(owner) => *self.owners.entry(owner.clone()).or_default() += 1,
+            None => {}
         }
         *self.neighbours.entry(share.neighbour.clone()).or_default() += 1;
         self.avoiding += usize::from(!share.neighbour.avoids.is_empty());
@@ -97,13 +101,23 @@ impl Taken {
         for port in &share.ports {
             decrease(self.ports.get_mut(port)).then(|| self.ports.remove(port));
         }
-        if let Some(owner) = &share.owner {
+        let neighbour = &share.neighbour;
+        if share.leaving {
+            decrease(self.leaving.get_mut(neighbour)).then(|| self.leaving.remove(neighbour));
+        } else if let Some(owner) = &share.owner {
             decrease(self.owners.get_mut(owner)).then(|| self.owners.remove(owner));
         }
-        let neighbour = &share.neighbour;
         decrease(self.neighbours.get_mut(neighbour)).then(|| self.neighbours.remove(neighbour));
         self.avoiding -= usize::from(!neighbour.avoids.is_empty());
         self.leaning -= usize::from(neighbour.leans());
+    }
+}
+
+impl Taken {
+    /// What pods are to others, and how many of each stay: without those that are being deleted.
+    pub(super) fn staying(&self) -> impl Iterator<Item = (&Neighbour, usize)> {
+        let going = |neighbour: &Arc<Neighbour>| self.leaving.get(neighbour).copied().unwrap_or(0);
+        self.neighbours.iter().map(move |(neighbour, &all)| (&**neighbour, all - going(neighbour)))
     }
 }
 
@@ -116,12 +130,13 @@ impl Clone for Taken {
     }
 
     fn clone_from(&mut self, source: &Self) {
-        let Self { requested, pods, ports, owners, neighbours, avoiding, leaning } = source;
+        let Self { requested, pods, ports, owners, neighbours, leaving, avoiding, leaning } = source;
         self.requested.clone_from(requested);
         self.pods = *pods;
         self.ports.clone_from(ports);
         self.owners.clone_from(owners);
         self.neighbours.clone_from(neighbours);
+        self.leaving.clone_from(leaving);
         self.avoiding = *avoiding;
         self.leaning = *leaning;
     }

@@ -50,6 +50,9 @@ pub(super) struct Share {
     pub(super) ports: Vec<HostPort>,
     /// The uid of the owner that manages it, for spreading.
     pub(super) owner: Option<Arc<str>>,
+    /// Whether it is being deleted: it takes what it took and keeps others near or away, but who spreads
+    /// pods does not count it.
+    pub(super) leaving: bool,
     /// What it is to other pods.
     pub(super) neighbour: Arc<Neighbour>,
 }
@@ -120,6 +123,7 @@ impl Share {
             requests: pod.spec.as_ref().map(requests).unwrap_or_default(),
             ports: host_ports(pod),
             owner: pod.controller().map(|owner| owner.uid.into()),
+            leaving: pod.metadata.deletion_timestamp.is_some(),
             neighbour: Arc::new(Neighbour::of(pod)),
         }
     }

@@ -59,8 +59,14 @@ impl Constraint {
         }
     }
 
-    /// Whether a pod of its namespace is one of those that it counts.
+    /// Whether a pod of its namespace that has a node is one of those that it counts: a selector that
+    /// asks for nothing counts nobody.
     pub(super) fn counts(&self, other: &Neighbour) -> bool {
+        !self.selector.requirements().is_empty() && self.selects(other)
+    }
+
+    /// Whether its selector matches a pod.
+    pub(super) fn selects(&self, other: &Neighbour) -> bool {
         self.selector.match_values(|key| other.labels.get(key).map(String::as_str))
     }
 

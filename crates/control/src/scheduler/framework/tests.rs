@@ -17,8 +17,10 @@ fn pod(spec: Value) -> k8s_openapi::api::core::v1::Pod {
     if spec.get("containers").is_none() {
         spec["containers"] = json!([{"name": "c"}]);
     }
-    let labels = spec.as_object_mut().and_then(|spec| spec.remove("labels"));
-    let metadata = json!({"name": "p", "namespace": "n", "uid": "p", "labels": labels});
+    let mut take = |key: &str| spec.as_object_mut().and_then(|spec| spec.remove(key));
+    let (labels, deleted) = (take("labels"), take("deletionTimestamp"));
+    let mut metadata = json!({"name": "p", "namespace": "n", "uid": "p", "labels": labels});
+    metadata["deletionTimestamp"] = deleted.unwrap_or_default();
     serde_json::from_value(json!({"metadata": metadata, "spec": spec})).expect("a pod")
 }
 
@@ -144,12 +146,32 @@ fn pods_of_one_owner_are_spread() {
         cache.set_node(NodeFacts::of(&serde_json::from_value(node).expect("a node")));
     }
     cache.place(&"1".into(), &"a".into(), Share::of(&of("r", Some("a"))));
-    let mut snapshot = Snapshot::default();
-    snapshot.refresh(&cache);
-    let choose =
-        |owner: &str| Framework::new().choose(&PodInfo::of(&of(owner, None)), Scene::of(snapshot.nodes()));
-    assert_eq!(choose("r").as_deref(), Ok("b"));
-    assert_eq!(choose("s").as_deref(), Ok("a"));
+    let choose = |cache: &Cache, owner: &str| {
+        let mut snapshot = Snapshot::default();
+        snapshot.refresh(cache);
+        Framework::new().choose(&PodInfo::of(&of(owner, None)), Scene::of(snapshot.nodes()))
+    };
+    assert_eq!(choose(&cache, "r").as_deref(), Ok("b"));
+    assert_eq!(choose(&cache, "s").as_deref(), Ok("a"));
+    // One that is being deleted does not count.
+    let mut going = of("r", Some("a"));
+    going.metadata.deletion_timestamp =
+        Some(serde_json::from_value(json!("2026-01-01T00:00:00Z")).expect("a time"));
+    cache.place(&"1".into(), &"a".into(), Share::of(&going));
+    assert_eq!(choose(&cache, "r").as_deref(), Ok("a"));
+}
+
+#[test]
+fn who_is_being_deleted_is_near_until_it_has_ended() {
+    let nodes = ["a", "b"].map(|name| node(name, json!({}), json!({"host": name})));
+    let going =
+        json!({"nodeName": "a", "labels": {"app": "db"}, "deletionTimestamp": "2026-01-01T00:00:00Z"});
+    let term = json!({"labelSelector": {"matchLabels": {"app": "db"}}, "topologyKey": "host"});
+    let affinity =
+        |kind: &str| json!({"affinity": {kind: {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}});
+    check(affinity("podAntiAffinity"), &nodes, &[going.clone()], Ok("b"));
+    let other = json!({"nodeName": "b", "containers": wants("100m", "1Mi")});
+    check(affinity("podAffinity"), &nodes, &[going, other], Ok("a"));
 }
 
 #[test]
@@ -212,6 +234,16 @@ fn pods_are_spread_over_places_as_they_say() {
         check(spread(when, &keys), &nodes, &[on("a", "1")], Ok("a"));
         check(spread(when, &keys), &nodes, &[on("a", "2")], Ok("b"));
         check(spread(when, &same), &nodes, &[json!({"nodeName": "a", "labels": {"app": "db"}})], Ok("a"));
+        let everybody = |constraint: &mut Value| constraint["labelSelector"] = json!({});
+        check(spread(when, &everybody), &nodes, &[on("a", "1")], Ok("a"));
+        // Nor those that are being deleted.
+        let going = |node: &str| {
+            let mut going = on(node, "1");
+            going["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+            going
+        };
+        check(spread(when, &same), &nodes, &[going("a")], Ok("a"));
+        check(spread(when, &same), &nodes, &[going("a"), going("b"), on("a", "1")], Ok("b"));
     }
     let uneven = "node(s) didn't match pod topology spread constraints";
     let cordoned = [nodes[0].clone(), node("b", json!({"unschedulable": true}), json!({"zone": "b"}))];

@@ -495,3 +495,25 @@ fn who_comes_is_news_to_those_that_it_can_help() {
     world.pod(on("b", of_app("s", "x", "", "")));
     assert_eq!(world.decide_all(), ["p -> a"]);
 }
+
+#[test]
+fn who_is_being_deleted_makes_room_for_those_that_are_spread() {
+    let mut world = apart();
+    let mut tainted = node("b", "2");
+    tainted["metadata"]["labels"] = json!({"host": "b"});
+    tainted["spec"]["taints"] = json!([{"key": "gpu", "effect": "NoSchedule"}]);
+    world.node(tainted);
+    let mut there = on("a", of_app("q", "x", "", ""));
+    world.pod(there.clone());
+    let mut spread = of_app("p", "x", "", "");
+    spread["spec"]["topologySpreadConstraints"] = json!([{
+        "maxSkew": 1, "topologyKey": "host", "whenUnsatisfiable": "DoNotSchedule",
+        "labelSelector": {"matchLabels": {"app": "x"}},
+    }]);
+    world.pod(spread);
+    assert_eq!(world.decide_all().len(), 1);
+    world.now += 20 * SECOND;
+    there["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+    world.pod(there);
+    assert_eq!(world.decide_all(), ["p -> a"]);
+}

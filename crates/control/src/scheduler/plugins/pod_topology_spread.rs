@@ -1,6 +1,7 @@
 //! How evenly pods that are alike are spread: `topologySpreadConstraints`.
 //!
-//! One that is being deleted counts until it has ended.
+//! As in Kubernetes, one that is being deleted does not count, and a selector that selects everything
+//! counts nobody.
 
 use std::collections::HashMap;
 
@@ -24,7 +25,7 @@ impl Filter for PodTopologySpread {
 
     fn listens(&self) -> News {
         let nodes = News::NODE_ADDED | News::NODE_GONE | News::NODE_LABELS | News::NODE_TAINTS;
-        nodes | News::POD_LEFT | News::POD_CAME | News::POD_LABELS
+        nodes | News::POD_LEFT | News::POD_LEAVES | News::POD_CAME | News::POD_LABELS
     }
 
     /// What happens at one node changes how many there are anywhere else to compare with.
@@ -43,7 +44,7 @@ impl Filter for PodTopologySpread {
             let fewest = counts.values().copied().min().unwrap_or(0);
             let has_enough = i64::try_from(counts.len()).is_ok_and(|places| places >= constraint.min_domains);
             let fewest = if has_enough { fewest } else { 0 };
-            let own = i64::from(constraint.counts(&pod.share.neighbour));
+            let own = i64::from(constraint.selects(&pod.share.neighbour));
             // So many may be there before it comes.
             (*constraint, counts, constraint.max_skew + fewest - own)
         });
@@ -125,8 +126,7 @@ fn count<'a>(
     let mut counts = Counts::new();
     for node in nodes {
         let Some(place) = node.facts.labels.get(&constraint.topology_key) else { continue };
-        let neighbours = node.taken.neighbours.iter();
-        let counted = neighbours.filter(|(neighbour, _)| {
+        let counted = node.taken.staying().filter(|(neighbour, _)| {
             neighbour.namespace == pod.share.neighbour.namespace && constraint.counts(neighbour)
         });
         let here: usize = counted.map(|(_, count)| count).sum();
