@@ -12,7 +12,7 @@ mod operation;
 mod outlet;
 mod run;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use dockerfile::Env;
@@ -21,12 +21,13 @@ use dockerfile::classic::{Command, Dockerfile, Step};
 use dockerfile::words::expand;
 use engine::Engine;
 use engine::container::NetworkMode;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use image::{ImageHold, ImageId, Layer, NewImage, Scratch, Store};
 use llb::pb;
 use oci::{ContainerConfig, Platform, Reference};
 use parking_lot::Mutex;
 use tokio::sync::{SetOnce, mpsc};
-use tokio_util::task::AbortOnDropHandle;
 
 use crate::args::Args;
 use crate::configure::{Scope, configure, shell};
@@ -163,17 +164,16 @@ impl Builder {
                 (_, None) => return Err(BuildError::Step("no build stage in current context".to_owned())),
             }
         }
-        let builder = Arc::new(self);
-        let image = builder.do_stages(stages, &mut args, events).await?;
+        let image = self.do_stages(stages, &mut args, events).await?;
         let image = image.ok_or_else(|| {
             BuildError::Step("No image was generated. Is your Dockerfile empty?".to_owned())
         })?;
-        builder.finish(image, &args.unused(), events).await
+        self.finish(image, &args.unused(), events).await
     }
 
     /// Does the stages, several at a time, and passes on what they say in their order. Gives what the last came to.
     async fn do_stages(
-        self: &Arc<Self>,
+        &self,
         stages: Vec<Vec<Announced>>,
         args: &mut Args,
         events: &Events,
@@ -181,33 +181,60 @@ impl Builder {
         let known = args.clone();
         let mut begin = stages.into_iter().enumerate().map(|(number, steps)| {
             let (out, listener) = outlet(self.options.quiet);
-            let stage = Arc::clone(self).stage(number, steps, known.clone(), out);
-            (listener, AbortOnDropHandle::new(tokio::spawn(stage)))
+            let stage = self.stage(number, steps, known.clone(), out);
+            (listener, async move { (number, stage.await) })
         });
-        let mut under_way: VecDeque<_> = begin.by_ref().take(STAGES_AT_ONCE).collect();
-        let mut last = None;
-        while let Some((mut listener, task)) = under_way.pop_front() {
-            while let Some(event) = listener.next().await {
+        // In this task, as one stage is what most builds have: no word of it goes from thread to thread.
+        let (mut listeners, mut under_way) = (VecDeque::new(), FuturesUnordered::new());
+        for (listener, stage) in begin.by_ref().take(STAGES_AT_ONCE) {
+            listeners.push_back(listener);
+            under_way.push(stage);
+        }
+        let (mut done, mut said, mut last, mut at) = (BTreeMap::new(), None, None, 0);
+        while let Some(listener) = listeners.front_mut() {
+            tokio::select! {
+                biased;
                 // Nobody may be listening any more: then the build is about to be dropped.
-                let _ = events.send(Ok(event)).await;
+                permit = events.reserve(), if said.is_some() => {
+                    if let (Some(event), Ok(permit)) = (said.take(), permit) {
+                        permit.send(Ok(event));
+                    }
+                }
+                event = listener.next(), if said.is_none() => {
+                    said = event;
+                    if said.is_some() {
+                        continue;
+                    }
+                    // It has ended, and all that it said is passed on.
+                    let ended = loop {
+                        match done.remove(&at) {
+                            Some(ended) => break ended,
+                            // Its result comes with its end.
+                            None => match under_way.next().await {
+                                Some((number, ended)) => drop(done.insert(number, ended)),
+                                None => return Ok(last),
+                            },
+                        }
+                    };
+                    let (image, used): (Option<ImageId>, Args) = ended?;
+                    args.take_used(used);
+                    last = image;
+                    at += 1;
+                    listeners.pop_front();
+                    if let Some((listener, stage)) = begin.next() {
+                        listeners.push_back(listener);
+                        under_way.push(stage);
+                    }
+                }
+                Some((number, ended)) = under_way.next() => drop(done.insert(number, ended)),
             }
-            let done = match task.await {
-                Ok(done) => done?,
-                Err(error) => match error.try_into_panic() {
-                    Ok(panic) => std::panic::resume_unwind(panic),
-                    Err(_) => return Err(BuildError::Step("the engine is going".to_owned())),
-                },
-            };
-            args.take_used(done.1);
-            last = done.0;
-            under_way.extend(begin.next());
         }
         Ok(last)
     }
 
     /// Does the steps of a stage. Gives what it came to, and its arguments.
     async fn stage(
-        self: Arc<Self>,
+        &self,
         number: usize,
         steps: Vec<Announced>,
         args: Args,

@@ -299,6 +299,34 @@ fn the_cache_is_told_and_pruned() {
 }
 
 #[test]
+fn what_one_client_built_another_need_not() {
+    let daemon = Daemon::start();
+    let dockerfile = on_image(
+        "ARG A=1\nENV B=$A\nWORKDIR /w\nCOPY data dir ./\nRUN cat data > copy && \\\n    echo \"$A $B\" >> copy\nCMD [\"cat\", \"/w/copy\"]\n",
+    );
+    let path = context(&daemon, "context", &[("Dockerfile", &dockerfile), ("data", "data "), ("dir/x", "x")]);
+    let steps = |told: &str| -> Vec<bool> {
+        let step = |word: &str| told.split("Step ").find(|step| step.contains(&format!(" : {word} ")));
+        let found = |word: &str| step(word).expect(word).contains(" ---> Using cache\n");
+        ["WORKDIR", "COPY", "RUN"].map(found).to_vec()
+    };
+    daemon.newest_ok(&["build", &path]);
+    let classic = ["build", "--tag", "classic:1", &path];
+    let told = daemon.ok(&classic);
+    assert_eq!(steps(&told), [true; 3], "{told}");
+    assert_eq!(daemon.ok(&["run", "--rm", "classic:1"]), "data 1 1");
+    daemon.ok(&["builder", "prune", "--all", "--force"]);
+    let told = daemon.ok(&classic);
+    assert_eq!(steps(&told), [false; 3], "{told}");
+    let told = daemon.newest_ok(&["build", &path]);
+    for step in ["[2/4] WORKDIR", "[3/4] COPY", "[4/4] RUN"] {
+        assert!(is_cached(&told, step), "{step}: {told}");
+    }
+    let history = daemon.ok(&["history", "--no-trunc", "--format", "{{.CreatedBy}}", "classic:1"]);
+    assert!(history.contains("|1 A=1 /bin/sh -c cat data > copy"), "{history}");
+}
+
+#[test]
 fn a_context_may_come_through_a_pipe() {
     let daemon = Daemon::start();
     let mut archive = tar::Builder::new(Vec::new());

@@ -152,11 +152,14 @@ impl Builder {
     /// What a source of COPY means: the files and directories alone.
     async fn find(&self, from: &Value, word: &str) -> Result<Vec<Entry>, FileError> {
         let failed = |error: crate::solve::SolveError| FileError::Pattern(error.cause().to_string());
-        let (tree, word) = (value::tree(&self.job, from).await.map_err(failed)?, word.to_owned());
+        let (tree, written) = (value::tree(&self.job, from).await.map_err(failed)?, word.to_owned());
         let find = move || -> Result<Vec<Entry>, FileError> {
-            tree.tree.select(&word)?.iter().map(|path| tree.tree.entry(path)).collect()
+            tree.tree.select(&written)?.iter().map(|path| tree.tree.entry(path)).collect()
         };
-        self.job.blocking(find).await
+        match crate::ignore::has_wildcard(&crate::ignore::clean(word)) {
+            true => self.job.blocking(find).await,
+            false => offload::in_place(find),
+        }
     }
 
     /// Does an operation that a source is made by.
