@@ -26,6 +26,7 @@ mod job;
 mod key;
 mod look;
 mod reference;
+mod remote;
 mod schedule;
 mod session;
 mod shown;
@@ -34,12 +35,14 @@ mod stack;
 mod usage;
 mod value;
 
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
 
 use base::{Clock, SystemClock, Timestamp};
 use engine::Engine;
 use image::Store;
+use oci::Digest;
 use offload::Threads;
 
 pub use error::{Location, SolveError};
@@ -50,6 +53,7 @@ pub use export::{Exporter, attestations_wanted};
 pub use job::{Entitlement, Job, JobOptions, ResolveMode, ResolvedImage};
 pub use look::FileStat;
 pub use reference::{Attestation, Outcome, Ref};
+pub use remote::RemoteCache;
 pub use session::{Duplex, FileSelection, FileSink, Session, SessionError, Transferred, Transfers, Upload};
 pub use usage::{PruneOptions, UsageKind, UsageRecord};
 pub use value::Chain;
@@ -109,6 +113,16 @@ impl Solver {
     /// The engine that it is of.
     pub fn engine(&self) -> &Engine {
         &self.inner.engine
+    }
+
+    /// Opens content of the image store by its digest, and tells how long it is; none if it is not there.
+    pub fn content_open(&self, digest: &Digest) -> std::io::Result<Option<(File, u64)>> {
+        self.inner.store.content_open(digest)
+    }
+
+    /// All content of the image store, and how long it is.
+    pub fn content_list(&self) -> Vec<(Digest, u64)> {
+        self.inner.store.content_list()
     }
 
     /// What the cache takes, by record; `filter` as clients say it (`id=…`, `type==regular`, `until>24h`).

@@ -7,7 +7,8 @@
 use std::collections::{BTreeMap, HashMap};
 
 use build::solve::{
-    Attestation, FileStat, Job, Outcome, Ref, ResolveMode, SolveError, WarningEvent, WarningSource,
+    Attestation, FileStat, Job, Outcome, Ref, RemoteCache, ResolveMode, SolveError, WarningEvent,
+    WarningSource,
 };
 use futures::stream::BoxStream;
 use llb::pb;
@@ -42,6 +43,9 @@ const DEFINITIONS: usize = 64 << 20;
 /// How many warnings one build may have, and bytes of them.
 const WARNINGS: usize = 1_000;
 const WARNED: usize = 16 << 20;
+/// Where an image is looked for: in a registry, or in a layout that the client has.
+const REGISTRY: i32 = 0;
+const LAYOUT: i32 = 1;
 /// What image sources begin with.
 const IMAGE: &str = "docker-image://";
 
@@ -152,6 +156,10 @@ impl Bridge {
     async fn solve(&self, request: SolveRequest) -> Result<SolveResponse, Status> {
         check_policy(&request.source_policies)?;
         let failed = |error: SolveError| status(&error);
+        for import in request.cache_imports {
+            let cache = RemoteCache { kind: import.r#type, attributes: import.attrs };
+            self.job.import_cache(cache).map_err(failed)?;
+        }
         let outcome = if request.frontend.is_empty() {
             let definition = request.definition.unwrap_or_default();
             let single = match definition.def.is_empty() {
@@ -334,11 +342,18 @@ impl LlbBridge for Caller {
         let bridge = self.bridge(&request).await?;
         let request = request.into_inner();
         check_policy(&request.source_policies)?;
-        if request.resolver_type != 0 {
-            return Err(Status::unimplemented("images in OCI layouts of the client's"));
-        }
-        let resolved =
-            bridge.resolve(&request.r#ref, request.platform.as_ref(), &request.resolve_mode).await?;
+        let resolved = match request.resolver_type {
+            REGISTRY => {
+                bridge.resolve(&request.r#ref, request.platform.as_ref(), &request.resolve_mode).await?
+            }
+            LAYOUT => {
+                let platform = request.platform.as_ref().map(worker::platform_of);
+                let (session, store) = (&request.session_id, &request.store_id);
+                let found = bridge.job.resolve_layout(&request.r#ref, session, store, platform.as_ref());
+                found.await.map_err(|error| status(&error))?
+            }
+            other => return Err(Status::unimplemented(format!("images that are found in way {other}"))),
+        };
         Ok(Response::new(ResolveImageConfigResponse {
             digest: resolved.digest.to_string(),
             config: resolved.config,

@@ -38,6 +38,9 @@ impl Control for Caller {
 
     async fn status(&self, request: Request<StatusRequest>) -> Result<Response<Self::StatusStream>, Status> {
         let id = request.into_inner().r#ref;
+        if let Some(told) = self.shared.history.told(&self.owner, &id) {
+            return Ok(self.timed(stream::iter(told).map(Ok).boxed()));
+        }
         let events = self.shared.builds.events(&id, &self.owner).await;
         let events = events.ok_or_else(|| Status::not_found(format!("no such job {id}")))?;
         let messages = events.ready_chunks(progress::BATCH).map(progress::messages).flat_map(stream::iter);

@@ -1,16 +1,21 @@
 //! Builds that there were, as long as the daemon runs.
 
+mod left;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt as _};
+use oci::Digest;
 use parking_lot::Mutex;
 use tokio::sync::broadcast;
 
 use crate::sessions::Owner;
 use crate::wire::moby::buildkit::v1::{
-    BuildHistoryEvent, BuildHistoryEventType, BuildHistoryRecord, BuildHistoryRequest,
+    BuildHistoryEvent, BuildHistoryEventType, BuildHistoryRecord, BuildHistoryRequest, StatusResponse,
 };
+pub(crate) use left::{Left, leave};
 
 /// How many builds are remembered.
 const KEPT: usize = 100;
@@ -18,6 +23,8 @@ const KEPT: usize = 100;
 const PINNED: usize = KEPT / 2;
 /// Bytes of what one build was asked for, and of what it came to, that are remembered.
 const SAID: usize = 64 << 10;
+/// Bytes of what all builds left besides.
+const LEFT: usize = 32 << 20;
 /// How far who listens may be behind.
 const BEHIND: usize = 256;
 
@@ -36,6 +43,7 @@ struct Inner {
 struct Known {
     owner: Owner,
     record: BuildHistoryRecord,
+    left: Left,
 }
 
 /// Why a record stays as it is.
@@ -61,8 +69,8 @@ impl History {
         History { inner: Arc::new(Inner { records: Mutex::default(), told }) }
     }
 
-    /// A build of `owner` has begun or ended: `record` replaces what was known of it.
-    pub(crate) fn tell(&self, owner: &Owner, mut record: BuildHistoryRecord) {
+    /// A build of `owner` has begun or ended: `record` replaces what was known of it, and so does what it `left`.
+    pub(crate) fn tell(&self, owner: &Owner, mut record: BuildHistoryRecord, left: Left) {
         shorten(&mut record);
         let kind = match record.completed_at {
             Some(_) => BuildHistoryEventType::Complete,
@@ -72,9 +80,9 @@ impl History {
         match records.iter_mut().find(|known| known.is(owner, &record.r#ref)) {
             Some(known) => {
                 record.pinned = known.record.pinned;
-                known.record = record.clone();
+                (known.record, known.left) = (record.clone(), left);
             }
-            None => records.push_back(Known { owner: owner.clone(), record: record.clone() }),
+            None => records.push_back(Known { owner: owner.clone(), record: record.clone(), left }),
         }
         let dispensable = |known: &Known| !known.record.pinned && known.record.completed_at.is_some();
         while records.len() > KEPT
@@ -82,7 +90,32 @@ impl History {
         {
             records.remove(oldest);
         }
+        keep_within(&mut records, LEFT);
         self.say(owner, kind, record);
+    }
+
+    /// Content that a build of `owner` left.
+    pub(crate) fn content(&self, owner: &Owner, digest: &Digest) -> Option<Bytes> {
+        let records = self.inner.records.lock();
+        records.iter().filter(|known| known.owner == *owner).find_map(|known| known.left.get(digest)).cloned()
+    }
+
+    /// All content that builds of `owner` left, and how long it is.
+    pub(crate) fn contents(&self, owner: &Owner) -> Vec<(Digest, u64)> {
+        let records = self.inner.records.lock();
+        let all = records.iter().filter(|known| known.owner == *owner).flat_map(|known| &known.left);
+        all.map(|(digest, bytes)| (digest.clone(), bytes.len() as u64)).collect()
+    }
+
+    /// What a build of `owner` told that has ended, as far as that is remembered.
+    pub(crate) fn told(&self, owner: &Owner, id: &str) -> Option<Vec<StatusResponse>> {
+        let told = {
+            let records = self.inner.records.lock();
+            let known = records.iter().find(|known| known.is(owner, id))?;
+            let digest = Digest::parse(&known.record.logs.as_ref()?.digest).ok()?;
+            known.left.get(&digest)?.clone()
+        };
+        Some(left::messages(told))
     }
 
     /// Keeps a build of `owner` from being forgotten, or not any more.
@@ -166,6 +199,23 @@ impl History {
         let event = BuildHistoryEvent { r#type: kind.into(), record: Some(record) };
         // Nobody may listen.
         let _ = self.inner.told.send((owner.clone(), event));
+    }
+}
+
+/// Lets go of what builds left, where it is more than `most` bytes: the oldest first, and of those that are pinned
+/// last.
+fn keep_within(records: &mut VecDeque<Known>, most: usize) {
+    let weight = |known: &Known| known.left.values().map(Bytes::len).sum::<usize>();
+    let mut all: usize = records.iter().map(weight).sum();
+    for pinned in [false, true] {
+        for known in records.iter_mut().filter(|known| known.record.pinned == pinned) {
+            if all <= most {
+                return;
+            }
+            all -= weight(known);
+            known.left.clear();
+            (known.record.logs, known.record.external_error) = (None, None);
+        }
     }
 }
 

@@ -16,6 +16,7 @@ mod builds;
 mod caps;
 mod channel;
 mod classic;
+mod content;
 mod control;
 mod failure;
 mod history;

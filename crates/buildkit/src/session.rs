@@ -1,5 +1,6 @@
 //! What a build asks a client for, over the client's session.
 
+mod contents;
 mod files;
 mod header;
 mod sink;
@@ -18,6 +19,7 @@ use engine::image::RegistryAuth;
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use http::Uri;
+use oci::Digest;
 use tokio_util::io::{CopyToBytes, SinkWriter, StreamReader};
 use tonic::metadata::{Ascii, MetadataKey, MetadataValue};
 use tonic::{Code, Request, Status};
@@ -44,6 +46,7 @@ const CREDENTIALS: &str = "/moby.filesync.v1.Auth/Credentials";
 const AGENT: &str = "/moby.sshforward.v1.SSH/CheckAgent";
 const FORWARD: &str = "/moby.sshforward.v1.SSH/ForwardAgent";
 const UPLOAD: &str = "/moby.upload.v1.Upload/Pull";
+const CONTENT: &str = "/containerd.services.content.v1.Content/Read";
 
 /// The host that calls over a session name; nobody looks at it.
 pub(crate) fn origin() -> Uri {
@@ -243,6 +246,38 @@ impl Session for Client {
                 Err(status) => Err(failure(status)),
             }));
             Ok(upload)
+        }))
+    }
+
+    fn content_size<'a>(
+        &'a self,
+        store: &'a str,
+        digest: &'a Digest,
+    ) -> BoxFuture<'a, Result<Option<u64>, SessionError>> {
+        Box::pin(self.soon(async move {
+            contents::size(self.serving(CONTENT, "content stores are")?, store, digest).await
+        }))
+    }
+
+    fn content_read<'a>(
+        &'a self,
+        store: &'a str,
+        digest: &'a Digest,
+    ) -> BoxFuture<'a, Result<UploadStream, SessionError>> {
+        Box::pin(self.soon(async move {
+            contents::read(self.serving(CONTENT, "content stores are")?, store, digest).await
+        }))
+    }
+
+    fn content_write<'a>(
+        &'a self,
+        store: &'a str,
+        digest: &'a Digest,
+        size: u64,
+        content: UploadStream,
+    ) -> BoxFuture<'a, Result<(), SessionError>> {
+        Box::pin(self.answered(async move {
+            contents::write(self.serving(CONTENT, "content stores are")?, store, digest, size, content).await
         }))
     }
 }

@@ -5,6 +5,7 @@ mod support;
 use std::time::Duration;
 
 use prost::Message as _;
+use support::wire::containerd::services::content::v1 as content;
 use support::wire::google::rpc;
 use support::wire::moby::buildkit::v1::frontend as bridge;
 use support::wire::moby::buildkit::v1::{
@@ -81,6 +82,53 @@ fn a_client_drives_its_build_and_nobody_else_finds_it() {
         let theirs = other.control().listen_build_history(asked).await.expect("history").into_inner();
         assert_eq!(theirs.count().await, 0, "what others build is nobody's business");
         assert_eq!(records[0].error.as_ref().expect("an error").message, "it did not work");
+    });
+}
+
+#[test]
+fn what_a_build_left_is_read_by_its_digest_by_its_owner_alone_and_never_written() {
+    with_services(async |services| {
+        let mine = Caller::connect(&services, Owner::of("me")).await;
+        let other = Caller::connect(&services, Owner::of("another")).await;
+        let failing = SolveRequest {
+            r#ref: "one".to_owned(),
+            frontend: "none.v0".to_owned(),
+            ..SolveRequest::default()
+        };
+        mine.control().solve(failing).await.expect_err("there is no such front end");
+        let asked = BuildHistoryRequest { early_exit: true, ..BuildHistoryRequest::default() };
+        let mut history = mine.control().listen_build_history(asked).await.expect("history").into_inner();
+        let record = history.next().await.expect("one").expect("an event").record.expect("a record");
+        let failure = record.external_error.expect("a failure");
+        let digest = failure.digest.clone();
+
+        let info = content::InfoRequest { digest: digest.clone() };
+        let found = mine.content().info(info.clone()).await.expect("it is there").into_inner().info;
+        assert_eq!(found.map(|info| info.size), Some(failure.size));
+        let missed = of(other.content().info(info).await);
+        assert_eq!(missed, (Code::NotFound, format!("content {digest}: not found")));
+        let read = async |offset, size| {
+            let request = content::ReadContentRequest { digest: digest.clone(), offset, size };
+            let pieces = mine.content().read(request).await?.into_inner();
+            let pieces: Vec<_> = pieces.map(|piece| piece.expect("a piece").data).collect().await;
+            Ok::<_, Status>(pieces.concat())
+        };
+        let whole = read(0, 0).await.expect("read");
+        let status = rpc::Status::decode(&*whole).expect("a status");
+        assert_eq!(status.message, "frontend none.v0 not found");
+        assert_eq!(read(2, 3).await.expect("read"), whole[2..5]);
+        assert_eq!(read(2, i64::MAX).await.expect("read"), whole[2..]);
+        assert_eq!(read(failure.size, 0).await.expect("read"), b"");
+        assert_eq!(read(failure.size + 1, 0).await.err().map(|error| error.code()), Some(Code::OutOfRange));
+        let list = content::ListContentRequest::default();
+        let list = mine.content().list(list).await.expect("a list").into_inner();
+        let listed: Vec<_> = list.map(|part| part.expect("a part").info).collect().await;
+        assert!(listed.concat().iter().any(|info| info.digest == digest));
+        let wrong = content::InfoRequest { digest: "../state.json".to_owned() };
+        assert_eq!(of(mine.content().info(wrong).await).0, Code::InvalidArgument);
+        let gone = content::DeleteContentRequest { digest: digest.clone() };
+        let read_only = (Code::Unimplemented, "the content store is read-only".to_owned());
+        assert_eq!(of(mine.content().delete(gone).await), read_only);
     });
 }
 

@@ -30,7 +30,7 @@ pub(crate) use stage::{BlobFile, StagedBlob};
 pub(crate) use tree::{DEPTH_MAX, Leaf, Part, Tree, leaf};
 
 use crate::state::LayerRecord;
-use crate::store::{Inner, Tables, WriteError};
+use crate::store::{Inner, Store, Tables, WriteError};
 
 /// What becomes of the compressed form in which a layer comes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -60,7 +60,43 @@ impl FromStr for Blobs {
     }
 }
 
+impl Store {
+    /// Opens content by its digest, as it came, and tells how long it is; none if it is not here.
+    pub fn content_open(&self, digest: &Digest) -> io::Result<Option<(File, u64)>> {
+        match File::open(self.inner.blob_path(digest)) {
+            Ok(file) => {
+                let size = file.metadata()?.len();
+                Ok(Some((file, size)))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// All content that is here as it came, and how long it is.
+    pub fn content_list(&self) -> Vec<(Digest, u64)> {
+        self.inner.blobs()
+    }
+}
+
 impl Inner {
+    /// All blobs, and how long they are.
+    fn blobs(&self) -> Vec<(Digest, u64)> {
+        let mut all = Vec::new();
+        for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
+            let directory = self.root.join("blobs").join(algorithm.as_str());
+            for path in base::fs::entries(&directory).unwrap_or_default() {
+                let name = path.file_name().unwrap_or_default().to_string_lossy();
+                let digest = Digest::parse(&format!("{}:{name}", algorithm.as_str()));
+                // What goes meanwhile is not there.
+                if let (Ok(digest), Ok(blob)) = (digest, fs::metadata(&path)) {
+                    all.push((digest, blob.len()));
+                }
+            }
+        }
+        all
+    }
+
     pub(crate) fn blob_path(&self, digest: &Digest) -> PathBuf {
         crate::store::blob_path(&self.root, digest)
     }
@@ -136,18 +172,9 @@ impl Inner {
         // What only builds came to is told as theirs.
         let of_builds = tables.layers_of_results();
         let layers = tables.layers().filter(|layer| !of_builds.contains(&layer.chain_id));
-        let mut size: u64 = layers.filter(own).map(|layer| layer.size).sum();
-        for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
-            let directory = self.root.join("blobs").join(algorithm.as_str());
-            for path in base::fs::entries(&directory).unwrap_or_default() {
-                let name = path.file_name().unwrap_or_default().to_string_lossy();
-                let digest = Digest::parse(&format!("{}:{name}", algorithm.as_str()));
-                if digest.is_ok_and(|digest| !tables.is_document(&digest)) {
-                    size += fs::metadata(&path).map_or(0, |blob| blob.len());
-                }
-            }
-        }
-        size
+        let size: u64 = layers.filter(own).map(|layer| layer.size).sum();
+        let blobs = self.blobs().into_iter().filter(|(digest, _)| !tables.is_document(digest));
+        size + blobs.map(|(_, size)| size).sum::<u64>()
     }
 
     /// Takes away those of `candidates`, with what they lead to, that nothing else leads to.
@@ -196,7 +223,6 @@ impl Tables {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::Store;
 
     #[test]
     fn a_document_that_is_kept_for_later_waits_for_a_flush() {

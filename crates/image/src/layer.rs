@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use base::cancel::Cancel;
-use oci::{Digest, Hasher};
+use oci::{Descriptor, Digest, Hasher};
 
 use crate::error::Kind;
 use crate::store::{Inner, Store, Tables};
@@ -249,6 +249,29 @@ impl Store {
         };
         let ingested = ingest(&self.inner, archive, &Expected::default(), &|_| {})?;
         settle(&self.inner, ingested, parent.as_ref(), None)
+    }
+
+    /// Unpacks a layer that comes from somewhere in the form `wanted`, with the archive `diff_id` in it, on top of
+    /// `parent`; it is that, or is not taken. One that is here is not read.
+    pub fn layer_receive(
+        &self,
+        parent: Option<&Layer>,
+        wanted: &Descriptor,
+        diff_id: &Digest,
+        stream: impl Read + Send,
+    ) -> Result<Layer, LayerError> {
+        if let Some(here) = self.layer_place(parent, diff_id)? {
+            return Ok(here);
+        }
+        let expected = Expected {
+            blob: Some(wanted.digest.clone()),
+            diff_id: Some(diff_id.clone()),
+            ..Expected::default()
+        };
+        // Of what is longer than it should be, so much that it is not what it should be.
+        let stream = stream.take(wanted.size.saturating_add(1));
+        let ingested = ingest(&self.inner, stream, &expected, &|_| {})?;
+        settle(&self.inner, ingested, parent, None)
     }
 
     /// As [`Store::layer_unpack`], on top of nothing, of an archive that somebody packed for something else: names

@@ -49,4 +49,4 @@ pub use results::{NewResult, StepResult};
 pub use scratch::{Scratch, is_archive, unpack_files};
 pub use snapshot::{Change, ChangeKind, Snapshot, SnapshotError};
 pub use store::{OpenError, Store, StoreOptions, WriteError};
-pub use transfer::{Described, PullError, PullOptions, Pulled, PushError, Remote};
+pub use transfer::{Described, Destination, PullError, PullOptions, Pulled, PushError, Remote};

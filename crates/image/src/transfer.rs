@@ -1,5 +1,6 @@
 //! Pull and push.
 
+mod destination;
 mod inspect;
 mod pull;
 mod push;
@@ -7,6 +8,7 @@ mod push;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use destination::Destination;
 pub use inspect::Remote;
 use oci::manifest::ParseDocumentError;
 use oci::{Descriptor, Digest, Platform, Reference};

@@ -256,11 +256,7 @@ impl ImageConfig {
 
     /// The chain ids of the layers, lowest first.
     pub fn chain_ids(&self) -> Vec<Digest> {
-        let mut chains: Vec<Digest> = Vec::with_capacity(self.rootfs.diff_ids.len());
-        for diff_id in &self.rootfs.diff_ids {
-            chains.push(Digest::chain(chains.last(), diff_id));
-        }
-        chains
+        Digest::chains(&self.rootfs.diff_ids)
     }
 }
 

@@ -193,6 +193,15 @@ impl Digest {
             Some(parent) => Digest::sha256_of(format!("{parent} {diff_id}").as_bytes()),
         }
     }
+
+    /// The places of layers that lie on each other, lowest first.
+    pub fn chains<'a>(diff_ids: impl IntoIterator<Item = &'a Digest>) -> Vec<Digest> {
+        let mut chains: Vec<Digest> = Vec::new();
+        for diff_id in diff_ids {
+            chains.push(Digest::chain(chains.last(), diff_id));
+        }
+        chains
+    }
 }
 
 impl fmt::Display for Digest {

@@ -223,6 +223,17 @@ fn a_docker_archive_is_loaded_and_a_scanner_says_what_is_in_an_image() {
     daemon.ok(&["load", "--input", &archive.display().to_string()]);
     assert_eq!(daemon.ok(&["run", "--rm", "loaded:1"]), "one");
 
+    // The same, as a directory of the client's.
+    let directory = place.join("layout");
+    let output = format!("type=oci,tar=false,dest={}", directory.display());
+    daemon.newest_ok(&["build", "--provenance=false", "--tag", "loaded:1", "--output", &output, &path]);
+    let layout = Layout(directory);
+    let manifest = layout.top();
+    assert_eq!(layout.blob(&manifest["config"])["config"]["Cmd"][0], "cat");
+    let layer = list(&manifest, "layers").last().expect("a layer")["digest"].as_str().expect("a digest");
+    let layer = std::fs::read(layout.0.join("blobs").join(layer.replace(':', "/"))).expect("the layer");
+    assert_eq!(layer.len() as u64, list(&manifest, "layers").last().expect("a layer")["size"]);
+
     let script = "#!/bin/sh\nset -e\ntest -e $BUILDKIT_SCAN_SOURCE/one\n\
         printf '{\"predicateType\":\"https://spdx.dev/Document\",\"predicate\":{\"seen\":\"%s\",\"x\":\"%s\"}}' \
         \"$(cat $BUILDKIT_SCAN_SOURCE/one)\" \"$BUILDKIT_SCAN_X\" > $BUILDKIT_SCAN_DESTINATION/sbom.spdx.json\n";

@@ -152,7 +152,15 @@ macro_rules! from_store {
     };
 }
 
-from_store!(FindError, WriteError, SnapshotError, LayerError, image::PullError, image::PackError);
+from_store!(
+    FindError,
+    WriteError,
+    SnapshotError,
+    LayerError,
+    image::PackError,
+    image::PullError,
+    image::PushError
+);
 
 impl From<engine::Error> for SolveError {
     fn from(error: engine::Error) -> Self {

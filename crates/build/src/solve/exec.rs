@@ -22,7 +22,7 @@ const PATH_MAX: usize = 4096;
 pub(crate) async fn perform(step: &Step<'_>, exec: &ExecOp) -> Result<Done, SolveError> {
     check(step, exec)?;
     let key = key::key(step, exec).await?;
-    if let Some(done) = usage::done_before(step, &key) {
+    if let Some(done) = usage::done_before(step, &key).await {
         return Ok(done);
     }
     // It matters what the client has only to who runs the command, and not to who waits for another that does.

@@ -24,6 +24,9 @@ pub(super) async fn run(
         "gateway.v0" => return Err(foreign(&source)),
         other => return Err(SolveError::NotFound(format!("frontend {other} not found"))),
     }
+    for cache in super::remote::of_options(&options)? {
+        job.import_cache(cache)?;
+    }
     dockerfile::run(job, options, inputs).await
 }
 

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::event::{Event, EventLog, EventStream, WarningEvent};
 use super::export::{Exporter, Pin};
 use super::reference::{Outcome, Ref};
+use super::remote::{Imports, Noted};
 use super::session::Session;
 use super::usage::InUse;
 use super::value::Value;
@@ -117,6 +118,10 @@ pub(crate) struct JobInner {
     invocation: String,
     /// What operations came to, by their digests in definitions: each is done once in a build.
     pub(crate) done: Mutex<HashMap<Digest, Outputs>>,
+    /// The caches elsewhere that it looks into.
+    pub(crate) imports: Imports,
+    /// What caches elsewhere are made of.
+    pub(crate) noted: Noted,
 }
 
 impl Job {
@@ -138,6 +143,8 @@ impl Job {
                 started: super::now(),
                 invocation: super::attach::random() + &super::attach::random(),
                 done: Mutex::default(),
+                imports: Imports::default(),
+                noted: Noted::default(),
             }),
         }
     }
@@ -250,6 +257,18 @@ impl Job {
         self.until_cancelled(super::source::image::resolve(self, name, platform, mode)).await
     }
 
+    /// Finds out what the digest leads to in a layout of images that the client has as `store`, in the session of
+    /// this name, or its own where that is empty. `name` is what the image is called.
+    pub async fn resolve_layout(
+        &self,
+        name: &str,
+        session: &str,
+        store: &str,
+        platform: Option<&Platform>,
+    ) -> Result<ResolvedImage, SolveError> {
+        self.until_cancelled(super::source::layout::resolve(self, name, session, store, platform)).await
+    }
+
     /// Hands the outcome over: to the image store, to the client. Gives what clients are told of it.
     pub async fn export(
         &self,
@@ -276,6 +295,16 @@ impl Job {
         self.inner.work.run(work).await
     }
 
+    /// The client's session of this name; its own where that is empty.
+    pub(crate) async fn session_of(&self, id: &str) -> Result<Arc<dyn Session>, SolveError> {
+        let own = self.session()?;
+        if id.is_empty() || id == own.id() {
+            return Ok(Arc::clone(own));
+        }
+        let none = || SolveError::Invalid(format!("no active session for {id}"));
+        own.other(id).await.ok_or_else(none)
+    }
+
     pub(crate) fn session(&self) -> Result<&Arc<dyn Session>, SolveError> {
         let none = || SolveError::Invalid("no active sessions".to_owned());
         self.inner.options.session.as_ref().ok_or_else(none)
@@ -299,6 +328,7 @@ impl Drop for JobInner {
     fn drop(&mut self) {
         self.end();
         self.done.lock().clear();
+        self.noted.operations.lock().clear();
         self.uses.lock().clear();
         super::usage::after_build(&self.solver);
     }

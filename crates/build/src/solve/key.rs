@@ -92,14 +92,26 @@ async fn whole(job: &Job, value: &Value) -> Result<Digest, SolveError> {
 async fn selected(job: &Job, value: &Value, selection: Selection) -> Result<Digest, SolveError> {
     let identity = value.identity();
     let remembered =
-        identity.map(|identity| Digest::sha256_of(format!("{identity} {selection:?}").as_bytes()));
+        identity.map(|identity| Digest::sha256_of(format!("{VERSION} {identity} {selection:?}").as_bytes()));
     let hashes = Arc::clone(&job.inner.solver.inner.usage.hashes);
-    if let Some(known) = remembered.as_ref().and_then(|key| hashes.get(key)) {
-        return Ok(known);
+    let note = |key: &Digest, digest: &Digest| {
+        job.inner.noted.selections.lock().insert(key.clone(), digest.clone());
+    };
+    if let Some(key) = &remembered {
+        let known = match hashes.get(key) {
+            Some(known) => Some(known),
+            // That is believed by this job, and by nobody else.
+            None => job.inner.imports.selection(job, key).await,
+        };
+        if let Some(known) = known {
+            note(key, &known);
+            return Ok(known);
+        }
     }
     let (tree, files) = (value::tree(job, value).await?, known_files(job, value));
     let digest = job.blocking(move || hash(&tree.tree, &selection, files.as_deref())).await?;
     if let Some(key) = remembered {
+        note(&key, &digest);
         hashes.put(key, digest.clone());
     }
     Ok(digest)

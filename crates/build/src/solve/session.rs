@@ -13,6 +13,7 @@ use bytes::Bytes;
 use engine::image::RegistryAuth;
 use futures::Stream;
 use futures::future::BoxFuture;
+use oci::Digest;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// So long a client may take to answer a small question.
@@ -140,6 +141,39 @@ pub trait Session: Send + Sync {
 
     /// What the client uploads under a path: a context that it was given through a pipe.
     fn upload<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<Upload, SessionError>>;
+
+    /// How long content is that the client has in its store of this name; none if it is not there.
+    fn content_size<'a>(
+        &'a self,
+        _store: &'a str,
+        _digest: &'a Digest,
+    ) -> BoxFuture<'a, Result<Option<u64>, SessionError>> {
+        Box::pin(async { Err(no_stores()) })
+    }
+
+    /// What content of a store of the client's is. Nobody has verified it.
+    fn content_read<'a>(
+        &'a self,
+        _store: &'a str,
+        _digest: &'a Digest,
+    ) -> BoxFuture<'a, Result<Upload, SessionError>> {
+        Box::pin(async { Err(no_stores()) })
+    }
+
+    /// Puts content into a store of the client's, unless it is there: so many bytes, of this digest.
+    fn content_write<'a>(
+        &'a self,
+        _store: &'a str,
+        _digest: &'a Digest,
+        _size: u64,
+        _content: Upload,
+    ) -> BoxFuture<'a, Result<(), SessionError>> {
+        Box::pin(async { Err(no_stores()) })
+    }
+}
+
+fn no_stores() -> SessionError {
+    SessionError::NotOffered("content stores are not supported by the client".to_owned())
 }
 
 #[cfg(test)]

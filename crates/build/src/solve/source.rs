@@ -1,8 +1,10 @@
 //! Sources: what operations begin with.
 
+pub(crate) mod elsewhere;
 pub(crate) mod git;
 pub(crate) mod http;
 pub(crate) mod image;
+pub(crate) mod layout;
 pub(crate) mod local;
 
 use super::SolveError;
@@ -17,7 +19,8 @@ pub(crate) async fn perform(step: &Step<'_>, source: &llb::pb::SourceOp) -> Resu
         "local" => local::perform(step, rest, &source.attrs).await,
         "git" => git::perform(step, rest, &source.attrs).await,
         "http" | "https" => http::perform(step, identifier, &source.attrs).await,
-        "oci-layout" | "docker-image+blob" | "oci-layout+blob" => {
+        "oci-layout" => layout::perform(step, rest, &source.attrs).await,
+        "docker-image+blob" | "oci-layout+blob" => {
             Err(SolveError::Unsupported(format!("the source {scheme}:// is not supported")))
         }
         _ => Err(SolveError::Invalid(format!("unknown source identifier: {identifier}"))),

@@ -12,6 +12,7 @@ use image::{Layer, NewResult, StepResult};
 use oci::Digest;
 use parking_lot::Mutex;
 
+use super::remote::{CachedOperation, NotedOperation};
 use super::schedule::{Done, Step};
 use super::value::{Chain, Value};
 use super::{SolveError, Solver, blocking, now};
@@ -176,15 +177,36 @@ impl Drop for InUse {
 }
 
 /// What an operation came to, if it was done before with the same key, and what was done before is wanted.
-pub(crate) fn done_before(step: &Step<'_>, key: &Digest) -> Option<Done> {
+pub(crate) async fn done_before(step: &Step<'_>, key: &Digest) -> Option<Done> {
     if step.vertex.metadata.ignore_cache {
         return None;
     }
     let solver = &step.job.inner.solver;
     let in_use = InUse::new(solver, key);
-    let outputs = solver.inner.store.result_use(key, now())?;
+    let outputs = known(step, key).await?;
     step.job.inner.uses.lock().push(in_use);
-    Some(Done { outputs: values(outputs), cached: true })
+    Some(Done { outputs, cached: true })
+}
+
+/// What an operation came to that was done before, here or where the job may look besides.
+async fn known(step: &Step<'_>, key: &Digest) -> Option<Vec<Value>> {
+    let job = &step.job.inner;
+    if let Some(outputs) = job.solver.inner.store.result_use(key, now()) {
+        let outputs = values(outputs);
+        note(step, key, &outputs, None);
+        return Some(outputs);
+    }
+    let found = job.imports.find(step.job, key).await?;
+    let outputs = found.values(&job.solver, &step.vertex.digest);
+    note(step, key, &outputs, Some(found));
+    Some(outputs)
+}
+
+/// Notes what an operation came to, for who exports caches.
+fn note(step: &Step<'_>, key: &Digest, outputs: &[Value], found: Option<Arc<CachedOperation>>) {
+    let exported = step.vertex.metadata.export_cache.as_ref().map(|export| export.value);
+    let noted = NotedOperation { outputs: outputs.to_vec(), exported, found };
+    step.job.inner.noted.operations.lock().insert(key.clone(), noted);
 }
 
 fn values(outputs: Vec<Option<Layer>>) -> Vec<Value> {
@@ -205,9 +227,9 @@ pub(crate) async fn once(
     let has_waited = flight.has_waited;
     // What was done while this one waited was done for it.
     if (has_waited || !step.vertex.metadata.ignore_cache)
-        && let Some(outputs) = store.result_use(&key, now())
+        && let Some(outputs) = known(step, &key).await
     {
-        return Ok(Done { outputs: values(outputs), cached: !has_waited });
+        return Ok(Done { outputs, cached: !has_waited });
     }
     let _flight = step.flight.set(flight);
     let created = now();
@@ -218,9 +240,11 @@ pub(crate) async fn once(
     let outputs: Vec<Option<&Layer>> = made.outputs.iter().map(Chain::top).collect();
     let parents = step.inputs.iter().filter_map(|input| parent(step, input)).collect();
     let description = &step.vertex.name;
-    let new = NewResult { key, outputs: &outputs, description, kind, size, created, parents };
+    let new = NewResult { key: key.clone(), outputs: &outputs, description, kind, size, created, parents };
     offload::in_place(|| store.result_put(new));
-    Ok(Done { outputs: made.outputs.into_iter().map(Value::Chain).collect(), cached: false })
+    let outputs: Vec<Value> = made.outputs.into_iter().map(Value::Chain).collect();
+    note(step, &key, &outputs, None);
+    Ok(Done { outputs, cached: false })
 }
 
 fn layers_of(step: &Step<'_>, value: &Value) -> Vec<Digest> {

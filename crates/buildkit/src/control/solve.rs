@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use build::solve::{
-    Entitlement, Event, Exporter, Job, JobOptions, Outcome, Session, VertexEvent, WarningEvent,
+    Entitlement, Event, Exporter, Job, JobOptions, Outcome, RemoteCache, Session, VertexEvent,
 };
 use futures::StreamExt as _;
 use tonic::Status;
 
 use crate::bridge::Bridge;
 use crate::failure::{status, to_wire};
+use crate::history::{Left, leave};
 use crate::progress::time;
 use crate::service::Caller;
 use crate::session::Client;
@@ -40,7 +41,7 @@ pub(super) async fn solve(caller: &Caller, mut request: SolveRequest) -> Result<
     if !request.source_policy_session.is_empty() {
         return Err(Status::unimplemented(POLICIES));
     }
-    check_caches(&request)?;
+    let (imports, cache_exports) = caches(&mut request)?;
     let exporters = exporters(&mut request);
     let options = JobOptions {
         session: session(caller, &request.session).await?,
@@ -50,6 +51,9 @@ pub(super) async fn solve(caller: &Caller, mut request: SolveRequest) -> Result<
         ..JobOptions::default()
     };
     let job = caller.shared.solver.job(options);
+    for import in imports {
+        job.import_cache(import).map_err(|error| status(&error))?;
+    }
     let driven =
         request.frontend.is_empty() && request.definition.as_ref().is_none_or(|it| it.def.is_empty());
     let (bridge, returned) = match driven {
@@ -63,23 +67,12 @@ pub(super) async fn solve(caller: &Caller, mut request: SolveRequest) -> Result<
     let builds = &caller.shared.builds;
     let running = builds.begin(id.clone(), caller.owner.clone(), job.clone(), bridge).ok_or_else(exists)?;
     let mut recorded = (!request.internal).then(|| Recorded::begin(caller, &request, &exporters));
-    if request
-        .cache
-        .as_ref()
-        .is_some_and(|cache| cache.exports.iter().any(|export| export.r#type == "inline"))
-    {
-        job.warn(WarningEvent {
-            level: 1,
-            short: "the cache is not exported into the image".to_owned(),
-            ..WarningEvent::default()
-        });
-    }
     let built = async {
-        let outcome = match returned {
+        let mut outcome = match returned {
             Some(returned) => returned.await.map_err(|_| Status::cancelled("the build was given up"))??,
             None => outcome(&job, request).await?,
         };
-        hand_over(&job, &outcome, &exporters).await
+        hand_over(&job, &mut outcome, &exporters, &cache_exports).await
     };
     let built = built.await;
     job.close();
@@ -104,16 +97,23 @@ async fn outcome(job: &Job, request: SolveRequest) -> Result<Outcome, Status> {
 /// Does what is to be done, and hands it to all who are to have it.
 async fn hand_over(
     job: &Job,
-    outcome: &Outcome,
+    outcome: &mut Outcome,
     exporters: &[Exporter],
+    cache_exports: &[RemoteCache],
 ) -> Result<BTreeMap<String, String>, Status> {
     let results = outcome.single.iter().chain(outcome.refs.values());
     futures::future::try_join_all(results.map(|result| result.evaluate()))
         .await
         .map_err(|error| status(&error))?;
+    if cache_exports.iter().any(RemoteCache::is_inline) {
+        job.cache_inline(outcome).await.map_err(|error| status(&error))?;
+    }
     let mut told = BTreeMap::new();
     for exporter in exporters {
         told.extend(job.export(outcome, exporter).await.map_err(|error| status(&error))?);
+    }
+    for cache in cache_exports.iter().filter(|cache| !cache.is_inline()) {
+        told.extend(job.export_cache(outcome, cache).await.map_err(|error| status(&error))?);
     }
     Ok(told)
 }
@@ -147,18 +147,31 @@ pub(crate) fn check_policy(policies: &[Policy]) -> Result<(), Status> {
     }
 }
 
-/// Caches that are to be written to where they are not.
-fn check_caches(request: &SolveRequest) -> Result<(), Status> {
-    let Some(cache) = &request.cache else { return Ok(()) };
-    if !cache.export_ref_deprecated.is_empty() {
-        return Err(Status::unimplemented("exporting the cache to a registry is not supported"));
+/// A cache as messages have it.
+fn cache(entry: wire::CacheOptionsEntry) -> RemoteCache {
+    RemoteCache { kind: entry.r#type, attributes: entry.attrs }
+}
+
+/// A cache in a registry, as clients said it before there were others.
+fn cache_of_ref(name: String, mut attributes: BTreeMap<String, String>) -> RemoteCache {
+    attributes.insert("ref".to_owned(), name);
+    RemoteCache { kind: "registry".to_owned(), attributes }
+}
+
+/// The caches that the build is to look into, and those that it is to write.
+fn caches(request: &mut SolveRequest) -> Result<(Vec<RemoteCache>, Vec<RemoteCache>), Status> {
+    let cached = std::mem::take(&mut request.cache).unwrap_or_default();
+    let mut exports: Vec<RemoteCache> = cached.exports.into_iter().map(cache).collect();
+    if !cached.export_ref_deprecated.is_empty() {
+        exports.push(cache_of_ref(cached.export_ref_deprecated, cached.export_attrs_deprecated));
     }
-    match cache.exports.iter().find(|export| export.r#type != "inline") {
-        Some(export) => {
-            Err(Status::unimplemented(format!("cache exporter {:?} is not supported", export.r#type)))
-        }
-        None => Ok(()),
+    for export in &exports {
+        export.check_export().map_err(|error| status(&error))?;
     }
+    let mut imports: Vec<RemoteCache> = cached.imports.into_iter().map(cache).collect();
+    let names = cached.import_refs_deprecated.into_iter();
+    imports.extend(names.map(|name| cache_of_ref(name, BTreeMap::new())));
+    Ok((imports, exports))
 }
 
 /// What the build may have: what its client wants, if the daemon allows it.
@@ -217,15 +230,16 @@ impl Recorded {
         };
         let history = caller.shared.history.clone();
         let owner = caller.owner.clone();
-        history.tell(&owner, record.clone());
+        history.tell(&owner, record.clone(), Left::new());
         Recorded { history, owner, now, record: Some(record) }
     }
 
     async fn end(&mut self, job: &Job, built: &Result<BTreeMap<String, String>, Status>) {
         let Some(mut record) = self.record.take() else { return };
         let mut steps: BTreeMap<oci::Digest, VertexEvent> = BTreeMap::new();
-        let mut events = job.events();
-        while let Some(event) = events.next().await {
+        // It is closed: all is there.
+        let events: Vec<Event> = job.events().collect().await;
+        for event in events.iter().cloned() {
             match event {
                 Event::Vertex(vertex) => drop(steps.insert(vertex.digest.clone(), vertex)),
                 Event::Warning(_) => record.num_warnings += 1,
@@ -243,7 +257,8 @@ impl Recorded {
             Err(error) => record.error = Some(to_wire(error)),
         }
         record.completed_at = Some(time((self.now)()));
-        self.history.tell(&self.owner, record);
+        let left = leave(&mut record, events);
+        self.history.tell(&self.owner, record, left);
     }
 }
 
@@ -252,6 +267,7 @@ impl Drop for Recorded {
         let Some(mut record) = self.record.take() else { return };
         record.error = Some(to_wire(&Status::cancelled("context canceled")));
         record.completed_at = Some(time((self.now)()));
-        self.history.tell(&self.owner, record);
+        let left = leave(&mut record, Vec::new());
+        self.history.tell(&self.owner, record, left);
     }
 }

@@ -9,6 +9,10 @@ fn record(id: &str, ended: bool) -> BuildHistoryRecord {
     BuildHistoryRecord { r#ref: id.to_owned(), completed_at, ..BuildHistoryRecord::default() }
 }
 
+fn tell(history: &History, owner: &Owner, record: BuildHistoryRecord) {
+    history.tell(owner, record, Left::new());
+}
+
 async fn known(history: &History, owner: &Owner) -> Vec<BuildHistoryRecord> {
     let asked = BuildHistoryRequest { early_exit: true, ..BuildHistoryRequest::default() };
     history.listen(owner, asked).filter_map(|event| async move { event.record }).collect().await
@@ -19,12 +23,12 @@ async fn a_build_is_its_owner_s_to_hear_of_to_pin_and_to_remove() {
     let (history, me, other) = (History::new(), Owner::of("me"), Owner::of("another"));
     let mut theirs = history.listen(&other, BuildHistoryRequest::default());
     let secret = BTreeMap::from([("build-arg:TOKEN".to_owned(), "mine".to_owned())]);
-    history.tell(&me, BuildHistoryRecord { frontend_attrs: secret.clone(), ..record("one", true) });
+    tell(&history, &me, BuildHistoryRecord { frontend_attrs: secret.clone(), ..record("one", true) });
     assert!(known(&history, &other).await.is_empty());
     assert_eq!(history.pin(&other, "one", true), Err(HistoryError::None));
     assert_eq!(history.remove(&other, "one"), Err(HistoryError::None));
     // The same name is another build.
-    history.tell(&other, record("one", true));
+    tell(&history, &other, record("one", true));
     let first = theirs.next().await.and_then(|event| event.record).expect("a record");
     assert!(first.frontend_attrs.is_empty(), "what is mine is not told to others");
     assert_eq!(known(&history, &me).await[0].frontend_attrs, secret);
@@ -40,10 +44,10 @@ async fn what_is_remembered_has_an_end_whatever_is_pinned_and_said() {
     let (history, me) = (History::new(), Owner::of("me"));
     for at in 0..KEPT * 3 {
         let id = at.to_string();
-        history.tell(&me, record(&id, false));
+        tell(&history, &me, record(&id, false));
         let pinned = history.pin(&me, &id, true);
         assert_eq!(pinned, if at < PINNED { Ok(()) } else { Err(HistoryError::Full) });
-        history.tell(&me, record(&id, true));
+        tell(&history, &me, record(&id, true));
     }
     let all = known(&history, &me).await;
     assert_eq!(all.len(), KEPT);
@@ -59,7 +63,8 @@ async fn what_is_remembered_has_an_end_whatever_is_pinned_and_said() {
         message: "\u{e9}".repeat(1 << 20),
         details: vec![prost_types::Any { type_url: long(), value: vec![0; 1 << 20] }],
     };
-    history.tell(
+    tell(
+        &history,
         &me,
         BuildHistoryRecord {
             frontend_attrs: many("f"),
@@ -74,7 +79,77 @@ async fn what_is_remembered_has_an_end_whatever_is_pinned_and_said() {
     assert!(large.encoded_len() <= SAID + (1 << 10), "{}", large.encoded_len());
     assert!(large.error.as_ref().is_some_and(|error| !error.message.is_empty()));
     let small = BTreeMap::from([("a".to_owned(), "b".to_owned())]);
-    history.tell(&me, BuildHistoryRecord { frontend_attrs: small.clone(), ..record("small", true) });
+    tell(&history, &me, BuildHistoryRecord { frontend_attrs: small.clone(), ..record("small", true) });
     let all = known(&history, &me).await;
     assert_eq!(all.last().map(|record| &record.frontend_attrs), Some(&small));
+}
+
+fn events(lines: usize) -> Vec<build::solve::Event> {
+    use build::solve::{Event, LogEvent, VertexEvent};
+    let (digest, at) = (Digest::sha256_of(b"step"), "2026-01-01T00:00:00Z".parse().expect("a time"));
+    let vertex = VertexEvent {
+        digest: digest.clone(),
+        inputs: Vec::new(),
+        name: "[1/1] RUN x".to_owned(),
+        started: Some(at),
+        completed: Some(at),
+        cached: false,
+        error: None,
+        progress_group: None,
+    };
+    let log =
+        |_| Event::Log(LogEvent { vertex: digest.clone(), stream: 1, bytes: vec![b'x'; 4096].into(), at });
+    let mut events: Vec<Event> = (0..lines).map(log).collect();
+    events.push(Event::Vertex(vertex));
+    events
+}
+
+#[test]
+fn what_a_build_told_is_read_again_by_its_owner_and_nobody_else() {
+    let (history, me, other) = (History::new(), Owner::of("me"), Owner::of("another"));
+    let error = crate::wire::google::rpc::Status {
+        code: 2,
+        message: "no".to_owned(),
+        details: vec![prost_types::Any { type_url: "x".to_owned(), value: b"y".to_vec() }],
+    };
+    let mut ended = BuildHistoryRecord { error: Some(error.clone()), ..record("one", true) };
+    let left = leave(&mut ended, events(2));
+    let digest = Digest::parse(&ended.logs.as_ref().expect("logs").digest).expect("a digest");
+    history.tell(&me, ended.clone(), left);
+    let told = history.told(&me, "one").expect("it is there");
+    assert_eq!(told.iter().map(|message| message.logs.len()).sum::<usize>(), 2);
+    assert_eq!(told[0].vertexes[0].name, "[1/1] RUN x");
+    assert!(history.content(&me, &digest).is_some() && history.contents(&me).len() == 2);
+    assert_eq!(history.told(&other, "one"), None);
+    assert!(history.content(&other, &digest).is_none() && history.contents(&other).is_empty());
+    // The details are beside the record.
+    assert!(ended.error.as_ref().is_some_and(|error| error.details.is_empty()));
+    let whole = Digest::parse(&ended.external_error.expect("a failure").digest).expect("a digest");
+    let whole = history.content(&me, &whole).expect("it is there");
+    assert_eq!(crate::wire::google::rpc::Status::decode(whole), Ok(error));
+    history.remove(&me, "one").expect("mine");
+    assert!(history.told(&me, "one").is_none() && history.content(&me, &digest).is_none());
+}
+
+#[tokio::test]
+async fn what_builds_left_has_an_end_and_what_is_pinned_stays_longest() {
+    let (history, me) = (History::new(), Owner::of("me"));
+    for at in 0..KEPT {
+        let mut ended = record(&at.to_string(), true);
+        // Of what steps wrote only so much is kept, and of steps all.
+        let left = leave(&mut ended, events(1000));
+        assert!(left.values().map(Bytes::len).sum::<usize>() <= 1 << 20);
+        history.tell(&me, ended, left);
+        if at == 0 {
+            history.pin(&me, "0", true).expect("it is there");
+        }
+    }
+    let all: u64 = history.contents(&me).iter().map(|(_, size)| size).sum();
+    assert!(all <= LEFT as u64 && all > LEFT as u64 / 2, "{all}");
+    let told = history.told(&me, "0").expect("it is pinned");
+    assert_eq!(told.iter().map(|message| message.vertexes.len()).sum::<usize>(), 1);
+    assert!(history.told(&me, "1").is_none() && history.told(&me, "99").is_some());
+    let records = known(&history, &me).await;
+    let lost = records.iter().find(|record| record.r#ref == "1").expect("it is known");
+    assert_eq!(lost.logs, None, "what is not there is not named");
 }

@@ -27,6 +27,7 @@ pub(crate) mod wire {
     include!(concat!(env!("OUT_DIR"), "/wire.rs"));
 }
 
+use wire::containerd::services::content::v1::content_client::ContentClient;
 use wire::moby::buildkit::v1::control_client::ControlClient;
 use wire::moby::buildkit::v1::frontend::llb_bridge_client::LlbBridgeClient;
 
@@ -134,6 +135,10 @@ impl Caller {
 
     pub(crate) fn control(&self) -> ControlClient<Channel> {
         ControlClient::with_origin(self.channel.clone(), Uri::from_static("http://here"))
+    }
+
+    pub(crate) fn content(&self) -> ContentClient<Channel> {
+        ContentClient::with_origin(self.channel.clone(), Uri::from_static("http://here"))
     }
 
     pub(crate) fn bridge(&self) -> LlbBridgeClient<Channel> {

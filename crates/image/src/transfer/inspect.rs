@@ -1,6 +1,7 @@
 //! What a registry has under a name, without bringing it here.
 
-use oci::{Descriptor, Document, ImageConfig, Platform, Reference};
+use bytes::Bytes;
+use oci::{Descriptor, Digest, Document, ImageConfig, Platform, Reference};
 
 use super::PullError;
 use crate::registry::{Access, Client, Credentials, Repository};
@@ -44,5 +45,30 @@ impl Client {
         let media_type = if media_type.is_empty() { content_type.unwrap_or_default() } else { media_type };
         let descriptor = Descriptor::new(&media_type, kept.digest().clone(), kept.bytes().len() as u64);
         Ok(Remote { descriptor, platforms })
+    }
+
+    /// The document that `reference` leads to, whatever it is, and what the registry says that it is.
+    pub async fn document(
+        &self,
+        reference: &Reference,
+        credentials: &Credentials,
+    ) -> Result<(Descriptor, Bytes), PullError> {
+        let reference = reference.with_default_tag();
+        let repository = Repository::new(self, &reference, credentials, Access::Pull);
+        let (kept, content_type) = repository.document_named(&reference).await?;
+        let media_type = content_type.unwrap_or_default();
+        let descriptor = Descriptor::new(&media_type, kept.digest().clone(), kept.bytes().len() as u64);
+        Ok((descriptor, Bytes::copy_from_slice(kept.bytes())))
+    }
+
+    /// A small blob of the repository of `reference`, verified.
+    pub async fn blob(
+        &self,
+        reference: &Reference,
+        digest: &Digest,
+        credentials: &Credentials,
+    ) -> Result<Bytes, PullError> {
+        let repository = Repository::new(self, reference, credentials, Access::Pull);
+        Ok(Bytes::copy_from_slice(repository.blob_document(digest).await?.bytes()))
     }
 }

@@ -129,7 +129,8 @@ pub(super) async fn pull(
     let attached =
         async { Ok::<_, PullError>(fetch_attached(inner, &repository, &about, &mut attached_lease).await) };
     let id = ImageId(manifest.config.digest.clone());
-    let layers = fetch_layers(inner, &repository, layers, &config, &id, &mut lease, progress);
+    let is_known = inner.tables().images.contains_key(&id);
+    let layers = fetch_layers(inner, &repository, layers, diff_ids, is_known, &mut lease, progress);
     let (held, attached) = tokio::try_join!(layers, attached)?;
     source.documents.extend(attached);
 
@@ -168,20 +169,21 @@ pub(super) async fn pull(
     Ok(Pulled { id, digest, changed })
 }
 
-/// Brings the layers that are not here yet; gives all, held.
+/// Brings the layers that are not here yet, with these archives in them; gives all, held. Whether the image is known
+/// that they are of matters to what is told.
 async fn fetch_layers(
     inner: &Arc<Inner>,
     repository: &Repository,
     layers: &[Descriptor],
-    config: &ImageConfig,
-    id: &ImageId,
+    diff_ids: &[Digest],
+    is_known: bool,
     lease: &mut Lease,
     progress: &Progress,
 ) -> Result<Vec<Layer>, PullError> {
-    let chain_ids = config.chain_ids();
+    let chain_ids = Digest::chains(diff_ids);
     let held: Vec<Layer> = chain_ids.iter().map_while(|chain_id| Layer::hold(inner, chain_id)).collect();
     // Of an image that is here nothing is told, as nothing is done.
-    let is_here = held.len() == layers.len() && inner.tables().images.contains_key(id);
+    let is_here = held.len() == layers.len() && is_known;
     if !is_here {
         for layer in &layers[..held.len()] {
             progress.tell(Some(layer.digest.short()), Action::AlreadyExists);
@@ -189,7 +191,7 @@ async fn fetch_layers(
     }
     let turns = Arc::new(Semaphore::new(LAYERS_AT_ONCE));
     let mut fetches = Vec::new();
-    let missing = layers.iter().zip(&config.rootfs.diff_ids).zip(&chain_ids).skip(held.len());
+    let missing = layers.iter().zip(diff_ids).zip(&chain_ids).skip(held.len());
     for (at, ((layer, diff_id), chain_id)) in missing.enumerate() {
         let same = inner.tables().loose(diff_id).map(|record| record.chain_id.clone());
         if let Some(same) = same.and_then(|same| Layer::hold(inner, &same)) {

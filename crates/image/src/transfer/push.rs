@@ -22,6 +22,7 @@ use crate::state::{Named, Origin};
 use crate::store::Inner;
 pub(super) use document::push_document;
 use index::push_index;
+pub(super) use upload::{PieceWriter, upload_written};
 use upload::{Sent, upload};
 
 /// As many layers as Docker sends at once.

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::attest::Statement;
 use super::attributes::{Attributes, Said};
-use super::config::{LayerFact, finish};
+use super::config::{LayerFact, finish, with_cache};
 use super::image::facts;
 use super::parts::Part;
 use crate::solve::job::Job;
@@ -196,7 +196,7 @@ async fn built(
     }))
     .await?;
     let (platform, written) = (part.platform.clone(), part.config.clone());
-    let (base, epoch) = (part.base_config.clone(), part.epoch);
+    let (base, epoch, cache) = (part.base_config.clone(), part.epoch, part.cache.clone());
     let (config, packed) = job
         .blocking(move || {
             let mut facts = facts(&store, packed.iter().map(|packed| packed.layer()));
@@ -204,7 +204,7 @@ async fn built(
                 *fact = LayerFact { diff_id: packed.diff_id().clone(), created: fact.created };
             }
             let config = finish(written.as_deref(), base.as_deref(), &platform, &facts, epoch, now());
-            config.map(|config| (config, packed))
+            with_cache(config?, cache.as_deref()).map(|config| (config, packed))
         })
         .await?;
     let config_digest = Digest::sha256_of(&config);

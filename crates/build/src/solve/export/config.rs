@@ -1,6 +1,7 @@
 //! The configuration of an image, from what a front end says and the layers that there are.
 
 use base::Timestamp;
+use oci::cache::INLINE;
 use oci::{Digest, Platform};
 use serde_json::{Map, Value, json};
 
@@ -70,13 +71,23 @@ pub(super) fn finish(
     config.insert("created".to_owned(), created.unwrap_or_else(|| now.to_string().into()));
     // Of other builders, about how they came to it: not true of this one.
     config.remove("moby.buildkit.buildinfo.v1");
-    config.remove("moby.buildkit.cache.v0");
+    config.remove(INLINE);
     serde_json::to_vec(&Value::Object(config)).map_err(invalid)
 }
 
 /// What is no JSON, or not what it should be.
 pub(super) fn broken(error: serde_json::Error) -> SolveError {
     SolveError::Invalid(format!("failed to parse image config: {error}"))
+}
+
+/// The configuration with the records of what its layers were made by, for who builds the same elsewhere.
+pub(super) fn with_cache(config: Vec<u8>, records: Option<&[u8]>) -> Result<Vec<u8>, SolveError> {
+    use base64::Engine as _;
+    let Some(records) = records else { return Ok(config) };
+    let invalid = broken;
+    let mut read: Map<String, Value> = serde_json::from_slice(&config).map_err(invalid)?;
+    read.insert(INLINE.to_owned(), base64::prelude::BASE64_STANDARD.encode(records).into());
+    serde_json::to_vec(&Value::Object(read)).map_err(invalid)
 }
 
 /// The steps so that as many make a layer as there are layers, each with its time.
@@ -216,5 +227,14 @@ mod tests {
         let at = "2020-02-02T02:02:02Z";
         assert_eq!(times, ["2031-01-01T00:00:00Z", at, at, at]);
         assert_eq!(read["created"], at);
+    }
+
+    #[test]
+    fn the_records_of_layers_are_put_beside_what_is_there() {
+        let config = br#"{"os":"linux"}"#.to_vec();
+        assert_eq!(with_cache(config.clone(), None).expect("as it is"), config);
+        let with = with_cache(config, Some(b"[]")).expect("with records");
+        let read: Value = serde_json::from_slice(&with).expect("JSON");
+        assert_eq!(read, json!({ "os": "linux", "moby.buildkit.cache.v0": "W10=" }));
     }
 }

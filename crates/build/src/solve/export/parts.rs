@@ -8,6 +8,7 @@ use super::attributes::{Attributes, epoch};
 use crate::solve::SolveError;
 use crate::solve::job::Job;
 use crate::solve::reference::{Outcome, Ref};
+use crate::solve::remote::INLINE_CACHE;
 
 /// Under which a front end says an image's configuration.
 const CONFIG: &str = "containerimage.config";
@@ -32,6 +33,8 @@ pub(super) struct Part {
     pub(super) base_config: Option<Vec<u8>>,
     /// The latest time that anything in it may have.
     pub(super) epoch: Option<Timestamp>,
+    /// The records of what its layers were made by, for who builds the same elsewhere.
+    pub(super) cache: Option<Vec<u8>>,
 }
 
 #[derive(Deserialize)]
@@ -111,5 +114,6 @@ fn part(
             None => None,
         },
     };
-    Ok(Part { config: of(CONFIG), base_config: of(BASE_CONFIG), id, platform, reference, epoch })
+    let (config, base_config, cache) = (of(CONFIG), of(BASE_CONFIG), of(INLINE_CACHE));
+    Ok(Part { config, base_config, cache, id, platform, reference, epoch })
 }

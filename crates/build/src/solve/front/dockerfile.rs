@@ -64,12 +64,13 @@ impl<'a> Desk<'a> {
     }
 
     async fn look_for(&self, name: &str, options: ResolveOptions<'_>) -> Result<ResolvedImage, SolveError> {
-        if options.store.is_some() {
-            let problem = format!("{name}: images of a client's own store are not supported");
-            return Err(SolveError::Unsupported(problem));
-        }
-        let mode = ResolveMode::parse(options.mode)?;
-        let found = self.job.resolve_image(name, options.platform, mode).await?;
+        let found = match options.store {
+            Some(store) => self.job.resolve_layout(name, &self.session, store, options.platform).await?,
+            None => {
+                let mode = ResolveMode::parse(options.mode)?;
+                self.job.resolve_image(name, options.platform, mode).await?
+            }
+        };
         // What no registry has is not pinned by what it is here.
         Ok(ResolvedImage {
             name: found.name,

@@ -9,7 +9,9 @@ use image::{Described, Image, NewResult};
 use oci::{Digest, Platform, Reference};
 use tokio::sync::OnceCell;
 
+use super::elsewhere::Elsewhere;
 use crate::solve::job::{Job, ResolveMode, ResolvedImage};
+use crate::solve::remote::CachedOperation;
 use crate::solve::schedule::{Done, Progress, Step};
 use crate::solve::value::{Chain, Value};
 use crate::solve::{SolveError, now};
@@ -23,11 +25,14 @@ pub(crate) struct BaseImage {
     /// The vertex that shows how its layers come.
     vertex: Digest,
     chain: OnceCell<Chain>,
+    /// What came to it, where it is no image but what a cache elsewhere has.
+    result_of: Option<Arc<CachedOperation>>,
 }
 
 enum Origin {
     Here,
     Registry { described: Described, auth: Option<RegistryAuth> },
+    Elsewhere(Elsewhere),
 }
 
 enum Found {
@@ -36,6 +41,32 @@ enum Found {
 }
 
 impl BaseImage {
+    /// One whose layers are elsewhere.
+    pub(crate) fn elsewhere(name: String, layers: Elsewhere, vertex: &Digest) -> Self {
+        Self {
+            name,
+            chain_id: layers.chain_id(),
+            origin: Origin::Elsewhere(layers),
+            vertex: vertex.clone(),
+            chain: OnceCell::new(),
+            result_of: None,
+        }
+    }
+
+    /// What a cache elsewhere says that an operation came to.
+    pub(crate) fn cached(operation: &Arc<CachedOperation>, layers: &Elsewhere, vertex: &Digest) -> Self {
+        let result_of = Some(Arc::clone(operation));
+        Self { result_of, ..Self::elsewhere(operation.description.clone(), layers.clone(), vertex) }
+    }
+
+    /// Its layers, lowest first, where they are not here: as they are elsewhere, and what is in them.
+    pub(crate) fn layers_elsewhere(&self) -> Option<&Elsewhere> {
+        match &self.origin {
+            Origin::Elsewhere(layers) => Some(layers),
+            _ => None,
+        }
+    }
+
     /// What its topmost layer is called, whether it is here or not.
     pub(crate) fn chain_id(&self) -> Option<&Digest> {
         self.chain_id.as_ref()
@@ -60,7 +91,15 @@ impl BaseImage {
                 let fetched = inner.engine.image_fetch_layers(described, auth.clone(), told).await?;
                 fetched.ok_or_else(|| SolveError::NotFound(format!("{} has no layers", self.name)))?
             }
+            (None, Origin::Elsewhere(layers)) => {
+                let fetched = layers.bring(job, &self.vertex).await?;
+                fetched.ok_or_else(|| SolveError::NotFound(format!("{} has no layers", self.name)))?
+            }
         };
+        if self.result_of.is_some() {
+            job.inner.noted.remember(&job.inner.solver);
+            return Ok(Chain::new(Some(layer)));
+        }
         let key = Digest::sha256_of(format!("image {chain_id}").as_bytes());
         if inner.store.result_use(&key, now()).is_none() {
             let size = inner.store.layer_chain(&layer).iter().map(image::Layer::size).sum();
@@ -80,7 +119,7 @@ impl BaseImage {
 }
 
 /// Tells of a layer that comes.
-fn tell(job: &Job, vertex: &Digest, step: Step_) {
+pub(super) fn tell(job: &Job, vertex: &Digest, step: Step_) {
     let Step_::Layer { id, status, bytes } = step else { return };
     let word = match status.as_str() {
         "Extracting" => "extracting",
@@ -127,6 +166,7 @@ pub(crate) async fn perform(
         origin,
         vertex: step.vertex.digest.clone(),
         chain: OnceCell::new(),
+        result_of: None,
     };
     // What is here is held from now on.
     if matches!(image.origin, Origin::Here) {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use oci::{Digest, ImageConfig, Manifest, Reference};
+use oci::{Descriptor, Digest, ImageConfig, Manifest, Reference};
 
 use super::documents::{Resolved, resolve};
 use super::{PullError, PullOptions, fetch_layers};
@@ -69,12 +69,39 @@ impl Store {
         progress: &Progress,
     ) -> Result<Option<Layer>, PullError> {
         let Described { reference, id, config, manifest, .. } = described;
-        let repository = Repository::new(client, reference, credentials, Access::Pull);
-        let mut lease = Lease::lasting(&self.inner);
-        lease.content(manifest.layers.iter().map(|layer| layer.digest.clone()));
-        let inner: &Arc<Inner> = &self.inner;
-        let mut held =
-            fetch_layers(inner, &repository, &manifest.layers, config, id, &mut lease, progress).await?;
-        Ok(held.pop())
+        let is_known = self.inner.tables().images.contains_key(id);
+        let layers = (&manifest.layers[..], &config.rootfs.diff_ids[..]);
+        fetch(&self.inner, client, reference, layers, is_known, credentials, progress).await
     }
+
+    /// Brings layers from the repository of `reference`, each with what is in it, lowest first; gives the topmost,
+    /// which keeps the others, unless there are none. Dropping the future ends it, as with
+    /// [`Store::image_fetch_layers`].
+    pub async fn layers_fetch(
+        &self,
+        client: &Client,
+        reference: &Reference,
+        layers: &[(Descriptor, Digest)],
+        credentials: &Credentials,
+        progress: &Progress,
+    ) -> Result<Option<Layer>, PullError> {
+        let (layers, diff_ids): (Vec<Descriptor>, Vec<Digest>) = layers.iter().cloned().unzip();
+        fetch(&self.inner, client, reference, (&layers, &diff_ids), false, credentials, progress).await
+    }
+}
+
+async fn fetch(
+    inner: &Arc<Inner>,
+    client: &Client,
+    reference: &Reference,
+    (layers, diff_ids): (&[Descriptor], &[Digest]),
+    is_known: bool,
+    credentials: &Credentials,
+    progress: &Progress,
+) -> Result<Option<Layer>, PullError> {
+    let repository = Repository::new(client, reference, credentials, Access::Pull);
+    let mut lease = Lease::lasting(inner);
+    lease.content(layers.iter().map(|layer| layer.digest.clone()));
+    let mut held = fetch_layers(inner, &repository, layers, diff_ids, is_known, &mut lease, progress).await?;
+    Ok(held.pop())
 }

@@ -85,7 +85,7 @@ pub(super) async fn upload(
 
 /// Sends what `write` writes while it is written; its digest is known at the end. If it is not the `wanted`
 /// one, the registry does not keep it. Without a reader, the thread ends with the upload.
-pub(super) async fn upload_written(
+pub(in super::super) async fn upload_written(
     inner: &Arc<Inner>,
     repository: &Repository,
     url: Url,
@@ -131,7 +131,7 @@ pub(super) fn copy_file(path: &Path, out: &mut PieceWriter, tell: impl FnMut(u64
 }
 
 /// Hashes and sends on what is written, in pieces.
-pub(super) struct PieceWriter {
+pub(in super::super) struct PieceWriter {
     pieces: mpsc::Sender<io::Result<Bytes>>,
     pending: Vec<u8>,
     hasher: Hasher,
