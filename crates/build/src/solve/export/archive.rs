@@ -20,6 +20,8 @@ use crate::solve::reference::Outcome;
 use crate::solve::shown::Shown;
 use crate::solve::{SessionError, SolveError, now};
 
+/// The store of a client that wants the blobs of an image, and no archive.
+const CLIENT_STORE: &str = "export";
 /// When an image was made, where its layout says so.
 const CREATED: &str = "org.opencontainers.image.created";
 
@@ -36,12 +38,6 @@ pub(super) async fn to_client(
         ));
     }
     let attributes = image::read(job, outcome, exporter)?;
-    if !attributes.tar {
-        return Err(SolveError::Unsupported(
-            "tar=false: a directory of the client's is not written to: leave it out and unpack the archive"
-                .into(),
-        ));
-    }
     let parts = parts(job, outcome, Some(&attributes))?;
     let said = attest::said(job, outcome, &parts).await?;
     let several = !outcome.refs.is_empty();
@@ -65,6 +61,10 @@ pub(super) async fn to_client(
     if !names.is_empty() {
         told.insert(image::NAME.to_owned(), image::joined(&names));
     }
+    if !attributes.tar {
+        to_client_store(shown, &assembled).await?;
+        return Ok(told);
+    }
     let made = attributes.epoch.flatten().or(parts[0].epoch).unwrap_or_else(now);
     let part = shown.part("sending tarball");
     let mut sink = job.session()?.send_file(&exporter.id, &told).await?;
@@ -80,6 +80,34 @@ pub(super) async fn to_client(
     }
     sink.shutdown().await.map_err(broken)?;
     Ok(told)
+}
+
+/// Sends all blobs of an image to the client's own store, which it writes into a directory.
+async fn to_client_store(shown: &Shown, assembled: &Arc<Assembled>) -> Result<(), SolveError> {
+    let _part = shown.part("copying to the client's directory");
+    let job = shown.job();
+    let session = job.session()?;
+    let mut sent: Vec<Digest> = Vec::new();
+    for packed in &assembled.layers {
+        let (packed, descriptor) = (Arc::clone(packed), packed.descriptor().clone());
+        if sent.contains(&descriptor.digest) {
+            continue;
+        }
+        let writing = move |out: &mut dyn Write| packed.write_to(out);
+        let pieces = job.solver().engine().archive_stream("build", writing).await?;
+        let broken = |error: io::Error| SessionError::Failed(error.to_string());
+        let content = pieces.map(move |piece| piece.map_err(broken)).boxed();
+        session.content_write(CLIENT_STORE, &descriptor.digest, descriptor.size, content).await?;
+        sent.push(descriptor.digest);
+    }
+    for (descriptor, bytes) in &assembled.documents {
+        if !sent.contains(&descriptor.digest) {
+            let content = futures::stream::iter([Ok(bytes::Bytes::from(bytes.clone()))]).boxed();
+            session.content_write(CLIENT_STORE, &descriptor.digest, descriptor.size, content).await?;
+            sent.push(descriptor.digest.clone());
+        }
+    }
+    Ok(())
 }
 
 /// Writes an image as an OCI layout, which is one of Docker's as well with `is_docker`.
