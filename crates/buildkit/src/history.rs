@@ -15,7 +15,7 @@ use crate::sessions::Owner;
 use crate::wire::moby::buildkit::v1::{
     BuildHistoryEvent, BuildHistoryEventType, BuildHistoryRecord, BuildHistoryRequest, StatusResponse,
 };
-pub(crate) use left::{Left, leave};
+pub(crate) use left::{Left, leave, result_of};
 
 /// How many builds are remembered.
 const KEPT: usize = 100;

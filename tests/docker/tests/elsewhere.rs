@@ -137,16 +137,13 @@ fn an_image_in_a_client_s_layout_is_built_on() {
         "made",
         &[("Dockerfile", &format!("FROM {IMAGE}\nRUN echo of the layout > /of\nENV OF=layout\n"))],
     );
-    daemon.newest_ok(&["build", "--tag", "made:1", &made]);
-    let layout = daemon.scratch("layout");
-    let archive = daemon.scratch("archive").join("made.tar");
-    daemon.ok(&["save", "--output", &archive.display().to_string(), "made:1"]);
-    let file = std::fs::File::open(&archive).expect("the archive");
-    tar::Archive::new(file).unpack(&layout).expect("unpack the archive");
-    forget(&daemon, "made:1");
+    let layout = daemon.scratch("layouts").join("made").display().to_string();
+    let output = format!("type=oci,tar=false,dest={layout}");
+    daemon.newest_ok(&["build", "--output", &output, &made]);
+    daemon.newest_ok(&["buildx", "prune", "--all", "--force"]);
     let on_it = "FROM made\nRUN echo $OF > /env\nCMD [\"cat\", \"/of\", \"/env\"]\n";
     let path = context(&daemon, "context", &[("Dockerfile", on_it)]);
-    let named = format!("made=oci-layout://{}", layout.display());
+    let named = format!("made=oci-layout://{layout}");
     let build = ["build", "--tag", "on:1", "--build-context", &named, &path];
     let told = daemon.newest_ok(&build);
     assert!(told.contains("[context made] OCI load from client"), "{told}");

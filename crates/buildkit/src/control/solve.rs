@@ -13,7 +13,7 @@ use tonic::Status;
 use crate::bridge::Bridge;
 use crate::failure::{status, to_wire};
 use crate::given::Given;
-use crate::history::{Left, leave};
+use crate::history::{Left, leave, result_of};
 use crate::policy;
 use crate::progress::time;
 use crate::service::Caller;
@@ -258,7 +258,10 @@ impl Recorded {
         record.num_cached_steps = count(|step| step.cached);
         record.num_completed_steps = count(|step| step.completed.is_some() && step.error.is_none());
         match built {
-            Ok(told) => record.exporter_response.clone_from(told),
+            Ok(told) => {
+                record.exporter_response.clone_from(told);
+                record.result = result_of(told);
+            }
             Err(error) => record.error = Some(to_wire(error)),
         }
         record.completed_at = Some(time((self.now)()));

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use build::solve::Event;
 use bytes::{Buf as _, Bytes};
 use oci::Digest;
 use prost::Message as _;
 
 use crate::progress;
-use crate::wire::moby::buildkit::v1::{BuildHistoryRecord, Descriptor, StatusResponse};
+use crate::wire::moby::buildkit::v1::{BuildHistoryRecord, BuildResultInfo, Descriptor, StatusResponse};
 
 /// Bytes that are remembered of what a build told.
 const TOLD: usize = 1 << 20;
@@ -93,4 +95,17 @@ pub(crate) fn messages(mut told: Bytes) -> Vec<StatusResponse> {
         messages.extend(StatusResponse::decode(told.split_to(length)));
     }
     messages
+}
+
+/// The image that a build came to, as exporters tell of it, where the image store has documents of it.
+pub(crate) fn result_of(told: &BTreeMap<String, String>) -> Option<BuildResultInfo> {
+    let text = STANDARD.decode(told.get("containerimage.descriptor")?).ok()?;
+    let read: oci::Descriptor = serde_json::from_slice(&text).ok()?;
+    let descriptor = Descriptor {
+        media_type: read.media_type,
+        digest: read.digest.to_string(),
+        size: i64::try_from(read.size).unwrap_or(i64::MAX),
+        annotations: read.annotations,
+    };
+    Some(BuildResultInfo { results: BTreeMap::from([(0, descriptor)]), ..BuildResultInfo::default() })
 }

@@ -1,5 +1,7 @@
 use std::collections::BTreeMap;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use prost::Message as _;
 
 use super::*;
@@ -152,4 +154,22 @@ async fn what_builds_left_has_an_end_and_what_is_pinned_stays_longest() {
     let records = known(&history, &me).await;
     let lost = records.iter().find(|record| record.r#ref == "1").expect("it is known");
     assert_eq!(lost.logs, None, "what is not there is not named");
+}
+
+#[test]
+fn what_exporters_tell_of_an_image_is_its_result() {
+    let told = |text: &str| {
+        let text = STANDARD.encode(text);
+        BTreeMap::from([("containerimage.descriptor".to_owned(), text)])
+    };
+    let digest = Digest::sha256_of(b"x");
+    let text = format!(r#"{{"mediaType":"m","digest":"{digest}","size":7,"annotations":{{"a":"b"}}}}"#);
+    let result = result_of(&told(&text)).expect("a result");
+    let descriptor = &result.results[&0];
+    assert_eq!(
+        (&*descriptor.media_type, &*descriptor.digest, descriptor.size),
+        ("m", &*digest.to_string(), 7)
+    );
+    assert_eq!(descriptor.annotations["a"], "b");
+    assert!(result_of(&told("x")).is_none() && result_of(&BTreeMap::new()).is_none());
 }
