@@ -334,7 +334,7 @@ async fn parts(job: &Job, value: &Value) -> Result<Vec<Part>, SolveError> {
             _ => image.chain(job).await?,
         },
         // A client's files are no layers before somebody wants them to be, and no operation of a cache's.
-        Value::Local(_) => return Ok(Vec::new()),
+        Value::Local(_) | Value::Files(_) => return Ok(Vec::new()),
     };
     let layers = blocking(move || chain.top().map(|top| store.layer_chain(top)).unwrap_or_default()).await;
     Ok(layers.into_iter().map(|layer| Part::Here(Arc::new(layer))).collect())

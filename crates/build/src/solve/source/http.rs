@@ -93,7 +93,7 @@ pub(crate) async fn perform(
         step.job.pin(&step.vertex.digest, digest.algorithm().as_str(), digest.hex());
     };
     if fetched.file.is_none() {
-        match usage::done_before(step, &wanted.key(&fetched)) {
+        match usage::done_before(step, &wanted.key(&fetched)).await {
             Some(done) => {
                 wanted.check(&fetched)?;
                 pin(&fetched);
