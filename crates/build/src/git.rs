@@ -134,16 +134,20 @@ impl Checkout {
         let git = self.git(directory);
         let format = if named.object.len() == 64 { "--object-format=sha256" } else { "--object-format=sha1" };
         git.run(&["init", "--quiet", "--bare", "--template=", format]).await?;
-        for wanted in [&named.object, &named.reference] {
-            // Not every server gives what it is not asked for by name.
-            match git.run(&["fetch", "--quiet", "--depth", "1", "--", &self.remote, wanted]).await {
-                Err(GitError::Failed(_)) if *wanted != named.reference => {}
-                fetched => {
-                    fetched?;
-                    break;
-                }
+        let mut fetched = Ok(());
+        for arguments in [
+            &["--depth", "1", "--", &self.remote, &named.object][..],
+            // Not every server gives what it is not asked for by name, and those that only have files know no depth.
+            &["--depth", "1", "--", &self.remote, &named.reference],
+            &["--", &self.remote, &named.reference],
+        ] {
+            fetched = git.run(&[&["fetch", "--quiet"], arguments].concat()).await;
+            match fetched {
+                Err(GitError::Failed(_)) => {}
+                _ => break,
             }
         }
+        fetched?;
         let commit = git.ask_bytes(&["cat-file", "commit", named.commit()]).await?;
         let tag = match &named.commit {
             Some(_) => Some(git.ask_bytes(&["cat-file", "tag", &named.object]).await?),

@@ -52,7 +52,7 @@ pub use error::{Location, SolveError};
 pub use event::{
     Event, EventStream, LogEvent, ProgressGroup, StatusEvent, VertexEvent, WarningEvent, WarningSource,
 };
-pub use exec::container::{Container, ContainerOptions, Handle, Process, ProcessOptions};
+pub use exec::container::{Container, ContainerOptions, Handle, Process, ProcessOptions, Turn};
 pub use export::{Exporter, attestations_wanted};
 pub use job::{Entitlement, Job, JobOptions, ResolveMode, ResolvedImage};
 pub use look::FileStat;

@@ -316,6 +316,9 @@ fn the_solver_checks_a_commit_out_once() {
         assert_eq!((tag.reference.as_str(), tag.checksum), ("refs/tags/v1", rev("v1")));
         assert_eq!(tag.commit_checksum, rev("v1^{commit}"));
         assert!(String::from_utf8_lossy(&tag.tag_object).contains("tag v1"));
+        // In one build a name means the same to its end.
+        git(&home.path().join("app.git"), &["tag", "-f", "v1", "main"]);
+        assert_eq!(meta("#v1", "").await.expect("a tag").checksum, rev("v1"));
         assert!(meta("#v1", "0000000").await.expect_err("another").to_string().contains("checksum to match"));
         let (name, url) =
             (format!("127.0.0.1:{port}/long/.git#main"), format!("git://127.0.0.1:{port}/long/.git"));

@@ -10,6 +10,16 @@ use crate::lint::Warning;
 /// Why something could not be had; who asked passes it on as it is.
 pub type ClientError = Box<dyn std::error::Error + Send + Sync>;
 
+/// An image is asked for in whose place something is used that is none.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{by} is used in the place of the image {name}, and is none")]
+pub struct Replaced {
+    /// The image.
+    pub name: String,
+    /// What is used (`local://…`, `https://…`).
+    pub by: String,
+}
+
 /// An answer that takes its time.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, ClientError>> + Send + 'a>>;
 

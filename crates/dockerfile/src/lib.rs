@@ -23,7 +23,7 @@ mod syntax;
 mod testing;
 pub mod words;
 
-pub use client::{Answer, Client, ClientError, DockerfileSource, ResolveOptions, ResolvedImage};
+pub use client::{Answer, Client, ClientError, DockerfileSource, Replaced, ResolveOptions, ResolvedImage};
 pub use convert::Env;
 pub use draft::ranges;
 pub use front::{Built, BuiltImage, FrontError, FrontRequest, build, is_same_language};

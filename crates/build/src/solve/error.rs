@@ -59,6 +59,9 @@ pub enum SolveError {
     /// A policy does not let a source be used.
     #[error("{0}")]
     SourceDenied(String),
+    /// A policy puts something in the place of an image that is none.
+    #[error(transparent)]
+    Replaced(#[from] ::dockerfile::Replaced),
     /// It cannot be done as it is said.
     #[error("{0}")]
     Invalid(String),
@@ -104,9 +107,10 @@ impl SolveError {
         match self {
             Self::Vertex { source, .. } | Self::Located { source, .. } => source.kind(),
             Self::Engine(error) => error.kind(),
-            Self::Unsupported(_) | Self::UnsupportedRequest(_) | Self::UnsupportedCapability(_) => {
-                engine::Kind::Unsupported
-            }
+            Self::Unsupported(_)
+            | Self::UnsupportedRequest(_)
+            | Self::UnsupportedCapability(_)
+            | Self::Replaced(_) => engine::Kind::Unsupported,
             Self::NotEntitled(_) | Self::SourceDenied(_) => engine::Kind::Denied,
             Self::NotFound(_) => engine::Kind::NotFound,
             Self::Session(_) | Self::Cancelled => engine::Kind::Unavailable,

@@ -116,6 +116,8 @@ pub(crate) struct JobInner {
     pub(crate) described: Mutex<HashMap<(String, String), image::Described>>,
     /// What addresses gave in this build: each is asked once.
     pub(crate) fetched: Mutex<HashMap<Digest, super::source::http::FetchedOnce>>,
+    /// What names mean in repositories, by the repositories' addresses.
+    pub(crate) named: Mutex<HashMap<(String, String), super::source::git::NamedOnce>>,
     /// What it has of the cache, which stays meanwhile.
     pub(crate) uses: Mutex<Vec<InUse>>,
     /// The cache mounts that it has begun anew.
@@ -150,6 +152,7 @@ impl Job {
                 work: super::Share::new(super::WORK_OF_JOB),
                 described: Mutex::default(),
                 fetched: Mutex::default(),
+                named: Mutex::default(),
                 uses: Mutex::default(),
                 begun_anew: Mutex::default(),
                 solved: Mutex::default(),
@@ -306,10 +309,10 @@ impl Job {
         const SCHEME: &str = "docker-image://";
         let source = llb::pb::SourceOp { identifier: format!("{SCHEME}{name}"), ..Default::default() };
         let source = self.source_in_place_of(source)?;
-        let name = source.identifier.strip_prefix(SCHEME).ok_or_else(|| {
-            let other = &source.identifier;
-            SolveError::Unsupported(format!("{other} in the place of the image {name} is not supported"))
-        })?;
+        let Some(name) = source.identifier.strip_prefix(SCHEME) else {
+            let (name, by) = (name.to_owned(), source.identifier.clone());
+            return Err(::dockerfile::Replaced { name, by }.into());
+        };
         self.until_cancelled(super::source::image::resolve(self, name, platform, mode)).await
     }
 

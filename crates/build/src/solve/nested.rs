@@ -4,6 +4,7 @@ use futures::future::BoxFuture;
 use llb::Definition;
 use llb::pb::BuildOp;
 use prost::Message as _;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::job::Job;
 use super::schedule::{Done, Step};
@@ -42,7 +43,10 @@ pub(crate) async fn perform(step: &Step<'_>, build: &BuildOp) -> Result<Done, So
     })?;
     let mut job = step.job.clone();
     job.depth += 1;
-    Ok(Done { outputs: vec![value_of(job, definition).await?], cached: false })
+    // As a task of its own, which ends with this: however deep builds are inside of each other, no stack is.
+    let value = AbortOnDropHandle::new(tokio::spawn(value_of(job, definition))).await;
+    let value = value.map_err(|_| SolveError::Failed("a build inside of a build ended".to_owned()))??;
+    Ok(Done { outputs: vec![value], cached: false })
 }
 
 /// What a definition comes to; there may be builds in it in turn.

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use build::solve::{Container, ContainerOptions, Handle, Process, ProcessOptions, SolveError};
+use build::solve::{Container, ContainerOptions, Handle, Process, ProcessOptions, SolveError, Turn};
 use bytes::Bytes;
 use engine::{OutputKind, TerminalSize};
 use futures::stream::{BoxStream, StreamExt as _};
@@ -203,8 +203,10 @@ impl Bridge {
                     let (sender, said) = mpsc::channel(WAITING);
                     free.insert(sender);
                     let talk = Talk { id: id.clone(), descriptors: init.fds.clone(), told: told.clone() };
+                    // In the order in which they are asked for.
+                    let turn = container.turn();
                     running.spawn(async move {
-                        talk.go_on(&container, init, said).await;
+                        talk.go_on(&container, turn, init, said).await;
                         id
                     });
                 }
@@ -241,7 +243,10 @@ struct Talk {
 }
 
 impl Talk {
-    async fn go_on(self, container: &Container, init: InitMessage, said: mpsc::Receiver<Said>) {
+    async fn go_on(self, container: &Container, turn: Turn, init: InitMessage, said: mpsc::Receiver<Said>) {
+        // At once: a client that waits for this hears nothing of others meanwhile, whose output it may have to pass
+        // on to this one. It is also told of one that does not come to be.
+        self.tell(Said::Started(StartedMessage {})).await;
         let options = ProcessOptions {
             meta: init.meta.unwrap_or_default(),
             secret_env: init.secretenv,
@@ -249,9 +254,7 @@ impl Talk {
             tty: init.tty,
             stdin: self.descriptors.contains(&STDIN),
         };
-        let started = container.start(options).await;
-        // Also of one that does not come to be clients hear that it began, and then how it ended.
-        self.tell(Said::Started(StartedMessage {})).await;
+        let started = container.start_in(turn, options).await;
         let ended = match started {
             Ok(mut process) => {
                 let handle = process.handle().clone();

@@ -8,7 +8,7 @@ use oci::{ImageConfig, Platform, Reference};
 
 use super::archive::{BEGINNING, is_archive};
 use super::settings::Settings;
-use crate::client::{Client, DockerfileSource, ResolveOptions};
+use crate::client::{Client, DockerfileSource, Replaced, ResolveOptions};
 use crate::convert::{Failure, Later};
 use crate::draft::{Draft, Operation, Place, Source};
 use crate::git::Repository;
@@ -296,8 +296,15 @@ impl<'a> Contexts<'a> {
         Ok(None)
     }
 
-    /// Finds out what a named context is.
+    /// Finds out what a named context is: what it is said to be, or what is used in the place of that.
     pub(crate) async fn load(&self, named: &Named, platform: &Platform) -> Result<Loaded, Failure> {
+        let loaded = self.load_as(named, platform).await;
+        let source = loaded.as_ref().err().and_then(|failure| failure.source.as_ref());
+        let Some(replaced) = source.and_then(|error| error.downcast_ref::<Replaced>()) else { return loaded };
+        self.load_as(&Named { input: replaced.by.clone(), ..named.clone() }, platform).await
+    }
+
+    async fn load_as(&self, named: &Named, platform: &Platform) -> Result<Loaded, Failure> {
         let Named { input, full_name, .. } = named;
         let Some((kind, rest)) = input.split_once(':') else {
             return Err(Failure::from(format!("invalid context specifier {input} for {full_name}")));
@@ -319,6 +326,7 @@ impl<'a> Contexts<'a> {
                 ),
             },
             "local" => {
+                let rest = rest.trim_start_matches("//");
                 let key = format!("context:{full_name}-{IGNORE_FILE}");
                 let source = Source::local(rest, self.session(rest), &key)
                     .follow(&[IGNORE_FILE.to_owned()])

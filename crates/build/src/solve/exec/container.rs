@@ -14,7 +14,7 @@ use engine::{Attached, ContainerId, Engine, ExecId, TerminalSize};
 use llb::Vertex;
 use llb::pb::{self, ExecOp, MountType};
 use oci::Digest;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::asked;
@@ -80,6 +80,10 @@ struct Inner {
     /// The end of it.
     released: CancellationToken,
     processes: AtomicUsize,
+    /// Somebody starts, or has started, the first process.
+    has_first: AtomicBool,
+    /// The first process has been started, or has not come to be.
+    begun: watch::Sender<bool>,
     state: tokio::sync::Mutex<State>,
     _place: OwnedSemaphorePermit,
 }
@@ -95,6 +99,20 @@ enum State {
     /// Its first process did not come to be.
     Failed,
     Released,
+}
+
+/// A process's place among those of its container.
+pub struct Turn(Option<First>);
+
+/// Tells those who wait that the first process has been started, or does not come to be.
+struct First {
+    container: Container,
+}
+
+impl Drop for First {
+    fn drop(&mut self) {
+        self.container.inner.begun.send_replace(true);
+    }
 }
 
 /// A process in a container. It is killed when this is dropped before it has ended.
@@ -189,6 +207,8 @@ async fn make(job: &Job, options: ContainerOptions) -> Result<Container, SolveEr
             places,
             released: job.inner.cancelled.child_token(),
             processes: AtomicUsize::new(0),
+            has_first: AtomicBool::new(false),
+            begun: watch::Sender::new(false),
             state: tokio::sync::Mutex::new(State::Ready(Box::new(made))),
             _place: place,
         }),
@@ -212,8 +232,19 @@ fn place_of(made: &Mounts, mount: &pb::Mount) -> Option<PathBuf> {
 }
 
 impl Container {
-    /// Starts a process: the first one is what the container is for, and all others end with it.
+    /// The next process's place among all: the first one is what the container is for.
+    pub fn turn(&self) -> Turn {
+        let is_first = !self.inner.has_first.swap(true, Ordering::Relaxed);
+        Turn(is_first.then(|| First { container: self.clone() }))
+    }
+
+    /// Starts the next process: all others end with the first.
     pub async fn start(&self, options: ProcessOptions) -> Result<Process, SolveError> {
+        self.start_in(self.turn(), options).await
+    }
+
+    /// Starts the process whose turn it is; others than the first wait for that.
+    pub async fn start_in(&self, turn: Turn, options: ProcessOptions) -> Result<Process, SolveError> {
         let inner = &self.inner;
         let exec = ExecOp { security: options.security, ..inner.exec.clone() };
         super::check(&inner.job, &exec)?;
@@ -224,7 +255,7 @@ impl Container {
         let started = tokio::select! {
             biased;
             () = inner.released.cancelled() => Err(SolveError::Cancelled),
-            started = self.start_counted(options) => started,
+            started = self.start_counted(turn, options) => started,
         };
         let (handle, Attached { output, exit, .. }) = started?;
         let ended = Arc::new(AtomicBool::new(false));
@@ -232,8 +263,16 @@ impl Container {
         Ok(Process { container: self.clone(), handle, output, exit, ended })
     }
 
-    async fn start_counted(&self, options: ProcessOptions) -> Result<(Handle, Attached), SolveError> {
+    async fn start_counted(
+        &self,
+        turn: Turn,
+        options: ProcessOptions,
+    ) -> Result<(Handle, Attached), SolveError> {
         let inner = &self.inner;
+        if turn.0.is_none() {
+            // It is told as long as the container is there.
+            let _ = inner.begun.subscribe().wait_for(|begun| *begun).await;
+        }
         let step = step(&inner.job, &inner.vertex, &inner.inputs);
         let ProcessOptions { mut meta, secret_env, security, tty, stdin } = options;
         add_default(&mut meta.env, PATH);

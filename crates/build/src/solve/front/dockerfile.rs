@@ -97,7 +97,10 @@ impl Client for Desk<'_> {
         Box::pin(async move {
             let cell = Arc::clone(self.images.lock().entry(options.name.to_owned()).or_default());
             let look = || self.shown(options.name, self.look_for(name, options));
-            Ok(cell.get_or_init(look).await.clone()?)
+            match cell.get_or_init(look).await.clone() {
+                Err(SolveError::Replaced(replaced)) => Err(ClientError::from(replaced)),
+                other => Ok(other?),
+            }
         })
     }
 

@@ -3,11 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use base::cancel::Cancel;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use oci::Digest;
+use tokio::sync::OnceCell;
 
 use crate::files::{Owner, Tree};
 use crate::git::{Checkout, GitError, Named};
@@ -33,7 +35,7 @@ pub(crate) async fn perform(
     let Prepared { checkout, directory, attached: _attached, agent: _agent } =
         prepare(step.job, name, attributes).await?;
     let scratch = inner.store.scratch().map_err(SolveError::io("make a place for a repository"))?;
-    let named = checkout.find(scratch.path()).await.map_err(failed)?;
+    let named = find(step.job, name, &checkout, scratch.path()).await?;
     check(&named, attributes)?;
     let commit = named.commit().to_owned();
     let of_commit = attributes.get("git.mtime").is_some_and(|mtime| mtime == "commit");
@@ -85,7 +87,7 @@ pub(crate) async fn meta(
     let prepared = prepare(job, name, attributes).await?;
     let store = &job.inner.solver.inner.store;
     let scratch = store.scratch().map_err(SolveError::io("make a place for a repository"))?;
-    let named = prepared.checkout.find(scratch.path()).await.map_err(|error| failed(name, error))?;
+    let named = find(job, name, &prepared.checkout, scratch.path()).await?;
     check(&named, attributes)?;
     let mut meta = GitMeta {
         reference: named.reference.clone(),
@@ -99,6 +101,17 @@ pub(crate) async fn meta(
         (meta.commit_object, meta.tag_object) = (commit, tag.unwrap_or_default());
     }
     Ok(meta)
+}
+
+/// What names mean in repositories, in a build: each is asked for once, and means the same to its end.
+pub(crate) type NamedOnce = Arc<OnceCell<Result<Named, SolveError>>>;
+
+/// What a source means.
+async fn find(job: &Job, name: &str, checkout: &Checkout, place: &Path) -> Result<Named, SolveError> {
+    let key = (checkout.remote.clone(), checkout.reference.clone());
+    let cell: NamedOnce = Arc::clone(job.inner.named.lock().entry(key).or_default());
+    let ask = || async { checkout.find(place).await.map_err(|error| failed(name, error)) };
+    cell.get_or_init(ask).await.clone()
 }
 
 /// What git is told, and what is there meanwhile.
