@@ -7,6 +7,7 @@ use build::solve::{
     Entitlement, Event, Exporter, Job, JobOptions, Outcome, Session, Upload, VertexEvent, WarningEvent,
 };
 use futures::StreamExt as _;
+use oci::Reference;
 use tonic::Status;
 
 use crate::bridge::Bridge;
@@ -121,9 +122,21 @@ async fn hand_over(
         .map_err(|error| status(&error))?;
     let mut told = BTreeMap::new();
     for exporter in exporters {
-        told.extend(job.export(outcome, exporter).await.map_err(|error| status(&error))?);
+        let exported = job.export(outcome, exporter).await.map_err(|error| status(&error))?;
+        if matches!(&*exporter.kind, "moby" | "image") {
+            tell(job, &exported);
+        }
+        told.extend(exported);
     }
     Ok(told)
+}
+
+/// Tells the engine's subscribers of an image that is in the store now.
+fn tell(job: &Job, exported: &BTreeMap<String, String>) {
+    let Some(id) = exported.get("containerimage.config.digest") else { return };
+    let names = exported.get("image.name").map(String::as_str).unwrap_or_default();
+    let names: Vec<Reference> = names.split(',').filter_map(|name| Reference::parse(name).ok()).collect();
+    job.solver().engine().image_made(id, &names);
 }
 
 /// Who is to have the result, from all the ways in which clients have said so.
